@@ -1,0 +1,144 @@
+"""Which stretch of time to ask Pancake for, and whether its answer can be believed.
+
+The list of records has no "changed since" and no promise of order: only a filter over `modified_on`, whose
+time zone is not documented, behind a search index that may lag. So windows are closed at both ends, overlap,
+end before the present, and are asked for wider than needed; what comes back is filtered again here.
+This module knows nothing of HTTP or SQL: it is given times and versions and answers with times and names.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from typing import Any
+
+OVERLAP = timedelta(minutes=10)
+"""How far a window reaches back before the watermark: covers search lag, late commits and a slow clock."""
+SETTLE = timedelta(minutes=1)
+"""How far a window stays away from the present: versions younger than this may still be on their way."""
+WIDEN = timedelta(hours=14)
+"""The largest distance of a time zone from UTC: whatever zone the filter is read in, the window is inside."""
+LONGEST = timedelta(days=1)
+"""The longest new stretch of one window: after an outage the watermark catches up in steps."""
+ICT = timezone(timedelta(hours=7), "ICT")
+"""Indochina time, the zone of the operator's day; without daylight saving."""
+DAYS_BACK = 14
+"""How many closed days a reconciliation goes back at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of time, closed at both ends, in UTC."""
+
+    start: datetime
+    end: datetime
+
+    def __contains__(self, moment: datetime) -> bool:
+        return self.start <= moment <= self.end
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a record: `modified_on` in UTC or unknown, and its mapped fields in comparable form."""
+
+    record_id: str
+    modified_on: datetime | None
+    mapped: object = None
+
+
+def next_window(
+    watermark: datetime | None,
+    now: datetime,
+    *,
+    overlap: timedelta = OVERLAP,
+    settle: timedelta = SETTLE,
+    first: timedelta = LONGEST,
+    longest: timedelta = LONGEST,
+) -> Window:
+    """The window after `watermark`; without one, the last `first` before now.
+
+    It never ends later than `now - settle`, and never adds more than `longest` beyond the watermark. Should
+    our clock have gone back, the window is the last `overlap` before it, and `advance` keeps the watermark.
+    """
+    settled = now - settle
+    since = settled - first if watermark is None else min(watermark, settled)
+    return Window(since - overlap, min(settled, since + longest))
+
+
+def advance(watermark: datetime | None, window: Window, *, trusted: bool) -> datetime | None:
+    """The watermark after a window read to its last page: its end if trusted, never an earlier one."""
+    if not trusted:
+        return watermark
+    return window.end if watermark is None else max(watermark, window.end)
+
+
+def day_window(day: date) -> Window:
+    """The whole of an ICT day."""
+    start = datetime.combine(day, time(), ICT).astimezone(UTC)
+    return Window(start, start + timedelta(days=1) - timedelta(microseconds=1))
+
+
+def days_owed(now: datetime, succeeded: Collection[date], *, at_most: int = DAYS_BACK) -> list[date]:
+    """The closed ICT days without a succeeded reconciliation, oldest first, at most `at_most` days back."""
+    today = (now - SETTLE).astimezone(ICT).date()
+    days = (today - timedelta(days=back) for back in range(at_most, 0, -1))
+    return [day for day in days if day not in succeeded]
+
+
+def filter_bounds(window: Window) -> tuple[str, str]:
+    """The two values of a `$date_time` filter for a window: naive ISO times in UTC, 14 h wider on each side.
+
+    Naive because that is the only shape seen in use; to the second, rounded outwards.
+    """
+    start = (window.start - WIDEN).astimezone(UTC)
+    end = (window.end + WIDEN + timedelta(seconds=1)).astimezone(UTC)
+    return f"{start:%Y-%m-%dT%H:%M:%S}", f"{end:%Y-%m-%dT%H:%M:%S}"
+
+
+def record_filter(window: Window) -> dict[str, Any]:
+    """The list endpoint's `filter` (an object of the vendor's grammar) for the records of a window."""
+    condition = {
+        "field_name": "modified_on",
+        "type": "$date_time",
+        "value": list(filter_bounds(window)),
+        "is_filter_exclude": False,
+    }
+    return {"is_group": False, "fields": [condition]}
+
+
+def read_time(value: object, zone: tzinfo) -> datetime | None:
+    """A time as Pancake writes it, in UTC; naive times are read in `zone`. None if it is not a time."""
+    if not isinstance(value, str) or not value.strip():
+        return None
+    try:
+        moment = datetime.fromisoformat(value.strip())
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def inside(window: Window, versions: Iterable[Version]) -> list[Version]:
+    """The versions that belong to the window; one without a time may, so it stays."""
+    return [v for v in versions if v.modified_on is None or v.modified_on in window]
+
+
+def unreturned(window: Window, known: Mapping[str, datetime], returned: Collection[str]) -> list[str]:
+    """The record ids that a complete answer had to contain and did not.
+
+    `known` maps a record id to the newest `modified_on` that a webhook brought us; `returned` holds every id
+    of the answer, also those outside the window (a record changed since then is listed under its new time).
+    """
+    return sorted(i for i, modified_on in known.items() if modified_on in window and i not in returned)
+
+
+def trusted(window: Window, suspects: Iterable[str], now_at: Mapping[str, datetime | None]) -> bool:
+    """Whether each suspect is explained by its present state, read one by one: deleted, or changed since.
+
+    `now_at` maps the ids that still exist to their present `modified_on`; a suspect that exists and still
+    lies in the window proves that the list left it out.
+    """
+    for record_id in suspects:
+        if record_id in now_at:
+            modified_on = now_at[record_id]
+            if modified_on is None or modified_on in window:
+                return False
+    return True
