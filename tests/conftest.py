@@ -1,11 +1,23 @@
-"""Fixtures every test may use: the asyncio backend, one PostgreSQL per session."""
+"""Fixtures every test may use: the asyncio backend, one PostgreSQL per session, one database per test."""
 
+import os
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import pytest
 
 from sandbox.cluster import Cluster
+from sandbox.database import install_diva, migrate
+
+_numbers = count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options for a genuine engine."""
+    group = parser.getgroup("hasura")
+    group.addoption("--hasura", metavar="URL", help="run the contract tests against this engine as well")
+    group.addoption("--hasura-admin-secret", metavar="SECRET", help="its admin secret")
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +31,36 @@ def cluster() -> Iterator[Cluster]:
     """PostgreSQL for the session, without flushing to disk: DATABASE_URL's server, else an embedded one."""
     with Cluster(durable=False) as running:
         yield running
+
+
+def _name(purpose: str) -> str:
+    return f"pancake_{purpose}_{os.getpid()}_{next(_numbers)}"
+
+
+@pytest.fixture(scope="session")
+def template(cluster: Cluster) -> Iterator[str]:
+    """Name of a database with Diva's tables and rows and all our migrations: clone it, do not change it."""
+    name = _name("template")
+    url = cluster.create_database(name)
+    install_diva(url)
+    migrate(url)
+    yield name
+    cluster.drop_database(name)
+
+
+@pytest.fixture
+def database(cluster: Cluster, template: str) -> Iterator[str]:
+    """URL of a database of one's own, as after the migrations."""
+    name = _name("test")
+    yield cluster.create_database(name, template)
+    cluster.drop_database(name)
+
+
+@pytest.fixture
+def diva_database(cluster: Cluster) -> Iterator[str]:
+    """URL of a database of one's own with Diva's tables and rows, before any migration of ours."""
+    name = _name("diva")
+    url = cluster.create_database(name)
+    install_diva(url)
+    yield url
+    cluster.drop_database(name)
