@@ -18,11 +18,17 @@ FALSE_WORDS = {"false", "f", "no", "n"}
 
 @dataclass(frozen=True)
 class Session:
-    """The role of a request and its session variables (names in lower case)."""
+    """The role of a request and its session variables (names in lower case).
+
+    client_headers: the request's headers, for actions that forward them;
+    response_cookies: `Set-Cookie` values that actions' handlers sent and the client is to get.
+    """
 
     role: str
     variables: dict[str, str] = field(default_factory=dict)
     backend_only: bool = False
+    client_headers: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    response_cookies: list[str] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def is_admin(self) -> bool:

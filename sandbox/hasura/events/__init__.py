@@ -1,0 +1,1 @@
+"""Event triggers: their SQL triggers, and the delivery of what these wrote."""

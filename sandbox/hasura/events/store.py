@@ -1,0 +1,99 @@
+"""Writes to the event log after a delivery, and the operations of the metadata API on it.
+
+Facts: the queries at the end of the engine's `Backends/Postgres/DDL/EventTrigger`.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from psycopg import AsyncConnection
+
+from sandbox.hasura.errors import QErr
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What becomes of an event; `delay` is in seconds and counts only for a retry."""
+
+    kind: Literal["delivered", "retry", "error"]
+    delay: float = 0.0
+
+
+DELIVERED = Outcome("delivered")
+FAILED = Outcome("error")
+SET = {
+    "delivered": "UPDATE hdb_catalog.event_log SET delivered = true, next_retry_at = NULL, locked = NULL,"
+    " tries = tries + 1 WHERE id = %(id)s AND %(delay)s::float8 IS NOT NULL",
+    "error": "UPDATE hdb_catalog.event_log SET error = true, next_retry_at = NULL, locked = NULL,"
+    " tries = tries + 1 WHERE id = %(id)s AND %(delay)s::float8 IS NOT NULL",
+    "retry": "UPDATE hdb_catalog.event_log SET next_retry_at = now() + make_interval(secs => %(delay)s),"
+    " locked = NULL, tries = tries + 1 WHERE id = %(id)s",
+}
+
+
+async def finish(
+    connection: AsyncConnection,
+    event_id: str,
+    trigger: str,
+    status: int | None,
+    request: str,
+    response: dict[str, Any],
+    outcome: Outcome,
+) -> None:
+    """Log the invocation and set the event's state, in one transaction."""
+    async with connection.transaction():
+        await connection.execute(
+            "INSERT INTO hdb_catalog.event_invocation_logs"
+            " (event_id, trigger_name, status, request, response) VALUES (%s, %s, %s, %s, %s)",
+            [event_id, trigger, status, request, json.dumps(response).replace("\\u0000", "")],
+        )
+        await connection.execute(SET[outcome.kind], {"id": event_id, "delay": outcome.delay})
+
+
+async def retry_later(connection: AsyncConnection, event_id: str, delay: float) -> None:
+    """Unlock and try again after `delay` seconds, the number of tries unchanged."""
+    await connection.execute(
+        "UPDATE hdb_catalog.event_log SET next_retry_at = now() + make_interval(secs => %s), locked = NULL"
+        " WHERE id = %s",
+        [delay, event_id],
+    )
+
+
+async def unlock(connection: AsyncConnection, event_ids: list[str]) -> int:
+    """Unlock those of the events that are still locked; returns how many."""
+    cursor = await connection.execute(
+        "UPDATE hdb_catalog.event_log SET locked = NULL WHERE id = ANY(%s) AND locked IS NOT NULL",
+        [event_ids],
+    )
+    return cursor.rowcount
+
+
+async def redeliver(connection: AsyncConnection, event_id: str) -> None:
+    """Make an event pending again; its `next_retry_at` stays as it is.
+
+    Raises QErr `not-exists` or `busy`.
+    """
+    async with connection.transaction():
+        cursor = await connection.execute(
+            "SELECT locked IS NOT NULL AND locked >= now() - interval '30 minute'"
+            " FROM hdb_catalog.event_log WHERE id = %s",
+            [event_id],
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            raise QErr("not-exists", "event not found")
+        if row[0]:
+            raise QErr("busy", "event is already being processed")
+        await connection.execute(
+            "UPDATE hdb_catalog.event_log SET delivered = false, error = false, tries = 0 WHERE id = %s",
+            [event_id],
+        )
+
+
+def logged_request(
+    body: str, headers: list[dict[str, Any]] | None, own: list[tuple[str, str]], version: str = "2"
+) -> str:
+    """The `request` of an invocation log: secrets from the environment appear by the variable's name only."""
+    shown = [*(headers or []), *({"name": name, "value": value} for name, value in own)]
+    return f'{{"payload":{body},"headers":{json.dumps(shown)},"version":"{version}"}}'

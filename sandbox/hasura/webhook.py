@@ -1,0 +1,92 @@
+"""One HTTP call to a webhook, as event triggers, cron triggers and one-off events make it.
+
+Facts: the engine's `Eventing/HTTP`: which answers are failures, what the invocation logs hold.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import httpx
+
+from sandbox.hasura.settings import VERSION
+
+USER_AGENT = f"hasura-graphql-engine/{VERSION}"
+LOG_VERSION = "2"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back: `status` is None if nothing came back at all, and `body` then says why."""
+
+    status: int | None
+    body: str
+    headers: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the engine counts the delivery as done."""
+        return self.status is not None and 200 <= self.status < 300
+
+    @property
+    def retry_after(self) -> int | None:
+        """Seconds of a usable `Retry-After` on a failed answer; only a positive integer counts."""
+        if self.status is None or self.succeeded:
+            return None
+        for name, value in self.headers:
+            if name.lower() == "retry-after":
+                return int(value) if value.strip().isdigit() and int(value) > 0 else None
+        return None
+
+    def logged(self) -> dict[str, Any]:
+        """The `response` of an invocation log."""
+        if self.status is None or self.status >= 300:
+            return {"data": {"message": self.body}, "type": "client_error", "version": LOG_VERSION}
+        headers = [{"name": name, "value": value} for name, value in self.headers]
+        data = {"body": self.body, "headers": headers, "status": self.status}
+        return {"data": data, "type": "webhook_response", "version": LOG_VERSION}
+
+
+def request_headers(configured: list[tuple[str, str]], trace: str | None = None) -> list[tuple[str, str]]:
+    """The headers sent: configured ones, then the engine's own two, which win; then tracing."""
+    own = [("Content-Type", "application/json"), ("User-Agent", USER_AGENT)]
+    names = {name.lower() for name, _ in own}
+    kept = [(name, value) for name, value in configured if name.lower() not in names]
+    return kept + own + ([("traceparent", trace)] if trace else [])
+
+
+async def call(
+    client: httpx.AsyncClient, url: str, body: bytes, headers: list[tuple[str, str]], seconds: float
+) -> Reply:
+    """POST the body; never raises for what the network or the other side does.
+
+    seconds: limit of the whole exchange.
+    """
+    encoded = [(name.encode(), value.encode()) for name, value in headers]
+    try:
+        with anyio.fail_after(seconds):
+            response = await client.post(url, content=body, headers=encoded, timeout=None)
+    except TimeoutError:
+        return Reply(None, _exception_text("ResponseTimeout", url))
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return Reply(None, _exception_text(f"ConnectionFailure {error}", url))
+    return Reply(response.status_code, response.text, [(k, v) for k, v in response.headers.multi_items()])
+
+
+def _exception_text(message: str, url: str) -> str:
+    target = httpx.URL(url) if "://" in url else httpx.URL("http://invalid")
+    return json.dumps(
+        {
+            "message": message,
+            "request": {
+                "host": target.host,
+                "port": target.port or (443 if target.scheme == "https" else 80),
+                "path": target.path,
+                "queryString": f"?{target.query.decode()}" if target.query else "",
+                "method": "POST",
+                "secure": target.scheme == "https",
+            },
+            "type": "http_exception",
+        }
+    )
