@@ -1,0 +1,54 @@
+"""The sample deliveries and what must become of each; README.md explains the files."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What must become of one delivery; None or empty means that it must not happen."""
+
+    answer: str
+    error_code: str | None = None
+    row: dict[str, str] | None = None
+    phone: str | None = None
+    account: str | None = None
+    contact: str | None = None
+    ticket: str | None = None
+    owner: bool = False
+    notifications: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One delivery: its name, its bytes, and what is expected of it."""
+
+    name: str
+    title: str
+    kind: str
+    body: bytes
+    after: tuple[str, ...]
+    expect: Expectation
+
+
+def load_samples() -> list[Sample]:
+    """All samples in the order of their names.
+
+    Raises ValueError if an expectation has no body, or TypeError if it has a key that means nothing.
+    """
+    return [_sample(path) for path in sorted(HERE.glob("*.expect.yaml"))]
+
+
+def _sample(path: Path) -> Sample:
+    name = path.name.removesuffix(".expect.yaml")
+    bodies = [found for found in HERE.glob(f"{name}.*") if found != path]
+    if len(bodies) != 1:
+        raise ValueError(f"{path}: has {len(bodies)} bodies beside it, one is needed")
+    said: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    title, kind, after = said.pop("title"), said.pop("kind"), tuple(said.pop("after", ()))
+    return Sample(name, title, kind, bodies[0].read_bytes(), after, Expectation(**said))
