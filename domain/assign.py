@@ -1,0 +1,99 @@
+"""Round robin over a roster: exact, deterministic, weighted.
+
+Among the available members the lowest `assigned_count / weight` is next, ties by the oldest
+`last_assigned_seq`, then by id. Who comes back (was not available at the last choice) is lifted to the
+lowest ratio of those who stayed, so that nobody is flooded with what they missed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One row of a roster, joined with the staff member it names. Ids are uuids as text."""
+
+    assignee_id: str
+    staff_id: str
+    is_active: bool
+    staff_active: bool
+    on_duty: bool
+    weight: int
+    assigned_count: int
+    last_assigned_seq: int
+    was_available: bool
+
+    @property
+    def unavailable_because(self) -> str | None:
+        if not self.is_active:
+            return "roster_row_inactive"
+        if not self.staff_active:
+            return "staff_inactive"
+        return None if self.on_duty else "off_duty"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Who gets the ticket and what the roster's counters are afterwards."""
+
+    staff_id: str | None
+    chosen: Member | None
+    skipped: tuple[tuple[str, str], ...]
+    """(staff id, why) of those who were passed over."""
+
+    roster: tuple[Member, ...]
+    """Every member as it is to be stored."""
+
+    seen: tuple[Member, ...]
+    """The roster as it was read."""
+
+    def evidence(self) -> dict[str, object]:
+        """For the row: who was there, who was passed over and why, who was chosen."""
+        return {
+            "roster": [
+                {"staff_id": m.staff_id, "assigned_count": m.assigned_count, "weight": m.weight}
+                for m in self.seen
+            ],
+            "skipped": [{"staff_id": staff_id, "reason": reason} for staff_id, reason in self.skipped],
+            "chosen": self.staff_id,
+        }
+
+    def changed(self) -> tuple[Member, ...]:
+        """The members whose stored row differs from what was read."""
+        return tuple(after for before, after in zip(self.seen, self.roster, strict=True) if after != before)
+
+
+def choose(roster: Sequence[Member]) -> Choice:
+    """The next owner. Call it under the roster's lock and store `roster` in the same transaction."""
+    skipped = tuple((m.staff_id, reason) for m in roster if (reason := m.unavailable_because))
+    members = [_lifted(member, roster) for member in roster]
+    available = [member for member in members if member.was_available]
+    if not available:
+        return Choice(None, None, skipped, tuple(members), tuple(roster))
+    chosen = min(
+        available, key=lambda m: (Fraction(m.assigned_count, m.weight), m.last_assigned_seq, m.assignee_id)
+    )
+    counted = replace(
+        chosen,
+        assigned_count=chosen.assigned_count + 1,
+        last_assigned_seq=max(m.last_assigned_seq for m in roster) + 1,
+    )
+    after = tuple(counted if m is chosen else m for m in members)
+    return Choice(chosen.staff_id, chosen, skipped, after, tuple(roster))
+
+
+def _lifted(member: Member, roster: Sequence[Member]) -> Member:
+    """The member with its availability noted, lifted if it has just come back."""
+    available = member.unavailable_because is None
+    count = member.assigned_count
+    if available and not member.was_available:
+        stayed = [
+            Fraction(m.assigned_count, m.weight)
+            for m in roster
+            if m.was_available and m.unavailable_because is None
+        ]
+        if stayed:
+            count = max(count, ceil(member.weight * min(stayed)))
+    return replace(member, was_available=available, assigned_count=count)

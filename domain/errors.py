@@ -1,0 +1,127 @@
+"""What can go wrong, as one tree. An exception's docstring is its message unless one is given.
+
+    IntegrationError
+    ├── Retryable                 the same call may succeed later
+    │   ├── Unavailable           nothing was claimed: the caller keeps the work (503)
+    │   │   ├── DatabaseUnavailable
+    │   │   ├── Overloaded
+    │   │   └── ProcessingPaused
+    │   ├── Contended             serialization failure, deadlock, lock timeout, lost connection
+    │   └── HasuraUnavailable
+    ├── Final                     the same call will fail again
+    │   ├── InvalidBody
+    │   └── InvalidPhone
+    └── Refused                   the caller's fault, answered 4xx
+        ├── BadRequest
+        ├── UnknownTrigger
+        ├── Unauthorized
+        └── NotBuilt              501
+
+`code` is the machine-readable name that answers, `error_code` columns and metrics share.
+"""
+
+import inspect
+
+
+class IntegrationError(Exception):
+    """The integration failed."""
+
+    code = "internal"
+
+    def __init__(self, message: str | None = None, *, code: str | None = None) -> None:
+        super().__init__(message or inspect.getdoc(type(self)))
+        if code is not None:
+            self.code = code
+
+
+class Retryable(IntegrationError):
+    """The attempt failed and may be repeated later."""
+
+    code = "retryable"
+
+
+class Unavailable(Retryable):
+    """The service cannot take this on at the moment; nothing was changed."""
+
+    code = "unavailable"
+    retry_after: int | None = None
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database does not answer; nothing was changed."""
+
+    code = "database_unavailable"
+
+
+class Overloaded(Unavailable):
+    """Too many requests are waiting; nothing was changed."""
+
+    code = "overloaded"
+
+
+class ProcessingPaused(Unavailable):
+    """Processing is paused by the setting processing_paused; the row stays received."""
+
+    code = "processing_paused"
+    retry_after = 60
+
+
+class Contended(Retryable):
+    """The transaction lost against a concurrent one or its connection broke."""
+
+    code = "contended"
+
+
+class HasuraUnavailable(Retryable):
+    """Hasura did not answer as expected."""
+
+    code = "hasura_unavailable"
+
+
+class Final(IntegrationError):
+    """The input can never be processed as it is."""
+
+    code = "final"
+
+
+class InvalidBody(Final):
+    """The delivered body is not a strict JSON object."""
+
+    code = "invalid_json"
+
+
+class InvalidPhone(Final):
+    """The record has no usable phone number."""
+
+    code = "invalid_phone"
+
+
+class Refused(IntegrationError):
+    """The request was refused."""
+
+    code = "bad_request"
+    status = 400
+
+
+class BadRequest(Refused):
+    """The request body is not what Hasura sends to this route."""
+
+
+class UnknownTrigger(Refused):
+    """This route does not serve that trigger."""
+
+    code = "unknown_trigger"
+
+
+class Unauthorized(Refused):
+    """The handler secret is missing or wrong."""
+
+    code = "unauthorized"
+    status = 401
+
+
+class NotBuilt(Refused):
+    """This part of the integration does not exist in this version."""
+
+    code = "not_built"
+    status = 501

@@ -1,0 +1,36 @@
+"""The states of a pancake_webhook_event and the steps between them.
+
+The database refuses every step that is not in TRANSITIONS (pancake_event_transition_allowed in
+migration 1777870069931); a test holds the two equal.
+"""
+
+from typing import Final
+
+RECEIVED: Final = "received"
+INGESTED: Final = "ingested"
+PROCESSED: Final = "processed"
+FAILED: Final = "failed"
+DEAD_LETTER: Final = "dead_letter"
+SKIPPED_KILL_SWITCH: Final = "skipped_kill_switch"
+SKIPPED_SOURCE_DISABLED: Final = "skipped_source_disabled"
+
+_SKIPPED = frozenset({SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED})
+INITIAL = frozenset({RECEIVED, DEAD_LETTER}) | _SKIPPED
+TRANSITIONS: dict[str, frozenset[str]] = {
+    RECEIVED: frozenset({RECEIVED, INGESTED, DEAD_LETTER}) | _SKIPPED,
+    INGESTED: frozenset({INGESTED, RECEIVED, PROCESSED, FAILED, DEAD_LETTER}) | _SKIPPED,
+    PROCESSED: frozenset({PROCESSED, RECEIVED}),
+    FAILED: frozenset({FAILED, RECEIVED, DEAD_LETTER}) | _SKIPPED,
+    DEAD_LETTER: frozenset({DEAD_LETTER, RECEIVED}),
+    SKIPPED_KILL_SWITCH: frozenset({SKIPPED_KILL_SWITCH, RECEIVED}),
+    SKIPPED_SOURCE_DISABLED: frozenset({SKIPPED_SOURCE_DISABLED, RECEIVED}),
+}
+
+STATES = frozenset(TRANSITIONS)
+REPLAYED_BY_MANUAL_INVOCATION = frozenset({FAILED, DEAD_LETTER}) | _SKIPPED
+"""States in which "Invoke" in the Hasura console means: do it again."""
+
+
+def allowed(old: str | None, new: str) -> bool:
+    """Whether a row may go from `old` to `new`; `old` is None for a new row."""
+    return new in (INITIAL if old is None else TRANSITIONS[old])
