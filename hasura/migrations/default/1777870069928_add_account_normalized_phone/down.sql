@@ -1,0 +1,12 @@
+-- Take normalized_phone and pancake_metadata off account again. What they hold can be derived anew.
+SET LOCAL lock_timeout = '5s';
+SET LOCAL statement_timeout = '60s';
+
+DROP TRIGGER IF EXISTS account_clear_normalized_phone ON public.account;
+DROP FUNCTION IF EXISTS public.account_clear_normalized_phone();
+DROP INDEX IF EXISTS public.account_phone_not_normalized_idx;
+DROP INDEX IF EXISTS public.account_normalized_phone_idx;
+
+ALTER TABLE public.account
+    DROP COLUMN IF EXISTS normalized_phone,
+    DROP COLUMN IF EXISTS pancake_metadata;

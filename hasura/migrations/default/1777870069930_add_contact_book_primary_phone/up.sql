@@ -1,0 +1,28 @@
+-- DEC-006: a contact is found by its primary phone, and belongs to an account that exists.
+-- Refuses while contact_book holds rows of accounts that do not exist, and says how many.
+SET LOCAL lock_timeout = '5s';
+SET LOCAL statement_timeout = '60s';
+
+DO $$
+DECLARE
+    orphans bigint;
+BEGIN
+    SELECT count(*) INTO orphans
+    FROM public.contact_book AS c
+    WHERE c.account_id IS NOT NULL
+        AND NOT EXISTS (SELECT FROM public.account AS a WHERE a.id = c.account_id);
+    IF orphans > 0 THEN
+        RAISE EXCEPTION '% rows of contact_book belong to no account: mend or remove them first', orphans;
+    END IF;
+END
+$$;
+
+ALTER TABLE public.contact_book
+    ADD COLUMN primary_phone text,
+    ADD CONSTRAINT ck_contact_book_primary_phone CHECK (primary_phone ~ '^\+[1-9][0-9]{6,14}$'),
+    ADD CONSTRAINT uq_contact_book_primary_phone UNIQUE (primary_phone),
+    ADD CONSTRAINT fk_contact_book_account FOREIGN KEY (account_id) REFERENCES public.account (id) NOT VALID;
+
+ALTER TABLE public.contact_book VALIDATE CONSTRAINT fk_contact_book_account;
+
+COMMENT ON COLUMN public.contact_book.primary_phone IS 'E.164; the phone by which Pancake leads find this contact';

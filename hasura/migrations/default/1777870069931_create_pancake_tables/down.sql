@@ -1,0 +1,14 @@
+-- Drop the five tables with all that is in them. Take a dump first:
+--   pg_dump --table 'public.pancake_*' --format custom --file pancake_tables.dump "$DATABASE_URL"
+SET LOCAL lock_timeout = '5s';
+SET LOCAL statement_timeout = '60s';
+
+DROP VIEW IF EXISTS public.view_pancake_connection_status;
+DROP TABLE IF EXISTS public.pancake_cron_run;
+DROP TABLE IF EXISTS public.pancake_webhook_event;
+DROP TABLE IF EXISTS public.pancake_assignee;
+DROP TABLE IF EXISTS public.pancake_source;
+DROP TABLE IF EXISTS public.pancake_connection;
+DROP FUNCTION IF EXISTS public.pancake_assignee_keep_ratio();
+DROP FUNCTION IF EXISTS public.pancake_webhook_event_guard_status();
+DROP FUNCTION IF EXISTS public.pancake_event_transition_allowed(text, text);

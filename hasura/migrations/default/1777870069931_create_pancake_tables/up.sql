@@ -1,0 +1,267 @@
+-- The five tables of the integration, the guard of the event states, and a view of the connection history.
+SET LOCAL lock_timeout = '5s';
+SET LOCAL statement_timeout = '60s';
+
+CREATE TABLE public.pancake_connection (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    name text NOT NULL,
+    workspace_id integer NOT NULL,
+    table_names text[] DEFAULT ARRAY['lead'] NOT NULL,
+    api_base_url text DEFAULT 'https://crm.pancake.vn/api' NOT NULL,
+    record_timezone text DEFAULT 'UTC' NOT NULL,
+    api_key_encrypted bytea,
+    token_sha256 bytea NOT NULL,
+    previous_token_sha256 bytea,
+    previous_token_expires_at timestamptz,
+    webhook_secret_encrypted bytea,
+    previous_webhook_secret_encrypted bytea,
+    header_secret_encrypted bytea,
+    previous_header_secret_encrypted bytea,
+    signature_mode text DEFAULT 'off' NOT NULL,
+    allowlist_mode text DEFAULT 'off' NOT NULL,
+    allowed_ip_ranges cidr[] DEFAULT ARRAY[]::cidr[] NOT NULL,
+    status text DEFAULT 'active' NOT NULL,
+    status_changed_at timestamptz DEFAULT now() NOT NULL,
+    last_poll_at timestamptz,
+    poll_watermark timestamptz,
+    created_at timestamptz DEFAULT now() NOT NULL,
+    updated_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT pk_pancake_connection PRIMARY KEY (id),
+    CONSTRAINT uq_pancake_connection_token UNIQUE (token_sha256),
+    CONSTRAINT uq_pancake_connection_workspace UNIQUE (workspace_id, api_base_url),
+    CONSTRAINT ck_pancake_connection_token CHECK (octet_length(token_sha256) = 32),
+    CONSTRAINT ck_pancake_connection_previous_token CHECK (
+        octet_length(previous_token_sha256) = 32 AND previous_token_expires_at IS NOT NULL
+        OR previous_token_sha256 IS NULL AND previous_token_expires_at IS NULL
+    ),
+    CONSTRAINT ck_pancake_connection_table_names CHECK (
+        table_names <@ ARRAY['lead', 'account', 'contact'] AND cardinality(table_names) > 0
+    ),
+    CONSTRAINT ck_pancake_connection_signature_mode CHECK (signature_mode IN ('off', 'monitor', 'enforce')),
+    CONSTRAINT ck_pancake_connection_allowlist_mode CHECK (allowlist_mode IN ('off', 'monitor', 'enforce')),
+    -- A signature can be enforced only with something to verify it by.
+    CONSTRAINT ck_pancake_connection_signature_secret CHECK (
+        signature_mode <> 'enforce' OR webhook_secret_encrypted IS NOT NULL OR header_secret_encrypted IS NOT NULL
+    ),
+    CONSTRAINT ck_pancake_connection_allowlist_ranges CHECK (
+        allowlist_mode <> 'enforce' OR cardinality(allowed_ip_ranges) > 0
+    ),
+    CONSTRAINT ck_pancake_connection_status CHECK (
+        status IN ('active', 'silent', 'suspended', 'outage', 'key_invalid', 'disabled')
+    )
+);
+
+CREATE TABLE public.pancake_source (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    connection_id uuid NOT NULL,
+    pancake_source_id text NOT NULL,
+    name text,
+    parent_source_id text,
+    is_active boolean DEFAULT false NOT NULL,
+    is_removed boolean DEFAULT false NOT NULL,
+    first_seen_at timestamptz DEFAULT now() NOT NULL,
+    synced_at timestamptz,
+    CONSTRAINT pk_pancake_source PRIMARY KEY (id),
+    CONSTRAINT uq_pancake_source UNIQUE (connection_id, pancake_source_id),
+    CONSTRAINT fk_pancake_source_connection FOREIGN KEY (connection_id) REFERENCES public.pancake_connection (id)
+);
+
+CREATE TABLE public.pancake_assignee (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    source_id uuid,
+    staff_id uuid NOT NULL,
+    is_active boolean DEFAULT true NOT NULL,
+    weight integer DEFAULT 1 NOT NULL,
+    assigned_count bigint DEFAULT 0 NOT NULL,
+    total_assigned bigint DEFAULT 0 NOT NULL,
+    last_assigned_seq bigint DEFAULT 0 NOT NULL,
+    was_available boolean DEFAULT false NOT NULL,
+    created_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT pk_pancake_assignee PRIMARY KEY (id),
+    CONSTRAINT uq_pancake_assignee UNIQUE NULLS NOT DISTINCT (source_id, staff_id),
+    CONSTRAINT fk_pancake_assignee_source FOREIGN KEY (source_id) REFERENCES public.pancake_source (id),
+    CONSTRAINT fk_pancake_assignee_staff FOREIGN KEY (staff_id) REFERENCES public.staff (id),
+    CONSTRAINT ck_pancake_assignee_weight CHECK (weight BETWEEN 1 AND 100)
+);
+
+CREATE TABLE public.pancake_webhook_event (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    connection_id uuid NOT NULL,
+    origin text NOT NULL,
+    record_id text,
+    table_name text,
+    modified_on timestamptz,
+    payload_hash bytea NOT NULL,
+    payload jsonb,
+    raw bytea,
+    status text NOT NULL,
+    error_code text,
+    error_detail text,
+    attempts integer DEFAULT 0 NOT NULL,
+    next_attempt_at timestamptz,
+    claim_id uuid,
+    arrived_at timestamptz NOT NULL,
+    received_at timestamptz,
+    ingested_at timestamptz,
+    processed_at timestamptz,
+    normalized_phone text,
+    source_ids text[] DEFAULT ARRAY[]::text[] NOT NULL,
+    account_id uuid,
+    ticket_id uuid,
+    assignee_id uuid,
+    outcome text,
+    evidence jsonb DEFAULT '{}' NOT NULL,
+    notifications jsonb DEFAULT '[]' NOT NULL,
+    notify_claimed_at timestamptz,
+    notified_at timestamptz,
+    held_at timestamptz,
+    replay_count integer DEFAULT 0 NOT NULL,
+    replayed_by text,
+    replayed_at timestamptz,
+    source_ip inet,
+    created_at timestamptz NOT NULL,
+    CONSTRAINT pk_pancake_webhook_event PRIMARY KEY (id),
+    -- Idempotent ingest; a body without record id is identified by its hash alone.
+    CONSTRAINT uq_pancake_webhook_event_identity UNIQUE NULLS NOT DISTINCT (record_id, modified_on, payload_hash),
+    CONSTRAINT fk_pancake_webhook_event_connection FOREIGN KEY (connection_id) REFERENCES public.pancake_connection (id),
+    CONSTRAINT ck_pancake_webhook_event_origin CHECK (origin IN ('webhook', 'poll', 'reconcile')),
+    CONSTRAINT ck_pancake_webhook_event_hash CHECK (octet_length(payload_hash) = 32),
+    CONSTRAINT ck_pancake_webhook_event_status CHECK (
+        status IN ('received', 'ingested', 'processed', 'failed', 'dead_letter', 'skipped_kill_switch', 'skipped_source_disabled')
+    ),
+    CONSTRAINT ck_pancake_webhook_event_outcome CHECK (
+        outcome IN ('ticket_created', 'ticket_updated', 'contact_updated', 'stale', 'no_change')
+    ),
+    -- A processed row says what came of it and when.
+    CONSTRAINT ck_pancake_webhook_event_processed CHECK (
+        status <> 'processed' OR (outcome IS NOT NULL AND processed_at IS NOT NULL)
+    ),
+    -- A row in work names its claim; the fence and the lease rest on it.
+    CONSTRAINT ck_pancake_webhook_event_ingested CHECK (
+        status <> 'ingested' OR (claim_id IS NOT NULL AND ingested_at IS NOT NULL)
+    ),
+    -- What waits for another attempt says when and why.
+    CONSTRAINT ck_pancake_webhook_event_failed CHECK (
+        status <> 'failed' OR (next_attempt_at IS NOT NULL AND error_code IS NOT NULL)
+    ),
+    CONSTRAINT ck_pancake_webhook_event_dead_letter CHECK (status <> 'dead_letter' OR error_code IS NOT NULL),
+    CONSTRAINT ck_pancake_webhook_event_notifications CHECK (jsonb_typeof(notifications) = 'array')
+);
+
+-- For the screens and look-ups of people: by customer, newest first.
+CREATE INDEX ix_pancake_webhook_event_phone ON public.pancake_webhook_event (normalized_phone)
+    WHERE normalized_phone IS NOT NULL;
+CREATE INDEX ix_pancake_webhook_event_created_at ON public.pancake_webhook_event (created_at);
+-- Small, one for each thing that a cron or a replay looks for.
+CREATE INDEX ix_pancake_webhook_event_waiting ON public.pancake_webhook_event (received_at)
+    WHERE status IN ('received', 'ingested');
+CREATE INDEX ix_pancake_webhook_event_retry ON public.pancake_webhook_event (next_attempt_at)
+    WHERE status = 'failed';
+CREATE INDEX ix_pancake_webhook_event_held ON public.pancake_webhook_event (id)
+    WHERE status IN ('dead_letter', 'skipped_kill_switch', 'skipped_source_disabled');
+CREATE INDEX ix_pancake_webhook_event_unnotified ON public.pancake_webhook_event (id)
+    WHERE notified_at IS NULL AND notifications <> '[]'::jsonb;
+CREATE INDEX ix_pancake_webhook_event_ticket ON public.pancake_webhook_event (ticket_id)
+    WHERE ticket_id IS NOT NULL;
+
+CREATE TABLE public.pancake_cron_run (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    name text NOT NULL,
+    scheduled_time timestamptz NOT NULL,
+    started_at timestamptz NOT NULL,
+    finished_at timestamptz,
+    outcome text DEFAULT 'running' NOT NULL,
+    window_from timestamptz,
+    window_to timestamptz,
+    report jsonb DEFAULT '{}' NOT NULL,
+    error text,
+    CONSTRAINT pk_pancake_cron_run PRIMARY KEY (id),
+    CONSTRAINT uq_pancake_cron_run_tick UNIQUE (name, scheduled_time),
+    CONSTRAINT ck_pancake_cron_run_outcome CHECK (outcome IN ('running', 'succeeded', 'failed', 'skipped')),
+    CONSTRAINT ck_pancake_cron_run_finished CHECK ((outcome = 'running') = (finished_at IS NULL))
+);
+
+-- The steps between states; domain/lifecycle.py holds the same table. `old` is null for a new row.
+CREATE FUNCTION public.pancake_event_transition_allowed(old text, new text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT CASE
+        WHEN old IS NULL THEN new IN ('received', 'dead_letter', 'skipped_kill_switch', 'skipped_source_disabled')
+        WHEN old = new THEN true
+        WHEN old = 'received' THEN new IN ('ingested', 'dead_letter', 'skipped_kill_switch', 'skipped_source_disabled')
+        WHEN old = 'ingested' THEN new IN ('received', 'processed', 'failed', 'dead_letter', 'skipped_kill_switch', 'skipped_source_disabled')
+        WHEN old = 'failed' THEN new IN ('received', 'dead_letter', 'skipped_kill_switch', 'skipped_source_disabled')
+        ELSE new = 'received'
+    END
+$$;
+
+-- Runs when status is in an UPDATE's SET list, also if it stays the same: received_at then changes, and the
+-- event trigger, which listens to received_at alone, fires. Other status changes make no event.
+CREATE FUNCTION public.pancake_webhook_event_guard_status() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    old_status text;
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        old_status := OLD.status;
+    END IF;
+    IF NOT public.pancake_event_transition_allowed(old_status, NEW.status) THEN
+        RAISE EXCEPTION 'pancake_webhook_event %: status may not go from % to %', NEW.id, coalesce(old_status, '(new)'), NEW.status
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'ck_pancake_webhook_event_transition';
+    END IF;
+    IF old_status = 'ingested' AND NEW.status = 'received' AND OLD.ingested_at > clock_timestamp() - interval '60 seconds' THEN
+        RAISE EXCEPTION 'pancake_webhook_event %: being processed since %; wait until the lease of 60 s has run out', NEW.id, OLD.ingested_at
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'ck_pancake_webhook_event_lease';
+    END IF;
+    IF NEW.status = 'received' THEN
+        NEW.received_at := clock_timestamp();
+        IF old_status IN ('processed', 'dead_letter', 'skipped_kill_switch', 'skipped_source_disabled') THEN
+            NEW.attempts := 0;
+            NEW.replay_count := OLD.replay_count + 1;
+            IF NEW.replayed_at IS NOT DISTINCT FROM OLD.replayed_at THEN
+                NEW.replayed_at := clock_timestamp();
+                NEW.replayed_by := session_user;
+            END IF;
+        END IF;
+    ELSIF NEW.status IN ('skipped_kill_switch', 'skipped_source_disabled') THEN
+        NEW.held_at := coalesce(NEW.held_at, clock_timestamp());
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER pancake_webhook_event_guard_status
+    BEFORE INSERT OR UPDATE OF status ON public.pancake_webhook_event
+    FOR EACH ROW EXECUTE FUNCTION public.pancake_webhook_event_guard_status();
+
+-- A new weight keeps the member's share of the roster: its ratio of count to weight stays what it was.
+CREATE FUNCTION public.pancake_assignee_keep_ratio() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    NEW.assigned_count := ceil(OLD.assigned_count::numeric * NEW.weight / OLD.weight);
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER pancake_assignee_keep_ratio
+    BEFORE UPDATE OF weight ON public.pancake_assignee
+    FOR EACH ROW
+    WHEN (OLD.weight <> NEW.weight)
+    EXECUTE FUNCTION public.pancake_assignee_keep_ratio();
+
+-- The history of a connection's status: what each run of check_connection found and changed.
+CREATE VIEW public.view_pancake_connection_status AS
+SELECT
+    (c ->> 'connection_id')::uuid AS connection_id,
+    r.scheduled_time,
+    c ->> 'before' AS status_before,
+    c ->> 'after' AS status_after
+FROM public.pancake_cron_run AS r
+CROSS JOIN LATERAL jsonb_array_elements(r.report -> 'connections') AS c
+WHERE r.name = 'check_connection'
+    AND c ->> 'before' IS DISTINCT FROM c ->> 'after';
+
+COMMENT ON TABLE public.pancake_webhook_event IS 'Every delivery and every polled record, with what became of it; dedupe is permanent, rows are never deleted';
+COMMENT ON TABLE public.pancake_cron_run IS 'Attendance register of the seven crons: one row for each tick, with its report';

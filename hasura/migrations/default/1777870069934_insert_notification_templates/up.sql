@@ -1,0 +1,31 @@
+-- The three notification templates of the integration.
+-- Anchor: 1 the table exists, 2 no foreign template has our codes, 3 the write may run twice, 4 its result is checked.
+SET LOCAL lock_timeout = '5s';
+SET LOCAL statement_timeout = '60s';
+
+DO $$
+DECLARE
+    found bigint;
+BEGIN
+    IF to_regclass('public.notification_template') IS NULL THEN
+        RAISE EXCEPTION 'notification_template does not exist';
+    END IF;
+    SELECT count(*) INTO found
+    FROM public.notification_template
+    WHERE code LIKE 'noti\_pancake%'
+        AND code NOT IN ('noti_pancake_new_lead', 'noti_pancake_lead_updated', 'noti_pancake_needs_attention');
+    IF found > 0 THEN
+        RAISE EXCEPTION '% templates with codes noti_pancake… are not known to this migration', found;
+    END IF;
+    INSERT INTO public.notification_template (code, title, body, channel)
+    VALUES
+        ('noti_pancake_new_lead', 'Lead mới từ Pancake', 'Bạn được giao lead {{customer_name}} ({{phone}}).', 'in_app'),
+        ('noti_pancake_lead_updated', 'Lead Pancake được cập nhật', 'Lead {{customer_name}} ({{phone}}) có thông tin mới.', 'in_app'),
+        ('noti_pancake_needs_attention', 'Tích hợp Pancake cần chú ý', '{{reason}}: {{detail}}', 'in_app')
+    ON CONFLICT (code) DO NOTHING;
+    SELECT count(*) INTO found FROM public.notification_template WHERE code LIKE 'noti\_pancake%';
+    IF found <> 3 THEN
+        RAISE EXCEPTION 'found % templates noti_pancake… instead of 3', found;
+    END IF;
+END
+$$;

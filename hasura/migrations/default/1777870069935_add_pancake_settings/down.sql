@@ -1,0 +1,15 @@
+-- Remove the settings of the integration; the rest of app_settings stays.
+SET LOCAL lock_timeout = '5s';
+SET LOCAL statement_timeout = '60s';
+
+DO $$
+BEGIN
+    IF to_regclass('public.app_setting') IS NULL THEN
+        RAISE EXCEPTION 'app_setting does not exist';
+    END IF;
+    UPDATE public.app_setting SET app_settings = app_settings - 'pancake_integration' WHERE id = 1;
+    IF EXISTS (SELECT FROM public.app_setting WHERE id = 1 AND app_settings ? 'pancake_integration') THEN
+        RAISE EXCEPTION 'pancake_integration is still in app_settings';
+    END IF;
+END
+$$;
