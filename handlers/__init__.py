@@ -1,0 +1,1 @@
+"""What Hasura calls: one module for each action and event trigger."""

@@ -1,0 +1,1 @@
+"""What a handler process has: settings, database, Hasura, Pancake, metrics, logs, clock, secrets."""

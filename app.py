@@ -1,0 +1,147 @@
+"""The application as one table of routes. Read this first.
+
+Hasura calls everything under /actions, /events and /cron; the edge may call /actions/ingest_record and
+/edge/policy; Prometheus and the orchestrator call the rest.
+"""
+
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from domain import gate
+from domain.errors import NotBuilt, Unauthorized
+from handlers.ingest_record import ingest_record
+from handlers.process_record import process_record
+from runtime.assembly import Answer, Runtime
+from runtime.clock import Clock
+from runtime.contract import ActionCall, CronCall, read_action, read_body, read_cron, read_event
+from runtime.errors import answer_for
+from runtime.graphql import Graphql
+from runtime.logs import CountingHandler, configure_logs, log_request
+from runtime.metrics import CONTENT_TYPE
+from runtime.secrets import matches
+from runtime.settings import Settings, read_settings
+
+HANDLER_HEADER = "x-handler-secret"
+EDGE_HEADER = "x-edge-secret"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One Hasura object and the function that serves it. `edge` lets the edge call it too."""
+
+    path: str
+    name: str
+    read: Callable[[bytes, str], Any]
+    handle: Callable[[Runtime, Any], Awaitable[Answer]]
+    edge: bool = False
+
+
+async def not_built(on: Runtime, call: ActionCall | CronCall) -> Answer:
+    """Answers 501 and names the part."""
+    raise NotBuilt(f"{call.name} does not exist in this version.")
+
+
+SERVED = (
+    Served("/actions/ingest_record", "pancake_ingest_record", read_action, ingest_record, edge=True),
+    Served("/actions/replay_events", "pancake_replay_events", read_action, not_built),
+    Served("/events/process_record", "pancake_webhook_event_status_update", read_event, process_record),
+    Served("/cron/sync_sources", "pancake_sync_sources", read_cron, not_built),
+    Served("/cron/check_connection", "pancake_check_connection", read_cron, not_built),
+    Served("/cron/retry_failed", "pancake_retry_failed", read_cron, not_built),
+    Served("/cron/check_sla", "pancake_check_sla", read_cron, not_built),
+    Served("/cron/purge_events", "pancake_purge_events", read_cron, not_built),
+    Served("/cron/poll_records", "pancake_poll_records", read_cron, not_built),
+    Served("/cron/reconcile_daily", "pancake_reconcile_daily", read_cron, not_built),
+)
+
+
+def create_app(
+    settings: Settings | None = None, clock: Clock | None = None, graphql: Graphql | None = None
+) -> Starlette:
+    """The ASGI application; without arguments it is configured by the environment.
+
+    Raises SettingsError that names every variable that is missing or unusable.
+    """
+    if settings is None:
+        settings = read_settings()
+        configure_logs(os.environ.get("LOG_LEVEL", "INFO"))
+    on = Runtime.assemble(settings, clock or Clock(), gate.columns, gate.unstorable, graphql)
+    app = Starlette(
+        routes=[
+            *(Route(served.path, partial(serve, on, served), methods=["POST"]) for served in SERVED),
+            Route("/healthz", partial(healthz, on)),
+            Route("/readyz", partial(readyz, on)),
+            Route("/metrics", partial(metrics, on)),
+        ],
+        lifespan=partial(lifespan, on),
+    )
+    app.state.runtime = on
+    return app
+
+
+@asynccontextmanager
+async def lifespan(on: Runtime, app: Starlette) -> AsyncIterator[None]:
+    """Open what the process has, and close it when the server stops."""
+    counting = CountingHandler(on.metrics.log_messages)
+    logging.getLogger().addHandler(counting)
+    await on.open()
+    try:
+        yield
+    finally:
+        await on.close()
+        logging.getLogger().removeHandler(counting)
+
+
+async def serve(on: Runtime, served: Served, request: Request) -> Response:
+    """Check the secret, read the body, call the handler, write the canonical log line."""
+    started = on.clock.monotonic()
+    error: Exception | None = None
+    headers: dict[str, str] = {}
+    try:
+        authenticate(on.settings, served, request)
+        call = served.read(await read_body(request.stream()), served.name)
+        status, body = 200, await served.handle(on, call)
+    except Exception as caught:  # noqa: BLE001 - every error has its answer in runtime/errors.py and its log line
+        error = caught
+        status, body, headers = answer_for(caught)
+    seconds = on.clock.monotonic() - started
+    on.metrics.requests.labels(served.path, str(status)).inc()
+    if served.edge:
+        on.metrics.webhook_latency.labels("handler").observe(seconds)
+    log_request(served.path, status, seconds, body, error)
+    return JSONResponse(body, status, headers)
+
+
+def authenticate(settings: Settings, served: Served, request: Request) -> None:
+    """Let Hasura in, and the edge where it may. Raises Unauthorized."""
+    if matches(request.headers.get(HANDLER_HEADER), settings.handler_secrets):
+        return
+    if served.edge and matches(request.headers.get(EDGE_HEADER), settings.edge_secrets):
+        return
+    raise Unauthorized
+
+
+async def healthz(on: Runtime, request: Request) -> Response:
+    """200 while the process can serve, whatever Hasura or the database do."""
+    return JSONResponse({"status": "ok", "version": on.settings.version, "commit": on.settings.commit})
+
+
+async def readyz(on: Runtime, request: Request) -> Response:
+    """200 if database and Hasura answer, else 503 that says which does not."""
+    state = {"database": await on.db.healthy(), "hasura": await on.graphql.healthy()}
+    return JSONResponse(state, 200 if all(state.values()) else 503)
+
+
+async def metrics(on: Runtime, request: Request) -> Response:
+    """The process's series for Prometheus."""
+    return Response(on.metrics.exposition(), media_type=CONTENT_TYPE)

@@ -1,0 +1,66 @@
+"""The Runtime that every handler gets: made and closed by the application's lifespan."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.clock import Clock
+from runtime.db import Database
+from runtime.graphql import Graphql
+from runtime.ingest import Columns, IngestQueue
+from runtime.metrics import Metrics
+from runtime.outbox import Outbox
+from runtime.settings import Settings
+
+Answer = dict[str, Any]
+"""What a handler answers with status 200: a JSON object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Everything a handler may touch."""
+
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
+    db: Database
+    graphql: Graphql
+    outbox: Outbox
+    ingest: IngestQueue[Any]
+
+    @classmethod
+    def assemble(
+        cls,
+        settings: Settings,
+        clock: Clock,
+        columns: Columns[Any],
+        unstorable: Callable[[Any], Any],
+        graphql: Graphql | None = None,
+    ) -> "Runtime":
+        """Wire the parts; nothing is connected before `open`. Tests bring a `graphql` of their own."""
+        metrics = Metrics()
+        db = Database(
+            settings.database_url,
+            ingest_connections=settings.ingest_connections,
+            work_connections=settings.work_connections,
+        )
+        graphql = graphql or Graphql(settings.hasura_url, settings.hasura_service_token)
+        return cls(
+            settings=settings,
+            clock=clock,
+            metrics=metrics,
+            db=db,
+            graphql=graphql,
+            outbox=Outbox(db, graphql, metrics, clock),
+            ingest=IngestQueue(db, clock, columns, unstorable),
+        )
+
+    async def open(self) -> None:
+        await self.db.open()
+
+    async def close(self) -> None:
+        """Finish what callers handed over, then let go of connections."""
+        await self.ingest.drain()
+        await self.outbox.drain()
+        await self.graphql.close()
+        await self.db.close()

@@ -1,0 +1,158 @@
+"""PostgreSQL through psycopg: two pools, named statements, one round trip for what belongs together.
+
+Ingest has connections of its own, so that it never waits behind processing that waits for locks.
+No SQL text here and no retries: statements come from runtime/queries.py, retries from runtime/attempts.py.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, errors
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+
+from domain.errors import Contended, DatabaseUnavailable
+from runtime.queries import QUERIES
+
+Row = dict[str, Any]
+Params = Mapping[str, Any]
+Statement = tuple[str, Params]
+Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
+
+POOL_TIMEOUT_SECONDS = 5.0
+MAX_WAITING = 500
+SESSION = {
+    "timezone": "UTC",
+    "lock_timeout": "5s",
+    "statement_timeout": "10s",
+    "idle_in_transaction_session_timeout": "20s",
+}
+CONTENDED = (
+    errors.SerializationFailure,
+    errors.DeadlockDetected,
+    errors.LockNotAvailable,
+    errors.QueryCanceled,
+    errors.IdleInTransactionSessionTimeout,
+)
+
+
+class Transaction:
+    """A transaction that is open, in which several statements can share a round trip."""
+
+    def __init__(
+        self,
+        connection: AsyncConnection[DictRow],
+        lost: type[Contended] | type[DatabaseUnavailable] = Contended,
+    ) -> None:
+        self._connection = connection
+        self._lost = lost
+
+    async def run(self, *statements: Statement, commit: bool = False) -> list[list[Row]]:
+        """Run the statements in order in one round trip; with `commit`, end the transaction in it too.
+
+        Returns the rows of each. Raises Contended, or what psycopg raises for a fault in the statement.
+        """
+        connection = self._connection
+        with _translated(self._lost):
+            if len(statements) == 1 and not commit:
+                cursor = await connection.execute(QUERIES[statements[0][0]], statements[0][1])
+                return [await cursor.fetchall() if cursor.description else []]
+            async with connection.pipeline():
+                cursors = [await connection.execute(QUERIES[name], params) for name, params in statements]
+                if commit:
+                    await connection.commit()
+            return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
+
+
+class Database:
+    """The pools of one process. `open` waits for nothing: a database that is away shows in /readyz."""
+
+    def __init__(self, url: str, *, ingest_connections: int = 2, work_connections: int = 8) -> None:
+        self._ingest = _pool(url, "ingest", ingest_connections)
+        self._work = _pool(url, "work", work_connections)
+
+    async def open(self) -> None:
+        await self._ingest.open()
+        await self._work.open()
+
+    async def close(self) -> None:
+        await self._ingest.close()
+        await self._work.close()
+
+    async def ingest(self, name: str, params: Params) -> list[Row]:
+        """Run one statement in a transaction of its own, on the connections kept for ingest."""
+        return await self._once(self._ingest, (name, params))
+
+    async def fetch_all(self, name: str, params: Params) -> list[Row]:
+        """Run one statement in a transaction of its own. Raises DatabaseUnavailable."""
+        return await self._once(self._work, (name, params))
+
+    async def fetch_one(self, name: str, params: Params) -> Row | None:
+        """The first row of `fetch_all`, or None."""
+        return next(iter(await self.fetch_all(name, params)), None)
+
+    async def healthy(self) -> bool:
+        """Whether the database answers, and a connection is to be had, within two seconds."""
+        try:
+            async with asyncio.timeout(2):
+                await self.fetch_all("readyz/ping", {})
+        except (DatabaseUnavailable, Contended, TimeoutError):
+            return False
+        return True
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A transaction; committed at the end if its last `run` did not, undone on an error."""
+        async with _connection(self._work) as connection:
+            yield Transaction(connection)
+
+    async def _once(self, pool: Pool, statement: Statement) -> list[Row]:
+        async with _connection(pool) as connection:
+            (rows,) = await Transaction(connection, lost=DatabaseUnavailable).run(statement, commit=True)
+            return rows
+
+
+def _pool(url: str, name: str, size: int) -> Pool:
+    return AsyncConnectionPool(
+        url,
+        connection_class=AsyncConnection[DictRow],
+        kwargs={"row_factory": dict_row, "options": " ".join(f"-c {k}={v}" for k, v in SESSION.items())},
+        min_size=1,
+        max_size=size,
+        timeout=POOL_TIMEOUT_SECONDS,
+        max_waiting=MAX_WAITING,
+        name=name,
+        open=False,
+    )
+
+
+@asynccontextmanager
+async def _connection(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow]]:
+    try:
+        connection = await pool.getconn()
+    except (PoolTimeout, PoolClosed, TooManyRequests) as error:
+        raise DatabaseUnavailable from error
+    try:
+        async with connection:
+            yield connection
+    finally:
+        await pool.putconn(connection)
+
+
+class _translated:
+    """Turn psycopg's transient errors into ours; faults in a statement pass unchanged."""
+
+    def __init__(self, lost: type[Contended] | type[DatabaseUnavailable]) -> None:
+        self._lost = lost
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, CONTENDED):
+            raise Contended(type(error).__name__) from error
+        if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+            raise self._lost from error

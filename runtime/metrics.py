@@ -1,0 +1,65 @@
+"""What Prometheus sees of a process. One registry per application, so that tests do not share counters."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
+PROCESS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """The series of the handlers; names and labels are those that the alert rules and dashboards use."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.webhook_requests = Counter(
+            "pancake_webhook_requests",
+            "Deliveries by what became of them at ingest",
+            ["status"],
+            registry=self.registry,
+        )
+        self.webhook_latency = Histogram(
+            "pancake_webhook_latency_seconds",
+            "Time to take charge of a delivery, by hop",
+            ["hop"],
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self.process_duration = Histogram(
+            "pancake_event_process_duration_seconds",
+            "From a row's creation to processed, retries included",
+            buckets=PROCESS_BUCKETS,
+            registry=self.registry,
+        )
+        self.events = Counter(
+            "pancake_events",
+            "Processed events by outcome, others by status or error code",
+            ["result"],
+            registry=self.registry,
+        )
+        self.notifications = Counter(
+            "pancake_notifications",
+            "Notifications by what the service said of them",
+            ["result"],
+            registry=self.registry,
+        )
+        self.requests = Counter(
+            "pancake_http_requests",
+            "Requests to the handlers by route and status code",
+            ["route", "code"],
+            registry=self.registry,
+        )
+        self.log_messages = Counter(
+            "pancake_log_messages", "Log lines by level", ["level"], registry=self.registry
+        )
+        self.circuit_breaker = Gauge(
+            "pancake_circuit_breaker_state",
+            "0 closed, 1 half-open, 2 open",
+            ["name"],
+            registry=self.registry,
+        )
+        self.circuit_breaker.labels("pancake_rest").set(0)
+
+    def exposition(self) -> bytes:
+        """The text that `GET /metrics` answers."""
+        return generate_latest(self.registry)

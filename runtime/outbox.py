@@ -1,0 +1,80 @@
+"""Send the notifications that rows hold, and note that they were sent.
+
+Each was claimed before (by the transaction that wrote it, or by outbox/claim_notifications); a crash lets
+the claim run out and retry_failed sends them again, under the same idempotency keys.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from domain.errors import HasuraUnavailable, Retryable
+from runtime.batch import Batcher
+from runtime.clock import Clock
+from runtime.db import Database
+from runtime.graphql import Graphql
+from runtime.logs import LOGGER
+from runtime.metrics import Metrics
+
+Held = Mapping[str, Any]
+"""An event's `id` and its `notifications`."""
+
+
+class Outbox:
+    """Sends through Hasura; events that are done at the same moment share one call."""
+
+    def __init__(self, db: Database, graphql: Graphql, metrics: Metrics, clock: Clock) -> None:
+        self._db = db
+        self._graphql = graphql
+        self._metrics = metrics
+        self._clock = clock
+        self._batch: Batcher[Held, bool] = Batcher(self._send, limit=50, lanes=2)
+
+    async def send(self, events: Iterable[Held]) -> int:
+        """Send what these events hold; returns how many are done. What fails is left to the retry cron."""
+        pending = [event for event in events if event["notifications"]]
+        sent = 0
+        for event in pending:
+            try:
+                sent += await self._batch.submit(event)
+            except Retryable as error:
+                LOGGER.warning(
+                    "notifications left for the retry cron", extra={"fields": _fields(event, error)}
+                )
+                self._metrics.notifications.labels("failed").inc()
+        return sent
+
+    async def send_claimed(self, ids: Sequence[int]) -> int:
+        """Claim the unsent notifications of these events and send them."""
+        return await self.send(await self._db.fetch_all("outbox/claim_notifications", {"ids": list(ids)}))
+
+    async def drain(self) -> None:
+        await self._batch.drain()
+
+    async def _send(self, events: Sequence[Held]) -> list[bool | Exception]:
+        result = await self._graphql.send_notifications(
+            [message for event in events for message in messages(event)]
+        )
+        if sum(result.values()) < len(events):
+            raise HasuraUnavailable("sendNotifications took fewer notifications than it was given.")
+        for name, count in result.items():
+            self._metrics.notifications.labels(name).inc(count)
+        ids = [event["id"] for event in events]
+        await self._db.fetch_all("outbox/mark_notified", {"ids": ids, "now": self._clock.now()})
+        return [True] * len(events)
+
+
+def messages(event: Held) -> list[dict[str, Any]]:
+    """The inputs of sendNotifications; the key makes a repeat harmless where the service honours it."""
+    return [
+        {
+            "template_code": intent["template_code"],
+            "recipient_ids": intent["recipient_ids"],
+            "data": intent["data"],
+            "idempotency_key": f"{event['id']}:{intent['name']}",
+        }
+        for intent in event["notifications"]
+    ]
+
+
+def _fields(event: Held, error: Exception) -> dict[str, object]:
+    return {"event_id": event["id"], "reason": str(error)}

@@ -1,0 +1,80 @@
+"""Secrets at rest (AES-256-GCM under a ring of keys) and secrets compared (constant time)."""
+
+import base64
+import binascii
+import hmac
+import os
+from collections.abc import Iterable, Mapping
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+NONCE_BYTES = 12
+
+
+class DecryptionError(ValueError):
+    """The ciphertext was made with an unknown key, for another purpose, or was changed."""
+
+
+class KeyRing:
+    """The current key, first, and earlier ones that can still decrypt. A key is 32 bytes with an id.
+
+    Ciphertext: one byte with the length of the key id, the key id, a nonce of 12 bytes, AES-GCM output.
+    """
+
+    def __init__(self, keys: Mapping[str, bytes]) -> None:
+        self._keys = dict(keys)
+
+    @classmethod
+    def parse(cls, text: str) -> "KeyRing":
+        """Read `id:base64[,id:base64…]`. Raises ValueError without quoting any key."""
+        keys: dict[str, bytes] = {}
+        for position, item in enumerate(filter(None, text.split(",")), start=1):
+            key_id, _, encoded = item.strip().partition(":")
+            try:
+                key = base64.b64decode(encoded, validate=True)
+            except binascii.Error as error:
+                raise ValueError(f"key {position} is not base64") from error
+            if not key_id or len(key_id.encode()) > 255 or len(key) != 32:
+                raise ValueError(f"key {position} is not an id with 32 bytes in base64")
+            keys[key_id] = key
+        return cls(keys)
+
+    @property
+    def current(self) -> str:
+        """The id of the key that encrypts. Raises ValueError if the ring is empty."""
+        if not self._keys:
+            raise ValueError("the key ring is empty")
+        return next(iter(self._keys))
+
+    def encrypt(self, plaintext: str, purpose: str) -> bytes:
+        """Encrypt with the current key; only the same `purpose` (say `api_key`) decrypts it."""
+        key_id = self.current.encode()
+        nonce = os.urandom(NONCE_BYTES)
+        sealed = AESGCM(self._keys[self.current]).encrypt(nonce, plaintext.encode(), purpose.encode())
+        return bytes([len(key_id)]) + key_id + nonce + sealed
+
+    def decrypt(self, ciphertext: bytes, purpose: str) -> str:
+        """The plaintext. Raises DecryptionError."""
+        rest = ciphertext[1 + ciphertext[0] :] if ciphertext else b""
+        key = self._keys.get(self.key_id(ciphertext))
+        if key is None:
+            raise DecryptionError("encrypted with a key that is not on the ring")
+        try:
+            return AESGCM(key).decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], purpose.encode()).decode()
+        except (InvalidTag, ValueError) as error:
+            raise DecryptionError("changed, or encrypted for another purpose") from error
+
+    @staticmethod
+    def key_id(ciphertext: bytes) -> str:
+        """The id of the key that a ciphertext was made with."""
+        return ciphertext[1 : 1 + ciphertext[0]].decode(errors="replace") if ciphertext else ""
+
+
+def matches(given: str | None, secrets: Iterable[str]) -> bool:
+    """Whether a given secret is one of ours, in time that does not tell how much of it was right."""
+    candidate = (given or "").encode()
+    found = False
+    for secret in secrets:
+        found |= hmac.compare_digest(candidate, secret.encode())
+    return found

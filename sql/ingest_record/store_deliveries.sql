@@ -1,0 +1,80 @@
+-- Store a batch of deliveries: token, settings and sources are read in the same statement, so that a switch works at once.
+-- Returns one row per delivery with a known token: ordinal, status ('duplicate' when nothing was added), event_id, error_code.
+-- Relies on uq_pancake_connection_token, uq_pancake_source, uq_pancake_webhook_event_identity (also for the conflict).
+WITH delivery AS (
+    SELECT
+        d.*, c.id AS connection,
+        COALESCE(d.table_id, CASE WHEN cardinality(c.table_names) = 1 THEN c.table_names[1] END) AS table_name,
+        COALESCE(d.modified_at, d.modified_local AT TIME ZONE c.record_timezone) AS modified_on,
+        ARRAY(SELECT jsonb_array_elements_text(d.sources::jsonb)) AS source_ids
+    FROM unnest(
+        %(ordinal)s::integer[], %(connection_id)s::uuid[], %(token_sha256)s::bytea[], %(arrived_at)s::timestamptz[],
+        %(source_ip)s::inet[], %(record_id)s::text[], %(table_id)s::text[], %(modified_at)s::timestamptz[],
+        %(modified_local)s::timestamp[], %(payload_hash)s::bytea[], %(payload)s::text[], %(raw)s::bytea[],
+        %(sources)s::text[], %(error_code)s::text[], %(error_detail)s::text[], %(notes)s::text[]
+    ) AS d (
+        ordinal, connection_id, token_sha256, arrived_at, source_ip, record_id, table_id, modified_at,
+        modified_local, payload_hash, payload, raw, sources, error_code, error_detail, notes
+    )
+    JOIN public.pancake_connection AS c
+        ON c.id = d.connection_id
+        OR c.token_sha256 = d.token_sha256
+        OR (c.previous_token_sha256 = d.token_sha256 AND c.previous_token_expires_at > d.arrived_at)
+), new_source AS (
+    INSERT INTO public.pancake_source (connection_id, pancake_source_id, first_seen_at)
+    SELECT DISTINCT d.connection, s.id, %(now)s::timestamptz
+    FROM delivery AS d
+    CROSS JOIN LATERAL unnest(d.source_ids) AS s (id)
+    WHERE NOT EXISTS (
+        SELECT FROM public.pancake_source AS p WHERE p.connection_id = d.connection AND p.pancake_source_id = s.id)
+    ORDER BY 1, 2
+    ON CONFLICT DO NOTHING
+    RETURNING connection_id, pancake_source_id
+), gated AS (
+    SELECT
+        d.*,
+        CASE
+            WHEN d.error_code IS NOT NULL THEN 'dead_letter'
+            WHEN (SELECT app_settings -> 'pancake_integration' ->> 'kill_switch' FROM public.app_setting WHERE id = 1)
+                IS DISTINCT FROM 'false' THEN 'skipped_kill_switch'
+            WHEN EXISTS (
+                SELECT FROM public.pancake_source AS p
+                WHERE p.connection_id = d.connection AND p.pancake_source_id = ANY (d.source_ids) AND p.is_active
+            ) THEN 'received'
+            ELSE 'skipped_source_disabled'
+        END AS status,
+        (
+            SELECT jsonb_agg(jsonb_build_object(
+                'name', 'source_new_' || n.pancake_source_id,
+                'template_code', 'noti_pancake_needs_attention',
+                'recipient_ids', (SELECT COALESCE(jsonb_agg(f.id), '[]') FROM public.staff AS f WHERE f.role = 'admin' AND f.is_active),
+                'data', jsonb_build_object('reason', 'new_source', 'detail', n.pancake_source_id)
+            ))
+            FROM new_source AS n
+            WHERE n.connection_id = d.connection AND n.pancake_source_id = ANY (d.source_ids)
+        ) AS notifications
+    FROM delivery AS d
+), inserted AS (
+    INSERT INTO public.pancake_webhook_event (
+        connection_id, origin, record_id, table_name, modified_on, payload_hash, payload, raw, status,
+        error_code, error_detail, arrived_at, source_ids, source_ip, evidence, notifications, created_at
+    )
+    SELECT
+        g.connection, %(origin)s, g.record_id, g.table_name, g.modified_on, g.payload_hash, g.payload::jsonb, g.raw, g.status,
+        g.error_code, g.error_detail, g.arrived_at, g.source_ids, g.source_ip,
+        CASE WHEN g.notes IS NULL THEN '{}' ELSE jsonb_build_object('notes', g.notes) END,
+        COALESCE(g.notifications, '[]'), %(now)s
+    FROM gated AS g
+    ORDER BY g.record_id, g.modified_on, g.payload_hash, g.ordinal
+    ON CONFLICT ON CONSTRAINT uq_pancake_webhook_event_identity DO NOTHING
+    RETURNING id, record_id, modified_on, payload_hash, status
+)
+SELECT d.ordinal, CASE WHEN d.is_first THEN COALESCE(i.status, 'duplicate') ELSE 'duplicate' END AS status, i.id AS event_id, d.error_code
+FROM (
+    SELECT *, row_number() OVER (PARTITION BY record_id, modified_on, payload_hash ORDER BY ordinal) = 1 AS is_first
+    FROM delivery
+) AS d
+LEFT JOIN inserted AS i
+    ON i.payload_hash = d.payload_hash
+    AND i.record_id IS NOT DISTINCT FROM d.record_id
+    AND i.modified_on IS NOT DISTINCT FROM d.modified_on

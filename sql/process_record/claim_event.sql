@@ -1,0 +1,33 @@
+-- Claim a received event, or hold it if its switch is off now. Commits alone; claim_id fences the work that follows.
+-- Returns one row: paused, and the event's columns, null when there was nothing to claim.
+-- Relies on pk_pancake_webhook_event, uq_pancake_source.
+WITH switches AS (
+    SELECT
+        COALESCE((SELECT app_settings -> 'pancake_integration' ->> 'kill_switch' FROM public.app_setting WHERE id = 1), 'true') <> 'false' AS kill_switch,
+        COALESCE((SELECT app_settings -> 'pancake_integration' ->> 'processing_paused' FROM public.app_setting WHERE id = 1), 'false') = 'true' AS paused
+), claimed AS (
+    UPDATE public.pancake_webhook_event AS e
+    SET
+        status = CASE
+            WHEN w.kill_switch THEN 'skipped_kill_switch'
+            WHEN NOT EXISTS (
+                SELECT FROM public.pancake_source AS p
+                WHERE p.connection_id = e.connection_id AND p.pancake_source_id = ANY (e.source_ids) AND p.is_active
+            ) THEN 'skipped_source_disabled'
+            ELSE 'ingested'
+        END,
+        attempts = e.attempts + 1,
+        next_attempt_at = NULL,
+        ingested_at = clock_timestamp(),
+        claim_id = gen_random_uuid()
+    FROM switches AS w
+    WHERE e.id = %(id)s AND e.status = 'received' AND NOT w.paused
+    RETURNING e.*
+)
+SELECT
+    w.paused, c.id, c.status, c.claim_id, c.record_id, c.table_name, c.modified_on, c.payload::text AS payload,
+    c.attempts, c.created_at, CASE WHEN c.notified_at IS NULL THEN c.notifications ELSE '[]' END AS unsent,
+    c.evidence ->> 'corrected_phone' AS corrected_phone,
+    COALESCE((c.evidence ->> 'force')::boolean, false) AS force
+FROM switches AS w
+LEFT JOIN claimed AS c ON true

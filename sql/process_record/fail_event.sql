@@ -1,0 +1,10 @@
+-- Record that an attempt failed: for another attempt at next_attempt_at, or for good.
+-- Returns nothing; changes nothing if the claim is no longer ours. Relies on pk_pancake_webhook_event.
+UPDATE public.pancake_webhook_event
+SET
+    status = CASE WHEN %(next_attempt_at)s::timestamptz IS NULL THEN 'dead_letter' ELSE 'failed' END,
+    next_attempt_at = %(next_attempt_at)s,
+    error_code = %(error_code)s,
+    error_detail = %(error_detail)s,
+    evidence = evidence || %(evidence)s::jsonb
+WHERE id = %(id)s AND status = 'ingested' AND claim_id = %(claim_id)s

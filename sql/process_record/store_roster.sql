@@ -1,0 +1,12 @@
+-- Store the counters that a choice changed.
+-- Returns nothing. Relies on pk_pancake_assignee.
+UPDATE public.pancake_assignee AS a
+SET
+    assigned_count = m.assigned_count,
+    total_assigned = a.total_assigned + (a.id = %(chosen)s::uuid)::integer,
+    last_assigned_seq = m.last_assigned_seq,
+    was_available = m.was_available
+FROM unnest(
+    %(assignee_ids)s::uuid[], %(assigned_counts)s::bigint[], %(last_assigned_seqs)s::bigint[], %(was_available)s::boolean[]
+) AS m (id, assigned_count, last_assigned_seq, was_available)
+WHERE a.id = m.id

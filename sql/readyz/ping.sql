@@ -1,0 +1,3 @@
+-- Whether the database answers.
+-- Returns one row.
+SELECT 1 AS one

@@ -1,0 +1,193 @@
+"""The application on a real database, with a fake Hasura behind it and a clock that tests can move."""
+
+import base64
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from app import create_app
+from domain.errors import HasuraUnavailable
+from runtime.clock import Clock
+from runtime.graphql import Graphql
+from runtime.secrets import KeyRing
+from runtime.settings import Settings
+
+TOKEN = "token-of-the-test-connection"
+SECRET = "handler-secret-for-tests"
+PREVIOUS_SECRET = "handler-secret-before-it"
+EDGE_SECRET = "edge-secret-for-tests"
+
+
+class MovableClock(Clock):
+    """Real time plus what a test added to it; no jitter."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def jitter(self) -> float:
+        return 0.0
+
+
+class FakeHasura(Graphql):
+    """Takes notifications as sendNotifications does, honours idempotency keys, and fails when told to."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, dict[str, Any]] = {}
+        self.failing = False
+        self.calls = 0
+
+    async def send_notifications(self, notifications: Sequence[dict[str, Any]]) -> dict[str, int]:
+        self.calls += 1
+        if self.failing:
+            raise HasuraUnavailable
+        new = {n["idempotency_key"]: n for n in notifications if n["idempotency_key"] not in self.sent}
+        self.sent |= new
+        return {"accepted": len(new), "duplicates": len(notifications) - len(new)}
+
+    async def healthy(self) -> bool:
+        return not self.failing
+
+    async def close(self) -> None:
+        return None
+
+
+@dataclass
+class House:
+    """Everything a handler test needs in one hand."""
+
+    client: httpx.AsyncClient
+    hasura: FakeHasura
+    clock: MovableClock
+    url: str
+    connection_id: str = ""
+    headers: dict[str, str] = field(default_factory=lambda: {"X-Handler-Secret": SECRET})
+
+    def sql(self, statement: str, *params: Any) -> list[dict[str, Any]]:
+        """Run SQL as somebody else would: on a connection of its own, committed at once."""
+        with psycopg.connect(self.url, autocommit=True, row_factory=dict_row) as connection:
+            cursor = connection.execute(statement, params)  # type: ignore[call-overload]
+            return cursor.fetchall() if cursor.description else []
+
+    def one(self, statement: str, *params: Any) -> dict[str, Any]:
+        (row,) = self.sql(statement, *params)
+        return row
+
+    def event(self, event_id: int) -> dict[str, Any]:
+        return self.one("SELECT * FROM pancake_webhook_event WHERE id = %s", event_id)
+
+    def switch(self, **settings: Any) -> None:
+        """Change settings of the integration, say kill_switch=True."""
+        self.sql(
+            "UPDATE app_setting SET app_settings = jsonb_set(app_settings, '{pancake_integration}',"
+            " app_settings -> 'pancake_integration' || %s) WHERE id = 1",
+            json.dumps(settings),
+        )
+
+    async def deliver(self, body: bytes | str | dict[str, Any], token: str = TOKEN, **input_: Any) -> dict[str, Any]:
+        """Post a body as the edge does and return the handler's answer."""
+        if isinstance(body, dict):
+            body = json.dumps(body, ensure_ascii=False)
+        raw = body.encode() if isinstance(body, str) else body
+        response = await self.act({"token": token, "raw": base64.b64encode(raw).decode(), **input_})
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    async def act(self, input_: dict[str, Any], headers: dict[str, str] | None = None) -> httpx.Response:
+        envelope = {
+            "action": {"name": "pancake_ingest_record"},
+            "input": input_,
+            "session_variables": {"x-hasura-role": "pancake_edge"},
+            "request_query": "mutation { … }",
+        }
+        return await self.client.post("/actions/ingest_record", json=envelope, headers=headers or self.headers)
+
+    async def fire(self, event_id: int, op: str = "INSERT") -> httpx.Response:
+        """Deliver the row's event as Hasura does."""
+        body = {
+            "id": "0b8f6c1e-3f1a-4f0e-9a51-0d6a8c1f7a11",
+            "created_at": "2026-03-04T05:06:07.123456",
+            "table": {"schema": "public", "name": "pancake_webhook_event"},
+            "trigger": {"name": "pancake_webhook_event_status_update"},
+            "delivery_info": {"current_retry": 0, "max_retries": 3},
+            "event": {
+                "op": op,
+                "data": {"old": None, "new": {"id": event_id, "status": "received"}},
+                "session_variables": None,
+                "trace_context": None,
+            },
+        }
+        return await self.client.post("/events/process_record", json=body, headers=self.headers)
+
+    async def process(self, event_id: int, op: str = "INSERT") -> str:
+        response = await self.fire(event_id, op)
+        assert response.status_code == 200, response.text
+        return str(response.json()["result"])
+
+    async def lead(self, **fields: Any) -> tuple[int, str]:
+        """Deliver a lead with these fields over some defaults and process it: (event id, result)."""
+        record = {
+            "id": "2f941efe-d9a3-4d9a-affe-e123b06b8a44",
+            "name": "Nguyễn Văn A",
+            "phone_number": "0905111222",
+            "source": ["-1"],
+            "modified_on": "2026-05-14T02:35:56.000000",
+        }
+        answer = await self.deliver(record | fields)
+        event_id = answer["event_id"]
+        return event_id, await self.process(event_id)
+
+
+@pytest.fixture
+def key_ring() -> KeyRing:
+    return KeyRing({"test": bytes(32)})
+
+
+@pytest.fixture
+def connection_id(database: str) -> Iterator[str]:
+    """A connection with TOKEN, the sources -1 (active) and -3 (inactive), and the kill switch off."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        (found,) = connection.execute(
+            "INSERT INTO pancake_connection (name, workspace_id, token_sha256) VALUES ('test', 123, %s) RETURNING id",
+            (sha256(TOKEN.encode()).digest(),),
+        ).fetchone() or ("",)
+        connection.execute(
+            "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+            " VALUES (%s, '-1', 'Facebook', true), (%s, '-3', 'Instagram', false)",
+            (found, found),
+        )
+        connection.execute(
+            "UPDATE app_setting SET app_settings ="
+            " jsonb_set(app_settings, '{pancake_integration,kill_switch}', 'false') WHERE id = 1"
+        )
+    yield str(found)
+
+
+@pytest.fixture
+async def house(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[House]:
+    settings = Settings(
+        database_url=database,
+        metadata_database_url=database,
+        hasura_url="http://127.0.0.1:9",
+        hasura_service_token="unused",
+        handler_secrets=(SECRET, PREVIOUS_SECRET),
+        edge_secrets=(EDGE_SECRET,),
+        key_ring=key_ring,
+    )
+    hasura, clock = FakeHasura(), MovableClock()
+    app = create_app(settings, clock, hasura)
+    transport = httpx.ASGITransport(app=app)
+    async with app.router.lifespan_context(app):
+        async with httpx.AsyncClient(transport=transport, base_url="http://handlers") as client:
+            yield House(client, hasura, clock, database, connection_id)
