@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -76,7 +76,7 @@ class House:
     def sql(self, statement: str, *params: Any) -> list[dict[str, Any]]:
         """Run SQL as somebody else would: on a connection of its own, committed at once."""
         with psycopg.connect(self.url, autocommit=True, row_factory=dict_row) as connection:
-            cursor = connection.execute(statement, params)  # type: ignore[call-overload]
+            cursor = connection.execute(statement, params)
             return cursor.fetchall() if cursor.description else []
 
     def one(self, statement: str, *params: Any) -> dict[str, Any]:
@@ -94,7 +94,9 @@ class House:
             json.dumps(settings),
         )
 
-    async def deliver(self, body: bytes | str | dict[str, Any], token: str = TOKEN, **input_: Any) -> dict[str, Any]:
+    async def deliver(
+        self, body: bytes | str | dict[str, Any], token: str = TOKEN, **input_: Any
+    ) -> dict[str, Any]:
         """Post a body as the edge does and return the handler's answer."""
         if isinstance(body, dict):
             body = json.dumps(body, ensure_ascii=False)
@@ -111,7 +113,8 @@ class House:
             "session_variables": {"x-hasura-role": "pancake_edge"},
             "request_query": "mutation { … }",
         }
-        return await self.client.post("/actions/ingest_record", json=envelope, headers=headers or self.headers)
+        headers = headers or self.headers
+        return await self.client.post("/actions/ingest_record", json=envelope, headers=headers)
 
     async def fire(self, event_id: int, op: str = "INSERT") -> httpx.Response:
         """Deliver the row's event as Hasura does."""
@@ -155,11 +158,12 @@ def key_ring() -> KeyRing:
 
 
 @pytest.fixture
-def connection_id(database: str) -> Iterator[str]:
+def connection_id(database: str) -> str:
     """A connection with TOKEN, the sources -1 (active) and -3 (inactive), and the kill switch off."""
     with psycopg.connect(database, autocommit=True) as connection:
         (found,) = connection.execute(
-            "INSERT INTO pancake_connection (name, workspace_id, token_sha256) VALUES ('test', 123, %s) RETURNING id",
+            "INSERT INTO pancake_connection (name, workspace_id, token_sha256)"
+            " VALUES ('test', 123, %s) RETURNING id",
             (sha256(TOKEN.encode()).digest(),),
         ).fetchone() or ("",)
         connection.execute(
@@ -171,7 +175,7 @@ def connection_id(database: str) -> Iterator[str]:
             "UPDATE app_setting SET app_settings ="
             " jsonb_set(app_settings, '{pancake_integration,kill_switch}', 'false') WHERE id = 1"
         )
-    yield str(found)
+    return str(found)
 
 
 @pytest.fixture
@@ -188,6 +192,8 @@ async def house(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIt
     hasura, clock = FakeHasura(), MovableClock()
     app = create_app(settings, clock, hasura)
     transport = httpx.ASGITransport(app=app)
-    async with app.router.lifespan_context(app):
-        async with httpx.AsyncClient(transport=transport, base_url="http://handlers") as client:
-            yield House(client, hasura, clock, database, connection_id)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://handlers") as client,
+    ):
+        yield House(client, hasura, clock, database, connection_id)

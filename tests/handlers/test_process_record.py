@@ -9,8 +9,8 @@ from tests.handlers.conftest import House
 def _roster(house: House, size: int = 3) -> list[str]:
     """Put the first telesale staff on the default roster."""
     rows = house.sql(
-        "INSERT INTO pancake_assignee (staff_id) SELECT id FROM staff WHERE role = 'telesale' AND is_active AND on_duty"
-        " ORDER BY id LIMIT %s RETURNING staff_id::text",
+        "INSERT INTO pancake_assignee (staff_id) SELECT id FROM staff"
+        " WHERE role = 'telesale' AND is_active AND on_duty ORDER BY id LIMIT %s RETURNING staff_id::text",
         size,
     )
     return [row["staff_id"] for row in rows]
@@ -42,7 +42,9 @@ async def test_fifty_records_of_one_phone_give_one_account_one_contact_one_ticke
     _roster(house)
     answers = await asyncio.gather(
         *(
-            house.deliver({"id": f"record-{n}", "name": f"Khách {n}", "phone_number": "0905111222", "source": ["-1"]})
+            house.deliver(
+                {"id": f"record-{n}", "name": f"Khách {n}", "phone_number": "0905 111 222", "source": [-1]}
+            )
             for n in range(50)
         )
     )
