@@ -83,7 +83,7 @@ class Cluster:
         if not self._data.name:
             self._initialise()
         for _ in range(3):  # the free port may be taken before the server binds it
-            self._port = self._port or _free_port()
+            self._port = self._port or free_port()
             log = self._home / "server.log"
             with log.open("w") as output:
                 self._server = self._processes.start(
@@ -165,7 +165,8 @@ class Cluster:
         self.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,5 +1,6 @@
-"""Serve one ASGI application on a port of 127.0.0.1 and say its URL on stdout once it listens."""
+"""Serve one ASGI application of the sandbox and say its URL on stdout once it listens."""
 
+import argparse
 import socket
 import sys
 
@@ -7,13 +8,22 @@ import uvicorn
 from starlette.types import ASGIApp
 
 
-def serve(app: ASGIApp, port: int = 0) -> None:
+def read_address(program: str, description: str | None) -> tuple[str, int]:
+    """`--host` and `--port` of the command line."""
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
+    parser.add_argument("--host", default="127.0.0.1", help="another one only inside a container")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
+    chosen = parser.parse_args()
+    return chosen.host, chosen.port
+
+
+def serve(app: ASGIApp, host: str, port: int) -> None:
     """Run until SIGTERM; `port` 0 takes a free one. The first line of stdout is the URL."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
+    listener.bind((host, port))
     listener.listen(512)
-    sys.stdout.write(f"http://127.0.0.1:{listener.getsockname()[1]}\n")
+    sys.stdout.write(f"http://{host}:{listener.getsockname()[1]}\n")
     sys.stdout.flush()
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
     uvicorn.Server(config).run(sockets=[listener])

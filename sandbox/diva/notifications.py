@@ -4,7 +4,6 @@ Called by: Hasura's action `sendNotifications`.
 GET /sent lists what was accepted; POST /control changes its temper (see Temper); it keeps no state on disk.
 """
 
-import argparse
 import asyncio
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -14,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from sandbox.serving import serve
+from sandbox.serving import read_address, serve
 
 KEYS = {"template_code", "recipient_ids", "data", "idempotency_key"}
 
@@ -128,9 +127,7 @@ def _checked(envelope: Any) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Serve until stopped."""
-    parser = argparse.ArgumentParser(prog="python -m sandbox.diva.notifications", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
-    serve(create_app(), parser.parse_args().port)
+    serve(create_app(), *read_address("sandbox.diva.notifications", __doc__))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,190 @@
+"""`scripts/demo`: the main job on the sample deliveries, each compared with what must become of it."""
+
+import json
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sandbox.cluster import ClusterError
+from sandbox.observe import Effect, Observer, Unfinished
+from sandbox.payloads import Sample, load_samples
+from sandbox.postgres_binaries import NoPostgres
+from sandbox.stack.services import NotReady
+from sandbox.stack.stack import Sandbox
+from sandbox.stack.waiting import exit_on_sigterm, until_stopped
+
+WIDTH = 140
+"""Columns where the output is no terminal."""
+
+FAILURES = (ClusterError, NoPostgres, NotReady, Unfinished, httpx.HTTPError)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One sample with what the webhook answered and what came of it."""
+
+    sample: Sample
+    answer: dict[str, Any]
+    effect: Effect | None
+
+    @property
+    def differences(self) -> list[str]:
+        """`what: seen, not expected`, one for each thing that is otherwise than the sample says."""
+        expect = self.sample.expect
+        answered = (self.answer.get("status"), self.answer.get("error_code"))
+        pairs: list[tuple[str, Any, Any]] = [("answer", answered, (expect.answer, expect.error_code))]
+        effect = self.effect or Effect(row={})
+        pairs.append(("row", effect.row, expect.row or {}))
+        for name in ("phone", "account", "contact", "ticket", "owner", "notifications"):
+            pairs.append((name, getattr(effect, name), getattr(expect, name)))
+        return [f"{name}: {seen!r}, not {wanted!r}" for name, seen, wanted in pairs if seen != wanted]
+
+
+def run_samples(webhook_url: str, observer: Observer) -> list[Result]:
+    """Post every sample in order and wait for what becomes of it.
+
+    Raises Unfinished or httpx.HTTPError.
+    """
+    answers: list[tuple[Sample, dict[str, Any]]] = []
+    with httpx.Client(timeout=30) as client:
+        for sample in load_samples():
+            if sample.after:
+                observer.wait_final()
+            headers = {"Content-Type": "application/json"}
+            response = client.post(webhook_url, content=sample.body, headers=headers)
+            answers.append((sample, response.raise_for_status().json()))
+    observer.wait_final()
+    effects = observer.effects()
+    return [Result(sample, answer, effects.get(answer.get("event_id") or 0)) for sample, answer in answers]
+
+
+def summary(results: list[Result], observer: Observer, seconds: float) -> dict[str, Any]:
+    """The figures of one run, for programs."""
+    effects = [result.effect for result in results if result.effect]
+    tickets = observer.tickets()
+    return {
+        "ok": not any(result.differences for result in results),
+        "deliveries": len(results),
+        "statuses": dict(Counter(effect.row["status"] for effect in effects)),
+        "duplicates": sum(result.answer["status"] == "duplicate" for result in results),
+        "accounts": sum(effect.account == "created" for effect in effects),
+        "contacts": sum(effect.contact == "created" for effect in effects),
+        "tickets": len(tickets),
+        "assigned": sum(ticket["owner"] is not None for ticket in tickets),
+        "notifications": sum(sum(effect.notifications.values()) for effect in effects),
+        "seconds": round(seconds, 2),
+        "differences": {result.sample.name: result.differences for result in results if result.differences},
+    }
+
+
+def show(results: list[Result], observer: Observer, console: Console) -> None:
+    """Two tables: the deliveries beside what was expected, and the tickets with their owners."""
+    deliveries = Table(title="Deliveries", title_justify="left")
+    for heading in ("sample", "answer", "row", "did", "expected"):
+        deliveries.add_column(heading)
+    for result in results:
+        row = result.effect.row if result.effect else {}
+        deliveries.add_row(
+            f"{result.sample.name}\n[dim]{result.sample.title}",
+            result.answer["status"],
+            " ".join(row.values()) or "none",
+            _did(result.effect),
+            _expected(result),
+        )
+    tickets = Table(title="Tickets", title_justify="left")
+    for heading in ("code", "title", "customer", "source", "owner"):
+        tickets.add_column(heading)
+    for ticket in observer.tickets():
+        tickets.add_row(*(ticket[key] or "-" for key in ("code", "title", "customer", "source", "owner")))
+    console.print(deliveries)
+    console.print(tickets)
+
+
+def _expected(result: Result) -> str:
+    """What the sample says, and whether it came so."""
+    expect = result.sample.expect
+    said = f"{expect.answer}, {' '.join(expect.row.values()) if expect.row else 'no row'}"
+    return "\n".join([said, *(f"[red]{difference}" for difference in result.differences or ())]) + (
+        "" if result.differences else "\n[green]all as expected"
+    )
+
+
+def _did(effect: Effect | None) -> str:
+    if effect is None:
+        return ""
+    account = effect.account and ("known" if "-" in effect.account else effect.account)
+    parts = [("account", account), ("contact", effect.contact), ("ticket", effect.ticket)]
+    lines = [", ".join(f"{name} {what}" for name, what in parts if what)]
+    lines += [f"{number} x {code}" for code, number in effect.notifications.items()]
+    return "\n".join(line for line in lines if line)
+
+
+def report(sandbox: Sandbox, console: Console, started: float, *, as_json: bool) -> bool:
+    """Run the samples on a sandbox that is up, show what came of them; whether all is as expected."""
+    observer = Observer(sandbox.database_url, sandbox.notifications_url)
+    results = run_samples(sandbox.webhook_url, observer)
+    figures = summary(results, observer, time.monotonic() - started)
+    if as_json:
+        sys.stdout.write(json.dumps(figures) + "\n")
+        return bool(figures["ok"])
+    show(results, observer, console)
+    verdict = "[green]All as expected" if figures["ok"] else "[red]Not as expected"
+    console.print(
+        f"{verdict}[/]: {figures['deliveries']} deliveries, {figures['duplicates']} of them duplicates, "
+        f"became {figures['accounts']} new accounts, {figures['contacts']} contacts, "
+        f"{figures['tickets']} tickets ({figures['assigned']} with an owner) and "
+        f"{figures['notifications']} notifications in {figures['seconds']} s."
+    )
+    return bool(figures["ok"])
+
+
+def invite(sandbox: Sandbox, console: Console) -> None:
+    """Where everything is, and a line to try."""
+    for name, value in sandbox.environment().items():
+        console.print(f"{name}={value}", highlight=False, soft_wrap=True)
+    lead = '{"id": "my-first", "name": "Thử", "phone_number": "0912 000 111", "source": ["-1"]}'
+    console.print(
+        f"\nTry:\n  curl -s -d '{lead}' {sandbox.webhook_url}\n"
+        f"  curl -s {sandbox.notifications_url}/sent\n\nLogs are in {sandbox.home}. Ctrl-C stops everything.",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def demo(
+    serve: Annotated[bool, typer.Option(help="Leave the sandbox running and print its URLs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+) -> None:
+    """Bring the sandbox up, post the sample deliveries, compare, and take it down again.
+
+    Exit code 1 if anything differs from what the samples say, 2 if the sandbox could not do its work.
+    """
+    exit_on_sigterm()
+    console = Console(stderr=as_json)
+    if not console.is_terminal:
+        console = Console(stderr=as_json, width=WIDTH)
+    started = time.monotonic()
+    sandbox = Sandbox()
+    try:
+        with console.status("Starting PostgreSQL, Hasura's stand-in, Diva's services and the handlers ..."):
+            sandbox.start()
+        fine = report(sandbox, console, started, as_json=as_json)
+        if serve:
+            invite(sandbox, console)
+            until_stopped()
+    except FAILURES as error:
+        console.print(f"[red]The demo could not run:[/] {error}", highlight=False)
+        raise typer.Exit(2) from error
+    finally:
+        sandbox.close()
+    raise typer.Exit(0 if fine else 1)
+
+
+if __name__ == "__main__":
+    typer.run(demo)

@@ -1,0 +1,135 @@
+"""What became of deliveries, in the words of the samples: read from the database and Diva's services."""
+
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import psycopg
+from psycopg.rows import dict_row
+
+FINAL = ("processed", "dead_letter", "skipped_kill_switch", "skipped_source_disabled")
+_ROWS = """
+    SELECT
+        e.id, e.record_id, e.status, e.outcome, e.error_code, e.normalized_phone AS phone, e.attempts,
+        e.account_id::text, e.ticket_id::text, t.assignee_id::text AS owner, c.id::text AS contact_id,
+        e.notified_at IS NOT NULL OR e.notifications = '[]' AS is_notified
+    FROM pancake_webhook_event AS e
+    LEFT JOIN ticket AS t ON t.id = e.ticket_id
+    LEFT JOIN contact_book AS c ON c.primary_phone = e.normalized_phone
+    ORDER BY e.processed_at NULLS LAST, e.id
+"""
+_TICKETS = """
+    SELECT t.code, t.title, t.status, a.display_name AS customer, s.full_name AS owner, p.name AS source
+    FROM ticket AS t
+    JOIN account AS a ON a.id = t.account_id
+    LEFT JOIN staff AS s ON s.id = t.assignee_id
+    LEFT JOIN LATERAL (
+        SELECT p.name FROM pancake_webhook_event AS e
+        JOIN pancake_source AS p
+            ON p.connection_id = e.connection_id AND p.pancake_source_id = ANY (e.source_ids)
+        WHERE e.ticket_id = t.id AND p.is_active ORDER BY e.id LIMIT 1
+    ) AS p ON true
+    WHERE t.source_id = 'ticket_source_pancake'
+    ORDER BY t.code
+"""
+
+
+class Unfinished(Exception):
+    """Some rows did not reach a final state in time; the message lists them."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one row did; the same words as in an expectation."""
+
+    row: dict[str, str]
+    phone: str | None = None
+    account: str | None = None
+    contact: str | None = None
+    ticket: str | None = None
+    owner: bool = False
+    notifications: dict[str, int] = field(default_factory=dict)
+
+
+class Observer:
+    """Looks at one sandbox. Made before the deliveries, since it remembers what was there already."""
+
+    def __init__(self, database_url: str, notifications_url: str) -> None:
+        self._database_url = database_url
+        self._notifications_url = notifications_url
+        self._accounts = {row["id"] for row in self.query("SELECT id::text FROM account")}
+        self._contacts = {row["id"] for row in self.query("SELECT id::text FROM contact_book")}
+
+    def query(self, statement: str) -> list[dict[str, Any]]:
+        """Rows of a statement."""
+        with psycopg.connect(self._database_url, row_factory=dict_row) as connection:
+            return connection.execute(statement).fetchall()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every event row, in the order of their processing."""
+        return self.query(_ROWS)
+
+    def tickets(self) -> list[dict[str, Any]]:
+        """The tickets that came from Pancake, with customer, owner and source."""
+        return self.query(_TICKETS)
+
+    def sent(self) -> dict[int, Counter[str]]:
+        """How often each template was sent, by event id; keys are `<event id>:<intent>`."""
+        by_event: dict[int, Counter[str]] = defaultdict(Counter)
+        for notification in httpx.get(f"{self._notifications_url}/sent", timeout=10).json()["sent"]:
+            event_id, _, _ = notification["idempotency_key"].partition(":")
+            by_event[int(event_id)][notification["template_code"]] += 1
+        return by_event
+
+    def wait_final(self, seconds: float = 30) -> None:
+        """Return once every row is in a final state and its notifications are sent.
+
+        Raises Unfinished after `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            left = [row for row in self.rows() if row["status"] not in FINAL or not row["is_notified"]]
+            if not left:
+                return
+            if time.monotonic() > deadline:
+                shown = ", ".join(
+                    f"{row['id']} {row['status']} {row['error_code'] or ''}" for row in left[:10]
+                )
+                raise Unfinished(f"{len(left)} rows are not done after {seconds:.0f} s: {shown}")
+            time.sleep(0.05)
+
+    def effects(self) -> dict[int, Effect]:
+        """What each event did, by its id."""
+        sent = self.sent()
+        accounts: set[str] = set()
+        contacts = set(self._contacts)
+        tickets: set[str] = set()
+        effects = {}
+        for row in self.rows():
+            effects[row["id"]] = Effect(
+                row={key: row[key] for key in ("status", "outcome", "error_code") if row[key]},
+                phone=row["phone"],
+                account=self._account(row["account_id"], accounts),
+                contact=_first(row["contact_id"], contacts),
+                ticket=_first(row["ticket_id"], tickets),
+                owner=row["owner"] is not None,
+                notifications=dict(sent[row["id"]]),
+            )
+        return effects
+
+    def _account(self, account_id: str | None, seen: set[str]) -> str | None:
+        if account_id in self._accounts:
+            return account_id
+        return {"created": "created", "updated": "matched", None: None}[_first(account_id, seen)]
+
+
+def _first(subject: str | None, seen: set[str]) -> str | None:
+    """`created` the first time a thing is named, `updated` afterwards."""
+    if subject is None:
+        return None
+    if subject in seen:
+        return "updated"
+    seen.add(subject)
+    return "created"

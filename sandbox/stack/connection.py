@@ -1,0 +1,98 @@
+"""Connects the sandbox to a Pancake workspace: connection, sources, rosters, kill switch off.
+
+As a program (`python -m sandbox.stack.connection`) it does so once, from the environment, for compose.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+
+import psycopg
+
+from runtime.secrets import KeyRing
+
+WORKSPACE_ID = 607
+CONNECTION_ID = "f0000000-0000-4000-8000-000000000001"
+STAFF = [f"c0000000-0000-4000-8000-00000000000{number}" for number in range(1, 7)]
+"""Diva's six telesales, the last of them off duty."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of the workspace and who takes its leads (`roster` empty: the default roster does)."""
+
+    id: str
+    name: str
+    is_active: bool
+    roster: tuple[str, ...] = ()
+
+
+SOURCES = (
+    Source("-1", "Facebook", True, tuple(STAFF[:3])),
+    Source("24895", "Cộng tác viên", True, tuple(STAFF[3:])),
+    Source("-5", "TikTok", True),
+    Source("-9", "Google", False),
+    Source("(none)", "Không có nguồn", False),
+)
+DEFAULT_ROSTER = tuple(STAFF[:5])
+
+_CONNECTION = """
+    INSERT INTO pancake_connection (id, name, workspace_id, api_base_url, api_key_encrypted, token_sha256)
+    VALUES (%s, 'Diva sandbox', %s, %s, %s, %s)
+    ON CONFLICT DO NOTHING RETURNING id
+"""
+_SOURCE = """
+    INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)
+    VALUES (%s, %s, %s, %s) RETURNING id
+"""
+_SWITCH_OFF = """
+    UPDATE app_setting
+    SET app_settings = jsonb_set(app_settings, '{pancake_integration,kill_switch}', 'false')
+    WHERE id = 1
+"""
+
+
+@dataclass(frozen=True)
+class Access:
+    """How the workspace's webhook reaches us, and how we reach its REST API."""
+
+    webhook_token: str
+    api_key: str
+    api_base_url: str
+    encryption_keys: str
+
+
+def connect_pancake(database_url: str, access: Access) -> None:
+    """Write the rows that an administrator of Diva would make, into a migrated database; once."""
+    api_key = KeyRing.parse(access.encryption_keys).encrypt(access.api_key, "api_key")
+    token_hash = hashlib.sha256(access.webhook_token.encode()).digest()
+    with psycopg.connect(database_url) as connection:
+        values = [CONNECTION_ID, WORKSPACE_ID, access.api_base_url, api_key, token_hash]
+        if connection.execute(_CONNECTION, values).fetchone() is None:
+            return
+        for source in SOURCES:
+            values = [CONNECTION_ID, source.id, source.name, source.is_active]
+            made = connection.execute(_SOURCE, values).fetchone()
+            assert made is not None
+            _fill_roster(connection, made[0], source.roster)
+        _fill_roster(connection, None, DEFAULT_ROSTER)
+        connection.execute(_SWITCH_OFF)
+
+
+def _fill_roster(connection: psycopg.Connection, source_id: object, staff: tuple[str, ...]) -> None:
+    for member in staff:
+        connection.execute(
+            "INSERT INTO pancake_assignee (source_id, staff_id) VALUES (%s, %s)", [source_id, member]
+        )
+
+
+if __name__ == "__main__":
+    connect_pancake(
+        os.environ["DATABASE_URL"],
+        Access(
+            webhook_token=os.environ["WEBHOOK_TOKEN"],
+            api_key=os.environ["PANCAKE_API_KEY"],
+            api_base_url=os.environ["PANCAKE_API_BASE_URL"],
+            encryption_keys=os.environ["ENCRYPTION_KEYS"],
+        ),
+    )

@@ -1,0 +1,71 @@
+"""The least an edge must do: take Pancake's raw body and hand it to Hasura's endpoint `pancake/record`.
+
+In production nginx does this and more (signatures, allowlist, limits, spool); this keeps the same path,
+the same answers and the same call to Hasura, for machines where no nginx is installed.
+"""
+
+import base64
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import httpx
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from sandbox.serving import read_address, serve
+
+MAX_BODY_BYTES = 256 * 1024
+
+
+def create_app(hasura_url: str, token: str, transport: httpx.AsyncBaseTransport | None = None) -> Starlette:
+    """The edge; `token` is the JWT of role pancake_edge, `transport` replaces the network in tests."""
+    client = httpx.AsyncClient(
+        base_url=hasura_url, timeout=10, transport=transport,
+        headers={"Authorization": f"Bearer {token}"}, limits=httpx.Limits(max_connections=64),
+    )  # fmt: skip
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with client:
+            yield
+
+    async def record(request: Request) -> Response:
+        body = await request.body()
+        if len(body) > MAX_BODY_BYTES:
+            return JSONResponse({"status": "too_large"})
+        call = {
+            "token": request.path_params["token"],
+            "raw": base64.b64encode(body).decode(),
+            "source_ip": request.client.host if request.client else None,
+            "arrived_at": datetime.now(UTC).isoformat(),
+        }
+        try:
+            answer = await client.post("/api/rest/pancake/record", json=call)
+            return JSONResponse(answer.raise_for_status().json()["pancake_ingest_record"])
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            return JSONResponse({"status": "unavailable", "error": type(error).__name__}, status_code=502)
+
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("OK")
+
+    return Starlette(
+        lifespan=lifespan,
+        routes=[
+            Route("/api/pancake/record/{token}", record, methods=["POST"]),
+            Route("/healthz", healthz, methods=["GET"]),
+        ],
+    )
+
+
+def main() -> None:
+    """Serve with HASURA_URL and HASURA_EDGE_TOKEN until stopped."""
+    app = create_app(os.environ["HASURA_URL"], os.environ["HASURA_EDGE_TOKEN"])
+    serve(app, *read_address("sandbox.stack.edge", __doc__))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The secrets of one sandbox, new at each start, and the tokens made from them."""
+
+import base64
+import json
+import secrets
+from dataclasses import dataclass, field
+from typing import Self
+
+import jwt
+
+CLAIMS = "https://hasura.io/jwt/claims"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What the parts of a sandbox authenticate each other with."""
+
+    admin_secret: str = field(repr=False)
+    jwt_key: str = field(repr=False)
+    handler_secret: str = field(repr=False)
+    edge_secret: str = field(repr=False)
+    encryption_keys: str = field(repr=False)
+    webhook_token: str = field(repr=False)
+    pancake_api_key: str = field(repr=False)
+
+    @classmethod
+    def generate(cls) -> Self:
+        """Fresh random ones; the API key looks like Pancake's (32 hex characters)."""
+        return cls(
+            admin_secret=secrets.token_urlsafe(24),
+            jwt_key=secrets.token_urlsafe(48),
+            handler_secret=secrets.token_urlsafe(24),
+            edge_secret=secrets.token_urlsafe(24),
+            encryption_keys=f"sandbox:{base64.b64encode(secrets.token_bytes(32)).decode()}",
+            webhook_token=secrets.token_urlsafe(24),
+            pancake_api_key=secrets.token_hex(16),
+        )
+
+    @property
+    def jwt_secret(self) -> str:
+        """HASURA_GRAPHQL_JWT_SECRET."""
+        return json.dumps({"type": "HS256", "key": self.jwt_key})
+
+    def token(self, role: str, user_id: str | None = None) -> str:
+        """A JWT of one role, without an end, optionally of one staff member."""
+        claims = {"x-hasura-default-role": role, "x-hasura-allowed-roles": [role]}
+        if user_id is not None:
+            claims["x-hasura-user-id"] = user_id
+        return jwt.encode({CLAIMS: claims}, self.jwt_key, algorithm="HS256")

@@ -1,0 +1,80 @@
+"""One server process of the sandbox: started with a log file, waited for, stopped, killed."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from sandbox.processes import Processes
+
+ROOT = Path(__file__).parents[2]
+READY_SECONDS = 30.0
+
+
+class NotReady(Exception):
+    """A service of the sandbox ended or did not become ready in time; the message carries its last words."""
+
+
+@dataclass
+class Service:
+    """A server process by name, with the URL it answers readiness on."""
+
+    name: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    ready_url: str
+    log: Path
+    processes: Processes
+    process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start the process without waiting for it; its output is appended to the log."""
+        with self.log.open("a") as output:
+            self.process = self.processes.start(
+                self.arguments, env=self.environment, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
+            )
+
+    def wait_ready(self, seconds: float = READY_SECONDS) -> None:
+        """Return once it answers 200.
+
+        Raises NotReady if it ends or takes longer than `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        with httpx.Client(timeout=5) as client:
+            while True:
+                answer = self._probe(client)
+                if answer == "200":
+                    return
+                if self.process is None or self.process.poll() is not None:
+                    raise NotReady(f"{self.name} ended at its start:\n{self.tail()}")
+                if time.monotonic() > deadline:
+                    raise NotReady(f"{self.name} is not ready ({answer}) at {self.ready_url}:\n{self.tail()}")
+                time.sleep(0.03)
+
+    def stop(self) -> None:
+        """Stop it politely."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def tail(self, lines: int = 25) -> str:
+        """The last lines of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) or "(it said nothing)"
+
+    def _probe(self, client: httpx.Client) -> str:
+        try:
+            answer = client.get(self.ready_url)
+        except httpx.HTTPError as error:
+            return type(error).__name__
+        return str(answer.status_code) if answer.status_code == 200 else f"{answer.status_code} {answer.text}"
+
+    def _end(self, how: signal.Signals) -> None:
+        if self.process is not None:
+            self.processes.stop(self.process, how)
+            self.process = None

@@ -1,0 +1,146 @@
+"""The sandbox as one context manager: every part on a free port of 127.0.0.1, nothing left behind."""
+
+import os
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from sandbox.cluster import Cluster, free_port
+from sandbox.database import install_diva
+from sandbox.diva import METADATA as DIVA_METADATA
+from sandbox.processes import Processes
+from sandbox.stack.connection import Access, connect_pancake
+from sandbox.stack.keys import Keys
+from sandbox.stack.services import ROOT, Service
+
+NO_PANCAKE = "http://127.0.0.1:9/api"
+"""The discard port: where the connection points as long as no simulator of Pancake runs."""
+
+
+class Sandbox:
+    """Diva, Hasura's stand-in, the handlers and an edge over one database.
+
+    `cluster` is a running server to make the database in (the caller closes it); without it one is started.
+    """
+
+    def __init__(
+        self, cluster: Cluster | None = None, database: str = "diva", pancake_url: str = NO_PANCAKE
+    ) -> None:
+        self.keys = Keys.generate()
+        self.database = database
+        self._pancake_url = pancake_url
+        self._own_cluster = cluster is None
+        self.cluster = cluster or Cluster()
+        self._processes = Processes()
+        self.home = self._processes.directory("sandbox-")
+        self._ports = {name: free_port() for name in ("hasura", "handlers", "notifications", "edge")}
+        self.hasura_url, self.handlers_url, self.notifications_url, self.edge_url = (
+            f"http://127.0.0.1:{port}" for port in self._ports.values()
+        )
+        self.webhook_url = f"{self.edge_url}/api/pancake/record/{self.keys.webhook_token}"
+
+    @property
+    def database_url(self) -> str:
+        """Diva's database, ours included."""
+        return self.cluster.url(self.database)
+
+    def start(self) -> None:
+        """Bring everything up.
+
+        Raises ClusterError, NoPostgres or NotReady, each saying which part failed and its last words.
+        """
+        if self._own_cluster:
+            self.cluster.start()
+        self.cluster.create_database(self.database)
+        install_diva(self.database_url)
+        self.hasura = self._module("hasura", "sandbox.hasura", *self._hasura_arguments(), ready="/healthz")
+        self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
+        self.edge = self._module("edge", "sandbox.stack.edge", ready="/healthz")
+        self.handlers = self._module(
+            "handlers", "uvicorn", "app:create_app", "--factory", "--no-access-log", ready="/readyz"
+        )
+        services = (self.hasura, self.notifications, self.edge, self.handlers)
+        for service in services:
+            service.start()
+        for service in services:
+            service.wait_ready()
+        keys = self.keys
+        access = Access(keys.webhook_token, keys.pancake_api_key, self._pancake_url, keys.encryption_keys)
+        connect_pancake(self.database_url, access)
+
+    def close(self) -> None:
+        """Stop every part, drop the database or the whole server, remove the files."""
+        self._processes.close()
+        if self._own_cluster:
+            self.cluster.close()
+        else:
+            self.cluster.drop_database(self.database)
+
+    def environment(self) -> dict[str, str]:
+        """What a client of the sandbox needs to know."""
+        return {
+            "DATABASE_URL": self.database_url,
+            "HASURA_URL": self.hasura_url,
+            "HASURA_ADMIN_SECRET": self.keys.admin_secret,
+            "HANDLERS_URL": self.handlers_url,
+            "HANDLER_SECRET": self.keys.handler_secret,
+            "WEBHOOK_URL": self.webhook_url,
+            "WEBHOOK_TOKEN": self.keys.webhook_token,
+            "NOTIFICATIONS_URL": self.notifications_url,
+        }
+
+    def _module(self, name: str, module: str, *arguments: str, ready: str) -> Service:
+        port = self._ports[name]
+        return Service(
+            name=name,
+            arguments=[sys.executable, "-m", module, *arguments, "--port", str(port)],
+            environment=self._environment_of_parts(),
+            ready_url=f"http://127.0.0.1:{port}{ready}",
+            log=self.home / f"{name}.log",
+            processes=self._processes,
+        )
+
+    def _hasura_arguments(self) -> list[str]:
+        directories = (ROOT / "hasura" / "metadata", DIVA_METADATA)
+        metadata = [part for directory in directories for part in ("--metadata", str(directory))]
+        return [
+            *metadata,
+            "--migrations",
+            str(ROOT / "hasura" / "migrations"),
+            "--database-url",
+            self.database_url,
+        ]
+
+    def _environment_of_parts(self) -> Mapping[str, str]:
+        """One environment for all parts: the names do not collide."""
+        return {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "DATABASE_URL": self.database_url,
+            "PG_DATABASE_URL": self.database_url,
+            "METADATA_DATABASE_URL": self.database_url,
+            "HASURA_URL": self.hasura_url,
+            "HASURA_SERVICE_TOKEN": self.keys.token("pancake_service"),
+            "HASURA_EDGE_TOKEN": self.keys.token("pancake_edge"),
+            "HASURA_GRAPHQL_ADMIN_SECRET": self.keys.admin_secret,
+            "HASURA_GRAPHQL_JWT_SECRET": self.keys.jwt_secret,
+            "HANDLERS_URL": self.handlers_url,
+            "HANDLER_SECRET": self.keys.handler_secret,
+            "EDGE_SECRET": self.keys.edge_secret,
+            "ENCRYPTION_KEYS": self.keys.encryption_keys,
+            "NOTIFICATIONS_URL": self.notifications_url,
+        }
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,35 @@
+"""Child processes end with their owner, politely first."""
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+from sandbox.processes import Processes
+
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("up", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_child_that_ignores_sigterm_is_killed() -> None:
+    with Processes() as processes:
+        log = processes.directory("test-") / "log"
+        with log.open("w") as output:
+            child = processes.start([sys.executable, "-c", STUBBORN], stdout=output)
+        deadline = time.monotonic() + 20
+        while not log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert processes.stop(child, wait=0.2) == -signal.SIGKILL
+
+
+def test_closing_ends_children_and_removes_directories() -> None:
+    with Processes() as processes:
+        directory = processes.directory("test-")
+        (directory / "file").touch()
+        child = processes.start(["/bin/sleep", "60"])
+    assert child.returncode == -signal.SIGTERM
+    assert not Path(directory).exists()
