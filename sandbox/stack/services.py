@@ -21,12 +21,13 @@ class NotReady(Exception):
 
 @dataclass
 class Service:
-    """A server process by name, with the URL it answers readiness on."""
+    """A server process by name, with its base URL and the path it answers readiness on."""
 
     name: str
     arguments: Sequence[str]
     environment: Mapping[str, str]
-    ready_url: str
+    url: str
+    ready_path: str
     log: Path
     processes: Processes
     process: subprocess.Popen[str] | None = None
@@ -52,7 +53,9 @@ class Service:
                 if self.process is None or self.process.poll() is not None:
                     raise NotReady(f"{self.name} ended at its start:\n{self.tail()}")
                 if time.monotonic() > deadline:
-                    raise NotReady(f"{self.name} is not ready ({answer}) at {self.ready_url}:\n{self.tail()}")
+                    raise NotReady(
+                        f"{self.name} is not ready ({answer}) at {self.url}{self.ready_path}:\n{self.tail()}"
+                    )
                 time.sleep(0.03)
 
     def stop(self) -> None:
@@ -69,7 +72,7 @@ class Service:
 
     def _probe(self, client: httpx.Client) -> str:
         try:
-            answer = client.get(self.ready_url)
+            answer = client.get(self.url + self.ready_path)
         except httpx.HTTPError as error:
             return type(error).__name__
         return str(answer.status_code) if answer.status_code == 200 else f"{answer.status_code} {answer.text}"

@@ -57,9 +57,7 @@ class Sandbox:
         self.hasura = self._module("hasura", "sandbox.hasura", *self._hasura_arguments(), ready="/healthz")
         self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
         self.edge = self._module("edge", "sandbox.stack.edge", ready="/healthz")
-        self.handlers = self._module(
-            "handlers", "uvicorn", "app:create_app", "--factory", "--no-access-log", ready="/readyz"
-        )
+        self.handlers = self._handlers("handlers")
         services = (self.hasura, self.notifications, self.edge, self.handlers)
         for service in services:
             service.start()
@@ -68,6 +66,14 @@ class Sandbox:
         keys = self.keys
         access = Access(keys.webhook_token, keys.pancake_api_key, self._pancake_url, keys.encryption_keys)
         connect_pancake(self.database_url, access)
+
+    def more_handlers(self, name: str) -> Service:
+        """One more process of the handlers over the same database, ready; nobody knows its URL yet."""
+        self._ports[name] = free_port()
+        service = self._handlers(name)
+        service.start()
+        service.wait_ready()
+        return service
 
     def close(self) -> None:
         """Stop every part, drop the database or the whole server, remove the files."""
@@ -90,13 +96,18 @@ class Sandbox:
             "NOTIFICATIONS_URL": self.notifications_url,
         }
 
+    def _handlers(self, name: str) -> Service:
+        arguments = ("app:create_app", "--factory", "--no-access-log")
+        return self._module(name, "uvicorn", *arguments, ready="/readyz")
+
     def _module(self, name: str, module: str, *arguments: str, ready: str) -> Service:
         port = self._ports[name]
         return Service(
             name=name,
             arguments=[sys.executable, "-m", module, *arguments, "--port", str(port)],
             environment=self._environment_of_parts(),
-            ready_url=f"http://127.0.0.1:{port}{ready}",
+            url=f"http://127.0.0.1:{port}",
+            ready_path=ready,
             log=self.home / f"{name}.log",
             processes=self._processes,
         )
