@@ -1,0 +1,249 @@
+"""Output types of tables: rows, aggregates, ordering and the arguments of select fields."""
+
+from graphql import (
+    GraphQLArgument,
+    GraphQLBoolean,
+    GraphQLEnumType,
+    GraphQLField,
+    GraphQLFloat,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLInt,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLString,
+)
+
+from sandbox.hasura.catalog import Column, Function
+from sandbox.hasura.graphql.build import AnyType, Builder, argument, input_field, list_of, quoted
+from sandbox.hasura.graphql.build_where import bool_exp, numeric_columns
+from sandbox.hasura.graphql.model import ComputedField
+from sandbox.hasura.graphql.names import is_comparable
+from sandbox.hasura.graphql.views import TableView
+
+OPERATORS = (
+    "avg",
+    "max",
+    "min",
+    "stddev",
+    "stddev_pop",
+    "stddev_samp",
+    "sum",
+    "var_pop",
+    "var_samp",
+    "variance",
+)
+COMPARABLE_OPERATORS = ("max", "min")
+
+
+def table_type(b: Builder, view: TableView) -> GraphQLObjectType:
+    """`<table>`: the columns, relationships and computed fields that the role may read."""
+    comment = view.tracked.table.comment or f'columns and relationships of {quoted(view)}'
+    return b.once(
+        view.name,
+        lambda: GraphQLObjectType(view.name, lambda: _table_fields(b, view), description=comment),
+    )
+
+
+def _table_fields(b: Builder, view: TableView) -> dict[str, GraphQLField]:
+    assert view.select is not None
+    fields: dict[str, GraphQLField] = {}
+    for name, column in view.select.columns.items():
+        type_ = b.column_type(view, column)
+        if not column.nullable and name not in view.select.redactions:
+            type_ = GraphQLNonNull(type_)
+        fields[name] = GraphQLField(type_, _column_arguments(column), description=column.comment)
+    for name, item in view.select.computed.items():
+        fields |= computed_field(b, name, item)
+    for rel, target in b.views.relationships(view):
+        if rel.is_array:
+            description = rel.comment or "An array relationship"
+            row_list = GraphQLNonNull(list_of(table_type(b, target)))
+            fields[rel.name] = GraphQLField(row_list, select_arguments(b, target), description=description)
+            if target.select is not None and target.select.aggregations:
+                aggregate = GraphQLNonNull(aggregate_type(b, target))
+                fields[f"{rel.name}_aggregate"] = GraphQLField(
+                    aggregate, select_arguments(b, target), description="An aggregate relationship"
+                )
+        else:
+            columns = [view.tracked.table.columns.get(own) for own, _ in rel.mapping]
+            nullable = any(c is None or c.nullable for c in columns) or rel.after_parent
+            row: AnyType = table_type(b, target)
+            filtered = b.views.role != "admin" and target.select is not None and target.select.filter.items  # type: ignore[union-attr]
+            by_key = any(set(k.columns) == {own for own, _ in rel.mapping} for k in view.tracked.table.foreign_keys)
+            certain = not nullable and by_key and not filtered
+            description = rel.comment or "An object relationship"
+            fields[rel.name] = GraphQLField(GraphQLNonNull(row) if certain else row, description=description)
+    return fields
+
+
+def _column_arguments(column: Column) -> dict[str, GraphQLArgument] | None:
+    if column.type.internal in ("json", "jsonb"):
+        return {"path": argument(GraphQLString, "JSON select path")}
+    return None
+
+
+def row_function(b: Builder, item: ComputedField) -> Function | None:
+    """The database function behind a computed field."""
+    found = b.catalog.functions.get(item.function)
+    return found[0] if found else None
+
+
+def computed_field(b: Builder, name: str, item: ComputedField) -> dict[str, GraphQLField]:
+    """A computed field: a scalar, or the rows of a tracked table."""
+    function = row_function(b, item)
+    if function is None:
+        return {}
+    arguments = function_arguments(b, function, {item.table_argument or first_argument(function), item.session_argument}, name)
+    if function.returns_table is None:
+        return {name: GraphQLField(b.value_type(function.returns), arguments, description=item.comment)}
+    target = b.views.selectable(function.returns_table)
+    if target is None:
+        return {}
+    if function.returns_set:
+        arguments |= select_arguments(b, target)
+        return {name: GraphQLField(list_of(table_type(b, target)), arguments, description=item.comment)}
+    return {name: GraphQLField(table_type(b, target), arguments, description=item.comment)}
+
+
+def first_argument(function: Function) -> str:
+    """The name of a function's first argument."""
+    return function.arguments[0].name if function.arguments else ""
+
+
+def function_arguments(
+    b: Builder, function: Function, hidden: set[str | None], name: str
+) -> dict[str, GraphQLArgument]:
+    """The `args` argument of a function, without the row and session arguments; empty if none is left."""
+    visible = [a for a in function.arguments if a.name and a.name not in hidden]
+    if not visible:
+        return {}
+    type_name = f"{name}_args"
+    fields = {a.name: input_field(b.value_type(a.type), column=a.type) for a in visible}
+    inputs = b.once(type_name, lambda: GraphQLInputObjectType(type_name, fields))
+    required = not all(a.has_default for a in visible)
+    wanted = GraphQLNonNull(inputs) if required else inputs
+    return {"args": argument(wanted, f'input parameters for function "{function.name}"')}
+
+
+def select_arguments(b: Builder, view: TableView) -> dict[str, GraphQLArgument]:
+    """distinct_on, limit, offset, order_by, where."""
+    arguments: dict[str, GraphQLArgument] = {}
+    columns = b.select_columns(view)
+    if columns is not None:
+        arguments["distinct_on"] = argument(list_of(columns), "distinct select on columns")
+    arguments["limit"] = argument(GraphQLInt, "limit the number of rows returned", range="non-negative")
+    arguments["offset"] = argument(
+        GraphQLInt, "skip the first n rows. Use only with order_by", range="big"
+    )
+    if columns is not None or b.views.relationships(view):
+        arguments["order_by"] = argument(
+            list_of(order_by_type(b, view)), "sort the rows by one or more columns"
+        )
+    arguments["where"] = argument(bool_exp(b, view), "filter the rows returned")
+    return arguments
+
+
+def order_by_type(b: Builder, view: TableView) -> GraphQLInputObjectType:
+    """`<table>_order_by`."""
+    name = f"{view.name}_order_by"
+
+    def fields() -> dict[str, GraphQLInputField]:
+        assert view.select is not None
+        made = {column: input_field(b.order_by()) for column in view.select.columns}
+        for field_name, item in view.select.computed.items():
+            function = row_function(b, item)
+            if function is not None and function.returns_table is None and len(function.arguments) == 1:
+                made[field_name] = input_field(b.order_by())
+        for rel, target in b.views.relationships(view):
+            if not rel.is_array:
+                made[rel.name] = input_field(order_by_type(b, target))
+            else:
+                made[f"{rel.name}_aggregate"] = input_field(aggregate_order_by(b, target))
+        return made
+
+    text = f"Ordering options when selecting data from {quoted(view)}."
+    return b.once(name, lambda: GraphQLInputObjectType(name, fields, description=text))
+
+
+def operator_columns(view: TableView, operator: str) -> dict[str, Column]:
+    """The readable columns that an aggregate operator applies to."""
+    assert view.select is not None
+    if operator in COMPARABLE_OPERATORS:
+        return {n: c for n, c in view.select.columns.items() if is_comparable(c.type)}
+    return numeric_columns(view.select.columns)
+
+
+def aggregate_order_by(b: Builder, view: TableView) -> GraphQLInputObjectType:
+    """`<table>_aggregate_order_by`."""
+    name = f"{view.name}_aggregate_order_by"
+
+    def fields() -> dict[str, GraphQLInputField]:
+        made = {"count": input_field(b.order_by())}
+        for operator in OPERATORS:
+            columns = operator_columns(view, operator)
+            if columns:
+                made[operator] = input_field(_operator_order_by(b, view, operator, columns), strict=True)
+        return made
+
+    text = f"order by aggregate values of table {quoted(view)}"
+    return b.once(name, lambda: GraphQLInputObjectType(name, fields, description=text))
+
+
+def _operator_order_by(
+    b: Builder, view: TableView, operator: str, columns: dict[str, Column]
+) -> GraphQLInputObjectType:
+    name = f"{view.name}_{operator}_order_by"
+    fields = {c: input_field(b.order_by(), column.comment) for c, column in columns.items()}
+    text = f"order by {operator}() on columns of table {quoted(view)}"
+    return b.once(name, lambda: GraphQLInputObjectType(name, fields, description=text))
+
+
+def aggregate_type(b: Builder, view: TableView) -> GraphQLObjectType:
+    """`<table>_aggregate`: aggregate and nodes."""
+    name = f"{view.name}_aggregate"
+
+    def fields() -> dict[str, GraphQLField]:
+        return {
+            "aggregate": GraphQLField(_aggregate_fields(b, view)),
+            "nodes": GraphQLField(GraphQLNonNull(list_of(table_type(b, view)))),
+        }
+
+    text = f"aggregated selection of {quoted(view)}"
+    return b.once(name, lambda: GraphQLObjectType(name, fields, description=text))
+
+
+def _aggregate_fields(b: Builder, view: TableView) -> GraphQLObjectType:
+    name = f"{view.name}_aggregate_fields"
+
+    def fields() -> dict[str, GraphQLField]:
+        made = {"count": GraphQLField(GraphQLNonNull(GraphQLInt), _count_arguments(b.select_columns(view)))}
+        for operator in OPERATORS:
+            columns = operator_columns(view, operator)
+            if columns:
+                made[operator] = GraphQLField(_operator_fields(b, view, operator, columns))
+        return made
+
+    text = f"aggregate fields of {quoted(view)}"
+    return b.once(name, lambda: GraphQLObjectType(name, fields, description=text))
+
+
+def _count_arguments(columns: GraphQLEnumType | None) -> dict[str, GraphQLArgument]:
+    arguments = {"distinct": argument(GraphQLBoolean)}
+    if columns is not None:
+        arguments = {"columns": argument(list_of(columns), strict=True), **arguments}
+    return arguments
+
+
+def _operator_fields(
+    b: Builder, view: TableView, operator: str, columns: dict[str, Column]
+) -> GraphQLObjectType:
+    name = f"{view.name}_{operator}_fields"
+
+    def made_type(column: Column) -> AnyType:
+        exact = operator in (*COMPARABLE_OPERATORS, "sum")
+        return b.column_type(view, column) if exact else GraphQLFloat
+
+    fields = {c: GraphQLField(made_type(column), description=column.comment) for c, column in columns.items()}
+    text = f"aggregate {operator} on columns"
+    return b.once(name, lambda: GraphQLObjectType(name, fields, description=text))

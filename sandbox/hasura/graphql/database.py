@@ -1,0 +1,31 @@
+"""Runs statements: errors become QErr, and a mutation's transaction says whose session it is."""
+
+import secrets
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+
+from sandbox.hasura.auth import Session
+from sandbox.hasura.graphql.pg_errors import query_error
+from sandbox.hasura.graphql.rawjson import dumps
+
+SET_SESSION = (
+    "SELECT set_config('hasura.user', %(session)s, true), set_config('hasura.tracecontext', %(trace)s, true)"
+)
+
+
+async def fetch(conn: AsyncConnection[Any], statement: str, params: dict[str, Any]) -> tuple[Any, ...]:
+    """The one row of a statement. Raises QErr."""
+    try:
+        cursor = await conn.execute(statement, params)  # type: ignore[call-overload]
+        row: tuple[Any, ...] = await cursor.fetchone()
+    except psycopg.Error as error:
+        raise query_error(error, statement) from error
+    return row
+
+
+async def announce(conn: AsyncConnection[Any], session: Session) -> None:
+    """Tells triggers and functions of this transaction whose session it is (event payloads show it)."""
+    trace = {"trace_id": secrets.token_hex(16), "span_id": secrets.token_hex(8), "sampling_state": "1"}
+    await fetch(conn, SET_SESSION, {"session": dumps(session.variables), "trace": dumps(trace)})

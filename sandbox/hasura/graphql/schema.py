@@ -1,0 +1,100 @@
+"""The whole GraphQL schema of a role, and the cache of schemas that lives as long as metadata and catalogue."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import (
+    DirectiveLocation,
+    GraphQLArgument,
+    GraphQLBoolean,
+    GraphQLDirective,
+    GraphQLField,
+    GraphQLIncludeDirective,
+    GraphQLInt,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLSchema,
+    GraphQLSkipDirective,
+    GraphQLString,
+)
+
+from sandbox.hasura.catalog import Catalog
+from sandbox.hasura.graphql.build import Builder
+from sandbox.hasura.graphql.build_actions import Actions
+from sandbox.hasura.graphql.build_roots import Fields, mutation_fields, query_fields
+from sandbox.hasura.graphql.model import Model, build_model
+from sandbox.hasura.graphql.views import RoleViews, build_views
+
+PLACEHOLDER = "no_queries_available"
+PLACEHOLDER_TEXT = (
+    "There are no queries available to the current role. Either there are no sources or remote schemas "
+    "configured, or the current role doesn't have the required permissions."
+)
+CACHED = GraphQLDirective(
+    "cached",
+    [DirectiveLocation.QUERY],
+    {
+        "refresh": GraphQLArgument(
+            GraphQLNonNull(GraphQLBoolean), default_value=False, description="refresh the cache entry"
+        ),
+        "ttl": GraphQLArgument(
+            GraphQLNonNull(GraphQLInt), default_value=60, description="measured in seconds"
+        ),
+    },
+    description="whether this query should be cached (Hasura Cloud only)",
+)
+
+
+@dataclass
+class RoleSchema:
+    """The schema of one role with what is needed to execute against it."""
+
+    schema: GraphQLSchema
+    views: RoleViews
+    catalog: Catalog
+
+
+def build_schema(model: Model, catalog: Catalog, metadata: dict[str, Any], role: str, backend: bool) -> RoleSchema:
+    """Builds the schema of `role`; `backend`: with permissions marked backend_only."""
+    views = build_views(model, metadata, role, backend)
+    b = Builder(views, catalog)
+    action_queries, action_mutations = Actions(b, metadata).root_fields()
+    queries = query_fields(b) | action_queries
+    subscriptions = query_fields(b, subscription=True) | {
+        name: field for name, field in action_queries.items() if field.extensions["root"].kind == "action_result"
+    }
+    mutations = mutation_fields(b) | action_mutations
+    if not queries:
+        queries[PLACEHOLDER] = GraphQLField(GraphQLNonNull(GraphQLString), description=PLACEHOLDER_TEXT)
+    schema = GraphQLSchema(
+        _root("query_root", queries),
+        _root("mutation_root", mutations, "mutation root"),
+        _root("subscription_root", subscriptions),
+        directives=[GraphQLIncludeDirective, GraphQLSkipDirective, CACHED],
+        assume_valid=True,
+    )
+    return RoleSchema(schema, views, catalog)
+
+
+def _root(name: str, fields: Fields, text: str | None = None) -> GraphQLObjectType | None:
+    if not fields:
+        return None
+    ordered = {key: fields[key] for key in sorted(fields)}
+    return GraphQLObjectType(name, ordered, description=text)
+
+
+class Schemas:
+    """The schemas of all roles, built when first asked for."""
+
+    def __init__(self, metadata: dict[str, Any], catalog: Catalog) -> None:
+        self.metadata = metadata
+        self.catalog = catalog
+        self.model = build_model(metadata, catalog)
+        self._built: dict[tuple[str, bool], RoleSchema] = {}
+
+    def of(self, role: str, backend: bool) -> RoleSchema:
+        """The schema of a role."""
+        key = (role, backend)
+        if key not in self._built:
+            self._built[key] = build_schema(self.model, self.catalog, self.metadata, role, backend)
+        return self._built[key]
