@@ -28,7 +28,7 @@ class WholeSession:
 
 @dataclass(frozen=True)
 class OtherColumn:
-    """Another column: of the row itself, of the root row of the permission, or through object relationships."""
+    """Another column: of the row itself, of the permission's root row, or through object relationships."""
 
     column: Column
     of_root: bool = False

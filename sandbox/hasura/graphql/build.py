@@ -1,7 +1,8 @@
 """Shared parts of the schema builder: scalars, enums, and helpers for fields with marks.
 
-A mark (in graphql-core's `extensions`) tells the input reader how a leaf is read: `column` holds the PostgreSQL
-type whose parser applies, `strict` says that null is refused though the type is nullable, `range` limits Int.
+A mark (in graphql-core's `extensions`) tells the input reader how a leaf is read: `column` holds the
+PostgreSQL type whose parser applies (`items`: to each item of a list), `strict` says that null is refused
+though the type is nullable, `range` limits Int.
 Facts: the engine's `GraphQL/Schema/*` and `Postgres/Instances/Schema`.
 """
 

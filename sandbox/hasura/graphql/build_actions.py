@@ -115,7 +115,10 @@ class Actions:
         item = self.inputs[name]
 
         def fields() -> dict[str, GraphQLInputField]:
-            return {f["name"]: input_field(self.input_type(f["type"]), f.get("description")) for f in item["fields"]}
+            return {
+                f["name"]: input_field(self.input_type(f["type"]), f.get("description"))
+                for f in item["fields"]
+            }
 
         text = item.get("description")
         return self.b.once(name, lambda: GraphQLInputObjectType(name, fields, description=text))
@@ -160,7 +163,9 @@ class Actions:
             return {rel.name: GraphQLField(row, description="An object relationship", extensions=mark)}
         arguments = select_arguments(self.b, view)
         rows = GraphQLNonNull(list_of(row))
-        fields = {rel.name: GraphQLField(rows, arguments, description="An array relationship", extensions=mark)}
+        fields = {
+            rel.name: GraphQLField(rows, arguments, description="An array relationship", extensions=mark)
+        }
         if view.select is not None and view.select.aggregations:
             fields[f"{rel.name}_aggregate"] = GraphQLField(
                 GraphQLNonNull(aggregate_type(self.b, view)),

@@ -5,23 +5,19 @@ from typing import Any
 
 from graphql import (
     GraphQLArgument,
-    GraphQLEnumType,
-    GraphQLEnumValue,
     GraphQLField,
-    GraphQLInputObjectType,
-    GraphQLInt,
-    GraphQLList,
     GraphQLNonNull,
 )
 
 from sandbox.hasura.catalog import Function
-from sandbox.hasura.graphql.build import AnyType, Builder, argument, input_field, list_of, quoted
+from sandbox.hasura.graphql.build import AnyType, Builder, argument, list_of, quoted
 from sandbox.hasura.graphql.build_select import (
     aggregate_type,
     function_arguments,
     select_arguments,
     table_type,
 )
+from sandbox.hasura.graphql.build_stream import stream_arguments
 from sandbox.hasura.graphql.build_where import bool_exp
 from sandbox.hasura.graphql.build_write import (
     conflict_argument,
@@ -95,53 +91,8 @@ def _table_queries(b: Builder, view: TableView, subscription: bool) -> Fields:
     if subscription and view.select.columns and _allowed(view, "select_stream", subscription):
         name, text = view.tracked.root_field("select_stream", f"{view.name}_stream")
         text = text or f"fetch data from the table in a streaming manner: {quoted(view)}"
-        fields[name] = root(rows, _stream_arguments(b, view), text, Root("select_stream", view))
+        fields[name] = root(rows, stream_arguments(b, view), text, Root("select_stream", view))
     return fields
-
-
-def _stream_arguments(b: Builder, view: TableView) -> dict[str, GraphQLArgument]:
-    assert view.select is not None
-    ordering = b.once(
-        "cursor_ordering",
-        lambda: GraphQLEnumType(
-            "cursor_ordering",
-            {
-                "ASC": GraphQLEnumValue("ASC", description="ascending ordering of the cursor"),
-                "DESC": GraphQLEnumValue("DESC", description="descending ordering of the cursor"),
-            },
-            description="ordering argument of a cursor",
-        ),
-    )
-    value_name, name = f"{view.name}_stream_cursor_value_input", f"{view.name}_stream_cursor_input"
-    columns = view.select.columns
-    values = b.once(
-        value_name,
-        lambda: GraphQLInputObjectType(
-            value_name,
-            {n: input_field(b.column_type(view, c), column=c.type) for n, c in columns.items()},
-            description="Initial value of the column from where the streaming should start",
-        ),
-    )
-    cursor = b.once(
-        name,
-        lambda: GraphQLInputObjectType(
-            name,
-            {
-                "initial_value": input_field(GraphQLNonNull(values), "Stream column input with initial value"),
-                "ordering": input_field(ordering, "cursor ordering"),
-            },
-            description=f"Streaming cursor of the table {quoted(view)}",
-        ),
-    )
-    return {
-        "batch_size": argument(
-            GraphQLNonNull(GraphQLInt), "maximum number of rows returned in a single batch", range="non-negative"
-        ),
-        "cursor": argument(
-            GraphQLNonNull(GraphQLList(cursor)), "cursor to stream the results returned by the query"
-        ),
-        "where": argument(bool_exp(b, view), "filter the rows returned"),
-    }
 
 
 def mutation_fields(b: Builder) -> Fields:
@@ -174,7 +125,10 @@ def _inserts(b: Builder, view: TableView) -> Fields:
     fields = {name: root(mutation_response(b, view), arguments, text, Root("insert", view))}
     if _readable(view):
         name, text = view.tracked.root_field("insert_one", f"insert_{view.name}_one")
-        one = {"object": argument(GraphQLNonNull(row), "the row to be inserted"), **conflict_argument(b, view)}
+        one = {
+            "object": argument(GraphQLNonNull(row), "the row to be inserted"),
+            **conflict_argument(b, view),
+        }
         text = text or f"insert a single row into the table: {quoted(view)}"
         fields[name] = root(table_type(b, view), one, text, Root("insert_one", view))
     return fields
@@ -243,7 +197,9 @@ def _function_fields(b: Builder, tracked: TrackedFunction, *, mutation: bool) ->
     mark = Root(kind, view, function, tracked.entry)
     fields = {names.get("function") or base: root(rows, arguments, text, mark)}
     if view.select.aggregations and function.returns_set and not mutation:
-        text = f'execute function "{function.name}" and query aggregates on result of table type {quoted(view)}'
+        text = (
+            f'execute function "{function.name}" and query aggregates on result of table type {quoted(view)}'
+        )
         aggregate = GraphQLNonNull(aggregate_type(b, view))
         mark = Root("function_aggregate", view, function, tracked.entry)
         name = names.get("function_aggregate") or f"{base}_aggregate"

@@ -6,7 +6,6 @@ from graphql import (
     GraphQLEnumType,
     GraphQLField,
     GraphQLFloat,
-    GraphQLInputField,
     GraphQLInputObjectType,
     GraphQLInt,
     GraphQLNonNull,
@@ -16,29 +15,21 @@ from graphql import (
 
 from sandbox.hasura.catalog import Column, Function
 from sandbox.hasura.graphql.build import AnyType, Builder, argument, input_field, list_of, quoted
-from sandbox.hasura.graphql.build_where import bool_exp, numeric_columns
-from sandbox.hasura.graphql.model import ComputedField
-from sandbox.hasura.graphql.names import is_comparable
-from sandbox.hasura.graphql.views import TableView
-
-OPERATORS = (
-    "avg",
-    "max",
-    "min",
-    "stddev",
-    "stddev_pop",
-    "stddev_samp",
-    "sum",
-    "var_pop",
-    "var_samp",
-    "variance",
+from sandbox.hasura.graphql.build_order import (
+    COMPARABLE_OPERATORS,
+    OPERATORS,
+    operator_columns,
+    order_by_type,
+    row_function,
 )
-COMPARABLE_OPERATORS = ("max", "min")
+from sandbox.hasura.graphql.build_where import bool_exp
+from sandbox.hasura.graphql.model import ComputedField
+from sandbox.hasura.graphql.views import TableView
 
 
 def table_type(b: Builder, view: TableView) -> GraphQLObjectType:
     """`<table>`: the columns, relationships and computed fields that the role may read."""
-    comment = view.tracked.table.comment or f'columns and relationships of {quoted(view)}'
+    comment = view.tracked.table.comment or f"columns and relationships of {quoted(view)}"
     return b.once(
         view.name,
         lambda: GraphQLObjectType(view.name, lambda: _table_fields(b, view), description=comment),
@@ -70,7 +61,9 @@ def _table_fields(b: Builder, view: TableView) -> dict[str, GraphQLField]:
             nullable = any(c is None or c.nullable for c in columns) or rel.after_parent
             row: AnyType = table_type(b, target)
             filtered = b.views.role != "admin" and target.select is not None and target.select.filter.items  # type: ignore[union-attr]
-            by_key = any(set(k.columns) == {own for own, _ in rel.mapping} for k in view.tracked.table.foreign_keys)
+            by_key = any(
+                set(k.columns) == {own for own, _ in rel.mapping} for k in view.tracked.table.foreign_keys
+            )
             certain = not nullable and by_key and not filtered
             description = rel.comment or "An object relationship"
             fields[rel.name] = GraphQLField(GraphQLNonNull(row) if certain else row, description=description)
@@ -83,18 +76,14 @@ def _column_arguments(column: Column) -> dict[str, GraphQLArgument] | None:
     return None
 
 
-def row_function(b: Builder, item: ComputedField) -> Function | None:
-    """The database function behind a computed field."""
-    found = b.catalog.functions.get(item.function)
-    return found[0] if found else None
-
-
 def computed_field(b: Builder, name: str, item: ComputedField) -> dict[str, GraphQLField]:
     """A computed field: a scalar, or the rows of a tracked table."""
     function = row_function(b, item)
     if function is None:
         return {}
-    arguments = function_arguments(b, function, {item.table_argument or first_argument(function), item.session_argument}, name)
+    arguments = function_arguments(
+        b, function, {item.table_argument or first_argument(function), item.session_argument}, name
+    )
     if function.returns_table is None:
         return {name: GraphQLField(b.value_type(function.returns), arguments, description=item.comment)}
     target = b.views.selectable(function.returns_table)
@@ -133,70 +122,13 @@ def select_arguments(b: Builder, view: TableView) -> dict[str, GraphQLArgument]:
     if columns is not None:
         arguments["distinct_on"] = argument(list_of(columns), "distinct select on columns")
     arguments["limit"] = argument(GraphQLInt, "limit the number of rows returned", range="non-negative")
-    arguments["offset"] = argument(
-        GraphQLInt, "skip the first n rows. Use only with order_by", range="big"
-    )
+    arguments["offset"] = argument(GraphQLInt, "skip the first n rows. Use only with order_by", range="big")
     if columns is not None or b.views.relationships(view):
         arguments["order_by"] = argument(
             list_of(order_by_type(b, view)), "sort the rows by one or more columns"
         )
     arguments["where"] = argument(bool_exp(b, view), "filter the rows returned")
     return arguments
-
-
-def order_by_type(b: Builder, view: TableView) -> GraphQLInputObjectType:
-    """`<table>_order_by`."""
-    name = f"{view.name}_order_by"
-
-    def fields() -> dict[str, GraphQLInputField]:
-        assert view.select is not None
-        made = {column: input_field(b.order_by()) for column in view.select.columns}
-        for field_name, item in view.select.computed.items():
-            function = row_function(b, item)
-            if function is not None and function.returns_table is None and len(function.arguments) == 1:
-                made[field_name] = input_field(b.order_by())
-        for rel, target in b.views.relationships(view):
-            if not rel.is_array:
-                made[rel.name] = input_field(order_by_type(b, target))
-            else:
-                made[f"{rel.name}_aggregate"] = input_field(aggregate_order_by(b, target))
-        return made
-
-    text = f"Ordering options when selecting data from {quoted(view)}."
-    return b.once(name, lambda: GraphQLInputObjectType(name, fields, description=text))
-
-
-def operator_columns(view: TableView, operator: str) -> dict[str, Column]:
-    """The readable columns that an aggregate operator applies to."""
-    assert view.select is not None
-    if operator in COMPARABLE_OPERATORS:
-        return {n: c for n, c in view.select.columns.items() if is_comparable(c.type)}
-    return numeric_columns(view.select.columns)
-
-
-def aggregate_order_by(b: Builder, view: TableView) -> GraphQLInputObjectType:
-    """`<table>_aggregate_order_by`."""
-    name = f"{view.name}_aggregate_order_by"
-
-    def fields() -> dict[str, GraphQLInputField]:
-        made = {"count": input_field(b.order_by())}
-        for operator in OPERATORS:
-            columns = operator_columns(view, operator)
-            if columns:
-                made[operator] = input_field(_operator_order_by(b, view, operator, columns), strict=True)
-        return made
-
-    text = f"order by aggregate values of table {quoted(view)}"
-    return b.once(name, lambda: GraphQLInputObjectType(name, fields, description=text))
-
-
-def _operator_order_by(
-    b: Builder, view: TableView, operator: str, columns: dict[str, Column]
-) -> GraphQLInputObjectType:
-    name = f"{view.name}_{operator}_order_by"
-    fields = {c: input_field(b.order_by(), column.comment) for c, column in columns.items()}
-    text = f"order by {operator}() on columns of table {quoted(view)}"
-    return b.once(name, lambda: GraphQLInputObjectType(name, fields, description=text))
 
 
 def aggregate_type(b: Builder, view: TableView) -> GraphQLObjectType:

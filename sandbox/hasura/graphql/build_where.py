@@ -106,9 +106,8 @@ def _enum_comparison(b: Builder, view: TableView, column: Column) -> GraphQLInpu
 
 
 def _about(name: str) -> str:
-    return (
-        f'Boolean expression to compare columns of type "{name}". All fields are combined with logical \'AND\'.'
-    )
+    text = f'Boolean expression to compare columns of type "{name}".'
+    return f"{text} All fields are combined with logical 'AND'."
 
 
 def comparison_of(b: Builder, type_: Type) -> GraphQLInputObjectType:
@@ -165,7 +164,9 @@ def aggregate_bool_exp(b: Builder, view: TableView) -> GraphQLInputObjectType | 
             if arguments is not None:
                 made[function] = input_field(_predicate(b, view, function, arguments, type_), strict=True)
         count = b.select_columns(view)
-        made["count"] = input_field(_predicate(b, view, "count", count and list_of(count), INTEGER), strict=True)
+        made["count"] = input_field(
+            _predicate(b, view, "count", count and list_of(count), INTEGER), strict=True
+        )
         return made
 
     return b.once(name, lambda: GraphQLInputObjectType(name, fields))
@@ -203,4 +204,3 @@ def _predicate(
 def numeric_columns(columns: dict[str, Column]) -> dict[str, Column]:
     """The columns that can be summed."""
     return {n: c for n, c in columns.items() if c.type.element is None and c.type.internal in NUMERIC}
-

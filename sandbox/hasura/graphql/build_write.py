@@ -31,7 +31,8 @@ JSONB_UPDATES = {
     "(for JSON arrays, negative integers count from the end)",
     "_delete_elem": "delete the array element with specified index (negative integers count from the end). "
     "throws an error if top level container is not an array",
-    "_delete_key": "delete key/value pair or string element. key/value pairs are matched based on their key value",
+    "_delete_key": "delete key/value pair or string element. "
+    "key/value pairs are matched based on their key value",
     "_prepend": "prepend existing jsonb value of filtered columns with new jsonb value",
 }
 
@@ -89,7 +90,9 @@ def _nested_insert(b: Builder, view: TableView, many: bool) -> GraphQLInputObjec
         made = {"data": input_field(GraphQLNonNull(list_of(row) if many else row))}
         return made | conflict_fields(b, view)
 
-    text = f"input type for inserting {'array' if many else 'object'} relation for remote table {quoted(view)}"
+    text = (
+        f"input type for inserting {'array' if many else 'object'} relation for remote table {quoted(view)}"
+    )
     return b.once(name, lambda: GraphQLInputObjectType(name, fields, description=text))
 
 
@@ -207,7 +210,7 @@ def operator_arguments(b: Builder, view: TableView) -> dict[str, GraphQLArgument
 
 
 def key_arguments(b: Builder, view: TableView) -> dict[str, Any] | None:
-    """{column: non-null type and PostgreSQL type} of the primary key, or None if the role cannot read it all."""
+    """{name: (non-null type, column)} of the primary key, or None if the role cannot read all of it."""
     key = view.tracked.table.primary_key
     if key is None or view.select is None:
         return None
@@ -216,7 +219,8 @@ def key_arguments(b: Builder, view: TableView) -> dict[str, Any] | None:
         return None
     columns = view.tracked.table.columns
     return {
-        visible[name]: (GraphQLNonNull(b.column_type(view, columns[name])), columns[name]) for name in key.columns
+        visible[name]: (GraphQLNonNull(b.column_type(view, columns[name])), columns[name])
+        for name in key.columns
     }
 
 
@@ -235,7 +239,9 @@ def updates_input(b: Builder, view: TableView) -> GraphQLInputObjectType:
     """`<table>_updates`: one element of update_<table>_many."""
     name = f"{view.name}_updates"
     fields = {op: input_field(t, text, strict=True) for op, (t, text) in update_operators(b, view).items()}
-    fields["where"] = input_field(GraphQLNonNull(bool_exp(b, view)), "filter the rows which have to be updated")
+    fields["where"] = input_field(
+        GraphQLNonNull(bool_exp(b, view)), "filter the rows which have to be updated"
+    )
     return b.once(name, lambda: GraphQLInputObjectType(name, fields))
 
 

@@ -59,7 +59,7 @@ class Context:
     def text(self, type_: Type, text: str | None) -> str:
         """A typed parameter whose text PostgreSQL reads as `type_`. Raises QErr for text it cannot hold."""
         if text is not None and "\x00" in text:
-            raise QErr("data-exception", "invalid byte sequence for encoding \"UTF8\": 0x00")
+            raise QErr("data-exception", 'invalid byte sequence for encoding "UTF8": 0x00')
         name = f"p{len(self.params)}"
         self.params[name] = text
         return f"((%({name})s)::{type_name(type_)})"
@@ -100,7 +100,9 @@ class Context:
         for rel, name in steps:
             joins.append(join(rel, alias, name))
             alias = name
-        return f"(SELECT {alias}.{ident(other.column.name)} FROM {tables} WHERE {' AND '.join(joins)} LIMIT 1)"
+        return (
+            f"(SELECT {alias}.{ident(other.column.name)} FROM {tables} WHERE {' AND '.join(joins)} LIMIT 1)"
+        )
 
 
 def type_name(type_: Type) -> str:

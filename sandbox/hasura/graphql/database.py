@@ -15,14 +15,13 @@ SET_SESSION = (
 )
 
 
-async def fetch(conn: AsyncConnection[Any], statement: str, params: dict[str, Any]) -> tuple[Any, ...]:
-    """The one row of a statement. Raises QErr."""
+async def fetch(conn: AsyncConnection[Any], statement: str, params: dict[str, Any]) -> Any:
+    """The first row of a statement, None if there is none. Raises QErr."""
     try:
-        cursor = await conn.execute(statement, params)  # type: ignore[call-overload]
-        row: tuple[Any, ...] = await cursor.fetchone()
+        cursor = await conn.execute(statement, params)
+        return await cursor.fetchone()
     except psycopg.Error as error:
         raise query_error(error, statement) from error
-    return row
 
 
 async def announce(conn: AsyncConnection[Any], session: Session) -> None:

@@ -100,7 +100,9 @@ def _choose(document: DocumentNode, name: str | None) -> OperationDefinitionNode
     found = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
     if name is None:
         if len(found) != 1:
-            raise failed("exactly one operation has to be present in the document when operationName is not specified")
+            raise failed(
+                "exactly one operation has to be present in the document when operationName is not specified"
+            )
         return found[0]
     named = [d for d in found if d.name is not None]
     if any(d.name is None for d in found) and len(found) > 1:

@@ -1,7 +1,7 @@
 """Runs GraphQL requests: the door of this package.
 
-Facts: the engine's `GraphQL/Transport/HTTP` and `GraphQL/Execute`. One request uses at most one connection at a
-time, so that no number of requests can deadlock on the pool.
+Facts: the engine's `GraphQL/Transport/HTTP` and `GraphQL/Execute`. One request uses at most one connection at
+a time, so that no number of requests can deadlock on the pool.
 """
 
 from dataclasses import dataclass

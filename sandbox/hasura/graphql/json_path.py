@@ -1,10 +1,15 @@
-"""The `path` argument of json columns: `$.a.b[0]`, `a["odd key"]`. Facts: the engine's `Data.Parser.JSONPath`."""
+"""The `path` argument of json columns: `$.a.b[0]`, `a["odd key"]`.
+
+Facts: the engine's `Data.Parser.JSONPath`.
+"""
 
 import re
 
 from sandbox.hasura.graphql.document import failed
 
-STEP = re.compile(r"""\.?([A-Za-z_][\w-]*)|\.?\[(\d+)\]|\.?\[\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')\s*\]""")
+STEP = re.compile(
+    r"""\.?([A-Za-z_][\w-]*)|\.?\[(\d+)\]|\.?\[\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')\s*\]"""
+)
 
 
 def json_steps(text: str) -> list[str]:

@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Relationship:
-    """A relationship. mapping: (own column, remote column) pairs; after_parent: insert order of object kind."""
+    """A relationship. mapping: (own column, remote column) pairs; after_parent: inserted after the row."""
 
     name: str
     is_array: bool
@@ -35,7 +35,7 @@ class ComputedField:
 
 @dataclass
 class TrackedTable:
-    """A tracked table with everything the metadata says about it; column names in GraphQL by `gql_columns`."""
+    """A tracked table with everything the metadata says about it; `gql_columns`: by GraphQL name."""
 
     table: Table
     entry: Json

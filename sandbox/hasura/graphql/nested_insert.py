@@ -133,14 +133,16 @@ def _check_determined(columns: Json, given: Json, relations: list[Relationship],
     twice = [name for name in columns if name in given]
     if twice:
         names = ", ".join(f'"{name}"' for name in twice)
-        message = f"cannot insert {names} columns as their values are already being determined by parent insert"
+        message = (
+            f"cannot insert {names} columns as their values are already being determined by parent insert"
+        )
         raise failed(message).under(*path)
     for rel in relations:
         known = [own for own, _ in rel.mapping if own in columns or own in given]
         if known and not rel.after_parent:
             names = ", ".join(f'"{name}"' for name in known)
-            message = f'cannot insert object relationship "{rel.name}" as {names} column values are already determined'
-            raise failed(message).under(*path, rel.name)
+            what = f'cannot insert object relationship "{rel.name}" as {names}'
+            raise failed(f"{what} column values are already determined").under(*path, rel.name)
 
 
 def _no_rows(what: str, view: TableView) -> QErr:

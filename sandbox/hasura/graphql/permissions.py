@@ -96,7 +96,9 @@ class _Reader:
             return Not(self.read(table, value))
         if name == "_exists":
             key_ = key_of(value.get("_table") or value["table"])
-            return ExistsIn(key_, self.read(self.tables[key_], value.get("_where") or value.get("where") or {}))
+            return ExistsIn(
+                key_, self.read(self.tables[key_], value.get("_where") or value.get("where") or {})
+            )
         return self._field(table, key, value)
 
     def _field(self, table: TrackedTable, key: str, value: Any) -> BoolExp:
@@ -135,5 +137,3 @@ class _Reader:
             steps.append(table.relationships[name])
             table = self.tables[steps[-1].target]
         return OtherColumn(table.table.columns[path[-1]], path=tuple(steps))
-
-

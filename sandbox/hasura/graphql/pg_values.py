@@ -1,6 +1,6 @@
 """How JSON values become PostgreSQL values: what is refused before the database sees it, and the text sent.
 
-Facts: the engine's `Postgres/SQL/Value` (`parsePGValue`: a string always passes and is judged by the database).
+Facts: the engine's `Postgres/SQL/Value` (`parsePGValue`: a string passes and is judged by the database).
 """
 
 from decimal import Decimal
@@ -78,15 +78,19 @@ def refusal(type_: Type, value: Any) -> str | None:
     if name in INTEGERS:
         bits, spelled = INTEGERS[name]
         if kind != "Number":
-            return f"parsing Integer expected for input type: {spelled} failed, expected Number, but encountered {kind}"
+            return _mismatch(f"Integer expected for input type: {spelled}", "Number", kind)
         return None if _fits(value, bits) else _outside(value)
     if name in FLOATS:
         if kind != "Number":
             spelled = FLOATS[name]
-            return f"parsing Float expected for input type: {spelled} failed, expected Number, but encountered {kind}"
+            return _mismatch(f"Float expected for input type: {spelled}", "Number", kind)
         return None
     if name in ("numeric", "money"):
-        return None if kind == "Number" else f"parsing Scientific failed, expected Number, but encountered {kind}"
+        return (
+            None
+            if kind == "Number"
+            else f"parsing Scientific failed, expected Number, but encountered {kind}"
+        )
     if name == "bool":
         return None if kind == "Boolean" else f"parsing Bool failed, expected Bool, but encountered {kind}"
     if name in TEXTS:
@@ -94,6 +98,10 @@ def refusal(type_: Type, value: Any) -> str | None:
     if name in ("json", "jsonb", "geometry", "geography"):
         return None
     return f"A string is expected for type: {name}"
+
+
+def _mismatch(parsed: str, expected: str, found: str) -> str:
+    return f"parsing {parsed} failed, expected {expected}, but encountered {found}"
 
 
 def _array_refusal(element: Type, value: Any) -> str | None:

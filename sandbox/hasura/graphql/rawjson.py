@@ -1,7 +1,7 @@
 """JSON in which some parts are already text.
 
-What PostgreSQL wrote as JSON goes to the client byte for byte, and numbers of requests and webhooks keep their
-digits: no row passes through a Python float.
+What PostgreSQL wrote as JSON goes to the client byte for byte, and numbers of requests and webhooks keep
+their digits: no row passes through a Python float.
 """
 
 import json

@@ -1,7 +1,7 @@
 """What a mutation answers: affected_rows and returning, or the single row. Facts: `Translate/Returning`.
 
-A mutation is one statement (a CTE and a select over it), unless the answer reaches beyond the row: then the rows
-are read back in a second statement, because a statement does not see its own writes.
+A mutation is one statement (a CTE and a select over it), unless the answer reaches beyond the row: then the
+rows are read back in a second statement, because a statement does not see its own writes.
 """
 
 from dataclasses import dataclass
@@ -38,9 +38,7 @@ class Output:
         """Whether some selection is not a column of the row."""
         columns = self.view.select.columns if self.view.select else {}
         return any(
-            not sel.is_typename and sel.name not in columns
-            for sels in self.row_selections()
-            for sel in sels
+            not sel.is_typename and sel.name not in columns for sels in self.row_selections() for sel in sels
         )
 
     def empty(self) -> Raw:
@@ -55,7 +53,7 @@ class Output:
 
 
 async def run_mutation(conn: AsyncConnection[Any], ctx: Context, cte: str, output: Output) -> Raw:
-    """Runs `cte` (an INSERT, UPDATE or DELETE returning all columns and `check__`) and answers. Raises QErr."""
+    """Runs `cte` (a data change returning all columns and `check__`) and answers. Raises QErr."""
     if output.reaches_out():
         rows, affected = await run_and_fetch(conn, ctx, cte)
         return await answer_from_rows(conn, ctx, rows, affected, output)

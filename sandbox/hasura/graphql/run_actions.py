@@ -1,16 +1,15 @@
-"""Executes actions and picks from their output what was selected, joining tables where the output refers to them."""
+"""Executes actions and picks from their output what was selected, joining tables where it refers to them."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sandbox.hasura.auth import Session
-from sandbox.hasura.errors import QErr
 from sandbox.hasura.graphql.boolexp import All, Compare, Const
 from sandbox.hasura.graphql.build_roots import Root
 from sandbox.hasura.graphql.context import Context, key_name
 from sandbox.hasura.graphql.database import fetch
 from sandbox.hasura.graphql.model import Relationship
-from sandbox.hasura.graphql.rawjson import Raw, dumps
+from sandbox.hasura.graphql.rawjson import Raw, dumps, loads
 from sandbox.hasura.graphql.select_sql import Source, aggregate_json, rows_json
 from sandbox.hasura.graphql.selection import Sel
 from sandbox.hasura.graphql.views import TableView
@@ -26,8 +25,8 @@ VALUES (%(name)s, %(session)s::jsonb, %(headers)s::jsonb, %(input)s::jsonb, now(
 RETURNING id::text
 """
 RESULT = """
-SELECT json_build_object('id', id, 'created_at', created_at, 'output', response_payload, 'errors', errors)::text,
-       session_variables
+SELECT json_build_object('id', id, 'created_at', created_at, 'output', response_payload,
+         'errors', errors)::text, session_variables
 FROM hdb_catalog.hdb_action_log WHERE id = %(id)s::uuid AND action_name = %(name)s
 """
 
@@ -66,8 +65,6 @@ class ActionRunner:
         return str(row[0])
 
     async def _result(self, name: str, sel: Sel) -> Any:
-        from sandbox.hasura.graphql.rawjson import loads
-
         async with self.engine.pool.connection() as conn:
             row = await fetch(conn, RESULT, {"id": str(sel.args["id"]), "name": name})
         if row is None:
@@ -122,6 +119,3 @@ class ActionRunner:
         async with self.engine.pool.connection() as conn:
             row = await fetch(conn, f"SELECT ({body})::text", ctx.params)
         return Raw("null" if row[0] is None else row[0])
-
-
-__all__ = ["ActionRunner", "QErr"]

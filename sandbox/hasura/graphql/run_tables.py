@@ -81,7 +81,12 @@ async def write(conn: Conn, new_context: NewContext, root: Root, sel: Sel) -> Ra
 
 
 async def _update(
-    conn: Conn, ctx: Context, view: TableView, args: dict[str, Any], output: Output, path: tuple[str | int, ...]
+    conn: Conn,
+    ctx: Context,
+    view: TableView,
+    args: dict[str, Any],
+    output: Output,
+    path: tuple[str | int, ...],
 ) -> Raw:
     changes = changed_columns(view, args, path)
     keys = args.get("pk_columns")

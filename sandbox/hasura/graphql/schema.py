@@ -1,4 +1,4 @@
-"""The whole GraphQL schema of a role, and the cache of schemas that lives as long as metadata and catalogue."""
+"""The whole GraphQL schema of a role, and the schemas that live as long as metadata and catalogue."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -54,14 +54,18 @@ class RoleSchema:
     catalog: Catalog
 
 
-def build_schema(model: Model, catalog: Catalog, metadata: dict[str, Any], role: str, backend: bool) -> RoleSchema:
+def build_schema(
+    model: Model, catalog: Catalog, metadata: dict[str, Any], role: str, backend: bool
+) -> RoleSchema:
     """Builds the schema of `role`; `backend`: with permissions marked backend_only."""
     views = build_views(model, metadata, role, backend)
     b = Builder(views, catalog)
     action_queries, action_mutations = Actions(b, metadata).root_fields()
     queries = query_fields(b) | action_queries
     subscriptions = query_fields(b, subscription=True) | {
-        name: field for name, field in action_queries.items() if field.extensions["root"].kind == "action_result"
+        name: field
+        for name, field in action_queries.items()
+        if field.extensions["root"].kind == "action_result"
     }
     mutations = mutation_fields(b) | action_mutations
     if not queries:

@@ -28,7 +28,7 @@ Json = dict[str, Any]
 
 @dataclass
 class Source:
-    """Where rows come from. table: SQL after FROM; joined: how they hang on an outer row ({alias}); extra: more."""
+    """Where rows come from: SQL after FROM, how it hangs on an outer row, a further condition, arguments."""
 
     table: str
     relationship: Relationship | None = None

@@ -1,4 +1,4 @@
-"""Checks a selection set against the role's schema and flattens it: fragments, @include/@skip, merging, arguments.
+"""Checks a selection set against the role's schema and flattens it.
 
 Facts: the engine's schema-parsers `Collect`, `Directives` and `Internal/Parser`.
 """
@@ -21,11 +21,14 @@ from graphql import (
     print_ast,
 )
 
-from sandbox.hasura.errors import QErr
 from sandbox.hasura.graphql.document import Operation, failed
 from sandbox.hasura.graphql.values import Path, Reader
 
-LOCATIONS = {FieldNode: "a field", FragmentSpreadNode: "an inline fragment", InlineFragmentNode: "an inline fragment"}
+LOCATIONS = {
+    FieldNode: "a field",
+    FragmentSpreadNode: "an inline fragment",
+    InlineFragmentNode: "an inline fragment",
+}
 INCLUSION = ("include", "skip")
 HIDDEN = {"_multiple_top_level_fields"}
 INTROSPECTION = ("__schema", "__type")
@@ -107,10 +110,10 @@ class Selector:
                 ).under(*path)
         nodes.append(node)
 
-    def _included(self, directives: Sequence[DirectiveNode], place: str, path: Path) -> bool:
+    def _included(self, directives: Sequence[DirectiveNode] | None, place: str, path: Path) -> bool:
         seen: list[str] = []
         wanted = True
-        for directive in directives:
+        for directive in directives or ():
             name = directive.name.value
             if name == "cached" or name in HIDDEN:
                 raise failed(f"directive '{name}' is not allowed on {place}").under(*path)
@@ -127,9 +130,9 @@ class Selector:
         value = None
         for item in directive.arguments or ():
             if item.name.value != "if":
-                raise failed(
-                    f"'{directive.name.value}' has no argument named '{item.name.value}'"
-                ).under(*path)
+                raise failed(f"'{directive.name.value}' has no argument named '{item.name.value}'").under(
+                    *path
+                )
             value = item.value
         here = (*path, "args", "if")
         if value is None:
@@ -171,6 +174,3 @@ class Selector:
 
 def _arguments(node: FieldNode) -> dict[str, str]:
     return {item.name.value: print_ast(item.value) for item in node.arguments or ()}
-
-
-__all__ = ["QErr", "Sel", "Selector"]

@@ -33,7 +33,9 @@ def key_exp(view: TableView, values: Json) -> BoolExp:
     )
 
 
-def changed_columns(view: TableView, args: Json, path: tuple[str | int, ...]) -> dict[str, tuple[str, Any, Column]]:
+def changed_columns(
+    view: TableView, args: Json, path: tuple[str | int, ...]
+) -> dict[str, tuple[str, Any, Column]]:
     """{SQL column: (operator, value, column)} of all operators. Raises QErr if a column is in two of them."""
     found: dict[str, tuple[str, Any, Column]] = {}
     twice: list[str] = []
@@ -49,7 +51,9 @@ def changed_columns(view: TableView, args: Json, path: tuple[str | int, ...]) ->
     return found
 
 
-def update_cte(ctx: Context, view: TableView, changes: dict[str, tuple[str, Any, Column]], where: BoolExp) -> str | None:
+def update_cte(
+    ctx: Context, view: TableView, changes: dict[str, tuple[str, Any, Column]], where: BoolExp
+) -> str | None:
     """The UPDATE, or None if it would set nothing."""
     assert view.update is not None
     alias = ctx.alias()

@@ -18,13 +18,10 @@ from graphql import (
     GraphQLList,
     GraphQLNonNull,
     IntValueNode,
-    ListTypeNode,
     ListValueNode,
-    NonNullTypeNode,
     NullValueNode,
     ObjectValueNode,
     StringValueNode,
-    TypeNode,
     Undefined,
     ValueNode,
     VariableNode,
@@ -35,6 +32,7 @@ from sandbox.hasura.errors import QErr
 from sandbox.hasura.graphql.document import Json, Variable, failed
 from sandbox.hasura.graphql.names import scalar_name
 from sandbox.hasura.graphql.pg_values import parse_pg, scientific
+from sandbox.hasura.graphql.usage import usage_allowed
 
 Value = Json | ValueNode
 Path = tuple[str | int, ...]
@@ -93,9 +91,7 @@ class Reader:
             return self._object(value, inner, path)
         return self._scalar(value, inner.name, marks, path)
 
-    def _column(
-        self, value: Value, inner: Any, column: Type, marks: Mapping[str, Any], path: Path
-    ) -> Any:
+    def _column(self, value: Value, inner: Any, column: Type, marks: Mapping[str, Any], path: Path) -> Any:
         if marks.get("items"):
             items = self._items(value, path)
             element = column.element
@@ -123,9 +119,7 @@ class Reader:
         return [self.read(item, type_.of_type, marks, here) for item, here in self._items(value, path)]
 
     def _enum(self, value: Value, type_: GraphQLEnumType, path: Path) -> str:
-        if isinstance(value, EnumValueNode):
-            name = value.value
-        elif isinstance(value, Json) and isinstance(value.value, str):
+        if isinstance(value, EnumValueNode) or (isinstance(value, Json) and isinstance(value.value, str)):
             name = value.value
         else:
             raise self._mismatch(type_.name, "an enum value", value, path)
@@ -254,31 +248,3 @@ def described(value: Value) -> str:
     if isinstance(plain, list):
         return "a list"
     return "an object" if isinstance(plain, dict) else "a number"
-
-
-def usage_allowed(variable: Variable, location: Any, has_default: bool) -> bool:
-    """Whether a variable may stand where `location` is expected (GraphQL 5.8.5 as the engine reads it)."""
-    strict = isinstance(location, GraphQLNonNull)
-    declared = variable.type
-    if strict and not isinstance(declared, NonNullTypeNode):
-        default = variable.default is not None and not isinstance(variable.default, NullValueNode)
-        if not has_default and not default:
-            return False
-    return _compatible(location.of_type if strict else location, _nullable(declared))
-
-
-def _nullable(node: TypeNode) -> TypeNode:
-    return node.type if isinstance(node, NonNullTypeNode) else node
-
-
-def _compatible(location: Any, node: TypeNode) -> bool:
-    if isinstance(location, GraphQLList):
-        if not isinstance(node, ListTypeNode):
-            return False
-        inner = location.of_type
-        if isinstance(inner, GraphQLNonNull):
-            if not isinstance(node.type, NonNullTypeNode):
-                return False
-            inner = inner.of_type
-        return _compatible(inner, _nullable(node.type))
-    return not isinstance(node, ListTypeNode) and node.name.value == location.name  # type: ignore[union-attr]

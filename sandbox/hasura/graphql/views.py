@@ -134,7 +134,9 @@ def _grant(view: TableView, model: Model, role: str, parents: list[str]) -> None
             continue
         if kind == "select":
             view.select = _select(view.tracked, model, own)
-        elif getattr(view.tracked.table, {"insert": "insertable", "update": "updatable"}.get(kind, "deletable")):
+        elif getattr(
+            view.tracked.table, {"insert": "insertable", "update": "updatable"}.get(kind, "deletable")
+        ):
             setattr(view, kind, _write(view.tracked, model, own, kind))
 
 
@@ -178,7 +180,7 @@ def combine(views: list[SelectView]) -> SelectView | None:
     for view in views:
         columns.update(view.columns)
         computed.update(view.computed)
-    redactions = {
+    redactions: dict[str, BoolExp] = {
         name: AnyOf(tuple(view.filter for view in views if name in view.columns))
         for name in columns
         if not all(name in view.columns for view in views)

@@ -64,7 +64,9 @@ def condition(ctx: Context, exp: BoolExp, scope: Scope) -> str:
         remote = ctx.alias()
         inner = condition(ctx, exp.where, Scope(remote, scope.root))
         on = join(exp.relationship, scope.alias, remote)
-        return f"(EXISTS (SELECT 1 FROM {key_name(exp.relationship.target)} AS {remote} WHERE {on} AND {inner}))"
+        return (
+            f"(EXISTS (SELECT 1 FROM {key_name(exp.relationship.target)} AS {remote} WHERE {on} AND {inner}))"
+        )
     if isinstance(exp, ExistsIn):
         remote = ctx.alias()
         inner = condition(ctx, exp.where, Scope(remote, scope.root))
@@ -101,7 +103,9 @@ def tested(ctx: Context, left: str, op: str, operand: Operand, type_: Type, scop
     if op == "=?":
         return f"(({left} = {right}) OR (({left} IS NULL) AND ({right} IS NULL)))"
     if op == "<>?":
-        differ = f"(({left} IS NULL) AND ({right} IS NOT NULL)) OR (({left} IS NOT NULL) AND ({right} IS NULL))"
+        differ = (
+            f"(({left} IS NULL) AND ({right} IS NOT NULL)) OR (({left} IS NOT NULL) AND ({right} IS NULL))"
+        )
         return f"(({left} <> {right}) OR {differ})"
     return f"({left} {INFIX[op]} {right})"
 
@@ -123,4 +127,3 @@ def aggregated(ctx: Context, exp: Aggregated, scope: Scope) -> str:
         tested(ctx, value, op, operand, operand_type(op, exp.type), scope) for op, operand in exp.predicate
     ]
     return f"({' AND '.join(tests)})" if tests else "true"
-

@@ -1,0 +1,41 @@
+"""The library: once per session for reading, afresh for tests that write."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from sandbox.cluster import Cluster
+from tests.sandbox.graphql.library import SCHEMA, Library
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def library_template(cluster: Cluster) -> Iterator[str]:
+    """Name of a database with the library's tables and rows: clone it, do not change it."""
+    name = f"library_{os.getpid()}"
+    url = cluster.create_database(name)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(SCHEMA)
+    yield name
+    cluster.drop_database(name)
+
+
+@pytest.fixture
+async def library(cluster: Cluster, library_template: str) -> AsyncIterator[Library]:
+    """A library of one's own."""
+    name = f"library_{os.getpid()}_{next(_numbers)}"
+    url = cluster.create_database(name, library_template)
+    pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
+        url, min_size=1, max_size=10, open=False, kwargs={"autocommit": True}
+    )
+    async with pool:
+        made = Library(pool)
+        await made.open()
+        yield made
+    cluster.drop_database(name)
