@@ -3,7 +3,6 @@
 Facts: the engine's `GraphQL/Execute/Action`; `Session.mkClientHeadersForward` for forwarded headers.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import httpx
 
 from sandbox.hasura.auth import Session
 from sandbox.hasura.errors import JsonValue, QErr, unexpected
+from sandbox.hasura.graphql.rawjson import dumps, loads
 from sandbox.hasura.metadata.environment import fill_template, resolve_headers
 from sandbox.hasura.output_check import check_output
 from sandbox.hasura.webhook import USER_AGENT
@@ -152,7 +152,7 @@ def forwarded_headers(
 
 
 async def _send(engine: "Engine", call: _Call, seconds: float) -> httpx.Response:
-    content = json.dumps(call.body, ensure_ascii=False).encode()
+    content = dumps(call.body).encode()
     encoded = [(name.encode(), value.encode()) for name, value in call.headers]
     try:
         with anyio.fail_after(seconds):
@@ -174,7 +174,7 @@ def _no_answer(reason: str, call: _Call) -> QErr:
 
 def _decode(response: httpx.Response, call: _Call) -> JsonValue:
     try:
-        return json.loads(response.content)
+        return loads(response.content)
     except ValueError as error:
         internal = _internal(f"invalid json: {error}", call, response, response.text)
         raise unexpected("not a valid json response from webhook", internal) from error

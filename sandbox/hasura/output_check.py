@@ -5,6 +5,7 @@ fields are looked at, custom and PostgreSQL scalars take any JSON; its texts, sl
 """
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from graphql import ListTypeNode, NamedTypeNode, NonNullTypeNode, TypeNode, parse_type
@@ -42,7 +43,7 @@ def _check_named(value: JsonValue, name: str, fields: dict[str, str]) -> None:
     if isinstance(value, bool):
         if name != "Boolean":
             raise _unexpected(f"got scalar Boolean for the action webhook response, expecting {name}")
-    elif isinstance(value, int | float):
+    elif isinstance(value, int | float | Decimal):
         if name not in ("Int", "Float"):
             raise _unexpected(f"got scalar String for the action webhook response, expecting {name}")
     elif isinstance(value, str):

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from graphql import (
@@ -20,6 +21,7 @@ from graphql import (
 )
 
 from sandbox.hasura.errors import JsonValue, QErr
+from sandbox.hasura.graphql.rawjson import loads
 
 GRAPHQL_NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*\Z")
 BOOLEANS = {"Bool", "Boolean"}
@@ -92,7 +94,7 @@ def stored_query(metadata: Mapping[str, Any], endpoint: Mapping[str, Any]) -> st
 def body_arguments(body: bytes) -> dict[str, JsonValue]:
     """The top-level keys of a JSON object body; any other body gives nothing."""
     try:
-        parsed = json.loads(body)
+        parsed = loads(body)
     except ValueError:
         return {}
     return parsed if isinstance(parsed, dict) else {}
@@ -150,9 +152,9 @@ def _scalar(text: str, kind: str) -> JsonValue:
     if kind not in BOOLEANS | NUMBERS:
         return text
     try:
-        parsed = json.loads(text)
+        parsed = loads(text)
     except ValueError:
         return text
     if isinstance(parsed, bool):
         return parsed if kind in BOOLEANS else text
-    return parsed if isinstance(parsed, int | float) and kind in NUMBERS else text
+    return parsed if isinstance(parsed, int | Decimal) and kind in NUMBERS else text

@@ -1,7 +1,6 @@
 """The HTTP face: one table of routes, and the two shapes of errors they answer with."""
 
 import contextlib
-import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -16,6 +15,7 @@ from sandbox.hasura import operations, rest
 from sandbox.hasura.auth import Session
 from sandbox.hasura.engine import Engine
 from sandbox.hasura.errors import QErr
+from sandbox.hasura.graphql.rawjson import loads
 from sandbox.hasura.settings import VERSION
 
 log = logging.getLogger("sandbox.hasura")
@@ -107,7 +107,7 @@ async def graphql(request: Request, engine: Engine) -> Response:
 def parse_body(body: bytes) -> Any:
     """The JSON of a request; raises QErr `invalid-json`."""
     try:
-        return json.loads(body)
+        return loads(body)
     except ValueError as error:
         reason = "not enough input" if not body.strip() else str(error)
         raise QErr("invalid-json", f"Error in $: {reason}") from error
