@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from secrets import token_hex
 from types import TracebackType
 from typing import Self
 
@@ -21,17 +22,19 @@ NO_PANCAKE = "http://127.0.0.1:9/api"
 class Sandbox:
     """Diva, Hasura's stand-in, the handlers and an edge over one database.
 
-    `cluster` is a running server to make the database in (the caller closes it); without it one is started.
+    `cluster` is a running server to make the database in (the caller closes it); without it one is started,
+    or DATABASE_URL's server is used. On a server we do not remove, `database` is dropped at the end.
     """
 
     def __init__(
-        self, cluster: Cluster | None = None, database: str = "diva", pancake_url: str = NO_PANCAKE
+        self, cluster: Cluster | None = None, database: str | None = None, pancake_url: str = NO_PANCAKE
     ) -> None:
         self.keys = Keys.generate()
-        self.database = database
         self._pancake_url = pancake_url
         self._own_cluster = cluster is None
         self.cluster = cluster or Cluster()
+        self._drops_database = not (self._own_cluster and self.cluster.embedded)
+        self.database = database or (f"diva_{token_hex(4)}" if self._drops_database else "diva")
         self._processes = Processes()
         self.home = self._processes.directory("sandbox-")
         self._ports = {name: free_port() for name in ("hasura", "handlers", "notifications", "edge")}
@@ -78,10 +81,10 @@ class Sandbox:
     def close(self) -> None:
         """Stop every part, drop the database or the whole server, remove the files."""
         self._processes.close()
+        if self._drops_database:
+            self.cluster.drop_database(self.database)
         if self._own_cluster:
             self.cluster.close()
-        else:
-            self.cluster.drop_database(self.database)
 
     def environment(self) -> dict[str, str]:
         """What a client of the sandbox needs to know."""

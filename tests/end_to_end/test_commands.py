@@ -1,0 +1,141 @@
+"""The commands a person runs: what they print, how they end, and that nothing of them stays."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from sandbox.cluster import Cluster
+from sandbox.demo import Result
+from sandbox.observe import Effect
+from sandbox.payloads import load_samples
+from sandbox.stack.services import ROOT
+from tests.end_to_end.leads import body, lead
+
+FIGURES = {
+    "deliveries", "statuses", "duplicates", "accounts", "contacts", "tickets", "assigned", "notifications",
+    "seconds",
+}  # fmt: skip
+
+
+def _environment(cluster: Cluster) -> dict[str, str]:
+    """With the session's server, so that none is initialised again."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "DATABASE_URL": cluster.url("postgres")}
+
+
+def test_the_demo_prints_one_object_and_succeeds(cluster: Cluster) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "sandbox.demo", "--json"],
+        cwd=ROOT, env=_environment(cluster), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    figures = json.loads(run.stdout)
+    assert figures.keys() >= FIGURES
+    assert figures["differences"] == {}
+
+
+def test_a_difference_from_a_sample_is_named() -> None:
+    sample = load_samples()[0]
+    answer = {"status": "received", "error_code": None, "event_id": 1}
+    seen = Effect(row={"status": "processed", "outcome": "ticket_created"}, phone=sample.expect.phone)
+    differences = Result(sample, answer, seen).differences
+    assert "owner: False, not True" in differences
+    assert not any(difference.startswith(("answer", "row", "phone")) for difference in differences)
+
+
+class Running:
+    """`scripts/sandbox up` with a server of its own, ready, with all its processes and directories."""
+
+    def __init__(self, env_file: Path) -> None:
+        self.env_file = env_file
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "sandbox.up", "up", "--env-file", str(env_file)],
+            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self.process.stderr is not None
+        said = next((line for line in self.process.stderr if "Logs are in" in line), "")
+        logs = Path(said.partition("Logs are in ")[2].split(". ")[0])
+        self.children = _descendants(self.process.pid)
+        working = {Path(f"/proc/{pid}/cwd").resolve() for pid in self.children}
+        temporary = Path(tempfile.gettempdir()).resolve()
+        self.directories = [logs, *(path for path in working if temporary in path.parents and path != ROOT)]
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What the file says."""
+        lines = self.env_file.read_text().splitlines()
+        return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+    def remains(self) -> list[object]:
+        """Processes and directories that are still there."""
+        alive = [pid for pid in self.children if _is_alive(pid)]
+        return [*alive, *(path for path in self.directories if path.exists())]
+
+    def wait_gone(self) -> None:
+        """Fail if anything is left after 20 s."""
+        deadline = time.monotonic() + 20
+        while self.remains() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert self.remains() == []
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent and so on of a process; empty if there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _is_alive(pid: int) -> bool:
+    return _stat(pid)[:1] not in ([], ["Z"])
+
+
+def _descendants(pid: int) -> list[int]:
+    everyone = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    parents = {one: int(stat[1]) for one in everyone if (stat := _stat(one))}
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found[1:]
+
+
+@pytest.fixture
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    """A sandbox of its own that is up."""
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    sandbox = Running(tmp_path / "env")
+    yield sandbox
+    sandbox.process.kill()
+    sandbox.process.wait()
+    if sandbox.process.stderr is not None:
+        sandbox.process.stderr.close()
+
+
+def test_a_sandbox_serves_and_leaves_when_told(running: Running) -> None:
+    values = running.values
+    assert set(values) >= {
+        "DATABASE_URL", "HASURA_URL", "HASURA_ADMIN_SECRET", "HANDLERS_URL", "HANDLER_SECRET",
+        "WEBHOOK_URL", "WEBHOOK_TOKEN",
+    }  # fmt: skip
+    assert running.env_file.stat().st_mode & 0o077 == 0
+    answer = httpx.post(values["WEBHOOK_URL"], content=body(lead(1)))
+    assert answer.json()["status"] == "received"
+    assert len(running.remains()) > 6
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(30) == 128 + signal.SIGTERM
+    running.wait_gone()
+    assert not running.env_file.exists()
+
+
+def test_a_killed_sandbox_leaves_nothing_behind(running: Running) -> None:
+    running.process.kill()
+    running.wait_gone()
