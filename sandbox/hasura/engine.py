@@ -1,6 +1,7 @@
 """The engine as one object: pools, metadata, what is derived from them, and the background loops."""
 
 import logging
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,19 @@ import httpx
 from psycopg import AsyncConnection, Error
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from sandbox.hasura import actions, operations
+from sandbox.hasura import actions, changes
+from sandbox.hasura.async_actions import AsyncActions
 from sandbox.hasura.auth import Session
 from sandbox.hasura.authenticate import Authenticator
+from sandbox.hasura.catalog import Catalog, load_catalog
 from sandbox.hasura.chaos import Chaos
+from sandbox.hasura.clock import Clock
+from sandbox.hasura.cron import store as cron_store
+from sandbox.hasura.cron.deliver import Scheduler
 from sandbox.hasura.errors import JsonValue
-from sandbox.hasura.events import install
 from sandbox.hasura.events.deliver import Deliverer
+from sandbox.hasura.metadata.api.registry import Context
+from sandbox.hasura.metadata.consistency import find_inconsistencies
 from sandbox.hasura.metadata.environment import environment_problems
 from sandbox.hasura.migrations import apply_migrations
 from sandbox.hasura.settings import Settings, StartError
@@ -30,7 +37,8 @@ class Engine:
     """Everything a request may need.
 
     pool: connections to the source database, in autocommit; metadata: the exported JSON (version 3), a dict;
-    catalog: what the GraphQL compiler learnt of the database; event_triggers: by name, with their table.
+    catalog: what the GraphQL compiler learnt of the database; event_triggers, cron_triggers: by name;
+    inconsistent: the objects of the metadata that do not fit the database.
     """
 
     def __init__(
@@ -45,11 +53,17 @@ class Engine:
         self.metadata = metadata
         self.resource_version = 1
         self.migrations = migrations
-        self.catalog: Any = None
+        self.catalog = Catalog()
+        self.catalog_stale = True
         self.authenticator = Authenticator(settings)
         self.chaos = Chaos()
+        self.clock = Clock()
         self.event_triggers: dict[str, dict[str, Any]] = {}
+        self.cron_triggers: dict[str, dict[str, Any]] = {}
         self.inconsistent: list[dict[str, Any]] = []
+        self.instance_id = str(uuid.uuid4())
+        self.console_state: dict[str, Any] = {}
+        self.metadata_lock = anyio.Lock()
         self.stop = anyio.Event()
         self._finished = anyio.Event()
         self.pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
@@ -59,6 +73,8 @@ class Engine:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=200), trust_env=False
         )
         self.deliverer = Deliverer(self)
+        self.scheduler = Scheduler(self)
+        self.async_actions = AsyncActions(self)
 
     @property
     def stringify_numeric(self) -> bool:
@@ -82,6 +98,8 @@ class Engine:
                 await connection.execute(statement(name))
             if self.migrations is not None:
                 await apply_migrations(connection, self.migrations)
+            for kind in cron_store.EVENTS:
+                await cron_store.unlock(connection, kind)
         if not self.metadata["sources"]:
             self.metadata["sources"].append(default_source())
         await self.rebuild()
@@ -90,21 +108,41 @@ class Engine:
             raise StartError(f"metadata: {first['name']}: {first['reason']}")
 
     async def rebuild(self) -> None:
-        """Derive everything again after a change of the metadata or of the database's structure."""
-        self.inconsistent = []
+        """Derive everything again from the metadata and the database's structure."""
         async with self.pool.connection() as connection:
-            self.catalog = await operations.load_catalog(connection)
-            await self._install_event_triggers(connection)
+            self.catalog = await load_catalog(connection)
+            self.catalog_stale = False
+            found = find_inconsistencies(self.metadata, self.catalog, self.settings.environment)
+            async with connection.transaction():
+                await changes.adopt(self, connection, self.metadata, found, set())
+
+    async def change(self, context: Context, *, removes: bool) -> None:
+        """Take over the metadata that a command made; raises QErr and changes nothing if it does not fit."""
+        await changes.change(self, context, removes=removes)
+
+    async def restore(self, metadata: dict[str, Any], resource_version: int) -> None:
+        """Go back to earlier metadata, as if nothing had happened since."""
+        self.metadata = metadata
+        await self.rebuild()
+        self.resource_version = resource_version
+
+    def has_column(self, table: Mapping[str, str], name: str) -> bool:
+        """Whether the database's table has a column of that name."""
+        key = (table.get("schema", "public"), table["name"])
+        return key in self.catalog.tables and name in self.catalog.tables[key].columns
 
     async def run(self) -> None:
         """Background work until `stop` is set and what is in flight has ended."""
         async with anyio.create_task_group() as group:
             group.start_soon(self.deliverer.run)
+            group.start_soon(self.scheduler.run)
+            group.start_soon(self.async_actions.run)
         self._finished.set()
 
     async def drain(self) -> None:
         """Take no new work and wait for what is in flight, as long as the graceful shutdown may take."""
         self.stop.set()
+        self.clock.nudge()
         with anyio.move_on_after(self.settings.graceful_shutdown):
             await self._finished.wait()
 
@@ -114,7 +152,9 @@ class Engine:
             unlocked = await self.deliverer.unlock()
             if unlocked:
                 log.info("%d locked events were unlocked", unlocked)
-        except Error as error:
+            await self.scheduler.unlock()
+            await self.async_actions.give_back()
+        except (Error, PoolTimeout) as error:
             log.error("locked events could not be unlocked: %s", error)
         await self.http.aclose()
         await self.pool.close()
@@ -130,31 +170,6 @@ class Engine:
         """The checked answer of an action's handler; raises QErr. Headers default to the session's."""
         headers = session.client_headers if client_headers is None else client_headers
         return await actions.call_action(self, session, name, arguments, request_query, headers)
-
-    async def _install_event_triggers(self, connection: AsyncConnection) -> None:
-        wanted: dict[str, dict[str, Any]] = {}
-        for source in self.metadata["sources"]:
-            for table in source["tables"]:
-                for trigger in table.get("event_triggers", []):
-                    wanted[trigger["name"]] = {**trigger, "table": table["table"]}
-        for name in await install.installed_triggers(connection) - set(wanted):
-            await install.drop_trigger(connection, name)
-            await install.archive_events(connection, name)
-        for name, trigger in wanted.items():
-            if self.event_triggers.get(name) == trigger:
-                continue
-            async with connection.transaction():
-                await install.install_trigger(
-                    connection, qualified(trigger["table"]), trigger, stringify=self.stringify_numeric
-                )
-        self.event_triggers = wanted
-
-
-def qualified(name: str | Mapping[str, str]) -> tuple[str, str]:
-    """(schema, name) of a table or function in any of the spellings of the metadata."""
-    if isinstance(name, str):
-        return "public", name
-    return name.get("schema", "public"), name["name"]
 
 
 def default_source() -> dict[str, Any]:

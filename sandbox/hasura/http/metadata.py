@@ -1,0 +1,92 @@
+"""/v1/metadata, /v2/query and the older /v1/query, which is both."""
+
+import copy
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sandbox.hasura.auth import Session
+from sandbox.hasura.engine import Engine
+from sandbox.hasura.errors import QErr
+from sandbox.hasura.http.answers import answer, authenticate, parse_body, shows_internal
+from sandbox.hasura.metadata import api
+from sandbox.hasura.metadata.access import kind_of
+from sandbox.hasura.query import dml
+from sandbox.hasura.run_sql import run_sql
+
+V2_SQL = {"run_sql", "pg_run_sql"}
+BULKS = {"bulk", "concurrent_bulk"}
+
+
+async def v1_metadata(request: Request, engine: Engine) -> Response:
+    """/v1/metadata."""
+    session = await authenticate(request, engine)
+    try:
+        return answer(await api.run(engine, session, parse_body(await request.body())))
+    except QErr as error:
+        return _failed(engine, session, error)
+
+
+async def v2_query(request: Request, engine: Engine) -> Response:
+    """/v2/query: SQL and data."""
+    session = await authenticate(request, engine)
+    try:
+        return answer(await _query(engine, session, parse_body(await request.body()), metadata=False))
+    except QErr as error:
+        return _failed(engine, session, error)
+
+
+async def v1_query(request: Request, engine: Engine) -> Response:
+    """/v1/query: SQL, data and metadata."""
+    session = await authenticate(request, engine)
+    try:
+        return answer(await _query(engine, session, parse_body(await request.body()), metadata=True))
+    except QErr as error:
+        return _failed(engine, session, error)
+
+
+def _failed(engine: Engine, session: Session, error: QErr) -> Response:
+    return answer(error.as_api(include_internal=shows_internal(engine, session)), error.status)
+
+
+async def _query(engine: Engine, session: Session, request: Any, *, metadata: bool) -> Any:
+    if not isinstance(request, dict):
+        raise QErr(
+            "parse-failed", f"parsing Object failed, expected Object, but encountered {kind_of(request)}"
+        )
+    if "type" not in request:
+        raise QErr("parse-failed", "key 'type' not found")
+    kind = request["type"]
+    if kind in BULKS:
+        return await _bulk(engine, session, request, metadata=metadata)
+    if kind in V2_SQL:
+        return await _placed(run_sql(engine, session, request.get("args")))
+    if kind in dml.COMMANDS:
+        return await _placed(dml.COMMANDS[kind](engine, session, request.get("args")))
+    if not metadata:
+        raise QErr("parse-failed", f'unknown query type "{kind}"')
+    return await api.run(engine, session, request)
+
+
+async def _placed(work: Any) -> Any:
+    try:
+        return await work
+    except QErr as error:
+        raise error.under("args") from error
+
+
+async def _bulk(engine: Engine, session: Session, request: dict[str, Any], *, metadata: bool) -> list[Any]:
+    items = request.get("args")
+    if not isinstance(items, list):
+        raise QErr("parse-failed", f"expected Array, but encountered {kind_of(items)}", "$.args")
+    before, version = copy.deepcopy(engine.metadata), engine.resource_version
+    results = []
+    for index, item in enumerate(items):
+        try:
+            results.append(await _query(engine, session, item, metadata=metadata))
+        except QErr as error:
+            if metadata and engine.resource_version != version:
+                await engine.restore(before, version)
+            raise error.under("args", index) from error
+    return results

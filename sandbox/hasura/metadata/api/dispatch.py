@@ -1,0 +1,102 @@
+"""Finds the command of a request, runs it on a copy of the metadata and lets the engine take that over."""
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from sandbox.hasura.auth import Session
+from sandbox.hasura.errors import QErr
+from sandbox.hasura.metadata.access import dict_of, kind_of
+from sandbox.hasura.metadata.api.registry import COMMANDS, SUCCESS, Command, Context
+
+if TYPE_CHECKING:
+    from sandbox.hasura.engine import Engine
+
+BULKS = {"bulk", "bulk_keep_going", "bulk_atomic"}
+BACKENDS = {"pg", "postgres", "citus", "cockroach", "mssql", "bigquery", "mysql"}
+
+
+async def run(engine: "Engine", session: Session, request: Any) -> Any:
+    """Run one request of /v1/metadata (or the metadata part of /v1/query).
+
+    Raises QErr: `access-denied` for others than admin, `conflict` 409 for another resource version.
+    """
+    if not isinstance(request, dict):
+        raise QErr(
+            "parse-failed", f"parsing RQLMetadata failed, expected Object, but encountered {kind_of(request)}"
+        )
+    if "type" not in request:
+        raise QErr("parse-failed", "key 'type' not found")
+    if request["type"] not in BULKS:
+        find(request["type"])
+    if not session.is_admin:
+        raise QErr("access-denied", "restricted access : admin only", "$.args")
+    async with engine.metadata_lock:
+        expected = request.get("resource_version")
+        if expected is not None and expected != engine.resource_version:
+            raise QErr(
+                "conflict",
+                f"metadata resource version referenced ({expected}) did not match current version",
+                status=409,
+            )
+        return await run_one(engine, session, request)
+
+
+async def run_one(engine: "Engine", session: Session, request: Any) -> Any:
+    """Run one request, bulk or single, already authorised and under the engine's lock."""
+    kind = dict_of(request).get("type")
+    if kind in BULKS:
+        return await _bulk(engine, session, str(kind), request.get("args"))
+    command = find(str(kind))
+    try:
+        return await _single(engine, session, command, request)
+    except QErr as error:
+        raise error.under("args") from error
+
+
+async def _bulk(engine: "Engine", session: Session, kind: str, items: Any) -> list[Any]:
+    if not isinstance(items, list):
+        raise QErr("parse-failed", f"expected Array, but encountered {kind_of(items)}", "$.args")
+    before, version = copy.deepcopy(engine.metadata), engine.resource_version
+    results: list[Any] = []
+    for index, item in enumerate(items):
+        try:
+            results.append(await run_one(engine, session, item))
+        except QErr as error:
+            placed = error.under("args", index)
+            if kind == "bulk_keep_going":
+                results.append(placed.as_api(include_internal=True))
+                continue
+            if kind == "bulk_atomic":
+                await engine.restore(before, version)
+            raise placed from error
+    return results
+
+
+async def _single(engine: "Engine", session: Session, command: Command, request: dict[str, Any]) -> Any:
+    args = request.get("args")
+    if args is None:
+        args = {}
+    metadata = copy.deepcopy(engine.metadata) if command.changes else engine.metadata
+    context = Context(engine, session, metadata, notes={"version": request.get("version", 1)})
+    result = await command.function(context, args)
+    if command.changes:
+        await engine.change(context, removes=command.removes)
+        if "answer" in context.notes:
+            return context.notes["answer"]()
+    return SUCCESS if result is None else result
+
+
+def find(kind: str) -> Command:
+    """The command of that name; raises QErr `parse-failed` or `not-supported`."""
+    found = COMMANDS.get(kind)
+    if found is not None:
+        return found
+    prefix, _, rest = kind.partition("_")
+    if prefix not in BACKENDS:
+        raise QErr(
+            "parse-failed",
+            f'unknown metadata command "{kind}"; "{prefix}" was not recognized as a valid backend name',
+        )
+    if prefix in {"pg", "postgres"}:
+        raise QErr("parse-failed", f'unknown metadata command "{rest}" for backend postgres')
+    raise QErr("not-supported", f"the backend {prefix} is not supported by this stand-in")
