@@ -7,7 +7,10 @@
     │   │   ├── Overloaded
     │   │   └── ProcessingPaused
     │   ├── Contended             serialization failure, deadlock, lock timeout, lost connection
-    │   └── HasuraUnavailable
+    │   ├── HasuraUnavailable
+    │   └── PancakeUnavailable
+    ├── PancakeRefused            Pancake will not do it for us
+    │   └── PancakeKeyRejected
     ├── Final                     the same call will fail again
     │   ├── InvalidBody
     │   └── InvalidPhone
@@ -76,6 +79,35 @@ class HasuraUnavailable(Retryable):
     """Hasura did not answer as expected."""
 
     code = "hasura_unavailable"
+
+
+class PancakeUnavailable(Retryable):
+    """Pancake's API does not answer as expected.
+
+    `retry_after`: seconds until another call makes sense.
+    """
+
+    code = "pancake_unavailable"
+
+    def __init__(self, message: str | None = None, *, retry_after: float = 30.0) -> None:
+        super().__init__(message or "Pancake's API does not answer as expected.")
+        self.retry_after = retry_after
+
+
+class PancakeRefused(IntegrationError):
+    """Pancake refused a request that is wrong on our side; `status` is its HTTP status."""
+
+    code = "pancake_refused"
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class PancakeKeyRejected(PancakeRefused):
+    """Pancake rejected the API key or its rights: 401, 403, or 200 with `success: false`."""
+
+    code = "pancake_key_rejected"
 
 
 class Final(IntegrationError):
