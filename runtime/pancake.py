@@ -60,15 +60,15 @@ class Access:
 class Page:
     """One page of records. `ending` is None while more may follow, else why the walk ended here.
 
-    `cursor` fetches the page after this one. `short` says that the page is smaller than the first although
-    another was promised: an honest keyset never does that.
+    `cursor` fetches the page after this one. `after_short` says that the page before was smaller than the
+    first although this one follows: an honest keyset never does that.
     """
 
     number: int
     entries: list[dict[str, Any]]
     cursor: str | None
     ending: str | None = None
-    short: bool = False
+    after_short: bool = False
 
 
 class Pancake:
@@ -145,7 +145,7 @@ class Pancake:
         query = {"view_id": "all"}
         if record_filter is not None:
             query["filter"] = json.dumps(record_filter, ensure_ascii=False, separators=(",", ":"))
-        asked, full = {cursor}, 0
+        asked, full, previous = {cursor}, 0, 0
         for number in range(1, max_pages + 1):
             answer = await self._get(
                 access, f"{table}/records", query | ({"cursor": cursor} if cursor else {})
@@ -154,6 +154,7 @@ class Pancake:
             body = data if isinstance(data, dict) else answer
             entries, following = _objects(body.get("entries")), body.get("cursor")
             full = full or len(entries)
+            after_short, previous = bool(entries) and previous < full and number > 1, len(entries)
             ending = None
             if not entries or not isinstance(following, str) or not following:
                 ending = COMPLETE
@@ -161,8 +162,8 @@ class Pancake:
                 ending = COMPLETE if len(entries) < full else REPEATED_CURSOR
             elif number == max_pages:
                 ending = PAGE_LIMIT
-            short = ending is None and len(entries) < full
-            yield Page(number, entries, following if ending in (None, PAGE_LIMIT) else None, ending, short)
+            resume = following if ending in (None, PAGE_LIMIT) else None
+            yield Page(number, entries, resume, ending, after_short)
             if ending:
                 return
             asked.add(following)

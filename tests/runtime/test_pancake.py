@@ -107,7 +107,7 @@ async def test_a_page_cut_short_is_reported() -> None:
         return httpx.Response(200, json=answer)
 
     pages = await walked(client(cut).pages(ACCESS, "lead"))
-    assert [page.short for page in pages] == [False, True, False]
+    assert [page.after_short for page in pages] == [False, False, True]
 
 
 async def test_what_is_no_record_in_a_list_is_left_out() -> None:

@@ -1,0 +1,56 @@
+"""Run the simulator: `python -m sandbox.pancake --port 0` prints its URL when it is ready.
+
+The vendor's API is below `/api`, the control API below `/control`.
+"""
+
+import argparse
+import asyncio
+import json
+import socket
+
+import uvicorn
+
+from sandbox.pancake.app import create_app
+from sandbox.pancake.workspace import Workspace
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m sandbox.pancake", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
+    parser.add_argument("--seed", type=int, default=0, help="of the generator of leads and faults")
+    parser.add_argument("--workspace-id", type=int, default=123)
+    parser.add_argument("--api-key", default="0123456789abcdef0123456789abcdef")
+    parser.add_argument("--webhook-url", default="", help="where to send events")
+    parser.add_argument("--webhook-header", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--webhook-secret", default="", help="sign deliveries with it")
+    parser.add_argument("--zone-hours", type=float, default=0, help="zone of the naive times in records")
+    parser.add_argument("--filter-zone-hours", type=float, default=0, help="zone in which filters are read")
+    parser.add_argument("--documented-shape", action="store_true", help="lists without the envelope")
+    parser.add_argument("--ascending", action="store_true", help="lists with the oldest record first")
+    return parser.parse_args()
+
+
+async def _serve(arguments: argparse.Namespace) -> None:
+    workspace = Workspace(
+        seed=arguments.seed,
+        workspace_id=arguments.workspace_id,
+        api_key=arguments.api_key,
+        zone_hours=arguments.zone_hours,
+        filter_zone_hours=arguments.filter_zone_hours,
+        enveloped=not arguments.documented_shape,
+        descending=not arguments.ascending,
+    )
+    settings = workspace.sender.settings
+    settings.url, settings.secret = arguments.webhook_url, arguments.webhook_secret
+    settings.headers = dict(header.split("=", 1) for header in arguments.webhook_header)
+    listener = socket.create_server((arguments.host, arguments.port))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or each answer waits 40 ms for an ACK
+    config = uvicorn.Config(create_app(workspace), log_level="warning", access_log=False)
+    url = f"http://{arguments.host}:{listener.getsockname()[1]}"
+    print(json.dumps({"url": f"{url}/api", "control_url": f"{url}/control"}), flush=True)
+    await uvicorn.Server(config).serve(sockets=[listener])
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(_arguments()))

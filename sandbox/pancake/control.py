@@ -1,0 +1,161 @@
+"""The control API below `/control`: make leads, set faults, look at what was written and delivered."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from sandbox.pancake.leads import busyness
+from sandbox.pancake.workspace import Workspace
+
+ICT_FROM_UTC = timedelta(hours=7)
+
+
+def routes() -> list[BaseRoute]:
+    """Everything below `/control`."""
+    return [
+        Route("/control/state", _state, methods=["GET"]),
+        Route("/control/leads", _leads, methods=["POST"]),
+        Route("/control/edits", _edits, methods=["POST"]),
+        Route("/control/bulk", _bulk, methods=["POST"]),
+        Route("/control/records", _records, methods=["GET"]),
+        Route("/control/faults", _faults, methods=["POST", "DELETE"]),
+        Route("/control/webhook", _webhook, methods=["POST"]),
+        Route("/control/webhook/{action}", _switch, methods=["POST"]),
+        Route("/control/sources", _sources, methods=["POST"]),
+    ]
+
+
+def _workspace(request: Request) -> Workspace:
+    workspace: Workspace = request.app.state.workspace
+    return workspace
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    content = await request.body()
+    body: dict[str, Any] = json.loads(content) if content else {}
+    return body
+
+
+def _described(workspace: Workspace) -> dict[str, Any]:
+    sender = workspace.sender
+    return {
+        "records": {name: len(table.current) for name, table in workspace.tables.items()},
+        "counts": dict(workspace.counts + sender.counts),
+        "pending": sender.pending,
+        "webhook": {
+            **asdict(sender.settings),
+            "secret": bool(sender.settings.secret),
+            "headers": sorted(sender.settings.headers),
+            "enabled": sender.enabled,
+            "suspensions": [moment.isoformat() for moment in sender.suspensions],
+        },
+        "faults": asdict(workspace.faults),
+    }
+
+
+async def _state(request: Request) -> Response:
+    return JSONResponse(_described(_workspace(request)))
+
+
+async def _leads(request: Request) -> Response:
+    """`{count, rate?, busy?}`: new leads at `rate` a second (all at once without), answered when made.
+
+    With `busy` the rate follows the hours of the Vietnamese day.
+    """
+    body, workspace = await _body(request), _workspace(request)
+    rate, made = float(body.get("rate", 0)), []
+    for _ in range(int(body.get("count", 1))):
+        made.append(workspace.new_lead()["id"])
+        if rate:
+            factor = busyness(workspace.now() + ICT_FROM_UTC) if body.get("busy") else 1
+            await asyncio.sleep(1 / (rate * factor))
+        elif len(made) % 50 == 0:
+            await asyncio.sleep(0)
+    return JSONResponse({"record_ids": made})
+
+
+async def _edits(request: Request) -> Response:
+    """`{record_ids}` or `{count}`: change these leads, or as many taken from the seed."""
+    body, workspace = await _body(request), _workspace(request)
+    wanted = body.get("record_ids")
+    if wanted is None:
+        everything = sorted(workspace.tables["lead"].current)
+        choice = random.Random(workspace.leads.seed)
+        wanted = choice.sample(everything, min(int(body.get("count", 1)), len(everything)))
+    try:
+        return JSONResponse({"record_ids": [workspace.edit_lead(record_id)["id"] for record_id in wanted]})
+    except KeyError as error:
+        return JSONResponse({"error": f"no lead {error}"}, 404)
+
+
+async def _bulk(request: Request) -> Response:
+    """`{count, start, end}`: leads of the past, without webhooks."""
+    body, workspace = await _body(request), _workspace(request)
+    start, end = (datetime.fromisoformat(body[name]) for name in ("start", "end"))
+    workspace.bulk(int(body["count"]), start, end)
+    return JSONResponse({"records": len(workspace.tables["lead"].current)})
+
+
+async def _records(request: Request) -> Response:
+    """Every lead as a JSON line: the present record and the versions whose delivery was accepted."""
+    workspace = _workspace(request)
+
+    async def lines() -> AsyncIterator[bytes]:
+        for record_id, content in list(workspace.tables["lead"].current.items()):
+            delivered = json.dumps(workspace.sender.delivered.get(record_id, []))
+            yield b'{"record":%b,"delivered":%b}\n' % (content, delivered.encode())
+
+    return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+
+async def _faults(request: Request) -> Response:
+    """POST some faults, or DELETE to switch all off."""
+    workspace = _workspace(request)
+    try:
+        if request.method == "DELETE":
+            workspace.faults.reset()
+            workspace.first_cursor = ""
+        else:
+            workspace.faults.change(await _body(request))
+    except ValueError as error:
+        return JSONResponse({"error": str(error)}, 422)
+    return JSONResponse(asdict(workspace.faults))
+
+
+async def _webhook(request: Request) -> Response:
+    """POST some of url, headers, secret, shape, retry_seconds, timeout_seconds."""
+    settings = _workspace(request).sender.settings
+    body = await _body(request)
+    if unknown := set(body) - set(asdict(settings)):
+        return JSONResponse({"error": f"unknown settings {sorted(unknown)}"}, 422)
+    for name, value in body.items():
+        setattr(settings, name, value)
+    return JSONResponse(_described(_workspace(request))["webhook"])
+
+
+async def _switch(request: Request) -> Response:
+    """`enable` or `suspend` the webhook, or wait until it is `idle`."""
+    sender, action = _workspace(request).sender, request.path_params["action"]
+    if action == "idle":
+        await sender.idle()
+    elif action in ("enable", "suspend"):
+        getattr(sender, action)()
+    else:
+        return JSONResponse({"error": "enable, suspend or idle"}, 404)
+    return JSONResponse(_described(_workspace(request))["webhook"])
+
+
+async def _sources(request: Request) -> Response:
+    """`{add: {id: name}, remove: [id]}`."""
+    body, workspace = await _body(request), _workspace(request)
+    workspace.more_sources |= body.get("add", {})
+    workspace.removed_sources |= set(body.get("remove", ()))
+    return JSONResponse({"added": workspace.more_sources, "removed": sorted(workspace.removed_sources)})

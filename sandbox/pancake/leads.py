@@ -1,0 +1,120 @@
+"""A seeded generator of Vietnamese leads: names, phones in the forms people type, sources, busy hours."""
+
+import random
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+SOURCES = (
+    ("-1", "Facebook", 40),
+    ("-3", "Zalo", 15),
+    ("-5", "TikTok", 20),
+    ("-12", "Web form", 8),
+    ("-9", "Instagram", 5),
+    ("24895", "Cộng tác viên", 12),
+)
+"""Id, name, share in percent. Built-in sources have negative ids, the workspace's own positive ones."""
+
+_FAMILY = ("Nguyễn", "Trần", "Lê", "Phạm", "Hoàng", "Huỳnh", "Phan", "Vũ", "Võ", "Đặng", "Bùi", "Đỗ", "Ngô")
+_MIDDLE = ("Thị", "Văn", "Ngọc", "Minh", "Thanh", "Thu", "Hồng", "Kim", "Quỳnh", "Hải", "Đức", "Gia", "")
+_GIVEN = (
+    "Lan",
+    "Hương",
+    "Linh",
+    "Trang",
+    "Mai",
+    "Hà",
+    "Anh",
+    "Nga",
+    "Tuấn",
+    "Dũng",
+    "Huy",
+    "Phúc",
+    "Yến",
+    "Vy",
+)
+_MOBILE = ("32", "33", "34", "35", "36", "37", "38", "39", "70", "76", "77", "78", "79", "81", "82", "83",
+           "84", "85", "86", "88", "89", "90", "91", "93", "94", "96", "97", "98")  # fmt: skip
+_OLD = {"32": "162", "33": "163", "34": "164", "35": "165", "36": "166", "37": "167", "38": "168",
+        "39": "169", "70": "120", "76": "122", "77": "126", "78": "128", "79": "121"}  # fmt: skip
+"""Prefixes since 2018, and the 11-digit ones that they replaced."""
+_STREETS = ("Hàng Trống", "Lê Lợi", "Nguyễn Huệ", "Trần Hưng Đạo", "Hai Bà Trưng", "Điện Biên Phủ")
+_CITIES = ("Quận Hoàn Kiếm, Hà Nội", "Quận 1, TP. Hồ Chí Minh", "Quận Hải Châu, Đà Nẵng", "TP. Cần Thơ")
+_PRODUCTS = ("Trị nám", "Nâng mũi", "Tắm trắng", "Triệt lông", "Chăm sóc da")
+TAGS = (("104943019063372_11", "Khách nóng", "#c0392b"), ("104943019063372_12", "Gọi lại", "#138809"))
+_HOURS = (1, 1, 1, 1, 1, 2, 4, 7, 12, 18, 20, 19, 16, 12, 14, 16, 17, 18, 20, 26, 30, 24, 12, 4)
+"""How busy each hour of the day is in Vietnam, relative to the others: late morning and evening peaks."""
+
+
+def busyness(moment_ict: datetime) -> float:
+    """How many times the average rate leads come in at that hour."""
+    return _HOURS[moment_ict.hour] * len(_HOURS) / sum(_HOURS)
+
+
+@dataclass
+class Leads:
+    """An endless supply of leads with different phones; equal seeds give equal leads."""
+
+    seed: int = 0
+    made: int = 0
+    _random: random.Random = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+
+    def uuid(self) -> str:
+        """A random uuid from the seed."""
+        return str(UUID(int=self._random.getrandbits(128), version=4))
+
+    def chance(self, probability: float) -> bool:
+        """True with that probability."""
+        return self._random.random() < probability
+
+    def lead(self) -> dict[str, Any]:
+        """A new lead without times."""
+        pick = self._random.choice
+        number = self.made
+        self.made += 1
+        name = " ".join(part for part in (pick(_FAMILY), pick(_MIDDLE), pick(_GIVEN)) if part)
+        (source,) = self._random.choices(SOURCES, [share for _, _, share in SOURCES])
+        lead = {
+            "id": self.uuid(),
+            "name": name,
+            "phone_number": self.phone(number),
+            "email": f"khach{number}@example.com" if self.chance(0.3) else None,
+            "pancake_tags": [pick(TAGS)[0]] if self.chance(0.2) else [],
+            "source": [source[0]],
+            "full_address": f"Số {self._random.randint(1, 300)} {pick(_STREETS)}, {pick(_CITIES)}, Việt Nam"
+            if self.chance(0.4)
+            else None,
+            "interested_product": [pick(_PRODUCTS)],
+        }
+        return {key: value for key, value in lead.items() if value is not None}
+
+    def phone(self, number: int) -> str:
+        """The phone of the nth lead: another one for each n below 28 million, in one of the usual forms."""
+        number += self.seed * 1_000_003 % 9_000_000
+        prefix, rest = _MOBILE[number % len(_MOBILE)], f"{number // len(_MOBILE) % 10_000_000:07d}"
+        national = prefix + rest
+        forms = [
+            f"0{national}",
+            f"+84{national}",
+            f"84{national}",
+            f"0{prefix} {rest[:3]} {rest[3:]}",
+            f"0{prefix}.{rest[:3]}.{rest[3:]}",
+        ]
+        if prefix in _OLD:
+            forms.append(f"0{_OLD[prefix]}{rest}")
+        return self._random.choices(forms, [60, 12, 8, 8, 8, 4][: len(forms)])[0]
+
+    def edit(self, lead: dict[str, Any]) -> dict[str, Any]:
+        """The same lead with a change that matters: another tag, product or address."""
+        pick = self._random.choice
+        change = pick(("pancake_tags", "interested_product", "full_address"))
+        value: Any = f"Số {self._random.randint(301, 999)} {pick(_STREETS)}, {pick(_CITIES)}, Việt Nam"
+        if change == "pancake_tags":
+            value = [tag for tag, _, _ in TAGS if [tag] != lead.get("pancake_tags")]
+        elif change == "interested_product":
+            value = sorted(set(lead.get("interested_product") or []) ^ {pick(_PRODUCTS)}) or [_PRODUCTS[0]]
+        return {**lead, change: value}
