@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from domain import gate
 from domain.errors import NotBuilt, Unauthorized
+from domain.listing import read_answer
 from handlers.ingest_record import ingest_record
 from handlers.process_record import process_record
 from runtime.assembly import Answer, Runtime
@@ -75,7 +76,7 @@ def create_app(
     if settings is None:
         settings = read_settings()
         configure_logs(os.environ.get("LOG_LEVEL", "INFO"))
-    on = Runtime.assemble(settings, clock or Clock(), gate.columns, gate.unstorable, graphql)
+    on = Runtime.assemble(settings, clock or Clock(), gate.columns, gate.unstorable, read_answer, graphql)
     app = Starlette(
         routes=[
             *(Route(served.path, partial(serve, on, served), methods=["POST"]) for served in SERVED),

@@ -4,7 +4,7 @@ A listed version is covered if we hold a row of that record that is not older. T
 the bodies of webhook and list differ in keys for one and the same version.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -50,8 +50,14 @@ def covers(held: Version, listed: Version) -> bool:
     if held.record_id != listed.record_id:
         return False
     if held.modified_on is None or listed.modified_on is None:
-        return held.mapped == listed.mapped
+        return same_fields(held.mapped, listed.mapped)
     return truncated(held.modified_on) >= truncated(listed.modified_on)
+
+
+def same_fields(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    """Whether two bodies say the same about every mapped field that both mention, and share one at least."""
+    shared = one.keys() & other.keys()
+    return bool(shared) and all(one[field] == other[field] for field in shared)
 
 
 def uncovered(listed: Iterable[Version], held: Iterable[Version]) -> list[Version]:

@@ -15,7 +15,7 @@ from domain.identity import JsonValue, canonical, payload_hash, read_json, witho
 NO_SOURCE = "(none)"
 MAX_SOURCES = 50
 MAX_ID_LENGTH = 200
-_TIMES = ("modified_on", "created_on")
+TIMES = ("modified_on", "created_on")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?\s*(Z|[+-]\d\d(:?\d\d)?)?", re.ASCII)
 
 
@@ -98,7 +98,7 @@ def delivery_of(value: Mapping[str, JsonValue]) -> Delivery:
         payload=text,
         record_id=record_id,
         table_name=_identifier(record.get("table_id")),
-        modified_on=next((time for key in _TIMES if (time := read_time(record.get(key)))), None),
+        modified_on=next((time for key in TIMES if (time := read_time(record.get(key)))), None),
         source_ids=source_ids(record) or (NO_SOURCE,),
         notes=notes,
     )

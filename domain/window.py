@@ -7,7 +7,7 @@ This module knows nothing of HTTP or SQL: it is given times and versions and ans
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from typing import Any
 
@@ -38,11 +38,11 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of a record: `modified_on` in UTC or unknown, and its mapped fields in comparable form."""
+    """One version of a record: `modified_on` in UTC or unknown; its mapped fields, where they are needed."""
 
     record_id: str
     modified_on: datetime | None
-    mapped: object = None
+    mapped: Mapping[str, object] = field(default_factory=dict)
 
 
 def next_window(
@@ -105,15 +105,9 @@ def record_filter(window: Window) -> dict[str, Any]:
     return {"is_group": False, "fields": [condition]}
 
 
-def read_time(value: object, zone: tzinfo) -> datetime | None:
-    """A time as Pancake writes it, in UTC; naive times are read in `zone`. None if it is not a time."""
-    if not isinstance(value, str) or not value.strip():
-        return None
-    try:
-        moment = datetime.fromisoformat(value.strip())
-        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
+def in_zone(moment: datetime, zone: tzinfo) -> datetime:
+    """A time in UTC; a naive one is read in `zone`."""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
 
 
 def inside(window: Window, versions: Iterable[Version]) -> list[Version]:

@@ -10,6 +10,7 @@ from runtime.graphql import Graphql
 from runtime.ingest import Columns, IngestQueue
 from runtime.metrics import Metrics
 from runtime.outbox import Outbox
+from runtime.pancake import Pancake
 from runtime.settings import Settings
 
 Answer = dict[str, Any]
@@ -25,6 +26,7 @@ class Runtime:
     metrics: Metrics
     db: Database
     graphql: Graphql
+    pancake: Pancake
     outbox: Outbox
     ingest: IngestQueue[Any]
 
@@ -35,6 +37,7 @@ class Runtime:
         clock: Clock,
         columns: Columns[Any],
         unstorable: Callable[[Any], Any],
+        read_answer: Callable[[bytes], Any],
         graphql: Graphql | None = None,
     ) -> "Runtime":
         """Wire the parts; nothing is connected before `open`. Tests bring a `graphql` of their own."""
@@ -44,6 +47,8 @@ class Runtime:
             ingest_connections=settings.ingest_connections,
             work_connections=settings.work_connections,
         )
+        pancake = Pancake(clock, decode=read_answer)
+        metrics.circuit_breaker.labels("pancake_rest").set_function(pancake.breaker_state)
         graphql = graphql or Graphql(settings.hasura_url, settings.hasura_service_token)
         return cls(
             settings=settings,
@@ -51,6 +56,7 @@ class Runtime:
             metrics=metrics,
             db=db,
             graphql=graphql,
+            pancake=pancake,
             outbox=Outbox(db, graphql, metrics, clock),
             ingest=IngestQueue(db, clock, columns, unstorable),
         )
@@ -62,5 +68,6 @@ class Runtime:
         """Finish what callers handed over, then let go of connections."""
         await self.ingest.drain()
         await self.outbox.drain()
+        await self.pancake.aclose()
         await self.graphql.close()
         await self.db.close()

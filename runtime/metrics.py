@@ -58,7 +58,6 @@ class Metrics:
             ["name"],
             registry=self.registry,
         )
-        self.circuit_breaker.labels("pancake_rest").set(0)
 
     def exposition(self) -> bytes:
         """The text that `GET /metrics` answers."""

@@ -4,14 +4,10 @@ The vendor's API is below `/api`, the control API below `/control`.
 """
 
 import argparse
-import asyncio
-import json
-import socket
-
-import uvicorn
 
 from sandbox.pancake.app import create_app
 from sandbox.pancake.workspace import Workspace
+from sandbox.serving import serve
 
 
 def _arguments() -> argparse.Namespace:
@@ -31,7 +27,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _serve(arguments: argparse.Namespace) -> None:
+def _workspace(arguments: argparse.Namespace) -> Workspace:
     workspace = Workspace(
         seed=arguments.seed,
         workspace_id=arguments.workspace_id,
@@ -44,13 +40,9 @@ async def _serve(arguments: argparse.Namespace) -> None:
     settings = workspace.sender.settings
     settings.url, settings.secret = arguments.webhook_url, arguments.webhook_secret
     settings.headers = dict(header.split("=", 1) for header in arguments.webhook_header)
-    listener = socket.create_server((arguments.host, arguments.port))
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or each answer waits 40 ms for an ACK
-    config = uvicorn.Config(create_app(workspace), log_level="warning", access_log=False)
-    url = f"http://{arguments.host}:{listener.getsockname()[1]}"
-    print(json.dumps({"url": f"{url}/api", "control_url": f"{url}/control"}), flush=True)
-    await uvicorn.Server(config).serve(sockets=[listener])
+    return workspace
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(_arguments()))
+    arguments = _arguments()
+    serve(create_app(_workspace(arguments)), arguments.host, arguments.port)

@@ -2,14 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 
-from domain.coverage import Held, covers, reckon, uncovered
+from domain.coverage import Held, covers, reckon, same_fields, uncovered
 from domain.window import Version
 
 T0 = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
 
 
-def version(name: str, seconds: float | None, mapped: object = None) -> Version:
-    return Version(name, None if seconds is None else T0 + timedelta(seconds=seconds), mapped)
+def version(name: str, seconds: float | None, name_field: str | None = None) -> Version:
+    fields = {} if name_field is None else {"name": name_field}
+    return Version(name, None if seconds is None else T0 + timedelta(seconds=seconds), fields)
 
 
 def test_a_version_is_covered_by_one_that_is_not_older_to_the_millisecond() -> None:
@@ -20,9 +21,9 @@ def test_a_version_is_covered_by_one_that_is_not_older_to_the_millisecond() -> N
 
 
 def test_without_a_time_on_either_side_the_mapped_fields_decide() -> None:
-    assert covers(version("a", None, ("Lan",)), version("a", 5, ("Lan",)))
-    assert covers(version("a", 5, ("Lan",)), version("a", None, ("Lan",)))
-    assert not covers(version("a", None, ("Lan",)), version("a", None, ("Mai",)))
+    assert covers(version("a", None, "Lan"), version("a", 5, "Lan"))
+    assert covers(version("a", 5, "Lan"), version("a", None, "Lan"))
+    assert not covers(version("a", None, "Lan"), version("a", None, "Mai"))
 
 
 def test_only_what_nothing_covers_is_to_be_inserted() -> None:
@@ -50,3 +51,10 @@ def test_the_ledger_names_where_each_listed_record_stands() -> None:
     assert ledger.missing == ("e", "g")
     assert not ledger.closed
     assert reckon(listed[:3], rows).closed
+
+
+def test_fields_that_only_one_body_mentions_do_not_count() -> None:
+    """The webhook sends no `interested_product`, the list no tag objects."""
+    assert same_fields({"name": "Lan"}, {"name": "Lan", "interested_products": ["x"]})
+    assert not same_fields({"name": "Lan"}, {"email": "x"})
+    assert not same_fields({}, {})

@@ -1,0 +1,62 @@
+"""What Pancake's REST API lists, as versions and deliveries.
+
+Loose where the vendor is: one odd record spoils no page.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, tzinfo
+
+from domain.gate import Arrival
+from domain.identity import JsonValue, Number, canonical
+from domain.record import TIMES, read_delivery, read_lead, read_time
+from domain.window import Version, in_zone
+
+_DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant=Number)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One record of a list: which version it is, and the record itself."""
+
+    version: Version
+    entry: Mapping[str, JsonValue]
+
+    @property
+    def record_id(self) -> str:
+        """The record's id."""
+        return self.version.record_id
+
+    def with_fields(self) -> Version:
+        """The version with its mapped fields, for a comparison without times."""
+        return replace(self.version, mapped=read_lead(self.entry).fields())
+
+
+def read_answer(content: bytes) -> JsonValue:
+    """The JSON of an answer, with numbers as they were written; None if it is none."""
+    try:
+        return _DECODER.decode(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def listed(entries: Iterable[Mapping[str, JsonValue]], zone: tzinfo) -> list[Listed]:
+    """The records of a page that have an id; naive times are read in `zone`."""
+    return [
+        Listed(Version(str(entry["id"]), modified_on(entry, zone)), entry)
+        for entry in entries
+        if isinstance(entry.get("id"), str) and entry["id"]
+    ]
+
+
+def modified_on(entry: Mapping[str, JsonValue], zone: tzinfo) -> datetime | None:
+    """When the record was modified, else created, in UTC; None if neither is told."""
+    moment = next((time for key in TIMES if (time := read_time(entry.get(key)))), None)
+    return in_zone(moment, zone) if moment else None
+
+
+def arrival_of(item: Listed, connection_id: str, table: str, now: datetime) -> Arrival:
+    """A listed record as it passes the gate: read as strictly as a webhook's body."""
+    delivery = read_delivery(canonical(item.entry).encode("utf-8", "surrogatepass"))
+    return Arrival(replace(delivery, table_name=table), now, connection_id=connection_id)
