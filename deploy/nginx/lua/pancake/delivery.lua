@@ -1,0 +1,248 @@
+-- One delivery from its first byte to our answer. Read this first; every step is a module of its own.
+local budget = require "pancake.budget"
+local limits = require "pancake.limits"
+local log = require "pancake.log"
+local metrics = require "pancake.metrics"
+local files = require "pancake.files"
+local policy = require "pancake.policy"
+local spool = require "pancake.spool"
+local upstream = require "pancake.upstream"
+local verify = require "pancake.verify"
+
+local PREFIX = "/api/pancake/record/"
+local MAX_TOKEN = 128
+
+local M = {}
+
+local function answer(code, outcome, more)
+    ngx.ctx.outcome = outcome
+    local text = '{"status":"' .. outcome .. '"' .. (more or "") .. "}"
+    ngx.status = code
+    ngx.header["Content-Type"] = "application/json"
+    ngx.header["Content-Length"] = #text
+    if code == 429 or code == 503 then
+        ngx.header["Retry-After"] = 1
+    end
+    ngx.print(text)
+end
+
+-- What the handlers say beside the status.
+local function details(taken)
+    local id, code = tonumber(taken.event_id), taken.error_code
+    return (',"event_id":%s,"error_code":%s'):format(
+        id and ("%.0f"):format(id) or "null",
+        type(code) == "string" and code:match("^[%w_]+$") and '"' .. code .. '"' or "null")
+end
+
+-- The last segment as it was sent, percent-decoded once; nil if the path is not ours.
+local function token_in(uri)
+    local path = uri:match("^[^?]*")
+    if path:sub(1, #PREFIX) ~= PREFIX then
+        return nil
+    end
+    local segment = path:sub(#PREFIX + 1)
+    if segment == "" or segment:find("/", 1, true) then
+        return nil
+    end
+    return ngx.unescape_uri((segment:gsub("%+", "%%2B")))
+end
+
+-- What could be a token at all: only this is looked up, forwarded or kept.
+local function plausible(token)
+    return #token <= MAX_TOKEN and token:match("^[%w_-]+$") ~= nil
+end
+
+local function read_body()
+    ngx.req.read_body()
+    local body = ngx.req.get_body_data()
+    if body then
+        return body
+    end
+    local file = ngx.req.get_body_file()
+    return file and files.read(file) or ""
+end
+
+local function x_headers()
+    local kept = {}
+    for name, value in pairs(ngx.req.get_headers(60)) do
+        if name:sub(1, 2) == "x-" and type(value) == "string" and #value <= 512 then
+            kept[name] = value
+        end
+    end
+    return kept
+end
+
+local function iso(seconds)
+    return os.date("!%Y-%m-%dT%H:%M:%S", math.floor(seconds)) .. (".%03dZ"):format(math.floor(seconds * 1000) % 1000)
+end
+
+local function delivery_of(token, body, arrived)
+    return {
+        token = token, raw = ngx.encode_base64(body), source_ip = ngx.var.remote_addr,
+        arrived = arrived, arrived_at = iso(arrived),
+    }
+end
+
+local function shed()
+    metrics.count("pancake_edge_shed_total")
+    return answer(200, "shed")
+end
+
+local function fail_within_budget(connection, code, outcome)
+    if not budget.spend(connection.id) then
+        return false
+    end
+    ngx.ctx.spent = true
+    answer(code, outcome)
+    return true
+end
+
+-- Kept on disk and answered 200. When the disk takes no more: an error while the budget lasts, then shed.
+local function keep(connection, delivery)
+    if spool.put("spool", delivery) then
+        return answer(200, "spooled")
+    end
+    return fail_within_budget(connection, 503, "spool_full") or shed()
+end
+
+-- On the deny list: 429, and once the budget is spent set aside where a person decides, not the drain.
+local function deny(connection, token, arrived)
+    if not connection or fail_within_budget(connection, 429, "denied") then
+        ngx.req.discard_body()
+        return connection and nil or answer(429, "denied")
+    end
+    local delivery = delivery_of(token, read_body(), arrived)
+    if spool.put("quarantine", delivery) then
+        metrics.count("pancake_edge_quarantined_total", 'reason="denied"')
+        return answer(200, "quarantined")
+    end
+    return shed()
+end
+
+-- Nobody could be asked about this token: kept apart, with what a later check needs.
+local function keep_unknown(token, arrived)
+    local delivery = delivery_of(token, read_body(), arrived)
+    delivery.headers = x_headers()
+    if spool.put("unknown", delivery) then
+        return answer(200, "spooled")
+    end
+    return shed()
+end
+
+local function header_of_request(name)
+    return ngx.var["http_" .. name:gsub("-", "_")]
+end
+
+local function accept(connection, token, arrived)
+    local body = read_body()
+    local request = { ip = ngx.var.remote_addr, body = body, header = header_of_request }
+    local refused, monitored = verify.check(connection, request, ngx.now())
+    if monitored then
+        ngx.ctx.monitored = monitored
+        for check in monitored:gmatch("[^,]+") do
+            metrics.count("pancake_edge_monitored_total", ('check="%s"'):format(check))
+        end
+    end
+    if refused then
+        return answer(200, refused)
+    end
+    local delivery = delivery_of(token, body, arrived)
+    ngx.ctx.delivery = delivery
+    if not limits.admit("delivery/" .. delivery.source_ip) then
+        return fail_within_budget(connection, 429, "rate_limited") or keep(connection, delivery)
+    end
+    local taken, path = upstream.forward(delivery)
+    if not taken then
+        return keep(connection, delivery)
+    end
+    ngx.ctx.upstream = path
+    return answer(200, taken.status, details(taken))
+end
+
+-- Strangers have a rate of their own: they can use up neither the quota nor the budget of a valid token.
+local function stranger(token, arrived)
+    if not limits.admit("stranger/" .. ngx.var.remote_addr) then
+        ngx.req.discard_body()
+        return answer(429, "rate_limited")
+    end
+    if not plausible(token) then
+        ngx.req.discard_body()
+        return answer(200, "unknown_token")
+    end
+    local connection, certain = policy.confirm(token, arrived)
+    if connection then
+        ngx.ctx.connection = connection
+        return accept(connection, token, arrived)
+    end
+    if not certain then
+        return keep_unknown(token, arrived)
+    end
+    ngx.req.discard_body()
+    return answer(200, "unknown_token")
+end
+
+local function route()
+    local token = token_in(ngx.var.request_uri)
+    if not token then
+        return M.not_found()
+    end
+    if ngx.req.get_method() ~= "POST" then
+        ngx.header["Allow"] = "POST"
+        return answer(405, "method_not_allowed")
+    end
+    local arrived = ngx.req.start_time()
+    local connection = plausible(token) and policy.find(token, arrived) or nil
+    ngx.ctx.connection = connection
+    if limits.denied(ngx.var.remote_addr) then
+        return deny(connection, token, arrived)
+    end
+    if not connection then
+        return stranger(token, arrived)
+    end
+    return accept(connection, token, arrived)
+end
+
+-- A bug of ours must not cost a delivery: what was already read is kept.
+local function rescue(problem)
+    log.error("delivery", problem)
+    local connection, delivery = ngx.ctx.connection, ngx.ctx.delivery
+    if ngx.headers_sent then
+        return
+    end
+    if connection and delivery then
+        return keep(connection, delivery)
+    end
+    return connection and (fail_within_budget(connection, 500, "error") or shed()) or answer(500, "error")
+end
+
+function M.handle()
+    local ran, problem = xpcall(route, debug.traceback)
+    if not ran then
+        rescue(problem)
+    end
+end
+
+function M.too_large()
+    return answer(200, "too_large")
+end
+
+function M.not_found()
+    ngx.req.discard_body()
+    return answer(404, "not_found")
+end
+
+-- For the log phase: whose delivery this was, and a failure on the books if Pancake would call it one and we
+-- have not counted it yet.
+function M.account_for_failure(status)
+    local connection = ngx.ctx.connection
+    if not connection then
+        local token = token_in(ngx.var.request_uri or "")
+        connection = token and plausible(token) and policy.find(token, ngx.req.start_time()) or nil
+    end
+    if connection and (status < 200 or status > 299) and not ngx.ctx.spent then
+        budget.note(connection.id)
+    end
+    return connection
+end
+
+return M

@@ -1,0 +1,177 @@
+-- Hands spooled deliveries over, oldest first and at a bounded rate, while live traffic goes on.
+-- One worker does it, with a few threads that share one queue.
+local log = require "pancake.log"
+local metrics = require "pancake.metrics"
+local policy = require "pancake.policy"
+local settings = require "pancake.settings"
+local spool = require "pancake.spool"
+local upstream = require "pancake.upstream"
+local verify = require "pancake.verify"
+
+local THREADS = 4
+local IDLE_SECONDS = 0.25
+local RETRY_SECONDS = 5
+local ATTEMPTS = 3
+
+local M = {}
+
+local refusals = {} -- name -> {count, since, again_at}
+local queue, position = {}, 1
+local in_hand = {} -- names that one of the threads is at
+local returned = {} -- what could not be handed over yet: taken again before anything younger
+
+local function count(folder, outcome)
+    metrics.count("pancake_edge_drained_total", ('folder="%s",outcome="%s"'):format(folder, outcome))
+end
+
+local function set_aside(folder, name, reason)
+    if spool.set_aside(folder, name) then
+        metrics.count("pancake_edge_quarantined_total", ('reason="%s"'):format(reason))
+        log.error("quarantine", name .. " was set aside: " .. reason)
+    end
+    refusals[name] = nil
+end
+
+-- Refused by every path that heard it. Set aside only if a path has taken another delivery meanwhile: then it is
+-- this delivery that is odd, not the paths that are ill.
+local function refused(folder, name)
+    local seen = refusals[name] or { count = 0, since = ngx.now() }
+    seen.count, seen.again_at = seen.count + 1, ngx.now() + math.min(RETRY_SECONDS, settings.skip_seconds)
+    refusals[name] = seen
+    if seen.count >= ATTEMPTS and (upstream.succeeded_at() or 0) > seen.since then
+        set_aside(folder, name, "refused")
+    end
+end
+
+-- False while nothing can be handed over: the caller waits and tries this one again.
+local function hand_over(folder, name, delivery)
+    local answer, heard = upstream.forward(delivery, true)
+    if answer then
+        spool.remove(folder, name)
+        refusals[name] = nil
+        count(folder, answer.status)
+        return true
+    end
+    if heard == true then
+        refused(folder, name)
+        return true
+    end
+    return false
+end
+
+-- An unknown token: final once a policy confirmed after the arrival still does not know it; else the delivery
+-- must prove what it would have had to prove when it came.
+local function settle_unknown(name, delivery)
+    if (policy.confirmed_at() or 0) < delivery.arrived then
+        return false
+    end
+    local connection = policy.find(delivery.token, delivery.arrived)
+    local outcome = "unknown_token"
+    if connection then
+        local request = {
+            ip = delivery.source_ip, body = ngx.decode_base64(delivery.raw),
+            header = function(field) return (delivery.headers or {})[field] end,
+        }
+        outcome = verify.check(connection, request, delivery.arrived)
+    end
+    if outcome then
+        spool.remove("unknown", name)
+        count("unknown", outcome)
+        return true
+    end
+    return hand_over("unknown", name, delivery)
+end
+
+local function settle(folder, name)
+    local delivery, why = spool.get(folder, name)
+    if not delivery then
+        if why then
+            set_aside(folder, name, "unreadable")
+        end
+        return true
+    end
+    if folder == "unknown" then
+        return settle_unknown(name, delivery)
+    end
+    return hand_over(folder, name, delivery)
+end
+
+-- An unknown token waits until somebody could be asked about it.
+local function ready(folder, name, now)
+    if in_hand[name] or (refusals[name] and refusals[name].again_at > now) then
+        return false
+    end
+    return folder == "spool" or (policy.confirmed_at() or 0) >= spool.arrival(name)
+end
+
+local function refill()
+    queue, position = {}, 1
+    local now = ngx.now()
+    for _, folder in ipairs { "spool", "unknown" } do
+        for _, name in ipairs(spool.list(folder)) do
+            if ready(folder, name, now) then
+                queue[#queue + 1] = { folder = folder, name = name }
+            end
+        end
+    end
+end
+
+local function give_back(item)
+    returned[#returned + 1] = item
+    table.sort(returned, function(a, b) return a.name < b.name end)
+end
+
+local function next_item()
+    if #returned > 0 then
+        return table.remove(returned, 1)
+    end
+    if position > #queue then
+        refill()
+    end
+    local item = queue[position]
+    if item then
+        position = position + 1
+        in_hand[item.name] = true
+    end
+    return item
+end
+
+-- One delivery within its share of the rate; false if nothing can be handed over just now.
+local function step(item)
+    local ran, done = pcall(settle, item.folder, item.name)
+    if not ran then
+        log.error("drain", item.name .. ": " .. tostring(done))
+        refused(item.folder, item.name)
+        done = true
+    end
+    if done then
+        in_hand[item.name] = nil
+    else
+        give_back(item)
+    end
+    return done
+end
+
+local function work()
+    while not ngx.worker.exiting() do
+        ngx.update_time()
+        local due = ngx.now() + THREADS / settings.drain_per_second
+        local item = next_item()
+        local moved = item and step(item)
+        ngx.update_time()
+        ngx.sleep(math.max(due - ngx.now(), moved and 0.001 or IDLE_SECONDS))
+    end
+end
+
+function M.run_forever()
+    local threads = {}
+    queue, position, in_hand, returned = {}, 1, {}, {}
+    for i = 1, THREADS do
+        threads[i] = ngx.thread.spawn(work)
+    end
+    for _, thread in ipairs(threads) do
+        ngx.thread.wait(thread)
+    end
+end
+
+return M

@@ -1,0 +1,84 @@
+-- The rate limit and the deny list, from one JSON file that an operator may replace at any moment:
+--   {"rate": 1000, "burst": 200, "deny": ["203.0.113.9", "2001:db8::/32"]}
+-- Every worker looks at the file once a second; a file that cannot be read as this leaves the last good one in force.
+local cjson = require "cjson.safe"
+local files = require "pancake.files"
+local network = require "pancake.network"
+local settings = require "pancake.settings"
+local log = require "pancake.log"
+
+local dict = ngx.shared.edge_rate
+
+local MAX_DENIED = 10000
+local DEFAULT = { rate = 1000, burst = 200, deny = {} }
+
+local M = {}
+
+local seen_text
+local current = DEFAULT
+
+local function positive(value, default)
+    if value == nil then
+        return default
+    end
+    return type(value) == "number" and value > 0 and value < 1e7 and value or nil
+end
+
+local function parse(text)
+    local file = cjson.decode(text)
+    if type(file) ~= "table" then
+        return nil, "not a JSON object"
+    end
+    local deny = file.deny or {}
+    if type(deny) ~= "table" or #deny > MAX_DENIED then
+        return nil, "deny must be a list of at most " .. MAX_DENIED .. " addresses or ranges"
+    end
+    local ranges, why = network.ranges(deny)
+    local rate, burst = positive(file.rate, DEFAULT.rate), positive(file.burst, DEFAULT.burst)
+    if not ranges or not rate or not burst then
+        return nil, why or "rate and burst must be positive numbers"
+    end
+    return { rate = rate, burst = burst, deny = ranges }
+end
+
+-- Called once a second by every worker. A missing file means the defaults.
+function M.reload()
+    local text = files.read(settings.limits_file) or ""
+    if text == seen_text then
+        return
+    end
+    seen_text = text
+    if text == "" then
+        current = DEFAULT
+        return
+    end
+    local parsed, why = parse(text)
+    if parsed then
+        current = parsed
+    else
+        log.error("limits", settings.limits_file .. " is not in force: " .. why)
+    end
+end
+
+function M.denied(address)
+    return network.contains(current.deny, address)
+end
+
+function M.current()
+    return current
+end
+
+-- A leaking bucket per key: true while the key stays within rate and burst. Stored as the moment at which the
+-- bucket will be empty, so that one number is the whole state.
+function M.admit(key)
+    local now = ngx.now()
+    local step = 1 / current.rate
+    local empty_at = math.max(dict:get(key) or 0, now)
+    if empty_at - now > current.burst * step then
+        return false
+    end
+    dict:set(key, empty_at + step, current.burst * step + 1)
+    return true
+end
+
+return M

@@ -1,0 +1,55 @@
+-- One JSON line per request (by nginx's access_log), a bounded number of them per second and outcome; and our own
+-- errors, the first of each second and source. A flood changes counters, not the size of the log.
+local metrics = require "pancake.metrics"
+local settings = require "pancake.settings"
+
+local dict = ngx.shared.edge_log
+
+local OF_NGINX = { [400] = "bad_request", [408] = "client_timeout", [413] = "too_large", [414] = "uri_too_long",
+    [499] = "client_gone", [500] = "error" }
+
+local M = {}
+
+local function within(key, per_second)
+    return dict:incr(key .. "/" .. ngx.time(), 1, 0, 2) <= per_second
+end
+
+local function write(premature, source, text)
+    ngx.log(ngx.CRIT, source, ": ", text)
+end
+
+-- Written as crit: the public server's error log takes nothing less, so that clients cannot fill it. Written from a
+-- timer: within a request nginx adds the request line, and with it the token.
+function M.error(source, text)
+    metrics.count("pancake_edge_errors_total", ('source="%s"'):format(source))
+    if within("error/" .. source, 1) then
+        ngx.timer.at(0, write, source, text)
+    end
+end
+
+local function finish()
+    local delivery = require "pancake.delivery"
+    local status, ctx = tonumber(ngx.var.status) or 0, ngx.ctx
+    local outcome = ctx.outcome or OF_NGINX[status] or "other"
+    local connection = delivery.account_for_failure(status)
+    metrics.count("pancake_webhook_requests_total", ('hop="edge",status="%s",code="%d"'):format(outcome, status))
+    metrics.observe("pancake_webhook_latency_seconds", 'hop="edge"', math.max(0, ngx.now() - ngx.req.start_time()))
+    local logged = within("access/" .. outcome, settings.log_per_second)
+    if not logged then
+        metrics.count("pancake_edge_log_suppressed_total", ('outcome="%s"'):format(outcome))
+    end
+    local var = ngx.var
+    var.edge_logged = logged and "1" or "0"
+    var.edge_outcome, var.edge_upstream, var.edge_monitored = outcome, ctx.upstream or "", ctx.monitored or ""
+    var.edge_connection = connection and connection.id or ""
+end
+
+-- The log phase of every public request, also of those that nginx answered by itself.
+function M.finish()
+    local ran, problem = xpcall(finish, debug.traceback)
+    if not ran then
+        M.error("log", problem)
+    end
+end
+
+return M

@@ -1,0 +1,208 @@
+-- Per-connection policy: which tokens are valid, what a delivery must prove. The handlers decide it; the edge
+-- fetches it, keeps it sealed on disk and goes by the last one it got for as long as the handlers are away.
+local cjson = require "cjson.safe"
+local crypto = require "pancake.crypto"
+local files = require "pancake.files"
+local http = require "pancake.http"
+local log = require "pancake.log"
+local metrics = require "pancake.metrics"
+local network = require "pancake.network"
+local settings = require "pancake.settings"
+
+local dict = ngx.shared.edge_policy
+local FILE = "policy.sealed"
+local MODES = { off = true, monitor = true, enforce = true }
+local FETCH_GAP = 0.1       -- at most ten fetches a second, however many unknown tokens come
+local CONFIRM_SECONDS = 0.8
+local UNREACHABLE_SECONDS = 1
+
+local M = {}
+
+local cached_serial
+local cached = { by_hash = {}, ids = {} }
+
+local function epoch(text)
+    local y, mo, d, h, mi, s, rest = text:match("^(%d+)-(%d+)-(%d+)[T ](%d+):(%d+):(%d+)%.?%d*(.*)$")
+    if not y then
+        return nil
+    end
+    y, mo, d = tonumber(y), tonumber(mo), tonumber(d)
+    if mo <= 2 then
+        y, mo = y - 1, mo + 12
+    end
+    local days = 365 * y + math.floor(y / 4) - math.floor(y / 100) + math.floor(y / 400)
+        + math.floor((153 * (mo - 3) + 2) / 5) + d - 1 - 719468
+    local sign, oh, om = rest:match("^([+-])(%d%d):?(%d%d)$")
+    local offset = sign and (tonumber(oh) * 3600 + tonumber(om) * 60) * (sign == "-" and -1 or 1) or 0
+    return days * 86400 + tonumber(h) * 3600 + tonumber(mi) * 60 + tonumber(s) - offset
+end
+
+local function secrets(list)
+    local decoded = {}
+    for i, text in ipairs(list or {}) do
+        decoded[i] = ngx.decode_base64(text)
+        if not decoded[i] then
+            return nil, "a secret is not base64"
+        end
+    end
+    return decoded
+end
+
+local function connection(entry)
+    local ranges, why = network.ranges(entry.allowed_ip_ranges or {})
+    local webhook = ranges and secrets(entry.webhook_secrets)
+    local header = webhook and secrets(entry.header_secrets)
+    if not header then
+        return nil, why or "a secret is not base64"
+    end
+    if not MODES[entry.signature_mode] or not MODES[entry.allowlist_mode] or not tostring(entry.id):match("^[%w-]+$") then
+        return nil, "a mode or an id is none"
+    end
+    return {
+        id = tostring(entry.id), ranges = ranges, webhook_secrets = webhook, header_secrets = header,
+        signature_mode = entry.signature_mode, allowlist_mode = entry.allowlist_mode,
+        header_name = (type(entry.header_name) == "string" and entry.header_name or "X-Pancake-Secret"):lower(),
+    }
+end
+
+local function tokens(parsed, entry, known)
+    for _, token in ipairs(entry.token_sha256 or {}) do
+        local expires = type(token.expires_at) == "string" and epoch(token.expires_at) or nil
+        if type(token.expires_at) == "string" and not expires then
+            return nil, "expires_at is not ISO 8601"
+        end
+        parsed.by_hash[token.sha256:lower()] = { connection = known, expires_at = expires }
+    end
+    return true
+end
+
+-- Everything or nothing: one malformed connection and the whole answer is refused, the last good one stays.
+local function parse(text)
+    local document = cjson.decode(text or "")
+    if type(document) ~= "table" or type(document.connections) ~= "table" then
+        return nil, "not a policy"
+    end
+    local parsed = { by_hash = {}, ids = {}, version = tostring(document.version) }
+    for _, entry in ipairs(document.connections) do
+        local known, why = connection(entry)
+        if known then
+            known, why = tokens(parsed, entry, known) and known
+        end
+        if not known then
+            return nil, why or "a token is malformed"
+        end
+        parsed.ids[#parsed.ids + 1] = known.id
+    end
+    return parsed
+end
+
+local function current()
+    local serial = dict:get("serial")
+    if serial ~= cached_serial then
+        cached = parse(dict:get("text")) or cached
+        cached_serial = serial
+    end
+    return cached
+end
+
+-- The connection whose token this is at that moment, by the policy in force, or nil.
+function M.find(token, at)
+    local entry = current().by_hash[crypto.hex(crypto.sha256(token))]
+    if entry and (not entry.expires_at or at < entry.expires_at) then
+        return entry.connection
+    end
+end
+
+function M.connection_ids()
+    return current().ids
+end
+
+-- When the fetch began that last brought (or confirmed) the policy in force; nil before the first one.
+function M.confirmed_at()
+    return dict:get("confirmed_at")
+end
+
+local function keep(text, started)
+    if dict:get("text") ~= text then
+        dict:set("text", text)
+        dict:incr("serial", 1, 0)
+        files.remove(settings.state .. "/.part-" .. FILE)
+        local written, why = files.write_durable(settings.state, FILE, crypto.seal("policy", text))
+        if not written then
+            log.error("policy", "the policy is in force but not on disk: " .. why)
+        end
+    end
+    dict:set("confirmed_at", started)
+end
+
+-- One fetch at a time for all workers. True, or nil and whether somebody else is at it.
+local function fetch()
+    if not dict:add("fetching", true, 3) then
+        return nil, true
+    end
+    ngx.update_time()
+    local started = ngx.now()
+    local status, body = http.request(settings.handlers, "GET", "/edge/policy",
+        { "X-Edge-Secret: " .. settings.secret }, nil, settings.path_seconds)
+    local why = status ~= 200 and (status and "status " .. status or body) or select(2, parse(body))
+    if why then
+        dict:set("unreachable", true, UNREACHABLE_SECONDS)
+        log.error("policy", "no policy from the handlers: " .. why)
+    else
+        keep(body, started)
+    end
+    metrics.count("pancake_edge_policy_refresh_total", why and 'result="failed"' or 'result="ok"')
+    dict:set("fetching", true, FETCH_GAP)
+    return not why, false
+end
+
+-- The handlers' word on a token we do not know, asked after it arrived: the connection and true; nil and true
+-- if it is unknown for certain; nil and false if nobody could be asked in time.
+function M.confirm(token, arrived)
+    local deadline = arrived + CONFIRM_SECONDS
+    while (M.confirmed_at() or 0) < arrived do
+        if dict:get("unreachable") or ngx.now() >= deadline then
+            return nil, false
+        end
+        local fetched, busy = fetch()
+        if not fetched and not busy then
+            return nil, false
+        end
+        if busy then
+            ngx.sleep(0.01)
+        end
+    end
+    return M.find(token, arrived), true
+end
+
+-- In the master at start: the policy from disk is in force until the handlers say otherwise.
+function M.restore()
+    if dict:get("serial") then
+        return
+    end
+    local sealed = files.read(settings.state .. "/" .. FILE)
+    if not sealed then
+        return
+    end
+    local text, why = crypto.open("policy", sealed)
+    if text and parse(text) then
+        dict:set("text", text)
+        dict:incr("serial", 1, 0)
+    else
+        ngx.log(ngx.ERR, "the policy on disk is not in force: ", why or "malformed")
+    end
+end
+
+-- One worker keeps it fresh; after a failure it asks again sooner.
+function M.refresh_forever()
+    while not ngx.worker.exiting() do
+        local fetched, busy = fetch()
+        local pause = (fetched or busy) and settings.policy_seconds or math.min(settings.policy_seconds, 2)
+        local wake = ngx.now() + pause
+        while ngx.now() < wake and not ngx.worker.exiting() do
+            ngx.sleep(math.min(0.5, pause))
+        end
+    end
+end
+
+return M

@@ -1,0 +1,122 @@
+-- The two ways a delivery can take, tried in order: Hasura's RESTified endpoint, then the handlers directly.
+-- Only a 200 that carries a known status in the expected shape is success; everything else is a failure of that way.
+local cjson = require "cjson.safe"
+local http = require "pancake.http"
+local metrics = require "pancake.metrics"
+local settings = require "pancake.settings"
+
+local dict = ngx.shared.edge_state
+
+local KNOWN = {
+    received = true, duplicate = true, skipped_kill_switch = true, skipped_source_disabled = true,
+    dead_letter = true, unknown_token = true,
+}
+local AWAY = { [502] = true, [503] = true, [504] = true }
+local REFUSALS_IN_A_ROW = 3
+local PROBE_SECONDS = 2
+
+-- Written by hand: every value here is base64, hexadecimal, an address or a checked token, and the encoder at
+-- hand escapes each slash of the base64.
+local function arguments(delivery)
+    return ('{"token":"%s","raw":"%s","source_ip":"%s","arrived_at":"%s"}'):format(
+        delivery.token, delivery.raw, delivery.source_ip, delivery.arrived_at)
+end
+
+local function envelope(delivery)
+    return '{"action":{"name":"pancake_ingest_record"},"input":' .. arguments(delivery)
+        .. ',"session_variables":{"x-hasura-role":"pancake_edge"},"request_query":""}'
+end
+
+local PATHS = {
+    {
+        name = "hasura", endpoint = settings.hasura, path = "/api/rest/pancake/record", body = arguments,
+        headers = { "Authorization: Bearer " .. settings.hasura_token },
+        unwrap = function(document) return document.pancake_ingest_record end,
+    },
+    {
+        name = "handlers", endpoint = settings.handlers, path = "/actions/ingest_record", body = envelope,
+        headers = { "X-Edge-Secret: " .. settings.secret },
+        unwrap = function(document) return document end,
+    },
+}
+
+local M = { paths = PATHS }
+
+-- A failing path is skipped for some seconds; after that one request at a time tries it, until one succeeds.
+local function open(path)
+    local skipped_until = dict:get(path.name .. ".skipped_until")
+    if not skipped_until then
+        return true
+    end
+    return ngx.now() >= skipped_until and dict:add(path.name .. ".probe", true, PROBE_SECONDS)
+end
+
+function M.skipping(name)
+    return dict:get(name .. ".skipped_until") ~= nil
+end
+
+local function skip(path)
+    dict:set(path.name .. ".skipped_until", ngx.now() + settings.skip_seconds)
+    dict:delete(path.name .. ".probe")
+end
+
+local function note_success(path)
+    dict:delete(path.name .. ".skipped_until")
+    dict:delete(path.name .. ".probe")
+    dict:set(path.name .. ".refusals", 0)
+    dict:set("succeeded_at", ngx.now())
+end
+
+-- One odd delivery must not take a path from all the others: refusals count only in a row.
+local function note_refusal(path, again)
+    local in_a_row = again and 0 or dict:incr(path.name .. ".refusals", 1, 0)
+    if in_a_row >= REFUSALS_IN_A_ROW or M.skipping(path.name) then
+        skip(path)
+    end
+end
+
+-- When any path last took a delivery (epoch seconds), or nil.
+function M.succeeded_at()
+    return dict:get("succeeded_at")
+end
+
+-- The handlers' own answer if this is one, else nil.
+local function unwrapped(path, code, body)
+    local document = code == 200 and cjson.decode(body)
+    local result = type(document) == "table" and path.unwrap(document)
+    return type(result) == "table" and KNOWN[result.status] and result or nil
+end
+
+local function attempt(path, delivery, again)
+    local started = ngx.now()
+    local code, body = http.request(path.endpoint, "POST", path.path, path.headers, path.body(delivery), settings.path_seconds)
+    local answer = code and unwrapped(path, code, body)
+    local result = answer and "ok" or ((not code or AWAY[code]) and "down" or "refused")
+    if result == "ok" then
+        note_success(path)
+    elseif result == "down" then
+        skip(path)
+    else
+        note_refusal(path, again)
+    end
+    metrics.observe("pancake_edge_upstream_seconds", ('upstream="%s",result="%s"'):format(path.name, result), ngx.now() - started)
+    return result, answer
+end
+
+-- The handlers' answer {status, event_id, error_code} and the name of the path; or nil and whether every path heard it and refused.
+-- again: it comes from the spool, where an odd delivery is tried more than once; its refusals count for nothing.
+function M.forward(delivery, again)
+    local refused = 0
+    for _, path in ipairs(PATHS) do
+        if open(path) then
+            local result, answer = attempt(path, delivery, again)
+            if result == "ok" then
+                return answer, path.name
+            end
+            refused = refused + (result == "refused" and 1 or 0)
+        end
+    end
+    return nil, refused == #PATHS
+end
+
+return M

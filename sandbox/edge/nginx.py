@@ -1,0 +1,199 @@
+"""Start the real edge of deploy/nginx/ on free ports of 127.0.0.1, in a directory of its own."""
+
+import base64
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import httpx
+
+from sandbox.processes import Processes, Unprivileged
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "nginx"
+NGINX = Path("/usr/sbin/nginx")
+NEEDED = (
+    (NGINX, "nginx"),
+    (Path("/usr/lib/nginx/modules/ngx_http_lua_module.so"), "libnginx-mod-http-lua"),
+    (Path("/usr/share/lua/5.1/cjson"), "lua-cjson"),
+)
+FOLDERS = ("spool", "unknown", "quarantine")
+
+
+def missing_packages() -> list[str]:
+    """Debian packages without which the real edge cannot run here; empty if it can."""
+    return [package for path, package in NEEDED if not path.exists()]
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def state_key() -> str:
+    """A fresh value for EDGE_STATE_KEYS."""
+    return "k1:" + base64.b64encode(os.urandom(32)).decode()
+
+
+@dataclass
+class EdgeSettings:
+    """What one edge is told: where to forward, its two credentials, and how it deviates from the defaults.
+
+    `workers`: worker processes. `environment`: further EDGE_* variables. `site`: files of site/ that
+    replace ours, by name. `port`: the public port, 0 for a free one.
+    """
+
+    hasura_url: str
+    handlers_url: str
+    hasura_token: str
+    edge_secret: str
+    workers: int = 2
+    environment: Mapping[str, str] = field(default_factory=dict)
+    site: Mapping[str, str] = field(default_factory=dict)
+    port: int = 0
+
+
+class NginxEdge:
+    """One edge: its directory lives as long as `processes`; it can be stopped, killed and started again."""
+
+    def __init__(self, processes: Processes, settings: EdgeSettings) -> None:
+        self._processes = processes
+        self._settings = settings
+        self._owner = Unprivileged.choose()
+        self._key = state_key()
+        self._running: subprocess.Popen[str] | None = None
+        self._port = settings.port or free_port()
+        self.ops_port = free_port()
+        self.directory = processes.directory("pancake-edge-", self._owner)
+        self.state = self.directory / "state"
+        self._lay_out()
+
+    @property
+    def url(self) -> str:
+        """Base URL that a sender sees; a connection's webhook URL is this + /api/pancake/record/{token}."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def port(self) -> int:
+        """The public port."""
+        return self._port
+
+    @property
+    def ops_url(self) -> str:
+        """Base URL of /healthz and /metrics."""
+        return f"http://127.0.0.1:{self.ops_port}"
+
+    @property
+    def limits_file(self) -> Path:
+        """The file with rate, burst and deny list that may change at any moment."""
+        return self.state / "limits.json"
+
+    def start(self, wait: float = 10) -> Self:
+        """Start and wait until it answers; raises RuntimeError with what nginx said otherwise."""
+        arguments = [str(NGINX), "-p", f"{self.directory}/", "-c", "nginx.conf", "-g", "daemon off;"]
+        with (self.directory / "stderr.log").open("a") as errors:
+            self._running = self._processes.start(
+                arguments, env=self._environment(), cwd=self.directory, stderr=errors, owner=self._owner,
+            )  # fmt: skip
+        deadline = time.monotonic() + wait
+        while time.monotonic() < deadline and self._running.poll() is None:
+            try:
+                httpx.get(f"{self.ops_url}/healthz", timeout=1).raise_for_status()
+            except httpx.HTTPError:
+                time.sleep(0.01)
+            else:
+                return self
+        raise RuntimeError(f"the edge did not start: {self.errors()}")
+
+    def stop(self) -> None:
+        """Stop it as an operator would."""
+        if self._running is not None:
+            self._processes.stop(self._running)
+            self._running = None
+
+    def reload(self) -> None:
+        """Send HUP: new workers, while the old ones finish what they have."""
+        assert self._running is not None
+        self._running.send_signal(signal.SIGHUP)
+
+    def kill(self) -> None:
+        """SIGKILL to the master and every worker at once."""
+        assert self._running is not None
+        master = self._running.pid
+        children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        for pid in (master, *map(int, children)):
+            os.kill(pid, signal.SIGKILL)
+        for pid in map(int, children):
+            while Path(f"/proc/{pid}/stat").exists() and ") Z " not in Path(f"/proc/{pid}/stat").read_text():
+                time.sleep(0.005)
+        self.stop()
+
+    def errors(self) -> str:
+        """Everything nginx and our Lua wrote to the error log."""
+        return "".join(
+            path.read_text()
+            for name in ("stderr.log", "scratch/error.log")
+            if (path := self.directory / name).exists()
+        )
+
+    def access_log(self) -> str:
+        """The JSON lines written so far."""
+        path = self.directory / "scratch" / "access.json"
+        return path.read_text() if path.exists() else ""
+
+    def held(self, folder: str = "spool") -> list[Path]:
+        """Sealed deliveries in one of spool, unknown, quarantine; oldest first."""
+        return sorted((self.state / folder).glob("[!.]*.sealed"))
+
+    def _environment(self) -> dict[str, str]:
+        told = self._settings
+        return {
+            "HASURA_URL": told.hasura_url,
+            "HANDLERS_URL": told.handlers_url,
+            "HASURA_EDGE_TOKEN": told.hasura_token,
+            "EDGE_SECRET": told.edge_secret,
+            "EDGE_STATE_KEYS": self._key,
+            "EDGE_STATE_DIR": str(self.state),
+            **told.environment,
+        }
+
+    def _lay_out(self) -> None:
+        here = self.directory
+        for folder in ("site", "scratch", "state", *(f"state/{name}" for name in FOLDERS)):
+            (here / folder).mkdir()
+            if self._owner.uid is not None and self._owner.gid is not None:
+                os.chown(here / folder, self._owner.uid, self._owner.gid)
+        (here / "nginx.conf").write_text((DEPLOY / "nginx.conf").read_text())
+        # Copied, not linked: the unprivileged server may not be allowed to look into the clone.
+        for module in sorted((DEPLOY / "lua" / "pancake").glob("*.lua")):
+            target = here / "lua" / "pancake" / module.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(module.read_text())
+        for name, text in self._site().items():
+            (here / "site" / name).write_text(text)
+        for path in (here / "lua", here / "lua" / "pancake", here / "site"):
+            path.chmod(0o755)
+
+    def _site(self) -> dict[str, str]:
+        scratch = self.directory / "scratch"
+        temporary = "\n".join(
+            f"{kind}_temp_path {scratch}/{kind};"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        return {
+            "main.conf": f"worker_processes {self._settings.workers};\npid {scratch}/nginx.pid;\n"
+            f"error_log {scratch}/error.log error;\n",
+            "http.conf": f"access_log {scratch}/access.json edge if=$edge_logged;\n{temporary}\n",
+            "listen.conf": f"listen 127.0.0.1:{self._port} default_server;\n"
+            f"error_log {scratch}/error.log crit;\n",
+            "ops.conf": f"listen 127.0.0.1:{self.ops_port} default_server;\n",
+            **self._settings.site,
+        }

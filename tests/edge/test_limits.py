@@ -1,0 +1,149 @@
+"""Rate limit, deny list and suspension budget: floods are held off and never get the webhook suspended."""
+
+import time
+from collections.abc import Callable
+
+from tests.edge.conftest import TOKEN, Stage, eventually
+from tests.edge.sender import Reply
+from tests.edge.test_spool import away
+from tests.edge.test_verify import connection_for
+
+SUSPENDS_AT = 300
+BUDGET = 150
+
+
+STRANGER = "x" * 200  # so long that nobody need be asked about it
+
+
+def flood(stage: Stage, n: int, token: str = TOKEN, address: str = "127.0.0.1") -> list[Reply]:
+    """As many deliveries as fast as one connection can."""
+    with stage.sender(address) as sender:
+        return [sender.post(token, b"%d" % number) for number in range(n)]
+
+
+def used(stage: Stage) -> float:
+    """Failures on the books of the connection."""
+    return stage.metric(f'pancake_edge_budget_used{{connection="{stage.connection.id}"}}')
+
+
+def test_the_excess_is_429_until_half_of_the_budget_is_spent_and_then_spooled(stage: Stage) -> None:
+    """From one address with a valid token; nothing is lost: what was not 429 arrives in the end."""
+    stage.limit_and_wait(rate=10, burst=20)
+    replies = flood(stage, 400)
+    refused = [reply for reply in replies if reply.code == 429]
+    assert len(refused) == BUDGET
+    assert {reply.status for reply in refused} == {"rate_limited"}
+    kept = [reply for reply in replies if reply.status == "spooled"]
+    taken = [reply for reply in replies if reply.status == "received"]
+    assert len(kept) + len(taken) == 400 - BUDGET
+    assert len(taken) >= 20
+    assert used(stage) == BUDGET
+    eventually(lambda: len(stage.bodies) == 400 - BUDGET and not stage.edge.held())
+
+
+def test_other_addresses_are_unaffected(stage: Stage) -> None:
+    """One bucket per address."""
+    stage.limit_and_wait(rate=10, burst=20)
+    assert 429 in {reply.code for reply in flood(stage, 60)}
+    assert {reply.status for reply in flood(stage, 15, address="127.0.0.2")} == {"received"}
+
+
+def test_without_a_valid_token_it_is_429_throughout_and_costs_no_budget(stage: Stage) -> None:
+    """Nor does a stranger at Pancake's address use up Pancake's quota."""
+    stage.limit_and_wait(rate=10, burst=20)
+    replies = flood(stage, 300, token=STRANGER)
+    assert {reply.code for reply in replies[-100:]} <= {200, 429}
+    assert sum(reply.code == 429 for reply in replies) > BUDGET
+    assert {reply.status for reply in replies if reply.code == 200} == {"unknown_token"}
+    assert used(stage) == 0
+    assert {reply.status for reply in flood(stage, 15)} == {"received"}
+    assert not stage.edge.held() + stage.edge.held("unknown")
+
+
+def test_the_rate_is_what_the_file_says_with_a_burst(stage: Stage) -> None:
+    """A bucket that leaks at the rate: the burst at once, then the rate."""
+    stage.limit_and_wait(rate=40, burst=20)
+    began = time.monotonic()
+    admitted = 0
+    with stage.sender() as sender:
+        while time.monotonic() - began < 1.0:
+            admitted += sender.post(STRANGER).code == 200
+    assert 50 <= admitted <= 75
+
+
+def test_the_deny_list_changes_at_run_time(stage: Stage) -> None:
+    """Addresses and ranges are denied and let in again without a reload; a broken file changes nothing."""
+    stage.limit_and_wait(rate=1001, burst=1000, deny=["127.0.0.4", "127.0.1.0/24", "2001:db8::/32"])
+    assert (flood(stage, 1, address="127.0.0.4")[0].code, flood(stage, 1, address="127.0.1.77")[0].code) == (
+        429,
+        429,
+    )
+    assert flood(stage, 1, "nobody", "127.0.0.4")[0] == Reply(429, b'{"status":"denied"}')
+    assert flood(stage, 1, address="127.0.0.5")[0].status == "received"
+    assert used(stage) == 2
+    stage.limit(rate="fast", deny=[])
+    eventually(lambda: stage.metric('pancake_edge_errors_total{source="limits"}') >= 2)
+    assert flood(stage, 1, address="127.0.0.4")[0].code == 429
+    stage.limit(deny=["not an address"])
+    eventually(lambda: stage.metric('pancake_edge_errors_total{source="limits"}') >= 4)
+    assert flood(stage, 1, address="127.0.0.4")[0].code == 429
+    stage.limit_and_wait(rate=1002, burst=1000)
+    assert flood(stage, 1, address="127.0.0.4")[0].status == "received"
+    stage.edge.limits_file.unlink()
+    eventually(lambda: stage.metric("pancake_edge_rate_limit{}") == 1000)
+
+
+def test_a_denied_sender_with_a_valid_token_never_gets_the_webhook_suspended(stage: Stage) -> None:
+    """429 while the budget lasts; then 200, and the delivery is set aside for a person, not handed over."""
+    stage.limit_and_wait(rate=1001, burst=1000, deny=["127.0.0.4"])
+    replies = flood(stage, 160, address="127.0.0.4")
+    assert [reply.code for reply in replies] == [429] * BUDGET + [200] * 10
+    assert {reply.status for reply in replies[BUDGET:]} == {"quarantined"}
+    assert len(stage.edge.held("quarantine")) == 10
+    assert not stage.bodies
+
+
+def test_everything_down_and_the_spool_full_never_meets_pancakes_condition(
+    nginx: Callable[..., Stage],
+) -> None:
+    """1,000 deliveries, rate-limited as well, restarts in between: failures stay at half of what suspends."""
+    stage = nginx(EDGE_SPOOL_MAX_FILES="10")
+    away(stage)
+    stage.limit_and_wait(rate=200, burst=100)
+    replies = flood(stage, 300)
+    stage.edge.kill()
+    stage.edge.start()
+    replies += flood(stage, 300)
+    stage.edge.stop()
+    stage.edge.start()
+    replies += flood(stage, 400, address="127.0.0.3")
+    failures = [reply for reply in replies if not 200 <= reply.code < 300]
+    assert len(failures) == BUDGET < SUSPENDS_AT
+    assert used(stage) == BUDGET
+    assert {reply.status for reply in replies[500:]} == {"shed"}
+
+
+def test_each_connection_has_a_budget_of_its_own(nginx: Callable[..., Stage]) -> None:
+    """What one spends is not missing for another."""
+    stage = nginx(EDGE_SPOOL_MAX_FILES="1")
+    stage.handlers.connections = [connection_for(1, "off"), connection_for(2, "off")]
+    stage.learn()
+    away(stage)
+    first = flood(stage, 160, token="token-1")
+    second = flood(stage, 160, token="token-2")
+    assert sum(reply.code == 503 for reply in first) == sum(reply.code == 503 for reply in second) == BUDGET
+
+
+def test_a_flood_does_not_fill_the_log(nginx: Callable[..., Stage]) -> None:
+    """A bounded number of lines per second and outcome; what is left out is counted."""
+    stage = nginx(EDGE_LOG_PER_SECOND="5")
+    stage.limit_and_wait(rate=10, burst=5)
+    before = len(stage.edge.access_log().splitlines())
+    began = time.time()
+    flood(stage, 1500, token=STRANGER)
+    seconds = int(time.time() - began) + 2
+    lines = len(stage.edge.access_log().splitlines()) - before
+    assert lines <= 2 * 5 * seconds
+    suppressed = 'pancake_edge_log_suppressed_total{outcome="rate_limited"}'
+    assert stage.metric(suppressed) > 1000
+    assert len(stage.edge.errors()) < 2000

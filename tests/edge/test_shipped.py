@@ -1,0 +1,127 @@
+"""The configuration as it ships: TLS outside, operators on an address of their own, secrets demanded."""
+
+import re
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from sandbox.edge.nginx import DEPLOY, free_port
+from sandbox.processes import Processes
+from tests.edge.conftest import TOKEN, Stage
+
+
+def certificate(directory: Path) -> None:
+    """A self-signed one, where the shipped files look for Let's Encrypt's."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "edge.example")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=9))
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    pem = serialization.Encoding.PEM
+    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (directory / "fullchain.pem").write_bytes(signed.public_bytes(pem))
+    (directory / "privkey.pem").write_bytes(key.private_bytes(pem, *plain))
+    directory.chmod(0o755)
+    for path in directory.glob("*.pem"):
+        path.chmod(0o644)
+
+
+def shipped_site(port: int, ops_port: int, home: str, certificates: Path) -> dict[str, str]:
+    """site/*.conf as shipped, with only places and ports replaced."""
+    replacements = [
+        (r"^user .*;$", ""), (r"443 ssl", f"{port} ssl"), (r"listen \[::\].*;", ""),
+        (r"127\.0\.0\.1:9145", f"127.0.0.1:{ops_port}"),
+        (r"/etc/letsencrypt/live/pancake-edge", str(certificates)),
+        (r"/var/log/pancake-edge", f"{home}/scratch"),
+        (r"/var/lib/pancake-edge/tmp", f"{home}/scratch/body"),
+        (r"/run/pancake-edge.pid", f"{home}/scratch/nginx.pid"),
+    ]  # fmt: skip
+    site = {}
+    for path in sorted((DEPLOY / "site").glob("*.conf")):
+        text = path.read_text()
+        for pattern, replacement in replacements:
+            text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
+        site[path.name] = text
+    site["http.conf"] += "".join(
+        f"{kind}_temp_path {home}/scratch/{kind};\n" for kind in ("proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    return site
+
+
+def test_the_shipped_files_serve_https(nginx: Callable[..., Stage], processes: Processes) -> None:
+    """TLS 1.2 and 1.3, HTTP/1.1 and 2 on offer, no old protocol, no server version in the headers."""
+    certificates = processes.directory("pancake-certificates-")
+    certificate(certificates)
+    ops_port = free_port()
+    stage = nginx(started=False)
+    port = stage.edge.port
+    site = stage.edge.directory / "site"
+    for path in site.iterdir():
+        path.unlink()
+    for name, text in shipped_site(port, ops_port, str(stage.edge.directory), certificates).items():
+        (site / name).write_text(text)
+    stage.edge.ops_port = ops_port
+    stage.edge.start()
+    context = ssl.create_default_context(cafile=str(certificates / "fullchain.pem"))
+    context.check_hostname = False
+    with httpx.Client(verify=context, base_url=f"https://127.0.0.1:{port}") as client:
+        response = client.post(f"/api/pancake/record/{TOKEN}", content=b"{}")
+        assert (response.status_code, response.json()["status"]) == (200, "received")
+        assert response.headers["server"] == "nginx"
+        assert client.get("/metrics").status_code == 404
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
+        old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    with pytest.raises(httpx.ConnectError), httpx.Client(verify=old) as client:
+        client.get(f"https://127.0.0.1:{port}/")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("EDGE_SECRET", "", "set EDGE_SECRET"),
+        ("HASURA_EDGE_TOKEN", "", "set HASURA_EDGE_TOKEN"),
+        ("EDGE_STATE_KEYS", "k1:c2hvcnQ=", "must be 32 bytes"),
+        ("HASURA_URL", "hasura:8080", "must be an http or https URL"),
+        ("HANDLERS_URL", "http://handlers.example:8080", "must be https or a loopback address"),
+        ("EDGE_SKIP_SECONDS", "soon", "must be a number"),
+    ],
+)
+def test_a_wrong_environment_is_refused_at_start_with_a_sentence(
+    nginx: Callable[..., Stage], variable: str, value: str, says: str
+) -> None:
+    """Not at the first delivery."""
+    stage = nginx(started=False, **{variable: value})
+    with pytest.raises(RuntimeError, match=says):
+        stage.edge.start()
+
+
+def test_health_and_metrics_are_for_operators_only(stage: Stage) -> None:
+    """On the internal listener, in Prometheus' text format; nothing else is there."""
+    health = httpx.get(f"{stage.edge.ops_url}/healthz").json()
+    assert (health["status"], health["policy_connections"], health["spool_files"]) == ("ok", 1, 0)
+    response = httpx.get(f"{stage.edge.ops_url}/metrics")
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    for line in response.text.splitlines():
+        assert re.match(r"^(# (HELP|TYPE) pancake_\w+ .+|pancake_\w+\{[^{}]*\} -?[0-9.e+]+)$", line), line
+    assert httpx.get(f"{stage.edge.ops_url}/anything").status_code == 404
+    assert httpx.get(f"{stage.edge.url}/healthz").status_code == 404
+
+
+def test_health_says_the_version(nginx: Callable[..., Stage]) -> None:
+    """What is deployed can be asked."""
+    stage = nginx(EDGE_VERSION="1.2.3+abc")
+    assert httpx.get(f"{stage.edge.ops_url}/healthz").json()["version"] == "1.2.3+abc"

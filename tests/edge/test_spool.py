@@ -1,0 +1,179 @@
+"""The spool: what nobody would take is on disk before the answer, and is handed over later."""
+
+import base64
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.edge.conftest import TOKEN, Stage, eventually
+from tests.edge.fakes import Answer
+
+
+def away(stage: Stage) -> None:
+    """Nothing behind the edge answers."""
+    stage.hasura.stop()
+    stage.handlers.stop()
+
+
+def back(stage: Stage) -> None:
+    """Everything behind the edge answers again."""
+    stage.hasura.start()
+    stage.handlers.start()
+
+
+def post_many(stage: Stage, bodies: list[bytes]) -> list[str]:
+    """Deliver them one after the other; the statuses."""
+    with stage.sender() as sender:
+        return [sender.post(TOKEN, body).status for body in bodies]
+
+
+def test_with_everything_down_deliveries_are_kept_and_drained_oldest_first(stage: Stage) -> None:
+    """200 spooled each; once a path is back they arrive in order with their time and address of arrival."""
+    bodies = [b"%03d" % number for number in range(40)]
+    away(stage)
+    assert set(post_many(stage, bodies)) == {"spooled"}
+    assert len(stage.edge.held()) == 40
+    back(stage)
+    eventually(lambda: len(stage.bodies) >= 40 and not stage.edge.held())
+    assert sorted(stage.bodies) == bodies
+    places = [stage.in_order.index(body) for body in bodies]
+    assert all(abs(place - number) <= 6 for number, place in enumerate(places)), places
+    assert stage.metric('pancake_edge_spool_files{folder="spool"}') == 0
+    assert stage.metric('pancake_edge_drained_total{folder="spool",outcome="received"}') == 40
+
+
+def test_nothing_of_a_delivery_lies_readable_on_disk(stage: Stage) -> None:
+    """Token, bytes and secrets are sealed, in the spool and in the policy."""
+    stage.connection.webhook_secrets = [b"secret-of-the-connection"]
+    stage.learn()
+    away(stage)
+    post_many(stage, [b'{"phone":"0912345678"}'])
+    for path in stage.edge.state.rglob("*.sealed"):
+        sealed = path.read_bytes()
+        for clear in (
+            TOKEN.encode(),
+            b"0912345678",
+            b"secret-of",
+            base64.b64encode(b"secret-of-the-connection"),
+        ):
+            assert clear not in sealed
+    assert (stage.edge.state / "policy.sealed").exists()
+
+
+def test_a_full_spool_survives_sigkill_of_every_process(nginx: Callable[..., Stage]) -> None:
+    """What was answered 200 is there after the restart, with the policy, and is handed over."""
+    stage = nginx(EDGE_SPOOL_MAX_FILES="30")
+    away(stage)
+    statuses = post_many(stage, [b"%d" % number for number in range(30)])
+    assert set(statuses) == {"spooled"}
+    stage.edge.kill()
+    stage.edge.start()
+    assert post_many(stage, [b"one too many"]) != ["spooled"]
+    back(stage)
+    eventually(lambda: not stage.edge.held())
+    assert sorted(stage.bodies) == sorted(b"%d" % number for number in range(30))
+
+
+def test_sigkill_in_the_middle_of_a_burst_loses_nothing_that_was_answered(stage: Stage) -> None:
+    """Half-written files were never answered; everything answered is a whole file."""
+    away(stage)
+    answered: list[bytes] = []
+
+    def deliver(number: int) -> None:
+        with stage.sender() as sender:
+            for step in range(40):
+                body = b"%d-%d" % (number, step)
+                try:
+                    if sender.post(TOKEN, body).status == "spooled":
+                        answered.append(body)
+                except (OSError, ValueError):
+                    return
+
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(4):
+            threads.submit(deliver, number)
+        eventually(lambda: len(answered) >= 40)
+        stage.edge.kill()
+    stage.edge.start()
+    back(stage)
+    eventually(lambda: not stage.edge.held())
+    assert set(answered) <= set(stage.bodies)
+    assert not stage.edge.held("quarantine")
+
+
+def test_the_drain_keeps_to_its_rate_while_live_traffic_goes_on(nginx: Callable[..., Stage]) -> None:
+    """A live delivery is answered by the handlers at once although the spool is far from empty."""
+    stage = nginx(EDGE_DRAIN_PER_SECOND="20")
+    away(stage)
+    post_many(stage, [b"old-%d" % number for number in range(30)])
+    back(stage)
+    eventually(lambda: stage.bodies)
+    with stage.sender() as sender:
+        assert [sender.post(TOKEN, b"new-%d" % number).status for number in range(10)] == ["received"] * 10
+    assert stage.edge.held()
+    eventually(lambda: not stage.edge.held())
+    assert len(stage.bodies) == 40
+
+
+def test_what_every_path_refuses_while_healthy_is_set_aside_and_never_deleted(stage: Stage) -> None:
+    """One odd delivery: quarantine, counted; its neighbours pass, and no path is skipped for it."""
+    stage.hasura.refuses = stage.handlers.refuses = lambda raw: raw == b"odd"
+    assert post_many(stage, [b"odd", b"even"]) == ["spooled", "received"]
+
+    def quarantined() -> bool:
+        post_many(stage, [b"even"])
+        return len(stage.edge.held("quarantine")) == 1
+
+    eventually(quarantined)
+    assert not stage.edge.held()
+    assert stage.metric('pancake_edge_quarantined_total{reason="refused"}') == 1
+    assert stage.metric('pancake_edge_spool_files{folder="quarantine"}') == 1
+
+
+def test_refusals_while_the_paths_are_ill_never_set_anything_aside(stage: Stage) -> None:
+    """A broken metadata apply refuses everything for a while: all of it stays in the spool and is drained."""
+    stage.hasura.override = stage.handlers.override = Answer(404)
+    assert set(post_many(stage, [b"%d" % number for number in range(10)])) == {"spooled"}
+    seen = len(stage.handlers.requests)
+    eventually(lambda: len(stage.handlers.requests) > seen + 10)
+    assert len(stage.edge.held()) == 10
+    stage.hasura.override = stage.handlers.override = None
+    eventually(lambda: not stage.edge.held())
+    assert len(stage.bodies) == 10
+    assert not stage.edge.held("quarantine")
+
+
+def test_a_file_that_cannot_be_opened_is_set_aside(stage: Stage) -> None:
+    """Torn by the disk, or sealed with a key that is gone: kept for a person, and the rest goes on."""
+    away(stage)
+    post_many(stage, [b"1", b"2"])
+    stage.edge.held()[0].write_bytes(b"torn")
+    back(stage)
+    eventually(lambda: not stage.edge.held())
+    assert stage.bodies == [b"2"]
+    assert len(stage.edge.held("quarantine")) == 1
+
+
+def test_a_reload_loses_nothing(stage: Stage) -> None:
+    """HUP changes the workers while deliveries are on disk and more are coming."""
+    away(stage)
+    post_many(stage, [b"%d" % number for number in range(10)])
+    stage.edge.reload()
+    for number in range(10, 20):  # each on a new connection: nginx hangs up idle ones when it reloads
+        assert post_many(stage, [b"%d" % number]) == ["spooled"]
+    back(stage)
+    eventually(lambda: not stage.edge.held())
+    assert {int(body) for body in stage.bodies} == set(range(20))
+
+
+def test_full_means_503_within_the_budget_and_then_shed_with_200(nginx: Callable[..., Stage]) -> None:
+    """150 errors at most, half of what suspends; then the sender hears 200 and polling brings the record."""
+    stage = nginx(EDGE_SPOOL_MAX_FILES="5")
+    away(stage)
+    with stage.sender() as sender:
+        replies = [sender.post(TOKEN, b"%d" % number) for number in range(170)]
+    assert [reply.status for reply in replies[:5]] == ["spooled"] * 5
+    assert {(reply.code, reply.status) for reply in replies[5:155]} == {(503, "spool_full")}
+    assert {(reply.code, reply.status) for reply in replies[155:]} == {(200, "shed")}
+    assert len(stage.edge.held()) == 5
+    assert stage.metric("pancake_edge_shed_total{}") == 15
+    assert stage.metric(f'pancake_edge_budget_used{{connection="{stage.connection.id}"}}') == 150
