@@ -18,6 +18,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("hasura")
     group.addoption("--hasura", metavar="URL", help="run the contract tests against this engine as well")
     group.addoption("--hasura-admin-secret", metavar="SECRET", help="its admin secret")
+    group.addoption(
+        "--hasura-webhook-host", metavar="HOST", default="127.0.0.1", help="this machine, as it can reach it"
+    )
 
 
 @pytest.fixture(scope="session")

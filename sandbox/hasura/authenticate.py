@@ -52,6 +52,6 @@ class Authenticator:
             return make_session(self._unauthorized, variables, trusted=False)
         if self._jwt is not None:
             raise QErr(
-                "invalid-headers", f"Missing {self._jwt.header_name} header in JWT authentication mode"
+                "invalid-headers", "Missing 'Authorization' or 'Cookie' header in JWT authentication mode"
             )
         raise QErr("access-denied", f"{SECRET_NAMES} required, but not found", status=401)

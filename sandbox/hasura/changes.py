@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 
 from sandbox.hasura.catalog import load_catalog
 from sandbox.hasura.cron import store
+from sandbox.hasura.cron.schedule import DEFAULT_CRON_RETRY
 from sandbox.hasura.errors import QErr
 from sandbox.hasura.events import install
 from sandbox.hasura.metadata.access import Json, qualified
@@ -115,11 +116,19 @@ def event_triggers_of(metadata: Json, broken: set[str]) -> dict[str, dict[str, A
     return wanted
 
 
+def complete_cron(trigger: Json) -> Json:
+    """A cron trigger with its defaults, so that leaving one out is no change."""
+    complete = {"payload": None, "comment": None, **copy.deepcopy(trigger)}
+    complete["headers"] = complete.get("headers") or []
+    complete["retry_conf"] = {**DEFAULT_CRON_RETRY, **(complete.get("retry_conf") or {})}
+    return complete
+
+
 async def _cron_triggers(
     engine: "Engine", connection: AsyncConnection, metadata: Json, regenerate: set[str]
 ) -> None:
     before = engine.cron_triggers
-    after = {trigger["name"]: copy.deepcopy(trigger) for trigger in metadata.get("cron_triggers", [])}
+    after = {trigger["name"]: complete_cron(trigger) for trigger in metadata.get("cron_triggers", [])}
     gone = [name for name in before if before[name] != after.get(name) or name in regenerate]
     now = engine.clock.now()
     if gone:

@@ -19,6 +19,7 @@ from sandbox.hasura.events import install
 from sandbox.hasura.metadata.access import Json, dict_of, find_source, required
 from sandbox.hasura.metadata.consistency import find_inconsistencies
 from sandbox.hasura.metadata.schema_diff import apply_schema_changes, snapshot
+from sandbox.hasura.pg_report import postgres_error
 
 if TYPE_CHECKING:
     from sandbox.hasura.engine import Engine
@@ -104,20 +105,3 @@ def _result(cursor: AsyncCursor[Any]) -> Json:
         values = [result.get_value(row, column) for column in columns]
         rows.append(["NULL" if value is None else value.decode() for value in values])
     return {"result_type": "TuplesOk", "result": rows}
-
-
-def postgres_error(error: Error, text: str) -> Json:
-    """PostgreSQL's complaint as the engine shows it under `internal`."""
-    diag = error.diag
-    return {
-        "statement": text,
-        "prepared": False,
-        "arguments": [],
-        "error": {
-            "exec_status": "FatalError",
-            "hint": diag.message_hint,
-            "message": diag.message_primary or str(error),
-            "status_code": diag.sqlstate,
-            "description": diag.message_detail,
-        },
-    }

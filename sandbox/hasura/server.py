@@ -12,7 +12,9 @@ from starlette.routing import Route
 
 from sandbox.hasura.engine import Engine
 from sandbox.hasura.http import control, graphql, health, metadata, rest
-from sandbox.hasura.http.answers import bind, not_found
+from sandbox.hasura.http.answers import bind, crashed, not_found
+
+HANDLERS = {404: not_found, 405: not_found, Exception: crashed}
 
 
 def create_app(engine: Engine) -> Starlette:
@@ -42,4 +44,4 @@ def create_app(engine: Engine) -> Starlette:
                 await engine.drain()
                 group.cancel_scope.cancel()
 
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: not_found, 405: not_found})
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=HANDLERS)

@@ -14,7 +14,7 @@ from psycopg_pool import PoolTimeout
 
 from sandbox.hasura.chaos import Fate
 from sandbox.hasura.cron import store
-from sandbox.hasura.cron.schedule import shown_time
+from sandbox.hasura.cron.schedule import DEFAULT_CRON_RETRY, shown_time
 from sandbox.hasura.cron.store import Due
 from sandbox.hasura.errors import QErr
 from sandbox.hasura.events.store import logged_request
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("sandbox.hasura.cron")
 GENERATE_EVERY = 60.0
 LOOK_EVERY = 10.0
-DEFAULTS = {"num_retries": 0, "retry_interval_seconds": 10, "timeout_seconds": 60, "tolerance_seconds": 21600}
 
 
 class Scheduler:
@@ -89,7 +88,7 @@ class Scheduler:
             self._locked[due.kind].discard(due.id)
 
     async def _deliver(self, due: Due) -> None:
-        retry = {**DEFAULTS, **(due.config.get("retry_conf") or {})}
+        retry = {**DEFAULT_CRON_RETRY, **(due.config.get("retry_conf") or {})}
         age = (self._engine.clock.now() - due.scheduled_time).total_seconds()
         if age > retry["tolerance_seconds"]:
             async with self._engine.pool.connection() as connection:

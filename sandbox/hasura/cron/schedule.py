@@ -7,6 +7,12 @@ from croniter import croniter
 from sandbox.hasura.errors import QErr
 
 FIELDS = 5
+DEFAULT_CRON_RETRY = {
+    "num_retries": 0,
+    "retry_interval_seconds": 10,
+    "timeout_seconds": 60,
+    "tolerance_seconds": 21600,
+}
 
 
 def check_schedule(text: object) -> None:

@@ -51,6 +51,12 @@ async def not_found(_: Request, __: Exception) -> Response:
     return answer(QErr("not-found", "resource does not exist", status=404).as_api(), 404)
 
 
+async def crashed(request: Request, error: Exception) -> Response:
+    """The answer when this stand-in itself is at fault; the trace goes to the log."""
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return answer(QErr("unexpected", "internal error of the stand-in", status=500).as_api(), 500)
+
+
 async def authenticate(request: Request, engine: Engine) -> Session:
     """The session of a request, with the headers its actions may forward; raises QErr."""
     headers = dict(request.headers)

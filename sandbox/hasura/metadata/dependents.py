@@ -11,6 +11,7 @@ from sandbox.hasura.metadata.access import Json, put_list, qualified, spelled, w
 
 Key = tuple[str, str]
 Dependent = tuple[str, Callable[[], None]]
+CONNECTIVES = ("and", "or", "not")
 RELATIONSHIPS = ("object_relationships", "array_relationships")
 
 
@@ -104,6 +105,34 @@ def _mentions(expression: Any, column: str) -> bool:
             for key, value in expression.items()
         )
     return isinstance(expression, list) and any(_mentions(each, column) for each in expression)
+
+
+def permissions_comparing(metadata: Json, key: Key, column: str) -> list[str]:
+    """The permissions of a table that compare a column with a value that is no session variable."""
+    found = []
+    for source, table in _tables(metadata):
+        if qualified(table["table"]) != key:
+            continue
+        for kind in ("insert", "select", "update", "delete"):
+            for item in table.get(f"{kind}_permissions", []):
+                if any(_compares(item["permission"].get(part), column) for part in ("filter", "check")):
+                    text = f"permission {spelled(table['table'])}.{item['role']}.{kind}"
+                    found.append(f'{text} in source "{source["name"]}"')
+    return found
+
+
+def _compares(expression: Any, column: str) -> bool:
+    if isinstance(expression, list):
+        return any(_compares(each, column) for each in expression)
+    if not isinstance(expression, dict):
+        return False
+    if column in expression:
+        value = expression[column]
+        values = value.values() if isinstance(value, dict) else [value]
+        return any(not (isinstance(v, str) and v.lower().startswith("x-hasura-")) for v in values)
+    return any(
+        _compares(value, column) for key, value in expression.items() if key.lstrip("$_") in CONNECTIVES
+    )
 
 
 def _spec_uses(spec: Json | None, column: str) -> bool:

@@ -9,8 +9,13 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from sandbox.hasura.errors import QErr
-from sandbox.hasura.metadata.access import Json, qualified, table_object
-from sandbox.hasura.metadata.dependents import Dependent, dependents_of_column, dependents_of_table
+from sandbox.hasura.metadata.access import Json, qualified, spelled, table_object
+from sandbox.hasura.metadata.dependents import (
+    Dependent,
+    dependents_of_column,
+    dependents_of_table,
+    permissions_comparing,
+)
 
 Key = tuple[str, str]
 
@@ -65,6 +70,7 @@ def apply_schema_changes(
         gone = set(before[oid].columns) - set(shape.columns)
         for number in gone:
             dependents += dependents_of_column(metadata, before[oid].key, before[oid].columns[number])
+        _check_types(metadata, before[oid], shape)
     if dependents and not cascade:
         listed = ", ".join(dict.fromkeys(text for text, _ in dependents))
         raise QErr("dependency-error", f"cannot drop due to the following dependent objects: {listed}")
@@ -76,6 +82,21 @@ def apply_schema_changes(
         _rename_columns(metadata, before[oid], shape)
         if before[oid].key != shape.key:
             _rename_table(metadata, before[oid].key, shape.key)
+
+
+def _check_types(metadata: Json, old: Shape, new: Shape) -> None:
+    """A column that permissions compare with a fixed value keeps its type."""
+    for number, name in old.columns.items():
+        if number not in new.types or new.types[number] == old.types[number]:
+            continue
+        found = permissions_comparing(metadata, old.key, name)
+        if found:
+            table = spelled({"schema": old.key[0], "name": old.key[1]})
+            raise QErr(
+                "dependency-error",
+                f'cannot change type of column "{name}" in table "{table}" because of the following'
+                f" dependencies: {', '.join(found)}",
+            )
 
 
 def _rename_table(metadata: Any, old: Key, new: Key) -> None:

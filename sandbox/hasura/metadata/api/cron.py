@@ -5,11 +5,10 @@ Facts: the engine's `RQL/DDL/ScheduledTrigger` and its tests of scheduled trigge
 
 from typing import Any
 
-from sandbox.hasura.cron.schedule import check_schedule
+from sandbox.hasura.cron.schedule import DEFAULT_CRON_RETRY, check_schedule
 from sandbox.hasura.errors import QErr, not_exists
 from sandbox.hasura.metadata.access import Json, named, put_list, required, without
 from sandbox.hasura.metadata.api.registry import Context, command
-from sandbox.hasura.metadata.api.whole import DEFAULT_CRON_RETRY
 
 
 @command("create_cron_trigger")

@@ -1,16 +1,21 @@
 """Finds the command of a request, runs it on a copy of the metadata and lets the engine take that over."""
 
 import copy
+import logging
 from typing import TYPE_CHECKING, Any
 
+from psycopg import Error
+
 from sandbox.hasura.auth import Session
-from sandbox.hasura.errors import QErr
+from sandbox.hasura.errors import QErr, unexpected
 from sandbox.hasura.metadata.access import dict_of, kind_of
 from sandbox.hasura.metadata.api.registry import COMMANDS, SUCCESS, Command, Context
+from sandbox.hasura.pg_report import postgres_error
 
 if TYPE_CHECKING:
     from sandbox.hasura.engine import Engine
 
+log = logging.getLogger("sandbox.hasura.metadata")
 BULKS = {"bulk", "bulk_keep_going", "bulk_atomic"}
 BACKENDS = {"pg", "postgres", "citus", "cockroach", "mssql", "bigquery", "mysql"}
 
@@ -78,7 +83,13 @@ async def _single(engine: "Engine", session: Session, command: Command, request:
         args = {}
     metadata = copy.deepcopy(engine.metadata) if command.changes else engine.metadata
     context = Context(engine, session, metadata, notes={"version": request.get("version", 1)})
-    result = await command.function(context, args)
+    try:
+        result = await command.function(context, args)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        log.info("malformed arguments of %s", request.get("type"), exc_info=True)
+        raise QErr("parse-failed", f"the arguments are malformed: {error!r}") from error
+    except Error as error:
+        raise unexpected("database query error", postgres_error(error, str(request.get("type")))) from error
     if command.changes:
         await engine.change(context, removes=command.removes)
         if "answer" in context.notes:

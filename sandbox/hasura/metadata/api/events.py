@@ -163,7 +163,9 @@ async def get_event_logs(context: Context, args: Json) -> Any:
         "pending": "NOT delivered AND NOT error AND NOT archived",
         "processed": "(delivered OR error) AND NOT archived",
     }[status]
-    query = f"SELECT {EVENT_COLUMNS} FROM hdb_catalog.event_log WHERE trigger_name = %(name)s AND {where}"
+    query = (
+        f"SELECT {EVENT_COLUMNS} FROM hdb_catalog.event_log AS l WHERE trigger_name = %(name)s AND {where}"
+    )
     return await _page(context, query, args, {"name": name})
 
 
@@ -172,9 +174,8 @@ async def get_event_invocation_logs(context: Context, args: Json) -> Any:
     """Invocations of a trigger, newest first."""
     name = required(args, "name")
     find_event_trigger(context.metadata, name, args.get("source"))
-    query = (
-        f"SELECT {INVOCATION_COLUMNS} FROM hdb_catalog.event_invocation_logs WHERE trigger_name = %(name)s"
-    )
+    logs = "hdb_catalog.event_invocation_logs AS l"
+    query = f"SELECT {INVOCATION_COLUMNS} FROM {logs} WHERE trigger_name = %(name)s"
     return await _page(context, query, args, {"name": name})
 
 
@@ -183,18 +184,18 @@ async def get_event_by_id(context: Context, args: Json) -> Json:
     """One event with its invocations."""
     event_id = required(args, "event_id")
     find_source(context.metadata, args.get("source"))
-    query = f"SELECT {EVENT_COLUMNS} FROM hdb_catalog.event_log WHERE id = %(id)s"
+    query = f"SELECT {EVENT_COLUMNS} FROM hdb_catalog.event_log AS l WHERE id = %(id)s"
     events = await _page(context, query, {}, {"id": event_id})
     if not events:
         raise not_exists(f'event id "{event_id}" does not exist')
-    query = f"SELECT {INVOCATION_COLUMNS} FROM hdb_catalog.event_invocation_logs WHERE event_id = %(id)s"
+    query = f"SELECT {INVOCATION_COLUMNS} FROM hdb_catalog.event_invocation_logs AS l WHERE event_id = %(id)s"
     paging = {"limit": args.get("invocation_log_limit", 100), "offset": args.get("invocation_log_offset", 0)}
     return {"event": events[0], "invocations": await _page(context, query, paging, {"id": event_id})}
 
 
 async def _page(context: Context, query: str, args: Json, parameters: Json) -> list[Json]:
     limit, offset = args.get("limit", 100), args.get("offset", 0)
-    text = f"{query} ORDER BY created_at DESC LIMIT %(limit)s OFFSET %(offset)s"
+    text = f"{query} ORDER BY l.created_at DESC LIMIT %(limit)s OFFSET %(offset)s"
     async with context.engine.pool.connection() as connection:
         cursor = connection.cursor(row_factory=dict_row)
         await cursor.execute(text.encode(), {**parameters, "limit": limit, "offset": offset})

@@ -8,11 +8,10 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
-from sandbox.hasura.cron.schedule import parse_time
+from sandbox.hasura.cron.schedule import DEFAULT_CRON_RETRY, parse_time
 from sandbox.hasura.errors import QErr, not_exists
 from sandbox.hasura.metadata.access import Json, required
 from sandbox.hasura.metadata.api.registry import Context, command
-from sandbox.hasura.metadata.api.whole import DEFAULT_CRON_RETRY
 
 TABLES = {
     "cron": ("hdb_cron_events", "hdb_cron_event_invocation_logs"),
@@ -79,8 +78,10 @@ async def get_scheduled_events(context: Context, args: Json) -> Json:
         where += " AND trigger_name = %(name)s"
     if statuses:
         where += " AND status = ANY(%(statuses)s)"
-    query = f"FROM hdb_catalog.{events} WHERE {where}"
-    rows = await _page(context, f"SELECT {COLUMNS[args['type']]} {query}", "scheduled_time", args, parameters)
+    query = f"FROM hdb_catalog.{events} AS e WHERE {where}"
+    rows = await _page(
+        context, f"SELECT {COLUMNS[args['type']]} {query}", "e.scheduled_time", args, parameters
+    )
     answer: Json = {"events": rows}
     if args.get("get_rows_count"):
         answer["count"] = await _count(context, query, parameters)

@@ -6,6 +6,7 @@ Facts: the engine's `RQL/DDL/Metadata` and its tests under `v1/metadata`.
 import copy
 from typing import Any
 
+from sandbox.hasura.cron.schedule import DEFAULT_CRON_RETRY
 from sandbox.hasura.errors import QErr
 from sandbox.hasura.metadata import keys
 from sandbox.hasura.metadata.access import Json, dict_of, required, table_object
@@ -15,12 +16,6 @@ from sandbox.hasura.metadata.drop_inconsistent import drop_inconsistent
 from sandbox.hasura.metadata.shape import check
 from sandbox.hasura.settings import StartError
 
-DEFAULT_CRON_RETRY = {
-    "num_retries": 0,
-    "retry_interval_seconds": 10,
-    "timeout_seconds": 60,
-    "tolerance_seconds": 21600,
-}
 REFUSED = ("remote_schemas", "inherited_roles", "network", "opentelemetry", "backend_configs")
 
 

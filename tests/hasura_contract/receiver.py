@@ -1,0 +1,111 @@
+"""A webhook in the test's own process: it records what comes and answers as it was told to."""
+
+import json
+import threading
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a webhook answers; `delay` in seconds."""
+
+    status: int = 200
+    body: Any = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Received:
+    """One request that came: names of headers in lower case."""
+
+    path: str
+    headers: dict[str, str]
+    body: Any
+
+
+class Receiver:
+    """A server on every address of this machine's loopback, or on all when the engine is elsewhere."""
+
+    def __init__(self, bind: str, shown_host: str) -> None:
+        self._received: dict[str, list[Received]] = defaultdict(list)
+        self._answers: dict[str, list[Answer]] = {}
+        self._changed = threading.Condition()
+        self._server = ThreadingHTTPServer((bind, 0), self._handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+        self.url = f"http://{shown_host}:{self._server.server_port}"
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def answers(self, path: str, *answers: Answer) -> str:
+        """Set the answers of a path, one for each request and the last for all others; returns its URL."""
+        with self._changed:
+            self._answers[path] = list(answers)
+        return self.url + path
+
+    def received(self, path: str) -> list[Received]:
+        """What has come to a path so far."""
+        with self._changed:
+            return list(self._received[path])
+
+    def wait_for(self, path: str, number: int, seconds: float = 15.0) -> list[Received]:
+        """Wait until that many requests have come; fails after `seconds`."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while len(self._received[path]) < number:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    break
+            got = list(self._received[path])
+        assert len(got) >= number, f"{len(got)} of {number} requests came to {path}"
+        return got
+
+    def _take(self, received: Received) -> Answer:
+        with self._changed:
+            self._received[received.path].append(received)
+            self._changed.notify_all()
+            planned = self._answers.get(received.path) or [Answer()]
+            return planned.pop(0) if len(planned) > 1 else planned[0]
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                answer = receiver._take(Received(self.path, headers, json.loads(raw)))
+                if answer.delay:
+                    threading.Event().wait(answer.delay)
+                body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+                self._reply(answer, body)
+
+            def _reply(self, answer: Answer, body: bytes) -> None:
+                try:
+                    self.send_response(answer.status)
+                    for name, value in answer.headers.items():
+                        self.send_header(name, value)
+                    if "Content-Type" not in answer.headers:
+                        self.send_header("Content-Type", "application/json")
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+                except OSError:
+                    self.close_connection = True
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        return Handler
