@@ -1,8 +1,9 @@
 """Round robin over a roster: exact, deterministic, weighted.
 
 Among the available members the lowest `assigned_count / weight` is next, ties by the oldest
-`last_assigned_seq`, then by id. Who comes back (was not available at the last choice) is lifted to the
-lowest ratio of those who stayed, so that nobody is flooded with what they missed.
+`last_assigned_seq`, then by id. Who joins or comes back (was not available at the last choice) is lifted to
+the lowest ratio of those who were there, so that nobody is flooded with what they missed. A choice that finds
+nobody changes nothing: nobody missed anything by it.
 """
 
 from collections.abc import Sequence
@@ -68,10 +69,10 @@ class Choice:
 def choose(roster: Sequence[Member]) -> Choice:
     """The next owner. Call it under the roster's lock and store `roster` in the same transaction."""
     skipped = tuple((m.staff_id, reason) for m in roster if (reason := m.unavailable_because))
+    if len(skipped) == len(roster):
+        return Choice(None, None, skipped, tuple(roster), tuple(roster))
     members = [_lifted(member, roster) for member in roster]
     available = [member for member in members if member.was_available]
-    if not available:
-        return Choice(None, None, skipped, tuple(members), tuple(roster))
     chosen = min(
         available, key=lambda m: (Fraction(m.assigned_count, m.weight), m.last_assigned_seq, m.assignee_id)
     )
@@ -89,11 +90,9 @@ def _lifted(member: Member, roster: Sequence[Member]) -> Member:
     available = member.unavailable_because is None
     count = member.assigned_count
     if available and not member.was_available:
-        stayed = [
-            Fraction(m.assigned_count, m.weight)
-            for m in roster
-            if m.was_available and m.unavailable_because is None
-        ]
+        were = [m for m in roster if m.was_available]
+        stayed = [m for m in were if m.unavailable_because is None] or were
         if stayed:
-            count = max(count, ceil(member.weight * min(stayed)))
+            lowest = min(Fraction(m.assigned_count, m.weight) for m in stayed)
+            count = max(count, ceil(member.weight * lowest))
     return replace(member, was_available=available, assigned_count=count)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from domain.errors import InvalidPhone
+from domain.errors import InvalidBody, InvalidPhone
 from domain.identity import read_json
 from domain.phone import PhoneReading, normalize, read_phones
 from domain.record import Lead, read_lead
@@ -35,15 +35,20 @@ class Version:
 
     @classmethod
     def of(cls, claim: Mapping[str, Any]) -> "Version":
-        """The version in a claimed row; a corrected phone stands for those of the body."""
-        lead = read_lead(read_json(claim["payload"].encode()))
+        """The version in a claimed row; a corrected phone stands for those of the body.
+
+        Raises InvalidBody if the row holds nothing that could be processed.
+        """
+        if claim["payload"] is None:
+            raise InvalidBody("The row holds no JSON (any more) to process.", code="invalid_payload")
+        lead = read_lead(_stored(claim["payload"]))
         corrected = claim["corrected_phone"]
         phones = read_phones([corrected] if corrected else lead.phones)
         return cls(lead, phones, claim["table_name"], claim["modified_on"], claim["force"])
 
     @property
     def makes_tickets(self) -> bool:
-        return self.table_name in (None, "lead")
+        return self.table_name not in ("account", "contact")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +146,19 @@ def is_stale(version: Version, applied: Applied) -> bool:
 
 
 def is_unchanged(version: Version, applied: Applied) -> bool:
-    """Whether every mapped field that both versions name is the same in both."""
+    """Whether every mapped field that the version names is as it was applied.
+
+    A field that the applied version did not name is news if it holds something, except in the same version:
+    the list of records and the webhook do not name the same fields.
+    """
+    same_version = version.modified_on is not None and version.modified_on == applied.modified_on
     if applied.fields is None:
-        return version.modified_on is not None and version.modified_on == applied.modified_on
-    told = version.lead.fields()
-    return all(told[name] == value for name, value in applied.fields.items() if name in told)
+        return same_version
+    before = applied.fields
+    return all(
+        before[name] == value if name in before else same_version or not value
+        for name, value in version.lead.fields().items()
+    )
 
 
 def situation_of(row: Mapping[str, Any]) -> Situation:
@@ -210,11 +223,16 @@ def _phone_evidence(reading: PhoneReading, accounts: tuple[Account, ...], winner
     }
 
 
+def _stored(payload: str) -> Any:
+    """A payload as PostgreSQL writes it: what was read strictly at ingest, so without a limit on its size."""
+    return read_json(payload.encode(), max_bytes=None)
+
+
 def _applied(item: Mapping[str, Any]) -> Applied:
     modified_on = item["modified_on"]
     return Applied(
         modified_on=datetime.fromisoformat(modified_on) if modified_on else None,
-        fields=read_lead(read_json(item["payload"].encode())).fields() if item["payload"] else None,
+        fields=read_lead(_stored(item["payload"])).fields() if item["payload"] else None,
         ticket_id=item["ticket_id"],
         account_id=item["account_id"],
         phone=item["normalized_phone"],

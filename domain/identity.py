@@ -14,6 +14,7 @@ from domain.errors import InvalidBody
 
 MAX_BODY_BYTES = 256 * 1024
 MAX_DEPTH = 32
+MAX_EXPONENT_DIGITS = 3
 
 JsonValue = Any
 """None, bool, Number, str, list or dict: what `read_json` returns."""
@@ -25,12 +26,13 @@ class Number(str):
     __slots__ = ()
 
 
-def read_json(raw: bytes, max_bytes: int = MAX_BODY_BYTES) -> JsonValue:
+def read_json(raw: bytes, max_bytes: int | None = MAX_BODY_BYTES) -> JsonValue:
     """Parse strict JSON (RFC 8259, UTF-8, no NaN, no lone surrogates, depth ≤ 32).
 
-    Raises InvalidBody with code `too_large`, `too_deep` or `invalid_json`.
+    `max_bytes` is None for what PostgreSQL gives back: it writes white space, and 1e400 digit by digit.
+    Raises InvalidBody with code `too_large`, `too_deep`, `unstorable` or `invalid_json`.
     """
-    if len(raw) > max_bytes:
+    if max_bytes is not None and len(raw) > max_bytes:
         raise InvalidBody(f"The body has {len(raw)} bytes, the limit is {max_bytes}.", code="too_large")
     try:
         text = raw.decode("utf-8-sig")
@@ -75,7 +77,15 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant=_refuse_constant)
+def _decimal(text: str) -> Number:
+    """A number with a fraction or an exponent. PostgreSQL writes exponents out, so they have a limit."""
+    exponent = text.lower().partition("e")[2].lstrip("+-0")
+    if len(exponent) > MAX_EXPONENT_DIGITS:
+        raise InvalidBody("A number's exponent has too many digits.", code="unstorable")
+    return Number(text)
+
+
+_DECODER = json.JSONDecoder(parse_int=Number, parse_float=_decimal, parse_constant=_refuse_constant)
 
 
 def _reason(error: ValueError) -> str:
@@ -113,14 +123,9 @@ def _write(value: JsonValue, put: Callable[[str], object]) -> None:
 
 
 def _depth(value: JsonValue) -> int:
-    """Nesting depth, walked level by level so that no input can exhaust the stack."""
+    """How many objects and arrays lie in one another, level by level so that no input exhausts the stack."""
     depth, level = 0, [value]
-    while level:
-        level = [
-            child
-            for node in level
-            if isinstance(node, (list, dict))
-            for child in (node.values() if isinstance(node, dict) else node)
-        ]
+    while level := [node for node in level if isinstance(node, (list, dict))]:
+        level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
         depth += 1
-    return depth - 1 if depth else 0
+    return depth

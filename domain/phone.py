@@ -6,7 +6,8 @@ old 11-digit numbers invalid, so that they are mapped first.
 """
 
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import phonenumbers
@@ -25,11 +26,13 @@ RENUMBERED_2018 = {
 """Old mobile prefix → new one, both without the leading 0."""
 
 MAX_CANDIDATES = 10
-_SEPARATORS = re.compile(
-    r"[/,;|\n\r\t]|\s+-\s+|\bhoặc\b|\bor\b|\bvà\b|(?<=\d)\s+(?=(?:\+|00)?84\d|0\d{2})", re.IGNORECASE
-)
-_DIGITS = re.compile(r"\D")
-_OLD_MOBILE = re.compile(r"(?:\+?84|0084|0)?(1[2-9]\d)(\d{7})", re.ASCII)
+MAX_PIECES = 6
+"""Into how many groups of digits one number may be written."""
+
+_BETWEEN_NUMBERS = re.compile(r"[/,;|\n\r\t]|\s+-\s+|\bhoặc\b|\bor\b|\bvà\b", re.IGNORECASE)
+_BETWEEN_PIECES = re.compile(r"[\s.\-()]+")
+_NO_DIGIT = re.compile(r"[^0-9]")
+_OLD_MOBILE = re.compile(r"(?:(?:00)?840?|0)?(1[2-9][0-9])([0-9]{7})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,8 @@ def normalize(text: str, country_code: str | None = None) -> tuple[str | None, s
 
     `country_code` is that of a stored account ("84", "+84"); a national number belongs to it.
     """
-    digits = _DIGITS.sub("", text)
+    text = unicodedata.normalize("NFKC", text)
+    digits = _NO_DIGIT.sub("", text)
     if not digits:
         return None, "not_a_number" if text.strip() else "empty"
     if len(digits) < 7:
@@ -70,17 +74,18 @@ def normalize(text: str, country_code: str | None = None) -> tuple[str | None, s
     if len(digits) > 17:
         return None, "too_long"
     international = text.lstrip(" (").startswith("+") or digits.startswith("00")
-    code = _DIGITS.sub("", country_code or "") or COUNTRY_CODE
-    if code != COUNTRY_CODE and not international and not digits.startswith(code):
-        return _parse(f"+{code}{digits.lstrip('0')}")
+    code = _NO_DIGIT.sub("", country_code or "") or COUNTRY_CODE
+    if code != COUNTRY_CODE and not international:
+        national = _parse(f"+{code}{digits.lstrip('0')}")
+        return national if national[0] else _parse(f"+{digits}")
     return _parse(_modern(digits, international=international))
 
 
 def stored_digits(number: str) -> tuple[str, ...]:
     """How an E.164 number may stand in `account.phone_number`, digits only, old prefixes included."""
     if not number.startswith(f"+{COUNTRY_CODE}"):
-        digits = number.removeprefix("+")
-        return (digits, f"00{digits}")
+        digits, national = number.removeprefix("+"), national_parts(number)[1]
+        return (digits, f"00{digits}", national, f"0{national}")
     national = number.removeprefix(f"+{COUNTRY_CODE}")
     nationals = [national] + [
         old + national[2:]
@@ -90,7 +95,7 @@ def stored_digits(number: str) -> tuple[str, ...]:
     return tuple(
         f"{prefix}{form}"
         for form in nationals
-        for prefix in ("", "0", COUNTRY_CODE, f"{COUNTRY_CODE}0", "0084")
+        for prefix in ("", "0", COUNTRY_CODE, f"{COUNTRY_CODE}0", f"00{COUNTRY_CODE}", f"00{COUNTRY_CODE}0")
     )
 
 
@@ -103,14 +108,32 @@ def national_parts(number: str) -> tuple[str, str]:
 
 
 def _candidates(fields: Iterable[str]) -> list[str]:
-    pieces: list[str] = []
+    """What may be a number, at most MAX_CANDIDATES of them: each field is one, or is taken apart."""
+    found: list[str] = []
     for field in fields:
-        if normalize(field)[0]:
-            pieces.append(field)
-        else:
-            for piece in _SEPARATORS.split(field):
-                pieces.extend([piece] if normalize(piece)[0] else piece.split("-"))
-    return [piece.strip() for piece in pieces if piece.strip()][:MAX_CANDIDATES]
+        for part in [field] if normalize(field)[0] else _BETWEEN_NUMBERS.split(field):
+            for candidate in [part] if normalize(part)[0] else _numbers_among(_BETWEEN_PIECES.split(part)):
+                if candidate.strip():
+                    found.append(candidate.strip())
+                if len(found) == MAX_CANDIDATES:
+                    return found
+    return found
+
+
+def _numbers_among(pieces: list[str]) -> Iterator[str]:
+    """Neighbouring pieces that make a number together, and what lies between such numbers."""
+    start, rest = 0, list[str]()
+    while start < len(pieces):
+        ends = range(start + 1, min(start + MAX_PIECES, len(pieces)) + 1)
+        end = next((end for end in ends if normalize(" ".join(pieces[start:end]))[0]), None)
+        if end is None:
+            rest.append(pieces[start])
+            start += 1
+            continue
+        yield " ".join(rest)
+        yield " ".join(pieces[start:end])
+        start, rest = end, []
+    yield " ".join(rest)
 
 
 def _modern(digits: str, *, international: bool) -> str:

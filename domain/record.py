@@ -111,10 +111,13 @@ def record_of(body: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
 
 
 def read_lead(body: Mapping[str, JsonValue]) -> Lead:
-    """The mapped fields of a stored payload that has a record id."""
+    """The mapped fields of a stored payload. Raises InvalidBody if it has no record id."""
     record = record_of(body)
+    record_id = _identifier(record.get("id"))
+    if record_id is None:
+        raise InvalidBody("The body has no record id.", code="missing_record_id")
     return Lead(
-        record_id=str(record["id"]),
+        record_id=record_id,
         name=_text(record.get("name"), 500),
         phones=tuple(
             dict.fromkeys(

@@ -1,0 +1,6 @@
+"""Properties are checked on the same examples everywhere, and never fail for a slow machine."""
+
+from hypothesis import settings
+
+settings.register_profile("pancake", deadline=None, derandomize=True, max_examples=150, database=None)
+settings.load_profile("pancake")
