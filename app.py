@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
 from starlette.applications import Starlette
@@ -20,6 +21,7 @@ from starlette.routing import Route
 from domain import gate
 from domain.errors import NotBuilt, Unauthorized
 from domain.listing import read_answer
+from handlers.edge_policy import edge_policy
 from handlers.ingest_record import ingest_record
 from handlers.process_record import process_record
 from runtime.assembly import Answer, Runtime
@@ -80,6 +82,7 @@ def create_app(
     app = Starlette(
         routes=[
             *(Route(served.path, partial(serve, on, served), methods=["POST"]) for served in SERVED),
+            Route("/edge/policy", partial(policy, on)),
             Route("/healthz", partial(healthz, on)),
             Route("/readyz", partial(readyz, on)),
             Route("/metrics", partial(metrics, on)),
@@ -130,6 +133,38 @@ def authenticate(settings: Settings, served: Served, request: Request) -> None:
     if served.edge and matches(request.headers.get(EDGE_HEADER), settings.edge_secrets):
         return
     raise Unauthorized
+
+
+async def policy(on: Runtime, request: Request) -> Response:
+    """The edge's policy, for the edge alone and over loopback or TLS alone: it carries secrets.
+
+    What it answers is summed up in the log, never quoted.
+    """
+    started = on.clock.monotonic()
+    error: Exception | None = None
+    headers: dict[str, str] = {}
+    told: dict[str, object] = {}
+    try:
+        if not matches(request.headers.get(EDGE_HEADER), on.settings.edge_secrets) or not _private(request):
+            raise Unauthorized
+        status, body = 200, await edge_policy(on)
+        told = {"version": body["version"], "connections": len(body["connections"])}
+    except Exception as caught:  # noqa: BLE001 - every error has its answer in runtime/errors.py and its log line
+        error = caught
+        status, body, headers = answer_for(caught)
+    on.metrics.requests.labels("/edge/policy", str(status)).inc()
+    log_request("/edge/policy", status, on.clock.monotonic() - started, told, error)
+    return JSONResponse(body, status, {**headers, "Cache-Control": "no-store"})
+
+
+def _private(request: Request) -> bool:
+    """Whether nobody on the way can listen: TLS, or a caller on this machine."""
+    if request.url.scheme == "https":
+        return True
+    try:
+        return request.client is not None and ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
 
 
 async def healthz(on: Runtime, request: Request) -> Response:

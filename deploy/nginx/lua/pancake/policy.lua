@@ -122,8 +122,10 @@ function M.confirmed_at()
     return dict:get("confirmed_at")
 end
 
-local function keep(text, started)
-    if dict:get("text") ~= text then
+-- The version, not the text, says whether it is another one: the text carries the time it was made.
+local function keep(parsed, text, started)
+    if dict:get("version") ~= parsed.version then
+        dict:set("version", parsed.version)
         dict:set("text", text)
         dict:incr("serial", 1, 0)
         files.remove(settings.state .. "/.part-" .. FILE)
@@ -144,16 +146,21 @@ local function fetch()
     local started = ngx.now()
     local status, body = http.request(settings.handlers, "GET", "/edge/policy",
         { "X-Edge-Secret: " .. settings.secret }, nil, settings.path_seconds)
-    local why = status ~= 200 and (status and "status " .. status or body) or select(2, parse(body))
-    if why then
+    local parsed, why
+    if status == 200 then
+        parsed, why = parse(body)
+    else
+        why = status and "status " .. status or body
+    end
+    if not parsed then
         dict:set("unreachable", true, UNREACHABLE_SECONDS)
         log.error("policy", "no policy from the handlers: " .. why)
     else
-        keep(body, started)
+        keep(parsed, body, started)
     end
-    metrics.count("pancake_edge_policy_refresh_total", why and 'result="failed"' or 'result="ok"')
+    metrics.count("pancake_edge_policy_refresh_total", parsed and 'result="ok"' or 'result="failed"')
     dict:set("fetching", true, FETCH_GAP)
-    return not why, false
+    return parsed ~= nil, false
 end
 
 -- The handlers' word on a token we do not know, asked after it arrived: the connection and true; nil and true
@@ -185,7 +192,9 @@ function M.restore()
         return
     end
     local text, why = crypto.open("policy", sealed)
-    if text and parse(text) then
+    local parsed = text and parse(text)
+    if parsed then
+        dict:set("version", parsed.version)
         dict:set("text", text)
         dict:incr("serial", 1, 0)
     else

@@ -1,0 +1,16 @@
+-- What the edge must know of each connection: hashes of its valid tokens, modes, allowlist, secrets as encrypted.
+-- Returns one row per connection, ordered by id. Relies on nothing: there are a few of them.
+SELECT
+    c.id::text AS id,
+    encode(c.token_sha256, 'hex') AS token_sha256,
+    encode(c.previous_token_sha256, 'hex') AS previous_token_sha256,
+    c.previous_token_expires_at,
+    c.signature_mode,
+    c.allowlist_mode,
+    c.allowed_ip_ranges::text[] AS allowed_ip_ranges,
+    c.webhook_secret_encrypted,
+    c.previous_webhook_secret_encrypted,
+    c.header_secret_encrypted,
+    c.previous_header_secret_encrypted
+FROM public.pancake_connection AS c
+ORDER BY c.id
