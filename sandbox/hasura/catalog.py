@@ -238,4 +238,5 @@ async def _enum_values(cur: Any, table: Table) -> dict[str, str | None]:
         sql.Literal(ENUM_LIMIT),
     )
     await cur.execute(statement)
-    return {row["value"]: row["comment"] for row in await cur.fetchall()}
+    rows = sorted(await cur.fetchall(), key=lambda row: str(row["value"]))
+    return {row["value"]: row["comment"] for row in rows}

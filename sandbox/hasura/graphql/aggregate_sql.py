@@ -1,9 +1,11 @@
 """The `aggregate` object of an aggregate selection as SQL."""
 
+from sandbox.hasura.graphql.boolexp import Scope
 from sandbox.hasura.graphql.context import Context, ident, literal
 from sandbox.hasura.graphql.names import BIG_NUMBERS
 from sandbox.hasura.graphql.selection import Sel
 from sandbox.hasura.graphql.views import TableView
+from sandbox.hasura.graphql.where_sql import condition
 
 PAIRS_PER_CALL = 45
 
@@ -17,16 +19,26 @@ def _field(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
     if sel.is_typename:
         return literal(sel.type_name)
     if sel.name == "count":
-        return _count(view, sel, alias)
+        return _count(ctx, view, sel, alias)
     return build_object([(sub.alias, _operator(ctx, view, sel.name, sub, alias)) for sub in sel.subs])
 
 
-def _count(view: TableView, sel: Sel, alias: str) -> str:
+def redacted(ctx: Context, view: TableView, name: str, value: str, alias: str) -> str:
+    """`value` of the field `name`, null where the role may not see it in that row."""
+    redaction = view.select.redactions.get(name) if view.select else None
+    if redaction is None:
+        return value
+    return f"(CASE WHEN {condition(ctx, redaction, Scope(alias, alias))} THEN {value} END)"
+
+
+def _count(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
     assert view.select is not None
     names = sel.args.get("columns")
     if not names:
         return "count(*)"
-    columns = ", ".join(f"{alias}.{ident(view.select.columns[name].name)}" for name in names)
+    columns = ", ".join(
+        redacted(ctx, view, name, f"{alias}.{ident(view.select.columns[name].name)}", alias) for name in names
+    )
     columns = f"({columns})" if len(names) > 1 else columns
     return f"count(DISTINCT {columns})" if sel.args.get("distinct") else f"count({columns})"
 
@@ -36,7 +48,8 @@ def _operator(ctx: Context, view: TableView, operator: str, sel: Sel, alias: str
         return literal(sel.type_name)
     assert view.select is not None
     column = view.select.columns[sel.name]
-    value = f"{operator}({alias}.{ident(column.name)})"
+    shown = redacted(ctx, view, sel.name, f"{alias}.{ident(column.name)}", alias)
+    value = f"{operator}({shown})"
     return f"({value})::text" if ctx.stringify and column.type.internal in BIG_NUMBERS else value
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.hasura.catalog import Column, Key, Type
-from sandbox.hasura.graphql.model import Relationship
+from sandbox.hasura.catalog import Column, Key, Table, Type
+from sandbox.hasura.graphql.model import ComputedField, Relationship
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,33 @@ class Aggregated:
 
 
 @dataclass(frozen=True)
+class ComputedTests:
+    """A scalar computed field of `table` passes all tests (operator, operand, operand type)."""
+
+    table: Table
+    field: ComputedField
+    tests: tuple[tuple[str, Operand, Type], ...]
+
+
+@dataclass(frozen=True)
+class ComputedRows:
+    """Some row that a computed field of `table` returns satisfies `where`."""
+
+    table: Table
+    field: ComputedField
+    where: "BoolExp"
+
+
+@dataclass(frozen=True)
 class Rooted:
     """`item` with the current row as its root row (for columns written `["$", …]`)."""
 
     item: "BoolExp"
 
 
-BoolExp = Rooted | Compare | All | AnyOf | Not | Related | ExistsIn | Aggregated
+BoolExp = (
+    Rooted | Compare | All | AnyOf | Not | Related | ExistsIn | Aggregated | ComputedTests | ComputedRows
+)
 TRUE = All()
 FALSE = AnyOf()
 

@@ -5,10 +5,9 @@ Facts: the engine's `GraphQL/Schema/OrderBy`.
 
 from graphql import GraphQLInputField, GraphQLInputObjectType
 
-from sandbox.hasura.catalog import Column, Function
+from sandbox.hasura.catalog import Column
 from sandbox.hasura.graphql.build import Builder, input_field, quoted
 from sandbox.hasura.graphql.build_where import numeric_columns
-from sandbox.hasura.graphql.model import ComputedField
 from sandbox.hasura.graphql.names import is_comparable
 from sandbox.hasura.graphql.views import TableView
 
@@ -27,12 +26,6 @@ OPERATORS = (
 COMPARABLE_OPERATORS = ("max", "min")
 
 
-def row_function(b: Builder, item: ComputedField) -> Function | None:
-    """The database function behind a computed field."""
-    found = b.catalog.functions.get(item.function)
-    return found[0] if found else None
-
-
 def order_by_type(b: Builder, view: TableView) -> GraphQLInputObjectType:
     """`<table>_order_by`."""
     name = f"{view.name}_order_by"
@@ -41,8 +34,7 @@ def order_by_type(b: Builder, view: TableView) -> GraphQLInputObjectType:
         assert view.select is not None
         made = {column: input_field(b.order_by()) for column in view.select.columns}
         for field_name, item in view.select.computed.items():
-            function = row_function(b, item)
-            if function is not None and function.returns_table is None and len(function.arguments) == 1:
+            if item.function.returns_table is None and not item.arguments:
                 made[field_name] = input_field(b.order_by())
         for rel, target in b.views.relationships(view):
             if not rel.is_array:

@@ -20,7 +20,6 @@ from sandbox.hasura.graphql.build_order import (
     OPERATORS,
     operator_columns,
     order_by_type,
-    row_function,
 )
 from sandbox.hasura.graphql.build_where import bool_exp
 from sandbox.hasura.graphql.model import ComputedField
@@ -78,12 +77,9 @@ def _column_arguments(column: Column) -> dict[str, GraphQLArgument] | None:
 
 def computed_field(b: Builder, name: str, item: ComputedField) -> dict[str, GraphQLField]:
     """A computed field: a scalar, or the rows of a tracked table."""
-    function = row_function(b, item)
-    if function is None:
-        return {}
-    arguments = function_arguments(
-        b, function, {item.table_argument or first_argument(function), item.session_argument}, name
-    )
+    function = item.function
+    hidden = {item.row_argument, item.session_argument}
+    arguments = function_arguments(b, function, hidden, name)
     if function.returns_table is None:
         return {name: GraphQLField(b.value_type(function.returns), arguments, description=item.comment)}
     target = b.views.selectable(function.returns_table)
@@ -93,11 +89,6 @@ def computed_field(b: Builder, name: str, item: ComputedField) -> dict[str, Grap
         arguments |= select_arguments(b, target)
         return {name: GraphQLField(list_of(table_type(b, target)), arguments, description=item.comment)}
     return {name: GraphQLField(table_type(b, target), arguments, description=item.comment)}
-
-
-def first_argument(function: Function) -> str:
-    """The name of a function's first argument."""
-    return function.arguments[0].name if function.arguments else ""
 
 
 def function_arguments(

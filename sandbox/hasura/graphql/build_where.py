@@ -79,6 +79,12 @@ def _bool_fields(b: Builder, view: TableView) -> Fields:
         return fields
     for name, column in view.select.columns.items():
         fields[name] = input_field(comparison(b, view, column), strict=True)
+    for name, item in view.select.computed.items():
+        target = b.views.selectable(item.function.returns_table) if item.function.returns_table else None
+        if item.arguments or (item.function.returns_table and target is None):
+            continue
+        type_ = bool_exp(b, target) if target else comparison_of(b, item.function.returns)
+        fields[name] = input_field(type_, strict=True)
     for rel, target in b.views.relationships(view):
         fields[rel.name] = input_field(bool_exp(b, target), strict=True)
         if rel.is_array and target.select is not None and target.select.aggregations:
@@ -169,7 +175,7 @@ def aggregate_bool_exp(b: Builder, view: TableView) -> GraphQLInputObjectType | 
         )
         return made
 
-    return b.once(name, lambda: GraphQLInputObjectType(name, fields))
+    return b.once(name, lambda: GraphQLInputObjectType(name, fields, extensions={"exactly_one": True}))
 
 
 def aggregate_columns(view: TableView, type_: Type) -> dict[str, Column]:

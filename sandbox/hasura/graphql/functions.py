@@ -2,32 +2,33 @@
 
 from typing import Any
 
-from sandbox.hasura.catalog import Function
+from sandbox.hasura.catalog import Function, Table
+from sandbox.hasura.errors import QErr
 from sandbox.hasura.graphql.context import Context, ident, key_name, table_name
 from sandbox.hasura.graphql.model import ComputedField
-from sandbox.hasura.graphql.views import TableView
 
 Json = dict[str, Any]
 
 
-def whole_row(view: TableView, alias: str) -> str:
+def whole_row(table: Table, alias: str) -> str:
     """The row at `alias` as a value of its table's type."""
-    table = view.tracked.table
     columns = ", ".join(f"{alias}.{ident(name)}" for name in table.columns)
     return f"(ROW({columns})::{table_name(table)})"
 
 
-def computed_call(ctx: Context, view: TableView, item: ComputedField, alias: str, given: Json) -> str:
+def computed_call(ctx: Context, table: Table, item: ComputedField, alias: str, given: Json) -> str:
     """The call of a computed field's function on the row at `alias`."""
-    function = ctx.catalog.functions[item.function][0]
-    row_argument = item.table_argument or (function.arguments[0].name if function.arguments else "")
-    return call(ctx, function, given, {row_argument: whole_row(view, alias)}, item.session_argument)
+    fixed = {item.row_argument: whole_row(table, alias)}
+    return call(ctx, item.function, given, fixed, item.session_argument)
 
 
 def call(
     ctx: Context, function: Function, given: Json, fixed: dict[str, str], session_argument: str | None
 ) -> str:
-    """The call with arguments by name where a default is skipped, else by position."""
+    """The call: by position, by name from the first argument that was left to its default.
+
+    Raises QErr for what may not be omitted.
+    """
     written: list[str] = []
     by_name = False
     for argument in function.arguments:
@@ -36,7 +37,11 @@ def call(
         elif session_argument and argument.name == session_argument:
             value = ctx.session_json()
         elif argument.name in given:
+            if by_name:
+                raise QErr("not-supported", "Only last set of positional arguments can be omitted")
             value = ctx.value(argument.type, given[argument.name])
+        elif not argument.has_default:
+            raise QErr("not-supported", "Non default arguments cannot be omitted")
         else:
             by_name = True
             continue

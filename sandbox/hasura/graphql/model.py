@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.hasura.catalog import Catalog, Column, ForeignKey, Key, Table
+from sandbox.hasura.catalog import Argument, Catalog, Column, ForeignKey, Function, Key, Table
 from sandbox.hasura.graphql.names import is_graphql_name
 
 Json = dict[str, Any]
@@ -27,10 +27,21 @@ class ComputedField:
     """A function of a row, shown as a field of its table."""
 
     name: str
-    function: Key
+    function: Function
     table_argument: str | None
     session_argument: str | None
     comment: str | None = None
+
+    @property
+    def row_argument(self) -> str:
+        """The name of the argument that takes the row."""
+        return self.table_argument or self.function.arguments[0].name
+
+    @property
+    def arguments(self) -> list[Argument]:
+        """What a client passes: neither the row nor the session."""
+        hidden = (self.row_argument, self.session_argument)
+        return [a for a in self.function.arguments if a.name not in hidden]
 
 
 @dataclass
@@ -71,10 +82,11 @@ class TrackedFunction:
 
 @dataclass
 class Model:
-    """All tracked tables and functions by (schema, name)."""
+    """All tracked tables and functions by (schema, name); inherited: the roles each inherited role has."""
 
     tables: dict[Key, TrackedTable]
     functions: dict[Key, TrackedFunction]
+    inherited: dict[str, list[str]]
 
 
 def configuration(entry: Json) -> Json:
@@ -103,6 +115,7 @@ def build_model(metadata: Json, catalog: Catalog) -> Model:
         table = catalog.tables.get(key_of(entry["table"]))
         if table is not None:
             tables[table.key] = _tracked(table, entry)
+            _add_computed_fields(tables[table.key], catalog)
     for tracked in tables.values():
         _add_relationships(tracked, tables)
         _add_enum_columns(tracked, tables)
@@ -111,7 +124,8 @@ def build_model(metadata: Json, catalog: Catalog) -> Model:
         for entry in entries(metadata, "functions")
         if key_of(entry["function"]) in catalog.functions
     }
-    return Model(tables, functions)
+    inherited = {item["role_name"]: item["role_set"] for item in metadata.get("inherited_roles") or []}
+    return Model(tables, functions, inherited)
 
 
 def _tracked(table: Table, entry: Json) -> TrackedTable:
@@ -127,16 +141,21 @@ def _tracked(table: Table, entry: Json) -> TrackedTable:
         gql = renamed.get(name, name)
         if is_graphql_name(gql):
             tracked.gql_columns[gql] = column
-    for item in entry.get("computed_fields") or []:
-        definition = item["definition"]
-        tracked.computed_fields[item["name"]] = ComputedField(
-            item["name"],
-            key_of(definition["function"]),
-            definition.get("table_argument"),
-            definition.get("session_argument"),
-            item.get("comment"),
-        )
     return tracked
+
+
+def _add_computed_fields(tracked: TrackedTable, catalog: Catalog) -> None:
+    for item in tracked.entry.get("computed_fields") or []:
+        definition = item["definition"]
+        functions = catalog.functions.get(key_of(definition["function"]))
+        if functions and functions[0].arguments:
+            tracked.computed_fields[item["name"]] = ComputedField(
+                item["name"],
+                functions[0],
+                definition.get("table_argument"),
+                definition.get("session_argument"),
+                item.get("comment"),
+            )
 
 
 def _add_relationships(tracked: TrackedTable, tables: dict[Key, TrackedTable]) -> None:

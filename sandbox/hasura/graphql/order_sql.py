@@ -37,7 +37,9 @@ def _terms(ctx: Context, view: TableView, name: str, value: Any, alias: str) -> 
     if name in view.select.columns:
         return [(f"{alias}.{ident(view.select.columns[name].name)}", DIRECTIONS[value])]
     if name in view.select.computed:
-        return [(computed_call(ctx, view, view.select.computed[name], alias, {}), DIRECTIONS[value])]
+        return [
+            (computed_call(ctx, view.tracked.table, view.select.computed[name], alias, {}), DIRECTIONS[value])
+        ]
     rel = view.tracked.relationships.get(name)
     if rel is not None:
         return _related(ctx, rel, value, alias)

@@ -11,6 +11,8 @@ from sandbox.hasura.graphql.boolexp import (
     AnyOf,
     BoolExp,
     Compare,
+    ComputedRows,
+    ComputedTests,
     Const,
     ExistsIn,
     Not,
@@ -20,7 +22,7 @@ from sandbox.hasura.graphql.boolexp import (
     SessionVariable,
     WholeSession,
 )
-from sandbox.hasura.graphql.model import Relationship, TrackedTable, key_of
+from sandbox.hasura.graphql.model import ComputedField, Relationship, TrackedTable, key_of
 
 TEXT = Type("text", "text")
 BOOLEAN = Type("boolean", "bool")
@@ -105,11 +107,25 @@ class _Reader:
         found = table.relationships.get(key)
         if found is not None:
             return Related(found, self.read(self.tables[found.target], value or {}))
+        item = table.computed_fields.get(key)
+        if item is not None:
+            return self._computed(table, item, value)
         column = table.table.columns.get(key) or table.gql_columns.get(key)
         if column is None:
             raise KeyError(f'column "{key}" of table "{table.table.name}"')
         tests = value if isinstance(value, dict) else {"_eq": value}
         return All(tuple(self._test(table, column, op, right) for op, right in tests.items()))
+
+    def _computed(self, table: TrackedTable, item: ComputedField, value: Any) -> BoolExp:
+        key = item.function.returns_table
+        if key is not None:
+            return ComputedRows(table.table, item, self.read(self.tables[key], value or {}))
+        type_ = item.function.returns
+        tests = value if isinstance(value, dict) else {"_eq": value}
+        pairs = [("_" + op.lstrip("$_"), right) for op, right in tests.items()]
+        return ComputedTests(
+            table.table, item, tuple((op, operand(right), operand_type(op, type_)) for op, right in pairs)
+        )
 
     def _test(self, table: TrackedTable, column: Column, key: str, right: Any) -> BoolExp:
         op = key if key.startswith("_") else "_" + key.lstrip("$")

@@ -33,7 +33,10 @@ def read_statement(ctx: Context, root: Root, sel: Sel) -> str:
     source = Source(table, args=sel.args)
     if root.function is not None:
         session_argument = configuration(root.entry).get("session_argument")
-        source.table = call(ctx, root.function, sel.args.get("args") or {}, {}, session_argument)
+        try:
+            source.table = call(ctx, root.function, sel.args.get("args") or {}, {}, session_argument)
+        except QErr as error:
+            raise error.under("selectionSet", sel.name, "args", "args") from None
         source.single = root.kind == "function_one"
     if root.kind == "select_by_pk":
         source = Source(table, extra=key_exp(view, sel.args), single=True)

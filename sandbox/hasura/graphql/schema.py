@@ -58,7 +58,7 @@ def build_schema(
     model: Model, catalog: Catalog, metadata: dict[str, Any], role: str, backend: bool
 ) -> RoleSchema:
     """Builds the schema of `role`; `backend`: with permissions marked backend_only."""
-    views = build_views(model, metadata, role, backend)
+    views = build_views(model, role, backend)
     b = Builder(views, catalog)
     action_queries, action_mutations = Actions(b, metadata).root_fields()
     queries = query_fields(b) | action_queries

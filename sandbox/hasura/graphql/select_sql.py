@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.hasura.catalog import Column
-from sandbox.hasura.graphql.aggregate_sql import aggregate_object
+from sandbox.hasura.graphql.aggregate_sql import aggregate_object, redacted
 from sandbox.hasura.graphql.boolexp import TRUE, BoolExp, Scope, both
 from sandbox.hasura.graphql.context import Context, ident, join, key_name, literal
 from sandbox.hasura.graphql.functions import computed_call
@@ -139,9 +139,7 @@ def column_sql(ctx: Context, view: TableView, sel: Sel, column: Column, alias: s
     """A column: redacted, cut by a JSON path, or as text if numbers are stringified."""
     assert view.select is not None
     value = f"{alias}.{ident(column.name)}"
-    redaction = view.select.redactions.get(sel.name)
-    if redaction is not None:
-        value = f"(CASE WHEN {condition(ctx, redaction, Scope(alias, alias))} THEN {value} END)"
+    value = redacted(ctx, view, sel.name, value, alias)
     if sel.args.get("path") is not None:
         steps = json_steps(sel.args["path"])
         if steps:
@@ -156,9 +154,11 @@ def shown(ctx: Context, column: Column, value: str) -> str:
 
 def computed_sql(ctx: Context, view: TableView, sel: Sel, item: ComputedField, alias: str) -> str:
     """A computed field: a scalar, a row or rows."""
-    function = ctx.catalog.functions[item.function][0]
-    call = computed_call(ctx, view, item, alias, sel.args.get("args") or {})
+    assert view.select is not None
+    function = item.function
+    call = computed_call(ctx, view.tracked.table, item, alias, sel.args.get("args") or {})
     if function.returns_table is None:
+        call = redacted(ctx, view, sel.name, call, alias)
         return f"({call})::text" if ctx.stringify and function.returns.internal in BIG_NUMBERS else call
     target = ctx.views.tables[function.returns_table]
     return rows_json(ctx, target, sel.subs, Source(call, args=sel.args, single=not function.returns_set))

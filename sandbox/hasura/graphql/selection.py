@@ -63,6 +63,12 @@ class Selector:
 
     def root(self, type_: GraphQLObjectType) -> list[Sel]:
         """The root fields in order."""
+        for directive in self.operation.node.directives or ():
+            name = directive.name.value
+            if name in INCLUSION:
+                raise failed(f"directive '{name}' is not allowed on a {self.operation.kind}")
+            if name != "cached" and name not in HIDDEN:
+                raise failed(f"directive '{name}' is not defined in the schema")
         return self._select(type_, [self.operation.node.selection_set], ("selectionSet",), 0)
 
     def _select(

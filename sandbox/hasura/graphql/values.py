@@ -23,30 +23,19 @@ from graphql import (
     ObjectValueNode,
     StringValueNode,
     Undefined,
-    ValueNode,
     VariableNode,
 )
 
 from sandbox.hasura.catalog import Type
 from sandbox.hasura.errors import QErr
 from sandbox.hasura.graphql.document import Json, Variable, failed
+from sandbox.hasura.graphql.literals import Value, described, is_null, is_number
 from sandbox.hasura.graphql.names import scalar_name
 from sandbox.hasura.graphql.pg_values import parse_pg, scientific
 from sandbox.hasura.graphql.usage import usage_allowed
 
-Value = Json | ValueNode
 Path = tuple[str | int, ...]
 INT32 = 2**31
-LITERALS: dict[type[ValueNode], str] = {
-    IntValueNode: "an integer",
-    FloatValueNode: "a float",
-    StringValueNode: "a string",
-    BooleanValueNode: "a boolean",
-    NullValueNode: "null",
-    EnumValueNode: "an enum value",
-    ListValueNode: "a list",
-    ObjectValueNode: "an object",
-}
 
 
 class Reader:
@@ -142,7 +131,10 @@ class Reader:
         for name in given:
             if name not in fields:
                 raise self._error(f"field '{name}' not found in type: '{type_.name}'", (*path, name))
-        return self.arguments(given, fields, path)
+        values = self.arguments(given, fields, path)
+        if type_.extensions.get("exactly_one") and len(values) != 1:
+            raise self._error("exactly one predicate should be specified", path)
+        return values
 
     def _scalar(self, value: Value, name: str, marks: Mapping[str, Any], path: Path) -> Any:
         plain = value.value if isinstance(value, Json) else value
@@ -222,29 +214,3 @@ class Reader:
 
     def _error(self, message: str, path: Path) -> QErr:
         return failed(message).under(*path)
-
-
-def is_null(value: Value) -> bool:
-    """Whether it is null, of either kind."""
-    return isinstance(value, NullValueNode) or (isinstance(value, Json) and value.value is None)
-
-
-def is_number(value: Any) -> bool:
-    """Whether it is a JSON number."""
-    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-
-
-def described(value: Value) -> str:
-    """What messages call a value."""
-    if not isinstance(value, Json):
-        return LITERALS.get(type(value), "null")
-    plain = value.value
-    if plain is None:
-        return "null"
-    if isinstance(plain, bool):
-        return "a boolean"
-    if isinstance(plain, str):
-        return "a string"
-    if isinstance(plain, list):
-        return "a list"
-    return "an object" if isinstance(plain, dict) else "a number"

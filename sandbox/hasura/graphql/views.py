@@ -75,17 +75,16 @@ class RoleViews:
         return [(rel, target) for rel, target in pairs if target is not None]
 
 
-def build_views(model: Model, metadata: Json, role: str, backend: bool) -> RoleViews:
+def build_views(model: Model, role: str, backend: bool) -> RoleViews:
     """The views of `role`; `backend`: whether permissions marked backend_only count."""
-    parents = inherited_parents(metadata, role)
     tables: dict[Key, TableView] = {}
     for key, tracked in model.tables.items():
         view = TableView(tracked)
         if role == "admin":
             _grant_all(view)
         else:
-            _grant(view, model, role, parents)
-        for kind in ("insert", "update", "delete"):
+            _grant(view, model, role)
+        for kind in KINDS[1:]:
             permission = getattr(view, kind)
             if permission is not None and permission.backend_only and not backend:
                 setattr(view, kind, None)
@@ -93,16 +92,17 @@ def build_views(model: Model, metadata: Json, role: str, backend: bool) -> RoleV
     return RoleViews(role, model, tables)
 
 
-def inherited_parents(metadata: Json, role: str) -> list[str]:
-    """The roles that an inherited role is made of, through several generations."""
-    sets = {item["role_name"]: item["role_set"] for item in metadata.get("inherited_roles") or []}
-    found: list[str] = []
-    waiting = list(sets.get(role, []))
-    while waiting:
-        parent = waiting.pop(0)
-        if parent not in found:
-            found.append(parent)
-            waiting.extend(sets.get(parent, []))
+def definitions(
+    model: Model, tracked: TrackedTable, kind: str, role: str, seen: frozenset[str]
+) -> list[Json]:
+    """The permissions that make up what `role` may do: its own, else those of the roles it inherits from."""
+    for item in tracked.entry.get(f"{kind}_permissions") or []:
+        if item["role"] == role:
+            return [item["permission"]]
+    found: list[Json] = []
+    for parent in model.inherited.get(role, []):
+        if parent not in seen:
+            found += definitions(model, tracked, kind, parent, seen | {role})
     return found
 
 
@@ -120,32 +120,18 @@ def _grant_all(view: TableView) -> None:
         view.delete = WriteView()
 
 
-def _grant(view: TableView, model: Model, role: str, parents: list[str]) -> None:
+def _grant(view: TableView, model: Model, role: str) -> None:
+    table = view.tracked.table
+    allowed = {"insert": table.insertable, "update": table.updatable, "delete": table.deletable}
     for kind in KINDS:
-        own = _definition(view.tracked, kind, role)
-        if own is None and kind == "select":
-            found = [d for d in (_definition(view.tracked, kind, p) for p in parents) if d is not None]
-            view.select = combine([_select(view.tracked, model, definition) for definition in found])
-            continue
-        if own is None:
-            found = [d for d in (_definition(view.tracked, kind, p) for p in parents) if d is not None]
-            own = found[0] if found and all(d == found[0] for d in found) else None
-        if own is None:
-            continue
-        if kind == "select":
-            view.select = _select(view.tracked, model, own)
-        elif getattr(
-            view.tracked.table, {"insert": "insertable", "update": "updatable"}.get(kind, "deletable")
-        ):
-            setattr(view, kind, _write(view.tracked, model, own, kind))
-
-
-def _definition(tracked: TrackedTable, kind: str, role: str) -> Json | None:
-    for item in tracked.entry.get(f"{kind}_permissions") or []:
-        if item["role"] == role:
-            definition: Json = item["permission"]
-            return definition
-    return None
+        found = definitions(model, view.tracked, kind, role)
+        try:
+            if kind == "select":
+                view.select = combine([_select(view.tracked, model, definition) for definition in found])
+            elif allowed[kind] and found and all(definition == found[0] for definition in found):
+                setattr(view, kind, _write(view.tracked, model, found[0], kind))
+        except KeyError:
+            continue  # it names what is not there: inconsistent, and so not granted
 
 
 def _columns(tracked: TrackedTable, wanted: Any) -> dict[str, Column]:
@@ -185,6 +171,9 @@ def combine(views: list[SelectView]) -> SelectView | None:
         for name in columns
         if not all(name in view.columns for view in views)
     }
+    for name in computed:
+        if not all(name in view.computed for view in views):
+            redactions[name] = AnyOf(tuple(view.filter for view in views if name in view.computed))
     limits = [view.limit for view in views]
     return SelectView(
         columns,

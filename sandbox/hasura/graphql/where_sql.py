@@ -7,6 +7,8 @@ from sandbox.hasura.graphql.boolexp import (
     AnyOf,
     BoolExp,
     Compare,
+    ComputedRows,
+    ComputedTests,
     Const,
     ExistsIn,
     Not,
@@ -16,6 +18,7 @@ from sandbox.hasura.graphql.boolexp import (
     Scope,
 )
 from sandbox.hasura.graphql.context import Context, ident, join, key_name
+from sandbox.hasura.graphql.functions import computed_call
 from sandbox.hasura.graphql.permissions import operand_type
 
 JSONPATH = Type("jsonpath", "jsonpath")
@@ -71,7 +74,20 @@ def condition(ctx: Context, exp: BoolExp, scope: Scope) -> str:
         remote = ctx.alias()
         inner = condition(ctx, exp.where, Scope(remote, scope.root))
         return f"(EXISTS (SELECT 1 FROM {key_name(exp.table)} AS {remote} WHERE {inner}))"
+    if isinstance(exp, ComputedTests | ComputedRows):
+        return computed(ctx, exp, scope)
     return aggregated(ctx, exp, scope)
+
+
+def computed(ctx: Context, exp: ComputedTests | ComputedRows, scope: Scope) -> str:
+    """A test of a computed field."""
+    value = computed_call(ctx, exp.table, exp.field, scope.alias, {})
+    if isinstance(exp, ComputedTests):
+        tests = [tested(ctx, value, op, operand, type_, scope) for op, operand, type_ in exp.tests]
+        return f"({' AND '.join(tests)})" if tests else "true"
+    remote = ctx.alias()
+    inner = condition(ctx, exp.where, Scope(remote, scope.root))
+    return f"(EXISTS (SELECT 1 FROM {value} AS {remote} WHERE {inner}))"
 
 
 def _joined(ctx: Context, items: tuple[BoolExp, ...], scope: Scope, word: str, empty: str) -> str:
