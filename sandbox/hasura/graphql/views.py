@@ -93,7 +93,7 @@ def build_views(model: Model, role: str, backend: bool) -> RoleViews:
 
 
 def definitions(
-    model: Model, tracked: TrackedTable, kind: str, role: str, seen: frozenset[str]
+    model: Model, tracked: TrackedTable, kind: str, role: str, seen: frozenset[str] = frozenset()
 ) -> list[Json]:
     """The permissions that make up what `role` may do: its own, else those of the roles it inherits from."""
     for item in tracked.entry.get(f"{kind}_permissions") or []:
