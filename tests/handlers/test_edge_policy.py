@@ -38,7 +38,7 @@ async def test_a_fresh_connection_has_one_token_and_demands_nothing(house: House
 
 
 async def test_secrets_come_decrypted_current_first(house: House, key_ring: KeyRing) -> None:
-    """Two valid secrets during rotation, of each kind; ranges and modes as set; the old token with its end."""
+    """Two valid secrets during rotation, of each kind; ranges and modes as set; the old token and its end."""
     expires = datetime.now(UTC) + timedelta(hours=24)
     house.sql(
         "UPDATE pancake_connection SET webhook_secret_encrypted = %s, previous_webhook_secret_encrypted = %s,"
