@@ -42,7 +42,7 @@ def read_arrival(call: ActionCall, now: datetime) -> Arrival:
     return Arrival(
         delivery=_delivery(call),
         arrived_at=_arrived_at(call.input.get("arrived_at"), now),
-        token_sha256=sha256(token.encode()).digest(),
+        token_sha256=sha256(token.encode(errors="backslashreplace")).digest(),
         source_ip=_address(call.input.get("source_ip")),
     )
 
@@ -71,7 +71,8 @@ def _arrived_at(value: Any, now: datetime) -> datetime:
 
 
 def _address(value: Any) -> str | None:
+    """An IP address as PostgreSQL takes it, without the zone of a link-local one; else None."""
     try:
-        return str(ip_address(value)) if isinstance(value, str) else None
+        return str(ip_address(value.partition("%")[0])) if isinstance(value, str) else None
     except ValueError:
         return None

@@ -3,6 +3,7 @@
 Called by: event trigger `pancake_webhook_event_status_update`, when a row becomes or is set to `received`.
 """
 
+import re
 from datetime import datetime
 from functools import partial
 
@@ -29,6 +30,8 @@ from runtime.assembly import Answer, Runtime
 from runtime.attempts import settle
 from runtime.contract import EventCall
 from runtime.db import Row, Statement, Transaction
+
+_BIGINT = re.compile(r"[0-9]{1,18}")
 
 
 async def process_record(on: Runtime, call: EventCall) -> Answer:
@@ -141,6 +144,8 @@ async def _not_received(on: Runtime, call: EventCall, event_id: int) -> str:
 
 def _event_id(call: EventCall) -> int:
     event_id = call.new.get("id")
-    if isinstance(event_id, bool) or not isinstance(event_id, (int, str)) or not str(event_id).isdigit():
+    if isinstance(event_id, bool) or not isinstance(event_id, (int, str)):
         raise BadRequest("event.data.new.id is not a number.")
+    if not _BIGINT.fullmatch(str(event_id)):
+        raise BadRequest("event.data.new.id is not the id of a row.")
     return int(event_id)

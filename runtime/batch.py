@@ -33,6 +33,7 @@ class Batcher(Generic[Item, Result]):
         self._lanes = lanes
         self._max_waiting = max_waiting
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._busy = 0
         self._running: set[asyncio.Task[None]] = set()
 
     async def submit(self, item: Item) -> Result:
@@ -44,7 +45,8 @@ class Batcher(Generic[Item, Result]):
             raise Overloaded
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        if len(self._running) < self._lanes:
+        if self._busy < self._lanes:
+            self._busy += 1
             task = asyncio.create_task(self._work())
             self._running.add(task)
             task.add_done_callback(self._running.discard)
@@ -56,6 +58,14 @@ class Batcher(Generic[Item, Result]):
             await asyncio.gather(*self._running)
 
     async def _work(self) -> None:
+        try:
+            await self._empty_queue()
+        finally:
+            self._busy -= (
+                1  # here, not when the task is seen to be done: who comes between would wait for ever
+            )
+
+    async def _empty_queue(self) -> None:
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(self._limit, len(self._waiting)))]
             try:

@@ -12,6 +12,7 @@ from typing import Any
 from domain.errors import BadRequest, UnknownTrigger
 
 MAX_ENVELOPE_BYTES = 1024 * 1024
+_KINDS: Mapping[type[Any], str] = {dict: "an object", str: "text", int: "a whole number"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,8 @@ def read_event(body: bytes, name: str) -> EventCall:
     _expect_name(_get(envelope, "trigger", dict), name)
     event = _get(envelope, "event", dict)
     new = _get(_get(event, "data", dict), "new", dict)
-    retry = _get(envelope, "delivery_info", dict).get("current_retry", 0)
-    return EventCall(_get(envelope, "id", str), name, _get(event, "op", str), new, int(retry))
+    retry = _get(_get(envelope, "delivery_info", dict), "current_retry", int)
+    return EventCall(_get(envelope, "id", str), name, _get(event, "op", str), new, retry)
 
 
 def read_cron(body: bytes, name: str) -> CronCall:
@@ -105,11 +106,11 @@ def _object(body: bytes) -> dict[str, Any]:
 def _get(holder: Mapping[str, Any], key: str, kind: type[Any]) -> Any:
     value = holder.get(key)
     if not isinstance(value, kind):
-        raise BadRequest(f"{key} is missing or not {'an object' if kind is dict else 'text'}.")
+        raise BadRequest(f"{key} is missing or not {_KINDS[kind]}.")
     return value
 
 
 def _expect_name(holder: Mapping[str, Any], name: str) -> None:
     given = _get(holder, "name", str)
     if given != name:
-        raise UnknownTrigger(f"This route serves {name}, not {given[:100]}.")
+        raise UnknownTrigger(f"This route serves {name}, not {given[:100]!a}.")

@@ -52,10 +52,11 @@ class Graphql:
             data = await session.execute(request)
         except (TransportError, GraphQLError, httpx.HTTPError, TimeoutError) as error:
             raise HasuraUnavailable(f"sendNotifications failed: {type(error).__name__}") from error
-        answer = data.get("sendNotifications")
-        if not isinstance(answer, dict):
-            raise HasuraUnavailable("sendNotifications gave no result.")
-        return {"accepted": int(answer["accepted"]), "duplicates": int(answer["duplicates"])}
+        try:
+            answer = data["sendNotifications"]
+            return {"accepted": int(answer["accepted"]), "duplicates": int(answer["duplicates"])}
+        except (KeyError, TypeError, ValueError) as error:
+            raise HasuraUnavailable("sendNotifications gave no result.") from error
 
     async def healthy(self) -> bool:
         """Whether the engine answers its health check."""

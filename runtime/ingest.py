@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import psycopg
 
-from domain.errors import Contended
+from domain.errors import Contended, IntegrationError
 from runtime.batch import Batcher
 from runtime.clock import Clock
 from runtime.db import Database, Row
@@ -45,7 +45,7 @@ class IngestQueue(Generic[Item]):
     async def _send(self, deliveries: Sequence[Item]) -> list[Row | Exception | None]:
         try:
             return list(await self._store(deliveries))
-        except (psycopg.DataError, psycopg.IntegrityError, Contended):
+        except (psycopg.Error, Contended):
             return [await self._alone(delivery) for delivery in deliveries]
 
     async def _alone(self, delivery: Item) -> Row | Exception | None:
@@ -60,6 +60,8 @@ class IngestQueue(Generic[Item]):
                 if attempt == TRIES:
                     return error
                 delivery = self._unstorable(delivery)
+            except (psycopg.Error, IntegrationError) as error:
+                return error
         return None
 
     async def _store(self, deliveries: Sequence[Item]) -> list[Row | None]:

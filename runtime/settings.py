@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from runtime.secrets import KeyRing
@@ -42,7 +43,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
 
     def number(name: str, default: int) -> int:
         text = environment.get(name, str(default))
-        if not text.isdigit() or not 1 <= int(text) <= 100:
+        if not text.isdecimal() or not 1 <= int(text) <= 100:
             problems.append(f"{name} is not a number from 1 to 100")
             return default
         return int(text)
@@ -54,10 +55,12 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         return tuple(value for value in found if value)
 
     database_url = required("DATABASE_URL")
-    try:
-        conninfo_to_dict(database_url)
-    except Exception:  # noqa: BLE001 - whatever libpq objects to, the variable is named and the value is not shown
-        problems.append("DATABASE_URL is not a PostgreSQL connection URL")
+    metadata_database_url = environment.get("METADATA_DATABASE_URL", "").strip() or database_url
+    problems.extend(
+        f"{name} is not a PostgreSQL connection URL"
+        for name, url in (("DATABASE_URL", database_url), ("METADATA_DATABASE_URL", metadata_database_url))
+        if not _is_conninfo(url) and environment.get(name)
+    )
     key_ring = KeyRing({})
     try:
         key_ring = KeyRing.parse(required("ENCRYPTION_KEYS"))
@@ -65,7 +68,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         problems.append(f"ENCRYPTION_KEYS: {error}")
     settings = Settings(
         database_url=database_url,
-        metadata_database_url=environment.get("METADATA_DATABASE_URL", "").strip() or database_url,
+        metadata_database_url=metadata_database_url,
         hasura_url=required("HASURA_URL").rstrip("/"),
         hasura_service_token=required("HASURA_SERVICE_TOKEN"),
         handler_secrets=secrets("HANDLER_SECRET"),
@@ -79,3 +82,11 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     if problems:
         raise SettingsError("; ".join(problems))
     return settings
+
+
+def _is_conninfo(text: str) -> bool:
+    try:
+        conninfo_to_dict(text)
+    except (psycopg.ProgrammingError, UnicodeError):
+        return False
+    return True
