@@ -16,6 +16,7 @@ class Sink:
 
     def __init__(self, *bad: int) -> None:
         self.batches: list[list[int]] = []
+        self.called = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
         self.bad = bad
@@ -24,6 +25,7 @@ class Sink:
 
     async def __call__(self, items: Sequence[int]) -> list[int | Exception]:
         self.batches.append(list(items))
+        self.called.set()
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         await asyncio.sleep(0)
@@ -57,11 +59,10 @@ async def test_who_arrives_while_a_batch_is_under_way_goes_with_the_next() -> No
     sink.gate.clear()
     batcher = Batcher(sink, limit=3, lanes=1)
     calls = [asyncio.create_task(batcher.submit(item)) for item in range(8)]
-    while not sink.batches:
-        await asyncio.sleep(0)
+    await sink.called.wait()
     sink.gate.set()
     assert await asyncio.gather(*calls) == [item * 10 for item in range(8)]
-    assert sum(sink.batches, []) == list(range(8))
+    assert [item for batch in sink.batches for item in batch] == list(range(8))
     assert all(len(batch) <= 3 for batch in sink.batches)
 
 
@@ -94,8 +95,7 @@ async def test_too_many_waiting_are_refused_at_once() -> None:
     sink.gate.clear()
     batcher = Batcher(sink, limit=1, lanes=1, max_waiting=2)
     taken = [asyncio.create_task(batcher.submit(item)) for item in range(2)]
-    while not sink.batches:
-        await asyncio.sleep(0)
+    await sink.called.wait()
     taken += [asyncio.create_task(batcher.submit(item)) for item in range(2, 3)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
@@ -109,8 +109,7 @@ async def test_a_caller_that_goes_away_takes_nothing_with_it() -> None:
     sink.gate.clear()
     batcher = Batcher(sink, limit=10, lanes=1)
     first = asyncio.create_task(batcher.submit(1))
-    while not sink.batches:
-        await asyncio.sleep(0)
+    await sink.called.wait()
     gone = asyncio.create_task(batcher.submit(2))
     stays = asyncio.create_task(batcher.submit(3))
     await asyncio.sleep(0)
