@@ -40,15 +40,11 @@ CONTENDED = (
 
 
 class Transaction:
-    """A transaction that is open, in which several statements can share a round trip."""
+    """A transaction, begun with its first statements, in which several statements can share a round trip."""
 
-    def __init__(
-        self,
-        connection: AsyncConnection[DictRow],
-        lost: type[Contended] | type[DatabaseUnavailable] = Contended,
-    ) -> None:
+    def __init__(self, connection: AsyncConnection[DictRow]) -> None:
         self._connection = connection
-        self._lost = lost
+        self.open = False
 
     async def run(self, *statements: Statement, commit: bool = False) -> list[list[Row]]:
         """Run the statements in order in one round trip; with `commit`, end the transaction in it too.
@@ -56,15 +52,21 @@ class Transaction:
         Returns the rows of each. Raises Contended, or what psycopg raises for a fault in the statement.
         """
         connection = self._connection
-        with _translated(self._lost):
-            if len(statements) == 1 and not commit:
-                cursor = await connection.execute(QUERIES[statements[0][0]], statements[0][1])
-                return [await cursor.fetchall() if cursor.description else []]
+        with _translated(Contended):
             async with connection.pipeline():
+                if not self.open:
+                    await connection.execute("BEGIN")
+                    self.open = True
                 cursors = [await connection.execute(QUERIES[name], params) for name, params in statements]
                 if commit:
-                    await connection.commit()
+                    await connection.execute("COMMIT")
+            self.open = not commit
             return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
+
+    async def commit(self) -> None:
+        """Commit if that was not done with the last statements. Raises Contended if the connection is lost."""
+        if self.open:
+            await self.run(commit=True)
 
 
 class Database:
@@ -107,19 +109,23 @@ class Database:
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A transaction; committed at the end if its last `run` did not, undone on an error."""
         async with _connection(self._work) as connection:
-            yield Transaction(connection)
+            transaction = Transaction(connection)
+            yield transaction
+            await transaction.commit()
 
     async def _once(self, pool: Pool, statement: Statement) -> list[Row]:
+        name, params = statement
         async with _connection(pool) as connection:
-            (rows,) = await Transaction(connection, lost=DatabaseUnavailable).run(statement, commit=True)
-            return rows
+            with _translated(DatabaseUnavailable):
+                cursor = await connection.execute(QUERIES[name], params)
+                return await cursor.fetchall() if cursor.description else []
 
 
 def _pool(url: str, name: str, size: int) -> Pool:
     return AsyncConnectionPool(
         url,
         connection_class=AsyncConnection[DictRow],
-        kwargs={"row_factory": dict_row, "options": " ".join(f"-c {k}={v}" for k, v in SESSION.items())},
+        kwargs={"autocommit": True, "row_factory": dict_row, "options": " ".join(f"-c {k}={v}" for k, v in SESSION.items())},
         min_size=1,
         max_size=size,
         timeout=POOL_TIMEOUT_SECONDS,
@@ -136,9 +142,9 @@ async def _connection(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow]]:
     except (PoolTimeout, PoolClosed, TooManyRequests) as error:
         raise DatabaseUnavailable from error
     try:
-        async with connection:
-            yield connection
+        yield connection
     finally:
+        # The pool rolls back what an error left open, and replaces a connection that is broken.
         await pool.putconn(connection)
 
 

@@ -1,0 +1,17 @@
+"""The command line of `scripts/bench`."""
+
+import typer
+
+from scripts.benchmarks.ingest import ingest
+from scripts.benchmarks.process import process
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Benchmarks. Each prints its machine and settings; compare ratios, not rates, between machines.",
+)
+app.command()(ingest)
+app.command()(process)
+
+if __name__ == "__main__":
+    app()

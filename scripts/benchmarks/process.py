@@ -1,0 +1,5 @@
+"""`scripts/bench process`: being written."""
+
+
+def process() -> None:
+    """x"""
