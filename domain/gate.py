@@ -22,28 +22,35 @@ class Arrival:
 
 
 def columns(arrivals: Sequence[Arrival], origin: str, now: datetime) -> dict[str, Any]:
-    """Parameters of sql/ingest_record/store_deliveries.sql, for arrivals of one origin."""
-    deliveries = [arrival.delivery for arrival in arrivals]
-    times = [delivery.modified_on for delivery in deliveries]
+    """Parameters of sql/ingest_record/store_deliveries.sql, for arrivals of one origin.
+
+    The deliveries travel as one JSON array, `ordinal` counting from 0: sixteen PostgreSQL arrays cost psycopg
+    twenty times as much to write.
+    """
+    deliveries = [_item(ordinal, arrival) for ordinal, arrival in enumerate(arrivals)]
+    return {"origin": origin, "now": now, "deliveries": json.dumps(deliveries, ensure_ascii=False)}
+
+
+def _item(ordinal: int, arrival: Arrival) -> dict[str, Any]:
+    delivery = arrival.delivery
+    time = delivery.modified_on
     return {
-        "origin": origin,
-        "now": now,
-        "ordinal": list(range(len(arrivals))),
-        "connection_id": [arrival.connection_id for arrival in arrivals],
-        "token_sha256": [arrival.token_sha256 for arrival in arrivals],
-        "arrived_at": [arrival.arrived_at for arrival in arrivals],
-        "source_ip": [arrival.source_ip for arrival in arrivals],
-        "record_id": [delivery.record_id for delivery in deliveries],
-        "table_id": [delivery.table_name for delivery in deliveries],
-        "modified_at": [time if time and time.tzinfo else None for time in times],
-        "modified_local": [time if time and not time.tzinfo else None for time in times],
-        "payload_hash": [delivery.payload_hash for delivery in deliveries],
-        "payload": [delivery.payload for delivery in deliveries],
-        "raw": [delivery.raw for delivery in deliveries],
-        "sources": [json.dumps(delivery.source_ids) for delivery in deliveries],
-        "error_code": [delivery.error_code for delivery in deliveries],
-        "error_detail": [delivery.error_detail for delivery in deliveries],
-        "notes": [",".join(delivery.notes) or None for delivery in deliveries],
+        "ordinal": ordinal,
+        "connection_id": arrival.connection_id,
+        "token_sha256": arrival.token_sha256.hex() if arrival.token_sha256 else None,
+        "arrived_at": arrival.arrived_at.isoformat(),
+        "source_ip": arrival.source_ip,
+        "record_id": delivery.record_id,
+        "table_id": delivery.table_name,
+        "modified_at": time.isoformat() if time and time.tzinfo else None,
+        "modified_local": time.isoformat() if time and not time.tzinfo else None,
+        "payload_hash": delivery.payload_hash.hex(),
+        "payload": delivery.payload,
+        "raw": delivery.raw.hex() if delivery.raw is not None else None,
+        "source_ids": delivery.source_ids,
+        "error_code": delivery.error_code,
+        "error_detail": delivery.error_detail,
+        "notes": delivery.notes or None,
     }
 
 

@@ -24,12 +24,15 @@ Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 
 POOL_TIMEOUT_SECONDS = 5.0
 MAX_WAITING = 500
-SESSION = {
-    "timezone": "UTC",
-    "lock_timeout": "5s",
-    "statement_timeout": "10s",
-    "idle_in_transaction_session_timeout": "20s",
-}
+SESSION = " ".join(
+    f"-c {name}={value}"
+    for name, value in {
+        "timezone": "UTC",
+        "lock_timeout": "5s",
+        "statement_timeout": "10s",
+        "idle_in_transaction_session_timeout": "20s",
+    }.items()
+)
 CONTENDED = (
     errors.SerializationFailure,
     errors.DeadlockDetected,
@@ -64,7 +67,7 @@ class Transaction:
             return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
     async def commit(self) -> None:
-        """Commit if that was not done with the last statements. Raises Contended if the connection is lost."""
+        """Commit if the last statements did not. Raises Contended if the connection is lost."""
         if self.open:
             await self.run(commit=True)
 
@@ -125,7 +128,7 @@ def _pool(url: str, name: str, size: int) -> Pool:
     return AsyncConnectionPool(
         url,
         connection_class=AsyncConnection[DictRow],
-        kwargs={"autocommit": True, "row_factory": dict_row, "options": " ".join(f"-c {k}={v}" for k, v in SESSION.items())},
+        kwargs={"autocommit": True, "row_factory": dict_row, "options": SESSION},
         min_size=1,
         max_size=size,
         timeout=POOL_TIMEOUT_SECONDS,

@@ -16,7 +16,7 @@ from runtime.clock import Clock
 from runtime.db import Database, Row
 
 BATCH_LIMIT = 100
-LANES = 2
+LANES = 1
 TRIES = 3
 Item = TypeVar("Item")
 Columns = Callable[[Sequence[Item], str, datetime], dict[str, Any]]

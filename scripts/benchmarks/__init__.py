@@ -1,1 +1,1 @@
-"""What `scripts/bench` measures: our handlers, each against a baseline in the same run on the same machine."""
+"""What `scripts/bench` measures: our handlers, each against a baseline in the same run."""

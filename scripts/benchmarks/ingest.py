@@ -1,4 +1,4 @@
-"""`scripts/bench ingest`: deliveries per second of the ingest handler against single-row INSERTs by pgbench."""
+"""`scripts/bench ingest`: deliveries per second of the handler against single-row INSERTs by pgbench."""
 
 import asyncio
 import base64
@@ -23,12 +23,13 @@ MOST_PER_SECOND = 10_000
 """Requests are made before the clock runs, so that the generator costs little while it does."""
 BASELINE = """
 INSERT INTO pancake_webhook_event (
-    connection_id, origin, record_id, table_name, modified_on, payload_hash, payload, status, arrived_at, source_ids,
-    created_at
+    connection_id, origin, record_id, table_name, modified_on, payload_hash, payload, status, arrived_at,
+    source_ids, created_at
 )
 VALUES (
     (SELECT id FROM pancake_connection LIMIT 1), 'webhook', gen_random_uuid(), 'lead', now(),
-    sha256(gen_random_uuid()::text::bytea), '{payload}', 'received', now(), ARRAY['-1'], now()
+    sha256(gen_random_uuid()::text::bytea), '{payload}', 'received', now(),
+    ARRAY['-1'], now()
 );
 """
 
@@ -38,22 +39,21 @@ def ingest(
     seconds: Annotated[float, typer.Option(help="Seconds per measurement.", min=1)] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Ingest, closed loop with 32 clients, as a ratio to pgbench inserting the same row; then 1,000 a second."""
+    """Ingest, closed loop with 32 clients, as a ratio to pgbench inserting that row; then 1,000 a second."""
     console = Console(stderr=True)
     ratios: list[float] = []
     with stage() as standing:
         numbers = count()
         asyncio.run(_closed(standing, numbers, 2))
         for number in range(1, rounds + 1):
-            baseline = pgbench(
-                standing.database_url, BASELINE.format(payload=_text(0)), clients=CLIENTS, seconds=seconds
-            )
+            script = BASELINE.format(payload=_text(0))
+            baseline = pgbench(standing.database_url, script, clients=CLIENTS, seconds=seconds)
             cpu = standing.cpu_seconds()
             ours = asyncio.run(_closed(standing, numbers, seconds))
             cpu = standing.cpu_seconds() - cpu
             ratios.append(ours.rate / baseline)
             console.print(
-                f"round {number}: {ours.rate:,.0f}/s against pgbench {baseline:,.0f}/s = {ratios[-1]:.2f}"
+                f"round {number}: {ours.rate:,.0f}/s to pgbench's {baseline:,.0f}/s = {ratios[-1]:.2f}"
             )
         rss_mb = standing.rss_mb()
         steady = asyncio.run(_steady(standing, numbers, seconds))

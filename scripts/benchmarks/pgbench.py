@@ -10,7 +10,7 @@ import typer
 
 
 def pgbench(database_url: str, script: str, *, clients: int, seconds: float, threads: int = 2) -> float:
-    """Transactions per second of a pgbench script with prepared statements. Raises typer.Exit without pgbench."""
+    """Transactions per second of a pgbench script, prepared. Raises typer.Exit without pgbench."""
     program = find()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "script.sql"

@@ -1,4 +1,4 @@
-"""What a benchmark stands on: a durable PostgreSQL with our schema and the engine's event trigger, and a handler."""
+"""What a benchmark stands on: a durable PostgreSQL with the engine's event trigger, and a handler."""
 
 import json
 import os
@@ -98,11 +98,13 @@ def _seed(url: str) -> None:
         connection.execute(
             "WITH c AS (INSERT INTO pancake_connection (name, workspace_id, token_sha256)"
             " VALUES ('benchmark', 1, %s) RETURNING id)"
-            " INSERT INTO pancake_source (connection_id, pancake_source_id, is_active) SELECT id, '-1', true FROM c",
+            " INSERT INTO pancake_source (connection_id, pancake_source_id, is_active)"
+            " SELECT id, '-1', true FROM c",
             (sha256(TOKEN.encode()).digest(),),
         )
         connection.execute(
-            "INSERT INTO pancake_assignee (staff_id) SELECT id FROM staff WHERE role = 'telesale' AND is_active"
+            "INSERT INTO pancake_assignee (staff_id)"
+            " SELECT id FROM staff WHERE role = 'telesale' AND is_active"
         )
         connection.execute(
             "UPDATE app_setting SET app_settings ="
