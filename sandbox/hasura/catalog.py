@@ -103,6 +103,7 @@ class Function:
     returns_set: bool
     returns_table: Key | None
     volatile: bool
+    comment: str | None = None
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,7 @@ def _functions(
             row["returns_set"],
             row_types.get(row["returns"]),
             row["volatile"],
+            row["comment"],
         )
         found.setdefault((row["schema"], row["name"]), []).append(function)
     return found

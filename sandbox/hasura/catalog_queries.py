@@ -40,6 +40,7 @@ FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid LEFT JOIN pg_namespace
 FUNCTIONS = """
 SELECT n.nspname AS schema, p.proname AS name, p.proretset AS returns_set, p.prorettype::int8 AS returns,
        p.provolatile = 'v' AS volatile, p.pronargdefaults AS defaults,
+       obj_description(p.oid, 'pg_proc') AS comment,
        p.proargtypes::int8[] AS types, p.proargnames AS names
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE p.prokind = 'f' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'hdb_catalog')

@@ -22,11 +22,6 @@ class SessionVariable:
 
 
 @dataclass(frozen=True)
-class WholeSession:
-    """All session variables as one JSON object."""
-
-
-@dataclass(frozen=True)
 class OtherColumn:
     """Another column: of the row itself, of the permission's root row, or through object relationships."""
 
@@ -35,7 +30,7 @@ class OtherColumn:
     path: tuple[Relationship, ...] = ()
 
 
-Operand = Const | SessionVariable | WholeSession | OtherColumn
+Operand = Const | SessionVariable | OtherColumn
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ class Builder:
             name,
             lambda: GraphQLEnumType(
                 name,
-                {c: GraphQLEnumValue(c, description="column name") for c in view.select.columns},  # type: ignore[union-attr]
+                {c: GraphQLEnumValue(c, description="column name") for c in sorted(view.select.columns)},  # type: ignore[union-attr]
                 description=f'select columns of table "{view.tracked.table.name}"',
             ),
         )

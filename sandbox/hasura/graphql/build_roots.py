@@ -29,7 +29,7 @@ from sandbox.hasura.graphql.build_write import (
     operator_arguments,
     updates_input,
 )
-from sandbox.hasura.graphql.model import TrackedFunction, configuration
+from sandbox.hasura.graphql.model import TrackedFunction, configuration, described
 from sandbox.hasura.graphql.views import TableView
 
 Fields = dict[str, GraphQLField]
@@ -75,22 +75,22 @@ def _table_queries(b: Builder, view: TableView, subscription: bool) -> Fields:
     arguments = select_arguments(b, view)
     if _allowed(view, "select", subscription):
         name, text = view.tracked.root_field("select", view.name)
-        text = text or f"fetch data from the table: {quoted(view)}"
+        text = described(text, f"fetch data from the table: {quoted(view)}")
         fields[name] = root(rows, arguments, text, Root("select", view))
     if view.select.aggregations and _allowed(view, "select_aggregate", subscription):
         name, text = view.tracked.root_field("select_aggregate", f"{view.name}_aggregate")
-        text = text or f"fetch aggregated fields from the table: {quoted(view)}"
+        text = described(text, f"fetch aggregated fields from the table: {quoted(view)}")
         aggregate = GraphQLNonNull(aggregate_type(b, view))
         fields[name] = root(aggregate, arguments, text, Root("select_aggregate", view))
     keys = key_arguments(b, view)
     if keys is not None and _allowed(view, "select_by_pk", subscription):
         name, text = view.tracked.root_field("select_by_pk", f"{view.name}_by_pk")
-        text = text or f"fetch data from the table: {quoted(view)} using primary key columns"
+        text = described(text, f"fetch data from the table: {quoted(view)} using primary key columns")
         by_key = {n: argument(t, c.comment, column=c.type) for n, (t, c) in keys.items()}
         fields[name] = root(row, by_key, text, Root("select_by_pk", view))
     if subscription and view.select.columns and _allowed(view, "select_stream", subscription):
         name, text = view.tracked.root_field("select_stream", f"{view.name}_stream")
-        text = text or f"fetch data from the table in a streaming manner: {quoted(view)}"
+        text = described(text, f"fetch data from the table in a streaming manner: {quoted(view)}")
         fields[name] = root(rows, stream_arguments(b, view), text, Root("select_stream", view))
     return fields
 
@@ -121,7 +121,7 @@ def _inserts(b: Builder, view: TableView) -> Fields:
     name, text = view.tracked.root_field("insert", f"insert_{view.name}")
     objects = argument(GraphQLNonNull(list_of(row)), "the rows to be inserted")
     arguments = {"objects": objects, **conflict_argument(b, view)}
-    text = text or f"insert data into the table: {quoted(view)}"
+    text = described(text, f"insert data into the table: {quoted(view)}")
     fields = {name: root(mutation_response(b, view), arguments, text, Root("insert", view))}
     if _readable(view):
         name, text = view.tracked.root_field("insert_one", f"insert_{view.name}_one")
@@ -129,7 +129,7 @@ def _inserts(b: Builder, view: TableView) -> Fields:
             "object": argument(GraphQLNonNull(row), "the row to be inserted"),
             **conflict_argument(b, view),
         }
-        text = text or f"insert a single row into the table: {quoted(view)}"
+        text = described(text, f"insert a single row into the table: {quoted(view)}")
         fields[name] = root(table_type(b, view), one, text, Root("insert_one", view))
     return fields
 
@@ -143,17 +143,17 @@ def _updates(b: Builder, view: TableView) -> Fields:
     where = argument(GraphQLNonNull(bool_exp(b, view)), "filter the rows which have to be updated")
     name, text = view.tracked.root_field("update", f"update_{view.name}")
     response = mutation_response(b, view)
-    text = text or f"update data of the table: {quoted(view)}"
+    text = described(text, f"update data of the table: {quoted(view)}")
     fields[name] = root(response, {**operators, "where": where}, text, Root("update", view))
     keys = key_input(b, view)
     if keys is not None:
         name, text = view.tracked.root_field("update_by_pk", f"update_{view.name}_by_pk")
-        text = text or f"update single row of the table: {quoted(view)}"
+        text = described(text, f"update single row of the table: {quoted(view)}")
         arguments = {**operators, "pk_columns": argument(GraphQLNonNull(keys))}
         fields[name] = root(table_type(b, view), arguments, text, Root("update_by_pk", view))
     name, text = view.tracked.root_field("update_many", f"update_{view.name}_many")
     updates = argument(GraphQLNonNull(list_of(updates_input(b, view))), "updates to execute, in order")
-    text = text or f"update multiples rows of table: {quoted(view)}"
+    text = described(text, f"update multiples rows of table: {quoted(view)}")
     fields[name] = root(many(response), {"updates": updates}, text, Root("update_many", view))
     return fields
 
@@ -162,12 +162,12 @@ def _deletes(b: Builder, view: TableView) -> Fields:
     fields: Fields = {}
     where = argument(GraphQLNonNull(bool_exp(b, view)), "filter the rows which have to be deleted")
     name, text = view.tracked.root_field("delete", f"delete_{view.name}")
-    text = text or f"delete data from the table: {quoted(view)}"
+    text = described(text, f"delete data from the table: {quoted(view)}")
     fields[name] = root(mutation_response(b, view), {"where": where}, text, Root("delete", view))
     keys = key_arguments(b, view)
     if keys is not None:
         name, text = view.tracked.root_field("delete_by_pk", f"delete_{view.name}_by_pk")
-        text = text or f"delete single row from the table: {quoted(view)}"
+        text = described(text, f"delete single row from the table: {quoted(view)}")
         by_key = {n: argument(t, c.comment, column=c.type) for n, (t, c) in keys.items()}
         fields[name] = root(table_type(b, view), by_key, text, Root("delete_by_pk", view))
     return fields

@@ -22,13 +22,16 @@ from sandbox.hasura.graphql.build_order import (
     order_by_type,
 )
 from sandbox.hasura.graphql.build_where import bool_exp
-from sandbox.hasura.graphql.model import ComputedField
+from sandbox.hasura.graphql.model import ComputedField, configuration, described
 from sandbox.hasura.graphql.views import TableView
 
 
 def table_type(b: Builder, view: TableView) -> GraphQLObjectType:
     """`<table>`: the columns, relationships and computed fields that the role may read."""
-    comment = view.tracked.table.comment or f"columns and relationships of {quoted(view)}"
+    explicit = configuration(view.tracked.entry).get("comment")
+    comment = described(
+        explicit, view.tracked.table.comment or f"columns and relationships of {quoted(view)}"
+    )
     return b.once(
         view.name,
         lambda: GraphQLObjectType(view.name, lambda: _table_fields(b, view), description=comment),
@@ -42,7 +45,9 @@ def _table_fields(b: Builder, view: TableView) -> dict[str, GraphQLField]:
         type_ = b.column_type(view, column)
         if not column.nullable and name not in view.select.redactions:
             type_ = GraphQLNonNull(type_)
-        fields[name] = GraphQLField(type_, _column_arguments(column), description=column.comment)
+        fields[name] = GraphQLField(
+            type_, _column_arguments(column), description=view.tracked.column_comment(column)
+        )
     for name, item in view.select.computed.items():
         fields |= computed_field(b, name, item)
     for rel, target in b.views.relationships(view):
@@ -79,16 +84,19 @@ def computed_field(b: Builder, name: str, item: ComputedField) -> dict[str, Grap
     """A computed field: a scalar, or the rows of a tracked table."""
     function = item.function
     hidden = {item.row_argument, item.session_argument}
+    text = described(
+        item.comment, function.comment or f'A computed field, executes function "{function.name}"'
+    )
     arguments = function_arguments(b, function, hidden, name)
     if function.returns_table is None:
-        return {name: GraphQLField(b.value_type(function.returns), arguments, description=item.comment)}
+        return {name: GraphQLField(b.value_type(function.returns), arguments, description=text)}
     target = b.views.selectable(function.returns_table)
     if target is None:
         return {}
     if function.returns_set:
         arguments |= select_arguments(b, target)
-        return {name: GraphQLField(list_of(table_type(b, target)), arguments, description=item.comment)}
-    return {name: GraphQLField(table_type(b, target), arguments, description=item.comment)}
+        return {name: GraphQLField(list_of(table_type(b, target)), arguments, description=text)}
+    return {name: GraphQLField(table_type(b, target), arguments, description=text)}
 
 
 def function_arguments(

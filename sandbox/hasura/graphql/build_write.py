@@ -146,7 +146,7 @@ def update_columns(b: Builder, view: TableView) -> GraphQLEnumType:
     """`<table>_update_column`, with a placeholder where the role may update nothing."""
     name = f"{view.name}_update_column"
     columns = view.update.columns if view.update is not None else {}
-    values = {c: GraphQLEnumValue(c, description="column name") for c in columns}
+    values = {c: GraphQLEnumValue(c, description="column name") for c in sorted(columns)}
     if not values:
         values = {PLACEHOLDER: GraphQLEnumValue(PLACEHOLDER, description="placeholder (do not use)")}
     text = f"update columns of table {quoted(view)}"

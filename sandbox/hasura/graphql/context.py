@@ -14,7 +14,6 @@ from sandbox.hasura.graphql.boolexp import (
     OtherColumn,
     Scope,
     SessionVariable,
-    WholeSession,
 )
 from sandbox.hasura.graphql.model import Relationship
 from sandbox.hasura.graphql.pg_values import to_text
@@ -70,13 +69,11 @@ class Context:
             return self.value(type_, self._filled(operand.value))
         if isinstance(operand, SessionVariable):
             return self.text(type_, self.session_value(operand.name))
-        if isinstance(operand, WholeSession):
-            return self.session_json()
         return self._other_column(operand, scope)
 
-    def session_json(self) -> str:
-        """All session variables as one JSON parameter."""
-        return self.text(JSON, dumps(self.session.variables))
+    def session_json(self, type_: Type) -> str:
+        """All session variables as one parameter of a JSON type."""
+        return self.text(type_, dumps(self.session.variables))
 
     def session_value(self, name: str) -> str:
         """A session variable. Raises QErr `not-found`."""

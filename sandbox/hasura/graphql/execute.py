@@ -133,6 +133,10 @@ class _Run:
         if sel.is_typename:
             return sel.type_name
         if sel.definition is None:
+            disabled = self.engine.metadata.get("graphql_schema_introspection") or {}
+            role = self.session.role
+            if role in disabled.get("disabled_for_roles", []):
+                raise QErr("not-supported", f'introspection is disabled for role: "{role}"')
             return introspect(self.role.schema, self.operation, sel)
         if sel.name == PLACEHOLDER and "root" not in (sel.definition.extensions or {}):
             return PLACEHOLDER_TEXT

@@ -35,7 +35,7 @@ def call(
         if argument.name in fixed:
             value = fixed[argument.name]
         elif session_argument and argument.name == session_argument:
-            value = ctx.session_json()
+            value = ctx.session_json(argument.type)
         elif argument.name in given:
             if by_name:
                 raise QErr("not-supported", "Only last set of positional arguments can be omitted")

@@ -66,10 +66,15 @@ class TrackedTable:
 
     def root_field(self, kind: str, default: str) -> tuple[str, str | None]:
         """Name and comment of a root field, honouring `custom_root_fields`."""
-        custom = configuration(self.entry).get("custom_root_fields", {}).get(kind)
+        custom = (configuration(self.entry).get("custom_root_fields") or {}).get(kind)
         if isinstance(custom, dict):
             return custom.get("name") or default, custom.get("comment")
         return custom or default, None
+
+    def column_comment(self, column: Column) -> str | None:
+        """The metadata's comment on a column ("" for none at all), else the database's."""
+        config = (configuration(self.entry).get("column_config") or {}).get(column.name) or {}
+        return described(config.get("comment"), column.comment)
 
 
 @dataclass
@@ -87,6 +92,11 @@ class Model:
     tables: dict[Key, TrackedTable]
     functions: dict[Key, TrackedFunction]
     inherited: dict[str, list[str]]
+
+
+def described(explicit: str | None, default: str | None) -> str | None:
+    """A description: what the metadata says, where "" means none, else the default."""
+    return default if explicit is None else explicit or None
 
 
 def configuration(entry: Json) -> Json:

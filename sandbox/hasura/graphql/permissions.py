@@ -20,16 +20,16 @@ from sandbox.hasura.graphql.boolexp import (
     OtherColumn,
     Related,
     SessionVariable,
-    WholeSession,
 )
 from sandbox.hasura.graphql.model import ComputedField, Relationship, TrackedTable, key_of
+from sandbox.hasura.graphql.operators import OPERATORS
 
 TEXT = Type("text", "text")
 BOOLEAN = Type("boolean", "bool")
 INTEGER = Type("integer", "int4")
 DOUBLE = Type("double precision", "float8")
 TEXTS = Type("text[]", "_text", "b", TEXT)
-ALIASES = {"_ne": "_neq", "_gte": "_gte", "_cne": "_cneq"}
+ALIASES = {"_ne": "_neq", "_cne": "_cneq"}
 COLUMN_OPERATORS = {
     "_ceq": "_eq",
     "_cneq": "_neq",
@@ -66,8 +66,6 @@ def is_session_variable(value: Any) -> bool:
 
 def operand(value: Any) -> Operand:
     """A value of the metadata: a session variable or a constant (lists may hold session variables)."""
-    if isinstance(value, str) and value.lower() == "x-hasura-session":
-        return WholeSession()
     if is_session_variable(value):
         return SessionVariable(value.lower())
     if isinstance(value, list):
@@ -134,6 +132,8 @@ class _Reader:
             return Compare(column, COLUMN_OPERATORS[op], self._other(table, right), column.type)
         if op == "_cast":
             return self._cast(table, column, right)
+        if op not in OPERATORS:
+            raise KeyError(f'operator "{key}"')
         null_safe = {"_eq": "=?", "_neq": "<>?"}.get(op, op)
         return Compare(column, null_safe, operand(right), operand_type(op, column.type))
 

@@ -10,7 +10,9 @@ from graphql import (
     GraphQLDirective,
     GraphQLField,
     GraphQLIncludeDirective,
+    GraphQLInputObjectType,
     GraphQLInt,
+    GraphQLNamedType,
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLSchema,
@@ -77,7 +79,17 @@ def build_schema(
         directives=[GraphQLIncludeDirective, GraphQLSkipDirective, CACHED],
         assume_valid=True,
     )
+    schema.type_map = {name: sorted_type(schema.type_map[name]) for name in sorted(schema.type_map)}
     return RoleSchema(schema, views, catalog)
+
+
+def sorted_type(type_: GraphQLNamedType) -> GraphQLNamedType:
+    """The same type with its fields or values in alphabetical order, as introspection shows them."""
+    if isinstance(type_, GraphQLObjectType | GraphQLInputObjectType) and not type_.name.startswith("__"):
+        ordered = {name: type_.fields[name] for name in sorted(type_.fields)}
+        type_.fields.clear()
+        type_.fields.update(ordered)
+    return type_
 
 
 def _root(name: str, fields: Fields, text: str | None = None) -> GraphQLObjectType | None:

@@ -49,12 +49,15 @@ class Reader:
     ) -> dict[str, Any]:
         """Values of the given arguments (or fields of an input object), and of those with defaults."""
         values: dict[str, Any] = {}
+        for name, value in given.items():
+            item = declared[name]
+            default = item.default_value is not Undefined
+            values[name] = self.read(value, item.type, item.extensions, (*path, name), default)
         for name, item in declared.items():
             here = (*path, name)
             if name in given:
-                default = item.default_value is not Undefined
-                values[name] = self.read(given[name], item.type, item.extensions, here, default)
-            elif item.default_value is not Undefined:
+                continue
+            if item.default_value is not Undefined:
                 values[name] = item.default_value
             elif isinstance(item.type, GraphQLNonNull):
                 raise self._error(f"missing required field '{name}'", here)

@@ -19,36 +19,10 @@ from sandbox.hasura.graphql.boolexp import (
 )
 from sandbox.hasura.graphql.context import Context, ident, join, key_name
 from sandbox.hasura.graphql.functions import computed_call
+from sandbox.hasura.graphql.operators import INFIX
 from sandbox.hasura.graphql.permissions import operand_type
 
 JSONPATH = Type("jsonpath", "jsonpath")
-INFIX = {
-    "_eq": "=",
-    "_neq": "<>",
-    "_gt": ">",
-    "_lt": "<",
-    "_gte": ">=",
-    "_lte": "<=",
-    "_like": "LIKE",
-    "_nlike": "NOT LIKE",
-    "_ilike": "ILIKE",
-    "_nilike": "NOT ILIKE",
-    "_similar": "SIMILAR TO",
-    "_nsimilar": "NOT SIMILAR TO",
-    "_regex": "~",
-    "_iregex": "~*",
-    "_nregex": "!~",
-    "_niregex": "!~*",
-    "_contains": "@>",
-    "_contained_in": "<@",
-    "_has_key": "?",
-    "_has_keys_any": "?|",
-    "_has_keys_all": "?&",
-    "_jsonb_path_exists": "@?",
-    "_jsonb_path_match": "@@",
-    "_ancestor": "@>",
-    "_descendant": "<@",
-}
 
 
 def condition(ctx: Context, exp: BoolExp, scope: Scope) -> str:

@@ -1,5 +1,6 @@
 """The library: once per session for reading, afresh for tests that write."""
 
+import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
@@ -26,16 +27,31 @@ def library_template(cluster: Cluster) -> Iterator[str]:
     cluster.drop_database(name)
 
 
-@pytest.fixture
-async def library(cluster: Cluster, library_template: str) -> AsyncIterator[Library]:
-    """A library of one's own."""
-    name = f"library_{os.getpid()}_{next(_numbers)}"
-    url = cluster.create_database(name, library_template)
+@contextlib.asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Library]:
+    """The library of a database."""
     pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
         url, min_size=1, max_size=10, open=False, kwargs={"autocommit": True}
     )
     async with pool:
         made = Library(pool)
         await made.open()
+        yield made
+
+
+@pytest.fixture
+async def library(cluster: Cluster, library_template: str) -> AsyncIterator[Library]:
+    """A library of one's own."""
+    name = f"library_{os.getpid()}_{next(_numbers)}"
+    async with opened(cluster.create_database(name, library_template)) as made:
+        yield made
+    cluster.drop_database(name)
+
+
+@pytest.fixture(scope="package")
+async def shelf(cluster: Cluster, library_template: str) -> AsyncIterator[Library]:
+    """A library that all tests of this package share, to read only."""
+    name = f"shelf_{os.getpid()}"
+    async with opened(cluster.create_database(name, library_template)) as made:
         yield made
     cluster.drop_database(name)

@@ -1,0 +1,30 @@
+"""Comparison operators and what PostgreSQL calls them. Facts: the engine's `Translate/BoolExp`."""
+
+INFIX = {
+    "_eq": "=",
+    "_neq": "<>",
+    "_gt": ">",
+    "_lt": "<",
+    "_gte": ">=",
+    "_lte": "<=",
+    "_like": "LIKE",
+    "_nlike": "NOT LIKE",
+    "_ilike": "ILIKE",
+    "_nilike": "NOT ILIKE",
+    "_similar": "SIMILAR TO",
+    "_nsimilar": "NOT SIMILAR TO",
+    "_regex": "~",
+    "_iregex": "~*",
+    "_nregex": "!~",
+    "_niregex": "!~*",
+    "_contains": "@>",
+    "_contained_in": "<@",
+    "_has_key": "?",
+    "_has_keys_any": "?|",
+    "_has_keys_all": "?&",
+    "_jsonb_path_exists": "@?",
+    "_jsonb_path_match": "@@",
+    "_ancestor": "@>",
+    "_descendant": "<@",
+}
+OPERATORS = {*INFIX, "_in", "_nin", "_is_null"}
