@@ -4,18 +4,27 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import typer
 
 
-def pgbench(database_url: str, script: str, *, clients: int, seconds: float, threads: int = 2) -> float:
+def pgbench(
+    database_url: str,
+    script: str,
+    *,
+    clients: int,
+    seconds: float,
+    variables: Mapping[str, str] | None = None,
+) -> float:
     """Transactions per second of a pgbench script, prepared. Raises typer.Exit without pgbench."""
     program = find()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "script.sql"
         path.write_text(script)
-        options = ["--no-vacuum", "--protocol=prepared", f"--client={clients}", f"--jobs={threads}"]
+        options = ["--no-vacuum", "--protocol=prepared", f"--client={clients}", "--jobs=2"]
+        options += [f"--define={name}={value}" for name, value in (variables or {}).items()]
         done = subprocess.run(
             [program, *options, f"--time={max(1, round(seconds))}", f"--file={path}", database_url],
             capture_output=True,
