@@ -117,8 +117,12 @@ class Processes:
         return code
 
     def close(self) -> None:
-        """Stop everything, newest first, and remove the directories."""
-        for process, _ in reversed(list(self._running.values())):
+        """Tell everything to stop, newest first, wait for it, and remove the directories."""
+        running = list(reversed(self._running.values()))
+        for process, polite in running:
+            if process.poll() is None:
+                process.send_signal(polite)
+        for process, _ in running:
             self.stop(process)
         for path in self._directories:
             shutil.rmtree(path, ignore_errors=True)

@@ -62,3 +62,17 @@ async def test_a_row_set_to_received_by_hand_is_handled_once(place: Place) -> No
     assert {name: after[name] for name in ("account", "ticket", "sent")} == {
         name: before[name] for name in ("account", "ticket", "sent")
     }
+
+
+@pytest.mark.usefixtures("results")
+async def test_a_redelivered_event_changes_nothing(place: Place) -> None:
+    (row,) = place.query("SELECT min(id) AS id FROM pancake_webhook_event WHERE status = 'processed'")
+    event = place.events_of(row["id"])[0]
+    before = place.snapshot()
+    place.metadata_api("pg_redeliver_event", {"event_id": event["id"]})
+    await eventually(
+        lambda: len(
+            place.query("SELECT 1 FROM hdb_catalog.event_invocation_logs WHERE event_id = %s", [event["id"]])
+        ) >= 2
+    )  # fmt: skip
+    assert place.snapshot() == before
