@@ -51,6 +51,11 @@ WITH delivery AS (
             ))
             FROM new_source AS n
             WHERE n.connection_id = d.connection AND n.pancake_source_id = ANY (d.source_ids)
+                -- Told once: by the first delivery of the batch that brings the source.
+                AND d.ordinal = (
+                    SELECT min(o.ordinal) FROM delivery AS o
+                    WHERE o.connection = n.connection_id AND n.pancake_source_id = ANY (o.source_ids)
+                )
         ) AS notifications
     FROM delivery AS d
 ), inserted AS (
@@ -68,12 +73,13 @@ WITH delivery AS (
     ON CONFLICT ON CONSTRAINT uq_pancake_webhook_event_identity DO NOTHING
     RETURNING id, record_id, modified_on, payload_hash, status
 )
-SELECT d.ordinal, CASE WHEN d.is_first THEN COALESCE(i.status, 'duplicate') ELSE 'duplicate' END AS status, i.id AS event_id, d.error_code
+SELECT d.ordinal, COALESCE(i.status, 'duplicate') AS status, i.id AS event_id, d.error_code
 FROM (
     SELECT *, row_number() OVER (PARTITION BY record_id, modified_on, payload_hash ORDER BY ordinal) = 1 AS is_first
     FROM delivery
 ) AS d
 LEFT JOIN inserted AS i
-    ON i.payload_hash = d.payload_hash
+    ON d.is_first
+    AND i.payload_hash = d.payload_hash
     AND i.record_id IS NOT DISTINCT FROM d.record_id
     AND i.modified_on IS NOT DISTINCT FROM d.modified_on

@@ -2,7 +2,9 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -17,6 +19,7 @@ from app import create_app
 from domain.errors import HasuraUnavailable
 from runtime.clock import Clock
 from runtime.graphql import Graphql
+from runtime.logs import JsonFormatter
 from runtime.secrets import KeyRing
 from runtime.settings import Settings
 
@@ -86,6 +89,13 @@ class House:
     def event(self, event_id: int) -> dict[str, Any]:
         return self.one("SELECT * FROM pancake_webhook_event WHERE id = %s", event_id)
 
+    def terminate_backends(self) -> None:
+        """Cut every connection to the database, as a restart of PostgreSQL does."""
+        self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
     def switch(self, **settings: Any) -> None:
         """Change settings of the integration, say kill_switch=True."""
         self.sql(
@@ -114,7 +124,8 @@ class House:
             "request_query": "mutation { … }",
         }
         headers = headers or self.headers
-        return await self.client.post("/actions/ingest_record", json=envelope, headers=headers)
+        content = json.dumps(envelope).encode()
+        return await self.client.post("/actions/ingest_record", content=content, headers=headers)
 
     async def fire(self, event_id: int, op: str = "INSERT") -> httpx.Response:
         """Deliver the row's event as Hasura does."""
@@ -178,9 +189,8 @@ def connection_id(database: str) -> str:
     return str(found)
 
 
-@pytest.fixture
-async def house(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[House]:
-    settings = Settings(
+def _settings(database: str, key_ring: KeyRing) -> Settings:
+    return Settings(
         database_url=database,
         metadata_database_url=database,
         hasura_url="http://127.0.0.1:9",
@@ -189,11 +199,48 @@ async def house(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIt
         edge_secrets=(EDGE_SECRET,),
         key_ring=key_ring,
     )
-    hasura, clock = FakeHasura(), MovableClock()
+
+
+@asynccontextmanager
+async def running(settings: Settings, connection_id: str, hasura: FakeHasura) -> AsyncIterator[House]:
+    """The application, started, as one process of it."""
+    clock = MovableClock()
     app = create_app(settings, clock, hasura)
     transport = httpx.ASGITransport(app=app)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://handlers") as client,
     ):
-        yield House(client, hasura, clock, database, connection_id)
+        yield House(client, hasura, clock, settings.database_url, connection_id)
+
+
+@pytest.fixture
+async def house(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[House]:
+    async with running(_settings(database, key_ring), connection_id, FakeHasura()) as house:
+        yield house
+
+
+@pytest.fixture
+async def second_house(house: House, database: str, key_ring: KeyRing) -> AsyncIterator[House]:
+    """A second process on the same database, with the same Hasura."""
+    async with running(_settings(database, key_ring), house.connection_id, house.hasura) as second:
+        yield second
+
+
+@pytest.fixture
+def capture_logs() -> Iterator[list[str]]:
+    """Every line that would be written to standard output, as it would be written."""
+    lines: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(self.format(record))
+
+    handler, root = Keep(), logging.getLogger()
+    handler.setFormatter(JsonFormatter())
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield lines
+    root.setLevel(level)
+    root.removeHandler(handler)

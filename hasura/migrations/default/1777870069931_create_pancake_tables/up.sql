@@ -37,6 +37,10 @@ CREATE TABLE public.pancake_connection (
     CONSTRAINT ck_pancake_connection_table_names CHECK (
         table_names <@ ARRAY['lead', 'account', 'contact'] AND cardinality(table_names) > 0
     ),
+    -- Refuses, as the conversion does, a zone that PostgreSQL does not know: no naive time could be read in it.
+    CONSTRAINT ck_pancake_connection_record_timezone CHECK (
+        (timestamp '2000-01-01' AT TIME ZONE record_timezone) IS NOT NULL
+    ),
     CONSTRAINT ck_pancake_connection_signature_mode CHECK (signature_mode IN ('off', 'monitor', 'enforce')),
     CONSTRAINT ck_pancake_connection_allowlist_mode CHECK (allowlist_mode IN ('off', 'monitor', 'enforce')),
     -- A signature can be enforced only with something to verify it by.
