@@ -97,5 +97,4 @@ class AsyncActions:
                 )
         except (Error, PoolTimeout) as error:
             log.error("the outcome of action %s could not be recorded: %s", action_id, error)
-        finally:
-            self._working.discard(action_id)
+        self._working.discard(action_id)

@@ -37,7 +37,6 @@ class Place:
         for kind, args in reversed(self.leftovers):
             self.call(kind, args)
         self.query("run_sql", {"sql": f'DROP SCHEMA "{self.schema}" CASCADE', "cascade": True})
-        self.call("reload_metadata", {})
 
     @property
     def admin(self) -> dict[str, str]:

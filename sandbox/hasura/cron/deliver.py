@@ -84,8 +84,7 @@ class Scheduler:
             await self._deliver(due)
         except (Error, PoolTimeout) as error:
             log.error("scheduled event %s stays locked: %s", due.id, error)
-        finally:
-            self._locked[due.kind].discard(due.id)
+        self._locked[due.kind].discard(due.id)
 
     async def _deliver(self, due: Due) -> None:
         retry = {**DEFAULT_CRON_RETRY, **(due.config.get("retry_conf") or {})}

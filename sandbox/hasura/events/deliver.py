@@ -122,8 +122,8 @@ class Deliverer:
         except (Error, PoolTimeout) as error:
             log.error("event %s stays locked: its outcome could not be recorded: %s", event.id, error)
         finally:
-            self._locked.discard(event.id)
             self._capacity.release_on_behalf_of(event)
+        self._locked.discard(event.id)  # not when cancelled: then it is unlocked on the way out
 
     async def _deliver(self, event: Event, trigger: dict[str, Any]) -> None:
         retry = trigger.get("retry_conf", {})

@@ -128,7 +128,7 @@ async def insert(engine: "Engine", session: Session, args: Any) -> Json:
         passed += ", on_conflict: $on_conflict"
         variables["on_conflict"] = on_conflict(target.table, args["on_conflict"], objects)
     text = f"mutation ({declared}) {{ result: {target.field('insert')}({passed}) {_answer(target, args)} }}"
-    return dict(await target.run(text, variables))
+    return dict(loads(dumps(await target.run(text, variables))))
 
 
 async def update(engine: "Engine", session: Session, args: Any) -> Json:
@@ -151,7 +151,7 @@ async def update(engine: "Engine", session: Session, args: Any) -> Json:
         f"mutation ({', '.join(declared)}) {{ result: {target.field('update')}({', '.join(passed)})"
         f" {_answer(target, args)} }}"
     )
-    return dict(await target.run(text, variables))
+    return dict(loads(dumps(await target.run(text, variables))))
 
 
 async def delete(engine: "Engine", session: Session, args: Any) -> Json:
@@ -161,7 +161,7 @@ async def delete(engine: "Engine", session: Session, args: Any) -> Json:
         f"mutation ($where: {target.name}_bool_exp!) {{ result: {target.field('delete')}(where: $where)"
         f" {_answer(target, args)} }}"
     )
-    return dict(await target.run(text, {"where": where(required(args, "where"))}))
+    return dict(loads(dumps(await target.run(text, {"where": where(required(args, "where"))}))))
 
 
 def _answer(target: Target, args: Json) -> str:

@@ -1,0 +1,147 @@
+"""run_sql and the data commands of the query endpoints. Contract section 6."""
+
+import pytest
+
+from tests.hasura_contract.place import Json, Place
+
+RELATION = {"foreign_key_constraint_on": "author_id"}
+
+
+@pytest.fixture
+def library(place: Place) -> tuple[Json, Json]:
+    """author and article with a relationship, a permission and three rows."""
+    author = place.table("author", "id int PRIMARY KEY, name text UNIQUE, age int")
+    reference = f'author_id int REFERENCES "{place.schema}".author(id)'
+    article = place.table("article", f"id int PRIMARY KEY, title text, {reference}")
+    place.do("pg_create_object_relationship", {"table": article, "name": "writer", "using": RELATION})
+    permission = {"columns": ["id", "name"], "filter": {"name": {"_eq": "X-Hasura-Name"}}}
+    place.do("pg_create_select_permission", {"table": author, "role": "user", "permission": permission})
+    place.sql(f"INSERT INTO \"{place.schema}\".author VALUES (1, 'a', 30), (2, 'b', NULL)")
+    place.sql(f"INSERT INTO \"{place.schema}\".article VALUES (1, 't', 1)")
+    return author, article
+
+
+def run(place: Place, text: str, **more: Json) -> tuple[int, Json]:
+    return place.query("run_sql", {"sql": text.replace("AT.", f'"{place.schema}".'), **more})
+
+
+def test_rows_come_as_texts_below_their_header(place: Place) -> None:
+    text = "SELECT 1 AS n, NULL::text AS t, true AS b, now() IS NULL AS f"
+    expected = {"result_type": "TuplesOk", "result": [["n", "t", "b", "f"], ["1", "NULL", "t", "f"]]}
+    assert run(place, text) == (200, expected)
+
+
+def test_commands_have_no_result_and_the_last_statement_counts(place: Place) -> None:
+    expected = {"result_type": "CommandOk", "result": None}
+    assert run(place, "SELECT 1; CREATE TEMP TABLE x (id int) ON COMMIT DROP") == (200, expected)
+    assert run(place, "CREATE TEMP TABLE x (id int) ON COMMIT DROP; SELECT 1 AS a")[1]["result"][1] == ["1"]
+
+
+def test_errors_of_postgresql_are_shown_to_admin(place: Place) -> None:
+    status, body = run(place, "SELECT * FROM nowhere_at_all")
+    assert (status, body["path"], body["code"]) == (400, "$.args", "postgres-error")
+    assert body["error"] == "query execution failed"
+    assert body["internal"]["error"]["status_code"] == "42P01"
+
+
+def test_it_is_one_transaction(place: Place, library: tuple[Json, Json]) -> None:
+    assert run(place, "DELETE FROM AT.article; SELECT 1/0")[0] == 400
+    assert run(place, "SELECT count(*) FROM AT.article")[1]["result"][1] == ["1"]
+
+
+def test_read_only_refuses_writes(place: Place, library: tuple[Json, Json]) -> None:
+    assert run(place, "SELECT count(*) FROM AT.author", read_only=True)[1]["result"][1] == ["2"]
+    status, body = run(place, "DELETE FROM AT.article", read_only=True)
+    assert (status, body["internal"]["error"]["status_code"]) == (400, "25006")
+
+
+@pytest.mark.parametrize("endpoint", ["/v1/query", "/v2/query"])
+def test_only_admin_may_run_it(place: Place, endpoint: str) -> None:
+    body = {"type": "run_sql", "args": {"sql": "SELECT 1"}}
+    expected = {"path": "$.args", "error": "restricted access : admin only", "code": "access-denied"}
+    assert place.post(endpoint, body, place.role("user")) == (400, expected)
+
+
+def test_a_dropped_table_leaves_the_metadata(place: Place, library: tuple[Json, Json]) -> None:
+    assert run(place, "DROP TABLE AT.article")[0] == 200
+    status, body = place.call("pg_untrack_table", {"table": library[1]})
+    assert (status, body["code"]) == (400, "already-untracked")
+
+
+def test_dropping_what_others_use_needs_cascade(place: Place, library: tuple[Json, Json]) -> None:
+    text = "ALTER TABLE AT.article DROP COLUMN author_id"
+    status, body = run(place, text)
+    assert (status, body["code"]) == (400, "dependency-error")
+    assert f"relationship {place.schema}.article.writer" in body["error"]
+    assert run(place, "SELECT author_id FROM AT.article")[0] == 200, "nothing was dropped"
+    assert run(place, text, cascade=True)[0] == 200
+    args = {"table": library[1], "relationship": "writer"}
+    assert place.call("pg_drop_relationship", args)[1]["code"] == "not-exists"
+
+
+def test_renames_are_followed(place: Place, library: tuple[Json, Json]) -> None:
+    assert run(place, "ALTER TABLE AT.author RENAME COLUMN name TO full_name")[0] == 200
+    assert run(place, "ALTER TABLE AT.author RENAME TO person")[0] == 200
+    field = f"{place.schema}_person"
+    headers = place.role("user", name="b")
+    expected = {"data": {field: [{"id": 2, "full_name": "b"}]}}
+    assert place.graphql(f"{{ {field} {{ id full_name }} }}", headers) == expected
+    article = f"{place.schema}_article"
+    answer = place.graphql(f"{{ {article} {{ writer {{ full_name }} }} }}")
+    assert answer == {"data": {article: [{"writer": {"full_name": "a"}}]}}
+
+
+def test_event_triggers_survive_ddl(place: Place, library: tuple[Json, Json]) -> None:
+    name = f"t_{place.schema}"
+    args = {"name": name, "table": library[0], "webhook": "http://127.0.0.1:1/", "insert": {"columns": "*"}}
+    place.do("pg_create_event_trigger", args)
+    assert run(place, "ALTER TABLE AT.author ADD COLUMN email text")[0] == 200
+    place.sql(f"INSERT INTO \"{place.schema}\".author (id, email) VALUES (9, 'e')")
+    assert place.events(name)[0]["payload"]["data"]["new"]["email"] == "e"
+
+
+def v1(place: Place, kind: str, args: Json, headers: dict[str, str] | None = None) -> tuple[int, Json]:
+    return place.post("/v1/query", {"type": kind, "args": args}, headers)
+
+
+def test_rows_are_selected_with_relationships_and_order(place: Place, library: tuple[Json, Json]) -> None:
+    author, article = library
+    args = {"table": author, "columns": ["id", "name"], "where": {"age": {"$gt": 1}}, "order_by": "-id"}
+    assert v1(place, "select", args) == (200, [{"id": 1, "name": "a"}])
+    args = {"table": author, "columns": ["*"], "order_by": [{"column": "id", "type": "desc"}], "limit": 1}
+    assert v1(place, "select", args) == (200, [{"id": 2, "name": "b", "age": None}])
+    args = {"table": article, "columns": ["id", {"name": "writer", "columns": ["name"]}]}
+    assert v1(place, "select", args) == (200, [{"id": 1, "writer": {"name": "a"}}])
+    assert v1(place, "count", {"table": author, "where": {"name": "a"}}) == (200, {"count": 1})
+
+
+def test_rows_are_inserted_updated_and_deleted(place: Place, library: tuple[Json, Json]) -> None:
+    author, _ = library
+    args: Json = {"table": author, "objects": [{"id": 5, "name": "e"}], "returning": ["id"]}
+    assert v1(place, "insert", args) == (200, {"affected_rows": 1, "returning": [{"id": 5}]})
+    status, body = v1(place, "insert", args)
+    assert (status, body["code"]) == (400, "constraint-violation")
+    upsert = {**args, "objects": [{"id": 5, "name": "f"}], "on_conflict": {"constraint_on": ["id"]}}
+    assert v1(place, "insert", upsert | {"on_conflict": {"constraint_on": ["id"], "action": "update"}}) == (
+        200,
+        {"affected_rows": 1, "returning": [{"id": 5}]},
+    )
+    change = {"table": author, "where": {"id": 5}, "$set": {"name": "g"}}
+    assert v1(place, "update", change) == (200, {"affected_rows": 1})
+    assert v1(place, "delete", {"table": author, "where": {"id": 5}}) == (200, {"affected_rows": 1})
+
+
+def test_the_roles_permissions_apply_to_data_commands(place: Place, library: tuple[Json, Json]) -> None:
+    author, article = library
+    headers = place.role("user", name="b")
+    args = {"table": author, "columns": ["*"]}
+    assert v1(place, "select", args, headers) == (200, [{"id": 2, "name": "b"}])
+    status, body = v1(place, "select", {"table": article, "columns": ["id"]}, headers)
+    assert (status, body["code"], body["path"]) == (400, "permission-denied", "$.args")
+
+
+def test_a_bulk_may_not_mix_reading_and_writing_modes(place: Place, library: tuple[Json, Json]) -> None:
+    insert = {"type": "insert", "args": {"table": library[0], "objects": []}}
+    read = {"type": "run_sql", "args": {"sql": "SELECT 1", "read_only": True}}
+    status, body = v1(place, "bulk", [insert, read])
+    assert (status, body["code"], body["path"]) == (400, "bad-request", "$")
