@@ -10,6 +10,7 @@ from typing import Self
 from sandbox.cluster import Cluster, free_port
 from sandbox.database import install_diva
 from sandbox.diva import METADATA as DIVA_METADATA
+from sandbox.edge.nginx import EdgeSettings, NginxEdge, missing_packages
 from sandbox.processes import Processes
 from sandbox.stack.connection import Access, connect_pancake
 from sandbox.stack.keys import Keys
@@ -22,15 +23,23 @@ NO_PANCAKE = "http://127.0.0.1:9/api"
 class Sandbox:
     """Diva, Hasura's stand-in, the handlers and an edge over one database.
 
+    The edge is the real one where nginx with Lua is installed, else the small one of sandbox/stack/edge.py.
+
     `cluster` is a running server to make the database in (the caller closes it); without it one is started,
     or DATABASE_URL's server is used. On a server we do not remove, `database` is dropped at the end.
+    `edge_environment`: EDGE_* variables of the real edge that differ from its defaults.
     """
 
     def __init__(
-        self, cluster: Cluster | None = None, database: str | None = None, pancake_url: str = NO_PANCAKE
+        self,
+        cluster: Cluster | None = None,
+        database: str | None = None,
+        pancake_url: str = NO_PANCAKE,
+        edge_environment: Mapping[str, str] | None = None,
     ) -> None:
         self.keys = Keys.generate()
         self._pancake_url = pancake_url
+        self._edge_environment = edge_environment or {}
         self._own_cluster = cluster is None
         self.cluster = cluster or Cluster()
         self._drops_database = not (self._own_cluster and self.cluster.embedded)
@@ -59,9 +68,9 @@ class Sandbox:
         install_diva(self.database_url)
         self.hasura = self._module("hasura", "sandbox.hasura", *self._hasura_arguments(), ready="/healthz")
         self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
-        self.edge = self._module("edge", "sandbox.stack.edge", ready="/healthz")
+        self.edge = self._edge()
         self.handlers = self._handlers("handlers")
-        services = (self.hasura, self.notifications, self.edge, self.handlers)
+        services = (self.hasura, self.notifications, self.handlers, self.edge)
         for service in services:
             service.start()
         for service in services:
@@ -98,6 +107,19 @@ class Sandbox:
             "WEBHOOK_TOKEN": self.keys.webhook_token,
             "NOTIFICATIONS_URL": self.notifications_url,
         }
+
+    def _edge(self) -> NginxEdge | Service:
+        if missing_packages():
+            return self._module("edge", "sandbox.stack.edge", ready="/healthz")
+        settings = EdgeSettings(
+            hasura_url=self.hasura_url,
+            handlers_url=self.handlers_url,
+            hasura_token=self.keys.token("pancake_edge"),
+            edge_secret=self.keys.edge_secret,
+            port=self._ports["edge"],
+            environment=self._edge_environment,
+        )
+        return NginxEdge(self._processes, settings)
 
     def _handlers(self, name: str) -> Service:
         arguments = ("app:create_app", "--factory", "--no-access-log")
