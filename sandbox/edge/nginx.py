@@ -108,6 +108,14 @@ class NginxEdge:
                 return
         raise NotReady(f"the edge did not start: {self.errors()}")
 
+    def wait_policy(self, seconds: float = 10) -> None:
+        """Return once it goes by a policy with a connection in it. Raises NotReady if none comes."""
+        deadline = time.monotonic() + seconds
+        while httpx.get(f"{self.ops_url}/healthz", timeout=5).json()["policy_connections"] == 0:
+            if time.monotonic() > deadline:
+                raise NotReady(f"the edge got no policy from the handlers: {self.errors()}")
+            time.sleep(0.02)
+
     def stop(self) -> None:
         """Stop it as an operator would."""
         if self._running is not None:

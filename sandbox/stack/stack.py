@@ -20,6 +20,10 @@ NO_PANCAKE = "http://127.0.0.1:9/api"
 """The discard port: where the connection points as long as no simulator of Pancake runs."""
 
 
+PATIENT = {"EDGE_PATH_TIMEOUT_MS": "5000"}
+"""A developer's busy machine answers later than production does, and should not see `spooled` for that."""
+
+
 class Sandbox:
     """Diva, Hasura's stand-in, the handlers and an edge over one database.
 
@@ -27,7 +31,7 @@ class Sandbox:
 
     `cluster` is a running server to make the database in (the caller closes it); without it one is started,
     or DATABASE_URL's server is used. On a server we do not remove, `database` is dropped at the end.
-    `edge_environment`: EDGE_* variables of the real edge that differ from its defaults.
+    `edge_environment`: EDGE_* variables of the real edge; by default it is only more patient.
     """
 
     def __init__(
@@ -39,7 +43,7 @@ class Sandbox:
     ) -> None:
         self.keys = Keys.generate()
         self._pancake_url = pancake_url
-        self._edge_environment = edge_environment or {}
+        self._edge_environment = PATIENT if edge_environment is None else edge_environment
         self._own_cluster = cluster is None
         self.cluster = cluster or Cluster()
         self._drops_database = not (self._own_cluster and self.cluster.embedded)
@@ -70,7 +74,7 @@ class Sandbox:
         self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
         self.edge = self._edge()
         self.handlers = self._handlers("handlers")
-        services = (self.hasura, self.notifications, self.handlers, self.edge)
+        services = (self.hasura, self.notifications, self.handlers)
         for service in services:
             service.start()
         for service in services:
@@ -78,6 +82,10 @@ class Sandbox:
         keys = self.keys
         access = Access(keys.webhook_token, keys.pancake_api_key, self._pancake_url, keys.encryption_keys)
         connect_pancake(self.database_url, access)
+        self.edge.start()
+        self.edge.wait_ready()
+        if isinstance(self.edge, NginxEdge):
+            self.edge.wait_policy()
 
     def more_handlers(self, name: str) -> Service:
         """One more process of the handlers over the same database, ready; nobody knows its URL yet."""
