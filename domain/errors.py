@@ -18,6 +18,8 @@
         ├── BadRequest
         ├── UnknownTrigger
         ├── Unauthorized
+        ├── KillSwitchOn          409
+        ├── Busy                  409
         └── NotBuilt              501
 
 `code` is the machine-readable name that answers, `error_code` columns and metrics share.
@@ -150,6 +152,20 @@ class Unauthorized(Refused):
 
     code = "unauthorized"
     status = 401
+
+
+class KillSwitchOn(Refused):
+    """The kill switch is on: turn it off before anything is replayed."""
+
+    code = "kill_switch_on"
+    status = 409
+
+
+class Busy(Refused):
+    """Other work holds these rows at the moment: try again in a few seconds."""
+
+    code = "busy"
+    status = 409
 
 
 class NotBuilt(Refused):

@@ -70,6 +70,7 @@ def event_columns(
     return {
         "id": claim["id"],
         "outcome": plan.outcome,
+        "changes": plan.writes_customer,
         "phone": plan.phone,
         "account_id": plan.account_id,
         "ticket_id": plan.ticket.id if plan.ticket else None,

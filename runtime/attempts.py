@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from domain.errors import Contended, Final, IntegrationError
 from runtime.clock import Clock
-from runtime.db import Database, Row
+from runtime.db import Database, Row, Transaction
 from runtime.logs import LOGGER, describe
 
 Result = TypeVar("Result")
@@ -39,23 +39,47 @@ async def settle(
     return None
 
 
+async def rehearse(transaction: Transaction, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    """One attempt inside a dry run: what `work` gives, or what the row would say had it failed.
+
+    Raises Contended, which is no property of the event.
+    """
+    try:
+        async with transaction.savepoint():
+            return await work()
+    except Contended:
+        raise
+    except Exception as error:  # noqa: BLE001 - told to whoever asked for the dry run, and logged
+        _log_fault(error, None)
+        return {"result": "dead_letter" if isinstance(error, Final) else "failed", **_failure(error)}
+
+
 async def _mark(db: Database, clock: Clock, claim: Row, error: Exception, backoff: Backoff) -> None:
-    known = isinstance(error, IntegrationError)
-    final = isinstance(error, Final)
-    about: dict[str, Any] = {} if known else describe(error)
-    delay = None if final else backoff(claim["attempts"], clock.jitter())
+    about: dict[str, Any] = {} if isinstance(error, IntegrationError) else describe(error)
+    delay = None if isinstance(error, Final) else backoff(claim["attempts"], clock.jitter())
     await db.fetch_all(
         "process_record/fail_event",
         {
             "id": claim["id"],
             "claim_id": claim["claim_id"],
             "next_attempt_at": clock.now() + delay if delay else None,
-            "error_code": error.code if isinstance(error, IntegrationError) else "internal",
-            "error_detail": str(error) if known else f"{about['error']}, digest {about['digest']}",
             "evidence": json.dumps({"error": about}),
+            **_failure(error),
         },
     )
-    if not known:
+    _log_fault(error, claim["id"])
+
+
+def _failure(error: Exception) -> dict[str, str]:
+    """What a row says of an attempt that failed: error_code and error_detail."""
+    if isinstance(error, IntegrationError):
+        return {"error_code": error.code, "error_detail": str(error)}
+    about = describe(error)
+    return {"error_code": "internal", "error_detail": f"{about['error']}, digest {about['digest']}"}
+
+
+def _log_fault(error: Exception, event_id: int | None) -> None:
+    if not isinstance(error, IntegrationError):
         LOGGER.error(
-            "an event failed by a fault of ours", exc_info=error, extra={"fields": {"event_id": claim["id"]}}
+            "an event failed by a fault of ours", exc_info=error, extra={"fields": {"event_id": event_id}}
         )

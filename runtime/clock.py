@@ -1,5 +1,6 @@
 """The one clock, and the one source of chance."""
 
+import asyncio
 import random
 import time
 from datetime import UTC, datetime
@@ -19,3 +20,7 @@ class Clock:
     def jitter(self) -> float:
         """A random number in [-1, 1], to spread retries."""
         return random.uniform(-1, 1)  # noqa: S311
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, without keeping anybody else from working."""
+        await asyncio.sleep(seconds)

@@ -5,21 +5,25 @@ No SQL text here and no retries: statements come from runtime/queries.py, retrie
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg import AsyncConnection, errors
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from domain.errors import Contended, DatabaseUnavailable
+from domain.errors import Busy, Contended, DatabaseUnavailable
 from runtime.queries import QUERIES
 
 Row = dict[str, Any]
 Params = Mapping[str, Any]
 Statement = tuple[str, Params]
+Result = TypeVar("Result")
+Conversation = Generator[Sequence[Statement], list[list[Row]], Result]
+"""Yields statements that share a round trip and is sent the rows of each."""
+
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 
 POOL_TIMEOUT_SECONDS = 5.0
@@ -71,6 +75,21 @@ class Transaction:
         if self.open:
             await self.run(commit=True)
 
+    async def converse(self, steps: Conversation[Result]) -> Result:
+        """Run what the steps ask for, one round trip for each request; their result. Raises as `run`."""
+        try:
+            request = next(steps)
+            while True:
+                request = steps.send(await self.run(*request))
+        except StopIteration as end:
+            return cast(Result, end.value)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """A part of the open transaction that is undone alone if it fails."""
+        async with self._connection.transaction():
+            yield
+
 
 class Database:
     """The pools of one process. `open` waits for nothing: a database that is away shows in /readyz."""
@@ -117,19 +136,29 @@ class Database:
             await transaction.commit()
 
     @asynccontextmanager
-    async def exclusive(self, name: str) -> AsyncIterator[tuple[bool, Transaction]]:
-        """Hold the session lock of that name, on a connection of its own.
+    async def rehearsal(self) -> AsyncIterator[Transaction]:
+        """A transaction that is undone at its end, whatever happened in it. Raises Busy for Contended."""
+        try:
+            async with _connection(self._work) as connection, connection.transaction(force_rollback=True):
+                transaction = Transaction(connection)
+                transaction.open = True
+                yield transaction
+        except Contended as error:
+            raise Busy from error
 
-        Yields whether it was free, and the connection: who found it taken must not ask for a second one.
-        """
+    @asynccontextmanager
+    async def turn(self, name: str) -> AsyncIterator[bool]:
+        """Whether nobody else, in any process, has its turn at `name`; if so, it is ours until the end."""
         async with _connection(self._work) as connection:
-            session = Transaction(connection)
-            ((row,),) = await session.run(("register/try_lock", {"name": name}), commit=True)
+            with _translated(DatabaseUnavailable):
+                cursor = await connection.execute(QUERIES["turn/take"], {"name": name})
+                taken = bool((await cursor.fetchone() or {})["taken"])
             try:
-                yield row["locked"], session
+                yield taken
             finally:
-                if row["locked"]:
-                    await session.run(("register/unlock", {"name": name}), commit=True)
+                with _translated(DatabaseUnavailable):
+                    if taken:
+                        await connection.execute(QUERIES["turn/end"], {"name": name})
 
     async def _once(self, pool: Pool, statement: Statement) -> list[Row]:
         name, params = statement

@@ -2,7 +2,6 @@
 
 import typer
 
-from scripts.benchmarks.backfill import backfill
 from scripts.benchmarks.ingest import ingest
 from scripts.benchmarks.process import process
 
@@ -13,7 +12,6 @@ app = typer.Typer(
 )
 app.command()(ingest)
 app.command()(process)
-app.command()(backfill)
 
 if __name__ == "__main__":
     app()

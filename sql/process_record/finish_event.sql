@@ -1,9 +1,14 @@
 -- Close the event with what came of it. The lease on its notifications is ours from here; unsent older ones stay.
+-- A replay that changes nothing leaves what the event did before as it is recorded.
 -- Returns nothing. Relies on pk_pancake_webhook_event.
 UPDATE public.pancake_webhook_event
 SET
-    status = 'processed', processed_at = %(now)s, outcome = %(outcome)s, error_code = NULL, error_detail = NULL,
-    normalized_phone = %(phone)s, account_id = %(account_id)s, ticket_id = %(ticket_id)s, assignee_id = %(assignee_id)s,
+    status = 'processed', processed_at = %(now)s, error_code = NULL, error_detail = NULL,
+    normalized_phone = %(phone)s,
+    outcome = CASE WHEN %(changes)s THEN %(outcome)s ELSE COALESCE(outcome, %(outcome)s) END,
+    account_id = CASE WHEN %(changes)s THEN %(account_id)s::uuid ELSE COALESCE(account_id, %(account_id)s::uuid) END,
+    ticket_id = CASE WHEN %(changes)s THEN %(ticket_id)s::uuid ELSE COALESCE(ticket_id, %(ticket_id)s::uuid) END,
+    assignee_id = CASE WHEN %(changes)s THEN %(assignee_id)s::uuid ELSE assignee_id END,
     evidence = (evidence - 'force') || %(evidence)s::jsonb,
     notifications = CASE WHEN notified_at IS NULL THEN notifications ELSE '[]' END || %(notifications)s::jsonb,
     notify_claimed_at = clock_timestamp(),

@@ -3,7 +3,7 @@
 UPDATE public.pancake_assignee AS a
 SET
     assigned_count = m.assigned_count,
-    total_assigned = a.total_assigned + (a.id = %(chosen)s::uuid)::integer,
+    total_assigned = a.total_assigned + (a.id IS NOT DISTINCT FROM %(chosen)s::uuid)::integer,
     last_assigned_seq = m.last_assigned_seq,
     was_available = m.was_available
 FROM unnest(

@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 
 from app import create_app
 from domain.errors import HasuraUnavailable
+from runtime.assembly import Runtime
 from runtime.clock import Clock
 from runtime.graphql import Graphql
 from runtime.logs import JsonFormatter
@@ -27,16 +28,24 @@ TOKEN = "token-of-the-test-connection"
 SECRET = "handler-secret-for-tests"
 PREVIOUS_SECRET = "handler-secret-before-it"
 EDGE_SECRET = "edge-secret-for-tests"
+ADMIN = "a0000000-0000-4000-8000-000000000001"
 
 
 class MovableClock(Clock):
-    """Real time plus what a test added to it; no jitter."""
+    """Real time plus what a test added to it; sleeping only moves it on; no jitter."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.ahead
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead.total_seconds()
+
+    async def sleep(self, seconds: float) -> None:
+        self.ahead += timedelta(seconds=seconds)
+        await super().sleep(0)
 
     def jitter(self) -> float:
         return 0.0
@@ -72,15 +81,15 @@ class House:
     client: httpx.AsyncClient
     hasura: FakeHasura
     clock: MovableClock
-    url: str
+    connection: psycopg.Connection[dict[str, Any]]
+    runtime: Runtime
     connection_id: str = ""
     headers: dict[str, str] = field(default_factory=lambda: {"X-Handler-Secret": SECRET})
 
     def sql(self, statement: str, *params: Any) -> list[dict[str, Any]]:
         """Run SQL as somebody else would: on a connection of its own, committed at once."""
-        with psycopg.connect(self.url, autocommit=True, row_factory=dict_row) as connection:
-            cursor = connection.execute(statement, params)
-            return cursor.fetchall() if cursor.description else []
+        cursor = self.connection.execute(statement, params)
+        return cursor.fetchall() if cursor.description else []
 
     def one(self, statement: str, *params: Any) -> dict[str, Any]:
         (row,) = self.sql(statement, *params)
@@ -93,7 +102,7 @@ class House:
         """Cut every connection to the database, as a restart of PostgreSQL does."""
         self.sql(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " WHERE datname = current_database() AND application_name <> 'test'"
         )
 
     def switch(self, **settings: Any) -> None:
@@ -116,16 +125,40 @@ class House:
         answer: dict[str, Any] = response.json()
         return answer
 
-    async def act(self, input_: dict[str, Any], headers: dict[str, str] | None = None) -> httpx.Response:
+    async def act(
+        self,
+        input_: dict[str, Any],
+        headers: dict[str, str] | None = None,
+        name: str = "ingest_record",
+        session: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        """Call an action's handler as Hasura does."""
         envelope = {
-            "action": {"name": "pancake_ingest_record"},
+            "action": {"name": f"pancake_{name}"},
             "input": input_,
-            "session_variables": {"x-hasura-role": "pancake_edge"},
+            "session_variables": session or {"x-hasura-role": "pancake_edge"},
             "request_query": "mutation { … }",
         }
-        headers = headers or self.headers
-        content = json.dumps(envelope).encode()
-        return await self.client.post("/actions/ingest_record", content=content, headers=headers)
+        return await self.client.post(
+            f"/actions/{name}", content=json.dumps(envelope).encode(), headers=headers or self.headers
+        )
+
+    async def order(self, **input_: Any) -> httpx.Response:
+        """Ask for a replay as an administrator of Diva does."""
+        session = {"x-hasura-role": "crm_admin", "x-hasura-user-id": ADMIN}
+        return await self.act(input_, name="replay_events", session=session)
+
+    async def replay(self, **input_: Any) -> dict[str, Any]:
+        """The report of a replay that is carried out."""
+        response = await self.order(**input_)
+        assert response.status_code == 200, response.text
+        report: dict[str, Any] = response.json()
+        return report
+
+    async def process_received(self) -> dict[int, str]:
+        """Deliver the event of each row that is `received`, oldest first: results by id."""
+        rows = self.sql("SELECT id FROM pancake_webhook_event WHERE status = 'received' ORDER BY id")
+        return {row["id"]: await self.process(row["id"], "UPDATE") for row in rows}
 
     async def fire(self, event_id: int, op: str = "INSERT") -> httpx.Response:
         """Deliver the row's event as Hasura does."""
@@ -211,7 +244,11 @@ async def running(settings: Settings, connection_id: str, hasura: FakeHasura) ->
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://handlers") as client,
     ):
-        yield House(client, hasura, clock, settings.database_url, connection_id)
+        url = settings.database_url
+        with psycopg.connect(
+            url, autocommit=True, row_factory=dict_row, application_name="test"
+        ) as connection:
+            yield House(client, hasura, clock, connection, app.state.runtime, connection_id)
 
 
 @pytest.fixture

@@ -53,3 +53,16 @@ async def test_fifty_records_of_one_phone_give_one_account_one_contact_one_ticke
     assert house.one("SELECT count(*) FROM account WHERE normalized_phone = '+84905111222'")["count"] == 1
     assert house.one("SELECT count(*) FROM contact_book WHERE primary_phone = '+84905111222'")["count"] == 1
     assert house.one("SELECT count(*) FROM ticket WHERE source_id = 'ticket_source_pancake'")["count"] == 1
+
+
+async def test_without_anybody_available_the_ticket_is_made_and_the_admins_are_told(house: House) -> None:
+    _roster(house)
+    await house.lead(id="before", phone_number="0905111000")
+    house.sql("UPDATE staff SET on_duty = false WHERE role = 'telesale'")
+    event_id, result = await house.lead()
+    event = house.event(event_id)
+    assert (result, event["assignee_id"]) == ("ticket_created", None)
+    sent = house.hasura.sent[f"{event_id}:unassigned"]
+    assert sent["template_code"] == "noti_pancake_needs_attention"
+    assert {skip["reason"] for skip in event["evidence"]["assignment"]["skipped"]} == {"off_duty"}
+    assert house.one("SELECT sum(total_assigned)::integer AS sum FROM pancake_assignee")["sum"] == 1

@@ -4,6 +4,7 @@ from typing import Any
 
 from sandbox.hasura.graphql.boolexp import Scope
 from sandbox.hasura.graphql.context import Context, ident, join, key_name
+from sandbox.hasura.graphql.document import failed
 from sandbox.hasura.graphql.functions import computed_call
 from sandbox.hasura.graphql.model import Relationship
 from sandbox.hasura.graphql.views import TableView
@@ -81,7 +82,11 @@ def _aggregates(ctx: Context, rel: Relationship, value: Any, alias: str) -> Term
     return terms
 
 
-def distinct_terms(view: TableView, names: list[str], alias: str) -> list[str]:
-    """The expressions of DISTINCT ON."""
+def distinct_terms(view: TableView, names: list[str], ordering: Terms, alias: str) -> list[str]:
+    """The expressions of DISTINCT ON. Raises QErr unless the ordering begins with the same columns."""
     assert view.select is not None
-    return [f"{alias}.{ident(view.select.columns[name].name)}" for name in names]
+    wanted = [f"{alias}.{ident(view.select.columns[name].name)}" for name in names]
+    initial = [expression for expression, _ in ordering[: len(wanted)]]
+    if ordering and set(initial) != set(wanted):
+        raise failed('"distinct_on" columns must match initial "order_by" columns')
+    return wanted

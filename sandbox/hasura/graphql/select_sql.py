@@ -54,7 +54,7 @@ def base_rows(ctx: Context, view: TableView, source: Source) -> str:
     distinct = source.args.get("distinct_on")
     head = "SELECT"
     if distinct:
-        terms = distinct_terms(view, distinct, alias)
+        terms = distinct_terms(view, distinct, ordering, alias)
         head = f"SELECT DISTINCT ON ({', '.join(terms)})"
         if not ordering:
             ordering = [(term, "ASC NULLS LAST") for term in terms]

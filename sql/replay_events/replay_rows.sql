@@ -1,0 +1,28 @@
+-- Take events back to received, unless the kill switch is on; their event trigger does the rest. Who is at work on one keeps it.
+-- Returns one row: switched_on, ids of the events that were taken back. Relies on pk_pancake_webhook_event.
+WITH switch AS (
+    SELECT
+        (SELECT app_settings -> 'pancake_integration' ->> 'kill_switch' FROM public.app_setting WHERE id = 1)
+        IS NOT DISTINCT FROM 'false' AS switched_on
+), taken AS (
+    SELECT e.id
+    FROM public.pancake_webhook_event AS e
+    WHERE
+        e.id = ANY (%(ids)s)
+        AND e.status = ANY (%(states)s)
+        AND e.record_id IS NOT NULL
+        AND e.payload IS NOT NULL
+        AND (SELECT s.switched_on FROM switch AS s)
+    ORDER BY e.id
+    FOR UPDATE SKIP LOCKED
+), replayed AS (
+    UPDATE public.pancake_webhook_event AS e
+    SET
+        status = 'received', replayed_by = %(by)s, replayed_at = %(now)s, replay_count = e.replay_count + 1,
+        attempts = 0, next_attempt_at = NULL, evidence = (e.evidence - 'force') || %(evidence)s::jsonb
+    FROM taken AS t
+    WHERE e.id = t.id
+    RETURNING e.id
+)
+SELECT s.switched_on, ARRAY(SELECT r.id FROM replayed AS r ORDER BY r.id) AS ids
+FROM switch AS s

@@ -1,0 +1,109 @@
+"""The kill switch, turned on and off a hundred times under load; then the drain by `scripts/replay`."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.end_to_end.leads import body, lead
+from tests.end_to_end.place import Place, eventually
+
+SWITCH = """
+    UPDATE app_setting
+    SET app_settings = app_settings || jsonb_build_object('pancake_integration',
+        app_settings -> 'pancake_integration' || %s::jsonb)
+    WHERE id = 1
+"""
+STATUSES = "SELECT status, count(*)::integer AS rows FROM pancake_webhook_event GROUP BY status"
+ROOT = Path(__file__).parents[2]
+TURNS = 100
+PHONES = 100
+
+
+@dataclass
+class Load:
+    """Posts leads by the handful and counts what was answered."""
+
+    place: Place
+    client: httpx.AsyncClient
+    number: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+    codes: Counter[int] = field(default_factory=Counter)
+
+    async def burst(self) -> Counter[str]:
+        """Two new leads and one of them again, all at once; the answers."""
+        numbers = [self.number + 1, self.number + 2, self.number + 2]
+        self.number += 2
+        answers = Counter(await asyncio.gather(*(self._post(number) for number in numbers)))
+        self.answers += answers
+        return answers
+
+    async def _post(self, number: int) -> str:
+        content = body(lead(number, phone=f"0905{number % PHONES:06d}"))
+        response = await self.client.post(self.place.webhook_url, content=content)
+        self.codes[response.status_code] += 1
+        return str(response.json()["status"])
+
+
+async def _switch(place: Place, **settings: Any) -> None:
+    await asyncio.to_thread(place.query, SWITCH, [json.dumps(settings)])
+
+
+def _rows(place: Place) -> dict[str, int]:
+    return {row["status"]: row["rows"] for row in place.query(STATUSES)}
+
+
+def _check(place: Place, load: Load) -> None:
+    """Nothing is in flight: what was sent was received, skipped or a duplicate; the rows agree."""
+    answers, sent = load.answers, load.codes.total()
+    assert sent == answers["received"] + answers["skipped_kill_switch"] + answers["duplicate"]
+    assert sum(_rows(place).values()) == sent - answers["duplicate"]
+
+
+async def _drain(place: Place) -> dict[str, Any]:
+    """`scripts/replay --drain`; its report."""
+    environment = {**os.environ, "HASURA_URL": place.hasura_url, "HASURA_ADMIN_SECRET": place.admin_secret}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "scripts.replay_events",
+        "--status", "skipped_kill_switch", "--drain", "--json",
+        env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    output, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    report: dict[str, Any] = json.loads(output)
+    return report
+
+
+async def test_a_hundred_turns_under_load_then_a_drain_leave_nothing_held(place: Place) -> None:
+    """Half of the deliveries are in flight while the switch is turned, half come right after."""
+    await _switch(place, replay_rate_per_second=1000)
+    async with httpx.AsyncClient(timeout=30) as client:
+        load = Load(place, client)
+        for turn in range(TURNS):
+            on = turn % 2 == 0
+            await asyncio.gather(load.burst(), _switch(place, kill_switch=on))
+            took = await load.burst()
+            _check(place, load)
+            assert took == {"skipped_kill_switch" if on else "received": 2, "duplicate": 1}
+        held = _rows(place)["skipped_kill_switch"]
+        drained = asyncio.create_task(_drain(place))
+        while not drained.done():
+            await load.burst()
+        report = await drained
+    assert report["matched"] == held
+    assert report["matched"] + report["arrived"] + report["returned"] == (
+        report["replayed"] + report["changed"] + report["held"]
+    )
+    assert (report["held"], report["returned"]) == (0, 0)
+    _check(place, load)
+    await eventually(lambda: set(_rows(place)) == {"processed"}, seconds=60)
+    assert set(load.codes) == {200}
+    tickets = place.query("SELECT account_id FROM ticket WHERE source_id = 'ticket_source_pancake'")
+    assert len(tickets) == len({row["account_id"] for row in tickets}) == PHONES

@@ -1,0 +1,224 @@
+"""A dry run changes nothing, and says exactly what the real replay then does."""
+
+import json
+import random
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+
+from tests.handlers.conftest import House
+
+CASES = 200
+START = datetime(2026, 5, 14)  # noqa: DTZ001 - Pancake's times name no zone
+PARTS = {
+    "account": (
+        "account",
+        "id, display_name, phone_code, phone_number, phone_enabled, normalized_phone, pancake_metadata",
+    ),
+    "contact": ("contact_book", "id, account_id, primary_phone, name, email, address"),
+    "ticket": (
+        "ticket",
+        "id, title, description, source_id, account_id, contact_book_id, assignee_id, status, data",
+    ),
+    "consent": ("customer_consent", "account_id, consent_data, consent_version"),
+    "roster": (
+        "pancake_assignee",
+        "id, source_id, staff_id, assigned_count, total_assigned, last_assigned_seq, was_available",
+    ),
+}
+"""Table and columns that a dry run speaks of."""
+
+State = dict[str, dict[str, dict[str, Any]]]
+
+
+def _state(house: House) -> State:
+    """Every row of every part by its key, as JSON has it."""
+    state: State = {}
+    for part, (table, columns) in PARTS.items():
+        rows = house.sql(f"SELECT to_jsonb(t) AS row FROM (SELECT {columns} FROM {table}) AS t")
+        state[part] = {str(row["row"].get("id") or row["row"]["account_id"]): row["row"] for row in rows}
+    return state
+
+
+def _checksum(house: House) -> dict[str, Any]:
+    """A checksum of each table there is."""
+    tables = house.sql(
+        "SELECT oid::regclass::text AS name FROM pg_class WHERE relkind = 'r' AND oid >= 16384"
+    )
+    total = "SELECT '{0}' AS name, md5(string_agg(t::text, '|' ORDER BY t::text)) AS sum FROM {0} AS t"
+    sums = " UNION ALL ".join(total.format(table["name"]) for table in tables)
+    return {row["name"]: row["sum"] for row in house.sql(sums)}
+
+
+def _applied(state: State, changes: list[dict[str, Any]]) -> State:
+    """The state after these changes, each of which must start from what is there."""
+    after = {part: dict(rows) for part, rows in state.items()}
+    for item in changes:
+        differences = [(part, item.get(part)) for part in PARTS if part != "roster"]
+        differences += [("roster", member) for member in item.get("roster", [])]
+        for part, difference in differences:
+            if difference:
+                key = str(difference["after"].get("id") or difference["after"]["account_id"])
+                assert after[part].get(key) == difference["before"]
+                after[part][key] = difference["after"]
+    return after
+
+
+def _with_real_ids(house: House, changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The changes with the ids that the real run gave to new rows."""
+    text = json.dumps(changes)
+    for item in changes:
+        event = house.event(item["event_id"])
+        for part, real in (("account", event["account_id"]), ("ticket", event["ticket_id"])):
+            if item.get(part):
+                text = text.replace(item[part]["after"]["id"], str(real))
+        if item.get("contact"):
+            row = item["contact"]["after"]
+            phone = row["primary_phone"]
+            contact = house.one("SELECT id FROM contact_book WHERE primary_phone = %s", phone)
+            text = text.replace(row["id"], str(contact["id"]))
+    changed: list[dict[str, Any]] = json.loads(text)
+    return changed
+
+
+class Chance:
+    """Random situations and orders over few phones and records, so that they meet again and again."""
+
+    def __init__(self, house: House, seed: int) -> None:
+        self.house = house
+        self.random = random.Random(seed)
+        self.minute = 0
+
+    def disturb(self) -> None:
+        """Something that other people do: close tickets, change the roster, the settings, an account."""
+        pick = self.random.random()
+        if pick < 0.2:
+            self.house.sql("UPDATE ticket SET status = 'done' WHERE random() < 0.3")
+        elif pick < 0.4:
+            self.house.sql("UPDATE pancake_assignee SET is_active = random() < 0.7")
+        elif pick < 0.5:
+            self.house.sql("UPDATE staff SET on_duty = random() < 0.8 WHERE role = 'telesale'")
+        elif pick < 0.6:
+            self.house.switch(consent_mode=self.random.choice(["off", "record"]))
+        elif pick < 0.7:
+            self.house.sql("UPDATE account SET normalized_phone = NULL WHERE random() < 0.3")
+        elif pick < 0.8:
+            self.house.sql("UPDATE account SET phone_enabled = random() < 0.7")
+
+    def lead(self) -> dict[str, Any]:
+        """A lead of one of six records and nine phones, some of them known to Diva, some unusable."""
+        self.minute += self.random.choice([-3, 1, 2])
+        phones = [f"09051112{n}0" for n in range(5)] + ["0912345678", "01689001002", "x", ""]
+        lead: dict[str, Any] = {
+            "id": f"record-{self.random.randrange(6)}",
+            "name": self.random.choice(["An", "Bình", None]),
+            "phone_number": self.random.choice(phones),
+            "source": self.random.choice([["-1"], ["-2"], ["-1", "-2"], ["-3"]]),
+            "modified_on": (START + timedelta(minutes=self.minute)).isoformat(),
+        }
+        if self.random.random() < 0.3:
+            lead["email"] = f"{self.random.randrange(3)}@example.com"
+        if self.random.random() < 0.2:
+            lead["table_id"] = self.random.choice(["contact", "account"])
+        return lead
+
+    async def events(self) -> list[int]:
+        """One to three events, held or processed or given up."""
+        self.house.switch(kill_switch=self.random.random() < 0.6)
+        ids = []
+        for _ in range(self.random.choice([1, 1, 2, 3])):
+            answer = await self.house.deliver(self.lead())
+            if answer["event_id"] is not None:
+                ids.append(answer["event_id"])
+        self.house.switch(kill_switch=False)
+        await self.house.process_received()
+        return ids
+
+    def order(self, ids: list[int]) -> dict[str, Any]:
+        order: dict[str, Any] = {"ids": ids}
+        if self.random.random() < 0.4:
+            order["force"] = True
+        invalid = self.house.event(ids[0])["error_code"] == "invalid_phone"
+        if invalid and self.random.random() < 0.7:
+            order |= {"ids": ids[:1], "corrected_phone": f"09051112{self.random.randrange(9)}0"}
+        return order
+
+
+def _prepare(house: House) -> None:
+    """A source with a roster of its own, one on the default roster, one that is off."""
+    source = house.one(
+        "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+        " VALUES (%s, '-2', 'Zalo', true) RETURNING id",
+        house.connection_id,
+    )
+    house.sql(
+        "INSERT INTO pancake_assignee (source_id, staff_id)"
+        " SELECT s.id, t.id FROM unnest(ARRAY[NULL, %s]::uuid[]) AS s (id), staff AS t"
+        " WHERE t.role = 'telesale'",
+        source["id"],
+    )
+
+
+async def test_applying_a_dry_run_gives_what_the_real_replay_gives(house: House) -> None:
+    """200 random cases; a dry run leaves the checksum of every table as it was."""
+    _prepare(house)
+    chance = Chance(house, seed=607)
+    seen: Counter[str] = Counter()
+    cases = 0
+    while cases < CASES:
+        chance.disturb()
+        ids = await chance.events()
+        if not ids:
+            continue
+        cases += 1
+        order = chance.order(ids)
+        before = _checksum(house)
+        sent = dict(house.hasura.sent)
+        changes = (await house.replay(**order, dry_run=True))["changes"]
+        assert _checksum(house) == before
+        assert house.hasura.sent == sent
+        state = _state(house)
+        report = await house.replay(**order)
+        assert [item["event_id"] for item in changes] == [*(await house.process_received())]
+        assert report["replayed"] == len(changes)
+        changes = _with_real_ids(house, changes)
+        assert _applied(state, changes) == _state(house)
+        for item in changes:
+            _same_row(house.event(item["event_id"]), item)
+            seen[item["result"]] += 1
+    outcomes = {"ticket_created", "ticket_updated", "contact_updated", "stale", "no_change", "dead_letter"}
+    assert set(seen) >= outcomes, seen
+
+
+def _same_row(event: dict[str, Any], item: dict[str, Any]) -> None:
+    """The event ended as the dry run said, and told whom the dry run said."""
+    if item["result"] in ("dead_letter", "failed"):
+        assert (event["status"], event["error_code"], event["error_detail"]) == (
+            item["result"],
+            item["error_code"],
+            item["error_detail"],
+        )
+        return
+    assert event["status"] == (item["result"] if "skipped" in item["result"] else "processed")
+    if "skipped" in item["result"]:
+        return
+    if item["result"] not in ("stale", "no_change"):
+        assert event["outcome"] == item["result"]
+    assert (
+        event["notifications"][len(event["notifications"]) - len(item["notifications"]) :]
+        == (item["notifications"])
+    )
+
+
+async def test_rows_of_one_new_customer_build_on_each_other(house: House) -> None:
+    """The second row of a dry run sees what the first would have done."""
+    house.switch(kill_switch=True)
+    first, second = [
+        (await house.deliver({"id": f"r{n}", "phone_number": "0905999888", "source": ["-1"]}))["event_id"]
+        for n in range(2)
+    ]
+    house.switch(kill_switch=False)
+    changes = (await house.replay(ids=[first, second], dry_run=True))["changes"]
+    assert [item["result"] for item in changes] == ["ticket_created", "ticket_updated"]
+    assert changes[1]["ticket"]["before"] == changes[0]["ticket"]["after"]
+    assert house.sql("SELECT FROM account WHERE normalized_phone = '+84905999888'") == []
