@@ -52,13 +52,14 @@ class _Call:
     """One request to a handler, as it is also shown in `extensions.internal`."""
 
     url: str
+    shown_url: str
     headers: list[tuple[str, str]]
     body: dict[str, JsonValue]
     shown_headers: list[dict[str, Any]]
 
     def shown(self) -> dict[str, JsonValue]:
         return {
-            "url": self.url,
+            "url": self.shown_url,
             "headers": self.shown_headers,
             "body": self.body,
             "transformed_request": None,
@@ -87,6 +88,9 @@ async def call_action(
     """
     action = find_action(engine.metadata, name)
     definition = action["definition"]
+    for key in ("request_transform", "response_transform"):
+        if definition.get(key):
+            raise QErr("not-supported", f"{key} of an action is not supported by this stand-in")
     call = _prepare(engine, session, name, definition, arguments, request_query, client_headers)
     response = await _send(engine, call, float(definition.get("timeout", DEFAULT_TIMEOUT)))
     session.response_cookies.extend(response.headers.get_list("set-cookie"))
@@ -134,7 +138,8 @@ def _prepare(
         "request_query": request_query,
     }
     shown = [*(definition.get("headers") or []), *({"name": k, "value": v} for k, v in forwarded)]
-    return _Call(fill_template(definition["handler"], environment), list(headers.values()), body, shown)
+    url = fill_template(definition["handler"], environment)
+    return _Call(url, definition["handler"], list(headers.values()), body, shown)
 
 
 def forwarded_headers(
@@ -186,7 +191,7 @@ def _client_error(answer: JsonValue, call: _Call, response: httpx.Response) -> Q
         reason = "parsing ActionWebhookErrorResponse failed, expected Object"
         return QErr("parse-failed", reason, internal=internal)
     if "message" not in answer:
-        return QErr("parse-failed", "key 'message' not found", internal=internal)
+        return QErr("parse-failed", 'key "message" not found', internal=internal)
     message, code, extensions = answer["message"], answer.get("code"), answer.get("extensions")
     if not isinstance(message, str):
         reason = "parsing Text failed, expected String"
@@ -197,6 +202,6 @@ def _client_error(answer: JsonValue, call: _Call, response: httpx.Response) -> Q
 
 
 def _internal(error: str, call: _Call, response: httpx.Response, body: JsonValue) -> dict[str, JsonValue]:
-    headers = [{"name": name, "value": value} for name, value in response.headers.multi_items()]
+    headers = [{"name": name.decode(), "value": value.decode()} for name, value in response.headers.raw]
     shown = {"status": response.status_code, "headers": headers, "body": body}
     return {"error": error, "request": call.shown(), "response": shown}

@@ -55,13 +55,18 @@ def _refuse_new(engine: "Engine", context: "Context", found: list[Json], *, remo
     if own:
         reasons = ", ".join(each["reason"] for each in own)
         raise QErr("invalid-configuration", reasons, internal=own)
-    raise QErr("unexpected", "cannot continue due to new inconsistent metadata", internal=new)
+    raise QErr("unexpected", "cannot continue due to new inconsistent metadata", internal=shown(new))
+
+
+def shown(found: list[Json]) -> list[Json]:
+    """Inconsistent objects for a client: conflicts have no name of their own."""
+    return [{k: v for k, v in each.items() if k != "name" or "conflicts" not in each} for each in found]
 
 
 def newly_found(new: list[Json]) -> QErr:
     """The engine's answer to a removal that others do not survive."""
     message = "cannot continue due to newly found inconsistent metadata"
-    return QErr("unexpected", message, status=500, internal=new)
+    return QErr("unexpected", message, status=500, internal=shown(new))
 
 
 async def adopt(

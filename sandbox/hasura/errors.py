@@ -3,6 +3,7 @@
 Facts: the engine's `Base/Error` module (codes, JSON paths, both encodings).
 """
 
+import json
 import re
 from typing import Any
 
@@ -11,7 +12,7 @@ PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 
 
 def json_path(*parts: str | int, start: str = "$") -> str:
-    """Hasura's spelling of a JSON path: `$.args.objects[0]['odd key']`."""
+    """Hasura's spelling of a JSON path: `$.args.objects[0]["odd key"]`."""
     spelled = start
     for part in parts:
         if isinstance(part, int):
@@ -19,7 +20,7 @@ def json_path(*parts: str | int, start: str = "$") -> str:
         elif PLAIN_KEY.match(part):
             spelled += f".{part}"
         else:
-            spelled += f"['{part}']"
+            spelled += f"[{json.dumps(part, ensure_ascii=False)}]"
     return spelled
 
 

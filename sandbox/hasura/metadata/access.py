@@ -88,5 +88,16 @@ def kind_of(value: Any) -> str:
 def required(args: Json, key: str) -> Any:
     """An argument that must be there; raises QErr `parse-failed`."""
     if key not in args:
-        raise QErr("parse-failed", f"key '{key}' not found")
+        raise QErr("parse-failed", f'key "{key}" not found')
     return args[key]
+
+
+def check_headers(headers: Any, path: str) -> None:
+    """Configured headers may not read the engine's own variables; raises QErr `parse-failed`."""
+    for index, header in enumerate(headers or []):
+        if str(header.get("value_from_env", "")).startswith("HASURA_GRAPHQL_"):
+            raise QErr(
+                "parse-failed",
+                'env variables start with "HASURA_GRAPHQL_" are not allowed for value_from_env',
+                f"{path}[{index}]",
+            )

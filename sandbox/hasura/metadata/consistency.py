@@ -11,10 +11,13 @@ from sandbox.hasura.catalog import Catalog, Table
 from sandbox.hasura.errors import QErr
 from sandbox.hasura.metadata.access import Json, qualified, spelled, table_object
 from sandbox.hasura.metadata.api_names import permission_name
+from sandbox.hasura.metadata.computed_check import computed_field_problem, permitted_computed_problem
+from sandbox.hasura.metadata.endpoint_check import endpoint_problems
 from sandbox.hasura.metadata.environment import fill_template, resolve_headers, resolve_webhook
-from sandbox.hasura.metadata.type_check import action_problems
+from sandbox.hasura.metadata.type_check import action_problems, custom_type_problem
 
 PERMISSIONS = ("insert", "select", "update", "delete")
+NO_ADMIN = "cannot define permission for admin role"
 CONNECTIVES = {"_and", "_or", "_not", "_exists", "$and", "$or", "$not", "$exists"}
 
 
@@ -45,6 +48,8 @@ def find_inconsistencies(metadata: Json, catalog: Catalog, environment: Mapping[
                 label = f"function {name} in source {source['name']}"
                 found.append(inconsistent("function", label, function, reason))
     found.extend(_cron_triggers(place))
+    found.extend(endpoint_problems(metadata, catalog))
+    found.extend(_custom_types(metadata))
     for action, reason in action_problems(metadata):
         found.append(inconsistent("action", f"action {action['name']}", action, reason))
     return found
@@ -68,9 +73,15 @@ def _table(place: Place, source: Json, table: Json) -> Iterator[Json]:
         yield inconsistent("table", label, table_object(table["table"]), _enum_reason(name, real))
         return
     yield from _relationships(place, source, table, real)
-    yield from _permissions(source, table, real)
+    yield from _permissions(place.catalog, source, table, real)
     yield from _event_triggers(place, source, table, real)
     yield from _computed_fields(place, source, table)
+
+
+def _custom_types(metadata: Json) -> Iterator[Json]:
+    reason = custom_type_problem(metadata.get("custom_types", {}))
+    if reason:
+        yield inconsistent("custom_types", "custom_types", metadata["custom_types"], reason)
 
 
 def _could_be_enum(real: Table) -> bool:
@@ -84,15 +95,15 @@ def _enum_reason(name: str, real: Table) -> str:
     if key is None:
         reasons.append("the table must have a primary key")
     elif len(key.columns) != 1:
-        columns = ", ".join(f'"{column}"' for column in key.columns)
+        columns = ", ".join(sorted(key.columns))
         reasons.append(f"the table’s primary key must not span multiple columns ({columns})")
     elif real.columns[key.columns[0]].type.internal != "text":
-        kind = real.columns[key.columns[0]].type.internal
+        kind = real.columns[key.columns[0]].type.name
         reasons.append(
             f'the table’s primary key ("{key.columns[0]}") must have type "text", not type "{kind}"'
         )
     if len(real.columns) > 2:
-        columns = ", ".join(f'"{column}"' for column in sorted(real.columns))
+        columns = ", ".join(sorted(real.columns))
         reasons.append(
             "the table must have exactly one primary key and optionally one comment column, not"
             f" {len(real.columns)} columns ({columns})"
@@ -149,11 +160,13 @@ def _relationship_reason(place: Place, source: Json, real: Table, item: Json) ->
     return None
 
 
-def _permissions(source: Json, table: Json, real: Table) -> Iterator[Json]:
+def _permissions(catalog: Catalog, source: Json, table: Json, real: Table) -> Iterator[Json]:
     name = spelled(table["table"])
     for kind in PERMISSIONS:
         for item in table.get(f"{kind}_permissions", []):
-            reason = _permission_reason(table, real, item["permission"])
+            reason = NO_ADMIN if item["role"] == "admin" else None
+            reason = reason or _permission_reason(table, real, item["permission"])
+            reason = reason or permitted_computed_problem(catalog, table, item["permission"])
             if reason:
                 label = permission_name(kind, item["role"], name, source["name"])
                 definition = {"source": source["name"], "table": table_object(table["table"])}
@@ -216,15 +229,11 @@ def _event_triggers(place: Place, source: Json, table: Json, real: Table) -> Ite
 def _computed_fields(place: Place, source: Json, table: Json) -> Iterator[Json]:
     name = spelled(table["table"])
     for item in table.get("computed_fields", []):
-        function = qualified(item["definition"]["function"])
-        if function not in place.catalog.functions:
-            shown = spelled(item["definition"]["function"])
+        reason = computed_field_problem(place.catalog, qualified(table["table"]), name, item)
+        if reason:
             label = f"computed_field {item['name']} in table {name} in source {source['name']}"
-            reason = (
-                f'in table "{name}": in computed field "{item["name"]}": the computed field "{item["name"]}"'
-                f' cannot be added to table "{name}" because the function "{shown}" does not exist'
-            )
-            yield inconsistent("computed_field", label, item, reason)
+            definition = {"comment": None, **item, "table": table_object(table["table"])}
+            yield inconsistent("computed_field", label, definition, reason)
 
 
 def _cron_triggers(place: Place) -> Iterator[Json]:

@@ -30,6 +30,11 @@ def drop_inconsistent(metadata: Json, inconsistent: list[Json]) -> None:
         functions = source.get("functions", [])
         kept = [f for f in functions if f"function {spelled(f['function'])}{suffix}" not in broken]
         put_list(source, "functions", kept)
-    for part, word in (("actions", "action"), ("cron_triggers", "cron_trigger")):
+    for part, word in (
+        ("actions", "action"),
+        ("cron_triggers", "cron_trigger"),
+        ("rest_endpoints", "endpoint"),
+        ("rest_endpoints", "rest_endpoint"),
+    ):
         kept = [item for item in metadata.get(part, []) if f"{word} {item['name']}" not in broken]
         put_list(metadata, part, kept)

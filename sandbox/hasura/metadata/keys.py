@@ -172,7 +172,7 @@ ACTION: Shape = {
         "request_transform": TRANSFORM,
         "response_transform": TRANSFORM,
     },
-    "permissions": [{"role!": str}],
+    "permissions": [{"role!": str, "comment": TEXT_OR_NONE}],
     "comment": TEXT_OR_NONE,
 }
 TYPE_FIELD: Shape = {"name!": str, "type!": str, "description": TEXT_OR_NONE, "arguments": Unsupported()}

@@ -9,6 +9,7 @@ from graphql import ListTypeNode, NamedTypeNode, NonNullTypeNode, TypeNode, pars
 
 from sandbox.hasura.metadata.access import Json
 
+BULLET = "\n  • "
 BUILT_IN = {"Int", "Float", "String", "Boolean", "ID"}
 POSTGRES_SCALARS = {
     "bigint", "bigserial", "bit", "bool", "bpchar", "bytea", "char", "citext", "cidr", "date", "float8",
@@ -52,3 +53,21 @@ def base_name(text: str) -> str:
         node = node.type
     assert isinstance(node, NamedTypeNode)
     return node.name.value
+
+
+def custom_type_problem(types: Json) -> str | None:
+    """Why the custom types do not fit together, or None."""
+    known = _names(types, "scalars", "enums", "objects") | BUILT_IN | POSTGRES_SCALARS
+    reasons = [
+        f'the type "{base_name(field["type"])}" for field "{field["name"]}" in  object type'
+        f' "{described["name"]}" does not exist'
+        for described in types.get("objects", [])
+        for field in described.get("fields", [])
+        if base_name(field["type"]) not in known
+    ]
+    if not reasons:
+        return None
+    start = "validation for the given custom types failed"
+    if len(reasons) == 1:
+        return f"{start} because {reasons[0]}"
+    return f"{start} for the following reasons:{''.join(BULLET + reason for reason in reasons)}\n"

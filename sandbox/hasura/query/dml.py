@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from sandbox.hasura.auth import Session
-from sandbox.hasura.errors import QErr
+from sandbox.hasura.errors import QErr, json_path
 from sandbox.hasura.graphql import dumps, loads, run_operation
 from sandbox.hasura.metadata.access import (
     Json,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sandbox.hasura.engine import Engine
 
 Command = Callable[["Engine", Session, Any], Awaitable[Any]]
+COUNT_NEEDS = '; "count" is only allowed if the role has "select" permissions on the table'
 OPERATORS = {"set": "_set", "inc": "_inc", "mul": "_mul", "default": "_default"}
 
 
@@ -35,7 +36,10 @@ class Target:
         name = required(args, "table")
         self.engine = engine
         self.session = session
-        self.entry = find_table(engine.metadata, name, args.get("source"))
+        try:
+            self.entry = find_table(engine.metadata, name, args.get("source"))
+        except QErr as error:
+            raise error.under("table") from error
         self.key = qualified(name)
         allowed = named(self.entry.get(f"{kind}_permissions", []), session.role, "role")
         if not session.is_admin and allowed is None:
@@ -53,6 +57,19 @@ class Target:
         """The columns that `*` means for this role."""
         columns = self.permission.get("columns", "*")
         return list(self.table.columns) if columns == "*" else list(columns)
+
+    def check_columns(self, verb: str, columns: list[Any], path: str, *, numbered: bool = True) -> None:
+        """Raises QErr for a column that is not there, or that the role may not use."""
+        visible = set(self.visible_columns())
+        for index, column in enumerate(columns):
+            place = f"{path}[{index}]" if numbered else path
+            if not isinstance(column, str) or column == "*" or column in visible:
+                continue
+            if column in self.table.columns:
+                message = f'role "{self.session.role}" does not have permission to {verb} column "{column}"'
+                raise QErr("permission-denied", message, place)
+            if not named(self.entry.get("computed_fields", []), column):
+                raise QErr("permission-denied", f'no such column exists : "{column}"', place)
 
     def field(self, kind: str) -> str:
         """The name of a root field, honouring custom ones."""
@@ -84,6 +101,7 @@ async def select(engine: "Engine", session: Session, args: Any) -> Any:
     target = Target(engine, session, dict_of(args), "select")
     for key in ("limit", "offset"):
         _check_number(args.get(key), key)
+    target.check_columns("select", required(args, "columns"), "$.columns")
     selection = columns_text(target.engine, target.entry, required(args, "columns"), target.visible_columns())
     text = (
         f"query ($where: {target.name}_bool_exp, $order_by: [{target.name}_order_by!], $limit: Int,"
@@ -101,13 +119,22 @@ def _check_number(value: Any, key: str) -> None:
         reason = f"parsing Int failed, expected Number, but encountered {kind_of(value)}"
         raise QErr("parse-failed", reason, f"$.{key}")
     if value < 0:
-        raise QErr("unexpected-payload", "unexpected negative value", f"$.{key}")
+        raise QErr("not-supported", "unexpected negative value", f"$.{key}")
 
 
 async def count(engine: "Engine", session: Session, args: Any) -> Json:
     """How many rows, or distinct values of columns, there are."""
-    target = Target(engine, session, dict_of(args), "select")
+    try:
+        target = Target(engine, session, dict_of(args), "select")
+    except QErr as error:
+        if error.code == "permission-denied":
+            error.message += COUNT_NEEDS
+        raise
     distinct = args.get("distinct")
+    for index, column in enumerate(distinct or []):
+        if column not in target.table.columns:
+            reason = f'no such column exists : "{column}"'
+            raise QErr("permission-denied", reason, f"$.distinct[{index}]")
     counted = f"count(columns: [{', '.join(distinct)}], distinct: true)" if distinct else "count"
     text = (
         f"query ($where: {target.name}_bool_exp) {{ result: {target.field('select_aggregate')}(where: $where)"
@@ -140,6 +167,16 @@ async def update(engine: "Engine", session: Session, args: Any) -> Json:
         given = args.get(f"${key}") or args.get(operator)
         if not given:
             continue
+        preset = target.permission.get("set") or {}
+        for column in given:
+            if column in preset:
+                raise QErr(
+                    "not-supported",
+                    f'column "{column}" is not updatable for role "{session.role}"; its value is predefined'
+                    " in permission",
+                    json_path(f"${key}"),
+                )
+        target.check_columns("update", list(given), json_path(f"${key}"), numbered=False)
         if key in ("mul", "default"):
             raise QErr("not-supported", f"${key} is not supported by this stand-in")
         declared.append(f"${key}: {target.name}_{key}_input")
@@ -168,7 +205,11 @@ def _answer(target: Target, args: Json) -> str:
     returning = args.get("returning")
     if not returning:
         return "{ affected_rows }"
-    columns = target.visible_columns() if returning == "*" else returning
+    everything = list(target.table.columns)
+    for column in returning if isinstance(returning, list) else []:
+        if isinstance(column, str) and column not in target.table.columns:
+            raise QErr("permission-denied", f'no such column exists : "{column}"', "$.returning")
+    columns = everything if returning == "*" else returning
     return f"{{ affected_rows returning {{ {' '.join(columns)} }} }}"
 
 

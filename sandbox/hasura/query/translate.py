@@ -114,7 +114,9 @@ def on_conflict(table: Table, given: Json, objects: list[Json]) -> Json:
 
     Raises QErr `unexpected-payload` if the constraint cannot be told.
     """
-    action = given.get("action", "update")
+    if "action" not in given:
+        raise QErr("parse-failed", 'key "action" not found', "$.on_conflict")
+    action = given["action"]
     if action not in ("update", "ignore"):
         raise QErr("parse-failed", f"unexpected action: {action}", "$.on_conflict.action")
     name = given.get("constraint") or _constraint_on(table, given.get("constraint_on"))
@@ -132,7 +134,12 @@ def on_conflict(table: Table, given: Json, objects: list[Json]) -> Json:
 def _constraint_on(table: Table, columns: Any) -> str | None:
     if not columns:
         return None
-    wanted = {columns} if isinstance(columns, str) else set(columns)
+    listed = [columns] if isinstance(columns, str) else list(columns)
+    for index, column in enumerate(listed):
+        if column not in table.columns:
+            place = f"$.on_conflict.constraint_on[{index}]"
+            raise QErr("not-exists", f'column "{column}" does not exist', place)
+    wanted = set(listed)
     return next((c.name for c in table.constraints() if set(c.columns) == wanted), None)
 
 

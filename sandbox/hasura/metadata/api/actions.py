@@ -8,7 +8,7 @@ from typing import Any
 from graphql import GraphQLSyntaxError, parse_type
 
 from sandbox.hasura.errors import QErr, not_exists
-from sandbox.hasura.metadata.access import Json, dict_of, named, put_list, required, without
+from sandbox.hasura.metadata.access import Json, check_headers, dict_of, named, put_list, required, without
 from sandbox.hasura.metadata.api.registry import Context, command
 
 KINDS = ("enums", "input_objects", "objects", "scalars")
@@ -95,10 +95,8 @@ def definition_of(given: Json) -> Json:
         raise QErr("parse-failed", f"unexpected type for action: {kind}", "$.definition.type")
     for key in ("handler", "output_type"):
         if key not in definition:
-            raise QErr("parse-failed", f"key '{key}' not found", "$.definition")
-    for key in ("request_transform", "response_transform"):
-        if definition.get(key):
-            raise QErr("not-supported", f"{key} is not supported by this stand-in")
+            raise QErr("parse-failed", f'key "{key}" not found', "$.definition")
+    check_headers(definition.get("headers"), "$.definition.headers")
     if kind == "query":
         definition.pop("kind", None)
     else:

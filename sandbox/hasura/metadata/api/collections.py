@@ -111,18 +111,17 @@ async def create_rest_endpoint(context: Context, args: Json) -> None:
     if named(endpoints, name):
         raise QErr("already-exists", f'Endpoint with name: "{name}" already exists')
     _check_methods(methods)
-    _check_url(url, name)
+    _check_url(url)
     query = required(required(args, "definition"), "query")
     collection = _collection(context, required(query, "collection_name"))
     if named(collection["definition"]["queries"], required(query, "query_name")) is None:
         raise not_exists(
             f'query with name "{query["query_name"]}" does not exist in collection "{collection["name"]}"'
         )
-    _check_conflicts(endpoints, url, methods)
     entry = {"name": name, "url": url, "methods": methods, "definition": args["definition"]}
-    entry["comment"] = args.get("comment") or ""
+    if args.get("comment") is not None:
+        entry["comment"] = args["comment"]
     endpoints.append(entry)
-    context.subject = f"endpoint {name}"
 
 
 @command("drop_rest_endpoint", removes=True)
@@ -140,27 +139,15 @@ def _check_methods(methods: list[str]) -> None:
         raise QErr("parse-failed", f"unknown endpoint method {unknown[0]}", "$.methods")
 
 
-def _check_url(url: str, name: str) -> None:
-    segments = url.split("/")
-    parameters = [segment[1:] for segment in segments if segment.startswith(":")]
+def _check_url(url: str) -> None:
     if not url:
-        raise QErr("bad-request", f'Empty URL is not allowed for endpoint "{name}"')
-    if "" in segments:
-        raise QErr("bad-request", "Empty URL segments are not allowed")
-    if "" in parameters:
-        raise QErr("bad-request", "Empty URL parameters are not allowed")
-    if duplicates := sorted({each for each in parameters if parameters.count(each) > 1}):
-        raise QErr("bad-request", f"Duplicate Param names are not allowed: {', '.join(duplicates)}")
-
-
-def _check_conflicts(endpoints: list[Json], url: str, methods: list[str]) -> None:
-    for endpoint in endpoints:
-        shared = sorted(set(endpoint["methods"]) & set(methods))
-        pairs = list(zip(endpoint["url"].split("/"), url.split("/"), strict=False))
-        same_length = len(endpoint["url"].split("/")) == len(url.split("/"))
-        overlapping = all(a == b or a.startswith(":") or b.startswith(":") for a, b in pairs)
-        if shared and same_length and overlapping:
-            raise QErr("unexpected", f"Ambiguous URL paths: {', '.join(sorted({endpoint['url'], url}))}")
+        raise QErr("parse-failed", "empty string not allowed", "$.url")
+    segments = url.split("/")
+    parameters = [segment for segment in segments if segment.startswith(":")]
+    if "" in segments or ":" in parameters:
+        raise QErr("bad-request", f"Empty segments or unnamed variables are not allowed: {url}")
+    if len(set(parameters)) != len(parameters):
+        raise QErr("bad-request", f"Duplicate variables found in endpoint paths: {url}")
 
 
 def _check_query(text: str) -> None:

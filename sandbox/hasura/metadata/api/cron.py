@@ -7,7 +7,7 @@ from typing import Any
 
 from sandbox.hasura.cron.schedule import DEFAULT_CRON_RETRY, check_schedule
 from sandbox.hasura.errors import QErr, not_exists
-from sandbox.hasura.metadata.access import Json, named, put_list, required, without
+from sandbox.hasura.metadata.access import Json, check_headers, named, put_list, required, without
 from sandbox.hasura.metadata.api.registry import Context, command
 
 
@@ -36,6 +36,7 @@ def _entry(args: Json) -> Json:
     for key in ("request_transform", "response_transform"):
         if args.get(key):
             raise QErr("not-supported", f"{key} is not supported by this stand-in")
+    check_headers(args.get("headers"), "$.headers")
     check_schedule(args["schedule"])
     retry = {**DEFAULT_CRON_RETRY, **(args.get("retry_conf") or {})}
     if any(value < 0 for value in retry.values()):

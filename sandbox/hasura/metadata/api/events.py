@@ -15,6 +15,7 @@ from sandbox.hasura.events import store
 from sandbox.hasura.metadata.access import (
     DEFAULT_SOURCE,
     Json,
+    check_headers,
     dict_of,
     find_event_trigger,
     find_source,
@@ -81,6 +82,7 @@ def _check_arguments(args: Json) -> None:
         raise QErr("parse-failed", "only one of webhook or webhook_from_env should be given")
     if any(spec and (spec.get("columns") == [] or spec.get("payload") == []) for spec in specs):
         raise QErr("parse-failed", "found empty column specification")
+    check_headers(args.get("headers"), "$.headers")
     for key in UNSUPPORTED:
         if args.get(key):
             raise QErr("not-supported", f"{key} is not supported by this stand-in")

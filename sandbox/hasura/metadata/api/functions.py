@@ -20,6 +20,7 @@ from sandbox.hasura.metadata.access import (
     without,
 )
 from sandbox.hasura.metadata.api.registry import Context, command
+from sandbox.hasura.metadata.api.tables import dependency_error
 
 
 @command("track_function", postgres=True)
@@ -101,7 +102,10 @@ def _find(context: Context, args: Json) -> tuple[Json, Json]:
 async def add_computed_field(context: Context, args: Json) -> None:
     """Show a function of a row as a field of its table."""
     table_name, source, name = required(args, "table"), args.get("source"), required(args, "name")
-    table = find_table(context.metadata, table_name, source)
+    try:
+        table = find_table(context.metadata, table_name, source)
+    except QErr as error:
+        raise error.under("table") from error
     if named(table.get("computed_fields", []), name):
         raise QErr(
             "already-exists", f'field with name "{name}" already exists in table "{spelled(table_name)}"'
@@ -124,4 +128,16 @@ async def drop_computed_field(context: Context, args: Json) -> None:
     name = required(args, "name")
     if named(table.get("computed_fields", []), name) is None:
         raise not_exists(f'computed field "{name}" does not exist')
+    users = [
+        item
+        for item in table.get("select_permissions", [])
+        if name in (item["permission"].get("computed_fields") or [])
+    ]
+    if users and not args.get("cascade"):
+        place = f'in source "{args.get("source") or DEFAULT_SOURCE}"'
+        raise dependency_error(
+            [f"permission {spelled(args['table'])}.{item['role']}.select {place}" for item in users]
+        )
+    for item in users:
+        item["permission"]["computed_fields"].remove(name)
     put_list(table, "computed_fields", without(table["computed_fields"], name))

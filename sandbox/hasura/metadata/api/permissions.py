@@ -53,7 +53,7 @@ def _check_shape(kind: str, definition: Json) -> None:
         raise QErr("parse-failed", f"expected Object, but encountered {kind_of(definition)}", "$.permission")
     for key in REQUIRED[kind]:
         if key not in definition:
-            raise QErr("parse-failed", f"key '{key}' not found", "$.permission")
+            raise QErr("parse-failed", f'key "{key}" not found', "$.permission")
 
 
 def _dropper(kind: str) -> Function:

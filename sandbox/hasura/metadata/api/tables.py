@@ -28,7 +28,7 @@ async def track_table(context: Context, args: Any) -> None:
     arguments: Json = {"table": args} if bare else args
     name, source = arguments["table"], arguments.get("source")
     if isinstance(name, dict) and "name" not in name:
-        raise QErr("parse-failed", "key 'name' not found")
+        raise QErr("parse-failed", 'key "name" not found')
     _track(context, name, source, arguments)
 
 
