@@ -34,7 +34,13 @@ def order_by_type(b: Builder, view: TableView) -> GraphQLInputObjectType:
         assert view.select is not None
         made = {column: input_field(b.order_by()) for column in view.select.columns}
         for field_name, item in view.select.computed.items():
-            if item.function.returns_table is None and not item.arguments:
+            if item.arguments:
+                continue
+            key = item.function.returns_table
+            rows = b.views.selectable(key) if key is not None else None
+            if rows is not None and item.function.returns_set:
+                made[f"{field_name}_aggregate"] = input_field(aggregate_order_by(b, rows))
+            elif key is None:
                 made[field_name] = input_field(b.order_by())
         for rel, target in b.views.relationships(view):
             if not rel.is_array:

@@ -18,7 +18,7 @@ from sandbox.hasura.graphql.introspect import introspect
 from sandbox.hasura.graphql.run_actions import ActionRunner
 from sandbox.hasura.graphql.run_tables import READS, WRITES, read, write
 from sandbox.hasura.graphql.schema import PLACEHOLDER, PLACEHOLDER_TEXT, RoleSchema, Schemas
-from sandbox.hasura.graphql.selection import Sel, Selector
+from sandbox.hasura.graphql.selection import INTROSPECTION, Sel, Selector
 
 if TYPE_CHECKING:
     from sandbox.hasura.engine import Engine
@@ -132,13 +132,13 @@ class _Run:
     async def _one(self, sel: Sel) -> Any:
         if sel.is_typename:
             return sel.type_name
-        if sel.definition is None:
+        if sel.name in INTROSPECTION:
             disabled = self.engine.metadata.get("graphql_schema_introspection") or {}
             role = self.session.role
             if role in disabled.get("disabled_for_roles", []):
                 raise QErr("not-supported", f'introspection is disabled for role: "{role}"')
             return introspect(self.role.schema, self.operation, sel)
-        if sel.name == PLACEHOLDER and "root" not in (sel.definition.extensions or {}):
+        if sel.name == PLACEHOLDER and self.role.is_empty:
             return PLACEHOLDER_TEXT
         root = _root(sel)
         if root.kind in READS:

@@ -123,8 +123,9 @@ def build_model(metadata: Json, catalog: Catalog) -> Model:
     tables: dict[Key, TrackedTable] = {}
     for entry in entries(metadata, "tables"):
         table = catalog.tables.get(key_of(entry["table"]))
-        if table is not None:
-            tables[table.key] = _tracked(table, entry)
+        tracked = None if table is None else _tracked(table, entry)
+        if table is not None and tracked is not None and is_graphql_name(tracked.name):
+            tables[table.key] = tracked
             _add_computed_fields(tables[table.key], catalog)
     for tracked in tables.values():
         _add_relationships(tracked, tables)
@@ -158,7 +159,7 @@ def _add_computed_fields(tracked: TrackedTable, catalog: Catalog) -> None:
     for item in tracked.entry.get("computed_fields") or []:
         definition = item["definition"]
         functions = catalog.functions.get(key_of(definition["function"]))
-        if functions and functions[0].arguments:
+        if functions and functions[0].arguments and is_graphql_name(item["name"]):
             tracked.computed_fields[item["name"]] = ComputedField(
                 item["name"],
                 functions[0],
@@ -172,7 +173,7 @@ def _add_relationships(tracked: TrackedTable, tables: dict[Key, TrackedTable]) -
     for is_array, kind in ((False, "object_relationships"), (True, "array_relationships")):
         for item in tracked.entry.get(kind) or []:
             found = relationship(tracked.table, item, is_array, tables)
-            if found is not None and found.target in tables:
+            if found is not None and found.target in tables and is_graphql_name(found.name):
                 tracked.relationships[found.name] = found
 
 

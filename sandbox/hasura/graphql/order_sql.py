@@ -1,12 +1,13 @@
 """`order_by` and `distinct_on` as SQL. Facts: the engine's `Translate/Select/Internal/OrderBy`."""
 
+from collections.abc import Callable
 from typing import Any
 
+from sandbox.hasura.catalog import Key, Table
 from sandbox.hasura.graphql.boolexp import Scope
 from sandbox.hasura.graphql.context import Context, ident, join, key_name
-from sandbox.hasura.graphql.document import failed
 from sandbox.hasura.graphql.functions import computed_call
-from sandbox.hasura.graphql.model import Relationship
+from sandbox.hasura.graphql.model import ComputedField, Relationship
 from sandbox.hasura.graphql.views import TableView
 from sandbox.hasura.graphql.where import row_filter
 from sandbox.hasura.graphql.where_sql import condition
@@ -43,7 +44,13 @@ def _terms(ctx: Context, view: TableView, name: str, value: Any, alias: str) -> 
     rel = view.tracked.relationships.get(name)
     if rel is not None:
         return _related(ctx, rel, value, alias)
-    return _aggregates(ctx, view.tracked.relationships[name.removesuffix("_aggregate")], value, alias)
+    plain = name.removesuffix("_aggregate")
+    item = view.select.computed.get(plain)
+    if item is not None and item.function.returns_table is not None:
+        table, key = view.tracked.table, item.function.returns_table
+        return _aggregates(ctx, key, value, lambda remote: _computed(ctx, table, item, alias, remote))
+    rel = view.tracked.relationships[plain]
+    return _aggregates(ctx, rel.target, value, lambda remote: _source(ctx, rel, alias, remote))
 
 
 def _related(ctx: Context, rel: Relationship, value: Any, alias: str) -> Terms:
@@ -64,8 +71,15 @@ def _source(ctx: Context, rel: Relationship, alias: str, remote: str) -> str:
     return f"FROM {key_name(rel.target)} AS {remote} WHERE {join(rel, alias, remote)} AND {allowed}"
 
 
-def _aggregates(ctx: Context, rel: Relationship, value: Any, alias: str) -> Terms:
-    target = ctx.views.tables[rel.target]
+def _computed(ctx: Context, table: Table, item: ComputedField, alias: str, remote: str) -> str:
+    assert item.function.returns_table is not None
+    target = ctx.views.tables[item.function.returns_table]
+    allowed = condition(ctx, row_filter(target), Scope(remote, remote))
+    return f"FROM {computed_call(ctx, table, item, alias, {})} AS {remote} WHERE {allowed}"
+
+
+def _aggregates(ctx: Context, key: Key, value: Any, source_of: Callable[[str], str]) -> Terms:
+    target = ctx.views.tables[key]
     assert target.select is not None
     terms: Terms = []
     for function, inner in value.items():
@@ -77,16 +91,12 @@ def _aggregates(ctx: Context, rel: Relationship, value: Any, alias: str) -> Term
                 continue
             remote = ctx.alias()
             argument = "*" if name is None else f"{remote}.{ident(target.select.columns[name].name)}"
-            source = _source(ctx, rel, alias, remote)
+            source = source_of(remote)
             terms.append((f"(SELECT {function}({argument}) {source})", DIRECTIONS[direction]))
     return terms
 
 
-def distinct_terms(view: TableView, names: list[str], ordering: Terms, alias: str) -> list[str]:
-    """The expressions of DISTINCT ON. Raises QErr unless the ordering begins with the same columns."""
+def distinct_terms(view: TableView, names: list[str], alias: str) -> list[str]:
+    """The expressions of DISTINCT ON."""
     assert view.select is not None
-    wanted = [f"{alias}.{ident(view.select.columns[name].name)}" for name in names]
-    initial = [expression for expression, _ in ordering[: len(wanted)]]
-    if ordering and set(initial) != set(wanted):
-        raise failed('"distinct_on" columns must match initial "order_by" columns')
-    return wanted
+    return [f"{alias}.{ident(view.select.columns[name].name)}" for name in names]

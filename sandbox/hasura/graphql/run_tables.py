@@ -49,13 +49,7 @@ def read_statement(ctx: Context, root: Root, sel: Sel) -> str:
 
 async def read(conn: Conn, ctx: Context, root: Root, sel: Sel) -> Raw:
     """Executes a reading root field. Raises QErr."""
-    try:
-        statement = read_statement(ctx, root, sel)
-    except QErr as error:
-        if error.code == "validation-failed" and error.path == "$":
-            error.under("selectionSet", sel.name, "args")
-        raise
-    row = await fetch(conn, statement, ctx.params)
+    row = await fetch(conn, read_statement(ctx, root, sel), ctx.params)
     return Raw("null" if row[0] is None else row[0])
 
 

@@ -49,11 +49,12 @@ CACHED = GraphQLDirective(
 
 @dataclass
 class RoleSchema:
-    """The schema of one role with what is needed to execute against it."""
+    """The schema of one role with what is needed to execute against it; is_empty: it has no query."""
 
     schema: GraphQLSchema
     views: RoleViews
     catalog: Catalog
+    is_empty: bool
 
 
 def build_schema(
@@ -70,7 +71,8 @@ def build_schema(
         if field.extensions["root"].kind == "action_result"
     }
     mutations = mutation_fields(b) | action_mutations
-    if not queries:
+    is_empty = not queries
+    if is_empty:
         queries[PLACEHOLDER] = GraphQLField(GraphQLNonNull(GraphQLString), description=PLACEHOLDER_TEXT)
     schema = GraphQLSchema(
         _root("query_root", queries),
@@ -80,7 +82,7 @@ def build_schema(
         assume_valid=True,
     )
     schema.type_map = {name: sorted_type(schema.type_map[name]) for name in sorted(schema.type_map)}
-    return RoleSchema(schema, views, catalog)
+    return RoleSchema(schema, views, catalog, is_empty)
 
 
 def sorted_type(type_: GraphQLNamedType) -> GraphQLNamedType:

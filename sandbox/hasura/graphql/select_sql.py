@@ -54,7 +54,7 @@ def base_rows(ctx: Context, view: TableView, source: Source) -> str:
     distinct = source.args.get("distinct_on")
     head = "SELECT"
     if distinct:
-        terms = distinct_terms(view, distinct, ordering, alias)
+        terms = distinct_terms(view, distinct, alias)
         head = f"SELECT DISTINCT ON ({', '.join(terms)})"
         if not ordering:
             ordering = [(term, "ASC NULLS LAST") for term in terms]
@@ -95,11 +95,11 @@ def rows_json(ctx: Context, view: TableView, sels: list[Sel], source: Source) ->
 
 
 def object_json(fields: list[tuple[str, str]]) -> str:
-    """The JSON object of (name, expression) pairs, in this order."""
+    """The JSON object of (name, expression) pairs, in this order (no GraphQL name is spelled `e$`)."""
     if any(len(name) > LONGEST_NAME for name, _ in fields):
         return f"json_build_object({', '.join(f'{literal(n)}, {e}' for n, e in fields)})"
     selected = ", ".join(f"{expression} AS {ident(name)}" for name, expression in fields)
-    return f"row_to_json((SELECT e FROM (SELECT {selected}) AS e))"
+    return f'row_to_json((SELECT "e$" FROM (SELECT {selected}) AS "e$"))'
 
 
 def row_json(ctx: Context, view: TableView, sels: list[Sel], alias: str) -> str:

@@ -16,12 +16,16 @@ from graphql import (
     GraphQLNonNull,
     GraphQLObjectType,
     InlineFragmentNode,
+    SchemaMetaFieldDef,
     SelectionSetNode,
+    TypeMetaFieldDef,
     get_named_type,
     print_ast,
 )
 
+from sandbox.hasura.errors import QErr
 from sandbox.hasura.graphql.document import Operation, failed
+from sandbox.hasura.graphql.json_path import json_steps
 from sandbox.hasura.graphql.values import Path, Reader
 
 LOCATIONS = {
@@ -31,7 +35,7 @@ LOCATIONS = {
 }
 INCLUSION = ("include", "skip")
 HIDDEN = {"_multiple_top_level_fields"}
-INTROSPECTION = ("__schema", "__type")
+INTROSPECTION = {"__schema": SchemaMetaFieldDef, "__type": TypeMetaFieldDef}
 
 
 @dataclass
@@ -149,10 +153,12 @@ class Selector:
         self, type_: GraphQLObjectType, alias: str, nodes: list[FieldNode], path: Path, depth: int
     ) -> Sel:
         name = nodes[0].name.value
-        if name == "__typename" or (depth == 0 and name in INTROSPECTION and type_.name != "mutation_root"):
+        if name == "__typename":
             return Sel(alias, name, type_name=type_.name, nodes=nodes)
         here = (*path, name)
         definition = type_.fields.get(name)
+        if depth == 0 and type_.name == "query_root":
+            definition = INTROSPECTION.get(name, definition)
         if definition is None:
             raise failed(f"field '{name}' not found in type: '{type_.name}'").under(*here)
         args = self._arguments(definition, nodes[0], here)
@@ -175,7 +181,22 @@ class Selector:
                 raise failed(f"'{node.name.value}' has no argument named '{name}'").under(*path)
         if not definition.args:
             return {}
-        return self.reader.arguments(given, definition.args, (*path, "args"))
+        values = self.reader.arguments(given, definition.args, (*path, "args"))
+        try:
+            check_arguments(definition, values)
+        except QErr as error:
+            raise error.under(*path, "args") from None
+        return values
+
+
+def check_arguments(definition: GraphQLField, values: dict[str, Any]) -> None:
+    """What no type says: `distinct_on` matches the ordering, `path` is a JSON path. Raises QErr."""
+    distinct = values.get("distinct_on")
+    ordering = [name for item in values.get("order_by") or [] for name in item or {}]
+    if distinct and ordering and set(ordering[: len(distinct)]) != set(distinct):
+        raise failed('"distinct_on" columns must match initial "order_by" columns')
+    if values.get("path") is not None and definition.args["path"].extensions.get("json_path"):
+        json_steps(values["path"])
 
 
 def _arguments(node: FieldNode) -> dict[str, str]:

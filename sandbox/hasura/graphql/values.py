@@ -38,6 +38,11 @@ Path = tuple[str | int, ...]
 INT32 = 2**31
 
 
+def has_default(item: Any) -> bool:
+    """Whether an argument or input field has a default (that of an introspection field does not matter)."""
+    return item.default_value is not Undefined or item.default is not None
+
+
 class Reader:
     """Reads values of one operation; `variables` are its declared variables."""
 
@@ -51,14 +56,13 @@ class Reader:
         values: dict[str, Any] = {}
         for name, value in given.items():
             item = declared[name]
-            default = item.default_value is not Undefined
-            values[name] = self.read(value, item.type, item.extensions, (*path, name), default)
+            values[name] = self.read(value, item.type, item.extensions, (*path, name), has_default(item))
         for name, item in declared.items():
             here = (*path, name)
             if name in given:
                 continue
-            if item.default_value is not Undefined:
-                values[name] = item.default_value
+            if has_default(item):
+                values[name] = None if item.default_value is Undefined else item.default_value
             elif isinstance(item.type, GraphQLNonNull):
                 raise self._error(f"missing required field '{name}'", here)
         return values

@@ -25,6 +25,9 @@ CREATE TABLE article (
 CREATE TABLE detail (
   id serial PRIMARY KEY, author_id integer UNIQUE NOT NULL REFERENCES author, phone text NOT NULL
 );
+CREATE TABLE grid (id serial PRIMARY KEY, n integer, t text, b boolean);
+INSERT INTO grid (n, t, b) SELECT n, t, b FROM unnest(ARRAY[NULL, -1, 0, 7]) n,
+  unnest(ARRAY[NULL, '', 'a', 'ab', 'B%']) t, unnest(ARRAY[NULL, true, false]) b;
 CREATE SCHEMA archive;
 CREATE TABLE archive.box (
   id integer PRIMARY KEY, "odd name" text, label varchar(10) DEFAULT 'none' NOT NULL CHECK (label <> 'bad')
@@ -54,6 +57,7 @@ METADATA: Json = {
             "functions": [{"function": "search_articles"}],
             "tables": [
                 {"table": "colour", "is_enum": True},
+                {"table": "grid"},
                 {
                     "table": {"schema": "public", "name": "author"},
                     "array_relationships": [
