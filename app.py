@@ -18,6 +18,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from cron.check_connection import check_connection
+from cron.check_sla import check_sla
+from cron.poll_records import poll_records
+from cron.purge_events import purge_events
+from cron.reconcile_daily import reconcile_daily
+from cron.retry_failed import retry_failed
+from cron.sync_sources import sync_sources
 from domain import gate
 from domain.errors import NotBuilt, Unauthorized
 from domain.listing import read_answer
@@ -27,11 +34,12 @@ from handlers.process_record import process_record
 from handlers.replay_events import replay_events
 from runtime.assembly import Answer, Runtime
 from runtime.clock import Clock
-from runtime.contract import ActionCall, CronCall, read_action, read_body, read_cron, read_event
+from runtime.contract import ActionCall, read_action, read_body, read_cron, read_event
 from runtime.errors import answer_for
 from runtime.graphql import Graphql
 from runtime.logs import CountingHandler, configure_logs, log_request
 from runtime.metrics import CONTENT_TYPE
+from runtime.pancake import Pancake
 from runtime.secrets import matches
 from runtime.settings import Settings, read_settings
 
@@ -50,7 +58,7 @@ class Served:
     edge: bool = False
 
 
-async def not_built(on: Runtime, call: ActionCall | CronCall) -> Answer:
+async def not_built(on: Runtime, call: ActionCall) -> Answer:
     """Answers 501 and names the part."""
     raise NotBuilt(f"{call.name} does not exist in this version.")
 
@@ -59,18 +67,21 @@ SERVED = (
     Served("/actions/ingest_record", "pancake_ingest_record", read_action, ingest_record, edge=True),
     Served("/actions/replay_events", "pancake_replay_events", read_action, replay_events),
     Served("/events/process_record", "pancake_webhook_event_status_update", read_event, process_record),
-    Served("/cron/sync_sources", "pancake_sync_sources", read_cron, not_built),
-    Served("/cron/check_connection", "pancake_check_connection", read_cron, not_built),
-    Served("/cron/retry_failed", "pancake_retry_failed", read_cron, not_built),
-    Served("/cron/check_sla", "pancake_check_sla", read_cron, not_built),
-    Served("/cron/purge_events", "pancake_purge_events", read_cron, not_built),
-    Served("/cron/poll_records", "pancake_poll_records", read_cron, not_built),
-    Served("/cron/reconcile_daily", "pancake_reconcile_daily", read_cron, not_built),
+    Served("/cron/sync_sources", "pancake_sync_sources", read_cron, sync_sources),
+    Served("/cron/check_connection", "pancake_check_connection", read_cron, check_connection),
+    Served("/cron/retry_failed", "pancake_retry_failed", read_cron, retry_failed),
+    Served("/cron/check_sla", "pancake_check_sla", read_cron, check_sla),
+    Served("/cron/purge_events", "pancake_purge_events", read_cron, purge_events),
+    Served("/cron/poll_records", "pancake_poll_records", read_cron, poll_records),
+    Served("/cron/reconcile_daily", "pancake_reconcile_daily", read_cron, reconcile_daily),
 )
 
 
 def create_app(
-    settings: Settings | None = None, clock: Clock | None = None, graphql: Graphql | None = None
+    settings: Settings | None = None,
+    clock: Clock | None = None,
+    graphql: Graphql | None = None,
+    pancake: Pancake | None = None,
 ) -> Starlette:
     """The ASGI application; without arguments it is configured by the environment.
 
@@ -79,7 +90,9 @@ def create_app(
     if settings is None:
         settings = read_settings()
         configure_logs(os.environ.get("LOG_LEVEL", "INFO"))
-    on = Runtime.assemble(settings, clock or Clock(), gate.columns, gate.unstorable, read_answer, graphql)
+    on = Runtime.assemble(
+        settings, clock or Clock(), gate.columns, gate.unstorable, read_answer, graphql, pancake
+    )
     app = Starlette(
         routes=[
             *(Route(served.path, partial(serve, on, served), methods=["POST"]) for served in SERVED),

@@ -11,6 +11,7 @@ from runtime.ingest import Columns, IngestQueue
 from runtime.metrics import Metrics
 from runtime.outbox import Outbox
 from runtime.pancake import Pancake
+from runtime.register import Register
 from runtime.settings import Settings
 
 Answer = dict[str, Any]
@@ -25,8 +26,10 @@ class Runtime:
     clock: Clock
     metrics: Metrics
     db: Database
+    metadata_db: Database
     graphql: Graphql
     pancake: Pancake
+    register: Register
     outbox: Outbox
     ingest: IngestQueue[Any]
 
@@ -39,15 +42,19 @@ class Runtime:
         unstorable: Callable[[Any], Any],
         read_answer: Callable[[bytes], Any],
         graphql: Graphql | None = None,
+        pancake: Pancake | None = None,
     ) -> "Runtime":
-        """Wire the parts; nothing is connected before `open`. Tests bring a `graphql` of their own."""
+        """Wire the parts; nothing is connected before `open`. Tests bring some parts of their own."""
         metrics = Metrics()
         db = Database(
             settings.database_url,
             ingest_connections=settings.ingest_connections,
             work_connections=settings.work_connections,
         )
-        pancake = Pancake(clock, decode=read_answer)
+        metadata_db = db
+        if settings.metadata_database_url != settings.database_url:
+            metadata_db = Database(settings.metadata_database_url, ingest_connections=1, work_connections=1)
+        pancake = pancake or Pancake(clock, decode=read_answer)
         metrics.circuit_breaker.labels("pancake_rest").set_function(pancake.breaker_state)
         graphql = graphql or Graphql(settings.hasura_url, settings.hasura_service_token)
         return cls(
@@ -55,14 +62,18 @@ class Runtime:
             clock=clock,
             metrics=metrics,
             db=db,
+            metadata_db=metadata_db,
             graphql=graphql,
             pancake=pancake,
+            register=Register(db, graphql, metrics, clock),
             outbox=Outbox(db, graphql, metrics, clock),
             ingest=IngestQueue(db, clock, columns, unstorable),
         )
 
     async def open(self) -> None:
         await self.db.open()
+        if self.metadata_db is not self.db:
+            await self.metadata_db.open()
 
     async def close(self) -> None:
         """Finish what callers handed over, then let go of connections."""
@@ -70,4 +81,6 @@ class Runtime:
         await self.outbox.drain()
         await self.pancake.aclose()
         await self.graphql.close()
+        if self.metadata_db is not self.db:
+            await self.metadata_db.close()
         await self.db.close()

@@ -136,6 +136,21 @@ class Database:
             await transaction.commit()
 
     @asynccontextmanager
+    async def exclusive(self, name: str) -> AsyncIterator[tuple[bool, Transaction]]:
+        """Hold the session lock of that name, on a connection of its own.
+
+        Yields whether it was free, and the connection: who found it taken must not ask for a second one.
+        """
+        async with _connection(self._work) as connection:
+            session = Transaction(connection)
+            ((row,),) = await session.run(("register/try_lock", {"name": name}), commit=True)
+            try:
+                yield row["locked"], session
+            finally:
+                if row["locked"]:
+                    await session.run(("register/unlock", {"name": name}), commit=True)
+
+    @asynccontextmanager
     async def rehearsal(self) -> AsyncIterator[Transaction]:
         """A transaction that is undone at its end, whatever happened in it. Raises Busy for Contended."""
         try:

@@ -43,6 +43,18 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        self.cron_runs = Counter(
+            "pancake_cron_runs",
+            "Ticks of the crons by what became of them",
+            ["name", "result"],
+            registry=self.registry,
+        )
+        self.webhook_missed = Counter(
+            "pancake_webhook_missed",
+            "Versions of records that the webhook did not bring, by the layer that found them",
+            ["origin"],
+            registry=self.registry,
+        )
         self.requests = Counter(
             "pancake_http_requests",
             "Requests to the handlers by route and status code",

@@ -3,17 +3,17 @@
 import base64
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
 import httpx
 
+from sandbox.cluster import free_port
 from sandbox.processes import Processes, Unprivileged
+from sandbox.stack.services import NotReady
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "nginx"
 NGINX = Path("/usr/sbin/nginx")
@@ -28,14 +28,6 @@ FOLDERS = ("spool", "unknown", "quarantine")
 def missing_packages() -> list[str]:
     """Debian packages without which the real edge cannot run here; empty if it can."""
     return [package for path, package in NEEDED if not path.exists()]
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def state_key() -> str:
@@ -96,22 +88,33 @@ class NginxEdge:
         """The file with rate, burst and deny list that may change at any moment."""
         return self.state / "limits.json"
 
-    def start(self, wait: float = 10) -> Self:
-        """Start and wait until it answers; raises RuntimeError with what nginx said otherwise."""
+    def start(self) -> None:
+        """Start the server without waiting for it."""
         arguments = [str(NGINX), "-p", f"{self.directory}/", "-c", "nginx.conf", "-g", "daemon off;"]
         with (self.directory / "stderr.log").open("a") as errors:
             self._running = self._processes.start(
                 arguments, env=self._environment(), cwd=self.directory, stderr=errors, owner=self._owner,
             )  # fmt: skip
-        deadline = time.monotonic() + wait
-        while time.monotonic() < deadline and self._running.poll() is None:
+
+    def wait_ready(self, seconds: float = 10) -> None:
+        """Return once it answers. Raises NotReady with what nginx said if it does not."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self._running is not None and self._running.poll() is None:
             try:
                 httpx.get(f"{self.ops_url}/healthz", timeout=1).raise_for_status()
             except httpx.HTTPError:
                 time.sleep(0.01)
             else:
-                return self
-        raise RuntimeError(f"the edge did not start: {self.errors()}")
+                return
+        raise NotReady(f"the edge did not start: {self.errors()}")
+
+    def wait_policy(self, seconds: float = 10) -> None:
+        """Return once it goes by a policy with a connection in it. Raises NotReady if none comes."""
+        deadline = time.monotonic() + seconds
+        while httpx.get(f"{self.ops_url}/healthz", timeout=5).json()["policy_connections"] == 0:
+            if time.monotonic() > deadline:
+                raise NotReady(f"the edge got no policy from the handlers: {self.errors()}")
+            time.sleep(0.02)
 
     def stop(self) -> None:
         """Stop it as an operator would."""

@@ -1,11 +1,13 @@
 """The least an edge must do: take Pancake's raw body and hand it to Hasura's endpoint `pancake/record`.
 
 In production nginx does this and more (signatures, allowlist, limits, spool); this keeps the same path,
-the same answers and the same call to Hasura, for machines where no nginx is installed.
+the same answers and the same call to Hasura, for machines where no nginx is installed. What both must do
+is held together by tests/edge/test_contract.py.
 """
 
 import base64
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -19,6 +21,17 @@ from starlette.routing import Route
 from sandbox.serving import read_address, serve
 
 MAX_BODY_BYTES = 256 * 1024
+PLAUSIBLE_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
+KNOWN = frozenset(
+    (
+        "received",
+        "duplicate",
+        "skipped_kill_switch",
+        "skipped_source_disabled",
+        "dead_letter",
+        "unknown_token",
+    )
+)
 
 
 def create_app(hasura_url: str, token: str, transport: httpx.AsyncBaseTransport | None = None) -> Starlette:
@@ -37,6 +50,8 @@ def create_app(hasura_url: str, token: str, transport: httpx.AsyncBaseTransport 
         body = await request.body()
         if len(body) > MAX_BODY_BYTES:
             return JSONResponse({"status": "too_large"})
+        if not PLAUSIBLE_TOKEN.fullmatch(request.path_params["token"]):
+            return JSONResponse({"status": "unknown_token"})
         call = {
             "token": request.path_params["token"],
             "raw": base64.b64encode(body).decode(),
@@ -45,8 +60,11 @@ def create_app(hasura_url: str, token: str, transport: httpx.AsyncBaseTransport 
         }
         try:
             answer = await client.post("/api/rest/pancake/record", json=call)
-            return JSONResponse(answer.raise_for_status().json()["pancake_ingest_record"])
-        except (httpx.HTTPError, ValueError, KeyError) as error:
+            taken = answer.raise_for_status().json()["pancake_ingest_record"]
+            if taken["status"] not in KNOWN:
+                raise ValueError(taken["status"])
+            return JSONResponse(taken)
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             return JSONResponse({"status": "unavailable", "error": type(error).__name__}, status_code=502)
 
     async def healthz(request: Request) -> Response:

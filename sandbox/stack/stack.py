@@ -10,6 +10,7 @@ from typing import Self
 from sandbox.cluster import Cluster, free_port
 from sandbox.database import install_diva
 from sandbox.diva import METADATA as DIVA_METADATA
+from sandbox.edge.nginx import EdgeSettings, NginxEdge, missing_packages
 from sandbox.processes import Processes
 from sandbox.stack.connection import Access, connect_pancake
 from sandbox.stack.keys import Keys
@@ -19,18 +20,30 @@ NO_PANCAKE = "http://127.0.0.1:9/api"
 """The discard port: where the connection points as long as no simulator of Pancake runs."""
 
 
+PATIENT = {"EDGE_PATH_TIMEOUT_MS": "5000"}
+"""A developer's busy machine answers later than production does, and should not see `spooled` for that."""
+
+
 class Sandbox:
     """Diva, Hasura's stand-in, the handlers and an edge over one database.
 
+    The edge is the real one where nginx with Lua is installed, else the small one of sandbox/stack/edge.py.
+
     `cluster` is a running server to make the database in (the caller closes it); without it one is started,
     or DATABASE_URL's server is used. On a server we do not remove, `database` is dropped at the end.
+    `edge_environment`: EDGE_* variables of the real edge; by default it is only more patient.
     """
 
     def __init__(
-        self, cluster: Cluster | None = None, database: str | None = None, pancake_url: str = NO_PANCAKE
+        self,
+        cluster: Cluster | None = None,
+        database: str | None = None,
+        pancake_url: str = NO_PANCAKE,
+        edge_environment: Mapping[str, str] | None = None,
     ) -> None:
         self.keys = Keys.generate()
         self._pancake_url = pancake_url
+        self._edge_environment = PATIENT if edge_environment is None else edge_environment
         self._own_cluster = cluster is None
         self.cluster = cluster or Cluster()
         self._drops_database = not (self._own_cluster and self.cluster.embedded)
@@ -59,9 +72,9 @@ class Sandbox:
         install_diva(self.database_url)
         self.hasura = self._module("hasura", "sandbox.hasura", *self._hasura_arguments(), ready="/healthz")
         self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
-        self.edge = self._module("edge", "sandbox.stack.edge", ready="/healthz")
+        self.edge = self._edge()
         self.handlers = self._handlers("handlers")
-        services = (self.hasura, self.notifications, self.edge, self.handlers)
+        services = (self.hasura, self.notifications, self.handlers)
         for service in services:
             service.start()
         for service in services:
@@ -69,6 +82,10 @@ class Sandbox:
         keys = self.keys
         access = Access(keys.webhook_token, keys.pancake_api_key, self._pancake_url, keys.encryption_keys)
         connect_pancake(self.database_url, access)
+        self.edge.start()
+        self.edge.wait_ready()
+        if isinstance(self.edge, NginxEdge):
+            self.edge.wait_policy()
 
     def more_handlers(self, name: str) -> Service:
         """One more process of the handlers over the same database, ready; nobody knows its URL yet."""
@@ -98,6 +115,19 @@ class Sandbox:
             "WEBHOOK_TOKEN": self.keys.webhook_token,
             "NOTIFICATIONS_URL": self.notifications_url,
         }
+
+    def _edge(self) -> NginxEdge | Service:
+        if missing_packages():
+            return self._module("edge", "sandbox.stack.edge", ready="/healthz")
+        settings = EdgeSettings(
+            hasura_url=self.hasura_url,
+            handlers_url=self.handlers_url,
+            hasura_token=self.keys.token("pancake_edge"),
+            edge_secret=self.keys.edge_secret,
+            port=self._ports["edge"],
+            environment=self._edge_environment,
+        )
+        return NginxEdge(self._processes, settings)
 
     def _handlers(self, name: str) -> Service:
         arguments = ("app:create_app", "--factory", "--no-access-log")

@@ -2,6 +2,7 @@
 
 import typer
 
+from scripts.benchmarks.backfill import backfill
 from scripts.benchmarks.ingest import ingest
 from scripts.benchmarks.process import process
 
@@ -12,6 +13,7 @@ app = typer.Typer(
 )
 app.command()(ingest)
 app.command()(process)
+app.command()(backfill)
 
 if __name__ == "__main__":
     app()

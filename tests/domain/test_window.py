@@ -8,7 +8,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, find, given, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from domain.window import (
@@ -31,6 +31,7 @@ from domain.window import (
 
 EXAMPLES = 10_000 if os.environ.get("TEST_FULL") else 500
 T0 = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
+SEARCH = settings(max_examples=5_000, database=None, phases=[Phase.generate])
 LAG = int((OVERLAP + SETTLE).total_seconds()) - 1
 """The worst the margins promise to survive: commit delay, search lag and slow clock together (seconds)."""
 SKEW = 45
@@ -171,9 +172,7 @@ def test_no_schedule_loses_the_newest_version_of_a_record(schedule: Schedule) ->
 )
 def test_less_than_settled_overlapping_windows_loses_a_record(reader: Reader) -> None:
     """The model is strong enough to break each weaker reader."""
-    found = find(
-        schedules(), lambda s: bool(lost(s, reader)), settings=settings(max_examples=5_000, database=None)
-    )
+    found = find(schedules(), lambda s: bool(lost(s, reader)), settings=SEARCH)
     assert lost(found, by_window) == set()
 
 

@@ -19,9 +19,15 @@ class Reply:
     body: bytes
 
     @property
+    def document(self) -> dict[str, Any]:
+        """The body as JSON."""
+        document: dict[str, Any] = json.loads(self.body)
+        return document
+
+    @property
     def status(self) -> str:
         """The word in {"status": …}; beside it only what the handlers say of a delivery they took."""
-        document: dict[str, Any] = json.loads(self.body)
+        document = self.document
         assert set(document) in ({"status"}, {"status", "event_id", "error_code"}), document
         return str(document["status"])
 

@@ -113,9 +113,11 @@ def test_everything_down_and_the_spool_full_never_meets_pancakes_condition(
     replies = flood(stage, 300)
     stage.edge.kill()
     stage.edge.start()
+    stage.edge.wait_ready()
     replies += flood(stage, 300)
     stage.edge.stop()
     stage.edge.start()
+    stage.edge.wait_ready()
     replies += flood(stage, 400, address="127.0.0.3")
     failures = [reply for reply in replies if not 200 <= reply.code < 300]
     assert len(failures) == BUDGET < SUSPENDS_AT

@@ -83,6 +83,7 @@ def test_the_policy_stays_in_force_when_the_handlers_are_away_even_after_a_resta
     away(stage)
     stage.edge.kill()
     stage.edge.start()
+    stage.edge.wait_ready()
     with stage.sender() as sender:
         assert sender.post(TOKEN, b"{}").status == "timestamp_out_of_window"
         assert sender.post(TOKEN, b"{}", signed(b"s", b"{}")).status == "spooled"

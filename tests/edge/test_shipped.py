@@ -13,8 +13,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from sandbox.edge.nginx import DEPLOY, free_port
+from sandbox.cluster import free_port
+from sandbox.edge.nginx import DEPLOY
 from sandbox.processes import Processes
+from sandbox.stack.services import NotReady
 from tests.edge.conftest import TOKEN, Stage
 
 
@@ -73,6 +75,7 @@ def test_the_shipped_files_serve_https(nginx: Callable[..., Stage], processes: P
         (site / name).write_text(text)
     stage.edge.ops_port = ops_port
     stage.edge.start()
+    stage.edge.wait_ready()
     context = ssl.create_default_context(cafile=str(certificates / "fullchain.pem"))
     context.check_hostname = False
     with httpx.Client(verify=context, base_url=f"https://127.0.0.1:{port}") as client:
@@ -105,8 +108,9 @@ def test_a_wrong_environment_is_refused_at_start_with_a_sentence(
 ) -> None:
     """Not at the first delivery."""
     stage = nginx(started=False, **{variable: value})
-    with pytest.raises(RuntimeError, match=says):
-        stage.edge.start()
+    stage.edge.start()
+    with pytest.raises(NotReady, match=says):
+        stage.edge.wait_ready()
 
 
 def test_health_and_metrics_are_for_operators_only(stage: Stage) -> None:

@@ -67,6 +67,7 @@ def test_a_full_spool_survives_sigkill_of_every_process(nginx: Callable[..., Sta
     assert set(statuses) == {"spooled"}
     stage.edge.kill()
     stage.edge.start()
+    stage.edge.wait_ready()
     assert post_many(stage, [b"one too many"]) != ["spooled"]
     back(stage)
     eventually(lambda: not stage.edge.held())
@@ -94,6 +95,7 @@ def test_sigkill_in_the_middle_of_a_burst_loses_nothing_that_was_answered(stage:
         eventually(lambda: len(answered) >= 40)
         stage.edge.kill()
     stage.edge.start()
+    stage.edge.wait_ready()
     back(stage)
     eventually(lambda: not stage.edge.held())
     assert set(answered) <= set(stage.bodies)

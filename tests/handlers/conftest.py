@@ -81,14 +81,14 @@ class House:
     client: httpx.AsyncClient
     hasura: FakeHasura
     clock: MovableClock
-    connection: psycopg.Connection[dict[str, Any]]
+    session: psycopg.Connection[dict[str, Any]]
     runtime: Runtime
     connection_id: str = ""
     headers: dict[str, str] = field(default_factory=lambda: {"X-Handler-Secret": SECRET})
 
     def sql(self, statement: str, *params: Any) -> list[dict[str, Any]]:
         """Run SQL as somebody else would: on a connection of its own, committed at once."""
-        cursor = self.connection.execute(statement, params)
+        cursor = self.session.execute(statement, params)
         return cursor.fetchall() if cursor.description else []
 
     def one(self, statement: str, *params: Any) -> dict[str, Any]:

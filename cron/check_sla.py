@@ -1,0 +1,28 @@
+"""Tell the managers, once, of each ticket without a first response in time; measure the response times.
+
+Called by: cron trigger `pancake_check_sla`, every 5 minutes.
+"""
+
+from functools import partial
+
+from runtime.assembly import Answer, Runtime
+from runtime.contract import CronCall
+from runtime.register import Report, Run
+
+SECONDS = 40
+LIMIT = 200
+
+
+async def check_sla(on: Runtime, call: CronCall) -> Answer:
+    """Answers `{result, report}`; the report holds `late` (told now) and the response times of a day."""
+    return await on.register.run(call, partial(tell_late, on), seconds=SECONDS)
+
+
+async def tell_late(on: Runtime, run: Run) -> Report:
+    """The notification is written together with the mark that it was: never twice, never lost."""
+    params = {"now": run.now, "limit": LIMIT}
+    late = await on.db.fetch_all("check_sla/flag_late_tickets", params)
+    times = await on.db.fetch_one("check_sla/load_response_times", params)
+    if late:
+        await on.outbox.send_claimed([row["id"] for row in late])
+    return Report({"late": len(late), **(times or {})})

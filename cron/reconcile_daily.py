@@ -1,0 +1,157 @@
+"""Layer 3: compare every record of a closed day with our rows by identity, insert what is missing, report.
+
+Called by: cron trigger `pancake_reconcile_daily`, daily at 19:00 UTC (02:00 in Vietnam); `scripts/reconcile`
+reckons any day by the same functions.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from domain import gate, layers
+from domain.listing import listed, modified_on
+from domain.reckoning import Reckoning
+from domain.window import day_window, days_owed
+from runtime.assembly import Answer, Runtime
+from runtime.catch_up import PAUSED, Layer, walk
+from runtime.connections import Connection, for_each, load_connections, problems
+from runtime.contract import CronCall
+from runtime.db import Row
+from runtime.pancake import COMPLETE, Page
+from runtime.register import Notice, Report, Run
+
+SECONDS = 250
+MAX_PAGES = 50_000
+MAX_LOOK_UPS = 100
+FOUND_MISSING_LIMIT = 5
+"""So many records a day that only this layer found are worth a notification."""
+
+
+async def reconcile_daily(on: Runtime, call: CronCall) -> Answer:
+    """Answers `{result, report}`; the report holds the ledger of each day, and which days are closed."""
+    return await on.register.run(call, partial(reconcile_owed, on), seconds=SECONDS)
+
+
+async def reconcile_owed(on: Runtime, run: Run) -> Report:
+    """Every closed day without a succeeded run since the connection exists, at most 14 back, oldest first."""
+    row = await on.db.fetch_one("reconcile_daily/list_closed_days", {"now": run.now}) or {}
+    owed = days_owed(run.now, {date.fromisoformat(text) for text in row["days"]})
+    since = {i: datetime.fromisoformat(text) for i, text in row["since"].items()}
+    connections = await load_connections(on.db, on.settings.key_ring)
+    reports: list[dict[str, Any]] = []
+    closed: list[str] = []
+    for day in owed:
+        existing = [c for c in connections if since[c.id] <= day_window(day).end]
+        found = await for_each(existing, partial(reconcile_day, on, run, day))
+        reports += found
+        if any(report.get("ending") == PAUSED for report in found):
+            break
+        if problems(found) is None:
+            closed.append(day.isoformat())
+    return _report(reports, closed)
+
+
+async def reconcile_day(
+    on: Runtime, run: Run, day: date, connection: Connection, *, dry_run: bool = False
+) -> dict[str, Any]:
+    """The ledger of one day of one connection. Raises PancakeUnavailable or PancakeRefused."""
+    state = run.state.setdefault(f"{day}/{connection.id}", {})
+    if "report" in state:
+        return dict(state["report"])
+    reckoning = Reckoning(day, state)
+    started = on.clock.monotonic()
+    ending = await walk(
+        on.pancake,
+        connection,
+        reckoning.record_filter(),
+        state,
+        partial(_on_page, on, run, connection, reckoning, dry_run),
+        time_left=run.time_left,
+        max_pages=MAX_PAGES,
+    )
+    state["seconds"] = round(state.get("seconds", 0) + on.clock.monotonic() - started, 1)
+    if ending == PAUSED:
+        return {"day": day.isoformat(), "ending": PAUSED}
+    report = await _close(on, connection, reckoning, ending)
+    state.clear()
+    if "error" not in report:
+        state["report"] = report
+    return report
+
+
+async def _on_page(
+    on: Runtime,
+    run: Run,
+    connection: Connection,
+    reckoning: Reckoning,
+    dry_run: bool,
+    table: str,
+    page: Page,
+) -> None:
+    """Enter a page into the ledger, and store what is missing."""
+    items = reckoning.select(listed(page.entries, ZoneInfo(connection.zone)))
+    if not items:
+        return
+    asked = layers.asked_of(items, connection.id)
+    held = layers.held_of(await on.db.fetch_all("coverage/load_held", asked))
+    stored: dict[str, str] = {}
+    if not dry_run and layers.missing(items, held):
+        layer = Layer(on.db, partial(gate.columns, origin="reconcile", now=run.now), gate.unstorable)
+        missing = partial(layers.missing_arrivals, items, connection.id, table, run.now)
+        pairs = await layer.store(asked, missing)
+        stored = {arrival.delivery.record_id or "": row["status"] for arrival, row in pairs}
+        on.metrics.webhook_missed.labels("reconcile").inc(len(stored))
+    reckoning.enter(items, held, stored)
+
+
+async def _close(on: Runtime, connection: Connection, reckoning: Reckoning, ending: str) -> dict[str, Any]:
+    """The day's report: also what we hold and is not listed, and which layer saw records first."""
+    bounds = reckoning.bounds(connection.id)
+    ours = await on.db.fetch_all("reconcile_daily/list_held_of_day", bounds)
+    strangers = reckoning.strangers(ours)[:MAX_LOOK_UPS]
+    present = await _look_up(on, connection, ours, strangers)
+    report = reckoning.report(ours, strangers, present) | {"ending": ending}
+    rows = await on.db.fetch_all("reconcile_daily/count_first_seen", bounds)
+    report["first_seen"] = {row["origin"]: row["records"] for row in rows}
+    total = sum(report["first_seen"].values())
+    report["webhook_loss"] = round(1 - report["first_seen"].get("webhook", 0) / total, 4) if total else 0.0
+    if ending != COMPLETE or report["unlisted"]:
+        detail = f"{reckoning.day}: the list ended with {ending}, {len(report['unlisted'])} records unlisted"
+        report |= {"error": "list_incomplete", "detail": detail}
+    return report
+
+
+async def _look_up(
+    on: Runtime, connection: Connection, ours: Sequence[Row], strangers: Sequence[str]
+) -> Mapping[str, datetime | None]:
+    """The present times of records that we hold and Pancake does not list; who is gone is left out."""
+    tables = {row["record_id"]: row["table_name"] or connection.tables[0] for row in ours}
+    present = {}
+    for record_id in strangers:
+        record = await on.pancake.record(connection.access, tables[record_id], record_id)
+        if record is not None:
+            present[record_id] = modified_on(record, ZoneInfo(connection.zone))
+    return present
+
+
+def _report(reports: list[dict[str, Any]], closed: list[str]) -> Report:
+    days = [day_window(date.fromisoformat(report["day"])) for report in reports if "day" in report]
+    return Report(
+        {"days": reports, "closed_days": closed},
+        window=(min((d.start for d in days), default=None), max((d.end for d in days), default=None)),
+        notices=tuple(notice for report in reports for notice in _notices(report)),
+        problem=problems(reports),
+        unfinished=any(report.get("ending") == PAUSED for report in reports),
+    )
+
+
+def _notices(report: dict[str, Any]) -> list[Notice]:
+    """Tell of a day on which the other layers missed much, or on which something could not be stored."""
+    found, left = len(report.get("found_missing", ())), len(report.get("left_missing", ()))
+    if found < FOUND_MISSING_LIMIT and not left:
+        return []
+    key = f"reconciliation_miss:{report['connection_id']}:{report['day']}"
+    detail = f"{report['day']}: {found} found missing, {left} left missing"
+    return [Notice(key, "reconciliation_miss", detail)]

@@ -1,0 +1,53 @@
+"""What polling and reconciliation store: the listed records that no row of ours covers."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from domain.coverage import Held, covers
+from domain.gate import Arrival
+from domain.identity import read_json
+from domain.listing import Listed, arrival_of
+from domain.record import read_lead
+from domain.window import Version
+
+HeldRecords = dict[str, list[Held]]
+
+
+def held_of(rows: Iterable[Mapping[str, Any]]) -> HeldRecords:
+    """Rows of coverage/load_held by record id."""
+    held: HeldRecords = {}
+    for row in rows:
+        fields = read_lead(read_json(row["payload"].encode())).fields() if row["payload"] else {}
+        version = Version(row["record_id"], row["modified_on"], fields)
+        held.setdefault(row["record_id"], []).append(Held(version, row["status"], row["error_code"]))
+    return held
+
+
+def asked_of(items: Sequence[Listed], connection_id: str) -> dict[str, Any]:
+    """Parameters of coverage/load_held for some listed records."""
+    return {
+        "connection_id": connection_id,
+        "record_ids": sorted({item.record_id for item in items}),
+        "whole": sorted({item.record_id for item in items if item.version.modified_on is None}),
+    }
+
+
+def covering(item: Listed, held: HeldRecords) -> list[Held]:
+    """Our rows that cover a listed record; the mapped fields are read only where times cannot decide."""
+    rows = held.get(item.record_id, [])
+    timeless = item.version.modified_on is None or any(row.version.modified_on is None for row in rows)
+    version = item.with_fields() if rows and timeless else item.version
+    return [row for row in rows if covers(row.version, version)]
+
+
+def missing(items: Sequence[Listed], held: HeldRecords) -> list[Listed]:
+    """The listed records that nothing of ours covers, in the order of the list."""
+    return [item for item in items if not covering(item, held)]
+
+
+def missing_arrivals(
+    items: Sequence[Listed], connection_id: str, table: str, now: datetime, rows: Sequence[Mapping[str, Any]]
+) -> list[Arrival]:
+    """The same as what passes the gate, from the rows that we hold."""
+    return [arrival_of(item, connection_id, table, now) for item in missing(items, held_of(rows))]

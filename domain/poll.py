@@ -1,0 +1,99 @@
+"""One poll of a connection: its window, what the answer has to contain, what it contained."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from domain.listing import Listed
+from domain.window import OVERLAP, WIDEN, Window, advance, next_window, record_filter, trusted, unreturned
+
+MAX_IDS = 1_000
+"""How many ids a report lists of each kind."""
+
+
+class Poll:
+    """Keeps everything in `state`, a JSON object, so that an interrupted poll goes on where it stopped."""
+
+    def __init__(self, window: Window, state: dict[str, Any]) -> None:
+        self.window = window
+        self._state = state
+        self._awaited = {i: datetime.fromisoformat(t) for i, t in state.setdefault("awaited", {}).items()}
+        for name, start in (("listed", 0), ("outside", 0), ("missed", 0), ("missed_ids", [])):
+            state.setdefault(name, start)
+
+    @classmethod
+    def after(cls, watermark: datetime | None, now: datetime, state: dict[str, Any]) -> "Poll":
+        """The poll of the next window."""
+        window = next_window(watermark, now)
+        state["window"] = [window.start.isoformat(), window.end.isoformat()]
+        return cls(window, state)
+
+    @classmethod
+    def resumed(cls, state: dict[str, Any]) -> "Poll":
+        """The poll that a state remembers."""
+        start, end = (datetime.fromisoformat(text) for text in state["window"])
+        return cls(Window(start, end), state)
+
+    def bounds(self, connection_id: str) -> dict[str, Any]:
+        """Parameters that name connection and window."""
+        return {
+            "connection_id": connection_id,
+            "window_from": self.window.start,
+            "window_to": self.window.end,
+        }
+
+    def record_filter(self) -> dict[str, Any]:
+        """What to ask the list for."""
+        return record_filter(self.window)
+
+    def expect(self, known: Mapping[str, datetime]) -> None:
+        """Records that the webhook told of: the answer has to contain them."""
+        wanted = unreturned(self.window, known, ())
+        self._awaited = {record_id: known[record_id] for record_id in wanted}
+        self._state["awaited"] = {record_id: known[record_id].isoformat() for record_id in wanted}
+
+    def select(self, items: Iterable[Listed]) -> list[Listed]:
+        """Of a page, the records of the window; notes what was listed, and what no filter would list."""
+        chosen = []
+        for item in items:
+            self._awaited.pop(item.record_id, None)
+            self._state["awaited"].pop(item.record_id, None)
+            time = item.version.modified_on
+            if time is None or time in self.window:
+                chosen.append(item)
+            elif not self.window.start - 2 * WIDEN <= time <= self.window.end + 2 * WIDEN:
+                self._state["outside"] += 1
+        self._state["listed"] += len(chosen)
+        return chosen
+
+    def missed(self, record_ids: list[str]) -> None:
+        """Records that were stored now: no webhook had brought them."""
+        self._state["missed"] += len(record_ids)
+        self._state["missed_ids"] = (self._state["missed_ids"] + record_ids)[:MAX_IDS]
+
+    def suspects(self) -> list[str]:
+        """The records that had to be listed and were not."""
+        return sorted(self._awaited)
+
+    def explained_by(self, present: Mapping[str, datetime | None]) -> bool:
+        """Whether the suspects' present state explains that they were not listed."""
+        return trusted(self.window, self.suspects(), present)
+
+    def watermark(self, before: datetime | None, *, trusted: bool) -> datetime | None:
+        """The watermark after this poll."""
+        return advance(before, self.window, trusted=trusted)
+
+    def report(self) -> dict[str, Any]:
+        """What is stored and told of it. `may_lag`: the suspects are so young that the index may just lag."""
+        suspects = self.suspects()
+        young = self.window.end - OVERLAP
+        return {
+            "window": self._state["window"],
+            "listed": self._state["listed"],
+            "missed": self._state["missed"],
+            "missed_ids": self._state["missed_ids"],
+            "outside": self._state["outside"],
+            "suspects": suspects[:MAX_IDS],
+            "may_lag": bool(suspects) and all(time > young for time in self._awaited.values()),
+            "short_pages": self._state.get("short_pages", 0),
+        }

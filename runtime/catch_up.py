@@ -1,0 +1,115 @@
+"""Walk Pancake's lists and store what we do not hold: the mechanics that polling and reconciliation share.
+
+What covers a listed record is a rule of the domain, handed in as a function.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import psycopg
+
+from domain.errors import Contended
+from runtime.connections import Connection
+from runtime.db import Database, Row
+from runtime.pancake import COMPLETE, PAGE_LIMIT, Page, Pancake
+
+PAUSED = "paused"
+TRIES = 3
+Item = TypeVar("Item")
+Missing = Callable[[Sequence[Row]], Sequence[Item]]
+"""What to store, given the rows that we hold of the records in question."""
+
+
+async def walk(
+    pancake: Pancake,
+    connection: Connection,
+    record_filter: Mapping[str, Any],
+    state: dict[str, Any],
+    on_page: Callable[[str, Page], Awaitable[None]],
+    *,
+    time_left: Callable[[], float],
+    max_pages: int,
+) -> str:
+    """Read every table of a connection page by page, from where `state` stands, which moves after each page.
+
+    Returns COMPLETE, or why not: PAUSED (no time left), REPEATED_CURSOR, PAGE_LIMIT. The cursor to go on from
+    is used once: if Pancake refuses it, the table starts anew next time.
+    """
+    for counter in ("table", "pages", "short_pages"):
+        state.setdefault(counter, 0)
+    while state["table"] < len(connection.tables):
+        table, cursor = connection.tables[state["table"]], state.pop("cursor", None)
+        async for page in pancake.pages(connection.access, table, record_filter, cursor=cursor):
+            await on_page(table, page)
+            state["pages"] += 1
+            state["short_pages"] += page.after_short
+            if page.ending == COMPLETE:
+                break
+            state["cursor"] = page.cursor
+            ending = PAGE_LIMIT if state["pages"] >= max_pages else page.ending
+            if ending or time_left() <= 0:
+                return ending or PAUSED
+        state.pop("cursor", None)
+        state["table"] += 1
+    return COMPLETE
+
+
+class Layer(Generic[Item]):
+    """Stores what one layer found that nothing of ours covers.
+
+    `columns` gives the parameters of ingest_record/store_deliveries for some items; `unstorable` turns an
+    item that PostgreSQL refuses into one that it takes.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        columns: Callable[[Sequence[Item]], dict[str, Any]],
+        unstorable: Callable[[Item], Item],
+    ) -> None:
+        self._db = db
+        self._columns = columns
+        self._unstorable = unstorable
+
+    async def store(self, held: Mapping[str, Any], missing: Missing[Item]) -> list[tuple[Item, Row]]:
+        """Store what `missing` makes of the rows that we hold; returns it with the rows of store_deliveries.
+
+        `held` are the parameters of coverage/load_held. Looked at once without locks, then under the records'
+        locks, so that two layers never store the same version.
+        """
+        if not missing(await self._db.fetch_all("coverage/load_held", held)):
+            return []
+        return await self._locked(held, missing)
+
+    async def _locked(
+        self, held: Mapping[str, Any], missing: Missing[Item], *, mend: bool = False
+    ) -> list[tuple[Item, Row]]:
+        items: Sequence[Item] = ()
+        for attempt in range(1, TRIES + 1):
+            try:
+                async with self._db.transaction() as transaction:
+                    await transaction.run(("coverage/lock_records", {"record_ids": held["record_ids"]}))
+                    (rows,) = await transaction.run(("coverage/load_held", held))
+                    items = missing(rows)
+                    if not items:
+                        return []
+                    params = self._columns([self._unstorable(item) for item in items] if mend else items)
+                    (stored,) = await transaction.run(("ingest_record/store_deliveries", params), commit=True)
+                    return [(items[row["ordinal"]], row) for row in stored]
+            except Contended:
+                if attempt == TRIES:
+                    raise
+            except psycopg.DataError:
+                if mend:
+                    raise
+                break
+        pairs = []
+        for item in items:
+            alone = partial(_only, missing, item)
+            pairs += await self._locked(held, alone, mend=len(items) == 1)
+        return pairs
+
+
+def _only(missing: Missing[Item], item: Item, rows: Sequence[Row]) -> list[Item]:
+    return [other for other in missing(rows) if other == item]

@@ -1,0 +1,52 @@
+"""Reading accounts by id, without locks."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import DictRow, class_row
+
+from runtime.queries import QUERIES
+
+Db = psycopg.Connection[DictRow]
+FIRST_ID = UUID(int=0)
+_LAST_ID = UUID(int=2**128 - 1)
+
+
+class Account(NamedTuple):
+    """An account with a phone; `id` as text."""
+
+    id: str
+    phone_code: str | None
+    phone_number: str
+
+
+def following(account_id: str) -> UUID | None:
+    """The smallest id after this one; None after the last there can be."""
+    value = UUID(account_id)
+    return None if value == _LAST_ID else UUID(int=value.int + 1)
+
+
+def read_batches(
+    connection: Db, from_id: UUID | None, size: int
+) -> Iterator[tuple[list[Account], UUID | None]]:
+    """Batches of accounts that still lack the normal form, each with the id to go on from after it."""
+    while from_id is not None:
+        with connection.cursor(row_factory=class_row(Account)) as cursor:
+            cursor.execute(
+                QUERIES["backfill_normalized_phone/list_accounts"],
+                {"from_id": from_id, "limit": size},
+                prepare=False,
+            )
+            rows = cursor.fetchall()
+        from_id = following(rows[-1].id) if len(rows) == size else None
+        if rows:
+            yield rows, from_id
+
+
+def count_accounts(connection: Db) -> dict[str, int]:
+    """with_phone, normalized, open, active and active_normalized."""
+    row = connection.execute(QUERIES["backfill_normalized_phone/count_accounts"]).fetchone()
+    assert row is not None
+    return row

@@ -1,0 +1,13 @@
+-- The next accounts by id that have a phone and not yet its normal form.
+-- Returns up to limit rows: id, phone_code, phone_number. Relies on account's primary key.
+SELECT
+    a.id::text AS id,
+    a.phone_code,
+    a.phone_number
+FROM public.account AS a
+WHERE
+    a.id >= %(from_id)s::uuid
+    AND a.normalized_phone IS NULL
+    AND a.phone_number IS NOT NULL
+ORDER BY a.id
+LIMIT %(limit)s

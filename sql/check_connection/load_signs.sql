@@ -1,0 +1,22 @@
+-- What the webhook of a connection brought last, and what polling found since then that it should have brought.
+-- Returns one row: last_webhook_at, missed, missed_since. Relies on ix_pancake_webhook_event_created_at; looks a week back.
+WITH newest AS (
+    SELECT e.arrived_at, e.created_at
+    FROM public.pancake_webhook_event AS e
+    WHERE
+        e.connection_id = %(connection_id)s
+        AND e.origin = 'webhook'
+        AND e.created_at > %(now)s::timestamptz - interval '7 days'
+    ORDER BY e.created_at DESC
+    LIMIT 1
+)
+SELECT
+    (SELECT n.arrived_at FROM newest AS n) AS last_webhook_at,
+    count(DISTINCT m.record_id) AS missed,
+    min(m.created_at) AS missed_since
+FROM public.pancake_webhook_event AS m
+WHERE
+    m.connection_id = %(connection_id)s
+    AND m.origin IN ('poll', 'reconcile')
+    AND m.created_at > coalesce((SELECT n.created_at FROM newest AS n), %(now)s::timestamptz - interval '7 days')
+    AND m.modified_on >= coalesce((SELECT n.arrived_at FROM newest AS n), '-infinity')

@@ -1,0 +1,38 @@
+-- Tickets of ours without a first response in time: the first event of each gets a notification for the managers, once.
+-- Returns id of the events. Three days back: an older ticket was flagged long ago, or nobody looked for days.
+-- Relies on ix_pancake_webhook_event_created_at, ix_pancake_webhook_event_ticket and Diva's primary key of ticket.
+WITH late AS (
+    SELECT e.id, t.id AS ticket_id, t.code
+    FROM public.pancake_webhook_event AS e
+    JOIN public.ticket AS t ON t.id = e.ticket_id
+    WHERE
+        e.created_at > %(now)s::timestamptz - interval '3 days'
+        AND e.status = 'processed'
+        AND NOT e.evidence ? 'sla_notified_at'
+        -- A sender under way would mark what is added now as sent.
+        AND (e.notifications = '[]'::jsonb OR e.notified_at IS NOT NULL OR e.notify_claimed_at < clock_timestamp() - interval '60 seconds')
+        AND NOT EXISTS (SELECT FROM public.pancake_webhook_event AS f WHERE f.ticket_id = e.ticket_id AND f.id < e.id)
+        AND t.first_response_at IS NULL
+        AND t.status IN ('new', 'in_progress')
+        AND t.created_at <= %(now)s::timestamptz - make_interval(mins => coalesce(
+            (SELECT (app_settings -> 'pancake_integration' ->> 'sla_minutes')::integer FROM public.app_setting WHERE id = 1), 30))
+    ORDER BY t.created_at
+    LIMIT %(limit)s
+    FOR UPDATE OF e SKIP LOCKED
+), managers AS (
+    SELECT coalesce(jsonb_agg(s.id ORDER BY s.id), '[]') AS ids FROM public.staff AS s WHERE s.role = 'manager' AND s.is_active
+)
+UPDATE public.pancake_webhook_event AS e
+SET
+    evidence = e.evidence || jsonb_build_object('sla_notified_at', %(now)s::timestamptz),
+    notifications = CASE WHEN e.notified_at IS NULL THEN e.notifications ELSE '[]' END || jsonb_build_array(jsonb_build_object(
+        'name', 'sla_missed',
+        'template_code', 'noti_pancake_needs_attention',
+        'recipient_ids', m.ids,
+        'data', jsonb_build_object('reason', 'sla_missed', 'detail', l.code, 'ticket_id', l.ticket_id)
+    )),
+    notified_at = NULL,
+    notify_claimed_at = NULL
+FROM late AS l, managers AS m
+WHERE e.id = l.id
+RETURNING e.id

@@ -1,0 +1,12 @@
+-- The newest version that the webhook brought of each record lately, to test the list with.
+-- Returns record_id and modified_on of those inside the window. Relies on ix_pancake_webhook_event_created_at: a
+-- version is not stored before it was made, give or take the hour that clocks may differ.
+SELECT e.record_id, max(e.modified_on) AS modified_on
+FROM public.pancake_webhook_event AS e
+WHERE
+    e.connection_id = %(connection_id)s
+    AND e.origin = 'webhook'
+    AND e.created_at >= %(window_from)s::timestamptz - interval '1 hour'
+    AND e.record_id IS NOT NULL
+GROUP BY e.record_id
+HAVING max(e.modified_on) BETWEEN %(window_from)s AND %(window_to)s

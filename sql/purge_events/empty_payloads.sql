@@ -1,0 +1,19 @@
+-- Empty the bodies of one batch of old events that are finished; identity, status and links stay for good.
+-- Returns one row: changed. Relies on ix_pancake_webhook_event_created_at.
+WITH emptied AS (
+    UPDATE public.pancake_webhook_event AS e
+    SET payload = NULL, raw = NULL
+    WHERE e.id IN (
+        SELECT o.id
+        FROM public.pancake_webhook_event AS o
+        WHERE
+            o.created_at >= %(since)s AND o.created_at < %(before)s
+            AND o.status NOT IN ('received', 'ingested', 'failed')
+            AND (o.payload IS NOT NULL OR o.raw IS NOT NULL)
+        ORDER BY o.created_at
+        LIMIT %(limit)s
+        FOR UPDATE SKIP LOCKED
+    )
+    RETURNING e.id
+)
+SELECT count(*) AS changed FROM emptied

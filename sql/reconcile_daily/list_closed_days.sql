@@ -1,0 +1,12 @@
+-- The days that a reconciliation closed, and since when each connection exists: nothing is owed for the time before.
+-- Returns one row: days (ISO dates), since (connection id → ISO time). Relies on uq_pancake_cron_run_tick.
+SELECT
+    ARRAY(
+        SELECT DISTINCT jsonb_array_elements_text(r.report -> 'closed_days')
+        FROM public.pancake_cron_run AS r
+        WHERE
+            r.name = 'reconcile_daily'
+            AND r.scheduled_time > %(now)s::timestamptz - interval '30 days'
+            AND jsonb_typeof(r.report -> 'closed_days') = 'array'
+    ) AS days,
+    (SELECT coalesce(jsonb_object_agg(c.id, c.created_at), '{}') FROM public.pancake_connection AS c) AS since

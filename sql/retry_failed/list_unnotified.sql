@@ -1,0 +1,10 @@
+-- Events with notifications that were not accepted and that nobody is sending.
+-- Returns id, oldest first. Relies on ix_pancake_webhook_event_unnotified.
+SELECT e.id
+FROM public.pancake_webhook_event AS e
+WHERE
+    e.notified_at IS NULL
+    AND e.notifications <> '[]'::jsonb
+    AND (e.notify_claimed_at IS NULL OR e.notify_claimed_at < clock_timestamp() - interval '60 seconds')
+ORDER BY e.id
+LIMIT %(limit)s

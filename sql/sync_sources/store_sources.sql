@@ -1,0 +1,36 @@
+-- Store a workspace's sources: new ones inactive, known ones refreshed, those no longer listed marked removed.
+-- Returns source_id and what happened to each that changed: new, removed or restored. Relies on uq_pancake_source.
+WITH listed AS (
+    SELECT l.id, l.name, l.parent, l.removed
+    FROM unnest(%(ids)s::text[], %(names)s::text[], %(parents)s::text[], %(removed)s::boolean[]) AS l (id, name, parent, removed)
+), before AS (
+    SELECT s.pancake_source_id, s.is_removed FROM public.pancake_source AS s WHERE s.connection_id = %(connection_id)s
+), stored AS (
+    INSERT INTO public.pancake_source AS s (connection_id, pancake_source_id, name, parent_source_id, is_removed, first_seen_at, synced_at)
+    SELECT %(connection_id)s, l.id, l.name, l.parent, l.removed, %(now)s, %(now)s
+    FROM listed AS l
+    ORDER BY l.id
+    ON CONFLICT ON CONSTRAINT uq_pancake_source DO UPDATE
+    SET name = excluded.name, parent_source_id = excluded.parent_source_id, is_removed = excluded.is_removed, synced_at = %(now)s
+    RETURNING s.pancake_source_id, s.is_removed
+), gone AS (
+    UPDATE public.pancake_source AS s
+    SET is_removed = true, synced_at = %(now)s
+    WHERE
+        s.connection_id = %(connection_id)s
+        AND s.pancake_source_id <> '(none)'
+        AND NOT s.is_removed
+        -- An empty list is more likely a key without rights than a workspace without sources.
+        AND cardinality(%(ids)s::text[]) > 0
+        AND NOT s.pancake_source_id = ANY (%(ids)s::text[])
+    RETURNING s.pancake_source_id
+)
+SELECT
+    n.pancake_source_id AS source_id,
+    CASE WHEN b.pancake_source_id IS NULL THEN 'new' WHEN n.is_removed THEN 'removed' ELSE 'restored' END AS change
+FROM stored AS n
+LEFT JOIN before AS b USING (pancake_source_id)
+WHERE b.pancake_source_id IS NULL OR b.is_removed <> n.is_removed
+UNION ALL
+SELECT g.pancake_source_id, 'removed' FROM gone AS g
+ORDER BY source_id
