@@ -131,8 +131,8 @@ def comparison_of(b: Builder, type_: Type) -> GraphQLInputObjectType:
 def _comparison_fields(b: Builder, type_: Type) -> Fields:
     value = b.value_type(type_)
     fields: Fields = {}
-    if type_.internal == "jsonb":
-        fields["_cast"] = input_field(_jsonb_cast(b), strict=True)
+    if type_.element is None and scalar_name(type_) != "String":
+        fields["_cast"] = input_field(_cast(b, type_), strict=True)
     for op in EQUALITY:
         fields[op] = input_field(value, column=type_, strict=True)
     for op in LISTS:
@@ -154,9 +154,10 @@ def _comparison_fields(b: Builder, type_: Type) -> Fields:
     return fields
 
 
-def _jsonb_cast(b: Builder) -> GraphQLInputObjectType:
+def _cast(b: Builder, type_: Type) -> GraphQLInputObjectType:
+    name = f"{scalar_name(type_)}_cast_exp"
     fields = {"String": input_field(comparison_of(b, TEXT), strict=True)}
-    return b.once("jsonb_cast_exp", lambda: GraphQLInputObjectType("jsonb_cast_exp", fields))
+    return b.once(name, lambda: GraphQLInputObjectType(name, fields))
 
 
 def aggregate_bool_exp(b: Builder, view: TableView) -> GraphQLInputObjectType | None:

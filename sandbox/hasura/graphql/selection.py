@@ -24,6 +24,7 @@ from graphql import (
 )
 
 from sandbox.hasura.errors import QErr
+from sandbox.hasura.graphql.build_write import PLACEHOLDER
 from sandbox.hasura.graphql.document import Operation, failed
 from sandbox.hasura.graphql.json_path import json_steps
 from sandbox.hasura.graphql.values import Path, Reader
@@ -190,11 +191,13 @@ class Selector:
 
 
 def check_arguments(definition: GraphQLField, values: dict[str, Any]) -> None:
-    """What no type says: `distinct_on` matches the ordering, `path` is a JSON path. Raises QErr."""
+    """What no type says: `distinct_on` fits the ordering, no placeholder, a true JSON path. Raises QErr."""
     distinct = values.get("distinct_on")
     ordering = [name for item in values.get("order_by") or [] for name in item or {}]
     if distinct and ordering and set(ordering[: len(distinct)]) != set(distinct):
         raise failed('"distinct_on" columns must match initial "order_by" columns')
+    if PLACEHOLDER in ((values.get("on_conflict") or {}).get("update_columns") or []):
+        raise failed("erroneous column name", "$.on_conflict")
     if values.get("path") is not None and definition.args["path"].extensions.get("json_path"):
         json_steps(values["path"])
 

@@ -149,7 +149,11 @@ def _select(tracked: TrackedTable, model: Model, definition: Json) -> SelectView
         permission_exp(tracked, model.tables, definition.get("filter")),
         definition.get("limit"),
         bool(definition.get("allow_aggregations")),
-        {name: item for name, item in tracked.computed_fields.items() if name in computed},
+        {
+            name: item
+            for name, item in tracked.computed_fields.items()
+            if name in computed or item.function.returns_table is not None
+        },
         query_fields=None if fields is None else frozenset(fields),
         subscription_fields=None if subscriptions is None else frozenset(subscriptions),
     )
