@@ -1,6 +1,5 @@
 """`scripts/bench ingest`: deliveries per second of the handler against single-row INSERTs by pgbench."""
 
-import asyncio
 import base64
 import json
 import statistics
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
+import uvloop
 from rich.console import Console
 
 from scripts.benchmarks.load import Figures, closed_loop, constant_arrival, request_for
@@ -44,19 +44,19 @@ def ingest(
     ratios: list[float] = []
     with stage() as standing:
         numbers = count()
-        asyncio.run(_closed(standing, numbers, 2))
+        uvloop.run(_closed(standing, numbers, 2))
         for number in range(1, rounds + 1):
             script = BASELINE.format(payload=_text(0))
             baseline = pgbench(standing.database_url, script, clients=CLIENTS, seconds=seconds)
             cpu = standing.cpu_seconds()
-            ours = asyncio.run(_closed(standing, numbers, seconds))
+            ours = uvloop.run(_closed(standing, numbers, seconds))
             cpu = standing.cpu_seconds() - cpu
             ratios.append(ours.rate / baseline)
             console.print(
                 f"round {number}: {ours.rate:,.0f}/s to pgbench's {baseline:,.0f}/s = {ratios[-1]:.2f}"
             )
         rss_mb = standing.rss_mb()
-        steady = asyncio.run(_steady(standing, numbers, seconds))
+        steady = uvloop.run(_steady(standing, numbers, seconds))
     result: dict[str, Any] = {
         "ratio": round(statistics.median(ratios), 3),
         "ratios": [round(ratio, 3) for ratio in ratios],

@@ -5,7 +5,6 @@ notification. pgbench runs the handler's own SQL files in the same two transacti
 notes the notification as sent; it spends nothing on parsing, deciding or sending.
 """
 
-import asyncio
 import json
 import re
 import statistics
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 
 import psycopg
 import typer
+import uvloop
 from rich.console import Console
 
 from runtime.queries import QUERIES
@@ -122,7 +122,7 @@ def _work(standing: Stage, seconds: float) -> Figures:
     first = _events(standing, count)
     url = f"{standing.handler_url}/events/process_record"
     requests = [_request(url, event_id) for event_id in range(first, first + count)]
-    return asyncio.run(closed_loop(url, iter(requests), CLIENTS, seconds))
+    return uvloop.run(closed_loop(url, iter(requests), CLIENTS, seconds))
 
 
 def _statement(name: str) -> str:
