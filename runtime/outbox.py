@@ -4,6 +4,7 @@ Each was claimed before (by the transaction that wrote it, or by outbox/claim_no
 the claim run out and retry_failed sends them again, under the same idempotency keys.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -32,16 +33,7 @@ class Outbox:
     async def send(self, events: Iterable[Held]) -> int:
         """Send what these events hold; returns how many are done. What fails is left to the retry cron."""
         pending = [event for event in events if event["notifications"]]
-        sent = 0
-        for event in pending:
-            try:
-                sent += await self._batch.submit(event)
-            except Retryable as error:
-                LOGGER.warning(
-                    "notifications left for the retry cron", extra={"fields": _fields(event, error)}
-                )
-                self._metrics.notifications.labels("failed").inc()
-        return sent
+        return sum(await asyncio.gather(*(self._send_one(event) for event in pending)))
 
     async def send_claimed(self, ids: Sequence[int]) -> int:
         """Claim the unsent notifications of these events and send them."""
@@ -49,6 +41,14 @@ class Outbox:
 
     async def drain(self) -> None:
         await self._batch.drain()
+
+    async def _send_one(self, event: Held) -> bool:
+        try:
+            return await self._batch.submit(event)
+        except Retryable as error:
+            LOGGER.warning("notifications left for the retry cron", extra={"fields": _fields(event, error)})
+            self._metrics.notifications.labels("failed").inc()
+            return False
 
     async def _send(self, events: Sequence[Held]) -> list[bool | Exception]:
         result = await self._graphql.send_notifications(
