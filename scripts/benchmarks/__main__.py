@@ -3,6 +3,7 @@
 import typer
 
 from scripts.benchmarks.backfill import backfill
+from scripts.benchmarks.edge import edge
 from scripts.benchmarks.ingest import ingest
 from scripts.benchmarks.process import process
 
@@ -14,6 +15,7 @@ app = typer.Typer(
 app.command()(ingest)
 app.command()(process)
 app.command()(backfill)
+app.command()(edge)
 
 if __name__ == "__main__":
     app()

@@ -1,7 +1,7 @@
-"""A process that takes notifications as Hasura's sendNotifications does, and costs next to nothing."""
+"""A process that answers as something behind us does, and costs next to nothing; notifications among them."""
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
@@ -17,11 +17,24 @@ async def _graphql(request: Request) -> Response:
     return JSONResponse({"data": {"sendNotifications": {"accepted": len(sent), "duplicates": 0}}})
 
 
+def _sink() -> Starlette:
+    return Starlette(routes=[Route("/v1/graphql", _graphql, methods=["POST"])])
+
+
 @contextmanager
 def notification_sink() -> Iterator[str]:
     """The URL of the sink while the block runs."""
+    with serving(_sink) as url:
+        yield url
+
+
+@contextmanager
+def serving(make_app: Callable[[], Starlette]) -> Iterator[str]:
+    """The URL of an application in a process of its own while the block runs; `make_app` is a module's."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(sender,), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(
+        target=_serve, args=(make_app, sender), daemon=True
+    )
     process.start()
     try:
         yield f"http://127.0.0.1:{receiver.recv()}"
@@ -30,9 +43,8 @@ def notification_sink() -> Iterator[str]:
         process.join(5)
 
 
-def _serve(sender: Connection) -> None:
-    app = Starlette(routes=[Route("/v1/graphql", _graphql, methods=["POST"])])
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", access_log=False)
+def _serve(make_app: Callable[[], Starlette], sender: Connection) -> None:
+    config = uvicorn.Config(make_app(), host="127.0.0.1", port=0, log_level="error", access_log=False)
     listener = config.bind_socket()
     sender.send(listener.getsockname()[1])
     uvicorn.Server(config).run(sockets=[listener])

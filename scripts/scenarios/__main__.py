@@ -1,0 +1,22 @@
+"""The command line of `scripts/chaos`."""
+
+import typer
+
+from scripts.scenarios.edge_outage import edge_outage
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Break something on purpose. Exit code 1: something was lost, doubled or answered with an error; "
+    "2: the scenario could not run.",
+)
+app.command("edge_outage")(edge_outage)
+
+
+@app.callback()
+def main() -> None:
+    """Scenarios are commands of their own."""
+
+
+if __name__ == "__main__":
+    app()
