@@ -37,22 +37,20 @@ async def purge(on: Runtime, run: Run) -> Report:
         ("delete_event_logs", on.db, {"before": logs}),
         ("delete_cron_events", on.metadata_db, {"before": logs, "triggers": [f"pancake_{c}" for c in CRONS]}),
     ]
-    counts = {name: run.state.get(name, 0) for name, _, _ in work}
-    for name, db, params in work:
-        counts[name] += await _until_done(run, db, name, params)
-        run.state[name] = counts[name]
+    done = [await _until_done(run, db, name, params) for name, db, params in work]
     return Report(
-        {**counts, "emptied_to": payloads.isoformat()},
+        {**run.state, "emptied_to": payloads.isoformat()},
         window=(since, payloads),
-        unfinished=run.time_left() <= 0,
+        unfinished=not all(done),
     )
 
 
-async def _until_done(run: Run, db: Database, name: str, params: Mapping[str, Any]) -> int:
-    changed = 0
+async def _until_done(run: Run, db: Database, name: str, params: Mapping[str, Any]) -> bool:
+    """One kind, batch by batch; whether none is left. What was done before the time was up counts on."""
+    run.state.setdefault(name, 0)
     while run.time_left() > 0:
         row = await db.fetch_one(f"purge_events/{name}", {**params, "limit": BATCH}) or {"changed": 0}
-        changed += row["changed"]
+        run.state[name] += row["changed"]
         if row["changed"] < BATCH:
-            break
-    return changed
+            return True
+    return False

@@ -44,6 +44,8 @@ async def reconcile_owed(on: Runtime, run: Run) -> Report:
     closed: list[str] = []
     for day in owed:
         existing = [c for c in connections if since[c.id] <= day_window(day).end]
+        if not existing:
+            continue
         found = await for_each(existing, partial(reconcile_day, on, run, day))
         reports += found
         if any(report.get("ending") == PAUSED for report in found):

@@ -212,9 +212,11 @@ class Register:
 
 
 def brief(body: Any) -> Any:
-    """A report as it is answered and logged: long lists by their length only."""
+    """A report as it is answered and logged: long lists by their length only, times as text."""
     if isinstance(body, dict):
         return {key: brief(value) for key, value in body.items()}
+    if isinstance(body, datetime):
+        return body.isoformat()
     if isinstance(body, (list, tuple)):
         return [brief(item) for item in body] if len(body) <= BRIEF_LENGTH else f"{len(body)} items"
     return body
