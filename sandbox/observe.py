@@ -76,11 +76,12 @@ class Observer:
         return self.query(_TICKETS)
 
     def sent(self) -> dict[int, Counter[str]]:
-        """How often each template was sent, by event id; keys are `<event id>:<intent>`."""
+        """How often each template was sent, by event id; keys are `<event id>:<intent>`, those of crons begin otherwise."""
         by_event: dict[int, Counter[str]] = defaultdict(Counter)
         for notification in httpx.get(f"{self._notifications_url}/sent", timeout=10).json()["sent"]:
             event_id, _, _ = notification["idempotency_key"].partition(":")
-            by_event[int(event_id)][notification["template_code"]] += 1
+            if event_id.isdigit():
+                by_event[int(event_id)][notification["template_code"]] += 1
         return by_event
 
     def wait_final(self, seconds: float = 30) -> None:
