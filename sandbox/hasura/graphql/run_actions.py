@@ -88,6 +88,8 @@ class ActionRunner:
             return value
         if isinstance(value, list):
             return [await self.pick(item, sels) for item in value]
+        if not isinstance(value, dict):
+            return value  # the output check looks at the outer object only, as the engine's does
         picked: Json = {}
         for sel in sels:
             if sel.is_typename:
