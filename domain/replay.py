@@ -67,7 +67,7 @@ class Order:
         }
 
     def locks(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The records and phones of these events, as parameters of sql/process_record/lock_leads.sql."""
+        """The records and phones of these events, as parameters of lock_records and lock_phones."""
         corrected = {"corrected_phone": self.corrected_phone} if self.corrected_phone else {}
         versions = [Version.of({**row, **corrected}) for row in rows]
         return {

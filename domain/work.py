@@ -99,12 +99,11 @@ def work_on(claim: Claim) -> Work:
     Raises Final if the record cannot be processed as it is.
     """
     version = Version.of(claim)
-    fence, _ = yield [
+    locks = {"record_ids": [claim["record_id"]], "phones": [*version.phones.usable]}
+    fence, _, _ = yield [
         ("process_record/fence_claim", claim),
-        (
-            "process_record/lock_leads",
-            {"record_ids": [claim["record_id"]], "phones": [*version.phones.usable]},
-        ),
+        ("process_record/lock_records", locks),
+        ("process_record/lock_phones", locks),
     ]
     if not fence:
         return Held(claim, CLAIM_LOST)

@@ -47,10 +47,12 @@ async def apply_record(on: Runtime, claim: Row) -> str:
     async with on.db.transaction() as transaction:
         work = await transaction.converse(work_on(claim))
         now = on.clock.now()
-        await transaction.run(*work.written(now), commit=True)
+        written = await transaction.run(*work.written(now), commit=True)
     if isinstance(work, Done):
         on.metrics.process_duration.observe((now - claim["created_at"]).total_seconds())
-        await on.outbox.send([{"id": claim["id"], "notifications": claim["unsent"] + work.intents}])
+        (finished,) = written[-1]
+        event = {"id": claim["id"], "notifications": claim["unsent"] + work.intents}
+        await on.outbox.send([event | finished])
     return work.result
 
 

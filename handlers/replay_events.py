@@ -71,7 +71,8 @@ async def _changes(on: Runtime, order: Order, ids: list[int]) -> list[dict[str, 
         _, leads = await transaction.run(
             ("replay_events/lock_rehearsal", {}), ("replay_events/load_leads", {"ids": ids})
         )
-        await transaction.run(("process_record/lock_leads", order.locks(leads)))
+        locks = order.locks(leads)
+        await transaction.run(("process_record/lock_records", locks), ("process_record/lock_phones", locks))
         return [
             {"event_id": event_id}
             | await rehearse(transaction, partial(_change, on, order, transaction, event_id))

@@ -17,7 +17,7 @@ from runtime.logs import LOGGER
 from runtime.metrics import Metrics
 
 Held = Mapping[str, Any]
-"""An event's `id` and its `notifications`."""
+"""An event's `id`, its `notifications`, and `notify_claimed_at`: the claim that they are sent under."""
 
 
 class Outbox:
@@ -51,15 +51,17 @@ class Outbox:
             return False
 
     async def _send(self, events: Sequence[Held]) -> list[bool | Exception]:
-        result = await self._graphql.send_notifications(
-            [message for event in events for message in messages(event)]
-        )
-        if sum(result.values()) < len(events):
+        notifications = [message for event in events for message in messages(event)]
+        result = await self._graphql.send_notifications(notifications)
+        if sum(result.values()) < len(notifications):
             raise HasuraUnavailable("sendNotifications took fewer notifications than it was given.")
         for name, count in result.items():
             self._metrics.notifications.labels(name).inc(count)
-        ids = [event["id"] for event in events]
-        await self._db.fetch_all("outbox/mark_notified", {"ids": ids, "now": self._clock.now()})
+        claims = {
+            "ids": [event["id"] for event in events],
+            "claimed_ats": [event["notify_claimed_at"] for event in events],
+        }
+        await self._db.fetch_all("outbox/mark_notified", claims | {"now": self._clock.now()})
         return [True] * len(events)
 
 

@@ -28,6 +28,8 @@ EXPRESSIONS = {
     "id": ":id",
     "claim_id": "(SELECT claim_id FROM pancake_webhook_event WHERE id = :id)",
     "record_id": "'bench-' || :id::text",
+    "record_ids": "ARRAY['bench-' || :id::text]",
+    "changes": "true",
     "phones": f"ARRAY[{PHONE}]",
     "stored_digits": "ARRAY[(900000000 + :id)::text, '0' || (900000000 + :id)::text]",
     "phone": PHONE,
@@ -43,6 +45,7 @@ EXPRESSIONS = {
     "was_available": "ARRAY[true]",
     "now": "now()",
     "ids": "ARRAY[:id::bigint]",
+    "claimed_ats": "ARRAY[(SELECT notify_claimed_at FROM pancake_webhook_event WHERE id = :id)]",
     "outcome": "'ticket_created'",
     "display_name": "'Nguyen Van A'",
     "name": "'Nguyen Van A'",
@@ -99,8 +102,8 @@ def process(
 
 def _baseline(standing: Stage, seconds: float) -> float:
     first = _events(standing, int(MOST_PER_SECOND * seconds))
-    names = ["fence_claim", "lock_lead", "load_situation", "lock_roster", "load_roster", "insert_account"]
-    names += ["upsert_contact", "insert_ticket", "store_roster", "finish_event"]
+    names = ["fence_claim", "lock_records", "lock_phones", "load_situation", "lock_roster", "load_roster"]
+    names += ["insert_account", "upsert_contact", "insert_ticket", "store_roster", "finish_event"]
     captured = {"load_situation": " \\gset s_", "load_roster": " LIMIT 1 \\gset r_"}
     steps = [f"{_statement(f'process_record/{name}')}{captured.get(name, ';')}" for name in names]
     script = "\n".join(

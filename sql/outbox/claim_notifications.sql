@@ -1,5 +1,5 @@
 -- Claim the unsent notifications of these events for 60 s, whoever processed them.
--- Returns id and notifications of each event that was free. Relies on pk_pancake_webhook_event.
+-- Returns id, notifications and notify_claimed_at of each event that was free. Relies on pk_pancake_webhook_event.
 UPDATE public.pancake_webhook_event AS e
 SET notify_claimed_at = clock_timestamp()
 WHERE
@@ -7,4 +7,4 @@ WHERE
     AND e.notified_at IS NULL
     AND e.notifications <> '[]'::jsonb
     AND (e.notify_claimed_at IS NULL OR e.notify_claimed_at < clock_timestamp() - interval '60 seconds')
-RETURNING e.id, e.notifications
+RETURNING e.id, e.notifications, e.notify_claimed_at

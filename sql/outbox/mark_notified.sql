@@ -1,5 +1,6 @@
--- Note that the notifications of these events were accepted.
+-- Note that the notifications of these events were accepted, where the claim they were sent under is still the newest.
 -- Returns nothing. Relies on pk_pancake_webhook_event.
-UPDATE public.pancake_webhook_event
+UPDATE public.pancake_webhook_event AS e
 SET notified_at = %(now)s
-WHERE id = ANY (%(ids)s) AND notified_at IS NULL
+FROM unnest(%(ids)s::bigint[], %(claimed_ats)s::timestamptz[]) AS m (id, claimed_at)
+WHERE e.id = m.id AND e.notify_claimed_at = m.claimed_at AND e.notified_at IS NULL

@@ -5,23 +5,31 @@ WITH switches AS (
     SELECT
         COALESCE((SELECT app_settings -> 'pancake_integration' ->> 'kill_switch' FROM public.app_setting WHERE id = 1), 'true') <> 'false' AS kill_switch,
         COALESCE((SELECT app_settings -> 'pancake_integration' ->> 'processing_paused' FROM public.app_setting WHERE id = 1), 'false') = 'true' AS paused
-), claimed AS (
-    UPDATE public.pancake_webhook_event AS e
-    SET
-        status = CASE
+), gate AS (
+    SELECT
+        e.id,
+        CASE
             WHEN w.kill_switch THEN 'skipped_kill_switch'
-            WHEN NOT EXISTS (
+            -- A body that was no record has no source; processing it says so.
+            WHEN cardinality(e.source_ids) > 0 AND NOT EXISTS (
                 SELECT FROM public.pancake_source AS p
                 WHERE p.connection_id = e.connection_id AND p.pancake_source_id = ANY (e.source_ids) AND p.is_active
             ) THEN 'skipped_source_disabled'
             ELSE 'ingested'
-        END,
-        attempts = e.attempts + 1,
+        END AS status
+    FROM public.pancake_webhook_event AS e
+    CROSS JOIN switches AS w
+    WHERE e.id = %(id)s AND NOT w.paused
+), claimed AS (
+    UPDATE public.pancake_webhook_event AS e
+    SET
+        status = g.status,
+        attempts = e.attempts + (g.status = 'ingested')::integer,
         next_attempt_at = NULL,
-        ingested_at = clock_timestamp(),
-        claim_id = gen_random_uuid()
-    FROM switches AS w
-    WHERE e.id = %(id)s AND e.status = 'received' AND NOT w.paused
+        ingested_at = CASE WHEN g.status = 'ingested' THEN clock_timestamp() ELSE e.ingested_at END,
+        claim_id = CASE WHEN g.status = 'ingested' THEN gen_random_uuid() ELSE e.claim_id END
+    FROM gate AS g
+    WHERE e.id = g.id AND e.status = 'received'
     RETURNING e.*
 )
 SELECT

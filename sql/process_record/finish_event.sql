@@ -1,6 +1,6 @@
 -- Close the event with what came of it. The lease on its notifications is ours from here; unsent older ones stay.
 -- A replay that changes nothing leaves what the event did before as it is recorded.
--- Returns nothing. Relies on pk_pancake_webhook_event.
+-- Returns notify_claimed_at. Relies on pk_pancake_webhook_event.
 UPDATE public.pancake_webhook_event
 SET
     status = 'processed', processed_at = %(now)s, error_code = NULL, error_detail = NULL,
@@ -14,3 +14,4 @@ SET
     notify_claimed_at = clock_timestamp(),
     notified_at = NULL
 WHERE id = %(id)s
+RETURNING notify_claimed_at

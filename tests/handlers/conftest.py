@@ -3,9 +3,9 @@
 import base64
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -19,8 +19,10 @@ from app import create_app
 from domain.errors import HasuraUnavailable
 from runtime.assembly import Runtime
 from runtime.clock import Clock
+from runtime.db import Database, Params, Row, Statement, Transaction
 from runtime.graphql import Graphql
 from runtime.logs import JsonFormatter
+from runtime.outbox import Held, Outbox
 from runtime.secrets import KeyRing
 from runtime.settings import Settings
 
@@ -57,12 +59,14 @@ class FakeHasura(Graphql):
     def __init__(self) -> None:
         self.sent: dict[str, dict[str, Any]] = {}
         self.failing = False
+        self.taking: int | None = None
         self.calls = 0
 
     async def send_notifications(self, notifications: Sequence[dict[str, Any]]) -> dict[str, int]:
         self.calls += 1
         if self.failing:
             raise HasuraUnavailable
+        notifications = notifications[: self.taking]
         new = {n["idempotency_key"]: n for n in notifications if n["idempotency_key"] not in self.sent}
         self.sent |= new
         return {"accepted": len(new), "duplicates": len(notifications) - len(new)}
@@ -83,6 +87,7 @@ class House:
     clock: MovableClock
     session: psycopg.Connection[dict[str, Any]]
     runtime: Runtime
+    database_url: str
     connection_id: str = ""
     headers: dict[str, str] = field(default_factory=lambda: {"X-Handler-Secret": SECRET})
 
@@ -182,6 +187,37 @@ class House:
         assert response.status_code == 200, response.text
         return str(response.json()["result"])
 
+    def roster(self, size: int = 3, source: str | None = None, **columns: Any) -> list[str]:
+        """Put the first telesale staff on the roster of a source, or on the default one; their ids."""
+        names = "".join(f", {name}" for name in columns)
+        values = "".join(", %s" for _ in columns)
+        rows = self.sql(
+            f"INSERT INTO pancake_assignee (staff_id, source_id{names})"
+            f" SELECT s.id, (SELECT id FROM pancake_source WHERE pancake_source_id = %s){values}"
+            " FROM staff AS s WHERE s.role = 'telesale' AND s.is_active AND s.on_duty"
+            " ORDER BY s.id LIMIT %s RETURNING staff_id::text",
+            source,
+            *columns.values(),
+            size,
+        )
+        return [row["staff_id"] for row in rows]
+
+    def expire_leases(self) -> None:
+        """Let a minute pass for everything that was claimed and not finished."""
+        self.sql(
+            "UPDATE pancake_webhook_event SET ingested_at = ingested_at - interval '61 seconds',"
+            " notify_claimed_at = notify_claimed_at - interval '61 seconds'"
+        )
+
+    async def recover(self) -> None:
+        """What the retry cron and the engine do about work that was left lying."""
+        self.expire_leases()
+        self.sql(
+            "UPDATE pancake_webhook_event SET status = 'received' WHERE status IN ('ingested', 'failed')"
+        )
+        for row in self.sql("SELECT id FROM pancake_webhook_event ORDER BY id"):
+            await self.process(row["id"])
+
     async def lead(self, **fields: Any) -> tuple[int, str]:
         """Deliver a lead with these fields over some defaults and process it: (event id, result)."""
         record = {
@@ -248,7 +284,80 @@ async def running(settings: Settings, connection_id: str, hasura: FakeHasura) ->
         with psycopg.connect(
             url, autocommit=True, row_factory=dict_row, application_name="test"
         ) as connection:
-            yield House(client, hasura, clock, connection, app.state.runtime, connection_id)
+            yield House(client, hasura, clock, connection, app.state.runtime, url, connection_id)
+
+
+class Crash(BaseException):
+    """The process is gone: nothing of ours may catch this."""
+
+
+class Fuse:
+    """Burns at the n-th of the steps that it is asked about."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def burn(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Crash
+
+
+class CrashingDatabase(Database):
+    """A database whose caller dies before or after one of its round trips."""
+
+    def __init__(self, real: Database, fuse: Fuse) -> None:
+        self._real = real
+        self._fuse = fuse
+
+    async def fetch_all(self, name: str, params: Params) -> list[Row]:
+        self._fuse.burn()
+        rows = await self._real.fetch_all(name, params)
+        self._fuse.burn()
+        return rows
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        async with self._real.transaction() as transaction:
+            yield CrashingTransaction(transaction, self._fuse)
+
+
+class CrashingTransaction(Transaction):
+    def __init__(self, real: Transaction, fuse: Fuse) -> None:
+        self._real = real
+        self._fuse = fuse
+
+    async def run(self, *statements: Statement, commit: bool = False) -> list[list[Row]]:
+        self._fuse.burn()
+        rows = await self._real.run(*statements, commit=commit)
+        self._fuse.burn()
+        return rows
+
+
+class CrashingHasura(Graphql):
+    def __init__(self, real: Graphql, fuse: Fuse) -> None:
+        self._real = real
+        self._fuse = fuse
+
+    async def send_notifications(self, notifications: Sequence[dict[str, Any]]) -> dict[str, int]:
+        self._fuse.burn()
+        result = await self._real.send_notifications(notifications)
+        self._fuse.burn()
+        return result
+
+
+def crashing(on: Runtime, step: int) -> Runtime:
+    """The same process, which dies at that step of what it does with its database and Hasura."""
+    fuse = Fuse(step)
+    db, graphql = CrashingDatabase(on.db, fuse), CrashingHasura(on.graphql, fuse)
+    return replace(on, db=db, graphql=graphql, outbox=DirectOutbox(db, graphql, on.metrics, on.clock))
+
+
+class DirectOutbox(Outbox):
+    """Sends in the caller's own task, so that a crash there is the caller's."""
+
+    async def send(self, events: Iterable[Held]) -> int:
+        return sum([bool(result) for event in events for result in await self._send([event])])
 
 
 @pytest.fixture

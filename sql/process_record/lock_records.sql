@@ -1,0 +1,4 @@
+-- Take the locks of records, in the order of their keys: the first of a lead's locks, kept until the transaction ends.
+-- Returns one row per lock. Class 1 = record, 2 = phone, 3 = roster.
+SELECT pg_advisory_xact_lock(1, k.key)
+FROM (SELECT DISTINCT hashtext(unnest(%(record_ids)s::text[])) AS key ORDER BY key) AS k
