@@ -30,7 +30,7 @@ ORDER BY k.conname
 """
 
 TYPES = """
-SELECT t.oid::int8 AS oid, format_type(t.oid, NULL) AS name, t.typname AS internal, t.typtype::text AS kind,
+SELECT t.oid::int8 AS oid, format_type(t.oid, -1) AS name, t.typname AS internal, t.typtype::text AS kind,
        CASE WHEN t.typcategory = 'A' THEN t.typelem::int8 END AS element,
        CASE WHEN c.relkind IN ('r', 'p', 'v', 'm', 'f') THEN n.nspname END AS table_schema,
        c.relname AS "table"

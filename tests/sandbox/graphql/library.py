@@ -30,7 +30,8 @@ INSERT INTO grid (n, t, b) SELECT n, t, b FROM unnest(ARRAY[NULL, -1, 0, 7]) n,
   unnest(ARRAY[NULL, '', 'a', 'ab', 'B%']) t, unnest(ARRAY[NULL, true, false]) b;
 CREATE SCHEMA archive;
 CREATE TABLE archive.box (
-  id integer PRIMARY KEY, "odd name" text, label varchar(10) DEFAULT 'none' NOT NULL CHECK (label <> 'bad')
+  id integer PRIMARY KEY, "odd name" text, label varchar(10) DEFAULT 'none' NOT NULL CHECK (label <> 'bad'),
+  code char(4), bits bit(3), span interval
 );
 CREATE FUNCTION full_name(a author) RETURNS text LANGUAGE sql STABLE
   AS $$ SELECT a.name || ' (' || a.id || ')' $$;

@@ -189,6 +189,19 @@ async def test_values_travel_as_text_and_come_back_unchanged(library: Library) -
     assert str(b["rating"]) == "0.1000000000000000055511151231257827"
 
 
+async def test_values_are_not_cut_to_a_types_default_length(library: Library) -> None:
+    """char(4) and bit(3) take what fits, and refuse what does not as the database does."""
+    query = """mutation { insert_archive_box_one(object: {id: 3, code: "baaz", bits: "%s", span: "90 min"}) {
+      code bits span } }"""
+    data = await library.ask(query % "101")
+    assert data["insert_archive_box_one"] == {"code": "baaz", "bits": "101", "span": "01:30:00"}
+    assert await library.fail(query % "1011") == (
+        "$.selectionSet.insert_archive_box_one.args.object",
+        "data-exception",
+        "bit string length 4 does not match type bit(3)",
+    )
+
+
 async def test_triggers_learn_whose_session_it_is(library: Library) -> None:
     """`hasura.user` holds the session variables during the transaction."""
     async with library.engine.pool.connection() as conn:
