@@ -20,6 +20,7 @@ COPY domain domain
 COPY runtime runtime
 COPY sandbox sandbox
 COPY hasura hasura
+COPY sql sql
 RUN python -m sandbox.merge_metadata /merged-metadata hasura/metadata sandbox/diva/metadata
 USER 10001:10001
 

@@ -3,12 +3,13 @@
 As a program (`python -m sandbox.stack.connection`) it does so once, from the environment, for compose.
 """
 
-import hashlib
 import os
 from dataclasses import dataclass
 
 import psycopg
+from psycopg.rows import DictRow, dict_row
 
+from runtime.connection_secrets import ConnectionRefused, Workspace, create_connection
 from runtime.secrets import KeyRing
 
 WORKSPACE_ID = 607
@@ -36,11 +37,6 @@ SOURCES = (
 )
 DEFAULT_ROSTER = tuple(STAFF[:5])
 
-_CONNECTION = """
-    INSERT INTO pancake_connection (id, name, workspace_id, api_base_url, api_key_encrypted, token_sha256)
-    VALUES (%s, 'Diva sandbox', %s, %s, %s, %s)
-    ON CONFLICT DO NOTHING RETURNING id
-"""
 _SOURCE = """
     INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)
     VALUES (%s, %s, %s, %s) RETURNING id
@@ -64,22 +60,26 @@ class Access:
 
 def connect_pancake(database_url: str, access: Access) -> None:
     """Write the rows that an administrator of Diva would make, into a migrated database; once."""
-    api_key = KeyRing.parse(access.encryption_keys).encrypt(access.api_key, "api_key")
-    token_hash = hashlib.sha256(access.webhook_token.encode()).digest()
-    with psycopg.connect(database_url) as connection:
-        values = [CONNECTION_ID, WORKSPACE_ID, access.api_base_url, api_key, token_hash]
-        if connection.execute(_CONNECTION, values).fetchone() is None:
+    ring = KeyRing.parse(access.encryption_keys)
+    workspace = Workspace(
+        "Diva sandbox", WORKSPACE_ID, access.api_base_url, access.api_key,
+        id=CONNECTION_ID, token=access.webhook_token,
+    )  # fmt: skip
+    with psycopg.connect(database_url, row_factory=dict_row) as connection:
+        try:
+            create_connection(connection, ring, workspace)
+        except ConnectionRefused:  # made by an earlier start
             return
         for source in SOURCES:
             values = [CONNECTION_ID, source.id, source.name, source.is_active]
             made = connection.execute(_SOURCE, values).fetchone()
             assert made is not None
-            _fill_roster(connection, made[0], source.roster)
+            _fill_roster(connection, made["id"], source.roster)
         _fill_roster(connection, None, DEFAULT_ROSTER)
         connection.execute(_SWITCH_OFF)
 
 
-def _fill_roster(connection: psycopg.Connection, source_id: object, staff: tuple[str, ...]) -> None:
+def _fill_roster(connection: psycopg.Connection[DictRow], source_id: object, staff: tuple[str, ...]) -> None:
     for member in staff:
         connection.execute(
             "INSERT INTO pancake_assignee (source_id, staff_id) VALUES (%s, %s)", [source_id, member]

@@ -1,0 +1,1 @@
+"""`scripts/connection`: manage the connections to Pancake workspaces and their secrets."""

@@ -1,0 +1,11 @@
+-- Connect a workspace. Returns one row: id; none if the id, the token or the workspace is taken.
+-- Relies on pk_pancake_connection, uq_pancake_connection_token, uq_pancake_connection_workspace.
+INSERT INTO public.pancake_connection (
+    id, name, workspace_id, table_names, api_base_url, record_timezone, api_key_encrypted, token_sha256
+)
+VALUES (
+    coalesce(%(id)s::uuid, gen_random_uuid()), %(name)s, %(workspace_id)s, %(table_names)s, %(api_base_url)s,
+    %(record_timezone)s, %(api_key)s, %(token_sha256)s
+)
+ON CONFLICT DO NOTHING
+RETURNING id::text AS id

@@ -1,0 +1,10 @@
+-- Give a connection a new token; the old one stays valid until expires_at.
+-- Returns one row: id; none if there is no such connection. Relies on pk_pancake_connection.
+UPDATE public.pancake_connection
+SET
+    previous_token_sha256 = token_sha256,
+    previous_token_expires_at = %(expires_at)s,
+    token_sha256 = %(token_sha256)s,
+    updated_at = %(now)s
+WHERE id = %(id)s::uuid
+RETURNING id::text AS id

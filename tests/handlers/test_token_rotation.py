@@ -1,0 +1,31 @@
+"""The webhook URL is rotated while Pancake sends."""
+
+from datetime import timedelta
+
+import psycopg
+from psycopg.rows import dict_row
+
+from runtime.connection_secrets import rotate_token
+from tests.handlers.conftest import TOKEN, House
+
+
+async def test_both_urls_work_for_24_hours_then_only_the_new_one(house: House, database: str) -> None:
+    """Grace counts from the rotation; a delivery that was spooled is judged by when it arrived."""
+    rotated_at = house.clock.now()
+    with psycopg.connect(database, autocommit=True, row_factory=dict_row) as db:
+        fresh = rotate_token(db, house.connection_id, rotated_at)
+
+    async def status(token: str, number: int, **input_: str) -> str:
+        body = {"id": f"record-{number}", "source": ["-1"], "modified_on": "2026-05-14T02:35:56"}
+        return str((await house.deliver(body, token=token, **input_))["status"])
+
+    assert [await status(TOKEN, 1), await status(fresh, 2)] == ["received", "received"]
+
+    house.clock.ahead += timedelta(hours=23, minutes=59)
+    assert [await status(TOKEN, 3), await status(fresh, 4)] == ["received", "received"]
+
+    house.clock.ahead += timedelta(minutes=2)
+    assert [await status(TOKEN, 5), await status(fresh, 6)] == ["unknown_token", "received"]
+    arrived = (rotated_at + timedelta(hours=23)).isoformat()
+    assert await status(TOKEN, 7, arrived_at=arrived) == "received"
+    assert house.one("SELECT count(*) AS n FROM pancake_webhook_event")["n"] == 6
