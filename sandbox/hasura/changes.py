@@ -84,8 +84,9 @@ async def adopt(
     reinstall: create every SQL trigger again (after DDL).
     """
     broken = {each["name"] for each in found}
-    await _event_triggers(engine, connection, metadata, broken, reinstall=reinstall)
-    await _cron_triggers(engine, connection, metadata, regenerate)
+    events = await _event_triggers(engine, connection, metadata, broken, reinstall=reinstall)
+    engine.cron_triggers = await _cron_triggers(engine, connection, metadata, regenerate)
+    engine.event_triggers = events
     engine.metadata = metadata
     engine.inconsistent = found
     engine.clock.nudge()
@@ -93,7 +94,7 @@ async def adopt(
 
 async def _event_triggers(
     engine: "Engine", connection: AsyncConnection, metadata: Json, broken: set[str], *, reinstall: bool
-) -> None:
+) -> dict[str, dict[str, Any]]:
     wanted = event_triggers_of(metadata, broken)
     for name in await install.installed_triggers(connection) - set(wanted):
         await install.drop_trigger(connection, name)
@@ -104,7 +105,7 @@ async def _event_triggers(
         if reinstall or engine.event_triggers.get(name) != trigger:
             table = qualified(trigger["table"])
             await install.install_trigger(connection, table, trigger, stringify=engine.stringify_numeric)
-    engine.event_triggers = wanted
+    return wanted
 
 
 def event_triggers_of(metadata: Json, broken: set[str]) -> dict[str, dict[str, Any]]:
@@ -131,7 +132,7 @@ def complete_cron(trigger: Json) -> Json:
 
 async def _cron_triggers(
     engine: "Engine", connection: AsyncConnection, metadata: Json, regenerate: set[str]
-) -> None:
+) -> dict[str, Json]:
     before = engine.cron_triggers
     after = {trigger["name"]: complete_cron(trigger) for trigger in metadata.get("cron_triggers", [])}
     gone = [name for name in before if before[name] != after.get(name) or name in regenerate]
@@ -141,4 +142,4 @@ async def _cron_triggers(
     for name, trigger in after.items():
         if before.get(name) != trigger or name in regenerate:
             await store.generate(connection, name, trigger["schedule"], now)
-    engine.cron_triggers = after
+    return after

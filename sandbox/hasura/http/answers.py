@@ -54,7 +54,9 @@ async def not_found(_: Request, __: Exception) -> Response:
 async def crashed(request: Request, error: Exception) -> Response:
     """The answer when this stand-in itself is at fault; the trace goes to the log."""
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return answer(QErr("unexpected", "internal error of the stand-in", status=500).as_api(), 500)
+    response = answer(QErr("unexpected", "internal error of the stand-in", status=500).as_api(), 500)
+    response.headers["Connection"] = "close"  # the server closes it after an error that it sees
+    return response
 
 
 async def authenticate(request: Request, engine: Engine) -> Session:

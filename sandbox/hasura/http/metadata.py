@@ -12,6 +12,7 @@ from sandbox.hasura.errors import QErr
 from sandbox.hasura.http.answers import answer, authenticate, parse_body, shows_internal
 from sandbox.hasura.metadata import api
 from sandbox.hasura.metadata.access import kind_of
+from sandbox.hasura.metadata.api.dispatch import malformed_means_refused
 from sandbox.hasura.query import dml
 from sandbox.hasura.run_sql import run_sql
 
@@ -66,7 +67,8 @@ async def _query(engine: Engine, session: Session, request: Any, *, metadata: bo
     if kind in V2_SQL:
         return await _placed(run_sql(engine, session, request.get("args")))
     if kind in dml.COMMANDS:
-        return await _placed(dml.COMMANDS[kind](engine, session, request.get("args")))
+        with malformed_means_refused(kind):
+            return await _placed(dml.COMMANDS[kind](engine, session, request.get("args")))
     if not metadata:
         raise QErr("parse-failed", f'unknown query type "{kind}"')
     return await api.run(engine, session, request)

@@ -17,7 +17,7 @@ LISTS: dict[str, Shape] = {
     "cron_triggers": [keys.CRON_TRIGGER],
     "query_collections": [keys.COLLECTION],
     "rest_endpoints": [keys.ENDPOINT],
-    "allow_list": [{"collection!": str, "scope": ANY}],
+    "allowlist": [{"collection!": str, "scope": ANY}],
 }
 REFUSED = ("remote_schemas", "inherited_roles")
 REFUSED_OBJECTS = (
@@ -28,7 +28,10 @@ REFUSED_OBJECTS = (
     "network",
     "opentelemetry",
 )
-KNOWN = {f"{name}.yaml" for name in (*LISTS, *REFUSED, *REFUSED_OBJECTS, "version", "actions")}
+FILES = {"allowlist": "allow_list.yaml"}
+KNOWN = {
+    FILES.get(name, f"{name}.yaml") for name in (*LISTS, *REFUSED, *REFUSED_OBJECTS, "version", "actions")
+}
 KNOWN |= {"actions.graphql", "databases"}
 
 
@@ -55,7 +58,7 @@ def read_directory(directory: Path) -> dict[str, Any]:
     _check_version(directory / "version.yaml")
     metadata: dict[str, Any] = {"version": 3, "sources": _sources(directory)}
     for name, shape in LISTS.items():
-        if items := _optional(directory / f"{name}.yaml", shape, []):
+        if items := _optional(directory / FILES.get(name, f"{name}.yaml"), shape, []):
             metadata[name] = items
     for name in REFUSED + REFUSED_OBJECTS:
         _optional(directory / f"{name}.yaml", Unsupported(), None)

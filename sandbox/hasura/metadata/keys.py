@@ -8,6 +8,7 @@ from sandbox.hasura.metadata.shape import ANY, Either, OneOf, Shape, Unsupported
 
 TEXT_OR_NONE: Shape = (str, type(None))
 NUMBER: Shape = (int, float)
+JSON_OBJECT: Shape = (dict, type(None))
 QUALIFIED: Shape = Either((str, {"name!": str, "schema": str}))
 HEADERS: Shape = [{"name!": str, "value": str, "value_from_env": str}]
 COLUMNS: Shape = Either((OneOf(("*",)), [str]))
@@ -40,7 +41,7 @@ EVENT_TRIGGER: Shape = {
     "cleanup_config": CLEANUP,
     "trigger_on_replication": OneOf((False,)),
 }
-MAPPING: Shape = {"remote_table!": QUALIFIED, "column_mapping!": ANY, "insertion_order": TEXT_OR_NONE}
+MAPPING: Shape = {"remote_table!": QUALIFIED, "column_mapping!": JSON_OBJECT, "insertion_order": TEXT_OR_NONE}
 OBJECT_RELATIONSHIP: Shape = {
     "name!": str,
     "comment": TEXT_OR_NONE,
@@ -67,7 +68,7 @@ def _permission(definition: Shape) -> Shape:
 
 SELECT: Shape = {
     "columns!": COLUMNS,
-    "filter!": ANY,
+    "filter!": JSON_OBJECT,
     "limit": (int, type(None)),
     "allow_aggregations": bool,
     "computed_fields": [str],
@@ -75,26 +76,26 @@ SELECT: Shape = {
     "subscription_root_fields": ANY,
 }
 INSERT: Shape = {
-    "check!": ANY,
+    "check!": JSON_OBJECT,
     "columns": COLUMNS,
-    "set": ANY,
+    "set": JSON_OBJECT,
     "backend_only": bool,
     "validate_input": Unsupported(),
 }
 UPDATE: Shape = {
     "columns!": COLUMNS,
-    "filter!": ANY,
-    "check": ANY,
-    "set": ANY,
+    "filter!": JSON_OBJECT,
+    "check": JSON_OBJECT,
+    "set": JSON_OBJECT,
     "backend_only": bool,
     "validate_input": Unsupported(),
 }
-DELETE: Shape = {"filter!": ANY, "backend_only": bool, "validate_input": Unsupported()}
+DELETE: Shape = {"filter!": JSON_OBJECT, "backend_only": bool, "validate_input": Unsupported()}
 TABLE_CONFIGURATION: Shape = {
     "custom_name": TEXT_OR_NONE,
-    "custom_root_fields": ANY,
-    "custom_column_names": ANY,
-    "column_config": ANY,
+    "custom_root_fields": JSON_OBJECT,
+    "custom_column_names": JSON_OBJECT,
+    "column_config": JSON_OBJECT,
     "comment": TEXT_OR_NONE,
 }
 TABLE: Shape = {
@@ -175,12 +176,14 @@ ACTION: Shape = {
     "permissions": [{"role!": str, "comment": TEXT_OR_NONE}],
     "comment": TEXT_OR_NONE,
 }
+TRANSFORMS = {"request_transform": ANY, "response_transform": ANY}
+ACTION_OF_API: Shape = {**ACTION, "definition!": {**ACTION["definition!"], **TRANSFORMS}}
 TYPE_FIELD: Shape = {"name!": str, "type!": str, "description": TEXT_OR_NONE, "arguments": Unsupported()}
 TYPE_RELATIONSHIP: Shape = {
     "name!": str,
     "type!": OneOf(("object", "array")),
     "remote_table!": QUALIFIED,
-    "field_mapping!": ANY,
+    "field_mapping!": JSON_OBJECT,
     "source": str,
 }
 CUSTOM_TYPES: Shape = {

@@ -46,14 +46,14 @@ async def drop_query_collection(context: Context, args: Json) -> None:
     """Remove a collection; from the allow list too with `cascade`."""
     name = required(args, "collection")
     _collection(context, name)
-    allowed = context.metadata.get("allow_list", [])
+    allowed = context.metadata.get("allowlist", [])
     if named(allowed, name, "collection"):
         if not args.get("cascade"):
             raise QErr(
                 "dependency-error",
                 f'query collection with name "{name}" is present in the allowlist; cannot proceed to drop',
             )
-        put_list(context.metadata, "allow_list", without(allowed, name, "collection"))
+        put_list(context.metadata, "allowlist", without(allowed, name, "collection"))
     put_list(context.metadata, "query_collections", without(context.metadata["query_collections"], name))
 
 
@@ -86,7 +86,7 @@ async def add_collection_to_allowlist(context: Context, args: Json) -> None:
     """Put a collection on the allow list (which only matters where the engine enforces one)."""
     name = required(args, "collection")
     _collection(context, name)
-    allowed = context.metadata.setdefault("allow_list", [])
+    allowed = context.metadata.setdefault("allowlist", [])
     if named(allowed, name, "collection"):
         raise QErr("already-exists", f'collection "{name}" already exists in the allowlist')
     allowed.append({"collection": name, "scope": args.get("scope", {"global": True})})
@@ -96,10 +96,10 @@ async def add_collection_to_allowlist(context: Context, args: Json) -> None:
 async def drop_collection_from_allowlist(context: Context, args: Json) -> None:
     """Take a collection off the allow list."""
     name = required(args, "collection")
-    allowed = context.metadata.get("allow_list", [])
+    allowed = context.metadata.get("allowlist", [])
     if named(allowed, name, "collection") is None:
         raise QErr("not-found", f'collection "{name}" does not exist in the allowlist')
-    put_list(context.metadata, "allow_list", without(allowed, name, "collection"))
+    put_list(context.metadata, "allowlist", without(allowed, name, "collection"))
 
 
 @command("create_rest_endpoint")

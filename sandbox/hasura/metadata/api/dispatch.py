@@ -1,16 +1,22 @@
 """Finds the command of a request, runs it on a copy of the metadata and lets the engine take that over."""
 
+import contextlib
 import copy
 import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from psycopg import Error
 
 from sandbox.hasura.auth import Session
 from sandbox.hasura.errors import QErr, unexpected
-from sandbox.hasura.metadata.access import dict_of, kind_of
+from sandbox.hasura.metadata import keys
+from sandbox.hasura.metadata.access import Json, dict_of, kind_of
 from sandbox.hasura.metadata.api.registry import COMMANDS, SUCCESS, Command, Context
+from sandbox.hasura.metadata.directory import LISTS
+from sandbox.hasura.metadata.shape import check
 from sandbox.hasura.pg_report import postgres_error
+from sandbox.hasura.settings import StartError
 
 if TYPE_CHECKING:
     from sandbox.hasura.engine import Engine
@@ -87,18 +93,39 @@ async def _single(engine: "Engine", session: Session, command: Command, request:
         args = {}
     metadata = copy.deepcopy(engine.metadata) if command.changes else engine.metadata
     context = Context(engine, session, metadata, notes={"version": request.get("version", 1)})
-    try:
+    with malformed_means_refused(str(request.get("type"))):
         result = await command.function(context, args)
+        if command.changes:
+            check_shape(context.metadata)
+            await engine.change(context, removes=command.removes)
+    if command.changes and "answer" in context.notes:
+        return context.notes["answer"]()
+    return SUCCESS if result is None else result
+
+
+def check_shape(metadata: Json) -> None:
+    """Refuse what no metadata can be, whatever keys it may have; raises QErr `parse-failed`."""
+    shapes: dict[str, Any] = {"actions": [keys.ACTION_OF_API], "custom_types": keys.CUSTOM_TYPES, **LISTS}
+    try:
+        for source in metadata["sources"]:
+            check(source, keys.SOURCE, "metadata", lenient=True)
+        for name, shape in shapes.items():
+            if name in metadata:
+                check(metadata[name], shape, "metadata", f"$.{name}", lenient=True)
+    except StartError as error:
+        raise QErr("parse-failed", str(error)) from error
+
+
+@contextlib.contextmanager
+def malformed_means_refused(kind: str) -> Iterator[None]:
+    """What a command stumbles over in its arguments becomes a refusal of them: QErr `parse-failed`."""
+    try:
+        yield
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        log.info("malformed arguments of %s", request.get("type"), exc_info=True)
+        log.info("malformed arguments of %s", kind, exc_info=True)
         raise QErr("parse-failed", f"the arguments are malformed: {error!r}") from error
     except Error as error:
-        raise unexpected("database query error", postgres_error(error, str(request.get("type")))) from error
-    if command.changes:
-        await engine.change(context, removes=command.removes)
-        if "answer" in context.notes:
-            return context.notes["answer"]()
-    return SUCCESS if result is None else result
+        raise unexpected("database query error", postgres_error(error, kind)) from error
 
 
 def find(kind: str) -> Command:

@@ -16,7 +16,33 @@ from sandbox.hasura.metadata.drop_inconsistent import drop_inconsistent
 from sandbox.hasura.metadata.shape import check
 from sandbox.hasura.settings import StartError
 
-REFUSED = ("remote_schemas", "inherited_roles", "network", "opentelemetry", "backend_configs")
+KNOWN = {
+    "version",
+    "sources",
+    "actions",
+    "custom_types",
+    "cron_triggers",
+    "rest_endpoints",
+    "query_collections",
+    "allowlist",
+    "api_limits",
+    "remote_schemas",
+    "inherited_roles",
+    "network",
+    "opentelemetry",
+    "backend_configs",
+    "metrics_config",
+    "graphql_schema_introspection",
+}
+REFUSED = (
+    "remote_schemas",
+    "inherited_roles",
+    "network",
+    "opentelemetry",
+    "backend_configs",
+    "metrics_config",
+    "graphql_schema_introspection",
+)
 
 
 @command("export_metadata", changes=False)
@@ -75,6 +101,10 @@ def normalized(given: Json) -> Json:
     if "sources" not in wanted:
         wanted = _with_source(wanted)
     wanted["version"] = 3
+    if wanted.pop("query_templates", None):
+        raise QErr("not-supported", "query_templates are not supported by this stand-in")
+    if unknown := set(wanted) - KNOWN:
+        raise QErr("parse-failed", f"unexpected keys in the metadata: {', '.join(sorted(unknown))}")
     for key in REFUSED:
         if wanted.get(key):
             raise QErr("not-supported", f"{key} is not supported by this stand-in", f"$.{key}")
