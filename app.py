@@ -26,7 +26,7 @@ from cron.reconcile_daily import reconcile_daily
 from cron.retry_failed import retry_failed
 from cron.sync_sources import sync_sources
 from domain import gate
-from domain.errors import NotBuilt, Unauthorized
+from domain.errors import Unauthorized
 from domain.listing import read_answer
 from handlers.edge_policy import edge_policy
 from handlers.ingest_record import ingest_record
@@ -34,7 +34,7 @@ from handlers.process_record import process_record
 from handlers.replay_events import replay_events
 from runtime.assembly import Answer, Runtime
 from runtime.clock import Clock
-from runtime.contract import ActionCall, read_action, read_body, read_cron, read_event
+from runtime.contract import read_action, read_body, read_cron, read_event
 from runtime.errors import answer_for
 from runtime.graphql import Graphql
 from runtime.logs import CountingHandler, configure_logs, log_request
@@ -56,11 +56,6 @@ class Served:
     read: Callable[[bytes, str], Any]
     handle: Callable[[Runtime, Any], Awaitable[Answer]]
     edge: bool = False
-
-
-async def not_built(on: Runtime, call: ActionCall) -> Answer:
-    """Answers 501 and names the part."""
-    raise NotBuilt(f"{call.name} does not exist in this version.")
 
 
 SERVED = (

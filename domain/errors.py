@@ -19,8 +19,7 @@
         ├── UnknownTrigger
         ├── Unauthorized
         ├── KillSwitchOn          409
-        ├── Busy                  409
-        └── NotBuilt              501
+        └── Busy                  409
 
 `code` is the machine-readable name that answers, `error_code` columns and metrics share.
 """
@@ -166,10 +165,3 @@ class Busy(Refused):
 
     code = "busy"
     status = 409
-
-
-class NotBuilt(Refused):
-    """This part of the integration does not exist in this version."""
-
-    code = "not_built"
-    status = 501

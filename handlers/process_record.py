@@ -28,8 +28,9 @@ async def process_record(on: Runtime, call: EventCall) -> Answer:
     elif claim["status"] != INGESTED:
         result = claim["status"]
     else:
-        work = partial(apply_record, on, claim)
-        result = await settle(on.db, on.clock, claim, delay_after, work) or "failed"
+        settled = await settle(on.db, on.clock, claim, delay_after, partial(apply_record, on, claim))
+        result, unsent = settled or ("failed", [])
+        await on.outbox.send(unsent)
     on.metrics.events.labels(result).inc()
     return {"event_id": event_id, "result": result}
 
@@ -42,27 +43,25 @@ async def take_claim(on: Runtime, event_id: int) -> Row | None:
     return claim if claim["id"] is not None else None
 
 
-async def apply_record(on: Runtime, claim: Row) -> str:
-    """The work transaction of a claim: load → decide → apply → answer. Notifies after the commit."""
+async def apply_record(on: Runtime, claim: Row) -> tuple[str, list[Row]]:
+    """The work transaction of a claim: load → decide → apply → answer. The result, and what to send now."""
     async with on.db.transaction() as transaction:
         work = await transaction.converse(work_on(claim))
         now = on.clock.now()
         written = await transaction.run(*work.written(now), commit=True)
-    if isinstance(work, Done):
-        on.metrics.process_duration.observe((now - claim["created_at"]).total_seconds())
-        (finished,) = written[-1]
-        event = {"id": claim["id"], "notifications": claim["unsent"] + work.intents}
-        await on.outbox.send([event | finished])
-    return work.result
+    if not isinstance(work, Done):
+        return work.result, []
+    on.metrics.process_duration.observe((now - claim["created_at"]).total_seconds())
+    (finished,) = written[-1]
+    return work.result, [finished | {"id": claim["id"], "notifications": claim["unsent"] + work.intents}]
 
 
 async def _not_received(on: Runtime, call: EventCall, event_id: int) -> str:
     """Nothing to claim: replay it if a person asked for that, and send what the row still has to say."""
     if call.op == "MANUAL":
         order = Order(states=REPLAYED_BY_MANUAL_INVOCATION, by="console")
-        row = (
-            await on.db.fetch_one("replay_events/replay_rows", order.params([event_id], on.clock.now())) or {}
-        )
+        params = order.params([event_id], on.clock.now())
+        (row,) = await on.db.fetch_all("replay_events/replay_rows", params)
         if row["ids"]:
             return "replayed"
         if not row["switched_on"]:
