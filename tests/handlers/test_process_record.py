@@ -277,7 +277,7 @@ async def test_a_switch_that_goes_off_between_claim_and_work_holds_the_row(house
         house.switch(kill_switch=True)
     else:
         house.sql("UPDATE pancake_source SET is_active = false")
-    assert await apply_record(house.runtime, claim) == switch
+    assert await apply_record(house.runtime, claim) == (switch, [])
     assert house.event(event_id)["status"] == switch
     assert tickets(house) == 0
 
@@ -691,7 +691,7 @@ async def test_a_claim_that_was_taken_over_does_nothing(house: House, second_hou
     house.expire_leases()
     house.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
     assert await second_house.process(event_id) == "ticket_created"
-    assert await apply_record(house.runtime, late) == "claim_lost"
+    assert await apply_record(house.runtime, late) == ("claim_lost", [])
     assert (tickets(house), len(house.hasura.sent)) == (1, 1)
 
 
