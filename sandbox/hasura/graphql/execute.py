@@ -137,7 +137,7 @@ class _Run:
             role = self.session.role
             if role in disabled.get("disabled_for_roles", []):
                 raise QErr("not-supported", f'introspection is disabled for role: "{role}"')
-            return introspect(self.role.schema, self.operation, sel)
+            return introspect(self.role.schema, self.role.introspected, self.operation, sel)
         if sel.name == PLACEHOLDER and self.role.is_empty:
             return PLACEHOLDER_TEXT
         root = _root(sel)

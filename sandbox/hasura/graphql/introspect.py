@@ -2,15 +2,44 @@
 
 from typing import Any
 
-from graphql import DocumentNode, ExecutionResult, GraphQLSchema, OperationType, SelectionSetNode, execute
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLSchema,
+    MaxIntrospectionDepthRule,
+    OperationType,
+    SelectionSetNode,
+    execute,
+    validate,
+)
 
 from sandbox.hasura.graphql.document import Json, Operation, failed
+from sandbox.hasura.graphql.rawjson import Raw, dumps
 from sandbox.hasura.graphql.selection import Sel
 from sandbox.hasura.graphql.values import Reader
 
+Known = dict[tuple[str, ...], Raw]
+MOST_KNOWN = 20
 
-def introspect(schema: GraphQLSchema, operation: Operation, sel: Sel) -> Any:
-    """The value of an introspection field. Raises QErr."""
+
+def introspect(schema: GraphQLSchema, known: Known, operation: Operation, sel: Sel) -> Raw:
+    """The value of an introspection field; `known` keeps answers, for they are slow. Raises QErr."""
+    reader = Reader(operation.variables)
+    given = {
+        key: reader.to_json(variable.value)
+        for key, variable in operation.variables.items()
+        if isinstance(variable.value, Json)
+    }
+    name = operation.node.name
+    key = (operation.text, "" if name is None else name.value, sel.alias, dumps(given))
+    if key not in known:
+        if len(known) >= MOST_KNOWN:
+            known.clear()
+        known[key] = Raw(dumps(_answer(schema, operation, sel, given)))
+    return known[key]
+
+
+def _answer(schema: GraphQLSchema, operation: Operation, sel: Sel, values: dict[str, Any]) -> Any:
     node = operation.node
     only = type(node)(
         operation=OperationType.QUERY,
@@ -19,13 +48,9 @@ def introspect(schema: GraphQLSchema, operation: Operation, sel: Sel) -> Any:
         variable_definitions=node.variable_definitions,
         selection_set=SelectionSetNode(selections=tuple(sel.nodes)),
     )
-    reader = Reader(operation.variables)
-    values = {
-        name: reader.to_json(variable.value)
-        for name, variable in operation.variables.items()
-        if isinstance(variable.value, Json)
-    }
     document = DocumentNode(definitions=(only, *operation.fragments.values()))
+    if validate(schema, document, [MaxIntrospectionDepthRule]):
+        raise failed("the introspection is nested too deeply")
     result = execute(schema, document, variable_values=values)
     assert isinstance(result, ExecutionResult)
     if result.errors:

@@ -1,6 +1,6 @@
 """The whole GraphQL schema of a role, and the schemas that live as long as metadata and catalogue."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from graphql import (
@@ -25,6 +25,7 @@ from sandbox.hasura.graphql.build import Builder
 from sandbox.hasura.graphql.build_actions import Actions
 from sandbox.hasura.graphql.build_roots import Fields, mutation_fields, query_fields
 from sandbox.hasura.graphql.model import Model, build_model
+from sandbox.hasura.graphql.rawjson import Raw
 from sandbox.hasura.graphql.views import RoleViews, build_views
 
 PLACEHOLDER = "no_queries_available"
@@ -55,6 +56,7 @@ class RoleSchema:
     views: RoleViews
     catalog: Catalog
     is_empty: bool
+    introspected: dict[tuple[str, ...], Raw] = field(default_factory=dict)
 
 
 def build_schema(

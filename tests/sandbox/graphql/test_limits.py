@@ -16,6 +16,7 @@ HOSTILE = {
     "fragments": "{ author { ...f0 } } " + BOMB + " fragment f30 on author { id }",
     "nested values": "{ author(where: " + "{_not: " * 2000 + "{}" + "}" * 2000 + ") { id } }",
     "nested lists": "{ author(where: " + "{_and: [" * 2000 + "]}" * 2000 + ") { id } }",
+    "introspection": "{ __schema { types { " + "fields { type { " * 6 + "name" + " } }" * 6 + " } } }",
     "brackets": "{" * 20_000,
     "size": "{ author { id " + "# x\n name " * 40_000 + " } }",
 }
