@@ -12,20 +12,17 @@ from sandbox.database import install_diva
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.edge.nginx import EdgeSettings, NginxEdge, missing_packages
 from sandbox.processes import Processes
-from sandbox.stack.connection import Access, connect_pancake
+from sandbox.stack.connection import WORKSPACE_ID, Access, connect_pancake
 from sandbox.stack.keys import Keys
 from sandbox.stack.services import ROOT, Service
 
-NO_PANCAKE = "http://127.0.0.1:9/api"
-"""The discard port: where the connection points as long as no simulator of Pancake runs."""
-
-
+PORTS = ("hasura", "handlers", "notifications", "edge", "pancake")
 PATIENT = {"EDGE_PATH_TIMEOUT_MS": "5000"}
 """A developer's busy machine answers later than production does, and should not see `spooled` for that."""
 
 
 class Sandbox:
-    """Diva, Hasura's stand-in, the handlers and an edge over one database.
+    """Pancake, Diva, Hasura's stand-in, the handlers and an edge over one database.
 
     The edge is the real one where nginx with Lua is installed, else the small one of sandbox/stack/edge.py.
 
@@ -38,11 +35,9 @@ class Sandbox:
         self,
         cluster: Cluster | None = None,
         database: str | None = None,
-        pancake_url: str = NO_PANCAKE,
         edge_environment: Mapping[str, str] | None = None,
     ) -> None:
         self.keys = Keys.generate()
-        self._pancake_url = pancake_url
         self._edge_environment = PATIENT if edge_environment is None else edge_environment
         self._own_cluster = cluster is None
         self.cluster = cluster or Cluster()
@@ -50,9 +45,9 @@ class Sandbox:
         self.database = database or (f"diva_{token_hex(4)}" if self._drops_database else "diva")
         self._processes = Processes()
         self.home = self._processes.directory("sandbox-")
-        self._ports = {name: free_port() for name in ("hasura", "handlers", "notifications", "edge")}
-        self.hasura_url, self.handlers_url, self.notifications_url, self.edge_url = (
-            f"http://127.0.0.1:{port}" for port in self._ports.values()
+        self._ports = {name: free_port() for name in PORTS}
+        self.hasura_url, self.handlers_url, self.notifications_url, self.edge_url, self.pancake_url = (
+            f"http://127.0.0.1:{self._ports[name]}" for name in PORTS
         )
         self.webhook_url = f"{self.edge_url}/api/pancake/record/{self.keys.webhook_token}"
 
@@ -72,15 +67,19 @@ class Sandbox:
         install_diva(self.database_url)
         self.hasura = self._module("hasura", "sandbox.hasura", *self._hasura_arguments(), ready="/healthz")
         self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
+        self.pancake = self._module(
+            "pancake", "sandbox.pancake", *self._pancake_arguments(), ready="/control/state"
+        )
         self.edge = self._edge()
         self.handlers = self._handlers("handlers")
-        services = (self.hasura, self.notifications, self.handlers)
+        services = (self.hasura, self.notifications, self.pancake, self.handlers)
         for service in services:
             service.start()
         for service in services:
             service.wait_ready()
         keys = self.keys
-        access = Access(keys.webhook_token, keys.pancake_api_key, self._pancake_url, keys.encryption_keys)
+        api = f"{self.pancake_url}/api"
+        access = Access(keys.webhook_token, keys.pancake_api_key, api, keys.encryption_keys)
         connect_pancake(self.database_url, access)
         self.edge.start()
         self.edge.wait_ready()
@@ -90,10 +89,12 @@ class Sandbox:
     def more_handlers(self, name: str) -> Service:
         """One more process of the handlers over the same database, ready; nobody knows its URL yet."""
         self._ports[name] = free_port()
-        service = self._handlers(name)
-        service.start()
-        service.wait_ready()
-        return service
+        return _started(self._handlers(name))
+
+    def more_edge(self) -> Service:
+        """The small edge, beside the first."""
+        self._ports["small-edge"] = free_port()
+        return _started(self._module("small-edge", "sandbox.stack.edge", ready="/healthz"))
 
     def close(self) -> None:
         """Stop every part, drop the database or the whole server, remove the files."""
@@ -114,6 +115,7 @@ class Sandbox:
             "WEBHOOK_URL": self.webhook_url,
             "WEBHOOK_TOKEN": self.keys.webhook_token,
             "NOTIFICATIONS_URL": self.notifications_url,
+            "PANCAKE_URL": self.pancake_url,
         }
 
     def _edge(self) -> NginxEdge | Service:
@@ -156,6 +158,13 @@ class Sandbox:
             self.database_url,
         ]
 
+    def _pancake_arguments(self) -> list[str]:
+        return [
+            f"--workspace-id={WORKSPACE_ID}",
+            f"--api-key={self.keys.pancake_api_key}",
+            f"--webhook-url={self.webhook_url}",
+        ]
+
     def _environment_of_parts(self) -> Mapping[str, str]:
         """One environment for all parts: the names do not collide."""
         return {
@@ -188,3 +197,9 @@ class Sandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _started(service: Service) -> Service:
+    service.start()
+    service.wait_ready()
+    return service

@@ -31,6 +31,7 @@ class Place:
     hasura_url: str
     admin_secret: str
     webhook_url: str
+    webhook_token: str
     notifications_url: str
     handlers_url: str
     handler_secret: str
@@ -44,6 +45,7 @@ class Place:
             hasura_url=values["HASURA_URL"],
             admin_secret=values["HASURA_ADMIN_SECRET"],
             webhook_url=values["WEBHOOK_URL"],
+            webhook_token=values["WEBHOOK_TOKEN"],
             notifications_url=values["NOTIFICATIONS_URL"],
             handlers_url=values["HANDLERS_URL"],
             handler_secret=values["HANDLER_SECRET"],

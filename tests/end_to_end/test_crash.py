@@ -84,18 +84,18 @@ def _crash_and_restart(sandbox: Sandbox) -> None:
 
 
 async def _until_done(place: Place, records: str) -> None:
-    """Let time pass until every lead is processed and notified."""
+    """Let time pass until every lead has come out of the edge's spool, is processed and notified."""
 
     async def done() -> bool:
         (row,) = place.query(
-            "SELECT count(*) AS left FROM pancake_webhook_event"
-            " WHERE record_id LIKE %s AND (status <> 'processed' OR notified_at IS NULL)",
+            "SELECT count(*) AS done FROM pancake_webhook_event"
+            " WHERE record_id LIKE %s AND status = 'processed' AND notified_at IS NOT NULL",
             [records],
         )
-        if row["left"]:
+        if row["done"] < COUNT:
             await asyncio.to_thread(_retry, place, records)
             await asyncio.sleep(0.5)
-        return bool(row["left"] == 0)
+        return bool(row["done"] == COUNT)
 
     await eventually(done, 60)
 

@@ -1,5 +1,6 @@
 """The sample deliveries through the whole system: webhook, engine, handlers, Diva's tables, notifications."""
 
+import dataclasses
 import random
 
 import pytest
@@ -37,6 +38,18 @@ async def test_posted_again_in_any_order_they_change_nothing(place: Place, seed:
     bodies = [sample.body for sample in load_samples()] * 2
     random.Random(seed).shuffle(bodies)
     answers = await place.post(bodies, at_once=8)
+    assert {answer["status"] for answer in answers} == {"duplicate"}
+    assert place.snapshot() == before
+
+
+@pytest.mark.usefixtures("results")
+async def test_without_nginx_the_small_edge_takes_the_same_path(place: Place) -> None:
+    if place.sandbox is None:
+        pytest.skip("starts a second edge beside the first, which only our own sandbox can")
+    small = place.sandbox.more_edge()
+    beside = dataclasses.replace(place, webhook_url=f"{small.url}/api/pancake/record/{place.webhook_token}")
+    before = place.snapshot()
+    answers = await beside.post([sample.body for sample in load_samples()])
     assert {answer["status"] for answer in answers} == {"duplicate"}
     assert place.snapshot() == before
 

@@ -1,5 +1,6 @@
 """The kill switch and an inactive source bind rows that were received before they were switched."""
 
+import dataclasses
 from collections.abc import Iterator
 
 import pytest
@@ -87,7 +88,7 @@ async def test_a_missing_switch_reads_as_on(place: Place) -> None:
 
 async def test_an_unknown_token_stores_nothing(place: Place) -> None:
     before = place.snapshot()
-    elsewhere = Place(**{**vars(place), "webhook_url": place.webhook_url[:-3] + "xyz"})
+    elsewhere = dataclasses.replace(place, webhook_url=place.webhook_url[:-3] + "xyz")
     (answer,) = await elsewhere.post([body(lead(8))])
     assert answer["status"] == "unknown_token"
     assert place.snapshot() == before
