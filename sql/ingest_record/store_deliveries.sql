@@ -3,13 +3,10 @@
 -- Relies on uq_pancake_connection_token, uq_pancake_source, uq_pancake_webhook_event_identity (also for the conflict).
 WITH delivery AS (
     SELECT
-        d.ordinal, d.arrived_at, d.source_ip, d.record_id, d.error_code, d.error_detail, d.notes, d.source_ids,
-        c.id AS connection,
+        d.ordinal, d.arrived_at, d.source_ip, d.record_id, d.error_code, d.error_detail, d.notes, d.source_ids, c.id AS connection,
         COALESCE(d.table_id, CASE WHEN cardinality(c.table_names) = 1 THEN c.table_names[1] END) AS table_name,
         COALESCE(d.modified_at, d.modified_local AT TIME ZONE c.record_timezone) AS modified_on,
-        decode(d.payload_hash, 'hex') AS payload_hash,
-        d.payload::jsonb AS payload,
-        decode(d.raw, 'hex') AS raw
+        decode(d.payload_hash, 'hex') AS payload_hash, d.payload::jsonb AS payload, decode(d.raw, 'hex') AS raw
     FROM json_to_recordset(%(deliveries)s::json) AS d (
         ordinal integer, connection_id uuid, token_sha256 text, arrived_at timestamptz, source_ip inet, record_id text,
         table_id text, modified_at timestamptz, modified_local timestamp, payload_hash text, payload text, raw text,
@@ -52,10 +49,8 @@ WITH delivery AS (
             FROM new_source AS n
             WHERE n.connection_id = d.connection AND n.pancake_source_id = ANY (d.source_ids)
                 -- Told once: by the first delivery of the batch that brings the source.
-                AND d.ordinal = (
-                    SELECT min(o.ordinal) FROM delivery AS o
-                    WHERE o.connection = n.connection_id AND n.pancake_source_id = ANY (o.source_ids)
-                )
+                AND d.ordinal = (SELECT min(o.ordinal) FROM delivery AS o
+                    WHERE o.connection = n.connection_id AND n.pancake_source_id = ANY (o.source_ids))
         ) AS notifications
     FROM delivery AS d
 ), inserted AS (

@@ -1,0 +1,25 @@
+"""Prepare a statement of ours as psycopg hands it to PostgreSQL."""
+
+import re
+
+import psycopg
+from psycopg import pq
+from psycopg._queries import PostgresQuery
+from psycopg.adapt import Transformer
+
+from runtime.queries import QUERIES
+
+
+def placeholders(name: str) -> list[str]:
+    """The names of the parameters, each once, in their order."""
+    return list(dict.fromkeys(re.findall(r"%\((\w+)\)s", QUERIES[name].decode())))
+
+
+def prepare(connection: psycopg.Connection, name: str) -> int:
+    """Prepare the statement under its own name; the number of its parameters. Raises psycopg.Error."""
+    query = PostgresQuery(Transformer(connection))
+    query.convert(QUERIES[name], dict.fromkeys(placeholders(name)))
+    result = connection.pgconn.prepare(name.encode(), query.query)
+    if result.status != pq.ExecStatus.COMMAND_OK:
+        raise psycopg.ProgrammingError(result.error_message.decode())
+    return len(placeholders(name))

@@ -1,0 +1,141 @@
+"""Hot statements find their rows through indexes, with 100,000 accounts and 100,000 events in the tables."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from runtime.queries import QUERIES
+from tests.sql.prepare import prepare
+
+BIG = {"account", "contact_book", "ticket", "pancake_webhook_event"}
+HOT = [
+    name
+    for name in QUERIES
+    if name.split("/")[0] in {"process_record", "ingest_record", "outbox", "retry_failed", "coverage"}
+]
+SITUATION: dict[str, Any] = {
+    "id": 5000,
+    "record_id": "r-5000",
+    "phones": ["+84900005000", "+84900005001"],
+    "stored_digits": ["0900005001", "900005001", "84900005001"],
+}
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def generic_plan(connection: psycopg.Connection, name: str) -> list[dict[str, Any]]:
+    """The plan that a prepared statement settles on, whatever its parameters."""
+    arguments = ", ".join(["NULL"] * prepare(connection, name))
+    connection.execute("SET plan_cache_mode = force_generic_plan")
+    call = sql.SQL("EXPLAIN (FORMAT JSON) EXECUTE {}{}").format(
+        sql.Identifier(name), sql.SQL(f"({arguments})" if arguments else "")
+    )  # fmt: skip
+    ((found,),) = connection.execute(call).fetchall()
+    connection.execute("RESET plan_cache_mode")
+    connection.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(name)))
+    return list(nodes(found[0]["Plan"]))
+
+
+def custom_plan(connection: psycopg.Connection, name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+    """The plan for these parameters."""
+    ((found,),) = connection.execute(b"EXPLAIN (FORMAT JSON) " + QUERIES[name], params).fetchall()
+    return list(nodes(found[0]["Plan"]))
+
+
+def scanned(plan: list[dict[str, Any]]) -> set[str]:
+    """The big tables that are read from end to end."""
+    return {node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"} & BIG
+
+
+def indexes(plan: list[dict[str, Any]]) -> set[str]:
+    return {node["Index Name"] for node in plan if "Index Name" in node}
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_no_hot_statement_reads_a_big_table_from_end_to_end(filled: psycopg.Connection, name: str) -> None:
+    assert scanned(generic_plan(filled, name)) == set()
+
+
+@pytest.mark.parametrize("plan", ["generic", "custom"])
+def test_an_account_is_looked_up_by_its_phone_or_by_the_digits_it_was_stored_with(
+    filled: psycopg.Connection, plan: str
+) -> None:
+    name = "process_record/load_situation"
+    found = generic_plan(filled, name) if plan == "generic" else custom_plan(filled, name, SITUATION)
+    assert scanned(found) == set()
+    assert {
+        "account_normalized_phone_idx",
+        "account_phone_not_normalized_idx",
+        "uq_pancake_webhook_event_identity",
+        "ticket_account_id_idx",
+    } <= indexes(found)
+
+
+def test_the_look_up_finds_the_accounts_of_both_kinds(filled: psycopg.Connection) -> None:
+    ((accounts,),) = filled.execute(
+        b"SELECT s.accounts FROM (" + QUERIES["process_record/load_situation"] + b") AS s", SITUATION
+    ).fetchall()
+    assert [account["phone_number"] for account in accounts] == ["0900005000", "0900005001"]
+
+
+def test_a_delivery_is_compared_by_the_identity_index(filled: psycopg.Connection) -> None:
+    delivery = {
+        "ordinal": 0,
+        "token_sha256": "ab" * 32,
+        "arrived_at": "2026-05-14T00:00:00Z",
+        "record_id": "r-1",
+        "payload_hash": "00" * 32,
+        "payload": "{}",
+        "source_ids": ["5"],
+    }
+    params = {"origin": "webhook", "now": "2026-05-14T00:00:00Z", "deliveries": json.dumps([delivery])}
+    plan = custom_plan(filled, "ingest_record/store_deliveries", params)
+    arbiters = {index for node in plan for index in node.get("Conflict Arbiter Indexes", [])}
+    assert "uq_pancake_webhook_event_identity" in arbiters
+    assert scanned(plan) == set()
+
+
+@pytest.mark.parametrize("name", ["claim_event", "fence_claim", "fail_event", "finish_event", "hold_event"])
+def test_an_event_is_found_by_its_key(filled: psycopg.Connection, name: str) -> None:
+    assert "pk_pancake_webhook_event" in indexes(generic_plan(filled, f"process_record/{name}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("process_record/upsert_contact", "uq_contact_book_primary_phone"),
+        ("process_record/insert_ticket", "uq_contact_book_primary_phone"),
+        ("process_record/update_ticket", "ticket_pkey"),
+        ("process_record/touch_account", "account_pkey"),
+        ("process_record/lock_phones", "uq_pancake_webhook_event_identity"),
+        ("outbox/mark_notified", "pk_pancake_webhook_event"),
+        ("retry_failed/release_failed", "ix_pancake_webhook_event_retry"),
+        ("retry_failed/list_unnotified", "ix_pancake_webhook_event_unnotified"),
+        ("coverage/load_held", "uq_pancake_webhook_event_identity"),
+    ],
+)
+def test_a_statement_relies_on_the_index_that_it_names(
+    filled: psycopg.Connection, name: str, index: str
+) -> None:
+    plan = generic_plan(filled, name)
+    arbiters = {arbiter for node in plan for arbiter in node.get("Conflict Arbiter Indexes", [])}
+    assert index in indexes(plan) | arbiters
+
+
+def test_status_updates_stay_off_the_identity_index(filled: psycopg.Connection) -> None:
+    """A finished row leaves the small partial indexes alone: what a status change touches is in none."""
+    found = filled.execute(
+        "SELECT i.relname FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid"
+        " WHERE x.indrelid = 'pancake_webhook_event'::regclass AND EXISTS (SELECT FROM pg_attribute AS a"
+        " WHERE a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey)"
+        " AND a.attname IN ('status', 'attempts', 'claim_id', 'ingested_at', 'notify_claimed_at'))"
+    ).fetchall()
+    assert found == []
