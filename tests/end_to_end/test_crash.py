@@ -2,11 +2,12 @@
 
 import asyncio
 from collections import Counter
+from itertools import count
+from uuid import uuid4
 
 import httpx
 import pytest
 
-from sandbox.stack.stack import Sandbox
 from tests.end_to_end.leads import body, lead
 from tests.end_to_end.place import Place, eventually
 
@@ -42,24 +43,19 @@ async def _deliver(place: Place, bodies: list[bytes]) -> None:
         await asyncio.gather(*(one(client, raw) for raw in bodies))
 
 
-def _retry(place: Place, records: str) -> None:
-    """Time passes, an operator helps: leases run out, the engine tries again, what is stuck starts over."""
-    place.query(LEASES_RUN_OUT)
+async def _tick(place: Place, number: int) -> None:
+    """A minute passes: the engine tries again, the cron `retry_failed` ticks."""
     place.query("UPDATE hdb_catalog.event_log SET next_retry_at = NULL WHERE NOT delivered AND NOT error")
-    place.query(
-        "UPDATE pancake_webhook_event SET status = 'received' WHERE record_id LIKE %s"
-        " AND status IN ('ingested', 'failed') AND ingested_at < clock_timestamp() - interval '2 minutes'",
-        [records],
-    )
-    unsent = place.query(
-        "SELECT id FROM pancake_webhook_event"
-        " WHERE record_id LIKE %s AND status = 'processed' AND notified_at IS NULL",
-        [records],
-    )
-    for row in unsent:
-        event = place.events_of(row["id"])[-1]
-        if event["delivered"]:
-            place.metadata_api("pg_redeliver_event", {"event_id": event["id"]})
+    tick = {
+        "id": str(uuid4()),
+        "name": "pancake_retry_failed",
+        "scheduled_time": f"2026-11-20T{number // 60:02d}:{number % 60:02d}:00Z",
+        "payload": {},
+    }
+    async with httpx.AsyncClient(timeout=60) as client:
+        headers = {"X-Handler-Secret": place.handler_secret}
+        answer = await client.post(f"{place.handlers_url}/cron/retry_failed", json=tick, headers=headers)
+    assert answer.is_success, answer.text
 
 
 @pytest.mark.parametrize("moment", KILL_WHEN)
@@ -71,20 +67,25 @@ async def test_no_lead_is_lost_or_doubled(place: Place, moment: str) -> None:
     records = f"lead-{first // 1000:03d}%"
     delivering = asyncio.create_task(_deliver(place, bodies))
     await eventually(lambda: bool(place.query(KILL_WHEN[moment], [records])[0]["now"]))
-    await asyncio.to_thread(_crash_and_restart, place.sandbox)
+    await asyncio.to_thread(_crash_and_restart, place)
     await delivering
-    await _until_done(place, records)
+    await _until_done(place, records, first_tick=first // 10)
     _assert_each_once(place, records)
 
 
-def _crash_and_restart(sandbox: Sandbox) -> None:
-    sandbox.handlers.kill()
-    sandbox.handlers.start()
-    sandbox.handlers.wait_ready()
+def _crash_and_restart(place: Place) -> None:
+    """Kill the handlers, let their leases run out, start them again."""
+    assert place.sandbox is not None
+    place.sandbox.handlers.kill()
+    place.query(LEASES_RUN_OUT)
+    place.sandbox.handlers.start()
+    place.sandbox.handlers.wait_ready()
 
 
-async def _until_done(place: Place, records: str) -> None:
+async def _until_done(place: Place, records: str, first_tick: int) -> None:
     """Let time pass until every lead has come out of the edge's spool, is processed and notified."""
+
+    ticks = count(first_tick)
 
     async def done() -> bool:
         (row,) = place.query(
@@ -93,11 +94,11 @@ async def _until_done(place: Place, records: str) -> None:
             [records],
         )
         if row["done"] < COUNT:
-            await asyncio.to_thread(_retry, place, records)
+            await _tick(place, next(ticks))
             await asyncio.sleep(0.5)
         return bool(row["done"] == COUNT)
 
-    await eventually(done, 60)
+    await eventually(done, 120)
 
 
 def _assert_each_once(place: Place, records: str) -> None:
