@@ -76,7 +76,7 @@ class Observer:
         return self.query(_TICKETS)
 
     def sent(self) -> dict[int, Counter[str]]:
-        """How often each template was sent, by event id; keys are `<event id>:<intent>`, crons' begin otherwise."""
+        """How often each template was sent, by event id; the keys of events are `<event id>:<intent>`."""
         by_event: dict[int, Counter[str]] = defaultdict(Counter)
         for notification in httpx.get(f"{self._notifications_url}/sent", timeout=10).json()["sent"]:
             event_id, _, _ = notification["idempotency_key"].partition(":")
