@@ -1,0 +1,269 @@
+"""The metadata: the routes' other half, nothing left to defaults, nothing secret within a role's reach."""
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import yaml
+from graphql import (
+    FieldDefinitionNode,
+    InputObjectTypeDefinitionNode,
+    ObjectTypeDefinitionNode,
+    TypeNode,
+    parse,
+    print_ast,
+)
+
+from app import SERVED
+from runtime.contract import read_action, read_cron, read_event
+from sandbox.hasura.metadata.directory import read_directory
+
+ROOT = Path(__file__).parents[2]
+METADATA = ROOT / "hasura" / "metadata"
+READERS = {"actions": read_action, "events": read_event, "cron": read_cron}
+SECRET = re.compile(r"hash|token_sha256|encrypted|^raw$|claim_id|secret|api_key")
+OURS = {"crm_admin", "pancake_edge", "pancake_service"}
+SCHEDULES = {
+    "pancake_sync_sources": "*/15 * * * *",
+    "pancake_check_connection": "*/5 * * * *",
+    "pancake_retry_failed": "* * * * *",
+    "pancake_check_sla": "*/5 * * * *",
+    "pancake_purge_events": "30 20 * * *",
+    "pancake_poll_records": "*/5 * * * *",
+    "pancake_reconcile_daily": "0 19 * * *",
+}
+
+
+def load(name: str) -> Any:
+    return yaml.safe_load((METADATA / name).read_text("utf-8"))
+
+
+ACTIONS: list[dict[str, Any]] = load("actions.yaml")["actions"]
+CRONS: list[dict[str, Any]] = load("cron_triggers.yaml")
+TABLES: list[dict[str, Any]] = [
+    load(f"databases/default/tables/{path.name}")
+    for path in sorted((METADATA / "databases/default/tables").glob("public_*.yaml"))
+]
+EVENTS: list[dict[str, Any]] = [trigger for table in TABLES for trigger in table.get("event_triggers", [])]
+
+
+def webhook(item: dict[str, Any]) -> str:
+    return str(item["webhook"] if "webhook" in item else item["definition"]["handler"])
+
+
+def headers(item: dict[str, Any]) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = item.get("headers") or item.get("definition", {}).get("headers", [])
+    return found
+
+
+CALLS = [*ACTIONS, *EVENTS, *CRONS]
+CALL_IDS = [item["name"] for item in CALLS]
+
+
+def test_it_is_a_directory_that_an_engine_reads() -> None:
+    metadata = read_directory(METADATA)
+    (source,) = metadata["sources"]
+    assert {table["table"]["name"] for table in source["tables"]} == {t["table"]["name"] for t in TABLES}
+
+
+def test_every_call_has_a_route_and_every_route_a_call() -> None:
+    called = {(urlsplit(webhook(item).removeprefix("{{HANDLERS_URL}}")).path, item["name"]) for item in CALLS}
+    assert called == {(served.path, served.name) for served in SERVED}
+    assert len(called) == len(CALLS) == len(SERVED)
+
+
+def test_a_route_reads_what_its_kind_of_call_sends() -> None:
+    for served in SERVED:
+        assert served.read is READERS[served.path.split("/")[1]]
+        assert served.edge == (served.path == "/actions/ingest_record")
+
+
+@pytest.mark.parametrize("item", CALLS, ids=CALL_IDS)
+def test_one_word_goes_from_the_name_to_route_module_sql_and_test(item: dict[str, Any]) -> None:
+    _, kind, word = webhook(item).removeprefix("{{HANDLERS_URL}}").split("/")
+    if kind != "events":  # the customer fixed the name of the event trigger
+        assert item["name"] == f"pancake_{word}"
+    room = "cron" if kind == "cron" else "handlers"
+    assert (ROOT / room / f"{word}.py").is_file()
+    assert (ROOT / "tests" / room / f"test_{word}.py").is_file()
+    assert (ROOT / "sql" / word).is_dir()
+    assert re.search(rf"^async def {word}\(", (ROOT / room / f"{word}.py").read_text("utf-8"), re.M)
+    assert item["name"] in (ROOT / room / f"{word}.py").read_text("utf-8")
+
+
+@pytest.mark.parametrize("item", CALLS, ids=CALL_IDS)
+def test_every_call_carries_the_secret_from_the_environment_to_a_url_from_it(item: dict[str, Any]) -> None:
+    assert headers(item) == [{"name": "X-Handler-Secret", "value_from_env": "HANDLER_SECRET"}]
+    assert webhook(item).startswith("{{HANDLERS_URL}}/")
+    assert "request_transform" not in str(item)
+
+
+@pytest.mark.parametrize("item", EVENTS + CRONS, ids=[item["name"] for item in EVENTS + CRONS])
+def test_nothing_of_a_retry_is_left_to_defaults(item: dict[str, Any]) -> None:
+    event, cron = {"interval_sec", "num_retries", "timeout_sec"}, {
+        "num_retries", "retry_interval_seconds", "timeout_seconds", "tolerance_seconds",
+    }  # fmt: skip
+    assert set(item["retry_conf"]) == (event if item in EVENTS else cron)
+    assert all(isinstance(value, int) for value in item["retry_conf"].values())
+
+
+def test_the_seven_crons_have_their_schedules_and_say_what_they_do() -> None:
+    assert {cron["name"]: cron["schedule"] for cron in CRONS} == SCHEDULES
+    for cron in CRONS:
+        assert cron["include_in_metadata"] is True
+        assert len(cron["comment"]) > 20
+        assert "payload" in cron
+        # A tick that takes longer than its period would meet the next one.
+        period = 60 if cron["name"] == "pancake_retry_failed" else 300
+        assert cron["retry_conf"]["timeout_seconds"] <= period
+
+
+def test_the_event_trigger_fires_for_received_alone_and_carries_little() -> None:
+    (trigger,) = EVENTS
+    definition = trigger["definition"]
+    assert definition["enable_manual"] is True
+    assert set(definition) == {"enable_manual", "insert", "update"}
+    assert definition["update"]["columns"] == ["received_at"]
+    assert (
+        definition["insert"]["payload"] == definition["update"]["payload"] == ["id", "status", "received_at"]
+    )
+    assert trigger["retry_conf"]["timeout_sec"] == 30
+
+
+def test_actions_are_synchronous_with_a_timeout_and_one_role_each() -> None:
+    assert {action["name"]: [p["role"] for p in action["permissions"]] for action in ACTIONS} == {
+        "pancake_ingest_record": ["pancake_edge"],
+        "pancake_replay_events": ["crm_admin"],
+    }
+    for action in ACTIONS:
+        assert action["definition"]["kind"] == "synchronous"
+        assert action["definition"]["timeout"] >= 5
+        assert not action["definition"].get("forward_client_headers")
+        assert action["comment"]
+
+
+def test_the_signatures_and_the_list_of_types_name_the_same_things() -> None:
+    document = parse((METADATA / "actions.graphql").read_text("utf-8"))
+    mutations: dict[str, FieldDefinitionNode] = {}
+    objects, inputs, used = set(), set(), set()
+    for definition in document.definitions:
+        if isinstance(definition, ObjectTypeDefinitionNode) and definition.name.value in {
+            "Mutation",
+            "Query",
+        }:
+            mutations |= {field.name.value: field for field in definition.fields or ()}
+        elif isinstance(definition, ObjectTypeDefinitionNode):
+            objects.add(definition.name.value)
+        else:
+            assert isinstance(definition, InputObjectTypeDefinitionNode)
+            inputs.add(definition.name.value)
+    for field in mutations.values():
+        used |= {bare(field.type), *(bare(argument.type) for argument in field.arguments or ())}
+    types = load("actions.yaml")["custom_types"]
+    assert set(mutations) == {action["name"] for action in ACTIONS}
+    assert {item["name"] for item in types["objects"]} == objects <= used
+    assert {item["name"] for item in types["input_objects"]} == inputs <= used
+    assert used - objects - inputs <= {"String", "Int", "Boolean", "jsonb", "bigint", "timestamptz", "uuid"}
+
+
+def bare(node: TypeNode) -> str:
+    return re.sub(r"[\[\]!]", "", print_ast(node))
+
+
+def test_the_endpoint_of_the_edge_takes_what_the_action_takes() -> None:
+    (endpoint,) = load("rest_endpoints.yaml")
+    assert (endpoint["url"], endpoint["methods"]) == ("pancake/record", ["POST"])
+    (collection,) = load("query_collections.yaml")
+    (query,) = collection["definition"]["queries"]
+    assert endpoint["definition"]["query"] == {"collection_name": "pancake", "query_name": query["name"]}
+    signature = (METADATA / "actions.graphql").read_text("utf-8")
+    arguments = re.findall(r"(\w+): (\w+!?)", signature[signature.index("ingest_record(") :].split(")")[0])
+    variables = re.findall(r"\$(\w+): (\w+!?)", query["query"].split("{")[0])
+    assert variables == arguments
+
+
+# --- permissions
+
+
+def permissions() -> list[tuple[str, str, str, dict[str, Any]]]:
+    """(table, kind, role, permission) of every permission."""
+    return [
+        (table["table"]["name"], key.removesuffix("_permissions"), item["role"], item["permission"])
+        for table in TABLES
+        for key in table
+        if key.endswith("_permissions")
+        for item in table[key]
+    ]
+
+
+def test_only_crm_admin_sees_our_tables_and_never_the_built_in_admin() -> None:
+    assert {role for _, _, role, _ in permissions()} == {"crm_admin"}
+
+
+def test_every_column_is_named_and_exists(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        rows = connection.execute(
+            "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+        ).fetchall()
+    known: dict[str, set[str]] = {}
+    for table, column in rows:
+        known.setdefault(table, set()).add(column)
+    for table, kind, _, permission in permissions():
+        if kind == "delete":
+            continue
+        columns = permission["columns"]
+        assert isinstance(columns, list), f"{table}: every column is named, none by *"
+        assert set(columns) <= known[table], (table, kind)
+    for found in TABLES:
+        assert found["table"]["name"] in known
+
+
+def test_no_secret_hash_or_raw_body_is_within_any_roles_reach() -> None:
+    for table, kind, _, permission in permissions():
+        assert not [c for c in permission.get("columns", []) if SECRET.search(c)], (table, kind)
+
+
+def test_what_a_role_may_write_is_little() -> None:
+    writes = {
+        (table, kind): set(permission.get("columns", []))
+        for table, kind, _, permission in permissions()
+        if kind != "select"
+    }
+    assert writes == {
+        ("pancake_assignee", "insert"): {"is_active", "source_id", "staff_id", "weight"},
+        ("pancake_assignee", "update"): {"is_active", "weight"},
+        ("pancake_assignee", "delete"): set(),
+        ("pancake_connection", "update"): {
+            "allowed_ip_ranges", "allowlist_mode", "name", "record_timezone", "signature_mode",
+        },
+        ("pancake_source", "update"): {"is_active"},
+    }  # fmt: skip
+
+
+def test_every_foreign_key_relationship_has_its_foreign_key(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        rows = connection.execute(
+            "SELECT conrelid::regclass::text, a.attname FROM pg_constraint AS c"
+            " JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]"
+            " WHERE c.contype = 'f'"
+        ).fetchall()
+    keys = set(rows)
+    for table in TABLES:
+        name = table["table"]["name"]
+        for item in table.get("object_relationships", []):
+            if "foreign_key_constraint_on" in item["using"]:
+                assert (name, item["using"]["foreign_key_constraint_on"]) in keys
+        for item in table.get("array_relationships", []):
+            if "foreign_key_constraint_on" in item["using"]:
+                using = item["using"]["foreign_key_constraint_on"]
+                assert (using["table"]["name"], using["column"]) in keys
+
+
+def test_no_url_host_or_secret_stands_in_the_metadata() -> None:
+    for path in METADATA.rglob("*.*"):
+        text = path.read_text("utf-8")
+        assert not re.search(r"https?://", text), path
+        assert "value:" not in re.sub(r"\w+_value:", "", text), path

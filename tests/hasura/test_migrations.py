@@ -1,0 +1,308 @@
+"""The eight migrations: exactly these, up, down and up again, and never over what they did not expect."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from sandbox.database import MIGRATIONS, migrate, run_file
+
+VERSIONS = {
+    "1777870069928": "add_account_normalized_phone",
+    "1777870069929": "backfill_normalized_phone",
+    "1777870069930": "add_contact_book_primary_phone",
+    "1777870069931": "create_pancake_tables",
+    "1777870069932": "insert_ticket_source_pancake",
+    "1777870069933": "insert_pancake_permissions",
+    "1777870069934": "insert_notification_templates",
+    "1777870069935": "add_pancake_settings",
+}
+TABLES = {
+    "pancake_connection",
+    "pancake_source",
+    "pancake_assignee",
+    "pancake_webhook_event",
+    "pancake_cron_run",
+}
+FOLDERS = sorted(MIGRATIONS.iterdir())
+REWRITING = [folder for folder in FOLDERS if folder.name.split("_")[0] >= "1777870069932"]
+
+SCHEMA = """
+SELECT 'column', table_name || '.' || column_name,
+    data_type || ' ' || is_nullable || coalesce(column_default, '')
+FROM information_schema.columns WHERE table_schema = 'public'
+UNION ALL SELECT 'constraint', conname, pg_get_constraintdef(oid) FROM pg_constraint
+WHERE connamespace = 'public'::regnamespace
+UNION ALL SELECT 'index', indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+UNION ALL SELECT 'trigger', tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+UNION ALL SELECT 'function', proname, pg_get_functiondef(oid) FROM pg_proc
+WHERE pronamespace = 'public'::regnamespace
+UNION ALL SELECT 'view', viewname, definition FROM pg_views WHERE schemaname = 'public'
+"""
+ROWS = """
+SELECT 'master', to_jsonb(t) - 'updated_at' FROM crm_master_data AS t
+UNION ALL SELECT 'permission', to_jsonb(t) - 'id' FROM module_permission_action AS t
+UNION ALL SELECT 'template', to_jsonb(t) - 'id' FROM notification_template AS t
+UNION ALL SELECT 'setting', to_jsonb(t) FROM app_setting AS t
+UNION ALL SELECT 'account', to_jsonb(t) FROM account AS t
+UNION ALL SELECT 'contact', to_jsonb(t) FROM contact_book AS t
+"""
+
+
+def folder(version: str) -> Path:
+    (found,) = (folder for folder in FOLDERS if folder.name.startswith(version))
+    return found
+
+
+def everything(url: str) -> tuple[list[Any], list[Any]]:
+    """The schema and the rows that Diva shares with us, comparable."""
+    with psycopg.connect(url) as connection:
+        schema = connection.execute(SCHEMA.encode()).fetchall()
+        rows = connection.execute(ROWS.encode()).fetchall()
+    return sorted(schema), sorted(rows, key=repr)
+
+
+def down(url: str, to: str = "") -> None:
+    """Undo migrations, the newest first, down to and with the version `to`."""
+    run(url, *(found / "down.sql" for found in reversed(FOLDERS) if found.name >= to))
+
+
+def run(url: str, *files: Path) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        for file in files:
+            run_file(connection, file)
+
+
+def execute(url: str, statement: str) -> list[Any]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def test_the_versions_are_exactly_these_eight() -> None:
+    assert [found.name for found in FOLDERS] == [f"{version}_{name}" for version, name in VERSIONS.items()]
+    files = {found.name: sorted(path.name for path in found.iterdir()) for found in FOLDERS}
+    soft = f"1777870069932_{VERSIONS['1777870069932']}"
+    assert files.pop(soft) == ["down-soft.sql", "down.sql", "up.sql"]
+    assert all(names == ["down.sql", "up.sql"] for names in files.values())
+
+
+def test_up_down_up_leaves_what_up_left_and_down_leaves_what_was_there(diva_database: str) -> None:
+    before = everything(diva_database)
+    migrate(diva_database)
+    after = everything(diva_database)
+    down(diva_database)
+    assert everything(diva_database) == before
+    migrate(diva_database)
+    assert everything(diva_database) == after
+    tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename LIKE 'pancake%'"
+    assert {name for (name,) in execute(diva_database, tables)} == TABLES
+
+
+def test_each_migration_can_be_undone_and_done_again_alone(database: str) -> None:
+    before = everything(database)
+    for found in FOLDERS:
+        run(database, found / "down.sql", found / "up.sql")
+        assert everything(database) == before, found.name
+
+
+def test_the_tables_are_not_dropped_without_a_word_about_a_dump() -> None:
+    assert "pg_dump" in (folder("1777870069931") / "down.sql").read_text("utf-8")
+
+
+def test_what_writes_rows_may_run_twice(database: str) -> None:
+    before = everything(database)
+    for found in REWRITING:
+        run(database, found / "up.sql")
+        assert everything(database) == before, found.name
+    for found in reversed(REWRITING):
+        run(database, found / "down.sql", found / "down.sql")
+
+
+@pytest.mark.parametrize(
+    "path", sorted(MIGRATIONS.rglob("*.sql")), ids=lambda path: path.parent.name + path.stem
+)
+def test_every_script_bounds_its_waiting_and_says_what_it_is(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert text.startswith("-- ")
+    statements = re.sub(r"--.*", "", text)
+    if re.search(r"\b(ALTER|CREATE|DROP|UPDATE|INSERT|DELETE)\b", statements):
+        assert "SET LOCAL lock_timeout" in statements
+        assert "SET LOCAL statement_timeout" in statements
+    assert "CONCURRENTLY" not in statements
+    assert "EXTENSION" not in statements.upper()
+    assert not re.search(r"^\s*(BEGIN|COMMIT);", statements, re.M)
+
+
+@pytest.mark.parametrize("found", REWRITING, ids=[found.name for found in REWRITING])
+def test_what_writes_rows_is_anchored(found: Path) -> None:
+    text = (found / "up.sql").read_text("utf-8")
+    assert "Anchor:" in text
+    assert "to_regclass" in text
+    assert text.count("RAISE EXCEPTION") >= 3
+
+
+ANCHORS = [
+    (
+        "1777870069930",
+        "INSERT INTO contact_book (account_id) VALUES (gen_random_uuid())",
+        "belong to no account",
+    ),
+    ("1777870069932", "DELETE FROM crm_master_data WHERE id = 'ticket_source_4'", "found 7 of them"),
+    ("1777870069932", "ALTER TABLE crm_master_data RENAME TO moved", "crm_master_data does not exist"),
+    (
+        "1777870069933",
+        "INSERT INTO module_permission_action (module, action, role)"
+        " VALUES ('pancake_crm_integration', 'access', 'manager')",
+        "already grants 1 actions",
+    ),
+    (
+        "1777870069933",
+        "INSERT INTO module_permission_action (module, action, role)"
+        " VALUES ('pancake_crm_integration', 'fly', 'admin')",
+        "7 actions instead of 6",
+    ),
+    ("1777870069933", "ALTER TABLE module_permission_action RENAME TO moved", "does not exist"),
+    (
+        "1777870069934",
+        "INSERT INTO notification_template (code, title, body, channel)"
+        " VALUES ('noti_pancake_x', '', '', '')",
+        "not known",
+    ),
+    ("1777870069934", "ALTER TABLE notification_template RENAME TO moved", "does not exist"),
+    ("1777870069935", "DELETE FROM app_setting", "no row 1"),
+    ("1777870069935", "UPDATE app_setting SET app_settings = '[]'", "no row 1 with an object"),
+    ("1777870069935", "ALTER TABLE app_setting RENAME TO moved", "does not exist"),
+]
+
+
+@pytest.mark.parametrize(("version", "surprise", "message"), ANCHORS, ids=range(len(ANCHORS)))
+def test_an_anchor_refuses_what_it_did_not_expect_and_changes_nothing(
+    database: str, version: str, surprise: str, message: str
+) -> None:
+    down(database, version)
+    execute(database, surprise)
+    schema = "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'public'"
+    before = execute(database, schema)
+    with pytest.raises(psycopg.errors.RaiseException, match=message):
+        run(database, folder(version) / "up.sql")
+    assert execute(database, schema) == before
+
+
+def test_the_ticket_source_stays_while_tickets_refer_to_it_and_can_be_switched_off(database: str) -> None:
+    execute(database, "INSERT INTO ticket (title, source_id) VALUES ('x', 'ticket_source_pancake')")
+    source = folder("1777870069932")
+    with pytest.raises(psycopg.errors.RaiseException, match="1 tickets"):
+        run(database, source / "down.sql")
+    run(database, source / "down-soft.sql", source / "down-soft.sql")
+    disabled = "SELECT disabled FROM crm_master_data WHERE id = 'ticket_source_pancake'"
+    assert execute(database, disabled) == [(True,)]
+    run(database, source / "up.sql")
+    assert execute(database, disabled) == [(False,)]
+
+
+def test_settings_that_are_there_are_kept_and_new_ones_start_with_the_switch_on(database: str) -> None:
+    setting = "SELECT app_settings -> 'pancake_integration' FROM app_setting WHERE id = 1"
+    ((found,),) = execute(database, setting)
+    assert (found["kill_switch"], found["processing_paused"]) == (True, False)
+    execute(
+        database,
+        "UPDATE app_setting SET"
+        " app_settings = jsonb_set(app_settings, '{pancake_integration,kill_switch}', 'false')",
+    )
+    run(database, folder("1777870069935") / "up.sql")
+    ((found,),) = execute(database, setting)
+    assert found["kill_switch"] is False
+    run(database, folder("1777870069935") / "down.sql")
+    ((rest,),) = execute(database, "SELECT app_settings FROM app_setting WHERE id = 1")
+    assert set(rest) == {"company", "stringee"}
+
+
+def test_only_admin_gets_the_six_actions(database: str) -> None:
+    rows = execute(
+        database,
+        "SELECT action, role FROM module_permission_action WHERE module = 'pancake_crm_integration'",
+    )
+    actions = {"access", "view_events", "replay", "manage_connection", "manage_sources", "kill_switch"}
+    assert set(rows) == {(action, "admin") for action in actions}
+
+
+def test_the_phone_of_an_account_is_cleared_when_another_program_changes_it(database: str) -> None:
+    execute(
+        database,
+        "INSERT INTO account (id, phone_code, phone_number, normalized_phone)"
+        " VALUES ('00000000-0000-4000-8000-000000000001', '84', '0905111222', '+84905111222')",
+    )
+    phone = "SELECT normalized_phone FROM account WHERE id = '00000000-0000-4000-8000-000000000001'"
+    where = " WHERE id = '00000000-0000-4000-8000-000000000001'"
+    execute(database, "UPDATE account SET display_name = 'x', phone_number = '0905111222'" + where)
+    assert execute(database, phone) == [("+84905111222",)]
+    execute(
+        database,
+        "UPDATE account SET phone_number = '0905111333', normalized_phone = '+84905111333'" + where,
+    )
+    assert execute(database, phone) == [("+84905111333",)]  # who knows of the column says so
+    execute(database, "UPDATE account SET phone_code = '1'" + where)
+    assert execute(database, phone) == [(None,)]
+
+
+def test_constraints_follow_one_way_of_naming(database: str) -> None:
+    rows = execute(
+        database,
+        "SELECT conname, contype FROM pg_constraint WHERE conrelid::regclass::text LIKE 'pancake%'"
+        " AND contype IN ('p', 'u', 'f', 'c')",
+    )
+    prefix = {"p": "pk_", "u": "uq_", "f": "fk_", "c": "ck_"}
+    odd = [name for name, kind in rows if not name.startswith(prefix[kind])]
+    assert odd == []
+    indexes = execute(
+        database,
+        "SELECT indexname FROM pg_indexes WHERE tablename LIKE 'pancake%' AND indexname !~ '^(pk|uq|ix)_'",
+    )
+    assert indexes == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE pancake_webhook_event SET status = 'processed'",
+        "UPDATE pancake_webhook_event SET status = 'nonsense'",
+        "UPDATE pancake_webhook_event SET payload_hash = '\\x00'",
+        "UPDATE pancake_webhook_event SET origin = 'elsewhere'",
+        "UPDATE pancake_webhook_event SET notifications = '{}'",
+        "UPDATE pancake_connection SET signature_mode = 'enforce'",
+        "UPDATE pancake_connection SET allowlist_mode = 'enforce'",
+        "UPDATE pancake_connection SET table_names = '{}'",
+        "UPDATE pancake_connection SET table_names = '{deal}'",
+        "UPDATE pancake_connection SET previous_token_sha256 = sha256('x')",
+        "UPDATE pancake_connection SET status = 'unknown'",
+        "UPDATE account SET normalized_phone = '0905111222'",
+        "UPDATE contact_book SET primary_phone = '0905111222'",
+        "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, outcome)"
+        " VALUES ('x', now(), now(), 'succeeded')",
+    ],
+)
+def test_the_database_refuses_what_would_make_no_sense(ruled: psycopg.Connection, statement: str) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation), ruled.transaction():
+        ruled.execute(statement.encode())
+
+
+def test_the_refusal_of_a_step_names_both_states(ruled: psycopg.Connection) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation, match="from received to failed"), ruled.transaction():
+        ruled.execute(b"UPDATE pancake_webhook_event SET status = 'failed'")
+
+
+def test_received_at_moves_whenever_received_is_set_and_only_then(ruled: psycopg.Connection) -> None:
+    def received_at() -> Any:
+        return ruled.execute(b"SELECT received_at FROM pancake_webhook_event").fetchall()
+
+    first = received_at()
+    ruled.execute(b"UPDATE pancake_webhook_event SET source_ids = '{5}'")
+    assert received_at() == first
+    ruled.execute(b"UPDATE pancake_webhook_event SET status = 'received'")
+    second = received_at()
+    assert second > first
+    ruled.execute(b"UPDATE pancake_webhook_event SET status = 'skipped_kill_switch'")
+    assert received_at() == second
