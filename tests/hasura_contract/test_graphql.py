@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.hasura_contract.place import Json, Place
+from tests.hasura_contract.place import Json, Place, unique
 
 DENIED = "check constraint of an insert/update permission has failed"
 
@@ -172,3 +172,20 @@ def test_a_failing_mutation_undoes_the_whole_request(shop: Shop) -> None:
       insert_SHOP_customer(objects: {id: 1, name: "x"}) { affected_rows } }"""
     assert shop.refusal(query)[1] == "constraint-violation"
     assert shop.data("{ SHOP_order_aggregate { aggregate { count } } }") == {"aggregate": {"count": 4}}
+
+
+def test_an_inherited_role_unites_what_its_parents_see(shop: Shop) -> None:
+    """A column is null in rows that no parent with that column may see; a dropped role sees nothing."""
+    place, role = shop.place, unique("united")
+    customer = {"schema": shop.name, "name": "customer"}
+    args = {"table": customer, "role": "auditor", "permission": {"columns": ["id", "secret"], "filter": {}}}
+    place.do("pg_create_select_permission", args)
+    place.do("add_inherited_role", {"role_name": role, "role_set": ["buyer", "auditor"]})
+    query = f"{{ {shop.name}_customer(order_by: {{id: asc}}) {{ id name secret }} }}"
+    headers = place.role(role, customer_id="2")
+    assert place.graphql(query, headers)["data"][f"{shop.name}_customer"] == [
+        {"id": 1, "name": None, "secret": "s"},
+        {"id": 2, "name": "Bob", "secret": None},
+    ]
+    place.do("drop_inherited_role", {"role_name": role})
+    assert "errors" in place.graphql(query, headers)

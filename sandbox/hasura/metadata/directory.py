@@ -18,19 +18,18 @@ LISTS: dict[str, Shape] = {
     "query_collections": [keys.COLLECTION],
     "rest_endpoints": [keys.ENDPOINT],
     "allowlist": [{"collection!": str, "scope": ANY}],
+    "inherited_roles": [{"role_name!": str, "role_set!": [str], "comment": keys.TEXT_OR_NONE}],
 }
-REFUSED = ("remote_schemas", "inherited_roles")
-REFUSED_OBJECTS = (
-    "api_limits",
-    "backend_configs",
-    "graphql_schema_introspection",
-    "metrics_config",
-    "network",
-    "opentelemetry",
-)
+OBJECTS: dict[str, Shape] = {
+    "api_limits": keys.API_LIMITS,
+    "graphql_schema_introspection": {"disabled_for_roles!": [str]},
+}
+REFUSED = ("remote_schemas",)
+REFUSED_OBJECTS = ("backend_configs", "metrics_config", "network", "opentelemetry")
 FILES = {"allowlist": "allow_list.yaml"}
 KNOWN = {
-    FILES.get(name, f"{name}.yaml") for name in (*LISTS, *REFUSED, *REFUSED_OBJECTS, "version", "actions")
+    FILES.get(name, f"{name}.yaml")
+    for name in (*LISTS, *OBJECTS, *REFUSED, *REFUSED_OBJECTS, "version", "actions")
 }
 KNOWN |= {"actions.graphql", "databases"}
 
@@ -60,6 +59,9 @@ def read_directory(directory: Path) -> dict[str, Any]:
     for name, shape in LISTS.items():
         if items := _optional(directory / FILES.get(name, f"{name}.yaml"), shape, []):
             metadata[name] = items
+    for name, shape in OBJECTS.items():
+        if content := _optional(directory / f"{name}.yaml", shape, {}):
+            metadata[name] = content
     for name in REFUSED + REFUSED_OBJECTS:
         _optional(directory / f"{name}.yaml", Unsupported(), None)
     actions, types = _actions(directory)

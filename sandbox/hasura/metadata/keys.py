@@ -205,6 +205,15 @@ CUSTOM_TYPES: Shape = {
     ],
     "scalars": [{"name!": str, "description": TEXT_OR_NONE}],
 }
+LIMIT: Shape = {"global!": int, "per_role": ANY}
+API_LIMITS: Shape = {
+    "disabled": bool,
+    "depth_limit": LIMIT,
+    "node_limit": LIMIT,
+    "rate_limit": Unsupported(),
+    "time_limit": Unsupported(),
+    "batch_limit": Unsupported(),
+}
 CRON_TRIGGER: Shape = {
     "name!": str,
     "webhook!": str,

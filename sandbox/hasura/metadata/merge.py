@@ -4,7 +4,7 @@ from typing import Any
 
 from sandbox.hasura.settings import StartError
 
-IDENTITIES = ("name", "role", "table", "function", "collection", "value")
+IDENTITIES = ("name", "role_name", "role", "table", "function", "collection", "value")
 
 
 def merge(left: Any, right: Any, where: str, path: str = "$") -> Any:

@@ -11,7 +11,7 @@ from sandbox.hasura.errors import QErr
 from sandbox.hasura.metadata import keys
 from sandbox.hasura.metadata.access import Json, dict_of, required, table_object
 from sandbox.hasura.metadata.api.registry import Context, command
-from sandbox.hasura.metadata.directory import LISTS
+from sandbox.hasura.metadata.directory import LISTS, OBJECTS
 from sandbox.hasura.metadata.drop_inconsistent import drop_inconsistent
 from sandbox.hasura.metadata.shape import check
 from sandbox.hasura.settings import StartError
@@ -34,15 +34,7 @@ KNOWN = {
     "metrics_config",
     "graphql_schema_introspection",
 }
-REFUSED = (
-    "remote_schemas",
-    "inherited_roles",
-    "network",
-    "opentelemetry",
-    "backend_configs",
-    "metrics_config",
-    "graphql_schema_introspection",
-)
+REFUSED = ("remote_schemas", "network", "opentelemetry", "backend_configs", "metrics_config")
 
 
 @command("export_metadata", changes=False)
@@ -115,6 +107,9 @@ def normalized(given: Json) -> Json:
             table["table"] = table_object(table["table"])
     for name, shape in LISTS.items():
         _checked(wanted.get(name, []), shape, name)
+    for name, shape in OBJECTS.items():
+        if name in wanted:
+            _checked(wanted[name], shape, name)
     _checked(wanted.get("actions", []), [keys.ACTION], "actions")
     _checked(wanted.get("custom_types", {}), keys.CUSTOM_TYPES, "custom_types")
     return wanted
