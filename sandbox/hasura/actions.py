@@ -15,7 +15,7 @@ from sandbox.hasura.errors import JsonValue, QErr, unexpected
 from sandbox.hasura.graphql.rawjson import dumps, loads
 from sandbox.hasura.metadata.environment import fill_template, resolve_headers
 from sandbox.hasura.output_check import check_output
-from sandbox.hasura.webhook import USER_AGENT
+from sandbox.hasura.webhook import USER_AGENT, post
 
 if TYPE_CHECKING:
     from sandbox.hasura.engine import Engine
@@ -158,10 +158,9 @@ def forwarded_headers(
 
 async def _send(engine: "Engine", call: _Call, seconds: float) -> httpx.Response:
     content = dumps(call.body).encode()
-    encoded = [(name.encode(), value.encode()) for name, value in call.headers]
     try:
         with anyio.fail_after(seconds):
-            return await engine.http.post(call.url, content=content, headers=encoded, timeout=None)
+            return await post(engine.http, call.url, content, call.headers)
     except TimeoutError as error:
         raise _no_answer("ResponseTimeout", call) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:

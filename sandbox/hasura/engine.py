@@ -69,9 +69,8 @@ class Engine:
         self.pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
             database_url, min_size=1, max_size=POOL_SIZE, open=False, kwargs={"autocommit": True}
         )
-        self.http = httpx.AsyncClient(
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=200), trust_env=False
-        )
+        kept = httpx.Limits(max_connections=None, max_keepalive_connections=200, keepalive_expiry=2.0)
+        self.http = httpx.AsyncClient(limits=kept, trust_env=False)
         self.deliverer = Deliverer(self)
         self.scheduler = Scheduler(self)
         self.async_actions = AsyncActions(self)

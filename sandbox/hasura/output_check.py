@@ -6,6 +6,7 @@ fields are looked at, custom and PostgreSQL scalars take any JSON; its texts, sl
 
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from graphql import ListTypeNode, NamedTypeNode, NonNullTypeNode, TypeNode, parse_type
@@ -17,9 +18,14 @@ BUILT_IN = {"Int", "Float", "String", "Boolean", "ID"}
 
 def check_output(value: JsonValue, output_type: str, custom_types: Mapping[str, Any]) -> None:
     """Compare an answer with the output type; raises QErr `unexpected` (400)."""
-    node = parse_type(output_type)
+    node = _parsed(output_type)
     fields = _object_fields(_base_name(node), custom_types)
     _check(value, node, fields)
+
+
+@lru_cache(maxsize=512)
+def _parsed(output_type: str) -> TypeNode:
+    return parse_type(output_type)
 
 
 def _check(value: JsonValue, node: TypeNode, fields: dict[str, str]) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from graphql import (
@@ -105,7 +106,7 @@ def resolve_variables(query: str, given: Mapping[str, JsonValue | TextValue]) ->
 
     Raises QErr `bad-request` for a name the query does not declare, 500 if the query is not one operation.
     """
-    declared = {node.variable.name.value: node.type for node in _operation(query).variable_definitions or ()}
+    declared = _declared(query)
     variables: dict[str, JsonValue] = {}
     for name, value in given.items():
         if not GRAPHQL_NAME.match(name):
@@ -117,6 +118,11 @@ def resolve_variables(query: str, given: Mapping[str, JsonValue | TextValue]) ->
         elif (resolved := _from_text(name, value.text, declared[name])) is not None:
             variables[name] = resolved
     return variables
+
+
+@lru_cache(maxsize=512)
+def _declared(query: str) -> dict[str, TypeNode]:
+    return {node.variable.name.value: node.type for node in _operation(query).variable_definitions or ()}
 
 
 def _operation(query: str) -> OperationDefinitionNode:

@@ -54,7 +54,11 @@ async def _plain(engine: "Engine", session: Session, text: str, *, read_only: bo
 
 
 async def _checked(engine: "Engine", session: Session, text: str, *, cascade: bool) -> Json:
-    async with engine.pool.connection() as connection, connection.transaction():
+    async with (
+        engine.metadata_lock,
+        engine.pool.connection() as connection,
+        connection.transaction(),
+    ):
         before = await snapshot(connection, engine.metadata)
         for name in engine.event_triggers:
             await install.drop_trigger(connection, name)

@@ -14,6 +14,7 @@ from sandbox.hasura.settings import VERSION
 
 USER_AGENT = f"hasura-graphql-engine/{VERSION}"
 LOG_VERSION = "2"
+STALE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,17 @@ def request_headers(configured: list[tuple[str, str]], trace: str | None = None)
     return kept + own + ([("traceparent", trace)] if trace else [])
 
 
+async def post(
+    client: httpx.AsyncClient, url: str, body: bytes, headers: list[tuple[str, str]]
+) -> httpx.Response:
+    """POST; once more if a kept connection turns out to be closed, as the engine's HTTP client does."""
+    encoded = [(name.encode(), value.encode()) for name, value in headers]
+    try:
+        return await client.post(url, content=body, headers=encoded, timeout=None)
+    except STALE:
+        return await client.post(url, content=body, headers=encoded, timeout=None)
+
+
 async def call(
     client: httpx.AsyncClient, url: str, body: bytes, headers: list[tuple[str, str]], seconds: float
 ) -> Reply:
@@ -63,10 +75,9 @@ async def call(
 
     seconds: limit of the whole exchange.
     """
-    encoded = [(name.encode(), value.encode()) for name, value in headers]
     try:
         with anyio.fail_after(seconds):
-            response = await client.post(url, content=body, headers=encoded, timeout=None)
+            response = await post(client, url, body, headers)
     except TimeoutError:
         return Reply(None, _exception_text("ResponseTimeout", url))
     except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import psycopg
+from psycopg_pool import PoolTimeout
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -42,6 +44,12 @@ def bind(engine: Engine, handler: Handler) -> Callable[[Request], Awaitable[Resp
             return await handler(request, engine)
         except QErr as error:
             return answer(error.as_api(), error.status)
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            log.error("%s: the database is away: %s", request.url.path, error)
+            away = QErr("postgres-error", "connection error", status=500)
+            if request.url.path == "/v1/graphql":
+                return answer({"errors": [away.as_graphql()]})
+            return answer(away.as_api(), away.status)
 
     return endpoint
 
