@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from sandbox.cluster import ClusterError
+from sandbox.edge.nginx import state_key
 from sandbox.postgres_binaries import NoPostgres
 from sandbox.stack.keys import Keys
 from sandbox.stack.services import NotReady
@@ -69,6 +70,7 @@ def secrets() -> None:
         "HANDLER_SECRET": keys.handler_secret,
         "EDGE_SECRET": keys.edge_secret,
         "ENCRYPTION_KEYS": keys.encryption_keys,
+        "EDGE_STATE_KEYS": state_key(),
         "WEBHOOK_TOKEN": keys.webhook_token,
         "PANCAKE_API_KEY": keys.pancake_api_key,
     }

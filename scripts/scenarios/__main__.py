@@ -2,6 +2,7 @@
 
 import typer
 
+from scripts.scenarios.edge_flood import edge_flood
 from scripts.scenarios.edge_outage import edge_outage
 
 app = typer.Typer(
@@ -11,6 +12,7 @@ app = typer.Typer(
     "2: the scenario could not run.",
 )
 app.command("edge_outage")(edge_outage)
+app.command("edge_flood")(edge_flood)
 
 
 @app.callback()

@@ -1,8 +1,14 @@
 """Rate limit, deny list and suspension budget: floods are held off and never get the webhook suspended."""
 
+import asyncio
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
+from sandbox.pancake.faults import Faults
+from sandbox.pancake.leads import Leads
+from sandbox.pancake.webhook import Sender as PancakeSender
+from sandbox.pancake.webhook import Settings
 from tests.edge.conftest import TOKEN, Stage, eventually
 from tests.edge.sender import Reply
 from tests.edge.test_spool import away
@@ -123,6 +129,28 @@ def test_everything_down_and_the_spool_full_never_meets_pancakes_condition(
     assert len(failures) == BUDGET < SUSPENDS_AT
     assert used(stage) == BUDGET
     assert {reply.status for reply in replies[500:]} == {"shed"}
+
+
+async def pancake_posts(url: str, events: int) -> PancakeSender:
+    """Pancake's own webhook sender (the simulator's), after that many events; it retries each twice."""
+    settings = Settings(url=url, retry_seconds=[0.0, 0.0])
+    sender = PancakeSender(settings, Faults(), Leads(1), lambda: datetime.now(UTC))
+    for number in range(events):
+        sender.emit({"id": f"r{number}", "modified_on": "2026-05-14T02:35:56"}, "lead", created=True)
+    await sender.idle()
+    await sender.aclose()
+    return sender
+
+
+async def test_the_simulator_never_suspends_us(nginx: Callable[..., Stage]) -> None:
+    """Every upstream down and the spool full from the start: its rule is never met. Without an edge it is."""
+    stage = nginx(EDGE_SPOOL_MAX_FILES="1")
+    away(stage)
+    sender = await asyncio.wait_for(pancake_posts(f"{stage.edge.url}/api/pancake/record/{TOKEN}", 400), 60)
+    assert (sender.enabled, sender.suspensions) == (True, [])
+    assert sender.counts["status_503"] == BUDGET
+    bare = await asyncio.wait_for(pancake_posts(f"{stage.hasura.url}/", 400), 60)
+    assert not bare.enabled
 
 
 def test_each_connection_has_a_budget_of_its_own(nginx: Callable[..., Stage]) -> None:

@@ -39,6 +39,24 @@ def certificate(directory: Path) -> None:
         path.chmod(0o644)
 
 
+def containers_site(port: int, ops_port: int, home: str) -> dict[str, str]:
+    """container/*.conf, what the image has in site/, likewise."""
+    Path(f"{home}/scratch/resolver.conf").write_text("resolver 127.0.0.11 ipv6=off valid=10s;\n")
+    Path(f"{home}/scratch/resolver.conf").chmod(0o644)
+    replacements = {
+        "listen 8443": f"listen 127.0.0.1:{port}", "listen 9145": f"listen 127.0.0.1:{ops_port}",
+        "/dev/stderr": f"{home}/scratch/error.log", "/dev/stdout": f"{home}/scratch/access.json",
+        "/var/lib/pancake-edge/tmp": f"{home}/scratch", "/var/lib/pancake-edge": f"{home}/scratch",
+    }  # fmt: skip
+    site = {}
+    for path in sorted((DEPLOY / "container").glob("*.conf")):
+        text = path.read_text()
+        for shipped, replacement in replacements.items():
+            text = text.replace(shipped, replacement)
+        site[path.name] = text
+    return site
+
+
 def shipped_site(port: int, ops_port: int, home: str, certificates: Path) -> dict[str, str]:
     """site/*.conf as shipped, with only places and ports replaced."""
     replacements = [
@@ -61,6 +79,28 @@ def shipped_site(port: int, ops_port: int, home: str, certificates: Path) -> dic
     return site
 
 
+def start_with(stage: Stage, files: dict[str, str], ops_port: int) -> None:
+    """Start the edge with these files in site/ instead of the sandbox's."""
+    site = stage.edge.directory / "site"
+    for path in site.iterdir():
+        path.unlink()
+    for name, text in files.items():
+        (site / name).write_text(text)
+    stage.edge.ops_port = ops_port
+    stage.edge.start()
+    stage.edge.wait_ready()
+    stage.edge.wait_policy()
+
+
+def test_the_containers_files_serve_http(nginx: Callable[..., Stage]) -> None:
+    """As in the image, where TLS ends before the container."""
+    ops_port = free_port()
+    stage = nginx(started=False)
+    start_with(stage, containers_site(stage.edge.port, ops_port, str(stage.edge.directory)), ops_port)
+    with stage.sender() as sender:
+        assert sender.post(TOKEN).status == "received"
+
+
 def test_the_shipped_files_serve_https(nginx: Callable[..., Stage], processes: Processes) -> None:
     """TLS 1.2 and 1.3, HTTP/1.1 and 2 on offer, no old protocol, no server version in the headers."""
     certificates = processes.directory("pancake-certificates-")
@@ -68,14 +108,7 @@ def test_the_shipped_files_serve_https(nginx: Callable[..., Stage], processes: P
     ops_port = free_port()
     stage = nginx(started=False)
     port = stage.edge.port
-    site = stage.edge.directory / "site"
-    for path in site.iterdir():
-        path.unlink()
-    for name, text in shipped_site(port, ops_port, str(stage.edge.directory), certificates).items():
-        (site / name).write_text(text)
-    stage.edge.ops_port = ops_port
-    stage.edge.start()
-    stage.edge.wait_ready()
+    start_with(stage, shipped_site(port, ops_port, str(stage.edge.directory), certificates), ops_port)
     context = ssl.create_default_context(cafile=str(certificates / "fullchain.pem"))
     context.check_hostname = False
     with httpx.Client(verify=context, base_url=f"https://127.0.0.1:{port}") as client:

@@ -4,6 +4,7 @@
 --   quarantine/  refused by every path although healthy, or unreadable: kept until a person decides
 -- A name is <arrival in ms>-<random>-<size>.sealed: sorted by name is sorted by age.
 local cjson = require "cjson.safe"
+local semaphore = require "ngx.semaphore"
 local crypto = require "pancake.crypto"
 local files = require "pancake.files"
 local log = require "pancake.log"
@@ -12,11 +13,15 @@ local settings = require "pancake.settings"
 local dict = ngx.shared.edge_state
 
 local STALE_SECONDS = 60
+local WRITERS = 16 -- lua_worker_thread_vm_pool_size
+local WAIT_SECONDS = 1
 local LIMITS = {
     spool = { files = settings.spool_max_files, bytes = settings.spool_max_bytes },
     unknown = { files = settings.unknown_max_files, bytes = settings.spool_max_bytes },
     quarantine = { files = settings.quarantine_max_files, bytes = settings.spool_max_bytes },
 }
+
+local writers
 
 local M = { folders = { "spool", "unknown", "quarantine" } }
 
@@ -53,8 +58,16 @@ function M.list(folder)
     return names
 end
 
+-- Nginx refuses a thread beyond its pool instead of queueing it: we queue.
 local function write(folder, name, sealed)
+    writers = writers or semaphore.new(WRITERS)
+    local admitted, busy = writers:wait(WAIT_SECONDS)
+    if not admitted then
+        log.error("spool", "a delivery could not be kept: " .. busy)
+        return nil
+    end
     local ran, written, why = ngx.run_worker_thread("spool", "pancake.files", "write_durable", settings[folder], name, sealed)
+    writers:post(1)
     if ran and written then
         return true
     end
