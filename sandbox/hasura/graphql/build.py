@@ -42,10 +42,14 @@ ORDERINGS = {
 
 
 class Builder:
-    """Makes the types of one role, each once."""
+    """Makes the types of one role, each once.
 
-    def __init__(self, views: RoleViews, catalog: Catalog) -> None:
+    infer_functions: whoever may read a table may call the functions that return its rows.
+    """
+
+    def __init__(self, views: RoleViews, catalog: Catalog, infer_functions: bool = True) -> None:
         self.views = views
+        self.infer_functions = infer_functions
         self.catalog = catalog
         self.types: dict[str, GraphQLNamedType] = {
             t.name: t for t in (GraphQLInt, GraphQLFloat, GraphQLString, GraphQLBoolean, GraphQLID)

@@ -180,8 +180,9 @@ def _function_fields(b: Builder, tracked: TrackedFunction, *, mutation: bool) ->
     view = b.views.selectable(function.returns_table) if function.returns_table else None
     if view is None or view.select is None or (exposed == "mutation") != mutation:
         return {}
-    granted = any(p["role"] == b.views.role for p in tracked.entry.get("permissions") or [])
-    if mutation and not granted and b.views.role != "admin":
+    lineage = ["admin", *b.views.model.lineage(b.views.role)]
+    granted = any(p["role"] in lineage for p in tracked.entry.get("permissions") or [])
+    if b.views.role != "admin" and not granted and (mutation or not b.infer_functions):
         return {}
     default = function.name if function.schema == "public" else f"{function.schema}_{function.name}"
     base = custom.get("custom_name") or default

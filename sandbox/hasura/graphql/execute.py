@@ -16,7 +16,7 @@ from sandbox.hasura.graphql.database import announce
 from sandbox.hasura.graphql.document import Operation, failed, prepare
 from sandbox.hasura.graphql.introspect import introspect
 from sandbox.hasura.graphql.run_actions import ActionRunner
-from sandbox.hasura.graphql.run_tables import READS, WRITES, read, write
+from sandbox.hasura.graphql.run_tables import READS, WRITES, Conn, read, write
 from sandbox.hasura.graphql.schema import PLACEHOLDER, PLACEHOLDER_TEXT, RoleSchema, Schemas
 from sandbox.hasura.graphql.selection import INTROSPECTION, Sel, Selector
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sandbox.hasura.engine import Engine
 
 Json = dict[str, Any]
+IN_DATABASE = READS | WRITES
 CACHE = "_graphql_schemas"
 NO_SUBSCRIPTIONS = "subscriptions are not supported over HTTP, use websockets instead"
 
@@ -38,7 +39,7 @@ def schemas_of(engine: "Engine") -> Schemas:
 
 def rebuild(engine: "Engine") -> Schemas:
     """Forgets all schemas, for changes made inside the metadata."""
-    schemas = Schemas(engine.metadata, engine.catalog)
+    schemas = Schemas(engine.metadata, engine.catalog, engine.settings.infer_function_permissions)
     setattr(engine, CACHE, schemas)
     return schemas
 
@@ -115,19 +116,24 @@ class _Run:
         return Context(self.role, self.session, self.engine.stringify_numeric)
 
     async def all(self, sels: list[Sel]) -> Json:
-        if self.operation.kind == "mutation" and all(s.is_typename or _root(s).kind in WRITES for s in sels):
+        if self.operation.kind == "mutation" and all(
+            s.is_typename or _root(s).kind in IN_DATABASE for s in sels
+        ):
             return await self._transaction(sels)
         return {sel.alias: await self._one(sel) for sel in sels}
 
     async def _transaction(self, sels: list[Sel]) -> Json:
         async with self.engine.pool.connection() as conn, conn.transaction():
             await announce(conn, self.session)
-            return {
-                sel.alias: sel.type_name
-                if sel.is_typename
-                else await write(conn, self.new_context, _root(sel), sel)
-                for sel in sels
-            }
+            return {sel.alias: await self._in_transaction(conn, sel) for sel in sels}
+
+    async def _in_transaction(self, conn: Conn, sel: Sel) -> Any:
+        if sel.is_typename:
+            return sel.type_name
+        root = _root(sel)
+        if root.kind in READS:
+            return await read(conn, self.new_context(), root, sel)
+        return await write(conn, self.new_context, root, sel)
 
     async def _one(self, sel: Sel) -> Any:
         if sel.is_typename:

@@ -93,6 +93,13 @@ class Model:
     functions: dict[Key, TrackedFunction]
     inherited: dict[str, list[str]]
 
+    def lineage(self, role: str) -> list[str]:
+        """A role and all roles it inherits from."""
+        found = [role]
+        for name in found:
+            found += [parent for parent in self.inherited.get(name, []) if parent not in found]
+        return found
+
 
 def described(explicit: str | None, default: str | None) -> str | None:
     """A description: what the metadata says, where "" means none, else the default."""

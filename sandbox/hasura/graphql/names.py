@@ -35,6 +35,8 @@ def is_graphql_name(name: str) -> bool:
 def scalar_name(type_: Type) -> str:
     """The GraphQL scalar of a PostgreSQL type that is not an array."""
     name = BUILT_IN.get(type_.internal) or RENAMED.get(type_.internal) or type_.internal
+    if type_.kind == "c":
+        name += "_scalar"  # else it would meet the object type of a table
     return name if is_graphql_name(name) else "unknown"
 
 

@@ -60,11 +60,11 @@ class RoleSchema:
 
 
 def build_schema(
-    model: Model, catalog: Catalog, metadata: dict[str, Any], role: str, backend: bool
+    model: Model, catalog: Catalog, metadata: dict[str, Any], role: str, backend: bool, infer: bool
 ) -> RoleSchema:
-    """Builds the schema of `role`; `backend`: with permissions marked backend_only."""
+    """Builds the schema of `role`; `backend`: with permissions marked backend_only; `infer`: see Builder."""
     views = build_views(model, role, backend)
-    b = Builder(views, catalog)
+    b = Builder(views, catalog, infer)
     action_queries, action_mutations = Actions(b, metadata).root_fields()
     queries = query_fields(b) | action_queries
     subscriptions = query_fields(b, subscription=True) | {
@@ -106,8 +106,9 @@ def _root(name: str, fields: Fields, text: str | None = None) -> GraphQLObjectTy
 class Schemas:
     """The schemas of all roles, built when first asked for."""
 
-    def __init__(self, metadata: dict[str, Any], catalog: Catalog) -> None:
+    def __init__(self, metadata: dict[str, Any], catalog: Catalog, infer_functions: bool = True) -> None:
         self.metadata = metadata
+        self.infer_functions = infer_functions
         self.catalog = catalog
         self.model = build_model(metadata, catalog)
         self._built: dict[tuple[str, bool], RoleSchema] = {}
@@ -116,5 +117,7 @@ class Schemas:
         """The schema of a role."""
         key = (role, backend)
         if key not in self._built:
-            self._built[key] = build_schema(self.model, self.catalog, self.metadata, role, backend)
+            self._built[key] = build_schema(
+                self.model, self.catalog, self.metadata, role, backend, self.infer_functions
+            )
         return self._built[key]

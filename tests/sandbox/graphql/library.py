@@ -212,7 +212,12 @@ class Library:
 
     def __init__(self, pool: AsyncConnectionPool[AsyncConnection]) -> None:
         self.engine: Any = SimpleNamespace(
-            pool=pool, metadata=METADATA, catalog=None, stringify_numeric=False, call_action=self.call_action
+            pool=pool,
+            metadata=METADATA,
+            catalog=None,
+            settings=SimpleNamespace(infer_function_permissions=True),
+            stringify_numeric=False,
+            call_action=self.call_action,
         )
         self.calls: list[tuple[str, Json, str]] = []
 
