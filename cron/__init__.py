@@ -1,0 +1,1 @@
+"""What Hasura's cron triggers call: one module for each."""

@@ -1,100 +1,13 @@
 """What a record does to Diva's data: from what is there (Situation) to what is to be written (Plan)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any
 
-from domain.errors import InvalidBody, InvalidPhone
-from domain.identity import read_json
-from domain.phone import PhoneReading, normalize, read_phones
-from domain.record import Lead, read_lead
+from domain.phone import PhoneReading
+from domain.situation import Account, Applied, Situation, Ticket, Version
 
 NEW_LEAD = "noti_pancake_new_lead"
 LEAD_UPDATED = "noti_pancake_lead_updated"
 NEEDS_ATTENTION = "noti_pancake_needs_attention"
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """The event in hand: its lead, its phones, and which version of the record it is."""
-
-    lead: Lead
-    phones: PhoneReading
-    table_name: str | None
-    modified_on: datetime | None
-    force: bool = False
-
-    @property
-    def phone(self) -> str:
-        """The phone that names the customer. Raises InvalidPhone if there is none."""
-        if self.phones.primary is None:
-            reasons = ", ".join(sorted({reason for _, reason in self.phones.rejected})) or "no phone given"
-            raise InvalidPhone(f"The record has no usable phone number ({reasons}).")
-        return self.phones.primary
-
-    @classmethod
-    def of(cls, claim: Mapping[str, Any]) -> "Version":
-        """The version in a claimed row; a corrected phone stands for those of the body.
-
-        Raises InvalidBody if the row holds nothing that could be processed.
-        """
-        if claim["payload"] is None:
-            raise InvalidBody("The row holds no JSON (any more) to process.", code="invalid_payload")
-        lead = read_lead(_stored(claim["payload"]))
-        corrected = claim["corrected_phone"]
-        phones = read_phones([corrected] if corrected else lead.phones)
-        return cls(lead, phones, claim["table_name"], claim["modified_on"], claim["force"])
-
-    @property
-    def makes_tickets(self) -> bool:
-        return self.table_name not in ("account", "contact")
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """The newest version of the record that was applied before."""
-
-    modified_on: datetime | None
-    fields: Mapping[str, object] | None
-    ticket_id: str | None
-    account_id: str | None
-    phone: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A candidate for the customer; `phone` is what its stored phone comes to."""
-
-    id: str
-    phone: str
-    enabled: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """An open ticket from Pancake."""
-
-    id: str
-    account_id: str | None
-    assignee_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What the database says, read under the lead's locks.
-
-    Accounts come oldest first, tickets newest first.
-    """
-
-    applied: Applied | None
-    accounts: tuple[Account, ...]
-    open_tickets: tuple[Ticket, ...]
-    admins: tuple[str, ...]
-    consent_mode: str | None
-    roster_source_id: str | None
-    new_account_id: str
-    new_ticket_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,20 +74,6 @@ def is_unchanged(version: Version, applied: Applied) -> bool:
     )
 
 
-def situation_of(row: Mapping[str, Any]) -> Situation:
-    """Read the row of sql/process_record/load_situation.sql."""
-    return Situation(
-        applied=_applied(row["applied"]) if row["applied"] else None,
-        accounts=tuple(account for item in row["accounts"] if (account := _account(item))),
-        open_tickets=tuple(Ticket(t["id"], t["account_id"], t["assignee_id"]) for t in row["open_tickets"]),
-        admins=tuple(row["admins"]),
-        consent_mode=row["consent_mode"],
-        roster_source_id=row["roster_source_id"],
-        new_account_id=row["new_account_id"],
-        new_ticket_id=row["new_ticket_id"],
-    )
-
-
 def _with_ticket(plan: Plan, situation: Situation) -> Plan:
     """Update the customer's open ticket, else the record's own (then re-pointed), else open a new one."""
     theirs = next((t for t in situation.open_tickets if t.account_id == plan.account_id), None)
@@ -221,24 +120,3 @@ def _phone_evidence(reading: PhoneReading, accounts: tuple[Account, ...], winner
         "candidates": [account.id for account in accounts],
         "winner": winner,
     }
-
-
-def _stored(payload: str) -> Any:
-    """A payload as PostgreSQL writes it: what was read strictly at ingest, so without a limit on its size."""
-    return read_json(payload.encode(), max_bytes=None)
-
-
-def _applied(item: Mapping[str, Any]) -> Applied:
-    modified_on = item["modified_on"]
-    return Applied(
-        modified_on=datetime.fromisoformat(modified_on) if modified_on else None,
-        fields=read_lead(_stored(item["payload"])).fields() if item["payload"] else None,
-        ticket_id=item["ticket_id"],
-        account_id=item["account_id"],
-        phone=item["normalized_phone"],
-    )
-
-
-def _account(item: Mapping[str, Any]) -> Account | None:
-    phone = item["normalized_phone"] or normalize(item["phone_number"], item["phone_code"])[0]
-    return Account(item["id"], phone, bool(item["phone_enabled"])) if phone else None

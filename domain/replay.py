@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from domain.decide import Version
 from domain.errors import BadRequest
 from domain.lifecycle import PROCESSED, REPLAYED_BY_MANUAL_INVOCATION
 from domain.phone import read_phones
 from domain.record import read_time
+from domain.situation import Version
 from domain.work import Done
 
 REPLAYABLE = REPLAYED_BY_MANUAL_INVOCATION | {PROCESSED}
@@ -44,13 +44,10 @@ class Order:
 
     def criteria(self) -> dict[str, Any]:
         """Parameters of sql/replay_events/find_rows.sql."""
-        return {
+        given = ("error_code", "source_id", "created_from", "created_to")
+        return {name: getattr(self, name) for name in given} | {
             "ids": list(self.ids) if self.ids is not None else None,
             "states": sorted(self.states),
-            "error_code": self.error_code,
-            "source_id": self.source_id,
-            "created_from": self.created_from,
-            "created_to": self.created_to,
             "corrected": self.corrected_phone is not None,
             "most": MAX_FOUND,
         }
@@ -94,7 +91,11 @@ def read_order(given: Mapping[str, Any], session: Mapping[str, str]) -> Order:
     if phone is not None:
         if ids is None or len(order["ids"]) != 1:
             raise BadRequest("corrected_phone belongs to one event: give exactly one id with it.")
-        order["corrected_phone"] = _phone(phone)
+        reading = read_phones([phone] if isinstance(phone, str) else [])
+        if reading.primary is None:
+            why = ", ".join(reason for _, reason in reading.rejected) or "no phone given"
+            raise BadRequest(f"corrected_phone is not a usable phone number ({why}).")
+        order["corrected_phone"] = reading.primary
     return Order(**order)
 
 
@@ -196,11 +197,3 @@ def _time(given: Mapping[str, Any], name: str) -> datetime | None:
     if value is not None and time is None:
         raise BadRequest(f"filter.{name} is not an ISO 8601 time.")
     return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
-
-
-def _phone(value: Any) -> str:
-    reading = read_phones([value] if isinstance(value, str) else [])
-    if reading.primary is None:
-        why = ", ".join(reason for _, reason in reading.rejected) or "no phone given"
-        raise BadRequest(f"corrected_phone is not a usable phone number ({why}).")
-    return reading.primary

@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from domain.assign import Choice, Member, choose
-from domain.decide import Plan, Situation, Version, decide, situation_of
+from domain.decide import Plan, decide
 from domain.lifecycle import SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED
 from domain.phone import stored_digits
+from domain.situation import Situation, Version, situation_of
 from domain.write import (
     Intent,
     customer_columns,

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from domain.assign import Choice
-from domain.decide import LEAD_UPDATED, NEEDS_ATTENTION, NEW_LEAD, Plan, Situation, Version
+from domain.decide import LEAD_UPDATED, NEEDS_ATTENTION, NEW_LEAD, Plan
 from domain.phone import national_parts
+from domain.situation import Situation, Version
 
 Intent = dict[str, Any]
 """One notification: name (unique within its event), template_code, recipient_ids, data."""

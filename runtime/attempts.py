@@ -4,6 +4,7 @@ Losing against a concurrent transaction is repeated twice at once. After that, a
 the row says what went wrong and only retry_failed brings it back: Hasura is told 200.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -16,27 +17,42 @@ from runtime.logs import LOGGER, describe
 
 Result = TypeVar("Result")
 TRIES = 3
+WORK_SECONDS = 20.0
+"""All tries together, well within the 30 s that Hasura waits and the lease of 60 s."""
+
 Backoff = Callable[[int, float], timedelta | None]
 """Wait after so many attempts, given a jitter in [-1, 1]; None after the last."""
 
 
 async def settle(
-    db: Database, clock: Clock, claim: Row, backoff: Backoff, work: Callable[[], Awaitable[Result]]
+    db: Database,
+    clock: Clock,
+    claim: Row,
+    backoff: Backoff,
+    work: Callable[[], Awaitable[Result]],
+    seconds: float = WORK_SECONDS,
 ) -> Result | None:
-    """Do the work of a claim; None means that it failed and the row was marked.
+    """Do the work of a claim within so many seconds; None means that it failed and the row was marked.
 
     Raises DatabaseUnavailable if not even that could be written: the lease then brings the row back.
     """
-    for attempt in range(1, TRIES + 1):
+    try:
+        async with asyncio.timeout(seconds):
+            return await _attempt(work)
+    except TimeoutError:
+        await _mark(db, clock, claim, Contended(f"The work took longer than {seconds:g} s."), backoff)
+    except Exception as error:  # noqa: BLE001 - the row is marked failed with the trace's digest
+        await _mark(db, clock, claim, error, backoff)
+    return None
+
+
+async def _attempt(work: Callable[[], Awaitable[Result]]) -> Result:
+    for _ in range(TRIES - 1):
         try:
             return await work()
-        except Contended as error:
-            if attempt == TRIES:
-                await _mark(db, clock, claim, error, backoff)
-        except Exception as error:  # noqa: BLE001 - the row is marked failed with the trace's digest
-            await _mark(db, clock, claim, error, backoff)
-            break
-    return None
+        except Contended:
+            continue
+    return await work()
 
 
 async def rehearse(transaction: Transaction, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:

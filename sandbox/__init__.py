@@ -1,0 +1,1 @@
+"""Everything that is someone else's in production; production code never imports it."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from domain.decide import Account, Applied, Situation, Ticket, Version, decide, situation_of
+from domain.decide import decide
 from domain.errors import InvalidBody, InvalidPhone
+from domain.situation import Account, Applied, Situation, Ticket, Version, situation_of
 
 NOW = datetime(2026, 5, 14, 2, 35, 56, tzinfo=UTC)
 PHONE = "+84905111222"

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from domain.assign import choose
-from domain.decide import Ticket, decide
+from domain.decide import decide
+from domain.situation import Ticket
 from domain.write import (
     customer_columns,
     event_columns,

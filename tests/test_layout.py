@@ -1,0 +1,203 @@
+"""The house rules that a program can check: where things stand, how large they are, who may import what."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PRODUCTION = ("domain", "handlers", "cron", "runtime")
+OURS = {*PRODUCTION, "app", "sandbox", "scripts", "tests"}
+TOP = {
+    "pyproject.toml", "hasura", "handlers", "cron", "sql", "scripts", "tests", "Dockerfile", "README.md",
+    "app.py", "domain", "runtime", "sandbox", "deploy", "docs", "compose.yaml", "CHANGELOG.md",
+}  # fmt: skip
+HIDDEN = {".ci", ".gitignore", ".env.example", ".dockerignore"}
+ROOMS = {
+    "app.py": {"starlette"},
+    "domain": set[str](),
+    "handlers": set[str](),
+    "cron": set[str](),
+    "runtime": {
+        "httpx", "psycopg", "psycopg_pool", "gql", "graphql", "circuitbreaker", "prometheus_client",
+        "cryptography", "starlette",
+    },
+}  # fmt: skip
+IMPURE = {
+    "asyncio",
+    "os",
+    "random",
+    "secrets",
+    "socket",
+    "subprocess",
+    "threading",
+    "time",
+    "logging",
+    "pathlib",
+}
+LIMIT = {"domain": 200, "handlers": 200, "cron": 200}
+
+
+def tracked() -> list[Path]:
+    """Every file of the repository. Skips the test where git cannot tell."""
+    listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listing.returncode != 0:
+        pytest.skip("this copy is no git clone, so the files of the repository are not known")
+    return [ROOT / name for name in listing.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+def python(*rooms: str) -> list[Path]:
+    """The Python files of some rooms; app.py counts as a room."""
+    found: list[Path] = []
+    for room in rooms:
+        found += [ROOT / room] if room.endswith(".py") else sorted((ROOT / room).rglob("*.py"))
+    return found
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text("utf-8").splitlines())
+
+
+def functions(*rooms: str) -> dict[str, int]:
+    """The length of every function in lines, decorators and docstring left out."""
+    found: dict[str, int] = {}
+    for path in python(*rooms):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                docs = node.body[0] if ast.get_docstring(node) else None
+                doc_lines = (docs.end_lineno or 0) - docs.lineno + 1 if docs else 0
+                length = (node.end_lineno or 0) - node.lineno + 1 - doc_lines
+                found[f"{name(path)}:{node.lineno} {node.name}"] = length
+    return found
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The first word of every module that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.split(".")[0]
+
+
+def test_nothing_stands_at_the_top_but_what_has_its_place_there() -> None:
+    top = {path.relative_to(ROOT).parts[0] for path in tracked()}
+    assert top - TOP - HIDDEN == set()
+    required = {
+        "app.py",
+        "hasura",
+        "handlers",
+        "cron",
+        "sql",
+        "domain",
+        "runtime",
+        "scripts",
+        "tests",
+        "README.md",
+    }
+    assert required <= top
+
+
+def test_files_stay_within_their_limits() -> None:
+    large = {
+        name(path): lines(path)
+        for path in python("app.py", *PRODUCTION, "sandbox", "scripts")
+        if lines(path) > LIMIT.get(path.relative_to(ROOT).parts[0], 250)
+    }
+    assert large == {}
+
+
+@pytest.mark.parametrize("rooms", [("app.py", *PRODUCTION), ("sandbox", "scripts")], ids=["ours", "around"])
+def test_functions_are_short(rooms: tuple[str, ...]) -> None:
+    lengths = functions(*rooms)
+    assert {where: length for where, length in lengths.items() if length > 60} == {}
+    assert median(lengths.values()) <= 10
+    short = sum(length <= 25 for length in lengths.values())
+    assert short / len(lengths) >= 0.9
+
+
+def test_statements_stay_within_their_limit() -> None:
+    large = [name(path) for path in (ROOT / "sql").rglob("*") if path.is_file() and lines(path) > 80]
+    assert large == []
+    assert {path.suffix for path in (ROOT / "sql").rglob("*") if path.is_file()} == {".sql"}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_library_is_imported_only_in_its_room(room: str) -> None:
+    for path in python(room):
+        foreign = set(imports(path)) - sys.stdlib_module_names - OURS - {"__future__"}
+        allowed = {"phonenumbers"} if name(path) == "domain/phone.py" else ROOMS[room]
+        assert foreign <= allowed, name(path)
+
+
+def test_the_domain_is_pure() -> None:
+    for path in python("domain"):
+        assert not IMPURE & set(imports(path)), name(path)
+        text = path.read_text("utf-8")
+        waits = (ast.Await, ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith)
+        assert not any(isinstance(node, waits) for node in ast.walk(ast.parse(text))), name(path)
+        assert not re.search(r"datetime\.now\(|utcnow\(|today\(\)", text), name(path)
+
+
+def test_handlers_and_crons_have_no_clock_no_environment_and_no_sql_of_their_own() -> None:
+    for path in python("handlers", "cron"):
+        assert not {"os", "random", "time", "logging", "socket", "subprocess"} & set(imports(path)), name(
+            path
+        )
+        text = path.read_text("utf-8")
+        assert not re.search(r"datetime\.now\(|utcnow\(", text), name(path)
+        assert not re.search(r"[\"'](SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH) ", text), name(path)
+
+
+def test_nothing_but_tests_and_scripts_knows_the_sandbox() -> None:
+    for path in python("app.py", *PRODUCTION):
+        assert not {"sandbox", "scripts", "tests"} & set(imports(path)), name(path)
+
+
+def test_every_module_says_what_it_is_for_and_every_trigger_who_calls_it() -> None:
+    for path in python("app.py", *PRODUCTION, "sandbox"):
+        docs = ast.get_docstring(ast.parse(path.read_text("utf-8")))
+        assert docs, name(path)
+        if path.parent.name in {"handlers", "cron"} and path.stem != "__init__":
+            assert "Called by" in docs, name(path)
+
+
+def test_every_handler_and_cron_has_its_test() -> None:
+    for room in ("handlers", "cron"):
+        for path in python(room):
+            if path.stem != "__init__":
+                assert (ROOT / "tests" / room / f"test_{path.stem}.py").is_file(), name(path)
+
+
+def test_whoever_catches_everything_says_why() -> None:
+    """A broad except raises again, or names its reason where the linter is silenced."""
+    for path in python("app.py", *PRODUCTION, "sandbox", "scripts"):
+        text = path.read_text("utf-8")
+        assert not re.search(r"except\s*:", text), name(path)
+        for found in re.finditer(r"except (?:Base)?Exception\b.*", text):
+            rest = text[found.end() : found.end() + 400]
+            assert re.search(r"noqa: BLE001 - \w+", found[0]) or re.search(r"\braise\b", rest), name(path)
+
+
+def test_nothing_is_left_for_later() -> None:
+    words = re.compile("|".join(("TO" + "DO", "FIX" + "ME", "X" * 3, "Not" + "ImplementedError")))
+    for path in tracked():
+        if path.suffix in {".py", ".sql", ".md", ".yaml", ".toml", ".lua", ".conf", ""}:
+            assert not words.search(path.read_text("utf-8", errors="replace")), name(path)
+
+
+def test_a_skipped_test_says_why() -> None:
+    for path in python("tests"):
+        for found in re.finditer(
+            r"pytest\.(?:skip|mark\.skip(?:if)?|xfail)\b(.{0,200})", path.read_text(), re.S
+        ):
+            assert re.search(r"[\"'f][\"']?\w+ \w+", found[1]), f"{name(path)}: {found[0][:60]}"
