@@ -167,7 +167,7 @@ def test_every_module_says_what_it_is_for_and_every_trigger_who_calls_it() -> No
     for path in python("app.py", *PRODUCTION, "sandbox"):
         docs = ast.get_docstring(ast.parse(path.read_text("utf-8")))
         assert docs, name(path)
-        if path.parent.name in {"handlers", "cron"} and path.stem != "__init__":
+        if path.parent in (ROOT / "handlers", ROOT / "cron") and path.stem != "__init__":
             assert "Called by" in docs, name(path)
 
 
