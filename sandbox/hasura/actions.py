@@ -13,9 +13,11 @@ import httpx
 from sandbox.hasura.auth import Session
 from sandbox.hasura.errors import JsonValue, QErr, unexpected
 from sandbox.hasura.graphql.rawjson import dumps, loads
+from sandbox.hasura.kriti import KritiError
 from sandbox.hasura.metadata.environment import fill_template, resolve_headers
 from sandbox.hasura.output_check import check_output
-from sandbox.hasura.webhook import USER_AGENT, post
+from sandbox.hasura.transforms import Outgoing, transform_request, transform_response
+from sandbox.hasura.webhook import USER_AGENT, send
 
 if TYPE_CHECKING:
     from sandbox.hasura.engine import Engine
@@ -88,13 +90,16 @@ async def call_action(
     """
     action = find_action(engine.metadata, name)
     definition = action["definition"]
-    for key in ("request_transform", "response_transform"):
-        if definition.get(key):
-            raise QErr("not-supported", f"{key} of an action is not supported by this stand-in")
     call = _prepare(engine, session, name, definition, arguments, request_query, client_headers)
-    response = await _send(engine, call, float(definition.get("timeout", DEFAULT_TIMEOUT)))
+    outgoing = _transformed(call, definition.get("request_transform"), session)
+    response = await _send(engine, call, outgoing, float(definition.get("timeout", DEFAULT_TIMEOUT)))
     session.response_cookies.extend(response.headers.get_list("set-cookie"))
     answer = _decode(response, call)
+    try:
+        transform = definition.get("response_transform")
+        answer = transform_response(transform, answer, response.status_code, call.url, session.variables)
+    except KritiError as error:
+        raise unexpected("Response Transformation Failed", _template_error(error)) from error
     if response.is_success:
         try:
             check_output(answer, definition["output_type"], engine.metadata.get("custom_types", {}))
@@ -156,11 +161,22 @@ def forwarded_headers(
     return passed + renamed
 
 
-async def _send(engine: "Engine", call: _Call, seconds: float) -> httpx.Response:
-    content = dumps(call.body).encode()
+def _transformed(call: _Call, transform: Mapping[str, Any] | None, session: Session) -> Outgoing:
+    outgoing = Outgoing("POST", call.url, call.headers, dumps(call.body).encode())
+    try:
+        return transform_request(transform, outgoing, call.body, session.variables)
+    except KritiError as error:
+        raise unexpected("Request Transformation Failed", _template_error(error)) from error
+
+
+def _template_error(error: KritiError) -> list[JsonValue]:
+    return [{"error_code": "Template Error", "message": str(error)}]
+
+
+async def _send(engine: "Engine", call: _Call, outgoing: Outgoing, seconds: float) -> httpx.Response:
     try:
         with anyio.fail_after(seconds):
-            return await post(engine.http, call.url, content, call.headers)
+            return await send(engine.http, outgoing)
     except TimeoutError as error:
         raise _no_answer("ResponseTimeout", call) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:

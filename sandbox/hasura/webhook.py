@@ -11,6 +11,7 @@ import anyio
 import httpx
 
 from sandbox.hasura.settings import VERSION
+from sandbox.hasura.transforms import Outgoing
 
 USER_AGENT = f"hasura-graphql-engine/{VERSION}"
 LOG_VERSION = "2"
@@ -57,31 +58,28 @@ def request_headers(configured: list[tuple[str, str]], trace: str | None = None)
     return kept + own + ([("traceparent", trace)] if trace else [])
 
 
-async def post(
-    client: httpx.AsyncClient, url: str, body: bytes, headers: list[tuple[str, str]]
-) -> httpx.Response:
-    """POST; once more if a kept connection turns out to be closed, as the engine's HTTP client does."""
-    encoded = [(name.encode(), value.encode()) for name, value in headers]
+async def send(client: httpx.AsyncClient, request: Outgoing) -> httpx.Response:
+    """Send; once more if a kept connection turns out to be closed, as the engine's HTTP client does."""
+    headers = [(name.encode(), value.encode()) for name, value in request.headers]
+    arguments: dict[str, Any] = {"content": request.content, "headers": headers, "timeout": None}
     try:
-        return await client.post(url, content=body, headers=encoded, timeout=None)
+        return await client.request(request.method, request.url, **arguments)
     except STALE:
-        return await client.post(url, content=body, headers=encoded, timeout=None)
+        return await client.request(request.method, request.url, **arguments)
 
 
-async def call(
-    client: httpx.AsyncClient, url: str, body: bytes, headers: list[tuple[str, str]], seconds: float
-) -> Reply:
-    """POST the body; never raises for what the network or the other side does.
+async def call(client: httpx.AsyncClient, request: Outgoing, seconds: float) -> Reply:
+    """Send a request; never raises for what the network or the other side does.
 
     seconds: limit of the whole exchange.
     """
     try:
         with anyio.fail_after(seconds):
-            response = await post(client, url, body, headers)
+            response = await send(client, request)
     except TimeoutError:
-        return Reply(None, _exception_text("ResponseTimeout", url))
+        return Reply(None, _exception_text("ResponseTimeout", request.url))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return Reply(None, _exception_text(f"ConnectionFailure {error}", url))
+        return Reply(None, _exception_text(f"ConnectionFailure {error}", request.url))
     return Reply(response.status_code, response.text, [(k, v) for k, v in response.headers.multi_items()])
 
 

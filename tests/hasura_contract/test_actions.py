@@ -225,3 +225,17 @@ def test_creating_and_dropping_twice_is_refused(action: Action) -> None:
     assert (status, body["code"]) == (400, "already-exists")
     status, body = place.call("drop_action", {"name": "never_there"})
     assert (status, body["code"]) == (400, "not-exists")
+
+
+def test_transforms_change_what_is_sent_and_what_comes_back(action: Action) -> None:
+    request: Json = {"version": 2, "template_engine": "Kriti", "body": {"action": "transform"}}
+    request["body"]["template"] = '{"name": {{$body.input.name}}}'
+    response: Json = {"version": 2, "template_engine": "Kriti", "body": {"action": "transform"}}
+    response["body"]["template"] = '{"id": {{$body.number}}, "note": "{{$body.word}}!"}'
+    action.define(request_transform=request, response_transform=response)
+    action.answers(Answer(200, {"number": 3, "word": "hi"}))
+    assert action.call('name: "x"') == {"data": {action.name: {"id": 3, "note": "hi!"}}}
+    assert action.received().body == {"name": "x"}
+    request["body"]["template"] = "{{$body.nowhere}}"
+    action.define(request_transform=request)
+    assert error(action.call()) == ("Request Transformation Failed", UNEXPECTED)

@@ -301,3 +301,15 @@ def test_events_arrive_within_a_second_of_an_idle_engine(place: Place, job: Json
     make_trigger(place, job, path)
     insert(place, "(1)")
     place.receiver.wait_for(path, 1, seconds=2.0)
+
+
+def test_a_failing_transform_gives_an_event_up_at_once(place: Place, job: Json, path: str) -> None:
+    template = {"action": "transform", "template": "{{$body.nowhere}}"}
+    transform = {"version": 2, "template_engine": "Kriti", "body": template}
+    retry = {**RETRY, "num_retries": 5}
+    name = make_trigger(place, job, path, request_transform=transform, retry_conf=retry)
+    insert(place, "(1)")
+    row = eventually(lambda: [e for e in place.events(name) if e["error"]])[0]
+    assert row["tries"] == 0
+    assert place.receiver.received(path) == []
+    assert place.do("pg_get_event_invocation_logs", {"name": name, "source": "default"}) == []

@@ -18,7 +18,9 @@ from sandbox.hasura.cron.schedule import DEFAULT_CRON_RETRY, shown_time
 from sandbox.hasura.cron.store import Due
 from sandbox.hasura.errors import QErr
 from sandbox.hasura.events.store import logged_request
+from sandbox.hasura.kriti import KritiError
 from sandbox.hasura.metadata.environment import fill_template, resolve_headers
+from sandbox.hasura.transforms import Outgoing, transform_request
 from sandbox.hasura.webhook import Reply, call, request_headers
 
 if TYPE_CHECKING:
@@ -98,15 +100,22 @@ class Scheduler:
         try:
             url = fill_template(due.config["webhook"], environment)
             headers = request_headers(resolve_headers(due.config.get("headers"), environment))
+            plain = Outgoing("POST", url, headers, body.encode())
+            outgoing = transform_request(due.config.get("request_transform"), plain, json.loads(body), None)
         except QErr as error:
             reply = Reply(None, error.message)
+        except KritiError as error:
+            log.error("scheduled event %s: the request transform failed: %s", due.id, error)
+            async with self._engine.pool.connection() as connection:
+                await store.set_status(connection, due, "error")
+            return
         else:
             fate = self._engine.chaos.fate(due.config.get("name") or "one_off")
             if fate is Fate.CRASH_LOCKED:
                 return
             reply = await self._engine.chaos.carry_out(
                 fate,
-                lambda: call(self._engine.http, url, body.encode(), headers, float(retry["timeout_seconds"])),
+                lambda: call(self._engine.http, outgoing, float(retry["timeout_seconds"])),
             )
         await self._record(due, retry, body, reply)
 

@@ -17,8 +17,10 @@ from psycopg_pool import PoolTimeout
 from sandbox.hasura.chaos import Fate
 from sandbox.hasura.errors import QErr
 from sandbox.hasura.events import store
+from sandbox.hasura.kriti import KritiError
 from sandbox.hasura.metadata.environment import resolve_headers, resolve_webhook
 from sandbox.hasura.sql import statement
+from sandbox.hasura.transforms import Outgoing, transform_request
 from sandbox.hasura.webhook import Reply, call, request_headers
 
 if TYPE_CHECKING:
@@ -139,9 +141,14 @@ class Deliverer:
             if fate is Fate.CRASH_LOCKED:
                 return
             seconds = min(LONGEST, float(retry.get("timeout_sec") or DEFAULT_TIMEOUT))
+            try:
+                outgoing = _outgoing(event, trigger, url, body, request_headers(configured))
+            except KritiError as error:
+                log.error("event %s: the request transform failed: %s", event.id, error)
+                await self._record(store.give_up, event.id)
+                return
             reply = await self._engine.chaos.carry_out(
-                fate,
-                lambda: call(self._engine.http, url, body.encode(), request_headers(configured), seconds),
+                fate, lambda: call(self._engine.http, outgoing, seconds)
             )
         request = store.logged_request(body, trigger.get("headers"), request_headers([]))
         outcome = _outcome(event, retry, reply)
@@ -164,6 +171,17 @@ def _event(row: dict[str, Any]) -> Event:
         row["tries"],
         row["created_at"],
     )
+
+
+def _outgoing(
+    event: Event, trigger: dict[str, Any], url: str, body: str, headers: list[tuple[str, str]]
+) -> Outgoing:
+    """The request as the trigger's transform wants it; raises KritiError."""
+    outgoing = Outgoing("POST", url, headers, body.encode())
+    if not trigger.get("request_transform"):
+        return outgoing
+    session = json.loads(event.payload).get("session_variables")
+    return transform_request(trigger["request_transform"], outgoing, json.loads(body), session)
 
 
 def _outcome(event: Event, retry: dict[str, Any], reply: Reply) -> store.Outcome:

@@ -5,6 +5,7 @@ and this stand-in does not do is `Unsupported`: it stops the start instead of be
 """
 
 from sandbox.hasura.metadata.shape import ANY, Either, OneOf, Shape, Unsupported
+from sandbox.hasura.metadata.transform_keys import REQUEST_TRANSFORM, RESPONSE_TRANSFORM
 
 TEXT_OR_NONE: Shape = (str, type(None))
 NUMBER: Shape = (int, float)
@@ -13,7 +14,6 @@ QUALIFIED: Shape = Either((str, {"name!": str, "schema": str}))
 HEADERS: Shape = [{"name!": str, "value": str, "value_from_env": str}]
 COLUMNS: Shape = Either((OneOf(("*",)), [str]))
 CLEANUP = Unsupported()
-TRANSFORM = Unsupported()
 
 EVENT_RETRY: Shape = {
     "num_retries": NUMBER,
@@ -36,8 +36,8 @@ EVENT_TRIGGER: Shape = {
     "webhook_from_env": str,
     "headers": HEADERS,
     "comment": TEXT_OR_NONE,
-    "request_transform": TRANSFORM,
-    "response_transform": TRANSFORM,
+    "request_transform": REQUEST_TRANSFORM,
+    "response_transform": RESPONSE_TRANSFORM,
     "cleanup_config": CLEANUP,
     "trigger_on_replication": OneOf((False,)),
 }
@@ -170,14 +170,12 @@ ACTION: Shape = {
         "headers": HEADERS,
         "ignored_client_headers": [str],
         "timeout": int,
-        "request_transform": TRANSFORM,
-        "response_transform": TRANSFORM,
+        "request_transform": REQUEST_TRANSFORM,
+        "response_transform": RESPONSE_TRANSFORM,
     },
     "permissions": [{"role!": str, "comment": TEXT_OR_NONE}],
     "comment": TEXT_OR_NONE,
 }
-TRANSFORMS = {"request_transform": ANY, "response_transform": ANY}
-ACTION_OF_API: Shape = {**ACTION, "definition!": {**ACTION["definition!"], **TRANSFORMS}}
 TYPE_FIELD: Shape = {"name!": str, "type!": str, "description": TEXT_OR_NONE, "arguments": Unsupported()}
 TYPE_RELATIONSHIP: Shape = {
     "name!": str,
@@ -223,8 +221,8 @@ CRON_TRIGGER: Shape = {
     "headers": HEADERS,
     "retry_conf": CRON_RETRY,
     "comment": TEXT_OR_NONE,
-    "request_transform": TRANSFORM,
-    "response_transform": TRANSFORM,
+    "request_transform": REQUEST_TRANSFORM,
+    "response_transform": RESPONSE_TRANSFORM,
 }
 COLLECTION: Shape = {
     "name!": str,

@@ -33,9 +33,6 @@ async def create_cron_trigger(context: Context, args: Json) -> None:
 def _entry(args: Json) -> Json:
     for key in ("name", "webhook", "schedule", "include_in_metadata"):
         required(args, key)
-    for key in ("request_transform", "response_transform"):
-        if args.get(key):
-            raise QErr("not-supported", f"{key} is not supported by this stand-in")
     check_headers(args.get("headers"), "$.headers")
     check_schedule(args["schedule"])
     retry = {**DEFAULT_CRON_RETRY, **(args.get("retry_conf") or {})}
@@ -46,8 +43,9 @@ def _entry(args: Json) -> Json:
         entry["payload"] = args["payload"]
     entry["retry_conf"] = retry
     entry["headers"] = args.get("headers") or []
-    if args.get("comment") is not None:
-        entry["comment"] = args["comment"]
+    for key in ("comment", "request_transform", "response_transform"):
+        if args.get(key) is not None:
+            entry[key] = args[key]
     return entry
 
 

@@ -105,7 +105,7 @@ async def _single(engine: "Engine", session: Session, command: Command, request:
 
 def check_shape(metadata: Json) -> None:
     """Refuse what no metadata can be, whatever keys it may have; raises QErr `parse-failed`."""
-    shapes: dict[str, Any] = {"actions": [keys.ACTION_OF_API], "custom_types": keys.CUSTOM_TYPES, **LISTS}
+    shapes: dict[str, Any] = {"actions": [keys.ACTION], "custom_types": keys.CUSTOM_TYPES, **LISTS}
     try:
         for source in metadata["sources"]:
             check(source, keys.SOURCE, "metadata", lenient=True)

@@ -32,7 +32,7 @@ from sandbox.hasura.metadata.api.registry import Context, command
 NAME = re.compile(r"[A-Za-z]+[A-Za-z0-9_-]*\Z")
 LONGEST_NAME = 42
 DEFAULT_RETRY = {"interval_sec": 10, "num_retries": 0, "timeout_sec": 60}
-UNSUPPORTED = ("request_transform", "response_transform", "cleanup_config")
+UNSUPPORTED = ("cleanup_config",)
 EVENT_COLUMNS = (
     "id, schema_name, table_name, trigger_name, payload, delivered, error, tries, to_json(created_at)"
     " AS created_at, to_json(locked) AS locked, to_json(next_retry_at) AS next_retry_at, archived"
@@ -95,7 +95,8 @@ def _entry(args: Json) -> Json:
             definition[operation] = args[operation]
     retry = {**DEFAULT_RETRY, **(args.get("retry_conf") or {})}
     entry: Json = {"name": args["name"], "definition": definition, "retry_conf": retry}
-    for key in ("webhook", "webhook_from_env", "headers", "comment"):
+    kept = ("webhook", "webhook_from_env", "headers", "comment", "request_transform", "response_transform")
+    for key in kept:
         if args.get(key):
             entry[key] = args[key]
     return entry
