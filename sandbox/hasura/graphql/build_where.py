@@ -12,7 +12,7 @@ from graphql import (
 from sandbox.hasura.catalog import Column, Type
 from sandbox.hasura.graphql.build import Builder, input_field, list_of, quoted
 from sandbox.hasura.graphql.names import NUMERIC, STRINGS, scalar_name
-from sandbox.hasura.graphql.permissions import BOOLEAN, DOUBLE, INTEGER, TEXT, array_of, operand_type
+from sandbox.hasura.graphql.permissions import BOOLEAN, DOUBLE, INTEGER, TEXT, TEXTS, array_of, operand_type
 from sandbox.hasura.graphql.views import TableView
 
 Fields = dict[str, GraphQLInputField]
@@ -43,7 +43,16 @@ JSONB_OPERATORS = {
     "_jsonb_path_exists": "does the jsonpath return any item for the specified JSON value",
     "_jsonb_path_match": "does the jsonpath predicate check return true for the specified JSON value",
 }
-LTREE_OPERATORS = ("_ancestor", "_descendant")
+LTREE_OPERATORS = {
+    "_ancestor": "is the left argument an ancestor of right (or equal)?",
+    "_ancestor_any": "does array contain an ancestor of `ltree`?",
+    "_descendant": "is the left argument a descendant of right (or equal)?",
+    "_descendant_any": "does array contain a descendant of `ltree`?",
+    "_matches": "does `ltree` match `lquery`?",
+    "_matches_any": "does `ltree` match any `lquery` in array?",
+    "_matches_fulltext": "does `ltree` match `ltxtquery`?",
+}
+LIST_OPERATORS = ("_has_keys_any", "_has_keys_all", "_ancestor_any", "_descendant_any", "_matches_any")
 AGGREGATES = {
     "avg": DOUBLE,
     "max": DOUBLE,
@@ -146,11 +155,12 @@ def _comparison_fields(b: Builder, type_: Type) -> Fields:
     elif type_.internal == "jsonb":
         described = JSONB_OPERATORS
     elif type_.internal == "ltree":
-        described = dict.fromkeys(LTREE_OPERATORS, "")
+        described = LTREE_OPERATORS
     for op, text in described.items():
         right = operand_type(op, type_)
-        items, strict = op.startswith("_has_keys"), op != "_has_key"
-        fields[op] = input_field(b.value_type(right), text or None, column=right, items=items, strict=strict)
+        items, strict = op in LIST_OPERATORS, op != "_has_key"
+        shown = b.value_type(TEXTS if op == "_matches_any" else right)
+        fields[op] = input_field(shown, text, column=right, items=items, strict=strict)
     return fields
 
 

@@ -5,7 +5,7 @@ Facts: metadata keys `api_limits.depth_limit`, `node_limit` (each with `global` 
 
 from typing import Any
 
-MAX_TOKENS = 30_000
+MAX_TOKENS = 100_000
 MAX_DEPTH = 60
 MAX_NODES = 20_000
 MAX_BATCH = 200

@@ -26,5 +26,10 @@ INFIX = {
     "_jsonb_path_match": "@@",
     "_ancestor": "@>",
     "_descendant": "<@",
+    "_ancestor_any": "@>",
+    "_descendant_any": "<@",
+    "_matches": "~",
+    "_matches_any": "?",
+    "_matches_fulltext": "@",
 }
 OPERATORS = {*INFIX, "_in", "_nin", "_is_null"}

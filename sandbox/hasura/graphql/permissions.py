@@ -41,6 +41,14 @@ COLUMN_OPERATORS = {
 Tables = dict[Key, TrackedTable]
 
 
+LQUERY = Type("lquery", "lquery")
+LTREE_PATTERNS = {
+    "_matches": LQUERY,
+    "_matches_any": Type("lquery[]", "_lquery", "b", LQUERY),
+    "_matches_fulltext": Type("ltxtquery", "ltxtquery"),
+}
+
+
 def array_of(type_: Type) -> Type:
     """The array type over `type_`."""
     return Type(f"{type_.name}[]", f"_{type_.internal}", "b", type_)
@@ -56,6 +64,8 @@ def operand_type(op: str, type_: Type) -> Type:
         return TEXT
     if op in ("_has_keys_any", "_has_keys_all"):
         return TEXTS
+    if op.startswith("_matches"):
+        return LTREE_PATTERNS[op]
     return type_
 
 

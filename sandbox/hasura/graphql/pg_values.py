@@ -25,6 +25,7 @@ PARSERS = {
     "timestamptz": "UTCTime",
     "timetz": "ZonedTimeOfDay",
 }
+NO_PATH = "Expecting label path: a sequence of zero or more labels separated by dots, for example L1.L2.L3"
 SMALL, LARGE = Decimal("0.1"), Decimal(10) ** 7
 
 
@@ -69,6 +70,8 @@ def parse_pg(type_: Type, value: Any, path: tuple[str | int, ...]) -> Any:
 
 def refusal(type_: Type, value: Any) -> str | None:
     """Why the engine refuses `value` before asking the database; None if it does not."""
+    if type_.internal == "ltree" and (not isinstance(value, str) or "" in value.split(".")):
+        return NO_PATH
     if value is None or (isinstance(value, str) and type_.element is None):
         return None
     if type_.element is not None:
