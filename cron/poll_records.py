@@ -8,14 +8,14 @@ from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from domain import gate, layers
+from domain import layers
 from domain.listing import listed, modified_on
 from domain.poll import Poll
 from runtime.assembly import Answer, Runtime
 from runtime.catch_up import PAUSED, Layer, walk
 from runtime.connections import Connection, for_each, load_connections, problems
 from runtime.contract import CronCall
-from runtime.pancake import COMPLETE, Page
+from runtime.pancake import COMPLETE
 from runtime.register import Notice, Report, Run
 
 SECONDS = 90
@@ -53,7 +53,7 @@ async def poll_connection(on: Runtime, run: Run, connection: Connection) -> dict
         connection,
         poll.record_filter(),
         state,
-        partial(_on_page, on, run, connection, poll),
+        partial(_on_entries, on, run, connection, poll),
         time_left=run.time_left,
         max_pages=MAX_PAGES,
     )
@@ -75,15 +75,17 @@ async def _begin(on: Runtime, run: Run, connection: Connection, state: dict[str,
     return poll
 
 
-async def _on_page(on: Runtime, run: Run, connection: Connection, poll: Poll, table: str, page: Page) -> None:
-    """Store what the page shows of the window and we do not hold."""
-    items = poll.select(listed(page.entries, ZoneInfo(connection.zone)))
+async def _on_entries(
+    on: Runtime, run: Run, connection: Connection, poll: Poll, table: str, entries: list[dict[str, Any]]
+) -> None:
+    """Store what some pages show of the window and we do not hold."""
+    items = poll.select(listed(entries, ZoneInfo(connection.zone)))
     if not items:
         return
-    layer = Layer(on.db, partial(gate.columns, origin="poll", now=run.now), gate.unstorable)
-    missing = partial(layers.missing_arrivals, items, connection.id, table, run.now)
-    stored = await layer.store(layers.asked_of(items, connection.id), missing)
-    new = [arrival.delivery.record_id or "" for arrival, row in stored if row["status"] != "duplicate"]
+    columns = partial(layers.delivery_columns, connection.id, table, "poll", run.now)
+    asked = layers.asked_of(items, connection.id)
+    stored = await Layer(on.db, columns).store(asked, partial(layers.missing_of, items))
+    new = [item.record_id for item, row in stored if row["status"] != "duplicate"]
     poll.missed(new)
     on.metrics.webhook_missed.labels("poll").inc(len(new))
 

@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from domain import gate, layers
+from domain import layers
+from domain.errors import BadRequest
 from domain.listing import listed, modified_on
 from domain.reckoning import Reckoning
 from domain.window import day_window, days_owed
@@ -18,8 +19,7 @@ from runtime.assembly import Answer, Runtime
 from runtime.catch_up import PAUSED, Layer, walk
 from runtime.connections import Connection, for_each, load_connections, problems
 from runtime.contract import CronCall
-from runtime.db import Row
-from runtime.pancake import COMPLETE, Page
+from runtime.pancake import COMPLETE
 from runtime.register import Notice, Report, Run
 
 SECONDS = 250
@@ -37,7 +37,7 @@ async def reconcile_daily(on: Runtime, call: CronCall) -> Answer:
 async def reconcile_owed(on: Runtime, run: Run) -> Report:
     """Every closed day without a succeeded run since the connection exists, at most 14 back, oldest first."""
     row = await on.db.fetch_one("reconcile_daily/list_closed_days", {"now": run.now}) or {}
-    owed = days_owed(run.now, {date.fromisoformat(text) for text in row["days"]})
+    owed = _asked(run) or days_owed(run.now, {date.fromisoformat(text) for text in row["days"]})
     since = {i: datetime.fromisoformat(text) for i, text in row["since"].items()}
     connections = await load_connections(on.db, on.settings.key_ring)
     reports: list[dict[str, Any]] = []
@@ -69,7 +69,7 @@ async def reconcile_day(
         connection,
         reckoning.record_filter(),
         state,
-        partial(_on_page, on, run, connection, reckoning, dry_run),
+        partial(_on_entries, on, run, connection, reckoning, dry_run),
         time_left=run.time_left,
         max_pages=MAX_PAGES,
     )
@@ -83,27 +83,26 @@ async def reconcile_day(
     return report
 
 
-async def _on_page(
+async def _on_entries(
     on: Runtime,
     run: Run,
     connection: Connection,
     reckoning: Reckoning,
     dry_run: bool,
     table: str,
-    page: Page,
+    entries: list[dict[str, Any]],
 ) -> None:
-    """Enter a page into the ledger, and store what is missing."""
-    items = reckoning.select(listed(page.entries, ZoneInfo(connection.zone)))
+    """Enter some pages into the ledger, and store what is missing."""
+    items = reckoning.select(listed(entries, ZoneInfo(connection.zone)))
     if not items:
         return
     asked = layers.asked_of(items, connection.id)
     held = layers.held_of(await on.db.fetch_all("coverage/load_held", asked))
     stored: dict[str, str] = {}
     if not dry_run and layers.missing(items, held):
-        layer = Layer(on.db, partial(gate.columns, origin="reconcile", now=run.now), gate.unstorable)
-        missing = partial(layers.missing_arrivals, items, connection.id, table, run.now)
-        pairs = await layer.store(asked, missing)
-        stored = {arrival.delivery.record_id or "": row["status"] for arrival, row in pairs}
+        columns = partial(layers.delivery_columns, connection.id, table, "reconcile", run.now)
+        pairs = await Layer(on.db, columns).store(asked, partial(layers.missing_of, items))
+        stored = {item.record_id: row["status"] for item, row in pairs}
         on.metrics.webhook_missed.labels("reconcile").inc(len(stored))
     reckoning.enter(items, held, stored)
 
@@ -111,10 +110,11 @@ async def _on_page(
 async def _close(on: Runtime, connection: Connection, reckoning: Reckoning, ending: str) -> dict[str, Any]:
     """The day's report: also what we hold and is not listed, and which layer saw records first."""
     bounds = reckoning.bounds(connection.id)
-    ours = await on.db.fetch_all("reconcile_daily/list_held_of_day", bounds)
-    strangers = reckoning.strangers(ours)[:MAX_LOOK_UPS]
-    present = await _look_up(on, connection, ours, strangers)
-    report = reckoning.report(ours, strangers, present) | {"ending": ending}
+    ours = await on.db.fetch_one("reconcile_daily/compare_day", bounds | {"seen": list(reckoning.seen)}) or {}
+    strangers = ours["strangers"][:MAX_LOOK_UPS]
+    present = await _look_up(on, connection, strangers)
+    report = reckoning.report(ours, [stranger["record_id"] for stranger in strangers], present)
+    report["ending"] = ending
     rows = await on.db.fetch_all("reconcile_daily/count_first_seen", bounds)
     report["first_seen"] = {row["origin"]: row["records"] for row in rows}
     total = sum(report["first_seen"].values())
@@ -126,16 +126,26 @@ async def _close(on: Runtime, connection: Connection, reckoning: Reckoning, endi
 
 
 async def _look_up(
-    on: Runtime, connection: Connection, ours: Sequence[Row], strangers: Sequence[str]
+    on: Runtime, connection: Connection, strangers: Sequence[Mapping[str, Any]]
 ) -> Mapping[str, datetime | None]:
     """The present times of records that we hold and Pancake does not list; who is gone is left out."""
-    tables = {row["record_id"]: row["table_name"] or connection.tables[0] for row in ours}
     present = {}
-    for record_id in strangers:
-        record = await on.pancake.record(connection.access, tables[record_id], record_id)
+    for stranger in strangers:
+        table, record_id = stranger["table_name"] or connection.tables[0], stranger["record_id"]
+        record = await on.pancake.record(connection.access, table, record_id)
         if record is not None:
             present[record_id] = modified_on(record, ZoneInfo(connection.zone))
     return present
+
+
+def _asked(run: Run) -> list[date]:
+    """The day that the tick's payload names (`{"day": "2026-05-14"}`), if any. Raises BadRequest."""
+    if "day" not in run.payload:
+        return []
+    try:
+        return [date.fromisoformat(run.payload["day"])]
+    except (TypeError, ValueError) as error:
+        raise BadRequest("payload.day is not a date.") from error
 
 
 def _report(reports: list[dict[str, Any]], closed: list[str]) -> Report:

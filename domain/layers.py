@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from domain.coverage import Held, covers
-from domain.gate import Arrival
+from domain.gate import columns, unstorable
 from domain.identity import read_json
 from domain.listing import Listed, arrival_of
 from domain.record import read_lead
@@ -46,8 +46,14 @@ def missing(items: Sequence[Listed], held: HeldRecords) -> list[Listed]:
     return [item for item in items if not covering(item, held)]
 
 
-def missing_arrivals(
-    items: Sequence[Listed], connection_id: str, table: str, now: datetime, rows: Sequence[Mapping[str, Any]]
-) -> list[Arrival]:
-    """The same as what passes the gate, from the rows that we hold."""
-    return [arrival_of(item, connection_id, table, now) for item in missing(items, held_of(rows))]
+def missing_of(items: Sequence[Listed], rows: Sequence[Mapping[str, Any]]) -> list[Listed]:
+    """The same from the rows that we hold."""
+    return missing(items, held_of(rows))
+
+
+def delivery_columns(
+    connection_id: str, table: str, origin: str, now: datetime, items: Sequence[Listed], mend: bool
+) -> dict[str, Any]:
+    """Parameters of ingest_record/store_deliveries; mended, each record is kept as raw bytes only."""
+    arrivals = [arrival_of(item, connection_id, table, now) for item in items]
+    return columns([unstorable(arrival) for arrival in arrivals] if mend else arrivals, origin, now)

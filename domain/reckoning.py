@@ -74,14 +74,11 @@ class Reckoning:
                 self.state[kind].append(item.record_id)
 
     def report(
-        self,
-        ours: Sequence[Mapping[str, Any]],
-        looked_up: Sequence[str],
-        now_at: Mapping[str, datetime | None],
+        self, ours: Mapping[str, Any], looked_up: Sequence[str], now_at: Mapping[str, datetime | None]
     ) -> dict[str, Any]:
         """The report of a day read to its end.
 
-        `ours` are rows of reconcile_daily/list_held_of_day; `now_at` holds the present time of each stranger
+        `ours` is the row of reconcile_daily/compare_day; `now_at` holds the present time of each stranger
         that was looked up and still exists.
         """
         unlisted = [i for i in looked_up if (time := now_at.get(i)) is not None and time in self.window]
@@ -91,24 +88,12 @@ class Reckoning:
             "day": self.day.isoformat(),
             "expected": len(self.seen),
             "inserted": len(self.state["found_missing"]) + len(self.state["sample_missing"]),
-            "superseded": sum(self._overtaken(row) for row in ours),
+            "superseded": ours["superseded"],
             "unexpected": unexpected,
             "unlisted": unlisted,
-            "not_looked_up": len(self.strangers(ours)) - len(looked_up),
+            "not_looked_up": len(ours["strangers"]) - len(looked_up),
             **state,
         }
-
-    def strangers(self, ours: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Our records of the day that are not listed and of which we hold no later version either."""
-        return [
-            row["record_id"]
-            for row in ours
-            if row["record_id"] not in self.seen and row["newest"] <= self.window.end
-        ]
-
-    def _overtaken(self, row: Mapping[str, Any]) -> int:
-        """How many versions of the day were overtaken, within it or since."""
-        return int(row["versions"]) - int(row["newest"] <= self.window.end)
 
     def _enter_standing(self, record_id: str, word: str, error_code: str | None) -> None:
         if word == "rejected":

@@ -12,10 +12,12 @@ import psycopg
 from domain.errors import Contended
 from runtime.connections import Connection
 from runtime.db import Database, Row
-from runtime.pancake import COMPLETE, PAGE_LIMIT, Page, Pancake
+from runtime.pancake import COMPLETE, PAGE_LIMIT, Pancake
 
 PAUSED = "paused"
 TRIES = 3
+GROUP = 300
+"""Records that are looked up and stored together, about ten pages."""
 Item = TypeVar("Item")
 Missing = Callable[[Sequence[Row]], Sequence[Item]]
 """What to store, given the rows that we hold of the records in question."""
@@ -26,12 +28,12 @@ async def walk(
     connection: Connection,
     record_filter: Mapping[str, Any],
     state: dict[str, Any],
-    on_page: Callable[[str, Page], Awaitable[None]],
+    on_entries: Callable[[str, list[dict[str, Any]]], Awaitable[None]],
     *,
     time_left: Callable[[], float],
     max_pages: int,
 ) -> str:
-    """Read every table of a connection page by page, from where `state` stands, which moves after each page.
+    """Read every table of a connection, from where `state` stands, which moves on after each group of pages.
 
     Returns COMPLETE, or why not: PAUSED (no time left), REPEATED_CURSOR, PAGE_LIMIT. The cursor to go on from
     is used once: if Pancake refuses it, the table starts anew next time.
@@ -40,16 +42,18 @@ async def walk(
         state.setdefault(counter, 0)
     while state["table"] < len(connection.tables):
         table, cursor = connection.tables[state["table"]], state.pop("cursor", None)
+        entries: list[dict[str, Any]] = []
         async for page in pancake.pages(connection.access, table, record_filter, cursor=cursor):
-            await on_page(table, page)
+            entries += page.entries
             state["pages"] += 1
             state["short_pages"] += page.after_short
-            if page.ending == COMPLETE:
-                break
-            state["cursor"] = page.cursor
-            ending = PAGE_LIMIT if state["pages"] >= max_pages else page.ending
-            if ending or time_left() <= 0:
-                return ending or PAUSED
+            stop = page.ending or (PAGE_LIMIT if state["pages"] >= max_pages else None)
+            stop = stop or (PAUSED if time_left() <= 0 else None)
+            if stop or len(entries) >= GROUP:
+                await on_entries(table, entries)
+                entries, state["cursor"] = [], page.cursor
+            if stop and stop != COMPLETE:
+                return stop
         state.pop("cursor", None)
         state["table"] += 1
     return COMPLETE
@@ -58,19 +62,13 @@ async def walk(
 class Layer(Generic[Item]):
     """Stores what one layer found that nothing of ours covers.
 
-    `columns` gives the parameters of ingest_record/store_deliveries for some items; `unstorable` turns an
-    item that PostgreSQL refuses into one that it takes.
+    `columns` gives the parameters of ingest_record/store_deliveries for some items; asked to mend, in a form
+    that PostgreSQL takes in any case.
     """
 
-    def __init__(
-        self,
-        db: Database,
-        columns: Callable[[Sequence[Item]], dict[str, Any]],
-        unstorable: Callable[[Item], Item],
-    ) -> None:
+    def __init__(self, db: Database, columns: Callable[[Sequence[Item], bool], dict[str, Any]]) -> None:
         self._db = db
         self._columns = columns
-        self._unstorable = unstorable
 
     async def store(self, held: Mapping[str, Any], missing: Missing[Item]) -> list[tuple[Item, Row]]:
         """Store what `missing` makes of the rows that we hold; returns it with the rows of store_deliveries.
@@ -89,12 +87,12 @@ class Layer(Generic[Item]):
         for attempt in range(1, TRIES + 1):
             try:
                 async with self._db.transaction() as transaction:
-                    await transaction.run(("coverage/lock_records", {"record_ids": held["record_ids"]}))
-                    (rows,) = await transaction.run(("coverage/load_held", held))
+                    lock = ("coverage/lock_records", {"record_ids": held["record_ids"]})
+                    _, rows = await transaction.run(lock, ("coverage/load_held", held))
                     items = missing(rows)
                     if not items:
                         return []
-                    params = self._columns([self._unstorable(item) for item in items] if mend else items)
+                    params = self._columns(items, mend)
                     (stored,) = await transaction.run(("ingest_record/store_deliveries", params), commit=True)
                     return [(items[row["ordinal"]], row) for row in stored]
             except Contended:

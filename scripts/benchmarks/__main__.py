@@ -5,7 +5,9 @@ import typer
 from scripts.benchmarks.backfill import backfill
 from scripts.benchmarks.edge import edge
 from scripts.benchmarks.ingest import ingest
+from scripts.benchmarks.poll import poll
 from scripts.benchmarks.process import process
+from scripts.benchmarks.reconcile import reconcile
 
 app = typer.Typer(
     add_completion=False,
@@ -15,6 +17,8 @@ app = typer.Typer(
 app.command()(ingest)
 app.command()(process)
 app.command()(backfill)
+app.command()(reconcile)
+app.command()(poll)
 app.command()(edge)
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from sandbox.processes import Processes
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "token-of-the-benchmark"
 SECRET = "secret-of-the-benchmark"
+ENCRYPTION_KEYS = "bench:" + "A" * 43 + "="
 START_SECONDS = 20.0
 
 
@@ -37,6 +38,12 @@ class Stage:
         """Resident memory of the handler process, in MB."""
         status = Path(f"/proc/{self.handler.pid}/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) / 1024
+
+    def peak_rss_mb(self) -> float:
+        """The most memory that the handler process ever had resident, in MB."""
+        status = Path(f"/proc/{self.handler.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
 
     def cpu_seconds(self) -> float:
@@ -119,7 +126,7 @@ def _start_handler(processes: Processes, url: str, hasura_url: str) -> tuple[sub
         "HASURA_SERVICE_TOKEN": "unused",
         "HANDLER_SECRET": SECRET,
         "EDGE_SECRET": SECRET,
-        "ENCRYPTION_KEYS": "bench:" + "A" * 43 + "=",
+        "ENCRYPTION_KEYS": ENCRYPTION_KEYS,
         "LOG_LEVEL": "INFO",
     }
     port = _free_port()

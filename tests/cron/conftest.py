@@ -47,7 +47,6 @@ class Ward(House):
     """A house with Pancake next door."""
 
     pancake: Workspace = field(default_factory=Workspace)
-    app: Any = None
     ticks: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     async def tick(self, name: str, at: datetime | None = None) -> httpx.Response:
@@ -122,16 +121,23 @@ async def ward(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIte
             " FROM unnest(ARRAY['-5', '-12', '-9', '24895', '(none)']) AS s",
             (connection_id,),
         )
+    transport = httpx.ASGITransport(app=app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://handlers") as client,
+        httpx.AsyncClient(transport=transport, base_url="http://handlers") as client,
     ):
-        with psycopg.connect(
-            database, autocommit=True, row_factory=dict_row, application_name="test"
-        ) as session:
-            runtime = app.state.runtime
+        with psycopg.connect(database, autocommit=True, row_factory=dict_row) as session:
             house.append(
-                Ward(client, hasura, clock, session, runtime, connection_id, pancake=workspace, app=app)
+                Ward(
+                    client,
+                    hasura,
+                    clock,
+                    session,
+                    app.state.runtime,
+                    database,
+                    connection_id,
+                    pancake=workspace,
+                )
             )
             yield house[0]
-            await workspace.aclose()
+        await workspace.aclose()

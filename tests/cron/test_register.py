@@ -15,8 +15,7 @@ from tests.cron.conftest import Ward
 
 @pytest.fixture
 def register(ward: Ward) -> Register:
-    found: Register = ward.app.state.runtime.register
-    return found
+    return ward.runtime.register
 
 
 def call(ward: Ward, name: str = "poll_records", minutes: float = 0) -> CronCall:

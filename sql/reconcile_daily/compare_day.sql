@@ -1,0 +1,30 @@
+-- What we hold of a day that was not listed (seen = the listed ids), and how many of its versions were overtaken.
+-- Returns one row: superseded, strangers (JSON array of record_id and table_name: records not listed, of which we hold
+-- no later version either). Relies on ix_pancake_webhook_event_created_at, uq_pancake_webhook_event_identity.
+WITH held AS (
+    SELECT e.record_id, min(e.table_name) AS table_name, count(DISTINCT date_trunc('milliseconds', e.modified_on)) AS versions
+    FROM public.pancake_webhook_event AS e
+    WHERE
+        e.connection_id = %(connection_id)s
+        AND e.created_at >= %(window_from)s::timestamptz - interval '1 hour'
+        AND e.modified_on BETWEEN %(window_from)s AND %(window_to)s
+        AND e.record_id IS NOT NULL
+    GROUP BY e.record_id
+), judged AS (
+    SELECT
+        h.record_id, h.table_name, h.versions, s.id IS NOT NULL AS is_listed,
+        EXISTS (
+            SELECT FROM public.pancake_webhook_event AS n
+            WHERE n.record_id = h.record_id AND n.modified_on > %(window_to)s AND n.connection_id = %(connection_id)s
+        ) AS is_overtaken
+    FROM held AS h
+    LEFT JOIN unnest(%(seen)s::text[]) AS s (id) ON s.id = h.record_id
+)
+SELECT
+    coalesce(sum(j.versions - CASE WHEN j.is_overtaken THEN 0 ELSE 1 END), 0)::bigint AS superseded,
+    coalesce(
+        jsonb_agg(jsonb_build_object('record_id', j.record_id, 'table_name', j.table_name) ORDER BY j.record_id)
+            FILTER (WHERE NOT j.is_listed AND NOT j.is_overtaken),
+        '[]'
+    ) AS strangers
+FROM judged AS j
