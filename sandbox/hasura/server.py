@@ -23,16 +23,24 @@ def create_app(engine: Engine) -> Starlette:
         Route("/healthz", bind(engine, health.healthz), methods=["GET"]),
         Route("/hasura/healthz", bind(engine, health.healthz), methods=["GET"]),
         Route("/v1/version", bind(engine, health.version), methods=["GET"]),
-        Route("/v1/graphql", bind(engine, graphql.v1), methods=["POST"]),
-        Route("/v1alpha1/graphql", bind(engine, graphql.v1alpha1), methods=["POST"]),
-        Route("/v1/metadata", bind(engine, metadata.v1_metadata), methods=["POST"]),
-        Route("/v1/query", bind(engine, metadata.v1_query), methods=["POST"]),
-        Route("/v2/query", bind(engine, metadata.v2_query), methods=["POST"]),
-        Route("/v1alpha1/config", bind(engine, health.config), methods=["GET"]),
-        Route("/api/rest/{path:path}", bind(engine, rest.endpoint), methods=rest.METHODS),
         Route("/sandbox/chaos", bind(engine, control.chaos), methods=["GET", "POST"]),
         Route("/sandbox/clock", bind(engine, control.clock), methods=["GET", "POST"]),
     ]
+    enabled = engine.settings.enabled_apis
+    if "graphql" in enabled:
+        routes += [
+            Route("/v1/graphql", bind(engine, graphql.v1), methods=["POST"]),
+            Route("/v1alpha1/graphql", bind(engine, graphql.v1alpha1), methods=["POST"]),
+            Route("/api/rest/{path:path}", bind(engine, rest.endpoint), methods=rest.METHODS),
+        ]
+    if "metadata" in enabled:
+        routes += [
+            Route("/v1/metadata", bind(engine, metadata.v1_metadata), methods=["POST"]),
+            Route("/v1/query", bind(engine, metadata.v1_query), methods=["POST"]),
+            Route("/v2/query", bind(engine, metadata.v2_query), methods=["POST"]),
+        ]
+    if "config" in enabled:
+        routes.append(Route("/v1alpha1/config", bind(engine, health.config), methods=["GET"]))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -33,8 +33,6 @@ class Settings:
     graceful_shutdown: float = 60.0
     enabled_apis: frozenset[str] = frozenset({"metadata", "graphql", "pgdump", "config"})
     infer_function_permissions: bool = True
-    query_max_depth: int = 50
-    query_max_nodes: int = 5_000
     query_max_bytes: int = 1_000_000
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -59,8 +57,6 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         graceful_shutdown=reader.integer("GRACEFUL_SHUTDOWN_TIMEOUT", 60),
         enabled_apis=reader.names("ENABLED_APIS", "metadata,graphql,pgdump,config"),
         infer_function_permissions=reader.boolean("INFER_FUNCTION_PERMISSIONS", default=True),
-        query_max_depth=reader.integer("SANDBOX_MAX_DEPTH", 50),
-        query_max_nodes=reader.integer("SANDBOX_MAX_NODES", 5_000),
         query_max_bytes=reader.integer("SANDBOX_MAX_BYTES", 1_000_000),
         environment=dict(environment),
     )

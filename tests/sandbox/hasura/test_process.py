@@ -1,11 +1,15 @@
 """The stand-in as a process: start, refusal to start, migrations, restart, a clean end."""
 
+import json
 import signal
 from pathlib import Path
 
 import httpx
+import jwt
 import psycopg
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.hasura_contract.place import eventually
 from tests.hasura_contract.receiver import Answer
@@ -165,3 +169,63 @@ def test_two_engines_share_the_work(engines: Engines, project: Path) -> None:
     assert len(ids) == len(set(ids)) == 300
     engines.stop(one)
     engines.stop(two)
+
+
+def test_the_unauthorized_role_is_whoever_says_nothing(engines: Engines, project: Path) -> None:
+    process, url = engines.start(*options(project), HASURA_GRAPHQL_UNAUTHORIZED_ROLE="anonymous")
+    permission = {"columns": ["id"], "filter": {}}
+    args = {"table": "job", "role": "anonymous", "permission": permission}
+    create = {"type": "pg_create_select_permission", "args": args}
+    secret = {"x-hasura-admin-secret": SECRET}
+    assert httpx.post(f"{url}/v1/metadata", json=create, headers=secret).status_code == 200
+    query = {"query": "{ job { id } }"}
+    for headers in ({}, {"x-hasura-role": "admin"}):
+        assert httpx.post(f"{url}/v1/graphql", json=query, headers=headers).json() == {"data": {"job": []}}
+    mutation = {"query": "mutation { delete_job(where: {}) { affected_rows } }"}
+    assert "errors" in httpx.post(f"{url}/v1/graphql", json=mutation).json()
+    engines.stop(process)
+
+
+def test_without_any_secret_everybody_is_admin(engines: Engines, project: Path) -> None:
+    process, url = engines.start(*options(project), HASURA_GRAPHQL_ADMIN_SECRET="")
+    export = {"type": "export_metadata", "args": {}}
+    assert httpx.post(f"{url}/v1/metadata", json=export).status_code == 200
+    engines.stop(process)
+
+
+def test_tokens_signed_with_rs256_are_verified_by_the_public_key(engines: Engines) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    process, url = engines.start(HASURA_GRAPHQL_JWT_SECRET=json.dumps({"type": "RS256", "key": public}))
+    roles = {"x-hasura-allowed-roles": ["user"], "x-hasura-default-role": "user"}
+    claims = {"https://hasura.io/jwt/claims": roles}
+    query = {"query": "{ __typename }"}
+
+    def ask(signing_key: rsa.RSAPrivateKey) -> dict[str, object]:
+        token = jwt.encode(claims, signing_key, algorithm="RS256")
+        headers = {"authorization": f"Bearer {token}"}
+        return dict(httpx.post(f"{url}/v1/graphql", json=query, headers=headers).json())
+
+    assert ask(key) == {"data": {"__typename": "query_root"}}
+    other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    assert "JWSInvalidSignature" in str(ask(other))
+    engines.stop(process)
+
+
+def test_apis_that_are_not_enabled_are_not_there(engines: Engines) -> None:
+    process, url = engines.start(HASURA_GRAPHQL_ENABLED_APIS="metadata")
+    headers = {"x-hasura-admin-secret": SECRET}
+    answer = httpx.post(f"{url}/v1/graphql", json={"query": "{ __typename }"}, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
+    engines.stop(process)
+
+
+def test_a_fetch_interval_of_zero_captures_and_delivers_nothing(engines: Engines, project: Path) -> None:
+    process, url = engines.start(*options(project), HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL="0")
+    with psycopg.connect(engines.database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO job VALUES (1)")
+        assert httpx.get(f"{url}/healthz").text == "OK"
+        assert engines.stop(process) == 0
+        row = connection.execute("SELECT locked, tries FROM hdb_catalog.event_log").fetchone()
+    assert row == (None, 0)
+    assert engines.receiver.received("/job") == []
