@@ -1,0 +1,1 @@
+"""`scripts/deploy_metadata`: puts our metadata into an engine that holds others' and leaves theirs alone."""

@@ -1,0 +1,80 @@
+"""Whose a piece is: what bears one of our names on the engine, but is not ours, stops everything."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from scripts.metadata.normal import same
+from scripts.metadata.pieces import CRON, TYPES, Key
+
+OUR_ADDRESS = "{{HANDLERS_URL}}"
+
+
+def foreign(ours: Mapping[Key, Any], held: Mapping[Key, Any], recorded: Mapping[Key, Any]) -> list[str]:
+    """Why pieces that the engine holds under our names or addresses cannot be ours; empty if all is well.
+
+    What we once applied, or what equals what we would apply, is ours.
+    """
+    reasons = [
+        f"{key[0]} {key[1]} exists and is somebody else's"
+        for key, piece in ours.items()
+        if key in held
+        and key not in recorded
+        and not same(piece, held[key])
+        and not _looks_ours(key, piece, held[key], held)
+    ]
+    urls = {piece["url"]: key for key, piece in ours.items() if key[0] == "REST endpoint"}
+    triggers = {name: key for key, piece in ours.items() for name in _triggers(piece)}
+    for key, piece in held.items():
+        if key[0] == "REST endpoint" and urls.get(piece["url"], key) != key:
+            reasons.append(f"the path {piece['url']} belongs to the REST endpoint {key[1]}")
+        for name in _triggers(piece) if key[0] == "table" else []:
+            if triggers.get(name, key) != key:
+                reasons.append(f"the event trigger {name} exists on table {key[1]}")
+    return reasons
+
+
+def drift(
+    wanted: Mapping[Key, Any], held: Mapping[Key, Any], recorded: Mapping[Key, Any] | None
+) -> list[Key]:
+    """Our pieces that somebody changed on the engine since we applied them.
+
+    Without a record of ours, whatever the engine holds of ours and is not what we want counts.
+    """
+    before = wanted if recorded is None else recorded
+    if recorded is None:
+        return [key for key in before if key in held and not same(before[key], held[key])]
+    return [
+        key
+        for key in before
+        if (key not in held or not same(before[key], held[key]))
+        and not (key in held and key in wanted and same(wanted[key], held[key]))
+    ]
+
+
+def _looks_ours(key: Key, piece: Any, other: Any, held: Mapping[Key, Any]) -> bool:
+    kind, name = key
+    if kind == "table":
+        return "pancake" in name
+    if kind == "action":
+        return str(other["definition"].get("handler", "")).startswith(OUR_ADDRESS)
+    if kind == CRON:
+        return str(other.get("webhook", "")).startswith(OUR_ADDRESS)
+    if kind == "query collection":
+        return bool(_queries(piece) & _queries(other))
+    if kind == "REST endpoint":
+        return bool(piece["url"] == other["url"])
+    if kind in TYPES.values():
+        return any(
+            k == "action" and OUR_ADDRESS in json.dumps(p) and name in json.dumps(p)
+            for (k, _), p in held.items()
+        )
+    return False
+
+
+def _queries(collection: Any) -> set[str]:
+    return {query["name"] for query in collection["definition"]["queries"]}
+
+
+def _triggers(piece: Any) -> list[str]:
+    return [each["name"] for each in piece.get("event_triggers", [])] if isinstance(piece, dict) else []

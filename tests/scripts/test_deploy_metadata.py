@@ -1,0 +1,318 @@
+"""`scripts/deploy_metadata` on an engine that holds Diva's metadata and more of others."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from sandbox.diva import METADATA as DIVA_METADATA
+from sandbox.hasura.metadata.directory import read_directories
+from sandbox.processes import Processes
+from scripts.metadata.__main__ import DIRECTORY, app
+from scripts.metadata.normal import same
+from scripts.metadata.pieces import Json, put, split
+from tests.scripts.fixed_engine import fixed_engine
+
+ROOT = Path(__file__).parents[2]
+SECRET = "admin-secret-of-the-test"
+OUR_CRONS = 7
+
+FOREIGN = [
+    {
+        "type": "pg_create_event_trigger",
+        "args": {
+            "name": "diva_ticket_created", "source": "default",
+            "table": {"schema": "public", "name": "ticket"},
+            "webhook": "http://diva.internal/tickets", "insert": {"columns": "*"},
+            "retry_conf": {"num_retries": 3, "interval_sec": 15, "timeout_sec": 60},
+        },
+    },
+    {
+        "type": "create_cron_trigger",
+        "args": {
+            "name": "diva_nightly", "webhook": "http://diva.internal/nightly", "schedule": "0 1 * * *",
+            "include_in_metadata": True, "payload": {"of": "diva"}, "comment": "theirs",
+        },
+    },
+    {
+        "type": "create_cron_trigger",
+        "args": {
+            "name": "diva_private", "webhook": "http://diva.internal/private", "schedule": "0 2 * * *",
+            "include_in_metadata": False,
+        },
+    },
+    {
+        "type": "create_query_collection",
+        "args": {
+            "name": "diva",
+            "definition": {"queries": [{"name": "staff", "query": "query Staff { staff { id } }"}]},
+        },
+    },
+    {
+        "type": "create_rest_endpoint",
+        "args": {
+            "name": "diva staff", "url": "diva/staff", "methods": ["GET"],
+            "definition": {"query": {"collection_name": "diva", "query_name": "staff"}},
+        },
+    },
+]  # fmt: skip
+
+
+@dataclass
+class Shared:
+    """A running engine, the folder of backups, and the command."""
+
+    url: str
+    folder: Path
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """Run the command; returns what it said."""
+        environment = {"HASURA_URL": self.url, "HASURA_ADMIN_SECRET": SECRET}
+        options = [] if arguments[0] == "compare" else ["--backups", str(self.folder)]
+        result = CliRunner().invoke(app, [*arguments, *options], env=environment)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        assert result.exit_code == code, result.output
+        return result.output
+
+    def api(self, kind: str, args: Any = None, **more: Any) -> Any:
+        body = {"type": kind, "args": args or {}} | more
+        headers = {"x-hasura-admin-secret": SECRET}
+        answer = httpx.post(f"{self.url}/v1/metadata", json=body, headers=headers, timeout=30)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def export(self) -> Json:
+        exported: Json = self.api("export_metadata", version=2)["metadata"]
+        return exported
+
+    def pieces(self) -> dict[tuple[str, str], Any]:
+        return split(self.export(), "default")
+
+    def scheduled(self, cron: str) -> list[Any]:
+        args = {"type": "cron", "trigger_name": cron, "limit": 200, "offset": 0}
+        events: list[Any] = self.api("get_scheduled_events", args)["events"]
+        return events
+
+
+@pytest.fixture
+def shared(database: str, tmp_path: Path) -> Iterator[Shared]:
+    """An engine with Diva's tables, action and permissions, and foreign triggers, crons and endpoints."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PG_DATABASE_URL": database,
+        "HASURA_GRAPHQL_ADMIN_SECRET": SECRET,
+        "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "0",
+        "HANDLERS_URL": "http://127.0.0.1:9",
+        "HANDLER_SECRET": "handler-secret",
+        "NOTIFICATIONS_URL": "http://127.0.0.1:9",
+    }
+    command = [sys.executable, "-m", "sandbox.hasura", "--database-url", database, "--port", "0"]
+    with Processes() as processes:
+        process = processes.start(
+            [*command, "--metadata", str(DIVA_METADATA)], env=environment, cwd=ROOT, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        with process.stdout:
+            engine = Shared(process.stdout.readline().strip(), tmp_path / "backups")
+            for request in FOREIGN:
+                engine.api(str(request["type"]), request["args"])
+            yield engine
+
+
+def of_others(pieces: dict[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
+    return {key: piece for key, piece in pieces.items() if "pancake" not in key[1].lower()}
+
+
+def test_nothing_of_others_changes_in_9a_9b_and_restore(shared: Shared) -> None:
+    """Tables, permissions, actions, types, crons, event triggers, endpoints, and the crons' events."""
+    before, events = shared.export(), shared.scheduled("diva_nightly")
+    private = shared.api("get_cron_triggers")
+
+    shared.run("9a")
+    shared.run("verify", "9a")
+    after_9a = shared.pieces()
+    assert of_others(after_9a) == split(before, "default")
+    assert not [name for kind, name in after_9a if kind == "cron trigger" and name.startswith("pancake")]
+    assert ("table", "public.pancake_webhook_event") in after_9a
+    assert after_9a["table", "public.pancake_webhook_event"]["event_triggers"]
+
+    shared.run("9b")
+    shared.run("verify", "9b")
+    after_9b = shared.pieces()
+    assert of_others(after_9b) == split(before, "default")
+    crons = [name for kind, name in after_9b if kind == "cron trigger" and name.startswith("pancake")]
+    assert len(crons) == OUR_CRONS
+    assert all(shared.scheduled(name) for name in crons)
+
+    shared.run("restore", "9b")
+    assert shared.pieces() == after_9a
+    shared.run("restore", "9a")
+    assert shared.export() == before
+    assert shared.scheduled("diva_nightly") == events
+    assert shared.api("get_cron_triggers") == private
+
+
+def test_a_restore_keeps_what_others_changed_since_the_backup(shared: Shared) -> None:
+    """Only ours goes back."""
+    shared.run("9a")
+    shared.api("delete_cron_trigger", {"name": "diva_nightly"})
+
+    shared.run("restore", "9a")
+
+    assert ("cron trigger", "diva_nightly") not in shared.pieces()
+    assert ("table", "public.pancake_source") not in shared.pieces()
+    assert ("table", "public.ticket") in shared.pieces()
+
+
+def test_9b_before_9a_is_refused(shared: Shared) -> None:
+    """Nothing changes, and no backup is needed."""
+    before = shared.export()
+    assert "9a comes first" in shared.run("9b", code=2)
+    assert shared.export() == before
+
+
+def test_applying_twice_changes_nothing(shared: Shared) -> None:
+    """The same directory again: no drift, no difference."""
+    shared.run("9a")
+    shared.run("9b")
+    before, events = shared.export(), shared.scheduled("pancake_retry_failed")
+    shared.run("9a")
+    shared.run("9b")
+    assert shared.export() == before
+    assert shared.scheduled("pancake_retry_failed") == events
+
+
+def test_drift_in_ours_stops_until_told(shared: Shared) -> None:
+    """Somebody took a permission away in the console: refused and named; --over-drift puts it back."""
+    shared.run("9a")
+    permission = {"table": "pancake_source", "role": "crm_admin", "source": "default"}
+    shared.api("pg_drop_select_permission", permission)
+
+    assert "table public.pancake_source" in shared.run("9a", code=2)
+    assert "table public.pancake_source differs" in shared.run("verify", "9a", code=1)
+    shared.run("9a", "--over-drift")
+    shared.run("verify", "9a")
+
+
+@pytest.mark.parametrize(
+    ("kind", "args", "said"),
+    [
+        (
+            "create_cron_trigger",
+            {"name": "pancake_check_sla", "webhook": "http://diva.internal/x", "schedule": "0 1 * * *",
+             "include_in_metadata": True},
+            "cron trigger pancake_check_sla exists and is somebody else's",
+        ),
+        (
+            "create_rest_endpoint",
+            {"name": "theirs", "url": "pancake/record", "methods": ["POST"],
+             "definition": {"query": {"collection_name": "diva", "query_name": "staff"}}},
+            "the path pancake/record belongs to the REST endpoint theirs",
+        ),
+        (
+            "create_query_collection",
+            {"name": "pancake",
+             "definition": {"queries": [{"name": "x", "query": "query X { staff { id } }"}]}},
+            "query collection pancake exists and is somebody else's",
+        ),
+        (
+            "pg_create_event_trigger",
+            {"name": "pancake_webhook_event_status_update", "source": "default",
+             "table": {"schema": "public", "name": "ticket"}, "webhook": "http://diva.internal/x",
+             "insert": {"columns": "*"}},
+            "the event trigger pancake_webhook_event_status_update exists on table public.ticket",
+        ),
+    ],
+)  # fmt: skip
+def test_a_name_that_others_own_is_refused(shared: Shared, kind: str, args: Json, said: str) -> None:
+    """Neither 9a nor 9b goes over it, drift or not; the engine stays as it is."""
+    shared.api(kind, args)
+    before = shared.export()
+    assert said in shared.run("9a", code=2)
+    assert said in shared.run("9a", "--over-drift", code=2)
+    assert shared.export() == before
+
+
+def test_verify_says_what_is_missing(shared: Shared) -> None:
+    """Before anything is applied, each piece is named."""
+    said = shared.run("verify", "9b", code=1)
+    assert "table public.pancake_connection is missing" in said
+    assert "cron trigger pancake_poll_records is missing" in said
+
+
+def test_a_piece_that_left_the_directory_leaves_the_engine(shared: Shared, tmp_path: Path) -> None:
+    """An older version of ours had one action more: the next 9a takes it away, by its record."""
+    shared.run("9a")
+    record = next(shared.folder.glob("applied-*.json"))
+    exported = shared.export()
+    action = shared.pieces()["action", "pancake_ingest_record"] | {"name": "pancake_former"}
+    shared.api("replace_metadata", put(exported, "default", {("action", "pancake_former"): action}, set()))
+    record.write_text(json.dumps([*json.loads(record.read_text()), ["action", "pancake_former", action]]))
+
+    shared.run("9a")
+
+    assert ("action", "pancake_former") not in shared.pieces()
+
+
+def test_the_backup_is_the_whole_metadata_for_its_owner_only(shared: Shared) -> None:
+    """`backup` prints the file's path."""
+    path = Path(shared.run("backup").strip())
+    assert json.loads(path.read_text())["metadata"] == shared.export()
+    assert oct(path.stat().st_mode & 0o777) == "0o600"
+
+
+def test_compare_names_each_difference(shared: Shared, database: str) -> None:
+    """An engine against itself is equal; against one with a piece less it is not, and says which."""
+    shared.run("9a")
+    assert shared.run("compare", "--with", shared.url) == ""
+    changed = put(shared.export(), "default", {}, {("cron trigger", "diva_nightly")})
+    with fixed_engine(changed) as other:
+        said = json.loads(shared.run("compare", "--with", other, "--json", code=1))
+        shared.run("compare", "--with", other, "--ours")
+    assert said["differences"] == [
+        {"kind": "cron trigger", "name": "diva_nightly", "ours": False, "difference": "only here"}
+    ]
+
+
+def test_an_engine_that_is_no_engine_is_named(tmp_path: Path) -> None:
+    """Exit code 2 and the URL; so are missing variables."""
+    assert "does not answer as an engine" in Shared("http://127.0.0.1:9", tmp_path).run("9a", code=2)
+    result = CliRunner().invoke(app, ["backup"], env={"HASURA_URL": "", "HASURA_ADMIN_SECRET": ""})
+    assert result.exit_code == 2
+
+
+def test_spellings_that_mean_the_same_are_the_same() -> None:
+    """Late engines spell defaults out, older ones leave them out, and lists come in any order."""
+    ours = {
+        "name": "a",
+        "definition": {"kind": "synchronous", "handler": "{{HANDLERS_URL}}/a", "timeout": 30},
+    }
+    theirs = {
+        "name": "a",
+        "definition": {"handler": "{{HANDLERS_URL}}/a", "ignored_client_headers": ["Host"], "arguments": []},
+        "comment": "",
+    }
+    assert same(ours, theirs)
+    assert not same(ours, theirs | {"definition": theirs["definition"] | {"timeout": 31}})  # type: ignore[operator]
+    rule: Json = {"columns": ["a", "b"], "filter": {"id": {"_in": []}}}
+    assert same(rule, {"columns": ["b", "a"], "filter": {"id": {"_in": []}}})
+    assert not same(rule, {"columns": ["a", "b"], "filter": {"id": {}}})
+
+
+def test_the_pieces_are_the_whole_metadata() -> None:
+    """Taking every piece out and putting it back gives the same metadata again."""
+
+    whole = read_directories([DIRECTORY, DIVA_METADATA])
+    pieces = split(whole, "default")
+    movable = {key: piece for key, piece in pieces.items() if key[0] not in ("setting", "source settings")}
+    emptied = put(whole, "default", {}, set(movable))
+    assert split(put(emptied, "default", movable, set()), "default") == pieces
