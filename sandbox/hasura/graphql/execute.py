@@ -44,16 +44,16 @@ def rebuild(engine: "Engine") -> Schemas:
     return schemas
 
 
-async def execute(engine: "Engine", session: Session, request: Any, client_headers: Any = None) -> Any:
+async def execute(engine: "Engine", session: Session, request: Any) -> Any:
     """The body of an answer on /v1/graphql, for one request or a batch. Never raises QErr."""
     if isinstance(request, list):
         if len(request) > limits.MAX_BATCH:
             error = failed(f"a batch may hold at most {limits.MAX_BATCH} requests")
             return {"errors": [error.as_graphql()]}
-        return [await execute(engine, session, item, client_headers) for item in request]
+        return [await execute(engine, session, item) for item in request]
     try:
         text, variables, name = _request(request)
-        return {"data": await run_operation(engine, session, text, variables, name, client_headers)}
+        return {"data": await run_operation(engine, session, text, variables, name)}
     except QErr as error:
         return {"errors": [error.as_graphql(include_internal=session.is_admin)]}
 
@@ -80,19 +80,17 @@ async def run_operation(
     document_text: str,
     variables: Json | None,
     operation_name: str | None,
-    client_headers: Any = None,
 ) -> Json:
     """The `data` of one operation. Raises QErr."""
-    operation = prepare(document_text, variables or {}, operation_name)
-    role = schemas_of(engine).of(session.role, session.is_admin or session.backend_only)
-    if operation.kind == "subscription":
-        raise QErr("unexpected-payload", NO_SUBSCRIPTIONS)
-    run = _Run(engine, session, role, operation)
     try:
-        sels = run.select()
+        operation = prepare(document_text, variables or {}, operation_name)
+        role = schemas_of(engine).of(session.role, session.is_admin or session.backend_only)
+        if operation.kind == "subscription":
+            raise QErr("unexpected-payload", NO_SUBSCRIPTIONS)
+        run = _Run(engine, session, role, operation)
+        return await run.all(run.select())
     except RecursionError:
         raise failed("the query is nested too deeply") from None
-    return await run.all(sels)
 
 
 @dataclass

@@ -30,6 +30,15 @@ async def test_a_hostile_query_is_refused(shelf: Library, kind: str) -> None:
     assert code == "validation-failed"
 
 
+@pytest.mark.parametrize("levels", [20, 60, 100, 120, 140, 160, 180, 200, 220, 240, 260, 300, 400])
+async def test_a_deep_filter_is_answered_or_refused(shelf: Library, levels: int) -> None:
+    """At no depth does it break anything."""
+    where = "{_not: {articles: " * levels + "{}" + "}}" * levels
+    answer = await shelf.raw({"query": f"{{ author(where: {where.replace('articles', '_not')}) {{ id }} }}"})
+    assert ("data" in answer) != ("errors" in answer)
+    assert "data" in answer or answer["errors"][0]["extensions"]["code"] == "validation-failed"
+
+
 async def test_a_large_batch_is_refused(shelf: Library) -> None:
     """With one error for all."""
     answer = await shelf.raw([{"query": "{ author { id } }"}] * 201)
