@@ -11,6 +11,7 @@ class Clock:
     def __init__(self) -> None:
         self._offset = timedelta()
         self._wake = anyio.Event()
+        self.nudges = 0
 
     def now(self) -> datetime:
         """The current time here, in UTC."""
@@ -33,12 +34,16 @@ class Clock:
 
     def nudge(self) -> None:
         """Wake whoever sleeps: there may be something due."""
+        self.nudges += 1
         self._wake.set()
         self._wake = anyio.Event()
 
-    async def sleep(self, seconds: float) -> bool:
-        """Sleep that long in real time, or until nudged; returns whether it was nudged."""
-        wake = self._wake
+    async def sleep(self, seconds: float, nudges: int) -> bool:
+        """Sleep that long in real time, or until nudged; returns whether it was nudged.
+
+        nudges: how many the caller knew of when it last looked, so that none in between is lost.
+        """
         with anyio.move_on_after(seconds):
-            await wake.wait()
-        return wake.is_set()
+            while self.nudges == nudges:
+                await self._wake.wait()
+        return self.nudges != nudges

@@ -43,13 +43,14 @@ class Scheduler:
         """Work until the engine stops, then finish what is under way."""
         async with anyio.create_task_group() as group:
             while not self._engine.stop.is_set():
+                nudges = self._engine.clock.nudges
                 try:
                     await self._generate()
                     for due in await self._fetch():
                         group.start_soon(self._process, due)
                 except (Error, PoolTimeout) as error:
                     log.error("scheduled events could not be fetched: %s", error)
-                if await self._engine.clock.sleep(LOOK_EVERY):
+                if await self._engine.clock.sleep(LOOK_EVERY, nudges):
                     self._generated = 0.0
 
     async def unlock(self) -> None:
