@@ -150,11 +150,19 @@ def invite(sandbox: Sandbox, console: Console) -> None:
     for name, value in sandbox.environment().items():
         console.print(f"{name}={value}", highlight=False, soft_wrap=True)
     lead = '{"id": "my-first", "name": "Thử", "phone_number": "0912 000 111", "source": ["-1"]}'
-    console.print(
-        f"\nTry:\n  curl -s -d '{lead}' {sandbox.webhook_url}\n"
-        f"  curl -s {sandbox.notifications_url}/sent\n\nLogs are in {sandbox.home}. Ctrl-C stops everything.",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    tries = (
+        f"curl -s -d '{lead}' {sandbox.webhook_url}",
+        f"curl -s {sandbox.notifications_url}/sent",
+        f"curl -s -d '{{\"count\": 5}}' {sandbox.pancake_url}/control/leads   # five, made in Pancake",
+    )
+    lines = [
+        "",
+        "Try:",
+        *(f"  {line}" for line in tries),
+        "",
+        f"Logs are in {sandbox.home}. Ctrl-C stops everything.",
+    ]
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
 def demo(
