@@ -7,6 +7,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -55,8 +56,9 @@ class Request:
 class Server:
     """An HTTP/1.1 server in a thread; subclasses say what it answers. Stopping it refuses connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Request] = []
+        self._tls = tls
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
@@ -68,7 +70,7 @@ class Server:
     @property
     def url(self) -> str:
         """Base URL."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     def answer(self, request: Request) -> Answer:
         """What to say to this request."""
@@ -101,7 +103,9 @@ class Server:
         asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, backlog=512)
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, backlog=512, ssl=self._tls
+        )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
@@ -167,13 +171,13 @@ class Ingest(Server):
 
     path = ""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.deliveries: list[Delivery] = []
         self.override: Answer | None = None
         self.refuses: Callable[[bytes], bool] = lambda _: False
         self.status = "received"
         self.unauthorized = 0
-        super().__init__()
+        super().__init__(tls)
 
     def take(self, arguments: dict[str, Any]) -> str | None:
         """Keep one delivery; returns its status, or None if it is refused."""
@@ -249,10 +253,10 @@ class FakeHandlers(Ingest):
 
     path = "handlers"
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.connections: list[Connection] = []
         self.policy_override: Answer | None = None
-        super().__init__()
+        super().__init__(tls)
 
     @property
     def policies_served(self) -> int:

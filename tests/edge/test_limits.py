@@ -10,7 +10,7 @@ from sandbox.pancake.leads import Leads
 from sandbox.pancake.webhook import Sender as PancakeSender
 from sandbox.pancake.webhook import Settings
 from tests.edge.conftest import TOKEN, Stage, eventually
-from tests.edge.sender import Reply
+from tests.edge.sender import Reply, raw_exchange
 from tests.edge.test_spool import away
 from tests.edge.test_verify import connection_for
 
@@ -129,6 +129,15 @@ def test_everything_down_and_the_spool_full_never_meets_pancakes_condition(
     assert len(failures) == BUDGET < SUSPENDS_AT
     assert used(stage) == BUDGET
     assert {reply.status for reply in replies[500:]} == {"shed"}
+
+
+def test_each_error_is_one_answer_and_nothing_after_it(stage: Stage) -> None:
+    """Denied with and without a valid token, byte by byte: the next answer stays in step."""
+    stage.limit_and_wait(rate=1001, burst=1000, deny=["127.0.0.1"])
+    for token in (TOKEN, STRANGER):
+        head = f"POST /api/pancake/record/{token} HTTP/1.1\r\nHost: e\r\nConnection: close\r\n"
+        answer = raw_exchange(stage.edge.port, head.encode() + b"Content-Length: 2\r\n\r\n{}")
+        assert answer.partition(b"\r\n\r\n")[2] == b'{"status":"denied"}'
 
 
 async def pancake_posts(url: str, events: int) -> PancakeSender:

@@ -3,40 +3,17 @@
 import re
 import ssl
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from sandbox.cluster import free_port
 from sandbox.edge.nginx import DEPLOY
 from sandbox.processes import Processes
 from sandbox.stack.services import NotReady
+from tests.edge.certificates import certificate
 from tests.edge.conftest import TOKEN, Stage
-
-
-def certificate(directory: Path) -> None:
-    """A self-signed one, where the shipped files look for Let's Encrypt's."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "edge.example")])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        .serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=9))
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    pem = serialization.Encoding.PEM
-    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    (directory / "fullchain.pem").write_bytes(signed.public_bytes(pem))
-    (directory / "privkey.pem").write_bytes(key.private_bytes(pem, *plain))
-    directory.chmod(0o755)
-    for path in directory.glob("*.pem"):
-        path.chmod(0o644)
 
 
 def containers_site(port: int, ops_port: int, home: str) -> dict[str, str]:

@@ -134,13 +134,13 @@ def test_what_every_path_refuses_while_healthy_is_set_aside_and_never_deleted(st
 def test_refusals_while_the_paths_are_ill_never_set_anything_aside(stage: Stage) -> None:
     """A broken metadata apply refuses everything for a while: all of it stays in the spool and is drained."""
     stage.hasura.override = stage.handlers.override = Answer(404)
-    assert set(post_many(stage, [b"%d" % number for number in range(10)])) == {"spooled"}
+    assert set(post_many(stage, [b"%d" % number for number in range(2)])) == {"spooled"}
     seen = len(stage.handlers.requests)
     eventually(lambda: len(stage.handlers.requests) > seen + 10)
-    assert len(stage.edge.held()) == 10
+    assert len(stage.edge.held()) == 2
     stage.hasura.override = stage.handlers.override = None
     eventually(lambda: not stage.edge.held())
-    assert len(stage.bodies) == 10
+    assert len(stage.bodies) == 2
     assert not stage.edge.held("quarantine")
 
 
@@ -169,6 +169,20 @@ def test_a_reload_loses_nothing(stage: Stage) -> None:
     back(stage)
     eventually(lambda: not stage.edge.held())
     assert {int(body) for body in stage.bodies} == set(range(20))
+
+
+def test_a_disk_that_takes_nothing_is_a_full_spool(stage: Stage) -> None:
+    """503 within the budget, never a 200 for what is not on disk."""
+    away(stage)
+    (stage.edge.state / "spool").chmod(0o500)
+    try:
+        with stage.sender() as sender:
+            replies = [sender.post(TOKEN, b"%d" % number) for number in range(3)]
+    finally:
+        (stage.edge.state / "spool").chmod(0o700)
+    assert {(reply.code, reply.status) for reply in replies} == {(503, "spool_full")}
+    assert stage.metric('pancake_edge_errors_total{source="spool"}') == 3
+    assert stage.metric('pancake_edge_spool_files{folder="spool"}') == 0
 
 
 def test_a_burst_of_spooled_deliveries_is_queued_not_refused(stage: Stage) -> None:

@@ -107,9 +107,12 @@ end
 
 -- On the deny list: 429, and once the budget is spent set aside where a person decides, not the drain.
 local function deny(connection, token, arrived)
-    if not connection or fail_within_budget(connection, 429, "denied") then
+    if not connection then
         ngx.req.discard_body()
-        return connection and nil or answer(429, "denied")
+        return answer(429, "denied")
+    end
+    if fail_within_budget(connection, 429, "denied") then
+        return ngx.req.discard_body()
     end
     local delivery = delivery_of(token, read_body(), arrived)
     if spool.put("quarantine", delivery) then

@@ -1,0 +1,71 @@
+"""Each guard is needed: with one of them taken out, the proof that rests on it fails."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.edge import test_limits, test_policy, test_spool, test_verify
+from tests.edge.conftest import Stage
+
+MUTATIONS: dict[str, tuple[str, dict[str, str], Callable[[Stage], None]]] = {
+    "the budget is not asked": (
+        "budget.lua",
+        {
+            "if M.used(connection, now) >= settings.budget then": "if false then",
+            "if used > settings.budget then": "if false then",
+        },
+        test_limits.test_the_excess_is_429_until_half_of_the_budget_is_spent_and_then_spooled,
+    ),
+    "every signature is as good as another": (
+        "verify.lua",
+        {"found = crypto.equal(candidate, given) or found": "found = true"},
+        test_verify.test_signature_by_timestamp_by_secret_by_mode,
+    ),
+    "the window is not looked at": (
+        "verify.lua",
+        {"<= WINDOW_SECONDS": "<= math.huge"},
+        test_verify.test_signature_by_timestamp_by_secret_by_mode,
+    ),
+    "unknown is said without asking": (
+        "policy.lua",
+        {"while (M.confirmed_at() or 0) < arrived do": "while false do"},
+        test_policy.test_unknown_tokens_wait_in_a_spool_of_their_own_while_nobody_can_be_asked,
+    ),
+    "refusals by ill paths count": (
+        "drain.lua",
+        {"(upstream.succeeded_at() or 0) > seen.since": "true"},
+        test_spool.test_refusals_while_the_paths_are_ill_never_set_anything_aside,
+    ),
+    "the file is not written": (
+        "spool.lua",
+        {"and write(folder, name, sealed) then": "then"},
+        test_spool.test_with_everything_down_deliveries_are_kept_and_drained_oldest_first,
+    ),
+    "nothing is sealed": (
+        "crypto.lua",
+        {
+            "assert(C.EVP_EncryptUpdate(ctx, out, length, text, #text) == 1)": (
+                "ffi.copy(out, text, #text) length[0] = #text"
+            )
+        },
+        test_spool.test_nothing_of_a_delivery_lies_readable_on_disk,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_without_this_guard_its_proof_fails(nginx: Callable[..., Stage], name: str) -> None:
+    """The proof passes on the edge as it is; here it must not."""
+    module, replacements, proof = MUTATIONS[name]
+    stage = nginx(started=False)
+    path = stage.edge.directory / "lua" / "pancake" / module
+    text = path.read_text()
+    for guard, instead in replacements.items():
+        assert text.count(guard) == 1
+        text = text.replace(guard, instead)
+    path.write_text(text)
+    stage.edge.start()
+    stage.edge.wait_ready()
+    stage.edge.wait_policy()
+    with pytest.raises(AssertionError):
+        proof(stage)
