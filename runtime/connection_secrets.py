@@ -87,7 +87,7 @@ def rotate_token(db: Db, connection_id: str, now: datetime, grace: timedelta = T
     """A new token; the old one works until `now + grace`. Raises ConnectionRefused for an unknown id."""
     token = new_secret()
     params = {"token_sha256": sha256(token.encode()).digest(), "expires_at": now + grace, "now": now}
-    _change(db, "connection/rotate_token", connection_id, params)
+    _change(db, "connection/set_token", connection_id, params)
     return token
 
 
@@ -103,7 +103,7 @@ def forget_previous(
     db: Db, connection_id: str, purpose: Literal["token", "webhook_secret", "header_secret"], now: datetime
 ) -> None:
     """End the former token or secret at once."""
-    _change(db, "connection/forget_previous", connection_id, {"purpose": purpose, "now": now})
+    _change(db, "connection/clear_previous", connection_id, {"purpose": purpose, "now": now})
 
 
 def list_connections(db: Db, now: datetime) -> list[DictRow]:
@@ -128,7 +128,7 @@ def reencrypt(db: Db, ring: KeyRing, batch: int = 100) -> tuple[int, int]:
                 seen += sum(value is not None for value in fresh.values())
                 different = sum(fresh[column] != row[column] for column in CIPHERTEXTS)
                 if different:
-                    db.execute(QUERIES["connection/replace_ciphertexts"], {"id": row["id"], **fresh})
+                    db.execute(QUERIES["connection/store_ciphertexts"], {"id": row["id"], **fresh})
                     changed += different
         if len(rows) < batch:
             return changed, seen

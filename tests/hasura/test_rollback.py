@@ -1,0 +1,231 @@
+"""Undoing migrations after weeks of work: with accounts, events, tickets and settings in place."""
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import typer
+from psycopg.rows import dict_row
+from typer.testing import CliRunner
+
+from sandbox.database import MIGRATIONS, migrate, run_file
+from scripts.ticket_source import move
+
+FOLDERS = sorted(MIGRATIONS.iterdir())
+APP = typer.Typer(add_completion=False)
+APP.command()(move)
+PANCAKE = "ticket_source_pancake"
+OTHERS = """
+SELECT to_jsonb(t) FROM ticket AS t WHERE source_id <> 'ticket_source_pancake'
+UNION ALL SELECT to_jsonb(a) - 'normalized_phone' - 'pancake_metadata' FROM account AS a
+UNION ALL SELECT to_jsonb(c) - 'primary_phone' FROM contact_book AS c
+UNION ALL SELECT to_jsonb(m) FROM crm_master_data AS m WHERE id <> 'ticket_source_pancake'
+UNION ALL SELECT to_jsonb(s) #- '{app_settings,pancake_integration}' FROM app_setting AS s
+UNION ALL SELECT to_jsonb(c) FROM customer_consent AS c
+"""
+
+
+def file(version: str, name: str = "down.sql") -> Path:
+    (found,) = (folder for folder in FOLDERS if folder.name.startswith(f"1777870069{version}"))
+    return found / name
+
+
+@pytest.fixture
+def lived_in(database: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+    """A database after some weeks: a normalised account, a contact, tickets, events, a run, a roster."""
+    with psycopg.connect(database, autocommit=True, row_factory=dict_row) as db:
+        db.execute("SET session_replication_role = replica")  # a processed row cannot be inserted otherwise
+        db.execute(
+            """
+            WITH connection AS (
+                INSERT INTO pancake_connection (name, workspace_id, token_sha256)
+                VALUES ('Diva', 1, sha256('t')) RETURNING id
+            ), source AS (
+                INSERT INTO pancake_source (connection_id, pancake_source_id, is_active)
+                SELECT id, '-1', true FROM connection RETURNING id
+            ), member AS (
+                INSERT INTO pancake_assignee (source_id, staff_id)
+                SELECT source.id, staff.id FROM source, staff WHERE role = 'telesale'
+            ), customer AS (
+                INSERT INTO account
+                    (display_name, phone_code, phone_number, normalized_phone, pancake_metadata)
+                VALUES ('Lead', '84', '0905111222', '+84905111222', '{"name": "Lead"}') RETURNING id
+            ), contact AS (
+                INSERT INTO contact_book (account_id, name, primary_phone)
+                SELECT id, 'Lead', '+84905111222' FROM customer RETURNING id, account_id
+            ), made AS (
+                INSERT INTO ticket (title, source_id, account_id, contact_book_id, data)
+                SELECT 'Lead ' || n, 'ticket_source_pancake', account_id, id, '{"pancake": true}'
+                FROM contact, generate_series(1, 25) AS n RETURNING id, account_id
+            )
+            INSERT INTO pancake_webhook_event (
+                connection_id, origin, record_id, payload_hash, payload, status, outcome, processed_at,
+                account_id, ticket_id, arrived_at, created_at
+            )
+            SELECT connection.id, 'webhook', made.id::text, sha256(made.id::text::bytea), '{}', 'processed',
+                'ticket_created', now(), made.account_id, made.id, now(), now()
+            FROM connection, made
+            """
+        )
+        db.execute(
+            "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome)"
+            " VALUES ('check_sla', now(), now(), now(), 'succeeded')"
+        )
+        db.execute("INSERT INTO ticket (title, source_id) VALUES ('Theirs', 'ticket_source_8')")
+        db.execute("RESET session_replication_role")
+        yield db
+
+
+def down(db: psycopg.Connection[dict[str, Any]], *versions: str) -> None:
+    for version in versions:
+        run_file(db, file(version))  # type: ignore[arg-type]
+
+
+def others(db: psycopg.Connection[dict[str, Any]]) -> list[str]:
+    """What is not ours, comparable."""
+    return sorted(str(row) for row in db.execute(OTHERS.encode()).fetchall())
+
+
+def move_tickets(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(APP, [*arguments, "--pause", "0"])
+    return result.exit_code, result.output
+
+
+def count(db: psycopg.Connection[dict[str, Any]], source: str) -> int:
+    row = db.execute("SELECT count(*) AS n FROM ticket WHERE source_id = %s", [source]).fetchone()
+    return int(row["n"]) if row else -1
+
+
+def test_932_refuses_while_tickets_refer_to_the_source_and_changes_nothing(
+    lived_in: psycopg.Connection[dict[str, Any]],
+) -> None:
+    """It says how many and points to down-soft.sql, which only switches the source off."""
+    down(lived_in, "935", "934", "933")
+    with pytest.raises(psycopg.errors.RaiseException, match=r"25 tickets .* down-soft\.sql"):
+        down(lived_in, "932")
+    assert count(lived_in, PANCAKE) == 25
+
+    run_file(lived_in, file("932", "down-soft.sql"))  # type: ignore[arg-type]
+
+    query = "SELECT disabled FROM crm_master_data WHERE id = 'ticket_source_pancake'"
+    assert lived_in.execute(query).fetchone() == {"disabled": True}
+    assert count(lived_in, PANCAKE) == 25
+
+
+def test_everything_can_be_undone_with_data_in_place_and_done_again(
+    lived_in: psycopg.Connection[dict[str, Any]], database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tickets moved, the eight down, newest first; what is Diva's stays; up, and the tickets back."""
+    monkeypatch.setenv("DATABASE_URL", database)
+    before = others(lived_in)
+    assert move_tickets("--batch", "10")[0] == 0
+
+    down(lived_in, "935", "934", "933", "932", "931", "930", "929", "928")
+
+    assert (
+        lived_in.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE 'pancake%'").fetchall() == []
+    )
+    assert count(lived_in, "ticket_source_8") == before_in_8(before) + 25
+    migrate(database)
+    assert move_tickets("--back")[0] == 0
+    assert count(lived_in, PANCAKE) == 25
+    assert others(lived_in) == before
+
+
+def before_in_8(rows: list[str]) -> int:
+    return sum("'ticket_source_8'" in row and "'title'" in row for row in rows)
+
+
+def test_only_tickets_that_were_moved_come_back(
+    lived_in: psycopg.Connection[dict[str, Any]], database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tickets of the other source stay; the mark in `data` is gone, the rest of `data` is as it was."""
+    monkeypatch.setenv("DATABASE_URL", database)
+    theirs = count(lived_in, "ticket_source_8")
+    assert move_tickets("--dry-run") == (
+        1, "25 tickets go from ticket_source_pancake to ticket_source_8.\n"
+    )  # fmt: skip
+    assert count(lived_in, PANCAKE) == 25
+
+    move_tickets()
+    assert (count(lived_in, PANCAKE), count(lived_in, "ticket_source_8")) == (0, theirs + 25)
+    move_tickets("--back")
+
+    assert (count(lived_in, PANCAKE), count(lived_in, "ticket_source_8")) == (25, theirs)
+    data = lived_in.execute("SELECT DISTINCT data FROM ticket WHERE source_id = %s", [PANCAKE]).fetchall()
+    assert data == [{"data": {"pancake": True}}]
+
+
+def test_a_ticket_that_somebody_works_on_is_waited_for(
+    lived_in: psycopg.Connection[dict[str, Any]], database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is left out of the batches, not blocked on, and moved once it is free."""
+    monkeypatch.setenv("DATABASE_URL", database)
+    with psycopg.connect(database) as other:
+        other.execute("SELECT FROM ticket WHERE title = 'Lead 7' FOR UPDATE")
+        done: list[int] = []
+        thread = threading.Thread(target=lambda: done.append(move_tickets()[0]))
+        thread.start()
+        for _ in range(1000):
+            if count(lived_in, PANCAKE) == 1:
+                break
+            lived_in.execute("SELECT pg_sleep(0.01)")
+        other.rollback()
+    thread.join(20)
+    assert done == [0]
+    assert count(lived_in, PANCAKE) == 0
+
+
+def test_930_names_orphans_that_its_key_would_have_kept_out(
+    lived_in: psycopg.Connection[dict[str, Any]],
+) -> None:
+    """A contact without an account, slipped in past the key, stops the undoing with its number."""
+    lived_in.execute("ALTER TABLE contact_book DISABLE TRIGGER ALL")
+    lived_in.execute("INSERT INTO contact_book (account_id, name) VALUES (gen_random_uuid(), 'orphan')")
+    lived_in.execute("ALTER TABLE contact_book ENABLE TRIGGER ALL")
+    with pytest.raises(psycopg.errors.RaiseException, match="1 rows of contact_book belong to no account"):
+        down(lived_in, "930")
+
+
+def test_931_comes_back_from_its_dump(lived_in: psycopg.Connection[dict[str, Any]]) -> None:
+    """What the five tables held, taken as a dump takes it, goes into the tables made anew."""
+    tables = [
+        "pancake_connection",
+        "pancake_source",
+        "pancake_assignee",
+        "pancake_webhook_event",
+        "pancake_cron_run",
+    ]
+    dumped = {}
+    for table in tables:
+        with lived_in.cursor().copy(f"COPY {table} TO STDOUT".encode()) as copy:
+            dumped[table] = b"".join(bytes(block) for block in copy)
+    down(lived_in, "931")
+    run_file(lived_in, file("931", "up.sql"))  # type: ignore[arg-type]
+    lived_in.execute("SET session_replication_role = replica")
+    for table in tables:
+        with lived_in.cursor().copy(f"COPY {table} FROM STDIN".encode()) as copy:
+            copy.write(dumped[table])
+    row = lived_in.execute(
+        "SELECT count(*) AS n FROM pancake_webhook_event WHERE status = 'processed'"
+    ).fetchone()
+    assert row == {"n": 25}
+
+
+def test_935_takes_only_its_own_key(lived_in: psycopg.Connection[dict[str, Any]]) -> None:
+    """Diva's other settings stay; without ours, ingest reads the kill switch as on."""
+    down(lived_in, "935")
+    row = lived_in.execute("SELECT app_settings FROM app_setting WHERE id = 1").fetchone()
+    assert row is not None
+    assert set(row["app_settings"]) == {"company", "stringee"}
+
+
+def test_it_needs_to_be_told_which_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 2 without DATABASE_URL."""
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    assert "DATABASE_URL" not in os.environ
+    assert move_tickets()[0] == 2
