@@ -22,14 +22,18 @@ class Outcome:
 
 DELIVERED = Outcome("delivered")
 FAILED = Outcome("error")
-SET = {
-    "delivered": "UPDATE hdb_catalog.event_log SET delivered = true, next_retry_at = NULL, locked = NULL,"
-    " tries = tries + 1 WHERE id = %(id)s AND %(delay)s::float8 IS NOT NULL",
-    "error": "UPDATE hdb_catalog.event_log SET error = true, next_retry_at = NULL, locked = NULL,"
-    " tries = tries + 1 WHERE id = %(id)s AND %(delay)s::float8 IS NOT NULL",
-    "retry": "UPDATE hdb_catalog.event_log SET next_retry_at = now() + make_interval(secs => %(delay)s),"
-    " locked = NULL, tries = tries + 1 WHERE id = %(id)s",
+LOGGED = """
+WITH logged AS (
+  INSERT INTO hdb_catalog.event_invocation_logs (event_id, trigger_name, status, request, response)
+  VALUES (%(id)s, %(trigger)s, %(status)s, %(request)s, %(response)s)
+)
+UPDATE hdb_catalog.event_log SET locked = NULL, tries = tries + 1, """
+STATES = {
+    "delivered": "delivered = true, next_retry_at = NULL",
+    "error": "error = true, next_retry_at = NULL",
+    "retry": "next_retry_at = now() + make_interval(secs => %(delay)s)",
 }
+FINISH = {kind: f"{LOGGED}{state} WHERE id = %(id)s".encode() for kind, state in STATES.items()}
 
 
 async def finish(
@@ -41,14 +45,17 @@ async def finish(
     response: dict[str, Any],
     outcome: Outcome,
 ) -> None:
-    """Log the invocation and set the event's state, in one transaction."""
-    async with connection.transaction():
-        await connection.execute(
-            "INSERT INTO hdb_catalog.event_invocation_logs"
-            " (event_id, trigger_name, status, request, response) VALUES (%s, %s, %s, %s, %s)",
-            [event_id, trigger, status, request, json.dumps(response).replace("\\u0000", "")],
-        )
-        await connection.execute(SET[outcome.kind], {"id": event_id, "delay": outcome.delay})
+    """Log the invocation and set the event's state, in one statement."""
+    parameters: dict[str, Any] = {
+        "id": event_id,
+        "trigger": trigger,
+        "status": status,
+        "request": request,
+        "response": json.dumps(response).replace("\\u0000", ""),
+    }
+    if outcome.kind == "retry":
+        parameters["delay"] = outcome.delay
+    await connection.execute(FINISH[outcome.kind], parameters)
 
 
 async def retry_later(connection: AsyncConnection, event_id: str, delay: float) -> None:
