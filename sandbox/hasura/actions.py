@@ -17,7 +17,7 @@ from sandbox.hasura.kriti import KritiError
 from sandbox.hasura.metadata.environment import fill_template, resolve_headers
 from sandbox.hasura.output_check import check_output
 from sandbox.hasura.transforms import Outgoing, transform_request, transform_response
-from sandbox.hasura.webhook import USER_AGENT, send
+from sandbox.hasura.webhook import UNSENDABLE, USER_AGENT, send
 
 if TYPE_CHECKING:
     from sandbox.hasura.engine import Engine
@@ -179,7 +179,7 @@ async def _send(engine: "Engine", call: _Call, outgoing: Outgoing, seconds: floa
             return await send(engine.http, outgoing)
     except TimeoutError as error:
         raise _no_answer("ResponseTimeout", call) from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except UNSENDABLE as error:
         raise _no_answer(f"ConnectionFailure {error}", call) from error
 
 

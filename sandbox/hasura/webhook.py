@@ -15,6 +15,7 @@ from sandbox.hasura.transforms import Outgoing
 
 USER_AGENT = f"hasura-graphql-engine/{VERSION}"
 LOG_VERSION = "2"
+UNSENDABLE = (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError)
 STALE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
@@ -78,13 +79,16 @@ async def call(client: httpx.AsyncClient, request: Outgoing, seconds: float) -> 
             response = await send(client, request)
     except TimeoutError:
         return Reply(None, _exception_text("ResponseTimeout", request.url))
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except UNSENDABLE as error:
         return Reply(None, _exception_text(f"ConnectionFailure {error}", request.url))
     return Reply(response.status_code, response.text, [(k, v) for k, v in response.headers.multi_items()])
 
 
 def _exception_text(message: str, url: str) -> str:
-    target = httpx.URL(url) if "://" in url else httpx.URL("http://invalid")
+    try:
+        target = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        target = httpx.URL("http://invalid")
     return json.dumps(
         {
             "message": message,

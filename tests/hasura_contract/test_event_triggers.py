@@ -171,9 +171,10 @@ def test_a_timeout_is_a_failed_try(place: Place, job: Json, path: str) -> None:
     assert eventually(lambda: [e for e in place.events(name) if e["error"]])[0]["tries"] == 1
 
 
-def test_a_connection_error_is_a_failed_try(place: Place, job: Json) -> None:
+@pytest.mark.parametrize("webhook", ["http://127.0.0.1:1/", "nonsense", "http://[bad", "ftp://h/"])
+def test_a_connection_error_is_a_failed_try(place: Place, job: Json, webhook: str) -> None:
     name = unique("trigger")
-    args = {"name": name, "table": job, "webhook": "http://127.0.0.1:1/", "retry_conf": RETRY}
+    args = {"name": name, "table": job, "webhook": webhook, "retry_conf": RETRY}
     place.do("pg_create_event_trigger", {**args, "insert": {"columns": "*"}})
     insert(place, "(1)")
     eventually(lambda: [e for e in place.events(name) if e["error"]])
@@ -313,3 +314,10 @@ def test_a_failing_transform_gives_an_event_up_at_once(place: Place, job: Json, 
     assert row["tries"] == 0
     assert place.receiver.received(path) == []
     assert place.do("pg_get_event_invocation_logs", {"name": name, "source": "default"}) == []
+
+
+def test_an_answer_that_no_text_can_hold_is_logged_all_the_same(place: Place, job: Json, path: str) -> None:
+    name = make_trigger(place, job, path)
+    place.receiver.answers(path, Answer(200, b"\x00\xff\xfe"))
+    insert(place, "(1)")
+    eventually(lambda: [e for e in place.events(name) if e["delivered"]])

@@ -96,7 +96,9 @@ async def record(
         f"INSERT INTO hdb_catalog.{LOGS[due.kind]} (event_id, status, request, response)"
         " VALUES (%s, %s, %s, %s)"
     )
-    await connection.execute(query.encode(), [due.id, status, request, json.dumps(response)])
+    await connection.execute(
+        query.encode(), [due.id, status, request, json.dumps(response).replace("\\u0000", "")]
+    )
     query = f"UPDATE hdb_catalog.{EVENTS[due.kind]} SET tries = tries + 1 WHERE id = %s"
     await connection.execute(query.encode(), [due.id])
 
