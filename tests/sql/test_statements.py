@@ -12,7 +12,7 @@ from tests.sql.prepare import prepare
 FILES = sorted(SQL_FOLDER.rglob("*.sql"))
 IDS = [path.relative_to(SQL_FOLDER).with_suffix("").as_posix() for path in FILES]
 VERBS = {
-    "claim", "clear", "count", "delete", "empty", "end", "fail", "fence", "fill", "find", "finish",
+    "claim", "clear", "compare", "count", "delete", "empty", "end", "fail", "fence", "fill", "find", "finish",
     "flag", "hold", "insert", "list", "load", "lock", "mark", "ping", "refire", "release", "replay",
     "set", "skip", "start", "store", "take", "touch", "try", "unlock", "update", "upsert",
 }  # fmt: skip
