@@ -8,10 +8,10 @@ from uuid import UUID
 
 SOURCES = (
     ("-1", "Facebook", 40),
-    ("-3", "Zalo", 15),
+    ("-3", "Instagram", 15),
     ("-5", "TikTok", 20),
     ("-12", "Web form", 8),
-    ("-9", "Instagram", 5),
+    ("-9", "Google", 5),
     ("24895", "Cộng tác viên", 12),
 )
 """Id, name, share in percent. Built-in sources have negative ids, the workspace's own positive ones."""
@@ -35,9 +35,9 @@ _GIVEN = (
     "Vy",
 )
 _MOBILE = ("32", "33", "34", "35", "36", "37", "38", "39", "70", "76", "77", "78", "79", "81", "82", "83",
-           "84", "85", "86", "88", "89", "90", "91", "93", "94", "96", "97", "98")  # fmt: skip
+           "84", "85", "86", "88", "90", "91", "93", "94", "96", "97", "98")  # fmt: skip
 _OLD = {"32": "162", "33": "163", "34": "164", "35": "165", "36": "166", "37": "167", "38": "168",
-        "39": "169", "70": "120", "76": "122", "77": "126", "78": "128", "79": "121"}  # fmt: skip
+        "39": "169", "70": "120", "76": "126", "77": "122", "78": "128", "79": "121"}  # fmt: skip
 """Prefixes since 2018, and the 11-digit ones that they replaced."""
 _STREETS = ("Hàng Trống", "Lê Lợi", "Nguyễn Huệ", "Trần Hưng Đạo", "Hai Bà Trưng", "Điện Biên Phủ")
 _CITIES = ("Quận Hoàn Kiếm, Hà Nội", "Quận 1, TP. Hồ Chí Minh", "Quận Hải Châu, Đà Nẵng", "TP. Cần Thơ")
@@ -93,7 +93,7 @@ class Leads:
         return {key: value for key, value in lead.items() if value is not None}
 
     def phone(self, number: int) -> str:
-        """The phone of the nth lead: another one for each n below 28 million, in one of the usual forms."""
+        """The phone of the nth lead: another one for each n below 27 million, in one of the usual forms."""
         number += self.seed * 1_000_003 % 9_000_000
         prefix, rest = _MOBILE[number % len(_MOBILE)], f"{number // len(_MOBILE) % 10_000_000:07d}"
         national = prefix + rest

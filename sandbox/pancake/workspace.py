@@ -13,7 +13,8 @@ from sandbox.pancake.store import TABLES, Table
 from sandbox.pancake.webhook import Sender, Settings
 
 
-def _present() -> datetime:
+def present() -> datetime:
+    """The real time."""
     return datetime.now(UTC)
 
 
@@ -26,7 +27,7 @@ class Workspace:
         seed: int = 0,
         workspace_id: int = 123,
         api_key: str = "0123456789abcdef0123456789abcdef",
-        now: Callable[[], datetime] = _present,
+        now: Callable[[], datetime] = present,
         transport: httpx.AsyncBaseTransport | None = None,
         zone_hours: float = 0,
         filter_zone_hours: float = 0,

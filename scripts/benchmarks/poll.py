@@ -76,3 +76,4 @@ def _store(database_url: str, size: int) -> None:
             (size,),
         )
         connection.execute("VACUUM ANALYZE pancake_webhook_event")
+        connection.execute("CHECKPOINT")

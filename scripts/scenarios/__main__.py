@@ -4,6 +4,7 @@ import typer
 
 from scripts.scenarios.edge_flood import edge_flood
 from scripts.scenarios.edge_outage import edge_outage
+from scripts.scenarios.four_layers import four_layers
 
 app = typer.Typer(
     add_completion=False,
@@ -12,6 +13,7 @@ app = typer.Typer(
     "2: the scenario could not run.",
 )
 app.command("edge_outage")(edge_outage)
+app.command("four_layers")(four_layers)
 app.command("edge_flood")(edge_flood)
 
 

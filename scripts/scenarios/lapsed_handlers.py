@@ -1,0 +1,68 @@
+"""The handlers under a time-lapse clock, for `scripts/chaos four_layers`; on request without one guard.
+
+Each mutation takes a guard away in this process only; the scenario has to notice.
+"""
+
+import os
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from starlette.applications import Starlette
+
+import app
+from domain import layers, poll
+from domain.window import next_window
+from runtime.clock import Clock
+from runtime.contract import CronCall
+from runtime.logs import configure_logs
+from runtime.register import Register, Report, Run
+from runtime.settings import read_settings
+from sandbox.time_lapse import TimeLapse
+
+LAPSE, MUTATION = "TIME_LAPSE", "MUTATION"
+
+
+class LapsedClock(Clock):
+    """The time of day runs as the time lapse says; durations stay real."""
+
+    def __init__(self, lapse: TimeLapse) -> None:
+        self._lapse = lapse
+
+    def now(self) -> datetime:
+        return self._lapse.now()
+
+
+def create_app() -> Starlette:
+    """The application, configured by the environment and by TIME_LAPSE and MUTATION."""
+    configure_logs("WARNING")
+    if mutation := os.environ.get(MUTATION):
+        MUTATIONS[mutation]()
+    return app.create_app(read_settings(), LapsedClock(TimeLapse.parse(os.environ[LAPSE])))
+
+
+def _without_settle() -> None:
+    """Windows that reach up to the present."""
+    setattr(poll, "next_window", partial(next_window, settle=timedelta(0)))  # noqa: B010
+
+
+def _without_identity() -> None:
+    """Nothing that we hold covers what is listed, as if hashes of different bodies were compared."""
+    setattr(layers, "covers", lambda held, listed: False)  # noqa: B010
+
+
+def _without_register() -> None:
+    """Every delivery of a tick does the work, at whatever time and however often."""
+
+    async def run(
+        self: Register, call: CronCall, work: Callable[[Run], Awaitable[Report]], *, seconds: float
+    ) -> dict[str, Any]:
+        now = self._clock.now()
+        report = await work(Run(0, call.scheduled_time, now, dict(call.payload), lambda: seconds))
+        return {"result": "failed" if report.problem else "succeeded"}
+
+    setattr(Register, "run", run)  # noqa: B010
+
+
+MUTATIONS = {"settle": _without_settle, "identity": _without_identity, "register": _without_register}

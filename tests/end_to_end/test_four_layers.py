@@ -1,0 +1,47 @@
+"""The four layers together, by the command itself; without one of its guards it has to fail."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from sandbox.cluster import Cluster
+from sandbox.stack.services import ROOT
+
+GUARDS = {"settle": "unexpected", "identity": "duplicated", "register": "duplicated"}
+
+
+def evening(cluster: Cluster, *options: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and result of a small evening, on the session's server."""
+    command = [sys.executable, "-m", "scripts.scenarios", "four_layers", "--json", "--speed", "200", *options]
+    run = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "DATABASE_URL": cluster.url("postgres")},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert run.stdout, run.stderr
+    return run.returncode, json.loads(run.stdout)
+
+
+def test_no_record_is_lost_and_no_customer_has_two_tickets(cluster: Cluster) -> None:
+    code, result = evening(cluster, "--leads", "60")
+    assert code == 0, result
+    assert result["sent"] == result["processed"] == 60
+    assert result["by_layer"].keys() == {"webhook", "poll", "reconcile", "replay"}
+
+
+@pytest.mark.skipif(
+    "TEST_FULL" not in os.environ, reason="three more evenings: scripts/test --full runs them"
+)
+@pytest.mark.parametrize("guard", GUARDS)
+def test_without_a_guard_the_evening_fails(cluster: Cluster, guard: str) -> None:
+    code, result = evening(cluster, "--leads", "200", "--mutate", guard)
+    assert code == 1
+    assert result[GUARDS[guard]]
