@@ -1,5 +1,6 @@
 """The application on a real database, with a fake Hasura behind it and a clock that tests can move."""
 
+import asyncio
 import base64
 import json
 import logging
@@ -202,6 +203,17 @@ class House:
         )
         return [row["staff_id"] for row in rows]
 
+    def slow_down(self, table: str, seconds: float) -> None:
+        """Let every insert into a table take its time, so that concurrent ones meet."""
+        self.sql(
+            f"CREATE FUNCTION slow_{table}() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END $$"
+        )
+        self.sql(
+            f"CREATE TRIGGER a_slow_{table} BEFORE INSERT ON {table}"
+            f" FOR EACH ROW EXECUTE FUNCTION slow_{table}()"
+        )
+
     def expire_leases(self) -> None:
         """Let a minute pass for everything that was claimed and not finished."""
         self.sql(
@@ -285,6 +297,20 @@ async def running(settings: Settings, connection_id: str, hasura: FakeHasura) ->
             url, autocommit=True, row_factory=dict_row, application_name="test"
         ) as connection:
             yield House(client, hasura, clock, connection, app.state.runtime, url, connection_id)
+
+
+async def deadlocks(*houses: House) -> int:
+    """How many there were since the database was made. Ends the houses' connections: only then they tell."""
+    for house in houses:
+        await house.runtime.db.close()
+    others = (
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name <> 'test'"
+    )
+    async with asyncio.timeout(10):
+        while houses[0].sql(others):  # noqa: ASYNC110 - it is the server that is waited for
+            await asyncio.sleep(0.01)
+    found = houses[0].one("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    return int(found["deadlocks"])
 
 
 class Crash(BaseException):

@@ -11,7 +11,7 @@ import pytest
 
 from handlers.process_record import apply_record, process_record, take_claim
 from runtime.contract import EventCall
-from tests.handlers.conftest import Crash, House, crashing
+from tests.handlers.conftest import Crash, House, crashing, deadlocks
 
 PHONE = "+84905111222"
 RECORD = "2f941efe-d9a3-4d9a-affe-e123b06b8a44"
@@ -171,11 +171,9 @@ async def test_every_delivery_twice_the_second_time_in_reverse_by_two_processes(
         )
     assert Counter(results)["not_received"] == 60
     assert count(house, "pancake_webhook_event", "status = 'processed'") == 60
-    assert house.one("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == {
-        "deadlocks": 0
-    }
     doubled = "SELECT normalized_phone FROM account GROUP BY 1 HAVING count(*) > 1 AND normalized_phone <> ''"
     assert house.sql(doubled) == []
+    assert await deadlocks(house, second_house) == 0
 
 
 # --- people at the console
@@ -331,6 +329,22 @@ async def test_versions_in_any_order_end_in_the_newest(house: House) -> None:
     }
 
 
+async def test_versions_with_different_phones_at_once_are_one_record_with_one_ticket(house: House) -> None:
+    house.slow_down("ticket", 0.05)
+    record = {"id": "r", "source": [-1]}
+    answers = [
+        await house.deliver(
+            record | {"phone_number": f"090511122{day}", "modified_on": f"2026-05-0{day}T00:00"}
+        )
+        for day in (2, 1, 4, 3)
+    ]
+    results = await asyncio.gather(*(house.process(a["event_id"]) for a in answers))
+    assert Counter(results)["ticket_created"] == 1
+    account = house.one("SELECT a.normalized_phone FROM ticket AS t JOIN account AS a ON a.id = t.account_id"
+                        " WHERE t.source_id = 'ticket_source_pancake'")  # fmt: skip
+    assert account == {"normalized_phone": "+84905111224"}
+
+
 async def test_what_a_later_version_leaves_out_stays_in_the_contact(house: House) -> None:
     await house.lead(email="a@example.com", full_address="Hà Nội")
     await house.lead(modified_on=LATER, name="B")
@@ -383,11 +397,7 @@ async def test_a_record_that_changes_its_phone_waits_for_who_works_on_the_old_on
     with psycopg.connect(house.database_url) as other:
         other.execute("SELECT pg_advisory_xact_lock(2, hashtext(%s))", (PHONE,))
         work = asyncio.create_task(house.process(answer["event_id"]))
-        async with asyncio.timeout(4):
-            waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND classid = 2"
-            while not house.sql(waiting):
-                assert not work.done()
-                await asyncio.sleep(0.01)
+        await until_somebody_waits_for_a_phone(house, work)
         other.rollback()
     assert await work == "ticket_updated"
 
@@ -693,6 +703,27 @@ async def test_a_claim_that_was_taken_over_does_nothing(house: House, second_hou
     assert await second_house.process(event_id) == "ticket_created"
     assert await apply_record(house.runtime, late) == ("claim_lost", [])
     assert (tickets(house), len(house.hasura.sent)) == (1, 1)
+
+
+async def test_a_row_in_work_cannot_be_taken_back_even_when_its_lease_ran_out(house: House) -> None:
+    event_id = (await house.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
+    with psycopg.connect(house.database_url) as other:
+        other.execute("SELECT pg_advisory_xact_lock(2, hashtext(%s))", (PHONE,))
+        work = asyncio.create_task(house.process(event_id))
+        await until_somebody_waits_for_a_phone(house, work)
+        other.execute("SET lock_timeout = '50ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            other.execute("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", (event_id,))
+        other.rollback()
+    assert await work == "ticket_created"
+
+
+async def until_somebody_waits_for_a_phone(house: House, work: "asyncio.Task[str]") -> None:
+    waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND classid = 2"
+    async with asyncio.timeout(4):
+        while not house.sql(waiting):
+            assert not work.done()
+            await asyncio.sleep(0.01)
 
 
 async def test_a_lease_that_lives_cannot_be_taken_by_hand(house: House) -> None:
