@@ -3,10 +3,12 @@
 Called by: cron trigger `pancake_check_sla`, every 5 minutes.
 """
 
+from datetime import timedelta
 from functools import partial
 
 from runtime.assembly import Answer, Runtime
 from runtime.contract import CronCall
+from runtime.kpi import load_kpis
 from runtime.register import Report, Run
 
 SECONDS = 40
@@ -14,7 +16,7 @@ LIMIT = 200
 
 
 async def check_sla(on: Runtime, call: CronCall) -> Answer:
-    """Answers `{result, report}`; the report holds `late` (told now) and the response times of a day."""
+    """Answers `{result, report}`; the report holds `late` (told now), response times and KPIs of a day."""
     return await on.register.run(call, partial(tell_late, on), seconds=SECONDS)
 
 
@@ -25,4 +27,5 @@ async def tell_late(on: Runtime, run: Run) -> Report:
     times = await on.db.fetch_one("check_sla/load_response_times", params)
     if late:
         await on.outbox.send_claimed([row["id"] for row in late])
-    return Report({"late": len(late), **(times or {})})
+    kpi = await load_kpis(on.db, run.now - timedelta(days=1), run.now)
+    return Report({"late": len(late), **(times or {}), "kpi": kpi})

@@ -50,14 +50,14 @@ async def _find(on: Runtime, order: Order) -> Row:
 async def _replay(on: Runtime, order: Order, ids: list[int], per_second: int) -> list[int]:
     """Take the events back to received, at most so many a second whoever else calls; those that were."""
     replayed: list[int] = []
-    async with on.db.turn("replay_events") as ours:
-        if not ours:
+    async with on.db.exclusive("replay_events") as (free, session):
+        if not free:
             raise Busy("Another replay is running: try again in a few seconds.")
         deadline = on.clock.monotonic() + SECONDS_PER_CALL
         for start in range(0, len(ids), per_second):
             batch = ids[start : start + per_second]
-            params = order.params(batch, on.clock.now())
-            done = await on.db.fetch_one("replay_events/replay_rows", params) or {}
+            statement = ("replay_events/replay_rows", order.params(batch, on.clock.now()))
+            ((done,),) = await session.run(statement, commit=True)
             replayed += done["ids"]
             await on.clock.sleep(len(batch) / per_second)
             if not done["switched_on"] or on.clock.monotonic() >= deadline:

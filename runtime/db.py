@@ -161,20 +161,6 @@ class Database:
         except Contended as error:
             raise Busy from error
 
-    @asynccontextmanager
-    async def turn(self, name: str) -> AsyncIterator[bool]:
-        """Whether nobody else, in any process, has its turn at `name`; if so, it is ours until the end."""
-        async with _connection(self._work) as connection:
-            with _translated(DatabaseUnavailable):
-                cursor = await connection.execute(QUERIES["turn/take"], {"name": name})
-                taken = bool((await cursor.fetchone() or {})["taken"])
-            try:
-                yield taken
-            finally:
-                with _translated(DatabaseUnavailable):
-                    if taken:
-                        await connection.execute(QUERIES["turn/end"], {"name": name})
-
     async def _once(self, pool: Pool, statement: Statement) -> list[Row]:
         name, params = statement
         async with _connection(pool) as connection:

@@ -105,8 +105,8 @@ def _seed(url: str) -> None:
         connection.execute(
             "WITH c AS (INSERT INTO pancake_connection (name, workspace_id, token_sha256)"
             " VALUES ('benchmark', 1, %s) RETURNING id)"
-            " INSERT INTO pancake_source (connection_id, pancake_source_id, is_active)"
-            " SELECT id, '-1', true FROM c",
+            " INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+            " SELECT id, '-1', 'Facebook', true FROM c",
             (sha256(TOKEN.encode()).digest(),),
         )
         connection.execute(

@@ -11,7 +11,7 @@ WITH listed AS (
     FROM listed AS l
     ORDER BY l.id
     ON CONFLICT ON CONSTRAINT uq_pancake_source DO UPDATE
-    SET name = excluded.name, parent_source_id = excluded.parent_source_id, is_removed = excluded.is_removed, synced_at = %(now)s
+    SET name = coalesce(excluded.name, s.name), parent_source_id = excluded.parent_source_id, is_removed = excluded.is_removed, synced_at = %(now)s
     RETURNING s.pancake_source_id, s.is_removed
 ), gone AS (
     UPDATE public.pancake_source AS s

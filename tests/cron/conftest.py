@@ -117,8 +117,8 @@ async def ward(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIte
         )
         connection.execute("UPDATE pancake_source SET is_active = true")
         connection.execute(
-            "INSERT INTO pancake_source (connection_id, pancake_source_id, is_active) SELECT %s, s, true"
-            " FROM unnest(ARRAY['-5', '-12', '-9', '24895', '(none)']) AS s",
+            "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+            " SELECT %s, s, s, true FROM unnest(ARRAY['-5', '-12', '-9', '24895', '(none)']) AS s",
             (connection_id,),
         )
     transport = httpx.ASGITransport(app=app)

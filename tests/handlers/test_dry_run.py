@@ -221,4 +221,4 @@ async def test_rows_of_one_new_customer_build_on_each_other(house: House) -> Non
     changes = (await house.replay(ids=[first, second], dry_run=True))["changes"]
     assert [item["result"] for item in changes] == ["ticket_created", "ticket_updated"]
     assert changes[1]["ticket"]["before"] == changes[0]["ticket"]["after"]
-    assert house.sql("SELECT FROM account WHERE normalized_phone = '+84905999888'") == []
+    assert house.sql("SELECT id FROM account WHERE normalized_phone = '+84905999888'") == []

@@ -78,8 +78,8 @@ async def test_the_rate_bounds_a_call_and_the_balance_says_what_is_left(house: H
 
 async def test_a_second_replay_waits_for_its_turn(house: House) -> None:
     (event_id,) = await _hold(house, 1)
-    async with house.runtime.db.turn("replay_events") as ours:
-        assert ours
+    async with house.runtime.db.exclusive("replay_events") as (free, _):
+        assert free
         response = await house.order(ids=[event_id])
     assert (response.status_code, response.json()["extensions"]["code"]) == (409, "busy")
     assert (await house.replay(ids=[event_id]))["replayed"] == 1

@@ -45,8 +45,8 @@ def lived_in(database: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
                 INSERT INTO pancake_connection (name, workspace_id, token_sha256)
                 VALUES ('Diva', 1, sha256('t')) RETURNING id
             ), source AS (
-                INSERT INTO pancake_source (connection_id, pancake_source_id, is_active)
-                SELECT id, '-1', true FROM connection RETURNING id
+                INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)
+                SELECT id, '-1', 'Facebook', true FROM connection RETURNING id
             ), member AS (
                 INSERT INTO pancake_assignee (source_id, staff_id)
                 SELECT source.id, staff.id FROM source, staff WHERE role = 'telesale'

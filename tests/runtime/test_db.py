@@ -12,7 +12,7 @@ from runtime.db import SESSION, Database
 from sandbox.cluster import Cluster
 
 PING = ("readyz/ping", dict[str, Any]())
-TURN = ("turn/take", {"name": "a test"})
+TURN = ("register/try_lock", {"name": "a test"})
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ CONSENT = ("process_record/insert_consent", {"account_id": "d0000000-0000-4000-8
 async def test_statements_of_one_round_trip_give_their_rows_in_order(db: Database) -> None:
     async with db.transaction() as transaction:
         rows = await transaction.run(PING, TURN, PING)
-    assert rows == [[{"one": 1}], [{"taken": True}], [{"one": 1}]]
+    assert rows == [[{"one": 1}], [{"locked": True}], [{"one": 1}]]
 
 
 async def test_a_transaction_commits_with_its_last_statements_or_at_its_end_or_not_at_all(
@@ -160,14 +160,14 @@ async def test_a_database_that_is_not_there_is_not_healthy(cluster: Cluster) -> 
         await away.fetch_all(*PING)
 
 
-async def test_a_turn_is_taken_by_one_at_a_time(db: Database, database: str) -> None:
+async def test_a_lock_by_name_is_had_by_one_at_a_time(db: Database, database: str) -> None:
     other = Database(database, ingest_connections=1, work_connections=1)
     await other.open()
-    async with db.turn("x") as first, other.turn("x") as second:
+    async with db.exclusive("x") as (first, _), other.exclusive("x") as (second, _):
         assert (first, second) == (True, False)
-    async with db.turn("x") as first, other.turn("y") as second:
+    async with db.exclusive("x") as (first, _), other.exclusive("y") as (second, _):
         assert (first, second) == (True, True)
-    async with other.turn("x") as again:
+    async with other.exclusive("x") as (again, _):
         assert again
     await other.close()
 

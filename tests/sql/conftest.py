@@ -12,8 +12,8 @@ FILL = (
     "SET session_replication_role = replica",
     "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256)"
     " VALUES ('00000000-0000-4000-8000-000000000001', 'filled', 1, decode(repeat('ab', 32), 'hex'))",
-    "INSERT INTO pancake_source (connection_id, pancake_source_id, is_active)"
-    " SELECT '00000000-0000-4000-8000-000000000001', n::text, true FROM generate_series(1, 40) AS n",
+    "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+    " SELECT '00000000-0000-4000-8000-000000000001', n::text, n::text, true FROM generate_series(1, 40) AS n",
     "INSERT INTO account (id, phone_code, phone_number, normalized_phone)"
     " SELECT md5('a' || n)::uuid, '84', '0' || (900000000 + n),"
     " CASE WHEN n % 2 = 0 THEN '+84' || (900000000 + n) END FROM generate_series(1, 100000) AS n",

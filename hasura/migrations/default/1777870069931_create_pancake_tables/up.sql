@@ -26,6 +26,10 @@ CREATE TABLE public.pancake_connection (
     poll_watermark timestamptz,
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
+    -- For screens, which may know that a secret is set and never the secret.
+    has_api_key boolean GENERATED ALWAYS AS (api_key_encrypted IS NOT NULL) STORED,
+    has_webhook_secret boolean GENERATED ALWAYS AS (webhook_secret_encrypted IS NOT NULL) STORED,
+    has_header_secret boolean GENERATED ALWAYS AS (header_secret_encrypted IS NOT NULL) STORED,
     CONSTRAINT pk_pancake_connection PRIMARY KEY (id),
     CONSTRAINT uq_pancake_connection_token UNIQUE (token_sha256),
     CONSTRAINT uq_pancake_connection_workspace UNIQUE (workspace_id, api_base_url),
@@ -67,6 +71,10 @@ CREATE TABLE public.pancake_source (
     synced_at timestamptz,
     CONSTRAINT pk_pancake_source PRIMARY KEY (id),
     CONSTRAINT uq_pancake_source UNIQUE (connection_id, pancake_source_id),
+    -- A source that no look-up at Pancake has named yet is unknown: nobody can tell whose leads it brings.
+    CONSTRAINT ck_pancake_source_active_is_known CHECK (
+        NOT is_active OR name IS NOT NULL OR pancake_source_id = '(none)'
+    ),
     CONSTRAINT fk_pancake_source_connection FOREIGN KEY (connection_id) REFERENCES public.pancake_connection (id)
 );
 

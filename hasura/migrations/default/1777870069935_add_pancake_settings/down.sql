@@ -1,6 +1,9 @@
--- Remove the settings of the integration; the rest of app_settings stays.
+-- Remove the view and the settings of the integration; the rest of app_settings stays.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
+
+DROP VIEW IF EXISTS public.view_pancake_setting;
+DROP FUNCTION IF EXISTS public.pancake_setting_write();
 
 DO $$
 BEGIN

@@ -1,0 +1,15 @@
+-- KPI auto-assign: tickets whose owner we chose and nobody changed, of the tickets created for deliveries of the window.
+-- Returns one row: tickets, correct, unassigned (nobody was available), ratio (null without any).
+-- Relies on ix_pancake_webhook_event_created_at and Diva's primary key of ticket.
+WITH made AS (
+    SELECT t.id, t.assignee_id::text AS owner, e.evidence -> 'assignment' ->> 'chosen' AS chosen
+    FROM public.pancake_webhook_event AS e
+    JOIN public.ticket AS t ON t.id = e.ticket_id
+    WHERE e.created_at >= %(from)s AND e.created_at < %(to)s AND e.outcome = 'ticket_created'
+)
+SELECT
+    count(*) AS tickets,
+    count(*) FILTER (WHERE m.chosen = m.owner) AS correct,
+    count(*) FILTER (WHERE m.chosen IS NULL) AS unassigned,
+    count(*) FILTER (WHERE m.chosen = m.owner)::float / nullif(count(*), 0) AS ratio
+FROM made AS m

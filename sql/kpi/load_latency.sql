@@ -1,0 +1,17 @@
+-- KPI latency: seconds from arrival (created_at) to processed, retries included, of deliveries created in the window.
+-- Returns one row: events, p50_seconds, p95_seconds, p99_seconds; apart = rows once held or replayed by hand, which are not in them.
+-- Relies on ix_pancake_webhook_event_created_at.
+WITH done AS (
+    SELECT
+        extract(epoch FROM e.processed_at - e.created_at)::float AS seconds,
+        e.held_at IS NOT NULL OR e.replay_count > 0 AS apart
+    FROM public.pancake_webhook_event AS e
+    WHERE e.created_at >= %(from)s AND e.created_at < %(to)s AND e.status = 'processed'
+)
+SELECT
+    count(*) FILTER (WHERE NOT d.apart) AS events,
+    percentile_cont(0.5) WITHIN GROUP (ORDER BY d.seconds) FILTER (WHERE NOT d.apart) AS p50_seconds,
+    percentile_cont(0.95) WITHIN GROUP (ORDER BY d.seconds) FILTER (WHERE NOT d.apart) AS p95_seconds,
+    percentile_cont(0.99) WITHIN GROUP (ORDER BY d.seconds) FILTER (WHERE NOT d.apart) AS p99_seconds,
+    count(*) FILTER (WHERE d.apart) AS apart
+FROM done AS d

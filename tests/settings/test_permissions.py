@@ -1,0 +1,153 @@
+"""Who may do what with each of our tables, through every door that GraphQL has."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from graphql import OperationDefinitionNode, get_introspection_query, parse
+
+from tests.settings.conftest import Desk, operations
+
+NOBODY = ["crm_manager", "crm_telesale", "pancake_edge", "pancake_service", None]
+ALLOWED = {
+    "pancake_connection": {"select", "update"},
+    "pancake_source": {"select", "aggregate", "update"},
+    "pancake_assignee": {"select", "aggregate", "insert", "update", "delete"},
+    "pancake_webhook_event": {"select", "aggregate"},
+    "pancake_cron_run": {"select", "aggregate"},
+    "view_pancake_connection_status": {"select", "aggregate"},
+    "view_pancake_setting": {"select", "update"},
+}
+"""What crm_admin may do; everybody else may do nothing at all."""
+
+SETS = {
+    "pancake_connection": 'name: "x"',
+    "pancake_source": "is_active: true",
+    "pancake_assignee": "weight: 2",
+    "pancake_webhook_event": 'status: "received"',
+    "pancake_cron_run": 'outcome: "failed"',
+    "view_pancake_connection_status": 'status_after: "active"',
+    "view_pancake_setting": "kill_switch: false",
+}
+DOORS = {
+    "select": "query {{ {table} {{ __typename }} }}",
+    "by_pk": "query {{ {table}_by_pk(id: 1) {{ __typename }} }}",
+    "aggregate": "query {{ {table}_aggregate {{ aggregate {{ count }} }} }}",
+    "insert": "mutation {{ insert_{table}(objects: []) {{ affected_rows }} }}",
+    "update": "mutation {{ update_{table}(where: {{_not: {{}}}}, _set: {{{set}}}) {{ affected_rows }} }}",
+    "update_many": "mutation {{ update_{table}_many(updates: []) {{ affected_rows }} }}",
+    "delete": "mutation {{ delete_{table}(where: {{_not: {{}}}}) {{ affected_rows }} }}",
+}
+HIDDEN = re.compile(
+    r"token_sha256|encrypted|payload_hash|claim_id|notify_claimed_at|^notifications$|^raw$|source_ip"
+)
+SECRET_COLUMNS = {
+    "pancake_connection": [
+        "token_sha256", "previous_token_sha256", "api_key_encrypted", "webhook_secret_encrypted",
+        "previous_webhook_secret_encrypted", "header_secret_encrypted", "previous_header_secret_encrypted",
+    ],
+    "pancake_webhook_event": ["raw", "payload_hash", "claim_id", "source_ip"],
+}  # fmt: skip
+NOT_FOUND = ("not found in type", "no mutations exist", "no subscriptions exist", "unexpected mutation")
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("table", ALLOWED)
+@pytest.mark.parametrize("role", NOBODY)
+async def test_nobody_else_finds_a_door(reading_desk: Desk, role: str | None, table: str, door: str) -> None:
+    answer = await reading_desk.ask(DOORS[door].format(table=table, set=SETS[table]), role=role)
+    assert "data" not in answer
+    assert any(words in answer["errors"][0]["message"] for words in NOT_FOUND), answer
+
+
+@pytest.mark.parametrize("door", ["select", "aggregate", "insert", "update", "delete"])
+@pytest.mark.parametrize("table", ALLOWED)
+async def test_the_administrators_find_those_that_they_need(
+    reading_desk: Desk, table: str, door: str
+) -> None:
+    answer = await reading_desk.ask(DOORS[door].format(table=table, set=SETS[table]))
+    assert ("errors" not in answer) == (door in ALLOWED[table]), answer
+
+
+@pytest.mark.parametrize(
+    ("table", "column"), [(table, column) for table, columns in SECRET_COLUMNS.items() for column in columns]
+)
+@pytest.mark.parametrize("role", ["crm_admin", *NOBODY])
+async def test_no_role_reads_filters_or_orders_by_a_secret(
+    reading_desk: Desk, role: str | None, table: str, column: str
+) -> None:
+    for query in (
+        f"{{ {table} {{ {column} }} }}",
+        f"{{ {table}(where: {{{column}: {{_is_null: false}}}}) {{ __typename }} }}",
+        f"{{ {table}(order_by: {{{column}: asc}}) {{ __typename }} }}",
+        f"{{ {table}(distinct_on: {column}) {{ __typename }} }}",
+        f"mutation {{ update_{table}(where: {{}}, _set: {{{column}: null}}) {{ affected_rows }} }}",
+    ):
+        answer = await reading_desk.ask(query, role=role)
+        assert "data" not in answer, query
+
+
+async def _schema(desk: Desk, role: str | None) -> dict[str, Any]:
+    answer = await desk.ask(get_introspection_query(descriptions=False), role=role)
+    schema: dict[str, Any] = answer["data"]["__schema"]
+    return schema
+
+
+@pytest.mark.parametrize("role", ["crm_manager", "crm_telesale", "pancake_service", None])
+async def test_introspection_shows_nothing_of_ours(reading_desk: Desk, role: str | None) -> None:
+    schema = await _schema(reading_desk, role)
+    assert "pancake" not in json.dumps(schema).lower()
+
+
+async def test_the_edge_sees_its_one_action_alone(reading_desk: Desk) -> None:
+    schema = await _schema(reading_desk, "pancake_edge")
+    (mutations,) = (kind for kind in schema["types"] if kind["name"] == "mutation_root")
+    assert [item["name"] for item in mutations["fields"]] == ["pancake_ingest_record"]
+    ours = {kind["name"] for kind in schema["types"] if "pancake" in kind["name"].lower()}
+    assert ours == {"PancakeIngestAck"}
+
+
+async def test_introspection_of_the_administrators_shows_no_secret_and_no_third_action(
+    reading_desk: Desk,
+) -> None:
+    schema = await _schema(reading_desk, "crm_admin")
+    ours = [kind for kind in schema["types"] if "pancake" in kind["name"].lower()]
+    for kind in ours:
+        for part in ("fields", "inputFields", "enumValues"):
+            assert not [item["name"] for item in kind[part] or () if HIDDEN.search(item["name"])], kind
+    (mutations,) = (kind for kind in schema["types"] if kind["name"] == "mutation_root")
+    names = {item["name"] for item in mutations["fields"] if "pancake" in item["name"]}
+    assert names == {
+        "pancake_replay_events",
+        "insert_pancake_assignee", "insert_pancake_assignee_one", "delete_pancake_assignee",
+        "delete_pancake_assignee_by_pk", "update_pancake_assignee", "update_pancake_assignee_by_pk",
+        "update_pancake_assignee_many", "update_pancake_connection", "update_pancake_connection_by_pk",
+        "update_pancake_connection_many", "update_pancake_source", "update_pancake_source_by_pk",
+        "update_pancake_source_many", "update_view_pancake_setting", "update_view_pancake_setting_many",
+    }  # fmt: skip
+
+
+async def test_no_relationship_of_divas_tables_leads_to_ours(reading_desk: Desk) -> None:
+    """So that a permission on a ticket or an account never opens what the integration holds."""
+    schema = await _schema(reading_desk, "crm_admin")
+    for kind in schema["types"]:
+        if kind["name"] in ("account", "contact_book", "ticket", "staff", "app_setting", "crm_master_data"):
+            assert "pancake" not in json.dumps(kind["fields"]), kind["name"]
+
+
+@pytest.mark.parametrize("role", NOBODY)
+@pytest.mark.parametrize("name", operations())
+async def test_no_operation_of_the_settings_works_for_others(
+    reading_desk: Desk, name: str, role: str | None
+) -> None:
+    answer = await reading_desk.ask(reading_desk.operations[name], role=role)
+    assert "data" not in answer
+
+
+@pytest.mark.parametrize(("name", "text"), operations().items())
+def test_each_is_one_named_operation_that_hasura_can_store(name: str, text: str) -> None:
+    (definition,) = parse(text).definitions
+    assert isinstance(definition, OperationDefinitionNode)
+    assert definition.name is not None
+    assert re.sub(r"(?<!^)(?=[A-Z])", "_", definition.name.value).lower() == name

@@ -1,0 +1,175 @@
+"""The six figures, each on rows whose figure is known by counting on one's fingers."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from runtime.queries import QUERIES
+
+FROM = datetime(2026, 5, 14, tzinfo=UTC)
+TO = FROM + timedelta(days=1)
+NOON = FROM + timedelta(hours=12)
+HANH, KHOA = "c0000000-0000-4000-8000-000000000001", "c0000000-0000-4000-8000-000000000002"
+
+
+class Figures:
+    """A database to put events and tickets in, and the figures of a day."""
+
+    def __init__(self, connection: psycopg.Connection[dict[str, Any]]) -> None:
+        self.connection = connection
+        self.number = 0
+        # Rows are written as they stand in the end, not by the steps that lead there.
+        connection.execute("ALTER TABLE pancake_webhook_event DISABLE TRIGGER USER")
+        self.connection_id = self._one(
+            "INSERT INTO pancake_connection (name, workspace_id, token_sha256)"
+            " VALUES ('x', 1, sha256('x')) RETURNING id"
+        )["id"]
+
+    def _one(self, statement: str, *params: Any) -> dict[str, Any]:
+        return self.connection.execute(statement, params).fetchone() or {}
+
+    def event(self, status: str = "processed", **columns: Any) -> None:
+        """An event that came in at noon."""
+        self.number += 1
+        row = {
+            "connection_id": self.connection_id,
+            "origin": "webhook",
+            "record_id": f"record-{self.number}",
+            "payload_hash": self.number.to_bytes(32, "big"),
+            "status": status,
+            "arrived_at": NOON,
+            "received_at": NOON,
+            "ingested_at": NOON,
+            "created_at": NOON,
+            "claim_id": HANH,
+            "source_ids": [],
+        }
+        if status == "processed":
+            row |= {"processed_at": NOON + timedelta(seconds=1), "outcome": "contact_updated"}
+        if status == "failed":
+            row |= {"error_code": "internal", "next_attempt_at": NOON}
+        row |= columns
+        names, values = ", ".join(row), ", ".join(["%s"] * len(row))
+        self.connection.execute(
+            f"INSERT INTO pancake_webhook_event ({names}) VALUES ({values})", [*row.values()]
+        )
+
+    def ticket(self, chosen: str | None, owner: str | None, response: float | None = None) -> None:
+        """A ticket made at noon, with the owner that we chose, its owner now, minutes to the response."""
+        answered = NOON + timedelta(minutes=response) if response is not None else None
+        ticket = self._one(
+            "INSERT INTO ticket (title, source_id, assignee_id, created_at, first_response_at)"
+            " VALUES ('x', 'ticket_source_pancake', %s, %s, %s) RETURNING id",
+            owner,
+            NOON,
+            answered,
+        )["id"]
+        evidence = Jsonb({"assignment": {"chosen": chosen}})
+        self.event(outcome="ticket_created", ticket_id=ticket, evidence=evidence)
+
+    def of(self, name: str) -> dict[str, Any]:
+        """The figure of the day."""
+        cursor = self.connection.execute(QUERIES[f"kpi/load_{name}"], {"from": FROM, "to": TO})
+        (row,) = cursor.fetchall()
+        return row
+
+
+@pytest.fixture
+def figures(database: str) -> Iterator[Figures]:
+    with psycopg.connect(database, autocommit=True, row_factory=dict_row) as connection:
+        yield Figures(connection)
+
+
+def test_of_nothing_no_figure_is_a_number(figures: Figures) -> None:
+    """No data is inconclusive; it must not read as perfect."""
+    assert figures.of("latency")["p95_seconds"] is None
+    assert figures.of("success")["ratio"] is None
+    assert figures.of("auto_assign")["ratio"] is None
+    assert figures.of("intervention")["ratio"] is None
+    assert figures.of("response")["p95_minutes"] is None
+    assert figures.of("zero_miss") == {"days": 0, "found_missing": None, "left_missing": None}
+
+
+def test_latency_runs_from_creation_to_processed_without_what_was_held_or_replayed(figures: Figures) -> None:
+    for seconds in range(1, 101):
+        figures.event(processed_at=NOON + timedelta(seconds=seconds))
+    figures.event(processed_at=TO, held_at=NOON)
+    figures.event(processed_at=TO, replay_count=1)
+    figures.event("failed")
+    figures.event(created_at=TO, processed_at=TO + timedelta(hours=9))
+    found = figures.of("latency")
+    assert (found["events"], found["apart"]) == (100, 2)
+    assert (found["p50_seconds"], found["p95_seconds"]) == (50.5, pytest.approx(95.05))
+
+
+def test_success_counts_against_us_what_is_failed_dead_or_stuck(figures: Figures) -> None:
+    for _ in range(95):
+        figures.event()
+    figures.event("failed")
+    figures.event("dead_letter", error_code="internal")
+    figures.event("dead_letter", error_code="missing_record_id")
+    figures.event("received")
+    figures.event("ingested")
+    found = figures.of("success")
+    assert found["ratio"] == 0.95
+    assert [found[name] for name in ("processed", "failed", "dead", "stuck")] == [95, 1, 2, 2]
+
+
+def test_success_leaves_out_what_is_invalid_held_or_only_just_came(figures: Figures) -> None:
+    figures.event()
+    for code in ("invalid_phone", "invalid_json", "test_ping"):
+        figures.event("dead_letter", error_code=code)
+    figures.event("skipped_kill_switch")
+    figures.event("skipped_source_disabled")
+    figures.event("received", received_at=TO - timedelta(minutes=4))
+    found = figures.of("success")
+    assert found["ratio"] == 1
+    assert [found[name] for name in ("invalid", "skipped", "waiting")] == [3, 2, 1]
+
+
+def test_assigned_correctly_is_what_we_chose_and_nobody_changed(figures: Figures) -> None:
+    figures.ticket(HANH, HANH)
+    figures.ticket(HANH, KHOA)
+    figures.ticket(HANH, None)
+    figures.ticket(None, None)
+    figures.ticket(None, KHOA)
+    figures.event()
+    assert figures.of("auto_assign") == {"tickets": 5, "correct": 1, "unassigned": 2, "ratio": 0.2}
+
+
+def test_intervention_is_an_owner_other_than_our_choice(figures: Figures) -> None:
+    figures.ticket(HANH, HANH)
+    figures.ticket(HANH, KHOA)
+    figures.ticket(None, None)
+    figures.ticket(None, KHOA)
+    assert figures.of("intervention") == {"tickets": 4, "changed": 2, "ratio": 0.5}
+
+
+def test_unanswered_tickets_count_with_their_age(figures: Figures) -> None:
+    for minutes in range(1, 20):
+        figures.ticket(HANH, HANH, response=minutes)
+    figures.ticket(HANH, HANH)
+    found = figures.of("response")
+    assert (found["tickets"], found["unanswered"]) == (20, 1)
+    assert found["p95_minutes"] == pytest.approx(19 + 0.05 * (12 * 60 - 19))
+
+
+def test_zero_miss_adds_up_the_ledgers_of_the_days(figures: Figures) -> None:
+    days = [
+        {"day": "2026-05-13", "found_missing": ["a", "b"], "left_missing": []},
+        {"day": "2026-05-13", "found_missing": ["c"], "left_missing": ["d"]},
+        {"connection_id": "x", "error": "key_invalid"},
+    ]
+    figures.connection.execute(
+        "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report) VALUES"
+        " ('reconcile_daily', %(noon)s, %(noon)s, %(noon)s, 'failed', %(report)s),"
+        " ('poll_records', %(noon)s, %(noon)s, %(noon)s, 'succeeded', %(report)s),"
+        " ('reconcile_daily', %(to)s, %(to)s, %(to)s, 'succeeded', %(report)s)",
+        {"noon": NOON, "to": TO, "report": Jsonb({"days": days})},
+    )
+    assert figures.of("zero_miss") == {"days": 2, "found_missing": 3, "left_missing": 1}
