@@ -40,13 +40,17 @@ class ReplayFailed(Exception):
 class Hasura:
     """The action, called under the role crm_admin with this person's name for the record."""
 
-    def __init__(self, url: str, admin_secret: str) -> None:
+    def __init__(
+        self, url: str, admin_secret: str, transport: httpx.BaseTransport | None = None, wait: float = 1.0
+    ) -> None:
         self._url = f"{url.rstrip('/')}/v1/graphql"
-        self._headers = {
+        headers = {
             "X-Hasura-Admin-Secret": admin_secret,
             "X-Hasura-Role": "crm_admin",
             "X-Hasura-User-Id": f"script:{getpass.getuser()}",
         }
+        self._client = httpx.Client(headers=headers, timeout=CALL_SECONDS, transport=transport)
+        self._wait = wait
 
     def replay(self, order: dict[str, Any]) -> dict[str, Any]:
         """One call, repeated while another replay runs. Raises ReplayFailed."""
@@ -59,12 +63,12 @@ class Hasura:
                 return report
             if errors[0].get("extensions", {}).get("code") != "busy" or time.monotonic() > deadline:
                 raise ReplayFailed(errors[0]["message"])
-            time.sleep(1)
+            time.sleep(self._wait)
 
     def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
         request = {"query": REPLAY, "variables": order}
         try:
-            response = httpx.post(self._url, json=request, headers=self._headers, timeout=CALL_SECONDS)
+            response = self._client.post(self._url, json=request)
             answer: dict[str, Any] = response.raise_for_status().json()
         except (httpx.HTTPError, ValueError) as error:
             raise ReplayFailed(f"{self._url} does not answer as Hasura does: {error}") from error

@@ -120,6 +120,8 @@ def test_an_event_is_found_by_its_key(filled: psycopg.Connection, name: str) -> 
         ("retry_failed/release_failed", "ix_pancake_webhook_event_retry"),
         ("retry_failed/list_unnotified", "ix_pancake_webhook_event_unnotified"),
         ("coverage/load_held", "uq_pancake_webhook_event_identity"),
+        ("replay_events/replay_rows", "pk_pancake_webhook_event"),
+        ("replay_events/load_leads", "pk_pancake_webhook_event"),
     ],
 )
 def test_a_statement_relies_on_the_index_that_it_names(
@@ -139,3 +141,40 @@ def test_status_updates_stay_off_the_identity_index(filled: psycopg.Connection) 
         " AND a.attname IN ('status', 'attempts', 'claim_id', 'ingested_at', 'notify_claimed_at'))"
     ).fetchall()
     assert found == []
+
+
+ORDER: dict[str, Any] = {
+    "ids": None,
+    "states": ["skipped_kill_switch"],
+    "error_code": None,
+    "source_id": None,
+    "created_from": None,
+    "created_to": None,
+    "corrected": False,
+    "most": 100_000,
+}
+
+
+@pytest.mark.parametrize(
+    ("order", "index"),
+    [
+        ({}, "ix_pancake_webhook_event_held"),
+        ({"states": ["dead_letter", "skipped_kill_switch"]}, "ix_pancake_webhook_event_held"),
+        ({"states": ["failed"]}, "ix_pancake_webhook_event_retry"),
+        ({"ids": [1, 2, 3]}, "pk_pancake_webhook_event"),
+    ],
+)
+def test_a_replay_finds_its_rows_by_an_index(
+    filled: psycopg.Connection, order: dict[str, Any], index: str
+) -> None:
+    plan = custom_plan(filled, "replay_events/find_rows", ORDER | order)
+    assert index in indexes(plan)
+    assert scanned(plan) == set()
+
+
+@pytest.mark.parametrize("name", sorted(n for n in QUERIES if n.startswith("kpi/") and "zero" not in n))
+def test_a_figure_reads_the_events_of_its_window_alone(filled: psycopg.Connection, name: str) -> None:
+    window = {"from": "2026-05-14T00:00:00Z", "to": "2026-05-14T01:00:00Z"}
+    plan = custom_plan(filled, name, window)
+    assert "ix_pancake_webhook_event_created_at" in indexes(plan)
+    assert scanned(plan) == set()

@@ -1,0 +1,153 @@
+"""`scripts/replay`: it drains call by call, waits its turn, and says what went wrong."""
+
+import json
+from collections.abc import Callable
+from io import StringIO
+from typing import Any
+
+import httpx
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner
+
+from scripts.replay_events import Hasura, ReplayFailed, drain, replay, show
+
+ORDER = {"filter": {"status": "skipped_kill_switch"}}
+APP = typer.Typer(add_completion=False)
+APP.command()(replay)
+
+
+def report(matched: int, replayed: int, held: int, arrived: int = 0) -> dict[str, Any]:
+    """What the action answers."""
+    return {
+        "dry_run": False,
+        "matched": matched,
+        "replayed": replayed,
+        "remaining": held - arrived,
+        "changed": 0,
+        "returned": 0,
+        "arrived": arrived,
+        "held": held,
+        "rate_per_second": 20,
+        "refused": [],
+        "changes": [],
+    }
+
+
+def answering(*answers: dict[str, Any] | httpx.Response) -> tuple[Hasura, list[httpx.Request]]:
+    """A Hasura that gives these answers in turn: reports, errors, or whole responses."""
+    requests: list[httpx.Request] = []
+    left = list(answers)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        item = left.pop(0)
+        if isinstance(item, httpx.Response):
+            return item
+        body = item if "errors" in item else {"data": {"pancake_replay_events": item}}
+        return httpx.Response(200, json=body)
+
+    return Hasura("http://hasura/", "the-secret", httpx.MockTransport(answer), wait=0), requests
+
+
+def refusing(code: str, message: str) -> dict[str, Any]:
+    return {"errors": [{"message": message, "extensions": {"code": code}}]}
+
+
+def quiet() -> Console:
+    return Console(file=StringIO(), width=200)
+
+
+def text(use: Callable[[Console], object]) -> str:
+    output = StringIO()
+    use(Console(file=output, width=200))
+    return output.getvalue()
+
+
+def test_a_drain_goes_on_until_nothing_is_held_and_its_sums_balance() -> None:
+    """12 held at first; 1 arrived in the first call, 2 between the calls."""
+    hasura, requests = answering(report(12, 8, 5, arrived=1), report(7, 7, 0))
+    total = drain(hasura, ORDER, quiet())
+    assert (total["matched"], total["arrived"], total["replayed"], total["held"]) == (12, 3, 15, 0)
+    assert total["matched"] + total["arrived"] == total["replayed"] + total["held"]
+    assert json.loads(requests[0].content)["variables"] == ORDER
+
+
+def test_a_drain_that_moves_nothing_ends_with_a_hint() -> None:
+    hasura, _ = answering(report(3, 0, 3))
+    with pytest.raises(ReplayFailed, match="3 rows are held and none moved: is the kill switch on"):
+        drain(hasura, ORDER, quiet())
+
+
+def test_who_calls_is_recorded_and_the_role_is_that_of_an_administrator() -> None:
+    hasura, requests = answering(report(1, 1, 0))
+    hasura.replay(ORDER)
+    assert requests[0].headers["x-hasura-role"] == "crm_admin"
+    assert requests[0].headers["x-hasura-user-id"].startswith("script:")
+
+
+def test_somebody_elses_replay_is_waited_for() -> None:
+    hasura, requests = answering(refusing("busy", "Another replay is running"), report(1, 1, 0))
+    assert hasura.replay(ORDER)["replayed"] == 1
+    assert len(requests) == 2
+
+
+def test_a_refusal_is_passed_on_in_its_own_words() -> None:
+    hasura, _ = answering(refusing("kill_switch_on", "The kill switch is on: turn it off"))
+    with pytest.raises(ReplayFailed, match=r"^The kill switch is on: turn it off$"):
+        hasura.replay(ORDER)
+
+
+@pytest.mark.parametrize("response", [httpx.Response(502), httpx.Response(200, text="<html>")])
+def test_what_is_no_answer_of_hasura_is_named_without_the_secret(response: httpx.Response) -> None:
+    hasura, _ = answering(response)
+    with pytest.raises(
+        ReplayFailed, match="http://hasura/v1/graphql does not answer as Hasura does"
+    ) as error:
+        hasura.replay(ORDER)
+    assert "the-secret" not in str(error.value)
+
+
+def test_the_changes_of_a_dry_run_are_shown_column_by_column() -> None:
+    change = {
+        "event_id": 17,
+        "result": "ticket_updated",
+        "account": None,
+        "contact": {"before": None, "after": {"id": "c"}},
+        "ticket": {"before": {"id": "t", "title": "old"}, "after": {"id": "t", "title": "new"}},
+        "owner": "c0000000",
+        "notifications": [{"name": "lead_updated"}],
+    }
+    given_up = {"event_id": 18, "result": "dead_letter", "error_code": "x", "error_detail": "no usable phone"}
+    found = report(2, 0, 2) | {
+        "changes": [change, given_up],
+        "refused": [{"event_id": 9, "reason": "unknown_id"}],
+    }
+    shown = text(lambda console: show(found, console))
+    for words in (
+        "title: old → new",
+        "lead_updated",
+        "no usable phone",
+        "event 9 refused: unknown_id",
+        "new",
+    ):
+        assert words in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["17"], "HASURA_URL is not set"),
+        (["17", "--status", "failed"], "either ids or a filter"),
+        (["--drain", "--status", "dead_letter"], "--drain is for --status skipped_kill_switch"),
+        (["--drain", "--dry-run", "--status", "skipped_kill_switch"], "--drain is for"),
+    ],
+)
+def test_an_order_that_cannot_be_given_ends_with_2_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.delenv("HASURA_URL", raising=False)
+    result = CliRunner().invoke(APP, arguments)
+    assert result.exit_code == 2
+    assert words in " ".join(result.output.split())
