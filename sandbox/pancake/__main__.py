@@ -4,6 +4,7 @@ The vendor's API is below `/api`, the control API below `/control`.
 """
 
 import argparse
+from pathlib import Path
 
 from sandbox.pancake.app import create_app
 from sandbox.pancake.workspace import Workspace, present
@@ -25,12 +26,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--filter-zone-hours", type=float, default=0, help="zone in which filters are read")
     parser.add_argument("--documented-shape", action="store_true", help="lists without the envelope")
     parser.add_argument("--ascending", action="store_true", help="lists with the oldest record first")
-    parser.add_argument("--time-lapse", metavar="CLOCK", help="a clock of sandbox/time_lapse.py")
+    parser.add_argument("--time-lapse", type=Path, metavar="FILE", help="a clock of sandbox/time_lapse.py")
     return parser.parse_args()
 
 
 def _workspace(arguments: argparse.Namespace) -> Workspace:
-    now = TimeLapse.parse(arguments.time_lapse).now if arguments.time_lapse else present
+    now = TimeLapse(arguments.time_lapse).now if arguments.time_lapse else present
     workspace = Workspace(
         now=now,
         seed=arguments.seed,

@@ -116,6 +116,7 @@ class Sandbox:
             "WEBHOOK_TOKEN": self.keys.webhook_token,
             "NOTIFICATIONS_URL": self.notifications_url,
             "PANCAKE_URL": self.pancake_url,
+            "PANCAKE_CONTROL_URL": f"{self.pancake_url}/control",
         }
 
     def _edge(self) -> NginxEdge | Service:

@@ -1,9 +1,9 @@
 """`scripts/chaos four_layers`: webhook, polling, reconciliation and replay against all that Pancake does.
 
-An evening in a time lapse, before midnight in Vietnam: leads with different phones, some edited twice, while
-webhooks are dropped, doubled and late, the index lags, the webhook is suspended, REST is down, the kill
-switch is on for a while. After midnight the day is reconciled, what was held is replayed, and every record
-is counted.
+An afternoon in a time lapse: leads with different phones, some edited twice, while webhooks are dropped,
+doubled and late, the index lags, the webhook is suspended, REST is down, the kill switch is on for a while.
+Then the clock is put forward past midnight in Vietnam, the day is reconciled, what was held is replayed, and
+every record is counted.
 """
 
 import asyncio
@@ -29,9 +29,11 @@ from sandbox.time_lapse import TimeLapse
 from scripts.replay_events import Hasura, drain
 from scripts.scenarios.lapsed_handlers import LAPSE, MUTATION, MUTATIONS
 from scripts.scenarios.layers_ledger import Evidence, LayersLedger, reckon
-from scripts.scenarios.layers_plan import BACKGROUND, MAKING, PHASES, POLL_EVERY, Step, plan
+from scripts.scenarios.layers_plan import BACKGROUND, PHASES, POLL_EVERY, Step, plan
 
-EVENING = clock_time(23, 5)
+NOON = clock_time(12)
+AFTER = 5
+"""Polls after the last lead: enough for everything that the index owes them."""
 SETTLE_SECONDS = 600.0
 """For processing what is left on a slow machine; real seconds."""
 
@@ -39,9 +41,11 @@ SETTLE_SECONDS = 600.0
 class LapsedSandbox(Sandbox):
     """A sandbox whose Pancake and handlers live in a time lapse; the engine and the database do not."""
 
-    def __init__(self, lapse: TimeLapse, mutation: str, seed: int) -> None:
+    def __init__(self, start: datetime, speed: float, mutation: str, seed: int) -> None:
         super().__init__()
-        self._extra = {LAPSE: str(lapse), MUTATION: mutation}
+        path = self.home / "time_lapse.json"
+        self.lapse = TimeLapse.begin(path, start, speed)
+        self._extra = {LAPSE: str(path), MUTATION: mutation}
         self._seed = seed
 
     def _pancake_arguments(self) -> list[str]:
@@ -57,8 +61,8 @@ class LapsedSandbox(Sandbox):
 
 def four_layers(
     leads: Annotated[int, typer.Option(help="Leads, each with a phone of its own.", min=20)] = 2000,
-    seed: Annotated[int, typer.Option(help="Another seed, another evening.")] = 1,
-    speed: Annotated[float, typer.Option(help="Virtual seconds per real one.", min=1, max=300)] = 60,
+    seed: Annotated[int, typer.Option(help="Another seed, another afternoon.")] = 1,
+    speed: Annotated[float, typer.Option(help="Virtual seconds per real one.", min=1, max=300)] = 30,
     mutate: Annotated[str, typer.Option(help=f"Take a guard away: {', '.join(MUTATIONS)}.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -68,12 +72,9 @@ def four_layers(
     exit_on_sigterm()
     console = Console(stderr=True)
     tomorrow = datetime.now(UTC).astimezone(ICT).date() + timedelta(days=1)
-    start = datetime.combine(tomorrow, EVENING, ICT).astimezone(UTC)
-    lead_in = timedelta(seconds=20 * speed)
-    lapse = TimeLapse.beginning(start - lead_in, speed)
-    with LapsedSandbox(lapse, mutate, seed) as sandbox:
-        evening = Evening(sandbox, lapse, console)
-        result = asyncio.run(evening.run(plan(max(start, lapse.now()), leads, seed)))
+    noon = datetime.combine(tomorrow, NOON, ICT).astimezone(UTC)
+    with LapsedSandbox(noon, speed, mutate, seed) as sandbox:
+        result = asyncio.run(Afternoon(sandbox, console).run(leads, seed))
     if as_json:
         typer.echo(json.dumps(result, ensure_ascii=False))
     else:
@@ -82,38 +83,42 @@ def four_layers(
         raise typer.Exit(1)
 
 
-class Evening:
+class Afternoon:
     """Carries the plan out."""
 
-    def __init__(self, sandbox: LapsedSandbox, lapse: TimeLapse, console: Console) -> None:
-        self._sandbox, self._lapse, self._console = sandbox, lapse, console
+    def __init__(self, sandbox: LapsedSandbox, console: Console) -> None:
+        self._sandbox, self._lapse, self._console = sandbox, sandbox.lapse, console
         self._ids: dict[int, str] = {}
+        self._phases: dict[str, list[datetime]] = {}
         self._ticks: dict[datetime, list[str]] = {}
         self._http = httpx.AsyncClient(timeout=120, limits=httpx.Limits(max_connections=50))
 
-    async def run(self, steps: list[Step]) -> dict[str, Any]:
-        """The whole evening; the result as it is printed."""
+    async def run(self, leads: int, seed: int) -> dict[str, Any]:
+        """The whole afternoon and the night; the result as it is printed."""
         started = time.monotonic()
-        start = min(step.at for step in steps)
-        midnight = start.astimezone(ICT).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(
-            days=1
-        )
+        start = self._lapse.now()
         self._prepare(start)
         await self._control("faults", BACKGROUND)
-        crons = asyncio.create_task(self._crons(start, midnight))
-        for step in steps:
+        crons = asyncio.create_task(self._crons(start))
+        for step in plan(start, leads, seed):
             await asyncio.sleep(self._lapse.until(step.at))
             await self._do(step)
-        self._console.print(f"{len(self._ids)} leads are made; waiting for midnight ...")
+        self._console.print(f"{len(self._ids)} leads are made; polling what is left ...")
         await self._control("faults", {"drop": 0, "duplicate": 0, "delay": 0})
         await self._http.post(f"{self._sandbox.pancake_url}/control/webhook/idle")
-        await crons
-        self._console.print("reconciling, then replaying ...")
+        crons.cancel()
+        await asyncio.gather(crons, return_exceptions=True)
+        for _ in range(AFTER):
+            self._lapse.forward(POLL_EVERY)
+            await self._poll(self._lapse.now())
+        self._console.print("after midnight: reconciling, then replaying ...")
+        self._lapse.forward(timedelta(hours=13))
         await self._tick("reconcile_daily", self._lapse.now())
         await self._settle()
         await asyncio.to_thread(self._replay)
         await self._settle()
-        evidence = Evidence(await self._records(), self._deep_lag(start), self._ticks)
+        deep_lag = self._phases["deep_lag"]
+        evidence = Evidence(await self._records(), (deep_lag[0], deep_lag[1]), self._ticks)
         ledger = await asyncio.to_thread(reckon, self._sandbox.database_url, evidence)
         await self._http.aclose()
         return self._result(evidence, ledger, time.monotonic() - started)
@@ -134,6 +139,8 @@ class Evening:
         self._set("replay_rate_per_second", "1000")
 
     async def _do(self, step: Step) -> None:
+        if step.kind == "begin":
+            self._phases[step.name] = [self._lapse.now()]
         if step.kind == "lead":
             answer = await self._control("leads", {"count": 1})
             self._ids[step.number] = answer["record_ids"][0]
@@ -149,19 +156,24 @@ class Evening:
                 name: BACKGROUND.get(name, False if value is True else 0) for name, value in faults.items()
             }
             await self._control("faults", dict(faults) if step.kind == "begin" else calm)
+        if step.kind == "end":
+            self._phases[step.name].append(self._lapse.now())
 
-    async def _crons(self, start: datetime, midnight: datetime) -> None:
-        """Polling every five minutes, each tick delivered twice at once; retries every minute."""
+    async def _crons(self, start: datetime) -> None:
+        """Polling every five minutes, retries every minute, for as long as leads are made."""
         due, polled = start, start
-        while due < midnight + timedelta(minutes=2):
+        while True:
             await asyncio.sleep(self._lapse.until(due))
             await self._tick("retry_failed", due)
             if due - polled >= POLL_EVERY:
                 polled = due
-                self._ticks[due] = list(
-                    await asyncio.gather(self._tick("poll_records", due), self._tick("poll_records", due))
-                )
+                await self._poll(due)
             due = max(due + timedelta(minutes=1), self._lapse.now() - timedelta(minutes=1))
+
+    async def _poll(self, due: datetime) -> None:
+        """A tick of polling, delivered twice at once."""
+        twice = (self._tick("poll_records", due), self._tick("poll_records", due))
+        self._ticks[due] = list(await asyncio.gather(*twice))
 
     async def _tick(self, name: str, due: datetime) -> str:
         """Deliver a tick, and again for as long as it asks for that; its result."""
@@ -204,11 +216,6 @@ class Evening:
                 " jsonb_set(app_settings, ARRAY['pancake_integration', %s], %s::jsonb) WHERE id = 1",
                 (name, value),
             )
-
-    def _deep_lag(self, start: datetime) -> tuple[datetime, datetime]:
-        phase = next(phase for phase in PHASES if phase.name == "deep_lag")
-        margin = timedelta(seconds=self._lapse.speed)
-        return start + MAKING * phase.start - margin, start + MAKING * phase.end + margin
 
     def _result(self, evidence: Evidence, ledger: LayersLedger, seconds: float) -> dict[str, Any]:
         return {

@@ -7,6 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -39,7 +40,7 @@ def create_app() -> Starlette:
     configure_logs("WARNING")
     if mutation := os.environ.get(MUTATION):
         MUTATIONS[mutation]()
-    return app.create_app(read_settings(), LapsedClock(TimeLapse.parse(os.environ[LAPSE])))
+    return app.create_app(read_settings(), LapsedClock(TimeLapse(Path(os.environ[LAPSE]))))
 
 
 def _without_settle() -> None:

@@ -1,4 +1,4 @@
-"""What happens when in `scripts/chaos four_layers`: leads, edits and faults along an evening."""
+"""What happens when in `scripts/chaos four_layers`: leads, edits and faults along an afternoon."""
 
 import random
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ PHASES = (
     Phase("suspended", 0.35, 0.48),
     Phase("rest_down", 0.52, 0.62, {"down": True}),
     Phase("held", 0.66, 0.74),
-    Phase("deep_lag", 0.80, 0.86, {"drop": 1, "lag_seconds": 1200}),
+    Phase("deep_lag", 0.80, 0.86, {"drop": 1, "lag_seconds": 3000}),
 )
 """slow_index stays within what overlap and settle promise (660 s); deep_lag is for reconciliation alone."""
 

@@ -1,11 +1,13 @@
 """Lists as the API gives them: numbers kept, odd records left out, each record as strict as a webhook."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from domain.listing import arrival_of, listed, read_answer
+from domain.record import read_delivery
 from domain.window import Version
 
 NOW = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
@@ -48,6 +50,19 @@ def test_a_listed_record_passes_the_gate_with_its_table_and_connection() -> None
 
 
 def test_a_listed_record_that_is_not_strict_json_becomes_a_dead_letter() -> None:
-    answer = read_answer(b'{"id": "a", "name": "\\ud800"}')
-    (item,) = listed([answer], UTC)
-    assert arrival_of(item, "c1", "lead", NOW).delivery.error_code == "invalid_json"
+    for text, code in [
+        (b'"\\ud800"', "invalid_json"),
+        (b"NaN", "invalid_json"),
+        (b"[" * 40 + b"]" * 40, "too_deep"),
+        (b'"' + b"x" * 300_000 + b'"', "too_large"),
+    ]:
+        (item,) = listed([read_answer(b'{"id": "a", "name": %b}' % text)], UTC)
+        assert arrival_of(item, "c1", "lead", NOW).delivery.error_code == code
+
+
+def test_a_plain_record_is_read_as_a_webhook_with_the_same_words_would_be() -> None:
+    text = '{"source": ["-1"], "id": "a", "name": "Lan \\u0000", "n": 1.10, "created_on": "2026-05-14"}'
+    (item,) = listed([read_answer(text.encode())], UTC)
+    assert arrival_of(item, "c1", "lead", NOW).delivery == replace(
+        read_delivery(text.encode()), table_name="lead"
+    )

@@ -14,9 +14,9 @@ from sandbox.stack.services import ROOT
 GUARDS = {"settle": "unexpected", "identity": "duplicated", "register": "duplicated"}
 
 
-def evening(cluster: Cluster, *options: str) -> tuple[int, dict[str, Any]]:
-    """Exit code and result of a small evening, on the session's server."""
-    command = [sys.executable, "-m", "scripts.scenarios", "four_layers", "--json", "--speed", "200", *options]
+def afternoon(cluster: Cluster, *options: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and result of a small afternoon, on the session's server."""
+    command = [sys.executable, "-m", "scripts.scenarios", "four_layers", "--json", "--speed", "120", *options]
     run = subprocess.run(
         command,
         cwd=ROOT,
@@ -31,17 +31,17 @@ def evening(cluster: Cluster, *options: str) -> tuple[int, dict[str, Any]]:
 
 
 def test_no_record_is_lost_and_no_customer_has_two_tickets(cluster: Cluster) -> None:
-    code, result = evening(cluster, "--leads", "60")
+    code, result = afternoon(cluster, "--leads", "60")
     assert code == 0, result
     assert result["sent"] == result["processed"] == 60
     assert result["by_layer"].keys() == {"webhook", "poll", "reconcile", "replay"}
 
 
 @pytest.mark.skipif(
-    "TEST_FULL" not in os.environ, reason="three more evenings: scripts/test --full runs them"
+    "TEST_FULL" not in os.environ, reason="three more afternoons: scripts/test --full runs them"
 )
 @pytest.mark.parametrize("guard", GUARDS)
-def test_without_a_guard_the_evening_fails(cluster: Cluster, guard: str) -> None:
-    code, result = evening(cluster, "--leads", "200", "--mutate", guard)
+def test_without_a_guard_it_fails(cluster: Cluster, guard: str) -> None:
+    code, result = afternoon(cluster, "--leads", "200", "--mutate", guard)
     assert code == 1
     assert result[GUARDS[guard]]
