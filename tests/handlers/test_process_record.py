@@ -430,30 +430,26 @@ async def test_a_deleted_account_is_no_candidate(house: House) -> None:
     assert house.event(event_id)["evidence"]["phone"]["candidates"] == []
 
 
-@pytest.mark.parametrize(
-    ("code", "number", "phone"),
-    [
-        ("84", "905111222", "0905111222"),
-        (None, "0905.111.222", "0905111222"),
-        ("84", "84905111222", "+84 905 111 222"),
-        ("84", "01689001009", "0389001009"),
-        ("+84", "(0168) 900 1009", "0389001009"),
-        ("65", "9123 4567", "+65 9123 4567"),
-    ],
+STORED = (
+    ("84", "905111222", "0905111222"),
+    (None, "0905.111.222", "0905111222"),
+    ("84", "84905111222", "+84 905 111 222"),
+    ("84", "01689001009", "0389001009"),
+    ("+84", "(0168) 900 1009", "0389001009"),
+    ("65", "9123 4567", "+65 9123 4567"),
 )
-async def test_an_account_not_normalised_yet_is_found_filled_and_never_doubled(
-    house: House, code: str | None, number: str, phone: str
-) -> None:
-    account = house.one(
-        "INSERT INTO account (display_name, phone_code, phone_number) VALUES ('x', %s, %s) RETURNING id",
-        code,
-        number,
-    )
-    event_id, _ = await house.lead(phone_number=phone)
-    event = house.event(event_id)
-    assert event["account_id"] == account["id"]
-    stored = house.one("SELECT normalized_phone FROM account WHERE id = %s", account["id"])
-    assert stored["normalized_phone"] == event["normalized_phone"]
+
+
+async def test_an_account_not_normalised_yet_is_found_filled_and_never_doubled(house: House) -> None:
+    insert = "INSERT INTO account (display_name, phone_code, phone_number) VALUES ('x', %s, %s) RETURNING id"
+    for n, (code, number, phone) in enumerate(STORED):
+        account = house.one(insert, code, number)
+        event_id, _ = await house.lead(id=f"r-{n}", phone_number=phone)
+        event = house.event(event_id)
+        assert event["account_id"] == account["id"], number
+        stored = house.one("SELECT normalized_phone FROM account WHERE id = %s", account["id"])
+        assert stored["normalized_phone"] == event["normalized_phone"]
+        house.sql("UPDATE account SET deleted_at = now() WHERE id = %s", account["id"])
 
 
 async def test_an_account_whose_phone_another_program_changes_is_found_by_the_new_one(house: House) -> None:
@@ -503,13 +499,13 @@ async def test_consent_is_recorded_only_when_asked_for_and_never_changed(house: 
     }
 
 
-@pytest.mark.parametrize("table", ["account", "contact"])
-async def test_accounts_and_contacts_update_the_customer_and_make_no_ticket(house: House, table: str) -> None:
-    event_id, result = await house.lead(table_id=table)
-    assert (result, tickets(house)) == ("contact_updated", 0)
-    assert count(house, "contact_book", f"primary_phone = '{PHONE}'") == 1
-    assert house.hasura.sent == {}
-    assert house.event(event_id)["ticket_id"] is None
+async def test_accounts_and_contacts_update_the_customer_and_make_no_ticket(house: House) -> None:
+    for table in ("account", "contact"):
+        event_id, result = await house.lead(table_id=table, id=table, name=table)
+        assert (result, tickets(house)) == ("contact_updated", 0)
+        assert house.one("SELECT name FROM contact_book WHERE primary_phone = %s", PHONE) == {"name": table}
+        assert house.hasura.sent == {}
+        assert house.event(event_id)["ticket_id"] is None
 
 
 async def test_without_a_usable_phone_the_row_is_a_dead_letter_until_the_phone_is_corrected(
@@ -531,7 +527,7 @@ async def test_without_a_usable_phone_the_row_is_a_dead_letter_until_the_phone_i
 
 async def test_a_body_that_grows_in_the_database_is_processed_all_the_same(house: House) -> None:
     """jsonb writes white space, and big numbers digit by digit."""
-    numbers = ",".join(["1"] * 120_000 + ["1e900"] * 50)
+    numbers = ",".join(["1"] * 90_000 + ["1e900"] * 20)
     for day, result in ((1, "ticket_created"), (2, "ticket_updated")):
         lead = f'"id":"r","name":"v{day}","phone_number":"0905111222","source":[-1]'
         answer = await house.deliver(f'{{{lead},"modified_on":"2026-05-0{day}T00:00","n":[{numbers}]}}')
@@ -836,12 +832,12 @@ async def test_a_body_without_end_is_refused(house: House) -> None:
     assert (response.status_code, response.json()["extensions"]["code"]) == (400, "bad_request")
 
 
-@pytest.mark.parametrize("name", ["another_trigger", "", "pancake_ingest_record", "\ud800", "x" * 5000])
-async def test_an_unknown_trigger_is_a_400_never_a_200(house: House, name: str) -> None:
-    content = json.dumps(body(trigger={"name": name})).encode()
-    response = await house.client.post("/events/process_record", content=content, headers=house.headers)
-    assert (response.status_code, response.json()["extensions"]["code"]) == (400, "unknown_trigger")
-    assert len(response.json()["message"]) < 1000
+async def test_an_unknown_trigger_is_a_400_never_a_200(house: House) -> None:
+    for name in ("another_trigger", "", "pancake_ingest_record", "\ud800", "x" * 5000):
+        content = json.dumps(body(trigger={"name": name})).encode()
+        response = await house.client.post("/events/process_record", content=content, headers=house.headers)
+        assert (response.status_code, response.json()["extensions"]["code"]) == (400, "unknown_trigger")
+        assert len(response.json()["message"]) < 1000
 
 
 async def test_a_wrong_secret_is_a_401_and_nothing_happens(house: House) -> None:
