@@ -75,5 +75,8 @@ def _count(db: Db, params: dict[str, str], back: bool) -> int:
     return int(row["waiting"]) if row else 0
 
 
+app = typer.Typer(add_completion=False)
+app.command()(move)
+
 if __name__ == "__main__":
-    typer.run(move)
+    app(prog_name="scripts/move_tickets")

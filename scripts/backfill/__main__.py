@@ -151,5 +151,8 @@ def _attempt(database_url: str, options: Options, report: Report) -> int:
     return NOT_VERIFIED if report.outcome == "not verified" else VERIFIED
 
 
+app = typer.Typer(add_completion=False)
+app.command()(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app(prog_name="scripts/backfill_normalized_phone")

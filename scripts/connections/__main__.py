@@ -215,4 +215,4 @@ async def _sources(access: Access) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="scripts/connection")

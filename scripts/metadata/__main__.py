@@ -150,4 +150,4 @@ def _tell(problems: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="scripts/deploy_metadata")

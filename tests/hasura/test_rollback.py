@@ -8,16 +8,13 @@ from typing import Any
 
 import psycopg
 import pytest
-import typer
 from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
 from sandbox.database import MIGRATIONS, migrate, run_file
-from scripts.ticket_source import move
+from scripts.ticket_source import app
 
 FOLDERS = sorted(MIGRATIONS.iterdir())
-APP = typer.Typer(add_completion=False)
-APP.command()(move)
 PANCAKE = "ticket_source_pancake"
 OTHERS = """
 SELECT to_jsonb(t) FROM ticket AS t WHERE source_id <> 'ticket_source_pancake'
@@ -91,7 +88,7 @@ def others(db: psycopg.Connection[dict[str, Any]]) -> list[str]:
 
 
 def move_tickets(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(APP, [*arguments, "--pause", "0"])
+    result = CliRunner().invoke(app, [*arguments, "--pause", "0"])
     return result.exit_code, result.output
 
 

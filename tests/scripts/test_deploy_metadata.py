@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from typer.testing import CliRunner
 
@@ -17,6 +18,7 @@ from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.hasura.metadata.directory import read_directories
 from sandbox.processes import Processes
 from scripts.metadata.__main__ import DIRECTORY, app
+from scripts.metadata.engine import Engine, MetadataError
 from scripts.metadata.normal import same
 from scripts.metadata.pieces import Json, put, split
 from tests.scripts.fixed_engine import fixed_engine
@@ -239,6 +241,45 @@ def test_a_name_that_others_own_is_refused(shared: Shared, kind: str, args: Json
     before = shared.export()
     assert said in shared.run("9a", code=2)
     assert said in shared.run("9a", "--over-drift", code=2)
+    assert shared.export() == before
+
+
+def test_what_of_others_is_inconsistent_already_does_not_stop_us_and_stays(
+    shared: Shared, database: str
+) -> None:
+    """Theirs is neither mended nor dropped; verify names it."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("ALTER TABLE notification_template RENAME TO renamed_by_somebody")
+    shared.api("reload_metadata")
+    before = shared.export()
+
+    said = shared.run("9a", code=1)
+
+    assert "inconsistent" in said
+    assert "notification_template" in said
+    assert of_others(shared.pieces()) == split(before, "default")
+    shared.run("restore", "9a")
+    assert shared.export() == before
+
+
+def test_an_engine_that_was_changed_meanwhile_is_left_alone(shared: Shared) -> None:
+    """Replacing is tied to the version that was exported: somebody else's change in between wins."""
+    with Engine(shared.url, SECRET) as engine:
+        metadata, version = engine.export()
+        shared.api("delete_cron_trigger", {"name": "diva_nightly"})
+        with pytest.raises(MetadataError, match="run this again"):
+            engine.replace(metadata, version)
+    assert ("cron trigger", "diva_nightly") not in shared.pieces()
+
+
+def test_a_step_that_the_engine_refuses_changes_nothing(shared: Shared, database: str) -> None:
+    """Our tables are not migrated: the engine names what does not fit, and nothing of it stays."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("DROP TABLE pancake_assignee")
+    before = shared.export()
+
+    assert "pancake_assignee" in shared.run("9a", code=2)
+
     assert shared.export() == before
 
 
