@@ -23,6 +23,7 @@ class Writer:
         self._limits = limits
         self._check = check
         self._size = limits.batch
+        self._rests_until = 0.0
         self.longest_ms = 0.0
         milliseconds = int(limits.statement_seconds * 1000)
         connection.execute("SELECT set_config('statement_timeout', %s, false)", [str(milliseconds)])
@@ -58,6 +59,7 @@ class Writer:
 
     def _run(self, statement: str, params: dict[str, Any], rows: int) -> DictRow | None:
         """The statement's row, or None if it took too long and the next try is to be smaller."""
+        time.sleep(max(0.0, self._rests_until - time.monotonic()))  # reading and parsing went on meanwhile
         self._check()
         started = time.monotonic()
         try:
@@ -71,7 +73,8 @@ class Writer:
             held = time.monotonic() - started
             self.longest_ms = max(self.longest_ms, held * 1000)
         self._adapt(held, rows)
-        time.sleep(self._limits.pause_seconds * min(1.0, rows / self._limits.batch))
+        pause = self._limits.pause_seconds * min(1.0, rows / self._limits.batch)
+        self._rests_until = time.monotonic() + pause
         return row
 
     def _shrink(self, rows: int) -> None:
