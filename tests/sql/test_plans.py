@@ -12,11 +12,9 @@ from runtime.queries import QUERIES
 from tests.sql.prepare import prepare
 
 BIG = {"account", "contact_book", "ticket", "pancake_webhook_event"}
-HOT = [
-    name
-    for name in QUERIES
-    if name.split("/")[0] in {"process_record", "ingest_record", "outbox", "retry_failed", "coverage"}
-]
+FOLDERS = {"process_record", "ingest_record", "outbox", "retry_failed", "coverage", "poll_records"}
+FOLDERS |= {"check_connection", "check_sla", "reconcile_daily", "register"}
+HOT = [name for name in QUERIES if name.split("/")[0] in FOLDERS]
 SITUATION: dict[str, Any] = {
     "id": 5000,
     "record_id": "r-5000",
@@ -120,6 +118,11 @@ def test_an_event_is_found_by_its_key(filled: psycopg.Connection, name: str) -> 
         ("retry_failed/release_failed", "ix_pancake_webhook_event_retry"),
         ("retry_failed/list_unnotified", "ix_pancake_webhook_event_unnotified"),
         ("coverage/load_held", "uq_pancake_webhook_event_identity"),
+        ("poll_records/load_known", "ix_pancake_webhook_event_created_at"),
+        ("check_connection/load_signs", "ix_pancake_webhook_event_created_at"),
+        ("check_sla/flag_late_tickets", "ix_pancake_webhook_event_created_at"),
+        ("purge_events/empty_payloads", "ix_pancake_webhook_event_created_at"),
+        ("register/start_run", "uq_pancake_cron_run_tick"),
         ("replay_events/replay_rows", "pk_pancake_webhook_event"),
         ("replay_events/load_leads", "pk_pancake_webhook_event"),
     ],
