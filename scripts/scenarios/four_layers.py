@@ -127,8 +127,8 @@ class Afternoon:
         """Every source active, replays fast, and nothing to poll before the evening."""
         with psycopg.connect(self._sandbox.database_url, autocommit=True) as connection:
             connection.execute(
-                "INSERT INTO pancake_source (connection_id, pancake_source_id)"
-                " SELECT c.id, s FROM pancake_connection AS c, unnest(%s::text[]) AS s"
+                "INSERT INTO pancake_source (connection_id, pancake_source_id, name)"
+                " SELECT c.id, s, s FROM pancake_connection AS c, unnest(%s::text[]) AS s"
                 " ON CONFLICT DO NOTHING",
                 ([source_id for source_id, _, _ in SOURCES],),
             )
