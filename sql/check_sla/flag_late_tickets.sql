@@ -4,7 +4,10 @@
 WITH late AS (
     SELECT e.id, t.id AS ticket_id, t.code
     FROM public.pancake_webhook_event AS e
-    JOIN public.ticket AS t ON t.id = e.ticket_id
+    -- OFFSET 0: ticket by ticket through its key, never the whole table.
+    CROSS JOIN LATERAL (
+        SELECT k.id, k.code, k.created_at, k.first_response_at, k.status FROM public.ticket AS k WHERE k.id = e.ticket_id OFFSET 0
+    ) AS t
     WHERE
         e.created_at > %(now)s::timestamptz - interval '3 days'
         AND e.status = 'processed'
