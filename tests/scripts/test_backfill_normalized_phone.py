@@ -125,12 +125,12 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_the_same(
     crowded: str, tmp_path: Path, how: signal.Signals
 ) -> None:
     """Killed or interrupted after some batches, run again: as one uninterrupted run."""
-    arguments = ("--anytime", "--batch", "100", "--pause", "0.02", "--processes", "2")
+    arguments = ("--anytime", "--batch", "100", "--pause", "0.05", "--processes", "2")
     process = subprocess.Popen(
         command(tmp_path, *arguments), env=os.environ | {"DATABASE_URL": crowded}, cwd=ROOT,
         stdout=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    target = random.randint(100, 2000)
+    target = random.randint(100, 1200)
     wait_until(lambda: filled(crowded) >= target)
     os.killpg(process.pid, how) if how == signal.SIGINT else process.kill()
     output, _ = process.communicate(timeout=30)
@@ -148,7 +148,7 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_the_same(
 
 def test_parsers_do_not_outlive_a_killed_run(crowded: str, tmp_path: Path) -> None:
     """SIGKILL of the parent ends its parsing processes too."""
-    arguments = ("--anytime", "--batch", "100", "--pause", "0.02", "--processes", "2")
+    arguments = ("--anytime", "--batch", "100", "--pause", "0.05", "--processes", "2")
     process = subprocess.Popen(
         command(tmp_path, *arguments), env=os.environ | {"DATABASE_URL": crowded}, cwd=ROOT,
         stdout=subprocess.DEVNULL, start_new_session=True,
@@ -201,13 +201,13 @@ def test_a_batch_that_takes_too_long_is_undone_and_halved(crowded: str) -> None:
         usable = [(a, phone) for a, phone in good if phone]
 
         assert writer.fill([a for a, _ in usable], [phone for _, phone in usable]) == len(usable)
-    assert writer.longest_ms < 1000
+    assert writer._size < len(usable) / 2
 
 
 def test_it_stops_when_another_session_waits_too_long(crowded: str) -> None:
     """Somebody waits for a row of ours beyond the limit: the batch is cancelled, the run ends and says so."""
-    execute(crowded, slow_trigger("3"))
-    limits = Limits(statement_seconds=20, wait_seconds=0.2)
+    execute(crowded, slow_trigger("20"))
+    limits = Limits(statement_seconds=60, wait_seconds=0.2)
     (account,) = rows(crowded, SEN)
 
     def wait_for_it() -> None:
@@ -223,7 +223,7 @@ def test_it_stops_when_another_session_waits_too_long(crowded: str) -> None:
         started = time.monotonic()
         with pytest.raises(Stopped, match="another session waited"):
             Writer(connection, limits, watch.check).fill([Account(*account)], ["+84912345678"])
-        assert time.monotonic() - started < 2.5
+        assert time.monotonic() - started < 15
         other.join()
 
 
