@@ -192,6 +192,11 @@ class Ingest(Server):
         return self.status
 
     @property
+    def knocks(self) -> int:
+        """How often a delivery was offered, taken or not."""
+        return sum(request.method == "POST" for request in self.requests)
+
+    @property
     def bodies(self) -> list[bytes]:
         """Bodies taken, in order."""
         return [delivery.raw for delivery in self.deliveries]

@@ -38,7 +38,7 @@ MUTATIONS: dict[str, tuple[str, dict[str, str], Callable[[Stage], None]]] = {
     ),
     "the file is not written": (
         "spool.lua",
-        {"and write(folder, name, sealed) then": "then"},
+        {"local written = write(folder, name, sealed)": "local written = true"},
         test_spool.test_with_everything_down_deliveries_are_kept_and_drained_oldest_first,
     ),
     "nothing is sealed": (

@@ -129,14 +129,19 @@ def test_what_every_path_refuses_while_healthy_is_set_aside_and_never_deleted(st
     assert not stage.edge.held()
     assert stage.metric('pancake_edge_quarantined_total{reason="refused"}') == 1
     assert stage.metric('pancake_edge_spool_files{folder="quarantine"}') == 1
+    stage.hasura.refuses = lambda raw: False
+    (odd,) = stage.edge.held("quarantine")
+    odd.rename(stage.edge.state / "spool" / odd.name)
+    eventually(lambda: b"odd" in stage.hasura.bodies)
+    assert stage.metric('pancake_edge_spool_files{folder="quarantine"}') == 0
 
 
 def test_refusals_while_the_paths_are_ill_never_set_anything_aside(stage: Stage) -> None:
     """A broken metadata apply refuses everything for a while: all of it stays in the spool and is drained."""
     stage.hasura.override = stage.handlers.override = Answer(404)
     assert set(post_many(stage, [b"%d" % number for number in range(2)])) == {"spooled"}
-    seen = len(stage.handlers.requests)
-    eventually(lambda: len(stage.handlers.requests) > seen + 10)
+    seen = stage.handlers.knocks
+    eventually(lambda: stage.handlers.knocks > seen + 10)
     assert len(stage.edge.held()) == 2
     stage.hasura.override = stage.handlers.override = None
     eventually(lambda: not stage.edge.held())

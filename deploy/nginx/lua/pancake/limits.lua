@@ -9,7 +9,7 @@ local log = require "pancake.log"
 
 local dict = ngx.shared.edge_rate
 
-local MAX_DENIED = 10000
+local MAX_DENIED = 1000 -- looked through one by one for every request
 local DEFAULT = { rate = 1000, burst = 200, deny = {} }
 
 local M = {}

@@ -26,6 +26,7 @@ local function gauges()
     local function add(name, help, labels, value)
         list[#list + 1] = { name, help, labels, value }
     end
+    spool.list("quarantine") -- a person may have moved files out of it
     for _, folder in ipairs(spool.folders) do
         add("pancake_edge_spool_files", "Deliveries on disk, by folder.", ('folder="%s"'):format(folder), (spool.held(folder)))
     end

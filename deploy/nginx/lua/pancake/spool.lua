@@ -42,7 +42,7 @@ function M.arrival(name)
     return tonumber(name:match("^%d+")) / 1000
 end
 
--- Names in a folder, oldest first; counts the folder anew on the way.
+-- Names in a folder, oldest first; counts the folder anew on the way, with what is just being written.
 function M.list(folder)
     local names, why = files.list(settings[folder], size_in)
     if not names then
@@ -53,7 +53,7 @@ function M.list(folder)
     for _, name in ipairs(names) do
         bytes = bytes + size_in(name)
     end
-    dict:set(folder .. ".files", #names)
+    dict:set(folder .. ".files", #names + (dict:get(folder .. ".writing") or 0))
     dict:set(folder .. ".bytes", bytes)
     return names
 end
@@ -82,8 +82,13 @@ function M.put(folder, delivery)
     local limit = LIMITS[folder]
     local held, bytes = account(folder, 1, #sealed)
     local name = ("%013d-%s-%d.sealed"):format(delivery.arrived * 1000, crypto.hex(crypto.random(6)), #sealed)
-    if held <= limit.files and bytes <= limit.bytes and write(folder, name, sealed) then
-        return true
+    if held <= limit.files and bytes <= limit.bytes then
+        dict:incr(folder .. ".writing", 1, 0)
+        local written = write(folder, name, sealed)
+        dict:incr(folder .. ".writing", -1, 0)
+        if written then
+            return true
+        end
     end
     account(folder, -1, -#sealed)
     return nil
