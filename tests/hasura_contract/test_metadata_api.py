@@ -246,3 +246,4 @@ def test_malformed_arguments_are_a_clear_error(place: Place, args: Json) -> None
     for kind in ("pg_track_table", "pg_create_select_permission", "create_cron_trigger", "create_action"):
         status, body = place.call(kind, args)
         assert (status, set(body) - {"internal"}) == (400, {"path", "error", "code"}), (kind, body)
+    assert place.call("set_api_limits", {"disabled": "text"})[0] == 400

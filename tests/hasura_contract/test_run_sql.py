@@ -91,6 +91,20 @@ def test_renames_are_followed(place: Place, library: tuple[Json, Json]) -> None:
     assert answer == {"data": {article: [{"writer": {"full_name": "a"}}]}}
 
 
+def test_custom_names_follow_their_columns(place: Place, library: tuple[Json, Json]) -> None:
+    configuration = {"custom_column_names": {"name": "called", "age": "years"}}
+    place.do("pg_set_table_customization", {"table": library[0], "configuration": configuration})
+    assert run(place, "ALTER TABLE AT.author RENAME COLUMN name TO full_name")[0] == 200
+    assert run(place, "ALTER TABLE AT.author DROP COLUMN age CASCADE", cascade=True)[0] == 200
+    field = f"{place.schema}_author"
+    answer = place.graphql(f"{{ {field}(where: {{id: {{_eq: 1}}}}) {{ called }} }}")
+    assert answer == {"data": {field: [{"called": "a"}]}}
+    assert run(place, "ALTER TABLE AT.author ADD COLUMN age integer")[0] == 200
+    assert place.graphql(f"{{ {field}(where: {{id: {{_eq: 1}}}}) {{ age }} }}") == {
+        "data": {field: [{"age": None}]}
+    }
+
+
 def test_event_triggers_survive_ddl(place: Place, library: tuple[Json, Json]) -> None:
     name = f"t_{place.schema}"
     args = {"name": name, "table": library[0], "webhook": "http://127.0.0.1:1/", "insert": {"columns": "*"}}

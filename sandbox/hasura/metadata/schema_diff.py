@@ -79,6 +79,7 @@ def apply_schema_changes(
     for source in metadata["sources"]:
         source["tables"] = [t for t in source["tables"] if qualified(t["table"]) not in dropped]
     for oid, shape in after.items():
+        _rename_configured(metadata, before[oid], shape)
         _rename_columns(metadata, before[oid], shape)
         if before[oid].key != shape.key:
             _rename_table(metadata, before[oid].key, shape.key)
@@ -136,6 +137,20 @@ def _rename_columns(metadata: Json, old: Shape, new: Shape) -> None:
             if own:
                 _rename_in_permissions(table, names)
                 _rename_in_triggers(table, names)
+
+
+def _rename_configured(metadata: Json, old: Shape, new: Shape) -> None:
+    """The custom names and the like of the columns, without those that are gone."""
+    names = {name: new.columns.get(number) for number, name in old.columns.items()}
+    for source in metadata["sources"]:
+        for table in source["tables"]:
+            configuration = table.get("configuration")
+            if not configuration or qualified(table["table"]) != old.key:
+                continue
+            for kind in ("custom_column_names", "column_config"):
+                if kind in configuration:
+                    found = {names.get(name, name): value for name, value in configuration[kind].items()}
+                    configuration[kind] = {name: value for name, value in found.items() if name is not None}
 
 
 def _rename_in_relationship(using: Json, names: dict[str, str], *, own: bool, key: Key) -> None:

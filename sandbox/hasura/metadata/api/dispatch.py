@@ -13,7 +13,7 @@ from sandbox.hasura.errors import QErr, unexpected
 from sandbox.hasura.metadata import keys
 from sandbox.hasura.metadata.access import Json, dict_of, kind_of
 from sandbox.hasura.metadata.api.registry import COMMANDS, SUCCESS, Command, Context
-from sandbox.hasura.metadata.directory import LISTS
+from sandbox.hasura.metadata.directory import LISTS, OBJECTS
 from sandbox.hasura.metadata.shape import check
 from sandbox.hasura.pg_report import postgres_error
 from sandbox.hasura.settings import StartError
@@ -105,7 +105,8 @@ async def _single(engine: "Engine", session: Session, command: Command, request:
 
 def check_shape(metadata: Json) -> None:
     """Refuse what no metadata can be, whatever keys it may have; raises QErr `parse-failed`."""
-    shapes: dict[str, Any] = {"actions": [keys.ACTION], "custom_types": keys.CUSTOM_TYPES, **LISTS}
+    shapes: dict[str, Any] = {"actions": [keys.ACTION], "custom_types": keys.CUSTOM_TYPES}
+    shapes |= LISTS | OBJECTS
     try:
         for source in metadata["sources"]:
             check(source, keys.SOURCE, "metadata", lenient=True)

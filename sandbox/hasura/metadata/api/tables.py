@@ -103,7 +103,7 @@ async def set_table_is_enum(context: Context, args: Json) -> None:
     context.refresh = True
 
 
-@command("set_table_customization", postgres=True)
+@command("set_table_customization", "set_table_configuration", postgres=True)
 async def set_table_customization(context: Context, args: Json) -> None:
     """Replace a table's custom names."""
     name, source = required(args, "table"), args.get("source")
