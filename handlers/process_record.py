@@ -16,23 +16,31 @@ from runtime.attempts import settle
 from runtime.contract import EventCall
 from runtime.db import Row
 
+NOT_RECEIVED = "not_received"
 _BIGINT = re.compile(r"[0-9]{1,18}")
 
 
 async def process_record(on: Runtime, call: EventCall) -> Answer:
     """Answers `{event_id, result}`: an outcome, `failed`, a skipped status, `replayed`, or `not_received`."""
     event_id = _event_id(call)
-    claim = await take_claim(on, event_id)
-    if claim is None:
+    async with on.db.place():
+        result, unsent = await _processed(on, event_id)
+    if result == NOT_RECEIVED:
         result = await _not_received(on, call, event_id)
-    elif claim["status"] != INGESTED:
-        result = claim["status"]
-    else:
-        settled = await settle(on.db, on.clock, claim, delay_after, partial(apply_record, on, claim))
-        result, unsent = settled or ("failed", [])
-        await on.outbox.send(unsent)
+    await on.outbox.send(unsent)
     on.metrics.events.labels(result).inc()
     return {"event_id": event_id, "result": result}
+
+
+async def _processed(on: Runtime, event_id: int) -> tuple[str, list[Row]]:
+    """Claim and work, with a place for both; the result, and what to send now."""
+    claim = await take_claim(on, event_id)
+    if claim is None:
+        return NOT_RECEIVED, []
+    if claim["status"] != INGESTED:
+        return claim["status"], []
+    settled = await settle(on.db, on.clock, claim, delay_after, partial(apply_record, on, claim))
+    return settled or ("failed", [])
 
 
 async def take_claim(on: Runtime, event_id: int) -> Row | None:
@@ -67,7 +75,7 @@ async def _not_received(on: Runtime, call: EventCall, event_id: int) -> str:
         if not row["switched_on"]:
             return "kill_switch_on"
     await on.outbox.send_claimed([event_id])
-    return "not_received"
+    return NOT_RECEIVED
 
 
 def _event_id(call: EventCall) -> int:

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, errors
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from domain.errors import Busy, Contended, DatabaseUnavailable
+from domain.errors import Busy, Contended, DatabaseUnavailable, Overloaded
 from runtime.queries import QUERIES
 
 Row = dict[str, Any]
@@ -97,6 +97,11 @@ class Database:
     def __init__(self, url: str, *, ingest_connections: int = 2, work_connections: int = 8) -> None:
         self._ingest = _pool(url, "ingest", ingest_connections)
         self._work = _pool(url, "work", work_connections)
+        self._places = asyncio.Semaphore(work_connections)
+
+    def patience(self, seconds: float) -> None:
+        """How long anybody waits for a connection, or for a place."""
+        self._ingest.timeout = self._work.timeout = seconds
 
     async def open(self) -> None:
         await self._ingest.open()
@@ -126,6 +131,22 @@ class Database:
         except (DatabaseUnavailable, Contended, TimeoutError):
             return False
         return True
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """A place at work: there are as many as connections, so that who claims an event gets to work on it.
+
+        Raises Overloaded when none becomes free in time; nothing was claimed then.
+        """
+        try:
+            async with asyncio.timeout(self._work.timeout):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise Overloaded from error
+        try:
+            yield
+        finally:
+            self._places.release()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:

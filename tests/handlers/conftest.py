@@ -343,6 +343,11 @@ class CrashingDatabase(Database):
         return rows
 
     @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        async with self._real.place():
+            yield
+
+    @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         async with self._real.transaction() as transaction:
             yield CrashingTransaction(transaction, self._fuse)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from handlers.process_record import apply_record, process_record, take_claim
 from runtime.contract import EventCall
-from tests.handlers.conftest import Crash, House, crashing, deadlocks
+from tests.handlers.conftest import Crash, House, crashing, deadlocks, running
 
 PHONE = "+84905111222"
 RECORD = "2f941efe-d9a3-4d9a-affe-e123b06b8a44"
@@ -739,6 +740,25 @@ async def test_a_database_that_is_away_is_a_503_before_anything_is_claimed(house
             codes.append((await house.fire(event_id)).status_code)
     assert set(codes) <= {200, 503}
     assert house.event(event_id)["status"] == "processed"
+
+
+async def test_more_events_than_the_database_can_bear_stay_received_and_cost_no_attempt(house: House) -> None:
+    house.slow_down("ticket", 0.4)
+    settings = replace(house.runtime.settings, work_connections=1)
+    async with running(settings, house.connection_id, house.hasura) as small:
+        small.runtime.db.patience(0.2)
+        record = {"source": [-1]}
+        ids = [
+            (await house.deliver(record | {"id": f"r-{n}", "phone_number": f"090511122{n}"}))["event_id"]
+            for n in range(4)
+        ]
+        responses = await asyncio.gather(*(small.fire(event_id) for event_id in ids))
+        assert sorted(response.status_code for response in responses) == [200, 503, 503, 503]
+        refused = [i for i, response in zip(ids, responses, strict=True) if response.status_code == 503]
+        for event_id in refused:
+            event = house.event(event_id)
+            assert (event["status"], event["attempts"]) == ("received", 0)
+        assert [await small.process(event_id) for event_id in refused] == ["ticket_created"] * 3
 
 
 async def test_wherever_the_process_dies_every_row_ends_once_in_one_state(house: House) -> None:
