@@ -9,7 +9,7 @@ from sandbox.hasura.catalog import Type
 
 GRAPHQL_NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*\Z")
 BUILT_IN = {"int4": "Int", "bool": "Boolean", "float4": "Float", "text": "String", "varchar": "String"}
-RENAMED = {"int2": "smallint", "int8": "bigint"}
+RENAMED = {"int2": "smallint", "int8": "bigint", "char": "bpchar"}
 NUMERIC = {"int2", "int4", "int8", "float4", "float8", "numeric", "money"}
 COMPARABLE = NUMERIC | {
     "bpchar",
@@ -20,6 +20,7 @@ COMPARABLE = NUMERIC | {
     "timestamp",
     "timestamptz",
     "timetz",
+    "uuid",
     "ltree",
     "char",
 }
@@ -47,4 +48,4 @@ def is_numeric(type_: Type) -> bool:
 
 def is_comparable(type_: Type) -> bool:
     """Whether min and max apply."""
-    return type_.kind == "e" or type_.element is not None or type_.internal in COMPARABLE
+    return type_.kind in ("e", "c") or type_.element is not None or type_.internal in COMPARABLE
