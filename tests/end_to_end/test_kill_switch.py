@@ -94,7 +94,7 @@ async def test_a_hundred_turns_under_load_then_a_drain_leave_nothing_held(place:
             assert took == {"skipped_kill_switch" if on else "received": 2, "duplicate": 1}
         held = _rows(place)["skipped_kill_switch"]
         drained = asyncio.create_task(_drain(place))
-        while not drained.done():
+        while not (await asyncio.wait({drained}, timeout=0.2))[0]:
             await load.burst()
         report = await drained
     assert report["matched"] == held
