@@ -6,13 +6,13 @@ Facts: the engine's `RQL/DDL/Metadata` and its tests under `v1/metadata`.
 import copy
 from typing import Any
 
-from sandbox.hasura.cron.schedule import DEFAULT_CRON_RETRY
 from sandbox.hasura.errors import QErr
 from sandbox.hasura.metadata import keys
 from sandbox.hasura.metadata.access import Json, dict_of, required, table_object
 from sandbox.hasura.metadata.api.registry import Context, command
 from sandbox.hasura.metadata.directory import LISTS, OBJECTS
 from sandbox.hasura.metadata.drop_inconsistent import drop_inconsistent
+from sandbox.hasura.metadata.export import exportable
 from sandbox.hasura.metadata.shape import check
 from sandbox.hasura.settings import StartError
 
@@ -43,23 +43,6 @@ async def export_metadata(context: Context, _: Any) -> Json:
     exported = exportable(context.metadata)
     if context.notes["version"] == 2:
         return {"resource_version": context.engine.resource_version, "metadata": exported}
-    return exported
-
-
-def exportable(metadata: Json) -> Json:
-    """The metadata as exports show it: what equals a default is left out, private cron triggers too."""
-    exported = copy.deepcopy(metadata)
-    crons = []
-    for trigger in exported.pop("cron_triggers", []):
-        if not trigger.get("include_in_metadata", True):
-            continue
-        if trigger.get("retry_conf") == DEFAULT_CRON_RETRY:
-            trigger.pop("retry_conf")
-        if not trigger.get("headers"):
-            trigger.pop("headers", None)
-        crons.append(trigger)
-    if crons:
-        exported["cron_triggers"] = crons
     return exported
 
 
