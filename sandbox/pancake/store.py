@@ -92,16 +92,16 @@ class Table:
         moment, due = micros(self.now()), []
         while self._waiting and self._waiting[0][0] <= moment:
             due.append(heapq.heappop(self._waiting))
-        if len(due) > 1_000:
-            self._listed.update(
-                (record_id, (modified, content)) for _, _, record_id, modified, content in due
-            )
-            self._keys = sorted((modified, record_id) for record_id, (modified, _) in self._listed.items())
-            return
+        bulk = len(due) > 1_000
         for _, _, record_id, modified, content in due:
-            self._unlist(record_id)
+            if record_id in self._listed and self._listed[record_id][0] > modified:
+                continue  # a late older version never takes the place of a newer one
+            if not bulk:
+                self._unlist(record_id)
+                insort(self._keys, (modified, record_id))
             self._listed[record_id] = (modified, content)
-            insort(self._keys, (modified, record_id))
+        if bulk:
+            self._keys = sorted((modified, record_id) for record_id, (modified, _) in self._listed.items())
 
     def _unlist(self, record_id: str) -> None:
         if known := self._listed.pop(record_id, None):

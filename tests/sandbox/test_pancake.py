@@ -268,6 +268,17 @@ async def test_an_edited_record_is_listed_once_under_its_new_time(simulator: Sim
     assert {k: v for k, v in edited.items() if k != "modified_on"} != lead
 
 
+async def test_a_late_older_version_never_takes_the_place_of_a_newer_one(simulator: Simulator) -> None:
+    simulator.workspace.faults.lag_seconds = 60
+    lead = simulator.workspace.new_lead()
+    simulator.clock.time += timedelta(seconds=5)
+    simulator.workspace.faults.lag_seconds = 0
+    edited = simulator.workspace.edit_lead(lead["id"])
+    assert (await simulator.listed())[0].entries == [edited]
+    simulator.clock.time += timedelta(seconds=60)
+    assert (await simulator.listed())[0].entries == [edited]
+
+
 def test_a_page_costs_the_same_among_many_records() -> None:
     """Counted, not timed: a page in the middle looks at its own thirty records only."""
     table, leads = Table(lambda: T0), Leads()
