@@ -71,6 +71,9 @@ def _request(request: Any) -> tuple[str, Json, str | None]:
         raise QErr("parse-failed", "parsing HashMap ~Text failed, expected Object", "$.variables")
     if name is not None and not isinstance(name, str):
         raise QErr("parse-failed", "parsing Text failed, expected String", "$.operationName")
+    extensions = request.get("extensions")
+    if isinstance(extensions, dict) and "persistedQuery" in extensions:
+        raise QErr("not-supported", "Automatic Persisted Queries is not enabled")
     return text, variables or {}, name or None
 
 

@@ -30,6 +30,10 @@ def query_error(error: psycopg.Error, statement: str) -> QErr:
         return QErr("bad-request", message)
     if code.startswith("22"):
         return QErr("data-exception", message)
+    if code == "40001":
+        return QErr("concurrent-update", "serialization failure due to concurrent update")
+    if code.startswith("40"):
+        return QErr("concurrent-update", message)
     if code == "42P10":
         return QErr("constraint-error", NO_ARBITER)
     if code == "42704":

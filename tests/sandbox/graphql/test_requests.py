@@ -192,6 +192,14 @@ async def test_an_operation_is_chosen_by_name(shelf: Library) -> None:
     assert answer == {"data": {"article_by_pk": {"id": 1}}}
 
 
+async def test_a_persisted_query_is_refused_and_other_extensions_ignored(shelf: Library) -> None:
+    query = "{ author_by_pk(id: 1) { id } }"
+    answer = await shelf.raw({"query": query, "extensions": {"persistedQuery": {"version": 1}}})
+    assert answer["errors"][0]["extensions"]["code"] == "not-supported"
+    answer = await shelf.raw({"query": query, "extensions": {"tracing": True}})
+    assert answer == {"data": {"author_by_pk": {"id": 1}}}
+
+
 async def test_a_batch_is_answered_item_by_item(shelf: Library) -> None:
     """An error in one item leaves the others alone."""
     answers = await shelf.raw([{"query": "{ nothing }"}, {"query": "{ article_by_pk(id: 1) { id } }"}])
