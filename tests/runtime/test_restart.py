@@ -1,0 +1,30 @@
+"""PostgreSQL dies and comes back: who asks meanwhile is told so at once, and nobody has to be restarted."""
+
+import asyncio
+
+import pytest
+
+from domain.errors import DatabaseUnavailable
+from runtime.db import Database
+from sandbox.cluster import Cluster
+
+
+async def test_a_server_that_crashes_and_returns_is_found_again() -> None:
+    with Cluster(durable=False) as own:
+        if not own.embedded:
+            pytest.skip("the server of DATABASE_URL is not ours to stop")
+        db = Database(own.create_database("restarted"), ingest_connections=1, work_connections=2)
+        db.patience(0.3)
+        await db.open()
+        assert await db.healthy()
+        own.stop(crash=True)
+        for ask in (db.fetch_all, db.ingest, db.fetch_all):
+            with pytest.raises(DatabaseUnavailable):
+                await ask("readyz/ping", {})
+        assert not await db.healthy()
+        own.start()
+        async with asyncio.timeout(30):
+            while not await db.healthy():  # noqa: ASYNC110 - it is the server that is waited for
+                await asyncio.sleep(0.02)
+        assert await db.ingest("readyz/ping", {}) == [{"one": 1}]
+        await db.close()
