@@ -8,6 +8,7 @@
     │   │   └── ProcessingPaused
     │   ├── Contended             serialization failure, deadlock, lock timeout, lost connection
     │   ├── HasuraUnavailable
+    │   │   └── HasuraRefused     it answered, and would not
     │   └── PancakeUnavailable
     ├── PancakeRefused            Pancake will not do it for us
     │   └── PancakeKeyRejected
@@ -80,6 +81,12 @@ class HasuraUnavailable(Retryable):
     """Hasura did not answer as expected."""
 
     code = "hasura_unavailable"
+
+
+class HasuraRefused(HasuraUnavailable):
+    """Hasura, or a service behind it, answered that it will not take what it was given."""
+
+    code = "hasura_refused"
 
 
 class PancakeUnavailable(Retryable):

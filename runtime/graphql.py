@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 from gql import Client, GraphQLRequest, gql
 from gql.client import AsyncClientSession
-from gql.transport.exceptions import TransportError
+from gql.transport.exceptions import TransportError, TransportQueryError
 from gql.transport.httpx import HTTPXAsyncTransport
 from graphql import GraphQLError
 
-from domain.errors import HasuraUnavailable
+from domain.errors import HasuraRefused, HasuraUnavailable
 
 SEND_TIMEOUT_SECONDS = 5.0
 SEND_NOTIFICATIONS = gql(
@@ -44,13 +44,16 @@ class Graphql:
     async def send_notifications(self, notifications: Sequence[dict[str, Any]]) -> dict[str, int]:
         """Hand notifications to Diva's service; returns how many were accepted and how many it knew already.
 
-        Raises HasuraUnavailable for anything but such an answer.
+        Raises HasuraRefused if the answer is an error, HasuraUnavailable if it is no answer.
         """
         session = await self._connected()
         request = GraphQLRequest(SEND_NOTIFICATIONS, variable_values={"notifications": list(notifications)})
         try:
             data = await session.execute(request)
-        except (TransportError, GraphQLError, httpx.HTTPError, TimeoutError) as error:
+        except TransportQueryError as error:
+            raise HasuraRefused("sendNotifications answered with an error.") from error
+        except (TransportError, GraphQLError, httpx.HTTPError, TimeoutError, AssertionError) as error:
+            # gql asserts that an answer holds data or errors.
             raise HasuraUnavailable(f"sendNotifications failed: {type(error).__name__}") from error
         try:
             answer = data["sendNotifications"]

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from domain.errors import HasuraUnavailable, Retryable
+from domain.errors import HasuraRefused, Retryable
 from runtime.batch import Batcher
 from runtime.clock import Clock
 from runtime.db import Database
@@ -51,10 +51,27 @@ class Outbox:
             return False
 
     async def _send(self, events: Sequence[Held]) -> list[bool | Exception]:
+        """One call for all; if it is refused, one for each, so that what is refused holds up nobody else."""
+        try:
+            await self._hand_over(events)
+        except HasuraRefused:
+            if len(events) == 1:
+                raise
+            return [await self._alone(event) for event in events]
+        return [True] * len(events)
+
+    async def _alone(self, event: Held) -> bool | Exception:
+        try:
+            await self._hand_over([event])
+        except Retryable as error:
+            return error
+        return True
+
+    async def _hand_over(self, events: Sequence[Held]) -> None:
         notifications = [message for event in events for message in messages(event)]
         result = await self._graphql.send_notifications(notifications)
         if sum(result.values()) < len(notifications):
-            raise HasuraUnavailable("sendNotifications took fewer notifications than it was given.")
+            raise HasuraRefused("sendNotifications took fewer notifications than it was given.")
         for name, count in result.items():
             self._metrics.notifications.labels(name).inc(count)
         claims = {
@@ -62,7 +79,6 @@ class Outbox:
             "claimed_ats": [event["notify_claimed_at"] for event in events],
         }
         await self._db.fetch_all("outbox/mark_notified", claims | {"now": self._clock.now()})
-        return [True] * len(events)
 
 
 def messages(event: Held) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from domain.errors import HasuraUnavailable
+from domain.errors import HasuraRefused, HasuraUnavailable
 from runtime.db import Database, Params, Row
 from runtime.graphql import Graphql
 
@@ -24,15 +24,18 @@ class FakeDatabase(Database):
 
 
 class FakeHasura(Graphql):
-    """Takes notifications, at most `taking` of a call, and refuses calls while `failing`."""
+    """Takes notifications, at most `taking` of a call; is away while `failing`; refuses some keys."""
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
         self.failing = False
+        self.refused: set[str] = set()
         self.taking: int | None = None
 
     async def send_notifications(self, notifications: Sequence[dict[str, Any]]) -> dict[str, int]:
         self.calls.append([n["idempotency_key"] for n in notifications])
         if self.failing:
             raise HasuraUnavailable("away")
+        if self.refused & set(self.calls[-1]):
+            raise HasuraRefused("one of them")
         return {"accepted": len(notifications[: self.taking]), "duplicates": 0}

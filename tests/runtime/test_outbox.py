@@ -62,6 +62,22 @@ async def test_what_hasura_does_not_take_is_left_unmarked() -> None:
     assert place.counted("failed") == 2
 
 
+async def test_what_is_refused_holds_up_nobody_else() -> None:
+    place = Place()
+    place.hasura.refused = {"7:a"}
+    sent = await place.outbox.send([event(number, "a") for number in range(10)])
+    marked = [id_ for _, params in place.db.ran for id_ in params["ids"]]
+    assert (sent, sorted(marked)) == (9, [0, 1, 2, 3, 4, 5, 6, 8, 9])
+    assert place.counted("failed") == 1
+
+
+async def test_when_hasura_is_away_nobody_is_tried_alone() -> None:
+    place = Place()
+    place.hasura.failing = True
+    assert await place.outbox.send([event(number, "a") for number in range(10)]) == 0
+    assert sum(len(call) for call in place.hasura.calls) == 10
+
+
 async def test_a_call_that_took_fewer_than_it_was_given_marks_nothing() -> None:
     place = Place()
     place.hasura.taking = 1
