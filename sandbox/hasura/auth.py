@@ -55,8 +55,8 @@ def make_session(role: str, variables: Mapping[str, str], *, trusted: bool) -> S
     if lowered not in TRUE_WORDS | FALSE_WORDS:
         raise QErr(
             "bad-request",
-            f'{BACKEND_ONLY_HEADER}: Not a valid boolean text. True values are ["true","t","yes","y"]'
-            ' and False values are ["false","f","no","n"]. All values are case insensitive',
+            f'{BACKEND_ONLY_HEADER}:  Not a valid boolean text. True values are ["true","t","yes","y"]'
+            ' and  False values are ["false","f","no","n"]. All values are case insensitive',
         )
     return Session(role, kept, backend_only=lowered in TRUE_WORDS)
 
