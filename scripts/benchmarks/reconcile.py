@@ -29,7 +29,9 @@ def reconcile(
         _only_owe(standing.database_url, window.start)
         console.print(f"making {records:,} records of {day} ...")
         pancake.bulk(records, window.start, window.end)
+        cpu = standing.cpu_seconds()
         first = pancake.tick("reconcile_daily")
+        cpu = standing.cpu_seconds() - cpu
         console.print(f"all missing: {first:.1f} s")
         inserted = _forget(standing.database_url)
         second = pancake.tick("reconcile_daily")
@@ -37,6 +39,7 @@ def reconcile(
         result: dict[str, Any] = {
             "seconds": round(first, 1),
             "seconds_covered": round(second, 1),
+            "handler_cpu_seconds": round(cpu, 1),
             "records": records,
             "inserted": inserted,
             "records_per_second": round(records / first),
