@@ -133,7 +133,7 @@ async def test_a_killed_session_frees_the_lock(ward: Ward, register: Register) -
         other.execute("SELECT pg_advisory_lock(7, hashtext('poll_records'))")
         assert (await register.run(call(ward), nothing, seconds=10))["result"] == "skipped"
     for _ in range(1_000):
-        if not ward.sql("SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 7"):
+        if not ward.sql("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 7"):
             break
         await asyncio.sleep(0.005)
     assert (await register.run(call(ward, minutes=1), nothing, seconds=10))["result"] == "succeeded"
