@@ -12,13 +12,14 @@ WITH held AS (
     GROUP BY e.record_id
 ), judged AS (
     SELECT
-        h.record_id, h.table_name, h.versions, s.id IS NOT NULL AS is_listed,
+        h.record_id, h.table_name, h.versions,
+        -- Hashed whatever the planner thinks of the table's size; as a join it may compare each with each.
+        h.record_id IN (SELECT s.id FROM unnest(%(seen)s::text[]) AS s (id)) AS is_listed,
         EXISTS (
             SELECT FROM public.pancake_webhook_event AS n
             WHERE n.record_id = h.record_id AND n.modified_on > %(window_to)s AND n.connection_id = %(connection_id)s
         ) AS is_overtaken
     FROM held AS h
-    LEFT JOIN unnest(%(seen)s::text[]) AS s (id) ON s.id = h.record_id
 )
 SELECT
     coalesce(sum(j.versions - CASE WHEN j.is_overtaken THEN 0 ELSE 1 END), 0)::bigint AS superseded,
