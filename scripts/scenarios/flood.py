@@ -5,16 +5,31 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from scripts.benchmarks.load import request_for
+
+
+@dataclass
+class Flood:
+    """What came of it: answers by `code status`, and when each delivery left (seconds of one clock)."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    departures: list[float] = field(default_factory=list)
+
+    @property
+    def per_second(self) -> float:
+        """Deliveries per second from the first departure to the last."""
+        lasted = max(self.departures) - min(self.departures)
+        return (len(self.departures) - 1) / lasted
 
 
 async def flood(
     url: str, token: Callable[[int], str], body: Callable[[int], bytes], *,
     rate: float, seconds: float, address: str, connections: int,
-) -> Counter[str]:  # fmt: skip
-    """Answers by `code status`. A delivery leaves when it is due and a connection is free."""
-    answers: Counter[str] = Counter()
+) -> Flood:  # fmt: skip
+    """A delivery leaves when it is due and a connection is free."""
+    result = Flood()
     numbers = iter(range(int(rate * seconds)))
     host, port = url.removeprefix("http://").split(":")
     started = time.perf_counter() + 0.2
@@ -26,14 +41,15 @@ async def flood(
                 await asyncio.sleep(max(0.0, started + number / rate - time.perf_counter()))
                 path = f"{url}/api/pancake/record/{token(number)}"
                 writer.write(request_for(path, {}, body(number)))
-                answers[await _answer(reader)] += 1
+                result.departures.append(time.perf_counter())
+                result.answers[await _answer(reader)] += 1
         except (ConnectionError, asyncio.IncompleteReadError) as error:
-            answers[type(error).__name__] += 1
+            result.answers[type(error).__name__] += 1
         finally:
             writer.close()
 
     await asyncio.gather(*(work() for _ in range(connections)))
-    return answers
+    return result
 
 
 async def _answer(reader: asyncio.StreamReader) -> str:
