@@ -166,7 +166,7 @@ class Ingest(Server):
     """What both paths have in common: each delivery is kept and answered by `respond`.
 
     `override`: an answer for every delivery, taken or not, instead of the regular one. `refuses`: bodies that
-    are answered 400 and not kept.
+    are not kept, but answered with the status `refusal`.
     """
 
     path = ""
@@ -175,6 +175,7 @@ class Ingest(Server):
         self.deliveries: list[Delivery] = []
         self.override: Answer | None = None
         self.refuses: Callable[[bytes], bool] = lambda _: False
+        self.refusal = 400
         self.status = "received"
         self.unauthorized = 0
         super().__init__(tls)
@@ -218,7 +219,7 @@ class FakeHasura(Ingest):
             return self.override
         status = self.take(json.loads(request.body))
         if status is None:
-            return Answer(400, b'{"path":"$","error":"no","code":"bad-request"}')
+            return Answer(self.refusal, b'{"path":"$","error":"no","code":"bad-request"}')
         body = {"pancake_ingest_record": {"status": status, "event_id": 1, "error_code": None}}
         return Answer(200, json.dumps(body).encode())
 
@@ -261,6 +262,7 @@ class FakeHandlers(Ingest):
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.connections: list[Connection] = []
         self.policy_override: Answer | None = None
+        self.policy_after = 0.0
         super().__init__(tls)
 
     @property
@@ -274,7 +276,8 @@ class FakeHandlers(Ingest):
             self.unauthorized += 1
             return Answer(401, b'{"message":"no"}')
         if (request.method, request.path) == ("GET", "/edge/policy"):
-            return self.policy_override or Answer(200, self._policy(), chunked=True)
+            regular = Answer(200, self._policy(), after=self.policy_after, chunked=True)
+            return self.policy_override or regular
         if (request.method, request.path) != ("POST", "/actions/ingest_record"):
             return Answer(404)
         if self.override is not None:
@@ -288,7 +291,7 @@ class FakeHandlers(Ingest):
             return Answer(400, b'{"message":"wrong role"}')
         status = self.take(envelope["input"])
         if status is None:
-            return Answer(400, b'{"message":"refused"}')
+            return Answer(self.refusal, b'{"message":"refused"}')
         return Answer(200, json.dumps({"status": status, "event_id": 1, "error_code": None}).encode())
 
     def _policy(self) -> bytes:

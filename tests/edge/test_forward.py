@@ -143,6 +143,20 @@ def test_a_path_gets_800_ms_and_the_sender_an_answer_within_two_seconds(nginx: C
     assert len(stage.edge.held()) == 2
 
 
+def test_asking_about_a_token_takes_nothing_from_the_two_seconds(nginx: Callable[..., Stage]) -> None:
+    """The slowest case there is: the policy comes late, then both paths hang; the sender waits no longer."""
+    stage = nginx(EDGE_SKIP_SECONDS="5", EDGE_POLICY_SECONDS="60")
+    stage.connection.tokens["new"] = None
+    stage.handlers.policy_after = 0.6
+    hang(stage.hasura, stage.handlers)
+    with stage.sender() as sender:
+        began = time.monotonic()
+        assert sender.post("new", b"1").status == "spooled"
+        took = time.monotonic() - began
+    assert 1.3 < took < 2
+    assert len(stage.edge.held()) == 1
+
+
 def test_a_failing_path_is_skipped_and_then_probed_by_one(nginx: Callable[..., Stage]) -> None:
     """While it is skipped nobody knocks; then one delivery does, and its success opens the path for all."""
     stage = nginx(EDGE_SKIP_SECONDS="1")

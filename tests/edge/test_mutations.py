@@ -33,7 +33,7 @@ MUTATIONS: dict[str, tuple[str, dict[str, str], Callable[[Stage], None]]] = {
     ),
     "refusals by ill paths count": (
         "drain.lua",
-        {"(upstream.succeeded_at() or 0) > seen.since": "true"},
+        {"seen.last_at and (upstream.succeeded_at() or 0) > seen.last_at": "true"},
         test_spool.test_refusals_while_the_paths_are_ill_never_set_anything_aside,
     ),
     "the file is not written": (

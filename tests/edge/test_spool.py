@@ -136,6 +136,24 @@ def test_what_every_path_refuses_while_healthy_is_set_aside_and_never_deleted(st
     assert stage.metric('pancake_edge_spool_files{folder="quarantine"}') == 0
 
 
+def test_one_delivery_that_no_path_survives_holds_up_none_of_the_others(stage: Stage) -> None:
+    """Every path answers it with 503, as if ill; at night no live delivery would show that it is not."""
+    away(stage)
+    post_many(stage, [b"poison", *(b"%d" % number for number in range(20))])
+    stage.hasura.refuses = stage.handlers.refuses = lambda raw: raw == b"poison"
+    stage.hasura.refusal = stage.handlers.refusal = 503
+    back(stage)
+    eventually(lambda: len(stage.edge.held()) == 1, seconds=20)
+    assert sorted(stage.bodies) == sorted(b"%d" % number for number in range(20))
+
+    def quarantined() -> bool:
+        post_many(stage, [b"live"])
+        return len(stage.edge.held("quarantine")) == 1
+
+    eventually(quarantined)
+    eventually(lambda: not stage.edge.held())
+
+
 def test_refusals_while_the_paths_are_ill_never_set_anything_aside(stage: Stage) -> None:
     """A broken metadata apply refuses everything for a while: all of it stays in the spool and is drained."""
     stage.hasura.override = stage.handlers.override = Answer(404)

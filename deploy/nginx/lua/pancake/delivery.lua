@@ -11,6 +11,7 @@ local verify = require "pancake.verify"
 
 local PREFIX = "/api/pancake/record/"
 local MAX_TOKEN = 128
+local ANSWER_SECONDS = 1.65 -- for the paths, of the two seconds we allow ourselves: the rest is for the disk
 
 local M = {}
 
@@ -60,6 +61,13 @@ local function read_body()
     end
     local file = ngx.req.get_body_file()
     return file and files.read(file) or ""
+end
+
+-- The body, and by when its sender must have an answer: it has been waiting for us since the last byte.
+local function received_body()
+    local body = read_body()
+    ngx.update_time()
+    return body, ngx.now() + ANSWER_SECONDS
 end
 
 local function x_headers()
@@ -123,8 +131,8 @@ local function deny(connection, token, arrived)
 end
 
 -- Nobody could be asked about this token: kept apart, with what a later check needs.
-local function keep_unknown(token, arrived)
-    local delivery = delivery_of(token, read_body(), arrived)
+local function keep_unknown(token, body, arrived)
+    local delivery = delivery_of(token, body, arrived)
     delivery.headers = x_headers()
     if spool.put("unknown", delivery) then
         return answer(200, "spooled")
@@ -136,8 +144,7 @@ local function header_of_request(name)
     return ngx.var["http_" .. name:gsub("-", "_")]
 end
 
-local function accept(connection, token, arrived)
-    local body = read_body()
+local function accept(connection, token, body, arrived, answer_by)
     local request = { ip = ngx.var.remote_addr, body = body, header = header_of_request }
     local refused, monitored = verify.check(connection, request, ngx.now())
     if monitored then
@@ -154,7 +161,7 @@ local function accept(connection, token, arrived)
     if not limits.admit("delivery/" .. delivery.source_ip) then
         return fail_within_budget(connection, 429, "rate_limited") or keep(connection, delivery)
     end
-    local taken, path = upstream.forward(delivery)
+    local taken, path = upstream.forward(delivery, answer_by)
     if not taken then
         return keep(connection, delivery)
     end
@@ -172,15 +179,15 @@ local function stranger(token, arrived)
         ngx.req.discard_body()
         return answer(200, "unknown_token")
     end
+    local body, answer_by = received_body()
     local connection, certain = policy.confirm(token, arrived)
     if connection then
         ngx.ctx.connection = connection
-        return accept(connection, token, arrived)
+        return accept(connection, token, body, arrived, answer_by)
     end
     if not certain then
-        return keep_unknown(token, arrived)
+        return keep_unknown(token, body, arrived)
     end
-    ngx.req.discard_body()
     return answer(200, "unknown_token")
 end
 
@@ -202,7 +209,8 @@ local function route()
     if not connection then
         return stranger(token, arrived)
     end
-    return accept(connection, token, arrived)
+    local body, answer_by = received_body()
+    return accept(connection, token, body, arrived, answer_by)
 end
 
 -- A bug of ours must not cost a delivery: what was already read is kept.

@@ -15,7 +15,7 @@ local ATTEMPTS = 3
 
 local M = {}
 
-local refusals = {} -- name -> {count, since, again_at}
+local failures = {} -- name -> {count, last_at, again_at}
 local queue, position = {}, 1
 local in_hand = {} -- names that one of the threads is at
 local returned = {} -- what could not be handed over yet: taken again before anything younger
@@ -29,34 +29,36 @@ local function set_aside(folder, name, reason)
         metrics.count("pancake_edge_quarantined_total", ('reason="%s"'):format(reason))
         log.error("quarantine", name .. " was set aside: " .. reason)
     end
-    refusals[name] = nil
+    failures[name] = nil
 end
 
--- Refused by every path that heard it. Set aside only if a path has taken another delivery meanwhile: then it is
--- this delivery that is odd, not the paths that are ill.
-local function refused(folder, name)
-    local seen = refusals[name] or { count = 0, since = ngx.now() }
-    seen.count, seen.again_at = seen.count + 1, ngx.now() + math.min(RETRY_SECONDS, settings.skip_seconds)
-    refusals[name] = seen
-    if seen.count >= ATTEMPTS and (upstream.succeeded_at() or 0) > seen.since then
+-- Every path had it and none took it: others go first for a while. It counts only if some path has taken another
+-- delivery since the attempt before: then it is this delivery that is odd, not the paths that are ill.
+local function failed(folder, name)
+    local now, seen = ngx.now(), failures[name] or { count = 1 }
+    if seen.last_at and (upstream.succeeded_at() or 0) > seen.last_at then
+        seen.count = seen.count + 1
+    end
+    seen.last_at, seen.again_at = now, now + math.min(RETRY_SECONDS, settings.skip_seconds)
+    failures[name] = seen
+    if seen.count >= ATTEMPTS then
         set_aside(folder, name, "refused")
     end
 end
 
 -- False while nothing can be handed over: the caller waits and tries this one again.
 local function hand_over(folder, name, delivery)
-    local answer, heard = upstream.forward(delivery, true)
+    local answer, heard_by_all = upstream.forward(delivery)
     if answer then
         spool.remove(folder, name)
-        refusals[name] = nil
+        failures[name] = nil
         count(folder, answer.status)
         return true
     end
-    if heard == true then
-        refused(folder, name)
-        return true
+    if heard_by_all then
+        failed(folder, name)
     end
-    return false
+    return heard_by_all
 end
 
 -- An unknown token: final once a policy confirmed after the arrival still does not know it; else the delivery
@@ -98,7 +100,7 @@ end
 
 -- An unknown token waits until somebody could be asked about it.
 local function ready(folder, name, now)
-    if in_hand[name] or (refusals[name] and refusals[name].again_at > now) then
+    if in_hand[name] or (failures[name] and failures[name].again_at > now) then
         return false
     end
     return folder == "spool" or (policy.confirmed_at() or 0) >= spool.arrival(name)
@@ -141,7 +143,7 @@ local function step(item)
     local ran, done = pcall(settle, item.folder, item.name)
     if not ran then
         log.error("drain", item.name .. ": " .. tostring(done))
-        refused(item.folder, item.name)
+        failed(item.folder, item.name)
         done = true
     end
     if done then

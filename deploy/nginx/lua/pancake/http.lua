@@ -1,5 +1,6 @@
 -- A small HTTP/1.1 client over nginx's sockets, with one deadline for the whole exchange. It works in timers
--- too, where subrequests do not. An answer is a status and a body; everything else is nil and why.
+-- too, where subrequests do not. An answer is a status and a body; everything else is nil, why, and whether the
+-- peer had the whole request.
 local now, update_time = ngx.now, ngx.update_time
 
 local POOL_SECONDS, POOL_SIZE = 4, 64 -- uvicorn closes an idle connection after 5 s
@@ -132,6 +133,7 @@ local function connect(endpoint, deadline, attempt)
     return sock
 end
 
+-- status, body; or nil, why, whether the peer had it all, whether a fresh connection may do better.
 local function exchange(endpoint, text, deadline, attempt)
     local sock, why = connect(endpoint, deadline, attempt)
     if not sock then
@@ -157,7 +159,7 @@ local function exchange(endpoint, text, deadline, attempt)
     sock:close()
     -- The peer had closed an idle connection: that says nothing about its health.
     local stale = reused and why ~= "timeout" and (not sent or last)
-    return nil, why, stale
+    return nil, why, sent ~= nil and not stale, stale
 end
 
 -- fields: header lines without line ends. seconds: for everything, from connecting to the last byte.
@@ -173,11 +175,11 @@ function M.request(endpoint, method, path, fields, body, seconds)
         head[#head + 1] = "Content-Length: " .. #body
     end
     local text = { table.concat(head, "\r\n"), "\r\n\r\n", body or "" }
-    local status, answered, stale = exchange(endpoint, text, deadline, 1)
+    local status, answered, heard, stale = exchange(endpoint, text, deadline, 1)
     if stale then
-        status, answered = exchange(endpoint, text, deadline, 2)
+        status, answered, heard = exchange(endpoint, text, deadline, 2)
     end
-    return status, answered
+    return status, answered, heard
 end
 
 return M

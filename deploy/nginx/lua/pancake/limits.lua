@@ -69,7 +69,8 @@ function M.current()
 end
 
 -- A leaking bucket per key: true while the key stays within rate and burst. Stored as the moment at which the
--- bucket will be empty, so that one number is the whole state.
+-- bucket will be empty, so that one number is the whole state. Workers that read it in the same instant may let
+-- one too many through.
 function M.admit(key)
     local now = ngx.now()
     local step = 1 / current.rate

@@ -87,9 +87,10 @@ local function unwrapped(path, code, body)
     return type(result) == "table" and KNOWN[result.status] and result or nil
 end
 
-local function attempt(path, delivery, again)
+-- The answer, or nil and whether the path had the delivery before it failed.
+local function attempt(path, delivery, seconds, again)
     local started = ngx.now()
-    local code, body = http.request(path.endpoint, "POST", path.path, path.headers, path.body(delivery), settings.path_seconds)
+    local code, body, heard = http.request(path.endpoint, "POST", path.path, path.headers, path.body(delivery), seconds)
     local answer = code and unwrapped(path, code, body)
     local result = answer and "ok" or ((not code or AWAY[code]) and "down" or "refused")
     if result == "ok" then
@@ -100,23 +101,33 @@ local function attempt(path, delivery, again)
         note_refusal(path, again)
     end
     metrics.observe("pancake_edge_upstream_seconds", ('upstream="%s",result="%s"'):format(path.name, result), ngx.now() - started)
-    return result, answer
+    return answer, code ~= nil or heard
 end
 
--- The handlers' answer {status, event_id, error_code} and the name of the path; or nil and whether every path heard it and refused.
--- again: it comes from the spool, where an odd delivery is tried more than once; its refusals count for nothing.
-function M.forward(delivery, again)
-    local refused = 0
+-- How long a path may take when somebody waits until answer_by: nil if that is not worth a try.
+local function patience(answer_by)
+    ngx.update_time()
+    local left = answer_by and answer_by - ngx.now() or settings.path_seconds
+    return left >= settings.path_seconds / 2 and math.min(left, settings.path_seconds) or nil
+end
+
+-- The handlers' answer {status, event_id, error_code} and the name of the path; or nil and whether every path had
+-- the delivery in hand and yet none took it.
+-- answer_by: when the sender must have its answer; nil for what comes from the spool, where an odd delivery is
+-- tried more than once and its refusals count for nothing.
+function M.forward(delivery, answer_by)
+    local heard_by = 0
     for _, path in ipairs(PATHS) do
-        if open(path) then
-            local result, answer = attempt(path, delivery, again)
-            if result == "ok" then
+        local seconds = patience(answer_by)
+        if seconds and open(path) then
+            local answer, heard = attempt(path, delivery, seconds, not answer_by)
+            if answer then
                 return answer, path.name
             end
-            refused = refused + (result == "refused" and 1 or 0)
+            heard_by = heard_by + (heard and 1 or 0)
         end
     end
-    return nil, refused == #PATHS
+    return nil, heard_by == #PATHS
 end
 
 return M
