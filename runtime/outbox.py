@@ -68,17 +68,26 @@ class Outbox:
         return True
 
     async def _hand_over(self, events: Sequence[Held]) -> None:
-        notifications = [message for event in events for message in messages(event)]
-        result = await self._graphql.send_notifications(notifications)
-        if sum(result.values()) < len(notifications):
-            raise HasuraRefused("sendNotifications took fewer notifications than it was given.")
-        for name, count in result.items():
-            self._metrics.notifications.labels(name).inc(count)
+        await hand_over(
+            self._graphql, self._metrics, [message for event in events for message in messages(event)]
+        )
         claims = {
             "ids": [event["id"] for event in events],
             "claimed_ats": [event["notify_claimed_at"] for event in events],
         }
         await self._db.fetch_all("outbox/mark_notified", claims | {"now": self._clock.now()})
+
+
+async def hand_over(graphql: Graphql, metrics: Metrics, notifications: Sequence[dict[str, Any]]) -> None:
+    """Send notifications and count them; done only if the service took each, now or before.
+
+    Raises HasuraUnavailable, or HasuraRefused also for an answer that counts fewer than were given.
+    """
+    result = await graphql.send_notifications(notifications)
+    if sum(result.values()) < len(notifications):
+        raise HasuraRefused("sendNotifications took fewer notifications than it was given.")
+    for name, count in result.items():
+        metrics.notifications.labels(name).inc(count)
 
 
 def messages(event: Held) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from runtime.db import Database, Row, Statement
 from runtime.graphql import Graphql
 from runtime.logs import LOGGER, describe
 from runtime.metrics import Metrics
+from runtime.outbox import hand_over
 
 Answer = dict[str, Any]
 NEEDS_ATTENTION = "noti_pancake_needs_attention"
@@ -131,16 +132,12 @@ class Register:
     async def notify(self, run_id: int, notifications: list[dict[str, Any]]) -> bool:
         """Send the notifications of a finished run; what fails is left to retry_failed."""
         try:
-            sent = await self._graphql.send_notifications(notifications)
+            await hand_over(self._graphql, self._metrics, notifications)
         except HasuraUnavailable as error:
-            LOGGER.warning(
-                "notifications of a run left for the retry cron", extra={"fields": {"run": run_id}}
-            )
+            fields = {"run": run_id, "reason": str(error)}
+            LOGGER.warning("notifications of a run left for the retry cron", extra={"fields": fields})
             self._metrics.notifications.labels("failed").inc()
-            LOGGER.debug("sendNotifications: %s", error)
             return False
-        for name, count in sent.items():
-            self._metrics.notifications.labels(name).inc(count)
         await self._db.fetch_all("register/mark_notified", {"id": run_id, "now": self._clock.now()})
         return True
 

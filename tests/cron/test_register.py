@@ -186,6 +186,23 @@ async def test_what_a_run_has_to_say_is_told_once_even_if_the_service_was_away(
     assert len(told["recipient_ids"]) == 3
 
 
+async def test_what_the_service_did_not_take_is_told_by_the_retry_cron(
+    ward: Ward, register: Register
+) -> None:
+    """An answer without an error that counts fewer notifications than it was given is a refusal too."""
+
+    async def speaks(run: Run) -> Report:
+        return Report({}, notices=(Notice("k1", "new_source", "one"), Notice("k2", "new_source", "two")))
+
+    ward.hasura.taking = 1
+    await register.run(call(ward), speaks, seconds=10)
+    assert "notified_at" not in ward.last_run("poll_records")["report"]
+    ward.hasura.taking = None
+    ward.move(minutes=2)
+    assert (await ward.run("retry_failed"))["runs_notified"] == 1
+    assert list(ward.hasura.sent) == ["k1", "k2"]
+
+
 def test_long_lists_are_answered_by_their_length() -> None:
     assert brief({"ids": list(range(21)), "few": [1, {"a": (2,)}]}) == {
         "ids": "21 items",
