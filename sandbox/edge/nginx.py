@@ -60,7 +60,7 @@ class NginxEdge:
         self._processes = processes
         self._settings = settings
         self._owner = Unprivileged.choose()
-        self._key = state_key()
+        self.state_keys = state_key()
         self._running: subprocess.Popen[str] | None = None
         self._port = settings.port or free_port()
         self.ops_port = free_port()
@@ -163,7 +163,7 @@ class NginxEdge:
             "HANDLERS_URL": told.handlers_url,
             "HASURA_EDGE_TOKEN": told.hasura_token,
             "EDGE_SECRET": told.edge_secret,
-            "EDGE_STATE_KEYS": self._key,
+            "EDGE_STATE_KEYS": self.state_keys,
             "EDGE_STATE_DIR": str(self.state),
             **told.environment,
         }
