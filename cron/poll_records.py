@@ -43,20 +43,17 @@ async def poll_all(on: Runtime, run: Run) -> Report:
 
 
 async def poll_connection(on: Runtime, run: Run, connection: Connection) -> dict[str, Any]:
-    """One connection: read its window, store what is missing, move the watermark if the answer was whole."""
+    """One connection: read its window, store what is missing, move the watermark if the answer was whole.
+
+    The newest records come first, should that window end before them.
+    """
     state = run.state.setdefault(connection.id, {})
     if "report" in state:
         return dict(state["report"])
     poll = await _begin(on, run, connection, state)
-    ending = await walk(
-        on.pancake,
-        connection,
-        poll.record_filter(),
-        state,
-        partial(_on_entries, on, run, connection, poll),
-        time_left=run.time_left,
-        max_pages=MAX_PAGES,
-    )
+    ending = COMPLETE if poll.latest is None else await _read(on, run, connection, poll.latest)
+    if ending != PAUSED:
+        ending = await _read(on, run, connection, poll)
     if ending == PAUSED:
         return {**poll.report(), "ending": PAUSED}
     trusted = ending == COMPLETE and await _trusted(on, connection, poll)
@@ -70,9 +67,23 @@ async def _begin(on: Runtime, run: Run, connection: Connection, state: dict[str,
     if "window" in state:
         return Poll.resumed(state)
     poll = Poll.after(connection.watermark, run.now, state)
-    rows = await on.db.fetch_all("poll_records/load_known", poll.bounds(connection.id))
+    asked = poll.bounds(connection.id) | {"tables": list(connection.tables)}
+    rows = await on.db.fetch_all("poll_records/load_known", asked)
     poll.expect({row["record_id"]: row["modified_on"] for row in rows})
     return poll
+
+
+async def _read(on: Runtime, run: Run, connection: Connection, poll: Poll) -> str:
+    """Walk through the poll's window from where it stopped; how that ended."""
+    return await walk(
+        on.pancake,
+        connection,
+        poll.record_filter(),
+        poll.state,
+        partial(_on_entries, on, run, connection, poll),
+        time_left=run.time_left,
+        max_pages=MAX_PAGES,
+    )
 
 
 async def _on_entries(

@@ -109,7 +109,7 @@ async def _on_entries(
 
 async def _close(on: Runtime, connection: Connection, reckoning: Reckoning, ending: str) -> dict[str, Any]:
     """The day's report: also what we hold and is not listed, and which layer saw records first."""
-    bounds = reckoning.bounds(connection.id)
+    bounds = reckoning.bounds(connection.id) | {"tables": list(connection.tables)}
     ours = await on.db.fetch_one("reconcile_daily/compare_day", bounds | {"seen": list(reckoning.seen)}) or {}
     strangers = ours["strangers"][:MAX_LOOK_UPS]
     present = await _look_up(on, connection, strangers)

@@ -5,7 +5,17 @@ from datetime import datetime
 from typing import Any
 
 from domain.listing import Listed
-from domain.window import OVERLAP, WIDEN, Window, advance, next_window, record_filter, trusted, unreturned
+from domain.window import (
+    OVERLAP,
+    WIDEN,
+    Window,
+    advance,
+    latest_window,
+    next_window,
+    record_filter,
+    trusted,
+    unreturned,
+)
 
 MAX_IDS = 1_000
 """How many ids a report lists of each kind."""
@@ -16,16 +26,18 @@ class Poll:
 
     def __init__(self, window: Window, state: dict[str, Any]) -> None:
         self.window = window
-        self._state = state
+        self.state = state
+        state["window"] = [window.start.isoformat(), window.end.isoformat()]
         self._awaited = {i: datetime.fromisoformat(t) for i, t in state.setdefault("awaited", {}).items()}
         for name, start in (("listed", 0), ("outside", 0), ("missed", 0), ("missed_ids", [])):
             state.setdefault(name, start)
 
     @classmethod
     def after(cls, watermark: datetime | None, now: datetime, state: dict[str, Any]) -> "Poll":
-        """The poll of the next window."""
+        """The poll of the next window, which remembers the latest one if that must be read besides."""
         window = next_window(watermark, now)
-        state["window"] = [window.start.isoformat(), window.end.isoformat()]
+        if latest := latest_window(window, now):
+            cls(latest, state.setdefault("latest", {}))
         return cls(window, state)
 
     @classmethod
@@ -33,6 +45,11 @@ class Poll:
         """The poll that a state remembers."""
         start, end = (datetime.fromisoformat(text) for text in state["window"])
         return cls(Window(start, end), state)
+
+    @property
+    def latest(self) -> "Poll | None":
+        """The poll of the latest window, if it must be read besides this one; it moves no watermark."""
+        return Poll.resumed(self.state["latest"]) if "latest" in self.state else None
 
     def bounds(self, connection_id: str) -> dict[str, Any]:
         """Parameters that name connection and window."""
@@ -50,26 +67,26 @@ class Poll:
         """Records that the webhook told of: the answer has to contain them."""
         wanted = unreturned(self.window, known, ())
         self._awaited = {record_id: known[record_id] for record_id in wanted}
-        self._state["awaited"] = {record_id: known[record_id].isoformat() for record_id in wanted}
+        self.state["awaited"] = {record_id: known[record_id].isoformat() for record_id in wanted}
 
     def select(self, items: Iterable[Listed]) -> list[Listed]:
         """Of a page, the records of the window; notes what was listed, and what no filter would list."""
         chosen = []
         for item in items:
             self._awaited.pop(item.record_id, None)
-            self._state["awaited"].pop(item.record_id, None)
+            self.state["awaited"].pop(item.record_id, None)
             time = item.version.modified_on
             if time is None or time in self.window:
                 chosen.append(item)
             elif not self.window.start - 2 * WIDEN <= time <= self.window.end + 2 * WIDEN:
-                self._state["outside"] += 1
-        self._state["listed"] += len(chosen)
+                self.state["outside"] += 1
+        self.state["listed"] += len(chosen)
         return chosen
 
     def missed(self, record_ids: list[str]) -> None:
         """Records that were stored now: no webhook had brought them."""
-        self._state["missed"] += len(record_ids)
-        self._state["missed_ids"] = (self._state["missed_ids"] + record_ids)[:MAX_IDS]
+        self.state["missed"] += len(record_ids)
+        self.state["missed_ids"] = (self.state["missed_ids"] + record_ids)[:MAX_IDS]
 
     def suspects(self) -> list[str]:
         """The records that had to be listed and were not."""
@@ -87,13 +104,15 @@ class Poll:
         """What is stored and told of it. `may_lag`: the suspects are so young that the index may just lag."""
         suspects = self.suspects()
         young = self.window.end - OVERLAP
+        latest = {"latest": self.latest.report()} if self.latest else {}
         return {
-            "window": self._state["window"],
-            "listed": self._state["listed"],
-            "missed": self._state["missed"],
-            "missed_ids": self._state["missed_ids"],
-            "outside": self._state["outside"],
+            "window": self.state["window"],
+            "listed": self.state["listed"],
+            "missed": self.state["missed"],
+            "missed_ids": self.state["missed_ids"],
+            "outside": self.state["outside"],
             "suspects": suspects[:MAX_IDS],
             "may_lag": bool(suspects) and all(time > young for time in self._awaited.values()),
-            "short_pages": self._state.get("short_pages", 0),
+            "short_pages": self.state.get("short_pages", 0),
+            **latest,
         }

@@ -64,6 +64,24 @@ def next_window(
     return Window(since - overlap, min(settled, since + longest))
 
 
+def latest_window(
+    due: Window,
+    now: datetime,
+    *,
+    overlap: timedelta = OVERLAP,
+    settle: timedelta = SETTLE,
+    longest: timedelta = LONGEST,
+) -> Window | None:
+    """What to read besides the window that is due if that one ends before the present: at most the last day.
+
+    So a watermark that is far behind, or stands still because the list is not trusted, delays no new record.
+    """
+    settled = now - settle
+    if due.end >= settled:
+        return None
+    return Window(max(due.end, settled - longest) - overlap, settled)
+
+
 def advance(watermark: datetime | None, window: Window, *, trusted: bool) -> datetime | None:
     """The watermark after a window read to its last page: its end if trusted, never an earlier one."""
     if not trusted:

@@ -1,4 +1,5 @@
--- The newest version that the webhook brought of each record lately, to test the list with.
+-- The newest version that the webhook brought lately of each record of the listed tables, to test the lists with; a row
+-- without a table may belong to any.
 -- Returns record_id and modified_on of those inside the window. Relies on ix_pancake_webhook_event_created_at: a
 -- version is not stored before it was made, give or take the hour that clocks may differ.
 SELECT e.record_id, max(e.modified_on) AS modified_on
@@ -6,6 +7,7 @@ FROM public.pancake_webhook_event AS e
 WHERE
     e.connection_id = %(connection_id)s
     AND e.origin = 'webhook'
+    AND (e.table_name IS NULL OR e.table_name = ANY (%(tables)s))
     AND e.created_at >= %(window_from)s::timestamptz - interval '1 hour'
     AND e.record_id IS NOT NULL
 GROUP BY e.record_id

@@ -1,4 +1,5 @@
--- What we hold of a day that was not listed (seen = the listed ids), and how many of its versions were overtaken.
+-- What we hold of a day that was not listed (seen = the listed ids), and how many of its versions were overtaken; of the
+-- listed tables alone, since the webhook may bring others too.
 -- Returns one row: superseded, strangers (JSON array of record_id and table_name: records not listed, of which we hold
 -- no later version either). Relies on ix_pancake_webhook_event_created_at, uq_pancake_webhook_event_identity.
 WITH held AS (
@@ -7,6 +8,7 @@ WITH held AS (
     WHERE
         e.connection_id = %(connection_id)s
         AND e.created_at >= %(window_from)s::timestamptz - interval '1 hour'
+        AND (e.table_name IS NULL OR e.table_name = ANY (%(tables)s))
         AND e.modified_on BETWEEN %(window_from)s AND %(window_to)s
         AND e.record_id IS NOT NULL
     GROUP BY e.record_id

@@ -1,4 +1,5 @@
--- Which layer brought the records that were first seen by us with a version of the day: the webhook's loss as a figure.
+-- Which layer brought the records that were first seen by us with a version of the day: the webhook's loss as a figure,
+-- of the listed tables alone.
 -- Returns origin and records. Relies on ix_pancake_webhook_event_created_at, uq_pancake_webhook_event_identity: a record's
 -- first row is found record by record, whatever the planner thinks of the table's size.
 SELECT f.origin, count(*) AS records
@@ -8,6 +9,7 @@ FROM (
     WHERE
         e.connection_id = %(connection_id)s
         AND e.created_at >= %(window_from)s::timestamptz - interval '1 hour'
+        AND (e.table_name IS NULL OR e.table_name = ANY (%(tables)s))
         AND e.modified_on BETWEEN %(window_from)s AND %(window_to)s
 ) AS d
 CROSS JOIN LATERAL (

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cron.poll_records import MAX_LOOK_UPS
 from domain.window import OVERLAP, SETTLE
 from tests.cron.conftest import Ward
 
@@ -21,6 +22,18 @@ async def poll(ward: Ward, minutes: float = 5) -> dict[str, Any]:
     ward.move(minutes=minutes)
     (report,) = (await ward.run("poll_records"))["connections"]
     return dict(report)
+
+
+def hide(ward: Ward, record_id: str) -> None:
+    """Let the list leave out one record, which exists."""
+    table = ward.pancake.tables["lead"]
+    page = table.page
+
+    def without(*args: Any, **named: Any) -> Any:
+        entries, last = page(*args, **named)
+        return [entry for entry in entries if record_id.encode() not in entry], last
+
+    table.page = without  # type: ignore[method-assign]
 
 
 def rows(ward: Ward, origin: str) -> list[dict[str, Any]]:
@@ -189,3 +202,43 @@ async def test_a_body_that_the_database_cannot_hold_does_not_stop_its_page(ward:
     assert set(good) <= {row["record_id"] for row in stored}
     assert [row["error_code"] for row in stored if row["record_id"] is None] == ["unstorable"]
     assert report["trusted"] is True
+
+
+async def test_contacts_from_the_webhook_are_not_awaited_in_a_list_of_leads(ward: Ward) -> None:
+    await poll(ward)
+    before = ward.connection()["poll_watermark"]
+    for _ in range(MAX_LOOK_UPS + 1):
+        ward.pancake.save(ward.pancake.leads.lead(), "contact")
+    await ward.pancake.sender.idle()
+    report = await poll(ward)
+    assert (report["trusted"], report["suspects"]) == (True, [])
+    assert ward.connection()["poll_watermark"] > before
+
+
+async def test_a_watermark_that_stands_still_delays_no_new_record(ward: Ward) -> None:
+    await poll(ward)
+    before = ward.connection()["poll_watermark"]
+    (hidden,) = await lead(ward)
+    hide(ward, hidden)
+    ward.move(days=2)
+    ward.pancake.faults.drop = 1
+    missed = await lead(ward)
+    report = await poll(ward)
+    assert (report["trusted"], report["suspects"]) == (False, [hidden])
+    assert ward.connection()["poll_watermark"] == before
+    assert report["latest"]["missed_ids"] == missed
+    assert {row["record_id"] for row in rows(ward, "poll")} == set(missed)
+
+
+async def test_after_an_outage_the_newest_records_come_first_and_nothing_is_left_out(ward: Ward) -> None:
+    await poll(ward)
+    ward.pancake.faults.drop = 1
+    missed = []
+    for _ in range(6):
+        ward.move(hours=12)
+        missed += await lead(ward)
+    assert (await poll(ward))["latest"]["missed_ids"][-1:] == missed[-1:]
+    for _ in range(3):
+        report = await poll(ward)
+    assert "latest" not in report
+    assert {row["record_id"] for row in rows(ward, "poll")} == set(missed)

@@ -178,3 +178,16 @@ async def test_a_sample_of_the_day_before_is_looked_at_again(ward: Ward, day: da
     assert report["expected"] == 5
     assert 5 <= report["sampled"] <= 60
     assert len(report["sample_missing"]) == report["sampled"]
+
+
+async def test_a_contact_from_the_webhook_is_no_stranger_to_a_list_of_leads(ward: Ward, day: date) -> None:
+    ids = fill(ward, day, 5)
+    contacts = ward.pancake.tables["contact"]
+    contacts.write(ward.pancake.leads.lead(), at=day_window(day).start + timedelta(hours=5))
+    (contact,) = (contacts.get(record_id) for record_id in contacts.current)
+    assert contact is not None
+    await ward.deliver(contact | {"table_id": "contact"})
+    await by_webhook(ward, ids)
+    report = await reconcile(ward)
+    assert (report["expected"], report["unlisted"], report["superseded"]) == (5, [], 0)
+    assert report["first_seen"] == {"webhook": 5}

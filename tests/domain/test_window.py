@@ -23,6 +23,7 @@ from domain.window import (
     filter_bounds,
     in_zone,
     inside,
+    latest_window,
     next_window,
     record_filter,
     trusted,
@@ -201,6 +202,15 @@ def test_after_an_outage_the_watermark_catches_up_in_steps_without_a_gap() -> No
         watermark = advance(watermark, windows[-1], trusted=True)
     assert len(windows) == 3
     assert all(later.start == earlier.end - OVERLAP for earlier, later in pairwise(windows))
+
+
+def test_what_is_new_is_read_besides_a_window_that_ends_before_it() -> None:
+    assert latest_window(next_window(at(0), at(300)), at(300)) is None
+    now = at(0) + timedelta(days=1, hours=3)
+    assert latest_window(next_window(at(0), now), now) == Window(at(86_400) - OVERLAP, now - SETTLE)
+    now = at(0) + timedelta(days=9)
+    day = Window(now - SETTLE - timedelta(days=1) - OVERLAP, now - SETTLE)
+    assert latest_window(next_window(at(0), now), now) == day
 
 
 def test_a_window_that_is_not_trusted_leaves_the_watermark() -> None:
