@@ -128,11 +128,6 @@ def in_zone(moment: datetime, zone: tzinfo) -> datetime:
     return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
 
 
-def inside(window: Window, versions: Iterable[Version]) -> list[Version]:
-    """The versions that belong to the window; one without a time may, so it stays."""
-    return [v for v in versions if v.modified_on is None or v.modified_on in window]
-
-
 def unreturned(window: Window, known: Mapping[str, datetime], returned: Collection[str]) -> list[str]:
     """The record ids that a complete answer had to contain and did not.
 

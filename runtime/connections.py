@@ -19,7 +19,6 @@ class Connection:
     id: str
     name: str
     status: str
-    status_changed_at: datetime
     tables: tuple[str, ...]
     zone: str
     watermark: datetime | None
@@ -62,7 +61,6 @@ def _connection(row: Row, key_ring: KeyRing) -> Connection:
         id=row["id"],
         name=row["name"],
         status=row["status"],
-        status_changed_at=row["status_changed_at"],
         tables=tuple(row["table_names"]),
         zone=row["record_timezone"],
         watermark=row["poll_watermark"],

@@ -12,7 +12,7 @@ from typing import Any
 from domain.errors import BadRequest, UnknownTrigger
 
 MAX_ENVELOPE_BYTES = 1024 * 1024
-_KINDS: Mapping[type[Any], str] = {dict: "an object", str: "text", int: "a whole number"}
+_KINDS: Mapping[type[Any], str] = {dict: "an object", str: "text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,6 @@ class EventCall:
     name: str
     op: str
     new: Mapping[str, Any]
-    current_retry: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +71,7 @@ def read_event(body: bytes, name: str) -> EventCall:
     _expect_name(_get(envelope, "trigger", dict), name)
     event = _get(envelope, "event", dict)
     new = _get(_get(event, "data", dict), "new", dict)
-    retry = _get(_get(envelope, "delivery_info", dict), "current_retry", int)
-    return EventCall(_get(envelope, "id", str), name, _get(event, "op", str), new, retry)
+    return EventCall(_get(envelope, "id", str), name, _get(event, "op", str), new)
 
 
 def read_cron(body: bytes, name: str) -> CronCall:

@@ -93,16 +93,22 @@ class Transaction:
 
 
 class Database:
-    """The pools of one process. `open` waits for nothing: a database that is away shows in /readyz."""
+    """The pools of one process. `open` waits for nothing: a database that is away shows in /readyz.
 
-    def __init__(self, url: str, *, ingest_connections: int = 2, work_connections: int = 8) -> None:
-        self._ingest = _pool(url, "ingest", ingest_connections)
-        self._work = _pool(url, "work", work_connections)
+    `patience`: how many seconds anybody waits for a connection, or for a place.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        ingest_connections: int = 2,
+        work_connections: int = 8,
+        patience: float = POOL_TIMEOUT_SECONDS,
+    ) -> None:
+        self._ingest = _pool(url, "ingest", ingest_connections, patience)
+        self._work = _pool(url, "work", work_connections, patience)
         self._places = asyncio.Semaphore(work_connections)
-
-    def patience(self, seconds: float) -> None:
-        """How long anybody waits for a connection, or for a place."""
-        self._ingest.timeout = self._work.timeout = seconds
 
     async def open(self) -> None:
         await self._ingest.open()
@@ -191,14 +197,14 @@ class Database:
                 return await cursor.fetchall() if cursor.description else []
 
 
-def _pool(url: str, name: str, size: int) -> Pool:
+def _pool(url: str, name: str, size: int, patience: float) -> Pool:
     return AsyncConnectionPool(
         url,
         connection_class=AsyncConnection[DictRow],
         kwargs={"autocommit": True, "row_factory": dict_row, "options": SESSION},
         min_size=1,
         max_size=size,
-        timeout=POOL_TIMEOUT_SECONDS,
+        timeout=patience,
         max_waiting=MAX_WAITING,
         name=name,
         open=False,

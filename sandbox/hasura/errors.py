@@ -75,11 +75,6 @@ def not_exists(message: str, path: str = "$") -> QErr:
     return QErr("not-exists", message, path)
 
 
-def parse_failed(message: str, path: str = "$") -> QErr:
-    """The request's JSON has not the shape it must have (400)."""
-    return QErr("parse-failed", message, path)
-
-
 def unexpected(message: str, internal: JsonValue = None, path: str = "$") -> QErr:
     """A failure on this side or at a webhook (500)."""
     return QErr("unexpected", message, path, 500, internal)

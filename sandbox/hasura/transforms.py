@@ -12,7 +12,6 @@ from sandbox.hasura.graphql.rawjson import dumps
 from sandbox.hasura.kriti import KritiError, parse_json_template, parse_text_template
 
 Json = Any
-JSON_TYPE = "application/json"
 FORM_TYPE = "application/x-www-form-urlencoded"
 
 

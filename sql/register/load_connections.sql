@@ -2,7 +2,7 @@
 -- Returns one row each, in a fixed order. A small table.
 SELECT
     c.id::text AS id, c.name, c.workspace_id, c.table_names, c.api_base_url, c.record_timezone,
-    c.api_key_encrypted, c.status, c.status_changed_at, c.poll_watermark
+    c.api_key_encrypted, c.status, c.poll_watermark
 FROM public.pancake_connection AS c
 WHERE c.status <> 'disabled'
 ORDER BY c.id

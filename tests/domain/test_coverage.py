@@ -1,8 +1,15 @@
-"""Coverage by identity: what we hold of a listed record, and the ledger of a day."""
+"""Coverage by identity: which of our rows make a listed record needless to store, and where it stands."""
 
+import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from domain.coverage import Held, covers, reckon, same_fields, uncovered
+import pytest
+
+from domain.coverage import Held, covers, same_fields, standing
+from domain.layers import asked_of, covering, held_of, missing_of
+from domain.lifecycle import STATES
+from domain.listing import Listed
 from domain.window import Version
 
 T0 = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
@@ -11,6 +18,22 @@ T0 = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
 def version(name: str, seconds: float | None, name_field: str | None = None) -> Version:
     fields = {} if name_field is None else {"name": name_field}
     return Version(name, None if seconds is None else T0 + timedelta(seconds=seconds), fields)
+
+
+def item(record_id: str, seconds: float | None, **fields: str) -> Listed:
+    """A record as the list shows it."""
+    return Listed(version(record_id, seconds), {"id": record_id, **fields})
+
+
+def row(record_id: str, seconds: float | None, status: str = "processed", **fields: str) -> dict[str, Any]:
+    """A row of coverage/load_held; with its body only if fields are given."""
+    return {
+        "record_id": record_id,
+        "modified_on": version(record_id, seconds).modified_on,
+        "status": status,
+        "error_code": "invalid_phone" if status == "dead_letter" else None,
+        "payload": json.dumps({"id": record_id, **fields}) if fields else None,
+    }
 
 
 def test_a_version_is_covered_by_one_that_is_not_older_to_the_millisecond() -> None:
@@ -27,30 +50,51 @@ def test_without_a_time_on_either_side_the_mapped_fields_decide() -> None:
 
 
 def test_only_what_nothing_covers_is_to_be_inserted() -> None:
-    listed = [version("a", 5), version("b", 5), version("c", None, "x")]
-    held = [version("a", 4), version("a", 5), version("b", 4), version("c", 1, "y")]
-    assert uncovered(listed, held) == [version("b", 5), version("c", None, "x")]
+    listed = [item("a", 5), item("b", 5), item("c", None, name="x"), item("d", 5)]
+    rows = [row("a", 4), row("a", 5), row("b", 4), row("c", 1, name="y")]
+    assert missing_of(listed, rows) == [listed[1], listed[2], listed[3]]
 
 
-def test_the_ledger_names_where_each_listed_record_stands() -> None:
-    listed = [version(name, 5) for name in "abcdefg"]
-    rows = [
-        Held(version("a", 5), "processed"),
-        Held(version("a", 6), "received"),
-        Held(version("b", 7), "skipped_kill_switch"),
-        Held(version("c", 5), "dead_letter", "invalid_phone"),
-        Held(version("d", 5), "failed"),
-        Held(version("e", 4), "processed"),
-        Held(version("f", 5), "skipped_source_disabled"),
+def test_a_record_without_a_time_is_covered_by_a_row_that_says_the_same() -> None:
+    listed = item("a", None, name="Lan", email="a@example.com")
+    assert [held.version.modified_on for held in covering(listed, held_of([row("a", 3, name="Lan")]))] == [
+        T0 + timedelta(seconds=3)
     ]
-    ledger = reckon(listed, rows)
-    assert ledger.processed == ("a",)
-    assert ledger.held == ("b", "f")
-    assert ledger.rejected == (("c", "invalid_phone"),)
-    assert ledger.pending == ("d",)
-    assert ledger.missing == ("e", "g")
-    assert not ledger.closed
-    assert reckon(listed[:3], rows).closed
+    assert covering(listed, held_of([row("a", 3, name="Mai")])) == []
+
+
+def test_a_row_without_a_time_covers_a_record_that_says_the_same() -> None:
+    assert covering(item("a", 5, name="Lan"), held_of([row("a", None, name="Lan")]))
+    assert not covering(item("a", 5, name="Lan"), held_of([row("a", None, name="Mai")]))
+
+
+def test_the_bodies_asked_for_are_those_of_records_listed_without_a_time() -> None:
+    assert asked_of([item("b", 5), item("a", None), item("b", 6)], "c1") == {
+        "connection_id": "c1",
+        "record_ids": ["a", "b"],
+        "whole": ["a"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("states", "word"),
+    [
+        ("processed received failed dead_letter", "processed"),
+        ("dead_letter received", "pending"),
+        ("ingested", "pending"),
+        ("skipped_kill_switch failed", "pending"),
+        ("dead_letter skipped_kill_switch", "held"),
+        ("skipped_source_disabled", "held"),
+        ("dead_letter", "rejected"),
+    ],
+)
+def test_the_best_of_its_covering_rows_says_where_a_record_stands(states: str, word: str) -> None:
+    assert standing(Held(version("a", 5), status) for status in states.split()) == word
+
+
+@pytest.mark.parametrize("status", sorted(STATES))
+def test_every_state_has_a_word(status: str) -> None:
+    assert standing([Held(version("a", 5), status)])
 
 
 def test_fields_that_only_one_body_mentions_do_not_count() -> None:

@@ -22,7 +22,6 @@ from domain.window import (
     days_owed,
     filter_bounds,
     in_zone,
-    inside,
     latest_window,
     next_window,
     record_filter,
@@ -133,7 +132,8 @@ def by_window(schedule: Schedule, overlap: timedelta = OVERLAP, settle: timedelt
     watermark: datetime | None = at(-3_600)
     for now in schedule.polls:
         window = next_window(watermark, at(now), overlap=overlap, settle=settle, longest=timedelta(days=30))
-        found |= {(v.record_id, v.modified_on) for v in inside(window, schedule.read(window, now))}
+        read = ((v.record_id, v.modified_on) for v in schedule.read(window, now))
+        found |= {(name, time) for name, time in read if time is None or time in window}
         watermark = advance(watermark, window, trusted=True)
     return found
 

@@ -19,7 +19,6 @@ EVENT = {
     "created_at": "2026-03-04T05:06:07.123456",
     "table": {"schema": "public", "name": "t"},
     "trigger": {"name": "a"},
-    "delivery_info": {"current_retry": 2, "max_retries": 3},
     "event": {"op": "UPDATE", "data": {"old": {"id": 1}, "new": {"id": 1}}, "session_variables": None},
 }
 CRON = {
@@ -43,7 +42,7 @@ def test_an_action_is_read() -> None:
 
 def test_an_event_is_read() -> None:
     call = read_event(raw(EVENT), "a")
-    assert (call.id, call.op, call.new, call.current_retry) == ("e", "UPDATE", {"id": 1}, 2)
+    assert (call.id, call.op, call.new) == ("e", "UPDATE", {"id": 1})
 
 
 @pytest.mark.parametrize("payload", [{"payload": None}, {}, {"payload": {}}])

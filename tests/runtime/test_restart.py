@@ -13,8 +13,8 @@ async def test_a_server_that_crashes_and_returns_is_found_again() -> None:
     with Cluster(durable=False) as own:
         if not own.embedded:
             pytest.skip("the server of DATABASE_URL is not ours to stop")
-        db = Database(own.create_database("restarted"), ingest_connections=1, work_connections=2)
-        db.patience(0.3)
+        url = own.create_database("restarted")
+        db = Database(url, ingest_connections=1, work_connections=2, patience=0.3)
         await db.open()
         assert await db.healthy()
         own.stop(crash=True)

@@ -123,7 +123,6 @@ BoolExp = (
     Rooted | Compare | All | AnyOf | Not | Related | ExistsIn | Aggregated | ComputedTests | ComputedRows
 )
 TRUE = All()
-FALSE = AnyOf()
 
 
 def both(first: BoolExp, second: BoolExp) -> BoolExp:

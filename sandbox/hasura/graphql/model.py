@@ -57,13 +57,6 @@ class TrackedTable:
     is_enum: bool = False
     enum_columns: dict[str, Key] = field(default_factory=dict)
 
-    def gql_name(self, column: str) -> str:
-        """The GraphQL name of a column (by its SQL name)."""
-        for gql, found in self.gql_columns.items():
-            if found.name == column:
-                return gql
-        return column
-
     def root_field(self, kind: str, default: str) -> tuple[str, str | None]:
         """Name and comment of a root field, honouring `custom_root_fields`."""
         custom = (configuration(self.entry).get("custom_root_fields") or {}).get(kind)
