@@ -18,8 +18,8 @@ def held_of(rows: Iterable[Mapping[str, Any]]) -> HeldRecords:
     """Rows of coverage/load_held by record id."""
     held: HeldRecords = {}
     for row in rows:
-        fields = read_lead(read_json(row["payload"].encode())).fields() if row["payload"] else {}
-        version = Version(row["record_id"], row["modified_on"], fields)
+        body = read_json(row["payload"].encode(), max_bytes=None) if row["payload"] else None
+        version = Version(row["record_id"], row["modified_on"], read_lead(body).fields() if body else {})
         held.setdefault(row["record_id"], []).append(Held(version, row["status"], row["error_code"]))
     return held
 

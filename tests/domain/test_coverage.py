@@ -68,6 +68,13 @@ def test_a_row_without_a_time_covers_a_record_that_says_the_same() -> None:
     assert not covering(item("a", 5, name="Lan"), held_of([row("a", None, name="Mai")]))
 
 
+def test_a_body_that_postgresql_wrote_out_beyond_the_limit_of_ingest_is_read() -> None:
+    """jsonb writes a space after every colon and comma, so what just fitted does not any more."""
+    body = row("a", None, name="Lan", **{f"k{n}": "" for n in range(25_000)})
+    assert len(body["payload"]) > 256 * 1024
+    assert covering(item("a", 5, name="Lan"), held_of([body]))
+
+
 def test_the_bodies_asked_for_are_those_of_records_listed_without_a_time() -> None:
     assert asked_of([item("b", 5), item("a", None), item("b", 6)], "c1") == {
         "connection_id": "c1",
