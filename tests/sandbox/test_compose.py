@@ -15,6 +15,7 @@ from sandbox.up import app
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "compose.yaml").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+DOCKERFILES = [*ROOT.glob("Dockerfile*"), *(ROOT / "deploy").rglob("Dockerfile*")]
 VARIABLE = re.compile(r"\$\{(\w+)(:[?-])?([^}]*)\}")
 
 
@@ -85,3 +86,68 @@ def test_every_image_is_pinned(services: dict[str, Any]) -> None:
     assert images
     assert all(re.search(r":v?\d+\.\d+", image) for image in images)
     assert any(image.endswith(".cli-migrations-v3") for image in images)
+
+
+def sources(dockerfile: Path) -> list[str]:
+    """What the COPY instructions of a Dockerfile take from the build's context."""
+    text = dockerfile.read_text().replace("\\\n", " ")
+    instructions = [line.split()[1:] for line in text.splitlines() if line.startswith(("COPY ", "ADD "))]
+    found = []
+    for words in instructions:
+        if not any(word.startswith("--from=") for word in words):
+            *named, _ = [word for word in words if not word.startswith("--")]
+            found += named
+    return found
+
+
+def pattern(line: str) -> re.Pattern[str]:
+    """One pattern of .dockerignore, which also covers what lies below what it matches.
+
+    Source: https://docs.docker.com/build/concepts/context/#dockerignore-files (Go's filepath.Match and `**`).
+    """
+    tokens = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]*\])", line.strip("/"))
+    text = "".join(tokens.get(part, part if part.startswith("[") else re.escape(part)) for part in parts)
+    return re.compile(f"{text}(?:/.*)?")
+
+
+def is_sent(path: str, ignore: str) -> bool:
+    """Whether a file of the clone is in the build's context: the last pattern that matches decides."""
+    sent = True
+    for line in (line.strip() for line in ignore.splitlines()):
+        if line and not line.startswith("#") and pattern(line.removeprefix("!")).fullmatch(path):
+            sent = line.startswith("!")
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("path", "ignore", "sent"),
+    [
+        ("deploy/nginx/nginx.conf", "*\n!cron", False),
+        ("deploy/nginx/nginx.conf", "*\n!deploy/nginx", True),
+        ("deploy/prometheus/x.yml", "*\n!deploy/nginx", False),
+        ("a/b/__pycache__/c.pyc", "# all\n\n**/__pycache__", False),
+        ("__pycache__/c.pyc", "**/__pycache__", False),
+        ("a/b.pyc", "*.pyc", True),
+        ("a/b.pyc", "**/*.pyc", False),
+        ("docs/x.md", "/docs/\n!docs/x.m?", True),
+        ("docs/x.md", "!docs\ndocs/[a-x].md", False),
+    ],
+)
+def test_the_rules_of_dockerignore(path: str, ignore: str, sent: bool) -> None:
+    assert is_sent(path, ignore) is sent
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.parent.name)
+def test_what_an_image_copies_is_in_the_context_of_its_build(dockerfile: Path) -> None:
+    """Every file under every source; a source that names none stops `docker build`."""
+    ignore = (ROOT / ".dockerignore").read_text()
+    for source in sources(dockerfile):
+        copied = [
+            file.relative_to(ROOT).as_posix()
+            for path in ROOT.glob(source)
+            for file in ([path] if path.is_file() else path.rglob("*"))
+            if file.is_file() and "__pycache__" not in file.parts
+        ]
+        assert copied, source
+        assert [path for path in copied if not is_sent(path, ignore)] == [], source
