@@ -11,13 +11,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sandbox.hasura.metadata.directory import read_directory
-from sandbox.hasura.settings import StartError
 from scripts.metadata.deploy import EVENTS_SECONDS, STEPS, Deployment
+from scripts.metadata.directory import read_directory
 from scripts.metadata.engine import Engine, MetadataError
 from scripts.metadata.files import Files
 from scripts.metadata.normal import same
 from scripts.metadata.pieces import Key
+from scripts.metadata.yaml_files import DirectoryError
 
 app = typer.Typer(
     add_completion=False,
@@ -46,7 +46,7 @@ def deployment(
     try:
         with Engine(url, secret) as engine:
             yield Deployment(engine, Files(folder, engine.url), read_directory(directory), source)
-    except (MetadataError, StartError) as error:
+    except (MetadataError, DirectoryError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
 

@@ -17,7 +17,7 @@ LISTS = {
     "cron_triggers": ("cron trigger", "name"),
     "query_collections": ("query collection", "name"),
     "rest_endpoints": ("REST endpoint", "name"),
-    "allow_list": ("allow-list entry", "collection"),
+    "allowlist": ("allow-list entry", "collection"),
     "inherited_roles": ("inherited role", "role_name"),
     "remote_schemas": ("remote schema", "name"),
 }

@@ -5,15 +5,17 @@ from typing import Any
 
 import yaml
 
-from sandbox.hasura.settings import StartError
-
 INCLUDE = "!include "
+
+
+class DirectoryError(Exception):
+    """A metadata directory cannot be read; the message names the file."""
 
 
 def load(path: Path) -> Any:
     """The content of a YAML file; a string that begins with `!include ` is the file it names.
 
-    Paths are relative to the file that includes. Raises StartError naming the file that cannot be read.
+    Paths are relative to the file that includes. Raises DirectoryError naming the file that cannot be read.
     """
     return _resolve(parse(path), path)
 
@@ -23,9 +25,9 @@ def parse(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506
     except OSError as error:
-        raise StartError(f"{path}: cannot be read: {error.strerror}") from error
+        raise DirectoryError(f"{path}: cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise StartError(f"{path}: not valid YAML: {error}") from error
+        raise DirectoryError(f"{path}: not valid YAML: {error}") from error
 
 
 def _resolve(value: Any, path: Path) -> Any:
@@ -48,7 +50,7 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
         if key in result:
-            raise StartError(f"{loader.name}: key {key!r} is given twice, {key_node.start_mark}")
+            raise DirectoryError(f"{loader.name}: key {key!r} is given twice, {key_node.start_mark}")
         result[key] = loader.construct_object(value_node, deep=True)
     return result
 

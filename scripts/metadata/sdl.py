@@ -19,7 +19,7 @@ from graphql import (
     print_ast,
 )
 
-from sandbox.hasura.settings import StartError
+from scripts.metadata.yaml_files import DirectoryError
 
 ROOTS = {"Mutation": "mutation", "Query": "query"}
 
@@ -27,7 +27,7 @@ ROOTS = {"Mutation": "mutation", "Query": "query"}
 def read_sdl(text: str, where: str) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]:
     """Action signatures by name (`type`, `arguments`, `output_type`) and the custom types.
 
-    Raises StartError naming the file for what is not an action or a custom type.
+    Raises DirectoryError naming the file for what is not an action or a custom type.
     """
     signatures: dict[str, dict[str, Any]] = {}
     types: dict[str, list[dict[str, Any]]] = {"enums": [], "input_objects": [], "objects": [], "scalars": []}
@@ -36,12 +36,12 @@ def read_sdl(text: str, where: str) -> tuple[dict[str, dict[str, Any]], dict[str
     try:
         document = parse(text)
     except GraphQLSyntaxError as error:
-        raise StartError(f"{where}: {error}") from error
+        raise DirectoryError(f"{where}: {error}") from error
     for node in document.definitions:
         if isinstance(node, ObjectTypeDefinitionNode | ObjectTypeExtensionNode) and node.name.value in ROOTS:
             for field in node.fields or ():
                 if field.name.value in signatures:
-                    raise StartError(f"{where}: the action {field.name.value!r} is defined twice")
+                    raise DirectoryError(f"{where}: the action {field.name.value!r} is defined twice")
                 signatures[field.name.value] = _signature(field, ROOTS[node.name.value])
         else:
             kind, described = _custom_type(node, where)
@@ -77,4 +77,4 @@ def _custom_type(node: DefinitionNode, where: str) -> tuple[str, dict[str, Any]]
     if isinstance(node, ObjectTypeDefinitionNode):
         output = [_field(field) for field in node.fields or ()]
         return "objects", {"name": node.name.value, "fields": output} | _description(node)
-    raise StartError(f"{where}: {node.kind} is neither an action nor a custom type")
+    raise DirectoryError(f"{where}: {node.kind} is neither an action nor a custom type")
