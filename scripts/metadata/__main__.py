@@ -89,8 +89,7 @@ def verify(
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
 ) -> None:  # fmt: skip
     """No difference in ours, nothing inconsistent, and after 9b every cron trigger has events before it."""
-    if step not in STEPS:
-        raise typer.BadParameter("9a or 9b")
+    _check_step(step)
     with deployment(folder, source, directory) as ours:
         _tell(ours.verify(step))
 
@@ -110,13 +109,31 @@ def restore(
 
 
 @app.command()
+def remove(
+    step: Annotated[str, typer.Argument(help="9b: the cron triggers; 9a: everything of ours.")],
+    folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
+) -> None:  # fmt: skip
+    """Take ours out, whatever was applied how often; what is not ours stays."""
+    _check_step(step)
+    with deployment(folder, source, directory) as ours:
+        path = ours.remove(step)
+        what = "Everything of ours is" if step == "9a" else "Our cron triggers are"
+        typer.echo(f"{what} taken out; the state before it is in {path}", err=True)
+
+
+@app.command()
 def compare(
     other: Annotated[str, typer.Option("--with", help="URL of the other engine.")],
     only_ours: Annotated[bool, typer.Option("--ours", help="Leave out what is not ours.")] = False,
     source: Source = "default", directory: Directory = DIRECTORY, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """This engine against another (staging, production); its secret is HASURA_OTHER_ADMIN_SECRET."""
-    secret = os.environ.get("HASURA_OTHER_ADMIN_SECRET", os.environ.get("HASURA_ADMIN_SECRET", ""))
+    secret = os.environ.get("HASURA_OTHER_ADMIN_SECRET", "").strip()
+    if not secret:
+        typer.echo(
+            "HASURA_OTHER_ADMIN_SECRET is not set: no engine is shown the secret of another.", err=True
+        )
+        raise typer.Exit(2)
     with deployment(source=source, directory=directory) as ours, Engine(other, secret) as second:
         wanted = ours.wanted("9b")
         left, right = ours.held()[2], Deployment(second, ours.files, ours.ours, source).held()[2]
@@ -130,6 +147,11 @@ def compare(
             table.add_row(each["kind"], each["name"], "yes" if each["ours"] else "", each["difference"])
         Console().print(table)
     raise typer.Exit(1 if found else 0)
+
+
+def _check_step(step: str) -> None:
+    if step not in STEPS:
+        raise typer.BadParameter("9a or 9b")
 
 
 def _equal(key: Key, left: dict[Key, Any], right: dict[Key, Any]) -> bool:

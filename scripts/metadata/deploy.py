@@ -100,6 +100,25 @@ class Deployment:
         self._check_others(held, keys, backup)
         self._record()
 
+    def remove(self, step: str) -> Path:
+        """Take our pieces out, those of 9b alone or all; returns the backup. Raises MetadataError.
+
+        A backup taken before a step may hold us already, from the time before an upgrade: going by what we
+        want and what we recorded leaves nothing.
+        """
+        metadata, version, held = self.held()
+        recorded = self.files.recorded() or {}
+        if reasons := foreign(self.wanted("9b"), held, recorded):
+            raise MetadataError("; ".join(reasons))
+        ours = {*self.wanted("9b"), *recorded}
+        gone = {key for key in ours if key in held and (step == "9a" or key[0] == CRON)}
+        backup = self.files.back_up(f"remove-{step}", metadata)
+        bad = self.engine.inconsistencies()
+        self.engine.replace(put(metadata, self.source, {}, gone), version, inconsistent=bool(bad))
+        self._check_others(held, gone, backup)
+        self._record()
+        return backup
+
     def _check_before(
         self, step: str, wanted: Mapping[Key, Any], held: Mapping[Key, Any],
         recorded: Mapping[Key, Any] | None, over_drift: bool,
