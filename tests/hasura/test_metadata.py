@@ -1,6 +1,9 @@
 """The metadata: the routes' other half, nothing left to defaults, nothing secret within a role's reach."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -271,3 +274,18 @@ def test_no_url_host_or_secret_stands_in_the_metadata() -> None:
         text = path.read_text("utf-8")
         assert not re.search(r"https?://", text), path
         assert "value:" not in re.sub(r"\w+_value:", "", text), path
+
+
+def test_it_does_not_stand_alone(database: str) -> None:
+    """Our relationships lead to tables that Diva's metadata tracks: without it an engine refuses ours."""
+    environment = {
+        **os.environ, "PYTHONPATH": str(ROOT), "PG_DATABASE_URL": database, "HANDLERS_URL": "http://127.0.0.1:9",
+        "HANDLER_SECRET": "handler-secret",
+    }  # fmt: skip
+    arguments = ["--metadata", str(METADATA), "--database-url", database, "--port", "0"]
+    started = subprocess.run(
+        [sys.executable, "-m", "sandbox.hasura", *arguments],
+        env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert started.returncode == 1
+    assert 'in relationship "staff": table "staff" is not tracked' in started.stderr
