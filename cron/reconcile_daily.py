@@ -36,7 +36,8 @@ async def reconcile_daily(on: Runtime, call: CronCall) -> Answer:
 
 async def reconcile_owed(on: Runtime, run: Run) -> Report:
     """Every closed day without a succeeded run since the connection exists, at most 14 back, oldest first."""
-    row = await on.db.fetch_one("reconcile_daily/list_closed_days", {"now": run.now}) or {}
+    tick = {"now": run.now, "scheduled_time": run.scheduled_time}
+    row = await on.db.fetch_one("reconcile_daily/list_closed_days", tick) or {}
     owed = _asked(run) or days_owed(run.now, {date.fromisoformat(text) for text in row["days"]})
     since = {i: datetime.fromisoformat(text) for i, text in row["since"].items()}
     connections = await load_connections(on.db, on.settings.key_ring)
@@ -77,7 +78,7 @@ async def reconcile_day(
     if ending == PAUSED:
         return {"day": day.isoformat(), "ending": PAUSED}
     report = await _close(on, connection, reckoning, ending)
-    state.clear()
+    reckoning.begin_anew()
     if "error" not in report:
         state["report"] = report
     return report
@@ -102,8 +103,10 @@ async def _on_entries(
     if not dry_run and layers.missing(items, held):
         columns = partial(layers.delivery_columns, connection.id, table, "reconcile", run.now)
         pairs = await Layer(on.db, columns).store(asked, partial(layers.missing_of, items))
-        stored = {item.record_id: row["status"] for item, row in pairs}
+        stored = {item.record_id: row["status"] for item, row in pairs if row["status"] != "duplicate"}
         on.metrics.webhook_missed.labels("reconcile").inc(len(stored))
+        # Webhook or polling may have been quicker.
+        held = layers.held_of(await on.db.fetch_all("coverage/load_held", asked))
     reckoning.enter(items, held, stored)
 
 

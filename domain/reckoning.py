@@ -60,18 +60,25 @@ class Reckoning:
         return chosen
 
     def enter(self, items: Sequence[Listed], held: HeldRecords, stored: Mapping[str, str]) -> None:
-        """Enter a page: `held` are our rows before it, `stored` the status of each inserted record."""
+        """Enter a page: `held` are our rows, `stored` the status of each record that was added now."""
         for item in items:
             rows = covering(item, held)
+            added = stored.get(item.record_id, "duplicate") != "duplicate"
             if item.record_id not in self.seen:
-                self._enter_sample(item, found=bool(rows))
+                self._enter_sample(item, found=bool(rows) and not added)
+            elif added:
+                self.state["found_missing"].append(item.record_id)
             elif rows:
                 self.state["found"] += 1
                 self._enter_standing(item.record_id, standing(rows), rows[-1].error_code)
             else:
-                landed = stored.get(item.record_id, "duplicate")
-                kind = "left_missing" if landed == "duplicate" else "found_missing"
-                self.state[kind].append(item.record_id)
+                self.state["left_missing"].append(item.record_id)
+
+    def begin_anew(self) -> None:
+        """Forget what was read of a day that did not close, but not what was added then."""
+        added = {name: self.state[name] for name in ("found_missing", "sample_missing")}
+        self.state.clear()
+        self.state.update(added)
 
     def report(
         self, ours: Mapping[str, Any], looked_up: Sequence[str], now_at: Mapping[str, datetime | None]

@@ -1,4 +1,5 @@
--- The days that a reconciliation closed, and since when each connection exists: nothing is owed for the time before.
+-- The days that other ticks closed (what this one did stands in its state), and since when each connection exists:
+-- nothing is owed for the time before.
 -- Returns one row: days (ISO dates), since (connection id → ISO time). Relies on uq_pancake_cron_run_tick.
 SELECT
     ARRAY(
@@ -6,6 +7,7 @@ SELECT
         FROM public.pancake_cron_run AS r
         WHERE
             r.name = 'reconcile_daily'
+            AND r.scheduled_time <> %(scheduled_time)s
             AND r.scheduled_time > %(now)s::timestamptz - interval '30 days'
             AND jsonb_typeof(r.report -> 'closed_days') = 'array'
     ) AS days,

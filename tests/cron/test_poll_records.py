@@ -8,7 +8,7 @@ import pytest
 
 from cron.poll_records import MAX_LOOK_UPS
 from domain.window import OVERLAP, SETTLE
-from tests.cron.conftest import Ward
+from tests.cron.conftest import Ward, hide
 
 
 async def lead(ward: Ward, count: int = 1) -> list[str]:
@@ -22,18 +22,6 @@ async def poll(ward: Ward, minutes: float = 5) -> dict[str, Any]:
     ward.move(minutes=minutes)
     (report,) = (await ward.run("poll_records"))["connections"]
     return dict(report)
-
-
-def hide(ward: Ward, record_id: str) -> None:
-    """Let the list leave out one record, which exists."""
-    table = ward.pancake.tables["lead"]
-    page = table.page
-
-    def without(*args: Any, **named: Any) -> Any:
-        entries, last = page(*args, **named)
-        return [entry for entry in entries if record_id.encode() not in entry], last
-
-    table.page = without  # type: ignore[method-assign]
 
 
 def rows(ward: Ward, origin: str) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from domain.window import ICT, day_window
-from tests.cron.conftest import Ward
+from tests.cron.conftest import Ward, hide
 
 
 @pytest.fixture
@@ -131,6 +131,60 @@ async def test_an_interrupted_day_goes_on_where_it_stopped(ward: Ward, day: date
     (report,) = ward.last_run("reconcile_daily")["report"]["days"]
     assert sorted(report["found_missing"]) == ids
     assert report["duplicates"] == []
+
+
+async def test_a_tick_delivered_in_slices_reports_all_of_its_days(ward: Ward, day: date) -> None:
+    first = day - timedelta(days=3)
+    ward.sql("UPDATE pancake_connection SET created_at = %s", day_window(first).start)
+    ids = [fill(ward, first + timedelta(days=n), 70) for n in range(4)]
+    steps = iter(range(0, 10_000_000, 40))
+    ward.clock.monotonic = lambda: next(steps)  # type: ignore[method-assign]
+    due = ward.clock.now()
+    answers = [await ward.tick("reconcile_daily", due)]
+    while answers[-1].status_code == 503 and len(answers) < 30:
+        answers.append(await ward.tick("reconcile_daily", due))
+    assert len(answers) > 2
+    report = ward.last_run("reconcile_daily")["report"]
+    assert report["closed_days"] == [(first + timedelta(days=n)).isoformat() for n in range(4)]
+    assert [sorted(found["found_missing"]) for found in report["days"]] == ids
+
+
+async def test_a_day_that_keeps_failing_takes_nothing_from_the_report(ward: Ward, day: date) -> None:
+    before = day - timedelta(days=1)
+    ward.sql("UPDATE pancake_connection SET created_at = %s", day_window(before).start)
+    found = fill(ward, day, 6)
+    ids = fill(ward, before, 5)
+    await by_webhook(ward, ids[:1])
+    hide(ward, ids[0])
+    due = ward.clock.now()
+    for _ in range(2):
+        assert (await ward.tick("reconcile_daily", due)).status_code == 503
+        report = ward.last_run("reconcile_daily")["report"]
+        assert report["closed_days"] == [day.isoformat()]
+        failed, closed = report["days"]
+        assert (failed["unlisted"], sorted(failed["found_missing"])) == (ids[:1], ids[1:])
+        assert sorted(closed["found_missing"]) == found
+        ward.move(minutes=1)
+
+
+async def test_a_record_that_another_layer_stores_meanwhile_is_found(ward: Ward, day: date) -> None:
+    ids = fill(ward, day, 5)
+    await by_webhook(ward, ids[:3])
+    fetch_all = ward.runtime.db.fetch_all
+    late = ids[3:4]
+
+    async def overtaken(name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+        rows = await fetch_all(name, params)
+        if name == "coverage/load_held" and late:
+            await by_webhook(ward, [late.pop()])
+        return rows
+
+    ward.runtime.db.fetch_all = overtaken  # type: ignore[assignment]
+    report = await reconcile(ward)
+    assert (report["found"], report["found_missing"], report["left_missing"]) == (4, ids[4:], [])
+    assert report["pending"] == 4
+    metrics = (await ward.client.get("/metrics")).text
+    assert 'pancake_webhook_missed_total{origin="reconcile"} 1.0' in metrics
 
 
 async def test_an_overtaken_version_is_superseded_not_lost(ward: Ward, day: date) -> None:
