@@ -10,11 +10,13 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 
 import psycopg
-from psycopg import AsyncConnection, errors
+from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from domain.errors import Busy, Contended, DatabaseUnavailable, Overloaded
+from runtime.logs import LOGGER
+from runtime.pg_errors import translated
 from runtime.queries import QUERIES
 
 Row = dict[str, Any]
@@ -38,13 +40,6 @@ SESSION = " ".join(
         "idle_in_transaction_session_timeout": "20s",
     }.items()
 )
-CONTENDED = (
-    errors.SerializationFailure,
-    errors.DeadlockDetected,
-    errors.LockNotAvailable,
-    errors.QueryCanceled,
-    errors.IdleInTransactionSessionTimeout,
-)
 
 
 class Transaction:
@@ -60,7 +55,7 @@ class Transaction:
         Returns the rows of each. Raises Contended, or what psycopg raises for a fault in the statement.
         """
         connection = self._connection
-        with _translated(Contended):
+        with translated(Contended):
             async with connection.pipeline():
                 if not self.open:
                     await connection.execute("BEGIN")
@@ -171,12 +166,14 @@ class Database:
         """
         async with _connection(self._work) as connection:
             session = Transaction(connection)
-            ((row,),) = await session.run(("register/try_lock", {"name": name}), commit=True)
+            held = True  # as far as anybody knows, until the answer is there
             try:
-                yield row["locked"], session
+                ((row,),) = await session.run(("register/try_lock", {"name": name}), commit=True)
+                held = row["locked"]
+                yield held, session
             finally:
-                if row["locked"]:
-                    await session.run(("register/unlock", {"name": name}), commit=True)
+                if held:
+                    await _unlock(connection, name)
 
     @asynccontextmanager
     async def rehearsal(self) -> AsyncIterator[Transaction]:
@@ -192,7 +189,7 @@ class Database:
     async def _once(self, pool: Pool, statement: Statement) -> list[Row]:
         name, params = statement
         async with _connection(pool) as connection:
-            with _translated(DatabaseUnavailable):
+            with translated(DatabaseUnavailable):
                 cursor = await connection.execute(QUERIES[name], params)
                 return await cursor.fetchall() if cursor.description else []
 
@@ -224,17 +221,15 @@ async def _connection(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow]]:
         await pool.putconn(connection)
 
 
-class _translated:
-    """Turn psycopg's transient errors into ours; faults in a statement pass unchanged."""
-
-    def __init__(self, lost: type[Contended] | type[DatabaseUnavailable]) -> None:
-        self._lost = lost
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, CONTENDED):
-            raise Contended(type(error).__name__) from error
-        if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
-            raise self._lost from error
+async def _unlock(connection: AsyncConnection[DictRow], name: str) -> None:
+    """Give a session lock back, whatever state the connection was left in; if that fails, end the session."""
+    unlocked = False
+    try:
+        await connection.rollback()
+        await connection.execute(QUERIES["register/unlock"], {"name": name})
+        unlocked = True
+    except psycopg.Error:
+        LOGGER.warning("a session that kept its lock was ended", extra={"fields": {"lock": name}})
+    finally:
+        if not unlocked:
+            await connection.close()

@@ -172,6 +172,48 @@ async def test_a_lock_by_name_is_had_by_one_at_a_time(db: Database, database: st
     await other.close()
 
 
+async def test_a_statement_that_fails_under_a_lock_keeps_its_name_and_the_lock_is_given_back(
+    db: Database, database: str
+) -> None:
+    raising(database, "55P03")
+    other = Database(database, ingest_connections=1, work_connections=1)
+    await other.open()
+    with pytest.raises(Contended, match="LockNotAvailable"):
+        async with db.exclusive("x") as (_, session):
+            await session.run(CONSENT, commit=True)
+    async with other.exclusive("x") as (free, _):
+        assert free
+    await other.close()
+
+
+async def test_a_connection_lost_under_a_lock_does_not_hide_what_went_wrong(
+    db: Database, database: str
+) -> None:
+    async def cut_off() -> None:
+        async with db.exclusive("x"):
+            kill(database)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await cut_off()
+    await until_healthy(db)
+    async with db.exclusive("x") as (free, _):
+        assert free
+
+
+async def test_who_is_called_off_under_a_lock_gives_it_back(db: Database, database: str) -> None:
+    other = Database(database, ingest_connections=1, work_connections=1)
+    await other.open()
+    with psycopg.connect(database) as blocking:
+        blocking.execute("LOCK TABLE customer_consent IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2), db.exclusive("x") as (_, session):
+                await session.run(CONSENT, commit=True)
+    async with other.exclusive("x") as (free, _):
+        assert free
+    await other.close()
+
+
 async def test_sessions_are_in_utc_and_bound_their_waiting(database: str) -> None:
     with psycopg.connect(database, options=SESSION) as connection:
         for name, value in (("timezone", "UTC"), ("lock_timeout", "5s"), ("statement_timeout", "10s")):
