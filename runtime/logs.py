@@ -62,13 +62,14 @@ def log_request(
 ) -> None:
     """The canonical line of a request: what was called, what it answered, how long it took.
 
-    Answers hold ids, statuses and codes, never a secret or a body. An error without a code of ours is logged
-    with its trace.
+    Answers hold ids, statuses and codes, never a secret or a body; the `changes` of a dry run, which are
+    customers' data, are left out. An error without a code of ours is logged with its trace.
     """
     level = logging.INFO if status < 500 else logging.WARNING
     unknown = None if error is None or isinstance(error, IntegrationError) else error
     if LOGGER.isEnabledFor(level):
-        fields = {"route": route, "status": status, "ms": round(seconds * 1000, 2), "answer": answer}
+        told = {key: value for key, value in answer.items() if key != "changes"}
+        fields = {"route": route, "status": status, "ms": round(seconds * 1000, 2), "answer": told}
         LOGGER.log(level, "request", extra={"fields": fields}, exc_info=unknown)
 
 

@@ -222,3 +222,23 @@ async def test_rows_of_one_new_customer_build_on_each_other(house: House) -> Non
     assert [item["result"] for item in changes] == ["ticket_created", "ticket_updated"]
     assert changes[1]["ticket"]["before"] == changes[0]["ticket"]["after"]
     assert house.sql("SELECT id FROM account WHERE normalized_phone = '+84905999888'") == []
+
+
+async def test_what_a_dry_run_would_write_never_reaches_the_log(
+    house: House, capture_logs: list[str]
+) -> None:
+    house.switch(kill_switch=True)
+    lead = {
+        "id": "r",
+        "name": "Trần B",
+        "phone_number": "0905999888",
+        "email": "b@example.com",
+        "source": ["-1"],
+    }
+    event_id = (await house.deliver(lead))["event_id"]
+    house.switch(kill_switch=False)
+    (change,) = (await house.replay(ids=[event_id], dry_run=True))["changes"]
+    assert change["contact"]["after"]["email"] == "b@example.com"
+    (line,) = [line for line in capture_logs if "/actions/replay_events" in line]
+    assert json.loads(line)["answer"]["matched"] == 1
+    assert not [word for word in ("Trần B", "905999888", "b@example.com") if word in "".join(capture_logs)]
