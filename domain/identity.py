@@ -5,6 +5,7 @@ The canonical text sorts keys and drops white space; numbers keep the digits the
 """
 
 import json
+import re
 from collections.abc import Callable
 from hashlib import sha256
 from json.encoder import encode_basestring
@@ -14,7 +15,7 @@ from domain.errors import InvalidBody
 
 MAX_BODY_BYTES = 256 * 1024
 MAX_DEPTH = 32
-MAX_EXPONENT_DIGITS = 3
+MAX_EXPONENT_DIGITS = 2
 
 JsonValue = Any
 """None, bool, Number, str, list or dict: what `read_json` returns."""
@@ -29,7 +30,7 @@ class Number(str):
 def read_json(raw: bytes, max_bytes: int | None = MAX_BODY_BYTES) -> JsonValue:
     """Parse strict JSON (RFC 8259, UTF-8, no NaN, no lone surrogates, depth ≤ 32).
 
-    `max_bytes` is None for what PostgreSQL gives back: it writes white space, and 1e400 digit by digit.
+    `max_bytes` is None for what PostgreSQL gives back: it writes white space, and 1e40 digit by digit.
     Raises InvalidBody with code `too_large`, `too_deep`, `unstorable` or `invalid_json`.
     """
     if max_bytes is not None and len(raw) > max_bytes:
@@ -53,6 +54,11 @@ def canonical(value: JsonValue) -> str:
     pieces: list[str] = []
     _write(value, pieces.append)
     return "".join(pieces)
+
+
+def has_exponent(text: str) -> bool:
+    """Whether a number of a canonical text has an exponent; sometimes yes where a text only looks so."""
+    return _EXPONENT.search(text) is not None
 
 
 def payload_hash(text: str | bytes) -> bytes:
@@ -85,6 +91,7 @@ def _decimal(text: str) -> Number:
     return Number(text)
 
 
+_EXPONENT = re.compile(r"(?:^|[:,\[])-?\d[\d.]*[eE]", re.ASCII)
 _DECODER = json.JSONDecoder(parse_int=Number, parse_float=_decimal, parse_constant=_refuse_constant)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 
 from domain.gate import Arrival
-from domain.identity import MAX_DEPTH, JsonValue, Number, canonical
+from domain.identity import MAX_DEPTH, JsonValue, Number, canonical, has_exponent
 from domain.record import TIMES, Delivery, delivery_of, read_delivery, read_lead, read_time
 from domain.window import Version, in_zone
 
@@ -70,6 +70,6 @@ def _delivery(entry: Mapping[str, JsonValue]) -> Delivery:
         delivery = None
     text = (delivery and delivery.payload) or ""
     plain = 0 < len(text) <= PLAIN_LENGTH and text.count("{") + text.count("[") <= MAX_DEPTH
-    if delivery and plain and "NaN" not in text and "Infinity" not in text:
+    if delivery and plain and "NaN" not in text and "Infinity" not in text and not has_exponent(text):
         return delivery
     return read_delivery(canonical(entry).encode("utf-8", "surrogatepass"))

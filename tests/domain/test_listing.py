@@ -55,6 +55,8 @@ def test_a_listed_record_that_is_not_strict_json_becomes_a_dead_letter() -> None
         (b"NaN", "invalid_json"),
         (b"[" * 40 + b"]" * 40, "too_deep"),
         (b'"' + b"x" * 300_000 + b'"', "too_large"),
+        (b"1e100", "unstorable"),
+        (b"[-2.5E-99999]", "unstorable"),
     ]:
         (item,) = listed([read_answer(b'{"id": "a", "name": %b}' % text)], UTC)
         assert arrival_of(item, "c1", "lead", NOW).delivery.error_code == code
