@@ -114,7 +114,7 @@ def work_on(claim: Claim) -> Work:
     situation = situation_of(row)
     plan = decide(version, situation)
     choice = (yield from _choose(situation)) if plan.ticket_is_new else None
-    intents = notifications(version, plan, situation, choice)
+    intents = notifications(version, plan, situation, choice, claim["replay_count"])
     return Done(claim, version, plan, choice, intents, situation.roster_source_id)
 
 

@@ -91,8 +91,13 @@ def metadata(version: Version) -> dict[str, Any]:
     }
 
 
-def notifications(version: Version, plan: Plan, situation: Situation, choice: Choice | None) -> list[Intent]:
-    """Who is told what. Only a change in a mapped field reaches this with a ticket to speak of."""
+def notifications(
+    version: Version, plan: Plan, situation: Situation, choice: Choice | None, replay: int = 0
+) -> list[Intent]:
+    """Who is told what. Only a change in a mapped field reaches this with a ticket to speak of.
+
+    What the n-th replay of an event does is news, and not what the event had said before: its names end in n.
+    """
     if plan.ticket is None or not plan.writes_customer:
         return []
     data = {"ticket_id": plan.ticket.id, "customer_name": version.lead.name or "", "phone": plan.phone}
@@ -107,7 +112,7 @@ def notifications(version: Version, plan: Plan, situation: Situation, choice: Ch
     intents.extend(
         _attention(reason, plan.phone, admins + ([owner] if owner else []), data) for reason in plan.attention
     )
-    return intents
+    return [intent | {"name": f"{intent['name']}.{replay}"} for intent in intents] if replay else intents
 
 
 def _attention(reason: str, detail: str, recipients: list[str], data: dict[str, Any]) -> Intent:

@@ -129,6 +129,13 @@ def test_the_names_of_an_events_notifications_are_unique() -> None:
     assert len(names) == len(set(names))
 
 
+def test_what_a_replay_does_is_told_under_names_of_its_own() -> None:
+    made = version()
+    plan, choice = decide(made, EMPTY), choose((member(1),))
+    names = [notifications(made, plan, EMPTY, choice, replay)[0]["name"] for replay in range(3)]
+    assert names == ["new_lead", "new_lead.1", "new_lead.2"]
+
+
 def test_the_row_keeps_outcome_owner_and_evidence() -> None:
     made = version()
     choice = choose((member(1), member(2, on_duty=False)))
