@@ -17,7 +17,7 @@ from sandbox.stack.keys import Keys
 from sandbox.stack.services import ROOT, Service
 
 PORTS = ("hasura", "handlers", "notifications", "edge", "pancake")
-PATIENT = {"EDGE_PATH_TIMEOUT_MS": "5000"}
+PATIENT = {"EDGE_PATH_TIMEOUT_MS": "1600"}
 """A developer's busy machine answers later than production does, and should not see `spooled` for that."""
 
 

@@ -50,7 +50,7 @@ class Door:
 @pytest.fixture(scope="module")
 def door(cluster: Cluster) -> Iterator[Door]:
     """The sandbox; the kill switch is on, so that only ingest is at work."""
-    patient = {"EDGE_PATH_TIMEOUT_MS": "5000", "EDGE_POLICY_SECONDS": "0.2"}
+    patient = {"EDGE_PATH_TIMEOUT_MS": "1600", "EDGE_POLICY_SECONDS": "0.2"}
     with Sandbox(cluster, "pancake_edge_door", edge_environment=patient) as sandbox:
         assert isinstance(sandbox.edge, NginxEdge)
         with Sender(sandbox.edge.port) as sender:
