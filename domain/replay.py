@@ -3,14 +3,14 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from domain.errors import BadRequest
 from domain.lifecycle import PROCESSED, REPLAYED_BY_MANUAL_INVOCATION
 from domain.phone import read_phones
-from domain.record import read_time
 from domain.situation import Version
+from domain.window import read_moment
 from domain.work import Done
 
 REPLAYABLE = REPLAYED_BY_MANUAL_INVOCATION | {PROCESSED}
@@ -193,7 +193,7 @@ def _text(given: Mapping[str, Any], name: str) -> str | None:
 
 def _time(given: Mapping[str, Any], name: str) -> datetime | None:
     value = given.get(name)
-    time = read_time(value)
-    if value is not None and time is None:
-        raise BadRequest(f"filter.{name} is not an ISO 8601 time.")
-    return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
+    moment = read_moment(value)
+    if value is not None and moment is None:
+        raise BadRequest(f"filter.{name} is neither a date nor a time of ISO 8601.")
+    return moment

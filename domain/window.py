@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from typing import Any
 
+from domain.record import read_time
+
 OVERLAP = timedelta(minutes=10)
 """How far a window reaches back before the watermark: covers search lag, late commits and a slow clock."""
 SETTLE = timedelta(minutes=1)
@@ -93,6 +95,18 @@ def day_window(day: date) -> Window:
     """The whole of an ICT day."""
     start = datetime.combine(day, time(), ICT).astimezone(UTC)
     return Window(start, start + timedelta(days=1) - timedelta(microseconds=1))
+
+
+def read_moment(value: object) -> datetime | None:
+    """An ISO 8601 date, which is its midnight in ICT, or time, in UTC if it names no zone; None for else."""
+    if not isinstance(value, str):
+        return None
+    if moment := read_time(value):
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        return datetime.combine(date.fromisoformat(value), time(), ICT)
+    except ValueError:
+        return None
 
 
 def days_owed(now: datetime, succeeded: Collection[date], *, at_most: int = DAYS_BACK) -> list[date]:

@@ -23,6 +23,8 @@ from sandbox.stack.waiting import exit_on_sigterm, until_stopped
 WIDTH = 140
 """Columns where the output is no terminal."""
 
+app = typer.Typer(add_completion=False)
+
 FAILURES = (ClusterError, NoPostgres, NotReady, Unfinished, httpx.HTTPError)
 
 
@@ -165,6 +167,7 @@ def invite(sandbox: Sandbox, console: Console) -> None:
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
+@app.command()
 def demo(
     serve: Annotated[bool, typer.Option(help="Leave the sandbox running and print its URLs.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
@@ -195,4 +198,4 @@ def demo(
 
 
 if __name__ == "__main__":
-    typer.run(demo)
+    app(prog_name="scripts/demo")

@@ -87,4 +87,4 @@ def _write_private(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="scripts/sandbox")

@@ -147,4 +147,4 @@ def _show(reports: Sequence[dict[str, Any]], *, dry_run: bool) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="scripts/reconcile")

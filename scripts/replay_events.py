@@ -14,6 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from domain.errors import BadRequest
+from domain.replay import read_order
+
 REPLAY = """
 mutation PancakeReplay(
   $ids: [bigint!], $filter: PancakeReplayFilter, $corrected_phone: String, $force: Boolean, $dry_run: Boolean
@@ -29,8 +32,12 @@ CALL_SECONDS = 70.0
 BUSY_SECONDS = 60.0
 """How long somebody else's replay is waited for."""
 
+MOMENT = "this date (from midnight in Vietnam) or ISO 8601 time (UTC if it names no zone)."
+
 REFUSED, FAILED = 1, 2
 """Exit codes."""
+
+app = typer.Typer(add_completion=False)
 
 
 class ReplayFailed(Exception):
@@ -124,6 +131,7 @@ def _difference(part: dict[str, Any] | None) -> str:
     return "\n".join(f"{name}: {part['before'][name]} → {part['after'][name]}" for name in changed)
 
 
+@app.command()
 def replay(
     ids: Annotated[list[int] | None, typer.Argument(help="Event ids; or use the options below.")] = None,
     status: Annotated[str | None, typer.Option(help="failed, dead_letter, skipped_kill_switch …")] = None,
@@ -131,8 +139,8 @@ def replay(
     source: Annotated[
         str | None, typer.Option(help="Only rows of this source (Pancake's id or ours).")
     ] = None,
-    since: Annotated[str | None, typer.Option("--from", help="Created at or after (ISO 8601).")] = None,
-    until: Annotated[str | None, typer.Option("--to", help="Created before (ISO 8601).")] = None,
+    since: Annotated[str | None, typer.Option("--from", help=f"Created at or after {MOMENT}")] = None,
+    until: Annotated[str | None, typer.Option("--to", help=f"Created before {MOMENT}")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many rows.", min=1, max=1000)] = None,
     corrected_phone: Annotated[str | None, typer.Option(help="For one row with invalid_phone.")] = None,
     force: Annotated[bool, typer.Option(help="Apply even an older or unchanged version.")] = False,
@@ -155,9 +163,10 @@ def replay(
             raise ReplayFailed("give either ids or a filter.")
         if drain_all and (dry_run or force or not (status or "").startswith("skipped_")):
             raise ReplayFailed("--drain is for --status skipped_kill_switch or skipped_source_disabled.")
+        read_order(order, {})
         hasura = Hasura(_variable("HASURA_URL"), _variable("HASURA_ADMIN_SECRET"))
         report = drain(hasura, order, console) if drain_all else hasura.replay(order)
-    except ReplayFailed as error:
+    except (ReplayFailed, BadRequest) as error:
         console.print(f"[red]Not replayed:[/] {error}", highlight=False)
         raise typer.Exit(FAILED) from error
     if as_json:
@@ -175,4 +184,4 @@ def _variable(name: str) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(replay)
+    app(prog_name="scripts/replay")

@@ -22,4 +22,4 @@ app.command()(poll)
 app.command()(edge)
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="scripts/bench")

@@ -23,4 +23,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="scripts/chaos")

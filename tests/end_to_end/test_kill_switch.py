@@ -72,7 +72,7 @@ async def _drain(place: Place) -> dict[str, Any]:
     environment = {**os.environ, "HASURA_URL": place.hasura_url, "HASURA_ADMIN_SECRET": place.admin_secret}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "scripts.replay_events",
-        "--status", "skipped_kill_switch", "--drain", "--json",
+        "--status", "skipped_kill_switch", "--from", "2020-01-01", "--drain", "--json",
         env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     output, errors = await process.communicate()

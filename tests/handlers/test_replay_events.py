@@ -202,7 +202,15 @@ async def test_what_cannot_be_replayed_is_named_with_its_reason(house: House) ->
         ({"filter": {"status": "received"}}, "filter.status is not one of"),
         ({"filter": {"status": ["failed"]}}, "filter.status is not one of"),
         ({"filter": {"status": "failed", "limit": 0}}, "filter.limit is a number from 1 to 1000."),
-        ({"filter": {"status": "failed", "from": "yesterday"}}, "filter.from is not an ISO 8601 time."),
+        (
+            {"filter": {"status": "failed", "from": "yesterday"}},
+            "filter.from is neither a date nor a time of",
+        ),
+        (
+            {"filter": {"status": "failed", "from": "2026-02-30"}},
+            "filter.from is neither a date nor a time of",
+        ),
+        ({"filter": {"status": "failed", "to": 20260501}}, "filter.to is neither a date nor a time of"),
         ({"filter": {"error_code": 5}}, "filter.error_code is not text."),
         ({"filter": {"error_code": "\0"}}, "filter.error_code is not text."),
         ({"filter": {"status": "failed", "sort": "id"}}, "filter does not know sort."),
@@ -236,6 +244,21 @@ async def test_a_filter_narrows_by_code_and_time(house: House) -> None:
     ]:
         report = await house.replay(filter=criteria, dry_run=True)
         assert (report["matched"], report["replayed"]) == (matched, 0), criteria
+
+
+async def test_a_date_is_midnight_in_vietnam_and_a_time_without_a_zone_is_utc(house: House) -> None:
+    """19:00 UTC on 1 May is 02:00 on 2 May there, the day that the reconciliation calls so."""
+    event_id, _ = await house.lead(phone_number="x")
+    house.sql("UPDATE pancake_webhook_event SET created_at = '2026-05-01T19:00Z' WHERE id = %s", event_id)
+    for criteria, matched in [
+        ({"from": "2026-05-02"}, 1),
+        ({"to": "2026-05-02"}, 0),
+        ({"from": "2026-05-02T00:00"}, 0),
+        ({"to": "2026-05-02T00:00"}, 1),
+        ({"from": "0001-01-01", "to": "9999-12-31"}, 1),
+    ]:
+        report = await house.replay(filter={"status": "dead_letter", **criteria}, dry_run=True)
+        assert report["matched"] == matched, criteria
 
 
 class TestConsole:

@@ -1,21 +1,23 @@
 """`scripts/replay`: it drains call by call, waits its turn, and says what went wrong."""
 
 import json
+import re
+import shlex
 from collections.abc import Callable
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from scripts.replay_events import Hasura, ReplayFailed, drain, replay, show
+from scripts.replay_events import Hasura, ReplayFailed, app, drain, show
 
+RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook" / "replay.md"
+DOCUMENTED = re.findall(r"`scripts/replay (.+?)`", RUNBOOK.read_text("utf-8"))
 ORDER = {"filter": {"status": "skipped_kill_switch"}}
-APP = typer.Typer(add_completion=False)
-APP.command()(replay)
 
 
 def report(matched: int, replayed: int, held: int, arrived: int = 0) -> dict[str, Any]:
@@ -140,6 +142,10 @@ def test_the_changes_of_a_dry_run_are_shown_column_by_column() -> None:
     [
         (["17"], "HASURA_URL is not set"),
         (["17", "--status", "failed"], "either ids or a filter"),
+        (["--status", "bogus"], "filter.status is not one of"),
+        (["--status", "failed", "--from", "yesterday"], "filter.from is neither a date nor a time"),
+        (["17", "18", "--corrected-phone", "0905111222"], "corrected_phone belongs to one event"),
+        ([], "filter names neither status, error_code nor source_id"),
         (["--drain", "--status", "dead_letter"], "--drain is for --status skipped_kill_switch"),
         (["--drain", "--dry-run", "--status", "skipped_kill_switch"], "--drain is for"),
     ],
@@ -148,6 +154,18 @@ def test_an_order_that_cannot_be_given_ends_with_2_and_says_why(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
 ) -> None:
     monkeypatch.delenv("HASURA_URL", raising=False)
-    result = CliRunner().invoke(APP, arguments)
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert words in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("line", DOCUMENTED)
+def test_every_line_of_the_runbook_is_an_order(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    """All that is missing is the engine."""
+    monkeypatch.delenv("HASURA_URL", raising=False)
+    result = CliRunner().invoke(app, shlex.split(line))
+    assert "HASURA_URL is not set" in result.output
+
+
+def test_the_runbook_has_lines_to_test() -> None:
+    assert any("--from" in line for line in DOCUMENTED)
