@@ -1,4 +1,5 @@
--- The members of a roster, read under its lock.
+-- The members of a roster, read under its lock and kept as they are until the transaction ends: who changes a weight
+-- or takes a member out waits, and a change under way is waited for.
 -- Returns one row per member. Relies on uq_pancake_assignee.
 SELECT
     a.id::text AS assignee_id, a.staff_id::text AS staff_id, a.is_active, s.is_active AS staff_active, s.on_duty,
@@ -7,3 +8,4 @@ FROM public.pancake_assignee AS a
 JOIN public.staff AS s ON s.id = a.staff_id
 WHERE a.source_id IS NOT DISTINCT FROM %(roster_source_id)s::uuid
 ORDER BY a.id
+FOR NO KEY UPDATE OF a

@@ -1,6 +1,7 @@
 -- Everything the decision needs, read under the lead's locks.
 -- Returns one row: accounts, open_tickets and admins are JSON arrays, applied (the record's newest applied version) an object or null,
 -- roster_source_id the first active source with a roster of its own (null = the default roster).
+-- Open tickets stay open until the transaction ends: who closes one waits, and who was closing one is waited for.
 -- Relies on account_normalized_phone_idx, account_phone_not_normalized_idx, uq_pancake_webhook_event_identity, Diva's index on ticket (account_id).
 WITH candidate AS (
     SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at
@@ -27,6 +28,8 @@ WITH candidate AS (
         t.source_id = 'ticket_source_pancake'
         AND t.status IN ('new', 'in_progress')
         AND (t.account_id = ANY (ARRAY(SELECT c.id FROM candidate AS c)) OR t.id = (SELECT a.ticket_id FROM applied AS a))
+    ORDER BY t.id
+    FOR NO KEY UPDATE OF t
 )
 SELECT
     (SELECT COALESCE(jsonb_agg(to_jsonb(c) ORDER BY c.created_at, c.id), '[]') FROM candidate AS c) AS accounts,

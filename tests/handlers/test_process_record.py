@@ -20,6 +20,9 @@ PHONE = "+84905111222"
 RECORD = "2f941efe-d9a3-4d9a-affe-e123b06b8a44"
 LATER = "2026-05-15T02:35:56"
 EARLIER = "2026-05-13T02:35:56"
+A_PHONE = "locktype = 'advisory' AND classid = 2"
+A_ROW = "locktype = 'transactionid'"
+"""Locks that are waited for: the phone's, and one that another transaction has on a row."""
 
 
 def count(house: House, table: str, where: str = "true") -> int:
@@ -400,7 +403,7 @@ async def test_a_record_that_changes_its_phone_waits_for_who_works_on_the_old_on
     with psycopg.connect(house.database_url) as other:
         other.execute("SELECT pg_advisory_xact_lock(2, hashtext(%s))", (PHONE,))
         work = asyncio.create_task(house.process(answer["event_id"]))
-        await until_somebody_waits_for_a_phone(house, work)
+        await until_somebody_waits(house, work, A_PHONE)
         other.rollback()
     assert await work == "ticket_updated"
 
@@ -537,6 +540,26 @@ async def test_a_body_that_grows_in_the_database_is_processed_all_the_same(house
         assert await house.process(answer["event_id"]) == result
 
 
+async def test_a_ticket_that_is_closed_while_a_lead_is_worked_on_swallows_nothing(house: House) -> None:
+    house.roster(2)
+    before, _ = await house.lead()
+    with psycopg.connect(house.database_url) as telesale:
+        telesale.execute(
+            "UPDATE ticket SET status = 'done' WHERE id = %s", (house.event(before)["ticket_id"],)
+        )
+        work = asyncio.create_task(house.lead(modified_on=LATER, name="Nguyễn Văn B"))
+        await until_somebody_waits(house, work)
+        telesale.commit()
+    event_id, result = await work
+    assert result == "ticket_created"
+    owner = str(house.event(event_id)["assignee_id"])
+    assert house.hasura.sent[f"{event_id}:new_lead"]["recipient_ids"] == [owner]
+    assert owner != str(house.event(before)["assignee_id"])
+    assert house.one("SELECT title FROM ticket WHERE id = %s", house.event(before)["ticket_id"]) == {
+        "title": "Lead Pancake: Nguyễn Văn A"
+    }
+
+
 async def test_an_id_with_white_space_is_the_same_record(house: House) -> None:
     await house.lead(id=" r ")
     _, result = await house.lead(id="r", name="Old", modified_on=EARLIER)
@@ -593,6 +616,25 @@ async def test_a_changed_weight_keeps_the_members_share(house: House) -> None:
     house.roster(1, weight=2, assigned_count=7)
     house.sql("UPDATE pancake_assignee SET weight = 4")
     assert house.one("SELECT assigned_count FROM pancake_assignee")["assigned_count"] == 14
+
+
+async def test_a_weight_that_changes_during_a_choice_keeps_its_share(house: House) -> None:
+    """Whoever comes second, the weight's own count or the choice's, builds on the other's."""
+    house.roster(2, assigned_count=10, was_available=True)
+    with psycopg.connect(house.database_url) as admin:
+        admin.execute(
+            "UPDATE pancake_assignee SET weight = 5"
+            " WHERE id = (SELECT id FROM pancake_assignee ORDER BY id LIMIT 1)"
+        )
+        work = asyncio.create_task(house.lead())
+        await until_somebody_waits(house, work)
+        admin.commit()
+    assert (await work)[1] == "ticket_created"
+    rows = house.sql("SELECT weight, assigned_count FROM pancake_assignee ORDER BY weight")
+    assert [(row["weight"], row["assigned_count"]) for row in rows] in (
+        [(1, 11), (5, 50)],
+        [(1, 10), (5, 51)],
+    )
 
 
 # --- notifications
@@ -709,7 +751,7 @@ async def test_a_row_in_work_cannot_be_taken_back_even_when_its_lease_ran_out(ho
     with psycopg.connect(house.database_url) as other:
         other.execute("SELECT pg_advisory_xact_lock(2, hashtext(%s))", (PHONE,))
         work = asyncio.create_task(house.process(event_id))
-        await until_somebody_waits_for_a_phone(house, work)
+        await until_somebody_waits(house, work, A_PHONE)
         other.execute("SET lock_timeout = '50ms'")
         with pytest.raises(psycopg.errors.LockNotAvailable):
             other.execute("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", (event_id,))
@@ -717,8 +759,8 @@ async def test_a_row_in_work_cannot_be_taken_back_even_when_its_lease_ran_out(ho
     assert await work == "ticket_created"
 
 
-async def until_somebody_waits_for_a_phone(house: House, work: "asyncio.Task[str]") -> None:
-    waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND classid = 2"
+async def until_somebody_waits(house: House, work: "asyncio.Task[Any]", lock: str = A_ROW) -> None:
+    waiting = f"SELECT 1 FROM pg_locks WHERE NOT granted AND {lock}"
     async with asyncio.timeout(4):
         while not house.sql(waiting):
             assert not work.done()
