@@ -116,23 +116,59 @@ async def lifespan(on: Runtime, app: Starlette) -> AsyncIterator[None]:
 
 
 async def serve(on: Runtime, served: Served, request: Request) -> Response:
-    """Check the secret, read the body, call the handler, write the canonical log line."""
+    """Call the handler with what the body holds."""
+    started = on.clock.monotonic()
+    response = await answered(on, served.path, partial(call_handler, on, served, request))
+    if served.edge:
+        on.metrics.webhook_latency.labels("handler").observe(on.clock.monotonic() - started)
+    return response
+
+
+async def policy(on: Runtime, request: Request) -> Response:
+    """The edge's policy, for the edge alone and over loopback or TLS alone: it carries secrets.
+
+    What it answers is summed up in the log, never quoted.
+    """
+    response = await answered(on, "/edge/policy", partial(call_policy, on, request), sum_up_policy)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+async def answered(
+    on: Runtime, path: str, call: Callable[[], Awaitable[Answer]], tell: Callable[[Answer], Answer] = dict
+) -> Response:
+    """What a call answers, or the answer to its error; counted, and told in the canonical log line."""
     started = on.clock.monotonic()
     error: Exception | None = None
     headers: dict[str, str] = {}
     try:
-        authenticate(on.settings, served, request)
-        call = served.read(await read_body(request.stream()), served.name)
-        status, body = 200, await served.handle(on, call)
+        status, body = 200, await call()
+        told = tell(body)
     except Exception as caught:  # noqa: BLE001 - every error has its answer in runtime/errors.py and its log line
         error = caught
         status, body, headers = answer_for(caught)
-    seconds = on.clock.monotonic() - started
-    on.metrics.requests.labels(served.path, str(status)).inc()
-    if served.edge:
-        on.metrics.webhook_latency.labels("handler").observe(seconds)
-    log_request(served.path, status, seconds, body, error)
+        told = body
+    on.metrics.requests.labels(path, str(status)).inc()
+    log_request(path, status, on.clock.monotonic() - started, told, error)
     return JSONResponse(body, status, headers)
+
+
+async def call_handler(on: Runtime, served: Served, request: Request) -> Answer:
+    """Check the secret, read the body, call the handler. Raises what they raise."""
+    authenticate(on.settings, served, request)
+    return await served.handle(on, served.read(await read_body(request.stream()), served.name))
+
+
+async def call_policy(on: Runtime, request: Request) -> Answer:
+    """Check the secret and the way, make the policy. Raises Unauthorized, and what making it raises."""
+    if not matches(request.headers.get(EDGE_HEADER), on.settings.edge_secrets) or not _private(request):
+        raise Unauthorized
+    return await edge_policy(on)
+
+
+def sum_up_policy(body: Answer) -> Answer:
+    """What a log may say of a policy."""
+    return {"version": body["version"], "connections": len(body["connections"])}
 
 
 def authenticate(settings: Settings, served: Served, request: Request) -> None:
@@ -142,28 +178,6 @@ def authenticate(settings: Settings, served: Served, request: Request) -> None:
     if served.edge and matches(request.headers.get(EDGE_HEADER), settings.edge_secrets):
         return
     raise Unauthorized
-
-
-async def policy(on: Runtime, request: Request) -> Response:
-    """The edge's policy, for the edge alone and over loopback or TLS alone: it carries secrets.
-
-    What it answers is summed up in the log, never quoted.
-    """
-    started = on.clock.monotonic()
-    error: Exception | None = None
-    headers: dict[str, str] = {}
-    told: dict[str, object] = {}
-    try:
-        if not matches(request.headers.get(EDGE_HEADER), on.settings.edge_secrets) or not _private(request):
-            raise Unauthorized
-        status, body = 200, await edge_policy(on)
-        told = {"version": body["version"], "connections": len(body["connections"])}
-    except Exception as caught:  # noqa: BLE001 - every error has its answer in runtime/errors.py and its log line
-        error = caught
-        status, body, headers = answer_for(caught)
-    on.metrics.requests.labels("/edge/policy", str(status)).inc()
-    log_request("/edge/policy", status, on.clock.monotonic() - started, told, error)
-    return JSONResponse(body, status, {**headers, "Cache-Control": "no-store"})
 
 
 def _private(request: Request) -> bool:
