@@ -87,7 +87,7 @@ class Layer(Generic[Item]):
         for attempt in range(1, TRIES + 1):
             try:
                 async with self._db.transaction() as transaction:
-                    lock = ("coverage/lock_records", {"record_ids": held["record_ids"]})
+                    lock = ("process_record/lock_records", {"record_ids": held["record_ids"]})
                     _, rows = await transaction.run(lock, ("coverage/load_held", held))
                     items = missing(rows)
                     if not items:
