@@ -1,9 +1,10 @@
 """What the backfill may cost others, and why it stops."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 
-ICT = timezone(timedelta(hours=7), "ICT")
+from domain.window import ICT
+
 OPENS, CLOSES = 2, 6
 
 
