@@ -9,6 +9,7 @@ from functools import partial
 from runtime.assembly import Answer, Runtime
 from runtime.contract import CronCall
 from runtime.kpi import load_kpis
+from runtime.outbox import SEND_LEASE
 from runtime.register import Report, Run
 
 SECONDS = 40
@@ -22,7 +23,7 @@ async def check_sla(on: Runtime, call: CronCall) -> Answer:
 
 async def tell_late(on: Runtime, run: Run) -> Report:
     """The notification is written together with the mark that it was: never twice, never lost."""
-    params = {"now": run.now, "limit": LIMIT}
+    params = {"now": run.now, "limit": LIMIT, "lease": SEND_LEASE}
     late = await on.db.fetch_all("check_sla/flag_late_tickets", params)
     times = await on.db.fetch_one("check_sla/load_response_times", params)
     if late:

@@ -7,7 +7,9 @@ from functools import partial
 
 from domain.backoff import MAX_ATTEMPTS
 from runtime.assembly import Answer, Runtime
+from runtime.attempts import CLAIM_LEASE
 from runtime.contract import CronCall
+from runtime.outbox import SEND_LEASE
 from runtime.register import CRONS, Report, Run
 
 SECONDS = 40
@@ -25,7 +27,7 @@ async def bring_back(on: Runtime, run: Run) -> Report:
     """One step for each way in which work can be left lying."""
     params = {"now": run.now, "limit": LIMIT, "max_attempts": MAX_ATTEMPTS}
     failed = await on.db.fetch_all("retry_failed/release_failed", params)
-    claims = await on.db.fetch_all("retry_failed/release_claims", params)
+    claims = await on.db.fetch_all("retry_failed/release_claims", params | {"lease": CLAIM_LEASE})
     refired = await on.db.fetch_all("retry_failed/refire_received", params)
     given_up = sum(claim["status"] == "dead_letter" for claim in claims)
     return Report(
@@ -41,10 +43,12 @@ async def bring_back(on: Runtime, run: Run) -> Report:
 
 
 async def _send_event_notifications(on: Runtime) -> int:
-    rows = await on.db.fetch_all("retry_failed/list_unnotified", {"limit": NOTIFICATIONS})
+    unsent = {"limit": NOTIFICATIONS, "lease": SEND_LEASE}
+    rows = await on.db.fetch_all("retry_failed/list_unnotified", unsent)
     return await on.outbox.send_claimed([row["id"] for row in rows]) if rows else 0
 
 
 async def _send_run_notifications(on: Runtime, run: Run) -> int:
-    rows = await on.db.fetch_all("register/list_unnotified", {"now": run.now, "names": list(CRONS)})
+    unsent = {"now": run.now, "names": list(CRONS), "lease": SEND_LEASE}
+    rows = await on.db.fetch_all("register/list_unnotified", unsent)
     return sum([await on.register.notify(row["id"], row["notifications"]) for row in rows])

@@ -18,7 +18,10 @@ from runtime.logs import LOGGER, describe
 Result = TypeVar("Result")
 TRIES = 3
 WORK_SECONDS = 20.0
-"""All tries together, well within the 30 s that Hasura waits and the lease of 60 s."""
+"""All tries together, well within the 30 s that Hasura waits and the lease of a claim."""
+
+CLAIM_LEASE = timedelta(seconds=60)
+"""How long a claimed event is left to its handler; the database refuses to take it back earlier."""
 
 Backoff = Callable[[int, float], timedelta | None]
 """Wait after so many attempts, given a jitter in [-1, 1]; None after the last."""

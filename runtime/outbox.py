@@ -6,6 +6,7 @@ the claim run out and retry_failed sends them again, under the same idempotency 
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from domain.errors import HasuraRefused, Retryable
@@ -15,6 +16,9 @@ from runtime.db import Database
 from runtime.graphql import Graphql
 from runtime.logs import LOGGER
 from runtime.metrics import Metrics
+
+SEND_LEASE = timedelta(seconds=60)
+"""How long unsent notifications are left to whoever claimed them."""
 
 Held = Mapping[str, Any]
 """An event's `id`, its `notifications`, and `notify_claimed_at`: the claim that they are sent under."""
@@ -37,7 +41,8 @@ class Outbox:
 
     async def send_claimed(self, ids: Sequence[int]) -> int:
         """Claim the unsent notifications of these events and send them."""
-        return await self.send(await self._db.fetch_all("outbox/claim_notifications", {"ids": list(ids)}))
+        claim = {"ids": list(ids), "lease": SEND_LEASE}
+        return await self.send(await self._db.fetch_all("outbox/claim_notifications", claim))
 
     async def drain(self) -> None:
         await self._batch.drain()

@@ -13,7 +13,7 @@ WITH late AS (
         AND e.status = 'processed'
         AND NOT e.evidence ? 'sla_notified_at'
         -- A sender under way would mark what is added now as sent.
-        AND (e.notifications = '[]'::jsonb OR e.notified_at IS NOT NULL OR e.notify_claimed_at < clock_timestamp() - interval '60 seconds')
+        AND (e.notifications = '[]'::jsonb OR e.notified_at IS NOT NULL OR e.notify_claimed_at < clock_timestamp() - %(lease)s::interval)
         AND e.id = (SELECT min(f.id) FROM public.pancake_webhook_event AS f WHERE f.ticket_id = e.ticket_id)
         AND t.first_response_at IS NULL
         AND t.status IN ('new', 'in_progress')

@@ -1,4 +1,4 @@
--- Claim the unsent notifications of these events for 60 s, whoever processed them.
+-- Claim the unsent notifications of these events for the time of a lease, whoever processed them.
 -- Returns id, notifications and notify_claimed_at of each event that was free. Relies on pk_pancake_webhook_event.
 UPDATE public.pancake_webhook_event AS e
 SET notify_claimed_at = clock_timestamp()
@@ -6,5 +6,5 @@ WHERE
     e.id = ANY (%(ids)s)
     AND e.notified_at IS NULL
     AND e.notifications <> '[]'::jsonb
-    AND (e.notify_claimed_at IS NULL OR e.notify_claimed_at < clock_timestamp() - interval '60 seconds')
+    AND (e.notify_claimed_at IS NULL OR e.notify_claimed_at < clock_timestamp() - %(lease)s::interval)
 RETURNING e.id, e.notifications, e.notify_claimed_at

@@ -3,8 +3,10 @@
 -- Relies on pk_pancake_webhook_event, uq_pancake_source.
 WITH switches AS (
     SELECT
-        COALESCE((SELECT app_settings -> 'pancake_integration' ->> 'kill_switch' FROM public.app_setting WHERE id = 1), 'true') <> 'false' AS kill_switch,
-        COALESCE((SELECT app_settings -> 'pancake_integration' ->> 'processing_paused' FROM public.app_setting WHERE id = 1), 'false') = 'true' AS paused
+        (SELECT app_settings -> 'pancake_integration' ->> 'kill_switch' FROM public.app_setting WHERE id = 1)
+            IS DISTINCT FROM 'false' AS kill_switch,
+        (SELECT app_settings -> 'pancake_integration' ->> 'processing_paused' FROM public.app_setting WHERE id = 1)
+            IS NOT DISTINCT FROM 'true' AS paused
 ), gate AS (
     SELECT
         e.id,

@@ -1,11 +1,11 @@
--- Runs of the last day whose notifications were not accepted, a minute after they ended: their sender failed or died.
+-- Runs of the last day whose notifications were not accepted, a lease after they ended: their sender failed or died.
 -- Returns id and notifications. Relies on uq_pancake_cron_run_tick (a day of seven crons is about 3,000 rows).
 SELECT r.id, r.report -> 'notifications' AS notifications
 FROM public.pancake_cron_run AS r
 WHERE
     r.name = ANY (%(names)s)
     AND r.scheduled_time > %(now)s::timestamptz - interval '1 day'
-    AND r.finished_at < %(now)s::timestamptz - interval '60 seconds'
+    AND r.finished_at < %(now)s::timestamptz - %(lease)s::interval
     AND jsonb_array_length(r.report -> 'notifications') > 0
     AND NOT r.report ? 'notified_at'
 ORDER BY r.scheduled_time

@@ -1,9 +1,7 @@
 -- The events that an order names: those that can be replayed, and of the others the first 100 with the reason.
 -- Returns one row: ids, refused (JSON array of {event_id, reason}), switched_on, rate_per_second.
 -- Relies on pk_pancake_webhook_event, ix_pancake_webhook_event_held, ix_pancake_webhook_event_retry, ix_pancake_webhook_event_created_at.
-WITH setting AS (
-    SELECT app_settings -> 'pancake_integration' AS setting FROM public.app_setting WHERE id = 1
-), found AS (
+WITH found AS (
     SELECT
         e.id,
         CASE
@@ -38,5 +36,8 @@ SELECT
         SELECT COALESCE(jsonb_agg(jsonb_build_object('event_id', r.id, 'reason', r.refusal) ORDER BY r.id), '[]')
         FROM (SELECT f.id, f.refusal FROM found AS f WHERE f.refusal IS NOT NULL ORDER BY f.id LIMIT 100) AS r
     ) AS refused,
-    (SELECT s.setting ->> 'kill_switch' FROM setting AS s) IS NOT DISTINCT FROM 'false' AS switched_on,
-    COALESCE((SELECT s.setting ->> 'replay_rate_per_second' FROM setting AS s), '') AS rate_per_second
+    (SELECT app_settings -> 'pancake_integration' ->> 'kill_switch' FROM public.app_setting WHERE id = 1)
+        IS NOT DISTINCT FROM 'false' AS switched_on,
+    COALESCE(
+        (SELECT app_settings -> 'pancake_integration' ->> 'replay_rate_per_second' FROM public.app_setting WHERE id = 1), ''
+    ) AS rate_per_second

@@ -5,6 +5,6 @@ FROM public.pancake_webhook_event AS e
 WHERE
     e.notified_at IS NULL
     AND e.notifications <> '[]'::jsonb
-    AND (e.notify_claimed_at IS NULL OR e.notify_claimed_at < clock_timestamp() - interval '60 seconds')
+    AND (e.notify_claimed_at IS NULL OR e.notify_claimed_at < clock_timestamp() - %(lease)s::interval)
 ORDER BY e.id
 LIMIT %(limit)s

@@ -9,7 +9,7 @@ WHERE
     e.id IN (
         SELECT c.id
         FROM public.pancake_webhook_event AS c
-        WHERE c.status = 'ingested' AND c.ingested_at < clock_timestamp() - interval '60 seconds'
+        WHERE c.status = 'ingested' AND c.ingested_at < clock_timestamp() - %(lease)s::interval
         ORDER BY c.received_at
         LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED

@@ -14,6 +14,7 @@ from domain.errors import Overloaded
 from handlers.process_record import apply_record, process_record, take_claim
 from runtime.contract import EventCall
 from runtime.db import Database
+from runtime.outbox import SEND_LEASE
 from tests.handlers.conftest import Crash, House, crashing, deadlocks
 
 PHONE = "+84905111222"
@@ -672,7 +673,8 @@ async def test_a_service_that_takes_fewer_than_it_was_given_is_asked_again(house
 
 async def test_who_sent_under_an_older_claim_does_not_mark_newer_notifications_as_sent(house: House) -> None:
     answer = await house.deliver({"id": "r", "phone_number": "0905111222", "source": ["-1", "brand new"]})
-    (held,) = await house.runtime.db.fetch_all("outbox/claim_notifications", {"ids": [answer["event_id"]]})
+    claim = {"ids": [answer["event_id"]], "lease": SEND_LEASE}
+    (held,) = await house.runtime.db.fetch_all("outbox/claim_notifications", claim)
     house.hasura.failing = True
     await house.process(answer["event_id"])
     house.hasura.failing = False

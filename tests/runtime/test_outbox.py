@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from domain.errors import DatabaseUnavailable
 from runtime.clock import Clock
 from runtime.metrics import Metrics
-from runtime.outbox import Outbox, messages
+from runtime.outbox import SEND_LEASE, Outbox, messages
 from tests.runtime.fakes import FakeDatabase, FakeHasura
 
 
@@ -98,7 +98,7 @@ async def test_claimed_notifications_are_those_that_were_free() -> None:
     place = Place()
     place.db.rows = [event(3, "a")]
     assert await place.outbox.send_claimed([3, 4]) == 1
-    assert place.db.ran[0] == ("outbox/claim_notifications", {"ids": [3, 4]})
+    assert place.db.ran[0] == ("outbox/claim_notifications", {"ids": [3, 4], "lease": SEND_LEASE})
 
 
 def test_a_message_has_a_key_that_names_event_and_intent() -> None:
