@@ -17,7 +17,7 @@ LIMIT = 200
 
 
 async def check_sla(on: Runtime, call: CronCall) -> Answer:
-    """Answers `{result, report}`; the report holds `late` (told now), response times and KPIs of a day."""
+    """Answers `{result, report}`; the report holds `late` (told now) and the KPIs of a day."""
     return await on.register.run(call, partial(tell_late, on), seconds=SECONDS)
 
 
@@ -25,8 +25,7 @@ async def tell_late(on: Runtime, run: Run) -> Report:
     """The notification is written together with the mark that it was: never twice, never lost."""
     params = {"now": run.now, "limit": LIMIT, "lease": SEND_LEASE}
     late = await on.db.fetch_all("check_sla/flag_late_tickets", params)
-    times = await on.db.fetch_one("check_sla/load_response_times", params)
     if late:
         await on.outbox.send_claimed([row["id"] for row in late])
     kpi = await load_kpis(on.db, run.now - timedelta(days=1), run.now)
-    return Report({"late": len(late), **(times or {}), "kpi": kpi})
+    return Report({"late": len(late), "kpi": kpi})

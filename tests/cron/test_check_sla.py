@@ -34,7 +34,8 @@ async def test_a_ticket_without_a_first_response_is_told_to_the_managers_once(
 async def test_a_ticket_answered_in_time_or_closed_is_nobodys_business(ward: Ward, ticket: str) -> None:
     ward.sql("UPDATE ticket SET first_response_at = created_at + interval '10 minutes' WHERE id = %s", ticket)
     report = await ward.run("check_sla")
-    assert (report["late"], report["tickets"], report["unanswered"], report["p95_minutes"]) == (0, 1, 0, 10)
+    assert report["late"] == 0
+    assert report["kpi"]["response"] == {"tickets": 1, "unanswered": 0, "p95_minutes": 10}
     ward.sql("UPDATE ticket SET first_response_at = NULL, status = 'cancelled' WHERE id = %s", ticket)
     ward.move(minutes=5)
     assert (await ward.run("check_sla"))["late"] == 0
@@ -56,9 +57,9 @@ async def test_an_update_of_the_lead_does_not_tell_again(ward: Ward, ticket: str
 
 
 async def test_an_unanswered_ticket_counts_with_its_present_age(ward: Ward, ticket: str) -> None:
-    report = await ward.run("check_sla")
-    assert report["unanswered"] == 1
-    assert 31 <= report["p95_minutes"] <= 32
+    response = (await ward.run("check_sla"))["kpi"]["response"]
+    assert response["unanswered"] == 1
+    assert 31 <= response["p95_minutes"] <= 32
 
 
 async def test_if_the_service_is_away_the_retry_cron_tells(ward: Ward, ticket: str) -> None:
