@@ -31,7 +31,7 @@ TOKEN_GRACE = timedelta(hours=24)
 _BEFORE_ALL = "00000000-0000-0000-0000-000000000000"
 
 
-class ConnectionRefused(ValueError):
+class ChangeRefused(ValueError):
     """The change is not possible; the message says why and what to do."""
 
 
@@ -63,7 +63,7 @@ def new_secret() -> str:
 
 
 def create_connection(db: Db, ring: KeyRing, workspace: Workspace) -> Connected:
-    """Store a connection. Raises ConnectionRefused if the workspace is connected already."""
+    """Store a connection. Raises ChangeRefused if the workspace is connected already."""
     token = workspace.token or new_secret()
     row = db.execute(
         QUERIES["connection/insert_connection"],
@@ -79,12 +79,12 @@ def create_connection(db: Db, ring: KeyRing, workspace: Workspace) -> Connected:
         },
     ).fetchone()
     if row is None:
-        raise ConnectionRefused(f"workspace {workspace.workspace_id} is connected already")
+        raise ChangeRefused(f"workspace {workspace.workspace_id} is connected already")
     return Connected(row["id"], token)
 
 
 def rotate_token(db: Db, connection_id: str, now: datetime, grace: timedelta = TOKEN_GRACE) -> str:
-    """A new token; the old one works until `now + grace`. Raises ConnectionRefused for an unknown id."""
+    """A new token; the old one works until `now + grace`. Raises ChangeRefused for an unknown id."""
     token = new_secret()
     params = {"token_sha256": sha256(token.encode()).digest(), "expires_at": now + grace, "now": now}
     _change(db, "connection/set_token", connection_id, params)
@@ -143,4 +143,4 @@ def _fresh(ring: KeyRing, ciphertext: bytes | None, purpose: Secret) -> bytes | 
 
 def _change(db: Db, statement: str, connection_id: str, params: Mapping[str, Any]) -> None:
     if db.execute(QUERIES[statement], {"id": connection_id, **params}).fetchone() is None:
-        raise ConnectionRefused(f"there is no connection {connection_id}")
+        raise ChangeRefused(f"there is no connection {connection_id}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from runtime.connection_secrets import ConnectionRefused, Workspace, create_connection
+from runtime.connection_secrets import ChangeRefused, Workspace, create_connection
 from runtime.secrets import KeyRing
 
 WORKSPACE_ID = 607
@@ -68,7 +68,7 @@ def connect_pancake(database_url: str, access: Access) -> None:
     with psycopg.connect(database_url, row_factory=dict_row) as connection:
         try:
             create_connection(connection, ring, workspace)
-        except ConnectionRefused:  # made by an earlier start
+        except ChangeRefused:  # made by an earlier start
             return
         for source in SOURCES:
             values = [CONNECTION_ID, source.id, source.name, source.is_active]

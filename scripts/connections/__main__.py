@@ -18,7 +18,7 @@ from rich.console import Console
 from domain.errors import IntegrationError
 from runtime import connection_secrets as connections
 from runtime.clock import Clock
-from runtime.connection_secrets import ConnectionRefused, Db, Secret, Workspace
+from runtime.connection_secrets import ChangeRefused, Db, Secret, Workspace
 from runtime.pancake import Access, Pancake
 from runtime.secrets import DecryptionError, KeyRing
 from scripts.connections.inputs import check_free, read_secret, show_once
@@ -34,8 +34,10 @@ Which = Annotated[str | None, typer.Option("--connection", help="Id or name; nee
 OutFile = Annotated[Path | None, typer.Option("--out", help="Write the secret to this new file (mode 0600).")]
 InFile = Annotated[Path | None, typer.Option("--file", help="Read the secret from this file; - is stdin.")]
 Variable = Annotated[str | None, typer.Option(help="Read the secret from this environment variable.")]
-PublicUrl = Annotated[str, typer.Option(envvar="PUBLIC_URL", help="Where Pancake reaches the edge.")]
-PUBLIC_URL = "https://diva.com.vn"
+PublicUrl = Annotated[
+    str,
+    typer.Option(envvar="PUBLIC_URL", help="Where Pancake reaches the edge, say https://crm.example.com."),
+]
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,12 @@ class Place:
     now: datetime
 
     def pick(self, which: str | None) -> dict[str, Any]:
-        """The connection of that id or name, or the only one. Raises ConnectionRefused."""
+        """The connection of that id or name, or the only one. Raises ChangeRefused."""
         rows = connections.list_connections(self.db, self.now)
         found = [row for row in rows if which is None or which in (row["id"], row["name"])]
         if len(found) != 1:
             names = ", ".join(row["name"] for row in rows) or "none"
-            raise ConnectionRefused(f"{len(found)} connections fit; there are: {names}")
+            raise ChangeRefused(f"{len(found)} connections fit; there are: {names}")
         return found[0]
 
 
@@ -67,7 +69,10 @@ def place() -> Iterator[Place]:
         ring = KeyRing.parse(os.environ["ENCRYPTION_KEYS"])
         with psycopg.connect(os.environ["DATABASE_URL"], row_factory=dict_row) as db:
             yield Place(db, ring, datetime.now(UTC))
-    except (ConnectionRefused, DecryptionError, psycopg.Error, IntegrationError, ValueError) as error:
+    except ChangeRefused as error:
+        typer.echo(f"Refused: {error}.", err=True)
+        raise typer.Exit(1) from error
+    except (DecryptionError, psycopg.Error, IntegrationError, ValueError) as error:
         typer.echo(f"{type(error).__name__}: {str(error).strip()}", err=True)
         raise typer.Exit(1) from error
 
@@ -76,13 +81,13 @@ def place() -> Iterator[Place]:
 def create(
     name: Annotated[str, typer.Option(help="What people call it.")],
     workspace: Annotated[int, typer.Option(help="Pancake's workspace id.")],
+    public_url: PublicUrl,
     table: Annotated[list[str] | None, typer.Option(help="lead, account, contact; may be repeated.")] = None,
     api_url: Annotated[str, typer.Option(help="Base of Pancake's API.")] = "https://crm.pancake.vn/api",
     timezone: Annotated[str, typer.Option(help="How Pancake's naive times are read.")] = "UTC",
     key_file: Annotated[Path | None, typer.Option(help="File with the API key; - is stdin.")] = None,
     key_variable: Annotated[str | None, typer.Option(help="Variable with the API key.")] = None,
     no_key: Annotated[bool, typer.Option(help="Set the API key later.")] = False,
-    public_url: PublicUrl = PUBLIC_URL,
     out: OutFile = None,
 ) -> None:
     """Connect a workspace; shows the webhook URL once."""
@@ -97,10 +102,10 @@ def create(
 
 @app.command()
 def rotate_token(
+    public_url: PublicUrl,
     connection: Which = None,
     revoke: Annotated[bool, typer.Option(help="End the old URL at once (it leaked).")] = False,
     again: Annotated[bool, typer.Option(help="Even if the token before is still in its 24 h.")] = False,
-    public_url: PublicUrl = PUBLIC_URL,
     out: OutFile = None,
 ) -> None:
     """A new webhook URL, shown once; the old one works 24 hours more."""
@@ -109,7 +114,7 @@ def rotate_token(
         row = at.pick(connection)
         expires = row["previous_token_expires_at"]
         if expires is not None and expires > at.now and not (again or revoke):
-            raise ConnectionRefused(
+            raise ChangeRefused(
                 f"the URL before the present one works until {expires:%Y-%m-%d %H:%M} UTC and would end now: "
                 "give --again if Pancake no longer uses it"
             )
@@ -161,7 +166,7 @@ def prove(connection: Which = None) -> None:
     with place() as at:
         row = at.pick(connection)
         if row["api_key_encrypted"] is None:
-            raise ConnectionRefused("no API key is set: scripts/connection set-api-key")
+            raise ChangeRefused("no API key is set: scripts/connection set-api-key")
         key = at.ring.decrypt(row["api_key_encrypted"], "api_key")
         access = Access(row["id"], row["api_base_url"], row["workspace_id"], key)
         sources = asyncio.run(_sources(access))

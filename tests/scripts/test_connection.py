@@ -35,6 +35,7 @@ ROOT = Path(__file__).parents[2]
 OLD_KEY, NEW_KEY = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
 OLD_RING = KeyRing.parse(f"old:{OLD_KEY}")
 API_KEY = "0123456789abcdef0123456789abcdef"
+EDGE = "https://edge.example.com"
 NOW = datetime(2026, 5, 14, 3, 0, tzinfo=UTC)
 SECRETS: tuple[Secret, Secret] = ("webhook_secret", "header_secret")
 
@@ -52,7 +53,7 @@ def run(
     database: str, *arguments: str, stdin: str = "", keys: str = f"old:{OLD_KEY}", **variables: str
 ) -> Done:
     """One command, in this process, without a terminal."""
-    environment = {"DATABASE_URL": database, "ENCRYPTION_KEYS": keys} | variables
+    environment = {"DATABASE_URL": database, "ENCRYPTION_KEYS": keys, "PUBLIC_URL": EDGE} | variables
     result = CliRunner().invoke(app, list(arguments), input=stdin, env=environment)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return Done(result.exit_code, result.stdout, result.stderr)
@@ -100,6 +101,19 @@ def test_create_shows_the_webhook_url_once(database: str, db: Db) -> None:
     assert token not in run(database, "status", "--json").stdout + run(database, "status").stdout
 
 
+@pytest.mark.parametrize("command", ["create --name x --workspace 123 --no-key", "rotate-token"])
+def test_no_webhook_url_is_made_for_an_edge_that_nobody_named(database: str, db: Db, command: str) -> None:
+    """Exit code 2 before anything changes; the environment may name it, the option goes before it."""
+    assert made(database).startswith(f"{EDGE}/api/pancake/record/")
+    before = list_connections(db, NOW)
+
+    done = run(database, *command.split(), PUBLIC_URL="")
+
+    assert done.returncode == 2
+    assert "PUBLIC_URL" in done.stderr
+    assert list_connections(db, NOW) == before
+
+
 def test_a_secret_may_go_to_a_file_instead(database: str, tmp_path: Path) -> None:
     """Mode 0600, and never over a file that exists: then nothing is rotated."""
     out = tmp_path / "url"
@@ -112,11 +126,11 @@ def test_a_secret_may_go_to_a_file_instead(database: str, tmp_path: Path) -> Non
 
 
 def test_the_same_workspace_is_refused_twice(database: str) -> None:
-    """Exit code 1 and the reason."""
+    """Exit code 1 and the reason, which has nothing to do with a network."""
     made(database)
     done = run(database, "create", "--name", "x", "--workspace", "123", "--no-key")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "connected already" in done.stderr
+    assert done.stderr == "Refused: workspace 123 is connected already.\n"
 
 
 @pytest.mark.parametrize("secret", SECRETS)
