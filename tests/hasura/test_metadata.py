@@ -240,7 +240,7 @@ def test_what_a_role_may_write_is_little() -> None:
         ("pancake_assignee", "update"): {"is_active", "weight"},
         ("pancake_assignee", "delete"): set(),
         ("pancake_connection", "update"): {
-            "allowed_ip_ranges", "allowlist_mode", "name", "record_timezone", "signature_mode",
+            "allowed_ip_ranges", "allowlist_mode", "name", "signature_mode",
         },
         ("pancake_source", "update"): {"is_active"},
         ("view_pancake_setting", "update"): {

@@ -87,7 +87,7 @@ class TestConnectionAndSwitches:
             ({"signature_mode": "enforce"}, "ck_pancake_connection_signature_secret"),
             ({"signature_mode": "maybe"}, "ck_pancake_connection_signature_mode"),
             ({"allowlist_mode": "enforce"}, "ck_pancake_connection_allowlist_ranges"),
-            ({"record_timezone": "Mars/Phobos"}, 'time zone "Mars/Phobos" not recognized'),
+            ({"record_timezone": "Asia/Ho_Chi_Minh"}, "record_timezone"),
             ({"api_base_url": "http://elsewhere"}, "api_base_url"),
             ({"status": "active"}, "status"),
         ],
@@ -120,8 +120,16 @@ class TestSourcesAndRosters:
         refusal = await desk.refusal("pancake_settings_set_source_active", id=unknown, is_active=True)
         assert "ck_pancake_source_active_is_known" in refusal
         desk.sql("UPDATE pancake_source SET name = 'Zalo', is_removed = true WHERE id = %s", unknown)
-        data = await desk.run("pancake_settings_set_source_active", id=unknown, is_active=True)
-        assert data["update_pancake_source_by_pk"] is None
+        refusal = await desk.refusal("pancake_settings_set_source_active", id=unknown, is_active=True)
+        assert "check constraint of an insert/update permission has failed" in refusal
+
+    async def test_a_source_that_pancake_removed_is_switched_off_and_not_on_again(self, desk: Desk) -> None:
+        source = desk.one("SELECT id::text FROM pancake_source WHERE pancake_source_id = '-1'")["id"]
+        desk.sql("UPDATE pancake_source SET is_active = true, is_removed = true WHERE id = %s", source)
+        data = await desk.run("pancake_settings_set_source_active", id=source, is_active=False)
+        assert data["update_pancake_source_by_pk"] == {"id": source, "is_active": False}
+        refusal = await desk.refusal("pancake_settings_set_source_active", id=source, is_active=True)
+        assert "check constraint of an insert/update permission has failed" in refusal
 
     async def test_records_without_a_source_can_be_let_in(self, desk: Desk) -> None:
         none = desk.one("SELECT id::text FROM pancake_source WHERE pancake_source_id = '(none)'")["id"]
