@@ -26,6 +26,7 @@ from cron.reconcile_daily import reconcile_daily
 from cron.retry_failed import retry_failed
 from cron.sync_sources import sync_sources
 from domain import gate
+from domain.decide import NEEDS_ATTENTION
 from domain.errors import Unauthorized
 from domain.listing import read_answer
 from handlers.edge_policy import edge_policy
@@ -86,7 +87,14 @@ def create_app(
         settings = read_settings()
         configure_logs(os.environ.get("LOG_LEVEL", "INFO"))
     on = Runtime.assemble(
-        settings, clock or Clock(), gate.columns, gate.unstorable, read_answer, graphql, pancake
+        settings,
+        clock or Clock(),
+        gate.columns,
+        gate.unstorable,
+        read_answer,
+        NEEDS_ATTENTION,
+        graphql,
+        pancake,
     )
     app = Starlette(
         routes=[

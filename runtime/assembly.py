@@ -41,10 +41,14 @@ class Runtime:
         columns: Columns[Any],
         unstorable: Callable[[Any], Any],
         read_answer: Callable[[bytes], Any],
+        attention: str,
         graphql: Graphql | None = None,
         pancake: Pancake | None = None,
     ) -> "Runtime":
-        """Wire the parts; nothing is connected before `open`. Tests bring some parts of their own."""
+        """Wire the parts; nothing is connected before `open`. Tests bring some parts of their own.
+
+        `columns`, `unstorable`, `read_answer` and `attention` are the domain's, which no part imports.
+        """
         metrics = Metrics()
         db = Database(
             settings.database_url,
@@ -65,7 +69,7 @@ class Runtime:
             metadata_db=metadata_db,
             graphql=graphql,
             pancake=pancake,
-            register=Register(db, graphql, metrics, clock),
+            register=Register(db, graphql, metrics, clock, attention),
             outbox=Outbox(db, graphql, metrics, clock),
             ingest=IngestQueue(db, clock, columns, unstorable),
         )

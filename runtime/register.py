@@ -20,7 +20,6 @@ from runtime.metrics import Metrics
 from runtime.outbox import hand_over
 
 Answer = dict[str, Any]
-NEEDS_ATTENTION = "noti_pancake_needs_attention"
 BRIEF_LENGTH = 20
 CRONS = (
     "sync_sources",
@@ -92,13 +91,19 @@ class Run:
 
 
 class Register:
-    """Runs a cron's work for a tick, if it is due and nobody else is at it."""
+    """Runs a cron's work for a tick, if it is due and nobody else is at it.
 
-    def __init__(self, db: Database, graphql: Graphql, metrics: Metrics, clock: Clock) -> None:
+    `template_code` is the template of what needs attention, by which notices are told.
+    """
+
+    def __init__(
+        self, db: Database, graphql: Graphql, metrics: Metrics, clock: Clock, template_code: str
+    ) -> None:
         self._db = db
         self._graphql = graphql
         self._metrics = metrics
         self._clock = clock
+        self._template_code = template_code
 
     async def run(
         self, call: CronCall, work: Callable[[Run], Awaitable[Report]], *, seconds: float
@@ -195,7 +200,7 @@ class Register:
             recipients[role] = [row["id"] for row in rows]
         return [
             {
-                "template_code": NEEDS_ATTENTION,
+                "template_code": self._template_code,
                 "recipient_ids": recipients[notice.role],
                 "data": {"reason": notice.reason, "detail": notice.detail},
                 "idempotency_key": notice.key,
