@@ -12,7 +12,7 @@ from domain import layers
 from domain.listing import listed, modified_on
 from domain.poll import Poll
 from runtime.assembly import Answer, Runtime
-from runtime.catch_up import PAUSED, Layer, walk
+from runtime.catch_up import PAUSED, Layer, look_up, walk
 from runtime.connections import Connection, for_each, load_connections, problems
 from runtime.contract import CronCall
 from runtime.pancake import COMPLETE
@@ -67,7 +67,7 @@ async def _begin(on: Runtime, run: Run, connection: Connection, state: dict[str,
     if "window" in state:
         return Poll.resumed(state)
     poll = Poll.after(connection.watermark, run.now, state)
-    asked = poll.bounds(connection.id) | {"tables": list(connection.tables)}
+    asked = poll.window.bounds() | {"connection_id": connection.id, "tables": list(connection.tables)}
     rows = await on.db.fetch_all("poll_records/load_known", asked)
     poll.expect({row["record_id"]: row["modified_on"] for row in rows})
     return poll
@@ -78,7 +78,7 @@ async def _read(on: Runtime, run: Run, connection: Connection, poll: Poll) -> st
     return await walk(
         on.pancake,
         connection,
-        poll.record_filter(),
+        poll.window.record_filter(),
         poll.state,
         partial(_on_entries, on, run, connection, poll),
         time_left=run.time_left,
@@ -106,13 +106,9 @@ async def _trusted(on: Runtime, connection: Connection, poll: Poll) -> bool:
     suspects = poll.suspects()
     if len(suspects) > MAX_LOOK_UPS:
         return False
-    present = {}
-    for suspect in suspects:
-        for table in connection.tables:
-            record = await on.pancake.record(connection.access, table, suspect)
-            if record is not None:
-                present[suspect] = modified_on(record, ZoneInfo(connection.zone))
-    return poll.explained_by(present)
+    present = await look_up(on.pancake, connection, dict.fromkeys(suspects))
+    zone = ZoneInfo(connection.zone)
+    return poll.explained_by({i: modified_on(record, zone) for i, record in present.items()})
 
 
 async def _note(on: Runtime, run: Run, connection: Connection, poll: Poll, trusted: bool) -> None:

@@ -4,7 +4,6 @@ Called by: cron trigger `pancake_reconcile_daily`, daily at 19:00 UTC (02:00 in 
 reckons any day by the same functions.
 """
 
-from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from functools import partial
 from typing import Any
@@ -16,7 +15,7 @@ from domain.listing import listed, modified_on
 from domain.reckoning import Reckoning
 from domain.window import day_window, days_owed
 from runtime.assembly import Answer, Runtime
-from runtime.catch_up import PAUSED, Layer, walk
+from runtime.catch_up import PAUSED, Layer, look_up, walk
 from runtime.connections import Connection, for_each, load_connections, problems
 from runtime.contract import CronCall
 from runtime.pancake import COMPLETE
@@ -68,7 +67,7 @@ async def reconcile_day(
     ending = await walk(
         on.pancake,
         connection,
-        reckoning.record_filter(),
+        reckoning.window.record_filter(),
         state,
         partial(_on_entries, on, run, connection, reckoning, dry_run),
         time_left=run.time_left,
@@ -112,11 +111,12 @@ async def _on_entries(
 
 async def _close(on: Runtime, connection: Connection, reckoning: Reckoning, ending: str) -> dict[str, Any]:
     """The day's report: also what we hold and is not listed, and which layer saw records first."""
-    bounds = reckoning.bounds(connection.id) | {"tables": list(connection.tables)}
+    bounds = reckoning.window.bounds() | {"connection_id": connection.id, "tables": list(connection.tables)}
     ours = await on.db.fetch_one("reconcile_daily/compare_day", bounds | {"seen": list(reckoning.seen)}) or {}
-    strangers = ours["strangers"][:MAX_LOOK_UPS]
-    present = await _look_up(on, connection, strangers)
-    report = reckoning.report(ours, [stranger["record_id"] for stranger in strangers], present)
+    strangers = {row["record_id"]: row["table_name"] for row in ours["strangers"][:MAX_LOOK_UPS]}
+    present = await look_up(on.pancake, connection, strangers)
+    zone = ZoneInfo(connection.zone)
+    report = reckoning.report(ours, [*strangers], {i: modified_on(r, zone) for i, r in present.items()})
     report["ending"] = ending
     rows = await on.db.fetch_all("reconcile_daily/count_first_seen", bounds)
     report["first_seen"] = {row["origin"]: row["records"] for row in rows}
@@ -126,19 +126,6 @@ async def _close(on: Runtime, connection: Connection, reckoning: Reckoning, endi
         detail = f"{reckoning.day}: the list ended with {ending}, {len(report['unlisted'])} records unlisted"
         report |= {"error": "list_incomplete", "detail": detail}
     return report
-
-
-async def _look_up(
-    on: Runtime, connection: Connection, strangers: Sequence[Mapping[str, Any]]
-) -> Mapping[str, datetime | None]:
-    """The present times of records that we hold and Pancake does not list; who is gone is left out."""
-    present = {}
-    for stranger in strangers:
-        table, record_id = stranger["table_name"] or connection.tables[0], stranger["record_id"]
-        record = await on.pancake.record(connection.access, table, record_id)
-        if record is not None:
-            present[record_id] = modified_on(record, ZoneInfo(connection.zone))
-    return present
 
 
 def _asked(run: Run) -> list[date]:

@@ -12,7 +12,6 @@ from domain.window import (
     advance,
     latest_window,
     next_window,
-    record_filter,
     trusted,
     unreturned,
 )
@@ -50,18 +49,6 @@ class Poll:
     def latest(self) -> "Poll | None":
         """The poll of the latest window, if it must be read besides this one; it moves no watermark."""
         return Poll.resumed(self.state["latest"]) if "latest" in self.state else None
-
-    def bounds(self, connection_id: str) -> dict[str, Any]:
-        """Parameters that name connection and window."""
-        return {
-            "connection_id": connection_id,
-            "window_from": self.window.start,
-            "window_to": self.window.end,
-        }
-
-    def record_filter(self) -> dict[str, Any]:
-        """What to ask the list for."""
-        return record_filter(self.window)
 
     def expect(self, known: Mapping[str, datetime]) -> None:
         """Records that the webhook told of: the answer has to contain them."""

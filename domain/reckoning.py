@@ -12,7 +12,7 @@ from zlib import crc32
 from domain.coverage import standing
 from domain.layers import HeldRecords, covering
 from domain.listing import Listed
-from domain.window import Window, day_window, record_filter
+from domain.window import Window, day_window
 
 SAMPLE = 10
 """Of the day before, one record in so many is looked at again."""
@@ -31,18 +31,6 @@ class Reckoning:
         for name in ("found_missing", "left_missing", "duplicates", "rejected", "sample_missing"):
             state.setdefault(name, [])
         self.seen: dict[str, int] = state.setdefault("seen", {})
-
-    def record_filter(self) -> dict[str, Any]:
-        """What to ask the list for."""
-        return record_filter(self.window)
-
-    def bounds(self, connection_id: str) -> dict[str, Any]:
-        """Parameters that name connection and window."""
-        return {
-            "connection_id": connection_id,
-            "window_from": self.window.start,
-            "window_to": self.window.end,
-        }
 
     def select(self, items: Iterable[Listed]) -> list[Listed]:
         """Of a page, the records of the day, each once, and a sample of those of the day before."""

@@ -37,6 +37,20 @@ class Window:
     def __contains__(self, moment: datetime) -> bool:
         return self.start <= moment <= self.end
 
+    def bounds(self) -> dict[str, datetime]:
+        """The window as parameters of a statement."""
+        return {"window_from": self.start, "window_to": self.end}
+
+    def record_filter(self) -> dict[str, Any]:
+        """The list endpoint's `filter` (an object of the vendor's grammar) for the records of the window."""
+        condition = {
+            "field_name": "modified_on",
+            "type": "$date_time",
+            "value": list(filter_bounds(self)),
+            "is_filter_exclude": False,
+        }
+        return {"is_group": False, "fields": [condition]}
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -124,17 +138,6 @@ def filter_bounds(window: Window) -> tuple[str, str]:
     start = (window.start - WIDEN).astimezone(UTC)
     end = (window.end + WIDEN + timedelta(seconds=1)).astimezone(UTC)
     return f"{start:%Y-%m-%dT%H:%M:%S}", f"{end:%Y-%m-%dT%H:%M:%S}"
-
-
-def record_filter(window: Window) -> dict[str, Any]:
-    """The list endpoint's `filter` (an object of the vendor's grammar) for the records of a window."""
-    condition = {
-        "field_name": "modified_on",
-        "type": "$date_time",
-        "value": list(filter_bounds(window)),
-        "is_filter_exclude": False,
-    }
-    return {"is_group": False, "fields": [condition]}
 
 
 def in_zone(moment: datetime, zone: tzinfo) -> datetime:

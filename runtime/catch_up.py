@@ -59,6 +59,23 @@ async def walk(
     return COMPLETE
 
 
+async def look_up(
+    pancake: Pancake, connection: Connection, tables: Mapping[str, str | None]
+) -> dict[str, dict[str, Any]]:
+    """Records read one by one, by their ids; who is gone is left out.
+
+    `tables` names the table of each record, None where any of the connection's may hold it.
+    """
+    present: dict[str, dict[str, Any]] = {}
+    for record_id, table in tables.items():
+        for name in (table,) if table else connection.tables:
+            record = await pancake.record(connection.access, name, record_id)
+            if record is not None:
+                present[record_id] = record
+                break
+    return present
+
+
 class Layer(Generic[Item]):
     """Stores what one layer found that nothing of ours covers.
 

@@ -24,7 +24,6 @@ from domain.window import (
     in_zone,
     latest_window,
     next_window,
-    record_filter,
     trusted,
     unreturned,
 )
@@ -235,7 +234,7 @@ def test_the_filter_contains_the_window_in_whatever_zone_it_is_read(zone_hours: 
 
 
 def test_the_filter_follows_the_vendors_grammar() -> None:
-    assert record_filter(Window(at(0), at(60))) == {
+    assert Window(at(0), at(60)).record_filter() == {
         "is_group": False,
         "fields": [
             {

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from domain.window import Window, record_filter
+from domain.window import Window
 from runtime.pancake import Access, Page, Pancake
 from sandbox.pancake.app import create_app
 from sandbox.pancake.leads import Leads
@@ -74,7 +74,7 @@ class Simulator:
         return await self.http.get(f"/api/workspaces/123/{path}", params={"api_key": KEY, **query})
 
     async def listed(self, window: Window | None = None) -> list[Page]:
-        wanted = record_filter(window) if window else None
+        wanted = window.record_filter() if window else None
         return [page async for page in self.client.pages(self.access, "lead", wanted)]
 
     async def aclose(self) -> None:
