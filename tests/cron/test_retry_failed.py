@@ -54,6 +54,17 @@ async def test_a_failed_row_comes_back_when_its_time_has_come(ward: Ward) -> Non
     }
 
 
+async def test_a_failed_row_whose_switch_is_off_now_is_held_at_its_next_claim(ward: Ward) -> None:
+    insert(ward, "failed")
+    ward.switch(kill_switch=True)
+    ward.move(seconds=31)
+    assert (await ward.run("retry_failed"))["failed"] == 1
+    await ward.drain()
+    row = ward.one("SELECT status, attempts, held_at FROM pancake_webhook_event")
+    assert (row["status"], row["attempts"]) == ("skipped_kill_switch", 1)
+    assert row["held_at"] is not None
+
+
 async def test_the_claim_of_a_handler_that_died_comes_back_after_its_lease(ward: Ward) -> None:
     insert(ward, "ingested")
     assert (await ward.run("retry_failed"))["claims"] == 0
