@@ -9,14 +9,18 @@ from typing import Any
 
 from domain.health import ALIVE, REJECTED, UNAVAILABLE, Signs, judge
 from runtime.assembly import Answer, Runtime
-from runtime.connections import Connection, for_each, load_connections
+from runtime.connections import Connection, for_each, load_connections, problems
 from runtime.contract import CronCall
 from runtime.db import Statement
 from runtime.register import Notice, Report, Run
 
 SECONDS = 40
-PROBES = {"pancake_key_rejected": REJECTED}
-"""What an error of the probe says; any other one says that Pancake is unavailable."""
+PROBES = {
+    "pancake_key_rejected": REJECTED,
+    "pancake_refused": UNAVAILABLE,
+    "pancake_unavailable": UNAVAILABLE,
+}
+"""What an error of the probe says of Pancake; any other one is a fault of ours and says nothing."""
 
 
 async def check_connection(on: Runtime, call: CronCall) -> Answer:
@@ -28,16 +32,19 @@ async def check_all(on: Runtime, run: Run) -> Report:
     """Probe, judge, and change the status in the transaction that stores the report: the history."""
     connections = await load_connections(on.db, on.settings.key_ring)
     probes = await for_each(connections, partial(_probe, on))
+    faults = [probe for probe in probes if probe.get("error", "pancake_unavailable") not in PROBES]
     previous = await _previous(on, run)
     findings = [
         await examine(on, run, connection, probe, previous.get(connection.id, {}))
         for connection, probe in zip(connections, probes, strict=True)
+        if probe not in faults
     ]
     changed = [finding for finding in findings if finding["before"] != finding["after"]]
     return Report(
         {"connections": findings},
         statements=tuple(_set_status(run, finding) for finding in changed),
         notices=tuple(_notice(run, finding) for finding in changed),
+        problem=problems(faults),
     )
 
 
@@ -47,7 +54,7 @@ async def examine(
     """One connection: what its two channels show, and the status that follows."""
     params = {"connection_id": connection.id, "now": run.now}
     seen = await on.db.fetch_one("check_connection/load_signs", params) or {}
-    word = PROBES.get(probe["error"], UNAVAILABLE) if "error" in probe else ALIVE
+    word = PROBES[probe["error"]] if "error" in probe else ALIVE
     failed = previous.get("failed_probes", 0) + 1 if word == UNAVAILABLE else 0
     signs = Signs(word, failed, seen["last_webhook_at"], seen["missed"], seen["missed_since"])
     return {

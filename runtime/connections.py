@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from domain.errors import PancakeRefused, PancakeUnavailable
+from domain.errors import Contended, DatabaseUnavailable, IntegrationError, PancakeRefused, PancakeUnavailable
 from runtime.db import Database, Row
-from runtime.logs import LOGGER
+from runtime.logs import LOGGER, describe
 from runtime.pancake import Access
 from runtime.secrets import DecryptionError, KeyRing
 
@@ -33,7 +33,10 @@ async def load_connections(db: Database, key_ring: KeyRing) -> list[Connection]:
 async def for_each(
     connections: Sequence[Connection], work: Callable[[Connection], Awaitable[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
-    """What `work` reports of each connection; `error` and `detail` where Pancake failed it."""
+    """What `work` reports of each connection; `error` and `detail` where it failed.
+
+    Raises what fails all of them alike: DatabaseUnavailable and Contended.
+    """
     reports = []
     for connection in connections:
         try:
@@ -41,6 +44,12 @@ async def for_each(
         except (PancakeUnavailable, PancakeRefused) as error:
             body = {"error": error.code, "detail": str(error)}
             LOGGER.warning("Pancake failed a cron", extra={"fields": {"connection": connection.id, **body}})
+        except (DatabaseUnavailable, Contended):
+            raise
+        except Exception as error:  # noqa: BLE001 - reported, and logged with its trace; the others are worked on
+            body = _fault(error)
+            fields = {"connection": connection.id, **body}
+            LOGGER.error("a cron failed for a connection", extra={"fields": fields}, exc_info=error)
         reports.append({"connection_id": connection.id, **body})
     return reports
 
@@ -49,6 +58,13 @@ def problems(reports: Sequence[dict[str, Any]]) -> str | None:
     """What went wrong, in one line; None if nothing did."""
     lines = [f"{report['connection_id']}: {report['detail']}" for report in reports if "error" in report]
     return "; ".join(lines) or None
+
+
+def _fault(error: Exception) -> dict[str, str]:
+    """A fault that is not Pancake's, without the text of foreign exceptions, which may quote data."""
+    if isinstance(error, IntegrationError):
+        return {"error": error.code, "detail": str(error)}
+    return {"error": "internal", "detail": "{error}, digest {digest}".format(**describe(error))}
 
 
 def _connection(row: Row, key_ring: KeyRing) -> Connection:

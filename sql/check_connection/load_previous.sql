@@ -2,6 +2,6 @@
 -- Returns connections, a JSON array, of at most one run. Relies on uq_pancake_cron_run_tick.
 SELECT r.report -> 'connections' AS connections
 FROM public.pancake_cron_run AS r
-WHERE r.name = 'check_connection' AND r.scheduled_time < %(scheduled_time)s AND r.outcome = 'succeeded'
+WHERE r.name = 'check_connection' AND r.scheduled_time < %(scheduled_time)s AND r.report ? 'connections'
 ORDER BY r.scheduled_time DESC
 LIMIT 1

@@ -1,5 +1,10 @@
 """Cron 2: the status of a connection, its history, and who is told."""
 
+from typing import Any
+
+import pytest
+
+from runtime.pancake import Access
 from tests.cron.conftest import Ward
 
 
@@ -90,3 +95,19 @@ async def test_a_disabled_connection_is_left_alone(ward: Ward) -> None:
     ward.pancake.faults.unauthorized = True
     assert await check(ward) == "disabled"
     assert ward.pancake.counts["rest_requests"] == 0
+
+
+async def test_a_fault_of_ours_is_no_outage_of_pancakes(ward: Ward, caplog: pytest.LogCaptureFixture) -> None:
+    async def bug(access: Access) -> list[dict[str, Any]]:
+        raise KeyError("0905111222")
+
+    ward.runtime.pancake.sources = bug  # type: ignore[method-assign]
+    for _ in range(2):
+        ward.move(minutes=20)
+        assert (await ward.tick("check_connection")).status_code == 503
+    run = ward.last_run("check_connection")
+    assert (run["report"]["connections"], ward.connection()["status"]) == ([], "active")
+    assert f"{ward.connection_id}: KeyError, digest " in run["error"]
+    assert "0905" not in run["error"]
+    (fault, _) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert fault.exc_info is not None

@@ -10,6 +10,8 @@ from cron.poll_records import MAX_LOOK_UPS
 from domain.window import OVERLAP, SETTLE
 from tests.cron.conftest import Ward, hide
 
+OTHER = "00000000-0000-4000-8000-000000000000"
+
 
 async def lead(ward: Ward, count: int = 1) -> list[str]:
     ids = [ward.pancake.new_lead()["id"] for _ in range(count)]
@@ -230,3 +232,23 @@ async def test_after_an_outage_the_newest_records_come_first_and_nothing_is_left
         report = await poll(ward)
     assert "latest" not in report
     assert {row["record_id"] for row in rows(ward, "poll")} == set(missed)
+
+
+async def test_a_connection_whose_zone_nobody_can_read_stops_no_other(ward: Ward) -> None:
+    ward.sql(
+        "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256, record_timezone,"
+        " api_base_url, api_key_encrypted) SELECT %s, 'other', 123, sha256('x'), 'ICT',"
+        " 'http://pancake/api/', api_key_encrypted FROM pancake_connection",
+        OTHER,
+    )
+    ward.pancake.faults.drop = 1
+    missed = await lead(ward)
+    ward.move(minutes=5)
+    assert (await ward.tick("poll_records")).status_code == 503
+    run = ward.last_run("poll_records")
+    broken, healthy = run["report"]["connections"]
+    assert (broken["connection_id"], broken["error"]) == (OTHER, "internal")
+    assert broken["detail"].startswith("ZoneInfoNotFoundError, digest ")
+    assert (run["outcome"], run["error"]) == ("failed", f"{OTHER}: {broken['detail']}")
+    assert healthy["missed_ids"] == missed
+    assert ward.connection()["poll_watermark"] is not None
