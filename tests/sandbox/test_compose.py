@@ -80,6 +80,17 @@ def test_the_image_of_the_handlers_holds_production_code_alone() -> None:
     assert "HEALTHCHECK" in stage
 
 
+def test_a_version_can_be_put_back(services: dict[str, Any]) -> None:
+    """The images that run in production bear the version that they also tell."""
+    release = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert release is not None
+    for name in ("handlers", "edge"):
+        assert services[name]["image"] == f"pancake-diva/{name}:{release[1]}"
+    assert services["handlers"]["build"]["args"]["VERSION"] == release[1]
+    assert services["edge"]["environment"]["EDGE_VERSION"] == release[1]
+    assert services["edge"]["network_mode"] == "service:handlers"
+
+
 def test_every_image_is_pinned(services: dict[str, Any]) -> None:
     images = [service["image"] for service in services.values() if "image" in service]
     images += [image for image in re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) if ":" in image]
