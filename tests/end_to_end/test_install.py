@@ -1,0 +1,253 @@
+"""docs/runbook/install.md, command by command: from Diva's tables alone to the first ticket."""
+
+import base64
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
+
+import httpx
+import pytest
+
+from sandbox import postgres_binaries
+from sandbox.cluster import Cluster, free_port
+from sandbox.database import install_diva
+from sandbox.diva import METADATA as DIVA_METADATA
+from sandbox.edge.nginx import EdgeSettings, NginxEdge, missing_packages
+from sandbox.processes import Processes
+from sandbox.stack.connection import WORKSPACE_ID
+from sandbox.stack.keys import Keys
+from sandbox.stack.services import ROOT, Service
+from sandbox.stack.stack import PATIENT
+from tests.end_to_end.leads import body, lead
+
+PAGE = (ROOT / "docs" / "runbook" / "install.md").read_text()
+BLOCKS = re.findall(r"^```bash\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+LINES = [line for block in BLOCKS for line in block.splitlines()]
+COMMANDS = {re.sub(r"\s{2,}#.*", "", line) for line in LINES if "†" not in line}
+GIVEN = {line for line in COMMANDS if line.startswith(("set -a", "read -rs", "export "))}
+"""Lines whose effect the test brings about itself, at the start of every command."""
+
+
+@dataclass
+class Installation:
+    """The machine that the page is followed on: its folder, its environment, and the services around it."""
+
+    folder: Path
+    keys: Keys
+    cluster: Cluster
+    database: str
+    processes: Processes
+    environment: dict[str, str]
+    addresses: dict[str, str] = field(default_factory=dict)
+    """Addresses of the page that stand elsewhere here."""
+
+    ran: set[str] = field(default_factory=set)
+
+    def run(self, command: str, *more: str, code: int = 0) -> str:
+        """Run a command of the page, with more arguments behind it; returns what it printed."""
+        assert command in COMMANDS
+        self.ran.add(command)
+        prepared = re.sub(r"(?<![\w/])scripts/", f"{ROOT}/scripts/", command)
+        for address, here in self.addresses.items():
+            prepared = prepared.replace(address, here)
+        script = "\n".join(["test ! -f .env || { set -a; . ./.env; set +a; }", " ".join([prepared, *more])])
+        run = subprocess.run(
+            ["bash", "-c", script],
+            cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert run.returncode == code, f"{command}\n{run.stdout}\n{run.stderr}"
+        return run.stdout.strip()
+
+    def fill_in(self, values: Mapping[str, str]) -> None:
+        """Enter values into .env."""
+        path = self.folder / ".env"
+        text = path.read_text()
+        for name, value in values.items():
+            text = re.sub(rf"^#?{name}=.*", f"{name}={value}", text, flags=re.MULTILINE)
+        path.write_text(text)
+
+    def service(self, name: str, *arguments: str, url: str, ready: str, **environment: str) -> None:
+        """Start a server and wait until it is ready."""
+        given = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        log = self.folder / f"{name}.log"
+        service = Service(name, arguments, given, url, ready, log, self.processes)
+        service.start()
+        service.wait_ready()
+
+
+@pytest.fixture
+def installation(cluster: Cluster, tmp_path: Path) -> Iterator[Installation]:
+    """Diva's tables, and a folder with the clone's files that the page names."""
+    name = f"install_{os.getpid()}"
+    url = cluster.create_database(name)
+    install_diva(url)
+    for shared in ("hasura", ".env.example"):
+        (tmp_path / shared).symlink_to(ROOT / shared)
+    path = os.pathsep.join([str(postgres_binaries.find()), os.environ["PATH"]])
+    with Processes() as processes:
+        environment = {"PATH": path, "HOME": str(tmp_path), "PYTHON": sys.executable}
+        yield Installation(tmp_path, Keys.generate(), cluster, url, processes, environment)
+    cluster.drop_database(name)
+
+
+def command_with(words: str) -> str:
+    """The one command of the page that has these words in it."""
+    (found,) = [line for line in COMMANDS if words in line]
+    return found
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def start_what_is_around(at: Installation) -> None:
+    """Diva's engine and notification service, and Pancake, which are there before we come."""
+    names = ("HASURA", "HANDLERS", "NOTIFICATIONS", "PANCAKE", "PUBLIC")
+    urls = {name: f"http://127.0.0.1:{free_port()}" for name in names}
+    at.environment |= {f"{name}_URL": url for name, url in urls.items()}
+    at.environment |= {
+        "HASURA_ADMIN_SECRET": at.keys.admin_secret,
+        "HASURA_GRAPHQL_JWT_SECRET": at.keys.jwt_secret,
+        "WORKSPACE_ID": str(WORKSPACE_ID),
+    }
+
+    def python(name: str, module: str, *arguments: str, ready: str, **environment: str) -> None:
+        url = urls[name]
+        command = [sys.executable, "-m", module, "--port", url.rpartition(":")[2], *arguments]
+        at.service(name.lower(), *command, url=url, ready=ready, **environment)
+
+    python("NOTIFICATIONS", "sandbox.diva.notifications", ready="/healthz")
+    key = f"--api-key={at.keys.pancake_api_key}"
+    python("PANCAKE", "sandbox.pancake", f"--workspace-id={WORKSPACE_ID}", key, ready="/control/state")
+    python(
+        "HASURA", "sandbox.hasura", "--metadata", str(DIVA_METADATA), "--database-url", at.database,
+        ready="/healthz",
+        PG_DATABASE_URL=at.database,
+        HASURA_GRAPHQL_ADMIN_SECRET=at.keys.admin_secret,
+        HASURA_GRAPHQL_JWT_SECRET=at.keys.jwt_secret,
+        NOTIFICATIONS_URL=urls["NOTIFICATIONS"],
+        HANDLERS_URL=urls["HANDLERS"],
+        HANDLER_SECRET=at.keys.handler_secret,
+    )  # fmt: skip
+    httpx.post(
+        f"{urls['HASURA']}/v1/metadata",
+        json={
+            "type": "drop_action_permission",
+            "args": {"action": "sendNotifications", "role": "pancake_service"},
+        },
+        headers={"X-Hasura-Admin-Secret": at.keys.admin_secret},
+    ).raise_for_status()
+
+
+def prepare_secrets_and_tokens(at: Installation) -> str:
+    """Steps 1 and 2; returns the edge's token."""
+    at.run("install -m 600 .env.example .env")
+    assert re.fullmatch(r"[0-9a-f]{48}", at.run("openssl rand -hex 24"))
+    key_id, _, key = at.run('echo "2026a:$(openssl rand -base64 32)"').partition(":")
+    assert (key_id, len(base64.b64decode(key))) == ("2026a", 32)
+    at.fill_in(
+        {
+            "DATABASE_URL": at.database,
+            "HASURA_URL": at.environment["HASURA_URL"],
+            "HASURA_SERVICE_TOKEN": at.run("scripts/token pancake_service"),
+            "HANDLER_SECRET": at.keys.handler_secret,
+            "EDGE_SECRET": at.keys.edge_secret,
+            "ENCRYPTION_KEYS": f"{key_id}:{key}",
+            "BIND": at.environment["HANDLERS_URL"].removeprefix("http://"),
+        }
+    )
+    asked = command_with("__typename")
+    assert at.run(asked) == '{"data":{"__typename":"query_root"}}'
+    return at.run("scripts/token pancake_edge")
+
+
+def apply_migrations_and_metadata(at: Installation) -> None:
+    """Steps 4 and 5."""
+    at.run(command_with("for file in"))
+    assert at.run(command_with("SELECT kill_switch")) == "t"
+    assert "Verified" in at.run("scripts/deploy_metadata 9a")
+    permission = command_with("create_action_permission")
+    assert at.run(permission) == '{"message":"success"}'
+
+
+def serve_and_connect(at: Installation) -> None:
+    """Steps 6 to 8."""
+    url = at.environment["HANDLERS_URL"]
+    values = dict(re.findall(r"^([A-Z_]+)=(.+)", (at.folder / ".env").read_text(), re.MULTILINE))
+    at.service(
+        "handlers", str(ROOT / "scripts" / "serve"), url=url, ready="/readyz", PYTHON=sys.executable, **values
+    )
+    assert at.run('curl --fail --silent "$HANDLERS_URL/readyz"') == '{"database":true,"hasura":true}'
+    (at.folder / "api-key.txt").write_text(at.keys.pancake_api_key)
+    create = command_with("connection create")
+    at.run(create, "--api-url", f"{at.environment['PANCAKE_URL']}/api")
+    assert re.fullmatch(r"The API key works: \d+ sources\.", at.run("scripts/connection test"))
+    assert "Verified" in at.run("scripts/deploy_metadata 9b")
+    tick = {
+        "id": token_hex(4), "name": "pancake_sync_sources", "payload": {},
+        "scheduled_time": datetime.now(UTC).isoformat(),
+    }  # fmt: skip
+    secret = {"X-Handler-Secret": at.keys.handler_secret}
+    httpx.post(f"{url}/cron/sync_sources", json=tick, headers=secret).raise_for_status()
+    sources = command_with("SELECT pancake_source_id")
+    assert re.search(r"^ -1 .*\| f$", at.run(sources), re.MULTILINE)
+
+
+def start_the_edge(at: Installation, token: str) -> None:
+    """What step 9 is about, without Debian's parts; the small edge where nginx with Lua is not installed."""
+    hasura, handlers = (at.environment[f"{name}_URL"] for name in ("HASURA", "HANDLERS"))
+    check = "curl --silent 127.0.0.1:9145/healthz"
+    port = int(at.environment["PUBLIC_URL"].rpartition(":")[2])
+    if missing_packages():
+        at.service(
+            "edge", sys.executable, "-m", "sandbox.stack.edge", "--port", str(port),
+            url=at.environment["PUBLIC_URL"], ready="/healthz",
+            HASURA_URL=hasura, HASURA_EDGE_TOKEN=token,
+        )  # fmt: skip
+        at.ran.add(check)
+        return
+    settings = EdgeSettings(hasura, handlers, token, at.keys.edge_secret, port=port, environment=PATIENT)
+    edge = NginxEdge(at.processes, settings)
+    edge.start()
+    edge.wait_ready()
+    edge.wait_policy()
+    at.addresses["127.0.0.1:9145"] = edge.ops_url.removeprefix("http://")
+    assert '"policy_connections":1' in at.run(check)
+
+
+def make_the_first_ticket(at: Installation) -> None:
+    """From the first delivery, step 9, to step 12."""
+    webhook = (at.folder / "webhook-url.txt").read_text().strip()
+    answer = httpx.post(webhook, content=body(lead(1)), timeout=30)
+    assert answer.json()["status"] == "skipped_kill_switch", answer.text
+    assert at.run(command_with("SELECT origin, status")) == "webhook|skipped_kill_switch"
+    backfill = "scripts/backfill_normalized_phone"
+    at.run(f"{backfill} --dry-run")
+    at.run(backfill, "--anytime")
+    assert at.run(command_with("UPDATE pancake_source")) == "UPDATE 1"
+    assert at.run(command_with("INSERT INTO pancake_assignee")) == "INSERT 0 6"
+    assert at.run(command_with("UPDATE view_pancake_setting")) == "UPDATE 1"
+    at.run("scripts/replay --status skipped_kill_switch --drain")
+    ticket = command_with("SELECT e.status")
+    eventually(lambda: re.fullmatch(r"processed\|ticket_created\|\S+", at.run(ticket)) is not None)
+
+
+def test_every_command_of_the_page_leads_to_the_first_ticket(installation: Installation) -> None:
+    """In the page's order; what it does not run is marked there."""
+    start_what_is_around(installation)
+    edge_token = prepare_secrets_and_tokens(installation)
+    apply_migrations_and_metadata(installation)
+    serve_and_connect(installation)
+    start_the_edge(installation, edge_token)
+    make_the_first_ticket(installation)
+    assert installation.ran | GIVEN == COMMANDS
