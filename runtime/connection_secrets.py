@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Literal
+from zoneinfo import available_timezones
 
 import psycopg
 from psycopg.rows import DictRow
@@ -63,7 +64,8 @@ def new_secret() -> str:
 
 
 def create_connection(db: Db, ring: KeyRing, workspace: Workspace) -> Connected:
-    """Store a connection. Raises ChangeRefused if the workspace is connected already."""
+    """Store a connection. Raises ChangeRefused for a workspace that is connected already or a time zone."""
+    check_time_zone(workspace.record_timezone)
     token = workspace.token or new_secret()
     row = db.execute(
         QUERIES["connection/insert_connection"],
@@ -104,6 +106,22 @@ def forget_previous(
 ) -> None:
     """End the former token or secret at once."""
     _change(db, "connection/clear_previous", connection_id, {"purpose": purpose, "now": now})
+
+
+def set_time_zone(db: Db, connection_id: str, zone: str, now: datetime) -> None:
+    """Read naive times in another zone from now on. Raises ChangeRefused."""
+    check_time_zone(zone)
+    _change(db, "connection/set_time_zone", connection_id, {"zone": zone, "now": now})
+
+
+def check_time_zone(zone: str) -> None:
+    """Raise ChangeRefused unless Python and PostgreSQL surely read the name alike.
+
+    PostgreSQL also takes abbreviations (`ICT`, `CET` without its summer time), POSIX rules (`UTC+7` is seven
+    hours west of Greenwich) and any case.
+    """
+    if zone != "UTC" and ("/" not in zone or zone not in available_timezones()):
+        raise ChangeRefused(f"{zone} is no region and city of the time zone database, say Asia/Ho_Chi_Minh")
 
 
 def list_connections(db: Db, now: datetime) -> list[DictRow]:

@@ -39,6 +39,11 @@ PublicUrl = Annotated[
     typer.Option(envvar="PUBLIC_URL", help="Where Pancake reaches the edge, say https://crm.example.com."),
 ]
 
+TIME_ZONE_WARNING = """{name}: times without a zone will be read in {after} instead of {before}.
+Stored versions keep the time that they were given. Where the new reading is earlier (UTC to
+Asia/Ho_Chi_Minh: by 7 hours), a change may look older than the version before it for that long, and its
+event ends as `stale`: replay those with `scripts/replay --force`. Polling reads the last day again."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -146,6 +151,23 @@ def set_header_secret(
 def set_api_key(connection: Which = None, file: InFile = None, variable: Variable = None) -> None:
     """Set or rotate the key of Pancake's API; `test` proves it."""
     _store("api_key", connection, file, variable, False, None)
+
+
+@app.command()
+def set_time_zone(
+    zone: Annotated[str, typer.Argument(help="Region and city, say Asia/Ho_Chi_Minh, or UTC.")],
+    connection: Which = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Change how Pancake's naive times are read, if they were read wrongly."""
+    with place() as at:
+        row = at.pick(connection)
+        typer.echo(
+            TIME_ZONE_WARNING.format(name=row["name"], before=row["record_timezone"], after=zone), err=True
+        )
+        if not yes:
+            typer.confirm("Change it?", abort=True, err=True)
+        connections.set_time_zone(at.db, row["id"], zone, at.now)
 
 
 @app.command()

@@ -6,6 +6,7 @@ SELECT
     c.workspace_id,
     c.table_names,
     c.api_base_url,
+    c.record_timezone,
     c.status,
     c.status_changed_at,
     c.signature_mode,

@@ -133,6 +133,33 @@ def test_the_same_workspace_is_refused_twice(database: str) -> None:
     assert done.stderr == "Refused: workspace 123 is connected already.\n"
 
 
+@pytest.mark.parametrize(
+    "zone",
+    ["ICT", "CET", "+07", "UTC+7", "asia/ho_chi_minh", "Mars/Phobos", "localtime", "posix/Asia/Ho_Chi_Minh"],
+)
+def test_a_zone_that_two_programs_may_read_differently_is_refused(database: str, zone: str) -> None:
+    done = run(database, "create", "--name", "x", "--workspace", "123", "--no-key", "--timezone", zone)
+    assert (done.returncode, done.stderr.startswith(f"Refused: {zone} ")) == (1, True)
+    made(database)
+    assert run(database, "set-time-zone", "--yes", "--", zone).returncode == 1
+    assert status(database)["record_timezone"] == "UTC"
+
+
+def test_another_time_zone_is_set_after_a_warning_and_the_last_day_polled_anew(database: str, db: Db) -> None:
+    made(database)
+    db.execute("UPDATE pancake_connection SET poll_watermark = %s", [NOW])
+
+    unsure = run(database, "set-time-zone", "Asia/Ho_Chi_Minh", stdin="n\n")
+    assert unsure.returncode == 1
+    assert "instead of UTC" in unsure.stderr
+    assert status(database)["record_timezone"] == "UTC"
+
+    assert run(database, "set-time-zone", "Asia/Ho_Chi_Minh", stdin="y\n").returncode == 0
+    (row,) = list_connections(db, NOW)
+    assert row["record_timezone"] == "Asia/Ho_Chi_Minh"
+    assert row["poll_watermark"] == NOW - timedelta(days=1)
+
+
 @pytest.mark.parametrize("secret", SECRETS)
 def test_secrets_rotate_and_the_former_one_stays_until_forgotten(
     database: str, db: Db, secret: Secret, tmp_path: Path
