@@ -24,15 +24,12 @@ from domain.window import ICT
 from runtime.assembly import Runtime
 from runtime.connections import for_each, load_connections
 from runtime.contract import CronCall
+from runtime.queries import QUERIES
 from runtime.register import Run
 from runtime.settings import SettingsError, read_settings
 
 SECONDS = 6 * 3600.0
-STORED = """
-    SELECT d AS report FROM pancake_cron_run AS r CROSS JOIN jsonb_array_elements(r.report -> 'days') AS d
-    WHERE r.name = 'reconcile_daily' AND d ->> 'day' = %s AND d ? 'expected'
-    ORDER BY r.scheduled_time DESC, r.id DESC LIMIT 1
-"""
+STORED = QUERIES["reconcile_daily/load_reports"]
 LISTS = (
     "found_missing",
     "left_missing",
@@ -119,7 +116,7 @@ async def _rehearse(on: Runtime, day: datetime) -> list[dict[str, Any]]:
 
 def _stored(database_url: str, day: str) -> list[dict[str, Any]]:
     with psycopg.connect(database_url, row_factory=dict_row) as connection:
-        return [row["report"] for row in connection.execute(STORED, [day])]
+        return [row["report"] for row in connection.execute(STORED, {"day": day})]
 
 
 def _show(reports: Sequence[dict[str, Any]], *, dry_run: bool) -> None:

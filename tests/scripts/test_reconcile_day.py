@@ -89,6 +89,30 @@ def test_a_dry_run_names_what_is_missing_and_inserts_nothing_then_the_day_is_rec
         assert connection.execute("SELECT count(*) FROM pancake_webhook_event").fetchone() == (40,)
 
 
+def test_the_stored_report_of_every_connection_is_shown(environment: dict[str, str]) -> None:
+    """Of each the newest that reckoned the day, whichever run stored it."""
+    runs: list[list[tuple[str, int | None]]] = [
+        [("first", 2), ("second", 7)],
+        [("first", 3)],
+        [("first", None)],
+    ]
+    with psycopg.connect(environment["DATABASE_URL"]) as connection:
+        for hour, run in enumerate(runs):
+            days = [
+                {"day": DAY.isoformat(), "connection_id": name}
+                | ({"error": "pancake_unavailable"} if expected is None else {"expected": expected})
+                for name, expected in run
+            ]
+            connection.execute(
+                "INSERT INTO pancake_cron_run"
+                " (name, scheduled_time, started_at, finished_at, outcome, report)"
+                " VALUES ('reconcile_daily', now() + %s * interval '1 hour', now(), now(), 'succeeded', %s)",
+                (hour, json.dumps({"days": days})),
+            )
+    reports = json.loads(reconcile(environment, "--stored", "--json").stdout)
+    assert [(each["connection_id"], each["expected"]) for each in reports] == [("first", 3), ("second", 7)]
+
+
 def test_without_a_configuration_it_says_what_is_missing(environment: dict[str, str]) -> None:
     del environment["ENCRYPTION_KEYS"]
     run = reconcile(environment)
