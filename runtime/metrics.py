@@ -8,7 +8,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """The series of the handlers; names and labels are those that the alert rules and dashboards use."""
+    """The series of the handlers; docs/metrics.md says when to look at each."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
