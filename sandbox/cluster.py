@@ -1,6 +1,6 @@
 """An embedded PostgreSQL for sandbox, tests and benches: started in under a second, gone afterwards.
 
-With DATABASE_URL in the environment no server is started: the databases are created there.
+Tests, demo and sandbox may be given a server instead (`named_server`); benches and chaos never are.
 """
 
 import os
@@ -21,6 +21,9 @@ from sandbox import postgres_binaries
 from sandbox.processes import Processes, Unprivileged
 
 START_SECONDS = 20.0
+RUN = secrets.token_hex(4)
+"""Part of the names of this process's databases, which a server that is not ours may hold beside others'."""
+
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 _SETTINGS = {
     "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "200",
@@ -29,12 +32,17 @@ _SETTINGS = {
 }  # fmt: skip
 
 
+def named_server() -> str | None:
+    """DATABASE_URL: a server to make databases on, with names that nobody has, dropped at the end."""
+    return os.environ.get("DATABASE_URL") or None
+
+
 class ClusterError(Exception):
     """PostgreSQL could not be started or reached; the message carries its last words."""
 
 
 class Cluster:
-    """Context manager around one PostgreSQL server.
+    """Context manager around one PostgreSQL server: one of its own, or the one that `server_url` names.
 
     `durable` keeps fsync and synchronous_commit on (benches, chaos, the demo); without it commits are not
     flushed, which tests may afford.
@@ -42,7 +50,7 @@ class Cluster:
 
     def __init__(self, *, durable: bool = True, server_url: str | None = None) -> None:
         self.durable = durable
-        self._given = server_url or os.environ.get("DATABASE_URL")
+        self._given = server_url
         self._processes = Processes()
         self._owner = Unprivileged.choose()
         self._server: subprocess.Popen[str] | None = None
@@ -63,7 +71,10 @@ class Cluster:
         return f"postgresql://postgres:{self._password}@127.0.0.1:{self._port}/{quote(database, safe='')}"
 
     def create_database(self, name: str, template: str | None = None) -> str:
-        """Create a database, as a copy of `template` if given, and return its URL."""
+        """Create a database, as a copy of `template` if given, and return its URL.
+
+        Raises ClusterError if the server refuses, say because the name is taken.
+        """
         source = sql.Identifier(template or "template0")
         statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), source)
         if self.embedded and not self.durable:
@@ -100,7 +111,12 @@ class Cluster:
         raise ClusterError("PostgreSQL found no free port")
 
     def stop(self, *, crash: bool = False) -> None:
-        """Stop the server and keep its data: a fast shutdown, or an immediate one as after a power cut."""
+        """Stop the server and keep its data: a fast shutdown, or an immediate one as after a power cut.
+
+        Raises ClusterError for a server that is not ours.
+        """
+        if not self.embedded:
+            raise ClusterError("This PostgreSQL was given to us: it is not ours to stop.")
         if self._server is not None:
             self._processes.stop(self._server, signal.SIGQUIT if crash else signal.SIGINT)
             self._server = None
@@ -151,8 +167,11 @@ class Cluster:
         return named or "postgres"
 
     def _execute(self, statement: sql.Composed) -> None:
-        with psycopg.connect(self.url(self._maintenance), autocommit=True) as connection:
-            connection.execute(statement)
+        try:
+            with psycopg.connect(self.url(self._maintenance), autocommit=True) as connection:
+                connection.execute(statement)
+        except psycopg.Error as error:
+            raise ClusterError(f"PostgreSQL refuses: {error}") from error
 
     def __enter__(self) -> Self:
         try:

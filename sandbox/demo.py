@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sandbox.cluster import ClusterError
+from sandbox.cluster import ClusterError, named_server
+from sandbox.edge.nginx import in_words, missing_packages
 from sandbox.observe import Effect, Observer, Unfinished
 from sandbox.payloads import Sample, load_samples
 from sandbox.postgres_binaries import NoPostgres
@@ -81,6 +82,7 @@ def summary(results: list[Result], observer: Observer, seconds: float) -> dict[s
         "tickets": len(tickets),
         "assigned": sum(ticket["owner"] is not None for ticket in tickets),
         "notifications": sum(sum(effect.notifications.values()) for effect in effects),
+        "edge": "stand-in" if missing_packages() else "nginx",
         "seconds": round(seconds, 2),
         "differences": {result.sample.name: result.differences for result in results if result.differences},
     }
@@ -138,6 +140,7 @@ def report(sandbox: Sandbox, console: Console, started: float, *, as_json: bool)
         return bool(figures["ok"])
     show(results, observer, console)
     verdict = "[green]All as expected" if figures["ok"] else "[red]Not as expected"
+    console.print(in_words(missing_packages()), highlight=False)
     console.print(
         f"{verdict}[/]: {figures['deliveries']} deliveries, {figures['duplicates']} of them duplicates, "
         f"became {figures['accounts']} new accounts, {figures['contacts']} contacts, "
@@ -181,7 +184,7 @@ def demo(
     if not console.is_terminal:
         console = Console(stderr=as_json, width=WIDTH)
     started = time.monotonic()
-    sandbox = Sandbox()
+    sandbox = Sandbox(server_url=named_server())
     try:
         with console.status("Starting PostgreSQL, Hasura's stand-in, Diva's services and the handlers ..."):
             sandbox.start()

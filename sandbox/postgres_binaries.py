@@ -31,7 +31,8 @@ def find() -> Path:
     if wheel is None:
         raise NoPostgres(
             f"No PostgreSQL {OLDEST} or later here and no wheel for this platform: install one "
-            "(e.g. apt-get install postgresql) or set DATABASE_URL to a server that may create databases."
+            "(e.g. apt-get install postgresql); for tests, demo and sandbox, DATABASE_URL may name a server "
+            "to make databases on."
         )
     return wheel
 

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sandbox.cluster import ClusterError
-from sandbox.edge.nginx import state_key
+from sandbox.cluster import ClusterError, named_server
+from sandbox.edge.nginx import in_words, missing_packages, state_key
 from sandbox.postgres_binaries import NoPostgres
 from sandbox.stack.keys import Keys
 from sandbox.stack.services import NotReady
@@ -38,7 +38,7 @@ def up(
     console = Console(stderr=True)
     try:
         with console.status("Starting ..."):
-            sandbox = Sandbox()
+            sandbox = Sandbox(server_url=named_server())
             sandbox.__enter__()
     except (ClusterError, NoPostgres, NotReady) as error:
         console.print(f"[red]The sandbox does not start:[/] {error}", highlight=False)
@@ -49,7 +49,8 @@ def up(
             typer.echo(lines, nl=False)
         else:
             _write_private(env_file, lines)
-        console.print(f"Ready. Logs are in {sandbox.home}. Ctrl-C stops everything.", highlight=False)
+        console.print(f"Ready. {in_words(missing_packages())}", highlight=False)
+        console.print(f"Logs are in {sandbox.home}. Ctrl-C stops everything.", highlight=False)
         until_stopped()
     finally:
         sandbox.close()

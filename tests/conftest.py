@@ -1,13 +1,12 @@
 """Fixtures every test may use: the asyncio backend, one PostgreSQL per session, one database per test."""
 
-import os
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
 import pytest
 
-from sandbox.cluster import Cluster
+from sandbox.cluster import RUN, Cluster, named_server
 from sandbox.database import install_diva, migrate
 
 _numbers = count(1)
@@ -32,12 +31,12 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """PostgreSQL for the session, without flushing to disk: DATABASE_URL's server, else an embedded one."""
-    with Cluster(durable=False) as running:
+    with Cluster(durable=False, server_url=named_server()) as running:
         yield running
 
 
 def _name(purpose: str) -> str:
-    return f"pancake_{purpose}_{os.getpid()}_{next(_numbers)}"
+    return f"pancake_{purpose}_{RUN}_{next(_numbers)}"
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,16 @@ FOLDERS = ("spool", "unknown", "quarantine")
 def missing_packages() -> list[str]:
     """Debian packages without which the real edge cannot run here; empty if it can."""
     return [package for path, package in NEEDED if not path.exists()]
+
+
+def in_words(missing: Sequence[str]) -> str:
+    """Which edge a sandbox has where these packages are missing."""
+    if not missing:
+        return "The edge is the real one: nginx with Lua."
+    return (
+        "The edge is a stand-in without signatures, limits and spool; the real one needs the packages "
+        f"{', '.join(missing)}."
+    )
 
 
 def state_key() -> str:

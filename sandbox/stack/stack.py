@@ -26,23 +26,23 @@ class Sandbox:
 
     The edge is the real one where nginx with Lua is installed, else the small one of sandbox/stack/edge.py.
 
-    `cluster` is a running server to make the database in (the caller closes it); without it one is started,
-    or DATABASE_URL's server is used. On a server we do not remove, `database` is dropped at the end.
+    `cluster` is a running server to make the database in (the caller closes it). Without it, `server_url`
+    names one, or else one is started. On a server that stays, the database is dropped at the end.
     `edge_environment`: EDGE_* variables of the real edge; by default it is only more patient.
     """
 
     def __init__(
         self,
         cluster: Cluster | None = None,
-        database: str | None = None,
+        server_url: str | None = None,
         edge_environment: Mapping[str, str] | None = None,
     ) -> None:
         self.keys = Keys.generate()
         self._edge_environment = PATIENT if edge_environment is None else edge_environment
         self._own_cluster = cluster is None
-        self.cluster = cluster or Cluster()
-        self._drops_database = not (self._own_cluster and self.cluster.embedded)
-        self.database = database or (f"diva_{token_hex(4)}" if self._drops_database else "diva")
+        self.cluster = cluster or Cluster(server_url=server_url)
+        self.database = f"diva_{token_hex(4)}"
+        self._drops_database = False
         self._processes = Processes()
         self.home = self._processes.directory("sandbox-")
         self._ports = {name: free_port() for name in PORTS}
@@ -64,6 +64,7 @@ class Sandbox:
         if self._own_cluster:
             self.cluster.start()
         self.cluster.create_database(self.database)
+        self._drops_database = not (self._own_cluster and self.cluster.embedded)
         install_diva(self.database_url)
         self.hasura = self._module("hasura", "sandbox.hasura", *self._hasura_arguments(), ready="/healthz")
         self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")

@@ -122,6 +122,7 @@ def _seed(url: str) -> None:
 def _start_handler(processes: Processes, url: str, hasura_url: str) -> tuple[subprocess.Popen[str], str]:
     environment = os.environ | {
         "DATABASE_URL": url,
+        "METADATA_DATABASE_URL": url,
         "HASURA_URL": hasura_url,
         "HASURA_SERVICE_TOKEN": "unused",
         "HANDLER_SECRET": SECRET,

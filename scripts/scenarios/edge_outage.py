@@ -36,7 +36,7 @@ def edge_outage(
         raise typer.Exit(2)
     exit_on_sigterm()
     console = Console(stderr=True)
-    with Cluster(durable=True) as cluster, Sandbox(cluster, "chaos", edge_environment={}) as sandbox:
+    with Cluster(durable=True) as cluster, Sandbox(cluster, edge_environment={}) as sandbox:
         result = asyncio.run(_run(sandbox, cluster, console, (seconds, rate, seed)))
     if as_json:
         typer.echo(json.dumps(result))

@@ -19,6 +19,5 @@ def place(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Place]:
         given = {"HASURA_URL": hasura.rstrip("/"), **({"HASURA_ADMIN_SECRET": secret} if secret else {})}
         yield Place.named_by({**os.environ, **given})
         return
-    name = f"pancake_end_to_end_{os.getpid()}_{request.module.__name__.rpartition('.')[2]}"
-    with Sandbox(cluster, name) as sandbox:
+    with Sandbox(cluster) as sandbox:
         yield Place.named_by(sandbox.environment(), sandbox)

@@ -15,6 +15,7 @@ import pytest
 
 from sandbox.cluster import Cluster
 from sandbox.demo import Result
+from sandbox.edge.nginx import in_words
 from sandbox.observe import Effect
 from sandbox.payloads import load_samples
 from sandbox.stack.services import ROOT
@@ -22,7 +23,7 @@ from tests.end_to_end.leads import body, lead
 
 FIGURES = {
     "deliveries", "statuses", "duplicates", "accounts", "contacts", "tickets", "assigned", "notifications",
-    "seconds",
+    "edge", "seconds",
 }  # fmt: skip
 
 
@@ -40,6 +41,11 @@ def test_the_demo_prints_one_object_and_succeeds(cluster: Cluster) -> None:
     figures = json.loads(run.stdout)
     assert figures.keys() >= FIGURES
     assert figures["differences"] == {}
+
+
+def test_which_edge_is_used_is_said_in_words() -> None:
+    assert in_words([]) == "The edge is the real one: nginx with Lua."
+    assert in_words(["nginx", "lua-cjson"]).endswith("the real one needs the packages nginx, lua-cjson.")
 
 
 def test_a_difference_from_a_sample_is_named() -> None:

@@ -51,7 +51,7 @@ class Door:
 def door(cluster: Cluster) -> Iterator[Door]:
     """The sandbox; the kill switch is on, so that only ingest is at work."""
     patient = {"EDGE_PATH_TIMEOUT_MS": "1600", "EDGE_POLICY_SECONDS": "0.2"}
-    with Sandbox(cluster, "pancake_edge_door", edge_environment=patient) as sandbox:
+    with Sandbox(cluster, edge_environment=patient) as sandbox:
         assert isinstance(sandbox.edge, NginxEdge)
         with Sender(sandbox.edge.port) as sender:
             door = Door(sandbox, sandbox.edge, sender)

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sandbox.cluster import Cluster
+from sandbox.cluster import RUN, Cluster
 from sandbox.processes import Processes
 from tests.hasura_contract.place import Place
 from tests.hasura_contract.receiver import Receiver
@@ -39,7 +39,7 @@ def receiver(request: pytest.FixtureRequest) -> Iterator[Receiver]:
 @pytest.fixture(scope="session")
 def stand_in(cluster: Cluster, receiver: Receiver) -> Iterator[str]:
     """URL of a stand-in engine on an empty database and without any metadata."""
-    name = f"contract_{os.getpid()}"
+    name = f"contract_{RUN}"
     url = cluster.create_database(name)
     environment = {
         **os.environ,

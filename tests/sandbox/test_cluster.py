@@ -1,24 +1,27 @@
 """The embedded PostgreSQL: usable at once, private to this machine, and never left behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from sandbox import postgres_binaries
-from sandbox.cluster import Cluster
+from sandbox.cluster import RUN, Cluster, ClusterError, named_server
+from sandbox.stack.stack import Sandbox
 
 ROOT = Path(__file__).parents[2]
 
 KILLED_OWNER = """
 import sys
 from sandbox.cluster import Cluster
-with Cluster(durable=False, server_url=None) as cluster:
+with Cluster(durable=False) as cluster:
     print(cluster._home, cluster._server.pid, flush=True)
     sys.stdin.read()
 """
@@ -32,7 +35,7 @@ def _gone(pid: int) -> bool:
 
 
 def test_a_database_is_cloned_with_its_rows(cluster: Cluster) -> None:
-    origin, clone = f"origin_{os.getpid()}", f"clone_{os.getpid()}"
+    origin, clone = f"origin_{RUN}", f"clone_{RUN}"
     with psycopg.connect(cluster.create_database(origin)) as connection:
         connection.execute("CREATE TABLE number AS SELECT 42 AS value")
     try:
@@ -43,12 +46,6 @@ def test_a_database_is_cloned_with_its_rows(cluster: Cluster) -> None:
         cluster.drop_database(origin)
 
 
-@pytest.fixture
-def own_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-
-
-@pytest.mark.usefixtures("own_server")
 def test_rows_survive_a_crash_of_a_durable_server() -> None:
     with Cluster(durable=True) as cluster:
         with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
@@ -61,7 +58,6 @@ def test_rows_survive_a_crash_of_a_durable_server() -> None:
             assert connection.execute("SELECT one FROM kept").fetchall() == [(1,)]
 
 
-@pytest.mark.usefixtures("own_server")
 def test_the_server_and_its_files_go_when_its_owner_is_killed() -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", KILLED_OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -80,6 +76,45 @@ def test_the_server_and_its_files_go_when_its_owner_is_killed() -> None:
         time.sleep(0.02)
     assert _gone(int(pid))
     assert not Path(home).exists()
+
+
+def test_only_who_asks_for_it_is_given_the_server_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Benches and chaos do not: a shell that operates production has its DATABASE_URL."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/production")
+    with closing(Cluster()) as own, closing(Cluster(server_url=named_server())) as named:
+        assert (own.embedded, named.embedded) == (True, False)
+    for room in ("scripts/benchmarks", "scripts/scenarios"):
+        for path in (ROOT / room).glob("*.py"):
+            assert not re.search("named_server|server_url", path.read_text("utf-8")), path
+
+
+def test_a_server_that_was_given_is_not_stopped(cluster: Cluster) -> None:
+    with (
+        Cluster(server_url=cluster.url("postgres")) as given,
+        pytest.raises(ClusterError, match="not ours to stop"),
+    ):
+        given.stop()
+    with psycopg.connect(cluster.url("postgres")) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_name_that_is_taken_is_refused_in_a_sentence(cluster: Cluster) -> None:
+    with pytest.raises(ClusterError, match='database "postgres" already exists'):
+        cluster.create_database("postgres")
+
+
+def test_a_sandbox_drops_no_database_but_its_own(cluster: Cluster) -> None:
+    """Closed before it could make one, say because the server does not answer."""
+    kept = f"kept_{RUN}"
+    cluster.create_database(kept)
+    sandbox = Sandbox(server_url=cluster.url("postgres"))
+    sandbox.database = kept
+    with pytest.raises(ClusterError, match="already exists"):
+        sandbox.__enter__()
+    with psycopg.connect(cluster.url(kept)) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    cluster.drop_database(kept)
+    Sandbox(server_url="postgresql://nobody@127.0.0.1:9/nothing").close()
 
 
 def test_the_programs_found_are_new_enough() -> None:

@@ -1,7 +1,6 @@
 """The stand-in engine with our metadata and Diva's, and the handlers that it calls, in this process."""
 
 import json
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from app import create_app
 from runtime.graphql import Graphql
 from runtime.secrets import KeyRing
 from runtime.settings import Settings
-from sandbox.cluster import Cluster
+from sandbox.cluster import RUN, Cluster
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.hasura.engine import Engine
 from sandbox.hasura.metadata.directory import read_directories
@@ -124,7 +123,7 @@ async def opened(url: str) -> AsyncIterator[Desk]:
 @pytest.fixture(scope="session")
 def furnished(cluster: Cluster, template: str) -> Iterator[str]:
     """Name of a migrated database with one connection, two sources, an event and a run in it."""
-    name = f"pancake_furnished_{os.getpid()}"
+    name = f"pancake_furnished_{RUN}"
     with psycopg.connect(cluster.create_database(name, template), autocommit=True) as connection:
         (connection_id,) = connection.execute(
             "INSERT INTO pancake_connection (name, workspace_id, token_sha256, api_key_encrypted)"
@@ -162,7 +161,7 @@ def furnished(cluster: Cluster, template: str) -> Iterator[str]:
 @pytest.fixture
 async def desk(cluster: Cluster, furnished: str) -> AsyncIterator[Desk]:
     """A desk of one's own."""
-    name = f"pancake_desk_{os.getpid()}_{next(_numbers)}"
+    name = f"pancake_desk_{RUN}_{next(_numbers)}"
     async with opened(cluster.create_database(name, furnished)) as made:
         yield made
     cluster.drop_database(name)
@@ -171,7 +170,7 @@ async def desk(cluster: Cluster, furnished: str) -> AsyncIterator[Desk]:
 @pytest.fixture(scope="module")
 async def reading_desk(cluster: Cluster, furnished: str) -> AsyncIterator[Desk]:
     """A desk that the tests of a module share: what they are allowed there changes nothing."""
-    name = f"pancake_desk_{os.getpid()}_{next(_numbers)}"
+    name = f"pancake_desk_{RUN}_{next(_numbers)}"
     async with opened(cluster.create_database(name, furnished)) as made:
         yield made
     cluster.drop_database(name)

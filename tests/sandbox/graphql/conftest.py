@@ -1,7 +1,6 @@
 """The library: once per session for reading, afresh for tests that write."""
 
 import contextlib
-import os
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 
@@ -10,7 +9,7 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from sandbox.cluster import Cluster
+from sandbox.cluster import RUN, Cluster
 from tests.sandbox.graphql.library import SCHEMA, Library
 
 _numbers = count(1)
@@ -19,7 +18,7 @@ _numbers = count(1)
 @pytest.fixture(scope="session")
 def library_template(cluster: Cluster) -> Iterator[str]:
     """Name of a database with the library's tables and rows: clone it, do not change it."""
-    name = f"library_{os.getpid()}"
+    name = f"library_{RUN}"
     url = cluster.create_database(name)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(SCHEMA)
@@ -42,7 +41,7 @@ async def opened(url: str) -> AsyncIterator[Library]:
 @pytest.fixture
 async def library(cluster: Cluster, library_template: str) -> AsyncIterator[Library]:
     """A library of one's own."""
-    name = f"library_{os.getpid()}_{next(_numbers)}"
+    name = f"library_{RUN}_{next(_numbers)}"
     async with opened(cluster.create_database(name, library_template)) as made:
         yield made
     cluster.drop_database(name)
@@ -51,7 +50,7 @@ async def library(cluster: Cluster, library_template: str) -> AsyncIterator[Libr
 @pytest.fixture(scope="package")
 async def shelf(cluster: Cluster, library_template: str) -> AsyncIterator[Library]:
     """A library that all tests of this package share, to read only."""
-    name = f"shelf_{os.getpid()}"
+    name = f"shelf_{RUN}"
     async with opened(cluster.create_database(name, library_template)) as made:
         yield made
     cluster.drop_database(name)

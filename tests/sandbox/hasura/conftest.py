@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.cluster import Cluster
+from sandbox.cluster import RUN, Cluster
 from sandbox.processes import Processes
 from tests.hasura_contract.receiver import Receiver
 
@@ -81,7 +81,7 @@ def hooks() -> Iterator[Receiver]:
 @pytest.fixture
 def engines(cluster: Cluster, hooks: Receiver) -> Iterator[Engines]:
     """Engines on a fresh database."""
-    name = f"engine_{os.getpid()}_{next(_numbers)}"
+    name = f"engine_{RUN}_{next(_numbers)}"
     url = cluster.create_database(name)
     with Processes() as processes:
         made = Engines(url, processes, hooks)
