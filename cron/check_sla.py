@@ -13,7 +13,13 @@ from runtime.outbox import SEND_LEASE
 from runtime.register import Report, Run
 
 SECONDS = 40
+MINUTES = 5
+"""Between two ticks."""
 LIMIT = 200
+BACK = timedelta(days=3)
+"""How long ago the event of a ticket came in, at most, but for what the first tick of an hour looks at."""
+BACK_HOURLY = timedelta(days=90)
+"""The same for leads that a switch held: longer than payloads are kept by default, none makes a ticket."""
 
 
 async def check_sla(on: Runtime, call: CronCall) -> Answer:
@@ -23,7 +29,8 @@ async def check_sla(on: Runtime, call: CronCall) -> Answer:
 
 async def tell_late(on: Runtime, run: Run) -> Report:
     """The notification is written together with the mark that it was: never twice, never lost."""
-    params = {"now": run.now, "limit": LIMIT, "lease": SEND_LEASE}
+    back = BACK_HOURLY if run.scheduled_time.minute < MINUTES else BACK
+    params = {"now": run.now, "limit": LIMIT, "lease": SEND_LEASE, "back": back}
     late = await on.db.fetch_all("check_sla/flag_late_tickets", params)
     if late:
         await on.outbox.send_claimed([row["id"] for row in late])

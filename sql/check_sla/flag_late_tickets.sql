@@ -1,5 +1,6 @@
--- Tickets of ours without a first response in time: the first event of each gets a notification for the managers, once.
--- Returns id of the events. Three days back: an older ticket was flagged long ago, or nobody looked for days.
+-- Tickets of ours without a first response in time: the event that opened each gets a notification for the managers, once.
+-- Returns id of the events: processed in the last three days (an older ticket was flagged long ago, or nobody looked for
+-- days) and stored at most `back` ago: the longer, the more rows are read.
 -- Relies on ix_pancake_webhook_event_created_at, ix_pancake_webhook_event_ticket and Diva's primary key of ticket.
 WITH late AS (
     SELECT e.id, t.id AS ticket_id, t.code
@@ -9,12 +10,23 @@ WITH late AS (
         SELECT k.id, k.code, k.created_at, k.first_response_at, k.status FROM public.ticket AS k WHERE k.id = e.ticket_id OFFSET 0
     ) AS t
     WHERE
-        e.created_at > %(now)s::timestamptz - interval '3 days'
+        e.created_at > %(now)s::timestamptz - %(back)s::interval
+        AND e.processed_at > %(now)s::timestamptz - interval '3 days'
         AND e.status = 'processed'
-        AND NOT e.evidence ? 'sla_notified_at'
         -- A sender under way would mark what is added now as sent.
         AND (e.notifications = '[]'::jsonb OR e.notified_at IS NOT NULL OR e.notify_claimed_at < clock_timestamp() - %(lease)s::interval)
-        AND e.id = (SELECT min(f.id) FROM public.pancake_webhook_event AS f WHERE f.ticket_id = e.ticket_id)
+        -- A replay may have given it another outcome since.
+        AND e.id = (
+            SELECT f.id FROM public.pancake_webhook_event AS f
+            WHERE f.ticket_id = e.ticket_id AND f.status = 'processed'
+            ORDER BY f.outcome = 'ticket_created' DESC, f.id
+            LIMIT 1
+        )
+        -- An event that opened another ticket before may bear the mark of that one.
+        AND NOT EXISTS (
+            SELECT FROM public.pancake_webhook_event AS f
+            WHERE f.ticket_id = e.ticket_id AND (f.evidence ->> 'sla_notified_at')::timestamptz >= t.created_at
+        )
         AND t.first_response_at IS NULL
         AND t.status IN ('new', 'in_progress')
         AND t.created_at <= %(now)s::timestamptz - make_interval(mins => coalesce(
@@ -29,7 +41,7 @@ UPDATE public.pancake_webhook_event AS e
 SET
     evidence = e.evidence || jsonb_build_object('sla_notified_at', %(now)s::timestamptz),
     notifications = CASE WHEN e.notified_at IS NULL THEN e.notifications ELSE '[]' END || jsonb_build_array(jsonb_build_object(
-        'name', 'sla_missed',
+        'name', 'sla_missed' || CASE WHEN e.replay_count > 0 THEN '.' || e.replay_count ELSE '' END,
         'template_code', 'noti_pancake_needs_attention',
         'recipient_ids', m.ids,
         'data', jsonb_build_object('reason', 'sla_missed', 'detail', l.code, 'ticket_id', l.ticket_id)
