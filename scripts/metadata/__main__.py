@@ -39,12 +39,12 @@ def deployment(
     folder: Path = BACKUPS, source: str = "default", directory: Path = DIRECTORY
 ) -> Iterator[Deployment]:
     """Open the engine that the environment names; refusals end with exit code 2."""
-    url, secret = (os.environ.get(name, "").strip() for name in ("HASURA_URL", "HASURA_ADMIN_SECRET"))
-    if not url or not secret:
-        typer.echo("HASURA_URL or HASURA_ADMIN_SECRET is not set.", err=True)
+    given = {name: os.environ.get(name, "").strip() for name in ("HASURA_URL", "HASURA_ADMIN_SECRET")}
+    if missing := [f"{name} is not set." for name, value in given.items() if not value]:
+        typer.echo(" ".join(missing), err=True)
         raise typer.Exit(2)
     try:
-        with Engine(url, secret) as engine:
+        with Engine(*given.values()) as engine:
             yield Deployment(engine, Files(folder, engine.url), read_directory(directory), source)
     except (MetadataError, DirectoryError) as error:
         typer.echo(str(error), err=True)

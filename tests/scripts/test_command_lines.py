@@ -63,3 +63,8 @@ def test_the_handlers_say_in_a_sentence_why_they_do_not_start(variables: dict[st
     assert said.returncode == 2
     assert said.stderr.startswith(words)
     assert "Traceback" not in said.stderr
+
+
+def test_what_is_not_set_is_named() -> None:
+    said = run(sys.executable, "-m", "scripts.metadata", "verify", HASURA_URL="http://127.0.0.1:9")
+    assert (said.returncode, said.stderr) == (2, "HASURA_ADMIN_SECRET is not set.\n")
