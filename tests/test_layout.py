@@ -179,7 +179,7 @@ def test_every_handler_and_cron_has_its_test() -> None:
 
 
 def silent(source: str) -> list[int]:
-    """Lines of bare excepts, and of broad ones that neither raise in their own body nor say why they do not."""
+    """Lines of bare excepts, and of broad ones that neither raise in their body nor say why they do not."""
 
     def broad(caught: ast.expr) -> bool:
         names = caught.elts if isinstance(caught, ast.Tuple) else [caught]
