@@ -105,9 +105,13 @@ def _untouched(outcome: str, phone: str, applied: Applied) -> Plan:
 
 
 def _matching_account(phones: tuple[str, ...], accounts: tuple[Account, ...]) -> Account | None:
-    """The first phone that matches decides; among its accounts the oldest enabled one, else the oldest."""
+    """The first phone that matches decides; among its accounts the oldest enabled one, else the oldest.
+
+    A phone that is no account's own is that of the account whose contact has it.
+    """
     for phone in phones:
         matches = [account for account in accounts if account.phone == phone]
+        matches = matches or [account for account in accounts if account.contact_phone == phone]
         if matches:
             return next((account for account in matches if account.enabled), matches[0])
     return None
@@ -117,6 +121,6 @@ def _phone_evidence(reading: PhoneReading, accounts: tuple[Account, ...], winner
     return {
         "usable": list(reading.usable),
         "rejected": [{"phone": phone, "reason": reason} for phone, reason in reading.rejected],
-        "candidates": [account.id for account in accounts],
+        "candidates": list(dict.fromkeys(account.id for account in accounts)),
         "winner": winner,
     }

@@ -60,11 +60,15 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A candidate for the customer; `phone` is what its stored phone comes to."""
+    """A candidate for the customer; `phone` is what its stored phone comes to.
+
+    `contact_phone` is the lead's phone that a contact of the account has and that came with its own phone.
+    """
 
     id: str
     phone: str
     enabled: bool
+    contact_phone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,4 +129,4 @@ def _applied(item: Mapping[str, Any]) -> Applied:
 
 def _account(item: Mapping[str, Any]) -> Account | None:
     phone = item["normalized_phone"] or normalize(item["phone_number"], item["phone_code"])[0]
-    return Account(item["id"], phone, bool(item["phone_enabled"])) if phone else None
+    return Account(item["id"], phone, bool(item["phone_enabled"]), item["contact_phone"]) if phone else None

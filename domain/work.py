@@ -10,6 +10,7 @@ from typing import Any
 
 from domain.assign import Choice, Member, choose
 from domain.decide import Plan, decide
+from domain.errors import Contended
 from domain.lifecycle import SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED
 from domain.phone import stored_digits
 from domain.situation import Situation, Version, situation_of
@@ -97,11 +98,11 @@ Work = Generator[Sequence[Statement], Sequence[Sequence[Mapping[str, Any]]], Don
 def work_on(claim: Claim) -> Work:
     """The work of a claim: fence and locks, the situation, the roster last.
 
-    Raises Final if the record cannot be processed as it is.
+    Raises Final if the record cannot be processed as it is, Contended if the locks turn out to be too few.
     """
     version = Version.of(claim)
     locks = {"record_ids": [claim["record_id"]], "phones": [*version.phones.usable]}
-    fence, _, _ = yield [
+    fence, _, taken = yield [
         ("process_record/fence_claim", claim),
         ("process_record/lock_records", locks),
         ("process_record/lock_phones", locks),
@@ -113,6 +114,8 @@ def work_on(claim: Claim) -> Work:
     ((row,),) = yield [("process_record/load_situation", _situation_params(claim, version))]
     situation = situation_of(row)
     plan = decide(version, situation)
+    if not _own_phones(row, plan) <= {phone for lock in taken for phone in lock["phones"]}:
+        raise Contended("The phone's contact came to this customer while its locks were taken.")
     choice = (yield from _choose(situation)) if plan.ticket_is_new else None
     intents = notifications(version, plan, situation, choice, claim["replay_count"])
     return Done(claim, version, plan, choice, intents, situation.roster_source_id)
@@ -125,6 +128,12 @@ def _choose(
     roster = {"roster_source_id": situation.roster_source_id}
     _, members = yield [("process_record/lock_roster", roster), ("process_record/load_roster", roster)]
     return choose([Member(**member) for member in members])
+
+
+def _own_phones(row: Mapping[str, Any], plan: Plan) -> set[str]:
+    """The phone that the customer's account is known by: whoever works on the customer holds its lock."""
+    found = (item["normalized_phone"] for item in row["accounts"] if item["id"] == plan.account_id)
+    return {phone for phone in found if phone}
 
 
 def _situation_params(claim: Claim, version: Version) -> dict[str, Any]:

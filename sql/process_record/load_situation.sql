@@ -1,20 +1,33 @@
--- Everything the decision needs, read under the lead's locks.
--- Returns one row: accounts, open_tickets and admins are JSON arrays, applied (the record's newest applied version) an object or null,
--- roster_source_id the first active source with a roster of its own (null = the default roster).
--- Open tickets stay open until the transaction ends: who closes one waits, and who was closing one is waited for.
--- Relies on account_normalized_phone_idx, account_phone_not_normalized_idx, uq_pancake_webhook_event_identity, Diva's index on ticket (account_id).
+-- Everything the decision needs, read under the lead's locks. Open tickets stay open until the transaction ends.
+-- Returns one row: accounts (contact_phone: the lead's phone that only the account's contact has), open_tickets and admins are JSON
+-- arrays, applied (the record's newest applied version) an object or null, roster_source_id the first active source with a roster
+-- of its own (null = the default roster). Relies on account_normalized_phone_idx, account_phone_not_normalized_idx,
+-- uq_contact_book_primary_phone, ix_pancake_webhook_event_phone, uq_pancake_webhook_event_identity, Diva's index on ticket (account_id).
 WITH candidate AS (
-    SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at
+    SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, NULL AS contact_phone
     FROM public.account AS a
     WHERE a.normalized_phone = ANY (%(phones)s) AND a.deleted_at IS NULL
     UNION ALL
-    SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at
+    SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, NULL
     FROM public.account AS a
     WHERE
         a.normalized_phone IS NULL
         AND a.phone_number IS NOT NULL
         AND regexp_replace(a.phone_number, '[^0-9]', '', 'g') = ANY (%(stored_digits)s)
         AND a.deleted_at IS NULL
+    UNION ALL
+    SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, b.primary_phone
+    FROM public.contact_book AS b
+    JOIN public.account AS a ON a.id = b.account_id
+    WHERE
+        b.primary_phone = ANY (%(phones)s)
+        AND a.normalized_phone <> b.primary_phone
+        AND a.deleted_at IS NULL
+        -- A lead named this phone together with the one that the account has now: it is not a number that the account once had.
+        AND EXISTS (
+            SELECT FROM public.pancake_webhook_event AS e
+            WHERE e.normalized_phone = b.primary_phone AND e.account_id = a.id AND e.evidence -> 'phone' -> 'usable' ? a.normalized_phone
+        )
 ), applied AS (
     SELECT e.modified_on, e.payload::text AS payload, e.ticket_id, e.account_id, e.normalized_phone
     FROM public.pancake_webhook_event AS e

@@ -87,6 +87,20 @@ def test_the_first_phone_that_matches_decides() -> None:
     assert decide(both, replace(EMPTY, accounts=(second, first))).account_id == "first"
 
 
+def test_a_phone_that_is_no_accounts_own_is_that_of_its_contacts_account() -> None:
+    contact = Account("contact", "+84987654321", True, contact_phone=PHONE)
+    second = account("second", "+84912345678")
+    both = version(secondary_phone_number="0912345678")
+    for accounts, winner in [
+        ((contact,), "contact"),
+        ((contact, account("own")), "own"),
+        ((second, contact), "contact"),
+    ]:
+        plan = decide(both, replace(EMPTY, accounts=accounts))
+        assert plan.account_id == winner
+        assert plan.account_phone == next(a.phone for a in accounts if a.id == winner)
+
+
 def test_an_account_whose_phone_only_looks_alike_is_not_taken() -> None:
     accounts = (account("other", "+84912345678"),)
     assert decide(version(), replace(EMPTY, accounts=accounts)).account_is_new
@@ -266,7 +280,7 @@ def test_a_payload_may_have_grown_in_the_database() -> None:
 
 
 def test_the_situation_is_read_from_the_statements_row() -> None:
-    stored = {"normalized_phone": None, "phone_code": "84", "phone_enabled": True}
+    stored = {"normalized_phone": None, "phone_code": "84", "phone_enabled": True, "contact_phone": None}
     row = {
         "applied": {
             "modified_on": "2026-05-14T02:35:56+00:00",
@@ -279,6 +293,7 @@ def test_the_situation_is_read_from_the_statements_row() -> None:
             stored | {"id": "a", "normalized_phone": PHONE, "phone_number": "x"},
             stored | {"id": "b", "phone_number": "0905 111 222", "phone_enabled": False},
             stored | {"id": "c", "phone_code": None, "phone_number": "1"},
+            stored | {"id": "d", "phone_number": "0912345678", "contact_phone": PHONE},
         ],
         "open_tickets": [{"id": "t", "account_id": None, "assignee_id": "s"}],
         "admins": ["x"],
@@ -288,7 +303,11 @@ def test_the_situation_is_read_from_the_statements_row() -> None:
         "new_ticket_id": "m",
     }
     found = situation_of(row)
-    assert found.accounts == (Account("a", PHONE, True), Account("b", PHONE, False))
+    assert found.accounts == (
+        Account("a", PHONE, True),
+        Account("b", PHONE, False),
+        Account("d", "+84912345678", True, PHONE),
+    )
     assert found.applied == Applied(NOW, {"name": "An"}, "ticket-1", "account-1", PHONE)
     assert found.open_tickets == (Ticket("t", None, "s"),)
     assert situation_of(row | {"applied": None}).applied is None

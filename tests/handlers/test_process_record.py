@@ -567,6 +567,81 @@ async def test_an_id_with_white_space_is_the_same_record(house: House) -> None:
     assert result == "stale"
 
 
+OTHER_PHONE = "0905999888"
+
+
+def known_by_another_phone(house: House) -> str:
+    """An account of Diva's that has OTHER_PHONE."""
+    account = house.one(
+        "INSERT INTO account (display_name, phone_code, phone_number, phone_enabled)"
+        " VALUES ('X', '84', %s, true) RETURNING id::text",
+        OTHER_PHONE,
+    )
+    return str(account["id"])
+
+
+async def test_a_lead_by_the_phone_of_a_known_customers_contact_is_that_customers(house: House) -> None:
+    house.roster(2)
+    account = known_by_another_phone(house)
+    _, result = await house.lead(id="both", secondary_phone_number=OTHER_PHONE)
+    assert result == "ticket_created"
+    event_id, result = await house.lead(id="first alone")
+    assert result == "ticket_updated"
+    assert str(house.event(event_id)["account_id"]) == account
+    assert house.event(event_id)["evidence"]["phone"]["candidates"] == [account]
+    assert count(house, "account", f"normalized_phone = '{PHONE}'") == 0
+    assert (
+        str(house.one("SELECT account_id FROM contact_book WHERE primary_phone = %s", PHONE)["account_id"])
+        == account
+    )
+    assert (
+        str(house.one("SELECT normalized_phone AS p FROM account WHERE id = %s", account)["p"])
+        == "+84905999888"
+    )
+
+
+async def test_leads_by_any_phone_of_a_customer_at_once_are_one_ticket(
+    house: House, second_house: House
+) -> None:
+    account = known_by_another_phone(house)
+    await house.lead(id="contact", table_id="contact", secondary_phone_number=OTHER_PHONE)
+    phones: list[Any] = ["0905111222", OTHER_PHONE, ["0905111222", OTHER_PHONE], [OTHER_PHONE, "0905111222"]]
+    answers = [
+        await house.deliver({"id": f"r-{n}", "phone_number": phones[n % 4], "source": [-1]})
+        for n in range(40)
+    ]
+    results = await asyncio.gather(
+        *((house, second_house)[n % 2].process(a["event_id"]) for n, a in enumerate(answers))
+    )
+    assert Counter(results) == {"ticket_created": 1, "ticket_updated": 39}
+    assert count(house, "pancake_webhook_event", f"account_id <> '{account}'") == 0
+    assert await deadlocks(house, second_house) == 0
+
+
+async def test_a_contact_that_comes_while_the_locks_are_taken_leads_to_new_locks(house: House) -> None:
+    """Its customer's own lock was not among them: somebody else could be at work on the customer."""
+    known_by_another_phone(house)
+    before, _ = await house.lead(id="both", secondary_phone_number=OTHER_PHONE)
+    house.sql("UPDATE contact_book SET primary_phone = NULL")
+    take = "SELECT pg_advisory_xact_lock(2, hashtext(%s))"
+    with psycopg.connect(house.database_url) as first, psycopg.connect(house.database_url) as second:
+        first.execute(take, (PHONE,))
+        second.execute(take, ("+84905999888",))
+        work = asyncio.create_task(house.lead(id="first alone"))
+        await until_somebody_waits(house, work, A_PHONE)
+        account = house.event(before)["account_id"]
+        first.execute("UPDATE contact_book SET primary_phone = %s WHERE account_id = %s", (PHONE, account))
+        first.commit()
+        await until_somebody_waits(
+            house, work, f"{A_PHONE} AND objid = hashtext('+84905999888')::bigint & x'ffffffff'::bigint"
+        )
+        second.commit()
+    event_id, result = await work
+    event = house.event(event_id)
+    assert (result, event["ticket_id"]) == ("ticket_updated", house.event(before)["ticket_id"])
+    assert event["attempts"] == 1
+
+
 # --- owners
 
 
