@@ -65,11 +65,11 @@ def is_unchanged(version: Version, applied: Applied) -> bool:
     the list of records and the webhook do not name the same fields.
     """
     same_version = version.modified_on is not None and version.modified_on == applied.modified_on
-    if applied.fields is None:
+    if applied.digests is None:
         return same_version
-    before = applied.fields
+    before, now = applied.digests, version.lead.digests()
     return all(
-        before[name] == value if name in before else same_version or not value
+        before[name] == now[name] if name in before else same_version or not value
         for name, value in version.lead.fields().items()
     )
 

@@ -15,6 +15,7 @@ from domain.identity import JsonValue, canonical, payload_hash, read_json, witho
 NO_SOURCE = "(none)"
 MAX_SOURCES = 50
 MAX_ID_LENGTH = 200
+DIGEST_DIGITS = 16
 TIMES = ("modified_on", "created_on")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?\s*(Z|[+-]\d\d(:?\d\d)?)?", re.ASCII)
 
@@ -66,6 +67,13 @@ class Lead:
             "interested_products": list(self.interested_products),
         }
         return {key: value for key, value in everything.items() if key in self.told}
+
+    def digests(self) -> dict[str, str]:
+        """The same fields as digests, which still show a change when the body they came from is gone."""
+        return {
+            key: payload_hash(canonical([self.record_id, key, value])).hex()[:DIGEST_DIGITS]
+            for key, value in self.fields().items()
+        }
 
 
 def read_delivery(raw: bytes) -> Delivery:

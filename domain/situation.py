@@ -49,10 +49,10 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The newest version of the record that was applied before."""
+    """The newest version of the record that was applied before; `digests` are those of its mapped fields."""
 
     modified_on: datetime | None
-    fields: Mapping[str, object] | None
+    digests: Mapping[str, str] | None
     ticket_id: str | None
     account_id: str | None
     phone: str | None
@@ -120,7 +120,7 @@ def _applied(item: Mapping[str, Any]) -> Applied:
     modified_on = item["modified_on"]
     return Applied(
         modified_on=datetime.fromisoformat(modified_on) if modified_on else None,
-        fields=read_lead(_stored(item["payload"])).fields() if item["payload"] else None,
+        digests=read_lead(_stored(item["payload"])).digests() if item["payload"] else item["digests"],
         ticket_id=item["ticket_id"],
         account_id=item["account_id"],
         phone=item["normalized_phone"],

@@ -72,7 +72,7 @@ class Done:
                 statements.append(("insert_ticket" if plan.ticket_is_new else "update_ticket", ticket))
         if choice and choice.changed():
             statements.append(("store_roster", roster_columns(choice)))
-        event = event_columns(self.claim, plan, choice, self.intents) | {"now": now}
+        event = event_columns(self.claim, version, plan, choice, self.intents) | {"now": now}
         statements.append(("finish_event", event))
         return [(f"process_record/{name}", params) for name, params in statements]
 

@@ -64,10 +64,12 @@ def roster_columns(choice: Choice) -> dict[str, Any]:
 
 
 def event_columns(
-    claim: Mapping[str, Any], plan: Plan, choice: Choice | None, intents: list[Intent]
+    claim: Mapping[str, Any], version: Version, plan: Plan, choice: Choice | None, intents: list[Intent]
 ) -> dict[str, Any]:
     """Parameters of finish_event."""
-    evidence = {**plan.evidence, **({"assignment": choice.evidence()} if choice else {})}
+    evidence: dict[str, object] = {"digests": version.lead.digests(), **plan.evidence}
+    if choice:
+        evidence["assignment"] = choice.evidence()
     return {
         "id": claim["id"],
         "outcome": plan.outcome,

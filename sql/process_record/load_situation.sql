@@ -29,7 +29,8 @@ WITH candidate AS (
             WHERE e.normalized_phone = b.primary_phone AND e.account_id = a.id AND e.evidence -> 'phone' -> 'usable' ? a.normalized_phone
         )
 ), applied AS (
-    SELECT e.modified_on, e.payload::text AS payload, e.ticket_id, e.account_id, e.normalized_phone
+    SELECT
+        e.modified_on, e.payload::text AS payload, e.evidence -> 'digests' AS digests, e.ticket_id, e.account_id, e.normalized_phone
     FROM public.pancake_webhook_event AS e
     WHERE e.record_id = %(record_id)s AND e.processed_at IS NOT NULL AND e.outcome <> 'stale'
     ORDER BY e.modified_on DESC NULLS LAST, e.processed_at DESC

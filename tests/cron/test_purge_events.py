@@ -1,6 +1,7 @@
 """Cron 5: retention."""
 
 from functools import partial
+from typing import Any
 
 from tests.cron.conftest import Ward
 
@@ -17,6 +18,21 @@ async def test_old_bodies_are_emptied_and_identity_stays(ward: Ward) -> None:
     record = {"id": "old", "name": "Nguyễn Văn A", "phone_number": "0905111222", "source": ["-1"]}
     again = await ward.deliver(record | {"modified_on": "2026-05-14T02:35:56.000000"})
     assert again["status"] == "duplicate", "dedupe is permanent"
+
+
+async def test_a_lead_that_is_touched_after_its_body_was_emptied_is_no_news(ward: Ward) -> None:
+    """A reassignment of many old leads in Pancake opens no tickets; a change in what we map still does."""
+    ward.roster(1)
+    await ward.lead(email="a@example.com", owner=["Lan"])
+    ward.sql("UPDATE ticket SET status = 'done' WHERE source_id = 'ticket_source_pancake'")
+    ward.sql("UPDATE pancake_webhook_event SET created_at = now() - interval '91 days'")
+    assert (await ward.run("purge_events"))["empty_payloads"] == 1
+    touched: dict[str, Any] = {"email": "a@example.com", "owner": ["Minh"], "interested_product": []}
+    _, result = await ward.lead(**touched, modified_on="2026-05-15T00:00:00")
+    assert result == "no_change"
+    assert len(ward.hasura.sent) == 1
+    _, result = await ward.lead(**touched | {"email": "b@example.com"}, modified_on="2026-05-16T00:00:00")
+    assert result == "ticket_created"
 
 
 async def test_what_is_unfinished_is_not_touched(ward: Ward) -> None:

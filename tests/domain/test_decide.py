@@ -9,6 +9,7 @@ import pytest
 
 from domain.decide import decide
 from domain.errors import InvalidBody, InvalidPhone
+from domain.record import read_lead
 from domain.situation import Account, Applied, Situation, Ticket, Version, situation_of
 
 NOW = datetime(2026, 5, 14, 2, 35, 56, tzinfo=UTC)
@@ -45,7 +46,7 @@ def version(
 
 
 def applied(of: Version, **changes: Any) -> Applied:
-    before = Applied(of.modified_on, of.lead.fields(), "ticket-1", "account-1", PHONE)
+    before = Applied(of.modified_on, of.lead.digests(), "ticket-1", "account-1", PHONE)
     return replace(before, **changes)
 
 
@@ -184,8 +185,8 @@ def test_a_field_left_out_is_no_change() -> None:
     assert decide(version(), replace(EMPTY, applied=before)).outcome == "no_change"
 
 
-def test_without_the_applied_payload_only_the_same_version_is_no_change() -> None:
-    purged = applied(version(), fields=None)
+def test_without_the_applied_fields_only_the_same_version_is_no_change() -> None:
+    purged = applied(version(), digests=None)
     assert decide(version(), replace(EMPTY, applied=purged)).outcome == "no_change"
     later = version(modified_on=NOW + timedelta(seconds=1))
     assert decide(later, replace(EMPTY, applied=purged)).outcome == "ticket_created"
@@ -281,10 +282,11 @@ def test_a_payload_may_have_grown_in_the_database() -> None:
 
 def test_the_situation_is_read_from_the_statements_row() -> None:
     stored = {"normalized_phone": None, "phone_code": "84", "phone_enabled": True, "contact_phone": None}
-    row = {
+    row: dict[str, Any] = {
         "applied": {
             "modified_on": "2026-05-14T02:35:56+00:00",
             "payload": '{"id": "r-1", "name": "An"}',
+            "digests": None,
             "ticket_id": "ticket-1",
             "account_id": "account-1",
             "normalized_phone": PHONE,
@@ -308,6 +310,12 @@ def test_the_situation_is_read_from_the_statements_row() -> None:
         Account("b", PHONE, False),
         Account("d", "+84912345678", True, PHONE),
     )
-    assert found.applied == Applied(NOW, {"name": "An"}, "ticket-1", "account-1", PHONE)
+    digests = read_lead({"id": "r-1", "name": "An"}).digests()
+    assert found.applied == Applied(NOW, digests, "ticket-1", "account-1", PHONE)
+    purged: dict[str, Any] = {**row["applied"], "payload": None, "digests": digests}
+    assert situation_of(row | {"applied": purged}).applied == found.applied
+    assert situation_of(row | {"applied": purged | {"digests": None}}).applied == replace(
+        found.applied, digests=None
+    )
     assert found.open_tickets == (Ticket("t", None, "s"),)
     assert situation_of(row | {"applied": None}).applied is None

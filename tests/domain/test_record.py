@@ -208,3 +208,11 @@ def test_any_object_is_a_delivery_and_its_lead_can_be_read(body: dict[str, Any])
         assert read_lead(read_json(found.payload.encode())).record_id == found.record_id
     else:
         assert found.error_code
+
+
+def test_digests_show_a_change_of_a_field_and_nothing_of_its_words() -> None:
+    one, other = read_lead(RECORD), read_lead(RECORD | {"name": "Bình"})
+    assert one.digests().keys() == one.fields().keys()
+    assert {key for key, digest in one.digests().items() if other.digests()[key] != digest} == {"name"}
+    assert read_lead(RECORD | {"id": "r-2"}).digests()["name"] != one.digests()["name"]
+    assert {len(digest) for digest in one.digests().values()} == {16}

@@ -141,9 +141,10 @@ def test_the_row_keeps_outcome_owner_and_evidence() -> None:
     choice = choose((member(1), member(2, on_duty=False)))
     plan = decide(made, EMPTY)
     intents = notifications(made, plan, EMPTY, choice)
-    columns = event_columns(CLAIM, plan, choice, intents)
+    columns = event_columns(CLAIM, made, plan, choice, intents)
     assert (columns["id"], columns["outcome"], columns["assignee_id"]) == (7, "ticket_created", "s-1")
     evidence: dict[str, Any] = json.loads(columns["evidence"])
     assert evidence["assignment"]["skipped"] == [{"staff_id": "s-2", "reason": "off_duty"}]
     assert evidence["phone"]["usable"] == [PHONE]
+    assert evidence["digests"] == made.lead.digests()
     assert json.loads(columns["notifications"]) == intents
