@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from runtime.register import CRONS
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.hasura.metadata.directory import read_directories
 from sandbox.processes import Processes
@@ -157,7 +158,7 @@ def test_nothing_of_others_changes_in_9a_9b_and_restore(shared: Shared) -> None:
     after_9b = shared.pieces()
     assert of_others(after_9b) == split(before, "default")
     crons = [name for kind, name in after_9b if kind == "cron trigger" and name.startswith("pancake")]
-    assert len(crons) == OUR_CRONS
+    assert len(crons) == len(CRONS)
     assert all(shared.scheduled(name) for name in crons)
 
     shared.run("restore", "9b")
