@@ -10,6 +10,9 @@ from statistics import median
 
 import pytest
 
+from app import SERVED
+from runtime.register import CRONS
+
 ROOT = Path(__file__).parents[1]
 PRODUCTION = ("domain", "handlers", "cron", "runtime")
 OURS = {*PRODUCTION, "app", "sandbox", "scripts", "tests"}
@@ -176,6 +179,13 @@ def test_every_handler_and_cron_has_its_test() -> None:
         for path in python(room):
             if path.stem != "__init__":
                 assert (ROOT / "tests" / room / f"test_{path.stem}.py").is_file(), name(path)
+
+
+def test_every_cron_is_in_the_register_and_has_its_route() -> None:
+    """And a trigger in the metadata for each route: tests/hasura/test_metadata.py."""
+    assert sorted(path.stem for path in python("cron") if path.stem != "__init__") == sorted(CRONS)
+    routes = {served.path for served in SERVED if served.path.startswith("/cron/")}
+    assert routes == {f"/cron/{cron}" for cron in CRONS}
 
 
 def silent(source: str) -> list[int]:

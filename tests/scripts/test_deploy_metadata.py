@@ -26,7 +26,6 @@ from tests.scripts.fixed_engine import fixed_engine
 
 ROOT = Path(__file__).parents[2]
 SECRET = "admin-secret-of-the-test"
-OUR_CRONS = 7
 MIGRATIONS = ROOT / "hasura" / "migrations" / "default"
 
 FOREIGN = [
