@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,8 @@ from sandbox import postgres_binaries
 from sandbox.processes import Processes, Unprivileged
 
 START_SECONDS = 20.0
+LOWEST_PORT = 12_000
+GIVEN_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 RUN = secrets.token_hex(4)
 """Part of the names of this process's databases, which a server that is not ours may hold beside others'."""
 
@@ -188,7 +191,14 @@ class Cluster:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nothing listens on at this moment.
+
+    Where the kernel says which ports it gives to whoever asks for any (outgoing connections, port 0), it is none
+    of them, so that nothing takes it before it is used.
+    """
+    first_given = int(GIVEN_PORTS.read_text().split()[0]) if GIVEN_PORTS.exists() else 0
+    ports = range(LOWEST_PORT, first_given) or range(1)  # 0 is any
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", secrets.choice(ports)))
+            return int(probe.getsockname()[1])

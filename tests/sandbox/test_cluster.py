@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import psycopg
 import pytest
 
 from sandbox import postgres_binaries
-from sandbox.cluster import RUN, Cluster, ClusterError, named_server
+from sandbox.cluster import GIVEN_PORTS, RUN, Cluster, ClusterError, free_port, named_server
 from sandbox.stack.stack import Sandbox
 
 ROOT = Path(__file__).parents[2]
@@ -119,3 +120,14 @@ def test_a_sandbox_drops_no_database_but_its_own(cluster: Cluster) -> None:
 
 def test_the_programs_found_are_new_enough() -> None:
     assert postgres_binaries.version(postgres_binaries.find()) >= postgres_binaries.OLDEST
+
+
+@pytest.mark.skipif(not GIVEN_PORTS.exists(), reason="only Linux says which ports its kernel gives away")
+def test_a_free_port_is_none_that_a_connection_could_be_given() -> None:
+    """On a loaded machine outgoing connections had taken the ports of servers to come."""
+    first_given = int(GIVEN_PORTS.read_text().split()[0])
+    found = {free_port() for _ in range(50)}
+    assert len(found) > 40
+    assert max(found) < first_given
+    with closing(socket.create_server(("127.0.0.1", min(found)))) as server:
+        assert server.getsockname()[1] in found
