@@ -193,8 +193,8 @@ class Cluster:
 def free_port() -> int:
     """A port of 127.0.0.1 that nothing listens on at this moment.
 
-    Where the kernel says which ports it gives to whoever asks for any (outgoing connections, port 0), it is none
-    of them, so that nothing takes it before it is used.
+    It is none of those that the kernel gives to whoever asks for any (outgoing connections, servers on
+    port 0), as far as the kernel says which they are: nothing takes it before it is used.
     """
     first_given = int(GIVEN_PORTS.read_text().split()[0]) if GIVEN_PORTS.exists() else 0
     ports = range(LOWEST_PORT, first_given) or range(1)  # 0 is any
