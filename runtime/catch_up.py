@@ -110,8 +110,13 @@ class Layer(Generic[Item]):
                     if not items:
                         return []
                     params = self._columns(items, mend)
-                    (stored,) = await transaction.run(("ingest_record/store_deliveries", params), commit=True)
-                    return [(items[row["ordinal"]], row) for row in stored]
+                    filled, stored = await transaction.run(
+                        ("coverage/fill_held", params),
+                        ("ingest_record/store_deliveries", params),
+                        commit=True,
+                    )
+                    became = {row["ordinal"]: row for row in [*stored, *filled]}
+                    return [(items[ordinal], row) for ordinal, row in became.items()]
             except Contended:
                 if attempt == TRIES:
                     raise

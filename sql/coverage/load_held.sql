@@ -8,7 +8,21 @@ CROSS JOIN LATERAL (
         v.record_id, v.modified_on, v.status, v.error_code,
         CASE WHEN v.modified_on IS NULL OR v.record_id = ANY (%(whole)s) THEN v.payload::text END AS payload
     FROM public.pancake_webhook_event AS v
-    WHERE v.record_id = r.record_id AND v.connection_id = %(connection_id)s
+    WHERE
+        v.record_id = r.record_id
+        AND v.connection_id = %(connection_id)s
+        -- A held row whose body was emptied stands for nothing once its hold has ended: the lead may come again.
+        AND NOT (
+            v.status IN ('skipped_kill_switch', 'skipped_source_disabled')
+            AND v.payload IS NULL
+            AND v.raw IS NULL
+            AND (SELECT app_settings -> 'pancake_integration' ->> 'kill_switch' FROM public.app_setting WHERE id = 1)
+                IS NOT DISTINCT FROM 'false'
+            AND EXISTS (
+                SELECT FROM public.pancake_source AS p
+                WHERE p.connection_id = v.connection_id AND p.pancake_source_id = ANY (v.source_ids) AND p.is_active
+            )
+        )
     OFFSET 0
 ) AS e
 ORDER BY e.record_id, e.modified_on

@@ -3,6 +3,8 @@
 from functools import partial
 from typing import Any
 
+import pytest
+
 from tests.cron.conftest import Ward
 
 
@@ -33,6 +35,38 @@ async def test_a_lead_that_is_touched_after_its_body_was_emptied_is_no_news(ward
     assert len(ward.hasura.sent) == 1
     _, result = await ward.lead(**touched | {"email": "b@example.com"}, modified_on="2026-05-16T00:00:00")
     assert result == "ticket_created"
+
+
+@pytest.mark.parametrize("by", ["webhook", "poll"])
+async def test_held_leads_whose_bodies_were_emptied_come_again_once_their_source_is_active(
+    ward: Ward, by: str
+) -> None:
+    """The list brings them: as rows of their own, or in the old row if the body is the very same."""
+    await ward.run("poll_records")
+    start = ward.connection()["poll_watermark"]
+    ward.sql("UPDATE pancake_source SET is_active = false")
+    ward.pancake.faults.drop = 5 if by == "poll" else 0
+    record_id = ward.pancake.new_lead()["id"]
+    await ward.pancake.sender.idle()
+    ward.move(minutes=5)
+    await ward.run("poll_records")
+    ward.move(days=91)
+    assert (await ward.run("purge_events"))["empty_payloads"] == 1
+    back = "UPDATE pancake_connection SET poll_watermark = %s"
+    ward.sql(back, start)
+    await ward.run("poll_records")
+    assert ward.sql("SELECT 1 FROM pancake_webhook_event WHERE payload IS NOT NULL") == [], "it is still held"
+    ward.sql("UPDATE pancake_source SET is_active = true")
+    ward.sql(back, start)
+    (report,) = (await ward.run("poll_records"))["connections"]
+    assert report["missed_ids"] == [record_id]
+    (row,) = ward.sql("SELECT * FROM pancake_webhook_event WHERE payload IS NOT NULL")
+    assert (row["status"], row["origin"]) == ("received", "poll")
+    assert ward.one("SELECT count(*) FROM pancake_webhook_event")["count"] == (1 if by == "poll" else 2)
+    assert await ward.process(row["id"]) == "ticket_created"
+    ward.sql(back, start)
+    (report,) = (await ward.run("poll_records"))["connections"]
+    assert report["missed_ids"] == []
 
 
 async def test_what_is_unfinished_is_not_touched(ward: Ward) -> None:

@@ -1,0 +1,28 @@
+-- Give held rows their bodies back, which were emptied, where the very same body comes again, and let them be processed.
+-- Returns the columns of ingest_record/store_deliveries for those deliveries. Relies on uq_pancake_webhook_event_identity:
+-- looked up record by record (OFFSET 0 keeps it so), however few rows the planner thinks are held.
+UPDATE public.pancake_webhook_event AS e
+SET
+    payload = h.payload::jsonb, status = 'received', origin = %(origin)s, created_at = %(now)s,
+    replayed_by = %(origin)s, replayed_at = %(now)s
+FROM (
+    SELECT d.ordinal, d.payload, v.id
+    FROM json_to_recordset(%(deliveries)s::json) AS d (
+        ordinal integer, connection_id uuid, record_id text, payload_hash text, payload text
+    )
+    CROSS JOIN LATERAL (
+        SELECT w.id
+        FROM public.pancake_webhook_event AS w
+        WHERE
+            w.record_id = d.record_id
+            AND w.payload_hash = decode(d.payload_hash, 'hex')
+            AND w.connection_id = d.connection_id
+            AND w.status IN ('skipped_kill_switch', 'skipped_source_disabled')
+            AND w.payload IS NULL
+            AND w.raw IS NULL
+        OFFSET 0
+    ) AS v
+    WHERE d.payload IS NOT NULL
+) AS h
+WHERE e.id = h.id
+RETURNING h.ordinal, e.status, e.id AS event_id, NULL AS error_code
