@@ -89,7 +89,7 @@ async def _read(on: Runtime, run: Run, connection: Connection, poll: Poll) -> st
 async def _on_entries(
     on: Runtime, run: Run, connection: Connection, poll: Poll, table: str, entries: list[dict[str, Any]]
 ) -> None:
-    """Store what some pages show of the window and we do not hold."""
+    """Store what some pages show of the window and we have not stored."""
     items = poll.select(listed(entries, ZoneInfo(connection.zone)))
     if not items:
         return

@@ -97,16 +97,16 @@ async def _on_entries(
     if not items:
         return
     asked = layers.asked_of(items, connection.id)
-    held = layers.held_of(await on.db.fetch_all("coverage/load_held", asked))
-    stored: dict[str, str] = {}
-    if not dry_run and layers.missing(items, held):
+    ours = layers.stored_of(await on.db.fetch_all("coverage/load_stored", asked))
+    inserted: dict[str, str] = {}
+    if not dry_run and layers.missing(items, ours):
         columns = partial(layers.delivery_columns, connection.id, table, "reconcile", run.now)
         pairs = await Layer(on.db, columns).store(asked, partial(layers.missing_of, items))
-        stored = {item.record_id: row["status"] for item, row in pairs if row["status"] != "duplicate"}
-        on.metrics.webhook_missed.labels("reconcile").inc(len(stored))
+        inserted = {item.record_id: row["status"] for item, row in pairs if row["status"] != "duplicate"}
+        on.metrics.webhook_missed.labels("reconcile").inc(len(inserted))
         # Webhook or polling may have been quicker.
-        held = layers.held_of(await on.db.fetch_all("coverage/load_held", asked))
-    reckoning.enter(items, held, stored)
+        ours = layers.stored_of(await on.db.fetch_all("coverage/load_stored", asked))
+    reckoning.enter(items, ours, inserted)
 
 
 async def _close(on: Runtime, connection: Connection, reckoning: Reckoning, ending: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What of a listed day or page we already hold, by identity and version, and where each record stands.
+"""What of a listed day or page we have stored, by identity and version, and where each record stands.
 
-A listed version is covered if we hold a row of that record that is not older. The payload hash plays no part:
+A listed version is covered if we have a row of that record that is not older. The payload hash plays no part:
 the bodies of webhook and list differ in keys for one and the same version.
 """
 
@@ -32,7 +32,7 @@ STANDINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Stored:
     """A version that stands in our table, with its state there."""
 
     version: Version
@@ -46,16 +46,16 @@ def truncated(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def covers(held: Version, listed: Version) -> bool:
-    """Whether a version we hold makes fetching the listed one needless: same record, and not older.
+def covers(ours: Version, listed: Version) -> bool:
+    """Whether a version of ours makes fetching the listed one needless: same record, and not older.
 
     If either has no time, the mapped fields decide.
     """
-    if held.record_id != listed.record_id:
+    if ours.record_id != listed.record_id:
         return False
-    if held.modified_on is None or listed.modified_on is None:
-        return same_fields(held.mapped, listed.mapped)
-    return truncated(held.modified_on) >= truncated(listed.modified_on)
+    if ours.modified_on is None or listed.modified_on is None:
+        return same_fields(ours.mapped, listed.mapped)
+    return truncated(ours.modified_on) >= truncated(listed.modified_on)
 
 
 def same_fields(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
@@ -64,7 +64,7 @@ def same_fields(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
     return bool(shared) and all(one[field] == other[field] for field in shared)
 
 
-def standing(rows: Iterable[Held]) -> str:
+def standing(rows: Iterable[Stored]) -> str:
     """The word for a record by the rows that cover it, of which there is one at least: the best of theirs.
 
     A row that was processed settles the record even if another version of it waits or was refused.

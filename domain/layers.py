@@ -4,28 +4,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from domain.coverage import Held, covers
+from domain.coverage import Stored, covers
 from domain.gate import columns, unstorable
 from domain.identity import read_json
 from domain.listing import Listed, arrival_of
 from domain.record import read_lead
 from domain.window import Version
 
-HeldRecords = dict[str, list[Held]]
+StoredRecords = dict[str, list[Stored]]
 
 
-def held_of(rows: Iterable[Mapping[str, Any]]) -> HeldRecords:
-    """Rows of coverage/load_held by record id."""
-    held: HeldRecords = {}
+def stored_of(rows: Iterable[Mapping[str, Any]]) -> StoredRecords:
+    """Rows of coverage/load_stored by record id."""
+    stored: StoredRecords = {}
     for row in rows:
         body = read_json(row["payload"].encode(), max_bytes=None) if row["payload"] else None
         version = Version(row["record_id"], row["modified_on"], read_lead(body).fields() if body else {})
-        held.setdefault(row["record_id"], []).append(Held(version, row["status"], row["error_code"]))
-    return held
+        stored.setdefault(row["record_id"], []).append(Stored(version, row["status"], row["error_code"]))
+    return stored
 
 
 def asked_of(items: Sequence[Listed], connection_id: str) -> dict[str, Any]:
-    """Parameters of coverage/load_held for some listed records."""
+    """Parameters of coverage/load_stored for some listed records."""
     return {
         "connection_id": connection_id,
         "record_ids": sorted({item.record_id for item in items}),
@@ -33,22 +33,22 @@ def asked_of(items: Sequence[Listed], connection_id: str) -> dict[str, Any]:
     }
 
 
-def covering(item: Listed, held: HeldRecords) -> list[Held]:
+def covering(item: Listed, stored: StoredRecords) -> list[Stored]:
     """Our rows that cover a listed record; the mapped fields are read only where times cannot decide."""
-    rows = held.get(item.record_id, [])
+    rows = stored.get(item.record_id, [])
     timeless = item.version.modified_on is None or any(row.version.modified_on is None for row in rows)
     version = item.with_fields() if rows and timeless else item.version
     return [row for row in rows if covers(row.version, version)]
 
 
-def missing(items: Sequence[Listed], held: HeldRecords) -> list[Listed]:
+def missing(items: Sequence[Listed], stored: StoredRecords) -> list[Listed]:
     """The listed records that nothing of ours covers, in the order of the list."""
-    return [item for item in items if not covering(item, held)]
+    return [item for item in items if not covering(item, stored)]
 
 
 def missing_of(items: Sequence[Listed], rows: Sequence[Mapping[str, Any]]) -> list[Listed]:
-    """The same from the rows that we hold."""
-    return missing(items, held_of(rows))
+    """The same from our rows."""
+    return missing(items, stored_of(rows))
 
 
 def delivery_columns(

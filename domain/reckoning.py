@@ -10,7 +10,7 @@ from typing import Any
 from zlib import crc32
 
 from domain.coverage import standing
-from domain.layers import HeldRecords, covering
+from domain.layers import StoredRecords, covering
 from domain.listing import Listed
 from domain.window import Window, day_window
 
@@ -47,11 +47,11 @@ class Reckoning:
                 chosen.append(item)
         return chosen
 
-    def enter(self, items: Sequence[Listed], held: HeldRecords, stored: Mapping[str, str]) -> None:
-        """Enter a page: `held` are our rows, `stored` the status of each record that was added now."""
+    def enter(self, items: Sequence[Listed], ours: StoredRecords, inserted: Mapping[str, str]) -> None:
+        """Enter a page: `ours` are our rows, `inserted` the status of each record that was added now."""
         for item in items:
-            rows = covering(item, held)
-            added = stored.get(item.record_id, "duplicate") != "duplicate"
+            rows = covering(item, ours)
+            added = inserted.get(item.record_id, "duplicate") != "duplicate"
             if item.record_id not in self.seen:
                 self._enter_sample(item, found=bool(rows) and not added)
             elif added:

@@ -78,7 +78,7 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Skipped:
     """Nothing to carry out: a switch is off now, or the claim is no longer ours."""
 
     claim: Claim
@@ -91,7 +91,7 @@ class Held:
         return [("process_record/hold_event", {"id": self.claim["id"], "status": self.result})]
 
 
-Work = Generator[Sequence[Statement], Sequence[Sequence[Mapping[str, Any]]], Done | Held]
+Work = Generator[Sequence[Statement], Sequence[Sequence[Mapping[str, Any]]], Done | Skipped]
 """Yields statements that share a round trip; is sent the rows of each."""
 
 
@@ -108,9 +108,9 @@ def work_on(claim: Claim) -> Work:
         ("process_record/lock_phones", locks),
     ]
     if not fence:
-        return Held(claim, CLAIM_LOST)
+        return Skipped(claim, CLAIM_LOST)
     if not (fence[0]["switched_on"] and fence[0]["source_active"]):
-        return Held(claim, SKIPPED_SOURCE_DISABLED if fence[0]["switched_on"] else SKIPPED_KILL_SWITCH)
+        return Skipped(claim, SKIPPED_SOURCE_DISABLED if fence[0]["switched_on"] else SKIPPED_KILL_SWITCH)
     ((row,),) = yield [("process_record/load_situation", _situation_params(claim, version))]
     situation = situation_of(row)
     plan = decide(version, situation)

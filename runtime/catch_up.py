@@ -1,4 +1,4 @@
-"""Walk Pancake's lists and store what we do not hold: the mechanics that polling and reconciliation share.
+"""Walk Pancake's lists and store what we lack: the mechanics that polling and reconciliation share.
 
 What covers a listed record is a rule of the domain, handed in as a function.
 """
@@ -20,7 +20,7 @@ GROUP = 300
 """Records that are looked up and stored together, about ten pages."""
 Item = TypeVar("Item")
 Missing = Callable[[Sequence[Row]], Sequence[Item]]
-"""What to store, given the rows that we hold of the records in question."""
+"""What to store, given our rows of the records in question."""
 
 
 async def walk(
@@ -87,25 +87,25 @@ class Layer(Generic[Item]):
         self._db = db
         self._columns = columns
 
-    async def store(self, held: Mapping[str, Any], missing: Missing[Item]) -> list[tuple[Item, Row]]:
-        """Store what `missing` makes of the rows that we hold; returns it with the rows of store_deliveries.
+    async def store(self, asked: Mapping[str, Any], missing: Missing[Item]) -> list[tuple[Item, Row]]:
+        """Store what `missing` makes of our rows; returns it with the rows of store_deliveries.
 
-        `held` are the parameters of coverage/load_held. Looked at once without locks, then under the records'
+        `asked`: the parameters of coverage/load_stored. Looked at once without locks, then under the records'
         locks, so that two layers never store the same version.
         """
-        if not missing(await self._db.fetch_all("coverage/load_held", held)):
+        if not missing(await self._db.fetch_all("coverage/load_stored", asked)):
             return []
-        return await self._locked(held, missing)
+        return await self._locked(asked, missing)
 
     async def _locked(
-        self, held: Mapping[str, Any], missing: Missing[Item], *, mend: bool = False
+        self, asked: Mapping[str, Any], missing: Missing[Item], *, mend: bool = False
     ) -> list[tuple[Item, Row]]:
         items: Sequence[Item] = ()
         for attempt in range(1, TRIES + 1):
             try:
                 async with self._db.transaction() as transaction:
-                    lock = ("process_record/lock_records", {"record_ids": held["record_ids"]})
-                    _, rows = await transaction.run(lock, ("coverage/load_held", held))
+                    lock = ("process_record/lock_records", {"record_ids": asked["record_ids"]})
+                    _, rows = await transaction.run(lock, ("coverage/load_stored", asked))
                     items = missing(rows)
                     if not items:
                         return []
@@ -127,7 +127,7 @@ class Layer(Generic[Item]):
         pairs = []
         for item in items:
             alone = partial(_only, missing, item)
-            pairs += await self._locked(held, alone, mend=len(items) == 1)
+            pairs += await self._locked(asked, alone, mend=len(items) == 1)
         return pairs
 
 

@@ -20,7 +20,7 @@ from runtime.metrics import Metrics
 SEND_LEASE = timedelta(seconds=60)
 """How long unsent notifications are left to whoever claimed them."""
 
-Held = Mapping[str, Any]
+Unsent = Mapping[str, Any]
 """An event's `id`, its `notifications`, and `notify_claimed_at`: the claim that they are sent under."""
 
 
@@ -32,9 +32,9 @@ class Outbox:
         self._graphql = graphql
         self._metrics = metrics
         self._clock = clock
-        self._batch: Batcher[Held, bool] = Batcher(self._send, limit=50, lanes=2)
+        self._batch: Batcher[Unsent, bool] = Batcher(self._send, limit=50, lanes=2)
 
-    async def send(self, events: Iterable[Held]) -> int:
+    async def send(self, events: Iterable[Unsent]) -> int:
         """Send what these events hold; returns how many are done. What fails is left to the retry cron."""
         pending = [event for event in events if event["notifications"]]
         return sum(await asyncio.gather(*(self._send_one(event) for event in pending)))
@@ -47,7 +47,7 @@ class Outbox:
     async def drain(self) -> None:
         await self._batch.drain()
 
-    async def _send_one(self, event: Held) -> bool:
+    async def _send_one(self, event: Unsent) -> bool:
         try:
             return await self._batch.submit(event)
         except Retryable as error:
@@ -55,7 +55,7 @@ class Outbox:
             self._metrics.notifications.labels("failed").inc()
             return False
 
-    async def _send(self, events: Sequence[Held]) -> list[bool | Exception]:
+    async def _send(self, events: Sequence[Unsent]) -> list[bool | Exception]:
         """One call for all; if it is refused, one for each, so that what is refused holds up nobody else."""
         try:
             await self._hand_over(events)
@@ -65,14 +65,14 @@ class Outbox:
             return [await self._alone(event) for event in events]
         return [True] * len(events)
 
-    async def _alone(self, event: Held) -> bool | Exception:
+    async def _alone(self, event: Unsent) -> bool | Exception:
         try:
             await self._hand_over([event])
         except Retryable as error:
             return error
         return True
 
-    async def _hand_over(self, events: Sequence[Held]) -> None:
+    async def _hand_over(self, events: Sequence[Unsent]) -> None:
         await hand_over(
             self._graphql, self._metrics, [message for event in events for message in messages(event)]
         )
@@ -95,7 +95,7 @@ async def hand_over(graphql: Graphql, metrics: Metrics, notifications: Sequence[
         metrics.notifications.labels(name).inc(count)
 
 
-def messages(event: Held) -> list[dict[str, Any]]:
+def messages(event: Unsent) -> list[dict[str, Any]]:
     """The inputs of sendNotifications; the key makes a repeat harmless where the service honours it."""
     return [
         {
@@ -108,5 +108,5 @@ def messages(event: Held) -> list[dict[str, Any]]:
     ]
 
 
-def _fields(event: Held, error: Exception) -> dict[str, object]:
+def _fields(event: Unsent, error: Exception) -> dict[str, object]:
     return {"event_id": event["id"], "reason": str(error)}

@@ -49,8 +49,8 @@ def _without_settle() -> None:
 
 
 def _without_identity() -> None:
-    """Nothing that we hold covers what is listed, as if hashes of different bodies were compared."""
-    setattr(layers, "covers", lambda held, listed: False)  # noqa: B010
+    """Nothing that we have covers what is listed, as if hashes of different bodies were compared."""
+    setattr(layers, "covers", lambda ours, listed: False)  # noqa: B010
 
 
 def _without_register() -> None:

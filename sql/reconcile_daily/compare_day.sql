@@ -1,8 +1,8 @@
--- What we hold of a day that was not listed (seen = the listed ids), and how many of its versions were overtaken; of the
+-- What we have of a day that was not listed (seen = the listed ids), and how many of its versions were overtaken; of the
 -- listed tables alone, since the webhook may bring others too.
--- Returns one row: superseded, strangers (JSON array of record_id and table_name: records not listed, of which we hold
+-- Returns one row: superseded, strangers (JSON array of record_id and table_name: records not listed, of which we have
 -- no later version either). Relies on ix_pancake_webhook_event_created_at, uq_pancake_webhook_event_identity.
-WITH held AS (
+WITH ours AS (
     SELECT e.record_id, min(e.table_name) AS table_name, count(DISTINCT date_trunc('milliseconds', e.modified_on)) AS versions
     FROM public.pancake_webhook_event AS e
     WHERE
@@ -14,14 +14,14 @@ WITH held AS (
     GROUP BY e.record_id
 ), judged AS (
     SELECT
-        h.record_id, h.table_name, h.versions,
+        o.record_id, o.table_name, o.versions,
         -- Hashed whatever the planner thinks of the table's size; as a join it may compare each with each.
-        h.record_id IN (SELECT s.id FROM unnest(%(seen)s::text[]) AS s (id)) AS is_listed,
+        o.record_id IN (SELECT s.id FROM unnest(%(seen)s::text[]) AS s (id)) AS is_listed,
         EXISTS (
             SELECT FROM public.pancake_webhook_event AS n
-            WHERE n.record_id = h.record_id AND n.modified_on > %(window_to)s AND n.connection_id = %(connection_id)s
+            WHERE n.record_id = o.record_id AND n.modified_on > %(window_to)s AND n.connection_id = %(connection_id)s
         ) AS is_overtaken
-    FROM held AS h
+    FROM ours AS o
 )
 SELECT
     coalesce(sum(j.versions - CASE WHEN j.is_overtaken THEN 0 ELSE 1 END), 0)::bigint AS superseded,

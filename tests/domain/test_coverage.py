@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from domain.coverage import Held, covers, same_fields, standing
-from domain.layers import asked_of, covering, held_of, missing_of
+from domain.coverage import Stored, covers, same_fields, standing
+from domain.layers import asked_of, covering, missing_of, stored_of
 from domain.lifecycle import STATES
 from domain.listing import Listed
 from domain.window import Version
@@ -26,7 +26,7 @@ def item(record_id: str, seconds: float | None, **fields: str) -> Listed:
 
 
 def row(record_id: str, seconds: float | None, status: str = "processed", **fields: str) -> dict[str, Any]:
-    """A row of coverage/load_held; with its body only if fields are given."""
+    """A row of coverage/load_stored; with its body only if fields are given."""
     return {
         "record_id": record_id,
         "modified_on": version(record_id, seconds).modified_on,
@@ -57,22 +57,22 @@ def test_only_what_nothing_covers_is_to_be_inserted() -> None:
 
 def test_a_record_without_a_time_is_covered_by_a_row_that_says_the_same() -> None:
     listed = item("a", None, name="Lan", email="a@example.com")
-    assert [held.version.modified_on for held in covering(listed, held_of([row("a", 3, name="Lan")]))] == [
-        T0 + timedelta(seconds=3)
-    ]
-    assert covering(listed, held_of([row("a", 3, name="Mai")])) == []
+    assert [
+        stored.version.modified_on for stored in covering(listed, stored_of([row("a", 3, name="Lan")]))
+    ] == [T0 + timedelta(seconds=3)]
+    assert covering(listed, stored_of([row("a", 3, name="Mai")])) == []
 
 
 def test_a_row_without_a_time_covers_a_record_that_says_the_same() -> None:
-    assert covering(item("a", 5, name="Lan"), held_of([row("a", None, name="Lan")]))
-    assert not covering(item("a", 5, name="Lan"), held_of([row("a", None, name="Mai")]))
+    assert covering(item("a", 5, name="Lan"), stored_of([row("a", None, name="Lan")]))
+    assert not covering(item("a", 5, name="Lan"), stored_of([row("a", None, name="Mai")]))
 
 
 def test_a_body_that_postgresql_wrote_out_beyond_the_limit_of_ingest_is_read() -> None:
     """jsonb writes a space after every colon and comma, so what just fitted does not any more."""
     body = row("a", None, name="Lan", **{f"k{n}": "" for n in range(25_000)})
     assert len(body["payload"]) > 256 * 1024
-    assert covering(item("a", 5, name="Lan"), held_of([body]))
+    assert covering(item("a", 5, name="Lan"), stored_of([body]))
 
 
 def test_the_bodies_asked_for_are_those_of_records_listed_without_a_time() -> None:
@@ -96,12 +96,12 @@ def test_the_bodies_asked_for_are_those_of_records_listed_without_a_time() -> No
     ],
 )
 def test_the_best_of_its_covering_rows_says_where_a_record_stands(states: str, word: str) -> None:
-    assert standing(Held(version("a", 5), status) for status in states.split()) == word
+    assert standing(Stored(version("a", 5), status) for status in states.split()) == word
 
 
 @pytest.mark.parametrize("status", sorted(STATES))
 def test_every_state_has_a_word(status: str) -> None:
-    assert standing([Held(version("a", 5), status)])
+    assert standing([Stored(version("a", 5), status)])
 
 
 def test_fields_that_only_one_body_mentions_do_not_count() -> None:

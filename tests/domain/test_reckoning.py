@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from domain.coverage import Held
+from domain.coverage import Stored
 from domain.listing import Listed
 from domain.reckoning import Reckoning
 from domain.window import Version, day_window
@@ -18,19 +18,19 @@ def item(record_id: str, hours: float | None = 1) -> Listed:
     return Listed(Version(record_id, time), {"id": record_id})
 
 
-def held(record_id: str, status: str, error_code: str | None = None) -> dict[str, list[Held]]:
+def stored(record_id: str, status: str, error_code: str | None = None) -> dict[str, list[Stored]]:
     """Our row of the version that `item` lists."""
-    return {record_id: [Held(item(record_id).version, status, error_code)]}
+    return {record_id: [Stored(item(record_id).version, status, error_code)]}
 
 
 def test_each_listed_record_is_counted_under_the_word_of_its_rows() -> None:
     reckoning = Reckoning(DAY, {})
     rows = (
-        held("a", "processed")
-        | held("b", "skipped_kill_switch")
-        | held("c", "dead_letter", "invalid_phone")
-        | held("d", "failed")
-        | held("f", "skipped_source_disabled")
+        stored("a", "processed")
+        | stored("b", "skipped_kill_switch")
+        | stored("c", "dead_letter", "invalid_phone")
+        | stored("d", "failed")
+        | stored("f", "skipped_source_disabled")
     )
     reckoning.enter(reckoning.select([item(name) for name in "abcdefg"]), rows, {"e": "received"})
     report = reckoning.report(NOTHING, [], {})
@@ -65,7 +65,7 @@ def test_one_in_ten_of_the_day_before_is_looked_at_again_outside_the_ledger() ->
     reckoning = Reckoning(DAY, {})
     sample = reckoning.select(item(f"r{n}", -1) for n in range(1_000))
     assert 60 < len(sample) < 140
-    reckoning.enter(sample, held(sample[0].record_id, "processed"), {})
+    reckoning.enter(sample, stored(sample[0].record_id, "processed"), {})
     report = reckoning.report(NOTHING, [], {})
     assert (report["expected"], report["found"]) == (0, 0)
     assert report["sampled"] == len(sample)
@@ -83,7 +83,7 @@ def test_a_record_of_ours_that_is_not_listed_is_gone_or_changed_later_or_was_lef
 def test_an_interrupted_day_goes_on_from_its_state() -> None:
     state: dict[str, Any] = {}
     first = Reckoning(DAY, state)
-    first.enter(first.select([item("a")]), held("a", "processed"), {})
+    first.enter(first.select([item("a")]), stored("a", "processed"), {})
     second = Reckoning(DAY, state)
     second.enter(second.select([item("a"), item("b")]), {}, {"b": "received"})
     report = second.report(NOTHING, [], {})

@@ -23,7 +23,7 @@ from runtime.clock import Clock
 from runtime.db import Database, Params, Row, Statement, Transaction
 from runtime.graphql import Graphql
 from runtime.logs import JsonFormatter
-from runtime.outbox import Held, Outbox
+from runtime.outbox import Outbox, Unsent
 from runtime.secrets import KeyRing
 from runtime.settings import Settings
 
@@ -387,7 +387,7 @@ def crashing(on: Runtime, step: int) -> Runtime:
 class DirectOutbox(Outbox):
     """Sends in the caller's own task, so that a crash there is the caller's."""
 
-    async def send(self, events: Iterable[Held]) -> int:
+    async def send(self, events: Iterable[Unsent]) -> int:
         return sum([bool(result) for event in events for result in await self._send([event])])
 
 

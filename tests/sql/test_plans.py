@@ -117,7 +117,7 @@ def test_an_event_is_found_by_its_key(filled: psycopg.Connection, name: str) -> 
         ("outbox/mark_notified", "pk_pancake_webhook_event"),
         ("retry_failed/release_failed", "ix_pancake_webhook_event_retry"),
         ("retry_failed/list_unnotified", "ix_pancake_webhook_event_unnotified"),
-        ("coverage/load_held", "uq_pancake_webhook_event_identity"),
+        ("coverage/load_stored", "uq_pancake_webhook_event_identity"),
         ("coverage/fill_held", "uq_pancake_webhook_event_identity"),
         ("poll_records/load_known", "ix_pancake_webhook_event_created_at"),
         ("check_connection/load_signs", "ix_pancake_webhook_event_created_at"),

@@ -1,4 +1,4 @@
--- What we hold of some records; the body only where times cannot decide (whole names records listed without one).
+-- What we have stored of some records; the body only where times cannot decide (whole names records listed without one).
 -- Returns record_id, modified_on, status, error_code, payload. Relies on uq_pancake_webhook_event_identity: looked up
 -- record by record (OFFSET 0 keeps it so), since a generic plan for = ANY compares every row with every record.
 SELECT e.record_id, e.modified_on, e.status, e.error_code, e.payload
