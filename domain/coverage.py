@@ -17,7 +17,7 @@ from domain.lifecycle import (
     SKIPPED_KILL_SWITCH,
     SKIPPED_SOURCE_DISABLED,
 )
-from domain.window import Version
+from domain.listing import RecordVersion
 
 STANDINGS = {
     PROCESSED: "processed",
@@ -35,7 +35,7 @@ STANDINGS = {
 class Stored:
     """A version that stands in our table, with its state there."""
 
-    version: Version
+    version: RecordVersion
     status: str
     error_code: str | None = None
 
@@ -46,7 +46,7 @@ def truncated(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def covers(ours: Version, listed: Version) -> bool:
+def covers(ours: RecordVersion, listed: RecordVersion) -> bool:
     """Whether a version of ours makes fetching the listed one needless: same record, and not older.
 
     If either has no time, the mapped fields decide.

@@ -7,9 +7,8 @@ from typing import Any
 from domain.coverage import Stored, covers
 from domain.gate import columns, unstorable
 from domain.identity import read_json
-from domain.listing import Listed, arrival_of
+from domain.listing import Listed, RecordVersion, arrival_of
 from domain.record import read_lead
-from domain.window import Version
 
 StoredRecords = dict[str, list[Stored]]
 
@@ -19,7 +18,9 @@ def stored_of(rows: Iterable[Mapping[str, Any]]) -> StoredRecords:
     stored: StoredRecords = {}
     for row in rows:
         body = read_json(row["payload"].encode(), max_bytes=None) if row["payload"] else None
-        version = Version(row["record_id"], row["modified_on"], read_lead(body).fields() if body else {})
+        version = RecordVersion(
+            row["record_id"], row["modified_on"], read_lead(body).fields() if body else {}
+        )
         stored.setdefault(row["record_id"], []).append(Stored(version, row["status"], row["error_code"]))
     return stored
 

@@ -5,23 +5,32 @@ Loose where the vendor is: one odd record spoils no page.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 
 from domain.gate import Arrival
 from domain.identity import MAX_DEPTH, JsonValue, Number, canonical, has_exponent
 from domain.record import TIMES, Delivery, delivery_of, read_delivery, read_lead, read_time
-from domain.window import Version, in_zone
+from domain.window import in_zone
 
 PLAIN_LENGTH = 16 * 1024
 _DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant=Number)
 
 
 @dataclass(frozen=True, slots=True)
+class RecordVersion:
+    """One version of a record: `modified_on` in UTC or unknown; its mapped fields, where they are needed."""
+
+    record_id: str
+    modified_on: datetime | None
+    mapped: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
     """One record of a list: which version it is, and the record itself."""
 
-    version: Version
+    version: RecordVersion
     entry: Mapping[str, JsonValue]
 
     @property
@@ -29,7 +38,7 @@ class Listed:
         """The record's id."""
         return self.version.record_id
 
-    def with_fields(self) -> Version:
+    def with_fields(self) -> RecordVersion:
         """The version with its mapped fields, for a comparison without times."""
         return replace(self.version, mapped=read_lead(self.entry).fields())
 
@@ -45,7 +54,7 @@ def read_answer(content: bytes) -> JsonValue:
 def listed(entries: Iterable[Mapping[str, JsonValue]], zone: tzinfo) -> list[Listed]:
     """The records of a page that have an id; naive times are read in `zone`."""
     return [
-        Listed(Version(str(entry["id"]), modified_on(entry, zone)), entry)
+        Listed(RecordVersion(str(entry["id"]), modified_on(entry, zone)), entry)
         for entry in entries
         if isinstance(entry.get("id"), str) and entry["id"]
     ]

@@ -7,7 +7,7 @@ This module knows nothing of HTTP or SQL: it is given times and versions and ans
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from typing import Any
 
@@ -50,15 +50,6 @@ class Window:
             "is_filter_exclude": False,
         }
         return {"is_group": False, "fields": [condition]}
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """One version of a record: `modified_on` in UTC or unknown; its mapped fields, where they are needed."""
-
-    record_id: str
-    modified_on: datetime | None
-    mapped: Mapping[str, object] = field(default_factory=dict)
 
 
 def next_window(

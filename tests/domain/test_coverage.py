@@ -9,15 +9,14 @@ import pytest
 from domain.coverage import Stored, covers, same_fields, standing
 from domain.layers import asked_of, covering, missing_of, stored_of
 from domain.lifecycle import STATES
-from domain.listing import Listed
-from domain.window import Version
+from domain.listing import Listed, RecordVersion
 
 T0 = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
 
 
-def version(name: str, seconds: float | None, name_field: str | None = None) -> Version:
+def version(name: str, seconds: float | None, name_field: str | None = None) -> RecordVersion:
     fields = {} if name_field is None else {"name": name_field}
-    return Version(name, None if seconds is None else T0 + timedelta(seconds=seconds), fields)
+    return RecordVersion(name, None if seconds is None else T0 + timedelta(seconds=seconds), fields)
 
 
 def item(record_id: str, seconds: float | None, **fields: str) -> Listed:

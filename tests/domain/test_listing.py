@@ -6,9 +6,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from domain.listing import arrival_of, listed, read_answer
+from domain.listing import RecordVersion, arrival_of, listed, read_answer
 from domain.record import read_delivery
-from domain.window import Version
 
 NOW = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
 
@@ -33,9 +32,9 @@ def test_versions_use_modified_on_then_created_on_then_nothing() -> None:
         {"name": "no id"},
     ]
     assert [item.version for item in listed(entries, zone)] == [
-        Version("a", NOW),
-        Version("b", NOW),
-        Version("c", None),
+        RecordVersion("a", NOW),
+        RecordVersion("b", NOW),
+        RecordVersion("c", None),
     ]
 
 

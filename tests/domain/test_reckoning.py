@@ -4,9 +4,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from domain.coverage import Stored
-from domain.listing import Listed
+from domain.listing import Listed, RecordVersion
 from domain.reckoning import Reckoning
-from domain.window import Version, day_window
+from domain.window import day_window
 
 DAY = date(2026, 5, 14)
 START = day_window(DAY).start
@@ -15,7 +15,7 @@ NOTHING: dict[str, Any] = {"superseded": 0, "strangers": []}
 
 def item(record_id: str, hours: float | None = 1) -> Listed:
     time = None if hours is None else START + timedelta(hours=hours)
-    return Listed(Version(record_id, time), {"id": record_id})
+    return Listed(RecordVersion(record_id, time), {"id": record_id})
 
 
 def stored(record_id: str, status: str, error_code: str | None = None) -> dict[str, list[Stored]]:
@@ -48,9 +48,11 @@ def test_what_another_layer_stored_meanwhile_was_not_found_by_this_one() -> None
 
 def test_the_day_is_closed_at_both_ends_and_a_record_without_a_time_belongs_to_it() -> None:
     day = day_window(DAY)
-    late = Listed(Version("late", day.end + timedelta(microseconds=1)), {})
+    late = Listed(RecordVersion("late", day.end + timedelta(microseconds=1)), {})
     reckoning = Reckoning(DAY, {})
-    chosen = reckoning.select([item("first", 0), Listed(Version("last", day.end), {}), item("x", None), late])
+    chosen = reckoning.select(
+        [item("first", 0), Listed(RecordVersion("last", day.end), {}), item("x", None), late]
+    )
     assert [each.record_id for each in chosen] == ["first", "last", "x"]
 
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
+from domain.listing import RecordVersion
 from domain.window import (
     ICT,
     OVERLAP,
     SETTLE,
-    Version,
     Window,
     advance,
     day_window,
@@ -71,10 +71,10 @@ class Schedule:
                 shown[write.record] = write
         return shown
 
-    def read(self, window: Window, now: int) -> list[Version]:
+    def read(self, window: Window, now: int) -> list[RecordVersion]:
         """Page through the filtered list, while time passes and rows move between pages."""
         start, end = (self.reads_filter(text) for text in filter_bounds(window))
-        found: list[Version] = []
+        found: list[RecordVersion] = []
         cursor: tuple[int, int] | None = None
         while True:
             keys = [(w.stamp, w.record) for w in self.present(now).values() if start <= at(w.stamp) <= end]
@@ -84,7 +84,7 @@ class Schedule:
             page = keys[: self.page_size]
             if not page:
                 return found
-            found += [Version(str(record), at(stamp)) for stamp, record in page]
+            found += [RecordVersion(str(record), at(stamp)) for stamp, record in page]
             cursor, now = page[-1], now + self.page_seconds
 
     def reads_filter(self, text: str) -> datetime:
