@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from domain import layers
-from domain.listing import listed, modified_on
+from domain import coverage
+from domain.listing import delivery_columns, listed, modified_on
 from domain.poll import Poll
 from runtime.assembly import Answer, Runtime
 from runtime.catch_up import PAUSED, Layer, look_up, walk
@@ -93,9 +93,9 @@ async def _on_entries(
     items = poll.select(listed(entries, ZoneInfo(connection.zone)))
     if not items:
         return
-    columns = partial(layers.delivery_columns, connection.id, table, "poll", run.now)
-    asked = layers.asked_of(items, connection.id)
-    stored = await Layer(on.db, columns).store(asked, partial(layers.missing_of, items))
+    columns = partial(delivery_columns, connection.id, table, "poll", run.now)
+    asked = coverage.asked_of(items, connection.id)
+    stored = await Layer(on.db, columns).store(asked, partial(coverage.missing_of, items))
     new = [item.record_id for item, row in stored if row["status"] != "duplicate"]
     poll.missed(new)
     on.metrics.webhook_missed.labels("poll").inc(len(new))

@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from domain import layers
+from domain import coverage
 from domain.errors import BadRequest
-from domain.listing import listed, modified_on
+from domain.listing import delivery_columns, listed, modified_on
 from domain.reckoning import Reckoning
 from domain.window import day_window, days_owed
 from runtime.assembly import Answer, Runtime
@@ -96,21 +96,21 @@ async def _on_entries(
     items = reckoning.select(listed(entries, ZoneInfo(connection.zone)))
     if not items:
         return
-    asked = layers.asked_of(items, connection.id)
-    ours = layers.stored_of(await on.db.fetch_all("coverage/load_stored", asked))
+    asked = coverage.asked_of(items, connection.id)
+    ours = coverage.stored_of(await on.db.fetch_all("coverage/load_stored", asked))
     inserted: dict[str, str] = {}
-    if not dry_run and layers.missing(items, ours):
-        columns = partial(layers.delivery_columns, connection.id, table, "reconcile", run.now)
-        pairs = await Layer(on.db, columns).store(asked, partial(layers.missing_of, items))
+    if not dry_run and coverage.missing(items, ours):
+        columns = partial(delivery_columns, connection.id, table, "reconcile", run.now)
+        pairs = await Layer(on.db, columns).store(asked, partial(coverage.missing_of, items))
         inserted = {item.record_id: row["status"] for item, row in pairs if row["status"] != "duplicate"}
         on.metrics.webhook_missed.labels("reconcile").inc(len(inserted))
         # Webhook or polling may have been quicker.
-        ours = layers.stored_of(await on.db.fetch_all("coverage/load_stored", asked))
+        ours = coverage.stored_of(await on.db.fetch_all("coverage/load_stored", asked))
     reckoning.enter(items, ours, inserted)
 
 
 async def _close(on: Runtime, connection: Connection, reckoning: Reckoning, ending: str) -> dict[str, Any]:
-    """The day's report: also what we hold and is not listed, and which layer saw records first."""
+    """The day's report: also which of our records are not listed, and which layer saw records first."""
     bounds = reckoning.window.bounds() | {"connection_id": connection.id, "tables": list(connection.tables)}
     ours = await on.db.fetch_one("reconcile_daily/compare_day", bounds | {"seen": list(reckoning.seen)}) or {}
     strangers = {row["record_id"]: row["table_name"] for row in ours["strangers"][:MAX_LOOK_UPS]}

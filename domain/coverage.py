@@ -4,10 +4,12 @@ A listed version is covered if we have a row of that record that is not older. T
 the bodies of webhook and list differ in keys for one and the same version.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
+from domain.identity import read_json
 from domain.lifecycle import (
     DEAD_LETTER,
     FAILED,
@@ -17,7 +19,8 @@ from domain.lifecycle import (
     SKIPPED_KILL_SWITCH,
     SKIPPED_SOURCE_DISABLED,
 )
-from domain.listing import RecordVersion
+from domain.listing import Listed, RecordVersion
+from domain.record import read_lead
 
 STANDINGS = {
     PROCESSED: "processed",
@@ -38,6 +41,10 @@ class Stored:
     version: RecordVersion
     status: str
     error_code: str | None = None
+
+
+StoredRecords = dict[str, list[Stored]]
+"""Our rows by record id."""
 
 
 def truncated(moment: datetime) -> datetime:
@@ -71,3 +78,42 @@ def standing(rows: Iterable[Stored]) -> str:
     """
     states = {row.status for row in rows}
     return next(word for status, word in STANDINGS.items() if status in states)
+
+
+def stored_of(rows: Iterable[Mapping[str, Any]]) -> StoredRecords:
+    """Rows of coverage/load_stored by record id."""
+    stored: StoredRecords = {}
+    for row in rows:
+        body = read_json(row["payload"].encode(), max_bytes=None) if row["payload"] else None
+        version = RecordVersion(
+            row["record_id"], row["modified_on"], read_lead(body).fields() if body else {}
+        )
+        stored.setdefault(row["record_id"], []).append(Stored(version, row["status"], row["error_code"]))
+    return stored
+
+
+def asked_of(items: Sequence[Listed], connection_id: str) -> dict[str, Any]:
+    """Parameters of coverage/load_stored for some listed records."""
+    return {
+        "connection_id": connection_id,
+        "record_ids": sorted({item.record_id for item in items}),
+        "whole": sorted({item.record_id for item in items if item.version.modified_on is None}),
+    }
+
+
+def covering(item: Listed, stored: StoredRecords) -> list[Stored]:
+    """Our rows that cover a listed record; the mapped fields are read only where times cannot decide."""
+    rows = stored.get(item.record_id, [])
+    timeless = item.version.modified_on is None or any(row.version.modified_on is None for row in rows)
+    version = item.with_fields() if rows and timeless else item.version
+    return [row for row in rows if covers(row.version, version)]
+
+
+def missing(items: Sequence[Listed], stored: StoredRecords) -> list[Listed]:
+    """The listed records that nothing of ours covers, in the order of the list."""
+    return [item for item in items if not covering(item, stored)]
+
+
+def missing_of(items: Sequence[Listed], rows: Sequence[Mapping[str, Any]]) -> list[Listed]:
+    """The same from our rows."""
+    return missing(items, stored_of(rows))

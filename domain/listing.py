@@ -4,11 +4,12 @@ Loose where the vendor is: one odd record spoils no page.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
+from typing import Any
 
-from domain.gate import Arrival
+from domain.gate import Arrival, columns, unstorable
 from domain.identity import MAX_DEPTH, JsonValue, Number, canonical, has_exponent
 from domain.record import TIMES, Delivery, delivery_of, read_delivery, read_lead, read_time
 from domain.window import in_zone
@@ -69,6 +70,14 @@ def modified_on(entry: Mapping[str, JsonValue], zone: tzinfo) -> datetime | None
 def arrival_of(item: Listed, connection_id: str, table: str, now: datetime) -> Arrival:
     """A listed record as it passes the gate: read as strictly as a webhook's body."""
     return Arrival(replace(_delivery(item.entry), table_name=table), now, connection_id=connection_id)
+
+
+def delivery_columns(
+    connection_id: str, table: str, origin: str, now: datetime, items: Sequence[Listed], mend: bool
+) -> dict[str, Any]:
+    """Parameters of ingest_record/store_deliveries; mended, each record is kept as raw bytes only."""
+    arrivals = [arrival_of(item, connection_id, table, now) for item in items]
+    return columns([unstorable(arrival) for arrival in arrivals] if mend else arrivals, origin, now)
 
 
 def _delivery(entry: Mapping[str, JsonValue]) -> Delivery:

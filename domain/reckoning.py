@@ -9,8 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zlib import crc32
 
-from domain.coverage import standing
-from domain.layers import StoredRecords, covering
+from domain.coverage import StoredRecords, covering, standing
 from domain.listing import Listed
 from domain.window import Window, day_window
 

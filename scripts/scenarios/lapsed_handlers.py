@@ -13,7 +13,7 @@ from typing import Any
 from starlette.applications import Starlette
 
 import app
-from domain import layers, poll
+from domain import coverage, poll
 from domain.window import next_window
 from runtime.clock import Clock
 from runtime.contract import CronCall
@@ -50,7 +50,7 @@ def _without_settle() -> None:
 
 def _without_identity() -> None:
     """Nothing that we have covers what is listed, as if hashes of different bodies were compared."""
-    setattr(layers, "covers", lambda ours, listed: False)  # noqa: B010
+    setattr(coverage, "covers", lambda ours, listed: False)  # noqa: B010
 
 
 def _without_register() -> None:

@@ -6,8 +6,16 @@ from typing import Any
 
 import pytest
 
-from domain.coverage import Stored, covers, same_fields, standing
-from domain.layers import asked_of, covering, missing_of, stored_of
+from domain.coverage import (
+    Stored,
+    asked_of,
+    covering,
+    covers,
+    missing_of,
+    same_fields,
+    standing,
+    stored_of,
+)
 from domain.lifecycle import STATES
 from domain.listing import Listed, RecordVersion
 
