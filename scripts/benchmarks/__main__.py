@@ -5,6 +5,7 @@ import typer
 from scripts.benchmarks.backfill import backfill
 from scripts.benchmarks.edge import edge
 from scripts.benchmarks.ingest import ingest
+from scripts.benchmarks.latency import latency
 from scripts.benchmarks.poll import poll
 from scripts.benchmarks.process import process
 from scripts.benchmarks.reconcile import reconcile
@@ -20,6 +21,7 @@ app.command()(backfill)
 app.command()(reconcile)
 app.command()(poll)
 app.command()(edge)
+app.command()(latency)
 
 if __name__ == "__main__":
     app(prog_name="scripts/bench")

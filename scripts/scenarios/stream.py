@@ -60,6 +60,8 @@ class Sent:
     versions: list[Version] = field(default_factory=list)
     words: dict[str, int] = field(default_factory=dict)
     non_2xx: list[str] = field(default_factory=list)
+    departures: dict[str, float] = field(default_factory=dict)
+    """When each record was first posted, by time.monotonic()."""
     slowest_ms: float = 0.0
 
     def note(self, version: Version, word: str, delivered: bool, seconds: float) -> None:
@@ -73,10 +75,15 @@ class Sent:
 class Stream:
     """Posts until told to stop. Every twentieth delivery is sent twice, as Pancake may."""
 
-    def __init__(self, url: str, rate: float, seed: int) -> None:
+    def __init__(self, url: str, rate: float, seed: int, new_share: float = 0.8) -> None:
         self.sent = Sent()
-        self._url, self._rate, self._source = url, rate, versions(seed)
+        self._url, self._rate, self._source = url, rate, versions(seed, new_share)
         self._stop = asyncio.Event()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing more is sent."""
+        return self._stop.is_set()
 
     def stop(self) -> None:
         """Send no more; `run` returns once everything has its answer."""
@@ -100,6 +107,7 @@ class Stream:
 
     async def _post(self, client: httpx.AsyncClient, version: Version) -> None:
         started = time.monotonic()
+        self.sent.departures.setdefault(version.record_id, started)
         try:
             response = await client.post(self._url, content=version.body)
             word, delivered = f"{response.status_code}", response.is_success
