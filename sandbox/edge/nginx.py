@@ -40,9 +40,9 @@ def in_words(missing: Sequence[str]) -> str:
     )
 
 
-def state_key() -> str:
-    """A fresh value for EDGE_STATE_KEYS."""
-    return "k1:" + base64.b64encode(os.urandom(32)).decode()
+def state_key(name: str = "k1") -> str:
+    """A fresh key for EDGE_STATE_KEYS."""
+    return f"{name}:" + base64.b64encode(os.urandom(32)).decode()
 
 
 @dataclass
@@ -137,14 +137,23 @@ class NginxEdge:
         assert self._running is not None
         self._running.send_signal(signal.SIGHUP)
 
+    def workers(self) -> list[int]:
+        """Process ids of the workers, oldest first."""
+        assert self._running is not None
+        master = self._running.pid
+        return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
+
+    def kill_worker(self) -> None:
+        """SIGKILL to the oldest worker: the master starts another."""
+        os.kill(self.workers()[0], signal.SIGKILL)
+
     def kill(self) -> None:
         """SIGKILL to the master and every worker at once."""
         assert self._running is not None
-        master = self._running.pid
-        children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-        for pid in (master, *map(int, children)):
+        workers = self.workers()
+        for pid in (self._running.pid, *workers):
             os.kill(pid, signal.SIGKILL)
-        for pid in map(int, children):
+        for pid in workers:
             while Path(f"/proc/{pid}/stat").exists() and ") Z " not in Path(f"/proc/{pid}/stat").read_text():
                 time.sleep(0.005)
         self.stop()

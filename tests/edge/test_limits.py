@@ -109,6 +109,55 @@ def test_a_denied_sender_with_a_valid_token_never_gets_the_webhook_suspended(sta
     assert not stage.bodies
 
 
+def test_limits_that_cannot_be_read_change_nothing(stage: Stage) -> None:
+    """Replaced by a file that only root may read: the deny list stays in force, and the error is counted."""
+    stage.limit_and_wait(rate=500, burst=100, deny=["127.0.0.4"])
+    fresh = stage.edge.limits_file.with_suffix(".new")
+    fresh.write_text("{}")
+    fresh.chmod(0)
+    fresh.rename(stage.edge.limits_file)
+    eventually(lambda: stage.metric('pancake_edge_errors_total{source="limits"}') >= 2)
+    assert flood(stage, 1, address="127.0.0.4")[0].code == 429
+    assert stage.metric("pancake_edge_rate_limit{}") == 500
+
+
+def test_a_body_beyond_the_limit_is_held_to_the_same_rules(stage: Stage) -> None:
+    """Neither the deny list nor a stranger's rate is passed by sending more."""
+    large = b"x" * 257 * 1024
+    stage.limit_and_wait(rate=10, burst=5, deny=["127.0.0.4"])
+    with stage.sender("127.0.0.4") as sender:
+        assert sender.post(TOKEN, large) == Reply(429, b'{"status":"denied"}')
+        assert sender.post(STRANGER, large) == Reply(429, b'{"status":"denied"}')
+    with stage.sender() as sender:
+        assert 429 in {sender.post(STRANGER, large).code for _ in range(20)}
+        assert sender.post(TOKEN, large) == Reply(200, b'{"status":"too_large"}')
+    assert used(stage) == 1
+
+
+def test_no_error_is_chosen_that_cannot_be_remembered(stage: Stage) -> None:
+    """A disk that takes nothing: a restart would forget the count, and two halves are the whole budget."""
+    away(stage)
+    (stage.edge.state / "spool").chmod(0o500)
+    (stage.edge.state / "budget.log").mkdir()
+    try:
+        replies = flood(stage, 20)
+        stage.edge.stop()
+        stage.edge.start()
+        stage.edge.wait_ready()
+        replies += flood(stage, 20)
+    finally:
+        (stage.edge.state / "spool").chmod(0o700)
+    assert {(reply.code, reply.status) for reply in replies} == {(200, "shed")}
+
+
+def test_an_answer_that_pancake_did_not_wait_for_is_on_the_books(stage: Stage) -> None:
+    """Whatever took longer than the five seconds of its documentation may have been a failure to it."""
+    head = f"POST /api/pancake/record/{TOKEN} HTTP/1.0\r\nContent-Length: 3\r\n\r\n".encode()
+    answer = raw_exchange(stage.edge.port, head, b"{", b"", b"}", b"", b"\n", pause=1.3)
+    assert b"200 OK" in answer
+    eventually(lambda: used(stage) == 1)
+
+
 def test_everything_down_and_the_spool_full_never_meets_pancakes_condition(
     nginx: Callable[..., Stage],
 ) -> None:

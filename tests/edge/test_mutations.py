@@ -12,7 +12,7 @@ MUTATIONS: dict[str, tuple[str, dict[str, str], Callable[[Stage], None]]] = {
         "budget.lua",
         {
             "if M.used(connection, now) >= settings.budget then": "if false then",
-            "if used > settings.budget then": "if false then",
+            "if M.used(connection, now) <= settings.budget then": "if true then",
         },
         test_limits.test_the_excess_is_429_until_half_of_the_budget_is_spent_and_then_spooled,
     ),
@@ -33,12 +33,12 @@ MUTATIONS: dict[str, tuple[str, dict[str, str], Callable[[Stage], None]]] = {
     ),
     "refusals by ill paths count": (
         "drain.lua",
-        {"seen.last_at and (upstream.succeeded_at() or 0) > seen.last_at": "true"},
+        {"not seen.last_at or (upstream.succeeded_at() or 0) > seen.last_at": "true"},
         test_spool.test_refusals_while_the_paths_are_ill_never_set_anything_aside,
     ),
     "the file is not written": (
         "spool.lua",
-        {"local written = write(folder, name, sealed)": "local written = true"},
+        {"and write(folder, name, sealed) then": "then"},
         test_spool.test_with_everything_down_deliveries_are_kept_and_drained_oldest_first,
     ),
     "nothing is sealed": (

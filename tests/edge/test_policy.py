@@ -8,9 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+from sandbox.edge.nginx import state_key
 from tests.edge.conftest import TOKEN, Stage, eventually
 from tests.edge.fakes import Answer, Connection
-from tests.edge.sender import signed
+from tests.edge.sender import raw_exchange, signed
 from tests.edge.test_spool import away, back
 
 SLOW_POLICY = "3600"
@@ -134,6 +135,38 @@ def test_unknown_tokens_wait_in_a_spool_of_their_own_while_nobody_can_be_asked(s
     ]
     assert stage.metric('pancake_edge_drained_total{folder="unknown",outcome="unknown_token"}') == 1
     assert stage.metric('pancake_edge_drained_total{folder="unknown",outcome="hmac_invalid"}') == 1
+
+
+def test_a_slow_body_does_not_make_a_token_one_that_nobody_could_be_asked_about(
+    nginx: Callable[..., Stage],
+) -> None:
+    """Asking begins when the body is there: strangers cannot fill unknown/ while the handlers answer."""
+    stage = nginx(EDGE_POLICY_SECONDS=SLOW_POLICY)
+    head = b"POST /api/pancake/record/nobody HTTP/1.0\r\nContent-Length: 2\r\n\r\n"
+    answer = raw_exchange(stage.edge.port, head, b"{}", pause=1)
+    assert answer.endswith(b'{"status":"unknown_token"}')
+    assert not stage.edge.held("unknown")
+
+
+def restart_with(stage: Stage, keys: str) -> None:
+    """As after a change of EDGE_STATE_KEYS; returns once a policy is in force."""
+    stage.edge.stop()
+    stage.edge.state_keys = keys
+    stage.edge.start()
+    stage.edge.wait_ready()
+    stage.edge.wait_policy()
+
+
+def test_after_a_change_of_keys_the_policy_on_disk_is_sealed_anew(stage: Stage) -> None:
+    """Then the old key may go, whatever happens to the handlers meanwhile."""
+    old, new = stage.edge.state_keys, state_key("k2")
+    restart_with(stage, f"{new},{old}")
+    eventually(lambda: (stage.edge.state / "policy.sealed").read_bytes().startswith(b"PE1\x02k2"))
+    away(stage)
+    restart_with(stage, new)
+    with stage.sender() as sender:
+        assert sender.post(TOKEN).status == "spooled"
+    assert not stage.edge.held("unknown")
 
 
 def test_the_spool_of_unknown_tokens_is_small_and_then_sheds(nginx: Callable[..., Stage]) -> None:

@@ -1,8 +1,11 @@
 """The configuration as it ships: TLS outside, operators on an address of their own, secrets demanded."""
 
+import math
+import os
 import re
 import socket
 import ssl
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,13 +17,19 @@ from sandbox.edge.nginx import DEPLOY
 from sandbox.processes import Processes
 from sandbox.stack.services import NotReady
 from tests.edge.certificates import certificate
-from tests.edge.conftest import TOKEN, Stage
+from tests.edge.conftest import TOKEN, Stage, eventually
 
 
 def containers_site(port: int, ops_port: int, home: str) -> dict[str, str]:
-    """container/*.conf, what the image has in site/, likewise."""
-    Path(f"{home}/scratch/resolver.conf").write_text("resolver 127.0.0.11 ipv6=off valid=10s;\n")
-    Path(f"{home}/scratch/resolver.conf").chmod(0o644)
+    """container/*.conf, what the image has in site/, likewise, after container/start has written its own."""
+    start, _, _ = (DEPLOY / "container" / "start").read_text().partition("exec nginx")
+    start = start.replace("/var/lib/pancake-edge/tmp", f"{home}/scratch").replace(
+        "/var/lib/pancake-edge", f"{home}/scratch"
+    )
+    environment = {"PATH": os.environ["PATH"], "EDGE_REAL_IP_FROM": "127.0.0.1 10.0.0.0/8"}
+    subprocess.run(["sh", "-c", start], env=environment, check=True, timeout=10)
+    for name in ("resolver.conf", "real_ip.conf"):
+        Path(f"{home}/scratch/{name}").chmod(0o644)
     replacements = {
         "listen 8443": f"listen 127.0.0.1:{port}", "listen 9145": f"listen 127.0.0.1:{ops_port}",
         "/dev/stderr": f"{home}/scratch/error.log", "/dev/stdout": f"{home}/scratch/access.json",
@@ -42,7 +51,7 @@ def shipped_site(port: int, ops_port: int, home: str, certificates: Path) -> dic
         (r"127\.0\.0\.1:9145", f"127.0.0.1:{ops_port}"),
         (r"/etc/letsencrypt/live/pancake-edge", str(certificates)),
         (r"/var/log/pancake-edge", f"{home}/scratch"),
-        (r"/var/lib/pancake-edge/tmp", f"{home}/scratch/body"),
+        (r"/var/lib/pancake-edge/tmp", f"{home}/scratch"),
         (r"/run/pancake-edge.pid", f"{home}/scratch/nginx.pid"),
     ]  # fmt: skip
     site = {}
@@ -51,9 +60,6 @@ def shipped_site(port: int, ops_port: int, home: str, certificates: Path) -> dic
         for pattern, replacement in replacements:
             text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
         site[path.name] = text
-    site["http.conf"] += "".join(
-        f"{kind}_temp_path {home}/scratch/{kind};\n" for kind in ("proxy", "fastcgi", "uwsgi", "scgi")
-    )
     return site
 
 
@@ -71,12 +77,13 @@ def start_with(stage: Stage, files: dict[str, str], ops_port: int) -> None:
 
 
 def test_the_containers_files_serve_http(nginx: Callable[..., Stage]) -> None:
-    """As in the image, where TLS ends before the container."""
+    """As in the image, where TLS ends before the container: at a balancer, which says who the sender is."""
     ops_port = free_port()
     stage = nginx(started=False)
     start_with(stage, containers_site(stage.edge.port, ops_port, str(stage.edge.directory)), ops_port)
     with stage.sender() as sender:
-        assert sender.post(TOKEN).status == "received"
+        assert sender.post(TOKEN, headers={"X-Forwarded-For": "203.0.113.7"}).status == "received"
+    assert stage.hasura.deliveries[0].source_ip == "203.0.113.7"
 
 
 def test_the_shipped_files_serve_https(nginx: Callable[..., Stage], processes: Processes) -> None:
@@ -125,6 +132,63 @@ def test_a_wrong_environment_is_refused_at_start_with_a_sentence(
     stage.edge.start()
     with pytest.raises(NotReady, match=says):
         stage.edge.wait_ready()
+
+
+@pytest.mark.parametrize("module", ["delivery", "ops", "disk"])
+def test_a_reload_with_a_broken_program_is_refused(nginx: Callable[..., Stage], module: str) -> None:
+    """A bad upgrade: the workers that run go on, nobody hears a 500."""
+    stage = nginx(started=False)
+    stage.edge.start()
+    stage.edge.wait_ready()
+    stage.edge.wait_policy()
+    (stage.edge.directory / "lua" / "pancake" / f"{module}.lua").write_text("this is not Lua")
+    workers = stage.edge.workers()
+    stage.edge.reload()
+    eventually(lambda: "init_by_lua error" in stage.edge.errors())
+    with stage.sender() as sender:
+        assert [sender.post(TOKEN).status for _ in range(20)] == ["received"] * 20
+    assert stage.edge.workers() == workers
+
+
+def test_health_says_whether_deliveries_could_be_kept(nginx: Callable[..., Stage]) -> None:
+    """Tried before one needs it, once a minute and at each start of a worker."""
+    stage = nginx()
+
+    def writable() -> object:
+        return httpx.get(f"{stage.edge.ops_url}/healthz").json().get("spool_writable")
+
+    eventually(lambda: writable() is True)
+    assert stage.metric("pancake_edge_spool_writable{}") == 1
+    (stage.edge.state / "unknown").chmod(0o500)
+    try:
+        stage.edge.reload()
+        eventually(lambda: writable() is False)
+        assert stage.metric("pancake_edge_spool_writable{}") == 0
+    finally:
+        (stage.edge.state / "unknown").chmod(0o700)
+    assert "unknown takes nothing" in stage.edge.errors()
+
+
+def test_counters_that_alerts_look_at_are_there_before_the_first_event(stage: Stage) -> None:
+    """A counter that appears with its first event has no increase: nobody would hear of it."""
+    text = httpx.get(f"{stage.edge.ops_url}/metrics").text
+    rules = (DEPLOY.parent / "prometheus" / "edge.rules.yml").read_text()
+    counted = set(re.findall(r"increase\((\w+)", rules))
+    assert counted
+    for name in counted:
+        assert re.search(rf"^{name}\{{.*\}} 0$", text, re.MULTILINE), name
+
+
+def test_the_defaults_are_those_that_the_page_names() -> None:
+    """What an operator who sets nothing gets is what the table of the edge's README says."""
+    source = (DEPLOY / "lua" / "pancake" / "settings.lua").read_text()
+    page = (DEPLOY / "README.md").read_text()
+    pairs = re.findall(r'number\("(\w+)", ([\d *]+)\)', source)
+    assert len(pairs) == 9
+    for name, value in pairs:
+        number = math.prod(int(factor) for factor in value.split("*"))
+        said = f"{number // 2**30} GiB" if number % 2**30 == 0 else str(number)
+        assert re.search(rf"`{name}`( \|[^|]*?)? (default )?{said}\b", page), name
 
 
 def test_health_and_metrics_are_for_operators_only(stage: Stage) -> None:

@@ -1,8 +1,15 @@
 """The spool: what nobody would take is on disk before the answer, and is handed over later."""
 
 import base64
+import contextlib
+import re
+import shutil
+import signal
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from tests.edge.conftest import TOKEN, Stage, eventually
 from tests.edge.fakes import Answer
@@ -26,6 +33,11 @@ def post_many(stage: Stage, bodies: list[bytes]) -> list[str]:
         return [sender.post(TOKEN, body).status for body in bodies]
 
 
+def offered(stage: Stage, body: bytes) -> int:
+    """How often the handlers were offered that body, taken or not."""
+    return sum(base64.b64encode(body) in request.body for request in stage.handlers.requests)
+
+
 def test_with_everything_down_deliveries_are_kept_and_drained_oldest_first(stage: Stage) -> None:
     """200 spooled each; once a path is back they arrive in order with their time and address of arrival."""
     bodies = [b"%03d" % number for number in range(40)]
@@ -39,6 +51,48 @@ def test_with_everything_down_deliveries_are_kept_and_drained_oldest_first(stage
     assert all(abs(place - number) <= 6 for number, place in enumerate(places)), places
     assert stage.metric('pancake_edge_spool_files{folder="spool"}') == 0
     assert stage.metric('pancake_edge_drained_total{folder="spool",outcome="received"}') == 40
+
+
+def test_a_delivery_is_on_disk_before_its_answer(nginx: Callable[..., Stage]) -> None:
+    """Written, fsynced, renamed, the folder fsynced, and only then 200: in this order, says the kernel."""
+    if shutil.which("strace") is None:
+        pytest.skip("what the kernel saw is told by strace: apt-get install strace")
+    stage = nginx(workers=1)
+    away(stage)
+    trace = stage.edge.directory / "trace"
+    pid = str(stage.edge.workers()[0])
+    command = [
+        "strace",
+        "-f",
+        "-y",
+        "-o",
+        str(trace),
+        "-e",
+        "trace=fsync,rename,writev,sendto,write",
+        "-p",
+        pid,
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stderr is not None
+        assert "attached" in tracer.stderr.readline()
+        post_many(stage, [b"1"])
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(10)
+    (name,) = [path.name for path in stage.edge.held()]
+    steps = [
+        rf"fsync\(\d+<\S+/spool/\.part-{name}>\)", rf'rename\("\S+/\.part-{name}", "\S+/spool/{name}"\)',
+        r"fsync\(\d+<\S+/spool>\)", r"HTTP/1\.1 200 OK",
+    ]  # fmt: skip
+    assert re.search(".*".join(steps), trace.read_text(), re.DOTALL), trace.read_text()
+
+
+def test_the_folder_has_a_limit_of_bytes_too(nginx: Callable[..., Stage]) -> None:
+    """Few large deliveries fill a disk as well as many small ones."""
+    stage = nginx(EDGE_SPOOL_MAX_BYTES="300000")
+    away(stage)
+    with stage.sender() as sender:
+        replies = [sender.post(TOKEN, b"x" * 100_000).status for _ in range(3)]
+    assert replies == ["spooled", "spooled", "spool_full"]
 
 
 def test_nothing_of_a_delivery_lies_readable_on_disk(stage: Stage) -> None:
@@ -152,6 +206,71 @@ def test_one_delivery_that_no_path_survives_holds_up_none_of_the_others(stage: S
 
     eventually(quarantined)
     eventually(lambda: not stage.edge.held())
+
+
+def test_an_odd_delivery_holds_up_nobody_while_one_path_is_down(stage: Stage) -> None:
+    """Only the handlers are there, and refuse some: the others pass, and nothing is set aside for it."""
+    away(stage)
+    odd, even = [b"odd %d" % number for number in range(6)], [b"%d" % number for number in range(20)]
+    post_many(stage, odd + even)
+    stage.handlers.refuses = lambda raw: raw.startswith(b"odd")
+    stage.handlers.start()
+    eventually(lambda: len(stage.edge.held()) == len(odd))
+    assert sorted(stage.bodies) == sorted(even)
+    assert not stage.edge.held("quarantine")
+
+
+def test_what_fails_from_the_spool_takes_no_path_from_live_traffic(nginx: Callable[..., Stage]) -> None:
+    """The handlers never survive one spooled delivery; live ones reach them all the while."""
+    stage = nginx(EDGE_SKIP_SECONDS="2")
+    away(stage)
+    post_many(stage, [b"poison"])
+    stage.handlers.refuses, stage.handlers.refusal = lambda raw: raw == b"poison", 503
+    stage.handlers.start()
+    eventually(lambda: post_many(stage, [b"first"]) == ["received"])
+    before, statuses = offered(stage, b"poison"), list[str]()
+
+    def tried_twice_more() -> bool:
+        statuses.extend(post_many(stage, [b"live"]))
+        return offered(stage, b"poison") >= before + 2
+
+    eventually(tried_twice_more, seconds=20)
+    assert set(statuses) == {"received"}
+
+
+def test_what_cannot_be_removed_is_not_handed_over_again_and_again(stage: Stage) -> None:
+    """A disk that became read-only: each delivery goes its way once, and the log says so."""
+    away(stage)
+    post_many(stage, [b"1", b"2"])
+    (stage.edge.state / "spool").chmod(0o500)
+    try:
+        back(stage)
+        eventually(lambda: stage.metric('pancake_edge_errors_total{source="spool"}') >= 2)
+        drained = 'pancake_edge_drained_total{folder="spool",outcome="received"}'
+        eventually(lambda: stage.metric(drained) == 2)
+        stage.learn()  # and the drain has gone round many times meanwhile
+        assert sorted(stage.bodies) == [b"1", b"2"]
+    finally:
+        (stage.edge.state / "spool").chmod(0o700)
+
+
+def test_a_worker_that_is_killed_while_it_writes_leaves_the_count_right(nginx: Callable[..., Stage]) -> None:
+    """The gauge says what lies in the folder, whatever happened to those who wrote."""
+    stage = nginx(workers=1)
+    away(stage)
+
+    def deliver(number: int) -> None:
+        with contextlib.suppress(OSError):
+            post_many(stage, [b"%d-%d" % (number, step) for step in range(20)])
+
+    with ThreadPoolExecutor(20) as threads:
+        threads.map(deliver, range(20))
+        eventually(stage.edge.held)
+        stage.edge.kill_worker()
+    gauge = 'pancake_edge_spool_files{folder="spool"}'
+    eventually(lambda: stage.metric(gauge) == len(stage.edge.held()))
+    back(stage)
+    eventually(lambda: not stage.edge.held() and stage.metric(gauge) == 0)
 
 
 def test_refusals_while_the_paths_are_ill_never_set_anything_aside(stage: Stage) -> None:

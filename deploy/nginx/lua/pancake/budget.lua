@@ -1,7 +1,9 @@
 -- The suspension budget. Pancake suspends a webhook at 300 failures within 30 minutes (and more than 80 % errors);
 -- we keep our own count per connection of what it would call failures and never choose to fail once half is spent.
--- The count is on disk as well: a restart must not hand out a second half.
+-- The count is on disk as well, before the failure is answered: a restart must not hand out a second half.
+local disk = require "pancake.disk"
 local files = require "pancake.files"
+local log = require "pancake.log"
 local settings = require "pancake.settings"
 
 local dict = ngx.shared.edge_budget
@@ -29,9 +31,15 @@ local function add(connection, now, n)
     dict:incr(key(connection, math.floor(now / 60)), n, 0, (MINUTES + 2) * 60)
 end
 
-local function remember(connection, now, used)
-    if used <= KEPT_ON_DISK then
-        files.append(journal, ("%d %s\n"):format(now, connection))
+local function line(connection, now)
+    return ("%d %s\n"):format(now, connection)
+end
+
+-- From a timer: the log phase, where these happen, must not wait.
+local function remember(premature, text)
+    local written, why = disk.append(journal, text)
+    if not written then
+        log.error("budget", "a failure is not on disk: " .. why)
     end
 end
 
@@ -39,24 +47,28 @@ end
 function M.note(connection)
     local now = ngx.time()
     add(connection, now, 1)
-    remember(connection, now, M.used(connection, now))
+    if M.used(connection, now) <= KEPT_ON_DISK then
+        ngx.timer.at(0, remember, line(connection, now))
+    end
 end
 
--- True if we may answer this delivery with an error; it is then counted. Taken first and given back if it was
--- too much, so that two workers can never spend the same one.
+-- True if we may answer this delivery with an error; it is then counted, on disk too. Taken first and given back
+-- if it was too much, so that two workers can never spend the same one.
 function M.spend(connection)
     local now = ngx.time()
     if M.used(connection, now) >= settings.budget then
         return false
     end
     add(connection, now, 1)
-    local used = M.used(connection, now)
-    if used > settings.budget then
-        add(connection, now, -1)
-        return false
+    if M.used(connection, now) <= settings.budget then
+        local written, why = disk.append(journal, line(connection, now))
+        if written then
+            return true
+        end
+        log.error("budget", "no failure may be chosen, none can be remembered: " .. why)
     end
-    remember(connection, now, used)
-    return true
+    add(connection, now, -1)
+    return false
 end
 
 local function journal_within(now, visit)

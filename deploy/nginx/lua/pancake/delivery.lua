@@ -12,6 +12,7 @@ local verify = require "pancake.verify"
 local PREFIX = "/api/pancake/record/"
 local MAX_TOKEN = 128
 local ANSWER_SECONDS = 1.65 -- for the paths, of the two seconds we allow ourselves: the rest is for the disk
+local PANCAKE_WAITS_SECONDS = 5 -- what its documentation advises; whatever took longer may count as a failure
 
 local M = {}
 
@@ -233,7 +234,22 @@ function M.handle()
     end
 end
 
+-- Of a request that was not read through.
+local function connection_of_request()
+    local token = token_in(ngx.var.request_uri or "")
+    return token and plausible(token) and policy.find(token, ngx.req.start_time()) or nil
+end
+
+-- A body beyond the limit is not read, but its sender is held to the same rules.
 function M.too_large()
+    local address, connection = ngx.var.remote_addr, connection_of_request()
+    if limits.denied(address) then
+        return connection and (fail_within_budget(connection, 429, "denied") or answer(200, "too_large"))
+            or answer(429, "denied")
+    end
+    if not connection and not limits.admit("stranger/" .. address) then
+        return answer(429, "rate_limited")
+    end
     return answer(200, "too_large")
 end
 
@@ -244,13 +260,10 @@ end
 
 -- For the log phase: whose delivery this was, and a failure on the books if Pancake would call it one and we
 -- have not counted it yet.
-function M.account_for_failure(status)
-    local connection = ngx.ctx.connection
-    if not connection then
-        local token = token_in(ngx.var.request_uri or "")
-        connection = token and plausible(token) and policy.find(token, ngx.req.start_time()) or nil
-    end
-    if connection and (status < 200 or status > 299) and not ngx.ctx.spent then
+function M.account_for_failure(status, seconds)
+    local connection = ngx.ctx.connection or connection_of_request()
+    local failed = status < 200 or status > 299 or seconds > PANCAKE_WAITS_SECONDS
+    if connection and failed and not ngx.ctx.spent then
         budget.note(connection.id)
     end
     return connection

@@ -12,10 +12,11 @@ local THREADS = 4
 local IDLE_SECONDS = 0.25
 local RETRY_SECONDS = 5
 local ATTEMPTS = 3
+local UNREMOVABLE_SECONDS = 600
 
 local M = {}
 
-local failures = {} -- name -> {count, last_at, again_at}
+local failures = {} -- name -> {count, last_at, again_at}: not before again_at
 local queue, position = {}, 1
 local in_hand = {} -- names that one of the threads is at
 local returned = {} -- what could not be handed over yet: taken again before anything younger
@@ -24,48 +25,68 @@ local function count(folder, outcome)
     metrics.count("pancake_edge_drained_total", ('folder="%s",outcome="%s"'):format(folder, outcome))
 end
 
-local function set_aside(folder, name, reason)
-    if spool.set_aside(folder, name) then
-        metrics.count("pancake_edge_quarantined_total", ('reason="%s"'):format(reason))
-        log.error("quarantine", name .. " was set aside: " .. reason)
-    end
-    failures[name] = nil
+-- The folder takes no change: the same file must not be handed over again and again.
+local function leave(name)
+    log.error("spool", name .. " can be neither removed nor moved")
+    failures[name] = { count = 0, again_at = ngx.now() + UNREMOVABLE_SECONDS }
+    return "delayed"
 end
 
--- Every path had it and none took it: others go first for a while. It counts only if some path has taken another
--- delivery since the attempt before: then it is this delivery that is odd, not the paths that are ill.
+local function discard(folder, name)
+    return spool.remove(folder, name) and "moved" or leave(name)
+end
+
+local function set_aside(folder, name, reason)
+    if not spool.set_aside(folder, name) then
+        return leave(name)
+    end
+    failures[name] = nil
+    metrics.count("pancake_edge_quarantined_total", ('reason="%s"'):format(reason))
+    log.error("quarantine", name .. " was set aside: " .. reason)
+end
+
+-- A path had it and did not take it: others go first for a while.
+local function delay(name)
+    local seen = failures[name] or { count = 0 }
+    seen.again_at = ngx.now() + math.min(RETRY_SECONDS, settings.skip_seconds)
+    failures[name] = seen
+    return seen
+end
+
+-- Every path had it and none took it. That counts only if some path has taken another delivery since the time
+-- before: then it is this delivery that is odd, not the paths that are ill.
 local function failed(folder, name)
-    local now, seen = ngx.now(), failures[name] or { count = 1 }
-    if seen.last_at and (upstream.succeeded_at() or 0) > seen.last_at then
+    local seen = delay(name)
+    if not seen.last_at or (upstream.succeeded_at() or 0) > seen.last_at then
         seen.count = seen.count + 1
     end
-    seen.last_at, seen.again_at = now, now + math.min(RETRY_SECONDS, settings.skip_seconds)
-    failures[name] = seen
+    seen.last_at = ngx.now()
     if seen.count >= ATTEMPTS then
         set_aside(folder, name, "refused")
     end
 end
 
--- False while nothing can be handed over: the caller waits and tries this one again.
+-- What became of it: "moved"; "delayed"; or "stuck", as no path could even be asked.
 local function hand_over(folder, name, delivery)
-    local answer, heard_by_all = upstream.forward(delivery)
+    local answer, heard_by = upstream.forward(delivery)
     if answer then
-        spool.remove(folder, name)
         failures[name] = nil
         count(folder, answer.status)
-        return true
+        return discard(folder, name)
     end
-    if heard_by_all then
+    if heard_by == #upstream.paths then
         failed(folder, name)
+    elseif heard_by > 0 then
+        delay(name)
     end
-    return heard_by_all
+    return heard_by > 0 and "delayed" or "stuck"
 end
 
 -- An unknown token: final once a policy confirmed after the arrival still does not know it; else the delivery
 -- must prove what it would have had to prove when it came.
 local function settle_unknown(name, delivery)
     if (policy.confirmed_at() or 0) < delivery.arrived then
-        return false
+        return "stuck"
     end
     local connection = policy.find(delivery.token, delivery.arrived)
     local outcome = "unknown_token"
@@ -77,9 +98,8 @@ local function settle_unknown(name, delivery)
         outcome = verify.check(connection, request, delivery.arrived)
     end
     if outcome then
-        spool.remove("unknown", name)
         count("unknown", outcome)
-        return true
+        return discard("unknown", name)
     end
     return hand_over("unknown", name, delivery)
 end
@@ -90,7 +110,7 @@ local function settle(folder, name)
         if why then
             set_aside(folder, name, "unreadable")
         end
-        return true
+        return "moved"
     end
     if folder == "unknown" then
         return settle_unknown(name, delivery)
@@ -138,24 +158,24 @@ local function next_item()
     return item
 end
 
--- One delivery within its share of the rate; false if nothing can be handed over just now.
+-- One delivery within its share of the rate; whether it went its way.
 local function step(item)
-    local ran, done = pcall(settle, item.folder, item.name)
+    local ran, became = pcall(settle, item.folder, item.name)
     if not ran then
-        log.error("drain", item.name .. ": " .. tostring(done))
+        log.error("drain", item.name .. ": " .. tostring(became))
         failed(item.folder, item.name)
-        done = true
+        became = "delayed"
     end
-    if done then
-        in_hand[item.name] = nil
-    else
+    if became == "stuck" then
         give_back(item)
+    else
+        in_hand[item.name] = nil
     end
-    return done
+    return became == "moved"
 end
 
-local function work()
-    while not ngx.worker.exiting() do
+local function work(ends_at)
+    while not ngx.worker.exiting() and ngx.now() < ends_at do
         ngx.update_time()
         local due = ngx.now() + THREADS / settings.drain_per_second
         local item = next_item()
@@ -165,11 +185,12 @@ local function work()
     end
 end
 
-function M.run_forever()
-    local threads = {}
+-- For that long, or until the worker ends.
+function M.run(seconds)
+    local threads, ends_at = {}, ngx.now() + seconds
     queue, position, in_hand, returned = {}, 1, {}, {}
     for i = 1, THREADS do
-        threads[i] = ngx.thread.spawn(work)
+        threads[i] = ngx.thread.spawn(work, ends_at)
     end
     for _, thread in ipairs(threads) do
         ngx.thread.wait(thread)

@@ -20,6 +20,7 @@ char *strerror(int number);
 ]]
 
 local WRITE_ONLY, CREATE, EXCLUSIVE, APPEND, CLOSE_ON_EXEC = 1, 64, 128, 1024, 524288
+local NOT_FOUND = 2 -- ENOENT
 
 local M = {}
 
@@ -70,13 +71,16 @@ end
 -- True once the file is on disk under its name, even if the power fails now; else nil and why, and no file.
 function M.write_durable(directory, name, data)
     local temporary, final = directory .. "/.part-" .. name, directory .. "/" .. name
+    C.unlink(temporary) -- of a process that was killed while it wrote the same
     local written, why = write_synced(temporary, EXCLUSIVE, data)
     if not written then
         C.unlink(temporary)
         return nil, why
     end
     if C.rename(temporary, final) ~= 0 then
-        return failure("rename " .. temporary)
+        local _, reason = failure("rename " .. temporary)
+        C.unlink(temporary)
+        return nil, reason
     end
     return sync_directory(directory)
 end
@@ -107,22 +111,32 @@ function M.list(directory, keep)
     return names
 end
 
+-- All of it; or nil, why, and whether there is no such file.
 function M.read(path)
-    local file, why = io.open(path, "rb")
+    local file, why, number = io.open(path, "rb")
     if not file then
-        return nil, why
+        return nil, why, number == NOT_FOUND
     end
-    local data = file:read("*a")
+    local data
+    data, why = file:read("*a")
     file:close()
-    return data
+    return data, why
 end
 
+-- Whether it was removed; and if not, whether there was no such file.
 function M.remove(path)
-    return C.unlink(path) == 0
+    if C.unlink(path) == 0 then
+        return true
+    end
+    return false, ffi.errno() == NOT_FOUND
 end
 
+-- The same of a move.
 function M.move(from, to)
-    return C.rename(from, to) == 0
+    if C.rename(from, to) == 0 then
+        return true
+    end
+    return false, ffi.errno() == NOT_FOUND
 end
 
 return M

@@ -10,6 +10,7 @@ local MAX_HEADERS = 100
 local M = {}
 
 local function arm(sock, deadline)
+    update_time()
     local left = (deadline - now()) * 1000
     if left < 1 then
         return nil, "timeout"
@@ -125,6 +126,10 @@ local function connect(endpoint, deadline, attempt)
     end
     if endpoint.tls and sock:getreusedtimes() == 0 then
         local shaken
+        armed, why = arm(sock, deadline)
+        if not armed then
+            return nil, why
+        end
         shaken, why = sock:sslhandshake(nil, endpoint.host, true)
         if not shaken then
             return nil, why

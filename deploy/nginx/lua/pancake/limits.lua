@@ -43,7 +43,12 @@ end
 
 -- Called once a second by every worker. A missing file means the defaults.
 function M.reload()
-    local text = files.read(settings.limits_file) or ""
+    local text, why, missing = files.read(settings.limits_file)
+    if not text and not missing then
+        log.error("limits", settings.limits_file .. " is not in force: " .. why)
+        return
+    end
+    text = text or ""
     if text == seen_text then
         return
     end
@@ -52,7 +57,8 @@ function M.reload()
         current = DEFAULT
         return
     end
-    local parsed, why = parse(text)
+    local parsed
+    parsed, why = parse(text)
     if parsed then
         current = parsed
     else

@@ -31,9 +31,10 @@ local function finish()
     local delivery = require "pancake.delivery"
     local status, ctx = tonumber(ngx.var.status) or 0, ngx.ctx
     local outcome = ctx.outcome or OF_NGINX[status] or "other"
-    local connection = delivery.account_for_failure(status)
+    local seconds = math.max(0, ngx.now() - ngx.req.start_time())
+    local connection = delivery.account_for_failure(status, seconds)
     metrics.count("pancake_webhook_requests_total", ('hop="edge",status="%s",code="%d"'):format(outcome, status))
-    metrics.observe("pancake_webhook_latency_seconds", 'hop="edge"', math.max(0, ngx.now() - ngx.req.start_time()))
+    metrics.observe("pancake_webhook_latency_seconds", 'hop="edge"', seconds)
     local logged = within("access/" .. outcome, settings.log_per_second)
     if not logged then
         metrics.count("pancake_edge_log_suppressed_total", ('outcome="%s"'):format(outcome))

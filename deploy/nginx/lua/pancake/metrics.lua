@@ -19,9 +19,24 @@ M.families = {
     pancake_edge_log_suppressed_total = { "counter", "Log lines left out because there were too many in a second." },
 }
 
+-- Counters that alerts look at: there at 0 before the first event, which would else be no increase.
+local AT_ZERO = {
+    { "pancake_edge_shed_total", "" },
+    { "pancake_edge_quarantined_total", 'reason="refused"' },
+    { "pancake_edge_quarantined_total", 'reason="unreadable"' },
+    { "pancake_edge_quarantined_total", 'reason="denied"' },
+}
+
 local function series(name, labels)
     assert(M.families[name], name)
     return name .. "{" .. labels .. "}"
+end
+
+-- In the master, at start; a reload changes nothing.
+function M.begin()
+    for _, each in ipairs(AT_ZERO) do
+        dict:add(series(each[1], each[2]), 0)
+    end
 end
 
 function M.count(name, labels, by)

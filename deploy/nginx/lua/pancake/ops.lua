@@ -16,6 +16,7 @@ function M.healthz()
     local confirmed = policy.confirmed_at()
     ngx.say(cjson.encode {
         status = "ok", version = settings.version, spool_files = (spool.held("spool")),
+        spool_writable = spool.writable(),
         policy_connections = #policy.connection_ids(),
         policy_age_seconds = confirmed and math.floor(ngx.now() - confirmed) or cjson.null,
     })
@@ -33,6 +34,8 @@ local function gauges()
     for _, folder in ipairs(spool.folders) do
         add("pancake_edge_spool_bytes", "Bytes on disk, by folder.", ('folder="%s"'):format(folder), select(2, spool.held(folder)))
     end
+    add("pancake_edge_spool_writable", "1 if each folder took a file when last tried, once a minute.", "",
+        spool.writable() == false and 0 or 1)
     add("pancake_edge_spool_limit_files", "Deliveries that fit into the spool.", "", settings.spool_max_files)
     for _, path in ipairs(upstream.paths) do
         add("pancake_edge_upstream_skipped", "1 while this path is skipped because it failed.",

@@ -2,6 +2,7 @@
 -- fetches it, keeps it sealed on disk and goes by the last one it got for as long as the handlers are away.
 local cjson = require "cjson.safe"
 local crypto = require "pancake.crypto"
+local disk = require "pancake.disk"
 local files = require "pancake.files"
 local http = require "pancake.http"
 local log = require "pancake.log"
@@ -123,18 +124,32 @@ function M.confirmed_at()
 end
 
 -- The version, not the text, says whether it is another one: the text carries the time it was made.
+local function put_in_force(parsed, text)
+    dict:set("version", parsed.version)
+    dict:set("text", text)
+    dict:incr("serial", 1, 0)
+end
+
+-- Anew when it is another policy or another key that seals; a write that failed is tried with every fetch.
+local function store(parsed, text)
+    local wanted = parsed.version .. " under " .. crypto.current_key()
+    if dict:get("stored") == wanted then
+        return
+    end
+    local written, why = disk.write(settings.state, FILE, crypto.seal("policy", text))
+    if written then
+        dict:set("stored", wanted)
+    else
+        log.error("policy", "the policy is in force but not on disk: " .. why)
+    end
+end
+
 local function keep(parsed, text, started)
     if dict:get("version") ~= parsed.version then
-        dict:set("version", parsed.version)
-        dict:set("text", text)
-        dict:incr("serial", 1, 0)
-        files.remove(settings.state .. "/.part-" .. FILE)
-        local written, why = files.write_durable(settings.state, FILE, crypto.seal("policy", text))
-        if not written then
-            log.error("policy", "the policy is in force but not on disk: " .. why)
-        end
+        put_in_force(parsed, text)
     end
     dict:set("confirmed_at", started)
+    store(parsed, text)
 end
 
 -- One fetch at a time for all workers. True, or nil and whether somebody else is at it.
@@ -166,7 +181,7 @@ end
 -- The handlers' word on a token we do not know, asked after it arrived: the connection and true; nil and true
 -- if it is unknown for certain; nil and false if nobody could be asked in time.
 function M.confirm(token, arrived)
-    local deadline = arrived + CONFIRM_SECONDS
+    local deadline = ngx.now() + CONFIRM_SECONDS
     while (M.confirmed_at() or 0) < arrived do
         if dict:get("unreachable") or ngx.now() >= deadline then
             return nil, false
@@ -194,24 +209,16 @@ function M.restore()
     local text, why = crypto.open("policy", sealed)
     local parsed = text and parse(text)
     if parsed then
-        dict:set("version", parsed.version)
-        dict:set("text", text)
-        dict:incr("serial", 1, 0)
+        put_in_force(parsed, text)
     else
         ngx.log(ngx.ERR, "the policy on disk is not in force: ", why or "malformed")
     end
 end
 
--- One worker keeps it fresh; after a failure it asks again sooner.
-function M.refresh_forever()
-    while not ngx.worker.exiting() do
-        local fetched, busy = fetch()
-        local pause = (fetched or busy) and settings.policy_seconds or math.min(settings.policy_seconds, 2)
-        local wake = ngx.now() + pause
-        while ngx.now() < wake and not ngx.worker.exiting() do
-            ngx.sleep(math.min(0.5, pause))
-        end
-    end
+-- Seconds until the next one is due: after a failure sooner.
+function M.refresh()
+    local fetched, busy = fetch()
+    return (fetched or busy) and settings.policy_seconds or math.min(settings.policy_seconds, 2)
 end
 
 return M

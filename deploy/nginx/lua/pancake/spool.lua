@@ -4,8 +4,8 @@
 --   quarantine/  refused by every path although healthy, or unreadable: kept until a person decides
 -- A name is <arrival in ms>-<random>-<size>.sealed: sorted by name is sorted by age.
 local cjson = require "cjson.safe"
-local semaphore = require "ngx.semaphore"
 local crypto = require "pancake.crypto"
+local disk = require "pancake.disk"
 local files = require "pancake.files"
 local log = require "pancake.log"
 local settings = require "pancake.settings"
@@ -13,15 +13,12 @@ local settings = require "pancake.settings"
 local dict = ngx.shared.edge_state
 
 local STALE_SECONDS = 60
-local WRITERS = 16 -- lua_worker_thread_vm_pool_size
-local WAIT_SECONDS = 1
+local PROBE = ".probe"
 local LIMITS = {
     spool = { files = settings.spool_max_files, bytes = settings.spool_max_bytes },
     unknown = { files = settings.unknown_max_files, bytes = settings.spool_max_bytes },
     quarantine = { files = settings.quarantine_max_files, bytes = settings.spool_max_bytes },
 }
-
-local writers
 
 local M = { folders = { "spool", "unknown", "quarantine" } }
 
@@ -42,37 +39,62 @@ function M.arrival(name)
     return tonumber(name:match("^%d+")) / 1000
 end
 
--- Names in a folder, oldest first; counts the folder anew on the way, with what is just being written.
-function M.list(folder)
-    local names, why = files.list(settings[folder], size_in)
-    if not names then
-        log.error("spool", why)
-        return {}
+-- What each worker is just writing into a folder: of its own, so that a killed worker's count goes with it.
+local function writing_key(folder, worker)
+    return folder .. ".writing." .. worker
+end
+
+local function writing(folder)
+    local sum = 0
+    for worker = 0, ngx.worker.count() - 1 do
+        sum = sum + (dict:get(writing_key(folder, worker)) or 0)
+    end
+    return sum
+end
+
+-- At the start of a worker: nothing of it is under way.
+function M.begin()
+    for _, folder in ipairs(M.folders) do
+        dict:set(writing_key(folder, ngx.worker.id()), 0)
+    end
+end
+
+-- The counts are kept by those who write and remove. They are put right from the folder itself, after somebody was
+-- killed or a person moved files, at a moment in which nobody writes.
+local function recount(folder, names, puts)
+    if writing(folder) > 0 or dict:get(folder .. ".puts") ~= puts then
+        return
     end
     local bytes = 0
     for _, name in ipairs(names) do
         bytes = bytes + size_in(name)
     end
-    dict:set(folder .. ".files", #names + (dict:get(folder .. ".writing") or 0))
+    dict:set(folder .. ".files", #names)
     dict:set(folder .. ".bytes", bytes)
+end
+
+-- Names in a folder, oldest first.
+function M.list(folder)
+    local puts = dict:get(folder .. ".puts")
+    local names, why = files.list(settings[folder], size_in)
+    if not names then
+        log.error("spool", why)
+        return {}
+    end
+    recount(folder, names, puts)
     return names
 end
 
--- Nginx refuses a thread beyond its pool instead of queueing it: we queue.
 local function write(folder, name, sealed)
-    writers = writers or semaphore.new(WRITERS)
-    local admitted, busy = writers:wait(WAIT_SECONDS)
-    if not admitted then
-        log.error("spool", "a delivery could not be kept: " .. busy)
-        return nil
+    local key = writing_key(folder, ngx.worker.id())
+    dict:incr(key, 1, 0)
+    dict:incr(folder .. ".puts", 1, 0)
+    local written, why = disk.write(settings[folder], name, sealed)
+    dict:incr(key, -1, 0)
+    if not written then
+        log.error("spool", "a delivery could not be kept: " .. why)
     end
-    local ran, written, why = ngx.run_worker_thread("spool", "pancake.files", "write_durable", settings[folder], name, sealed)
-    writers:post(1)
-    if ran and written then
-        return true
-    end
-    log.error("spool", "a delivery could not be kept: " .. tostring(ran and why or written))
-    return nil
+    return written
 end
 
 -- True once the delivery is safely on disk; nil if the folder is full or cannot be written.
@@ -82,13 +104,8 @@ function M.put(folder, delivery)
     local limit = LIMITS[folder]
     local held, bytes = account(folder, 1, #sealed)
     local name = ("%013d-%s-%d.sealed"):format(delivery.arrived * 1000, crypto.hex(crypto.random(6)), #sealed)
-    if held <= limit.files and bytes <= limit.bytes then
-        dict:incr(folder .. ".writing", 1, 0)
-        local written = write(folder, name, sealed)
-        dict:incr(folder .. ".writing", -1, 0)
-        if written then
-            return true
-        end
+    if held <= limit.files and bytes <= limit.bytes and write(folder, name, sealed) then
+        return true
     end
     account(folder, -1, -#sealed)
     return nil
@@ -105,18 +122,44 @@ function M.get(folder, name)
     return delivery, why or "malformed"
 end
 
+-- True if it is off the disk, whoever removed it.
 function M.remove(folder, name)
-    if files.remove(settings[folder] .. "/" .. name) then
+    local removed, gone = files.remove(settings[folder] .. "/" .. name)
+    if removed then
         account(folder, -1, -size_in(name))
     end
+    return removed or gone
 end
 
+-- True if it is out of the folder, whoever moved it.
 function M.set_aside(folder, name)
-    if files.move(settings[folder] .. "/" .. name, settings.quarantine .. "/" .. name) then
+    local moved, gone = files.move(settings[folder] .. "/" .. name, settings.quarantine .. "/" .. name)
+    if moved then
         account(folder, -1, -size_in(name))
         account("quarantine", 1, size_in(name))
-        return true
     end
+    return moved or gone
+end
+
+-- Can a delivery be kept at all, the whole way through? Asked before one needs it: a full disk, a folder of
+-- somebody else, a program that the workers' user may not read.
+function M.probe()
+    local writable = true
+    for _, folder in ipairs(M.folders) do
+        local written, why = disk.write(settings[folder], PROBE, "")
+        if written then
+            files.remove(settings[folder] .. "/" .. PROBE)
+        else
+            writable = false
+            log.error("spool", folder .. " takes nothing: " .. why)
+        end
+    end
+    dict:set("writable", writable)
+end
+
+-- What the last probe found; nil before the first.
+function M.writable()
+    return dict:get("writable")
 end
 
 -- At start: what a killed process left half written was never answered, and goes. A worker that starts beside

@@ -14,6 +14,7 @@ local KNOWN = {
 local AWAY = { [502] = true, [503] = true, [504] = true }
 local REFUSALS_IN_A_ROW = 3
 local PROBE_SECONDS = 2
+local SHORTEST_SECONDS = 0.4 -- a try that must end sooner is not worth it
 
 -- Written by hand: every value here is base64, hexadecimal, an address or a checked token, and the encoder at
 -- hand escapes each slash of the base64.
@@ -67,10 +68,12 @@ local function note_success(path)
     dict:set("succeeded_at", ngx.now())
 end
 
--- One odd delivery must not take a path from all the others: refusals count only in a row.
-local function note_refusal(path, again)
-    local in_a_row = again and 0 or dict:incr(path.name .. ".refusals", 1, 0)
-    if in_a_row >= REFUSALS_IN_A_ROW or M.skipping(path.name) then
+-- One odd delivery must not take a path from all the others: refusals count only in a row, and what comes from
+-- the spool again and again counts only as a probe.
+local function note_failure(path, result, again)
+    local gone = result == "down" and not again
+    local refused = result == "refused" and not again and dict:incr(path.name .. ".refusals", 1, 0) or 0
+    if gone or refused >= REFUSALS_IN_A_ROW or M.skipping(path.name) then
         skip(path)
     end
 end
@@ -95,10 +98,8 @@ local function attempt(path, delivery, seconds, again)
     local result = answer and "ok" or ((not code or AWAY[code]) and "down" or "refused")
     if result == "ok" then
         note_success(path)
-    elseif result == "down" then
-        skip(path)
     else
-        note_refusal(path, again)
+        note_failure(path, result, again)
     end
     metrics.observe("pancake_edge_upstream_seconds", ('upstream="%s",result="%s"'):format(path.name, result), ngx.now() - started)
     return answer, code ~= nil or heard
@@ -108,13 +109,12 @@ end
 local function patience(answer_by)
     ngx.update_time()
     local left = answer_by and answer_by - ngx.now() or settings.path_seconds
-    return left >= settings.path_seconds / 2 and math.min(left, settings.path_seconds) or nil
+    return left >= math.min(SHORTEST_SECONDS, settings.path_seconds) and math.min(left, settings.path_seconds) or nil
 end
 
--- The handlers' answer {status, event_id, error_code} and the name of the path; or nil and whether every path had
--- the delivery in hand and yet none took it.
--- answer_by: when the sender must have its answer; nil for what comes from the spool, where an odd delivery is
--- tried more than once and its refusals count for nothing.
+-- The handlers' answer {status, event_id, error_code} and the name of the path; or nil and how many paths had the
+-- delivery in hand and yet did not take it.
+-- answer_by: when the sender must have its answer; nil for what comes from the spool.
 function M.forward(delivery, answer_by)
     local heard_by = 0
     for _, path in ipairs(PATHS) do
@@ -127,7 +127,7 @@ function M.forward(delivery, answer_by)
             heard_by = heard_by + (heard and 1 or 0)
         end
     end
-    return nil, heard_by == #PATHS
+    return nil, heard_by
 end
 
 return M
