@@ -88,7 +88,15 @@ def test_a_version_can_be_put_back(services: dict[str, Any]) -> None:
         assert services[name]["image"] == f"pancake-diva/{name}:{release[1]}"
     assert services["handlers"]["build"]["args"]["VERSION"] == release[1]
     assert services["edge"]["environment"]["EDGE_VERSION"] == release[1]
-    assert services["edge"]["network_mode"] == "service:handlers"
+
+
+def test_edge_and_handlers_are_replaced_without_each_other(services: dict[str, Any]) -> None:
+    """They share a network that is neither's; the edge starts and is reached whatever became of the rest."""
+    assert {services[name]["network_mode"] for name in ("edge", "handlers")} == {"service:pod"}
+    assert set(services["pod"]["networks"]["default"]["aliases"]) == {"edge", "handlers"}
+    assert "depends_on" not in services["edge"]
+    published = {port for service in services.values() for port in service.get("ports", [])}
+    assert published >= {"127.0.0.1:8080:8080", "127.0.0.1:8083:8443", "127.0.0.1:9145:9145"}
 
 
 def test_every_image_is_pinned(services: dict[str, Any]) -> None:
