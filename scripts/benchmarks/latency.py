@@ -40,7 +40,7 @@ def latency(
     if missing := missing_packages():
         typer.echo(f"The real edge is needed: apt-get install {' '.join(missing)}", err=True)
         raise typer.Exit(2)
-    with Cluster(durable=True) as cluster, Sandbox(cluster, "latency", edge_environment={}) as sandbox:
+    with Cluster(durable=True) as cluster, Sandbox(cluster, edge_environment={}) as sandbox:
         result = asyncio.run(_run(sandbox, rate, seconds))
     result["machine"] = machine()
     if as_json:
