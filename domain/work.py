@@ -102,7 +102,8 @@ def work_on(claim: Claim) -> Work:
     """
     version = Version.of(claim)
     locks = {"record_ids": [claim["record_id"]], "phones": [*version.phones.usable]}
-    fence, _, taken = yield [
+    _, fence, _, taken = yield [
+        ("process_record/set_generic_plans", {}),
         ("process_record/fence_claim", claim),
         ("process_record/lock_records", locks),
         ("process_record/lock_phones", locks),

@@ -15,7 +15,7 @@ from handlers.process_record import apply_record, process_record, take_claim
 from runtime.contract import EventCall
 from runtime.db import Database
 from runtime.outbox import SEND_LEASE
-from tests.handlers.conftest import Crash, House, crashing, deadlocks
+from tests.handlers.conftest import Crash, House, crashing, deadlocks, running
 
 PHONE = "+84905111222"
 RECORD = "2f941efe-d9a3-4d9a-affe-e123b06b8a44"
@@ -883,6 +883,24 @@ async def test_more_events_than_the_database_can_bear_stay_received_and_cost_no_
         event = house.event(event_id)
         assert (event["status"], event["attempts"]) == ("received", 0)
     assert [await house.process(event_id) for event_id in refused] == ["ticket_created"] * 3
+
+
+async def test_the_statements_that_take_arrays_are_not_planned_anew_for_each_lead(house: House) -> None:
+    """Planning them costs more than running them."""
+    settings = replace(house.runtime.settings, work_connections=1)
+    async with running(settings, house.connection_id, house.hasura) as small:
+        small.roster(2)
+        for n in range(12):
+            await small.lead(id=f"r-{n}", phone_number=f"09051113{n:02}")
+        async with small.runtime.db._work.connection() as connection:
+            plans = await connection.execute(
+                "SELECT generic_plans, custom_plans FROM pg_prepared_statements"
+                " WHERE statement ~ 'xact_lock.2|AS open_tickets|on_duty'"
+            )
+            found = await plans.fetchall()
+    assert len(found) == 3
+    assert [row["custom_plans"] for row in found] == [0] * len(found)
+    assert min(row["generic_plans"] for row in found) > 0
 
 
 async def test_wherever_the_process_dies_every_row_ends_once_in_one_state(house: House) -> None:
