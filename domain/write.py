@@ -96,7 +96,9 @@ def metadata(version: Version) -> dict[str, Any]:
 def notifications(
     version: Version, plan: Plan, situation: Situation, choice: Choice | None, replay: int = 0
 ) -> list[Intent]:
-    """Who is told what. Only a change in a mapped field reaches this with a ticket to speak of.
+    """Who is told what: nothing that has nobody to hear it, which could never be sent.
+
+    Only a change in a mapped field reaches this with a ticket to speak of.
 
     What the n-th replay of an event does is news, and not what the event had said before: its names end in n.
     """
@@ -114,7 +116,8 @@ def notifications(
     intents.extend(
         _attention(reason, plan.phone, admins + ([owner] if owner else []), data) for reason in plan.attention
     )
-    return [intent | {"name": f"{intent['name']}.{replay}"} for intent in intents] if replay else intents
+    told = [intent for intent in intents if intent["recipient_ids"]]
+    return [intent | {"name": f"{intent['name']}.{replay}"} for intent in told] if replay else told
 
 
 def _attention(reason: str, detail: str, recipients: list[str], data: dict[str, Any]) -> Intent:

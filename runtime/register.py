@@ -198,6 +198,8 @@ class Register:
         for role in {notice.role for notice in report.notices}:
             rows = await self._db.fetch_all("register/load_recipients", {"role": role})
             recipients[role] = [row["id"] for row in rows]
+            if not rows:
+                LOGGER.warning("nobody of this role is there to be told", extra={"fields": {"role": role}})
         return [
             {
                 "template_code": self._template_code,
@@ -206,6 +208,7 @@ class Register:
                 "idempotency_key": notice.key,
             }
             for notice in report.notices
+            if recipients[notice.role]
         ]
 
     def _count(self, name: str, answer: Answer) -> Answer:

@@ -186,6 +186,20 @@ async def test_what_a_run_has_to_say_is_told_once_even_if_the_service_was_away(
     assert len(told["recipient_ids"]) == 3
 
 
+async def test_a_run_with_nobody_to_tell_keeps_nothing_for_sending(ward: Ward, register: Register) -> None:
+    """It would be refused, and sent again every minute for ever; the run's report and the log have it."""
+
+    async def speaks(run: Run) -> Report:
+        return Report({}, notices=(Notice("k1", "connection_silent", "detail"),))
+
+    ward.sql("UPDATE staff SET is_active = false WHERE role = 'admin'")
+    await register.run(call(ward), speaks, seconds=10)
+    assert ward.last_run("poll_records")["outcome"] == "succeeded"
+    ward.move(minutes=2)
+    assert (await ward.run("retry_failed"))["runs_notified"] == 0
+    assert ward.hasura.sent == {}
+
+
 async def test_what_the_service_did_not_take_is_told_by_the_retry_cron(
     ward: Ward, register: Register
 ) -> None:

@@ -88,6 +88,12 @@ def test_a_new_ticket_without_an_owner_tells_the_admins() -> None:
     assert (intent["data"]["reason"], intent["data"]["detail"]) == ("unassigned", PHONE)
 
 
+def test_where_nobody_is_there_to_be_told_nothing_is_kept_for_sending() -> None:
+    """A notification without recipients would be refused and sent again for ever."""
+    made, alone = version(), replace(EMPTY, admins=())
+    assert notifications(made, decide(made, alone), alone, choose(())) == []
+
+
 def test_an_updated_ticket_tells_its_owner_and_nobody_if_it_has_none() -> None:
     made = version()
     situation = replace(EMPTY, accounts=(account("a"),), open_tickets=(Ticket("t", "a", "s-9"),))
