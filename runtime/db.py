@@ -6,7 +6,7 @@ No SQL text here and no retries: statements come from runtime/queries.py, retrie
 
 import asyncio
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar, cast
 
 import psycopg
@@ -15,7 +15,6 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from domain.errors import Busy, Contended, DatabaseUnavailable, Overloaded
-from runtime.logs import LOGGER
 from runtime.pg_errors import translated
 from runtime.queries import QUERIES
 
@@ -40,6 +39,7 @@ SESSION = " ".join(
         "idle_in_transaction_session_timeout": "20s",
     }.items()
 )
+CONNECTION: dict[str, Any] = {"autocommit": True, "row_factory": dict_row, "options": SESSION}
 
 
 class Transaction:
@@ -101,6 +101,7 @@ class Database:
         work_connections: int = 8,
         patience: float = POOL_TIMEOUT_SECONDS,
     ) -> None:
+        self._url = url
         self._ingest = _pool(url, "ingest", ingest_connections, patience)
         self._work = _pool(url, "work", work_connections, patience)
         self._places = asyncio.Semaphore(work_connections)
@@ -160,20 +161,21 @@ class Database:
 
     @asynccontextmanager
     async def exclusive(self, name: str) -> AsyncIterator[tuple[bool, Transaction]]:
-        """Hold the session lock of that name, on a connection of its own.
+        """Hold the session lock of that name, on a connection of its own beside the pools.
 
-        Yields whether it was free, and the connection: who found it taken must not ask for a second one.
+        Yields whether it was free, and the connection. Raises DatabaseUnavailable.
         """
-        async with _connection(self._work) as connection:
+        async with _session(self._url) as connection:
             session = Transaction(connection)
-            held = True  # as far as anybody knows, until the answer is there
+            ((row,),) = await session.run(("register/try_lock", {"name": name}), commit=True)
             try:
-                ((row,),) = await session.run(("register/try_lock", {"name": name}), commit=True)
-                held = row["locked"]
-                yield held, session
+                yield row["locked"], session
             finally:
-                if held:
-                    await _unlock(connection, name)
+                # The lock goes with the session; given back first, nobody waits until the server notices.
+                if row["locked"]:
+                    with suppress(psycopg.Error):
+                        await connection.rollback()
+                        await connection.execute(QUERIES["register/unlock"], {"name": name})
 
     @asynccontextmanager
     async def rehearsal(self) -> AsyncIterator[Transaction]:
@@ -198,7 +200,7 @@ def _pool(url: str, name: str, size: int, patience: float) -> Pool:
     return AsyncConnectionPool(
         url,
         connection_class=AsyncConnection[DictRow],
-        kwargs={"autocommit": True, "row_factory": dict_row, "options": SESSION},
+        kwargs=CONNECTION,
         min_size=1,
         max_size=size,
         timeout=patience,
@@ -221,15 +223,13 @@ async def _connection(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow]]:
         await pool.putconn(connection)
 
 
-async def _unlock(connection: AsyncConnection[DictRow], name: str) -> None:
-    """Give a session lock back, whatever state the connection was left in; if that fails, end the session."""
-    unlocked = False
+@asynccontextmanager
+async def _session(url: str) -> AsyncIterator[AsyncConnection[DictRow]]:
+    with translated(DatabaseUnavailable):
+        connection = await AsyncConnection[DictRow].connect(
+            url, connect_timeout=int(POOL_TIMEOUT_SECONDS), **CONNECTION
+        )
     try:
-        await connection.rollback()
-        await connection.execute(QUERIES["register/unlock"], {"name": name})
-        unlocked = True
-    except psycopg.Error:
-        LOGGER.warning("a session that kept its lock was ended", extra={"fields": {"lock": name}})
+        yield connection
     finally:
-        if not unlocked:
-            await connection.close()
+        await connection.close()

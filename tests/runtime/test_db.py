@@ -172,6 +172,15 @@ async def test_a_lock_by_name_is_had_by_one_at_a_time(db: Database, database: st
     await other.close()
 
 
+async def test_a_lock_takes_no_connection_from_those_who_work(database: str) -> None:
+    """Several crons may hold theirs for a minute while leads are processed."""
+    small = Database(database, ingest_connections=1, work_connections=1, patience=0.2)
+    await small.open()
+    async with small.exclusive("x") as (one, _), small.exclusive("y") as (two, _):
+        assert (one, two, await small.healthy()) == (True, True, True)
+    await small.close()
+
+
 async def test_a_statement_that_fails_under_a_lock_keeps_its_name_and_the_lock_is_given_back(
     db: Database, database: str
 ) -> None:
