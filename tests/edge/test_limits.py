@@ -119,6 +119,11 @@ def test_limits_that_cannot_be_read_change_nothing(stage: Stage) -> None:
     eventually(lambda: stage.metric('pancake_edge_errors_total{source="limits"}') >= 2)
     assert flood(stage, 1, address="127.0.0.4")[0].code == 429
     assert stage.metric("pancake_edge_rate_limit{}") == 500
+    workers = stage.edge.workers()
+    stage.edge.reload()
+    eventually(lambda: not set(workers) & set(stage.edge.workers()))
+    assert flood(stage, 1, address="127.0.0.4")[0].code == 429
+    assert stage.metric("pancake_edge_rate_limit{}") == 500
 
 
 def test_a_body_beyond_the_limit_is_held_to_the_same_rules(stage: Stage) -> None:
@@ -156,6 +161,22 @@ def test_an_answer_that_pancake_did_not_wait_for_is_on_the_books(stage: Stage) -
     answer = raw_exchange(stage.edge.port, head, b"{", b"", b"}", b"", b"\n", pause=1.3)
     assert b"200 OK" in answer
     eventually(lambda: used(stage) == 1)
+
+
+def test_failures_that_came_together_are_all_remembered(nginx: Callable[..., Stage]) -> None:
+    """Hundreds of broken requests at once: after a restart every one of them is still on the books."""
+    stage = nginx()
+    head = f"POST /api/pancake/record/{TOKEN} HTTP/1.1\r\nHost: e\r\nContent-Length: x\r\n\r\n".encode()
+    for _ in range(200):
+        raw_exchange(stage.edge.port, head)
+    eventually(lambda: used(stage) == 200)
+    journal = stage.edge.state / "budget.log"
+    eventually(lambda: len(journal.read_text().splitlines()) == 200)
+    stage.edge.kill()
+    stage.edge.start()
+    stage.edge.wait_ready()
+    stage.edge.wait_policy()
+    assert used(stage) == 200
 
 
 def test_everything_down_and_the_spool_full_never_meets_pancakes_condition(

@@ -28,7 +28,7 @@ MUTATIONS: dict[str, tuple[str, dict[str, str], Callable[[Stage], None]]] = {
     ),
     "unknown is said without asking": (
         "policy.lua",
-        {"while (M.confirmed_at() or 0) < arrived do": "while false do"},
+        {"while not M.confirmed_after(arrived) do": "while false do"},
         test_policy.test_unknown_tokens_wait_in_a_spool_of_their_own_while_nobody_can_be_asked,
     ),
     "refusals by ill paths count": (

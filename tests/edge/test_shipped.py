@@ -203,7 +203,13 @@ def test_health_and_metrics_are_for_operators_only(stage: Stage) -> None:
     assert httpx.get(f"{stage.edge.url}/healthz").status_code == 404
 
 
-def test_health_says_the_version(nginx: Callable[..., Stage]) -> None:
+def test_health_says_the_version_also_after_a_reload(stage: Stage) -> None:
     """What is deployed can be asked."""
-    stage = nginx(EDGE_VERSION="1.2.3+abc")
-    assert httpx.get(f"{stage.edge.ops_url}/healthz").json()["version"] == "1.2.3+abc"
+
+    def version() -> object:
+        return httpx.get(f"{stage.edge.ops_url}/healthz").json()["version"]
+
+    assert f'version = "{version()}"' in (DEPLOY.parents[1] / "pyproject.toml").read_text()
+    (stage.edge.directory / "lua" / "pancake" / "version.lua").write_text('return "9.9.9"')
+    stage.edge.reload()
+    eventually(lambda: version() == "9.9.9")

@@ -87,7 +87,7 @@ def test_a_version_can_be_put_back(services: dict[str, Any]) -> None:
     for name in ("handlers", "edge"):
         assert services[name]["image"] == f"pancake-diva/{name}:{release[1]}"
     assert services["handlers"]["build"]["args"]["VERSION"] == release[1]
-    assert services["edge"]["environment"]["EDGE_VERSION"] == release[1]
+    assert f'return "{release[1]}"' in (ROOT / "deploy/nginx/lua/pancake/version.lua").read_text()
 
 
 def test_edge_and_handlers_are_replaced_without_each_other(services: dict[str, Any]) -> None:

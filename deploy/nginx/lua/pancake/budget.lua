@@ -12,6 +12,8 @@ local journal = settings.state .. "/budget.log"
 local MINUTES = settings.budget_minutes
 local KEPT_ON_DISK = 2 * settings.budget
 
+local unwritten, remembering = {}, false -- lines of this worker that are not on disk yet
+
 local M = {}
 
 local function key(connection, minute)
@@ -35,12 +37,16 @@ local function line(connection, now)
     return ("%d %s\n"):format(now, connection)
 end
 
--- From a timer: the log phase, where these happen, must not wait.
-local function remember(premature, text)
-    local written, why = disk.append(journal, text)
+-- From a timer: the log phase, where these happen, must not wait. One write for all that have come together.
+local function remember()
+    local lines = table.concat(unwritten)
+    unwritten = {}
+    local written, why = disk.append(journal, lines)
     if not written then
-        log.error("budget", "a failure is not on disk: " .. why)
+        table.insert(unwritten, 1, lines)
+        log.error("budget", "failures are not on disk yet: " .. why)
     end
+    remembering = #unwritten > 0 and ngx.timer.at(written and 0 or 1, remember)
 end
 
 -- A failure that happened anyway (a body that never came, a malformed request).
@@ -48,7 +54,8 @@ function M.note(connection)
     local now = ngx.time()
     add(connection, now, 1)
     if M.used(connection, now) <= KEPT_ON_DISK then
-        ngx.timer.at(0, remember, line(connection, now))
+        unwritten[#unwritten + 1] = line(connection, now)
+        remembering = remembering or ngx.timer.at(0, remember)
     end
 end
 
@@ -61,7 +68,7 @@ function M.spend(connection)
     end
     add(connection, now, 1)
     if M.used(connection, now) <= settings.budget then
-        local written, why = disk.append(journal, line(connection, now))
+        local written, why = disk.append(journal, line(connection, now), 0)
         if written then
             return true
         end

@@ -8,13 +8,20 @@ local writers
 
 local M = {}
 
-local function run(write, ...)
+-- An exiting worker waits for timers, not for threads of the pool: without one the sender would hear nothing.
+local function stay()
+    ngx.sleep(60)
+end
+
+local function run(wait, write, ...)
     writers = writers or semaphore.new(AT_ONCE)
-    local admitted, busy = writers:wait(WAIT_SECONDS)
+    local admitted, busy = writers:wait(wait)
     if not admitted then
         return nil, busy
     end
+    local staying = ngx.thread.spawn(stay)
     local ran, written, why = ngx.run_worker_thread("spool", "pancake.files", write, ...)
+    ngx.thread.kill(staying)
     writers:post(1)
     if not ran then
         return nil, tostring(written)
@@ -24,12 +31,12 @@ end
 
 -- True once the file is on disk under its name; nil and why.
 function M.write(directory, name, data)
-    return run("write_durable", directory, name, data)
+    return run(WAIT_SECONDS, "write_durable", directory, name, data)
 end
 
--- True once the line is on disk at the end of the file; nil and why.
-function M.append(path, line)
-    return run("append", path, line)
+-- True once the text is on disk at the end of the file; nil and why. wait: seconds for a free thread, default 1.
+function M.append(path, text, wait)
+    return run(wait or WAIT_SECONDS, "append", path, text)
 end
 
 return M

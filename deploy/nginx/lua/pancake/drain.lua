@@ -12,7 +12,7 @@ local THREADS = 4
 local IDLE_SECONDS = 0.25
 local RETRY_SECONDS = 5
 local ATTEMPTS = 3
-local UNREMOVABLE_SECONDS = 600
+local UNREMOVABLE_SECONDS, UNREADABLE_SECONDS = 600, 60
 
 local M = {}
 
@@ -25,20 +25,20 @@ local function count(folder, outcome)
     metrics.count("pancake_edge_drained_total", ('folder="%s",outcome="%s"'):format(folder, outcome))
 end
 
--- The folder takes no change: the same file must not be handed over again and again.
-local function leave(name)
-    log.error("spool", name .. " can be neither removed nor moved")
-    failures[name] = { count = 0, again_at = ngx.now() + UNREMOVABLE_SECONDS }
+-- The disk will not have it: the same file must not be read or handed over again and again.
+local function leave(name, seconds, why)
+    log.error("spool", name .. " " .. why)
+    failures[name] = { count = 0, again_at = ngx.now() + seconds }
     return "delayed"
 end
 
 local function discard(folder, name)
-    return spool.remove(folder, name) and "moved" or leave(name)
+    return spool.remove(folder, name) and "moved" or leave(name, UNREMOVABLE_SECONDS, "cannot be removed")
 end
 
 local function set_aside(folder, name, reason)
     if not spool.set_aside(folder, name) then
-        return leave(name)
+        return leave(name, UNREMOVABLE_SECONDS, "cannot be moved")
     end
     failures[name] = nil
     metrics.count("pancake_edge_quarantined_total", ('reason="%s"'):format(reason))
@@ -85,7 +85,7 @@ end
 -- An unknown token: final once a policy confirmed after the arrival still does not know it; else the delivery
 -- must prove what it would have had to prove when it came.
 local function settle_unknown(name, delivery)
-    if (policy.confirmed_at() or 0) < delivery.arrived then
+    if not policy.confirmed_after(delivery.arrived) then
         return "stuck"
     end
     local connection = policy.find(delivery.token, delivery.arrived)
@@ -105,7 +105,10 @@ local function settle_unknown(name, delivery)
 end
 
 local function settle(folder, name)
-    local delivery, why = spool.get(folder, name)
+    local delivery, why, of_disk = spool.get(folder, name)
+    if of_disk then
+        return leave(name, UNREADABLE_SECONDS, "cannot be read: " .. why)
+    end
     if not delivery then
         if why then
             set_aside(folder, name, "unreadable")
@@ -123,7 +126,7 @@ local function ready(folder, name, now)
     if in_hand[name] or (failures[name] and failures[name].again_at > now) then
         return false
     end
-    return folder == "spool" or (policy.confirmed_at() or 0) >= spool.arrival(name)
+    return folder == "spool" or policy.confirmed_after(spool.arrival(name))
 end
 
 local function refill()

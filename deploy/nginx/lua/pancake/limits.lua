@@ -7,7 +7,7 @@ local network = require "pancake.network"
 local settings = require "pancake.settings"
 local log = require "pancake.log"
 
-local dict = ngx.shared.edge_rate
+local dict, state = ngx.shared.edge_rate, ngx.shared.edge_state
 
 local MAX_DENIED = 1000 -- looked through one by one for every request
 local DEFAULT = { rate = 1000, burst = 200, deny = {} }
@@ -41,29 +41,34 @@ local function parse(text)
     return { rate = rate, burst = burst, deny = ranges }
 end
 
--- Called once a second by every worker. A missing file means the defaults.
+-- The limits that a text means; none at all means the defaults. Nil and why if it means none.
+local function meant_by(text)
+    if text == "" then
+        return DEFAULT
+    end
+    return parse(text)
+end
+
+-- Called once a second by every worker. A missing file means the defaults; one that cannot be read or makes no sense
+-- changes nothing, also for a worker that begins with it: it goes by what the others went by.
 function M.reload()
     local text, why, missing = files.read(settings.limits_file)
-    if not text and not missing then
-        log.error("limits", settings.limits_file .. " is not in force: " .. why)
+    text = missing and "" or text
+    if text and text == seen_text then
         return
     end
-    text = text or ""
-    if text == seen_text then
-        return
+    local meant
+    if text then
+        meant, why = meant_by(text)
     end
-    seen_text = text
-    if text == "" then
-        current = DEFAULT
-        return
-    end
-    local parsed
-    parsed, why = parse(text)
-    if parsed then
-        current = parsed
+    if meant then
+        state:set("limits", text)
     else
         log.error("limits", settings.limits_file .. " is not in force: " .. why)
+        text = seen_text or state:get("limits") or ""
+        meant = meant_by(text)
     end
+    current, seen_text = meant, text
 end
 
 function M.denied(address)

@@ -21,6 +21,9 @@ end
 -- Written as crit: the public server's error log takes nothing less, so that clients cannot fill it. Written from a
 -- timer: within a request nginx adds the request line, and with it the token.
 function M.error(source, text)
+    if ngx.get_phase() == "init" then
+        return ngx.log(ngx.ERR, source, ": ", text)
+    end
     metrics.count("pancake_edge_errors_total", ('source="%s"'):format(source))
     if within("error/" .. source, 1) then
         ngx.timer.at(0, write, source, text)

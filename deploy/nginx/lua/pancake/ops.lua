@@ -7,6 +7,7 @@ local policy = require "pancake.policy"
 local settings = require "pancake.settings"
 local spool = require "pancake.spool"
 local upstream = require "pancake.upstream"
+local version = require "pancake.version"
 
 local M = {}
 
@@ -15,7 +16,7 @@ function M.healthz()
     ngx.header["Content-Type"] = "application/json"
     local confirmed = policy.confirmed_at()
     ngx.say(cjson.encode {
-        status = "ok", version = settings.version, spool_files = (spool.held("spool")),
+        status = "ok", version = version, spool_files = (spool.held("spool")),
         spool_writable = spool.writable(),
         policy_connections = #policy.connection_ids(),
         policy_age_seconds = confirmed and math.floor(ngx.now() - confirmed) or cjson.null,

@@ -123,6 +123,11 @@ function M.confirmed_at()
     return dict:get("confirmed_at")
 end
 
+-- Whether a fetch that began after that moment brought it; clocks tick in milliseconds, so the same one is not after.
+function M.confirmed_after(moment)
+    return (M.confirmed_at() or 0) > moment
+end
+
 -- The version, not the text, says whether it is another one: the text carries the time it was made.
 local function put_in_force(parsed, text)
     dict:set("version", parsed.version)
@@ -182,17 +187,18 @@ end
 -- if it is unknown for certain; nil and false if nobody could be asked in time.
 function M.confirm(token, arrived)
     local deadline = ngx.now() + CONFIRM_SECONDS
-    while (M.confirmed_at() or 0) < arrived do
+    while not M.confirmed_after(arrived) do
         if dict:get("unreachable") or ngx.now() >= deadline then
             return nil, false
         end
         local fetched, busy = fetch()
-        if not fetched and not busy then
+        if fetched then
+            break
+        end
+        if not busy then
             return nil, false
         end
-        if busy then
-            ngx.sleep(0.01)
-        end
+        ngx.sleep(0.01)
     end
     return M.find(token, arrived), true
 end

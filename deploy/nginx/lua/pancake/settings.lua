@@ -73,7 +73,6 @@ local M = {
     quarantine_max_files = number("EDGE_QUARANTINE_MAX_FILES", 20000),
     drain_per_second = number("EDGE_DRAIN_PER_SECOND", 200),
     log_per_second = number("EDGE_LOG_PER_SECOND", 50),
-    version = os.getenv("EDGE_VERSION") or "unreleased",
     -- Pancake suspends at 300 failures within 30 minutes (and > 80 % errors): never more than half is spent.
     budget = 150,
     budget_minutes = 30,

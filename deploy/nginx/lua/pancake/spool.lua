@@ -13,7 +13,7 @@ local settings = require "pancake.settings"
 local dict = ngx.shared.edge_state
 
 local STALE_SECONDS = 60
-local PROBE = ".probe"
+local PROBE, PROBE_BYTES = ".probe", 512 * 1024 -- more than any sealed delivery has
 local LIMITS = {
     spool = { files = settings.spool_max_files, bytes = settings.spool_max_bytes },
     unknown = { files = settings.unknown_max_files, bytes = settings.spool_max_bytes },
@@ -111,11 +111,12 @@ function M.put(folder, delivery)
     return nil
 end
 
--- The delivery, or nil and why. A file that is gone (another process handed it over) is nil without a reason.
+-- The delivery; nil if the file is gone (another process handed it over); nil and why, and whether it is the disk's
+-- fault rather than the file's.
 function M.get(folder, name)
-    local sealed = files.read(settings[folder] .. "/" .. name)
+    local sealed, unread, gone = files.read(settings[folder] .. "/" .. name)
     if not sealed then
-        return nil
+        return nil, not gone and unread or nil, not gone
     end
     local text, why = crypto.open("delivery", sealed)
     local delivery = text and cjson.decode(text)
@@ -146,7 +147,7 @@ end
 function M.probe()
     local writable = true
     for _, folder in ipairs(M.folders) do
-        local written, why = disk.write(settings[folder], PROBE, "")
+        local written, why = disk.write(settings[folder], PROBE, ("x"):rep(PROBE_BYTES))
         if written then
             files.remove(settings[folder] .. "/" .. PROBE)
         else

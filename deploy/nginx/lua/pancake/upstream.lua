@@ -15,6 +15,7 @@ local AWAY = { [502] = true, [503] = true, [504] = true }
 local REFUSALS_IN_A_ROW = 3
 local PROBE_SECONDS = 2
 local SHORTEST_SECONDS = 0.4 -- a try that must end sooner is not worth it
+local PAUSE_SECONDS = 0.25 -- after a probe that came from the spool: it may have been the delivery
 
 -- Written by hand: every value here is base64, hexadecimal, an address or a checked token, and the encoder at
 -- hand escapes each slash of the base64.
@@ -56,8 +57,8 @@ function M.skipping(name)
     return dict:get(name .. ".skipped_until") ~= nil
 end
 
-local function skip(path)
-    dict:set(path.name .. ".skipped_until", ngx.now() + settings.skip_seconds)
+local function skip(path, seconds)
+    dict:set(path.name .. ".skipped_until", ngx.now() + seconds)
     dict:delete(path.name .. ".probe")
 end
 
@@ -74,7 +75,7 @@ local function note_failure(path, result, again)
     local gone = result == "down" and not again
     local refused = result == "refused" and not again and dict:incr(path.name .. ".refusals", 1, 0) or 0
     if gone or refused >= REFUSALS_IN_A_ROW or M.skipping(path.name) then
-        skip(path)
+        skip(path, again and math.min(PAUSE_SECONDS, settings.skip_seconds) or settings.skip_seconds)
     end
 end
 
