@@ -2,8 +2,11 @@
 
 import json
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from itertools import product
 from typing import Any
 
 import psycopg
@@ -12,10 +15,10 @@ import pytest
 from runtime.secrets import KeyRing
 from sandbox.cluster import Cluster
 from sandbox.edge.nginx import NginxEdge, missing_packages
-from sandbox.stack.connection import CONNECTION_ID
 from sandbox.stack.stack import Sandbox
 from tests.edge.conftest import eventually
 from tests.edge.sender import Sender, signed
+from tests.edge.test_verify import CURRENT, MODES, PREVIOUS, SHIFTS, SIGNERS, expected
 
 SECRET = b"secret of the connection"
 pytestmark = pytest.mark.skipif(
@@ -45,6 +48,24 @@ class Door:
     def rows(self) -> int:
         """Events stored so far."""
         return int(self.sql("SELECT count(*) FROM pancake_webhook_event")[0][0])
+
+    def connect(self, token: str, signature: str, allowlist: str, ranges: Sequence[str] = ()) -> None:
+        """Another connection, of a workspace of its own, with a current and a previous webhook secret."""
+        ring = KeyRing.parse(self.sandbox.keys.encryption_keys)
+        self.sql(
+            "INSERT INTO pancake_connection (name, workspace_id, token_sha256, webhook_secret_encrypted,"
+            " previous_webhook_secret_encrypted, signature_mode, allowlist_mode, allowed_ip_ranges)"
+            " SELECT %s, 10000 + count(*), %s, %s, %s, %s, %s, %s::cidr[] FROM pancake_connection",
+            token, sha256(token.encode()).digest(), ring.encrypt(CURRENT.decode(), "webhook_secret"),
+            ring.encrypt(PREVIOUS.decode(), "webhook_secret"), signature, allowlist, list(ranges),
+        )  # fmt: skip
+
+    def stored(self, prefix: str) -> set[str]:
+        """Ids of the stored records that begin so."""
+        rows = self.sql(
+            "SELECT record_id FROM pancake_webhook_event WHERE starts_with(record_id, %s)", prefix
+        )
+        return {record_id for (record_id,) in rows}
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +107,13 @@ def bodies(count: int) -> list[bytes]:
 
 def test_a_body_has_one_identity_by_whichever_path_it_comes(door: Door) -> None:
     """Through Hasura first, then straight to the handlers: each is recognised, so its hash is the same."""
-    sent = bodies(200)
+    sent = bodies(1000)
     first = [door.post(body) for body in sent]
     assert set(first) == {"skipped_kill_switch", "dead_letter"}
+    kept_as_bytes = {
+        bytes(raw) for (raw,) in door.sql("SELECT raw FROM pancake_webhook_event WHERE raw IS NOT NULL")
+    }
+    assert kept_as_bytes == {body for body, word in zip(sent, first, strict=True) if word == "dead_letter"}
     stored = door.rows()
     door.sandbox.hasura.stop()
     try:
@@ -96,7 +121,7 @@ def test_a_body_has_one_identity_by_whichever_path_it_comes(door: Door) -> None:
     finally:
         door.sandbox.hasura.start()
         door.sandbox.hasura.wait_ready()
-    assert door.rows() == stored == 200
+    assert door.rows() == stored == 1000
 
 
 def test_the_modes_set_in_the_database_are_what_the_edge_enforces(door: Door) -> None:
@@ -127,7 +152,6 @@ def test_a_stranger_hears_unknown_token_and_nothing_is_stored(door: Door) -> Non
     stored = door.rows()
     assert door.sender.post("nobody", b'{"id":"s"}').body == b'{"status":"unknown_token"}'
     assert (door.rows(), door.edge.held("unknown")) == (stored, [])
-    assert door.sql("SELECT id::text FROM pancake_connection") == [(CONNECTION_ID,)]
 
 
 def test_with_everything_away_leads_wait_on_disk_and_arrive(door: Door) -> None:
@@ -144,3 +168,38 @@ def test_with_everything_away_leads_wait_on_disk_and_arrive(door: Door) -> None:
     assert door.rows() == stored + 20
     late = "SELECT count(*) FROM pancake_webhook_event WHERE arrived_at < created_at AND record_id LIKE %s"
     assert door.sql(late, "away-%") == [(20,)]
+
+
+def test_what_is_stored_by_signature_timestamp_secret_and_mode(door: Door) -> None:
+    """Each of the 48 deliveries has its exact answer; in the database stand those that were not refused."""
+    for mode in MODES:
+        door.connect(f"signed-{mode}", mode, "off")
+    answers, wanted = {}, {}
+    for mode, shift, signer in product(MODES, SHIFTS, SIGNERS):
+        record = f"signed-{mode}{shift:+}-{signer}"
+        body = json.dumps({"id": record}).encode()
+        headers = signed(SIGNERS[signer] or CURRENT, body, at=time.time() + shift)
+        if SIGNERS[signer] is None:
+            del headers["X-Pancake-Signature"]
+        answers[record] = door.sender.post(f"signed-{mode}", body, headers).status
+        outcome = expected(mode, shift, signer)
+        wanted[record] = "skipped_kill_switch" if outcome == "received" else outcome
+    assert answers == wanted
+    assert door.stored("signed-") == {
+        record for record, outcome in wanted.items() if outcome == "skipped_kill_switch"
+    }
+
+
+def test_what_is_stored_by_allowlist_and_mode(door: Door) -> None:
+    """Inside and outside of the ranges: only enforce refuses, and what it refuses is not in the database."""
+    wanted = set()
+    for mode in MODES:
+        door.connect(f"listed-{mode}", "off", mode, ["127.0.0.8/30", "203.0.113.7/32"])
+        for address in ("127.0.0.9", "127.0.0.12"):
+            record = f"listed-{mode}-{address}"
+            with Sender(door.edge.port, address) as sender:
+                answer = sender.post(f"listed-{mode}", json.dumps({"id": record}).encode()).status
+            refused = mode == "enforce" and address == "127.0.0.12"
+            assert answer == ("ip_not_allowed" if refused else "skipped_kill_switch"), record
+            wanted |= set() if refused else {record}
+    assert door.stored("listed-") == wanted
