@@ -38,13 +38,17 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Spooled:
-    """One delivery on disk. `body`: the bytes that were posted; times are UTC."""
+    """One delivery on disk. `body`: the bytes that were posted; times are UTC.
+
+    `denied`: its sender was on the deny list.
+    """
 
     name: str
     arrived_at: str
     source_ip: str
     token: str
     body: bytes
+    denied: bool
 
     @property
     def record(self) -> str:
@@ -62,6 +66,7 @@ class Spooled:
         shown: dict[str, Any] = {
             "name": self.name, "arrived_at": self.arrived_at, "source_ip": self.source_ip,
             "token_sha256": hashlib.sha256(self.token.encode()).hexdigest(), "record": self.record,
+            "denied": self.denied,
         }  # fmt: skip
         try:
             shown["body"] = self.body.decode()
@@ -94,12 +99,19 @@ class Store:
             body = base64.b64decode(kept["raw"], validate=True)
         except (DecryptionError, ValueError, KeyError, IndexError) as error:
             raise Unreadable(str(error)) from error
-        return Spooled(name, kept["arrived_at"], kept["source_ip"], kept["token"], body)
+        return Spooled(
+            name, kept["arrived_at"], kept["source_ip"], kept["token"], body, kept.get("denied", False)
+        )
 
-    def release(self, name: str) -> None:
-        """Move one from quarantine to the spool, where the edge takes it at once. Raises as `read`."""
-        self.read(Folder.QUARANTINE, name)
+    def release(self, name: str, *, even_denied: bool) -> bool:
+        """Move one from quarantine to the spool, where the edge takes it at once; whether it was moved.
+
+        Raises as `read`.
+        """
+        if self.read(Folder.QUARANTINE, name).denied and not even_denied:
+            return False
         self._path(Folder.QUARANTINE, name).rename(self._path(Folder.SPOOL, name))
+        return True
 
     def _path(self, folder: Folder, name: str) -> Path:
         return self._state / folder / Path(name).name
@@ -146,22 +158,24 @@ def show(name: str, folder: Where = Folder.QUARANTINE) -> None:
 @app.command()
 def release(
     names: Annotated[list[str] | None, typer.Argument(help="File names, as `list` prints them.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Everything readable in quarantine.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Everything readable but what came from denied senders.")
+    ] = False,
 ) -> None:
     """Hand quarantined deliveries over again. Exit code 1 if one of them could not be released."""
     if bool(names) == every:
         raise typer.BadParameter("name the files, or say --all")
     store = _store()
     chosen = names or _opened(lambda: store.names(Folder.QUARANTINE))
-    kept = 0
+    released = failed = 0
     for name in chosen:
         try:
-            store.release(name)
+            released += store.release(name, even_denied=not every)
         except (Unreadable, OSError) as error:
-            kept += 1
+            failed += 1
             typer.echo(f"{name}: {error}", err=True)
-    typer.echo(f"{len(chosen) - kept} released, {kept} kept")
-    if kept:
+    typer.echo(f"{released} released, {len(chosen) - released} kept")
+    if failed:
         raise typer.Exit(1)
 
 
@@ -189,7 +203,8 @@ def _line(store: Store, folder: Folder, name: str) -> str:
         delivery = store.read(folder, name)
     except (Unreadable, OSError) as error:
         return f"unreadable: {error}"
-    return f"{delivery.arrived_at}  {delivery.source_ip}  {delivery.record}"
+    denied = "  denied" if delivery.denied else ""
+    return f"{delivery.arrived_at}  {delivery.source_ip}  {delivery.record}{denied}"
 
 
 def _fail(sentence: str) -> NoReturn:

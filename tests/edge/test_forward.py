@@ -4,6 +4,7 @@ import json
 import random
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -171,6 +172,47 @@ def test_a_failing_path_is_skipped_and_then_probed_by_one(nginx: Callable[..., S
         assert stage.metric('pancake_edge_upstream_skipped{upstream="hasura"}') == 0
         assert sender.post(TOKEN).status == "received"
     assert len(stage.hasura.deliveries) >= 2
+
+
+def test_only_one_delivery_at_a_time_probes_a_path_that_failed(nginx: Callable[..., Stage]) -> None:
+    """Hasura hangs: of many deliveries after the pause one waits for it, the others go the other way."""
+    stage = nginx(EDGE_SKIP_SECONDS="1")
+    stage.hasura.override = Answer(503)
+    with stage.sender() as sender:
+        sender.post(TOKEN)
+    hang(stage.hasura)
+    began, knocks = time.monotonic(), len(stage.hasura.requests)
+    eventually(lambda: time.monotonic() - began > 1.1)
+
+    def deliver(number: int) -> float:
+        started = time.monotonic()
+        with stage.sender() as sender:
+            assert sender.post(TOKEN, b"%d" % number).status == "received"
+        return time.monotonic() - started
+
+    with ThreadPoolExecutor(20) as threads:
+        slow = [seconds for seconds in threads.map(deliver, range(20)) if seconds > 0.7]
+    assert len(stage.hasura.requests) - knocks == len(slow) == 1
+
+
+def test_a_path_that_refuses_three_in_a_row_is_skipped(nginx: Callable[..., Stage]) -> None:
+    """After a broken metadata apply nobody goes on asking Hasura first; two odd deliveries skip nothing."""
+    stage = nginx(EDGE_SKIP_SECONDS="60")
+
+    def asked(deliveries: int) -> int:
+        before = len(stage.hasura.requests)
+        with stage.sender() as sender:
+            assert {sender.post(TOKEN).status for _ in range(deliveries)} == {"received"}
+        return len(stage.hasura.requests) - before
+
+    refusal = Answer(400)
+    stage.hasura.override = refusal
+    assert asked(2) == 2
+    stage.hasura.override = None
+    assert asked(1) == 1
+    stage.hasura.override = refusal
+    assert asked(5) == 3
+    assert stage.metric('pancake_edge_upstream_skipped{upstream="hasura"}') == 1
 
 
 def test_an_idle_connection_that_the_upstream_closed_is_not_a_failure(stage: Stage) -> None:

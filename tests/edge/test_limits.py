@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from sandbox.pancake.faults import Faults
@@ -10,7 +11,7 @@ from sandbox.pancake.leads import Leads
 from sandbox.pancake.webhook import Sender as PancakeSender
 from sandbox.pancake.webhook import Settings
 from tests.edge.conftest import TOKEN, Stage, eventually
-from tests.edge.sender import Reply, raw_exchange
+from tests.edge.sender import Reply, raw_exchange, signed
 from tests.edge.test_spool import away
 from tests.edge.test_verify import connection_for
 
@@ -19,6 +20,7 @@ BUDGET = 150
 
 
 STRANGER = "x" * 200  # so long that nobody need be asked about it
+HMAC_INVALID = b'{"status":"hmac_invalid"}'
 
 
 def flood(stage: Stage, n: int, token: str = TOKEN, address: str = "127.0.0.1") -> list[Reply]:
@@ -38,6 +40,8 @@ def test_the_excess_is_429_until_half_of_the_budget_is_spent_and_then_spooled(st
     replies = flood(stage, 400)
     refused = [reply for reply in replies if reply.code == 429]
     assert len(refused) == BUDGET
+    last_refusal = max(number for number, reply in enumerate(replies) if reply.code == 429)
+    assert "spooled" not in {reply.status for reply in replies[:last_refusal]}
     assert {reply.status for reply in refused} == {"rate_limited"}
     kept = [reply for reply in replies if reply.status == "spooled"]
     taken = [reply for reply in replies if reply.status == "received"]
@@ -66,6 +70,33 @@ def test_without_a_valid_token_it_is_429_throughout_and_costs_no_budget(stage: S
     assert not stage.edge.held() + stage.edge.held("unknown")
 
 
+def test_other_routes_and_methods_are_held_to_a_strangers_rate(stage: Stage) -> None:
+    """Whoever looks around here is slowed down too."""
+    stage.limit_and_wait(rate=10, burst=5)
+    with stage.sender() as sender:
+        assert {sender.request("GET", "/wp-login.php").code for _ in range(40)} == {404, 429}
+        assert {sender.request("GET", f"/api/pancake/record/{TOKEN}").code for _ in range(20)} <= {405, 429}
+        assert sender.post(TOKEN).status == "received"
+    assert used(stage) > 0  # a 405 or 429 that names a valid token is one that Pancake would count
+
+
+def test_an_ipv6_sender_is_limited_and_denied_as_well(nginx: Callable[..., Stage]) -> None:
+    """Full addresses, ranges whose length is no multiple of eight, and IPv4 written as IPv6."""
+    stage = nginx(started=False)
+    with (stage.edge.directory / "site" / "http.conf").open("a") as site:
+        site.write("set_real_ip_from 127.0.0.1;\nreal_ip_header X-Forwarded-For;\n")
+    stage.edge.start()
+    stage.edge.wait_ready()
+    stage.edge.wait_policy()
+    stage.limit_and_wait(rate=999, burst=999, deny=["2001:db8::/33", "2001:db9::7", "198.51.100.7"])
+    denied = ["2001:db8:7fff::1", "2001:db9::7", "2001:db9:0:0:0:0:0:7", "::ffff:198.51.100.7"]
+    welcome = ["2001:db8:8000::1", "2001:db9::8", "::ffff:198.51.100.8", "::198.51.100.7"]
+    with stage.sender() as sender:
+        for address in denied + welcome:
+            reply = sender.post(TOKEN, headers={"X-Forwarded-For": address})
+            assert reply.status == ("denied" if address in denied else "received"), address
+
+
 def test_the_rate_is_what_the_file_says_with_a_burst(stage: Stage) -> None:
     """A bucket that leaks at the rate: the burst at once, then the rate."""
     stage.limit_and_wait(rate=40, burst=20)
@@ -90,9 +121,15 @@ def test_the_deny_list_changes_at_run_time(stage: Stage) -> None:
     stage.limit(rate="fast", deny=[])
     eventually(lambda: stage.metric('pancake_edge_errors_total{source="limits"}') >= 2)
     assert flood(stage, 1, address="127.0.0.4")[0].code == 429
-    stage.limit(deny=["not an address"])
-    eventually(lambda: stage.metric('pancake_edge_errors_total{source="limits"}') >= 4)
-    assert flood(stage, 1, address="127.0.0.4")[0].code == 429
+    mistakes: list[dict[str, object]] = [
+        {"deny": ["not an address"]}, {"deny": {"127.0.0.9": True}}, {"deny": None},
+        {"denied": ["127.0.0.9"]}, {"rate": None}, {"burst": 0},
+    ]  # fmt: skip
+    for mistake in mistakes:
+        before = stage.metric('pancake_edge_errors_total{source="limits"}')
+        stage.limit(**mistake)
+        eventually(lambda: stage.metric('pancake_edge_errors_total{source="limits"}') >= before + 4)  # noqa: B023
+        assert flood(stage, 1, address="127.0.0.4")[0].code == 429, mistake
     stage.limit_and_wait(rate=1002, burst=1000)
     assert flood(stage, 1, address="127.0.0.4")[0].status == "received"
     stage.edge.limits_file.unlink()
@@ -107,6 +144,18 @@ def test_a_denied_sender_with_a_valid_token_never_gets_the_webhook_suspended(sta
     assert {reply.status for reply in replies[BUDGET:]} == {"quarantined"}
     assert len(stage.edge.held("quarantine")) == 10
     assert not stage.bodies
+
+
+def test_a_denied_sender_must_prove_what_everybody_must(stage: Stage) -> None:
+    """Set aside is only what would have been let in: a person may send it on its way."""
+    stage.connection.webhook_secrets, stage.connection.signature_mode = [b"s"], "enforce"
+    stage.learn()
+    stage.limit_and_wait(rate=1001, burst=1000, deny=["127.0.0.4"])
+    assert {reply.code for reply in flood(stage, BUDGET, address="127.0.0.4")} == {429}
+    with stage.sender("127.0.0.4") as sender:
+        assert sender.post(TOKEN, b"forged", signed(b"wrong", b"forged")) == Reply(200, HMAC_INVALID)
+        assert sender.post(TOKEN, b"genuine", signed(b"s", b"genuine")).status == "quarantined"
+    assert len(stage.edge.held("quarantine")) == 1
 
 
 def test_limits_that_cannot_be_read_change_nothing(stage: Stage) -> None:
@@ -177,6 +226,60 @@ def test_failures_that_came_together_are_all_remembered(nginx: Callable[..., Sta
     stage.edge.wait_ready()
     stage.edge.wait_policy()
     assert used(stage) == 200
+
+
+def test_a_burst_at_a_full_spool_spends_the_budget_before_anything_is_shed(
+    nginx: Callable[..., Stage],
+) -> None:
+    """Writing failures down takes its time on the disk: those that come together wait for it."""
+    stage = nginx(EDGE_SPOOL_MAX_FILES="1")
+    away(stage)
+    flood(stage, 1)
+    with ThreadPoolExecutor(60) as threads:
+        replies = [reply for part in threads.map(lambda _: flood(stage, 2), range(60)) for reply in part]
+    assert {(reply.code, reply.status) for reply in replies} == {(503, "spool_full")}
+    assert used(stage) == 120
+
+
+def restart_with_journals(stage: Stage, ages: dict[str, int]) -> None:
+    """As after a crash: each journal, by its name, holds one failure that is so many seconds old."""
+    stage.edge.kill()
+    for name, age in ages.items():
+        journal = stage.edge.state / name
+        journal.write_text(f"{int(time.time()) - age} {stage.connection.id}\n")
+        journal.chmod(0o644)
+    stage.edge.start()
+    stage.edge.wait_ready()
+    stage.edge.wait_policy()
+
+
+def test_a_failure_counts_for_thirty_minutes(nginx: Callable[..., Stage]) -> None:
+    """Pancake's window, rounded up to whole minutes: not less, and not for ever."""
+    stage = nginx()
+    for age, counts in ((0, 1), (29 * 60 + 55, 1), (32 * 60, 0)):
+        restart_with_journals(stage, {"budget.log": age})
+        assert used(stage) == counts, age
+    restart_with_journals(stage, {"budget.log": 60, "budget.log.former": 120})
+    assert used(stage) == 2
+
+
+def test_the_journal_does_not_grow_without_an_end(nginx: Callable[..., Stage]) -> None:
+    """Once nothing in the former one counts any more a new one is begun; here that moment comes at once."""
+    stage = nginx(started=False)
+    for module, waits, instead in (
+        ("budget.lua", "> (MINUTES + 2) * 60", ">= 0"),
+        ("start.lua", "TIDY_SECONDS = 60, 60", "TIDY_SECONDS = 60, 0.05"),
+    ):
+        path = stage.edge.directory / "lua" / "pancake" / module
+        assert path.read_text().count(waits) == 1
+        path.write_text(path.read_text().replace(waits, instead))
+    stage.edge.start()
+    stage.edge.wait_ready()
+    stage.edge.wait_policy()
+    stage.limit_and_wait(rate=1001, burst=1000, deny=["127.0.0.4"])
+    flood(stage, 3, address="127.0.0.4")
+    eventually((stage.edge.state / "budget.log.former").exists)
+    assert used(stage) == 3
 
 
 def test_everything_down_and_the_spool_full_never_meets_pancakes_condition(

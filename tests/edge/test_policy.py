@@ -15,6 +15,7 @@ from tests.edge.sender import raw_exchange, signed
 from tests.edge.test_spool import away, back
 
 SLOW_POLICY = "3600"
+LONG_SECRET = b"a-long-secret" * 100
 FAILED = 'pancake_edge_policy_refresh_total{result="failed"}'
 
 
@@ -121,15 +122,21 @@ def test_unknown_tokens_wait_in_a_spool_of_their_own_while_nobody_can_be_asked(s
         assert sender.post("later", body).status == "spooled"
         assert sender.post("strict", body, signed(b"s", body)).status == "spooled"
         assert sender.post("strict", b"forged", signed(b"x", b"forged")).status == "spooled"
+        assert sender.post("headed", body, {"Authorization": LONG_SECRET.decode()}).status == "spooled"
         assert sender.post("nobody", body).status == "spooled"
-    assert len(stage.edge.held("unknown")) == 4
+    assert len(stage.edge.held("unknown")) == 5
     assert not stage.edge.held()
     strict = Connection(id="3", tokens={"strict": None}, signature_mode="enforce", webhook_secrets=[b"s"])
-    stage.handlers.connections += [Connection(id="2", tokens={"later": None}), strict]
+    headed = Connection(
+        id="4", tokens={"headed": None}, signature_mode="enforce", header_secrets=[LONG_SECRET],
+        header_name="Authorization",
+    )  # fmt: skip
+    stage.handlers.connections += [Connection(id="2", tokens={"later": None}), strict, headed]
     back(stage)
     eventually(lambda: not stage.edge.held("unknown"))
     deliveries = stage.hasura.deliveries + stage.handlers.deliveries
     assert sorted((delivery.token, delivery.raw) for delivery in deliveries) == [
+        ("headed", body),
         ("later", body),
         ("strict", body),
     ]

@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,10 @@ from sandbox.processes import Processes
 from sandbox.stack.services import NotReady
 from tests.edge.certificates import certificate
 from tests.edge.conftest import TOKEN, Stage, eventually
+from tests.edge.test_spool import away, post_many
+
+ZEROS = "A" * 43 + "="
+"""32 bytes in base64."""
 
 
 def containers_site(port: int, ops_port: int, home: str) -> dict[str, str]:
@@ -118,10 +123,15 @@ def test_the_shipped_files_serve_https(nginx: Callable[..., Stage], processes: P
     [
         ("EDGE_SECRET", "", "set EDGE_SECRET"),
         ("HASURA_EDGE_TOKEN", "", "set HASURA_EDGE_TOKEN"),
-        ("EDGE_STATE_KEYS", "k1:c2hvcnQ=", "must be 32 bytes"),
+        ("EDGE_STATE_KEYS", "k1:c2hvcnQ=", "key 1 must read id:base64 of 32 bytes"),
+        ("EDGE_STATE_KEYS", f"k1:{ZEROS},k2={ZEROS}", "key 2 must read id:base64 of 32 bytes"),
         ("HASURA_URL", "hasura:8080", "must be an http or https URL"),
         ("HANDLERS_URL", "http://handlers.example:8080", "must be https or a loopback address"),
+        ("HANDLERS_URL", "http://127.example:8080", "must be https or a loopback address"),
         ("EDGE_SKIP_SECONDS", "soon", "must be a number"),
+        ("EDGE_DRAIN_PER_SECOND", "0", "must be a number from 1 to 10000, not '0'"),
+        ("EDGE_SPOOL_MAX_FILES", "-1", "must be a number from 1 to"),
+        ("EDGE_PATH_TIMEOUT_MS", "nan", "must be a number from 50 to 10000"),
     ],
 )
 def test_a_wrong_environment_is_refused_at_start_with_a_sentence(
@@ -134,7 +144,7 @@ def test_a_wrong_environment_is_refused_at_start_with_a_sentence(
         stage.edge.wait_ready()
 
 
-@pytest.mark.parametrize("module", ["delivery", "ops", "disk"])
+@pytest.mark.parametrize("module", ["delivery", "ops", "disk", "files"])
 def test_a_reload_with_a_broken_program_is_refused(nginx: Callable[..., Stage], module: str) -> None:
     """A bad upgrade: the workers that run go on, nobody hears a 500."""
     stage = nginx(started=False)
@@ -148,6 +158,10 @@ def test_a_reload_with_a_broken_program_is_refused(nginx: Callable[..., Stage], 
     with stage.sender() as sender:
         assert [sender.post(TOKEN).status for _ in range(20)] == ["received"] * 20
     assert stage.edge.workers() == workers
+    away(stage)
+    with ThreadPoolExecutor(30) as threads:
+        statuses = threads.map(lambda number: post_many(stage, [b"%d" % number]), range(60))
+        assert list(statuses) == [["spooled"]] * 60
 
 
 def test_health_says_whether_deliveries_could_be_kept(nginx: Callable[..., Stage]) -> None:
@@ -183,7 +197,7 @@ def test_the_defaults_are_those_that_the_page_names() -> None:
     """What an operator who sets nothing gets is what the table of the edge's README says."""
     source = (DEPLOY / "lua" / "pancake" / "settings.lua").read_text()
     page = (DEPLOY / "README.md").read_text()
-    pairs = re.findall(r'number\("(\w+)", ([\d *]+)\)', source)
+    pairs = re.findall(r'number\("(\w+)", ([\d *]+), \S+, \S+\)', source)
     assert len(pairs) == 9
     for name, value in pairs:
         number = math.prod(int(factor) for factor in value.split("*"))

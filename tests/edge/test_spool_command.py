@@ -9,6 +9,7 @@ import pytest
 
 from sandbox.edge.nginx import NginxEdge
 from tests.edge.conftest import TOKEN, Stage, eventually
+from tests.edge.test_limits import BUDGET, flood
 from tests.edge.test_spool import away, back, post_many
 
 
@@ -56,6 +57,17 @@ def test_a_quarantined_delivery_is_released_and_taken(stage: Stage) -> None:
     assert command(stage.edge, "release", "--all").returncode == 0
     eventually(lambda: b"odd 2" in stage.hasura.bodies and not stage.edge.held())
     assert not stage.edge.held("quarantine")
+
+
+def test_what_came_from_a_denied_sender_is_released_by_name_alone(stage: Stage) -> None:
+    """`list` tells which they are; `--all` leaves them where they are."""
+    stage.limit_and_wait(rate=1001, burst=1000, deny=["127.0.0.4"])
+    assert flood(stage, BUDGET + 1, address="127.0.0.4")[-1].status == "quarantined"
+    (name,) = [path.name for path in stage.edge.held("quarantine")]
+    assert command(stage.edge, "list").stdout.endswith("127.0.0.4  -  denied\n")
+    assert command(stage.edge, "release", "--all").stdout == "0 released, 1 kept\n"
+    assert command(stage.edge, "release", name).stdout == "1 released, 0 kept\n"
+    eventually(lambda: stage.bodies == [b"%d" % BUDGET])
 
 
 def test_what_cannot_be_read_stays_in_quarantine_and_says_why(stage: Stage) -> None:

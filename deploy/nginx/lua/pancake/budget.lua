@@ -7,7 +7,7 @@ local log = require "pancake.log"
 local settings = require "pancake.settings"
 
 local dict = ngx.shared.edge_budget
-local journal = settings.state .. "/budget.log"
+local JOURNAL, FORMER = settings.state .. "/budget.log", settings.state .. "/budget.log.former"
 
 local MINUTES = settings.budget_minutes
 local KEPT_ON_DISK = 2 * settings.budget
@@ -41,7 +41,7 @@ end
 local function remember()
     local lines = table.concat(unwritten)
     unwritten = {}
-    local written, why = disk.append(journal, lines)
+    local written, why = disk.append(JOURNAL, lines)
     if not written then
         table.insert(unwritten, 1, lines)
         log.error("budget", "failures are not on disk yet: " .. why)
@@ -60,15 +60,15 @@ function M.note(connection)
 end
 
 -- True if we may answer this delivery with an error; it is then counted, on disk too. Taken first and given back
--- if it was too much, so that two workers can never spend the same one.
-function M.spend(connection)
+-- if it was too much, so that two workers can never spend the same one. wait: seconds for a disk that is busy.
+function M.spend(connection, wait)
     local now = ngx.time()
     if M.used(connection, now) >= settings.budget then
         return false
     end
     add(connection, now, 1)
     if M.used(connection, now) <= settings.budget then
-        local written, why = disk.append(journal, line(connection, now), 0)
+        local written, why = disk.append(JOURNAL, line(connection, now), wait)
         if written then
             return true
         end
@@ -78,30 +78,27 @@ function M.spend(connection)
     return false
 end
 
-local function journal_within(now, visit)
-    for line in (files.read(journal) or ""):gmatch("[^\n]+") do
-        local at, connection = line:match("^(%d+) (%S+)$")
-        at = tonumber(at)
-        if at and at > now - (MINUTES + 1) * 60 and at <= now + 60 then
-            visit(at, connection, line)
+-- In the master, before the first request: what the journals say about the last 30 minutes.
+function M.restore(now)
+    if not dict:add("turned_at", now) then
+        return
+    end
+    for _, path in ipairs { FORMER, JOURNAL } do
+        for text in (files.read(path) or ""):gmatch("[^\n]+") do
+            local at, connection = text:match("^(%d+) (%S+)$")
+            at = tonumber(at)
+            if at and at > now - (MINUTES + 1) * 60 and at <= now + 60 then
+                add(connection, at, 1)
+            end
         end
     end
 end
 
--- In the master, before the first request: what the journal says about the last 30 minutes.
-function M.restore(now)
-    if dict:add("restored", true) then
-        journal_within(now, function(at, connection) add(connection, at, 1) end)
-    end
-end
-
--- In one worker (the file must belong to the workers' user): lines that no longer count are dropped.
-function M.compact(now)
-    local kept = {}
-    journal_within(now, function(_, _, line) kept[#kept + 1] = line .. "\n" end)
-    files.remove(journal)
-    if #kept > 0 then
-        files.append(journal, table.concat(kept))
+-- Now and then: begin a new journal, once nothing in the former one counts any more. Nothing is ever rewritten.
+function M.turn(now)
+    if now - dict:get("turned_at") > (MINUTES + 2) * 60 then
+        files.move(JOURNAL, FORMER)
+        dict:set("turned_at", now)
     end
 end
 

@@ -11,8 +11,10 @@ local verify = require "pancake.verify"
 
 local PREFIX = "/api/pancake/record/"
 local MAX_TOKEN = 128
+local BODY_SECONDS = 10
 local ANSWER_SECONDS = 1.65 -- for the paths, of the two seconds we allow ourselves: the rest is for the disk
 local PANCAKE_WAITS_SECONDS = 5 -- what its documentation advises; whatever took longer may count as a failure
+local DISK_SECONDS = 0.3 -- for writing down a failure, when the delivery would else be lost
 
 local M = {}
 
@@ -24,8 +26,20 @@ local function answer(code, outcome, more)
     ngx.header["Content-Length"] = #text
     if code == 429 or code == 503 then
         ngx.header["Retry-After"] = 1
+    elseif code == 405 then
+        ngx.header["Allow"] = "POST"
     end
     ngx.print(text)
+end
+
+-- Strangers have a rate of their own: they can use up neither the quota nor the budget of a valid token.
+local function turn_away(code, outcome)
+    if limits.admit("stranger/" .. ngx.var.remote_addr) then
+        answer(code, outcome)
+    else
+        answer(429, "rate_limited")
+    end
+    ngx.req.discard_body()
 end
 
 -- What the handlers say beside the status.
@@ -49,13 +63,33 @@ local function token_in(uri)
     return ngx.unescape_uri((segment:gsub("%+", "%%2B")))
 end
 
+-- The token of a request to our one route; nil once another request has its answer.
+local function token_asked_for()
+    local token = token_in(ngx.var.request_uri)
+    if not token then
+        return turn_away(404, "not_found")
+    end
+    if ngx.req.get_method() ~= "POST" then
+        return turn_away(405, "method_not_allowed")
+    end
+    return token
+end
+
 -- What could be a token at all: only this is looked up, forwarded or kept.
 local function plausible(token)
     return #token <= MAX_TOKEN and token:match("^[%w_-]+$") ~= nil
 end
 
+local function time_out()
+    ngx.sleep(BODY_SECONDS)
+    ngx.exit(408)
+end
+
+-- nginx waits for each next byte, so somebody who sends one now and then would be waited for without an end.
 local function read_body()
+    local watch = ngx.thread.spawn(time_out)
     ngx.req.read_body()
+    ngx.thread.kill(watch)
     local body = ngx.req.get_body_data()
     if body then
         return body
@@ -71,10 +105,11 @@ local function received_body()
     return body, ngx.now() + ANSWER_SECONDS
 end
 
-local function x_headers()
+-- By lower-case name. One that comes twice proves nothing, and nginx bounds their size.
+local function single_headers()
     local kept = {}
-    for name, value in pairs(ngx.req.get_headers(60)) do
-        if name:sub(1, 2) == "x-" and type(value) == "string" and #value <= 512 then
+    for name, value in pairs(ngx.req.get_headers(0)) do
+        if type(value) == "string" then
             kept[name] = value
         end
     end
@@ -92,13 +127,14 @@ local function delivery_of(token, body, arrived)
     }
 end
 
-local function shed()
-    metrics.count("pancake_edge_shed_total")
+local function shed(folder)
+    metrics.count("pancake_edge_shed_total", ('folder="%s"'):format(folder))
     return answer(200, "shed")
 end
 
-local function fail_within_budget(connection, code, outcome)
-    if not budget.spend(connection.id) then
+-- wait: seconds for a busy disk, since the failure must be written down first.
+local function fail_within_budget(connection, code, outcome, wait)
+    if not budget.spend(connection.id, wait) then
         return false
     end
     ngx.ctx.spent = true
@@ -111,41 +147,15 @@ local function keep(connection, delivery)
     if spool.put("spool", delivery) then
         return answer(200, "spooled")
     end
-    return fail_within_budget(connection, 503, "spool_full") or shed()
-end
-
--- On the deny list: 429, and once the budget is spent set aside where a person decides, not the drain.
-local function deny(connection, token, arrived)
-    if not connection then
-        ngx.req.discard_body()
-        return answer(429, "denied")
-    end
-    if fail_within_budget(connection, 429, "denied") then
-        return ngx.req.discard_body()
-    end
-    local delivery = delivery_of(token, read_body(), arrived)
-    if spool.put("quarantine", delivery) then
-        metrics.count("pancake_edge_quarantined_total", 'reason="denied"')
-        return answer(200, "quarantined")
-    end
-    return shed()
-end
-
--- Nobody could be asked about this token: kept apart, with what a later check needs.
-local function keep_unknown(token, body, arrived)
-    local delivery = delivery_of(token, body, arrived)
-    delivery.headers = x_headers()
-    if spool.put("unknown", delivery) then
-        return answer(200, "spooled")
-    end
-    return shed()
+    return fail_within_budget(connection, 503, "spool_full", DISK_SECONDS) or shed("spool")
 end
 
 local function header_of_request(name)
     return ngx.var["http_" .. name:gsub("-", "_")]
 end
 
-local function accept(connection, token, body, arrived, answer_by)
+-- The answer to a delivery that does not prove what its connection enforces, or nil.
+local function refusal(connection, body)
     local request = { ip = ngx.var.remote_addr, body = body, header = header_of_request }
     local refused, monitored = verify.check(connection, request, ngx.now())
     if monitored then
@@ -154,13 +164,51 @@ local function accept(connection, token, body, arrived, answer_by)
             metrics.count("pancake_edge_monitored_total", ('check="%s"'):format(check))
         end
     end
+    return refused
+end
+
+-- On the deny list: 429, and once the budget is spent set aside where a person decides, not the drain.
+local function deny(connection, token, arrived)
+    if not connection then
+        ngx.req.discard_body()
+        return answer(429, "denied")
+    end
+    if fail_within_budget(connection, 429, "denied", 0) then
+        return ngx.req.discard_body()
+    end
+    local body = read_body()
+    local refused = refusal(connection, body)
+    if refused then
+        return answer(200, refused)
+    end
+    local delivery = delivery_of(token, body, arrived)
+    delivery.denied = true
+    if spool.put("quarantine", delivery) then
+        metrics.count("pancake_edge_quarantined_total", 'reason="denied"')
+        return answer(200, "quarantined")
+    end
+    return shed("quarantine")
+end
+
+-- Nobody could be asked about this token: kept apart, with what a later check needs.
+local function keep_unknown(token, body, arrived)
+    local delivery = delivery_of(token, body, arrived)
+    delivery.headers = single_headers()
+    if spool.put("unknown", delivery) then
+        return answer(200, "spooled")
+    end
+    return shed("unknown")
+end
+
+local function accept(connection, token, body, arrived, answer_by)
+    local refused = refusal(connection, body)
     if refused then
         return answer(200, refused)
     end
     local delivery = delivery_of(token, body, arrived)
     ngx.ctx.delivery = delivery
     if not limits.admit("delivery/" .. delivery.source_ip) then
-        return fail_within_budget(connection, 429, "rate_limited") or keep(connection, delivery)
+        return fail_within_budget(connection, 429, "rate_limited", 0) or keep(connection, delivery)
     end
     local taken, path = upstream.forward(delivery, answer_by)
     if not taken then
@@ -170,15 +218,13 @@ local function accept(connection, token, body, arrived, answer_by)
     return answer(200, taken.status, details(taken))
 end
 
--- Strangers have a rate of their own: they can use up neither the quota nor the budget of a valid token.
 local function stranger(token, arrived)
+    if not plausible(token) then
+        return turn_away(200, "unknown_token")
+    end
     if not limits.admit("stranger/" .. ngx.var.remote_addr) then
         ngx.req.discard_body()
         return answer(429, "rate_limited")
-    end
-    if not plausible(token) then
-        ngx.req.discard_body()
-        return answer(200, "unknown_token")
     end
     local body, answer_by = received_body()
     local connection, certain = policy.confirm(token, arrived)
@@ -193,13 +239,9 @@ local function stranger(token, arrived)
 end
 
 local function route()
-    local token = token_in(ngx.var.request_uri)
+    local token = token_asked_for()
     if not token then
-        return M.not_found()
-    end
-    if ngx.req.get_method() ~= "POST" then
-        ngx.header["Allow"] = "POST"
-        return answer(405, "method_not_allowed")
+        return
     end
     local arrived = ngx.req.start_time()
     local connection = plausible(token) and policy.find(token, arrived) or nil
@@ -224,7 +266,10 @@ local function rescue(problem)
     if connection and delivery then
         return keep(connection, delivery)
     end
-    return connection and (fail_within_budget(connection, 500, "error") or shed()) or answer(500, "error")
+    if not connection then
+        return answer(500, "error")
+    end
+    return fail_within_budget(connection, 500, "error", DISK_SECONDS) or shed("spool")
 end
 
 function M.handle()
@@ -242,20 +287,24 @@ end
 
 -- A body beyond the limit is not read, but its sender is held to the same rules.
 function M.too_large()
-    local address, connection = ngx.var.remote_addr, connection_of_request()
-    if limits.denied(address) then
-        return connection and (fail_within_budget(connection, 429, "denied") or answer(200, "too_large"))
-            or answer(429, "denied")
+    if not token_asked_for() then
+        return
     end
-    if not connection and not limits.admit("stranger/" .. address) then
-        return answer(429, "rate_limited")
+    local connection = connection_of_request()
+    if limits.denied(ngx.var.remote_addr) then
+        if not connection then
+            return answer(429, "denied")
+        end
+        return fail_within_budget(connection, 429, "denied", 0) or answer(200, "too_large")
+    end
+    if not connection then
+        return turn_away(200, "too_large")
     end
     return answer(200, "too_large")
 end
 
 function M.not_found()
-    ngx.req.discard_body()
-    return answer(404, "not_found")
+    turn_away(404, "not_found")
 end
 
 -- For the log phase: whose delivery this was, and a failure on the books if Pancake would call it one and we

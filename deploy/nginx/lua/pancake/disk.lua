@@ -29,6 +29,14 @@ local function run(wait, write, ...)
     return written, why
 end
 
+-- At the start of a worker: every thread loads its program when it is first used, and by then an upgrade may have
+-- taken the files away.
+function M.prepare()
+    for _ = 1, AT_ONCE do
+        ngx.thread.spawn(function() run(WAIT_SECONDS, "loaded") end)
+    end
+end
+
 -- True once the file is on disk under its name; nil and why.
 function M.write(directory, name, data)
     return run(WAIT_SECONDS, "write_durable", directory, name, data)

@@ -68,7 +68,8 @@ local function write_synced(path, flags, data)
     return true
 end
 
--- True once the file is on disk under its name, even if the power fails now; else nil and why, and no file.
+-- True once the file is on disk under its name, even if the power fails now; else nil and why, and no file, unless it
+-- was the directory that could not be synced.
 function M.write_durable(directory, name, data)
     local temporary, final = directory .. "/.part-" .. name, directory .. "/" .. name
     C.unlink(temporary) -- of a process that was killed while it wrote the same
@@ -121,6 +122,11 @@ function M.read(path)
     data, why = file:read("*a")
     file:close()
     return data, why
+end
+
+-- For whoever only wants this module in memory.
+function M.loaded()
+    return true
 end
 
 -- Whether it was removed; and if not, whether there was no such file.

@@ -17,6 +17,31 @@ local M = {}
 local seen_text
 local current = DEFAULT
 
+local KNOWN = { rate = true, burst = true, deny = true }
+
+local function unknown_key(file)
+    for key in pairs(file) do
+        if not KNOWN[key] then
+            return tostring(key)
+        end
+    end
+end
+
+-- Whether a decoded value is a JSON array of at most that many; an object would count as an empty one.
+local function is_list(value, most)
+    if type(value) ~= "table" then
+        return false
+    end
+    local count = 0
+    for key in pairs(value) do
+        count = count + 1
+        if type(key) ~= "number" or count > most then
+            return false
+        end
+    end
+    return true
+end
+
 local function positive(value, default)
     if value == nil then
         return default
@@ -29,8 +54,12 @@ local function parse(text)
     if type(file) ~= "table" then
         return nil, "not a JSON object"
     end
-    local deny = file.deny or {}
-    if type(deny) ~= "table" or #deny > MAX_DENIED then
+    local stranger = unknown_key(file)
+    if stranger then
+        return nil, "there is no '" .. stranger .. "'"
+    end
+    local deny = file.deny == nil and {} or file.deny
+    if not is_list(deny, MAX_DENIED) then
         return nil, "deny must be a list of at most " .. MAX_DENIED .. " addresses or ranges"
     end
     local ranges, why = network.ranges(deny)

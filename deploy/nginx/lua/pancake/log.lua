@@ -6,7 +6,9 @@ local settings = require "pancake.settings"
 local dict = ngx.shared.edge_log
 
 local OF_NGINX = { [400] = "bad_request", [408] = "client_timeout", [413] = "too_large", [414] = "uri_too_long",
-    [499] = "client_gone", [500] = "error" }
+    [429] = "too_many_connections", [499] = "client_gone", [500] = "error" }
+
+local METHOD_LENGTH = 16 -- nginx takes any word for one, as long as a line
 
 local M = {}
 
@@ -44,6 +46,7 @@ local function finish()
     end
     local var = ngx.var
     var.edge_logged = logged and "1" or "0"
+    var.edge_method = (var.request_method or ""):sub(1, METHOD_LENGTH)
     var.edge_outcome, var.edge_upstream, var.edge_monitored = outcome, ctx.upstream or "", ctx.monitored or ""
     var.edge_connection = connection and connection.id or ""
 end

@@ -13,7 +13,7 @@ M.families = {
     pancake_edge_monitored_total = { "counter", "Deliveries let through that enforce would have refused." },
     pancake_edge_drained_total = { "counter", "Spooled deliveries handed over, by folder and answer." },
     pancake_edge_quarantined_total = { "counter", "Deliveries set aside for a person to look at." },
-    pancake_edge_shed_total = { "counter", "Deliveries answered 200 without being kept: polling must bring them." },
+    pancake_edge_shed_total = { "counter", "Deliveries answered 200 that the folder could not take: polling must bring them." },
     pancake_edge_policy_refresh_total = { "counter", "Fetches of the policy from the handlers, by result." },
     pancake_edge_errors_total = { "counter", "Errors of our own program; the log has the first of each second." },
     pancake_edge_log_suppressed_total = { "counter", "Log lines left out because there were too many in a second." },
@@ -21,7 +21,9 @@ M.families = {
 
 -- Counters that alerts look at: there at 0 before the first event, which would else be no increase.
 local AT_ZERO = {
-    { "pancake_edge_shed_total", "" },
+    { "pancake_edge_shed_total", 'folder="spool"' },
+    { "pancake_edge_shed_total", 'folder="unknown"' },
+    { "pancake_edge_shed_total", 'folder="quarantine"' },
     { "pancake_edge_quarantined_total", 'reason="refused"' },
     { "pancake_edge_quarantined_total", 'reason="unreadable"' },
     { "pancake_edge_quarantined_total", 'reason="denied"' },
@@ -39,8 +41,8 @@ function M.begin()
     end
 end
 
-function M.count(name, labels, by)
-    dict:incr(series(name, labels or ""), by or 1, 0)
+function M.count(name, labels)
+    dict:incr(series(name, labels), 1, 0)
 end
 
 -- One counter per bucket, each value in its lowest bucket only; rendering adds them up.

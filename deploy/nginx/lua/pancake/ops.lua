@@ -38,6 +38,7 @@ local function gauges()
     add("pancake_edge_spool_writable", "1 if each folder took a file when last tried, once a minute.", "",
         spool.writable() == false and 0 or 1)
     add("pancake_edge_spool_limit_files", "Deliveries that fit into the spool.", "", settings.spool_max_files)
+    add("pancake_edge_spool_limit_bytes", "Bytes that fit into the spool.", "", settings.spool_max_bytes)
     for _, path in ipairs(upstream.paths) do
         add("pancake_edge_upstream_skipped", "1 while this path is skipped because it failed.",
             ('upstream="%s"'):format(path.name), upstream.skipping(path.name) and 1 or 0)

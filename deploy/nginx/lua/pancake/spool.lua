@@ -163,8 +163,8 @@ function M.writable()
     return dict:get("writable")
 end
 
--- At start: what a killed process left half written was never answered, and goes. A worker that starts beside
--- others leaves alone what they may still be writing.
+-- Now and then: what a killed process left half written was never answered, and goes. What somebody may still be
+-- writing is left alone.
 function M.sweep()
     local stale = (ngx.now() - STALE_SECONDS) * 1000
     local function is_stale_part(name)

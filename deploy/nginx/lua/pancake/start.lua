@@ -4,6 +4,7 @@ require "resty.core"
 require "pancake.delivery"
 require "pancake.ops"
 local budget = require "pancake.budget"
+local disk = require "pancake.disk"
 local drain = require "pancake.drain"
 local limits = require "pancake.limits"
 local log = require "pancake.log"
@@ -45,6 +46,7 @@ end
 local function tidy()
     spool.sweep()
     spool.probe()
+    budget.turn(ngx.time())
     return TIDY_SECONDS
 end
 
@@ -57,8 +59,8 @@ function M.worker()
     limits.reload()
     ngx.timer.every(1, limits.reload)
     spool.begin()
+    ngx.timer.at(0, disk.prepare)
     if ngx.worker.id() == 0 then
-        budget.compact(ngx.time())
         forever("tidy", tidy)
         forever("policy", policy.refresh)
         forever("drain", empty_the_spool)
