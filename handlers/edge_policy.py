@@ -5,9 +5,9 @@ carries decrypted secrets: app.py lets it out over loopback or TLS alone, and no
 """
 
 import base64
+import hmac
 import json
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Any
 
 from runtime.assembly import Answer, Runtime
@@ -20,12 +20,15 @@ HEADER_NAME = "X-Pancake-Secret"
 async def edge_policy(on: Runtime) -> Answer:
     """Answers `{version, generated_at, connections}`; the version changes whenever a connection does.
 
+    Logs tell the version; it is keyed, so that nobody can try out by it what a secret might be.
+
     Raises DatabaseUnavailable, and DecryptionError rather than a policy with a secret missing: the edge keeps
     the last one it got.
     """
     rows = await on.db.fetch_all("edge_policy/list_connections", {})
     connections = [_connection(on, row) for row in rows]
-    version = sha256(json.dumps(connections, sort_keys=True).encode()).hexdigest()
+    stated = json.dumps(connections, sort_keys=True).encode()
+    version = hmac.digest(on.settings.edge_secrets[0].encode(), stated, "sha256").hex()
     return {"version": version, "generated_at": on.clock.now().isoformat(), "connections": connections}
 
 

@@ -15,6 +15,7 @@ from sandbox.up import app
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "compose.yaml").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+EDGE_DOCKERFILE = (ROOT / "deploy" / "nginx" / "Dockerfile").read_text()
 DOCKERFILES = [*ROOT.glob("Dockerfile*"), *(ROOT / "deploy").rglob("Dockerfile*")]
 VARIABLE = re.compile(r"\$\{(\w+)(:[?-])?([^}]*)\}")
 
@@ -101,7 +102,11 @@ def test_edge_and_handlers_are_replaced_without_each_other(services: dict[str, A
 
 def test_every_image_is_pinned(services: dict[str, Any]) -> None:
     images = [service["image"] for service in services.values() if "image" in service]
-    images += [image for image in re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) if ":" in image]
+    images += [
+        image
+        for image in re.findall(r"^FROM (\S+)", DOCKERFILE + EDGE_DOCKERFILE, re.MULTILINE)
+        if ":" in image
+    ]
     assert images
     assert all(re.search(r":v?\d+\.\d+", image) for image in images)
     assert any(image.endswith(".cli-migrations-v3") for image in images)
