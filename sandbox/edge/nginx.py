@@ -215,7 +215,7 @@ class NginxEdge:
             f"error_log {scratch}/error.log error;\n",
             "http.conf": f"access_log {scratch}/access.json edge if=$edge_logged;\n{temporary}\n",
             "listen.conf": f"listen 127.0.0.1:{self._port} default_server;\n"
-            f"error_log {scratch}/error.log crit;\n",
+            f"error_log {scratch}/error.log emerg;\n",
             "ops.conf": f"listen 127.0.0.1:{self.ops_port} default_server;\n",
             **self._settings.site,
         }

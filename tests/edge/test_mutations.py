@@ -11,8 +11,8 @@ MUTATIONS: dict[str, tuple[str, dict[str, str], Callable[[Stage], None]]] = {
     "the budget is not asked": (
         "budget.lua",
         {
-            "if M.used(connection, now) >= settings.budget then": "if false then",
-            "if M.used(connection, now) <= settings.budget then": "if true then",
+            "if M.used(connection) >= settings.budget then": "if false then",
+            "if M.used(connection) <= settings.budget and": "if",
         },
         test_limits.test_the_excess_is_429_until_half_of_the_budget_is_spent_and_then_spooled,
     ),
@@ -28,7 +28,7 @@ MUTATIONS: dict[str, tuple[str, dict[str, str], Callable[[Stage], None]]] = {
     ),
     "unknown is said without asking": (
         "policy.lua",
-        {"while not M.confirmed_after(arrived) do": "while false do"},
+        {"while not M.confirmed_after(asked) do": "while false do"},
         test_policy.test_unknown_tokens_wait_in_a_spool_of_their_own_while_nobody_can_be_asked,
     ),
     "refusals by ill paths count": (

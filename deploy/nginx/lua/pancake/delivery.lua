@@ -1,9 +1,11 @@
 -- One delivery from its first byte to our answer. Read this first; every step is a module of its own.
 local budget = require "pancake.budget"
+local clock = require "pancake.clock"
 local limits = require "pancake.limits"
 local log = require "pancake.log"
-local metrics = require "pancake.metrics"
 local files = require "pancake.files"
+local metrics = require "pancake.metrics"
+local network = require "pancake.network"
 local policy = require "pancake.policy"
 local spool = require "pancake.spool"
 local upstream = require "pancake.upstream"
@@ -14,7 +16,6 @@ local MAX_TOKEN = 128
 local BODY_SECONDS = 10
 local ANSWER_SECONDS = 1.65 -- for the paths, of the two seconds we allow ourselves: the rest is for the disk
 local PANCAKE_WAITS_SECONDS = 5 -- what its documentation advises; whatever took longer may count as a failure
-local DISK_SECONDS = 0.3 -- for writing down a failure, when the delivery would else be lost
 
 local M = {}
 
@@ -33,13 +34,20 @@ local function answer(code, outcome, more)
 end
 
 -- Strangers have a rate of their own: they can use up neither the quota nor the budget of a valid token.
+local function admits_stranger()
+    return limits.admit("stranger/" .. network.site(ngx.var.remote_addr))
+end
+
 local function turn_away(code, outcome)
-    if limits.admit("stranger/" .. ngx.var.remote_addr) then
-        answer(code, outcome)
-    else
-        answer(429, "rate_limited")
-    end
+    answer(code, outcome)
     ngx.req.discard_body()
+end
+
+local function turn_away_within_rate(code, outcome)
+    if not admits_stranger() then
+        code, outcome = 429, "rate_limited"
+    end
+    turn_away(code, outcome)
 end
 
 -- What the handlers say beside the status.
@@ -67,10 +75,10 @@ end
 local function token_asked_for()
     local token = token_in(ngx.var.request_uri)
     if not token then
-        return turn_away(404, "not_found")
+        return turn_away_within_rate(404, "not_found")
     end
     if ngx.req.get_method() ~= "POST" then
-        return turn_away(405, "method_not_allowed")
+        return turn_away_within_rate(405, "method_not_allowed")
     end
     return token
 end
@@ -95,14 +103,7 @@ local function read_body()
         return body
     end
     local file = ngx.req.get_body_file()
-    return file and files.read(file) or ""
-end
-
--- The body, and by when its sender must have an answer: it has been waiting for us since the last byte.
-local function received_body()
-    local body = read_body()
-    ngx.update_time()
-    return body, ngx.now() + ANSWER_SECONDS
+    return file and assert(files.read(file)) or ""
 end
 
 -- By lower-case name. One that comes twice proves nothing, and nginx bounds their size.
@@ -132,9 +133,8 @@ local function shed(folder)
     return answer(200, "shed")
 end
 
--- wait: seconds for a busy disk, since the failure must be written down first.
-local function fail_within_budget(connection, code, outcome, wait)
-    if not budget.spend(connection.id, wait) then
+local function fail_within_budget(connection, code, outcome)
+    if not budget.spend(connection.id) then
         return false
     end
     ngx.ctx.spent = true
@@ -147,7 +147,7 @@ local function keep(connection, delivery)
     if spool.put("spool", delivery) then
         return answer(200, "spooled")
     end
-    return fail_within_budget(connection, 503, "spool_full", DISK_SECONDS) or shed("spool")
+    return fail_within_budget(connection, 503, "spool_full") or shed("spool")
 end
 
 local function header_of_request(name)
@@ -170,10 +170,9 @@ end
 -- On the deny list: 429, and once the budget is spent set aside where a person decides, not the drain.
 local function deny(connection, token, arrived)
     if not connection then
-        ngx.req.discard_body()
-        return answer(429, "denied")
+        return turn_away(429, "denied")
     end
-    if fail_within_budget(connection, 429, "denied", 0) then
+    if fail_within_budget(connection, 429, "denied") then
         return ngx.req.discard_body()
     end
     local body = read_body()
@@ -191,8 +190,8 @@ local function deny(connection, token, arrived)
 end
 
 -- Nobody could be asked about this token: kept apart, with what a later check needs.
-local function keep_unknown(token, body, arrived)
-    local delivery = delivery_of(token, body, arrived)
+local function keep_unknown(token, arrived)
+    local delivery = delivery_of(token, read_body(), arrived)
     delivery.headers = single_headers()
     if spool.put("unknown", delivery) then
         return answer(200, "spooled")
@@ -200,7 +199,10 @@ local function keep_unknown(token, body, arrived)
     return shed("unknown")
 end
 
-local function accept(connection, token, body, arrived, answer_by)
+-- asking: seconds that its sender may have waited already.
+local function accept(connection, token, arrived, asking)
+    local body = read_body()
+    local answer_by = clock.now() + ANSWER_SECONDS - asking
     local refused = refusal(connection, body)
     if refused then
         return answer(200, refused)
@@ -208,7 +210,7 @@ local function accept(connection, token, body, arrived, answer_by)
     local delivery = delivery_of(token, body, arrived)
     ngx.ctx.delivery = delivery
     if not limits.admit("delivery/" .. delivery.source_ip) then
-        return fail_within_budget(connection, 429, "rate_limited", 0) or keep(connection, delivery)
+        return fail_within_budget(connection, 429, "rate_limited") or keep(connection, delivery)
     end
     local taken, path = upstream.forward(delivery, answer_by)
     if not taken then
@@ -219,23 +221,22 @@ local function accept(connection, token, body, arrived, answer_by)
 end
 
 local function stranger(token, arrived)
+    if not admits_stranger() then
+        return turn_away(429, "rate_limited")
+    end
     if not plausible(token) then
         return turn_away(200, "unknown_token")
     end
-    if not limits.admit("stranger/" .. ngx.var.remote_addr) then
-        ngx.req.discard_body()
-        return answer(429, "rate_limited")
-    end
-    local body, answer_by = received_body()
+    local asked = clock.now()
     local connection, certain = policy.confirm(token, arrived)
     if connection then
         ngx.ctx.connection = connection
-        return accept(connection, token, body, arrived, answer_by)
+        return accept(connection, token, arrived, clock.now() - asked)
     end
     if not certain then
-        return keep_unknown(token, body, arrived)
+        return keep_unknown(token, arrived)
     end
-    return answer(200, "unknown_token")
+    return turn_away(200, "unknown_token")
 end
 
 local function route()
@@ -252,8 +253,7 @@ local function route()
     if not connection then
         return stranger(token, arrived)
     end
-    local body, answer_by = received_body()
-    return accept(connection, token, body, arrived, answer_by)
+    return accept(connection, token, arrived, 0)
 end
 
 -- A bug of ours must not cost a delivery: what was already read is kept.
@@ -269,7 +269,7 @@ local function rescue(problem)
     if not connection then
         return answer(500, "error")
     end
-    return fail_within_budget(connection, 500, "error", DISK_SECONDS) or shed("spool")
+    return fail_within_budget(connection, 500, "error") or shed("spool")
 end
 
 function M.handle()
@@ -295,16 +295,16 @@ function M.too_large()
         if not connection then
             return answer(429, "denied")
         end
-        return fail_within_budget(connection, 429, "denied", 0) or answer(200, "too_large")
+        return fail_within_budget(connection, 429, "denied") or answer(200, "too_large")
     end
     if not connection then
-        return turn_away(200, "too_large")
+        return turn_away_within_rate(200, "too_large")
     end
     return answer(200, "too_large")
 end
 
 function M.not_found()
-    turn_away(404, "not_found")
+    turn_away_within_rate(404, "not_found")
 end
 
 -- For the log phase: whose delivery this was, and a failure on the books if Pancake would call it one and we

@@ -1,50 +1,63 @@
--- Durable writes from a request or a timer: in nginx's thread pool, so that a slow disk never stops the event loop.
+-- Durable writes from a request or a timer: in nginx's thread pools, so that a slow disk never stops the event loop.
 local semaphore = require "ngx.semaphore"
+local log = require "pancake.log"
 
-local AT_ONCE = 16 -- lua_worker_thread_vm_pool_size: nginx refuses one more instead of queueing it, so we queue
-local WAIT_SECONDS = 1
-
-local writers
+-- How many of a worker's writes nginx has at once, and how long the next one waits for its turn. Together as many as
+-- lua_worker_thread_vm_pool_size: nginx refuses one more instead of queueing it.
+local POOLS = {
+    spool = { at_once = 16, wait_seconds = 3 },
+    journal = { at_once = 2, wait_seconds = 1 },
+}
 
 local M = {}
 
--- An exiting worker waits for timers, not for threads of the pool: without one the sender would hear nothing.
+-- An exiting worker waits for timers, not for threads of a pool: without one the sender would hear nothing.
 local function stay()
     ngx.sleep(60)
 end
 
-local function run(wait, write, ...)
-    writers = writers or semaphore.new(AT_ONCE)
-    local admitted, busy = writers:wait(wait)
+local function run(name, write, ...)
+    local pool = POOLS[name]
+    pool.turns = pool.turns or semaphore.new(pool.at_once)
+    local admitted, busy = pool.turns:wait(pool.wait_seconds)
     if not admitted then
         return nil, busy
     end
     local staying = ngx.thread.spawn(stay)
-    local ran, written, why = ngx.run_worker_thread("spool", "pancake.files", write, ...)
+    local ran, written, why = ngx.run_worker_thread(name, "pancake.files", write, ...)
     ngx.thread.kill(staying)
-    writers:post(1)
+    pool.turns:post(1)
     if not ran then
         return nil, tostring(written)
     end
     return written, why
 end
 
--- At the start of a worker: every thread loads its program when it is first used, and by then an upgrade may have
+local function load_program(name)
+    local loaded, why = run(name, "loaded")
+    if not loaded then
+        log.error("disk", why)
+    end
+end
+
+-- At the start of a worker: each thread loads its program when it is first used, and by then an upgrade may have
 -- taken the files away.
 function M.prepare()
-    for _ = 1, AT_ONCE do
-        ngx.thread.spawn(function() run(WAIT_SECONDS, "loaded") end)
+    for name, pool in pairs(POOLS) do
+        for _ = 1, pool.at_once do
+            ngx.thread.spawn(load_program, name)
+        end
     end
 end
 
 -- True once the file is on disk under its name; nil and why.
 function M.write(directory, name, data)
-    return run(WAIT_SECONDS, "write_durable", directory, name, data)
+    return run("spool", "write_durable", directory, name, data)
 end
 
--- True once the text is on disk at the end of the file; nil and why. wait: seconds for a free thread, default 1.
-function M.append(path, text, wait)
-    return run(wait or WAIT_SECONDS, "append", path, text)
+-- True once the text is on disk at the end of the file; nil and why.
+function M.append(path, text)
+    return run("journal", "append", path, text)
 end
 
 return M

@@ -1,5 +1,6 @@
 -- Hands spooled deliveries over, oldest first and at a bounded rate, while live traffic goes on.
 -- One worker does it, with a few threads that share one queue.
+local clock = require "pancake.clock"
 local log = require "pancake.log"
 local metrics = require "pancake.metrics"
 local policy = require "pancake.policy"
@@ -19,6 +20,7 @@ local M = {}
 local failures = {} -- name -> {count, last_at, again_at}: not before again_at
 local queue, position = {}, 1
 local in_hand = {} -- names that one of the threads is at
+local first_seen = {} -- name in unknown/ -> when we saw it first
 local returned = {} -- what could not be handed over yet: taken again before anything younger
 
 local function count(folder, outcome)
@@ -28,7 +30,7 @@ end
 -- The disk will not have it: the same file must not be read or handed over again and again.
 local function leave(name, seconds, why)
     log.error("spool", name .. " " .. why)
-    failures[name] = { count = 0, again_at = ngx.now() + seconds }
+    failures[name] = { count = 0, again_at = clock.now() + seconds }
     return "delayed"
 end
 
@@ -37,8 +39,9 @@ local function discard(folder, name)
 end
 
 local function set_aside(folder, name, reason)
-    if not spool.set_aside(folder, name) then
-        return leave(name, UNREMOVABLE_SECONDS, "cannot be moved")
+    local moved, why = spool.set_aside(folder, name)
+    if not moved then
+        return leave(name, UNREMOVABLE_SECONDS, "is not set aside: " .. why)
     end
     failures[name] = nil
     metrics.count("pancake_edge_quarantined_total", ('reason="%s"'):format(reason))
@@ -48,7 +51,7 @@ end
 -- A path had it and did not take it: others go first for a while.
 local function delay(name)
     local seen = failures[name] or { count = 0 }
-    seen.again_at = ngx.now() + math.min(RETRY_SECONDS, settings.skip_seconds)
+    seen.again_at = clock.now() + math.min(RETRY_SECONDS, settings.skip_seconds)
     failures[name] = seen
     return seen
 end
@@ -60,7 +63,7 @@ local function failed(folder, name)
     if not seen.last_at or (upstream.succeeded_at() or 0) > seen.last_at then
         seen.count = seen.count + 1
     end
-    seen.last_at = ngx.now()
+    seen.last_at = clock.now()
     if seen.count >= ATTEMPTS then
         set_aside(folder, name, "refused")
     end
@@ -82,12 +85,9 @@ local function hand_over(folder, name, delivery)
     return heard_by > 0 and "delayed" or "stuck"
 end
 
--- An unknown token: final once a policy confirmed after the arrival still does not know it; else the delivery
--- must prove what it would have had to prove when it came.
+-- An unknown token: final once a policy confirmed after the arrival still does not know it (`ready`); else the
+-- delivery must prove what it would have had to prove when it came.
 local function settle_unknown(name, delivery)
-    if not policy.confirmed_after(delivery.arrived) then
-        return "stuck"
-    end
     local connection = policy.find(delivery.token, delivery.arrived)
     local outcome = "unknown_token"
     if connection then
@@ -121,17 +121,26 @@ local function settle(folder, name)
     return hand_over(folder, name, delivery)
 end
 
--- An unknown token waits until somebody could be asked about it.
+-- An unknown token waits until somebody was asked about it: after we saw it here, and so after it came.
 local function ready(folder, name, now)
     if in_hand[name] or (failures[name] and failures[name].again_at > now) then
         return false
     end
-    return folder == "spool" or policy.confirmed_after(spool.arrival(name))
+    return folder == "spool" or policy.confirmed_after(first_seen[name])
+end
+
+local function note_unknown(now)
+    local seen = {}
+    for _, name in ipairs(spool.list("unknown")) do
+        seen[name] = first_seen[name] or now
+    end
+    first_seen = seen
 end
 
 local function refill()
     queue, position = {}, 1
-    local now = ngx.now()
+    local now = clock.now()
+    note_unknown(now)
     for _, folder in ipairs { "spool", "unknown" } do
         for _, name in ipairs(spool.list(folder)) do
             if ready(folder, name, now) then
@@ -178,20 +187,18 @@ local function step(item)
 end
 
 local function work(ends_at)
-    while not ngx.worker.exiting() and ngx.now() < ends_at do
-        ngx.update_time()
-        local due = ngx.now() + THREADS / settings.drain_per_second
+    while not ngx.worker.exiting() and clock.now() < ends_at do
+        local due = clock.now() + THREADS / settings.drain_per_second
         local item = next_item()
         local moved = item and step(item)
-        ngx.update_time()
-        ngx.sleep(math.max(due - ngx.now(), moved and 0.001 or IDLE_SECONDS))
+        ngx.sleep(math.max(due - clock.now(), moved and 0.001 or IDLE_SECONDS))
     end
 end
 
--- For that long, or until the worker ends.
+-- For that long, or until the worker ends. The next time goes on where this one stopped: what is behind many that
+-- are stuck must have its turn too.
 function M.run(seconds)
-    local threads, ends_at = {}, ngx.now() + seconds
-    queue, position, in_hand, returned = {}, 1, {}, {}
+    local threads, ends_at = {}, clock.now() + seconds
     for i = 1, THREADS do
         threads[i] = ngx.thread.spawn(work, ends_at)
     end

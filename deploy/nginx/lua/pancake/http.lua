@@ -1,7 +1,7 @@
 -- A small HTTP/1.1 client over nginx's sockets, with one deadline for the whole exchange. It works in timers
 -- too, where subrequests do not. An answer is a status and a body; everything else is nil, why, and whether the
 -- peer had the whole request.
-local now, update_time = ngx.now, ngx.update_time
+local now = require("pancake.clock").now
 
 local POOL_SECONDS, POOL_SIZE = 4, 64 -- uvicorn closes an idle connection after 5 s
 local MAX_BODY = 4 * 1024 * 1024
@@ -10,7 +10,6 @@ local MAX_HEADERS = 100
 local M = {}
 
 local function arm(sock, deadline)
-    update_time()
     local left = (deadline - now()) * 1000
     if left < 1 then
         return nil, "timeout"
@@ -169,7 +168,6 @@ end
 
 -- fields: header lines without line ends. seconds: for everything, from connecting to the last byte.
 function M.request(endpoint, method, path, fields, body, seconds)
-    update_time()
     local deadline = now() + seconds
     local head = { method .. " " .. endpoint.base .. path .. " HTTP/1.1", "Host: " .. endpoint.authority }
     for _, field in ipairs(fields) do

@@ -2,6 +2,7 @@
 --   {"rate": 1000, "burst": 200, "deny": ["203.0.113.9", "2001:db8::/32"]}
 -- Every worker looks at the file once a second; a file that cannot be read as this leaves the last good one in force.
 local cjson = require "cjson.safe"
+local clock = require "pancake.clock"
 local files = require "pancake.files"
 local network = require "pancake.network"
 local settings = require "pancake.settings"
@@ -9,6 +10,7 @@ local log = require "pancake.log"
 
 local dict, state = ngx.shared.edge_rate, ngx.shared.edge_state
 
+local NO_FILE = "\0" -- for the text of a file that is not there; an empty one is a mistake
 local MAX_DENIED = 1000 -- looked through one by one for every request
 local DEFAULT = { rate = 1000, burst = 200, deny = {} }
 
@@ -70,9 +72,9 @@ local function parse(text)
     return { rate = rate, burst = burst, deny = ranges }
 end
 
--- The limits that a text means; none at all means the defaults. Nil and why if it means none.
+-- The limits that a text means; no file means the defaults. Nil and why if it means none.
 local function meant_by(text)
-    if text == "" then
+    if text == NO_FILE then
         return DEFAULT
     end
     return parse(text)
@@ -82,7 +84,7 @@ end
 -- changes nothing, also for a worker that begins with it: it goes by what the others went by.
 function M.reload()
     local text, why, missing = files.read(settings.limits_file)
-    text = missing and "" or text
+    text = missing and NO_FILE or text
     if text and text == seen_text then
         return
     end
@@ -94,7 +96,7 @@ function M.reload()
         state:set("limits", text)
     else
         log.error("limits", settings.limits_file .. " is not in force: " .. why)
-        text = seen_text or state:get("limits") or ""
+        text = seen_text or state:get("limits") or NO_FILE
         meant = meant_by(text)
     end
     current, seen_text = meant, text
@@ -112,9 +114,10 @@ end
 -- bucket will be empty, so that one number is the whole state. Workers that read it in the same instant may let
 -- one too many through.
 function M.admit(key)
-    local now = ngx.now()
+    local now = clock.now()
     local step = 1 / current.rate
-    local empty_at = math.max(dict:get(key) or 0, now)
+    local full = now + (current.burst + 1) * step -- what an earlier, lower rate left may be beyond it
+    local empty_at = math.min(math.max(dict:get(key) or 0, now), full)
     if empty_at - now > current.burst * step then
         return false
     end

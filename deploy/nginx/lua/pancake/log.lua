@@ -17,11 +17,11 @@ local function within(key, per_second)
 end
 
 local function write(premature, source, text)
-    ngx.log(ngx.CRIT, source, ": ", text)
+    ngx.log(ngx.EMERG, source, ": ", text)
 end
 
--- Written as crit: the public server's error log takes nothing less, so that clients cannot fill it. Written from a
--- timer: within a request nginx adds the request line, and with it the token.
+-- Written as emerg: the public server's error log takes nothing less, since nginx adds to its own lines the line of the
+-- request, and with it the token. From a timer, where there is no such line.
 function M.error(source, text)
     if ngx.get_phase() == "init" then
         return ngx.log(ngx.ERR, source, ": ", text)
@@ -40,7 +40,7 @@ local function finish()
     local connection = delivery.account_for_failure(status, seconds)
     metrics.count("pancake_webhook_requests_total", ('hop="edge",status="%s",code="%d"'):format(outcome, status))
     metrics.observe("pancake_webhook_latency_seconds", 'hop="edge"', seconds)
-    local logged = within("access/" .. outcome, settings.log_per_second)
+    local logged = within("access/" .. (connection and outcome or "of strangers"), settings.log_per_second)
     if not logged then
         metrics.count("pancake_edge_log_suppressed_total", ('outcome="%s"'):format(outcome))
     end

@@ -10,7 +10,9 @@ local out = ffi.new("unsigned char[16]")
 
 local M = {}
 
--- 4 or 16 bytes, or nil; an IPv4 address written as IPv6 (::ffff:a.b.c.d) is an IPv4 address.
+local MAPPED = ("\0"):rep(10) .. "\255\255"
+
+-- 4 or 16 bytes, or nil; an IPv4 address written as IPv6 (::ffff:a.b.c.d) is an IPv4 address, and true comes with it.
 function M.parse(text)
     if C.inet_pton(IPV4, text, out) == 1 then
         return ffi.string(out, 4)
@@ -19,22 +21,28 @@ function M.parse(text)
         return nil
     end
     local bytes = ffi.string(out, 16)
-    if bytes:sub(1, 12) == ("\0"):rep(10) .. "\255\255" then
-        return bytes:sub(13)
+    if bytes:sub(1, 12) == MAPPED then
+        return bytes:sub(13), true
     end
     return bytes
+end
+
+-- What one sender is likely to have to himself: an IPv4 address, or the 64 bits of an IPv6 network.
+function M.site(text)
+    local bytes = M.parse(text) or text
+    return #bytes == 16 and bytes:sub(1, 8) or bytes
 end
 
 -- {bytes, bits} or nil and why.
 function M.range(text)
     local address, bits = text:match("^([^/]+)/(%d+)$")
-    local bytes = M.parse(address or text)
+    local bytes, mapped = M.parse(address or text)
     if not bytes then
         return nil, "'" .. text .. "' is neither an address nor a CIDR"
     end
-    bits = tonumber(bits) or #bytes * 8
-    if bits > #bytes * 8 then
-        return nil, "'" .. text .. "' has too long a prefix"
+    bits = bits and tonumber(bits) - (mapped and 96 or 0) or #bytes * 8
+    if bits < 0 or bits > #bytes * 8 then
+        return nil, "'" .. text .. "' has no such prefix"
     end
     return { bytes = bytes, bits = bits }
 end

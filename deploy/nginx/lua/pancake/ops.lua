@@ -1,6 +1,7 @@
 -- What operators and Prometheus see, on the internal listener.
 local cjson = require "cjson.safe"
 local budget = require "pancake.budget"
+local clock = require "pancake.clock"
 local limits = require "pancake.limits"
 local metrics = require "pancake.metrics"
 local policy = require "pancake.policy"
@@ -19,7 +20,7 @@ function M.healthz()
         status = "ok", version = version, spool_files = (spool.held("spool")),
         spool_writable = spool.writable(),
         policy_connections = #policy.connection_ids(),
-        policy_age_seconds = confirmed and math.floor(ngx.now() - confirmed) or cjson.null,
+        policy_age_seconds = confirmed and math.floor(clock.now() - confirmed) or cjson.null,
     })
 end
 
@@ -50,7 +51,7 @@ local function gauges()
     add("pancake_edge_budget_limit", "Failures we allow ourselves within 30 minutes: half of what suspends.", "", settings.budget)
     local confirmed = policy.confirmed_at()
     add("pancake_edge_policy_age_seconds", "Since the policy was last confirmed; -1 if never.", "",
-        confirmed and ngx.now() - confirmed or -1)
+        confirmed and clock.now() - confirmed or -1)
     add("pancake_edge_rate_limit", "Requests per second that one address may send.", "", limits.current().rate)
     add("pancake_edge_denied_ranges", "Entries of the deny list in force.", "", #limits.current().deny)
     return list

@@ -1,6 +1,8 @@
 -- Per-connection policy: which tokens are valid, what a delivery must prove. The handlers decide it; the edge
 -- fetches it, keeps it sealed on disk and goes by the last one it got for as long as the handlers are away.
 local cjson = require "cjson.safe"
+local claim = require "pancake.claim"
+local clock = require "pancake.clock"
 local crypto = require "pancake.crypto"
 local disk = require "pancake.disk"
 local files = require "pancake.files"
@@ -13,6 +15,7 @@ local settings = require "pancake.settings"
 local dict = ngx.shared.edge_policy
 local FILE = "policy.sealed"
 local MODES = { off = true, monitor = true, enforce = true }
+local FETCH_SECONDS = 3     -- after that a worker that fetches must be dead
 local FETCH_GAP = 0.1       -- at most ten fetches a second, however many unknown tokens come
 local CONFIRM_SECONDS = 0.8
 local UNREACHABLE_SECONDS = 1
@@ -68,17 +71,24 @@ end
 
 local function tokens(parsed, entry, known)
     for _, token in ipairs(entry.token_sha256 or {}) do
-        local expires = type(token.expires_at) == "string" and epoch(token.expires_at) or nil
-        if type(token.expires_at) == "string" and not expires then
-            return nil, "expires_at is not ISO 8601"
+        local expires = token.expires_at
+        if expires == cjson.null then
+            expires = nil
+        elseif expires ~= nil then
+            expires = epoch(expires)
+            if not expires then
+                return nil, "expires_at is not ISO 8601"
+            end
+        end
+        if not token.sha256:match("^%x+$") or #token.sha256 ~= 64 then
+            return nil, "a sha256 is none"
         end
         parsed.by_hash[token.sha256:lower()] = { connection = known, expires_at = expires }
     end
     return true
 end
 
--- Everything or nothing: one malformed connection and the whole answer is refused, the last good one stays.
-local function parse(text)
+local function read(text)
     local document = cjson.decode(text or "")
     if type(document) ~= "table" or type(document.connections) ~= "table" then
         return nil, "not a policy"
@@ -95,6 +105,15 @@ local function parse(text)
         parsed.ids[#parsed.ids + 1] = known.id
     end
     return parsed
+end
+
+-- Everything or nothing: one malformed connection and the whole answer is refused, the last good one stays.
+local function parse(text)
+    local ran, parsed, why = pcall(read, text)
+    if not ran then
+        return nil, "malformed: " .. parsed
+    end
+    return parsed, why
 end
 
 local function current()
@@ -118,14 +137,15 @@ function M.connection_ids()
     return current().ids
 end
 
--- When the fetch began that last brought (or confirmed) the policy in force; nil before the first one.
+-- When the fetch began that last brought (or confirmed) the policy in force, by our clock; nil before the first one.
 function M.confirmed_at()
     return dict:get("confirmed_at")
 end
 
--- Whether a fetch that began after that moment brought it; clocks tick in milliseconds, so the same one is not after.
+-- Whether a fetch that began after that moment brought it.
 function M.confirmed_after(moment)
-    return (M.confirmed_at() or 0) > moment
+    local confirmed = M.confirmed_at()
+    return confirmed ~= nil and confirmed > moment
 end
 
 -- The version, not the text, says whether it is another one: the text carries the time it was made.
@@ -159,11 +179,10 @@ end
 
 -- One fetch at a time for all workers. True, or nil and whether somebody else is at it.
 local function fetch()
-    if not dict:add("fetching", true, 3) then
+    if not claim.take(dict, "fetching", FETCH_SECONDS) then
         return nil, true
     end
-    ngx.update_time()
-    local started = ngx.now()
+    local started = clock.now()
     local status, body = http.request(settings.handlers, "GET", "/edge/policy",
         { "X-Edge-Secret: " .. settings.secret }, nil, settings.path_seconds)
     local parsed, why
@@ -173,22 +192,23 @@ local function fetch()
         why = status and "status " .. status or body
     end
     if not parsed then
-        dict:set("unreachable", true, UNREACHABLE_SECONDS)
+        dict:set("unreachable_until", clock.now() + UNREACHABLE_SECONDS)
         log.error("policy", "no policy from the handlers: " .. why)
     else
         keep(parsed, body, started)
     end
     metrics.count("pancake_edge_policy_refresh_total", parsed and 'result="ok"' or 'result="failed"')
-    dict:set("fetching", true, FETCH_GAP)
+    claim.release(dict, "fetching", FETCH_GAP)
     return parsed ~= nil, false
 end
 
--- The handlers' word on a token we do not know, asked after it arrived: the connection and true; nil and true
--- if it is unknown for certain; nil and false if nobody could be asked in time.
+-- The handlers' word on a token we do not know, asked from now on: the connection and true; nil and true if it is
+-- unknown for certain; nil and false if nobody could be asked in time.
 function M.confirm(token, arrived)
-    local deadline = ngx.now() + CONFIRM_SECONDS
-    while not M.confirmed_after(arrived) do
-        if dict:get("unreachable") or ngx.now() >= deadline then
+    local asked = clock.now()
+    while not M.confirmed_after(asked) do
+        local now = clock.now()
+        if now < (dict:get("unreachable_until") or 0) or now >= asked + CONFIRM_SECONDS then
             return nil, false
         end
         local fetched, busy = fetch()

@@ -12,7 +12,6 @@ local settings = require "pancake.settings"
 
 local dict = ngx.shared.edge_state
 
-local STALE_SECONDS = 60
 local PROBE, PROBE_BYTES = ".probe", 512 * 1024 -- more than any sealed delivery has
 local LIMITS = {
     spool = { files = settings.spool_max_files, bytes = settings.spool_max_bytes },
@@ -33,10 +32,6 @@ end
 
 function M.held(folder)
     return math.max(dict:get(folder .. ".files") or 0, 0), math.max(dict:get(folder .. ".bytes") or 0, 0)
-end
-
-function M.arrival(name)
-    return tonumber(name:match("^%d+")) / 1000
 end
 
 -- What each worker is just writing into a folder: of its own, so that a killed worker's count goes with it.
@@ -132,14 +127,17 @@ function M.remove(folder, name)
     return removed or gone
 end
 
--- True if it is out of the folder, whoever moved it.
+-- True if it is out of the folder, whoever moved it; nil and why.
 function M.set_aside(folder, name)
+    if M.held("quarantine") >= LIMITS.quarantine.files then
+        return nil, "quarantine is full"
+    end
     local moved, gone = files.move(settings[folder] .. "/" .. name, settings.quarantine .. "/" .. name)
     if moved then
         account(folder, -1, -size_in(name))
         account("quarantine", 1, size_in(name))
     end
-    return moved or gone
+    return moved or gone, "it cannot be moved"
 end
 
 -- Can a delivery be kept at all, the whole way through? Asked before one needs it: a full disk, a folder of
@@ -163,19 +161,25 @@ function M.writable()
     return dict:get("writable")
 end
 
--- Now and then: what a killed process left half written was never answered, and goes. What somebody may still be
--- writing is left alone.
+local parts = {} -- half-written files that the last sweep saw
+
+-- Once a minute: what a killed process left half written was never answered, and goes. Nobody writes for a minute: what
+-- was there the last time too is such a file.
 function M.sweep()
-    local stale = (ngx.now() - STALE_SECONDS) * 1000
-    local function is_stale_part(name)
-        local arrival = name:match("^%.part%-(%d+)")
-        return arrival ~= nil and tonumber(arrival) < stale
-    end
+    local seen = {}
     for _, folder in ipairs(M.folders) do
-        for _, name in ipairs(files.list(settings[folder], is_stale_part) or {}) do
-            files.remove(settings[folder] .. "/" .. name)
+        local function is_part(name)
+            return name:sub(1, 6) == ".part-"
+        end
+        for _, name in ipairs(files.list(settings[folder], is_part) or {}) do
+            local path = settings[folder] .. "/" .. name
+            seen[path] = true
+            if parts[path] then
+                files.remove(path)
+            end
         end
     end
+    parts = seen
 end
 
 return M

@@ -19,7 +19,7 @@ local M = {}
 function M.master()
     metrics.begin()
     policy.restore()
-    budget.restore(ngx.time())
+    budget.restore()
     for _, folder in ipairs(spool.folders) do
         spool.list(folder)
     end
@@ -46,7 +46,7 @@ end
 local function tidy()
     spool.sweep()
     spool.probe()
-    budget.turn(ngx.time())
+    budget.turn()
     return TIDY_SECONDS
 end
 

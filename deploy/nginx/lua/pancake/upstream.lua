@@ -1,6 +1,8 @@
 -- The two ways a delivery can take, tried in order: Hasura's RESTified endpoint, then the handlers directly.
 -- Only a 200 that carries a known status in the expected shape is success; everything else is a failure of that way.
 local cjson = require "cjson.safe"
+local claim = require "pancake.claim"
+local clock = require "pancake.clock"
 local http = require "pancake.http"
 local metrics = require "pancake.metrics"
 local settings = require "pancake.settings"
@@ -50,7 +52,7 @@ local function open(path)
     if not skipped_until then
         return true
     end
-    return ngx.now() >= skipped_until and dict:add(path.name .. ".probe", true, PROBE_SECONDS)
+    return clock.now() >= skipped_until and claim.take(dict, path.name .. ".probe", PROBE_SECONDS)
 end
 
 function M.skipping(name)
@@ -58,15 +60,17 @@ function M.skipping(name)
 end
 
 local function skip(path, seconds)
-    dict:set(path.name .. ".skipped_until", ngx.now() + seconds)
-    dict:delete(path.name .. ".probe")
+    dict:set(path.name .. ".skipped_until", clock.now() + seconds)
+    claim.release(dict, path.name .. ".probe")
 end
 
 local function note_success(path)
-    dict:delete(path.name .. ".skipped_until")
-    dict:delete(path.name .. ".probe")
+    if M.skipping(path.name) then
+        dict:delete(path.name .. ".skipped_until")
+        claim.release(dict, path.name .. ".probe")
+    end
     dict:set(path.name .. ".refusals", 0)
-    dict:set("succeeded_at", ngx.now())
+    dict:set("succeeded_at", clock.now())
 end
 
 -- One odd delivery must not take a path from all the others: refusals count only in a row, and what comes from
@@ -79,7 +83,7 @@ local function note_failure(path, result, again)
     end
 end
 
--- When any path last took a delivery (epoch seconds), or nil.
+-- When any path last took a delivery, by our clock, or nil.
 function M.succeeded_at()
     return dict:get("succeeded_at")
 end
@@ -93,7 +97,7 @@ end
 
 -- The answer, or nil and whether the path had the delivery before it failed.
 local function attempt(path, delivery, seconds, again)
-    local started = ngx.now()
+    local started = clock.now()
     local code, body, heard = http.request(path.endpoint, "POST", path.path, path.headers, path.body(delivery), seconds)
     local answer = code and unwrapped(path, code, body)
     local result = answer and "ok" or ((not code or AWAY[code]) and "down" or "refused")
@@ -102,20 +106,19 @@ local function attempt(path, delivery, seconds, again)
     else
         note_failure(path, result, again)
     end
-    metrics.observe("pancake_edge_upstream_seconds", ('upstream="%s",result="%s"'):format(path.name, result), ngx.now() - started)
+    metrics.observe("pancake_edge_upstream_seconds", ('upstream="%s",result="%s"'):format(path.name, result), clock.now() - started)
     return answer, code ~= nil or heard
 end
 
 -- How long a path may take when somebody waits until answer_by: nil if that is not worth a try.
 local function patience(answer_by)
-    ngx.update_time()
-    local left = answer_by and answer_by - ngx.now() or settings.path_seconds
+    local left = answer_by and answer_by - clock.now() or settings.path_seconds
     return left >= math.min(SHORTEST_SECONDS, settings.path_seconds) and math.min(left, settings.path_seconds) or nil
 end
 
 -- The handlers' answer {status, event_id, error_code} and the name of the path; or nil and how many paths had the
 -- delivery in hand and yet did not take it.
--- answer_by: when the sender must have its answer; nil for what comes from the spool.
+-- answer_by: when the sender must have its answer, by our clock; nil for what comes from the spool.
 function M.forward(delivery, answer_by)
     local heard_by = 0
     for _, path in ipairs(PATHS) do
