@@ -1,13 +1,14 @@
 """Each guard is needed: with one of them taken out, the proof that rests on it fails."""
 
+import inspect
 from collections.abc import Callable
 
 import pytest
 
-from tests.edge import test_limits, test_policy, test_spool, test_verify
+from tests.edge import test_forward, test_limits, test_policy, test_spool, test_verify
 from tests.edge.conftest import Stage
 
-MUTATIONS: dict[str, tuple[str, dict[str, str], Callable[[Stage], None]]] = {
+MUTATIONS: dict[str, tuple[str, dict[str, str], Callable[..., None]]] = {
     "the budget is not asked": (
         "budget.lua",
         {
@@ -15,6 +16,21 @@ MUTATIONS: dict[str, tuple[str, dict[str, str], Callable[[Stage], None]]] = {
             "if M.used(connection) <= settings.budget and": "if",
         },
         test_limits.test_the_excess_is_429_until_half_of_the_budget_is_spent_and_then_spooled,
+    ),
+    "failures are forgotten after a minute": (
+        "settings.lua",
+        {"budget_minutes = 30": "budget_minutes = 1"},
+        test_limits.test_a_failure_counts_for_thirty_minutes,
+    ),
+    "any number of deliveries probes at once": (
+        "upstream.lua",
+        {'and claim.take(dict, path.name .. ".probe", PROBE_SECONDS)': ""},
+        test_forward.test_only_one_delivery_at_a_time_probes_a_path_that_failed,
+    ),
+    "the drain knows no rate": (
+        "drain.lua",
+        {"THREADS / settings.drain_per_second": "0"},
+        test_spool.test_the_drain_keeps_to_its_rate_while_live_traffic_goes_on,
     ),
     "every signature is as good as another": (
         "verify.lua",
@@ -57,15 +73,16 @@ MUTATIONS: dict[str, tuple[str, dict[str, str], Callable[[Stage], None]]] = {
 def test_without_this_guard_its_proof_fails(nginx: Callable[..., Stage], name: str) -> None:
     """The proof passes on the edge as it is; here it must not."""
     module, replacements, proof = MUTATIONS[name]
-    stage = nginx(started=False)
-    path = stage.edge.directory / "lua" / "pancake" / module
-    text = path.read_text()
-    for guard, instead in replacements.items():
-        assert text.count(guard) == 1
-        text = text.replace(guard, instead)
-    path.write_text(text)
-    stage.edge.start()
-    stage.edge.wait_ready()
-    stage.edge.wait_policy()
+
+    def mutant(**environment: str) -> Stage:
+        stage = nginx(started=False, **environment)
+        for guard, instead in replacements.items():
+            stage.edge.edit(module, guard, instead)
+        stage.edge.start()
+        stage.edge.wait_ready()
+        stage.edge.wait_policy()
+        return stage
+
+    starts_its_own = "nginx" in inspect.signature(proof).parameters
     with pytest.raises(AssertionError):
-        proof(stage)
+        proof(mutant if starts_its_own else mutant())

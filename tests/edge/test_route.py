@@ -95,8 +95,7 @@ def test_a_slow_client_is_waited_for_and_holds_up_nobody(stage: Stage) -> None:
 def test_a_body_in_drips_is_not_waited_for_without_an_end(nginx: Callable[..., Stage]) -> None:
     """Each byte comes in time, the body never: the connection ends, and the failure is on the books."""
     stage = nginx(started=False)
-    path = stage.edge.directory / "lua" / "pancake" / "delivery.lua"
-    path.write_text(path.read_text().replace("BODY_SECONDS = 10", "BODY_SECONDS = 1"))
+    stage.edge.edit("delivery.lua", "BODY_SECONDS = 10", "BODY_SECONDS = 1")
     stage.edge.start()
     stage.edge.wait_ready()
     stage.edge.wait_policy()
@@ -130,6 +129,23 @@ def test_one_address_has_a_bounded_number_of_connections(nginx: Callable[..., St
             assert sender.post(TOKEN).status == "received"
     counted = 'pancake_webhook_requests_total{hop="edge",status="too_many_connections",code="429"}'
     assert stage.metric(counted) == 1
+
+
+def test_a_body_that_nginx_put_aside_is_read_or_is_a_failure(nginx: Callable[..., Stage]) -> None:
+    """More framing than body goes through a file: the same bytes, or an error, never an empty delivery."""
+    body = b"{" + b"a" * 60_000 + b"}"
+    framed = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    stage = nginx()
+    assert RECEIVED in post_raw(stage, "Transfer-Encoding: chunked\r\n", framed)
+    assert stage.bodies == [body]
+    broken = nginx(started=False)
+    broken.edge.edit("files.lua", 'io.open(path, "rb")', 'io.open(path:gsub("client_body", "gone"), "rb")')
+    broken.edge.start()
+    broken.edge.wait_ready()
+    broken.edge.wait_policy()
+    assert code_of(post_raw(broken, "Transfer-Encoding: chunked\r\n", framed)) == 500
+    assert broken.metric(f'pancake_edge_budget_used{{connection="{broken.connection.id}"}}') == 1
+    assert not broken.bodies
 
 
 def test_expect_100_continue(stage: Stage) -> None:

@@ -1,5 +1,6 @@
 """The configuration as it ships: TLS outside, operators on an address of their own, secrets demanded."""
 
+import contextlib
 import math
 import os
 import re
@@ -68,6 +69,28 @@ def shipped_site(port: int, ops_port: int, home: str, certificates: Path) -> dic
     return site
 
 
+def break_tls_amid_a_request(port: int, context: ssl.SSLContext) -> None:
+    """Head of a delivery, then a record that is none: nginx has something to say, and knows the token."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    talk = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
+
+        def until_done(step: Callable[[], object]) -> object:
+            while True:
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    return step()
+                plain.sendall(outgoing.read())
+                incoming.write(plain.recv(65536))
+
+        until_done(talk.do_handshake)
+        head = f"POST /api/pancake/record/{TOKEN} HTTP/1.1\r\nHost: e\r\nContent-Length: 99\r\n"
+        talk.write(head.encode() + b"Expect: 100-continue\r\n\r\n")
+        until_done(talk.read)  # 100 Continue: the body is being waited for
+        plain.sendall(b"\x17\x03\x03\x00\x20" + b"j" * 32)
+        while plain.recv(65536):
+            pass
+
+
 def start_with(stage: Stage, files: dict[str, str], ops_port: int) -> None:
     """Start the edge with these files in site/ instead of the sandbox's."""
     site = stage.edge.directory / "site"
@@ -109,6 +132,9 @@ def test_the_shipped_files_serve_https(nginx: Callable[..., Stage], processes: P
     context.set_alpn_protocols(["h2", "http/1.1"])
     with socket.create_connection(("127.0.0.1", port)) as plain, context.wrap_socket(plain) as talk:
         assert talk.selected_alpn_protocol() == "http/1.1"
+    break_tls_amid_a_request(port, context)
+    eventually(lambda: stage.edge.access_log().count("bad_request") == 1)
+    assert TOKEN not in stage.edge.errors()
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
     old.set_ciphers("ALL:@SECLEVEL=0")

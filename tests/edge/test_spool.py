@@ -89,6 +89,18 @@ def test_a_delivery_is_on_disk_before_its_answer(nginx: Callable[..., Stage]) ->
     assert re.search(".*".join(steps), trace.read_text(), re.DOTALL), trace.read_text()
 
 
+def test_a_burst_on_a_slow_disk_is_kept(nginx: Callable[..., Stage]) -> None:
+    """100 ms for each fsync: who comes together waits for his turn; nothing is shed, no failure chosen."""
+    stage = nginx(workers=1)
+    away(stage)
+    with (
+        traced(stage, "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=50ms"),
+        ThreadPoolExecutor(80) as threads,
+    ):
+        statuses = list(threads.map(lambda number: post_many(stage, [b"%d" % number]), range(80)))
+    assert statuses == [["spooled"]] * 80
+
+
 def test_a_reload_waits_for_what_is_being_written(nginx: Callable[..., Stage]) -> None:
     """On a slow disk: who delivers while the workers change hears that it was kept."""
     stage = nginx(workers=1)
@@ -141,6 +153,17 @@ def test_a_file_that_the_disk_does_not_give_is_left_and_said(stage: Stage) -> No
     assert f"{closed.name} cannot be read" in stage.edge.errors()
     os.chown(closed, mode.st_uid, mode.st_gid)
     closed.chmod(mode.st_mode)
+
+
+def test_half_a_file_of_a_killed_process_goes(nginx: Callable[..., Stage]) -> None:
+    """Seen twice, a minute apart (here a tenth of a second), it is nobody's; it was never answered."""
+    stage = nginx(started=False)
+    stage.edge.edit("start.lua", "TIDY_SECONDS = 60, 60", "TIDY_SECONDS = 60, 0.1")
+    half = stage.edge.state / "spool" / ".part-1700000000000-0123456789ab-9.sealed"
+    half.write_bytes(b"PE1")
+    stage.edge.start()
+    stage.edge.wait_ready()
+    eventually(lambda: not half.exists())
 
 
 def test_a_missing_folder_stops_only_what_needs_it(nginx: Callable[..., Stage]) -> None:
@@ -291,6 +314,20 @@ def test_an_odd_delivery_holds_up_nobody_while_one_path_is_down(stage: Stage) ->
     assert not stage.edge.held("quarantine")
 
 
+def test_many_odd_deliveries_do_not_starve_those_behind_them(nginx: Callable[..., Stage]) -> None:
+    """More than the drain tries in one of its rounds (here a second): the next round goes on behind them."""
+    stage = nginx(started=False)
+    stage.edge.edit("start.lua", "DRAIN_SECONDS, TIDY_SECONDS = 60", "DRAIN_SECONDS, TIDY_SECONDS = 1")
+    stage.edge.start()
+    stage.edge.wait_ready()
+    stage.edge.wait_policy()
+    away(stage)
+    post_many(stage, [b"odd %d" % number for number in range(60)] + [b"even"])
+    stage.handlers.refuses = lambda raw: raw.startswith(b"odd")
+    stage.handlers.start()
+    eventually(lambda: stage.bodies == [b"even"], seconds=20)
+
+
 def test_odd_deliveries_left_by_an_outage_do_not_keep_a_path_closed(nginx: Callable[..., Stage]) -> None:
     """Each may be the one that probes the handlers, who refuse it: that costs a moment, not five seconds."""
     stage = nginx(EDGE_SKIP_SECONDS="5")
@@ -376,6 +413,19 @@ def test_a_file_that_cannot_be_opened_is_set_aside(stage: Stage) -> None:
     eventually(lambda: not stage.edge.held())
     assert stage.bodies == [b"2"]
     assert len(stage.edge.held("quarantine")) == 1
+
+
+def test_a_full_quarantine_takes_no_more(nginx: Callable[..., Stage]) -> None:
+    """What would go there stays in the spool, whose size is bounded too, and the log says so."""
+    stage = nginx(EDGE_QUARANTINE_MAX_FILES="1")
+    away(stage)
+    post_many(stage, [b"1", b"2", b"3"])
+    for path in stage.edge.held()[:2]:
+        path.write_bytes(b"torn")
+    back(stage)
+    eventually(lambda: stage.bodies == [b"3"] and len(stage.edge.held()) == 1)
+    assert len(stage.edge.held("quarantine")) == 1
+    eventually(lambda: "is not set aside: quarantine is full" in stage.edge.errors())
 
 
 def test_a_reload_loses_nothing(stage: Stage) -> None:

@@ -124,14 +124,15 @@ local function connect(endpoint, deadline, attempt)
         return nil, why
     end
     if endpoint.tls and sock:getreusedtimes() == 0 then
-        local shaken
         armed, why = arm(sock, deadline)
         if not armed then
             return nil, why
         end
-        shaken, why = sock:sslhandshake(nil, endpoint.host, true)
-        if not shaken then
-            return nil, why
+        -- It raises instead of saying so if it finds the certificate wrong without having had to wait.
+        local ran, shaken, refused = pcall(sock.sslhandshake, sock, nil, endpoint.host, true)
+        if not ran or not shaken then
+            sock:close()
+            return nil, refused or "no TLS with this peer"
         end
     end
     return sock
