@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from runtime.assembly import Answer, Runtime
+from runtime.connection_secrets import HEADER_NAME
 from runtime.db import Row
-
-HEADER_NAME = "X-Pancake-Secret"
-"""The request header that carries the shared secret; typed into Pancake's form "Request Headers"."""
 
 
 async def edge_policy(on: Runtime) -> Answer:

@@ -28,6 +28,8 @@ CIPHERTEXTS: Mapping[str, Secret] = {
     "header_secret_encrypted": "header_secret",
     "previous_header_secret_encrypted": "header_secret",
 }
+HEADER_NAME = "X-Pancake-Secret"
+"""The request header that carries the shared secret; typed into Pancake's form "Request Headers"."""
 TOKEN_GRACE = timedelta(hours=24)
 _BEFORE_ALL = "00000000-0000-0000-0000-000000000000"
 

@@ -183,6 +183,17 @@ class NginxEdge:
         path = self.directory / "scratch" / "access.json"
         return path.read_text() if path.exists() else ""
 
+    def metric(self, series: str) -> float:
+        """Value of one series of /metrics, named as there; 0 if it is not there (yet)."""
+        for line in httpx.get(f"{self.ops_url}/metrics", timeout=5).text.splitlines():
+            if line.startswith(series + " "):
+                return float(line.rpartition(" ")[2])
+        return 0
+
+    def taken(self, path: str) -> int:
+        """How many deliveries Hasura ("hasura") took, or the handlers directly ("handlers")."""
+        return int(self.metric(f'pancake_edge_upstream_seconds_count{{upstream="{path}",result="ok"}}'))
+
     def held(self, folder: str = "spool") -> list[Path]:
         """Sealed deliveries in one of spool, unknown, quarantine; oldest first."""
         return sorted((self.state / folder).glob("[!.]*.sealed"))

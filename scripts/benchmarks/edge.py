@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import re
 import statistics
 import time
 from collections.abc import Iterator
@@ -89,11 +90,17 @@ def edge(
     with serving(behind) as url, Processes() as processes:
         standing = _start(processes, url)
         result = {**_added(standing, url, rounds, seconds), "verify_rps": _verify_rate(standing)}
+        result["refused"] = _refused(standing)
     result["machine"] = machine()
     if as_json:
         typer.echo(json.dumps(result))
     else:
         Console().print(result)
+    if result["refused"]:
+        typer.echo(
+            "The edge refused signed deliveries: these figures are not those of taking them.", err=True
+        )
+        raise typer.Exit(1)
 
 
 def _start(processes: Processes, url: str) -> NginxEdge:
@@ -133,8 +140,14 @@ def _added(standing: NginxEdge, url: str, rounds: int, seconds: float) -> dict[s
         "added_p50_ms": round(statistics.median(added), 3),
         "through_p50_ms": round(statistics.median(each[0] for each in p50s), 3),
         "straight_p50_ms": round(statistics.median(each[1] for each in p50s), 3),
-        "errors": ours.errors,
     }
+
+
+def _refused(standing: NginxEdge) -> dict[str, int]:
+    """Deliveries through the edge that were anything but received, by outcome and HTTP status."""
+    text = httpx.get(f"{standing.ops_url}/metrics", timeout=5).text
+    counted = re.findall(r'^pancake_webhook_requests_total\{hop="edge",(.+)\} (\d+)$', text, re.MULTILINE)
+    return {labels: int(count) for labels, count in counted if labels != 'status="received",code="200"'}
 
 
 def _verify_rate(standing: NginxEdge) -> int:

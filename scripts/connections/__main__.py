@@ -145,6 +145,7 @@ def set_header_secret(
 ) -> None:  # fmt: skip
     """Set or rotate the secret that Pancake sends as a custom header; the former one stays valid."""
     _store("header_secret", connection, file, variable, generate, out)
+    typer.echo(f"In Pancake's form Request Headers its key is {connections.HEADER_NAME}.", err=True)
 
 
 @app.command()

@@ -50,6 +50,7 @@ async def _run(
     sandbox: Sandbox, cluster: Cluster, console: Console, plan: tuple[float, float, int]
 ) -> dict[str, Any]:
     seconds, rate, seed = plan
+    assert isinstance(sandbox.edge, NginxEdge)
     started = time.monotonic()
     stream = Stream(sandbox.webhook_url, rate, seed)
     posting = asyncio.create_task(stream.run())
@@ -70,7 +71,8 @@ async def _run(
     await posting
     left = await _settle(sandbox, console)
     ledger = reckon(sandbox.database_url, stream.sent.versions)
-    return _result(stream.sent, ledger, left, time.monotonic() - started)
+    by_path = {path: sandbox.edge.taken(path) for path in ("hasura", "handlers")}
+    return _result(stream.sent, ledger, left, by_path, time.monotonic() - started)
 
 
 def _start_again(sandbox: Sandbox, cluster: Cluster) -> None:
@@ -96,19 +98,22 @@ async def _settle(sandbox: Sandbox, console: Console) -> int:
     return sum(len(sandbox.edge.held(folder)) for folder in ("spool", "unknown", "quarantine"))
 
 
-def _result(sent: Sent, ledger: Ledger, left: int, seconds: float) -> dict[str, Any]:
+def _result(sent: Sent, ledger: Ledger, left: int, by_path: dict[str, int], seconds: float) -> dict[str, Any]:
+    """What happened; it proves something only if every way was taken: Hasura, the handlers, the spool."""
     problems = (ledger.lost, ledger.duplicated, ledger.unfinished, ledger.not_newest, sent.non_2xx)
+    spooled = sent.words.get("spooled", 0)
     return {
         "sent": len(sent.versions),
         "lost": ledger.lost,
         "duplicated": ledger.duplicated,
         "non_2xx": sent.non_2xx,
-        "spooled": sent.words.get("spooled", 0),
+        "spooled": spooled,
+        "by_path": by_path,
         "not_newest": ledger.not_newest,
         "unfinished": ledger.unfinished,
         "spool_left": left,
         "answers": sent.words,
         "slowest_answer_ms": round(sent.slowest_ms),
         "seconds": round(seconds, 1),
-        "ok": not any(problems) and left == 0,
+        "ok": not any(problems) and left == 0 and all((spooled, *by_path.values())),
     }

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
 
 from sandbox.edge.nginx import EdgeSettings, NginxEdge, missing_packages
@@ -73,10 +72,7 @@ class Stage:
 
     def metric(self, series: str) -> float:
         """Value of one series of /metrics; 0 if it is not there."""
-        for line in httpx.get(f"{self.edge.ops_url}/metrics").text.splitlines():
-            if line.startswith(series + " "):
-                return float(line.rpartition(" ")[2])
-        return 0
+        return self.edge.metric(series)
 
 
 def eventually(condition: Callable[[], object], seconds: float = 10) -> None:

@@ -57,8 +57,8 @@ def shipped_site(port: int, ops_port: int, home: str, certificates: Path) -> dic
         (r"127\.0\.0\.1:9145", f"127.0.0.1:{ops_port}"),
         (r"/etc/letsencrypt/live/pancake-edge", str(certificates)),
         (r"/var/log/pancake-edge", f"{home}/scratch"),
-        (r"/var/lib/pancake-edge/tmp", f"{home}/scratch"),
-        (r"/run/pancake-edge.pid", f"{home}/scratch/nginx.pid"),
+        (r"/var/cache/pancake-edge", f"{home}/scratch"),
+        (r"/run/pancake-edge/nginx.pid", f"{home}/scratch/nginx.pid"),
     ]  # fmt: skip
     site = {}
     for path in sorted((DEPLOY / "site").glob("*.conf")):

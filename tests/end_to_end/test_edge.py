@@ -110,6 +110,7 @@ def test_a_body_has_one_identity_by_whichever_path_it_comes(door: Door) -> None:
     sent = bodies(1000)
     first = [door.post(body) for body in sent]
     assert set(first) == {"skipped_kill_switch", "dead_letter"}
+    assert (door.edge.taken("hasura"), door.edge.taken("handlers")) == (1000, 0)
     kept_as_bytes = {
         bytes(raw) for (raw,) in door.sql("SELECT raw FROM pancake_webhook_event WHERE raw IS NOT NULL")
     }
@@ -121,6 +122,7 @@ def test_a_body_has_one_identity_by_whichever_path_it_comes(door: Door) -> None:
     finally:
         door.sandbox.hasura.start()
         door.sandbox.hasura.wait_ready()
+    assert (door.edge.taken("hasura"), door.edge.taken("handlers")) == (1000, 1000)
     assert door.rows() == stored == 1000
 
 

@@ -129,7 +129,8 @@ end
 
 -- True if it is out of the folder, whoever moved it; nil and why.
 function M.set_aside(folder, name)
-    if M.held("quarantine") >= LIMITS.quarantine.files then
+    local held, bytes = M.held("quarantine")
+    if held >= LIMITS.quarantine.files or bytes >= LIMITS.quarantine.bytes then
         return nil, "quarantine is full"
     end
     local moved, gone = files.move(settings[folder] .. "/" .. name, settings.quarantine .. "/" .. name)
