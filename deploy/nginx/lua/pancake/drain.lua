@@ -129,20 +129,15 @@ local function ready(folder, name, now)
     return folder == "spool" or policy.confirmed_after(first_seen[name])
 end
 
-local function note_unknown(now)
-    local seen = {}
-    for _, name in ipairs(spool.list("unknown")) do
-        seen[name] = first_seen[name] or now
-    end
-    first_seen = seen
-end
-
 local function refill()
     queue, position = {}, 1
-    local now = clock.now()
-    note_unknown(now)
+    local now, seen = clock.now(), first_seen
+    first_seen = {}
     for _, folder in ipairs { "spool", "unknown" } do
         for _, name in ipairs(spool.list(folder)) do
+            if folder == "unknown" then
+                first_seen[name] = seen[name] or now
+            end
             if ready(folder, name, now) then
                 queue[#queue + 1] = { folder = folder, name = name }
             end
