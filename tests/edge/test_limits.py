@@ -1,8 +1,10 @@
 """Rate limit, deny list and suspension budget: floods are held off and never get the webhook suspended."""
 
 import asyncio
+import contextlib
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -217,6 +219,45 @@ def test_a_body_beyond_the_limit_is_held_to_the_same_rules(stage: Stage) -> None
     assert used(stage) == 1
 
 
+@contextlib.contextmanager
+def holding_all_connections(stage: Stage) -> Iterator[None]:
+    """Somebody at 127.0.0.9 has as many requests open as one address may: five here."""
+    head = f"POST /api/pancake/record/{TOKEN} HTTP/1.1\r\nHost: e\r\nContent-Length: 9\r\n\r\n".encode()
+    with contextlib.ExitStack() as held:
+        for _ in range(5):
+            connection = socket.create_connection(
+                ("127.0.0.1", stage.edge.port), source_address=("127.0.0.9", 0)
+            )
+            held.enter_context(connection).sendall(head)
+        with stage.sender("127.0.0.9") as sender:
+            eventually(lambda: sender.post(STRANGER).status == "too_many_connections")
+            yield
+
+
+def test_one_address_may_have_a_bounded_number_of_requests_open(nginx: Callable[..., Stage]) -> None:
+    """Strangers hear 429; a valid token too while the budget lasts, and then it is served. Others are."""
+    stage = nginx(started=False)
+    conf = stage.edge.directory / "nginx.conf"
+    conf.write_text(conf.read_text().replace("edge_connections 2000", "edge_connections 5"))
+    stage.edge.start()
+    stage.edge.wait_ready()
+    stage.edge.wait_policy()
+    with holding_all_connections(stage):
+        replies = flood(stage, 200, address="127.0.0.9")
+        assert [reply.status for reply in replies] == ["too_many_connections"] * BUDGET + ["received"] * 50
+        assert {reply.code for reply in replies[:BUDGET]} == {429}
+        assert flood(stage, 1, address="127.0.0.2")[0].status == "received"
+        assert used(stage) == BUDGET
+
+
+def test_a_higher_rate_is_in_force_at_once(stage: Stage) -> None:
+    """Also for whoever had filled the bucket under the lower one."""
+    stage.limit_and_wait(rate=1, burst=60)
+    assert 429 in {reply.code for reply in flood(stage, 80)}
+    stage.limit_and_wait(rate=1000, burst=60)
+    eventually(lambda: flood(stage, 1)[0].status == "received", seconds=5)
+
+
 def test_no_error_is_chosen_that_cannot_be_remembered(stage: Stage) -> None:
     """A disk that takes nothing: a restart would forget the count, and two halves are the whole budget."""
     away(stage)
@@ -224,6 +265,7 @@ def test_no_error_is_chosen_that_cannot_be_remembered(stage: Stage) -> None:
     (stage.edge.state / "budget.log").mkdir()
     try:
         replies = flood(stage, 20)
+        assert used(stage) == 0
         stage.edge.stop()
         stage.edge.start()
         stage.edge.wait_ready()
@@ -268,6 +310,17 @@ def test_a_burst_at_a_full_spool_spends_the_budget_before_anything_is_shed(
         replies = [reply for part in threads.map(lambda _: flood(stage, 2), range(60)) for reply in part]
     assert {(reply.code, reply.status) for reply in replies} == {(503, "spool_full")}
     assert used(stage) == 120
+
+
+def test_a_failure_that_the_disk_did_not_take_is_written_later(stage: Stage) -> None:
+    """It happened, so it must be remembered: as soon as the disk lets us."""
+    journal = stage.edge.state / "budget.log"
+    journal.mkdir()
+    head = f"POST /api/pancake/record/{TOKEN} HTTP/1.1\r\nHost: e\r\nContent-Length: x\r\n\r\n".encode()
+    raw_exchange(stage.edge.port, head)
+    eventually(lambda: stage.metric('pancake_edge_errors_total{source="budget"}') >= 1)
+    journal.rmdir()
+    eventually(lambda: journal.exists() and stage.connection.id in journal.read_text())
 
 
 def restart_with_journals(stage: Stage, ages: dict[str, int]) -> None:

@@ -1,6 +1,5 @@
 """One route, and whatever the network may send to it."""
 
-import contextlib
 import random
 import socket
 import time
@@ -109,27 +108,6 @@ def test_a_body_in_drips_is_not_waited_for_without_an_end(nginx: Callable[..., S
     assert not stage.bodies
 
 
-def test_one_address_has_a_bounded_number_of_connections(nginx: Callable[..., Stage]) -> None:
-    """Who holds too many hears 429; others are served."""
-    stage = nginx(started=False)
-    conf = stage.edge.directory / "nginx.conf"
-    conf.write_text(
-        conf.read_text().replace("limit_conn edge_connections 2000", "limit_conn edge_connections 5")
-    )
-    stage.edge.start()
-    stage.edge.wait_ready()
-    stage.edge.wait_policy()
-    head = f"POST {PATH} HTTP/1.1\r\nHost: e\r\nContent-Length: 2\r\n\r\n".encode()
-    counted = 'pancake_webhook_requests_total{hop="edge",status="too_many_connections",code="429"}'
-    with contextlib.ExitStack() as held:
-        for _ in range(8):
-            connection = held.enter_context(socket.create_connection(("127.0.0.1", stage.edge.port)))
-            connection.sendall(head)
-        eventually(lambda: stage.metric(counted) == 3)
-        with stage.sender("127.0.0.2") as sender:
-            assert sender.post(TOKEN).status == "received"
-
-
 def test_a_body_that_nginx_put_aside_is_read_or_is_a_failure(nginx: Callable[..., Stage]) -> None:
     """More framing than body goes through a file: the same bytes, or an error, never an empty delivery."""
     body = b"{" + b"a" * 60_000 + b"}"
@@ -145,6 +123,13 @@ def test_a_body_that_nginx_put_aside_is_read_or_is_a_failure(nginx: Callable[...
     assert code_of(post_raw(broken, "Transfer-Encoding: chunked\r\n", framed)) == 500
     assert broken.metric(f'pancake_edge_budget_used{{connection="{broken.connection.id}"}}') == 1
     assert not broken.bodies
+
+
+def test_a_malformed_body_of_a_stranger_is_no_error_of_ours(stage: Stage) -> None:
+    """Chunks that are none, where nobody wanted a body."""
+    for path in ("/nowhere", "/api/pancake/record/nobody"):
+        post_raw(stage, "Transfer-Encoding: chunked\r\n", b"zz\r\n", path=path)
+    assert stage.metric('pancake_edge_errors_total{source="delivery"}') == 0
 
 
 def test_expect_100_continue(stage: Stage) -> None:

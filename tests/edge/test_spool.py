@@ -90,11 +90,11 @@ def test_a_delivery_is_on_disk_before_its_answer(nginx: Callable[..., Stage]) ->
 
 
 def test_a_burst_on_a_slow_disk_is_kept(nginx: Callable[..., Stage]) -> None:
-    """100 ms for each fsync: who comes together waits for his turn; nothing is shed, no failure chosen."""
+    """120 ms for each fsync: who comes together waits for his turn; nothing is shed, no failure chosen."""
     stage = nginx(workers=1)
     away(stage)
     with (
-        traced(stage, "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=50ms"),
+        traced(stage, "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=120ms"),
         ThreadPoolExecutor(80) as threads,
     ):
         statuses = list(threads.map(lambda number: post_many(stage, [b"%d" % number]), range(80)))
@@ -322,7 +322,7 @@ def test_many_odd_deliveries_do_not_starve_those_behind_them(nginx: Callable[...
     stage.edge.wait_ready()
     stage.edge.wait_policy()
     away(stage)
-    post_many(stage, [b"odd %d" % number for number in range(60)] + [b"even"])
+    post_many(stage, [b"odd %d" % number for number in range(20)] + [b"even"])
     stage.handlers.refuses = lambda raw: raw.startswith(b"odd")
     stage.handlers.start()
     eventually(lambda: stage.bodies == [b"even"], seconds=20)

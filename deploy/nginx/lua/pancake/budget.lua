@@ -60,7 +60,11 @@ local function write_batch()
 end
 
 local function write_out()
-    local written = write_batch()
+    local ran, written = xpcall(write_batch, debug.traceback)
+    if not ran then
+        log.error("budget", written)
+        written = false
+    end
     writing = batch ~= nil and ngx.timer.at(written and 0 or RETRY_SECONDS, write_out)
 end
 

@@ -89,11 +89,6 @@ function M.seal(purpose, text)
     return table.concat { MAGIC, string.char(#current.id), current.id, nonce, ffi.string(out, size), ffi.string(tag, TAG) }
 end
 
--- The id of the key that seals.
-function M.current_key()
-    return settings.keys[1].id
-end
-
 local function key_of(id)
     for _, entry in ipairs(settings.keys) do
         if entry.id == id then

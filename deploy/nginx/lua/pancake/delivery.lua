@@ -1,9 +1,9 @@
 -- One delivery from its first byte to our answer. Read this first; every step is a module of its own.
 local budget = require "pancake.budget"
 local clock = require "pancake.clock"
+local files = require "pancake.files"
 local limits = require "pancake.limits"
 local log = require "pancake.log"
-local files = require "pancake.files"
 local metrics = require "pancake.metrics"
 local network = require "pancake.network"
 local policy = require "pancake.policy"
@@ -38,9 +38,14 @@ local function admits_stranger()
     return limits.admit("stranger/" .. network.site(ngx.var.remote_addr))
 end
 
+-- What is left of a body that nobody wants. A malformed one raises; the sender has its answer all the same.
+local function discard_body()
+    pcall(ngx.req.discard_body)
+end
+
 local function turn_away(code, outcome)
     answer(code, outcome)
-    ngx.req.discard_body()
+    discard_body()
 end
 
 local function turn_away_within_rate(code, outcome)
@@ -173,7 +178,7 @@ local function deny(connection, token, arrived)
         return turn_away(429, "denied")
     end
     if fail_within_budget(connection, 429, "denied") then
-        return ngx.req.discard_body()
+        return discard_body()
     end
     local body = read_body()
     local refused = refusal(connection, body)
@@ -239,6 +244,22 @@ local function stranger(token, arrived)
     return turn_away(200, "unknown_token")
 end
 
+-- Whether the sender has more requests open than one address may; if so, it is answered where that costs us nothing.
+local function crowded_out(connection)
+    if ngx.var.limit_conn_status ~= "REJECTED_DRY_RUN" then
+        return false
+    end
+    if not connection then
+        turn_away(429, "too_many_connections")
+        return true
+    end
+    if fail_within_budget(connection, 429, "too_many_connections") then
+        discard_body()
+        return true
+    end
+    return false
+end
+
 local function route()
     local token = token_asked_for()
     if not token then
@@ -249,6 +270,9 @@ local function route()
     ngx.ctx.connection = connection
     if limits.denied(ngx.var.remote_addr) then
         return deny(connection, token, arrived)
+    end
+    if crowded_out(connection) then
+        return
     end
     if not connection then
         return stranger(token, arrived)

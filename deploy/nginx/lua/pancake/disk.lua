@@ -6,7 +6,7 @@ local log = require "pancake.log"
 -- lua_worker_thread_vm_pool_size: nginx refuses one more instead of queueing it.
 local POOLS = {
     spool = { at_once = 16, wait_seconds = 3 },
-    journal = { at_once = 2, wait_seconds = 1 },
+    journal = { at_once = 1, wait_seconds = 1 },
 }
 
 local M = {}

@@ -131,10 +131,12 @@ end
 
 local function refill()
     queue, position = {}, 1
-    local now, seen = clock.now(), first_seen
+    local seen = first_seen
     first_seen = {}
     for _, folder in ipairs { "spool", "unknown" } do
-        for _, name in ipairs(spool.list(folder)) do
+        local names = spool.list(folder)
+        local now = clock.now()
+        for _, name in ipairs(names) do
             if folder == "unknown" then
                 first_seen[name] = seen[name] or now
             end
@@ -198,7 +200,10 @@ function M.run(seconds)
         threads[i] = ngx.thread.spawn(work, ends_at)
     end
     for _, thread in ipairs(threads) do
-        ngx.thread.wait(thread)
+        local ended, problem = ngx.thread.wait(thread)
+        if not ended then
+            log.error("drain", tostring(problem))
+        end
     end
 end
 

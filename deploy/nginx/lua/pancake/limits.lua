@@ -29,7 +29,7 @@ local function unknown_key(file)
     end
 end
 
--- Whether a decoded value is a JSON array of at most that many; an object would count as an empty one.
+-- Whether a decoded value is a JSON array of at most that many: the length of an object would be 0.
 local function is_list(value, most)
     if type(value) ~= "table" then
         return false
@@ -116,8 +116,12 @@ end
 function M.admit(key)
     local now = clock.now()
     local step = 1 / current.rate
-    local full = now + (current.burst + 1) * step -- what an earlier, lower rate left may be beyond it
-    local empty_at = math.min(math.max(dict:get(key) or 0, now), full)
+    local empty_at = math.max(dict:get(key) or 0, now)
+    local full = now + (current.burst + 1) * step
+    if empty_at > full then -- filled under a lower rate: from now on it leaks at this one
+        empty_at = full
+        dict:set(key, full, current.burst * step + 1)
+    end
     if empty_at - now > current.burst * step then
         return false
     end

@@ -6,7 +6,7 @@ local settings = require "pancake.settings"
 local dict = ngx.shared.edge_log
 
 local OF_NGINX = { [400] = "bad_request", [408] = "client_timeout", [413] = "too_large", [414] = "uri_too_long",
-    [429] = "too_many_connections", [499] = "client_gone", [500] = "error" }
+    [499] = "client_gone", [500] = "error" }
 
 local METHOD_LENGTH = 16 -- nginx takes any word for one, as long as a line
 

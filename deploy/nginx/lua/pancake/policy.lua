@@ -16,6 +16,7 @@ local dict = ngx.shared.edge_policy
 local FILE = "policy.sealed"
 local MODES = { off = true, monitor = true, enforce = true }
 local FETCH_SECONDS = 3     -- after that a worker that fetches must be dead
+local STORE_SECONDS = 60    -- or one that stores
 local FETCH_GAP = 0.1       -- at most ten fetches a second, however many unknown tokens come
 local CONFIRM_SECONDS = 0.8
 local UNREACHABLE_SECONDS = 1
@@ -155,18 +156,19 @@ local function put_in_force(parsed, text)
     dict:incr("serial", 1, 0)
 end
 
--- Anew when it is another policy or another key that seals; a write that failed is tried with every fetch.
-local function store(parsed, text)
-    local wanted = parsed.version .. " under " .. crypto.current_key()
-    if dict:get("stored") == wanted then
+-- By one worker at a time, in a timer: nobody who asked about a token waits for the disk. A write that failed is tried
+-- again after the next fetch.
+local function store(_, version, text)
+    if not claim.take(dict, "storing", STORE_SECONDS) then
         return
     end
     local written, why = disk.write(settings.state, FILE, crypto.seal("policy", text))
     if written then
-        dict:set("stored", wanted)
+        dict:set("stored", version)
     else
         log.error("policy", "the policy is in force but not on disk: " .. why)
     end
+    claim.release(dict, "storing")
 end
 
 local function keep(parsed, text, started)
@@ -174,7 +176,9 @@ local function keep(parsed, text, started)
         put_in_force(parsed, text)
     end
     dict:set("confirmed_at", started)
-    store(parsed, text)
+    if dict:get("stored") ~= parsed.version then
+        ngx.timer.at(0, store, parsed.version, text)
+    end
 end
 
 -- One fetch at a time for all workers. True, or nil and whether somebody else is at it.
@@ -184,7 +188,7 @@ local function fetch()
     end
     local started = clock.now()
     local status, body = http.request(settings.handlers, "GET", "/edge/policy",
-        { "X-Edge-Secret: " .. settings.secret }, nil, settings.path_seconds)
+        { "X-Edge-Secret: " .. settings.secret }, nil, CONFIRM_SECONDS)
     local parsed, why
     if status == 200 then
         parsed, why = parse(body)

@@ -9,7 +9,7 @@ local function number(name, default, least, most)
     local text = optional(name)
     local value = text == nil and default or tonumber(text)
     if not value or not (value >= least and value <= most) then -- "nan" is a number too
-        error(("%s must be a number from %g to %g, not '%s'"):format(name, least, most, text), 0)
+        error(("%s must be a number from %.14g to %.14g, not '%s'"):format(name, least, most, text), 0)
     end
     return value
 end
@@ -64,7 +64,7 @@ local M = {
     unknown = state .. "/unknown",
     quarantine = state .. "/quarantine",
     limits_file = optional("EDGE_LIMITS_FILE") or (state .. "/limits.json"),
-    path_seconds = number("EDGE_PATH_TIMEOUT_MS", 800, 50, 10000) / 1000,
+    path_seconds = number("EDGE_PATH_TIMEOUT_MS", 800, 50, 1600) / 1000,
     skip_seconds = number("EDGE_SKIP_SECONDS", 5, 0.1, 300),
     policy_seconds = number("EDGE_POLICY_SECONDS", 30, 0.1, 3600),
     spool_max_files = number("EDGE_SPOOL_MAX_FILES", 50000, 1, 1e6),

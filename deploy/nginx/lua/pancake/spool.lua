@@ -12,7 +12,7 @@ local settings = require "pancake.settings"
 
 local dict = ngx.shared.edge_state
 
-local PROBE, PROBE_BYTES = ".probe", 512 * 1024 -- more than any sealed delivery has
+local PROBE, PROBE_BYTES = ".probe", 768 * 1024 -- more than any sealed delivery has
 local LIMITS = {
     spool = { files = settings.spool_max_files, bytes = settings.spool_max_bytes },
     unknown = { files = settings.unknown_max_files, bytes = settings.spool_max_bytes },
