@@ -118,6 +118,12 @@ class NginxEdge:
                 arguments, env=self._environment(), cwd=self.directory, stderr=errors, owner=self._owner,
             )  # fmt: skip
 
+    def bring_up(self) -> None:
+        """Start it and return once it answers and goes by a policy. Raises NotReady."""
+        self.start()
+        self.wait_ready()
+        self.wait_policy()
+
     def wait_ready(self, seconds: float = 10) -> None:
         """Return once it answers. Raises NotReady with what nginx said if it does not."""
         deadline = time.monotonic() + seconds

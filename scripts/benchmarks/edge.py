@@ -109,9 +109,7 @@ def _start(processes: Processes, url: str) -> NginxEdge:
     standing = NginxEdge(processes, settings)
     standing.limits_file.write_text('{"rate": 1000000, "burst": 1000000}')
     standing.limits_file.chmod(0o644)
-    standing.start()
-    standing.wait_ready()
-    standing.wait_policy()
+    standing.bring_up()
     return standing
 
 

@@ -45,9 +45,7 @@ def edge_flood(
     exit_on_sigterm()
     with serving(accepting) as url, Processes() as processes:
         edge = NginxEdge(processes, EdgeSettings(url, url, "jwt", SECRET))
-        edge.start()
-        edge.wait_ready()
-        edge.wait_policy()
+        edge.bring_up()
         result = asyncio.run(_run(edge, url, rate, seconds))
     if as_json:
         typer.echo(json.dumps(result))

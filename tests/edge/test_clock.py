@@ -28,9 +28,7 @@ class Settable:
         self.set("+0")
         with (stage.edge.directory / "site" / "main.conf").open("a") as main:
             main.writelines(f"env {name};\n" for name in VARIABLES)
-        stage.edge.start()
-        stage.edge.wait_ready()
-        stage.edge.wait_policy()
+        stage.edge.bring_up()
 
     def set(self, offset: str) -> None:
         """From now on its time of day is off by that much: "-1h", "+30m"."""

@@ -86,9 +86,7 @@ def believe_in_forwarded_addresses(stage: Stage) -> None:
     """Start it as behind a balancer on this machine, which may say any address."""
     with (stage.edge.directory / "site" / "http.conf").open("a") as site:
         site.write("set_real_ip_from 127.0.0.1;\nreal_ip_header X-Forwarded-For;\n")
-    stage.edge.start()
-    stage.edge.wait_ready()
-    stage.edge.wait_policy()
+    stage.edge.bring_up()
 
 
 def test_an_ipv6_sender_is_denied_as_well(nginx: Callable[..., Stage]) -> None:
@@ -239,9 +237,7 @@ def test_one_address_may_have_a_bounded_number_of_requests_open(nginx: Callable[
     stage = nginx(started=False)
     conf = stage.edge.directory / "nginx.conf"
     conf.write_text(conf.read_text().replace("edge_connections 2000", "edge_connections 5"))
-    stage.edge.start()
-    stage.edge.wait_ready()
-    stage.edge.wait_policy()
+    stage.edge.bring_up()
     with holding_all_connections(stage):
         replies = flood(stage, 200, address="127.0.0.9")
         assert [reply.status for reply in replies] == ["too_many_connections"] * BUDGET + ["received"] * 50
@@ -293,9 +289,7 @@ def test_failures_that_came_together_are_all_remembered(nginx: Callable[..., Sta
     journal = stage.edge.state / "budget.log"
     eventually(lambda: len(journal.read_text().splitlines()) == 200)
     stage.edge.kill()
-    stage.edge.start()
-    stage.edge.wait_ready()
-    stage.edge.wait_policy()
+    stage.edge.bring_up()
     assert used(stage) == 200
 
 
@@ -330,9 +324,7 @@ def restart_with_journals(stage: Stage, ages: dict[str, int]) -> None:
         journal = stage.edge.state / name
         journal.write_text(f"{int(time.time()) - age} {stage.connection.id}\n")
         journal.chmod(0o644)
-    stage.edge.start()
-    stage.edge.wait_ready()
-    stage.edge.wait_policy()
+    stage.edge.bring_up()
 
 
 def test_a_failure_counts_for_thirty_minutes(nginx: Callable[..., Stage]) -> None:
@@ -350,9 +342,7 @@ def test_the_journal_does_not_grow_without_an_end(nginx: Callable[..., Stage]) -
     stage = nginx(started=False)
     stage.edge.edit("budget.lua", "> (MINUTES + 2) * 60", ">= 0")
     stage.edge.edit("start.lua", "TIDY_SECONDS = 60, 60", "TIDY_SECONDS = 60, 0.05")
-    stage.edge.start()
-    stage.edge.wait_ready()
-    stage.edge.wait_policy()
+    stage.edge.bring_up()
     stage.limit_and_wait(rate=1001, burst=1000, deny=["127.0.0.4"])
     flood(stage, 3, address="127.0.0.4")
     eventually((stage.edge.state / "budget.log.former").exists)

@@ -78,9 +78,7 @@ def test_without_this_guard_its_proof_fails(nginx: Callable[..., Stage], name: s
         stage = nginx(started=False, **environment)
         for guard, instead in replacements.items():
             stage.edge.edit(module, guard, instead)
-        stage.edge.start()
-        stage.edge.wait_ready()
-        stage.edge.wait_policy()
+        stage.edge.bring_up()
         return stage
 
     starts_its_own = "nginx" in inspect.signature(proof).parameters

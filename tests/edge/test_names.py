@@ -63,9 +63,7 @@ def test_a_silent_name_server_makes_no_answer_late(nginx: object, processes: Pro
             site.write(f"resolver 127.0.0.1:{names.server_address[1]} ipv6=off valid=1s;\n")
         edge.limits_file.write_text('{"rate": 1000000, "burst": 1000000}')
         edge.limits_file.chmod(0o644)
-        edge.start()
-        edge.wait_ready()
-        edge.wait_policy()
+        edge.bring_up()
         with Sender(edge.port) as sender:
             assert sender.post(TOKEN).status == "received"
             assert len(hasura.bodies) == 1

@@ -170,9 +170,7 @@ def restart_with(stage: Stage, keys: str) -> None:
     """As after a change of EDGE_STATE_KEYS; returns once a policy is in force."""
     stage.edge.stop()
     stage.edge.state_keys = keys
-    stage.edge.start()
-    stage.edge.wait_ready()
-    stage.edge.wait_policy()
+    stage.edge.bring_up()
 
 
 def test_after_a_change_of_keys_the_policy_on_disk_is_sealed_anew(stage: Stage) -> None:

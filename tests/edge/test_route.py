@@ -95,9 +95,7 @@ def test_a_body_in_drips_is_not_waited_for_without_an_end(nginx: Callable[..., S
     """Each byte comes in time, the body never: the connection ends, and the failure is on the books."""
     stage = nginx(started=False)
     stage.edge.edit("delivery.lua", "BODY_SECONDS = 10", "BODY_SECONDS = 1")
-    stage.edge.start()
-    stage.edge.wait_ready()
-    stage.edge.wait_policy()
+    stage.edge.bring_up()
     head = f"POST {PATH} HTTP/1.1\r\nHost: e\r\nContent-Length: 100\r\n\r\n".encode()
     began = time.monotonic()
     raw_exchange(stage.edge.port, head, *[b"."] * 30, pause=0.2)
@@ -117,9 +115,7 @@ def test_a_body_that_nginx_put_aside_is_read_or_is_a_failure(nginx: Callable[...
     assert stage.bodies == [body]
     broken = nginx(started=False)
     broken.edge.edit("files.lua", 'io.open(path, "rb")', 'io.open(path:gsub("client_body", "gone"), "rb")')
-    broken.edge.start()
-    broken.edge.wait_ready()
-    broken.edge.wait_policy()
+    broken.edge.bring_up()
     assert code_of(post_raw(broken, "Transfer-Encoding: chunked\r\n", framed)) == 500
     assert broken.metric(f'pancake_edge_budget_used{{connection="{broken.connection.id}"}}') == 1
     assert not broken.bodies

@@ -99,9 +99,7 @@ def start_with(stage: Stage, files: dict[str, str], ops_port: int) -> None:
     for name, text in files.items():
         (site / name).write_text(text)
     stage.edge.ops_port = ops_port
-    stage.edge.start()
-    stage.edge.wait_ready()
-    stage.edge.wait_policy()
+    stage.edge.bring_up()
 
 
 def test_the_containers_files_serve_http(nginx: Callable[..., Stage]) -> None:
@@ -174,9 +172,7 @@ def test_a_wrong_environment_is_refused_at_start_with_a_sentence(
 def test_a_reload_with_a_broken_program_is_refused(nginx: Callable[..., Stage], module: str) -> None:
     """A bad upgrade: the workers that run go on, nobody hears a 500."""
     stage = nginx(started=False)
-    stage.edge.start()
-    stage.edge.wait_ready()
-    stage.edge.wait_policy()
+    stage.edge.bring_up()
     (stage.edge.directory / "lua" / "pancake" / f"{module}.lua").write_text("this is not Lua")
     workers = stage.edge.workers()
     stage.edge.reload()

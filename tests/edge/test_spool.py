@@ -170,9 +170,7 @@ def test_a_missing_folder_stops_only_what_needs_it(nginx: Callable[..., Stage]) 
     """The edge starts, forwards, and says which folder takes nothing."""
     stage = nginx(started=False)
     (stage.edge.state / "unknown").rmdir()
-    stage.edge.start()
-    stage.edge.wait_ready()
-    stage.edge.wait_policy()
+    stage.edge.bring_up()
     assert post_many(stage, [b"1"]) == ["received"]
     eventually(lambda: stage.metric("pancake_edge_spool_writable{}") == 0)
     assert "/state/unknown: No such file" in stage.edge.errors()
@@ -318,9 +316,7 @@ def test_many_odd_deliveries_do_not_starve_those_behind_them(nginx: Callable[...
     """More than the drain tries in one of its rounds (here a second): the next round goes on behind them."""
     stage = nginx(started=False)
     stage.edge.edit("start.lua", "DRAIN_SECONDS, TIDY_SECONDS = 60", "DRAIN_SECONDS, TIDY_SECONDS = 1")
-    stage.edge.start()
-    stage.edge.wait_ready()
-    stage.edge.wait_policy()
+    stage.edge.bring_up()
     away(stage)
     post_many(stage, [b"odd %d" % number for number in range(20)] + [b"even"])
     stage.handlers.refuses = lambda raw: raw.startswith(b"odd")

@@ -218,9 +218,7 @@ def start_the_edge(at: Installation, token: str) -> None:
         return
     settings = EdgeSettings(hasura, handlers, token, at.keys.edge_secret, port=port, environment=PATIENT)
     edge = NginxEdge(at.processes, settings)
-    edge.start()
-    edge.wait_ready()
-    edge.wait_policy()
+    edge.bring_up()
     at.addresses["127.0.0.1:9145"] = edge.ops_url.removeprefix("http://")
     assert '"policy_connections":1' in at.run(check)
 
