@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -139,7 +140,7 @@ class NginxEdge:
     def wait_policy(self, seconds: float = 10) -> None:
         """Return once it goes by a policy with a connection in it. Raises NotReady if none comes."""
         deadline = time.monotonic() + seconds
-        while httpx.get(f"{self.ops_url}/healthz", timeout=5).json()["policy_connections"] == 0:
+        while self.health()["policy_connections"] == 0:
             if time.monotonic() > deadline:
                 raise NotReady(f"the edge got no policy from the handlers: {self.errors()}")
             time.sleep(0.02)
@@ -178,23 +179,22 @@ class NginxEdge:
 
     def errors(self) -> str:
         """Everything nginx and our Lua wrote to the error log."""
-        return "".join(
-            path.read_text()
-            for name in ("stderr.log", "scratch/error.log")
-            if (path := self.directory / name).exists()
-        )
+        paths = (self.directory / name for name in ("stderr.log", "scratch/error.log"))
+        return "".join(path.read_text() for path in paths if path.exists())
 
     def access_log(self) -> str:
         """The JSON lines written so far."""
         path = self.directory / "scratch" / "access.json"
         return path.read_text() if path.exists() else ""
 
+    def health(self) -> dict[str, Any]:
+        """What /healthz says."""
+        return dict(httpx.get(f"{self.ops_url}/healthz", timeout=5).json())
+
     def metric(self, series: str) -> float:
         """Value of one series of /metrics, named as there; 0 if it is not there (yet)."""
-        for line in httpx.get(f"{self.ops_url}/metrics", timeout=5).text.splitlines():
-            if line.startswith(series + " "):
-                return float(line.rpartition(" ")[2])
-        return 0
+        lines = httpx.get(f"{self.ops_url}/metrics", timeout=5).text.splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(series + " ")), 0)
 
     def taken(self, path: str) -> int:
         """How many deliveries Hasura ("hasura") took, or the handlers directly ("handlers")."""

@@ -50,7 +50,7 @@ class Door:
         return int(self.sql("SELECT count(*) FROM pancake_webhook_event")[0][0])
 
     def connect(self, token: str, signature: str, allowlist: str, ranges: Sequence[str] = ()) -> None:
-        """Another connection, of a workspace of its own, with a current and a previous webhook secret."""
+        """Another connection, of a workspace of its own, with two webhook secrets; the edge knows it then."""
         ring = KeyRing.parse(self.sandbox.keys.encryption_keys)
         self.sql(
             "INSERT INTO pancake_connection (name, workspace_id, token_sha256, webhook_secret_encrypted,"
@@ -59,6 +59,8 @@ class Door:
             token, sha256(token.encode()).digest(), ring.encrypt(CURRENT.decode(), "webhook_secret"),
             ring.encrypt(PREVIOUS.decode(), "webhook_secret"), signature, allowlist, list(ranges),
         )  # fmt: skip
+        ((count,),) = self.sql("SELECT count(*) FROM pancake_connection")
+        eventually(lambda: self.edge.health()["policy_connections"] == count)
 
     def stored(self, prefix: str) -> set[str]:
         """Ids of the stored records that begin so."""
