@@ -16,8 +16,7 @@ RUN python -m venv /venv \
 # Stand-ins of what is not ours: Diva's notification service, an edge, and the merging of the metadata.
 FROM python AS sandbox
 COPY --from=dependencies /venv /venv
-COPY domain domain
-COPY runtime runtime
+COPY leads leads
 COPY sandbox sandbox
 COPY hasura hasura
 COPY sql sql
@@ -35,8 +34,7 @@ ARG COMMIT=unknown
 ENV VERSION=$VERSION COMMIT=$COMMIT
 COPY --from=dependencies /venv /venv
 COPY app.py ./
-COPY domain domain
-COPY runtime runtime
+COPY leads leads
 COPY handlers handlers
 COPY cron cron
 COPY sql sql

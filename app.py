@@ -25,24 +25,24 @@ from cron.purge_events import purge_events
 from cron.reconcile_daily import reconcile_daily
 from cron.retry_failed import retry_failed
 from cron.sync_sources import sync_sources
-from domain import gate
-from domain.decide import NEEDS_ATTENTION
-from domain.errors import Unauthorized
-from domain.listing import read_answer
 from handlers.edge_policy import edge_policy
 from handlers.ingest_record import ingest_record
 from handlers.process_record import process_record
 from handlers.replay_events import replay_events
-from runtime.assembly import Answer, Runtime
-from runtime.clock import Clock
-from runtime.contract import read_action, read_body, read_cron, read_event
-from runtime.errors import answer_for
-from runtime.graphql import Graphql
-from runtime.logs import CountingHandler, configure_logs, log_request
-from runtime.metrics import CONTENT_TYPE
-from runtime.pancake import Pancake
-from runtime.secrets import matches
-from runtime.settings import Settings, read_settings
+from leads.adapters.clock import Clock
+from leads.adapters.graphql import Graphql
+from leads.adapters.hasura_calls import read_action, read_body, read_cron, read_event
+from leads.adapters.http import answer_for
+from leads.adapters.logs import CountingHandler, configure_logs, log_request
+from leads.adapters.metrics import CONTENT_TYPE
+from leads.adapters.pancake_api import Pancake
+from leads.adapters.secrets import matches
+from leads.adapters.settings import Settings, read_settings
+from leads.domain import delivery as gate
+from leads.domain.decide import NEEDS_ATTENTION
+from leads.domain.errors import Unauthorized
+from leads.domain.listing import read_answer
+from leads.services.runtime import Answer, Runtime
 
 HANDLER_HEADER = "x-handler-secret"
 EDGE_HEADER = "x-edge-secret"
@@ -152,7 +152,7 @@ async def answered(
     try:
         status, body = 200, await call()
         told = tell(body)
-    except Exception as caught:  # noqa: BLE001 - every error has its answer in runtime/errors.py and its log line
+    except Exception as caught:  # noqa: BLE001 - every error has its answer in leads/adapters/http.py and its log line
         error = caught
         status, body, headers = answer_for(caught)
         told = body

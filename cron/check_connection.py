@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from domain.health import ALIVE, REJECTED, UNAVAILABLE, Signs, judge
-from runtime.assembly import Answer, Runtime
-from runtime.connections import Connection, for_each, load_connections, problems
-from runtime.contract import CronCall
-from runtime.db import Statement
-from runtime.register import Notice, Report, Run
+from leads.adapters.database import Statement
+from leads.adapters.hasura_calls import CronCall
+from leads.domain.health import ALIVE, REJECTED, UNAVAILABLE, Signs, judge
+from leads.services.connections import Connection, for_each, load_connections, problems
+from leads.services.cron_runs import Notice, Report, Run
+from leads.services.runtime import Answer, Runtime
 
 SECONDS = 40
 PROBES = {

@@ -6,11 +6,11 @@ Called by: cron trigger `pancake_check_sla`, every 5 minutes.
 from datetime import timedelta
 from functools import partial
 
-from runtime.assembly import Answer, Runtime
-from runtime.contract import CronCall
-from runtime.kpi import load_kpis
-from runtime.outbox import SEND_LEASE
-from runtime.register import Report, Run
+from leads.adapters.hasura_calls import CronCall
+from leads.services.cron_runs import Report, Run
+from leads.services.kpi import load_kpis
+from leads.services.outbox import SEND_LEASE
+from leads.services.runtime import Answer, Runtime
 
 SECONDS = 40
 MINUTES = 5

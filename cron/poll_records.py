@@ -8,15 +8,15 @@ from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from domain import coverage
-from domain.listing import delivery_columns, listed, modified_on
-from domain.poll import Poll
-from runtime.assembly import Answer, Runtime
-from runtime.catch_up import PAUSED, Layer, look_up, walk
-from runtime.connections import Connection, for_each, load_connections, problems
-from runtime.contract import CronCall
-from runtime.pancake import COMPLETE
-from runtime.register import Notice, Report, Run
+from leads.adapters.hasura_calls import CronCall
+from leads.adapters.pancake_api import COMPLETE
+from leads.domain import coverage
+from leads.domain.listing import delivery_columns, listed, modified_on
+from leads.domain.poll import Poll
+from leads.services.connections import Connection, for_each, load_connections, problems
+from leads.services.cron_runs import Notice, Report, Run
+from leads.services.pancake_lists import PAUSED, Layer, look_up, walk
+from leads.services.runtime import Answer, Runtime
 
 SECONDS = 90
 MAX_PAGES = 5_000

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from runtime.assembly import Answer, Runtime
-from runtime.contract import CronCall
-from runtime.db import Database
-from runtime.register import CRONS, Report, Run
+from leads.adapters.database import Database
+from leads.adapters.hasura_calls import CronCall
+from leads.services.cron_runs import CRONS, Report, Run
+from leads.services.runtime import Answer, Runtime
 
 SECONDS = 100
 BATCH = 1000

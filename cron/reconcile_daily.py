@@ -9,17 +9,17 @@ from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from domain import coverage
-from domain.errors import BadRequest
-from domain.listing import delivery_columns, listed, modified_on
-from domain.reckoning import Reckoning
-from domain.window import day_window, days_owed
-from runtime.assembly import Answer, Runtime
-from runtime.catch_up import PAUSED, Layer, look_up, walk
-from runtime.connections import Connection, for_each, load_connections, problems
-from runtime.contract import CronCall
-from runtime.pancake import COMPLETE
-from runtime.register import Notice, Report, Run
+from leads.adapters.hasura_calls import CronCall
+from leads.adapters.pancake_api import COMPLETE
+from leads.domain import coverage
+from leads.domain.day_ledger import Reckoning
+from leads.domain.errors import BadRequest
+from leads.domain.listing import delivery_columns, listed, modified_on
+from leads.domain.window import day_window, days_owed
+from leads.services.connections import Connection, for_each, load_connections, problems
+from leads.services.cron_runs import Notice, Report, Run
+from leads.services.pancake_lists import PAUSED, Layer, look_up, walk
+from leads.services.runtime import Answer, Runtime
 
 SECONDS = 250
 MAX_PAGES = 50_000
@@ -97,7 +97,7 @@ async def _on_entries(
     if not items:
         return
     asked = coverage.asked_of(items, connection.id)
-    ours = coverage.stored_of(await on.db.fetch_all("coverage/load_stored", asked))
+    ours = coverage.stored_of(await on.db.fetch_all("pancake_lists/load_events", asked))
     inserted: dict[str, str] = {}
     if not dry_run and coverage.missing(items, ours):
         columns = partial(delivery_columns, connection.id, table, "reconcile", run.now)
@@ -105,7 +105,7 @@ async def _on_entries(
         inserted = {item.record_id: row["status"] for item, row in pairs if row["status"] != "duplicate"}
         on.metrics.webhook_missed.labels("reconcile").inc(len(inserted))
         # Webhook or polling may have been quicker.
-        ours = coverage.stored_of(await on.db.fetch_all("coverage/load_stored", asked))
+        ours = coverage.stored_of(await on.db.fetch_all("pancake_lists/load_events", asked))
     reckoning.enter(items, ours, inserted)
 
 

@@ -5,12 +5,12 @@ Called by: cron trigger `pancake_retry_failed`, every minute.
 
 from functools import partial
 
-from domain.backoff import MAX_ATTEMPTS
-from runtime.assembly import Answer, Runtime
-from runtime.attempts import CLAIM_LEASE
-from runtime.contract import CronCall
-from runtime.outbox import SEND_LEASE
-from runtime.register import CRONS, Report, Run
+from leads.adapters.hasura_calls import CronCall
+from leads.domain.backoff import MAX_ATTEMPTS
+from leads.services.attempts import CLAIM_LEASE
+from leads.services.cron_runs import CRONS, Report, Run
+from leads.services.outbox import SEND_LEASE
+from leads.services.runtime import Answer, Runtime
 
 SECONDS = 40
 LIMIT = 500
@@ -50,5 +50,5 @@ async def _send_event_notifications(on: Runtime) -> int:
 
 async def _send_run_notifications(on: Runtime, run: Run) -> int:
     unsent = {"now": run.now, "names": list(CRONS), "lease": SEND_LEASE}
-    rows = await on.db.fetch_all("register/list_unnotified", unsent)
+    rows = await on.db.fetch_all("cron_runs/list_unnotified", unsent)
     return sum([await on.register.notify(row["id"], row["notifications"]) for row in rows])

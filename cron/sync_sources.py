@@ -6,11 +6,11 @@ Called by: cron trigger `pancake_sync_sources`, every 15 minutes.
 from functools import partial
 from typing import Any
 
-from domain.sources import source_columns
-from runtime.assembly import Answer, Runtime
-from runtime.connections import Connection, for_each, load_connections, problems
-from runtime.contract import CronCall
-from runtime.register import Notice, Report, Run
+from leads.adapters.hasura_calls import CronCall
+from leads.domain.sources import source_columns
+from leads.services.connections import Connection, for_each, load_connections, problems
+from leads.services.cron_runs import Notice, Report, Run
+from leads.services.runtime import Answer, Runtime
 
 SECONDS = 40
 

@@ -10,9 +10,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from runtime.assembly import Answer, Runtime
-from runtime.connection_secrets import HEADER_NAME
-from runtime.db import Row
+from leads.adapters.database import Row
+from leads.services.connection_secrets import HEADER_NAME
+from leads.services.runtime import Answer, Runtime
 
 
 async def edge_policy(on: Runtime) -> Answer:

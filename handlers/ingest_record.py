@@ -11,12 +11,12 @@ from hashlib import sha256
 from ipaddress import ip_address
 from typing import Any
 
-from domain.errors import BadRequest
-from domain.gate import Arrival
-from domain.identity import read_json
-from domain.record import Delivery, delivery_of, read_delivery, read_time
-from runtime.assembly import Answer, Runtime
-from runtime.contract import MAX_ENVELOPE_BYTES, ActionCall
+from leads.adapters.hasura_calls import MAX_ENVELOPE_BYTES, ActionCall
+from leads.domain.body import Delivery, delivery_of, read_delivery, read_time
+from leads.domain.canonical_json import read_json
+from leads.domain.delivery import Arrival
+from leads.domain.errors import BadRequest
+from leads.services.runtime import Answer, Runtime
 
 MAX_TOKEN_LENGTH = 200
 

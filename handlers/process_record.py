@@ -6,15 +6,15 @@ Called by: event trigger `pancake_webhook_event_status_update`, when a row becom
 import re
 from functools import partial
 
-from domain.backoff import delay_after
-from domain.errors import BadRequest, ProcessingPaused
-from domain.lifecycle import INGESTED, REPLAYED_BY_MANUAL_INVOCATION
-from domain.replay import Order
-from domain.work import Done, work_on
-from runtime.assembly import Answer, Runtime
-from runtime.attempts import settle
-from runtime.contract import EventCall
-from runtime.db import Row
+from leads.adapters.database import Row
+from leads.adapters.hasura_calls import EventCall
+from leads.domain.backoff import delay_after
+from leads.domain.errors import BadRequest, ProcessingPaused
+from leads.domain.lifecycle import INGESTED, REPLAYED_BY_MANUAL_INVOCATION
+from leads.domain.replay import Order
+from leads.domain.work import Done, work_on
+from leads.services.attempts import settle
+from leads.services.runtime import Answer, Runtime
 
 NOT_RECEIVED = "not_received"
 _BIGINT = re.compile(r"[0-9]{1,18}")

@@ -7,14 +7,14 @@ A replay takes rows back to `received`, so many a second; their event trigger do
 from functools import partial
 from typing import Any
 
-from domain.errors import Busy, KillSwitchOn
-from domain.lifecycle import INGESTED
-from domain.replay import Order, change, read_order, report
-from domain.work import Done, work_on
-from runtime.assembly import Answer, Runtime
-from runtime.attempts import rehearse
-from runtime.contract import ActionCall
-from runtime.db import Row, Transaction
+from leads.adapters.database import Row, Transaction
+from leads.adapters.hasura_calls import ActionCall
+from leads.domain.errors import Busy, KillSwitchOn
+from leads.domain.lifecycle import INGESTED
+from leads.domain.replay import Order, change, read_order, report
+from leads.domain.work import Done, work_on
+from leads.services.attempts import rehearse
+from leads.services.runtime import Answer, Runtime
 
 SECONDS_PER_CALL = 20.0
 DEFAULT_RATE = 20

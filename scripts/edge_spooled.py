@@ -1,7 +1,7 @@
 """`scripts/edge_spool`: what the edge keeps on disk, readable; and the way back from quarantine.
 
 Files are what deploy/nginx/lua/pancake/spool.lua writes: `<arrival in ms>-<random>-<size>.sealed`, in it
-"PE1" and a ciphertext as runtime/secrets.py describes it.
+"PE1" and a ciphertext as leads/adapters/secrets.py describes it.
 """
 
 import base64
@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from runtime.secrets import DecryptionError, KeyRing
+from leads.adapters.secrets import DecryptionError, KeyRing
 
 MAGIC = b"PE1"
 PURPOSE = "delivery"

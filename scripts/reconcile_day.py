@@ -19,14 +19,14 @@ from rich.table import Table
 
 from app import create_app
 from cron.reconcile_daily import reconcile_day, reconcile_owed
-from domain.errors import IntegrationError, Retryable
-from domain.window import ICT
-from runtime.assembly import Runtime
-from runtime.connections import for_each, load_connections
-from runtime.contract import CronCall
-from runtime.queries import QUERIES
-from runtime.register import Run
-from runtime.settings import SettingsError, read_settings
+from leads.adapters.hasura_calls import CronCall
+from leads.adapters.queries import QUERIES
+from leads.adapters.settings import SettingsError, read_settings
+from leads.domain.errors import IntegrationError, Retryable
+from leads.domain.window import ICT
+from leads.services.connections import for_each, load_connections
+from leads.services.cron_runs import Run
+from leads.services.runtime import Runtime
 
 SECONDS = 6 * 3600.0
 STORED = QUERIES["reconcile_daily/load_reports"]

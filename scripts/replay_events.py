@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from domain.errors import BadRequest
-from domain.replay import read_order
+from leads.domain.errors import BadRequest
+from leads.domain.replay import read_order
 
 REPLAY = """
 mutation PancakeReplay(

@@ -5,7 +5,7 @@ import os
 import typer
 import uvicorn
 
-from runtime.settings import SettingsError
+from leads.adapters.settings import SettingsError
 
 app = typer.Typer(add_completion=False)
 

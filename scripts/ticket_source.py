@@ -14,7 +14,7 @@ from psycopg.rows import DictRow, dict_row
 from rich.console import Console
 from rich.progress import Progress
 
-from runtime.queries import QUERIES
+from leads.adapters.queries import QUERIES
 
 OURS = "ticket_source_pancake"
 Db = psycopg.Connection[DictRow]

@@ -4,8 +4,8 @@ import re
 from itertools import dropwhile, takewhile
 from pathlib import Path
 
-from domain.errors import Contended, DatabaseUnavailable, Final, IntegrationError
-from runtime.register import CRONS
+from leads.domain.errors import Contended, DatabaseUnavailable, Final, IntegrationError
+from leads.services.cron_runs import CRONS
 
 ROOT = Path(__file__).parents[1]
 

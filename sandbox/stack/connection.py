@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from runtime.connection_secrets import ChangeRefused, Workspace, create_connection
-from runtime.secrets import KeyRing
+from leads.adapters.secrets import KeyRing
+from leads.services.connection_secrets import ChangeRefused, Workspace, create_connection
 
 WORKSPACE_ID = 607
 CONNECTION_ID = "f0000000-0000-4000-8000-000000000001"

@@ -7,7 +7,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import DictRow, class_row
 
-from runtime.queries import QUERIES
+from leads.adapters.queries import QUERIES
 
 Db = psycopg.Connection[DictRow]
 FIRST_ID = UUID(int=0)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from domain.window import ICT
+from leads.domain.window import ICT
 
 OPENS, CLOSES = 2, 6
 

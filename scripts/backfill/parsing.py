@@ -11,7 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
 
-from domain.phone import normalize
+from leads.domain.phone import normalize
 from scripts.backfill.accounts import Account
 
 Reading = tuple[str | None, str]

@@ -6,7 +6,7 @@ from typing import Self
 
 import psycopg
 
-from runtime.queries import QUERIES
+from leads.adapters.queries import QUERIES
 from scripts.backfill.accounts import Db
 from scripts.backfill.limits import Stopped
 

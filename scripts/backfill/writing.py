@@ -7,7 +7,7 @@ from typing import Any
 from psycopg import errors
 from psycopg.rows import DictRow
 
-from runtime.queries import QUERIES
+from leads.adapters.queries import QUERIES
 from scripts.backfill.accounts import Account, Db
 from scripts.backfill.limits import Limits, Stopped
 

@@ -15,7 +15,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from runtime.queries import QUERIES
+from leads.adapters.queries import QUERIES
 from scripts.benchmarks.load import Figures, closed_loop, request_for
 from scripts.benchmarks.pgbench import pgbench
 from scripts.benchmarks.sink import notification_sink

@@ -12,7 +12,7 @@ import psycopg
 import typer
 from rich.console import Console
 
-from domain.window import ICT, day_window
+from leads.domain.window import ICT, day_window
 from scripts.benchmarks.simulator import simulator
 from scripts.benchmarks.stage import machine, stage
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import httpx
 import psycopg
 
-from runtime.secrets import KeyRing
+from leads.adapters.secrets import KeyRing
 from sandbox.processes import Processes
 from scripts.benchmarks.stage import ENCRYPTION_KEYS, ROOT, SECRET, Stage
 

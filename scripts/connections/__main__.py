@@ -15,12 +15,12 @@ import typer
 from psycopg.rows import dict_row
 from rich.console import Console
 
-from domain.errors import IntegrationError
-from runtime import connection_secrets as connections
-from runtime.clock import Clock
-from runtime.connection_secrets import ChangeRefused, Db, Secret, Workspace
-from runtime.pancake import Access, Pancake
-from runtime.secrets import DecryptionError, KeyRing
+from leads.adapters.clock import Clock
+from leads.adapters.pancake_api import Access, Pancake
+from leads.adapters.secrets import DecryptionError, KeyRing
+from leads.domain.errors import IntegrationError
+from leads.services import connection_secrets as connections
+from leads.services.connection_secrets import ChangeRefused, Db, Secret, Workspace
 from scripts.connections.inputs import check_free, read_secret, show_once
 from scripts.connections.status import describe, print_status
 

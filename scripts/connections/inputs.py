@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from runtime.connection_secrets import new_secret
+from leads.services.connection_secrets import new_secret
 
 
 def read_secret(

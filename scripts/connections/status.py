@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from runtime.connection_secrets import CIPHERTEXTS
-from runtime.secrets import KeyRing
+from leads.adapters.secrets import KeyRing
+from leads.services.connection_secrets import CIPHERTEXTS
 
 
 def describe(row: Mapping[str, Any], now: datetime) -> dict[str, Any]:

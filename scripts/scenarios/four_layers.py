@@ -19,7 +19,7 @@ import psycopg
 import typer
 from rich.console import Console
 
-from domain.window import ICT
+from leads.domain.window import ICT
 from sandbox.observe import Observer
 from sandbox.pancake.leads import SOURCES
 from sandbox.stack.services import Service

@@ -13,13 +13,13 @@ from typing import Any
 from starlette.applications import Starlette
 
 import app
-from domain import coverage, poll
-from domain.window import next_window
-from runtime.clock import Clock
-from runtime.contract import CronCall
-from runtime.logs import configure_logs
-from runtime.register import Register, Report, Run
-from runtime.settings import read_settings
+from leads.adapters.clock import Clock
+from leads.adapters.hasura_calls import CronCall
+from leads.adapters.logs import configure_logs
+from leads.adapters.settings import read_settings
+from leads.domain import coverage, poll
+from leads.domain.window import next_window
+from leads.services.cron_runs import Register, Report, Run
 from sandbox.time_lapse import TimeLapse
 
 LAPSE, MUTATION = "TIME_LAPSE", "MUTATION"

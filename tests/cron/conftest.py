@@ -13,10 +13,10 @@ import pytest
 from psycopg.rows import dict_row
 
 from app import create_app
-from domain.listing import read_answer
-from runtime.pancake import Pancake
-from runtime.secrets import KeyRing
-from runtime.settings import Settings
+from leads.adapters.pancake_api import Pancake
+from leads.adapters.secrets import KeyRing
+from leads.adapters.settings import Settings
+from leads.domain.listing import read_answer
 from sandbox.pancake.app import create_app as create_simulator
 from sandbox.pancake.workspace import Workspace
 from tests.handlers.conftest import (

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from runtime.pancake import Access
+from leads.adapters.pancake_api import Access
 from tests.cron.conftest import Ward
 
 

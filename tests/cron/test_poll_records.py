@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cron.poll_records import MAX_LOOK_UPS
-from domain.window import OVERLAP, SETTLE
+from leads.domain.window import OVERLAP, SETTLE
 from tests.cron.conftest import Ward, hide
 
 OTHER = "00000000-0000-4000-8000-000000000000"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from domain.window import ICT, day_window
+from leads.domain.window import ICT, day_window
 from tests.cron.conftest import Ward, hide
 
 
@@ -175,7 +175,7 @@ async def test_a_record_that_another_layer_stores_meanwhile_is_found(ward: Ward,
 
     async def overtaken(name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
         rows = await fetch_all(name, params)
-        if name == "coverage/load_stored" and late:
+        if name == "pancake_lists/load_events" and late:
             await by_webhook(ward, [late.pop()])
         return rows
 

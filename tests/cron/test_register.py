@@ -7,9 +7,9 @@ from functools import partial
 import psycopg
 import pytest
 
-from domain.errors import PancakeUnavailable
-from runtime.contract import CronCall
-from runtime.register import CRONS, Notice, Register, Report, Run, RunFailed, RunUnfinished, brief
+from leads.adapters.hasura_calls import CronCall
+from leads.domain.errors import PancakeUnavailable
+from leads.services.cron_runs import CRONS, Notice, Register, Report, Run, RunFailed, RunUnfinished, brief
 from tests.cron.conftest import Ward
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from runtime.secrets import KeyRing
+from leads.adapters.secrets import KeyRing
 from sandbox.cluster import Cluster
 from sandbox.edge.nginx import NginxEdge, missing_packages
 from sandbox.stack.stack import Sandbox

@@ -17,15 +17,15 @@ import pytest
 from psycopg.rows import dict_row
 
 from app import create_app
-from domain.errors import HasuraUnavailable
-from runtime.assembly import Runtime
-from runtime.clock import Clock
-from runtime.db import Database, Params, Row, Statement, Transaction
-from runtime.graphql import Graphql
-from runtime.logs import JsonFormatter
-from runtime.outbox import Outbox, Unsent
-from runtime.secrets import KeyRing
-from runtime.settings import Settings
+from leads.adapters.clock import Clock
+from leads.adapters.database import Database, Params, Row, Statement, Transaction
+from leads.adapters.graphql import Graphql
+from leads.adapters.logs import JsonFormatter
+from leads.adapters.secrets import KeyRing
+from leads.adapters.settings import Settings
+from leads.domain.errors import HasuraUnavailable
+from leads.services.outbox import Outbox, Unsent
+from leads.services.runtime import Runtime
 
 TOKEN = "token-of-the-test-connection"
 SECRET = "handler-secret-for-tests"

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runtime.secrets import KeyRing
+from leads.adapters.secrets import KeyRing
 from tests.handlers.conftest import EDGE_SECRET, SECRET, TOKEN, House
 
 EDGE = {"X-Edge-Secret": EDGE_SECRET}

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from domain.identity import MAX_BODY_BYTES
+from leads.domain.canonical_json import MAX_BODY_BYTES
 from tests.handlers.conftest import EDGE_SECRET, PREVIOUS_SECRET, SECRET, TOKEN, House, deadlocks
 
 LEAD: dict[str, Any] = {

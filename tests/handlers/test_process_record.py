@@ -10,11 +10,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from domain.errors import Overloaded
 from handlers.process_record import apply_record, process_record, take_claim
-from runtime.contract import EventCall
-from runtime.db import Database
-from runtime.outbox import SEND_LEASE
+from leads.adapters.database import Database
+from leads.adapters.hasura_calls import EventCall
+from leads.domain.errors import Overloaded
+from leads.services.outbox import SEND_LEASE
 from tests.handlers.conftest import Crash, House, crashing, deadlocks, running
 
 PHONE = "+84905111222"

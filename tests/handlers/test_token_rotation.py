@@ -5,7 +5,7 @@ from datetime import timedelta
 import psycopg
 from psycopg.rows import dict_row
 
-from runtime.connection_secrets import rotate_token
+from leads.services.connection_secrets import rotate_token
 from tests.handlers.conftest import TOKEN, House
 
 

@@ -22,7 +22,7 @@ from graphql import (
 )
 
 from app import SERVED
-from runtime.contract import read_action, read_cron, read_event
+from leads.adapters.hasura_calls import read_action, read_cron, read_event
 from sandbox.hasura.metadata.directory import read_directory
 
 ROOT = Path(__file__).parents[2]

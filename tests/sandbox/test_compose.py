@@ -9,7 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from runtime.settings import read_settings
+from leads.adapters.settings import read_settings
 from sandbox.up import app
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ def test_the_engine_has_what_the_metadata_names(services: dict[str, Any]) -> Non
 def test_the_example_explains_every_variable_of_the_handlers() -> None:
     example = (ROOT / ".env.example").read_text()
     explained = set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE))
-    code = (ROOT / "runtime/settings.py").read_text() + (ROOT / "app.py").read_text()
+    code = (ROOT / "leads/adapters/settings.py").read_text() + (ROOT / "app.py").read_text()
     code += (ROOT / "scripts/serve").read_text()
     read = set(re.findall(r"(?:required|number|secrets|get|_read)\(\"([A-Z_]+)\"|\$\{([A-Z_]+):-", code))
     assert {one or other for one, other in read} - {"ROOT"} <= explained
@@ -75,7 +75,7 @@ def test_the_example_explains_every_variable_of_the_handlers() -> None:
 def test_the_image_of_the_handlers_holds_production_code_alone() -> None:
     stage = DOCKERFILE.partition("FROM python AS handlers")[2]
     copied = set(re.findall(r"^COPY (?!--from)(\S+)", stage, re.MULTILINE))
-    assert copied == {"app.py", "domain", "runtime", "handlers", "cron", "sql"}
+    assert copied == {"app.py", "leads", "handlers", "cron", "sql"}
     assert "FROM" not in stage
     assert re.search(r"^USER \d+:\d+$", stage, re.MULTILINE)
     assert "HEALTHCHECK" in stage

@@ -15,8 +15,8 @@ import httpx
 import pytest
 import yaml
 
-from domain.window import Window
-from runtime.pancake import Access, Page, Pancake
+from leads.adapters.pancake_api import Access, Page, Pancake
+from leads.domain.window import Window
 from sandbox.pancake.app import create_app
 from sandbox.pancake.leads import Leads
 from sandbox.pancake.store import Table, micros

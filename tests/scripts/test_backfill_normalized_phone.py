@@ -19,7 +19,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from domain.phone import normalize
+from leads.domain.phone import normalize
 from scripts.backfill.accounts import FIRST_ID, Account, read_batches
 from scripts.backfill.limits import Limits, Stopped, check_window
 from scripts.backfill.watching import LockWatch
@@ -70,7 +70,7 @@ def expected(database: str) -> list[tuple[Any, ...]]:
 
 
 def test_every_usable_phone_is_filled_and_the_others_are_listed(crowded: str, tmp_path: Path) -> None:
-    """Values as domain.phone reads them; the CSV names each account that has a phone and no number."""
+    """Values as leads.domain.phone reads them; the CSV names each account that has a phone and no number."""
     code, report = run(crowded, tmp_path, "--anytime", "--batch", "500", "--pause", "0", "--processes", "2")
 
     assert (code, report["outcome"]) == (0, "verified"), report

@@ -16,7 +16,8 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
-from runtime.connection_secrets import (
+from leads.adapters.secrets import DecryptionError, KeyRing
+from leads.services.connection_secrets import (
     Db,
     Secret,
     Workspace,
@@ -27,7 +28,6 @@ from runtime.connection_secrets import (
     rotate_token,
     store_secret,
 )
-from runtime.secrets import DecryptionError, KeyRing
 from sandbox.processes import Processes
 from scripts.connections.__main__ import app
 

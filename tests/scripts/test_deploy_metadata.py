@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from runtime.register import CRONS
+from leads.services.cron_runs import CRONS
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.hasura.metadata.directory import read_directories
 from sandbox.processes import Processes

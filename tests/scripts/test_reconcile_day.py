@@ -12,8 +12,8 @@ import httpx
 import psycopg
 import pytest
 
-from domain.window import ICT, day_window
-from runtime.secrets import KeyRing
+from leads.adapters.secrets import KeyRing
+from leads.domain.window import ICT, day_window
 from sandbox.processes import Processes
 
 ROOT = Path(__file__).parents[2]

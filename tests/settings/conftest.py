@@ -15,9 +15,9 @@ import yaml
 from psycopg.rows import dict_row
 
 from app import create_app
-from runtime.graphql import Graphql
-from runtime.secrets import KeyRing
-from runtime.settings import Settings
+from leads.adapters.graphql import Graphql
+from leads.adapters.secrets import KeyRing
+from leads.adapters.settings import Settings
 from sandbox.cluster import RUN, Cluster
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.hasura.engine import Engine

@@ -7,7 +7,7 @@ from psycopg import pq
 from psycopg._queries import PostgresQuery
 from psycopg.adapt import Transformer
 
-from runtime.queries import QUERIES
+from leads.adapters.queries import QUERIES
 
 
 def placeholders(name: str) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from runtime.queries import QUERIES
+from leads.adapters.queries import QUERIES
 
 FROM = datetime(2026, 5, 14, tzinfo=UTC)
 TO = FROM + timedelta(days=1)

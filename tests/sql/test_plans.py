@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from runtime.queries import QUERIES
+from leads.adapters.queries import QUERIES
 from tests.sql.prepare import prepare
 
 BIG = {"account", "contact_book", "ticket", "pancake_webhook_event"}
@@ -117,13 +117,13 @@ def test_an_event_is_found_by_its_key(filled: psycopg.Connection, name: str) -> 
         ("outbox/mark_notified", "pk_pancake_webhook_event"),
         ("retry_failed/release_failed", "ix_pancake_webhook_event_retry"),
         ("retry_failed/list_unnotified", "ix_pancake_webhook_event_unnotified"),
-        ("coverage/load_stored", "uq_pancake_webhook_event_identity"),
-        ("coverage/fill_held", "uq_pancake_webhook_event_identity"),
+        ("pancake_lists/load_events", "uq_pancake_webhook_event_identity"),
+        ("pancake_lists/fill_held", "uq_pancake_webhook_event_identity"),
         ("poll_records/load_known", "ix_pancake_webhook_event_created_at"),
         ("check_connection/load_signs", "ix_pancake_webhook_event_created_at"),
         ("check_sla/flag_late_tickets", "ix_pancake_webhook_event_created_at"),
         ("purge_events/empty_payloads", "ix_pancake_webhook_event_created_at"),
-        ("register/start_run", "uq_pancake_cron_run_tick"),
+        ("cron_runs/start_run", "uq_pancake_cron_run_tick"),
         ("replay_events/replay_rows", "pk_pancake_webhook_event"),
         ("replay_events/load_leads", "pk_pancake_webhook_event"),
     ],

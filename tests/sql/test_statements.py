@@ -6,9 +6,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from domain.decide import NEEDS_ATTENTION
-from runtime.attempts import CLAIM_LEASE
-from runtime.queries import QUERIES, SQL_FOLDER, load_queries
+from leads.adapters.queries import QUERIES, SQL_FOLDER, load_queries
+from leads.domain.decide import NEEDS_ATTENTION
+from leads.services.attempts import CLAIM_LEASE
 from tests.sql.prepare import prepare
 
 FILES = sorted(SQL_FOLDER.rglob("*.sql"))

@@ -193,7 +193,7 @@ CREATE TABLE public.pancake_cron_run (
     CONSTRAINT ck_pancake_cron_run_finished CHECK ((outcome = 'running') = (finished_at IS NULL))
 );
 
--- The steps between states; domain/lifecycle.py holds the same table. `old` is null for a new row.
+-- The steps between states; leads/domain/lifecycle.py holds the same table. `old` is null for a new row.
 CREATE FUNCTION public.pancake_event_transition_allowed(old text, new text) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     AS $$

@@ -1,0 +1,97 @@
+"""A circuit breaker that opens at the nth failure within a window of time.
+
+The library counts consecutive failures, reads the machine's clock and lets every caller through while
+half-open; this subclass keeps its states and its interface and changes those three things.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+from circuitbreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN, CircuitBreaker
+
+from leads.domain.errors import PancakeUnavailable
+
+FAILURES = 5
+WINDOW_SECONDS = 60.0
+RECOVERY_SECONDS = 30.0
+LEVEL = {STATE_CLOSED: 0, STATE_HALF_OPEN: 1, STATE_OPEN: 2}
+"""The values of the gauge `pancake_circuit_breaker_state`."""
+
+Answer = TypeVar("Answer")
+
+
+class Ticking(Protocol):
+    """The part of a clock that a breaker needs."""
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed moment."""
+        ...
+
+
+class BreakerOpen(PancakeUnavailable):
+    """Pancake failed repeatedly: calls are withheld until a probe succeeds."""
+
+    code = "breaker_open"
+
+
+class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
+    """Closed → open at the 5th failure in 60 s → half-open after 30 s, one probe → closed or open again."""
+
+    def __init__(self, name: str, clock: Ticking) -> None:
+        super().__init__(FAILURES, RECOVERY_SECONDS, PancakeUnavailable, name)
+        self._clock = clock
+        self._failures: deque[float] = deque(maxlen=FAILURES)
+        self._probing = False
+
+    @property
+    def level(self) -> int:
+        """0 closed, 1 half-open, 2 open."""
+        return LEVEL[self.state]
+
+    @property
+    def open_remaining(self) -> float:
+        """Seconds until the next probe is allowed; not positive when it is."""
+        return float(self._opened + RECOVERY_SECONDS - self._clock.monotonic())
+
+    async def call_async(
+        self, func: Callable[..., Awaitable[Answer]], *args: object, **kwargs: object
+    ) -> Answer:
+        """Call `func`, or raise BreakerOpen at once."""
+        state = self.state
+        if state == STATE_OPEN or (state == STATE_HALF_OPEN and self._probing):
+            raise BreakerOpen(
+                "Calls to Pancake are withheld after repeated failures.",
+                retry_after=max(1.0, self.open_remaining),
+            )
+        probe = state == STATE_HALF_OPEN
+        self._probing = self._probing or probe
+        try:
+            answer = await func(*args, **kwargs)
+        except BaseException as error:
+            self._settle(error, probe)
+            raise
+        self._settle(None, probe)
+        return answer
+
+    def reset(self) -> None:
+        """Close, and forget every failure."""
+        super().reset()
+        self._failures.clear()
+
+    def _settle(self, error: BaseException | None, probe: bool) -> None:
+        """Count what a call brought. A cancelled call says nothing, nor does one begun before we opened."""
+        if probe:
+            self._probing = False
+        failed = isinstance(error, PancakeUnavailable)
+        if failed and (probe or self._state == STATE_CLOSED):
+            self._failed(probe)
+        elif probe and (error is None or (isinstance(error, Exception) and not failed)):
+            self.reset()
+
+    def _failed(self, probe: bool) -> None:
+        now = self._clock.monotonic()
+        self._failures.append(now)
+        enough = len(self._failures) == FAILURES and now - self._failures[0] <= WINDOW_SECONDS
+        if enough or probe:
+            self._state, self._opened = STATE_OPEN, now

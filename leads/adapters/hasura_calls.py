@@ -1,0 +1,114 @@
+"""The bodies that Hasura sends, read strictly: another shape is a BadRequest that says what is missing.
+
+Shapes: Hasura GraphQL Engine v2 documentation, "Event trigger payload", "Action handlers", "Cron triggers".
+"""
+
+import json
+from collections.abc import AsyncIterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from leads.domain.errors import BadRequest, UnknownTrigger
+
+MAX_ENVELOPE_BYTES = 1024 * 1024
+_KINDS: Mapping[type[Any], str] = {dict: "an object", str: "text"}
+
+
+@dataclass(frozen=True, slots=True)
+class ActionCall:
+    """One execution of an action. `body` keeps the bytes, for who needs numbers as they were written."""
+
+    name: str
+    input: Mapping[str, Any]
+    session: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EventCall:
+    """One delivery of an event trigger's event. `id` is the same on every retry and redelivery."""
+
+    id: str
+    name: str
+    op: str
+    new: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CronCall:
+    """One tick of a cron trigger; (name, scheduled_time) names it, whatever the delivery's id."""
+
+    id: str
+    name: str
+    scheduled_time: datetime
+    payload: Mapping[str, Any]
+
+
+async def read_body(stream: AsyncIterable[bytes]) -> bytes:
+    """The whole body. Raises BadRequest as soon as it is longer than MAX_ENVELOPE_BYTES."""
+    chunks: list[bytes] = []
+    length = 0
+    async for chunk in stream:
+        length += len(chunk)
+        if length > MAX_ENVELOPE_BYTES:
+            raise BadRequest(f"The body is longer than {MAX_ENVELOPE_BYTES} bytes.")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def read_action(body: bytes, name: str) -> ActionCall:
+    """Read an action's envelope. Raises BadRequest or UnknownTrigger."""
+    envelope = _object(body)
+    _expect_name(_get(envelope, "action", dict), name)
+    session = _get(envelope, "session_variables", dict)
+    return ActionCall(name, _get(envelope, "input", dict), session, body)
+
+
+def read_event(body: bytes, name: str) -> EventCall:
+    """Read an event trigger's delivery. Raises BadRequest or UnknownTrigger."""
+    envelope = _object(body)
+    _expect_name(_get(envelope, "trigger", dict), name)
+    event = _get(envelope, "event", dict)
+    new = _get(_get(event, "data", dict), "new", dict)
+    return EventCall(_get(envelope, "id", str), name, _get(event, "op", str), new)
+
+
+def read_cron(body: bytes, name: str) -> CronCall:
+    """Read a cron trigger's delivery. Raises BadRequest or UnknownTrigger."""
+    envelope = _object(body)
+    _expect_name(envelope, name)
+    text = _get(envelope, "scheduled_time", str)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadRequest("scheduled_time is not an ISO 8601 time.") from error
+    if time.tzinfo is None:
+        raise BadRequest("scheduled_time names no time zone.")
+    payload = envelope.get("payload") or {}
+    if not isinstance(payload, dict):
+        raise BadRequest("payload is not an object.")
+    return CronCall(_get(envelope, "id", str), name, time, payload)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest("The body is not JSON.") from error
+    if not isinstance(value, dict):
+        raise BadRequest("The body is not a JSON object.")
+    return value
+
+
+def _get(holder: Mapping[str, Any], key: str, kind: type[Any]) -> Any:
+    value = holder.get(key)
+    if not isinstance(value, kind):
+        raise BadRequest(f"{key} is missing or not {_KINDS[kind]}.")
+    return value
+
+
+def _expect_name(holder: Mapping[str, Any], name: str) -> None:
+    given = _get(holder, "name", str)
+    if given != name:
+        raise UnknownTrigger(f"This route serves {name}, not {given[:100]!a}.")

@@ -1,0 +1,30 @@
+"""PostgreSQL's errors as ours: who lost against others tries again, a lost connection may come back."""
+
+import psycopg
+from psycopg import errors
+
+from leads.domain.errors import Contended, DatabaseUnavailable
+
+CONTENDED = (
+    errors.SerializationFailure,
+    errors.DeadlockDetected,
+    errors.LockNotAvailable,
+    errors.QueryCanceled,
+    errors.IdleInTransactionSessionTimeout,
+)
+
+
+class translated:
+    """Turn psycopg's transient errors into ours; faults in a statement pass unchanged."""
+
+    def __init__(self, lost: type[Contended] | type[DatabaseUnavailable]) -> None:
+        self._lost = lost
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, CONTENDED):
+            raise Contended(type(error).__name__) from error
+        if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+            raise self._lost from error

@@ -1,0 +1,166 @@
+"""The secrets of Pancake connections: made, sealed, rotated. For scripts and the sandbox; handlers only read.
+
+A token is stored as its SHA-256 alone; the API key and the secrets of webhook and header under the key ring.
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any, Literal
+from zoneinfo import available_timezones
+
+import psycopg
+from psycopg.rows import DictRow
+
+from leads.adapters.queries import QUERIES
+from leads.adapters.secrets import KeyRing
+
+Db = psycopg.Connection[DictRow]
+Secret = Literal["api_key", "webhook_secret", "header_secret"]
+"""What a ciphertext is for; also the purpose that it is sealed with."""
+
+CIPHERTEXTS: Mapping[str, Secret] = {
+    "api_key_encrypted": "api_key",
+    "webhook_secret_encrypted": "webhook_secret",
+    "previous_webhook_secret_encrypted": "webhook_secret",
+    "header_secret_encrypted": "header_secret",
+    "previous_header_secret_encrypted": "header_secret",
+}
+HEADER_NAME = "X-Pancake-Secret"
+"""The request header that carries the shared secret; typed into Pancake's form "Request Headers"."""
+TOKEN_GRACE = timedelta(hours=24)
+_BEFORE_ALL = "00000000-0000-0000-0000-000000000000"
+
+
+class ChangeRefused(ValueError):
+    """The change is not possible; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A workspace of Pancake to connect. Without `id` and `token` new ones are made."""
+
+    name: str
+    workspace_id: int
+    api_base_url: str
+    api_key: str | None = field(default=None, repr=False)
+    table_names: tuple[str, ...] = ("lead",)
+    record_timezone: str = "UTC"
+    id: str | None = None
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A new connection and its webhook token, which is stored nowhere."""
+
+    id: str
+    token: str = field(repr=False)
+
+
+def new_secret() -> str:
+    """256 random bits that may stand in a URL."""
+    return secrets.token_urlsafe(32)
+
+
+def create_connection(db: Db, ring: KeyRing, workspace: Workspace) -> Connected:
+    """Store a connection. Raises ChangeRefused for a workspace that is connected already or a time zone."""
+    check_time_zone(workspace.record_timezone)
+    token = workspace.token or new_secret()
+    row = db.execute(
+        QUERIES["connection_secrets/insert_connection"],
+        {
+            "id": workspace.id,
+            "name": workspace.name,
+            "workspace_id": workspace.workspace_id,
+            "table_names": list(workspace.table_names),
+            "api_base_url": workspace.api_base_url,
+            "record_timezone": workspace.record_timezone,
+            "api_key": ring.encrypt(workspace.api_key, "api_key") if workspace.api_key else None,
+            "token_sha256": sha256(token.encode()).digest(),
+        },
+    ).fetchone()
+    if row is None:
+        raise ChangeRefused(f"workspace {workspace.workspace_id} is connected already")
+    return Connected(row["id"], token)
+
+
+def rotate_token(db: Db, connection_id: str, now: datetime, grace: timedelta = TOKEN_GRACE) -> str:
+    """A new token; the old one works until `now + grace`. Raises ChangeRefused for an unknown id."""
+    token = new_secret()
+    params = {"token_sha256": sha256(token.encode()).digest(), "expires_at": now + grace, "now": now}
+    _change(db, "connection_secrets/set_token", connection_id, params)
+    return token
+
+
+def store_secret(
+    db: Db, ring: KeyRing, connection_id: str, purpose: Secret, value: str, now: datetime
+) -> None:
+    """Set or rotate a secret; the former webhook or header secret stays valid until it is forgotten."""
+    params = {"purpose": purpose, "sealed": ring.encrypt(value, purpose), "now": now}
+    _change(db, "connection_secrets/store_secret", connection_id, params)
+
+
+def forget_previous(
+    db: Db, connection_id: str, purpose: Literal["token", "webhook_secret", "header_secret"], now: datetime
+) -> None:
+    """End the former token or secret at once."""
+    _change(db, "connection_secrets/clear_previous", connection_id, {"purpose": purpose, "now": now})
+
+
+def set_time_zone(db: Db, connection_id: str, zone: str, now: datetime) -> None:
+    """Read naive times in another zone from now on. Raises ChangeRefused."""
+    check_time_zone(zone)
+    _change(db, "connection_secrets/set_time_zone", connection_id, {"zone": zone, "now": now})
+
+
+def check_time_zone(zone: str) -> None:
+    """Raise ChangeRefused unless Python and PostgreSQL surely read the name alike.
+
+    PostgreSQL also takes abbreviations (`ICT`, `CET` without its summer time), POSIX rules (`UTC+7` is seven
+    hours west of Greenwich) and any case.
+    """
+    if zone != "UTC" and ("/" not in zone or zone not in available_timezones()):
+        raise ChangeRefused(f"{zone} is no region and city of the time zone database, say Asia/Ho_Chi_Minh")
+
+
+def list_connections(db: Db, now: datetime) -> list[DictRow]:
+    """Every connection with its state; ciphertexts, never plaintext."""
+    return db.execute(QUERIES["connection_secrets/list_connections"], {"now": now}).fetchall()
+
+
+def reencrypt(db: Db, ring: KeyRing, batch: int = 100) -> tuple[int, int]:
+    """Seal everything with the ring's current key, a transaction per batch; returns sealed anew, and all.
+
+    Raises DecryptionError, with that batch undone, if a ciphertext cannot be read with the ring.
+    """
+    changed = seen = 0
+    after = _BEFORE_ALL
+    while True:
+        with db.transaction():
+            rows = db.execute(
+                QUERIES["connection_secrets/lock_ciphertexts"], {"after": after, "limit": batch}
+            ).fetchall()
+            for row in rows:
+                fresh = {name: _fresh(ring, row[name], purpose) for name, purpose in CIPHERTEXTS.items()}
+                seen += sum(value is not None for value in fresh.values())
+                different = sum(fresh[column] != row[column] for column in CIPHERTEXTS)
+                if different:
+                    db.execute(QUERIES["connection_secrets/store_ciphertexts"], {"id": row["id"], **fresh})
+                    changed += different
+        if len(rows) < batch:
+            return changed, seen
+        after = rows[-1]["id"]
+
+
+def _fresh(ring: KeyRing, ciphertext: bytes | None, purpose: Secret) -> bytes | None:
+    if ciphertext is None or ring.key_id(ciphertext) == ring.current:
+        return ciphertext
+    return ring.encrypt(ring.decrypt(ciphertext, purpose), purpose)
+
+
+def _change(db: Db, statement: str, connection_id: str, params: Mapping[str, Any]) -> None:
+    if db.execute(QUERIES[statement], {"id": connection_id, **params}).fetchone() is None:
+        raise ChangeRefused(f"there is no connection {connection_id}")

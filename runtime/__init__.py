@@ -1,1 +1,0 @@
-"""What a handler process has: settings, database, Hasura, Pancake, metrics, logs, clock, secrets."""

@@ -1,0 +1,130 @@
+"""Concurrent callers share one call, and each gets its own result."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from leads.adapters.batcher import Batcher
+from leads.domain.errors import Overloaded
+
+SECONDS = 5.0
+
+
+class Sink:
+    """Notes each batch, waits for `gate` before it answers, and fails for the items that it is told to."""
+
+    def __init__(self, *bad: int) -> None:
+        self.batches: list[list[int]] = []
+        self.called = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.bad = bad
+        self.broken = False
+        self.at_once = self.most_at_once = 0
+
+    async def __call__(self, items: Sequence[int]) -> list[int | Exception]:
+        self.batches.append(list(items))
+        self.called.set()
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0)
+        await self.gate.wait()
+        self.at_once -= 1
+        if self.broken:
+            raise OSError("the sink is broken")
+        return [ValueError(item) if item in self.bad else item * 10 for item in items]
+
+
+async def test_an_idle_batcher_sends_a_single_item_at_once() -> None:
+    sink = Sink()
+    assert await Batcher(sink, limit=10, lanes=2).submit(1) == 10
+    assert sink.batches == [[1]]
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+async def test_one_caller_after_the_other_never_waits_for_a_lane_that_is_done(lanes: int) -> None:
+    batcher = Batcher(Sink(), limit=10, lanes=lanes)
+
+    async def caller(start: int) -> list[int]:
+        return [await batcher.submit(item) for item in range(start, start + 50)]
+
+    async with asyncio.timeout(SECONDS):
+        results = await asyncio.gather(*(caller(start) for start in range(0, 400, 100)))
+    assert results == [[item * 10 for item in range(s, s + 50)] for s in range(0, 400, 100)]
+
+
+async def test_who_arrives_while_a_batch_is_under_way_goes_with_the_next() -> None:
+    sink = Sink()
+    sink.gate.clear()
+    batcher = Batcher(sink, limit=3, lanes=1)
+    calls = [asyncio.create_task(batcher.submit(item)) for item in range(8)]
+    await sink.called.wait()
+    sink.gate.set()
+    assert await asyncio.gather(*calls) == [item * 10 for item in range(8)]
+    assert [item for batch in sink.batches for item in batch] == list(range(8))
+    assert all(len(batch) <= 3 for batch in sink.batches)
+
+
+async def test_no_more_batches_at_a_time_than_lanes() -> None:
+    sink = Sink()
+    batcher = Batcher(sink, limit=1, lanes=2)
+    await asyncio.gather(*(batcher.submit(item) for item in range(20)))
+    assert sink.most_at_once == 2
+
+
+async def test_one_bad_item_fails_its_caller_alone() -> None:
+    sink = Sink(2)
+    batcher = Batcher(sink, limit=10, lanes=1)
+    results = await asyncio.gather(*(batcher.submit(item) for item in range(4)), return_exceptions=True)
+    assert [result if isinstance(result, int) else "bad" for result in results] == [0, 10, "bad", 30]
+
+
+async def test_if_the_call_itself_fails_every_caller_of_the_batch_is_told_and_the_next_is_served() -> None:
+    sink = Sink()
+    sink.broken = True
+    batcher = Batcher(sink, limit=10, lanes=1)
+    results = await asyncio.gather(*(batcher.submit(item) for item in range(3)), return_exceptions=True)
+    assert all(isinstance(result, OSError) for result in results)
+    sink.broken = False
+    assert await batcher.submit(5) == 50
+
+
+async def test_too_many_waiting_are_refused_at_once() -> None:
+    sink = Sink()
+    sink.gate.clear()
+    batcher = Batcher(sink, limit=1, lanes=1, max_waiting=2)
+    taken = [asyncio.create_task(batcher.submit(item)) for item in range(2)]
+    await sink.called.wait()
+    taken += [asyncio.create_task(batcher.submit(item)) for item in range(2, 3)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await batcher.submit(99)
+    sink.gate.set()
+    assert await asyncio.gather(*taken) == [0, 10, 20]
+
+
+async def test_a_caller_that_goes_away_takes_nothing_with_it() -> None:
+    sink = Sink()
+    sink.gate.clear()
+    batcher = Batcher(sink, limit=10, lanes=1)
+    first = asyncio.create_task(batcher.submit(1))
+    await sink.called.wait()
+    gone = asyncio.create_task(batcher.submit(2))
+    stays = asyncio.create_task(batcher.submit(3))
+    await asyncio.sleep(0)
+    gone.cancel()
+    sink.gate.set()
+    assert (await first, await stays) == (10, 30)
+    assert sink.batches == [[1], [2, 3]]  # what was handed over is still done
+
+
+async def test_draining_waits_for_everything_handed_over() -> None:
+    sink = Sink()
+    batcher = Batcher(sink, limit=1, lanes=2)
+    calls = [asyncio.create_task(batcher.submit(item)) for item in range(6)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(SECONDS):
+        await batcher.drain()
+    assert len(sink.batches) == 6
+    await asyncio.gather(*calls)

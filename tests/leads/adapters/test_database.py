@@ -1,0 +1,229 @@
+"""PostgreSQL's errors, translated: what may be tried again, what is away, what is a fault of ours."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from leads.adapters.database import SESSION, Database
+from leads.domain.errors import Contended, DatabaseUnavailable
+from sandbox.cluster import Cluster
+
+PING = ("database/ping", dict[str, Any]())
+TURN = ("database/try_lock", {"name": "a test"})
+
+
+@pytest.fixture
+async def db(database: str) -> AsyncIterator[Database]:
+    opened = Database(database, ingest_connections=1, work_connections=2)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+def kill(url: str) -> None:
+    """Cut everybody's connections."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+async def until_healthy(db: Database) -> None:
+    """A lost connection is replaced when it is next used: at most as many failures as there were of them."""
+    for _ in range(10):
+        if await db.healthy() and await db.healthy():
+            return
+    pytest.fail("the connections do not come back")
+
+
+def raising(url: str, sqlstate: str) -> None:
+    """Let every insert of a consent end with this SQLSTATE."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            f" RAISE EXCEPTION 'no' USING ERRCODE = '{sqlstate}'; END $$"
+        )
+        connection.execute(
+            "CREATE OR REPLACE TRIGGER refuse BEFORE INSERT ON customer_consent"
+            " FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+
+
+CONSENT = ("process_record/insert_consent", {"account_id": "d0000000-0000-4000-8000-000000000002"})
+
+
+async def test_statements_of_one_round_trip_give_their_rows_in_order(db: Database) -> None:
+    async with db.transaction() as transaction:
+        rows = await transaction.run(PING, TURN, PING)
+    assert rows == [[{"one": 1}], [{"locked": True}], [{"one": 1}]]
+
+
+async def test_a_transaction_commits_with_its_last_statements_or_at_its_end_or_not_at_all(
+    db: Database, database: str
+) -> None:
+    async def consents() -> int:
+        with psycopg.connect(database) as connection:
+            ((count,),) = connection.execute("SELECT count(*) FROM customer_consent").fetchall()
+        return int(count)
+
+    async def broken_off() -> None:
+        async with db.transaction() as transaction:
+            await transaction.run(CONSENT)
+            raise KeyError
+
+    before = await consents()
+    with pytest.raises(KeyError):
+        await broken_off()
+    assert await consents() == before
+    async with db.transaction() as transaction:
+        await transaction.run(CONSENT, commit=True)
+        assert await consents() == before + 1
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "error"),
+    [
+        ("40001", Contended),
+        ("40P01", Contended),
+        ("55P03", Contended),
+        ("57014", Contended),
+        ("57P01", Contended),
+        ("53200", Contended),
+        ("23514", psycopg.errors.CheckViolation),
+        ("22P02", psycopg.errors.InvalidTextRepresentation),
+        ("P0001", psycopg.errors.RaiseException),
+    ],
+)
+async def test_an_error_in_the_middle_of_a_round_trip_keeps_its_own_name(
+    db: Database, database: str, sqlstate: str, error: type[Exception]
+) -> None:
+    """The first failure of a pipeline counts, not what it does to the statements after it."""
+    raising(database, sqlstate)
+    with pytest.raises(error):
+        async with db.transaction() as transaction:
+            await transaction.run(PING, CONSENT, PING, commit=True)
+    async with db.transaction() as transaction:
+        assert await transaction.run(PING) == [[{"one": 1}]]
+
+
+async def test_a_lost_connection_means_away_for_one_statement_and_contended_inside_a_transaction(
+    db: Database, database: str
+) -> None:
+    await db.fetch_all(*PING)
+    kill(database)
+    with pytest.raises(DatabaseUnavailable):
+        await db.fetch_all(*PING)
+    await until_healthy(db)
+    async with db.transaction() as transaction:
+        await transaction.run(PING)
+        kill(database)
+        with pytest.raises(Contended):
+            await transaction.run(PING)
+        transaction.open = False  # nothing is left to commit
+
+
+async def test_after_a_loss_connections_come_back_by_themselves(db: Database, database: str) -> None:
+    kill(database)
+    await until_healthy(db)
+    assert await db.fetch_one(*PING) == {"one": 1}
+
+
+async def test_ingest_does_not_wait_behind_processing(db: Database) -> None:
+    async with db.transaction() as one, db.transaction() as two:
+        await one.run(PING)
+        await two.run(PING)
+        async with asyncio.timeout(2):
+            assert await db.ingest(*PING) == [{"one": 1}]
+
+
+async def test_a_pool_without_a_free_connection_means_away(db: Database) -> None:
+    db._work.timeout = 0.05
+    async with db.transaction(), db.transaction():
+        with pytest.raises(DatabaseUnavailable):
+            await db.fetch_all(*PING)
+    assert await db.fetch_one(*PING) == {"one": 1}
+
+
+async def test_a_database_that_is_not_there_is_not_healthy(cluster: Cluster) -> None:
+    away = Database("postgresql://127.0.0.1:1/none", ingest_connections=1, work_connections=1)
+    away._work.timeout = 0.05
+    await away.open()
+    assert not await away.healthy()
+    with pytest.raises(DatabaseUnavailable):
+        await away.fetch_all(*PING)
+    await away.close()
+    with pytest.raises(DatabaseUnavailable):
+        await away.fetch_all(*PING)
+
+
+async def test_a_lock_by_name_is_had_by_one_at_a_time(db: Database, database: str) -> None:
+    other = Database(database, ingest_connections=1, work_connections=1)
+    await other.open()
+    async with db.exclusive("x") as (first, _), other.exclusive("x") as (second, _):
+        assert (first, second) == (True, False)
+    async with db.exclusive("x") as (first, _), other.exclusive("y") as (second, _):
+        assert (first, second) == (True, True)
+    async with other.exclusive("x") as (again, _):
+        assert again
+    await other.close()
+
+
+async def test_a_lock_takes_no_connection_from_those_who_work(database: str) -> None:
+    """Several crons may hold theirs for a minute while leads are processed."""
+    small = Database(database, ingest_connections=1, work_connections=1, patience=0.2)
+    await small.open()
+    async with small.exclusive("x") as (one, _), small.exclusive("y") as (two, _):
+        assert (one, two, await small.healthy()) == (True, True, True)
+    await small.close()
+
+
+async def test_a_statement_that_fails_under_a_lock_keeps_its_name_and_the_lock_is_given_back(
+    db: Database, database: str
+) -> None:
+    raising(database, "55P03")
+    other = Database(database, ingest_connections=1, work_connections=1)
+    await other.open()
+    with pytest.raises(Contended, match="LockNotAvailable"):
+        async with db.exclusive("x") as (_, session):
+            await session.run(CONSENT, commit=True)
+    async with other.exclusive("x") as (free, _):
+        assert free
+    await other.close()
+
+
+async def test_a_connection_lost_under_a_lock_does_not_hide_what_went_wrong(
+    db: Database, database: str
+) -> None:
+    async def cut_off() -> None:
+        async with db.exclusive("x"):
+            kill(database)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await cut_off()
+    await until_healthy(db)
+    async with db.exclusive("x") as (free, _):
+        assert free
+
+
+async def test_who_is_called_off_under_a_lock_gives_it_back(db: Database, database: str) -> None:
+    other = Database(database, ingest_connections=1, work_connections=1)
+    await other.open()
+    with psycopg.connect(database) as blocking:
+        blocking.execute("LOCK TABLE customer_consent IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2), db.exclusive("x") as (_, session):
+                await session.run(CONSENT, commit=True)
+    async with other.exclusive("x") as (free, _):
+        assert free
+    await other.close()
+
+
+async def test_sessions_are_in_utc_and_bound_their_waiting(database: str) -> None:
+    with psycopg.connect(database, options=SESSION) as connection:
+        for name, value in (("timezone", "UTC"), ("lock_timeout", "5s"), ("statement_timeout", "10s")):
+            assert connection.execute(f"SHOW {name}".encode()).fetchone() == (value,)

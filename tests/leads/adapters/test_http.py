@@ -1,0 +1,69 @@
+"""One map from what went wrong to what Hasura is told; it covers every error there is."""
+
+import inspect
+
+import pytest
+
+from leads.adapters.http import answer_for
+from leads.domain import errors
+from leads.domain.errors import IntegrationError
+
+TREE = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, IntegrationError)]
+
+
+def made(kind: type[IntegrationError]) -> IntegrationError:
+    """An error of that kind, whatever its constructor needs besides a message."""
+    needed = {
+        name: 500
+        for name, parameter in inspect.signature(kind).parameters.items()
+        if parameter.default is parameter.empty and parameter.kind is parameter.KEYWORD_ONLY
+    }
+    if "message" in inspect.signature(kind).parameters:
+        return kind("a message", **needed)  # type: ignore[arg-type]
+    return kind(**needed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", TREE)
+def test_every_error_has_an_answer_in_json_with_message_and_code(kind: type[IntegrationError]) -> None:
+    status, body, _ = answer_for(made(kind))
+    assert 400 <= status <= 599
+    assert set(body) == {"message", "extensions"}
+    assert isinstance(body["message"], str)
+    assert body["message"]
+    assert set(body["extensions"]) == {"code"}  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("kind", TREE)
+def test_every_error_says_what_it_means_in_its_docstring(kind: type[IntegrationError]) -> None:
+    assert inspect.getdoc(kind)
+    assert kind.code.replace("_", "").isalpha()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (errors.DatabaseUnavailable(), 503, "database_unavailable"),
+        (errors.Overloaded(), 503, "overloaded"),
+        (errors.ProcessingPaused(), 503, "processing_paused"),
+        (errors.Contended(), 503, "contended"),
+        (errors.BadRequest("x"), 400, "bad_request"),
+        (errors.UnknownTrigger("x"), 400, "unknown_trigger"),
+        (errors.Unauthorized(), 401, "unauthorized"),
+        (errors.InvalidBody(code="too_deep"), 422, "too_deep"),
+        (errors.InvalidPhone(), 422, "invalid_phone"),
+        (KeyError("a secret"), 500, "internal"),
+    ],
+)
+def test_the_answers_by_kind(error: Exception, status: int, code: str) -> None:
+    given, body, _ = answer_for(error)
+    assert (given, body["extensions"]) == (status, {"code": code})
+
+
+def test_only_a_pause_asks_hasura_to_keep_trying_without_limit() -> None:
+    assert answer_for(errors.ProcessingPaused())[2] == {"Retry-After": "60"}
+    assert answer_for(errors.DatabaseUnavailable())[2] == {}
+    assert answer_for(errors.Overloaded())[2] == {}
+
+
+def test_a_foreign_error_never_shows_its_message() -> None:
+    assert "a secret" not in str(answer_for(KeyError("a secret")))

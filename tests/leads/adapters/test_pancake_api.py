@@ -1,0 +1,239 @@
+"""The REST client: both answer shapes, every failure under its right name, the key in no log."""
+
+import asyncio
+import json
+import logging
+import traceback
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from leads.adapters.breaker import BreakerOpen
+from leads.adapters.pancake_api import Access, Page, Pancake
+from leads.domain.errors import PancakeKeyRejected, PancakeRefused, PancakeUnavailable
+
+KEY = "0123456789abcdef0123456789abcdef"
+ACCESS = Access("c1", "https://crm.pancake.test/api", 123, KEY)
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+class Clock:
+    """A clock that stands."""
+
+    def now(self) -> datetime:
+        return datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+class Script:
+    """Answers each request by a function and remembers the requests."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return self.answer(request)
+
+
+def client(answer: Answer, **options: Any) -> Pancake:
+    return Pancake(Clock(), transport=httpx.MockTransport(answer), **options)
+
+
+def always(status: int, body: object = None, headers: dict[str, str] | None = None) -> Answer:
+    return lambda _: httpx.Response(status, json=body, headers=headers)
+
+
+async def walked(pages: AsyncIterator[Page]) -> list[Page]:
+    return [page async for page in pages]
+
+
+def keyset(total: int, *, enveloped: bool = False, last: object = None) -> Answer:
+    """A list of `total` records in pages of 30; `last` is what the last page gives for a cursor."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        start = int(request.url.params.get("cursor", "0"))
+        entries = [{"id": str(i)} for i in range(start, min(start + 30, total))]
+        body = {"entries": entries, "cursor": str(start + 30) if start + 30 < total else last}
+        return httpx.Response(200, json={"success": True, "data": body} if enveloped else body)
+
+    return answer
+
+
+@pytest.mark.parametrize("enveloped", [False, True])
+@pytest.mark.parametrize("last", [None, "", "30"])
+async def test_a_list_is_read_to_its_end_in_either_shape(enveloped: bool, last: object) -> None:
+    pages = await walked(client(keyset(65, enveloped=enveloped, last=last)).pages(ACCESS, "lead"))
+    assert [len(page.entries) for page in pages] == [30, 30, 5]
+    assert [page.ending for page in pages] == [None, None, "complete"]
+    assert pages[-1].cursor is None
+
+
+async def test_the_request_names_workspace_table_key_and_filter() -> None:
+    script = Script(keyset(1))
+    await walked(client(script).pages(ACCESS, "lead", {"fields": []}, cursor="0"))
+    url = script.requests[0].url
+    assert url.path == "/api/workspaces/123/lead/records"
+    assert dict(url.params) == {"view_id": "all", "filter": '{"fields":[]}', "cursor": "0", "api_key": KEY}
+
+
+async def test_a_full_page_that_repeats_its_cursor_is_reported_and_ends_the_walk() -> None:
+    def stuck(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"entries": [{"id": str(i)} for i in range(30)], "cursor": "same"})
+
+    pages = await walked(client(stuck).pages(ACCESS, "lead"))
+    assert [page.ending for page in pages] == [None, "repeated_cursor"]
+
+
+async def test_no_list_is_longer_than_the_page_limit_and_the_rest_can_be_resumed() -> None:
+    api = client(keyset(1_000))
+    pages = await walked(api.pages(ACCESS, "lead", max_pages=3))
+    assert [page.ending for page in pages] == [None, None, "page_limit"]
+    rest = await walked(api.pages(ACCESS, "lead", cursor=pages[-1].cursor))
+    assert rest[0].entries[0] == {"id": "90"}
+
+
+async def test_a_page_cut_short_is_reported() -> None:
+    def cut(request: httpx.Request) -> httpx.Response:
+        answer = json.loads(keyset(90)(request).content)
+        if request.url.params.get("cursor") == "30":
+            del answer["entries"][10:]
+        return httpx.Response(200, json=answer)
+
+    pages = await walked(client(cut).pages(ACCESS, "lead"))
+    assert [page.after_short for page in pages] == [False, False, True]
+
+
+async def test_what_is_no_record_in_a_list_is_left_out() -> None:
+    pages = await walked(client(always(200, {"entries": [None, 1, {"id": "a"}]})).pages(ACCESS, "lead"))
+    assert pages[0].entries == [{"id": "a"}]
+
+
+@pytest.mark.parametrize("answer", [always(401), always(403, {"success": False, "message": {}})])
+async def test_a_rejected_key_says_so_and_opens_no_breaker(answer: Answer) -> None:
+    api = client(answer)
+    for _ in range(6):
+        with pytest.raises(PancakeKeyRejected):
+            await api.sources(ACCESS)
+    assert api.breaker_state() == 0
+
+
+async def test_success_false_with_status_200_is_a_rejected_key_too() -> None:
+    with pytest.raises(PancakeKeyRejected):
+        await client(always(200, {"success": False, "message": "?"})).sources(ACCESS)
+
+
+@pytest.mark.parametrize("status", [400, 404, 422, 302])
+async def test_a_request_that_is_our_fault_opens_no_breaker(status: int) -> None:
+    api = client(always(status, headers={"Location": "https://elsewhere.test/"}))
+    for _ in range(6):
+        with pytest.raises(PancakeRefused):
+            await api.sources(ACCESS)
+    assert api.breaker_state() == 0
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7),
+        ("Thu, 14 May 2026 02:01:30 GMT", 90),
+        ("0", 1),
+        ("Wed, 13 May 2026 02:01:30 GMT", 1),
+        ("999999", 3600),
+        ("soon", 30),
+        (None, 30),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_busy_or_broken_server_says_when_to_come_back(
+    status: int, header: str | None, seconds: float
+) -> None:
+    with pytest.raises(PancakeUnavailable) as caught:
+        await client(always(status, headers={"Retry-After": header} if header else None)).sources(ACCESS)
+    assert caught.value.retry_after == seconds
+
+
+@pytest.mark.parametrize("content", [b"<html>", b"[]", b'{"data": [1', b"\xff"])
+async def test_an_answer_that_is_no_json_object_counts_as_unavailable(content: bytes) -> None:
+    with pytest.raises(PancakeUnavailable):
+        await client(lambda _: httpx.Response(200, content=content)).sources(ACCESS)
+
+
+async def test_an_answer_larger_than_the_limit_is_not_read_on() -> None:
+    with pytest.raises(PancakeUnavailable, match="too large"):
+        await client(always(200, {"data": ["x" * 2_000]}), max_answer_bytes=1_000).sources(ACCESS)
+
+
+async def test_an_answer_that_trickles_is_cut_off_by_the_total_timeout() -> None:
+    class Trickle(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    api = Pancake(Clock(), transport=Trickle(), total_seconds=0.01)
+    with pytest.raises(PancakeUnavailable, match="no complete answer"):
+        await api.sources(ACCESS)
+
+
+async def test_after_five_failures_pancake_is_left_alone_per_connection() -> None:
+    script = Script(always(500))
+    api = client(script)
+    for _ in range(5):
+        with pytest.raises(PancakeUnavailable):
+            await api.sources(ACCESS)
+    with pytest.raises(BreakerOpen):
+        await api.sources(ACCESS)
+    assert len(script.requests) == 5
+    assert api.breaker_state() == 2
+    with pytest.raises(PancakeUnavailable, match="500"):
+        await api.sources(Access("c2", ACCESS.base_url, 124, KEY))
+
+
+@pytest.mark.parametrize(
+    "answer", [always(404), always(200, {"success": True, "data": None}), always(200, {"success": False})]
+)
+async def test_a_record_that_is_not_shown_is_none(answer: Answer) -> None:
+    assert await client(answer).record(ACCESS, "lead", "r1") is None
+
+
+async def test_a_record_id_cannot_change_the_path() -> None:
+    script = Script(always(200, {"data": None}))
+    await client(script).record(ACCESS, "lead", "../sources?x=")
+    assert script.requests[0].url.raw_path.startswith(b"/api/workspaces/123/record/..%2Fsources%3Fx%3D?")
+
+
+async def test_a_record_is_asked_for_by_table() -> None:
+    script = Script(always(200, {"success": True, "data": {"id": "r1"}}))
+    assert await client(script).record(ACCESS, "lead", "r1") == {"id": "r1"}
+    assert script.requests[0].url.path == "/api/workspaces/123/record/r1"
+    assert script.requests[0].url.params["table_name"] == "lead"
+
+
+def _refuse(request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError(f"cannot reach {request.url}", request=request)
+
+
+@pytest.mark.parametrize(
+    "answer", [always(200, {"data": []}), always(500), always(401), always(404), _refuse]
+)
+async def test_the_key_is_in_no_log_exception_or_repr(
+    answer: Answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "httpx")
+    api = client(answer)
+    outcome: object = (await asyncio.gather(api.sources(ACCESS), return_exceptions=True))[0]
+    shown = repr(ACCESS) + repr(outcome)
+    if isinstance(outcome, BaseException):
+        shown += "".join(traceback.format_exception(outcome))
+        assert outcome.__context__ is None
+        assert outcome.__cause__ is None
+    await api.aclose()
+    assert KEY not in shown
+    assert KEY not in caplog.text

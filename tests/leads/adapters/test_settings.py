@@ -1,0 +1,86 @@
+"""The configuration from the environment: complete, checked at once, never shown."""
+
+import base64
+from dataclasses import fields
+
+import pytest
+
+from leads.adapters.settings import SettingsError, read_settings
+
+KEY = base64.b64encode(bytes(32)).decode()
+COMPLETE = {
+    "DATABASE_URL": "postgresql://user:pass-word@db/diva",
+    "HASURA_URL": "http://hasura:8080/",
+    "HASURA_SERVICE_TOKEN": "service-token-value",
+    "HANDLER_SECRET": "handler-secret-value",
+    "EDGE_SECRET": "edge-secret-value-1",
+    "ENCRYPTION_KEYS": f"k1:{KEY}",
+}
+
+
+def problems(**changes: str | None) -> list[str]:
+    environment = {name: value for name, value in (COMPLETE | changes).items() if value is not None}
+    with pytest.raises(SettingsError) as caught:
+        read_settings(environment)
+    return str(caught.value).split("; ")
+
+
+def test_a_complete_environment_is_read() -> None:
+    settings = read_settings(COMPLETE)
+    assert settings.database_url == settings.metadata_database_url == COMPLETE["DATABASE_URL"]
+    assert settings.hasura_url == "http://hasura:8080"
+    assert settings.handler_secrets == ("handler-secret-value",)
+    assert settings.key_ring.current == "k1"
+    assert (settings.ingest_connections, settings.work_connections) == (2, 8)
+
+
+def test_every_secret_may_have_a_previous_value() -> None:
+    settings = read_settings(
+        COMPLETE | {"HANDLER_SECRET_PREVIOUS": "handler-secret-before", "EDGE_SECRET_PREVIOUS": " "}
+    )
+    assert settings.handler_secrets == ("handler-secret-value", "handler-secret-before")
+    assert settings.edge_secrets == ("edge-secret-value-1",)
+
+
+def test_the_metadata_may_live_in_a_database_of_its_own() -> None:
+    other = "postgresql://db/metadata"
+    assert read_settings(COMPLETE | {"METADATA_DATABASE_URL": other}).metadata_database_url == other
+
+
+def test_all_that_is_missing_is_named_at_once() -> None:
+    order = ["DATABASE_URL", "ENCRYPTION_KEYS", "HASURA_URL", "HASURA_SERVICE_TOKEN"]
+    missing = [f"{name} is not set" for name in [*order, "HANDLER_SECRET", "EDGE_SECRET"]]
+    assert problems(**dict.fromkeys(COMPLETE)) == missing
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_an_empty_value_is_a_missing_one(name: str) -> None:
+    assert problems(**{name: "  "}) == [f"{name} is not set"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("DATABASE_URL", "not a url at all", "DATABASE_URL is not a PostgreSQL connection URL"),
+        ("DATABASE_URL", "mysql://db", "DATABASE_URL is not a PostgreSQL connection URL"),
+        ("METADATA_DATABASE_URL", "nope nope", "METADATA_DATABASE_URL is not a PostgreSQL connection URL"),
+        ("HANDLER_SECRET", "short", "HANDLER_SECRET is shorter than 16 characters"),
+        ("HANDLER_SECRET_PREVIOUS", "short", "HANDLER_SECRET is shorter than 16 characters"),
+        ("EDGE_SECRET", "short", "EDGE_SECRET is shorter than 16 characters"),
+        ("ENCRYPTION_KEYS", "k1:nonsense*", "ENCRYPTION_KEYS: key 1 is not base64"),
+        ("ENCRYPTION_KEYS", KEY, "ENCRYPTION_KEYS: key 1 is not an id with 32 bytes in base64"),
+        ("INGEST_CONNECTIONS", "0", "INGEST_CONNECTIONS is not a number from 1 to 100"),
+        ("WORK_CONNECTIONS", "101", "WORK_CONNECTIONS is not a number from 1 to 100"),
+        ("WORK_CONNECTIONS", "²", "WORK_CONNECTIONS is not a number from 1 to 100"),
+        ("WORK_CONNECTIONS", "many", "WORK_CONNECTIONS is not a number from 1 to 100"),
+    ],
+)
+def test_what_is_unusable_is_named_and_its_value_is_not_shown(name: str, value: str, problem: str) -> None:
+    assert problems(**{name: value}) == [problem]
+
+
+def test_no_secret_shows_in_the_settings_themselves() -> None:
+    shown = repr(read_settings(COMPLETE | {"HANDLER_SECRET_PREVIOUS": "handler-secret-before"}))
+    for value in (*COMPLETE.values(), "handler-secret-before", "pass-word", KEY):
+        assert value not in shown
+    assert len(fields(read_settings(COMPLETE))) > 8

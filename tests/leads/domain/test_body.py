@@ -1,0 +1,218 @@
+"""What Pancake sends, understood: three shapes, loose types, times with and without a zone."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leads.domain.body import NO_SOURCE, Delivery, Lead, read_delivery, read_lead, read_time
+from leads.domain.canonical_json import read_json
+from leads.domain.errors import InvalidBody
+
+RECORD: dict[str, Any] = {"id": "r-1", "name": "An", "phone_number": "0905111222", "source": ["-1"]}
+FLAT = RECORD
+TYPED = {"type": "records", "event_type": "insert", "workspace_id": 123, "table_id": "lead", **RECORD}
+ENVELOPED = {"event": "record", "action": "created", "data": {"table_id": "lead", **RECORD}}
+
+
+def delivery(value: Any) -> Delivery:
+    return read_delivery(json.dumps(value).encode())
+
+
+def lead(**fields: Any) -> Lead:
+    return read_lead(read_json(json.dumps({"id": "r-1"} | fields).encode()))
+
+
+@pytest.mark.parametrize(("body", "table"), [(FLAT, None), (TYPED, "lead"), (ENVELOPED, "lead")])
+def test_the_three_shapes_hold_the_same_record(body: dict[str, Any], table: str | None) -> None:
+    found = delivery(body)
+    assert (found.record_id, found.source_ids, found.table_name) == ("r-1", ("-1",), table)
+    assert found.error_code is None
+    assert read_lead(read_json(json.dumps(body).encode())).name == "An"
+
+
+def test_unknown_keys_are_kept() -> None:
+    stored = delivery(RECORD | {"utm": {"a": [1, None]}}).payload
+    assert stored is not None
+    assert json.loads(stored)["utm"] == {"a": [1, None]}
+
+
+def test_a_record_with_a_data_field_of_its_own_is_flat() -> None:
+    assert delivery(RECORD | {"data": {"id": "other"}}).record_id == "r-1"
+
+
+@pytest.mark.parametrize(("given_id", "expected"), [(7, "7"), (" r ", "r"), (2**70, str(2**70))])
+def test_an_id_may_be_text_or_a_number(given_id: object, expected: str) -> None:
+    assert delivery({"id": given_id}).record_id == expected
+    assert lead(id=given_id).record_id == expected
+
+
+@pytest.mark.parametrize("bad", [None, "", "  ", [], {}, True, "x" * 201])
+def test_without_a_usable_id_the_body_is_stored_as_a_dead_letter(bad: object) -> None:
+    found = delivery({"id": bad, "name": "An"})
+    assert (found.record_id, found.error_code) == (None, "missing_record_id")
+    assert found.payload is not None
+    with pytest.raises(InvalidBody) as caught:
+        lead(id=bad)
+    assert caught.value.code == "missing_record_id"
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"test": True}, {"event": "test"}, {"type": "PING"}, {"action": "webhook_test", "x": 1}]
+)
+def test_a_test_ping_is_named_so(body: dict[str, Any]) -> None:
+    assert delivery(body).error_code == "test_ping"
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"5", b'"x"', b"", b"\xff", b"{", b'{"a": NaN}'])
+def test_what_is_no_json_object_is_kept_byte_for_byte(body: bytes) -> None:
+    found = read_delivery(body)
+    assert (found.raw, found.payload, found.error_code) == (body, None, "invalid_json")
+    assert found.source_ids == ()
+
+
+def test_the_same_body_has_the_same_identity_and_another_has_another() -> None:
+    assert delivery(RECORD).payload_hash == delivery(dict(reversed(RECORD.items()))).payload_hash
+    assert delivery(RECORD).payload_hash != delivery(RECORD | {"name": "Anh"}).payload_hash
+
+
+def test_nul_is_removed_and_noted() -> None:
+    found = delivery(RECORD | {"name": "A\0n", "id": "r\0-1"})
+    assert found.notes == ("nul_removed",)
+    assert found.record_id == "r-1"
+    assert "\\u0000" not in (found.payload or "\\u0000")
+    assert delivery(RECORD | {"name": "a literal \\u0000"}).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (["-1", "24895"], ("-1", "24895")),
+        ([-1, 24895, -1], ("-1", "24895")),
+        ("-1", ("-1",)),
+        (-1, ("-1",)),
+        ([{"id": -3, "name": "Instagram"}], ("-3",)),
+        ([" -1 ", "", None, True, [], {}], ("-1",)),
+        (None, (NO_SOURCE,)),
+        ([], (NO_SOURCE,)),
+        ({}, (NO_SOURCE,)),
+    ],
+)
+def test_sources_come_as_text_numbers_or_objects(source: object, expected: tuple[str, ...]) -> None:
+    assert delivery(RECORD | {"source": source}).source_ids == expected
+
+
+def test_a_record_without_sources_belongs_to_the_pseudo_source() -> None:
+    assert delivery({"id": "r"}).source_ids == (NO_SOURCE,)
+
+
+def test_sources_are_limited() -> None:
+    assert len(delivery(RECORD | {"source": [str(n) for n in range(500)]}).source_ids) == 50
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-05-14T02:35:56.000000", datetime(2026, 5, 14, 2, 35, 56)),  # noqa: DTZ001 - naive on purpose
+        ("2026-05-14 02:35", datetime(2026, 5, 14, 2, 35)),  # noqa: DTZ001 - naive on purpose
+        ("2026-05-14T02:35:56,123456789", datetime(2026, 5, 14, 2, 35, 56, 123456)),  # noqa: DTZ001 - naive
+        ("2026-05-14T02:35:56Z", datetime(2026, 5, 14, 2, 35, 56, tzinfo=UTC)),
+        (
+            " 2026-05-14T02:35:56+07:00 ",
+            datetime(2026, 5, 14, 2, 35, 56, tzinfo=timezone(timedelta(hours=7))),
+        ),
+    ],
+)
+def test_times_are_aware_only_if_they_name_a_zone(text: str, expected: datetime) -> None:
+    found = read_time(text)
+    assert found == expected
+    assert found is not None
+    assert (found.tzinfo is None) == (expected.tzinfo is None)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 5, True, [], {}, "", "yesterday", "2026-05-14", "2026-13-01T00:00", "2026-02-30T00:00:00",
+     "0001-01-01T00:00:00", "9999-12-31T23:59:59", "20260514T023556", "2026-05-14T02:35:60",
+     "2026-05-14T02:35:56+99:00", "٢٠٢٦-05-14T02:35:56"],
+)  # fmt: skip
+def test_what_is_no_time_is_none(value: object) -> None:
+    assert read_time(value) is None
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_time_or_none(text: str) -> None:
+    read_time(text)
+
+
+def test_created_on_stands_in_for_a_missing_modified_on() -> None:
+    times = {"created_on": "2026-05-14T02:35:56Z"}
+    expected = datetime(2026, 5, 14, 2, 35, 56, tzinfo=UTC)
+    assert delivery(RECORD | times).modified_on == expected
+    assert delivery(RECORD | times | {"modified_on": None}).modified_on == expected
+    assert delivery(RECORD).modified_on is None
+
+
+def test_loose_types_are_read_as_what_they_mean() -> None:
+    found = lead(
+        name=" An ",
+        phone_number=["0905111222", None, 905111222, ""],
+        secondary_phone_number="0905111222",
+        email=5,
+        full_address=["12 Hàng Trống", "+84"],
+        pancake_tags=["b", "a", {"id": 1}],
+        interested_product="Gói A",
+    )
+    assert found.name == "An"
+    assert found.phones == ("0905111222", "905111222")
+    assert found.email == "5"
+    assert found.address == "12 Hàng Trống"
+    assert found.tags == ("a", "b")
+    assert found.interested_products == ("Gói A",)
+
+
+def test_null_and_empty_are_nothing() -> None:
+    found = lead(name="", phone_number=None, email=" ", full_address=[], pancake_tags=None)
+    assert (found.name, found.phones, found.email, found.address, found.tags) == (None, (), None, None, ())
+
+
+def test_only_fields_that_the_body_names_are_told() -> None:
+    assert set(lead(name="An", phone_number=None).fields()) == {"name", "phones"}
+    assert lead().fields() == {}
+
+
+def test_the_order_of_tags_and_products_means_nothing() -> None:
+    assert lead(pancake_tags=["a", "b"]).fields() == lead(pancake_tags=["b", "a"]).fields()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = ["id", "data", "source", "modified_on", "created_on", "name", "phone_number", "email", "table_id",
+        "full_address", "pancake_tags", "interested_product", "event", "type", "test"]  # fmt: skip
+
+
+@given(
+    st.dictionaries(st.sampled_from(KEYS), json_values | st.dictionaries(st.sampled_from(KEYS), json_values))
+)
+def test_any_object_is_a_delivery_and_its_lead_can_be_read(body: dict[str, Any]) -> None:
+    found = delivery(body)
+    assert len(found.payload_hash) == 32
+    assert (found.payload is None) != (found.raw is None)
+    if found.record_id is not None and found.payload is not None:
+        assert read_lead(read_json(found.payload.encode())).record_id == found.record_id
+    else:
+        assert found.error_code
+
+
+def test_digests_show_a_change_of_a_field_and_nothing_of_its_words() -> None:
+    one, other = read_lead(RECORD), read_lead(RECORD | {"name": "Bình"})
+    assert one.digests().keys() == one.fields().keys()
+    assert {key for key, digest in one.digests().items() if other.digests()[key] != digest} == {"name"}
+    assert read_lead(RECORD | {"id": "r-2"}).digests()["name"] != one.digests()["name"]
+    assert {len(digest) for digest in one.digests().values()} == {16}

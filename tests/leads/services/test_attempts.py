@@ -1,0 +1,127 @@
+"""One attempt at a claimed event: done, tried again at once, or marked for later or for good."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from leads.adapters.clock import Clock
+from leads.domain.backoff import delay_after
+from leads.domain.errors import Contended, DatabaseUnavailable, InvalidPhone
+from leads.services.attempts import settle
+from tests.leads.services.fakes import FakeDatabase
+
+
+class Steady(Clock):
+    def jitter(self) -> float:
+        return 0.0
+
+
+CLOCK = Steady()
+
+
+class Work:
+    """Raises these errors one after the other, then is done."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.calls = 0
+
+    async def __call__(self) -> str:
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return "done"
+
+
+async def attempt(db: FakeDatabase, work: Callable[[], Any], attempts: int = 1, seconds: float = 20.0) -> Any:
+    claim = {"id": 7, "claim_id": "c", "attempts": attempts}
+    return await settle(db, CLOCK, claim, delay_after, work, seconds)
+
+
+async def test_what_is_done_at_once_marks_nothing() -> None:
+    db = FakeDatabase()
+    assert await attempt(db, Work()) == "done"
+    assert db.ran == []
+
+
+async def test_a_lost_race_is_run_again_twice() -> None:
+    db, work = FakeDatabase(), Work(Contended(), Contended())
+    assert await attempt(db, work) == "done"
+    assert (work.calls, db.ran) == (3, [])
+
+
+async def test_the_third_lost_race_is_left_for_later() -> None:
+    db, work = FakeDatabase(), Work(*[Contended("lost")] * 3)
+    assert await attempt(db, work) is None
+    ((name, params),) = db.ran
+    assert (work.calls, name) == (3, "process_record/fail_event")
+    assert (params["id"], params["claim_id"], params["error_code"]) == (7, "c", "contended")
+    wait = params["next_attempt_at"] - CLOCK.now()
+    assert timedelta(seconds=28) < wait <= timedelta(seconds=30)
+
+
+@pytest.mark.parametrize("attempts", [5, 6])
+async def test_after_the_last_attempt_the_row_is_given_up(attempts: int) -> None:
+    db = FakeDatabase()
+    assert await attempt(db, Work(*[Contended()] * 3), attempts) is None
+    assert db.ran[0][1]["next_attempt_at"] is None
+
+
+async def test_what_can_never_succeed_is_given_up_at_once() -> None:
+    db, work = FakeDatabase(), Work(InvalidPhone("no phone"))
+    assert await attempt(db, work) is None
+    params = db.ran[0][1]
+    assert (work.calls, params["next_attempt_at"]) == (1, None)
+    assert (params["error_code"], params["error_detail"]) == ("invalid_phone", "no phone")
+
+
+async def test_a_bug_is_tried_again_later_and_told_by_its_digest() -> None:
+    db = FakeDatabase()
+    assert await attempt(db, Work(KeyError("0905111222"))) is None
+    params = db.ran[0][1]
+    assert params["error_code"] == "internal"
+    assert params["next_attempt_at"] is not None
+    about = json.loads(params["evidence"])["error"]
+    assert params["error_detail"] == f"KeyError, digest {about['digest']}"
+    assert "0905111222" not in str(params)
+
+
+async def test_work_that_takes_too_long_is_cut_and_left_for_later() -> None:
+    db, cut = FakeDatabase(), asyncio.Event()
+
+    async def endless() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cut.set()
+
+    async with asyncio.timeout(5):
+        assert await attempt(db, endless, seconds=0.05) is None
+    assert cut.is_set()
+    params = db.ran[0][1]
+    assert (params["error_code"], params["error_detail"]) == (
+        "contended",
+        "The work took longer than 0.05 s.",
+    )
+    assert params["next_attempt_at"] is not None
+
+
+async def test_if_not_even_the_failure_can_be_written_the_lease_brings_the_row_back() -> None:
+    db = FakeDatabase()
+    db.error = DatabaseUnavailable()
+    with pytest.raises(DatabaseUnavailable):
+        await attempt(db, Work(InvalidPhone()))
+
+
+async def test_a_cancelled_request_marks_nothing() -> None:
+    db = FakeDatabase()
+    task = asyncio.create_task(attempt(db, asyncio.Event().wait))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert db.ran == []

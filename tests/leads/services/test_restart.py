@@ -1,0 +1,28 @@
+"""PostgreSQL dies and comes back: who asks meanwhile is told so at once, and nobody has to be restarted."""
+
+import asyncio
+
+import pytest
+
+from leads.adapters.database import Database
+from leads.domain.errors import DatabaseUnavailable
+from sandbox.cluster import Cluster
+
+
+async def test_a_server_that_crashes_and_returns_is_found_again() -> None:
+    with Cluster(durable=False) as own:
+        url = own.create_database("restarted")
+        db = Database(url, ingest_connections=1, work_connections=2, patience=0.3)
+        await db.open()
+        assert await db.healthy()
+        own.stop(crash=True)
+        for ask in (db.fetch_all, db.ingest, db.fetch_all):
+            with pytest.raises(DatabaseUnavailable):
+                await ask("database/ping", {})
+        assert not await db.healthy()
+        own.start()
+        async with asyncio.timeout(30):
+            while not await db.healthy():  # noqa: ASYNC110 - it is the server that is waited for
+                await asyncio.sleep(0.02)
+        assert await db.ingest("database/ping", {}) == [{"one": 1}]
+        await db.close()
