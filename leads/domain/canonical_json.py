@@ -1,7 +1,7 @@
-"""Read a JSON body strictly and give it an identity.
+"""Strict JSON and its canonical text, whose SHA-256 identifies a body.
 
-The canonical text sorts keys and drops white space; numbers keep the digits they came with, so that
-2^64 and 2^64+1 differ (a float would make them equal). The payload hash is the SHA-256 of that text.
+The canonical text sorts keys and drops white space; numbers keep the digits they were written with, so that
+2^64 and 2^64+1 differ (as floats they would be equal).
 """
 
 import json
@@ -17,12 +17,12 @@ MAX_BODY_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_EXPONENT_DIGITS = 2
 
-JsonValue = Any
-"""None, bool, Number, str, list or dict: what `read_json` returns."""
+JsonValue = Union[None, bool, str, Sequence["JsonValue"], Mapping[str, "JsonValue"]]
+"""What `read_json` returns; numbers are `Number`, which is a str."""
 
 
 class Number(str):
-    """A JSON number as the decimal text it was written with."""
+    """A JSON number as the decimal text that it was written with."""
 
     __slots__ = ()
 
