@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -34,7 +33,9 @@ from leads.domain.errors import IntegrationError
 from leads.services.runtime import Runtime
 
 HASURA_ROUTES: tuple[HasuraRoute[Runtime, Any], ...] = (
-    HasuraRoute("/actions/ingest_record", "pancake_ingest_record", read_action, ingest_record, allows_edge=True),
+    HasuraRoute(
+        "/actions/ingest_record", "pancake_ingest_record", read_action, ingest_record, allows_edge=True
+    ),
     HasuraRoute("/actions/replay_events", "pancake_replay_events", read_action, replay_events),
     HasuraRoute("/events/process_record", "pancake_webhook_event_status_update", read_event, process_record),
     HasuraRoute("/cron/sync_sources", "pancake_sync_sources", read_cron, sync_sources),
@@ -56,15 +57,17 @@ def create_app(runtime: Runtime | None = None) -> Starlette:
         settings = read_settings()
         configure_logs(settings.log_level)
         runtime = Runtime.assemble(settings)
-    log = partial(Middleware, RequestLog, metrics=runtime.metrics, clock=runtime.clock)
-    latency = runtime.metrics.webhook_latency.labels("handler")
+    log = RequestLog.middleware(runtime.metrics, runtime.clock)
+    log_delivery = RequestLog.middleware(
+        runtime.metrics, runtime.clock, latency=runtime.metrics.webhook_latency.labels("handler")
+    )
     app = Starlette(
         routes=[
             *(
-                route.bind(runtime, runtime.settings, [log(latency=latency if route.allows_edge else None)])
+                route.bind(runtime, runtime.settings, log_delivery if route.allows_edge else log)
                 for route in HASURA_ROUTES
             ),
-            Route("/edge/policy", partial(policy, runtime), middleware=[log()]),
+            Route("/edge/policy", partial(policy, runtime), middleware=[log]),
             Route("/healthz", partial(healthz, runtime)),
             Route("/readyz", partial(readyz, runtime)),
             Route("/metrics", partial(metrics, runtime)),

@@ -5,9 +5,10 @@ Called by: cron trigger `pancake_retry_failed`, every minute.
 
 from functools import partial
 
+from leads.services.attempts import CLAIM_LEASE
+
 from leads.adapters.hasura_calls import CronCall
 from leads.domain.backoff import MAX_ATTEMPTS
-from leads.services.attempts import CLAIM_LEASE
 from leads.services.cron_runs import CRONS, Report, Run
 from leads.services.outbox import SEND_LEASE
 from leads.services.runtime import Answer, Runtime

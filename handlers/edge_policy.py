@@ -1,7 +1,7 @@
 """Answer which tokens are valid and what a delivery of each connection must prove.
 
-Called by: the edge, `GET /edge/policy`, every 30 seconds and at once on a token that it does not know. The answer
-holds decrypted secrets: app.py serves it over loopback or TLS only, and logs only a summary.
+Called by: the edge, `GET /edge/policy`, every 30 seconds and at once on a token that it does not know. The
+answer holds decrypted secrets: app.py serves it over loopback or TLS only, and logs only a summary.
 """
 
 import base64
@@ -38,7 +38,8 @@ async def edge_policy(runtime: Runtime) -> Answer:
     """Answers `{version, generated_at, connections}`; the version changes whenever a connection does.
 
     The version is an HMAC: it is logged, and a plain hash would allow testing guesses of a secret.
-    Raises DatabaseUnavailable, and DecryptionError rather than leave out a secret: the edge keeps its last policy.
+    Raises DatabaseUnavailable, and DecryptionError rather than leave out a secret: the edge then keeps its
+    last policy.
     """
     rows = await runtime.db.fetch_all("edge_policy/list_connections", {}, ConnectionRow)
     connections = [_connection(row, runtime.settings.key_ring) for row in rows]

@@ -1,6 +1,7 @@
 """Process a received event into an account, a contact, a ticket with an owner, and notifications.
 
-Called by: event trigger `pancake_webhook_event_status_update`, when an event is inserted as or set to `received`.
+Called by: event trigger `pancake_webhook_event_status_update`, when an event is inserted as `received` or set
+to it.
 """
 
 import re

@@ -61,7 +61,7 @@ class Batcher(Generic[Item, Result]):
         try:
             await self._empty_queue()
         finally:
-            # Here, not in a done callback: an item submitted in between would start no task and wait for ever.
+            # Not in a done callback: an item submitted before it ran would start no task and wait for ever.
             self._sending -= 1
 
     async def _empty_queue(self) -> None:

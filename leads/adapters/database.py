@@ -44,7 +44,11 @@ SESSION_OPTIONS = " ".join(
         "idle_in_transaction_session_timeout": "20s",
     }.items()
 )
-CONNECTION_SETTINGS: dict[str, Any] = {"autocommit": True, "row_factory": dict_row, "options": SESSION_OPTIONS}
+CONNECTION_SETTINGS: dict[str, Any] = {
+    "autocommit": True,
+    "row_factory": dict_row,
+    "options": SESSION_OPTIONS,
+}
 
 
 class Transaction:

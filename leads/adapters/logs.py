@@ -86,7 +86,7 @@ def log_request(
 
 
 def describe(error: BaseException) -> dict[str, str]:
-    """Describe an exception for a log: its type, where it was raised, and a digest that is equal for equal ones.
+    """Describe an exception for a log: its type, where it was raised, a digest to find equal ones.
 
     The message is left out, since messages of libraries may quote data.
     """

@@ -110,7 +110,7 @@ class PancakeApi:
         return self._breakers[connection_id]
 
     async def sources(self, access: Access) -> list[JsonObject]:
-        """Read every source of the workspace, removed ones marked. The cheapest read that needs a working key."""
+        """Read every source of the workspace, removed ones marked: the cheapest read that needs a key."""
         return _objects((await self._get(access, "sources")).get("data"))
 
     async def record(self, access: Access, table: str, record_id: str) -> JsonObject | None:
@@ -150,11 +150,12 @@ class PancakeApi:
             )
             data = answer.get("data")
             body = data if isinstance(data, dict) else answer
-            entries, following = _objects(body.get("entries")), body.get("cursor")
+            entries, next_cursor = _objects(body.get("entries")), body.get("cursor")
+            following = next_cursor if isinstance(next_cursor, str) else None
             full = full or len(entries)
             after_short, previous = bool(entries) and previous < full and number > 1, len(entries)
             ending = None
-            if not entries or not isinstance(following, str) or not following:
+            if not entries or not following:
                 ending = COMPLETE
             elif following in asked:
                 ending = COMPLETE if len(entries) < full else REPEATED_CURSOR
@@ -168,7 +169,7 @@ class PancakeApi:
             cursor = following
 
     async def _get(self, access: Access, path: str, query: Mapping[str, str] | None = None) -> JsonObject:
-        """Return the answer's JSON object. Raises PancakeUnavailable, PancakeKeyRejected or PancakeRefused."""
+        """Return the answer's JSON object. Raises PancakeUnavailable or PancakeRefused."""
         answer: JsonObject = await self.breaker(access.connection_id).call_async(
             self._ask, access, path, query or {}
         )
@@ -195,7 +196,10 @@ class PancakeApi:
         """Send one request. Ours is raised outside the except clause: httpx's exception refers to the URL."""
         problem = ""
         try:
-            async with timeout(self._total_timeout_seconds), self._http.stream("GET", url, params=query) as response:
+            async with (
+                timeout(self._total_timeout_seconds),
+                self._http.stream("GET", url, params=query) as response,
+            ):
                 content = bytearray()
                 async for chunk in response.aiter_bytes():
                     content += chunk

@@ -22,7 +22,9 @@ def _compact(path: Path) -> bytes:
     lines = (line.strip() for line in path.read_text("utf-8").splitlines())
     statement = " ".join(line for line in lines if line and not line.startswith("--")).encode()
     if len(statement) > MAX_STATEMENT_BYTES:
-        raise ValueError(f"{path} has {len(statement)} bytes without comments, the limit is {MAX_STATEMENT_BYTES}")
+        raise ValueError(
+            f"{path} has {len(statement)} bytes without comments, the limit is {MAX_STATEMENT_BYTES}"
+        )
     return statement
 
 

@@ -1,8 +1,8 @@
 """Round robin over a roster: exact, deterministic, weighted.
 
 Among the available members the one with the lowest `assigned_count / weight` is next; ties go to the oldest
-`last_assigned_seq`, then to the lowest id. A member that joins or returns (was not available at the last choice)
-is lifted to the lowest ratio of the members that stayed, so that it is not assigned all tickets that it missed.
+`last_assigned_seq`, then to the lowest id. A member that joins or returns (was not available at the last
+choice) is lifted to the lowest ratio of the members that stayed: it does not get all tickets that it missed.
 A choice without an available member changes no counter.
 """
 

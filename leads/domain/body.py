@@ -1,14 +1,14 @@
 """Read the body of a delivery for storage: its hash, its record id, its sources.
 
 Three shapes are accepted: a flat record; a flat record with `type/event_type/workspace_id/table_id`;
-`{event, action, data}`. The vendor's webhook OpenAPI 2.0.0 documents the first; integrations receive the others.
+`{event, action, data}`. The vendor's webhook OpenAPI 2.0.0 documents the first; integrations receive all.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from leads.domain.canonical_json import JsonValue, canonical, payload_hash, read_json, without_nul
+from leads.domain.canonical_json import JsonValue, canonical, object_without_nul, payload_hash, read_json
 from leads.domain.errors import InvalidBody
 from leads.domain.timestamps import read_time
 
@@ -67,7 +67,7 @@ def body_of(value: Mapping[str, JsonValue]) -> Body:
     """Build the Body of a parsed JSON object."""
     text = canonical(value)
     notes: tuple[str, ...] = ()
-    if "\\u0000" in text and (stripped := without_nul(value)) != value:
+    if "\\u0000" in text and (stripped := object_without_nul(value)) != value:
         value, text, notes = stripped, canonical(stripped), ("nul_removed",)
     digest = payload_hash(text)
     record = record_of(value)
@@ -93,7 +93,7 @@ def record_of(body: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
 
 
 def modified_time(record: Mapping[str, JsonValue]) -> datetime | None:
-    """Return when the record was modified, else created; naive or aware as written. None if neither is named."""
+    """Return when the record was modified, else created, naive or aware as written; None without both."""
     return next((time for key in TIME_KEYS if (time := read_time(record.get(key)))), None)
 
 

@@ -17,7 +17,7 @@ MAX_BODY_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_EXPONENT_DIGITS = 2
 
-JsonValue: TypeAlias = Union[None, bool, str, Sequence["JsonValue"], Mapping[str, "JsonValue"]]
+JsonValue: TypeAlias = Union[bool, str, Sequence["JsonValue"], Mapping[str, "JsonValue"], None]  # noqa: UP007 - `|` cannot join forward references
 """What `read_json` returns; numbers are `Number`, which is a str."""
 
 JsonObject: TypeAlias = Mapping[str, JsonValue]
@@ -39,7 +39,7 @@ def read_json(raw: bytes, max_bytes: int | None = MAX_BODY_BYTES) -> JsonValue:
         raise InvalidBody(f"The body has {len(raw)} bytes, the limit is {max_bytes}.", code="too_large")
     try:
         text = raw.decode("utf-8-sig")
-        value = _DECODER.decode(text)
+        value: JsonValue = _DECODER.decode(text)
         if "\\ud" in text or "\\uD" in text:
             canonical(value).encode()
     except RecursionError as error:
@@ -57,9 +57,10 @@ def read_json_loosely(content: bytes) -> JsonValue:
     Returns None for anything that is not JSON.
     """
     try:
-        return _LOOSE_DECODER.decode(content.decode("utf-8-sig"))
+        value: JsonValue = _LOOSE_DECODER.decode(content.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return None
+    return value
 
 
 def canonical(value: JsonValue) -> str:
@@ -70,7 +71,7 @@ def canonical(value: JsonValue) -> str:
 
 
 def has_exponent(text: str) -> bool:
-    """Whether a number in a canonical text may have an exponent (true also for some texts that only look so)."""
+    """Whether a number in a canonical text may have an exponent; true also for some other texts."""
     return _EXPONENT.search(text) is not None
 
 
@@ -79,16 +80,20 @@ def payload_hash(text: str | bytes) -> bytes:
     return sha256(text.encode() if isinstance(text, str) else text).digest()
 
 
-def without_nul(value: JsonValue) -> JsonValue:
-    """Return the value without NUL characters, which PostgreSQL stores neither in text nor in jsonb."""
+def object_without_nul(value: JsonObject) -> JsonObject:
+    """Return the object without NUL characters, which PostgreSQL stores neither in text nor in jsonb."""
+    return {key.replace("\0", ""): _without_nul(item) for key, item in value.items()}
+
+
+def _without_nul(value: JsonValue) -> JsonValue:
     if isinstance(value, Number):
         return value
     if isinstance(value, str):
         return value.replace("\0", "")
     if isinstance(value, list):
-        return [without_nul(item) for item in value]
+        return [_without_nul(item) for item in value]
     if isinstance(value, dict):
-        return {key.replace("\0", ""): without_nul(item) for key, item in value.items()}
+        return object_without_nul(value)
     return value
 
 
@@ -97,7 +102,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _decimal(text: str) -> Number:
-    """Read a number with a fraction or an exponent. jsonb writes exponents out as digits: they have a limit."""
+    """Read a number with a fraction or an exponent, which is limited: jsonb writes it out as digits."""
     exponent = text.lower().partition("e")[2].lstrip("+-0")
     if len(exponent) > MAX_EXPONENT_DIGITS:
         raise InvalidBody("A number's exponent has too many digits.", code="unstorable")

@@ -20,9 +20,9 @@ class Applied:
 class Account:
     """An account that may be the customer's. All phones are E.164.
 
-    `phone` is the account's own, normalized here if the database has not done it yet (`normalized_phone` None).
-    `contact_phone` is a phone of the lead that belongs to a contact of the account and was named together with
-    the account's own.
+    `phone` is the account's own, normalized by us if the column is still empty (`normalized_phone` None).
+    `contact_phone` is a phone of the lead that belongs to a contact of the account, if an earlier lead named
+    both phones.
     """
 
     id: str

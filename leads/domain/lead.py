@@ -93,7 +93,9 @@ def read_lead(
         sources=source_ids(record),
         tags=tuple(sorted(_texts(record.get("pancake_tags"), 200))),
         interested_products=tuple(sorted(_texts(record.get("interested_product"), 500))),
-        named=frozenset(field for field, keys in _KEYS_OF_FIELD.items() if any(key in record for key in keys)),
+        named=frozenset(
+            field for field, keys in _KEYS_OF_FIELD.items() if any(key in record for key in keys)
+        ),
         modified_on=modified_on,
         table_name=table_name,
     )

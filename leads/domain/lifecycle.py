@@ -1,7 +1,7 @@
 """The states of a pancake_webhook_event and the transitions between them.
 
-The database refuses every transition that is not in TRANSITIONS (pancake_event_transition_allowed in migration
-1777870069931); a test compares the two.
+The database refuses every transition that is not in TRANSITIONS (function
+pancake_event_transition_allowed in migration 1777870069931); a test compares the two.
 """
 
 from typing import Final

@@ -43,9 +43,7 @@ def notifications_of(
     return [_numbered(each, replay_count) for each in found if each["recipient_ids"]]
 
 
-def _attention(
-    reason: str, detail: str, recipient_ids: Sequence[str], data: dict[str, str]
-) -> Notification:
+def _attention(reason: str, detail: str, recipient_ids: Sequence[str], data: dict[str, str]) -> Notification:
     return Notification(
         name=reason,
         template_code=NEEDS_ATTENTION,

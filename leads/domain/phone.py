@@ -51,7 +51,7 @@ _MOBILE = _plain_mobile()
 
 @dataclass(frozen=True, slots=True)
 class PhoneReading:
-    """The phones of one record: usable numbers in E.164 in their order, and (text, reason) of rejected ones."""
+    """The phones of one record: usable ones in E.164, in order, and (text, reason) of rejected ones."""
 
     usable: tuple[str, ...]
     rejected: tuple[tuple[str, str], ...]
@@ -122,7 +122,7 @@ def stored_digits(number: str) -> tuple[str, ...]:
 
 
 def national_parts(number: str) -> tuple[str, str]:
-    """Return country code and national form of an E.164 number, as accounts store them: ("84", "0912345678")."""
+    """Split an E.164 number as accounts store it: country code and national form ("84", "0912345678")."""
     parsed = phonenumbers.parse(number)
     national = phonenumbers.national_significant_number(parsed)
     code = str(parsed.country_code)

@@ -150,7 +150,9 @@ def _filtered(
         raise BadRequest("filter names neither status, error_code nor source_id.")
     if status is not None and (not isinstance(status, str) or status not in REPLAYABLE):
         raise BadRequest(f"filter.status is not one of {', '.join(sorted(REPLAYABLE))}.")
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or not 0 < limit <= max_events):
+    if limit is not None and (
+        isinstance(limit, bool) or not isinstance(limit, int) or not 0 < limit <= max_events
+    ):
         raise BadRequest(f"filter.limit is a number from 1 to {max_events}.")
     return ReplayRequest(
         requested_by=requested_by,

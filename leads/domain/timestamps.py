@@ -3,7 +3,6 @@
 import re
 from datetime import UTC, datetime, tzinfo
 
-
 # `fromisoformat` also takes week dates and times without separators, which Pancake does not send.
 _ISO_8601 = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?\s*(Z|[+-]\d\d(:?\d\d)?)?", re.ASCII

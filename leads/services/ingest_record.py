@@ -85,8 +85,8 @@ class IngestQueue:
 def store_deliveries_params(deliveries: Sequence[Delivery], origin: Origin, now: datetime) -> Params:
     """Return the parameters of ingest_record/store_deliveries for deliveries of one origin.
 
-    They are one JSON array with `ordinal` counting from 0: sixteen PostgreSQL arrays cost psycopg twenty times
-    as much to write (docs/decisions/0001).
+    They are one JSON array with `ordinal` counting from 0: sixteen PostgreSQL arrays cost psycopg twenty
+    times as much to write (docs/decisions/0001).
     """
     items = [_item(ordinal, delivery) for ordinal, delivery in enumerate(deliveries)]
     return {"origin": origin, "now": now, "deliveries": json.dumps(items, ensure_ascii=False)}

@@ -1,7 +1,7 @@
 """Send the notifications that events hold, and mark them as sent (transactional outbox).
 
-Each is claimed first, by the transaction that wrote it or by outbox/claim_notifications. After a crash the claim
-ends with its lease, and retry_failed sends the notifications again, with the same idempotency keys.
+Each is claimed first, by the transaction that wrote it or by outbox/claim_notifications. After a crash the
+claim ends with its lease, and retry_failed sends the notifications again, with the same idempotency keys.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ CALLS_AT_A_TIME = 2
 
 @dataclass(frozen=True, slots=True)
 class UnsentEvent:
-    """An event with unsent notifications; `notify_claimed_at` identifies the claim that they are sent under."""
+    """An event with unsent notifications; `notify_claimed_at` identifies the sender's claim."""
 
     id: int
     notifications: list[Notification]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import cast
 
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Statement, Transaction
@@ -158,9 +159,7 @@ async def _process_in_dry_run(
 ) -> dict[str, object]:
     """Process one event as handlers/process_record.py does: claim, load, plan, apply."""
     now = clock.now()
-    _, (row,) = await transaction.run(
-        replay_statement(request, [event_id], now), claim_statement(event_id)
-    )
+    _, (row,) = await transaction.run(replay_statement(request, [event_id], now), claim_statement(event_id))
     try:
         claim = read_claim(row)
     except ProcessingPaused as error:
@@ -178,7 +177,9 @@ async def _process_in_dry_run(
     return {"result": planned.plan.outcome, **changes, "notifications": planned.notifications}
 
 
-async def _apply_in_dry_run(transaction: Transaction, planned: PlannedEvent, now: datetime) -> tuple[TouchedRows, TouchedRows]:
+async def _apply_in_dry_run(
+    transaction: Transaction, planned: PlannedEvent, now: datetime
+) -> tuple[TouchedRows, TouchedRows]:
     """Apply a plan; return the rows that it writes, before and after."""
     plan = planned.plan
     touched: Statement = (
@@ -191,8 +192,9 @@ async def _apply_in_dry_run(transaction: Transaction, planned: PlannedEvent, now
             "roster_source_id": planned.roster_source_id,
         },
     )
-    (before,), *_, (after,) = await transaction.run(touched, *plan_statements(planned, now), touched)
-    return TouchedRows(**before), TouchedRows(**after)
+    rows = await transaction.run(touched, *plan_statements(planned, now), touched)
+    (before,), (after,) = cast(list[list[TouchedRows]], [rows[0], rows[-1]])
+    return before, after
 
 
 def _events_per_second(setting: str) -> int:

@@ -18,7 +18,7 @@ from leads.services.outbox import Outbox
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Everything that a handler may use. `metadata_db` holds the engine's metadata, often the same database."""
+    """Everything that a handler may use. `metadata_db` holds the engine's metadata, often in the same one."""
 
     settings: Settings
     clock: Clock

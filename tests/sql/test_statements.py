@@ -5,10 +5,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from leads.services.attempts import CLAIM_LEASE
 
 from leads.adapters.queries import QUERIES, SQL_FOLDER, load_queries
 from leads.domain.decide import NEEDS_ATTENTION
-from leads.services.attempts import CLAIM_LEASE
 from tests.sql.prepare import prepare
 
 FILES = sorted(SQL_FOLDER.rglob("*.sql"))

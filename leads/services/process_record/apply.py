@@ -1,13 +1,10 @@
 """Apply a plan: the statements that write it, with their parameters."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
-from leads.adapters.database import Params, Row, Statement, Transaction
+from leads.adapters.database import Params, Statement, Transaction
 from leads.domain.assign import Choice
-from leads.domain.notifications import Notification
 from leads.domain.phone import national_parts
 from leads.domain.ticket_text import ticket_description, ticket_title
 from leads.services.outbox import UnsentEvent

@@ -87,7 +87,7 @@ async def load_event(transaction: Transaction, claim: Claim) -> LoadedEvent | He
 
 
 def lock_records(record_ids: Sequence[str]) -> Statement:
-    """Return the statement that takes the first of a lead's locks; every layer that stores records uses it."""
+    """Return the statement that takes the first of a lead's locks, used by all layers that store records."""
     return "process_record/lock_records", {"record_ids": list(record_ids)}
 
 
@@ -148,7 +148,7 @@ def _account(item: Row) -> Account | None:
 
 
 def _read_payload(payload: str) -> JsonObject:
-    """Read a payload as PostgreSQL writes it. It was read strictly at ingest, so its size has no limit here."""
+    """Read a payload as PostgreSQL writes it: it was read strictly at ingest, so its size is not limited."""
     value = read_json(payload.encode(), max_bytes=None)
     if not isinstance(value, Mapping):
         raise InvalidBody("The row does not hold a JSON object.", code="invalid_payload")

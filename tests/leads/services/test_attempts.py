@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from leads.services.attempts import settle
 
 from leads.adapters.clock import Clock
 from leads.domain.backoff import delay_after
 from leads.domain.errors import Contended, DatabaseUnavailable, InvalidPhone
-from leads.services.attempts import settle
 from tests.leads.services.fakes import FakeDatabase
 
 
