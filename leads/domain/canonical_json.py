@@ -6,10 +6,10 @@ The canonical text sorts keys and drops white space; numbers keep the digits the
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from json.encoder import encode_basestring
-from typing import Any, NoReturn
+from typing import NoReturn, TypeAlias, Union
 
 from leads.domain.errors import InvalidBody
 
@@ -17,8 +17,10 @@ MAX_BODY_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_EXPONENT_DIGITS = 2
 
-JsonValue = Union[None, bool, str, Sequence["JsonValue"], Mapping[str, "JsonValue"]]
+JsonValue: TypeAlias = Union[None, bool, str, Sequence["JsonValue"], Mapping[str, "JsonValue"]]
 """What `read_json` returns; numbers are `Number`, which is a str."""
+
+JsonObject: TypeAlias = Mapping[str, JsonValue]
 
 
 class Number(str):
@@ -49,25 +51,36 @@ def read_json(raw: bytes, max_bytes: int | None = MAX_BODY_BYTES) -> JsonValue:
     return value
 
 
+def read_json_loosely(content: bytes) -> JsonValue:
+    """Parse the JSON of an API's answer, numbers as they were written, NaN and Infinity as text.
+
+    Returns None for anything that is not JSON.
+    """
+    try:
+        return _LOOSE_DECODER.decode(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None
+
+
 def canonical(value: JsonValue) -> str:
-    """The canonical JSON text of a value that `read_json` returned."""
+    """Return the canonical JSON text of a value that `read_json` returned."""
     pieces: list[str] = []
     _write(value, pieces.append)
     return "".join(pieces)
 
 
 def has_exponent(text: str) -> bool:
-    """Whether a number of a canonical text has an exponent; sometimes yes where a text only looks so."""
+    """Whether a number in a canonical text may have an exponent (true also for some texts that only look so)."""
     return _EXPONENT.search(text) is not None
 
 
 def payload_hash(text: str | bytes) -> bytes:
-    """The 32 bytes that identify a canonical text, or a raw body that is not JSON."""
+    """Return the 32 bytes that identify a canonical text, or a raw body that is not JSON."""
     return sha256(text.encode() if isinstance(text, str) else text).digest()
 
 
 def without_nul(value: JsonValue) -> JsonValue:
-    """The same value with every NUL character taken out: PostgreSQL stores none in text or jsonb."""
+    """Return the value without NUL characters, which PostgreSQL stores neither in text nor in jsonb."""
     if isinstance(value, Number):
         return value
     if isinstance(value, str):
@@ -84,7 +97,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _decimal(text: str) -> Number:
-    """A number with a fraction or an exponent. PostgreSQL writes exponents out, so they have a limit."""
+    """Read a number with a fraction or an exponent. jsonb writes exponents out as digits: they have a limit."""
     exponent = text.lower().partition("e")[2].lstrip("+-0")
     if len(exponent) > MAX_EXPONENT_DIGITS:
         raise InvalidBody("A number's exponent has too many digits.", code="unstorable")
@@ -93,10 +106,11 @@ def _decimal(text: str) -> Number:
 
 _EXPONENT = re.compile(r"(?:^|[:,\[])-?\d[\d.]*[eE]", re.ASCII)
 _DECODER = json.JSONDecoder(parse_int=Number, parse_float=_decimal, parse_constant=_refuse_constant)
+_LOOSE_DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant=Number)
 
 
 def _reason(error: ValueError) -> str:
-    """Where and why, without quoting the body."""
+    """Say where and why, without quoting the body."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at character {error.pos}"
     if isinstance(error, UnicodeError):
@@ -130,7 +144,7 @@ def _write(value: JsonValue, put: Callable[[str], object]) -> None:
 
 
 def _depth(value: JsonValue) -> int:
-    """How many objects and arrays lie in one another, level by level so that no input exhausts the stack."""
+    """Count nested objects and arrays level by level, so that no input exhausts the stack."""
     depth, level = 0, [value]
     while level := [node for node in level if isinstance(node, (list, dict))]:
         level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]

@@ -12,7 +12,7 @@ from typing import Literal
 
 from leads.adapters.batcher import Batcher
 from leads.adapters.clock import Clock
-from leads.adapters.database import Database, Params, StatementFailed, UnstorableData
+from leads.adapters.database import Database, Params, StatementError, UnstorableData
 from leads.domain.delivery import Delivery
 from leads.domain.errors import Contended, IntegrationError
 
@@ -35,8 +35,8 @@ class StoredDelivery:
 class IngestQueue:
     """Stores the webhook's deliveries in batches."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
         self._clock = clock
         self._batcher: Batcher[Delivery, StoredDelivery | None] = Batcher(
             self._send, max_batch_size=MAX_DELIVERIES_PER_BATCH, batches_at_a_time=BATCHES_AT_A_TIME
@@ -56,7 +56,7 @@ class IngestQueue:
     async def _send(self, deliveries: Sequence[Delivery]) -> list[StoredDelivery | Exception | None]:
         try:
             return list(await self._store(deliveries))
-        except (StatementFailed, Contended):
+        except (StatementError, Contended):
             return [await self._store_alone(delivery) for delivery in deliveries]
 
     async def _store_alone(self, delivery: Delivery) -> StoredDelivery | Exception | None:
@@ -71,13 +71,13 @@ class IngestQueue:
                 if attempt == MAX_TRIES:
                     return error
                 delivery = delivery.as_raw()
-            except (StatementFailed, IntegrationError) as error:
+            except (StatementError, IntegrationError) as error:
                 return error
         return None
 
     async def _store(self, deliveries: Sequence[Delivery]) -> list[StoredDelivery | None]:
         params = store_deliveries_params(deliveries, "webhook", self._clock.now())
-        rows = await self._database.ingest("ingest_record/store_deliveries", params, StoredDelivery)
+        rows = await self._db.ingest("ingest_record/store_deliveries", params, StoredDelivery)
         by_ordinal = {row.ordinal: row for row in rows}
         return [by_ordinal.get(ordinal) for ordinal in range(len(deliveries))]
 
