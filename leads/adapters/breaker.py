@@ -62,7 +62,7 @@ class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
         if state == STATE_OPEN or (state == STATE_HALF_OPEN and self._probing):
             raise BreakerOpen(
                 "Calls to Pancake are suspended after repeated failures.",
-                retry_after=max(1.0, self.open_remaining),
+                retry_after_seconds=max(1.0, self.open_remaining),
             )
         probe = state == STATE_HALF_OPEN
         self._probing = self._probing or probe

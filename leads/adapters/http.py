@@ -115,7 +115,7 @@ def error_response(error: Exception) -> tuple[int, dict[str, object], dict[str, 
     if isinstance(error, Refused):
         return error.status, _error_body(str(error), error.code), {}
     if isinstance(error, Retryable):
-        retry_after_seconds = error.retry_after if isinstance(error, Unavailable) else None
+        retry_after_seconds = error.retry_after_seconds if isinstance(error, Unavailable) else None
         headers = {"Retry-After": str(retry_after_seconds)} if retry_after_seconds else {}
         return 503, _error_body(str(error), error.code), headers
     return 422, _error_body(str(error), error.code), {}

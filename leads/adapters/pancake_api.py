@@ -181,7 +181,7 @@ class PancakeApi:
             raise PancakeKeyRejected(f"Pancake answered {status}.", status=status)
         if status in (408, 425, 429) or status >= 500:
             wait = self._retry_after(headers.get("retry-after"))
-            raise PancakeUnavailable(f"Pancake answered {status}.", retry_after=wait)
+            raise PancakeUnavailable(f"Pancake answered {status}.", retry_after_seconds=wait)
         if status != 200:
             raise PancakeRefused(f"Pancake answered {status}.", status=status)
         answer = read_json_loosely(content)

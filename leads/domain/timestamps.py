@@ -3,7 +3,6 @@
 import re
 from datetime import UTC, datetime, tzinfo
 
-from leads.domain.canonical_json import JsonValue
 
 # `fromisoformat` also takes week dates and times without separators, which Pancake does not send.
 _ISO_8601 = re.compile(
@@ -11,7 +10,7 @@ _ISO_8601 = re.compile(
 )
 
 
-def read_time(value: JsonValue) -> datetime | None:
+def read_time(value: object) -> datetime | None:
     """Read an ISO 8601 time: aware if it names a zone, else naive. None for anything else."""
     if not isinstance(value, str) or not _ISO_8601.fullmatch(value.strip()):
         return None
