@@ -33,6 +33,6 @@ async def count_deadlocks(*harnesses: HandlerHarness) -> int:
     for harness in harnesses:
         await harness.runtime.db.close()
     others = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name <> %s"
-    await eventually_async(lambda: not harnesses[0].sql(others, SESSION_NAME))
+    await eventually_async(lambda: not harnesses[0].sql(others, SESSION_NAME), seconds=10)
     found = harnesses[0].one("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
     return int(found["deadlocks"])

@@ -10,7 +10,7 @@ POLL_SECONDS = 0.01
 Answer = TypeVar("Answer")
 
 
-def eventually(question: Callable[[], Answer], seconds: float = 10) -> Answer:
+def eventually(question: Callable[[], Answer], seconds: float = 30) -> Answer:
     """Ask until the answer is truthy and return it; fail after `seconds`. Blocks the thread."""
     deadline = time.monotonic() + seconds
     while not (answer := question()):
@@ -20,7 +20,7 @@ def eventually(question: Callable[[], Answer], seconds: float = 10) -> Answer:
 
 
 async def eventually_async(
-    question: Callable[[], Answer] | Callable[[], Awaitable[Answer]], seconds: float = 10
+    question: Callable[[], Answer] | Callable[[], Awaitable[Answer]], seconds: float = 30
 ) -> Answer:
     """Do the same while other tasks run; the question may be a coroutine function."""
     deadline = time.monotonic() + seconds

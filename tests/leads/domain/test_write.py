@@ -17,8 +17,8 @@ from leads.domain.write import (
     roster_columns,
     ticket_columns,
 )
-from tests.leads.domain.test_assign import member
-from tests.leads.domain.test_decide import EMPTY, PHONE, account, applied, version
+from tests.support.builders import EMPTY, account, applied, member, version
+from tests.support.leads import PHONE
 
 CLAIM = {"id": 7, "claim_id": "c"}
 
