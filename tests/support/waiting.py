@@ -19,15 +19,14 @@ def eventually(question: Callable[[], Answer], seconds: float = 30) -> Answer:
     return answer
 
 
-async def eventually_async(
-    question: Callable[[], Answer] | Callable[[], Awaitable[Answer]], seconds: float = 30
-) -> Answer:
-    """Do the same while other tasks run; the question may be a coroutine function."""
+async def eventually_async(question: Callable[[], object], seconds: float = 30) -> None:
+    """Ask until the answer is truthy while other tasks run; the question may be a coroutine function."""
     deadline = time.monotonic() + seconds
     while True:
-        asked = question()
-        answer = await asked if isinstance(asked, Awaitable) else asked
+        answer = question()
+        if isinstance(answer, Awaitable):
+            answer = await answer
         if answer:
-            return answer
+            return
         assert time.monotonic() < deadline, f"still {answer!r} after {seconds} s"
         await asyncio.sleep(POLL_SECONDS)
