@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from leads.adapters.secrets import KeyRing
 from sandbox.cluster import RUN, Cluster, named_server
 from sandbox.database import install_diva, migrate
+from tests.support.seeding import seed_connection
 
 _numbers = count(1)
 
@@ -66,3 +68,14 @@ def diva_database(cluster: Cluster) -> Iterator[str]:
     install_diva(url)
     yield url
     cluster.drop_database(name)
+
+
+@pytest.fixture
+def key_ring() -> KeyRing:
+    return KeyRing({"test": bytes(32)})
+
+
+@pytest.fixture
+def connection_id(database: str) -> str:
+    """Id of a connection with WEBHOOK_TOKEN in the test's database; the kill switch is off."""
+    return seed_connection(database)

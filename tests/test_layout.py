@@ -21,6 +21,11 @@ TOP = {
 }  # fmt: skip
 HIDDEN = {".ci", ".gitignore", ".env.example", ".dockerignore"}
 LIMIT = {"handlers": 200, "cron": 200}
+OTHER_LANES = (
+    "tests/edge/", "tests/hasura_contract/", "tests/sandbox/hasura/", "tests/sandbox/graphql/",
+    "tests/scripts/", "tests/end_to_end/test_edge.py",
+)  # fmt: skip
+"""Tests whose helpers do not stand in tests/support."""
 
 
 def tracked() -> list[Path]:
@@ -89,7 +94,7 @@ def test_nothing_stands_at_the_top_but_what_has_its_place_there() -> None:
 def test_files_stay_within_their_limits() -> None:
     large = {
         name(path): lines(path)
-        for path in python("app.py", *PRODUCTION, "sandbox", "scripts")
+        for path in python("app.py", *PRODUCTION, "sandbox", "scripts", "tests/support")
         if lines(path) > LIMIT.get(path.relative_to(ROOT).parts[0], 250)
     }
     assert large == {}
@@ -145,7 +150,7 @@ def test_every_handler_and_cron_has_its_test() -> None:
     for room in ("handlers", "cron"):
         for path in python(room):
             if path.stem != "__init__":
-                assert (ROOT / "tests" / room / f"test_{path.stem}.py").is_file(), name(path)
+                assert list((ROOT / "tests" / room).glob(f"test_{path.stem}*.py")), name(path)
 
 
 def test_every_cron_is_in_the_register_and_has_its_route() -> None:
@@ -197,6 +202,37 @@ def test_nothing_is_left_for_later() -> None:
     for path in tracked():
         if path.suffix in {".py", ".sql", ".md", ".yaml", ".toml", ".lua", ".conf", ""}:
             assert not words.search(path.read_text("utf-8", errors="replace")), name(path)
+
+
+def imported_tests(path: Path) -> set[str]:
+    """The modules of tests/ that a file imports, tests.support left out."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            found |= {f"{module}.{alias.name}" for alias in node.names} if module == "tests" else {module}
+    ours = {module for module in found if module.startswith(("tests.", ".")) or module == "tests"}
+    return {module for module in ours if not f"{module}.".startswith("tests.support.")}
+
+
+def test_tests_share_code_through_tests_support_only() -> None:
+    """A test imports nothing from a conftest or from another test."""
+    found = {name(path): imported_tests(path) for path in python("tests") if imported_tests(path)}
+    assert {path: modules for path, modules in found.items() if not path.startswith(OTHER_LANES)} == {}
+
+
+def test_conftest_modules_hold_fixtures_and_hooks_only() -> None:
+    for path in (ROOT / "tests").rglob("conftest.py"):
+        if name(path).startswith(OTHER_LANES):
+            continue
+        for node in ast.parse(path.read_text("utf-8")).body:
+            assert not isinstance(node, ast.ClassDef), f"{name(path)}: {node.name}"
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                is_fixture = any("pytest.fixture" in ast.unparse(mark) for mark in node.decorator_list)
+                is_hook = node.name.startswith(("pytest_", "_"))
+                assert is_fixture or is_hook, f"{name(path)}: {node.name}"
 
 
 def test_a_skipped_test_says_why() -> None:

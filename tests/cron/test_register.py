@@ -10,16 +10,16 @@ import pytest
 from leads.adapters.hasura_calls import CronCall
 from leads.domain.errors import PancakeUnavailable
 from leads.services.cron_runs import CRONS, Notice, Register, Report, Run, RunFailed, RunUnfinished, brief
-from tests.cron.conftest import Ward
+from tests.support.crons import CronHarness
 
 
 @pytest.fixture
-def register(ward: Ward) -> Register:
-    return ward.runtime.register
+def register(harness: CronHarness) -> Register:
+    return harness.runtime.register
 
 
-def call(ward: Ward, name: str = "poll_records", minutes: float = 0) -> CronCall:
-    due = ward.clock.now() + timedelta(minutes=minutes)
+def call(harness: CronHarness, name: str = "poll_records", minutes: float = 0) -> CronCall:
+    due = harness.clock.now() + timedelta(minutes=minutes)
     return CronCall("id", f"pancake_{name}", due, {})
 
 
@@ -28,28 +28,28 @@ async def nothing(run: Run) -> Report:
 
 
 @pytest.mark.parametrize("name", CRONS)
-async def test_the_same_tick_twice_is_done_once(ward: Ward, name: str) -> None:
-    due = ward.clock.now()
-    first = await ward.tick(name, due)
-    second = await ward.tick(name, due)
+async def test_the_same_tick_twice_is_done_once(harness: CronHarness, name: str) -> None:
+    due = harness.clock.now()
+    first = await harness.tick(name, due)
+    second = await harness.tick(name, due)
     assert first.status_code == 200, first.text
     assert first.json()["result"] == "succeeded"
     assert second.json() == {"result": "already_done"}
-    assert len(ward.sql("SELECT 1 FROM pancake_cron_run")) == 1
+    assert len(harness.sql("SELECT 1 FROM pancake_cron_run")) == 1
 
 
 @pytest.mark.parametrize("name", CRONS)
-async def test_a_burst_of_sixty_late_ticks_does_the_work_once(ward: Ward, name: str) -> None:
-    now = ward.clock.now()
-    answers = await asyncio.gather(*(ward.tick(name, now - timedelta(minutes=m)) for m in range(60)))
+async def test_a_burst_of_sixty_late_ticks_does_the_work_once(harness: CronHarness, name: str) -> None:
+    now = harness.clock.now()
+    answers = await asyncio.gather(*(harness.tick(name, now - timedelta(minutes=m)) for m in range(60)))
     results = [answer.json().get("result") for answer in answers]
     assert results.count("succeeded") == 1
     assert results.count("skipped") == 59
-    outcomes = ward.sql("SELECT outcome, count(*) AS n FROM pancake_cron_run GROUP BY outcome")
+    outcomes = harness.sql("SELECT outcome, count(*) AS n FROM pancake_cron_run GROUP BY outcome")
     assert {row["outcome"]: row["n"] for row in outcomes} == {"succeeded": 1, "skipped": 59}
 
 
-async def test_two_ticks_of_one_cron_never_overlap(ward: Ward, register: Register) -> None:
+async def test_two_ticks_of_one_cron_never_overlap(harness: CronHarness, register: Register) -> None:
     running, gate = asyncio.Event(), asyncio.Event()
 
     async def slow(run: Run) -> Report:
@@ -57,19 +57,21 @@ async def test_two_ticks_of_one_cron_never_overlap(ward: Ward, register: Registe
         await gate.wait()
         return Report({})
 
-    first_call = call(ward)
+    first_call = call(harness)
     first = asyncio.create_task(register.run(first_call, slow, seconds=10))
     await running.wait()
-    other = await register.run(call(ward, minutes=5), nothing, seconds=10)
+    other = await register.run(call(harness, minutes=5), nothing, seconds=10)
     assert other["result"] == "skipped"
     with pytest.raises(Exception, match="being worked on"):
         await register.run(first_call, nothing, seconds=10)
-    assert (await register.run(call(ward, "check_sla"), nothing, seconds=10))["result"] == "succeeded"
+    assert (await register.run(call(harness, "check_sla"), nothing, seconds=10))["result"] == "succeeded"
     gate.set()
     assert (await first)["result"] == "succeeded"
 
 
-async def test_an_unfinished_run_goes_on_from_what_it_remembered(ward: Ward, register: Register) -> None:
+async def test_an_unfinished_run_goes_on_from_what_it_remembered(
+    harness: CronHarness, register: Register
+) -> None:
     seen: list[dict[str, int]] = []
 
     async def stepwise(run: Run) -> Report:
@@ -77,30 +79,32 @@ async def test_an_unfinished_run_goes_on_from_what_it_remembered(ward: Ward, reg
         run.state["step"] = run.state.get("step", 0) + 1
         return Report({"step": run.state["step"]}, unfinished=run.state["step"] < 3)
 
-    tick = call(ward)
+    tick = call(harness)
     for _ in range(2):
         with pytest.raises(RunUnfinished):
             await register.run(tick, stepwise, seconds=10)
     assert (await register.run(tick, stepwise, seconds=10))["report"] == {"step": 3}
     assert seen == [{}, {"step": 1}, {"step": 2}]
-    assert ward.last_run("poll_records")["report"] == {"step": 3, "notifications": []}
+    assert harness.last_run("poll_records")["report"] == {"step": 3, "notifications": []}
 
 
-async def test_an_unfinished_run_is_answered_with_503_and_retry_after_1(ward: Ward) -> None:
+async def test_an_unfinished_run_is_answered_with_503_and_retry_after_1(harness: CronHarness) -> None:
     """Hasura then delivers it again without counting."""
-    ward.clock.monotonic = partial(next, iter(range(0, 100_000, 1_000)))  # type: ignore[method-assign]
-    ward.pancake.bulk(100, ward.clock.now() - timedelta(hours=1), ward.clock.now() - timedelta(minutes=5))
-    due = ward.clock.now()
-    answers = [await ward.tick("poll_records", due) for _ in range(5)]
+    harness.clock.monotonic = partial(next, iter(range(0, 100_000, 1_000)))  # type: ignore[method-assign]
+    harness.pancake.bulk(
+        100, harness.clock.now() - timedelta(hours=1), harness.clock.now() - timedelta(minutes=5)
+    )
+    due = harness.clock.now()
+    answers = [await harness.tick("poll_records", due) for _ in range(5)]
     assert [answer.status_code for answer in answers[:4]] == [503] * 4
     assert answers[0].headers["Retry-After"] == "1"
     assert answers[4].json()["result"] == "succeeded"
-    assert len(ward.sql("SELECT 1 FROM pancake_webhook_event WHERE origin = 'poll'")) == 100
+    assert len(harness.sql("SELECT 1 FROM pancake_webhook_event WHERE origin = 'poll'")) == 100
 
 
-async def test_the_run_of_a_process_that_died_is_taken_over(ward: Ward, register: Register) -> None:
-    tick = call(ward)
-    ward.sql(
+async def test_the_run_of_a_process_that_died_is_taken_over(harness: CronHarness, register: Register) -> None:
+    tick = call(harness)
+    harness.sql(
         "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, report)"
         " VALUES ('poll_records', %s, now(), '{\"state\": {\"page\": 7}}')",
         tick.scheduled_time,
@@ -115,106 +119,114 @@ async def test_the_run_of_a_process_that_died_is_taken_over(ward: Ward, register
     assert states == [{"page": 7}]
 
 
-async def test_a_later_tick_closes_the_run_of_a_process_that_died(ward: Ward, register: Register) -> None:
-    ward.sql(
+async def test_a_later_tick_closes_the_run_of_a_process_that_died(
+    harness: CronHarness, register: Register
+) -> None:
+    harness.sql(
         "INSERT INTO pancake_cron_run (name, scheduled_time, started_at)"
         " VALUES ('poll_records', now() - interval '5 minutes', now() - interval '5 minutes')"
     )
-    await register.run(call(ward), nothing, seconds=10)
-    rows = ward.sql("SELECT outcome, error FROM pancake_cron_run ORDER BY scheduled_time")
+    await register.run(call(harness), nothing, seconds=10)
+    rows = harness.sql("SELECT outcome, error FROM pancake_cron_run ORDER BY scheduled_time")
     assert [(row["outcome"], row["error"]) for row in rows] == [
         ("failed", "interrupted"),
         ("succeeded", None),
     ]
 
 
-async def test_a_killed_session_frees_the_lock(ward: Ward, register: Register) -> None:
-    with psycopg.connect(ward.runtime.settings.database_url, autocommit=True) as other:
+async def test_a_killed_session_frees_the_lock(harness: CronHarness, register: Register) -> None:
+    with psycopg.connect(harness.runtime.settings.database_url, autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(7, hashtext('poll_records'))")
-        assert (await register.run(call(ward), nothing, seconds=10))["result"] == "skipped"
+        assert (await register.run(call(harness), nothing, seconds=10))["result"] == "skipped"
     for _ in range(1_000):
-        if not ward.sql("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 7"):
+        if not harness.sql("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 7"):
             break
         await asyncio.sleep(0.005)
-    assert (await register.run(call(ward, minutes=1), nothing, seconds=10))["result"] == "succeeded"
+    assert (await register.run(call(harness, minutes=1), nothing, seconds=10))["result"] == "succeeded"
 
 
-async def test_a_failed_run_says_why_and_may_be_delivered_again(ward: Ward, register: Register) -> None:
+async def test_a_failed_run_says_why_and_may_be_delivered_again(
+    harness: CronHarness, register: Register
+) -> None:
     async def fails(run: Run) -> Report:
         raise PancakeUnavailable("Pancake answered 503.")
 
     async def partly(run: Run) -> Report:
         return Report({"half": True}, problem="one connection failed")
 
-    tick = call(ward)
+    tick = call(harness)
     with pytest.raises(PancakeUnavailable):
         await register.run(tick, fails, seconds=10)
-    assert ward.last_run("poll_records")["error"] == "Pancake answered 503."
+    assert harness.last_run("poll_records")["error"] == "Pancake answered 503."
     with pytest.raises(RunFailed):
         await register.run(tick, partly, seconds=10)
-    assert ward.last_run("poll_records")["outcome"] == "failed"
+    assert harness.last_run("poll_records")["outcome"] == "failed"
     assert (await register.run(tick, nothing, seconds=10))["result"] == "succeeded"
 
 
-async def test_a_fault_of_ours_is_noted_by_digest_without_its_text(ward: Ward, register: Register) -> None:
+async def test_a_fault_of_ours_is_noted_by_digest_without_its_text(
+    harness: CronHarness, register: Register
+) -> None:
     async def bug(run: Run) -> Report:
         raise KeyError("0905111222")
 
     with pytest.raises(KeyError):
-        await register.run(call(ward), bug, seconds=10)
-    error = ward.last_run("poll_records")["error"]
+        await register.run(call(harness), bug, seconds=10)
+    error = harness.last_run("poll_records")["error"]
     assert error.startswith("KeyError, digest ")
     assert "0905" not in error
 
 
 async def test_what_a_run_has_to_say_is_told_once_even_if_the_service_was_away(
-    ward: Ward, register: Register
+    harness: CronHarness, register: Register
 ) -> None:
     async def speaks(run: Run) -> Report:
         return Report({}, notices=(Notice("k1", "connection_silent", "detail"),))
 
-    ward.hasura.failing = True
-    await register.run(call(ward), speaks, seconds=10)
-    assert ward.hasura.sent == {}
-    ward.hasura.failing = False
-    ward.move(minutes=2)
-    assert (await ward.run("retry_failed"))["runs_notified"] == 1
-    ward.move(minutes=1)
-    assert (await ward.run("retry_failed"))["runs_notified"] == 0
-    (told,) = ward.hasura.sent.values()
+    harness.hasura.failing = True
+    await register.run(call(harness), speaks, seconds=10)
+    assert harness.hasura.sent == {}
+    harness.hasura.failing = False
+    harness.move_clock(minutes=2)
+    assert (await harness.run("retry_failed"))["runs_notified"] == 1
+    harness.move_clock(minutes=1)
+    assert (await harness.run("retry_failed"))["runs_notified"] == 0
+    (told,) = harness.hasura.sent.values()
     assert told["data"] == {"reason": "connection_silent", "detail": "detail"}
     assert len(told["recipient_ids"]) == 3
 
 
-async def test_a_run_with_nobody_to_tell_keeps_nothing_for_sending(ward: Ward, register: Register) -> None:
+async def test_a_run_with_nobody_to_tell_keeps_nothing_for_sending(
+    harness: CronHarness, register: Register
+) -> None:
     """It would be refused, and sent again every minute for ever; the run's report and the log have it."""
 
     async def speaks(run: Run) -> Report:
         return Report({}, notices=(Notice("k1", "connection_silent", "detail"),))
 
-    ward.sql("UPDATE staff SET is_active = false WHERE role = 'admin'")
-    await register.run(call(ward), speaks, seconds=10)
-    assert ward.last_run("poll_records")["outcome"] == "succeeded"
-    ward.move(minutes=2)
-    assert (await ward.run("retry_failed"))["runs_notified"] == 0
-    assert ward.hasura.sent == {}
+    harness.sql("UPDATE staff SET is_active = false WHERE role = 'admin'")
+    await register.run(call(harness), speaks, seconds=10)
+    assert harness.last_run("poll_records")["outcome"] == "succeeded"
+    harness.move_clock(minutes=2)
+    assert (await harness.run("retry_failed"))["runs_notified"] == 0
+    assert harness.hasura.sent == {}
 
 
 async def test_what_the_service_did_not_take_is_told_by_the_retry_cron(
-    ward: Ward, register: Register
+    harness: CronHarness, register: Register
 ) -> None:
     """An answer without an error that counts fewer notifications than it was given is a refusal too."""
 
     async def speaks(run: Run) -> Report:
         return Report({}, notices=(Notice("k1", "new_source", "one"), Notice("k2", "new_source", "two")))
 
-    ward.hasura.taking = 1
-    await register.run(call(ward), speaks, seconds=10)
-    assert "notified_at" not in ward.last_run("poll_records")["report"]
-    ward.hasura.taking = None
-    ward.move(minutes=2)
-    assert (await ward.run("retry_failed"))["runs_notified"] == 1
-    assert list(ward.hasura.sent) == ["k1", "k2"]
+    harness.hasura.accepted_per_call = 1
+    await register.run(call(harness), speaks, seconds=10)
+    assert "notified_at" not in harness.last_run("poll_records")["report"]
+    harness.hasura.accepted_per_call = None
+    harness.move_clock(minutes=2)
+    assert (await harness.run("retry_failed"))["runs_notified"] == 1
+    assert list(harness.hasura.sent) == ["k1", "k2"]
 
 
 def test_long_lists_are_answered_by_their_length() -> None:

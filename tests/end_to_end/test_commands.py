@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from sandbox.edge.nginx import in_words
 from sandbox.observe import Effect
 from sandbox.payloads import load_samples
 from sandbox.stack.services import ROOT
-from tests.end_to_end.leads import body, lead
+from tests.support.leads import body, numbered_lead
+from tests.support.waiting import eventually
 
 FIGURES = {
     "deliveries", "statuses", "duplicates", "accounts", "contacts", "tickets", "assigned", "notifications",
@@ -87,10 +87,7 @@ class Running:
 
     def wait_gone(self) -> None:
         """Fail if anything is left after 20 s."""
-        deadline = time.monotonic() + 20
-        while self.remains() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert self.remains() == []
+        eventually(lambda: not self.remains(), seconds=20)
 
 
 def _stat(pid: int) -> list[str]:
@@ -133,7 +130,7 @@ def test_a_sandbox_serves_and_leaves_when_told(running: Running) -> None:
         "WEBHOOK_URL", "WEBHOOK_TOKEN",
     }  # fmt: skip
     assert running.env_file.stat().st_mode & 0o077 == 0
-    answer = httpx.post(values["WEBHOOK_URL"], content=body(lead(1)))
+    answer = httpx.post(values["WEBHOOK_URL"], content=body(numbered_lead(1)))
     assert answer.json()["status"] == "received"
     assert len(running.remains()) > 6
     running.process.send_signal(signal.SIGTERM)

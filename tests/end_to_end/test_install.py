@@ -5,8 +5,7 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +24,8 @@ from sandbox.stack.connection import WORKSPACE_ID
 from sandbox.stack.keys import Keys
 from sandbox.stack.services import ROOT, Service
 from sandbox.stack.stack import PATIENT
-from tests.end_to_end.leads import body, lead
+from tests.support.leads import body, numbered_lead
+from tests.support.waiting import eventually
 
 PAGE = (ROOT / "docs" / "runbook" / "install.md").read_text()
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
@@ -101,13 +101,6 @@ def command_with(words: str) -> str:
     """The one command of the page that has these words in it."""
     (found,) = [line for line in COMMANDS if words in line]
     return found
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def start_what_is_around(at: Installation) -> None:
@@ -226,7 +219,7 @@ def start_the_edge(at: Installation, token: str) -> None:
 def make_the_first_ticket(at: Installation) -> None:
     """From the first delivery, step 9, to step 12."""
     webhook = (at.folder / "webhook-url.txt").read_text().strip()
-    httpx.post(webhook, content=body(lead(1)), timeout=30).raise_for_status()
+    httpx.post(webhook, content=body(numbered_lead(1)), timeout=30).raise_for_status()
     stored = command_with("SELECT origin, status")
     eventually(lambda: at.run(stored) == "webhook|skipped_kill_switch")
     backfill = "scripts/backfill_normalized_phone"

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from sandbox import postgres_binaries
 from sandbox.cluster import GIVEN_PORTS, RUN, Cluster, ClusterError, free_port, named_server
 from sandbox.stack.stack import Sandbox
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,11 +72,8 @@ def test_the_server_and_its_files_go_when_its_owner_is_killed() -> None:
     owner.wait()
     owner.stdin.close()
     owner.stdout.close()
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and not (_gone(int(pid)) and not Path(home).exists()):
-        time.sleep(0.02)
-    assert _gone(int(pid))
-    assert not Path(home).exists()
+    eventually(lambda: _gone(int(pid)), seconds=20)
+    eventually(lambda: not Path(home).exists(), seconds=20)
 
 
 def test_only_who_asks_for_it_is_given_the_server_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from leads.adapters.queries import QUERIES
-from tests.sql.prepare import prepare
+from tests.support.statements import prepare
 
 BIG = {"account", "contact_book", "ticket", "pancake_webhook_event"}
 FOLDERS = {"process_record", "ingest_record", "outbox", "retry_failed", "coverage", "poll_records"}

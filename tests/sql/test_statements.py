@@ -5,11 +5,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from leads.services.attempts import CLAIM_LEASE
 
 from leads.adapters.queries import QUERIES, SQL_FOLDER, load_queries
 from leads.domain.decide import NEEDS_ATTENTION
-from tests.sql.prepare import prepare
+from leads.services.attempts import CLAIM_LEASE
+from tests.support.statements import prepare
 
 FILES = sorted(SQL_FOLDER.rglob("*.sql"))
 IDS = [path.relative_to(SQL_FOLDER).with_suffix("").as_posix() for path in FILES]

@@ -1,8 +1,7 @@
 """From what is there to what is to be written."""
 
-import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,48 +9,9 @@ import pytest
 from leads.domain.body import read_lead
 from leads.domain.decide import decide
 from leads.domain.errors import InvalidBody, InvalidPhone
-from leads.domain.facts import Account, Applied, Situation, Ticket, Version, situation_of
-
-NOW = datetime(2026, 5, 14, 2, 35, 56, tzinfo=UTC)
-PHONE = "+84905111222"
-EMPTY = Situation(
-    applied=None,
-    accounts=(),
-    open_tickets=(),
-    admins=("admin-1",),
-    consent_mode="off",
-    roster_source_id=None,
-    new_account_id="new-account",
-    new_ticket_id="new-ticket",
-)
-
-
-def version(
-    table_name: str | None = "lead",
-    modified_on: datetime | None = NOW,
-    corrected_phone: str | None = None,
-    force: bool = False,
-    **fields: Any,
-) -> Version:
-    record = {"id": "r-1", "name": "An", "phone_number": "0905111222"} | fields
-    return Version.of(
-        {
-            "payload": json.dumps(record),
-            "table_name": table_name,
-            "modified_on": modified_on,
-            "corrected_phone": corrected_phone,
-            "force": force,
-        }
-    )
-
-
-def applied(of: Version, **changes: Any) -> Applied:
-    before = Applied(of.modified_on, of.lead.digests(), "ticket-1", "account-1", PHONE)
-    return replace(before, **changes)
-
-
-def account(name: str, phone: str = PHONE, enabled: bool = True) -> Account:
-    return Account(name, phone, enabled)
+from leads.domain.facts import Account, Applied, Ticket, Version, situation_of
+from tests.support.builders import EMPTY, NOW, account, applied, version
+from tests.support.leads import PHONE
 
 
 def test_an_unknown_customer_gets_an_account_and_a_ticket() -> None:

@@ -5,6 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
+from leads.domain.assign import choose
+from leads.domain.decide import decide
+from leads.domain.facts import Ticket
 from leads.domain.write import (
     customer_columns,
     event_columns,
@@ -13,12 +17,8 @@ from leads.domain.write import (
     roster_columns,
     ticket_columns,
 )
-
-from leads.domain.assign import choose
-from leads.domain.decide import decide
-from leads.domain.facts import Ticket
-from tests.leads.domain.test_assign import member
-from tests.leads.domain.test_decide import EMPTY, PHONE, account, applied, version
+from tests.support.builders import EMPTY, account, applied, member, version
+from tests.support.leads import PHONE
 
 CLAIM = {"id": 7, "claim_id": "c"}
 

@@ -7,20 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from leads.services.attempts import settle
 
-from leads.adapters.clock import Clock
 from leads.domain.backoff import delay_after
 from leads.domain.errors import Contended, DatabaseUnavailable, InvalidPhone
-from tests.leads.services.fakes import FakeDatabase
+from leads.services.attempts import settle
+from tests.support.clock import SteadyClock
+from tests.support.fakes import FakeDatabase
 
-
-class Steady(Clock):
-    def jitter(self) -> float:
-        return 0.0
-
-
-CLOCK = Steady()
+CLOCK = SteadyClock()
 
 
 class Work:

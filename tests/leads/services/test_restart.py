@@ -1,12 +1,11 @@
 """PostgreSQL dies and comes back: who asks meanwhile is told so at once, and nobody has to be restarted."""
 
-import asyncio
-
 import pytest
 
 from leads.adapters.database import Database
 from leads.domain.errors import DatabaseUnavailable
 from sandbox.cluster import Cluster
+from tests.support.waiting import eventually_async
 
 
 async def test_a_server_that_crashes_and_returns_is_found_again() -> None:
@@ -21,8 +20,6 @@ async def test_a_server_that_crashes_and_returns_is_found_again() -> None:
                 await ask("database/ping", {})
         assert not await db.healthy()
         own.start()
-        async with asyncio.timeout(30):
-            while not await db.healthy():  # noqa: ASYNC110 - it is the server that is waited for
-                await asyncio.sleep(0.02)
+        await eventually_async(db.healthy)
         assert await db.ingest("database/ping", {}) == [{"one": 1}]
         await db.close()

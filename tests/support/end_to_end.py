@@ -1,8 +1,7 @@
-"""The whole system as a client sees it: its addresses, its rows, what it sent."""
+"""The whole system as a client sees it: addresses, rows, notifications sent."""
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from psycopg.rows import dict_row
 from sandbox.observe import Observer
 from sandbox.stack.stack import Sandbox
 
-EVERYTHING = {
+TABLES = {
     "pancake_webhook_event": "SELECT e.* FROM pancake_webhook_event AS e ORDER BY id",
     "account": "SELECT * FROM account ORDER BY id",
     "contact_book": "SELECT * FROM contact_book ORDER BY id",
@@ -24,8 +23,8 @@ EVERYTHING = {
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the whole system can be reached; `sandbox` is None if it is not ours to break."""
+class EndToEndHarness:
+    """The addresses of a running system; `sandbox` is None if the test must not stop its services."""
 
     database_url: str
     hasura_url: str
@@ -38,8 +37,8 @@ class Place:
     sandbox: Sandbox | None = None
 
     @classmethod
-    def named_by(cls, values: Mapping[str, str], sandbox: Sandbox | None = None) -> "Place":
-        """From the lines that `scripts/sandbox up --env-file` writes."""
+    def from_environment(cls, values: Mapping[str, str], sandbox: Sandbox | None = None) -> "EndToEndHarness":
+        """Read the variables that `scripts/sandbox up --env-file` writes."""
         return cls(
             database_url=values["DATABASE_URL"],
             hasura_url=values["HASURA_URL"],
@@ -53,19 +52,19 @@ class Place:
         )
 
     def query(self, statement: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Run one statement; its rows, if it has any."""
+        """Run one statement and return its rows, if it has any."""
         with psycopg.connect(self.database_url, row_factory=dict_row) as connection:
             cursor = connection.execute(statement, values)
             return cursor.fetchall() if cursor.description else []
 
     def snapshot(self) -> dict[str, Any]:
-        """Every row that a delivery could change, and what was sent."""
-        rows: dict[str, Any] = {name: self.query(statement) for name, statement in EVERYTHING.items()}
+        """Return every row that a delivery could change, and the notifications sent."""
+        rows: dict[str, Any] = {name: self.query(statement) for name, statement in TABLES.items()}
         rows["sent"] = httpx.get(f"{self.notifications_url}/sent").json()["sent"]
         return rows
 
     async def post(self, bodies: Sequence[bytes], at_once: int = 8) -> list[dict[str, Any]]:
-        """Post to the webhook, so many at a time; the answers in the order of the bodies."""
+        """Post to the webhook, `at_once` at a time; return the answers in the order of the bodies."""
         limit = asyncio.Semaphore(at_once)
         async with httpx.AsyncClient(timeout=60) as client:
 
@@ -86,7 +85,7 @@ class Place:
         return answer.raise_for_status().json()
 
     def events_of(self, event_id: int) -> list[dict[str, Any]]:
-        """What the engine captured for one row, oldest first."""
+        """Return the events that the engine captured for one row, oldest first."""
         return self.query(
             """
             SELECT id, delivered, error, tries FROM hdb_catalog.event_log
@@ -98,18 +97,5 @@ class Place:
         )
 
     def observer(self) -> Observer:
-        """A view of what becomes of the deliveries posted from now on."""
+        """Observe the deliveries posted from now on."""
         return Observer(self.database_url, self.notifications_url)
-
-
-async def eventually(
-    condition: Callable[[], bool] | Callable[[], Awaitable[bool]], seconds: float = 30
-) -> None:
-    """Return once the condition holds; fail after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        held = condition()
-        if held if isinstance(held, bool) else await held:
-            return
-        assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
-        await asyncio.sleep(0.05)
