@@ -69,7 +69,7 @@ async def _changes(on: Runtime, order: Order, ids: list[int]) -> list[dict[str, 
     """What a replay of these events, one after the other, would change; all of it is undone."""
     async with on.db.rehearsal() as transaction:
         _, leads = await transaction.run(
-            ("replay_events/lock_rehearsal", {}), ("replay_events/load_leads", {"ids": ids})
+            ("replay_events/lock_dry_run", {}), ("replay_events/load_leads", {"ids": ids})
         )
         locks = order.locks(leads)
         await transaction.run(("process_record/lock_records", locks), ("process_record/lock_phones", locks))

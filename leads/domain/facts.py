@@ -98,7 +98,7 @@ class Situation:
 
 
 def situation_of(row: Mapping[str, Any]) -> Situation:
-    """Read the row of sql/process_record/load_situation.sql."""
+    """Read the row of sql/process_record/load_facts.sql."""
     return Situation(
         applied=_applied(row["applied"]) if row["applied"] else None,
         accounts=tuple(account for item in row["accounts"] if (account := _account(item))),

@@ -112,7 +112,7 @@ def work_on(claim: Claim) -> Work:
         return Skipped(claim, CLAIM_LOST)
     if not (fence[0]["switched_on"] and fence[0]["source_active"]):
         return Skipped(claim, SKIPPED_SOURCE_DISABLED if fence[0]["switched_on"] else SKIPPED_KILL_SWITCH)
-    ((row,),) = yield [("process_record/load_situation", _situation_params(claim, version))]
+    ((row,),) = yield [("process_record/load_facts", _situation_params(claim, version))]
     situation = situation_of(row)
     plan = decide(version, situation)
     if not _own_phones(row, plan) <= {phone for lock in taken for phone in lock["phones"]}:
