@@ -315,5 +315,5 @@ CROSS JOIN LATERAL jsonb_array_elements(r.report -> 'connections') AS c
 WHERE r.name = 'check_connection'
     AND c ->> 'before' IS DISTINCT FROM c ->> 'after';
 
-COMMENT ON TABLE public.pancake_webhook_event IS 'One row for each delivery and each polled record, with its state and its result; rows are never deleted, so duplicates are detected permanently';
+COMMENT ON TABLE public.pancake_webhook_event IS 'One row for each delivery and each polled record, with its state and result; rows are never deleted, so duplicates are always detected';
 COMMENT ON TABLE public.pancake_cron_run IS 'One row for each scheduled run of the seven crons, with its report';
