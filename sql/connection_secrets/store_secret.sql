@@ -1,5 +1,5 @@
--- Store a secret's ciphertext. A webhook or header secret replaced by it stays valid as the previous one.
--- Returns one row: id; none if there is no such connection. Relies on pk_pancake_connection.
+-- Store the ciphertext of a secret. The current webhook or header secret becomes the previous one and stays valid.
+-- Returns one row: id; no row if the connection does not exist. Relies on pk_pancake_connection.
 UPDATE public.pancake_connection
 SET
     api_key_encrypted = CASE %(purpose)s WHEN 'api_key' THEN %(encrypted)s::bytea ELSE api_key_encrypted END,

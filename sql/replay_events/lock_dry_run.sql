@@ -1,3 +1,3 @@
--- Let one dry run at a time hold the locks of many leads and rosters: two could each wait for the other. Lasts until the transaction ends.
--- Returns one row. Class 5 = dry run.
+-- Lock dry runs against each other, until the transaction ends: two that lock many leads and rosters could deadlock.
+-- Returns one row. Lock class 5 = dry run.
 SELECT pg_advisory_xact_lock(5, 0)

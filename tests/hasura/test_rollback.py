@@ -194,7 +194,7 @@ def test_930_names_orphans_that_its_key_would_have_kept_out(
     lived_in.execute("ALTER TABLE contact_book DISABLE TRIGGER ALL")
     lived_in.execute("INSERT INTO contact_book (account_id, name) VALUES (gen_random_uuid(), 'orphan')")
     lived_in.execute("ALTER TABLE contact_book ENABLE TRIGGER ALL")
-    with pytest.raises(psycopg.errors.RaiseException, match="1 rows of contact_book belong to no account"):
+    with pytest.raises(psycopg.errors.RaiseException, match="1 rows of contact_book reference an account"):
         down(lived_in, "930")
 
 

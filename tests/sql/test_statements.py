@@ -65,51 +65,6 @@ def test_a_statement_that_psycopg_would_parse_again_each_time_is_refused(tmp_pat
         load_queries(tmp_path)
 
 
-def occurrences(pattern: str) -> dict[str, int]:
-    """How often a pattern occurs in each statement that has it."""
-    found = {name: len(re.findall(pattern, text.decode())) for name, text in QUERIES.items()}
-    return {name: times for name, times in found.items() if times}
-
-
-@pytest.mark.parametrize(
-    ("setting", "reading"),
-    [("kill_switch", "IS DISTINCT FROM 'false'"), ("processing_paused", "IS NOT DISTINCT FROM 'true'")],
-)
-def test_a_switch_is_read_by_one_expression_everywhere(
-    migrated: psycopg.Connection, setting: str, reading: str
-) -> None:
-    """What is missing or unreadable too is taken for the same by all statements, and by the screens' view."""
-    text = (
-        f"(SELECT app_settings -> 'pancake_integration' ->> '{setting}' FROM public.app_setting WHERE id = 1)"
-    )
-    value = reading.rpartition(" ")[2]
-    asked = occurrences(f"'{setting}'")
-    assert asked
-    assert asked == occurrences(re.escape(text) + f" IS (?:NOT )?DISTINCT FROM {value}")
-    change = (
-        "UPDATE public.app_setting SET app_settings ="
-        " jsonb_set(app_settings, ARRAY['pancake_integration', %s], %s) WHERE id = 1"
-    )
-    look = f"SELECT s.{setting}, {text} {reading} FROM public.view_pancake_setting AS s".encode()
-    with migrated.transaction(force_rollback=True):
-        for stored in ("true", "false", '"true"', '"false"', '"no"', "0", "null"):
-            migrated.execute(change, (setting, stored))
-            ((shown, read),) = migrated.execute(look).fetchall()
-            assert shown is read, stored
-
-
-def test_the_lead_s_phones_are_locked_by_the_version_that_the_decision_rests_on() -> None:
-    """Both read a record's newest applied version; if they differed, the wrong phones would be locked."""
-    pattern = r"FROM public\.pancake_webhook_event AS (\w) WHERE \1\.record_id = \S+ (AND .*? LIMIT 1)\b"
-    found = {
-        name: re.search(pattern, QUERIES[f"process_record/{name}"].decode())
-        for name in ("load_situation", "lock_phones")
-    }
-    rules = {re.sub(rf"\b{match[1]}\.", "", match[2]) for match in found.values() if match}
-    assert all(found.values())
-    assert len(rules) == 1
-
-
 def test_the_lease_of_a_claim_is_the_one_that_the_database_guards(migrated: psycopg.Connection) -> None:
     guard = "SELECT pg_get_functiondef('public.pancake_webhook_event_guard_status'::regproc)"
     leases = re.findall(
