@@ -41,6 +41,6 @@ async def notify_late(runtime: Runtime, run: CronRun) -> CronReport:
     }
     late = await runtime.db.fetch_all("check_sla/flag_late_tickets", params)
     if late:
-        await runtime.outbox.send_claimed([row["id"] for row in late])
+        await runtime.outbox.claim_and_send([row["id"] for row in late])
     kpi = await load_kpis(runtime.db, run.now - timedelta(days=1), run.now)
     return CronReport({"late": len(late), "kpi": kpi})

@@ -46,4 +46,4 @@ async def release(runtime: Runtime, run: CronRun) -> CronReport:
 async def _send_notifications_of_events(runtime: Runtime) -> int:
     unsent = {"limit": MAX_NOTIFIED_EVENTS_PER_TICK, "lease": SEND_LEASE}
     rows = await runtime.db.fetch_all("retry_failed/list_unnotified", unsent)
-    return await runtime.outbox.send_claimed([row["id"] for row in rows]) if rows else 0
+    return await runtime.outbox.claim_and_send([row["id"] for row in rows]) if rows else 0

@@ -81,7 +81,7 @@ async def _handle_not_received(runtime: Runtime, call: EventCall, event_id: int)
             return "replayed"
         if not replayed.switched_on:
             return "kill_switch_on"
-    await runtime.outbox.send_unclaimed([event_id])
+    await runtime.outbox.claim_and_send([event_id])
     return NOT_RECEIVED
 
 

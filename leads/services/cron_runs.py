@@ -18,9 +18,9 @@ from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.adapters.logs import LOGGER, describe
 from leads.adapters.metrics import Metrics
-from leads.domain.decide import NEEDS_ATTENTION
+from leads.domain.notifications import NEEDS_ATTENTION
 from leads.domain.errors import HasuraUnavailable, IntegrationError, Retryable, Unavailable
-from leads.services.outbox import hand_over
+from leads.services.outbox import send_notifications
 
 MAX_ITEMS_PER_ANSWERED_LIST = 20
 CRONS = (
@@ -152,7 +152,7 @@ class CronRuns:
     async def _send(self, run_id: int, notifications: list[dict[str, object]]) -> bool:
         """Send the notifications of a stored run; what fails is left to retry_failed."""
         try:
-            await hand_over(self._graphql, self._metrics, notifications)
+            await send_notifications(self._graphql, self._metrics, notifications)
         except HasuraUnavailable as error:
             fields = {"run": run_id, "reason": str(error)}
             LOGGER.warning("notifications deferred", extra={"fields": fields})

@@ -12,7 +12,7 @@ from typing import Literal
 
 from leads.adapters.batcher import Batcher
 from leads.adapters.clock import Clock
-from leads.adapters.database import Database, Params, StatementError, UnstorableData
+from leads.adapters.database import Database, Statement, StatementError, UnstorableData
 from leads.domain.delivery import Delivery
 from leads.domain.errors import Contended, IntegrationError
 
@@ -76,20 +76,21 @@ class IngestQueue:
         return None
 
     async def _store(self, deliveries: Sequence[Delivery]) -> list[StoredDelivery | None]:
-        params = store_deliveries_params(deliveries, "webhook", self._clock.now())
-        rows = await self._db.ingest("ingest_record/store_deliveries", params, StoredDelivery)
+        name, params = store_deliveries_statement(deliveries, "webhook", self._clock.now())
+        rows = await self._db.ingest(name, params, StoredDelivery)
         by_ordinal = {row.ordinal: row for row in rows}
         return [by_ordinal.get(ordinal) for ordinal in range(len(deliveries))]
 
 
-def store_deliveries_params(deliveries: Sequence[Delivery], origin: Origin, now: datetime) -> Params:
-    """Return the parameters of ingest_record/store_deliveries for deliveries of one origin.
+def store_deliveries_statement(deliveries: Sequence[Delivery], origin: Origin, now: datetime) -> Statement:
+    """Return the statement that stores deliveries of one origin; its rows are `StoredDelivery`.
 
-    They are one JSON array with `ordinal` counting from 0: sixteen PostgreSQL arrays cost psycopg twenty
+    The deliveries are one JSON array with `ordinal` counting from 0: sixteen PostgreSQL arrays cost psycopg twenty
     times as much to write (docs/decisions/0001).
     """
     items = [_item(ordinal, delivery) for ordinal, delivery in enumerate(deliveries)]
-    return {"origin": origin, "now": now, "deliveries": json.dumps(items, ensure_ascii=False)}
+    params = {"origin": origin, "now": now, "deliveries": json.dumps(items, ensure_ascii=False)}
+    return "ingest_record/store_deliveries", params
 
 
 def _item(ordinal: int, delivery: Delivery) -> dict[str, object]:

@@ -53,7 +53,7 @@ class Outbox:
         pending = [event for event in events if event.notifications]
         return sum(await asyncio.gather(*(self._send_one(event) for event in pending)))
 
-    async def send_unclaimed(self, event_ids: Sequence[int]) -> int:
+    async def claim_and_send(self, event_ids: Sequence[int]) -> int:
         """Claim the unsent notifications of these events and send them; return how many events are done."""
         params = {"ids": list(event_ids), "lease": SEND_LEASE}
         return await self.send(await self._db.fetch_all("outbox/claim_notifications", params, UnsentEvent))

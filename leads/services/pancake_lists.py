@@ -16,7 +16,7 @@ from leads.domain.listing import ListedLead, ListPosition, modified_in_utc, read
 from leads.domain.window import Window
 from leads.services.connections import Connection
 from leads.services.ingest_record import Origin, StoredDelivery, store_deliveries_statement
-from leads.services.process_record import lock_records_statement
+from leads.services.process_record.load import lock_records
 
 PAUSED = "paused"
 MAX_TRIES = 3
@@ -171,7 +171,7 @@ async def _store_locked(db: Database, batch: _Batch) -> _Stored:
     params = _load_events_params(batch.connection, batch.leads)
     async with db.transaction() as transaction:
         _, rows = await transaction.run(
-            lock_records_statement([lead.record_id for lead in batch.leads]),
+            lock_records([lead.record_id for lead in batch.leads]),
             ("pancake_lists/load_events", params),
         )
         leads = coverage.missing(batch.leads, _group(_EventRow(**row) for row in rows))
