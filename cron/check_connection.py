@@ -67,7 +67,9 @@ async def check_all(runtime: Runtime, run: CronRun) -> CronReport:
     probes = await for_each(connections, partial(probe, runtime))
     failed_probes = await _load_failed_probes(runtime, run)
 
-    internal_errors = [each for each in probes if each.get("error", "pancake_unavailable") not in PROBE_OF_ERROR]
+    internal_errors = [
+        each for each in probes if each.get("error", "pancake_unavailable") not in PROBE_OF_ERROR
+    ]
     findings = [
         await examine(runtime, run, connection, report, failed_probes.get(connection.id, 0))
         for connection, report in zip(connections, probes, strict=True)

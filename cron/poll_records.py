@@ -74,7 +74,9 @@ async def poll_connection(runtime: Runtime, run: CronRun, connection: Connection
         return {"connection_id": connection.id, **progress.report(), "ending": PAUSED}
 
     trusted = ending == COMPLETE and await _is_trusted(runtime, connection, progress)
-    await _set_watermark(runtime, run, connection, progress.watermark_after(connection.watermark, trusted=trusted))
+    await _set_watermark(
+        runtime, run, connection, progress.watermark_after(connection.watermark, trusted=trusted)
+    )
 
     report: PollOfConnection = {
         "connection_id": connection.id,

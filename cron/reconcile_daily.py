@@ -91,7 +91,9 @@ async def reconcile_owed(runtime: Runtime, run: CronRun) -> CronReport:
 
     reports: list[DayOfConnection] = []
     closed: list[str] = []
-    for day in _requested(run) or days_owed(run.now, {date.fromisoformat(text) for text in closed_before.days}):
+    for day in _requested(run) or days_owed(
+        run.now, {date.fromisoformat(text) for text in closed_before.days}
+    ):
         existing = [each for each in connections if since[each.id] <= day_window(day).end]
         if not existing:
             continue

@@ -83,4 +83,6 @@ def _notices(report: SourcesReport) -> list[AdminNotice]:
     new = report.get("new")
     if not new:
         return []
-    return [AdminNotice(f"new_source:{report['connection_id']}:{','.join(new)}", "new_source", ", ".join(new))]
+    return [
+        AdminNotice(f"new_source:{report['connection_id']}:{','.join(new)}", "new_source", ", ".join(new))
+    ]

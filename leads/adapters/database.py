@@ -127,7 +127,7 @@ class Database:
 
         Raises DatabaseUnavailable, Contended or StatementError.
         """
-        return await self._run_alone(self._work, name, params, row_type)
+        return await self._run_work(name, params, row_type)
 
     @overload
     async def fetch_one(self, name: str, params: Params) -> Row | None: ...
@@ -137,7 +137,7 @@ class Database:
         self, name: str, params: Params, row_type: type[RowType] | None = None
     ) -> RowType | Row | None:
         """Return the first row of `fetch_all`, or None."""
-        rows = await self._run_alone(self._work, name, params, row_type)
+        rows = await self._run_work(name, params, row_type)
         return rows[0] if rows else None
 
     async def is_healthy(self) -> bool:
@@ -203,6 +203,9 @@ class Database:
                 yield Transaction(db_connection, is_open=True)
         except Contended as error:
             raise Busy from error
+
+    async def _run_work(self, name: str, params: Params, row_type: type[RowType] | None) -> list[Any]:
+        return await self._run_alone(self._work, name, params, row_type)
 
     async def _run_alone(
         self, pool: Pool, name: str, params: Params, row_type: type[RowType] | None

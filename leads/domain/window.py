@@ -107,7 +107,9 @@ def read_moment(value: object) -> datetime | None:
         return None
 
 
-def days_owed(now: datetime, succeeded: Collection[date], *, max_days_back: int = MAX_DAYS_BACK) -> list[date]:
+def days_owed(
+    now: datetime, succeeded: Collection[date], *, max_days_back: int = MAX_DAYS_BACK
+) -> list[date]:
     """Return the closed ICT days without a succeeded reconciliation, oldest first."""
     today = (now - SETTLE).astimezone(ICT).date()
     days = (today - timedelta(days=back) for back in range(max_days_back, 0, -1))

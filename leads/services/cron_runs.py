@@ -218,7 +218,9 @@ class CronRuns:
         if not rows:
             # The service refuses a notification without recipients, which would be sent again every minute.
             keys = [notice.key for notice in report.notices]
-            LOGGER.warning("notifications dropped", extra={"fields": {"reason": "no active admin", "keys": keys}})
+            LOGGER.warning(
+                "notifications dropped", extra={"fields": {"reason": "no active admin", "keys": keys}}
+            )
             return []
         return [
             {
