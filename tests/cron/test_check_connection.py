@@ -1,4 +1,4 @@
-"""Cron 2: the status of a connection, its history, and who is told."""
+"""Cron 2: the status of a connection, its history, its notifications."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tests.support.crons import CronHarness
 
 
 async def check(harness: CronHarness, minutes: float = 5) -> str:
-    """Let time pass, poll and check as the crons would; returns the status."""
+    """Move the clock, poll and check as the crons do; return the status."""
     harness.move_clock(minutes=minutes)
     await harness.tick("poll_records")
     await harness.run("check_connection")
@@ -27,7 +27,7 @@ async def lead(harness: CronHarness, count: int = 1) -> None:
     await harness.pancake.sender.idle()
 
 
-async def test_a_silent_webhook_is_noticed_then_taken_for_suspended_and_comes_back(
+async def test_a_silent_webhook_becomes_suspended_and_then_active_again(
     harness: CronHarness,
 ) -> None:
     await lead(harness)
@@ -49,7 +49,7 @@ async def test_a_silent_webhook_is_noticed_then_taken_for_suspended_and_comes_ba
     assert row["n"] == 14, "polling brought what the webhook did not"
 
 
-async def test_a_rejected_key_is_told_once_and_forgiven_when_it_works_again(harness: CronHarness) -> None:
+async def test_a_rejected_key_is_notified_once_and_cleared_when_it_works_again(harness: CronHarness) -> None:
     harness.pancake.faults.unauthorized = True
     assert await check(harness) == "key_invalid"
     assert await check(harness) == "key_invalid"
@@ -76,7 +76,7 @@ async def test_an_outage_is_both_channels_down_for_two_checks(harness: CronHarne
     assert harness.reasons() == ["connection_outage", "connection_active"]
 
 
-async def test_a_failing_api_is_no_outage_while_webhooks_come(harness: CronHarness) -> None:
+async def test_a_failing_api_is_no_outage_while_webhooks_arrive(harness: CronHarness) -> None:
     harness.pancake.faults.down = True
     for _ in range(4):
         assert await check(harness) == "active"
@@ -84,7 +84,7 @@ async def test_a_failing_api_is_no_outage_while_webhooks_come(harness: CronHarne
     assert history(harness) == []
 
 
-async def test_a_quiet_night_raises_nothing(harness: CronHarness) -> None:
+async def test_a_night_without_leads_changes_no_status(harness: CronHarness) -> None:
     await lead(harness)
     for _ in range(12):
         assert await check(harness, 45) == "active"
@@ -92,14 +92,14 @@ async def test_a_quiet_night_raises_nothing(harness: CronHarness) -> None:
     assert harness.reasons() == []
 
 
-async def test_a_disabled_connection_is_left_alone(harness: CronHarness) -> None:
+async def test_a_disabled_connection_is_not_checked(harness: CronHarness) -> None:
     harness.sql("UPDATE pancake_connection SET status = 'disabled'")
     harness.pancake.faults.unauthorized = True
     assert await check(harness) == "disabled"
     assert harness.pancake.counts["rest_requests"] == 0
 
 
-async def test_a_fault_of_ours_is_no_outage_of_pancakes(
+async def test_an_internal_error_is_no_outage_of_pancake(
     harness: CronHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def bug(access: Access) -> list[dict[str, Any]]:

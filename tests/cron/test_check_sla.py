@@ -13,14 +13,14 @@ def late(harness: CronHarness) -> list[str]:
 
 @pytest.fixture
 async def ticket(harness: CronHarness) -> str:
-    """A ticket of ours, made half an hour ago."""
+    """Id of a ticket of the integration, created half an hour ago."""
     event_id, _ = await harness.process_lead()
     ticket_id = str(harness.event(event_id)["ticket_id"])
     harness.move_clock(minutes=31)
     return ticket_id
 
 
-async def test_a_ticket_without_a_first_response_is_told_to_the_managers_once(
+async def test_managers_are_notified_once_of_a_ticket_without_a_first_response(
     harness: CronHarness, ticket: str
 ) -> None:
     assert (await harness.run("check_sla"))["late"] == 1
@@ -28,14 +28,12 @@ async def test_a_ticket_without_a_first_response_is_told_to_the_managers_once(
     assert (await harness.run("check_sla"))["late"] == 0
     assert late(harness) == ["sla_missed"]
     managers = {str(row["id"]) for row in harness.sql("SELECT id FROM staff WHERE role = 'manager'")}
-    told = next(n for n in harness.hasura.sent.values() if n["data"].get("reason") == "sla_missed")
-    assert set(told["recipient_ids"]) == managers
-    assert told["data"]["ticket_id"] == ticket
+    notifications = next(n for n in harness.hasura.sent.values() if n["data"].get("reason") == "sla_missed")
+    assert set(notifications["recipient_ids"]) == managers
+    assert notifications["data"]["ticket_id"] == ticket
 
 
-async def test_a_ticket_answered_in_time_or_closed_is_nobodys_business(
-    harness: CronHarness, ticket: str
-) -> None:
+async def test_a_ticket_answered_in_time_or_closed_is_not_late(harness: CronHarness, ticket: str) -> None:
     harness.sql(
         "UPDATE ticket SET first_response_at = created_at + interval '10 minutes' WHERE id = %s", ticket
     )
@@ -54,7 +52,7 @@ async def test_the_limit_is_a_setting(harness: CronHarness, ticket: str) -> None
     assert (await harness.run("check_sla"))["late"] == 1
 
 
-async def test_an_update_of_the_lead_does_not_tell_again(harness: CronHarness, ticket: str) -> None:
+async def test_an_update_of_the_lead_does_not_notify_again(harness: CronHarness, ticket: str) -> None:
     await harness.run("check_sla")
     await harness.process_lead(modified_on="2026-05-15T02:35:56.000000", name="Nguyễn Văn B")
     harness.move_clock(minutes=31)
@@ -62,13 +60,15 @@ async def test_an_update_of_the_lead_does_not_tell_again(harness: CronHarness, t
     assert late(harness) == ["sla_missed"]
 
 
-async def test_an_unanswered_ticket_counts_with_its_present_age(harness: CronHarness, ticket: str) -> None:
+async def test_an_unanswered_ticket_counts_with_its_current_age(harness: CronHarness, ticket: str) -> None:
     response = (await harness.run("check_sla"))["kpi"]["response"]
     assert response["unanswered"] == 1
     assert 31 <= response["p95_minutes"] <= 32
 
 
-async def test_if_the_service_is_away_the_retry_cron_tells(harness: CronHarness, ticket: str) -> None:
+async def test_the_retry_cron_notifies_if_the_service_was_unavailable(
+    harness: CronHarness, ticket: str
+) -> None:
     harness.hasura.failing = True
     await harness.run("check_sla")
     harness.hasura.failing = False
@@ -84,7 +84,7 @@ def on_the_hour(harness: CronHarness) -> None:
     harness.clock.ahead += now.replace(minute=0, second=1, microsecond=0) + timedelta(hours=1) - now
 
 
-async def test_a_lead_that_was_held_for_days_is_told_like_any_other(harness: CronHarness) -> None:
+async def test_a_lead_held_for_days_is_notified_like_any_other(harness: CronHarness) -> None:
     harness.sql("UPDATE pancake_source SET is_active = false")
     await harness.process_lead()
     harness.sql("UPDATE pancake_source SET is_active = true")
@@ -99,7 +99,7 @@ async def test_a_lead_that_was_held_for_days_is_told_like_any_other(harness: Cro
     assert late(harness) == ["sla_missed"]
 
 
-async def test_an_older_version_that_is_released_later_does_not_tell_again(harness: CronHarness) -> None:
+async def test_an_older_version_released_later_does_not_notify_again(harness: CronHarness) -> None:
     harness.sql("UPDATE pancake_source SET is_active = false")
     await harness.process_lead(modified_on="2026-05-13T02:35:56.000000")
     harness.sql("UPDATE pancake_source SET is_active = true")
@@ -119,7 +119,7 @@ async def test_an_older_version_that_is_released_later_does_not_tell_again(harne
     assert late(harness) == ["sla_missed"]
 
 
-async def test_the_second_ticket_of_an_event_is_told_too(harness: CronHarness, ticket: str) -> None:
+async def test_the_second_ticket_of_an_event_is_notified_too(harness: CronHarness, ticket: str) -> None:
     assert (await harness.run("check_sla"))["late"] == 1
     harness.sql("UPDATE ticket SET status = 'cancelled' WHERE id = %s", ticket)
     (event,) = harness.sql("SELECT id FROM pancake_webhook_event")
@@ -127,5 +127,5 @@ async def test_the_second_ticket_of_an_event_is_told_too(harness: CronHarness, t
     await harness.process_received()
     harness.move_clock(minutes=31)
     assert (await harness.run("check_sla"))["late"] == 1
-    told = [n for n in harness.hasura.sent.values() if n["data"].get("reason") == "sla_missed"]
-    assert len({n["data"]["ticket_id"] for n in told}) == 2
+    notifications = [n for n in harness.hasura.sent.values() if n["data"].get("reason") == "sla_missed"]
+    assert len({n["data"]["ticket_id"] for n in notifications}) == 2

@@ -1,4 +1,4 @@
-"""Cron 6, layer 2: what the webhook missed."""
+"""Cron 6, layer 2: records that the webhook missed."""
 
 import asyncio
 from datetime import timedelta
@@ -20,7 +20,7 @@ async def lead(harness: CronHarness, count: int = 1) -> list[str]:
 
 
 async def poll(harness: CronHarness, minutes: float = 5) -> dict[str, Any]:
-    """Let time pass, poll to success, return the report of the only connection."""
+    """Move the clock, poll, which must succeed, and return the report of the only connection."""
     harness.move_clock(minutes=minutes)
     (report,) = (await harness.run("poll_records"))["connections"]
     return dict(report)
@@ -43,7 +43,7 @@ async def test_it_stores_what_the_webhook_missed_and_only_that(harness: CronHarn
     assert 'pancake_webhook_missed_total{origin="poll"} 2.0' in metrics
 
 
-async def test_a_version_the_webhook_brought_is_covered_though_the_bodies_differ(
+async def test_a_version_from_the_webhook_is_covered_even_if_the_bodies_differ(
     harness: CronHarness,
 ) -> None:
     (record_id,) = await lead(harness)
@@ -73,7 +73,7 @@ async def test_the_watermark_follows_the_settled_end_of_the_window(harness: Cron
     assert harness.last_run("poll_records")["window_from"] == first - OVERLAP
 
 
-async def test_the_kill_switch_binds_polling_too(harness: CronHarness) -> None:
+async def test_the_kill_switch_applies_to_polling(harness: CronHarness) -> None:
     harness.change_settings(kill_switch=True)
     harness.pancake.faults.drop = 1
     await lead(harness)
@@ -81,7 +81,7 @@ async def test_the_kill_switch_binds_polling_too(harness: CronHarness) -> None:
     assert {row["status"] for row in rows(harness, "poll")} == {"skipped_kill_switch"}
 
 
-async def test_a_page_that_fails_leaves_the_watermark_where_it_was(harness: CronHarness) -> None:
+async def test_a_failed_page_does_not_move_the_watermark(harness: CronHarness) -> None:
     await poll(harness)
     before = harness.connection()["poll_watermark"]
     harness.pancake.faults.truncate_body = True
@@ -94,7 +94,7 @@ async def test_a_page_that_fails_leaves_the_watermark_where_it_was(harness: Cron
 
 
 @pytest.mark.parametrize("fault", ["wrong_filter", "lag_seconds"])
-async def test_a_list_without_a_record_that_the_webhook_told_of_is_not_believed(
+async def test_a_list_without_a_record_known_from_the_webhook_is_not_trusted(
     harness: CronHarness, fault: str
 ) -> None:
     await poll(harness)
@@ -118,19 +118,19 @@ async def test_a_list_without_a_record_that_the_webhook_told_of_is_not_believed(
 
 
 async def test_a_record_deleted_or_changed_since_does_not_hold_the_watermark(harness: CronHarness) -> None:
-    gone, changed = await lead(harness, 2)
+    deleted, changed = await lead(harness, 2)
     harness.move_clock(minutes=3)
-    harness.pancake.tables["lead"].delete(gone)
+    harness.pancake.tables["lead"].delete(deleted)
     harness.pancake.faults.change({"drop": 1, "lag_seconds": 60})
     harness.pancake.edit_lead(changed)
     harness.pancake.faults.reset()
     report = await poll(harness, 0)
     assert report["trusted"] is True
-    assert set(report["suspects"]) <= {gone, changed}
-    assert gone in report["suspects"]
+    assert set(report["suspects"]) <= {deleted, changed}
+    assert deleted in report["suspects"]
 
 
-async def test_an_ignored_filter_is_survived_and_told(harness: CronHarness) -> None:
+async def test_an_ignored_filter_is_tolerated_and_reported(harness: CronHarness) -> None:
     now = harness.clock.now()
     harness.pancake.bulk(200, now - timedelta(days=300), now - timedelta(days=200))
     harness.pancake.faults.change({"ignore_filter": True, "drop": 1})
@@ -141,7 +141,7 @@ async def test_an_ignored_filter_is_survived_and_told(harness: CronHarness) -> N
     assert harness.reasons() == ["filter_ignored"]
 
 
-async def test_a_repeated_cursor_is_survived_and_not_believed(harness: CronHarness) -> None:
+async def test_a_repeated_cursor_is_tolerated_and_not_trusted(harness: CronHarness) -> None:
     now = harness.clock.now()
     harness.pancake.bulk(100, now - timedelta(hours=2), now - timedelta(minutes=5))
     harness.pancake.faults.repeat_cursor = True
@@ -153,7 +153,7 @@ async def test_a_repeated_cursor_is_survived_and_not_believed(harness: CronHarne
     assert len(rows(harness, "poll")) == 100
 
 
-async def test_pages_cut_short_are_reported(harness: CronHarness) -> None:
+async def test_incomplete_pages_are_reported(harness: CronHarness) -> None:
     now = harness.clock.now()
     harness.pancake.bulk(100, now - timedelta(hours=2), now - timedelta(minutes=5))
     harness.pancake.faults.cut_page = 3
@@ -173,7 +173,7 @@ async def test_two_layers_at_the_same_moment_store_a_version_once(harness: CronH
     assert row["n"] == row["records"]
 
 
-async def test_naive_times_are_read_in_the_zone_of_the_connection(harness: CronHarness) -> None:
+async def test_times_without_a_zone_use_the_time_zone_of_the_connection(harness: CronHarness) -> None:
     harness.sql("UPDATE pancake_connection SET record_timezone = 'Asia/Ho_Chi_Minh'")
     for table in harness.pancake.tables.values():
         table.zone = timedelta(hours=7)
@@ -198,7 +198,7 @@ async def test_a_body_that_the_database_cannot_hold_does_not_stop_its_page(harne
     assert report["trusted"] is True
 
 
-async def test_contacts_from_the_webhook_are_not_awaited_in_a_list_of_leads(harness: CronHarness) -> None:
+async def test_contacts_from_the_webhook_are_not_expected_in_a_list_of_leads(harness: CronHarness) -> None:
     await poll(harness)
     before = harness.connection()["poll_watermark"]
     for _ in range(MAX_LOOK_UPS + 1):
@@ -209,7 +209,7 @@ async def test_contacts_from_the_webhook_are_not_awaited_in_a_list_of_leads(harn
     assert harness.connection()["poll_watermark"] > before
 
 
-async def test_a_watermark_that_stands_still_delays_no_new_record(harness: CronHarness) -> None:
+async def test_a_watermark_that_does_not_move_delays_no_new_record(harness: CronHarness) -> None:
     await poll(harness)
     before = harness.connection()["poll_watermark"]
     (hidden,) = await lead(harness)
@@ -224,7 +224,7 @@ async def test_a_watermark_that_stands_still_delays_no_new_record(harness: CronH
     assert {row["record_id"] for row in rows(harness, "poll")} == set(missed)
 
 
-async def test_after_an_outage_the_newest_records_come_first_and_nothing_is_left_out(
+async def test_after_an_outage_the_newest_records_come_first_and_none_is_lost(
     harness: CronHarness,
 ) -> None:
     await poll(harness)
@@ -240,7 +240,7 @@ async def test_after_an_outage_the_newest_records_come_first_and_nothing_is_left
     assert {row["record_id"] for row in rows(harness, "poll")} == set(missed)
 
 
-async def test_a_connection_whose_zone_nobody_can_read_stops_no_other(harness: CronHarness) -> None:
+async def test_a_connection_with_an_unreadable_time_zone_stops_no_other(harness: CronHarness) -> None:
     harness.sql(
         "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256, record_timezone,"
         " api_base_url, api_key_encrypted) SELECT %s, 'other', 123, sha256('x'), 'ICT',"

@@ -1,4 +1,4 @@
-"""Cron 5: retention."""
+"""Cron 5: retention of bodies, runs and engine logs."""
 
 from functools import partial
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from tests.support.crons import CronHarness
 
 
-async def test_old_bodies_are_emptied_and_identity_stays(harness: CronHarness) -> None:
+async def test_old_bodies_are_deleted_and_their_identity_is_kept(harness: CronHarness) -> None:
     old, _ = await harness.process_lead(id="old")
     harness.sql("UPDATE pancake_webhook_event SET created_at = now() - interval '91 days'")
     young, _ = await harness.process_lead(id="young", phone_number="0905333444")
@@ -22,8 +22,8 @@ async def test_old_bodies_are_emptied_and_identity_stays(harness: CronHarness) -
     assert again["status"] == "duplicate", "dedupe is permanent"
 
 
-async def test_a_lead_that_is_touched_after_its_body_was_emptied_is_no_news(harness: CronHarness) -> None:
-    """A reassignment of many old leads in Pancake opens no tickets; a change in what we map still does."""
+async def test_an_unchanged_lead_listed_after_its_body_was_deleted_is_no_change(harness: CronHarness) -> None:
+    """Reassigning many old leads in Pancake opens no tickets; a change of a mapped field does."""
     harness.fill_roster(1)
     await harness.process_lead(email="a@example.com", owner=["Lan"])
     harness.sql("UPDATE ticket SET status = 'done' WHERE source_id = 'ticket_source_pancake'")
@@ -40,10 +40,10 @@ async def test_a_lead_that_is_touched_after_its_body_was_emptied_is_no_news(harn
 
 
 @pytest.mark.parametrize("by", ["webhook", "poll"])
-async def test_held_leads_whose_bodies_were_emptied_come_again_once_their_source_is_active(
+async def test_held_leads_with_deleted_bodies_are_stored_again_once_their_source_is_active(
     harness: CronHarness, by: str
 ) -> None:
-    """The list brings them: as rows of their own, or in the old row if the body is the very same."""
+    """They come from Pancake's list: as new rows, or in the old row if the body is identical."""
     await harness.run("poll_records")
     start = harness.connection()["poll_watermark"]
     harness.sql("UPDATE pancake_source SET is_active = false")
@@ -73,7 +73,7 @@ async def test_held_leads_whose_bodies_were_emptied_come_again_once_their_source
     assert report["missed_ids"] == []
 
 
-async def test_what_is_unfinished_is_not_touched(harness: CronHarness) -> None:
+async def test_unfinished_events_are_not_purged(harness: CronHarness) -> None:
     answer = await harness.deliver({"id": "waiting", "name": "Lan", "source": ["-1"]})
     harness.sql("UPDATE pancake_webhook_event SET created_at = now() - interval '91 days'")
     assert (await harness.run("purge_events"))["empty_payloads"] == 0
@@ -87,7 +87,7 @@ async def test_the_retention_is_a_setting(harness: CronHarness) -> None:
     assert (await harness.run("purge_events"))["empty_payloads"] == 1
 
 
-async def test_old_runs_go_but_changes_of_a_status_stay(harness: CronHarness) -> None:
+async def test_old_runs_are_deleted_except_those_that_changed_a_status(harness: CronHarness) -> None:
     harness.pancake.faults.unauthorized = True
     await harness.run("check_connection")
     harness.move_clock(minutes=5)
@@ -99,7 +99,7 @@ async def test_old_runs_go_but_changes_of_a_status_stay(harness: CronHarness) ->
     assert (kept["status_before"], kept["status_after"]) == ("active", "key_invalid")
 
 
-async def test_the_engines_logs_of_our_triggers_go_when_old_and_finished(harness: CronHarness) -> None:
+async def test_old_finished_engine_logs_of_our_triggers_are_deleted(harness: CronHarness) -> None:
     harness.sql(
         "INSERT INTO hdb_catalog.event_log (id, trigger_name, payload, delivered, locked, created_at) VALUES"
         " ('old', 'pancake_webhook_event_status_update', '{}', true, NULL, now() - interval '8 days'),"
@@ -140,7 +140,7 @@ async def test_the_engines_logs_of_our_triggers_go_when_old_and_finished(harness
     }
 
 
-async def test_a_purge_that_runs_out_of_time_goes_on_at_the_next_delivery(harness: CronHarness) -> None:
+async def test_a_purge_that_runs_out_of_time_resumes_at_the_next_delivery(harness: CronHarness) -> None:
     harness.sql(
         "INSERT INTO hdb_catalog.event_log (trigger_name, payload, delivered, created_at)"
         " SELECT 'pancake_webhook_event_status_update', '{}', true, now() - interval '8 days'"

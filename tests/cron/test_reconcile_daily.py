@@ -11,7 +11,7 @@ from tests.support.crons import CronHarness
 
 @pytest.fixture
 def day(harness: CronHarness) -> date:
-    """The ICT day before the present one, which the connection exists since; it is past 02:00 now."""
+    """Yesterday in ICT. The connection exists since then; the clock is past 02:00."""
     tomorrow = datetime.combine(harness.clock.now().astimezone(ICT).date() + timedelta(days=1), time(2), ICT)
     harness.clock.ahead += tomorrow - harness.clock.now()
     found = (harness.clock.now().astimezone(ICT) - timedelta(days=1)).date()
@@ -20,7 +20,7 @@ def day(harness: CronHarness) -> date:
 
 
 def fill(harness: CronHarness, day: date, count: int) -> list[str]:
-    """Leads spread over a day, without webhooks."""
+    """Create leads spread over a day, without webhooks; return their ids."""
     before = set(harness.pancake.tables["lead"].current)
     window = day_window(day)
     harness.pancake.bulk(count, window.start, window.end)
@@ -28,7 +28,7 @@ def fill(harness: CronHarness, day: date, count: int) -> list[str]:
 
 
 async def by_webhook(harness: CronHarness, record_ids: list[str]) -> None:
-    """Let the webhook have brought these records as they are, when they were made."""
+    """Deliver these records as the webhook would have at their creation."""
     for record_id in record_ids:
         record = harness.pancake.tables["lead"].get(record_id)
         assert record is not None
@@ -42,7 +42,9 @@ async def reconcile(harness: CronHarness) -> dict[str, Any]:
     return dict(report)
 
 
-async def test_it_inserts_what_both_other_layers_missed_and_names_it(harness: CronHarness, day: date) -> None:
+async def test_it_inserts_and_names_records_that_webhook_and_poll_missed(
+    harness: CronHarness, day: date
+) -> None:
     ids = fill(harness, day, 70)
     await by_webhook(harness, ids[:60])
     report = await reconcile(harness)
@@ -57,7 +59,7 @@ async def test_it_inserts_what_both_other_layers_missed_and_names_it(harness: Cr
     assert row["n"] == 10
 
 
-async def test_the_ledger_says_where_each_record_stands(harness: CronHarness, day: date) -> None:
+async def test_the_ledger_counts_each_record_by_its_state(harness: CronHarness, day: date) -> None:
     ids = fill(harness, day, 8)
     await by_webhook(harness, ids)
     processed, held, rejected, waiting = ids[:4], ids[4:5], ids[5:6], ids[6:]
@@ -79,7 +81,7 @@ async def test_the_ledger_says_where_each_record_stands(harness: CronHarness, da
     assert report["rejected"] == [[rejected[0], "invalid_phone"]]
 
 
-async def test_every_closed_day_without_a_succeeded_run_is_made_up_for(
+async def test_every_closed_day_without_a_successful_run_is_reconciled(
     harness: CronHarness, day: date
 ) -> None:
     first = day - timedelta(days=3)
@@ -108,7 +110,7 @@ async def test_it_goes_at_most_fourteen_days_back_and_not_before_the_connection(
     assert [report["day"] for report in (await harness.run("reconcile_daily"))["days"]] == [day.isoformat()]
 
 
-async def test_while_pancake_is_down_the_day_stays_owed(harness: CronHarness, day: date) -> None:
+async def test_the_day_stays_open_while_pancake_is_down(harness: CronHarness, day: date) -> None:
     ids = fill(harness, day, 5)
     harness.pancake.faults.down = True
     due = harness.clock.now()
@@ -119,7 +121,7 @@ async def test_while_pancake_is_down_the_day_stays_owed(harness: CronHarness, da
     assert sorted(harness.last_run("reconcile_daily")["report"]["days"][0]["found_missing"]) == ids
 
 
-async def test_an_interrupted_day_goes_on_where_it_stopped(harness: CronHarness, day: date) -> None:
+async def test_an_interrupted_day_resumes_where_it_stopped(harness: CronHarness, day: date) -> None:
     ids = fill(harness, day, 200)
     steps = iter(range(0, 10_000_000, 40))
     harness.clock.monotonic = lambda: next(steps)  # type: ignore[method-assign]
@@ -151,7 +153,7 @@ async def test_a_tick_delivered_in_slices_reports_all_of_its_days(harness: CronH
     assert [sorted(found["found_missing"]) for found in report["days"]] == ids
 
 
-async def test_a_day_that_keeps_failing_takes_nothing_from_the_report(
+async def test_a_day_that_keeps_failing_does_not_change_the_report_of_the_others(
     harness: CronHarness, day: date
 ) -> None:
     before = day - timedelta(days=1)
@@ -171,7 +173,7 @@ async def test_a_day_that_keeps_failing_takes_nothing_from_the_report(
         harness.move_clock(minutes=1)
 
 
-async def test_a_record_that_another_layer_stores_meanwhile_is_found(harness: CronHarness, day: date) -> None:
+async def test_a_record_stored_by_another_layer_meanwhile_is_found(harness: CronHarness, day: date) -> None:
     ids = fill(harness, day, 5)
     await by_webhook(harness, ids[:3])
     fetch_all = harness.runtime.db.fetch_all
@@ -203,7 +205,7 @@ async def test_an_overtaken_version_is_superseded_not_lost(harness: CronHarness,
     assert (report["expected"], report["superseded"], report["unexpected"]) == (4, 1, [])
 
 
-async def test_our_record_that_pancake_deleted_is_unexpected(harness: CronHarness, day: date) -> None:
+async def test_a_stored_record_that_pancake_deleted_is_unexpected(harness: CronHarness, day: date) -> None:
     ids = fill(harness, day, 5)
     await by_webhook(harness, ids)
     harness.pancake.tables["lead"].delete(ids[0])
@@ -212,7 +214,7 @@ async def test_our_record_that_pancake_deleted_is_unexpected(harness: CronHarnes
 
 
 @pytest.mark.parametrize("fault", [{"cut_page": 4}, {"wrong_filter": True}, {"repeat_cursor": True}])
-async def test_a_list_that_leaves_records_out_does_not_close_the_day(
+async def test_an_incomplete_list_does_not_close_the_day(
     harness: CronHarness, day: date, fault: dict[str, Any]
 ) -> None:
     ids = fill(harness, day, 60)
@@ -229,7 +231,7 @@ async def test_a_list_that_leaves_records_out_does_not_close_the_day(
     assert harness.last_run("reconcile_daily")["report"]["closed_days"] == [day.isoformat()]
 
 
-async def test_a_sample_of_the_day_before_is_looked_at_again(harness: CronHarness, day: date) -> None:
+async def test_a_sample_of_the_day_before_is_checked_again(harness: CronHarness, day: date) -> None:
     fill(harness, day - timedelta(days=1), 300)
     fill(harness, day, 5)
     report = await reconcile(harness)
@@ -238,7 +240,7 @@ async def test_a_sample_of_the_day_before_is_looked_at_again(harness: CronHarnes
     assert len(report["sample_missing"]) == report["sampled"]
 
 
-async def test_a_contact_from_the_webhook_is_no_stranger_to_a_list_of_leads(
+async def test_a_contact_from_the_webhook_is_not_unexpected_in_a_list_of_leads(
     harness: CronHarness, day: date
 ) -> None:
     ids = fill(harness, day, 5)

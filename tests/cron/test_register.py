@@ -1,4 +1,4 @@
-"""The attendance register: each tick once, no two runs of one cron at a time, safe to kill and to repeat."""
+"""Runs of crons: each tick once, one run of a cron at a time, safe to kill and to repeat."""
 
 import asyncio
 from datetime import timedelta
@@ -28,7 +28,7 @@ async def nothing(run: Run) -> Report:
 
 
 @pytest.mark.parametrize("name", CRONS)
-async def test_the_same_tick_twice_is_done_once(harness: CronHarness, name: str) -> None:
+async def test_the_same_tick_twice_runs_once(harness: CronHarness, name: str) -> None:
     due = harness.clock.now()
     first = await harness.tick(name, due)
     second = await harness.tick(name, due)
@@ -69,7 +69,7 @@ async def test_two_ticks_of_one_cron_never_overlap(harness: CronHarness, registe
     assert (await first)["result"] == "succeeded"
 
 
-async def test_an_unfinished_run_goes_on_from_what_it_remembered(
+async def test_an_unfinished_run_resumes_from_its_saved_progress(
     harness: CronHarness, register: Register
 ) -> None:
     seen: list[dict[str, int]] = []
@@ -89,7 +89,7 @@ async def test_an_unfinished_run_goes_on_from_what_it_remembered(
 
 
 async def test_an_unfinished_run_is_answered_with_503_and_retry_after_1(harness: CronHarness) -> None:
-    """Hasura then delivers it again without counting."""
+    """Retry-After makes Hasura deliver the tick again without counting an attempt."""
     harness.clock.monotonic = partial(next, iter(range(0, 100_000, 1_000)))  # type: ignore[method-assign]
     harness.pancake.bulk(
         100, harness.clock.now() - timedelta(hours=1), harness.clock.now() - timedelta(minutes=5)
@@ -134,7 +134,7 @@ async def test_a_later_tick_closes_the_run_of_a_process_that_died(
     ]
 
 
-async def test_a_killed_session_frees_the_lock(harness: CronHarness, register: Register) -> None:
+async def test_a_terminated_session_releases_the_lock(harness: CronHarness, register: Register) -> None:
     with psycopg.connect(harness.runtime.settings.database_url, autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(7, hashtext('poll_records'))")
         assert (await register.run(call(harness), nothing, seconds=10))["result"] == "skipped"
@@ -145,7 +145,7 @@ async def test_a_killed_session_frees_the_lock(harness: CronHarness, register: R
     assert (await register.run(call(harness, minutes=1), nothing, seconds=10))["result"] == "succeeded"
 
 
-async def test_a_failed_run_says_why_and_may_be_delivered_again(
+async def test_a_failed_run_stores_its_reason_and_may_be_delivered_again(
     harness: CronHarness, register: Register
 ) -> None:
     async def fails(run: Run) -> Report:
@@ -164,7 +164,7 @@ async def test_a_failed_run_says_why_and_may_be_delivered_again(
     assert (await register.run(tick, nothing, seconds=10))["result"] == "succeeded"
 
 
-async def test_a_fault_of_ours_is_noted_by_digest_without_its_text(
+async def test_an_internal_error_is_stored_as_a_digest_without_its_message(
     harness: CronHarness, register: Register
 ) -> None:
     async def bug(run: Run) -> Report:
@@ -177,7 +177,7 @@ async def test_a_fault_of_ours_is_noted_by_digest_without_its_text(
     assert "0905" not in error
 
 
-async def test_what_a_run_has_to_say_is_told_once_even_if_the_service_was_away(
+async def test_notifications_of_a_run_are_sent_once_even_if_the_service_was_unavailable(
     harness: CronHarness, register: Register
 ) -> None:
     async def speaks(run: Run) -> Report:
@@ -196,10 +196,10 @@ async def test_what_a_run_has_to_say_is_told_once_even_if_the_service_was_away(
     assert len(told["recipient_ids"]) == 3
 
 
-async def test_a_run_with_nobody_to_tell_keeps_nothing_for_sending(
+async def test_a_run_without_recipients_stores_no_notification(
     harness: CronHarness, register: Register
 ) -> None:
-    """It would be refused, and sent again every minute for ever; the run's report and the log have it."""
+    """It would be refused and sent again every minute; the report and the log contain it."""
 
     async def speaks(run: Run) -> Report:
         return Report({}, notices=(Notice("k1", "connection_silent", "detail"),))
@@ -212,10 +212,10 @@ async def test_a_run_with_nobody_to_tell_keeps_nothing_for_sending(
     assert harness.hasura.sent == {}
 
 
-async def test_what_the_service_did_not_take_is_told_by_the_retry_cron(
+async def test_the_retry_cron_sends_notifications_that_the_service_did_not_accept(
     harness: CronHarness, register: Register
 ) -> None:
-    """An answer without an error that counts fewer notifications than it was given is a refusal too."""
+    """An answer that counts fewer notifications than were sent is a failure."""
 
     async def speaks(run: Run) -> Report:
         return Report({}, notices=(Notice("k1", "new_source", "one"), Notice("k2", "new_source", "two")))
@@ -229,7 +229,7 @@ async def test_what_the_service_did_not_take_is_told_by_the_retry_cron(
     assert list(harness.hasura.sent) == ["k1", "k2"]
 
 
-def test_long_lists_are_answered_by_their_length() -> None:
+def test_an_answer_shows_long_lists_by_their_length() -> None:
     assert brief({"ids": list(range(21)), "few": [1, {"a": (2,)}]}) == {
         "ids": "21 items",
         "few": [1, {"a": [2]}],

@@ -1,4 +1,4 @@
-"""Cron 3: what was left lying comes back, bounded."""
+"""Cron 3: releases failed rows, expired claims, lost events and unsent notifications, bounded."""
 
 from tests.support.crons import CronHarness
 
@@ -26,7 +26,7 @@ def insert(harness: CronHarness, status: str, count: int = 1, columns: str = "",
 
 
 def age(harness: CronHarness, minutes: int) -> None:
-    """Make rows look as if they had been received or claimed that long ago."""
+    """Move the times at which rows were received or claimed into the past."""
     harness.sql("ALTER TABLE pancake_webhook_event DISABLE TRIGGER notify_hasura")
     harness.sql(
         "UPDATE pancake_webhook_event SET received_at = received_at - make_interval(mins => %s),"
@@ -42,7 +42,7 @@ def events(harness: CronHarness) -> int:
     return int(harness.one("SELECT count(*) AS n FROM hdb_catalog.event_log")["n"])
 
 
-async def test_a_failed_row_comes_back_when_its_time_has_come(harness: CronHarness) -> None:
+async def test_a_failed_row_is_released_at_its_next_attempt(harness: CronHarness) -> None:
     insert(harness, "failed")
     assert (await harness.run("retry_failed"))["failed"] == 0
     harness.move_clock(seconds=31)
@@ -54,7 +54,9 @@ async def test_a_failed_row_comes_back_when_its_time_has_come(harness: CronHarne
     }
 
 
-async def test_a_failed_row_whose_switch_is_off_now_is_held_at_its_next_claim(harness: CronHarness) -> None:
+async def test_a_failed_row_is_held_at_its_next_claim_while_the_kill_switch_is_on(
+    harness: CronHarness,
+) -> None:
     insert(harness, "failed")
     harness.change_settings(kill_switch=True)
     harness.move_clock(seconds=31)
@@ -65,7 +67,7 @@ async def test_a_failed_row_whose_switch_is_off_now_is_held_at_its_next_claim(ha
     assert row["held_at"] is not None
 
 
-async def test_the_claim_of_a_handler_that_died_comes_back_after_its_lease(harness: CronHarness) -> None:
+async def test_the_claim_of_a_dead_handler_is_released_after_its_lease(harness: CronHarness) -> None:
     insert(harness, "ingested")
     assert (await harness.run("retry_failed"))["claims"] == 0
     harness.sql("UPDATE pancake_webhook_event SET ingested_at = now() - interval '61 seconds'")
@@ -74,7 +76,7 @@ async def test_the_claim_of_a_handler_that_died_comes_back_after_its_lease(harne
     assert harness.one("SELECT status FROM pancake_webhook_event")["status"] == "received"
 
 
-async def test_a_row_at_which_handlers_keep_dying_ends_as_dead_letter(harness: CronHarness) -> None:
+async def test_a_row_that_keeps_killing_handlers_becomes_a_dead_letter(harness: CronHarness) -> None:
     insert(harness, "ingested")
     harness.sql("UPDATE pancake_webhook_event SET attempts = 5, ingested_at = now() - interval '61 seconds'")
     assert (await harness.run("retry_failed"))["dead_letter"] == 1
@@ -82,7 +84,7 @@ async def test_a_row_at_which_handlers_keep_dying_ends_as_dead_letter(harness: C
     assert row == {"status": "dead_letter", "error_code": "claim_expired"}
 
 
-async def test_a_received_row_whose_event_was_lost_is_fired_again(harness: CronHarness) -> None:
+async def test_a_received_row_with_a_lost_event_is_fired_again(harness: CronHarness) -> None:
     insert(harness, "received")
     harness.sql("DELETE FROM hdb_catalog.event_log")
     assert (await harness.run("retry_failed"))["refired"] == 0, "it may still be on its way"
@@ -94,7 +96,7 @@ async def test_a_received_row_whose_event_was_lost_is_fired_again(harness: CronH
     assert (await harness.run("retry_failed"))["refired"] == 0
 
 
-async def test_a_pending_event_holds_back_the_refiring_unless_its_engine_died(harness: CronHarness) -> None:
+async def test_a_pending_event_prevents_refiring_unless_its_engine_died(harness: CronHarness) -> None:
     insert(harness, "received")
     age(harness, 3)
     harness.sql("UPDATE hdb_catalog.event_log SET delivered = false, locked = now() - interval '1 minute'")
@@ -129,19 +131,19 @@ async def test_at_most_500_rows_are_fired_per_tick_oldest_first(harness: CronHar
     assert (await harness.run("retry_failed"))["refired"] == 200
 
 
-async def test_while_paused_failed_rows_and_claims_stay_too(harness: CronHarness) -> None:
+async def test_failed_rows_and_claims_stay_while_processing_is_paused(harness: CronHarness) -> None:
     insert(harness, "failed")
     harness.change_settings(processing_paused=True)
     harness.move_clock(minutes=10)
     assert (await harness.run("retry_failed"))["failed"] == 0
 
 
-async def test_notifications_left_unsent_are_sent_once(harness: CronHarness) -> None:
+async def test_unsent_notifications_are_sent_once(harness: CronHarness) -> None:
     harness.hasura.failing = True
     await harness.process_lead()
     assert harness.hasura.sent == {}
     harness.hasura.failing = False
-    assert (await harness.run("retry_failed"))["notified"] == 0, "its sender may still be at it"
+    assert (await harness.run("retry_failed"))["notified"] == 0, "its sender may still be sending"
     harness.sql("UPDATE pancake_webhook_event SET notify_claimed_at = now() - interval '61 seconds'")
     harness.move_clock(minutes=1)
     assert (await harness.run("retry_failed"))["notified"] == 1

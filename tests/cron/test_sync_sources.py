@@ -9,7 +9,7 @@ def sources(harness: CronHarness) -> dict[str, dict[str, Any]]:
     return {row["pancake_source_id"]: row for row in harness.sql("SELECT * FROM pancake_source")}
 
 
-async def test_new_sources_arrive_inactive_and_the_admins_are_told_once(harness: CronHarness) -> None:
+async def test_new_sources_are_inactive_and_admins_are_notified_once(harness: CronHarness) -> None:
     harness.pancake.more_sources["777"] = "Hội chợ"
     report = await harness.run("sync_sources")
     assert report["connections"][0]["new"] == ["777"]
@@ -21,13 +21,13 @@ async def test_new_sources_arrive_inactive_and_the_admins_are_told_once(harness:
     assert harness.reasons() == ["new_source"]
 
 
-async def test_a_known_source_keeps_its_switch_and_takes_the_new_name(harness: CronHarness) -> None:
+async def test_a_known_source_keeps_its_state_and_takes_the_new_name(harness: CronHarness) -> None:
     await harness.run("sync_sources")
     assert sources(harness)["-1"]["is_active"] is True
     assert sources(harness)["-5"]["name"] == "TikTok"
 
 
-async def test_removed_sources_are_marked_and_come_back(harness: CronHarness) -> None:
+async def test_removed_sources_are_marked_and_unmarked_when_they_return(harness: CronHarness) -> None:
     await harness.run("sync_sources")
     harness.pancake.removed_sources.add("-9")
     harness.sql(
@@ -42,7 +42,7 @@ async def test_removed_sources_are_marked_and_come_back(harness: CronHarness) ->
     assert (await harness.run("sync_sources"))["connections"][0]["restored"] == ["-9"]
 
 
-async def test_when_pancake_fails_nothing_changes_and_the_run_is_red(harness: CronHarness) -> None:
+async def test_nothing_changes_and_the_run_fails_when_pancake_fails(harness: CronHarness) -> None:
     await harness.run("sync_sources")
     before = sources(harness)
     harness.pancake.faults.down = True

@@ -1,4 +1,4 @@
-"""A dry run changes nothing, and says exactly what the real replay then does."""
+"""A dry run changes nothing and reports exactly what the replay then does."""
 
 import json
 import random
@@ -26,13 +26,13 @@ PARTS = {
         "id, source_id, staff_id, assigned_count, total_assigned, last_assigned_seq, was_available",
     ),
 }
-"""Table and columns that a dry run speaks of."""
+"""The tables and columns that a dry run reports."""
 
 State = dict[str, dict[str, dict[str, Any]]]
 
 
 def _state(harness: HandlerHarness) -> State:
-    """Every row of every part by its key, as JSON has it."""
+    """Return every row of every part by its key, as JSON values."""
     state: State = {}
     for part, (table, columns) in PARTS.items():
         rows = harness.sql(f"SELECT to_jsonb(t) AS row FROM (SELECT {columns} FROM {table}) AS t")
@@ -41,7 +41,7 @@ def _state(harness: HandlerHarness) -> State:
 
 
 def _checksum(harness: HandlerHarness) -> dict[str, Any]:
-    """A checksum of each table there is."""
+    """Return a checksum of each table."""
     tables = harness.sql(
         "SELECT oid::regclass::text AS name FROM pg_class WHERE relkind = 'r' AND oid >= 16384"
     )
@@ -51,7 +51,7 @@ def _checksum(harness: HandlerHarness) -> dict[str, Any]:
 
 
 def _applied(state: State, changes: list[dict[str, Any]]) -> State:
-    """The state after these changes, each of which must start from what is there."""
+    """Return the state after these changes; each must start from the current row."""
     after = {part: dict(rows) for part, rows in state.items()}
     for item in changes:
         differences = [(part, item.get(part)) for part in PARTS if part != "roster"]
@@ -65,7 +65,7 @@ def _applied(state: State, changes: list[dict[str, Any]]) -> State:
 
 
 def _with_real_ids(harness: HandlerHarness, changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The changes with the ids that the real run gave to new rows."""
+    """Replace the ids of new rows by those that the replay gave them."""
     text = json.dumps(changes)
     for item in changes:
         event = harness.event(item["event_id"])
@@ -81,8 +81,8 @@ def _with_real_ids(harness: HandlerHarness, changes: list[dict[str, Any]]) -> li
     return changed
 
 
-class Chance:
-    """Random situations and orders over few phones and records, so that they meet again and again."""
+class RandomCases:
+    """Random rows and replay requests over few phones and records, so that they often collide."""
 
     def __init__(self, harness: HandlerHarness, seed: int) -> None:
         self.harness = harness
@@ -90,7 +90,7 @@ class Chance:
         self.minute = 0
 
     def disturb(self) -> None:
-        """Something that other people do: close tickets, change the roster, the settings, an account."""
+        """Change what other users change: tickets, the roster, settings, an account."""
         pick = self.random.random()
         if pick < 0.2:
             self.harness.sql("UPDATE ticket SET status = 'done' WHERE random() < 0.3")
@@ -106,7 +106,7 @@ class Chance:
             self.harness.sql("UPDATE account SET phone_enabled = random() < 0.7")
 
     def lead(self) -> dict[str, Any]:
-        """A lead of one of six records and nine phones, some of them known to Diva, some unusable."""
+        """Return a lead with one of six record ids and nine phones, some known to Diva, some unusable."""
         self.minute += self.random.choice([-3, 1, 2])
         phones = [f"09051112{n}0" for n in range(5)] + ["0912345678", "01689001002", "x", ""]
         lead: dict[str, Any] = {
@@ -122,8 +122,8 @@ class Chance:
             lead["table_id"] = self.random.choice(["contact", "account"])
         return lead
 
-    async def events(self) -> list[int]:
-        """One to three events, held or processed or given up."""
+    async def create_events(self) -> list[int]:
+        """Create one to three events, held, processed or dead letters; return their ids."""
         self.harness.change_settings(kill_switch=self.random.random() < 0.6)
         ids = []
         for _ in range(self.random.choice([1, 1, 2, 3])):
@@ -134,18 +134,18 @@ class Chance:
         await self.harness.process_received()
         return ids
 
-    def order(self, ids: list[int]) -> dict[str, Any]:
-        order: dict[str, Any] = {"ids": ids}
+    def request(self, ids: list[int]) -> dict[str, Any]:
+        request: dict[str, Any] = {"ids": ids}
         if self.random.random() < 0.4:
-            order["force"] = True
+            request["force"] = True
         invalid = self.harness.event(ids[0])["error_code"] == "invalid_phone"
         if invalid and self.random.random() < 0.7:
-            order |= {"ids": ids[:1], "corrected_phone": f"09051112{self.random.randrange(9)}0"}
-        return order
+            request |= {"ids": ids[:1], "corrected_phone": f"09051112{self.random.randrange(9)}0"}
+        return request
 
 
 def _prepare(harness: HandlerHarness) -> None:
-    """A source with a roster of its own, one on the default roster, one that is off."""
+    """Seed a source with its own roster, one with the default roster and an inactive one."""
     source = harness.one(
         "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
         " VALUES (%s, '-2', 'Zalo', true) RETURNING id",
@@ -159,26 +159,26 @@ def _prepare(harness: HandlerHarness) -> None:
     )
 
 
-async def test_applying_a_dry_run_gives_what_the_real_replay_gives(harness: HandlerHarness) -> None:
-    """200 random cases; a dry run leaves the checksum of every table as it was."""
+async def test_the_changes_of_a_dry_run_equal_those_of_the_replay(harness: HandlerHarness) -> None:
+    """In 200 random cases; a dry run does not change the checksum of any table."""
     _prepare(harness)
-    chance = Chance(harness, seed=607)
+    random_cases = RandomCases(harness, seed=607)
     seen: Counter[str] = Counter()
     cases = 0
     while cases < CASES:
-        chance.disturb()
-        ids = await chance.events()
+        random_cases.disturb()
+        ids = await random_cases.create_events()
         if not ids:
             continue
         cases += 1
-        order = chance.order(ids)
+        request = random_cases.request(ids)
         before = _checksum(harness)
         sent = dict(harness.hasura.sent)
-        changes = (await harness.replay(**order, dry_run=True))["changes"]
+        changes = (await harness.replay(**request, dry_run=True))["changes"]
         assert _checksum(harness) == before
         assert harness.hasura.sent == sent
         state = _state(harness)
-        report = await harness.replay(**order)
+        report = await harness.replay(**request)
         assert [item["event_id"] for item in changes] == [*(await harness.process_received())]
         assert report["replayed"] == len(changes)
         changes = _with_real_ids(harness, changes)
@@ -191,7 +191,7 @@ async def test_applying_a_dry_run_gives_what_the_real_replay_gives(harness: Hand
 
 
 def _same_row(event: dict[str, Any], item: dict[str, Any]) -> None:
-    """The event ended as the dry run said, and told whom the dry run said."""
+    """Assert that the event has the status and the notifications that the dry run reported."""
     if item["result"] in ("dead_letter", "failed"):
         assert (event["status"], event["error_code"], event["error_detail"]) == (
             item["result"],
@@ -211,7 +211,7 @@ def _same_row(event: dict[str, Any], item: dict[str, Any]) -> None:
 
 
 async def test_rows_of_one_new_customer_build_on_each_other(harness: HandlerHarness) -> None:
-    """The second row of a dry run sees what the first would have done."""
+    """The second row of a dry run sees the changes of the first."""
     harness.change_settings(kill_switch=True)
     first, second = [
         (await harness.deliver({"id": f"r{n}", "phone_number": "0905999888", "source": ["-1"]}))["event_id"]
@@ -224,7 +224,7 @@ async def test_rows_of_one_new_customer_build_on_each_other(harness: HandlerHarn
     assert harness.sql("SELECT id FROM account WHERE normalized_phone = '+84905999888'") == []
 
 
-async def test_what_a_dry_run_would_write_never_reaches_the_log(
+async def test_the_changes_of_a_dry_run_are_never_logged(
     harness: HandlerHarness, capture_logs: list[str]
 ) -> None:
     harness.change_settings(kill_switch=True)

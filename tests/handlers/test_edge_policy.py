@@ -1,4 +1,4 @@
-"""GET /edge/policy: everything the edge must know, for the edge alone."""
+"""GET /edge/policy: connections, modes and secrets, for the edge only."""
 
 import base64
 from datetime import UTC, datetime, timedelta
@@ -16,15 +16,15 @@ EDGE = {"X-Edge-Secret": EDGE_SECRET}
 
 
 async def policy(harness: HandlerHarness) -> dict[str, Any]:
-    """The policy as the edge gets it."""
+    """Return the policy that the edge gets."""
     response = await harness.client.get("/edge/policy", headers=EDGE)
     assert response.status_code == 200, response.text
     document: dict[str, Any] = response.json()
     return document
 
 
-async def test_a_fresh_connection_has_one_token_and_demands_nothing(harness: HandlerHarness) -> None:
-    """Hash of the token, modes off, no secrets."""
+async def test_a_new_connection_has_one_token_and_no_checks(harness: HandlerHarness) -> None:
+    """The hash of the token, modes off, no secrets."""
     (connection,) = (await policy(harness))["connections"]
     assert connection == {
         "id": harness.connection_id,
@@ -38,8 +38,10 @@ async def test_a_fresh_connection_has_one_token_and_demands_nothing(harness: Han
     }
 
 
-async def test_secrets_come_decrypted_current_first(harness: HandlerHarness, key_ring: KeyRing) -> None:
-    """Two valid secrets during rotation, of each kind; ranges and modes as set; the old token and its end."""
+async def test_secrets_are_decrypted_with_the_current_one_first(
+    harness: HandlerHarness, key_ring: KeyRing
+) -> None:
+    """Two valid secrets of each kind during rotation; ranges and modes; the old token and its expiry."""
     expires = datetime.now(UTC) + timedelta(hours=24)
     harness.sql(
         "UPDATE pancake_connection SET webhook_secret_encrypted = %s, previous_webhook_secret_encrypted = %s,"
@@ -63,8 +65,8 @@ async def test_secrets_come_decrypted_current_first(harness: HandlerHarness, key
     assert datetime.fromisoformat(old["expires_at"]) == expires
 
 
-async def test_the_version_changes_with_a_connection_and_only_then(harness: HandlerHarness) -> None:
-    """The edge writes to disk only what is new."""
+async def test_the_version_changes_only_when_a_connection_changes(harness: HandlerHarness) -> None:
+    """The edge writes a policy to disk only if its version is new."""
     first, second = await policy(harness), await policy(harness)
     assert first["version"] == second["version"]
     harness.sql("UPDATE pancake_connection SET allowlist_mode = 'monitor'")
@@ -72,13 +74,13 @@ async def test_the_version_changes_with_a_connection_and_only_then(harness: Hand
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-Edge-Secret": "wrong"}, {"X-Handler-Secret": HANDLER_SECRET}])
-async def test_nobody_but_the_edge_gets_it(harness: HandlerHarness, headers: dict[str, str]) -> None:
-    """Not even Hasura, which has no use for secrets of Pancake."""
+async def test_only_the_edge_is_authorized(harness: HandlerHarness, headers: dict[str, str]) -> None:
+    """Hasura is refused too: it does not need Pancake's secrets."""
     assert (await harness.client.get("/edge/policy", headers=headers)).status_code == 401
 
 
-async def test_it_travels_over_loopback_or_tls_alone(harness: HandlerHarness) -> None:
-    """The right secret over a plain connection from elsewhere is refused."""
+async def test_only_loopback_or_tls_is_accepted(harness: HandlerHarness) -> None:
+    """The correct secret over plain HTTP from another machine is refused."""
     app = harness.client._transport.app  # type: ignore[attr-defined]
     elsewhere = httpx.ASGITransport(app=app, client=("10.1.2.3", 5000))
     for scheme, wanted in (("http", 401), ("https", 200)):
@@ -86,17 +88,19 @@ async def test_it_travels_over_loopback_or_tls_alone(harness: HandlerHarness) ->
             assert (await client.get("/edge/policy", headers=EDGE)).status_code == wanted
 
 
-async def test_a_secret_that_cannot_be_decrypted_is_an_error_not_a_gap(harness: HandlerHarness) -> None:
-    """An empty list of secrets would make the edge refuse everything; on an error it keeps what it has."""
+async def test_a_secret_that_cannot_be_decrypted_is_an_error(harness: HandlerHarness) -> None:
+    """An empty list would make the edge refuse every delivery; on an error it keeps its policy."""
     foreign = KeyRing({"other": bytes(range(32))}).encrypt("x", "webhook_secret")
     harness.sql("UPDATE pancake_connection SET webhook_secret_encrypted = %s", foreign)
     assert (await harness.client.get("/edge/policy", headers=EDGE)).status_code == 500
 
 
-async def test_no_log_line_quotes_it(harness: HandlerHarness, caplog: pytest.LogCaptureFixture) -> None:
-    """Hashes and secrets stay out; how many connections is said."""
+async def test_no_log_line_contains_hashes_or_secrets(
+    harness: HandlerHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line has the number of connections."""
     caplog.set_level("DEBUG")
     await policy(harness)
-    said = " ".join(str(vars(record)) for record in caplog.records)
-    assert "'connections': 1" in said
-    assert sha256(WEBHOOK_TOKEN.encode()).hexdigest() not in said
+    logged = " ".join(str(vars(record)) for record in caplog.records)
+    assert "'connections': 1" in logged
+    assert sha256(WEBHOOK_TOKEN.encode()).hexdigest() not in logged

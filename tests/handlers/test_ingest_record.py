@@ -1,4 +1,4 @@
-"""The action that stores a delivery before it answers: one row for each, never a 500."""
+"""The action that stores a delivery before it answers: one row each, never a 500."""
 
 import asyncio
 import base64
@@ -28,7 +28,7 @@ async def test_a_delivery_is_stored_as_received_before_the_answer(harness: Handl
     assert (event["raw"], event["error_code"], event["attempts"]) == (None, None, 0)
 
 
-async def test_a_naive_time_is_read_in_the_connections_time_zone(harness: HandlerHarness) -> None:
+async def test_a_time_without_a_zone_uses_the_time_zone_of_the_connection(harness: HandlerHarness) -> None:
     harness.sql("UPDATE pancake_connection SET record_timezone = 'Asia/Ho_Chi_Minh'")
     naive = await harness.deliver(LEAD)
     aware = await harness.deliver(LEAD | {"id": "aware", "modified_on": "2026-05-14T02:35:56+09:00"})
@@ -42,7 +42,7 @@ async def test_a_time_zone_that_does_not_exist_cannot_be_set(harness: HandlerHar
             harness.sql("UPDATE pancake_connection SET record_timezone = %s", zone)
 
 
-async def test_a_table_is_known_by_the_body_else_by_the_connections_only_table(
+async def test_the_table_is_named_by_the_body_or_is_the_only_one_of_the_connection(
     harness: HandlerHarness,
 ) -> None:
     assert harness.event((await harness.deliver(LEAD))["event_id"])["table_name"] == "lead"
@@ -58,7 +58,7 @@ async def test_an_unknown_token_stores_nothing(harness: HandlerHarness) -> None:
     assert harness.count("pancake_webhook_event") == 0
 
 
-async def test_a_rotated_token_works_until_its_grace_ends_by_the_time_of_arrival(
+async def test_a_rotated_token_is_accepted_for_deliveries_that_arrived_in_its_grace_period(
     harness: HandlerHarness,
 ) -> None:
     now = harness.clock.now()
@@ -82,7 +82,7 @@ async def test_an_arrival_in_the_future_counts_as_now(harness: HandlerHarness) -
     assert harness.event(found["event_id"])["arrived_at"] <= datetime.now(UTC)
 
 
-async def test_a_lost_connection_is_a_503_and_the_next_delivery_is_taken(harness: HandlerHarness) -> None:
+async def test_a_lost_connection_answers_503_and_the_next_delivery_is_stored(harness: HandlerHarness) -> None:
     assert (await harness.deliver(LEAD))["status"] == "received"
     harness.terminate_backends()
     codes = []
@@ -96,7 +96,7 @@ async def test_a_lost_connection_is_a_503_and_the_next_delivery_is_taken(harness
     assert harness.count("pancake_webhook_event") == 2
 
 
-async def test_metrics_count_what_became_of_deliveries(harness: HandlerHarness) -> None:
+async def test_metrics_count_deliveries_by_status(harness: HandlerHarness) -> None:
     await harness.deliver(LEAD)
     await harness.deliver(LEAD)
     await harness.deliver(LEAD, token="unknown")

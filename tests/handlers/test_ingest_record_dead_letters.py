@@ -26,7 +26,7 @@ INVALID = (
 )
 
 
-async def test_what_cannot_be_processed_is_kept_with_its_reason(harness: HandlerHarness) -> None:
+async def test_a_body_that_cannot_be_processed_is_stored_with_its_reason(harness: HandlerHarness) -> None:
     for body, error_code in INVALID:
         found = await harness.deliver(body)
         event = harness.event(found["event_id"])
@@ -39,7 +39,9 @@ async def test_what_cannot_be_processed_is_kept_with_its_reason(harness: Handler
             assert bytes(event["raw"]) == body
 
 
-async def test_one_row_that_the_database_refuses_never_fails_its_neighbours(harness: HandlerHarness) -> None:
+async def test_a_row_that_the_database_refuses_does_not_fail_the_rest_of_its_batch(
+    harness: HandlerHarness,
+) -> None:
     bad = '{"id": "bad", "source": ["-1"], "n": ' + "9" * 140_000 + "}"
     bodies: list[Any] = [LEAD | {"id": f"r-{n}"} for n in range(40)]
     bodies[20:20] = [bad, b"not json"]

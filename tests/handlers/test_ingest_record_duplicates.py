@@ -11,7 +11,7 @@ from tests.support.leads import LEAD
 from tests.support.locks import count_deadlocks
 
 
-async def test_a_repeat_adds_no_row_whatever_its_key_order_and_white_space(harness: HandlerHarness) -> None:
+async def test_a_repeat_with_other_key_order_or_white_space_adds_no_row(harness: HandlerHarness) -> None:
     first = await harness.deliver(LEAD)
     for body in (LEAD, dict(reversed(LEAD.items())), json.dumps(LEAD, indent=3), "\ufeff" + json.dumps(LEAD)):
         assert await harness.deliver(body) == ingest_answer("duplicate")
@@ -30,7 +30,7 @@ async def test_another_version_or_another_body_is_another_row(harness: HandlerHa
     assert harness.count("pancake_webhook_event") == 4
 
 
-async def test_the_same_bytes_without_record_id_are_one_row(harness: HandlerHarness) -> None:
+async def test_the_same_bytes_without_a_record_id_are_one_row(harness: HandlerHarness) -> None:
     assert (await harness.deliver(b"not json"))["status"] == "dead_letter"
     assert (await harness.deliver(b"not json"))["status"] == "duplicate"
     assert harness.count("pancake_webhook_event") == 1
@@ -44,7 +44,7 @@ async def test_duplicates_within_one_batch_are_one_row(harness: HandlerHarness) 
 
 
 @pytest.mark.parametrize("sources", [0, 7], ids=["known sources", "new sources"])
-async def test_every_delivery_twice_the_second_time_in_reverse_through_two_processes(
+async def test_two_processes_with_every_delivery_in_opposite_order_store_each_once(
     harness: HandlerHarness, second_harness: HandlerHarness, sources: int
 ) -> None:
     harness.slow_down("pancake_webhook_event", 0.001)

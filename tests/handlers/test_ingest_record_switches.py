@@ -7,7 +7,7 @@ from tests.support.handlers import HandlerHarness, ingest_answer
 from tests.support.leads import LEAD
 
 
-async def test_the_kill_switch_holds_what_comes(harness: HandlerHarness) -> None:
+async def test_the_kill_switch_holds_new_deliveries(harness: HandlerHarness) -> None:
     harness.change_settings(kill_switch=True)
     found = await harness.deliver(LEAD)
     event = harness.event(found["event_id"])
@@ -31,7 +31,7 @@ UNREADABLE = (
 )
 
 
-async def test_a_missing_or_unreadable_switch_reads_as_on(harness: HandlerHarness) -> None:
+async def test_a_missing_or_unreadable_kill_switch_counts_as_on(harness: HandlerHarness) -> None:
     waiting = [(await harness.deliver(LEAD | {"id": statement}))["event_id"] for statement in UNREADABLE]
     for event_id, statement in zip(waiting, UNREADABLE, strict=True):
         harness.sql(statement)
@@ -46,7 +46,7 @@ async def test_a_record_is_active_if_any_of_its_sources_is(harness: HandlerHarne
     assert (await harness.deliver(LEAD | {"id": "b", "source": [-3]}))["status"] == "received"
 
 
-async def test_without_a_source_the_record_belongs_to_the_pseudo_source_inactive_at_first(
+async def test_a_record_without_a_source_belongs_to_the_initially_inactive_pseudo_source(
     harness: HandlerHarness,
 ) -> None:
     nothing: list[object] = [None, [], "", {}]
@@ -58,7 +58,7 @@ async def test_without_a_source_the_record_belongs_to_the_pseudo_source_inactive
         assert (await harness.deliver(LEAD | {"id": f"after-{n}", "source": source}))["status"] == "received"
 
 
-async def test_an_unknown_source_becomes_an_inactive_row_and_one_notification_to_the_admins(
+async def test_an_unknown_source_is_stored_inactive_and_admins_are_notified_once(
     harness: HandlerHarness,
 ) -> None:
     answers = await asyncio.gather(
@@ -75,7 +75,7 @@ async def test_an_unknown_source_becomes_an_inactive_row_and_one_notification_to
     assert sorted(sent["recipient_ids"]) == [row["id"] for row in admins]
 
 
-async def test_a_new_source_beside_an_active_one_is_told_when_the_record_is_processed(
+async def test_admins_are_notified_of_a_new_source_beside_an_active_one_on_processing(
     harness: HandlerHarness,
 ) -> None:
     event_id, result = await harness.process_lead(source=["-1", "888"])
@@ -85,7 +85,7 @@ async def test_a_new_source_beside_an_active_one_is_told_when_the_record_is_proc
     assert sum("source_new" in key for key in harness.hasura.sent) == 1
 
 
-async def test_sources_are_those_of_the_connection(harness: HandlerHarness) -> None:
+async def test_sources_are_looked_up_per_connection(harness: HandlerHarness) -> None:
     harness.sql(
         "INSERT INTO pancake_connection (name, workspace_id, token_sha256) VALUES ('other', 9, %s)",
         sha256(b"other token").digest(),

@@ -55,7 +55,7 @@ async def test_fifty_records_of_one_phone_give_one_account_one_contact_one_ticke
     assert harness.count_tickets() == 1
 
 
-async def test_fifty_leads_at_once_are_shared_out_exactly(
+async def test_fifty_concurrent_leads_are_distributed_evenly(
     harness: HandlerHarness, second_harness: HandlerHarness
 ) -> None:
     staff = harness.fill_roster(4)

@@ -14,7 +14,7 @@ from tests.support.leads import PHONE
 from tests.support.locks import PHONE_LOCK, count_deadlocks, wait_for_lock_waiter
 
 
-async def test_a_doubled_late_or_redelivered_event_changes_nothing(harness: HandlerHarness) -> None:
+async def test_a_redelivered_event_changes_nothing(harness: HandlerHarness) -> None:
     harness.fill_roster(1)
     event_id, _ = await harness.process_lead()
     before = harness.event(event_id)
@@ -25,7 +25,7 @@ async def test_a_doubled_late_or_redelivered_event_changes_nothing(harness: Hand
     assert (harness.count_tickets(), len(harness.hasura.sent), len(harness.hasura.calls)) == (1, 1, 1)
 
 
-async def test_an_event_delivered_by_many_at_once_is_worked_on_once(
+async def test_an_event_delivered_concurrently_is_processed_once(
     harness: HandlerHarness, second_harness: HandlerHarness
 ) -> None:
     event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
@@ -35,12 +35,12 @@ async def test_an_event_delivered_by_many_at_once_is_worked_on_once(
     assert (harness.count_tickets(), len(harness.hasura.sent)) == (1, 1)
 
 
-async def test_an_event_of_a_row_that_does_not_exist_is_answered(harness: HandlerHarness) -> None:
+async def test_an_event_of_a_missing_row_is_answered(harness: HandlerHarness) -> None:
     assert await harness.process(999_999) == "not_received"
     assert await harness.process(10**17) == "not_received"
 
 
-async def test_setting_received_by_hand_processes_the_row_again_without_doubling(
+async def test_a_row_set_to_received_by_hand_is_processed_again_without_duplicates(
     harness: HandlerHarness,
 ) -> None:
     harness.fill_roster(2)
@@ -55,7 +55,7 @@ async def test_setting_received_by_hand_processes_the_row_again_without_doubling
     assert {key: event[key] for key in kept} == {key: first[key] for key in kept}
 
 
-async def test_every_delivery_twice_the_second_time_in_reverse_by_two_processes(
+async def test_two_processes_with_every_event_in_opposite_order_process_each_once(
     harness: HandlerHarness, second_harness: HandlerHarness
 ) -> None:
     harness.fill_roster(3)
@@ -77,9 +77,7 @@ async def test_every_delivery_twice_the_second_time_in_reverse_by_two_processes(
     assert await count_deadlocks(harness, second_harness) == 0
 
 
-async def test_a_claim_that_was_taken_over_does_nothing(
-    harness: HandlerHarness, second_harness: HandlerHarness
-) -> None:
+async def test_a_lost_claim_writes_nothing(harness: HandlerHarness, second_harness: HandlerHarness) -> None:
     event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
     late = await claim_event(harness.runtime.db, event_id)
     assert late is not None
@@ -90,7 +88,7 @@ async def test_a_claim_that_was_taken_over_does_nothing(
     assert (harness.count_tickets(), len(harness.hasura.sent)) == (1, 1)
 
 
-async def test_a_row_in_work_cannot_be_taken_back_even_when_its_lease_ran_out(
+async def test_a_row_being_processed_cannot_be_released_even_after_its_lease(
     harness: HandlerHarness,
 ) -> None:
     event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
@@ -105,7 +103,7 @@ async def test_a_row_in_work_cannot_be_taken_back_even_when_its_lease_ran_out(
     assert await work == "ticket_created"
 
 
-async def test_a_lease_that_lives_cannot_be_taken_by_hand(harness: HandlerHarness) -> None:
+async def test_a_valid_lease_cannot_be_released_by_hand(harness: HandlerHarness) -> None:
     event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
     await claim_event(harness.runtime.db, event_id)
     with pytest.raises(psycopg.errors.CheckViolation, match="lease"):

@@ -15,14 +15,14 @@ from tests.support.handlers import HandlerHarness, running_handlers
 from tests.support.leads import PHONE
 
 
-async def test_losing_against_another_transaction_is_repeated_at_once(harness: HandlerHarness) -> None:
+async def test_a_serialization_failure_is_retried_at_once(harness: HandlerHarness) -> None:
     harness.refuse_tickets("RAISE EXCEPTION 'lost' USING ERRCODE = 'serialization_failure'", 2)
     event_id, result = await harness.process_lead()
     assert result == "ticket_created"
     assert (harness.event(event_id)["attempts"], harness.count_tickets()) == (1, 1)
 
 
-async def test_after_the_third_loss_the_row_waits_for_the_retry_cron(harness: HandlerHarness) -> None:
+async def test_after_the_third_deadlock_the_row_waits_for_the_retry_cron(harness: HandlerHarness) -> None:
     harness.refuse_tickets("RAISE EXCEPTION 'lost' USING ERRCODE = 'deadlock_detected'", 3)
     event_id, result = await harness.process_lead()
     event = harness.event(event_id)
@@ -34,7 +34,7 @@ async def test_after_the_third_loss_the_row_waits_for_the_retry_cron(harness: Ha
     assert (harness.event(event_id)["attempts"], harness.count_tickets()) == (2, 1)
 
 
-async def test_a_connection_lost_in_the_middle_is_repeated_and_doubles_nothing(
+async def test_work_after_a_lost_connection_is_retried_without_duplicates(
     harness: HandlerHarness,
 ) -> None:
     harness.fill_roster(2)
@@ -45,7 +45,7 @@ async def test_a_connection_lost_in_the_middle_is_repeated_and_doubles_nothing(
     assert harness.one("SELECT sum(total_assigned) AS total FROM pancake_assignee")["total"] == 1
 
 
-async def test_a_bug_fails_the_row_with_a_digest_and_gives_up_after_five_attempts(
+async def test_an_internal_error_is_stored_as_a_digest_and_is_final_after_five_attempts(
     harness: HandlerHarness, capture_logs: list[str]
 ) -> None:
     harness.refuse_tickets("RAISE EXCEPTION 'quotes 0905111222'", 99)
@@ -64,7 +64,7 @@ async def test_a_bug_fails_the_row_with_a_digest_and_gives_up_after_five_attempt
     assert "0905111222" not in "".join(capture_logs)
 
 
-async def test_a_database_that_is_away_is_a_503_before_anything_is_claimed(harness: HandlerHarness) -> None:
+async def test_an_unavailable_database_answers_503_before_any_claim(harness: HandlerHarness) -> None:
     event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
     await harness.process(event_id + 1)
     harness.terminate_backends()
@@ -76,7 +76,7 @@ async def test_a_database_that_is_away_is_a_503_before_anything_is_claimed(harne
     assert harness.event(event_id)["status"] == "processed"
 
 
-async def test_more_events_than_the_database_can_bear_stay_received_and_cost_no_attempt(
+async def test_events_beyond_the_pool_stay_received_and_cost_no_attempt(
     harness: HandlerHarness,
 ) -> None:
     harness.slow_down("ticket", 0.4)
@@ -100,10 +100,10 @@ async def test_more_events_than_the_database_can_bear_stay_received_and_cost_no_
     assert [await harness.process(event_id) for event_id in refused] == ["ticket_created"] * 3
 
 
-async def test_the_statements_that_take_arrays_are_not_planned_anew_for_each_lead(
+async def test_statements_with_array_parameters_use_generic_plans(
     harness: HandlerHarness,
 ) -> None:
-    """Planning them costs more than running them."""
+    """A custom plan per execution costs more than the execution."""
     settings = replace(harness.runtime.settings, work_connections=1)
     async with running_handlers(settings, harness.connection_id, harness.hasura) as small:
         small.fill_roster(2)
@@ -120,8 +120,8 @@ async def test_the_statements_that_take_arrays_are_not_planned_anew_for_each_lea
     assert min(row["generic_plans"] for row in found) > 0
 
 
-async def test_wherever_the_process_dies_every_row_ends_once_in_one_state(harness: HandlerHarness) -> None:
-    """The handler is killed before and after each of its round trips; a retry finishes what it left."""
+async def test_a_crash_at_any_round_trip_leaves_every_lead_processed_once(harness: HandlerHarness) -> None:
+    """The handler is killed before and after each round trip; a retry finishes the work."""
     harness.fill_roster(3)
     step = 0
     finished = False
@@ -153,7 +153,7 @@ async def test_wherever_the_process_dies_every_row_ends_once_in_one_state(harnes
 @pytest.mark.parametrize(
     "table", ["account", "contact_book", "ticket", "pancake_assignee", "customer_consent"]
 )
-async def test_wherever_the_connection_breaks_the_lead_is_written_once(
+async def test_a_connection_lost_at_any_write_leaves_the_lead_written_once(
     harness: HandlerHarness, table: str
 ) -> None:
     harness.fill_roster(2)

@@ -13,7 +13,7 @@ from tests.support.leads import PHONE
 from tests.support.locks import PHONE_LOCK, count_deadlocks, wait_for_lock_waiter
 
 
-async def test_of_several_accounts_the_oldest_enabled_one_wins_and_all_are_named(
+async def test_the_oldest_enabled_account_wins_and_all_candidates_are_recorded(
     harness: HandlerHarness,
 ) -> None:
     ids = [
@@ -50,7 +50,7 @@ STORED = (
 )
 
 
-async def test_an_account_not_normalised_yet_is_found_filled_and_never_doubled(
+async def test_an_account_without_normalized_phone_is_found_and_filled(
     harness: HandlerHarness,
 ) -> None:
     insert = "INSERT INTO account (display_name, phone_code, phone_number) VALUES ('x', %s, %s) RETURNING id"
@@ -64,7 +64,7 @@ async def test_an_account_not_normalised_yet_is_found_filled_and_never_doubled(
         harness.sql("UPDATE account SET deleted_at = now() WHERE id = %s", account["id"])
 
 
-async def test_an_account_whose_phone_another_program_changes_is_found_by_the_new_one(
+async def test_an_account_is_found_by_the_phone_that_another_program_set(
     harness: HandlerHarness,
 ) -> None:
     event_id, _ = await harness.process_lead()
@@ -91,7 +91,7 @@ async def test_pancake_metadata_is_merged(harness: HandlerHarness) -> None:
     assert found["display_name"] == "x"
 
 
-async def test_consent_is_recorded_only_when_asked_for_and_never_changed(harness: HandlerHarness) -> None:
+async def test_consent_is_recorded_only_if_configured_and_never_changed(harness: HandlerHarness) -> None:
     off, _ = await harness.process_lead()
     harness.change_settings(consent_mode="record")
     recorded, _ = await harness.process_lead(id="b", phone_number="0905111333")
@@ -130,8 +130,10 @@ async def test_without_a_usable_phone_the_row_is_a_dead_letter_until_the_phone_i
     assert (event["normalized_phone"], event["error_code"]) == (PHONE, None)
 
 
-async def test_a_body_that_grows_in_the_database_is_processed_all_the_same(harness: HandlerHarness) -> None:
-    """jsonb writes white space, and big numbers digit by digit."""
+async def test_a_body_that_grows_beyond_the_ingest_limit_in_the_database_is_processed(
+    harness: HandlerHarness,
+) -> None:
+    """jsonb adds white space and writes large numbers digit by digit."""
     numbers = ",".join(["1"] * 90_000 + ["1e90"] * 200)
     for day, result in ((1, "ticket_created"), (2, "ticket_updated")):
         lead = f'"id":"r","name":"v{day}","phone_number":"0905111222","source":[-1]'
@@ -143,7 +145,7 @@ OTHER_PHONE = "0905999888"
 
 
 def known_by_another_phone(harness: HandlerHarness) -> str:
-    """An account of Diva's that has OTHER_PHONE."""
+    """Insert an account with OTHER_PHONE; return its id."""
     account = harness.one(
         "INSERT INTO account (display_name, phone_code, phone_number, phone_enabled)"
         " VALUES ('X', '84', %s, true) RETURNING id::text",
@@ -152,7 +154,7 @@ def known_by_another_phone(harness: HandlerHarness) -> str:
     return str(account["id"])
 
 
-async def test_a_lead_by_the_phone_of_a_known_customers_contact_is_that_customers(
+async def test_a_lead_with_the_phone_of_a_contact_belongs_to_the_contacts_account(
     harness: HandlerHarness,
 ) -> None:
     harness.fill_roster(2)
@@ -174,7 +176,7 @@ async def test_a_lead_by_the_phone_of_a_known_customers_contact_is_that_customer
     )
 
 
-async def test_leads_by_any_phone_of_a_customer_at_once_are_one_ticket(
+async def test_concurrent_leads_with_any_phone_of_a_customer_are_one_ticket(
     harness: HandlerHarness, second_harness: HandlerHarness
 ) -> None:
     account = known_by_another_phone(harness)
@@ -192,10 +194,10 @@ async def test_leads_by_any_phone_of_a_customer_at_once_are_one_ticket(
     assert await count_deadlocks(harness, second_harness) == 0
 
 
-async def test_a_contact_that_comes_while_the_locks_are_taken_leads_to_new_locks(
+async def test_a_contact_inserted_while_waiting_for_locks_causes_new_locks(
     harness: HandlerHarness,
 ) -> None:
-    """Its customer's own lock was not among them: somebody else could be at work on the customer."""
+    """The lock of its customer's own phone was not taken: another process could work on the customer."""
     known_by_another_phone(harness)
     before, _ = await harness.process_lead(id="both", secondary_phone_number=OTHER_PHONE)
     harness.sql("UPDATE contact_book SET primary_phone = NULL")

@@ -5,7 +5,7 @@ from tests.support.handlers import HandlerHarness
 from tests.support.leads import LATER
 
 
-async def test_when_hasura_fails_the_notification_stays_under_its_lease_and_is_sent_later(
+async def test_a_notification_that_hasura_fails_is_sent_after_its_lease(
     harness: HandlerHarness,
 ) -> None:
     harness.fill_roster(1)
@@ -15,14 +15,14 @@ async def test_when_hasura_fails_the_notification_stays_under_its_lease_and_is_s
     assert (result, event["status"], event["notified_at"]) == ("ticket_created", "processed", None)
     harness.hasura.failing = False
     await harness.process(event_id)
-    assert harness.hasura.sent == {}  # who claimed it may still be sending
+    assert harness.hasura.sent == {}  # the sender that claimed it may still be sending
     harness.expire_leases()
     assert await harness.process(event_id) == "not_received"
     assert list(harness.hasura.sent) == [f"{event_id}:new_lead"]
     assert harness.event(event_id)["notified_at"] is not None
 
 
-async def test_a_service_that_takes_fewer_than_it_was_given_is_asked_again(harness: HandlerHarness) -> None:
+async def test_notifications_that_the_service_did_not_accept_are_sent_again(harness: HandlerHarness) -> None:
     harness.fill_roster(1)
     await harness.process_lead()
     harness.hasura.accepted_per_call = 1
@@ -35,7 +35,7 @@ async def test_a_service_that_takes_fewer_than_it_was_given_is_asked_again(harne
     assert {f"{event_id}:lead_updated", f"{event_id}:phone_changed"} <= set(harness.hasura.sent)
 
 
-async def test_who_sent_under_an_older_claim_does_not_mark_newer_notifications_as_sent(
+async def test_a_sender_with_an_older_claim_does_not_mark_newer_notifications_as_sent(
     harness: HandlerHarness,
 ) -> None:
     answer = await harness.deliver({"id": "r", "phone_number": "0905111222", "source": ["-1", "brand new"]})

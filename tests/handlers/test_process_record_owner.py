@@ -8,7 +8,7 @@ from tests.support.handlers import HandlerHarness
 from tests.support.locks import wait_for_lock_waiter
 
 
-async def test_without_a_roster_the_ticket_has_no_owner_and_the_admins_are_told(
+async def test_without_a_roster_the_ticket_has_no_owner_and_admins_are_notified(
     harness: HandlerHarness,
 ) -> None:
     event_id, result = await harness.process_lead()
@@ -27,7 +27,7 @@ async def test_a_source_with_a_roster_of_its_own_uses_it(harness: HandlerHarness
     assert owners == {own}
 
 
-async def test_who_is_off_duty_is_passed_over_and_the_row_says_why(harness: HandlerHarness) -> None:
+async def test_members_off_duty_are_skipped_and_the_reason_is_recorded(harness: HandlerHarness) -> None:
     staff = harness.fill_roster(3)
     harness.sql("UPDATE staff SET on_duty = false WHERE id = %s", staff[0])
     harness.sql("UPDATE staff SET is_active = false WHERE id = %s", staff[1])
@@ -40,7 +40,7 @@ async def test_who_is_off_duty_is_passed_over_and_the_row_says_why(harness: Hand
     }
 
 
-async def test_without_anybody_available_the_ticket_is_made_and_the_admins_are_told(
+async def test_without_an_available_member_the_ticket_is_created_and_admins_are_notified(
     harness: HandlerHarness,
 ) -> None:
     harness.fill_roster(3)
@@ -55,14 +55,16 @@ async def test_without_anybody_available_the_ticket_is_made_and_the_admins_are_t
     assert harness.one("SELECT sum(total_assigned)::integer AS sum FROM pancake_assignee")["sum"] == 1
 
 
-async def test_a_changed_weight_keeps_the_members_share(harness: HandlerHarness) -> None:
+async def test_a_changed_weight_keeps_the_share_of_the_member(harness: HandlerHarness) -> None:
     harness.fill_roster(1, weight=2, assigned_count=7)
     harness.sql("UPDATE pancake_assignee SET weight = 4")
     assert harness.one("SELECT assigned_count FROM pancake_assignee")["assigned_count"] == 14
 
 
-async def test_a_weight_that_changes_during_a_choice_keeps_its_share(harness: HandlerHarness) -> None:
-    """Whoever comes second, the weight's own count or the choice's, builds on the other's."""
+async def test_a_weight_changed_during_a_choice_keeps_the_share_of_the_member(
+    harness: HandlerHarness,
+) -> None:
+    """The second of the two updates of the counts starts from the result of the first."""
     harness.fill_roster(2, assigned_count=10, was_available=True)
     with psycopg.connect(harness.database_url) as admin:
         admin.execute(

@@ -4,7 +4,7 @@ from leads.services.process_record.claim import claim_event
 from tests.support.handlers import HandlerHarness
 
 
-async def test_invoking_by_hand_replays_what_was_not_done_and_nothing_else(harness: HandlerHarness) -> None:
+async def test_invoking_by_hand_replays_only_events_that_were_not_processed(harness: HandlerHarness) -> None:
     harness.fill_roster(1)
     done, _ = await harness.process_lead()
     waiting = (await harness.deliver({"id": "w", "phone_number": "0905111333", "source": [-1]}))["event_id"]
@@ -49,7 +49,7 @@ async def test_a_failed_row_is_replayed_at_once_by_hand(harness: HandlerHarness)
     assert await harness.process(event_id, "UPDATE") == "ticket_created"
 
 
-async def test_what_was_no_record_stays_a_dead_letter_whoever_replays_it(harness: HandlerHarness) -> None:
+async def test_an_invalid_body_stays_a_dead_letter_after_every_replay(harness: HandlerHarness) -> None:
     invalid = ((b"not json", "invalid_payload"), (b'{"name": "no id"}', "missing_record_id"))
     for body_, code in invalid:
         event_id = (await harness.deliver(body_))["event_id"]

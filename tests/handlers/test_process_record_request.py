@@ -40,7 +40,7 @@ MALFORMED: list[Any] = [
 ]
 
 
-async def test_a_malformed_body_is_a_clear_400_and_changes_nothing(harness: HandlerHarness) -> None:
+async def test_a_malformed_body_is_answered_with_400_and_changes_nothing(harness: HandlerHarness) -> None:
     event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
     contents = [json.dumps(bad).encode() for bad in MALFORMED]
     contents += [b"", b"{", b"\xff", b"[" * 50_000, b'{"a": ' * 5000, b'{"id": ' + b"9" * 6000 + b"}"]
@@ -53,13 +53,13 @@ async def test_a_malformed_body_is_a_clear_400_and_changes_nothing(harness: Hand
     assert harness.event(event_id)["status"] == "received"
 
 
-async def test_a_body_without_end_is_refused(harness: HandlerHarness) -> None:
+async def test_a_body_above_the_size_limit_is_refused(harness: HandlerHarness) -> None:
     content = b" " * (1024 * 1024 + 1)
     response = await harness.client.post("/events/process_record", content=content, headers=harness.headers)
     assert (response.status_code, response.json()["extensions"]["code"]) == (400, "bad_request")
 
 
-async def test_an_unknown_trigger_is_a_400_never_a_200(harness: HandlerHarness) -> None:
+async def test_an_unknown_trigger_is_answered_with_400(harness: HandlerHarness) -> None:
     for name in ("another_trigger", "", "pancake_ingest_record", "\ud800", "x" * 5000):
         content = json.dumps(event_body(trigger={"name": name})).encode()
         response = await harness.client.post(
@@ -69,7 +69,7 @@ async def test_an_unknown_trigger_is_a_400_never_a_200(harness: HandlerHarness) 
         assert len(response.json()["message"]) < 1000
 
 
-async def test_a_wrong_secret_is_a_401_and_nothing_happens(harness: HandlerHarness) -> None:
+async def test_a_wrong_secret_is_answered_with_401_and_changes_nothing(harness: HandlerHarness) -> None:
     event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
     for headers in ({}, {"X-Handler-Secret": "wrong"}, {"X-Edge-Secret": "edge-secret-for-tests"}):
         content = json.dumps(event_body(event={"op": "INSERT", "data": {"new": {"id": event_id}}})).encode()

@@ -7,7 +7,7 @@ from leads.services.process_record.claim import claim_event
 from tests.support.handlers import HandlerHarness
 
 
-async def test_while_paused_the_engine_is_told_to_come_back_and_nothing_changes(
+async def test_the_pause_answers_503_with_retry_after_and_changes_nothing(
     harness: HandlerHarness,
 ) -> None:
     event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
@@ -38,7 +38,7 @@ async def test_the_switches_are_read_again_at_the_claim(harness: HandlerHarness)
 
 
 @pytest.mark.parametrize("switch", ["skipped_kill_switch", "skipped_source_disabled"])
-async def test_a_switch_that_goes_off_between_claim_and_work_holds_the_row(
+async def test_a_switch_turned_between_claim_and_work_holds_the_row(
     harness: HandlerHarness, switch: str
 ) -> None:
     event_id = (await harness.deliver({"id": "a", "phone_number": "0905111222", "source": [-1]}))["event_id"]

@@ -18,14 +18,14 @@ async def test_a_new_record_of_a_customer_with_an_open_ticket_updates_it(harness
     assert (result, harness.count_tickets()) == ("ticket_created", 2)
 
 
-async def test_open_tickets_from_elsewhere_are_not_touched(harness: HandlerHarness) -> None:
+async def test_open_tickets_of_other_sources_are_not_changed(harness: HandlerHarness) -> None:
     before = harness.one("SELECT * FROM ticket WHERE source_id = 'ticket_source_1'")
     _, result = await harness.process_lead(phone_number="0912345678")
     assert result == "ticket_created"
     assert harness.one("SELECT * FROM ticket WHERE source_id = 'ticket_source_1'") == before
 
 
-async def test_another_phone_takes_the_ticket_to_the_other_customer(harness: HandlerHarness) -> None:
+async def test_another_phone_moves_the_ticket_to_the_other_customer(harness: HandlerHarness) -> None:
     owner = harness.fill_roster(1)[0]
     first, _ = await harness.process_lead()
     second, result = await harness.process_lead(modified_on=LATER, phone_number="0912345678")
@@ -46,7 +46,9 @@ async def test_another_phone_takes_the_ticket_to_the_other_customer(harness: Han
     assert len(attention["recipient_ids"]) == 4
 
 
-async def test_accounts_and_contacts_update_the_customer_and_make_no_ticket(harness: HandlerHarness) -> None:
+async def test_accounts_and_contacts_update_the_customer_and_create_no_ticket(
+    harness: HandlerHarness,
+) -> None:
     for table in ("account", "contact"):
         event_id, result = await harness.process_lead(table_id=table, id=table, name=table)
         assert (result, harness.count_tickets()) == ("contact_updated", 0)
@@ -55,7 +57,7 @@ async def test_accounts_and_contacts_update_the_customer_and_make_no_ticket(harn
         assert harness.event(event_id)["ticket_id"] is None
 
 
-async def test_a_ticket_that_is_closed_while_a_lead_is_worked_on_swallows_nothing(
+async def test_a_ticket_closed_while_a_lead_is_processed_does_not_absorb_the_lead(
     harness: HandlerHarness,
 ) -> None:
     harness.fill_roster(2)

@@ -21,7 +21,7 @@ async def test_an_older_version_changes_nothing(harness: HandlerHarness) -> None
     assert len(harness.hasura.sent) == 1
 
 
-async def test_a_later_version_without_news_changes_nothing_and_tells_nobody(harness: HandlerHarness) -> None:
+async def test_a_later_version_without_changes_writes_and_notifies_nothing(harness: HandlerHarness) -> None:
     harness.fill_roster(1)
     await harness.process_lead()
     event_id, result = await harness.process_lead(modified_on=LATER, owner=["somebody"])
@@ -30,7 +30,7 @@ async def test_a_later_version_without_news_changes_nothing_and_tells_nobody(har
     assert len(harness.hasura.sent) == 1
 
 
-async def test_a_later_version_updates_the_ticket_and_tells_its_owner(harness: HandlerHarness) -> None:
+async def test_a_later_version_updates_the_ticket_and_notifies_its_owner(harness: HandlerHarness) -> None:
     owner = harness.fill_roster(1)[0]
     first, _ = await harness.process_lead()
     harness.fill_roster(1, source="-1")
@@ -76,14 +76,14 @@ async def test_versions_with_different_phones_at_once_are_one_record_with_one_ti
     assert account == {"normalized_phone": "+84905111224"}
 
 
-async def test_what_a_later_version_leaves_out_stays_in_the_contact(harness: HandlerHarness) -> None:
+async def test_fields_missing_from_a_later_version_stay_in_the_contact(harness: HandlerHarness) -> None:
     await harness.process_lead(email="a@example.com", full_address="Hà Nội")
     await harness.process_lead(modified_on=LATER, name="B")
     contact = harness.one("SELECT name, email, address FROM contact_book WHERE primary_phone = %s", PHONE)
     assert contact == {"name": "B", "email": "a@example.com", "address": "Hà Nội"}
 
 
-async def test_a_record_that_changes_its_phone_waits_for_who_works_on_the_old_one(
+async def test_a_record_with_a_changed_phone_waits_for_the_lock_of_the_old_phone(
     harness: HandlerHarness,
 ) -> None:
     await harness.process_lead()

@@ -1,4 +1,4 @@
-"""The action pancake_replay_events: what it takes back, what it refuses, and that its balance closes."""
+"""The action pancake_replay_events: which rows it replays and refuses, and that its counts add up."""
 
 from typing import Any
 
@@ -30,13 +30,13 @@ def _lead(number: int, **fields: Any) -> dict[str, Any]:
 
 
 def _balance(report: dict[str, Any]) -> dict[str, int]:
-    """The report's numbers, after checking that they add up."""
+    """Return the numbers of the report, which must add up."""
     assert report["matched"] == report["replayed"] + report["remaining"] + report["changed"]
     assert report["held"] == report["remaining"] + report["returned"] + report["arrived"]
     return {name: report[name] for name in ("matched", "replayed", "remaining", "held")}
 
 
-async def test_held_rows_are_drained_and_processed(harness: HandlerHarness) -> None:
+async def test_held_rows_are_replayed_and_processed(harness: HandlerHarness) -> None:
     ids = await _hold(harness)
     report = await harness.replay(filter={"status": "skipped_kill_switch"})
     assert _balance(report) == {"matched": 3, "replayed": 3, "remaining": 0, "held": 0}
@@ -47,8 +47,8 @@ async def test_held_rows_are_drained_and_processed(harness: HandlerHarness) -> N
     assert event["held_at"] is not None
 
 
-async def test_the_owner_of_the_ticket_that_a_forced_replay_opens_is_told(harness: HandlerHarness) -> None:
-    """The service has taken the key of the first ticket's notification for good."""
+async def test_a_forced_replay_that_opens_a_ticket_notifies_its_owner(harness: HandlerHarness) -> None:
+    """The idempotency key of the first ticket's notification is already used."""
     staff = harness.fill_roster(2)
     event_id, _ = await harness.process_lead()
     harness.sql("UPDATE ticket SET status = 'cancelled' WHERE source_id = 'ticket_source_pancake'")
@@ -75,7 +75,9 @@ async def test_a_replay_is_refused_while_the_kill_switch_is_on(harness: HandlerH
     assert harness.event(event_id)["status"] == "skipped_kill_switch"
 
 
-async def test_the_rate_bounds_a_call_and_the_balance_says_what_is_left(harness: HandlerHarness) -> None:
+async def test_the_rate_limits_a_call_and_the_report_counts_the_remaining_rows(
+    harness: HandlerHarness,
+) -> None:
     await _hold(harness, 12)
     harness.change_settings(replay_rate_per_second=2)
     before = harness.clock.monotonic()
@@ -88,7 +90,7 @@ async def test_the_rate_bounds_a_call_and_the_balance_says_what_is_left(harness:
     assert _balance(report) == {"matched": 32, "replayed": 20, "remaining": 12, "held": 12}
 
 
-async def test_a_second_replay_waits_for_its_turn(harness: HandlerHarness) -> None:
+async def test_a_second_replay_waits_for_the_first(harness: HandlerHarness) -> None:
     (event_id,) = await _hold(harness, 1)
     async with harness.runtime.db.exclusive("replay_events") as (free, _):
         assert free
@@ -97,7 +99,7 @@ async def test_a_second_replay_waits_for_its_turn(harness: HandlerHarness) -> No
     assert (await harness.replay(ids=[event_id]))["replayed"] == 1
 
 
-async def test_turning_the_kill_switch_on_stops_a_drain(harness: HandlerHarness) -> None:
+async def test_the_kill_switch_stops_a_drain(harness: HandlerHarness) -> None:
     await _hold(harness, 4)
     harness.change_settings(replay_rate_per_second=2)
 
@@ -111,7 +113,7 @@ async def test_turning_the_kill_switch_on_stops_a_drain(harness: HandlerHarness)
     assert harness.one("SELECT count(*) FROM ticket WHERE source_id = 'ticket_source_pancake'")["count"] == 0
 
 
-async def test_the_balance_closes_while_new_rows_arrive(harness: HandlerHarness) -> None:
+async def test_the_counts_add_up_while_new_rows_arrive(harness: HandlerHarness) -> None:
     await _hold(harness, 4)
     harness.change_settings(replay_rate_per_second=2)
 
@@ -127,7 +129,7 @@ async def test_the_balance_closes_while_new_rows_arrive(harness: HandlerHarness)
     assert report["arrived"] == 1
 
 
-async def test_rows_of_a_source_drain_once_it_is_enabled(harness: HandlerHarness) -> None:
+async def test_rows_of_a_source_are_replayed_once_it_is_enabled(harness: HandlerHarness) -> None:
     answer = await harness.deliver(_lead(1, source=["-3"]))
     assert answer["status"] == "skipped_source_disabled"
     report = await harness.replay(filter={"status": "skipped_source_disabled"})
@@ -139,7 +141,7 @@ async def test_rows_of_a_source_drain_once_it_is_enabled(harness: HandlerHarness
     assert await harness.process_received() == {answer["event_id"]: "ticket_created"}
 
 
-async def test_a_corrected_phone_mends_an_invalid_one(harness: HandlerHarness) -> None:
+async def test_a_corrected_phone_replaces_an_invalid_one(harness: HandlerHarness) -> None:
     event_id, result = await harness.process_lead(phone_number="không có số")
     assert (result, harness.event(event_id)["error_code"]) == ("failed", "invalid_phone")
     await harness.replay(ids=[event_id], corrected_phone="0912 345 670")
@@ -149,7 +151,7 @@ async def test_a_corrected_phone_mends_an_invalid_one(harness: HandlerHarness) -
     assert event["evidence"]["corrected_phone"] == "+84912345670"
 
 
-async def test_a_processed_row_is_applied_again_only_by_force(harness: HandlerHarness) -> None:
+async def test_a_processed_row_is_applied_again_only_with_force(harness: HandlerHarness) -> None:
     event_id, _ = await harness.process_lead()
     first = harness.event(event_id)
     ours = "source_id = 'ticket_source_pancake'"
@@ -164,7 +166,7 @@ async def test_a_processed_row_is_applied_again_only_by_force(harness: HandlerHa
     assert "force" not in harness.event(event_id)["evidence"]
 
 
-async def test_what_cannot_be_replayed_is_named_with_its_reason(harness: HandlerHarness) -> None:
+async def test_rows_that_cannot_be_replayed_are_listed_with_their_reason(harness: HandlerHarness) -> None:
     no_id = (await harness.deliver({"name": "no id"}))["event_id"]
     waiting = (await harness.deliver(_lead(1)))["event_id"]
     purged = (await harness.deliver(_lead(2)))["event_id"]
@@ -223,7 +225,7 @@ async def test_what_cannot_be_replayed_is_named_with_its_reason(harness: Handler
         ({"ids": [1], "corrected_phone": 5}, "corrected_phone is not a usable phone number"),
     ],
 )
-async def test_an_order_that_makes_no_sense_is_refused_readably(
+async def test_an_invalid_request_is_refused_with_the_reason(
     harness: HandlerHarness, order: dict[str, Any], message: str
 ) -> None:
     response = await harness.request_replay(**order)
@@ -232,7 +234,7 @@ async def test_an_order_that_makes_no_sense_is_refused_readably(
     assert response.json()["extensions"] == {"code": "bad_request"}
 
 
-async def test_a_filter_narrows_by_code_and_time(harness: HandlerHarness) -> None:
+async def test_a_filter_selects_by_error_code_and_time(harness: HandlerHarness) -> None:
     event_id, _ = await harness.process_lead(phone_number="x")
     created = harness.event(event_id)["created_at"]
     await _hold(harness, 2)
@@ -251,7 +253,7 @@ async def test_a_filter_narrows_by_code_and_time(harness: HandlerHarness) -> Non
 async def test_a_date_is_midnight_in_vietnam_and_a_time_without_a_zone_is_utc(
     harness: HandlerHarness,
 ) -> None:
-    """19:00 UTC on 1 May is 02:00 on 2 May there, the day that the reconciliation calls so."""
+    """19:00 UTC on 1 May is 02:00 on 2 May in Vietnam, the day used by the reconciliation."""
     event_id, _ = await harness.process_lead(phone_number="x")
     harness.sql("UPDATE pancake_webhook_event SET created_at = '2026-05-01T19:00Z' WHERE id = %s", event_id)
     for criteria, matched in [
@@ -266,17 +268,17 @@ async def test_a_date_is_midnight_in_vietnam_and_a_time_without_a_zone_is_utc(
 
 
 class TestConsole:
-    """What the Hasura console can do to a row, in every state."""
+    """Redelivering and invoking in the Hasura console, on a row in every state."""
 
     @pytest.mark.parametrize("op", ["INSERT", "UPDATE"])
-    async def test_redelivery_works_on_received_rows_alone(self, harness: HandlerHarness, op: str) -> None:
+    async def test_redelivery_processes_received_rows_only(self, harness: HandlerHarness, op: str) -> None:
         for status, event_id in (await _one_in_each_state(harness)).items():
             result = await harness.process(event_id, op)
             expected = "ticket_created" if status == "received" else "not_received"
             assert (status, result) == (status, expected)
             assert harness.event(event_id)["status"] == ("processed" if status == "received" else status)
 
-    async def test_invoking_replays_what_waits_or_was_given_up(self, harness: HandlerHarness) -> None:
+    async def test_invoking_replays_held_and_failed_rows(self, harness: HandlerHarness) -> None:
         expected = dict.fromkeys(("failed", "dead_letter", "skipped_kill_switch"), "replayed")
         expected |= {"received": "ticket_created", "processed": "not_received", "ingested": "not_received"}
         for status, event_id in (await _one_in_each_state(harness)).items():
@@ -293,9 +295,7 @@ class TestConsole:
         assert await harness.process(event_id, "MANUAL") == "kill_switch_on"
         assert harness.event(event_id)["status"] == "skipped_kill_switch"
 
-    async def test_a_body_without_record_is_given_up_again_whoever_sets_it_to_received(
-        self, harness: HandlerHarness
-    ) -> None:
+    async def test_a_body_without_a_record_becomes_a_dead_letter_again(self, harness: HandlerHarness) -> None:
         event_id = (await harness.deliver(b"not json"))["event_id"]
         assert await harness.process(event_id, "MANUAL") == "not_received"
         harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
@@ -309,7 +309,7 @@ class TestConsole:
 
 
 async def _one_in_each_state(harness: HandlerHarness) -> dict[str, int]:
-    """Rows by status, each of a lead of its own."""
+    """Create one row in each state, each of its own lead; return the ids by status."""
     ids = {"skipped_kill_switch": (await _hold(harness, 1))[0]}
     for number, status in enumerate(("received", "ingested", "processed", "failed", "dead_letter"), 10):
         ids[status] = (await harness.deliver(_lead(number)))["event_id"]
@@ -332,7 +332,7 @@ async def _one_in_each_state(harness: HandlerHarness) -> dict[str, int]:
 class TestPaused:
     """The setting processing_paused."""
 
-    async def test_events_are_put_off_and_their_rows_stay_received(self, harness: HandlerHarness) -> None:
+    async def test_events_are_postponed_and_their_rows_stay_received(self, harness: HandlerHarness) -> None:
         event_id = (await harness.deliver(_lead(1)))["event_id"]
         harness.change_settings(processing_paused=True)
         for _ in range(3):
@@ -344,18 +344,20 @@ class TestPaused:
         harness.change_settings(processing_paused=False)
         assert await harness.process(event_id) == "ticket_created"
 
-    async def test_deliveries_are_still_taken(self, harness: HandlerHarness) -> None:
+    async def test_deliveries_are_still_stored(self, harness: HandlerHarness) -> None:
         harness.change_settings(processing_paused=True)
         assert (await harness.deliver(_lead(1)))["status"] == "received"
 
-    async def test_the_kill_switch_goes_first_once_processing_resumes(self, harness: HandlerHarness) -> None:
+    async def test_the_kill_switch_takes_precedence_once_processing_resumes(
+        self, harness: HandlerHarness
+    ) -> None:
         event_id = (await harness.deliver(_lead(1)))["event_id"]
         harness.change_settings(processing_paused=True, kill_switch=True)
         assert (await harness.fire(event_id)).status_code == 503
         harness.change_settings(processing_paused=False)
         assert await harness.process(event_id) == "skipped_kill_switch"
 
-    async def test_a_dry_run_says_that_rows_would_wait(self, harness: HandlerHarness) -> None:
+    async def test_a_dry_run_reports_that_rows_would_wait(self, harness: HandlerHarness) -> None:
         (event_id,) = await _hold(harness, 1)
         harness.change_settings(processing_paused=True)
         report = await harness.replay(ids=[event_id], dry_run=True)

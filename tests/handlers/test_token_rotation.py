@@ -1,4 +1,4 @@
-"""The webhook URL is rotated while Pancake sends."""
+"""Rotating the webhook token while Pancake sends."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ from tests.support.settings import WEBHOOK_TOKEN
 async def test_both_urls_work_for_24_hours_then_only_the_new_one(
     harness: HandlerHarness, database: str
 ) -> None:
-    """Grace counts from the rotation; a delivery that was spooled is judged by when it arrived."""
+    """The grace period starts at the rotation; a spooled delivery counts by its time of arrival."""
     rotated_at = harness.clock.now()
     with psycopg.connect(database, autocommit=True, row_factory=dict_row) as db:
         fresh = rotate_token(db, harness.connection_id, rotated_at)
