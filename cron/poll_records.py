@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import NotRequired, cast
+from typing import cast
 
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.adapters.pancake_api import COMPLETE
 from leads.domain.listing import ListedLead
-from leads.domain.poll import PollProgress, PollReport, SavedPoll
+from leads.domain.poll import PollProgress, PollReport
 from leads.services.connections import Connection, ConnectionReport, for_each, load_connections, problems
 from leads.services.cron_runs import AdminNotice, CronReport, CronRun
 from leads.services.pancake_lists import PAUSED, look_up_times, read_pages, store_missing

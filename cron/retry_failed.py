@@ -8,9 +8,9 @@ from functools import partial
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.domain.backoff import MAX_ATTEMPTS
-from leads.services.process_record.claim import CLAIM_LEASE
 from leads.services.cron_runs import CronReport, CronRun
 from leads.services.outbox import SEND_LEASE
+from leads.services.process_record.claim import CLAIM_LEASE
 from leads.services.runtime import Runtime
 
 BUDGET_SECONDS = 40

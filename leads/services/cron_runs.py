@@ -18,8 +18,8 @@ from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.adapters.logs import LOGGER, describe
 from leads.adapters.metrics import Metrics
-from leads.domain.notifications import NEEDS_ATTENTION
 from leads.domain.errors import HasuraUnavailable, IntegrationError, Retryable, Unavailable
+from leads.domain.notifications import NEEDS_ATTENTION
 from leads.services.outbox import send_notifications
 
 MAX_ITEMS_PER_ANSWERED_LIST = 20

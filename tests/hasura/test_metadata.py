@@ -82,7 +82,7 @@ def test_every_call_has_a_route_and_every_route_a_call() -> None:
 def test_a_route_reads_what_its_kind_of_call_sends() -> None:
     for served in HASURA_ROUTES:
         assert served.read is READERS[served.path.split("/")[1]]
-        assert served.edge == (served.path == "/actions/ingest_record")
+        assert served.allows_edge == (served.path == "/actions/ingest_record")
 
 
 @pytest.mark.parametrize("item", CALLS, ids=CALL_IDS)

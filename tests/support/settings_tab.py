@@ -14,8 +14,8 @@ from psycopg.rows import dict_row
 
 from app import create_app
 from leads.adapters.graphql import GraphqlClient
-from leads.services.runtime import Runtime
 from leads.adapters.secrets import KeyRing
+from leads.services.runtime import Runtime
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.hasura.engine import Engine
 from sandbox.hasura.metadata.directory import read_directories

@@ -176,7 +176,7 @@ async def test_an_answer_that_trickles_is_cut_off_by_the_total_timeout() -> None
             await asyncio.Event().wait()
             raise AssertionError
 
-    api = PancakeApi(Clock(), transport=Trickle(), total_seconds=0.01)
+    api = PancakeApi(Clock(), transport=Trickle(), total_timeout_seconds=0.01)
     with pytest.raises(PancakeUnavailable, match="no complete answer"):
         await api.sources(ACCESS)
 

@@ -1,4 +1,4 @@
-"""PostgreSQL dies and comes back: who asks meanwhile is told so at once, and nobody has to be restarted."""
+"""PostgreSQL crashes and returns: calls in between fail at once, and no process needs a restart."""
 
 import pytest
 
@@ -17,9 +17,9 @@ async def test_a_server_that_crashes_and_returns_is_found_again() -> None:
         own.stop(crash=True)
         for ask in (db.fetch_all, db.ingest, db.fetch_all):
             with pytest.raises(DatabaseUnavailable):
-                await ask("database/ping", {})
+                await ask("database/ping", {}, dict)
         assert not await db.is_healthy()
         own.start()
-        await eventually_async(db.healthy)
-        assert await db.ingest("database/ping", {}) == [{"one": 1}]
+        await eventually_async(db.is_healthy)
+        assert await db.ingest("database/ping", {}, dict) == [{"one": 1}]
         await db.close()
