@@ -31,7 +31,7 @@ async def check_sla(runtime: Runtime, call: CronCall) -> Answer:
 
 
 async def notify_late(runtime: Runtime, run: CronRun) -> CronReport:
-    """Flag late tickets and send their notifications, which are stored with the flag: never twice, never lost."""
+    """Flag late tickets and notify once: the flag and the notification are stored together."""
     is_first_of_hour = run.scheduled_time.minute < MINUTES_BETWEEN_TICKS
     params = {
         "now": run.now,
@@ -41,6 +41,6 @@ async def notify_late(runtime: Runtime, run: CronRun) -> CronReport:
     }
     late = await runtime.db.fetch_all("check_sla/flag_late_tickets", params)
     if late:
-        await runtime.outbox.send_claimed([row["id"] for row in late])
+        await runtime.outbox.send_unclaimed([row["id"] for row in late])
     kpi = await load_kpis(runtime.db, run.now - timedelta(days=1), run.now)
     return CronReport({"late": len(late), "kpi": kpi})

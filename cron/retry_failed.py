@@ -8,9 +8,9 @@ from functools import partial
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.domain.backoff import MAX_ATTEMPTS
-from leads.services.attempts import CLAIM_LEASE
 from leads.services.cron_runs import CronReport, CronRun
 from leads.services.outbox import SEND_LEASE
+from leads.services.process_record.claim import CLAIM_LEASE
 from leads.services.runtime import Runtime
 
 BUDGET_SECONDS = 40
@@ -46,4 +46,4 @@ async def release(runtime: Runtime, run: CronRun) -> CronReport:
 async def _send_notifications_of_events(runtime: Runtime) -> int:
     unsent = {"limit": MAX_NOTIFIED_EVENTS_PER_TICK, "lease": SEND_LEASE}
     rows = await runtime.db.fetch_all("retry_failed/list_unnotified", unsent)
-    return await runtime.outbox.send_claimed([row["id"] for row in rows]) if rows else 0
+    return await runtime.outbox.send_unclaimed([row["id"] for row in rows]) if rows else 0

@@ -1,8 +1,8 @@
 """The runs of the crons: each tick once, one run of a cron at a time, each with a stored report.
 
-A run is a row of pancake_cron_run. Its lock is a session lock, which PostgreSQL releases when the process dies;
-the next delivery of the tick then takes the row over. What a run needs to continue is kept in the row's report
-under `state`.
+A run is a row of pancake_cron_run. Its lock is a session lock, which PostgreSQL releases when the process
+dies; the next delivery of the tick then takes the row over. What a run needs to continue is kept in the row's
+report under `state`.
 """
 
 import json
@@ -18,9 +18,9 @@ from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.adapters.logs import LOGGER, describe
 from leads.adapters.metrics import Metrics
-from leads.domain.decide import NEEDS_ATTENTION
 from leads.domain.errors import HasuraUnavailable, IntegrationError, Retryable, Unavailable
-from leads.services.outbox import hand_over
+from leads.domain.notifications import NEEDS_ATTENTION
+from leads.services.outbox import send_notifications
 
 MAX_ITEMS_PER_ANSWERED_LIST = 20
 CRONS = (
@@ -152,7 +152,7 @@ class CronRuns:
     async def _send(self, run_id: int, notifications: list[dict[str, object]]) -> bool:
         """Send the notifications of a stored run; what fails is left to retry_failed."""
         try:
-            await hand_over(self._graphql, self._metrics, notifications)
+            await send_notifications(self._graphql, self._metrics, notifications)
         except HasuraUnavailable as error:
             fields = {"run": run_id, "reason": str(error)}
             LOGGER.warning("notifications deferred", extra={"fields": fields})
@@ -218,7 +218,9 @@ class CronRuns:
         if not rows:
             # The service refuses a notification without recipients, which would be sent again every minute.
             keys = [notice.key for notice in report.notices]
-            LOGGER.warning("notifications dropped", extra={"fields": {"reason": "no active admin", "keys": keys}})
+            LOGGER.warning(
+                "notifications dropped", extra={"fields": {"reason": "no active admin", "keys": keys}}
+            )
             return []
         return [
             {

@@ -12,7 +12,7 @@ from typing import Literal
 
 from leads.adapters.batcher import Batcher
 from leads.adapters.clock import Clock
-from leads.adapters.database import Database, Params, StatementError, UnstorableData
+from leads.adapters.database import Database, Params, Statement, StatementError, UnstorableData
 from leads.domain.delivery import Delivery
 from leads.domain.errors import Contended, IntegrationError
 
@@ -82,11 +82,16 @@ class IngestQueue:
         return [by_ordinal.get(ordinal) for ordinal in range(len(deliveries))]
 
 
+def store_deliveries(deliveries: Sequence[Delivery], origin: Origin, now: datetime) -> Statement:
+    """Return the statement that stores deliveries of one origin, for an open transaction."""
+    return "ingest_record/store_deliveries", store_deliveries_params(deliveries, origin, now)
+
+
 def store_deliveries_params(deliveries: Sequence[Delivery], origin: Origin, now: datetime) -> Params:
     """Return the parameters of ingest_record/store_deliveries for deliveries of one origin.
 
-    They are one JSON array with `ordinal` counting from 0: sixteen PostgreSQL arrays cost psycopg twenty times
-    as much to write (docs/decisions/0001).
+    They are one JSON array with `ordinal` counting from 0: sixteen PostgreSQL arrays cost psycopg twenty
+    times as much to write (docs/decisions/0001).
     """
     items = [_item(ordinal, delivery) for ordinal, delivery in enumerate(deliveries)]
     return {"origin": origin, "now": now, "deliveries": json.dumps(items, ensure_ascii=False)}
