@@ -1,4 +1,4 @@
-"""Every statement under sql/: it fits the migrated schema, says what it does, and stays small."""
+"""Every statement under sql/: it fits the migrated schema, documents itself and stays small."""
 
 import re
 from pathlib import Path
@@ -21,12 +21,12 @@ VERBS = {
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_it_can_be_prepared_against_the_migrated_schema(migrated: psycopg.Connection, name: str) -> None:
+def test_a_statement_can_be_prepared_on_the_migrated_schema(migrated: psycopg.Connection, name: str) -> None:
     prepare(migrated, name)
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
-def test_it_says_what_it_does_and_what_it_returns(path: Path) -> None:
+def test_a_statement_starts_with_purpose_and_result(path: Path) -> None:
     lines = path.read_text("utf-8").splitlines()
     header = [line for line in lines[:5] if line.startswith("--")]
     assert lines[0].startswith("-- ")
@@ -39,7 +39,7 @@ def test_it_says_what_it_does_and_what_it_returns(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
-def test_it_stays_within_the_limits_of_a_statement(path: Path) -> None:
+def test_a_statement_stays_within_its_limits(path: Path) -> None:
     text = path.read_text("utf-8")
     lines = text.splitlines()
     assert len(lines) <= 80
@@ -54,7 +54,7 @@ def test_it_stays_within_the_limits_of_a_statement(path: Path) -> None:
         assert not re.search(r"\S.*--", line) or line.lstrip().startswith("--"), "a comment ends its line"
 
 
-def test_the_loader_reads_every_file_under_its_own_name() -> None:
+def test_the_loader_names_every_file() -> None:
     assert set(QUERIES) == set(IDS)
     assert all(b"--" not in text and text.strip() for text in QUERIES.values())
 
@@ -66,7 +66,7 @@ def test_a_statement_that_psycopg_would_parse_again_each_time_is_refused(tmp_pat
 
 
 def occurrences(pattern: str) -> dict[str, int]:
-    """How often a pattern occurs in each statement that has it."""
+    """Count the occurrences of a pattern in each statement that has it."""
     found = {name: len(re.findall(pattern, text.decode())) for name, text in QUERIES.items()}
     return {name: times for name, times in found.items() if times}
 
@@ -75,10 +75,10 @@ def occurrences(pattern: str) -> dict[str, int]:
     ("setting", "reading"),
     [("kill_switch", "IS DISTINCT FROM 'false'"), ("processing_paused", "IS NOT DISTINCT FROM 'true'")],
 )
-def test_a_switch_is_read_by_one_expression_everywhere(
+def test_every_statement_reads_a_switch_by_the_same_expression(
     migrated: psycopg.Connection, setting: str, reading: str
 ) -> None:
-    """What is missing or unreadable too is taken for the same by all statements, and by the screens' view."""
+    """A missing or unreadable value has the same meaning in all statements and in the view of the tabs."""
     text = (
         f"(SELECT app_settings -> 'pancake_integration' ->> '{setting}' FROM public.app_setting WHERE id = 1)"
     )
@@ -98,8 +98,8 @@ def test_a_switch_is_read_by_one_expression_everywhere(
             assert shown is read, stored
 
 
-def test_the_lead_s_phones_are_locked_by_the_version_that_the_decision_rests_on() -> None:
-    """Both read a record's newest applied version; if they differed, the wrong phones would be locked."""
+def test_the_locked_phones_are_those_of_the_version_used_by_the_decision() -> None:
+    """Both read the newest applied version of a record; a difference would lock the wrong phones."""
     pattern = r"FROM public\.pancake_webhook_event AS (\w) WHERE \1\.record_id = \S+ (AND .*? LIMIT 1)\b"
     found = {
         name: re.search(pattern, QUERIES[f"process_record/{name}"].decode())
@@ -110,7 +110,7 @@ def test_the_lead_s_phones_are_locked_by_the_version_that_the_decision_rests_on(
     assert len(rules) == 1
 
 
-def test_the_lease_of_a_claim_is_the_one_that_the_database_guards(migrated: psycopg.Connection) -> None:
+def test_the_lease_of_a_claim_equals_the_lease_checked_by_the_database(migrated: psycopg.Connection) -> None:
     guard = "SELECT pg_get_functiondef('public.pancake_webhook_event_guard_status'::regproc)"
     leases = re.findall(
         r"OLD\.ingested_at > clock_timestamp\(\) - interval '([^']+)'",
@@ -119,7 +119,7 @@ def test_the_lease_of_a_claim_is_the_one_that_the_database_guards(migrated: psyc
     assert leases == [f"{CLAIM_LEASE.total_seconds():g} seconds"]
 
 
-def test_the_templates_that_statements_name_are_those_of_the_decision() -> None:
+def test_statements_name_the_templates_of_the_decision() -> None:
     named = {code for text in QUERIES.values() for code in re.findall(r"'(noti_\w+)'", text.decode())}
     assert named == {NEEDS_ATTENTION}
 
