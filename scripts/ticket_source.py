@@ -59,7 +59,7 @@ def _move(db: Db, params: dict[str, str], back: bool, waiting: int, batch: int, 
         task = progress.add_task("moving", total=waiting)
         while time.monotonic() - last_moved < STALLED_SECONDS:
             values = {**params, "only_marked": back, "limit": batch}
-            row = db.execute(QUERIES["move_tickets/update_tickets"], values).fetchone()
+            row = db.execute(QUERIES["tickets/update_tickets"], values).fetchone()
             moved = row["moved"] if row else 0
             progress.advance(task, moved)
             if moved:
@@ -71,7 +71,7 @@ def _move(db: Db, params: dict[str, str], back: bool, waiting: int, batch: int, 
 
 
 def _count(db: Db, params: dict[str, str], back: bool) -> int:
-    row = db.execute(QUERIES["move_tickets/count_tickets"], {**params, "only_marked": back}).fetchone()
+    row = db.execute(QUERIES["tickets/count_tickets"], {**params, "only_marked": back}).fetchone()
     return int(row["waiting"]) if row else 0
 
 

@@ -35,7 +35,7 @@ def read_batches(
     while from_id is not None:
         with connection.cursor(row_factory=class_row(Account)) as cursor:
             cursor.execute(
-                QUERIES["backfill_normalized_phone/list_accounts"],
+                QUERIES["backfill_phones/list_accounts"],
                 {"from_id": from_id, "limit": size},
                 prepare=False,
             )
@@ -47,6 +47,6 @@ def read_batches(
 
 def count_accounts(connection: Db) -> dict[str, int]:
     """with_phone, normalized, open, active and active_normalized."""
-    row = connection.execute(QUERIES["backfill_normalized_phone/count_accounts"]).fetchone()
+    row = connection.execute(QUERIES["backfill_phones/count_accounts"]).fetchone()
     assert row is not None
     return row

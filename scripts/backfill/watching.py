@@ -45,7 +45,7 @@ class LockWatch:
 
     def _look(self, connection: psycopg.Connection) -> None:
         row = connection.execute(
-            QUERIES["backfill_normalized_phone/find_longest_wait"], {"pid": self._writer.info.backend_pid}
+            QUERIES["backfill_phones/find_longest_wait"], {"pid": self._writer.info.backend_pid}
         ).fetchone()
         if row is not None:
             self.longest_ms = max(self.longest_ms, row[1])

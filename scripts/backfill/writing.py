@@ -34,7 +34,7 @@ class Writer:
         while done < len(accounts):
             part = accounts[done : done + self._size]
             row = self._run(
-                "backfill_normalized_phone/fill_accounts",
+                "backfill_phones/fill_accounts",
                 {
                     "ids": [account.id for account in part],
                     "phone_codes": [account.phone_code for account in part],
@@ -53,7 +53,7 @@ class Writer:
         while True:
             size = self._size
             params = {"from_id": from_id, "limit": size}
-            row = self._run("backfill_normalized_phone/clear_accounts", params, size)
+            row = self._run("backfill_phones/clear_accounts", params, size)
             if row is not None:
                 return row["written"], row["last_id"]
 

@@ -102,9 +102,9 @@ def process(
 
 def _baseline(standing: Stage, seconds: float) -> float:
     first = _events(standing, int(MOST_PER_SECOND * seconds))
-    names = ["fence_claim", "lock_records", "lock_phones", "load_situation", "lock_roster", "load_roster"]
+    names = ["fence_claim", "lock_records", "lock_phones", "load_facts", "lock_roster", "load_roster"]
     names += ["insert_account", "upsert_contact", "insert_ticket", "store_roster", "finish_event"]
-    captured = {"load_situation": " \\gset s_", "load_roster": " LIMIT 1 \\gset r_"}
+    captured = {"load_facts": " \\gset s_", "load_roster": " LIMIT 1 \\gset r_"}
     steps = [f"{_statement(f'process_record/{name}')}{captured.get(name, ';')}" for name in names]
     script = "\n".join(
         [

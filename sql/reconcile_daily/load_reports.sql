@@ -1,5 +1,5 @@
--- The stored reports of one ICT day: of each connection the newest in which the day was reckoned.
--- Returns report (JSON), a row for each connection. Reads all runs of the cron that are kept.
+-- Load the stored reports of one day in Vietnam's time zone: for each connection the newest run that reconciled the day.
+-- Returns report (JSON), one row per connection. Reads all stored runs of the cron.
 SELECT DISTINCT ON (d ->> 'connection_id') d AS report
 FROM public.pancake_cron_run AS r
 CROSS JOIN jsonb_array_elements(r.report -> 'days') AS d

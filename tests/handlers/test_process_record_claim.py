@@ -7,7 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from handlers.process_record import apply_record, take_claim
+from handlers.process_record import Processed, process_claim
+from leads.services.process_record.claim import claim_event
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import PHONE
 from tests.support.locks import PHONE_LOCK, count_deadlocks, wait_for_lock_waiter
@@ -78,12 +79,12 @@ async def test_two_processes_with_every_event_in_opposite_order_process_each_onc
 
 async def test_a_lost_claim_writes_nothing(harness: HandlerHarness, second_harness: HandlerHarness) -> None:
     event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
-    late = await take_claim(harness.runtime, event_id)
+    late = await claim_event(harness.runtime.db, event_id)
     assert late is not None
     harness.expire_leases()
     harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
     assert await second_harness.process(event_id) == "ticket_created"
-    assert await apply_record(harness.runtime, late) == ("claim_lost", [])
+    assert await process_claim(harness.runtime, late) == Processed("claim_lost")
     assert (harness.count_tickets(), len(harness.hasura.sent)) == (1, 1)
 
 
@@ -104,6 +105,6 @@ async def test_a_row_being_processed_cannot_be_released_even_after_its_lease(
 
 async def test_a_valid_lease_cannot_be_released_by_hand(harness: HandlerHarness) -> None:
     event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
-    await take_claim(harness.runtime, event_id)
+    await claim_event(harness.runtime.db, event_id)
     with pytest.raises(psycopg.errors.CheckViolation, match="lease"):
         harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)

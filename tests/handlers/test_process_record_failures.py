@@ -85,7 +85,7 @@ async def test_events_beyond_the_pool_stay_received_and_cost_no_attempt(
         (await harness.deliver(record | {"id": f"r-{n}", "phone_number": f"090511122{n}"}))["event_id"]
         for n in range(4)
     ]
-    small = Database(harness.database_url, work_connections=1, patience=0.2)
+    small = Database(harness.database_url, work_connections=1, wait_seconds=0.2)
     await small.open()
     calls = [EventCall("e", "pancake_webhook_event_status_update", "INSERT", {"id": id_}) for id_ in ids]
     answers = await asyncio.gather(

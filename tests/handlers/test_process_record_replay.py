@@ -1,6 +1,6 @@
 """process_record invoked by hand at the console: what is replayed and what is refused."""
 
-from handlers.process_record import take_claim
+from leads.services.process_record.claim import claim_event
 from tests.support.handlers import HandlerHarness
 
 
@@ -9,7 +9,7 @@ async def test_invoking_by_hand_replays_only_events_that_were_not_processed(harn
     done, _ = await harness.process_lead()
     waiting = (await harness.deliver({"id": "w", "phone_number": "0905111333", "source": [-1]}))["event_id"]
     claimed = (await harness.deliver({"id": "c", "phone_number": "0905111444", "source": [-1]}))["event_id"]
-    assert await take_claim(harness.runtime, claimed) is not None
+    assert await claim_event(harness.runtime.db, claimed) is not None
     held = (await harness.deliver({"id": "h", "phone_number": "0905111555", "source": [-3]}))["event_id"]
     dead = (await harness.deliver({"id": "d", "phone_number": "none", "source": [-1]}))["event_id"]
     assert await harness.process(dead) == "failed"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from handlers.process_record import apply_record, take_claim
+from handlers.process_record import Processed, process_claim
+from leads.services.process_record.claim import claim_event
 from tests.support.handlers import HandlerHarness
 
 
@@ -41,12 +42,12 @@ async def test_a_switch_turned_between_claim_and_work_holds_the_row(
     harness: HandlerHarness, switch: str
 ) -> None:
     event_id = (await harness.deliver({"id": "a", "phone_number": "0905111222", "source": [-1]}))["event_id"]
-    claim = await take_claim(harness.runtime, event_id)
+    claim = await claim_event(harness.runtime.db, event_id)
     assert claim is not None
     if switch == "skipped_kill_switch":
         harness.change_settings(kill_switch=True)
     else:
         harness.sql("UPDATE pancake_source SET is_active = false")
-    assert await apply_record(harness.runtime, claim) == (switch, [])
+    assert await process_claim(harness.runtime, claim) == Processed(switch)
     assert harness.event(event_id)["status"] == switch
     assert harness.count_tickets() == 0

@@ -21,7 +21,7 @@ from graphql import (
     print_ast,
 )
 
-from app import SERVED
+from app import HASURA_ROUTES
 from leads.adapters.hasura_calls import read_action, read_cron, read_event
 from sandbox.hasura.metadata.directory import read_directory
 
@@ -75,14 +75,14 @@ def test_the_engine_reads_the_metadata_directory() -> None:
 
 def test_every_call_has_a_route_and_every_route_a_call() -> None:
     called = {(urlsplit(webhook(item).removeprefix("{{HANDLERS_URL}}")).path, item["name"]) for item in CALLS}
-    assert called == {(served.path, served.name) for served in SERVED}
-    assert len(called) == len(CALLS) == len(SERVED)
+    assert called == {(served.path, served.name) for served in HASURA_ROUTES}
+    assert len(called) == len(CALLS) == len(HASURA_ROUTES)
 
 
 def test_a_route_reads_what_its_kind_of_call_sends() -> None:
-    for served in SERVED:
+    for served in HASURA_ROUTES:
         assert served.read is READERS[served.path.split("/")[1]]
-        assert served.edge == (served.path == "/actions/ingest_record")
+        assert served.allows_edge == (served.path == "/actions/ingest_record")
 
 
 @pytest.mark.parametrize("item", CALLS, ids=CALL_IDS)
@@ -123,7 +123,7 @@ def test_the_crons_have_their_schedules_and_comments() -> None:
         # A tick must end before the next one is due, and have time left to stop by itself: a tick that
         # the engine cuts off is delivered again at once.
         period = 60 if cron["schedule"].startswith("* ") else 300
-        seconds = import_module(cron["name"].replace("pancake_", "cron.")).SECONDS
+        seconds = import_module(cron["name"].replace("pancake_", "cron.")).BUDGET_SECONDS
         assert seconds + 10 <= cron["retry_conf"]["timeout_seconds"] <= min(seconds + 50, period)
 
 

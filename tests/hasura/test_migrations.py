@@ -148,9 +148,9 @@ ANCHORS = [
     (
         "1777870069930",
         "INSERT INTO contact_book (account_id) VALUES (gen_random_uuid())",
-        "belong to no account",
+        "1 rows of contact_book reference an account that does not exist",
     ),
-    ("1777870069932", "DELETE FROM crm_master_data WHERE id = 'ticket_source_4'", "found 7 of them"),
+    ("1777870069932", "DELETE FROM crm_master_data WHERE id = 'ticket_source_4'", "found 7"),
     ("1777870069932", "ALTER TABLE crm_master_data RENAME TO moved", "crm_master_data does not exist"),
     (
         "1777870069933",
@@ -162,18 +162,18 @@ ANCHORS = [
         "1777870069933",
         "INSERT INTO module_permission_action (module, action, role)"
         " VALUES ('pancake_crm_integration', 'fly', 'admin')",
-        "7 actions instead of 6",
+        "expected 6 actions, found 7",
     ),
     ("1777870069933", "ALTER TABLE module_permission_action RENAME TO moved", "does not exist"),
     (
         "1777870069934",
         "INSERT INTO notification_template (code, title, body, channel)"
         " VALUES ('noti_pancake_x', '', '', '')",
-        "not known",
+        "does not know",
     ),
     ("1777870069934", "ALTER TABLE notification_template RENAME TO moved", "does not exist"),
     ("1777870069935", "DELETE FROM app_setting", "no row 1"),
-    ("1777870069935", "UPDATE app_setting SET app_settings = '[]'", "no row 1 with an object"),
+    ("1777870069935", "UPDATE app_setting SET app_settings = '[]'", "no row 1 with a JSON object"),
     ("1777870069935", "ALTER TABLE app_setting RENAME TO moved", "does not exist"),
 ]
 

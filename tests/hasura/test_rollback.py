@@ -197,7 +197,7 @@ def test_reverting_930_reports_contacts_without_an_account(
     used_database.execute("ALTER TABLE contact_book DISABLE TRIGGER ALL")
     used_database.execute("INSERT INTO contact_book (account_id, name) VALUES (gen_random_uuid(), 'orphan')")
     used_database.execute("ALTER TABLE contact_book ENABLE TRIGGER ALL")
-    with pytest.raises(psycopg.errors.RaiseException, match="1 rows of contact_book belong to no account"):
+    with pytest.raises(psycopg.errors.RaiseException, match="1 rows of contact_book reference an account"):
         down(used_database, "930")
 
 

@@ -72,14 +72,14 @@ class TestConnectionAndSwitches:
     @pytest.mark.parametrize(
         ("change", "reason"),
         [
-            ({"kill_switch": None}, "no setting may be null"),
-            ({"consent_mode": "maybe"}, "consent_mode is off or record"),
-            ({"sla_minutes": 0}, "sla_minutes is 1 to 1440"),
-            ({"replay_rate_per_second": 0}, "replay_rate_per_second is 1 to 1000"),
-            ({"replay_rate_per_second": 5000}, "replay_rate_per_second is 1 to 1000"),
-            ({"payload_retention_days": 1}, "payload_retention_days is 7 to 3650"),
-            ({"cron_run_retention_days": 1}, "cron_run_retention_days is 30 to 3650"),
-            ({"engine_log_retention_days": 0}, "engine_log_retention_days is 1 to 365"),
+            ({"kill_switch": None}, "no setting can be null"),
+            ({"consent_mode": "maybe"}, "consent_mode must be off or record"),
+            ({"sla_minutes": 0}, "sla_minutes must be 1 to 1440"),
+            ({"replay_rate_per_second": 0}, "replay_rate_per_second must be 1 to 1000"),
+            ({"replay_rate_per_second": 5000}, "replay_rate_per_second must be 1 to 1000"),
+            ({"payload_retention_days": 1}, "payload_retention_days must be 7 to 3650"),
+            ({"cron_run_retention_days": 1}, "cron_run_retention_days must be 30 to 3650"),
+            ({"engine_log_retention_days": 0}, "engine_log_retention_days must be 1 to 365"),
         ],
     )
     async def test_an_invalid_setting_is_refused_with_the_reason(

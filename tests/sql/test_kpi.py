@@ -74,7 +74,7 @@ class Figures:
 
     def of(self, name: str) -> dict[str, Any]:
         """Return a figure of the day."""
-        cursor = self.connection.execute(QUERIES[f"kpi/load_{name}"], {"from": FROM, "to": TO})
+        cursor = self.connection.execute(QUERIES[name], {"from": FROM, "to": TO})
         (row,) = cursor.fetchall()
         return row
 
@@ -87,12 +87,12 @@ def figures(database: str) -> Iterator[Figures]:
 
 def test_without_events_every_figure_is_null(figures: Figures) -> None:
     """Missing data must not look like a perfect result."""
-    assert figures.of("latency")["p95_seconds"] is None
-    assert figures.of("success")["ratio"] is None
-    assert figures.of("auto_assign")["ratio"] is None
-    assert figures.of("intervention")["ratio"] is None
-    assert figures.of("response")["p95_minutes"] is None
-    assert figures.of("zero_miss") == {"days": 0, "found_missing": None, "left_missing": None}
+    assert figures.of("kpi/load_latency")["p95_seconds"] is None
+    assert figures.of("kpi/load_success")["ratio"] is None
+    assert figures.of("kpi/load_auto_assign")["ratio"] is None
+    assert figures.of("kpi/load_intervention")["ratio"] is None
+    assert figures.of("kpi/load_response")["p95_minutes"] is None
+    assert figures.of("kpi/load_zero_miss") == {"days": 0, "found_missing": None, "left_missing": None}
 
 
 def test_latency_is_creation_to_processed_without_held_or_replayed_events(figures: Figures) -> None:
@@ -102,7 +102,7 @@ def test_latency_is_creation_to_processed_without_held_or_replayed_events(figure
     figures.event(processed_at=TO, replay_count=1)
     figures.event("failed")
     figures.event(created_at=TO, processed_at=TO + timedelta(hours=9))
-    found = figures.of("latency")
+    found = figures.of("kpi/load_latency")
     assert (found["events"], found["apart"]) == (100, 2)
     assert (found["p50_seconds"], found["p95_seconds"]) == (50.5, pytest.approx(95.05))
 
@@ -115,7 +115,7 @@ def test_failed_dead_and_stuck_events_count_against_success(figures: Figures) ->
     figures.event("dead_letter", error_code="missing_record_id")
     figures.event("received")
     figures.event("ingested")
-    found = figures.of("success")
+    found = figures.of("kpi/load_success")
     assert found["ratio"] == 0.95
     assert [found[name] for name in ("processed", "failed", "dead", "stuck")] == [95, 1, 2, 2]
 
@@ -127,7 +127,7 @@ def test_invalid_held_and_very_recent_events_do_not_count_for_success(figures: F
     figures.event("skipped_kill_switch")
     figures.event("skipped_source_disabled")
     figures.event("received", received_at=TO - timedelta(minutes=4))
-    found = figures.of("success")
+    found = figures.of("kpi/load_success")
     assert found["ratio"] == 1
     assert [found[name] for name in ("invalid", "skipped", "waiting")] == [3, 2, 1]
 
@@ -139,7 +139,7 @@ def test_assigned_correctly_is_an_unchanged_choice_of_ours(figures: Figures) -> 
     figures.ticket(None, None)
     figures.ticket(None, KHOA)
     figures.event()
-    assert figures.of("auto_assign") == {"tickets": 5, "correct": 1, "unassigned": 2, "ratio": 0.2}
+    assert figures.of("kpi/load_auto_assign") == {"tickets": 5, "correct": 1, "unassigned": 2, "ratio": 0.2}
 
 
 def test_intervention_is_an_owner_other_than_our_choice(figures: Figures) -> None:
@@ -147,14 +147,14 @@ def test_intervention_is_an_owner_other_than_our_choice(figures: Figures) -> Non
     figures.ticket(HANH, KHOA)
     figures.ticket(None, None)
     figures.ticket(None, KHOA)
-    assert figures.of("intervention") == {"tickets": 4, "changed": 2, "ratio": 0.5}
+    assert figures.of("kpi/load_intervention") == {"tickets": 4, "changed": 2, "ratio": 0.5}
 
 
 def test_unanswered_tickets_count_with_their_current_age(figures: Figures) -> None:
     for minutes in range(1, 20):
         figures.ticket(HANH, HANH, response=minutes)
     figures.ticket(HANH, HANH)
-    found = figures.of("response")
+    found = figures.of("kpi/load_response")
     assert (found["tickets"], found["unanswered"]) == (20, 1)
     assert found["p95_minutes"] == pytest.approx(19 + 0.05 * (12 * 60 - 19))
 
@@ -172,4 +172,4 @@ def test_zero_miss_adds_up_the_ledgers_of_the_days(figures: Figures) -> None:
         " ('reconcile_daily', %(to)s, %(to)s, %(to)s, 'succeeded', %(report)s)",
         {"noon": NOON, "to": TO, "report": Jsonb({"days": days})},
     )
-    assert figures.of("zero_miss") == {"days": 2, "found_missing": 3, "left_missing": 1}
+    assert figures.of("kpi/load_zero_miss") == {"days": 2, "found_missing": 3, "left_missing": 1}

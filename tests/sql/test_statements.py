@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from leads.adapters.queries import QUERIES, SQL_FOLDER, load_queries
-from leads.domain.decide import NEEDS_ATTENTION
-from leads.services.attempts import CLAIM_LEASE
+from leads.domain.notifications import NEEDS_ATTENTION
+from leads.services.process_record.claim import CLAIM_LEASE
 from tests.support.statements import prepare
 
 FILES = sorted(SQL_FOLDER.rglob("*.sql"))
@@ -63,51 +63,6 @@ def test_a_statement_that_psycopg_would_parse_again_each_time_is_refused(tmp_pat
     (tmp_path / "long.sql").write_text("-- Long.\nSELECT '" + "x" * 5000 + "'\n")
     with pytest.raises(ValueError, match="bytes"):
         load_queries(tmp_path)
-
-
-def occurrences(pattern: str) -> dict[str, int]:
-    """Count the occurrences of a pattern in each statement that has it."""
-    found = {name: len(re.findall(pattern, text.decode())) for name, text in QUERIES.items()}
-    return {name: times for name, times in found.items() if times}
-
-
-@pytest.mark.parametrize(
-    ("setting", "reading"),
-    [("kill_switch", "IS DISTINCT FROM 'false'"), ("processing_paused", "IS NOT DISTINCT FROM 'true'")],
-)
-def test_every_statement_reads_a_switch_by_the_same_expression(
-    migrated: psycopg.Connection, setting: str, reading: str
-) -> None:
-    """A missing or unreadable value has the same meaning in all statements and in the view of the tabs."""
-    text = (
-        f"(SELECT app_settings -> 'pancake_integration' ->> '{setting}' FROM public.app_setting WHERE id = 1)"
-    )
-    value = reading.rpartition(" ")[2]
-    asked = occurrences(f"'{setting}'")
-    assert asked
-    assert asked == occurrences(re.escape(text) + f" IS (?:NOT )?DISTINCT FROM {value}")
-    change = (
-        "UPDATE public.app_setting SET app_settings ="
-        " jsonb_set(app_settings, ARRAY['pancake_integration', %s], %s) WHERE id = 1"
-    )
-    look = f"SELECT s.{setting}, {text} {reading} FROM public.view_pancake_setting AS s".encode()
-    with migrated.transaction(force_rollback=True):
-        for stored in ("true", "false", '"true"', '"false"', '"no"', "0", "null"):
-            migrated.execute(change, (setting, stored))
-            ((shown, read),) = migrated.execute(look).fetchall()
-            assert shown is read, stored
-
-
-def test_the_locked_phones_are_those_of_the_version_used_by_the_decision() -> None:
-    """Both read the newest applied version of a record; a difference would lock the wrong phones."""
-    pattern = r"FROM public\.pancake_webhook_event AS (\w) WHERE \1\.record_id = \S+ (AND .*? LIMIT 1)\b"
-    found = {
-        name: re.search(pattern, QUERIES[f"process_record/{name}"].decode())
-        for name in ("load_situation", "lock_phones")
-    }
-    rules = {re.sub(rf"\b{match[1]}\.", "", match[2]) for match in found.values() if match}
-    assert all(found.values())
-    assert len(rules) == 1
 
 
 def test_the_lease_of_a_claim_equals_the_lease_checked_by_the_database(migrated: psycopg.Connection) -> None:

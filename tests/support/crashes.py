@@ -1,13 +1,13 @@
 """A process that dies before or after a chosen round trip to its database or to Hasura."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from leads.adapters.database import Database, Params, Row, Statement, Transaction
-from leads.adapters.graphql import Graphql
-from leads.services.outbox import Outbox, Unsent
+from leads.adapters.database import Database, Params, Row, RowType, Statement, Transaction
+from leads.adapters.graphql import GraphqlClient
+from leads.services.outbox import Outbox, UnsentEvent
 from leads.services.runtime import Runtime
 
 
@@ -34,15 +34,15 @@ class CrashingDatabase(Database):
         self._real = real
         self._fuse = fuse
 
-    async def fetch_all(self, name: str, params: Params) -> list[Row]:
+    async def _run_work(self, name: str, params: Params, row_type: type[RowType] | None) -> list[Any]:
         self._fuse.burn()
-        rows = await self._real.fetch_all(name, params)
+        rows = await self._real._run_work(name, params, row_type)
         self._fuse.burn()
         return rows
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        async with self._real.place():
+    async def work_slot(self) -> AsyncIterator[None]:
+        async with self._real.work_slot():
             yield
 
     @asynccontextmanager
@@ -63,12 +63,12 @@ class CrashingTransaction(Transaction):
         return rows
 
 
-class CrashingHasura(Graphql):
-    def __init__(self, real: Graphql, fuse: Fuse) -> None:
+class CrashingHasura(GraphqlClient):
+    def __init__(self, real: GraphqlClient, fuse: Fuse) -> None:
         self._real = real
         self._fuse = fuse
 
-    async def send_notifications(self, notifications: Sequence[dict[str, Any]]) -> dict[str, int]:
+    async def send_notifications(self, notifications: Sequence[Mapping[str, object]]) -> dict[str, int]:
         self._fuse.burn()
         result = await self._real.send_notifications(notifications)
         self._fuse.burn()
@@ -78,8 +78,8 @@ class CrashingHasura(Graphql):
 class DirectOutbox(Outbox):
     """Sends in the caller's own task, so that a crash there reaches the caller."""
 
-    async def send(self, events: Iterable[Unsent]) -> int:
-        return sum([bool(result) for event in events for result in await self._send([event])])
+    async def send(self, events: Iterable[UnsentEvent]) -> int:
+        return sum([bool(result) for event in events for result in await self._send_batch([event])])
 
 
 def crashing(runtime: Runtime, step: int) -> Runtime:

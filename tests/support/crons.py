@@ -12,9 +12,9 @@ import httpx
 import psycopg
 
 from app import create_app
-from leads.adapters.pancake_api import Pancake
+from leads.adapters.pancake_api import PancakeApi
 from leads.adapters.settings import Settings
-from leads.domain.listing import read_answer
+from leads.services.runtime import Runtime
 from sandbox.pancake.app import create_app as create_simulator
 from sandbox.pancake.workspace import Workspace
 from tests.support.clock import MovableClock
@@ -103,8 +103,8 @@ async def running_crons(settings: Settings, connection_id: str) -> AsyncIterator
     workspace = Workspace(now=clock.now, transport=httpx.MockTransport(deliver))
     workspace.sender.settings.url = "http://edge/api/pancake/record/token"
     workspace.sender.settings.retry_seconds = []
-    pancake = Pancake(clock, decode=read_answer, transport=httpx.ASGITransport(create_simulator(workspace)))
-    app = create_app(settings, clock, hasura, pancake)
+    pancake = PancakeApi(clock, transport=httpx.ASGITransport(create_simulator(workspace)))
+    app = create_app(Runtime.assemble(settings, clock=clock, graphql=hasura, pancake=pancake))
     seed_cron_connection(settings, connection_id)
     url = settings.database_url
     async with started(app, url) as (client, session):

@@ -1,10 +1,10 @@
 """In-memory replacements for the database and for Hasura."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from leads.adapters.database import Database, Params, Row
-from leads.adapters.graphql import Graphql
+from leads.adapters.database import Database, Params, Row, RowType
+from leads.adapters.graphql import GraphqlClient
 from leads.domain.errors import HasuraRefused, HasuraUnavailable
 
 
@@ -16,14 +16,14 @@ class FakeDatabase(Database):
         self.rows: list[Row] = []
         self.error: Exception | None = None
 
-    async def fetch_all(self, name: str, params: Params) -> list[Row]:
+    async def _run_work(self, name: str, params: Params, row_type: type[RowType] | None) -> list[Any]:
         if self.error is not None:
             raise self.error
         self.ran.append((name, dict(params)))
-        return self.rows
+        return [row_type(**row) for row in self.rows] if row_type else self.rows
 
 
-class FakeHasura(Graphql):
+class FakeHasura(GraphqlClient):
     """Accepts notifications as sendNotifications does, each idempotency key once.
 
     `failing`: every call raises HasuraUnavailable. `refused`: a call with one of these keys raises
@@ -32,12 +32,12 @@ class FakeHasura(Graphql):
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
-        self.sent: dict[str, dict[str, Any]] = {}
+        self.sent: dict[str, Mapping[str, Any]] = {}
         self.failing = False
         self.refused: set[str] = set()
         self.accepted_per_call: int | None = None
 
-    async def send_notifications(self, notifications: Sequence[dict[str, Any]]) -> dict[str, int]:
+    async def send_notifications(self, notifications: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         keys = [notification["idempotency_key"] for notification in notifications]
         self.calls.append(keys)
         if self.failing:
@@ -49,7 +49,7 @@ class FakeHasura(Graphql):
         self.sent |= new
         return {"accepted": len(new), "duplicates": len(accepted) - len(new)}
 
-    async def healthy(self) -> bool:
+    async def is_healthy(self) -> bool:
         return not self.failing
 
     async def close(self) -> None:

@@ -146,7 +146,7 @@ async def running_handlers(
 ) -> AsyncIterator[HandlerHarness]:
     """Start one process of the handlers."""
     clock = MovableClock()
-    app = create_app(settings, clock, hasura)
+    app = create_app(Runtime.assemble(settings, clock=clock, graphql=hasura))
     url = settings.database_url
     async with started(app, url) as (client, session):
         yield HandlerHarness(session, client, hasura, clock, app.state.runtime, url, connection_id)

@@ -13,8 +13,9 @@ import yaml
 from psycopg.rows import dict_row
 
 from app import create_app
-from leads.adapters.graphql import Graphql
+from leads.adapters.graphql import GraphqlClient
 from leads.adapters.secrets import KeyRing
+from leads.services.runtime import Runtime
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.hasura.engine import Engine
 from sandbox.hasura.metadata.directory import read_directories
@@ -88,7 +89,7 @@ async def running_settings_tab(database_url: str) -> AsyncIterator[SettingsHarne
     engine = Engine(read_settings(engine_environment(keys, database_url)), database_url, metadata)
     key_ring = KeyRing.parse(keys.encryption_keys)
     settings = handler_settings(database_url, key_ring, (keys.handler_secret,), (keys.edge_secret,))
-    handlers = create_app(settings, graphql=Graphql(UNREACHABLE_URL, "unused"))
+    handlers = create_app(Runtime.assemble(settings, graphql=GraphqlClient(UNREACHABLE_URL, "unused")))
     await engine.http.aclose()
     engine.http = httpx.AsyncClient(transport=httpx.ASGITransport(app=handlers))
     transport = httpx.ASGITransport(app=create_engine(engine))

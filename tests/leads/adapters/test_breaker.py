@@ -69,7 +69,7 @@ async def test_it_opens_at_the_fifth_failure_within_sixty_seconds(
     with pytest.raises(BreakerOpen) as caught:
         await breaker.call_async(service)
     assert service.calls == 5
-    assert caught.value.retry_after == 30
+    assert caught.value.retry_after_seconds == 30
 
 
 async def test_five_failures_spread_over_five_minutes_leave_it_closed(

@@ -1,20 +1,26 @@
 """Notifications are sent with those of other events and noted as sent, or left for the retry cron."""
 
 import asyncio
-from typing import Any
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 
 from prometheus_client import CollectorRegistry
 
 from leads.adapters.clock import Clock
 from leads.adapters.metrics import Metrics
 from leads.domain.errors import DatabaseUnavailable
-from leads.services.outbox import SEND_LEASE, Outbox, messages
+from leads.domain.notifications import Notification
+from leads.services.outbox import SEND_LEASE, Outbox, UnsentEvent, notification_inputs
 from tests.support.fakes import FakeDatabase, FakeHasura
 
+CLAIMED_AT = datetime(2026, 5, 14, tzinfo=UTC)
 
-def event(number: int, *names: str) -> dict[str, Any]:
-    intents = [{"name": n, "template_code": "t", "recipient_ids": ["s"], "data": {}} for n in names]
-    return {"id": number, "notifications": intents, "notify_claimed_at": f"claim-{number}"}
+
+def event(number: int, *names: str) -> UnsentEvent:
+    notifications = [
+        Notification(name=name, template_code="t", recipient_ids=["s"], data={}) for name in names
+    ]
+    return UnsentEvent(number, notifications, CLAIMED_AT + timedelta(seconds=number))
 
 
 class OutboxHarness:
@@ -34,7 +40,8 @@ async def test_what_is_sent_is_noted_under_the_claim_it_was_sent_by() -> None:
     assert await harness.outbox.send([event(7, "new_lead", "phone_changed")]) == 1
     assert harness.hasura.calls == [["7:new_lead", "7:phone_changed"]]
     ((name, params),) = harness.db.ran
-    assert (name, params["ids"], params["claimed_ats"]) == ("outbox/mark_notified", [7], ["claim-7"])
+    assert (name, params["ids"]) == ("outbox/mark_notified", [7])
+    assert params["claimed_ats"] == [CLAIMED_AT + timedelta(seconds=7)]
     assert harness.counted("accepted") == 2
 
 
@@ -96,14 +103,14 @@ async def test_if_the_mark_cannot_be_written_the_next_sender_repeats_under_the_s
 
 async def test_claimed_notifications_are_those_that_were_free() -> None:
     harness = OutboxHarness()
-    harness.db.rows = [event(3, "a")]
-    assert await harness.outbox.send_claimed([3, 4]) == 1
+    harness.db.rows = [asdict(event(3, "a"))]
+    assert await harness.outbox.claim_and_send([3, 4]) == 1
     assert harness.db.ran[0] == ("outbox/claim_notifications", {"ids": [3, 4], "lease": SEND_LEASE})
 
 
 def test_a_message_has_a_key_that_names_event_and_intent() -> None:
-    (message,) = messages(event(5, "new_lead"))
-    assert message == {
+    (sent,) = notification_inputs(event(5, "new_lead"))
+    assert sent == {
         "template_code": "t",
         "recipient_ids": ["s"],
         "data": {},

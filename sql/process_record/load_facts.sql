@@ -1,8 +1,9 @@
--- Everything the decision needs, read under the lead's locks. Open tickets stay open until the transaction ends.
--- Returns one row: accounts (contact_phone: the lead's phone that only the account's contact has), open_tickets and admins are JSON
--- arrays, applied (the record's newest applied version) an object or null, roster_source_id the first active source with a roster
--- of its own (null = the default roster). Relies on account_normalized_phone_idx, account_phone_not_normalized_idx,
--- uq_contact_book_primary_phone, ix_pancake_webhook_event_phone, uq_pancake_webhook_event_identity, Diva's index on ticket (account_id).
+-- Load everything that the decision needs, after the locks of the lead were taken. Open tickets are locked, so they stay open.
+-- Returns one row: accounts (contact_phone = the lead's phone, if only the account's contact has it), open_tickets and admins are
+-- JSON arrays; applied, the record's newest applied event, is an object or null; roster_source_id is the first active source with
+-- a roster of its own (null = the default roster). Relies on account_normalized_phone_idx, account_phone_not_normalized_idx,
+-- uq_contact_book_primary_phone, ix_pancake_webhook_event_phone, uq_pancake_webhook_event_identity, Diva's index on
+-- ticket (account_id).
 WITH candidate AS (
     SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, NULL AS contact_phone
     FROM public.account AS a
@@ -23,7 +24,7 @@ WITH candidate AS (
         b.primary_phone = ANY (%(phones)s)
         AND a.normalized_phone <> b.primary_phone
         AND a.deleted_at IS NULL
-        -- A lead named this phone together with the one that the account has now: it is not a number that the account once had.
+        -- A lead named this phone together with the account's current phone, so it is not a former phone of the account.
         AND EXISTS (
             SELECT FROM public.pancake_webhook_event AS e
             WHERE e.normalized_phone = b.primary_phone AND e.account_id = a.id AND e.evidence -> 'phone' -> 'usable' ? a.normalized_phone
@@ -31,10 +32,7 @@ WITH candidate AS (
 ), applied AS (
     SELECT
         e.modified_on, e.payload::text AS payload, e.evidence -> 'digests' AS digests, e.ticket_id, e.account_id, e.normalized_phone
-    FROM public.pancake_webhook_event AS e
-    WHERE e.record_id = %(record_id)s AND e.processed_at IS NOT NULL AND e.outcome <> 'stale'
-    ORDER BY e.modified_on DESC NULLS LAST, e.processed_at DESC
-    LIMIT 1
+    FROM public.pancake_applied_event(%(record_id)s) AS e
 ), open_ticket AS (
     SELECT t.id, t.account_id, t.assignee_id, t.created_at
     FROM public.ticket AS t
@@ -56,7 +54,7 @@ SELECT
     (
         SELECT s.id::text
         FROM public.pancake_webhook_event AS e
-        JOIN public.pancake_source AS s ON s.connection_id = e.connection_id AND s.pancake_source_id = ANY (e.source_ids) AND s.is_active
+        CROSS JOIN LATERAL public.pancake_active_source(e.connection_id, e.source_ids) AS s
         WHERE e.id = %(id)s AND EXISTS (SELECT FROM public.pancake_assignee AS a WHERE a.source_id = s.id AND a.is_active)
         ORDER BY array_position(e.source_ids, s.pancake_source_id)
         LIMIT 1
