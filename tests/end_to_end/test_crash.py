@@ -1,4 +1,4 @@
-"""The handlers are killed amid 200 leads and start again: each lead has one ticket, one notification."""
+"""The handlers are killed while they process 200 leads: each lead has one ticket, one notification."""
 
 import asyncio
 from collections import Counter
@@ -29,7 +29,7 @@ LEASES_RUN_OUT = """
 
 
 async def _deliver(harness: EndToEndHarness, bodies: list[bytes]) -> None:
-    """Post as Pancake does: whatever is not answered 200 is sent again until it is."""
+    """Post each body until it is answered with 200, as Pancake does."""
     limit = asyncio.Semaphore(16)
 
     async def one(client: httpx.AsyncClient, raw: bytes) -> None:
@@ -45,7 +45,7 @@ async def _deliver(harness: EndToEndHarness, bodies: list[bytes]) -> None:
 
 
 async def _tick(harness: EndToEndHarness, number: int) -> None:
-    """A minute passes: the engine tries again, the cron `retry_failed` ticks."""
+    """Simulate a minute: the engine retries its events and the cron `retry_failed` runs."""
     harness.query("UPDATE hdb_catalog.event_log SET next_retry_at = NULL WHERE NOT delivered AND NOT error")
     tick = {
         "id": str(uuid4()),
@@ -75,7 +75,7 @@ async def test_no_lead_is_lost_or_doubled(harness: EndToEndHarness, moment: str)
 
 
 def _crash_and_restart(harness: EndToEndHarness) -> None:
-    """Kill the handlers, let their leases run out, start them again."""
+    """Kill the handlers, expire their leases and start them again."""
     assert harness.sandbox is not None
     harness.sandbox.handlers.kill()
     harness.query(LEASES_RUN_OUT)
@@ -84,7 +84,7 @@ def _crash_and_restart(harness: EndToEndHarness) -> None:
 
 
 async def _until_done(harness: EndToEndHarness, records: str, first_tick: int) -> None:
-    """Let time pass until every lead has come out of the edge's spool, is processed and notified."""
+    """Wait until every lead has left the edge's spool, is processed and notified."""
 
     ticks = count(first_tick)
 

@@ -1,4 +1,4 @@
-"""The real edge before the real handlers: policy from the database, bytes by either path, one identity."""
+"""The real edge with the real handlers: policy from the database, both paths, one identity."""
 
 import json
 import random
@@ -29,28 +29,28 @@ pytestmark = pytest.mark.skipif(
 
 @dataclass
 class EdgeHarness:
-    """A sandbox with the real edge that asks for its policy all the time, and a sender."""
+    """A sandbox whose edge reloads its policy every 0.2 s, and a sender."""
 
     sandbox: Sandbox
     edge: NginxEdge
     sender: Sender
 
     def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Rows of a statement, committed."""
+        """Run a statement, commit it and return its rows."""
         with psycopg.connect(self.sandbox.database_url, autocommit=True) as connection:
             cursor = connection.execute(statement, values)
             return cursor.fetchall() if cursor.description else []
 
     def post(self, body: bytes, headers: dict[str, str] | None = None) -> str:
-        """Deliver with the sandbox's token; the status."""
+        """Deliver with the sandbox's token and return the status."""
         return self.sender.post(self.sandbox.keys.webhook_token, body, headers).status
 
     def rows(self) -> int:
-        """Events stored so far."""
+        """Count the stored events."""
         return int(self.sql("SELECT count(*) FROM pancake_webhook_event")[0][0])
 
     def connect(self, token: str, signature: str, allowlist: str, ranges: Sequence[str] = ()) -> None:
-        """Another connection, of a workspace of its own, with two webhook secrets; the edge knows it then."""
+        """Insert a connection with two webhook secrets and wait until the edge knows it."""
         ring = KeyRing.parse(self.sandbox.keys.encryption_keys)
         self.sql(
             "INSERT INTO pancake_connection (name, workspace_id, token_sha256, webhook_secret_encrypted,"
@@ -63,7 +63,7 @@ class EdgeHarness:
         eventually(lambda: self.edge.health()["policy_connections"] == count)
 
     def stored(self, prefix: str) -> set[str]:
-        """Ids of the stored records that begin so."""
+        """Return the ids of the stored records with this prefix."""
         rows = self.sql(
             "SELECT record_id FROM pancake_webhook_event WHERE starts_with(record_id, %s)", prefix
         )
@@ -72,7 +72,7 @@ class EdgeHarness:
 
 @pytest.fixture(scope="module")
 def harness(cluster: Cluster) -> Iterator[EdgeHarness]:
-    """The sandbox; the kill switch is on, so that only ingest is at work."""
+    """A sandbox with the kill switch on, so that deliveries are stored and not processed."""
     patient = {"EDGE_PATH_TIMEOUT_MS": "1600", "EDGE_POLICY_SECONDS": "0.2"}
     with Sandbox(cluster, edge_environment=patient) as sandbox:
         assert isinstance(sandbox.edge, NginxEdge)
@@ -86,7 +86,7 @@ def harness(cluster: Cluster) -> Iterator[EdgeHarness]:
 
 
 def bodies(count: int) -> list[bytes]:
-    """Records and things that are none: unicode, escapes, huge numbers, duplicate keys, random bytes."""
+    """Return valid and invalid bodies: unicode, escapes, huge numbers, duplicate keys, random bytes."""
     source = random.Random(5)
     made: list[bytes] = []
     for number in range(count):
@@ -107,8 +107,8 @@ def bodies(count: int) -> list[bytes]:
     return made
 
 
-def test_a_body_has_one_identity_by_whichever_path_it_comes(harness: EdgeHarness) -> None:
-    """Through Hasura first, then straight to the handlers: each is recognised, so its hash is the same."""
+def test_a_body_has_the_same_identity_by_either_path(harness: EdgeHarness) -> None:
+    """First through Hasura, then directly to the handlers: every body is a duplicate."""
     sent = bodies(1000)
     first = [harness.post(body) for body in sent]
     assert set(first) == {"skipped_kill_switch", "dead_letter"}
@@ -128,8 +128,8 @@ def test_a_body_has_one_identity_by_whichever_path_it_comes(harness: EdgeHarness
     assert harness.rows() == stored == 1000
 
 
-def test_the_modes_set_in_the_database_are_what_the_edge_enforces(harness: EdgeHarness) -> None:
-    """Enforce, a rotation of the secret, and off again, without touching the edge."""
+def test_the_edge_enforces_the_modes_set_in_the_database(harness: EdgeHarness) -> None:
+    """Enforce, rotate the secret and switch off again, without a change at the edge."""
     ring = KeyRing.parse(harness.sandbox.keys.encryption_keys)
     current = ring.encrypt(SECRET.decode(), "webhook_secret")
     harness.sql(
@@ -151,15 +151,15 @@ def test_the_modes_set_in_the_database_are_what_the_edge_enforces(harness: EdgeH
     eventually(lambda: harness.post(b'{"id":"z"}') == "duplicate")
 
 
-def test_a_stranger_hears_unknown_token_and_nothing_is_stored(harness: EdgeHarness) -> None:
-    """The handlers said so when asked."""
+def test_an_unknown_token_is_answered_and_nothing_is_stored(harness: EdgeHarness) -> None:
+    """The handlers answer that the token is unknown."""
     stored = harness.rows()
     assert harness.sender.post("nobody", b'{"id":"s"}').body == b'{"status":"unknown_token"}'
     assert (harness.rows(), harness.edge.held("unknown")) == (stored, [])
 
 
-def test_with_everything_away_leads_wait_on_disk_and_arrive(harness: EdgeHarness) -> None:
-    """Hasura and the handlers stopped: spooled, then stored once each with the time they came at."""
+def test_leads_are_spooled_while_hasura_and_handlers_are_down_and_stored_later(harness: EdgeHarness) -> None:
+    """Each spooled delivery is stored once, with the time at which it arrived."""
     stored = harness.rows()
     harness.sandbox.hasura.stop()
     harness.sandbox.handlers.stop()
@@ -175,7 +175,7 @@ def test_with_everything_away_leads_wait_on_disk_and_arrive(harness: EdgeHarness
 
 
 def test_what_is_stored_by_signature_timestamp_secret_and_mode(harness: EdgeHarness) -> None:
-    """Each of the 48 deliveries has its exact answer; in the database stand those that were not refused."""
+    """Each of the 48 deliveries has its exact answer; exactly those that were not refused are stored."""
     for mode in MODES:
         harness.connect(f"signed-{mode}", mode, "off")
     answers, wanted = {}, {}
@@ -195,7 +195,7 @@ def test_what_is_stored_by_signature_timestamp_secret_and_mode(harness: EdgeHarn
 
 
 def test_what_is_stored_by_allowlist_and_mode(harness: EdgeHarness) -> None:
-    """Inside and outside of the ranges: only enforce refuses, and what it refuses is not in the database."""
+    """Inside and outside of the ranges: only enforce refuses, and refused deliveries are not stored."""
     wanted = set()
     for mode in MODES:
         harness.connect(f"listed-{mode}", "off", mode, ["127.0.0.8/30", "203.0.113.7/32"])

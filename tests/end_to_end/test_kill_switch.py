@@ -1,4 +1,4 @@
-"""The kill switch, turned on and off a hundred times under load; then the drain by `scripts/replay`."""
+"""The kill switch is changed a hundred times under load, then `scripts/replay` drains."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ PHONES = 100
 
 @dataclass
 class Load:
-    """Posts leads by the handful and counts what was answered."""
+    """Posts leads in small bursts and counts the answers."""
 
     harness: EndToEndHarness
     client: httpx.AsyncClient
@@ -39,7 +39,7 @@ class Load:
     codes: Counter[int] = field(default_factory=Counter)
 
     async def burst(self) -> Counter[str]:
-        """Two new leads and one of them again, all at once; the answers."""
+        """Post two new leads and one of them again, concurrently; return the answers."""
         numbers = [self.number + 1, self.number + 2, self.number + 2]
         self.number += 2
         answers = Counter(await asyncio.gather(*(self._post(number) for number in numbers)))
@@ -62,14 +62,14 @@ def _rows(harness: EndToEndHarness) -> dict[str, int]:
 
 
 def _check(harness: EndToEndHarness, load: Load) -> None:
-    """Nothing is in flight: what was sent was received, skipped or a duplicate; the rows agree."""
+    """Assert that every delivery was received, skipped or a duplicate, and that the rows agree."""
     answers, sent = load.answers, load.codes.total()
     assert sent == answers["received"] + answers["skipped_kill_switch"] + answers["duplicate"]
     assert sum(_rows(harness).values()) == sent - answers["duplicate"]
 
 
 async def _drain(harness: EndToEndHarness) -> dict[str, Any]:
-    """`scripts/replay --drain`; its report."""
+    """Run `scripts/replay --drain` and return its report."""
     environment = {
         **os.environ,
         "HASURA_URL": harness.hasura_url,
@@ -86,8 +86,10 @@ async def _drain(harness: EndToEndHarness) -> dict[str, Any]:
     return report
 
 
-async def test_a_hundred_turns_under_load_then_a_drain_leave_nothing_held(harness: EndToEndHarness) -> None:
-    """Half of the deliveries are in flight while the switch is turned, half come right after."""
+async def test_no_row_stays_held_after_a_hundred_switches_under_load_and_a_drain(
+    harness: EndToEndHarness,
+) -> None:
+    """Half of the deliveries are sent while the switch changes, half right after."""
     await _switch(harness, replay_rate_per_second=1000)
     async with httpx.AsyncClient(timeout=30) as client:
         load = Load(harness, client)

@@ -13,15 +13,15 @@ from tests.support.waiting import eventually_async
 
 @pytest.fixture(scope="module")
 def results(harness: EndToEndHarness) -> list[Result]:
-    """Every sample posted once, in order, and done with."""
+    """Every sample, posted once in order, after it was processed."""
     return run_samples(harness.webhook_url, harness.observer())
 
 
-def test_every_sample_ends_as_its_file_says(results: list[Result]) -> None:
+def test_every_sample_ends_as_its_file_expects(results: list[Result]) -> None:
     assert {result.sample.name: result.differences for result in results if result.differences} == {}
 
 
-def test_the_summary_counts_what_there_is(results: list[Result], harness: EndToEndHarness) -> None:
+def test_the_summary_counts_the_rows(results: list[Result], harness: EndToEndHarness) -> None:
     figures = summary(results, harness.observer(), 1.0)
     counted = harness.query(
         "SELECT count(*) AS tickets, count(assignee_id) AS assigned FROM ticket"
@@ -34,7 +34,7 @@ def test_the_summary_counts_what_there_is(results: list[Result], harness: EndToE
 
 @pytest.mark.usefixtures("results")
 @pytest.mark.parametrize("seed", range(3))
-async def test_posted_again_in_any_order_they_change_nothing(harness: EndToEndHarness, seed: int) -> None:
+async def test_samples_posted_again_in_any_order_change_nothing(harness: EndToEndHarness, seed: int) -> None:
     before = harness.snapshot()
     bodies = [sample.body for sample in load_samples()] * 2
     random.Random(seed).shuffle(bodies)
@@ -58,14 +58,14 @@ async def test_without_nginx_the_small_edge_takes_the_same_path(harness: EndToEn
 
 
 @pytest.mark.usefixtures("results")
-def test_only_becoming_received_makes_an_event(harness: EndToEndHarness) -> None:
-    """Each row went through two or three states, and the engine captured its insertion alone."""
+def test_only_the_status_received_fires_an_event(harness: EndToEndHarness) -> None:
+    """Each row had two or three states; the engine captured only its insertion."""
     for row in harness.query("SELECT id, status FROM pancake_webhook_event"):
         assert len(harness.events_of(row["id"])) == 1, row
 
 
 @pytest.mark.usefixtures("results")
-async def test_a_row_set_to_received_by_hand_is_handled_once(harness: EndToEndHarness) -> None:
+async def test_a_row_set_to_received_by_hand_is_processed_once(harness: EndToEndHarness) -> None:
     (row,) = harness.query("SELECT max(id) AS id FROM pancake_webhook_event WHERE outcome = 'ticket_created'")
     before = harness.snapshot()
     harness.query("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", [row["id"]])

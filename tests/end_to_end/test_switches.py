@@ -1,4 +1,4 @@
-"""The kill switch and an inactive source bind rows that were received before they were switched."""
+"""The kill switch and an inactive source also hold rows that were received before."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def _as_before(harness: EndToEndHarness) -> Iterator[None]:
 
 
 async def _received_while_paused(harness: EndToEndHarness, number: int) -> int:
-    """The id of a row that waits because processing is paused."""
+    """Store a row while processing is paused; return its id."""
     harness.query(SETTING, ["processing_paused", True])
     (answer,) = await harness.post([body(numbered_lead(number, source=["-5"]))])
     assert answer["status"] == "received"
@@ -42,13 +42,13 @@ def _status(harness: EndToEndHarness, event_id: int) -> str:
 
 
 async def _resume(harness: EndToEndHarness, event_id: int) -> None:
-    """Let processing go on, without waiting for the engine's Retry-After."""
+    """Resume processing without waiting for Retry-After."""
     harness.query(SETTING, ["processing_paused", False])
     harness.query("UPDATE hdb_catalog.event_log SET next_retry_at = NULL WHERE NOT delivered")
     await eventually_async(lambda: harness.events_of(event_id)[0]["delivered"])
 
 
-async def test_what_waited_while_paused_is_processed_afterwards(harness: EndToEndHarness) -> None:
+async def test_rows_received_while_paused_are_processed_afterwards(harness: EndToEndHarness) -> None:
     event_id = await _received_while_paused(harness, 1)
     await _resume(harness, event_id)
     assert _status(harness, event_id) == "processed"
@@ -81,7 +81,7 @@ async def test_a_new_row_is_held_at_once(harness: EndToEndHarness) -> None:
     ]  # fmt: skip
 
 
-async def test_a_missing_switch_reads_as_on(harness: EndToEndHarness) -> None:
+async def test_a_missing_kill_switch_counts_as_on(harness: EndToEndHarness) -> None:
     harness.query("UPDATE app_setting SET app_settings = app_settings #- '{pancake_integration,kill_switch}'")
     (answer,) = await harness.post([body(numbered_lead(7))])
     assert answer["status"] == "skipped_kill_switch"

@@ -1,4 +1,4 @@
-"""Every delivery sent twice, the second time in reverse, to two processes: no deadlock, no doubles."""
+"""Two processes get every delivery in opposite order: no deadlock, no duplicate."""
 
 import asyncio
 import base64
@@ -18,7 +18,7 @@ AT_ONCE = 48
 
 
 async def _send(sandbox: Sandbox, url: str, bodies: list[bytes]) -> list[str]:
-    """Send to one process of the handlers as the edge does when Hasura is away; the statuses answered."""
+    """Send to one process of the handlers, as the edge does while Hasura is down; return the statuses."""
     limit = asyncio.Semaphore(AT_ONCE)
     headers = {"X-Edge-Secret": sandbox.keys.edge_secret}
     async with httpx.AsyncClient(timeout=60, headers=headers) as client:

@@ -1,4 +1,4 @@
-"""The metadata: the routes' other half, nothing left to defaults, nothing secret within a role's reach."""
+"""The metadata: it matches the routes, sets every retry, and gives no role a secret."""
 
 import os
 import re
@@ -67,7 +67,7 @@ CALLS = [*ACTIONS, *EVENTS, *CRONS]
 CALL_IDS = [item["name"] for item in CALLS]
 
 
-def test_it_is_a_directory_that_an_engine_reads() -> None:
+def test_the_engine_reads_the_metadata_directory() -> None:
     metadata = read_directory(METADATA)
     (source,) = metadata["sources"]
     assert {table["table"]["name"] for table in source["tables"]} == {t["table"]["name"] for t in TABLES}
@@ -86,7 +86,7 @@ def test_a_route_reads_what_its_kind_of_call_sends() -> None:
 
 
 @pytest.mark.parametrize("item", CALLS, ids=CALL_IDS)
-def test_one_word_goes_from_the_name_to_route_module_sql_and_test(item: dict[str, Any]) -> None:
+def test_name_route_module_sql_folder_and_test_use_one_word(item: dict[str, Any]) -> None:
     _, kind, word = webhook(item).removeprefix("{{HANDLERS_URL}}").split("/")
     if kind != "events":  # the customer fixed the name of the event trigger
         assert item["name"] == f"pancake_{word}"
@@ -99,14 +99,14 @@ def test_one_word_goes_from_the_name_to_route_module_sql_and_test(item: dict[str
 
 
 @pytest.mark.parametrize("item", CALLS, ids=CALL_IDS)
-def test_every_call_carries_the_secret_from_the_environment_to_a_url_from_it(item: dict[str, Any]) -> None:
+def test_every_call_takes_its_secret_and_url_from_the_environment(item: dict[str, Any]) -> None:
     assert headers(item) == [{"name": "X-Handler-Secret", "value_from_env": "HANDLER_SECRET"}]
     assert webhook(item).startswith("{{HANDLERS_URL}}/")
     assert "request_transform" not in str(item)
 
 
 @pytest.mark.parametrize("item", EVENTS + CRONS, ids=[item["name"] for item in EVENTS + CRONS])
-def test_nothing_of_a_retry_is_left_to_defaults(item: dict[str, Any]) -> None:
+def test_every_retry_configuration_is_explicit(item: dict[str, Any]) -> None:
     event, cron = {"interval_sec", "num_retries", "timeout_sec"}, {
         "num_retries", "retry_interval_seconds", "timeout_seconds", "tolerance_seconds",
     }  # fmt: skip
@@ -114,20 +114,20 @@ def test_nothing_of_a_retry_is_left_to_defaults(item: dict[str, Any]) -> None:
     assert all(isinstance(value, int) for value in item["retry_conf"].values())
 
 
-def test_the_crons_have_their_schedules_and_say_what_they_do() -> None:
+def test_the_crons_have_their_schedules_and_comments() -> None:
     assert {cron["name"]: cron["schedule"] for cron in CRONS} == SCHEDULES
     for cron in CRONS:
         assert cron["include_in_metadata"] is True
         assert len(cron["comment"]) > 20
         assert "payload" in cron
-        # A tick that takes longer than its period would meet the next one; one cut off before it can stop by
-        # itself is delivered again at once.
+        # A tick must end before the next one is due, and have time left to stop by itself: a tick that
+        # the engine cuts off is delivered again at once.
         period = 60 if cron["schedule"].startswith("* ") else 300
         seconds = import_module(cron["name"].replace("pancake_", "cron.")).BUDGET_SECONDS
         assert seconds + 10 <= cron["retry_conf"]["timeout_seconds"] <= min(seconds + 50, period)
 
 
-def test_the_event_trigger_fires_for_received_alone_and_carries_little() -> None:
+def test_the_event_trigger_fires_only_for_received_with_a_small_payload() -> None:
     (trigger,) = EVENTS
     definition = trigger["definition"]
     assert definition["enable_manual"] is True
@@ -179,7 +179,7 @@ def bare(node: TypeNode) -> str:
     return re.sub(r"[\[\]!]", "", print_ast(node))
 
 
-def test_the_endpoint_of_the_edge_takes_what_the_action_takes() -> None:
+def test_the_rest_endpoint_takes_the_arguments_of_the_action() -> None:
     (endpoint,) = load("rest_endpoints.yaml")
     assert (endpoint["url"], endpoint["methods"]) == ("pancake/record", ["POST"])
     (collection,) = (c for c in load("query_collections.yaml") if c["name"] == "pancake")
@@ -195,7 +195,7 @@ def test_the_endpoint_of_the_edge_takes_what_the_action_takes() -> None:
 
 
 def permissions() -> list[tuple[str, str, str, dict[str, Any]]]:
-    """(table, kind, role, permission) of every permission."""
+    """Return (table, kind, role, permission) for every permission."""
     return [
         (table["table"]["name"], key.removesuffix("_permissions"), item["role"], item["permission"])
         for table in TABLES
@@ -227,12 +227,12 @@ def test_every_column_is_named_and_exists(database: str) -> None:
         assert found["table"]["name"] in known
 
 
-def test_no_secret_hash_or_raw_body_is_within_any_roles_reach() -> None:
+def test_no_role_can_read_a_secret_hash_or_raw_body() -> None:
     for table, kind, _, permission in permissions():
         assert not [c for c in permission.get("columns", []) if SECRET.search(c)], (table, kind)
 
 
-def test_what_a_role_may_write_is_little() -> None:
+def test_the_columns_that_a_role_may_write() -> None:
     writes = {
         (table, kind): set(permission.get("columns", []))
         for table, kind, _, permission in permissions()
@@ -272,15 +272,15 @@ def test_every_foreign_key_relationship_has_its_foreign_key(database: str) -> No
                 assert (using["table"]["name"], using["column"]) in keys
 
 
-def test_no_url_host_or_secret_stands_in_the_metadata() -> None:
+def test_the_metadata_contains_no_url_host_or_secret() -> None:
     for path in METADATA.rglob("*.*"):
         text = path.read_text("utf-8")
         assert not re.search(r"https?://", text), path
         assert "value:" not in re.sub(r"\w+_value:", "", text), path
 
 
-def test_it_does_not_stand_alone(database: str) -> None:
-    """Our relationships lead to tables that Diva's metadata tracks: without it an engine refuses ours."""
+def test_our_metadata_needs_divas_metadata(database: str) -> None:
+    """Our relationships refer to tables that Diva's metadata tracks."""
     environment = {
         **os.environ, "PYTHONPATH": str(ROOT), "PG_DATABASE_URL": database, "HANDLERS_URL": "http://127.0.0.1:9",
         "HANDLER_SECRET": "handler-secret",

@@ -1,4 +1,4 @@
-"""What cannot be run without Docker is held to what can: variables, settings, stages, pinned versions."""
+"""The Docker files, checked without Docker: variables, settings, stages, pinned versions."""
 
 import json
 import re
@@ -22,7 +22,7 @@ VARIABLE = re.compile(r"\$\{(\w+)(:[?-])?([^}]*)\}")
 
 @pytest.fixture(scope="module")
 def secrets() -> dict[str, str]:
-    """The lines of `scripts/sandbox secrets`, unquoted as compose does."""
+    """Return the variables of `scripts/sandbox secrets`, unquoted as compose does."""
     printed = CliRunner().invoke(app, ["secrets"]).stdout
     pairs = (line.partition("=") for line in printed.splitlines())
     return {name: value.strip("'") for name, _, value in pairs}
@@ -30,7 +30,7 @@ def secrets() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def services(secrets: dict[str, str]) -> dict[str, Any]:
-    """The services with the variables filled in."""
+    """Return the services with their variables replaced."""
 
     def filled(match: re.Match[str]) -> str:
         name, kind, rest = match.groups()
@@ -81,8 +81,8 @@ def test_the_image_of_the_handlers_holds_production_code_alone() -> None:
     assert "HEALTHCHECK" in stage
 
 
-def test_a_version_can_be_put_back(services: dict[str, Any]) -> None:
-    """The images that run in production bear the version that they also tell."""
+def test_an_image_version_can_be_rolled_back(services: dict[str, Any]) -> None:
+    """The tag of an image in production is the version that it reports."""
     release = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert release is not None
     for name in ("handlers", "edge"):
@@ -91,8 +91,8 @@ def test_a_version_can_be_put_back(services: dict[str, Any]) -> None:
     assert f'return "{release[1]}"' in (ROOT / "deploy/nginx/lua/pancake/version.lua").read_text()
 
 
-def test_edge_and_handlers_are_replaced_without_each_other(services: dict[str, Any]) -> None:
-    """They share a network that is neither's; the edge starts and is reached whatever became of the rest."""
+def test_edge_and_handlers_can_be_replaced_independently(services: dict[str, Any]) -> None:
+    """They share an external network; the edge starts without the other services."""
     assert {services[name]["network_mode"] for name in ("edge", "handlers")} == {"service:pod"}
     assert set(services["pod"]["networks"]["default"]["aliases"]) == {"edge", "handlers"}
     assert "depends_on" not in services["edge"]
@@ -113,7 +113,7 @@ def test_every_image_is_pinned(services: dict[str, Any]) -> None:
 
 
 def sources(dockerfile: Path) -> list[str]:
-    """What the COPY instructions of a Dockerfile take from the build's context."""
+    """Return the sources of the COPY instructions of a Dockerfile."""
     text = dockerfile.read_text().replace("\\\n", " ")
     instructions = [line.split()[1:] for line in text.splitlines() if line.startswith(("COPY ", "ADD "))]
     found = []
@@ -125,7 +125,7 @@ def sources(dockerfile: Path) -> list[str]:
 
 
 def pattern(line: str) -> re.Pattern[str]:
-    """One pattern of .dockerignore, which also covers what lies below what it matches.
+    """Compile one pattern of .dockerignore, which also matches everything below a matched folder.
 
     Source: https://docs.docker.com/build/concepts/context/#dockerignore-files (Go's filepath.Match and `**`).
     """
@@ -136,7 +136,7 @@ def pattern(line: str) -> re.Pattern[str]:
 
 
 def is_sent(path: str, ignore: str) -> bool:
-    """Whether a file of the clone is in the build's context: the last pattern that matches decides."""
+    """Return whether a file is in the build context: the last matching pattern decides."""
     sent = True
     for line in (line.strip() for line in ignore.splitlines()):
         if line and not line.startswith("#") and pattern(line.removeprefix("!")).fullmatch(path):
@@ -163,8 +163,8 @@ def test_the_rules_of_dockerignore(path: str, ignore: str, sent: bool) -> None:
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.parent.name)
-def test_what_an_image_copies_is_in_the_context_of_its_build(dockerfile: Path) -> None:
-    """Every file under every source; a source that names none stops `docker build`."""
+def test_the_files_that_an_image_copies_are_in_its_build_context(dockerfile: Path) -> None:
+    """Every file under every source; a source without files stops `docker build`."""
     ignore = (ROOT / ".dockerignore").read_text()
     for source in sources(dockerfile):
         copied = [

@@ -1,4 +1,4 @@
-"""Merged metadata says what the directories say together, or the merge refuses."""
+"""Merged metadata contains both directories, or the merge refuses."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from sandbox.merge_metadata import MergeError, join_sdl, merge_directories
 OURS = MIGRATIONS.parents[1] / "metadata"
 
 
-def test_the_merged_directory_reads_as_both(tmp_path: Path) -> None:
+def test_the_merged_directory_equals_both_directories(tmp_path: Path) -> None:
     merge_directories(tmp_path / "merged", [OURS, METADATA])
     merged, both = read_directories([tmp_path / "merged"]), read_directories([OURS, METADATA])
     assert merged == both
 
 
-def test_what_two_directories_define_is_refused(tmp_path: Path) -> None:
+def test_an_object_defined_in_two_directories_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MergeError, match="sendNotifications"):
         merge_directories(tmp_path / "merged", [METADATA, METADATA])
 

@@ -119,7 +119,7 @@ async def test_bad_requests_are_refused(simulator: Simulator, query: dict[str, s
     assert (await simulator.get("lead/records", **query)).status_code == status
 
 
-async def test_what_lags_is_listed_later_but_read_at_once(simulator: Simulator) -> None:
+async def test_a_lagging_record_is_listed_later_but_read_at_once(simulator: Simulator) -> None:
     simulator.workspace.faults.lag_seconds = 60
     lead = simulator.workspace.new_lead()
     assert (await simulator.listed())[0].entries == []
@@ -139,7 +139,7 @@ async def test_an_edited_record_is_listed_once_under_its_new_time(simulator: Sim
     assert {k: v for k, v in edited.items() if k != "modified_on"} != lead
 
 
-async def test_a_late_older_version_never_takes_the_place_of_a_newer_one(simulator: Simulator) -> None:
+async def test_a_late_older_version_never_replaces_a_newer_one(simulator: Simulator) -> None:
     simulator.workspace.faults.lag_seconds = 60
     lead = simulator.workspace.new_lead()
     simulator.clock.time += timedelta(seconds=5)
@@ -190,7 +190,7 @@ async def test_equal_seeds_make_equal_leads_with_different_phones() -> None:
         ({}, "complete"),
     ],
 )
-async def test_faults_on_demand_are_told_apart_by_our_client(
+async def test_our_client_distinguishes_the_faults(
     simulator: Simulator, fault: dict[str, Any], outcome: str
 ) -> None:
     simulator.workspace.bulk(100, T0 - timedelta(days=1), T0)

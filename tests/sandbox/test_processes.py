@@ -1,4 +1,4 @@
-"""Child processes end with their owner, politely first."""
+"""Child processes end with their owner: SIGTERM first, then SIGKILL."""
 
 import signal
 import sys

@@ -12,9 +12,9 @@ HANH = "c0000000-0000-4000-8000-000000000001"
 
 
 class TestConnectionAndSwitches:
-    """Tab 1."""
+    """The first tab: connection and switches."""
 
-    async def test_it_shows_the_connection_and_that_its_secrets_exist(self, harness: SettingsHarness) -> None:
+    async def test_it_shows_the_connection_and_which_secrets_are_set(self, harness: SettingsHarness) -> None:
         data = await harness.run("pancake_settings_connections")
         (connection,) = data["pancake_connection"]
         assert (connection["name"], connection["workspace_id"], connection["status"]) == (
@@ -40,7 +40,7 @@ class TestConnectionAndSwitches:
             "changed_by": None,
         }
 
-    async def test_a_switch_is_turned_and_says_who_turned_it(self, harness: SettingsHarness) -> None:
+    async def test_changing_a_setting_records_the_user(self, harness: SettingsHarness) -> None:
         data = await harness.run("pancake_settings_update_settings", set={"kill_switch": False})
         answer = data["update_view_pancake_setting"]
         assert answer["affected_rows"] == 1
@@ -54,7 +54,7 @@ class TestConnectionAndSwitches:
         changed = datetime.fromisoformat(stored["pancake_integration"]["changed_at"])
         assert datetime.now(UTC) - changed < timedelta(minutes=1)
 
-    async def test_what_is_missing_or_unreadable_shows_as_the_handlers_take_it(
+    async def test_missing_or_unreadable_settings_show_the_value_that_the_handlers_use(
         self, harness: SettingsHarness
     ) -> None:
         harness.sql(
@@ -82,7 +82,7 @@ class TestConnectionAndSwitches:
             ({"engine_log_retention_days": 0}, "engine_log_retention_days must be 1 to 365"),
         ],
     )
-    async def test_a_setting_that_makes_no_sense_is_refused_with_the_reason(
+    async def test_an_invalid_setting_is_refused_with_the_reason(
         self, harness: SettingsHarness, change: dict[str, Any], reason: str
     ) -> None:
         before = harness.sql("SELECT app_settings FROM app_setting")
@@ -100,14 +100,14 @@ class TestConnectionAndSwitches:
             ({"status": "active"}, "status"),
         ],
     )
-    async def test_a_connection_that_could_not_work_is_refused(
+    async def test_an_invalid_connection_is_refused(
         self, harness: SettingsHarness, change: dict[str, Any], reason: str
     ) -> None:
         connection = harness.one("SELECT id::text FROM pancake_connection")
         refusal = await harness.refusal("pancake_settings_update_connection", id=connection["id"], set=change)
         assert reason in refusal
 
-    async def test_the_allowlist_is_enforced_once_it_names_ranges(self, harness: SettingsHarness) -> None:
+    async def test_the_allowlist_can_be_enforced_once_it_has_ranges(self, harness: SettingsHarness) -> None:
         connection = harness.one("SELECT id::text FROM pancake_connection")
         change = {"allowlist_mode": "enforce", "allowed_ip_ranges": "{203.0.113.0/24}", "name": "Diva 1"}
         data = await harness.run("pancake_settings_update_connection", id=connection["id"], set=change)
@@ -115,15 +115,15 @@ class TestConnectionAndSwitches:
 
 
 class TestSourcesAndRosters:
-    """Tab 2."""
+    """The second tab: sources and rosters."""
 
-    async def test_a_known_source_is_switched(self, harness: SettingsHarness) -> None:
+    async def test_a_known_source_can_be_deactivated(self, harness: SettingsHarness) -> None:
         sources = (await harness.run("pancake_settings_sources"))["pancake_source"]
         facebook = next(source for source in sources if source["pancake_source_id"] == "-1")
         data = await harness.run("pancake_settings_set_source_active", id=facebook["id"], is_active=False)
         assert data["update_pancake_source_by_pk"]["is_active"] is False
 
-    async def test_a_source_that_nobody_knows_is_not_activated(self, harness: SettingsHarness) -> None:
+    async def test_an_unknown_source_cannot_be_activated(self, harness: SettingsHarness) -> None:
         unknown = harness.one("SELECT id::text FROM pancake_source WHERE pancake_source_id = '777'")["id"]
         refusal = await harness.refusal("pancake_settings_set_source_active", id=unknown, is_active=True)
         assert "ck_pancake_source_active_is_known" in refusal
@@ -131,7 +131,7 @@ class TestSourcesAndRosters:
         refusal = await harness.refusal("pancake_settings_set_source_active", id=unknown, is_active=True)
         assert "check constraint of an insert/update permission has failed" in refusal
 
-    async def test_a_source_that_pancake_removed_is_switched_off_and_not_on_again(
+    async def test_a_removed_source_can_be_deactivated_but_not_activated(
         self, harness: SettingsHarness
     ) -> None:
         source = harness.one("SELECT id::text FROM pancake_source WHERE pancake_source_id = '-1'")["id"]
@@ -141,12 +141,12 @@ class TestSourcesAndRosters:
         refusal = await harness.refusal("pancake_settings_set_source_active", id=source, is_active=True)
         assert "check constraint of an insert/update permission has failed" in refusal
 
-    async def test_records_without_a_source_can_be_let_in(self, harness: SettingsHarness) -> None:
+    async def test_the_pseudo_source_can_be_activated(self, harness: SettingsHarness) -> None:
         none = harness.one("SELECT id::text FROM pancake_source WHERE pancake_source_id = '(none)'")["id"]
         data = await harness.run("pancake_settings_set_source_active", id=none, is_active=True)
         assert data["update_pancake_source_by_pk"]["is_active"] is True
 
-    async def test_a_roster_is_kept(self, harness: SettingsHarness) -> None:
+    async def test_roster_members_can_be_added_changed_and_removed(self, harness: SettingsHarness) -> None:
         source = harness.one("SELECT id::text FROM pancake_source WHERE pancake_source_id = '-1'")["id"]
         added = await harness.run("pancake_settings_add_assignee", source_id=source, staff_id=HANH)
         member = added["insert_pancake_assignee_one"]["id"]
@@ -163,7 +163,7 @@ class TestSourcesAndRosters:
         await harness.run("pancake_settings_remove_assignee", id=member)
         assert len(harness.sql("SELECT id FROM pancake_assignee")) == 1
 
-    async def test_a_roster_that_could_not_work_is_refused(self, harness: SettingsHarness) -> None:
+    async def test_an_invalid_roster_member_is_refused(self, harness: SettingsHarness) -> None:
         added = await harness.run("pancake_settings_add_assignee", staff_id=HANH)
         member = added["insert_pancake_assignee_one"]["id"]
         for weight in (0, -1, 101):
@@ -182,9 +182,9 @@ class TestSourcesAndRosters:
 
 
 class TestDeadLettersAndReplay:
-    """Tab 3."""
+    """The third tab: dead letters and replay."""
 
-    async def test_the_list_pages_through_what_a_filter_finds(self, harness: SettingsHarness) -> None:
+    async def test_the_filtered_list_is_paginated(self, harness: SettingsHarness) -> None:
         pages = [await harness.run("pancake_settings_events", limit=2, offset=offset) for offset in (0, 2, 4)]
         rows = [row["id"] for page in pages for row in page["pancake_webhook_event"]]
         assert (len(rows), rows) == (5, sorted(rows, reverse=True))
@@ -199,7 +199,7 @@ class TestDeadLettersAndReplay:
         assert data["pancake_webhook_event_by_pk"]["payload"]["id"] == "record-10"
         assert data["pancake_webhook_event_by_pk"]["evidence"] == {}
 
-    async def test_a_replay_is_refused_readably_and_done_once_the_switch_is_off(
+    async def test_a_replay_is_refused_with_the_kill_switch_on_and_works_with_it_off(
         self, harness: SettingsHarness
     ) -> None:
         criteria = {"status": "skipped_kill_switch"}
@@ -220,7 +220,7 @@ class TestDeadLettersAndReplay:
 
 
 class TestRunsAndKpis:
-    """Tab 4."""
+    """The fourth tab: cron runs and KPIs."""
 
     async def test_the_runs_of_a_cron_are_listed_with_their_reports(self, harness: SettingsHarness) -> None:
         data = await harness.run("pancake_settings_runs", where={"name": {"_eq": "check_connection"}})
@@ -228,7 +228,7 @@ class TestRunsAndKpis:
         assert run["report"]["connections"][0]["after"] == "active"
         assert data["pancake_cron_run_aggregate"]["aggregate"]["count"] == 1
 
-    async def test_the_figures_of_a_day_are_those_of_the_newest_run(self, harness: SettingsHarness) -> None:
+    async def test_the_figures_of_a_day_come_from_the_newest_run(self, harness: SettingsHarness) -> None:
         since = (datetime.now(UTC) - timedelta(days=1)).isoformat()
         data = await harness.run("pancake_settings_kpis", since=since)
         assert data["newest"][0]["kpi"] == {"success": {"ratio": 1}}

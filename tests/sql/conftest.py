@@ -1,4 +1,4 @@
-"""A migrated database with the engine's tables in it, and one that is filled, shared by the tests here."""
+"""A migrated database with the engine's tables, empty or filled, shared by the tests of a module."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from tests.support.large_tables import fill_tables
 
 @pytest.fixture(scope="module")
 def migrated(cluster: Cluster, template: str) -> Iterator[psycopg.Connection]:
-    """A connection to a migrated database with the engine's catalogue, used for reading plans and types."""
+    """A session on a migrated database with the engine's catalogue."""
     name = f"{template}_sql"
     url = cluster.create_database(name, template)
     with psycopg.connect(url, autocommit=True) as connection:

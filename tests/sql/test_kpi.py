@@ -1,4 +1,4 @@
-"""The six figures, each on rows whose figure is known by counting on one's fingers."""
+"""The six figures, each on a few rows whose figure is known."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,12 +18,12 @@ HANH, KHOA = "c0000000-0000-4000-8000-000000000001", "c0000000-0000-4000-8000-00
 
 
 class Figures:
-    """A database to put events and tickets in, and the figures of a day."""
+    """Inserts events and tickets and reads the figures of a day."""
 
     def __init__(self, connection: psycopg.Connection[dict[str, Any]]) -> None:
         self.connection = connection
         self.number = 0
-        # Rows are written as they stand in the end, not by the steps that lead there.
+        # Insert rows in their final state, not through the steps that lead to it.
         connection.execute("ALTER TABLE pancake_webhook_event DISABLE TRIGGER USER")
         self.connection_id = self._one(
             "INSERT INTO pancake_connection (name, workspace_id, token_sha256)"
@@ -34,7 +34,7 @@ class Figures:
         return self.connection.execute(statement, params).fetchone() or {}
 
     def event(self, status: str = "processed", **columns: Any) -> None:
-        """An event that came in at noon."""
+        """Insert an event that arrived at noon."""
         self.number += 1
         row = {
             "connection_id": self.connection_id,
@@ -60,7 +60,7 @@ class Figures:
         )
 
     def ticket(self, chosen: str | None, owner: str | None, response: float | None = None) -> None:
-        """A ticket made at noon, with the owner that we chose, its owner now, minutes to the response."""
+        """Insert a ticket created at noon: the owner we chose, its current owner, minutes to the response."""
         answered = NOON + timedelta(minutes=response) if response is not None else None
         ticket = self._one(
             "INSERT INTO ticket (title, source_id, assignee_id, created_at, first_response_at)"
@@ -73,7 +73,7 @@ class Figures:
         self.event(outcome="ticket_created", ticket_id=ticket, evidence=evidence)
 
     def of(self, name: str) -> dict[str, Any]:
-        """The figure of the day."""
+        """Return a figure of the day."""
         cursor = self.connection.execute(QUERIES[name], {"from": FROM, "to": TO})
         (row,) = cursor.fetchall()
         return row
@@ -85,8 +85,8 @@ def figures(database: str) -> Iterator[Figures]:
         yield Figures(connection)
 
 
-def test_of_nothing_no_figure_is_a_number(figures: Figures) -> None:
-    """No data is inconclusive; it must not read as perfect."""
+def test_without_events_every_figure_is_null(figures: Figures) -> None:
+    """Missing data must not look like a perfect result."""
     assert figures.of("kpi/load_latency")["p95_seconds"] is None
     assert figures.of("kpi/load_success")["ratio"] is None
     assert figures.of("kpi/load_auto_assign")["ratio"] is None
@@ -95,7 +95,7 @@ def test_of_nothing_no_figure_is_a_number(figures: Figures) -> None:
     assert figures.of("kpi/load_zero_miss") == {"days": 0, "found_missing": None, "left_missing": None}
 
 
-def test_latency_runs_from_creation_to_processed_without_what_was_held_or_replayed(figures: Figures) -> None:
+def test_latency_is_creation_to_processed_without_held_or_replayed_events(figures: Figures) -> None:
     for seconds in range(1, 101):
         figures.event(processed_at=NOON + timedelta(seconds=seconds))
     figures.event(processed_at=TO, held_at=NOON)
@@ -107,7 +107,7 @@ def test_latency_runs_from_creation_to_processed_without_what_was_held_or_replay
     assert (found["p50_seconds"], found["p95_seconds"]) == (50.5, pytest.approx(95.05))
 
 
-def test_success_counts_against_us_what_is_failed_dead_or_stuck(figures: Figures) -> None:
+def test_failed_dead_and_stuck_events_count_against_success(figures: Figures) -> None:
     for _ in range(95):
         figures.event()
     figures.event("failed")
@@ -120,7 +120,7 @@ def test_success_counts_against_us_what_is_failed_dead_or_stuck(figures: Figures
     assert [found[name] for name in ("processed", "failed", "dead", "stuck")] == [95, 1, 2, 2]
 
 
-def test_success_leaves_out_what_is_invalid_held_or_only_just_came(figures: Figures) -> None:
+def test_invalid_held_and_very_recent_events_do_not_count_for_success(figures: Figures) -> None:
     figures.event()
     for code in ("invalid_phone", "invalid_json", "test_ping"):
         figures.event("dead_letter", error_code=code)
@@ -132,7 +132,7 @@ def test_success_leaves_out_what_is_invalid_held_or_only_just_came(figures: Figu
     assert [found[name] for name in ("invalid", "skipped", "waiting")] == [3, 2, 1]
 
 
-def test_assigned_correctly_is_what_we_chose_and_nobody_changed(figures: Figures) -> None:
+def test_assigned_correctly_is_an_unchanged_choice_of_ours(figures: Figures) -> None:
     figures.ticket(HANH, HANH)
     figures.ticket(HANH, KHOA)
     figures.ticket(HANH, None)
@@ -150,7 +150,7 @@ def test_intervention_is_an_owner_other_than_our_choice(figures: Figures) -> Non
     assert figures.of("kpi/load_intervention") == {"tickets": 4, "changed": 2, "ratio": 0.5}
 
 
-def test_unanswered_tickets_count_with_their_age(figures: Figures) -> None:
+def test_unanswered_tickets_count_with_their_current_age(figures: Figures) -> None:
     for minutes in range(1, 20):
         figures.ticket(HANH, HANH, response=minutes)
     figures.ticket(HANH, HANH)

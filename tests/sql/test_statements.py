@@ -1,4 +1,4 @@
-"""Every statement under sql/: it fits the migrated schema, says what it does, and stays small."""
+"""Every statement under sql/: it fits the migrated schema, documents itself and stays small."""
 
 import re
 from pathlib import Path
@@ -21,12 +21,12 @@ VERBS = {
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_it_can_be_prepared_against_the_migrated_schema(migrated: psycopg.Connection, name: str) -> None:
+def test_a_statement_can_be_prepared_on_the_migrated_schema(migrated: psycopg.Connection, name: str) -> None:
     prepare(migrated, name)
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
-def test_it_says_what_it_does_and_what_it_returns(path: Path) -> None:
+def test_a_statement_starts_with_purpose_and_result(path: Path) -> None:
     lines = path.read_text("utf-8").splitlines()
     header = [line for line in lines[:5] if line.startswith("--")]
     assert lines[0].startswith("-- ")
@@ -39,7 +39,7 @@ def test_it_says_what_it_does_and_what_it_returns(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
-def test_it_stays_within_the_limits_of_a_statement(path: Path) -> None:
+def test_a_statement_stays_within_its_limits(path: Path) -> None:
     text = path.read_text("utf-8")
     lines = text.splitlines()
     assert len(lines) <= 80
@@ -54,7 +54,7 @@ def test_it_stays_within_the_limits_of_a_statement(path: Path) -> None:
         assert not re.search(r"\S.*--", line) or line.lstrip().startswith("--"), "a comment ends its line"
 
 
-def test_the_loader_reads_every_file_under_its_own_name() -> None:
+def test_the_loader_names_every_file() -> None:
     assert set(QUERIES) == set(IDS)
     assert all(b"--" not in text and text.strip() for text in QUERIES.values())
 
@@ -65,7 +65,7 @@ def test_a_statement_that_psycopg_would_parse_again_each_time_is_refused(tmp_pat
         load_queries(tmp_path)
 
 
-def test_the_lease_of_a_claim_is_the_one_that_the_database_guards(migrated: psycopg.Connection) -> None:
+def test_the_lease_of_a_claim_equals_the_lease_checked_by_the_database(migrated: psycopg.Connection) -> None:
     guard = "SELECT pg_get_functiondef('public.pancake_webhook_event_guard_status'::regproc)"
     leases = re.findall(
         r"OLD\.ingested_at > clock_timestamp\(\) - interval '([^']+)'",
@@ -74,7 +74,7 @@ def test_the_lease_of_a_claim_is_the_one_that_the_database_guards(migrated: psyc
     assert leases == [f"{CLAIM_LEASE.total_seconds():g} seconds"]
 
 
-def test_the_templates_that_statements_name_are_those_of_the_decision() -> None:
+def test_statements_name_the_templates_of_the_decision() -> None:
     named = {code for text in QUERIES.values() for code in re.findall(r"'(noti_\w+)'", text.decode())}
     assert named == {NEEDS_ATTENTION}
 
