@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -14,10 +15,10 @@ from leads.services.cron_runs import CRONS
 
 ROOT = Path(__file__).parents[1]
 PRODUCTION = ("handlers", "cron", "leads")
-OURS = {*PRODUCTION, "app", "sandbox", "scripts", "tests"}
 TOP = {
     "pyproject.toml", "hasura", "handlers", "cron", "sql", "scripts", "tests", "Dockerfile", "README.md",
     "app.py", "leads", "sandbox", "deploy", "docs", "compose.yaml", "CHANGELOG.md",
+    "CONTRIBUTING.md", "LICENSE",
 }  # fmt: skip
 HIDDEN = {".ci", ".gitignore", ".env.example", ".dockerignore"}
 LIMIT = {"handlers": 200, "cron": 200}
@@ -118,19 +119,17 @@ def test_the_domain_is_pure() -> None:
         assert not re.search(r"datetime\.now\(|utcnow\(|today\(\)", text), name(path)
 
 
-def test_handlers_and_crons_have_no_clock_no_environment_and_no_sql_of_their_own() -> None:
+def test_handlers_and_crons_read_no_clock_and_hold_no_sql() -> None:
     for path in python("handlers", "cron"):
-        assert not {"os", "random", "time", "logging", "socket", "subprocess"} & set(imports(path)), name(
-            path
-        )
         text = path.read_text("utf-8")
         assert not re.search(r"datetime\.now\(|utcnow\(", text), name(path)
         assert not re.search(r"[\"'](SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH) ", text), name(path)
 
 
-def test_nothing_but_tests_and_scripts_knows_the_sandbox() -> None:
-    for path in python("app.py", *PRODUCTION):
-        assert not {"sandbox", "scripts", "tests"} & set(imports(path)), name(path)
+def test_app_imports_production_code_and_starlette_only() -> None:
+    """import-linter reads packages, and app.py is none."""
+    outside = set(imports(ROOT / "app.py")) - sys.stdlib_module_names
+    assert outside - {*PRODUCTION, "starlette"} == set()
 
 
 def test_every_module_says_what_it_is_for_and_every_trigger_who_calls_it() -> None:

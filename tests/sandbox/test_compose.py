@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +73,29 @@ def test_the_example_explains_every_variable_of_the_handlers() -> None:
     assert {"HANDLER_SECRET_PREVIOUS", "EDGE_SECRET_PREVIOUS"} <= explained
 
 
-def test_the_image_of_the_handlers_holds_production_code_alone() -> None:
-    stage = DOCKERFILE.partition("FROM python AS handlers")[2]
-    copied = set(re.findall(r"^COPY (?!--from)(\S+)", stage, re.MULTILINE))
-    assert copied == {"app.py", "leads", "handlers", "cron", "sql"}
-    assert "FROM" not in stage
-    assert re.search(r"^USER \d+:\d+$", stage, re.MULTILINE)
-    assert "HEALTHCHECK" in stage
+def stage(name: str) -> str:
+    """The instructions of one stage, without its FROM."""
+    return re.split(rf"^FROM \S+ AS {name}$", DOCKERFILE, flags=re.MULTILINE)[1].partition("\nFROM ")[0]
+
+
+def test_the_image_of_the_handlers_holds_production_code_only() -> None:
+    """It adds nothing to the stage with the locked packages and the wheel, and is the last one."""
+    assert not re.search(r"^(COPY|ADD) ", stage("handlers"), re.MULTILINE)
+    assert DOCKERFILE.endswith(stage("handlers"))
+    assert re.findall(r"^FROM project AS (\w+)$", DOCKERFILE, re.MULTILINE) == ["sandbox", "handlers"]
+    assert re.findall(r"^COPY .*", stage("project"), re.MULTILINE) == ["COPY --from=dependencies /venv /venv"]
+    assert re.search(r"^USER \d+:\d+$", stage("handlers"), re.MULTILINE)
+    assert "HEALTHCHECK" in stage("handlers")
+
+
+def test_the_wheel_of_the_image_is_the_one_that_the_project_declares() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+    copied = {
+        word for line in re.findall(r"^COPY (.+) \S+$", stage("wheel"), re.MULTILINE) for word in line.split()
+    }
+    project = {"pyproject.toml", "LICENSE", "scripts/lock/build.txt"}
+    assert copied - project == set(declared["wheel"]["only-include"])
+    assert project <= copied
 
 
 def test_a_version_can_be_put_back(services: dict[str, Any]) -> None:

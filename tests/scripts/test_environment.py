@@ -37,8 +37,10 @@ def clone(tmp_path: Path) -> Path:
     for name in ("python", "pytest", "uvicorn"):
         (venv / "bin" / name).write_text(PROGRAM)
         (venv / "bin" / name).chmod(0o755)
-    summed = subprocess.run(["cksum"], input="", capture_output=True, text=True, check=True).stdout.strip()
-    (venv / "installed").write_text(f"{summed} {venv}\n")
+    (tmp_path / "pyproject.toml").write_text("")
+    empty = subprocess.run(["cksum"], input="", capture_output=True, text=True, check=True).stdout.strip()
+    (venv / "installed").write_text(f"{empty} {venv}\n")
+    (venv / "project").write_text(f"{empty} {tmp_path}\n")
     (tmp_path / ".env").write_text("DATABASE_URL=from-the-file\nENCRYPTION_KEYS='k:with space'\n")
     return tmp_path
 
