@@ -20,7 +20,7 @@ TOP = {
     "app.py", "leads", "sandbox", "deploy", "docs", "compose.yaml", "CHANGELOG.md",
     "CONTRIBUTING.md", "LICENSE",
 }  # fmt: skip
-HIDDEN = {".ci", ".gitignore", ".env.example", ".dockerignore"}
+HIDDEN = {".ci", ".gitignore", ".env.example", ".dockerignore", ".yamllint.yaml"}
 LIMIT = {"handlers": 200, "cron": 200}
 
 

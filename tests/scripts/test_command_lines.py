@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.fast_lane import SLOW_PATHS
+
 ROOT = Path(__file__).parents[2]
 MODULES = {
     path.name: found[1]
@@ -49,6 +51,23 @@ def test_the_tests_explain_themselves_wherever_help_stands() -> None:
     said = run("scripts/test", "-q", "--help")
     assert said.returncode == 0
     assert said.stdout.startswith("usage: scripts/test")
+
+
+def test_the_suites_of_the_tests_exclude_each_other() -> None:
+    said = run("scripts/test", "--fast", "--engine")
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr.startswith("--fast and --engine exclude each other.\nusage: scripts/test")
+
+
+def test_the_fast_suite_leaves_out_paths_that_exist() -> None:
+    assert [path for path in SLOW_PATHS if not (ROOT / path).exists()] == []
+
+
+def test_every_shell_script_has_a_help() -> None:
+    for command in (".ci/run", "scripts/check", "scripts/test", "scripts/lock/update"):
+        said = run(f"./{command}", "--help")
+        assert (said.returncode, said.stderr) == (0, "")
+        assert said.stdout.startswith(f"usage: {command}")
 
 
 @pytest.mark.parametrize(
