@@ -143,10 +143,10 @@ def test_every_module_has_a_docstring_and_every_trigger_names_its_caller() -> No
 
 
 def test_every_handler_and_cron_has_its_test() -> None:
-    for folder in ("handlers", "cron"):
-        for path in python(folder):
+    for room in ("handlers", "cron"):
+        for path in python(room):
             if path.stem != "__init__":
-                assert (ROOT / "tests" / folder / f"test_{path.stem}.py").is_file(), name(path)
+                assert (ROOT / "tests" / room / f"test_{path.stem}.py").is_file(), name(path)
 
 
 def test_every_cron_is_listed_and_has_a_route() -> None:
@@ -200,7 +200,7 @@ def test_no_unfinished_work_is_marked() -> None:
             assert not words.search(path.read_text("utf-8", errors="replace")), name(path)
 
 
-def test_a_skipped_test_gives_a_reason() -> None:
+def test_a_skipped_test_says_why() -> None:
     for path in python("tests"):
         for found in re.finditer(
             r"pytest\.(?:skip|mark\.skip(?:if)?|xfail)\b(.{0,200})", path.read_text(), re.S

@@ -1,4 +1,4 @@
-"""`.env` in the clone: operators' commands read it, other scripts do not; the environment takes precedence."""
+"""`.env` in the clone: read by operators' commands, not by other scripts; set variables take precedence."""
 
 import os
 import shutil
