@@ -12,16 +12,6 @@ from sandbox.database import install_diva, migrate
 _numbers = count(1)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options for a genuine engine."""
-    group = parser.getgroup("hasura")
-    group.addoption("--hasura", metavar="URL", help="run the contract tests against this engine as well")
-    group.addoption("--hasura-admin-secret", metavar="SECRET", help="its admin secret")
-    group.addoption(
-        "--hasura-webhook-host", metavar="HOST", default="127.0.0.1", help="this machine, as it can reach it"
-    )
-
-
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     """Async tests run on plain asyncio."""

@@ -1,6 +1,8 @@
-"""The stand-in engine with our metadata and Diva's, and the handlers that it calls, in this process."""
+"""The stand-in engine with our metadata and Diva's, and in this process the handlers that it calls."""
 
+import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,8 +13,10 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+import uvicorn
 import yaml
 from psycopg.rows import dict_row
+from starlette.applications import Starlette
 
 from app import create_app
 from leads.adapters.graphql import Graphql
@@ -20,10 +24,8 @@ from leads.adapters.secrets import KeyRing
 from leads.adapters.settings import Settings
 from sandbox.cluster import RUN, Cluster
 from sandbox.diva import METADATA as DIVA_METADATA
-from sandbox.hasura.engine import Engine
-from sandbox.hasura.metadata.directory import read_directories
-from sandbox.hasura.server import create_app as create_engine
-from sandbox.hasura.settings import read_settings
+from sandbox.hasura import metadata_arguments, start_engine
+from sandbox.processes import Processes
 from sandbox.stack.keys import Keys
 
 ROOT = Path(__file__).parents[2]
@@ -82,6 +84,19 @@ class Desk:
 
 
 @asynccontextmanager
+async def served(app: Starlette) -> AsyncIterator[str]:
+    """Serve an application in this event loop; yields its URL."""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", ws="none"))
+    listener = socket.create_server(("127.0.0.1", 0))
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+@asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Desk]:
     """Engine and handlers on a migrated database."""
     keys = Keys.generate()
@@ -89,12 +104,11 @@ async def opened(url: str) -> AsyncIterator[Desk]:
         "HASURA_GRAPHQL_ADMIN_SECRET": keys.admin_secret,
         "HASURA_GRAPHQL_JWT_SECRET": keys.jwt_secret,
         "HASURA_GRAPHQL_UNAUTHORIZED_ROLE": "anonymous",
-        "HANDLERS_URL": "http://handlers",
         "HANDLER_SECRET": keys.handler_secret,
-        "NOTIFICATIONS_URL": "http://notifications",
+        "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "0",
+        "NOTIFICATIONS_URL": "http://127.0.0.1:9",
         "PG_DATABASE_URL": url,
     }
-    engine = Engine(read_settings(environment), url, read_directories([METADATA, DIVA_METADATA]))
     handlers = create_app(
         Settings(
             database_url=url,
@@ -107,17 +121,18 @@ async def opened(url: str) -> AsyncIterator[Desk]:
         ),
         graphql=Graphql("http://127.0.0.1:9", "unused"),
     )
-    await engine.http.aclose()
-    engine.http = httpx.AsyncClient(transport=httpx.ASGITransport(app=handlers))
-    transport = httpx.ASGITransport(app=create_engine(engine))
-    async with handlers.router.lifespan_context(handlers):
-        await engine.open()
-        try:
-            async with httpx.AsyncClient(transport=transport, base_url="http://hasura") as client:
+    arguments = metadata_arguments(METADATA, DIVA_METADATA)
+    with Processes() as processes:
+        async with served(handlers) as handlers_url:
+            environment["HANDLERS_URL"] = handlers_url
+            engine = start_engine(processes, url, *arguments, environment=environment)
+            async with httpx.AsyncClient(base_url=engine.url, timeout=30) as client:
+                # The crons must not run beside a test: the engine sends nothing of them.
+                admin = {"X-Hasura-Admin-Secret": keys.admin_secret}
+                plan = {"seed": 1, "triggers": {"*": {"drop": 1}}}
+                (await client.post("/sandbox/chaos", json=plan, headers=admin)).raise_for_status()
                 with psycopg.connect(url, autocommit=True, row_factory=dict_row) as session:
                     yield Desk(client, keys, session)
-        finally:
-            await engine.close()
 
 
 @pytest.fixture(scope="session")

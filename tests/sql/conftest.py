@@ -6,7 +6,8 @@ import psycopg
 import pytest
 
 from sandbox.cluster import Cluster
-from sandbox.hasura.sql import statement as engine
+from sandbox.hasura import start_engine
+from sandbox.processes import Processes
 
 FILL = (
     "SET session_replication_role = replica",
@@ -46,9 +47,9 @@ def migrated(cluster: Cluster, template: str) -> Iterator[psycopg.Connection]:
     """A connection to a migrated database with the engine's catalogue, used for reading plans and types."""
     name = f"{template}_sql"
     url = cluster.create_database(name, template)
+    with Processes() as processes:  # an engine makes the tables of its catalogue when it starts
+        processes.stop(start_engine(processes, url, environment={}).process)
     with psycopg.connect(url, autocommit=True) as connection:
-        for name_ in ("init_source", "init_metadata"):
-            connection.execute(engine(name_))
         yield connection
     cluster.drop_database(name)
 

@@ -1,0 +1,50 @@
+"""The control routes of the stand-in itself, below /sandbox, which Hasura does not have. Admin only."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from graphql_engine.cron.schedule import parse_time, shown_time
+from graphql_engine.engine import Engine
+from graphql_engine.errors import QErr
+from graphql_engine.http.answers import answer, authenticate, parse_body
+
+
+async def chaos(request: Request, engine: Engine) -> Response:
+    """/sandbox/chaos: shows or replaces the plan of faults."""
+    await _admin(request, engine)
+    if request.method == "POST":
+        engine.chaos.load(_object(parse_body(await request.body())))
+    return answer(engine.chaos.shown())
+
+
+async def clock(request: Request, engine: Engine) -> Response:
+    """/sandbox/clock: shows or moves the clock of cron triggers and one-off events.
+
+    Body: `{"advance": seconds}`, `{"set": "2026-01-01T00:00:00Z"}` or `{"reset": true}`.
+    """
+    await _admin(request, engine)
+    if request.method == "POST":
+        order = _object(parse_body(await request.body()))
+        if "advance" in order:
+            engine.clock.advance(float(order["advance"]))
+        elif "set" in order:
+            engine.clock.set(parse_time(order["set"]))
+        elif order.get("reset"):
+            engine.clock.reset()
+        else:
+            raise QErr("parse-failed", "clock: expecting one of advance, set, reset")
+    return answer({"now": shown_time(engine.clock.now())})
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise QErr("parse-failed", "expecting a JSON object")
+    return value
+
+
+async def _admin(request: Request, engine: Engine) -> None:
+    session = await authenticate(request, engine)
+    if not session.is_admin:
+        raise QErr("access-denied", "restricted access : admin only")
