@@ -12,6 +12,13 @@ from sandbox.database import install_diva, migrate
 _numbers = count(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the end-to-end tests for an engine that runs elsewhere."""
+    group = parser.getgroup("hasura")
+    group.addoption("--hasura", metavar="URL", help="run the end-to-end tests against this engine")
+    group.addoption("--hasura-admin-secret", metavar="SECRET", help="its admin secret")
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     """Async tests run on plain asyncio."""

@@ -1,0 +1,1 @@
+"""Calls to webhooks: environment variables, transforms, sending, and what is logged of them."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.support.hasura import Hasura
+from tests.support.hasura import Hasura, Json
 from tests.support.process import SECRET, Engines
 from tests.support.receiver import Receiver
 
@@ -51,3 +51,17 @@ def engine(request: pytest.FixtureRequest, receiver: Receiver) -> Iterator[Hasur
             engine = Hasura(str(given).rstrip("/"), secret, receiver, client, stand_in=False)
         yield engine
         engine.close()
+
+
+@pytest.fixture
+def job(engine: Hasura) -> Json:
+    """A tracked table with the usual columns."""
+    return engine.table("job", "id bigint PRIMARY KEY, state text, note json, amount numeric")
+
+
+@pytest.fixture
+def pair(engine: Hasura) -> tuple[Json, Json]:
+    """Tracked tables author and article, with a foreign key."""
+    author = engine.table("author", "id serial PRIMARY KEY, name text UNIQUE")
+    reference = f'author_id int REFERENCES "{engine.schema}".author(id)'
+    return author, engine.table("article", f"id serial PRIMARY KEY, title text, {reference}")

@@ -6,7 +6,8 @@ import psycopg
 import pytest
 
 from tests.support.database import Server, name_of
-from tests.support.library import SCHEMA, Library
+from tests.support.library import Library
+from tests.support.library_schema import SCHEMA
 
 
 @pytest.fixture(scope="session")

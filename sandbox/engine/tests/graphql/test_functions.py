@@ -2,7 +2,8 @@
 
 import copy
 
-from tests.support.library import METADATA, Library
+from tests.support.library import Library
+from tests.support.library_schema import METADATA
 
 FUNCTIONS = """
 CREATE FUNCTION add_author(name text, times int DEFAULT 1) RETURNS SETOF author LANGUAGE sql VOLATILE

@@ -5,7 +5,8 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.support.library import METADATA, Library
+from tests.support.library import Library
+from tests.support.library_schema import METADATA
 
 DEEP = "articles { author { " * 40 + "id" + " } }" * 40
 BOMB = " ".join(f"fragment f{i} on author {{ ...f{i + 1} ...f{i + 1} }}" for i in range(30))

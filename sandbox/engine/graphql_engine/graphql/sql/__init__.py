@@ -1,0 +1,1 @@
+"""SQL for reading: conditions, ordering, aggregates, rows as JSON."""
