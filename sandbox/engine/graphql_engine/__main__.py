@@ -1,4 +1,4 @@
-"""`python -m graphql_engine`: starts the stand-in on a loopback address until it is told to stop."""
+"""`python -m graphql_engine`: serve the stand-in on a loopback address until SIGTERM or SIGINT."""
 
 import argparse
 import asyncio
@@ -26,7 +26,6 @@ BANNER = "Stand-in for the Hasura GraphQL Engine, for development and tests. Thi
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m graphql_engine",
         description=f"{BANNER} HASURA_GRAPHQL_* variables mean what they mean there.",
@@ -63,7 +62,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class Server(uvicorn.Server):
-    """Uvicorn that says its URL once it accepts requests, and leaves its caller time to close the engine."""
+    """Uvicorn that prints its URL when it is ready, and returns after a signal: the engine is closed then."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -74,7 +73,7 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then print the one line that callers wait for."""
+        """Start, then print the URL: callers wait for this line."""
         await super().startup(sockets)
         if self.started and sockets:
             host, port = sockets[0].getsockname()[:2]
@@ -83,7 +82,7 @@ class Server(uvicorn.Server):
 
 
 async def serve(chosen: argparse.Namespace, plan: dict[str, Any] | None) -> None:
-    """Open the engine, serve until a signal, close it; raises StartError."""
+    """Open the engine, serve until a signal, close it. Raises StartError."""
     environment = dict(os.environ)
     environment.setdefault("HASURA_GRAPHQL_DATABASE_URL", chosen.database_url)
     settings = read_settings(environment)
@@ -107,7 +106,7 @@ async def serve(chosen: argparse.Namespace, plan: dict[str, Any] | None) -> None
 
 
 def source_url(metadata: dict[str, Any], environment: dict[str, str], fallback: str) -> str:
-    """The URL of the one source; raises StartError if there are several or its variable is not set."""
+    """Return the URL of the source. Raises StartError for several sources or an unset variable."""
     sources = metadata["sources"]
     if not sources:
         return fallback
@@ -122,7 +121,7 @@ def source_url(metadata: dict[str, Any], environment: dict[str, str], fallback: 
 
 
 def main() -> int:
-    """Exit codes: 0 after a clean stop, 1 if it could not start."""
+    """Return the exit code: 0 after a clean stop, 1 if the engine could not start."""
     chosen = arguments()
     logging.basicConfig(
         level=chosen.log_level.upper(), format="%(asctime)s %(name)s %(levelname)s %(message)s"

@@ -1,8 +1,8 @@
-"""What PostgreSQL itself says about the tables and functions of a database.
+"""The structure of a database: its tables, types and functions, read from PostgreSQL's catalog.
 
-The GraphQL schema is built from this and from the metadata; every identifier and type name that goes into a
-statement comes from here, never from a request. Facts about what the engine reads: its
-`pg_table_metadata.sql` and `pg_function_metadata.sql`.
+The GraphQL schema is built from this and from the metadata. Every identifier and type name in a statement
+comes from here, never from a request. Facts: the engine's `pg_table_metadata.sql` and
+`pg_function_metadata.sql`.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Type:
-    """A PostgreSQL type. name: as casts write it; internal: `pg_type.typname`; kind: `typtype` (e = enum)."""
+    """A PostgreSQL type. name: as in a cast; internal: `pg_type.typname`; kind: `typtype` (e = enum)."""
 
     name: str
     internal: str
@@ -28,7 +28,7 @@ class Type:
 
 @dataclass(frozen=True)
 class Column:
-    """One column. Domains are shown as their base type, as the engine does."""
+    """A column. A domain is represented by its base type, as the engine does."""
 
     name: str
     type: Type
@@ -41,15 +41,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Constraint:
-    """A primary key or unique constraint."""
-
     name: str
     columns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """A foreign key; `columns` and `target_columns` pair up."""
+    """A foreign key: `columns[i]` references `target_columns[i]`."""
 
     name: str
     columns: tuple[str, ...]
@@ -59,8 +57,6 @@ class ForeignKey:
 
 @dataclass(frozen=True)
 class Table:
-    """A table or view."""
-
     schema: str
     name: str
     columns: dict[str, Column]
@@ -75,17 +71,17 @@ class Table:
 
     @property
     def key(self) -> Key:
-        """(schema, name)."""
+        """The pair (schema, name)."""
         return (self.schema, self.name)
 
     def constraints(self) -> list[Constraint]:
-        """Primary key first, then the unique constraints."""
+        """The primary key, then the unique constraints."""
         return ([self.primary_key] if self.primary_key else []) + list(self.uniques)
 
 
 @dataclass(frozen=True)
 class Argument:
-    """An input argument of a function; name may be empty."""
+    """An input argument of a function; the name may be empty."""
 
     name: str
     type: Type
@@ -94,7 +90,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Function:
-    """A function. returns_table: the table whose rows it gives, if its return type is one."""
+    """A function. returns_table: the table whose rows it returns, if its return type is one."""
 
     schema: str
     name: str
@@ -108,7 +104,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Catalog:
-    """All tables and functions outside PostgreSQL's and Hasura's own schemas."""
+    """All tables and functions outside the schemas of PostgreSQL and Hasura."""
 
     tables: dict[Key, Table] = field(default_factory=dict)
     functions: dict[Key, list[Function]] = field(default_factory=dict)
@@ -120,7 +116,7 @@ Row = dict[str, Any]
 
 
 async def load_catalog(conn: AsyncConnection[Any]) -> Catalog:
-    """Reads the whole catalogue in five statements, and the values of every table that could be an enum."""
+    """Read the catalog in five statements, and the values of every table that could be an enum."""
     async with conn.cursor(row_factory=dict_row) as cur:
         types = await _rows(cur, TYPES)
         columns = await _rows(cur, COLUMNS)

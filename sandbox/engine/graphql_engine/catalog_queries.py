@@ -1,4 +1,4 @@
-"""The statements that read PostgreSQL's catalogue for `catalog`."""
+"""The statements that read PostgreSQL's catalog for `catalog`."""
 
 COLUMNS = """
 SELECT n.nspname AS schema, c.relname AS "table", c.relkind::text AS relkind,

@@ -1,6 +1,6 @@
-"""How a change of the metadata takes hold: checked first, then event triggers and cron events follow.
+"""Apply a change of the metadata: check it first, then update event triggers and cron events.
 
-Facts: the engine's `RQL/Types/SchemaCache/Build` (which inconsistency gives which error).
+Facts: the engine's `RQL/Types/SchemaCache/Build` (the error of each inconsistency).
 """
 
 import copy
@@ -22,10 +22,10 @@ from graphql_engine.metadata.defaults import DEFAULT_CRON_RETRY
 
 @dataclass
 class Context:
-    """What a command works on.
+    """The working state of a metadata command.
 
-    metadata: a working copy, taken over by the engine when the command has succeeded;
-    subject: the object whose inconsistency is this command's own fault; refresh: read the catalog again.
+    metadata: a copy that the engine adopts if the command succeeds; refresh: read the catalog again;
+    subject: the object of the command: its inconsistency is reported as `invalid-configuration`.
     """
 
     engine: Engine
@@ -38,10 +38,10 @@ class Context:
 
 
 async def change(engine: Engine, context: Context, *, removes: bool) -> None:
-    """Take over a command's metadata.
+    """Adopt the metadata of a command.
 
     Raises QErr `invalid-configuration` if the command's own object is inconsistent, `unexpected` if another
-    one newly is; then nothing has changed.
+    object becomes inconsistent; then nothing changes.
     """
     async with engine.pool.connection() as connection:
         if context.refresh or engine.catalog_stale:
@@ -92,12 +92,12 @@ def _refuse_new(engine: Engine, context: Context, found: list[Json], *, removes:
 
 
 def shown(found: list[Json]) -> list[Json]:
-    """Inconsistent objects for a client: conflicts have no name of their own."""
+    """Return inconsistent objects as clients see them: conflicts have no name."""
     return [{k: v for k, v in each.items() if k != "name" or "conflicts" not in each} for each in found]
 
 
 def newly_found(new: list[Json]) -> QErr:
-    """The engine's answer to a removal that others do not survive."""
+    """Return the error for a removal that makes other objects inconsistent."""
     message = "cannot continue due to newly found inconsistent metadata"
     return QErr("unexpected", message, status=500, internal=shown(new))
 
@@ -111,9 +111,9 @@ async def adopt(
     *,
     reinstall: bool = False,
 ) -> None:
-    """Make this metadata the engine's, with its event triggers and cron events.
+    """Make this metadata the engine's, and update its event triggers and cron events.
 
-    regenerate: cron triggers whose future events are made anew though their definition may be the same;
+    regenerate: cron triggers whose future events are replaced even if their definition is unchanged;
     reinstall: create every SQL trigger again (after DDL).
     """
     broken = {each["name"] for each in found}
@@ -142,7 +142,7 @@ async def _event_triggers(
 
 
 def event_triggers_of(metadata: Json, broken: set[str]) -> dict[str, dict[str, Any]]:
-    """The event triggers that work, by name, each with its table."""
+    """Return the consistent event triggers by name, each with its table."""
     wanted = {}
     for source in metadata["sources"]:
         for table in source["tables"]:
@@ -156,7 +156,7 @@ def event_triggers_of(metadata: Json, broken: set[str]) -> dict[str, dict[str, A
 
 
 def complete_cron(trigger: Json) -> Json:
-    """A cron trigger with its defaults, so that leaving one out is no change."""
+    """Return a cron trigger with its defaults filled in, so that leaving out a default is not a change."""
     complete = {"payload": None, "comment": None, **copy.deepcopy(trigger)}
     complete["headers"] = complete.get("headers") or []
     complete["retry_conf"] = {**DEFAULT_CRON_RETRY, **(complete.get("retry_conf") or {})}

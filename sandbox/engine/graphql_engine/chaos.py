@@ -1,6 +1,6 @@
-"""Faults on purpose: a seeded plan says what happens to each delivery of a trigger.
+"""Fault injection: a seeded plan decides the fate of each delivery of a trigger.
 
-Read from a file or the control route `/sandbox/chaos` (not one of Hasura's):
+The plan comes from a file or from the control route `/sandbox/chaos` (not one of Hasura's):
 `{"seed": 7, "triggers": {"<name or *>": {"drop": 0.2, "duplicate": 0.1, "lost_ack": 0.1, …}}}`.
 """
 
@@ -20,7 +20,7 @@ Send = Callable[[], Awaitable[Reply]]
 
 
 class Fate(enum.StrEnum):
-    """What becomes of one delivery."""
+    """What happens to one delivery."""
 
     DELIVER = "deliver"
     DROP = "drop"
@@ -36,7 +36,7 @@ RATES = tuple(fate for fate in Fate if fate is not Fate.DELIVER)
 
 
 class Chaos:
-    """The current plan; without one, every delivery takes its normal way."""
+    """The current plan. Without a plan every delivery is sent normally."""
 
     def __init__(self) -> None:
         self._plans: dict[str, dict[str, float]] = {}
@@ -45,7 +45,7 @@ class Chaos:
         self.counts: Counter[str] = Counter()
 
     def load(self, plan: dict[str, Any]) -> None:
-        """Replace the plan; raises QErr `parse-failed` for an unknown key or a rate outside 0..1."""
+        """Replace the plan. Raises QErr `parse-failed` for an unknown key or a rate outside 0..1."""
         if unknown := set(plan) - {"seed", "triggers"}:
             raise QErr("parse-failed", f"chaos: unknown key {sorted(unknown)[0]!r}")
         plans: dict[str, dict[str, float]] = {}
@@ -59,7 +59,7 @@ class Chaos:
         self.counts = Counter()
 
     def shown(self) -> dict[str, Any]:
-        """The plan and how often each fate was met."""
+        """Return the plan and the number of deliveries per fate."""
         return {"seed": self.seed, "triggers": self._plans, "counts": dict(self.counts)}
 
     def fate(self, trigger: str) -> Fate:
@@ -77,14 +77,14 @@ class Chaos:
         return chosen
 
     def arrange(self, items: Sequence[Item]) -> list[Item]:
-        """A batch in its order, or shuffled where any plan says `reorder`."""
+        """Return the batch in its order, or shuffled if a plan says `reorder`."""
         arranged = list(items)
         if any(self._random.random() < plan.get("reorder", 0.0) for plan in self._plans.values()):
             self._random.shuffle(arranged)
         return arranged
 
     async def carry_out(self, fate: Fate, send: Send) -> Reply:
-        """Perform one delivery under its fate; the reply is what the engine believes."""
+        """Send one delivery as its fate says; return the reply that the engine acts on."""
         if fate is Fate.DROP:
             return Reply(None, "chaos: dropped before it was sent")
         if fate is Fate.TIMEOUT:

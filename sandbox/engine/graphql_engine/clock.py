@@ -1,4 +1,4 @@
-"""The clock of cron triggers and one-off events, which tests may move (route `/sandbox/clock`)."""
+"""The clock of cron triggers and one-off events; tests move it through `/sandbox/clock`."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +6,7 @@ import anyio
 
 
 class Clock:
-    """The real time plus an offset; loops that sleep on it wake when it is moved."""
+    """The real time plus an offset. Moving the clock wakes the loops that sleep on it."""
 
     def __init__(self) -> None:
         self._offset = timedelta()
@@ -14,7 +14,7 @@ class Clock:
         self.nudges = 0
 
     def now(self) -> datetime:
-        """The current time here, in UTC."""
+        """Return the current time of this clock, in UTC."""
         return datetime.now(UTC) + self._offset
 
     def advance(self, seconds: float) -> None:
@@ -23,25 +23,25 @@ class Clock:
         self.nudge()
 
     def set(self, moment: datetime) -> None:
-        """Let it be that moment now; the clock goes on from there."""
+        """Set the clock; it runs on from there."""
         self._offset = moment - datetime.now(UTC)
         self.nudge()
 
     def reset(self) -> None:
-        """Back to the real time."""
+        """Return to the real time."""
         self._offset = timedelta()
         self.nudge()
 
     def nudge(self) -> None:
-        """Wake whoever sleeps: there may be something due."""
+        """Wake the sleeping loops: an event may be due."""
         self.nudges += 1
         self._wake.set()
         self._wake = anyio.Event()
 
     async def sleep(self, seconds: float, nudges: int) -> bool:
-        """Sleep that long in real time, or until nudged; returns whether it was nudged.
+        """Sleep in real time until the timeout or a nudge; return whether it was a nudge.
 
-        nudges: how many the caller knew of when it last looked, so that none in between is lost.
+        nudges: the caller's last known count of nudges, so that a nudge in between is not lost.
         """
         with anyio.move_on_after(seconds):
             while self.nudges == nudges:

@@ -1,4 +1,4 @@
-"""What requests and background loops share: pools, metadata, and what is derived from it."""
+"""The state that requests and background loops share: pools, metadata, and what is derived from it."""
 
 import uuid
 from collections.abc import Mapping
@@ -55,6 +55,5 @@ class Engine:
         return self.settings.stringify_numeric
 
     def has_column(self, table: Mapping[str, str], name: str) -> bool:
-        """Whether the database's table has a column of that name."""
         key = (table.get("schema", "public"), table["name"])
         return key in self.catalog.tables and name in self.catalog.tables[key].columns

@@ -1,4 +1,4 @@
-"""The one error type of the stand-in, with the two shapes in which Hasura shows an error.
+"""The one error type of the stand-in, in the two JSON shapes that Hasura uses.
 
 Facts: the engine's `Base/Error` module (codes, JSON paths, both encodings).
 """
@@ -12,7 +12,7 @@ PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 
 
 def json_path(*parts: str | int, start: str = "$") -> str:
-    """Hasura's spelling of a JSON path: `$.args.objects[0]["odd key"]`."""
+    """Format a JSON path as Hasura does: `$.args.objects[0]["odd key"]`."""
     spelled = start
     for part in parts:
         if isinstance(part, int):
@@ -27,8 +27,8 @@ def json_path(*parts: str | int, start: str = "$") -> str:
 class QErr(Exception):
     """An error for the client.
 
-    path: JSON path into the request ("$…"); status: HTTP status on the endpoints that use real ones;
-    internal: details shown to admins only; extensions: replaces the GraphQL extensions whole (actions).
+    path: JSON path into the request ("$…"); status: HTTP status on endpoints that use real ones;
+    internal: details for admins only; extensions: replaces the GraphQL extensions (actions).
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class QErr(Exception):
         self.extensions = extensions
 
     def under(self, *parts: str | int) -> "QErr":
-        """The same error with its path seen from further outside: `$.x` under ("args",) is `$.args.x`."""
+        """Prefix the path of the error: `$.x` under ("args",) is `$.args.x`."""
         self.path = json_path(*parts) + self.path[1:]
         return self
 
     def as_graphql(self, *, include_internal: bool = False) -> dict[str, JsonValue]:
-        """One element of `errors` in a GraphQL answer."""
+        """Return one element of `errors` in a GraphQL response."""
         if self.extensions is not None:
             return {"message": self.message, "extensions": self.extensions}
         extensions: dict[str, JsonValue] = {"path": self.path, "code": self.code}
@@ -63,7 +63,7 @@ class QErr(Exception):
         return {"message": self.message, "extensions": extensions}
 
     def as_api(self, *, include_internal: bool = False) -> dict[str, JsonValue]:
-        """The body on the metadata, query and REST endpoints."""
+        """Return the body for the metadata, query and REST endpoints."""
         body: dict[str, JsonValue] = {"path": self.path, "error": self.message, "code": self.code}
         if include_internal and self.internal is not None:
             body["internal"] = self.internal
@@ -71,10 +71,10 @@ class QErr(Exception):
 
 
 def not_exists(message: str, path: str = "$") -> QErr:
-    """Something named in the request is not there (400)."""
+    """Return the error (400) for an object that is named in the request and does not exist."""
     return QErr("not-exists", message, path)
 
 
 def unexpected(message: str, internal: JsonValue = None, path: str = "$") -> QErr:
-    """A failure on this side or at a webhook (500)."""
+    """Return the error (500) for a failure of the engine or of a webhook."""
     return QErr("unexpected", message, path, 500, internal)

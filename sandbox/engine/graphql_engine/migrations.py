@@ -1,7 +1,7 @@
-"""Applies a migrations directory in the layout of the Hasura CLI (`<version>_<name>/up.sql`).
+"""Apply a migrations directory of the Hasura CLI (`<version>_<name>/up.sql`).
 
-Each migration runs in one transaction together with the row that records it, in order of version; what is
-recorded is not run again.
+Migrations run in order of version, each in one transaction with the row that records it. Recorded ones are
+skipped.
 """
 
 import re
@@ -16,7 +16,7 @@ DIRECTORY_NAME = re.compile(r"(\d+)_.+\Z|(\d+)\Z")
 
 
 async def apply_migrations(connection: AsyncConnection, directory: Path) -> list[int]:
-    """Run the migrations not yet recorded; returns their versions.
+    """Run the unrecorded migrations; return their versions.
 
     `directory` is `migrations` or `migrations/<database>`. Raises StartError naming the file that failed.
     """
@@ -34,7 +34,7 @@ async def apply_migrations(connection: AsyncConnection, directory: Path) -> list
 
 
 def find_migrations(directory: Path) -> list[tuple[int, Path]]:
-    """Versions with their `up.sql`, in order; raises StartError for a directory that holds none."""
+    """Return versions with their `up.sql`, in order. Raises StartError for a directory without migrations."""
     if not directory.is_dir():
         raise StartError(f"{directory}: there is no such migrations directory")
     found = _in(directory)

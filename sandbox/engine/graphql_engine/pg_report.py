@@ -1,4 +1,4 @@
-"""PostgreSQL's complaints in the engine's shape."""
+"""PostgreSQL errors in the engine's shape."""
 
 from psycopg import Error
 
@@ -6,7 +6,7 @@ from graphql_engine.errors import JsonValue
 
 
 def postgres_error(error: Error, text: str) -> dict[str, JsonValue]:
-    """PostgreSQL's complaint as the engine shows it under `internal`."""
+    """Return a PostgreSQL error as the engine shows it under `internal`."""
     diag = error.diag
     return {
         "statement": text,

@@ -1,7 +1,7 @@
-"""JSON in which some parts are already text.
+"""JSON with parts that are already text.
 
-What PostgreSQL wrote as JSON goes to the client byte for byte, and numbers of requests and webhooks keep
-their digits: no row passes through a Python float.
+JSON from PostgreSQL goes to the client byte for byte, and numbers of requests and webhooks keep their
+digits: rows never pass through a Python float.
 """
 
 import json
@@ -10,13 +10,13 @@ from typing import Any
 
 
 class Raw(str):
-    """JSON text that is spliced into an answer as it is."""
+    """JSON text that is copied into a response unchanged."""
 
     __slots__ = ()
 
 
 def dumps(value: Any) -> str:
-    """JSON text of `value`, which may hold `Raw` and `Decimal` anywhere."""
+    """Return the JSON text of `value`, which may contain `Raw` and `Decimal`."""
     if isinstance(value, Raw):
         return str.__str__(value)
     if isinstance(value, dict):
@@ -29,10 +29,10 @@ def dumps(value: Any) -> str:
 
 
 def number_text(value: Decimal | int | float) -> str:
-    """The digits of a number as JSON and PostgreSQL both read them."""
+    """Return the digits of a number in a form that JSON and PostgreSQL read."""
     return str(value)
 
 
 def loads(text: str | bytes) -> Any:
-    """Parses JSON; numbers with a fraction or exponent become Decimal."""
+    """Parse JSON; numbers with a fraction or exponent become Decimal."""
     return json.loads(text, parse_float=Decimal)

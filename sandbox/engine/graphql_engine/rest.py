@@ -1,4 +1,4 @@
-"""RESTified endpoints: which one a request means, which variables it gives, what is answered.
+"""RESTified endpoints: find the endpoint of a request and its variables.
 
 Facts: the engine's `Server/Rest` and the endpoint trie of `RQL/Types/Endpoint`.
 """
@@ -31,23 +31,23 @@ NUMBERS = {"Int", "Float", "Number", "Double", "float8", "numeric"}
 
 @dataclass(frozen=True)
 class TextValue:
-    """A value from the path or the query string: text whose meaning depends on the variable's type."""
+    """A value from the path or the query string: its meaning depends on the type of the variable."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Match:
-    """The endpoint that a request means, with the values of its path parameters."""
+    """The endpoint of a request, with the values of its path parameters."""
 
     endpoint: dict[str, Any]
     path_values: dict[str, TextValue]
 
 
 def find_endpoint(metadata: Mapping[str, Any], method: str, path: str) -> Match:
-    """The endpoint for a method and the path below `/api/rest/`.
+    """Return the endpoint for a method and the path below `/api/rest/`.
 
-    Raises QErr: 404 none, 405 another method, 500 more than one.
+    Raises QErr: 404 for no endpoint, 405 for another method, 500 for several endpoints.
     """
     segments = path.split("/")
     matches, other_methods = [], set()
@@ -82,7 +82,7 @@ def _match(pattern: list[str], segments: list[str]) -> dict[str, TextValue] | No
 
 
 def stored_query(metadata: Mapping[str, Any], endpoint: Mapping[str, Any]) -> str:
-    """The text of an endpoint's query; raises QErr `not-exists`."""
+    """Return the query of an endpoint. Raises QErr `not-exists`."""
     wanted = endpoint["definition"]["query"]
     for collection in metadata.get("query_collections", []):
         if collection["name"] == wanted["collection_name"]:
@@ -93,7 +93,7 @@ def stored_query(metadata: Mapping[str, Any], endpoint: Mapping[str, Any]) -> st
 
 
 def body_arguments(body: bytes) -> dict[str, JsonValue]:
-    """The top-level keys of a JSON object body; any other body gives nothing."""
+    """Return the top-level keys of a JSON object body; any other body has none."""
     try:
         parsed = loads(body)
     except ValueError:
@@ -102,7 +102,7 @@ def body_arguments(body: bytes) -> dict[str, JsonValue]:
 
 
 def resolve_variables(query: str, given: Mapping[str, JsonValue | TextValue]) -> dict[str, JsonValue]:
-    """The variables of a stored query from what the request gave.
+    """Return the variables of a stored query.
 
     Raises QErr `bad-request` for a name the query does not declare, 500 if the query is not one operation.
     """

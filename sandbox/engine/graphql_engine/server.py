@@ -1,6 +1,6 @@
-"""The HTTP face: one table of routes. Read this first.
+"""The HTTP application: one table of routes. Read this first.
 
-Facts: the engine's `Server/App` (which endpoint answers which statuses and shapes of errors).
+Facts: the engine's `Server/App` (statuses and shapes of errors of each endpoint).
 """
 
 import contextlib
@@ -18,7 +18,7 @@ HANDLERS = {404: not_found, 405: not_found, Exception: crashed}
 
 
 def create_app(lifecycle: Lifecycle) -> Starlette:
-    """The application around an opened engine; its lifespan runs the background work."""
+    """Make the application around an opened engine; its lifespan runs the background loops."""
     engine = lifecycle.engine
     routes = [
         Route("/healthz", bind(engine, health.healthz), methods=["GET"]),

@@ -1,4 +1,4 @@
-"""The engine's configuration, read once from `HASURA_GRAPHQL_*` variables with their genuine defaults.
+"""The configuration: `HASURA_GRAPHQL_*` variables, read once, with the engine's defaults.
 
 Facts: the engine's flag reference (deployment/graphql-engine-flags).
 """
@@ -13,12 +13,12 @@ VERSION = "v2.48.1"
 
 
 class StartError(Exception):
-    """Something in the configuration, the metadata or the migrations forbids to start; the text says what."""
+    """The engine cannot start with this configuration, metadata or migration; the message says why."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the process may be told; times in seconds."""
+    """The configuration of the process."""
 
     admin_secret: str | None = None
     jwt_secret: dict[str, Any] | None = None
@@ -38,7 +38,7 @@ class Settings:
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """Settings from an environment.
+    """Read the settings from an environment.
 
     Raises StartError for a value that cannot be read, as the engine refuses to start.
     """

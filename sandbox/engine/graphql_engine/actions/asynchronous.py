@@ -1,4 +1,4 @@
-"""Asynchronous actions: the loop that calls the handlers of what the log holds.
+"""The loop that runs asynchronous actions from `hdb_catalog.hdb_action_log`.
 
 Facts: the engine's `GraphQL/Execute/Action` (ten at a time, no retry, status texts).
 """
@@ -21,14 +21,12 @@ log = logging.getLogger("graphql_engine.actions")
 
 
 class AsyncActions:
-    """The loop of one engine."""
-
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._working: set[str] = set()
 
     async def run(self) -> None:
-        """Work until the engine stops, then finish what is under way."""
+        """Run until the engine stops, then finish the calls in flight."""
         while not self._engine.stop.is_set():
             try:
                 rows = await self._fetch() if self._any() else []
@@ -42,7 +40,7 @@ class AsyncActions:
                 await self._engine.stop.wait()
 
     async def give_back(self) -> None:
-        """What a cancelled shutdown left in the middle will be made again."""
+        """Set the actions that a cancelled shutdown left in `processing` back to `created`."""
         async with self._engine.pool.connection() as connection:
             await connection.execute(
                 "UPDATE hdb_catalog.hdb_action_log SET status = 'created'"

@@ -1,4 +1,4 @@
-"""Actions: the call to the handler and what its answer becomes.
+"""Call the handler of an action and turn its response into the result.
 
 Facts: the engine's `GraphQL/Execute/Action`; `Session.mkClientHeadersForward` for forwarded headers.
 """
@@ -49,7 +49,7 @@ FORWARDED = {
 
 @dataclass(frozen=True)
 class _Call:
-    """One request to a handler, as it is also shown in `extensions.internal`."""
+    """A request to a handler; `extensions.internal` of errors shows it."""
 
     url: str
     shown_url: str
@@ -67,7 +67,7 @@ class _Call:
 
 
 def find_action(metadata: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The action of that name; raises QErr `not-exists`."""
+    """Return the action. Raises QErr `not-exists`."""
     for action in metadata.get("actions", []):
         if action["name"] == name:
             return dict(action)
@@ -82,9 +82,9 @@ async def call_action(
     request_query: str | None,
     client_headers: Mapping[str, str],
 ) -> JsonValue:
-    """Call a synchronous action's handler once and return its checked answer, unpruned.
+    """Call the handler of a synchronous action once and return its checked response, with all its fields.
 
-    Raises QErr with the status, code, message or extensions that the client is to see.
+    Raises QErr with the status, code, message and extensions for the client.
     """
     action = find_action(engine.metadata, name)
     definition = action["definition"]
@@ -148,7 +148,7 @@ def _prepare(
 def forwarded_headers(
     client_headers: Mapping[str, str], ignored: list[str] | None = None
 ) -> list[tuple[str, str]]:
-    """The client's headers that a handler may see: neither the ignored ones nor any `x-hasura-*`."""
+    """Return the client's headers for a handler: all but the ignored ones and `x-hasura-*`."""
     skip = {name.lower() for name in ignored} if ignored is not None else IGNORED_HEADERS
     passed = [
         (name, value)

@@ -1,7 +1,7 @@
-"""Checks what an action's handler answered against the action's output type.
+"""Check the response of an action's handler against the action's output type.
 
-Facts: the engine's `GraphQL/Execute/Action`: extra fields are ignored, only the outer object's non-null
-fields are looked at, custom and PostgreSQL scalars take any JSON; its texts, slips included.
+Facts: the engine's `GraphQL/Execute/Action`: extra fields are ignored, only the non-null fields of the outer
+object are checked, custom and PostgreSQL scalars take any JSON. Its messages are copied, mistakes included.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ BUILT_IN = {"Int", "Float", "String", "Boolean", "ID"}
 
 
 def check_output(value: JsonValue, output_type: str, custom_types: Mapping[str, Any]) -> None:
-    """Compare an answer with the output type; raises QErr `unexpected` (400)."""
+    """Compare a response with the output type. Raises QErr `unexpected` (400)."""
     node = _parsed(output_type)
     fields = _object_fields(_base_name(node), custom_types)
     _check(value, node, fields)

@@ -1,4 +1,4 @@
-"""From request headers to a `Session`, by the configured mode.
+"""Turn the headers of a request into a `Session`, by the configured authentication mode.
 
 Facts: the engine's `Server/Auth` module.
 """
@@ -21,17 +21,15 @@ SECRET_NAMES = "/".join(ADMIN_SECRET_HEADERS)
 
 
 class Authenticator:
-    """Decides who a request comes from."""
-
     def __init__(self, settings: Settings) -> None:
         self._secret = settings.admin_secret
         self._unauthorized = settings.unauthorized_role
         self._jwt = JwtVerifier(settings.jwt_secret) if settings.jwt_secret else None
 
     def session(self, headers: Mapping[str, str]) -> Session:
-        """The session of a request with these headers (names in lower case).
+        """Return the session for these headers (names in lower case).
 
-        Raises QErr: `access-denied` 401 for secrets, 400 for roles; the JWT codes with 400.
+        Raises QErr: `access-denied` with 401 for secrets and 400 for roles; the JWT codes with 400.
         """
         variables = session_headers(headers)
         if self._secret is None:

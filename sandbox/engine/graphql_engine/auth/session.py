@@ -1,4 +1,4 @@
-"""Who is asking: admin secret, JWT or nobody, turned into a `Session`.
+"""The session of a request: its role and its session variables.
 
 Facts: the engine's `Server/Auth`, `Server/Auth/JWT` and `Session` modules.
 """
@@ -20,8 +20,8 @@ FALSE_WORDS = {"false", "f", "no", "n"}
 class Session:
     """The role of a request and its session variables (names in lower case).
 
-    client_headers: the request's headers, for actions that forward them;
-    response_cookies: `Set-Cookie` values that actions' handlers sent and the client is to get.
+    client_headers: headers of the request, for actions that forward them;
+    response_cookies: `Set-Cookie` values from actions' handlers, for the client.
     """
 
     role: str
@@ -32,17 +32,17 @@ class Session:
 
     @property
     def is_admin(self) -> bool:
-        """The built-in role that no permission limits."""
+        """Whether the role is the built-in one that has every permission."""
         return self.role == "admin"
 
 
 def session_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The `x-hasura-*` headers of a request, names in lower case."""
+    """Return the `x-hasura-*` headers of a request, names in lower case."""
     return {k.lower(): v for k, v in headers.items() if k.lower().startswith("x-hasura-")}
 
 
 def make_session(role: str, variables: Mapping[str, str], *, trusted: bool) -> Session:
-    """A session of `role`; only trusted callers (admin secret, or no auth at all) may use backend-only.
+    """Make a session. Only trusted callers (admin secret, or no authentication at all) may use backend-only.
 
     Raises QErr `bad-request` if the backend-only header is not a boolean word.
     """
@@ -62,5 +62,5 @@ def make_session(role: str, variables: Mapping[str, str], *, trusted: bool) -> S
 
 
 def same_secret(sent: str, real: str) -> bool:
-    """Comparison in constant time."""
+    """Compare in constant time."""
     return hmac.compare_digest(sent.encode(), real.encode())

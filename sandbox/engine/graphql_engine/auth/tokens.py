@@ -1,6 +1,6 @@
-"""JWT in the engine's way: which key verifies it, where its claims lie, what they must hold.
+"""JWT as the engine reads them: the key that verifies them, the place of their claims, the required claims.
 
-Facts: the engine's `Server/Auth/JWT` module; its texts for bad tokens come from the library `jose`.
+Facts: the engine's `Server/Auth/JWT` module; its messages for bad tokens come from the library `jose`.
 """
 
 import json
@@ -29,9 +29,9 @@ SUPPORTED = {
 
 
 class JwtVerifier:
-    """Verifies tokens against one `HASURA_GRAPHQL_JWT_SECRET`.
+    """Verify tokens against one `HASURA_GRAPHQL_JWT_SECRET`.
 
-    Raises StartError for a configuration this stand-in does not support (jwk_url, claims_map, …).
+    Raises StartError for a configuration that this stand-in does not support (jwk_url, claims_map, …).
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -53,11 +53,10 @@ class JwtVerifier:
 
     @property
     def header_name(self) -> str:
-        """The header that carries the token."""
         return "Cookie" if self._cookie else "Authorization"
 
     def claims(self, header_value: str) -> dict[str, JsonValue]:
-        """The `x-hasura-*` claims of the token, names in lower case, values as they are.
+        """Return the `x-hasura-*` claims of a token: names in lower case, values unchanged.
 
         Raises QErr `invalid-headers`, `invalid-jwt` or `jwt-invalid-claims`.
         """
@@ -138,9 +137,9 @@ def _invalid(reason: str) -> QErr:
 
 
 def role_and_variables(claims: Mapping[str, JsonValue], asked_role: str | None) -> tuple[str, dict[str, str]]:
-    """The role of a verified token (the asked one, else its default) and its session variables.
+    """Return the role (the requested one, else the token's default) and the session variables of a token.
 
-    Raises QErr if the role claims are missing or malformed, the role is not allowed, or a value is no string.
+    Raises QErr if role claims are missing or malformed, the role is not allowed, or a value is not a string.
     """
     allowed = _claim(claims, ALLOWED_ROLES)
     if not isinstance(allowed, list) or not all(isinstance(role, str) for role in allowed):

@@ -1,1 +1,1 @@
-"""Cron triggers and one-off events: their schedule, their pre-generated events, the delivery."""
+"""Cron triggers and one-off events: schedules, pre-generated events, delivery."""

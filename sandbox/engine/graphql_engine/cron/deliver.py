@@ -1,6 +1,6 @@
-"""The loop that generates cron events and delivers what is due.
+"""The loop that generates cron events and delivers due events.
 
-Facts: the engine's `Eventing/ScheduledTrigger`: a look every 10 s, generation every 60 s, tolerance, retries.
+Facts: the engine's `Eventing/ScheduledTrigger`: fetches every 10 s, generates every 60 s, retries.
 """
 
 import json
@@ -30,15 +30,13 @@ LOOK_EVERY = 10.0
 
 
 class Scheduler:
-    """Cron triggers and one-off events of one engine."""
-
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._generated = 0.0
         self._locked: dict[str, set[str]] = {"cron": set(), "one_off": set()}
 
     async def run(self) -> None:
-        """Work until the engine stops, then finish what is under way."""
+        """Run until the engine stops, then finish the deliveries in flight."""
         async with anyio.create_task_group() as group:
             while not self._engine.stop.is_set():
                 nudges = self._engine.clock.nudges
@@ -52,7 +50,7 @@ class Scheduler:
                     self._generated = 0.0
 
     async def unlock(self) -> None:
-        """Give back what a cancelled shutdown left locked."""
+        """Unlock the events that a cancelled shutdown left locked."""
         async with self._engine.pool.connection() as connection:
             for kind, ids in self._locked.items():
                 await store.unlock(connection, kind, list(ids))
@@ -133,7 +131,7 @@ class Scheduler:
 
 
 def webhook_body(due: Due) -> str:
-    """The JSON posted: cron events carry their trigger's name, one-off events when they were created."""
+    """Return the JSON body: cron events carry their trigger, one-off events their creation time."""
     body: dict[str, Any] = {"id": due.id, "scheduled_time": shown_time(due.scheduled_time)}
     if due.kind == "cron":
         body["name"] = due.config["name"]

@@ -10,19 +10,19 @@ FIELDS = 5
 
 
 def check_schedule(text: object) -> None:
-    """Raises QErr `parse-failed` if the text is no five-field cron expression."""
+    """Raise QErr `parse-failed` unless the text is a five-field cron expression."""
     if not isinstance(text, str) or len(text.split()) != FIELDS or not croniter.is_valid(text):
         raise QErr("parse-failed", f"invalid cron schedule: {text}", "$.schedule")
 
 
 def next_times(schedule: str, after: datetime, count: int) -> list[datetime]:
-    """The next `count` ticks later than `after`."""
+    """Return the next `count` ticks after `after`."""
     ticks = croniter(schedule, after.astimezone(UTC))
     return [ticks.get_next(datetime) for _ in range(count)]
 
 
 def parse_time(text: object) -> datetime:
-    """An ISO time; without a zone it is UTC. Raises QErr `parse-failed`."""
+    """Parse an ISO time; without a zone it is UTC. Raises QErr `parse-failed`."""
     try:
         moment = datetime.fromisoformat(str(text))
     except ValueError as error:
@@ -31,6 +31,6 @@ def parse_time(text: object) -> datetime:
 
 
 def shown_time(moment: datetime) -> str:
-    """A time as webhook bodies show it: UTC with a trailing Z."""
+    """Format a time for webhook bodies: UTC with a trailing Z."""
     plain = moment.astimezone(UTC).replace(tzinfo=None)
     return plain.isoformat() + "Z"

@@ -1,7 +1,7 @@
 """The tables of scheduled events: generation, fetching, states.
 
-Facts: the queries of the engine's `Eventing/ScheduledTrigger`. Every time comes in as an argument, so that
-the clock can be moved.
+Facts: the queries of the engine's `Eventing/ScheduledTrigger`. The current time is always an argument, so
+that the clock can be moved.
 """
 
 import json
@@ -21,7 +21,7 @@ LOGS = {"cron": "hdb_cron_event_invocation_logs", "one_off": "hdb_scheduled_even
 
 @dataclass(frozen=True)
 class Due:
-    """One locked event of either kind (`cron` or `one_off`) with its own configuration."""
+    """A locked event of either kind (`cron` or `one_off`) with its configuration."""
 
     kind: str
     id: str
@@ -32,7 +32,7 @@ class Due:
 
 
 async def generate(connection: AsyncConnection, name: str, schedule: str, now: datetime) -> int:
-    """Give a trigger its next events if fewer than 100 are upcoming; returns how many were made."""
+    """Generate events up to 100 upcoming ones if a trigger has fewer; return the number generated."""
     cursor = await connection.execute(
         "SELECT count(*) FILTER (WHERE scheduled_time > %(now)s), max(scheduled_time)"
         " FROM hdb_catalog.hdb_cron_events"
@@ -54,7 +54,7 @@ async def generate(connection: AsyncConnection, name: str, schedule: str, now: d
 
 
 async def forget_future(connection: AsyncConnection, names: list[str], now: datetime) -> None:
-    """Drop the events of triggers that were removed or changed, as far as they were not tried yet."""
+    """Delete the untried events of triggers that were removed or changed."""
     await connection.execute(
         "DELETE FROM hdb_catalog.hdb_cron_events"
         " WHERE trigger_name = ANY(%s) AND scheduled_time > %s AND tries = 0 AND status = 'scheduled'",
@@ -65,7 +65,7 @@ async def forget_future(connection: AsyncConnection, names: list[str], now: date
 async def fetch(
     connection: AsyncConnection, kind: str, names: list[str], now: datetime
 ) -> list[dict[str, Any]]:
-    """Lock what is due and return the rows, oldest first."""
+    """Lock the due events and return their rows, oldest first."""
     known = "AND trigger_name = ANY(%(names)s)" if kind == "cron" else ""
     query = f"""
         UPDATE hdb_catalog.{EVENTS[kind]} AS e SET status = 'locked'
@@ -83,7 +83,6 @@ async def fetch(
 
 
 async def set_status(connection: AsyncConnection, due: Due, status: str) -> None:
-    """Set the state of an event."""
     query = f"UPDATE hdb_catalog.{EVENTS[due.kind]} SET status = %s, next_retry_at = NULL WHERE id = %s"
     await connection.execute(query.encode(), [status, due.id])
 
@@ -104,7 +103,7 @@ async def record(
 
 
 async def retry_at(connection: AsyncConnection, due: Due, now: datetime, delay: float) -> None:
-    """Back to scheduled, due again after `delay` seconds."""
+    """Set an event back to scheduled, due again after `delay` seconds."""
     query = (
         f"UPDATE hdb_catalog.{EVENTS[due.kind]} SET status = 'scheduled', next_retry_at = %s WHERE id = %s"
     )
@@ -112,7 +111,7 @@ async def retry_at(connection: AsyncConnection, due: Due, now: datetime, delay: 
 
 
 async def unlock(connection: AsyncConnection, kind: str, ids: list[str] | None = None) -> None:
-    """Locked events are scheduled again: those given, or all of them."""
+    """Set locked events back to scheduled: those given, or all of them."""
     query = f"UPDATE hdb_catalog.{EVENTS[kind]} SET status = 'scheduled' WHERE status = 'locked'"
     if ids is None:
         await connection.execute(query.encode())

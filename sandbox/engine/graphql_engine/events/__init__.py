@@ -1,1 +1,1 @@
-"""Event triggers: their SQL triggers, and the delivery of what these wrote."""
+"""Event triggers: their SQL triggers, the event log, and its delivery."""

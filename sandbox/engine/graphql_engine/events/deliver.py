@@ -1,6 +1,6 @@
-"""Delivers the event log: fetches batches, calls webhooks concurrently, records what came back.
+"""The loop that delivers the event log: it fetches batches, calls webhooks concurrently, records the results.
 
-Facts: the engine's `Eventing/EventTrigger` (prefetch, pool size, retry rules) and contract of its event log.
+Facts: the engine's `Eventing/EventTrigger` (prefetch, pool size, retry rules).
 """
 
 import json
@@ -31,7 +31,7 @@ DEFAULT_TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class Event:
-    """One row of the event log, locked for delivery; `payload` and `created_at` are JSON texts."""
+    """A locked row of the event log; `payload` and `created_at` are JSON texts."""
 
     id: str
     schema: str
@@ -42,7 +42,7 @@ class Event:
     created_at: str
 
     def body(self, max_retries: int) -> str:
-        """The JSON posted to the webhook, keys as the engine names them."""
+        """Return the JSON body for the webhook."""
         table = {"schema": self.schema, "name": self.table}
         delivery = {"current_retry": self.tries, "max_retries": max_retries}
         return (
@@ -53,15 +53,13 @@ class Event:
 
 
 class Deliverer:
-    """The delivery loop of one engine."""
-
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._capacity = anyio.CapacityLimiter(engine.settings.events_pool_size)
         self._locked: set[str] = set()
 
     async def run(self) -> None:
-        """Deliver until told to stop, then finish what is locked; `unlock` gives back what a cancel left."""
+        """Deliver until the engine stops, then finish the locked events. After a cancel, call `unlock`."""
         if self._engine.settings.events_fetch_interval <= 0 or self._engine.settings.events_batch_size <= 0:
             return
         async with anyio.create_task_group() as group:
@@ -73,7 +71,7 @@ class Deliverer:
                 events = await self._work(events, group)
 
     async def unlock(self) -> int:
-        """Give back the events still locked, so that another start delivers them at once."""
+        """Unlock the events still locked, for the next start to deliver; return their number."""
         locked, self._locked = list(self._locked), set()
         async with self._engine.pool.connection() as connection:
             return await store.unlock(connection, locked)
@@ -174,7 +172,7 @@ def _event(row: dict[str, Any]) -> Event:
 def _outgoing(
     event: Event, trigger: dict[str, Any], url: str, body: str, headers: list[tuple[str, str]]
 ) -> Outgoing:
-    """The request as the trigger's transform wants it; raises KritiError."""
+    """Return the request after the trigger's transform. Raises KritiError."""
     outgoing = Outgoing("POST", url, headers, body.encode())
     if not trigger.get("request_transform"):
         return outgoing
@@ -183,7 +181,7 @@ def _outgoing(
 
 
 def _outcome(event: Event, retry: dict[str, Any], reply: Reply) -> store.Outcome:
-    """Delivered, another try later, or given up; a usable Retry-After goes on without limit."""
+    """Return delivered, retry or failed. A usable Retry-After ignores the retry limit."""
     if reply.succeeded:
         return store.DELIVERED
     wait = reply.retry_after

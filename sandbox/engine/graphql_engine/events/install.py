@@ -1,4 +1,4 @@
-"""The SQL triggers behind event triggers: created, replaced, removed.
+"""Create, replace and drop the SQL triggers of event triggers.
 
 Facts: the engine's `Backends/Postgres/DDL/EventTrigger` and its trigger template.
 """
@@ -33,7 +33,7 @@ async def install_trigger(
 
 
 async def drop_trigger(connection: AsyncConnection, name: str) -> None:
-    """Remove the SQL side of an event trigger; its events stay."""
+    """Drop the SQL triggers and functions of an event trigger; its events stay."""
     for operation in OPERATIONS:
         await connection.execute(
             sql.SQL("DROP FUNCTION IF EXISTS {} CASCADE").format(_function(name, operation))
@@ -41,14 +41,14 @@ async def drop_trigger(connection: AsyncConnection, name: str) -> None:
 
 
 async def archive_events(connection: AsyncConnection, name: str) -> None:
-    """Events of a dropped trigger are never delivered, not even if one of the same name returns."""
+    """Archive the events of a dropped trigger: a new trigger of that name does not deliver them."""
     await connection.execute(
         "UPDATE hdb_catalog.event_log SET archived = true WHERE trigger_name = %s", [name]
     )
 
 
 async def installed_triggers(connection: AsyncConnection) -> set[str]:
-    """Names of the event triggers whose functions the database holds."""
+    """Return the names of the event triggers whose functions exist in the database."""
     cursor = await connection.execute(
         "SELECT DISTINCT regexp_replace(p.proname, '^notify_hasura_(.*)_(INSERT|UPDATE|DELETE)$', '\\1')"
         " FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace"

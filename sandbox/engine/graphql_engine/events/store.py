@@ -1,4 +1,4 @@
-"""Writes to the event log after a delivery, and the operations of the metadata API on it.
+"""Write results to the event log, and serve the metadata API's operations on it.
 
 Facts: the queries at the end of the engine's `Backends/Postgres/DDL/EventTrigger`.
 """
@@ -14,7 +14,7 @@ from graphql_engine.errors import QErr
 
 @dataclass(frozen=True)
 class Outcome:
-    """What becomes of an event; `delay` is in seconds and counts only for a retry."""
+    """The result of a delivery; `delay` is in seconds and used for a retry only."""
 
     kind: Literal["delivered", "retry", "error"]
     delay: float = 0.0
@@ -45,7 +45,7 @@ async def finish(
     response: dict[str, Any],
     outcome: Outcome,
 ) -> None:
-    """Log the invocation and set the event's state, in one statement."""
+    """Log the invocation and set the state of the event, in one statement."""
     parameters: dict[str, Any] = {
         "id": event_id,
         "trigger": trigger,
@@ -59,7 +59,7 @@ async def finish(
 
 
 async def retry_later(connection: AsyncConnection, event_id: str, delay: float) -> None:
-    """Unlock and try again after `delay` seconds, the number of tries unchanged."""
+    """Unlock an event and try it again after `delay` seconds, without counting a try."""
     await connection.execute(
         "UPDATE hdb_catalog.event_log SET next_retry_at = now() + make_interval(secs => %s), locked = NULL"
         " WHERE id = %s",
@@ -68,7 +68,7 @@ async def retry_later(connection: AsyncConnection, event_id: str, delay: float) 
 
 
 async def give_up(connection: AsyncConnection, event_id: str) -> None:
-    """An error at once, without a try: the event cannot be turned into a request."""
+    """Set an event to error without a try: it cannot be turned into a request."""
     await connection.execute(
         "UPDATE hdb_catalog.event_log SET error = true, next_retry_at = NULL, locked = NULL WHERE id = %s",
         [event_id],
@@ -76,7 +76,7 @@ async def give_up(connection: AsyncConnection, event_id: str) -> None:
 
 
 async def unlock(connection: AsyncConnection, event_ids: list[str]) -> int:
-    """Unlock those of the events that are still locked; returns how many."""
+    """Unlock those of the events that are still locked; return their number."""
     cursor = await connection.execute(
         "UPDATE hdb_catalog.event_log SET locked = NULL WHERE id = ANY(%s) AND locked IS NOT NULL",
         [event_ids],
@@ -85,7 +85,7 @@ async def unlock(connection: AsyncConnection, event_ids: list[str]) -> int:
 
 
 async def redeliver(connection: AsyncConnection, event_id: str) -> None:
-    """Make an event pending again; its `next_retry_at` stays as it is.
+    """Make an event pending again; its `next_retry_at` stays.
 
     Raises QErr `not-exists` or `busy`.
     """

@@ -1,4 +1,4 @@
-"""What all endpoints share: JSON answers with the label, errors, the session of a request."""
+"""Shared by all endpoints: labelled JSON responses, errors, the session of a request."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ Handler = Callable[[Request, Engine], Awaitable[Response]]
 
 
 def answer(content: Any, status: int = 200, cookies: list[str] | None = None) -> Response:
-    """A JSON answer with the label that says what this is."""
+    """Return a JSON response with the header that says that this is not Hasura."""
     response = Response(dumps(content), status, media_type="application/json; charset=utf-8")
     response.headers[LABEL[0]] = LABEL[1]
     response.headers["X-Request-Id"] = str(uuid.uuid4())
@@ -32,12 +32,12 @@ def answer(content: Any, status: int = 200, cookies: list[str] | None = None) ->
 
 
 def plain(text: str, status: int = 200) -> Response:
-    """A text answer with the label."""
+    """Return a text response with the same header."""
     return Response(text, status, {LABEL[0]: LABEL[1]}, media_type="text/plain; charset=utf-8")
 
 
 def bind(engine: Engine, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    """A Starlette endpoint from a handler; a QErr becomes the API's error shape."""
+    """Make a Starlette endpoint of a handler; a QErr becomes the API's error shape."""
 
     async def endpoint(request: Request) -> Response:
         try:
@@ -55,12 +55,12 @@ def bind(engine: Engine, handler: Handler) -> Callable[[Request], Awaitable[Resp
 
 
 async def not_found(_: Request, __: Exception) -> Response:
-    """The answer for a resource or method that does not exist."""
+    """Return 404 for an unknown resource or method."""
     return answer(QErr("not-found", "resource does not exist", status=404).as_api(), 404)
 
 
 async def crashed(request: Request, error: Exception) -> Response:
-    """The answer when this stand-in itself is at fault; the trace goes to the log."""
+    """Return 500 for a fault of the stand-in itself; the trace goes to the log."""
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     response = answer(QErr("unexpected", "internal error of the stand-in", status=500).as_api(), 500)
     response.headers["Connection"] = "close"  # the server closes it after an error that it sees
@@ -68,19 +68,19 @@ async def crashed(request: Request, error: Exception) -> Response:
 
 
 async def authenticate(request: Request, engine: Engine) -> Session:
-    """The session of a request, with the headers its actions may forward; raises QErr."""
+    """Return the session of a request, with the headers that its actions may forward. Raises QErr."""
     headers = dict(request.headers)
     session = engine.authenticator.session(headers)
     return Session(session.role, session.variables, session.backend_only, headers)
 
 
 def shows_internal(engine: Engine, session: Session) -> bool:
-    """Whether errors tell this session their internal details."""
+    """Whether errors include internal details for this session."""
     return engine.settings.dev_mode or (session.is_admin and engine.settings.admin_internal_errors)
 
 
 def parse_body(body: bytes, *, exact: bool = False) -> Any:
-    """The JSON of a request, with `exact` numbers as decimals; raises QErr `invalid-json`."""
+    """Parse the JSON of a request; `exact` keeps numbers as decimals. Raises QErr `invalid-json`."""
     try:
         return loads(body) if exact else json.loads(body)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The control routes of the stand-in itself, below /sandbox, which Hasura does not have. Admin only."""
+"""Control routes below /sandbox, for admins only. Hasura has none of them."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from graphql_engine.http.answers import answer, authenticate, parse_body
 
 
 async def chaos(request: Request, engine: Engine) -> Response:
-    """/sandbox/chaos: shows or replaces the plan of faults."""
+    """Show or replace the plan of faults (/sandbox/chaos)."""
     await _admin(request, engine)
     if request.method == "POST":
         engine.chaos.load(_object(parse_body(await request.body())))
@@ -20,7 +20,7 @@ async def chaos(request: Request, engine: Engine) -> Response:
 
 
 async def clock(request: Request, engine: Engine) -> Response:
-    """/sandbox/clock: shows or moves the clock of cron triggers and one-off events.
+    """Show or move the clock of cron triggers and one-off events (/sandbox/clock).
 
     Body: `{"advance": seconds}`, `{"set": "2026-01-01T00:00:00Z"}` or `{"reset": true}`.
     """

@@ -1,4 +1,4 @@
-"""The GraphQL endpoints: /v1/graphql with status 200 for everything, /v1alpha1/graphql with real ones."""
+"""The GraphQL endpoints: /v1/graphql always answers 200, /v1alpha1/graphql real statuses."""
 
 from typing import Any
 
@@ -12,7 +12,6 @@ from graphql_engine.http.answers import answer, authenticate, parse_body, shows_
 
 
 async def v1(request: Request, engine: Engine) -> Response:
-    """/v1/graphql."""
     try:
         session = await authenticate(request, engine)
         body = _body(await request.body(), engine)
@@ -23,7 +22,7 @@ async def v1(request: Request, engine: Engine) -> Response:
 
 
 async def v1alpha1(request: Request, engine: Engine) -> Response:
-    """/v1alpha1/graphql: errors as `{path, error, code}` items with their own status."""
+    """Serve /v1alpha1/graphql: errors are `{path, error, code}` items with their own status."""
     try:
         session = await authenticate(request, engine)
         body = _body(await request.body(), engine)

@@ -10,7 +10,7 @@ from graphql_engine.settings import VERSION
 
 
 async def healthz(request: Request, engine: Engine) -> Response:
-    """OK, or a warning about inconsistent metadata, which `?strict=true` turns into a 500."""
+    """Return OK, or a warning about inconsistent metadata, which `?strict=true` turns into a 500."""
     if not engine.inconsistent:
         return plain("OK")
     strict = request.query_params.get("strict") == "true"
@@ -18,12 +18,12 @@ async def healthz(request: Request, engine: Engine) -> Response:
 
 
 async def version(_: Request, __: Engine) -> Response:
-    """The version whose behaviour is imitated."""
+    """Return the version whose behaviour is imitated."""
     return answer({"server_type": "ce", "version": VERSION})
 
 
 async def config(request: Request, engine: Engine) -> Response:
-    """What a console would ask for; admin only."""
+    """Return the configuration that a console asks for; admin only."""
     session = await authenticate(request, engine)
     if not session.is_admin:
         raise QErr("access-denied", "restricted access : admin only")

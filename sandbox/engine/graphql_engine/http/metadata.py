@@ -1,4 +1,4 @@
-"""/v1/metadata, /v2/query and the older /v1/query, which is both."""
+"""/v1/metadata, /v2/query, and the older /v1/query, which serves both."""
 
 import copy
 from typing import Any
@@ -23,7 +23,6 @@ FREE = {"select", "count", "pg_select", "pg_count"}
 
 
 async def v1_metadata(request: Request, engine: Engine) -> Response:
-    """/v1/metadata."""
     session = await authenticate(request, engine)
     try:
         return answer(await api.run(engine, session, parse_body(await request.body())))
@@ -32,7 +31,7 @@ async def v1_metadata(request: Request, engine: Engine) -> Response:
 
 
 async def v2_query(request: Request, engine: Engine) -> Response:
-    """/v2/query: SQL and data."""
+    """Serve /v2/query: SQL and data."""
     session = await authenticate(request, engine)
     try:
         return answer(await _query(engine, session, parse_body(await request.body()), metadata=False))
@@ -41,7 +40,7 @@ async def v2_query(request: Request, engine: Engine) -> Response:
 
 
 async def v1_query(request: Request, engine: Engine) -> Response:
-    """/v1/query: SQL, data and metadata."""
+    """Serve /v1/query: SQL, data and metadata."""
     session = await authenticate(request, engine)
     try:
         return answer(await _query(engine, session, parse_body(await request.body()), metadata=True))
@@ -76,7 +75,7 @@ async def _query(engine: Engine, session: Session, request: Any, *, metadata: bo
 
 
 def access_mode(request: Any, path: str) -> str | None:
-    """The transaction mode that a request forces; raises QErr `bad-request` where a bulk mixes them."""
+    """Return the transaction mode that a request forces. Raises QErr `bad-request` if a bulk mixes modes."""
     kind = request.get("type") if isinstance(request, dict) else None
     if kind in FREE:
         return None

@@ -1,4 +1,4 @@
-"""/api/rest/…: a stored query, answered without the `data` wrapper and with real statuses."""
+"""/api/rest/…: run a stored query; respond without the `data` wrapper and with real statuses."""
 
 from typing import Any
 
@@ -15,7 +15,6 @@ METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 async def endpoint(request: Request, engine: Engine) -> Response:
-    """Any RESTified endpoint."""
     session = await authenticate(request, engine)
     match = rest.find_endpoint(engine.metadata, request.method, request.path_params["path"])
     query = rest.stored_query(engine.metadata, match.endpoint)

@@ -1,4 +1,4 @@
-"""What may stand between braces: look-ups, comparisons, logic, defaults, calls."""
+"""Parse the expressions between braces: look-ups, comparisons, logic, defaults, calls."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def parse_expression(parser: Scanner) -> Template:
-    """`a || b`, the loosest binding."""
+    """Parse `a || b`, the operator with the lowest precedence."""
     left = _conjunction(parser)
     while parser.take("||"):
         left = _either(left, _conjunction(parser))

@@ -1,4 +1,4 @@
-"""The functions that templates may call, each of one argument."""
+"""The functions of templates; each takes one argument."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Parses templates into functions of their variables, by recursive descent."""
+"""Parse templates into functions of their variables, by recursive descent."""
 
 import json
 import re
@@ -11,7 +11,7 @@ NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 
 
 def parse_json_template(text: str) -> Template:
-    """A template whose value is JSON; raises KritiError."""
+    """Parse a template whose value is JSON. Raises KritiError."""
     parser = _Parser(text)
     template = parser.value()
     parser.skip()
@@ -21,7 +21,7 @@ def parse_json_template(text: str) -> Template:
 
 
 def parse_text_template(text: str) -> Template:
-    """A template whose value is text, as in URLs and headers; raises KritiError."""
+    """Parse a template whose value is text, as in URLs and headers. Raises KritiError."""
     return _guarded(_Parser(text).text(None))
 
 
@@ -37,7 +37,7 @@ def _guarded(template: Template) -> Template:
 
 class _Parser(Scanner):
     def value(self) -> Template:
-        """A JSON value or braces."""
+        """Parse a JSON value or braces."""
         if self.take("{{"):
             return self.braces()
         if self.take("{"):
@@ -82,7 +82,7 @@ class _Parser(Scanner):
         return lambda variables: [item(variables) for item in items]
 
     def text(self, end: str | None) -> Template:
-        """Text with braces, up to a quote or the end of the template."""
+        """Parse text with braces, up to the quote `end` or the end of the template."""
         parts: list[str | Template] = []
         start = self.at
         while self.at < len(self.source) and self.source[self.at] != end:
@@ -106,7 +106,7 @@ class _Parser(Scanner):
         return str(json.loads(f'"{raw}"')) if end == '"' else raw
 
     def braces(self) -> Template:
-        """What follows `{{`: a range, an if, or an expression."""
+        """Parse what follows `{{`: a range, an if, or an expression."""
         if self.word("range"):
             return self.range()
         if self.word("if"):

@@ -1,4 +1,4 @@
-"""Reads the tokens of a template."""
+"""Read the tokens of a template."""
 
 import re
 from abc import ABC, abstractmethod

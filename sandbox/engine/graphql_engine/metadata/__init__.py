@@ -1,1 +1,1 @@
-"""The metadata: read from a project directory, merged, checked, and changed by the metadata API."""
+"""The metadata: read from a directory, merged, checked, exported."""

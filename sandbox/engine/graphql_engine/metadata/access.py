@@ -1,4 +1,4 @@
-"""Finding one's way in the metadata dict, with the engine's complaints about what is not there."""
+"""Look up objects in the metadata, with the engine's errors for missing ones."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,26 +10,26 @@ DEFAULT_SOURCE = "default"
 
 
 def qualified(name: str | Mapping[str, str]) -> tuple[str, str]:
-    """(schema, name) of a table or function in any of the metadata's spellings."""
+    """Return (schema, name) of a table or function in any spelling of the metadata."""
     if isinstance(name, str):
         return "public", name
     return name.get("schema") or "public", name["name"]
 
 
 def spelled(name: str | Mapping[str, str]) -> str:
-    """How messages show a table or function: without the schema if that is `public`."""
+    """Return the name of a table or function in messages: without the schema if that is `public`."""
     schema, plain = qualified(name)
     return plain if schema == "public" else f"{schema}.{plain}"
 
 
 def table_object(name: str | Mapping[str, str]) -> Json:
-    """The spelling that the engine exports."""
+    """Return the spelling that the engine exports."""
     schema, plain = qualified(name)
     return {"name": plain, "schema": schema}
 
 
 def find_source(metadata: Json, name: str | None = None) -> Json:
-    """A source by name; raises QErr `not-exists`."""
+    """Return a source. Raises QErr `not-exists`."""
     wanted = name or DEFAULT_SOURCE
     for source in metadata["sources"]:
         if source["name"] == wanted:
@@ -38,7 +38,7 @@ def find_source(metadata: Json, name: str | None = None) -> Json:
 
 
 def find_table(metadata: Json, name: str | Mapping[str, str], source: str | None = None) -> Json:
-    """The entry of a tracked table; raises QErr `not-exists`."""
+    """Return the entry of a tracked table. Raises QErr `not-exists`."""
     for table in find_source(metadata, source)["tables"]:
         if qualified(table["table"]) == qualified(name):
             return dict_of(table)
@@ -46,7 +46,7 @@ def find_table(metadata: Json, name: str | Mapping[str, str], source: str | None
 
 
 def find_event_trigger(metadata: Json, name: str, source: str | None = None) -> tuple[Json, Json]:
-    """(table entry, event trigger) by the trigger's name; raises QErr `not-exists`."""
+    """Return (table entry, event trigger). Raises QErr `not-exists`."""
     for table in find_source(metadata, source)["tables"]:
         for trigger in table.get("event_triggers", []):
             if trigger["name"] == name:
@@ -55,17 +55,17 @@ def find_event_trigger(metadata: Json, name: str, source: str | None = None) -> 
 
 
 def named(items: list[Json], name: str, key: str = "name") -> Json | None:
-    """The item with that name, if there is one."""
+    """Return the item with that name, or None."""
     return next((item for item in items if item[key] == name), None)
 
 
 def without(items: list[Json], name: str, key: str = "name") -> list[Json]:
-    """The items but the one with that name."""
+    """Return the items except the one with that name."""
     return [item for item in items if item[key] != name]
 
 
 def put_list(owner: Json, key: str, items: list[Json]) -> None:
-    """Set a list, or leave the key out if it is empty, as exports do."""
+    """Set a list, or remove the key if the list is empty, as exports do."""
     if items:
         owner[key] = items
     else:
@@ -73,27 +73,27 @@ def put_list(owner: Json, key: str, items: list[Json]) -> None:
 
 
 def dict_of(value: Any) -> Json:
-    """The value as an object; raises QErr `parse-failed`."""
+    """Return the value if it is an object. Raises QErr `parse-failed`."""
     if not isinstance(value, dict):
         raise QErr("parse-failed", f"expected Object, but encountered {kind_of(value)}")
     return value
 
 
 def kind_of(value: Any) -> str:
-    """JSON's name of a value's type, as parse errors spell it."""
+    """Return JSON's name of a value's type, as parse errors spell it."""
     names = {dict: "Object", list: "Array", str: "String", bool: "Boolean", int: "Number", float: "Number"}
     return names.get(type(value), "Null")
 
 
 def required(args: Json, key: str) -> Any:
-    """An argument that must be there; raises QErr `parse-failed`."""
+    """Return a required argument. Raises QErr `parse-failed`."""
     if key not in args:
         raise QErr("parse-failed", f'key "{key}" not found')
     return args[key]
 
 
 def check_headers(headers: Any, path: str) -> None:
-    """Configured headers may not read the engine's own variables; raises QErr `parse-failed`."""
+    """Raise QErr `parse-failed` if a configured header reads one of the engine's own variables."""
     for index, header in enumerate(headers or []):
         if str(header.get("value_from_env", "")).startswith("HASURA_GRAPHQL_"):
             raise QErr(

@@ -1,4 +1,4 @@
-"""Whether a function can be a computed field, and which computed fields a permission may name.
+"""Check functions of computed fields, and the computed fields that permissions name.
 
 Facts: the engine's tests under `v1/computed_fields` (reasons and their wording).
 """
@@ -10,7 +10,7 @@ BULLET = "\n  • "
 
 
 def computed_field_problem(catalog: Catalog, table: Key, table_name: str, item: Json) -> str | None:
-    """Why a computed field does not work, or None."""
+    """Return the reason why a computed field is invalid, or None."""
     name, definition = item["name"], item["definition"]
     function_name = spelled(definition["function"])
     if table in catalog.tables and name in catalog.tables[table].columns:
@@ -56,7 +56,7 @@ def _reasons(function: Function, shown: str, table: Key, definition: Json) -> li
 
 
 def permitted_computed_problem(catalog: Catalog, table: Json, permission: Json) -> str | None:
-    """Why a permission may not name its computed fields, or None."""
+    """Return the reason why a permission may not name its computed fields, or None."""
     for name in permission.get("computed_fields") or []:
         item = named(table.get("computed_fields", []), name)
         if item is None:

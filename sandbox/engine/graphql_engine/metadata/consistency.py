@@ -1,4 +1,4 @@
-"""What of the metadata does not fit the database: the engine's inconsistent objects.
+"""Find objects of the metadata that do not fit the database: the engine's inconsistent objects.
 
 Facts: the engine's `RQL/DDL/Schema/Cache` and its tests of inconsistencies (names, reasons, types).
 """
@@ -23,19 +23,19 @@ CONNECTIVES = {"_and", "_or", "_not", "_exists", "$and", "$or", "$not", "$exists
 
 @dataclass(frozen=True)
 class Place:
-    """Where the checks are: the metadata, the catalog and the environment."""
+    """The metadata, the catalog and the environment, for the checks."""
 
     metadata: Json
     catalog: Catalog
     environment: Mapping[str, str]
 
     def tracked(self, source: Json, key: tuple[str, str]) -> Json | None:
-        """The entry of a tracked table, if it is tracked."""
+        """Return the entry of a table, or None if it is not tracked."""
         return next((t for t in source["tables"] if qualified(t["table"]) == key), None)
 
 
 def find_inconsistencies(metadata: Json, catalog: Catalog, environment: Mapping[str, str]) -> list[Json]:
-    """Every inconsistent object: its name, type, definition and reason."""
+    """Return every inconsistent object: its name, type, definition and reason."""
     place = Place(metadata, catalog, environment)
     found: list[Json] = []
     for source in metadata["sources"]:
@@ -56,7 +56,7 @@ def find_inconsistencies(metadata: Json, catalog: Catalog, environment: Mapping[
 
 
 def inconsistent(kind: str, name: str, definition: Any, reason: str) -> Json:
-    """One inconsistent object as the API shows it."""
+    """Return one inconsistent object as the API shows it."""
     return {"definition": definition, "name": name, "reason": f"Inconsistent object: {reason}", "type": kind}
 
 

@@ -1,4 +1,4 @@
-"""What hangs on a table or a column: named as the engine names it, and removable.
+"""Find what depends on a table or a column: how the engine names it, and how to remove it.
 
 Facts: the engine's `RQL/Types/SchemaCacheTypes` (reportSchemaObj) and its tests of dependency errors.
 """
@@ -16,7 +16,7 @@ RELATIONSHIPS = ("object_relationships", "array_relationships")
 
 
 def dependents_of_table(metadata: Json, catalog: Catalog | None, key: Key) -> list[Dependent]:
-    """Other tables' relationships to a table."""
+    """Return the relationships of other tables to a table."""
     found = []
     for source, table in _tables(metadata):
         if qualified(table["table"]) == key:
@@ -30,7 +30,7 @@ def dependents_of_table(metadata: Json, catalog: Catalog | None, key: Key) -> li
 
 
 def target_of(item: Json, own: Key, catalog: Catalog | None) -> Key | None:
-    """The table a relationship leads to, if that can be told."""
+    """Return the table that a relationship leads to, if it is known."""
     using = item["using"]
     if "manual_configuration" in using:
         return qualified(using["manual_configuration"]["remote_table"])
@@ -46,7 +46,7 @@ def target_of(item: Json, own: Key, catalog: Catalog | None) -> Key | None:
 
 
 def dependents_of_column(metadata: Json, key: Key, column: str) -> list[Dependent]:
-    """Permissions, relationships and event triggers that use a column."""
+    """Return the permissions, relationships and event triggers that use a column."""
     found: list[Dependent] = []
     for source, table in _tables(metadata):
         name, suffix = spelled(table["table"]), f' in source "{source["name"]}"'
@@ -108,7 +108,7 @@ def _mentions(expression: Any, column: str) -> bool:
 
 
 def permissions_comparing(metadata: Json, key: Key, column: str) -> list[str]:
-    """The permissions of a table that compare a column with a value that is no session variable."""
+    """Return the permissions of a table that compare a column with a constant."""
     found = []
     for source, table in _tables(metadata):
         if qualified(table["table"]) != key:

@@ -1,7 +1,6 @@
-"""Reads metadata directories strictly into the JSON that the engine works on.
+"""Read metadata directories into the JSON that the engine works on.
 
-An unknown file, an unknown key, or one that this stand-in does not support stops the start with a message
-that names file and key.
+An unknown file, an unknown key, or an unsupported key stops the start; the message names file and key.
 """
 
 from pathlib import Path
@@ -43,12 +42,11 @@ KNOWN |= {"actions.graphql", "databases"}
 
 
 def empty_metadata() -> dict[str, Any]:
-    """Metadata that says nothing."""
     return {"version": 3, "sources": []}
 
 
 def read_directories(directories: list[Path]) -> dict[str, Any]:
-    """The metadata of several directories merged; raises StartError if two say different things."""
+    """Read several directories and merge them. Raises StartError if two contradict each other."""
     merged = empty_metadata()
     for directory in directories:
         merged = merge(merged, read_directory(directory), str(directory))
@@ -119,7 +117,7 @@ class _Reader:
         return source
 
     def _items(self, value: Any, path: Path, kind: str) -> list[Any]:
-        """A list given in place or by includes, each item checked under the name of its own file."""
+        """Return a list given in place or by includes; errors of an item name its own file."""
         if isinstance(value, str) and value.startswith(INCLUDE):
             path = path.parent / value[len(INCLUDE) :].strip()
             value = yaml_files.parse(path) or []

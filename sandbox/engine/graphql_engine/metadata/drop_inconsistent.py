@@ -1,4 +1,4 @@
-"""Removes from the metadata what was found inconsistent."""
+"""Remove inconsistent objects from the metadata."""
 
 from graphql_engine.metadata.access import Json, put_list, spelled
 
@@ -15,7 +15,7 @@ TABLE_PARTS = {
 
 
 def drop_inconsistent(metadata: Json, inconsistent: list[Json]) -> None:
-    """Take every named object out of the metadata, in place."""
+    """Remove every named object from the metadata, in place."""
     broken = {each["name"] for each in inconsistent}
     for source in metadata["sources"]:
         suffix = f" in source {source['name']}"

@@ -1,6 +1,6 @@
-"""Which RESTified endpoints do not work: subscriptions, queries for fields that are gone, ambiguous URLs.
+"""Find RESTified endpoints that do not work: subscriptions, unknown fields, ambiguous URLs.
 
-Facts: the engine's tests under `endpoints` (names, reasons, what is shown of an endpoint).
+Facts: the engine's tests under `endpoints` (names, reasons, the shown definition).
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from graphql_engine.metadata.access import Json, named
 
 
 def endpoint_problems(metadata: Json, catalog: Catalog) -> Iterator[Json]:
-    """The inconsistent objects that endpoints make."""
+    """Return the inconsistent objects of endpoints."""
     endpoints = metadata.get("rest_endpoints", [])
     if not endpoints:
         return
@@ -28,7 +28,7 @@ def endpoint_problems(metadata: Json, catalog: Catalog) -> Iterator[Json]:
 
 
 def query_text(metadata: Json, endpoint: Json) -> str | None:
-    """The stored query of an endpoint, if it is there."""
+    """Return the stored query of an endpoint, or None if it does not exist."""
     wanted = endpoint["definition"]["query"]
     collection = named(metadata.get("query_collections", []), wanted["collection_name"])
     query = named(collection["definition"]["queries"], wanted["query_name"]) if collection else None

@@ -1,4 +1,4 @@
-"""How exports show the metadata: lists in order, defaults left out, references to tables in one shape.
+"""Format the metadata for export: ordered lists, no defaults, one spelling of table references.
 
 Facts: the engine's `RQL/Types/Metadata/Serialization`.
 """
@@ -23,7 +23,7 @@ ORDER = {
 
 
 def exportable(metadata: Json) -> Json:
-    """The metadata as exports show it, without the cron triggers that are kept out of it."""
+    """Return the metadata for export, without cron triggers that have `include_in_metadata: false`."""
     exported = copy.deepcopy(metadata)
     crons = [t for t in exported.get("cron_triggers", []) if t.get("include_in_metadata", True)]
     exported["cron_triggers"] = crons
@@ -54,7 +54,7 @@ def _sort(owner: Json, key: str, order: Callable[[Json], str | tuple[str, str]])
 
 
 def _without(owner: Json, *keys: str) -> None:
-    """Leave out those that are empty, false or null."""
+    """Remove those of the keys whose value is empty, false or null."""
     for key in keys:
         if (not owner.get(key) and owner.get(key) != 0) or owner.get(key) is False:
             owner.pop(key, None)

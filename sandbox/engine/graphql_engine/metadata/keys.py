@@ -1,7 +1,7 @@
-"""Every key the metadata directory may hold, file by file.
+"""Every key that a metadata directory may contain, file by file.
 
-Facts: the engine's `metadata.openapi.json` and the documentation of the metadata format. What Hasura knows
-and this stand-in does not do is `Unsupported`: it stops the start instead of being ignored.
+Facts: the engine's `metadata.openapi.json` and the documentation of the metadata format. Keys that Hasura
+supports and this stand-in does not are `Unsupported`: they stop the start instead of being ignored.
 """
 
 from graphql_engine.metadata.shape import ANY, Either, OneOf, Shape, Unsupported

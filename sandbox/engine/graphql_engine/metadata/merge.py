@@ -1,4 +1,4 @@
-"""Merging two pieces of metadata that belong to different owners, refusing any contradiction."""
+"""Merge metadata of different owners; a contradiction is an error."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ IDENTITIES = ("name", "role_name", "role", "table", "function", "collection", "v
 
 
 def merge(left: Any, right: Any, where: str, path: str = "$") -> Any:
-    """Both pieces together: objects key by key, lists by the identity of their items.
+    """Merge two pieces: objects key by key, lists by the identity of their items.
 
-    Raises StartError naming the place if the two give different values for one thing.
+    Raises StartError naming the place of two different values.
     """
     if isinstance(left, dict) and isinstance(right, dict):
         merged = dict(left)

@@ -1,6 +1,6 @@
-"""What DDL did to the tracked tables, and the same change in the metadata.
+"""Find what DDL did to the tracked tables, and make the same change in the metadata.
 
-Tables are followed by their oid and columns by their number, so that renames are seen as such.
+Tables are identified by oid and columns by number, so that a rename is seen as a rename.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Shape:
-    """A table's name and its columns by number."""
+    """The name of a table, and its columns by number."""
 
     key: Key
     columns: dict[int, str]
@@ -32,7 +32,7 @@ class Shape:
 async def snapshot(
     connection: AsyncConnection, metadata: Json, oids: list[int] | None = None
 ) -> dict[int, Shape]:
-    """The tracked tables, or those of the oids, by oid."""
+    """Return the tracked tables, or those with the given oids, by oid."""
     keys = [qualified(table["table"]) for source in metadata["sources"] for table in source["tables"]]
     cursor = await connection.execute(
         "SELECT c.oid::int8, n.nspname, c.relname,"
@@ -60,7 +60,7 @@ def apply_schema_changes(
 ) -> None:
     """Change the metadata as the tables were changed.
 
-    Raises QErr `dependency-error` if something else depends on what was dropped and `cascade` is not set.
+    Raises QErr `dependency-error` if another object depends on a dropped one and `cascade` is not set.
     """
     dropped = [shape.key for oid, shape in before.items() if oid not in after]
     dependents: list[Dependent] = []
@@ -86,7 +86,7 @@ def apply_schema_changes(
 
 
 def _check_types(metadata: Json, old: Shape, new: Shape) -> None:
-    """A column that permissions compare with a fixed value keeps its type."""
+    """Raise QErr if a column that permissions compare with a constant changed its type."""
     for number, name in old.columns.items():
         if number not in new.types or new.types[number] == old.types[number]:
             continue
@@ -101,7 +101,7 @@ def _check_types(metadata: Json, old: Shape, new: Shape) -> None:
 
 
 def _rename_table(metadata: Any, old: Key, new: Key) -> None:
-    """Every reference to a table anywhere below the sources."""
+    """Rename every reference to a table below the sources."""
     for source in metadata["sources"]:
         for table in source["tables"]:
             if qualified(table["table"]) == old:
@@ -140,7 +140,7 @@ def _rename_columns(metadata: Json, old: Shape, new: Shape) -> None:
 
 
 def _rename_configured(metadata: Json, old: Shape, new: Shape) -> None:
-    """The custom names and the like of the columns, without those that are gone."""
+    """Rename custom names and other column settings, and remove those of dropped columns."""
     names = {name: new.columns.get(number) for number, name in old.columns.items()}
     for source in metadata["sources"]:
         for table in source["tables"]:
@@ -184,7 +184,7 @@ def _rename_in_permissions(table: Json, names: dict[str, str]) -> None:
 
 
 def _renamed_keys(expression: Any, names: dict[str, str]) -> Any:
-    """Renames at the level of the table's own columns, through the connectives only."""
+    """Rename keys at the level of the table's own columns; look into logical operators only."""
     if isinstance(expression, list):
         return [_renamed_keys(each, names) for each in expression]
     if not isinstance(expression, dict):

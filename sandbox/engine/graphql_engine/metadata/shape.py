@@ -1,4 +1,4 @@
-"""A small vocabulary for saying which keys a piece of metadata may have, and a checker that names slips."""
+"""Describe the keys of a piece of metadata, and check a value against the description."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,21 +10,19 @@ Shape = Any
 
 @dataclass(frozen=True)
 class Unsupported:
-    """A key that Hasura knows and this stand-in does not: allowed only while it says nothing."""
+    """A key that Hasura supports and this stand-in does not: only empty values are allowed."""
 
     harmless: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
 class OneOf:
-    """A value out of a fixed set."""
-
     values: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Either:
-    """Any of several shapes; the last is the one whose complaint is shown."""
+    """Any of several shapes; errors are reported for the last one."""
 
     shapes: tuple[Shape, ...]
 
@@ -36,9 +34,9 @@ EMPTY: tuple[Any, ...] = (None, "", [], {}, False)
 def check(value: Any, shape: Shape, where: str, path: str = "$", *, lenient: bool = False) -> None:
     """Compare a value with its shape.
 
-    A dict shape lists keys (a trailing `!` marks required ones), a one-element list shape a list of that,
-    a type or tuple of types a scalar. Raises StartError naming `where` (a file) and the key.
-    lenient: unknown keys and nulls are passed over, as the metadata API does.
+    A dict shape lists keys (a trailing `!` marks required ones), a one-element list is a list of that shape,
+    a type or tuple of types is a scalar. Raises StartError naming `where` (a file) and the key.
+    lenient: accept unknown keys and nulls, as the metadata API does.
     """
     if shape is ANY or (lenient and value is None):
         return

@@ -1,4 +1,4 @@
-"""Whether actions use only types that exist.
+"""Check that actions and custom types use only types that exist.
 
 Facts: the engine's `RQL/DDL/Action` (resolveAction).
 """
@@ -21,7 +21,7 @@ POSTGRES_SCALARS = {
 
 
 def action_problems(metadata: Json) -> Iterator[tuple[Json, str]]:
-    """Each action that names an unknown type, with the reason."""
+    """Return each action that names an unknown type, with the reason."""
     types = metadata.get("custom_types", {})
     inputs = _names(types, "scalars", "enums", "input_objects") | BUILT_IN | POSTGRES_SCALARS
     outputs = _names(types, "scalars", "enums", "objects") | BUILT_IN | POSTGRES_SCALARS
@@ -47,7 +47,7 @@ def _names(types: Json, *kinds: str) -> set[str]:
 
 
 def base_name(text: str) -> str:
-    """The named type inside lists and non-nulls."""
+    """Return the named type inside lists and non-nulls."""
     node: TypeNode = parse_type(text)
     while isinstance(node, NonNullTypeNode | ListTypeNode):
         node = node.type
@@ -56,7 +56,7 @@ def base_name(text: str) -> str:
 
 
 def custom_type_problem(types: Json) -> str | None:
-    """Why the custom types do not fit together, or None."""
+    """Return the reason why the custom types are invalid, or None."""
     known = _names(types, "scalars", "enums", "objects") | BUILT_IN | POSTGRES_SCALARS
     reasons = [
         f'the type "{base_name(field["type"])}" for field "{field["name"]}" in  object type'

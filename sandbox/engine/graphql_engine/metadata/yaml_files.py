@@ -1,4 +1,4 @@
-"""YAML files of a metadata directory, with their `!include` strings followed."""
+"""Read YAML files of a metadata directory and follow their `!include` strings."""
 
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,15 @@ INCLUDE = "!include "
 
 
 def load(path: Path) -> Any:
-    """The content of a YAML file; a string that begins with `!include ` is the file it names.
+    """Return the content of a YAML file; strings that begin with `!include ` are replaced by that file.
 
-    Paths are relative to the file that includes. Raises StartError naming the file that cannot be read.
+    Paths are relative to the including file. Raises StartError naming the file that cannot be read.
     """
     return _resolve(parse(path), path)
 
 
 def parse(path: Path) -> Any:
-    """The content of one YAML file, includes left as they are."""
+    """Return the content of one YAML file without following includes."""
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506
     except OSError as error:
@@ -39,7 +39,7 @@ def _resolve(value: Any, path: Path) -> Any:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice and leaves dates as the strings they are in JSON."""
+    """A safe loader that refuses duplicate keys and leaves dates as strings, as in JSON."""
 
 
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:

@@ -1,4 +1,4 @@
-"""The metadata API: one request in, one answer out, the engine changed in between or not at all."""
+"""The metadata API: a command changes a copy of the metadata, which the engine adopts or refuses."""
 
 from graphql_engine.metadata_api import (
     actions,

@@ -17,7 +17,6 @@ KINDS = ("enums", "input_objects", "objects", "scalars")
 
 @command("create_action")
 async def create_action(context: Context, args: Json) -> None:
-    """Add an action."""
     name = required(args, "name")
     actions = context.metadata.setdefault("actions", [])
     if named(actions, name):
@@ -53,7 +52,6 @@ async def drop_action(context: Context, args: Json) -> None:
 
 @command("create_action_permission")
 async def create_action_permission(context: Context, args: Json) -> None:
-    """Let a role call an action."""
     name, role = required(args, "action"), required(args, "role")
     entry = _find(context, name)
     if named(entry.get("permissions", []), role, "role"):
@@ -66,7 +64,6 @@ async def create_action_permission(context: Context, args: Json) -> None:
 
 @command("drop_action_permission", removes=True)
 async def drop_action_permission(context: Context, args: Json) -> None:
-    """No longer let a role call an action."""
     name, role = required(args, "action"), required(args, "role")
     entry = _find(context, name)
     if named(entry.get("permissions", []), role, "role") is None:
@@ -76,7 +73,6 @@ async def drop_action_permission(context: Context, args: Json) -> None:
 
 @command("set_custom_types")
 async def set_custom_types(context: Context, args: Any) -> None:
-    """Replace all custom types."""
     given = dict_of(args)
     types = {kind: given[kind] for kind in KINDS if given.get(kind)}
     context.metadata.pop("custom_types", None)
@@ -86,9 +82,9 @@ async def set_custom_types(context: Context, args: Any) -> None:
 
 
 def definition_of(given: Json) -> Json:
-    """A definition as the engine keeps it: defaults in, empty things out.
+    """Return a definition as the engine stores it: with defaults, without empty values.
 
-    Raises QErr for what is missing, malformed or not supported here.
+    Raises QErr for missing, malformed or unsupported values.
     """
     definition = dict(dict_of(given))
     kind = definition.setdefault("type", "mutation")

@@ -15,7 +15,6 @@ METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 
 @command("create_query_collection")
 async def create_query_collection(context: Context, args: Json) -> None:
-    """Add a collection of stored queries."""
     name = required(args, "name")
     collections = context.metadata.setdefault("query_collections", [])
     if named(collections, name):
@@ -34,7 +33,6 @@ async def create_query_collection(context: Context, args: Json) -> None:
 
 @command("rename_query_collection")
 async def rename_query_collection(context: Context, args: Json) -> None:
-    """Give a collection another name."""
     entry = _collection(context, required(args, "name"))
     new_name = required(args, "new_name")
     if named(context.metadata["query_collections"], new_name):
@@ -44,7 +42,7 @@ async def rename_query_collection(context: Context, args: Json) -> None:
 
 @command("drop_query_collection", removes=True)
 async def drop_query_collection(context: Context, args: Json) -> None:
-    """Remove a collection; from the allow list too with `cascade`."""
+    """Remove a collection; with `cascade`, from the allow list too."""
     name = required(args, "collection")
     _collection(context, name)
     allowed = context.metadata.get("allowlist", [])
@@ -60,7 +58,6 @@ async def drop_query_collection(context: Context, args: Json) -> None:
 
 @command("add_query_to_collection")
 async def add_query_to_collection(context: Context, args: Json) -> None:
-    """Store one more query."""
     entry = _collection(context, required(args, "collection_name"))
     name, query = required(args, "query_name"), required(args, "query")
     if named(entry["definition"]["queries"], name):
@@ -74,7 +71,6 @@ async def add_query_to_collection(context: Context, args: Json) -> None:
 
 @command("drop_query_from_collection", removes=True)
 async def drop_query_from_collection(context: Context, args: Json) -> None:
-    """Remove one query."""
     entry = _collection(context, required(args, "collection_name"))
     name = required(args, "query_name")
     if named(entry["definition"]["queries"], name) is None:
@@ -84,7 +80,7 @@ async def drop_query_from_collection(context: Context, args: Json) -> None:
 
 @command("add_collection_to_allowlist")
 async def add_collection_to_allowlist(context: Context, args: Json) -> None:
-    """Put a collection on the allow list (which only matters where the engine enforces one)."""
+    """Add a collection to the allow list, which this stand-in does not enforce."""
     name = required(args, "collection")
     _collection(context, name)
     allowed = context.metadata.setdefault("allowlist", [])
@@ -95,7 +91,6 @@ async def add_collection_to_allowlist(context: Context, args: Json) -> None:
 
 @command("drop_collection_from_allowlist", removes=True)
 async def drop_collection_from_allowlist(context: Context, args: Json) -> None:
-    """Take a collection off the allow list."""
     name = required(args, "collection")
     allowed = context.metadata.get("allowlist", [])
     if named(allowed, name, "collection") is None:
@@ -127,7 +122,6 @@ async def create_rest_endpoint(context: Context, args: Json) -> None:
 
 @command("drop_rest_endpoint", removes=True)
 async def drop_rest_endpoint(context: Context, args: Json) -> None:
-    """Stop serving a stored query."""
     name = required(args, "name")
     endpoints = context.metadata.get("rest_endpoints", [])
     if named(endpoints, name) is None:
@@ -166,5 +160,4 @@ def _collection(context: Context, name: str) -> Json:
 
 
 def quoted(name: str) -> str:
-    """A name in double quotes."""
     return f'"{name}"'

@@ -63,7 +63,7 @@ async def delete_cron_trigger(context: Context, args: Json) -> None:
 
 @command("get_cron_triggers", changes=False)
 async def get_cron_triggers(context: Context, _: Any) -> Json:
-    """All cron triggers, those outside the exported metadata too, with defaults filled in."""
+    """Return all cron triggers with defaults, including those that exports leave out."""
     shown = []
     for trigger in context.metadata.get("cron_triggers", []):
         retry = {**DEFAULT_CRON_RETRY, **(trigger.get("retry_conf") or {})}

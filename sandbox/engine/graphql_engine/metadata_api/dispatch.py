@@ -1,4 +1,4 @@
-"""Finds the command of a request, runs it on a copy of the metadata and lets the engine take that over."""
+"""Find the command of a request, run it on a copy of the metadata, and let the engine adopt the copy."""
 
 import contextlib
 import copy
@@ -29,7 +29,7 @@ BACKENDS = {"pg", "postgres", "citus", "cockroach", "mssql", "bigquery", "mysql"
 async def run(engine: Engine, session: Session, request: Any) -> Any:
     """Run one request of /v1/metadata (or the metadata part of /v1/query).
 
-    Raises QErr: `access-denied` for others than admin, `conflict` 409 for another resource version.
+    Raises QErr: `access-denied` unless admin, `conflict` 409 for another resource version.
     """
     if not isinstance(request, dict):
         raise QErr(
@@ -57,7 +57,7 @@ async def run(engine: Engine, session: Session, request: Any) -> Any:
 
 
 async def run_one(engine: Engine, session: Session, request: Any) -> Any:
-    """Run one request, bulk or single, already authorised and under the engine's lock."""
+    """Run one request, bulk or single, that is authorised and holds the engine's lock."""
     kind = dict_of(request).get("type")
     if kind in BULKS:
         return await _bulk(engine, session, str(kind), request.get("args"))
@@ -104,7 +104,7 @@ async def _single(engine: Engine, session: Session, command: Command, request: d
 
 
 def check_shape(metadata: Json) -> None:
-    """Refuse what no metadata can be, whatever keys it may have; raises QErr `parse-failed`."""
+    """Raise QErr `parse-failed` for metadata of the wrong shape; unknown keys are accepted."""
     shapes: dict[str, Any] = {"actions": [keys.ACTION], "custom_types": keys.CUSTOM_TYPES}
     shapes |= LISTS | OBJECTS
     try:
@@ -119,7 +119,7 @@ def check_shape(metadata: Json) -> None:
 
 @contextlib.contextmanager
 def malformed_means_refused(kind: str) -> Iterator[None]:
-    """What a command stumbles over in its arguments becomes a refusal of them: QErr `parse-failed`."""
+    """Turn exceptions from malformed arguments into QErr `parse-failed`."""
     try:
         yield
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -130,7 +130,7 @@ def malformed_means_refused(kind: str) -> Iterator[None]:
 
 
 def find(kind: str) -> Command:
-    """The command of that name; raises QErr `parse-failed` or `not-supported`."""
+    """Return a command by name. Raises QErr `parse-failed` or `not-supported`."""
     found = COMMANDS.get(kind)
     if found is not None:
         return found

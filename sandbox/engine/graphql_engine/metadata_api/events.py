@@ -112,7 +112,7 @@ def _owner(metadata: Json, name: str, source: str | None) -> Json | None:
 
 @command("delete_event_trigger", removes=True, postgres=True)
 async def delete_event_trigger(context: Context, args: Json) -> None:
-    """Remove an event trigger; its pending events are archived."""
+    """Remove an event trigger and archive its pending events."""
     name = required(args, "name")
     table, _ = find_event_trigger(context.metadata, name, args.get("source"))
     put_list(table, "event_triggers", without(table["event_triggers"], name))
@@ -120,7 +120,6 @@ async def delete_event_trigger(context: Context, args: Json) -> None:
 
 @command("redeliver_event", changes=False, postgres=True)
 async def redeliver_event(context: Context, args: Json) -> None:
-    """Make an event pending again."""
     find_source(context.metadata, args.get("source"))
     async with context.engine.pool.connection() as connection:
         await store.redeliver(connection, str(required(args, "event_id")))
@@ -156,7 +155,7 @@ async def _insert_manual(
 
 @command("get_event_logs", changes=False, postgres=True)
 async def get_event_logs(context: Context, args: Json) -> Any:
-    """Events of a trigger, newest first; `status` is pending or processed."""
+    """Return events of a trigger, newest first; `status` is pending or processed."""
     name = required(args, "name")
     find_event_trigger(context.metadata, name, args.get("source"))
     status = args.get("status")
@@ -175,7 +174,7 @@ async def get_event_logs(context: Context, args: Json) -> Any:
 
 @command("get_event_invocation_logs", changes=False, postgres=True)
 async def get_event_invocation_logs(context: Context, args: Json) -> Any:
-    """Invocations of a trigger, newest first."""
+    """Return invocations of a trigger, newest first."""
     name = required(args, "name")
     find_event_trigger(context.metadata, name, args.get("source"))
     logs = "hdb_catalog.event_invocation_logs AS l"
@@ -185,7 +184,7 @@ async def get_event_invocation_logs(context: Context, args: Json) -> Any:
 
 @command("get_event_by_id", changes=False, postgres=True)
 async def get_event_by_id(context: Context, args: Json) -> Json:
-    """One event with its invocations."""
+    """Return one event with its invocations."""
     event_id = required(args, "event_id")
     find_source(context.metadata, args.get("source"))
     query = f"SELECT {EVENT_COLUMNS} FROM hdb_catalog.event_log AS l WHERE id = %(id)s"

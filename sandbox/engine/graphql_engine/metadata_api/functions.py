@@ -26,7 +26,6 @@ from graphql_engine.metadata_api.tables import dependency_error
 
 @command("track_function", postgres=True)
 async def track_function(context: Context, args: Any) -> None:
-    """Show a function as a field."""
     bare = isinstance(args, str) or "function" not in args
     arguments: Json = {"function": args} if bare else args
     name, source = arguments["function"], arguments.get("source")
@@ -47,7 +46,6 @@ async def track_function(context: Context, args: Any) -> None:
 
 @command("untrack_function", removes=True, postgres=True)
 async def untrack_function(context: Context, args: Any) -> None:
-    """Stop showing a function."""
     bare = isinstance(args, str) or "function" not in args
     arguments: Json = {"function": args} if bare else args
     entry, item = _find(context, arguments)
@@ -56,7 +54,6 @@ async def untrack_function(context: Context, args: Any) -> None:
 
 @command("set_function_customization", postgres=True)
 async def set_function_customization(context: Context, args: Json) -> None:
-    """Replace a function's custom names."""
     _, item = _find(context, args)
     item.pop("configuration", None)
     if args.get("configuration"):
@@ -65,7 +62,6 @@ async def set_function_customization(context: Context, args: Json) -> None:
 
 @command("create_function_permission", postgres=True)
 async def create_function_permission(context: Context, args: Json) -> None:
-    """Let a role use a function."""
     _, item = _find(context, args)
     role = required(args, "role")
     if named(item.get("permissions", []), role, "role"):
@@ -79,7 +75,6 @@ async def create_function_permission(context: Context, args: Json) -> None:
 
 @command("drop_function_permission", removes=True, postgres=True)
 async def drop_function_permission(context: Context, args: Json) -> None:
-    """No longer let a role use a function."""
     _, item = _find(context, args)
     role = required(args, "role")
     if named(item.get("permissions", []), role, "role") is None:
@@ -101,7 +96,6 @@ def _find(context: Context, args: Json) -> tuple[Json, Json]:
 
 @command("add_computed_field", postgres=True)
 async def add_computed_field(context: Context, args: Json) -> None:
-    """Show a function of a row as a field of its table."""
     table_name, source, name = required(args, "table"), args.get("source"), required(args, "name")
     try:
         table = find_table(context.metadata, table_name, source)
@@ -124,7 +118,6 @@ async def add_computed_field(context: Context, args: Json) -> None:
 
 @command("drop_computed_field", removes=True, postgres=True)
 async def drop_computed_field(context: Context, args: Json) -> None:
-    """Remove a computed field."""
     table = find_table(context.metadata, required(args, "table"), args.get("source"))
     name = required(args, "name")
     if named(table.get("computed_fields", []), name) is None:

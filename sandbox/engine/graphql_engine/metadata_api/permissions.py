@@ -29,7 +29,6 @@ REQUIRED = {
 
 def _creator(kind: str) -> Function:
     async def create(context: Context, args: Json) -> None:
-        """Add the permission of one role."""
         table_name, source = required(args, "table"), args.get("source")
         role, definition = required(args, "role"), required(args, "permission")
         table = find_table(context.metadata, table_name, source)
@@ -59,7 +58,6 @@ def _check_shape(kind: str, definition: Json) -> None:
 
 def _dropper(kind: str) -> Function:
     async def drop(context: Context, args: Json) -> None:
-        """Remove the permission of one role."""
         table_name, role = required(args, "table"), required(args, "role")
         table = find_table(context.metadata, table_name, args.get("source"))
         key = f"{kind}_permissions"

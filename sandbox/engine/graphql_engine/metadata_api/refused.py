@@ -1,4 +1,4 @@
-"""Commands that Hasura has and this stand-in has not: each is refused by name, none is ignored."""
+"""Commands of Hasura that this stand-in does not support: each is refused by name, none is ignored."""
 
 from typing import Any
 

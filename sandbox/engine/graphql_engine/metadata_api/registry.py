@@ -1,4 +1,4 @@
-"""The table of commands of the metadata API, filled by the modules beside this one."""
+"""The table of commands of the metadata API; the other modules of the package fill it."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Function = Callable[[Context, Json], Awaitable[Any]]
 
 @dataclass(frozen=True)
 class Command:
-    """A command; `changes` metadata or only reads; `removes`: then new inconsistencies are a 500."""
+    """A command. changes: it changes metadata; removes: new inconsistencies are a 500."""
 
     function: Function
     changes: bool
@@ -29,7 +29,7 @@ PREFIX = "pg_"
 def command(
     *names: str, changes: bool = True, removes: bool = False, postgres: bool = False
 ) -> Callable[[Function], Function]:
-    """Register a function under its names; `postgres` adds each name with `pg_` in front."""
+    """Register a function under its names; `postgres` adds each name with the prefix `pg_`."""
 
     def register(function: Function) -> Function:
         for name in names:

@@ -22,13 +22,11 @@ KINDS = ("object_relationships", "array_relationships")
 
 @command("create_object_relationship", postgres=True)
 async def create_object_relationship(context: Context, args: Json) -> None:
-    """A relationship to one row."""
     _create(context, args, "object_relationships")
 
 
 @command("create_array_relationship", postgres=True)
 async def create_array_relationship(context: Context, args: Json) -> None:
-    """A relationship to many rows."""
     _create(context, args, "array_relationships")
 
 
@@ -53,14 +51,12 @@ def _create(context: Context, args: Json, kind: str) -> None:
 
 @command("drop_relationship", removes=True, postgres=True)
 async def drop_relationship(context: Context, args: Json) -> None:
-    """Remove a relationship."""
     table, kind = _find(context, args, required(args, "relationship"))
     put_list(table, kind, without(table[kind], args["relationship"]))
 
 
 @command("rename_relationship", postgres=True)
 async def rename_relationship(context: Context, args: Json) -> None:
-    """Give a relationship another name."""
     table, kind = _find(context, args, required(args, "name"))
     new_name = required(args, "new_name")
     if any(named(table.get(each, []), new_name) for each in KINDS):

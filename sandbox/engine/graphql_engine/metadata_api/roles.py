@@ -1,4 +1,4 @@
-"""Inherited roles, and who may not introspect the schema.
+"""Inherited roles, and roles that may not introspect the schema.
 
 Facts: the documentation of the metadata API.
 """
@@ -11,7 +11,7 @@ from graphql_engine.metadata_api.registry import command
 
 @command("add_inherited_role")
 async def add_inherited_role(context: Context, args: Json) -> None:
-    """Define a role by the roles it unites; a role of that name is replaced."""
+    """Define an inherited role, or replace the one of that name."""
     name, parents = required(args, "role_name"), required(args, "role_set")
     if name == "admin":
         raise QErr("not-supported", "the role admin cannot be an inherited role")
@@ -23,7 +23,6 @@ async def add_inherited_role(context: Context, args: Json) -> None:
 
 @command("drop_inherited_role")
 async def drop_inherited_role(context: Context, args: Json) -> None:
-    """Forget an inherited role."""
     name = required(args, "role_name")
     known = context.metadata.get("inherited_roles", [])
     if not named(known, name, "role_name"):
@@ -33,6 +32,6 @@ async def drop_inherited_role(context: Context, args: Json) -> None:
 
 @command("set_graphql_schema_introspection_options")
 async def set_introspection_options(context: Context, args: Json) -> None:
-    """Say which roles may not introspect."""
+    """Set the roles that may not introspect."""
     roles = required(args, "disabled_for_roles")
     context.metadata["graphql_schema_introspection"] = {"disabled_for_roles": list(roles)}

@@ -69,7 +69,7 @@ async def delete_scheduled_event(context: Context, args: Json) -> None:
 
 @command("get_scheduled_events", changes=False)
 async def get_scheduled_events(context: Context, args: Json) -> Json:
-    """Events of one kind, filtered and paged; with `get_rows_count` how many there are."""
+    """Return events of one kind, filtered and paged; with `get_rows_count`, also their number."""
     events, _ = _tables(args)
     statuses = args.get("status") or []
     if unknown := set(statuses) - STATUSES:
@@ -92,7 +92,7 @@ async def get_scheduled_events(context: Context, args: Json) -> Json:
 
 @command("get_scheduled_event_invocations", "get_event_invocations", changes=False)
 async def get_scheduled_event_invocations(context: Context, args: Json) -> Json:
-    """Invocations of one event, one cron trigger, or all one-off events."""
+    """Return invocations of one event, one cron trigger, or all one-off events."""
     events, logs = _tables(args)
     where, parameters = "true", {"name": args.get("trigger_name"), "event_id": args.get("event_id")}
     if args.get("event_id"):

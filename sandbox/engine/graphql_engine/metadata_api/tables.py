@@ -1,4 +1,4 @@
-"""Tracking of tables and their customisation.
+"""Tracking and customization of tables.
 
 Facts: the engine's `RQL/DDL/Schema/Table` and its tests under `v1/track_table`, `v1/set_table_*`.
 """
@@ -24,7 +24,6 @@ from graphql_engine.metadata_api.registry import SUCCESS, command
 
 @command("track_table", "add_existing_table_or_view", postgres=True)
 async def track_table(context: Context, args: Any) -> None:
-    """Add a table or view to the metadata."""
     bare = isinstance(args, str) or "table" not in args
     arguments: Json = {"table": args} if bare else args
     name, source = arguments["table"], arguments.get("source")
@@ -52,21 +51,21 @@ def _track(context: Context, name: Any, source: str | None, arguments: Json) -> 
 
 @command("track_tables", postgres=True)
 async def track_tables(context: Context, args: Json) -> None:
-    """Track several tables; all or none."""
+    """Track several tables: all or none."""
     for table in required(args, "tables"):
         _track(context, table["table"], table.get("source"), table)
 
 
 @command("untrack_table", removes=True, postgres=True)
 async def untrack_table(context: Context, args: Any) -> None:
-    """Remove a table and what hangs on it; other tables' relationships to it only with `cascade`."""
+    """Remove a table from the metadata; relationships of other tables to it only with `cascade`."""
     arguments = args if isinstance(args, dict) and "table" in args else {"table": args}
     _untrack(context, arguments)
 
 
 @command("untrack_tables", removes=True, postgres=True)
 async def untrack_tables(context: Context, args: Json) -> None:
-    """Untrack several tables; all or none."""
+    """Untrack several tables: all or none."""
     for table in required(args, "tables"):
         _untrack(context, table)
 
@@ -85,7 +84,7 @@ def _untrack(context: Context, arguments: Json) -> None:
 
 
 def dependency_error(dependents: list[str]) -> QErr:
-    """The engine's refusal to remove what others need."""
+    """Return the engine's refusal to remove an object that others depend on."""
     return QErr(
         "dependency-error", f"cannot drop due to the following dependent objects: {', '.join(dependents)}"
     )
@@ -93,7 +92,7 @@ def dependency_error(dependents: list[str]) -> QErr:
 
 @command("set_table_is_enum", postgres=True)
 async def set_table_is_enum(context: Context, args: Json) -> None:
-    """Let a table's rows be the values of an enum, or no longer."""
+    """Set whether the rows of a table are the values of an enum."""
     name, source = required(args, "table"), args.get("source")
     table = find_table(context.metadata, name, source)
     if required(args, "is_enum"):
@@ -106,7 +105,7 @@ async def set_table_is_enum(context: Context, args: Json) -> None:
 
 @command("set_table_customization", "set_table_configuration", postgres=True)
 async def set_table_customization(context: Context, args: Json) -> None:
-    """Replace a table's custom names."""
+    """Replace the custom names of a table."""
     name, source = required(args, "table"), args.get("source")
     table = find_table(context.metadata, name, source)
     _configure(table, dict_of(args.get("configuration") or {}))
@@ -115,7 +114,7 @@ async def set_table_customization(context: Context, args: Json) -> None:
 
 @command("set_table_custom_fields")
 async def set_table_custom_fields(context: Context, args: Json) -> None:
-    """The older name and shape of set_table_customization."""
+    """Set custom names in the older shape of set_table_customization."""
     table = find_table(context.metadata, required(args, "table"), args.get("source"))
     keys = ("custom_root_fields", "custom_column_names")
     _configure(table, {key: args[key] for key in keys if args.get(key)})
@@ -130,7 +129,7 @@ def _configure(table: Json, configuration: Json) -> None:
 
 @command("get_source_tables", changes=False, postgres=True)
 async def get_source_tables(context: Context, args: Json) -> list[Json]:
-    """The tables that the source's database has."""
+    """Return the tables of the source's database."""
     find_source(context.metadata, args.get("source"))
     catalog = context.engine.catalog
     names = sorted(catalog.tables)
@@ -139,19 +138,19 @@ async def get_source_tables(context: Context, args: Json) -> list[Json]:
 
 @command("list_source_kinds", changes=False)
 async def list_source_kinds(_: Context, __: Json) -> Json:
-    """The kinds of source this stand-in has."""
+    """Return the kinds of source that this stand-in supports."""
     return {"sources": [{"kind": "pg", "builtin": True, "display_name": "pg", "available": True}]}
 
 
 @command("add_source", "drop_source", "rename_source", "update_source", postgres=True)
 async def sources_are_fixed(_: Context, __: Json) -> Json:
-    """Sources cannot be changed here."""
+    """Refuse changes of sources."""
     raise QErr("not-supported", "this stand-in has exactly one source, chosen when it starts")
 
 
 @command("set_apollo_federation_config", postgres=True)
 async def set_apollo_federation_config(_: Context, args: Json) -> Json:
-    """Federation is not imitated."""
+    """Refuse federation."""
     if args.get("apollo_federation_config"):
         raise QErr("not-supported", "apollo federation is not supported by this stand-in")
     return SUCCESS

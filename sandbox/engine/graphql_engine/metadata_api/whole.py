@@ -41,7 +41,7 @@ REFUSED = ("remote_schemas", "network", "opentelemetry", "backend_configs", "met
 
 @command("export_metadata", changes=False)
 async def export_metadata(context: Context, _: Any) -> Json:
-    """The metadata; in version 2 together with its resource version."""
+    """Return the metadata; in version 2 with its resource version."""
     exported = exportable(context.metadata)
     if context.notes["version"] == 2:
         return {"resource_version": context.engine.resource_version, "metadata": exported}
@@ -50,9 +50,9 @@ async def export_metadata(context: Context, _: Any) -> Json:
 
 @command("replace_metadata")
 async def replace_metadata(context: Context, args: Any) -> Any:
-    """Replace everything; cron triggers that stay the same keep their events.
+    """Replace the metadata; unchanged cron triggers keep their events.
 
-    With `metadata` in the arguments the answer tells the inconsistencies; they are allowed on demand only.
+    With `metadata` in the arguments the response lists inconsistencies; they are allowed only on request.
     """
     given = dict_of(args)
     wrapped = "metadata" in given
@@ -70,7 +70,7 @@ async def replace_metadata(context: Context, args: Any) -> Any:
 
 
 def normalized(given: Json) -> Json:
-    """Version 3 metadata from what a client sent (version 2 had no sources).
+    """Return a client's metadata as version 3 (version 2 had no sources).
 
     Raises QErr `parse-failed` or `not-supported` naming the key.
     """
@@ -120,13 +120,13 @@ def _checked(value: Any, shape: Any, where: str) -> None:
 
 
 def inconsistency_report(inconsistent: list[Json]) -> Json:
-    """The answer that tells what is inconsistent."""
+    """Return the response that lists inconsistent objects."""
     return {"is_consistent": not inconsistent, "inconsistent_objects": inconsistent}
 
 
 @command("clear_metadata")
 async def clear_metadata(context: Context, _: Any) -> None:
-    """Back to nothing but the source."""
+    """Remove everything but the source."""
     context.metadata.clear()
     context.metadata.update({"version": 3, "sources": [default_source()]})
     context.refresh = True
@@ -135,7 +135,7 @@ async def clear_metadata(context: Context, _: Any) -> None:
 
 @command("reload_metadata")
 async def reload_metadata(context: Context, _: Any) -> None:
-    """Look at the database again."""
+    """Read the catalog again."""
     context.refresh = True
     context.allow_inconsistent = True
 
@@ -152,25 +152,23 @@ async def reload_metadata(context: Context, _: Any) -> None:
 
 @command("get_inconsistent_metadata", changes=False)
 async def get_inconsistent_metadata(context: Context, _: Any) -> Json:
-    """What of the metadata does not fit the database."""
     return inconsistency_report(context.engine.inconsistent)
 
 
 @command("drop_inconsistent_metadata", removes=True)
 async def drop_inconsistent_metadata(context: Context, _: Any) -> None:
-    """Remove what is inconsistent."""
     drop_inconsistent(context.metadata, context.engine.inconsistent)
 
 
 @command("dump_internal_state", changes=False)
 async def dump_internal_state(context: Context, _: Any) -> Json:
-    """Not the engine's internal state, which no client may rely on: the metadata."""
+    """Return the metadata: the engine's internal state is not imitated."""
     return exportable(context.metadata)
 
 
 @command("get_catalog_state", changes=False)
 async def get_catalog_state(context: Context, _: Any) -> Json:
-    """The CLI's and console's states; the CLI's holds the applied migrations."""
+    """Return the states of CLI and console; the CLI's contains the applied migrations."""
     async with context.engine.pool.connection() as connection:
         cursor = await connection.execute("SELECT version, dirty FROM hdb_catalog.schema_migrations")
         versions = {str(version): dirty for version, dirty in await cursor.fetchall()}
@@ -185,7 +183,6 @@ async def get_catalog_state(context: Context, _: Any) -> Json:
 
 @command("set_catalog_state", changes=False)
 async def set_catalog_state(context: Context, args: Json) -> None:
-    """Set one of the two states."""
     kind, state = required(args, "type"), required(args, "state")
     if kind == "console":
         context.engine.console_state = dict_of(state)
@@ -202,7 +199,7 @@ async def set_catalog_state(context: Context, args: Json) -> None:
 
 @command("set_api_limits", "remove_api_limits")
 async def set_api_limits(context: Context, args: Any) -> None:
-    """Limits per role, kept where the compiler looks for them."""
+    """Set the limits per role, which the GraphQL compiler reads from the metadata."""
     context.metadata.pop("api_limits", None)
     if args:
         context.metadata["api_limits"] = args

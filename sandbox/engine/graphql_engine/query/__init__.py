@@ -1,1 +1,1 @@
-"""The data commands of /v1/query and /v2/query, older than GraphQL."""
+"""The commands of /v1/query and /v2/query that are older than GraphQL: data and run_sql."""

@@ -1,4 +1,4 @@
-"""insert, select, update, delete and count as JSON, run as GraphQL with the role's permissions.
+"""insert, select, update, delete and count as JSON; they run as GraphQL with the role's permissions.
 
 Facts: documentation of the schema/query API; the engine's tests under `v1/select`, `v1/insert` and so on.
 """
@@ -53,12 +53,12 @@ class Target:
         self.permission: Json = (allowed or {}).get("permission", {})
 
     def visible_columns(self) -> list[str]:
-        """The columns that `*` means for this role."""
+        """Return the columns that `*` means for this role."""
         columns = self.permission.get("columns", "*")
         return list(self.table.columns) if columns == "*" else list(columns)
 
     def check_columns(self, verb: str, columns: list[Any], path: str, *, numbered: bool = True) -> None:
-        """Raises QErr for a column that is not there, or that the role may not use."""
+        """Raise QErr for a column that does not exist, or that the role may not use."""
         visible = set(self.visible_columns())
         for index, column in enumerate(columns):
             place = f"{path}[{index}]" if numbered else path
@@ -71,7 +71,7 @@ class Target:
                 raise QErr("permission-denied", f'no such column exists : "{column}"', place)
 
     def field(self, kind: str) -> str:
-        """The name of a root field, honouring custom ones."""
+        """Return the name of a root field, custom ones included."""
         defaults = {
             "select": self.name,
             "select_aggregate": f"{self.name}_aggregate",
@@ -85,7 +85,7 @@ class Target:
         return custom or defaults[kind]
 
     async def run(self, text: str, variables: Json) -> Any:
-        """The value of the one root field; raises QErr with the path of these commands."""
+        """Return the value of the root field. Raises QErr with the path of these commands."""
         try:
             given = {key: value for key, value in variables.items() if value is not None}
             data = await run_operation(self.engine, self.session, text, given, None)
@@ -96,7 +96,7 @@ class Target:
 
 
 async def select(engine: Engine, session: Session, args: Any) -> Any:
-    """Rows of a table with nested relationships."""
+    """Return rows of a table with nested relationships."""
     target = Target(engine, session, dict_of(args), "select")
     for key in ("limit", "offset"):
         _check_number(args.get(key), key)
@@ -122,7 +122,7 @@ def _check_number(value: Any, key: str) -> None:
 
 
 async def count(engine: Engine, session: Session, args: Any) -> Json:
-    """How many rows, or distinct values of columns, there are."""
+    """Count rows, or distinct values of columns."""
     try:
         target = Target(engine, session, dict_of(args), "select")
     except QErr as error:
@@ -144,7 +144,7 @@ async def count(engine: Engine, session: Session, args: Any) -> Json:
 
 
 async def insert(engine: Engine, session: Session, args: Any) -> Json:
-    """New rows, with an upsert on demand."""
+    """Insert rows, with an optional upsert."""
     target = Target(engine, session, dict_of(args), "insert")
     objects = required(args, "objects")
     variables: Json = {"objects": objects}
@@ -158,7 +158,6 @@ async def insert(engine: Engine, session: Session, args: Any) -> Json:
 
 
 async def update(engine: Engine, session: Session, args: Any) -> Json:
-    """Changed rows."""
     target = Target(engine, session, dict_of(args), "update")
     declared = [f"$where: {target.name}_bool_exp!"]
     passed, variables = ["where: $where"], {"where": where(required(args, "where"))}
@@ -191,7 +190,6 @@ async def update(engine: Engine, session: Session, args: Any) -> Json:
 
 
 async def delete(engine: Engine, session: Session, args: Any) -> Json:
-    """Removed rows."""
     target = Target(engine, session, dict_of(args), "delete")
     text = (
         f"mutation ($where: {target.name}_bool_exp!) {{ result: {target.field('delete')}(where: $where)"

@@ -1,4 +1,4 @@
-"""`run_sql`: any SQL, with the engine's check that the metadata survives it.
+"""`run_sql`: run any SQL, and check that the metadata stays consistent.
 
 Facts: the engine's `Backends/Postgres/DDL/RunSQL`.
 """
@@ -26,7 +26,7 @@ DDL = re.compile(r"\balter\b|\bdrop\b|\breplace\b|\bcreate function\b|\bcomment 
 
 
 async def run_sql(engine: Engine, session: Session, args: Any) -> Json:
-    """Run SQL as admin; returns `result_type` and `result` of the last statement.
+    """Run SQL as admin; return `result_type` and `result` of the last statement.
 
     Raises QErr: `access-denied`, `postgres-error`, `dependency-error`, or 500 for new inconsistencies.
     """

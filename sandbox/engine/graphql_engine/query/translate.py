@@ -1,4 +1,4 @@
-"""Pieces of the older JSON commands as pieces of GraphQL."""
+"""Translate parts of the older JSON commands to GraphQL."""
 
 import re
 from typing import Any
@@ -14,7 +14,7 @@ NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*\Z")
 
 
 def where(expression: Any) -> Any:
-    """A boolean expression: `$eq` becomes `_eq`, a bare value an equality."""
+    """Translate a boolean expression: `$eq` becomes `_eq`, a bare value an equality."""
     if not isinstance(expression, dict):
         return expression
     translated: Json = {}
@@ -34,7 +34,7 @@ def where(expression: Any) -> Any:
 
 
 def order_by(given: Any) -> list[Json] | None:
-    """An order: `"-name"`, `{"column", "type", "nulls"}`, or lists of these."""
+    """Translate an order: `"-name"`, `{"column", "type", "nulls"}`, or lists of these."""
     if given is None:
         return None
     items = given if isinstance(given, list) else [given]
@@ -58,7 +58,7 @@ def _nested(path: str, direction: str) -> Json:
 
 
 def columns_text(engine: Engine, entry: Json, columns: list[Any], visible: list[str]) -> str:
-    """A selection set from a list of columns; raises QErr `not-exists` for what is none."""
+    """Return a selection set for a list of columns. Raises QErr `not-exists` for an unknown column."""
     parts: list[str] = []
     for item in columns:
         if item == "*":
@@ -97,7 +97,7 @@ def _remote(engine: Engine, entry: Json, name: str) -> Json:
 
 
 def literal(value: Any, *, bare: bool = False) -> str:
-    """A value as a GraphQL literal; with `bare`, strings are enum values."""
+    """Return a value as a GraphQL literal; with `bare`, strings are enum values."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_checked(k)}: {literal(v, bare=bare)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
@@ -108,9 +108,9 @@ def literal(value: Any, *, bare: bool = False) -> str:
 
 
 def on_conflict(table: Table, given: Json, objects: list[Json]) -> Json:
-    """The `on_conflict` argument: a constraint by name or by its columns, and what to update.
+    """Return the `on_conflict` argument: a constraint by name or by its columns, and the columns to update.
 
-    Raises QErr `unexpected-payload` if the constraint cannot be told.
+    Raises QErr `unexpected-payload` for an unknown constraint.
     """
     if "action" not in given:
         raise QErr("parse-failed", 'key "action" not found', "$.on_conflict")

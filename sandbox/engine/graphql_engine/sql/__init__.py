@@ -1,4 +1,4 @@
-"""The static SQL of the stand-in, one file per statement."""
+"""The static SQL of the stand-in, one file per statement or set of tables."""
 
 from functools import cache
 from pathlib import Path
@@ -6,5 +6,5 @@ from pathlib import Path
 
 @cache
 def statement(name: str) -> bytes:
-    """The text of `sql/<name>.sql`."""
+    """Return the text of `sql/<name>.sql`."""
     return Path(__file__).with_name(f"{name}.sql").read_bytes()

@@ -1,1 +1,1 @@
-"""Calls to webhooks: environment variables, transforms, sending, and what is logged of them."""
+"""Calls of webhooks: environment variables, transforms, requests, and their log entries."""

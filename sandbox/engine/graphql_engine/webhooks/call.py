@@ -1,6 +1,6 @@
-"""One HTTP call to a webhook, as event triggers, cron triggers and one-off events make it.
+"""One HTTP call of a webhook, as event triggers, cron triggers and one-off events make it.
 
-Facts: the engine's `Eventing/HTTP`: which answers are failures, what the invocation logs hold.
+Facts: the engine's `Eventing/HTTP` (failures, contents of invocation logs).
 """
 
 import json
@@ -21,7 +21,7 @@ STALE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back: `status` is None if nothing came back at all, and `body` then says why."""
+    """The response of a webhook. Without a response `status` is None and `body` contains the reason."""
 
     status: int | None
     body: str
@@ -34,7 +34,7 @@ class Reply:
 
     @property
     def retry_after(self) -> int | None:
-        """Seconds of a usable `Retry-After` on a failed answer; only a positive integer counts."""
+        """Seconds of a usable `Retry-After` on a failed response; only a positive integer counts."""
         if self.status is None or self.succeeded:
             return None
         for name, value in self.headers:
@@ -43,7 +43,7 @@ class Reply:
         return None
 
     def logged(self) -> dict[str, Any]:
-        """The `response` of an invocation log."""
+        """Return the `response` of an invocation log."""
         if self.status is None or self.status >= 300:
             return {"data": {"message": self.body}, "type": "client_error", "version": LOG_VERSION}
         headers = [{"name": name, "value": value} for name, value in self.headers]
@@ -52,7 +52,7 @@ class Reply:
 
 
 def request_headers(configured: list[tuple[str, str]], trace: str | None = None) -> list[tuple[str, str]]:
-    """The headers sent: configured ones, then the engine's own two, which win; then tracing."""
+    """Return the headers to send: configured ones, the engine's own two (which win), then tracing."""
     own = [("Content-Type", "application/json"), ("User-Agent", USER_AGENT)]
     names = {name.lower() for name, _ in own}
     kept = [(name, value) for name, value in configured if name.lower() not in names]
@@ -62,13 +62,13 @@ def request_headers(configured: list[tuple[str, str]], trace: str | None = None)
 def logged_request(
     body: str, headers: list[dict[str, Any]] | None, own: list[tuple[str, str]], version: str = "2"
 ) -> str:
-    """The `request` of an invocation log: secrets from the environment appear by the variable's name only."""
+    """Return the `request` of an invocation log; variables of the environment appear by name only."""
     shown = [*(headers or []), *({"name": name, "value": value} for name, value in own)]
     return f'{{"payload":{body},"headers":{json.dumps(shown)},"version":"{version}"}}'
 
 
 async def send(client: httpx.AsyncClient, request: Outgoing) -> httpx.Response:
-    """Send; once more if a kept connection turns out to be closed, as the engine's HTTP client does."""
+    """Send; retry once if a kept connection turns out to be closed, as the engine's HTTP client does."""
     headers = [(name.encode(), value.encode()) for name, value in request.headers]
     arguments: dict[str, Any] = {"content": request.content, "headers": headers, "timeout": None}
     try:
@@ -78,7 +78,7 @@ async def send(client: httpx.AsyncClient, request: Outgoing) -> httpx.Response:
 
 
 async def call(client: httpx.AsyncClient, request: Outgoing, seconds: float) -> Reply:
-    """Send a request; never raises for what the network or the other side does.
+    """Send a request. Failures of the network or the webhook never raise; the reply tells them.
 
     seconds: limit of the whole exchange.
     """

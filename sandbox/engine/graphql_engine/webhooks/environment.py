@@ -1,4 +1,4 @@
-"""Values from the engine's environment: `{{VAR}}` templates, `from_env`, headers `value_from_env`."""
+"""Values from the engine's environment: `{{VAR}}` templates, `from_env`, headers with `value_from_env`."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ TEMPLATE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 
 
 def fill_template(text: str, environment: Mapping[str, str]) -> str:
-    """A webhook with each `{{VAR}}` replaced; raises QErr `not-found` naming the unset variables."""
+    """Replace each `{{VAR}}`. Raises QErr `not-found` naming the unset variables."""
     missing = [name for name in TEMPLATE.findall(text) if name not in environment]
     if missing:
         raise QErr("not-found", f"Value for environment variables not found: {', '.join(missing)}")
@@ -18,7 +18,7 @@ def fill_template(text: str, environment: Mapping[str, str]) -> str:
 
 
 def from_environment(name: str, environment: Mapping[str, str]) -> str:
-    """The value of one variable; raises QErr `not-found` if it is not set."""
+    """Return one variable. Raises QErr `not-found` if it is not set."""
     if name not in environment:
         raise QErr("not-found", f"environment variable '{name}' not set")
     return environment[name]
@@ -27,7 +27,7 @@ def from_environment(name: str, environment: Mapping[str, str]) -> str:
 def resolve_headers(
     headers: list[dict[str, Any]] | None, environment: Mapping[str, str]
 ) -> list[tuple[str, str]]:
-    """Configured headers with their values; raises QErr `not-found` for an unset variable."""
+    """Return configured headers with their values. Raises QErr `not-found` for an unset variable."""
     resolved = []
     for header in headers or []:
         if "value_from_env" in header:
@@ -38,7 +38,7 @@ def resolve_headers(
 
 
 def resolve_webhook(trigger: Mapping[str, Any], environment: Mapping[str, str]) -> str:
-    """The URL of an event trigger (`webhook` or `webhook_from_env`)."""
+    """Return the URL of an event trigger (`webhook` or `webhook_from_env`)."""
     if trigger.get("webhook_from_env"):
         return from_environment(trigger["webhook_from_env"], environment)
     return fill_template(str(trigger["webhook"]), environment)
@@ -47,7 +47,7 @@ def resolve_webhook(trigger: Mapping[str, Any], environment: Mapping[str, str]) 
 def environment_problems(
     metadata: Mapping[str, Any], environment: Mapping[str, str]
 ) -> list[tuple[str, str]]:
-    """Every place of the metadata whose variables are not set, as (place, reason)."""
+    """Return every object of the metadata with an unset variable, as (object, reason)."""
     problems: list[tuple[str, str]] = []
 
     def attempt(place: str, action: Any) -> None:

@@ -17,7 +17,7 @@ FORM_TYPE = "application/x-www-form-urlencoded"
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A request on its way to a webhook."""
+    """A request to a webhook."""
 
     method: str
     url: str
@@ -28,7 +28,7 @@ class Outgoing:
 def transform_request(
     transform: Mapping[str, Any] | None, outgoing: Outgoing, body: Json, session: Mapping[str, str] | None
 ) -> Outgoing:
-    """The request as its transform wants it; raises KritiError."""
+    """Return the transformed request. Raises KritiError."""
     if not transform:
         return outgoing
     variables = {"$body": body, "$base_url": outgoing.url, "$session_variables": dict(session or {})}
@@ -51,7 +51,7 @@ def transform_response(
     base_url: str,
     session: Mapping[str, str] | None,
 ) -> Json:
-    """The webhook's JSON as the response transform wants it; raises KritiError."""
+    """Return the transformed JSON of a webhook's response. Raises KritiError."""
     spec = (transform or {}).get("body")
     if not spec:
         return body

@@ -1,4 +1,4 @@
-"""`__schema` and `__type`, answered by graphql-core over the role's schema."""
+"""Answer `__schema` and `__type` with graphql-core over the role's schema."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ MOST_KNOWN = 20
 
 
 def introspect(schema: GraphQLSchema, known: Known, operation: Operation, sel: Sel) -> Raw:
-    """The value of an introspection field; `known` keeps answers, for they are slow. Raises QErr."""
+    """Return the value of an introspection field. `known` caches answers, which are slow. Raises QErr."""
     reader = Reader(operation.variables)
     given = {
         key: reader.to_json(variable.value)

@@ -1,4 +1,4 @@
-"""The `path` argument of json columns: `$.a.b[0]`, `a["odd key"]`.
+"""Parse the `path` argument of json columns: `$.a.b[0]`, `a["odd key"]`.
 
 Facts: the engine's `Data.Parser.JSONPath`.
 """
@@ -13,7 +13,7 @@ STEP = re.compile(
 
 
 def json_steps(text: str) -> list[str]:
-    """The keys and indexes of a path. Raises QErr."""
+    """Return the keys and indexes of a path. Raises QErr."""
     rest = text.removeprefix("$")
     steps: list[str] = []
     position = 0

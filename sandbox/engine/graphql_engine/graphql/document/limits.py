@@ -1,4 +1,4 @@
-"""What a query may cost: generous fixed limits, and those of the metadata's `api_limits`.
+"""Limits of a query: fixed ones, and those of the metadata's `api_limits`.
 
 Facts: metadata keys `api_limits.depth_limit`, `node_limit` (each with `global` and `per_role`).
 """
@@ -12,7 +12,7 @@ MAX_BATCH = 200
 
 
 def limit_of(metadata: dict[str, Any], kind: str, role: str, default: int) -> int:
-    """The limit `kind` for a role: the metadata's if it sets one, else the default. Admin has the default."""
+    """Return the limit of a role: the metadata's if it sets one, else the default. Admin has the default."""
     limits = metadata.get("api_limits") or {}
     setting = limits.get(kind)
     if setting is None or limits.get("disabled") or role == "admin":

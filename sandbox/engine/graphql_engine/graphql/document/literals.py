@@ -1,4 +1,4 @@
-"""Values as requests bring them, literal or JSON, and what messages call them."""
+"""Values of a request, literal or JSON, and their names in messages."""
 
 from decimal import Decimal
 from typing import Any
@@ -31,17 +31,16 @@ LITERALS: dict[type[ValueNode], str] = {
 
 
 def is_null(value: Value) -> bool:
-    """Whether it is null, of either kind."""
+    """Whether a value is null, as a literal or as JSON."""
     return isinstance(value, NullValueNode) or (isinstance(value, Json) and value.value is None)
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a JSON number."""
     return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
 def described(value: Value) -> str:
-    """What messages call a value."""
+    """Return the name of a kind of value in messages."""
     if not isinstance(value, Json):
         return LITERALS.get(type(value), "null")
     plain = value.value

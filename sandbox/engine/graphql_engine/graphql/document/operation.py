@@ -1,4 +1,4 @@
-"""From the text of a request to one operation with its variables: parsing, choosing, variables, fragments.
+"""Parse the text of a request into one operation with its variables and fragments.
 
 Facts: the engine's `GraphQL/Execute`, `Execute/Resolve` and `Execute/Inline`.
 """
@@ -38,7 +38,7 @@ class Json:
 
 @dataclass(frozen=True)
 class Variable:
-    """A declared variable with its value (a literal for defaults; None: nothing given)."""
+    """A declared variable with its value: a literal for defaults, None if it was not given."""
 
     name: str
     type: TypeNode
@@ -53,7 +53,7 @@ class Variable:
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation ready to be checked against a schema."""
+    """An operation that is ready to be checked against a schema."""
 
     kind: str
     node: OperationDefinitionNode
@@ -63,13 +63,13 @@ class Operation:
 
 
 def failed(message: str, path: str = "$") -> QErr:
-    """A `validation-failed` error."""
+    """Return a `validation-failed` error."""
     return QErr("validation-failed", message, path)
 
 
 @lru_cache(maxsize=512)
 def parse_document(text: str) -> DocumentNode:
-    """Raises QErr if `text` is not a GraphQL document or too large."""
+    """Parse a document. Raises QErr if it is not GraphQL or too large."""
     try:
         return parse(text, no_location=True, max_tokens=MAX_TOKENS)
     except GraphQLSyntaxError as error:
@@ -81,7 +81,7 @@ def parse_document(text: str) -> DocumentNode:
 
 
 def prepare(text: str, variables: dict[str, Any], operation_name: str | None) -> Operation:
-    """The operation to run. Raises QErr."""
+    """Return the operation to run. Raises QErr."""
     document = parse_document(text)
     node = _choose(document, operation_name)
     fragments: dict[str, FragmentDefinitionNode] = {}
@@ -183,7 +183,7 @@ def _check_spreads(
     path: tuple[str, ...],
     done: set[str],
 ) -> None:
-    """Undefined and cyclic fragments, with the path the engine shows."""
+    """Raise QErr for undefined and cyclic fragments, with the path that the engine shows."""
     for item in selections.selections:
         if isinstance(item, FieldNode):
             if item.selection_set is not None:

@@ -1,4 +1,4 @@
-"""Checks a selection set against the role's schema and flattens it.
+"""Check a selection set against the role's schema and flatten it.
 
 Facts: the engine's schema-parsers `Collect`, `Directives` and `Internal/Parser`.
 """
@@ -41,7 +41,7 @@ INTROSPECTION = {"__schema": SchemaMetaFieldDef, "__type": TypeMetaFieldDef}
 
 @dataclass
 class Sel:
-    """A checked field: its response name, its definition, argument values and what is selected below it."""
+    """A checked field: response name, definition, argument values, and its own selections."""
 
     alias: str
     name: str
@@ -53,12 +53,11 @@ class Sel:
 
     @property
     def is_typename(self) -> bool:
-        """Whether it is `__typename`."""
         return self.name == "__typename"
 
 
 class Selector:
-    """Checks the selections of one operation; counts nodes and depth against the limits."""
+    """Check the selections of one operation; count nodes and depth against the limits."""
 
     def __init__(self, operation: Operation, max_depth: int, max_nodes: int) -> None:
         self.operation = operation
@@ -67,7 +66,7 @@ class Selector:
         self.nodes_left = max_nodes
 
     def root(self, type_: GraphQLObjectType) -> list[Sel]:
-        """The root fields in order."""
+        """Return the root fields in order."""
         for directive in self.operation.node.directives or ():
             name = directive.name.value
             if name in INCLUSION:
@@ -191,7 +190,7 @@ class Selector:
 
 
 def check_arguments(definition: GraphQLField, values: dict[str, Any]) -> None:
-    """What no type says: `distinct_on` fits the ordering, no placeholder, a true JSON path. Raises QErr."""
+    """Check what types cannot express: order of `distinct_on`, JSON paths, placeholders. Raises QErr."""
     distinct = values.get("distinct_on")
     ordering = [name for item in values.get("order_by") or [] for name in item or {}]
     if distinct and ordering and set(ordering[: len(distinct)]) != set(distinct):

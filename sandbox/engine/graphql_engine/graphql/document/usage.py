@@ -1,4 +1,4 @@
-"""Whether a variable may be used at a place, by its declared type. Facts: schema-parsers `TypeChecking`."""
+"""Whether the declared type of a variable allows its use. Facts: schema-parsers `TypeChecking`."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from graphql_engine.graphql.document.operation import Variable
 
 
 def usage_allowed(variable: Variable, location: Any, has_default: bool) -> bool:
-    """Whether a variable may stand where `location` is expected (GraphQL 5.8.5 as the engine reads it)."""
+    """Whether a variable may be used where `location` is expected (GraphQL 5.8.5 as the engine reads it)."""
     strict = isinstance(location, GraphQLNonNull)
     declared = variable.type
     if strict and not isinstance(declared, NonNullTypeNode):

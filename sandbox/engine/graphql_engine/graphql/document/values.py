@@ -1,7 +1,7 @@
-"""Reads argument values against their input types, with the engine's messages.
+"""Read argument values against their input types, with the engine's messages.
 
-Result: plain JSON values (numbers with a fraction as Decimal), dicts for input objects with only the given
-fields, None for null. Facts: the engine's schema-parsers `Internal/{Input,Scalars,TypeChecking}`.
+Results are JSON values: fractions as Decimal, input objects as dicts with the given fields only.
+Facts: the engine's schema-parsers `Internal/{Input,Scalars,TypeChecking}`.
 """
 
 from collections.abc import Mapping
@@ -39,12 +39,12 @@ INT32 = 2**31
 
 
 def has_default(item: Any) -> bool:
-    """Whether an argument or input field has a default (that of an introspection field does not matter)."""
+    """Whether an argument or input field has a default. Defaults of introspection fields do not count."""
     return item.default_value is not Undefined or item.default is not None
 
 
 class Reader:
-    """Reads values of one operation; `variables` are its declared variables."""
+    """Read the values of one operation; `variables` are its declared variables."""
 
     def __init__(self, variables: dict[str, Variable]) -> None:
         self.variables = variables
@@ -52,7 +52,7 @@ class Reader:
     def arguments(
         self, given: Mapping[str, Value], declared: Mapping[str, Any], path: Path
     ) -> dict[str, Any]:
-        """Values of the given arguments (or fields of an input object), and of those with defaults."""
+        """Return the values of the given arguments (or input fields) and of those with defaults."""
         values: dict[str, Any] = {}
         for name, value in given.items():
             item = declared[name]
@@ -70,7 +70,6 @@ class Reader:
     def read(
         self, value: Value, type_: Any, marks: Mapping[str, Any], path: Path, has_default: bool = False
     ) -> Any:
-        """The value of one argument or field."""
         value = self._peel(value, type_, path, has_default)
         strict = isinstance(type_, GraphQLNonNull)
         inner = type_.of_type if strict else type_
@@ -186,7 +185,7 @@ class Reader:
         return int(number)
 
     def to_json(self, value: Value) -> Any:
-        """A value as plain JSON, variables filled in."""
+        """Return a value as JSON with its variables replaced."""
         if isinstance(value, Json):
             return value.value
         if isinstance(value, VariableNode):

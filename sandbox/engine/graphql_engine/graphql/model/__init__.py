@@ -1,1 +1,1 @@
-"""What GraphQL sees of the database: tracked tables, permissions, and the view of one role."""
+"""The database as GraphQL sees it: tracked tables, permissions, and the view of one role."""

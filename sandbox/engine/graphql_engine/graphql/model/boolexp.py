@@ -1,4 +1,4 @@
-"""Boolean expressions over rows, whatever they were written in: a client's `where` or a permission."""
+"""Boolean expressions over rows: the common form of a client's `where` and of permissions."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,21 +9,21 @@ from graphql_engine.graphql.model.tables import ComputedField, Relationship
 
 @dataclass(frozen=True)
 class Const:
-    """A value, as JSON."""
+    """A JSON value."""
 
     value: Any
 
 
 @dataclass(frozen=True)
 class SessionVariable:
-    """The value of a session variable of whoever asks (name in lower case)."""
+    """The value of a session variable of the request (name in lower case)."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class OtherColumn:
-    """Another column: of the row itself, of the permission's root row, or through object relationships."""
+    """Another column: of the row, of the permission's root row, or reached through object relationships."""
 
     column: Column
     of_root: bool = False
@@ -46,28 +46,26 @@ class Compare:
 
 @dataclass(frozen=True)
 class All:
-    """Every one of them holds (true when empty)."""
+    """True if every item is true (true when empty)."""
 
     items: tuple["BoolExp", ...] = ()
 
 
 @dataclass(frozen=True)
 class AnyOf:
-    """At least one of them holds (false when empty)."""
+    """True if at least one item is true (false when empty)."""
 
     items: tuple["BoolExp", ...] = ()
 
 
 @dataclass(frozen=True)
 class Not:
-    """It does not hold."""
-
     item: "BoolExp"
 
 
 @dataclass(frozen=True)
 class Related:
-    """Some related row satisfies `where`."""
+    """True if a related row satisfies `where`."""
 
     relationship: Relationship
     where: "BoolExp"
@@ -75,7 +73,7 @@ class Related:
 
 @dataclass(frozen=True)
 class ExistsIn:
-    """Some row of an unrelated table satisfies `where` (permissions only)."""
+    """True if a row of an unrelated table satisfies `where` (permissions only)."""
 
     table: Key
     where: "BoolExp"
@@ -83,7 +81,7 @@ class ExistsIn:
 
 @dataclass(frozen=True)
 class Aggregated:
-    """An aggregate over related rows compares so: `count(columns) op value`."""
+    """Compare an aggregate over related rows: `count(columns) op value`."""
 
     relationship: Relationship
     function: str
@@ -96,7 +94,7 @@ class Aggregated:
 
 @dataclass(frozen=True)
 class ComputedTests:
-    """A scalar computed field of `table` passes all tests (operator, operand, operand type)."""
+    """True if a scalar computed field of `table` passes all tests (operator, operand, operand type)."""
 
     table: Table
     field: ComputedField
@@ -105,7 +103,7 @@ class ComputedTests:
 
 @dataclass(frozen=True)
 class ComputedRows:
-    """Some row that a computed field of `table` returns satisfies `where`."""
+    """True if a row that a computed field of `table` returns satisfies `where`."""
 
     table: Table
     field: ComputedField
@@ -114,7 +112,7 @@ class ComputedRows:
 
 @dataclass(frozen=True)
 class Rooted:
-    """`item` with the current row as its root row (for columns written `["$", …]`)."""
+    """Evaluate `item` with the current row as its root row (for columns written `["$", …]`)."""
 
     item: "BoolExp"
 
@@ -126,7 +124,7 @@ TRUE = All()
 
 
 def both(first: BoolExp, second: BoolExp) -> BoolExp:
-    """Both hold; drops what is always true."""
+    """Combine two conditions; one that is always true is dropped."""
     if first == TRUE:
         return second
     if second == TRUE:
@@ -136,7 +134,7 @@ def both(first: BoolExp, second: BoolExp) -> BoolExp:
 
 @dataclass(frozen=True)
 class Scope:
-    """Where a column of the current row lives while SQL is written: table alias, and the root row's alias."""
+    """The SQL aliases of the current row and of the root row."""
 
     alias: str
     root: str

@@ -1,4 +1,4 @@
-"""Hasura's default naming of GraphQL types and root fields.
+"""Hasura's default names of GraphQL types and root fields.
 
 Facts: the engine's `mkScalarTypeName` and its "hasura-default" naming convention.
 """
@@ -29,12 +29,12 @@ BIG_NUMBERS = {"int8", "numeric", "float8"}
 
 
 def is_graphql_name(name: str) -> bool:
-    """Whether GraphQL allows it as a name."""
+    """Whether GraphQL allows the text as a name."""
     return GRAPHQL_NAME.match(name) is not None
 
 
 def scalar_name(type_: Type) -> str:
-    """The GraphQL scalar of a PostgreSQL type that is not an array."""
+    """Return the GraphQL scalar of a PostgreSQL type that is not an array."""
     name = BUILT_IN.get(type_.internal) or RENAMED.get(type_.internal) or type_.internal
     if type_.kind == "c":
         name += "_scalar"  # else it would meet the object type of a table
@@ -42,10 +42,10 @@ def scalar_name(type_: Type) -> str:
 
 
 def is_numeric(type_: Type) -> bool:
-    """Whether sum, avg and _inc apply."""
+    """Whether sum, avg and _inc apply to the type."""
     return type_.element is None and type_.internal in NUMERIC
 
 
 def is_comparable(type_: Type) -> bool:
-    """Whether min and max apply."""
+    """Whether min and max apply to the type."""
     return type_.kind in ("e", "c") or type_.element is not None or type_.internal in COMPARABLE

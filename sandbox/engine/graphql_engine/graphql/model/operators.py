@@ -1,4 +1,4 @@
-"""Comparison operators and what PostgreSQL calls them. Facts: the engine's `Translate/BoolExp`."""
+"""Comparison operators and their SQL. Facts: the engine's `Translate/BoolExp`."""
 
 INFIX = {
     "_eq": "=",

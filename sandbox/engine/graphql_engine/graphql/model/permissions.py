@@ -1,4 +1,4 @@
-"""Row conditions of the metadata (filters and checks) read into boolean expressions.
+"""Read row conditions of the metadata (filters and checks) into boolean expressions.
 
 Facts: the engine's `RQL/DDL/Permission/Internal` and `Postgres/DDL/BoolExp`.
 """
@@ -50,12 +50,12 @@ LTREE_PATTERNS = {
 
 
 def array_of(type_: Type) -> Type:
-    """The array type over `type_`."""
+    """Return the array type over `type_`."""
     return Type(f"{type_.name}[]", f"_{type_.internal}", "b", type_)
 
 
 def operand_type(op: str, type_: Type) -> Type:
-    """The type of the right side of an operator on a column of `type_`."""
+    """Return the type of the right side of an operator on a column of `type_`."""
     if op == "_is_null":
         return BOOLEAN
     if op in ("_in", "_nin", "_ancestor_any", "_descendant_any"):
@@ -75,7 +75,7 @@ def is_session_variable(value: Any) -> bool:
 
 
 def operand(value: Any) -> Operand:
-    """A value of the metadata: a session variable or a constant (lists may hold session variables)."""
+    """Read a value of the metadata: a session variable, a constant, or a list of these."""
     if is_session_variable(value):
         return SessionVariable(value.lower())
     if isinstance(value, list):
@@ -84,7 +84,7 @@ def operand(value: Any) -> Operand:
 
 
 def permission_exp(table: TrackedTable, tables: Tables, expression: Any) -> BoolExp:
-    """The condition `expression` on rows of `table`."""
+    """Read the condition `expression` on rows of `table`."""
     return _Reader(tables, table).read(table, expression or {})
 
 

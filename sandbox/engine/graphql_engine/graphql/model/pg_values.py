@@ -1,6 +1,6 @@
-"""How JSON values become PostgreSQL values: what is refused before the database sees it, and the text sent.
+"""Convert JSON values to PostgreSQL values: refuse what the engine refuses, and write the text to send.
 
-Facts: the engine's `Postgres/SQL/Value` (`parsePGValue`: a string passes and is judged by the database).
+Facts: the engine's `Postgres/SQL/Value` (`parsePGValue`: strings are left for the database to check).
 """
 
 from decimal import Decimal
@@ -30,7 +30,7 @@ SMALL, LARGE = Decimal("0.1"), Decimal(10) ** 7
 
 
 def scientific(number: int | float | Decimal) -> str:
-    """A number as the engine's messages print it: 5.0, 2.147483648e9."""
+    """Format a number as the engine's messages do: 5.0, 2.147483648e9."""
     value = Decimal(str(number))
     if value == 0:
         return "0.0"
@@ -48,7 +48,7 @@ def scientific(number: int | float | Decimal) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """The JSON kind of a value as the engine's parser names it."""
+    """Return the JSON kind of a value, in the words of the engine's parser."""
     if value is None:
         return "Null"
     if isinstance(value, bool):
@@ -61,7 +61,7 @@ def kind_of(value: Any) -> str:
 
 
 def parse_pg(type_: Type, value: Any, path: tuple[str | int, ...]) -> Any:
-    """`value` if a column of `type_` may take it. Raises QErr `parse-failed` with `path`."""
+    """Return `value` if a column of `type_` may take it. Raises QErr `parse-failed` with `path`."""
     message = refusal(type_, value)
     if message is not None:
         raise QErr("parse-failed", message).under(*path)
@@ -69,7 +69,7 @@ def parse_pg(type_: Type, value: Any, path: tuple[str | int, ...]) -> Any:
 
 
 def refusal(type_: Type, value: Any) -> str | None:
-    """Why the engine refuses `value` before asking the database; None if it does not."""
+    """Return the engine's reason to refuse `value` without asking the database, or None."""
     if type_.internal == "ltree" and (not isinstance(value, str) or "" in value.split(".")):
         return NO_PATH
     if value is None or (isinstance(value, str) and type_.element is None):
@@ -133,7 +133,7 @@ def _outside(value: Any) -> str:
 
 
 def to_text(type_: Type, value: Any) -> str | None:
-    """The text of a value as PostgreSQL reads it for `type_`; None is NULL."""
+    """Return the text of a value as PostgreSQL reads it for `type_`; None is NULL."""
     if value is None:
         return None
     if type_.internal in ("json", "jsonb"):
@@ -158,7 +158,6 @@ def _number(type_: Type, value: int | float | Decimal) -> str:
 
 
 def array_text(element: Type, items: Any) -> str:
-    """The text of an array."""
     values = items if isinstance(items, list) else [items]
     return "{" + ",".join(_element(element, item) for item in values) + "}"
 

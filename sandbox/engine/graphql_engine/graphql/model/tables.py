@@ -1,4 +1,4 @@
-"""The tracked tables: the metadata's entries joined with PostgreSQL's catalogue."""
+"""Tracked tables: the entries of the metadata joined with PostgreSQL's catalog."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class ComputedField:
 
     @property
     def arguments(self) -> list[Argument]:
-        """What a client passes: neither the row nor the session."""
+        """The arguments that a client passes: neither the row nor the session."""
         hidden = (self.row_argument, self.session_argument)
         return [a for a in self.function.arguments if a.name not in hidden]
 
@@ -58,14 +58,14 @@ class TrackedTable:
     enum_columns: dict[str, Key] = field(default_factory=dict)
 
     def root_field(self, kind: str, default: str) -> tuple[str, str | None]:
-        """Name and comment of a root field, honouring `custom_root_fields`."""
+        """Return name and comment of a root field, with `custom_root_fields` applied."""
         custom = (configuration(self.entry).get("custom_root_fields") or {}).get(kind)
         if isinstance(custom, dict):
             return custom.get("name") or default, custom.get("comment")
         return custom or default, None
 
     def column_comment(self, column: Column) -> str | None:
-        """The metadata's comment on a column ("" for none at all), else the database's."""
+        """Return the metadata's comment on a column ("" means no comment), else the database's."""
         config = (configuration(self.entry).get("column_config") or {}).get(column.name) or {}
         return described(config.get("comment"), column.comment)
 
@@ -80,14 +80,14 @@ class TrackedFunction:
 
 @dataclass
 class Model:
-    """All tracked tables and functions by (schema, name); inherited: the roles each inherited role has."""
+    """All tracked tables and functions by (schema, name); inherited: the parents of each inherited role."""
 
     tables: dict[Key, TrackedTable]
     functions: dict[Key, TrackedFunction]
     inherited: dict[str, list[str]]
 
     def lineage(self, role: str) -> list[str]:
-        """A role and all roles it inherits from."""
+        """Return a role and all roles that it inherits from."""
         found = [role]
         for name in found:
             found += [parent for parent in self.inherited.get(name, []) if parent not in found]
@@ -95,31 +95,31 @@ class Model:
 
 
 def described(explicit: str | None, default: str | None) -> str | None:
-    """A description: what the metadata says, where "" means none, else the default."""
+    """Return the metadata's description, where "" means none, else the default."""
     return default if explicit is None else explicit or None
 
 
 def configuration(entry: Json) -> Json:
-    """The `configuration` of a table entry, empty if there is none."""
+    """Return the `configuration` of a table entry, or an empty one."""
     return entry.get("configuration") or {}
 
 
 def key_of(reference: Any) -> Key:
-    """A table or function reference of the metadata: a name, or {schema, name}."""
+    """Return (schema, name) of a table or function reference of the metadata."""
     if isinstance(reference, str):
         return ("public", reference)
     return (reference.get("schema") or "public", reference["name"])
 
 
 def entries(metadata: Json, kind: str) -> Iterator[Json]:
-    """The entries of `tables` or `functions` of every PostgreSQL source."""
+    """Return the entries of `tables` or `functions` of every PostgreSQL source."""
     for source in metadata.get("sources", []):
         if source.get("kind", "postgres") in ("postgres", "pg"):
             yield from source.get(kind) or []
 
 
 def build_model(metadata: Json, catalog: Catalog) -> Model:
-    """Joins both. What is tracked but not in the database is left out (the engine calls it inconsistent)."""
+    """Join metadata and catalog. Objects that the database lacks are left out: they are inconsistent."""
     tables: dict[Key, TrackedTable] = {}
     for entry in entries(metadata, "tables"):
         table = catalog.tables.get(key_of(entry["table"]))
@@ -180,7 +180,7 @@ def _add_relationships(tracked: TrackedTable, tables: dict[Key, TrackedTable]) -
 def relationship(
     table: Table, item: Json, is_array: bool, tables: dict[Key, TrackedTable]
 ) -> Relationship | None:
-    """The relationship that a metadata item describes, or None if no foreign key fits."""
+    """Return the relationship that a metadata item describes, or None if no foreign key fits."""
     using = item["using"]
     manual = using.get("manual_configuration")
     if manual is not None:

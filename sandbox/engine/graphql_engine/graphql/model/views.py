@@ -1,4 +1,4 @@
-"""What a role sees of the tracked tables: the metadata's permissions, resolved once per role.
+"""The tracked tables as one role sees them: the permissions of the metadata, resolved once per role.
 
 The role `admin` sees everything. Facts: the engine's `RQL/DDL/Permission` and its docs on inherited roles.
 """
@@ -17,7 +17,7 @@ KINDS = ("select", "insert", "update", "delete")
 
 @dataclass
 class SelectView:
-    """Select permission. redactions: columns shown only where the condition holds (inherited roles)."""
+    """Select permission. redactions: conditions under which a column is shown (inherited roles)."""
 
     columns: dict[str, Column]
     filter: BoolExp = TRUE
@@ -42,8 +42,6 @@ class WriteView:
 
 @dataclass
 class TableView:
-    """One table as a role sees it."""
-
     tracked: TrackedTable
     select: SelectView | None = None
     insert: WriteView | None = None
@@ -52,31 +50,29 @@ class TableView:
 
     @property
     def name(self) -> str:
-        """The table's GraphQL name."""
+        """The GraphQL name of the table."""
         return self.tracked.name
 
 
 @dataclass
 class RoleViews:
-    """All tables as a role sees them."""
-
     role: str
     model: Model
     tables: dict[Key, TableView]
 
     def selectable(self, key: Key) -> TableView | None:
-        """The view of a table if the role may read it."""
+        """Return the view of a table if the role may read it."""
         view = self.tables.get(key)
         return view if view is not None and view.select is not None else None
 
     def relationships(self, view: TableView) -> list[tuple[Relationship, TableView]]:
-        """The relationships of a table whose other side the role may read."""
+        """Return the relationships of a table to tables that the role may read."""
         pairs = [(rel, self.selectable(rel.target)) for rel in view.tracked.relationships.values()]
         return [(rel, target) for rel, target in pairs if target is not None]
 
 
 def build_views(model: Model, role: str, backend: bool) -> RoleViews:
-    """The views of `role`; `backend`: whether permissions marked backend_only count."""
+    """Build the views of a role. backend: whether permissions marked backend_only count."""
     tables: dict[Key, TableView] = {}
     for key, tracked in model.tables.items():
         view = TableView(tracked)
@@ -95,7 +91,7 @@ def build_views(model: Model, role: str, backend: bool) -> RoleViews:
 def definitions(
     model: Model, tracked: TrackedTable, kind: str, role: str, seen: frozenset[str] = frozenset()
 ) -> list[Json]:
-    """The permissions that make up what `role` may do: its own, else those of the roles it inherits from."""
+    """Return the permissions of a role: its own, else those of the roles it inherits from."""
     for item in tracked.entry.get(f"{kind}_permissions") or []:
         if item["role"] == role:
             return [item["permission"]]
@@ -160,7 +156,7 @@ def _select(tracked: TrackedTable, model: Model, definition: Json) -> SelectView
 
 
 def combine(views: list[SelectView]) -> SelectView | None:
-    """The union of several roles: a column is shown only in rows that a role with that column may see."""
+    """Unite several roles: a column is shown only in rows that a role with that column may see."""
     if not views:
         return None
     if len(views) == 1:

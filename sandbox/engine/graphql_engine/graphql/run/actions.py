@@ -1,4 +1,4 @@
-"""Executes actions and picks from their output what was selected, joining tables where it refers to them."""
+"""Run actions and select from their output; relationships of output types are read from tables."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +31,7 @@ FROM hdb_catalog.hdb_action_log WHERE id = %(id)s::uuid AND action_name = %(name
 
 
 class ActionRunner:
-    """Executes the action fields of one operation; `new_context` gives a statement context."""
+    """Run the action fields of one operation. new_context makes a statement context."""
 
     def __init__(
         self, engine: Engine, session: Session, text: str, new_context: Callable[[], Context]
@@ -42,7 +42,7 @@ class ActionRunner:
         self.new_context = new_context
 
     async def run(self, root: Root, sel: Sel) -> Any:
-        """The value of an action's root field. Raises QErr."""
+        """Return the value of an action's root field. Raises QErr."""
         name = root.entry["name"]
         if root.kind == "action_start":
             return await self._start(name, sel.args)
@@ -83,7 +83,7 @@ class ActionRunner:
         return picked
 
     async def pick(self, value: Any, sels: list[Sel]) -> Any:
-        """What is selected of an action's output."""
+        """Return the selected fields of an action's output."""
         if not sels or value is None:
             return value
         if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""Runs GraphQL requests: the door of this package.
+"""Run GraphQL requests: the entry point of the package.
 
 Facts: the engine's `GraphQL/Transport/HTTP` and `GraphQL/Execute`. One request uses at most one connection at
-a time, so that no number of requests can deadlock on the pool.
+a time, so that concurrent requests cannot deadlock on the pool.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def schemas_of(engine: Engine) -> Schemas:
 
 
 async def execute(engine: Engine, session: Session, request: Any) -> Any:
-    """The body of an answer on /v1/graphql, for one request or a batch. Never raises QErr."""
+    """Return the body of a response on /v1/graphql, for one request or a batch. Never raises QErr."""
     if isinstance(request, list):
         if len(request) > limits.MAX_BATCH:
             error = failed(f"a batch may hold at most {limits.MAX_BATCH} requests")
@@ -78,7 +78,7 @@ async def run_operation(
     variables: Json | None,
     operation_name: str | None,
 ) -> Json:
-    """The `data` of one operation. Raises QErr."""
+    """Return the `data` of one operation. Raises QErr."""
     try:
         operation = prepare(document_text, variables or {}, operation_name)
         role = schemas_of(engine).of(session.role, session.is_admin or session.backend_only)

@@ -1,4 +1,4 @@
-"""Executes the root fields of tables and tracked functions."""
+"""Run the root fields of tables and tracked functions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +26,7 @@ READS = {"select", "select_by_pk", "select_aggregate", "function", "function_one
 
 
 def read_statement(ctx: Context, root: Root, sel: Sel) -> str:
-    """The one statement of a reading root field."""
+    """Return the statement of a root field that reads."""
     view = root.view
     assert view is not None
     table = key_name(view.tracked.table.key)
@@ -48,13 +48,13 @@ def read_statement(ctx: Context, root: Root, sel: Sel) -> str:
 
 
 async def read(conn: Conn, ctx: Context, root: Root, sel: Sel) -> Raw:
-    """Executes a reading root field. Raises QErr."""
+    """Run a root field that reads. Raises QErr."""
     row = await fetch(conn, read_statement(ctx, root, sel), ctx.params)
     return Raw("null" if row[0] is None else row[0])
 
 
 async def write(conn: Conn, new_context: NewContext, root: Root, sel: Sel) -> Raw:
-    """Executes a writing root field inside the transaction of `conn`. Raises QErr."""
+    """Run a root field that writes, inside the transaction of `conn`. Raises QErr."""
     view = root.view
     assert view is not None
     path = ("selectionSet", sel.name, "args")

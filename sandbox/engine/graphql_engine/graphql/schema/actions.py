@@ -29,7 +29,7 @@ Json = dict[str, Any]
 
 
 class Actions:
-    """Adds the actions a role may call to its root fields."""
+    """Add the actions that a role may call to its root fields."""
 
     def __init__(self, b: Builder, metadata: Json) -> None:
         self.b = b
@@ -40,7 +40,7 @@ class Actions:
         self.enums = {item["name"]: item for item in custom.get("enums") or []}
 
     def root_fields(self) -> tuple[Fields, Fields]:
-        """(query fields, mutation fields)."""
+        """Return (query fields, mutation fields)."""
         queries: Fields = {}
         mutations: Fields = {}
         for action in self.actions:
@@ -94,11 +94,11 @@ class Actions:
         }
 
     def input_type(self, spelled: str) -> AnyType:
-        """The input type that a type reference names."""
+        """Return the input type of a type reference."""
         return self._resolve(parse_type(spelled), self._named_input)
 
     def output_type(self, spelled: str) -> AnyType:
-        """The output type that a type reference names."""
+        """Return the output type of a type reference."""
         return self._resolve(parse_type(spelled), self._named_output)
 
     def _resolve(self, node: TypeNode, named: Callable[[str], AnyType]) -> AnyType:

@@ -1,4 +1,4 @@
-"""Input types of `order_by`, and which aggregates a table has.
+"""Input types of `order_by`, and the aggregates of a table.
 
 Facts: the engine's `GraphQL/Schema/OrderBy`.
 """
@@ -27,7 +27,7 @@ COMPARABLE_OPERATORS = ("max", "min")
 
 
 def order_by_type(b: Builder, view: TableView) -> GraphQLInputObjectType:
-    """`<table>_order_by`."""
+    """Make `<table>_order_by`."""
     name = f"{view.name}_order_by"
 
     def fields() -> dict[str, GraphQLInputField]:
@@ -54,7 +54,7 @@ def order_by_type(b: Builder, view: TableView) -> GraphQLInputObjectType:
 
 
 def operator_columns(view: TableView, operator: str) -> dict[str, Column]:
-    """The readable columns that an aggregate operator applies to."""
+    """Return the readable columns that an aggregate operator applies to."""
     assert view.select is not None
     if operator in COMPARABLE_OPERATORS:
         return {n: c for n, c in view.select.columns.items() if is_comparable(c.type)}
@@ -62,7 +62,7 @@ def operator_columns(view: TableView, operator: str) -> dict[str, Column]:
 
 
 def aggregate_order_by(b: Builder, view: TableView) -> GraphQLInputObjectType:
-    """`<table>_aggregate_order_by`."""
+    """Make `<table>_aggregate_order_by`."""
     name = f"{view.name}_aggregate_order_by"
 
     def fields() -> dict[str, GraphQLInputField]:

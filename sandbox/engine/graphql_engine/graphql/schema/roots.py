@@ -1,4 +1,4 @@
-"""Root fields of a role: which exist, what they take, and a mark saying what executes them."""
+"""Root fields of a role: their arguments, and a mark for the executor."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +37,7 @@ Fields = dict[str, GraphQLField]
 
 @dataclass(frozen=True)
 class Root:
-    """What a root field does: `kind` on `view`; `function` for tracked functions; `name` of an action."""
+    """The mark of a root field: `kind` on `view`; `function` for tracked functions; `name` of an action."""
 
     kind: str
     view: TableView | None = None
@@ -46,12 +46,12 @@ class Root:
 
 
 def root(type_: AnyType, arguments: dict[str, GraphQLArgument], text: str | None, mark: Root) -> GraphQLField:
-    """A root field with its mark."""
+    """Make a root field with its mark."""
     return GraphQLField(type_, arguments, description=text, extensions={"root": mark})
 
 
 def query_fields(b: Builder, *, subscription: bool = False) -> Fields:
-    """The fields of tables and functions in query_root (or subscription_root)."""
+    """Make the fields of tables and functions in query_root (or subscription_root)."""
     fields: Fields = {}
     for view in b.views.tables.values():
         if view.select is not None and (view.select.columns or view.select.computed):
@@ -96,7 +96,7 @@ def _table_queries(b: Builder, view: TableView, subscription: bool) -> Fields:
 
 
 def mutation_fields(b: Builder) -> Fields:
-    """The fields of tables and functions in mutation_root."""
+    """Make the fields of tables and functions in mutation_root."""
     fields: Fields = {}
     for view in b.views.tables.values():
         if view.insert is not None:

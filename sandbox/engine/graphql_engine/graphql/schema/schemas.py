@@ -1,4 +1,4 @@
-"""The whole GraphQL schema of a role, and the schemas that live as long as metadata and catalogue."""
+"""The GraphQL schema of a role, and a cache of the schemas of all roles."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,7 +50,7 @@ CACHED = GraphQLDirective(
 
 @dataclass
 class RoleSchema:
-    """The schema of one role with what is needed to execute against it; is_empty: it has no query."""
+    """The schema of one role with what its execution needs; is_empty: it has no query."""
 
     schema: GraphQLSchema
     views: RoleViews
@@ -62,7 +62,7 @@ class RoleSchema:
 def build_schema(
     model: Model, catalog: Catalog, metadata: dict[str, Any], role: str, backend: bool, infer: bool
 ) -> RoleSchema:
-    """Builds the schema of `role`; `backend`: with permissions marked backend_only; `infer`: see Builder."""
+    """Build the schema of a role. backend: include permissions marked backend_only; infer: see Builder."""
     views = build_views(model, role, backend)
     b = Builder(views, catalog, infer)
     action_queries, action_mutations = Actions(b, metadata).root_fields()
@@ -88,7 +88,7 @@ def build_schema(
 
 
 def sorted_type(type_: GraphQLNamedType) -> GraphQLNamedType:
-    """The same type with its fields or values in alphabetical order, as introspection shows them."""
+    """Return the type with its fields or values in alphabetical order, as introspection shows them."""
     if isinstance(type_, GraphQLObjectType | GraphQLInputObjectType) and not type_.name.startswith("__"):
         ordered = {name: type_.fields[name] for name in sorted(type_.fields)}
         type_.fields.clear()
@@ -104,7 +104,7 @@ def _root(name: str, fields: Fields, text: str | None = None) -> GraphQLObjectTy
 
 
 class Schemas:
-    """The schemas of all roles, built when first asked for."""
+    """The schemas of all roles, each built on first use."""
 
     def __init__(self, metadata: dict[str, Any], catalog: Catalog, infer_functions: bool = True) -> None:
         self.metadata = metadata
@@ -114,7 +114,6 @@ class Schemas:
         self._built: dict[tuple[str, bool], RoleSchema] = {}
 
     def of(self, role: str, backend: bool) -> RoleSchema:
-        """The schema of a role."""
         key = (role, backend)
         if key not in self._built:
             self._built[key] = build_schema(

@@ -1,4 +1,4 @@
-"""Output types of tables: rows, aggregates, ordering and the arguments of select fields."""
+"""Output types of tables: rows, aggregates, and the arguments of select fields."""
 
 from graphql import (
     GraphQLArgument,
@@ -27,7 +27,7 @@ from graphql_engine.graphql.schema.where import bool_exp
 
 
 def table_type(b: Builder, view: TableView) -> GraphQLObjectType:
-    """`<table>`: the columns, relationships and computed fields that the role may read."""
+    """Make `<table>`: the columns, relationships and computed fields that the role may read."""
     explicit = configuration(view.tracked.entry).get("comment")
     comment = described(
         explicit, view.tracked.table.comment or f"columns and relationships of {quoted(view)}"
@@ -81,7 +81,7 @@ def _column_arguments(column: Column) -> dict[str, GraphQLArgument] | None:
 
 
 def computed_field(b: Builder, name: str, item: ComputedField) -> dict[str, GraphQLField]:
-    """A computed field: a scalar, or the rows of a tracked table."""
+    """Make a computed field: a scalar, or the rows of a tracked table."""
     function = item.function
     hidden = {item.row_argument, item.session_argument}
     text = described(
@@ -102,7 +102,7 @@ def computed_field(b: Builder, name: str, item: ComputedField) -> dict[str, Grap
 def function_arguments(
     b: Builder, function: Function, hidden: set[str | None], name: str
 ) -> dict[str, GraphQLArgument]:
-    """The `args` argument of a function, without the row and session arguments; empty if none is left."""
+    """Make `args` of a function, without row and session arguments; empty if there are no others."""
     visible = [a for a in function.arguments if a.name and a.name not in hidden]
     if not visible:
         return {}
@@ -115,7 +115,7 @@ def function_arguments(
 
 
 def select_arguments(b: Builder, view: TableView) -> dict[str, GraphQLArgument]:
-    """distinct_on, limit, offset, order_by, where."""
+    """Make distinct_on, limit, offset, order_by and where."""
     arguments: dict[str, GraphQLArgument] = {}
     columns = b.select_columns(view)
     if columns is not None:
@@ -131,7 +131,7 @@ def select_arguments(b: Builder, view: TableView) -> dict[str, GraphQLArgument]:
 
 
 def aggregate_type(b: Builder, view: TableView) -> GraphQLObjectType:
-    """`<table>_aggregate`: aggregate and nodes."""
+    """Make `<table>_aggregate`: aggregate and nodes."""
     name = f"{view.name}_aggregate"
 
     def fields() -> dict[str, GraphQLField]:

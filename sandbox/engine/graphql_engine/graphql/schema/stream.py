@@ -16,7 +16,7 @@ from graphql_engine.graphql.schema.where import bool_exp
 
 
 def stream_arguments(b: Builder, view: TableView) -> dict[str, GraphQLArgument]:
-    """batch_size, cursor and where of `<table>_stream`."""
+    """Make batch_size, cursor and where of `<table>_stream`."""
     assert view.select is not None
     ordering = b.once(
         "cursor_ordering",

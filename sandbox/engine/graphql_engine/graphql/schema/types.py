@@ -1,8 +1,8 @@
 """Shared parts of the schema builder: scalars, enums, and helpers for fields with marks.
 
-A mark (in graphql-core's `extensions`) tells the input reader how a leaf is read: `column` holds the
-PostgreSQL type whose parser applies (`items`: to each item of a list), `strict` says that null is refused
-though the type is nullable, `range` limits Int.
+A mark (in graphql-core's `extensions`) tells the input reader how to read a leaf: `column` is the
+PostgreSQL type whose parser applies (`items`: to each item of a list), `strict` refuses null although the
+type is nullable, `range` limits Int.
 Facts: the engine's `GraphQL/Schema/*` and `Postgres/Instances/Schema`.
 """
 
@@ -42,9 +42,9 @@ ORDERINGS = {
 
 
 class Builder:
-    """Makes the types of one role, each once.
+    """Make the types of one role, each once.
 
-    infer_functions: whoever may read a table may call the functions that return its rows.
+    infer_functions: a role that may read a table may call the functions that return its rows.
     """
 
     def __init__(self, views: RoleViews, catalog: Catalog, infer_functions: bool = True) -> None:
@@ -56,21 +56,20 @@ class Builder:
         }
 
     def once(self, name: str, make: Callable[[], Named]) -> Named:
-        """The type called `name`, made by `make` the first time."""
+        """Return the type called `name`; `make` makes it the first time."""
         if name not in self.types:
             self.types[name] = make()
         return self.types[name]  # type: ignore[return-value]
 
     def scalar(self, type_: Type) -> GraphQLScalarType:
-        """The scalar of a PostgreSQL type that is not an array."""
+        """Return the scalar of a PostgreSQL type that is not an array."""
         return self.named_scalar(scalar_name(type_))
 
     def named_scalar(self, name: str) -> GraphQLScalarType:
-        """The scalar called `name`."""
         return self.once(name, lambda: GraphQLScalarType(name))
 
     def enum_of(self, key: Key) -> GraphQLEnumType:
-        """The enum of an enum table's values."""
+        """Return the enum of an enum table's values."""
         tracked = self.views.model.tables[key]
         values = {
             value: GraphQLEnumValue(value, description=comment)
@@ -81,18 +80,18 @@ class Builder:
         return self.once(name, lambda: GraphQLEnumType(name, values))
 
     def value_type(self, type_: Type) -> AnyType:
-        """The nullable GraphQL type of a PostgreSQL type."""
+        """Return the nullable GraphQL type of a PostgreSQL type."""
         if type_.element is not None:
             return GraphQLList(GraphQLNonNull(self.scalar(type_.element)))
         return self.scalar(type_)
 
     def column_type(self, view: TableView, column: Column) -> AnyType:
-        """The nullable GraphQL type of a column: its enum, or its scalar."""
+        """Return the nullable GraphQL type of a column: its enum, or its scalar."""
         enum = view.tracked.enum_columns.get(column.name)
         return self.enum_of(enum) if enum is not None else self.value_type(column.type)
 
     def order_by(self) -> GraphQLEnumType:
-        """The six orderings."""
+        """Return the enum of the six orderings."""
         return self.once(
             "order_by",
             lambda: GraphQLEnumType(
@@ -103,7 +102,7 @@ class Builder:
         )
 
     def select_columns(self, view: TableView) -> GraphQLEnumType | None:
-        """The enum of readable columns, or None if there is none."""
+        """Return the enum of readable columns, or None without such columns."""
         if view.select is None or not view.select.columns:
             return None
         name = f"{view.name}_select_column"
@@ -118,21 +117,21 @@ class Builder:
 
 
 def argument(type_: AnyType, description: str | None = None, **marks: Any) -> GraphQLArgument:
-    """An argument with its marks."""
+    """Make an argument with its marks."""
     return GraphQLArgument(type_, description=description, extensions=marks)
 
 
 def input_field(type_: AnyType, description: str | None = None, **marks: Any) -> GraphQLInputField:
-    """A field of an input object with its marks."""
+    """Make a field of an input object with its marks."""
     return GraphQLInputField(type_, description=description, extensions=marks)
 
 
 def list_of(type_: AnyType) -> AnyType:
-    """A list of non-null items."""
+    """Make a list of non-null items."""
     return GraphQLList(GraphQLNonNull(type_))
 
 
 def quoted(view: TableView) -> str:
-    """The table's name as descriptions write it."""
+    """Return the table's name as descriptions write it."""
     table = view.tracked.table
     return f'"{table.name}"' if table.schema == "public" else f'"{table.schema}"."{table.name}"'

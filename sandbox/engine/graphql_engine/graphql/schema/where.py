@@ -74,7 +74,7 @@ AGGREGATES = {
 
 
 def bool_exp(b: Builder, view: TableView) -> GraphQLInputObjectType:
-    """`<table>_bool_exp`."""
+    """Make `<table>_bool_exp`."""
     name = f"{view.name}_bool_exp"
     text = f"Boolean expression to filter rows from the table {quoted(view)}. All fields are combined with"
     return b.once(
@@ -112,7 +112,7 @@ def _bool_fields(b: Builder, view: TableView) -> Fields:
 
 
 def comparison(b: Builder, view: TableView, column: Column) -> GraphQLInputObjectType:
-    """`<scalar>_comparison_exp` (or `<enum table>_enum_comparison_exp`) of a column."""
+    """Make `<scalar>_comparison_exp` (or `<enum table>_enum_comparison_exp`) of a column."""
     enum = view.tracked.enum_columns.get(column.name)
     if enum is not None:
         return _enum_comparison(b, view, column)
@@ -134,7 +134,7 @@ def _about(name: str) -> str:
 
 
 def comparison_of(b: Builder, type_: Type) -> GraphQLInputObjectType:
-    """The comparison type of a PostgreSQL type."""
+    """Make the comparison type of a PostgreSQL type."""
     scalar = scalar_name(type_.element or type_)
     name = f"{scalar}_array_comparison_exp" if type_.element else f"{scalar}_comparison_exp"
     return b.once(
@@ -179,7 +179,7 @@ def _cast(b: Builder, type_: Type) -> GraphQLInputObjectType:
 
 
 def aggregate_bool_exp(b: Builder, view: TableView) -> GraphQLInputObjectType | None:
-    """`<table>_aggregate_bool_exp`: count and the functions whose argument type some column has."""
+    """Make `<table>_aggregate_bool_exp`: count, and the functions that apply to a column."""
     name = f"{view.name}_aggregate_bool_exp"
 
     def fields() -> Fields:
@@ -198,7 +198,7 @@ def aggregate_bool_exp(b: Builder, view: TableView) -> GraphQLInputObjectType | 
 
 
 def aggregate_columns(view: TableView, type_: Type) -> dict[str, Column]:
-    """The readable columns on which an aggregate predicate over `type_` works."""
+    """Return the readable columns that an aggregate predicate over `type_` takes."""
     assert view.select is not None
     return {n: c for n, c in view.select.columns.items() if c.type.internal == type_.internal}
 
@@ -227,5 +227,5 @@ def _predicate(
 
 
 def numeric_columns(columns: dict[str, Column]) -> dict[str, Column]:
-    """The columns that can be summed."""
+    """Return the columns that can be summed."""
     return {n: c for n, c in columns.items() if c.type.element is None and c.type.internal in NUMERIC}

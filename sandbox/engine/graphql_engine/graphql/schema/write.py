@@ -38,7 +38,7 @@ JSONB_UPDATES = {
 
 
 def mutation_response(b: Builder, view: TableView) -> GraphQLObjectType:
-    """`<table>_mutation_response`: affected_rows, and returning where the role may read."""
+    """Make `<table>_mutation_response`: affected_rows, and returning if the role may read the table."""
     name = f"{view.name}_mutation_response"
 
     def fields() -> dict[str, GraphQLField]:
@@ -59,13 +59,13 @@ def mutation_response(b: Builder, view: TableView) -> GraphQLObjectType:
 
 
 def column_field(b: Builder, view: TableView, column: Column) -> GraphQLInputField:
-    """A column that a client may set; null only if the column takes it."""
+    """Make the field of a column that a client may set; null is allowed only if the column is nullable."""
     type_ = b.column_type(view, column)
     return input_field(type_, column.comment, column=column.type, strict=not column.nullable)
 
 
 def insert_input(b: Builder, view: TableView) -> GraphQLInputObjectType:
-    """`<table>_insert_input`: columns, and rows of relationships to be inserted with it."""
+    """Make `<table>_insert_input`: columns, and the rows of relationships that are inserted with it."""
     name = f"{view.name}_insert_input"
 
     def fields() -> Fields:
@@ -97,13 +97,13 @@ def _nested_insert(b: Builder, view: TableView, many: bool) -> GraphQLInputObjec
 
 
 def conflict_fields(b: Builder, view: TableView) -> Fields:
-    """`on_conflict`, if the table has a key and the role may read the table for its `where`."""
+    """Make `on_conflict`, if the table has a key and the role may read the table (for its `where`)."""
     type_ = _on_conflict(b, view)
     return {} if type_ is None else {"on_conflict": input_field(type_, "upsert condition")}
 
 
 def conflict_argument(b: Builder, view: TableView) -> dict[str, GraphQLArgument]:
-    """The same as an argument of a root field."""
+    """Make `on_conflict` as an argument of a root field."""
     type_ = _on_conflict(b, view)
     return {} if type_ is None else {"on_conflict": argument(type_, "upsert condition")}
 
@@ -143,7 +143,7 @@ def _on_conflict(b: Builder, view: TableView) -> GraphQLInputObjectType | None:
 
 
 def update_columns(b: Builder, view: TableView) -> GraphQLEnumType:
-    """`<table>_update_column`, with a placeholder where the role may update nothing."""
+    """Make `<table>_update_column`, with a placeholder if the role may update no column."""
     name = f"{view.name}_update_column"
     columns = view.update.columns if view.update is not None else {}
     values = {c: GraphQLEnumValue(c, description="column name") for c in sorted(columns)}
@@ -154,7 +154,7 @@ def update_columns(b: Builder, view: TableView) -> GraphQLEnumType:
 
 
 def update_operators(b: Builder, view: TableView) -> dict[str, tuple[GraphQLInputObjectType, str]]:
-    """The `_set`, `_inc`, … objects that the role's columns allow, with their descriptions."""
+    """Make the `_set`, `_inc`, … objects that the role's columns allow, with their descriptions."""
     assert view.update is not None
     columns = view.update.columns
     if not columns:
@@ -205,12 +205,11 @@ def _jsonb_update(
 
 
 def operator_arguments(b: Builder, view: TableView) -> dict[str, GraphQLArgument]:
-    """The update operators as arguments."""
     return {op: argument(t, text, strict=True) for op, (t, text) in update_operators(b, view).items()}
 
 
 def key_arguments(b: Builder, view: TableView) -> dict[str, Any] | None:
-    """{name: (non-null type, column)} of the primary key, or None if the role cannot read all of it."""
+    """Return {name: (non-null type, column)} of the primary key, or None if the role cannot read it."""
     key = view.tracked.table.primary_key
     if key is None or view.select is None:
         return None
@@ -225,7 +224,7 @@ def key_arguments(b: Builder, view: TableView) -> dict[str, Any] | None:
 
 
 def key_input(b: Builder, view: TableView) -> GraphQLInputObjectType | None:
-    """`<table>_pk_columns_input`."""
+    """Make `<table>_pk_columns_input`."""
     keys = key_arguments(b, view)
     if keys is None:
         return None
@@ -236,7 +235,7 @@ def key_input(b: Builder, view: TableView) -> GraphQLInputObjectType | None:
 
 
 def updates_input(b: Builder, view: TableView) -> GraphQLInputObjectType:
-    """`<table>_updates`: one element of update_<table>_many."""
+    """Make `<table>_updates`: one element of update_<table>_many."""
     name = f"{view.name}_updates"
     fields = {op: input_field(t, text, strict=True) for op, (t, text) in update_operators(b, view).items()}
     fields["where"] = input_field(
@@ -246,5 +245,5 @@ def updates_input(b: Builder, view: TableView) -> GraphQLInputObjectType:
 
 
 def many(type_: AnyType) -> AnyType:
-    """A list whose items may be null."""
+    """Make a list of nullable items."""
     return GraphQLList(type_)

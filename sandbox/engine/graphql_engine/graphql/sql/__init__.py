@@ -1,1 +1,1 @@
-"""SQL for reading: conditions, ordering, aggregates, rows as JSON."""
+"""SQL that reads: conditions, ordering, aggregates, rows as JSON."""

@@ -11,7 +11,7 @@ PAIRS_PER_CALL = 45
 
 
 def aggregate_object(ctx: Context, view: TableView, sels: list[Sel], alias: str) -> str:
-    """count, sum, avg, … over the rows at `alias`."""
+    """Return count, sum, avg, … over the rows at `alias`."""
     return build_object([(sel.alias, _field(ctx, view, sel, alias)) for sel in sels])
 
 
@@ -24,7 +24,7 @@ def _field(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
 
 
 def redacted(ctx: Context, view: TableView, name: str, value: str, alias: str) -> str:
-    """`value` of the field `name`, null where the role may not see it in that row."""
+    """Return `value` of the field `name`, or null in rows where the role may not see it."""
     redaction = view.select.redactions.get(name) if view.select else None
     if redaction is None:
         return value
@@ -54,7 +54,7 @@ def _operator(ctx: Context, view: TableView, operator: str, sel: Sel, alias: str
 
 
 def build_object(pairs: list[tuple[str, str]]) -> str:
-    """json_build_object, in several calls where PostgreSQL's limit of 100 arguments demands it."""
+    """Return json_build_object, split into several calls: PostgreSQL allows 100 arguments per call."""
     if len(pairs) <= PAIRS_PER_CALL:
         return f"json_build_object({', '.join(f'{literal(name)}, {value}' for name, value in pairs)})"
     chunks = [pairs[i : i + PAIRS_PER_CALL] for i in range(0, len(pairs), PAIRS_PER_CALL)]

@@ -1,4 +1,4 @@
-"""What a statement under construction carries: parameters, aliases, and whose session it is written for."""
+"""The state of a statement while it is built: parameters, aliases, session."""
 
 from functools import lru_cache
 from typing import Any
@@ -19,18 +19,18 @@ JSON = Type("json", "json")
 
 @lru_cache(maxsize=8192)
 def ident(*parts: str) -> str:
-    """A quoted identifier, safe inside a statement with placeholders."""
+    """Quote an identifier, also for statements with placeholders."""
     return sql.Identifier(*parts).as_string(None).replace("%", "%%")
 
 
 @lru_cache(maxsize=8192)
 def literal(text: str) -> str:
-    """A string constant, safe inside a statement with placeholders."""
+    """Quote a string constant, also for statements with placeholders."""
     return sql.Literal(text).as_string(None).strip().replace("%", "%%")
 
 
 class Context:
-    """Collects the parameters of one statement."""
+    """Collect the parameters of one statement."""
 
     def __init__(self, role: RoleSchema, session: Session, stringify: bool) -> None:
         self.views = role.views
@@ -41,16 +41,16 @@ class Context:
         self._aliases = 0
 
     def alias(self) -> str:
-        """A fresh alias."""
+        """Return a new alias."""
         self._aliases += 1
         return f"t{self._aliases}"
 
     def value(self, type_: Type, value: Any) -> str:
-        """A typed parameter holding a JSON value."""
+        """Add a JSON value as a typed parameter."""
         return self.text(type_, to_text(type_, value))
 
     def text(self, type_: Type, text: str | None) -> str:
-        """A typed parameter whose text PostgreSQL reads as `type_`. Raises QErr for text it cannot hold."""
+        """Add a text that PostgreSQL reads as `type_`. Raises QErr for a NUL character."""
         if text is not None and "\x00" in text:
             raise QErr("data-exception", 'invalid byte sequence for encoding "UTF8": 0x00')
         name = f"p{len(self.params)}"
@@ -58,7 +58,7 @@ class Context:
         return f"((%({name})s)::{type_name(type_)})"
 
     def operand(self, operand: Operand, type_: Type, scope: Scope) -> str:
-        """The SQL of the right side of a comparison."""
+        """Return the SQL of the right side of a comparison."""
         if isinstance(operand, Const):
             return self.value(type_, self._filled(operand.value))
         if isinstance(operand, SessionVariable):
@@ -66,11 +66,11 @@ class Context:
         return self._other_column(operand, scope)
 
     def session_json(self, type_: Type) -> str:
-        """All session variables as one parameter of a JSON type."""
+        """Add all session variables as one parameter of a JSON type."""
         return self.text(type_, dumps(self.session.variables))
 
     def session_value(self, name: str) -> str:
-        """A session variable. Raises QErr `not-found`."""
+        """Add a session variable. Raises QErr `not-found`."""
         value = self.session.variables.get(name)
         if value is None:
             raise QErr("not-found", f'missing session variable: "{name}"')
@@ -97,20 +97,20 @@ class Context:
 
 
 def type_name(type_: Type) -> str:
-    """The type as a cast writes it (from the catalogue, so already quoted where needed)."""
+    """Return the type as a cast writes it; the catalog has quoted it where needed."""
     return type_.name.replace("%", "%%")
 
 
 def join(rel: Relationship, own: str, remote: str) -> str:
-    """The condition that ties a related row to its own row."""
+    """Return the condition that joins a related row to its own row."""
     return " AND ".join(f"{remote}.{ident(theirs)} = {own}.{ident(ours)}" for ours, theirs in rel.mapping)
 
 
 def table_name(table: Table) -> str:
-    """A table's quoted name."""
+    """Return the quoted name of a table."""
     return ident(table.schema, table.name)
 
 
 def key_name(key: Key) -> str:
-    """A quoted (schema, name)."""
+    """Quote (schema, name)."""
     return ident(*key)

@@ -1,4 +1,4 @@
-"""Runs statements: errors become QErr, and a mutation's transaction says whose session it is."""
+"""Run statements: errors become QErr, and a mutation's transaction carries the session."""
 
 import secrets
 from typing import Any
@@ -16,7 +16,7 @@ SET_SESSION = (
 
 
 async def fetch(conn: AsyncConnection[Any], statement: str, params: dict[str, Any]) -> Any:
-    """The first row of a statement, None if there is none. Raises QErr."""
+    """Return the first row of a statement, or None. Raises QErr."""
     try:
         cursor = await conn.execute(statement, params)
         return await cursor.fetchone()
@@ -25,6 +25,6 @@ async def fetch(conn: AsyncConnection[Any], statement: str, params: dict[str, An
 
 
 async def announce(conn: AsyncConnection[Any], session: Session) -> None:
-    """Tells triggers and functions of this transaction whose session it is (event payloads show it)."""
+    """Set the session for triggers and functions of this transaction (event payloads show it)."""
     trace = {"trace_id": secrets.token_hex(16), "span_id": secrets.token_hex(8), "sampling_state": "1"}
     await fetch(conn, SET_SESSION, {"session": dumps(session.variables), "trace": dumps(trace)})

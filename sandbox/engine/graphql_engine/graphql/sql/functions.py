@@ -11,13 +11,13 @@ Json = dict[str, Any]
 
 
 def whole_row(table: Table, alias: str) -> str:
-    """The row at `alias` as a value of its table's type."""
+    """Return the row at `alias` as a value of its table's type."""
     columns = ", ".join(f"{alias}.{ident(name)}" for name in table.columns)
     return f"(ROW({columns})::{table_name(table)})"
 
 
 def computed_call(ctx: Context, table: Table, item: ComputedField, alias: str, given: Json) -> str:
-    """The call of a computed field's function on the row at `alias`."""
+    """Return the call of a computed field's function on the row at `alias`."""
     fixed = {item.row_argument: whole_row(table, alias)}
     return call(ctx, item.function, given, fixed, item.session_argument)
 
@@ -25,9 +25,9 @@ def computed_call(ctx: Context, table: Table, item: ComputedField, alias: str, g
 def call(
     ctx: Context, function: Function, given: Json, fixed: dict[str, str], session_argument: str | None
 ) -> str:
-    """The call: by position, by name from the first argument that was left to its default.
+    """Return the call: positional arguments up to the first omitted default, named ones after it.
 
-    Raises QErr for what may not be omitted.
+    Raises QErr for an argument that may not be omitted.
     """
     written: list[str] = []
     by_name = False

@@ -24,7 +24,7 @@ Terms = list[tuple[str, str]]
 
 
 def order_terms(ctx: Context, view: TableView, items: Any, alias: str) -> Terms:
-    """(expression, direction) of every ordering in `items` (a list of `<table>_order_by`)."""
+    """Return (expression, direction) of every ordering in `items` (a list of `<table>_order_by`)."""
     terms: Terms = []
     for item in items or []:
         for name, value in (item or {}).items():
@@ -97,6 +97,6 @@ def _aggregates(ctx: Context, key: Key, value: Any, source_of: Callable[[str], s
 
 
 def distinct_terms(view: TableView, names: list[str], alias: str) -> list[str]:
-    """The expressions of DISTINCT ON."""
+    """Return the expressions of DISTINCT ON."""
     assert view.select is not None
     return [f"{alias}.{ident(view.select.columns[name].name)}" for name in names]

@@ -1,4 +1,4 @@
-"""PostgreSQL's errors as the engine reports them. Facts: the engine's `Execute/Types` (mkTxErrorHandler)."""
+"""PostgreSQL errors as the engine reports them. Facts: the engine's `Execute/Types` (mkTxErrorHandler)."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ NO_ARBITER = "there is no unique or exclusion constraint on target column(s)"
 
 
 def query_error(error: psycopg.Error, statement: str) -> QErr:
-    """The QErr of a failed statement: expected errors by class, everything else `unexpected`."""
+    """Return the QErr of a failed statement: expected errors by class, all others as `unexpected`."""
     code = error.sqlstate or ""
     message = error.diag.message_primary or str(error)
     if code in CONSTRAINTS:

@@ -1,6 +1,6 @@
-"""Selections as SQL: one expression that gives the JSON of a whole root field, rows and relationships nested.
+"""Selections as SQL: one expression for the JSON of a whole root field, relationships nested.
 
-Related rows are correlated subqueries, so that no join can disturb the order or the number of rows.
+Related rows are correlated subqueries, so that a join cannot change the order or number of rows.
 Facts: the engine's `Postgres/Translate/Select`.
 """
 
@@ -28,7 +28,7 @@ Json = dict[str, Any]
 
 @dataclass
 class Source:
-    """Where rows come from: SQL after FROM, how it hangs on an outer row, a further condition, arguments."""
+    """The origin of rows: SQL after FROM, the join to an outer row, a further condition, arguments."""
 
     table: str
     relationship: Relationship | None = None
@@ -41,7 +41,7 @@ class Source:
 
 
 def base_rows(ctx: Context, view: TableView, source: Source) -> str:
-    """`(SELECT … FROM …)` giving the rows with all columns, filtered, ordered and cut."""
+    """Return `(SELECT … FROM …)` of all columns, filtered, ordered and limited."""
     alias = ctx.alias()
     scope = Scope(alias, alias)
     exp = both(source.extra, where_exp(ctx.views, view, source.args.get("where")))
@@ -72,7 +72,7 @@ def base_rows(ctx: Context, view: TableView, source: Source) -> str:
 
 
 def effective_limit(view: TableView, source: Source) -> int | None:
-    """The smaller of what is asked for and what the permission allows."""
+    """Return the smaller of the requested limit and the permission's limit."""
     if source.single:
         return 1
     allowed = view.select.limit if view.select and source.filtered and source.permission_limit else None
@@ -81,7 +81,7 @@ def effective_limit(view: TableView, source: Source) -> int | None:
 
 
 def rows_json(ctx: Context, view: TableView, sels: list[Sel], source: Source) -> str:
-    """An SQL expression: the JSON list of rows, or one row (or null) for a single source."""
+    """Return an expression for the JSON list of rows, or for one row (or null) of a single source."""
     rows = base_rows(ctx, view, source)
     alias = ctx.alias()
     row = row_json(ctx, view, sels, alias)
@@ -95,7 +95,7 @@ def rows_json(ctx: Context, view: TableView, sels: list[Sel], source: Source) ->
 
 
 def object_json(fields: list[tuple[str, str]]) -> str:
-    """The JSON object of (name, expression) pairs, in this order (no GraphQL name is spelled `e$`)."""
+    """Return the JSON object of (name, expression) pairs; no GraphQL name equals the alias `e$`."""
     if any(len(name) > LONGEST_NAME for name, _ in fields):
         return f"json_build_object({', '.join(f'{literal(n)}, {e}' for n, e in fields)})"
     selected = ", ".join(f"{expression} AS {ident(name)}" for name, expression in fields)
@@ -103,12 +103,12 @@ def object_json(fields: list[tuple[str, str]]) -> str:
 
 
 def row_json(ctx: Context, view: TableView, sels: list[Sel], alias: str) -> str:
-    """The JSON object of one row at `alias`."""
+    """Return the JSON object of one row at `alias`."""
     return object_json([(sel.alias, field_sql(ctx, view, sel, alias)) for sel in sels])
 
 
 def field_sql(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
-    """The value of one selected field of a row."""
+    """Return the value of one selected field of a row."""
     if sel.is_typename:
         return f"{literal(sel.type_name)}::text"
     assert view.select is not None
@@ -126,17 +126,17 @@ def field_sql(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
 
 
 def related_source(rel: Relationship, sel: Sel, alias: str) -> Source:
-    """The rows on the other side of a relationship."""
+    """Return the rows on the other side of a relationship."""
     return Source(key_name(rel.target), rel, alias, args=sel.args, single=not rel.is_array)
 
 
 def related_json(ctx: Context, rel: Relationship, sel: Sel, alias: str) -> str:
-    """The JSON of a relationship: a list, or an object or null."""
+    """Return the JSON of a relationship: a list, or an object or null."""
     return rows_json(ctx, ctx.views.tables[rel.target], sel.subs, related_source(rel, sel, alias))
 
 
 def column_sql(ctx: Context, view: TableView, sel: Sel, column: Column, alias: str) -> str:
-    """A column: redacted, cut by a JSON path, or as text if numbers are stringified."""
+    """Return a column: redacted, reduced by a JSON path, or as text if numbers are stringified."""
     assert view.select is not None
     value = f"{alias}.{ident(column.name)}"
     value = redacted(ctx, view, sel.name, value, alias)
@@ -148,12 +148,12 @@ def column_sql(ctx: Context, view: TableView, sel: Sel, column: Column, alias: s
 
 
 def shown(ctx: Context, column: Column, value: str) -> str:
-    """A value of a column's type as it leaves: big numbers as text if so configured."""
+    """Return a value as clients see it: big numbers as text if configured."""
     return f"({value})::text" if ctx.stringify and column.type.internal in BIG_NUMBERS else value
 
 
 def computed_sql(ctx: Context, view: TableView, sel: Sel, item: ComputedField, alias: str) -> str:
-    """A computed field: a scalar, a row or rows."""
+    """Return a computed field: a scalar, a row or rows."""
     assert view.select is not None
     function = item.function
     call = computed_call(ctx, view.tracked.table, item, alias, sel.args.get("args") or {})
@@ -165,7 +165,7 @@ def computed_sql(ctx: Context, view: TableView, sel: Sel, item: ComputedField, a
 
 
 def aggregate_json(ctx: Context, view: TableView, sel: Sel, source: Source) -> str:
-    """`<table>_aggregate`: aggregates over all rows, nodes cut by the permission's limit."""
+    """Return `<table>_aggregate`: aggregates over all rows; only `nodes` obey the permission's limit."""
     assert view.select is not None
     source.single = False
     allowed = view.select.limit if source.filtered else None

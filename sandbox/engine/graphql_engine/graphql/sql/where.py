@@ -26,7 +26,7 @@ JSONPATH = Type("jsonpath", "jsonpath")
 
 
 def condition(ctx: Context, exp: BoolExp, scope: Scope) -> str:
-    """The SQL of `exp` on the row at `scope`."""
+    """Return the SQL of `exp` on the row at `scope`."""
     if isinstance(exp, Compare):
         return compare(ctx, exp, scope)
     if isinstance(exp, All):
@@ -54,7 +54,6 @@ def condition(ctx: Context, exp: BoolExp, scope: Scope) -> str:
 
 
 def computed(ctx: Context, exp: ComputedTests | ComputedRows, scope: Scope) -> str:
-    """A test of a computed field."""
     value = computed_call(ctx, exp.table, exp.field, scope.alias, {})
     if isinstance(exp, ComputedTests):
         tests = [tested(ctx, value, op, operand, type_, scope) for op, operand, type_ in exp.tests]
@@ -72,7 +71,6 @@ def _joined(ctx: Context, items: tuple[BoolExp, ...], scope: Scope, word: str, e
 
 
 def compare(ctx: Context, exp: Compare, scope: Scope) -> str:
-    """One comparison of a column."""
     left = f"{scope.alias}.{ident(exp.column.name)}"
     if exp.cast is not None:
         left = f"({left})::{exp.cast.name}"
@@ -81,7 +79,7 @@ def compare(ctx: Context, exp: Compare, scope: Scope) -> str:
 
 
 def tested(ctx: Context, left: str, op: str, operand: Operand, type_: Type, scope: Scope) -> str:
-    """`left op operand`."""
+    """Return `left op operand`."""
     if op == "_is_null":
         wanted = not isinstance(operand, Const) or operand.value
         return f"({left} IS NULL)" if wanted else f"({left} IS NOT NULL)"
@@ -101,7 +99,7 @@ def tested(ctx: Context, left: str, op: str, operand: Operand, type_: Type, scop
 
 
 def aggregated(ctx: Context, exp: Aggregated, scope: Scope) -> str:
-    """An aggregate over related rows satisfies all tests of its predicate."""
+    """Return the condition that an aggregate over related rows passes all tests of its predicate."""
     remote = ctx.alias()
     columns = ", ".join(f"{remote}.{ident(column.name)}" for column in exp.columns)
     if exp.function == "count" and not exp.columns:

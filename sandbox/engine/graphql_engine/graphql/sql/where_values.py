@@ -1,4 +1,4 @@
-"""A client's `where`, already checked against its input type, as a boolean expression."""
+"""Convert a client's `where`, checked against its input type, to a boolean expression."""
 
 from typing import Any
 
@@ -27,14 +27,14 @@ Json = dict[str, Any]
 
 
 def where_exp(views: RoleViews, view: TableView, data: Json | None) -> BoolExp:
-    """The condition that `data` (a `<table>_bool_exp`) puts on rows of `view`."""
+    """Return the condition that `data` (a `<table>_bool_exp`) puts on rows of `view`."""
     if not data:
         return TRUE
     return All(tuple(_item(views, view, name, value) for name, value in data.items()))
 
 
 def row_filter(view: TableView) -> BoolExp:
-    """The select filter of the role on a table, to be used on a row of its own."""
+    """Return the role's select filter on a table, with the row as its own root row."""
     assert view.select is not None
     return TRUE if view.select.filter in (TRUE, All()) else Rooted(view.select.filter)
 
@@ -73,7 +73,7 @@ def _computed(views: RoleViews, view: TableView, item: ComputedField, value: Jso
 
 
 def column_tests(column: Column, tests: Json) -> BoolExp:
-    """All tests of a comparison object on one column."""
+    """Return all tests of a comparison object on one column."""
     parts: list[BoolExp] = []
     for op, value in tests.items():
         if op == "_cast":

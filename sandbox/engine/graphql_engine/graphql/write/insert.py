@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 
 def insert_cte(ctx: Context, view: TableView, rows: list[Json], conflict: Json | None) -> str:
-    """The INSERT of `rows` (by SQL column name, presets not included)."""
+    """Return the INSERT of `rows` (by SQL column name, without presets)."""
     assert view.insert is not None
     table = view.tracked.table
     alias = ctx.alias()
@@ -47,7 +47,7 @@ def _tuple(ctx: Context, view: TableView, row: Json, used: list[str], scope: Sco
 
 
 def _conflict(ctx: Context, view: TableView, conflict: Json | None, scope: Scope) -> tuple[str, str]:
-    """(check expression, ON CONFLICT clause)."""
+    """Return (check expression, ON CONFLICT clause)."""
     assert view.insert is not None
     check = f"coalesce({condition(ctx, view.insert.check, scope)}, false)"
     if conflict is None:

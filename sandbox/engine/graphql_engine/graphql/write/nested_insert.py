@@ -1,4 +1,4 @@
-"""Inserts that carry related rows: parents first, then the row, then its children, in one transaction.
+"""Inserts with related rows: parents first, then the row, then its children, in one transaction.
 
 Facts: the engine's `Postgres/Execute/Insert`.
 """
@@ -28,7 +28,7 @@ Path = tuple[str | int, ...]
 
 
 class Inserter:
-    """Inserts on one connection; `new_context` gives a fresh statement context."""
+    """Insert on one connection; new_context makes a new statement context."""
 
     def __init__(self, conn: AsyncConnection[Any], new_context: Callable[[], Context]) -> None:
         self.conn = conn
@@ -37,7 +37,7 @@ class Inserter:
     async def run(
         self, view: TableView, objects: list[Json], conflict: Json | None, output: Output, path: Path
     ) -> Raw:
-        """Inserts all objects and answers. Raises QErr with the path of the object."""
+        """Insert all objects and return the response. Raises QErr with the path of the object."""
         if not objects:
             return output.empty()
         ctx = self.new_context()

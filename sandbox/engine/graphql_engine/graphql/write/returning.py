@@ -1,7 +1,7 @@
-"""What a mutation answers: affected_rows and returning, or the single row. Facts: `Translate/Returning`.
+"""The response of a mutation: affected_rows and returning, or the single row. Facts: `Translate/Returning`.
 
-A mutation is one statement (a CTE and a select over it), unless the answer reaches beyond the row: then the
-rows are read back in a second statement, because a statement does not see its own writes.
+A mutation is one statement (a CTE and a SELECT over it). If the response needs more than the row's columns, a
+second statement reads the rows back, because a statement does not see its own writes.
 """
 
 from dataclasses import dataclass
@@ -24,25 +24,25 @@ Json = dict[str, Any]
 
 @dataclass
 class Output:
-    """What to answer: `single`: the row itself, else a mutation response."""
+    """What the response contains. single: the row itself, else a mutation response."""
 
     view: TableView
     sels: list[Sel]
     single: bool
 
     def row_selections(self) -> list[list[Sel]]:
-        """The selections made on affected rows."""
+        """Return the selections on affected rows."""
         return [self.sels] if self.single else [s.subs for s in self.sels if s.name == "returning"]
 
     def reaches_out(self) -> bool:
-        """Whether some selection is not a column of the row."""
+        """Whether a selection is not a column of the row."""
         columns = self.view.select.columns if self.view.select else {}
         return any(
             not sel.is_typename and sel.name not in columns for sels in self.row_selections() for sel in sels
         )
 
     def empty(self) -> Raw:
-        """The answer when nothing was to be done."""
+        """Return the response when there was nothing to do."""
         if self.single:
             return Raw("null")
         values: Json = {}
@@ -53,7 +53,7 @@ class Output:
 
 
 async def run_mutation(conn: AsyncConnection[Any], ctx: Context, cte: str, output: Output) -> Raw:
-    """Runs `cte` (a data change returning all columns and `check__`) and answers. Raises QErr."""
+    """Run `cte` (a data change returning all columns and `check__`); return the response. Raises QErr."""
     if output.reaches_out():
         rows, affected = await run_and_fetch(conn, ctx, cte)
         return await answer_from_rows(conn, ctx, rows, affected, output)
@@ -83,7 +83,7 @@ def _inline(ctx: Context, output: Output, alias: str) -> str:
 
 
 async def run_and_fetch(conn: AsyncConnection[Any], ctx: Context, cte: str) -> tuple[list[str], int]:
-    """Runs `cte` and gives the affected rows as JSON texts, and their number. Raises QErr."""
+    """Run `cte`; return the affected rows as JSON texts, and their number. Raises QErr."""
     statement = (
         f"WITH m AS ({cte}) SELECT coalesce(array_agg(row_to_json(m)::text), '{{}}'), "
         f"count(*), coalesce(bool_and({CHECK}), true) FROM m"
@@ -98,7 +98,7 @@ async def run_and_fetch(conn: AsyncConnection[Any], ctx: Context, cte: str) -> t
 async def answer_from_rows(
     conn: AsyncConnection[Any], ctx: Context, rows: list[str], affected: int, output: Output
 ) -> Raw:
-    """Reads rows back from their JSON, with everything that hangs on them."""
+    """Read rows back from their JSON, with their relationships and computed fields."""
     name = table_name(output.view.tracked.table)
     fields: list[tuple[str, str]] = []
 
@@ -124,7 +124,7 @@ async def answer_from_rows(
 
 
 def parse_row(text: str) -> Json:
-    """The columns of a row that was fetched as JSON."""
+    """Parse the columns of a row that was fetched as JSON."""
     values: Json = loads(text)
     values.pop(CHECK, None)
     return values

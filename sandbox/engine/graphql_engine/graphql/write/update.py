@@ -26,7 +26,7 @@ RIGHT_TYPES = {"_delete_key": TEXT, "_delete_elem": INTEGER, "_delete_at_path": 
 
 
 def key_exp(view: TableView, values: Json) -> BoolExp:
-    """The row with these primary key columns (by GraphQL name)."""
+    """Return the condition for the row with these primary key columns (by GraphQL name)."""
     columns = view.tracked.gql_columns
     return All(
         tuple(Compare(columns[name], "_eq", Const(v), columns[name].type) for name, v in values.items())
@@ -36,7 +36,7 @@ def key_exp(view: TableView, values: Json) -> BoolExp:
 def changed_columns(
     view: TableView, args: Json, path: tuple[str | int, ...]
 ) -> dict[str, tuple[str, Any, Column]]:
-    """{SQL column: (operator, value, column)} of all operators. Raises QErr if a column is in two of them."""
+    """Return {SQL column: (operator, value, column)} of all operators. Raises QErr for a column given twice."""
     found: dict[str, tuple[str, Any, Column]] = {}
     twice: list[str] = []
     for op in OPERATORS:
@@ -54,7 +54,7 @@ def changed_columns(
 def update_cte(
     ctx: Context, view: TableView, changes: dict[str, tuple[str, Any, Column]], where: BoolExp
 ) -> str | None:
-    """The UPDATE, or None if it would set nothing."""
+    """Return the UPDATE, or None if it would set nothing."""
     assert view.update is not None
     alias = ctx.alias()
     scope = Scope(alias, alias)
@@ -75,7 +75,6 @@ def update_cte(
 
 
 def delete_cte(ctx: Context, view: TableView, where: BoolExp) -> str:
-    """The DELETE."""
     assert view.delete is not None
     alias = ctx.alias()
     test = condition(ctx, both(view.delete.filter, where), Scope(alias, alias))
@@ -86,5 +85,5 @@ def delete_cte(ctx: Context, view: TableView, where: BoolExp) -> str:
 
 
 def client_where(ctx: Context, view: TableView, args: Json) -> BoolExp:
-    """The `where` of a mutation."""
+    """Return the `where` of a mutation as a condition."""
     return where_exp(ctx.views, view, args.get("where")) if args.get("where") else TRUE
