@@ -340,8 +340,8 @@ def test_a_failure_counts_for_thirty_minutes(nginx: Callable[..., Stage]) -> Non
 def test_the_journal_does_not_grow_without_an_end(nginx: Callable[..., Stage]) -> None:
     """Once nothing in the former one counts any more a new one is begun; here that moment comes at once."""
     stage = nginx(started=False)
-    stage.edge.edit("budget.lua", "> (MINUTES + 2) * 60", ">= 0")
-    stage.edge.edit("start.lua", "TIDY_SECONDS = 60, 60", "TIDY_SECONDS = 60, 0.05")
+    stage.edge.edit("budget.lua", "> (WINDOW_MINUTES + 2) * 60", ">= 0")
+    stage.edge.edit("start.lua", "TIDY_INTERVAL_SECONDS = 60", "TIDY_INTERVAL_SECONDS = 0.05")
     stage.edge.bring_up()
     stage.limit_and_wait(rate=1001, burst=1000, deny=["127.0.0.4"])
     flood(stage, 3, address="127.0.0.4")

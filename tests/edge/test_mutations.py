@@ -12,24 +12,24 @@ MUTATIONS: dict[str, tuple[str, dict[str, str], Callable[..., None]]] = {
     "the budget is not asked": (
         "budget.lua",
         {
-            "if M.used(connection) >= settings.budget then": "if false then",
-            "if M.used(connection) <= settings.budget and": "if",
+            "if M.used(connection_id) >= settings.budget_max_failures then": "if false then",
+            "if M.used(connection_id) <= settings.budget_max_failures and": "if",
         },
         test_limits.test_the_excess_is_429_until_half_of_the_budget_is_spent_and_then_spooled,
     ),
     "failures are forgotten after a minute": (
         "settings.lua",
-        {"budget_minutes = 30": "budget_minutes = 1"},
+        {"budget_window_minutes = 30": "budget_window_minutes = 1"},
         test_limits.test_a_failure_counts_for_thirty_minutes,
     ),
     "any number of deliveries probes at once": (
         "upstream.lua",
-        {'and claim.take(dict, path.name .. ".probe", PROBE_SECONDS)': ""},
+        {'and claim.take(dict, path.name .. ".probe", PROBE_LEASE_SECONDS)': ""},
         test_forward.test_only_one_delivery_at_a_time_probes_a_path_that_failed,
     ),
     "the drain knows no rate": (
         "drain.lua",
-        {"THREADS / settings.drain_per_second": "0"},
+        {"THREADS / settings.max_drained_per_second": "0"},
         test_spool.test_the_drain_keeps_to_its_rate_while_live_traffic_goes_on,
     ),
     "every signature is as good as another": (
@@ -44,17 +44,17 @@ MUTATIONS: dict[str, tuple[str, dict[str, str], Callable[..., None]]] = {
     ),
     "unknown is said without asking": (
         "policy.lua",
-        {"while not M.confirmed_after(asked) do": "while false do"},
+        {"while not M.confirmed_after(asked_at) do": "while false do"},
         test_policy.test_unknown_tokens_wait_in_a_spool_of_their_own_while_nobody_can_be_asked,
     ),
     "refusals by ill paths count": (
         "drain.lua",
-        {"not seen.last_at or (upstream.succeeded_at() or 0) > seen.last_at": "true"},
+        {"not retry.last_failed_at or (upstream.succeeded_at() or 0) > retry.last_failed_at": "true"},
         test_spool.test_refusals_while_the_paths_are_ill_never_set_anything_aside,
     ),
     "the file is not written": (
         "spool.lua",
-        {"and write(folder, name, sealed) then": "then"},
+        {"ok, err = write(folder, name, sealed)": "ok, err = true"},
         test_spool.test_with_everything_down_deliveries_are_kept_and_drained_oldest_first,
     ),
     "nothing is sealed": (

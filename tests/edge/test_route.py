@@ -94,7 +94,7 @@ def test_a_slow_client_is_waited_for_and_holds_up_nobody(stage: Stage) -> None:
 def test_a_body_in_drips_is_not_waited_for_without_an_end(nginx: Callable[..., Stage]) -> None:
     """Each byte comes in time, the body never: the connection ends, and the failure is on the books."""
     stage = nginx(started=False)
-    stage.edge.edit("delivery.lua", "BODY_SECONDS = 10", "BODY_SECONDS = 1")
+    stage.edge.edit("request.lua", "BODY_TIMEOUT_SECONDS = 10", "BODY_TIMEOUT_SECONDS = 1")
     stage.edge.bring_up()
     head = f"POST {PATH} HTTP/1.1\r\nHost: e\r\nContent-Length: 100\r\n\r\n".encode()
     began = time.monotonic()

@@ -202,7 +202,7 @@ def test_health_says_whether_deliveries_could_be_kept(nginx: Callable[..., Stage
         assert stage.metric("pancake_edge_spool_writable{}") == 0
     finally:
         (stage.edge.state / "unknown").chmod(0o700)
-    assert "unknown takes nothing" in stage.edge.errors()
+    assert "folder not writable: unknown" in stage.edge.errors()
 
 
 def test_counters_that_alerts_look_at_are_there_before_the_first_event(stage: Stage) -> None:
