@@ -16,11 +16,8 @@ from sandbox.cluster import free_port
 from sandbox.processes import Processes, Unprivileged
 from sandbox.stack.services import NotReady
 
-START_TIMEOUT_SECONDS = 10
-POLICY_TIMEOUT_SECONDS = 10
-START_POLL_SECONDS = 0.01
-POLICY_POLL_SECONDS = 0.02
-EXIT_POLL_SECONDS = 0.005
+TIMEOUT_SECONDS = 10
+POLL_SECONDS = 0.01
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "nginx"
 NGINX = Path("/usr/sbin/nginx")
 NEEDED = (
@@ -91,7 +88,6 @@ class NginxEdge:
 
     @property
     def port(self) -> int:
-        """The public port."""
         return self._port
 
     @property
@@ -130,25 +126,25 @@ class NginxEdge:
         self.wait_ready()
         self.wait_policy()
 
-    def wait_ready(self, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
+    def wait_ready(self, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         """Return once it answers. Raises NotReady with the error log."""
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline and self._running is not None and self._running.poll() is None:
             try:
                 httpx.get(f"{self.ops_url}/healthz", timeout=1).raise_for_status()
             except httpx.HTTPError:
-                time.sleep(START_POLL_SECONDS)
+                time.sleep(POLL_SECONDS)
             else:
                 return
         raise NotReady(f"the edge did not start: {self.errors()}")
 
-    def wait_policy(self, timeout_seconds: float = POLICY_TIMEOUT_SECONDS) -> None:
+    def wait_policy(self, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         """Return once it has a policy with at least one connection. Raises NotReady with the error log."""
         deadline = time.monotonic() + timeout_seconds
         while self.health()["policy_connections"] == 0:
             if time.monotonic() > deadline:
                 raise NotReady(f"the edge got no policy from the handlers: {self.errors()}")
-            time.sleep(POLICY_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
         """Stop it gracefully."""
@@ -180,7 +176,7 @@ class NginxEdge:
         for pid in workers:
             # A zombie ("Z") holds no port and no file any more; only its parent could remove it.
             while Path(f"/proc/{pid}/stat").exists() and ") Z " not in Path(f"/proc/{pid}/stat").read_text():
-                time.sleep(EXIT_POLL_SECONDS)
+                time.sleep(POLL_SECONDS)
         self.stop()
 
     def errors(self) -> str:
@@ -189,12 +185,10 @@ class NginxEdge:
         return "".join(path.read_text() for path in paths if path.exists())
 
     def access_log(self) -> str:
-        """Return the access log: JSON lines."""
         path = self.directory / "scratch" / "access.json"
         return path.read_text() if path.exists() else ""
 
     def health(self) -> dict[str, Any]:
-        """Return the document of /healthz."""
         return dict(httpx.get(f"{self.ops_url}/healthz", timeout=5).json())
 
     def metric(self, series: str) -> float:

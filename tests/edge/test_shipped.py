@@ -19,7 +19,7 @@ from sandbox.edge.nginx import DEPLOY
 from sandbox.processes import Processes
 from sandbox.stack.services import NotReady
 from tests.support.edge.certificates import write_certificate
-from tests.support.edge.harness import TOKEN, EdgeHarness
+from tests.support.edge.harness import TOKEN, UNLIMITED, EdgeHarness
 from tests.support.waiting import eventually
 
 ZERO_KEY = "A" * 43 + "="
@@ -176,6 +176,8 @@ def test_a_reload_with_a_broken_program_is_refused(
     """After a failed upgrade the running workers continue: they serve and store deliveries."""
     harness = start_harness(started=False)
     harness.edge.bring_up()
+    # Both workers have run their timers then, and with them disk.prepare.
+    harness.set_limits(rate=UNLIMITED - 1, burst=UNLIMITED)
     (harness.edge.directory / "lua" / "pancake" / f"{module}.lua").write_text("this is not Lua")
     workers = harness.edge.workers()
     harness.edge.reload()
