@@ -1,4 +1,4 @@
-"""Coverage by identity: which of our rows make a listed record needless to store, and where it stands."""
+"""Coverage by identity: which stored rows cover a listed record, and its state in the ledger."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -33,7 +33,7 @@ def item(record_id: str, seconds: float | None, **fields: str) -> Listed:
 
 
 def row(record_id: str, seconds: float | None, status: str = "processed", **fields: str) -> dict[str, Any]:
-    """A row of pancake_lists/load_events; with its body only if fields are given."""
+    """A row of pancake_lists/load_events; it has a body only if fields are given."""
     return {
         "record_id": record_id,
         "modified_on": version(record_id, seconds).modified_on,
@@ -56,13 +56,13 @@ def test_without_a_time_on_either_side_the_mapped_fields_decide() -> None:
     assert not covers(version("a", None, "Lan"), version("a", None, "Mai"))
 
 
-def test_only_what_nothing_covers_is_to_be_inserted() -> None:
+def test_only_records_that_no_row_covers_are_inserted() -> None:
     listed = [item("a", 5), item("b", 5), item("c", None, name="x"), item("d", 5)]
     rows = [row("a", 4), row("a", 5), row("b", 4), row("c", 1, name="y")]
     assert missing_of(listed, rows) == [listed[1], listed[2], listed[3]]
 
 
-def test_a_record_without_a_time_is_covered_by_a_row_that_says_the_same() -> None:
+def test_a_record_without_a_time_is_covered_by_a_row_with_the_same_content() -> None:
     listed = item("a", None, name="Lan", email="a@example.com")
     assert [
         stored.version.modified_on for stored in covering(listed, stored_of([row("a", 3, name="Lan")]))
@@ -70,19 +70,19 @@ def test_a_record_without_a_time_is_covered_by_a_row_that_says_the_same() -> Non
     assert covering(listed, stored_of([row("a", 3, name="Mai")])) == []
 
 
-def test_a_row_without_a_time_covers_a_record_that_says_the_same() -> None:
+def test_a_row_without_a_time_covers_a_record_with_the_same_content() -> None:
     assert covering(item("a", 5, name="Lan"), stored_of([row("a", None, name="Lan")]))
     assert not covering(item("a", 5, name="Lan"), stored_of([row("a", None, name="Mai")]))
 
 
-def test_a_body_that_postgresql_wrote_out_beyond_the_limit_of_ingest_is_read() -> None:
-    """jsonb writes a space after every colon and comma, so what just fitted does not any more."""
+def test_a_stored_body_beyond_the_limit_of_ingest_is_read() -> None:
+    """jsonb adds a space after every colon and comma, so the text can exceed the limit of ingest."""
     body = row("a", None, name="Lan", **{f"k{n}": "" for n in range(25_000)})
     assert len(body["payload"]) > 256 * 1024
     assert covering(item("a", 5, name="Lan"), stored_of([body]))
 
 
-def test_the_bodies_asked_for_are_those_of_records_listed_without_a_time() -> None:
+def test_bodies_are_loaded_for_records_listed_without_a_time() -> None:
     assert asked_of([item("b", 5), item("a", None), item("b", 6)], "c1") == {
         "connection_id": "c1",
         "record_ids": ["a", "b"],
@@ -102,16 +102,16 @@ def test_the_bodies_asked_for_are_those_of_records_listed_without_a_time() -> No
         ("dead_letter", "rejected"),
     ],
 )
-def test_the_best_of_its_covering_rows_says_where_a_record_stands(states: str, word: str) -> None:
+def test_the_best_covering_row_gives_the_state_of_a_record(states: str, word: str) -> None:
     assert standing(Stored(version("a", 5), status) for status in states.split()) == word
 
 
 @pytest.mark.parametrize("status", sorted(STATES))
-def test_every_state_has_a_word(status: str) -> None:
+def test_every_status_has_a_state_in_the_ledger(status: str) -> None:
     assert standing([Stored(version("a", 5), status)])
 
 
-def test_fields_that_only_one_body_mentions_do_not_count() -> None:
+def test_fields_in_only_one_of_the_bodies_do_not_count() -> None:
     """The webhook sends no `interested_product`, the list no tag objects."""
     assert same_fields({"name": "Lan"}, {"name": "Lan", "interested_products": ["x"]})
     assert not same_fields({"name": "Lan"}, {"email": "x"})

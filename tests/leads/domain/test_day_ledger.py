@@ -1,4 +1,4 @@
-"""The ledger of a day: each listed record under one word, or named as missing."""
+"""The ledger of a day: each listed record has one state or is reported as missing."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -19,11 +19,11 @@ def item(record_id: str, hours: float | None = 1) -> Listed:
 
 
 def stored(record_id: str, status: str, error_code: str | None = None) -> dict[str, list[Stored]]:
-    """Our row of the version that `item` lists."""
+    """The stored row of the version that `item` lists."""
     return {record_id: [Stored(item(record_id).version, status, error_code)]}
 
 
-def test_each_listed_record_is_counted_under_the_word_of_its_rows() -> None:
+def test_each_listed_record_is_counted_by_the_state_of_its_rows() -> None:
     reckoning = Reckoning(DAY, {})
     rows = (
         stored("a", "processed")
@@ -40,7 +40,7 @@ def test_each_listed_record_is_counted_under_the_word_of_its_rows() -> None:
     assert (report["found_missing"], report["left_missing"], report["inserted"]) == (["e"], ["g"], 1)
 
 
-def test_what_another_layer_stored_meanwhile_was_not_found_by_this_one() -> None:
+def test_a_record_stored_by_another_layer_meanwhile_does_not_count_as_found() -> None:
     reckoning = Reckoning(DAY, {})
     reckoning.enter(reckoning.select([item("a")]), {}, {"a": "duplicate"})
     assert reckoning.report(NOTHING, [], {})["left_missing"] == ["a"]
@@ -56,14 +56,14 @@ def test_the_day_is_closed_at_both_ends_and_a_record_without_a_time_belongs_to_i
     assert [each.record_id for each in chosen] == ["first", "last", "x"]
 
 
-def test_a_record_that_the_list_shows_twice_is_entered_once_and_named() -> None:
+def test_a_record_listed_twice_is_counted_once_and_reported() -> None:
     reckoning = Reckoning(DAY, {})
     assert len(reckoning.select([item("a"), item("b"), item("a", 2)])) == 2
     assert len(reckoning.select([item("b")])) == 0
     assert reckoning.report(NOTHING, [], {})["duplicates"] == ["a", "b"]
 
 
-def test_one_in_ten_of_the_day_before_is_looked_at_again_outside_the_ledger() -> None:
+def test_one_in_ten_of_the_day_before_is_checked_again_outside_the_ledger() -> None:
     reckoning = Reckoning(DAY, {})
     sample = reckoning.select(item(f"r{n}", -1) for n in range(1_000))
     assert 60 < len(sample) < 140
@@ -74,7 +74,7 @@ def test_one_in_ten_of_the_day_before_is_looked_at_again_outside_the_ledger() ->
     assert sample[0].record_id not in report["sample_missing"]
 
 
-def test_a_record_of_ours_that_is_not_listed_is_gone_or_changed_later_or_was_left_out() -> None:
+def test_a_stored_record_that_is_not_listed_is_deleted_changed_later_or_omitted() -> None:
     ours = {"superseded": 2, "strangers": [{"record_id": name} for name in ("gone", "later", "left", "many")]}
     present = {"later": datetime(2026, 5, 20, tzinfo=UTC), "left": START + timedelta(hours=1)}
     report = Reckoning(DAY, {}).report(ours, ["gone", "later", "left"], present)
@@ -82,7 +82,7 @@ def test_a_record_of_ours_that_is_not_listed_is_gone_or_changed_later_or_was_lef
     assert (report["superseded"], report["not_looked_up"]) == (2, 1)
 
 
-def test_an_interrupted_day_goes_on_from_its_state() -> None:
+def test_an_interrupted_day_resumes_from_its_saved_progress() -> None:
     state: dict[str, Any] = {}
     first = Reckoning(DAY, state)
     first.enter(first.select([item("a")]), stored("a", "processed"), {})

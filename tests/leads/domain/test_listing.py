@@ -1,4 +1,4 @@
-"""Lists as the API gives them: numbers kept, odd records left out, each record as strict as a webhook."""
+"""Lists from the API: numbers are kept, invalid entries skipped, each record as strict as a webhook."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ def test_numbers_keep_their_digits() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000])
-def test_what_is_no_json_is_none(content: bytes) -> None:
+def test_text_that_is_no_json_gives_none(content: bytes) -> None:
     assert read_answer(content) is None
 
 
@@ -38,7 +38,7 @@ def test_versions_use_modified_on_then_created_on_then_nothing() -> None:
     ]
 
 
-def test_a_listed_record_passes_the_gate_with_its_table_and_connection() -> None:
+def test_a_listed_record_becomes_a_delivery_with_its_table_and_connection() -> None:
     (item,) = listed([{"id": "a", "name": "Lan", "source": ["-1"]}], UTC)
     arrival = arrival_of(item, "c1", "contact", NOW)
     assert arrival.connection_id == "c1"
@@ -61,7 +61,7 @@ def test_a_listed_record_that_is_not_strict_json_becomes_a_dead_letter() -> None
         assert arrival_of(item, "c1", "lead", NOW).delivery.error_code == code
 
 
-def test_a_plain_record_is_read_as_a_webhook_with_the_same_words_would_be() -> None:
+def test_a_plain_record_is_read_like_a_webhook_with_the_same_content() -> None:
     text = '{"source": ["-1"], "id": "a", "name": "Lan \\u0000", "n": 1.10, "created_on": "2026-05-14"}'
     (item,) = listed([read_answer(text.encode())], UTC)
     assert arrival_of(item, "c1", "lead", NOW).delivery == replace(

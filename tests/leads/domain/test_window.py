@@ -1,4 +1,4 @@
-"""Windows over a source that writes late, lists later, reads filters in its own zone, changes while read."""
+"""Windows over a source that lists late, filters in an unknown zone and changes while it is read."""
 
 import os
 from collections.abc import Callable
@@ -32,7 +32,7 @@ EXAMPLES = 10_000 if os.environ.get("TEST_FULL") else 500
 T0 = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
 SEARCH = settings(max_examples=5_000, database=None, phases=[Phase.generate])
 LAG = int((OVERLAP + SETTLE).total_seconds()) - 1
-"""The worst the margins promise to survive: commit delay, search lag and slow clock together (seconds)."""
+"""The largest sum of commit delay, search lag and clock difference that the margins cover, in seconds."""
 SKEW = 45
 
 
@@ -45,7 +45,7 @@ def at(seconds: float) -> datetime:
 
 @dataclass(frozen=True)
 class Write:
-    """One version of a record: stamped at `stamp`, to be seen in the list from `listed` on (seconds)."""
+    """One version of a record: modified at `stamp`, in the list from `listed` on (seconds)."""
 
     record: int
     stamp: int
@@ -54,7 +54,7 @@ class Write:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A history of writes and the polls that meet it."""
+    """A history of writes and the times of the polls."""
 
     writes: tuple[Write, ...]
     polls: tuple[int, ...]
@@ -64,7 +64,7 @@ class Schedule:
     zone_hours: int
 
     def present(self, now: int) -> dict[int, Write]:
-        """What the search index shows at `now`: of each record the last version listed by then."""
+        """Return the index at `now`: the last listed version of each record."""
         shown: dict[int, Write] = {}
         for write in self.writes:
             if write.listed <= now:
@@ -72,7 +72,7 @@ class Schedule:
         return shown
 
     def read(self, window: Window, now: int) -> list[RecordVersion]:
-        """Page through the filtered list, while time passes and rows move between pages."""
+        """Read the filtered list page by page, while time passes and rows move between pages."""
         start, end = (self.reads_filter(text) for text in filter_bounds(window))
         found: list[RecordVersion] = []
         cursor: tuple[int, int] | None = None
@@ -88,7 +88,7 @@ class Schedule:
             cursor, now = page[-1], now + self.page_seconds
 
     def reads_filter(self, text: str) -> datetime:
-        """The server reads naive filter values in a zone that nobody told us."""
+        """Apply a filter as a server in an unknown time zone does."""
         return datetime.fromisoformat(text).replace(tzinfo=UTC) - timedelta(hours=self.zone_hours)
 
 
@@ -126,7 +126,7 @@ Reader = Callable[[Schedule], Found]
 
 
 def by_window(schedule: Schedule, overlap: timedelta = OVERLAP, settle: timedelta = SETTLE) -> Found:
-    """Every version found by polling with windows."""
+    """Return every version found by polling with windows."""
     found: Found = set()
     watermark: datetime | None = at(-3_600)
     for now in schedule.polls:
@@ -138,7 +138,7 @@ def by_window(schedule: Schedule, overlap: timedelta = OVERLAP, settle: timedelt
 
 
 def by_cursor(schedule: Schedule) -> Found:
-    """What a poller finds that asks for everything newer than the newest it has seen."""
+    """Return what a poller finds that only asks for records newer than the newest one it has."""
     found: Found = set()
     newest = at(-3_600)
     for now in schedule.polls:
@@ -150,7 +150,7 @@ def by_cursor(schedule: Schedule) -> Found:
 
 
 def lost(schedule: Schedule, reader: Reader) -> Found:
-    """The newest versions that the reader never saw; a version that was replaced is superseded, not lost."""
+    """Return the newest versions that the reader did not find; a replaced version is not lost."""
     newest = {w.record: w for w in schedule.writes}
     wanted: Found = {(str(w.record), at(w.stamp)) for w in newest.values()}
     return wanted - reader(schedule)
@@ -170,8 +170,8 @@ def test_no_schedule_loses_the_newest_version_of_a_record(schedule: Schedule) ->
         pytest.param(lambda s: by_window(s, overlap=timedelta(0)), id="windows without overlap"),
     ],
 )
-def test_less_than_settled_overlapping_windows_loses_a_record(reader: Reader) -> None:
-    """The model is strong enough to break each weaker reader."""
+def test_weaker_readers_lose_a_record(reader: Reader) -> None:
+    """The model finds a lost record for each weaker reader."""
     found = find(schedules(), lambda s: bool(lost(s, reader)), settings=SEARCH)
     assert lost(found, by_window) == set()
 
@@ -179,7 +179,7 @@ def test_less_than_settled_overlapping_windows_loses_a_record(reader: Reader) ->
 # --- windows ------------------------------------------------------------------------------------------------
 
 
-def test_a_window_ends_before_the_present_and_reaches_back_before_the_watermark() -> None:
+def test_a_window_ends_before_now_and_starts_before_the_watermark() -> None:
     window = next_window(at(0), at(300))
     assert window == Window(at(0) - OVERLAP, at(300) - SETTLE)
     assert window.start in window
@@ -192,7 +192,7 @@ def test_without_a_watermark_the_last_day_is_read() -> None:
     assert advance(None, window, trusted=True) == window.end
 
 
-def test_after_an_outage_the_watermark_catches_up_in_steps_without_a_gap() -> None:
+def test_after_an_outage_the_watermark_advances_in_steps_without_a_gap() -> None:
     windows: list[Window] = []
     now = at(0)
     watermark: datetime | None = now - timedelta(days=3)
@@ -203,7 +203,7 @@ def test_after_an_outage_the_watermark_catches_up_in_steps_without_a_gap() -> No
     assert all(later.start == earlier.end - OVERLAP for earlier, later in pairwise(windows))
 
 
-def test_what_is_new_is_read_besides_a_window_that_ends_before_it() -> None:
+def test_new_records_are_read_beside_an_older_window() -> None:
     assert latest_window(next_window(at(0), at(300)), at(300)) is None
     now = at(0) + timedelta(days=1, hours=3)
     assert latest_window(next_window(at(0), now), now) == Window(at(86_400) - OVERLAP, now - SETTLE)
@@ -212,18 +212,18 @@ def test_what_is_new_is_read_besides_a_window_that_ends_before_it() -> None:
     assert latest_window(next_window(at(0), now), now) == day
 
 
-def test_a_window_that_is_not_trusted_leaves_the_watermark() -> None:
+def test_a_window_that_is_not_trusted_does_not_move_the_watermark() -> None:
     assert advance(at(0), next_window(at(0), at(300)), trusted=False) == at(0)
 
 
-def test_a_clock_that_went_back_never_moves_the_watermark_back() -> None:
+def test_a_clock_set_back_never_moves_the_watermark_back() -> None:
     window = next_window(at(10_000), at(0))
     assert window == Window(at(0) - SETTLE - OVERLAP, at(0) - SETTLE)
     assert advance(at(10_000), window, trusted=True) == at(10_000)
 
 
 @given(st.integers(-12, 14), st.floats(0, 90_000))
-def test_the_filter_contains_the_window_in_whatever_zone_it_is_read(zone_hours: int, seconds: float) -> None:
+def test_the_filter_contains_the_window_in_every_time_zone(zone_hours: int, seconds: float) -> None:
     window = Window(at(seconds), at(seconds + 0.9))
     start, end = (
         datetime.fromisoformat(text).replace(tzinfo=UTC) - timedelta(hours=zone_hours)
@@ -247,13 +247,13 @@ def test_the_filter_follows_the_vendors_grammar() -> None:
     }
 
 
-def test_an_ict_day_is_whole_and_days_do_not_overlap() -> None:
+def test_an_ict_day_is_complete_and_days_do_not_overlap() -> None:
     first, second = day_window(date(2026, 5, 14)), day_window(date(2026, 5, 15))
     assert first.start == datetime(2026, 5, 14, tzinfo=ICT)
     assert second.start - first.end == timedelta(microseconds=1)
 
 
-def test_every_closed_day_without_a_succeeded_run_is_owed_and_at_most_fourteen_back() -> None:
+def test_every_closed_day_without_a_successful_run_is_due_at_most_fourteen_days_back() -> None:
     now = datetime(2026, 5, 14, 19, 0, tzinfo=UTC)  # 02:00 on the 15th in Vietnam
     owed = days_owed(now, {date(2026, 5, 12)})
     assert owed[0] == date(2026, 5, 1)
@@ -277,7 +277,7 @@ def test_a_day_is_not_closed_before_its_last_minute_has_settled() -> None:
         ("2026-05-14T09:35:56.123456+07:00", "UTC"),
     ],
 )
-def test_naive_times_are_read_in_the_zone_of_the_connection(text: str, zone: str) -> None:
+def test_times_without_a_zone_use_the_time_zone_of_the_connection(text: str, zone: str) -> None:
     moment = in_zone(datetime.fromisoformat(text), ZoneInfo(zone))
     assert moment == datetime(2026, 5, 14, 2, 35, 56, 123456, UTC)
 
@@ -287,12 +287,12 @@ def test_naive_times_are_read_in_the_zone_of_the_connection(text: str, zone: str
 WINDOW = Window(at(0), at(600))
 
 
-def test_a_record_known_by_webhook_to_lie_in_the_window_must_be_in_the_answer() -> None:
+def test_a_record_known_from_the_webhook_must_be_in_the_list_of_its_window() -> None:
     known = {"a": at(0), "b": at(600), "c": at(601), "d": at(-1)}
     assert unreturned(WINDOW, known, {"a"}) == ["b"]
 
 
-def test_a_record_missing_from_the_answer_though_unchanged_makes_the_filter_suspect() -> None:
+def test_an_unchanged_record_missing_from_the_list_makes_the_filter_untrusted() -> None:
     assert not trusted(WINDOW, ["b"], {"b": at(600)})
     assert not trusted(WINDOW, ["b"], {"b": None})
 

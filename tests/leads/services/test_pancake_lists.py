@@ -1,4 +1,4 @@
-"""Records read one by one: which table each is looked for in, and who is gone."""
+"""Reading records one by one: the tables that are asked, and records that do not exist."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ CONNECTION = Connection("c1", "test", "active", ("lead", "contact"), "UTC", None
 
 
 class FakePancake(Pancake):
-    """Holds some records by table and id, and notes what is asked for."""
+    """Has some records by table and id, and records the requests."""
 
     def __init__(self, *held: tuple[str, str]) -> None:
         self.held = held
@@ -22,13 +22,13 @@ class FakePancake(Pancake):
         return {"id": record_id} if (table, record_id) in self.held else None
 
 
-async def test_a_record_of_a_known_table_is_looked_for_there_alone() -> None:
+async def test_a_record_of_a_known_table_is_requested_only_there() -> None:
     pancake = FakePancake(("contact", "a"), ("lead", "b"))
     assert await look_up(pancake, CONNECTION, {"a": "contact", "b": "contact"}) == {"a": {"id": "a"}}
     assert pancake.asked == [("contact", "a"), ("contact", "b")]
 
 
-async def test_a_record_that_any_table_may_hold_is_looked_for_until_it_is_found() -> None:
+async def test_a_record_of_an_unknown_table_is_requested_in_each_table_until_found() -> None:
     pancake = FakePancake(("lead", "a"), ("contact", "b"))
     found = await look_up(pancake, CONNECTION, {"a": None, "b": None, "gone": None})
     assert found == {"a": {"id": "a"}, "b": {"id": "b"}}
