@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
-from typing import NotRequired
 
 from leads.adapters.database import Statement
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.domain.health import ALIVE, REJECTED, UNAVAILABLE, Signs, judge
-from leads.services.connections import Connection, ConnectionReport, for_each, load_connections, problems
+from leads.domain.reports import ConnectionReport
+from leads.services.connections import Connection, for_each, load_connections, problems
 from leads.services.cron_runs import AdminNotice, CronReport, CronRun
 from leads.services.runtime import Runtime
 
@@ -26,10 +26,10 @@ PROBE_OF_ERROR = {
 """What an error of the probe says about Pancake. Any other error is internal and says nothing."""
 
 
-class ProbeReport(ConnectionReport):
+class ProbeReport(ConnectionReport, total=False):
     """How many sources the workspace lists; absent if the probe failed."""
 
-    sources: NotRequired[int]
+    sources: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ async def check_all(runtime: Runtime, run: CronRun) -> CronReport:
 async def probe(runtime: Runtime, connection: Connection) -> ProbeReport:
     """Call the cheapest read that needs a working key. The call also keeps an otherwise unused key alive."""
     sources = await runtime.pancake.sources(connection.access)
-    return {"connection_id": connection.id, "sources": len(sources)}
+    return {"sources": len(sources)}
 
 
 async def examine(

@@ -31,7 +31,7 @@ async def check_sla(runtime: Runtime, call: CronCall) -> Answer:
 
 
 async def notify_late(runtime: Runtime, run: CronRun) -> CronReport:
-    """Flag late tickets and send their notifications, which are stored with the flag: never twice, never lost."""
+    """Flag late tickets and notify once: the flag and the notification are stored together."""
     is_first_of_hour = run.scheduled_time.minute < MINUTES_BETWEEN_TICKS
     params = {
         "now": run.now,

@@ -13,8 +13,9 @@ from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.adapters.pancake_api import COMPLETE
 from leads.domain.listing import ListedLead
-from leads.domain.poll import PollProgress, PollReport
-from leads.services.connections import Connection, ConnectionReport, for_each, load_connections, problems
+from leads.domain.poll import PollProgress
+from leads.domain.reports import PollReport
+from leads.services.connections import Connection, for_each, load_connections, problems
 from leads.services.cron_runs import AdminNotice, CronReport, CronRun
 from leads.services.pancake_lists import PAUSED, look_up_times, read_pages, store_missing
 from leads.services.runtime import Runtime
@@ -23,14 +24,6 @@ BUDGET_SECONDS = 90
 MAX_PAGES_PER_POLL = 5_000
 MAX_LOOK_UPS = 20
 """Suspects read one by one; if there are more, the list is not trusted without looking them up."""
-
-
-class PollOfConnection(ConnectionReport, PollReport, total=False):
-    """The report of one connection. `trusted` and `pages` are absent while the poll is paused."""
-
-    ending: str
-    trusted: bool
-    pages: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,32 +52,28 @@ async def poll_all(runtime: Runtime, run: CronRun) -> CronReport:
     )
 
 
-async def poll_connection(runtime: Runtime, run: CronRun, connection: Connection) -> PollOfConnection:
-    """Poll one connection: store what is missing in its window; advance the watermark if the list is trusted."""
+async def poll_connection(runtime: Runtime, run: CronRun, connection: Connection) -> PollReport:
+    """Store what is missing in a connection's window; advance its watermark if the list is trusted."""
     saved = run.state.get(connection.id, {})
     if "report" in saved:
-        return cast(PollOfConnection, saved["report"])
+        return cast(PollReport, saved["report"])
     progress = PollProgress.load(saved) if saved else await _start(runtime, run, connection)
 
     try:
         ending = await _read(runtime, run, connection, progress)
     finally:
         run.state[connection.id] = progress.save()
+    report = progress.report()
+    report["ending"] = ending
     if ending == PAUSED:
-        return {"connection_id": connection.id, **progress.report(), "ending": PAUSED}
+        return report
 
     trusted = ending == COMPLETE and await _is_trusted(runtime, connection, progress)
-    await _set_watermark(
-        runtime, run, connection, progress.watermark_after(connection.watermark, trusted=trusted)
-    )
+    watermark = progress.watermark_after(connection.watermark, trusted=trusted)
+    await _set_watermark(runtime, run, connection, watermark)
 
-    report: PollOfConnection = {
-        "connection_id": connection.id,
-        **progress.report(),
-        "ending": ending,
-        "trusted": trusted,
-        "pages": progress.position.pages,
-    }
+    report["trusted"] = trusted
+    report["pages"] = progress.position.pages
     run.state[connection.id] = {"report": report}
     return report
 
@@ -157,13 +146,13 @@ async def _set_watermark(
     await runtime.db.fetch_all("poll_records/set_watermark", params)
 
 
-def _window(reports: Sequence[PollOfConnection]) -> tuple[datetime | None, datetime | None]:
+def _window(reports: Sequence[PollReport]) -> tuple[datetime | None, datetime | None]:
     """Return the earliest start and the latest end of the connections' windows."""
     times = [datetime.fromisoformat(text) for report in reports for text in report.get("window", ())]
     return min(times, default=None), max(times, default=None)
 
 
-def _notices(run: CronRun, report: PollOfConnection) -> list[AdminNotice]:
+def _notices(run: CronRun, report: PollReport) -> list[AdminNotice]:
     """Once a day: a list that is not trusted, or a filter that Pancake ignores."""
     reasons = {
         "filter_suspect": report.get("trusted") is False and not report.get("may_lag"),

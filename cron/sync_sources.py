@@ -7,26 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import NotRequired
 
 from leads.adapters.database import Params
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
+from leads.domain.reports import ConnectionReport
 from leads.domain.sources import Source, read_sources
-from leads.services.connections import Connection, ConnectionReport, for_each, load_connections, problems
+from leads.services.connections import Connection, for_each, load_connections, problems
 from leads.services.cron_runs import AdminNotice, CronReport, CronRun
 from leads.services.runtime import Runtime
 
 BUDGET_SECONDS = 40
 
 
-class SourcesReport(ConnectionReport):
+class SourcesReport(ConnectionReport, total=False):
     """How many sources Pancake lists, and the ids of those that changed."""
 
-    listed: NotRequired[int]
-    new: NotRequired[list[str]]
-    removed: NotRequired[list[str]]
-    restored: NotRequired[list[str]]
+    listed: int
+    new: list[str]
+    removed: list[str]
+    restored: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,6 @@ async def sync_connection(runtime: Runtime, run: CronRun, connection: Connection
     params = _store_sources_params(connection.id, sources, run.now)
     changes = await runtime.db.fetch_all("sync_sources/store_sources", params, SourceChange)
     return {
-        "connection_id": connection.id,
         "listed": len(sources),
         "new": [each.source_id for each in changes if each.change == "new"],
         "removed": [each.source_id for each in changes if each.change == "removed"],

@@ -7,45 +7,16 @@ no event covers is named: as found missing if it could be inserted, else as left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import TypedDict
+from typing import TypedDict, cast
 from zlib import crc32
 
 from leads.domain.coverage import EventsByRecord, covering, standing
 from leads.domain.listing import ListedLead, ListPosition, SavedPosition
+from leads.domain.reports import DayReport, LedgerEntries
 from leads.domain.window import Window, day_window
 
 SAMPLE_ONE_IN = 10
 """Of the day before, one record in this many is compared again."""
-
-
-class LedgerEntries(TypedDict):
-    """What was counted while the list was read; stored in the report too (docs/crons.md)."""
-
-    processed: int
-    held: int
-    pending: int
-    found: int
-    sampled: int
-    found_missing: list[str]
-    left_missing: list[str]
-    duplicates: list[str]
-    rejected: list[list[str]]
-    sample_missing: list[str]
-    seconds: float
-
-
-class DayReport(LedgerEntries):
-    """The ledger of a day whose list was read to its end."""
-
-    day: str
-    expected: int
-    inserted: int
-    superseded: int
-    unexpected: list[str]
-    unlisted: list[str]
-    not_looked_up: int
-    pages: int
-    short_pages: int
 
 
 class SavedLedger(TypedDict):
@@ -114,7 +85,7 @@ class DayLedger:
         return selected
 
     def enter(self, leads: Sequence[ListedLead], events: EventsByRecord, added: Collection[str]) -> None:
-        """Enter selected leads. `added`: the record ids that were stored now because no event covered them."""
+        """Enter selected leads. `added`: ids of records stored now because no event covered them."""
         for lead in leads:
             covered_by = covering(lead, events)
             is_added = lead.record_id in added
@@ -153,7 +124,7 @@ class DayLedger:
         `modified_on`.
         """
         day = self.window
-        return {
+        compared: DayReport = {
             "day": self.day.isoformat(),
             "expected": len(self.seen),
             "inserted": len(self.entries["found_missing"]) + len(self.entries["sample_missing"]),
@@ -163,8 +134,9 @@ class DayLedger:
             "not_looked_up": not_looked_up,
             "pages": self.position.pages,
             "short_pages": self.position.short_pages,
-            **self.entries,
         }
+        # The type checker does not see that all keys of LedgerEntries are keys of DayReport.
+        return cast(DayReport, {**compared, **self.entries})
 
     def _enter_found(self, record_id: str, standing_word: str, error_code: str | None) -> None:
         self.entries["found"] += 1

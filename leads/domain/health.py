@@ -45,7 +45,7 @@ def judge(status: str, now: datetime, signs: Signs) -> str:
 
 
 def _judge_without_api(status: str, now: datetime, signs: Signs) -> str:
-    """While the API fails, a recent webhook means a working connection; silence on both channels an outage."""
+    """While the API fails, a recent webhook shows that Pancake works; silence on both is an outage."""
     if signs.last_webhook_at is not None and now - signs.last_webhook_at < WEBHOOK_VOUCHES_FOR:
         return status if status == KEY_INVALID else ACTIVE
     return OUTAGE if signs.failed_probes >= MIN_FAILED_PROBES_OF_OUTAGE else status

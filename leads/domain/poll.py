@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 from leads.domain.listing import ListedLead, ListPosition, SavedPosition
+from leads.domain.reports import PollReport
 from leads.domain.window import (
     OVERLAP,
     ZONE_MARGIN,
@@ -19,20 +20,6 @@ from leads.domain.window import (
 
 MAX_IDS_PER_REPORT = 1_000
 """How many ids a report lists of each kind."""
-
-
-class PollReport(TypedDict):
-    """What a poll stores of one connection (docs/crons.md)."""
-
-    window: list[str]
-    listed: int
-    missed: int
-    missed_ids: list[str]
-    outside: int
-    suspects: list[str]
-    may_lag: bool
-    short_pages: int
-    latest: NotRequired["PollReport"]
 
 
 class SavedPoll(TypedDict):

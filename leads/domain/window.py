@@ -16,7 +16,7 @@ OVERLAP = timedelta(minutes=10)
 SETTLE = timedelta(minutes=1)
 """How far before the present a window ends: younger versions may not be listed yet."""
 ZONE_MARGIN = timedelta(hours=14)
-"""The largest offset of a time zone from UTC: whichever zone the filter is read in, it contains the window."""
+"""The largest offset of a zone from UTC: in whichever zone the filter is read, it contains the window."""
 MAX_STEP = timedelta(days=1)
 """How far one window advances the watermark at most: after an outage it catches up in steps."""
 ICT = timezone(timedelta(hours=7), "ICT")
@@ -96,7 +96,7 @@ def day_window(day: date) -> Window:
 
 
 def read_moment(value: object) -> datetime | None:
-    """Read an ISO 8601 date (its midnight in ICT) or time (in UTC if it names no zone); None for anything else."""
+    """Read an ISO 8601 date (its midnight in ICT) or time (naive: UTC); None for anything else."""
     if not isinstance(value, str):
         return None
     if moment := read_time(value):

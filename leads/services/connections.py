@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NotRequired, TypedDict, TypeVar, cast
+from typing import TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from leads.adapters.database import Database
@@ -17,6 +17,7 @@ from leads.domain.errors import (
     PancakeRefused,
     PancakeUnavailable,
 )
+from leads.domain.reports import ConnectionReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,6 @@ class Connection:
     def zone(self) -> ZoneInfo:
         """The zone of naive times. Raises ZoneInfoNotFoundError."""
         return ZoneInfo(self.record_timezone)
-
-
-class ConnectionReport(TypedDict):
-    """What a cron reports of one connection; `error` and `detail` if it failed. Crons add their own keys."""
-
-    connection_id: str
-    error: NotRequired[str]
-    detail: NotRequired[str]
 
 
 Report = TypeVar("Report", bound=ConnectionReport)
@@ -72,24 +65,26 @@ async def load_connections(db: Database, key_ring: KeyRing) -> list[Connection]:
 async def for_each(
     connections: Sequence[Connection], work: Callable[[Connection], Awaitable[Report]]
 ) -> list[Report]:
-    """Return what `work` reports of each connection, or its error.
+    """Return what `work` reports of each connection, or the error that it raised.
 
     Raises DatabaseUnavailable and Contended, which would fail for all connections.
     """
     reports: list[Report] = []
     for connection in connections:
         try:
-            reports.append(await work(connection))
+            report = await work(connection)
+            report["connection_id"] = connection.id
         except (PancakeUnavailable, PancakeRefused) as error:
             failure = _failure(connection, error)
             LOGGER.warning("connection failed", extra={"fields": failure})
-            reports.append(cast(Report, failure))
+            report = cast(Report, failure)
         except (DatabaseUnavailable, Contended):
             raise
         except Exception as error:  # noqa: BLE001 - reported, and logged with its trace; the others go on
             failure = _failure(connection, error)
             LOGGER.error("connection failed", extra={"fields": failure}, exc_info=error)
-            reports.append(cast(Report, failure))
+            report = cast(Report, failure)
+        reports.append(report)
     return reports
 
 

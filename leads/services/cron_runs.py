@@ -1,8 +1,8 @@
 """The runs of the crons: each tick once, one run of a cron at a time, each with a stored report.
 
-A run is a row of pancake_cron_run. Its lock is a session lock, which PostgreSQL releases when the process dies;
-the next delivery of the tick then takes the row over. What a run needs to continue is kept in the row's report
-under `state`.
+A run is a row of pancake_cron_run. Its lock is a session lock, which PostgreSQL releases when the process
+dies; the next delivery of the tick then takes the row over. What a run needs to continue is kept in the row's
+report under `state`.
 """
 
 import json

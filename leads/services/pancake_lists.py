@@ -15,7 +15,7 @@ from leads.domain.lead import read_lead
 from leads.domain.listing import ListedLead, ListPosition, modified_in_utc, read_listed_leads
 from leads.domain.window import Window
 from leads.services.connections import Connection
-from leads.services.ingest_record import Origin, StoredDelivery, store_deliveries_statement
+from leads.services.ingest_record import Origin, StoredDelivery, store_deliveries
 from leads.services.process_record.load import lock_records
 
 PAUSED = "paused"
@@ -126,7 +126,7 @@ async def store_missing(
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Leads to store in one transaction; `as_raw`: keep their bodies as bytes, which PostgreSQL always takes."""
+    """Leads to store in one transaction; `as_raw`: keep bodies as bytes, which PostgreSQL can always hold."""
 
     connection: Connection
     table: str
@@ -177,7 +177,7 @@ async def _store_locked(db: Database, batch: _Batch) -> _Stored:
         leads = coverage.missing(batch.leads, _group(_EventRow(**row) for row in rows))
         if not leads:
             return []
-        store = store_deliveries_statement(batch.deliveries(leads), batch.origin, batch.now)
+        store = store_deliveries(batch.deliveries(leads), batch.origin, batch.now)
         _, store_params = store
         refilled, inserted = await transaction.run(
             ("pancake_lists/fill_held", store_params), store, commit=True

@@ -1,6 +1,6 @@
 """process_record sends the notifications of an event once, now or later."""
 
-from leads.services.outbox import SEND_LEASE
+from leads.services.outbox import SEND_LEASE, UnsentEvent
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import LATER
 
@@ -40,7 +40,7 @@ async def test_a_sender_with_an_older_claim_does_not_mark_newer_notifications_as
 ) -> None:
     answer = await harness.deliver({"id": "r", "phone_number": "0905111222", "source": ["-1", "brand new"]})
     claim = {"ids": [answer["event_id"]], "lease": SEND_LEASE}
-    (held,) = await harness.runtime.db.fetch_all("outbox/claim_notifications", claim)
+    (held,) = await harness.runtime.db.fetch_all("outbox/claim_notifications", claim, UnsentEvent)
     harness.hasura.failing = True
     await harness.process(answer["event_id"])
     harness.hasura.failing = False

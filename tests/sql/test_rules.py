@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
-from tests.sql.prepare import prepare
+from tests.support.statements import prepare
 
 from leads.adapters.queries import QUERIES
 

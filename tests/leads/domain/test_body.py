@@ -213,7 +213,7 @@ def test_any_object_is_a_delivery_and_its_lead_can_be_read(body: dict[str, Any])
     assert len(found.payload_hash) == 32
     assert (found.payload is None) != (found.raw is None)
     if found.record_id is not None and found.payload is not None:
-        assert read_lead(read_json(found.payload.encode())).record_id == found.record_id
+        assert read_lead(parse(json.loads(found.payload))).record_id == found.record_id
     else:
         assert found.error_code
 

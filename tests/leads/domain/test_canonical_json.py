@@ -149,13 +149,13 @@ def test_brackets_in_strings_do_not_count_as_depth() -> None:
 
 def test_a_body_of_256_kib_is_read_and_one_byte_more_is_refused() -> None:
     body = b'["' + b"x" * (MAX_BODY_BYTES - 4) + b'"]'
-    assert len(read_json(body)[0]) == MAX_BODY_BYTES - 4
+    assert read_json(body) == ["x" * (MAX_BODY_BYTES - 4)]
     assert refusal(body + b" ") == "too_large"
 
 
 def test_a_body_from_the_database_may_be_longer() -> None:
     body = b"[" + b"1, " * MAX_BODY_BYTES + b"1]"
-    assert len(read_json(body, max_bytes=None)) == MAX_BODY_BYTES + 1
+    assert read_json(body, max_bytes=None) == ["1"] * (MAX_BODY_BYTES + 1)
 
 
 def test_only_nul_is_removed_from_keys_and_strings() -> None:

@@ -1,4 +1,4 @@
-"""What processing loads: leads and facts read from rows, and the number of round trips."""
+"""What processing loads: leads and facts, read from rows."""
 
 from dataclasses import replace
 from typing import Any

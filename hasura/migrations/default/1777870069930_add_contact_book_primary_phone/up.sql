@@ -19,10 +19,15 @@ $$;
 
 ALTER TABLE public.contact_book
     ADD COLUMN primary_phone text,
+    -- The column is new and null in every row: the check and the index find nothing to reject.
+    -- squawk-ignore constraint-missing-not-valid
     ADD CONSTRAINT ck_contact_book_primary_phone CHECK (primary_phone ~ '^\+[1-9][0-9]{6,14}$'),
+    -- squawk-ignore constraint-missing-not-valid, disallowed-unique-constraint
     ADD CONSTRAINT uq_contact_book_primary_phone UNIQUE (primary_phone),
     ADD CONSTRAINT fk_contact_book_account FOREIGN KEY (account_id) REFERENCES public.account (id) NOT VALID;
 
+-- One scan of the table in the transaction of the ALTER TABLE above; statement_timeout bounds it.
+-- squawk-ignore constraint-missing-not-valid
 ALTER TABLE public.contact_book VALIDATE CONSTRAINT fk_contact_book_account;
 
 COMMENT ON COLUMN public.contact_book.primary_phone IS 'E.164; Pancake leads are matched to this contact by this phone';

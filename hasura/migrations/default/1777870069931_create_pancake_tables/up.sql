@@ -6,6 +6,8 @@ SET LOCAL statement_timeout = '60s';
 CREATE TABLE public.pancake_connection (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     name text NOT NULL,
+    -- Pancake numbers its workspaces; the numbers are small.
+    -- squawk-ignore prefer-bigint-over-int
     workspace_id integer NOT NULL,
     table_names text[] DEFAULT ARRAY['lead'] NOT NULL,
     api_base_url text DEFAULT 'https://crm.pancake.vn/api' NOT NULL,
@@ -85,6 +87,8 @@ CREATE TABLE public.pancake_assignee (
     source_id uuid,
     staff_id uuid NOT NULL,
     is_active boolean DEFAULT true NOT NULL,
+    -- At most 100: ck_pancake_assignee_weight.
+    -- squawk-ignore prefer-bigint-over-int
     weight integer DEFAULT 1 NOT NULL,
     assigned_count bigint DEFAULT 0 NOT NULL,
     total_assigned bigint DEFAULT 0 NOT NULL,
@@ -111,6 +115,8 @@ CREATE TABLE public.pancake_webhook_event (
     status text NOT NULL,
     error_code text,
     error_detail text,
+    -- At most MAX_ATTEMPTS in leads/domain/backoff.py.
+    -- squawk-ignore prefer-bigint-over-int
     attempts integer DEFAULT 0 NOT NULL,
     next_attempt_at timestamptz,
     claim_id uuid,
@@ -129,6 +135,8 @@ CREATE TABLE public.pancake_webhook_event (
     notify_claimed_at timestamptz,
     notified_at timestamptz,
     held_at timestamptz,
+    -- One per replay by a person.
+    -- squawk-ignore prefer-bigint-over-int
     replay_count integer DEFAULT 0 NOT NULL,
     replayed_by text,
     replayed_at timestamptz,
