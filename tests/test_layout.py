@@ -22,10 +22,7 @@ TOP = {
 }  # fmt: skip
 HIDDEN = {".ci", ".gitignore", ".env.example", ".dockerignore", ".yamllint.yaml"}
 LIMIT = {"handlers": 200, "cron": 200}
-WITH_OWN_HELPERS = (
-    "tests/edge/", "tests/hasura_contract/", "tests/sandbox/hasura/", "tests/sandbox/graphql/",
-    "tests/scripts/", "tests/end_to_end/test_edge.py",
-)  # fmt: skip
+WITH_OWN_HELPERS = ("tests/edge/", "tests/scripts/", "tests/end_to_end/test_edge.py")
 """Tests that keep their helpers beside them instead of in tests/support."""
 
 

@@ -12,9 +12,9 @@ from typing import Any, TypeVar, overload
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, class_row, dict_row
-from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from leads.adapters.pg_errors import translated
+from leads.adapters.pools import POOL_TIMEOUT_SECONDS, Pool, db_session, new_pool, pooled_connection
 from leads.adapters.queries import QUERIES
 from leads.domain.errors import Busy, Contended, DatabaseUnavailable, Overloaded
 
@@ -23,7 +23,6 @@ Params = Mapping[str, object]
 Statement = tuple[str, Params]
 """The name of a file under sql/ and its parameters."""
 
-Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 RowType = TypeVar("RowType")
 
 StatementError = psycopg.Error
@@ -31,24 +30,7 @@ StatementError = psycopg.Error
 UnstorableData = psycopg.DataError
 """The kind of StatementError that says: PostgreSQL cannot hold this value."""
 
-POOL_TIMEOUT_SECONDS = 5.0
-MAX_WAITING_FOR_CONNECTION = 500
 HEALTH_TIMEOUT_SECONDS = 2
-SESSION_OPTIONS = " ".join(
-    f"-c {name}={value}"
-    for name, value in {
-        "timezone": "UTC",
-        "jit": "off",  # the planner overrates store_deliveries, and compiling it costs more than running it
-        "lock_timeout": "5s",
-        "statement_timeout": "10s",
-        "idle_in_transaction_session_timeout": "20s",
-    }.items()
-)
-CONNECTION_SETTINGS: dict[str, Any] = {
-    "autocommit": True,
-    "row_factory": dict_row,
-    "options": SESSION_OPTIONS,
-}
 
 
 class Transaction:
@@ -100,8 +82,8 @@ class Database:
     ) -> None:
         """`wait_seconds`: the longest wait for a connection or a work slot."""
         self._url = url
-        self._ingest = _pool(url, "ingest", ingest_connections, wait_seconds)
-        self._work = _pool(url, "work", work_connections, wait_seconds)
+        self._ingest = new_pool(url, "ingest", ingest_connections, wait_seconds)
+        self._work = new_pool(url, "work", work_connections, wait_seconds)
         self._work_slots = asyncio.Semaphore(work_connections)
 
     async def open(self) -> None:
@@ -168,7 +150,7 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A transaction; committed at the end if its last `run` did not, undone on an error."""
-        async with _pooled_connection(self._work) as db_connection:
+        async with pooled_connection(self._work) as db_connection:
             transaction = Transaction(db_connection)
             yield transaction
             await transaction.commit()
@@ -179,7 +161,7 @@ class Database:
 
         Yields whether the lock was free, and the session. Raises DatabaseUnavailable.
         """
-        async with _db_session(self._url) as db_connection:
+        async with db_session(self._url) as db_connection:
             session = Transaction(db_connection)
             ((row,),) = await session.run(("database/try_lock", {"name": name}), commit=True)
             try:
@@ -197,7 +179,7 @@ class Database:
         """A transaction that is always rolled back. Raises Busy instead of Contended."""
         try:
             async with (
-                _pooled_connection(self._work) as db_connection,
+                pooled_connection(self._work) as db_connection,
                 db_connection.transaction(force_rollback=True),
             ):
                 yield Transaction(db_connection, is_open=True)
@@ -210,47 +192,8 @@ class Database:
     async def _run_alone(
         self, pool: Pool, name: str, params: Params, row_type: type[RowType] | None
     ) -> list[Any]:
-        async with _pooled_connection(pool) as db_connection:
+        async with pooled_connection(pool) as db_connection:
             with translated(DatabaseUnavailable):
                 cursor = db_connection.cursor(row_factory=class_row(row_type) if row_type else dict_row)
                 await cursor.execute(QUERIES[name], params)
                 return await cursor.fetchall() if cursor.description else []
-
-
-def _pool(url: str, name: str, size: int, wait_seconds: float) -> Pool:
-    return AsyncConnectionPool(
-        url,
-        connection_class=AsyncConnection[DictRow],
-        kwargs=CONNECTION_SETTINGS,
-        min_size=1,
-        max_size=size,
-        timeout=wait_seconds,
-        max_waiting=MAX_WAITING_FOR_CONNECTION,
-        name=name,
-        open=False,
-    )
-
-
-@asynccontextmanager
-async def _pooled_connection(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow]]:
-    try:
-        db_connection = await pool.getconn()
-    except (PoolTimeout, PoolClosed, TooManyRequests) as error:
-        raise DatabaseUnavailable from error
-    try:
-        yield db_connection
-    finally:
-        # The pool rolls back what an error left open, and replaces a broken connection.
-        await pool.putconn(db_connection)
-
-
-@asynccontextmanager
-async def _db_session(url: str) -> AsyncIterator[AsyncConnection[DictRow]]:
-    with translated(DatabaseUnavailable):
-        db_connection = await AsyncConnection[DictRow].connect(
-            url, connect_timeout=int(POOL_TIMEOUT_SECONDS), **CONNECTION_SETTINGS
-        )
-    try:
-        yield db_connection
-    finally:
-        await db_connection.close()

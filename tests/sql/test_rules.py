@@ -8,9 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
-from tests.support.statements import prepare
 
 from leads.adapters.queries import QUERIES
+from tests.support.statements import prepare
 
 CONNECTION = "00000000-0000-4000-8000-000000000001"
 SWITCHES = b"SELECT kill_switch, processing_paused FROM view_pancake_switch"

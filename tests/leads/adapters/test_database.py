@@ -7,7 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from leads.adapters.database import SESSION_OPTIONS, Database
+from leads.adapters.database import Database
+from leads.adapters.pools import SESSION_OPTIONS
 from leads.domain.errors import Contended, DatabaseUnavailable
 from sandbox.cluster import Cluster
 

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leads.domain.phone import MAX_CANDIDATES_PER_RECORD, national_parts, normalize, read_phones, stored_digits
+from leads.domain.phone import (
+    MAX_CANDIDATES_PER_RECORD,
+    national_parts,
+    normalize,
+    read_phones,
+    stored_digits,
+)
 
 # The renumbering of 2018, copied from the ministry's announcement: old prefix, new prefix.
 PLAN_OF_2018 = {
