@@ -70,10 +70,10 @@ class Lifecycle:
         self._finished.set()
 
     async def drain(self) -> None:
-        """Take no new work and wait for the work in flight, at most `graceful_shutdown` seconds."""
+        """Take no new work and wait for the work in flight, at most `graceful_shutdown_seconds` seconds."""
         self.engine.stop.set()
         self.engine.clock.nudge()
-        with anyio.move_on_after(self.engine.settings.graceful_shutdown):
+        with anyio.move_on_after(self.engine.settings.graceful_shutdown_seconds):
             await self._finished.wait()
 
     async def close(self) -> None:

@@ -36,7 +36,7 @@ class AsyncActions:
             async with anyio.create_task_group() as group:
                 for row in rows:
                     group.start_soon(self._call, row)
-            with anyio.move_on_after(self._engine.settings.async_actions_interval):
+            with anyio.move_on_after(self._engine.settings.async_actions_interval_seconds):
                 await self._engine.stop.wait()
 
     async def give_back(self) -> None:
