@@ -83,7 +83,7 @@ class Lifecycle:
             if unlocked:
                 log.info("%d locked events were unlocked", unlocked)
             await self._scheduler.unlock()
-            await self._async_actions.give_back()
+            await self._async_actions.unlock()
         except (Error, PoolTimeout) as error:
             log.error("locked events could not be unlocked: %s", error)
         await self.engine.http.aclose()

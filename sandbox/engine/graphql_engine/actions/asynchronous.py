@@ -39,7 +39,7 @@ class AsyncActions:
             with anyio.move_on_after(self._engine.settings.async_actions_interval_seconds):
                 await self._engine.stop.wait()
 
-    async def give_back(self) -> None:
+    async def unlock(self) -> None:
         """Set the actions that a cancelled shutdown left in `processing` back to `created`."""
         async with self._engine.pool.connection() as connection:
             await connection.execute(

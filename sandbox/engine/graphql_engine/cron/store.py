@@ -54,7 +54,7 @@ async def generate(connection: AsyncConnection, name: str, schedule: str, now: d
     return cursor.rowcount
 
 
-async def forget_future(connection: AsyncConnection, names: list[str], now: datetime) -> None:
+async def delete_future(connection: AsyncConnection, names: list[str], now: datetime) -> None:
     """Delete the untried events of triggers that were removed or changed."""
     await connection.execute(
         "DELETE FROM hdb_catalog.hdb_cron_events"
