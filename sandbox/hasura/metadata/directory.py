@@ -11,8 +11,8 @@ from sandbox.hasura.metadata import keys
 from sandbox.hasura.metadata.merge import merge
 from sandbox.hasura.metadata.shape import ANY, Shape, check
 from sandbox.hasura.settings import StartError
-from scripts.metadata import directory as reader
-from scripts.metadata.yaml_files import DirectoryError
+from leads.cli.metadata import directory as reader
+from leads.cli.metadata.yaml_files import DirectoryError
 
 LISTS: dict[str, Shape] = {
     "cron_triggers": [keys.CRON_TRIGGER],
