@@ -1,6 +1,6 @@
 """Layer 3: compare every record of a closed day with our rows by identity, insert what is missing, report.
 
-Called by: cron trigger `pancake_reconcile_daily`, daily at 19:00 UTC (02:00 in Vietnam); `scripts/reconcile`
+Called by: cron trigger `pancake_reconcile_daily`, daily at 19:00 UTC (02:00 in Vietnam); `leads reconcile`
 reckons any day by the same functions.
 """
 

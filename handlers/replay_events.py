@@ -1,6 +1,6 @@
 """Process events again, by ids or by filter; or show what that would change.
 
-Called by: action `pancake_replay_events`, from the Hasura console, the Settings tabs and `scripts/replay`.
+Called by: action `pancake_replay_events`, from the Hasura console, the Settings tabs and `leads replay`.
 A replay takes rows back to `received`, so many a second; their event trigger does the work.
 """
 

@@ -104,7 +104,7 @@ OPERATOR_VARIABLES: Mapping[str, str] = {
     "ENCRYPTION_KEYS": "the same value as that of the handlers, id:base64[,id:base64]",
     "HASURA_URL": "the base URL of Hasura, for example http://hasura.internal:8080",
     "HASURA_ADMIN_SECRET": "the admin secret of the engine at HASURA_URL",
-    "HASURA_OTHER_ADMIN_SECRET": "the admin secret of the other engine; HASURA_ADMIN_SECRET is not sent there",
+    "HASURA_OTHER_ADMIN_SECRET": "the other engine's admin secret; HASURA_ADMIN_SECRET is not sent there",
     "HASURA_GRAPHQL_JWT_SECRET": "the same value as that of the engine, a JSON object",
     "EDGE_STATE_KEYS": "the same value as that of the edge, id:base64[,id:base64]",
 }
@@ -127,9 +127,7 @@ class OperatorSettings:
 
 def read_operator_settings(*needs: str, environment: Mapping[str, str] = os.environ) -> OperatorSettings:
     """Read and check the variables that a verb names. Raises SettingsError that lists every problem."""
-    values = {
-        name: environment.get(name, "").strip() if name in needs else "" for name in OPERATOR_VARIABLES
-    }
+    values = {name: environment.get(name, "").strip() if name in needs else "" for name in OPERATOR_VARIABLES}
     problems = [
         f"{name} is not set: give it {OPERATOR_VARIABLES[name]}" for name in needs if not values[name]
     ]

@@ -15,10 +15,10 @@ SHUTDOWN_SECONDS = 25
 
 
 def serve() -> None:
-    """Serve the handlers on BIND (127.0.0.1:8000 by default) until Ctrl-C or SIGTERM.
+    """Serve the handlers until Ctrl-C or SIGTERM.
 
-    It needs the variables of the handlers: .env.example lists them. Logs are JSON lines on stdout. Exit code
-    2: the environment is incomplete; every problem is named.
+    The address is BIND, 127.0.0.1:8000 by default. It needs the variables of the handlers, which .env.example
+    lists. Logs are JSON lines on stdout. Exit code 2: the environment is incomplete; every problem is named.
     """
     host, port = _check_environment()
     # uvicorn ends by the signal that stopped it, as an orchestrator expects.

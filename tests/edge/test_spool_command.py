@@ -1,4 +1,4 @@
-"""`scripts/edge_spool` on what a real edge left on disk: a person sees it, and sends it on its way again."""
+"""`leads edge-spool` on what a real edge left on disk: a person sees it, and sends it on its way again."""
 
 import json
 import os
@@ -17,7 +17,7 @@ def command(edge: NginxEdge, *arguments: str, **environment: str) -> subprocess.
     """Run it as an operator does, with the edge's own environment."""
     told = {"EDGE_STATE_DIR": str(edge.state), "EDGE_STATE_KEYS": edge.state_keys, **environment}
     return subprocess.run(
-        [sys.executable, "-m", "scripts.edge_spooled", *arguments],
+        [sys.executable, "-m", "leads.cli", "edge-spool", *arguments],
         env={**os.environ, **told}, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
 
@@ -92,12 +92,12 @@ def test_what_cannot_be_read_stays_in_quarantine_and_says_why(stage: Stage) -> N
 @pytest.mark.parametrize(
     ("arguments", "environment", "code", "says"),
     [
-        (["list"], {"EDGE_STATE_KEYS": ""}, 1, "EDGE_STATE_KEYS is not set"),
-        (["list"], {"EDGE_STATE_KEYS": "k1:short"}, 1, "EDGE_STATE_KEYS: key 1"),
-        (["list"], {"EDGE_STATE_DIR": "/nowhere"}, 1, "No such file"),
+        (["list"], {"EDGE_STATE_KEYS": ""}, 2, "EDGE_STATE_KEYS is not set"),
+        (["list"], {"EDGE_STATE_KEYS": "k1:short"}, 2, "EDGE_STATE_KEYS: key 1"),
+        (["list"], {"EDGE_STATE_DIR": "/nowhere"}, 2, "No such file"),
         (["show", "0000000000001-ab-1.sealed"], {}, 1, "No such file"),
-        (["release"], {}, 2, "name the files"),
-        (["release", "x", "--all"], {}, 2, "name the files"),
+        (["release"], {}, 2, "Give the file names"),
+        (["release", "x", "--all"], {}, 2, "Give the file names"),
     ],
 )
 def test_a_mistake_is_a_sentence(
@@ -113,4 +113,4 @@ def test_help_needs_no_environment(stage: Stage) -> None:
     for arguments in (["--help"], ["list", "--help"]):
         answer = command(stage.edge, *arguments, EDGE_STATE_KEYS="")
         assert answer.returncode == 0
-        assert "scripts/edge_spool" in answer.stdout
+        assert "leads edge-spool" in answer.stdout

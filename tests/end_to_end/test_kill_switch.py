@@ -1,4 +1,4 @@
-"""The kill switch, turned on and off a hundred times under load; then the drain by `scripts/replay`."""
+"""The kill switch, turned on and off a hundred times under load; then the drain by `leads replay`."""
 
 import asyncio
 import json
@@ -68,10 +68,10 @@ def _check(place: Place, load: Load) -> None:
 
 
 async def _drain(place: Place) -> dict[str, Any]:
-    """`scripts/replay --drain`; its report."""
+    """`leads replay --drain`; its report."""
     environment = {**os.environ, "HASURA_URL": place.hasura_url, "HASURA_ADMIN_SECRET": place.admin_secret}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "scripts.replay_events",
+        sys.executable, "-m", "leads.cli", "replay",
         "--status", "skipped_kill_switch", "--from", "2020-01-01", "--drain", "--json",
         env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip

@@ -31,9 +31,11 @@ class Rate(ProgressColumn):
 
 
 def backfill_phones(
-    dry_run: Annotated[bool, typer.Option(help="Write nothing; show samples and counts by reason.")] = False,
-    undo: Annotated[bool, typer.Option(help="Empty normalized_phone instead of filling it.")] = False,
-    anytime: Annotated[bool, typer.Option(help="Run outside 02:00 to 06:00 ICT too.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing; show samples and counts.")
+    ] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Empty normalized_phone instead.")] = False,
+    anytime: Annotated[bool, typer.Option("--anytime", help="Run outside 02:00 to 06:00 ICT too.")] = False,
     batch: Annotated[int, typer.Option(help="Accounts per batch.", min=50, max=50_000)] = 10_000,
     pause: Annotated[float, typer.Option(help="Seconds between batches.", min=0)] = 0.1,
     processes: Annotated[int, typer.Option(help="Processes that parse.", min=1, max=16)] = min(
@@ -47,11 +49,11 @@ def backfill_phones(
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Fill account.normalized_phone beside live traffic, and verify it.
+    """Fill account.normalized_phone, and verify it.
 
-    Needs DATABASE_URL. You may stop it (Ctrl-C, SIGTERM) and start it again at any time. Exit code 1: it
-    stopped early or was not started (time window, lock waits, another run), or usable phones are left; the
-    last line says which. Run it again then.
+    It runs beside live traffic. Needs DATABASE_URL. You may stop it (Ctrl-C, SIGTERM) and start it again at
+    any time. Exit code 1: it stopped early or was not started (time window, lock waits, another run), or
+    usable phones are left; the last line says which. Run it again then.
     """
     if dry_run and undo:
         raise WrongUsage("--dry-run and --undo exclude each other. Give one of them.")

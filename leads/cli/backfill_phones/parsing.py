@@ -11,8 +11,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
 
-from leads.domain.phone import normalize
 from leads.cli.backfill_phones.accounts import Account
+from leads.domain.phone import normalize
 
 Reading = tuple[str | None, str]
 """E.164 and an empty reason, or None and the reason why the phone is unusable."""

@@ -10,7 +10,8 @@ from uuid import UUID
 
 from rich.progress import Progress
 
-from leads.cli.backfill_phones.accounts import FIRST_ID, Account, Db, count_accounts, next_id, read_batches
+from leads.adapters.sync_database import Db
+from leads.cli.backfill_phones.accounts import FIRST_ID, Account, count_accounts, next_id, read_batches
 from leads.cli.backfill_phones.limits import Limits, check_window
 from leads.cli.backfill_phones.parsing import Parsers, Reading
 from leads.cli.backfill_phones.report import Report
@@ -132,7 +133,7 @@ class Backfill:
         self.report.written += written
 
     def _keep_samples(self, accounts: list[Account], readings: list[Reading]) -> None:
-        """Evenly over the table: at most MAX_SAMPLES of what would be written, and examples of each reason."""
+        """Keep samples of what would be written, evenly over the table, and examples of each reason."""
         stride = max(1, self.report.counts["open"] // MAX_SAMPLES)
         for index, (account, (phone, reason)) in enumerate(zip(accounts, readings, strict=True)):
             before = f"{account.phone_code or ''} {account.phone_number}".strip()

@@ -47,7 +47,7 @@ class Writer:
         return written
 
     def clear(self, from_id: object) -> tuple[int, str | None]:
-        """Empty the next accounts from that id on; returns the number of rows and the last id (None at the end)."""
+        """Empty the next accounts from that id on; returns how many, and the last id (None at the end)."""
         while True:
             size = self._size
             params = {"from_id": from_id, "limit": size}

@@ -15,7 +15,7 @@ from leads.cli.connection.session import Which, open_session
 from leads.cli.connection.status import describe, print_status
 from leads.cli.connection.urls import PublicUrl, webhook_url
 from leads.cli.failures import CommandFailed
-from leads.cli.output import AsJson, examples, print_json, say
+from leads.cli.output import AsJson, examples, print_json, say, verb_group
 from leads.domain.errors import PancakeKeyRejected
 from leads.services import connection_secrets as connections
 from leads.services.connection_secrets import Workspace
@@ -25,17 +25,15 @@ Stored versions keep the time that they have. Where the new reading is earlier (
 by 7 hours), a change may look older than the version before it for that long, and its event ends as
 `stale`. Replay those events with `leads replay --force`. Polling reads the last day again."""
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Manage the connections to Pancake workspaces and their secrets. Secrets are never arguments: they come "
-    "from a file, a variable or a prompt. Needs DATABASE_URL and ENCRYPTION_KEYS.",
-    epilog=examples("connection status", "connection rotate-token --out url.txt"),
+app = verb_group(
+    "Manage connections to Pancake and their secrets.",
+    "Secrets are never arguments: they come from a file, a variable or a prompt. Needs DATABASE_URL and "
+    "ENCRYPTION_KEYS.",
+    examples("connection status", "connection rotate-token --out url.txt"),
 )
 
 
-@app.command(
-    epilog=examples("connection create --name Diva --workspace 607 --key-file api-key.txt --out url.txt")
-)
+@app.command(epilog=examples("connection create --name Diva --workspace 607 --out url.txt"))
 def create(
     name: Annotated[str, typer.Option(help="Name of the connection.")],
     workspace: Annotated[int, typer.Option(help="Pancake's workspace id.")],
@@ -49,7 +47,10 @@ def create(
     out: OutFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Connect a workspace, and show its webhook URL once."""
+    """Connect a workspace, and show its webhook URL once.
+
+    The API key is read from a file, a variable or a prompt.
+    """
     check_free(out)
     key = None if no_key else read_secret("API key", key_file, key_variable)
     with open_session() as session:
@@ -83,7 +84,7 @@ def set_time_zone(
 
 
 @app.command("test", epilog=examples("connection test --connection Diva"))
-def test_connection(connection: Which = None, as_json: AsJson = False) -> None:
+def check_key(connection: Which = None, as_json: AsJson = False) -> None:
     """Read the workspace's sources from Pancake with the stored API key.
 
     Exit code 1: no key is set, or Pancake rejects it. Exit code 3: Pancake does not answer.

@@ -11,9 +11,7 @@ from leads.adapters.settings import read_variable
 from leads.cli.output import say
 from leads.services.connection_secrets import new_secret
 
-OutFile = Annotated[
-    Path | None, typer.Option("--out", help="Write the secret to this new file (mode 0600).")
-]
+OutFile = Annotated[Path | None, typer.Option("--out", help="Write the secret to this new file (mode 0600).")]
 InFile = Annotated[Path | None, typer.Option("--file", help="Read the secret from this file; - is stdin.")]
 Variable = Annotated[str | None, typer.Option(help="Read the secret from this environment variable.")]
 Generate = Annotated[bool, typer.Option("--generate", help="Generate one and show it once.")]

@@ -12,7 +12,7 @@ from leads.services.connection_secrets import CIPHERTEXTS
 
 
 def describe(row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """A connection for people and programs; times as ISO text."""
+    """A connection without its ciphertexts; times as ISO text."""
     shown = {
         name: value.isoformat() if isinstance(value, datetime) else value
         for name, value in row.items()
@@ -28,7 +28,7 @@ def describe(row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
 
 
 def print_status(shown: list[dict[str, Any]], current_key: str, console: Console) -> None:
-    """A table per connection."""
+    """Print a table for each connection, and the keys that are still in use."""
     if not shown:
         console.print("There is no connection yet. Create one with: leads connection create")
     for connection in shown:
@@ -43,5 +43,7 @@ def print_status(shown: list[dict[str, Any]], current_key: str, console: Console
     stale = {key for connection in shown for key in connection["secrets"].values() if key is not None}
     stale.discard(current_key)
     if stale:
-        console.print(f"Keys still in use besides {current_key}: {', '.join(sorted(stale))}. "
-                      "Run leads connection rotate-keys before you remove them from ENCRYPTION_KEYS.")  # fmt: skip
+        console.print(
+            f"Keys still in use besides {current_key}: {', '.join(sorted(stale))}. "
+            "Before you remove them from ENCRYPTION_KEYS, run: leads connection rotate-keys"
+        )

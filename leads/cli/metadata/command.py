@@ -1,175 +1,194 @@
-"""The command line of `scripts/deploy_metadata`."""
+"""The command line of `leads metadata`."""
 
-import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from leads.cli.metadata.deploy import EVENTS_SECONDS, STEPS, Deployment
+from leads.adapters.hasura_admin import HasuraAdmin
+from leads.adapters.settings import read_operator_settings
+from leads.cli.exit_codes import ExitCode
+from leads.cli.failures import WrongUsage
+from leads.cli.metadata.compare import find_differences, print_differences
+from leads.cli.metadata.deploy import MAX_EVENTS_WAIT_SECONDS, Deployment
 from leads.cli.metadata.directory import read_directory
-from leads.cli.metadata.engine import Engine, MetadataError
+from leads.cli.metadata.engine import Engine
 from leads.cli.metadata.files import Files
-from leads.cli.metadata.normal import same
-from leads.cli.metadata.pieces import Key
 from leads.cli.metadata.yaml_files import DirectoryError
+from leads.cli.output import AsJson, examples, print_json, say, verb_group
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    help="Our metadata on an engine that others share. The engine is HASURA_URL, its admin secret "
-    "HASURA_ADMIN_SECRET. Exit codes: 0 done, 1 not as it should be, 2 refused or not possible.",
-)
-DIRECTORY = Path(__file__).resolve().parents[2] / "hasura" / "metadata"
-Folder = Annotated[Path, typer.Option("--backups", help="Folder of backups and of what was applied last.")]
-Source = Annotated[str, typer.Option(help="Name of the engine's source that our tables are in.")]
-Directory = Annotated[Path, typer.Option("--metadata", help="Our metadata directory.")]
-OverDrift = Annotated[bool, typer.Option(help="Apply although somebody changed ours on the engine.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+DIRECTORY = Path(__file__).resolve().parents[3] / "hasura" / "metadata"
 BACKUPS = Path("metadata-backups")
 
 
+class Step(StrEnum):
+    """The two steps of a deployment."""
+
+    BEFORE_SERVICES = "9a"
+    AFTER_SERVICES = "9b"
+
+
+Folder = Annotated[
+    Path, typer.Option("--backups", help="Folder of backups and of the record of what is applied.")
+]
+Source = Annotated[str, typer.Option(help="Name of the engine's source that has our tables.")]
+Directory = Annotated[Path, typer.Option("--metadata", help="Our metadata directory.")]
+OverDrift = Annotated[
+    bool, typer.Option("--over-drift", help="Overwrite changes that were made to ours on the engine.")
+]
+
+app = verb_group(
+    "Apply, check and remove our Hasura metadata.",
+    "Metadata of others on the same engine stays as it is. Step 9a comes before the services are deployed, "
+    "9b after. Needs HASURA_URL and HASURA_ADMIN_SECRET.",
+    examples("metadata 9a", "metadata verify 9a"),
+)
+
+
 @contextmanager
-def deployment(
+def open_deployment(
     folder: Path = BACKUPS, source: str = "default", directory: Path = DIRECTORY
 ) -> Iterator[Deployment]:
-    """Open the engine that the environment names; refusals end with exit code 2."""
-    given = {name: os.environ.get(name, "").strip() for name in ("HASURA_URL", "HASURA_ADMIN_SECRET")}
-    if missing := [f"{name} is not set." for name, value in given.items() if not value]:
-        typer.echo(" ".join(missing), err=True)
-        raise typer.Exit(2)
+    """The deployment to the engine of the environment. Raises WrongUsage for an unreadable directory."""
+    settings = read_operator_settings("HASURA_URL", "HASURA_ADMIN_SECRET")
     try:
-        with Engine(*given.values()) as engine:
-            yield Deployment(engine, Files(folder, engine.url), read_directory(directory), source)
-    except (MetadataError, DirectoryError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from error
+        ours = read_directory(directory)
+    except DirectoryError as error:
+        raise WrongUsage(f"{error}. Give another directory with --metadata.") from error
+    with HasuraAdmin(settings.hasura_url, settings.hasura_admin_secret) as hasura:
+        engine = Engine(hasura)
+        yield Deployment(engine, Files(folder, engine.url), ours, source)
 
 
-@app.command()
-def backup(folder: Folder = BACKUPS) -> None:
-    """Write the engine's whole metadata to a file."""
-    with deployment(folder) as ours:
-        typer.echo(ours.back_up("backup"))
+@app.command(epilog=examples("metadata backup"))
+def backup(folder: Folder = BACKUPS, as_json: AsJson = False) -> None:
+    """Write the engine's whole metadata to a file, and print its path."""
+    with open_deployment(folder) as deployment:
+        path = deployment.back_up("backup")
+    if as_json:
+        print_json({"backup": str(path)})
+    else:
+        typer.echo(path)
 
 
-def _apply(step: str, folder: Path, source: str, directory: Path, over_drift: bool) -> None:
-    with deployment(folder, source, directory) as ours:
-        path = ours.apply(step, over_drift=over_drift)
-        typer.echo(f"{step} is applied; the state before it is in {path}", err=True)
-        _tell(ours.verify(step, EVENTS_SECONDS))
-
-
-@app.command("9a")
+@app.command("9a", epilog=examples("metadata 9a", "metadata 9a --over-drift"))
 def apply_9a(
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
-    over_drift: OverDrift = False,
+    over_drift: OverDrift = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Everything but cron triggers: before the services are deployed."""
-    _apply("9a", folder, source, directory, over_drift)
+    """Apply everything but cron triggers, before the services are deployed.
+
+    Writes a backup first, and verifies afterwards. Exit code 1: refused, or not as it must be.
+    """
+    with open_deployment(folder, source, directory) as deployment:
+        _apply(deployment, Step.BEFORE_SERVICES, over_drift=over_drift, as_json=as_json)
 
 
-@app.command("9b")
+@app.command("9b", epilog=examples("metadata 9b"))
 def apply_9b(
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
-    over_drift: OverDrift = False,
+    over_drift: OverDrift = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Cron triggers: after the services answer."""
-    _apply("9b", folder, source, directory, over_drift)
+    """Apply the cron triggers, once the services answer.
+
+    Writes a backup first, and verifies afterwards. Exit code 1: refused, or not as it must be.
+    """
+    with open_deployment(folder, source, directory) as deployment:
+        _apply(deployment, Step.AFTER_SERVICES, over_drift=over_drift, as_json=as_json)
 
 
-@app.command()
+@app.command(epilog=examples("metadata verify 9b"))
 def verify(
-    step: Annotated[str, typer.Argument(help="9a or 9b.")] = "9b",
+    step: Annotated[Step, typer.Argument(help="The step that was applied last.")] = Step.AFTER_SERVICES,
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """No difference in ours, nothing inconsistent, and after 9b every cron trigger has events before it."""
-    _check_step(step)
-    with deployment(folder, source, directory) as ours:
-        _tell(ours.verify(step))
+    """Check that ours is as in the directory, nothing is inconsistent, and (9b) every cron has events.
+
+    Exit code 1: it is not; every problem is named.
+    """
+    with open_deployment(folder, source, directory) as deployment:
+        _report(deployment.verify(step), {"step": step.value}, as_json=as_json)
 
 
-@app.command()
+@app.command(epilog=examples("metadata restore 9a", "metadata restore --backup FILE.json"))
 def restore(
-    step: Annotated[str | None, typer.Argument(help="The one before 9a or 9b; else the newest.")] = None,
-    path: Annotated[Path | None, typer.Option("--backup", help="This backup.")] = None,
+    step: Annotated[
+        Step | None, typer.Argument(help="Take the backup from before this step; else the newest.")
+    ] = None,
+    path: Annotated[Path | None, typer.Option("--backup", help="Take this backup.")] = None,
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Ours as in a backup; what others changed since then stays."""
-    with deployment(folder, source, directory) as ours:
-        chosen = path or ours.files.newest_backup(step)
-        ours.back_up("restore")
-        ours.restore(chosen)
-        typer.echo(f"Ours is as in {chosen}.", err=True)
+    """Put ours back as it is in a backup; what others changed since then stays."""
+    with open_deployment(folder, source, directory) as deployment:
+        chosen = path or deployment.files.newest_backup(step)
+        before = deployment.back_up("restore")
+        deployment.restore(chosen)
+    if as_json:
+        print_json({"restored": str(chosen), "backup": str(before)})
+    say(f"Restored ours from {chosen}. The state before is in {before}.")
 
 
-@app.command()
+@app.command(epilog=examples("metadata remove 9b", "metadata remove 9a"))
 def remove(
-    step: Annotated[str, typer.Argument(help="9b: the cron triggers; 9a: everything of ours.")],
+    step: Annotated[Step, typer.Argument(help="9b: the cron triggers; 9a: everything of ours.")],
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Take ours out, whatever was applied how often; what is not ours stays."""
-    _check_step(step)
-    with deployment(folder, source, directory) as ours:
-        path = ours.remove(step)
-        what = "Everything of ours is" if step == "9a" else "Our cron triggers are"
-        typer.echo(f"{what} taken out; the state before it is in {path}", err=True)
+    """Remove ours, however often it was applied; the metadata of others stays."""
+    with open_deployment(folder, source, directory) as deployment:
+        path = deployment.remove(step)
+    if as_json:
+        print_json({"step": step.value, "backup": str(path)})
+    removed = "everything of ours" if step is Step.BEFORE_SERVICES else "our cron triggers"
+    say(f"Removed {removed}. The state before is in {path}.")
 
 
-@app.command()
+@app.command(epilog=examples("metadata compare --with https://staging.example.com --ours"))
 def compare(
     other: Annotated[str, typer.Option("--with", help="URL of the other engine.")],
-    only_ours: Annotated[bool, typer.Option("--ours", help="Leave out what is not ours.")] = False,
+    only_ours: Annotated[bool, typer.Option("--ours", help="Leave out the metadata of others.")] = False,
     source: Source = "default", directory: Directory = DIRECTORY, as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """This engine against another (staging, production); its secret is HASURA_OTHER_ADMIN_SECRET."""
-    secret = os.environ.get("HASURA_OTHER_ADMIN_SECRET", "").strip()
-    if not secret:
-        typer.echo(
-            "HASURA_OTHER_ADMIN_SECRET is not set: no engine is shown the secret of another.", err=True
-        )
-        raise typer.Exit(2)
-    with deployment(source=source, directory=directory) as ours, Engine(other, secret) as second:
-        wanted = ours.wanted("9b")
-        left, right = ours.held()[2], Deployment(second, ours.files, ours.ours, source).held()[2]
-        keys = sorted(key for key in {*left, *right} if not only_ours or key in wanted)
-        found = [_difference(key, left, right, key in wanted) for key in keys if not _equal(key, left, right)]
+    """Compare this engine with another one (staging, production).
+
+    Also needs HASURA_OTHER_ADMIN_SECRET. Exit code 1: they differ.
+    """
+    needs = ("HASURA_URL", "HASURA_ADMIN_SECRET", "HASURA_OTHER_ADMIN_SECRET")
+    secret = read_operator_settings(*needs).hasura_other_admin_secret
+    with (
+        open_deployment(source=source, directory=directory) as deployment,
+        HasuraAdmin(other, secret) as second,
+    ):
+        found = find_differences(deployment, Engine(second), only_ours=only_ours)
     if as_json:
-        typer.echo(json.dumps({"differences": found}))
+        print_json({"differences": found})
     elif found:
-        table = Table("what", "name", "ours", "difference")
-        for each in found:
-            table.add_row(each["kind"], each["name"], "yes" if each["ours"] else "", each["difference"])
-        Console().print(table)
-    raise typer.Exit(1 if found else 0)
+        print_differences(found, Console())
+    else:
+        say("No differences.")
+    raise typer.Exit(ExitCode.FAILED if found else ExitCode.OK)
 
 
-def _check_step(step: str) -> None:
-    if step not in STEPS:
-        raise typer.BadParameter("9a or 9b")
+def _apply(deployment: Deployment, step: Step, *, over_drift: bool, as_json: bool) -> None:
+    path = deployment.apply(step, over_drift=over_drift)
+    say(f"Applied {step}. The state before is in {path}.")
+    problems = deployment.verify(step, MAX_EVENTS_WAIT_SECONDS)
+    _report(problems, {"step": step.value, "backup": str(path)}, as_json=as_json)
 
 
-def _equal(key: Key, left: dict[Key, Any], right: dict[Key, Any]) -> bool:
-    return key in left and key in right and same(left[key], right[key])
-
-
-def _difference(key: Key, left: dict[Key, Any], right: dict[Key, Any], ours: bool) -> dict[str, Any]:
-    where = "differs" if key in left and key in right else "only here" if key in left else "only there"
-    return {"kind": key[0], "name": key[1], "ours": ours, "difference": where}
-
-
-def _tell(problems: list[str]) -> None:
+def _report(problems: list[str], result: dict[str, str], *, as_json: bool) -> None:
+    """Print the result of a check; exit code 1 if there are problems."""
+    if as_json:
+        print_json(result | {"problems": problems})
     for problem in problems:
-        typer.echo(problem, err=True)
+        say(problem)
     if problems:
-        raise typer.Exit(1)
-    typer.echo("Verified: ours is in place and nothing is inconsistent.")
-
-
-if __name__ == "__main__":
-    app(prog_name="scripts/deploy_metadata")
+        raise typer.Exit(ExitCode.FAILED)
+    if not as_json:
+        typer.echo("Verified: our metadata is in place and nothing is inconsistent.")

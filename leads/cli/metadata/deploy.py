@@ -138,7 +138,7 @@ class Deployment:
             )
         if step == "9b" and (missing := [key for key in self.wanted("9a") if key not in held]):
             raise MetadataError(
-                f"9a must be applied first: {missing[0][0]} {missing[0][1]} is missing. Run: leads metadata 9a"
+                f"9a must be applied first: {' '.join(missing[0])} is missing. Run: leads metadata 9a"
             )
 
     def _check_others(self, before: Mapping[Key, Any], ours: set[Key], backup: Path) -> None:

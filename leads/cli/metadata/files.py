@@ -31,7 +31,9 @@ class Files:
         """The newest backup, or the one taken before that step. Raises MetadataError if there is none."""
         found = sorted(self._folder.glob(f"*Z-{self._engine_hash}-{step or '*'}.json"))
         if not found:
-            raise MetadataError(f"{self._folder} has no backup {step or ''} of {self._url}. Give one with --backup or --backups.")
+            raise MetadataError(
+                f"{self._folder} has no backup {step or ''} of {self._url}. Give one with --backup."
+            )
         return found[-1]
 
     def read_backup(self, path: Path) -> Json:
@@ -40,9 +42,13 @@ class Files:
             content = json.loads(path.read_text())
             url, metadata = content["url"], content["metadata"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise MetadataError(f"{path} is not a backup: {type(error).__name__}. Give another with --backup.") from error
+            raise MetadataError(
+                f"{path} is not a backup: {type(error).__name__}. Give another with --backup."
+            ) from error
         if url != self._url:
-            raise MetadataError(f"{path} is a backup of {url}, not of {self._url}. Give another with --backup.")
+            raise MetadataError(
+                f"{path} is a backup of {url}, not of {self._url}. Give another with --backup."
+            )
         return metadata  # type: ignore[no-any-return]
 
     def record(self, pieces: Mapping[Key, Any]) -> None:

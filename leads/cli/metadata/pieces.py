@@ -53,7 +53,7 @@ def split(metadata: Json, source: str) -> dict[Key, Any]:
 
 
 def put(metadata: Json, source: str, wanted: Mapping[Key, Any], unwanted: set[Key]) -> Json:
-    """A copy with the wanted pieces added or replaced and the unwanted removed; the others stay as they are."""
+    """A copy with the wanted pieces added or replaced, and the unwanted ones removed."""
     changed = copy.deepcopy(metadata)
     for owner, name, kind, naming in _lists(changed, source):
         items = [item for item in owner.get(name, []) if (kind, _name(item, naming)) not in unwanted]

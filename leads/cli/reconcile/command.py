@@ -21,15 +21,19 @@ from leads.domain.errors import PancakeUnavailable
 
 def reconcile(
     day: Annotated[
-        datetime, typer.Option(formats=["%Y-%m-%d"], help="The ICT day, for example 2026-05-14; it must be over.")
+        datetime,
+        typer.Option(formats=["%Y-%m-%d"], help="The ICT day, for example 2026-05-14; it must be over."),
     ],
-    dry_run: Annotated[bool, typer.Option(help="Insert nothing and store no report.")] = False,
-    stored: Annotated[bool, typer.Option(help="Show the stored report; send no request to Pancake.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Insert nothing and store no report.")] = False,
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Show the stored report; ask Pancake nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare every Pancake record of a day with ours, insert what is missing, print the ledger.
+    """Compare a day of Pancake's records with ours.
 
-    Needs the variables of the handlers. Exit code 1: a record is left missing, or the list was incomplete.
+    It compares every record by identity, inserts what is missing and prints the ledger. Needs the variables
+    of the handlers. Exit code 1: a record is left missing, or the list was incomplete.
     """
     reports = _get_reports(read_settings(), day, dry_run=dry_run, stored=stored)
     if as_json:

@@ -1,82 +1,65 @@
-"""`scripts/move_tickets`: takes tickets off ticket_source_pancake in batches, and puts the same ones back.
+"""Tickets moved from one source to another in batches.
 
-Each moved ticket says so in `data.pancake_moved_from`, so that tickets which were in the other source before
-are never taken for ours.
+Each moved ticket has its former source in `data.pancake_moved_from`, so that `--back` takes only these and
+not the tickets that were in the other source before.
 """
 
-import os
 import time
-from typing import Annotated
+from dataclasses import dataclass
 
-import psycopg
-import typer
-from psycopg.rows import DictRow, dict_row
-from rich.console import Console
 from rich.progress import Progress
 
 from leads.adapters.queries import QUERIES
+from leads.adapters.sync_database import Db
 
-OURS = "ticket_source_pancake"
-Db = psycopg.Connection[DictRow]
-STALLED_SECONDS = 30.0
-
-
-def move(
-    to: Annotated[str, typer.Option(help="The source that takes the tickets.")] = "ticket_source_8",
-    back: Annotated[bool, typer.Option("--back", help="Put back what was moved there.")] = False,
-    batch: Annotated[int, typer.Option(help="Tickets per transaction.", min=1, max=10_000)] = 1000,
-    pause: Annotated[float, typer.Option(help="Seconds between transactions.", min=0)] = 0.1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only.")] = False,
-) -> None:
-    """Move every ticket of Pancake to another source, or those back. DATABASE_URL names the database.
-
-    May be stopped and run again. Exit codes: 0 nothing is left to move, 1 tickets are left, 2 not started.
-    """
-    url = os.environ.get("DATABASE_URL", "").strip()
-    if not url or to == OURS:
-        typer.echo("DATABASE_URL is not set." if not url else f"--to must not be {OURS}.", err=True)
-        raise typer.Exit(2)
-    params = {"from_source": to, "to_source": OURS} if back else {"from_source": OURS, "to_source": to}
-    try:
-        with psycopg.connect(url, autocommit=True, row_factory=dict_row) as db:
-            left = _count(db, params, back)
-            typer.echo(f"{left} tickets go from {params['from_source']} to {params['to_source']}.")
-            if not dry_run:
-                left = _move(db, params, back, left, batch, pause)
-                typer.echo(f"{left} tickets are left.")
-    except psycopg.Error as error:
-        typer.echo(f"{type(error).__name__}: {str(error).strip()}", err=True)
-        raise typer.Exit(2) from error
-    raise typer.Exit(1 if left else 0)
+OUR_SOURCE = "ticket_source_pancake"
+MAX_STALLED_SECONDS = 30.0
+"""The work ends when no ticket could be moved for this long, because other sessions hold the rest."""
 
 
-def _move(db: Db, params: dict[str, str], back: bool, waiting: int, batch: int, pause: float) -> int:
-    """Move until nothing is left, or nothing has moved for a while; returns what is left."""
-    console = Console(stderr=True)
-    progress = Progress(console=console, disable=not console.is_terminal, transient=True)
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One move, and how fast it goes."""
+
+    from_source: str
+    to_source: str
+    only_marked: bool
+    batch: int = 1000
+    pause_seconds: float = 0.1
+
+    @classmethod
+    def between(cls, other: str, *, back: bool, batch: int, pause_seconds: float) -> "Move":
+        """From our source to another one, or back from there."""
+        if back:
+            return cls(other, OUR_SOURCE, True, batch, pause_seconds)
+        return cls(OUR_SOURCE, other, False, batch, pause_seconds)
+
+
+def count_tickets(db: Db, move: Move) -> int:
+    """The tickets that are left to move."""
+    params = {"from_source": move.from_source, "only_marked": move.only_marked}
+    row = db.execute(QUERIES["tickets/count_tickets"], params).fetchone()
+    return int(row["waiting"]) if row else 0
+
+
+def move_tickets(db: Db, move: Move, progress: Progress) -> int:
+    """Move all tickets; returns how many are left after MAX_STALLED_SECONDS without progress."""
+    params = {
+        "from_source": move.from_source,
+        "to_source": move.to_source,
+        "only_marked": move.only_marked,
+        "limit": move.batch,
+    }
     last_moved = time.monotonic()
     with progress:
-        task = progress.add_task("moving", total=waiting)
-        while time.monotonic() - last_moved < STALLED_SECONDS:
-            values = {**params, "only_marked": back, "limit": batch}
-            row = db.execute(QUERIES["move_tickets/update_tickets"], values).fetchone()
+        task = progress.add_task("moving tickets", total=count_tickets(db, move))
+        while time.monotonic() - last_moved < MAX_STALLED_SECONDS:
+            row = db.execute(QUERIES["tickets/update_tickets"], params).fetchone()
             moved = row["moved"] if row else 0
             progress.advance(task, moved)
             if moved:
                 last_moved = time.monotonic()
-            elif _count(db, params, back) == 0:
+            elif count_tickets(db, move) == 0:
                 break
-            time.sleep(pause)
-    return _count(db, params, back)
-
-
-def _count(db: Db, params: dict[str, str], back: bool) -> int:
-    row = db.execute(QUERIES["move_tickets/count_tickets"], {**params, "only_marked": back}).fetchone()
-    return int(row["waiting"]) if row else 0
-
-
-app = typer.Typer(add_completion=False)
-app.command()(move)
-
-if __name__ == "__main__":
-    app(prog_name="scripts/move_tickets")
+            time.sleep(move.pause_seconds)
+    return count_tickets(db, move)

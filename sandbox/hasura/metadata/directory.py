@@ -7,12 +7,12 @@ that names file and key.
 from pathlib import Path
 from typing import Any
 
+from leads.cli.metadata import directory as reader
+from leads.cli.metadata.yaml_files import DirectoryError
 from sandbox.hasura.metadata import keys
 from sandbox.hasura.metadata.merge import merge
 from sandbox.hasura.metadata.shape import ANY, Shape, check
 from sandbox.hasura.settings import StartError
-from leads.cli.metadata import directory as reader
-from leads.cli.metadata.yaml_files import DirectoryError
 
 LISTS: dict[str, Shape] = {
     "cron_triggers": [keys.CRON_TRIGGER],

@@ -19,21 +19,21 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from leads.cli.backfill_phones.accounts import FIRST_ID, Account, read_batches
+from leads.cli.backfill_phones.limits import Limits, Stopped, check_window
+from leads.cli.backfill_phones.watching import LockWatch
+from leads.cli.backfill_phones.writing import Writer
 from leads.domain.phone import normalize
-from scripts.backfill.accounts import FIRST_ID, Account, read_batches
-from scripts.backfill.limits import Limits, Stopped, check_window
-from scripts.backfill.watching import LockWatch
-from scripts.backfill.writing import Writer
 from scripts.benchmarks.backfill import ACCOUNTS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SEN = "SELECT id::text, phone_code, phone_number FROM account WHERE display_name = 'Lý Thị Sen'"
 STATE = "SELECT id, normalized_phone FROM account ORDER BY id"
 
 
 def command(folder: Path, *arguments: str) -> list[str]:
     files = ["--state", str(folder / "state.json"), "--unusable", str(folder / "unusable.csv")]
-    return [sys.executable, "-m", "scripts.backfill", "--json", *files, *arguments]
+    return [sys.executable, "-m", "leads.cli", "backfill-phones", "--json", *files, *arguments]
 
 
 def run(database: str, folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -101,7 +101,7 @@ def test_a_dry_run_shows_samples_and_changes_nothing(crowded: str, tmp_path: Pat
 
     code, report = run(crowded, tmp_path, "--dry-run", "--processes", "1")
 
-    assert (code, report["outcome"], report["written"]) == (0, "rehearsed", 0)
+    assert (code, report["outcome"], report["written"]) == (0, "not written", 0)
     assert rows(crowded, "SELECT ctid, xmin, account FROM account ORDER BY id") == before
     assert report["samples"]
     assert set(report["unusable"]) >= {"empty", "not_a_number", "too_short"}
@@ -193,7 +193,7 @@ def test_a_phone_changed_after_it_was_read_is_never_given_the_old_form(database:
 def test_a_batch_that_takes_too_long_is_undone_and_halved(crowded: str) -> None:
     """Row locks are never held longer than the limit; smaller batches then go through."""
     execute(crowded, slow_trigger("0.002"))
-    limits = Limits(batch=1000, statement_seconds=0.5, pause_seconds=0)
+    limits = Limits(batch=1000, max_batch_seconds=0.5, pause_seconds=0)
     with psycopg.connect(crowded, autocommit=True, row_factory=dict_row) as connection:
         writer = Writer(connection, limits, lambda: None)
         accounts, _ = next(read_batches(connection, FIRST_ID, 600))
@@ -207,7 +207,7 @@ def test_a_batch_that_takes_too_long_is_undone_and_halved(crowded: str) -> None:
 def test_it_stops_when_another_session_waits_too_long(crowded: str) -> None:
     """Somebody waits for a row of ours beyond the limit: the batch is cancelled, the run ends and says so."""
     execute(crowded, slow_trigger("20"))
-    limits = Limits(statement_seconds=60, wait_seconds=0.2)
+    limits = Limits(max_batch_seconds=60, max_wait_seconds=0.2)
     (account,) = rows(crowded, SEN)
 
     def wait_for_it() -> None:
@@ -216,7 +216,7 @@ def test_it_stops_when_another_session_waits_too_long(crowded: str) -> None:
 
     with (
         psycopg.connect(crowded, autocommit=True, row_factory=dict_row) as connection,
-        LockWatch(crowded, connection, limits.wait_seconds) as watch,
+        LockWatch(crowded, connection, limits.max_wait_seconds) as watch,
     ):
         other = threading.Thread(target=wait_for_it)
         other.start()
@@ -254,7 +254,7 @@ def test_two_runs_at_once_are_refused(database: str, tmp_path: Path) -> None:
 
         code, report = run(database, tmp_path, "--anytime", "--processes", "1")
 
-    assert code == 2
+    assert code == 1
     assert "another backfill" in report["reason"]
 
 

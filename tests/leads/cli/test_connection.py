@@ -1,4 +1,4 @@
-"""`scripts/connection`: secrets come in by file, variable or prompt, and leave nothing behind in clear."""
+"""`leads connection`: secrets come in by file, variable or prompt, and leave nothing behind in clear."""
 
 import base64
 import json
@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
 from leads.adapters.secrets import DecryptionError, KeyRing
+from leads.cli.__main__ import app
 from leads.services.connection_secrets import (
     Db,
     Secret,
@@ -29,9 +30,8 @@ from leads.services.connection_secrets import (
     store_secret,
 )
 from sandbox.processes import Processes
-from scripts.connections.__main__ import app
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OLD_KEY, NEW_KEY = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
 OLD_RING = KeyRing.parse(f"old:{OLD_KEY}")
 API_KEY = "0123456789abcdef0123456789abcdef"
@@ -54,7 +54,7 @@ def run(
 ) -> Done:
     """One command, in this process, without a terminal."""
     environment = {"DATABASE_URL": database, "ENCRYPTION_KEYS": keys, "PUBLIC_URL": EDGE} | variables
-    result = CliRunner().invoke(app, list(arguments), input=stdin, env=environment)
+    result = CliRunner().invoke(app, ["connection", *arguments], input=stdin, env=environment)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return Done(result.exit_code, result.stdout, result.stderr)
 
@@ -225,7 +225,7 @@ def test_the_key_is_proven_against_pancake(database: str, pancake: str) -> None:
     bad = run(database, "test")
 
     assert bad.returncode == 1
-    assert "PancakeKeyRejected" in bad.stderr
+    assert "Pancake rejected the API key" in bad.stderr
     assert wrong not in bad.stderr + bad.stdout
 
 
@@ -278,7 +278,7 @@ def test_keys_rotate_by_sealing_everything_anew(database: str, db: Db) -> None:
 
     done = run(database, "rotate-keys", "--batch", "2", keys=f"new:{NEW_KEY},old:{OLD_KEY}")
 
-    assert done.stdout == "8 of 8 secrets sealed anew with key new.\n", done.stderr
+    assert done.stdout == "Encrypted 8 of 8 secrets with key new.\n", done.stderr
     ring = KeyRing.parse(f"new:{NEW_KEY}")
     (row,) = (row for row in list_connections(db, NOW) if row["name"] == "Diva")
     assert ring.decrypt(row["webhook_secret_encrypted"], "webhook_secret") == plain["new webhook_secret"]

@@ -1,4 +1,4 @@
-"""`scripts/deploy_metadata` on an engine that holds Diva's metadata and more of others."""
+"""`leads metadata` on an engine that holds Diva's metadata and more of others."""
 
 import json
 import os
@@ -14,17 +14,19 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from leads.adapters.hasura_admin import HasuraAdmin
+from leads.cli.__main__ import app
+from leads.cli.metadata.command import DIRECTORY
+from leads.cli.metadata.engine import Engine, MetadataError
+from leads.cli.metadata.normal import same
+from leads.cli.metadata.pieces import Json, put, split
 from leads.services.cron_runs import CRONS
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.hasura.metadata.directory import read_directories
 from sandbox.processes import Processes
-from scripts.metadata.__main__ import DIRECTORY, app
-from scripts.metadata.engine import Engine, MetadataError
-from scripts.metadata.normal import same
-from scripts.metadata.pieces import Json, put, split
-from tests.scripts.fixed_engine import fixed_engine
+from tests.support.fixed_engine import fixed_engine
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SECRET = "admin-secret-of-the-test"
 MIGRATIONS = ROOT / "hasura" / "migrations" / "default"
 
@@ -84,7 +86,7 @@ class Shared:
             "HASURA_OTHER_ADMIN_SECRET": other_secret,
         }
         options = [] if arguments[0] == "compare" else ["--backups", str(self.folder)]
-        result = CliRunner().invoke(app, [*arguments, *options], env=environment)
+        result = CliRunner().invoke(app, ["metadata", *arguments, *options], env=environment)
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         assert result.exit_code == code, result.output
         return result.output
@@ -231,7 +233,7 @@ def test_what_others_own_under_our_names_is_not_removed(shared: Shared) -> None:
     theirs = {"name": "pancake_check_sla", "webhook": "http://diva.internal/x", "schedule": "0 1 * * *"}
     shared.api("create_cron_trigger", theirs | {"include_in_metadata": True})
     before = shared.export()
-    assert "somebody else's" in shared.run("remove", "9a", code=2)
+    assert "belongs to someone else" in shared.run("remove", "9a", code=1)
     assert shared.export() == before
 
 
@@ -244,7 +246,7 @@ def test_the_secret_of_one_engine_is_not_shown_to_another(shared: Shared) -> Non
 def test_9b_before_9a_is_refused(shared: Shared) -> None:
     """Nothing changes, and no backup is needed."""
     before = shared.export()
-    assert "9a comes first" in shared.run("9b", code=2)
+    assert "9a must be applied first" in shared.run("9b", code=1)
     assert shared.export() == before
 
 
@@ -265,7 +267,7 @@ def test_drift_in_ours_stops_until_told(shared: Shared) -> None:
     permission = {"table": "pancake_source", "role": "crm_admin", "source": "default"}
     shared.api("pg_drop_select_permission", permission)
 
-    assert "table public.pancake_source" in shared.run("9a", code=2)
+    assert "table public.pancake_source" in shared.run("9a", code=1)
     assert "table public.pancake_source differs" in shared.run("verify", "9a", code=1)
     shared.run("9a", "--over-drift")
     shared.run("verify", "9a")
@@ -278,7 +280,7 @@ def test_drift_in_ours_stops_until_told(shared: Shared) -> None:
             "create_cron_trigger",
             {"name": "pancake_check_sla", "webhook": "http://diva.internal/x", "schedule": "0 1 * * *",
              "include_in_metadata": True},
-            "cron trigger pancake_check_sla exists and is somebody else's",
+            "cron trigger pancake_check_sla exists and belongs to someone else",
         ),
         (
             "create_rest_endpoint",
@@ -290,7 +292,7 @@ def test_drift_in_ours_stops_until_told(shared: Shared) -> None:
             "create_query_collection",
             {"name": "pancake",
              "definition": {"queries": [{"name": "x", "query": "query X { staff { id } }"}]}},
-            "query collection pancake exists and is somebody else's",
+            "query collection pancake exists and belongs to someone else",
         ),
         (
             "pg_create_event_trigger",
@@ -305,8 +307,8 @@ def test_a_name_that_others_own_is_refused(shared: Shared, kind: str, args: Json
     """Neither 9a nor 9b goes over it, drift or not; the engine stays as it is."""
     shared.api(kind, args)
     before = shared.export()
-    assert said in shared.run("9a", code=2)
-    assert said in shared.run("9a", "--over-drift", code=2)
+    assert said in shared.run("9a", code=1)
+    assert said in shared.run("9a", "--over-drift", code=1)
     assert shared.export() == before
 
 
@@ -330,7 +332,8 @@ def test_what_of_others_is_inconsistent_already_does_not_stop_us_and_stays(
 
 def test_an_engine_that_was_changed_meanwhile_is_left_alone(shared: Shared) -> None:
     """Replacing is tied to the version that was exported: somebody else's change in between wins."""
-    with Engine(shared.url, SECRET) as engine:
+    with HasuraAdmin(shared.url, SECRET) as hasura:
+        engine = Engine(hasura)
         metadata, version = engine.export()
         shared.api("delete_cron_trigger", {"name": "diva_nightly"})
         with pytest.raises(MetadataError, match="run this again"):
@@ -344,7 +347,7 @@ def test_a_step_that_the_engine_refuses_changes_nothing(shared: Shared, database
         connection.execute("DROP TABLE pancake_assignee")
     before = shared.export()
 
-    assert "pancake_assignee" in shared.run("9a", code=2)
+    assert "pancake_assignee" in shared.run("9a", code=1)
 
     assert shared.export() == before
 
@@ -380,7 +383,7 @@ def test_the_backup_is_the_whole_metadata_for_its_owner_only(shared: Shared) -> 
 def test_compare_names_each_difference(shared: Shared, database: str) -> None:
     """An engine against itself is equal; against one with a piece less it is not, and says which."""
     shared.run("9a")
-    assert shared.run("compare", "--with", shared.url) == ""
+    assert shared.run("compare", "--with", shared.url) == "No differences.\n"
     changed = put(shared.export(), "default", {}, {("cron trigger", "diva_nightly")})
     with fixed_engine(changed) as other:
         said = json.loads(shared.run("compare", "--with", other, "--json", code=1))
@@ -391,9 +394,11 @@ def test_compare_names_each_difference(shared: Shared, database: str) -> None:
 
 
 def test_an_engine_that_is_no_engine_is_named(tmp_path: Path) -> None:
-    """Exit code 2 and the URL; so are missing variables."""
-    assert "does not answer as an engine" in Shared("http://127.0.0.1:9", tmp_path).run("9a", code=2)
-    result = CliRunner().invoke(app, ["backup"], env={"HASURA_URL": "", "HASURA_ADMIN_SECRET": ""})
+    """Exit code 3 and the URL; missing variables end with 2."""
+    assert "does not answer as Hasura does" in Shared("http://127.0.0.1:9", tmp_path).run("9a", code=3)
+    result = CliRunner().invoke(
+        app, ["metadata", "backup"], env={"HASURA_URL": "", "HASURA_ADMIN_SECRET": ""}
+    )
     assert result.exit_code == 2
 
 

@@ -1,4 +1,4 @@
-"""`scripts/reconcile`: the ledger of a day from a terminal, as text and as JSON."""
+"""`leads reconcile`: the ledger of a day from a terminal, as text and as JSON."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from leads.adapters.secrets import KeyRing
 from leads.domain.window import ICT, day_window
 from sandbox.processes import Processes
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 KEYS = "test:" + "A" * 43 + "="
 API_KEY = "0123456789abcdef0123456789abcdef"
 DAY = (datetime.now(UTC).astimezone(ICT) - timedelta(days=1)).date()
@@ -61,7 +61,7 @@ def environment(database: str, pancake: str) -> dict[str, str]:
 
 def reconcile(environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "scripts.reconcile_day", "--day", DAY.isoformat(), *options],
+        [sys.executable, "-m", "leads.cli", "reconcile", "--day", DAY.isoformat(), *options],
         cwd=ROOT,
         env=environment,
         capture_output=True,

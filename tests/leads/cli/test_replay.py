@@ -1,4 +1,4 @@
-"""`scripts/replay`: it drains call by call, waits its turn, and says what went wrong."""
+"""`leads replay`: it drains call by call, waits its turn, and says what went wrong."""
 
 import json
 import re
@@ -13,10 +13,16 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from scripts.replay_events import Hasura, ReplayFailed, app, drain, show
+from leads.adapters.hasura_admin import HasuraAdmin
+from leads.cli.__main__ import app
+from leads.cli.failures import CommandFailed
+from leads.cli.output import progress_bar
+from leads.cli.replay.action import ReplayAction, drain, session_headers
+from leads.cli.replay.report import print_report
+from leads.domain.errors import HasuraUnavailable
 
-RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook" / "replay.md"
-DOCUMENTED = re.findall(r"`scripts/replay (.+?)`", RUNBOOK.read_text("utf-8"))
+RUNBOOK = Path(__file__).parents[3] / "docs" / "runbook" / "replay.md"
+DOCUMENTED = re.findall(r"`leads replay (.+?)`", RUNBOOK.read_text("utf-8"))
 ORDER = {"filter": {"status": "skipped_kill_switch"}}
 
 
@@ -37,8 +43,8 @@ def report(matched: int, replayed: int, held: int, arrived: int = 0) -> dict[str
     }
 
 
-def answering(*answers: dict[str, Any] | httpx.Response) -> tuple[Hasura, list[httpx.Request]]:
-    """A Hasura that gives these answers in turn: reports, errors, or whole responses."""
+def answering(*answers: dict[str, Any] | httpx.Response) -> tuple[ReplayAction, list[httpx.Request]]:
+    """An action that gives these answers in turn: reports, errors, or whole responses."""
     requests: list[httpx.Request] = []
     left = list(answers)
 
@@ -50,15 +56,14 @@ def answering(*answers: dict[str, Any] | httpx.Response) -> tuple[Hasura, list[h
         body = item if "errors" in item else {"data": {"pancake_replay_events": item}}
         return httpx.Response(200, json=body)
 
-    return Hasura("http://hasura/", "the-secret", httpx.MockTransport(answer), wait=0), requests
+    hasura = HasuraAdmin(
+        "http://hasura/", "the-secret", session_headers(), transport=httpx.MockTransport(answer)
+    )
+    return ReplayAction(hasura, busy_wait_seconds=0), requests
 
 
 def refusing(code: str, message: str) -> dict[str, Any]:
     return {"errors": [{"message": message, "extensions": {"code": code}}]}
-
-
-def quiet() -> Console:
-    return Console(file=StringIO(), width=200)
 
 
 def text(use: Callable[[Console], object]) -> str:
@@ -69,45 +74,47 @@ def text(use: Callable[[Console], object]) -> str:
 
 def test_a_drain_goes_on_until_nothing_is_held_and_its_sums_balance() -> None:
     """12 held at first; 1 arrived in the first call, 2 between the calls."""
-    hasura, requests = answering(report(12, 8, 5, arrived=1), report(7, 7, 0))
-    total = drain(hasura, ORDER, quiet())
+    action, requests = answering(report(12, 8, 5, arrived=1), report(7, 7, 0))
+    total = drain(action, ORDER, progress_bar())
     assert (total["matched"], total["arrived"], total["replayed"], total["held"]) == (12, 3, 15, 0)
     assert total["matched"] + total["arrived"] == total["replayed"] + total["held"]
     assert json.loads(requests[0].content)["variables"] == ORDER
 
 
 def test_a_drain_that_moves_nothing_ends_with_a_hint() -> None:
-    hasura, _ = answering(report(3, 0, 3))
-    with pytest.raises(ReplayFailed, match="3 rows are held and none moved: is the kill switch on"):
-        drain(hasura, ORDER, quiet())
+    action, _ = answering(report(3, 0, 3))
+    with pytest.raises(CommandFailed, match="3 rows are held and the last call replayed none of them"):
+        drain(action, ORDER, progress_bar())
 
 
 def test_who_calls_is_recorded_and_the_role_is_that_of_an_administrator() -> None:
-    hasura, requests = answering(report(1, 1, 0))
-    hasura.replay(ORDER)
+    action, requests = answering(report(1, 1, 0))
+    action.call(ORDER)
     assert requests[0].headers["x-hasura-role"] == "crm_admin"
     assert requests[0].headers["x-hasura-user-id"].startswith("script:")
 
 
 def test_somebody_elses_replay_is_waited_for() -> None:
-    hasura, requests = answering(refusing("busy", "Another replay is running"), report(1, 1, 0))
-    assert hasura.replay(ORDER)["replayed"] == 1
+    action, requests = answering(refusing("busy", "Another replay is running"), report(1, 1, 0))
+    assert action.call(ORDER)["replayed"] == 1
     assert len(requests) == 2
 
 
 def test_a_refusal_is_passed_on_in_its_own_words() -> None:
-    hasura, _ = answering(refusing("kill_switch_on", "The kill switch is on: turn it off"))
-    with pytest.raises(ReplayFailed, match=r"^The kill switch is on: turn it off$"):
-        hasura.replay(ORDER)
+    action, _ = answering(refusing("kill_switch_on", "The kill switch is on: turn it off"))
+    with pytest.raises(
+        CommandFailed, match=r"^Hasura refused the replay: The kill switch is on: turn it off$"
+    ):
+        action.call(ORDER)
 
 
 @pytest.mark.parametrize("response", [httpx.Response(502), httpx.Response(200, text="<html>")])
 def test_what_is_no_answer_of_hasura_is_named_without_the_secret(response: httpx.Response) -> None:
-    hasura, _ = answering(response)
+    action, _ = answering(response)
     with pytest.raises(
-        ReplayFailed, match="http://hasura/v1/graphql does not answer as Hasura does"
+        HasuraUnavailable, match="http://hasura/v1/graphql does not answer as Hasura does"
     ) as error:
-        hasura.replay(ORDER)
+        action.call(ORDER)
     assert "the-secret" not in str(error.value)
 
 
@@ -126,7 +133,7 @@ def test_the_changes_of_a_dry_run_are_shown_column_by_column() -> None:
         "changes": [change, given_up],
         "refused": [{"event_id": 9, "reason": "unknown_id"}],
     }
-    shown = text(lambda console: show(found, console))
+    shown = text(lambda console: print_report(found, console))
     for words in (
         "title: old → new",
         "lead_updated",
@@ -154,7 +161,7 @@ def test_an_order_that_cannot_be_given_ends_with_2_and_says_why(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
 ) -> None:
     monkeypatch.delenv("HASURA_URL", raising=False)
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(app, ["replay", *arguments])
     assert result.exit_code == 2
     assert words in " ".join(result.output.split())
 
@@ -163,7 +170,7 @@ def test_an_order_that_cannot_be_given_ends_with_2_and_says_why(
 def test_every_line_of_the_runbook_is_an_order(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     """All that is missing is the engine."""
     monkeypatch.delenv("HASURA_URL", raising=False)
-    result = CliRunner().invoke(app, shlex.split(line))
+    result = CliRunner().invoke(app, ["replay", *shlex.split(line)])
     assert "HASURA_URL is not set" in result.output
 
 

@@ -1,4 +1,4 @@
-"""`scripts/token`: what it prints is accepted by an engine of the same configuration, for that role alone."""
+"""`leads token`: what it prints is accepted by an engine of the same configuration, for that role alone."""
 
 import json
 from pathlib import Path
@@ -10,15 +10,16 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner, Result
 
+from leads.cli.__main__ import app
+from leads.cli.token import VARIABLE
 from sandbox.hasura.jwt_auth import JwtVerifier, role_and_variables
-from scripts.tokens import VARIABLE, app
 
 KEY = "a-key-of-thirty-two-characters-or-more"
 
 
 def run(configuration: Any, *arguments: str) -> Result:
     value = configuration if isinstance(configuration, str) else json.dumps(configuration)
-    return CliRunner().invoke(app, [*arguments], env={VARIABLE: value})
+    return CliRunner().invoke(app, ["token", *arguments], env={VARIABLE: value})
 
 
 @pytest.mark.parametrize(
@@ -64,8 +65,8 @@ def test_an_engine_with_a_public_key_needs_the_private_one(tmp_path: Path) -> No
     ("configuration", "said"),
     [
         ("", "is not set"),
-        ("[]", "no JSON object"),
-        ({"jwk_url": "https://keys.internal"}, "whoever issues its tokens"),
+        ("[]", "not a JSON object"),
+        ({"jwk_url": "https://keys.internal"}, "ask the issuer of this engine's tokens"),
         ({"type": "HS256", "key": KEY, "claims_map": {}}, "claims_map"),
     ],
 )
