@@ -1,5 +1,6 @@
 """Every failure of a verb as one message on stderr and one exit code."""
 
+from textwrap import fill
 from typing import Any, NoReturn
 
 import typer
@@ -22,6 +23,10 @@ SERVICES: tuple[tuple[type[IntegrationError], str, str], ...] = (
     (PancakeUnavailable, "Pancake", "the connection's API URL (leads connection status)"),
 )
 """The services that a verb may miss, each with what to check."""
+
+SET_VARIABLES = """Set the variables in the environment, or in .env of the clone for scripts/leads.
+The file .env.example explains each of them."""
+LINE_LENGTH = 80
 
 
 class CommandFailed(Exception):
@@ -59,16 +64,17 @@ def fail(message: str, exit_code: ExitCode) -> NoReturn:
 
 
 def describe_settings(error: SettingsError) -> str:
-    """All problems of the configuration, a line for each."""
-    lines = "".join(f"  {problem}\n" for problem in error.problems)
-    return (
-        f"The configuration is incomplete:\n{lines}Set it in the environment or in .env (see .env.example)."
-    )
+    """All problems of the configuration, each in lines of its own."""
+    problems = [
+        fill(problem, LINE_LENGTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+        for problem in error.problems
+    ]
+    return "\n".join(["The configuration is incomplete:", *problems, SET_VARIABLES])
 
 
 def describe(error: IntegrationError | DatabaseError) -> tuple[str, ExitCode]:
     """The message and the exit code of an error that a verb did not explain itself."""
-    text = str(error).strip() or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, DatabaseError):
         if is_connection_lost(error):
             return _unreachable("the database", text, "DATABASE_URL")

@@ -35,6 +35,6 @@ def check_window(limits: Limits, now: datetime) -> None:
     local = now.astimezone(ICT)
     if not limits.anytime and not WINDOW_START_HOUR <= local.hour < WINDOW_END_HOUR:
         raise Stopped(
-            f"it is {local:%H:%M} ICT, and the backfill runs from {WINDOW_START_HOUR:02}:00 to "
+            f"It is {local:%H:%M} ICT, and the backfill runs from {WINDOW_START_HOUR:02}:00 to "
             f"{WINDOW_END_HOUR:02}:00: run it again then, or give --anytime"
         )

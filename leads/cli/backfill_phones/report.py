@@ -32,6 +32,16 @@ class Report:
 
     def print(self, console: Console) -> None:
         """Print a table, and for a dry run what would change."""
+        if self.read or self.counts:
+            self._print_table(console)
+        for before, after in self.samples:
+            console.print(f"  {before!r} → {after}", highlight=False)
+        for reason, examples in sorted(self.rejected.items()):
+            console.print(f"  {reason}: {', '.join(map(repr, examples))}", highlight=False)
+        if self.reason:
+            console.print(self.reason, highlight=False)
+
+    def _print_table(self, console: Console) -> None:
         table = Table(title=f"normalized_phone: {self.mode}, {self.outcome}", show_header=False)
         for name in ("read", "written", "left", "passes"):
             table.add_row(name, f"{getattr(self, name):,}")
@@ -43,9 +53,3 @@ class Report:
         table.add_row("longest batch, ms", f"{self.longest_batch_ms:.0f}")
         table.add_row("longest wait of other sessions, ms", f"{self.longest_wait_ms:.0f}")
         console.print(table)
-        for before, after in self.samples:
-            console.print(f"  {before!r} → {after}", highlight=False)
-        for reason, examples in sorted(self.rejected.items()):
-            console.print(f"  {reason}: {', '.join(map(repr, examples))}", highlight=False)
-        if self.reason:
-            console.print(self.reason)

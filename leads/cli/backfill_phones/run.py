@@ -42,7 +42,7 @@ def run(database_url: str, options: Options, report: Report, progress: Progress)
         db_connection = stack.enter_context(connect(database_url, autocommit=True))
         row = db_connection.execute(QUERIES["backfill_phones/lock_run"]).fetchone()
         if row is None or not row["locked"]:
-            raise Stopped("another backfill is running on this database: wait until it ends")
+            raise Stopped("Another backfill is running on this database: wait until it ends")
         watch = stack.enter_context(LockWatch(database_url, db_connection, options.limits.max_wait_seconds))
         writer = Writer(db_connection, options.limits, watch.check)
         info = db_connection.info

@@ -28,10 +28,10 @@ class LockWatch:
     def check(self) -> None:
         """Raise Stopped if another session waited too long, or if the watch failed."""
         if self._failure is not None:
-            raise Stopped(f"lock waits can no longer be watched ({type(self._failure).__name__})")
+            raise Stopped(f"Lock waits can no longer be watched ({type(self._failure).__name__})")
         if self.longest_ms > self._limit_ms:
             raise Stopped(
-                f"another session waited {self.longest_ms:.0f} ms for a row that this run held "
+                f"Another session waited {self.longest_ms:.0f} ms for a row that this run held "
                 f"(limit {self._limit_ms:.0f} ms): run it again when the database is quieter"
             )
 

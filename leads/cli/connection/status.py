@@ -36,7 +36,7 @@ def print_status(shown: list[dict[str, Any]], current_key: str, console: Console
         for name, value in connection.items():
             if name in ("id", "name", "secrets"):
                 continue
-            table.add_row(name, ", ".join(value) if isinstance(value, list) else str(value))
+            table.add_row(name, _as_text(value))
         for name, key_id in connection["secrets"].items():
             table.add_row(name, "not set" if key_id is None else f"set, key {key_id}")
         console.print(table)
@@ -47,3 +47,11 @@ def print_status(shown: list[dict[str, Any]], current_key: str, console: Console
             f"Keys still in use besides {current_key}: {', '.join(sorted(stale))}. "
             "Before you remove them from ENCRYPTION_KEYS, run: leads connection rotate-keys"
         )
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(value)
+    return "-" if value is None else str(value)

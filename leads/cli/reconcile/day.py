@@ -1,5 +1,6 @@
 """One day compared with Pancake by the cron's own code, outside its time limit."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
@@ -63,6 +64,8 @@ async def _runtime(settings: Settings) -> AsyncIterator[Runtime]:
     runtime = Runtime.assemble(
         settings, Clock(), delivery.columns, delivery.unstorable, read_answer, NEEDS_ATTENTION
     )
+    # The pool logs each failed attempt to connect; the command reports the failure itself.
+    logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
     await runtime.open()
     try:
         yield runtime

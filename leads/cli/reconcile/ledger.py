@@ -42,14 +42,19 @@ def print_reports(reports: Sequence[dict[str, Any]], console: Console, *, dry_ru
         if "expected" not in report:
             console.print(f"[red]{report['connection_id']}: {report['detail']}", highlight=False)
             continue
-        console.print(_table(report, dry_run=dry_run))
+        suffix = ", nothing inserted" if dry_run else ""
+        console.print(
+            f"{report['day']} ({ICT}), connection {report['connection_id']}{suffix}",
+            soft_wrap=True,
+            highlight=False,
+        )
+        console.print(_table(report))
         if "error" in report:
             console.print(f"[red]{report['detail']}", highlight=False)
 
 
-def _table(report: dict[str, Any], *, dry_run: bool) -> Table:
-    title = f"{report['day']} ({ICT}), connection {report['connection_id']}"
-    table = Table(title=title + (", nothing inserted" if dry_run else ""), title_justify="left")
+def _table(report: dict[str, Any]) -> Table:
+    table = Table()
     table.add_column("what")
     table.add_column("records", justify="right")
     table.add_column("ids")

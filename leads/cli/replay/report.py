@@ -10,9 +10,9 @@ BALANCE = ("matched", "replayed", "remaining", "changed", "returned", "arrived",
 
 def print_report(report: dict[str, Any], console: Console) -> None:
     """The balance, then the refused rows, then the changes of a dry run."""
-    console.print("   ".join(f"{name} {report[name]}" for name in BALANCE))
+    console.print("  ".join(f"{name} {report[name]}" for name in BALANCE), soft_wrap=True)
     for item in report["refused"]:
-        console.print(f"event {item['event_id']} refused: {item['reason']}")
+        console.print(f"event {item['event_id']} refused: {item['reason']}", soft_wrap=True)
     if not report["changes"]:
         return
     table = Table("event", "result", "account", "contact", "ticket", "owner", "notifies")

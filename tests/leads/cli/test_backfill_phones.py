@@ -221,7 +221,7 @@ def test_it_stops_when_another_session_waits_too_long(crowded: str) -> None:
         other = threading.Thread(target=wait_for_it)
         other.start()
         started = time.monotonic()
-        with pytest.raises(Stopped, match="another session waited"):
+        with pytest.raises(Stopped, match="Another session waited"):
             Writer(connection, limits, watch.check).fill([Account(*account)], ["+84912345678"])
         assert time.monotonic() - started < 15
         other.join()
@@ -255,7 +255,7 @@ def test_two_runs_at_once_are_refused(database: str, tmp_path: Path) -> None:
         code, report = run(database, tmp_path, "--anytime", "--processes", "1")
 
     assert code == 1
-    assert "another backfill" in report["reason"]
+    assert "Another backfill" in report["reason"]
 
 
 def filled(database: str) -> int:

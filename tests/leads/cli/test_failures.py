@@ -43,7 +43,11 @@ def fail_with(error: BaseException) -> Any:
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (SettingsError("A is not set", "B is not set"), 2, "  A is not set\n  B is not set\nSet it in"),
+        (
+            SettingsError("A is not set", "B is not set"),
+            2,
+            "  A is not set\n  B is not set\nSet the variables",
+        ),
         (CommandFailed("It failed. Do this."), 1, "It failed. Do this.\n"),
         (WrongUsage("Give this."), 2, "Give this.\n"),
         (DatabaseUnavailable("no route"), 3, "Could not reach the database: no route\nCheck DATABASE_URL"),
