@@ -17,10 +17,10 @@ from leads.cli.exit_codes import MEANINGS
 ROOT = Path(__file__).parents[3]
 ROOT_COMMAND: Any = typer.main.get_command(app)
 VERBS: list[str] = list(ROOT_COMMAND.commands)
-COMMANDS = [
-    (verb, *sub)
+COMMANDS: list[tuple[str, ...]] = [
+    (verb, name) if name else (verb,)
     for verb, command in ROOT_COMMAND.commands.items()
-    for sub in ([(name,) for name in getattr(command, "commands", {})] or [()])
+    for name in getattr(command, "commands", None) or [""]
 ]
 NOT_FOR_PROGRAMS = {("serve",)}
 """Its logs are JSON lines already."""
