@@ -1,4 +1,4 @@
-"""`scripts/edge_spool` on the files of a real edge: list, show, release."""
+"""`leads edge-spool` on the files of a real edge: list, show, release."""
 
 import json
 import os
@@ -16,7 +16,7 @@ def command(edge: NginxEdge, *arguments: str, **environment: str) -> subprocess.
     """Run the command with the environment of the edge."""
     variables = {"EDGE_STATE_DIR": str(edge.state), "EDGE_STATE_KEYS": edge.state_keys, **environment}
     return subprocess.run(
-        [sys.executable, "-m", "scripts.edge_spooled", *arguments],
+        [sys.executable, "-m", "leads.cli", "edge-spool", *arguments],
         env={**os.environ, **variables}, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
 
@@ -91,12 +91,12 @@ def test_an_unreadable_delivery_stays_in_quarantine_with_its_reason(harness: Edg
 @pytest.mark.parametrize(
     ("arguments", "environment", "code", "message"),
     [
-        (["list"], {"EDGE_STATE_KEYS": ""}, 1, "EDGE_STATE_KEYS is not set"),
-        (["list"], {"EDGE_STATE_KEYS": "k1:short"}, 1, "EDGE_STATE_KEYS: key 1"),
-        (["list"], {"EDGE_STATE_DIR": "/nowhere"}, 1, "No such file"),
+        (["list"], {"EDGE_STATE_KEYS": ""}, 2, "EDGE_STATE_KEYS is not set"),
+        (["list"], {"EDGE_STATE_KEYS": "k1:short"}, 2, "EDGE_STATE_KEYS: key 1"),
+        (["list"], {"EDGE_STATE_DIR": "/nowhere"}, 2, "No such file"),
         (["show", "0000000000001-ab-1.sealed"], {}, 1, "No such file"),
-        (["release"], {}, 2, "name the files"),
-        (["release", "x", "--all"], {}, 2, "name the files"),
+        (["release"], {}, 2, "Give the file names"),
+        (["release", "x", "--all"], {}, 2, "Give the file names"),
     ],
 )
 def test_a_usage_error_is_a_message(
@@ -111,4 +111,4 @@ def test_help_needs_no_environment(harness: EdgeHarness) -> None:
     for arguments in (["--help"], ["list", "--help"]):
         answer = command(harness.edge, *arguments, EDGE_STATE_KEYS="")
         assert answer.returncode == 0
-        assert "scripts/edge_spool" in answer.stdout
+        assert "leads edge-spool" in answer.stdout

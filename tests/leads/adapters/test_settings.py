@@ -5,7 +5,7 @@ from dataclasses import fields
 
 import pytest
 
-from leads.adapters.settings import SettingsError, read_settings
+from leads.adapters.settings import SettingsError, read_bind, read_operator_settings, read_settings
 
 KEY = base64.b64encode(bytes(32)).decode()
 COMPLETE = {
@@ -84,3 +84,33 @@ def test_the_repr_of_the_settings_contains_no_secret() -> None:
     for value in (*COMPLETE.values(), "handler-secret-before", "pass-word", KEY):
         assert value not in shown
     assert len(fields(read_settings(COMPLETE))) > 8
+
+
+def test_a_verb_reads_only_what_it_needs() -> None:
+    """Other variables may be missing or wrong, and stay out of its settings."""
+    settings = read_operator_settings(
+        "DATABASE_URL",
+        environment=COMPLETE | {"ENCRYPTION_KEYS": "not a key", "HASURA_ADMIN_SECRET": "secret"},
+    )
+    assert settings.database_url == COMPLETE["DATABASE_URL"]
+    assert (settings.hasura_url, settings.hasura_admin_secret) == ("", "")
+
+
+def test_all_that_a_verb_is_missing_is_named_at_once_with_what_to_set() -> None:
+    """No value is quoted."""
+    with pytest.raises(SettingsError) as caught:
+        read_operator_settings(
+            "DATABASE_URL", "ENCRYPTION_KEYS", "HASURA_ADMIN_SECRET",
+            environment={"DATABASE_URL": "nonsense of mine", "ENCRYPTION_KEYS": "k1:c2hvcnQ="},
+        )  # fmt: skip
+    names = [problem.partition(" ")[0] for problem in caught.value.problems]
+    assert names == ["HASURA_ADMIN_SECRET", "DATABASE_URL", "ENCRYPTION_KEYS:"]
+    assert all("give it" in problem for problem in caught.value.problems)
+    assert "nonsense" not in str(caught.value)
+    assert "c2hvcnQ=" not in str(caught.value)
+
+
+@pytest.mark.parametrize("bind", ["8000x", "localhost", "127.0.0.1:", "127.0.0.1:70000"])
+def test_an_address_without_a_usable_port_is_refused(bind: str) -> None:
+    with pytest.raises(SettingsError, match="BIND is not an address and a port"):
+        read_bind({"BIND": bind})
