@@ -22,8 +22,6 @@ TOP = {
 }  # fmt: skip
 HIDDEN = {".ci", ".gitignore", ".env.example", ".dockerignore", ".yamllint.yaml"}
 LIMIT = {"handlers": 200, "cron": 200}
-WITH_OWN_HELPERS = ("tests/edge/", "tests/scripts/", "tests/end_to_end/test_edge.py")
-"""Tests that keep their helpers beside them instead of in tests/support."""
 
 
 def tracked() -> list[Path]:
@@ -218,13 +216,11 @@ def imported_tests(path: Path) -> set[str]:
 def test_tests_share_code_through_tests_support_only() -> None:
     """A test imports nothing from a conftest or from another test."""
     found = {name(path): imported_tests(path) for path in python("tests") if imported_tests(path)}
-    assert {path: modules for path, modules in found.items() if not path.startswith(WITH_OWN_HELPERS)} == {}
+    assert found == {}
 
 
 def test_conftest_modules_hold_fixtures_and_hooks_only() -> None:
     for path in (ROOT / "tests").rglob("conftest.py"):
-        if name(path).startswith(WITH_OWN_HELPERS):
-            continue
         for node in ast.parse(path.read_text("utf-8")).body:
             assert not isinstance(node, ast.ClassDef), f"{name(path)}: {node.name}"
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
