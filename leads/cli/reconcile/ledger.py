@@ -1,6 +1,7 @@
 """The ledger of a day for a person."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -53,7 +54,7 @@ def print_reports(reports: Sequence[DayReport], console: Console, *, dry_run: bo
             console.print(f"[red]{report['detail']}", highlight=False)
 
 
-def _table(report: DayReport) -> Table:
+def _table(report: Mapping[str, Any]) -> Table:
     table = Table()
     table.add_column("what")
     table.add_column("records", justify="right")

@@ -296,7 +296,7 @@ def test_a_missing_key_stops_the_rotation_and_changes_nothing(database: str, db:
     done = run(database, "rotate-keys", keys=f"new:{NEW_KEY}")
 
     assert done.returncode == 1
-    assert "not on the ring" in done.stderr
+    assert "not in the key ring" in done.stderr
     assert list_connections(db, NOW) == before
 
 
