@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
-# The handlers are the last stage: `docker build .` makes their image. The stages `hasura` and `sandbox`
-# exist for compose.yaml alone and never reach it.
+# The last stage is the image of the handlers: `docker build .` makes it. The stages `hasura` and `sandbox` serve
+# compose.yaml only.
 FROM python:3.12.12-slim-bookworm AS python
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PATH="/venv/bin:$PATH"
 WORKDIR /srv
@@ -13,31 +13,41 @@ RUN python -m venv /venv \
     && /venv/bin/pip uninstall --yes --quiet pip \
     && python -m compileall -q /venv
 
-# Stand-ins of what is not ours: Diva's notification service, an edge, and the merging of the metadata.
-FROM python AS sandbox
-COPY --from=dependencies /venv /venv
+# The project as a wheel. Its build backend is locked too and stays out of the image.
+FROM python AS wheel
+COPY scripts/lock/build.txt .
+RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: -r build.txt
+COPY pyproject.toml LICENSE app.py ./
+COPY cron cron
+COPY handlers handlers
+COPY hasura/metadata hasura/metadata
 COPY leads leads
+COPY sql sql
+RUN pip wheel --disable-pip-version-check --no-index --no-build-isolation --no-deps --wheel-dir /wheels .
+
+# A layer of its own: a change of the code leaves the large layer with the dependencies as it is.
+FROM python AS project
+COPY --from=dependencies /venv /venv
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
+    pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --no-index --no-deps --compile \
+        /wheels/*.whl
+
+# Stand-ins for services of others: Diva's notification service, an edge, and the merge of the metadata.
+FROM project AS sandbox
 COPY sandbox sandbox
 COPY hasura hasura
-COPY sql sql
 RUN python -m sandbox.merge_metadata /merged-metadata hasura/metadata sandbox/diva/metadata
 USER 10001:10001
 
-# The engine with our migrations and both metadata: it applies the metadata first, then the migrations.
+# Hasura with our migrations and the merged metadata: it applies the metadata first, then the migrations.
 FROM hasura/graphql-engine:v2.48.5.cli-migrations-v3 AS hasura
 COPY --from=sandbox /merged-metadata /hasura-metadata
 COPY hasura/migrations /hasura-migrations
 
-FROM python AS handlers
+FROM project AS handlers
 ARG VERSION=unknown
 ARG COMMIT=unknown
 ENV VERSION=$VERSION COMMIT=$COMMIT
-COPY --from=dependencies /venv /venv
-COPY app.py ./
-COPY leads leads
-COPY handlers handlers
-COPY cron cron
-COPY sql sql
 USER 10001:10001
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \

@@ -1,92 +1,140 @@
-"""See whether each connection lives: its API key, its webhook, Pancake itself; keep its status and history.
+"""Check each connection's API key and webhook; store its status with the history of its changes.
 
 Called by: cron trigger `pancake_check_connection`, every 5 minutes.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import partial
-from typing import Any
 
 from leads.adapters.database import Statement
 from leads.adapters.hasura_calls import CronCall
+from leads.adapters.http import Answer
 from leads.domain.health import ALIVE, REJECTED, UNAVAILABLE, Signs, judge
+from leads.domain.reports import ConnectionReport
 from leads.services.connections import Connection, for_each, load_connections, problems
-from leads.services.cron_runs import Notice, Report, Run
-from leads.services.runtime import Answer, Runtime
+from leads.services.cron_runs import AdminNotice, CronReport, CronRun
+from leads.services.runtime import Runtime
 
-SECONDS = 40
-PROBES = {
+BUDGET_SECONDS = 40
+PROBE_OF_ERROR = {
     "pancake_key_rejected": REJECTED,
     "pancake_refused": UNAVAILABLE,
     "pancake_unavailable": UNAVAILABLE,
 }
-"""What an error of the probe says of Pancake; any other one is a fault of ours and says nothing."""
+"""What an error of the probe says about Pancake. Any other error is internal and says nothing."""
 
 
-async def check_connection(on: Runtime, call: CronCall) -> Answer:
-    """Answers `{result, report}`; the report holds status before and after, and why, for each connection."""
-    return await on.register.run(call, partial(check_all, on), seconds=SECONDS)
+class ProbeReport(ConnectionReport, total=False):
+    """How many sources the workspace lists; absent if the probe failed."""
+
+    sources: int
 
 
-async def check_all(on: Runtime, run: Run) -> Report:
-    """Probe, judge, and change the status in the transaction that stores the report: the history."""
-    connections = await load_connections(on.db, on.settings.key_ring)
-    probes = await for_each(connections, partial(_probe, on))
-    faults = [probe for probe in probes if probe.get("error", "pancake_unavailable") not in PROBES]
-    previous = await _previous(on, run)
-    findings = [
-        await examine(on, run, connection, probe, previous.get(connection.id, {}))
-        for connection, probe in zip(connections, probes, strict=True)
-        if probe not in faults
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The stored result for one connection: status before and after, and the signs that led to it."""
+
+    connection_id: str
+    name: str
+    before: str
+    after: str
+    probe: str
+    failed_probes: int
+    last_webhook_at: datetime | None
+    missed: int
+    missed_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _SignsRow:
+    """The row of check_connection/load_signs."""
+
+    last_webhook_at: datetime | None
+    missed: int
+    missed_since: datetime | None
+
+
+async def check_connection(runtime: Runtime, call: CronCall) -> Answer:
+    """Answer `{result, report}`; the report holds the Finding of each connection."""
+    return await runtime.cron_runs.run(call, partial(check_all, runtime), budget_seconds=BUDGET_SECONDS)
+
+
+async def check_all(runtime: Runtime, run: CronRun) -> CronReport:
+    """Probe and judge all connections; changed statuses are stored in the transaction of the report."""
+    connections = await load_connections(runtime.db, runtime.settings.key_ring)
+    probes = await for_each(connections, partial(probe, runtime))
+    failed_probes = await _load_failed_probes(runtime, run)
+
+    internal_errors = [
+        each for each in probes if each.get("error", "pancake_unavailable") not in PROBE_OF_ERROR
     ]
-    changed = [finding for finding in findings if finding["before"] != finding["after"]]
-    return Report(
-        {"connections": findings},
+    findings = [
+        await examine(runtime, run, connection, report, failed_probes.get(connection.id, 0))
+        for connection, report in zip(connections, probes, strict=True)
+        if report not in internal_errors
+    ]
+
+    changed = [finding for finding in findings if finding.before != finding.after]
+    return CronReport(
+        {"connections": [asdict(finding) for finding in findings]},
         statements=tuple(_set_status(run, finding) for finding in changed),
         notices=tuple(_notice(run, finding) for finding in changed),
-        problem=problems(faults),
+        problem=problems(internal_errors),
     )
 
 
+async def probe(runtime: Runtime, connection: Connection) -> ProbeReport:
+    """Call the cheapest read that needs a working key. The call also keeps an otherwise unused key alive."""
+    sources = await runtime.pancake.sources(connection.access)
+    return {"sources": len(sources)}
+
+
 async def examine(
-    on: Runtime, run: Run, connection: Connection, probe: Mapping[str, Any], previous: Mapping[str, Any]
-) -> dict[str, Any]:
-    """One connection: what its two channels show, and the status that follows."""
+    runtime: Runtime, run: CronRun, connection: Connection, report: ProbeReport, failed_before: int
+) -> Finding:
+    """Judge one connection by its two channels, webhook and API."""
     params = {"connection_id": connection.id, "now": run.now}
-    seen = await on.db.fetch_one("check_connection/load_signs", params) or {}
-    word = PROBES[probe["error"]] if "error" in probe else ALIVE
-    failed = previous.get("failed_probes", 0) + 1 if word == UNAVAILABLE else 0
-    signs = Signs(word, failed, seen["last_webhook_at"], seen["missed"], seen["missed_since"])
-    return {
-        "connection_id": connection.id,
-        "name": connection.name,
-        "before": connection.status,
-        "after": judge(connection.status, run.now, signs),
-        "probe": word,
-        "failed_probes": failed,
-        "last_webhook_at": seen["last_webhook_at"],
-        "missed": seen["missed"],
-        "missed_since": seen["missed_since"],
-    }
+    rows = await runtime.db.fetch_all("check_connection/load_signs", params, _SignsRow)
+    webhook = rows[0]
+    probe_word = PROBE_OF_ERROR[report["error"]] if "error" in report else ALIVE
+    signs = Signs(
+        probe=probe_word,
+        failed_probes=failed_before + 1 if probe_word == UNAVAILABLE else 0,
+        last_webhook_at=webhook.last_webhook_at,
+        missed=webhook.missed,
+        missed_since=webhook.missed_since,
+    )
+    return Finding(
+        connection_id=connection.id,
+        name=connection.name,
+        before=connection.status,
+        after=judge(connection.status, run.now, signs),
+        **asdict(signs),
+    )
 
 
-async def _probe(on: Runtime, connection: Connection) -> dict[str, Any]:
-    """The cheapest read that needs a working key. It also keeps a key alive that is otherwise unused."""
-    return {"sources": len(await on.pancake.sources(connection.access))}
-
-
-async def _previous(on: Runtime, run: Run) -> dict[str, dict[str, Any]]:
+async def _load_failed_probes(runtime: Runtime, run: CronRun) -> Mapping[str, int]:
+    """Return how many consecutive probes of each connection had failed at the previous run."""
     params = {"scheduled_time": run.scheduled_time}
-    row = await on.db.fetch_one("check_connection/load_previous", params) or {}
-    return {finding["connection_id"]: finding for finding in row.get("connections") or ()}
+    row = await runtime.db.fetch_one("check_connection/load_previous", params) or {}
+    return {each["connection_id"]: each.get("failed_probes", 0) for each in row.get("connections") or ()}
 
 
-def _set_status(run: Run, finding: Mapping[str, Any]) -> Statement:
-    names = ("connection_id", "before", "after")
-    return "check_connection/set_status", {name: finding[name] for name in names} | {"now": run.now}
+def _set_status(run: CronRun, finding: Finding) -> Statement:
+    params = {
+        "connection_id": finding.connection_id,
+        "before": finding.before,
+        "after": finding.after,
+        "now": run.now,
+    }
+    return "check_connection/set_status", params
 
 
-def _notice(run: Run, finding: Mapping[str, Any]) -> Notice:
-    key = f"connection_status:{finding['connection_id']}:{run.scheduled_time.isoformat()}"
-    detail = f"{finding['name']}: {finding['before']} → {finding['after']}"
-    return Notice(key, f"connection_{finding['after']}", detail)
+def _notice(run: CronRun, finding: Finding) -> AdminNotice:
+    return AdminNotice(
+        key=f"connection_status:{finding.connection_id}:{run.scheduled_time.isoformat()}",
+        reason=f"connection_{finding.after}",
+        detail=f"{finding.name}: {finding.before} → {finding.after}",
+    )

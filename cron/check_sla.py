@@ -1,4 +1,4 @@
-"""Tell the managers, once, of each ticket without a first response in time; measure the response times.
+"""Notify the managers, once, of each ticket without a first response in time; measure the response times.
 
 Called by: cron trigger `pancake_check_sla`, every 5 minutes.
 """
@@ -7,32 +7,40 @@ from datetime import timedelta
 from functools import partial
 
 from leads.adapters.hasura_calls import CronCall
-from leads.services.cron_runs import Report, Run
+from leads.adapters.http import Answer
+from leads.services.cron_runs import CronReport, CronRun
 from leads.services.kpi import load_kpis
 from leads.services.outbox import SEND_LEASE
-from leads.services.runtime import Answer, Runtime
+from leads.services.runtime import Runtime
 
-SECONDS = 40
-MINUTES = 5
-"""Between two ticks."""
-LIMIT = 200
-BACK = timedelta(days=3)
-"""How long ago the event of a ticket came in, at most, but for what the first tick of an hour looks at."""
-BACK_HOURLY = timedelta(days=90)
-"""The same for leads that a switch held: longer than payloads are kept by default, none makes a ticket."""
+BUDGET_SECONDS = 40
+MINUTES_BETWEEN_TICKS = 5
+MAX_TICKETS_PER_TICK = 200
+MAX_EVENT_AGE = timedelta(days=3)
+"""The age of a ticket's event up to which most ticks look for late tickets."""
+MAX_HELD_EVENT_AGE = timedelta(days=90)
+"""The same for the first tick of an hour, which also covers leads that were held by a switch.
 
-
-async def check_sla(on: Runtime, call: CronCall) -> Answer:
-    """Answers `{result, report}`; the report holds `late` (told now) and the KPIs of a day."""
-    return await on.register.run(call, partial(tell_late, on), seconds=SECONDS)
+No lead makes a ticket after that age: payloads are kept for 90 days by default.
+"""
 
 
-async def tell_late(on: Runtime, run: Run) -> Report:
-    """The notification is written together with the mark that it was: never twice, never lost."""
-    back = BACK_HOURLY if run.scheduled_time.minute < MINUTES else BACK
-    params = {"now": run.now, "limit": LIMIT, "lease": SEND_LEASE, "back": back}
-    late = await on.db.fetch_all("check_sla/flag_late_tickets", params)
+async def check_sla(runtime: Runtime, call: CronCall) -> Answer:
+    """Answer `{result, report}`; the report holds `late` (tickets notified now) and the KPIs of a day."""
+    return await runtime.cron_runs.run(call, partial(notify_late, runtime), budget_seconds=BUDGET_SECONDS)
+
+
+async def notify_late(runtime: Runtime, run: CronRun) -> CronReport:
+    """Flag late tickets and notify once: the flag and the notification are stored together."""
+    is_first_of_hour = run.scheduled_time.minute < MINUTES_BETWEEN_TICKS
+    params = {
+        "now": run.now,
+        "limit": MAX_TICKETS_PER_TICK,
+        "lease": SEND_LEASE,
+        "back": MAX_HELD_EVENT_AGE if is_first_of_hour else MAX_EVENT_AGE,
+    }
+    late = await runtime.db.fetch_all("check_sla/flag_late_tickets", params)
     if late:
-        await on.outbox.send_claimed([row["id"] for row in late])
-    kpi = await load_kpis(on.db, run.now - timedelta(days=1), run.now)
-    return Report({"late": len(late), "kpi": kpi})
+        await runtime.outbox.claim_and_send([row["id"] for row in late])
+    kpi = await load_kpis(runtime.db, run.now - timedelta(days=1), run.now)
+    return CronReport({"late": len(late), "kpi": kpi})

@@ -3,37 +3,47 @@
 Called by: cron trigger `pancake_poll_records`, every 5 minutes.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
-from zoneinfo import ZoneInfo
+from typing import cast
 
 from leads.adapters.hasura_calls import CronCall
+from leads.adapters.http import Answer
 from leads.adapters.pancake_api import COMPLETE
-from leads.domain import coverage
-from leads.domain.listing import delivery_columns, listed, modified_on
-from leads.domain.poll import Poll
+from leads.domain.listing import ListedLead
+from leads.domain.poll import PollProgress
+from leads.domain.reports import PollReport
 from leads.services.connections import Connection, for_each, load_connections, problems
-from leads.services.cron_runs import Notice, Report, Run
-from leads.services.pancake_lists import PAUSED, Layer, look_up, walk
-from leads.services.runtime import Answer, Runtime
+from leads.services.cron_runs import AdminNotice, CronReport, CronRun
+from leads.services.pancake_lists import PAUSED, look_up_times, read_pages, store_missing
+from leads.services.runtime import Runtime
 
-SECONDS = 90
-MAX_PAGES = 5_000
+BUDGET_SECONDS = 90
+MAX_PAGES_PER_POLL = 5_000
 MAX_LOOK_UPS = 20
-"""Suspects read one by one; more of them are proof enough."""
+"""Suspects read one by one; if there are more, the list is not trusted without looking them up."""
 
 
-async def poll_records(on: Runtime, call: CronCall) -> Answer:
-    """Answers `{result, report}`; the report tells for each connection the window and what was missed."""
-    return await on.register.run(call, partial(poll_all, on), seconds=SECONDS)
+@dataclass(frozen=True, slots=True)
+class KnownRecord:
+    """A row of poll_records/load_known: the newest time of a record that the webhook brought."""
+
+    record_id: str
+    modified_on: datetime
 
 
-async def poll_all(on: Runtime, run: Run) -> Report:
-    """Poll every connection; one that runs out of time goes on at the next delivery of the tick."""
-    connections = await load_connections(on.db, on.settings.key_ring)
-    reports = await for_each(connections, partial(poll_connection, on, run))
-    return Report(
+async def poll_records(runtime: Runtime, call: CronCall) -> Answer:
+    """Answer `{result, report}`; the report holds for each connection its window and what was missed."""
+    return await runtime.cron_runs.run(call, partial(poll_all, runtime), budget_seconds=BUDGET_SECONDS)
+
+
+async def poll_all(runtime: Runtime, run: CronRun) -> CronReport:
+    """Poll every connection; one that runs out of time continues at the next delivery of the tick."""
+    connections = await load_connections(runtime.db, runtime.settings.key_ring)
+    reports = await for_each(connections, partial(poll_connection, runtime, run))
+    return CronReport(
         {"connections": reports},
         window=_window(reports),
         notices=tuple(notice for report in reports for notice in _notices(run, report)),
@@ -42,96 +52,115 @@ async def poll_all(on: Runtime, run: Run) -> Report:
     )
 
 
-async def poll_connection(on: Runtime, run: Run, connection: Connection) -> dict[str, Any]:
-    """One connection: read its window, store what is missing, move the watermark if the answer was whole.
+async def poll_connection(runtime: Runtime, run: CronRun, connection: Connection) -> PollReport:
+    """Store what is missing in a connection's window; advance its watermark if the list is trusted."""
+    saved = run.state.get(connection.id, {})
+    if "report" in saved:
+        return cast(PollReport, saved["report"])
+    progress = PollProgress.load(saved) if saved else await _start(runtime, run, connection)
 
-    The newest records come first, should that window end before them.
-    """
-    state = run.state.setdefault(connection.id, {})
-    if "report" in state:
-        return dict(state["report"])
-    poll = await _begin(on, run, connection, state)
-    ending = COMPLETE if poll.latest is None else await _read(on, run, connection, poll.latest)
-    if ending != PAUSED:
-        ending = await _read(on, run, connection, poll)
+    try:
+        ending = await _read(runtime, run, connection, progress)
+    finally:
+        run.state[connection.id] = progress.save()
+    report = progress.report()
+    report["ending"] = ending
     if ending == PAUSED:
-        return {**poll.report(), "ending": PAUSED}
-    trusted = ending == COMPLETE and await _trusted(on, connection, poll)
-    await _note(on, run, connection, poll, trusted)
-    state["report"] = {**poll.report(), "ending": ending, "trusted": trusted, "pages": state["pages"]}
-    return dict(state["report"])
+        return report
+
+    trusted = ending == COMPLETE and await _is_trusted(runtime, connection, progress)
+    watermark = progress.watermark_after(connection.watermark, trusted=trusted)
+    await _set_watermark(runtime, run, connection, watermark)
+
+    report["trusted"] = trusted
+    report["pages"] = progress.position.pages
+    run.state[connection.id] = {"report": report}
+    return report
 
 
-async def _begin(on: Runtime, run: Run, connection: Connection, state: dict[str, Any]) -> Poll:
-    """The poll that `state` remembers, else the next one, with what the webhook told of its window."""
-    if "window" in state:
-        return Poll.resumed(state)
-    poll = Poll.after(connection.watermark, run.now, state)
-    asked = poll.window.bounds() | {"connection_id": connection.id, "tables": list(connection.tables)}
-    rows = await on.db.fetch_all("poll_records/load_known", asked)
-    poll.expect({row["record_id"]: row["modified_on"] for row in rows})
-    return poll
+async def _start(runtime: Runtime, run: CronRun, connection: Connection) -> PollProgress:
+    """Begin the next window; the list has to contain the records of it that the webhook brought."""
+    progress = PollProgress.start(connection.watermark, run.now)
+    params = {
+        "connection_id": connection.id,
+        "tables": list(connection.tables),
+        "window_from": progress.window.start,
+        "window_to": progress.window.end,
+    }
+    rows = await runtime.db.fetch_all("poll_records/load_known", params, KnownRecord)
+    progress.expect({row.record_id: row.modified_on for row in rows})
+    return progress
 
 
-async def _read(on: Runtime, run: Run, connection: Connection, poll: Poll) -> str:
-    """Walk through the poll's window from where it stopped; how that ended."""
-    return await walk(
-        on.pancake,
+async def _read(runtime: Runtime, run: CronRun, connection: Connection, progress: PollProgress) -> str:
+    """Read the newest window first, if the window that is due ends before it; return how reading ended."""
+    if progress.latest:
+        ending = await _read_window(runtime, run, connection, progress.latest)
+        if ending == PAUSED:
+            return PAUSED
+    return await _read_window(runtime, run, connection, progress)
+
+
+async def _read_window(runtime: Runtime, run: CronRun, connection: Connection, progress: PollProgress) -> str:
+    return await read_pages(
+        runtime.pancake,
         connection,
-        poll.window.record_filter(),
-        poll.state,
-        partial(_on_entries, on, run, connection, poll),
-        time_left=run.time_left,
-        max_pages=MAX_PAGES,
+        progress.window,
+        progress.position,
+        partial(_store_missing, runtime, run, connection, progress),
+        seconds_left=run.seconds_left,
+        max_pages=MAX_PAGES_PER_POLL,
     )
 
 
-async def _on_entries(
-    on: Runtime, run: Run, connection: Connection, poll: Poll, table: str, entries: list[dict[str, Any]]
+async def _store_missing(
+    runtime: Runtime,
+    run: CronRun,
+    connection: Connection,
+    progress: PollProgress,
+    table: str,
+    leads: list[ListedLead],
 ) -> None:
-    """Store what some pages show of the window and we have not stored."""
-    items = poll.select(listed(entries, ZoneInfo(connection.zone)))
-    if not items:
+    """Store those leads of some pages that are in the window and not stored."""
+    selected = progress.select(leads)
+    if not selected:
         return
-    columns = partial(delivery_columns, connection.id, table, "poll", run.now)
-    asked = coverage.asked_of(items, connection.id)
-    stored = await Layer(on.db, columns).store(asked, partial(coverage.missing_of, items))
-    new = [item.record_id for item, row in stored if row["status"] != "duplicate"]
-    poll.missed(new)
-    on.metrics.webhook_missed.labels("poll").inc(len(new))
+    added = await store_missing(runtime.db, connection, table, selected, "poll", run.now)
+    progress.add_missed([lead.record_id for lead, _ in added])
+    runtime.metrics.webhook_missed.labels("poll").inc(len(added))
 
 
-async def _trusted(on: Runtime, connection: Connection, poll: Poll) -> bool:
-    """Whether every record that had to be listed was, or is explained by its present state."""
-    suspects = poll.suspects()
+async def _is_trusted(runtime: Runtime, connection: Connection, progress: PollProgress) -> bool:
+    """Whether every record that had to be listed was, or its present state explains why it was not."""
+    suspects = progress.suspects()
     if len(suspects) > MAX_LOOK_UPS:
         return False
-    present = await look_up(on.pancake, connection, dict.fromkeys(suspects))
-    zone = ZoneInfo(connection.zone)
-    return poll.explained_by({i: modified_on(record, zone) for i, record in present.items()})
+    present = await look_up_times(runtime.pancake, connection, dict.fromkeys(suspects))
+    return progress.has_explanation(present)
 
 
-async def _note(on: Runtime, run: Run, connection: Connection, poll: Poll, trusted: bool) -> None:
-    watermark = poll.watermark(connection.watermark, trusted=trusted)
+async def _set_watermark(
+    runtime: Runtime, run: CronRun, connection: Connection, watermark: datetime | None
+) -> None:
     params = {"connection_id": connection.id, "now": run.now, "watermark": watermark}
-    await on.db.fetch_all("poll_records/set_watermark", params)
+    await runtime.db.fetch_all("poll_records/set_watermark", params)
 
 
-def _window(reports: list[dict[str, Any]]) -> tuple[datetime | None, datetime | None]:
-    """From the earliest start to the latest end of the connections' windows."""
-    moments = [datetime.fromisoformat(text) for report in reports for text in report.get("window", ())]
-    return min(moments, default=None), max(moments, default=None)
+def _window(reports: Sequence[PollReport]) -> tuple[datetime | None, datetime | None]:
+    """Return the earliest start and the latest end of the connections' windows."""
+    times = [datetime.fromisoformat(text) for report in reports for text in report.get("window", ())]
+    return min(times, default=None), max(times, default=None)
 
 
-def _notices(run: Run, report: dict[str, Any]) -> list[Notice]:
-    """Once a day: a list that is not believed, or a filter that is not heeded."""
-    found = [
-        ("filter_suspect", report.get("trusted") is False and not report.get("may_lag")),
-        ("filter_ignored", report.get("outside", 0) > 0),
-    ]
-    day, connection = run.now.date().isoformat(), report["connection_id"]
+def _notices(run: CronRun, report: PollReport) -> list[AdminNotice]:
+    """Once a day: a list that is not trusted, or a filter that Pancake ignores."""
+    reasons = {
+        "filter_suspect": report.get("trusted") is False and not report.get("may_lag"),
+        "filter_ignored": report.get("outside", 0) > 0,
+    }
+    day, connection_id = run.now.date().isoformat(), report["connection_id"]
     return [
-        Notice(f"{reason}:{connection}:{day}", reason, f"{connection}, {report.get('window')}")
-        for reason, applies in found
+        AdminNotice(f"{reason}:{connection_id}:{day}", reason, f"{connection_id}, {report.get('window')}")
+        for reason, applies in reasons.items()
         if applies
     ]

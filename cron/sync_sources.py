@@ -1,45 +1,87 @@
-"""Keep the list of a workspace's sources: new ones arrive inactive, removed ones are marked.
+"""Store the list of each workspace's sources: new ones are inactive, removed ones are marked.
 
 Called by: cron trigger `pancake_sync_sources`, every 15 minutes.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
-from typing import Any
 
+from leads.adapters.database import Params
 from leads.adapters.hasura_calls import CronCall
-from leads.domain.sources import source_columns
+from leads.adapters.http import Answer
+from leads.domain.reports import ConnectionReport
+from leads.domain.sources import Source, read_sources
 from leads.services.connections import Connection, for_each, load_connections, problems
-from leads.services.cron_runs import Notice, Report, Run
-from leads.services.runtime import Answer, Runtime
+from leads.services.cron_runs import AdminNotice, CronReport, CronRun
+from leads.services.runtime import Runtime
 
-SECONDS = 40
-
-
-async def sync_sources(on: Runtime, call: CronCall) -> Answer:
-    """Answers `{result, report}`; the report lists for each connection what is new, removed or restored."""
-    return await on.register.run(call, partial(sync_all, on), seconds=SECONDS)
+BUDGET_SECONDS = 40
 
 
-async def sync_all(on: Runtime, run: Run) -> Report:
+class SourcesReport(ConnectionReport, total=False):
+    """How many sources Pancake lists, and the ids of those that changed."""
+
+    listed: int
+    new: list[str]
+    removed: list[str]
+    restored: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceChange:
+    """A row of sync_sources/store_sources. `change` is new, removed or restored."""
+
+    source_id: str
+    change: str
+
+
+async def sync_sources(runtime: Runtime, call: CronCall) -> Answer:
+    """Answer `{result, report}`; the report lists for each connection what is new, removed or restored."""
+    return await runtime.cron_runs.run(call, partial(sync_all, runtime), budget_seconds=BUDGET_SECONDS)
+
+
+async def sync_all(runtime: Runtime, run: CronRun) -> CronReport:
     """Read and store the sources of every connection."""
-    connections = await load_connections(on.db, on.settings.key_ring)
-    reports = await for_each(connections, partial(sync_connection, on, run))
-    notices = tuple(notice for report in reports for notice in _notices(report))
-    return Report({"connections": reports}, notices=notices, problem=problems(reports))
+    connections = await load_connections(runtime.db, runtime.settings.key_ring)
+    reports = await for_each(connections, partial(sync_connection, runtime, run))
+    return CronReport(
+        {"connections": reports},
+        notices=tuple(notice for report in reports for notice in _notices(report)),
+        problem=problems(reports),
+    )
 
 
-async def sync_connection(on: Runtime, run: Run, connection: Connection) -> dict[str, Any]:
-    """One connection. Raises PancakeUnavailable or PancakeRefused."""
-    entries = await on.pancake.sources(connection.access)
-    columns = source_columns(connection.id, entries) | {"now": run.now}
-    changes: dict[str, list[str]] = {"new": [], "removed": [], "restored": []}
-    for row in await on.db.fetch_all("sync_sources/store_sources", columns):
-        changes[row["change"]].append(row["source_id"])
-    return {"listed": len(columns["ids"]), **changes}
+async def sync_connection(runtime: Runtime, run: CronRun, connection: Connection) -> SourcesReport:
+    """Read and store the sources of one connection. Raises PancakeUnavailable or PancakeRefused."""
+    sources = read_sources(await runtime.pancake.sources(connection.access))
+    params = _store_sources_params(connection.id, sources, run.now)
+    changes = await runtime.db.fetch_all("sync_sources/store_sources", params, SourceChange)
+    return {
+        "listed": len(sources),
+        "new": [each.source_id for each in changes if each.change == "new"],
+        "removed": [each.source_id for each in changes if each.change == "removed"],
+        "restored": [each.source_id for each in changes if each.change == "restored"],
+    }
 
 
-def _notices(report: dict[str, Any]) -> list[Notice]:
-    """One notification for all new sources of a connection."""
+def _store_sources_params(connection_id: str, sources: Sequence[Source], now: datetime) -> Params:
+    return {
+        "connection_id": connection_id,
+        "ids": [source.id for source in sources],
+        "names": [source.name for source in sources],
+        "parents": [source.parent_id for source in sources],
+        "removed": [source.is_removed for source in sources],
+        "now": now,
+    }
+
+
+def _notices(report: SourcesReport) -> list[AdminNotice]:
+    """One notice for all new sources of a connection."""
     new = report.get("new")
-    key = f"new_source:{report['connection_id']}:{','.join(new or ())}"
-    return [Notice(key, "new_source", ", ".join(new))] if new else []
+    if not new:
+        return []
+    return [
+        AdminNotice(f"new_source:{report['connection_id']}:{','.join(new)}", "new_source", ", ".join(new))
+    ]

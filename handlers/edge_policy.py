@@ -1,57 +1,83 @@
-"""Tell the edge which tokens are valid and what a delivery of each connection must prove.
+"""Answer which tokens are valid and what a delivery of each connection must prove.
 
-Called by: the edge, `GET /edge/policy`, every 30 seconds and at once on a token it does not know. The answer
-carries decrypted secrets: app.py lets it out over loopback or TLS alone, and no log line quotes it.
+Called by: the edge, `GET /edge/policy`, every 30 seconds and at once on a token that it does not know. The
+answer holds decrypted secrets: app.py serves it over loopback or TLS only, and logs only a summary.
 """
 
 import base64
 import hmac
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 
-from leads.adapters.database import Row
+from leads.adapters.http import Answer
+from leads.adapters.secrets import KeyRing
 from leads.services.connection_secrets import HEADER_NAME
-from leads.services.runtime import Answer, Runtime
+from leads.services.runtime import Runtime
 
 
-async def edge_policy(on: Runtime) -> Answer:
-    """Answers `{version, generated_at, connections}`; the version changes whenever a connection does.
+@dataclass(frozen=True, slots=True)
+class ConnectionRow:
+    """A row of edge_policy/list_connections."""
 
-    Logs tell the version; it is keyed, so that nobody can try out by it what a secret might be.
+    id: str
+    token_sha256: str
+    previous_token_sha256: str | None
+    previous_token_expires_at: datetime | None
+    signature_mode: str
+    allowlist_mode: str
+    allowed_ip_ranges: list[str]
+    webhook_secret_encrypted: bytes | None
+    previous_webhook_secret_encrypted: bytes | None
+    header_secret_encrypted: bytes | None
+    previous_header_secret_encrypted: bytes | None
 
-    Raises DatabaseUnavailable, and DecryptionError rather than a policy with a secret missing: the edge keeps
-    the last one it got.
+
+async def edge_policy(runtime: Runtime) -> Answer:
+    """Answer `{version, generated_at, connections}`; the version changes whenever a connection does.
+
+    The version is an HMAC: it is logged, and a plain hash would allow testing guesses of a secret.
+    Raises DatabaseUnavailable, and DecryptionError rather than leave out a secret: the edge then keeps its
+    last policy.
     """
-    rows = await on.db.fetch_all("edge_policy/list_connections", {})
-    connections = [_connection(on, row) for row in rows]
-    stated = json.dumps(connections, sort_keys=True).encode()
-    version = hmac.digest(on.settings.edge_secrets[0].encode(), stated, "sha256").hex()
-    return {"version": version, "generated_at": on.clock.now().isoformat(), "connections": connections}
+    rows = await runtime.db.fetch_all("edge_policy/list_connections", {}, ConnectionRow)
+    connections = [_connection(row, runtime.settings.key_ring) for row in rows]
+    text = json.dumps(connections, sort_keys=True).encode()
+    version = hmac.digest(runtime.settings.edge_secrets[0].encode(), text, "sha256").hex()
+    return {"version": version, "generated_at": runtime.clock.now().isoformat(), "connections": connections}
 
 
-def _connection(on: Runtime, row: Row) -> dict[str, Any]:
-    tokens: list[dict[str, str | None]] = [{"sha256": row["token_sha256"], "expires_at": None}]
-    if row["previous_token_sha256"] is not None:
-        expires = row["previous_token_expires_at"].isoformat()
-        tokens.append({"sha256": row["previous_token_sha256"], "expires_at": expires})
+def summarize_policy(policy: Answer) -> Mapping[str, object]:
+    """Return what the log may show of a policy."""
+    return {"version": policy["version"], "connections": len(policy["connections"])}
+
+
+def _connection(row: ConnectionRow, key_ring: KeyRing) -> dict[str, object]:
+    tokens: list[dict[str, str | None]] = [{"sha256": row.token_sha256, "expires_at": None}]
+    if row.previous_token_sha256 is not None and row.previous_token_expires_at is not None:
+        expires_at = row.previous_token_expires_at.isoformat()
+        tokens.append({"sha256": row.previous_token_sha256, "expires_at": expires_at})
     return {
-        "id": row["id"],
+        "id": row.id,
         "token_sha256": tokens,
-        "signature_mode": row["signature_mode"],
-        "allowlist_mode": row["allowlist_mode"],
-        "allowed_ip_ranges": row["allowed_ip_ranges"],
-        "webhook_secrets": _secrets(on, row, "webhook_secret"),
-        "header_secrets": _secrets(on, row, "header_secret"),
+        "signature_mode": row.signature_mode,
+        "allowlist_mode": row.allowlist_mode,
+        "allowed_ip_ranges": row.allowed_ip_ranges,
+        "webhook_secrets": _decrypt(
+            key_ring, "webhook_secret", row.webhook_secret_encrypted, row.previous_webhook_secret_encrypted
+        ),
+        "header_secrets": _decrypt(
+            key_ring, "header_secret", row.header_secret_encrypted, row.previous_header_secret_encrypted
+        ),
         "header_name": HEADER_NAME,
     }
 
 
-def _secrets(on: Runtime, row: Row, name: str) -> Sequence[str]:
-    """The current and the previous secret in base64, as far as they are set."""
-    encrypted = (row[f"{name}_encrypted"], row[f"previous_{name}_encrypted"])
+def _decrypt(key_ring: KeyRing, purpose: str, *ciphertexts: bytes | None) -> list[str]:
+    """Return the current and the previous secret in base64, as far as they are set."""
     return [
-        base64.b64encode(on.settings.key_ring.decrypt(bytes(each), name).encode()).decode()
-        for each in encrypted
-        if each is not None
+        base64.b64encode(key_ring.decrypt(bytes(ciphertext), purpose).encode()).decode()
+        for ciphertext in ciphertexts
+        if ciphertext is not None
     ]

@@ -1,80 +1,87 @@
-"""Turn a received event into an account, a contact, a ticket with an owner, and notifications.
+"""Process a received event into an account, a contact, a ticket with an owner, and notifications.
 
-Called by: event trigger `pancake_webhook_event_status_update`, when a row becomes or is set to `received`.
+Called by: event trigger `pancake_webhook_event_status_update`, when an event is inserted as `received` or set
+to it.
 """
 
 import re
+from dataclasses import dataclass
 from functools import partial
 
-from leads.adapters.database import Row
 from leads.adapters.hasura_calls import EventCall
-from leads.domain.backoff import delay_after
-from leads.domain.errors import BadRequest, ProcessingPaused
-from leads.domain.lifecycle import INGESTED, REPLAYED_BY_MANUAL_INVOCATION
-from leads.domain.replay import Order
-from leads.domain.work import Done, work_on
-from leads.services.attempts import settle
-from leads.services.runtime import Answer, Runtime
+from leads.adapters.http import Answer
+from leads.domain.errors import BadRequest
+from leads.domain.lifecycle import FAILED, INGESTED, REPLAYED_BY_MANUAL_INVOCATION
+from leads.domain.replay import ReplayRequest
+from leads.services.outbox import UnsentEvent
+from leads.services.process_record.apply import apply_plan, hold_event
+from leads.services.process_record.attempts import attempt
+from leads.services.process_record.claim import Claim, claim_event
+from leads.services.process_record.load import Held, load_event
+from leads.services.process_record.plan import plan_event
+from leads.services.replay_events import replay_batch
+from leads.services.runtime import Runtime
 
 NOT_RECEIVED = "not_received"
-_BIGINT = re.compile(r"[0-9]{1,18}")
+_BIGINT = re.compile(r"[0-9]{1,18}")  # always less than 2^63
 
 
-async def process_record(on: Runtime, call: EventCall) -> Answer:
-    """Answers `{event_id, result}`: an outcome, `failed`, a skipped status, `replayed`, or `not_received`."""
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """The result of one delivery of the trigger, and the notifications to send for it."""
+
+    result: str
+    unsent: UnsentEvent | None = None
+
+
+async def process_record(runtime: Runtime, call: EventCall) -> Answer:
+    """Answer `{event_id, result}`: an outcome, `failed`, a skipped status, `replayed`, or `not_received`."""
     event_id = _event_id(call)
-    async with on.db.place():
-        result, unsent = await _processed(on, event_id)
+    async with runtime.db.work_slot():
+        processed = await _claim_and_process(runtime, event_id)
+    result = processed.result
     if result == NOT_RECEIVED:
-        result = await _not_received(on, call, event_id)
-    await on.outbox.send(unsent)
-    on.metrics.events.labels(result).inc()
+        result = await _handle_not_received(runtime, call, event_id)
+    if processed.unsent:
+        await runtime.outbox.send([processed.unsent])
+    runtime.metrics.events.labels(result).inc()
     return {"event_id": event_id, "result": result}
 
 
-async def _processed(on: Runtime, event_id: int) -> tuple[str, list[Row]]:
-    """Claim and work, with a place for both; the result, and what to send now."""
-    claim = await take_claim(on, event_id)
+async def _claim_and_process(runtime: Runtime, event_id: int) -> Processed:
+    claim = await claim_event(runtime.db, event_id)
     if claim is None:
-        return NOT_RECEIVED, []
-    if claim["status"] != INGESTED:
-        return claim["status"], []
-    settled = await settle(on.db, on.clock, claim, delay_after, partial(apply_record, on, claim))
-    return settled or ("failed", [])
+        return Processed(NOT_RECEIVED)
+    if claim.status != INGESTED:
+        return Processed(claim.status)
+    processed = await attempt(runtime.db, runtime.clock, claim, partial(process_claim, runtime, claim))
+    return processed or Processed(FAILED)
 
 
-async def take_claim(on: Runtime, event_id: int) -> Row | None:
-    """Claim a received event, committed alone. Raises ProcessingPaused before anything is claimed."""
-    claim = await on.db.fetch_one("process_record/claim_event", {"id": event_id})
-    if claim is None or claim["paused"]:
-        raise ProcessingPaused
-    return claim if claim["id"] is not None else None
+async def process_claim(runtime: Runtime, claim: Claim) -> Processed:
+    """Load, decide, apply in one transaction, which commits with its last statement."""
+    async with runtime.db.transaction() as transaction:
+        loaded = await load_event(transaction, claim)
+        if isinstance(loaded, Held):
+            await hold_event(transaction, loaded)
+            return Processed(loaded.result)
+        planned = await plan_event(transaction, loaded)
+        now = runtime.clock.now()
+        unsent = await apply_plan(transaction, planned, now)
+    runtime.metrics.process_duration.observe((now - claim.created_at).total_seconds())
+    return Processed(planned.plan.outcome, unsent)
 
 
-async def apply_record(on: Runtime, claim: Row) -> tuple[str, list[Row]]:
-    """The work transaction of a claim: load → decide → apply → answer. The result, and what to send now."""
-    async with on.db.transaction() as transaction:
-        work = await transaction.converse(work_on(claim))
-        now = on.clock.now()
-        written = await transaction.run(*work.written(now), commit=True)
-    if not isinstance(work, Done):
-        return work.result, []
-    on.metrics.process_duration.observe((now - claim["created_at"]).total_seconds())
-    (finished,) = written[-1]
-    return work.result, [finished | {"id": claim["id"], "notifications": claim["unsent"] + work.intents}]
-
-
-async def _not_received(on: Runtime, call: EventCall, event_id: int) -> str:
-    """Nothing to claim: replay it if a person asked for that, and send what the row still has to say."""
+async def _handle_not_received(runtime: Runtime, call: EventCall, event_id: int) -> str:
+    """Replay the event if a person invoked the trigger by hand; else send what the event has not sent yet."""
     if call.op == "MANUAL":
-        order = Order(states=REPLAYED_BY_MANUAL_INVOCATION, by="console")
-        params = order.params([event_id], on.clock.now())
-        (row,) = await on.db.fetch_all("replay_events/replay_rows", params)
-        if row["ids"]:
+        request = ReplayRequest(states=REPLAYED_BY_MANUAL_INVOCATION, requested_by="console")
+        replayed = await replay_batch(runtime.db, request, [event_id], runtime.clock.now())
+        if replayed.ids:
             return "replayed"
-        if not row["switched_on"]:
+        if not replayed.switched_on:
             return "kill_switch_on"
-    await on.outbox.send_claimed([event_id])
+    await runtime.outbox.claim_and_send([event_id])
     return NOT_RECEIVED
 
 

@@ -6,20 +6,19 @@ from typing import Any
 
 import pytest
 
+from leads.adapters.secrets import KeyRing
 from sandbox.cluster import RUN, Cluster, named_server
 from sandbox.database import install_diva, migrate
+from tests.support.seeding import seed_connection
 
 _numbers = count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options for a genuine engine."""
+    """Options of the end-to-end tests for an engine that runs elsewhere."""
     group = parser.getgroup("hasura")
-    group.addoption("--hasura", metavar="URL", help="run the contract tests against this engine as well")
+    group.addoption("--hasura", metavar="URL", help="run the end-to-end tests against this engine")
     group.addoption("--hasura-admin-secret", metavar="SECRET", help="its admin secret")
-    group.addoption(
-        "--hasura-webhook-host", metavar="HOST", default="127.0.0.1", help="this machine, as it can reach it"
-    )
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +65,14 @@ def diva_database(cluster: Cluster) -> Iterator[str]:
     install_diva(url)
     yield url
     cluster.drop_database(name)
+
+
+@pytest.fixture
+def key_ring() -> KeyRing:
+    return KeyRing({"test": bytes(32)})
+
+
+@pytest.fixture
+def connection_id(database: str) -> str:
+    """Id of a connection with WEBHOOK_TOKEN in the test's database; the kill switch is off."""
+    return seed_connection(database)

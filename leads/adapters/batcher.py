@@ -1,6 +1,6 @@
-"""Let concurrent callers share one call: who arrives while a batch is under way goes with the next one.
+"""Let concurrent callers share one call: items that arrive while a batch is being sent form the next batch.
 
-Nothing waits for company: an idle batcher sends a single item at once. No timer, no background loop.
+An idle batcher sends a single item at once. No timer, no background loop.
 """
 
 import asyncio
@@ -17,43 +17,43 @@ Result = TypeVar("Result")
 class Batcher(Generic[Item, Result]):
     """Collects items and hands them to `send`, which returns one result or exception for each, in order.
 
-    `limit` items at most per batch, `lanes` batches at a time, `max_waiting` items in the queue.
+    At most `max_batch_size` items per batch, `batches_at_a_time`, and `max_waiting` items in the queue.
     """
 
     def __init__(
         self,
         send: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
         *,
-        limit: int,
-        lanes: int,
+        max_batch_size: int,
+        batches_at_a_time: int,
         max_waiting: int = 2000,
     ) -> None:
         self._send = send
-        self._limit = limit
-        self._lanes = lanes
+        self._max_batch_size = max_batch_size
+        self._batches_at_a_time = batches_at_a_time
         self._max_waiting = max_waiting
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
-        self._busy = 0
+        self._sending = 0
         self._running: set[asyncio.Task[None]] = set()
 
     async def submit(self, item: Item) -> Result:
-        """The result for this item. Raises Overloaded when too many wait, or what `send` gave for it.
+        """Return the result for this item. Raises Overloaded when too many wait, or what `send` gave for it.
 
-        A caller that is cancelled leaves its item in the batch: what was handed over is still done.
+        If the caller is cancelled, its item stays in the batch and is still sent.
         """
         if len(self._waiting) >= self._max_waiting:
             raise Overloaded
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        if self._busy < self._lanes:
-            self._busy += 1
+        if self._sending < self._batches_at_a_time:
+            self._sending += 1
             task = asyncio.create_task(self._work())
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         return await future
 
     async def drain(self) -> None:
-        """Wait until everything handed over is done."""
+        """Wait until every submitted item is sent."""
         while self._running:
             await asyncio.gather(*self._running)
 
@@ -61,16 +61,15 @@ class Batcher(Generic[Item, Result]):
         try:
             await self._empty_queue()
         finally:
-            self._busy -= (
-                1  # here, not when the task is seen to be done: who comes between would wait for ever
-            )
+            # Not in a done callback: an item submitted before it ran would start no task and wait for ever.
+            self._sending -= 1
 
     async def _empty_queue(self) -> None:
         while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(self._limit, len(self._waiting)))]
+            batch = [self._waiting.popleft() for _ in range(min(self._max_batch_size, len(self._waiting)))]
             try:
                 results = await self._send([item for item, _ in batch])
-            except Exception as error:  # noqa: BLE001 - every caller of the batch gets it
+            except Exception as error:  # noqa: BLE001 - raised in every caller of the batch
                 results = [error] * len(batch)
             for (_, future), result in zip(batch, results, strict=True):
                 if future.done():

@@ -12,7 +12,7 @@ from circuitbreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN, CircuitBre
 
 from leads.domain.errors import PancakeUnavailable
 
-FAILURES = 5
+FAILURES_TO_OPEN = 5
 WINDOW_SECONDS = 60.0
 RECOVERY_SECONDS = 30.0
 LEVEL = {STATE_CLOSED: 0, STATE_HALF_OPEN: 1, STATE_OPEN: 2}
@@ -21,16 +21,16 @@ LEVEL = {STATE_CLOSED: 0, STATE_HALF_OPEN: 1, STATE_OPEN: 2}
 Answer = TypeVar("Answer")
 
 
-class Ticking(Protocol):
-    """The part of a clock that a breaker needs."""
+class MonotonicClock(Protocol):
+    """The part of a clock that the breaker needs."""
 
     def monotonic(self) -> float:
-        """Seconds since some fixed moment."""
+        """Return seconds since some fixed moment."""
         ...
 
 
 class BreakerOpen(PancakeUnavailable):
-    """Pancake failed repeatedly: calls are withheld until a probe succeeds."""
+    """Pancake failed repeatedly; no calls are made until a probe succeeds."""
 
     code = "breaker_open"
 
@@ -38,10 +38,10 @@ class BreakerOpen(PancakeUnavailable):
 class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
     """Closed → open at the 5th failure in 60 s → half-open after 30 s, one probe → closed or open again."""
 
-    def __init__(self, name: str, clock: Ticking) -> None:
-        super().__init__(FAILURES, RECOVERY_SECONDS, PancakeUnavailable, name)
+    def __init__(self, name: str, clock: MonotonicClock) -> None:
+        super().__init__(FAILURES_TO_OPEN, RECOVERY_SECONDS, PancakeUnavailable, name)
         self._clock = clock
-        self._failures: deque[float] = deque(maxlen=FAILURES)
+        self._failures: deque[float] = deque(maxlen=FAILURES_TO_OPEN)
         self._probing = False
 
     @property
@@ -51,7 +51,7 @@ class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
 
     @property
     def open_remaining(self) -> float:
-        """Seconds until the next probe is allowed; not positive when it is."""
+        """Seconds until the next probe is allowed; 0 or less when it is."""
         return float(self._opened + RECOVERY_SECONDS - self._clock.monotonic())
 
     async def call_async(
@@ -61,8 +61,8 @@ class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
         state = self.state
         if state == STATE_OPEN or (state == STATE_HALF_OPEN and self._probing):
             raise BreakerOpen(
-                "Calls to Pancake are withheld after repeated failures.",
-                retry_after=max(1.0, self.open_remaining),
+                "Calls to Pancake are suspended after repeated failures.",
+                retry_after_seconds=max(1.0, self.open_remaining),
             )
         probe = state == STATE_HALF_OPEN
         self._probing = self._probing or probe
@@ -80,7 +80,7 @@ class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
         self._failures.clear()
 
     def _settle(self, error: BaseException | None, probe: bool) -> None:
-        """Count what a call brought. A cancelled call says nothing, nor does one begun before we opened."""
+        """Count the result of a call. A cancelled call does not count, nor does one begun before opening."""
         if probe:
             self._probing = False
         failed = isinstance(error, PancakeUnavailable)
@@ -92,6 +92,6 @@ class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
     def _failed(self, probe: bool) -> None:
         now = self._clock.monotonic()
         self._failures.append(now)
-        enough = len(self._failures) == FAILURES and now - self._failures[0] <= WINDOW_SECONDS
+        enough = len(self._failures) == FAILURES_TO_OPEN and now - self._failures[0] <= WINDOW_SECONDS
         if enough or probe:
             self._state, self._opened = STATE_OPEN, now

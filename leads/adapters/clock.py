@@ -1,4 +1,4 @@
-"""The one clock, and the one source of chance."""
+"""The only clock and the only source of random numbers."""
 
 import asyncio
 import random
@@ -10,17 +10,17 @@ class Clock:
     """Real time. Tests pass an object with the same methods instead."""
 
     def now(self) -> datetime:
-        """The time of day, aware, in UTC."""
+        """Return the present time, aware, in UTC."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start, for measuring durations."""
+        """Return seconds since some fixed moment, for measuring durations."""
         return time.monotonic()
 
     def jitter(self) -> float:
-        """A random number in [-1, 1], to spread retries."""
+        """Return a random number in [-1, 1], to spread retries."""
         return random.uniform(-1, 1)  # noqa: S311
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, without keeping anybody else from working."""
+        """Wait without blocking other tasks."""
         await asyncio.sleep(seconds)

@@ -1,97 +1,76 @@
 """PostgreSQL through psycopg: two pools, named statements, one round trip for what belongs together.
 
-Ingest has connections of its own, so that it never waits behind processing that waits for locks.
-Statements come from leads/adapters/queries.py, retries from leads/services/attempts.py.
+Ingest has connections of its own, so that it does not wait behind processing, which waits for locks.
+Statements come from leads/adapters/queries.py; nothing is retried here.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, overload
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.rows import DictRow, dict_row
-from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+from psycopg.rows import DictRow, class_row, dict_row
 
 from leads.adapters.pg_errors import translated
+from leads.adapters.pools import POOL_TIMEOUT_SECONDS, Pool, db_session, new_pool, pooled_connection
 from leads.adapters.queries import QUERIES
 from leads.domain.errors import Busy, Contended, DatabaseUnavailable, Overloaded
 
 Row = dict[str, Any]
-Params = Mapping[str, Any]
+Params = Mapping[str, object]
 Statement = tuple[str, Params]
-Result = TypeVar("Result")
-Conversation = Generator[Sequence[Statement], list[list[Row]], Result]
-"""Yields statements that share a round trip and is sent the rows of each."""
+"""The name of a file under sql/ and its parameters."""
 
-Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
+RowType = TypeVar("RowType")
 
-POOL_TIMEOUT_SECONDS = 5.0
-MAX_WAITING = 500
-SESSION = " ".join(
-    f"-c {name}={value}"
-    for name, value in {
-        "timezone": "UTC",
-        "jit": "off",  # the planner overrates store_deliveries, and compiling it costs more than running it
-        "lock_timeout": "5s",
-        "statement_timeout": "10s",
-        "idle_in_transaction_session_timeout": "20s",
-    }.items()
-)
-CONNECTION: dict[str, Any] = {"autocommit": True, "row_factory": dict_row, "options": SESSION}
+StatementError = psycopg.Error
+"""What psycopg raises for a fault in a statement; services catch it without importing psycopg."""
+UnstorableData = psycopg.DataError
+"""The kind of StatementError that says: PostgreSQL cannot hold this value."""
+
+HEALTH_TIMEOUT_SECONDS = 2
 
 
 class Transaction:
     """A transaction, begun with its first statements, in which several statements can share a round trip."""
 
-    def __init__(self, connection: AsyncConnection[DictRow]) -> None:
-        self._connection = connection
-        self.open = False
+    def __init__(self, db_connection: AsyncConnection[DictRow], *, is_open: bool = False) -> None:
+        self._db_connection = db_connection
+        self._is_open = is_open
 
     async def run(self, *statements: Statement, commit: bool = False) -> list[list[Row]]:
         """Run the statements in order in one round trip; with `commit`, end the transaction in it too.
 
-        Returns the rows of each. Raises Contended, or what psycopg raises for a fault in the statement.
+        Returns the rows of each. Raises Contended, or StatementError.
         """
-        connection = self._connection
+        db_connection = self._db_connection
         with translated(Contended):
-            async with connection.pipeline():
-                if not self.open:
-                    await connection.execute("BEGIN")
-                    self.open = True
-                cursors = [await connection.execute(QUERIES[name], params) for name, params in statements]
+            async with db_connection.pipeline():
+                if not self._is_open:
+                    await db_connection.execute("BEGIN")
+                    self._is_open = True
+                cursors = [await db_connection.execute(QUERIES[name], params) for name, params in statements]
                 if commit:
-                    await connection.execute("COMMIT")
-            self.open = not commit
+                    await db_connection.execute("COMMIT")
+            self._is_open = not commit
             return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
     async def commit(self) -> None:
         """Commit if the last statements did not. Raises Contended if the connection is lost."""
-        if self.open:
+        if self._is_open:
             await self.run(commit=True)
-
-    async def converse(self, steps: Conversation[Result]) -> Result:
-        """Run what the steps ask for, one round trip for each request; their result. Raises as `run`."""
-        try:
-            request = next(steps)
-            while True:
-                request = steps.send(await self.run(*request))
-        except StopIteration as end:
-            return cast(Result, end.value)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """A part of the open transaction that is undone alone if it fails."""
-        async with self._connection.transaction():
+        async with self._db_connection.transaction():
             yield
 
 
 class Database:
-    """The pools of one process. `open` waits for nothing: a database that is away shows in /readyz.
-
-    `patience`: how many seconds anybody waits for a connection, or for a place.
-    """
+    """The pools of one process. `open` does not wait: a database that does not answer shows in /readyz."""
 
     def __init__(
         self,
@@ -99,12 +78,13 @@ class Database:
         *,
         ingest_connections: int = 2,
         work_connections: int = 8,
-        patience: float = POOL_TIMEOUT_SECONDS,
+        wait_seconds: float = POOL_TIMEOUT_SECONDS,
     ) -> None:
+        """`wait_seconds`: the longest wait for a connection or a work slot."""
         self._url = url
-        self._ingest = _pool(url, "ingest", ingest_connections, patience)
-        self._work = _pool(url, "work", work_connections, patience)
-        self._places = asyncio.Semaphore(work_connections)
+        self._ingest = new_pool(url, "ingest", ingest_connections, wait_seconds)
+        self._work = new_pool(url, "work", work_connections, wait_seconds)
+        self._work_slots = asyncio.Semaphore(work_connections)
 
     async def open(self) -> None:
         await self._ingest.open()
@@ -114,122 +94,106 @@ class Database:
         await self._ingest.close()
         await self._work.close()
 
-    async def ingest(self, name: str, params: Params) -> list[Row]:
+    async def ingest(self, name: str, params: Params, row_type: type[RowType]) -> list[RowType]:
         """Run one statement in a transaction of its own, on the connections kept for ingest."""
-        return await self._once(self._ingest, (name, params))
+        return await self._run_alone(self._ingest, name, params, row_type)
 
-    async def fetch_all(self, name: str, params: Params) -> list[Row]:
-        """Run one statement in a transaction of its own. Raises DatabaseUnavailable."""
-        return await self._once(self._work, (name, params))
+    @overload
+    async def fetch_all(self, name: str, params: Params) -> list[Row]: ...
+    @overload
+    async def fetch_all(self, name: str, params: Params, row_type: type[RowType]) -> list[RowType]: ...
+    async def fetch_all(
+        self, name: str, params: Params, row_type: type[RowType] | None = None
+    ) -> list[RowType] | list[Row]:
+        """Run one statement in a transaction of its own; rows are dictionaries, or built by `row_type`.
 
-    async def fetch_one(self, name: str, params: Params) -> Row | None:
-        """The first row of `fetch_all`, or None."""
-        return next(iter(await self.fetch_all(name, params)), None)
+        Raises DatabaseUnavailable, Contended or StatementError.
+        """
+        return await self._run_work(name, params, row_type)
 
-    async def healthy(self) -> bool:
-        """Whether the database answers, and a connection is to be had, within two seconds."""
+    @overload
+    async def fetch_one(self, name: str, params: Params) -> Row | None: ...
+    @overload
+    async def fetch_one(self, name: str, params: Params, row_type: type[RowType]) -> RowType | None: ...
+    async def fetch_one(
+        self, name: str, params: Params, row_type: type[RowType] | None = None
+    ) -> RowType | Row | None:
+        """Return the first row of `fetch_all`, or None."""
+        rows = await self._run_work(name, params, row_type)
+        return rows[0] if rows else None
+
+    async def is_healthy(self) -> bool:
+        """Whether the database answers, and a connection is free, within two seconds."""
         try:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(HEALTH_TIMEOUT_SECONDS):
                 await self.fetch_all("database/ping", {})
         except (DatabaseUnavailable, Contended, TimeoutError):
             return False
         return True
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """A place at work: there are as many as connections, so that who claims an event gets to work on it.
+    async def work_slot(self) -> AsyncIterator[None]:
+        """Reserve a work slot; there are as many as connections, so that a claimed event gets a connection.
 
         Raises Overloaded when none becomes free in time; nothing was claimed then.
         """
         try:
             async with asyncio.timeout(self._work.timeout):
-                await self._places.acquire()
+                await self._work_slots.acquire()
         except TimeoutError as error:
             raise Overloaded from error
         try:
             yield
         finally:
-            self._places.release()
+            self._work_slots.release()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A transaction; committed at the end if its last `run` did not, undone on an error."""
-        async with _connection(self._work) as connection:
-            transaction = Transaction(connection)
+        async with pooled_connection(self._work) as db_connection:
+            transaction = Transaction(db_connection)
             yield transaction
             await transaction.commit()
 
     @asynccontextmanager
     async def exclusive(self, name: str) -> AsyncIterator[tuple[bool, Transaction]]:
-        """Hold the session lock of that name, on a connection of its own beside the pools.
+        """Hold the session lock of that name, on a database session outside the pools.
 
-        Yields whether it was free, and the connection. Raises DatabaseUnavailable.
+        Yields whether the lock was free, and the session. Raises DatabaseUnavailable.
         """
-        async with _session(self._url) as connection:
-            session = Transaction(connection)
+        async with db_session(self._url) as db_connection:
+            session = Transaction(db_connection)
             ((row,),) = await session.run(("database/try_lock", {"name": name}), commit=True)
             try:
                 yield row["locked"], session
             finally:
-                # The lock goes with the session; given back first, nobody waits until the server notices.
+                # The lock ends with the session. Released first, the next holder need not wait until the
+                # server notices that the session is gone.
                 if row["locked"]:
                     with suppress(psycopg.Error):
-                        await connection.rollback()
-                        await connection.execute(QUERIES["database/unlock"], {"name": name})
+                        await db_connection.rollback()
+                        await db_connection.execute(QUERIES["database/unlock"], {"name": name})
 
     @asynccontextmanager
-    async def rehearsal(self) -> AsyncIterator[Transaction]:
-        """A transaction that is undone at its end, whatever happened in it. Raises Busy for Contended."""
+    async def dry_run(self) -> AsyncIterator[Transaction]:
+        """A transaction that is always rolled back. Raises Busy instead of Contended."""
         try:
-            async with _connection(self._work) as connection, connection.transaction(force_rollback=True):
-                transaction = Transaction(connection)
-                transaction.open = True
-                yield transaction
+            async with (
+                pooled_connection(self._work) as db_connection,
+                db_connection.transaction(force_rollback=True),
+            ):
+                yield Transaction(db_connection, is_open=True)
         except Contended as error:
             raise Busy from error
 
-    async def _once(self, pool: Pool, statement: Statement) -> list[Row]:
-        name, params = statement
-        async with _connection(pool) as connection:
+    async def _run_work(self, name: str, params: Params, row_type: type[RowType] | None) -> list[Any]:
+        return await self._run_alone(self._work, name, params, row_type)
+
+    async def _run_alone(
+        self, pool: Pool, name: str, params: Params, row_type: type[RowType] | None
+    ) -> list[Any]:
+        async with pooled_connection(pool) as db_connection:
             with translated(DatabaseUnavailable):
-                cursor = await connection.execute(QUERIES[name], params)
+                cursor = db_connection.cursor(row_factory=class_row(row_type) if row_type else dict_row)
+                await cursor.execute(QUERIES[name], params)
                 return await cursor.fetchall() if cursor.description else []
-
-
-def _pool(url: str, name: str, size: int, patience: float) -> Pool:
-    return AsyncConnectionPool(
-        url,
-        connection_class=AsyncConnection[DictRow],
-        kwargs=CONNECTION,
-        min_size=1,
-        max_size=size,
-        timeout=patience,
-        max_waiting=MAX_WAITING,
-        name=name,
-        open=False,
-    )
-
-
-@asynccontextmanager
-async def _connection(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow]]:
-    try:
-        connection = await pool.getconn()
-    except (PoolTimeout, PoolClosed, TooManyRequests) as error:
-        raise DatabaseUnavailable from error
-    try:
-        yield connection
-    finally:
-        # The pool rolls back what an error left open, and replaces a connection that is broken.
-        await pool.putconn(connection)
-
-
-@asynccontextmanager
-async def _session(url: str) -> AsyncIterator[AsyncConnection[DictRow]]:
-    with translated(DatabaseUnavailable):
-        connection = await AsyncConnection[DictRow].connect(
-            url, connect_timeout=int(POOL_TIMEOUT_SECONDS), **CONNECTION
-        )
-    try:
-        yield connection
-    finally:
-        await connection.close()

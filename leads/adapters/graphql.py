@@ -1,12 +1,11 @@
-"""Hasura's GraphQL API, for what belongs to other services behind it: sendNotifications.
+"""Hasura's GraphQL API, used for the action sendNotifications of Diva's notification service.
 
-Calls carry a JWT of the role pancake_service, whose only permission is that action. Tables are not read
-or written this way: that is what leads/adapters/database.py is for.
+Calls carry a JWT of the role pancake_service, whose only permission is that action. Tables are read and
+written by SQL instead (leads/adapters/database.py).
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import httpx
 from gql import Client, GraphQLRequest, gql
@@ -18,6 +17,7 @@ from graphql import GraphQLError
 from leads.domain.errors import HasuraRefused, HasuraUnavailable
 
 SEND_TIMEOUT_SECONDS = 5.0
+HEALTH_TIMEOUT_SECONDS = 2.0
 SEND_NOTIFICATIONS = gql(
     """
     mutation PancakeSendNotifications($notifications: [NotificationInput!]!) {
@@ -27,7 +27,7 @@ SEND_NOTIFICATIONS = gql(
 )
 
 
-class Graphql:
+class GraphqlClient:
     """A session with Hasura, opened at the first call and kept."""
 
     def __init__(self, url: str, token: str) -> None:
@@ -38,13 +38,13 @@ class Graphql:
         )
         self._client = Client(transport=self._transport, execute_timeout=SEND_TIMEOUT_SECONDS)
         self._session: AsyncClientSession | None = None
-        self._health = httpx.AsyncClient(base_url=url, timeout=2.0)
+        self._health = httpx.AsyncClient(base_url=url, timeout=HEALTH_TIMEOUT_SECONDS)
         self._opening = asyncio.Lock()
 
-    async def send_notifications(self, notifications: Sequence[dict[str, Any]]) -> dict[str, int]:
-        """Hand notifications to Diva's service; returns how many were accepted and how many it knew already.
+    async def send_notifications(self, notifications: Sequence[Mapping[str, object]]) -> dict[str, int]:
+        """Send notifications; return how many were accepted and how many were known already.
 
-        Raises HasuraRefused if the answer is an error, HasuraUnavailable if it is no answer.
+        Raises HasuraRefused if the answer is an error, HasuraUnavailable if there is no valid answer.
         """
         session = await self._connected()
         request = GraphQLRequest(SEND_NOTIFICATIONS, variable_values={"notifications": list(notifications)})
@@ -53,7 +53,7 @@ class Graphql:
         except TransportQueryError as error:
             raise HasuraRefused("sendNotifications answered with an error.") from error
         except (TransportError, GraphQLError, httpx.HTTPError, TimeoutError, AssertionError) as error:
-            # gql asserts that an answer holds data or errors.
+            # AssertionError: gql asserts that an answer holds data or errors.
             raise HasuraUnavailable(f"sendNotifications failed: {type(error).__name__}") from error
         try:
             answer = data["sendNotifications"]
@@ -61,7 +61,7 @@ class Graphql:
         except (KeyError, TypeError, ValueError) as error:
             raise HasuraUnavailable("sendNotifications gave no result.") from error
 
-    async def healthy(self) -> bool:
+    async def is_healthy(self) -> bool:
         """Whether the engine answers its health check."""
         try:
             return (await self._health.get("/healthz")).status_code == 200

@@ -1,4 +1,4 @@
-"""The bodies that Hasura sends, read strictly: another shape is a BadRequest that says what is missing.
+"""The request bodies of Hasura's actions, event triggers and cron triggers, read strictly.
 
 Shapes: Hasura GraphQL Engine v2 documentation, "Event trigger payload", "Action handlers", "Cron triggers".
 """
@@ -17,7 +17,7 @@ _KINDS: Mapping[type[Any], str] = {dict: "an object", str: "text"}
 
 @dataclass(frozen=True, slots=True)
 class ActionCall:
-    """One execution of an action. `body` keeps the bytes, for who needs numbers as they were written."""
+    """One execution of an action. `body` keeps the bytes, which hold numbers as they were written."""
 
     name: str
     input: Mapping[str, Any]
@@ -27,7 +27,7 @@ class ActionCall:
 
 @dataclass(frozen=True, slots=True)
 class EventCall:
-    """One delivery of an event trigger's event. `id` is the same on every retry and redelivery."""
+    """One delivery of an event. `id` is the same on every retry and redelivery."""
 
     id: str
     name: str
@@ -37,7 +37,7 @@ class EventCall:
 
 @dataclass(frozen=True, slots=True)
 class CronCall:
-    """One tick of a cron trigger; (name, scheduled_time) names it, whatever the delivery's id."""
+    """One delivery of a cron trigger's tick, which (name, scheduled_time) identifies on every redelivery."""
 
     id: str
     name: str
@@ -46,7 +46,7 @@ class CronCall:
 
 
 async def read_body(stream: AsyncIterable[bytes]) -> bytes:
-    """The whole body. Raises BadRequest as soon as it is longer than MAX_ENVELOPE_BYTES."""
+    """Read the whole body. Raises BadRequest as soon as it is longer than MAX_ENVELOPE_BYTES."""
     chunks: list[bytes] = []
     length = 0
     async for chunk in stream:

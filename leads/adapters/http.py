@@ -1,25 +1,157 @@
-"""The one map from what went wrong to what Hasura is told.
+"""HTTP for the handlers: who may call a route, the answer to each error, one metric and log line a request.
 
 To Hasura 503 means "nothing was claimed, deliver it again"; a 4xx is for people to read in the console. The
-body always is JSON with `message` and `extensions.code`: anything else reaches a client of an action as
-"not a valid json response from webhook".
+body always is JSON with `message` and `extensions.code`: Hasura reports anything else to a client of an
+action as "not a valid json response from webhook".
 """
 
-from leads.domain.errors import IntegrationError, Refused, Retryable, Unavailable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, Generic, TypeVar
+
+from prometheus_client import Histogram
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from leads.adapters.clock import Clock
+from leads.adapters.hasura_calls import read_body
+from leads.adapters.logs import log_request
+from leads.adapters.metrics import Metrics
+from leads.adapters.secrets import matches
+from leads.adapters.settings import Settings
+from leads.domain.errors import IntegrationError, Refused, Retryable, Unauthorized, Unavailable
+
+HANDLER_SECRET_HEADER = "x-handler-secret"  # noqa: S105 - the name of a header
+EDGE_SECRET_HEADER = "x-edge-secret"  # noqa: S105 - the name of a header
+
+Answer = dict[str, Any]
+"""What a handler answers with status 200: a JSON object."""
+Call = TypeVar("Call")
+Parts = TypeVar("Parts")
 
 
-def answer_for(error: Exception) -> tuple[int, dict[str, object], dict[str, str]]:
-    """Status, body and headers for an exception that reached the edge of the application."""
+@dataclass(frozen=True, slots=True)
+class HasuraRoute(Generic[Parts, Call]):
+    """A Hasura action or trigger and the function that serves it. `allows_edge`: the edge may call it too."""
+
+    path: str
+    name: str
+    read: Callable[[bytes, str], Call]
+    handle: Callable[[Parts, Call], Awaitable[Answer]]
+    allows_edge: bool = False
+
+    def bind(self, runtime: Parts, settings: Settings, middleware: Middleware) -> Route:
+        """Return the Starlette route: check the secret, read the body, call the handler."""
+
+        async def endpoint(request: Request) -> Response:
+            authenticate(request, settings, allows_edge=self.allows_edge)
+            call = self.read(await read_body(request.stream()), self.name)
+            return answer(request, await self.handle(runtime, call))
+
+        return Route(self.path, endpoint, methods=["POST"], middleware=[middleware])
+
+
+class RequestLog:
+    """Middleware: counts each request and writes its canonical log line.
+
+    It also answers 500 for an exception without a handler: Starlette's own handler for `Exception` raises it
+    again to the server, whose log would quote its message, which may hold personal data.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, metrics: Metrics, clock: Clock, latency: Histogram | None = None
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._clock = clock
+        self._latency = latency
+
+    @classmethod
+    def middleware(cls, metrics: Metrics, clock: Clock, latency: Histogram | None = None) -> Middleware:
+        """Return it as an entry for a route's list of middleware."""
+        return Middleware(cls, metrics=metrics, clock=clock, latency=latency)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = self._clock.monotonic()
+        status = 500
+
+        async def send_and_note_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        request = Request(scope, receive)
+        try:
+            await self._app(scope, receive, send_and_note_status)
+        except Exception as error:  # noqa: BLE001 - answered with 500 and logged with its trace
+            response = await answer_error(request, error)
+            await response(scope, receive, send_and_note_status)
+        seconds = self._clock.monotonic() - started
+        self._metrics.requests.labels(scope["path"], str(status)).inc()
+        if self._latency:
+            self._latency.observe(seconds)
+        state = scope.get("state", {})
+        log_request(scope["path"], status, seconds, state.get("log_answer", {}), state.get("error"))
+
+
+def answer(request: Request, body: Answer, *, log: Mapping[str, object] | None = None) -> Response:
+    """Answer 200 with a JSON object; the log line shows `log` instead of the body, if given."""
+    request.state.log_answer = body if log is None else log
+    return JSONResponse(body)
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """Answer an exception with its status, body and headers."""
+    status, body, headers = error_response(error)
+    request.state.error = error
+    request.state.log_answer = body
+    return JSONResponse(body, status, headers)
+
+
+def error_response(error: Exception) -> tuple[int, dict[str, object], dict[str, str]]:
+    """Return status, body and headers for an exception; the only map from errors to answers."""
     if not isinstance(error, IntegrationError):
-        return 500, _body("internal error", "internal"), {}
+        return 500, _error_body("internal error", "internal"), {}
     if isinstance(error, Refused):
-        return error.status, _body(str(error), error.code), {}
+        return error.status, _error_body(str(error), error.code), {}
     if isinstance(error, Retryable):
-        retry_after = error.retry_after if isinstance(error, Unavailable) else None
-        headers = {"Retry-After": str(retry_after)} if retry_after else {}
-        return 503, _body(str(error), error.code), headers
-    return 422, _body(str(error), error.code), {}
+        retry_after_seconds = error.retry_after_seconds if isinstance(error, Unavailable) else None
+        headers = {"Retry-After": str(retry_after_seconds)} if retry_after_seconds else {}
+        return 503, _error_body(str(error), error.code), headers
+    return 422, _error_body(str(error), error.code), {}
 
 
-def _body(message: str, code: str) -> dict[str, object]:
+def authenticate(request: Request, settings: Settings, *, allows_edge: bool) -> None:
+    """Accept Hasura's secret, and the edge's where it may call. Raises Unauthorized."""
+    if matches(request.headers.get(HANDLER_SECRET_HEADER), settings.handler_secrets):
+        return
+    if allows_edge and matches(request.headers.get(EDGE_SECRET_HEADER), settings.edge_secrets):
+        return
+    raise Unauthorized
+
+
+def authenticate_edge_in_private(request: Request, settings: Settings) -> None:
+    """Accept the edge's secret, over loopback or TLS only. Raises Unauthorized."""
+    if not matches(request.headers.get(EDGE_SECRET_HEADER), settings.edge_secrets) or not _is_private(
+        request
+    ):
+        raise Unauthorized
+
+
+def _is_private(request: Request) -> bool:
+    """Whether the hop cannot be read by others: TLS, or a caller on this machine."""
+    if request.url.scheme == "https":
+        return True
+    try:
+        return request.client is not None and ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
+
+
+def _error_body(message: str, code: str) -> dict[str, object]:
     return {"message": message, "extensions": {"code": code}}

@@ -1,10 +1,11 @@
-"""JSON log lines on standard output: one canonical line for each request, and whatever libraries say."""
+"""JSON log lines on standard output: one canonical line for each request, and the lines of libraries."""
 
 import json
 import logging
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -14,7 +15,7 @@ from prometheus_client import Counter
 from leads.domain.errors import IntegrationError
 
 LOGGER = logging.getLogger("pancake")
-QUIET = ("httpx", "httpcore", "gql", "gql.transport.httpx", "gql.transport.requests", "psycopg.pool")
+QUIET_LOGGERS = ("httpx", "httpcore", "gql", "gql.transport.httpx", "gql.transport.requests", "psycopg.pool")
 
 
 class JsonFormatter(logging.Formatter):
@@ -44,39 +45,50 @@ class CountingHandler(logging.Handler):
         self._counter.labels(record.levelname.lower()).inc()
 
 
-def configure_logs(level: str = "INFO") -> None:
-    """Send everything through the JSON formatter; chatty libraries speak from WARNING on.
+@contextmanager
+def counting_log_messages(counter: Counter) -> Iterator[None]:
+    """Count log lines by level while the context is open."""
+    handler = CountingHandler(counter)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
 
-    Records do without what no line shows (threads and processes): it costs as much as the line itself.
+
+def configure_logs(level: str = "INFO") -> None:
+    """Format all log records as JSON; libraries that log every call are limited to WARNING.
+
+    Threads and processes are not collected: no line shows them, and that costs as much as the line itself.
     """
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for name in QUIET:
+    for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def log_request(
     route: str, status: int, seconds: float, answer: Mapping[str, object], error: Exception | None
 ) -> None:
-    """The canonical line of a request: what was called, what it answered, how long it took.
+    """Write the canonical line of a request: route, status, duration, answer.
 
-    Answers hold ids, statuses and codes, never a secret or a body; the `changes` of a dry run, which are
-    customers' data, are left out. An error without a code of ours is logged with its trace.
+    Answers hold ids, statuses and codes, no secrets and no bodies; the `changes` of a dry run, which are
+    customers' data, are left out. An error that is not an IntegrationError is logged with its trace.
     """
     level = logging.INFO if status < 500 else logging.WARNING
     unknown = None if error is None or isinstance(error, IntegrationError) else error
     if LOGGER.isEnabledFor(level):
-        told = {key: value for key, value in answer.items() if key != "changes"}
-        fields = {"route": route, "status": status, "ms": round(seconds * 1000, 2), "answer": told}
+        logged = {key: value for key, value in answer.items() if key != "changes"}
+        fields = {"route": route, "status": status, "ms": round(seconds * 1000, 2), "answer": logged}
         LOGGER.log(level, "request", extra={"fields": fields}, exc_info=unknown)
 
 
 def describe(error: BaseException) -> dict[str, str]:
-    """An exception for a log: its type, where it arose, and a digest to find the same one by.
+    """Describe an exception for a log: its type, where it was raised, a digest to find equal ones.
 
-    Messages of foreign exceptions may quote data, so they are left out.
+    The message is left out, since messages of libraries may quote data.
     """
     frames = traceback.extract_tb(error.__traceback__)
     where = [f"{frame.filename.rsplit('/', 2)[-1]}:{frame.lineno} {frame.name}" for frame in frames[-8:]]

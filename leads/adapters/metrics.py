@@ -1,34 +1,34 @@
-"""What Prometheus sees of a process. One registry per application, so that tests do not share counters."""
+"""The Prometheus series of a process. One registry per application, so that tests do not share counters."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
-PROCESS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
+LATENCY_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
+PROCESS_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """The series of the handlers; docs/metrics.md says when to look at each."""
+    """The series of the handlers; docs/metrics.md explains each."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.webhook_requests = Counter(
             "pancake_webhook_requests",
-            "Deliveries by what became of them at ingest",
+            "Deliveries by result of ingest",
             ["status"],
             registry=self.registry,
         )
         self.webhook_latency = Histogram(
             "pancake_webhook_latency_seconds",
-            "Time to take charge of a delivery, by hop",
+            "Time to store a delivery, by hop",
             ["hop"],
-            buckets=LATENCY_BUCKETS,
+            buckets=LATENCY_BUCKETS_SECONDS,
             registry=self.registry,
         )
         self.process_duration = Histogram(
             "pancake_event_process_duration_seconds",
-            "From a row's creation to processed, retries included",
-            buckets=PROCESS_BUCKETS,
+            "Time from creation of an event to processed, retries included",
+            buckets=PROCESS_BUCKETS_SECONDS,
             registry=self.registry,
         )
         self.events = Counter(
@@ -39,19 +39,19 @@ class Metrics:
         )
         self.notifications = Counter(
             "pancake_notifications",
-            "Notifications by what the service said of them",
+            "Notifications by result of sending",
             ["result"],
             registry=self.registry,
         )
         self.cron_runs = Counter(
             "pancake_cron_runs",
-            "Ticks of the crons by what became of them",
+            "Cron runs by result",
             ["name", "result"],
             registry=self.registry,
         )
         self.webhook_missed = Counter(
             "pancake_webhook_missed",
-            "Versions of records that the webhook did not bring, by the layer that found them",
+            "Versions of records that the webhook did not deliver, by the layer that found them",
             ["origin"],
             registry=self.registry,
         )
@@ -72,5 +72,5 @@ class Metrics:
         )
 
     def exposition(self) -> bytes:
-        """The text that `GET /metrics` answers."""
+        """Return the text that `GET /metrics` answers."""
         return generate_latest(self.registry)

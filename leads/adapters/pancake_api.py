@@ -1,34 +1,35 @@
-"""Pancake CRM's REST API: the few reads we need, within limits, behind one breaker per connection.
+"""Pancake CRM's REST API: the few reads we need, within limits, behind one circuit breaker per connection.
 
-It knows the vendor's paths and answers (OpenAPI 2.0.0), not what the records mean. Nothing is retried here:
-a failed read is an exception, and whoever reads comes again by its schedule.
+Paths and answers: the vendor's OpenAPI 2.0.0. Nothing is retried here: a failed read raises, and the cron
+reads again at its next run.
 
-The vendor wants the API key in the query string. So that it reaches no log, no exception here refers to a
+The vendor wants the API key in the query string. To keep it out of logs, no exception here refers to a
 request, httpx's own log line (the whole URL) is dropped, and redirects are not followed.
 """
 
 import json
 import logging
 from asyncio import timeout
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import quote
 
 import httpx
 
 from leads.adapters.breaker import Breaker
+from leads.domain.canonical_json import JsonObject, read_json_loosely
 from leads.domain.errors import PancakeKeyRejected, PancakeRefused, PancakeUnavailable
 
-CONNECT_SECONDS = 5.0
-READ_SECONDS = 10.0
-TOTAL_SECONDS = 20.0
+CONNECT_TIMEOUT_SECONDS = 5.0
+READ_TIMEOUT_SECONDS = 10.0
+TOTAL_TIMEOUT_SECONDS = 20.0
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
-MAX_PAGES = 10_000
-DEFAULT_RETRY_AFTER = 30.0
-LONGEST_RETRY_AFTER = 3600.0
+MAX_PAGES_PER_READ = 10_000
+DEFAULT_RETRY_AFTER_SECONDS = 30.0
+MAX_RETRY_AFTER_SECONDS = 3600.0
 COMPLETE = "complete"
 REPEATED_CURSOR = "repeated_cursor"
 PAGE_LIMIT = "page_limit"
@@ -38,17 +39,17 @@ class Clock(Protocol):
     """The part of `leads.adapters.clock` that is used here."""
 
     def now(self) -> datetime:
-        """The present, in UTC."""
+        """Return the present time, in UTC."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds since some fixed moment."""
+        """Return seconds since some fixed moment."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Whose API to call: `base_url` ends in `/api`; the key never shows in a repr."""
+    """Which API to call, with which key. `base_url` ends in `/api`; the key does not show in a repr."""
 
     connection_id: str
     base_url: str
@@ -58,40 +59,38 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of records. `ending` is None while more may follow, else why the walk ended here.
+    """One page of records. `ending` is None while more may follow, else why the list ended here.
 
-    `cursor` fetches the page after this one. `after_short` says that the page before was smaller than the
-    first although this one follows: an honest keyset never does that.
+    `cursor` fetches the next page. `after_short` says that the previous page was smaller than the first
+    although this one follows: keyset pagination does not do that.
     """
 
     number: int
-    entries: list[dict[str, Any]]
+    entries: list[JsonObject]
     cursor: str | None
     ending: str | None = None
     after_short: bool = False
 
 
-class Pancake:
-    """Every connection's API, through one pool of HTTP connections. Close it with `aclose`."""
+class PancakeApi:
+    """The API of every connection, through one pool of HTTP connections. Close it with `aclose`."""
 
     def __init__(
         self,
         clock: Clock,
         *,
-        decode: Callable[[bytes], Any] = json.loads,
         transport: httpx.AsyncBaseTransport | None = None,
-        total_seconds: float = TOTAL_SECONDS,
+        total_timeout_seconds: float = TOTAL_TIMEOUT_SECONDS,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
-        """`decode` parses JSON and raises ValueError for anything else; `transport` is for tests."""
+        """`transport` is for tests."""
         _drop_request_lines()
         self._clock = clock
-        self._decode = decode
-        self._total_seconds = total_seconds
+        self._total_timeout_seconds = total_timeout_seconds
         self._max_answer_bytes = max_answer_bytes
         self._breakers: dict[str, Breaker] = {}
         self._http = httpx.AsyncClient(
-            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+            timeout=httpx.Timeout(READ_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
             limits=httpx.Limits(max_connections=20, max_keepalive_connections=5),
             headers={"Accept": "application/json"},
             transport=transport,
@@ -99,25 +98,23 @@ class Pancake:
         )
 
     async def aclose(self) -> None:
-        """Close the pool."""
         await self._http.aclose()
 
     def breaker_state(self) -> int:
-        """The worst state of all breakers: 0 closed, 1 half-open, 2 open."""
+        """Return the worst state of all breakers: 0 closed, 1 half-open, 2 open."""
         return max((breaker.level for breaker in self._breakers.values()), default=0)
 
     def breaker(self, connection_id: str) -> Breaker:
-        """The breaker of a connection."""
         if connection_id not in self._breakers:
             self._breakers[connection_id] = Breaker(f"pancake_rest:{connection_id}", self._clock)
         return self._breakers[connection_id]
 
-    async def sources(self, access: Access) -> list[dict[str, Any]]:
-        """Every source of the workspace, removed ones marked. Also the cheapest proof of a working key."""
+    async def sources(self, access: Access) -> list[JsonObject]:
+        """Read every source of the workspace, removed ones marked: the cheapest read that needs a key."""
         return _objects((await self._get(access, "sources")).get("data"))
 
-    async def record(self, access: Access, table: str, record_id: str) -> dict[str, Any] | None:
-        """One record as it is now; None if it does not exist or is not shown to this key."""
+    async def record(self, access: Access, table: str, record_id: str) -> JsonObject | None:
+        """Read one record as it is now; None if it does not exist or is not visible to this key."""
         path = f"record/{quote(record_id, safe='')}"
         try:
             answer = await self._get(access, path, {"table_name": table})
@@ -132,15 +129,16 @@ class Pancake:
         self,
         access: Access,
         table: str,
-        record_filter: Mapping[str, Any] | None = None,
+        record_filter: Mapping[str, object] | None = None,
         *,
         cursor: str | None = None,
-        max_pages: int = MAX_PAGES,
+        max_pages: int = MAX_PAGES_PER_READ,
     ) -> AsyncIterator[Page]:
-        """The records of a table, page by page from `cursor` on, to the end or to `max_pages`.
+        """Read the records of a table, page by page from `cursor`, to the end or to `max_pages`.
 
-        The vendor does not say what ends a list: no entries, or a cursor that is missing, empty or repeated
-        do here. A full page that repeats a cursor is no end but a fault, and says so.
+        The vendor does not document what ends a list. Here it ends with a page without entries or with a
+        cursor that is missing, empty or repeated. A full page that repeats a cursor is a fault
+        (REPEATED_CURSOR), since records may be left.
         """
         query = {"view_id": "all"}
         if record_filter is not None:
@@ -152,11 +150,12 @@ class Pancake:
             )
             data = answer.get("data")
             body = data if isinstance(data, dict) else answer
-            entries, following = _objects(body.get("entries")), body.get("cursor")
+            entries, next_cursor = _objects(body.get("entries")), body.get("cursor")
+            following = next_cursor if isinstance(next_cursor, str) else None
             full = full or len(entries)
             after_short, previous = bool(entries) and previous < full and number > 1, len(entries)
             ending = None
-            if not entries or not isinstance(following, str) or not following:
+            if not entries or not following:
                 ending = COMPLETE
             elif following in asked:
                 ending = COMPLETE if len(entries) < full else REPEATED_CURSOR
@@ -169,24 +168,24 @@ class Pancake:
             asked.add(following)
             cursor = following
 
-    async def _get(self, access: Access, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """The answer's JSON object. Raises PancakeUnavailable, PancakeKeyRejected or PancakeRefused."""
-        answer: dict[str, Any] = await self.breaker(access.connection_id).call_async(
+    async def _get(self, access: Access, path: str, query: Mapping[str, str] | None = None) -> JsonObject:
+        """Return the answer's JSON object. Raises PancakeUnavailable or PancakeRefused."""
+        answer: JsonObject = await self.breaker(access.connection_id).call_async(
             self._ask, access, path, query or {}
         )
         return answer
 
-    async def _ask(self, access: Access, path: str, query: Mapping[str, str]) -> dict[str, Any]:
+    async def _ask(self, access: Access, path: str, query: Mapping[str, str]) -> JsonObject:
         url = f"{access.base_url.rstrip('/')}/workspaces/{access.workspace_id}/{path}"
         status, headers, content = await self._fetch(url, {**query, "api_key": access.api_key})
         if status in (401, 403):
             raise PancakeKeyRejected(f"Pancake answered {status}.", status=status)
         if status in (408, 425, 429) or status >= 500:
             wait = self._retry_after(headers.get("retry-after"))
-            raise PancakeUnavailable(f"Pancake answered {status}.", retry_after=wait)
+            raise PancakeUnavailable(f"Pancake answered {status}.", retry_after_seconds=wait)
         if status != 200:
             raise PancakeRefused(f"Pancake answered {status}.", status=status)
-        answer = self._read(content)
+        answer = read_json_loosely(content)
         if not isinstance(answer, dict):
             raise PancakeUnavailable("Pancake's answer is not a JSON object.")
         if answer.get("success") is False:
@@ -194,10 +193,13 @@ class Pancake:
         return answer
 
     async def _fetch(self, url: str, query: Mapping[str, str]) -> tuple[int, httpx.Headers, bytes]:
-        """One request. The exception is raised outside the handler: httpx's own refers to the URL."""
+        """Send one request. Ours is raised outside the except clause: httpx's exception refers to the URL."""
         problem = ""
         try:
-            async with timeout(self._total_seconds), self._http.stream("GET", url, params=query) as response:
+            async with (
+                timeout(self._total_timeout_seconds),
+                self._http.stream("GET", url, params=query) as response,
+            ):
                 content = bytearray()
                 async for chunk in response.aiter_bytes():
                     content += chunk
@@ -207,20 +209,14 @@ class Pancake:
                 else:
                     return response.status_code, response.headers, bytes(content)
         except TimeoutError:
-            problem = f"no complete answer within {self._total_seconds:g} s"
+            problem = f"no complete answer within {self._total_timeout_seconds:g} s"
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             problem = type(error).__name__
         raise PancakeUnavailable(f"Pancake could not be read: {problem}.")
 
-    def _read(self, content: bytes) -> Any:
-        try:
-            return self._decode(content)
-        except (ValueError, RecursionError):
-            return None
-
     def _retry_after(self, value: str | None) -> float:
-        """Seconds to wait: the header holds seconds or an HTTP date (RFC 9110, section 10.2.3)."""
-        seconds = DEFAULT_RETRY_AFTER
+        """Return seconds to wait: the header holds seconds or an HTTP date (RFC 9110, section 10.2.3)."""
+        seconds = DEFAULT_RETRY_AFTER_SECONDS
         try:
             if value and value.strip().isdigit():
                 seconds = float(value)
@@ -229,18 +225,18 @@ class Pancake:
                 moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
                 seconds = (moment - self._clock.now()).total_seconds()
         except (ValueError, OverflowError):
-            return DEFAULT_RETRY_AFTER
-        return min(max(seconds, 1.0), LONGEST_RETRY_AFTER)
+            return DEFAULT_RETRY_AFTER_SECONDS
+        return min(max(seconds, 1.0), MAX_RETRY_AFTER_SECONDS)
 
 
-def _objects(value: object) -> list[dict[str, Any]]:
-    """The JSON objects of a list; anything else in their place is left out."""
+def _objects(value: object) -> list[JsonObject]:
+    """Return the JSON objects of a list, without items of other types."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _is_no_request_line(record: logging.LogRecord) -> bool:
+def _is_not_request_line(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith("HTTP Request:")
 
 
 def _drop_request_lines() -> None:
-    logging.getLogger("httpx").addFilter(_is_no_request_line)
+    logging.getLogger("httpx").addFilter(_is_not_request_line)

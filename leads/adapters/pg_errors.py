@@ -1,4 +1,4 @@
-"""PostgreSQL's errors as ours: who lost against others tries again, a lost connection may come back."""
+"""Map psycopg's transient errors to ours: conflicts between transactions, lost connections."""
 
 import psycopg
 from psycopg import errors
@@ -15,7 +15,7 @@ CONTENDED = (
 
 
 class translated:
-    """Turn psycopg's transient errors into ours; faults in a statement pass unchanged."""
+    """Raise Contended for a conflict and `lost` for a lost connection; other errors pass unchanged."""
 
     def __init__(self, lost: type[Contended] | type[DatabaseUnavailable]) -> None:
         self._lost = lost

@@ -1,4 +1,4 @@
-"""Secrets at rest (AES-256-GCM under a ring of keys) and secrets compared (constant time)."""
+"""Encryption of secrets at rest (AES-256-GCM with a key ring) and comparison in constant time."""
 
 import base64
 import binascii
@@ -13,11 +13,11 @@ NONCE_BYTES = 12
 
 
 class DecryptionError(ValueError):
-    """The ciphertext was made with an unknown key, for another purpose, or was changed."""
+    """The ciphertext was encrypted with an unknown key or for another purpose, or was changed."""
 
 
 class KeyRing:
-    """The current key, first, and earlier ones that can still decrypt. A key is 32 bytes with an id.
+    """The current key, first, and previous ones that can still decrypt. A key is 32 bytes with an id.
 
     Ciphertext: one byte with the length of the key id, the key id, a nonce of 12 bytes, AES-GCM output.
     """
@@ -42,24 +42,24 @@ class KeyRing:
 
     @property
     def current(self) -> str:
-        """The id of the key that encrypts. Raises ValueError if the ring is empty."""
+        """Return the id of the key that encrypts. Raises ValueError if the ring is empty."""
         if not self._keys:
             raise ValueError("the key ring is empty")
         return next(iter(self._keys))
 
     def encrypt(self, plaintext: str, purpose: str) -> bytes:
-        """Encrypt with the current key; only the same `purpose` (say `api_key`) decrypts it."""
+        """Encrypt with the current key; decryption needs the same `purpose` (for example `api_key`)."""
         key_id = self.current.encode()
         nonce = os.urandom(NONCE_BYTES)
         sealed = AESGCM(self._keys[self.current]).encrypt(nonce, plaintext.encode(), purpose.encode())
         return bytes([len(key_id)]) + key_id + nonce + sealed
 
     def decrypt(self, ciphertext: bytes, purpose: str) -> str:
-        """The plaintext. Raises DecryptionError."""
+        """Return the plaintext. Raises DecryptionError."""
         rest = ciphertext[1 + ciphertext[0] :] if ciphertext else b""
         key = self._keys.get(self.key_id(ciphertext))
         if key is None:
-            raise DecryptionError("encrypted with a key that is not on the ring")
+            raise DecryptionError("encrypted with a key that is not in the key ring")
         try:
             return AESGCM(key).decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], purpose.encode()).decode()
         except (InvalidTag, ValueError) as error:
@@ -67,12 +67,12 @@ class KeyRing:
 
     @staticmethod
     def key_id(ciphertext: bytes) -> str:
-        """The id of the key that a ciphertext was made with."""
+        """Return the id of the key that a ciphertext was encrypted with."""
         return ciphertext[1 : 1 + ciphertext[0]].decode(errors="replace") if ciphertext else ""
 
 
 def matches(given: str | None, secrets: Iterable[str]) -> bool:
-    """Whether a given secret is one of ours, in time that does not tell how much of it was right."""
+    """Compare a given secret with ours, in time that does not depend on how much of it is right."""
     candidate = (given or "").encode()
     found = False
     for secret in secrets:

@@ -12,7 +12,7 @@ from leads.adapters.secrets import KeyRing
 
 
 class SettingsError(ValueError):
-    """One or more environment variables are missing or unusable; the message names them all."""
+    """One or more environment variables are missing or invalid; the message names them all."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("; ".join(problems))
@@ -21,7 +21,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that differs between installations. Secrets never show in its repr."""
+    """The settings that differ between installations. Secrets do not show in its repr."""
 
     database_url: str = field(repr=False)
     metadata_database_url: str = field(repr=False)
@@ -32,12 +32,13 @@ class Settings:
     key_ring: KeyRing = field(repr=False)
     ingest_connections: int = 2
     work_connections: int = 8
+    log_level: str = "INFO"
     version: str = "unknown"
     commit: str = "unknown"
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read and check the environment. Raises SettingsError that lists every problem at once."""
+    """Read and check the environment. Raises SettingsError, which lists every problem."""
     problems: list[str] = []
 
     def required(name: str) -> str:
@@ -81,6 +82,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         key_ring=key_ring,
         ingest_connections=number("INGEST_CONNECTIONS", 2),
         work_connections=number("WORK_CONNECTIONS", 8),
+        log_level=environment.get("LOG_LEVEL", "INFO"),
         version=environment.get("VERSION", "unknown"),
         commit=environment.get("COMMIT", "unknown"),
     )

@@ -1,9 +1,9 @@
 """Round robin over a roster: exact, deterministic, weighted.
 
-Among the available members the lowest `assigned_count / weight` is next, ties by the oldest
-`last_assigned_seq`, then by id. Who joins or comes back (was not available at the last choice) is lifted to
-the lowest ratio of those who were there, so that nobody is flooded with what they missed. A choice that finds
-nobody changes nothing: nobody missed anything by it.
+Among the available members the one with the lowest `assigned_count / weight` is next; ties go to the oldest
+`last_assigned_seq`, then to the lowest id. A member that joins or returns (was not available at the last
+choice) is lifted to the lowest ratio of the members that stayed: it does not get all tickets that it missed.
+A choice without an available member changes no counter.
 """
 
 from collections.abc import Sequence
@@ -37,12 +37,12 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Who gets the ticket and what the roster's counters are afterwards."""
+    """The chosen owner, and the roster's counters afterwards."""
 
     staff_id: str | None
     chosen: Member | None
     skipped: tuple[tuple[str, str], ...]
-    """(staff id, why) of those who were passed over."""
+    """(staff id, reason) of members that are not available."""
 
     roster: tuple[Member, ...]
     """Every member as it is to be stored."""
@@ -51,7 +51,7 @@ class Choice:
     """The roster as it was read."""
 
     def evidence(self) -> dict[str, object]:
-        """For the row: who was there, who was passed over and why, who was chosen."""
+        """Return what the event's row records of the choice."""
         return {
             "roster": [
                 {"staff_id": m.staff_id, "assigned_count": m.assigned_count, "weight": m.weight}
@@ -62,12 +62,12 @@ class Choice:
         }
 
     def changed(self) -> tuple[Member, ...]:
-        """The members whose stored row differs from what was read."""
+        """Return the members whose counters differ from what was read."""
         return tuple(after for before, after in zip(self.seen, self.roster, strict=True) if after != before)
 
 
 def choose(roster: Sequence[Member]) -> Choice:
-    """The next owner. Call it under the roster's lock and store `roster` in the same transaction."""
+    """Choose the next owner. Call it under the roster's lock; store `roster` in the same transaction."""
     skipped = tuple((m.staff_id, reason) for m in roster if (reason := m.unavailable_because))
     if len(skipped) == len(roster):
         return Choice(None, None, skipped, tuple(roster), tuple(roster))
@@ -86,7 +86,7 @@ def choose(roster: Sequence[Member]) -> Choice:
 
 
 def _lifted(member: Member, roster: Sequence[Member]) -> Member:
-    """The member with its availability noted, lifted if it has just come back."""
+    """Return the member with its present availability, lifted if it has just returned."""
     available = member.unavailable_because is None
     count = member.assigned_count
     if available and not member.was_available:

@@ -1,15 +1,15 @@
-"""Read a JSON body strictly and give it an identity.
+"""Strict JSON and its canonical text, whose SHA-256 identifies a body.
 
-The canonical text sorts keys and drops white space; numbers keep the digits they came with, so that
-2^64 and 2^64+1 differ (a float would make them equal). The payload hash is the SHA-256 of that text.
+The canonical text sorts keys and drops white space; numbers keep the digits they were written with, so that
+2^64 and 2^64+1 differ (as floats they would be equal).
 """
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from json.encoder import encode_basestring
-from typing import Any, NoReturn
+from typing import NoReturn, TypeAlias, Union
 
 from leads.domain.errors import InvalidBody
 
@@ -17,12 +17,14 @@ MAX_BODY_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_EXPONENT_DIGITS = 2
 
-JsonValue = Any
-"""None, bool, Number, str, list or dict: what `read_json` returns."""
+JsonValue: TypeAlias = Union[bool, str, Sequence["JsonValue"], Mapping[str, "JsonValue"], None]  # noqa: UP007 - `|` cannot join forward references
+"""What `read_json` returns; numbers are `Number`, which is a str."""
+
+JsonObject: TypeAlias = Mapping[str, JsonValue]
 
 
 class Number(str):
-    """A JSON number as the decimal text it was written with."""
+    """A JSON number as the decimal text that it was written with."""
 
     __slots__ = ()
 
@@ -37,7 +39,7 @@ def read_json(raw: bytes, max_bytes: int | None = MAX_BODY_BYTES) -> JsonValue:
         raise InvalidBody(f"The body has {len(raw)} bytes, the limit is {max_bytes}.", code="too_large")
     try:
         text = raw.decode("utf-8-sig")
-        value = _DECODER.decode(text)
+        value: JsonValue = _DECODER.decode(text)
         if "\\ud" in text or "\\uD" in text:
             canonical(value).encode()
     except RecursionError as error:
@@ -49,33 +51,49 @@ def read_json(raw: bytes, max_bytes: int | None = MAX_BODY_BYTES) -> JsonValue:
     return value
 
 
+def read_json_loosely(content: bytes) -> JsonValue:
+    """Parse the JSON of an API's answer, numbers as they were written, NaN and Infinity as text.
+
+    Returns None for anything that is not JSON.
+    """
+    try:
+        value: JsonValue = _LOOSE_DECODER.decode(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None
+    return value
+
+
 def canonical(value: JsonValue) -> str:
-    """The canonical JSON text of a value that `read_json` returned."""
+    """Return the canonical JSON text of a value that `read_json` returned."""
     pieces: list[str] = []
     _write(value, pieces.append)
     return "".join(pieces)
 
 
 def has_exponent(text: str) -> bool:
-    """Whether a number of a canonical text has an exponent; sometimes yes where a text only looks so."""
+    """Whether a number in a canonical text may have an exponent; true also for some other texts."""
     return _EXPONENT.search(text) is not None
 
 
 def payload_hash(text: str | bytes) -> bytes:
-    """The 32 bytes that identify a canonical text, or a raw body that is not JSON."""
+    """Return the 32 bytes that identify a canonical text, or a raw body that is not JSON."""
     return sha256(text.encode() if isinstance(text, str) else text).digest()
 
 
-def without_nul(value: JsonValue) -> JsonValue:
-    """The same value with every NUL character taken out: PostgreSQL stores none in text or jsonb."""
+def object_without_nul(value: JsonObject) -> JsonObject:
+    """Return the object without NUL characters, which PostgreSQL stores neither in text nor in jsonb."""
+    return {key.replace("\0", ""): _without_nul(item) for key, item in value.items()}
+
+
+def _without_nul(value: JsonValue) -> JsonValue:
     if isinstance(value, Number):
         return value
     if isinstance(value, str):
         return value.replace("\0", "")
     if isinstance(value, list):
-        return [without_nul(item) for item in value]
+        return [_without_nul(item) for item in value]
     if isinstance(value, dict):
-        return {key.replace("\0", ""): without_nul(item) for key, item in value.items()}
+        return object_without_nul(value)
     return value
 
 
@@ -84,7 +102,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _decimal(text: str) -> Number:
-    """A number with a fraction or an exponent. PostgreSQL writes exponents out, so they have a limit."""
+    """Read a number with a fraction or an exponent, which is limited: jsonb writes it out as digits."""
     exponent = text.lower().partition("e")[2].lstrip("+-0")
     if len(exponent) > MAX_EXPONENT_DIGITS:
         raise InvalidBody("A number's exponent has too many digits.", code="unstorable")
@@ -93,10 +111,11 @@ def _decimal(text: str) -> Number:
 
 _EXPONENT = re.compile(r"(?:^|[:,\[])-?\d[\d.]*[eE]", re.ASCII)
 _DECODER = json.JSONDecoder(parse_int=Number, parse_float=_decimal, parse_constant=_refuse_constant)
+_LOOSE_DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant=Number)
 
 
 def _reason(error: ValueError) -> str:
-    """Where and why, without quoting the body."""
+    """Say where and why, without quoting the body."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at character {error.pos}"
     if isinstance(error, UnicodeError):
@@ -130,7 +149,7 @@ def _write(value: JsonValue, put: Callable[[str], object]) -> None:
 
 
 def _depth(value: JsonValue) -> int:
-    """How many objects and arrays lie in one another, level by level so that no input exhausts the stack."""
+    """Count nested objects and arrays level by level, so that no input exhausts the stack."""
     depth, level = 0, [value]
     while level := [node for node in level if isinstance(node, (list, dict))]:
         level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]

@@ -1,101 +1,157 @@
-"""The ledger of one ICT day of one connection: where each record that Pancake lists stands with us.
+"""The ledger of one ICT day of one connection: the standing of each record that Pancake lists.
 
-It closes when every listed record is processed, held, or rejected with its reason; what nothing of ours
-covers is named, as found missing when it was inserted, else as left missing.
+A listed record is counted as processed, held, rejected or pending, by the events that cover it. A record that
+no event covers is named: as found missing if it could be inserted, else as left missing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import TypedDict, cast
 from zlib import crc32
 
-from leads.domain.coverage import StoredRecords, covering, standing
-from leads.domain.listing import Listed
+from leads.domain.coverage import EventsByRecord, covering, standing
+from leads.domain.listing import ListedLead, ListPosition, SavedPosition
+from leads.domain.reports import DayReport, LedgerEntries
 from leads.domain.window import Window, day_window
 
-SAMPLE = 10
-"""Of the day before, one record in so many is looked at again."""
+SAMPLE_ONE_IN = 10
+"""Of the day before, one record in this many is compared again."""
 
 
-class Reckoning:
-    """Keeps everything in `state`, a JSON object, so that an interrupted day goes on where it stopped."""
+class SavedLedger(TypedDict):
+    """The JSON of a DayLedger."""
 
-    def __init__(self, day: date, state: dict[str, Any]) -> None:
-        self.day = day
-        self.window = day_window(day)
-        self._before = Window(self.window.start - timedelta(days=1), self.window.start)
-        self.state = state
-        for name in ("processed", "held", "pending", "found", "sampled"):
-            state.setdefault(name, 0)
-        for name in ("found_missing", "left_missing", "duplicates", "rejected", "sample_missing"):
-            state.setdefault(name, [])
-        self.seen: dict[str, int] = state.setdefault("seen", {})
+    position: SavedPosition
+    seen: list[str]
+    entries: LedgerEntries
 
-    def select(self, items: Iterable[Listed]) -> list[Listed]:
-        """Of a page, the records of the day, each once, and a sample of those of the day before."""
-        chosen = []
-        for item in items:
-            time = item.version.modified_on
-            if time is None or time in self.window:
-                if item.record_id in self.seen:
-                    self.state["duplicates"].append(item.record_id)
+
+def no_entries() -> LedgerEntries:
+    """Return the entries of a ledger that was just opened."""
+    return {
+        "processed": 0,
+        "held": 0,
+        "pending": 0,
+        "found": 0,
+        "sampled": 0,
+        "found_missing": [],
+        "left_missing": [],
+        "duplicates": [],
+        "rejected": [],
+        "sample_missing": [],
+        "seconds": 0.0,
+    }
+
+
+@dataclass(slots=True)
+class DayLedger:
+    """An interrupted day continues from what `save` returned. `seen` holds the ids that the list showed."""
+
+    day: date
+    position: ListPosition = field(default_factory=ListPosition)
+    seen: set[str] = field(default_factory=set)
+    entries: LedgerEntries = field(default_factory=no_entries)
+
+    @classmethod
+    def load(cls, day: date, saved: SavedLedger) -> "DayLedger":
+        """Restore what `save` returned."""
+        return cls(day, ListPosition.load(saved["position"]), set(saved["seen"]), saved["entries"])
+
+    def save(self) -> SavedLedger:
+        """Return the ledger as JSON."""
+        return {"position": self.position.save(), "seen": sorted(self.seen), "entries": self.entries}
+
+    @property
+    def window(self) -> Window:
+        """The day in UTC."""
+        return day_window(self.day)
+
+    def select(self, leads: Iterable[ListedLead]) -> list[ListedLead]:
+        """Return the leads of the day, each record once, and a sample of those of the day before."""
+        day = self.window
+        day_before = Window(day.start - timedelta(days=1), day.start)
+        selected = []
+        for lead in leads:
+            time = lead.modified_on
+            if time is None or time in day:
+                if lead.record_id in self.seen:
+                    self.entries["duplicates"].append(lead.record_id)
                 else:
-                    self.seen[item.record_id] = 1
-                    chosen.append(item)
-            elif time in self._before and crc32(item.record_id.encode()) % SAMPLE == 0:
-                chosen.append(item)
-        return chosen
+                    self.seen.add(lead.record_id)
+                    selected.append(lead)
+            elif time in day_before and _is_sampled(lead.record_id):
+                selected.append(lead)
+        return selected
 
-    def enter(self, items: Sequence[Listed], ours: StoredRecords, inserted: Mapping[str, str]) -> None:
-        """Enter a page: `ours` are our rows, `inserted` the status of each record that was added now."""
-        for item in items:
-            rows = covering(item, ours)
-            added = inserted.get(item.record_id, "duplicate") != "duplicate"
-            if item.record_id not in self.seen:
-                self._enter_sample(item, found=bool(rows) and not added)
-            elif added:
-                self.state["found_missing"].append(item.record_id)
-            elif rows:
-                self.state["found"] += 1
-                self._enter_standing(item.record_id, standing(rows), rows[-1].error_code)
+    def enter(self, leads: Sequence[ListedLead], events: EventsByRecord, added: Collection[str]) -> None:
+        """Enter selected leads. `added`: ids of records stored now because no event covered them."""
+        for lead in leads:
+            covered_by = covering(lead, events)
+            is_added = lead.record_id in added
+            if lead.record_id not in self.seen:
+                self._enter_sample(lead.record_id, is_missing=not covered_by or is_added)
+            elif is_added:
+                self.entries["found_missing"].append(lead.record_id)
+            elif covered_by:
+                self._enter_found(lead.record_id, standing(covered_by), covered_by[-1].error_code)
             else:
-                self.state["left_missing"].append(item.record_id)
+                self.entries["left_missing"].append(lead.record_id)
 
-    def begin_anew(self) -> None:
-        """Forget what was read of a day that did not close, but not what was added then."""
-        added = {name: self.state[name] for name in ("found_missing", "sample_missing")}
-        self.state.clear()
-        self.state.update(added)
+    def add_seconds(self, seconds: float) -> None:
+        """Add to the time that reading the list took."""
+        self.entries["seconds"] = round(self.entries["seconds"] + seconds, 1)
+
+    def restart(self) -> "DayLedger":
+        """Return a ledger to read the day again; it keeps what was added in the attempt that failed."""
+        entries = no_entries()
+        entries["found_missing"] = self.entries["found_missing"]
+        entries["sample_missing"] = self.entries["sample_missing"]
+        return DayLedger(self.day, entries=entries)
 
     def report(
-        self, ours: Mapping[str, Any], looked_up: Sequence[str], now_at: Mapping[str, datetime | None]
-    ) -> dict[str, Any]:
-        """The report of a day read to its end.
+        self,
+        *,
+        superseded: int,
+        looked_up: Sequence[str],
+        not_looked_up: int,
+        present: Mapping[str, datetime | None],
+    ) -> DayReport:
+        """Return the report of a day whose list was read to its end.
 
-        `ours` is the row of reconcile_daily/compare_day; `now_at` holds the present time of each stranger
-        that was looked up and still exists.
+        `superseded`: versions of the day that a later one replaced. `looked_up`: stored records of the day
+        that were not listed and were then read one by one; `present` maps those that still exist to their
+        `modified_on`.
         """
-        unlisted = [i for i in looked_up if (time := now_at.get(i)) is not None and time in self.window]
-        unexpected = [i for i in looked_up if i not in now_at]
-        state = {key: value for key, value in self.state.items() if key not in ("seen", "table", "cursor")}
-        return {
+        day = self.window
+        compared: DayReport = {
             "day": self.day.isoformat(),
             "expected": len(self.seen),
-            "inserted": len(self.state["found_missing"]) + len(self.state["sample_missing"]),
-            "superseded": ours["superseded"],
-            "unexpected": unexpected,
-            "unlisted": unlisted,
-            "not_looked_up": len(ours["strangers"]) - len(looked_up),
-            **state,
+            "inserted": len(self.entries["found_missing"]) + len(self.entries["sample_missing"]),
+            "superseded": superseded,
+            "unexpected": [i for i in looked_up if i not in present],
+            "unlisted": [i for i in looked_up if (time := present.get(i)) is not None and time in day],
+            "not_looked_up": not_looked_up,
+            "pages": self.position.pages,
+            "short_pages": self.position.short_pages,
         }
+        # The type checker does not see that all keys of LedgerEntries are keys of DayReport.
+        return cast(DayReport, {**compared, **self.entries})
 
-    def _enter_standing(self, record_id: str, word: str, error_code: str | None) -> None:
-        if word == "rejected":
-            self.state["rejected"].append([record_id, error_code or "unknown"])
-        else:
-            self.state[word] += 1
+    def _enter_found(self, record_id: str, standing_word: str, error_code: str | None) -> None:
+        self.entries["found"] += 1
+        match standing_word:
+            case "rejected":
+                self.entries["rejected"].append([record_id, error_code or "unknown"])
+            case "processed" | "held" | "pending":
+                self.entries[standing_word] += 1
 
-    def _enter_sample(self, item: Listed, *, found: bool) -> None:
-        self.state["sampled"] += 1
-        if not found:
-            self.state["sample_missing"].append(item.record_id)
+    def _enter_sample(self, record_id: str, *, is_missing: bool) -> None:
+        self.entries["sampled"] += 1
+        if is_missing:
+            self.entries["sample_missing"].append(record_id)
+
+
+def _is_sampled(record_id: str) -> bool:
+    # By checksum instead of at random: a day that is read again has the same sample.
+    return crc32(record_id.encode()) % SAMPLE_ONE_IN == 0

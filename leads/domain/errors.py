@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree. An exception's docstring is its message unless one is given.
+"""The errors of the integration, as one tree. An exception's docstring is its message unless one is given.
 
     IntegrationError
     ├── Retryable                 the same call may succeed later
@@ -8,21 +8,21 @@
     │   │   └── ProcessingPaused
     │   ├── Contended             serialization failure, deadlock, lock timeout, lost connection
     │   ├── HasuraUnavailable
-    │   │   └── HasuraRefused     it answered, and would not
+    │   │   └── HasuraRefused     it answered with an error
     │   └── PancakeUnavailable
-    ├── PancakeRefused            Pancake will not do it for us
+    ├── PancakeRefused            Pancake answered that it will not serve the request
     │   └── PancakeKeyRejected
     ├── Final                     the same call will fail again
     │   ├── InvalidBody
     │   └── InvalidPhone
-    └── Refused                   the caller's fault, answered 4xx
+    └── Refused                   an error of the caller, answered 4xx
         ├── BadRequest
         ├── UnknownTrigger
         ├── Unauthorized
         ├── KillSwitchOn          409
         └── Busy                  409
 
-`code` is the machine-readable name that answers, `error_code` columns and metrics share.
+`code` is the machine-readable name in answers, in the column `error_code` and in metrics.
 """
 
 import inspect
@@ -46,10 +46,10 @@ class Retryable(IntegrationError):
 
 
 class Unavailable(Retryable):
-    """The service cannot take this on at the moment; nothing was changed."""
+    """The service cannot process this now; nothing was changed."""
 
     code = "unavailable"
-    retry_after: int | None = None
+    retry_after_seconds: int | None = None
 
 
 class DatabaseUnavailable(Unavailable):
@@ -68,7 +68,7 @@ class ProcessingPaused(Unavailable):
     """Processing is paused by the setting processing_paused; the row stays received."""
 
     code = "processing_paused"
-    retry_after = 60
+    retry_after_seconds = 60
 
 
 class Contended(Retryable):
@@ -84,7 +84,7 @@ class HasuraUnavailable(Retryable):
 
 
 class HasuraRefused(HasuraUnavailable):
-    """Hasura, or a service behind it, answered that it will not take what it was given."""
+    """Hasura, or a service behind it, refused the request."""
 
     code = "hasura_refused"
 
@@ -92,14 +92,14 @@ class HasuraRefused(HasuraUnavailable):
 class PancakeUnavailable(Retryable):
     """Pancake's API does not answer as expected.
 
-    `retry_after`: seconds until another call makes sense.
+    `retry_after_seconds`: the wait until another call makes sense.
     """
 
     code = "pancake_unavailable"
 
-    def __init__(self, message: str | None = None, *, retry_after: float = 30.0) -> None:
+    def __init__(self, message: str | None = None, *, retry_after_seconds: float = 30.0) -> None:
         super().__init__(message or "Pancake's API does not answer as expected.")
-        self.retry_after = retry_after
+        self.retry_after_seconds = retry_after_seconds
 
 
 class PancakeRefused(IntegrationError):
@@ -119,7 +119,7 @@ class PancakeKeyRejected(PancakeRefused):
 
 
 class Final(IntegrationError):
-    """The input can never be processed as it is."""
+    """The input cannot be processed as it is."""
 
     code = "final"
 

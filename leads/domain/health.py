@@ -1,7 +1,7 @@
-"""Whether a connection lives, judged by two channels: what its webhook brings and what its API answers.
+"""The status of a connection, judged by two channels: what its webhook brings and what its API answers.
 
-Pancake has no API for the state of a webhook. That it was suspended is inferred: polling keeps finding what
-the webhook should have brought.
+Pancake has no API for the state of a webhook. That Pancake suspended it is inferred: polling keeps finding
+records that the webhook should have brought.
 """
 
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from datetime import datetime, timedelta
 ACTIVE, SILENT, SUSPENDED, OUTAGE, KEY_INVALID = "active", "silent", "suspended", "outage", "key_invalid"
 ALIVE, REJECTED, UNAVAILABLE = "alive", "rejected", "unavailable"
 SUSPENDED_AFTER = timedelta(minutes=30)
-SUSPENDED_MISSES = 10
-QUIET_AFTER = timedelta(minutes=10)
-"""Without a webhook for that long, the webhook does not vouch for Pancake while the API fails."""
-OUTAGE_PROBES = 2
-"""One failed probe is a blip."""
+MIN_MISSED_WHEN_SUSPENDED = 10
+WEBHOOK_VOUCHES_FOR = timedelta(minutes=10)
+"""While the API fails, a webhook younger than this shows that Pancake works."""
+MIN_FAILED_PROBES_OF_OUTAGE = 2
+"""One failed probe may be a short network fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signs:
     """What is known of a connection at one moment.
 
-    `probe` is alive, rejected or unavailable; `failed_probes` counts the failures in a row, this one
-    included. `missed` records were found by polling since the last webhook, the first at `missed_since`.
+    `probe` is ALIVE, REJECTED or UNAVAILABLE; `failed_probes` counts the consecutive failures, including this
+    one. `missed` records were found by polling since the last webhook, the first at `missed_since`.
     """
 
     probe: str
@@ -32,20 +32,20 @@ class Signs:
     missed_since: datetime | None
 
 
-def judge(before: str, now: datetime, signs: Signs) -> str:
-    """The connection's status from now on."""
+def judge(status: str, now: datetime, signs: Signs) -> str:
+    """Return the status that follows the present one."""
     if signs.probe == REJECTED:
         return KEY_INVALID
     if signs.probe == UNAVAILABLE:
-        return _without_api(before, now, signs)
+        return _judge_without_api(status, now, signs)
     if not signs.missed or signs.missed_since is None:
         return ACTIVE
-    long = now - signs.missed_since >= SUSPENDED_AFTER
-    return SUSPENDED if long and signs.missed >= SUSPENDED_MISSES else SILENT
+    is_long = now - signs.missed_since >= SUSPENDED_AFTER
+    return SUSPENDED if is_long and signs.missed >= MIN_MISSED_WHEN_SUSPENDED else SILENT
 
 
-def _without_api(before: str, now: datetime, signs: Signs) -> str:
-    """The API fails: a webhook that still comes is a sign of life, silence on both channels an outage."""
-    if signs.last_webhook_at is not None and now - signs.last_webhook_at < QUIET_AFTER:
-        return before if before == KEY_INVALID else ACTIVE
-    return OUTAGE if signs.failed_probes >= OUTAGE_PROBES else before
+def _judge_without_api(status: str, now: datetime, signs: Signs) -> str:
+    """While the API fails, a recent webhook shows that Pancake works; silence on both is an outage."""
+    if signs.last_webhook_at is not None and now - signs.last_webhook_at < WEBHOOK_VOUCHES_FOR:
+        return status if status == KEY_INVALID else ACTIVE
+    return OUTAGE if signs.failed_probes >= MIN_FAILED_PROBES_OF_OUTAGE else status

@@ -1,7 +1,7 @@
-"""The states of a pancake_webhook_event and the steps between them.
+"""The states of a pancake_webhook_event and the transitions between them.
 
-The database refuses every step that is not in TRANSITIONS (pancake_event_transition_allowed in
-migration 1777870069931); a test holds the two equal.
+The database refuses every transition that is not in TRANSITIONS (function
+pancake_event_transition_allowed in migration 1777870069931); a test compares the two.
 """
 
 from typing import Final
@@ -28,9 +28,9 @@ TRANSITIONS: dict[str, frozenset[str]] = {
 
 STATES = frozenset(TRANSITIONS)
 REPLAYED_BY_MANUAL_INVOCATION = frozenset({FAILED, DEAD_LETTER}) | _SKIPPED
-"""States in which "Invoke" in the Hasura console means: do it again."""
+"""States in which "Invoke" in the Hasura console replays the event."""
 
 
-def allowed(old: str | None, new: str) -> bool:
+def is_allowed(old: str | None, new: str) -> bool:
     """Whether a row may go from `old` to `new`; `old` is None for a new row."""
     return new in (INITIAL if old is None else TRANSITIONS[old])

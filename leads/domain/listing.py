@@ -1,93 +1,108 @@
-"""What Pancake's REST API lists, as versions and deliveries.
+"""Read the records of Pancake's lists as leads, and as deliveries for storage.
 
-Loose where the vendor is: one odd record spoils no page.
+One record of an unexpected shape does not affect the others of its page.
 """
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
-from typing import Any
+from typing import TypedDict
 
-from leads.domain.body import TIMES, Delivery, delivery_of, read_delivery, read_lead, read_time
-from leads.domain.canonical_json import MAX_DEPTH, JsonValue, Number, canonical, has_exponent
-from leads.domain.delivery import Arrival, columns, unstorable
-from leads.domain.window import in_zone
+from leads.domain.body import Body, body_of, modified_time, read_body
+from leads.domain.canonical_json import MAX_DEPTH, JsonObject, JsonValue, canonical, has_exponent
+from leads.domain.delivery import Delivery
+from leads.domain.lead import read_lead
+from leads.domain.timestamps import in_utc
 
-PLAIN_LENGTH = 16 * 1024
-_DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant=Number)
+MAX_PLAIN_CHARACTERS = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class RecordVersion:
-    """One version of a record: `modified_on` in UTC or unknown; its mapped fields, where they are needed."""
+class ListedLead:
+    """One record of a list. `modified_on` is in UTC; None if the record has no time."""
 
     record_id: str
     modified_on: datetime | None
-    mapped: Mapping[str, object] = field(default_factory=dict)
+    entry: JsonObject
+
+    def fields(self) -> dict[str, JsonValue]:
+        """Read the mapped fields, for a comparison without times."""
+        return read_lead(self.entry).fields()
+
+    def delivery(self, connection_id: str, table_name: str, now: datetime) -> Delivery:
+        """Return the record as a delivery, read as strictly as a webhook's body."""
+        body = replace(_body(self.entry), table_name=table_name)
+        return Delivery(body, arrived_at=now, connection_id=connection_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One record of a list: which version it is, and the record itself."""
+class SavedPosition(TypedDict):
+    """The JSON of a ListPosition."""
 
-    version: RecordVersion
-    entry: Mapping[str, JsonValue]
-
-    @property
-    def record_id(self) -> str:
-        """The record's id."""
-        return self.version.record_id
-
-    def with_fields(self) -> RecordVersion:
-        """The version with its mapped fields, for a comparison without times."""
-        return replace(self.version, mapped=read_lead(self.entry).fields())
+    table: int
+    cursor: str | None
+    pages: int
+    short_pages: int
 
 
-def read_answer(content: bytes) -> JsonValue:
-    """The JSON of an answer, with numbers as they were written; None if it is none."""
-    try:
-        return _DECODER.decode(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        return None
+@dataclass(slots=True)
+class ListPosition:
+    """Where reading the lists of a connection stopped.
+
+    `table` is an index into the connection's tables; `cursor` is None at the start of a table. `pages` and
+    `short_pages` count what was read so far.
+    """
+
+    table: int = 0
+    cursor: str | None = None
+    pages: int = 0
+    short_pages: int = 0
+
+    @classmethod
+    def load(cls, saved: SavedPosition) -> "ListPosition":
+        """Restore what `save` returned."""
+        return cls(**saved)
+
+    def save(self) -> SavedPosition:
+        """Return the position as JSON."""
+        return {
+            "table": self.table,
+            "cursor": self.cursor,
+            "pages": self.pages,
+            "short_pages": self.short_pages,
+        }
 
 
-def listed(entries: Iterable[Mapping[str, JsonValue]], zone: tzinfo) -> list[Listed]:
-    """The records of a page that have an id; naive times are read in `zone`."""
+def read_listed_leads(entries: Iterable[JsonObject], zone: tzinfo) -> list[ListedLead]:
+    """Read the records of a page that have an id; naive times are read in `zone`."""
     return [
-        Listed(RecordVersion(str(entry["id"]), modified_on(entry, zone)), entry)
+        ListedLead(str(entry["id"]), modified_in_utc(entry, zone), entry)
         for entry in entries
         if isinstance(entry.get("id"), str) and entry["id"]
     ]
 
 
-def modified_on(entry: Mapping[str, JsonValue], zone: tzinfo) -> datetime | None:
-    """When the record was modified, else created, in UTC; None if neither is told."""
-    moment = next((time for key in TIMES if (time := read_time(entry.get(key)))), None)
-    return in_zone(moment, zone) if moment else None
+def modified_in_utc(entry: JsonObject, zone: tzinfo) -> datetime | None:
+    """Return when a record was modified, else created, in UTC; None if it names neither."""
+    time = modified_time(entry)
+    return in_utc(time, zone) if time else None
 
 
-def arrival_of(item: Listed, connection_id: str, table: str, now: datetime) -> Arrival:
-    """A listed record as it passes the gate: read as strictly as a webhook's body."""
-    return Arrival(replace(_delivery(item.entry), table_name=table), now, connection_id=connection_id)
+def _body(entry: JsonObject) -> Body:
+    """Read a record as a webhook's body.
 
-
-def delivery_columns(
-    connection_id: str, table: str, origin: str, now: datetime, items: Sequence[Listed], mend: bool
-) -> dict[str, Any]:
-    """Parameters of ingest_record/store_deliveries; mended, each record is kept as raw bytes only."""
-    arrivals = [arrival_of(item, connection_id, table, now) for item in items]
-    return columns([unstorable(arrival) for arrival in arrivals] if mend else arrivals, origin, now)
-
-
-def _delivery(entry: Mapping[str, JsonValue]) -> Delivery:
-    """Most records are so plain that nothing in them could be refused; any other is read anew, strictly."""
+    Writing a record as JSON and parsing it again is needed only for what strict parsing could refuse. Most
+    records cannot be refused: they are small and hold no unusual numbers.
+    """
     try:
-        delivery = delivery_of(entry)
+        body = body_of(entry)
     except (ValueError, RecursionError):
-        delivery = None
-    text = (delivery and delivery.payload) or ""
-    plain = 0 < len(text) <= PLAIN_LENGTH and text.count("{") + text.count("[") <= MAX_DEPTH
-    if delivery and plain and "NaN" not in text and "Infinity" not in text and not has_exponent(text):
-        return delivery
-    return read_delivery(canonical(entry).encode("utf-8", "surrogatepass"))
+        return _reread(entry)
+    text = body.payload or ""
+    is_plain = 0 < len(text) <= MAX_PLAIN_CHARACTERS and text.count("{") + text.count("[") <= MAX_DEPTH
+    if is_plain and "NaN" not in text and "Infinity" not in text and not has_exponent(text):
+        return body
+    return _reread(entry)
+
+
+def _reread(entry: JsonObject) -> Body:
+    return read_body(canonical(entry).encode("utf-8", "surrogatepass"))

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumberFormat
 
+from leads.domain.errors import InvalidPhone
+
 REGION = "VN"
 COUNTRY_CODE = "84"
 RENUMBERED_2018 = {
@@ -25,18 +27,18 @@ RENUMBERED_2018 = {
 }  # fmt: skip
 """Old mobile prefix → new one, both without the leading 0."""
 
-MAX_CANDIDATES = 10
-MAX_PIECES = 6
-"""Into how many groups of digits one number may be written."""
+MAX_CANDIDATES_PER_RECORD = 10
+MAX_GROUPS_PER_NUMBER = 6
+"""How many groups of digits, at most, one number may be written in."""
 
 _BETWEEN_NUMBERS = re.compile(r"[/,;|\n\r\t]|\s+-\s+|\bhoặc\b|\bor\b|\bvà\b", re.IGNORECASE)
-_BETWEEN_PIECES = re.compile(r"[\s.\-()]+")
+_BETWEEN_GROUPS = re.compile(r"[\s.\-()]+")
 _NO_DIGIT = re.compile(r"[^0-9]")
 _OLD_MOBILE = re.compile(r"(?:(?:00)?840?|0)?(1[2-9][0-9])([0-9]{7})")
 
 
 def _plain_mobile() -> re.Pattern[str]:
-    """A mobile number by the library's own pattern; most numbers are, and its parser is slow."""
+    """Build a shortcut for mobile numbers from the library's own pattern: its parser is slow."""
     metadata = PhoneMetadata.metadata_for_region(REGION)
     assert metadata is not None
     assert metadata.mobile is not None
@@ -49,7 +51,7 @@ _MOBILE = _plain_mobile()
 
 @dataclass(frozen=True, slots=True)
 class PhoneReading:
-    """What one record's phone fields came to: usable numbers in their order, the rest with a reason."""
+    """The phones of one record: usable ones in E.164, in order, and (text, reason) of rejected ones."""
 
     usable: tuple[str, ...]
     rejected: tuple[tuple[str, str], ...]
@@ -58,9 +60,16 @@ class PhoneReading:
     def primary(self) -> str | None:
         return self.usable[0] if self.usable else None
 
+    def require_primary(self) -> str:
+        """Return the phone that identifies the customer. Raises InvalidPhone if there is none."""
+        if self.primary is None:
+            reasons = ", ".join(sorted({reason for _, reason in self.rejected})) or "no phone given"
+            raise InvalidPhone(f"The record has no usable phone number ({reasons}).")
+        return self.primary
+
 
 def read_phones(fields: Iterable[str]) -> PhoneReading:
-    """Every number in the fields; one field may hold several ("0912… / 0287…")."""
+    """Read every number in the fields; one field may hold several ("0912… / 0287…")."""
     usable: dict[str, None] = {}
     rejected: list[tuple[str, str]] = []
     for candidate in _candidates(fields):
@@ -73,9 +82,10 @@ def read_phones(fields: Iterable[str]) -> PhoneReading:
 
 
 def normalize(text: str, country_code: str | None = None) -> tuple[str | None, str]:
-    """One number to E.164, or None and why not: `empty`, `too_short`, `too_long`, `not_a_number`, `invalid`.
+    """Normalize one number to E.164, or return None and why not.
 
-    `country_code` is that of a stored account ("84", "+84"); a national number belongs to it.
+    Reasons: `empty`, `too_short`, `too_long`, `not_a_number`, `invalid`. `country_code` is that of a stored
+    account ("84", "+84"), to which a national number belongs.
     """
     text = unicodedata.normalize("NFKC", text)
     digits = _NO_DIGIT.sub("", text)
@@ -94,7 +104,7 @@ def normalize(text: str, country_code: str | None = None) -> tuple[str | None, s
 
 
 def stored_digits(number: str) -> tuple[str, ...]:
-    """How an E.164 number may stand in `account.phone_number`, digits only, old prefixes included."""
+    """Return the digits that `account.phone_number` may hold for an E.164 number, old prefixes included."""
     if not number.startswith(f"+{COUNTRY_CODE}"):
         digits, national = number.removeprefix("+"), national_parts(number)[1]
         return (digits, f"00{digits}", national, f"0{national}")
@@ -112,7 +122,7 @@ def stored_digits(number: str) -> tuple[str, ...]:
 
 
 def national_parts(number: str) -> tuple[str, str]:
-    """Country code and national form of an E.164 number, as accounts store them: ("84", "0912345678")."""
+    """Split an E.164 number as accounts store it: country code and national form ("84", "0912345678")."""
     parsed = phonenumbers.parse(number)
     national = phonenumbers.national_significant_number(parsed)
     code = str(parsed.country_code)
@@ -120,36 +130,36 @@ def national_parts(number: str) -> tuple[str, str]:
 
 
 def _candidates(fields: Iterable[str]) -> list[str]:
-    """What may be a number, at most MAX_CANDIDATES of them: each field is one, or is taken apart."""
+    """Return the texts that may be a number: each field is one, or is split at separators."""
     found: list[str] = []
     for field in fields:
         for part in [field] if normalize(field)[0] else _BETWEEN_NUMBERS.split(field):
-            for candidate in [part] if normalize(part)[0] else _numbers_among(_BETWEEN_PIECES.split(part)):
+            for candidate in [part] if normalize(part)[0] else _numbers_among(_BETWEEN_GROUPS.split(part)):
                 if candidate.strip():
                     found.append(candidate.strip())
-                if len(found) == MAX_CANDIDATES:
+                if len(found) == MAX_CANDIDATES_PER_RECORD:
                     return found
     return found
 
 
-def _numbers_among(pieces: list[str]) -> Iterator[str]:
-    """Neighbouring pieces that make a number together, and what lies between such numbers."""
+def _numbers_among(groups: list[str]) -> Iterator[str]:
+    """Join neighbouring groups of digits that make a number, and return what is left between such numbers."""
     start, rest = 0, list[str]()
-    while start < len(pieces):
-        ends = range(start + 1, min(start + MAX_PIECES, len(pieces)) + 1)
-        end = next((end for end in ends if normalize(" ".join(pieces[start:end]))[0]), None)
+    while start < len(groups):
+        ends = range(start + 1, min(start + MAX_GROUPS_PER_NUMBER, len(groups)) + 1)
+        end = next((end for end in ends if normalize(" ".join(groups[start:end]))[0]), None)
         if end is None:
-            rest.append(pieces[start])
+            rest.append(groups[start])
             start += 1
             continue
         yield " ".join(rest)
-        yield " ".join(pieces[start:end])
+        yield " ".join(groups[start:end])
         start, rest = end, []
     yield " ".join(rest)
 
 
 def _modern(digits: str, *, international: bool) -> str:
-    """The number as `phonenumbers` wants it, after the renumbering."""
+    """Return the number as `phonenumbers` expects it, old mobile prefixes replaced."""
     if (old := _OLD_MOBILE.fullmatch(digits)) and (new := RENUMBERED_2018.get(old[1])):
         return f"+{COUNTRY_CODE}{new}{old[2]}"
     if digits.startswith("00"):
@@ -168,7 +178,7 @@ def _parse(text: str) -> tuple[str | None, str]:
 
 
 def parse_fully(text: str) -> tuple[str | None, str]:
-    """E.164 of one number in Vietnam's eyes by the library's parser, or None and why not."""
+    """Parse one number with the library's parser, region Vietnam: E.164, or None and why not."""
     try:
         number = phonenumbers.parse(text, REGION)
     except NumberParseException:

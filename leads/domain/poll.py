@@ -1,105 +1,145 @@
-"""One poll of a connection: its window, what the answer has to contain, what it contained."""
+"""The progress of one poll of a connection: its window, what the list has to contain, what it contained."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TypedDict
 
-from leads.domain.listing import Listed
+from leads.domain.listing import ListedLead, ListPosition, SavedPosition
+from leads.domain.reports import PollReport
 from leads.domain.window import (
     OVERLAP,
-    WIDEN,
+    ZONE_MARGIN,
     Window,
     advance,
+    has_explanation,
     latest_window,
     next_window,
-    trusted,
     unreturned,
 )
 
-MAX_IDS = 1_000
+MAX_IDS_PER_REPORT = 1_000
 """How many ids a report lists of each kind."""
 
 
-class Poll:
-    """Keeps everything in `state`, a JSON object, so that an interrupted poll goes on where it stopped."""
+class SavedPoll(TypedDict):
+    """The JSON of a PollProgress."""
 
-    def __init__(self, window: Window, state: dict[str, Any]) -> None:
-        self.window = window
-        self.state = state
-        state["window"] = [window.start.isoformat(), window.end.isoformat()]
-        self._awaited = {i: datetime.fromisoformat(t) for i, t in state.setdefault("awaited", {}).items()}
-        for name, start in (("listed", 0), ("outside", 0), ("missed", 0), ("missed_ids", [])):
-            state.setdefault(name, start)
+    window: list[str]
+    position: SavedPosition
+    awaited: dict[str, str]
+    listed: int
+    outside: int
+    missed: int
+    missed_ids: list[str]
+    latest: "SavedPoll | None"
+
+
+@dataclass(slots=True)
+class PollProgress:
+    """An interrupted poll continues from what `save` returned.
+
+    `awaited` maps the records that the list still has to contain to their `modified_on`. `listed` counts the
+    leads of the window, `outside` those that no filter should have returned. `latest` is the poll of the
+    newest window, if that must be read too; it does not move the watermark.
+    """
+
+    window: Window
+    position: ListPosition = field(default_factory=ListPosition)
+    awaited: dict[str, datetime] = field(default_factory=dict)
+    listed: int = 0
+    outside: int = 0
+    missed: int = 0
+    missed_ids: list[str] = field(default_factory=list)
+    latest: "PollProgress | None" = None
 
     @classmethod
-    def after(cls, watermark: datetime | None, now: datetime, state: dict[str, Any]) -> "Poll":
-        """The poll of the next window, which remembers the latest one if that must be read besides."""
+    def start(cls, watermark: datetime | None, now: datetime) -> "PollProgress":
+        """Begin the poll of the window after `watermark`."""
         window = next_window(watermark, now)
-        if latest := latest_window(window, now):
-            cls(latest, state.setdefault("latest", {}))
-        return cls(window, state)
+        latest = latest_window(window, now)
+        return cls(window, latest=cls(latest) if latest else None)
 
     @classmethod
-    def resumed(cls, state: dict[str, Any]) -> "Poll":
-        """The poll that a state remembers."""
-        start, end = (datetime.fromisoformat(text) for text in state["window"])
-        return cls(Window(start, end), state)
+    def load(cls, saved: SavedPoll) -> "PollProgress":
+        """Restore what `save` returned."""
+        start, end = (datetime.fromisoformat(text) for text in saved["window"])
+        latest = saved["latest"]
+        return cls(
+            window=Window(start, end),
+            position=ListPosition.load(saved["position"]),
+            awaited={i: datetime.fromisoformat(text) for i, text in saved["awaited"].items()},
+            listed=saved["listed"],
+            outside=saved["outside"],
+            missed=saved["missed"],
+            missed_ids=list(saved["missed_ids"]),
+            latest=cls.load(latest) if latest else None,
+        )
 
-    @property
-    def latest(self) -> "Poll | None":
-        """The poll of the latest window, if it must be read besides this one; it moves no watermark."""
-        return Poll.resumed(self.state["latest"]) if "latest" in self.state else None
+    def save(self) -> SavedPoll:
+        """Return the progress as JSON."""
+        return {
+            "window": self._window_as_text(),
+            "position": self.position.save(),
+            "awaited": {record_id: time.isoformat() for record_id, time in self.awaited.items()},
+            "listed": self.listed,
+            "outside": self.outside,
+            "missed": self.missed,
+            "missed_ids": self.missed_ids,
+            "latest": self.latest.save() if self.latest else None,
+        }
 
     def expect(self, known: Mapping[str, datetime]) -> None:
-        """Records that the webhook told of: the answer has to contain them."""
-        wanted = unreturned(self.window, known, ())
-        self._awaited = {record_id: known[record_id] for record_id in wanted}
-        self.state["awaited"] = {record_id: known[record_id].isoformat() for record_id in wanted}
+        """Set what the list has to contain: the records that the webhook brought, with their newest time."""
+        self.awaited = {record_id: known[record_id] for record_id in unreturned(self.window, known, ())}
 
-    def select(self, items: Iterable[Listed]) -> list[Listed]:
-        """Of a page, the records of the window; notes what was listed, and what no filter would list."""
-        chosen = []
-        for item in items:
-            self._awaited.pop(item.record_id, None)
-            self.state["awaited"].pop(item.record_id, None)
-            time = item.version.modified_on
+    def select(self, leads: Iterable[ListedLead]) -> list[ListedLead]:
+        """Return the leads of the window, and count what was listed."""
+        selected = []
+        for lead in leads:
+            self.awaited.pop(lead.record_id, None)
+            time = lead.modified_on
             if time is None or time in self.window:
-                chosen.append(item)
-            elif not self.window.start - 2 * WIDEN <= time <= self.window.end + 2 * WIDEN:
-                self.state["outside"] += 1
-        self.state["listed"] += len(chosen)
-        return chosen
+                selected.append(lead)
+            # The filter is wider than the window by one margin, and was perhaps read in another zone.
+            elif not self.window.start - 2 * ZONE_MARGIN <= time <= self.window.end + 2 * ZONE_MARGIN:
+                self.outside += 1
+        self.listed += len(selected)
+        return selected
 
-    def missed(self, record_ids: list[str]) -> None:
-        """Records that were stored now: no webhook had brought them."""
-        self.state["missed"] += len(record_ids)
-        self.state["missed_ids"] = (self.state["missed_ids"] + record_ids)[:MAX_IDS]
+    def add_missed(self, record_ids: Sequence[str]) -> None:
+        """Count records that were stored now because the webhook had not brought them."""
+        self.missed += len(record_ids)
+        self.missed_ids = [*self.missed_ids, *record_ids][:MAX_IDS_PER_REPORT]
 
     def suspects(self) -> list[str]:
-        """The records that had to be listed and were not."""
-        return sorted(self._awaited)
+        """Return the records that had to be listed and were not."""
+        return sorted(self.awaited)
 
-    def explained_by(self, present: Mapping[str, datetime | None]) -> bool:
+    def has_explanation(self, present: Mapping[str, datetime | None]) -> bool:
         """Whether the suspects' present state explains that they were not listed."""
-        return trusted(self.window, self.suspects(), present)
+        return has_explanation(self.window, self.awaited, present)
 
-    def watermark(self, before: datetime | None, *, trusted: bool) -> datetime | None:
-        """The watermark after this poll."""
-        return advance(before, self.window, trusted=trusted)
+    def watermark_after(self, watermark: datetime | None, *, trusted: bool) -> datetime | None:
+        """Return the watermark after this poll."""
+        return advance(watermark, self.window, trusted=trusted)
 
-    def report(self) -> dict[str, Any]:
-        """What is stored and told of it. `may_lag`: the suspects are so young that the index may just lag."""
-        suspects = self.suspects()
-        young = self.window.end - OVERLAP
-        latest = {"latest": self.latest.report()} if self.latest else {}
-        return {
-            "window": self.state["window"],
-            "listed": self.state["listed"],
-            "missed": self.state["missed"],
-            "missed_ids": self.state["missed_ids"],
-            "outside": self.state["outside"],
-            "suspects": suspects[:MAX_IDS],
-            "may_lag": bool(suspects) and all(time > young for time in self._awaited.values()),
-            "short_pages": self.state.get("short_pages", 0),
-            **latest,
+    def report(self) -> PollReport:
+        """Return the report so far. `may_lag`: all suspects are so young that the index may just lag."""
+        lag_limit = self.window.end - OVERLAP
+        report: PollReport = {
+            "window": self._window_as_text(),
+            "listed": self.listed,
+            "missed": self.missed,
+            "missed_ids": self.missed_ids,
+            "outside": self.outside,
+            "suspects": self.suspects()[:MAX_IDS_PER_REPORT],
+            "may_lag": bool(self.awaited) and all(time > lag_limit for time in self.awaited.values()),
+            "short_pages": self.position.short_pages,
         }
+        if self.latest:
+            report["latest"] = self.latest.report()
+        return report
+
+    def _window_as_text(self) -> list[str]:
+        return [self.window.start.isoformat(), self.window.end.isoformat()]

@@ -1,48 +1,42 @@
-"""Which stretch of time to ask Pancake for, and whether its answer can be believed.
+"""Which window of time to request from Pancake, and whether the answer is complete.
 
-The list of records has no "changed since" and no promise of order: only a filter over `modified_on`, whose
-time zone is not documented, behind a search index that may lag. So windows are closed at both ends, overlap,
-end before the present, and are asked for wider than needed; what comes back is filtered again here.
-This module knows nothing of HTTP or SQL: it is given times and versions and answers with times and names.
+The list of records has no "changed since" filter and no guaranteed order: only a filter over `modified_on`,
+whose time zone is not documented, on a search index that may lag. So windows include both ends, overlap, end
+before the present, and are requested wider than needed; the answer is filtered again here.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
-from typing import Any
+from datetime import UTC, date, datetime, time, timedelta, timezone
 
-from leads.domain.body import read_time
+from leads.domain.timestamps import read_time
 
 OVERLAP = timedelta(minutes=10)
-"""How far a window reaches back before the watermark: covers search lag, late commits and a slow clock."""
+"""How far a window starts before the watermark: covers search lag, late commits and clock skew."""
 SETTLE = timedelta(minutes=1)
-"""How far a window stays away from the present: versions younger than this may still be on their way."""
-WIDEN = timedelta(hours=14)
-"""The largest distance of a time zone from UTC: whatever zone the filter is read in, the window is inside."""
-LONGEST = timedelta(days=1)
-"""The longest new stretch of one window: after an outage the watermark catches up in steps."""
+"""How far before the present a window ends: younger versions may not be listed yet."""
+ZONE_MARGIN = timedelta(hours=14)
+"""The largest offset of a zone from UTC: in whichever zone the filter is read, it contains the window."""
+MAX_STEP = timedelta(days=1)
+"""How far one window advances the watermark at most: after an outage it catches up in steps."""
 ICT = timezone(timedelta(hours=7), "ICT")
 """Indochina time, the zone of the operator's day; without daylight saving."""
-DAYS_BACK = 14
-"""How many closed days a reconciliation goes back at most."""
+MAX_DAYS_BACK = 14
+"""How many closed days before today are reconciled at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of time, closed at both ends, in UTC."""
+    """A period of time in UTC, including both ends."""
 
     start: datetime
     end: datetime
 
-    def __contains__(self, moment: datetime) -> bool:
-        return self.start <= moment <= self.end
+    def __contains__(self, time: datetime) -> bool:
+        return self.start <= time <= self.end
 
-    def bounds(self) -> dict[str, datetime]:
-        """The window as parameters of a statement."""
-        return {"window_from": self.start, "window_to": self.end}
-
-    def record_filter(self) -> dict[str, Any]:
-        """The list endpoint's `filter` (an object of the vendor's grammar) for the records of the window."""
+    def record_filter(self) -> dict[str, object]:
+        """Return the list endpoint's `filter` for the records of the window, in the vendor's grammar."""
         condition = {
             "field_name": "modified_on",
             "type": "$date_time",
@@ -58,17 +52,16 @@ def next_window(
     *,
     overlap: timedelta = OVERLAP,
     settle: timedelta = SETTLE,
-    first: timedelta = LONGEST,
-    longest: timedelta = LONGEST,
+    max_step: timedelta = MAX_STEP,
 ) -> Window:
-    """The window after `watermark`; without one, the last `first` before now.
+    """Return the window after `watermark`; without one, the last `max_step` before now.
 
-    It never ends later than `now - settle`, and never adds more than `longest` beyond the watermark. Should
-    our clock have gone back, the window is the last `overlap` before it, and `advance` keeps the watermark.
+    It ends at `now - settle` at the latest, and at most `max_step` after the watermark. If the clock was set
+    back, the window is the last `overlap` before now, and `advance` keeps the watermark.
     """
     settled = now - settle
-    since = settled - first if watermark is None else min(watermark, settled)
-    return Window(since - overlap, min(settled, since + longest))
+    since = settled - max_step if watermark is None else min(watermark, settled)
+    return Window(since - overlap, min(settled, since + max_step))
 
 
 def latest_window(
@@ -77,33 +70,33 @@ def latest_window(
     *,
     overlap: timedelta = OVERLAP,
     settle: timedelta = SETTLE,
-    longest: timedelta = LONGEST,
+    max_step: timedelta = MAX_STEP,
 ) -> Window | None:
-    """What to read besides the window that is due if that one ends before the present: at most the last day.
+    """Return the newest window, to be read too if the window that is due ends before it; at most `max_step`.
 
-    So a watermark that is far behind, or stands still because the list is not trusted, delays no new record.
+    Thus new records are not delayed while the watermark is far behind or kept back by an untrusted list.
     """
     settled = now - settle
     if due.end >= settled:
         return None
-    return Window(max(due.end, settled - longest) - overlap, settled)
+    return Window(max(due.end, settled - max_step) - overlap, settled)
 
 
 def advance(watermark: datetime | None, window: Window, *, trusted: bool) -> datetime | None:
-    """The watermark after a window read to its last page: its end if trusted, never an earlier one."""
+    """Return the watermark after a window was read: the window's end if trusted, never an earlier time."""
     if not trusted:
         return watermark
     return window.end if watermark is None else max(watermark, window.end)
 
 
 def day_window(day: date) -> Window:
-    """The whole of an ICT day."""
+    """Return the window of a whole ICT day."""
     start = datetime.combine(day, time(), ICT).astimezone(UTC)
     return Window(start, start + timedelta(days=1) - timedelta(microseconds=1))
 
 
 def read_moment(value: object) -> datetime | None:
-    """An ISO 8601 date, which is its midnight in ICT, or time, in UTC if it names no zone; None for else."""
+    """Read an ISO 8601 date (its midnight in ICT) or time (naive: UTC); None for anything else."""
     if not isinstance(value, str):
         return None
     if moment := read_time(value):
@@ -114,46 +107,43 @@ def read_moment(value: object) -> datetime | None:
         return None
 
 
-def days_owed(now: datetime, succeeded: Collection[date], *, at_most: int = DAYS_BACK) -> list[date]:
-    """The closed ICT days without a succeeded reconciliation, oldest first, at most `at_most` days back."""
+def days_owed(
+    now: datetime, succeeded: Collection[date], *, max_days_back: int = MAX_DAYS_BACK
+) -> list[date]:
+    """Return the closed ICT days without a succeeded reconciliation, oldest first."""
     today = (now - SETTLE).astimezone(ICT).date()
-    days = (today - timedelta(days=back) for back in range(at_most, 0, -1))
+    days = (today - timedelta(days=back) for back in range(max_days_back, 0, -1))
     return [day for day in days if day not in succeeded]
 
 
 def filter_bounds(window: Window) -> tuple[str, str]:
-    """The two values of a `$date_time` filter for a window: naive ISO times in UTC, 14 h wider on each side.
+    """Return the two values of a `$date_time` filter: naive ISO times in UTC, 14 h wider on each side.
 
-    Naive because that is the only shape seen in use; to the second, rounded outwards.
+    Naive because no other form was seen in use; whole seconds, rounded outwards.
     """
-    start = (window.start - WIDEN).astimezone(UTC)
-    end = (window.end + WIDEN + timedelta(seconds=1)).astimezone(UTC)
+    start = (window.start - ZONE_MARGIN).astimezone(UTC)
+    end = (window.end + ZONE_MARGIN + timedelta(seconds=1)).astimezone(UTC)
     return f"{start:%Y-%m-%dT%H:%M:%S}", f"{end:%Y-%m-%dT%H:%M:%S}"
 
 
-def in_zone(moment: datetime, zone: tzinfo) -> datetime:
-    """A time in UTC; a naive one is read in `zone`."""
-    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
-
-
 def unreturned(window: Window, known: Mapping[str, datetime], returned: Collection[str]) -> list[str]:
-    """The record ids that a complete answer had to contain and did not.
+    """Return the record ids that a complete answer had to contain and did not.
 
-    `known` maps a record id to the newest `modified_on` that a webhook brought us; `returned` holds every id
-    of the answer, also those outside the window (a record changed since then is listed under its new time).
+    `known` maps a record id to the newest `modified_on` that the webhook brought; `returned` holds every id
+    of the answer, those outside the window too (a record changed since then is listed under its new time).
     """
     return sorted(i for i, modified_on in known.items() if modified_on in window and i not in returned)
 
 
-def trusted(window: Window, suspects: Iterable[str], now_at: Mapping[str, datetime | None]) -> bool:
-    """Whether each suspect is explained by its present state, read one by one: deleted, or changed since.
+def has_explanation(window: Window, suspects: Iterable[str], present: Mapping[str, datetime | None]) -> bool:
+    """Whether the present state of each suspect explains that it was not listed: deleted, or changed since.
 
-    `now_at` maps the ids that still exist to their present `modified_on`; a suspect that exists and still
-    lies in the window proves that the list left it out.
+    `present` maps the ids that still exist to their `modified_on`. A suspect that exists and still lies in
+    the window proves that the list left it out.
     """
     for record_id in suspects:
-        if record_id in now_at:
-            modified_on = now_at[record_id]
+        if record_id in present:
+            modified_on = present[record_id]
             if modified_on is None or modified_on in window:
                 return False
     return True

@@ -1,6 +1,6 @@
-"""The secrets of Pancake connections: made, sealed, rotated. For scripts and the sandbox; handlers only read.
+"""Create connections and change their secrets: for the command `leads connection`; handlers only read.
 
-A token is stored as its SHA-256 alone; the API key and the secrets of webhook and header under the key ring.
+Of a token only the SHA-256 is stored. The other secrets are encrypted with the key ring.
 """
 
 import secrets
@@ -8,18 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Literal
 from zoneinfo import available_timezones
 
-import psycopg
-from psycopg.rows import DictRow
-
+from leads.adapters.database import Params, Row
+from leads.adapters.db_session import DbSession
 from leads.adapters.queries import QUERIES
 from leads.adapters.secrets import KeyRing
 
-Db = psycopg.Connection[DictRow]
 Secret = Literal["api_key", "webhook_secret", "header_secret"]
-"""What a ciphertext is for; also the purpose that it is sealed with."""
+"""The kind of a secret; also the purpose that it is encrypted for."""
 
 CIPHERTEXTS: Mapping[str, Secret] = {
     "api_key_encrypted": "api_key",
@@ -29,18 +27,18 @@ CIPHERTEXTS: Mapping[str, Secret] = {
     "previous_header_secret_encrypted": "header_secret",
 }
 HEADER_NAME = "X-Pancake-Secret"
-"""The request header that carries the shared secret; typed into Pancake's form "Request Headers"."""
+"""The request header with the shared secret; the admin enters it in Pancake's form "Request Headers"."""
 TOKEN_GRACE = timedelta(hours=24)
-_BEFORE_ALL = "00000000-0000-0000-0000-000000000000"
+_LOWEST_ID = "00000000-0000-0000-0000-000000000000"
 
 
 class ChangeRefused(ValueError):
-    """The change is not possible; the message says why and what to do."""
+    """The change is not possible; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A workspace of Pancake to connect. Without `id` and `token` new ones are made."""
+    """A workspace of Pancake to connect. Without `id` and `token` new ones are generated."""
 
     name: str
     workspace_id: int
@@ -54,19 +52,19 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A new connection and its webhook token, which is stored nowhere."""
+    """A new connection and its webhook token, which is not stored."""
 
     id: str
     token: str = field(repr=False)
 
 
 def new_secret() -> str:
-    """256 random bits that may stand in a URL."""
+    """Return 256 random bits as URL-safe text."""
     return secrets.token_urlsafe(32)
 
 
-def create_connection(db: Db, ring: KeyRing, workspace: Workspace) -> Connected:
-    """Store a connection. Raises ChangeRefused for a workspace that is connected already or a time zone."""
+def create_connection(db: DbSession, ring: KeyRing, workspace: Workspace) -> Connected:
+    """Store a connection. Raises ChangeRefused if the workspace is connected already."""
     check_time_zone(workspace.record_timezone)
     token = workspace.token or new_secret()
     row = db.execute(
@@ -83,12 +81,12 @@ def create_connection(db: Db, ring: KeyRing, workspace: Workspace) -> Connected:
         },
     ).fetchone()
     if row is None:
-        raise ChangeRefused(f"workspace {workspace.workspace_id} is connected already")
+        raise ChangeRefused(f"Workspace {workspace.workspace_id} is connected already.")
     return Connected(row["id"], token)
 
 
-def rotate_token(db: Db, connection_id: str, now: datetime, grace: timedelta = TOKEN_GRACE) -> str:
-    """A new token; the old one works until `now + grace`. Raises ChangeRefused for an unknown id."""
+def rotate_token(db: DbSession, connection_id: str, now: datetime, grace: timedelta = TOKEN_GRACE) -> str:
+    """Replace the token; the previous one works until `now + grace`. Raises ChangeRefused."""
     token = new_secret()
     params = {"token_sha256": sha256(token.encode()).digest(), "expires_at": now + grace, "now": now}
     _change(db, "connection_secrets/set_token", connection_id, params)
@@ -96,52 +94,55 @@ def rotate_token(db: Db, connection_id: str, now: datetime, grace: timedelta = T
 
 
 def store_secret(
-    db: Db, ring: KeyRing, connection_id: str, purpose: Secret, value: str, now: datetime
+    db: DbSession, ring: KeyRing, connection_id: str, purpose: Secret, value: str, now: datetime
 ) -> None:
-    """Set or rotate a secret; the former webhook or header secret stays valid until it is forgotten."""
-    params = {"purpose": purpose, "sealed": ring.encrypt(value, purpose), "now": now}
+    """Set or rotate a secret; the previous webhook or header secret stays valid until it is cleared."""
+    params = {"purpose": purpose, "encrypted": ring.encrypt(value, purpose), "now": now}
     _change(db, "connection_secrets/store_secret", connection_id, params)
 
 
 def forget_previous(
-    db: Db, connection_id: str, purpose: Literal["token", "webhook_secret", "header_secret"], now: datetime
+    db: DbSession,
+    connection_id: str,
+    purpose: Literal["token", "webhook_secret", "header_secret"],
+    now: datetime,
 ) -> None:
-    """End the former token or secret at once."""
+    """End the previous token or secret at once."""
     _change(db, "connection_secrets/clear_previous", connection_id, {"purpose": purpose, "now": now})
 
 
-def set_time_zone(db: Db, connection_id: str, zone: str, now: datetime) -> None:
+def set_time_zone(db: DbSession, connection_id: str, zone: str, now: datetime) -> None:
     """Read naive times in another zone from now on. Raises ChangeRefused."""
     check_time_zone(zone)
     _change(db, "connection_secrets/set_time_zone", connection_id, {"zone": zone, "now": now})
 
 
 def check_time_zone(zone: str) -> None:
-    """Raise ChangeRefused unless Python and PostgreSQL surely read the name alike.
+    """Raise ChangeRefused unless Python and PostgreSQL read the name alike.
 
-    PostgreSQL also takes abbreviations (`ICT`, `CET` without its summer time), POSIX rules (`UTC+7` is seven
-    hours west of Greenwich) and any case.
+    PostgreSQL also accepts abbreviations (`ICT`, `CET` without its summer time), POSIX rules (`UTC+7` is
+    seven hours west of Greenwich) and any case.
     """
     if zone != "UTC" and ("/" not in zone or zone not in available_timezones()):
-        raise ChangeRefused(f"{zone} is no region and city of the time zone database, say Asia/Ho_Chi_Minh")
+        raise ChangeRefused(f"Unknown time zone {zone}. Use a region and city, for example Asia/Ho_Chi_Minh.")
 
 
-def list_connections(db: Db, now: datetime) -> list[DictRow]:
-    """Every connection with its state; ciphertexts, never plaintext."""
+def list_connections(db: DbSession, now: datetime) -> list[Row]:
+    """Return every connection with its state; secrets only as ciphertexts."""
     return db.execute(QUERIES["connection_secrets/list_connections"], {"now": now}).fetchall()
 
 
-def reencrypt(db: Db, ring: KeyRing, batch: int = 100) -> tuple[int, int]:
-    """Seal everything with the ring's current key, a transaction per batch; returns sealed anew, and all.
+def reencrypt(db: DbSession, ring: KeyRing, rows_per_batch: int = 100) -> tuple[int, int]:
+    """Encrypt every secret with the current key, one transaction per batch; return (changed, all).
 
-    Raises DecryptionError, with that batch undone, if a ciphertext cannot be read with the ring.
+    Raises DecryptionError if a ciphertext cannot be decrypted with the ring; that batch is rolled back.
     """
     changed = seen = 0
-    after = _BEFORE_ALL
+    after = _LOWEST_ID
     while True:
         with db.transaction():
             rows = db.execute(
-                QUERIES["connection_secrets/lock_ciphertexts"], {"after": after, "limit": batch}
+                QUERIES["connection_secrets/lock_ciphertexts"], {"after": after, "limit": rows_per_batch}
             ).fetchall()
             for row in rows:
                 fresh = {name: _fresh(ring, row[name], purpose) for name, purpose in CIPHERTEXTS.items()}
@@ -150,7 +151,7 @@ def reencrypt(db: Db, ring: KeyRing, batch: int = 100) -> tuple[int, int]:
                 if different:
                     db.execute(QUERIES["connection_secrets/store_ciphertexts"], {"id": row["id"], **fresh})
                     changed += different
-        if len(rows) < batch:
+        if len(rows) < rows_per_batch:
             return changed, seen
         after = rows[-1]["id"]
 
@@ -161,6 +162,6 @@ def _fresh(ring: KeyRing, ciphertext: bytes | None, purpose: Secret) -> bytes | 
     return ring.encrypt(ring.decrypt(ciphertext, purpose), purpose)
 
 
-def _change(db: Db, statement: str, connection_id: str, params: Mapping[str, Any]) -> None:
+def _change(db: DbSession, statement: str, connection_id: str, params: Params) -> None:
     if db.execute(QUERIES[statement], {"id": connection_id, **params}).fetchone() is None:
-        raise ChangeRefused(f"there is no connection {connection_id}")
+        raise ChangeRefused(f"There is no connection {connection_id}.")

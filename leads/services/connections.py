@@ -1,11 +1,12 @@
-"""The connections to Pancake, and work done for each of them: one that fails does not stop the others."""
+"""The connections to Pancake, and work done for each of them: a failed one does not stop the others."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TypeVar, cast
+from zoneinfo import ZoneInfo
 
-from leads.adapters.database import Database, Row
+from leads.adapters.database import Database
 from leads.adapters.logs import LOGGER, describe
 from leads.adapters.pancake_api import Access
 from leads.adapters.secrets import DecryptionError, KeyRing
@@ -16,75 +17,104 @@ from leads.domain.errors import (
     PancakeRefused,
     PancakeUnavailable,
 )
+from leads.domain.reports import ConnectionReport
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A connection in use. `zone` names the time zone of its naive times."""
+    """A connection in use. Pancake writes naive times in the zone that `record_timezone` names."""
 
     id: str
     name: str
     status: str
     tables: tuple[str, ...]
-    zone: str
+    record_timezone: str
     watermark: datetime | None
     access: Access
 
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone of naive times. Raises ZoneInfoNotFoundError."""
+        return ZoneInfo(self.record_timezone)
+
+
+Report = TypeVar("Report", bound=ConnectionReport)
+
+
+@dataclass(frozen=True, slots=True)
+class _ConnectionRow:
+    """A row of connections/load_connections."""
+
+    id: str
+    name: str
+    workspace_id: int
+    table_names: list[str]
+    api_base_url: str
+    record_timezone: str
+    api_key_encrypted: bytes | None
+    status: str
+    poll_watermark: datetime | None
+
 
 async def load_connections(db: Database, key_ring: KeyRing) -> list[Connection]:
-    """Every connection that is not disabled."""
-    return [_connection(row, key_ring) for row in await db.fetch_all("connections/load_connections", {})]
+    """Return every connection that is not disabled."""
+    rows = await db.fetch_all("connections/load_connections", {}, _ConnectionRow)
+    return [_connection(row, key_ring) for row in rows]
 
 
 async def for_each(
-    connections: Sequence[Connection], work: Callable[[Connection], Awaitable[dict[str, Any]]]
-) -> list[dict[str, Any]]:
-    """What `work` reports of each connection; `error` and `detail` where it failed.
+    connections: Sequence[Connection], work: Callable[[Connection], Awaitable[Report]]
+) -> list[Report]:
+    """Return what `work` reports of each connection, or the error that it raised.
 
-    Raises what fails all of them alike: DatabaseUnavailable and Contended.
+    Raises DatabaseUnavailable and Contended, which would fail for all connections.
     """
-    reports = []
+    reports: list[Report] = []
     for connection in connections:
         try:
-            body = await work(connection)
+            report = await work(connection)
+            report["connection_id"] = connection.id
         except (PancakeUnavailable, PancakeRefused) as error:
-            body = {"error": error.code, "detail": str(error)}
-            LOGGER.warning("Pancake failed a cron", extra={"fields": {"connection": connection.id, **body}})
+            failure = _failure(connection, error)
+            LOGGER.warning("connection failed", extra={"fields": failure})
+            report = cast(Report, failure)
         except (DatabaseUnavailable, Contended):
             raise
-        except Exception as error:  # noqa: BLE001 - reported, and logged with its trace; the others are worked on
-            body = _fault(error)
-            fields = {"connection": connection.id, **body}
-            LOGGER.error("a cron failed for a connection", extra={"fields": fields}, exc_info=error)
-        reports.append({"connection_id": connection.id, **body})
+        except Exception as error:  # noqa: BLE001 - reported, and logged with its trace; the others go on
+            failure = _failure(connection, error)
+            LOGGER.error("connection failed", extra={"fields": failure}, exc_info=error)
+            report = cast(Report, failure)
+        reports.append(report)
     return reports
 
 
-def problems(reports: Sequence[dict[str, Any]]) -> str | None:
-    """What went wrong, in one line; None if nothing did."""
+def problems(reports: Sequence[ConnectionReport]) -> str | None:
+    """Return all errors in one line; None without any."""
     lines = [f"{report['connection_id']}: {report['detail']}" for report in reports if "error" in report]
     return "; ".join(lines) or None
 
 
-def _fault(error: Exception) -> dict[str, str]:
-    """A fault that is not Pancake's, without the text of foreign exceptions, which may quote data."""
+def _failure(connection: Connection, error: Exception) -> ConnectionReport:
+    """Report an error; of foreign exceptions not the text, which may quote personal data."""
     if isinstance(error, IntegrationError):
-        return {"error": error.code, "detail": str(error)}
-    return {"error": "internal", "detail": "{error}, digest {digest}".format(**describe(error))}
+        return {"connection_id": connection.id, "error": error.code, "detail": str(error)}
+    detail = "{error}, digest {digest}".format(**describe(error))
+    return {"connection_id": connection.id, "error": "internal", "detail": detail}
 
 
-def _connection(row: Row, key_ring: KeyRing) -> Connection:
-    """A key that is missing or cannot be read is sent as an empty one: Pancake rejects it, and we say so."""
+def _connection(row: _ConnectionRow, key_ring: KeyRing) -> Connection:
+    # A key that is missing or cannot be decrypted is sent as an empty one: Pancake then rejects it, and
+    # check_connection reports that.
     try:
-        api_key = key_ring.decrypt(row["api_key_encrypted"] or b"", "api_key")
+        api_key = key_ring.decrypt(row.api_key_encrypted or b"", "api_key")
     except DecryptionError:
         api_key = ""
     return Connection(
-        id=row["id"],
-        name=row["name"],
-        status=row["status"],
-        tables=tuple(row["table_names"]),
-        zone=row["record_timezone"],
-        watermark=row["poll_watermark"],
-        access=Access(row["id"], row["api_base_url"], row["workspace_id"], api_key),
+        id=row.id,
+        name=row.name,
+        status=row.status,
+        tables=tuple(row.table_names),
+        record_timezone=row.record_timezone,
+        watermark=row.poll_watermark,
+        access=Access(row.id, row.api_base_url, row.workspace_id, api_key),
     )

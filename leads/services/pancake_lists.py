@@ -1,72 +1,85 @@
-"""Walk Pancake's lists and store what we lack: the mechanics that polling and reconciliation share.
+"""Read Pancake's lists and store what is missing: what polling and reconciliation share."""
 
-What covers a listed record is a rule of the domain, handed in as a function.
-"""
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, Generic, TypeVar
-
-import psycopg
-
-from leads.adapters.database import Database, Row
-from leads.adapters.pancake_api import COMPLETE, PAGE_LIMIT, Pancake
+from leads.adapters.database import Database, Params, UnstorableData
+from leads.adapters.pancake_api import COMPLETE, PAGE_LIMIT, PancakeApi
+from leads.domain import coverage
+from leads.domain.canonical_json import JsonObject, read_json
+from leads.domain.coverage import Event, EventsByRecord
+from leads.domain.delivery import Delivery
 from leads.domain.errors import Contended
+from leads.domain.lead import read_lead
+from leads.domain.listing import ListedLead, ListPosition, modified_in_utc, read_listed_leads
+from leads.domain.window import Window
 from leads.services.connections import Connection
+from leads.services.ingest_record import Origin, StoredDelivery, store_deliveries
+from leads.services.process_record.load import lock_records
 
 PAUSED = "paused"
-TRIES = 3
-GROUP = 300
-"""Records that are looked up and stored together, about ten pages."""
-Item = TypeVar("Item")
-Missing = Callable[[Sequence[Row]], Sequence[Item]]
-"""What to store, given our rows of the records in question."""
+MAX_TRIES = 3
+LEADS_PER_GROUP = 300
+"""How many leads are compared and stored together, about ten pages."""
 
 
-async def walk(
-    pancake: Pancake,
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """A row of pancake_lists/load_events; `payload` is JSON text, only where times cannot decide."""
+
+    record_id: str
+    modified_on: datetime | None
+    status: str
+    error_code: str | None
+    payload: str | None
+
+
+async def read_pages(
+    pancake: PancakeApi,
     connection: Connection,
-    record_filter: Mapping[str, Any],
-    state: dict[str, Any],
-    on_entries: Callable[[str, list[dict[str, Any]]], Awaitable[None]],
+    window: Window,
+    position: ListPosition,
+    on_leads: Callable[[str, list[ListedLead]], Awaitable[None]],
     *,
-    time_left: Callable[[], float],
+    seconds_left: Callable[[], float],
     max_pages: int,
 ) -> str:
-    """Read every table of a connection, from where `state` stands, which moves on after each group of pages.
+    """Read the window's records of every table, from `position`, which advances after each group of pages.
 
-    Returns COMPLETE, or why not: PAUSED (no time left), REPEATED_CURSOR, PAGE_LIMIT. The cursor to go on from
-    is used once: if Pancake refuses it, the table starts anew next time.
+    `on_leads` gets the name of a table and some of its leads. Returns COMPLETE, or why reading stopped:
+    PAUSED (no time left), REPEATED_CURSOR or PAGE_LIMIT.
     """
-    for counter in ("table", "pages", "short_pages"):
-        state.setdefault(counter, 0)
-    while state["table"] < len(connection.tables):
-        table, cursor = connection.tables[state["table"]], state.pop("cursor", None)
-        entries: list[dict[str, Any]] = []
+    record_filter = window.record_filter()
+    while position.table < len(connection.tables):
+        table = connection.tables[position.table]
+        # A saved cursor is used once: if Pancake refuses it, the next attempt reads the table from its start.
+        cursor, position.cursor = position.cursor, None
+        entries: list[JsonObject] = []
         async for page in pancake.pages(connection.access, table, record_filter, cursor=cursor):
             entries += page.entries
-            state["pages"] += 1
-            state["short_pages"] += page.after_short
-            stop = page.ending or (PAGE_LIMIT if state["pages"] >= max_pages else None)
-            stop = stop or (PAUSED if time_left() <= 0 else None)
-            if stop or len(entries) >= GROUP:
-                await on_entries(table, entries)
-                entries, state["cursor"] = [], page.cursor
-            if stop and stop != COMPLETE:
-                return stop
-        state.pop("cursor", None)
-        state["table"] += 1
+            position.pages += 1
+            position.short_pages += page.after_short
+            ending = page.ending or (PAGE_LIMIT if position.pages >= max_pages else None)
+            ending = ending or (PAUSED if seconds_left() <= 0 else None)
+            if ending or len(entries) >= LEADS_PER_GROUP:
+                await on_leads(table, read_listed_leads(entries, connection.zone))
+                entries, position.cursor = [], page.cursor
+            if ending and ending != COMPLETE:
+                return ending
+        position.cursor = None
+        position.table += 1
     return COMPLETE
 
 
 async def look_up(
-    pancake: Pancake, connection: Connection, tables: Mapping[str, str | None]
-) -> dict[str, dict[str, Any]]:
-    """Records read one by one, by their ids; who is gone is left out.
+    pancake: PancakeApi, connection: Connection, tables: Mapping[str, str | None]
+) -> dict[str, JsonObject]:
+    """Read records one by one, by their ids; those that do not exist are left out.
 
-    `tables` names the table of each record, None where any of the connection's may hold it.
+    `tables` maps each record id to its table, or to None where any of the connection's may hold it.
     """
-    present: dict[str, dict[str, Any]] = {}
+    present: dict[str, JsonObject] = {}
     for record_id, table in tables.items():
         for name in (table,) if table else connection.tables:
             record = await pancake.record(connection.access, name, record_id)
@@ -76,60 +89,119 @@ async def look_up(
     return present
 
 
-class Layer(Generic[Item]):
-    """Stores what one layer found that nothing of ours covers.
+async def look_up_times(
+    pancake: PancakeApi, connection: Connection, tables: Mapping[str, str | None]
+) -> dict[str, datetime | None]:
+    """Look records up and return when each was modified."""
+    present = await look_up(pancake, connection, tables)
+    return {record_id: modified_in_utc(entry, connection.zone) for record_id, entry in present.items()}
 
-    `columns` gives the parameters of ingest_record/store_deliveries for some items; asked to mend, in a form
-    that PostgreSQL takes in any case.
+
+async def load_events(db: Database, connection: Connection, leads: Sequence[ListedLead]) -> EventsByRecord:
+    """Load the events of the leads' records."""
+    params = load_events_params(connection, leads)
+    rows = await db.fetch_all("pancake_lists/load_events", params, EventRow)
+    return _group(rows)
+
+
+async def store_missing(
+    db: Database,
+    connection: Connection,
+    table: str,
+    leads: Sequence[ListedLead],
+    origin: Origin,
+    now: datetime,
+) -> list[tuple[ListedLead, StoredDelivery]]:
+    """Store the leads that no event covers; return those that were added, as they were stored.
+
+    Events are compared once without locks, then under the records' locks, so that polling and reconciliation
+    do not both store a version. Raises Contended and DatabaseUnavailable.
     """
+    missing = coverage.missing(leads, await load_events(db, connection, leads))
+    if not missing:
+        return []
+    stored = await _store(db, _Batch(connection, table, origin, now, missing))
+    return [(lead, row) for lead, row in stored if row.status != "duplicate"]
 
-    def __init__(self, db: Database, columns: Callable[[Sequence[Item], bool], dict[str, Any]]) -> None:
-        self._db = db
-        self._columns = columns
 
-    async def store(self, asked: Mapping[str, Any], missing: Missing[Item]) -> list[tuple[Item, Row]]:
-        """Store what `missing` makes of our rows; returns it with the rows of store_deliveries.
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Leads to store in one transaction; `as_raw`: keep bodies as bytes, which PostgreSQL can always hold."""
 
-        `asked`: the parameters of pancake_lists/load_events. Looked at once without locks, then under the
-        records' locks, so that two layers never store the same version.
-        """
-        if not missing(await self._db.fetch_all("pancake_lists/load_events", asked)):
+    connection: Connection
+    table: str
+    origin: Origin
+    now: datetime
+    leads: Sequence[ListedLead]
+    as_raw: bool = False
+
+    def deliveries(self, leads: Sequence[ListedLead]) -> list[Delivery]:
+        found = [lead.delivery(self.connection.id, self.table, self.now) for lead in leads]
+        return [delivery.as_raw() for delivery in found] if self.as_raw else found
+
+
+_Stored = list[tuple[ListedLead, StoredDelivery]]
+
+
+async def _store(db: Database, batch: _Batch) -> _Stored:
+    """Store a batch; if PostgreSQL cannot hold it, each lead alone; if it cannot hold that, its bytes."""
+    try:
+        return await _store_with_retries(db, batch)
+    except UnstorableData:
+        if batch.as_raw:
+            raise
+    if len(batch.leads) == 1:
+        return await _store(db, replace(batch, as_raw=True))
+    stored: _Stored = []
+    for lead in batch.leads:
+        stored += await _store(db, replace(batch, leads=[lead]))
+    return stored
+
+
+async def _store_with_retries(db: Database, batch: _Batch) -> _Stored:
+    for _ in range(MAX_TRIES - 1):
+        try:
+            return await _store_locked(db, batch)
+        except Contended:
+            continue
+    return await _store_locked(db, batch)
+
+
+async def _store_locked(db: Database, batch: _Batch) -> _Stored:
+    params = load_events_params(batch.connection, batch.leads)
+    async with db.transaction() as transaction:
+        _, rows = await transaction.run(
+            lock_records([lead.record_id for lead in batch.leads]),
+            ("pancake_lists/load_events", params),
+        )
+        leads = coverage.missing(batch.leads, _group(EventRow(**row) for row in rows))
+        if not leads:
             return []
-        return await self._locked(asked, missing)
-
-    async def _locked(
-        self, asked: Mapping[str, Any], missing: Missing[Item], *, mend: bool = False
-    ) -> list[tuple[Item, Row]]:
-        items: Sequence[Item] = ()
-        for attempt in range(1, TRIES + 1):
-            try:
-                async with self._db.transaction() as transaction:
-                    lock = ("process_record/lock_records", {"record_ids": asked["record_ids"]})
-                    _, rows = await transaction.run(lock, ("pancake_lists/load_events", asked))
-                    items = missing(rows)
-                    if not items:
-                        return []
-                    params = self._columns(items, mend)
-                    filled, stored = await transaction.run(
-                        ("pancake_lists/fill_held", params),
-                        ("ingest_record/store_deliveries", params),
-                        commit=True,
-                    )
-                    became = {row["ordinal"]: row for row in [*stored, *filled]}
-                    return [(items[ordinal], row) for ordinal, row in became.items()]
-            except Contended:
-                if attempt == TRIES:
-                    raise
-            except psycopg.DataError:
-                if mend:
-                    raise
-                break
-        pairs = []
-        for item in items:
-            alone = partial(_only, missing, item)
-            pairs += await self._locked(asked, alone, mend=len(items) == 1)
-        return pairs
+        store = store_deliveries(batch.deliveries(leads), batch.origin, batch.now)
+        _, store_params = store
+        refilled, inserted = await transaction.run(
+            ("pancake_lists/fill_held", store_params), store, commit=True
+        )
+    # A held event that got its body back is a duplicate to the insert that follows: the refilled row counts.
+    by_ordinal = {row["ordinal"]: StoredDelivery(**row) for row in [*inserted, *refilled]}
+    return [(leads[ordinal], row) for ordinal, row in by_ordinal.items()]
 
 
-def _only(missing: Missing[Item], item: Item, rows: Sequence[Row]) -> list[Item]:
-    return [other for other in missing(rows) if other == item]
+def load_events_params(connection: Connection, leads: Sequence[ListedLead]) -> Params:
+    """Request the body only of records listed without a time: the others are compared by time."""
+    return {
+        "connection_id": connection.id,
+        "record_ids": sorted({lead.record_id for lead in leads}),
+        "whole": sorted({lead.record_id for lead in leads if lead.modified_on is None}),
+    }
+
+
+def _group(rows: Iterable[EventRow]) -> EventsByRecord:
+    return coverage.group_by_record(read_event(row) for row in rows)
+
+
+def read_event(row: EventRow) -> Event:
+    # Without a size limit: PostgreSQL writes jsonb with more white space than ingest received.
+    body = read_json(row.payload.encode(), max_bytes=None) if row.payload else None
+    fields = read_lead(body).fields() if isinstance(body, dict) and body else {}
+    return Event(row.record_id, row.modified_on, fields, row.status, row.error_code)

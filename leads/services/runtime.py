@@ -1,55 +1,48 @@
-"""The Runtime that every handler gets: made and closed by the application's lifespan."""
+"""The parts of a process, which every handler and cron gets: built at the start, closed at the end."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database
-from leads.adapters.graphql import Graphql
+from leads.adapters.graphql import GraphqlClient
+from leads.adapters.logs import counting_log_messages
 from leads.adapters.metrics import Metrics
-from leads.adapters.pancake_api import Pancake
+from leads.adapters.pancake_api import PancakeApi
 from leads.adapters.settings import Settings
-from leads.services.cron_runs import Register
-from leads.services.ingest_record import Columns, IngestQueue
+from leads.services.cron_runs import CronRuns
+from leads.services.ingest_record import IngestQueue
 from leads.services.outbox import Outbox
-
-Answer = dict[str, Any]
-"""What a handler answers with status 200: a JSON object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Everything a handler may touch."""
+    """Everything that a handler may use. `metadata_db` holds the engine's metadata, often in the same one."""
 
     settings: Settings
     clock: Clock
     metrics: Metrics
     db: Database
     metadata_db: Database
-    graphql: Graphql
-    pancake: Pancake
-    register: Register
+    graphql: GraphqlClient
+    pancake: PancakeApi
+    cron_runs: CronRuns
     outbox: Outbox
-    ingest: IngestQueue[Any]
+    ingest: IngestQueue
 
     @classmethod
     def assemble(
         cls,
         settings: Settings,
-        clock: Clock,
-        columns: Columns[Any],
-        unstorable: Callable[[Any], Any],
-        read_answer: Callable[[bytes], Any],
-        attention: str,
-        graphql: Graphql | None = None,
-        pancake: Pancake | None = None,
+        *,
+        clock: Clock | None = None,
+        graphql: GraphqlClient | None = None,
+        pancake: PancakeApi | None = None,
     ) -> "Runtime":
-        """Wire the parts; nothing is connected before `open`. Tests bring some parts of their own.
-
-        `columns`, `unstorable`, `read_answer` and `attention` are the domain's, which no part imports.
-        """
+        """Build the parts; `open` connects them. Tests pass some parts of their own."""
         metrics = Metrics()
+        clock = clock or Clock()
         db = Database(
             settings.database_url,
             ingest_connections=settings.ingest_connections,
@@ -58,9 +51,9 @@ class Runtime:
         metadata_db = db
         if settings.metadata_database_url != settings.database_url:
             metadata_db = Database(settings.metadata_database_url, ingest_connections=1, work_connections=1)
-        pancake = pancake or Pancake(clock, decode=read_answer)
+        pancake = pancake or PancakeApi(clock)
         metrics.circuit_breaker.labels("pancake_rest").set_function(pancake.breaker_state)
-        graphql = graphql or Graphql(settings.hasura_url, settings.hasura_service_token)
+        graphql = graphql or GraphqlClient(settings.hasura_url, settings.hasura_service_token)
         return cls(
             settings=settings,
             clock=clock,
@@ -69,10 +62,20 @@ class Runtime:
             metadata_db=metadata_db,
             graphql=graphql,
             pancake=pancake,
-            register=Register(db, graphql, metrics, clock, attention),
+            cron_runs=CronRuns(db, graphql, metrics, clock),
             outbox=Outbox(db, graphql, metrics, clock),
-            ingest=IngestQueue(db, clock, columns, unstorable),
+            ingest=IngestQueue(db, clock),
         )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Open the connections, and close them at the end: the application's lifespan."""
+        with counting_log_messages(self.metrics.log_messages):
+            await self.open()
+            try:
+                yield
+            finally:
+                await self.close()
 
     async def open(self) -> None:
         await self.db.open()
@@ -80,7 +83,7 @@ class Runtime:
             await self.metadata_db.open()
 
     async def close(self) -> None:
-        """Finish what callers handed over, then let go of connections."""
+        """Finish what callers submitted, then close the connections."""
         await self.ingest.drain()
         await self.outbox.drain()
         await self.pancake.aclose()

@@ -61,6 +61,22 @@ EXPRESSIONS = {
     "notifications": """'[{"name": "new_lead", "template_code": "noti_pancake_new_lead", "data": {}}]'""",
 }
 """What stands for each parameter of the handler's statements in the pgbench script."""
+WORK = (
+    "process_record/fence_claim",
+    "process_record/lock_records",
+    "process_record/lock_phones",
+    "process_record/load_facts",
+    "process_record/lock_roster",
+    "process_record/load_roster",
+    "process_record/insert_account",
+    "process_record/upsert_contact",
+    "process_record/insert_ticket",
+    "process_record/store_roster",
+    "process_record/finish_event",
+)
+"""The statements of one new ticket, in the order of the handler."""
+CAPTURED = {"process_record/load_facts": " \\gset s_", "process_record/load_roster": " LIMIT 1 \\gset r_"}
+"""pgbench keeps the row of these statements, whose columns later ones use."""
 
 
 def process(
@@ -102,10 +118,7 @@ def process(
 
 def _baseline(standing: Stage, seconds: float) -> float:
     first = _events(standing, int(MOST_PER_SECOND * seconds))
-    names = ["fence_claim", "lock_records", "lock_phones", "load_situation", "lock_roster", "load_roster"]
-    names += ["insert_account", "upsert_contact", "insert_ticket", "store_roster", "finish_event"]
-    captured = {"load_situation": " \\gset s_", "load_roster": " LIMIT 1 \\gset r_"}
-    steps = [f"{_statement(f'process_record/{name}')}{captured.get(name, ';')}" for name in names]
+    steps = [f"{_statement(name)}{CAPTURED.get(name, ';')}" for name in WORK]
     script = "\n".join(
         [
             "\\set n :n + 1",

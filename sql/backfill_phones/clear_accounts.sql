@@ -1,4 +1,4 @@
--- Empty the normal form of the next accounts by id; rows that another session holds are left to the next pass.
+-- Clear normalized_phone of the next accounts by id. Rows locked by another session are left for the next pass.
 -- Returns one row: written, last_id (null at the end). Relies on account's primary key.
 WITH free AS (
     SELECT a.id

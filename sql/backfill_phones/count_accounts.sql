@@ -1,4 +1,4 @@
--- How far the normal form of phones has come. An active phone is one that is enabled.
+-- Count the accounts with and without normalized_phone. An active phone is one with phone_enabled.
 -- Returns one row: with_phone, normalized, open, active, active_normalized. Reads the whole table.
 SELECT
     count(a.phone_number) AS with_phone,

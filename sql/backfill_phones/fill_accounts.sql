@@ -1,5 +1,5 @@
--- Write the normal form of phones that are still what they were when they were read.
--- Rows that another session holds are left out instead of waited for; the next pass comes back for them.
+-- Write the normalized phone of accounts whose phone is unchanged since it was read.
+-- Rows locked by another session are skipped and left for the next pass.
 -- Returns one row: written. Relies on account's primary key.
 WITH given AS (
     SELECT g.id, g.phone_code, g.phone_number, g.phone

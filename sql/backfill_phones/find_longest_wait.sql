@@ -1,5 +1,5 @@
--- The session that has waited longest for a lock of session pid.
--- Returns at most one row: pid, waited_ms. Reads pg_locks, which every role may.
+-- Find the session that has waited longest for a lock held by session pid.
+-- Returns at most one row: pid, waited_ms. Reads pg_locks, which every role may read.
 SELECT
     l.pid,
     extract(EPOCH FROM clock_timestamp() - l.waitstart)::float8 * 1000 AS waited_ms

@@ -1,4 +1,4 @@
--- The next accounts by id that have a phone and not yet its normal form.
+-- List the next accounts by id that have a phone but no normalized_phone.
 -- Returns up to limit rows: id, phone_code, phone_number. Relies on account's primary key.
 SELECT
     a.id::text AS id,

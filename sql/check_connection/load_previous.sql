@@ -1,5 +1,5 @@
--- What the run before this tick found of each connection.
--- Returns connections, a JSON array, of at most one run. Relies on uq_pancake_cron_run_tick.
+-- Load what the previous run of check_connection found for each connection.
+-- Returns at most one row: connections, a JSON array. Relies on uq_pancake_cron_run_tick.
 SELECT r.report -> 'connections' AS connections
 FROM public.pancake_cron_run AS r
 WHERE r.name = 'check_connection' AND r.scheduled_time < %(scheduled_time)s AND r.report ? 'connections'

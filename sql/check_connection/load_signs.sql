@@ -1,5 +1,5 @@
--- What the webhook of a connection brought last, and what polling found since then that it should have brought.
--- Returns one row: last_webhook_at, missed, missed_since. Relies on ix_pancake_webhook_event_created_at; looks a week back.
+-- Load the time of a connection's last webhook, and what polling found since then that the webhook should have brought.
+-- Returns one row: last_webhook_at, missed, missed_since; looks back 7 days. Relies on ix_pancake_webhook_event_created_at.
 WITH newest AS (
     SELECT e.arrived_at, e.created_at
     FROM public.pancake_webhook_event AS e

@@ -1,11 +1,12 @@
--- Tickets of ours without a first response in time: the event that opened each gets a notification for the managers, once.
--- Returns id of the events: processed in the last three days (an older ticket was flagged long ago, or nobody looked for
--- days) and stored at most `back` ago: the longer, the more rows are read.
--- Relies on ix_pancake_webhook_event_created_at, ix_pancake_webhook_event_ticket and Diva's primary key of ticket.
+-- Add a notification for the managers to each event whose ticket has no first response in time, once per ticket.
+-- Considers events processed in the last 3 days (older tickets were flagged before, unless the cron was down for days) and
+-- stored within `back`; a longer `back` reads more rows.
+-- Returns the ids of the events. Relies on ix_pancake_webhook_event_created_at, ix_pancake_webhook_event_ticket and the primary
+-- key of Diva's ticket table.
 WITH late AS (
     SELECT e.id, t.id AS ticket_id, t.code
     FROM public.pancake_webhook_event AS e
-    -- OFFSET 0: ticket by ticket through its key, never the whole table.
+    -- OFFSET 0 keeps the planner from merging the subquery: tickets are read by key, never the whole table.
     CROSS JOIN LATERAL (
         SELECT k.id, k.code, k.created_at, k.first_response_at, k.status FROM public.ticket AS k WHERE k.id = e.ticket_id OFFSET 0
     ) AS t
@@ -13,16 +14,16 @@ WITH late AS (
         e.created_at > %(now)s::timestamptz - %(back)s::interval
         AND e.processed_at > %(now)s::timestamptz - interval '3 days'
         AND e.status = 'processed'
-        -- A sender under way would mark what is added now as sent.
+        -- Skip events whose notifications are being sent: the sender would mark the new one as sent too.
         AND (e.notifications = '[]'::jsonb OR e.notified_at IS NOT NULL OR e.notify_claimed_at < clock_timestamp() - %(lease)s::interval)
-        -- A replay may have given it another outcome since.
+        -- The event that opened the ticket. A replay may have changed its outcome since, then the first event of the ticket.
         AND e.id = (
             SELECT f.id FROM public.pancake_webhook_event AS f
             WHERE f.ticket_id = e.ticket_id AND f.status = 'processed'
             ORDER BY f.outcome = 'ticket_created' DESC, f.id
             LIMIT 1
         )
-        -- An event that opened another ticket before may bear the mark of that one.
+        -- Not flagged yet. An older flag belongs to a ticket that the event opened earlier.
         AND NOT EXISTS (
             SELECT FROM public.pancake_webhook_event AS f
             WHERE f.ticket_id = e.ticket_id AND (f.evidence ->> 'sla_notified_at')::timestamptz >= t.created_at

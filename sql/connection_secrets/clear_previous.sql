@@ -1,5 +1,5 @@
--- End what a rotation left valid: the former token, webhook secret or header secret.
--- Returns one row: id; none if there is no such connection. Relies on pk_pancake_connection.
+-- End the validity of the previous token, webhook secret or header secret after a rotation.
+-- Returns one row: id; no row if the connection does not exist. Relies on pk_pancake_connection.
 UPDATE public.pancake_connection
 SET
     previous_token_sha256 = CASE %(purpose)s WHEN 'token' THEN NULL ELSE previous_token_sha256 END,

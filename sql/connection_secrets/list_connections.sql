@@ -1,5 +1,5 @@
--- The connections with what an operator wants to know of them: ciphertexts included, for their key ids.
--- Returns one row per connection, by name. Relies on ix_pancake_webhook_event_created_at for the last day.
+-- List the connections for an operator, with the ciphertexts, from which the caller reads the key ids.
+-- Returns one row per connection, ordered by name. Relies on ix_pancake_webhook_event_created_at for the last 24 hours.
 SELECT
     c.id::text AS id,
     c.name,

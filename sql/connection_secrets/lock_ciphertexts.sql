@@ -1,4 +1,4 @@
--- The ciphertexts of the next connections by id, locked against a change meanwhile.
+-- Load and lock the ciphertexts of the next connections by id.
 -- Returns up to limit rows: id and five ciphertexts. Relies on pk_pancake_connection.
 SELECT
     c.id::text AS id,

@@ -1,5 +1,6 @@
--- Read the naive times of a connection in another zone, and poll its last day anew: times may have become earlier.
--- Returns one row: id; none if there is no such connection. Relies on pk_pancake_connection.
+-- Set the time zone in which a connection's times without a zone are read. Moves the poll watermark back one day, because
+-- the times of recent records may now be earlier.
+-- Returns one row: id; no row if the connection does not exist. Relies on pk_pancake_connection.
 UPDATE public.pancake_connection
 SET
     record_timezone = %(zone)s,

@@ -1,5 +1,5 @@
--- Give a connection a new token; the old one stays valid until expires_at.
--- Returns one row: id; none if there is no such connection. Relies on pk_pancake_connection.
+-- Set a connection's token; the current one stays valid until expires_at.
+-- Returns one row: id; no row if the connection does not exist. Relies on pk_pancake_connection.
 UPDATE public.pancake_connection
 SET
     previous_token_sha256 = token_sha256,

@@ -1,14 +1,14 @@
--- Store a secret's ciphertext. A webhook or header secret replaced by it stays valid as the previous one.
--- Returns one row: id; none if there is no such connection. Relies on pk_pancake_connection.
+-- Store the ciphertext of a secret. The current webhook or header secret becomes the previous one and stays valid.
+-- Returns one row: id; no row if the connection does not exist. Relies on pk_pancake_connection.
 UPDATE public.pancake_connection
 SET
-    api_key_encrypted = CASE %(purpose)s WHEN 'api_key' THEN %(sealed)s::bytea ELSE api_key_encrypted END,
+    api_key_encrypted = CASE %(purpose)s WHEN 'api_key' THEN %(encrypted)s::bytea ELSE api_key_encrypted END,
     webhook_secret_encrypted =
-        CASE %(purpose)s WHEN 'webhook_secret' THEN %(sealed)s::bytea ELSE webhook_secret_encrypted END,
+        CASE %(purpose)s WHEN 'webhook_secret' THEN %(encrypted)s::bytea ELSE webhook_secret_encrypted END,
     previous_webhook_secret_encrypted =
         CASE %(purpose)s WHEN 'webhook_secret' THEN webhook_secret_encrypted ELSE previous_webhook_secret_encrypted END,
     header_secret_encrypted =
-        CASE %(purpose)s WHEN 'header_secret' THEN %(sealed)s::bytea ELSE header_secret_encrypted END,
+        CASE %(purpose)s WHEN 'header_secret' THEN %(encrypted)s::bytea ELSE header_secret_encrypted END,
     previous_header_secret_encrypted =
         CASE %(purpose)s WHEN 'header_secret' THEN header_secret_encrypted ELSE previous_header_secret_encrypted END,
     updated_at = %(now)s

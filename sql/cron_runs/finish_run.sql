@@ -1,4 +1,4 @@
--- Close a run with its report, or keep what an unfinished one has to remember (outcome 'running').
+-- Store a run's outcome and report. Outcome 'running' saves the progress of an unfinished run.
 -- Returns nothing. Relies on pk_pancake_cron_run.
 UPDATE public.pancake_cron_run
 SET

@@ -1,5 +1,5 @@
--- Runs of the last day whose notifications were not accepted, a lease after they ended: their sender failed or died.
--- Returns id and notifications. Relies on uq_pancake_cron_run_tick (a day of seven crons is about 3,000 rows).
+-- List runs of the last day that ended more than a lease ago with unsent notifications: their sender failed or died.
+-- Returns id and notifications. Relies on uq_pancake_cron_run_tick (seven crons make about 3,000 rows a day).
 SELECT r.id, r.report -> 'notifications' AS notifications
 FROM public.pancake_cron_run AS r
 WHERE

@@ -1,6 +1,8 @@
--- Enter a tick into the register, or take its unfinished or failed run over; the caller holds the cron's lock, so
--- whatever else is 'running' under that name died. A tick that was due before the last success began has nothing to add.
--- Returns id, outcome ('running' or 'skipped'), report, started_at; nothing if the tick is finished. Relies on uq_pancake_cron_run_tick.
+-- Insert a run, or take over an unfinished or failed one of the same scheduled time. The caller holds the cron's lock, so
+-- every other run of that name that is still 'running' was interrupted and becomes 'failed'. A run that was due before the
+-- last successful one started is 'skipped': that one has done its work.
+-- Returns id, outcome ('running' or 'skipped'), report, started_at; no row if the run is finished.
+-- Relies on uq_pancake_cron_run_tick.
 WITH fulfilled AS (
     SELECT count(*) > 0 AS already
     FROM public.pancake_cron_run AS r

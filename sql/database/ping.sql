@@ -1,3 +1,3 @@
--- Whether the database answers.
--- Returns one row.
+-- Check that the database answers.
+-- Returns one row: one.
 SELECT 1 AS one

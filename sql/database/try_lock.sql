@@ -1,3 +1,3 @@
--- Take the session's lock of a cron or of replaying, so that two of one name never overlap, whatever process has them.
--- Returns one row: locked. Class 7 = crons and replaying; the lock ends with the session if its process dies.
+-- Take the session lock of a cron or of replaying, so that two runs of one name never overlap in any process.
+-- Returns one row: locked. Lock class 7 = crons and replaying. PostgreSQL releases the lock when the session ends.
 SELECT pg_try_advisory_lock(7, hashtext(%(name)s)) AS locked

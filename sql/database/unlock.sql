@@ -1,3 +1,3 @@
--- Give the session's lock of a cron back.
--- Returns one row.
+-- Release the session lock of a cron or of replaying.
+-- Returns one row: unlocked.
 SELECT pg_advisory_unlock(7, hashtext(%(name)s)) AS unlocked

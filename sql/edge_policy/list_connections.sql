@@ -1,5 +1,5 @@
--- What the edge must know of each connection: hashes of its valid tokens, modes, allowlist, secrets as encrypted.
--- Returns one row per connection, ordered by id. Relies on nothing: there are a few of them.
+-- List the connections for the edge: hashes of valid tokens, modes, allowlist and encrypted secrets.
+-- Returns one row per connection, ordered by id. Reads the whole table, which has few rows.
 SELECT
     c.id::text AS id,
     encode(c.token_sha256, 'hex') AS token_sha256,

@@ -1,5 +1,5 @@
--- Store a batch of deliveries: token, settings and sources are read in the same statement, so that a switch works at once.
--- Returns one row per delivery with a known token: ordinal, status ('duplicate' when nothing was added), event_id, error_code.
+-- Store a batch of deliveries. Token, switches and sources are read in the same statement, so a change takes effect at once.
+-- Returns one row per delivery with a known token: ordinal, status ('duplicate' if nothing was stored), event_id, error_code.
 -- Relies on uq_pancake_connection_token, uq_pancake_source, uq_pancake_webhook_event_identity (also for the conflict).
 WITH delivery AS (
     SELECT
@@ -31,12 +31,8 @@ WITH delivery AS (
         d.*,
         CASE
             WHEN d.error_code IS NOT NULL THEN 'dead_letter'
-            WHEN (SELECT app_settings -> 'pancake_integration' ->> 'kill_switch' FROM public.app_setting WHERE id = 1)
-                IS DISTINCT FROM 'false' THEN 'skipped_kill_switch'
-            WHEN EXISTS (
-                SELECT FROM public.pancake_source AS p
-                WHERE p.connection_id = d.connection AND p.pancake_source_id = ANY (d.source_ids) AND p.is_active
-            ) THEN 'received'
+            WHEN (SELECT w.kill_switch FROM public.view_pancake_switch AS w) THEN 'skipped_kill_switch'
+            WHEN EXISTS (SELECT FROM public.pancake_active_source(d.connection, d.source_ids)) THEN 'received'
             ELSE 'skipped_source_disabled'
         END AS status,
         (
@@ -48,7 +44,7 @@ WITH delivery AS (
             ))
             FROM new_source AS n
             WHERE n.connection_id = d.connection AND n.pancake_source_id = ANY (d.source_ids)
-                -- Told once: by the first delivery of the batch that brings the source.
+                -- One notification per new source: on the first delivery of the batch that names it.
                 AND d.ordinal = (SELECT min(o.ordinal) FROM delivery AS o
                     WHERE o.connection = n.connection_id AND n.pancake_source_id = ANY (o.source_ids))
         ) AS notifications

@@ -1,6 +1,6 @@
--- KPI auto-assign: tickets whose owner we chose and nobody changed, of the tickets created for deliveries of the window.
--- Returns one row: tickets, correct, unassigned (nobody was available), ratio (null without any).
--- Relies on ix_pancake_webhook_event_created_at and Diva's primary key of ticket.
+-- KPI auto-assign: share of tickets that still have the owner chosen by the integration, of tickets created in the window.
+-- Returns one row: tickets, correct, unassigned (no member was available), ratio (null without tickets).
+-- Relies on ix_pancake_webhook_event_created_at and the primary key of Diva's ticket table.
 WITH made AS (
     SELECT t.id, t.assignee_id::text AS owner, e.evidence -> 'assignment' ->> 'chosen' AS chosen
     FROM public.pancake_webhook_event AS e

@@ -1,6 +1,6 @@
--- KPI manager intervention: tickets whose owner differs now from our recorded choice, of the tickets created for deliveries of the window.
--- Returns one row: tickets, changed, ratio (null without any).
--- Relies on ix_pancake_webhook_event_created_at and Diva's primary key of ticket.
+-- KPI manager intervention: share of tickets whose owner is no longer the chosen one, of tickets created in the window.
+-- Returns one row: tickets, changed, ratio (null without tickets).
+-- Relies on ix_pancake_webhook_event_created_at and the primary key of Diva's ticket table.
 WITH made AS (
     SELECT t.assignee_id::text IS DISTINCT FROM e.evidence -> 'assignment' ->> 'chosen' AS changed
     FROM public.pancake_webhook_event AS e

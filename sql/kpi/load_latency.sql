@@ -1,6 +1,6 @@
--- KPI latency: seconds from arrival (created_at) to processed, retries included, of deliveries created in the window.
--- Returns one row: events, p50_seconds, p95_seconds, p99_seconds; apart = rows once held or replayed by hand, which are not in them.
--- Relies on ix_pancake_webhook_event_created_at.
+-- KPI latency: seconds from created_at to processed_at, retries included, of deliveries created in the window.
+-- Returns one row: events, p50_seconds, p95_seconds, p99_seconds, apart (number of events once held or replayed by an
+-- operator, which the other figures leave out). Relies on ix_pancake_webhook_event_created_at.
 WITH done AS (
     SELECT
         extract(epoch FROM e.processed_at - e.created_at)::float AS seconds,

@@ -1,6 +1,7 @@
--- KPI SLA: minutes from a ticket's creation to its first response, for deliveries of the window; unanswered ones at their age at the window's end.
--- Returns one row: tickets, unanswered, p95_minutes. A ticket closed without a response counts as unanswered.
--- Relies on ix_pancake_webhook_event_created_at and Diva's primary key of ticket.
+-- KPI SLA: minutes from a ticket's creation to its first response, of tickets created in the window. An unanswered ticket
+-- counts with its age at the end of the window, a ticket closed without a response too.
+-- Returns one row: tickets, unanswered, p95_minutes.
+-- Relies on ix_pancake_webhook_event_created_at and the primary key of Diva's ticket table.
 WITH made AS (
     SELECT
         t.first_response_at IS NULL AS unanswered,

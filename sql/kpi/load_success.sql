@@ -1,6 +1,6 @@
--- KPI success: processed of all that should be processed by now, of deliveries created in the window.
--- Returns one row: processed, failed, dead, stuck (received or ingested for more than 5 minutes), ratio (null without any);
--- beside it, in no ratio: skipped, invalid, waiting. Relies on ix_pancake_webhook_event_created_at.
+-- KPI success: share of processed deliveries, of those created in the window that should be processed by now.
+-- Returns one row: processed, failed, dead, stuck (received or ingested for more than 5 minutes), ratio (null without
+-- deliveries); not part of the ratio: skipped, invalid, waiting. Relies on ix_pancake_webhook_event_created_at.
 WITH counted AS (
     SELECT
         count(*) FILTER (WHERE e.status = 'processed') AS processed,

@@ -1,5 +1,7 @@
--- KPI zero-miss: what the reconciliations finished in the window found missing, and what they could not bring in (must be 0).
--- Returns one row: days (of connections), found_missing, left_missing; both null without a day. Relies on uq_pancake_cron_run_tick.
+-- KPI zero-miss: records that the reconciliations finished in the window found missing, and those still missing after them
+-- (must be 0).
+-- Returns one row: days (one per connection and day), found_missing, left_missing; both null without a day.
+-- Relies on uq_pancake_cron_run_tick.
 SELECT
     count(*) AS days,
     sum(jsonb_array_length(coalesce(d.report -> 'found_missing', '[]')))::integer AS found_missing,

@@ -1,5 +1,5 @@
--- Claim the unsent notifications of these events for the time of a lease, whoever processed them.
--- Returns id, notifications and notify_claimed_at of each event that was free. Relies on pk_pancake_webhook_event.
+-- Claim the unsent notifications of events for the duration of a lease.
+-- Returns id, notifications and notify_claimed_at of each event that was not claimed. Relies on pk_pancake_webhook_event.
 UPDATE public.pancake_webhook_event AS e
 SET notify_claimed_at = clock_timestamp()
 WHERE

@@ -1,4 +1,4 @@
--- Note that the notifications of these events were accepted, where the claim they were sent under is still the newest.
+-- Record that the notifications of events were accepted, if the claim under which they were sent is still the newest.
 -- Returns nothing. Relies on pk_pancake_webhook_event.
 UPDATE public.pancake_webhook_event AS e
 SET notified_at = %(now)s

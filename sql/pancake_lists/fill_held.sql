@@ -1,6 +1,6 @@
--- Give held rows their bodies back, which were emptied, where the very same body comes again, and let them be processed.
+-- Restore the body of held events that purge_events emptied, when the same body arrives again, and set them to received.
 -- Returns the columns of ingest_record/store_deliveries for those deliveries. Relies on uq_pancake_webhook_event_identity:
--- looked up record by record (OFFSET 0 keeps it so), however few rows the planner thinks are held.
+-- OFFSET 0 keeps the planner on one index look-up per record, whatever it estimates of the number of held rows.
 UPDATE public.pancake_webhook_event AS e
 SET
     payload = h.payload::jsonb, status = 'received', origin = %(origin)s, created_at = %(now)s,

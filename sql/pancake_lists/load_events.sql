@@ -1,6 +1,7 @@
--- What we have stored of some records; the body only where times cannot decide (whole names records listed without one).
--- Returns record_id, modified_on, status, error_code, payload. Relies on uq_pancake_webhook_event_identity: looked up
--- record by record (OFFSET 0 keeps it so), since a generic plan for = ANY compares every row with every record.
+-- Load the stored events of records. The body is returned only where times cannot decide: for events without modified_on,
+-- and for the records in `whole`, which Pancake listed without a time.
+-- Returns record_id, modified_on, status, error_code, payload. Relies on uq_pancake_webhook_event_identity: OFFSET 0 keeps the
+-- planner on one index look-up per record; a generic plan for = ANY would compare every row with every record.
 SELECT e.record_id, e.modified_on, e.status, e.error_code, e.payload
 FROM unnest(%(record_ids)s::text[]) AS r (record_id)
 CROSS JOIN LATERAL (
@@ -11,17 +12,13 @@ CROSS JOIN LATERAL (
     WHERE
         v.record_id = r.record_id
         AND v.connection_id = %(connection_id)s
-        -- A held row whose body was emptied stands for nothing once its hold has ended: the lead may come again.
+        -- Leave out held rows with an emptied body that would not be held now, so that the lead is stored again.
         AND NOT (
             v.status IN ('skipped_kill_switch', 'skipped_source_disabled')
             AND v.payload IS NULL
             AND v.raw IS NULL
-            AND (SELECT app_settings -> 'pancake_integration' ->> 'kill_switch' FROM public.app_setting WHERE id = 1)
-                IS NOT DISTINCT FROM 'false'
-            AND EXISTS (
-                SELECT FROM public.pancake_source AS p
-                WHERE p.connection_id = v.connection_id AND p.pancake_source_id = ANY (v.source_ids) AND p.is_active
-            )
+            AND NOT (SELECT w.kill_switch FROM public.view_pancake_switch AS w)
+            AND EXISTS (SELECT FROM public.pancake_active_source(v.connection_id, v.source_ids))
         )
     OFFSET 0
 ) AS e

@@ -1,7 +1,7 @@
--- The newest version that the webhook brought lately of each record of the listed tables, to test the lists with; a row
--- without a table may belong to any.
--- Returns record_id and modified_on of those inside the window. Relies on ix_pancake_webhook_event_created_at: a
--- version is not stored before it was made, give or take the hour that clocks may differ.
+-- Load the newest modified_on that the webhook brought for each record, to compare Pancake's list with. An event without a
+-- table name may belong to any of the listed tables.
+-- Returns record_id and modified_on of records inside the window. Relies on ix_pancake_webhook_event_created_at: an event is
+-- stored after modified_on, apart from the hour that clocks may differ.
 SELECT e.record_id, max(e.modified_on) AS modified_on
 FROM public.pancake_webhook_event AS e
 WHERE

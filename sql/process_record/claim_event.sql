@@ -1,21 +1,18 @@
--- Claim a received event, or hold it if its switch is off now. Commits alone; claim_id fences the work that follows.
--- Returns one row: paused, and the event's columns, null when there was nothing to claim.
+-- Claim a received event, or hold it if the kill switch is on or its source is inactive. Runs in a transaction of its own;
+-- claim_id then fences the work.
+-- Returns one row: paused, and the event's columns, null if there was nothing to claim.
 -- Relies on pk_pancake_webhook_event, uq_pancake_source.
 WITH switches AS (
-    SELECT
-        (SELECT app_settings -> 'pancake_integration' ->> 'kill_switch' FROM public.app_setting WHERE id = 1)
-            IS DISTINCT FROM 'false' AS kill_switch,
-        (SELECT app_settings -> 'pancake_integration' ->> 'processing_paused' FROM public.app_setting WHERE id = 1)
-            IS NOT DISTINCT FROM 'true' AS paused
+    SELECT s.kill_switch, s.processing_paused AS paused
+    FROM public.view_pancake_switch AS s
 ), gate AS (
     SELECT
         e.id,
         CASE
             WHEN w.kill_switch THEN 'skipped_kill_switch'
-            -- A body that was no record has no source; processing it says so.
+            -- A body that is not a record has no source. It is claimed, and processing reports the error.
             WHEN cardinality(e.source_ids) > 0 AND NOT EXISTS (
-                SELECT FROM public.pancake_source AS p
-                WHERE p.connection_id = e.connection_id AND p.pancake_source_id = ANY (e.source_ids) AND p.is_active
+                SELECT FROM public.pancake_active_source(e.connection_id, e.source_ids)
             ) THEN 'skipped_source_disabled'
             ELSE 'ingested'
         END AS status

@@ -1,5 +1,5 @@
--- Record that an attempt failed: for another attempt at next_attempt_at, or for good.
--- Returns nothing; changes nothing if the claim is no longer ours. Relies on pk_pancake_webhook_event.
+-- Record a failed attempt: status failed with the time of the next attempt, or dead_letter without one.
+-- Returns nothing; changes nothing if the claim was lost. Relies on pk_pancake_webhook_event.
 UPDATE public.pancake_webhook_event
 SET
     status = CASE WHEN %(next_attempt_at)s::timestamptz IS NULL THEN 'dead_letter' ELSE 'failed' END,

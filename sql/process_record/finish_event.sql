@@ -1,6 +1,6 @@
--- Close the event with what came of it. The lease on its notifications is ours from here; unsent older ones stay.
--- A replay that changes nothing leaves what the event did before as it is recorded.
--- Returns notify_claimed_at. Relies on pk_pancake_webhook_event.
+-- Finish the event with its result, and claim its notifications for this handler; unsent older ones are kept.
+-- A replay that changes nothing keeps the recorded result.
+-- Returns one row: notify_claimed_at. Relies on pk_pancake_webhook_event.
 UPDATE public.pancake_webhook_event
 SET
     status = 'processed', processed_at = %(now)s, error_code = NULL, error_detail = NULL,

@@ -1,4 +1,4 @@
--- Create the account of a new customer.
+-- Insert the account of a new customer.
 -- Returns nothing.
 INSERT INTO public.account (id, display_name, phone_code, phone_number, phone_enabled, normalized_phone, pancake_metadata, created_at)
 VALUES (

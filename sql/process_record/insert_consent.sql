@@ -1,4 +1,4 @@
--- Record that a lead is no consent to marketing. An existing record is never changed.
+-- Record that a lead gives no consent to marketing. An existing record is never changed.
 -- Returns nothing.
 INSERT INTO public.customer_consent (account_id, consent_data, consent_version)
 SELECT %(account_id)s, '{"marketing": false, "marketing_origin": "pancake_lead"}', 1

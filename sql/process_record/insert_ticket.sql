@@ -1,4 +1,4 @@
--- Open a ticket with its owner already set, so that Diva's own distribution finds nothing to do.
+-- Insert a ticket with its owner set, so that Diva's own distribution does not assign it.
 -- Returns nothing. Relies on uq_contact_book_primary_phone.
 INSERT INTO public.ticket (
     id, title, description, source_id, account_id, contact_book_id, assignee_id, status, data, created_at, updated_at

@@ -1,5 +1,4 @@
--- The members of a roster, read under its lock and kept as they are until the transaction ends: who changes a weight
--- or takes a member out waits, and a change under way is waited for.
+-- Load the members of a roster and lock their rows, so that weights and membership do not change until the transaction ends.
 -- Returns one row per member. Relies on uq_pancake_assignee.
 SELECT
     a.id::text AS assignee_id, a.staff_id::text AS staff_id, a.is_active, s.is_active AS staff_active, s.on_duty,

@@ -1,18 +1,12 @@
--- Take the locks of leads' phones, in the order of their keys, kept until the transaction ends. The phones that a record had
--- before belong to them: its ticket may move from one customer to another. So do those of the customers whose contacts have
--- these phones. A statement of its own, after the one that locks the records, so that it sees what was committed until then.
--- Returns one row per lock: phones. Class 2 = phone.
+-- Lock the phones of leads in the order of their lock keys, until the transaction ends: the phones that the leads name, the
+-- phone and account of each record's applied event (its ticket may move to another customer), and the accounts of contacts
+-- with these phones. Separate from lock_records, because it must see what was committed before those locks were granted.
+-- Returns one row per lock: phones. Lock class 2 = phone.
 -- Relies on uq_pancake_webhook_event_identity, uq_contact_book_primary_phone, account's primary key.
 WITH applied AS (
     SELECT e.normalized_phone, e.account_id
     FROM unnest(%(record_ids)s::text[]) AS r (record_id)
-    CROSS JOIN LATERAL (
-        SELECT w.normalized_phone, w.account_id
-        FROM public.pancake_webhook_event AS w
-        WHERE w.record_id = r.record_id AND w.processed_at IS NOT NULL AND w.outcome <> 'stale'
-        ORDER BY w.modified_on DESC NULLS LAST, w.processed_at DESC
-        LIMIT 1
-    ) AS e
+    CROSS JOIN LATERAL public.pancake_applied_event(r.record_id) AS e
 )
 SELECT pg_advisory_xact_lock(2, k.key), k.phones
 FROM (

@@ -1,3 +1,3 @@
--- Let the statements of this transaction keep their generic plans: PostgreSQL would plan those that take arrays anew each time,
--- which costs more than running them. Returns one row.
+-- Use generic plans in this transaction. PostgreSQL would plan statements with array parameters at each execution, which costs
+-- more than executing them. Returns one row.
 SELECT set_config('plan_cache_mode', 'force_generic_plan', true)

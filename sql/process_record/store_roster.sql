@@ -1,4 +1,4 @@
--- Store the counters that a choice changed.
+-- Store the counters of a roster after a choice.
 -- Returns nothing. Relies on pk_pancake_assignee.
 UPDATE public.pancake_assignee AS a
 SET

@@ -1,4 +1,4 @@
--- Merge what the record says of a known customer, and fill a phone that was not normalised yet.
+-- Merge the record's fields into a known account, and fill normalized_phone if it is null.
 -- Returns nothing. Relies on account's primary key.
 UPDATE public.account
 SET

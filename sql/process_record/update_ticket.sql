@@ -1,4 +1,4 @@
--- Bring an open ticket up to date; its owner stays.
+-- Update an open ticket; its owner does not change.
 -- Returns nothing. Relies on ticket's primary key, uq_contact_book_primary_phone.
 UPDATE public.ticket
 SET

@@ -1,4 +1,4 @@
--- Write the contact of a phone; what the record leaves out stays as it was.
+-- Insert or update the contact of a phone. Fields that the record does not name keep their values.
 -- Returns nothing. Relies on uq_contact_book_primary_phone.
 INSERT INTO public.contact_book (account_id, primary_phone, name, email, address, created_at, updated_at)
 VALUES (%(account_id)s, %(phone)s, %(name)s, %(email)s, %(address)s, %(now)s, %(now)s)

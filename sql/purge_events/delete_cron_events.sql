@@ -1,5 +1,5 @@
--- Delete one batch of the engine's old ticks of our crons that are finished, with the log of their deliveries.
--- Returns one row: changed (ticks). Runs in the engine's metadata database.
+-- Delete one batch of Hasura's old finished events of our cron triggers, with their invocation logs.
+-- Returns one row: changed (number of cron events). Runs in Hasura's metadata database.
 WITH deleted AS (
     DELETE FROM hdb_catalog.hdb_cron_events AS c
     WHERE c.id IN (

@@ -1,5 +1,6 @@
--- Delete one batch of the engine's old events of our trigger that are finished, with the log of their deliveries.
--- Returns one row: changed (events). Runs in the source database; the engine's open-source edition has no cleaner.
+-- Delete one batch of Hasura's old finished events of our event trigger, with their invocation logs. Hasura's open-source
+-- edition does not clean up its event logs.
+-- Returns one row: changed (number of events). Runs in the source database.
 WITH deleted AS (
     DELETE FROM hdb_catalog.event_log AS l
     WHERE l.id IN (

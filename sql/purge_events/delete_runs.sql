@@ -1,4 +1,4 @@
--- Delete one batch of old runs; a run that changed a connection's status is its history and stays.
+-- Delete one batch of old runs. Runs that changed a connection's status are kept: they are its status history.
 -- Returns one row: changed. Relies on uq_pancake_cron_run_tick.
 WITH deleted AS (
     DELETE FROM public.pancake_cron_run AS r

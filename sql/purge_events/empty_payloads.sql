@@ -1,4 +1,4 @@
--- Empty the bodies of one batch of old events that are finished; identity, status and links stay for good.
+-- Remove the bodies of one batch of old finished events. The rows stay, with identity, status and links.
 -- Returns one row: changed. Relies on ix_pancake_webhook_event_created_at.
 WITH emptied AS (
     UPDATE public.pancake_webhook_event AS e

@@ -1,4 +1,4 @@
--- How long things are kept, and up to where payloads were emptied before.
+-- Load the retention periods, and the time up to which payloads were emptied before.
 -- Returns one row: payload_days, run_days, log_days, emptied_to. Relies on uq_pancake_cron_run_tick.
 SELECT
     coalesce((s.settings ->> 'payload_retention_days')::integer, 90) AS payload_days,

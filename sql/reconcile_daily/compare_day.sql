@@ -1,7 +1,7 @@
--- What we have of a day that was not listed (seen = the listed ids), and how many of its versions were overtaken; of the
--- listed tables alone, since the webhook may bring others too.
--- Returns one row: superseded, strangers (JSON array of record_id and table_name: records not listed, of which we have
--- no later version either). Relies on ix_pancake_webhook_event_created_at, uq_pancake_webhook_event_identity.
+-- Compare our events of a day with the ids that Pancake listed (`seen`), and count the versions that later ones replaced. Only
+-- the listed tables count, because the webhook may bring others.
+-- Returns one row: superseded, strangers (JSON array of record_id and table_name: records that were not listed and have no
+-- later version). Relies on ix_pancake_webhook_event_created_at, uq_pancake_webhook_event_identity.
 WITH ours AS (
     SELECT e.record_id, min(e.table_name) AS table_name, count(DISTINCT date_trunc('milliseconds', e.modified_on)) AS versions
     FROM public.pancake_webhook_event AS e
@@ -15,7 +15,7 @@ WITH ours AS (
 ), judged AS (
     SELECT
         o.record_id, o.table_name, o.versions,
-        -- Hashed whatever the planner thinks of the table's size; as a join it may compare each with each.
+        -- IN is always hashed; as a join, the planner might compare every row with every id.
         o.record_id IN (SELECT s.id FROM unnest(%(seen)s::text[]) AS s (id)) AS is_listed,
         EXISTS (
             SELECT FROM public.pancake_webhook_event AS n

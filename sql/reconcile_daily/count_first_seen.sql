@@ -1,7 +1,7 @@
--- Which layer brought the records that were first seen by us with a version of the day: the webhook's loss as a figure,
--- of the listed tables alone.
--- Returns origin and records. Relies on ix_pancake_webhook_event_created_at, uq_pancake_webhook_event_identity: a record's
--- first row is found record by record, whatever the planner thinks of the table's size.
+-- Count the records of a day by the origin that first brought them: the webhook's losses as a number. Only listed tables count.
+-- Returns origin and records.
+-- Relies on ix_pancake_webhook_event_created_at, uq_pancake_webhook_event_identity: the lateral subquery looks up each record's
+-- first row by index, whatever the planner estimates of the table's size.
 SELECT f.origin, count(*) AS records
 FROM (
     SELECT DISTINCT e.record_id

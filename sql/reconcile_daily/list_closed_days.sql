@@ -1,5 +1,5 @@
--- The days that other ticks closed (what this one did stands in its state), and since when each connection exists:
--- nothing is owed for the time before.
+-- List the days that other runs closed, and when each connection was created. This run keeps its own days in its state, and
+-- nothing has to be reconciled before a connection was created.
 -- Returns one row: days (ISO dates), since (connection id → ISO time). Relies on uq_pancake_cron_run_tick.
 SELECT
     ARRAY(

@@ -1,6 +1,7 @@
--- The events that an order names: those that can be replayed, and of the others the first 100 with the reason.
+-- Find the events that a replay request selects: those that can be replayed, and the first 100 of the others with the reason.
 -- Returns one row: ids, refused (JSON array of {event_id, reason}), switched_on, rate_per_second.
--- Relies on pk_pancake_webhook_event, ix_pancake_webhook_event_held, ix_pancake_webhook_event_retry, ix_pancake_webhook_event_created_at.
+-- Relies on pk_pancake_webhook_event, ix_pancake_webhook_event_held, ix_pancake_webhook_event_retry,
+-- ix_pancake_webhook_event_created_at.
 WITH found AS (
     SELECT
         e.id,
@@ -10,8 +11,7 @@ WITH found AS (
             WHEN e.payload IS NULL THEN 'payload_purged'
             WHEN %(corrected)s AND (e.status <> 'dead_letter' OR e.error_code <> 'invalid_phone') THEN 'not_invalid_phone'
             WHEN e.status = 'skipped_source_disabled' AND NOT EXISTS (
-                SELECT FROM public.pancake_source AS p
-                WHERE p.connection_id = e.connection_id AND p.pancake_source_id = ANY (e.source_ids) AND p.is_active
+                SELECT FROM public.pancake_active_source(e.connection_id, e.source_ids)
             ) THEN 'source_disabled'
         END AS refusal
     FROM public.pancake_webhook_event AS e
@@ -36,8 +36,7 @@ SELECT
         SELECT COALESCE(jsonb_agg(jsonb_build_object('event_id', r.id, 'reason', r.refusal) ORDER BY r.id), '[]')
         FROM (SELECT f.id, f.refusal FROM found AS f WHERE f.refusal IS NOT NULL ORDER BY f.id LIMIT 100) AS r
     ) AS refused,
-    (SELECT app_settings -> 'pancake_integration' ->> 'kill_switch' FROM public.app_setting WHERE id = 1)
-        IS NOT DISTINCT FROM 'false' AS switched_on,
+    NOT (SELECT w.kill_switch FROM public.view_pancake_switch AS w) AS switched_on,
     COALESCE(
         (SELECT app_settings -> 'pancake_integration' ->> 'replay_rate_per_second' FROM public.app_setting WHERE id = 1), ''
     ) AS rate_per_second

@@ -1,4 +1,4 @@
--- What names the leads of events, to lock them all before any work.
+-- Load the fields that identify the leads of events, to take all their locks before any work.
 -- Returns one row per event. Relies on pk_pancake_webhook_event.
 SELECT
     e.record_id, e.table_name, e.modified_on, e.payload::text AS payload, e.evidence ->> 'corrected_phone' AS corrected_phone,

@@ -1,5 +1,5 @@
--- The rows that a plan writes, as far as the integration knows their columns; null where there is none.
--- Returns one row of JSON objects; roster maps the members' ids to their rows.
+-- Load the rows that a plan writes, with the columns that the integration knows; null for a row that does not exist.
+-- Returns one row of JSON objects; roster maps the ids of the members to their rows.
 -- Relies on the primary keys, uq_contact_book_primary_phone, uq_pancake_assignee.
 SELECT
     (

@@ -1,9 +1,9 @@
--- Take events back to received, unless the kill switch is on; their event trigger does the rest. Who is at work on one keeps it.
--- Returns one row: switched_on, ids of the events that were taken back. Relies on pk_pancake_webhook_event.
+-- Set events to received, unless the kill switch is on; the event trigger then processes them. Rows locked by another session
+-- are skipped.
+-- Returns one row: switched_on, ids of the changed events. Relies on pk_pancake_webhook_event.
 WITH switch AS (
-    SELECT
-        (SELECT app_settings -> 'pancake_integration' ->> 'kill_switch' FROM public.app_setting WHERE id = 1)
-        IS NOT DISTINCT FROM 'false' AS switched_on
+    SELECT NOT w.kill_switch AS switched_on
+    FROM public.view_pancake_switch AS w
 ), taken AS (
     SELECT e.id
     FROM public.pancake_webhook_event AS e

@@ -1,5 +1,5 @@
--- Events with notifications that were not accepted and that nobody is sending.
--- Returns id, oldest first. Relies on ix_pancake_webhook_event_unnotified.
+-- List events with unsent notifications that no sender has claimed.
+-- Returns id, lowest first. Relies on ix_pancake_webhook_event_unnotified.
 SELECT e.id
 FROM public.pancake_webhook_event AS e
 WHERE

@@ -1,7 +1,7 @@
--- Rows that lie in received without an event of the engine on its way: setting the status again fires the trigger.
--- Bounded: not while paused, not within 2 minutes, not if an event for the row is pending (one locked for over 2
--- minutes is not: its engine died), oldest first. Returns id.
--- Relies on ix_pancake_webhook_event_waiting and the engine's own partial index over pending events.
+-- Fire the event trigger again for received events that have no pending Hasura event, by setting status to received again.
+-- Limits: not while paused, not within 2 minutes, not if Hasura has a pending event for the row, oldest first. An event that
+-- was locked more than 2 minutes ago is not pending: the Hasura instance that locked it died.
+-- Returns id. Relies on ix_pancake_webhook_event_waiting and Hasura's partial index on pending events.
 WITH pending AS MATERIALIZED (
     SELECT (l.payload -> 'data' -> 'new' ->> 'id')::bigint AS id
     FROM hdb_catalog.event_log AS l
@@ -24,6 +24,5 @@ WHERE
         LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
     )
-    AND (SELECT app_settings -> 'pancake_integration' ->> 'processing_paused' FROM public.app_setting WHERE id = 1)
-        IS DISTINCT FROM 'true'
+    AND NOT (SELECT w.processing_paused FROM public.view_pancake_switch AS w)
 RETURNING e.id

@@ -1,10 +1,10 @@
--- Claims whose lease ran out (their handler died) go back to received, or to dead_letter after the last attempt.
--- Returns id and status. The lease is by the database's clock. Relies on ix_pancake_webhook_event_waiting.
+-- Set events whose claim expired (their handler died) to received, or to dead_letter after the last attempt.
+-- Returns id and status. Uses the clock of the database. Relies on ix_pancake_webhook_event_waiting.
 UPDATE public.pancake_webhook_event AS e
 SET
     status = CASE WHEN e.attempts < %(max_attempts)s THEN 'received' ELSE 'dead_letter' END,
     error_code = CASE WHEN e.attempts < %(max_attempts)s THEN e.error_code ELSE 'claim_expired' END,
-    error_detail = CASE WHEN e.attempts < %(max_attempts)s THEN e.error_detail ELSE 'The handler died at each attempt.' END
+    error_detail = CASE WHEN e.attempts < %(max_attempts)s THEN e.error_detail ELSE 'The handler stopped before finishing each attempt.' END
 WHERE
     e.id IN (
         SELECT c.id
@@ -14,6 +14,5 @@ WHERE
         LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
     )
-    AND (SELECT app_settings -> 'pancake_integration' ->> 'processing_paused' FROM public.app_setting WHERE id = 1)
-        IS DISTINCT FROM 'true'
+    AND NOT (SELECT w.processing_paused FROM public.view_pancake_switch AS w)
 RETURNING e.id, e.status

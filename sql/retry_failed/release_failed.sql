@@ -1,4 +1,4 @@
--- Failed rows whose time has come go back to received, oldest first, unless processing is paused.
+-- Set failed events whose next attempt is due to received, oldest first, unless processing is paused.
 -- Returns id. Relies on ix_pancake_webhook_event_retry.
 UPDATE public.pancake_webhook_event AS e
 SET status = 'received', next_attempt_at = NULL
@@ -11,6 +11,5 @@ WHERE
         LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
     )
-    AND (SELECT app_settings -> 'pancake_integration' ->> 'processing_paused' FROM public.app_setting WHERE id = 1)
-        IS DISTINCT FROM 'true'
+    AND NOT (SELECT w.processing_paused FROM public.view_pancake_switch AS w)
 RETURNING e.id

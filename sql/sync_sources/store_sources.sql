@@ -1,5 +1,5 @@
--- Store a workspace's sources: new ones inactive, known ones refreshed, those no longer listed marked removed.
--- Returns source_id and what happened to each that changed: new, removed or restored. Relies on uq_pancake_source.
+-- Store the sources of a workspace: insert new ones as inactive, update known ones, mark unlisted ones as removed.
+-- Returns source_id and change (new, removed or restored) of each that changed. Relies on uq_pancake_source.
 WITH listed AS (
     SELECT l.id, l.name, l.parent, l.removed
     FROM unnest(%(ids)s::text[], %(names)s::text[], %(parents)s::text[], %(removed)s::boolean[]) AS l (id, name, parent, removed)
@@ -20,7 +20,7 @@ WITH listed AS (
         s.connection_id = %(connection_id)s
         AND s.pancake_source_id <> '(none)'
         AND NOT s.is_removed
-        -- An empty list is more likely a key without rights than a workspace without sources.
+        -- An empty list is more likely an API key without permission than a workspace without sources.
         AND cardinality(%(ids)s::text[]) > 0
         AND NOT s.pancake_source_id = ANY (%(ids)s::text[])
     RETURNING s.pancake_source_id

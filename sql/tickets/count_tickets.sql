@@ -1,4 +1,4 @@
--- How many tickets there are to move. Returns one row: waiting.
+-- Count the tickets to move. Returns one row: waiting.
 -- Reads the whole table unless Diva has an index on ticket (source_id).
 SELECT count(*) AS waiting
 FROM public.ticket AS t

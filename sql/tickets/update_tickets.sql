@@ -1,5 +1,5 @@
--- Give the next tickets of one source another one, and note on each where it came from (or that it is back).
--- Rows that another session holds are left to the next call. Returns one row: moved.
+-- Move the next tickets from one source to another. Each ticket keeps its former source in data, until it is moved back.
+-- Rows locked by another session are left for the next call. Returns one row: moved.
 -- Reads the whole table unless Diva has an index on ticket (source_id).
 WITH free AS (
     SELECT t.id

@@ -1,4 +1,4 @@
-"""One sandbox per test module, or the place that `--hasura` and the environment name."""
+"""One sandbox per test module, or the running system that `--hasura` and the environment name."""
 
 import os
 from collections.abc import Iterator
@@ -7,17 +7,17 @@ import pytest
 
 from sandbox.cluster import Cluster
 from sandbox.stack.stack import Sandbox
-from tests.end_to_end.place import Place
+from tests.support.end_to_end import EndToEndHarness
 
 
 @pytest.fixture(scope="module")
-def place(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Place]:
+def harness(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[EndToEndHarness]:
     """The whole system, running."""
     hasura = request.config.getoption("--hasura")
     if hasura:
         secret = request.config.getoption("--hasura-admin-secret")
         given = {"HASURA_URL": hasura.rstrip("/"), **({"HASURA_ADMIN_SECRET": secret} if secret else {})}
-        yield Place.named_by({**os.environ, **given})
+        yield EndToEndHarness.from_environment({**os.environ, **given})
         return
     with Sandbox(cluster) as sandbox:
-        yield Place.named_by(sandbox.environment(), sandbox)
+        yield EndToEndHarness.from_environment(sandbox.environment(), sandbox)

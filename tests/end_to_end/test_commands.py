@@ -1,4 +1,4 @@
-"""The commands a person runs: what they print, how they end, and that nothing of them stays."""
+"""The developers' commands: output, exit code, and no processes or files left behind."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from sandbox.edge.nginx import in_words
 from sandbox.observe import Effect
 from sandbox.payloads import load_samples
 from sandbox.stack.services import ROOT
-from tests.end_to_end.leads import body, lead
+from tests.support.leads import body, numbered_lead
+from tests.support.waiting import eventually
 
 FIGURES = {
     "deliveries", "statuses", "duplicates", "accounts", "contacts", "tickets", "assigned", "notifications",
@@ -28,7 +28,7 @@ FIGURES = {
 
 
 def _environment(cluster: Cluster) -> dict[str, str]:
-    """With the session's server, so that none is initialised again."""
+    """Use the session's PostgreSQL, so that no other one is initialised."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "DATABASE_URL": cluster.url("postgres")}
 
 
@@ -43,7 +43,7 @@ def test_the_demo_prints_one_object_and_succeeds(cluster: Cluster) -> None:
     assert figures["differences"] == {}
 
 
-def test_which_edge_is_used_is_said_in_words() -> None:
+def test_the_demo_says_which_edge_it_uses() -> None:
     assert in_words([]) == "The edge is the real one: nginx with Lua."
     assert in_words(["nginx", "lua-cjson"]).endswith("the real one needs the packages nginx, lua-cjson.")
 
@@ -58,7 +58,7 @@ def test_a_difference_from_a_sample_is_named() -> None:
 
 
 class Running:
-    """`scripts/sandbox up` with a server of its own, ready, with all its processes and directories."""
+    """A running `scripts/sandbox up` with its own PostgreSQL, its processes and its directories."""
 
     def __init__(self, env_file: Path) -> None:
         self.env_file = env_file
@@ -76,25 +76,22 @@ class Running:
 
     @property
     def values(self) -> dict[str, str]:
-        """What the file says."""
+        """The variables in the env file."""
         lines = self.env_file.read_text().splitlines()
         return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
     def remains(self) -> list[object]:
-        """Processes and directories that are still there."""
+        """Return the processes and directories that still exist."""
         alive = [pid for pid in self.children if _is_alive(pid)]
         return [*alive, *(path for path in self.directories if path.exists())]
 
     def wait_gone(self) -> None:
-        """Fail if anything is left after 20 s."""
-        deadline = time.monotonic() + 20
-        while self.remains() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert self.remains() == []
+        """Wait until no process and no directory is left; fail after 20 s."""
+        eventually(lambda: not self.remains(), seconds=20)
 
 
 def _stat(pid: int) -> list[str]:
-    """State, parent and so on of a process; empty if there is none."""
+    """Return the fields of /proc/<pid>/stat from the state on; empty if there is no such process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -116,7 +113,7 @@ def _descendants(pid: int) -> list[int]:
 
 @pytest.fixture
 def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    """A sandbox of its own that is up."""
+    """A running sandbox, one per test."""
     monkeypatch.delenv("DATABASE_URL", raising=False)
     sandbox = Running(tmp_path / "env")
     yield sandbox
@@ -126,14 +123,14 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running
         sandbox.process.stderr.close()
 
 
-def test_a_sandbox_serves_and_leaves_when_told(running: Running) -> None:
+def test_a_sandbox_serves_and_exits_on_sigterm(running: Running) -> None:
     values = running.values
     assert set(values) >= {
         "DATABASE_URL", "HASURA_URL", "HASURA_ADMIN_SECRET", "HANDLERS_URL", "HANDLER_SECRET",
         "WEBHOOK_URL", "WEBHOOK_TOKEN",
     }  # fmt: skip
     assert running.env_file.stat().st_mode & 0o077 == 0
-    answer = httpx.post(values["WEBHOOK_URL"], content=body(lead(1)))
+    answer = httpx.post(values["WEBHOOK_URL"], content=body(numbered_lead(1)))
     assert answer.json()["status"] == "received"
     assert len(running.remains()) > 6
     running.process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The handlers are killed amid 200 leads and start again: each lead has one ticket, one notification."""
+"""The handlers are killed while they process 200 leads: each lead has one ticket, one notification."""
 
 import asyncio
 from collections import Counter
@@ -8,8 +8,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.end_to_end.leads import body, lead
-from tests.end_to_end.place import Place, eventually
+from tests.support.end_to_end import EndToEndHarness
+from tests.support.leads import body, numbered_lead
+from tests.support.waiting import eventually_async
 
 COUNT = 200
 KILL_WHEN = {
@@ -27,14 +28,14 @@ LEASES_RUN_OUT = """
 """
 
 
-async def _deliver(place: Place, bodies: list[bytes]) -> None:
-    """Post as Pancake does: whatever is not answered 200 is sent again until it is."""
+async def _deliver(harness: EndToEndHarness, bodies: list[bytes]) -> None:
+    """Post each body until it is answered with 200, as Pancake does."""
     limit = asyncio.Semaphore(16)
 
     async def one(client: httpx.AsyncClient, raw: bytes) -> None:
         async with limit:
             while True:
-                answer = await client.post(place.webhook_url, content=raw)
+                answer = await client.post(harness.webhook_url, content=raw)
                 if answer.status_code == 200:
                     return
                 await asyncio.sleep(0.2)
@@ -43,9 +44,9 @@ async def _deliver(place: Place, bodies: list[bytes]) -> None:
         await asyncio.gather(*(one(client, raw) for raw in bodies))
 
 
-async def _tick(place: Place, number: int) -> None:
-    """A minute passes: the engine tries again, the cron `retry_failed` ticks."""
-    place.query("UPDATE hdb_catalog.event_log SET next_retry_at = NULL WHERE NOT delivered AND NOT error")
+async def _tick(harness: EndToEndHarness, number: int) -> None:
+    """Simulate a minute: the engine retries its events and the cron `retry_failed` runs."""
+    harness.query("UPDATE hdb_catalog.event_log SET next_retry_at = NULL WHERE NOT delivered AND NOT error")
     tick = {
         "id": str(uuid4()),
         "name": "pancake_retry_failed",
@@ -53,67 +54,67 @@ async def _tick(place: Place, number: int) -> None:
         "payload": {},
     }
     async with httpx.AsyncClient(timeout=60) as client:
-        headers = {"X-Handler-Secret": place.handler_secret}
-        answer = await client.post(f"{place.handlers_url}/cron/retry_failed", json=tick, headers=headers)
+        headers = {"X-Handler-Secret": harness.handler_secret}
+        answer = await client.post(f"{harness.handlers_url}/cron/retry_failed", json=tick, headers=headers)
     assert answer.is_success, answer.text
 
 
 @pytest.mark.parametrize("moment", KILL_WHEN)
-async def test_no_lead_is_lost_or_doubled(place: Place, moment: str) -> None:
-    if place.sandbox is None:
+async def test_no_lead_is_lost_or_doubled(harness: EndToEndHarness, moment: str) -> None:
+    if harness.sandbox is None:
         pytest.skip("kills the handlers, which only our own sandbox can start again")
     first = 1000 * (1 + list(KILL_WHEN).index(moment))
-    bodies = [body(lead(number)) for number in range(first, first + COUNT)]
+    bodies = [body(numbered_lead(number)) for number in range(first, first + COUNT)]
     records = f"lead-{first // 1000:03d}%"
-    delivering = asyncio.create_task(_deliver(place, bodies))
-    await eventually(lambda: bool(place.query(KILL_WHEN[moment], [records])[0]["now"]))
-    await asyncio.to_thread(_crash_and_restart, place)
+    delivering = asyncio.create_task(_deliver(harness, bodies))
+    await eventually_async(lambda: bool(harness.query(KILL_WHEN[moment], [records])[0]["now"]))
+    await asyncio.to_thread(_crash_and_restart, harness)
     await delivering
-    await _until_done(place, records, first_tick=first // 10)
-    _assert_each_once(place, records)
+    await _until_done(harness, records, first_tick=first // 10)
+    _assert_each_once(harness, records)
 
 
-def _crash_and_restart(place: Place) -> None:
-    """Kill the handlers, let their leases run out, start them again."""
-    assert place.sandbox is not None
-    place.sandbox.handlers.kill()
-    place.query(LEASES_RUN_OUT)
-    place.sandbox.handlers.start()
-    place.sandbox.handlers.wait_ready()
+def _crash_and_restart(harness: EndToEndHarness) -> None:
+    """Kill the handlers, expire their leases and start them again."""
+    assert harness.sandbox is not None
+    harness.sandbox.handlers.kill()
+    harness.query(LEASES_RUN_OUT)
+    harness.sandbox.handlers.start()
+    harness.sandbox.handlers.wait_ready()
 
 
-async def _until_done(place: Place, records: str, first_tick: int) -> None:
-    """Let time pass until every lead has come out of the edge's spool, is processed and notified."""
+async def _until_done(harness: EndToEndHarness, records: str, first_tick: int) -> None:
+    """Wait until every lead has left the edge's spool, is processed and notified."""
 
     ticks = count(first_tick)
 
     async def done() -> bool:
-        (row,) = place.query(
+        (row,) = harness.query(
             "SELECT count(*) AS done FROM pancake_webhook_event"
             " WHERE record_id LIKE %s AND status = 'processed' AND notified_at IS NOT NULL",
             [records],
         )
         if row["done"] < COUNT:
-            await _tick(place, next(ticks))
+            await _tick(harness, next(ticks))
             await asyncio.sleep(0.5)
         return bool(row["done"] == COUNT)
 
-    await eventually(done, 120)
+    await eventually_async(done, 120)
 
 
-def _assert_each_once(place: Place, records: str) -> None:
-    events = place.query(
+def _assert_each_once(harness: EndToEndHarness, records: str) -> None:
+    events = harness.query(
         "SELECT id, outcome, ticket_id, account_id FROM pancake_webhook_event WHERE record_id LIKE %s",
         [records],
     )
     assert Counter(event["outcome"] for event in events) == {"ticket_created": COUNT}
     assert len({event["ticket_id"] for event in events}) == COUNT
     assert len({event["account_id"] for event in events}) == COUNT
-    (tickets,) = place.query(
+    (tickets,) = harness.query(
         "SELECT count(*) AS number FROM ticket WHERE data -> 'pancake' ->> 'record_id' LIKE %s", [records]
     )
     assert tickets["number"] == COUNT
-    sent = place.observer().sent()
+    sent = harness.observer().sent()
     assert {event["id"]: dict(sent[event["id"]]) for event in events} == {
         event["id"]: {"noti_pancake_new_lead": 1} for event in events
     }

@@ -1,4 +1,4 @@
-"""The four layers together, by the command itself; without one of its guards it has to fail."""
+"""The scenario four_layers: it passes, and fails without any one of its guards."""
 
 import json
 import os
@@ -14,8 +14,8 @@ PRODUCTION = "postgresql://nobody@127.0.0.1:9/production"
 GUARDS = {"settle": "unexpected", "identity": "duplicated", "register": "duplicated"}
 
 
-def afternoon(*options: str) -> tuple[int, dict[str, Any]]:
-    """Exit code and result of a small afternoon, on a server of its own whatever the environment names."""
+def run_scenario(*options: str) -> tuple[int, dict[str, Any]]:
+    """Run a small scenario; return exit code and result. It must ignore DATABASE_URL."""
     command = [sys.executable, "-m", "scripts.scenarios", "four_layers", "--json", "--speed", "120", *options]
     run = subprocess.run(
         command,
@@ -31,17 +31,17 @@ def afternoon(*options: str) -> tuple[int, dict[str, Any]]:
 
 
 def test_no_record_is_lost_and_no_customer_has_two_tickets() -> None:
-    code, result = afternoon("--leads", "60")
+    code, result = run_scenario("--leads", "60")
     assert code == 0, result
     assert result["sent"] == result["processed"] == 60
     assert result["by_layer"].keys() == {"webhook", "poll", "reconcile", "replay"}
 
 
 @pytest.mark.skipif(
-    "TEST_FULL" not in os.environ, reason="three more afternoons: scripts/test --full runs them"
+    "TEST_FULL" not in os.environ, reason="three more scenarios: scripts/test --full runs them"
 )
 @pytest.mark.parametrize("guard", GUARDS)
 def test_without_a_guard_it_fails(guard: str) -> None:
-    code, result = afternoon("--leads", "200", "--mutate", guard)
+    code, result = run_scenario("--leads", "200", "--mutate", guard)
     assert code == 1
     assert result[GUARDS[guard]]

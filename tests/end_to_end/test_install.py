@@ -5,8 +5,7 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from secrets import token_hex
 import httpx
 import pytest
 
-from sandbox import postgres_binaries
+from sandbox import hasura, postgres_binaries
 from sandbox.cluster import Cluster, free_port
 from sandbox.database import install_diva
 from sandbox.diva import METADATA as DIVA_METADATA
@@ -25,19 +24,20 @@ from sandbox.stack.connection import WORKSPACE_ID
 from sandbox.stack.keys import Keys
 from sandbox.stack.services import ROOT, Service
 from sandbox.stack.stack import PATIENT
-from tests.end_to_end.leads import body, lead
+from tests.support.leads import body, numbered_lead
+from tests.support.waiting import eventually
 
 PAGE = (ROOT / "docs" / "runbook" / "install.md").read_text()
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 LINES = [line for block in BLOCKS for line in block.splitlines()]
 COMMANDS = {re.sub(r"\s{2,}#.*", "", line) for line in LINES if "†" not in line}
 GIVEN = {line for line in COMMANDS if line.startswith(("set -a", "read -rs", "export "))}
-"""Lines whose effect the test brings about itself, at the start of every command."""
+"""Lines whose effect the test provides itself, at the start of every command."""
 
 
 @dataclass
 class Installation:
-    """The machine that the page is followed on: its folder, its environment, and the services around it."""
+    """The machine of the reader: its folder, its environment and the services around it."""
 
     folder: Path
     keys: Keys
@@ -46,12 +46,12 @@ class Installation:
     processes: Processes
     environment: dict[str, str]
     addresses: dict[str, str] = field(default_factory=dict)
-    """Addresses of the page that stand elsewhere here."""
+    """Addresses in the page, and those that replace them here."""
 
     ran: set[str] = field(default_factory=set)
 
     def run(self, command: str, *more: str, code: int = 0) -> str:
-        """Run a command of the page, with more arguments behind it; returns what it printed."""
+        """Run a command of the page with `more` arguments appended; return what it printed."""
         assert command in COMMANDS
         self.ran.add(command)
         prepared = re.sub(r"(?<![\w/])scripts/", f"{ROOT}/scripts/", command)
@@ -84,7 +84,7 @@ class Installation:
 
 @pytest.fixture
 def installation(cluster: Cluster, tmp_path: Path) -> Iterator[Installation]:
-    """Diva's tables, and a folder with the clone's files that the page names."""
+    """Diva's tables, and a folder with the files of the clone that the page mentions."""
     name = f"install_{os.getpid()}"
     url = cluster.create_database(name)
     install_diva(url)
@@ -98,20 +98,13 @@ def installation(cluster: Cluster, tmp_path: Path) -> Iterator[Installation]:
 
 
 def command_with(words: str) -> str:
-    """The one command of the page that has these words in it."""
+    """Return the only command of the page with these words."""
     (found,) = [line for line in COMMANDS if words in line]
     return found
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def start_what_is_around(at: Installation) -> None:
-    """Diva's engine and notification service, and Pancake, which are there before we come."""
+    """Start what exists before the installation: Diva's engine, its notification service, Pancake."""
     names = ("HASURA", "HANDLERS", "NOTIFICATIONS", "PANCAKE", "PUBLIC")
     urls = {name: f"http://127.0.0.1:{free_port()}" for name in names}
     at.environment |= {f"{name}_URL": url for name, url in urls.items()}
@@ -130,8 +123,9 @@ def start_what_is_around(at: Installation) -> None:
     key = f"--api-key={at.keys.pancake_api_key}"
     python("PANCAKE", "sandbox.pancake", f"--workspace-id={WORKSPACE_ID}", key, ready="/control/state")
     python(
-        "HASURA", "sandbox.hasura", "--metadata", str(DIVA_METADATA), "--database-url", at.database,
+        "HASURA", hasura.MODULE, "--metadata", str(DIVA_METADATA), "--database-url", at.database,
         ready="/healthz",
+        PYTHONPATH=hasura.PYTHONPATH,
         PG_DATABASE_URL=at.database,
         HASURA_GRAPHQL_ADMIN_SECRET=at.keys.admin_secret,
         HASURA_GRAPHQL_JWT_SECRET=at.keys.jwt_secret,
@@ -210,7 +204,7 @@ def serve_and_connect(at: Installation) -> None:
 
 
 def start_the_edge(at: Installation, token: str) -> None:
-    """What step 9 is about, without Debian's parts; the small edge where nginx with Lua is not installed."""
+    """Step 9 without Debian's packages; the small edge if nginx with Lua is not installed."""
     hasura, handlers = (at.environment[f"{name}_URL"] for name in ("HASURA", "HANDLERS"))
     check = "curl --silent 127.0.0.1:9145/healthz"
     port = int(at.environment["PUBLIC_URL"].rpartition(":")[2])
@@ -230,9 +224,9 @@ def start_the_edge(at: Installation, token: str) -> None:
 
 
 def make_the_first_ticket(at: Installation) -> None:
-    """From the first delivery, step 9, to step 12."""
+    """From the first delivery in step 9 to step 12."""
     webhook = (at.folder / "webhook-url.txt").read_text().strip()
-    httpx.post(webhook, content=body(lead(1)), timeout=30).raise_for_status()
+    httpx.post(webhook, content=body(numbered_lead(1)), timeout=30).raise_for_status()
     stored = command_with("SELECT origin, status")
     eventually(lambda: at.run(stored) == "webhook|skipped_kill_switch")
     backfill = "scripts/backfill_normalized_phone"
@@ -246,8 +240,8 @@ def make_the_first_ticket(at: Installation) -> None:
     eventually(lambda: re.fullmatch(r"processed\|ticket_created\|\S+", at.run(ticket)) is not None)
 
 
-def test_every_command_of_the_page_leads_to_the_first_ticket(installation: Installation) -> None:
-    """In the page's order; what it does not run is marked there."""
+def test_the_commands_of_the_page_produce_the_first_ticket(installation: Installation) -> None:
+    """In the order of the page; commands that the test does not run are marked there."""
     start_what_is_around(installation)
     edge_token = prepare_secrets_and_tokens(installation)
     apply_migrations_and_metadata(installation)

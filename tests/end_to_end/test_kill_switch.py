@@ -1,4 +1,4 @@
-"""The kill switch, turned on and off a hundred times under load; then the drain by `leads replay`."""
+"""The kill switch is changed a hundred times under load, then `leads replay` drains."""
 
 import asyncio
 import json
@@ -12,8 +12,9 @@ from typing import Any
 
 import httpx
 
-from tests.end_to_end.leads import body, lead
-from tests.end_to_end.place import Place, eventually
+from tests.support.end_to_end import EndToEndHarness
+from tests.support.leads import body, numbered_lead
+from tests.support.waiting import eventually_async
 
 SWITCH = """
     UPDATE app_setting
@@ -29,16 +30,16 @@ PHONES = 100
 
 @dataclass
 class Load:
-    """Posts leads by the handful and counts what was answered."""
+    """Posts leads in small bursts and counts the answers."""
 
-    place: Place
+    harness: EndToEndHarness
     client: httpx.AsyncClient
     number: int = 0
     answers: Counter[str] = field(default_factory=Counter)
     codes: Counter[int] = field(default_factory=Counter)
 
     async def burst(self) -> Counter[str]:
-        """Two new leads and one of them again, all at once; the answers."""
+        """Post two new leads and one of them again, concurrently; return the answers."""
         numbers = [self.number + 1, self.number + 2, self.number + 2]
         self.number += 2
         answers = Counter(await asyncio.gather(*(self._post(number) for number in numbers)))
@@ -46,30 +47,34 @@ class Load:
         return answers
 
     async def _post(self, number: int) -> str:
-        content = body(lead(number, phone=f"0905{number % PHONES:06d}"))
-        response = await self.client.post(self.place.webhook_url, content=content)
+        content = body(numbered_lead(number, phone=f"0905{number % PHONES:06d}"))
+        response = await self.client.post(self.harness.webhook_url, content=content)
         self.codes[response.status_code] += 1
         return str(response.json()["status"])
 
 
-async def _switch(place: Place, **settings: Any) -> None:
-    await asyncio.to_thread(place.query, SWITCH, [json.dumps(settings)])
+async def _switch(harness: EndToEndHarness, **settings: Any) -> None:
+    await asyncio.to_thread(harness.query, SWITCH, [json.dumps(settings)])
 
 
-def _rows(place: Place) -> dict[str, int]:
-    return {row["status"]: row["rows"] for row in place.query(STATUSES)}
+def _rows(harness: EndToEndHarness) -> dict[str, int]:
+    return {row["status"]: row["rows"] for row in harness.query(STATUSES)}
 
 
-def _check(place: Place, load: Load) -> None:
-    """Nothing is in flight: what was sent was received, skipped or a duplicate; the rows agree."""
+def _check(harness: EndToEndHarness, load: Load) -> None:
+    """Assert that every delivery was received, skipped or a duplicate, and that the rows agree."""
     answers, sent = load.answers, load.codes.total()
     assert sent == answers["received"] + answers["skipped_kill_switch"] + answers["duplicate"]
-    assert sum(_rows(place).values()) == sent - answers["duplicate"]
+    assert sum(_rows(harness).values()) == sent - answers["duplicate"]
 
 
-async def _drain(place: Place) -> dict[str, Any]:
-    """`leads replay --drain`; its report."""
-    environment = {**os.environ, "HASURA_URL": place.hasura_url, "HASURA_ADMIN_SECRET": place.admin_secret}
+async def _drain(harness: EndToEndHarness) -> dict[str, Any]:
+    """Run `leads replay --drain` and return its report."""
+    environment = {
+        **os.environ,
+        "HASURA_URL": harness.hasura_url,
+        "HASURA_ADMIN_SECRET": harness.admin_secret,
+    }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "leads.cli", "replay",
         "--status", "skipped_kill_switch", "--from", "2020-01-01", "--drain", "--json",
@@ -81,19 +86,21 @@ async def _drain(place: Place) -> dict[str, Any]:
     return report
 
 
-async def test_a_hundred_turns_under_load_then_a_drain_leave_nothing_held(place: Place) -> None:
-    """Half of the deliveries are in flight while the switch is turned, half come right after."""
-    await _switch(place, replay_rate_per_second=1000)
+async def test_no_row_stays_held_after_a_hundred_switches_under_load_and_a_drain(
+    harness: EndToEndHarness,
+) -> None:
+    """Half of the deliveries are sent while the switch changes, half right after."""
+    await _switch(harness, replay_rate_per_second=1000)
     async with httpx.AsyncClient(timeout=30) as client:
-        load = Load(place, client)
+        load = Load(harness, client)
         for turn in range(TURNS):
             on = turn % 2 == 0
-            await asyncio.gather(load.burst(), _switch(place, kill_switch=on))
+            await asyncio.gather(load.burst(), _switch(harness, kill_switch=on))
             took = await load.burst()
-            _check(place, load)
+            _check(harness, load)
             assert took == {"skipped_kill_switch" if on else "received": 2, "duplicate": 1}
-        held = _rows(place)["skipped_kill_switch"]
-        drained = asyncio.create_task(_drain(place))
+        held = _rows(harness)["skipped_kill_switch"]
+        drained = asyncio.create_task(_drain(harness))
         while not (await asyncio.wait({drained}, timeout=0.2))[0]:
             await load.burst()
         report = await drained
@@ -102,8 +109,8 @@ async def test_a_hundred_turns_under_load_then_a_drain_leave_nothing_held(place:
         report["replayed"] + report["changed"] + report["held"]
     )
     assert (report["held"], report["returned"]) == (0, 0)
-    _check(place, load)
-    await eventually(lambda: set(_rows(place)) == {"processed"}, seconds=60)
+    _check(harness, load)
+    await eventually_async(lambda: set(_rows(harness)) == {"processed"}, seconds=60)
     assert set(load.codes) == {200}
-    tickets = place.query("SELECT account_id FROM ticket WHERE source_id = 'ticket_source_pancake'")
+    tickets = harness.query("SELECT account_id FROM ticket WHERE source_id = 'ticket_source_pancake'")
     assert len(tickets) == len({row["account_id"] for row in tickets}) == PHONES

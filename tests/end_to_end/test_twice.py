@@ -1,4 +1,4 @@
-"""Every delivery sent twice, the second time in reverse, to two processes: no deadlock, no doubles."""
+"""Two processes get every delivery in opposite order: no deadlock, no duplicate."""
 
 import asyncio
 import base64
@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from sandbox.stack.stack import Sandbox
-from tests.end_to_end.leads import body, lead
-from tests.end_to_end.place import Place
+from tests.support.end_to_end import EndToEndHarness
+from tests.support.leads import body, numbered_lead
 
 COUNT = 300
 PHONES = 60
@@ -18,7 +18,7 @@ AT_ONCE = 48
 
 
 async def _send(sandbox: Sandbox, url: str, bodies: list[bytes]) -> list[str]:
-    """Send to one process of the handlers as the edge does when Hasura is away; the statuses answered."""
+    """Send to one process of the handlers, as the edge does while Hasura is down; return the statuses."""
     limit = asyncio.Semaphore(AT_ONCE)
     headers = {"X-Edge-Secret": sandbox.keys.edge_secret}
     async with httpx.AsyncClient(timeout=60, headers=headers) as client:
@@ -37,24 +37,24 @@ async def _send(sandbox: Sandbox, url: str, bodies: list[bytes]) -> list[str]:
         return list(await asyncio.gather(*(one(raw) for raw in bodies)))
 
 
-def _deadlocks(place: Place) -> int:
-    (row,) = place.query("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+def _deadlocks(harness: EndToEndHarness) -> int:
+    (row,) = harness.query("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
     return int(row["deadlocks"])
 
 
-async def test_two_processes_in_opposite_order(place: Place) -> None:
-    if place.sandbox is None:
+async def test_two_processes_in_opposite_order(harness: EndToEndHarness) -> None:
+    if harness.sandbox is None:
         pytest.skip("needs a second process of the handlers, which only our own sandbox can start")
-    second = place.sandbox.more_handlers("handlers-2")
-    bodies = [body(lead(number, phone=f"097{number % PHONES:07d}")) for number in range(COUNT)]
-    deadlocks, observer = _deadlocks(place), place.observer()
+    second = harness.sandbox.more_handlers("handlers-2")
+    bodies = [body(numbered_lead(number, phone=f"097{number % PHONES:07d}")) for number in range(COUNT)]
+    deadlocks, observer = _deadlocks(harness), harness.observer()
     forward, backward = await asyncio.gather(
-        _send(place.sandbox, place.handlers_url, bodies), _send(place.sandbox, second.url, bodies[::-1])
+        _send(harness.sandbox, harness.handlers_url, bodies), _send(harness.sandbox, second.url, bodies[::-1])
     )
     assert sorted(forward + backward) == ["duplicate"] * COUNT + ["received"] * COUNT
     await asyncio.to_thread(observer.wait_final, 60)
-    assert _deadlocks(place) == deadlocks
-    (counted,) = place.query(
+    assert _deadlocks(harness) == deadlocks
+    (counted,) = harness.query(
         """
         SELECT
             (SELECT count(*) FROM pancake_webhook_event WHERE status = 'processed') AS processed,
@@ -64,7 +64,7 @@ async def test_two_processes_in_opposite_order(place: Place) -> None:
         """
     )
     assert counted == {"processed": COUNT, "tickets": PHONES, "accounts": PHONES, "contacts": PHONES}
-    shares = place.query(
+    shares = harness.query(
         "SELECT count(*) AS owned FROM ticket WHERE source_id = 'ticket_source_pancake' GROUP BY assignee_id"
     )
     assert max(row["owned"] for row in shares) - min(row["owned"] for row in shares) <= 1

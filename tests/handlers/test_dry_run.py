@@ -1,4 +1,4 @@
-"""A dry run changes nothing, and says exactly what the real replay then does."""
+"""A dry run changes nothing and reports exactly what the replay then does."""
 
 import json
 import random
@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.handlers.conftest import House
+from tests.support.handlers import HandlerHarness
 
 CASES = 200
 START = datetime(2026, 5, 14)  # noqa: DTZ001 - Pancake's times name no zone
@@ -26,32 +26,32 @@ PARTS = {
         "id, source_id, staff_id, assigned_count, total_assigned, last_assigned_seq, was_available",
     ),
 }
-"""Table and columns that a dry run speaks of."""
+"""The tables and columns that a dry run reports."""
 
 State = dict[str, dict[str, dict[str, Any]]]
 
 
-def _state(house: House) -> State:
-    """Every row of every part by its key, as JSON has it."""
+def _state(harness: HandlerHarness) -> State:
+    """Return every row of every part by its key, as JSON values."""
     state: State = {}
     for part, (table, columns) in PARTS.items():
-        rows = house.sql(f"SELECT to_jsonb(t) AS row FROM (SELECT {columns} FROM {table}) AS t")
+        rows = harness.sql(f"SELECT to_jsonb(t) AS row FROM (SELECT {columns} FROM {table}) AS t")
         state[part] = {str(row["row"].get("id") or row["row"]["account_id"]): row["row"] for row in rows}
     return state
 
 
-def _checksum(house: House) -> dict[str, Any]:
-    """A checksum of each table there is."""
-    tables = house.sql(
+def _checksum(harness: HandlerHarness) -> dict[str, Any]:
+    """Return a checksum of each table."""
+    tables = harness.sql(
         "SELECT oid::regclass::text AS name FROM pg_class WHERE relkind = 'r' AND oid >= 16384"
     )
     total = "SELECT '{0}' AS name, md5(string_agg(t::text, '|' ORDER BY t::text)) AS sum FROM {0} AS t"
     sums = " UNION ALL ".join(total.format(table["name"]) for table in tables)
-    return {row["name"]: row["sum"] for row in house.sql(sums)}
+    return {row["name"]: row["sum"] for row in harness.sql(sums)}
 
 
 def _applied(state: State, changes: list[dict[str, Any]]) -> State:
-    """The state after these changes, each of which must start from what is there."""
+    """Return the state after these changes; each must start from the current row."""
     after = {part: dict(rows) for part, rows in state.items()}
     for item in changes:
         differences = [(part, item.get(part)) for part in PARTS if part != "roster"]
@@ -64,49 +64,49 @@ def _applied(state: State, changes: list[dict[str, Any]]) -> State:
     return after
 
 
-def _with_real_ids(house: House, changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The changes with the ids that the real run gave to new rows."""
+def _with_real_ids(harness: HandlerHarness, changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Replace the ids of new rows by those that the replay gave them."""
     text = json.dumps(changes)
     for item in changes:
-        event = house.event(item["event_id"])
+        event = harness.event(item["event_id"])
         for part, real in (("account", event["account_id"]), ("ticket", event["ticket_id"])):
             if item.get(part):
                 text = text.replace(item[part]["after"]["id"], str(real))
         if item.get("contact"):
             row = item["contact"]["after"]
             phone = row["primary_phone"]
-            contact = house.one("SELECT id FROM contact_book WHERE primary_phone = %s", phone)
+            contact = harness.one("SELECT id FROM contact_book WHERE primary_phone = %s", phone)
             text = text.replace(row["id"], str(contact["id"]))
     changed: list[dict[str, Any]] = json.loads(text)
     return changed
 
 
-class Chance:
-    """Random situations and orders over few phones and records, so that they meet again and again."""
+class RandomCases:
+    """Random rows and replay requests over few phones and records, so that they often collide."""
 
-    def __init__(self, house: House, seed: int) -> None:
-        self.house = house
+    def __init__(self, harness: HandlerHarness, seed: int) -> None:
+        self.harness = harness
         self.random = random.Random(seed)
         self.minute = 0
 
     def disturb(self) -> None:
-        """Something that other people do: close tickets, change the roster, the settings, an account."""
+        """Change what other users change: tickets, the roster, settings, an account."""
         pick = self.random.random()
         if pick < 0.2:
-            self.house.sql("UPDATE ticket SET status = 'done' WHERE random() < 0.3")
+            self.harness.sql("UPDATE ticket SET status = 'done' WHERE random() < 0.3")
         elif pick < 0.4:
-            self.house.sql("UPDATE pancake_assignee SET is_active = random() < 0.7")
+            self.harness.sql("UPDATE pancake_assignee SET is_active = random() < 0.7")
         elif pick < 0.5:
-            self.house.sql("UPDATE staff SET on_duty = random() < 0.8 WHERE role = 'telesale'")
+            self.harness.sql("UPDATE staff SET on_duty = random() < 0.8 WHERE role = 'telesale'")
         elif pick < 0.6:
-            self.house.switch(consent_mode=self.random.choice(["off", "record"]))
+            self.harness.change_settings(consent_mode=self.random.choice(["off", "record"]))
         elif pick < 0.7:
-            self.house.sql("UPDATE account SET normalized_phone = NULL WHERE random() < 0.3")
+            self.harness.sql("UPDATE account SET normalized_phone = NULL WHERE random() < 0.3")
         elif pick < 0.8:
-            self.house.sql("UPDATE account SET phone_enabled = random() < 0.7")
+            self.harness.sql("UPDATE account SET phone_enabled = random() < 0.7")
 
     def lead(self) -> dict[str, Any]:
-        """A lead of one of six records and nine phones, some of them known to Diva, some unusable."""
+        """Return a lead with one of six record ids and nine phones, some known to Diva, some unusable."""
         self.minute += self.random.choice([-3, 1, 2])
         phones = [f"09051112{n}0" for n in range(5)] + ["0912345678", "01689001002", "x", ""]
         lead: dict[str, Any] = {
@@ -122,36 +122,36 @@ class Chance:
             lead["table_id"] = self.random.choice(["contact", "account"])
         return lead
 
-    async def events(self) -> list[int]:
-        """One to three events, held or processed or given up."""
-        self.house.switch(kill_switch=self.random.random() < 0.6)
+    async def create_events(self) -> list[int]:
+        """Create one to three events, held, processed or dead letters; return their ids."""
+        self.harness.change_settings(kill_switch=self.random.random() < 0.6)
         ids = []
         for _ in range(self.random.choice([1, 1, 2, 3])):
-            answer = await self.house.deliver(self.lead())
+            answer = await self.harness.deliver(self.lead())
             if answer["event_id"] is not None:
                 ids.append(answer["event_id"])
-        self.house.switch(kill_switch=False)
-        await self.house.process_received()
+        self.harness.change_settings(kill_switch=False)
+        await self.harness.process_received()
         return ids
 
-    def order(self, ids: list[int]) -> dict[str, Any]:
-        order: dict[str, Any] = {"ids": ids}
+    def request(self, ids: list[int]) -> dict[str, Any]:
+        request: dict[str, Any] = {"ids": ids}
         if self.random.random() < 0.4:
-            order["force"] = True
-        invalid = self.house.event(ids[0])["error_code"] == "invalid_phone"
+            request["force"] = True
+        invalid = self.harness.event(ids[0])["error_code"] == "invalid_phone"
         if invalid and self.random.random() < 0.7:
-            order |= {"ids": ids[:1], "corrected_phone": f"09051112{self.random.randrange(9)}0"}
-        return order
+            request |= {"ids": ids[:1], "corrected_phone": f"09051112{self.random.randrange(9)}0"}
+        return request
 
 
-def _prepare(house: House) -> None:
-    """A source with a roster of its own, one on the default roster, one that is off."""
-    source = house.one(
+def _prepare(harness: HandlerHarness) -> None:
+    """Seed a source with its own roster, one with the default roster and an inactive one."""
+    source = harness.one(
         "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
         " VALUES (%s, '-2', 'Zalo', true) RETURNING id",
-        house.connection_id,
+        harness.connection_id,
     )
-    house.sql(
+    harness.sql(
         "INSERT INTO pancake_assignee (source_id, staff_id)"
         " SELECT s.id, t.id FROM unnest(ARRAY[NULL, %s]::uuid[]) AS s (id), staff AS t"
         " WHERE t.role = 'telesale'",
@@ -159,39 +159,39 @@ def _prepare(house: House) -> None:
     )
 
 
-async def test_applying_a_dry_run_gives_what_the_real_replay_gives(house: House) -> None:
-    """200 random cases; a dry run leaves the checksum of every table as it was."""
-    _prepare(house)
-    chance = Chance(house, seed=607)
+async def test_the_changes_of_a_dry_run_equal_those_of_the_replay(harness: HandlerHarness) -> None:
+    """In 200 random cases; a dry run does not change the checksum of any table."""
+    _prepare(harness)
+    random_cases = RandomCases(harness, seed=607)
     seen: Counter[str] = Counter()
     cases = 0
     while cases < CASES:
-        chance.disturb()
-        ids = await chance.events()
+        random_cases.disturb()
+        ids = await random_cases.create_events()
         if not ids:
             continue
         cases += 1
-        order = chance.order(ids)
-        before = _checksum(house)
-        sent = dict(house.hasura.sent)
-        changes = (await house.replay(**order, dry_run=True))["changes"]
-        assert _checksum(house) == before
-        assert house.hasura.sent == sent
-        state = _state(house)
-        report = await house.replay(**order)
-        assert [item["event_id"] for item in changes] == [*(await house.process_received())]
+        request = random_cases.request(ids)
+        before = _checksum(harness)
+        sent = dict(harness.hasura.sent)
+        changes = (await harness.replay(**request, dry_run=True))["changes"]
+        assert _checksum(harness) == before
+        assert harness.hasura.sent == sent
+        state = _state(harness)
+        report = await harness.replay(**request)
+        assert [item["event_id"] for item in changes] == [*(await harness.process_received())]
         assert report["replayed"] == len(changes)
-        changes = _with_real_ids(house, changes)
-        assert _applied(state, changes) == _state(house)
+        changes = _with_real_ids(harness, changes)
+        assert _applied(state, changes) == _state(harness)
         for item in changes:
-            _same_row(house.event(item["event_id"]), item)
+            _same_row(harness.event(item["event_id"]), item)
             seen[item["result"]] += 1
     outcomes = {"ticket_created", "ticket_updated", "contact_updated", "stale", "no_change", "dead_letter"}
     assert set(seen) >= outcomes, seen
 
 
 def _same_row(event: dict[str, Any], item: dict[str, Any]) -> None:
-    """The event ended as the dry run said, and told whom the dry run said."""
+    """Assert that the event has the status and the notifications that the dry run reported."""
     if item["result"] in ("dead_letter", "failed"):
         assert (event["status"], event["error_code"], event["error_detail"]) == (
             item["result"],
@@ -210,24 +210,24 @@ def _same_row(event: dict[str, Any], item: dict[str, Any]) -> None:
     )
 
 
-async def test_rows_of_one_new_customer_build_on_each_other(house: House) -> None:
-    """The second row of a dry run sees what the first would have done."""
-    house.switch(kill_switch=True)
+async def test_rows_of_one_new_customer_build_on_each_other(harness: HandlerHarness) -> None:
+    """The second row of a dry run sees the changes of the first."""
+    harness.change_settings(kill_switch=True)
     first, second = [
-        (await house.deliver({"id": f"r{n}", "phone_number": "0905999888", "source": ["-1"]}))["event_id"]
+        (await harness.deliver({"id": f"r{n}", "phone_number": "0905999888", "source": ["-1"]}))["event_id"]
         for n in range(2)
     ]
-    house.switch(kill_switch=False)
-    changes = (await house.replay(ids=[first, second], dry_run=True))["changes"]
+    harness.change_settings(kill_switch=False)
+    changes = (await harness.replay(ids=[first, second], dry_run=True))["changes"]
     assert [item["result"] for item in changes] == ["ticket_created", "ticket_updated"]
     assert changes[1]["ticket"]["before"] == changes[0]["ticket"]["after"]
-    assert house.sql("SELECT id FROM account WHERE normalized_phone = '+84905999888'") == []
+    assert harness.sql("SELECT id FROM account WHERE normalized_phone = '+84905999888'") == []
 
 
-async def test_what_a_dry_run_would_write_never_reaches_the_log(
-    house: House, capture_logs: list[str]
+async def test_the_changes_of_a_dry_run_are_never_logged(
+    harness: HandlerHarness, capture_logs: list[str]
 ) -> None:
-    house.switch(kill_switch=True)
+    harness.change_settings(kill_switch=True)
     lead = {
         "id": "r",
         "name": "Trần B",
@@ -235,9 +235,9 @@ async def test_what_a_dry_run_would_write_never_reaches_the_log(
         "email": "b@example.com",
         "source": ["-1"],
     }
-    event_id = (await house.deliver(lead))["event_id"]
-    house.switch(kill_switch=False)
-    (change,) = (await house.replay(ids=[event_id], dry_run=True))["changes"]
+    event_id = (await harness.deliver(lead))["event_id"]
+    harness.change_settings(kill_switch=False)
+    (change,) = (await harness.replay(ids=[event_id], dry_run=True))["changes"]
     assert change["contact"]["after"]["email"] == "b@example.com"
     (line,) = [line for line in capture_logs if "/actions/replay_events" in line]
     assert json.loads(line)["answer"]["matched"] == 1

@@ -1,4 +1,4 @@
-"""GET /edge/policy: everything the edge must know, for the edge alone."""
+"""GET /edge/policy: connections, modes and secrets, for the edge only."""
 
 import base64
 from datetime import UTC, datetime, timedelta
@@ -9,25 +9,26 @@ import httpx
 import pytest
 
 from leads.adapters.secrets import KeyRing
-from tests.handlers.conftest import EDGE_SECRET, SECRET, TOKEN, House
+from tests.support.handlers import HandlerHarness
+from tests.support.settings import EDGE_SECRET, HANDLER_SECRET, WEBHOOK_TOKEN
 
 EDGE = {"X-Edge-Secret": EDGE_SECRET}
 
 
-async def policy(house: House) -> dict[str, Any]:
-    """The policy as the edge gets it."""
-    response = await house.client.get("/edge/policy", headers=EDGE)
+async def policy(harness: HandlerHarness) -> dict[str, Any]:
+    """Return the policy that the edge gets."""
+    response = await harness.client.get("/edge/policy", headers=EDGE)
     assert response.status_code == 200, response.text
     document: dict[str, Any] = response.json()
     return document
 
 
-async def test_a_fresh_connection_has_one_token_and_demands_nothing(house: House) -> None:
-    """Hash of the token, modes off, no secrets."""
-    (connection,) = (await policy(house))["connections"]
+async def test_a_new_connection_has_one_token_and_no_checks(harness: HandlerHarness) -> None:
+    """The hash of the token, modes off, no secrets."""
+    (connection,) = (await policy(harness))["connections"]
     assert connection == {
-        "id": house.connection_id,
-        "token_sha256": [{"sha256": sha256(TOKEN.encode()).hexdigest(), "expires_at": None}],
+        "id": harness.connection_id,
+        "token_sha256": [{"sha256": sha256(WEBHOOK_TOKEN.encode()).hexdigest(), "expires_at": None}],
         "signature_mode": "off",
         "allowlist_mode": "off",
         "allowed_ip_ranges": [],
@@ -37,10 +38,12 @@ async def test_a_fresh_connection_has_one_token_and_demands_nothing(house: House
     }
 
 
-async def test_secrets_come_decrypted_current_first(house: House, key_ring: KeyRing) -> None:
-    """Two valid secrets during rotation, of each kind; ranges and modes as set; the old token and its end."""
+async def test_secrets_are_decrypted_with_the_current_one_first(
+    harness: HandlerHarness, key_ring: KeyRing
+) -> None:
+    """Two valid secrets of each kind during rotation; ranges and modes; the old token and its expiry."""
     expires = datetime.now(UTC) + timedelta(hours=24)
-    house.sql(
+    harness.sql(
         "UPDATE pancake_connection SET webhook_secret_encrypted = %s, previous_webhook_secret_encrypted = %s,"
         " header_secret_encrypted = %s, signature_mode = 'enforce', allowlist_mode = 'monitor',"
         " allowed_ip_ranges = '{10.0.0.0/8,2001:db8::/32}', previous_token_sha256 = %s,"
@@ -50,7 +53,7 @@ async def test_secrets_come_decrypted_current_first(house: House, key_ring: KeyR
         sha256(b"old").digest(),
         expires,
     )
-    (connection,) = (await policy(house))["connections"]
+    (connection,) = (await policy(harness))["connections"]
     assert connection["webhook_secrets"] == [
         base64.b64encode(text).decode() for text in (b"current", b"previous")
     ]
@@ -62,40 +65,42 @@ async def test_secrets_come_decrypted_current_first(house: House, key_ring: KeyR
     assert datetime.fromisoformat(old["expires_at"]) == expires
 
 
-async def test_the_version_changes_with_a_connection_and_only_then(house: House) -> None:
-    """The edge writes to disk only what is new."""
-    first, second = await policy(house), await policy(house)
+async def test_the_version_changes_only_when_a_connection_changes(harness: HandlerHarness) -> None:
+    """The edge writes a policy to disk only if its version is new."""
+    first, second = await policy(harness), await policy(harness)
     assert first["version"] == second["version"]
-    house.sql("UPDATE pancake_connection SET allowlist_mode = 'monitor'")
-    assert (await policy(house))["version"] != first["version"]
+    harness.sql("UPDATE pancake_connection SET allowlist_mode = 'monitor'")
+    assert (await policy(harness))["version"] != first["version"]
 
 
-@pytest.mark.parametrize("headers", [{}, {"X-Edge-Secret": "wrong"}, {"X-Handler-Secret": SECRET}])
-async def test_nobody_but_the_edge_gets_it(house: House, headers: dict[str, str]) -> None:
-    """Not even Hasura, which has no use for secrets of Pancake."""
-    assert (await house.client.get("/edge/policy", headers=headers)).status_code == 401
+@pytest.mark.parametrize("headers", [{}, {"X-Edge-Secret": "wrong"}, {"X-Handler-Secret": HANDLER_SECRET}])
+async def test_only_the_edge_is_authorized(harness: HandlerHarness, headers: dict[str, str]) -> None:
+    """Hasura is refused too: it does not need Pancake's secrets."""
+    assert (await harness.client.get("/edge/policy", headers=headers)).status_code == 401
 
 
-async def test_it_travels_over_loopback_or_tls_alone(house: House) -> None:
-    """The right secret over a plain connection from elsewhere is refused."""
-    app = house.client._transport.app  # type: ignore[attr-defined]
+async def test_only_loopback_or_tls_is_accepted(harness: HandlerHarness) -> None:
+    """The correct secret over plain HTTP from another machine is refused."""
+    app = harness.client._transport.app  # type: ignore[attr-defined]
     elsewhere = httpx.ASGITransport(app=app, client=("10.1.2.3", 5000))
     for scheme, wanted in (("http", 401), ("https", 200)):
         async with httpx.AsyncClient(transport=elsewhere, base_url=f"{scheme}://handlers") as client:
             assert (await client.get("/edge/policy", headers=EDGE)).status_code == wanted
 
 
-async def test_a_secret_that_cannot_be_decrypted_is_an_error_not_a_gap(house: House) -> None:
-    """An empty list of secrets would make the edge refuse everything; on an error it keeps what it has."""
+async def test_a_secret_that_cannot_be_decrypted_is_an_error(harness: HandlerHarness) -> None:
+    """An empty list would make the edge refuse every delivery; on an error it keeps its policy."""
     foreign = KeyRing({"other": bytes(range(32))}).encrypt("x", "webhook_secret")
-    house.sql("UPDATE pancake_connection SET webhook_secret_encrypted = %s", foreign)
-    assert (await house.client.get("/edge/policy", headers=EDGE)).status_code == 500
+    harness.sql("UPDATE pancake_connection SET webhook_secret_encrypted = %s", foreign)
+    assert (await harness.client.get("/edge/policy", headers=EDGE)).status_code == 500
 
 
-async def test_no_log_line_quotes_it(house: House, caplog: pytest.LogCaptureFixture) -> None:
-    """Hashes and secrets stay out; how many connections is said."""
+async def test_no_log_line_contains_hashes_or_secrets(
+    harness: HandlerHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line has the number of connections."""
     caplog.set_level("DEBUG")
-    await policy(house)
-    said = " ".join(str(vars(record)) for record in caplog.records)
-    assert "'connections': 1" in said
-    assert sha256(TOKEN.encode()).hexdigest() not in said
+    await policy(harness)
+    logged = " ".join(str(vars(record)) for record in caplog.records)
+    assert "'connections': 1" in logged
+    assert sha256(WEBHOOK_TOKEN.encode()).hexdigest() not in logged

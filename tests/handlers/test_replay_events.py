@@ -1,19 +1,20 @@
-"""The action pancake_replay_events: what it takes back, what it refuses, and that its balance closes."""
+"""The action pancake_replay_events: which rows it replays and refuses, and that its counts add up."""
 
 from typing import Any
 
 import pytest
 
-from tests.handlers.conftest import ADMIN, House
+from tests.support.handlers import HandlerHarness
+from tests.support.settings import ADMIN_ID
 
 HELD = ("skipped_kill_switch", "skipped_source_disabled")
 
 
-async def _hold(house: House, count: int = 3, **fields: Any) -> list[int]:
+async def _hold(harness: HandlerHarness, count: int = 3, **fields: Any) -> list[int]:
     """Deliver leads while the kill switch is on, then turn it off."""
-    house.switch(kill_switch=True)
-    answers = [await house.deliver(_lead(n, **fields)) for n in range(count)]
-    house.switch(kill_switch=False)
+    harness.change_settings(kill_switch=True)
+    answers = [await harness.deliver(_lead(n, **fields)) for n in range(count)]
+    harness.change_settings(kill_switch=False)
     assert {answer["status"] for answer in answers} == {"skipped_kill_switch"}
     return [answer["event_id"] for answer in answers]
 
@@ -29,151 +30,153 @@ def _lead(number: int, **fields: Any) -> dict[str, Any]:
 
 
 def _balance(report: dict[str, Any]) -> dict[str, int]:
-    """The report's numbers, after checking that they add up."""
+    """Return the numbers of the report, which must add up."""
     assert report["matched"] == report["replayed"] + report["remaining"] + report["changed"]
     assert report["held"] == report["remaining"] + report["returned"] + report["arrived"]
     return {name: report[name] for name in ("matched", "replayed", "remaining", "held")}
 
 
-async def test_held_rows_are_drained_and_processed(house: House) -> None:
-    ids = await _hold(house)
-    report = await house.replay(filter={"status": "skipped_kill_switch"})
+async def test_held_rows_are_replayed_and_processed(harness: HandlerHarness) -> None:
+    ids = await _hold(harness)
+    report = await harness.replay(filter={"status": "skipped_kill_switch"})
     assert _balance(report) == {"matched": 3, "replayed": 3, "remaining": 0, "held": 0}
-    assert await house.process_received() == dict.fromkeys(ids, "ticket_created")
-    event = house.event(ids[0])
-    assert (event["replay_count"], event["replayed_by"]) == (1, ADMIN)
+    assert await harness.process_received() == dict.fromkeys(ids, "ticket_created")
+    event = harness.event(ids[0])
+    assert (event["replay_count"], event["replayed_by"]) == (1, ADMIN_ID)
     assert event["replayed_at"] is not None
     assert event["held_at"] is not None
 
 
-async def test_the_owner_of_the_ticket_that_a_forced_replay_opens_is_told(house: House) -> None:
-    """The service has taken the key of the first ticket's notification for good."""
-    staff = house.roster(2)
-    event_id, _ = await house.lead()
-    house.sql("UPDATE ticket SET status = 'cancelled' WHERE source_id = 'ticket_source_pancake'")
-    await house.replay(ids=[event_id], force=True)
-    assert await house.process_received() == {event_id: "ticket_created"}
-    told = [sent["recipient_ids"] for sent in house.hasura.sent.values()]
+async def test_a_forced_replay_that_opens_a_ticket_notifies_its_owner(harness: HandlerHarness) -> None:
+    """The idempotency key of the first ticket's notification is already used."""
+    staff = harness.fill_roster(2)
+    event_id, _ = await harness.process_lead()
+    harness.sql("UPDATE ticket SET status = 'cancelled' WHERE source_id = 'ticket_source_pancake'")
+    await harness.replay(ids=[event_id], force=True)
+    assert await harness.process_received() == {event_id: "ticket_created"}
+    told = [sent["recipient_ids"] for sent in harness.hasura.sent.values()]
     assert sorted(told) == [[member] for member in sorted(staff)]
 
 
-async def test_without_a_user_the_role_is_recorded(house: House) -> None:
-    (event_id,) = await _hold(house, 1)
-    await house.act({"ids": [event_id]}, name="replay_events", session={"x-hasura-role": "admin"})
-    assert house.event(event_id)["replayed_by"] == "role admin"
+async def test_without_a_user_the_role_is_recorded(harness: HandlerHarness) -> None:
+    (event_id,) = await _hold(harness, 1)
+    await harness.call_action({"ids": [event_id]}, name="replay_events", session={"x-hasura-role": "admin"})
+    assert harness.event(event_id)["replayed_by"] == "role admin"
 
 
-async def test_a_replay_is_refused_while_the_kill_switch_is_on(house: House) -> None:
-    (event_id,) = await _hold(house, 1)
-    house.switch(kill_switch=True)
+async def test_a_replay_is_refused_while_the_kill_switch_is_on(harness: HandlerHarness) -> None:
+    (event_id,) = await _hold(harness, 1)
+    harness.change_settings(kill_switch=True)
     for dry_run in (False, True):
-        response = await house.order(ids=[event_id], dry_run=dry_run)
+        response = await harness.request_replay(ids=[event_id], dry_run=dry_run)
         assert response.status_code == 409
         assert response.json()["extensions"] == {"code": "kill_switch_on"}
         assert "kill switch" in response.json()["message"]
-    assert house.event(event_id)["status"] == "skipped_kill_switch"
+    assert harness.event(event_id)["status"] == "skipped_kill_switch"
 
 
-async def test_the_rate_bounds_a_call_and_the_balance_says_what_is_left(house: House) -> None:
-    await _hold(house, 12)
-    house.switch(replay_rate_per_second=2)
-    before = house.clock.monotonic()
-    report = await house.replay(filter={"status": "skipped_kill_switch", "limit": 10})
+async def test_the_rate_limits_a_call_and_the_report_counts_the_remaining_rows(
+    harness: HandlerHarness,
+) -> None:
+    await _hold(harness, 12)
+    harness.change_settings(replay_rate_per_second=2)
+    before = harness.clock.monotonic()
+    report = await harness.replay(filter={"status": "skipped_kill_switch", "limit": 10})
     assert _balance(report) == {"matched": 12, "replayed": 10, "remaining": 2, "held": 2}
-    assert house.clock.monotonic() - before >= 10 / 2
-    house.switch(replay_rate_per_second=1)
-    await _hold(house, 30, modified_on="2026-06-01T00:00:00")
-    report = await house.replay(filter={"status": "skipped_kill_switch"})
+    assert harness.clock.monotonic() - before >= 10 / 2
+    harness.change_settings(replay_rate_per_second=1)
+    await _hold(harness, 30, modified_on="2026-06-01T00:00:00")
+    report = await harness.replay(filter={"status": "skipped_kill_switch"})
     assert _balance(report) == {"matched": 32, "replayed": 20, "remaining": 12, "held": 12}
 
 
-async def test_a_second_replay_waits_for_its_turn(house: House) -> None:
-    (event_id,) = await _hold(house, 1)
-    async with house.runtime.db.exclusive("replay_events") as (free, _):
+async def test_a_second_replay_waits_for_the_first(harness: HandlerHarness) -> None:
+    (event_id,) = await _hold(harness, 1)
+    async with harness.runtime.db.exclusive("replay_events") as (free, _):
         assert free
-        response = await house.order(ids=[event_id])
+        response = await harness.request_replay(ids=[event_id])
     assert (response.status_code, response.json()["extensions"]["code"]) == (409, "busy")
-    assert (await house.replay(ids=[event_id]))["replayed"] == 1
+    assert (await harness.replay(ids=[event_id]))["replayed"] == 1
 
 
-async def test_turning_the_kill_switch_on_stops_a_drain(house: House) -> None:
-    await _hold(house, 4)
-    house.switch(replay_rate_per_second=2)
+async def test_the_kill_switch_stops_a_drain(harness: HandlerHarness) -> None:
+    await _hold(harness, 4)
+    harness.change_settings(replay_rate_per_second=2)
 
     async def switch_on(seconds: float) -> None:
-        house.switch(kill_switch=True)
+        harness.change_settings(kill_switch=True)
 
-    house.clock.sleep = switch_on  # type: ignore[method-assign]
-    report = await house.replay(filter={"status": "skipped_kill_switch"})
+    harness.clock.sleep = switch_on  # type: ignore[method-assign]
+    report = await harness.replay(filter={"status": "skipped_kill_switch"})
     assert _balance(report) == {"matched": 4, "replayed": 2, "remaining": 2, "held": 2}
-    assert set((await house.process_received()).values()) == {"skipped_kill_switch"}
-    assert house.one("SELECT count(*) FROM ticket WHERE source_id = 'ticket_source_pancake'")["count"] == 0
+    assert set((await harness.process_received()).values()) == {"skipped_kill_switch"}
+    assert harness.one("SELECT count(*) FROM ticket WHERE source_id = 'ticket_source_pancake'")["count"] == 0
 
 
-async def test_the_balance_closes_while_new_rows_arrive(house: House) -> None:
-    await _hold(house, 4)
-    house.switch(replay_rate_per_second=2)
+async def test_the_counts_add_up_while_new_rows_arrive(harness: HandlerHarness) -> None:
+    await _hold(harness, 4)
+    harness.change_settings(replay_rate_per_second=2)
 
     async def meanwhile(seconds: float) -> None:
-        house.sql("UPDATE pancake_source SET is_active = false")
-        number = house.one("SELECT count(*) FROM pancake_webhook_event")["count"]
-        await house.deliver(_lead(number + 50))
-        house.sql("UPDATE pancake_source SET is_active = true WHERE pancake_source_id = '-1'")
+        harness.sql("UPDATE pancake_source SET is_active = false")
+        number = harness.one("SELECT count(*) FROM pancake_webhook_event")["count"]
+        await harness.deliver(_lead(number + 50))
+        harness.sql("UPDATE pancake_source SET is_active = true WHERE pancake_source_id = '-1'")
 
-    house.clock.sleep = meanwhile  # type: ignore[method-assign]
-    report = await house.replay(filter={"source_id": "-1", "limit": 2})
+    harness.clock.sleep = meanwhile  # type: ignore[method-assign]
+    report = await harness.replay(filter={"source_id": "-1", "limit": 2})
     assert _balance(report) == {"matched": 4, "replayed": 2, "remaining": 2, "held": 3}
     assert report["arrived"] == 1
 
 
-async def test_rows_of_a_source_drain_once_it_is_enabled(house: House) -> None:
-    answer = await house.deliver(_lead(1, source=["-3"]))
+async def test_rows_of_a_source_are_replayed_once_it_is_enabled(harness: HandlerHarness) -> None:
+    answer = await harness.deliver(_lead(1, source=["-3"]))
     assert answer["status"] == "skipped_source_disabled"
-    report = await house.replay(filter={"status": "skipped_source_disabled"})
+    report = await harness.replay(filter={"status": "skipped_source_disabled"})
     assert _balance(report) == {"matched": 0, "replayed": 0, "remaining": 0, "held": 0}
     assert report["refused"] == [{"event_id": answer["event_id"], "reason": "source_disabled"}]
-    house.sql("UPDATE pancake_source SET is_active = true")
-    source = house.one("SELECT id::text FROM pancake_source WHERE pancake_source_id = '-3'")["id"]
-    assert (await house.replay(filter={"source_id": source}))["replayed"] == 1
-    assert await house.process_received() == {answer["event_id"]: "ticket_created"}
+    harness.sql("UPDATE pancake_source SET is_active = true")
+    source = harness.one("SELECT id::text FROM pancake_source WHERE pancake_source_id = '-3'")["id"]
+    assert (await harness.replay(filter={"source_id": source}))["replayed"] == 1
+    assert await harness.process_received() == {answer["event_id"]: "ticket_created"}
 
 
-async def test_a_corrected_phone_mends_an_invalid_one(house: House) -> None:
-    event_id, result = await house.lead(phone_number="không có số")
-    assert (result, house.event(event_id)["error_code"]) == ("failed", "invalid_phone")
-    await house.replay(ids=[event_id], corrected_phone="0912 345 670")
-    assert await house.process_received() == {event_id: "ticket_created"}
-    event = house.event(event_id)
+async def test_a_corrected_phone_replaces_an_invalid_one(harness: HandlerHarness) -> None:
+    event_id, result = await harness.process_lead(phone_number="không có số")
+    assert (result, harness.event(event_id)["error_code"]) == ("failed", "invalid_phone")
+    await harness.replay(ids=[event_id], corrected_phone="0912 345 670")
+    assert await harness.process_received() == {event_id: "ticket_created"}
+    event = harness.event(event_id)
     assert (event["normalized_phone"], event["error_code"]) == ("+84912345670", None)
     assert event["evidence"]["corrected_phone"] == "+84912345670"
 
 
-async def test_a_processed_row_is_applied_again_only_by_force(house: House) -> None:
-    event_id, _ = await house.lead()
-    first = house.event(event_id)
+async def test_a_processed_row_is_applied_again_only_with_force(harness: HandlerHarness) -> None:
+    event_id, _ = await harness.process_lead()
+    first = harness.event(event_id)
     ours = "source_id = 'ticket_source_pancake'"
-    house.sql(f"UPDATE ticket SET title = 'changed by hand' WHERE {ours}")
-    await house.replay(ids=[event_id])
-    assert await house.process_received() == {event_id: "no_change"}
-    again = house.event(event_id)
+    harness.sql(f"UPDATE ticket SET title = 'changed by hand' WHERE {ours}")
+    await harness.replay(ids=[event_id])
+    assert await harness.process_received() == {event_id: "no_change"}
+    again = harness.event(event_id)
     assert (again["outcome"], again["ticket_id"]) == ("ticket_created", first["ticket_id"])
-    await house.replay(ids=[event_id], force=True)
-    assert await house.process_received() == {event_id: "ticket_updated"}
-    assert house.one(f"SELECT title FROM ticket WHERE {ours}")["title"] == "Lead Pancake: Nguyễn Văn A"
-    assert "force" not in house.event(event_id)["evidence"]
+    await harness.replay(ids=[event_id], force=True)
+    assert await harness.process_received() == {event_id: "ticket_updated"}
+    assert harness.one(f"SELECT title FROM ticket WHERE {ours}")["title"] == "Lead Pancake: Nguyễn Văn A"
+    assert "force" not in harness.event(event_id)["evidence"]
 
 
-async def test_what_cannot_be_replayed_is_named_with_its_reason(house: House) -> None:
-    no_id = (await house.deliver({"name": "no id"}))["event_id"]
-    waiting = (await house.deliver(_lead(1)))["event_id"]
-    purged = (await house.deliver(_lead(2)))["event_id"]
-    disabled = (await house.deliver(_lead(3, source=[-3])))["event_id"]
-    house.sql(
+async def test_rows_that_cannot_be_replayed_are_listed_with_their_reason(harness: HandlerHarness) -> None:
+    no_id = (await harness.deliver({"name": "no id"}))["event_id"]
+    waiting = (await harness.deliver(_lead(1)))["event_id"]
+    purged = (await harness.deliver(_lead(2)))["event_id"]
+    disabled = (await harness.deliver(_lead(3, source=[-3])))["event_id"]
+    harness.sql(
         "UPDATE pancake_webhook_event SET payload = NULL, status = 'dead_letter', error_code = 'x'"
         " WHERE id = %s",
         purged,
     )
-    report = await house.replay(ids=[no_id, waiting, purged, disabled, 999_999])
+    report = await harness.replay(ids=[no_id, waiting, purged, disabled, 999_999])
     assert {item["event_id"]: item["reason"] for item in report["refused"]} == {
         no_id: "no_record_id",
         waiting: "under_way",
@@ -182,8 +185,8 @@ async def test_what_cannot_be_replayed_is_named_with_its_reason(house: House) ->
         999_999: "unknown_id",
     }
     assert report["matched"] == 0
-    (held,) = await _hold(house, 1)
-    report = await house.replay(ids=[held], corrected_phone="0912345678")
+    (held,) = await _hold(harness, 1)
+    report = await harness.replay(ids=[held], corrected_phone="0912345678")
     assert report["refused"] == [{"event_id": held, "reason": "not_invalid_phone"}]
 
 
@@ -222,19 +225,19 @@ async def test_what_cannot_be_replayed_is_named_with_its_reason(house: House) ->
         ({"ids": [1], "corrected_phone": 5}, "corrected_phone is not a usable phone number"),
     ],
 )
-async def test_an_order_that_makes_no_sense_is_refused_readably(
-    house: House, order: dict[str, Any], message: str
+async def test_an_invalid_request_is_refused_with_the_reason(
+    harness: HandlerHarness, order: dict[str, Any], message: str
 ) -> None:
-    response = await house.order(**order)
+    response = await harness.request_replay(**order)
     assert response.status_code == 400
     assert response.json()["message"].startswith(message)
     assert response.json()["extensions"] == {"code": "bad_request"}
 
 
-async def test_a_filter_narrows_by_code_and_time(house: House) -> None:
-    event_id, _ = await house.lead(phone_number="x")
-    created = house.event(event_id)["created_at"]
-    await _hold(house, 2)
+async def test_a_filter_selects_by_error_code_and_time(harness: HandlerHarness) -> None:
+    event_id, _ = await harness.process_lead(phone_number="x")
+    created = harness.event(event_id)["created_at"]
+    await _hold(harness, 2)
     for criteria, matched in [
         ({"error_code": "invalid_phone"}, 1),
         ({"error_code": "invalid_phone", "from": created.isoformat()}, 1),
@@ -243,14 +246,16 @@ async def test_a_filter_narrows_by_code_and_time(house: House) -> None:
         ({"source_id": "-1"}, 3),
         ({"source_id": "-3"}, 0),
     ]:
-        report = await house.replay(filter=criteria, dry_run=True)
+        report = await harness.replay(filter=criteria, dry_run=True)
         assert (report["matched"], report["replayed"]) == (matched, 0), criteria
 
 
-async def test_a_date_is_midnight_in_vietnam_and_a_time_without_a_zone_is_utc(house: House) -> None:
-    """19:00 UTC on 1 May is 02:00 on 2 May there, the day that the reconciliation calls so."""
-    event_id, _ = await house.lead(phone_number="x")
-    house.sql("UPDATE pancake_webhook_event SET created_at = '2026-05-01T19:00Z' WHERE id = %s", event_id)
+async def test_a_date_is_midnight_in_vietnam_and_a_time_without_a_zone_is_utc(
+    harness: HandlerHarness,
+) -> None:
+    """19:00 UTC on 1 May is 02:00 on 2 May in Vietnam, the day used by the reconciliation."""
+    event_id, _ = await harness.process_lead(phone_number="x")
+    harness.sql("UPDATE pancake_webhook_event SET created_at = '2026-05-01T19:00Z' WHERE id = %s", event_id)
     for criteria, matched in [
         ({"from": "2026-05-02"}, 1),
         ({"to": "2026-05-02"}, 0),
@@ -258,66 +263,64 @@ async def test_a_date_is_midnight_in_vietnam_and_a_time_without_a_zone_is_utc(ho
         ({"to": "2026-05-02T00:00"}, 1),
         ({"from": "0001-01-01", "to": "9999-12-31"}, 1),
     ]:
-        report = await house.replay(filter={"status": "dead_letter", **criteria}, dry_run=True)
+        report = await harness.replay(filter={"status": "dead_letter", **criteria}, dry_run=True)
         assert report["matched"] == matched, criteria
 
 
 class TestConsole:
-    """What the Hasura console can do to a row, in every state."""
+    """Redelivering and invoking in the Hasura console, on a row in every state."""
 
     @pytest.mark.parametrize("op", ["INSERT", "UPDATE"])
-    async def test_redelivery_works_on_received_rows_alone(self, house: House, op: str) -> None:
-        for status, event_id in (await _one_in_each_state(house)).items():
-            result = await house.process(event_id, op)
+    async def test_redelivery_processes_received_rows_only(self, harness: HandlerHarness, op: str) -> None:
+        for status, event_id in (await _one_in_each_state(harness)).items():
+            result = await harness.process(event_id, op)
             expected = "ticket_created" if status == "received" else "not_received"
             assert (status, result) == (status, expected)
-            assert house.event(event_id)["status"] == ("processed" if status == "received" else status)
+            assert harness.event(event_id)["status"] == ("processed" if status == "received" else status)
 
-    async def test_invoking_replays_what_waits_or_was_given_up(self, house: House) -> None:
+    async def test_invoking_replays_held_and_failed_rows(self, harness: HandlerHarness) -> None:
         expected = dict.fromkeys(("failed", "dead_letter", "skipped_kill_switch"), "replayed")
         expected |= {"received": "ticket_created", "processed": "not_received", "ingested": "not_received"}
-        for status, event_id in (await _one_in_each_state(house)).items():
-            result = await house.process(event_id, "MANUAL")
+        for status, event_id in (await _one_in_each_state(harness)).items():
+            result = await harness.process(event_id, "MANUAL")
             assert (status, result) == (status, expected[status])
             if result == "replayed":
-                event = house.event(event_id)
+                event = harness.event(event_id)
                 assert (event["status"], event["replayed_by"]) == ("received", "console")
                 assert (event["replay_count"], event["attempts"]) == (1, 0)
 
-    async def test_invoking_is_refused_while_the_kill_switch_is_on(self, house: House) -> None:
-        (event_id,) = await _hold(house, 1)
-        house.switch(kill_switch=True)
-        assert await house.process(event_id, "MANUAL") == "kill_switch_on"
-        assert house.event(event_id)["status"] == "skipped_kill_switch"
+    async def test_invoking_is_refused_while_the_kill_switch_is_on(self, harness: HandlerHarness) -> None:
+        (event_id,) = await _hold(harness, 1)
+        harness.change_settings(kill_switch=True)
+        assert await harness.process(event_id, "MANUAL") == "kill_switch_on"
+        assert harness.event(event_id)["status"] == "skipped_kill_switch"
 
-    async def test_a_body_without_record_is_given_up_again_whoever_sets_it_to_received(
-        self, house: House
-    ) -> None:
-        event_id = (await house.deliver(b"not json"))["event_id"]
-        assert await house.process(event_id, "MANUAL") == "not_received"
-        house.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
-        user = house.one("SELECT session_user::text AS name")["name"]
-        assert house.event(event_id)["replayed_by"] == user
-        house.sql("UPDATE pancake_source SET is_active = true")
-        house.sql("UPDATE pancake_webhook_event SET source_ids = '{-1}' WHERE id = %s", event_id)
-        await house.process(event_id, "UPDATE")
-        event = house.event(event_id)
+    async def test_a_body_without_a_record_becomes_a_dead_letter_again(self, harness: HandlerHarness) -> None:
+        event_id = (await harness.deliver(b"not json"))["event_id"]
+        assert await harness.process(event_id, "MANUAL") == "not_received"
+        harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
+        user = harness.one("SELECT session_user::text AS name")["name"]
+        assert harness.event(event_id)["replayed_by"] == user
+        harness.sql("UPDATE pancake_source SET is_active = true")
+        harness.sql("UPDATE pancake_webhook_event SET source_ids = '{-1}' WHERE id = %s", event_id)
+        await harness.process(event_id, "UPDATE")
+        event = harness.event(event_id)
         assert (event["status"], event["error_code"]) == ("dead_letter", "invalid_payload")
 
 
-async def _one_in_each_state(house: House) -> dict[str, int]:
-    """Rows by status, each of a lead of its own."""
-    ids = {"skipped_kill_switch": (await _hold(house, 1))[0]}
+async def _one_in_each_state(harness: HandlerHarness) -> dict[str, int]:
+    """Create one row in each state, each of its own lead; return the ids by status."""
+    ids = {"skipped_kill_switch": (await _hold(harness, 1))[0]}
     for number, status in enumerate(("received", "ingested", "processed", "failed", "dead_letter"), 10):
-        ids[status] = (await house.deliver(_lead(number)))["event_id"]
+        ids[status] = (await harness.deliver(_lead(number)))["event_id"]
         if status != "received":
-            house.sql(
+            harness.sql(
                 "UPDATE pancake_webhook_event SET status = 'ingested', claim_id = gen_random_uuid(),"
                 " ingested_at = clock_timestamp() WHERE id = %s",
                 ids[status],
             )
         if status not in ("received", "ingested"):
-            house.sql(
+            harness.sql(
                 "UPDATE pancake_webhook_event SET status = %s, error_code = 'x', next_attempt_at = now(),"
                 " processed_at = now(), outcome = 'ticket_created' WHERE id = %s",
                 status,
@@ -329,31 +332,33 @@ async def _one_in_each_state(house: House) -> dict[str, int]:
 class TestPaused:
     """The setting processing_paused."""
 
-    async def test_events_are_put_off_and_their_rows_stay_received(self, house: House) -> None:
-        event_id = (await house.deliver(_lead(1)))["event_id"]
-        house.switch(processing_paused=True)
+    async def test_events_are_postponed_and_their_rows_stay_received(self, harness: HandlerHarness) -> None:
+        event_id = (await harness.deliver(_lead(1)))["event_id"]
+        harness.change_settings(processing_paused=True)
         for _ in range(3):
-            response = await house.fire(event_id)
+            response = await harness.fire(event_id)
             assert (response.status_code, response.headers["Retry-After"]) == (503, "60")
             assert response.json()["extensions"]["code"] == "processing_paused"
-        event = house.event(event_id)
+        event = harness.event(event_id)
         assert (event["status"], event["attempts"], event["claim_id"]) == ("received", 0, None)
-        house.switch(processing_paused=False)
-        assert await house.process(event_id) == "ticket_created"
+        harness.change_settings(processing_paused=False)
+        assert await harness.process(event_id) == "ticket_created"
 
-    async def test_deliveries_are_still_taken(self, house: House) -> None:
-        house.switch(processing_paused=True)
-        assert (await house.deliver(_lead(1)))["status"] == "received"
+    async def test_deliveries_are_still_stored(self, harness: HandlerHarness) -> None:
+        harness.change_settings(processing_paused=True)
+        assert (await harness.deliver(_lead(1)))["status"] == "received"
 
-    async def test_the_kill_switch_goes_first_once_processing_resumes(self, house: House) -> None:
-        event_id = (await house.deliver(_lead(1)))["event_id"]
-        house.switch(processing_paused=True, kill_switch=True)
-        assert (await house.fire(event_id)).status_code == 503
-        house.switch(processing_paused=False)
-        assert await house.process(event_id) == "skipped_kill_switch"
+    async def test_the_kill_switch_takes_precedence_once_processing_resumes(
+        self, harness: HandlerHarness
+    ) -> None:
+        event_id = (await harness.deliver(_lead(1)))["event_id"]
+        harness.change_settings(processing_paused=True, kill_switch=True)
+        assert (await harness.fire(event_id)).status_code == 503
+        harness.change_settings(processing_paused=False)
+        assert await harness.process(event_id) == "skipped_kill_switch"
 
-    async def test_a_dry_run_says_that_rows_would_wait(self, house: House) -> None:
-        (event_id,) = await _hold(house, 1)
-        house.switch(processing_paused=True)
-        report = await house.replay(ids=[event_id], dry_run=True)
+    async def test_a_dry_run_reports_that_rows_would_wait(self, harness: HandlerHarness) -> None:
+        (event_id,) = await _hold(harness, 1)
+        harness.change_settings(processing_paused=True)
+        report = await harness.replay(ids=[event_id], dry_run=True)
         assert report["changes"] == [{"event_id": event_id, "result": "processing_paused"}]

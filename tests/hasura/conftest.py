@@ -1,4 +1,4 @@
-"""A migrated database with one connection and one received event, for what its rules refuse."""
+"""A migrated database with one connection and one received event."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from sandbox.cluster import Cluster
 
 
 @pytest.fixture(scope="module")
-def ruled(cluster: Cluster, template: str) -> Iterator[psycopg.Connection]:
+def constrained(cluster: Cluster, template: str) -> Iterator[psycopg.Connection]:
     name = f"{template}_rules"
     with psycopg.connect(cluster.create_database(name, template), autocommit=True) as connection:
         connection.execute(

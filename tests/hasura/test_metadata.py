@@ -1,14 +1,14 @@
-"""The metadata: the routes' other half, nothing left to defaults, nothing secret within a role's reach."""
+"""The metadata: it matches the routes, sets every retry, and gives no role a secret."""
 
 import os
 import re
 import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import psycopg
 import pytest
 import yaml
@@ -21,9 +21,11 @@ from graphql import (
     print_ast,
 )
 
-from app import SERVED
+from app import HASURA_ROUTES
 from leads.adapters.hasura_calls import read_action, read_cron, read_event
-from sandbox.hasura.metadata.directory import read_directory
+from sandbox import hasura
+from sandbox.diva import METADATA as DIVA_METADATA
+from sandbox.processes import Processes
 
 ROOT = Path(__file__).parents[2]
 METADATA = ROOT / "hasura" / "metadata"
@@ -67,26 +69,45 @@ CALLS = [*ACTIONS, *EVENTS, *CRONS]
 CALL_IDS = [item["name"] for item in CALLS]
 
 
-def test_it_is_a_directory_that_an_engine_reads() -> None:
-    metadata = read_directory(METADATA)
-    (source,) = metadata["sources"]
-    assert {table["table"]["name"] for table in source["tables"]} == {t["table"]["name"] for t in TABLES}
+def environment(database: str) -> dict[str, str]:
+    return {
+        "PG_DATABASE_URL": database,
+        "HANDLERS_URL": "http://127.0.0.1:9",
+        "HANDLER_SECRET": "handler-secret",
+        "NOTIFICATIONS_URL": "http://127.0.0.1:9",
+    }
+
+
+def tracked_tables(database: str, *directories: Path) -> set[str]:
+    """Return the tables that an engine with these metadata directories tracks."""
+    arguments = hasura.metadata_arguments(*directories)
+    with Processes() as processes:
+        engine = hasura.start_engine(processes, database, *arguments, environment=environment(database))
+        answer = httpx.post(f"{engine.url}/v1/metadata", json={"type": "export_metadata", "args": {}})
+    (source,) = answer.raise_for_status().json()["sources"]
+    return {table["table"]["name"] for table in source["tables"]}
+
+
+def test_the_engine_reads_the_metadata_directory(database: str) -> None:
+    theirs = tracked_tables(database, DIVA_METADATA)
+    both = tracked_tables(database, METADATA, DIVA_METADATA)
+    assert both == theirs | {table["table"]["name"] for table in TABLES}
 
 
 def test_every_call_has_a_route_and_every_route_a_call() -> None:
     called = {(urlsplit(webhook(item).removeprefix("{{HANDLERS_URL}}")).path, item["name"]) for item in CALLS}
-    assert called == {(served.path, served.name) for served in SERVED}
-    assert len(called) == len(CALLS) == len(SERVED)
+    assert called == {(served.path, served.name) for served in HASURA_ROUTES}
+    assert len(called) == len(CALLS) == len(HASURA_ROUTES)
 
 
 def test_a_route_reads_what_its_kind_of_call_sends() -> None:
-    for served in SERVED:
+    for served in HASURA_ROUTES:
         assert served.read is READERS[served.path.split("/")[1]]
-        assert served.edge == (served.path == "/actions/ingest_record")
+        assert served.allows_edge == (served.path == "/actions/ingest_record")
 
 
 @pytest.mark.parametrize("item", CALLS, ids=CALL_IDS)
-def test_one_word_goes_from_the_name_to_route_module_sql_and_test(item: dict[str, Any]) -> None:
+def test_name_route_module_sql_folder_and_test_use_one_word(item: dict[str, Any]) -> None:
     _, kind, word = webhook(item).removeprefix("{{HANDLERS_URL}}").split("/")
     if kind != "events":  # the customer fixed the name of the event trigger
         assert item["name"] == f"pancake_{word}"
@@ -99,14 +120,14 @@ def test_one_word_goes_from_the_name_to_route_module_sql_and_test(item: dict[str
 
 
 @pytest.mark.parametrize("item", CALLS, ids=CALL_IDS)
-def test_every_call_carries_the_secret_from_the_environment_to_a_url_from_it(item: dict[str, Any]) -> None:
+def test_every_call_takes_its_secret_and_url_from_the_environment(item: dict[str, Any]) -> None:
     assert headers(item) == [{"name": "X-Handler-Secret", "value_from_env": "HANDLER_SECRET"}]
     assert webhook(item).startswith("{{HANDLERS_URL}}/")
     assert "request_transform" not in str(item)
 
 
 @pytest.mark.parametrize("item", EVENTS + CRONS, ids=[item["name"] for item in EVENTS + CRONS])
-def test_nothing_of_a_retry_is_left_to_defaults(item: dict[str, Any]) -> None:
+def test_every_retry_configuration_is_explicit(item: dict[str, Any]) -> None:
     event, cron = {"interval_sec", "num_retries", "timeout_sec"}, {
         "num_retries", "retry_interval_seconds", "timeout_seconds", "tolerance_seconds",
     }  # fmt: skip
@@ -114,20 +135,20 @@ def test_nothing_of_a_retry_is_left_to_defaults(item: dict[str, Any]) -> None:
     assert all(isinstance(value, int) for value in item["retry_conf"].values())
 
 
-def test_the_crons_have_their_schedules_and_say_what_they_do() -> None:
+def test_the_crons_have_their_schedules_and_comments() -> None:
     assert {cron["name"]: cron["schedule"] for cron in CRONS} == SCHEDULES
     for cron in CRONS:
         assert cron["include_in_metadata"] is True
         assert len(cron["comment"]) > 20
         assert "payload" in cron
-        # A tick that takes longer than its period would meet the next one; one cut off before it can stop by
-        # itself is delivered again at once.
+        # A tick must end before the next one is due, and have time left to stop by itself: a tick that
+        # the engine cuts off is delivered again at once.
         period = 60 if cron["schedule"].startswith("* ") else 300
-        seconds = import_module(cron["name"].replace("pancake_", "cron.")).SECONDS
+        seconds = import_module(cron["name"].replace("pancake_", "cron.")).BUDGET_SECONDS
         assert seconds + 10 <= cron["retry_conf"]["timeout_seconds"] <= min(seconds + 50, period)
 
 
-def test_the_event_trigger_fires_for_received_alone_and_carries_little() -> None:
+def test_the_event_trigger_fires_only_for_received_with_a_small_payload() -> None:
     (trigger,) = EVENTS
     definition = trigger["definition"]
     assert definition["enable_manual"] is True
@@ -179,7 +200,7 @@ def bare(node: TypeNode) -> str:
     return re.sub(r"[\[\]!]", "", print_ast(node))
 
 
-def test_the_endpoint_of_the_edge_takes_what_the_action_takes() -> None:
+def test_the_rest_endpoint_takes_the_arguments_of_the_action() -> None:
     (endpoint,) = load("rest_endpoints.yaml")
     assert (endpoint["url"], endpoint["methods"]) == ("pancake/record", ["POST"])
     (collection,) = (c for c in load("query_collections.yaml") if c["name"] == "pancake")
@@ -195,7 +216,7 @@ def test_the_endpoint_of_the_edge_takes_what_the_action_takes() -> None:
 
 
 def permissions() -> list[tuple[str, str, str, dict[str, Any]]]:
-    """(table, kind, role, permission) of every permission."""
+    """Return (table, kind, role, permission) for every permission."""
     return [
         (table["table"]["name"], key.removesuffix("_permissions"), item["role"], item["permission"])
         for table in TABLES
@@ -227,12 +248,12 @@ def test_every_column_is_named_and_exists(database: str) -> None:
         assert found["table"]["name"] in known
 
 
-def test_no_secret_hash_or_raw_body_is_within_any_roles_reach() -> None:
+def test_no_role_can_read_a_secret_hash_or_raw_body() -> None:
     for table, kind, _, permission in permissions():
         assert not [c for c in permission.get("columns", []) if SECRET.search(c)], (table, kind)
 
 
-def test_what_a_role_may_write_is_little() -> None:
+def test_the_columns_that_a_role_may_write() -> None:
     writes = {
         (table, kind): set(permission.get("columns", []))
         for table, kind, _, permission in permissions()
@@ -272,23 +293,19 @@ def test_every_foreign_key_relationship_has_its_foreign_key(database: str) -> No
                 assert (using["table"]["name"], using["column"]) in keys
 
 
-def test_no_url_host_or_secret_stands_in_the_metadata() -> None:
+def test_the_metadata_contains_no_url_host_or_secret() -> None:
     for path in METADATA.rglob("*.*"):
         text = path.read_text("utf-8")
         assert not re.search(r"https?://", text), path
         assert "value:" not in re.sub(r"\w+_value:", "", text), path
 
 
-def test_it_does_not_stand_alone(database: str) -> None:
-    """Our relationships lead to tables that Diva's metadata tracks: without it an engine refuses ours."""
-    environment = {
-        **os.environ, "PYTHONPATH": str(ROOT), "PG_DATABASE_URL": database, "HANDLERS_URL": "http://127.0.0.1:9",
-        "HANDLER_SECRET": "handler-secret",
-    }  # fmt: skip
-    arguments = ["--metadata", str(METADATA), "--database-url", database, "--port", "0"]
+def test_our_metadata_needs_divas_metadata(database: str) -> None:
+    """Our relationships refer to tables that Diva's metadata tracks."""
     started = subprocess.run(
-        [sys.executable, "-m", "sandbox.hasura", *arguments],
-        env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        hasura.command(database, "--metadata", str(METADATA)),
+        env=os.environ | {"PYTHONPATH": hasura.PYTHONPATH} | environment(database),
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert started.returncode == 1
     assert 'in relationship "staff": table "staff" is not tracked' in started.stderr

@@ -1,4 +1,4 @@
-"""The eight migrations: exactly these, up, down and up again, and never over what they did not expect."""
+"""The eight migrations: up, down and up again; each refuses a database that it does not expect."""
 
 import re
 from pathlib import Path
@@ -56,8 +56,8 @@ def folder(version: str) -> Path:
     return found
 
 
-def everything(url: str) -> tuple[list[Any], list[Any]]:
-    """The schema and the rows that Diva shares with us, comparable."""
+def comparable_schema(url: str) -> tuple[list[Any], list[Any]]:
+    """Return the schema and the rows of Diva that we change, in comparable form."""
     with psycopg.connect(url) as connection:
         schema = connection.execute(SCHEMA.encode()).fetchall()
         rows = connection.execute(ROWS.encode()).fetchall()
@@ -65,7 +65,7 @@ def everything(url: str) -> tuple[list[Any], list[Any]]:
 
 
 def down(url: str, to: str = "") -> None:
-    """Undo migrations, the newest first, down to and with the version `to`."""
+    """Revert migrations, the newest first, down to and including the version `to`."""
     run(url, *(found / "down.sql" for found in reversed(FOLDERS) if found.name >= to))
 
 
@@ -89,34 +89,34 @@ def test_the_versions_are_exactly_these_eight() -> None:
     assert all(names == ["down.sql", "up.sql"] for names in files.values())
 
 
-def test_up_down_up_leaves_what_up_left_and_down_leaves_what_was_there(diva_database: str) -> None:
-    before = everything(diva_database)
+def test_down_restores_the_schema_and_up_again_equals_the_first_up(diva_database: str) -> None:
+    before = comparable_schema(diva_database)
     migrate(diva_database)
-    after = everything(diva_database)
+    after = comparable_schema(diva_database)
     down(diva_database)
-    assert everything(diva_database) == before
+    assert comparable_schema(diva_database) == before
     migrate(diva_database)
-    assert everything(diva_database) == after
+    assert comparable_schema(diva_database) == after
     tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename LIKE 'pancake%'"
     assert {name for (name,) in execute(diva_database, tables)} == TABLES
 
 
-def test_each_migration_can_be_undone_and_done_again_alone(database: str) -> None:
-    before = everything(database)
+def test_each_migration_can_be_reverted_and_applied_again(database: str) -> None:
+    before = comparable_schema(database)
     for found in FOLDERS:
         run(database, found / "down.sql", found / "up.sql")
-        assert everything(database) == before, found.name
+        assert comparable_schema(database) == before, found.name
 
 
-def test_the_tables_are_not_dropped_without_a_word_about_a_dump() -> None:
+def test_the_script_that_drops_tables_mentions_pg_dump() -> None:
     assert "pg_dump" in (folder("1777870069931") / "down.sql").read_text("utf-8")
 
 
-def test_what_writes_rows_may_run_twice(database: str) -> None:
-    before = everything(database)
+def test_migrations_that_write_rows_can_run_twice(database: str) -> None:
+    before = comparable_schema(database)
     for found in REWRITING:
         run(database, found / "up.sql")
-        assert everything(database) == before, found.name
+        assert comparable_schema(database) == before, found.name
     for found in reversed(REWRITING):
         run(database, found / "down.sql", found / "down.sql")
 
@@ -124,7 +124,7 @@ def test_what_writes_rows_may_run_twice(database: str) -> None:
 @pytest.mark.parametrize(
     "path", sorted(MIGRATIONS.rglob("*.sql")), ids=lambda path: path.parent.name + path.stem
 )
-def test_every_script_bounds_its_waiting_and_says_what_it_is(path: Path) -> None:
+def test_every_script_sets_timeouts_and_starts_with_a_comment(path: Path) -> None:
     text = path.read_text("utf-8")
     assert text.startswith("-- ")
     statements = re.sub(r"--.*", "", text)
@@ -137,7 +137,7 @@ def test_every_script_bounds_its_waiting_and_says_what_it_is(path: Path) -> None
 
 
 @pytest.mark.parametrize("found", REWRITING, ids=[found.name for found in REWRITING])
-def test_what_writes_rows_is_anchored(found: Path) -> None:
+def test_migrations_that_write_rows_check_their_anchor(found: Path) -> None:
     text = (found / "up.sql").read_text("utf-8")
     assert "Anchor:" in text
     assert "to_regclass" in text
@@ -148,9 +148,9 @@ ANCHORS = [
     (
         "1777870069930",
         "INSERT INTO contact_book (account_id) VALUES (gen_random_uuid())",
-        "belong to no account",
+        "1 rows of contact_book reference an account that does not exist",
     ),
-    ("1777870069932", "DELETE FROM crm_master_data WHERE id = 'ticket_source_4'", "found 7 of them"),
+    ("1777870069932", "DELETE FROM crm_master_data WHERE id = 'ticket_source_4'", "found 7"),
     ("1777870069932", "ALTER TABLE crm_master_data RENAME TO moved", "crm_master_data does not exist"),
     (
         "1777870069933",
@@ -162,24 +162,24 @@ ANCHORS = [
         "1777870069933",
         "INSERT INTO module_permission_action (module, action, role)"
         " VALUES ('pancake_crm_integration', 'fly', 'admin')",
-        "7 actions instead of 6",
+        "expected 6 actions, found 7",
     ),
     ("1777870069933", "ALTER TABLE module_permission_action RENAME TO moved", "does not exist"),
     (
         "1777870069934",
         "INSERT INTO notification_template (code, title, body, channel)"
         " VALUES ('noti_pancake_x', '', '', '')",
-        "not known",
+        "does not know",
     ),
     ("1777870069934", "ALTER TABLE notification_template RENAME TO moved", "does not exist"),
     ("1777870069935", "DELETE FROM app_setting", "no row 1"),
-    ("1777870069935", "UPDATE app_setting SET app_settings = '[]'", "no row 1 with an object"),
+    ("1777870069935", "UPDATE app_setting SET app_settings = '[]'", "no row 1 with a JSON object"),
     ("1777870069935", "ALTER TABLE app_setting RENAME TO moved", "does not exist"),
 ]
 
 
 @pytest.mark.parametrize(("version", "surprise", "message"), ANCHORS, ids=range(len(ANCHORS)))
-def test_an_anchor_refuses_what_it_did_not_expect_and_changes_nothing(
+def test_an_anchor_refuses_unexpected_rows_and_changes_nothing(
     database: str, version: str, surprise: str, message: str
 ) -> None:
     down(database, version)
@@ -191,7 +191,7 @@ def test_an_anchor_refuses_what_it_did_not_expect_and_changes_nothing(
     assert execute(database, schema) == before
 
 
-def test_the_ticket_source_stays_while_tickets_refer_to_it_and_can_be_switched_off(database: str) -> None:
+def test_the_ticket_source_is_kept_while_tickets_refer_to_it_and_can_be_disabled(database: str) -> None:
     execute(database, "INSERT INTO ticket (title, source_id) VALUES ('x', 'ticket_source_pancake')")
     source = folder("1777870069932")
     with pytest.raises(psycopg.errors.RaiseException, match="1 tickets"):
@@ -203,7 +203,7 @@ def test_the_ticket_source_stays_while_tickets_refer_to_it_and_can_be_switched_o
     assert execute(database, disabled) == [(False,)]
 
 
-def test_settings_that_are_there_are_kept_and_new_ones_start_with_the_switch_on(database: str) -> None:
+def test_existing_settings_are_kept_and_new_ones_start_with_the_kill_switch_on(database: str) -> None:
     setting = "SELECT app_settings -> 'pancake_integration' FROM app_setting WHERE id = 1"
     ((found,),) = execute(database, setting)
     assert (found["kill_switch"], found["processing_paused"]) == (True, False)
@@ -243,12 +243,12 @@ def test_the_phone_of_an_account_is_cleared_when_another_program_changes_it(data
         database,
         "UPDATE account SET phone_number = '0905111333', normalized_phone = '+84905111333'" + where,
     )
-    assert execute(database, phone) == [("+84905111333",)]  # who knows of the column says so
+    assert execute(database, phone) == [("+84905111333",)]  # a program that sets the column itself
     execute(database, "UPDATE account SET phone_code = '1'" + where)
     assert execute(database, phone) == [(None,)]
 
 
-def test_constraints_follow_one_way_of_naming(database: str) -> None:
+def test_constraints_follow_the_naming_convention(database: str) -> None:
     rows = execute(
         database,
         "SELECT conname, contype FROM pg_constraint WHERE conrelid::regclass::text LIKE 'pancake%'"
@@ -284,25 +284,28 @@ def test_constraints_follow_one_way_of_naming(database: str) -> None:
         " VALUES ('x', now(), now(), 'succeeded')",
     ],
 )
-def test_the_database_refuses_what_would_make_no_sense(ruled: psycopg.Connection, statement: str) -> None:
-    with pytest.raises(psycopg.errors.CheckViolation), ruled.transaction():
-        ruled.execute(statement.encode())
+def test_the_database_refuses_invalid_rows(constrained: psycopg.Connection, statement: str) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation), constrained.transaction():
+        constrained.execute(statement.encode())
 
 
-def test_the_refusal_of_a_step_names_both_states(ruled: psycopg.Connection) -> None:
-    with pytest.raises(psycopg.errors.CheckViolation, match="from received to failed"), ruled.transaction():
-        ruled.execute(b"UPDATE pancake_webhook_event SET status = 'failed'")
+def test_the_refusal_of_a_step_names_both_states(constrained: psycopg.Connection) -> None:
+    with (
+        pytest.raises(psycopg.errors.CheckViolation, match="from received to failed"),
+        constrained.transaction(),
+    ):
+        constrained.execute(b"UPDATE pancake_webhook_event SET status = 'failed'")
 
 
-def test_received_at_moves_whenever_received_is_set_and_only_then(ruled: psycopg.Connection) -> None:
+def test_received_at_changes_only_when_received_is_set(constrained: psycopg.Connection) -> None:
     def received_at() -> Any:
-        return ruled.execute(b"SELECT received_at FROM pancake_webhook_event").fetchall()
+        return constrained.execute(b"SELECT received_at FROM pancake_webhook_event").fetchall()
 
     first = received_at()
-    ruled.execute(b"UPDATE pancake_webhook_event SET source_ids = '{5}'")
+    constrained.execute(b"UPDATE pancake_webhook_event SET source_ids = '{5}'")
     assert received_at() == first
-    ruled.execute(b"UPDATE pancake_webhook_event SET status = 'received'")
+    constrained.execute(b"UPDATE pancake_webhook_event SET status = 'received'")
     second = received_at()
     assert second > first
-    ruled.execute(b"UPDATE pancake_webhook_event SET status = 'skipped_kill_switch'")
+    constrained.execute(b"UPDATE pancake_webhook_event SET status = 'skipped_kill_switch'")
     assert received_at() == second

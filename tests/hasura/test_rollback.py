@@ -1,4 +1,4 @@
-"""Undoing migrations after weeks of work: with accounts, events, tickets and settings in place."""
+"""Reverting migrations in a database with accounts, events, tickets and settings."""
 
 import os
 import subprocess
@@ -42,8 +42,8 @@ def file(version: str, name: str = "down.sql") -> Path:
 
 
 @pytest.fixture
-def lived_in(database: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
-    """A database after some weeks: a normalised account, a contact, tickets, events, a run, a roster."""
+def used_database(database: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+    """A database with a normalised account, a contact, tickets, events, a run and a roster."""
     with psycopg.connect(database, autocommit=True, row_factory=dict_row) as db:
         db.execute("SET session_replication_role = replica")  # a processed row cannot be inserted otherwise
         db.execute(
@@ -93,7 +93,7 @@ def down(db: psycopg.Connection[dict[str, Any]], *versions: str) -> None:
 
 
 def others(db: psycopg.Connection[dict[str, Any]]) -> list[str]:
-    """What is not ours, comparable."""
+    """Return the rows of Diva without our columns, in comparable form."""
     return sorted(str(row) for row in db.execute(OTHERS.encode()).fetchall())
 
 
@@ -108,69 +108,72 @@ def count(db: psycopg.Connection[dict[str, Any]], source: str) -> int:
 
 
 def test_932_refuses_while_tickets_refer_to_the_source_and_changes_nothing(
-    lived_in: psycopg.Connection[dict[str, Any]],
+    used_database: psycopg.Connection[dict[str, Any]],
 ) -> None:
-    """It says how many and points to down-soft.sql, which only switches the source off."""
-    down(lived_in, "935", "934", "933")
+    """The message has the number of tickets and names down-soft.sql, which only disables the source."""
+    down(used_database, "935", "934", "933")
     with pytest.raises(psycopg.errors.RaiseException, match=r"25 tickets .* down-soft\.sql"):
-        down(lived_in, "932")
-    assert count(lived_in, PANCAKE) == 25
+        down(used_database, "932")
+    assert count(used_database, PANCAKE) == 25
 
-    run_file(lived_in, file("932", "down-soft.sql"))  # type: ignore[arg-type]
+    run_file(used_database, file("932", "down-soft.sql"))  # type: ignore[arg-type]
 
     query = "SELECT disabled FROM crm_master_data WHERE id = 'ticket_source_pancake'"
-    assert lived_in.execute(query).fetchone() == {"disabled": True}
-    assert count(lived_in, PANCAKE) == 25
+    assert used_database.execute(query).fetchone() == {"disabled": True}
+    assert count(used_database, PANCAKE) == 25
 
 
-def test_everything_can_be_undone_with_data_in_place_and_done_again(
-    lived_in: psycopg.Connection[dict[str, Any]], database: str, monkeypatch: pytest.MonkeyPatch
+def test_all_migrations_can_be_reverted_with_data_and_applied_again(
+    used_database: psycopg.Connection[dict[str, Any]], database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tickets moved, the eight down, newest first; what is Diva's stays; up, and the tickets back."""
+    """Tickets moved, eight migrations down, Diva's rows unchanged, eight up, tickets moved back."""
     monkeypatch.setenv("DATABASE_URL", database)
-    before = others(lived_in)
+    before = others(used_database)
     assert move_tickets("--batch", "10")[0] == 0
 
-    down(lived_in, "935", "934", "933", "932", "931", "930", "929", "928")
+    down(used_database, "935", "934", "933", "932", "931", "930", "929", "928")
 
     assert (
-        lived_in.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE 'pancake%'").fetchall() == []
+        used_database.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE 'pancake%'").fetchall()
+        == []
     )
-    assert count(lived_in, "ticket_source_8") == before_in_8(before) + 25
+    assert count(used_database, "ticket_source_8") == before_in_8(before) + 25
     migrate(database)
     assert move_tickets("--back")[0] == 0
-    assert count(lived_in, PANCAKE) == 25
-    assert others(lived_in) == before
+    assert count(used_database, PANCAKE) == 25
+    assert others(used_database) == before
 
 
 def before_in_8(rows: list[str]) -> int:
     return sum("'ticket_source_8'" in row and "'title'" in row for row in rows)
 
 
-def test_only_tickets_that_were_moved_come_back(
-    lived_in: psycopg.Connection[dict[str, Any]], database: str, monkeypatch: pytest.MonkeyPatch
+def test_only_moved_tickets_are_moved_back(
+    used_database: psycopg.Connection[dict[str, Any]], database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tickets of the other source stay; the mark in `data` is gone, the rest of `data` is as it was."""
+    """Tickets of the other source stay; only our mark is removed from `data`."""
     monkeypatch.setenv("DATABASE_URL", database)
-    theirs = count(lived_in, "ticket_source_8")
+    theirs = count(used_database, "ticket_source_8")
     assert move_tickets("--dry-run") == (
         1, "25 tickets to move from ticket_source_pancake to ticket_source_8.\n"
     )  # fmt: skip
-    assert count(lived_in, PANCAKE) == 25
+    assert count(used_database, PANCAKE) == 25
 
     move_tickets()
-    assert (count(lived_in, PANCAKE), count(lived_in, "ticket_source_8")) == (0, theirs + 25)
+    assert (count(used_database, PANCAKE), count(used_database, "ticket_source_8")) == (0, theirs + 25)
     move_tickets("--back")
 
-    assert (count(lived_in, PANCAKE), count(lived_in, "ticket_source_8")) == (25, theirs)
-    data = lived_in.execute("SELECT DISTINCT data FROM ticket WHERE source_id = %s", [PANCAKE]).fetchall()
+    assert (count(used_database, PANCAKE), count(used_database, "ticket_source_8")) == (25, theirs)
+    data = used_database.execute(
+        "SELECT DISTINCT data FROM ticket WHERE source_id = %s", [PANCAKE]
+    ).fetchall()
     assert data == [{"data": {"pancake": True}}]
 
 
-def test_a_ticket_that_somebody_works_on_is_waited_for(
-    lived_in: psycopg.Connection[dict[str, Any]], database: str, monkeypatch: pytest.MonkeyPatch
+def test_a_locked_ticket_is_moved_once_it_is_unlocked(
+    used_database: psycopg.Connection[dict[str, Any]], database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is left out of the batches, not blocked on, and moved once it is free."""
+    """The batches skip it and do not wait for it."""
     monkeypatch.setenv("DATABASE_URL", database)
     with psycopg.connect(database) as other:
         other.execute("SELECT FROM ticket WHERE title = 'Lead 7' FOR UPDATE")
@@ -178,52 +181,52 @@ def test_a_ticket_that_somebody_works_on_is_waited_for(
         thread = threading.Thread(target=lambda: done.append(move_tickets()[0]))
         thread.start()
         for _ in range(1000):
-            if count(lived_in, PANCAKE) == 1:
+            if count(used_database, PANCAKE) == 1:
                 break
-            lived_in.execute("SELECT pg_sleep(0.01)")
+            used_database.execute("SELECT pg_sleep(0.01)")
         other.rollback()
     thread.join(20)
     assert done == [0]
-    assert count(lived_in, PANCAKE) == 0
+    assert count(used_database, PANCAKE) == 0
 
 
-def test_930_names_orphans_that_its_key_would_have_kept_out(
-    lived_in: psycopg.Connection[dict[str, Any]],
+def test_reverting_930_reports_contacts_without_an_account(
+    used_database: psycopg.Connection[dict[str, Any]],
 ) -> None:
-    """A contact without an account, slipped in past the key, stops the undoing with its number."""
-    lived_in.execute("ALTER TABLE contact_book DISABLE TRIGGER ALL")
-    lived_in.execute("INSERT INTO contact_book (account_id, name) VALUES (gen_random_uuid(), 'orphan')")
-    lived_in.execute("ALTER TABLE contact_book ENABLE TRIGGER ALL")
-    with pytest.raises(psycopg.errors.RaiseException, match="1 rows of contact_book belong to no account"):
-        down(lived_in, "930")
+    """A contact without an account, inserted while the key was off, stops it; the message counts them."""
+    used_database.execute("ALTER TABLE contact_book DISABLE TRIGGER ALL")
+    used_database.execute("INSERT INTO contact_book (account_id, name) VALUES (gen_random_uuid(), 'orphan')")
+    used_database.execute("ALTER TABLE contact_book ENABLE TRIGGER ALL")
+    with pytest.raises(psycopg.errors.RaiseException, match="1 rows of contact_book reference an account"):
+        down(used_database, "930")
 
 
 def program(name: str, *arguments: str) -> str:
-    """What a program of PostgreSQL prints."""
+    """Run a program of PostgreSQL and return its output."""
     command = [str(postgres_binaries.find() / name), *arguments]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout
 
 
-def test_931_comes_back_from_its_dump(
-    lived_in: psycopg.Connection[dict[str, Any]], database: str, tmp_path: Path
+def test_931_is_restored_from_its_dump(
+    used_database: psycopg.Connection[dict[str, Any]], database: str, tmp_path: Path
 ) -> None:
-    """The commands of the runbook; afterwards new rows get new ids."""
-    if lived_in.info.server_version // 10000 > postgres_binaries.version(postgres_binaries.find()):
+    """Run the commands of the runbook; new rows then get new ids."""
+    if used_database.info.server_version // 10000 > postgres_binaries.version(postgres_binaries.find()):
         pytest.skip("the pg_dump of this machine is older than the server of DATABASE_URL")
     dump = str(tmp_path / "pancake_tables.dump")
-    before = lived_in.execute(HELD).fetchall()
+    before = used_database.execute(HELD).fetchall()
 
     program("pg_dump", "--table", "public.pancake_*", "--format", "custom", "--file", dump, database)
     assert program("pg_restore", "--list", dump).count("TABLE DATA") == 5
-    down(lived_in, "935", "931")
+    down(used_database, "935", "931")
     for version in ("931", "935"):
-        run_file(lived_in, file(version, "up.sql"))  # type: ignore[arg-type]
+        run_file(used_database, file(version, "up.sql"))  # type: ignore[arg-type]
     program("pg_restore", "--data-only", "--disable-triggers", "--dbname", database, dump)
 
-    assert lived_in.execute(HELD).fetchall() == before
-    added = lived_in.execute(
+    assert used_database.execute(HELD).fetchall() == before
+    added = used_database.execute(
         "INSERT INTO pancake_cron_run (name, scheduled_time, started_at)"
         " VALUES ('check_sla', now() - interval '1 hour', now()) RETURNING id > (SELECT max(id)"
         " FROM pancake_cron_run) AS later"
@@ -231,15 +234,15 @@ def test_931_comes_back_from_its_dump(
     assert added == {"later": True}
 
 
-def test_935_takes_only_its_own_key(lived_in: psycopg.Connection[dict[str, Any]]) -> None:
-    """Diva's other settings stay; without ours, ingest reads the kill switch as on."""
-    down(lived_in, "935")
-    row = lived_in.execute("SELECT app_settings FROM app_setting WHERE id = 1").fetchone()
+def test_reverting_935_removes_only_its_own_key(used_database: psycopg.Connection[dict[str, Any]]) -> None:
+    """Diva's other settings stay; without ours, the kill switch counts as on."""
+    down(used_database, "935")
+    row = used_database.execute("SELECT app_settings FROM app_setting WHERE id = 1").fetchone()
     assert row is not None
     assert set(row["app_settings"]) == {"company", "stringee"}
 
 
-def test_it_needs_to_be_told_which_database(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_url_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 2 without DATABASE_URL."""
     monkeypatch.delenv("DATABASE_URL", raising=False)
     assert "DATABASE_URL" not in os.environ

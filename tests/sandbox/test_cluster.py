@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: usable at once, private to this machine, and never left behind."""
+"""The embedded PostgreSQL: ready at once, local only, removed with its owner."""
 
 import os
 import re
@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from sandbox import postgres_binaries
 from sandbox.cluster import GIVEN_PORTS, RUN, Cluster, ClusterError, free_port, named_server
 from sandbox.stack.stack import Sandbox
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,7 +59,7 @@ def test_rows_survive_a_crash_of_a_durable_server() -> None:
             assert connection.execute("SELECT one FROM kept").fetchall() == [(1,)]
 
 
-def test_the_server_and_its_files_go_when_its_owner_is_killed() -> None:
+def test_the_server_and_its_files_are_removed_when_its_owner_is_killed() -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", KILLED_OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -72,15 +72,12 @@ def test_the_server_and_its_files_go_when_its_owner_is_killed() -> None:
     owner.wait()
     owner.stdin.close()
     owner.stdout.close()
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and not (_gone(int(pid)) and not Path(home).exists()):
-        time.sleep(0.02)
-    assert _gone(int(pid))
-    assert not Path(home).exists()
+    eventually(lambda: _gone(int(pid)), seconds=20)
+    eventually(lambda: not Path(home).exists(), seconds=20)
 
 
-def test_only_who_asks_for_it_is_given_the_server_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Benches and chaos do not: a shell that operates production has its DATABASE_URL."""
+def test_the_server_of_the_environment_is_used_only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Benchmarks and scenarios never use it: an operator's shell has the DATABASE_URL of production."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/production")
     with closing(Cluster()) as own, closing(Cluster(server_url=named_server())) as named:
         assert (own.embedded, named.embedded) == (True, False)
@@ -89,7 +86,7 @@ def test_only_who_asks_for_it_is_given_the_server_of_the_environment(monkeypatch
             assert not re.search("named_server|server_url", path.read_text("utf-8")), path
 
 
-def test_a_server_that_was_given_is_not_stopped(cluster: Cluster) -> None:
+def test_an_external_server_is_not_stopped(cluster: Cluster) -> None:
     with (
         Cluster(server_url=cluster.url("postgres")) as given,
         pytest.raises(ClusterError, match="not ours to stop"),
@@ -99,13 +96,13 @@ def test_a_server_that_was_given_is_not_stopped(cluster: Cluster) -> None:
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_a_name_that_is_taken_is_refused_in_a_sentence(cluster: Cluster) -> None:
+def test_an_existing_database_name_is_refused_with_a_message(cluster: Cluster) -> None:
     with pytest.raises(ClusterError, match='database "postgres" already exists'):
         cluster.create_database("postgres")
 
 
-def test_a_sandbox_drops_no_database_but_its_own(cluster: Cluster) -> None:
-    """Closed before it could make one, say because the server does not answer."""
+def test_a_sandbox_drops_only_its_own_database(cluster: Cluster) -> None:
+    """Even if it is closed before it created one, for example because the server does not answer."""
     kept = f"kept_{RUN}"
     cluster.create_database(kept)
     sandbox = Sandbox(server_url=cluster.url("postgres"))
@@ -123,8 +120,8 @@ def test_the_programs_found_are_new_enough() -> None:
 
 
 @pytest.mark.skipif(not GIVEN_PORTS.exists(), reason="only Linux says which ports its kernel gives away")
-def test_a_free_port_is_none_that_a_connection_could_be_given() -> None:
-    """On a loaded machine outgoing connections had taken the ports of servers to come."""
+def test_a_free_port_is_outside_the_ephemeral_range() -> None:
+    """Otherwise outgoing connections take the port before the server binds it."""
     first_given = int(GIVEN_PORTS.read_text().split()[0])
     found = {free_port() for _ in range(50)}
     assert len(found) > 40

@@ -1,7 +1,8 @@
-"""What cannot be run without Docker is held to what can: variables, settings, stages, pinned versions."""
+"""compose.yaml and the Dockerfiles, checked without Docker: variables, settings, stages, pinned versions."""
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ VARIABLE = re.compile(r"\$\{(\w+)(:[?-])?([^}]*)\}")
 
 @pytest.fixture(scope="module")
 def secrets() -> dict[str, str]:
-    """The lines of `scripts/sandbox secrets`, unquoted as compose does."""
+    """The output of `scripts/sandbox secrets`, unquoted as Docker Compose does."""
     printed = CliRunner().invoke(app, ["secrets"]).stdout
     pairs = (line.partition("=") for line in printed.splitlines())
     return {name: value.strip("'") for name, _, value in pairs}
@@ -30,7 +31,7 @@ def secrets() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def services(secrets: dict[str, str]) -> dict[str, Any]:
-    """The services with the variables filled in."""
+    """The services of compose.yaml with their variables replaced."""
 
     def filled(match: re.Match[str]) -> str:
         name, kind, rest = match.groups()
@@ -72,17 +73,33 @@ def test_the_example_explains_every_variable_of_the_handlers() -> None:
     assert OPERATOR_VARIABLES.keys() <= explained
 
 
-def test_the_image_of_the_handlers_holds_production_code_alone() -> None:
-    stage = DOCKERFILE.partition("FROM python AS handlers")[2]
-    copied = set(re.findall(r"^COPY (?!--from)(\S+)", stage, re.MULTILINE))
-    assert copied == {"app.py", "leads", "handlers", "cron", "sql"}
-    assert "FROM" not in stage
-    assert re.search(r"^USER \d+:\d+$", stage, re.MULTILINE)
-    assert "HEALTHCHECK" in stage
+def stage(name: str) -> str:
+    """The instructions of one stage, without its FROM."""
+    return re.split(rf"^FROM \S+ AS {name}$", DOCKERFILE, flags=re.MULTILINE)[1].partition("\nFROM ")[0]
 
 
-def test_a_version_can_be_put_back(services: dict[str, Any]) -> None:
-    """The images that run in production bear the version that they also tell."""
+def test_the_image_of_the_handlers_holds_production_code_only() -> None:
+    """It adds nothing to the stage with the locked packages and the wheel, and is the last one."""
+    assert not re.search(r"^(COPY|ADD) ", stage("handlers"), re.MULTILINE)
+    assert DOCKERFILE.endswith(stage("handlers"))
+    assert re.findall(r"^FROM project AS (\w+)$", DOCKERFILE, re.MULTILINE) == ["sandbox", "handlers"]
+    assert re.findall(r"^COPY .*", stage("project"), re.MULTILINE) == ["COPY --from=dependencies /venv /venv"]
+    assert re.search(r"^USER \d+:\d+$", stage("handlers"), re.MULTILINE)
+    assert "HEALTHCHECK" in stage("handlers")
+
+
+def test_the_wheel_of_the_image_is_the_one_that_the_project_declares() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+    copied = {
+        word for line in re.findall(r"^COPY (.+) \S+$", stage("wheel"), re.MULTILINE) for word in line.split()
+    }
+    project = {"pyproject.toml", "LICENSE", "scripts/lock/build.txt"}
+    assert copied - project == set(declared["wheel"]["only-include"])
+    assert project <= copied
+
+
+def test_images_carry_the_version_that_they_report(services: dict[str, Any]) -> None:
+    """So that an earlier version can be deployed again."""
     release = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert release is not None
     for name in ("handlers", "edge"):
@@ -91,8 +108,8 @@ def test_a_version_can_be_put_back(services: dict[str, Any]) -> None:
     assert f'return "{release[1]}"' in (ROOT / "deploy/nginx/lua/pancake/version.lua").read_text()
 
 
-def test_edge_and_handlers_are_replaced_without_each_other(services: dict[str, Any]) -> None:
-    """They share a network that is neither's; the edge starts and is reached whatever became of the rest."""
+def test_edge_and_handlers_can_be_replaced_independently(services: dict[str, Any]) -> None:
+    """Neither owns the shared network, and the edge starts without any other service."""
     assert {services[name]["network_mode"] for name in ("edge", "handlers")} == {"service:pod"}
     assert set(services["pod"]["networks"]["default"]["aliases"]) == {"edge", "handlers"}
     assert "depends_on" not in services["edge"]
@@ -113,7 +130,7 @@ def test_every_image_is_pinned(services: dict[str, Any]) -> None:
 
 
 def sources(dockerfile: Path) -> list[str]:
-    """What the COPY instructions of a Dockerfile take from the build's context."""
+    """The paths that a Dockerfile copies from the build context."""
     text = dockerfile.read_text().replace("\\\n", " ")
     instructions = [line.split()[1:] for line in text.splitlines() if line.startswith(("COPY ", "ADD "))]
     found = []
@@ -125,7 +142,7 @@ def sources(dockerfile: Path) -> list[str]:
 
 
 def pattern(line: str) -> re.Pattern[str]:
-    """One pattern of .dockerignore, which also covers what lies below what it matches.
+    """One pattern of .dockerignore. It also matches everything below a folder that it matches.
 
     Source: https://docs.docker.com/build/concepts/context/#dockerignore-files (Go's filepath.Match and `**`).
     """
@@ -136,7 +153,7 @@ def pattern(line: str) -> re.Pattern[str]:
 
 
 def is_sent(path: str, ignore: str) -> bool:
-    """Whether a file of the clone is in the build's context: the last pattern that matches decides."""
+    """Whether a file of the clone is in the build context. The last pattern that matches decides."""
     sent = True
     for line in (line.strip() for line in ignore.splitlines()):
         if line and not line.startswith("#") and pattern(line.removeprefix("!")).fullmatch(path):
@@ -163,8 +180,8 @@ def test_the_rules_of_dockerignore(path: str, ignore: str, sent: bool) -> None:
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.parent.name)
-def test_what_an_image_copies_is_in_the_context_of_its_build(dockerfile: Path) -> None:
-    """Every file under every source; a source that names none stops `docker build`."""
+def test_copied_files_are_in_the_build_context(dockerfile: Path) -> None:
+    """Every file below every source. `docker build` fails for a source without files."""
     ignore = (ROOT / ".dockerignore").read_text()
     for source in sources(dockerfile):
         copied = [

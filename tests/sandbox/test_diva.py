@@ -1,4 +1,4 @@
-"""Diva's stand-in database is what the contract says exists before us."""
+"""Diva's base database has what the contract says exists before our migrations."""
 
 import psycopg
 import pytest
@@ -43,7 +43,7 @@ def test_it_knows_nothing_of_pancake(diva_database: str) -> None:
     assert sources == [(f"ticket_source_{number}",) for number in range(1, 9)]
 
 
-def test_each_test_has_a_database_of_its_own(database: str, diva_database: str) -> None:
+def test_each_test_has_its_own_database(database: str, diva_database: str) -> None:
     assert database != diva_database
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT count(*) FROM staff").fetchone() == (11,)

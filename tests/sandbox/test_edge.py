@@ -1,4 +1,4 @@
-"""The sandbox's edge hands Pancake's bytes to Hasura's endpoint, untouched, and answers for it."""
+"""The sandbox's small edge forwards Pancake's bytes to Hasura unchanged and answers Pancake."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ from sandbox.stack.edge import MAX_BODY_BYTES, create_app
 
 
 class Hasura:
-    """Remembers the calls and gives one answer to all of them."""
+    """Records the calls and gives the same answer to each."""
 
     def __init__(self, status: int = 200, body: object = None) -> None:
         self.calls: list[httpx.Request] = []
@@ -29,7 +29,7 @@ class Hasura:
             return await client.post("/api/pancake/record/the-token", content=content)
 
 
-async def test_it_passes_the_bytes_on_and_unwraps_the_answer() -> None:
+async def test_it_forwards_the_bytes_and_unwraps_the_answer() -> None:
     ack = {"status": "received", "event_id": 7, "error_code": None}
     hasura = Hasura(body={"pancake_ingest_record": ack})
     answer = await hasura.post(b'{"id": \xff')
@@ -44,7 +44,7 @@ async def test_it_passes_the_bytes_on_and_unwraps_the_answer() -> None:
     assert datetime.fromisoformat(sent["arrived_at"]).tzinfo is not None
 
 
-async def test_it_refuses_what_is_too_large_without_calling_hasura() -> None:
+async def test_a_body_that_is_too_large_is_refused_without_calling_hasura() -> None:
     hasura = Hasura()
     answer = await hasura.post(b" " * (MAX_BODY_BYTES + 1))
     assert (answer.status_code, answer.json()) == (200, {"status": "too_large"})
@@ -52,6 +52,6 @@ async def test_it_refuses_what_is_too_large_without_calling_hasura() -> None:
 
 
 @pytest.mark.parametrize(("status", "body"), [(500, {}), (200, {}), (400, {"error": "x", "code": "y"})])
-async def test_what_hasura_cannot_take_is_not_answered_as_taken(status: int, body: object) -> None:
+async def test_a_delivery_that_hasura_does_not_accept_is_answered_with_502(status: int, body: object) -> None:
     answer = await Hasura(status, body).post(b"{}")
     assert answer.status_code == 502

@@ -34,14 +34,14 @@ async def test_a_repeated_key_is_a_duplicate() -> None:
     assert [item["idempotency_key"] for item in sent["sent"]] == ["1", "2", "3"]
 
 
-async def test_it_can_be_told_to_ignore_keys() -> None:
+async def test_it_can_be_configured_to_ignore_keys() -> None:
     async with _client() as client:
         await client.post("/control", json={"ignore_keys": True})
         answer = await client.post("/actions/sendNotifications", json=_call("1", "1"))
     assert answer.json() == {"accepted": 2, "duplicates": 0}
 
 
-async def test_it_fails_as_often_as_told() -> None:
+async def test_it_fails_as_often_as_configured() -> None:
     async with _client() as client:
         await client.post("/control", json={"fail": 1, "fail_after_accepting": 1})
         codes = [

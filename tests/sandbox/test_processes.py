@@ -1,11 +1,11 @@
-"""Child processes end with their owner, politely first."""
+"""Child processes end with their owner: SIGTERM first, then SIGKILL."""
 
 import signal
 import sys
-import time
 from pathlib import Path
 
 from sandbox.processes import Processes
+from tests.support.waiting import eventually
 
 STUBBORN = """
 import signal, time
@@ -20,9 +20,7 @@ def test_a_child_that_ignores_sigterm_is_killed() -> None:
         log = processes.directory("test-") / "log"
         with log.open("w") as output:
             child = processes.start([sys.executable, "-c", STUBBORN], stdout=output)
-        deadline = time.monotonic() + 20
-        while not log.read_text() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        eventually(log.read_text, seconds=20)
         assert processes.stop(child, wait=0.2) == -signal.SIGKILL
 
 

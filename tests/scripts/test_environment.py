@@ -1,4 +1,4 @@
-"""`.env`: what operates an installation reads it, and what is set goes before it; nothing else sees it."""
+"""`.env` in the clone: read by operators' commands, not by other scripts; set variables take precedence."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ PROGRAM = '#!/bin/sh\necho "database: $DATABASE_URL, key: $ENCRYPTION_KEYS"\n'
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """The commands, a `.env`, and programs that only tell what they see instead of the real ones."""
+    """A clone with the scripts, a `.env`, and programs that print the variables they were started with."""
     scripts = tmp_path / "scripts"
     (scripts / "lock").mkdir(parents=True)
     for name in ("_environment", *OPERATING, *OTHERS):
@@ -27,25 +27,27 @@ def clone(tmp_path: Path) -> Path:
     for name in ("python", "pytest", "uvicorn"):
         (venv / "bin" / name).write_text(PROGRAM)
         (venv / "bin" / name).chmod(0o755)
-    summed = subprocess.run(["cksum"], input="", capture_output=True, text=True, check=True).stdout.strip()
-    (venv / "installed").write_text(f"{summed} {venv}\n")
+    (tmp_path / "pyproject.toml").write_text("")
+    empty = subprocess.run(["cksum"], input="", capture_output=True, text=True, check=True).stdout.strip()
+    (venv / "installed").write_text(f"{empty} {venv}\n")
+    (venv / "project").write_text(f"{empty} {tmp_path}\n")
     (tmp_path / ".env").write_text("DATABASE_URL=from-the-file\nENCRYPTION_KEYS='k:with space'\n")
     return tmp_path
 
 
-def seen(clone: Path, name: str, **environment: str) -> str:
-    """What a command's program says."""
+def output(clone: Path, name: str, **environment: str) -> str:
+    """The output of a script of the clone."""
     given = {"PATH": os.environ["PATH"], "PYTHON": sys.executable, **environment}
     command = [clone / "scripts" / name]
     return subprocess.run(command, env=given, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.mark.parametrize("name", OPERATING)
-def test_what_operates_an_installation_reads_the_file(clone: Path, name: str) -> None:
-    assert seen(clone, name) == "database: from-the-file, key: k:with space"
-    assert seen(clone, name, DATABASE_URL="given $1 'x'") == "database: given $1 'x', key: k:with space"
+def test_an_operators_command_reads_the_file_and_prefers_the_environment(clone: Path, name: str) -> None:
+    assert output(clone, name) == "database: from-the-file, key: k:with space"
+    assert output(clone, name, DATABASE_URL="given $1 'x'") == "database: given $1 'x', key: k:with space"
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_nothing_else_does(clone: Path, name: str) -> None:
-    assert seen(clone, name) == "database: , key:"
+def test_other_scripts_do_not_read_the_file(clone: Path, name: str) -> None:
+    assert output(clone, name) == "database: , key:"

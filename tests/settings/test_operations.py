@@ -5,16 +5,17 @@ from typing import Any
 
 import pytest
 
-from tests.settings.conftest import ADMIN, Desk
+from tests.support.settings import ADMIN_ID
+from tests.support.settings_tab import SettingsHarness
 
 HANH = "c0000000-0000-4000-8000-000000000001"
 
 
 class TestConnectionAndSwitches:
-    """Tab 1."""
+    """The first tab: connection and switches."""
 
-    async def test_it_shows_the_connection_and_that_its_secrets_exist(self, desk: Desk) -> None:
-        data = await desk.run("pancake_settings_connections")
+    async def test_it_shows_the_connection_and_which_secrets_are_set(self, harness: SettingsHarness) -> None:
+        data = await harness.run("pancake_settings_connections")
         (connection,) = data["pancake_connection"]
         assert (connection["name"], connection["workspace_id"], connection["status"]) == (
             "Diva",
@@ -39,24 +40,31 @@ class TestConnectionAndSwitches:
             "changed_by": None,
         }
 
-    async def test_a_switch_is_turned_and_says_who_turned_it(self, desk: Desk) -> None:
-        data = await desk.run("pancake_settings_update_settings", set={"kill_switch": False})
+    async def test_changing_a_setting_records_the_user(self, harness: SettingsHarness) -> None:
+        data = await harness.run("pancake_settings_update_settings", set={"kill_switch": False})
         answer = data["update_view_pancake_setting"]
         assert answer["affected_rows"] == 1
-        assert (answer["returning"][0]["kill_switch"], answer["returning"][0]["changed_by"]) == (False, ADMIN)
-        stored = desk.one("SELECT app_settings FROM app_setting WHERE id = 1")["app_settings"]
+        assert (answer["returning"][0]["kill_switch"], answer["returning"][0]["changed_by"]) == (
+            False,
+            ADMIN_ID,
+        )
+        stored = harness.one("SELECT app_settings FROM app_setting WHERE id = 1")["app_settings"]
         assert stored["pancake_integration"]["kill_switch"] is False
         assert stored["company"] == {"name": "Diva", "timezone": "Asia/Ho_Chi_Minh"}
         changed = datetime.fromisoformat(stored["pancake_integration"]["changed_at"])
         assert datetime.now(UTC) - changed < timedelta(minutes=1)
 
-    async def test_what_is_missing_or_unreadable_shows_as_the_handlers_take_it(self, desk: Desk) -> None:
-        desk.sql('UPDATE app_setting SET app_settings = \'{"pancake_integration": {"sla_minutes": "soon"}}\'')
-        (setting,) = (await desk.run("pancake_settings_connections"))["view_pancake_setting"]
+    async def test_missing_or_unreadable_settings_show_the_value_that_the_handlers_use(
+        self, harness: SettingsHarness
+    ) -> None:
+        harness.sql(
+            'UPDATE app_setting SET app_settings = \'{"pancake_integration": {"sla_minutes": "soon"}}\''
+        )
+        (setting,) = (await harness.run("pancake_settings_connections"))["view_pancake_setting"]
         assert (setting["kill_switch"], setting["processing_paused"]) == (True, False)
         assert setting["sla_minutes"] is None
-        await desk.run("pancake_settings_update_settings", set={"processing_paused": True})
-        stored = desk.one("SELECT app_settings FROM app_setting WHERE id = 1")["app_settings"]
+        await harness.run("pancake_settings_update_settings", set={"processing_paused": True})
+        stored = harness.one("SELECT app_settings FROM app_setting WHERE id = 1")["app_settings"]
         assert set(stored["pancake_integration"]) == {
             "sla_minutes", "processing_paused", "changed_at", "changed_by",
         }  # fmt: skip
@@ -64,22 +72,22 @@ class TestConnectionAndSwitches:
     @pytest.mark.parametrize(
         ("change", "reason"),
         [
-            ({"kill_switch": None}, "no setting may be null"),
-            ({"consent_mode": "maybe"}, "consent_mode is off or record"),
-            ({"sla_minutes": 0}, "sla_minutes is 1 to 1440"),
-            ({"replay_rate_per_second": 0}, "replay_rate_per_second is 1 to 1000"),
-            ({"replay_rate_per_second": 5000}, "replay_rate_per_second is 1 to 1000"),
-            ({"payload_retention_days": 1}, "payload_retention_days is 7 to 3650"),
-            ({"cron_run_retention_days": 1}, "cron_run_retention_days is 30 to 3650"),
-            ({"engine_log_retention_days": 0}, "engine_log_retention_days is 1 to 365"),
+            ({"kill_switch": None}, "no setting can be null"),
+            ({"consent_mode": "maybe"}, "consent_mode must be off or record"),
+            ({"sla_minutes": 0}, "sla_minutes must be 1 to 1440"),
+            ({"replay_rate_per_second": 0}, "replay_rate_per_second must be 1 to 1000"),
+            ({"replay_rate_per_second": 5000}, "replay_rate_per_second must be 1 to 1000"),
+            ({"payload_retention_days": 1}, "payload_retention_days must be 7 to 3650"),
+            ({"cron_run_retention_days": 1}, "cron_run_retention_days must be 30 to 3650"),
+            ({"engine_log_retention_days": 0}, "engine_log_retention_days must be 1 to 365"),
         ],
     )
-    async def test_a_setting_that_makes_no_sense_is_refused_with_the_reason(
-        self, desk: Desk, change: dict[str, Any], reason: str
+    async def test_an_invalid_setting_is_refused_with_the_reason(
+        self, harness: SettingsHarness, change: dict[str, Any], reason: str
     ) -> None:
-        before = desk.sql("SELECT app_settings FROM app_setting")
-        assert reason in await desk.refusal("pancake_settings_update_settings", set=change)
-        assert desk.sql("SELECT app_settings FROM app_setting") == before
+        before = harness.sql("SELECT app_settings FROM app_setting")
+        assert reason in await harness.refusal("pancake_settings_update_settings", set=change)
+        assert harness.sql("SELECT app_settings FROM app_setting") == before
 
     @pytest.mark.parametrize(
         ("change", "reason"),
@@ -92,131 +100,137 @@ class TestConnectionAndSwitches:
             ({"status": "active"}, "status"),
         ],
     )
-    async def test_a_connection_that_could_not_work_is_refused(
-        self, desk: Desk, change: dict[str, Any], reason: str
+    async def test_an_invalid_connection_is_refused(
+        self, harness: SettingsHarness, change: dict[str, Any], reason: str
     ) -> None:
-        connection = desk.one("SELECT id::text FROM pancake_connection")
-        refusal = await desk.refusal("pancake_settings_update_connection", id=connection["id"], set=change)
+        connection = harness.one("SELECT id::text FROM pancake_connection")
+        refusal = await harness.refusal("pancake_settings_update_connection", id=connection["id"], set=change)
         assert reason in refusal
 
-    async def test_the_allowlist_is_enforced_once_it_names_ranges(self, desk: Desk) -> None:
-        connection = desk.one("SELECT id::text FROM pancake_connection")
+    async def test_the_allowlist_can_be_enforced_once_it_has_ranges(self, harness: SettingsHarness) -> None:
+        connection = harness.one("SELECT id::text FROM pancake_connection")
         change = {"allowlist_mode": "enforce", "allowed_ip_ranges": "{203.0.113.0/24}", "name": "Diva 1"}
-        data = await desk.run("pancake_settings_update_connection", id=connection["id"], set=change)
+        data = await harness.run("pancake_settings_update_connection", id=connection["id"], set=change)
         assert data["update_pancake_connection_by_pk"]["allowlist_mode"] == "enforce"
 
 
 class TestSourcesAndRosters:
-    """Tab 2."""
+    """The second tab: sources and rosters."""
 
-    async def test_a_known_source_is_switched(self, desk: Desk) -> None:
-        sources = (await desk.run("pancake_settings_sources"))["pancake_source"]
+    async def test_a_known_source_can_be_deactivated(self, harness: SettingsHarness) -> None:
+        sources = (await harness.run("pancake_settings_sources"))["pancake_source"]
         facebook = next(source for source in sources if source["pancake_source_id"] == "-1")
-        data = await desk.run("pancake_settings_set_source_active", id=facebook["id"], is_active=False)
+        data = await harness.run("pancake_settings_set_source_active", id=facebook["id"], is_active=False)
         assert data["update_pancake_source_by_pk"]["is_active"] is False
 
-    async def test_a_source_that_nobody_knows_is_not_activated(self, desk: Desk) -> None:
-        unknown = desk.one("SELECT id::text FROM pancake_source WHERE pancake_source_id = '777'")["id"]
-        refusal = await desk.refusal("pancake_settings_set_source_active", id=unknown, is_active=True)
+    async def test_an_unknown_source_cannot_be_activated(self, harness: SettingsHarness) -> None:
+        unknown = harness.one("SELECT id::text FROM pancake_source WHERE pancake_source_id = '777'")["id"]
+        refusal = await harness.refusal("pancake_settings_set_source_active", id=unknown, is_active=True)
         assert "ck_pancake_source_active_is_known" in refusal
-        desk.sql("UPDATE pancake_source SET name = 'Zalo', is_removed = true WHERE id = %s", unknown)
-        refusal = await desk.refusal("pancake_settings_set_source_active", id=unknown, is_active=True)
+        harness.sql("UPDATE pancake_source SET name = 'Zalo', is_removed = true WHERE id = %s", unknown)
+        refusal = await harness.refusal("pancake_settings_set_source_active", id=unknown, is_active=True)
         assert "check constraint of an insert/update permission has failed" in refusal
 
-    async def test_a_source_that_pancake_removed_is_switched_off_and_not_on_again(self, desk: Desk) -> None:
-        source = desk.one("SELECT id::text FROM pancake_source WHERE pancake_source_id = '-1'")["id"]
-        desk.sql("UPDATE pancake_source SET is_active = true, is_removed = true WHERE id = %s", source)
-        data = await desk.run("pancake_settings_set_source_active", id=source, is_active=False)
+    async def test_a_removed_source_can_be_deactivated_but_not_activated(
+        self, harness: SettingsHarness
+    ) -> None:
+        source = harness.one("SELECT id::text FROM pancake_source WHERE pancake_source_id = '-1'")["id"]
+        harness.sql("UPDATE pancake_source SET is_active = true, is_removed = true WHERE id = %s", source)
+        data = await harness.run("pancake_settings_set_source_active", id=source, is_active=False)
         assert data["update_pancake_source_by_pk"] == {"id": source, "is_active": False}
-        refusal = await desk.refusal("pancake_settings_set_source_active", id=source, is_active=True)
+        refusal = await harness.refusal("pancake_settings_set_source_active", id=source, is_active=True)
         assert "check constraint of an insert/update permission has failed" in refusal
 
-    async def test_records_without_a_source_can_be_let_in(self, desk: Desk) -> None:
-        none = desk.one("SELECT id::text FROM pancake_source WHERE pancake_source_id = '(none)'")["id"]
-        data = await desk.run("pancake_settings_set_source_active", id=none, is_active=True)
+    async def test_the_pseudo_source_can_be_activated(self, harness: SettingsHarness) -> None:
+        none = harness.one("SELECT id::text FROM pancake_source WHERE pancake_source_id = '(none)'")["id"]
+        data = await harness.run("pancake_settings_set_source_active", id=none, is_active=True)
         assert data["update_pancake_source_by_pk"]["is_active"] is True
 
-    async def test_a_roster_is_kept(self, desk: Desk) -> None:
-        source = desk.one("SELECT id::text FROM pancake_source WHERE pancake_source_id = '-1'")["id"]
-        added = await desk.run("pancake_settings_add_assignee", source_id=source, staff_id=HANH)
+    async def test_roster_members_can_be_added_changed_and_removed(self, harness: SettingsHarness) -> None:
+        source = harness.one("SELECT id::text FROM pancake_source WHERE pancake_source_id = '-1'")["id"]
+        added = await harness.run("pancake_settings_add_assignee", source_id=source, staff_id=HANH)
         member = added["insert_pancake_assignee_one"]["id"]
-        await desk.run("pancake_settings_add_assignee", staff_id=HANH, weight=3)
-        data = await desk.run("pancake_settings_sources")
+        await harness.run("pancake_settings_add_assignee", staff_id=HANH, weight=3)
+        data = await harness.run("pancake_settings_sources")
         (row,) = next(s["assignees"] for s in data["pancake_source"] if s["id"] == source)
         assert (row["staff"]["full_name"], row["weight"]) == ("Vũ Thị Hạnh", 1)
         assert [item["weight"] for item in data["default_roster"]] == [3]
         assert len(data["staff"]) == 11
-        data = await desk.run(
+        data = await harness.run(
             "pancake_settings_update_assignee", id=member, set={"weight": 5, "is_active": False}
         )
         assert data["update_pancake_assignee_by_pk"]["weight"] == 5
-        await desk.run("pancake_settings_remove_assignee", id=member)
-        assert len(desk.sql("SELECT id FROM pancake_assignee")) == 1
+        await harness.run("pancake_settings_remove_assignee", id=member)
+        assert len(harness.sql("SELECT id FROM pancake_assignee")) == 1
 
-    async def test_a_roster_that_could_not_work_is_refused(self, desk: Desk) -> None:
-        added = await desk.run("pancake_settings_add_assignee", staff_id=HANH)
+    async def test_an_invalid_roster_member_is_refused(self, harness: SettingsHarness) -> None:
+        added = await harness.run("pancake_settings_add_assignee", staff_id=HANH)
         member = added["insert_pancake_assignee_one"]["id"]
         for weight in (0, -1, 101):
-            refusal = await desk.refusal(
+            refusal = await harness.refusal(
                 "pancake_settings_update_assignee", id=member, set={"weight": weight}
             )
             assert "ck_pancake_assignee_weight" in refusal
-        again = await desk.refusal("pancake_settings_add_assignee", staff_id=HANH)
+        again = await harness.refusal("pancake_settings_add_assignee", staff_id=HANH)
         assert "uq_pancake_assignee" in again
-        stranger = await desk.refusal("pancake_settings_add_assignee", staff_id=HANH[:-1] + "9")
+        stranger = await harness.refusal("pancake_settings_add_assignee", staff_id=HANH[:-1] + "9")
         assert "fk_pancake_assignee_staff" in stranger
-        counted = await desk.refusal("pancake_settings_update_assignee", id=member, set={"assigned_count": 0})
+        counted = await harness.refusal(
+            "pancake_settings_update_assignee", id=member, set={"assigned_count": 0}
+        )
         assert "assigned_count" in counted
 
 
 class TestDeadLettersAndReplay:
-    """Tab 3."""
+    """The third tab: dead letters and replay."""
 
-    async def test_the_list_pages_through_what_a_filter_finds(self, desk: Desk) -> None:
-        pages = [await desk.run("pancake_settings_events", limit=2, offset=offset) for offset in (0, 2, 4)]
+    async def test_the_filtered_list_is_paginated(self, harness: SettingsHarness) -> None:
+        pages = [await harness.run("pancake_settings_events", limit=2, offset=offset) for offset in (0, 2, 4)]
         rows = [row["id"] for page in pages for row in page["pancake_webhook_event"]]
         assert (len(rows), rows) == (5, sorted(rows, reverse=True))
         assert {page["pancake_webhook_event_aggregate"]["aggregate"]["count"] for page in pages} == {5}
         where = {"status": {"_eq": "dead_letter"}, "error_code": {"_eq": "invalid_phone"}}
-        data = await desk.run("pancake_settings_events", where=where)
+        data = await harness.run("pancake_settings_events", where=where)
         assert data["pancake_webhook_event_aggregate"]["aggregate"]["count"] == 2
 
-    async def test_one_event_shows_its_body_and_its_evidence(self, desk: Desk) -> None:
-        event = desk.one("SELECT min(id) AS id FROM pancake_webhook_event")["id"]
-        data = await desk.run("pancake_settings_event", id=event)
+    async def test_one_event_shows_its_body_and_its_evidence(self, harness: SettingsHarness) -> None:
+        event = harness.one("SELECT min(id) AS id FROM pancake_webhook_event")["id"]
+        data = await harness.run("pancake_settings_event", id=event)
         assert data["pancake_webhook_event_by_pk"]["payload"]["id"] == "record-10"
         assert data["pancake_webhook_event_by_pk"]["evidence"] == {}
 
-    async def test_a_replay_is_refused_readably_and_done_once_the_switch_is_off(self, desk: Desk) -> None:
+    async def test_a_replay_is_refused_with_the_kill_switch_on_and_works_with_it_off(
+        self, harness: SettingsHarness
+    ) -> None:
         criteria = {"status": "skipped_kill_switch"}
-        refusal = await desk.refusal("pancake_settings_replay", filter=criteria)
+        refusal = await harness.refusal("pancake_settings_replay", filter=criteria)
         assert refusal == "The kill switch is on: turn it off before anything is replayed."
-        await desk.run("pancake_settings_update_settings", set={"kill_switch": False})
-        data = await desk.run("pancake_settings_replay", filter=criteria, dry_run=True)
+        await harness.run("pancake_settings_update_settings", set={"kill_switch": False})
+        data = await harness.run("pancake_settings_replay", filter=criteria, dry_run=True)
         report = data["pancake_replay_events"]
         assert [item["result"] for item in report["changes"]] == ["ticket_created"] * 3
-        report = (await desk.run("pancake_settings_replay", filter=criteria))["pancake_replay_events"]
+        report = (await harness.run("pancake_settings_replay", filter=criteria))["pancake_replay_events"]
         assert (report["matched"], report["replayed"], report["held"]) == (3, 3, 0)
-        row = desk.one(
+        row = harness.one(
             "SELECT DISTINCT status, replayed_by FROM pancake_webhook_event WHERE replay_count > 0"
         )
-        assert row == {"status": "received", "replayed_by": ADMIN}
-        refusal = await desk.refusal("pancake_settings_replay", filter={})
+        assert row == {"status": "received", "replayed_by": ADMIN_ID}
+        refusal = await harness.refusal("pancake_settings_replay", filter={})
         assert refusal == "filter names neither status, error_code nor source_id."
 
 
 class TestRunsAndKpis:
-    """Tab 4."""
+    """The fourth tab: cron runs and KPIs."""
 
-    async def test_the_runs_of_a_cron_are_listed_with_their_reports(self, desk: Desk) -> None:
-        data = await desk.run("pancake_settings_runs", where={"name": {"_eq": "check_connection"}})
+    async def test_the_runs_of_a_cron_are_listed_with_their_reports(self, harness: SettingsHarness) -> None:
+        data = await harness.run("pancake_settings_runs", where={"name": {"_eq": "check_connection"}})
         (run,) = data["pancake_cron_run"]
         assert run["report"]["connections"][0]["after"] == "active"
         assert data["pancake_cron_run_aggregate"]["aggregate"]["count"] == 1
 
-    async def test_the_figures_of_a_day_are_those_of_the_newest_run(self, desk: Desk) -> None:
+    async def test_the_figures_of_a_day_come_from_the_newest_run(self, harness: SettingsHarness) -> None:
         since = (datetime.now(UTC) - timedelta(days=1)).isoformat()
-        data = await desk.run("pancake_settings_kpis", since=since)
+        data = await harness.run("pancake_settings_kpis", since=since)
         assert data["newest"][0]["kpi"] == {"success": {"ratio": 1}}
         counts = {
             name: data[name]["aggregate"]["count"] for name in ("received", "processed", "failed", "held")

@@ -1,4 +1,4 @@
-"""Who may do what with each of our tables, through every door that GraphQL has."""
+"""The permissions of each role on each of our tables, for every operation of GraphQL."""
 
 import json
 import re
@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from graphql import OperationDefinitionNode, get_introspection_query, parse
 
-from tests.settings.conftest import Desk, operations
+from tests.support.settings_tab import SettingsHarness, stored_operations
 
-NOBODY = ["crm_manager", "crm_telesale", "pancake_edge", "pancake_service", None]
+OTHER_ROLES = ["crm_manager", "crm_telesale", "pancake_edge", "pancake_service", None]
 ALLOWED = {
     "pancake_connection": {"select", "update"},
     "pancake_source": {"select", "aggregate", "update"},
@@ -19,7 +19,7 @@ ALLOWED = {
     "view_pancake_connection_status": {"select", "aggregate"},
     "view_pancake_setting": {"select", "update"},
 }
-"""What crm_admin may do; everybody else may do nothing at all."""
+"""What crm_admin may do; other roles may do nothing."""
 
 SETS = {
     "pancake_connection": 'name: "x"',
@@ -30,7 +30,7 @@ SETS = {
     "view_pancake_connection_status": 'status_after: "active"',
     "view_pancake_setting": "kill_switch: false",
 }
-DOORS = {
+OPERATIONS = {
     "select": "query {{ {table} {{ __typename }} }}",
     "by_pk": "query {{ {table}_by_pk(id: 1) {{ __typename }} }}",
     "aggregate": "query {{ {table}_aggregate {{ aggregate {{ count }} }} }}",
@@ -52,30 +52,32 @@ SECRET_COLUMNS = {
 NOT_FOUND = ("not found in type", "no mutations exist", "no subscriptions exist", "unexpected mutation")
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("table", ALLOWED)
-@pytest.mark.parametrize("role", NOBODY)
-async def test_nobody_else_finds_a_door(reading_desk: Desk, role: str | None, table: str, door: str) -> None:
-    answer = await reading_desk.ask(DOORS[door].format(table=table, set=SETS[table]), role=role)
+@pytest.mark.parametrize("role", OTHER_ROLES)
+async def test_other_roles_find_no_operation(
+    shared_harness: SettingsHarness, role: str | None, table: str, operation: str
+) -> None:
+    answer = await shared_harness.query(OPERATIONS[operation].format(table=table, set=SETS[table]), role=role)
     assert "data" not in answer
     assert any(words in answer["errors"][0]["message"] for words in NOT_FOUND), answer
 
 
-@pytest.mark.parametrize("door", ["select", "aggregate", "insert", "update", "delete"])
+@pytest.mark.parametrize("operation", ["select", "aggregate", "insert", "update", "delete"])
 @pytest.mark.parametrize("table", ALLOWED)
-async def test_the_administrators_find_those_that_they_need(
-    reading_desk: Desk, table: str, door: str
+async def test_administrators_find_the_operations_that_they_need(
+    shared_harness: SettingsHarness, table: str, operation: str
 ) -> None:
-    answer = await reading_desk.ask(DOORS[door].format(table=table, set=SETS[table]))
-    assert ("errors" not in answer) == (door in ALLOWED[table]), answer
+    answer = await shared_harness.query(OPERATIONS[operation].format(table=table, set=SETS[table]))
+    assert ("errors" not in answer) == (operation in ALLOWED[table]), answer
 
 
 @pytest.mark.parametrize(
     ("table", "column"), [(table, column) for table, columns in SECRET_COLUMNS.items() for column in columns]
 )
-@pytest.mark.parametrize("role", ["crm_admin", *NOBODY])
+@pytest.mark.parametrize("role", ["crm_admin", *OTHER_ROLES])
 async def test_no_role_reads_filters_or_orders_by_a_secret(
-    reading_desk: Desk, role: str | None, table: str, column: str
+    shared_harness: SettingsHarness, role: str | None, table: str, column: str
 ) -> None:
     for query in (
         f"{{ {table} {{ {column} }} }}",
@@ -84,24 +86,26 @@ async def test_no_role_reads_filters_or_orders_by_a_secret(
         f"{{ {table}(distinct_on: {column}) {{ __typename }} }}",
         f"mutation {{ update_{table}(where: {{}}, _set: {{{column}: null}}) {{ affected_rows }} }}",
     ):
-        answer = await reading_desk.ask(query, role=role)
+        answer = await shared_harness.query(query, role=role)
         assert "data" not in answer, query
 
 
-async def _schema(desk: Desk, role: str | None) -> dict[str, Any]:
-    answer = await desk.ask(get_introspection_query(descriptions=False), role=role)
+async def _schema(harness: SettingsHarness, role: str | None) -> dict[str, Any]:
+    answer = await harness.query(get_introspection_query(descriptions=False), role=role)
     schema: dict[str, Any] = answer["data"]["__schema"]
     return schema
 
 
 @pytest.mark.parametrize("role", ["crm_manager", "crm_telesale", "pancake_service", None])
-async def test_introspection_shows_nothing_of_ours(reading_desk: Desk, role: str | None) -> None:
-    schema = await _schema(reading_desk, role)
+async def test_introspection_of_other_roles_shows_nothing_of_ours(
+    shared_harness: SettingsHarness, role: str | None
+) -> None:
+    schema = await _schema(shared_harness, role)
     assert "pancake" not in json.dumps(schema).lower()
 
 
-async def test_the_edge_sees_its_one_action_alone(reading_desk: Desk) -> None:
-    schema = await _schema(reading_desk, "pancake_edge")
+async def test_the_edge_sees_only_its_action(shared_harness: SettingsHarness) -> None:
+    schema = await _schema(shared_harness, "pancake_edge")
     (mutations,) = (kind for kind in schema["types"] if kind["name"] == "mutation_root")
     assert [item["name"] for item in mutations["fields"]] == ["pancake_ingest_record"]
     ours = {kind["name"] for kind in schema["types"] if "pancake" in kind["name"].lower()}
@@ -109,9 +113,9 @@ async def test_the_edge_sees_its_one_action_alone(reading_desk: Desk) -> None:
 
 
 async def test_introspection_of_the_administrators_shows_no_secret_and_no_third_action(
-    reading_desk: Desk,
+    shared_harness: SettingsHarness,
 ) -> None:
-    schema = await _schema(reading_desk, "crm_admin")
+    schema = await _schema(shared_harness, "crm_admin")
     ours = [kind for kind in schema["types"] if "pancake" in kind["name"].lower()]
     for kind in ours:
         for part in ("fields", "inputFields", "enumValues"):
@@ -128,24 +132,24 @@ async def test_introspection_of_the_administrators_shows_no_secret_and_no_third_
     }  # fmt: skip
 
 
-async def test_no_relationship_of_divas_tables_leads_to_ours(reading_desk: Desk) -> None:
-    """So that a permission on a ticket or an account never opens what the integration holds."""
-    schema = await _schema(reading_desk, "crm_admin")
+async def test_no_relationship_of_divas_tables_refers_to_ours(shared_harness: SettingsHarness) -> None:
+    """Otherwise a permission on a ticket or an account would also give access to our rows."""
+    schema = await _schema(shared_harness, "crm_admin")
     for kind in schema["types"]:
         if kind["name"] in ("account", "contact_book", "ticket", "staff", "app_setting", "crm_master_data"):
             assert "pancake" not in json.dumps(kind["fields"]), kind["name"]
 
 
-@pytest.mark.parametrize("role", NOBODY)
-@pytest.mark.parametrize("name", operations())
+@pytest.mark.parametrize("role", OTHER_ROLES)
+@pytest.mark.parametrize("name", stored_operations())
 async def test_no_operation_of_the_settings_works_for_others(
-    reading_desk: Desk, name: str, role: str | None
+    shared_harness: SettingsHarness, name: str, role: str | None
 ) -> None:
-    answer = await reading_desk.ask(reading_desk.operations[name], role=role)
+    answer = await shared_harness.query(shared_harness.operations[name], role=role)
     assert "data" not in answer
 
 
-@pytest.mark.parametrize(("name", "text"), operations().items())
+@pytest.mark.parametrize(("name", "text"), stored_operations().items())
 def test_each_is_one_named_operation_that_hasura_can_store(name: str, text: str) -> None:
     (definition,) = parse(text).definitions
     assert isinstance(definition, OperationDefinitionNode)

@@ -1,4 +1,4 @@
-"""The six figures, each on rows whose figure is known by counting on one's fingers."""
+"""The six figures, each on a few rows whose figure is known."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,12 +18,12 @@ HANH, KHOA = "c0000000-0000-4000-8000-000000000001", "c0000000-0000-4000-8000-00
 
 
 class Figures:
-    """A database to put events and tickets in, and the figures of a day."""
+    """Inserts events and tickets and reads the figures of a day."""
 
     def __init__(self, connection: psycopg.Connection[dict[str, Any]]) -> None:
         self.connection = connection
         self.number = 0
-        # Rows are written as they stand in the end, not by the steps that lead there.
+        # Insert rows in their final state, not through the steps that lead to it.
         connection.execute("ALTER TABLE pancake_webhook_event DISABLE TRIGGER USER")
         self.connection_id = self._one(
             "INSERT INTO pancake_connection (name, workspace_id, token_sha256)"
@@ -34,7 +34,7 @@ class Figures:
         return self.connection.execute(statement, params).fetchone() or {}
 
     def event(self, status: str = "processed", **columns: Any) -> None:
-        """An event that came in at noon."""
+        """Insert an event that arrived at noon."""
         self.number += 1
         row = {
             "connection_id": self.connection_id,
@@ -60,7 +60,7 @@ class Figures:
         )
 
     def ticket(self, chosen: str | None, owner: str | None, response: float | None = None) -> None:
-        """A ticket made at noon, with the owner that we chose, its owner now, minutes to the response."""
+        """Insert a ticket created at noon: the owner we chose, its current owner, minutes to the response."""
         answered = NOON + timedelta(minutes=response) if response is not None else None
         ticket = self._one(
             "INSERT INTO ticket (title, source_id, assignee_id, created_at, first_response_at)"
@@ -73,8 +73,8 @@ class Figures:
         self.event(outcome="ticket_created", ticket_id=ticket, evidence=evidence)
 
     def of(self, name: str) -> dict[str, Any]:
-        """The figure of the day."""
-        cursor = self.connection.execute(QUERIES[f"kpi/load_{name}"], {"from": FROM, "to": TO})
+        """Return a figure of the day."""
+        cursor = self.connection.execute(QUERIES[name], {"from": FROM, "to": TO})
         (row,) = cursor.fetchall()
         return row
 
@@ -85,29 +85,29 @@ def figures(database: str) -> Iterator[Figures]:
         yield Figures(connection)
 
 
-def test_of_nothing_no_figure_is_a_number(figures: Figures) -> None:
-    """No data is inconclusive; it must not read as perfect."""
-    assert figures.of("latency")["p95_seconds"] is None
-    assert figures.of("success")["ratio"] is None
-    assert figures.of("auto_assign")["ratio"] is None
-    assert figures.of("intervention")["ratio"] is None
-    assert figures.of("response")["p95_minutes"] is None
-    assert figures.of("zero_miss") == {"days": 0, "found_missing": None, "left_missing": None}
+def test_without_events_every_figure_is_null(figures: Figures) -> None:
+    """Missing data must not look like a perfect result."""
+    assert figures.of("kpi/load_latency")["p95_seconds"] is None
+    assert figures.of("kpi/load_success")["ratio"] is None
+    assert figures.of("kpi/load_auto_assign")["ratio"] is None
+    assert figures.of("kpi/load_intervention")["ratio"] is None
+    assert figures.of("kpi/load_response")["p95_minutes"] is None
+    assert figures.of("kpi/load_zero_miss") == {"days": 0, "found_missing": None, "left_missing": None}
 
 
-def test_latency_runs_from_creation_to_processed_without_what_was_held_or_replayed(figures: Figures) -> None:
+def test_latency_is_creation_to_processed_without_held_or_replayed_events(figures: Figures) -> None:
     for seconds in range(1, 101):
         figures.event(processed_at=NOON + timedelta(seconds=seconds))
     figures.event(processed_at=TO, held_at=NOON)
     figures.event(processed_at=TO, replay_count=1)
     figures.event("failed")
     figures.event(created_at=TO, processed_at=TO + timedelta(hours=9))
-    found = figures.of("latency")
+    found = figures.of("kpi/load_latency")
     assert (found["events"], found["apart"]) == (100, 2)
     assert (found["p50_seconds"], found["p95_seconds"]) == (50.5, pytest.approx(95.05))
 
 
-def test_success_counts_against_us_what_is_failed_dead_or_stuck(figures: Figures) -> None:
+def test_failed_dead_and_stuck_events_count_against_success(figures: Figures) -> None:
     for _ in range(95):
         figures.event()
     figures.event("failed")
@@ -115,31 +115,31 @@ def test_success_counts_against_us_what_is_failed_dead_or_stuck(figures: Figures
     figures.event("dead_letter", error_code="missing_record_id")
     figures.event("received")
     figures.event("ingested")
-    found = figures.of("success")
+    found = figures.of("kpi/load_success")
     assert found["ratio"] == 0.95
     assert [found[name] for name in ("processed", "failed", "dead", "stuck")] == [95, 1, 2, 2]
 
 
-def test_success_leaves_out_what_is_invalid_held_or_only_just_came(figures: Figures) -> None:
+def test_invalid_held_and_very_recent_events_do_not_count_for_success(figures: Figures) -> None:
     figures.event()
     for code in ("invalid_phone", "invalid_json", "test_ping"):
         figures.event("dead_letter", error_code=code)
     figures.event("skipped_kill_switch")
     figures.event("skipped_source_disabled")
     figures.event("received", received_at=TO - timedelta(minutes=4))
-    found = figures.of("success")
+    found = figures.of("kpi/load_success")
     assert found["ratio"] == 1
     assert [found[name] for name in ("invalid", "skipped", "waiting")] == [3, 2, 1]
 
 
-def test_assigned_correctly_is_what_we_chose_and_nobody_changed(figures: Figures) -> None:
+def test_assigned_correctly_is_an_unchanged_choice_of_ours(figures: Figures) -> None:
     figures.ticket(HANH, HANH)
     figures.ticket(HANH, KHOA)
     figures.ticket(HANH, None)
     figures.ticket(None, None)
     figures.ticket(None, KHOA)
     figures.event()
-    assert figures.of("auto_assign") == {"tickets": 5, "correct": 1, "unassigned": 2, "ratio": 0.2}
+    assert figures.of("kpi/load_auto_assign") == {"tickets": 5, "correct": 1, "unassigned": 2, "ratio": 0.2}
 
 
 def test_intervention_is_an_owner_other_than_our_choice(figures: Figures) -> None:
@@ -147,14 +147,14 @@ def test_intervention_is_an_owner_other_than_our_choice(figures: Figures) -> Non
     figures.ticket(HANH, KHOA)
     figures.ticket(None, None)
     figures.ticket(None, KHOA)
-    assert figures.of("intervention") == {"tickets": 4, "changed": 2, "ratio": 0.5}
+    assert figures.of("kpi/load_intervention") == {"tickets": 4, "changed": 2, "ratio": 0.5}
 
 
-def test_unanswered_tickets_count_with_their_age(figures: Figures) -> None:
+def test_unanswered_tickets_count_with_their_current_age(figures: Figures) -> None:
     for minutes in range(1, 20):
         figures.ticket(HANH, HANH, response=minutes)
     figures.ticket(HANH, HANH)
-    found = figures.of("response")
+    found = figures.of("kpi/load_response")
     assert (found["tickets"], found["unanswered"]) == (20, 1)
     assert found["p95_minutes"] == pytest.approx(19 + 0.05 * (12 * 60 - 19))
 
@@ -172,4 +172,4 @@ def test_zero_miss_adds_up_the_ledgers_of_the_days(figures: Figures) -> None:
         " ('reconcile_daily', %(to)s, %(to)s, %(to)s, 'succeeded', %(report)s)",
         {"noon": NOON, "to": TO, "report": Jsonb({"days": days})},
     )
-    assert figures.of("zero_miss") == {"days": 2, "found_missing": 3, "left_missing": 1}
+    assert figures.of("kpi/load_zero_miss") == {"days": 2, "found_missing": 3, "left_missing": 1}

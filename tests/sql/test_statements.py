@@ -1,4 +1,4 @@
-"""Every statement under sql/: it fits the migrated schema, says what it does, and stays small."""
+"""Every statement under sql/: it fits the migrated schema, documents itself and stays small."""
 
 import re
 from pathlib import Path
@@ -7,9 +7,9 @@ import psycopg
 import pytest
 
 from leads.adapters.queries import QUERIES, SQL_FOLDER, load_queries
-from leads.domain.decide import NEEDS_ATTENTION
-from leads.services.attempts import CLAIM_LEASE
-from tests.sql.prepare import prepare
+from leads.domain.notifications import NEEDS_ATTENTION
+from leads.services.process_record.claim import CLAIM_LEASE
+from tests.support.statements import prepare
 
 FILES = sorted(SQL_FOLDER.rglob("*.sql"))
 IDS = [path.relative_to(SQL_FOLDER).with_suffix("").as_posix() for path in FILES]
@@ -21,12 +21,12 @@ VERBS = {
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_it_can_be_prepared_against_the_migrated_schema(migrated: psycopg.Connection, name: str) -> None:
+def test_a_statement_can_be_prepared_on_the_migrated_schema(migrated: psycopg.Connection, name: str) -> None:
     prepare(migrated, name)
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
-def test_it_says_what_it_does_and_what_it_returns(path: Path) -> None:
+def test_a_statement_starts_with_purpose_and_result(path: Path) -> None:
     lines = path.read_text("utf-8").splitlines()
     header = [line for line in lines[:5] if line.startswith("--")]
     assert lines[0].startswith("-- ")
@@ -39,7 +39,7 @@ def test_it_says_what_it_does_and_what_it_returns(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
-def test_it_stays_within_the_limits_of_a_statement(path: Path) -> None:
+def test_a_statement_stays_within_its_limits(path: Path) -> None:
     text = path.read_text("utf-8")
     lines = text.splitlines()
     assert len(lines) <= 80
@@ -54,7 +54,7 @@ def test_it_stays_within_the_limits_of_a_statement(path: Path) -> None:
         assert not re.search(r"\S.*--", line) or line.lstrip().startswith("--"), "a comment ends its line"
 
 
-def test_the_loader_reads_every_file_under_its_own_name() -> None:
+def test_the_loader_names_every_file() -> None:
     assert set(QUERIES) == set(IDS)
     assert all(b"--" not in text and text.strip() for text in QUERIES.values())
 
@@ -65,52 +65,7 @@ def test_a_statement_that_psycopg_would_parse_again_each_time_is_refused(tmp_pat
         load_queries(tmp_path)
 
 
-def occurrences(pattern: str) -> dict[str, int]:
-    """How often a pattern occurs in each statement that has it."""
-    found = {name: len(re.findall(pattern, text.decode())) for name, text in QUERIES.items()}
-    return {name: times for name, times in found.items() if times}
-
-
-@pytest.mark.parametrize(
-    ("setting", "reading"),
-    [("kill_switch", "IS DISTINCT FROM 'false'"), ("processing_paused", "IS NOT DISTINCT FROM 'true'")],
-)
-def test_a_switch_is_read_by_one_expression_everywhere(
-    migrated: psycopg.Connection, setting: str, reading: str
-) -> None:
-    """What is missing or unreadable too is taken for the same by all statements, and by the screens' view."""
-    text = (
-        f"(SELECT app_settings -> 'pancake_integration' ->> '{setting}' FROM public.app_setting WHERE id = 1)"
-    )
-    value = reading.rpartition(" ")[2]
-    asked = occurrences(f"'{setting}'")
-    assert asked
-    assert asked == occurrences(re.escape(text) + f" IS (?:NOT )?DISTINCT FROM {value}")
-    change = (
-        "UPDATE public.app_setting SET app_settings ="
-        " jsonb_set(app_settings, ARRAY['pancake_integration', %s], %s) WHERE id = 1"
-    )
-    look = f"SELECT s.{setting}, {text} {reading} FROM public.view_pancake_setting AS s".encode()
-    with migrated.transaction(force_rollback=True):
-        for stored in ("true", "false", '"true"', '"false"', '"no"', "0", "null"):
-            migrated.execute(change, (setting, stored))
-            ((shown, read),) = migrated.execute(look).fetchall()
-            assert shown is read, stored
-
-
-def test_the_lead_s_phones_are_locked_by_the_version_that_the_decision_rests_on() -> None:
-    """Both read a record's newest applied version; if they differed, the wrong phones would be locked."""
-    pattern = r"FROM public\.pancake_webhook_event AS (\w) WHERE \1\.record_id = \S+ (AND .*? LIMIT 1)\b"
-    found = {
-        name: re.search(pattern, QUERIES[f"process_record/{name}"].decode())
-        for name in ("load_situation", "lock_phones")
-    }
-    rules = {re.sub(rf"\b{match[1]}\.", "", match[2]) for match in found.values() if match}
-    assert all(found.values())
-    assert len(rules) == 1
-
-
-def test_the_lease_of_a_claim_is_the_one_that_the_database_guards(migrated: psycopg.Connection) -> None:
+def test_the_lease_of_a_claim_equals_the_lease_checked_by_the_database(migrated: psycopg.Connection) -> None:
     guard = "SELECT pg_get_functiondef('public.pancake_webhook_event_guard_status'::regproc)"
     leases = re.findall(
         r"OLD\.ingested_at > clock_timestamp\(\) - interval '([^']+)'",
@@ -119,7 +74,7 @@ def test_the_lease_of_a_claim_is_the_one_that_the_database_guards(migrated: psyc
     assert leases == [f"{CLAIM_LEASE.total_seconds():g} seconds"]
 
 
-def test_the_templates_that_statements_name_are_those_of_the_decision() -> None:
+def test_statements_name_the_templates_of_the_decision() -> None:
     named = {code for text in QUERIES.values() for code in re.findall(r"'(noti_\w+)'", text.decode())}
     assert named == {NEEDS_ATTENTION}
 

@@ -2,13 +2,13 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from leads.adapters.clock import Clock
-from leads.adapters.pancake_api import Access, Pancake
+from leads.adapters.pancake_api import Access, PancakeApi
 from leads.cli.connection import rotation
 from leads.cli.connection.inputs import OutFile, check_free, read_secret, show_once
 from leads.cli.connection.session import Which, open_session
@@ -96,15 +96,15 @@ def check_key(connection: Which = None, as_json: AsJson = False) -> None:
         key = session.ring.decrypt(row["api_key_encrypted"], "api_key")
     access = Access(row["id"], row["api_base_url"], row["workspace_id"], key)
     try:
-        sources = asyncio.run(_read_sources(access))
+        sources = asyncio.run(_count_sources(access))
     except PancakeKeyRejected as error:
         raise CommandFailed(
             f"Pancake rejected the API key: {error} Set another with: leads connection set-api-key"
         ) from error
     if as_json:
-        print_json({"id": row["id"], "sources": len(sources)})
+        print_json({"id": row["id"], "sources": sources})
     else:
-        typer.echo(f"The API key works: {len(sources)} sources.")
+        typer.echo(f"The API key works: {sources} sources.")
 
 
 @app.command(epilog=examples("connection status", "connection status --json"))
@@ -136,10 +136,10 @@ def rotate_keys(
         typer.echo(f"Encrypted {changed} of {seen} secrets with key {session.ring.current}.")
 
 
-async def _read_sources(access: Access) -> list[dict[str, Any]]:
-    pancake = Pancake(Clock())
+async def _count_sources(access: Access) -> int:
+    pancake = PancakeApi(Clock())
     try:
-        return await pancake.sources(access)
+        return len(await pancake.sources(access))
     finally:
         await pancake.aclose()
 

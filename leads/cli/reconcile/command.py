@@ -4,8 +4,8 @@ It is configured like the handlers and runs the code of the cron pancake_reconci
 """
 
 import asyncio
-from datetime import datetime
-from typing import Annotated, Any
+from datetime import date, datetime
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -14,9 +14,10 @@ from rich.progress import BarColumn, TimeElapsedColumn
 from leads.adapters.settings import Settings, read_settings
 from leads.cli.exit_codes import ExitCode
 from leads.cli.output import AsJson, print_json, progress_bar
-from leads.cli.reconcile.day import compute, load_stored, try_out
+from leads.cli.reconcile.day import load_stored, reconcile_and_store, try_out
 from leads.cli.reconcile.ledger import print_reports
 from leads.domain.errors import PancakeUnavailable
+from leads.domain.reports import DayReport
 
 
 def reconcile(
@@ -35,7 +36,7 @@ def reconcile(
     It compares every record by identity, inserts what is missing and prints the ledger. Needs the variables
     of the handlers. Exit code 1: a record is left missing, or the list was incomplete.
     """
-    reports = _get_reports(read_settings(), day, dry_run=dry_run, stored=stored)
+    reports = _get_reports(read_settings(), day.date(), dry_run=dry_run, stored=stored)
     if as_json:
         print_json(reports)
     else:
@@ -43,7 +44,7 @@ def reconcile(
     raise typer.Exit(_exit_code(reports))
 
 
-def _exit_code(reports: list[dict[str, Any]]) -> ExitCode:
+def _exit_code(reports: list[DayReport]) -> ExitCode:
     if any(report.get("error") == PancakeUnavailable.code for report in reports):
         return ExitCode.UNREACHABLE
     if any("error" in report or report.get("left_missing") for report in reports):
@@ -51,11 +52,11 @@ def _exit_code(reports: list[dict[str, Any]]) -> ExitCode:
     return ExitCode.OK
 
 
-def _get_reports(settings: Settings, day: datetime, *, dry_run: bool, stored: bool) -> list[dict[str, Any]]:
+def _get_reports(settings: Settings, day: date, *, dry_run: bool, stored: bool) -> list[DayReport]:
     """The report of each connection."""
     if stored:
-        return load_stored(settings.database_url, day.date())
+        return asyncio.run(load_stored(settings, day))
     with progress_bar(BarColumn(), TimeElapsedColumn()) as progress:
-        progress.add_task(f"reconciling {day:%Y-%m-%d}", total=None)
-        work = try_out if dry_run else compute
-        return asyncio.run(work(settings, day.date()))
+        progress.add_task(f"reconciling {day}", total=None)
+        work = try_out if dry_run else reconcile_and_store
+        return asyncio.run(work(settings, day))

@@ -38,13 +38,13 @@ class Sink:
 
 async def test_an_idle_batcher_sends_a_single_item_at_once() -> None:
     sink = Sink()
-    assert await Batcher(sink, limit=10, lanes=2).submit(1) == 10
+    assert await Batcher(sink, max_batch_size=10, batches_at_a_time=2).submit(1) == 10
     assert sink.batches == [[1]]
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
 async def test_one_caller_after_the_other_never_waits_for_a_lane_that_is_done(lanes: int) -> None:
-    batcher = Batcher(Sink(), limit=10, lanes=lanes)
+    batcher = Batcher(Sink(), max_batch_size=10, batches_at_a_time=lanes)
 
     async def caller(start: int) -> list[int]:
         return [await batcher.submit(item) for item in range(start, start + 50)]
@@ -57,7 +57,7 @@ async def test_one_caller_after_the_other_never_waits_for_a_lane_that_is_done(la
 async def test_who_arrives_while_a_batch_is_under_way_goes_with_the_next() -> None:
     sink = Sink()
     sink.gate.clear()
-    batcher = Batcher(sink, limit=3, lanes=1)
+    batcher = Batcher(sink, max_batch_size=3, batches_at_a_time=1)
     calls = [asyncio.create_task(batcher.submit(item)) for item in range(8)]
     await sink.called.wait()
     sink.gate.set()
@@ -68,14 +68,14 @@ async def test_who_arrives_while_a_batch_is_under_way_goes_with_the_next() -> No
 
 async def test_no_more_batches_at_a_time_than_lanes() -> None:
     sink = Sink()
-    batcher = Batcher(sink, limit=1, lanes=2)
+    batcher = Batcher(sink, max_batch_size=1, batches_at_a_time=2)
     await asyncio.gather(*(batcher.submit(item) for item in range(20)))
     assert sink.most_at_once == 2
 
 
 async def test_one_bad_item_fails_its_caller_alone() -> None:
     sink = Sink(2)
-    batcher = Batcher(sink, limit=10, lanes=1)
+    batcher = Batcher(sink, max_batch_size=10, batches_at_a_time=1)
     results = await asyncio.gather(*(batcher.submit(item) for item in range(4)), return_exceptions=True)
     assert [result if isinstance(result, int) else "bad" for result in results] == [0, 10, "bad", 30]
 
@@ -83,7 +83,7 @@ async def test_one_bad_item_fails_its_caller_alone() -> None:
 async def test_if_the_call_itself_fails_every_caller_of_the_batch_is_told_and_the_next_is_served() -> None:
     sink = Sink()
     sink.broken = True
-    batcher = Batcher(sink, limit=10, lanes=1)
+    batcher = Batcher(sink, max_batch_size=10, batches_at_a_time=1)
     results = await asyncio.gather(*(batcher.submit(item) for item in range(3)), return_exceptions=True)
     assert all(isinstance(result, OSError) for result in results)
     sink.broken = False
@@ -93,7 +93,7 @@ async def test_if_the_call_itself_fails_every_caller_of_the_batch_is_told_and_th
 async def test_too_many_waiting_are_refused_at_once() -> None:
     sink = Sink()
     sink.gate.clear()
-    batcher = Batcher(sink, limit=1, lanes=1, max_waiting=2)
+    batcher = Batcher(sink, max_batch_size=1, batches_at_a_time=1, max_waiting=2)
     taken = [asyncio.create_task(batcher.submit(item)) for item in range(2)]
     await sink.called.wait()
     taken += [asyncio.create_task(batcher.submit(item)) for item in range(2, 3)]
@@ -107,7 +107,7 @@ async def test_too_many_waiting_are_refused_at_once() -> None:
 async def test_a_caller_that_goes_away_takes_nothing_with_it() -> None:
     sink = Sink()
     sink.gate.clear()
-    batcher = Batcher(sink, limit=10, lanes=1)
+    batcher = Batcher(sink, max_batch_size=10, batches_at_a_time=1)
     first = asyncio.create_task(batcher.submit(1))
     await sink.called.wait()
     gone = asyncio.create_task(batcher.submit(2))
@@ -121,7 +121,7 @@ async def test_a_caller_that_goes_away_takes_nothing_with_it() -> None:
 
 async def test_draining_waits_for_everything_handed_over() -> None:
     sink = Sink()
-    batcher = Batcher(sink, limit=1, lanes=2)
+    batcher = Batcher(sink, max_batch_size=1, batches_at_a_time=2)
     calls = [asyncio.create_task(batcher.submit(item)) for item in range(6)]
     await asyncio.sleep(0)
     async with asyncio.timeout(SECONDS):

@@ -7,7 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from leads.adapters.database import SESSION, Database
+from leads.adapters.database import Database
+from leads.adapters.pools import SESSION_OPTIONS
 from leads.domain.errors import Contended, DatabaseUnavailable
 from sandbox.cluster import Cluster
 
@@ -35,7 +36,7 @@ def kill(url: str) -> None:
 async def until_healthy(db: Database) -> None:
     """A lost connection is replaced when it is next used: at most as many failures as there were of them."""
     for _ in range(10):
-        if await db.healthy() and await db.healthy():
+        if await db.is_healthy() and await db.is_healthy():
             return
     pytest.fail("the connections do not come back")
 
@@ -123,7 +124,7 @@ async def test_a_lost_connection_means_away_for_one_statement_and_contended_insi
         kill(database)
         with pytest.raises(Contended):
             await transaction.run(PING)
-        transaction.open = False  # nothing is left to commit
+        transaction._is_open = False  # nothing is left to commit
 
 
 async def test_after_a_loss_connections_come_back_by_themselves(db: Database, database: str) -> None:
@@ -137,7 +138,7 @@ async def test_ingest_does_not_wait_behind_processing(db: Database) -> None:
         await one.run(PING)
         await two.run(PING)
         async with asyncio.timeout(2):
-            assert await db.ingest(*PING) == [{"one": 1}]
+            assert await db.ingest(*PING, dict) == [{"one": 1}]
 
 
 async def test_a_pool_without_a_free_connection_means_away(db: Database) -> None:
@@ -152,7 +153,7 @@ async def test_a_database_that_is_not_there_is_not_healthy(cluster: Cluster) -> 
     away = Database("postgresql://127.0.0.1:1/none", ingest_connections=1, work_connections=1)
     away._work.timeout = 0.05
     await away.open()
-    assert not await away.healthy()
+    assert not await away.is_healthy()
     with pytest.raises(DatabaseUnavailable):
         await away.fetch_all(*PING)
     await away.close()
@@ -174,10 +175,10 @@ async def test_a_lock_by_name_is_had_by_one_at_a_time(db: Database, database: st
 
 async def test_a_lock_takes_no_connection_from_those_who_work(database: str) -> None:
     """Several crons may hold theirs for a minute while leads are processed."""
-    small = Database(database, ingest_connections=1, work_connections=1, patience=0.2)
+    small = Database(database, ingest_connections=1, work_connections=1, wait_seconds=0.2)
     await small.open()
     async with small.exclusive("x") as (one, _), small.exclusive("y") as (two, _):
-        assert (one, two, await small.healthy()) == (True, True, True)
+        assert (one, two, await small.is_healthy()) == (True, True, True)
     await small.close()
 
 
@@ -224,6 +225,6 @@ async def test_who_is_called_off_under_a_lock_gives_it_back(db: Database, databa
 
 
 async def test_sessions_are_in_utc_and_bound_their_waiting(database: str) -> None:
-    with psycopg.connect(database, options=SESSION) as connection:
+    with psycopg.connect(database, options=SESSION_OPTIONS) as connection:
         for name, value in (("timezone", "UTC"), ("lock_timeout", "5s"), ("statement_timeout", "10s")):
             assert connection.execute(f"SHOW {name}".encode()).fetchone() == (value,)

@@ -8,7 +8,7 @@ import httpx
 import pytest
 import respx
 
-from leads.adapters.graphql import Graphql
+from leads.adapters.graphql import GraphqlClient
 from leads.domain.errors import HasuraRefused, HasuraUnavailable
 
 URL = "http://hasura.test"
@@ -17,14 +17,14 @@ TAKEN = {"data": {"sendNotifications": {"accepted": 1, "duplicates": 2}}}
 
 
 @pytest.fixture
-async def graphql() -> AsyncIterator[Graphql]:
-    opened = Graphql(URL, "service-token")
+async def graphql() -> AsyncIterator[GraphqlClient]:
+    opened = GraphqlClient(URL, "service-token")
     yield opened
     await opened.close()
 
 
 @respx.mock
-async def test_notifications_are_handed_over_under_the_services_token(graphql: Graphql) -> None:
+async def test_notifications_are_handed_over_under_the_services_token(graphql: GraphqlClient) -> None:
     route = respx.post(f"{URL}/v1/graphql").respond(json=TAKEN)
     assert await graphql.send_notifications([NOTIFICATION]) == {"accepted": 1, "duplicates": 2}
     request = route.calls.last.request
@@ -33,7 +33,7 @@ async def test_notifications_are_handed_over_under_the_services_token(graphql: G
 
 
 @respx.mock
-async def test_an_error_in_the_answer_is_a_refusal(graphql: Graphql) -> None:
+async def test_an_error_in_the_answer_is_a_refusal(graphql: GraphqlClient) -> None:
     error = {"errors": [{"message": "no such template", "extensions": {"path": "$", "code": "unexpected"}}]}
     respx.post(f"{URL}/v1/graphql").respond(json=error)
     with pytest.raises(HasuraRefused) as caught:
@@ -58,7 +58,7 @@ ODD: list[Any] = [
 @respx.mock
 @pytest.mark.parametrize("answer", ODD, ids=range(len(ODD)))
 async def test_anything_else_means_away_and_the_next_call_is_tried_again(
-    graphql: Graphql, answer: Any
+    graphql: GraphqlClient, answer: Any
 ) -> None:
     route = respx.post(f"{URL}/v1/graphql").mock(side_effect=[answer, httpx.Response(200, json=TAKEN)])
     with pytest.raises(HasuraUnavailable):
@@ -68,8 +68,8 @@ async def test_anything_else_means_away_and_the_next_call_is_tried_again(
 
 
 @respx.mock
-async def test_its_health_is_that_of_the_engine(graphql: Graphql) -> None:
+async def test_its_health_is_that_of_the_engine(graphql: GraphqlClient) -> None:
     respx.get(f"{URL}/healthz").mock(
         side_effect=[httpx.Response(200), httpx.Response(500), httpx.ConnectError("x")]
     )
-    assert [await graphql.healthy() for _ in range(3)] == [True, False, False]
+    assert [await graphql.is_healthy() for _ in range(3)] == [True, False, False]

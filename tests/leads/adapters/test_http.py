@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from leads.adapters.http import answer_for
+from leads.adapters.http import error_response
 from leads.domain import errors
 from leads.domain.errors import IntegrationError
 
@@ -25,7 +25,7 @@ def made(kind: type[IntegrationError]) -> IntegrationError:
 
 @pytest.mark.parametrize("kind", TREE)
 def test_every_error_has_an_answer_in_json_with_message_and_code(kind: type[IntegrationError]) -> None:
-    status, body, _ = answer_for(made(kind))
+    status, body, _ = error_response(made(kind))
     assert 400 <= status <= 599
     assert set(body) == {"message", "extensions"}
     assert isinstance(body["message"], str)
@@ -55,15 +55,15 @@ def test_every_error_says_what_it_means_in_its_docstring(kind: type[IntegrationE
     ],
 )
 def test_the_answers_by_kind(error: Exception, status: int, code: str) -> None:
-    given, body, _ = answer_for(error)
+    given, body, _ = error_response(error)
     assert (given, body["extensions"]) == (status, {"code": code})
 
 
 def test_only_a_pause_asks_hasura_to_keep_trying_without_limit() -> None:
-    assert answer_for(errors.ProcessingPaused())[2] == {"Retry-After": "60"}
-    assert answer_for(errors.DatabaseUnavailable())[2] == {}
-    assert answer_for(errors.Overloaded())[2] == {}
+    assert error_response(errors.ProcessingPaused())[2] == {"Retry-After": "60"}
+    assert error_response(errors.DatabaseUnavailable())[2] == {}
+    assert error_response(errors.Overloaded())[2] == {}
 
 
 def test_a_foreign_error_never_shows_its_message() -> None:
-    assert "a secret" not in str(answer_for(KeyError("a secret")))
+    assert "a secret" not in str(error_response(KeyError("a secret")))

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from leads.adapters.breaker import BreakerOpen
-from leads.adapters.pancake_api import Access, Page, Pancake
+from leads.adapters.pancake_api import Access, Page, PancakeApi
 from leads.domain.errors import PancakeKeyRejected, PancakeRefused, PancakeUnavailable
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -42,8 +42,8 @@ class Script:
         return self.answer(request)
 
 
-def client(answer: Answer, **options: Any) -> Pancake:
-    return Pancake(Clock(), transport=httpx.MockTransport(answer), **options)
+def client(answer: Answer, **options: Any) -> PancakeApi:
+    return PancakeApi(Clock(), transport=httpx.MockTransport(answer), **options)
 
 
 def always(status: int, body: object = None, headers: dict[str, str] | None = None) -> Answer:
@@ -156,7 +156,7 @@ async def test_a_busy_or_broken_server_says_when_to_come_back(
 ) -> None:
     with pytest.raises(PancakeUnavailable) as caught:
         await client(always(status, headers={"Retry-After": header} if header else None)).sources(ACCESS)
-    assert caught.value.retry_after == seconds
+    assert caught.value.retry_after_seconds == seconds
 
 
 @pytest.mark.parametrize("content", [b"<html>", b"[]", b'{"data": [1', b"\xff"])
@@ -176,7 +176,7 @@ async def test_an_answer_that_trickles_is_cut_off_by_the_total_timeout() -> None
             await asyncio.Event().wait()
             raise AssertionError
 
-    api = Pancake(Clock(), transport=Trickle(), total_seconds=0.01)
+    api = PancakeApi(Clock(), transport=Trickle(), total_timeout_seconds=0.01)
     with pytest.raises(PancakeUnavailable, match="no complete answer"):
         await api.sources(ACCESS)
 

@@ -27,7 +27,7 @@ def test_the_first_key_encrypts_and_the_others_still_decrypt() -> None:
     before = OLD.encrypt("secret", "api_key")
     assert RING.decrypt(before, "api_key") == "secret"
     assert (KeyRing.key_id(before), KeyRing.key_id(RING.encrypt("secret", "api_key"))) == ("2025", "2026")
-    with pytest.raises(DecryptionError, match="not on the ring"):
+    with pytest.raises(DecryptionError, match="not in the key ring"):
         OLD.decrypt(RING.encrypt("secret", "api_key"), "api_key")
 
 

@@ -9,24 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leads.domain.assign import Member, choose
+from tests.support.builders import member
 
 Roster = tuple[Member, ...]
 weights = st.lists(st.integers(1, 5), min_size=1, max_size=6)
-
-
-def member(number: int, **changes: object) -> Member:
-    fields = Member(
-        assignee_id=f"a-{number}",
-        staff_id=f"s-{number}",
-        is_active=True,
-        staff_active=True,
-        on_duty=True,
-        weight=1,
-        assigned_count=0,
-        last_assigned_seq=0,
-        was_available=True,
-    )
-    return replace(fields, **changes)  # type: ignore[arg-type]
 
 
 def ratio(m: Member) -> Fraction:

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leads.domain.body import NO_SOURCE, Delivery, Lead, read_delivery, read_lead, read_time
-from leads.domain.canonical_json import read_json
+from leads.domain.body import NO_SOURCE, Body, read_body
+from leads.domain.canonical_json import JsonObject, read_json
 from leads.domain.errors import InvalidBody
+from leads.domain.lead import Lead, read_lead
+from leads.domain.timestamps import read_time
 
 RECORD: dict[str, Any] = {"id": "r-1", "name": "An", "phone_number": "0905111222", "source": ["-1"]}
 FLAT = RECORD
@@ -18,41 +20,47 @@ TYPED = {"type": "records", "event_type": "insert", "workspace_id": 123, "table_
 ENVELOPED = {"event": "record", "action": "created", "data": {"table_id": "lead", **RECORD}}
 
 
-def delivery(value: Any) -> Delivery:
-    return read_delivery(json.dumps(value).encode())
+def body_of(value: Any) -> Body:
+    return read_body(json.dumps(value).encode())
+
+
+def parse(value: Any) -> JsonObject:
+    parsed = read_json(json.dumps(value).encode())
+    assert isinstance(parsed, dict)
+    return parsed
 
 
 def lead(**fields: Any) -> Lead:
-    return read_lead(read_json(json.dumps({"id": "r-1"} | fields).encode()))
+    return read_lead(parse({"id": "r-1"} | fields))
 
 
 @pytest.mark.parametrize(("body", "table"), [(FLAT, None), (TYPED, "lead"), (ENVELOPED, "lead")])
 def test_the_three_shapes_hold_the_same_record(body: dict[str, Any], table: str | None) -> None:
-    found = delivery(body)
+    found = body_of(body)
     assert (found.record_id, found.source_ids, found.table_name) == ("r-1", ("-1",), table)
     assert found.error_code is None
-    assert read_lead(read_json(json.dumps(body).encode())).name == "An"
+    assert read_lead(parse(body)).name == "An"
 
 
 def test_unknown_keys_are_kept() -> None:
-    stored = delivery(RECORD | {"utm": {"a": [1, None]}}).payload
+    stored = body_of(RECORD | {"utm": {"a": [1, None]}}).payload
     assert stored is not None
     assert json.loads(stored)["utm"] == {"a": [1, None]}
 
 
 def test_a_record_with_a_data_field_of_its_own_is_flat() -> None:
-    assert delivery(RECORD | {"data": {"id": "other"}}).record_id == "r-1"
+    assert body_of(RECORD | {"data": {"id": "other"}}).record_id == "r-1"
 
 
 @pytest.mark.parametrize(("given_id", "expected"), [(7, "7"), (" r ", "r"), (2**70, str(2**70))])
 def test_an_id_may_be_text_or_a_number(given_id: object, expected: str) -> None:
-    assert delivery({"id": given_id}).record_id == expected
+    assert body_of({"id": given_id}).record_id == expected
     assert lead(id=given_id).record_id == expected
 
 
 @pytest.mark.parametrize("bad", [None, "", "  ", [], {}, True, "x" * 201])
 def test_without_a_usable_id_the_body_is_stored_as_a_dead_letter(bad: object) -> None:
-    found = delivery({"id": bad, "name": "An"})
+    found = body_of({"id": bad, "name": "An"})
     assert (found.record_id, found.error_code) == (None, "missing_record_id")
     assert found.payload is not None
     with pytest.raises(InvalidBody) as caught:
@@ -64,27 +72,27 @@ def test_without_a_usable_id_the_body_is_stored_as_a_dead_letter(bad: object) ->
     "body", [{}, {"test": True}, {"event": "test"}, {"type": "PING"}, {"action": "webhook_test", "x": 1}]
 )
 def test_a_test_ping_is_named_so(body: dict[str, Any]) -> None:
-    assert delivery(body).error_code == "test_ping"
+    assert body_of(body).error_code == "test_ping"
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"5", b'"x"', b"", b"\xff", b"{", b'{"a": NaN}'])
 def test_what_is_no_json_object_is_kept_byte_for_byte(body: bytes) -> None:
-    found = read_delivery(body)
+    found = read_body(body)
     assert (found.raw, found.payload, found.error_code) == (body, None, "invalid_json")
     assert found.source_ids == ()
 
 
 def test_the_same_body_has_the_same_identity_and_another_has_another() -> None:
-    assert delivery(RECORD).payload_hash == delivery(dict(reversed(RECORD.items()))).payload_hash
-    assert delivery(RECORD).payload_hash != delivery(RECORD | {"name": "Anh"}).payload_hash
+    assert body_of(RECORD).payload_hash == body_of(dict(reversed(RECORD.items()))).payload_hash
+    assert body_of(RECORD).payload_hash != body_of(RECORD | {"name": "Anh"}).payload_hash
 
 
 def test_nul_is_removed_and_noted() -> None:
-    found = delivery(RECORD | {"name": "A\0n", "id": "r\0-1"})
+    found = body_of(RECORD | {"name": "A\0n", "id": "r\0-1"})
     assert found.notes == ("nul_removed",)
     assert found.record_id == "r-1"
     assert "\\u0000" not in (found.payload or "\\u0000")
-    assert delivery(RECORD | {"name": "a literal \\u0000"}).notes == ()
+    assert body_of(RECORD | {"name": "a literal \\u0000"}).notes == ()
 
 
 @pytest.mark.parametrize(
@@ -102,15 +110,15 @@ def test_nul_is_removed_and_noted() -> None:
     ],
 )
 def test_sources_come_as_text_numbers_or_objects(source: object, expected: tuple[str, ...]) -> None:
-    assert delivery(RECORD | {"source": source}).source_ids == expected
+    assert body_of(RECORD | {"source": source}).source_ids == expected
 
 
 def test_a_record_without_sources_belongs_to_the_pseudo_source() -> None:
-    assert delivery({"id": "r"}).source_ids == (NO_SOURCE,)
+    assert body_of({"id": "r"}).source_ids == (NO_SOURCE,)
 
 
 def test_sources_are_limited() -> None:
-    assert len(delivery(RECORD | {"source": [str(n) for n in range(500)]}).source_ids) == 50
+    assert len(body_of(RECORD | {"source": [str(n) for n in range(500)]}).source_ids) == 50
 
 
 @pytest.mark.parametrize(
@@ -151,9 +159,9 @@ def test_any_text_is_a_time_or_none(text: str) -> None:
 def test_created_on_stands_in_for_a_missing_modified_on() -> None:
     times = {"created_on": "2026-05-14T02:35:56Z"}
     expected = datetime(2026, 5, 14, 2, 35, 56, tzinfo=UTC)
-    assert delivery(RECORD | times).modified_on == expected
-    assert delivery(RECORD | times | {"modified_on": None}).modified_on == expected
-    assert delivery(RECORD).modified_on is None
+    assert body_of(RECORD | times).modified_on == expected
+    assert body_of(RECORD | times | {"modified_on": None}).modified_on == expected
+    assert body_of(RECORD).modified_on is None
 
 
 def test_loose_types_are_read_as_what_they_mean() -> None:
@@ -201,11 +209,11 @@ KEYS = ["id", "data", "source", "modified_on", "created_on", "name", "phone_numb
     st.dictionaries(st.sampled_from(KEYS), json_values | st.dictionaries(st.sampled_from(KEYS), json_values))
 )
 def test_any_object_is_a_delivery_and_its_lead_can_be_read(body: dict[str, Any]) -> None:
-    found = delivery(body)
+    found = body_of(body)
     assert len(found.payload_hash) == 32
     assert (found.payload is None) != (found.raw is None)
     if found.record_id is not None and found.payload is not None:
-        assert read_lead(read_json(found.payload.encode())).record_id == found.record_id
+        assert read_lead(parse(json.loads(found.payload))).record_id == found.record_id
     else:
         assert found.error_code
 

@@ -1,61 +1,19 @@
-"""From what is there to what is to be written."""
+"""Decisions: from facts to a plan."""
 
-import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from leads.domain.body import read_lead
-from leads.domain.decide import decide
-from leads.domain.errors import InvalidBody, InvalidPhone
-from leads.domain.facts import Account, Applied, Situation, Ticket, Version, situation_of
-
-NOW = datetime(2026, 5, 14, 2, 35, 56, tzinfo=UTC)
-PHONE = "+84905111222"
-EMPTY = Situation(
-    applied=None,
-    accounts=(),
-    open_tickets=(),
-    admins=("admin-1",),
-    consent_mode="off",
-    roster_source_id=None,
-    new_account_id="new-account",
-    new_ticket_id="new-ticket",
-)
-
-
-def version(
-    table_name: str | None = "lead",
-    modified_on: datetime | None = NOW,
-    corrected_phone: str | None = None,
-    force: bool = False,
-    **fields: Any,
-) -> Version:
-    record = {"id": "r-1", "name": "An", "phone_number": "0905111222"} | fields
-    return Version.of(
-        {
-            "payload": json.dumps(record),
-            "table_name": table_name,
-            "modified_on": modified_on,
-            "corrected_phone": corrected_phone,
-            "force": force,
-        }
-    )
-
-
-def applied(of: Version, **changes: Any) -> Applied:
-    before = Applied(of.modified_on, of.lead.digests(), "ticket-1", "account-1", PHONE)
-    return replace(before, **changes)
-
-
-def account(name: str, phone: str = PHONE, enabled: bool = True) -> Account:
-    return Account(name, phone, enabled)
+from leads.domain.errors import InvalidPhone
+from leads.domain.facts import Account, Ticket
+from tests.support.builders import EMPTY, NOW, account, applied, decide_on, lead_case
+from tests.support.leads import PHONE
 
 
 def test_an_unknown_customer_gets_an_account_and_a_ticket() -> None:
-    plan = decide(version(), EMPTY)
+    plan = decide_on(lead_case(), EMPTY)
     assert (plan.outcome, plan.phone) == ("ticket_created", PHONE)
     assert (plan.account_id, plan.account_is_new) == ("new-account", True)
     assert (plan.ticket, plan.ticket_is_new) == (Ticket("new-ticket", "new-account", None), True)
@@ -63,13 +21,13 @@ def test_an_unknown_customer_gets_an_account_and_a_ticket() -> None:
 
 
 def test_a_known_customer_keeps_the_account() -> None:
-    plan = decide(version(), replace(EMPTY, accounts=(account("account-1"),)))
+    plan = decide_on(lead_case(), replace(EMPTY, accounts=(account("account-1"),)))
     assert (plan.account_id, plan.account_is_new) == ("account-1", False)
 
 
 def test_of_several_accounts_the_oldest_enabled_one_wins_and_all_are_recorded() -> None:
     accounts = (account("oldest", enabled=False), account("older"), account("younger"))
-    plan = decide(version(), replace(EMPTY, accounts=accounts))
+    plan = decide_on(lead_case(), replace(EMPTY, accounts=accounts))
     assert plan.account_id == "older"
     evidence: Any = plan.evidence["phone"]
     assert evidence["candidates"] == ["oldest", "older", "younger"]
@@ -78,44 +36,44 @@ def test_of_several_accounts_the_oldest_enabled_one_wins_and_all_are_recorded() 
 
 def test_if_all_accounts_are_disabled_the_oldest_wins() -> None:
     accounts = (account("oldest", enabled=False), account("older", enabled=False))
-    assert decide(version(), replace(EMPTY, accounts=accounts)).account_id == "oldest"
+    assert decide_on(lead_case(), replace(EMPTY, accounts=accounts)).account_id == "oldest"
 
 
 def test_the_first_phone_that_matches_decides() -> None:
-    both = version(phone_number="0905111222", secondary_phone_number="0912345678")
+    both = lead_case(phone_number="0905111222", secondary_phone_number="0912345678")
     second, first = account("second", "+84912345678"), account("first")
-    assert decide(both, replace(EMPTY, accounts=(second,))).account_id == "second"
-    assert decide(both, replace(EMPTY, accounts=(second, first))).account_id == "first"
+    assert decide_on(both, replace(EMPTY, accounts=(second,))).account_id == "second"
+    assert decide_on(both, replace(EMPTY, accounts=(second, first))).account_id == "first"
 
 
 def test_a_phone_that_is_no_accounts_own_is_that_of_its_contacts_account() -> None:
     contact = Account("contact", "+84987654321", True, contact_phone=PHONE)
     second = account("second", "+84912345678")
-    both = version(secondary_phone_number="0912345678")
+    both = lead_case(secondary_phone_number="0912345678")
     for accounts, winner in [
         ((contact,), "contact"),
         ((contact, account("own")), "own"),
         ((second, contact), "contact"),
     ]:
-        plan = decide(both, replace(EMPTY, accounts=accounts))
+        plan = decide_on(both, replace(EMPTY, accounts=accounts))
         assert plan.account_id == winner
         assert plan.account_phone == next(a.phone for a in accounts if a.id == winner)
 
 
 def test_an_account_whose_phone_only_looks_alike_is_not_taken() -> None:
     accounts = (account("other", "+84912345678"),)
-    assert decide(version(), replace(EMPTY, accounts=accounts)).account_is_new
+    assert decide_on(lead_case(), replace(EMPTY, accounts=accounts)).account_is_new
 
 
 def test_an_open_ticket_of_the_customer_is_updated_and_keeps_its_owner() -> None:
     ticket = Ticket("ticket-1", "account-1", "staff-1")
-    plan = decide(version(), replace(EMPTY, accounts=(account("account-1"),), open_tickets=(ticket,)))
+    plan = decide_on(lead_case(), replace(EMPTY, accounts=(account("account-1"),), open_tickets=(ticket,)))
     assert (plan.outcome, plan.ticket, plan.ticket_is_new) == ("ticket_updated", ticket, False)
 
 
 def test_a_closed_ticket_is_not_opened_again() -> None:
-    before = applied(version(modified_on=NOW - timedelta(days=1), name="Before"))
-    plan = decide(version(), replace(EMPTY, applied=before, accounts=(account("account-1"),)))
+    before = applied(lead_case(modified_on=NOW - timedelta(days=1), name="Before"))
+    plan = decide_on(lead_case(), replace(EMPTY, applied=before, accounts=(account("account-1"),)))
     assert (plan.outcome, plan.ticket_is_new) == ("ticket_created", True)
 
 
@@ -133,20 +91,20 @@ def test_a_closed_ticket_is_not_opened_again() -> None:
 def test_only_a_version_older_than_the_applied_one_is_stale(
     ours: datetime | None, theirs: datetime | None, outcome: str
 ) -> None:
-    before = applied(version(modified_on=theirs, name="Before"))
-    assert decide(version(modified_on=ours), replace(EMPTY, applied=before)).outcome == outcome
+    before = applied(lead_case(modified_on=theirs, name="Before"))
+    assert decide_on(lead_case(modified_on=ours), replace(EMPTY, applied=before)).outcome == outcome
 
 
 def test_a_stale_version_writes_nothing_and_names_what_was_applied() -> None:
-    before = applied(version(modified_on=NOW + timedelta(days=1)))
-    plan = decide(version(), replace(EMPTY, applied=before))
+    before = applied(lead_case(modified_on=NOW + timedelta(days=1)))
+    plan = decide_on(lead_case(), replace(EMPTY, applied=before))
     assert not plan.writes_customer
     assert (plan.account_id, plan.ticket) == ("account-1", Ticket("ticket-1", "account-1", None))
 
 
 def test_the_same_mapped_fields_are_no_change() -> None:
-    before = applied(version(modified_on=NOW - timedelta(hours=1)))
-    plan = decide(version(unmapped="news"), replace(EMPTY, applied=before))
+    before = applied(lead_case(modified_on=NOW - timedelta(hours=1)))
+    plan = decide_on(lead_case(unmapped="news"), replace(EMPTY, applied=before))
     assert (plan.outcome, plan.writes_customer) == ("no_change", False)
 
 
@@ -165,42 +123,47 @@ def test_the_same_mapped_fields_are_no_change() -> None:
     ids=lambda change: next(iter(change)),
 )
 def test_a_change_in_any_mapped_field_counts_also_if_it_was_not_named_before(change: dict[str, Any]) -> None:
-    before = applied(version(modified_on=NOW - timedelta(hours=1)))
-    assert decide(version(**change), replace(EMPTY, applied=before)).outcome == "ticket_created"
+    before = applied(lead_case(modified_on=NOW - timedelta(hours=1)))
+    assert decide_on(lead_case(**change), replace(EMPTY, applied=before)).outcome == "ticket_created"
 
 
 def test_a_field_that_is_named_first_and_empty_is_no_news() -> None:
-    before = applied(version(modified_on=NOW - timedelta(hours=1)))
-    assert decide(version(email=None, pancake_tags=[]), replace(EMPTY, applied=before)).outcome == "no_change"
+    before = applied(lead_case(modified_on=NOW - timedelta(hours=1)))
+    assert (
+        decide_on(lead_case(email=None, pancake_tags=[]), replace(EMPTY, applied=before)).outcome
+        == "no_change"
+    )
 
 
-def test_the_list_of_records_may_name_more_of_the_same_version() -> None:
-    before = applied(version())
-    listed = version(interested_product=["Gói A"])
-    assert decide(listed, replace(EMPTY, applied=before)).outcome == "no_change"
+def test_the_list_of_records_may_name_more_of_the_same_lead_case() -> None:
+    before = applied(lead_case())
+    listed = lead_case(interested_product=["Gói A"])
+    assert decide_on(listed, replace(EMPTY, applied=before)).outcome == "no_change"
 
 
 def test_a_field_left_out_is_no_change() -> None:
-    before = applied(version(modified_on=NOW - timedelta(hours=1), email="a@example.com"))
-    assert decide(version(), replace(EMPTY, applied=before)).outcome == "no_change"
+    before = applied(lead_case(modified_on=NOW - timedelta(hours=1), email="a@example.com"))
+    assert decide_on(lead_case(), replace(EMPTY, applied=before)).outcome == "no_change"
 
 
 def test_without_the_applied_fields_only_the_same_version_is_no_change() -> None:
-    purged = applied(version(), digests=None)
-    assert decide(version(), replace(EMPTY, applied=purged)).outcome == "no_change"
-    later = version(modified_on=NOW + timedelta(seconds=1))
-    assert decide(later, replace(EMPTY, applied=purged)).outcome == "ticket_created"
+    purged = applied(lead_case(), digests=None)
+    assert decide_on(lead_case(), replace(EMPTY, applied=purged)).outcome == "no_change"
+    later = lead_case(modified_on=NOW + timedelta(seconds=1))
+    assert decide_on(later, replace(EMPTY, applied=purged)).outcome == "ticket_created"
 
 
 def test_force_applies_stale_and_unchanged_versions() -> None:
-    before = applied(version(modified_on=NOW + timedelta(days=1)))
-    assert decide(version(force=True), replace(EMPTY, applied=before)).outcome == "ticket_created"
+    before = applied(lead_case(modified_on=NOW + timedelta(days=1)))
+    assert decide_on(lead_case(force=True), replace(EMPTY, applied=before)).outcome == "ticket_created"
 
 
 def test_another_phone_takes_the_records_ticket_along_and_says_so() -> None:
     own = Ticket("ticket-1", "account-1", "staff-1")
-    before = applied(version(modified_on=NOW - timedelta(hours=1)))
-    plan = decide(version(phone_number="0912345678"), replace(EMPTY, applied=before, open_tickets=(own,)))
+    before = applied(lead_case(modified_on=NOW - timedelta(hours=1)))
+    plan = decide_on(
+        lead_case(phone_number="0912345678"), replace(EMPTY, applied=before, open_tickets=(own,))
+    )
     assert (plan.outcome, plan.ticket, plan.account_id) == ("ticket_updated", own, "new-account")
     assert plan.attention == ("phone_changed",)
     assert plan.evidence["phone_changed"] == {
@@ -212,27 +175,27 @@ def test_another_phone_takes_the_records_ticket_along_and_says_so() -> None:
 
 def test_the_new_customers_own_open_ticket_goes_before_the_records() -> None:
     own, theirs = Ticket("ticket-1", "account-1", None), Ticket("ticket-2", "account-2", None)
-    situation = replace(
+    facts = replace(
         EMPTY,
-        applied=applied(version(modified_on=NOW - timedelta(hours=1))),
+        applied=applied(lead_case(modified_on=NOW - timedelta(hours=1))),
         accounts=(account("account-2", "+84912345678"),),
         open_tickets=(own, theirs),
     )
-    plan = decide(version(phone_number="0912345678"), situation)
+    plan = decide_on(lead_case(phone_number="0912345678"), facts)
     assert plan.ticket == theirs
     assert plan.attention == ("phone_changed",)
 
 
 @pytest.mark.parametrize("table_name", ["account", "contact"])
 def test_accounts_and_contacts_make_no_tickets(table_name: str) -> None:
-    plan = decide(version(table_name=table_name), EMPTY)
+    plan = decide_on(lead_case(table_name=table_name), EMPTY)
     assert (plan.outcome, plan.ticket) == ("contact_updated", None)
     assert plan.writes_customer
 
 
 @pytest.mark.parametrize("table_name", ["lead", None, "Lead", "leads"])
 def test_leads_and_unknown_tables_make_tickets(table_name: str | None) -> None:
-    assert decide(version(table_name=table_name), EMPTY).outcome == "ticket_created"
+    assert decide_on(lead_case(table_name=table_name), EMPTY).outcome == "ticket_created"
 
 
 @pytest.mark.parametrize(
@@ -243,79 +206,17 @@ def test_consent_is_recorded_for_new_accounts_only_and_only_if_asked_for(
     mode: str | None, known: bool, recorded: bool
 ) -> None:
     accounts = (account("account-1"),) if known else ()
-    plan = decide(version(), replace(EMPTY, consent_mode=mode, accounts=accounts))
+    plan = decide_on(lead_case(), replace(EMPTY, consent_mode=mode, accounts=accounts))
     assert plan.records_consent is recorded
 
 
 @pytest.mark.parametrize("phone", [None, "", "không có", "0905", ["x", "y"]])
 def test_without_a_usable_phone_there_is_no_plan(phone: object) -> None:
     with pytest.raises(InvalidPhone) as caught:
-        decide(version(phone_number=phone), EMPTY)
+        decide_on(lead_case(phone_number=phone), EMPTY)
     assert caught.value.code == "invalid_phone"
 
 
-def test_a_corrected_phone_stands_for_the_bodys() -> None:
-    plan = decide(version(phone_number="0905", corrected_phone="0912 345 678"), EMPTY)
+def test_a_corrected_phone_replaces_the_phones_of_the_body() -> None:
+    plan = decide_on(lead_case(phone_number="0905", corrected_phone="0912 345 678"), EMPTY)
     assert plan.phone == "+84912345678"
-
-
-def test_a_row_without_payload_or_id_can_never_be_processed() -> None:
-    claim = {
-        "payload": None,
-        "table_name": None,
-        "modified_on": None,
-        "corrected_phone": None,
-        "force": False,
-    }
-    with pytest.raises(InvalidBody) as caught:
-        Version.of(claim)
-    assert caught.value.code == "invalid_payload"
-    with pytest.raises(InvalidBody) as caught:
-        Version.of(claim | {"payload": '{"name": "An"}'})
-    assert caught.value.code == "missing_record_id"
-
-
-def test_a_payload_may_have_grown_in_the_database() -> None:
-    numbers = [1] * 120_000
-    assert version(numbers=numbers).lead.name == "An"
-
-
-def test_the_situation_is_read_from_the_statements_row() -> None:
-    stored = {"normalized_phone": None, "phone_code": "84", "phone_enabled": True, "contact_phone": None}
-    row: dict[str, Any] = {
-        "applied": {
-            "modified_on": "2026-05-14T02:35:56+00:00",
-            "payload": '{"id": "r-1", "name": "An"}',
-            "digests": None,
-            "ticket_id": "ticket-1",
-            "account_id": "account-1",
-            "normalized_phone": PHONE,
-        },
-        "accounts": [
-            stored | {"id": "a", "normalized_phone": PHONE, "phone_number": "x"},
-            stored | {"id": "b", "phone_number": "0905 111 222", "phone_enabled": False},
-            stored | {"id": "c", "phone_code": None, "phone_number": "1"},
-            stored | {"id": "d", "phone_number": "0912345678", "contact_phone": PHONE},
-        ],
-        "open_tickets": [{"id": "t", "account_id": None, "assignee_id": "s"}],
-        "admins": ["x"],
-        "consent_mode": None,
-        "roster_source_id": None,
-        "new_account_id": "n",
-        "new_ticket_id": "m",
-    }
-    found = situation_of(row)
-    assert found.accounts == (
-        Account("a", PHONE, True),
-        Account("b", PHONE, False),
-        Account("d", "+84912345678", True, PHONE),
-    )
-    digests = read_lead({"id": "r-1", "name": "An"}).digests()
-    assert found.applied == Applied(NOW, digests, "ticket-1", "account-1", PHONE)
-    purged: dict[str, Any] = {**row["applied"], "payload": None, "digests": digests}
-    assert situation_of(row | {"applied": purged}).applied == found.applied
-    assert situation_of(row | {"applied": purged | {"digests": None}}).applied == replace(
-        found.applied, digests=None
-    )
-    assert found.open_tickets == (Ticket("t", None, "s"),)
-    assert situation_of(row | {"applied": None}).applied is None

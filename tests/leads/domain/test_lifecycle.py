@@ -5,7 +5,7 @@ from itertools import product
 import psycopg
 import pytest
 
-from leads.domain.lifecycle import INITIAL, REPLAYED_BY_MANUAL_INVOCATION, STATES, TRANSITIONS, allowed
+from leads.domain.lifecycle import INITIAL, REPLAYED_BY_MANUAL_INVOCATION, STATES, TRANSITIONS, is_allowed
 
 
 def test_python_and_the_database_allow_the_same_steps(database: str) -> None:
@@ -18,7 +18,7 @@ def test_python_and_the_database_allow_the_same_steps(database: str) -> None:
             ([old for old, _ in pairs], [new for _, new in pairs]),
         ).fetchall()
     found = dict(zip(pairs, (row[0] for row in rows), strict=True))
-    assert found == {(old, new): allowed(old, new) for old, new in pairs}
+    assert found == {(old, new): is_allowed(old, new) for old, new in pairs}
 
 
 def test_the_database_knows_the_same_states(database: str) -> None:
@@ -48,7 +48,7 @@ def test_the_database_knows_the_same_states(database: str) -> None:
     ],
 )
 def test_short_cuts_are_refused(old: str | None, new: str) -> None:
-    assert not allowed(old, new)
+    assert not is_allowed(old, new)
 
 
 def test_every_state_can_be_reached_and_left() -> None:

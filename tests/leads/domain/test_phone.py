@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leads.domain.phone import MAX_CANDIDATES, national_parts, normalize, read_phones, stored_digits
+from leads.domain.phone import (
+    MAX_CANDIDATES_PER_RECORD,
+    national_parts,
+    normalize,
+    read_phones,
+    stored_digits,
+)
 
 # The plan of 2018, written down a second time from the ministry's announcement: old prefix, new prefix.
 PLAN_OF_2018 = {
@@ -158,7 +164,7 @@ def test_any_numbers_in_any_writing_are_all_found(nationals: list[str], between:
 @given(st.lists(st.text(alphabet="0123456789 +-./,;()ab", max_size=200), max_size=20))
 def test_a_reading_is_bounded_whatever_comes(fields: list[str]) -> None:
     reading = read_phones(fields)
-    assert len(reading.usable) + len(reading.rejected) <= MAX_CANDIDATES
+    assert len(reading.usable) + len(reading.rejected) <= MAX_CANDIDATES_PER_RECORD
     assert len(set(reading.usable)) == len(reading.usable)
     assert reading.primary == (reading.usable[0] if reading.usable else None)
 

@@ -3,24 +3,20 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from leads.adapters.clock import Clock
-from leads.domain.backoff import delay_after
 from leads.domain.errors import Contended, DatabaseUnavailable, InvalidPhone
-from leads.services.attempts import settle
-from tests.leads.services.fakes import FakeDatabase
+from leads.services.process_record import attempts as process_record
+from leads.services.process_record.claim import Claim
+from tests.support.clock import SteadyClock
+from tests.support.fakes import FakeDatabase
 
-
-class Steady(Clock):
-    def jitter(self) -> float:
-        return 0.0
-
-
-CLOCK = Steady()
+CLOCK = SteadyClock()
 
 
 class Work:
@@ -37,9 +33,28 @@ class Work:
         return "done"
 
 
-async def attempt(db: FakeDatabase, work: Callable[[], Any], attempts: int = 1, seconds: float = 20.0) -> Any:
-    claim = {"id": 7, "claim_id": "c", "attempts": attempts}
-    return await settle(db, CLOCK, claim, delay_after, work, seconds)
+CLAIM = Claim(
+    id=7,
+    claim_id=UUID(int=12),
+    status="ingested",
+    record_id="r",
+    table_name=None,
+    modified_on=None,
+    payload=None,
+    attempts=1,
+    replay_count=0,
+    created_at=CLOCK.now(),
+    unsent=[],
+    corrected_phone=None,
+    force=False,
+)
+
+
+async def attempt(
+    db: FakeDatabase, work: Callable[[], Any], attempts: int = 1, timeout_seconds: float = 20.0
+) -> Any:
+    claim = replace(CLAIM, attempts=attempts)
+    return await process_record.attempt(db, CLOCK, claim, work, timeout_seconds=timeout_seconds)
 
 
 async def test_what_is_done_at_once_marks_nothing() -> None:
@@ -59,7 +74,7 @@ async def test_the_third_lost_race_is_left_for_later() -> None:
     assert await attempt(db, work) is None
     ((name, params),) = db.ran
     assert (work.calls, name) == (3, "process_record/fail_event")
-    assert (params["id"], params["claim_id"], params["error_code"]) == (7, "c", "contended")
+    assert (params["id"], params["claim_id"], params["error_code"]) == (7, CLAIM.claim_id, "contended")
     wait = params["next_attempt_at"] - CLOCK.now()
     assert timedelta(seconds=28) < wait <= timedelta(seconds=30)
 
@@ -100,7 +115,7 @@ async def test_work_that_takes_too_long_is_cut_and_left_for_later() -> None:
             cut.set()
 
     async with asyncio.timeout(5):
-        assert await attempt(db, endless, seconds=0.05) is None
+        assert await attempt(db, endless, timeout_seconds=0.05) is None
     assert cut.is_set()
     params = db.ran[0][1]
     assert (params["error_code"], params["error_detail"]) == (

@@ -1,24 +1,30 @@
 """Notifications are sent with those of other events and noted as sent, or left for the retry cron."""
 
 import asyncio
-from typing import Any
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 
 from prometheus_client import CollectorRegistry
 
 from leads.adapters.clock import Clock
 from leads.adapters.metrics import Metrics
 from leads.domain.errors import DatabaseUnavailable
-from leads.services.outbox import SEND_LEASE, Outbox, messages
-from tests.leads.services.fakes import FakeDatabase, FakeHasura
+from leads.domain.notifications import Notification
+from leads.services.outbox import SEND_LEASE, Outbox, UnsentEvent, notification_inputs
+from tests.support.fakes import FakeDatabase, FakeHasura
+
+CLAIMED_AT = datetime(2026, 5, 14, tzinfo=UTC)
 
 
-def event(number: int, *names: str) -> dict[str, Any]:
-    intents = [{"name": n, "template_code": "t", "recipient_ids": ["s"], "data": {}} for n in names]
-    return {"id": number, "notifications": intents, "notify_claimed_at": f"claim-{number}"}
+def event(number: int, *names: str) -> UnsentEvent:
+    notifications = [
+        Notification(name=name, template_code="t", recipient_ids=["s"], data={}) for name in names
+    ]
+    return UnsentEvent(number, notifications, CLAIMED_AT + timedelta(seconds=number))
 
 
-class Place:
-    """An outbox with a fake on either side."""
+class OutboxHarness:
+    """An outbox between a fake database and a fake Hasura."""
 
     def __init__(self) -> None:
         self.db, self.hasura, self.metrics = FakeDatabase(), FakeHasura(), Metrics()
@@ -30,80 +36,81 @@ class Place:
 
 
 async def test_what_is_sent_is_noted_under_the_claim_it_was_sent_by() -> None:
-    place = Place()
-    assert await place.outbox.send([event(7, "new_lead", "phone_changed")]) == 1
-    assert place.hasura.calls == [["7:new_lead", "7:phone_changed"]]
-    ((name, params),) = place.db.ran
-    assert (name, params["ids"], params["claimed_ats"]) == ("outbox/mark_notified", [7], ["claim-7"])
-    assert place.counted("accepted") == 2
+    harness = OutboxHarness()
+    assert await harness.outbox.send([event(7, "new_lead", "phone_changed")]) == 1
+    assert harness.hasura.calls == [["7:new_lead", "7:phone_changed"]]
+    ((name, params),) = harness.db.ran
+    assert (name, params["ids"]) == ("outbox/mark_notified", [7])
+    assert params["claimed_ats"] == [CLAIMED_AT + timedelta(seconds=7)]
+    assert harness.counted("accepted") == 2
 
 
 async def test_an_event_that_has_nothing_to_say_says_nothing() -> None:
-    place = Place()
-    assert await place.outbox.send([event(7)]) == 0
-    assert (place.hasura.calls, place.db.ran) == ([], [])
+    harness = OutboxHarness()
+    assert await harness.outbox.send([event(7)]) == 0
+    assert (harness.hasura.calls, harness.db.ran) == ([], [])
 
 
 async def test_events_that_are_done_at_the_same_moment_share_calls() -> None:
-    place = Place()
-    sent = await asyncio.gather(*(place.outbox.send([event(n, "new_lead")]) for n in range(40)))
+    harness = OutboxHarness()
+    sent = await asyncio.gather(*(harness.outbox.send([event(n, "new_lead")]) for n in range(40)))
     assert sent == [1] * 40
-    assert len(place.hasura.calls) < 10
-    assert sorted(key for call in place.hasura.calls for key in call) == sorted(
+    assert len(harness.hasura.calls) < 10
+    assert sorted(key for call in harness.hasura.calls for key in call) == sorted(
         f"{n}:new_lead" for n in range(40)
     )
 
 
 async def test_what_hasura_does_not_take_is_left_unmarked() -> None:
-    place = Place()
-    place.hasura.failing = True
-    assert await place.outbox.send([event(1, "a"), event(2, "b")]) == 0
-    assert place.db.ran == []
-    assert place.counted("failed") == 2
+    harness = OutboxHarness()
+    harness.hasura.failing = True
+    assert await harness.outbox.send([event(1, "a"), event(2, "b")]) == 0
+    assert harness.db.ran == []
+    assert harness.counted("failed") == 2
 
 
 async def test_what_is_refused_holds_up_nobody_else() -> None:
-    place = Place()
-    place.hasura.refused = {"7:a"}
-    sent = await place.outbox.send([event(number, "a") for number in range(10)])
-    marked = [id_ for _, params in place.db.ran for id_ in params["ids"]]
+    harness = OutboxHarness()
+    harness.hasura.refused = {"7:a"}
+    sent = await harness.outbox.send([event(number, "a") for number in range(10)])
+    marked = [id_ for _, params in harness.db.ran for id_ in params["ids"]]
     assert (sent, sorted(marked)) == (9, [0, 1, 2, 3, 4, 5, 6, 8, 9])
-    assert place.counted("failed") == 1
+    assert harness.counted("failed") == 1
 
 
 async def test_when_hasura_is_away_nobody_is_tried_alone() -> None:
-    place = Place()
-    place.hasura.failing = True
-    assert await place.outbox.send([event(number, "a") for number in range(10)]) == 0
-    assert sum(len(call) for call in place.hasura.calls) == 10
+    harness = OutboxHarness()
+    harness.hasura.failing = True
+    assert await harness.outbox.send([event(number, "a") for number in range(10)]) == 0
+    assert sum(len(call) for call in harness.hasura.calls) == 10
 
 
 async def test_a_call_that_took_fewer_than_it_was_given_marks_nothing() -> None:
-    place = Place()
-    place.hasura.taking = 1
-    assert await place.outbox.send([event(1, "a", "b")]) == 0
-    assert place.db.ran == []
+    harness = OutboxHarness()
+    harness.hasura.accepted_per_call = 1
+    assert await harness.outbox.send([event(1, "a", "b")]) == 0
+    assert harness.db.ran == []
 
 
 async def test_if_the_mark_cannot_be_written_the_next_sender_repeats_under_the_same_key() -> None:
-    place = Place()
-    place.db.error = DatabaseUnavailable()
-    assert await place.outbox.send([event(1, "a")]) == 0
-    place.db.error = None
-    assert await place.outbox.send([event(1, "a")]) == 1
-    assert place.hasura.calls == [["1:a"], ["1:a"]]
+    harness = OutboxHarness()
+    harness.db.error = DatabaseUnavailable()
+    assert await harness.outbox.send([event(1, "a")]) == 0
+    harness.db.error = None
+    assert await harness.outbox.send([event(1, "a")]) == 1
+    assert harness.hasura.calls == [["1:a"], ["1:a"]]
 
 
 async def test_claimed_notifications_are_those_that_were_free() -> None:
-    place = Place()
-    place.db.rows = [event(3, "a")]
-    assert await place.outbox.send_claimed([3, 4]) == 1
-    assert place.db.ran[0] == ("outbox/claim_notifications", {"ids": [3, 4], "lease": SEND_LEASE})
+    harness = OutboxHarness()
+    harness.db.rows = [asdict(event(3, "a"))]
+    assert await harness.outbox.claim_and_send([3, 4]) == 1
+    assert harness.db.ran[0] == ("outbox/claim_notifications", {"ids": [3, 4], "lease": SEND_LEASE})
 
 
 def test_a_message_has_a_key_that_names_event_and_intent() -> None:
-    (message,) = messages(event(5, "new_lead"))
-    assert message == {
+    (sent,) = notification_inputs(event(5, "new_lead"))
+    assert sent == {
         "template_code": "t",
         "recipient_ids": ["s"],
         "data": {},

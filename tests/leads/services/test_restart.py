@@ -1,28 +1,25 @@
-"""PostgreSQL dies and comes back: who asks meanwhile is told so at once, and nobody has to be restarted."""
-
-import asyncio
+"""PostgreSQL crashes and returns: calls in between fail at once, and no process needs a restart."""
 
 import pytest
 
 from leads.adapters.database import Database
 from leads.domain.errors import DatabaseUnavailable
 from sandbox.cluster import Cluster
+from tests.support.waiting import eventually_async
 
 
 async def test_a_server_that_crashes_and_returns_is_found_again() -> None:
     with Cluster(durable=False) as own:
         url = own.create_database("restarted")
-        db = Database(url, ingest_connections=1, work_connections=2, patience=0.3)
+        db = Database(url, ingest_connections=1, work_connections=2, wait_seconds=0.3)
         await db.open()
-        assert await db.healthy()
+        assert await db.is_healthy()
         own.stop(crash=True)
         for ask in (db.fetch_all, db.ingest, db.fetch_all):
             with pytest.raises(DatabaseUnavailable):
-                await ask("database/ping", {})
-        assert not await db.healthy()
+                await ask("database/ping", {}, dict)
+        assert not await db.is_healthy()
         own.start()
-        async with asyncio.timeout(30):
-            while not await db.healthy():  # noqa: ASYNC110 - it is the server that is waited for
-                await asyncio.sleep(0.02)
-        assert await db.ingest("database/ping", {}) == [{"one": 1}]
+        await eventually_async(db.is_healthy)
+        assert await db.ingest("database/ping", {}, dict) == [{"one": 1}]
         await db.close()

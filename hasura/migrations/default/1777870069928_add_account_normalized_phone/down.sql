@@ -1,4 +1,4 @@
--- Take normalized_phone and pancake_metadata off account again. What they hold can be derived anew.
+-- Drop normalized_phone and pancake_metadata from account. Their values can be computed again from account and Pancake.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 

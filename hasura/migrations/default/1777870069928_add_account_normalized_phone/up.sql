@@ -1,6 +1,6 @@
--- Give account an E.164 phone to match leads by, and a place for what Pancake knows of the customer.
--- The column starts empty, so its index is built on nothing; the second index takes 1 to 2 s for a million
--- accounts and shrinks while the backfill script fills the column.
+-- Add an E.164 phone to account, to match leads with, and a column for Pancake's data of the customer.
+-- The new column is empty, so building its index takes no time. The second index takes 1 to 2 s for a million
+-- accounts and shrinks while the backfill command fills the column.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
@@ -9,18 +9,21 @@ ALTER TABLE public.account
     ADD COLUMN pancake_metadata jsonb,
     ADD CONSTRAINT ck_account_normalized_phone CHECK (normalized_phone ~ '^\+[1-9][0-9]{6,14}$') NOT VALID;
 
+-- One scan of the table in the transaction of the ALTER TABLE above; statement_timeout bounds it.
+-- squawk-ignore constraint-missing-not-valid
 ALTER TABLE public.account VALIDATE CONSTRAINT ck_account_normalized_phone;
 
 CREATE INDEX account_normalized_phone_idx
     ON public.account (normalized_phone)
     WHERE normalized_phone IS NOT NULL;
 
--- Accounts not normalised yet are found by the digits they were stored with.
+-- Finds accounts without normalized_phone by the digits of phone_number.
 CREATE INDEX account_phone_not_normalized_idx
     ON public.account (regexp_replace(phone_number, '[^0-9]', '', 'g'))
     WHERE normalized_phone IS NULL AND phone_number IS NOT NULL;
 
--- Other programs change a phone without knowing of normalized_phone: it is cleared and filled again later.
+-- Clear normalized_phone when another program changes the phone and does not set normalized_phone itself.
+-- The backfill command or the customer's next lead fills it again.
 CREATE FUNCTION public.account_clear_normalized_phone() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -38,4 +41,4 @@ CREATE TRIGGER account_clear_normalized_phone
     EXECUTE FUNCTION public.account_clear_normalized_phone();
 
 COMMENT ON COLUMN public.account.normalized_phone IS 'E.164, derived from phone_code and phone_number; null until normalised';
-COMMENT ON COLUMN public.account.pancake_metadata IS 'The newest Pancake record of this customer, as mapped fields';
+COMMENT ON COLUMN public.account.pancake_metadata IS 'Mapped fields of the newest Pancake record of this customer';

@@ -1,7 +1,7 @@
--- A hook without effect: scripts/backfill_normalized_phone --undo empties normalized_phone in batches.
--- Undoing migration 1777870069928 drops the column with all that is in it.
+-- No changes here. scripts/backfill_normalized_phone --undo clears normalized_phone in batches.
+-- The down migration of 1777870069928 drops the column with its values.
 DO $$
 BEGIN
-    RAISE NOTICE 'normalized_phone is not emptied here: run scripts/backfill_normalized_phone --undo';
+    RAISE NOTICE 'this migration does not clear normalized_phone: run scripts/backfill_normalized_phone --undo';
 END
 $$;

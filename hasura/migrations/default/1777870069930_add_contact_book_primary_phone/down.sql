@@ -1,4 +1,4 @@
--- Take primary_phone and the foreign key off contact_book. Counts the rows that the key would no longer guard.
+-- Drop primary_phone and the foreign key from contact_book. Reports the number of rows that the key no longer checks.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
@@ -12,9 +12,9 @@ BEGIN
     LEFT JOIN public.account AS a ON a.id = c.account_id
     WHERE c.account_id IS NOT NULL;
     IF orphans > 0 THEN
-        RAISE EXCEPTION '% rows of contact_book belong to no account although the key is in place', orphans;
+        RAISE EXCEPTION '% rows of contact_book reference an account that does not exist although fk_contact_book_account is in place', orphans;
     END IF;
-    RAISE NOTICE '% rows of contact_book lose the guard of fk_contact_book_account', guarded;
+    RAISE NOTICE '% rows of contact_book are no longer checked by fk_contact_book_account', guarded;
 END
 $$;
 

@@ -1,9 +1,12 @@
--- Drop the five tables with all that is in them. Take a dump first:
+-- Drop the five tables with all their rows, and everything else that up.sql creates. Take a dump first:
 --   pg_dump --table 'public.pancake_*' --format custom --file pancake_tables.dump "$DATABASE_URL"
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
 DROP VIEW IF EXISTS public.view_pancake_connection_status;
+DROP FUNCTION IF EXISTS public.pancake_applied_event(text);
+DROP FUNCTION IF EXISTS public.pancake_active_source(uuid, text[]);
+DROP VIEW IF EXISTS public.view_pancake_switch;
 DROP TABLE IF EXISTS public.pancake_cron_run;
 DROP TABLE IF EXISTS public.pancake_webhook_event;
 DROP TABLE IF EXISTS public.pancake_assignee;

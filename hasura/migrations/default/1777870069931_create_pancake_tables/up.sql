@@ -1,10 +1,13 @@
--- The five tables of the integration, the guard of the event states, and a view of the connection history.
+-- Create the five tables of the integration, the guard of the event states, the rules that several statements share
+-- (switches, active source, applied event) and a view of the connection history.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
 CREATE TABLE public.pancake_connection (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     name text NOT NULL,
+    -- Pancake numbers its workspaces; the numbers are small.
+    -- squawk-ignore prefer-bigint-over-int
     workspace_id integer NOT NULL,
     table_names text[] DEFAULT ARRAY['lead'] NOT NULL,
     api_base_url text DEFAULT 'https://crm.pancake.vn/api' NOT NULL,
@@ -26,7 +29,7 @@ CREATE TABLE public.pancake_connection (
     poll_watermark timestamptz,
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
-    -- For screens, which may know that a secret is set and never the secret.
+    -- For the screens: they show that a secret is set, never the secret itself.
     has_api_key boolean GENERATED ALWAYS AS (api_key_encrypted IS NOT NULL) STORED,
     has_webhook_secret boolean GENERATED ALWAYS AS (webhook_secret_encrypted IS NOT NULL) STORED,
     has_header_secret boolean GENERATED ALWAYS AS (header_secret_encrypted IS NOT NULL) STORED,
@@ -41,13 +44,13 @@ CREATE TABLE public.pancake_connection (
     CONSTRAINT ck_pancake_connection_table_names CHECK (
         table_names <@ ARRAY['lead', 'account', 'contact'] AND cardinality(table_names) > 0
     ),
-    -- Refuses, as the conversion does, a zone that PostgreSQL does not know: no naive time could be read in it.
+    -- The conversion itself raises an error for a zone that PostgreSQL does not know.
     CONSTRAINT ck_pancake_connection_record_timezone CHECK (
         (timestamp '2000-01-01' AT TIME ZONE record_timezone) IS NOT NULL
     ),
     CONSTRAINT ck_pancake_connection_signature_mode CHECK (signature_mode IN ('off', 'monitor', 'enforce')),
     CONSTRAINT ck_pancake_connection_allowlist_mode CHECK (allowlist_mode IN ('off', 'monitor', 'enforce')),
-    -- A signature can be enforced only with something to verify it by.
+    -- Enforcing signatures needs a secret to verify them with.
     CONSTRAINT ck_pancake_connection_signature_secret CHECK (
         signature_mode <> 'enforce' OR webhook_secret_encrypted IS NOT NULL OR header_secret_encrypted IS NOT NULL
     ),
@@ -71,7 +74,8 @@ CREATE TABLE public.pancake_source (
     synced_at timestamptz,
     CONSTRAINT pk_pancake_source PRIMARY KEY (id),
     CONSTRAINT uq_pancake_source UNIQUE (connection_id, pancake_source_id),
-    -- A source that no look-up at Pancake has named yet is unknown: nobody can tell whose leads it brings.
+    -- A source has no name until sync_sources has read it from Pancake. Its leads cannot be attributed, so it stays inactive.
+    -- '(none)' stands for leads without a source.
     CONSTRAINT ck_pancake_source_active_is_known CHECK (
         NOT is_active OR name IS NOT NULL OR pancake_source_id = '(none)'
     ),
@@ -83,6 +87,8 @@ CREATE TABLE public.pancake_assignee (
     source_id uuid,
     staff_id uuid NOT NULL,
     is_active boolean DEFAULT true NOT NULL,
+    -- At most 100: ck_pancake_assignee_weight.
+    -- squawk-ignore prefer-bigint-over-int
     weight integer DEFAULT 1 NOT NULL,
     assigned_count bigint DEFAULT 0 NOT NULL,
     total_assigned bigint DEFAULT 0 NOT NULL,
@@ -109,6 +115,8 @@ CREATE TABLE public.pancake_webhook_event (
     status text NOT NULL,
     error_code text,
     error_detail text,
+    -- At most MAX_ATTEMPTS in leads/domain/backoff.py.
+    -- squawk-ignore prefer-bigint-over-int
     attempts integer DEFAULT 0 NOT NULL,
     next_attempt_at timestamptz,
     claim_id uuid,
@@ -127,13 +135,15 @@ CREATE TABLE public.pancake_webhook_event (
     notify_claimed_at timestamptz,
     notified_at timestamptz,
     held_at timestamptz,
+    -- One per replay by a person.
+    -- squawk-ignore prefer-bigint-over-int
     replay_count integer DEFAULT 0 NOT NULL,
     replayed_by text,
     replayed_at timestamptz,
     source_ip inet,
     created_at timestamptz NOT NULL,
     CONSTRAINT pk_pancake_webhook_event PRIMARY KEY (id),
-    -- Idempotent ingest; a body without record id is identified by its hash alone.
+    -- Makes ingest idempotent. NULLS NOT DISTINCT: a body without record id is identified by its hash alone.
     CONSTRAINT uq_pancake_webhook_event_identity UNIQUE NULLS NOT DISTINCT (record_id, modified_on, payload_hash),
     CONSTRAINT fk_pancake_webhook_event_connection FOREIGN KEY (connection_id) REFERENCES public.pancake_connection (id),
     CONSTRAINT ck_pancake_webhook_event_origin CHECK (origin IN ('webhook', 'poll', 'reconcile')),
@@ -144,15 +154,15 @@ CREATE TABLE public.pancake_webhook_event (
     CONSTRAINT ck_pancake_webhook_event_outcome CHECK (
         outcome IN ('ticket_created', 'ticket_updated', 'contact_updated', 'stale', 'no_change')
     ),
-    -- A processed row says what came of it and when.
+    -- A processed row has its result and its time.
     CONSTRAINT ck_pancake_webhook_event_processed CHECK (
         status <> 'processed' OR (outcome IS NOT NULL AND processed_at IS NOT NULL)
     ),
-    -- A row in work names its claim; the fence and the lease rest on it.
+    -- The fence compares claim_id, the lease starts at ingested_at.
     CONSTRAINT ck_pancake_webhook_event_ingested CHECK (
         status <> 'ingested' OR (claim_id IS NOT NULL AND ingested_at IS NOT NULL)
     ),
-    -- What waits for another attempt says when and why.
+    -- A row that waits for another attempt has the time of that attempt and the reason.
     CONSTRAINT ck_pancake_webhook_event_failed CHECK (
         status <> 'failed' OR (next_attempt_at IS NOT NULL AND error_code IS NOT NULL)
     ),
@@ -160,11 +170,11 @@ CREATE TABLE public.pancake_webhook_event (
     CONSTRAINT ck_pancake_webhook_event_notifications CHECK (jsonb_typeof(notifications) = 'array')
 );
 
--- For the screens and look-ups of people: by customer, newest first.
+-- For load_facts (leads of a phone) and for the screens (events of a customer).
 CREATE INDEX ix_pancake_webhook_event_phone ON public.pancake_webhook_event (normalized_phone)
     WHERE normalized_phone IS NOT NULL;
 CREATE INDEX ix_pancake_webhook_event_created_at ON public.pancake_webhook_event (created_at);
--- Small, one for each thing that a cron or a replay looks for.
+-- Small partial indexes, one per search: expired claims and refires, retries, replays, unsent notifications, tickets.
 CREATE INDEX ix_pancake_webhook_event_waiting ON public.pancake_webhook_event (received_at)
     WHERE status IN ('received', 'ingested');
 CREATE INDEX ix_pancake_webhook_event_retry ON public.pancake_webhook_event (next_attempt_at)
@@ -193,7 +203,7 @@ CREATE TABLE public.pancake_cron_run (
     CONSTRAINT ck_pancake_cron_run_finished CHECK ((outcome = 'running') = (finished_at IS NULL))
 );
 
--- The steps between states; leads/domain/lifecycle.py holds the same table. `old` is null for a new row.
+-- The allowed transitions between states, the same table as in leads/domain/lifecycle.py. `old` is null for a new row.
 CREATE FUNCTION public.pancake_event_transition_allowed(old text, new text) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     AS $$
@@ -207,8 +217,9 @@ CREATE FUNCTION public.pancake_event_transition_allowed(old text, new text) RETU
     END
 $$;
 
--- Runs when status is in an UPDATE's SET list, also if it stays the same: received_at then changes, and the
--- event trigger, which listens to received_at alone, fires. Other status changes make no event.
+-- Check a status change and set received_at, held_at and the replay columns. BEFORE UPDATE OF status runs whenever status
+-- is in the SET list, even with the same value. Setting 'received' again therefore changes received_at, and Hasura's
+-- event trigger, which listens to received_at alone, fires again. Other status changes fire nothing.
 CREATE FUNCTION public.pancake_webhook_event_guard_status() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -219,11 +230,11 @@ BEGIN
         old_status := OLD.status;
     END IF;
     IF NOT public.pancake_event_transition_allowed(old_status, NEW.status) THEN
-        RAISE EXCEPTION 'pancake_webhook_event %: status may not go from % to %', NEW.id, coalesce(old_status, '(new)'), NEW.status
+        RAISE EXCEPTION 'pancake_webhook_event %: status cannot change from % to %', NEW.id, coalesce(old_status, '(new)'), NEW.status
             USING ERRCODE = 'check_violation', CONSTRAINT = 'ck_pancake_webhook_event_transition';
     END IF;
     IF old_status = 'ingested' AND NEW.status = 'received' AND OLD.ingested_at > clock_timestamp() - interval '60 seconds' THEN
-        RAISE EXCEPTION 'pancake_webhook_event %: being processed since %; wait until the lease of 60 s has run out', NEW.id, OLD.ingested_at
+        RAISE EXCEPTION 'pancake_webhook_event %: claimed at % and still being processed; retry after the lease of 60 s has expired', NEW.id, OLD.ingested_at
             USING ERRCODE = 'check_violation', CONSTRAINT = 'ck_pancake_webhook_event_lease';
     END IF;
     IF NEW.status = 'received' THEN
@@ -247,7 +258,7 @@ CREATE TRIGGER pancake_webhook_event_guard_status
     BEFORE INSERT OR UPDATE OF status ON public.pancake_webhook_event
     FOR EACH ROW EXECUTE FUNCTION public.pancake_webhook_event_guard_status();
 
--- A new weight keeps the member's share of the roster: its ratio of count to weight stays what it was.
+-- Keep the ratio assigned_count / weight when the weight changes, so that the member's turn in the roster stays the same.
 CREATE FUNCTION public.pancake_assignee_keep_ratio() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -263,7 +274,44 @@ CREATE TRIGGER pancake_assignee_keep_ratio
     WHEN (OLD.weight <> NEW.weight)
     EXECUTE FUNCTION public.pancake_assignee_keep_ratio();
 
--- The history of a connection's status: what each run of check_connection found and changed.
+-- The switches, always one row. A missing or unreadable setting has the safe value: the kill switch is on unless the setting
+-- is false; processing is paused only if the setting is true.
+CREATE VIEW public.view_pancake_switch AS
+SELECT
+    (s.setting ->> 'kill_switch') IS DISTINCT FROM 'false' AS kill_switch,
+    (s.setting ->> 'processing_paused') IS NOT DISTINCT FROM 'true' AS processing_paused
+FROM (
+    SELECT (SELECT a.app_settings -> 'pancake_integration' FROM public.app_setting AS a WHERE a.id = 1) AS setting
+) AS s;
+
+-- The next two functions return sets, because PostgreSQL inlines a function with a subquery only in FROM, and only if it is
+-- STABLE, not STRICT and without SET. Inlined, they cost nothing and use the indexes of the statement that calls them.
+
+-- The active sources among those that a lead names. A lead is processed if it has at least one.
+CREATE FUNCTION public.pancake_active_source(for_connection_id uuid, among_source_ids text[])
+    RETURNS TABLE (id uuid, pancake_source_id text)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT s.id, s.pancake_source_id
+    FROM public.pancake_source AS s
+    WHERE s.connection_id = for_connection_id AND s.pancake_source_id = ANY (among_source_ids) AND s.is_active
+$$;
+
+-- The newest event of a record that was applied to account, contact and ticket; no row if there is none.
+CREATE FUNCTION public.pancake_applied_event(for_record_id text)
+    RETURNS TABLE (
+        modified_on timestamptz, payload jsonb, evidence jsonb, ticket_id uuid, account_id uuid, normalized_phone text
+    )
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT e.modified_on, e.payload, e.evidence, e.ticket_id, e.account_id, e.normalized_phone
+    FROM public.pancake_webhook_event AS e
+    WHERE e.record_id = for_record_id AND e.processed_at IS NOT NULL AND e.outcome <> 'stale'
+    ORDER BY e.modified_on DESC NULLS LAST, e.processed_at DESC
+    LIMIT 1
+$$;
+
+-- The history of a connection's status: one row for each change that a run of check_connection made.
 CREATE VIEW public.view_pancake_connection_status AS
 SELECT
     (c ->> 'connection_id')::uuid AS connection_id,
@@ -275,5 +323,5 @@ CROSS JOIN LATERAL jsonb_array_elements(r.report -> 'connections') AS c
 WHERE r.name = 'check_connection'
     AND c ->> 'before' IS DISTINCT FROM c ->> 'after';
 
-COMMENT ON TABLE public.pancake_webhook_event IS 'Every delivery and every polled record, with what became of it; dedupe is permanent, rows are never deleted';
-COMMENT ON TABLE public.pancake_cron_run IS 'Attendance register of the seven crons: one row for each tick, with its report';
+COMMENT ON TABLE public.pancake_webhook_event IS 'One row for each delivery and each polled record, with its state and result; rows are never deleted, so duplicates are always detected';
+COMMENT ON TABLE public.pancake_cron_run IS 'One row for each scheduled run of the seven crons, with its report';

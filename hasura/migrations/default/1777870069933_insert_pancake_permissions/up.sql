@@ -1,5 +1,6 @@
--- The module pancake_crm_integration with its six actions, for Admin alone: nothing for Manager or Telesale.
--- Anchor: 1 the table exists, 2 the module is ours to write, 3 the write may run twice, 4 its result is checked.
+-- Add the module pancake_crm_integration with its six actions for role admin. Roles manager and telesale get none.
+-- Anchor: 1 check that the table exists, 2 check that the module grants nothing to another role, 3 write so that a second
+-- run is harmless, 4 check the result.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
@@ -8,13 +9,13 @@ DECLARE
     found bigint;
 BEGIN
     IF to_regclass('public.module_permission_action') IS NULL THEN
-        RAISE EXCEPTION 'module_permission_action does not exist';
+        RAISE EXCEPTION 'table module_permission_action does not exist';
     END IF;
     SELECT count(*) INTO found
     FROM public.module_permission_action
     WHERE module = 'pancake_crm_integration' AND role <> 'admin';
     IF found > 0 THEN
-        RAISE EXCEPTION 'pancake_crm_integration already grants % actions to roles other than admin', found;
+        RAISE EXCEPTION 'module pancake_crm_integration already grants % actions to roles other than admin: remove them first', found;
     END IF;
     INSERT INTO public.module_permission_action (module, action, role)
     SELECT 'pancake_crm_integration', a.action, 'admin'
@@ -25,7 +26,7 @@ BEGIN
     );
     SELECT count(*) INTO found FROM public.module_permission_action WHERE module = 'pancake_crm_integration';
     IF found <> 6 THEN
-        RAISE EXCEPTION 'pancake_crm_integration has % actions instead of 6', found;
+        RAISE EXCEPTION 'module pancake_crm_integration: expected 6 actions, found %', found;
     END IF;
 END
 $$;

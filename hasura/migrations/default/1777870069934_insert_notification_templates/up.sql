@@ -1,5 +1,6 @@
--- The three notification templates of the integration.
--- Anchor: 1 the table exists, 2 no foreign template has our codes, 3 the write may run twice, 4 its result is checked.
+-- Add the three notification templates of the integration.
+-- Anchor: 1 check that the table exists, 2 check that no unknown template uses the prefix noti_pancake, 3 write so that a
+-- second run is harmless, 4 check the result.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
@@ -8,14 +9,14 @@ DECLARE
     found bigint;
 BEGIN
     IF to_regclass('public.notification_template') IS NULL THEN
-        RAISE EXCEPTION 'notification_template does not exist';
+        RAISE EXCEPTION 'table notification_template does not exist';
     END IF;
     SELECT count(*) INTO found
     FROM public.notification_template
     WHERE code LIKE 'noti\_pancake%'
         AND code NOT IN ('noti_pancake_new_lead', 'noti_pancake_lead_updated', 'noti_pancake_needs_attention');
     IF found > 0 THEN
-        RAISE EXCEPTION '% templates with codes noti_pancake… are not known to this migration', found;
+        RAISE EXCEPTION '% templates have codes noti_pancake… that this migration does not know: rename or delete them first', found;
     END IF;
     INSERT INTO public.notification_template (code, title, body, channel)
     VALUES
@@ -25,7 +26,7 @@ BEGIN
     ON CONFLICT (code) DO NOTHING;
     SELECT count(*) INTO found FROM public.notification_template WHERE code LIKE 'noti\_pancake%';
     IF found <> 3 THEN
-        RAISE EXCEPTION 'found % templates noti_pancake… instead of 3', found;
+        RAISE EXCEPTION 'expected 3 templates with codes noti_pancake…, found %', found;
     END IF;
 END
 $$;

@@ -1,5 +1,5 @@
--- The settings of the integration, with the kill switch on: nothing makes a ticket before somebody turns it off.
--- Anchor: 1 the table exists, 2 row 1 holds an object, 3 settings already there are kept, 4 the result is checked.
+-- Add the settings of the integration, with the kill switch on: no ticket is created until an administrator turns it off.
+-- Anchor: 1 check that the table exists, 2 check that row 1 holds an object, 3 keep existing settings, 4 check the result.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
@@ -8,10 +8,10 @@ DECLARE
     changed bigint;
 BEGIN
     IF to_regclass('public.app_setting') IS NULL THEN
-        RAISE EXCEPTION 'app_setting does not exist';
+        RAISE EXCEPTION 'table app_setting does not exist';
     END IF;
     IF (SELECT jsonb_typeof(app_settings) FROM public.app_setting WHERE id = 1) IS DISTINCT FROM 'object' THEN
-        RAISE EXCEPTION 'app_setting has no row 1 with an object in app_settings';
+        RAISE EXCEPTION 'app_setting has no row 1 with a JSON object in app_settings';
     END IF;
     UPDATE public.app_setting
     SET app_settings = app_settings || jsonb_build_object(
@@ -23,17 +23,27 @@ BEGIN
     WHERE id = 1;
     GET DIAGNOSTICS changed = ROW_COUNT;
     IF changed <> 1 THEN
-        RAISE EXCEPTION 'app_setting: % rows changed instead of 1', changed;
+        RAISE EXCEPTION 'app_setting: expected to update 1 row, updated %', changed;
     END IF;
 END
 $$;
 
--- The settings as one row of typed columns: what is missing or unreadable shows as what the handlers take it for.
+-- The switches, for the view below. A view on view_pancake_switch would depend on it, and migration 1777870069931 could then
+-- not be rolled back alone. PostgreSQL records no dependency for the text of a function.
+CREATE OR REPLACE FUNCTION public.pancake_setting_switch()
+    RETURNS TABLE (kill_switch boolean, processing_paused boolean)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT w.kill_switch, w.processing_paused
+    FROM public.view_pancake_switch AS w
+$$;
+
+-- The settings as one row of typed columns. The switches have the values that the handlers use.
 CREATE OR REPLACE VIEW public.view_pancake_setting AS
 SELECT
     a.id,
-    (s.setting ->> 'kill_switch') IS DISTINCT FROM 'false' AS kill_switch,
-    (s.setting ->> 'processing_paused') IS NOT DISTINCT FROM 'true' AS processing_paused,
+    w.kill_switch,
+    w.processing_paused,
     coalesce(s.setting ->> 'consent_mode', 'off') AS consent_mode,
     substring(s.setting ->> 'sla_minutes' FROM '^[0-9]{1,6}$')::integer AS sla_minutes,
     substring(s.setting ->> 'payload_retention_days' FROM '^[0-9]{1,6}$')::integer AS payload_retention_days,
@@ -44,9 +54,10 @@ SELECT
     s.setting ->> 'changed_by' AS changed_by
 FROM public.app_setting AS a
 CROSS JOIN LATERAL (SELECT a.app_settings -> 'pancake_integration' AS setting) AS s
+CROSS JOIN public.pancake_setting_switch() AS w
 WHERE a.id = 1;
 
--- Write what an UPDATE of the view changes, into our key alone: other settings, and ours that stay, are not written.
+-- Write the settings that an UPDATE of the view changes. Other keys of app_settings and unchanged settings are not written.
 CREATE OR REPLACE FUNCTION public.pancake_setting_write() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -65,13 +76,13 @@ BEGIN
         RETURN NEW;
     END IF;
     refused := CASE
-        WHEN jsonb_path_exists(changes, '$.* ? (@ == null)') THEN 'no setting may be null'
-        WHEN NEW.consent_mode NOT IN ('off', 'record') THEN 'consent_mode is off or record'
-        WHEN NEW.sla_minutes NOT BETWEEN 1 AND 1440 THEN 'sla_minutes is 1 to 1440'
-        WHEN NEW.replay_rate_per_second NOT BETWEEN 1 AND 1000 THEN 'replay_rate_per_second is 1 to 1000'
-        WHEN NEW.payload_retention_days NOT BETWEEN 7 AND 3650 THEN 'payload_retention_days is 7 to 3650'
-        WHEN NEW.cron_run_retention_days NOT BETWEEN 30 AND 3650 THEN 'cron_run_retention_days is 30 to 3650'
-        WHEN NEW.engine_log_retention_days NOT BETWEEN 1 AND 365 THEN 'engine_log_retention_days is 1 to 365'
+        WHEN jsonb_path_exists(changes, '$.* ? (@ == null)') THEN 'no setting can be null'
+        WHEN NEW.consent_mode NOT IN ('off', 'record') THEN 'consent_mode must be off or record'
+        WHEN NEW.sla_minutes NOT BETWEEN 1 AND 1440 THEN 'sla_minutes must be 1 to 1440'
+        WHEN NEW.replay_rate_per_second NOT BETWEEN 1 AND 1000 THEN 'replay_rate_per_second must be 1 to 1000'
+        WHEN NEW.payload_retention_days NOT BETWEEN 7 AND 3650 THEN 'payload_retention_days must be 7 to 3650'
+        WHEN NEW.cron_run_retention_days NOT BETWEEN 30 AND 3650 THEN 'cron_run_retention_days must be 30 to 3650'
+        WHEN NEW.engine_log_retention_days NOT BETWEEN 1 AND 365 THEN 'engine_log_retention_days must be 1 to 365'
     END;
     IF refused IS NOT NULL THEN
         RAISE EXCEPTION '%', refused USING ERRCODE = 'check_violation', CONSTRAINT = 'ck_pancake_setting';

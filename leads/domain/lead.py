@@ -1,0 +1,111 @@
+"""The business content of a record: the mapped fields, cleaned of the loose types that Pancake sends."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from leads.domain.body import MAX_ITEMS_PER_FIELD, read_identifier, read_text, record_of, source_ids
+from leads.domain.canonical_json import JsonValue, canonical, payload_hash
+from leads.domain.errors import InvalidBody
+
+DIGEST_HEX_DIGITS = 16
+_KEYS_OF_FIELD = {
+    "name": ("name",),
+    "phones": ("phone_number", "secondary_phone_number"),
+    "email": ("email",),
+    "address": ("full_address",),
+    "sources": ("source",),
+    "tags": ("pancake_tags",),
+    "interested_products": ("interested_product",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """The mapped fields of one version of a record. `named` holds the fields that the body contained at all.
+
+    `phones` are as typed. `modified_on` is in UTC; it and `table_name` come from the stored row, which knows
+    the connection's time zone and tables; both are None for a lead that was read from a body alone.
+    """
+
+    record_id: str
+    name: str | None
+    phones: tuple[str, ...]
+    email: str | None
+    address: str | None
+    sources: tuple[str, ...]
+    tags: tuple[str, ...]
+    interested_products: tuple[str, ...]
+    named: frozenset[str]
+    modified_on: datetime | None = None
+    table_name: str | None = None
+
+    @property
+    def makes_ticket(self) -> bool:
+        """Rows of Pancake's tables `account` and `contact` update account and contact book only."""
+        return self.table_name not in ("account", "contact")
+
+    def fields(self) -> dict[str, JsonValue]:
+        """Return the mapped fields that the body contained, for comparison and for storage."""
+        everything: dict[str, JsonValue] = {
+            "name": self.name,
+            "phones": list(self.phones),
+            "email": self.email,
+            "address": self.address,
+            "sources": list(self.sources),
+            "tags": list(self.tags),
+            "interested_products": list(self.interested_products),
+        }
+        return {key: value for key, value in everything.items() if key in self.named}
+
+    def digests(self) -> dict[str, str]:
+        """Return the same fields as digests, which show a change after retention emptied the body."""
+        return {
+            key: payload_hash(canonical([self.record_id, key, value])).hex()[:DIGEST_HEX_DIGITS]
+            for key, value in self.fields().items()
+        }
+
+    def metadata(self) -> dict[str, JsonValue]:
+        """Return what account.pancake_metadata and ticket.data keep of the record."""
+        return {
+            "record_id": self.record_id,
+            "table_name": self.table_name,
+            "modified_on": self.modified_on.isoformat() if self.modified_on else None,
+            **self.fields(),
+        }
+
+
+def read_lead(
+    body: Mapping[str, JsonValue], *, modified_on: datetime | None = None, table_name: str | None = None
+) -> Lead:
+    """Read the mapped fields of a stored payload. Raises InvalidBody if it has no record id."""
+    record = record_of(body)
+    record_id = read_identifier(record.get("id"))
+    if record_id is None:
+        raise InvalidBody("The body has no record id.", code="missing_record_id")
+    phones = _texts(record.get("phone_number"), 200) + _texts(record.get("secondary_phone_number"), 200)
+    return Lead(
+        record_id=record_id,
+        name=read_text(record.get("name"), 500),
+        phones=tuple(dict.fromkeys(phones)),
+        email=read_text(record.get("email"), 320),
+        address=_address(record.get("full_address")),
+        sources=source_ids(record),
+        tags=tuple(sorted(_texts(record.get("pancake_tags"), 200))),
+        interested_products=tuple(sorted(_texts(record.get("interested_product"), 500))),
+        named=frozenset(
+            field for field, keys in _KEYS_OF_FIELD.items() if any(key in record for key in keys)
+        ),
+        modified_on=modified_on,
+        table_name=table_name,
+    )
+
+
+def _texts(value: JsonValue, max_characters: int) -> tuple[str, ...]:
+    items = value if isinstance(value, list) else [value]
+    return tuple(text for item in items[:MAX_ITEMS_PER_FIELD] if (text := read_text(item, max_characters)))
+
+
+def _address(value: JsonValue) -> str | None:
+    """Some clients send `full_address` as `["text", "<dial code>"]`."""
+    return read_text(value[0] if isinstance(value, list) and value else value, 2000)

@@ -1,0 +1,26 @@
+"""Read the timestamps of Pancake and of requests: ISO 8601, often without a time zone."""
+
+import re
+from datetime import UTC, datetime, tzinfo
+
+# `fromisoformat` also takes week dates and times without separators, which Pancake does not send.
+_ISO_8601 = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?\s*(Z|[+-]\d\d(:?\d\d)?)?", re.ASCII
+)
+
+
+def read_time(value: object) -> datetime | None:
+    """Read an ISO 8601 time: aware if it names a zone, else naive. None for anything else."""
+    if not isinstance(value, str) or not _ISO_8601.fullmatch(value.strip()):
+        return None
+    try:
+        time = datetime.fromisoformat(value.strip().replace(",", "."))
+    except ValueError:
+        return None
+    # In the years 1 and 9999 a conversion to another zone can leave the range of datetime.
+    return time if 1 < time.year < 9999 else None
+
+
+def in_utc(time: datetime, zone: tzinfo) -> datetime:
+    """Convert to UTC; a naive time is read in `zone`."""
+    return (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC)

@@ -1,0 +1,81 @@
+"""Claim an event: the claim commits alone, and its `claim_id` fences the work that follows."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from leads.adapters.database import Database, Row, Statement
+from leads.domain.errors import ProcessingPaused
+from leads.domain.notifications import Notification
+
+CLAIM_LEASE = timedelta(seconds=60)
+"""How long a claimed event is left to its handler; the database refuses to release it earlier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A row of process_record/claim_event: the right to work on an event, and what the work needs of it.
+
+    `status` is `ingested`, or a skipped status if a switch is off. `unsent` holds the notifications that the
+    event has not sent yet.
+    """
+
+    id: int
+    claim_id: UUID | None
+    status: str
+    record_id: str | None
+    table_name: str | None
+    modified_on: datetime | None
+    payload: str | None
+    attempts: int
+    replay_count: int
+    created_at: datetime
+    unsent: list[Notification]
+    corrected_phone: str | None
+    force: bool
+
+
+async def claim_event(db: Database, event_id: int) -> Claim | None:
+    """Claim a received event; None if it is not received. Raises ProcessingPaused: nothing was claimed."""
+    name, params = claim_statement(event_id)
+    return read_claim(await db.fetch_one(name, params))
+
+
+def claim_statement(event_id: int) -> Statement:
+    """Return the statement that claims an event."""
+    return "process_record/claim_event", {"id": event_id}
+
+
+def read_claim(row: Row | None) -> Claim | None:
+    """Read the row of process_record/claim_event. Raises ProcessingPaused."""
+    if row is None or row["paused"]:
+        raise ProcessingPaused
+    columns = {name: value for name, value in row.items() if name != "paused"}
+    return Claim(**columns) if row["id"] is not None else None
+
+
+async def mark_failed(
+    db: Database,
+    claim: Claim,
+    error_code: str,
+    error_detail: str,
+    *,
+    next_attempt_at: datetime | None,
+    error: dict[str, str],
+) -> None:
+    """Mark a claimed event failed, or dead_letter without a next attempt; `error` goes into its evidence.
+
+    Does nothing if the claim is lost. Raises DatabaseUnavailable.
+    """
+    await db.fetch_all(
+        "process_record/fail_event",
+        {
+            "id": claim.id,
+            "claim_id": claim.claim_id,
+            "next_attempt_at": next_attempt_at,
+            "error_code": error_code,
+            "error_detail": error_detail,
+            "evidence": json.dumps({"error": error}),
+        },
+    )

@@ -1,0 +1,65 @@
+"""Plan what an event writes: the decision, the owner of a new ticket, the notifications."""
+
+from dataclasses import dataclass
+
+from leads.adapters.database import Transaction
+from leads.domain.assign import Choice, Member, choose
+from leads.domain.decide import Plan, decide
+from leads.domain.errors import Contended
+from leads.domain.facts import Facts
+from leads.domain.lead import Lead
+from leads.domain.notifications import Notification, notifications_of
+from leads.domain.phone import PhoneReading
+from leads.services.process_record.claim import Claim
+from leads.services.process_record.load import LoadedEvent
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedEvent:
+    """A claimed event with everything that is to be written.
+
+    `choice` is None unless an owner was to be chosen; `owner` is the ticket's owner after the plan.
+    """
+
+    claim: Claim
+    lead: Lead
+    phones: PhoneReading
+    plan: Plan
+    choice: Choice | None
+    owner: str | None
+    notifications: list[Notification]
+    roster_source_id: str | None
+
+
+async def plan_event(transaction: Transaction, loaded: LoadedEvent) -> PlannedEvent:
+    """Decide, and choose the owner of a new ticket from the roster; only that needs a round trip.
+
+    Raises InvalidPhone if the lead has no usable phone, Contended if the transaction lacks a lock.
+    """
+    claim, lead, phones, facts = loaded.claim, loaded.lead, loaded.phones, loaded.facts
+    plan = decide(lead, phones, facts, force=claim.force)
+    if not _customer_phones(plan, facts) <= loaded.locked_phones:
+        raise Contended("The phone's contact came to this customer while its locks were taken.")
+    if plan.ticket_is_new:
+        choice = await _choose_owner(transaction, facts)
+        owner = choice.staff_id
+    else:
+        choice = None
+        owner = plan.ticket.assignee_id if plan.ticket else None
+    notifications = notifications_of(lead, plan, facts, owner, claim.replay_count)
+    return PlannedEvent(claim, lead, phones, plan, choice, owner, notifications, facts.roster_source_id)
+
+
+async def _choose_owner(transaction: Transaction, facts: Facts) -> Choice:
+    """Lock the roster of the event's sources, the last of all locks, and choose from it."""
+    roster = {"roster_source_id": facts.roster_source_id}
+    _, members = await transaction.run(
+        ("process_record/lock_roster", roster), ("process_record/load_roster", roster)
+    )
+    return choose([Member(**member) for member in members])
+
+
+def _customer_phones(plan: Plan, facts: Facts) -> set[str]:
+    """The phone of the customer's account: every event of the customer holds its lock."""
+    found = (account.normalized_phone for account in facts.accounts if account.id == plan.account_id)
+    return {phone for phone in found if phone}

@@ -1,0 +1,1 @@
+"""Reconcile closed days with Pancake, for the cron and for the operators' command `reconcile`."""

@@ -1,0 +1,137 @@
+"""Reconcile one day of one connection: read its list, store what is missing, fill the ledger."""
+
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from typing import TypedDict, cast
+
+from leads.adapters.database import Params
+from leads.adapters.pancake_api import COMPLETE
+from leads.domain import coverage
+from leads.domain.day_ledger import DayLedger
+from leads.domain.listing import ListedLead
+from leads.domain.reports import DayReport
+from leads.services.connections import Connection
+from leads.services.cron_runs import CronRun
+from leads.services.pancake_lists import PAUSED, load_events, look_up_times, read_pages, store_missing
+from leads.services.runtime import Runtime
+
+MAX_PAGES_PER_DAY = 50_000
+MAX_LOOK_UPS = 100
+
+
+class Stranger(TypedDict):
+    """A stored record of the day that the list did not show."""
+
+    record_id: str
+    table_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DayComparison:
+    """The row of reconcile_daily/compare_day."""
+
+    superseded: int
+    strangers: list[Stranger]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstSeen:
+    """A row of reconcile_daily/count_first_seen."""
+
+    origin: str
+    records: int
+
+
+async def reconcile_day(
+    runtime: Runtime, run: CronRun, day: date, connection: Connection, *, dry_run: bool = False
+) -> DayReport:
+    """Reconcile one day of one connection. Raises PancakeUnavailable or PancakeRefused."""
+    key = f"{day}/{connection.id}"
+    saved = run.state.get(key, {})
+    if "report" in saved:
+        return cast(DayReport, saved["report"])
+    ledger = DayLedger.load(day, saved) if saved else DayLedger(day)
+
+    started = runtime.clock.monotonic()
+    try:
+        ending = await read_pages(
+            runtime.pancake,
+            connection,
+            ledger.window,
+            ledger.position,
+            partial(_enter_leads, runtime, run, connection, ledger, dry_run),
+            seconds_left=run.seconds_left,
+            max_pages=MAX_PAGES_PER_DAY,
+        )
+    finally:
+        ledger.add_seconds(runtime.clock.monotonic() - started)
+        run.state[key] = ledger.save()
+    if ending == PAUSED:
+        return {"day": day.isoformat(), "ending": PAUSED}
+
+    report = await _close(runtime, connection, ledger, ending)
+    run.state[key] = ledger.restart().save() if "error" in report else {"report": report}
+    return report
+
+
+async def _enter_leads(
+    runtime: Runtime,
+    run: CronRun,
+    connection: Connection,
+    ledger: DayLedger,
+    dry_run: bool,
+    table: str,
+    leads: list[ListedLead],
+) -> None:
+    """Enter some pages into the ledger, and store what is missing."""
+    selected = ledger.select(leads)
+    if not selected:
+        return
+    events = await load_events(runtime.db, connection, selected)
+    added: set[str] = set()
+    if not dry_run and coverage.missing(selected, events):
+        stored = await store_missing(runtime.db, connection, table, selected, "reconcile", run.now)
+        added = {lead.record_id for lead, _ in stored}
+        runtime.metrics.webhook_missed.labels("reconcile").inc(len(added))
+        # Webhook or polling may have stored some of them in the meantime.
+        events = await load_events(runtime.db, connection, selected)
+    ledger.enter(selected, events, added)
+
+
+async def _close(runtime: Runtime, connection: Connection, ledger: DayLedger, ending: str) -> DayReport:
+    """Return the day's report, with the stored records that were not listed and the origin of all records."""
+    params = _day_params(connection, ledger)
+    (comparison,) = await runtime.db.fetch_all(
+        "reconcile_daily/compare_day", {**params, "seen": list(ledger.seen)}, DayComparison
+    )
+    looked_up = {each["record_id"]: each["table_name"] for each in comparison.strangers[:MAX_LOOK_UPS]}
+    present = await look_up_times(runtime.pancake, connection, looked_up)
+    origins = await runtime.db.fetch_all("reconcile_daily/count_first_seen", params, FirstSeen)
+
+    first_seen = {row.origin: row.records for row in origins}
+    records = sum(first_seen.values())
+    report = ledger.report(
+        superseded=comparison.superseded,
+        looked_up=list(looked_up),
+        not_looked_up=len(comparison.strangers) - len(looked_up),
+        present=present,
+    )
+    report["ending"] = ending
+    report["first_seen"] = first_seen
+    report["webhook_loss"] = round(1 - first_seen.get("webhook", 0) / records, 4) if records else 0.0
+    if ending != COMPLETE or report["unlisted"]:
+        report["error"] = "list_incomplete"
+        report["detail"] = (
+            f"{ledger.day}: the list ended with {ending}, {len(report['unlisted'])} records unlisted"
+        )
+    return report
+
+
+def _day_params(connection: Connection, ledger: DayLedger) -> Params:
+    return {
+        "connection_id": connection.id,
+        "tables": list(connection.tables),
+        "window_from": ledger.window.start,
+        "window_to": ledger.window.end,
+    }

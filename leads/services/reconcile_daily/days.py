@@ -1,0 +1,102 @@
+"""Reconcile days for all connections, and load what earlier runs stored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import partial
+
+from leads.adapters.database import Database
+from leads.domain.reports import DayReport
+from leads.domain.window import day_window
+from leads.services.connections import for_each, load_connections, problems
+from leads.services.cron_runs import AdminNotice, CronReport, CronRun
+from leads.services.pancake_lists import PAUSED
+from leads.services.reconcile_daily.day import reconcile_day
+from leads.services.runtime import Runtime
+
+MIN_FOUND_MISSING_NOTIFIED = 5
+"""How many records that webhook and polling missed on a day are worth a notification."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The days that other runs closed, and when each connection was created, by its id."""
+
+    closed_days: frozenset[date]
+    created_at: Mapping[str, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class _HistoryRow:
+    """The row of reconcile_daily/list_closed_days; `since` maps a connection's id to an ISO time."""
+
+    days: list[str]
+    since: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReport:
+    """A row of reconcile_daily/load_reports."""
+
+    report: DayReport
+
+
+async def load_history(db: Database, run: CronRun) -> History:
+    """Load what decides which days are owed. This run's own days are in its state."""
+    params = {"now": run.now, "scheduled_time": run.scheduled_time}
+    (row,) = await db.fetch_all("reconcile_daily/list_closed_days", params, _HistoryRow)
+    return History(
+        closed_days=frozenset(date.fromisoformat(text) for text in row.days),
+        created_at={connection_id: datetime.fromisoformat(text) for connection_id, text in row.since.items()},
+    )
+
+
+async def load_reports(db: Database, day: date) -> list[DayReport]:
+    """Load the newest stored report of a day, of each connection."""
+    rows = await db.fetch_all("reconcile_daily/load_reports", {"day": day.isoformat()}, StoredReport)
+    return [row.report for row in rows]
+
+
+async def reconcile_days(
+    runtime: Runtime, run: CronRun, days: Sequence[date], created_at: Mapping[str, datetime]
+) -> CronReport:
+    """Reconcile days one after the other, each for the connections that existed on it (`created_at`)."""
+    connections = await load_connections(runtime.db, runtime.settings.key_ring)
+    reports: list[DayReport] = []
+    closed: list[str] = []
+    for day in days:
+        existing = [each for each in connections if created_at[each.id] <= day_window(day).end]
+        if not existing:
+            continue
+        of_day = await for_each(existing, partial(reconcile_day, runtime, run, day))
+        reports += of_day
+        if any(report.get("ending") == PAUSED for report in of_day):
+            break
+        if problems(of_day) is None:
+            closed.append(day.isoformat())
+    return _report(reports, closed)
+
+
+def _report(reports: Sequence[DayReport], closed: Sequence[str]) -> CronReport:
+    days = [day_window(date.fromisoformat(report["day"])) for report in reports if "day" in report]
+    return CronReport(
+        {"days": reports, "closed_days": closed},
+        window=(min((day.start for day in days), default=None), max((day.end for day in days), default=None)),
+        notices=tuple(notice for report in reports for notice in _notices(report)),
+        problem=problems(reports),
+        unfinished=any(report.get("ending") == PAUSED for report in reports),
+    )
+
+
+def _notices(report: DayReport) -> list[AdminNotice]:
+    """Tell of a day on which webhook and polling missed much, or on which a record could not be stored."""
+    found, left = len(report.get("found_missing", ())), len(report.get("left_missing", ()))
+    if found < MIN_FOUND_MISSING_NOTIFIED and not left:
+        return []
+    return [
+        AdminNotice(
+            key=f"reconciliation_miss:{report['connection_id']}:{report['day']}",
+            reason="reconciliation_miss",
+            detail=f"{report['day']}: {found} found missing, {left} left missing",
+        )
+    ]

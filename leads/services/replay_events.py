@@ -1,0 +1,204 @@
+"""Replay events: find those of a request, set them to received at a bounded rate, or try it in a dry run.
+
+An event that is set to received is processed by its event trigger.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import cast
+
+from leads.adapters.clock import Clock
+from leads.adapters.database import Database, Statement, Transaction
+from leads.domain.errors import Busy, ProcessingPaused
+from leads.domain.lifecycle import INGESTED
+from leads.domain.replay import Refusal, ReplayRequest, TouchedRows, changed_parts
+from leads.services.process_record.apply import plan_statements
+from leads.services.process_record.attempts import attempt_dry_run
+from leads.services.process_record.claim import claim_statement, read_claim
+from leads.services.process_record.load import Held, load_event, lock_phones, lock_records, read_stored_lead
+from leads.services.process_record.plan import PlannedEvent, plan_event
+
+MAX_EVENTS_PER_SEARCH = 100_000
+"""The oldest first."""
+REPLAY_BUDGET_SECONDS = 20.0
+DEFAULT_EVENTS_PER_SECOND = 20
+MAX_EVENTS_PER_SECOND = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEvents:
+    """The events that a request names: those that can be replayed, and refusals of others with the reason."""
+
+    ids: list[int]
+    refused: list[Refusal]
+    switched_on: bool
+    events_per_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedBatch:
+    """A row of replay_events/replay_rows: the events that were set to received; none while switched off."""
+
+    switched_on: bool
+    ids: list[int]
+
+
+async def find_events(db: Database, request: ReplayRequest) -> FoundEvents:
+    """Find the events of a request, at most MAX_EVENTS_PER_SEARCH. Raises DatabaseUnavailable."""
+    (row,) = await db.fetch_all(
+        "replay_events/find_rows",
+        {
+            "ids": list(request.ids) if request.ids is not None else None,
+            "states": sorted(request.states),
+            "error_code": request.error_code,
+            "source_id": request.source_id,
+            "created_from": request.created_from,
+            "created_to": request.created_to,
+            "corrected": request.corrected_phone is not None,
+            "most": MAX_EVENTS_PER_SEARCH,
+        },
+    )
+    known = {refusal["event_id"] for refusal in row["refused"]} | set(row["ids"])
+    unknown = [Refusal(event_id=id_, reason="unknown_id") for id_ in request.ids or () if id_ not in known]
+    return FoundEvents(
+        ids=row["ids"],
+        refused=row["refused"] + unknown,
+        switched_on=row["switched_on"],
+        events_per_second=_events_per_second(row["rate_per_second"]),
+    )
+
+
+async def replay(
+    db: Database, clock: Clock, request: ReplayRequest, ids: Sequence[int], events_per_second: int
+) -> list[int]:
+    """Set events to received, at most so many a second over all callers; return those that were set.
+
+    Stops when the time is up or the kill switch goes on. Raises Busy while another replay runs.
+    """
+    replayed: list[int] = []
+    async with db.exclusive("replay_events") as (free, session):
+        if not free:
+            raise Busy("Another replay is running: try again in a few seconds.")
+        deadline = clock.monotonic() + REPLAY_BUDGET_SECONDS
+        for start in range(0, len(ids), events_per_second):
+            batch = ids[start : start + events_per_second]
+            ((row,),) = await session.run(replay_statement(request, batch, clock.now()), commit=True)
+            replayed += row["ids"]
+            await clock.sleep(len(batch) / events_per_second)
+            if not row["switched_on"] or clock.monotonic() >= deadline:
+                break
+    return replayed
+
+
+async def replay_batch(
+    db: Database, request: ReplayRequest, ids: Sequence[int], now: datetime
+) -> ReplayedBatch:
+    """Set a few events to received at once."""
+    name, params = replay_statement(request, ids, now)
+    (batch,) = await db.fetch_all(name, params, ReplayedBatch)
+    return batch
+
+
+def replay_statement(request: ReplayRequest, ids: Sequence[int], now: datetime) -> Statement:
+    """Return the statement that sets events to received, with the request noted in their evidence."""
+    evidence: dict[str, object] = {}
+    if request.corrected_phone:
+        evidence["corrected_phone"] = request.corrected_phone
+    if request.force:
+        evidence["force"] = True
+    params = {
+        "ids": list(ids),
+        "states": sorted(request.states),
+        "by": request.requested_by,
+        "now": now,
+        "evidence": json.dumps(evidence),
+    }
+    return "replay_events/replay_rows", params
+
+
+async def dry_run(
+    db: Database, clock: Clock, request: ReplayRequest, ids: Sequence[int]
+) -> list[dict[str, object]]:
+    """Process the events one after the other and roll everything back; return what each would change.
+
+    Raises Busy if other transactions hold the leads.
+    """
+    async with db.dry_run() as transaction:
+        await _lock_leads(transaction, request, ids)
+        changes: list[dict[str, object]] = []
+        for event_id in ids:
+            work = partial(_process_in_dry_run, transaction, clock, request, event_id)
+            changes.append({"event_id": event_id} | await attempt_dry_run(transaction, work))
+        return changes
+
+
+async def _lock_leads(transaction: Transaction, request: ReplayRequest, ids: Sequence[int]) -> None:
+    """Take the locks of all leads first, in the order in which processing takes them."""
+    _, rows = await transaction.run(
+        ("replay_events/lock_dry_run", {}), ("replay_events/load_leads", {"ids": list(ids)})
+    )
+    leads = [
+        read_stored_lead(
+            row["payload"],
+            corrected_phone=request.corrected_phone or row["corrected_phone"],
+            modified_on=row["modified_on"],
+            table_name=row["table_name"],
+        )
+        for row in rows
+    ]
+    record_ids = [lead.record_id for lead, _ in leads]
+    phones = [phone for _, phones in leads for phone in phones.usable]
+    await transaction.run(lock_records(record_ids), lock_phones(record_ids, phones))
+
+
+async def _process_in_dry_run(
+    transaction: Transaction, clock: Clock, request: ReplayRequest, event_id: int
+) -> dict[str, object]:
+    """Process one event as handlers/process_record.py does: claim, load, plan, apply."""
+    now = clock.now()
+    _, (row,) = await transaction.run(replay_statement(request, [event_id], now), claim_statement(event_id))
+    try:
+        claim = read_claim(row)
+    except ProcessingPaused as error:
+        return {"result": error.code}
+    if claim is None:
+        return {"result": "not_received"}
+    if claim.status != INGESTED:
+        return {"result": claim.status}
+    loaded = await load_event(transaction, claim)
+    if isinstance(loaded, Held):
+        return {"result": loaded.result}
+    planned = await plan_event(transaction, loaded)
+    before, after = await _apply_in_dry_run(transaction, planned, now)
+    changes = changed_parts(before, after)
+    return {"result": planned.plan.outcome, **changes, "notifications": planned.notifications}
+
+
+async def _apply_in_dry_run(
+    transaction: Transaction, planned: PlannedEvent, now: datetime
+) -> tuple[TouchedRows, TouchedRows]:
+    """Apply a plan; return the rows that it writes, before and after."""
+    plan = planned.plan
+    touched: Statement = (
+        "replay_events/load_touched",
+        {
+            "account_id": plan.account_id,
+            "phone": plan.phone,
+            "ticket_id": plan.ticket.id if plan.ticket else None,
+            "choosing": planned.choice is not None,
+            "roster_source_id": planned.roster_source_id,
+        },
+    )
+    rows = await transaction.run(touched, *plan_statements(planned, now), touched)
+    (before,), (after,) = cast(list[list[TouchedRows]], [rows[0], rows[-1]])
+    return before, after
+
+
+def _events_per_second(setting: str) -> int:
+    """Read the setting replay_rate_per_second; the default for anything but a whole number."""
+    if not setting.isdigit():
+        return DEFAULT_EVENTS_PER_SECOND
+    return min(max(int(setting), 1), MAX_EVENTS_PER_SECOND)

@@ -1,0 +1,53 @@
+"""process_record sends the notifications of an event once, now or later."""
+
+from leads.services.outbox import SEND_LEASE, UnsentEvent
+from tests.support.handlers import HandlerHarness
+from tests.support.leads import LATER
+
+
+async def test_a_notification_that_hasura_fails_is_sent_after_its_lease(
+    harness: HandlerHarness,
+) -> None:
+    harness.fill_roster(1)
+    harness.hasura.failing = True
+    event_id, result = await harness.process_lead()
+    event = harness.event(event_id)
+    assert (result, event["status"], event["notified_at"]) == ("ticket_created", "processed", None)
+    harness.hasura.failing = False
+    await harness.process(event_id)
+    assert harness.hasura.sent == {}  # the sender that claimed it may still be sending
+    harness.expire_leases()
+    assert await harness.process(event_id) == "not_received"
+    assert list(harness.hasura.sent) == [f"{event_id}:new_lead"]
+    assert harness.event(event_id)["notified_at"] is not None
+
+
+async def test_notifications_that_the_service_did_not_accept_are_sent_again(harness: HandlerHarness) -> None:
+    harness.fill_roster(1)
+    await harness.process_lead()
+    harness.hasura.accepted_per_call = 1
+    event_id, _ = await harness.process_lead(modified_on=LATER, phone_number="0905999888")
+    assert len(harness.event(event_id)["notifications"]) == 2
+    assert harness.event(event_id)["notified_at"] is None
+    harness.hasura.accepted_per_call = None
+    harness.expire_leases()
+    await harness.process(event_id)
+    assert {f"{event_id}:lead_updated", f"{event_id}:phone_changed"} <= set(harness.hasura.sent)
+
+
+async def test_a_sender_with_an_older_claim_does_not_mark_newer_notifications_as_sent(
+    harness: HandlerHarness,
+) -> None:
+    answer = await harness.deliver({"id": "r", "phone_number": "0905111222", "source": ["-1", "brand new"]})
+    claim = {"ids": [answer["event_id"]], "lease": SEND_LEASE}
+    (held,) = await harness.runtime.db.fetch_all("outbox/claim_notifications", claim, UnsentEvent)
+    harness.hasura.failing = True
+    await harness.process(answer["event_id"])
+    harness.hasura.failing = False
+    await harness.runtime.outbox.send([held])
+    event = harness.event(answer["event_id"])
+    assert len(event["notifications"]) == 2
+    assert event["notified_at"] is None
+    harness.expire_leases()
+    await harness.process(answer["event_id"])
+    assert len(harness.hasura.sent) == 2

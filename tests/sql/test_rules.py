@@ -1,0 +1,155 @@
+"""The rules that several statements share: each is defined once, in the migrations, and inlined."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from leads.adapters.queries import QUERIES
+from tests.support.statements import prepare
+
+CONNECTION = "00000000-0000-4000-8000-000000000001"
+SWITCHES = b"SELECT kill_switch, processing_paused FROM view_pancake_switch"
+SHOWN = b"SELECT kill_switch, processing_paused FROM view_pancake_setting"
+RULES = {
+    "view_pancake_switch": "'(kill_switch|processing_paused)'",
+    "pancake_active_source": r"pancake_source_id = ANY \(\w+\.source_ids\) AND \w+\.is_active",
+    "pancake_applied_event": r"outcome <> 'stale'",
+}
+
+
+@pytest.fixture
+def db(migrated: psycopg.Connection) -> Iterator[psycopg.Connection]:
+    """The migrated database with a connection; what a test changes is undone."""
+    with migrated.transaction(force_rollback=True):
+        migrated.execute("SET LOCAL session_replication_role = replica")
+        migrated.execute(
+            "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256)"
+            " VALUES (%s, 'x', 1, sha256('t'))",
+            [CONNECTION],
+        )
+        yield migrated
+
+
+def store(db: psycopg.Connection, **settings: Any) -> None:
+    """Replace the settings of the integration."""
+    db.execute(
+        "UPDATE app_setting SET app_settings = jsonb_build_object('pancake_integration', %s::jsonb)"
+        " WHERE id = 1",
+        [json.dumps(settings)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("stored", "kill_switch", "processing_paused"),
+    [
+        (True, True, True),
+        (False, False, False),
+        ("true", True, True),
+        ("false", False, False),
+        ("no", True, False),
+        ("", True, False),
+        (0, True, False),
+        (1, True, False),
+        (None, True, False),
+        ([False], True, False),
+        ({"on": False}, True, False),
+    ],
+)
+def test_an_unreadable_switch_has_its_safe_value(
+    db: psycopg.Connection, stored: Any, kill_switch: bool, processing_paused: bool
+) -> None:
+    store(db, kill_switch=stored, processing_paused=stored)
+    assert db.execute(SWITCHES).fetchall() == [(kill_switch, processing_paused)]
+    assert db.execute(SHOWN).fetchall() == [(kill_switch, processing_paused)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE app_setting SET app_settings = '{\"pancake_integration\": {}}'",
+        'UPDATE app_setting SET app_settings = \'{"pancake_integration": "off"}\'',
+        "UPDATE app_setting SET app_settings = '{\"pancake_integration\": null}'",
+        "UPDATE app_setting SET app_settings = '{}'",
+        "UPDATE app_setting SET app_settings = '[]'",
+        "DELETE FROM app_setting",
+    ],
+)
+def test_without_settings_the_kill_switch_is_on(db: psycopg.Connection, change: str) -> None:
+    """The view always has one row: a statement that found none would read null."""
+    db.execute(change.encode())
+    assert db.execute(SWITCHES).fetchall() == [(True, False)]
+
+
+def test_active_sources_are_those_that_a_lead_names_on_its_connection(db: psycopg.Connection) -> None:
+    other = "00000000-0000-4000-8000-000000000002"
+    db.execute(
+        "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+        " VALUES (%(ours)s, '1', 'a', true), (%(ours)s, '2', 'b', false), (%(ours)s, '3', 'c', true),"
+        " (%(other)s, '2', 'd', true)",
+        {"ours": CONNECTION, "other": other},
+    )
+    look = "SELECT pancake_source_id FROM pancake_active_source(%s, %s) ORDER BY 1"
+    assert db.execute(look, [CONNECTION, ["1", "2"]]).fetchall() == [("1",)]
+    assert db.execute(look, [CONNECTION, ["3", "1"]]).fetchall() == [("1",), ("3",)]
+    assert db.execute(look, [other, ["1", "2"]]).fetchall() == [("2",)]
+    assert db.execute(look, [CONNECTION, []]).fetchall() == []
+    assert db.execute(look, [CONNECTION, None]).fetchall() == []
+
+
+def event(
+    db: psycopg.Connection, record: str, modified: str | None, outcome: str | None, processed: str | None
+) -> None:
+    """Insert an event with its two times in normalized_phone, to tell events apart."""
+    db.execute(
+        "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, modified_on, payload_hash,"
+        " status, outcome, processed_at, normalized_phone, arrived_at, created_at)"
+        " VALUES (%s, 'webhook', %s, %s, sha256(gen_random_uuid()::text::bytea),"
+        " %s, %s, %s, %s, now(), now())",
+        [
+            CONNECTION, record, modified, "processed" if processed else "received", outcome, processed,
+            f"{modified} {processed}",
+        ],
+    )  # fmt: skip
+
+
+def test_the_applied_event_is_the_newest_that_was_not_stale(db: psycopg.Connection) -> None:
+    look = "SELECT normalized_phone FROM pancake_applied_event(%s)"
+    assert db.execute(look, ["r"]).fetchall() == []
+    event(db, "r", None, "contact_updated", "2026-01-09")
+    assert db.execute(look, ["r"]).fetchall() == [("None 2026-01-09",)]
+    event(db, "r", "2026-01-01", "ticket_created", "2026-01-02")
+    event(db, "r", "2026-01-01", "no_change", "2026-01-03")
+    event(db, "r", "2026-01-04", "stale", "2026-01-05")
+    event(db, "r", "2026-01-06", None, None)
+    event(db, "other", "2026-01-07", "ticket_created", "2026-01-08")
+    assert db.execute(look, ["r"]).fetchall() == [("2026-01-01 2026-01-03",)]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_is_defined_in_the_migrations_alone(rule: str) -> None:
+    users = [name for name, text in QUERIES.items() if f"public.{rule}".encode() in text]
+    copies = [name for name, text in QUERIES.items() if re.search(RULES[rule], text.decode())]
+    assert len(users) >= 2
+    assert copies == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name, text in QUERIES.items() if any(f"public.{rule}".encode() in text for rule in RULES)],
+)
+def test_a_rule_is_inlined_into_the_statement_that_uses_it(db: psycopg.Connection, name: str) -> None:
+    """A call that is not inlined is a node `Function Scan on public.pancake_…` of its own."""
+    arguments = ", ".join(["NULL"] * prepare(db, name))
+    explain = sql.SQL("EXPLAIN (VERBOSE) EXECUTE {}({})").format(sql.Identifier(name), sql.SQL(arguments))
+    db.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+    try:
+        plan = "\n".join(line for (line,) in db.execute(explain).fetchall())
+    finally:
+        db.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(name)))
+    assert re.findall(rf"Function Scan on public\.\w+|\b(?:{'|'.join(RULES)})\(", plan) == []
+    assert re.search(r"on public\.(app_setting|pancake_source|pancake_webhook_event)", plan)

@@ -1,0 +1,107 @@
+"""Values of the domain with defaults, for tests that set only what matters to them."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from leads.domain.assign import Choice, Member
+from leads.domain.decide import Plan, decide
+from leads.domain.facts import Account, Applied, Facts
+from leads.domain.lead import Lead
+from leads.domain.notifications import notifications_of
+from leads.domain.phone import PhoneReading
+from leads.services.process_record.claim import Claim
+from leads.services.process_record.load import read_stored_lead
+from leads.services.process_record.plan import PlannedEvent
+from tests.support.leads import PHONE
+
+NOW = datetime(2026, 5, 14, 2, 35, 56, tzinfo=UTC)
+EMPTY = Facts(
+    applied=None,
+    accounts=(),
+    open_tickets=(),
+    admins=("admin-1",),
+    consent_mode="off",
+    roster_source_id=None,
+    new_account_id="new-account",
+    new_ticket_id="new-ticket",
+)
+
+
+class LeadCase(NamedTuple):
+    """A lead as processing sees it: its fields, its phones, whether it is forced."""
+
+    lead: Lead
+    phones: PhoneReading
+    force: bool
+
+
+def lead_case(
+    table_name: str | None = "lead",
+    modified_on: datetime | None = NOW,
+    corrected_phone: str | None = None,
+    force: bool = False,
+    **fields: Any,
+) -> LeadCase:
+    record = {"id": "r-1", "name": "An", "phone_number": "0905111222"} | fields
+    lead, phones = read_stored_lead(
+        json.dumps(record), corrected_phone=corrected_phone, modified_on=modified_on, table_name=table_name
+    )
+    return LeadCase(lead, phones, force)
+
+
+def decide_on(case: LeadCase, facts: Facts) -> Plan:
+    return decide(case.lead, case.phones, facts, force=case.force)
+
+
+def applied(of: LeadCase, **changes: Any) -> Applied:
+    before = Applied(of.lead.modified_on, of.lead.digests(), "ticket-1", "account-1", PHONE)
+    return replace(before, **changes)
+
+
+def account(name: str, phone: str = PHONE, enabled: bool = True) -> Account:
+    return Account(name, phone, enabled)
+
+
+CLAIM = Claim(
+    id=7,
+    claim_id=UUID(int=12),
+    status="ingested",
+    record_id="r-1",
+    table_name=None,
+    modified_on=None,
+    payload=None,
+    attempts=1,
+    replay_count=0,
+    created_at=NOW,
+    unsent=[],
+    corrected_phone=None,
+    force=False,
+)
+
+
+def planned_event(case: LeadCase, facts: Facts, choice: Choice | None = None) -> PlannedEvent:
+    """The planned event of a case, with this choice of an owner."""
+    plan = decide_on(case, facts)
+    owner = choice.staff_id if choice else plan.ticket.assignee_id if plan.ticket else None
+    notifications = notifications_of(case.lead, plan, facts, owner)
+    roster_source_id = facts.roster_source_id
+    return PlannedEvent(CLAIM, case.lead, case.phones, plan, choice, owner, notifications, roster_source_id)
+
+
+def member(number: int, **changes: object) -> Member:
+    """An available member of a roster, with weight 1 and no ticket yet."""
+    fields = Member(
+        assignee_id=f"a-{number}",
+        staff_id=f"s-{number}",
+        is_active=True,
+        staff_active=True,
+        on_duty=True,
+        weight=1,
+        assigned_count=0,
+        last_assigned_seq=0,
+        was_available=True,
+    )
+    return replace(fields, **changes)  # type: ignore[arg-type]

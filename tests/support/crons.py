@@ -1,0 +1,117 @@
+"""The crons on a real database, with the simulator of Pancake and a clock that tests can move."""
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+
+from app import create_app
+from leads.adapters.pancake_api import PancakeApi
+from leads.adapters.settings import Settings
+from leads.services.runtime import Runtime
+from sandbox.pancake.app import create_app as create_simulator
+from sandbox.pancake.workspace import Workspace
+from tests.support.clock import MovableClock
+from tests.support.fakes import FakeHasura
+from tests.support.handlers import HandlerHarness, started
+
+HDB_CATALOG = Path(__file__).with_name("hdb_catalog.sql")
+API_KEY = "0123456789abcdef0123456789abcdef"
+
+
+@dataclass
+class CronHarness(HandlerHarness):
+    """One process of the handlers with Pancake's simulator behind it."""
+
+    pancake: Workspace = field(default_factory=Workspace)
+    tick_numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    async def tick(self, name: str, at: datetime | None = None) -> httpx.Response:
+        """Deliver a tick as Hasura does; it is due now unless `at` is given."""
+        due = at or self.clock.now()
+        body = {"id": f"tick-{next(self.tick_numbers)}", "name": f"pancake_{name}", "payload": {}}
+        return await self.client.post(
+            f"/cron/{name}", json={**body, "scheduled_time": due.isoformat()}, headers=self.headers
+        )
+
+    async def run(self, name: str) -> dict[str, Any]:
+        """Run a cron, which must succeed, and return its stored report."""
+        response = await self.tick(name)
+        assert response.status_code == 200, response.text
+        assert response.json()["result"] == "succeeded", response.text
+        return self.last_run(name)["report"]  # type: ignore[no-any-return]
+
+    def last_run(self, name: str) -> dict[str, Any]:
+        return self.sql("SELECT * FROM pancake_cron_run WHERE name = %s ORDER BY id DESC LIMIT 1", name)[0]
+
+    def move_clock(self, **by: float) -> None:
+        """Move the clock forward, for example hours=1."""
+        self.clock.ahead += timedelta(**by)
+
+    def connection(self) -> dict[str, Any]:
+        return self.one("SELECT * FROM pancake_connection WHERE id = %s", self.connection_id)
+
+    def reasons(self) -> list[str]:
+        """The reasons of the notifications sent, in order."""
+        return [notification["data"].get("reason", "") for notification in self.hasura.sent.values()]
+
+    def hide_from_list(self, record_id: str) -> None:
+        """Make Pancake's list of leads leave out one record, which exists."""
+        table = self.pancake.tables["lead"]
+        page = table.page
+
+        def without(*args: Any, **named: Any) -> Any:
+            entries, last = page(*args, **named)
+            return [entry for entry in entries if record_id.encode() not in entry], last
+
+        table.page = without  # type: ignore[method-assign]
+
+
+def seed_cron_connection(settings: Settings, connection_id: str) -> None:
+    """Add the engine's catalogue, an API key and the simulator's sources to a seeded connection."""
+    with psycopg.connect(settings.database_url, autocommit=True) as db_connection:
+        db_connection.execute(HDB_CATALOG.read_text())
+        db_connection.execute(
+            "UPDATE pancake_connection SET api_key_encrypted = %s, api_base_url = 'http://pancake/api',"
+            " created_at = now() - interval '1 year'",
+            (settings.key_ring.encrypt(API_KEY, "api_key"),),
+        )
+        db_connection.execute("UPDATE pancake_source SET is_active = true")
+        db_connection.execute(
+            "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+            " SELECT %s, s, s, true FROM unnest(ARRAY['-5', '-12', '-9', '24895', '(none)']) AS s",
+            (connection_id,),
+        )
+
+
+@asynccontextmanager
+async def running_crons(settings: Settings, connection_id: str) -> AsyncIterator[CronHarness]:
+    """Start one process of the handlers and a workspace whose webhook delivers to it."""
+    hasura, clock = FakeHasura(), MovableClock()
+    harnesses: list[CronHarness] = []
+
+    async def deliver(request: httpx.Request) -> httpx.Response:
+        await harnesses[0].deliver(request.content)
+        return httpx.Response(200)
+
+    workspace = Workspace(now=clock.now, transport=httpx.MockTransport(deliver))
+    workspace.sender.settings.url = "http://edge/api/pancake/record/token"
+    workspace.sender.settings.retry_seconds = []
+    pancake = PancakeApi(clock, transport=httpx.ASGITransport(create_simulator(workspace)))
+    app = create_app(Runtime.assemble(settings, clock=clock, graphql=hasura, pancake=pancake))
+    seed_cron_connection(settings, connection_id)
+    url = settings.database_url
+    async with started(app, url) as (client, session):
+        harnesses.append(
+            CronHarness(
+                session, client, hasura, clock, app.state.runtime, url, connection_id, pancake=workspace
+            )
+        )
+        yield harnesses[0]
+        await workspace.aclose()

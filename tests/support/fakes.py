@@ -1,0 +1,56 @@
+"""In-memory replacements for the database and for Hasura."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from leads.adapters.database import Database, Params, Row, RowType
+from leads.adapters.graphql import GraphqlClient
+from leads.domain.errors import HasuraRefused, HasuraUnavailable
+
+
+class FakeDatabase(Database):
+    """Records the statements in `ran` and returns `rows`; raises `error` if it is set."""
+
+    def __init__(self) -> None:
+        self.ran: list[tuple[str, dict[str, Any]]] = []
+        self.rows: list[Row] = []
+        self.error: Exception | None = None
+
+    async def _run_work(self, name: str, params: Params, row_type: type[RowType] | None) -> list[Any]:
+        if self.error is not None:
+            raise self.error
+        self.ran.append((name, dict(params)))
+        return [row_type(**row) for row in self.rows] if row_type else self.rows
+
+
+class FakeHasura(GraphqlClient):
+    """Accepts notifications as sendNotifications does, each idempotency key once.
+
+    `failing`: every call raises HasuraUnavailable. `refused`: a call with one of these keys raises
+    HasuraRefused. `accepted_per_call`: the notifications beyond this number are ignored.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+        self.sent: dict[str, Mapping[str, Any]] = {}
+        self.failing = False
+        self.refused: set[str] = set()
+        self.accepted_per_call: int | None = None
+
+    async def send_notifications(self, notifications: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        keys = [notification["idempotency_key"] for notification in notifications]
+        self.calls.append(keys)
+        if self.failing:
+            raise HasuraUnavailable("Hasura is unavailable")
+        if self.refused.intersection(keys):
+            raise HasuraRefused("a notification was refused")
+        accepted = notifications[: self.accepted_per_call]
+        new = {n["idempotency_key"]: n for n in accepted if n["idempotency_key"] not in self.sent}
+        self.sent |= new
+        return {"accepted": len(new), "duplicates": len(accepted) - len(new)}
+
+    async def is_healthy(self) -> bool:
+        return not self.failing
+
+    async def close(self) -> None:
+        return None

@@ -1,0 +1,152 @@
+"""The application on a real database, with a fake Hasura and a clock that tests can move."""
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import psycopg
+from psycopg.rows import dict_row
+from starlette.applications import Starlette
+
+from app import create_app
+from leads.adapters.settings import Settings
+from leads.services.runtime import Runtime
+from tests.support.clock import MovableClock
+from tests.support.fakes import FakeHasura
+from tests.support.leads import LEAD
+from tests.support.seeding import SESSION_NAME, DatabaseHarness
+from tests.support.settings import ADMIN_ID, HANDLER_SECRET, WEBHOOK_TOKEN
+
+
+@dataclass
+class HandlerHarness(DatabaseHarness):
+    """One process of the handlers: call it as Hasura and the edge do, and read its rows."""
+
+    client: httpx.AsyncClient
+    hasura: FakeHasura
+    clock: MovableClock
+    runtime: Runtime
+    database_url: str
+    connection_id: str = ""
+    headers: dict[str, str] = field(default_factory=lambda: {"X-Handler-Secret": HANDLER_SECRET})
+
+    async def deliver(
+        self, body: bytes | str | dict[str, Any], token: str = WEBHOOK_TOKEN, **input_: Any
+    ) -> dict[str, Any]:
+        """Post a body as the edge does and return the handler's answer."""
+        if isinstance(body, dict):
+            body = json.dumps(body, ensure_ascii=False)
+        raw = body.encode() if isinstance(body, str) else body
+        response = await self.call_action({"token": token, "raw": base64.b64encode(raw).decode(), **input_})
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    async def call_action(
+        self,
+        input_: dict[str, Any],
+        headers: dict[str, str] | None = None,
+        name: str = "ingest_record",
+        session: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        """Call an action's handler as Hasura does."""
+        envelope = {
+            "action": {"name": f"pancake_{name}"},
+            "input": input_,
+            "session_variables": session or {"x-hasura-role": "pancake_edge"},
+            "request_query": "mutation { … }",
+        }
+        return await self.client.post(
+            f"/actions/{name}", content=json.dumps(envelope).encode(), headers=headers or self.headers
+        )
+
+    async def request_replay(self, **input_: Any) -> httpx.Response:
+        """Call replay_events as an administrator of Diva."""
+        session = {"x-hasura-role": "crm_admin", "x-hasura-user-id": ADMIN_ID}
+        return await self.call_action(input_, name="replay_events", session=session)
+
+    async def replay(self, **input_: Any) -> dict[str, Any]:
+        """Return the report of a replay that must succeed."""
+        response = await self.request_replay(**input_)
+        assert response.status_code == 200, response.text
+        report: dict[str, Any] = response.json()
+        return report
+
+    async def fire(self, event_id: int, op: str = "INSERT") -> httpx.Response:
+        """Deliver the row's event as Hasura does."""
+        body = {
+            "id": "0b8f6c1e-3f1a-4f0e-9a51-0d6a8c1f7a11",
+            "created_at": "2026-03-04T05:06:07.123456",
+            "table": {"schema": "public", "name": "pancake_webhook_event"},
+            "trigger": {"name": "pancake_webhook_event_status_update"},
+            "delivery_info": {"current_retry": 0, "max_retries": 3},
+            "event": {
+                "op": op,
+                "data": {"old": None, "new": {"id": event_id, "status": "received"}},
+                "session_variables": None,
+                "trace_context": None,
+            },
+        }
+        return await self.client.post("/events/process_record", json=body, headers=self.headers)
+
+    async def process(self, event_id: int, op: str = "INSERT") -> str:
+        """Deliver the row's event and return the result."""
+        response = await self.fire(event_id, op)
+        assert response.status_code == 200, response.text
+        return str(response.json()["result"])
+
+    async def process_received(self) -> dict[int, str]:
+        """Deliver the event of each row that is `received`, oldest first; return the results by id."""
+        rows = self.sql("SELECT id FROM pancake_webhook_event WHERE status = 'received' ORDER BY id")
+        return {row["id"]: await self.process(row["id"], "UPDATE") for row in rows}
+
+    async def recover(self) -> None:
+        """Do what the retry cron and the engine do about unfinished work."""
+        self.expire_leases()
+        self.sql(
+            "UPDATE pancake_webhook_event SET status = 'received' WHERE status IN ('ingested', 'failed')"
+        )
+        for row in self.sql("SELECT id FROM pancake_webhook_event ORDER BY id"):
+            await self.process(row["id"])
+
+    async def process_lead(self, **fields: Any) -> tuple[int, str]:
+        """Deliver LEAD with these fields changed and process it; return event id and result."""
+        answer = await self.deliver(LEAD | fields)
+        event_id = answer["event_id"]
+        return event_id, await self.process(event_id)
+
+
+def ingest_answer(status: str, event_id: int | None = None, error_code: str | None = None) -> dict[str, Any]:
+    """The answer of ingest_record."""
+    return {"status": status, "event_id": event_id, "error_code": error_code}
+
+
+@asynccontextmanager
+async def started(
+    app: Starlette, database_url: str
+) -> AsyncIterator[tuple[httpx.AsyncClient, psycopg.Connection[dict[str, Any]]]]:
+    """Run the application's lifespan; give a client of it and the test's session on its database."""
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://handlers") as client,
+    ):
+        with psycopg.connect(
+            database_url, autocommit=True, row_factory=dict_row, application_name=SESSION_NAME
+        ) as session:
+            yield client, session
+
+
+@asynccontextmanager
+async def running_handlers(
+    settings: Settings, connection_id: str, hasura: FakeHasura
+) -> AsyncIterator[HandlerHarness]:
+    """Start one process of the handlers."""
+    clock = MovableClock()
+    app = create_app(Runtime.assemble(settings, clock=clock, graphql=hasura))
+    url = settings.database_url
+    async with started(app, url) as (client, session):
+        yield HandlerHarness(session, client, hasura, clock, app.state.runtime, url, connection_id)

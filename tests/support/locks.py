@@ -1,0 +1,38 @@
+"""Look at PostgreSQL's locks: who waits, and how many deadlocks there were."""
+
+import asyncio
+from typing import Any
+
+from tests.support.handlers import HandlerHarness
+from tests.support.seeding import SESSION_NAME
+from tests.support.waiting import eventually_async
+
+PHONE_LOCK = "locktype = 'advisory' AND classid = 2"
+ROW_LOCK = "locktype = 'transactionid'"
+"""Conditions on pg_locks: the lock of a phone, and a row that another transaction has locked."""
+
+
+async def wait_for_lock_waiter(
+    harness: HandlerHarness, work: "asyncio.Task[Any]", lock: str = ROW_LOCK
+) -> None:
+    """Return once a session waits for such a lock; `work` must not have ended before."""
+
+    def is_waiting() -> bool:
+        found = bool(harness.sql(f"SELECT 1 FROM pg_locks WHERE NOT granted AND {lock}"))
+        assert found or not work.done()
+        return found
+
+    await eventually_async(is_waiting, seconds=4)
+
+
+async def count_deadlocks(*harnesses: HandlerHarness) -> int:
+    """Count the deadlocks since the database was created.
+
+    Closes the harnesses' database connections: a session reports its deadlocks when it ends.
+    """
+    for harness in harnesses:
+        await harness.runtime.db.close()
+    others = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name <> %s"
+    await eventually_async(lambda: not harnesses[0].sql(others, SESSION_NAME), seconds=10)
+    found = harnesses[0].one("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    return int(found["deadlocks"])

@@ -1,0 +1,31 @@
+"""The settings of the handlers under test, and the credentials that they accept."""
+
+from leads.adapters.secrets import KeyRing
+from leads.adapters.settings import Settings
+
+WEBHOOK_TOKEN = "token-of-the-test-connection"
+HANDLER_SECRET = "handler-secret-for-tests"
+PREVIOUS_HANDLER_SECRET = "handler-secret-before-it"
+EDGE_SECRET = "edge-secret-for-tests"
+ADMIN_ID = "a0000000-0000-4000-8000-000000000001"
+"""An administrator in Diva's base data."""
+UNREACHABLE_URL = "http://127.0.0.1:9"
+"""Refuses connections: port 9 is reserved for the discard service, which does not run here."""
+
+
+def handler_settings(
+    database_url: str,
+    key_ring: KeyRing,
+    handler_secrets: tuple[str, ...] = (HANDLER_SECRET, PREVIOUS_HANDLER_SECRET),
+    edge_secrets: tuple[str, ...] = (EDGE_SECRET,),
+) -> Settings:
+    """Settings on one database, with a Hasura that cannot be reached."""
+    return Settings(
+        database_url=database_url,
+        metadata_database_url=database_url,
+        hasura_url=UNREACHABLE_URL,
+        hasura_service_token="unused",
+        handler_secrets=handler_secrets,
+        edge_secrets=edge_secrets,
+        key_ring=key_ring,
+    )
