@@ -6,9 +6,9 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from leads.adapters.db_session import DatabaseError, is_lost
 from leads.adapters.hasura_admin import AccessDenied
 from leads.adapters.settings import SettingsError
-from leads.adapters.sync_database import DatabaseError, is_connection_lost
 from leads.cli.exit_codes import ExitCode
 from leads.domain.errors import (
     DatabaseUnavailable,
@@ -76,7 +76,7 @@ def describe(error: IntegrationError | DatabaseError) -> tuple[str, ExitCode]:
     """The message and the exit code of an error that a verb did not explain itself."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, DatabaseError):
-        if is_connection_lost(error):
+        if is_lost(error):
             return _unreachable("the database", text, "DATABASE_URL")
         return f"The database refused a statement: {text}", ExitCode.FAILED
     for kind, service, check in SERVICES:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from uuid import UUID
 
+from leads.adapters.db_session import DbSession, class_row
 from leads.adapters.queries import QUERIES
-from leads.adapters.sync_database import Db, class_row
 
 FIRST_ID = UUID(int=0)
 _LAST_ID = UUID(int=2**128 - 1)
@@ -26,7 +26,7 @@ def next_id(account_id: str) -> UUID | None:
 
 
 def read_batches(
-    db_connection: Db, from_id: UUID | None, size: int
+    db_connection: DbSession, from_id: UUID | None, size: int
 ) -> Iterator[tuple[list[Account], UUID | None]]:
     """Batches of accounts without a normalized phone, each with the id to continue from."""
     while from_id is not None:
@@ -42,8 +42,8 @@ def read_batches(
             yield rows, from_id
 
 
-def count_accounts(db_connection: Db) -> dict[str, int]:
-    """Return the counts with_phone, normalized, open, active and active_normalized."""
+def count_accounts(db_connection: DbSession) -> dict[str, int]:
+    """The counts with_phone, normalized, open, active and active_normalized."""
     row = db_connection.execute(QUERIES["backfill_phones/count_accounts"]).fetchone()
     assert row is not None
     return row

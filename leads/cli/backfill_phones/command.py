@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TimeRemainingColumn
 from rich.text import Text
 
+from leads.adapters.db_session import DatabaseError, is_lost
 from leads.adapters.settings import read_operator_settings
-from leads.adapters.sync_database import DatabaseError, is_connection_lost
 from leads.cli.backfill_phones.limits import Limits, Stopped
 from leads.cli.backfill_phones.report import Report
 from leads.cli.backfill_phones.run import Options, run
@@ -83,7 +83,7 @@ def _attempt(database_url: str, options: Options, report: Report) -> ExitCode:
         return ExitCode.INTERRUPTED
     except DatabaseError as error:
         report.reason = f"{type(error).__name__}: {str(error).strip()}"
-        return ExitCode.UNREACHABLE if is_connection_lost(error) else ExitCode.FAILED
+        return ExitCode.UNREACHABLE if is_lost(error) else ExitCode.FAILED
     finally:
         report.seconds = round(time.monotonic() - started, 2)
     return ExitCode.FAILED if report.outcome == "not verified" else ExitCode.OK

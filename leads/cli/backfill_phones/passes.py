@@ -10,7 +10,7 @@ from uuid import UUID
 
 from rich.progress import Progress
 
-from leads.adapters.sync_database import Db
+from leads.adapters.db_session import DbSession
 from leads.cli.backfill_phones.accounts import FIRST_ID, Account, count_accounts, next_id, read_batches
 from leads.cli.backfill_phones.limits import Limits, check_window
 from leads.cli.backfill_phones.parsing import Parsers, Reading
@@ -37,7 +37,7 @@ class Pass:
 class Backfill:
     """The work of one run. `now` gives the current time, for the time window."""
 
-    reader: Db
+    reader: DbSession
     parsers: Parsers
     limits: Limits
     report: Report

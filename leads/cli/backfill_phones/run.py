@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.progress import Progress
 
+from leads.adapters.db_session import open_session
 from leads.adapters.queries import QUERIES
-from leads.adapters.sync_database import connect
 from leads.cli.backfill_phones.limits import Limits, Stopped, check_window
 from leads.cli.backfill_phones.parsing import Parsers
 from leads.cli.backfill_phones.passes import Backfill
@@ -32,14 +32,14 @@ class Options:
 def run(database_url: str, options: Options, report: Report, progress: Progress) -> None:
     """Do the work and fill the report. Raises Stopped, DatabaseUnavailable and DatabaseError."""
     with ExitStack() as stack:
-        reader = stack.enter_context(connect(database_url, autocommit=True))
+        reader = stack.enter_context(open_session(database_url))
         parsers = stack.enter_context(Parsers(options.processes))
         job = Backfill(reader, parsers, options.limits, report, progress, lambda: datetime.now(UTC))
         if options.mode == "dry run":
             job.dry_run()
             return
         check_window(options.limits, job.now())
-        db_connection = stack.enter_context(connect(database_url, autocommit=True))
+        db_connection = stack.enter_context(open_session(database_url))
         row = db_connection.execute(QUERIES["backfill_phones/lock_run"]).fetchone()
         if row is None or not row["locked"]:
             raise Stopped("Another backfill is running on this database: wait until it ends")

@@ -4,8 +4,8 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from leads.adapters.db_session import DatabaseError, DbSession, open_session
 from leads.adapters.queries import QUERIES
-from leads.adapters.sync_database import DatabaseError, Db, connect
 from leads.cli.backfill_phones.limits import Stopped
 from leads.domain.errors import DatabaseUnavailable
 
@@ -16,7 +16,7 @@ JOIN_TIMEOUT_SECONDS = 5
 class LockWatch:
     """Context manager: a thread with a connection of its own watches `writer`, which takes the locks."""
 
-    def __init__(self, database_url: str, writer: Db, max_wait_seconds: float) -> None:
+    def __init__(self, database_url: str, writer: DbSession, max_wait_seconds: float) -> None:
         self._url = database_url
         self._writer = writer
         self._limit_ms = max_wait_seconds * 1000
@@ -37,13 +37,13 @@ class LockWatch:
 
     def _watch(self) -> None:
         try:
-            with connect(self._url, autocommit=True) as db_connection:
+            with open_session(self._url) as db_connection:
                 while not self._stop.wait(CHECK_INTERVAL_SECONDS):
                     self._check_waits(db_connection)
         except (DatabaseError, DatabaseUnavailable) as error:
             self._failure = error
 
-    def _check_waits(self, db_connection: Db) -> None:
+    def _check_waits(self, db_connection: DbSession) -> None:
         row = db_connection.execute(
             QUERIES["backfill_phones/find_longest_wait"], {"pid": self._writer.info.backend_pid}
         ).fetchone()

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from leads.adapters.db_session import DbSession, DictRow, QueryCanceled
 from leads.adapters.queries import QUERIES
-from leads.adapters.sync_database import Db, DictRow, QueryCanceled
 from leads.cli.backfill_phones.accounts import Account
 from leads.cli.backfill_phones.limits import Limits, Stopped
 
@@ -16,7 +16,7 @@ class Writer:
     `check` is called before each transaction and after a cancelled one; it raises Stopped.
     """
 
-    def __init__(self, db_connection: Db, limits: Limits, check: Callable[[], None]) -> None:
+    def __init__(self, db_connection: DbSession, limits: Limits, check: Callable[[], None]) -> None:
         self._db_connection = db_connection
         self._limits = limits
         self._check = check

@@ -16,7 +16,6 @@ from leads.cli.connection.status import describe, print_status
 from leads.cli.connection.urls import PublicUrl, webhook_url
 from leads.cli.failures import CommandFailed
 from leads.cli.output import AsJson, examples, print_json, say, verb_group
-from leads.domain.canonical_json import JsonObject
 from leads.domain.errors import PancakeKeyRejected
 from leads.services import connection_secrets as connections
 from leads.services.connection_secrets import Workspace
@@ -97,15 +96,15 @@ def check_key(connection: Which = None, as_json: AsJson = False) -> None:
         key = session.ring.decrypt(row["api_key_encrypted"], "api_key")
     access = Access(row["id"], row["api_base_url"], row["workspace_id"], key)
     try:
-        sources = asyncio.run(_read_sources(access))
+        sources = asyncio.run(_count_sources(access))
     except PancakeKeyRejected as error:
         raise CommandFailed(
             f"Pancake rejected the API key: {error} Set another with: leads connection set-api-key"
         ) from error
     if as_json:
-        print_json({"id": row["id"], "sources": len(sources)})
+        print_json({"id": row["id"], "sources": sources})
     else:
-        typer.echo(f"The API key works: {len(sources)} sources.")
+        typer.echo(f"The API key works: {sources} sources.")
 
 
 @app.command(epilog=examples("connection status", "connection status --json"))
@@ -137,10 +136,10 @@ def rotate_keys(
         typer.echo(f"Encrypted {changed} of {seen} secrets with key {session.ring.current}.")
 
 
-async def _read_sources(access: Access) -> list[JsonObject]:
+async def _count_sources(access: Access) -> int:
     pancake = PancakeApi(Clock())
     try:
-        return await pancake.sources(access)
+        return len(await pancake.sources(access))
     finally:
         await pancake.aclose()
 

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from leads.adapters.db_session import DbSession
+from leads.adapters.db_session import open_session as open_db_session
 from leads.adapters.secrets import DecryptionError, KeyRing
 from leads.adapters.settings import read_operator_settings
-from leads.adapters.sync_database import Db, connect
 from leads.cli.failures import CommandFailed, WrongUsage
 from leads.services.connection_secrets import ChangeRefused, list_connections
 
@@ -24,7 +25,7 @@ CREATE_FIRST = "Create one with: leads connection create"
 class Session:
     """An open transaction and the key ring of the environment."""
 
-    db: Db
+    db: DbSession
     ring: KeyRing
     now: datetime
 
@@ -50,7 +51,7 @@ def open_session() -> Iterator[Session]:
     """Open one transaction; it is rolled back if the command fails. Raises CommandFailed."""
     settings = read_operator_settings("DATABASE_URL", "ENCRYPTION_KEYS")
     try:
-        with connect(settings.database_url) as db:
+        with open_db_session(settings.database_url, autocommit=False) as db:
             yield Session(db, settings.key_ring, datetime.now(UTC))
     except ChangeRefused as error:
         raise CommandFailed(f"Refused: {error}.") from error

@@ -4,7 +4,7 @@ It is configured like the handlers and runs the code of the cron pancake_reconci
 """
 
 import asyncio
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated
 
 import typer
@@ -14,7 +14,7 @@ from rich.progress import BarColumn, TimeElapsedColumn
 from leads.adapters.settings import Settings, read_settings
 from leads.cli.exit_codes import ExitCode
 from leads.cli.output import AsJson, print_json, progress_bar
-from leads.cli.reconcile.day import compute, load_stored, try_out
+from leads.cli.reconcile.day import load_stored, reconcile_and_store, try_out
 from leads.cli.reconcile.ledger import print_reports
 from leads.domain.errors import PancakeUnavailable
 from leads.domain.reports import DayReport
@@ -36,7 +36,7 @@ def reconcile(
     It compares every record by identity, inserts what is missing and prints the ledger. Needs the variables
     of the handlers. Exit code 1: a record is left missing, or the list was incomplete.
     """
-    reports = _get_reports(read_settings(), day, dry_run=dry_run, stored=stored)
+    reports = _get_reports(read_settings(), day.date(), dry_run=dry_run, stored=stored)
     if as_json:
         print_json(reports)
     else:
@@ -52,11 +52,11 @@ def _exit_code(reports: list[DayReport]) -> ExitCode:
     return ExitCode.OK
 
 
-def _get_reports(settings: Settings, day: datetime, *, dry_run: bool, stored: bool) -> list[DayReport]:
-    """Return the report of each connection."""
+def _get_reports(settings: Settings, day: date, *, dry_run: bool, stored: bool) -> list[DayReport]:
+    """The report of each connection."""
     if stored:
-        return asyncio.run(load_stored(settings, day.date()))
+        return asyncio.run(load_stored(settings, day))
     with progress_bar(BarColumn(), TimeElapsedColumn()) as progress:
-        progress.add_task(f"reconciling {day:%Y-%m-%d}", total=None)
-        work = try_out if dry_run else compute
-        return asyncio.run(work(settings, day.date()))
+        progress.add_task(f"reconciling {day}", total=None)
+        work = try_out if dry_run else reconcile_and_store
+        return asyncio.run(work(settings, day))

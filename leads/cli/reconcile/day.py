@@ -1,4 +1,4 @@
-"""One day compared with Pancake by the cron's own code, without the cron's time limit."""
+"""One day compared with Pancake by the services of the cron, outside its time limit."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -20,18 +20,19 @@ from leads.services.runtime import Runtime
 BUDGET_SECONDS = 6 * 3600.0
 
 
-async def compute(settings: Settings, day: date) -> list[DayReport]:
-    """Reconcile the day as a run of the cron; return the stored reports. Raises what the cron raises."""
-    async with _runtime(settings) as runtime:
-        call = CronCall("leads reconcile", "pancake_reconcile_daily", runtime.clock.now(), {})
+async def reconcile_and_store(settings: Settings, day: date) -> list[DayReport]:
+    """Run the cron for this day; returns the reports that it stored. Raises what the cron raises."""
+    async with _open_runtime(settings) as runtime:
+        now = runtime.clock.now()
+        call = CronCall("script", "pancake_reconcile_daily", now, {"day": day.isoformat()})
         work = partial(_reconcile, runtime, day)
         try:
             answer = await runtime.cron_runs.run(call, work, budget_seconds=BUDGET_SECONDS)
         except Retryable:
-            # The run failed for some connections; the stored report of the day says why.
-            if not (reports := await load_reports(runtime.db, day)):
-                raise
-            return reports
+            # The run failed for some connections; what it stored of the day says why.
+            if reports := await load_reports(runtime.db, day):
+                return reports
+            raise
         if answer["result"] != "succeeded":
             reason = answer.get("reason", answer["result"])
             raise CommandFailed(f"{day} was not reconciled: {reason}. Run this again later.")
@@ -40,16 +41,16 @@ async def compute(settings: Settings, day: date) -> list[DayReport]:
 
 async def try_out(settings: Settings, day: date) -> list[DayReport]:
     """Compare the day and change nothing."""
-    async with _runtime(settings) as runtime:
+    async with _open_runtime(settings) as runtime:
         now = runtime.clock.now()
-        run = CronRun(id=0, scheduled_time=now, now=now, payload={}, seconds_left=lambda: BUDGET_SECONDS)
+        run = CronRun(0, now, now, {}, lambda: BUDGET_SECONDS)
         work = partial(reconcile_day, runtime, run, day, dry_run=True)
         return await for_each(await load_connections(runtime.db, settings.key_ring), work)
 
 
 async def load_stored(settings: Settings, day: date) -> list[DayReport]:
-    """Return the stored reports of the day, one for each connection."""
-    async with _runtime(settings) as runtime:
+    """The stored reports of the day, one for each connection."""
+    async with _open_runtime(settings) as runtime:
         return await load_reports(runtime.db, day)
 
 
@@ -59,10 +60,10 @@ async def _reconcile(runtime: Runtime, day: date, run: CronRun) -> CronReport:
 
 
 @asynccontextmanager
-async def _runtime(settings: Settings) -> AsyncIterator[Runtime]:
-    runtime = Runtime.assemble(settings)
+async def _open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     # The pool logs each failed attempt to connect; the command reports the failure itself.
     logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
+    runtime = Runtime.assemble(settings)
     await runtime.open()
     try:
         yield runtime

@@ -6,7 +6,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from leads.domain.reports import DayReport
 from leads.domain.window import ICT
 
 LISTS = (
@@ -32,7 +31,7 @@ FIGURES = (
 MAX_SHOWN_IDS = 10
 
 
-def print_reports(reports: Sequence[DayReport], console: Console, *, dry_run: bool) -> None:
+def print_reports(reports: Sequence[Mapping[str, Any]], console: Console, *, dry_run: bool) -> None:
     """A table for each connection; a line for a connection whose day could not be compared."""
     if not reports:
         console.print(

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from leads.adapters.db_session import open_session
 from leads.adapters.settings import read_operator_settings
-from leads.adapters.sync_database import connect
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import WrongUsage
 from leads.cli.output import AsJson, examples, print_json, progress_bar, verb_group
@@ -35,7 +35,7 @@ def move(
         raise WrongUsage(f"--to must not be {OUR_SOURCE}. Give another ticket source.")
     database_url = read_operator_settings("DATABASE_URL").database_url
     moving = Move.between(to, back=back, batch=batch, pause_seconds=pause)
-    with connect(database_url, autocommit=True) as db:
+    with open_session(database_url) as db:
         waiting = left = count_tickets(db, moving)
         if not as_json:
             typer.echo(f"{waiting} tickets to move from {moving.from_source} to {moving.to_source}.")

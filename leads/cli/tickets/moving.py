@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from rich.progress import Progress
 
+from leads.adapters.db_session import DbSession
 from leads.adapters.queries import QUERIES
-from leads.adapters.sync_database import Db
 
 OUR_SOURCE = "ticket_source_pancake"
 MAX_STALLED_SECONDS = 30.0
@@ -35,14 +35,14 @@ class Move:
         return cls(OUR_SOURCE, other, False, batch, pause_seconds)
 
 
-def count_tickets(db: Db, move: Move) -> int:
+def count_tickets(db: DbSession, move: Move) -> int:
     """The tickets that are left to move."""
     params = {"from_source": move.from_source, "only_marked": move.only_marked}
     row = db.execute(QUERIES["tickets/count_tickets"], params).fetchone()
     return int(row["waiting"]) if row else 0
 
 
-def move_tickets(db: Db, move: Move, progress: Progress) -> int:
+def move_tickets(db: DbSession, move: Move, progress: Progress) -> int:
     """Move all tickets; returns how many are left after MAX_STALLED_SECONDS without progress."""
     params = {
         "from_source": move.from_source,

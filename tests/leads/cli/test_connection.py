@@ -16,6 +16,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
+from leads.adapters.db_session import DbSession
 from leads.adapters.secrets import DecryptionError, KeyRing
 from leads.adapters.sync_database import Db
 from leads.cli.__main__ import app
@@ -74,7 +75,7 @@ def made(database: str, *arguments: str) -> str:
 
 
 @pytest.fixture
-def db(database: str) -> Iterator[Db]:
+def db(database: str) -> Iterator[DbSession]:
     with psycopg.connect(database, autocommit=True, row_factory=dict_row) as connection:
         yield connection
 
@@ -90,7 +91,7 @@ def pancake() -> Iterator[str]:
         process.stdout.close()
 
 
-def test_create_shows_the_webhook_url_once(database: str, db: Db) -> None:
+def test_create_shows_the_webhook_url_once(database: str, db: DbSession) -> None:
     """The URL is printed; the database holds the token's hash, the status nothing of it."""
     url = made(database, "--public-url", "https://example.com/")
 
@@ -102,7 +103,9 @@ def test_create_shows_the_webhook_url_once(database: str, db: Db) -> None:
 
 
 @pytest.mark.parametrize("command", ["create --name x --workspace 123 --no-key", "rotate-token"])
-def test_no_webhook_url_is_made_for_an_edge_that_nobody_named(database: str, db: Db, command: str) -> None:
+def test_no_webhook_url_is_made_for_an_edge_that_nobody_named(
+    database: str, db: DbSession, command: str
+) -> None:
     """Exit code 2 before anything changes; the environment may name it, the option goes before it."""
     assert made(database).startswith(f"{EDGE}/api/pancake/record/")
     before = list_connections(db, NOW)
@@ -145,7 +148,9 @@ def test_a_zone_that_two_programs_may_read_differently_is_refused(database: str,
     assert status(database)["record_timezone"] == "UTC"
 
 
-def test_another_time_zone_is_set_after_a_warning_and_the_last_day_polled_anew(database: str, db: Db) -> None:
+def test_another_time_zone_is_set_after_a_warning_and_the_last_day_polled_anew(
+    database: str, db: DbSession
+) -> None:
     made(database)
     db.execute("UPDATE pancake_connection SET poll_watermark = %s", [NOW])
 
@@ -162,7 +167,7 @@ def test_another_time_zone_is_set_after_a_warning_and_the_last_day_polled_anew(d
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_secrets_rotate_and_the_former_one_stays_until_forgotten(
-    database: str, db: Db, secret: Secret, tmp_path: Path
+    database: str, db: DbSession, secret: Secret, tmp_path: Path
 ) -> None:
     """Once by file, once by variable; `forget` ends the former one."""
     made(database)
@@ -178,7 +183,7 @@ def test_secrets_rotate_and_the_former_one_stays_until_forgotten(
     assert status(database)["secrets"][f"previous_{secret}"] is None
 
 
-def test_a_generated_secret_is_shown_once(database: str, db: Db) -> None:
+def test_a_generated_secret_is_shown_once(database: str, db: DbSession) -> None:
     """Standard output holds the secret alone, for a pipe."""
     made(database)
     done = run(database, "set-webhook-secret", "--generate")
@@ -229,7 +234,7 @@ def test_the_key_is_proven_against_pancake(database: str, pancake: str) -> None:
     assert wrong not in bad.stderr + bad.stdout
 
 
-def filled(db: Db) -> dict[str, str]:
+def filled(db: DbSession) -> dict[str, str]:
     """A connection with every secret there can be, each rotated once; returns the plaintexts."""
     connected = create_connection(db, OLD_RING, Workspace("Diva", 123, "https://x/api", API_KEY))
     plain = {"old token": connected.token, "api_key": API_KEY}
@@ -241,7 +246,7 @@ def filled(db: Db) -> dict[str, str]:
     return plain
 
 
-def test_a_dump_contains_no_usable_secret(db: Db) -> None:
+def test_a_dump_contains_no_usable_secret(db: DbSession) -> None:
     """Every table as text, searched for each secret in clear, as hex and as base64, and for the key."""
     plain = filled(db)
     text = dump(db)
@@ -255,7 +260,7 @@ def test_a_dump_contains_no_usable_secret(db: Db) -> None:
     assert base64.b64decode(OLD_KEY).hex() not in text
 
 
-def dump(db: Db) -> str:
+def dump(db: DbSession) -> str:
     """All rows of all tables, as a dump holds them."""
     tables = db.execute(
         "SELECT schemaname, tablename FROM pg_tables"
@@ -270,7 +275,7 @@ def dump(db: Db) -> str:
     return "\n".join(parts)
 
 
-def test_keys_rotate_by_sealing_everything_anew(database: str, db: Db) -> None:
+def test_keys_rotate_by_sealing_everything_anew(database: str, db: DbSession) -> None:
     """In batches; afterwards the old key is not needed, and a second run changes nothing."""
     plain = filled(db)
     for number in range(3):
@@ -288,7 +293,7 @@ def test_keys_rotate_by_sealing_everything_anew(database: str, db: Db) -> None:
     assert reencrypt(db, ring) == (0, 8)
 
 
-def test_a_missing_key_stops_the_rotation_and_changes_nothing(database: str, db: Db) -> None:
+def test_a_missing_key_stops_the_rotation_and_changes_nothing(database: str, db: DbSession) -> None:
     """Exit code 1; what cannot be read stays as it is."""
     filled(db)
     before = list_connections(db, NOW)
@@ -306,7 +311,7 @@ def test_a_ciphertext_serves_one_purpose() -> None:
         OLD_RING.decrypt(OLD_RING.encrypt("x", "api_key"), "webhook_secret")
 
 
-def test_the_former_token_can_be_ended_at_once(db: Db) -> None:
+def test_the_former_token_can_be_ended_at_once(db: DbSession) -> None:
     """`forget token`, for a URL that leaked after its rotation."""
     connected = create_connection(db, OLD_RING, Workspace("Diva", 1, "https://x/api"))
     rotate_token(db, connected.id, NOW)
