@@ -17,18 +17,18 @@ from psycopg.rows import dict_row
 from rich.console import Console
 from rich.table import Table
 
-from app import create_app
-from cron.reconcile_daily import reconcile_day, reconcile_owed
+from cron.reconcile_daily import reconcile_owed
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.queries import QUERIES
 from leads.adapters.settings import SettingsError, read_settings
 from leads.domain.errors import IntegrationError, Retryable
 from leads.domain.window import ICT
 from leads.services.connections import for_each, load_connections
-from leads.services.cron_runs import Run
+from leads.services.cron_runs import CronRun
+from leads.services.reconcile_daily.day import reconcile_day
 from leads.services.runtime import Runtime
 
-SECONDS = 6 * 3600.0
+BUDGET_SECONDS = 6 * 3600.0
 STORED = QUERIES["reconcile_daily/load_reports"]
 LISTS = (
     "found_missing",
@@ -74,8 +74,7 @@ def main(
         if stored:
             reports = _stored(settings.database_url, f"{day:%Y-%m-%d}")
         else:
-            on: Runtime = create_app(settings).state.runtime
-            reports = asyncio.run(_reckon(on, day, dry_run=dry_run))
+            reports = asyncio.run(_reckon(Runtime.assemble(settings), day, dry_run=dry_run))
     except (SettingsError, IntegrationError, psycopg.Error) as error:
         Console(stderr=True).print(f"[red]The day was not reckoned:[/] {error}", highlight=False)
         raise typer.Exit(2) from error
@@ -87,31 +86,33 @@ def main(
         raise typer.Exit(1)
 
 
-async def _reckon(on: Runtime, day: datetime, *, dry_run: bool) -> list[dict[str, Any]]:
-    await on.open()
+async def _reckon(runtime: Runtime, day: datetime, *, dry_run: bool) -> list[dict[str, Any]]:
+    await runtime.open()
     try:
         if dry_run:
-            return await _rehearse(on, day)
-        now = on.clock.now()
+            return await _rehearse(runtime, day)
+        now = runtime.clock.now()
         call = CronCall("script", "pancake_reconcile_daily", now, {"day": f"{day:%Y-%m-%d}"})
         try:
-            answer = await on.register.run(call, partial(reconcile_owed, on), seconds=SECONDS)
+            answer = await runtime.cron_runs.run(
+                call, partial(reconcile_owed, runtime), budget_seconds=BUDGET_SECONDS
+            )
         except Retryable:
-            if not (reports := _stored(on.settings.database_url, f"{day:%Y-%m-%d}")):
+            if not (reports := _stored(runtime.settings.database_url, f"{day:%Y-%m-%d}")):
                 raise
             return reports
         if answer["result"] != "succeeded":
             raise IntegrationError(f"the cron says: {answer.get('reason', answer['result'])}")
-        return _stored(on.settings.database_url, f"{day:%Y-%m-%d}")
+        return _stored(runtime.settings.database_url, f"{day:%Y-%m-%d}")
     finally:
-        await on.close()
+        await runtime.close()
 
 
-async def _rehearse(on: Runtime, day: datetime) -> list[dict[str, Any]]:
-    now = on.clock.now()
-    run = Run(0, now, now, {}, lambda: SECONDS)
-    work = partial(reconcile_day, on, run, day.date(), dry_run=True)
-    return await for_each(await load_connections(on.db, on.settings.key_ring), work)
+async def _rehearse(runtime: Runtime, day: datetime) -> list[dict[str, Any]]:
+    now = runtime.clock.now()
+    run = CronRun(0, now, now, {}, lambda: BUDGET_SECONDS)
+    work = partial(reconcile_day, runtime, run, day.date(), dry_run=True)
+    return await for_each(await load_connections(runtime.db, runtime.settings.key_ring), work)
 
 
 def _stored(database_url: str, day: str) -> list[dict[str, Any]]:

@@ -15,13 +15,10 @@ _numbers = count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options for a genuine engine."""
+    """Options of the end-to-end tests for an engine that runs elsewhere."""
     group = parser.getgroup("hasura")
-    group.addoption("--hasura", metavar="URL", help="run the contract tests against this engine as well")
+    group.addoption("--hasura", metavar="URL", help="run the end-to-end tests against this engine")
     group.addoption("--hasura-admin-secret", metavar="SECRET", help="its admin secret")
-    group.addoption(
-        "--hasura-webhook-host", metavar="HOST", default="127.0.0.1", help="this machine, as it can reach it"
-    )
 
 
 @pytest.fixture(scope="session")

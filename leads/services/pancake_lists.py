@@ -25,7 +25,7 @@ LEADS_PER_GROUP = 300
 
 
 @dataclass(frozen=True, slots=True)
-class _EventRow:
+class EventRow:
     """A row of pancake_lists/load_events; `payload` is JSON text, only where times cannot decide."""
 
     record_id: str
@@ -99,8 +99,8 @@ async def look_up_times(
 
 async def load_events(db: Database, connection: Connection, leads: Sequence[ListedLead]) -> EventsByRecord:
     """Load the events of the leads' records."""
-    params = _load_events_params(connection, leads)
-    rows = await db.fetch_all("pancake_lists/load_events", params, _EventRow)
+    params = load_events_params(connection, leads)
+    rows = await db.fetch_all("pancake_lists/load_events", params, EventRow)
     return _group(rows)
 
 
@@ -168,13 +168,13 @@ async def _store_with_retries(db: Database, batch: _Batch) -> _Stored:
 
 
 async def _store_locked(db: Database, batch: _Batch) -> _Stored:
-    params = _load_events_params(batch.connection, batch.leads)
+    params = load_events_params(batch.connection, batch.leads)
     async with db.transaction() as transaction:
         _, rows = await transaction.run(
             lock_records([lead.record_id for lead in batch.leads]),
             ("pancake_lists/load_events", params),
         )
-        leads = coverage.missing(batch.leads, _group(_EventRow(**row) for row in rows))
+        leads = coverage.missing(batch.leads, _group(EventRow(**row) for row in rows))
         if not leads:
             return []
         store = store_deliveries(batch.deliveries(leads), batch.origin, batch.now)
@@ -187,7 +187,7 @@ async def _store_locked(db: Database, batch: _Batch) -> _Stored:
     return [(leads[ordinal], row) for ordinal, row in by_ordinal.items()]
 
 
-def _load_events_params(connection: Connection, leads: Sequence[ListedLead]) -> Params:
+def load_events_params(connection: Connection, leads: Sequence[ListedLead]) -> Params:
     """Request the body only of records listed without a time: the others are compared by time."""
     return {
         "connection_id": connection.id,
@@ -196,11 +196,11 @@ def _load_events_params(connection: Connection, leads: Sequence[ListedLead]) -> 
     }
 
 
-def _group(rows: Iterable[_EventRow]) -> EventsByRecord:
-    return coverage.group_by_record(_event(row) for row in rows)
+def _group(rows: Iterable[EventRow]) -> EventsByRecord:
+    return coverage.group_by_record(read_event(row) for row in rows)
 
 
-def _event(row: _EventRow) -> Event:
+def read_event(row: EventRow) -> Event:
     # Without a size limit: PostgreSQL writes jsonb with more white space than ingest received.
     body = read_json(row.payload.encode(), max_bytes=None) if row.payload else None
     fields = read_lead(body).fields() if isinstance(body, dict) and body else {}

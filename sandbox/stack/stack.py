@@ -7,6 +7,7 @@ from secrets import token_hex
 from types import TracebackType
 from typing import Self
 
+from sandbox import hasura
 from sandbox.cluster import Cluster, free_port
 from sandbox.database import install_diva
 from sandbox.diva import METADATA as DIVA_METADATA
@@ -66,7 +67,7 @@ class Sandbox:
         self.cluster.create_database(self.database)
         self._drops_database = not (self._own_cluster and self.cluster.embedded)
         install_diva(self.database_url)
-        self.hasura = self._module("hasura", "sandbox.hasura", *self._hasura_arguments(), ready="/healthz")
+        self.hasura = self._module("hasura", hasura.MODULE, *self._hasura_arguments(), ready="/healthz")
         self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
         self.pancake = self._module(
             "pancake", "sandbox.pancake", *self._pancake_arguments(), ready="/control/state"
@@ -150,10 +151,8 @@ class Sandbox:
         )
 
     def _hasura_arguments(self) -> list[str]:
-        directories = (ROOT / "hasura" / "metadata", DIVA_METADATA)
-        metadata = [part for directory in directories for part in ("--metadata", str(directory))]
         return [
-            *metadata,
+            *hasura.metadata_arguments(ROOT / "hasura" / "metadata", DIVA_METADATA),
             "--migrations",
             str(ROOT / "hasura" / "migrations"),
             "--database-url",
@@ -171,7 +170,7 @@ class Sandbox:
         """One environment for all parts: the names do not collide."""
         return {
             **os.environ,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": hasura.PYTHONPATH,
             "DATABASE_URL": self.database_url,
             "PG_DATABASE_URL": self.database_url,
             "METADATA_DATABASE_URL": self.database_url,

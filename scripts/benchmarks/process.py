@@ -79,7 +79,6 @@ CAPTURED = {"process_record/load_facts": " \\gset s_", "process_record/load_rost
 """pgbench keeps the row of these statements, whose columns later ones use."""
 
 
-
 def process(
     rounds: Annotated[int, typer.Option(help="Rounds; the median ratio counts.", min=1)] = 3,
     seconds: Annotated[float, typer.Option(help="Seconds per measurement.", min=1)] = 8,

@@ -16,6 +16,7 @@ import psycopg
 
 from sandbox.cluster import Cluster
 from sandbox.database import install_diva
+from sandbox.hasura import metadata_arguments, start_engine
 from sandbox.processes import Processes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,7 +80,7 @@ def machine() -> dict[str, object]:
 
 def _install_engine(processes: Processes, url: str) -> None:
     """Let the stand-in engine migrate and install its event trigger, then stop it: nothing is delivered."""
-    environment = os.environ | {
+    environment = {
         "PG_DATABASE_URL": url,
         "HASURA_GRAPHQL_ADMIN_SECRET": SECRET,
         "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "0",
@@ -87,16 +88,10 @@ def _install_engine(processes: Processes, url: str) -> None:
         "NOTIFICATIONS_URL": "http://127.0.0.1:9",
         "HANDLER_SECRET": SECRET,
     }
-    folders = [ROOT / "hasura/metadata", ROOT / "sandbox/diva/metadata"]
-    command = [sys.executable, "-m", "sandbox.hasura", "--database-url", url, "--port", "0"]
-    command += [part for folder in folders for part in ("--metadata", str(folder))]
-    command += ["--migrations", str(ROOT / "hasura/migrations")]
-    engine = processes.start(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE)
-    assert engine.stdout is not None
-    for line in engine.stdout:
-        if "http://" in line:
-            break
-    processes.stop(engine)
+    arguments = metadata_arguments(ROOT / "hasura/metadata", ROOT / "sandbox/diva/metadata")
+    arguments += ["--migrations", str(ROOT / "hasura/migrations")]
+    engine = start_engine(processes, url, *arguments, environment=environment)
+    processes.stop(engine.process)
 
 
 def _seed(url: str) -> None:

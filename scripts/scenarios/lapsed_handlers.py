@@ -4,7 +4,6 @@ Each mutation takes a guard away in this process only; the scenario has to notic
 """
 
 import os
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,8 @@ from leads.adapters.logs import configure_logs
 from leads.adapters.settings import read_settings
 from leads.domain import coverage, poll
 from leads.domain.window import next_window
-from leads.services.cron_runs import Register, Report, Run
+from leads.services.cron_runs import CronRun, CronRuns, CronWork
+from leads.services.runtime import Runtime
 from sandbox.time_lapse import TimeLapse
 
 LAPSE, MUTATION = "TIME_LAPSE", "MUTATION"
@@ -40,7 +40,8 @@ def create_app() -> Starlette:
     configure_logs("WARNING")
     if mutation := os.environ.get(MUTATION):
         MUTATIONS[mutation]()
-    return app.create_app(read_settings(), LapsedClock(TimeLapse(Path(os.environ[LAPSE]))))
+    clock = LapsedClock(TimeLapse(Path(os.environ[LAPSE])))
+    return app.create_app(Runtime.assemble(read_settings(), clock=clock))
 
 
 def _without_settle() -> None:
@@ -50,20 +51,18 @@ def _without_settle() -> None:
 
 def _without_identity() -> None:
     """Nothing that we have covers what is listed, as if hashes of different bodies were compared."""
-    setattr(coverage, "covers", lambda ours, listed: False)  # noqa: B010
+    setattr(coverage, "covers", lambda event, lead: False)  # noqa: B010
 
 
 def _without_register() -> None:
     """Every delivery of a tick does the work, at whatever time and however often."""
 
-    async def run(
-        self: Register, call: CronCall, work: Callable[[Run], Awaitable[Report]], *, seconds: float
-    ) -> dict[str, Any]:
+    async def run(self: CronRuns, call: CronCall, work: CronWork, *, budget_seconds: float) -> dict[str, Any]:
         now = self._clock.now()
-        report = await work(Run(0, call.scheduled_time, now, dict(call.payload), lambda: seconds))
+        report = await work(CronRun(0, call.scheduled_time, now, dict(call.payload), lambda: budget_seconds))
         return {"result": "failed" if report.problem else "succeeded"}
 
-    setattr(Register, "run", run)  # noqa: B010
+    setattr(CronRuns, "run", run)  # noqa: B010
 
 
 MUTATIONS = {"settle": _without_settle, "identity": _without_identity, "register": _without_register}

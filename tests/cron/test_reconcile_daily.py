@@ -179,13 +179,13 @@ async def test_a_record_stored_by_another_layer_meanwhile_is_found(harness: Cron
     fetch_all = harness.runtime.db.fetch_all
     late = ids[3:4]
 
-    async def overtaken(name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
-        rows = await fetch_all(name, params)
+    async def overtaken(name: str, params: Any, row_type: Any = None) -> list[Any]:
+        rows = await fetch_all(name, params, row_type)
         if name == "pancake_lists/load_events" and late:
             await by_webhook(harness, [late.pop()])
         return rows
 
-    harness.runtime.db.fetch_all = overtaken  # type: ignore[assignment]
+    harness.runtime.db.fetch_all = overtaken  # type: ignore[method-assign]
     report = await reconcile(harness)
     assert (report["found"], report["found_missing"], report["left_missing"]) == (4, ids[4:], [])
     assert report["pending"] == 4

@@ -9,13 +9,22 @@ import pytest
 
 from leads.adapters.hasura_calls import CronCall
 from leads.domain.errors import PancakeUnavailable
-from leads.services.cron_runs import CRONS, Notice, Register, Report, Run, RunFailed, RunUnfinished, brief
+from leads.services.cron_runs import (
+    CRONS,
+    AdminNotice,
+    CronReport,
+    CronRun,
+    CronRuns,
+    RunFailed,
+    RunUnfinished,
+    shorten,
+)
 from tests.support.crons import CronHarness
 
 
 @pytest.fixture
-def register(harness: CronHarness) -> Register:
-    return harness.runtime.register
+def register(harness: CronHarness) -> CronRuns:
+    return harness.runtime.cron_runs
 
 
 def call(harness: CronHarness, name: str = "poll_records", minutes: float = 0) -> CronCall:
@@ -23,8 +32,8 @@ def call(harness: CronHarness, name: str = "poll_records", minutes: float = 0) -
     return CronCall("id", f"pancake_{name}", due, {})
 
 
-async def nothing(run: Run) -> Report:
-    return Report({"done": 1})
+async def nothing(run: CronRun) -> CronReport:
+    return CronReport({"done": 1})
 
 
 @pytest.mark.parametrize("name", CRONS)
@@ -49,41 +58,43 @@ async def test_a_burst_of_sixty_late_ticks_does_the_work_once(harness: CronHarne
     assert {row["outcome"]: row["n"] for row in outcomes} == {"succeeded": 1, "skipped": 59}
 
 
-async def test_two_ticks_of_one_cron_never_overlap(harness: CronHarness, register: Register) -> None:
+async def test_two_ticks_of_one_cron_never_overlap(harness: CronHarness, register: CronRuns) -> None:
     running, gate = asyncio.Event(), asyncio.Event()
 
-    async def slow(run: Run) -> Report:
+    async def slow(run: CronRun) -> CronReport:
         running.set()
         await gate.wait()
-        return Report({})
+        return CronReport({})
 
     first_call = call(harness)
-    first = asyncio.create_task(register.run(first_call, slow, seconds=10))
+    first = asyncio.create_task(register.run(first_call, slow, budget_seconds=10))
     await running.wait()
-    other = await register.run(call(harness, minutes=5), nothing, seconds=10)
+    other = await register.run(call(harness, minutes=5), nothing, budget_seconds=10)
     assert other["result"] == "skipped"
     with pytest.raises(Exception, match="being worked on"):
-        await register.run(first_call, nothing, seconds=10)
-    assert (await register.run(call(harness, "check_sla"), nothing, seconds=10))["result"] == "succeeded"
+        await register.run(first_call, nothing, budget_seconds=10)
+    assert (await register.run(call(harness, "check_sla"), nothing, budget_seconds=10))[
+        "result"
+    ] == "succeeded"
     gate.set()
     assert (await first)["result"] == "succeeded"
 
 
 async def test_an_unfinished_run_resumes_from_its_saved_progress(
-    harness: CronHarness, register: Register
+    harness: CronHarness, register: CronRuns
 ) -> None:
     seen: list[dict[str, int]] = []
 
-    async def stepwise(run: Run) -> Report:
+    async def stepwise(run: CronRun) -> CronReport:
         seen.append(dict(run.state))
         run.state["step"] = run.state.get("step", 0) + 1
-        return Report({"step": run.state["step"]}, unfinished=run.state["step"] < 3)
+        return CronReport({"step": run.state["step"]}, unfinished=run.state["step"] < 3)
 
     tick = call(harness)
     for _ in range(2):
         with pytest.raises(RunUnfinished):
-            await register.run(tick, stepwise, seconds=10)
-    assert (await register.run(tick, stepwise, seconds=10))["report"] == {"step": 3}
+            await register.run(tick, stepwise, budget_seconds=10)
+    assert (await register.run(tick, stepwise, budget_seconds=10))["report"] == {"step": 3}
     assert seen == [{}, {"step": 1}, {"step": 2}]
     assert harness.last_run("poll_records")["report"] == {"step": 3, "notifications": []}
 
@@ -102,7 +113,7 @@ async def test_an_unfinished_run_is_answered_with_503_and_retry_after_1(harness:
     assert len(harness.sql("SELECT 1 FROM pancake_webhook_event WHERE origin = 'poll'")) == 100
 
 
-async def test_the_run_of_a_process_that_died_is_taken_over(harness: CronHarness, register: Register) -> None:
+async def test_the_run_of_a_process_that_died_is_taken_over(harness: CronHarness, register: CronRuns) -> None:
     tick = call(harness)
     harness.sql(
         "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, report)"
@@ -111,22 +122,22 @@ async def test_the_run_of_a_process_that_died_is_taken_over(harness: CronHarness
     )
     states: list[dict[str, int]] = []
 
-    async def work(run: Run) -> Report:
+    async def work(run: CronRun) -> CronReport:
         states.append(dict(run.state))
-        return Report({})
+        return CronReport({})
 
-    assert (await register.run(tick, work, seconds=10))["result"] == "succeeded"
+    assert (await register.run(tick, work, budget_seconds=10))["result"] == "succeeded"
     assert states == [{"page": 7}]
 
 
 async def test_a_later_tick_closes_the_run_of_a_process_that_died(
-    harness: CronHarness, register: Register
+    harness: CronHarness, register: CronRuns
 ) -> None:
     harness.sql(
         "INSERT INTO pancake_cron_run (name, scheduled_time, started_at)"
         " VALUES ('poll_records', now() - interval '5 minutes', now() - interval '5 minutes')"
     )
-    await register.run(call(harness), nothing, seconds=10)
+    await register.run(call(harness), nothing, budget_seconds=10)
     rows = harness.sql("SELECT outcome, error FROM pancake_cron_run ORDER BY scheduled_time")
     assert [(row["outcome"], row["error"]) for row in rows] == [
         ("failed", "interrupted"),
@@ -134,57 +145,57 @@ async def test_a_later_tick_closes_the_run_of_a_process_that_died(
     ]
 
 
-async def test_a_terminated_session_releases_the_lock(harness: CronHarness, register: Register) -> None:
+async def test_a_terminated_session_releases_the_lock(harness: CronHarness, register: CronRuns) -> None:
     with psycopg.connect(harness.runtime.settings.database_url, autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(7, hashtext('poll_records'))")
-        assert (await register.run(call(harness), nothing, seconds=10))["result"] == "skipped"
+        assert (await register.run(call(harness), nothing, budget_seconds=10))["result"] == "skipped"
     for _ in range(1_000):
         if not harness.sql("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 7"):
             break
         await asyncio.sleep(0.005)
-    assert (await register.run(call(harness, minutes=1), nothing, seconds=10))["result"] == "succeeded"
+    assert (await register.run(call(harness, minutes=1), nothing, budget_seconds=10))["result"] == "succeeded"
 
 
 async def test_a_failed_run_stores_its_reason_and_may_be_delivered_again(
-    harness: CronHarness, register: Register
+    harness: CronHarness, register: CronRuns
 ) -> None:
-    async def fails(run: Run) -> Report:
+    async def fails(run: CronRun) -> CronReport:
         raise PancakeUnavailable("Pancake answered 503.")
 
-    async def partly(run: Run) -> Report:
-        return Report({"half": True}, problem="one connection failed")
+    async def partly(run: CronRun) -> CronReport:
+        return CronReport({"half": True}, problem="one connection failed")
 
     tick = call(harness)
     with pytest.raises(PancakeUnavailable):
-        await register.run(tick, fails, seconds=10)
+        await register.run(tick, fails, budget_seconds=10)
     assert harness.last_run("poll_records")["error"] == "Pancake answered 503."
     with pytest.raises(RunFailed):
-        await register.run(tick, partly, seconds=10)
+        await register.run(tick, partly, budget_seconds=10)
     assert harness.last_run("poll_records")["outcome"] == "failed"
-    assert (await register.run(tick, nothing, seconds=10))["result"] == "succeeded"
+    assert (await register.run(tick, nothing, budget_seconds=10))["result"] == "succeeded"
 
 
 async def test_an_internal_error_is_stored_as_a_digest_without_its_message(
-    harness: CronHarness, register: Register
+    harness: CronHarness, register: CronRuns
 ) -> None:
-    async def bug(run: Run) -> Report:
+    async def bug(run: CronRun) -> CronReport:
         raise KeyError("0905111222")
 
     with pytest.raises(KeyError):
-        await register.run(call(harness), bug, seconds=10)
+        await register.run(call(harness), bug, budget_seconds=10)
     error = harness.last_run("poll_records")["error"]
     assert error.startswith("KeyError, digest ")
     assert "0905" not in error
 
 
 async def test_notifications_of_a_run_are_sent_once_even_if_the_service_was_unavailable(
-    harness: CronHarness, register: Register
+    harness: CronHarness, register: CronRuns
 ) -> None:
-    async def speaks(run: Run) -> Report:
-        return Report({}, notices=(Notice("k1", "connection_silent", "detail"),))
+    async def speaks(run: CronRun) -> CronReport:
+        return CronReport({}, notices=(AdminNotice("k1", "connection_silent", "detail"),))
 
     harness.hasura.failing = True
-    await register.run(call(harness), speaks, seconds=10)
+    await register.run(call(harness), speaks, budget_seconds=10)
     assert harness.hasura.sent == {}
     harness.hasura.failing = False
     harness.move_clock(minutes=2)
@@ -197,15 +208,15 @@ async def test_notifications_of_a_run_are_sent_once_even_if_the_service_was_unav
 
 
 async def test_a_run_without_recipients_stores_no_notification(
-    harness: CronHarness, register: Register
+    harness: CronHarness, register: CronRuns
 ) -> None:
     """It would be refused and sent again every minute; the report and the log contain it."""
 
-    async def speaks(run: Run) -> Report:
-        return Report({}, notices=(Notice("k1", "connection_silent", "detail"),))
+    async def speaks(run: CronRun) -> CronReport:
+        return CronReport({}, notices=(AdminNotice("k1", "connection_silent", "detail"),))
 
     harness.sql("UPDATE staff SET is_active = false WHERE role = 'admin'")
-    await register.run(call(harness), speaks, seconds=10)
+    await register.run(call(harness), speaks, budget_seconds=10)
     assert harness.last_run("poll_records")["outcome"] == "succeeded"
     harness.move_clock(minutes=2)
     assert (await harness.run("retry_failed"))["runs_notified"] == 0
@@ -213,15 +224,17 @@ async def test_a_run_without_recipients_stores_no_notification(
 
 
 async def test_the_retry_cron_sends_notifications_that_the_service_did_not_accept(
-    harness: CronHarness, register: Register
+    harness: CronHarness, register: CronRuns
 ) -> None:
     """An answer that counts fewer notifications than were sent is a failure."""
 
-    async def speaks(run: Run) -> Report:
-        return Report({}, notices=(Notice("k1", "new_source", "one"), Notice("k2", "new_source", "two")))
+    async def speaks(run: CronRun) -> CronReport:
+        return CronReport(
+            {}, notices=(AdminNotice("k1", "new_source", "one"), AdminNotice("k2", "new_source", "two"))
+        )
 
     harness.hasura.accepted_per_call = 1
-    await register.run(call(harness), speaks, seconds=10)
+    await register.run(call(harness), speaks, budget_seconds=10)
     assert "notified_at" not in harness.last_run("poll_records")["report"]
     harness.hasura.accepted_per_call = None
     harness.move_clock(minutes=2)
@@ -230,7 +243,7 @@ async def test_the_retry_cron_sends_notifications_that_the_service_did_not_accep
 
 
 def test_an_answer_shows_long_lists_by_their_length() -> None:
-    assert brief({"ids": list(range(21)), "few": [1, {"a": (2,)}]}) == {
+    assert shorten({"ids": list(range(21)), "few": [1, {"a": (2,)}]}) == {
         "ids": "21 items",
         "few": [1, {"a": [2]}],
     }

@@ -14,7 +14,7 @@ from secrets import token_hex
 import httpx
 import pytest
 
-from sandbox import postgres_binaries
+from sandbox import hasura, postgres_binaries
 from sandbox.cluster import Cluster, free_port
 from sandbox.database import install_diva
 from sandbox.diva import METADATA as DIVA_METADATA
@@ -124,8 +124,9 @@ def start_what_is_around(at: Installation) -> None:
     key = f"--api-key={at.keys.pancake_api_key}"
     python("PANCAKE", "sandbox.pancake", f"--workspace-id={WORKSPACE_ID}", key, ready="/control/state")
     python(
-        "HASURA", "sandbox.hasura", "--metadata", str(DIVA_METADATA), "--database-url", at.database,
+        "HASURA", hasura.MODULE, "--metadata", str(DIVA_METADATA), "--database-url", at.database,
         ready="/healthz",
+        PYTHONPATH=hasura.PYTHONPATH,
         PG_DATABASE_URL=at.database,
         HASURA_GRAPHQL_ADMIN_SECRET=at.keys.admin_secret,
         HASURA_GRAPHQL_JWT_SECRET=at.keys.jwt_secret,

@@ -3,12 +3,12 @@
 import os
 import re
 import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import psycopg
 import pytest
 import yaml
@@ -23,7 +23,9 @@ from graphql import (
 
 from app import HASURA_ROUTES
 from leads.adapters.hasura_calls import read_action, read_cron, read_event
-from sandbox.hasura.metadata.directory import read_directory
+from sandbox import hasura
+from sandbox.diva import METADATA as DIVA_METADATA
+from sandbox.processes import Processes
 
 ROOT = Path(__file__).parents[2]
 METADATA = ROOT / "hasura" / "metadata"
@@ -67,10 +69,29 @@ CALLS = [*ACTIONS, *EVENTS, *CRONS]
 CALL_IDS = [item["name"] for item in CALLS]
 
 
-def test_the_engine_reads_the_metadata_directory() -> None:
-    metadata = read_directory(METADATA)
-    (source,) = metadata["sources"]
-    assert {table["table"]["name"] for table in source["tables"]} == {t["table"]["name"] for t in TABLES}
+def environment(database: str) -> dict[str, str]:
+    return {
+        "PG_DATABASE_URL": database,
+        "HANDLERS_URL": "http://127.0.0.1:9",
+        "HANDLER_SECRET": "handler-secret",
+        "NOTIFICATIONS_URL": "http://127.0.0.1:9",
+    }
+
+
+def tracked_tables(database: str, *directories: Path) -> set[str]:
+    """Return the tables that an engine with these metadata directories tracks."""
+    arguments = hasura.metadata_arguments(*directories)
+    with Processes() as processes:
+        engine = hasura.start_engine(processes, database, *arguments, environment=environment(database))
+        answer = httpx.post(f"{engine.url}/v1/metadata", json={"type": "export_metadata", "args": {}})
+    (source,) = answer.raise_for_status().json()["sources"]
+    return {table["table"]["name"] for table in source["tables"]}
+
+
+def test_the_engine_reads_the_metadata_directory(database: str) -> None:
+    theirs = tracked_tables(database, DIVA_METADATA)
+    both = tracked_tables(database, METADATA, DIVA_METADATA)
+    assert both == theirs | {table["table"]["name"] for table in TABLES}
 
 
 def test_every_call_has_a_route_and_every_route_a_call() -> None:
@@ -281,14 +302,10 @@ def test_the_metadata_contains_no_url_host_or_secret() -> None:
 
 def test_our_metadata_needs_divas_metadata(database: str) -> None:
     """Our relationships refer to tables that Diva's metadata tracks."""
-    environment = {
-        **os.environ, "PYTHONPATH": str(ROOT), "PG_DATABASE_URL": database, "HANDLERS_URL": "http://127.0.0.1:9",
-        "HANDLER_SECRET": "handler-secret",
-    }  # fmt: skip
-    arguments = ["--metadata", str(METADATA), "--database-url", database, "--port", "0"]
     started = subprocess.run(
-        [sys.executable, "-m", "sandbox.hasura", *arguments],
-        env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        hasura.command(database, "--metadata", str(METADATA)),
+        env=os.environ | {"PYTHONPATH": hasura.PYTHONPATH} | environment(database),
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert started.returncode == 1
     assert 'in relationship "staff": table "staff" is not tracked' in started.stderr

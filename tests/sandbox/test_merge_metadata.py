@@ -1,21 +1,38 @@
 """Merged metadata contains both directories, or the merge refuses."""
 
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from sandbox.database import MIGRATIONS
 from sandbox.diva import METADATA
-from sandbox.hasura.metadata.directory import read_directories
+from sandbox.hasura import metadata_arguments, start_engine
 from sandbox.merge_metadata import MergeError, join_sdl, merge_directories
+from sandbox.processes import Processes
 
 OURS = MIGRATIONS.parents[1] / "metadata"
 
 
-def test_the_merged_directory_equals_both_directories(tmp_path: Path) -> None:
+def exported(database: str, *directories: Path) -> Any:
+    """Return the metadata of an engine with these directories."""
+    environment = {
+        "PG_DATABASE_URL": database,
+        "HANDLERS_URL": "http://127.0.0.1:9",
+        "HANDLER_SECRET": "secret",
+        "NOTIFICATIONS_URL": "http://127.0.0.1:9",
+    }
+    with Processes() as processes:
+        arguments = metadata_arguments(*directories)
+        engine = start_engine(processes, database, *arguments, environment=environment)
+        answer = httpx.post(f"{engine.url}/v1/metadata", json={"type": "export_metadata", "args": {}})
+    return answer.raise_for_status().json()
+
+
+def test_the_merged_directory_equals_both_directories(database: str, tmp_path: Path) -> None:
     merge_directories(tmp_path / "merged", [OURS, METADATA])
-    merged, both = read_directories([tmp_path / "merged"]), read_directories([OURS, METADATA])
-    assert merged == both
+    assert exported(database, tmp_path / "merged") == exported(database, OURS, METADATA)
 
 
 def test_an_object_defined_in_two_directories_is_refused(tmp_path: Path) -> None:

@@ -1,9 +1,6 @@
 """`scripts/deploy_metadata` on an engine that holds Diva's metadata and more of others."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +13,11 @@ from typer.testing import CliRunner
 
 from leads.services.cron_runs import CRONS
 from sandbox.diva import METADATA as DIVA_METADATA
-from sandbox.hasura.metadata.directory import read_directories
+from sandbox.hasura import start_engine
+from sandbox.merge_metadata import merge_directories
 from sandbox.processes import Processes
 from scripts.metadata.__main__ import DIRECTORY, app
+from scripts.metadata.directory import read_directory
 from scripts.metadata.engine import Engine, MetadataError
 from scripts.metadata.normal import same
 from scripts.metadata.pieces import Json, put, split
@@ -113,8 +112,6 @@ class Shared:
 def shared(database: str, tmp_path: Path) -> Iterator[Shared]:
     """An engine with Diva's tables, action and permissions, and foreign triggers, crons and endpoints."""
     environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
         "PG_DATABASE_URL": database,
         "HASURA_GRAPHQL_ADMIN_SECRET": SECRET,
         "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "0",
@@ -122,17 +119,13 @@ def shared(database: str, tmp_path: Path) -> Iterator[Shared]:
         "HANDLER_SECRET": "handler-secret",
         "NOTIFICATIONS_URL": "http://127.0.0.1:9",
     }
-    command = [sys.executable, "-m", "sandbox.hasura", "--database-url", database, "--port", "0"]
     with Processes() as processes:
-        process = processes.start(
-            [*command, "--metadata", str(DIVA_METADATA)], env=environment, cwd=ROOT, stdout=subprocess.PIPE
-        )
-        assert process.stdout is not None
-        with process.stdout:
-            engine = Shared(process.stdout.readline().strip(), tmp_path / "backups")
-            for request in FOREIGN:
-                engine.api(str(request["type"]), request["args"])
-            yield engine
+        arguments = ("--metadata", str(DIVA_METADATA))
+        running = start_engine(processes, database, *arguments, environment=environment)
+        engine = Shared(running.url, tmp_path / "backups")
+        for request in FOREIGN:
+            engine.api(str(request["type"]), request["args"])
+        yield engine
 
 
 def of_others(pieces: dict[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
@@ -415,10 +408,10 @@ def test_spellings_that_mean_the_same_are_the_same() -> None:
     assert not same(rule, {"columns": ["a", "b"], "filter": {"id": {}}})
 
 
-def test_the_pieces_are_the_whole_metadata() -> None:
+def test_the_pieces_are_the_whole_metadata(tmp_path: Path) -> None:
     """Taking every piece out and putting it back gives the same metadata again."""
-
-    whole = read_directories([DIRECTORY, DIVA_METADATA])
+    merge_directories(tmp_path / "merged", [DIRECTORY, DIVA_METADATA])
+    whole = read_directory(tmp_path / "merged")
     pieces = split(whole, "default")
     movable = {key: piece for key, piece in pieces.items() if key[0] not in ("setting", "source settings")}
     emptied = put(whole, "default", {}, set(movable))

@@ -6,7 +6,8 @@ import psycopg
 import pytest
 
 from sandbox.cluster import Cluster
-from sandbox.hasura.sql import statement as engine
+from sandbox.hasura import start_engine
+from sandbox.processes import Processes
 from tests.support.large_tables import fill_tables
 
 
@@ -15,9 +16,9 @@ def migrated(cluster: Cluster, template: str) -> Iterator[psycopg.Connection]:
     """A session on a migrated database with the engine's catalogue."""
     name = f"{template}_sql"
     url = cluster.create_database(name, template)
+    with Processes() as processes:  # the engine creates its catalogue when it starts
+        processes.stop(start_engine(processes, url, environment={}).process)
     with psycopg.connect(url, autocommit=True) as connection:
-        for name_ in ("init_source", "init_metadata"):
-            connection.execute(engine(name_))
         yield connection
     cluster.drop_database(name)
 

@@ -1,6 +1,8 @@
 """The stand-in engine with our metadata and Diva's, and the handlers that it calls, in this process."""
 
+import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,18 +11,18 @@ from typing import Any
 
 import httpx
 import psycopg
+import uvicorn
 import yaml
 from psycopg.rows import dict_row
+from starlette.applications import Starlette
 
 from app import create_app
 from leads.adapters.graphql import GraphqlClient
 from leads.adapters.secrets import KeyRing
 from leads.services.runtime import Runtime
 from sandbox.diva import METADATA as DIVA_METADATA
-from sandbox.hasura.engine import Engine
-from sandbox.hasura.metadata.directory import read_directories
-from sandbox.hasura.server import create_app as create_engine
-from sandbox.hasura.settings import read_settings
+from sandbox.hasura import metadata_arguments, start_engine
+from sandbox.processes import Processes
 from sandbox.stack.keys import Keys
 from tests.support.seeding import DatabaseHarness
 from tests.support.settings import ADMIN_ID, UNREACHABLE_URL, handler_settings
@@ -68,39 +70,52 @@ class SettingsHarness(DatabaseHarness):
         return str(answer["errors"][0]["message"])
 
 
-def engine_environment(keys: Keys, database_url: str) -> dict[str, str]:
-    """Name what the engine needs; `http://handlers` is answered in this process."""
+def engine_environment(keys: Keys, database_url: str, handlers_url: str) -> dict[str, str]:
+    """Return the environment of the engine."""
     return {
         "HASURA_GRAPHQL_ADMIN_SECRET": keys.admin_secret,
         "HASURA_GRAPHQL_JWT_SECRET": keys.jwt_secret,
         "HASURA_GRAPHQL_UNAUTHORIZED_ROLE": "anonymous",
-        "HANDLERS_URL": "http://handlers",
+        "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "0",
+        "HANDLERS_URL": handlers_url,
         "HANDLER_SECRET": keys.handler_secret,
-        "NOTIFICATIONS_URL": "http://notifications",
+        "NOTIFICATIONS_URL": UNREACHABLE_URL,
         "PG_DATABASE_URL": database_url,
     }
+
+
+@asynccontextmanager
+async def served(app: Starlette) -> AsyncIterator[str]:
+    """Serve an application in this event loop; yields its URL."""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", ws="none"))
+    listener = socket.create_server(("127.0.0.1", 0))
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
 
 
 @asynccontextmanager
 async def running_settings_tab(database_url: str) -> AsyncIterator[SettingsHarness]:
     """Start the engine and the handlers on a migrated database."""
     keys = Keys.generate()
-    metadata = read_directories([METADATA, DIVA_METADATA])
-    engine = Engine(read_settings(engine_environment(keys, database_url)), database_url, metadata)
     key_ring = KeyRing.parse(keys.encryption_keys)
     settings = handler_settings(database_url, key_ring, (keys.handler_secret,), (keys.edge_secret,))
     handlers = create_app(Runtime.assemble(settings, graphql=GraphqlClient(UNREACHABLE_URL, "unused")))
-    await engine.http.aclose()
-    engine.http = httpx.AsyncClient(transport=httpx.ASGITransport(app=handlers))
-    transport = httpx.ASGITransport(app=create_engine(engine))
-    async with handlers.router.lifespan_context(handlers):
-        await engine.open()
-        try:
-            async with httpx.AsyncClient(transport=transport, base_url="http://hasura") as client:
+    arguments = metadata_arguments(METADATA, DIVA_METADATA)
+    with Processes() as processes:
+        async with served(handlers) as handlers_url:
+            environment = engine_environment(keys, database_url, handlers_url)
+            engine = start_engine(processes, database_url, *arguments, environment=environment)
+            async with httpx.AsyncClient(base_url=engine.url, timeout=30) as client:
+                # Crons must not run during a test: the engine drops every delivery.
+                admin = {"X-Hasura-Admin-Secret": keys.admin_secret}
+                plan = {"seed": 1, "triggers": {"*": {"drop": 1}}}
+                (await client.post("/sandbox/chaos", json=plan, headers=admin)).raise_for_status()
                 with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as session:
                     yield SettingsHarness(session, client, keys)
-        finally:
-            await engine.close()
 
 
 def seed_settings(database_url: str) -> None:

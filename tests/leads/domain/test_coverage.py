@@ -1,93 +1,66 @@
 """Coverage by identity: which of our rows make a listed record needless to store, and where it stands."""
 
-import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
 from leads.domain.coverage import (
-    Stored,
-    asked_of,
+    Event,
     covering,
     covers,
-    missing_of,
+    group_by_record,
+    missing,
     same_fields,
     standing,
-    stored_of,
 )
 from leads.domain.lifecycle import STATES
-from leads.domain.listing import Listed, RecordVersion
+from leads.domain.listing import ListedLead
 
 T0 = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
 
 
-def version(name: str, seconds: float | None, name_field: str | None = None) -> RecordVersion:
-    fields = {} if name_field is None else {"name": name_field}
-    return RecordVersion(name, None if seconds is None else T0 + timedelta(seconds=seconds), fields)
+def at(seconds: float | None) -> datetime | None:
+    return None if seconds is None else T0 + timedelta(seconds=seconds)
 
 
-def item(record_id: str, seconds: float | None, **fields: str) -> Listed:
+def event(record_id: str, seconds: float | None, status: str = "processed", **fields: str) -> Event:
+    return Event(record_id, at(seconds), fields, status)
+
+
+def listed(record_id: str, seconds: float | None, **fields: str) -> ListedLead:
     """A record as the list shows it."""
-    return Listed(version(record_id, seconds), {"id": record_id, **fields})
+    return ListedLead(record_id, at(seconds), {"id": record_id, **fields})
 
 
-def row(record_id: str, seconds: float | None, status: str = "processed", **fields: str) -> dict[str, Any]:
-    """A row of pancake_lists/load_events; with its body only if fields are given."""
-    return {
-        "record_id": record_id,
-        "modified_on": version(record_id, seconds).modified_on,
-        "status": status,
-        "error_code": "invalid_phone" if status == "dead_letter" else None,
-        "payload": json.dumps({"id": record_id, **fields}) if fields else None,
-    }
-
-
-def test_a_version_is_covered_by_one_that_is_not_older_to_the_millisecond() -> None:
-    assert covers(version("a", 5.0001), version("a", 5.0009))
-    assert covers(version("a", 6), version("a", 5))
-    assert not covers(version("a", 5.001), version("a", 5.002))
-    assert not covers(version("b", 6), version("a", 5))
+def test_a_lead_is_covered_by_an_event_that_is_not_older_to_the_millisecond() -> None:
+    assert covers(event("a", 5.0001), listed("a", 5.0009))
+    assert covers(event("a", 6), listed("a", 5))
+    assert not covers(event("a", 5.001), listed("a", 5.002))
+    assert not covers(event("b", 6), listed("a", 5))
 
 
 def test_without_a_time_on_either_side_the_mapped_fields_decide() -> None:
-    assert covers(version("a", None, "Lan"), version("a", 5, "Lan"))
-    assert covers(version("a", 5, "Lan"), version("a", None, "Lan"))
-    assert not covers(version("a", None, "Lan"), version("a", None, "Mai"))
+    assert covers(event("a", None, name="Lan"), listed("a", 5, name="Lan"))
+    assert covers(event("a", 5, name="Lan"), listed("a", None, name="Lan"))
+    assert not covers(event("a", None, name="Lan"), listed("a", None, name="Mai"))
 
 
 def test_only_what_nothing_covers_is_to_be_inserted() -> None:
-    listed = [item("a", 5), item("b", 5), item("c", None, name="x"), item("d", 5)]
-    rows = [row("a", 4), row("a", 5), row("b", 4), row("c", 1, name="y")]
-    assert missing_of(listed, rows) == [listed[1], listed[2], listed[3]]
+    leads = [listed("a", 5), listed("b", 5), listed("c", None, name="x"), listed("d", 5)]
+    events = [event("a", 4), event("a", 5), event("b", 4), event("c", 1, name="y")]
+    assert missing(leads, group_by_record(events)) == [leads[1], leads[2], leads[3]]
 
 
-def test_a_record_without_a_time_is_covered_by_a_row_that_says_the_same() -> None:
-    listed = item("a", None, name="Lan", email="a@example.com")
-    assert [
-        stored.version.modified_on for stored in covering(listed, stored_of([row("a", 3, name="Lan")]))
-    ] == [T0 + timedelta(seconds=3)]
-    assert covering(listed, stored_of([row("a", 3, name="Mai")])) == []
+def test_a_lead_without_a_time_is_covered_by_an_event_with_the_same_fields() -> None:
+    lead = listed("a", None, name="Lan", email="a@example.com")
+    same, other = event("a", 3, name="Lan"), event("a", 3, name="Mai")
+    assert covering(lead, group_by_record([same])) == [same]
+    assert covering(lead, group_by_record([other])) == []
 
 
-def test_a_row_without_a_time_covers_a_record_that_says_the_same() -> None:
-    assert covering(item("a", 5, name="Lan"), stored_of([row("a", None, name="Lan")]))
-    assert not covering(item("a", 5, name="Lan"), stored_of([row("a", None, name="Mai")]))
-
-
-def test_a_body_that_postgresql_wrote_out_beyond_the_limit_of_ingest_is_read() -> None:
-    """jsonb writes a space after every colon and comma, so what just fitted does not any more."""
-    body = row("a", None, name="Lan", **{f"k{n}": "" for n in range(25_000)})
-    assert len(body["payload"]) > 256 * 1024
-    assert covering(item("a", 5, name="Lan"), stored_of([body]))
-
-
-def test_the_bodies_asked_for_are_those_of_records_listed_without_a_time() -> None:
-    assert asked_of([item("b", 5), item("a", None), item("b", 6)], "c1") == {
-        "connection_id": "c1",
-        "record_ids": ["a", "b"],
-        "whole": ["a"],
-    }
+def test_an_event_without_a_time_covers_a_lead_with_the_same_fields() -> None:
+    assert covering(listed("a", 5, name="Lan"), group_by_record([event("a", None, name="Lan")]))
+    assert not covering(listed("a", 5, name="Lan"), group_by_record([event("a", None, name="Mai")]))
 
 
 @pytest.mark.parametrize(
@@ -103,12 +76,12 @@ def test_the_bodies_asked_for_are_those_of_records_listed_without_a_time() -> No
     ],
 )
 def test_the_best_of_its_covering_rows_says_where_a_record_stands(states: str, word: str) -> None:
-    assert standing(Stored(version("a", 5), status) for status in states.split()) == word
+    assert standing(event("a", 5, status) for status in states.split()) == word
 
 
 @pytest.mark.parametrize("status", sorted(STATES))
 def test_every_state_has_a_word(status: str) -> None:
-    assert standing([Stored(version("a", 5), status)])
+    assert standing([event("a", 5, status)])
 
 
 def test_fields_that_only_one_body_mentions_do_not_count() -> None:

@@ -1,30 +1,35 @@
 """The ledger of a day: each listed record under one word, or named as missing."""
 
+import json
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
-from leads.domain.coverage import Stored
-from leads.domain.day_ledger import Reckoning
-from leads.domain.listing import Listed, RecordVersion
+from leads.domain.coverage import Event
+from leads.domain.day_ledger import DayLedger
+from leads.domain.listing import ListedLead
+from leads.domain.reports import DayReport
 from leads.domain.window import day_window
 
 DAY = date(2026, 5, 14)
 START = day_window(DAY).start
-NOTHING: dict[str, Any] = {"superseded": 0, "strangers": []}
 
 
-def item(record_id: str, hours: float | None = 1) -> Listed:
+def item(record_id: str, hours: float | None = 1) -> ListedLead:
     time = None if hours is None else START + timedelta(hours=hours)
-    return Listed(RecordVersion(record_id, time), {"id": record_id})
+    return ListedLead(record_id, time, {"id": record_id})
 
 
-def stored(record_id: str, status: str, error_code: str | None = None) -> dict[str, list[Stored]]:
-    """Our row of the version that `item` lists."""
-    return {record_id: [Stored(item(record_id).version, status, error_code)]}
+def stored(record_id: str, status: str, error_code: str | None = None) -> dict[str, list[Event]]:
+    """An event of the version that `item` lists."""
+    return {record_id: [Event(record_id, item(record_id).modified_on, {}, status, error_code)]}
+
+
+def report_of(ledger: DayLedger) -> DayReport:
+    """The report of a day without records that are stored and not listed."""
+    return ledger.report(superseded=0, looked_up=[], not_looked_up=0, present={})
 
 
 def test_each_listed_record_is_counted_under_the_word_of_its_rows() -> None:
-    reckoning = Reckoning(DAY, {})
+    ledger = DayLedger(DAY)
     rows = (
         stored("a", "processed")
         | stored("b", "skipped_kill_switch")
@@ -32,8 +37,8 @@ def test_each_listed_record_is_counted_under_the_word_of_its_rows() -> None:
         | stored("d", "failed")
         | stored("f", "skipped_source_disabled")
     )
-    reckoning.enter(reckoning.select([item(name) for name in "abcdefg"]), rows, {"e": "received"})
-    report = reckoning.report(NOTHING, [], {})
+    ledger.enter(ledger.select([item(name) for name in "abcdefg"]), rows, {"e"})
+    report = report_of(ledger)
     assert (report["expected"], report["found"]) == (7, 5)
     assert (report["processed"], report["held"], report["pending"]) == (1, 2, 1)
     assert report["rejected"] == [["c", "invalid_phone"]]
@@ -41,54 +46,61 @@ def test_each_listed_record_is_counted_under_the_word_of_its_rows() -> None:
 
 
 def test_what_another_layer_stored_meanwhile_was_not_found_by_this_one() -> None:
-    reckoning = Reckoning(DAY, {})
-    reckoning.enter(reckoning.select([item("a")]), {}, {"a": "duplicate"})
-    assert reckoning.report(NOTHING, [], {})["left_missing"] == ["a"]
+    ledger = DayLedger(DAY)
+    ledger.enter(ledger.select([item("a")]), {}, set())
+    assert report_of(ledger)["left_missing"] == ["a"]
 
 
 def test_the_day_is_closed_at_both_ends_and_a_record_without_a_time_belongs_to_it() -> None:
     day = day_window(DAY)
-    late = Listed(RecordVersion("late", day.end + timedelta(microseconds=1)), {})
-    reckoning = Reckoning(DAY, {})
-    chosen = reckoning.select(
-        [item("first", 0), Listed(RecordVersion("last", day.end), {}), item("x", None), late]
-    )
+    late = ListedLead("late", day.end + timedelta(microseconds=1), {})
+    ledger = DayLedger(DAY)
+    chosen = ledger.select([item("first", 0), ListedLead("last", day.end, {}), item("x", None), late])
     assert [each.record_id for each in chosen] == ["first", "last", "x"]
 
 
 def test_a_record_that_the_list_shows_twice_is_entered_once_and_named() -> None:
-    reckoning = Reckoning(DAY, {})
-    assert len(reckoning.select([item("a"), item("b"), item("a", 2)])) == 2
-    assert len(reckoning.select([item("b")])) == 0
-    assert reckoning.report(NOTHING, [], {})["duplicates"] == ["a", "b"]
+    ledger = DayLedger(DAY)
+    assert len(ledger.select([item("a"), item("b"), item("a", 2)])) == 2
+    assert len(ledger.select([item("b")])) == 0
+    assert report_of(ledger)["duplicates"] == ["a", "b"]
 
 
 def test_one_in_ten_of_the_day_before_is_looked_at_again_outside_the_ledger() -> None:
-    reckoning = Reckoning(DAY, {})
-    sample = reckoning.select(item(f"r{n}", -1) for n in range(1_000))
+    ledger = DayLedger(DAY)
+    sample = ledger.select(item(f"r{n}", -1) for n in range(1_000))
     assert 60 < len(sample) < 140
-    reckoning.enter(sample, stored(sample[0].record_id, "processed"), {})
-    report = reckoning.report(NOTHING, [], {})
+    ledger.enter(sample, stored(sample[0].record_id, "processed"), set())
+    report = report_of(ledger)
     assert (report["expected"], report["found"]) == (0, 0)
     assert report["sampled"] == len(sample)
     assert sample[0].record_id not in report["sample_missing"]
 
 
 def test_a_record_of_ours_that_is_not_listed_is_gone_or_changed_later_or_was_left_out() -> None:
-    ours = {"superseded": 2, "strangers": [{"record_id": name} for name in ("gone", "later", "left", "many")]}
     present = {"later": datetime(2026, 5, 20, tzinfo=UTC), "left": START + timedelta(hours=1)}
-    report = Reckoning(DAY, {}).report(ours, ["gone", "later", "left"], present)
+    report = DayLedger(DAY).report(
+        superseded=2, looked_up=["gone", "later", "left"], not_looked_up=1, present=present
+    )
     assert (report["unexpected"], report["unlisted"]) == (["gone"], ["left"])
     assert (report["superseded"], report["not_looked_up"]) == (2, 1)
 
 
 def test_an_interrupted_day_goes_on_from_its_state() -> None:
-    state: dict[str, Any] = {}
-    first = Reckoning(DAY, state)
-    first.enter(first.select([item("a")]), stored("a", "processed"), {})
-    second = Reckoning(DAY, state)
-    second.enter(second.select([item("a"), item("b")]), {}, {"b": "received"})
-    report = second.report(NOTHING, [], {})
+    first = DayLedger(DAY)
+    first.enter(first.select([item("a")]), stored("a", "processed"), set())
+    second = DayLedger.load(DAY, json.loads(json.dumps(first.save())))
+    second.enter(second.select([item("a"), item("b")]), {}, {"b"})
+    report = report_of(second)
     assert (report["expected"], report["processed"], report["found_missing"]) == (2, 1, ["b"])
     assert report["duplicates"] == ["a"]
     assert not {"seen", "table", "cursor"} & report.keys()
+
+
+def test_a_day_that_did_not_close_is_read_again_without_forgetting_what_was_added() -> None:
+    ledger = DayLedger(DAY)
+    ledger.enter(ledger.select([item("a"), item("b")]), stored("a", "processed"), {"b"})
+    again = ledger.restart()
+    again.enter(again.select([item("a")]), stored("a", "processed"), set())
+    report = report_of(again)
+    assert (report["found"], report["found_missing"], report["duplicates"]) == (1, ["b"], [])

@@ -1,10 +1,12 @@
 """Sources as the API lists them."""
 
-from leads.domain.sources import source_columns
+from typing import Any
+
+from leads.domain.sources import Source, read_sources
 
 
 def test_sources_are_deduplicated_ordered_and_cleaned() -> None:
-    entries: list[dict[str, object]] = [
+    entries: list[dict[str, Any]] = [
         {"id": "24895", "name": " Cộng tác viên\0 ", "parent_id": 50},
         {"id": -1, "name": "Facebook", "is_removed": True},
         {"id": "24895", "name": "Cộng tác viên", "parent_id": None},
@@ -13,10 +15,8 @@ def test_sources_are_deduplicated_ordered_and_cleaned() -> None:
         {"name": "no id"},
         {"id": "7", "name": ""},
     ]
-    assert source_columns("c1", entries) == {
-        "connection_id": "c1",
-        "ids": ["-1", "24895", "7"],
-        "names": ["Facebook", "Cộng tác viên", None],
-        "parents": [None, None, None],
-        "removed": [True, False, False],
-    }
+    assert read_sources(entries) == [
+        Source("-1", "Facebook", None, is_removed=True),
+        Source("24895", "Cộng tác viên", None, is_removed=False),
+        Source("7", None, None, is_removed=False),
+    ]

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
-from leads.domain.listing import RecordVersion
+from leads.domain.listing import ListedLead
+from leads.domain.timestamps import in_utc
 from leads.domain.window import (
     ICT,
     OVERLAP,
@@ -21,10 +22,9 @@ from leads.domain.window import (
     day_window,
     days_owed,
     filter_bounds,
-    in_zone,
+    has_explanation,
     latest_window,
     next_window,
-    trusted,
     unreturned,
 )
 
@@ -71,10 +71,10 @@ class Schedule:
                 shown[write.record] = write
         return shown
 
-    def read(self, window: Window, now: int) -> list[RecordVersion]:
+    def read(self, window: Window, now: int) -> list[ListedLead]:
         """Page through the filtered list, while time passes and rows move between pages."""
         start, end = (self.reads_filter(text) for text in filter_bounds(window))
-        found: list[RecordVersion] = []
+        found: list[ListedLead] = []
         cursor: tuple[int, int] | None = None
         while True:
             keys = [(w.stamp, w.record) for w in self.present(now).values() if start <= at(w.stamp) <= end]
@@ -84,7 +84,7 @@ class Schedule:
             page = keys[: self.page_size]
             if not page:
                 return found
-            found += [RecordVersion(str(record), at(stamp)) for stamp, record in page]
+            found += [ListedLead(str(record), at(stamp), {}) for stamp, record in page]
             cursor, now = page[-1], now + self.page_seconds
 
     def reads_filter(self, text: str) -> datetime:
@@ -130,7 +130,7 @@ def by_window(schedule: Schedule, overlap: timedelta = OVERLAP, settle: timedelt
     found: Found = set()
     watermark: datetime | None = at(-3_600)
     for now in schedule.polls:
-        window = next_window(watermark, at(now), overlap=overlap, settle=settle, longest=timedelta(days=30))
+        window = next_window(watermark, at(now), overlap=overlap, settle=settle, max_step=timedelta(days=30))
         read = ((v.record_id, v.modified_on) for v in schedule.read(window, now))
         found |= {(name, time) for name, time in read if time is None or time in window}
         watermark = advance(watermark, window, trusted=True)
@@ -278,7 +278,7 @@ def test_a_day_is_not_closed_before_its_last_minute_has_settled() -> None:
     ],
 )
 def test_naive_times_are_read_in_the_zone_of_the_connection(text: str, zone: str) -> None:
-    moment = in_zone(datetime.fromisoformat(text), ZoneInfo(zone))
+    moment = in_utc(datetime.fromisoformat(text), ZoneInfo(zone))
     assert moment == datetime(2026, 5, 14, 2, 35, 56, 123456, UTC)
 
 
@@ -293,10 +293,10 @@ def test_a_record_known_by_webhook_to_lie_in_the_window_must_be_in_the_answer() 
 
 
 def test_a_record_missing_from_the_answer_though_unchanged_makes_the_filter_suspect() -> None:
-    assert not trusted(WINDOW, ["b"], {"b": at(600)})
-    assert not trusted(WINDOW, ["b"], {"b": None})
+    assert not has_explanation(WINDOW, ["b"], {"b": at(600)})
+    assert not has_explanation(WINDOW, ["b"], {"b": None})
 
 
 def test_a_record_deleted_or_changed_since_explains_its_absence() -> None:
-    assert trusted(WINDOW, ["gone", "changed"], {"changed": at(700)})
-    assert trusted(WINDOW, [], {})
+    assert has_explanation(WINDOW, ["gone", "changed"], {"changed": at(700)})
+    assert has_explanation(WINDOW, [], {})

@@ -1,16 +1,21 @@
-"""Records read one by one: which table each is looked for in, and who is gone."""
+"""What is loaded and read of stored events; records read one by one, each from its table."""
 
+import json
+from datetime import UTC, datetime
 from typing import Any
 
-from leads.adapters.pancake_api import Access, Pancake
+from leads.adapters.pancake_api import Access, PancakeApi
+from leads.domain.coverage import Event, covering
+from leads.domain.listing import ListedLead
 from leads.services.connections import Connection
-from leads.services.pancake_lists import look_up
+from leads.services.pancake_lists import EventRow, load_events_params, look_up, read_event
 
+T0 = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
 ACCESS = Access("c1", "https://crm.pancake.test/api", 123, "key")
 CONNECTION = Connection("c1", "test", "active", ("lead", "contact"), "UTC", None, ACCESS)
 
 
-class FakePancake(Pancake):
+class FakePancake(PancakeApi):
     """Holds some records by table and id, and notes what is asked for."""
 
     def __init__(self, *held: tuple[str, str]) -> None:
@@ -34,3 +39,29 @@ async def test_a_record_that_any_table_may_hold_is_looked_for_until_it_is_found(
     assert found == {"a": {"id": "a"}, "b": {"id": "b"}}
     assert [name for table, name in pancake.asked if table == "lead"] == ["a", "b", "gone"]
     assert [name for table, name in pancake.asked if table == "contact"] == ["b", "gone"]
+
+
+def listed(record_id: str, modified_on: datetime | None) -> ListedLead:
+    return ListedLead(record_id, modified_on, {"id": record_id, "name": "Lan"})
+
+
+def test_the_bodies_loaded_are_those_of_records_listed_without_a_time() -> None:
+    assert load_events_params(CONNECTION, [listed("b", T0), listed("a", None), listed("b", T0)]) == {
+        "connection_id": "c1",
+        "record_ids": ["a", "b"],
+        "whole": ["a"],
+    }
+
+
+def test_a_body_that_postgresql_wrote_out_beyond_the_limit_of_ingest_is_read() -> None:
+    """jsonb writes a space after every colon and comma, so what just fitted does not any more."""
+    payload = json.dumps({"id": "a", "name": "Lan", **{f"k{n}": "" for n in range(25_000)}})
+    assert len(payload) > 256 * 1024
+    event = read_event(EventRow("a", None, "processed", None, payload))
+    assert covering(listed("a", T0), {"a": [event]}) == [event]
+
+
+def test_an_event_loaded_without_its_body_has_no_fields() -> None:
+    assert read_event(EventRow("a", T0, "dead_letter", "invalid_phone", None)) == Event(
+        "a", T0, {}, "dead_letter", "invalid_phone"
+    )

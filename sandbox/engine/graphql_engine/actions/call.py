@@ -1,0 +1,220 @@
+"""Call the handler of an action and turn its response into the result.
+
+Facts: the engine's `GraphQL/Execute/Action`; `Session.mkClientHeadersForward` for forwarded headers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import httpx
+
+from graphql_engine.actions.output import check_output
+from graphql_engine.auth.session import Session
+from graphql_engine.engine import Engine
+from graphql_engine.errors import JsonValue, QErr, unexpected
+from graphql_engine.kriti import KritiError
+from graphql_engine.rawjson import dumps, loads
+from graphql_engine.webhooks.call import UNSENDABLE, USER_AGENT, send
+from graphql_engine.webhooks.environment import fill_template, resolve_headers
+from graphql_engine.webhooks.transforms import Outgoing, transform_request, transform_response
+
+DEFAULT_TIMEOUT = 30
+IGNORED_HEADERS = {
+    name.lower()
+    for name in (
+        "Content-Length",
+        "Content-MD5",
+        "User-Agent",
+        "Host",
+        "Origin",
+        "Referer",
+        "Accept",
+        "Accept-Encoding",
+        "Accept-Language",
+        "Accept-Datetime",
+        "Cache-Control",
+        "Connection",
+        "DNT",
+        "Content-Type",
+    )
+}
+FORWARDED = {
+    "host": "X-Forwarded-Host",
+    "user-agent": "X-Forwarded-User-Agent",
+    "origin": "X-Forwarded-Origin",
+}
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A request to a handler; `extensions.internal` of errors shows it."""
+
+    url: str
+    shown_url: str
+    headers: list[tuple[str, str]]
+    body: dict[str, JsonValue]
+    shown_headers: list[dict[str, Any]]
+
+    def shown(self) -> dict[str, JsonValue]:
+        return {
+            "url": self.shown_url,
+            "headers": self.shown_headers,
+            "body": self.body,
+            "transformed_request": None,
+        }
+
+
+def find_action(metadata: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the action. Raises QErr `not-exists`."""
+    for action in metadata.get("actions", []):
+        if action["name"] == name:
+            return dict(action)
+    raise QErr("not-exists", f'action with name "{name}" does not exist')
+
+
+async def call_action(
+    engine: Engine,
+    session: Session,
+    name: str,
+    arguments: dict[str, JsonValue],
+    request_query: str | None,
+    client_headers: Mapping[str, str],
+) -> JsonValue:
+    """Call the handler of a synchronous action once and return its checked response, with all its fields.
+
+    Raises QErr with the status, code, message and extensions for the client.
+    """
+    action = find_action(engine.metadata, name)
+    definition = action["definition"]
+    call = _prepare(engine, session, name, definition, arguments, request_query, client_headers)
+    outgoing = _transformed(call, definition.get("request_transform"), session)
+    response = await _send(engine, call, outgoing, float(definition.get("timeout", DEFAULT_TIMEOUT)))
+    session.response_cookies.extend(response.headers.get_list("set-cookie"))
+    answer = _decode(response, call)
+    try:
+        transform = definition.get("response_transform")
+        answer = transform_response(transform, answer, response.status_code, call.url, session.variables)
+    except KritiError as error:
+        raise unexpected("Response Transformation Failed", _template_error(error)) from error
+    if response.is_success:
+        try:
+            check_output(answer, definition["output_type"], engine.metadata.get("custom_types", {}))
+        except QErr as error:
+            error.internal = _internal("unexpected response", call, response, answer)
+            raise
+        return answer
+    if response.is_client_error:
+        raise _client_error(answer, call, response)
+    raise unexpected(
+        "internal error",
+        _internal(
+            f"expecting 2xx or 4xx status code, but found {response.status_code}", call, response, answer
+        ),
+    )
+
+
+def _prepare(
+    engine: Engine,
+    session: Session,
+    name: str,
+    definition: Mapping[str, Any],
+    arguments: dict[str, JsonValue],
+    request_query: str | None,
+    client_headers: Mapping[str, str],
+) -> _Call:
+    environment = engine.settings.environment
+    configured = resolve_headers(definition.get("headers"), environment)
+    headers = {header.lower(): (header, value) for header, value in configured}
+    forwarded: list[tuple[str, str]] = []
+    if definition.get("forward_client_headers"):
+        forwarded = forwarded_headers(client_headers, definition.get("ignored_client_headers"))
+        for header, value in forwarded:
+            headers.setdefault(header.lower(), (header, value))
+    headers["content-type"] = ("Content-Type", "application/json")
+    headers["user-agent"] = ("User-Agent", USER_AGENT)
+    body = {
+        "action": {"name": name},
+        "input": arguments,
+        "session_variables": session.variables,
+        "request_query": request_query,
+    }
+    shown = [*(definition.get("headers") or []), *({"name": k, "value": v} for k, v in forwarded)]
+    url = fill_template(definition["handler"], environment)
+    return _Call(url, definition["handler"], list(headers.values()), body, shown)
+
+
+def forwarded_headers(
+    client_headers: Mapping[str, str], ignored: list[str] | None = None
+) -> list[tuple[str, str]]:
+    """Return the client's headers for a handler: all but the ignored ones and `x-hasura-*`."""
+    skip = {name.lower() for name in ignored} if ignored is not None else IGNORED_HEADERS
+    passed = [
+        (name, value)
+        for name, value in client_headers.items()
+        if name.lower() not in skip and not name.lower().startswith("x-hasura-")
+    ]
+    renamed = [(FORWARDED[k.lower()], v) for k, v in client_headers.items() if k.lower() in FORWARDED]
+    return passed + renamed
+
+
+def _transformed(call: _Call, transform: Mapping[str, Any] | None, session: Session) -> Outgoing:
+    outgoing = Outgoing("POST", call.url, call.headers, dumps(call.body).encode())
+    try:
+        return transform_request(transform, outgoing, call.body, session.variables)
+    except KritiError as error:
+        raise unexpected("Request Transformation Failed", _template_error(error)) from error
+
+
+def _template_error(error: KritiError) -> list[JsonValue]:
+    return [{"error_code": "Template Error", "message": str(error)}]
+
+
+async def _send(engine: Engine, call: _Call, outgoing: Outgoing, seconds: float) -> httpx.Response:
+    try:
+        with anyio.fail_after(seconds):
+            return await send(engine.http, outgoing)
+    except TimeoutError as error:
+        raise _no_answer("ResponseTimeout", call) from error
+    except UNSENDABLE as error:
+        raise _no_answer(f"ConnectionFailure {error}", call) from error
+
+
+def _no_answer(reason: str, call: _Call) -> QErr:
+    internal = {
+        "error": {"type": "http_exception", "message": reason},
+        "request": call.shown(),
+        "response": None,
+    }
+    return unexpected("http exception when calling webhook", internal)
+
+
+def _decode(response: httpx.Response, call: _Call) -> JsonValue:
+    try:
+        return loads(response.content)
+    except ValueError as error:
+        internal = _internal(f"invalid json: {error}", call, response, response.text)
+        raise unexpected("not a valid json response from webhook", internal) from error
+
+
+def _client_error(answer: JsonValue, call: _Call, response: httpx.Response) -> QErr:
+    internal = _internal("unexpected response", call, response, answer)
+    if not isinstance(answer, dict):
+        reason = "parsing ActionWebhookErrorResponse failed, expected Object"
+        return QErr("parse-failed", reason, internal=internal)
+    if "message" not in answer:
+        return QErr("parse-failed", 'key "message" not found', internal=internal)
+    message, code, extensions = answer["message"], answer.get("code"), answer.get("extensions")
+    if not isinstance(message, str):
+        reason = "parsing Text failed, expected String"
+        return QErr("parse-failed", reason, "$.message", internal=internal)
+    if extensions is not None:
+        return QErr(code or "unexpected", message, status=response.status_code, extensions=extensions)
+    return QErr(str(code or "unexpected"), message, status=response.status_code)
+
+
+def _internal(error: str, call: _Call, response: httpx.Response, body: JsonValue) -> dict[str, JsonValue]:
+    headers = [{"name": name.decode(), "value": value.decode()} for name, value in response.headers.raw]
+    shown = {"status": response.status_code, "headers": headers, "body": body}
+    return {"error": error, "request": call.shown(), "response": shown}

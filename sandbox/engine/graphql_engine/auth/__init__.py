@@ -1,0 +1,1 @@
+"""Authentication: admin secret, JWT or the unauthorized role becomes a `Session`."""

@@ -1,0 +1,240 @@
+"""The structure of a database: its tables, types and functions, read from PostgreSQL's catalog.
+
+The GraphQL schema is built from this and from the metadata. Every identifier and type name in a statement
+comes from here, never from a request. Facts: the engine's `pg_table_metadata.sql` and
+`pg_function_metadata.sql`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg import AsyncConnection, sql
+from psycopg.rows import dict_row
+
+from graphql_engine.catalog_queries import COLUMNS, CONSTRAINTS, FUNCTIONS, TYPES
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Type:
+    """A PostgreSQL type. name: as in a cast; internal: `pg_type.typname`; kind: `typtype` (e = enum)."""
+
+    name: str
+    internal: str
+    kind: str = "b"
+    element: "Type | None" = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column. A domain is represented by its base type, as the engine does."""
+
+    name: str
+    type: Type
+    nullable: bool
+    has_default: bool
+    generated: bool
+    always_identity: bool
+    comment: str | None = None
+
+
+@dataclass(frozen=True)
+class Constraint:
+    name: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """A foreign key: `columns[i]` references `target_columns[i]`."""
+
+    name: str
+    columns: tuple[str, ...]
+    target: Key
+    target_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    schema: str
+    name: str
+    columns: dict[str, Column]
+    comment: str | None = None
+    primary_key: Constraint | None = None
+    uniques: tuple[Constraint, ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    insertable: bool = True
+    updatable: bool = True
+    deletable: bool = True
+    enum_values: dict[str, str | None] | None = None
+
+    @property
+    def key(self) -> Key:
+        """The pair (schema, name)."""
+        return (self.schema, self.name)
+
+    def constraints(self) -> list[Constraint]:
+        """The primary key, then the unique constraints."""
+        return ([self.primary_key] if self.primary_key else []) + list(self.uniques)
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An input argument of a function; the name may be empty."""
+
+    name: str
+    type: Type
+    has_default: bool
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function. returns_table: the table whose rows it returns, if its return type is one."""
+
+    schema: str
+    name: str
+    arguments: tuple[Argument, ...]
+    returns: Type
+    returns_set: bool
+    returns_table: Key | None
+    volatile: bool
+    comment: str | None = None
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All tables and functions outside the schemas of PostgreSQL and Hasura."""
+
+    tables: dict[Key, Table] = field(default_factory=dict)
+    functions: dict[Key, list[Function]] = field(default_factory=dict)
+
+
+INSERT_EVENT, UPDATE_EVENT, DELETE_EVENT = 8, 4, 16
+ENUM_LIMIT = 1000
+Row = dict[str, Any]
+
+
+async def load_catalog(conn: AsyncConnection[Any]) -> Catalog:
+    """Read the catalog in five statements, and the values of every table that could be an enum."""
+    async with conn.cursor(row_factory=dict_row) as cur:
+        types = await _rows(cur, TYPES)
+        columns = await _rows(cur, COLUMNS)
+        constraints = await _rows(cur, CONSTRAINTS)
+        functions = await _rows(cur, FUNCTIONS)
+        by_oid = _types(types)
+        tables = _tables(columns, constraints, by_oid)
+        for table in list(tables.values()):
+            if _could_be_enum(table):
+                values = await _enum_values(cur, table)
+                tables[table.key] = Table(**{**table.__dict__, "enum_values": values})
+    row_types = {row["oid"]: (row["table_schema"], row["table"]) for row in types if row["table_schema"]}
+    return Catalog(tables, _functions(functions, by_oid, row_types))
+
+
+async def _rows(cur: Any, statement: str) -> list[Row]:
+    await cur.execute(statement)
+    rows: list[Row] = await cur.fetchall()
+    return rows
+
+
+def _types(rows: list[Row]) -> dict[int, Type]:
+    plain = {row["oid"]: Type(row["name"], row["internal"], row["kind"]) for row in rows}
+    for row in rows:
+        if row["element"] in plain and row["internal"].startswith("_"):
+            plain[row["oid"]] = Type(row["name"], row["internal"], row["kind"], plain[row["element"]])
+    return plain
+
+
+def _tables(columns: list[Row], constraints: list[Row], types: dict[int, Type]) -> dict[Key, Table]:
+    tables: dict[Key, Table] = {}
+    keys = _constraints(constraints)
+    for row in columns:
+        key = (row["schema"], row["table"])
+        if key not in tables:
+            events = row["events"] or 0
+            tables[key] = Table(
+                *key,
+                columns={},
+                comment=row["table_comment"],
+                insertable=bool(events & INSERT_EVENT),
+                updatable=bool(events & UPDATE_EVENT),
+                deletable=bool(events & DELETE_EVENT),
+                **keys.get(key, {}),
+            )
+        if row["name"] is not None:
+            tables[key].columns[row["name"]] = _column(row, types)
+    return tables
+
+
+def _column(row: Row, types: dict[int, Type]) -> Column:
+    return Column(
+        name=row["name"],
+        type=types[row["type"]],
+        nullable=row["nullable"],
+        has_default=row["has_default"] or row["identity"] != "",
+        generated=row["generated"],
+        always_identity=row["identity"] == "a",
+        comment=row["comment"],
+    )
+
+
+def _constraints(rows: list[Row]) -> dict[Key, Row]:
+    found: dict[Key, Row] = {}
+    for row in rows:
+        entry = found.setdefault((row["schema"], row["table"]), {"uniques": (), "foreign_keys": ()})
+        columns = tuple(row["columns"] or ())
+        if row["kind"] == "p":
+            entry["primary_key"] = Constraint(row["name"], columns)
+        elif row["kind"] == "u":
+            entry["uniques"] += (Constraint(row["name"], columns),)
+        else:
+            target = (row["target_schema"], row["target_table"])
+            entry["foreign_keys"] += (ForeignKey(row["name"], columns, target, tuple(row["target_columns"])),)
+    return found
+
+
+def _functions(
+    rows: list[Row], types: dict[int, Type], row_types: dict[int, Key]
+) -> dict[Key, list[Function]]:
+    found: dict[Key, list[Function]] = {}
+    for row in rows:
+        names = list(row["names"] or [])
+        first_default = len(row["types"]) - row["defaults"]
+        arguments = tuple(
+            Argument(names[i] if i < len(names) else "", types[oid], i >= first_default)
+            for i, oid in enumerate(row["types"])
+        )
+        function = Function(
+            row["schema"],
+            row["name"],
+            arguments,
+            types[row["returns"]],
+            row["returns_set"],
+            row_types.get(row["returns"]),
+            row["volatile"],
+            row["comment"],
+        )
+        found.setdefault((row["schema"], row["name"]), []).append(function)
+    return found
+
+
+def _could_be_enum(table: Table) -> bool:
+    key = table.primary_key
+    texts = all(column.type.internal == "text" for column in table.columns.values())
+    return key is not None and len(key.columns) == 1 and len(table.columns) <= 2 and texts
+
+
+async def _enum_values(cur: Any, table: Table) -> dict[str, str | None]:
+    assert table.primary_key is not None
+    key = table.primary_key.columns[0]
+    others = [name for name in table.columns if name != key]
+    statement = sql.SQL("SELECT {}, {} FROM {} ORDER BY 1 LIMIT {}").format(
+        sql.SQL("{} AS value").format(sql.Identifier(key)),
+        sql.SQL("{} AS comment").format(sql.Identifier(others[0]) if others else sql.SQL("NULL")),
+        sql.Identifier(table.schema, table.name),
+        sql.Literal(ENUM_LIMIT),
+    )
+    await cur.execute(statement)
+    rows = sorted(await cur.fetchall(), key=lambda row: str(row["value"]))
+    return {row["value"]: row["comment"] for row in rows}

@@ -1,0 +1,178 @@
+"""Apply a change of the metadata: check it first, then update event triggers and cron events.
+
+Facts: the engine's `RQL/Types/SchemaCache/Build` (the error of each inconsistency).
+"""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from graphql_engine.auth.session import Session
+from graphql_engine.catalog import load_catalog
+from graphql_engine.cron import store
+from graphql_engine.engine import Engine
+from graphql_engine.errors import QErr
+from graphql_engine.events import install
+from graphql_engine.metadata.access import Json, qualified
+from graphql_engine.metadata.consistency import find_inconsistencies
+from graphql_engine.metadata.defaults import DEFAULT_CRON_RETRY
+
+
+@dataclass
+class Context:
+    """The working state of a metadata command.
+
+    metadata: a copy that the engine adopts if the command succeeds; refresh: read the catalog again;
+    subject: the object of the command: its inconsistency is reported as `invalid-configuration`.
+    """
+
+    engine: Engine
+    session: Session
+    metadata: Json
+    subject: str | None = None
+    refresh: bool = False
+    allow_inconsistent: bool = False
+    notes: Json = field(default_factory=dict)
+
+
+async def change(engine: Engine, context: Context, *, removes: bool) -> None:
+    """Adopt the metadata of a command.
+
+    Raises QErr `invalid-configuration` if the command's own object is inconsistent, `unexpected` if another
+    object becomes inconsistent; then nothing changes.
+    """
+    async with engine.pool.connection() as connection:
+        if context.refresh or engine.catalog_stale:
+            engine.catalog = await load_catalog(connection)
+            engine.catalog_stale = False
+        found = find_inconsistencies(context.metadata, engine.catalog, engine.settings.environment)
+        if not context.allow_inconsistent:
+            _refuse_new(engine, context, found, removes=removes)
+        async with connection.transaction():
+            await adopt(engine, connection, context.metadata, found, context.notes.get("regenerate", set()))
+    if not context.notes.get("keep_version"):
+        engine.resource_version += 1
+
+
+async def rebuild(engine: Engine) -> None:
+    """Derive everything again from the metadata and the structure of the database."""
+    async with engine.pool.connection() as connection:
+        engine.catalog = await load_catalog(connection)
+        engine.catalog_stale = False
+        found = find_inconsistencies(engine.metadata, engine.catalog, engine.settings.environment)
+        async with connection.transaction():
+            await adopt(engine, connection, engine.metadata, found, set())
+
+
+async def restore(engine: Engine, metadata: Json, resource_version: int) -> None:
+    """Return to earlier metadata and its version."""
+    engine.metadata = metadata
+    await rebuild(engine)
+    engine.resource_version = resource_version
+
+
+def _refuse_new(engine: Engine, context: Context, found: list[Json], *, removes: bool) -> None:
+    if context.notes.get("whole"):
+        if found:
+            raise QErr("unexpected", "cannot continue due to inconsistent metadata", internal=found)
+        return
+    known = {each["name"] for each in engine.inconsistent}
+    new = [each for each in found if each["name"] not in known]
+    if not new:
+        return
+    if removes:
+        raise newly_found(new)
+    own = [each for each in new if each["name"] == context.subject]
+    if own:
+        reasons = ", ".join(each["reason"] for each in own)
+        raise QErr("invalid-configuration", reasons, internal=own)
+    raise QErr("unexpected", "cannot continue due to new inconsistent metadata", internal=shown(new))
+
+
+def shown(found: list[Json]) -> list[Json]:
+    """Return inconsistent objects as clients see them: conflicts have no name."""
+    return [{k: v for k, v in each.items() if k != "name" or "conflicts" not in each} for each in found]
+
+
+def newly_found(new: list[Json]) -> QErr:
+    """Return the error for a removal that makes other objects inconsistent."""
+    message = "cannot continue due to newly found inconsistent metadata"
+    return QErr("unexpected", message, status=500, internal=shown(new))
+
+
+async def adopt(
+    engine: Engine,
+    connection: AsyncConnection,
+    metadata: Json,
+    found: list[Json],
+    regenerate: set[str],
+    *,
+    reinstall: bool = False,
+) -> None:
+    """Make this metadata the engine's, and update its event triggers and cron events.
+
+    regenerate: cron triggers whose future events are replaced even if their definition is unchanged;
+    reinstall: create every SQL trigger again (after DDL).
+    """
+    broken = {each["name"] for each in found}
+    events = await _event_triggers(engine, connection, metadata, broken, reinstall=reinstall)
+    engine.cron_triggers = await _cron_triggers(engine, connection, metadata, regenerate)
+    engine.event_triggers = events
+    engine.metadata = metadata
+    engine.inconsistent = found
+    engine.clock.nudge()
+
+
+async def _event_triggers(
+    engine: Engine, connection: AsyncConnection, metadata: Json, broken: set[str], *, reinstall: bool
+) -> dict[str, dict[str, Any]]:
+    wanted = event_triggers_of(metadata, broken)
+    for name in await install.installed_triggers(connection) - set(wanted):
+        await install.drop_trigger(connection, name)
+        await install.archive_events(connection, name)
+    for name in set(engine.event_triggers) - set(wanted):
+        await install.archive_events(connection, name)
+    for name, trigger in wanted.items():
+        if reinstall or engine.event_triggers.get(name) != trigger:
+            table = qualified(trigger["table"])
+            await install.install_trigger(connection, table, trigger, stringify=engine.stringify_numeric)
+    return wanted
+
+
+def event_triggers_of(metadata: Json, broken: set[str]) -> dict[str, dict[str, Any]]:
+    """Return the consistent event triggers by name, each with its table."""
+    wanted = {}
+    for source in metadata["sources"]:
+        for table in source["tables"]:
+            schema, plain = qualified(table["table"])
+            name = plain if schema == "public" else f"{schema}.{plain}"
+            place = f"table {name} in source {source['name']}"
+            for trigger in table.get("event_triggers", []):
+                if not broken & {place, f"event_trigger {trigger['name']} in {place}"}:
+                    wanted[trigger["name"]] = {**trigger, "table": table["table"]}
+    return wanted
+
+
+def complete_cron(trigger: Json) -> Json:
+    """Return a cron trigger with its defaults filled in, so that leaving out a default is not a change."""
+    complete = {"payload": None, "comment": None, **copy.deepcopy(trigger)}
+    complete["headers"] = complete.get("headers") or []
+    complete["retry_conf"] = {**DEFAULT_CRON_RETRY, **(complete.get("retry_conf") or {})}
+    return complete
+
+
+async def _cron_triggers(
+    engine: Engine, connection: AsyncConnection, metadata: Json, regenerate: set[str]
+) -> dict[str, Json]:
+    before = engine.cron_triggers
+    after = {trigger["name"]: complete_cron(trigger) for trigger in metadata.get("cron_triggers", [])}
+    gone = [name for name in before if before[name] != after.get(name) or name in regenerate]
+    now = engine.clock.now()
+    if gone:
+        await store.forget_future(connection, gone, now)
+    for name, trigger in after.items():
+        if before.get(name) != trigger or name in regenerate:
+            await store.generate(connection, name, trigger["schedule"], now)
+    return after

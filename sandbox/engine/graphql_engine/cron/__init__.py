@@ -1,0 +1,1 @@
+"""Cron triggers and one-off events: schedules, pre-generated events, delivery."""

@@ -1,0 +1,158 @@
+"""The loop that generates cron events and delivers due events.
+
+Facts: the engine's `Eventing/ScheduledTrigger`: fetches every 10 s, generates every 60 s, retries.
+"""
+
+import json
+import logging
+import time
+from typing import Any
+
+import anyio
+from psycopg import Error
+from psycopg_pool import PoolTimeout
+
+from graphql_engine.chaos import Fate
+from graphql_engine.cron import store
+from graphql_engine.cron.schedule import shown_time
+from graphql_engine.cron.store import Due
+from graphql_engine.engine import Engine
+from graphql_engine.errors import QErr
+from graphql_engine.kriti import KritiError
+from graphql_engine.metadata.defaults import DEFAULT_CRON_RETRY
+from graphql_engine.webhooks.call import Reply, call, logged_request, request_headers
+from graphql_engine.webhooks.environment import fill_template, resolve_headers
+from graphql_engine.webhooks.transforms import Outgoing, transform_request
+
+log = logging.getLogger("graphql_engine.cron")
+GENERATE_EVERY = 60.0
+LOOK_EVERY = 10.0
+
+
+class Scheduler:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._generated = 0.0
+        self._locked: dict[str, set[str]] = {"cron": set(), "one_off": set()}
+
+    async def run(self) -> None:
+        """Run until the engine stops, then finish the deliveries in flight."""
+        async with anyio.create_task_group() as group:
+            while not self._engine.stop.is_set():
+                nudges = self._engine.clock.nudges
+                try:
+                    await self._generate()
+                    for due in await self._fetch():
+                        group.start_soon(self._process, due)
+                except (Error, PoolTimeout) as error:
+                    log.error("scheduled events could not be fetched: %s", error)
+                if await self._engine.clock.sleep(LOOK_EVERY, nudges):
+                    self._generated = 0.0
+
+    async def unlock(self) -> None:
+        """Unlock the events that a cancelled shutdown left locked."""
+        async with self._engine.pool.connection() as connection:
+            for kind, ids in self._locked.items():
+                await store.unlock(connection, kind, list(ids))
+
+    async def _generate(self) -> None:
+        if time.monotonic() - self._generated < GENERATE_EVERY:
+            return
+        self._generated = time.monotonic()
+        async with self._engine.pool.connection() as connection:
+            for trigger in self._engine.cron_triggers.values():
+                await store.generate(
+                    connection, trigger["name"], trigger["schedule"], self._engine.clock.now()
+                )
+
+    async def _fetch(self) -> list[Due]:
+        triggers = self._engine.cron_triggers
+        now = self._engine.clock.now()
+        async with self._engine.pool.connection() as connection:
+            crons = await store.fetch(connection, "cron", list(triggers), now)
+            singles = await store.fetch(connection, "one_off", [], now)
+        due = [_cron(row, triggers[row["trigger_name"]]) for row in crons] + [
+            _one_off(row) for row in singles
+        ]
+        for each in due:
+            self._locked[each.kind].add(each.id)
+        return due
+
+    async def _process(self, due: Due) -> None:
+        try:
+            await self._deliver(due)
+        except (Error, PoolTimeout) as error:
+            log.error("scheduled event %s stays locked: %s", due.id, error)
+        self._locked[due.kind].discard(due.id)
+
+    async def _deliver(self, due: Due) -> None:
+        retry = {**DEFAULT_CRON_RETRY, **(due.config.get("retry_conf") or {})}
+        age = (self._engine.clock.now() - due.scheduled_time).total_seconds()
+        if age > retry["tolerance_seconds"]:
+            async with self._engine.pool.connection() as connection:
+                await store.set_status(connection, due, "dead")
+            return
+        body = webhook_body(due)
+        environment = self._engine.settings.environment
+        try:
+            url = fill_template(due.config["webhook"], environment)
+            headers = request_headers(resolve_headers(due.config.get("headers"), environment))
+            plain = Outgoing("POST", url, headers, body.encode())
+            outgoing = transform_request(due.config.get("request_transform"), plain, json.loads(body), None)
+        except QErr as error:
+            reply = Reply(None, error.message)
+        except KritiError as error:
+            log.error("scheduled event %s: the request transform failed: %s", due.id, error)
+            async with self._engine.pool.connection() as connection:
+                await store.set_status(connection, due, "error")
+            return
+        else:
+            fate = self._engine.chaos.fate(due.config.get("name") or "one_off")
+            if fate is Fate.CRASH_LOCKED:
+                return
+            reply = await self._engine.chaos.carry_out(
+                fate,
+                lambda: call(self._engine.http, outgoing, float(retry["timeout_seconds"])),
+            )
+        await self._record(due, retry, body, reply)
+
+    async def _record(self, due: Due, retry: dict[str, Any], body: str, reply: Reply) -> None:
+        request = logged_request(body, due.config.get("headers"), request_headers([]), "1")
+        response = {**reply.logged(), "version": "1"}
+        async with self._engine.pool.connection() as connection, connection.transaction():
+            await store.record(connection, due, reply.status, request, response)
+            if reply.succeeded:
+                await store.set_status(connection, due, "delivered")
+            elif reply.retry_after is None and due.tries >= retry["num_retries"]:
+                await store.set_status(connection, due, "error")
+            else:
+                wait = reply.retry_after or float(retry["retry_interval_seconds"])
+                await store.retry_at(connection, due, self._engine.clock.now(), wait)
+
+
+def webhook_body(due: Due) -> str:
+    """Return the JSON body: cron events carry their trigger, one-off events their creation time."""
+    body: dict[str, Any] = {"id": due.id, "scheduled_time": shown_time(due.scheduled_time)}
+    if due.kind == "cron":
+        body["name"] = due.config["name"]
+    else:
+        body["created_at"] = f"{due.created_at}Z"
+    body["payload"] = due.config.get("payload")
+    if due.config.get("comment") is not None:
+        body["comment"] = due.config["comment"]
+    return json.dumps(body, ensure_ascii=False)
+
+
+def _cron(row: dict[str, Any], trigger: dict[str, Any]) -> Due:
+    return Due("cron", row["id"], row["scheduled_time"], row["tries"], trigger)
+
+
+def _one_off(row: dict[str, Any]) -> Due:
+    config = {
+        "webhook": row["webhook_conf"],
+        "payload": row["payload"],
+        "headers": row["header_conf"],
+        "retry_conf": row["retry_conf"],
+        "comment": row["comment"],
+    }
+    return Due("one_off", row["id"], row["scheduled_time"], row["tries"], config, row["created"])

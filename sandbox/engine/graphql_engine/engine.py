@@ -1,0 +1,59 @@
+"""The state that requests and background loops share: pools, metadata, and what is derived from it."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+import httpx
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from graphql_engine.auth.authenticate import Authenticator
+from graphql_engine.catalog import Catalog
+from graphql_engine.chaos import Chaos
+from graphql_engine.clock import Clock
+from graphql_engine.settings import Settings
+
+MAX_DB_CONNECTIONS = 20
+
+
+class Engine:
+    """The state of one engine. `lifecycle` opens and closes it, `changes` replaces its metadata.
+
+    pool: connections to the source database, in autocommit; metadata: the exported JSON (version 3);
+    catalog: the structure of the database, for the GraphQL compiler; event_triggers, cron_triggers: by name;
+    inconsistent: objects of the metadata that do not fit the database.
+    """
+
+    def __init__(self, settings: Settings, database_url: str, metadata: dict[str, Any]) -> None:
+        self.settings = settings
+        self.database_url = database_url
+        self.metadata = metadata
+        self.resource_version = 1
+        self.catalog = Catalog()
+        self.catalog_stale = True
+        self.authenticator = Authenticator(settings)
+        self.chaos = Chaos()
+        self.clock = Clock()
+        self.event_triggers: dict[str, dict[str, Any]] = {}
+        self.cron_triggers: dict[str, dict[str, Any]] = {}
+        self.inconsistent: list[dict[str, Any]] = []
+        self.instance_id = str(uuid.uuid4())
+        self.console_state: dict[str, Any] = {}
+        self.metadata_lock = anyio.Lock()
+        self.stop = anyio.Event()
+        self.pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
+            database_url, min_size=1, max_size=MAX_DB_CONNECTIONS, open=False, kwargs={"autocommit": True}
+        )
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=200, keepalive_expiry=2.0)
+        self.http = httpx.AsyncClient(limits=limits, trust_env=False)
+
+    @property
+    def stringify_numeric(self) -> bool:
+        """Whether bigint, numeric and double precision values are sent as strings."""
+        return self.settings.stringify_numeric
+
+    def has_column(self, table: Mapping[str, str], name: str) -> bool:
+        key = (table.get("schema", "public"), table["name"])
+        return key in self.catalog.tables and name in self.catalog.tables[key].columns

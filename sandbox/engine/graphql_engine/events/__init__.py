@@ -1,0 +1,1 @@
+"""Event triggers: their SQL triggers, the event log, and its delivery."""

@@ -1,0 +1,190 @@
+"""The loop that delivers the event log: it fetches batches, calls webhooks concurrently, records the results.
+
+Facts: the engine's `Eventing/EventTrigger` (prefetch, pool size, retry rules).
+"""
+
+import json
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+from psycopg import Error
+from psycopg.rows import dict_row
+from psycopg_pool import PoolTimeout
+
+from graphql_engine.chaos import Fate
+from graphql_engine.engine import Engine
+from graphql_engine.errors import QErr
+from graphql_engine.events import store
+from graphql_engine.kriti import KritiError
+from graphql_engine.sql import statement
+from graphql_engine.webhooks.call import Reply, call, logged_request, request_headers
+from graphql_engine.webhooks.environment import resolve_headers, resolve_webhook
+from graphql_engine.webhooks.transforms import Outgoing, transform_request
+
+log = logging.getLogger("graphql_engine.events")
+LONGEST = 30 * 60.0
+DEFAULT_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """A locked row of the event log; `payload` and `created_at` are JSON texts."""
+
+    id: str
+    schema: str
+    table: str
+    trigger: str
+    payload: str
+    tries: int
+    created_at: str
+
+    def body(self, max_retries: int) -> str:
+        """Return the JSON body for the webhook."""
+        table = {"schema": self.schema, "name": self.table}
+        delivery = {"current_retry": self.tries, "max_retries": max_retries}
+        return (
+            f'{{"id":{json.dumps(self.id)},"created_at":{self.created_at},"table":{json.dumps(table)},'
+            f'"trigger":{json.dumps({"name": self.trigger})},"delivery_info":{json.dumps(delivery)},'
+            f'"event":{self.payload}}}'
+        )
+
+
+class Deliverer:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._capacity = anyio.CapacityLimiter(engine.settings.events_pool_size)
+        self._locked: set[str] = set()
+
+    async def run(self) -> None:
+        """Deliver until the engine stops, then finish the locked events. After a cancel, call `unlock`."""
+        if self._engine.settings.events_fetch_interval <= 0 or self._engine.settings.events_batch_size <= 0:
+            return
+        async with anyio.create_task_group() as group:
+            events = await self._fetch()
+            while events or not self._engine.stop.is_set():
+                if not events:
+                    with anyio.move_on_after(self._engine.settings.events_fetch_interval):
+                        await self._engine.stop.wait()
+                events = await self._work(events, group)
+
+    async def unlock(self) -> int:
+        """Unlock the events still locked, for the next start to deliver; return their number."""
+        locked, self._locked = list(self._locked), set()
+        async with self._engine.pool.connection() as connection:
+            return await store.unlock(connection, locked)
+
+    async def _work(self, events: list[Event], group: TaskGroup) -> list[Event]:
+        following: list[Event] = []
+
+        async def prefetch() -> None:
+            following.extend(await self._fetch())
+
+        async with anyio.create_task_group() as inner:
+            inner.start_soon(prefetch)
+            for event in self._engine.chaos.arrange(events):
+                await self._capacity.acquire_on_behalf_of(event)
+                group.start_soon(self._process, event)
+        return following
+
+    async def _fetch(self) -> list[Event]:
+        triggers = list(self._engine.event_triggers)
+        if not triggers or self._engine.stop.is_set():
+            return []
+        try:
+            async with self._engine.pool.connection() as connection:
+                cursor = connection.cursor(row_factory=dict_row)
+                await cursor.execute(
+                    statement("fetch_events"),
+                    {"triggers": triggers, "batch": self._engine.settings.events_batch_size},
+                )
+                rows = await cursor.fetchall()
+        except (Error, PoolTimeout) as error:
+            log.error("events could not be fetched: %s", error)
+            return []
+        rows.sort(key=lambda row: row["sort_key"])
+        events = [_event(row) for row in rows]
+        self._locked.update(event.id for event in events)
+        return events
+
+    async def _process(self, event: Event) -> None:
+        try:
+            trigger = self._engine.event_triggers.get(event.trigger)
+            if trigger is None:
+                log.error("event trigger %r not found", event.trigger)
+                await self._record(store.retry_later, event.id, 60.0)
+            else:
+                await self._deliver(event, trigger)
+        except (Error, PoolTimeout) as error:
+            log.error("event %s stays locked: its outcome could not be recorded: %s", event.id, error)
+        finally:
+            self._capacity.release_on_behalf_of(event)
+        self._locked.discard(event.id)  # not when cancelled: then it is unlocked on the way out
+
+    async def _deliver(self, event: Event, trigger: dict[str, Any]) -> None:
+        retry = trigger.get("retry_conf", {})
+        body = event.body(int(retry.get("num_retries", 0)))
+        try:
+            url = resolve_webhook(trigger, self._engine.settings.environment)
+            configured = resolve_headers(trigger.get("headers"), self._engine.settings.environment)
+        except QErr as error:
+            reply: Reply = Reply(None, error.message)
+            configured = []
+        else:
+            fate = self._engine.chaos.fate(event.trigger)
+            if fate is Fate.CRASH_LOCKED:
+                return
+            seconds = min(LONGEST, float(retry.get("timeout_sec") or DEFAULT_TIMEOUT))
+            try:
+                outgoing = _outgoing(event, trigger, url, body, request_headers(configured))
+            except KritiError as error:
+                log.error("event %s: the request transform failed: %s", event.id, error)
+                await self._record(store.give_up, event.id)
+                return
+            reply = await self._engine.chaos.carry_out(
+                fate, lambda: call(self._engine.http, outgoing, seconds)
+            )
+        request = logged_request(body, trigger.get("headers"), request_headers([]))
+        outcome = _outcome(event, retry, reply)
+        await self._record(
+            store.finish, event.id, event.trigger, reply.status, request, reply.logged(), outcome
+        )
+
+    async def _record(self, operation: Any, *arguments: Any) -> None:
+        async with self._engine.pool.connection() as connection:
+            await operation(connection, *arguments)
+
+
+def _event(row: dict[str, Any]) -> Event:
+    return Event(
+        row["id"],
+        row["schema_name"],
+        row["table_name"],
+        row["trigger_name"],
+        row["payload"],
+        row["tries"],
+        row["created_at"],
+    )
+
+
+def _outgoing(
+    event: Event, trigger: dict[str, Any], url: str, body: str, headers: list[tuple[str, str]]
+) -> Outgoing:
+    """Return the request after the trigger's transform. Raises KritiError."""
+    outgoing = Outgoing("POST", url, headers, body.encode())
+    if not trigger.get("request_transform"):
+        return outgoing
+    session = json.loads(event.payload).get("session_variables")
+    return transform_request(trigger["request_transform"], outgoing, json.loads(body), session)
+
+
+def _outcome(event: Event, retry: dict[str, Any], reply: Reply) -> store.Outcome:
+    """Return delivered, retry or failed. A usable Retry-After ignores the retry limit."""
+    if reply.succeeded:
+        return store.DELIVERED
+    wait = reply.retry_after
+    if wait is None and event.tries >= int(retry.get("num_retries", 0)):
+        return store.FAILED
+    return store.Outcome("retry", float(wait if wait is not None else retry.get("interval_sec", 10)))

@@ -1,0 +1,206 @@
+"""Parse the text of a request into one operation with its variables and fragments.
+
+Facts: the engine's `GraphQL/Execute`, `Execute/Resolve` and `Execute/Inline`.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLSyntaxError,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    TypeNode,
+    ValueNode,
+    VariableNode,
+    Visitor,
+    parse,
+    print_ast,
+    visit,
+)
+
+from graphql_engine.errors import QErr, json_path
+from graphql_engine.graphql.document.limits import MAX_TOKENS
+
+
+@dataclass(frozen=True)
+class Json:
+    """A JSON value of the request's variables, as opposed to a literal of the document."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A declared variable with its value: a literal for defaults, None if it was not given."""
+
+    name: str
+    type: TypeNode
+    default: ValueNode | None
+    value: Json | ValueNode | None
+
+    @property
+    def spelled(self) -> str:
+        """The declared type as written."""
+        return print_ast(self.type)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation that is ready to be checked against a schema."""
+
+    kind: str
+    node: OperationDefinitionNode
+    fragments: dict[str, FragmentDefinitionNode]
+    variables: dict[str, Variable]
+    text: str
+
+
+def failed(message: str, path: str = "$") -> QErr:
+    """Return a `validation-failed` error."""
+    return QErr("validation-failed", message, path)
+
+
+@lru_cache(maxsize=512)
+def parse_document(text: str) -> DocumentNode:
+    """Parse a document. Raises QErr if it is not GraphQL or too large."""
+    try:
+        return parse(text, no_location=True, max_tokens=MAX_TOKENS)
+    except GraphQLSyntaxError as error:
+        if "Document contains more than" in error.message:
+            raise failed("the query is too large", "$.query") from error
+        raise failed("not a valid graphql query", "$.query") from error
+    except RecursionError as error:
+        raise failed("the query is nested too deeply", "$.query") from error
+
+
+def prepare(text: str, variables: dict[str, Any], operation_name: str | None) -> Operation:
+    """Return the operation to run. Raises QErr."""
+    document = parse_document(text)
+    node = _choose(document, operation_name)
+    fragments: dict[str, FragmentDefinitionNode] = {}
+    for definition in document.definitions:
+        if isinstance(definition, FragmentDefinitionNode):
+            if definition.name.value in fragments:
+                raise QErr("parse-failed", f'multiple definitions for fragment "{definition.name.value}"')
+            fragments[definition.name.value] = definition
+    _check_spreads(node.selection_set, fragments, (), ("selectionSet",), set())
+    resolved = _variables(node, variables)
+    _check_uses(node, fragments, resolved, variables)
+    return Operation(node.operation.value, node, fragments, resolved, text)
+
+
+def _choose(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
+    found = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
+    if name is None:
+        if len(found) != 1:
+            raise failed(
+                "exactly one operation has to be present in the document when operationName is not specified"
+            )
+        return found[0]
+    named = [d for d in found if d.name is not None]
+    if any(d.name is None for d in found) and len(found) > 1:
+        raise failed("operationName cannot be used when an anonymous operation exists in the document")
+    for node in named:
+        if node.name is not None and node.name.value == name:
+            return node
+    raise failed(f'no such operation found in the document: "{name}"')
+
+
+def _variables(node: OperationDefinitionNode, given: dict[str, Any]) -> dict[str, Variable]:
+    variables: dict[str, Variable] = {}
+    for definition in node.variable_definitions or ():
+        name = definition.variable.name.value
+        if name in variables:
+            raise QErr("parse-failed", f'multiple definitions for variable "{name}"')
+        default = definition.default_value
+        required = definition.type.kind == "non_null_type"
+        value: Json | ValueNode | None = default
+        if name in given:
+            value = Json(given[name])
+        elif required and default is None:
+            raise failed(f'expecting a value for non-nullable variable: "{name}"')
+        variables[name] = Variable(name, definition.type, default, value)
+    return variables
+
+
+class _Uses(Visitor):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def enter_variable(self, node: VariableNode, *_: Any) -> None:
+        self.names.add(node.name.value)
+
+
+@lru_cache(maxsize=512)
+def _used(document: SelectionSetNode) -> frozenset[str]:
+    uses = _Uses()
+    visit(document, uses)
+    return frozenset(uses.names)
+
+
+def _spread_names(selections: SelectionSetNode, found: set[str], fragments: dict[str, Any]) -> None:
+    for item in selections.selections:
+        if isinstance(item, FragmentSpreadNode):
+            name = item.name.value
+            if name not in found:
+                found.add(name)
+                _spread_names(fragments[name].selection_set, found, fragments)
+        elif isinstance(item, FieldNode | InlineFragmentNode) and item.selection_set is not None:
+            _spread_names(item.selection_set, found, fragments)
+
+
+def _check_uses(
+    node: OperationDefinitionNode,
+    fragments: dict[str, FragmentDefinitionNode],
+    declared: dict[str, Variable],
+    given: dict[str, Any],
+) -> None:
+    used = set(_used(node.selection_set))
+    spread: set[str] = set()
+    _spread_names(node.selection_set, spread, fragments)
+    for name in spread:
+        used |= _used(fragments[name].selection_set)
+    for name in used:
+        if name not in declared:
+            raise failed(f'unbound variable "{name}"')
+    extra = [name for name in given if name not in used]
+    if extra:
+        raise failed(f"unexpected variables in variableValues: {', '.join(extra)}")
+
+
+def _check_spreads(
+    selections: SelectionSetNode,
+    fragments: dict[str, FragmentDefinitionNode],
+    stack: tuple[str, ...],
+    path: tuple[str, ...],
+    done: set[str],
+) -> None:
+    """Raise QErr for undefined and cyclic fragments, with the path that the engine shows."""
+    for item in selections.selections:
+        if isinstance(item, FieldNode):
+            if item.selection_set is not None:
+                inner = (*path, item.name.value, "selectionSet")
+                _check_spreads(item.selection_set, fragments, stack, inner, done)
+        elif isinstance(item, InlineFragmentNode):
+            _check_spreads(item.selection_set, fragments, stack, path, done)
+        elif isinstance(item, FragmentSpreadNode):
+            name = item.name.value
+            if name in stack:
+                cycle = [name, *reversed(stack[stack.index(name) + 1 :])]
+                spelled = ", ".join(f'"{n}"' for n in cycle[:-1])
+                spelled = f'{spelled} and "{cycle[-1]}"' if spelled else f'"{cycle[-1]}"'
+                raise failed(f"the fragment definition(s) {spelled} form a cycle", json_path(*path))
+            if name not in fragments:
+                raise failed(f'reference to undefined fragment "{name}"', json_path(*path))
+            if name not in done:
+                inner = (*path, name, "selectionSet")
+                _check_spreads(fragments[name].selection_set, fragments, (*stack, name), inner, done)
+                done.add(name)

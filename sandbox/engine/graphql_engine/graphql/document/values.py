@@ -1,0 +1,222 @@
+"""Read argument values against their input types, with the engine's messages.
+
+Results are JSON values: fractions as Decimal, input objects as dicts with the given fields only.
+Facts: the engine's schema-parsers `Internal/{Input,Scalars,TypeChecking}`.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from graphql import (
+    BooleanValueNode,
+    EnumValueNode,
+    FloatValueNode,
+    GraphQLEnumType,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLList,
+    GraphQLNonNull,
+    IntValueNode,
+    ListValueNode,
+    NullValueNode,
+    ObjectValueNode,
+    StringValueNode,
+    Undefined,
+    VariableNode,
+)
+
+from graphql_engine.catalog import Type
+from graphql_engine.errors import QErr
+from graphql_engine.graphql.document.literals import Value, described, is_null, is_number
+from graphql_engine.graphql.document.operation import Json, Variable, failed
+from graphql_engine.graphql.document.usage import usage_allowed
+from graphql_engine.graphql.model.names import scalar_name
+from graphql_engine.graphql.model.pg_values import parse_pg, scientific
+
+Path = tuple[str | int, ...]
+INT32 = 2**31
+
+
+def has_default(item: Any) -> bool:
+    """Whether an argument or input field has a default. Defaults of introspection fields do not count."""
+    return item.default_value is not Undefined or item.default is not None
+
+
+class Reader:
+    """Read the values of one operation; `variables` are its declared variables."""
+
+    def __init__(self, variables: dict[str, Variable]) -> None:
+        self.variables = variables
+
+    def arguments(
+        self, given: Mapping[str, Value], declared: Mapping[str, Any], path: Path
+    ) -> dict[str, Any]:
+        """Return the values of the given arguments (or input fields) and of those with defaults."""
+        values: dict[str, Any] = {}
+        for name, value in given.items():
+            item = declared[name]
+            values[name] = self.read(value, item.type, item.extensions, (*path, name), has_default(item))
+        for name, item in declared.items():
+            here = (*path, name)
+            if name in given:
+                continue
+            if has_default(item):
+                values[name] = None if item.default_value is Undefined else item.default_value
+            elif isinstance(item.type, GraphQLNonNull):
+                raise self._error(f"missing required field '{name}'", here)
+        return values
+
+    def read(
+        self, value: Value, type_: Any, marks: Mapping[str, Any], path: Path, has_default: bool = False
+    ) -> Any:
+        value = self._peel(value, type_, path, has_default)
+        strict = isinstance(type_, GraphQLNonNull)
+        inner = type_.of_type if strict else type_
+        if not strict and not marks.get("strict") and is_null(value):
+            return None
+        column: Type | None = marks.get("column")
+        if column is not None and not isinstance(inner, GraphQLEnumType):
+            return self._column(value, inner, column, marks, path)
+        if isinstance(inner, GraphQLList):
+            return self._list(value, inner, marks, path)
+        if isinstance(inner, GraphQLEnumType):
+            return self._enum(value, inner, path)
+        if isinstance(inner, GraphQLInputObjectType):
+            return self._object(value, inner, path)
+        return self._scalar(value, inner.name, marks, path)
+
+    def _column(self, value: Value, inner: Any, column: Type, marks: Mapping[str, Any], path: Path) -> Any:
+        if marks.get("items"):
+            items = self._items(value, path)
+            element = column.element
+            assert element is not None
+            return [
+                self._column(self._peel(item, inner.of_type, here, False), None, element, {}, here)
+                for item, here in items
+            ]
+        plain = self.to_json(value)
+        if plain is None:
+            name = scalar_name(column.element or column)
+            raise self._error(f"unexpected null value for type '{name}'", path)
+        return parse_pg(column, plain, path)
+
+    def _items(self, value: Value, path: Path) -> list[tuple[Value, Path]]:
+        if is_null(value):
+            raise self._error("expected a list, but found null", path)
+        if isinstance(value, ListValueNode):
+            return [(item, (*path, i)) for i, item in enumerate(value.values)]
+        if isinstance(value, Json) and isinstance(value.value, list):
+            return [(Json(item), (*path, i)) for i, item in enumerate(value.value)]
+        return [(value, (*path, 0))]
+
+    def _list(self, value: Value, type_: GraphQLList[Any], marks: Mapping[str, Any], path: Path) -> list[Any]:
+        return [self.read(item, type_.of_type, marks, here) for item, here in self._items(value, path)]
+
+    def _enum(self, value: Value, type_: GraphQLEnumType, path: Path) -> str:
+        if isinstance(value, EnumValueNode) or (isinstance(value, Json) and isinstance(value.value, str)):
+            name = value.value
+        else:
+            raise self._mismatch(type_.name, "an enum value", value, path)
+        if name not in type_.values:
+            known = ", ".join(f"'{v}'" for v in type_.values)
+            raise self._error(
+                f"expected one of the values [{known}] for type '{type_.name}', but found '{name}'", path
+            )
+        return name
+
+    def _object(self, value: Value, type_: GraphQLInputObjectType, path: Path) -> dict[str, Any]:
+        given: dict[str, Value]
+        if isinstance(value, ObjectValueNode):
+            given = {f.name.value: f.value for f in value.fields}
+        elif isinstance(value, Json) and isinstance(value.value, dict):
+            given = {key: Json(item) for key, item in value.value.items()}
+        else:
+            raise self._mismatch(type_.name, "an object", value, path)
+        fields: dict[str, GraphQLInputField] = type_.fields
+        for name in given:
+            if name not in fields:
+                raise self._error(f"field '{name}' not found in type: '{type_.name}'", (*path, name))
+        values = self.arguments(given, fields, path)
+        if type_.extensions.get("exactly_one") and len(values) != 1:
+            raise self._error("exactly one predicate should be specified", path)
+        return values
+
+    def _scalar(self, value: Value, name: str, marks: Mapping[str, Any], path: Path) -> Any:
+        plain = value.value if isinstance(value, Json) else value
+        if name == "Boolean":
+            if isinstance(plain, BooleanValueNode | bool):
+                return self.to_json(value)
+            raise self._mismatch(name, "a boolean", value, path)
+        if name == "String":
+            if isinstance(plain, StringValueNode | str):
+                return self.to_json(value)
+            raise self._mismatch(name, "a string", value, path)
+        if name == "Int":
+            return self._int(value, marks.get("range"), path)
+        if name == "Float":
+            if isinstance(plain, IntValueNode | FloatValueNode) or is_number(plain):
+                return self.to_json(value)
+            raise self._mismatch(name, "a float", value, path)
+        if name == "ID":
+            if isinstance(plain, IntValueNode | StringValueNode | str) or is_number(plain):
+                return str(self.to_json(value))
+            raise self._mismatch(name, "a String or a 32-bit integer", value, path)
+        return self.to_json(value)
+
+    def _int(self, value: Value, kind: str | None, path: Path) -> int:
+        expected = {
+            "non-negative": "a non-negative 32-bit integer",
+            "big": "a 32-bit integer, or a 64-bit integer represented as a string",
+        }.get(kind or "", "a 32-bit integer")
+        number = self.to_json(value)
+        is_int = isinstance(value, IntValueNode) or (isinstance(value, Json) and is_number(value.value))
+        if kind == "big" and isinstance(number, str) and number.isdecimal():
+            is_int, number = True, int(number)
+        if not is_int or (kind == "non-negative" and number < 0):
+            raise self._mismatch("Int", expected, value, path)
+        bound = 2**63 if kind == "big" else INT32
+        if number != int(number) or not -bound <= number < bound:
+            raise QErr(
+                "parse-failed",
+                f"The value {scientific(number)} lies outside the bounds or is not an integer. "
+                "Maybe it is a float, or is there integer overflow?",
+            ).under(*path)
+        return int(number)
+
+    def to_json(self, value: Value) -> Any:
+        """Return a value as JSON with its variables replaced."""
+        if isinstance(value, Json):
+            return value.value
+        if isinstance(value, VariableNode):
+            found = self.variables[value.name.value].value
+            return None if found is None else self.to_json(found)
+        if isinstance(value, IntValueNode):
+            return int(value.value)
+        if isinstance(value, FloatValueNode):
+            return Decimal(value.value)
+        if isinstance(value, StringValueNode | BooleanValueNode | EnumValueNode):
+            return value.value
+        if isinstance(value, ListValueNode):
+            return [self.to_json(item) for item in value.values]
+        if isinstance(value, ObjectValueNode):
+            return {f.name.value: self.to_json(f.value) for f in value.fields}
+        return None
+
+    def _peel(self, value: Value, type_: Any, path: Path, has_default: bool) -> Value:
+        if not isinstance(value, VariableNode):
+            return value
+        variable = self.variables[value.name.value]
+        if not usage_allowed(variable, type_, has_default):
+            raise self._error(
+                f"variable '{variable.name}' is declared as '{variable.spelled}', "
+                f"but used where '{type_}' is expected",
+                path,
+            )
+        return NullValueNode() if variable.value is None else variable.value
+
+    def _mismatch(self, name: str, expected: str, value: Value, path: Path) -> QErr:
+        return self._error(f"expected {expected} for type '{name}', but found {described(value)}", path)
+
+    def _error(self, message: str, path: Path) -> QErr:
+        return failed(message).under(*path)

@@ -1,0 +1,1 @@
+"""The database as GraphQL sees it: tracked tables, permissions, and the view of one role."""

@@ -1,0 +1,165 @@
+"""Read row conditions of the metadata (filters and checks) into boolean expressions.
+
+Facts: the engine's `RQL/DDL/Permission/Internal` and `Postgres/DDL/BoolExp`.
+"""
+
+from typing import Any
+
+from graphql_engine.catalog import Column, Key, Type
+from graphql_engine.graphql.model.boolexp import (
+    All,
+    AnyOf,
+    BoolExp,
+    Compare,
+    ComputedRows,
+    ComputedTests,
+    Const,
+    ExistsIn,
+    Not,
+    Operand,
+    OtherColumn,
+    Related,
+    SessionVariable,
+)
+from graphql_engine.graphql.model.operators import OPERATORS
+from graphql_engine.graphql.model.tables import ComputedField, Relationship, TrackedTable, key_of
+
+TEXT = Type("text", "text")
+BOOLEAN = Type("boolean", "bool")
+INTEGER = Type("integer", "int4")
+DOUBLE = Type("double precision", "float8")
+TEXTS = Type("text[]", "_text", "b", TEXT)
+ALIASES = {"_ne": "_neq", "_cne": "_cneq"}
+COLUMN_OPERATORS = {
+    "_ceq": "_eq",
+    "_cneq": "_neq",
+    "_cgt": "_gt",
+    "_clt": "_lt",
+    "_cgte": "_gte",
+    "_clte": "_lte",
+}
+Tables = dict[Key, TrackedTable]
+
+
+LQUERY = Type("lquery", "lquery")
+LTREE_PATTERNS = {
+    "_matches": LQUERY,
+    "_matches_any": Type("lquery[]", "_lquery", "b", LQUERY),
+    "_matches_fulltext": Type("ltxtquery", "ltxtquery"),
+}
+
+
+def array_of(type_: Type) -> Type:
+    """Return the array type over `type_`."""
+    return Type(f"{type_.name}[]", f"_{type_.internal}", "b", type_)
+
+
+def operand_type(op: str, type_: Type) -> Type:
+    """Return the type of the right side of an operator on a column of `type_`."""
+    if op == "_is_null":
+        return BOOLEAN
+    if op in ("_in", "_nin", "_ancestor_any", "_descendant_any"):
+        return array_of(type_)
+    if op in ("_has_key", "_jsonb_path_exists", "_jsonb_path_match"):
+        return TEXT
+    if op in ("_has_keys_any", "_has_keys_all"):
+        return TEXTS
+    if op.startswith("_matches"):
+        return LTREE_PATTERNS[op]
+    return type_
+
+
+def is_session_variable(value: Any) -> bool:
+    """Whether a string of the metadata names a session variable."""
+    return isinstance(value, str) and value.lower().startswith("x-hasura-")
+
+
+def operand(value: Any) -> Operand:
+    """Read a value of the metadata: a session variable, a constant, or a list of these."""
+    if is_session_variable(value):
+        return SessionVariable(value.lower())
+    if isinstance(value, list):
+        return Const([SessionVariable(v.lower()) if is_session_variable(v) else v for v in value])
+    return Const(value)
+
+
+def permission_exp(table: TrackedTable, tables: Tables, expression: Any) -> BoolExp:
+    """Read the condition `expression` on rows of `table`."""
+    return _Reader(tables, table).read(table, expression or {})
+
+
+class _Reader:
+    def __init__(self, tables: Tables, root: TrackedTable) -> None:
+        self.tables = tables
+        self.root = root
+
+    def read(self, table: TrackedTable, expression: dict[str, Any]) -> BoolExp:
+        return All(tuple(self._item(table, key, value) for key, value in expression.items()))
+
+    def _item(self, table: TrackedTable, key: str, value: Any) -> BoolExp:
+        name = "_" + key[1:] if key.startswith("$") else key
+        if name in ("_and", "_or"):
+            items = value if isinstance(value, list) else [value]
+            parts = tuple(self.read(table, item) for item in items)
+            return All(parts) if name == "_and" else AnyOf(parts)
+        if name == "_not":
+            return Not(self.read(table, value))
+        if name == "_exists":
+            key_ = key_of(value.get("_table") or value["table"])
+            return ExistsIn(
+                key_, self.read(self.tables[key_], value.get("_where") or value.get("where") or {})
+            )
+        return self._field(table, key, value)
+
+    def _field(self, table: TrackedTable, key: str, value: Any) -> BoolExp:
+        found = table.relationships.get(key)
+        if found is not None:
+            return Related(found, self.read(self.tables[found.target], value or {}))
+        item = table.computed_fields.get(key)
+        if item is not None:
+            return self._computed(table, item, value)
+        column = table.table.columns.get(key) or table.gql_columns.get(key)
+        if column is None:
+            raise KeyError(f'column "{key}" of table "{table.table.name}"')
+        tests = value if isinstance(value, dict) else {"_eq": value}
+        return All(tuple(self._test(table, column, op, right) for op, right in tests.items()))
+
+    def _computed(self, table: TrackedTable, item: ComputedField, value: Any) -> BoolExp:
+        key = item.function.returns_table
+        if key is not None:
+            return ComputedRows(table.table, item, self.read(self.tables[key], value or {}))
+        type_ = item.function.returns
+        tests = value if isinstance(value, dict) else {"_eq": value}
+        pairs = [("_" + op.lstrip("$_"), right) for op, right in tests.items()]
+        return ComputedTests(
+            table.table, item, tuple((op, operand(right), operand_type(op, type_)) for op, right in pairs)
+        )
+
+    def _test(self, table: TrackedTable, column: Column, key: str, right: Any) -> BoolExp:
+        op = key if key.startswith("_") else "_" + key.lstrip("$")
+        op = ALIASES.get(op, op)
+        if op in COLUMN_OPERATORS:
+            return Compare(column, COLUMN_OPERATORS[op], self._other(table, right), column.type)
+        if op == "_cast":
+            return self._cast(table, column, right)
+        if op not in OPERATORS:
+            raise KeyError(f'operator "{key}"')
+        null_safe = {"_eq": "=?", "_neq": "<>?"}.get(op, op)
+        return Compare(column, null_safe, operand(right), operand_type(op, column.type))
+
+    def _cast(self, table: TrackedTable, column: Column, casts: dict[str, Any]) -> BoolExp:
+        parts: list[BoolExp] = []
+        for tests in casts.values():
+            for op, right in tests.items():
+                parts.append(Compare(column, op, operand(right), operand_type(op, TEXT), cast=TEXT))
+        return All(tuple(parts))
+
+    def _other(self, table: TrackedTable, right: Any) -> OtherColumn:
+        path = [right] if isinstance(right, str) else list(right)
+        if path[0] == "$":
+            return OtherColumn(self.root.table.columns[path[-1]], of_root=True)
+        steps: list[Relationship] = []
+        for name in path[:-1]:
+            steps.append(table.relationships[name])
+            table = self.tables[steps[-1].target]
+        return OtherColumn(table.table.columns[path[-1]], path=tuple(steps))

@@ -1,0 +1,1 @@
+"""Execution of the root fields of one operation."""

@@ -1,0 +1,92 @@
+"""Run the root fields of tables and tracked functions."""
+
+from collections.abc import Callable
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from graphql_engine.errors import QErr
+from graphql_engine.graphql.document.selection import Sel
+from graphql_engine.graphql.model.tables import configuration
+from graphql_engine.graphql.model.views import TableView
+from graphql_engine.graphql.schema.roots import Root
+from graphql_engine.graphql.sql.context import Context, key_name
+from graphql_engine.graphql.sql.database import fetch
+from graphql_engine.graphql.sql.functions import call
+from graphql_engine.graphql.sql.select import Source, aggregate_json, rows_json
+from graphql_engine.graphql.write.nested_insert import Inserter
+from graphql_engine.graphql.write.returning import Output, run_mutation
+from graphql_engine.graphql.write.update import changed_columns, client_where, delete_cte, key_exp, update_cte
+from graphql_engine.rawjson import Raw, dumps
+
+NewContext = Callable[[], Context]
+Conn = AsyncConnection[Any]
+WRITES = {"insert", "insert_one", "update", "update_by_pk", "update_many", "delete", "delete_by_pk"}
+READS = {"select", "select_by_pk", "select_aggregate", "function", "function_one", "function_aggregate"}
+
+
+def read_statement(ctx: Context, root: Root, sel: Sel) -> str:
+    """Return the statement of a root field that reads."""
+    view = root.view
+    assert view is not None
+    table = key_name(view.tracked.table.key)
+    source = Source(table, args=sel.args)
+    if root.function is not None:
+        session_argument = configuration(root.entry).get("session_argument")
+        try:
+            source.table = call(ctx, root.function, sel.args.get("args") or {}, {}, session_argument)
+        except QErr as error:
+            raise error.under("selectionSet", sel.name, "args", "args") from None
+        source.single = root.kind == "function_one"
+    if root.kind == "select_by_pk":
+        source = Source(table, extra=key_exp(view, sel.args), single=True)
+    if root.kind in ("select_aggregate", "function_aggregate"):
+        body = aggregate_json(ctx, view, sel, source)
+    else:
+        body = rows_json(ctx, view, sel.subs, source)
+    return f"SELECT ({body})::text"
+
+
+async def read(conn: Conn, ctx: Context, root: Root, sel: Sel) -> Raw:
+    """Run a root field that reads. Raises QErr."""
+    row = await fetch(conn, read_statement(ctx, root, sel), ctx.params)
+    return Raw("null" if row[0] is None else row[0])
+
+
+async def write(conn: Conn, new_context: NewContext, root: Root, sel: Sel) -> Raw:
+    """Run a root field that writes, inside the transaction of `conn`. Raises QErr."""
+    view = root.view
+    assert view is not None
+    path = ("selectionSet", sel.name, "args")
+    output = Output(view, sel.subs, root.kind in ("insert_one", "update_by_pk", "delete_by_pk"))
+    if root.kind in ("insert", "insert_one"):
+        word = "object" if root.kind == "insert_one" else "objects"
+        objects = [sel.args["object"]] if root.kind == "insert_one" else sel.args["objects"]
+        inserter = Inserter(conn, new_context)
+        return await inserter.run(view, objects, sel.args.get("on_conflict"), output, (*path, word))
+    if root.kind == "update_many":
+        answers = [
+            await _update(conn, new_context(), view, item, output, (*path, "updates", index))
+            for index, item in enumerate(sel.args["updates"])
+        ]
+        return Raw(dumps(answers))
+    if root.kind in ("update", "update_by_pk"):
+        return await _update(conn, new_context(), view, sel.args, output, path)
+    ctx = new_context()
+    where = key_exp(view, sel.args) if root.kind == "delete_by_pk" else client_where(ctx, view, sel.args)
+    return await run_mutation(conn, ctx, delete_cte(ctx, view, where), output)
+
+
+async def _update(
+    conn: Conn,
+    ctx: Context,
+    view: TableView,
+    args: dict[str, Any],
+    output: Output,
+    path: tuple[str | int, ...],
+) -> Raw:
+    changes = changed_columns(view, args, path)
+    keys = args.get("pk_columns")
+    where = key_exp(view, keys) if keys is not None else client_where(ctx, view, args)
+    cte = update_cte(ctx, view, changes, where)
+    return output.empty() if cte is None else await run_mutation(conn, ctx, cte, output)

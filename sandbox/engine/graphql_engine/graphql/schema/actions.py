@@ -1,0 +1,176 @@
+"""Actions and custom types of the metadata as GraphQL types. Facts: the engine's `GraphQL/Schema/Action`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from graphql import (
+    GraphQLArgument,
+    GraphQLEnumType,
+    GraphQLEnumValue,
+    GraphQLField,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    ListTypeNode,
+    NamedTypeNode,
+    NonNullTypeNode,
+    TypeNode,
+    parse_type,
+)
+
+from graphql_engine.graphql.model.tables import Relationship, key_of
+from graphql_engine.graphql.schema.roots import Fields, Root, root
+from graphql_engine.graphql.schema.select import aggregate_type, select_arguments, table_type
+from graphql_engine.graphql.schema.types import AnyType, Builder, argument, input_field, list_of
+
+Json = dict[str, Any]
+
+
+class Actions:
+    """Add the actions that a role may call to its root fields."""
+
+    def __init__(self, b: Builder, metadata: Json) -> None:
+        self.b = b
+        self.actions = metadata.get("actions") or []
+        custom = metadata.get("custom_types") or {}
+        self.objects = {item["name"]: item for item in custom.get("objects") or []}
+        self.inputs = {item["name"]: item for item in custom.get("input_objects") or []}
+        self.enums = {item["name"]: item for item in custom.get("enums") or []}
+
+    def root_fields(self) -> tuple[Fields, Fields]:
+        """Return (query fields, mutation fields)."""
+        queries: Fields = {}
+        mutations: Fields = {}
+        for action in self.actions:
+            role = self.b.views.role
+            if role != "admin" and not any(p["role"] == role for p in action.get("permissions") or []):
+                continue
+            definition = action["definition"]
+            if definition.get("type", "mutation") == "query":
+                queries[action["name"]] = self._call(action)
+            elif definition.get("kind") == "asynchronous":
+                mutations[action["name"]] = self._start(action)
+                queries[action["name"]] = self._result(action)
+            else:
+                mutations[action["name"]] = self._call(action)
+        return queries, mutations
+
+    def _call(self, action: Json) -> GraphQLField:
+        output = self.output_type(action["definition"]["output_type"])
+        return root(output, self._arguments(action), action.get("comment"), Root("action", entry=action))
+
+    def _start(self, action: Json) -> GraphQLField:
+        type_ = GraphQLNonNull(self.b.named_scalar("uuid"))
+        mark = Root("action_start", entry=action)
+        return root(type_, self._arguments(action), action.get("comment"), mark)
+
+    def _result(self, action: Json) -> GraphQLField:
+        uuid, time = self.b.named_scalar("uuid"), self.b.named_scalar("timestamptz")
+        name = action["name"]
+        fields = {
+            "created_at": GraphQLField(
+                GraphQLNonNull(time), description="the time at which this action was created"
+            ),
+            "errors": GraphQLField(
+                self.b.named_scalar("json"), description="errors related to the invocation"
+            ),
+            "id": GraphQLField(GraphQLNonNull(uuid), description="the unique id of an action"),
+            "output": GraphQLField(
+                self.output_type(action["definition"]["output_type"]),
+                description="the output fields of this action",
+            ),
+        }
+        text = f'fields of action: "{name}"'
+        type_ = self.b.once(name, lambda: GraphQLObjectType(name, fields, description=text))
+        arguments = {"id": argument(GraphQLNonNull(uuid), "the unique id of an action")}
+        return root(type_, arguments, action.get("comment"), Root("action_result", entry=action))
+
+    def _arguments(self, action: Json) -> dict[str, GraphQLArgument]:
+        return {
+            item["name"]: argument(self.input_type(item["type"]), item.get("description"))
+            for item in action["definition"].get("arguments") or []
+        }
+
+    def input_type(self, spelled: str) -> AnyType:
+        """Return the input type of a type reference."""
+        return self._resolve(parse_type(spelled), self._named_input)
+
+    def output_type(self, spelled: str) -> AnyType:
+        """Return the output type of a type reference."""
+        return self._resolve(parse_type(spelled), self._named_output)
+
+    def _resolve(self, node: TypeNode, named: Callable[[str], AnyType]) -> AnyType:
+        if isinstance(node, NonNullTypeNode):
+            return GraphQLNonNull(self._resolve(node.type, named))
+        if isinstance(node, ListTypeNode):
+            return GraphQLList(self._resolve(node.type, named))
+        assert isinstance(node, NamedTypeNode)
+        return named(node.name.value)
+
+    def _named_input(self, name: str) -> AnyType:
+        if name not in self.inputs:
+            return self._leaf(name)
+        item = self.inputs[name]
+
+        def fields() -> dict[str, GraphQLInputField]:
+            return {
+                f["name"]: input_field(self.input_type(f["type"]), f.get("description"))
+                for f in item["fields"]
+            }
+
+        text = item.get("description")
+        return self.b.once(name, lambda: GraphQLInputObjectType(name, fields, description=text))
+
+    def _named_output(self, name: str) -> AnyType:
+        if name not in self.objects:
+            return self._leaf(name)
+        item = self.objects[name]
+        text = item.get("description")
+        return self.b.once(
+            name, lambda: GraphQLObjectType(name, lambda: self._object_fields(item), description=text)
+        )
+
+    def _leaf(self, name: str) -> AnyType:
+        if name not in self.enums:
+            return self.b.named_scalar(name)
+        item = self.enums[name]
+        values = {
+            v["value"]: GraphQLEnumValue(v["value"], description=v.get("description")) for v in item["values"]
+        }
+        text = item.get("description")
+        return self.b.once(name, lambda: GraphQLEnumType(name, values, description=text))
+
+    def _object_fields(self, item: Json) -> Fields:
+        fields: Fields = {}
+        for f in item["fields"]:
+            fields[f["name"]] = GraphQLField(self.output_type(f["type"]), description=f.get("description"))
+        for rel in item.get("relationships") or []:
+            fields |= self._relationship(rel)
+        return fields
+
+    def _relationship(self, item: Json) -> Fields:
+        view = self.b.views.selectable(key_of(item["remote_table"]))
+        if view is None:
+            return {}
+        mapping = tuple(item["field_mapping"].items())
+        is_array = item["type"] == "array"
+        rel = Relationship(item["name"], is_array, view.tracked.table.key, mapping)
+        mark = {"action_relationship": (rel, view)}
+        row = table_type(self.b, view)
+        if not is_array:
+            return {rel.name: GraphQLField(row, description="An object relationship", extensions=mark)}
+        arguments = select_arguments(self.b, view)
+        rows = GraphQLNonNull(list_of(row))
+        fields = {
+            rel.name: GraphQLField(rows, arguments, description="An array relationship", extensions=mark)
+        }
+        if view.select is not None and view.select.aggregations:
+            fields[f"{rel.name}_aggregate"] = GraphQLField(
+                GraphQLNonNull(aggregate_type(self.b, view)),
+                arguments,
+                description="An aggregate relationship",
+                extensions=mark,
+            )
+        return fields

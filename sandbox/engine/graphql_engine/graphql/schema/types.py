@@ -1,0 +1,137 @@
+"""Shared parts of the schema builder: scalars, enums, and helpers for fields with marks.
+
+A mark (in graphql-core's `extensions`) tells the input reader how to read a leaf: `column` is the
+PostgreSQL type whose parser applies (`items`: to each item of a list), `strict` refuses null although the
+type is nullable, `range` limits Int.
+Facts: the engine's `GraphQL/Schema/*` and `Postgres/Instances/Schema`.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from graphql import (
+    GraphQLArgument,
+    GraphQLBoolean,
+    GraphQLEnumType,
+    GraphQLEnumValue,
+    GraphQLFloat,
+    GraphQLID,
+    GraphQLInputField,
+    GraphQLInt,
+    GraphQLList,
+    GraphQLNamedType,
+    GraphQLNonNull,
+    GraphQLScalarType,
+    GraphQLString,
+)
+
+from graphql_engine.catalog import Catalog, Column, Key, Type
+from graphql_engine.graphql.model.names import is_graphql_name, scalar_name
+from graphql_engine.graphql.model.views import RoleViews, TableView
+
+AnyType = Any
+Named = TypeVar("Named", bound=GraphQLNamedType)
+ORDERINGS = {
+    "asc": "in ascending order, nulls last",
+    "asc_nulls_first": "in ascending order, nulls first",
+    "asc_nulls_last": "in ascending order, nulls last",
+    "desc": "in descending order, nulls first",
+    "desc_nulls_first": "in descending order, nulls first",
+    "desc_nulls_last": "in descending order, nulls last",
+}
+
+
+class Builder:
+    """Make the types of one role, each once.
+
+    infer_functions: a role that may read a table may call the functions that return its rows.
+    """
+
+    def __init__(self, views: RoleViews, catalog: Catalog, infer_functions: bool = True) -> None:
+        self.views = views
+        self.infer_functions = infer_functions
+        self.catalog = catalog
+        self.types: dict[str, GraphQLNamedType] = {
+            t.name: t for t in (GraphQLInt, GraphQLFloat, GraphQLString, GraphQLBoolean, GraphQLID)
+        }
+
+    def once(self, name: str, make: Callable[[], Named]) -> Named:
+        """Return the type called `name`; `make` makes it the first time."""
+        if name not in self.types:
+            self.types[name] = make()
+        return self.types[name]  # type: ignore[return-value]
+
+    def scalar(self, type_: Type) -> GraphQLScalarType:
+        """Return the scalar of a PostgreSQL type that is not an array."""
+        return self.named_scalar(scalar_name(type_))
+
+    def named_scalar(self, name: str) -> GraphQLScalarType:
+        return self.once(name, lambda: GraphQLScalarType(name))
+
+    def enum_of(self, key: Key) -> GraphQLEnumType:
+        """Return the enum of an enum table's values."""
+        tracked = self.views.model.tables[key]
+        values = {
+            value: GraphQLEnumValue(value, description=comment)
+            for value, comment in (tracked.table.enum_values or {}).items()
+            if is_graphql_name(value)
+        }
+        name = f"{tracked.name}_enum"
+        return self.once(name, lambda: GraphQLEnumType(name, values))
+
+    def value_type(self, type_: Type) -> AnyType:
+        """Return the nullable GraphQL type of a PostgreSQL type."""
+        if type_.element is not None:
+            return GraphQLList(GraphQLNonNull(self.scalar(type_.element)))
+        return self.scalar(type_)
+
+    def column_type(self, view: TableView, column: Column) -> AnyType:
+        """Return the nullable GraphQL type of a column: its enum, or its scalar."""
+        enum = view.tracked.enum_columns.get(column.name)
+        return self.enum_of(enum) if enum is not None else self.value_type(column.type)
+
+    def order_by(self) -> GraphQLEnumType:
+        """Return the enum of the six orderings."""
+        return self.once(
+            "order_by",
+            lambda: GraphQLEnumType(
+                "order_by",
+                {name: GraphQLEnumValue(name, description=text) for name, text in ORDERINGS.items()},
+                description="column ordering options",
+            ),
+        )
+
+    def select_columns(self, view: TableView) -> GraphQLEnumType | None:
+        """Return the enum of readable columns, or None without such columns."""
+        if view.select is None or not view.select.columns:
+            return None
+        name = f"{view.name}_select_column"
+        return self.once(
+            name,
+            lambda: GraphQLEnumType(
+                name,
+                {c: GraphQLEnumValue(c, description="column name") for c in sorted(view.select.columns)},  # type: ignore[union-attr]
+                description=f'select columns of table "{view.tracked.table.name}"',
+            ),
+        )
+
+
+def argument(type_: AnyType, description: str | None = None, **marks: Any) -> GraphQLArgument:
+    """Make an argument with its marks."""
+    return GraphQLArgument(type_, description=description, extensions=marks)
+
+
+def input_field(type_: AnyType, description: str | None = None, **marks: Any) -> GraphQLInputField:
+    """Make a field of an input object with its marks."""
+    return GraphQLInputField(type_, description=description, extensions=marks)
+
+
+def list_of(type_: AnyType) -> AnyType:
+    """Make a list of non-null items."""
+    return GraphQLList(GraphQLNonNull(type_))
+
+
+def quoted(view: TableView) -> str:
+    """Return the table's name as descriptions write it."""
+    table = view.tracked.table
+    return f'"{table.name}"' if table.schema == "public" else f'"{table.schema}"."{table.name}"'

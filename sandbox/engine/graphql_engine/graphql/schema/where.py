@@ -1,0 +1,231 @@
+"""Input types of `where`: <table>_bool_exp, <scalar>_comparison_exp and aggregate predicates."""
+
+from graphql import (
+    GraphQLBoolean,
+    GraphQLEnumType,
+    GraphQLEnumValue,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLNonNull,
+)
+
+from graphql_engine.catalog import Column, Type
+from graphql_engine.graphql.model.names import NUMERIC, STRINGS, scalar_name
+from graphql_engine.graphql.model.permissions import (
+    BOOLEAN,
+    DOUBLE,
+    INTEGER,
+    TEXT,
+    TEXTS,
+    array_of,
+    operand_type,
+)
+from graphql_engine.graphql.model.views import TableView
+from graphql_engine.graphql.schema.types import Builder, input_field, list_of, quoted
+
+Fields = dict[str, GraphQLInputField]
+EQUALITY = ("_eq", "_neq", "_gt", "_lt", "_gte", "_lte")
+LISTS = ("_in", "_nin")
+STRING_OPERATORS = {
+    "_like": "does the column match the given pattern",
+    "_nlike": "does the column NOT match the given pattern",
+    "_ilike": "does the column match the given case-insensitive pattern",
+    "_nilike": "does the column NOT match the given case-insensitive pattern",
+    "_similar": "does the column match the given SQL regular expression",
+    "_nsimilar": "does the column NOT match the given SQL regular expression",
+    "_regex": "does the column match the given POSIX regular expression, case sensitive",
+    "_iregex": "does the column match the given POSIX regular expression, case insensitive",
+    "_nregex": "does the column NOT match the given POSIX regular expression, case sensitive",
+    "_niregex": "does the column NOT match the given POSIX regular expression, case insensitive",
+}
+ARRAY_OPERATORS = {
+    "_contains": "does the array contain the given value",
+    "_contained_in": "is the array contained in the given array value",
+}
+JSONB_OPERATORS = {
+    "_contains": "does the column contain the given json value at the top level",
+    "_contained_in": "is the column contained in the given json value",
+    "_has_key": "does the string exist as a top-level key in the column",
+    "_has_keys_any": "do any of these strings exist as top-level keys in the column",
+    "_has_keys_all": "do all of these strings exist as top-level keys in the column",
+    "_jsonb_path_exists": "does the jsonpath return any item for the specified JSON value",
+    "_jsonb_path_match": "does the jsonpath predicate check return true for the specified JSON value",
+}
+LTREE_OPERATORS = {
+    "_ancestor": "is the left argument an ancestor of right (or equal)?",
+    "_ancestor_any": "does array contain an ancestor of `ltree`?",
+    "_descendant": "is the left argument a descendant of right (or equal)?",
+    "_descendant_any": "does array contain a descendant of `ltree`?",
+    "_matches": "does `ltree` match `lquery`?",
+    "_matches_any": "does `ltree` match any `lquery` in array?",
+    "_matches_fulltext": "does `ltree` match `ltxtquery`?",
+}
+LIST_OPERATORS = ("_has_keys_any", "_has_keys_all", "_ancestor_any", "_descendant_any", "_matches_any")
+AGGREGATES = {
+    "avg": DOUBLE,
+    "max": DOUBLE,
+    "min": DOUBLE,
+    "sum": DOUBLE,
+    "stddev_samp": DOUBLE,
+    "var_samp": DOUBLE,
+    "bool_and": BOOLEAN,
+    "bool_or": BOOLEAN,
+}
+
+
+def bool_exp(b: Builder, view: TableView) -> GraphQLInputObjectType:
+    """Make `<table>_bool_exp`."""
+    name = f"{view.name}_bool_exp"
+    text = f"Boolean expression to filter rows from the table {quoted(view)}. All fields are combined with"
+    return b.once(
+        name,
+        lambda: GraphQLInputObjectType(
+            name, lambda: _bool_fields(b, view), description=f"{text} a logical 'AND'."
+        ),
+    )
+
+
+def _bool_fields(b: Builder, view: TableView) -> Fields:
+    own = bool_exp(b, view)
+    fields: Fields = {
+        "_and": input_field(list_of(own), strict=True),
+        "_not": input_field(own, strict=True),
+        "_or": input_field(list_of(own), strict=True),
+    }
+    if view.select is None:
+        return fields
+    for name, column in view.select.columns.items():
+        fields[name] = input_field(comparison(b, view, column), strict=True)
+    for name, item in view.select.computed.items():
+        target = b.views.selectable(item.function.returns_table) if item.function.returns_table else None
+        if item.arguments or (item.function.returns_table and target is None):
+            continue
+        type_ = bool_exp(b, target) if target else comparison_of(b, item.function.returns)
+        fields[name] = input_field(type_, strict=True)
+    for rel, target in b.views.relationships(view):
+        fields[rel.name] = input_field(bool_exp(b, target), strict=True)
+        if rel.is_array and target.select is not None and target.select.aggregations:
+            predicate = aggregate_bool_exp(b, target)
+            if predicate is not None:
+                fields[f"{rel.name}_aggregate"] = input_field(predicate, strict=True)
+    return fields
+
+
+def comparison(b: Builder, view: TableView, column: Column) -> GraphQLInputObjectType:
+    """Make `<scalar>_comparison_exp` (or `<enum table>_enum_comparison_exp`) of a column."""
+    enum = view.tracked.enum_columns.get(column.name)
+    if enum is not None:
+        return _enum_comparison(b, view, column)
+    return comparison_of(b, column.type)
+
+
+def _enum_comparison(b: Builder, view: TableView, column: Column) -> GraphQLInputObjectType:
+    enum = b.column_type(view, column)
+    name = f"{enum.name}_comparison_exp"
+    fields: Fields = {op: input_field(enum, strict=True) for op in ("_eq", "_neq")}
+    fields |= {op: input_field(list_of(enum), strict=True) for op in LISTS}
+    fields["_is_null"] = input_field(GraphQLBoolean, strict=True)
+    return b.once(name, lambda: GraphQLInputObjectType(name, fields, description=_about(enum.name)))
+
+
+def _about(name: str) -> str:
+    text = f'Boolean expression to compare columns of type "{name}".'
+    return f"{text} All fields are combined with logical 'AND'."
+
+
+def comparison_of(b: Builder, type_: Type) -> GraphQLInputObjectType:
+    """Make the comparison type of a PostgreSQL type."""
+    scalar = scalar_name(type_.element or type_)
+    name = f"{scalar}_array_comparison_exp" if type_.element else f"{scalar}_comparison_exp"
+    return b.once(
+        name,
+        lambda: GraphQLInputObjectType(
+            name, lambda: _comparison_fields(b, type_), description=_about(scalar)
+        ),
+    )
+
+
+def _comparison_fields(b: Builder, type_: Type) -> Fields:
+    value = b.value_type(type_)
+    fields: Fields = {}
+    if type_.element is None and scalar_name(type_) != "String":
+        fields["_cast"] = input_field(_cast(b, type_), strict=True)
+    for op in EQUALITY:
+        fields[op] = input_field(value, column=type_, strict=True)
+    for op in LISTS:
+        fields[op] = input_field(list_of(value), column=array_of(type_), items=True, strict=True)
+    fields["_is_null"] = input_field(GraphQLBoolean, strict=True)
+    described: dict[str, str] = {}
+    if type_.internal in STRINGS:
+        described = STRING_OPERATORS
+    elif type_.element is not None:
+        described = ARRAY_OPERATORS
+    elif type_.internal == "jsonb":
+        described = JSONB_OPERATORS
+    elif type_.internal == "ltree":
+        described = LTREE_OPERATORS
+    for op, text in described.items():
+        right = operand_type(op, type_)
+        items, strict = op in LIST_OPERATORS, op != "_has_key"
+        shown = b.value_type(TEXTS if op == "_matches_any" else right)
+        fields[op] = input_field(shown, text, column=right, items=items, strict=strict)
+    return fields
+
+
+def _cast(b: Builder, type_: Type) -> GraphQLInputObjectType:
+    name = f"{scalar_name(type_)}_cast_exp"
+    fields = {"String": input_field(comparison_of(b, TEXT), strict=True)}
+    return b.once(name, lambda: GraphQLInputObjectType(name, fields))
+
+
+def aggregate_bool_exp(b: Builder, view: TableView) -> GraphQLInputObjectType | None:
+    """Make `<table>_aggregate_bool_exp`: count, and the functions that apply to a column."""
+    name = f"{view.name}_aggregate_bool_exp"
+
+    def fields() -> Fields:
+        made: Fields = {}
+        for function, type_ in AGGREGATES.items():
+            arguments = _aggregate_columns(b, view, function, type_)
+            if arguments is not None:
+                made[function] = input_field(_predicate(b, view, function, arguments, type_), strict=True)
+        count = b.select_columns(view)
+        made["count"] = input_field(
+            _predicate(b, view, "count", count and list_of(count), INTEGER), strict=True
+        )
+        return made
+
+    return b.once(name, lambda: GraphQLInputObjectType(name, fields, extensions={"exactly_one": True}))
+
+
+def aggregate_columns(view: TableView, type_: Type) -> dict[str, Column]:
+    """Return the readable columns that an aggregate predicate over `type_` takes."""
+    assert view.select is not None
+    return {n: c for n, c in view.select.columns.items() if c.type.internal == type_.internal}
+
+
+def _aggregate_columns(b: Builder, view: TableView, function: str, type_: Type) -> object | None:
+    columns = aggregate_columns(view, type_)
+    if not columns:
+        return None
+    name = f"{view.name}_select_column_{view.name}_aggregate_bool_exp_{function}_arguments_columns"
+    values = {n: GraphQLEnumValue(n, description="column name") for n in columns}
+    text = f'select "{function}_arguments_columns" columns of table {quoted(view)}'
+    return GraphQLNonNull(b.once(name, lambda: GraphQLEnumType(name, values, description=text)))
+
+
+def _predicate(
+    b: Builder, view: TableView, function: str, arguments: object | None, type_: Type
+) -> GraphQLInputObjectType:
+    name = f"{view.name}_aggregate_bool_exp_{function}"
+    fields: Fields = {}
+    if arguments is not None:
+        fields["arguments"] = input_field(arguments)
+    fields["distinct"] = input_field(GraphQLBoolean)
+    fields["filter"] = input_field(bool_exp(b, view))
+    fields["predicate"] = input_field(GraphQLNonNull(comparison_of(b, type_)))
+    return b.once(name, lambda: GraphQLInputObjectType(name, fields))
+
+
+def numeric_columns(columns: dict[str, Column]) -> dict[str, Column]:
+    """Return the columns that can be summed."""
+    return {n: c for n, c in columns.items() if c.type.element is None and c.type.internal in NUMERIC}

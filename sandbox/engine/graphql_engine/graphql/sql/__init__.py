@@ -1,0 +1,1 @@
+"""SQL that reads: conditions, ordering, aggregates, rows as JSON."""

@@ -1,0 +1,61 @@
+"""The `aggregate` object of an aggregate selection as SQL."""
+
+from graphql_engine.graphql.document.selection import Sel
+from graphql_engine.graphql.model.boolexp import Scope
+from graphql_engine.graphql.model.names import BIG_NUMBERS
+from graphql_engine.graphql.model.views import TableView
+from graphql_engine.graphql.sql.context import Context, ident, literal
+from graphql_engine.graphql.sql.where import condition
+
+PAIRS_PER_CALL = 45
+
+
+def aggregate_object(ctx: Context, view: TableView, sels: list[Sel], alias: str) -> str:
+    """Return count, sum, avg, … over the rows at `alias`."""
+    return build_object([(sel.alias, _field(ctx, view, sel, alias)) for sel in sels])
+
+
+def _field(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
+    if sel.is_typename:
+        return literal(sel.type_name)
+    if sel.name == "count":
+        return _count(ctx, view, sel, alias)
+    return build_object([(sub.alias, _operator(ctx, view, sel.name, sub, alias)) for sub in sel.subs])
+
+
+def redacted(ctx: Context, view: TableView, name: str, value: str, alias: str) -> str:
+    """Return `value` of the field `name`, or null in rows where the role may not see it."""
+    redaction = view.select.redactions.get(name) if view.select else None
+    if redaction is None:
+        return value
+    return f"(CASE WHEN {condition(ctx, redaction, Scope(alias, alias))} THEN {value} END)"
+
+
+def _count(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
+    assert view.select is not None
+    names = sel.args.get("columns")
+    if not names:
+        return "count(*)"
+    columns = ", ".join(
+        redacted(ctx, view, name, f"{alias}.{ident(view.select.columns[name].name)}", alias) for name in names
+    )
+    columns = f"({columns})" if len(names) > 1 else columns
+    return f"count(DISTINCT {columns})" if sel.args.get("distinct") else f"count({columns})"
+
+
+def _operator(ctx: Context, view: TableView, operator: str, sel: Sel, alias: str) -> str:
+    if sel.is_typename:
+        return literal(sel.type_name)
+    assert view.select is not None
+    column = view.select.columns[sel.name]
+    shown = redacted(ctx, view, sel.name, f"{alias}.{ident(column.name)}", alias)
+    value = f"{operator}({shown})"
+    return f"({value})::text" if ctx.stringify and column.type.internal in BIG_NUMBERS else value
+
+
+def build_object(pairs: list[tuple[str, str]]) -> str:
+    """Return json_build_object, split into several calls: PostgreSQL allows 100 arguments per call."""
+    if len(pairs) <= PAIRS_PER_CALL:
+        return f"json_build_object({', '.join(f'{literal(name)}, {value}' for name, value in pairs)})"
+    chunks = [pairs[i : i + PAIRS_PER_CALL] for i in range(0, len(pairs), PAIRS_PER_CALL)]
+    return "(" + " || ".join(f"({build_object(chunk)})::jsonb" for chunk in chunks) + ")"

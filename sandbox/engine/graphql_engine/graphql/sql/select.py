@@ -1,0 +1,188 @@
+"""Selections as SQL: one expression for the JSON of a whole root field, relationships nested.
+
+Related rows are correlated subqueries, so that a join cannot change the order or number of rows.
+Facts: the engine's `Postgres/Translate/Select`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphql_engine.catalog import Column
+from graphql_engine.graphql.document.json_path import json_steps
+from graphql_engine.graphql.document.selection import Sel
+from graphql_engine.graphql.model.boolexp import TRUE, BoolExp, Scope, both
+from graphql_engine.graphql.model.names import BIG_NUMBERS
+from graphql_engine.graphql.model.permissions import TEXTS
+from graphql_engine.graphql.model.tables import ComputedField, Relationship
+from graphql_engine.graphql.model.views import TableView
+from graphql_engine.graphql.sql.aggregate import aggregate_object, redacted
+from graphql_engine.graphql.sql.context import Context, ident, join, key_name, literal
+from graphql_engine.graphql.sql.functions import computed_call
+from graphql_engine.graphql.sql.order import distinct_terms, order_terms
+from graphql_engine.graphql.sql.where import condition
+from graphql_engine.graphql.sql.where_values import row_filter, where_exp
+
+LONGEST_NAME = 63
+Json = dict[str, Any]
+
+
+@dataclass
+class Source:
+    """The origin of rows: SQL after FROM, the join to an outer row, a further condition, arguments."""
+
+    table: str
+    relationship: Relationship | None = None
+    outer: str = ""
+    extra: BoolExp = TRUE
+    filtered: bool = True
+    args: Json = field(default_factory=dict)
+    single: bool = False
+    permission_limit: bool = True
+
+
+def base_rows(ctx: Context, view: TableView, source: Source) -> str:
+    """Return `(SELECT … FROM …)` of all columns, filtered, ordered and limited."""
+    alias = ctx.alias()
+    scope = Scope(alias, alias)
+    exp = both(source.extra, where_exp(ctx.views, view, source.args.get("where")))
+    if source.filtered:
+        exp = both(row_filter(view), exp)
+    tests = [] if exp == TRUE else [condition(ctx, exp, scope)]
+    if source.relationship is not None:
+        tests.insert(0, join(source.relationship, source.outer, alias))
+    ordering = order_terms(ctx, view, source.args.get("order_by"), alias)
+    distinct = source.args.get("distinct_on")
+    head = "SELECT"
+    if distinct:
+        terms = distinct_terms(view, distinct, alias)
+        head = f"SELECT DISTINCT ON ({', '.join(terms)})"
+        if not ordering:
+            ordering = [(term, "ASC NULLS LAST") for term in terms]
+    parts = [f"{head} {alias}.* FROM {source.table} AS {alias}"]
+    if tests:
+        parts.append(f"WHERE {' AND '.join(tests)}")
+    if ordering:
+        parts.append("ORDER BY " + ", ".join(f"{term} {direction}" for term, direction in ordering))
+    limit = effective_limit(view, source)
+    if limit is not None:
+        parts.append(f"LIMIT {limit}")
+    if source.args.get("offset"):
+        parts.append(f"OFFSET {int(source.args['offset'])}")
+    return f"({' '.join(parts)})"
+
+
+def effective_limit(view: TableView, source: Source) -> int | None:
+    """Return the smaller of the requested limit and the permission's limit."""
+    if source.single:
+        return 1
+    allowed = view.select.limit if view.select and source.filtered and source.permission_limit else None
+    limits = [n for n in (source.args.get("limit"), allowed) if n is not None]
+    return min(limits) if limits else None
+
+
+def rows_json(ctx: Context, view: TableView, sels: list[Sel], source: Source) -> str:
+    """Return an expression for the JSON list of rows, or for one row (or null) of a single source."""
+    rows = base_rows(ctx, view, source)
+    alias = ctx.alias()
+    row = row_json(ctx, view, sels, alias)
+    if source.single:
+        return f"(SELECT {row} FROM {rows} AS {alias})"
+    outer = ctx.alias()
+    return (
+        f"(SELECT coalesce(json_agg({outer}.r), '[]'::json) FROM (SELECT {row} AS r FROM {rows} AS {alias})"
+        f" AS {outer})"
+    )
+
+
+def object_json(fields: list[tuple[str, str]]) -> str:
+    """Return the JSON object of (name, expression) pairs; no GraphQL name equals the alias `e$`."""
+    if any(len(name) > LONGEST_NAME for name, _ in fields):
+        return f"json_build_object({', '.join(f'{literal(n)}, {e}' for n, e in fields)})"
+    selected = ", ".join(f"{expression} AS {ident(name)}" for name, expression in fields)
+    return f'row_to_json((SELECT "e$" FROM (SELECT {selected}) AS "e$"))'
+
+
+def row_json(ctx: Context, view: TableView, sels: list[Sel], alias: str) -> str:
+    """Return the JSON object of one row at `alias`."""
+    return object_json([(sel.alias, field_sql(ctx, view, sel, alias)) for sel in sels])
+
+
+def field_sql(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
+    """Return the value of one selected field of a row."""
+    if sel.is_typename:
+        return f"{literal(sel.type_name)}::text"
+    assert view.select is not None
+    column = view.select.columns.get(sel.name)
+    if column is not None:
+        return column_sql(ctx, view, sel, column, alias)
+    computed = view.select.computed.get(sel.name)
+    if computed is not None:
+        return computed_sql(ctx, view, sel, computed, alias)
+    rel = view.tracked.relationships.get(sel.name)
+    if rel is not None:
+        return related_json(ctx, rel, sel, alias)
+    rel = view.tracked.relationships[sel.name.removesuffix("_aggregate")]
+    return aggregate_json(ctx, ctx.views.tables[rel.target], sel, related_source(rel, sel, alias))
+
+
+def related_source(rel: Relationship, sel: Sel, alias: str) -> Source:
+    """Return the rows on the other side of a relationship."""
+    return Source(key_name(rel.target), rel, alias, args=sel.args, single=not rel.is_array)
+
+
+def related_json(ctx: Context, rel: Relationship, sel: Sel, alias: str) -> str:
+    """Return the JSON of a relationship: a list, or an object or null."""
+    return rows_json(ctx, ctx.views.tables[rel.target], sel.subs, related_source(rel, sel, alias))
+
+
+def column_sql(ctx: Context, view: TableView, sel: Sel, column: Column, alias: str) -> str:
+    """Return a column: redacted, reduced by a JSON path, or as text if numbers are stringified."""
+    assert view.select is not None
+    value = f"{alias}.{ident(column.name)}"
+    value = redacted(ctx, view, sel.name, value, alias)
+    if sel.args.get("path") is not None:
+        steps = json_steps(sel.args["path"])
+        if steps:
+            value = f"({value} #> {ctx.value(TEXTS, steps)})"
+    return shown(ctx, column, value)
+
+
+def shown(ctx: Context, column: Column, value: str) -> str:
+    """Return a value as clients see it: big numbers as text if configured."""
+    return f"({value})::text" if ctx.stringify and column.type.internal in BIG_NUMBERS else value
+
+
+def computed_sql(ctx: Context, view: TableView, sel: Sel, item: ComputedField, alias: str) -> str:
+    """Return a computed field: a scalar, a row or rows."""
+    assert view.select is not None
+    function = item.function
+    call = computed_call(ctx, view.tracked.table, item, alias, sel.args.get("args") or {})
+    if function.returns_table is None:
+        call = redacted(ctx, view, sel.name, call, alias)
+        return f"({call})::text" if ctx.stringify and function.returns.internal in BIG_NUMBERS else call
+    target = ctx.views.tables[function.returns_table]
+    return rows_json(ctx, target, sel.subs, Source(call, args=sel.args, single=not function.returns_set))
+
+
+def aggregate_json(ctx: Context, view: TableView, sel: Sel, source: Source) -> str:
+    """Return `<table>_aggregate`: aggregates over all rows; only `nodes` obey the permission's limit."""
+    assert view.select is not None
+    source.single = False
+    allowed = view.select.limit if source.filtered else None
+    source.permission_limit = False
+    rows = base_rows(ctx, view, source)
+    alias, numbered = ctx.alias(), ctx.alias()
+    if allowed is not None:
+        rows = f"(SELECT {numbered}.*, row_number() OVER () AS row__ FROM {rows} AS {numbered})"
+    fields: list[tuple[str, str]] = []
+    for sub in sel.subs:
+        if sub.is_typename:
+            value = f"{literal(sub.type_name)}::text"
+        elif sub.name == "aggregate":
+            value = aggregate_object(ctx, view, sub.subs, alias)
+        else:
+            cut = "" if allowed is None else f" FILTER (WHERE {alias}.row__ <= {allowed})"
+            value = f"coalesce(json_agg({row_json(ctx, view, sub.subs, alias)}){cut}, '[]'::json)"
+        fields.append((sub.alias, value))
+    pairs = ", ".join(f"{literal(name)}, {value}" for name, value in fields)
+    return f"(SELECT json_build_object({pairs}) FROM {rows} AS {alias})"

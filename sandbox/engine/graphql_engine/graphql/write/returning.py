@@ -1,0 +1,130 @@
+"""The response of a mutation: affected_rows and returning, or the single row. Facts: `Translate/Returning`.
+
+A mutation is one statement (a CTE and a SELECT over it). If the response needs more than the row's columns, a
+second statement reads the rows back, because a statement does not see its own writes.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from graphql_engine.errors import QErr
+from graphql_engine.graphql.document.selection import Sel
+from graphql_engine.graphql.model.views import TableView
+from graphql_engine.graphql.sql.context import JSON, Context, literal, table_name
+from graphql_engine.graphql.sql.database import fetch
+from graphql_engine.graphql.sql.select import Source, object_json, row_json, rows_json
+from graphql_engine.rawjson import Raw, dumps, loads
+
+CHECK = "check__"
+VIOLATED = "check constraint of an insert/update permission has failed"
+Json = dict[str, Any]
+
+
+@dataclass
+class Output:
+    """What the response contains. single: the row itself, else a mutation response."""
+
+    view: TableView
+    sels: list[Sel]
+    single: bool
+
+    def row_selections(self) -> list[list[Sel]]:
+        """Return the selections on affected rows."""
+        return [self.sels] if self.single else [s.subs for s in self.sels if s.name == "returning"]
+
+    def reaches_out(self) -> bool:
+        """Whether a selection is not a column of the row."""
+        columns = self.view.select.columns if self.view.select else {}
+        return any(
+            not sel.is_typename and sel.name not in columns for sels in self.row_selections() for sel in sels
+        )
+
+    def empty(self) -> Raw:
+        """Return the response when there was nothing to do."""
+        if self.single:
+            return Raw("null")
+        values: Json = {}
+        for sel in self.sels:
+            known = {"affected_rows": 0, "returning": []}
+            values[sel.alias] = known.get(sel.name, sel.type_name)
+        return Raw(dumps(values))
+
+
+async def run_mutation(conn: AsyncConnection[Any], ctx: Context, cte: str, output: Output) -> Raw:
+    """Run `cte` (a data change returning all columns and `check__`); return the response. Raises QErr."""
+    if output.reaches_out():
+        rows, affected = await run_and_fetch(conn, ctx, cte)
+        return await answer_from_rows(conn, ctx, rows, affected, output)
+    alias = ctx.alias()
+    body = _inline(ctx, output, alias)
+    check = f"coalesce((SELECT bool_and({CHECK}) FROM m), true)"
+    row = await fetch(conn, f"WITH m AS ({cte}) SELECT ({body})::text, {check}", ctx.params)
+    if not row[1]:
+        raise QErr("permission-error", VIOLATED)
+    return Raw("null" if row[0] is None else row[0])
+
+
+def _inline(ctx: Context, output: Output, alias: str) -> str:
+    if output.single:
+        return f"SELECT {row_json(ctx, output.view, output.sels, alias)} FROM m AS {alias} LIMIT 1"
+    fields = []
+    for sel in output.sels:
+        if sel.name == "affected_rows":
+            value = "(SELECT count(*) FROM m)"
+        elif sel.name == "returning":
+            row = row_json(ctx, output.view, sel.subs, alias)
+            value = f"(SELECT coalesce(json_agg({row}), '[]'::json) FROM m AS {alias})"
+        else:
+            value = f"{literal(sel.type_name)}::text"
+        fields.append((sel.alias, value))
+    return f"SELECT {object_json(fields)}"
+
+
+async def run_and_fetch(conn: AsyncConnection[Any], ctx: Context, cte: str) -> tuple[list[str], int]:
+    """Run `cte`; return the affected rows as JSON texts, and their number. Raises QErr."""
+    statement = (
+        f"WITH m AS ({cte}) SELECT coalesce(array_agg(row_to_json(m)::text), '{{}}'), "
+        f"count(*), coalesce(bool_and({CHECK}), true) FROM m"
+    )
+    rows, affected, allowed = await fetch(conn, statement, ctx.params)
+    if not allowed:
+        raise QErr("permission-error", VIOLATED)
+    ctx.params.clear()
+    return rows, affected
+
+
+async def answer_from_rows(
+    conn: AsyncConnection[Any], ctx: Context, rows: list[str], affected: int, output: Output
+) -> Raw:
+    """Read rows back from their JSON, with their relationships and computed fields."""
+    name = table_name(output.view.tracked.table)
+    fields: list[tuple[str, str]] = []
+
+    def source() -> Source:
+        texts = ctx.text(JSON, "[" + ",".join(rows) + "]")
+        return Source(f"json_populate_recordset(NULL::{name}, {texts})", filtered=False)
+
+    if output.single:
+        single = source()
+        single.single = True
+        body = rows_json(ctx, output.view, output.sels, single)
+    else:
+        for sel in output.sels:
+            if sel.name == "affected_rows":
+                fields.append((sel.alias, f"{int(affected)}"))
+            elif sel.name == "returning":
+                fields.append((sel.alias, rows_json(ctx, output.view, sel.subs, source())))
+            else:
+                fields.append((sel.alias, f"{literal(sel.type_name)}::text"))
+        body = object_json(fields)
+    row = await fetch(conn, f"SELECT ({body})::text", ctx.params)
+    return Raw("null" if row[0] is None else row[0])
+
+
+def parse_row(text: str) -> Json:
+    """Parse the columns of a row that was fetched as JSON."""
+    values: Json = loads(text)
+    values.pop(CHECK, None)
+    return values

@@ -1,0 +1,88 @@
+"""Shared by all endpoints: labelled JSON responses, errors, the session of a request."""
+
+import json
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import psycopg
+from psycopg_pool import PoolTimeout
+from starlette.requests import Request
+from starlette.responses import Response
+
+from graphql_engine.auth.session import Session
+from graphql_engine.engine import Engine
+from graphql_engine.errors import QErr
+from graphql_engine.rawjson import dumps, loads
+
+log = logging.getLogger("graphql_engine")
+LABEL = ("X-Sandbox", "stand-in for tests; this is not Hasura")
+Handler = Callable[[Request, Engine], Awaitable[Response]]
+
+
+def answer(content: Any, status: int = 200, cookies: list[str] | None = None) -> Response:
+    """Return a JSON response with the header that says that this is not Hasura."""
+    response = Response(dumps(content), status, media_type="application/json; charset=utf-8")
+    response.headers[LABEL[0]] = LABEL[1]
+    response.headers["X-Request-Id"] = str(uuid.uuid4())
+    for cookie in cookies or []:
+        response.headers.append("Set-Cookie", cookie)
+    return response
+
+
+def plain(text: str, status: int = 200) -> Response:
+    """Return a text response with the same header."""
+    return Response(text, status, {LABEL[0]: LABEL[1]}, media_type="text/plain; charset=utf-8")
+
+
+def bind(engine: Engine, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """Make a Starlette endpoint of a handler; a QErr becomes the API's error shape."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await handler(request, engine)
+        except QErr as error:
+            return answer(error.as_api(), error.status)
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            log.error("%s: the database is away: %s", request.url.path, error)
+            away = QErr("postgres-error", "connection error", status=500)
+            if request.url.path == "/v1/graphql":
+                return answer({"errors": [away.as_graphql()]})
+            return answer(away.as_api(), away.status)
+
+    return endpoint
+
+
+async def not_found(_: Request, __: Exception) -> Response:
+    """Return 404 for an unknown resource or method."""
+    return answer(QErr("not-found", "resource does not exist", status=404).as_api(), 404)
+
+
+async def crashed(request: Request, error: Exception) -> Response:
+    """Return 500 for a fault of the stand-in itself; the trace goes to the log."""
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    response = answer(QErr("unexpected", "internal error of the stand-in", status=500).as_api(), 500)
+    response.headers["Connection"] = "close"  # the server closes it after an error that it sees
+    return response
+
+
+async def authenticate(request: Request, engine: Engine) -> Session:
+    """Return the session of a request, with the headers that its actions may forward. Raises QErr."""
+    headers = dict(request.headers)
+    session = engine.authenticator.session(headers)
+    return Session(session.role, session.variables, session.backend_only, headers)
+
+
+def shows_internal(engine: Engine, session: Session) -> bool:
+    """Whether errors include internal details for this session."""
+    return engine.settings.dev_mode or (session.is_admin and engine.settings.admin_internal_errors)
+
+
+def parse_body(body: bytes, *, exact: bool = False) -> Any:
+    """Parse the JSON of a request; `exact` keeps numbers as decimals. Raises QErr `invalid-json`."""
+    try:
+        return loads(body) if exact else json.loads(body)
+    except ValueError as error:
+        reason = "not enough input" if not body.strip() else str(error)
+        raise QErr("invalid-json", f"Error in $: {reason}") from error

@@ -1,0 +1,121 @@
+"""/v1/metadata, /v2/query, and the older /v1/query, which serves both."""
+
+import copy
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from graphql_engine import changes
+from graphql_engine import metadata_api as api
+from graphql_engine.auth.session import Session
+from graphql_engine.engine import Engine
+from graphql_engine.errors import QErr
+from graphql_engine.http.answers import answer, authenticate, parse_body, shows_internal
+from graphql_engine.metadata.access import kind_of
+from graphql_engine.metadata_api.dispatch import malformed_means_refused
+from graphql_engine.query import dml
+from graphql_engine.query.run_sql import run_sql
+
+V2_SQL = {"run_sql", "pg_run_sql"}
+BULKS = {"bulk", "concurrent_bulk"}
+FREE = {"select", "count", "pg_select", "pg_count"}
+
+
+async def v1_metadata(request: Request, engine: Engine) -> Response:
+    session = await authenticate(request, engine)
+    try:
+        return answer(await api.run(engine, session, parse_body(await request.body())))
+    except QErr as error:
+        return _failed(engine, session, error)
+
+
+async def v2_query(request: Request, engine: Engine) -> Response:
+    """Serve /v2/query: SQL and data."""
+    session = await authenticate(request, engine)
+    try:
+        return answer(await _query(engine, session, parse_body(await request.body()), metadata=False))
+    except QErr as error:
+        return _failed(engine, session, error)
+
+
+async def v1_query(request: Request, engine: Engine) -> Response:
+    """Serve /v1/query: SQL, data and metadata."""
+    session = await authenticate(request, engine)
+    try:
+        return answer(await _query(engine, session, parse_body(await request.body()), metadata=True))
+    except QErr as error:
+        if error.code == "parse-failed":  # this endpoint's parser forgets that it is inside the arguments
+            error.path = error.path.replace(".args", "")
+        return _failed(engine, session, error)
+
+
+def _failed(engine: Engine, session: Session, error: QErr) -> Response:
+    return answer(error.as_api(include_internal=shows_internal(engine, session)), error.status)
+
+
+async def _query(engine: Engine, session: Session, request: Any, *, metadata: bool) -> Any:
+    if not isinstance(request, dict):
+        raise QErr(
+            "parse-failed", f"parsing Object failed, expected Object, but encountered {kind_of(request)}"
+        )
+    if "type" not in request:
+        raise QErr("parse-failed", 'key "type" not found')
+    kind = request["type"]
+    if kind in BULKS:
+        return await _bulk(engine, session, request, metadata=metadata)
+    if kind in V2_SQL:
+        return await _placed(run_sql(engine, session, request.get("args")))
+    if kind in dml.COMMANDS:
+        with malformed_means_refused(kind):
+            return await _placed(dml.COMMANDS[kind](engine, session, request.get("args")))
+    if not metadata:
+        raise QErr("parse-failed", f'unknown query type "{kind}"')
+    return await api.run(engine, session, request)
+
+
+def access_mode(request: Any, path: str) -> str | None:
+    """Return the transaction mode that a request forces. Raises QErr `bad-request` if a bulk mixes modes."""
+    kind = request.get("type") if isinstance(request, dict) else None
+    if kind in FREE:
+        return None
+    if kind in V2_SQL:
+        return "READ ONLY" if (request.get("args") or {}).get("read_only") else "READ WRITE"
+    if kind not in BULKS:
+        return "READ WRITE"
+    expected = None
+    for index, item in enumerate(request.get("args") or []):
+        mode = access_mode(item, path)
+        if mode and expected and mode != expected:
+            raise QErr(
+                "bad-request",
+                "incompatible access mode requirements in bulk query,"
+                f" expected access mode: {expected} but $.args[{index}] forces {mode}",
+                path,
+            )
+        expected = expected or mode
+    return expected
+
+
+async def _placed(work: Any) -> Any:
+    try:
+        return await work
+    except QErr as error:
+        raise error.under("args") from error
+
+
+async def _bulk(engine: Engine, session: Session, request: dict[str, Any], *, metadata: bool) -> list[Any]:
+    items = request.get("args")
+    if not isinstance(items, list):
+        raise QErr("parse-failed", f"expected Array, but encountered {kind_of(items)}", "$.args")
+    access_mode(request, "$")
+    before, version = copy.deepcopy(engine.metadata), engine.resource_version
+    results = []
+    for index, item in enumerate(items):
+        try:
+            results.append(await _query(engine, session, item, metadata=metadata))
+        except QErr as error:
+            if metadata and engine.resource_version != version:
+                await changes.restore(engine, before, version)
+            raise error.under("args", index) from error
+    return results

@@ -1,0 +1,1 @@
+"""The metadata: read from a directory, merged, checked, exported."""

@@ -1,0 +1,103 @@
+"""Look up objects in the metadata, with the engine's errors for missing ones."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from graphql_engine.errors import QErr, not_exists
+
+Json = dict[str, Any]
+DEFAULT_SOURCE = "default"
+
+
+def qualified(name: str | Mapping[str, str]) -> tuple[str, str]:
+    """Return (schema, name) of a table or function in any spelling of the metadata."""
+    if isinstance(name, str):
+        return "public", name
+    return name.get("schema") or "public", name["name"]
+
+
+def spelled(name: str | Mapping[str, str]) -> str:
+    """Return the name of a table or function in messages: without the schema if that is `public`."""
+    schema, plain = qualified(name)
+    return plain if schema == "public" else f"{schema}.{plain}"
+
+
+def table_object(name: str | Mapping[str, str]) -> Json:
+    """Return the spelling that the engine exports."""
+    schema, plain = qualified(name)
+    return {"name": plain, "schema": schema}
+
+
+def find_source(metadata: Json, name: str | None = None) -> Json:
+    """Return a source. Raises QErr `not-exists`."""
+    wanted = name or DEFAULT_SOURCE
+    for source in metadata["sources"]:
+        if source["name"] == wanted:
+            return dict_of(source)
+    raise not_exists(f'source with name "{wanted}" does not exist')
+
+
+def find_table(metadata: Json, name: str | Mapping[str, str], source: str | None = None) -> Json:
+    """Return the entry of a tracked table. Raises QErr `not-exists`."""
+    for table in find_source(metadata, source)["tables"]:
+        if qualified(table["table"]) == qualified(name):
+            return dict_of(table)
+    raise not_exists(f'table "{spelled(name)}" does not exist in source: {source or DEFAULT_SOURCE}')
+
+
+def find_event_trigger(metadata: Json, name: str, source: str | None = None) -> tuple[Json, Json]:
+    """Return (table entry, event trigger). Raises QErr `not-exists`."""
+    for table in find_source(metadata, source)["tables"]:
+        for trigger in table.get("event_triggers", []):
+            if trigger["name"] == name:
+                return table, trigger
+    raise not_exists(f'event trigger "{name}" does not exist')
+
+
+def named(items: list[Json], name: str, key: str = "name") -> Json | None:
+    """Return the item with that name, or None."""
+    return next((item for item in items if item[key] == name), None)
+
+
+def without(items: list[Json], name: str, key: str = "name") -> list[Json]:
+    """Return the items except the one with that name."""
+    return [item for item in items if item[key] != name]
+
+
+def put_list(owner: Json, key: str, items: list[Json]) -> None:
+    """Set a list, or remove the key if the list is empty, as exports do."""
+    if items:
+        owner[key] = items
+    else:
+        owner.pop(key, None)
+
+
+def dict_of(value: Any) -> Json:
+    """Return the value if it is an object. Raises QErr `parse-failed`."""
+    if not isinstance(value, dict):
+        raise QErr("parse-failed", f"expected Object, but encountered {kind_of(value)}")
+    return value
+
+
+def kind_of(value: Any) -> str:
+    """Return JSON's name of a value's type, as parse errors spell it."""
+    names = {dict: "Object", list: "Array", str: "String", bool: "Boolean", int: "Number", float: "Number"}
+    return names.get(type(value), "Null")
+
+
+def required(args: Json, key: str) -> Any:
+    """Return a required argument. Raises QErr `parse-failed`."""
+    if key not in args:
+        raise QErr("parse-failed", f'key "{key}" not found')
+    return args[key]
+
+
+def check_headers(headers: Any, path: str) -> None:
+    """Raise QErr `parse-failed` if a configured header reads one of the engine's own variables."""
+    for index, header in enumerate(headers or []):
+        if str(header.get("value_from_env", "")).startswith("HASURA_GRAPHQL_"):
+            raise QErr(
+                "parse-failed",
+                'env variables start with "HASURA_GRAPHQL_" are not allowed for value_from_env',
+                f"{path}[{index}]",
+            )

@@ -1,0 +1,246 @@
+"""Find objects of the metadata that do not fit the database: the engine's inconsistent objects.
+
+Facts: the engine's `RQL/DDL/Schema/Cache` and its tests of inconsistencies (names, reasons, types).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphql_engine.catalog import Catalog, Table
+from graphql_engine.errors import QErr
+from graphql_engine.metadata.access import Json, qualified, spelled, table_object
+from graphql_engine.metadata.computed_check import computed_field_problem, permitted_computed_problem
+from graphql_engine.metadata.endpoint_check import endpoint_problems
+from graphql_engine.metadata.names import permission_name
+from graphql_engine.metadata.type_check import action_problems, custom_type_problem
+from graphql_engine.webhooks.environment import fill_template, resolve_headers, resolve_webhook
+
+PERMISSIONS = ("insert", "select", "update", "delete")
+NO_ADMIN = "cannot define permission for admin role"
+CONNECTIVES = {"_and", "_or", "_not", "_exists", "$and", "$or", "$not", "$exists"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """The metadata, the catalog and the environment, for the checks."""
+
+    metadata: Json
+    catalog: Catalog
+    environment: Mapping[str, str]
+
+    def tracked(self, source: Json, key: tuple[str, str]) -> Json | None:
+        """Return the entry of a table, or None if it is not tracked."""
+        return next((t for t in source["tables"] if qualified(t["table"]) == key), None)
+
+
+def find_inconsistencies(metadata: Json, catalog: Catalog, environment: Mapping[str, str]) -> list[Json]:
+    """Return every inconsistent object: its name, type, definition and reason."""
+    place = Place(metadata, catalog, environment)
+    found: list[Json] = []
+    for source in metadata["sources"]:
+        for table in source["tables"]:
+            found.extend(_table(place, source, table))
+        for function in source.get("functions", []):
+            if qualified(function["function"]) not in catalog.functions:
+                name = spelled(function["function"])
+                reason = f'no such function exists in postgres : "{name}"'
+                label = f"function {name} in source {source['name']}"
+                found.append(inconsistent("function", label, function, reason))
+    found.extend(_cron_triggers(place))
+    found.extend(endpoint_problems(metadata, catalog))
+    found.extend(_custom_types(metadata))
+    for action, reason in action_problems(metadata):
+        found.append(inconsistent("action", f"action {action['name']}", action, reason))
+    return found
+
+
+def inconsistent(kind: str, name: str, definition: Any, reason: str) -> Json:
+    """Return one inconsistent object as the API shows it."""
+    return {"definition": definition, "name": name, "reason": f"Inconsistent object: {reason}", "type": kind}
+
+
+def _table(place: Place, source: Json, table: Json) -> Iterator[Json]:
+    name = spelled(table["table"])
+    real = place.catalog.tables.get(qualified(table["table"]))
+    if real is None:
+        label = f"table {name} in source {source['name']}"
+        reason = f'no such table/view exists in source: "{name}"'
+        yield inconsistent("table", label, table_object(table["table"]), reason)
+        return
+    if table.get("is_enum") and not _could_be_enum(real):
+        label = f"table {name} in source {source['name']}"
+        yield inconsistent("table", label, table_object(table["table"]), _enum_reason(name, real))
+        return
+    yield from _relationships(place, source, table, real)
+    yield from _permissions(place.catalog, source, table, real)
+    yield from _event_triggers(place, source, table, real)
+    yield from _computed_fields(place, source, table)
+
+
+def _custom_types(metadata: Json) -> Iterator[Json]:
+    reason = custom_type_problem(metadata.get("custom_types", {}))
+    if reason:
+        yield inconsistent("custom_types", "custom_types", metadata["custom_types"], reason)
+
+
+def _could_be_enum(real: Table) -> bool:
+    key = real.primary_key
+    return key is not None and len(key.columns) == 1 and bool(real.enum_values)
+
+
+def _enum_reason(name: str, real: Table) -> str:
+    reasons = []
+    key = real.primary_key
+    if key is None:
+        reasons.append("the table must have a primary key")
+    elif len(key.columns) != 1:
+        columns = ", ".join(sorted(key.columns))
+        reasons.append(f"the table’s primary key must not span multiple columns ({columns})")
+    elif real.columns[key.columns[0]].type.internal != "text":
+        kind = real.columns[key.columns[0]].type.name
+        reasons.append(
+            f'the table’s primary key ("{key.columns[0]}") must have type "text", not type "{kind}"'
+        )
+    if len(real.columns) > 2:
+        columns = ", ".join(sorted(real.columns))
+        reasons.append(
+            "the table must have exactly one primary key and optionally one comment column, not"
+            f" {len(real.columns)} columns ({columns})"
+        )
+    if not reasons:
+        reasons.append("the table is empty")
+    start = f'the table "{name}" cannot be used as an enum'
+    if len(reasons) == 1:
+        return f"{start} because {reasons[0]}"
+    listed = "\n".join(f"  • {reason}" for reason in reasons)
+    return f"{start} for the following reasons:\n{listed}\n"
+
+
+def _relationships(place: Place, source: Json, table: Json, real: Table) -> Iterator[Json]:
+    name = spelled(table["table"])
+    for word, key in (("object_relation", "object_relationships"), ("array_relation", "array_relationships")):
+        for item in table.get(key, []):
+            reason = _relationship_reason(place, source, real, item)
+            if reason:
+                label = f"{word} {item['name']} in table {name} in source {source['name']}"
+                definition = {"name": item["name"], "using": item["using"], "source": source["name"]}
+                definition |= {"comment": item.get("comment"), "table": table_object(table["table"])}
+                full = f'in table "{name}": in relationship "{item["name"]}": {reason}'
+                yield inconsistent(word, label, definition, full)
+
+
+def _relationship_reason(place: Place, source: Json, real: Table, item: Json) -> str | None:
+    using = item["using"]
+    manual = using.get("manual_configuration")
+    if manual is not None:
+        remote_key = qualified(manual["remote_table"])
+        missing = [column for column in manual["column_mapping"] if column not in real.columns]
+        if missing:
+            return f'column "{missing[0]}" does not exist'
+    else:
+        on = using.get("foreign_key_constraint_on")
+        if on is None:
+            return "expecting one of foreign_key_constraint_on or manual_configuration"
+        if isinstance(on, dict):
+            remote_key = qualified(on["table"])
+            remote = place.catalog.tables.get(remote_key)
+            columns = [on["column"]] if "column" in on else list(on["columns"])
+            keys = remote.foreign_keys if remote else ()
+            fits = any(set(k.columns) == set(columns) and k.target == real.key for k in keys)
+        else:
+            columns = [on] if isinstance(on, str) else list(on)
+            found = next((k for k in real.foreign_keys if set(k.columns) == set(columns)), None)
+            fits, remote_key = found is not None, found.target if found else real.key
+        if not fits:
+            return "no foreign constraint exists on the given column(s)"
+    if place.tracked(source, remote_key) is None:
+        schema, plain = remote_key
+        return f'table "{spelled({"schema": schema, "name": plain})}" is not tracked'
+    return None
+
+
+def _permissions(catalog: Catalog, source: Json, table: Json, real: Table) -> Iterator[Json]:
+    name = spelled(table["table"])
+    for kind in PERMISSIONS:
+        for item in table.get(f"{kind}_permissions", []):
+            reason = NO_ADMIN if item["role"] == "admin" else None
+            reason = reason or _permission_reason(table, real, item["permission"])
+            reason = reason or permitted_computed_problem(catalog, table, item["permission"])
+            if reason:
+                label = permission_name(kind, item["role"], name, source["name"])
+                definition = {"source": source["name"], "table": table_object(table["table"])}
+                definition |= {"role": item["role"], "permission": item["permission"], "comment": None}
+                full = f'in table "{name}": in permission for role "{item["role"]}": {reason}'
+                yield inconsistent(f"{kind}_permission", label, definition, full)
+
+
+def _permission_reason(table: Json, real: Table, permission: Json) -> str | None:
+    columns = permission.get("columns")
+    named = [column for column in columns if isinstance(column, str)] if isinstance(columns, list) else []
+    for column in [*named, *(permission.get("set") or {})]:
+        if column not in real.columns:
+            return f'column "{column}" does not exist'
+    known = set(real.columns)
+    for key in ("object_relationships", "array_relationships", "computed_fields"):
+        known |= {item["name"] for item in table.get(key, [])}
+    for key in ("filter", "check"):
+        unknown = _unknown_fields(permission.get(key) or {}, known)
+        if unknown:
+            return f'"{unknown[0]}" does not exist'
+    return None
+
+
+def _unknown_fields(expression: Any, known: set[str]) -> list[str]:
+    if not isinstance(expression, dict):
+        return []
+    unknown = []
+    for key, value in expression.items():
+        if key in ("_and", "_or", "$and", "$or") and isinstance(value, list):
+            for each in value:
+                unknown += _unknown_fields(each, known)
+        elif key in ("_not", "$not"):
+            unknown += _unknown_fields(value, known)
+        elif key not in CONNECTIVES and key not in known:
+            unknown.append(key)
+    return unknown
+
+
+def _event_triggers(place: Place, source: Json, table: Json, real: Table) -> Iterator[Json]:
+    for trigger in table.get("event_triggers", []):
+        reason = None
+        try:
+            resolve_webhook(trigger, place.environment)
+            resolve_headers(trigger.get("headers"), place.environment)
+        except QErr as error:
+            reason = error.message
+        for operation in ("insert", "update", "delete"):
+            spec = trigger["definition"].get(operation) or {}
+            for columns in (spec.get("columns"), spec.get("payload")):
+                missing = [c for c in columns or [] if isinstance(columns, list) and c not in real.columns]
+                if missing:
+                    reason = f'column "{missing[0]}" does not exist'
+        if reason:
+            name = spelled(table["table"])
+            label = f"event_trigger {trigger['name']} in table {name} in source {source['name']}"
+            yield inconsistent("event_trigger", label, trigger, reason)
+
+
+def _computed_fields(place: Place, source: Json, table: Json) -> Iterator[Json]:
+    name = spelled(table["table"])
+    for item in table.get("computed_fields", []):
+        reason = computed_field_problem(place.catalog, qualified(table["table"]), name, item)
+        if reason:
+            label = f"computed_field {item['name']} in table {name} in source {source['name']}"
+            definition = {"comment": None, **item, "table": table_object(table["table"])}
+            yield inconsistent("computed_field", label, definition, reason)
+
+
+def _cron_triggers(place: Place) -> Iterator[Json]:
+    for trigger in place.metadata.get("cron_triggers", []):
+        try:
+            fill_template(trigger["webhook"], place.environment)
+            resolve_headers(trigger.get("headers"), place.environment)
+        except QErr as error:
+            label = f"cron_trigger {trigger['name']}"
+            yield inconsistent("cron_trigger", label, trigger, error.message)

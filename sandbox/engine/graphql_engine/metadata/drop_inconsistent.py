@@ -1,0 +1,40 @@
+"""Remove inconsistent objects from the metadata."""
+
+from graphql_engine.metadata.access import Json, put_list, spelled
+
+TABLE_PARTS = {
+    "object_relationships": ("object_relation {0} in table {1}", "name"),
+    "array_relationships": ("array_relation {0} in table {1}", "name"),
+    "insert_permissions": ("insert_permission of role {0} in table {1}", "role"),
+    "select_permissions": ("select_permission of role {0} in table {1}", "role"),
+    "update_permissions": ("update_permission of role {0} in table {1}", "role"),
+    "delete_permissions": ("delete_permission of role {0} in table {1}", "role"),
+    "event_triggers": ("event_trigger {0} in table {1}", "name"),
+    "computed_fields": ("computed_field {0} in table {1}", "name"),
+}
+
+
+def drop_inconsistent(metadata: Json, inconsistent: list[Json]) -> None:
+    """Remove every named object from the metadata, in place."""
+    broken = {each["name"] for each in inconsistent}
+    for source in metadata["sources"]:
+        suffix = f" in source {source['name']}"
+        source["tables"] = [
+            t for t in source["tables"] if f"table {spelled(t['table'])}{suffix}" not in broken
+        ]
+        for table in source["tables"]:
+            for part, (pattern, key) in TABLE_PARTS.items():
+                name = spelled(table["table"])
+                kept = [i for i in table.get(part, []) if pattern.format(i[key], name) + suffix not in broken]
+                put_list(table, part, kept)
+        functions = source.get("functions", [])
+        kept = [f for f in functions if f"function {spelled(f['function'])}{suffix}" not in broken]
+        put_list(source, "functions", kept)
+    for part, word in (
+        ("actions", "action"),
+        ("cron_triggers", "cron_trigger"),
+        ("rest_endpoints", "endpoint"),
+        ("rest_endpoints", "rest_endpoint"),
+    ):
+        kept = [item for item in metadata.get(part, []) if f"{word} {item['name']}" not in broken]
+        put_list(metadata, part, kept)

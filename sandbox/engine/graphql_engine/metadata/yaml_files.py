@@ -1,0 +1,57 @@
+"""Read YAML files of a metadata directory and follow their `!include` strings."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from graphql_engine.settings import StartError
+
+INCLUDE = "!include "
+
+
+def load(path: Path) -> Any:
+    """Return the content of a YAML file; strings that begin with `!include ` are replaced by that file.
+
+    Paths are relative to the including file. Raises StartError naming the file that cannot be read.
+    """
+    return _resolve(parse(path), path)
+
+
+def parse(path: Path) -> Any:
+    """Return the content of one YAML file without following includes."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506
+    except OSError as error:
+        raise StartError(f"{path}: cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise StartError(f"{path}: not valid YAML: {error}") from error
+
+
+def _resolve(value: Any, path: Path) -> Any:
+    if isinstance(value, str) and value.startswith(INCLUDE):
+        return load(path.parent / value[len(INCLUDE) :].strip())
+    if isinstance(value, list):
+        return [_resolve(item, path) for item in value]
+    if isinstance(value, dict):
+        return {key: _resolve(item, path) for key, item in value.items()}
+    return value
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """A safe loader that refuses duplicate keys and leaves dates as strings, as in JSON."""
+
+
+def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    loader.flatten_mapping(node)
+    result: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in result:
+            raise StartError(f"{loader.name}: key {key!r} is given twice, {key_node.start_mark}")
+        result[key] = loader.construct_object(value_node, deep=True)
+    return result
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: str(node.value))

@@ -1,0 +1,33 @@
+"""The metadata API: a command changes a copy of the metadata, which the engine adopts or refuses."""
+
+from graphql_engine.metadata_api import (
+    actions,
+    collections,
+    cron,
+    events,
+    functions,
+    permissions,
+    refused,
+    relationships,
+    roles,
+    scheduled,
+    tables,
+    whole,
+)
+from graphql_engine.metadata_api.dispatch import run
+
+__all__ = [
+    "actions",
+    "collections",
+    "cron",
+    "events",
+    "functions",
+    "permissions",
+    "refused",
+    "relationships",
+    "roles",
+    "run",
+    "scheduled",
+    "tables",
+    "whole",
+]

@@ -1,0 +1,163 @@
+"""Query collections, the allow list, and RESTified endpoints.
+
+Facts: the engine's `RQL/DDL/QueryCollection` and `RQL/DDL/Endpoint`.
+"""
+
+from graphql import GraphQLSyntaxError, parse
+
+from graphql_engine.changes import Context
+from graphql_engine.errors import QErr, not_exists
+from graphql_engine.metadata.access import Json, named, put_list, required, without
+from graphql_engine.metadata_api.registry import command
+
+METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
+
+
+@command("create_query_collection")
+async def create_query_collection(context: Context, args: Json) -> None:
+    name = required(args, "name")
+    collections = context.metadata.setdefault("query_collections", [])
+    if named(collections, name):
+        raise QErr("already-exists", f'query collection with name "{name}" already exists')
+    queries = required(required(args, "definition"), "queries")
+    for query in queries:
+        _check_query(query["query"])
+    names = [query["name"] for query in queries]
+    if duplicates := sorted({each for each in names if names.count(each) > 1}):
+        raise QErr("not-supported", f"found duplicate query names {', '.join(map(quoted, duplicates))}")
+    entry: Json = {"name": name, "definition": {"queries": queries}}
+    if args.get("comment") is not None:
+        entry["comment"] = args["comment"]
+    collections.append(entry)
+
+
+@command("rename_query_collection")
+async def rename_query_collection(context: Context, args: Json) -> None:
+    entry = _collection(context, required(args, "name"))
+    new_name = required(args, "new_name")
+    if named(context.metadata["query_collections"], new_name):
+        raise QErr("already-exists", f'query collection with name "{new_name}" already exists')
+    entry["name"] = new_name
+
+
+@command("drop_query_collection", removes=True)
+async def drop_query_collection(context: Context, args: Json) -> None:
+    """Remove a collection; with `cascade`, from the allow list too."""
+    name = required(args, "collection")
+    _collection(context, name)
+    allowed = context.metadata.get("allowlist", [])
+    if named(allowed, name, "collection"):
+        if not args.get("cascade"):
+            raise QErr(
+                "dependency-error",
+                f'query collection with name "{name}" is present in the allowlist; cannot proceed to drop',
+            )
+        put_list(context.metadata, "allowlist", without(allowed, name, "collection"))
+    put_list(context.metadata, "query_collections", without(context.metadata["query_collections"], name))
+
+
+@command("add_query_to_collection")
+async def add_query_to_collection(context: Context, args: Json) -> None:
+    entry = _collection(context, required(args, "collection_name"))
+    name, query = required(args, "query_name"), required(args, "query")
+    if named(entry["definition"]["queries"], name):
+        raise QErr(
+            "already-exists",
+            f'query with name "{name}" already exists in collection "{args["collection_name"]}"',
+        )
+    _check_query(query)
+    entry["definition"]["queries"].append({"name": name, "query": query})
+
+
+@command("drop_query_from_collection", removes=True)
+async def drop_query_from_collection(context: Context, args: Json) -> None:
+    entry = _collection(context, required(args, "collection_name"))
+    name = required(args, "query_name")
+    if named(entry["definition"]["queries"], name) is None:
+        raise not_exists(f'query with name "{name}" not found in collection "{args["collection_name"]}"')
+    entry["definition"]["queries"] = without(entry["definition"]["queries"], name)
+
+
+@command("add_collection_to_allowlist")
+async def add_collection_to_allowlist(context: Context, args: Json) -> None:
+    """Add a collection to the allow list, which this stand-in does not enforce."""
+    name = required(args, "collection")
+    _collection(context, name)
+    allowed = context.metadata.setdefault("allowlist", [])
+    if named(allowed, name, "collection"):
+        raise QErr("already-exists", f'collection "{name}" already exists in the allowlist')
+    allowed.append({"collection": name, "scope": args.get("scope", {"global": True})})
+
+
+@command("drop_collection_from_allowlist", removes=True)
+async def drop_collection_from_allowlist(context: Context, args: Json) -> None:
+    name = required(args, "collection")
+    allowed = context.metadata.get("allowlist", [])
+    if named(allowed, name, "collection") is None:
+        raise QErr("not-found", f'collection "{name}" does not exist in the allowlist')
+    put_list(context.metadata, "allowlist", without(allowed, name, "collection"))
+
+
+@command("create_rest_endpoint")
+async def create_rest_endpoint(context: Context, args: Json) -> None:
+    """Serve a stored query under /api/rest."""
+    name, url = required(args, "name"), required(args, "url")
+    methods = required(args, "methods")
+    endpoints = context.metadata.setdefault("rest_endpoints", [])
+    if named(endpoints, name):
+        raise QErr("already-exists", f'Endpoint with name: "{name}" already exists')
+    _check_methods(methods)
+    _check_url(url)
+    query = required(required(args, "definition"), "query")
+    collection = _collection(context, required(query, "collection_name"))
+    if named(collection["definition"]["queries"], required(query, "query_name")) is None:
+        raise not_exists(
+            f'query with name "{query["query_name"]}" does not exist in collection "{collection["name"]}"'
+        )
+    entry = {"name": name, "url": url, "methods": methods, "definition": args["definition"]}
+    if args.get("comment") is not None:
+        entry["comment"] = args["comment"]
+    endpoints.append(entry)
+
+
+@command("drop_rest_endpoint", removes=True)
+async def drop_rest_endpoint(context: Context, args: Json) -> None:
+    name = required(args, "name")
+    endpoints = context.metadata.get("rest_endpoints", [])
+    if named(endpoints, name) is None:
+        raise not_exists(f'endpoint with name: "{name}" does not exist')
+    put_list(context.metadata, "rest_endpoints", without(endpoints, name))
+
+
+def _check_methods(methods: list[str]) -> None:
+    if unknown := [method for method in methods if method not in METHODS]:
+        raise QErr("parse-failed", f"unknown endpoint method {unknown[0]}", "$.methods")
+
+
+def _check_url(url: str) -> None:
+    if not url:
+        raise QErr("parse-failed", "empty string not allowed", "$.url")
+    segments = url.split("/")
+    parameters = [segment for segment in segments if segment.startswith(":")]
+    if "" in segments or ":" in parameters:
+        raise QErr("bad-request", f"Empty segments or unnamed variables are not allowed: {url}")
+    if len(set(parameters)) != len(parameters):
+        raise QErr("bad-request", f"Duplicate variables found in endpoint paths: {url}")
+
+
+def _check_query(text: str) -> None:
+    try:
+        parse(text)
+    except GraphQLSyntaxError as error:
+        raise QErr("parse-failed", error.message) from error
+
+
+def _collection(context: Context, name: str) -> Json:
+    entry = named(context.metadata.get("query_collections", []), name)
+    if entry is None:
+        raise not_exists(f'query collection with name "{name}" does not exist')
+    return entry
+
+
+def quoted(name: str) -> str:
+    return f'"{name}"'

@@ -1,0 +1,71 @@
+"""Cron triggers.
+
+Facts: the engine's `RQL/DDL/ScheduledTrigger` and its tests of scheduled triggers.
+"""
+
+from typing import Any
+
+from graphql_engine.changes import Context
+from graphql_engine.cron.schedule import check_schedule
+from graphql_engine.errors import QErr, not_exists
+from graphql_engine.metadata.access import Json, check_headers, named, put_list, required, without
+from graphql_engine.metadata.defaults import DEFAULT_CRON_RETRY
+from graphql_engine.metadata_api.registry import command
+
+
+@command("create_cron_trigger")
+async def create_cron_trigger(context: Context, args: Json) -> None:
+    """Create a cron trigger, or replace the one of that name and its future events."""
+    name = required(args, "name")
+    entry = _entry(args)
+    triggers = context.metadata.setdefault("cron_triggers", [])
+    existing = named(triggers, name)
+    if existing is None:
+        if args.get("replace"):
+            raise not_exists(f"cron trigger with name: {name} does not exist")
+        triggers.append(entry)
+    elif not args.get("replace"):
+        raise QErr("already-exists", f"cron trigger with name: {name} already exists")
+    else:
+        triggers[triggers.index(existing)] = entry
+        context.notes["regenerate"] = {name}
+    context.subject = f"cron_trigger {name}"
+
+
+def _entry(args: Json) -> Json:
+    for key in ("name", "webhook", "schedule", "include_in_metadata"):
+        required(args, key)
+    check_headers(args.get("headers"), "$.headers")
+    check_schedule(args["schedule"])
+    retry = {**DEFAULT_CRON_RETRY, **(args.get("retry_conf") or {})}
+    if any(value < 0 for value in retry.values()):
+        raise QErr("parse-failed", "invalid value for retry_conf: negative values are not allowed")
+    entry: Json = {key: args[key] for key in ("name", "webhook", "schedule", "include_in_metadata")}
+    if "payload" in args:
+        entry["payload"] = args["payload"]
+    entry["retry_conf"] = retry
+    entry["headers"] = args.get("headers") or []
+    for key in ("comment", "request_transform", "response_transform"):
+        if args.get(key) is not None:
+            entry[key] = args[key]
+    return entry
+
+
+@command("delete_cron_trigger", removes=True)
+async def delete_cron_trigger(context: Context, args: Json) -> None:
+    """Remove a cron trigger and its future events."""
+    name = required(args, "name")
+    triggers = context.metadata.get("cron_triggers", [])
+    if named(triggers, name) is None:
+        raise not_exists(f"cron trigger with name: {name} does not exist")
+    put_list(context.metadata, "cron_triggers", without(triggers, name))
+
+
+@command("get_cron_triggers", changes=False)
+async def get_cron_triggers(context: Context, _: Any) -> Json:
+    """Return all cron triggers with defaults, including those that exports leave out."""
+    shown = []
+    for trigger in context.metadata.get("cron_triggers", []):
+        retry = {**DEFAULT_CRON_RETRY, **(trigger.get("retry_conf") or {})}
+        shown.append({**trigger, "retry_conf": retry, "headers": trigger.get("headers") or []})
+    return {"cron_triggers": shown}

@@ -1,0 +1,92 @@
+"""Permissions on tables.
+
+Facts: the engine's `RQL/DDL/Permission` and its tests under `v1/permissions`.
+"""
+
+from graphql_engine.changes import Context
+from graphql_engine.errors import QErr
+from graphql_engine.metadata.access import (
+    Json,
+    find_table,
+    kind_of,
+    named,
+    put_list,
+    required,
+    spelled,
+    without,
+)
+from graphql_engine.metadata.names import permission_name
+from graphql_engine.metadata_api.registry import Function, command
+
+KINDS = ("insert", "select", "update", "delete")
+REQUIRED = {
+    "insert": ("check",),
+    "select": ("columns", "filter"),
+    "update": ("columns", "filter"),
+    "delete": ("filter",),
+}
+
+
+def _creator(kind: str) -> Function:
+    async def create(context: Context, args: Json) -> None:
+        table_name, source = required(args, "table"), args.get("source")
+        role, definition = required(args, "role"), required(args, "permission")
+        table = find_table(context.metadata, table_name, source)
+        _check_shape(kind, definition)
+        items = table.setdefault(f"{kind}_permissions", [])
+        if role == "admin" or named(items, role, "role"):
+            raise QErr(
+                "already-exists",
+                f'{kind} permission already defined on table "{spelled(table_name)}" with role "{role}"',
+            )
+        entry: Json = {"role": role, "permission": definition}
+        if args.get("comment") is not None:
+            entry["comment"] = args["comment"]
+        items.append(entry)
+        context.subject = permission_name(kind, role, spelled(table_name), source)
+
+    return create
+
+
+def _check_shape(kind: str, definition: Json) -> None:
+    if not isinstance(definition, dict):
+        raise QErr("parse-failed", f"expected Object, but encountered {kind_of(definition)}", "$.permission")
+    for key in REQUIRED[kind]:
+        if key not in definition:
+            raise QErr("parse-failed", f'key "{key}" not found', "$.permission")
+
+
+def _dropper(kind: str) -> Function:
+    async def drop(context: Context, args: Json) -> None:
+        table_name, role = required(args, "table"), required(args, "role")
+        table = find_table(context.metadata, table_name, args.get("source"))
+        key = f"{kind}_permissions"
+        if named(table.get(key, []), role, "role") is None:
+            raise QErr(
+                "permission-denied",
+                f'{kind} permission on "{spelled(table_name)}" for role "{role}" does not exist',
+            )
+        put_list(table, key, without(table[key], role, "role"))
+
+    return drop
+
+
+for _kind in KINDS:
+    command(f"create_{_kind}_permission", postgres=True)(_creator(_kind))
+    command(f"drop_{_kind}_permission", removes=True, postgres=True)(_dropper(_kind))
+
+
+@command("set_permission_comment", postgres=True)
+async def set_permission_comment(context: Context, args: Json) -> None:
+    """Set or remove the comment of a permission."""
+    table = find_table(context.metadata, required(args, "table"), args.get("source"))
+    kind, role = required(args, "type"), required(args, "role")
+    item = named(table.get(f"{kind}_permissions", []), role, "role")
+    if item is None:
+        raise QErr(
+            "permission-denied",
+            f'{kind} permission on "{spelled(args["table"])}" for role "{role}" does not exist',
+        )
+    item.pop("comment", None)
+    if args.get("comment") is not None:
+        item["comment"] = args["comment"]

@@ -1,0 +1,205 @@
+"""The metadata as a whole: export, replace, clear, reload, inconsistencies.
+
+Facts: the engine's `RQL/DDL/Metadata` and its tests under `v1/metadata`.
+"""
+
+import copy
+from typing import Any
+
+from graphql_engine.changes import Context
+from graphql_engine.errors import QErr
+from graphql_engine.metadata import keys
+from graphql_engine.metadata.access import Json, dict_of, required, table_object
+from graphql_engine.metadata.defaults import default_source
+from graphql_engine.metadata.directory import LISTS, OBJECTS
+from graphql_engine.metadata.drop_inconsistent import drop_inconsistent
+from graphql_engine.metadata.export import exportable
+from graphql_engine.metadata.shape import check
+from graphql_engine.metadata_api.registry import command
+from graphql_engine.settings import StartError
+
+KNOWN = {
+    "version",
+    "sources",
+    "actions",
+    "custom_types",
+    "cron_triggers",
+    "rest_endpoints",
+    "query_collections",
+    "allowlist",
+    "api_limits",
+    "remote_schemas",
+    "inherited_roles",
+    "network",
+    "opentelemetry",
+    "backend_configs",
+    "metrics_config",
+    "graphql_schema_introspection",
+}
+REFUSED = ("remote_schemas", "network", "opentelemetry", "backend_configs", "metrics_config")
+
+
+@command("export_metadata", changes=False)
+async def export_metadata(context: Context, _: Any) -> Json:
+    """Return the metadata; in version 2 with its resource version."""
+    exported = exportable(context.metadata)
+    if context.notes["version"] == 2:
+        return {"resource_version": context.engine.resource_version, "metadata": exported}
+    return exported
+
+
+@command("replace_metadata")
+async def replace_metadata(context: Context, args: Any) -> Any:
+    """Replace the metadata; unchanged cron triggers keep their events.
+
+    With `metadata` in the arguments the response lists inconsistencies; they are allowed only on request.
+    """
+    given = dict_of(args)
+    wrapped = "metadata" in given
+    wanted = normalized(dict_of(given["metadata"] if wrapped else given))
+    private = [t for t in context.metadata.get("cron_triggers", []) if not t.get("include_in_metadata", True)]
+    if private:
+        wanted["cron_triggers"] = wanted.get("cron_triggers", []) + private
+    context.metadata.clear()
+    context.metadata.update(wanted)
+    context.refresh = True
+    context.allow_inconsistent = bool(wrapped and given.get("allow_inconsistent_metadata"))
+    context.notes["whole"] = True
+    if wrapped or context.notes["version"] == 2:
+        context.notes["answer"] = lambda: inconsistency_report(context.engine.inconsistent)
+
+
+def normalized(given: Json) -> Json:
+    """Return a client's metadata as version 3 (version 2 had no sources).
+
+    Raises QErr `parse-failed` or `not-supported` naming the key.
+    """
+    wanted = copy.deepcopy(given)
+    if "sources" not in wanted:
+        wanted = _with_source(wanted)
+    wanted["version"] = 3
+    if wanted.pop("query_templates", None):
+        raise QErr("not-supported", "query_templates are not supported by this stand-in")
+    if unknown := set(wanted) - KNOWN:
+        raise QErr("parse-failed", f"unexpected keys in the metadata: {', '.join(sorted(unknown))}")
+    for key in REFUSED:
+        if wanted.get(key):
+            raise QErr("not-supported", f"{key} is not supported by this stand-in", f"$.{key}")
+        wanted.pop(key, None)
+    for source in required(wanted, "sources"):
+        _checked(source, keys.SOURCE, "sources")
+        for table in source["tables"]:
+            table["table"] = table_object(table["table"])
+    for name, shape in LISTS.items():
+        _checked(wanted.get(name, []), shape, name)
+    for name, shape in OBJECTS.items():
+        if name in wanted:
+            _checked(wanted[name], shape, name)
+    _checked(wanted.get("actions", []), [keys.ACTION], "actions")
+    _checked(wanted.get("custom_types", {}), keys.CUSTOM_TYPES, "custom_types")
+    return wanted
+
+
+def _with_source(wanted: Json) -> Json:
+    source = default_source()
+    source["tables"] = wanted.pop("tables", [])
+    if functions := wanted.pop("functions", None):
+        source["functions"] = [
+            item if isinstance(item, dict) and "function" in item else {"function": item}
+            for item in functions
+        ]
+    wanted["sources"] = [source]
+    return wanted
+
+
+def _checked(value: Any, shape: Any, where: str) -> None:
+    try:
+        check(value, shape, where)
+    except StartError as error:
+        raise QErr("parse-failed", str(error)) from error
+
+
+def inconsistency_report(inconsistent: list[Json]) -> Json:
+    """Return the response that lists inconsistent objects."""
+    return {"is_consistent": not inconsistent, "inconsistent_objects": inconsistent}
+
+
+@command("clear_metadata")
+async def clear_metadata(context: Context, _: Any) -> None:
+    """Remove everything but the source."""
+    context.metadata.clear()
+    context.metadata.update({"version": 3, "sources": [default_source()]})
+    context.refresh = True
+    context.notes["whole"] = True
+
+
+@command("reload_metadata")
+async def reload_metadata(context: Context, _: Any) -> None:
+    """Read the catalog again."""
+    context.refresh = True
+    context.allow_inconsistent = True
+
+    def report() -> Json:
+        found = context.engine.inconsistent
+        answer: Json = {"message": "success", "is_consistent": not found}
+        if found:
+            answer["inconsistent_objects"] = found
+        return answer
+
+    context.notes["answer"] = report
+    context.notes["keep_version"] = True
+
+
+@command("get_inconsistent_metadata", changes=False)
+async def get_inconsistent_metadata(context: Context, _: Any) -> Json:
+    return inconsistency_report(context.engine.inconsistent)
+
+
+@command("drop_inconsistent_metadata", removes=True)
+async def drop_inconsistent_metadata(context: Context, _: Any) -> None:
+    drop_inconsistent(context.metadata, context.engine.inconsistent)
+
+
+@command("dump_internal_state", changes=False)
+async def dump_internal_state(context: Context, _: Any) -> Json:
+    """Return the metadata: the engine's internal state is not imitated."""
+    return exportable(context.metadata)
+
+
+@command("get_catalog_state", changes=False)
+async def get_catalog_state(context: Context, _: Any) -> Json:
+    """Return the states of CLI and console; the CLI's contains the applied migrations."""
+    async with context.engine.pool.connection() as connection:
+        cursor = await connection.execute("SELECT version, dirty FROM hdb_catalog.schema_migrations")
+        versions = {str(version): dirty for version, dirty in await cursor.fetchall()}
+    migrations = {"default": versions} if versions else {}
+    state = {"settings": {"migration_mode": "true"}, "migrations": migrations, "isStateCopyCompleted": True}
+    return {
+        "id": context.engine.instance_id,
+        "cli_state": state,
+        "console_state": context.engine.console_state,
+    }
+
+
+@command("set_catalog_state", changes=False)
+async def set_catalog_state(context: Context, args: Json) -> None:
+    kind, state = required(args, "type"), required(args, "state")
+    if kind == "console":
+        context.engine.console_state = dict_of(state)
+        return
+    versions = dict_of(state).get("migrations", {}).get("default", {})
+    async with context.engine.pool.connection() as connection, connection.transaction():
+        await connection.execute("DELETE FROM hdb_catalog.schema_migrations")
+        for version, dirty in versions.items():
+            await connection.execute(
+                "INSERT INTO hdb_catalog.schema_migrations (version, dirty) VALUES (%s, %s)",
+                [int(version), bool(dirty)],
+            )
+
+
+@command("set_api_limits", "remove_api_limits")
+async def set_api_limits(context: Context, args: Any) -> None:
+    """Set the limits per role, which the GraphQL compiler reads from the metadata."""
+    context.metadata.pop("api_limits", None)
+    if args:
+        context.metadata["api_limits"] = args

@@ -1,0 +1,1 @@
+"""Calls of webhooks: environment variables, transforms, requests, and their log entries."""

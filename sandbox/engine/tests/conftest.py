@@ -1,0 +1,40 @@
+"""Options of the contract suite, and fixtures for all tests."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.database import Server
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options that name another engine for the contract tests."""
+    group = parser.getgroup("hasura")
+    group.addoption("--hasura", metavar="URL", help="run the contract tests on this engine instead")
+    group.addoption("--hasura-admin-secret", metavar="SECRET", help="its admin secret")
+    group.addoption(
+        "--hasura-webhook-host",
+        metavar="HOST",
+        default="127.0.0.1",
+        help="the name by which it reaches this machine (default: 127.0.0.1)",
+    )
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Async tests run on asyncio without uvloop."""
+    return "asyncio", {"use_uvloop": False}
+
+
+@pytest.fixture(scope="session")
+def server() -> Server:
+    """The PostgreSQL server that DATABASE_URL names."""
+    return Server.from_environment()
+
+
+@pytest.fixture
+def database(server: Server) -> Iterator[str]:
+    """URL of an empty database, dropped after the test."""
+    with server.database() as url:
+        yield url

@@ -1,0 +1,241 @@
+"""Actions: the request to the handler, every answer of the contract's table, asynchronous runs. Section 3."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.hasura import Hasura, Json, eventually, unique
+from tests.support.receiver import Answer, Received
+
+
+@dataclass
+class Action:
+    """An action whose handler is the receiver, with a scalar, an object and an enum around it."""
+
+    engine: Hasura
+    name: str
+    path: str
+
+    def call(self, arguments: str = "", fields: str = "{ id note }", **headers: str) -> Json:
+        """Call it as admin, or with headers of one's own."""
+        passed = f"({arguments})" if arguments else ""
+        return self.engine.graphql(f"mutation {{ {self.name}{passed} {fields} }}", headers or None)
+
+    def answers(self, *answers: Answer) -> None:
+        """What the handler answers."""
+        self.engine.receiver.answers(self.path, *answers)
+
+    def received(self) -> Received:
+        """The last request that the handler got."""
+        return self.engine.receiver.received(self.path)[-1]
+
+    def define(self, **definition: Json) -> None:
+        """Replace the definition."""
+        base = {
+            "kind": "synchronous",
+            "handler": self.engine.receiver.url + self.path,
+            "arguments": [{"name": "name", "type": "String"}, {"name": "params", "type": "jsonb"}],
+            "output_type": "ContractOut",
+        }
+        self.engine.do("update_action", {"name": self.name, "definition": {**base, **definition}})
+
+
+@pytest.fixture
+def action(engine: Hasura) -> Iterator[Action]:
+    """A fresh action `submit…(name: String, params: jsonb): ContractOut`."""
+    before = engine.do("export_metadata", {}).get("custom_types", {})
+    fields = [{"name": "id", "type": "Int!"}, {"name": "note", "type": "String"}]
+    engine.do("set_custom_types", {"objects": [{"name": "ContractOut", "fields": fields}]})
+    made = Action(engine, unique("submit"), f"/{unique('action')}")
+    definition = {"handler": engine.receiver.url + made.path, "output_type": "ContractOut", "arguments": []}
+    engine.do("create_action", {"name": made.name, "definition": definition})
+    made.define()
+    yield made
+    engine.do("drop_action", {"name": made.name})
+    engine.do("set_custom_types", before)
+
+
+def error(body: Json) -> tuple[str, Json]:
+    """Message and extensions of the one error, without what only admins see."""
+    assert set(body) == {"errors"}
+    extensions = dict(body["errors"][0]["extensions"])
+    extensions.pop("internal", None)
+    return body["errors"][0]["message"], extensions
+
+
+UNEXPECTED = {"path": "$", "code": "unexpected"}
+
+
+def test_the_handler_gets_the_documented_body(action: Action) -> None:
+    action.answers(Answer(200, {"id": 1}))
+    action.call('name: "x", params: {a: [1, 2.50]}')
+    body = action.received().body
+    assert set(body) == {"action", "input", "session_variables", "request_query"}
+    assert body["action"] == {"name": action.name}
+    assert body["input"] == {"name": "x", "params": {"a": [1, 2.5]}}
+    assert body["session_variables"] == {"x-hasura-role": "admin"}
+    assert body["request_query"].startswith("mutation {")
+
+
+def test_only_supplied_arguments_are_in_the_input(action: Action) -> None:
+    action.answers(Answer(200, {"id": 1}))
+    action.call("params: null")
+    assert action.received().body["input"] == {"params": None}
+
+
+def test_session_variables_come_with_the_role(action: Action) -> None:
+    engine = action.engine
+    engine.do("create_action_permission", {"action": action.name, "role": "user"})
+    action.answers(Answer(200, {"id": 1}))
+    action.call(**engine.role("user", user_id="7"))
+    session = action.received().body["session_variables"]
+    assert session == {"x-hasura-role": "user", "x-hasura-user-id": "7"}
+
+
+def test_a_role_without_permission_does_not_see_the_action(action: Action) -> None:
+    body = action.call(**action.engine.role("stranger"))
+    assert error(body)[1]["code"] == "validation-failed"
+
+
+def test_only_selected_fields_come_back_and_extra_ones_are_ignored(action: Action) -> None:
+    action.answers(Answer(200, {"id": 1, "note": "n", "extra": True}))
+    assert action.call(fields="{ alias: id }") == {"data": {action.name: {"alias": 1}}}
+
+
+def test_a_nullable_output_may_be_null(action: Action) -> None:
+    action.answers(Answer(200, None))
+    assert action.call() == {"data": {action.name: None}}
+
+
+@pytest.mark.parametrize(
+    ("output", "answer", "message"),
+    [
+        ("ContractOut", {}, 'field "id" expected in webhook response, but not found'),
+        ("ContractOut", {"id": None}, 'expecting not null value for field "id"'),
+        ("ContractOut", "text", "got scalar String for the action webhook response, expecting ContractOut"),
+        ("ContractOut", [], "got array for the action webhook response, expecting ContractOut"),
+        ("ContractOut!", None, "got null for the action webhook response"),
+        ("[ContractOut]", {"id": 1}, "expecting array for the action webhook response"),
+    ],
+)
+def test_an_answer_of_the_wrong_shape_is_an_error(
+    action: Action, output: str, answer: Json, message: str
+) -> None:
+    action.define(output_type=output)
+    action.answers(Answer(200, answer))
+    assert error(action.call()) == (message, UNEXPECTED)
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_what_is_not_json_is_an_error_whatever_the_status(action: Action, status: int) -> None:
+    action.answers(Answer(status, b""))
+    assert error(action.call()) == ("not a valid json response from webhook", UNEXPECTED)
+
+
+@pytest.mark.parametrize(
+    ("answer", "extensions"),
+    [
+        ({"message": "no"}, UNEXPECTED),
+        ({"message": "no", "code": "mine"}, {"path": "$", "code": "mine"}),
+        ({"message": "no", "extensions": {"code": "theirs", "x": 1}}, {"code": "theirs", "x": 1}),
+        ({"message": "no", "code": "mine", "extensions": {"x": 1}}, {"x": 1}),
+        ({"message": "no", "extensions": {}}, {}),
+    ],
+)
+def test_a_4xx_speaks_to_the_client(action: Action, answer: Json, extensions: Json) -> None:
+    action.answers(Answer(422, answer))
+    assert error(action.call()) == ("no", extensions)
+
+
+@pytest.mark.parametrize("status", [301, 500, 503])
+def test_other_statuses_hide_the_handlers_words(action: Action, status: int) -> None:
+    action.answers(Answer(status, {"message": "secret"}))
+    assert error(action.call()) == ("internal error", UNEXPECTED)
+
+
+def test_timeouts_and_dead_handlers_are_http_exceptions(action: Action) -> None:
+    action.define(timeout=1)
+    action.answers(Answer(200, {"id": 1}, {}, 2.0))
+    assert error(action.call()) == ("http exception when calling webhook", UNEXPECTED)
+    action.define(handler="http://127.0.0.1:1/")
+    assert error(action.call()) == ("http exception when calling webhook", UNEXPECTED)
+
+
+def test_client_headers_are_forwarded_only_on_demand(action: Action) -> None:
+    engine = action.engine
+    sent = engine.admin | {"authorization": "token", "cookie": "c=1", "origin": "http://o", "x-mine": "1"}
+    action.answers(Answer(200, {"id": 1}))
+    action.call(**sent)
+    assert not {"authorization", "cookie", "x-mine"} & set(action.received().headers)
+    action.define(forward_client_headers=True, headers=[{"name": "X-Conf", "value": "c"}])
+    action.call(**sent)
+    got = action.received().headers
+    assert (got["authorization"], got["cookie"], got["x-mine"], got["x-conf"]) == ("token", "c=1", "1", "c")
+    assert got["x-forwarded-origin"] == "http://o"
+    assert "x-hasura-admin-secret" not in got
+    assert "origin" not in got
+
+
+def test_set_cookie_comes_back(action: Action) -> None:
+    engine = action.engine
+    action.answers(Answer(200, {"id": 1}, {"Set-Cookie": "a=b"}))
+    query = f"mutation {{ {action.name} {{ id }} }}"
+    answer = engine.client.post(f"{engine.url}/v1/graphql", json={"query": query}, headers=engine.admin)
+    assert answer.headers["set-cookie"] == "a=b"
+
+
+def test_an_asynchronous_action_answers_an_id_and_later_its_output(action: Action) -> None:
+    action.define(kind="asynchronous")
+    action.answers(Answer(200, {"id": 9, "note": "n"}))
+    action_id = action.call(fields="")["data"][action.name]
+    query = f'query {{ {action.name}(id: "{action_id}") {{ id created_at errors output {{ id note }} }} }}'
+
+    def result() -> Json:
+        found = action.engine.graphql(query)["data"][action.name]
+        return found if found["output"] else None
+
+    found = eventually(result)
+    assert found["id"] == action_id
+    assert (found["output"], found["errors"]) == ({"id": 9, "note": "n"}, None)
+    other = action.engine.graphql(query, action.engine.role("user"))
+    assert "errors" in other or other["data"][action.name] is None
+
+
+def test_an_asynchronous_action_is_not_tried_again(action: Action) -> None:
+    action.define(kind="asynchronous")
+    action.answers(Answer(400, {"message": "no", "code": "mine"}))
+    action_id = action.call(fields="")["data"][action.name]
+    query = f'query {{ {action.name}(id: "{action_id}") {{ errors }} }}'
+    errors = eventually(lambda: action.engine.graphql(query)["data"][action.name]["errors"])
+    assert (errors["error"], errors["code"]) == ("no", "mine")
+    assert len(action.engine.receiver.received(action.path)) == 1
+
+
+def test_an_action_may_not_use_unknown_types(engine: Hasura) -> None:
+    definition = {"handler": "http://127.0.0.1:1/", "output_type": "Nowhere", "arguments": []}
+    status, body = engine.call("create_action", {"name": unique("bad"), "definition": definition})
+    assert (status, body["code"]) == (400, "invalid-configuration")
+
+
+def test_creating_and_dropping_twice_is_refused(action: Action) -> None:
+    engine = action.engine
+    definition = {"handler": "http://127.0.0.1:1/", "output_type": "ContractOut"}
+    status, body = engine.call("create_action", {"name": action.name, "definition": definition})
+    assert (status, body["code"]) == (400, "already-exists")
+    status, body = engine.call("drop_action", {"name": "never_there"})
+    assert (status, body["code"]) == (400, "not-exists")
+
+
+def test_transforms_change_what_is_sent_and_what_comes_back(action: Action) -> None:
+    request: Json = {"version": 2, "template_engine": "Kriti", "body": {"action": "transform"}}
+    request["body"]["template"] = '{"name": {{$body.input.name}}}'
+    response: Json = {"version": 2, "template_engine": "Kriti", "body": {"action": "transform"}}
+    response["body"]["template"] = '{"id": {{$body.number}}, "note": "{{$body.word}}!"}'
+    action.define(request_transform=request, response_transform=response)
+    action.answers(Answer(200, {"number": 3, "word": "hi"}))
+    assert action.call('name: "x"') == {"data": {action.name: {"id": 3, "note": "hi!"}}}
+    assert action.received().body == {"name": "x"}
+    request["body"]["template"] = "{{$body.nowhere}}"
+    action.define(request_transform=request)
+    assert error(action.call()) == ("Request Transformation Failed", UNEXPECTED)

@@ -1,0 +1,196 @@
+"""Event triggers: payload, capture, delivery, retries, the event log. Contract section 1."""
+
+import re
+
+import pytest
+
+from tests.support.event_triggers import RETRY, insert, make_trigger
+from tests.support.hasura import Hasura, Json, eventually, unique
+from tests.support.receiver import Answer
+
+
+@pytest.fixture
+def path() -> str:
+    """A path of the receiver of one's own."""
+    return f"/{unique('events')}"
+
+
+def test_payload_of_an_insert_has_exactly_the_documented_keys(engine: Hasura, job: Json, path: str) -> None:
+    name = make_trigger(engine, job, path, retry_conf={**RETRY, "num_retries": 3})
+    insert(engine, "(7, 'new', '{\"a\": 1}', 12345678901234567890.5)")
+    body = engine.receiver.wait_for(path, 1)[0].body
+    assert set(body) == {"id", "created_at", "table", "trigger", "delivery_info", "event"}
+    assert body["table"] == job
+    assert body["trigger"] == {"name": name}
+    assert body["delivery_info"] == {"current_retry": 0, "max_retries": 3}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z?", body["created_at"])
+    event = body["event"]
+    assert set(event) == {"op", "data", "session_variables", "trace_context"}
+    assert event["op"] == "INSERT"
+    assert event["data"]["old"] is None
+    assert event["data"]["new"] | {"amount": 0} == {"id": 7, "state": "new", "note": {"a": 1}, "amount": 0}
+    assert body["id"] == engine.events(name)[0]["id"]
+
+
+def test_update_and_delete_carry_old_and_new(engine: Hasura, job: Json, path: str) -> None:
+    make_trigger(engine, job, path, update={"columns": "*"}, delete={"columns": "*"})
+    insert(engine, "(1, 'a', NULL, NULL)")
+    engine.sql(f"UPDATE \"{engine.schema}\".job SET state = 'b'")
+    first = engine.receiver.wait_for(path, 1)[0].body["event"]
+    engine.sql(f'DELETE FROM "{engine.schema}".job')
+    second = engine.receiver.wait_for(path, 2)[1].body["event"]
+    assert (first["op"], first["data"]["old"]["state"], first["data"]["new"]["state"]) == ("UPDATE", "a", "b")
+    assert (second["op"], second["data"]["old"]["state"], second["data"]["new"]) == ("DELETE", "b", None)
+
+
+def test_only_a_change_of_a_listened_column_makes_an_event(engine: Hasura, job: Json, path: str) -> None:
+    name = make_trigger(engine, job, path, update={"columns": ["state"]})
+    insert(engine, "(1, 'a', NULL, 1), (2, NULL, NULL, 1)")
+    engine.sql(f'UPDATE "{engine.schema}".job SET amount = 2')
+    engine.sql(f'UPDATE "{engine.schema}".job SET state = state')
+    assert engine.events(name) == []
+    engine.sql(f"UPDATE \"{engine.schema}\".job SET state = 'b'")
+    assert len(engine.events(name)) == 2, "NULL on one side counts as different"
+
+
+def test_columns_without_equality_are_compared_by_their_image(engine: Hasura, job: Json, path: str) -> None:
+    name = make_trigger(engine, job, path, update={"columns": ["note"]})
+    insert(engine, "(1, 'a', '{}', 1)")
+    engine.sql(f"UPDATE \"{engine.schema}\".job SET note = '{{}}'")
+    assert engine.events(name) == []
+    engine.sql(f"UPDATE \"{engine.schema}\".job SET note = '[]'")
+    assert len(engine.events(name)) == 1
+
+
+def test_payload_columns_select_what_is_delivered(engine: Hasura, job: Json, path: str) -> None:
+    make_trigger(engine, job, path, insert={"columns": "*", "payload": ["id", "state"]})
+    insert(engine, "(1, 'a', '{}', 1)")
+    assert engine.receiver.wait_for(path, 1)[0].body["event"]["data"]["new"] == {"id": 1, "state": "a"}
+
+
+def test_a_rolled_back_write_makes_no_event(engine: Hasura, job: Json, path: str) -> None:
+    name = make_trigger(engine, job, path)
+    engine.query("run_sql", {"sql": f'INSERT INTO "{engine.schema}".job VALUES (1); SELECT 1/0'})
+    assert engine.events(name) == []
+
+
+def test_a_graphql_write_carries_the_session_variables(engine: Hasura, job: Json, path: str) -> None:
+    make_trigger(engine, job, path)
+    permission = {"check": {}, "columns": ["id", "state"]}
+    engine.do("pg_create_insert_permission", {"table": job, "role": "user", "permission": permission})
+    mutation = f"mutation {{ insert_{engine.schema}_job(objects: [{{id: 5}}]) {{ affected_rows }} }}"
+    engine.graphql(mutation, engine.role("user", user_id="42"))
+    session = engine.receiver.wait_for(path, 1)[0].body["event"]["session_variables"]
+    assert session["x-hasura-role"] == "user"
+    assert session["x-hasura-user-id"] == "42"
+    assert "x-hasura-admin-secret" not in session
+
+
+def test_a_write_outside_hasura_has_null_session_variables(engine: Hasura, job: Json, path: str) -> None:
+    name = make_trigger(engine, job, path)
+    engine.sql(
+        f"DO $$ BEGIN PERFORM set_config('hasura.user', '', true); INSERT INTO \"{engine.schema}\".job VALUES"
+        " (1); END $$"
+    )
+    assert engine.receiver.wait_for(path, 1)[0].body["event"]["session_variables"] is None
+    assert engine.events(name)[0]["payload"]["session_variables"] is None
+
+
+def test_the_engine_sets_content_type_and_user_agent(engine: Hasura, job: Json, path: str) -> None:
+    headers = [
+        {"name": "X-Secret", "value": "s3"},
+        {"name": "User-Agent", "value": "mine"},
+        {"name": "Content-Type", "value": "text/plain"},
+    ]
+    make_trigger(engine, job, path, headers=headers)
+    insert(engine, "(1)")
+    got = engine.receiver.wait_for(path, 1)[0].headers
+    assert got["x-secret"] == "s3"
+    assert got["content-type"] == "application/json"
+    assert got["user-agent"].startswith("hasura-graphql-engine/")
+
+
+def test_headers_and_webhooks_come_from_the_environment(engine: Hasura, job: Json, path: str) -> None:
+    if not engine.stand_in:
+        pytest.skip("the environment of a genuine engine is not ours to set")
+    headers = [{"name": "X-Secret", "value_from_env": "CONTRACT_SECRET"}]
+    name = make_trigger(engine, job, path, headers=headers, webhook="{{CONTRACT_WEBHOOK}}" + path)
+    insert(engine, "(1)")
+    assert engine.receiver.wait_for(path, 1)[0].headers["x-secret"] == "from-the-environment"
+    eventually(lambda: engine.events(name)[0]["delivered"])
+    log = engine.do("pg_get_event_invocation_logs", {"name": name, "source": "default"})[0]
+    assert {"name": "X-Secret", "value_from_env": "CONTRACT_SECRET"} in log["request"]["headers"]
+
+
+def test_a_manual_invocation_needs_enable_manual(engine: Hasura, job: Json, path: str) -> None:
+    name = make_trigger(engine, job, path)
+    args = {"name": name, "source": "default", "payload": {"old": None, "new": {"id": 3}}}
+    status, body = engine.call("pg_invoke_event_trigger", args)
+    assert (status, body["code"]) == (400, "not-supported")
+    assert body["error"] == "manual mode is not enabled for event trigger"
+
+
+def test_a_manual_invocation_delivers_its_payload(engine: Hasura, job: Json, path: str) -> None:
+    name = make_trigger(engine, job, path, enable_manual=True)
+    args = {"name": name, "source": "default", "payload": {"old": None, "new": {"id": 3}}}
+    event_id = engine.do("pg_invoke_event_trigger", args)["event_id"]
+    body = engine.receiver.wait_for(path, 1)[0].body
+    assert body["id"] == event_id
+    assert (body["event"]["op"], body["event"]["data"]) == ("MANUAL", {"old": None, "new": {"id": 3}})
+
+
+def test_logs_are_shown_by_the_metadata_api(engine: Hasura, job: Json, path: str) -> None:
+    name = make_trigger(engine, job, path)
+    insert(engine, "(1)")
+    eventually(lambda: [e for e in engine.events(name) if e["delivered"]])
+    args = {"name": name, "source": "default"}
+    assert engine.do("pg_get_event_logs", {**args, "status": "pending"}) == []
+    event = engine.do("pg_get_event_logs", {**args, "status": "processed"})[0]
+    assert (event["trigger_name"], event["delivered"], event["tries"]) == (name, True, 1)
+    log = engine.do("pg_get_event_invocation_logs", args)[0]
+    assert (log["event_id"], log["status"]) == (event["id"], 200)
+    assert log["request"]["payload"]["id"] == event["id"]
+    assert log["response"]["type"] == "webhook_response"
+    whole = engine.do("pg_get_event_by_id", {"source": "default", "event_id": event["id"]})
+    assert whole["event"]["id"] == event["id"]
+    assert len(whole["invocations"]) == 1
+
+
+def test_a_deleted_trigger_archives_its_events_and_a_new_one_does_not_revive_them(
+    engine: Hasura, job: Json, path: str
+) -> None:
+    name = make_trigger(engine, job, path, retry_conf={**RETRY, "num_retries": 9, "interval_sec": 600})
+    engine.receiver.answers(path, Answer(500), Answer(200))
+    insert(engine, "(1)")
+    eventually(lambda: engine.events(name)[0]["tries"] == 1)
+    engine.do("pg_delete_event_trigger", {"name": name, "source": "default"})
+    assert engine.events(name)[0]["archived"] is True
+    args = {"name": name, "table": job, "webhook": engine.receiver.url + path, "insert": {"columns": "*"}}
+    engine.do("pg_create_event_trigger", args)
+    insert(engine, "(2)")
+    eventually(lambda: [e for e in engine.events(name) if e["delivered"]])
+    assert [r.body["event"]["data"]["new"]["id"] for r in engine.receiver.received(path)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "no spaces"}, "only alphanumeric and underscore and hyphens allowed for name"),
+        ({"name": "a" * 43}, "event trigger name can be at most 42 characters"),
+        ({"insert": None}, "atleast one amongst insert/update/delete/enable_manual spec must be provided"),
+        ({"webhook": None}, "must provide webhook or webhook_from_env"),
+        ({"webhook_from_env": "X"}, "only one of webhook or webhook_from_env should be given"),
+    ],
+)
+def test_a_malformed_trigger_is_refused(engine: Hasura, job: Json, change: Json, message: str) -> None:
+    args = {"name": "fine", "table": job, "webhook": "http://127.0.0.1:1/", "insert": {"columns": "*"}}
+    status, body = engine.call("pg_create_event_trigger", {**args, **change})
+    assert (status, body["code"], message in body["error"]) == (400, "parse-failed", True)
+
+
+def test_a_listened_column_cannot_be_dropped(engine: Hasura, job: Json, path: str) -> None:
+    make_trigger(engine, job, path, update={"columns": ["state"]})
+    args = {"sql": f'ALTER TABLE "{engine.schema}".job DROP COLUMN state'}
+    status, body = engine.query("run_sql", args)
+    assert (status, body["code"]) == (400, "dependency-error")
+    assert "event-trigger" in body["error"]

@@ -1,0 +1,244 @@
+"""Cron triggers and one-off events. Contract section 2. Some need a clock that only the stand-in has."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from tests.support.hasura import Hasura, Json, eventually, unique
+from tests.support.receiver import Answer
+
+YEARLY = "0 0 1 1 *"
+RETRY = {"num_retries": 0, "retry_interval_seconds": 1, "timeout_seconds": 5, "tolerance_seconds": 21600}
+
+
+@pytest.fixture
+def path() -> str:
+    """A path of the receiver of one's own."""
+    return f"/{unique('cron')}"
+
+
+@pytest.fixture
+def clock(engine: Hasura) -> Iterator[Json]:
+    """Moves the engine's clock; back to real time afterwards."""
+    if not engine.stand_in:
+        pytest.skip("only the stand-in's clock can be moved")
+
+    def move(order: Json) -> datetime:
+        status, body = engine.post("/sandbox/clock", order)
+        assert status == 200, body
+        return datetime.fromisoformat(body["now"])
+
+    yield move
+    move({"reset": True})
+
+
+def make_cron(engine: Hasura, path: str, schedule: str = YEARLY, **more: Json) -> str:
+    """A cron trigger that is taken away at the end."""
+    name = unique("cron")
+    args = {"name": name, "webhook": engine.receiver.url + path, "schedule": schedule}
+    engine.do("create_cron_trigger", {**args, "include_in_metadata": True, "retry_conf": RETRY, **more})
+    engine.later("delete_cron_trigger", {"name": name})
+    return name
+
+
+def cron_events(engine: Hasura, name: str, *status: str) -> list[Json]:
+    args = {"type": "cron", "trigger_name": name, "status": list(status)}
+    return list(engine.do("get_scheduled_events", args)["events"])
+
+
+def test_a_hundred_events_are_generated_at_once_in_utc(engine: Hasura, path: str) -> None:
+    name = make_cron(engine, path, "15 2 * * *")
+    events = cron_events(engine, name)
+    assert len(events) == 100
+    times = [datetime.fromisoformat(event["scheduled_time"]).astimezone(UTC) for event in events]
+    assert all((time.hour, time.minute) == (2, 15) for time in times)
+    assert {later - earlier for earlier, later in pairwise(times)} == {timedelta(days=1)}
+    assert {event["status"] for event in events} == {"scheduled"}
+
+
+def test_a_tick_is_delivered_with_the_documented_body(engine: Hasura, path: str, clock: Json) -> None:
+    name = make_cron(engine, path, "15 2 * * *", payload={"kind": "nightly"}, comment="a note")
+    due = datetime.fromisoformat(cron_events(engine, name)[0]["scheduled_time"]).astimezone(UTC)
+    clock({"set": (due + timedelta(seconds=1)).isoformat()})
+    got = engine.receiver.wait_for(path, 1)[0]
+    assert set(got.body) == {"id", "name", "scheduled_time", "payload", "comment"}
+    assert got.body["scheduled_time"] == due.strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert (got.body["name"], got.body["payload"], got.body["comment"]) == (
+        name,
+        {"kind": "nightly"},
+        "a note",
+    )
+    assert got.headers["content-type"] == "application/json"
+    event = eventually(lambda: cron_events(engine, name, "delivered"))[0]
+    assert (event["id"], event["tries"]) == (got.body["id"], 1)
+    args = {"type": "cron", "trigger_name": name, "get_rows_count": True}
+    log = engine.do("get_scheduled_event_invocations", args)
+    assert (log["count"], log["invocations"][0]["status"]) == (1, 200)
+    assert log["invocations"][0]["request"]["payload"]["id"] == event["id"]
+
+
+def test_an_absent_payload_is_null_and_an_absent_comment_no_key(
+    engine: Hasura, path: str, clock: Json
+) -> None:
+    make_cron(engine, path, "* * * * *")
+    clock({"advance": 61})
+    body = engine.receiver.wait_for(path, 1)[0].body
+    assert body["payload"] is None
+    assert "comment" not in body
+
+
+def test_ticks_missed_while_down_come_one_by_one_and_too_old_ones_die(
+    engine: Hasura, path: str, clock: Json
+) -> None:
+    name = make_cron(engine, path, "* * * * *", retry_conf={**RETRY, "tolerance_seconds": 600})
+    clock({"advance": 3600})
+    eventually(lambda: len(cron_events(engine, name, "dead")) >= 45)
+    eventually(lambda: len(cron_events(engine, name, "delivered")) >= 9)
+    dead = cron_events(engine, name, "dead")
+    assert {event["tries"] for event in dead} == {0}
+    times = {request.body["scheduled_time"] for request in engine.receiver.received(path)}
+    assert len(times) == len(engine.receiver.received(path)) <= 11
+
+
+def test_events_are_generated_again_when_they_run_out(engine: Hasura, path: str, clock: Json) -> None:
+    name = make_cron(engine, path, "0 * * * *", retry_conf={**RETRY, "tolerance_seconds": 0})
+    clock({"advance": 50 * 3600})
+    eventually(lambda: len(cron_events(engine, name, "scheduled")) >= 100)
+
+
+def test_failures_are_retried_and_end_as_errors(engine: Hasura, path: str, clock: Json) -> None:
+    name = make_cron(engine, path, "* * * * *", retry_conf={**RETRY, "num_retries": 1})
+    engine.receiver.answers(path, Answer(500))
+    clock({"advance": 61})
+    engine.receiver.wait_for(path, 1)
+    eventually(lambda: [e for e in cron_events(engine, name, "scheduled") if e["tries"] == 1])
+    clock({"advance": 2})
+    assert eventually(lambda: cron_events(engine, name, "error"))[0]["tries"] == 2
+    assert len({request.body["id"] for request in engine.receiver.received(path)}) == 1
+
+
+def test_retry_after_bypasses_the_retry_limit(engine: Hasura, path: str, clock: Json) -> None:
+    name = make_cron(engine, path, "* * * * *")
+    engine.receiver.answers(path, Answer(503, {}, {"Retry-After": "1"}), Answer(200))
+    clock({"advance": 61})
+    engine.receiver.wait_for(path, 1)
+    eventually(lambda: [e for e in cron_events(engine, name, "scheduled") if e["tries"] == 1])
+    clock({"advance": 2})
+    assert eventually(lambda: cron_events(engine, name, "delivered"))[0]["tries"] == 2
+
+
+def test_a_second_trigger_of_a_name_is_refused_unless_it_replaces(engine: Hasura, path: str) -> None:
+    name = make_cron(engine, path)
+    args = {
+        "name": name,
+        "webhook": "http://127.0.0.1:1/",
+        "schedule": "0 0 * * *",
+        "include_in_metadata": True,
+    }
+    status, body = engine.call("create_cron_trigger", args)
+    error = f"cron trigger with name: {name} already exists"
+    assert (status, body) == (400, {"path": "$.args", "error": error, "code": "already-exists"})
+    engine.do("create_cron_trigger", {**args, "replace": True})
+    events = cron_events(engine, name)
+    assert len(events) == 100
+    first, second = (datetime.fromisoformat(event["scheduled_time"]) for event in events[:2])
+    assert second - first == timedelta(days=1)
+
+
+def test_a_bad_schedule_is_refused(engine: Hasura) -> None:
+    args = {"name": unique("cron"), "webhook": "http://127.0.0.1:1/", "include_in_metadata": True}
+    for schedule in ("61 * * * *", "* * * *", "@daily", "nonsense"):
+        status, body = engine.call("create_cron_trigger", {**args, "schedule": schedule})
+        assert (status, body["code"]) == (400, "parse-failed"), schedule
+
+
+def test_deleting_a_trigger_drops_its_future_events(engine: Hasura, path: str) -> None:
+    name = unique("cron")
+    args = {
+        "name": name,
+        "webhook": engine.receiver.url + path,
+        "schedule": YEARLY,
+        "include_in_metadata": True,
+    }
+    engine.do("create_cron_trigger", args)
+    engine.do("delete_cron_trigger", {"name": name})
+    rows = engine.sql(f"SELECT count(*) FROM hdb_catalog.hdb_cron_events WHERE trigger_name = '{name}'")
+    assert rows == [["0"]]
+    status, body = engine.call("delete_cron_trigger", {"name": name})
+    assert (status, body["code"]) == (400, "not-exists")
+
+
+def test_exports_leave_out_defaults_and_private_triggers(engine: Hasura, path: str) -> None:
+    default = {**RETRY, "retry_interval_seconds": 10, "timeout_seconds": 60}
+    shown = make_cron(engine, path, retry_conf=default)
+    private = make_cron(engine, path, include_in_metadata=False)
+    exported = {t["name"]: t for t in engine.do("export_metadata", {})["cron_triggers"]}
+    assert "retry_conf" not in exported[shown]
+    assert private not in exported
+    listed = {t["name"]: t for t in engine.do("get_cron_triggers", {})["cron_triggers"]}
+    assert listed[shown]["retry_conf"] == default
+    assert private in listed
+
+
+def test_replace_metadata_regenerates_only_what_changed(engine: Hasura, path: str) -> None:
+    kept, changed, private = make_cron(engine, path), make_cron(engine, path), make_cron(engine, path)
+    engine.do(
+        "create_cron_trigger", _as_args(engine, private) | {"include_in_metadata": False, "replace": True}
+    )
+    before = {name: [e["id"] for e in cron_events(engine, name)] for name in (kept, changed, private)}
+    metadata = engine.do("export_metadata", {})
+    for trigger in metadata["cron_triggers"]:
+        if trigger["name"] == changed:
+            trigger["payload"] = {"new": True}
+    engine.do("replace_metadata", metadata)
+    after = {name: [e["id"] for e in cron_events(engine, name)] for name in (kept, changed, private)}
+    assert after[kept] == before[kept]
+    assert after[private] == before[private]
+    assert len(after[changed]) == 100
+    assert not set(after[changed]) & set(before[changed])
+
+
+def _as_args(engine: Hasura, name: str) -> Json:
+    return next(t for t in engine.do("get_cron_triggers", {})["cron_triggers"] if t["name"] == name)
+
+
+def test_a_one_off_event_is_delivered_with_created_at_and_no_name(engine: Hasura, path: str) -> None:
+    args = {
+        "webhook": engine.receiver.url + path,
+        "schedule_at": datetime.now(UTC).isoformat(),
+        "payload": {"a": 1},
+        "headers": [{"name": "X-One", "value": "1"}],
+        "comment": "once",
+    }
+    answer = engine.do("create_scheduled_event", args)
+    assert set(answer) == {"message", "event_id"}
+    got = engine.receiver.wait_for(path, 1, seconds=20)[0]
+    assert set(got.body) == {"id", "created_at", "scheduled_time", "payload", "comment"}
+    assert got.body["id"] == answer["event_id"]
+    assert got.body["created_at"].endswith("Z")
+    assert got.headers["x-one"] == "1"
+    eventually(lambda: _one_off(engine, answer["event_id"])["status"] == "delivered")
+
+
+def test_an_old_one_off_event_is_dead_without_a_call(engine: Hasura, path: str) -> None:
+    args = {"webhook": engine.receiver.url + path, "schedule_at": "2020-01-01T00:00:00Z", "payload": None}
+    event_id = engine.do("create_scheduled_event", args)["event_id"]
+    eventually(lambda: _one_off(engine, event_id)["status"] == "dead", seconds=20)
+    assert engine.receiver.received(path) == []
+
+
+def test_a_one_off_event_can_be_deleted(engine: Hasura, path: str) -> None:
+    args = {"webhook": engine.receiver.url + path, "schedule_at": "2090-01-01T00:00:00Z"}
+    event_id = engine.do("create_scheduled_event", args)["event_id"]
+    assert _one_off(engine, event_id)["status"] == "scheduled"
+    order = {"type": "one_off", "event_id": event_id}
+    assert engine.do("delete_scheduled_event", order) == {"message": "success"}
+    status, body = engine.call("delete_scheduled_event", order)
+    assert (status, body["code"]) == (400, "not-exists")
+
+
+def _one_off(engine: Hasura, event_id: str) -> Json:
+    events = engine.do("get_scheduled_events", {"type": "one_off"})["events"]
+    return next(event for event in events if event["id"] == event_id)

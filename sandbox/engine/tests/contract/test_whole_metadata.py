@@ -1,0 +1,61 @@
+"""The metadata as a whole: export, replace, resource version, inconsistencies, reload."""
+
+from tests.support.hasura import Hasura, Json
+
+AUTHOR = "id serial PRIMARY KEY, name text UNIQUE"
+
+
+def test_export_and_replace_round_trip(engine: Hasura, pair: tuple[Json, Json]) -> None:
+    first = engine.do("export_metadata", {}, version=2)
+    assert set(first) == {"resource_version", "metadata"}
+    assert first["metadata"]["version"] == 3
+    args = {"allow_inconsistent_metadata": False, "metadata": first["metadata"]}
+    answer = engine.do("replace_metadata", args, version=2, resource_version=first["resource_version"])
+    assert answer["is_consistent"] is True
+    assert answer["inconsistent_objects"] == []
+    second = engine.do("export_metadata", {}, version=2)
+    assert second["metadata"] == first["metadata"]
+    assert second["resource_version"] > first["resource_version"]
+
+
+def test_an_old_resource_version_is_a_conflict(engine: Hasura) -> None:
+    current = engine.do("export_metadata", {}, version=2)
+    stale = current["resource_version"] - 1
+    args = {"metadata": current["metadata"]}
+    status, body = engine.call("replace_metadata", args, version=2, resource_version=stale)
+    assert (status, body["code"]) == (409, "conflict")
+    assert body["error"] == (f"metadata resource version referenced ({stale}) did not match current version")
+
+
+def test_inconsistent_metadata_is_refused_or_allowed_reported_and_dropped(engine: Hasura) -> None:
+    before = engine.do("export_metadata", {})
+    missing = {"schema": engine.schema, "name": "nowhere"}
+    source = {**before["sources"][0], "tables": [*before["sources"][0]["tables"], {"table": missing}]}
+    wanted = {**before, "sources": [source, *before["sources"][1:]]}
+    status, body = engine.call("replace_metadata", {"metadata": wanted}, version=2)
+    assert (status, body["code"]) == (400, "unexpected")
+    args = {"allow_inconsistent_metadata": True, "metadata": wanted}
+    answer = engine.do("replace_metadata", args, version=2)
+    expected = {
+        "definition": missing,
+        "name": f"table {engine.schema}.nowhere in source default",
+        "reason": f'Inconsistent object: no such table/view exists in source: "{engine.schema}.nowhere"',
+        "type": "table",
+    }
+    assert answer == {"is_consistent": False, "inconsistent_objects": [expected]}
+    assert engine.do("get_inconsistent_metadata", {}) == answer
+    health = engine.client.get(engine.url + "/healthz")
+    assert (health.status_code, health.text) == (200, "WARN: inconsistent objects in schema")
+    assert engine.client.get(engine.url + "/healthz?strict=true").status_code == 500
+    assert engine.do("drop_inconsistent_metadata", {}) == {"message": "success"}
+    assert engine.do("get_inconsistent_metadata", {}) == {"is_consistent": True, "inconsistent_objects": []}
+
+
+def test_reload_sees_what_others_did_to_the_database(engine: Hasura) -> None:
+    table = engine.table("author", AUTHOR)
+    args = {"sql": f'DROP TABLE "{engine.schema}".author', "check_metadata_consistency": False}
+    assert engine.query("run_sql", args)[0] == 200
+    body = engine.do("reload_metadata", {})
+    assert (body["message"], body["is_consistent"]) == ("success", False)
+    engine.do("pg_untrack_table", {"table": table})
+    assert engine.do("reload_metadata", {}) == {"message": "success", "is_consistent": True}

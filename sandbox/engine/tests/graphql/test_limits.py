@@ -1,0 +1,101 @@
+"""Hostile queries are refused, many at once do no harm, and the answer is fast enough."""
+
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.support.library import Library
+from tests.support.library_schema import METADATA
+
+DEEP = "articles { author { " * 40 + "id" + " } }" * 40
+BOMB = " ".join(f"fragment f{i} on author {{ ...f{i + 1} ...f{i + 1} }}" for i in range(30))
+HOSTILE = {
+    "depth": "{ author { " + DEEP + " } }",
+    "aliases": "{" + " ".join(f"a{i}: author {{ id }}" for i in range(15_000)) + "}",
+    "nodes": "{ author { " + " ".join(f"a{i}: id" for i in range(21_000)) + " } }",
+    "fragments": "{ author { ...f0 } } " + BOMB + " fragment f30 on author { id }",
+    "nested values": "{ author(where: " + "{_not: " * 2000 + "{}" + "}" * 2000 + ") { id } }",
+    "nested lists": "{ author(where: " + "{_and: [" * 2000 + "]}" * 2000 + ") { id } }",
+    "introspection": "{ __schema { types { " + "fields { type { " * 6 + "name" + " } }" * 6 + " } } }",
+    "brackets": "{" * 20_000,
+    "size": "{ author { id " + "# x\n name " * 40_000 + " } }",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_a_hostile_query_is_refused(shelf: Library, kind: str) -> None:
+    """As a validation error, within seconds."""
+    with anyio.fail_after(10):
+        _, code, _ = await shelf.fail(HOSTILE[kind])
+    assert code == "validation-failed"
+
+
+@pytest.mark.parametrize("levels", [20, 60, 100, 120, 140, 160, 180, 200, 220, 240, 260, 300, 400])
+async def test_a_deep_filter_is_answered_or_refused(shelf: Library, levels: int) -> None:
+    """At no depth does it break anything."""
+    where = "{_not: {articles: " * levels + "{}" + "}}" * levels
+    answer = await shelf.raw({"query": f"{{ author(where: {where.replace('articles', '_not')}) {{ id }} }}"})
+    assert ("data" in answer) != ("errors" in answer)
+    assert "data" in answer or answer["errors"][0]["extensions"]["code"] == "validation-failed"
+
+
+async def test_a_large_batch_is_refused(shelf: Library) -> None:
+    """With one error for all."""
+    answer = await shelf.raw([{"query": "{ author { id } }"}] * 201)
+    assert answer["errors"][0]["extensions"]["code"] == "validation-failed"
+
+
+async def test_the_metadatas_limits_hold_for_roles_but_not_for_admin(library: Library) -> None:
+    """depth_limit and node_limit of `api_limits`, each global or per role."""
+    limits: dict[str, Any] = {
+        "depth_limit": {"global": 3, "per_role": {"anonymous": 1}},
+        "node_limit": {"global": 6, "per_role": {}},
+    }
+    library.engine.metadata = {**METADATA, "api_limits": limits}
+    query = "{ article { id author { id articles { id } } } }"
+    assert "depth limit of 3" in (await library.fail(query, "user", user_id="1"))[2]
+    wide = "{ article { a: id b: id c: id d: id e: id f: id } }"
+    assert "number of nodes" in (await library.fail(wide, "user", user_id="1"))[2]
+    assert (await library.ask("{ article(limit: 1) { id author { id } } }", "user", user_id="1"))["article"]
+    assert (await library.ask(query))["article"]
+
+
+async def test_a_hundred_requests_at_once_are_all_answered(library: Library) -> None:
+    """More requests than connections, reading and writing, some of them failing."""
+    answers: list[Any] = []
+
+    async def ask(number: int) -> None:
+        queries = (
+            "{ author { articles { author { name } } } }",
+            'mutation { insert_article(objects: [{title: "x", author: {data: {name: "n'
+            + str(number)
+            + '"}}}]) { affected_rows } }',
+            "mutation { delete_author(where: {id: {_eq: 1}}) { affected_rows } }",
+            "{ greet(who: {id: 1}) { author { name } } a: author { id } b: author { id } }",
+        )
+        answers.append(await library.raw({"query": queries[number % 4]}))
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            for number in range(100):
+                group.start_soon(ask, number)
+    assert sum("errors" in answer for answer in answers) == 25
+    assert len(answers) == 100
+
+
+async def test_big_numbers_leave_as_strings_if_so_switched(library: Library) -> None:
+    """bigint, numeric and double precision, in rows, aggregates and returning."""
+    library.set(stringify_numeric=True)
+    data = await library.ask(
+        """mutation { update_author_by_pk(pk_columns: {id: 1}, _inc: {big: 1}) {
+          id big rating articles { score } } }"""
+    )
+    assert data["update_author_by_pk"] == {
+        "id": 1,
+        "big": "9007199254740994",
+        "rating": "4.50",
+        "articles": [{"score": "1.5"}, {"score": "2.5"}],
+    }
+    data = await library.ask("{ author_aggregate { aggregate { count sum { big id } } } }")
+    assert data["author_aggregate"]["aggregate"] == {"count": 3, "sum": {"big": "9007199254740996", "id": 6}}

@@ -1,0 +1,217 @@
+"""Inserts, upserts, updates and deletes; several of them in one transaction."""
+
+from decimal import Decimal
+
+from tests.support.library import Library
+
+COUNT = "{ author_aggregate { aggregate { count } } article_aggregate { aggregate { count } } }"
+
+
+async def counts(library: Library) -> tuple[int, int]:
+    """How many authors and articles there are."""
+    data = await library.ask(COUNT)
+    return tuple(data[f"{name}_aggregate"]["aggregate"]["count"] for name in ("author", "article"))
+
+
+async def test_parents_and_children_are_inserted_with_their_row(library: Library) -> None:
+    """affected_rows counts all of them; returning sees them."""
+    data = await library.ask(
+        """mutation { insert_author(objects: [
+          {name: "Dan", articles: {data: [{title: "a"}, {title: "b"}]}, detail: {data: {phone: "5"}}},
+          {name: "Eli"}
+        ]) { affected_rows returning { name articles { title } detail { phone } } }
+        insert_article_one(object: {title: "c", author: {data: {name: "Fay"}}}) { title author { name } } }"""
+    )
+    assert data["insert_author"] == {
+        "affected_rows": 5,
+        "returning": [
+            {"name": "Dan", "articles": [{"title": "a"}, {"title": "b"}], "detail": {"phone": "5"}},
+            {"name": "Eli", "articles": [], "detail": None},
+        ],
+    }
+    assert data["insert_article_one"] == {"title": "c", "author": {"name": "Fay"}}
+    assert await counts(library) == (6, 6)
+
+
+async def test_a_column_is_not_determined_twice(library: Library) -> None:
+    """Neither by a parent row nor by a child's own value."""
+    own = """mutation { insert_article(
+      objects: [{title: "x", author_id: 1, author: {data: {name: "G"}}}]) { affected_rows } }"""
+    assert await library.fail(own) == (
+        "$.selectionSet.insert_article.args.objects[0].author",
+        "validation-failed",
+        'cannot insert object relationship "author" as "author_id" column values are already determined',
+    )
+    child = """mutation { insert_author_one(
+      object: {name: "G", articles: {data: {title: "x", author_id: 1}}}) { id } }"""
+    assert await library.fail(child) == (
+        "$.selectionSet.insert_author_one.args.object[0].articles.data[0]",
+        "validation-failed",
+        'cannot insert "author_id" columns as their values are already being determined by parent insert',
+    )
+    assert await counts(library) == (3, 3)
+
+
+async def test_on_conflict_updates_or_ignores(library: Library) -> None:
+    """An empty list of columns means DO NOTHING; `where` restricts the update."""
+    query = """mutation { insert_author(objects: [{name: "Ann", big: 5}, {name: "New"}],
+      on_conflict: {constraint: author_name_key, update_columns: %s}) {
+        affected_rows returning { name big } } }"""
+    ignored = (await library.ask(query % "[]"))["insert_author"]
+    assert ignored == {"affected_rows": 1, "returning": [{"name": "New", "big": None}]}
+    updated = (await library.ask(query % "[big], where: {big: {_gt: 5}}"))["insert_author"]
+    assert updated == {"affected_rows": 1, "returning": [{"name": "Ann", "big": 5}]}
+    unchanged = (await library.ask(query % "[big], where: {big: {_gt: 5}}"))["insert_author"]
+    assert unchanged == {"affected_rows": 0, "returning": []}
+
+
+async def test_violations_are_named_and_placed(library: Library) -> None:
+    """Unique, foreign key, not null and check."""
+    assert await library.fail('mutation { insert_author(objects: {name: "Ann"}) { affected_rows } }') == (
+        "$.selectionSet.insert_author.args.objects",
+        "constraint-violation",
+        'Uniqueness violation. duplicate key value violates unique constraint "author_name_key"',
+    )
+    assert await library.fail("mutation { delete_author(where: {id: {_eq: 1}}) { affected_rows } }") == (
+        "$",
+        "constraint-violation",
+        'Foreign key violation. update or delete on table "author" violates foreign key constraint '
+        '"article_author_id_fkey" on table "article"',
+    )
+    assert (await library.fail("mutation { insert_author(objects: {}) { affected_rows } }"))[2] == (
+        'Not-NULL violation. null value in column "name" of relation "author" violates not-null constraint'
+    )
+    assert (
+        await library.fail(
+            'mutation { insert_archive_box(objects: {id: 7, label: "bad"}) { affected_rows } }'
+        )
+    )[1:] == (
+        "permission-error",
+        'Check constraint violation. new row for relation "box" violates check constraint "box_label_check"',
+    )
+
+
+async def test_a_mutation_is_one_transaction(library: Library) -> None:
+    """The first field is undone when the second fails."""
+    query = """mutation { insert_author(objects: {name: "Gil"}) { affected_rows }
+      delete_author(where: {name: {_eq: "Ann"}}) { affected_rows } }"""
+    assert (await library.fail(query))[1] == "constraint-violation"
+    assert await counts(library) == (3, 3)
+
+
+async def test_update_operators_change_numbers_and_json(library: Library) -> None:
+    """_set, _inc and the jsonb operators; a column in two of them is refused."""
+    data = await library.ask(
+        """mutation {
+          a: update_author_by_pk(pk_columns: {id: 2}, _inc: {big: 3, rating: 0.5}, _append: {details: [4]}) {
+            big rating details }
+          b: update_author_by_pk(pk_columns: {id: 2}, _prepend: {details: ["z"]}) { details }
+          c: update_author_by_pk(pk_columns: {id: 2}, _delete_elem: {details: 0}) { details }
+          d: update_author_by_pk(pk_columns: {id: 1}, _delete_key: {details: "n"}) { details }
+          e: update_author_by_pk(pk_columns: {id: 1}, _delete_at_path: {details: ["a", "b", "0"]}) { details }
+          f: update_author_by_pk(pk_columns: {id: 99}, _set: {big: 1}) { id } }"""
+    )
+    assert data["a"] == {"big": 5, "rating": Decimal("3.5"), "details": [1, 2, 3, 4]}
+    assert (data["b"]["details"], data["c"]["details"]) == (["z", 1, 2, 3, 4], [1, 2, 3, 4])
+    assert data["d"]["details"] == {"a": {"b": [1, Decimal("2.50")]}}
+    assert (data["e"]["details"], data["f"]) == ({"a": {"b": [Decimal("2.50")]}}, None)
+    twice = "mutation { update_author(where: {}, _set: {big: 1}, _inc: {big: 1}) { affected_rows } }"
+    assert await library.fail(twice) == (
+        "$.selectionSet.update_author.args",
+        "validation-failed",
+        "Column found in multiple operators: ['big'].",
+    )
+
+
+async def test_nothing_to_do_is_an_empty_answer(library: Library) -> None:
+    """No objects, or nothing to set."""
+    data = await library.ask(
+        """mutation { insert_author(objects: []) { affected_rows returning { id } }
+          update_author(where: {}, _set: {}) { affected_rows returning { id } __typename }
+          update_author_by_pk(pk_columns: {id: 1}) { id } }"""
+    )
+    assert data["insert_author"] == {"affected_rows": 0, "returning": []}
+    assert data["update_author"]["affected_rows"] == 0
+    assert data["update_author"]["__typename"] == "author_mutation_response"
+    assert data["update_author_by_pk"] is None
+
+
+async def test_update_many_answers_each_update_in_order(library: Library) -> None:
+    """Later updates see earlier ones."""
+    data = await library.ask(
+        """mutation { update_article_many(updates: [
+          {where: {id: {_lte: 2}}, _set: {title: "x"}}, {where: {title: {_eq: "x"}}, _inc: {score: 1}}
+        ]) { affected_rows returning { score } } }"""
+    )
+    assert [answer["affected_rows"] for answer in data["update_article_many"]] == [2, 2]
+    assert [row["score"] for row in data["update_article_many"][1]["returning"]] == [
+        Decimal("2.5"),
+        Decimal("3.5"),
+    ]
+
+
+async def test_deleted_rows_are_returned_with_what_is_left(library: Library) -> None:
+    """Relationships of deleted rows are read afterwards."""
+    data = await library.ask(
+        """mutation { delete_article(where: {author_id: {_eq: 1}}) {
+            returning { title author { articles { id } } } }
+          delete_article_by_pk(id: 3) { title } gone: delete_article_by_pk(id: 3) { title } }"""
+    )
+    assert data["delete_article"]["returning"] == [
+        {"title": "One", "author": {"articles": []}},
+        {"title": "Two", "author": {"articles": []}},
+    ]
+    assert (data["delete_article_by_pk"], data["gone"]) == ({"title": "Three"}, None)
+
+
+async def test_values_travel_as_text_and_come_back_unchanged(library: Library) -> None:
+    """Big integers as numbers or strings, numerics, json, arrays and quotes."""
+    data = await library.ask(
+        """mutation($o: author_insert_input!, $d: jsonb) {
+          a: insert_author_one(object: $o) { big rating details tags }
+          b: insert_author_one(object: {name: "it's \\"%s\\"", big: 9223372036854775807, details: $d,
+            rating: 0.1000000000000000055511151231257827}) { name big rating details } }""",
+        given={
+            "o": {
+                "name": "H",
+                "big": "9223372036854775807",
+                "rating": "1.10",
+                "details": "text",
+                "tags": ['a "b"', "c\\d", "", "{x}"],
+            },
+            "d": {"x": [18446744073709551617, None, True, "é"]},
+        },
+    )
+    a, b = data["a"], data["b"]
+    assert (a["big"], str(a["rating"]), a["details"]) == (9223372036854775807, "1.10", "text")
+    assert a["tags"] == ['a "b"', "c\\d", "", "{x}"]
+    assert (b["name"], b["details"]["x"][0]) == ('it\'s "%s"', 18446744073709551617)
+    assert str(b["rating"]) == "0.1000000000000000055511151231257827"
+
+
+async def test_values_are_not_cut_to_a_types_default_length(library: Library) -> None:
+    """char(4) and bit(3) take what fits, and refuse what does not as the database does."""
+    query = """mutation { insert_archive_box_one(object: {id: 3, code: "baaz", bits: "%s", span: "90 min"}) {
+      code bits span } }"""
+    data = await library.ask(query % "101")
+    assert data["insert_archive_box_one"] == {"code": "baaz", "bits": "101", "span": "01:30:00"}
+    assert await library.fail(query % "1011") == (
+        "$.selectionSet.insert_archive_box_one.args.object",
+        "data-exception",
+        "bit string length 4 does not match type bit(3)",
+    )
+
+
+async def test_triggers_learn_whose_session_it_is(library: Library) -> None:
+    """`hasura.user` holds the session variables during the transaction."""
+    async with library.engine.pool.connection() as conn:
+        await conn.execute(
+            "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN NEW.content := current_setting('hasura.user')::json->>'x-hasura-user-id';"
+            " RETURN NEW; END $$;"
+            "CREATE TRIGGER note BEFORE INSERT ON article FOR EACH ROW EXECUTE FUNCTION note()"
+        )
+    data = await library.ask(
+        'mutation { insert_article_one(object: {title: "t"}) { content } }', user_id="42"
+    )
+    assert data["insert_article_one"]["content"] == "42"

@@ -1,0 +1,68 @@
+"""Queries over tracked tables: rows, relationships, aggregates, ordering, JSON."""
+
+from decimal import Decimal
+
+from tests.support.library import Library
+
+
+async def test_rows_come_with_related_rows_and_exact_numbers(library: Library) -> None:
+    """Numbers keep every digit, rows without a match are null or an empty list."""
+    data = await library.ask(
+        """{ author(order_by: {id: asc}, limit: 2) {
+          id big rating details(path: "$.a.b[1]") tags full_name
+          articles(order_by: {id: asc}) { title author { name } __typename } detail { phone } } }"""
+    )
+    ann, bob = data["author"]
+    assert ann["big"] == 9007199254740993
+    assert str(ann["rating"]) == "4.50"
+    assert ann["details"] == Decimal("2.50")
+    assert (ann["tags"], ann["full_name"], ann["detail"]) == (["x", "y"], "Ann (1)", {"phone": "111"})
+    assert ann["articles"] == [
+        {"title": "One", "author": {"name": "Ann"}, "__typename": "article"},
+        {"title": "Two", "author": {"name": "Ann"}, "__typename": "article"},
+    ]
+    assert (bob["detail"], bob["tags"], bob["details"]) == (None, None, None)
+
+
+async def test_by_pk_gives_the_row_or_null(library: Library) -> None:
+    """`<table>_by_pk` is one object."""
+    data = await library.ask("{ a: author_by_pk(id: 1) { name } b: author_by_pk(id: 9) { name } }")
+    assert data == {"a": {"name": "Ann"}, "b": None}
+
+
+async def test_aggregates_count_and_compute_over_filtered_rows(library: Library) -> None:
+    """count, max, avg, sum and nodes; an aggregate over a relationship; distinct counts."""
+    data = await library.ask(
+        """{ author_aggregate(where: {articles: {}}) {
+          aggregate { count max { name } sum { rating } avg { id } } nodes { name } }
+          article_aggregate { aggregate { all: count some: count(columns: author_id, distinct: true) } } }"""
+    )
+    assert data["author_aggregate"] == {
+        "aggregate": {"count": 2, "max": {"name": "Bob"}, "sum": {"rating": Decimal("7.50")},
+                      "avg": {"id": Decimal("1.5000000000000000")}},
+        "nodes": [{"name": "Ann"}, {"name": "Bob"}],
+    }  # fmt: skip
+    assert data["article_aggregate"]["aggregate"] == {"all": 3, "some": 2}
+
+
+async def test_rows_are_ordered_by_related_rows_and_aggregates(library: Library) -> None:
+    """Nulls come last ascending and first descending; several orderings apply in turn."""
+    data = await library.ask(
+        """{ by_count: author(order_by: [{articles_aggregate: {count: desc}}]) { name }
+          by_detail: author(order_by: [{detail: {phone: desc}}, {name: desc}]) { name }
+          by_date: author(order_by: {born: desc_nulls_last}) { name } }"""
+    )
+    assert [row["name"] for row in data["by_count"]] == ["Ann", "Bob", "Cyd"]
+    assert [row["name"] for row in data["by_detail"]] == ["Cyd", "Bob", "Ann"]
+    assert [row["name"] for row in data["by_date"]] == ["Cyd", "Ann", "Bob"]
+
+
+async def test_distinct_on_must_match_the_first_ordering(library: Library) -> None:
+    """One row per value; another leading order is refused."""
+    query = "{ article(distinct_on: [author_id], order_by: [{%s: asc}, {id: desc}]) { id } }"
+    assert (await library.ask(query % "author_id"))["article"] == [{"id": 2}, {"id": 3}]
+    assert await library.fail(query % "title") == (
+        "$.selectionSet.article.args",
+        "validation-failed",
+        '"distinct_on" columns must match initial "order_by" columns',
+    )

@@ -1,0 +1,1 @@
+"""What several tests use: databases, engines as processes, webhooks, an example schema."""

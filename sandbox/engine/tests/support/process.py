@@ -1,0 +1,65 @@
+"""Engines as processes, as their users start them."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.receiver import Receiver
+
+PROJECT = Path(__file__).parents[2]
+SECRET = "an-admin-secret"
+STOP_SECONDS = 20.0
+
+
+@dataclass
+class Engines:
+    """Start engines on one database. `close` kills those that still run."""
+
+    database_url: str
+    receiver: Receiver
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def start(self, *arguments: str, **environment: str) -> tuple[subprocess.Popen[str], str]:
+        """Start an engine; returns its process and its URL."""
+        process = self._launch(None, *arguments, **environment)
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        assert url, f"the engine did not start: exit code {self.stop(process)}"
+        return process, url
+
+    def refusal(self, *arguments: str, **environment: str) -> tuple[int, str]:
+        """Start an engine that must refuse to run; returns its exit code and its output."""
+        process = self._launch(subprocess.STDOUT, *arguments, **environment)
+        output, _ = process.communicate(timeout=STOP_SECONDS)
+        return process.returncode, output
+
+    def stop(self, process: subprocess.Popen[str]) -> int:
+        """Stop an engine with SIGTERM; returns its exit code."""
+        process.terminate()
+        return process.wait(STOP_SECONDS)
+
+    def close(self) -> None:
+        """Kill every engine that still runs."""
+        for process in self.started:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
+    def _launch(self, stderr: int | None, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "graphql_engine", "--database-url", self.database_url, "--port", "0"]
+        env = {
+            **os.environ,
+            "PYTHONPATH": str(PROJECT),
+            "HASURA_GRAPHQL_ADMIN_SECRET": SECRET,
+            "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "50",
+            "HANDLERS_URL": self.receiver.url,
+            **environment,
+        }
+        process = subprocess.Popen(
+            [*command, *arguments], env=env, stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
+        self.started.append(process)
+        return process

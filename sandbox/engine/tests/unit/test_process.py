@@ -1,0 +1,231 @@
+"""The stand-in as a process: start, refusal to start, migrations, restart, a clean end."""
+
+import json
+from pathlib import Path
+
+import httpx
+import jwt
+import psycopg
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tests.support.hasura import eventually
+from tests.support.process import SECRET, Engines
+from tests.support.receiver import Answer
+
+DATABASES = """
+- name: default
+  kind: postgres
+  configuration:
+    connection_info: {database_url: {from_env: HASURA_GRAPHQL_DATABASE_URL}}
+  tables:
+    - table: {name: job, schema: public}
+      event_triggers:
+        - name: job_changed
+          definition: {enable_manual: false, insert: {columns: '*'}}
+          retry_conf: {interval_sec: 1, num_retries: 0, timeout_sec: 30}
+          webhook: '{{HANDLERS_URL}}/job'
+"""
+UP = "CREATE TABLE job (id int PRIMARY KEY); CREATE INDEX ON job (id);"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with one table, one migration and one event trigger."""
+    (tmp_path / "metadata" / "databases").mkdir(parents=True)
+    (tmp_path / "metadata" / "version.yaml").write_text("version: 3\n")
+    (tmp_path / "metadata" / "databases" / "databases.yaml").write_text(DATABASES)
+    (tmp_path / "migrations" / "default" / "1700000000000_job").mkdir(parents=True)
+    (tmp_path / "migrations" / "default" / "1700000000000_job" / "up.sql").write_text(UP)
+    return tmp_path
+
+
+def options(project: Path) -> list[str]:
+    return ["--metadata", str(project / "metadata"), "--migrations", str(project / "migrations")]
+
+
+def test_migrations_are_applied_once_and_recorded(engines: Engines, project: Path) -> None:
+    process, _ = engines.start(*options(project))
+    assert engines.stop(process) == 0
+    process, _ = engines.start(*options(project))
+    assert engines.stop(process) == 0
+    with psycopg.connect(engines.database_url) as connection:
+        rows = connection.execute("SELECT version, dirty FROM hdb_catalog.schema_migrations").fetchall()
+    assert rows == [(1700000000000, False)]
+
+
+def test_a_failing_migration_is_rolled_back_and_named(engines: Engines, project: Path) -> None:
+    broken = project / "migrations" / "default" / "1700000000001_broken"
+    broken.mkdir()
+    (broken / "up.sql").write_text("CREATE TABLE half (id int); SELECT 1/0;")
+    code, words = engines.refusal(*options(project))
+    assert code == 1
+    assert "1700000000001_broken/up.sql" in words
+    assert "division by zero" in words
+    with psycopg.connect(engines.database_url) as connection:
+        assert connection.execute("SELECT to_regclass('half')").fetchone() == (None,)
+
+
+def test_inconsistent_metadata_stops_the_start(engines: Engines, project: Path) -> None:
+    code, words = engines.refusal("--metadata", str(project / "metadata"))
+    assert code == 1
+    assert "table job" in words
+    assert "no such table/view exists" in words
+
+
+def test_an_unset_variable_stops_the_start_by_name(engines: Engines, project: Path) -> None:
+    path = project / "metadata" / "databases" / "databases.yaml"
+    path.write_text(DATABASES.replace("HANDLERS_URL", "NOWHERE_URL"))
+    code, words = engines.refusal(*options(project))
+    assert code == 1
+    assert "NOWHERE_URL" in words
+
+
+def test_it_listens_on_loopback_only(engines: Engines) -> None:
+    code, words = engines.refusal("--host", "0.0.0.0")
+    assert code == 2
+    assert "loopback" in words
+
+
+def test_a_jwt_secret_needs_an_admin_secret(engines: Engines) -> None:
+    secret = '{"type": "HS256", "key": "0123456789012345678901234567890123"}'
+    code, words = engines.refusal(HASURA_GRAPHQL_ADMIN_SECRET="", HASURA_GRAPHQL_JWT_SECRET=secret)
+    assert code == 1
+    assert "HASURA_GRAPHQL_ADMIN_SECRET" in words
+
+
+def test_events_in_flight_are_finished_before_the_end(engines: Engines, project: Path) -> None:
+    process, _ = engines.start(*options(project))
+    engines.receiver.answers("/job", Answer(200, {}, {}, 0.5))
+    with psycopg.connect(engines.database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO job VALUES (1)")
+        engines.receiver.wait_for("/job", 1)
+        assert engines.stop(process) == 0
+        row = connection.execute("SELECT delivered, locked, tries FROM hdb_catalog.event_log").fetchone()
+    assert row == (True, None, 1)
+
+
+def test_events_that_outlast_the_shutdown_are_unlocked(engines: Engines, project: Path) -> None:
+    process, _ = engines.start(*options(project), HASURA_GRAPHQL_GRACEFUL_SHUTDOWN_TIMEOUT="0")
+    engines.receiver.answers("/job", Answer(200, {}, {}, 2.0))
+    with psycopg.connect(engines.database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO job VALUES (1)")
+        engines.receiver.wait_for("/job", 1)
+        assert engines.stop(process) == 0
+        row = connection.execute("SELECT delivered, locked, tries FROM hdb_catalog.event_log").fetchone()
+    assert row == (False, None, 0)
+
+
+def test_a_hard_kill_leaves_events_locked_until_the_lock_expires(engines: Engines, project: Path) -> None:
+    process, _ = engines.start(*options(project))
+    engines.receiver.answers("/job", Answer(200, {}, {}, 2.0), Answer(200))
+    with psycopg.connect(engines.database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO job VALUES (1)")
+        engines.receiver.wait_for("/job", 1)
+        process.kill()
+        process.wait()
+        again, _ = engines.start(*options(project))
+        connection.execute("INSERT INTO job VALUES (2)")
+        received = engines.receiver.wait_for("/job", 2)
+        assert received[1].body["event"]["data"]["new"] == {"id": 2}, "the first one is still locked"
+        connection.execute(
+            "UPDATE hdb_catalog.event_log SET locked = now() - interval '31 minutes' WHERE NOT delivered"
+        )
+        assert engines.receiver.wait_for("/job", 3)[2].body["event"]["data"]["new"] == {"id": 1}
+        engines.stop(again)
+
+
+def test_stringified_numbers_are_strings_in_answers_and_events(engines: Engines, project: Path) -> None:
+    process, url = engines.start(*options(project), HASURA_GRAPHQL_STRINGIFY_NUMERIC_TYPES="true")
+    headers = {"x-hasura-admin-secret": SECRET}
+    with psycopg.connect(engines.database_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE job ADD COLUMN amount numeric, ADD COLUMN big bigint")
+        reload = {"type": "reload_metadata", "args": {}}
+        assert httpx.post(f"{url}/v1/metadata", json=reload, headers=headers).status_code == 200
+        rebuilt = {"type": "run_sql", "args": {"sql": "COMMENT ON TABLE job IS 'x'"}}
+        assert httpx.post(f"{url}/v2/query", json=rebuilt, headers=headers).status_code == 200
+        connection.execute("INSERT INTO job VALUES (1, 1.50, 9007199254740993)")
+    new = engines.receiver.wait_for("/job", 1)[0].body["event"]["data"]["new"]
+    assert new == {"id": 1, "amount": "1.50", "big": "9007199254740993"}
+    query = {"query": "{ job { id amount big } }"}
+    answer = httpx.post(f"{url}/v1/graphql", json=query, headers=headers).json()
+    assert answer == {"data": {"job": [new]}}
+    engines.stop(process)
+
+
+def test_two_engines_share_the_work(engines: Engines, project: Path) -> None:
+    one, _ = engines.start(*options(project))
+    two, _ = engines.start(*options(project))
+    with psycopg.connect(engines.database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO job SELECT generate_series(1, 300)")
+
+        def done() -> bool:
+            row = connection.execute("SELECT count(*) FROM hdb_catalog.event_log WHERE delivered").fetchone()
+            return row == (300,)
+
+        eventually(done, seconds=30)
+    ids = [received.body["id"] for received in engines.receiver.received("/job")]
+    assert len(ids) == len(set(ids)) == 300
+    engines.stop(one)
+    engines.stop(two)
+
+
+def test_the_unauthorized_role_is_whoever_says_nothing(engines: Engines, project: Path) -> None:
+    process, url = engines.start(*options(project), HASURA_GRAPHQL_UNAUTHORIZED_ROLE="anonymous")
+    permission = {"columns": ["id"], "filter": {}}
+    args = {"table": "job", "role": "anonymous", "permission": permission}
+    create = {"type": "pg_create_select_permission", "args": args}
+    secret = {"x-hasura-admin-secret": SECRET}
+    assert httpx.post(f"{url}/v1/metadata", json=create, headers=secret).status_code == 200
+    query = {"query": "{ job { id } }"}
+    for headers in ({}, {"x-hasura-role": "admin"}):
+        assert httpx.post(f"{url}/v1/graphql", json=query, headers=headers).json() == {"data": {"job": []}}
+    mutation = {"query": "mutation { delete_job(where: {}) { affected_rows } }"}
+    assert "errors" in httpx.post(f"{url}/v1/graphql", json=mutation).json()
+    engines.stop(process)
+
+
+def test_without_any_secret_everybody_is_admin(engines: Engines, project: Path) -> None:
+    process, url = engines.start(*options(project), HASURA_GRAPHQL_ADMIN_SECRET="")
+    export = {"type": "export_metadata", "args": {}}
+    assert httpx.post(f"{url}/v1/metadata", json=export).status_code == 200
+    engines.stop(process)
+
+
+def test_tokens_signed_with_rs256_are_verified_by_the_public_key(engines: Engines) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    process, url = engines.start(HASURA_GRAPHQL_JWT_SECRET=json.dumps({"type": "RS256", "key": public}))
+    roles = {"x-hasura-allowed-roles": ["user"], "x-hasura-default-role": "user"}
+    claims = {"https://hasura.io/jwt/claims": roles}
+    query = {"query": "{ __typename }"}
+
+    def ask(signing_key: rsa.RSAPrivateKey) -> dict[str, object]:
+        token = jwt.encode(claims, signing_key, algorithm="RS256")
+        headers = {"authorization": f"Bearer {token}"}
+        return dict(httpx.post(f"{url}/v1/graphql", json=query, headers=headers).json())
+
+    assert ask(key) == {"data": {"__typename": "query_root"}}
+    other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    assert "JWSInvalidSignature" in str(ask(other))
+    engines.stop(process)
+
+
+def test_apis_that_are_not_enabled_are_not_there(engines: Engines) -> None:
+    process, url = engines.start(HASURA_GRAPHQL_ENABLED_APIS="metadata")
+    headers = {"x-hasura-admin-secret": SECRET}
+    answer = httpx.post(f"{url}/v1/graphql", json={"query": "{ __typename }"}, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
+    engines.stop(process)
+
+
+def test_a_fetch_interval_of_zero_captures_and_delivers_nothing(engines: Engines, project: Path) -> None:
+    process, url = engines.start(*options(project), HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL="0")
+    with psycopg.connect(engines.database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO job VALUES (1)")
+        assert httpx.get(f"{url}/healthz").text == "OK"
+        assert engines.stop(process) == 0
+        row = connection.execute("SELECT locked, tries FROM hdb_catalog.event_log").fetchone()
+    assert row == (None, 0)
+    assert engines.receiver.received("/job") == []

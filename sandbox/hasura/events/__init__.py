@@ -1,1 +1,0 @@
-"""Event triggers: their SQL triggers, and the delivery of what these wrote."""

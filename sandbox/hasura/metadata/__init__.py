@@ -1,1 +1,0 @@
-"""The metadata: read from a project directory, merged, checked, and changed by the metadata API."""

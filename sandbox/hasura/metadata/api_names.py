@@ -1,8 +1,0 @@
-"""How the engine names objects of the metadata in messages."""
-
-from sandbox.hasura.metadata.access import DEFAULT_SOURCE
-
-
-def permission_name(kind: str, role: str, table: str, source: str | None = None) -> str:
-    """How inconsistencies name a permission."""
-    return f"{kind}_permission of role {role} in table {table} in source {source or DEFAULT_SOURCE}"

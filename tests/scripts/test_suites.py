@@ -1,0 +1,35 @@
+"""The developers' scripts explain themselves, and `scripts/test` starts one suite at a time."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.fast_lane import SLOW_PATHS
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"]}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("command", [".ci/run", "scripts/check", "scripts/test", "scripts/lock/update"])
+def test_every_shell_script_has_a_help(command: str) -> None:
+    done = run(f"./{command}", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: {command}")
+
+
+def test_two_suites_at_once_are_rejected() -> None:
+    done = run("scripts/test", "--fast", "--engine")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("--fast and --engine exclude each other.\nusage: scripts/test")
+
+
+def test_the_fast_suite_leaves_out_paths_that_exist() -> None:
+    assert [path for path in SLOW_PATHS if not (ROOT / path).exists()] == []
