@@ -18,7 +18,9 @@ import httpx
 import psycopg
 import typer
 from rich.console import Console
+from rich.progress import Progress
 
+from leads.cli.replay.action import ReplayAction, drain
 from leads.domain.window import ICT
 from sandbox.observe import Observer
 from sandbox.pancake.leads import SOURCES
@@ -26,7 +28,6 @@ from sandbox.stack.services import Service
 from sandbox.stack.stack import Sandbox
 from sandbox.stack.waiting import exit_on_sigterm
 from sandbox.time_lapse import TimeLapse
-from scripts.replay_events import Hasura, drain
 from scripts.scenarios.lapsed_handlers import LAPSE, MUTATION, MUTATIONS
 from scripts.scenarios.layers_ledger import Evidence, LayersLedger, reckon
 from scripts.scenarios.layers_plan import BACKGROUND, PHASES, POLL_EVERY, Step, plan
@@ -206,8 +207,8 @@ class Afternoon:
         await waiting
 
     def _replay(self) -> None:
-        hasura = Hasura(self._sandbox.hasura_url, self._sandbox.keys.admin_secret)
-        drain(hasura, {"filter": {"status": "skipped_kill_switch"}}, Console(quiet=True))
+        with ReplayAction.at(self._sandbox.hasura_url, self._sandbox.keys.admin_secret) as action:
+            drain(action, {"filter": {"status": "skipped_kill_switch"}}, Progress(disable=True))
 
     def _set(self, name: str, value: str) -> None:
         with psycopg.connect(self._sandbox.database_url, autocommit=True) as connection:
