@@ -12,9 +12,9 @@ from typing import Literal
 from zoneinfo import available_timezones
 
 from leads.adapters.database import Params, Row
-from leads.adapters.db_session import DbSession
 from leads.adapters.queries import QUERIES
 from leads.adapters.secrets import KeyRing
+from leads.adapters.sync_database import Db
 
 Secret = Literal["api_key", "webhook_secret", "header_secret"]
 """The kind of a secret; also the purpose that it is encrypted for."""
@@ -63,7 +63,7 @@ def new_secret() -> str:
     return secrets.token_urlsafe(32)
 
 
-def create_connection(db: DbSession, ring: KeyRing, workspace: Workspace) -> Connected:
+def create_connection(db: Db, ring: KeyRing, workspace: Workspace) -> Connected:
     """Store a connection. Raises ChangeRefused if the workspace is connected already."""
     check_time_zone(workspace.record_timezone)
     token = workspace.token or new_secret()
@@ -85,7 +85,7 @@ def create_connection(db: DbSession, ring: KeyRing, workspace: Workspace) -> Con
     return Connected(row["id"], token)
 
 
-def rotate_token(db: DbSession, connection_id: str, now: datetime, grace: timedelta = TOKEN_GRACE) -> str:
+def rotate_token(db: Db, connection_id: str, now: datetime, grace: timedelta = TOKEN_GRACE) -> str:
     """Replace the token; the previous one works until `now + grace`. Raises ChangeRefused."""
     token = new_secret()
     params = {"token_sha256": sha256(token.encode()).digest(), "expires_at": now + grace, "now": now}
@@ -94,7 +94,7 @@ def rotate_token(db: DbSession, connection_id: str, now: datetime, grace: timede
 
 
 def store_secret(
-    db: DbSession, ring: KeyRing, connection_id: str, purpose: Secret, value: str, now: datetime
+    db: Db, ring: KeyRing, connection_id: str, purpose: Secret, value: str, now: datetime
 ) -> None:
     """Set or rotate a secret; the previous webhook or header secret stays valid until it is cleared."""
     params = {"purpose": purpose, "encrypted": ring.encrypt(value, purpose), "now": now}
@@ -102,7 +102,7 @@ def store_secret(
 
 
 def forget_previous(
-    db: DbSession,
+    db: Db,
     connection_id: str,
     purpose: Literal["token", "webhook_secret", "header_secret"],
     now: datetime,
@@ -111,7 +111,7 @@ def forget_previous(
     _change(db, "connection_secrets/clear_previous", connection_id, {"purpose": purpose, "now": now})
 
 
-def set_time_zone(db: DbSession, connection_id: str, zone: str, now: datetime) -> None:
+def set_time_zone(db: Db, connection_id: str, zone: str, now: datetime) -> None:
     """Read naive times in another zone from now on. Raises ChangeRefused."""
     check_time_zone(zone)
     _change(db, "connection_secrets/set_time_zone", connection_id, {"zone": zone, "now": now})
@@ -127,12 +127,12 @@ def check_time_zone(zone: str) -> None:
         raise ChangeRefused(f"Unknown time zone {zone}. Use a region and city, for example Asia/Ho_Chi_Minh.")
 
 
-def list_connections(db: DbSession, now: datetime) -> list[Row]:
+def list_connections(db: Db, now: datetime) -> list[Row]:
     """Return every connection with its state; secrets only as ciphertexts."""
     return db.execute(QUERIES["connection_secrets/list_connections"], {"now": now}).fetchall()
 
 
-def reencrypt(db: DbSession, ring: KeyRing, rows_per_batch: int = 100) -> tuple[int, int]:
+def reencrypt(db: Db, ring: KeyRing, rows_per_batch: int = 100) -> tuple[int, int]:
     """Encrypt every secret with the current key, one transaction per batch; return (changed, all).
 
     Raises DecryptionError if a ciphertext cannot be decrypted with the ring; that batch is rolled back.
@@ -162,6 +162,6 @@ def _fresh(ring: KeyRing, ciphertext: bytes | None, purpose: Secret) -> bytes | 
     return ring.encrypt(ring.decrypt(ciphertext, purpose), purpose)
 
 
-def _change(db: DbSession, statement: str, connection_id: str, params: Params) -> None:
+def _change(db: Db, statement: str, connection_id: str, params: Params) -> None:
     if db.execute(QUERIES[statement], {"id": connection_id, **params}).fetchone() is None:
         raise ChangeRefused(f"There is no connection {connection_id}.")

@@ -2,13 +2,13 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from leads.adapters.clock import Clock
-from leads.adapters.pancake_api import Access, Pancake
+from leads.adapters.pancake_api import Access, PancakeApi
 from leads.cli.connection import rotation
 from leads.cli.connection.inputs import OutFile, check_free, read_secret, show_once
 from leads.cli.connection.session import Which, open_session
@@ -16,6 +16,7 @@ from leads.cli.connection.status import describe, print_status
 from leads.cli.connection.urls import PublicUrl, webhook_url
 from leads.cli.failures import CommandFailed
 from leads.cli.output import AsJson, examples, print_json, say, verb_group
+from leads.domain.canonical_json import JsonObject
 from leads.domain.errors import PancakeKeyRejected
 from leads.services import connection_secrets as connections
 from leads.services.connection_secrets import Workspace
@@ -136,8 +137,8 @@ def rotate_keys(
         typer.echo(f"Encrypted {changed} of {seen} secrets with key {session.ring.current}.")
 
 
-async def _read_sources(access: Access) -> list[dict[str, Any]]:
-    pancake = Pancake(Clock())
+async def _read_sources(access: Access) -> list[JsonObject]:
+    pancake = PancakeApi(Clock())
     try:
         return await pancake.sources(access)
     finally:

@@ -5,7 +5,7 @@ It is configured like the handlers and runs the code of the cron pancake_reconci
 
 import asyncio
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -17,6 +17,7 @@ from leads.cli.output import AsJson, print_json, progress_bar
 from leads.cli.reconcile.day import compute, load_stored, try_out
 from leads.cli.reconcile.ledger import print_reports
 from leads.domain.errors import PancakeUnavailable
+from leads.domain.reports import DayReport
 
 
 def reconcile(
@@ -43,7 +44,7 @@ def reconcile(
     raise typer.Exit(_exit_code(reports))
 
 
-def _exit_code(reports: list[dict[str, Any]]) -> ExitCode:
+def _exit_code(reports: list[DayReport]) -> ExitCode:
     if any(report.get("error") == PancakeUnavailable.code for report in reports):
         return ExitCode.UNREACHABLE
     if any("error" in report or report.get("left_missing") for report in reports):
@@ -51,10 +52,10 @@ def _exit_code(reports: list[dict[str, Any]]) -> ExitCode:
     return ExitCode.OK
 
 
-def _get_reports(settings: Settings, day: datetime, *, dry_run: bool, stored: bool) -> list[dict[str, Any]]:
-    """The report of each connection."""
+def _get_reports(settings: Settings, day: datetime, *, dry_run: bool, stored: bool) -> list[DayReport]:
+    """Return the report of each connection."""
     if stored:
-        return load_stored(settings.database_url, day.date())
+        return asyncio.run(load_stored(settings, day.date()))
     with progress_bar(BarColumn(), TimeElapsedColumn()) as progress:
         progress.add_task(f"reconciling {day:%Y-%m-%d}", total=None)
         work = try_out if dry_run else compute

@@ -1,69 +1,66 @@
-"""One day compared with Pancake by the cron's own code, outside its time limit."""
+"""One day compared with Pancake by the cron's own code, without the cron's time limit."""
 
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
 from functools import partial
-from typing import Any
 
-from cron.reconcile_daily import reconcile_day, reconcile_owed
-from leads.adapters.clock import Clock
 from leads.adapters.hasura_calls import CronCall
-from leads.adapters.queries import QUERIES
 from leads.adapters.settings import Settings
-from leads.adapters.sync_database import connect
 from leads.cli.failures import CommandFailed
-from leads.domain import delivery
-from leads.domain.decide import NEEDS_ATTENTION
 from leads.domain.errors import Retryable
-from leads.domain.listing import read_answer
+from leads.domain.reports import DayReport
 from leads.services.connections import for_each, load_connections
-from leads.services.cron_runs import Run
+from leads.services.cron_runs import CronReport, CronRun
+from leads.services.reconcile_daily.day import reconcile_day
+from leads.services.reconcile_daily.days import load_history, load_reports, reconcile_days
 from leads.services.runtime import Runtime
 
-MAX_SECONDS = 6 * 3600.0
-Reports = list[dict[str, Any]]
+BUDGET_SECONDS = 6 * 3600.0
 
 
-async def compute(settings: Settings, day: date) -> Reports:
-    """Run the cron for this day; returns the reports that it stored. Raises what the cron raises."""
+async def compute(settings: Settings, day: date) -> list[DayReport]:
+    """Reconcile the day as a run of the cron; return the stored reports. Raises what the cron raises."""
     async with _runtime(settings) as runtime:
-        call = CronCall("script", "pancake_reconcile_daily", runtime.clock.now(), {"day": day.isoformat()})
+        call = CronCall("leads reconcile", "pancake_reconcile_daily", runtime.clock.now(), {})
+        work = partial(_reconcile, runtime, day)
         try:
-            answer = await runtime.register.run(call, partial(reconcile_owed, runtime), seconds=MAX_SECONDS)
+            answer = await runtime.cron_runs.run(call, work, budget_seconds=BUDGET_SECONDS)
         except Retryable:
-            # The run failed for some connections; what it stored of the day says why.
-            if not (reports := load_stored(settings.database_url, day)):
+            # The run failed for some connections; the stored report of the day says why.
+            if not (reports := await load_reports(runtime.db, day)):
                 raise
             return reports
         if answer["result"] != "succeeded":
             reason = answer.get("reason", answer["result"])
             raise CommandFailed(f"{day} was not reconciled: {reason}. Run this again later.")
-        return load_stored(settings.database_url, day)
+        return await load_reports(runtime.db, day)
 
 
-async def try_out(settings: Settings, day: date) -> Reports:
+async def try_out(settings: Settings, day: date) -> list[DayReport]:
     """Compare the day and change nothing."""
     async with _runtime(settings) as runtime:
         now = runtime.clock.now()
-        run = Run(0, now, now, {}, lambda: MAX_SECONDS)
+        run = CronRun(id=0, scheduled_time=now, now=now, payload={}, seconds_left=lambda: BUDGET_SECONDS)
         work = partial(reconcile_day, runtime, run, day, dry_run=True)
         return await for_each(await load_connections(runtime.db, settings.key_ring), work)
 
 
-def load_stored(database_url: str, day: date) -> Reports:
-    """The stored reports of the day, one for each connection."""
-    with connect(database_url) as db:
-        rows = db.execute(QUERIES["reconcile/load_reports"], {"day": day.isoformat()})
-        return [row["report"] for row in rows]
+async def load_stored(settings: Settings, day: date) -> list[DayReport]:
+    """Return the stored reports of the day, one for each connection."""
+    async with _runtime(settings) as runtime:
+        return await load_reports(runtime.db, day)
+
+
+async def _reconcile(runtime: Runtime, day: date, run: CronRun) -> CronReport:
+    history = await load_history(runtime.db, run)
+    return await reconcile_days(runtime, run, [day], history.created_at)
 
 
 @asynccontextmanager
 async def _runtime(settings: Settings) -> AsyncIterator[Runtime]:
-    runtime = Runtime.assemble(
-        settings, Clock(), delivery.columns, delivery.unstorable, read_answer, NEEDS_ATTENTION
-    )
+    runtime = Runtime.assemble(settings)
     # The pool logs each failed attempt to connect; the command reports the failure itself.
     logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
     await runtime.open()

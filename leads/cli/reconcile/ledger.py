@@ -1,11 +1,11 @@
 """The ledger of a day for a person."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from leads.domain.reports import DayReport
 from leads.domain.window import ICT
 
 LISTS = (
@@ -31,7 +31,7 @@ FIGURES = (
 MAX_SHOWN_IDS = 10
 
 
-def print_reports(reports: Sequence[dict[str, Any]], console: Console, *, dry_run: bool) -> None:
+def print_reports(reports: Sequence[DayReport], console: Console, *, dry_run: bool) -> None:
     """A table for each connection; a line for a connection whose day could not be compared."""
     if not reports:
         console.print(
@@ -53,7 +53,7 @@ def print_reports(reports: Sequence[dict[str, Any]], console: Console, *, dry_ru
             console.print(f"[red]{report['detail']}", highlight=False)
 
 
-def _table(report: dict[str, Any]) -> Table:
+def _table(report: DayReport) -> Table:
     table = Table()
     table.add_column("what")
     table.add_column("records", justify="right")

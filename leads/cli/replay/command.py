@@ -13,7 +13,7 @@ from leads.cli.output import AsJson, print_json, progress_bar
 from leads.cli.replay.action import ReplayAction, drain
 from leads.cli.replay.report import print_report
 from leads.domain.errors import BadRequest
-from leads.domain.replay import read_order
+from leads.domain.replay import read_request
 
 TIME_FORMAT = "a date (from midnight in Vietnam) or an ISO 8601 time (UTC if it names no zone)."
 
@@ -75,6 +75,6 @@ def _check(request: dict[str, Any], has_ids_and_filter: bool, drain_all: bool) -
                 "without --dry-run and --force."
             )
     try:
-        read_order(request, {})
+        read_request(request, {})
     except BadRequest as error:
         raise WrongUsage(str(error)) from error

@@ -17,9 +17,9 @@ from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
 from leads.adapters.secrets import DecryptionError, KeyRing
+from leads.adapters.sync_database import Db
 from leads.cli.__main__ import app
 from leads.services.connection_secrets import (
-    Db,
     Secret,
     Workspace,
     create_connection,
