@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sandbox.cluster import ClusterError, named_server
-from sandbox.edge.nginx import in_words, missing_packages
+from sandbox.edge.nginx import describe_edge, missing_packages
 from sandbox.observe import Effect, Observer, Unfinished
 from sandbox.payloads import Sample, load_samples
 from sandbox.postgres_binaries import NoPostgres
@@ -140,7 +140,7 @@ def report(sandbox: Sandbox, console: Console, started: float, *, as_json: bool)
         return bool(figures["ok"])
     show(results, observer, console)
     verdict = "[green]All as expected" if figures["ok"] else "[red]Not as expected"
-    console.print(in_words(missing_packages()), highlight=False)
+    console.print(describe_edge(missing_packages()), highlight=False)
     console.print(
         f"{verdict}[/]: {figures['deliveries']} deliveries, {figures['duplicates']} of them duplicates, "
         f"became {figures['accounts']} new accounts, {figures['contacts']} contacts, "

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from sandbox.cluster import ClusterError, named_server
-from sandbox.edge.nginx import in_words, missing_packages, state_key
+from sandbox.edge.nginx import describe_edge, missing_packages, state_key
 from sandbox.postgres_binaries import NoPostgres
 from sandbox.stack.keys import Keys
 from sandbox.stack.services import NotReady
@@ -49,7 +49,7 @@ def up(
             typer.echo(lines, nl=False)
         else:
             _write_private(env_file, lines)
-        console.print(f"Ready. {in_words(missing_packages())}", highlight=False)
+        console.print(f"Ready. {describe_edge(missing_packages())}", highlight=False)
         console.print(f"Logs are in {sandbox.home}. Ctrl-C stops everything.", highlight=False)
         until_stopped()
     finally:

@@ -29,7 +29,8 @@ from tests.support.waiting import eventually
 
 PAGE = (ROOT / "docs" / "runbook" / "install.md").read_text()
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-LINES = [line for block in BLOCKS for line in block.splitlines()]
+# A line that ends in a backslash continues on the next one.
+LINES = [line for block in BLOCKS for line in re.sub(r"\\\n\s*", "", block).splitlines()]
 COMMANDS = {re.sub(r"\s{2,}#.*", "", line) for line in LINES if "†" not in line}
 GIVEN = {line for line in COMMANDS if line.startswith(("set -a", "read -rs", "export "))}
 """Lines whose effect the test provides itself, at the start of every command."""

@@ -1,4 +1,4 @@
-"""The configuration from the environment: complete, checked at once, never shown."""
+"""Settings from the environment: complete, checked at the start, never printed."""
 
 import base64
 from dataclasses import fields
@@ -42,12 +42,12 @@ def test_every_secret_may_have_a_previous_value() -> None:
     assert settings.edge_secrets == ("edge-secret-value-1",)
 
 
-def test_the_metadata_may_live_in_a_database_of_its_own() -> None:
+def test_the_metadata_can_be_in_another_database() -> None:
     other = "postgresql://db/metadata"
     assert read_settings(COMPLETE | {"METADATA_DATABASE_URL": other}).metadata_database_url == other
 
 
-def test_all_that_is_missing_is_named_at_once() -> None:
+def test_all_missing_variables_are_named_at_once() -> None:
     order = ["DATABASE_URL", "ENCRYPTION_KEYS", "HASURA_URL", "HASURA_SERVICE_TOKEN"]
     missing = [f"{name} is not set" for name in [*order, "HANDLER_SECRET", "EDGE_SECRET"]]
     assert problems(**dict.fromkeys(COMPLETE)) == missing
@@ -75,11 +75,11 @@ def test_an_empty_value_is_a_missing_one(name: str) -> None:
         ("WORK_CONNECTIONS", "many", "WORK_CONNECTIONS is not a number from 1 to 100"),
     ],
 )
-def test_what_is_unusable_is_named_and_its_value_is_not_shown(name: str, value: str, problem: str) -> None:
+def test_an_invalid_variable_is_named_without_its_value(name: str, value: str, problem: str) -> None:
     assert problems(**{name: value}) == [problem]
 
 
-def test_no_secret_shows_in_the_settings_themselves() -> None:
+def test_the_repr_of_the_settings_contains_no_secret() -> None:
     shown = repr(read_settings(COMPLETE | {"HANDLER_SECRET_PREVIOUS": "handler-secret-before"}))
     for value in (*COMPLETE.values(), "handler-secret-before", "pass-word", KEY):
         assert value not in shown

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from leads.cli.backfill_phones.watching import LockWatch
 from leads.cli.backfill_phones.writing import Writer
 from leads.domain.phone import normalize
 from scripts.benchmarks.backfill import ACCOUNTS
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
 SEN = "SELECT id::text, phone_code, phone_number FROM account WHERE display_name = 'Lý Thị Sen'"
@@ -131,7 +132,7 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_the_same(
         stdout=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     target = random.randint(100, 1200)
-    wait_until(lambda: filled(crowded) >= target)
+    eventually(lambda: filled(crowded) >= target)
     os.killpg(process.pid, how) if how == signal.SIGINT else process.kill()
     output, _ = process.communicate(timeout=30)
     partly = filled(crowded)
@@ -153,11 +154,11 @@ def test_parsers_do_not_outlive_a_killed_run(crowded: str, tmp_path: Path) -> No
         command(tmp_path, *arguments), env=os.environ | {"DATABASE_URL": crowded}, cwd=ROOT,
         stdout=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    wait_until(lambda: filled(crowded) > 0)
+    eventually(lambda: filled(crowded) > 0)
     process.kill()
     process.wait()
 
-    wait_until(lambda: not group_alive(process.pid))
+    eventually(lambda: not group_alive(process.pid))
 
 
 def test_rows_that_others_hold_are_left_and_taken_in_a_later_pass(crowded: str, tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_rows_that_others_hold_are_left_and_taken_in_a_later_pass(crowded: str, 
     others = sum(phone is not None for _, phone in expected(crowded)) - 1
 
     def let_go() -> None:
-        wait_until(lambda: filled(crowded) == others)
+        eventually(lambda: filled(crowded) == others)
         free.set()
 
     with held_row(crowded, free):
@@ -211,7 +212,7 @@ def test_it_stops_when_another_session_waits_too_long(crowded: str) -> None:
     (account,) = rows(crowded, SEN)
 
     def wait_for_it() -> None:
-        wait_until(lambda: locked(crowded, account[0]))
+        eventually(lambda: locked(crowded, account[0]))
         execute(crowded, "UPDATE account SET display_name = 'x' WHERE id = %s", account[0])
 
     with (
@@ -304,11 +305,3 @@ def group_alive(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def wait_until(met: Callable[[], bool], seconds: float = 20) -> None:
-    """Poll a condition; fail after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""The table of the README names tests that exist."""
+"""The list of behaviours names only tests that exist."""
 
 import re
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 
 
-def test_every_test_that_the_readme_names_exists() -> None:
-    named = set(re.findall(r"`(test_\w+)`", (PROJECT / "README.md").read_text()))
+def test_every_test_that_the_contract_names_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (PROJECT / "CONTRACT.md").read_text()))
     written = {
         name
         for path in (PROJECT / "tests").rglob("test_*.py")

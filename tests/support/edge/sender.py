@@ -1,4 +1,4 @@
-"""What Pancake (or somebody else) does: posts to the edge, politely or byte by byte."""
+"""Clients of the edge: a sender of deliveries, and an exchange of raw bytes."""
 
 import hashlib
 import hmac
@@ -26,21 +26,21 @@ class Reply:
 
     @property
     def status(self) -> str:
-        """The word in {"status": …}; beside it only what the handlers say of a delivery they took."""
+        """The outcome in {"status": …}. Fails if there is a member that the handlers do not answer with."""
         document = self.document
         assert set(document) in ({"status"}, {"status", "event_id", "error_code"}), document
         return str(document["status"])
 
 
 def signed(secret: bytes, body: bytes, at: float | None = None) -> dict[str, str]:
-    """Headers of a signature over timestamp.body, made at `at` (epoch seconds, default now)."""
+    """Return the headers of a signature over timestamp.body. `at`: seconds since the epoch, default now."""
     timestamp = str(int(time.time() if at is None else at))
     digest = hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
     return {"X-Pancake-Timestamp": timestamp, "X-Pancake-Signature": digest}
 
 
 class Sender:
-    """One kept-alive connection to the edge, from an address of one's own."""
+    """A keep-alive connection to the edge. `address`: the loopback address it comes from."""
 
     def __init__(self, port: int, address: str = "127.0.0.1") -> None:
         self._connection = http.client.HTTPConnection(
@@ -48,19 +48,19 @@ class Sender:
         )
 
     def post(self, token: str, body: bytes = b"{}", headers: dict[str, str] | None = None) -> Reply:
-        """Deliver one body."""
+        """Post a delivery."""
         return self.request("POST", f"/api/pancake/record/{token}", body, headers)
 
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> Reply:
-        """Any request; a connection that the edge closed is opened again."""
+        """Send any request. Reconnects if the edge has closed the connection."""
         self._connection.request(method, path, body, headers or {})
         response = self._connection.getresponse()
         return Reply(response.status, response.read())
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -72,14 +72,14 @@ class Sender:
         self.close()
 
 
-def raw_exchange(port: int, *pieces: bytes, pause: float = 0, timeout: float = 10) -> bytes:
-    """Send pieces as they are, with a pause between; return all that comes until the edge hangs up."""
-    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
+def raw_exchange(port: int, *pieces: bytes, pause_seconds: float = 0, timeout_seconds: float = 10) -> bytes:
+    """Send pieces of bytes with a pause between them. Return all bytes received until the edge closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout_seconds) as connection:
         received = b""
         try:
             for number, piece in enumerate(pieces):
-                if number and pause:
-                    time.sleep(pause)
+                if number and pause_seconds:
+                    time.sleep(pause_seconds)
                 connection.sendall(piece)
             while chunk := connection.recv(65536):
                 received += chunk

@@ -1,4 +1,4 @@
-"""A self-signed certificate for the length of a test."""
+"""Self-signed certificates."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def certificate(directory: Path) -> None:
-    """fullchain.pem and privkey.pem, as Let's Encrypt names them; for the name 127.0.0.1."""
+def write_certificate(directory: Path) -> None:
+    """Write fullchain.pem and privkey.pem for the DNS name 127.0.0.1: the edge compares names as texts."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "edge.example")])
     now = datetime.now(UTC)
