@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 
 from leads.adapters.db_session import DbSession
 from leads.adapters.secrets import DecryptionError, KeyRing
-from leads.adapters.db_session import DbSession
 from leads.cli.__main__ import app
 from leads.services.connection_secrets import (
     Secret,
