@@ -12,21 +12,21 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sandbox.cluster import ClusterError, named_server
 from sandbox.edge.nginx import in_words, missing_packages
-from sandbox.observe import Effect, Observer, Unfinished
 from sandbox.payloads import Sample, load_samples
-from sandbox.postgres_binaries import NoPostgres
+from sandbox.postgres.binaries import PostgresNotFound
+from sandbox.postgres.server import ClusterError, server_url_from_environment
+from sandbox.stack.observer import Effect, Observer, Unfinished
 from sandbox.stack.services import NotReady
+from sandbox.stack.signals import exit_on_sigterm, wait_until_stopped
 from sandbox.stack.stack import Sandbox
-from sandbox.stack.waiting import exit_on_sigterm, until_stopped
 
 WIDTH = 140
 """Columns where the output is no terminal."""
 
 app = typer.Typer(add_completion=False)
 
-FAILURES = (ClusterError, NoPostgres, NotReady, Unfinished, httpx.HTTPError)
+FAILURES = (ClusterError, PostgresNotFound, NotReady, Unfinished, httpx.HTTPError)
 
 
 @dataclass(frozen=True)
@@ -184,14 +184,14 @@ def demo(
     if not console.is_terminal:
         console = Console(stderr=as_json, width=WIDTH)
     started = time.monotonic()
-    sandbox = Sandbox(server_url=named_server())
+    sandbox = Sandbox(server_url=server_url_from_environment())
     try:
         with console.status("Starting PostgreSQL, Hasura's stand-in, Diva's services and the handlers ..."):
             sandbox.start()
         fine = report(sandbox, console, started, as_json=as_json)
         if serve:
             invite(sandbox, console)
-            until_stopped()
+            wait_until_stopped()
     except FAILURES as error:
         console.print(f"[red]The demo could not run:[/] {error}", highlight=False)
         raise typer.Exit(2) from error

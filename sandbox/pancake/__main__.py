@@ -6,10 +6,10 @@ The vendor's API is below `/api`, the control API below `/control`.
 import argparse
 from pathlib import Path
 
+from sandbox.accelerated_clock import TimeLapse
 from sandbox.pancake.app import create_app
 from sandbox.pancake.workspace import Workspace, present
 from sandbox.serving import serve
-from sandbox.time_lapse import TimeLapse
 
 
 def _arguments() -> argparse.Namespace:

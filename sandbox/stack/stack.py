@@ -7,12 +7,12 @@ from secrets import token_hex
 from types import TracebackType
 from typing import Self
 
-from sandbox import hasura
-from sandbox.cluster import Cluster, free_port
-from sandbox.database import install_diva
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.edge.nginx import EdgeSettings, NginxEdge, missing_packages
+from sandbox.postgres.database import install_diva
+from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import Processes
+from sandbox.stack import hasura
 from sandbox.stack.connection import WORKSPACE_ID, Access, connect_pancake
 from sandbox.stack.keys import Keys
 from sandbox.stack.services import ROOT, Service
@@ -60,12 +60,12 @@ class Sandbox:
     def start(self) -> None:
         """Bring everything up.
 
-        Raises ClusterError, NoPostgres or NotReady, each saying which part failed and its last words.
+        Raises ClusterError, PostgresNotFound or NotReady, each saying which part failed and its last words.
         """
         if self._own_cluster:
             self.cluster.start()
         self.cluster.create_database(self.database)
-        self._drops_database = not (self._own_cluster and self.cluster.embedded)
+        self._drops_database = not (self._own_cluster and self.cluster.is_embedded)
         install_diva(self.database_url)
         self.hasura = self._module("hasura", hasura.MODULE, *self._hasura_arguments(), ready="/healthz")
         self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")

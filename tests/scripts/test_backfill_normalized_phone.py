@@ -20,11 +20,11 @@ import pytest
 from psycopg.rows import dict_row
 
 from leads.domain.phone import normalize
+from sandbox.bench.backfill import ACCOUNTS
 from scripts.backfill.accounts import FIRST_ID, Account, read_batches
 from scripts.backfill.limits import Limits, Stopped, check_window
 from scripts.backfill.watching import LockWatch
 from scripts.backfill.writing import Writer
-from scripts.benchmarks.backfill import ACCOUNTS
 
 ROOT = Path(__file__).parents[2]
 SEN = "SELECT id::text, phone_code, phone_number FROM account WHERE display_name = 'Lý Thị Sen'"

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from leads.services.cron_runs import CRONS
 from sandbox.diva import METADATA as DIVA_METADATA
-from sandbox.hasura import start_engine
-from sandbox.merge_metadata import merge_directories
 from sandbox.processes import Processes
+from sandbox.stack.hasura import start_engine
+from sandbox.stack.merge_metadata import merge_directories
 from scripts.metadata.__main__ import DIRECTORY, app
 from scripts.metadata.directory import read_directory
 from scripts.metadata.engine import Engine, MetadataError

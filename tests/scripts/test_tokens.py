@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner, Result
 
-from sandbox.cluster import RUN, Cluster
-from sandbox.hasura import RunningEngine, start_engine
+from sandbox.postgres.server import RUN_ID, Cluster
 from sandbox.processes import Processes
+from sandbox.stack.hasura import RunningEngine, start_engine
 from scripts.tokens import VARIABLE, app
 
 StartEngine = Callable[[dict[str, Any]], RunningEngine]
@@ -31,7 +31,7 @@ def run(configuration: Any, *arguments: str) -> Result:
 @pytest.fixture(scope="module")
 def engine_with(cluster: Cluster) -> Iterator[StartEngine]:
     """Starts an engine with a JWT configuration, once for each configuration."""
-    name = f"tokens_{RUN}"
+    name = f"tokens_{RUN_ID}"
     database = cluster.create_database(name)
     started: dict[str, RunningEngine] = {}
     with Processes() as processes:
