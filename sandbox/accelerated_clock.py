@@ -1,6 +1,7 @@
-"""A clock that several processes share, that runs faster than the world and can be put forward.
+"""A clock that several processes share, that runs faster than real time and can be advanced.
 
-It is kept in a small file, `[real start, start, speed]` in seconds since 1970; processes are told its path.
+Its state is a file with `[real start, start, speed]`, the first two in seconds since 1970. Each process is
+given the path of the file.
 """
 
 import json
@@ -10,41 +11,40 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 
-class TimeLapse:
-    """`speed` seconds pass for each real one since the real start, when it was `start`."""
+class AcceleratedClock:
+    """Shows `start` at the real start; from then on `speed` seconds pass in each real second."""
 
     def __init__(self, path: Path) -> None:
-        """The clock of a file that `begin` wrote."""
+        """Read the clock from a file that `begin` wrote."""
         self._path = path
-        self._read_at = -1
+        self._read_mtime_ns = -1
         self._real_start = self._start = self._speed = 0.0
 
     @classmethod
-    def begin(cls, path: Path, start: datetime, speed: float) -> "TimeLapse":
-        """A clock that shows `start` now."""
+    def begin(cls, path: Path, start: datetime, speed: float) -> "AcceleratedClock":
+        """Create the file of a clock that shows `start` now."""
         _write(path, [time.time(), start.timestamp(), speed])
         return cls(path)
 
     def now(self) -> datetime:
-        """What it shows."""
         self._refresh()
-        lapsed = (time.time() - self._real_start) * self._speed
-        return datetime.fromtimestamp(self._start, UTC) + timedelta(seconds=lapsed)
+        elapsed_seconds = (time.time() - self._real_start) * self._speed
+        return datetime.fromtimestamp(self._start, UTC) + timedelta(seconds=elapsed_seconds)
 
-    def until(self, moment: datetime) -> float:
-        """Real seconds until it shows that moment; 0 if it is past."""
+    def seconds_until(self, moment: datetime) -> float:
+        """Return the real seconds until the clock shows a moment; 0 if that is past."""
         return max(0.0, (moment - self.now()).total_seconds() / self._speed)
 
-    def forward(self, by: timedelta) -> None:
-        """Put it forward, for every process."""
+    def advance(self, by: timedelta) -> None:
+        """Advance the clock for every process."""
         shown = self.now() + by
         _write(self._path, [time.time(), shown.timestamp(), self._speed])
 
     def _refresh(self) -> None:
-        written_at = os.stat(self._path).st_mtime_ns
-        if written_at != self._read_at:
+        written_mtime_ns = os.stat(self._path).st_mtime_ns
+        if written_mtime_ns != self._read_mtime_ns:
             self._real_start, self._start, self._speed = json.loads(self._path.read_text())
-            self._read_at = written_at
+            self._read_mtime_ns = written_mtime_ns
 
 
 def _write(path: Path, values: list[float]) -> None:

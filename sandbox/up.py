@@ -41,7 +41,7 @@ def up(
         else:
             _write_private(env_file, lines)
         console.print(f"Ready. {in_words(missing_packages())}", highlight=False)
-        console.print(f"Logs are in {sandbox.home}. Ctrl-C stops everything.", highlight=False)
+        console.print(f"Logs are in {sandbox.home}. Stop everything with Ctrl-C.", highlight=False)
         wait_until_stopped()
     finally:
         sandbox.close()

@@ -56,7 +56,7 @@ async def _run(
     posting = asyncio.create_task(stream.run())
     await asyncio.sleep(CALM_SECONDS)
     stops = {
-        "Hasura": sandbox.stack.hasura.stop,
+        "Hasura": sandbox.hasura.stop,
         "the handlers too": sandbox.handlers.stop,
         "PostgreSQL too": cluster.stop,
     }
@@ -77,9 +77,9 @@ async def _run(
 
 def _start_again(sandbox: Sandbox, cluster: Cluster) -> None:
     cluster.start()
-    for service in (sandbox.stack.hasura, sandbox.handlers):
+    for service in (sandbox.hasura, sandbox.handlers):
         service.start()
-    for service in (sandbox.stack.hasura, sandbox.handlers):
+    for service in (sandbox.hasura, sandbox.handlers):
         service.wait_ready()
 
 

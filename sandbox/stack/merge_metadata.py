@@ -1,8 +1,8 @@
-"""Merges metadata directories into one, in the same layout: the engine's image can be given only one.
+"""Merge metadata directories into one of the same layout, because the engine's image reads only one.
 
     python -m sandbox.stack.merge_metadata OUT DIR [DIR ...]
 
-Lists are put together in the order of the directories; a name that two of them define is refused.
+Lists are concatenated in the order of the directories. A name that two directories define is an error.
 """
 
 import shutil
@@ -19,16 +19,18 @@ TABLES = Path("databases/default/tables")
 
 
 class MergeError(Exception):
-    """Two directories define the same thing; the message names it."""
+    """Two directories define the same object; the message names it."""
 
 
 def merge_directories(out: Path, directories: list[Path]) -> None:
     """Write the merged directory to `out`, which must not exist. Raises MergeError."""
     (out / TABLES).mkdir(parents=True)
     for name in sorted({path.name for directory in directories for path in directory.glob("*.yaml")}):
-        _write(out / name, _joined([directory / name for directory in directories]))
-    _write(out / "databases/databases.yaml", _same([d / "databases/databases.yaml" for d in directories]))
-    _write(out / TABLES / "tables.yaml", _joined([d / TABLES / "tables.yaml" for d in directories]))
+        _write(out / name, _merge_files([directory / name for directory in directories]))
+    _write(
+        out / "databases/databases.yaml", _read_equal([d / "databases/databases.yaml" for d in directories])
+    )
+    _write(out / TABLES / "tables.yaml", _merge_files([d / TABLES / "tables.yaml" for d in directories]))
     for directory in directories:
         for path in (directory / TABLES).glob("*_*.yaml"):
             if (out / TABLES / path.name).exists():
@@ -39,7 +41,7 @@ def merge_directories(out: Path, directories: list[Path]) -> None:
 
 
 def join_sdl(texts: list[str]) -> str:
-    """One SDL text with at most one `type Query` and one `type Mutation`."""
+    """Join SDL texts into one with at most one `type Query` and one `type Mutation`."""
     definitions: list[str] = []
     fields: dict[str, list[str]] = {root: [] for root in ROOTS}
     for text in texts:
@@ -52,18 +54,18 @@ def join_sdl(texts: list[str]) -> str:
     return "\n\n".join(roots + definitions) + "\n"
 
 
-def _joined(paths: list[Path]) -> Any:
-    """The contents of the files that exist: lists and objects of lists put together, scalars equal."""
+def _merge_files(paths: list[Path]) -> Any:
+    """Merge the files that exist: concatenate lists, merge objects, require equal scalars."""
     contents = [yaml.safe_load(path.read_text()) for path in paths if path.exists()]
-    joined: Any = None
+    merged: Any = None
     for content in contents:
-        joined = content if joined is None else _together(joined, content, paths[0].name)
-    return joined
+        merged = content if merged is None else _merge(merged, content, paths[0].name)
+    return merged
 
 
-def _together(left: Any, right: Any, where: str) -> Any:
+def _merge(left: Any, right: Any, where: str) -> Any:
     if isinstance(left, dict) and isinstance(right, dict):
-        shared = {key: _together(left[key], right[key], where) for key in left if key in right}
+        shared = {key: _merge(left[key], right[key], where) for key in left if key in right}
         return left | right | shared
     if isinstance(left, list) and isinstance(right, list):
         names = [item.get("name") if isinstance(item, dict) else item for item in (*left, *right)]
@@ -76,7 +78,7 @@ def _together(left: Any, right: Any, where: str) -> Any:
     return left
 
 
-def _same(paths: list[Path]) -> Any:
+def _read_equal(paths: list[Path]) -> Any:
     contents = [yaml.safe_load(path.read_text()) for path in paths if path.exists()]
     if any(content != contents[0] for content in contents):
         raise MergeError("databases.yaml must be the same in every directory")

@@ -1,4 +1,4 @@
-"""What became of deliveries, in the words of the samples: read from the database and Diva's services."""
+"""The results of deliveries, from the database and Diva's notification service, as the samples state them."""
 
 import time
 from collections import Counter, defaultdict
@@ -9,7 +9,7 @@ import httpx
 import psycopg
 from psycopg.rows import dict_row
 
-FINAL = ("processed", "dead_letter", "skipped_kill_switch", "skipped_source_disabled")
+FINAL_STATUSES = ("processed", "dead_letter", "skipped_kill_switch", "skipped_source_disabled")
 _ROWS = """
     SELECT
         e.id, e.record_id, e.status, e.outcome, e.error_code, e.normalized_phone AS phone, e.attempts,
@@ -37,12 +37,12 @@ _TICKETS = """
 
 
 class Unfinished(Exception):
-    """Some rows did not reach a final state in time; the message lists them."""
+    """Some events did not reach a final status in time; the message lists them."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What one row did; the same words as in an expectation."""
+    """The effect of one event, with the fields of an expectation."""
 
     row: dict[str, str]
     phone: str | None = None
@@ -54,7 +54,9 @@ class Effect:
 
 
 class Observer:
-    """Looks at one sandbox. Made before the deliveries, since it remembers what was there already."""
+    """Reads the results in one sandbox. Create it before the deliveries:
+    it records the accounts that exist already.
+    """
 
     def __init__(self, database_url: str, notifications_url: str) -> None:
         self._database_url = database_url
@@ -63,20 +65,22 @@ class Observer:
         self._contacts = {row["id"] for row in self.query("SELECT id::text FROM contact_book")}
 
     def query(self, statement: str) -> list[dict[str, Any]]:
-        """Rows of a statement."""
-        with psycopg.connect(self._database_url, row_factory=dict_row) as connection:
-            return connection.execute(statement).fetchall()
+        with psycopg.connect(self._database_url, row_factory=dict_row) as db_connection:
+            return db_connection.execute(statement).fetchall()
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every event row, in the order of their processing."""
+        """Return every event in the order of processing."""
         return self.query(_ROWS)
 
     def tickets(self) -> list[dict[str, Any]]:
-        """The tickets that came from Pancake, with customer, owner and source."""
+        """Return the tickets of Pancake leads, with customer, owner and source."""
         return self.query(_TICKETS)
 
     def sent(self) -> dict[int, Counter[str]]:
-        """How often each template was sent, by event id; the keys of events are `<event id>:<intent>`."""
+        """Count the notifications by event id and template.
+
+        Their idempotency keys begin with `<event id>:`.
+        """
         by_event: dict[int, Counter[str]] = defaultdict(Counter)
         for notification in httpx.get(f"{self._notifications_url}/sent", timeout=10).json()["sent"]:
             event_id, _, _ = notification["idempotency_key"].partition(":")
@@ -84,25 +88,29 @@ class Observer:
                 by_event[int(event_id)][notification["template_code"]] += 1
         return by_event
 
-    def wait_final(self, seconds: float = 30) -> None:
-        """Return once every row is in a final state and its notifications are sent.
+    def wait_final(self, timeout_seconds: float = 30) -> None:
+        """Wait until every event has a final status and its notifications are sent.
 
-        Raises Unfinished after `seconds`.
+        Raises Unfinished after `timeout_seconds`.
         """
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + timeout_seconds
         while True:
-            left = [row for row in self.rows() if row["status"] not in FINAL or not row["is_notified"]]
+            left = [
+                row for row in self.rows() if row["status"] not in FINAL_STATUSES or not row["is_notified"]
+            ]
             if not left:
                 return
             if time.monotonic() > deadline:
                 shown = ", ".join(
                     f"{row['id']} {row['status']} {row['error_code'] or ''}" for row in left[:10]
                 )
-                raise Unfinished(f"{len(left)} rows are not done after {seconds:.0f} s: {shown}")
+                raise Unfinished(
+                    f"{len(left)} events are not finished after {timeout_seconds:.0f} s: {shown}"
+                )
             time.sleep(0.05)
 
     def effects(self) -> dict[int, Effect]:
-        """What each event did, by its id."""
+        """Return the effect of each event, by its id."""
         sent = self.sent()
         accounts: set[str] = set()
         contacts = set(self._contacts)
@@ -113,8 +121,8 @@ class Observer:
                 row={key: row[key] for key in ("status", "outcome", "error_code") if row[key]},
                 phone=row["phone"],
                 account=self._account(row["account_id"], accounts),
-                contact=_first(row["contact_id"], contacts),
-                ticket=_first(row["ticket_id"], tickets),
+                contact=_created_or_updated(row["contact_id"], contacts),
+                ticket=_created_or_updated(row["ticket_id"], tickets),
                 owner=row["owner"] is not None,
                 notifications=dict(sent[row["id"]]),
             )
@@ -123,14 +131,14 @@ class Observer:
     def _account(self, account_id: str | None, seen: set[str]) -> str | None:
         if account_id in self._accounts:
             return account_id
-        return {"created": "created", "updated": "matched", None: None}[_first(account_id, seen)]
+        return {"created": "created", "updated": "matched", None: None}[_created_or_updated(account_id, seen)]
 
 
-def _first(subject: str | None, seen: set[str]) -> str | None:
-    """`created` the first time a thing is named, `updated` afterwards."""
-    if subject is None:
+def _created_or_updated(row_id: str | None, seen: set[str]) -> str | None:
+    """Return `created` for the first event that names a row, `updated` for later ones."""
+    if row_id is None:
         return None
-    if subject in seen:
+    if row_id in seen:
         return "updated"
-    seen.add(subject)
+    seen.add(row_id)
     return "created"

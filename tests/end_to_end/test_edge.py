@@ -118,12 +118,12 @@ def test_a_body_has_the_same_identity_by_either_path(harness: EdgeHarness) -> No
     }
     assert kept_as_bytes == {body for body, word in zip(sent, first, strict=True) if word == "dead_letter"}
     stored = harness.rows()
-    harness.sandbox.stack.hasura.stop()
+    harness.sandbox.hasura.stop()
     try:
         assert {harness.post(body) for body in sent} == {"duplicate"}
     finally:
-        harness.sandbox.stack.hasura.start()
-        harness.sandbox.stack.hasura.wait_ready()
+        harness.sandbox.hasura.start()
+        harness.sandbox.hasura.wait_ready()
     assert (harness.edge.taken("hasura"), harness.edge.taken("handlers")) == (1000, 1000)
     assert harness.rows() == stored == 1000
 
@@ -161,11 +161,11 @@ def test_an_unknown_token_is_answered_and_nothing_is_stored(harness: EdgeHarness
 def test_leads_are_spooled_while_hasura_and_handlers_are_down_and_stored_later(harness: EdgeHarness) -> None:
     """Each spooled delivery is stored once, with the time at which it arrived."""
     stored = harness.rows()
-    harness.sandbox.stack.hasura.stop()
+    harness.sandbox.hasura.stop()
     harness.sandbox.handlers.stop()
     sent = [b'{"id":"away-%d","modified_on":"2026-05-14T02:35:56"}' % number for number in range(20)]
     assert {harness.post(body) for body in sent} == {"spooled"}
-    for service in (harness.sandbox.stack.hasura, harness.sandbox.handlers):
+    for service in (harness.sandbox.hasura, harness.sandbox.handlers):
         service.start()
         service.wait_ready()
     eventually(lambda: not harness.edge.held(), seconds=30)

@@ -24,7 +24,7 @@ from sandbox.stack import hasura
 from sandbox.stack.connection import WORKSPACE_ID
 from sandbox.stack.keys import Keys
 from sandbox.stack.services import ROOT, Service
-from sandbox.stack.stack import PATIENT
+from sandbox.stack.stack import SLOW_MACHINE_SETTINGS
 from tests.support.leads import body, numbered_lead
 from tests.support.waiting import eventually
 
@@ -211,7 +211,9 @@ def start_the_edge(at: Installation, token: str) -> None:
         )  # fmt: skip
         at.ran.add(check)
         return
-    settings = EdgeSettings(hasura, handlers, token, at.keys.edge_secret, port=port, environment=PATIENT)
+    settings = EdgeSettings(
+        hasura, handlers, token, at.keys.edge_secret, port=port, environment=SLOW_MACHINE_SETTINGS
+    )
     edge = NginxEdge(at.processes, settings)
     edge.bring_up()
     at.addresses["127.0.0.1:9145"] = edge.ops_url.removeprefix("http://")

@@ -113,7 +113,7 @@ def test_a_sandbox_drops_only_its_own_database(cluster: Cluster) -> None:
     kept = f"kept_{RUN_ID}"
     cluster.create_database(kept)
     sandbox = Sandbox(server_url=cluster.url("postgres"))
-    sandbox.postgres.database = kept
+    sandbox.database = kept
     with pytest.raises(ClusterError, match="already exists"):
         sandbox.__enter__()
     with psycopg.connect(cluster.url(kept)) as connection:
