@@ -1,1 +1,1 @@
-"""What `scripts/bench` measures: our handlers, each against a baseline in the same run."""
+"""The benchmarks of `scripts/bench`; each command is a module of the same name."""

@@ -13,7 +13,7 @@ from sandbox.bench.reconcile import reconcile
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Benchmarks. Each prints its machine and settings; compare ratios, not rates, between machines.",
+    help="Run a benchmark. Each prints the machine; compare ratios, not rates, between machines.",
 )
 app.command()(ingest)
 app.command()(process)

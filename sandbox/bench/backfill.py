@@ -1,4 +1,4 @@
-"""`scripts/bench backfill`: the backfill of phones beside a session that updates accounts all the time."""
+"""`scripts/bench backfill`: the backfill of phones while another session updates accounts."""
 
 import json
 import os
@@ -16,10 +16,11 @@ import psycopg
 import typer
 from rich.console import Console
 
-from sandbox.bench.environment import ROOT, machine
+from sandbox.bench.environment import ROOT, describe_machine
 from sandbox.postgres.database import install_diva, migrate
 from sandbox.postgres.server import Cluster
 
+UPDATE_INTERVAL_SECONDS = 0.003
 ACCOUNTS = """
 INSERT INTO account (display_name, phone_code, phone_number, phone_enabled)
 SELECT
@@ -37,26 +38,26 @@ SELECT
     n %% 50 <> 0
 FROM generate_series(1, %(accounts)s) AS n
 """
-"""One in ten with an old prefix, another country, a landline, two numbers, or nothing usable."""
+"""One in twenty accounts has an old prefix; one in twenty a foreign, landline, double or unusable number."""
 
 
-class Neighbour:
-    """Context manager: another session that updates one account after the other, and times each update."""
+class UpdatingSession:
+    """Context manager: a database session that updates accounts one by one and measures each update."""
 
     def __init__(self, database_url: str) -> None:
         self._url = database_url
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work)
+        self._thread = threading.Thread(target=self._update_accounts)
         self.longest_ms = 0.0
         self.updates = 0
 
-    def _work(self) -> None:
+    def _update_accounts(self) -> None:
         choice = random.Random(5)
-        with psycopg.connect(self._url, autocommit=True) as connection:
-            ids = [row[0] for row in connection.execute("SELECT id FROM account TABLESAMPLE SYSTEM (5)")]
-            while not self._stop.wait(0.003):
+        with psycopg.connect(self._url, autocommit=True) as db_connection:
+            ids = [row[0] for row in db_connection.execute("SELECT id FROM account TABLESAMPLE SYSTEM (5)")]
+            while not self._stop.wait(UPDATE_INTERVAL_SECONDS):
                 started = time.perf_counter()
-                connection.execute(
+                db_connection.execute(
                     "UPDATE account SET display_name = display_name WHERE id = %s", [choice.choice(ids)]
                 )
                 self.longest_ms = max(self.longest_ms, (time.perf_counter() - started) * 1000)
@@ -74,30 +75,30 @@ class Neighbour:
 
 
 def backfill(
-    accounts: Annotated[int, typer.Option(help="Synthetic accounts.", min=1000)] = 1_000_000,
+    accounts: Annotated[int, typer.Option(help="Number of accounts.", min=1000)] = 1_000_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Fill normalized_phone of many accounts: seconds, and the longest wait of a session beside it."""
+    """Fill normalized_phone of many accounts: seconds, and the longest wait of a concurrent session."""
     with Cluster(durable=True) as cluster, tempfile.TemporaryDirectory() as folder:
         url = cluster.create_database("backfill")
         install_diva(url)
         migrate(url)
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(ACCOUNTS, {"accounts": accounts})
-            connection.execute("VACUUM ANALYZE account")
-            connection.execute("CHECKPOINT")
-        with Neighbour(url) as neighbour:
+        with psycopg.connect(url, autocommit=True) as db_connection:
+            db_connection.execute(ACCOUNTS, {"accounts": accounts})
+            db_connection.execute("VACUUM ANALYZE account")
+            db_connection.execute("CHECKPOINT")
+        with UpdatingSession(url) as session:
             report = _run(url, Path(folder))
     result = {
         "accounts": accounts,
         "seconds": report["seconds"],
-        "longest_wait_ms": round(neighbour.longest_ms, 1),
-        "updates_beside": neighbour.updates,
+        "longest_wait_ms": round(session.longest_ms, 1),
+        "updates_beside": session.updates,
         "longest_batch_ms": report["longest_batch_ms"],
         "written": report["written"],
         "unusable": sum(report["unusable"].values()),
         "outcome": report["outcome"],
-        "machine": machine(),
+        "machine": describe_machine(),
     }
     if as_json:
         typer.echo(json.dumps(result))
@@ -112,7 +113,7 @@ def _run(url: str, folder: Path) -> dict[str, Any]:
         env=os.environ | {"DATABASE_URL": url}, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
-        typer.echo(f"The backfill ended with {done.returncode}: {done.stdout[-2000:]}", err=True)
+        typer.echo(f"The backfill ended with exit code {done.returncode}: {done.stdout[-2000:]}", err=True)
         raise typer.Exit(1)
     report: dict[str, Any] = json.loads(done.stdout)
     return report

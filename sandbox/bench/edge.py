@@ -1,7 +1,7 @@
-"""`scripts/bench edge`: what the edge costs a signed delivery, and how fast it verifies.
+"""`scripts/bench edge`: the latency that the edge adds to a signed delivery, and its verification rate.
 
-Behind the edge stands a server that answers at once, so that the difference between going through the edge
-and going straight to that server is the edge alone: TLS apart, everything a delivery meets in production.
+The upstream of the edge answers at once. The difference between a request through the edge and a request
+straight to the upstream is therefore the edge: everything that a delivery passes in production except TLS.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.bench.environment import SECRET, TOKEN, machine
+from sandbox.bench.environment import SECRET, TOKEN, describe_machine
 from sandbox.bench.load import closed_loop, request_for
-from sandbox.bench.sink import serving
+from sandbox.bench.sink import serve_in_process
 from sandbox.edge.nginx import EdgeSettings, NginxEdge, missing_packages
 from sandbox.processes import Processes
 
@@ -71,46 +71,47 @@ async def _policy(request: Request) -> Response:
     return JSONResponse({"version": "1", "connections": [connection]})
 
 
-def behind() -> Starlette:
-    """Hasura's endpoint and the handlers' policy, answering at once."""
+def create_upstream() -> Starlette:
+    """Create an application with Hasura's endpoint and the handlers' policy."""
     return Starlette(
         routes=[Route("/api/rest/pancake/record", _record, methods=["POST"]), Route("/edge/policy", _policy)]
     )
 
 
 def edge(
-    rounds: Annotated[int, typer.Option(help="Rounds; the median difference counts.", min=1)] = 5,
+    rounds: Annotated[int, typer.Option(help="Rounds; the result is the median difference.", min=1)] = 5,
     seconds: Annotated[float, typer.Option(help="Seconds per measurement.", min=0.5)] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """One client, signed bodies of 1.5 KB: added p50 in ms; and verifications per second on one worker."""
+    """Measure the added p50 of one client with signed bodies of 1.5 KB, and the verifications per second."""
     if missing := missing_packages():
-        typer.echo(f"The real edge is needed: apt-get install {' '.join(missing)}", err=True)
+        typer.echo(
+            f"The real edge is not installed. Run: apt-get install {' '.join(missing)}",
+            err=True,
+        )
         raise typer.Exit(2)
-    with serving(behind) as url, Processes() as processes:
-        standing = _start(processes, url)
-        result = {**_added(standing, url, rounds, seconds), "verify_rps": _verify_rate(standing)}
-        result["refused"] = _refused(standing)
-    result["machine"] = machine()
+    with serve_in_process(create_upstream) as url, Processes() as processes:
+        nginx = _start(processes, url)
+        result = {**_added_latency(nginx, url, rounds, seconds), "verify_rps": _verify_rate(nginx)}
+        result["refused"] = _refused(nginx)
+    result["machine"] = describe_machine()
     if as_json:
         typer.echo(json.dumps(result))
     else:
         Console().print(result)
     if result["refused"]:
-        typer.echo(
-            "The edge refused signed deliveries: these figures are not those of taking them.", err=True
-        )
+        typer.echo("The edge refused signed deliveries, so the figures are not valid.", err=True)
         raise typer.Exit(1)
 
 
 def _start(processes: Processes, url: str) -> NginxEdge:
     verify = VERIFY.replace("SECRET", SECRET).replace("COUNT", str(VERIFICATIONS))
     settings = EdgeSettings(url, url, "jwt", SECRET, workers=1, site={"ops-extra.conf": verify})
-    standing = NginxEdge(processes, settings)
-    standing.limits_file.write_text('{"rate": 1000000, "burst": 1000000}')
-    standing.limits_file.chmod(0o644)
-    standing.bring_up()
-    return standing
+    nginx = NginxEdge(processes, settings)
+    nginx.limits_file.write_text('{"rate": 1000000, "burst": 1000000}')
+    nginx.limits_file.chmod(0o644)
+    nginx.bring_up()
+    return nginx
 
 
 def _signature(secret: str) -> dict[str, str]:
@@ -124,9 +125,9 @@ def _signed(url: str) -> Iterator[bytes]:
         yield request_for(url, _signature("current"), BODY)
 
 
-def _added(standing: NginxEdge, url: str, rounds: int, seconds: float) -> dict[str, Any]:
-    """Through the edge and straight, in turn."""
-    through = f"{standing.url}/api/pancake/record/{TOKEN}"
+def _added_latency(nginx: NginxEdge, url: str, rounds: int, seconds: float) -> dict[str, Any]:
+    """Measure requests through the edge and straight to the upstream, alternately."""
+    through = f"{nginx.url}/api/pancake/record/{TOKEN}"
     straight = f"{url}/api/rest/pancake/record"
     added, p50s = [], []
     for _ in range(rounds):
@@ -141,15 +142,15 @@ def _added(standing: NginxEdge, url: str, rounds: int, seconds: float) -> dict[s
     }
 
 
-def _refused(standing: NginxEdge) -> dict[str, int]:
-    """Deliveries through the edge that were anything but received, by outcome and HTTP status."""
-    text = httpx.get(f"{standing.ops_url}/metrics", timeout=5).text
+def _refused(nginx: NginxEdge) -> dict[str, int]:
+    """Count the deliveries through the edge that were not received, by outcome and HTTP status."""
+    text = httpx.get(f"{nginx.ops_url}/metrics", timeout=5).text
     counted = re.findall(r'^pancake_webhook_requests_total\{hop="edge",(.+)\} (\d+)$', text, re.MULTILINE)
     return {labels: int(count) for labels, count in counted if labels != 'status="received",code="200"'}
 
 
-def _verify_rate(standing: NginxEdge) -> int:
-    """The verify step alone, in a loop inside one worker: allowlist, timestamp, HMAC under two secrets."""
+def _verify_rate(nginx: NginxEdge) -> int:
+    """Measure the verify step in a loop in one worker: allowlist, timestamp, HMAC with two secrets."""
     headers = _signature(SECRET)
-    response = httpx.post(f"{standing.ops_url}/verify", content=BODY, headers=headers, timeout=120)
+    response = httpx.post(f"{nginx.ops_url}/verify", content=BODY, headers=headers, timeout=120)
     return round(float(response.raise_for_status().text))

@@ -1,4 +1,4 @@
-"""What a benchmark stands on: a durable PostgreSQL with the engine's event trigger, and a handler."""
+"""The environment of a benchmark: a durable PostgreSQL with the engine's event trigger, and a handler."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import httpx
 import psycopg
 
 from sandbox.postgres.database import install_diva
-from sandbox.postgres.server import Cluster
+from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import Processes
 from sandbox.stack.hasura import metadata_arguments, start_engine
 
@@ -23,11 +23,12 @@ ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "token-of-the-benchmark"
 SECRET = "secret-of-the-benchmark"
 ENCRYPTION_KEYS = "bench:" + "A" * 43 + "="
-START_SECONDS = 20.0
+START_TIMEOUT_SECONDS = 20.0
+UNREACHABLE_URL = "http://127.0.0.1:9"  # the discard port, where no process listens
 
 
 @dataclass(frozen=True)
-class Stage:
+class BenchEnvironment:
     """A running handler process and its database."""
 
     cluster: Cluster
@@ -36,37 +37,38 @@ class Stage:
     handler_url: str
 
     def rss_mb(self) -> float:
-        """Resident memory of the handler process, in MB."""
+        """Return the resident memory of the handler process in MB."""
         status = Path(f"/proc/{self.handler.pid}/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
         return int(line.split()[1]) / 1024
 
     def peak_rss_mb(self) -> float:
-        """The most memory that the handler process ever had resident, in MB."""
+        """Return the peak resident memory of the handler process in MB."""
         status = Path(f"/proc/{self.handler.pid}/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
 
     def cpu_seconds(self) -> float:
-        """Processor time that the handler process has used so far."""
+        """Return the CPU time that the handler process has used so far."""
         fields = Path(f"/proc/{self.handler.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        # utime and stime: fields 14 and 15 of proc(5), of which the first two are cut off above.
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def stage(hasura_url: str = "http://127.0.0.1:9") -> Iterator[Stage]:
-    """Bring everything up; `hasura_url` is where the handler sends notifications."""
+def bench_environment(hasura_url: str = UNREACHABLE_URL) -> Iterator[BenchEnvironment]:
+    """Start database and handler; the handler sends notifications to `hasura_url`."""
     with Cluster(durable=True) as cluster, Processes() as processes:
         url = cluster.create_database("benchmark")
         install_diva(url)
         _install_engine(processes, url)
         _seed(url)
         handler, handler_url = _start_handler(processes, url, hasura_url)
-        yield Stage(cluster, url, handler, handler_url)
+        yield BenchEnvironment(cluster, url, handler, handler_url)
 
 
-def machine() -> dict[str, object]:
-    """What the figures were measured on."""
+def describe_machine() -> dict[str, object]:
+    """Return CPU, cores and Python version of this machine."""
     model = next(
         (
             line.split(":")[1].strip()
@@ -79,13 +81,13 @@ def machine() -> dict[str, object]:
 
 
 def _install_engine(processes: Processes, url: str) -> None:
-    """Let the stand-in engine migrate and install its event trigger, then stop it: nothing is delivered."""
+    """Let the engine apply migrations and install its event trigger, then stop it: it delivers no events."""
     environment = {
         "PG_DATABASE_URL": url,
         "HASURA_GRAPHQL_ADMIN_SECRET": SECRET,
         "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "0",
-        "HANDLERS_URL": "http://127.0.0.1:9",
-        "NOTIFICATIONS_URL": "http://127.0.0.1:9",
+        "HANDLERS_URL": UNREACHABLE_URL,
+        "NOTIFICATIONS_URL": UNREACHABLE_URL,
         "HANDLER_SECRET": SECRET,
     }
     arguments = metadata_arguments(ROOT / "hasura/metadata", ROOT / "sandbox/diva/metadata")
@@ -95,20 +97,20 @@ def _install_engine(processes: Processes, url: str) -> None:
 
 
 def _seed(url: str) -> None:
-    """One connection, its source, a default roster of everybody on duty, the kill switch off."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(
+    """Create a connection with a source and a default roster of all active telesales; kill switch off."""
+    with psycopg.connect(url, autocommit=True) as db_connection:
+        db_connection.execute(
             "WITH c AS (INSERT INTO pancake_connection (name, workspace_id, token_sha256)"
             " VALUES ('benchmark', 1, %s) RETURNING id)"
             " INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
             " SELECT id, '-1', 'Facebook', true FROM c",
             (sha256(TOKEN.encode()).digest(),),
         )
-        connection.execute(
+        db_connection.execute(
             "INSERT INTO pancake_assignee (staff_id)"
             " SELECT id FROM staff WHERE role = 'telesale' AND is_active"
         )
-        connection.execute(
+        db_connection.execute(
             "UPDATE app_setting SET app_settings ="
             " jsonb_set(app_settings, '{pancake_integration,kill_switch}', 'false')"
         )
@@ -125,7 +127,7 @@ def _start_handler(processes: Processes, url: str, hasura_url: str) -> tuple[sub
         "ENCRYPTION_KEYS": ENCRYPTION_KEYS,
         "LOG_LEVEL": "INFO",
     }
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "uvicorn", "app:create_app", "--factory", "--port", str(port)]
     handler = processes.start(
         [*command, "--no-access-log", "--no-server-header"],
@@ -134,7 +136,7 @@ def _start_handler(processes: Processes, url: str, hasura_url: str) -> tuple[sub
         stdout=subprocess.DEVNULL,
     )
     address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while True:
         try:
             httpx.get(f"{address}/healthz")
@@ -145,19 +147,11 @@ def _start_handler(processes: Processes, url: str, hasura_url: str) -> tuple[sub
             time.sleep(0.05)
 
 
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def envelope(name: str, value: dict[str, object]) -> bytes:
-    """The body of an action call as Hasura sends it."""
+def action_call(name: str, arguments: dict[str, object]) -> bytes:
+    """Return the body of an action call as Hasura sends it."""
     body = {
         "action": {"name": name},
-        "input": value,
+        "input": arguments,
         "session_variables": {"x-hasura-role": "pancake_edge"},
         "request_query": "mutation PancakeRecord { pancake_ingest_record { status } }",
     }

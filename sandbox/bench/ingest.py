@@ -1,4 +1,4 @@
-"""`scripts/bench ingest`: deliveries per second of the handler against single-row INSERTs by pgbench."""
+"""`scripts/bench ingest`: deliveries per second of the handler, compared with INSERTs by pgbench."""
 
 import base64
 import json
@@ -12,15 +12,24 @@ import typer
 import uvloop
 from rich.console import Console
 
-from sandbox.bench.environment import SECRET, TOKEN, Stage, envelope, machine, stage
-from sandbox.bench.load import Figures, closed_loop, constant_arrival, request_for
+from sandbox.bench.environment import (
+    SECRET,
+    TOKEN,
+    BenchEnvironment,
+    action_call,
+    bench_environment,
+    describe_machine,
+)
+from sandbox.bench.load import Measurement, closed_loop, constant_arrival, request_for
 from sandbox.bench.pgbench import pgbench
 
 CLIENTS = 32
 BODY_BYTES = 1500
-ARRIVAL_RATE = 1000
-MOST_PER_SECOND = 10_000
-"""Requests are made before the clock runs, so that the generator costs little while it does."""
+ARRIVALS_PER_SECOND = 1000
+STEADY_CONNECTIONS = 64
+WARM_UP_SECONDS = 2
+MAX_REQUESTS_PER_SECOND = 10_000
+"""Requests are built before the measurement, so that the load generator uses little CPU during it."""
 BASELINE = """
 INSERT INTO pancake_webhook_event (
     connection_id, origin, record_id, table_name, modified_on, payload_hash, payload, status, arrived_at,
@@ -35,39 +44,42 @@ VALUES (
 
 
 def ingest(
-    rounds: Annotated[int, typer.Option(help="Rounds; the median ratio counts.", min=1)] = 3,
+    rounds: Annotated[int, typer.Option(help="Rounds; the result is the median ratio.", min=1)] = 3,
     seconds: Annotated[float, typer.Option(help="Seconds per measurement.", min=1)] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Ingest, closed loop with 32 clients, as a ratio to pgbench inserting that row; then 1,000 a second."""
+    """Measure ingest with 32 clients in a closed loop, as a ratio to pgbench inserting the same row.
+
+    Then measure its latency at a constant 1,000 deliveries per second.
+    """
     console = Console(stderr=True)
     ratios: list[float] = []
-    with stage() as standing:
+    with bench_environment() as bench:
         numbers = count()
-        uvloop.run(_closed(standing, numbers, 2))
+        uvloop.run(_closed_loop(bench, numbers, WARM_UP_SECONDS))
         for number in range(1, rounds + 1):
-            script = BASELINE.format(payload=_text(0))
-            baseline = pgbench(standing.database_url, script, clients=CLIENTS, seconds=seconds)
-            cpu = standing.cpu_seconds()
-            ours = uvloop.run(_closed(standing, numbers, seconds))
-            cpu = standing.cpu_seconds() - cpu
-            ratios.append(ours.rate / baseline)
+            script = BASELINE.format(payload=_record(0))
+            baseline_rate = pgbench(bench.database_url, script, clients=CLIENTS, seconds=seconds)
+            cpu_seconds_before = bench.cpu_seconds()
+            ours = uvloop.run(_closed_loop(bench, numbers, seconds))
+            cpu_seconds = bench.cpu_seconds() - cpu_seconds_before
+            ratios.append(ours.rate / baseline_rate)
             console.print(
-                f"round {number}: {ours.rate:,.0f}/s to pgbench's {baseline:,.0f}/s = {ratios[-1]:.2f}"
+                f"round {number}: {ours.rate:,.0f}/s to pgbench's {baseline_rate:,.0f}/s = {ratios[-1]:.2f}"
             )
-        rss_mb = standing.rss_mb()
-        steady = uvloop.run(_steady(standing, numbers, seconds))
+        rss_mb = bench.rss_mb()
+        steady = uvloop.run(_steady(bench, numbers, seconds))
     result: dict[str, Any] = {
         "ratio": round(statistics.median(ratios), 3),
         "ratios": [round(ratio, 3) for ratio in ratios],
         "rate": round(ours.rate),
-        "baseline_rate": round(baseline),
-        "cpu_us_per_request": round(cpu / len(ours.latencies) * 1e6),
+        "baseline_rate": round(baseline_rate),
+        "cpu_us_per_request": round(cpu_seconds / len(ours.latencies_seconds) * 1e6),
         **ours.percentiles(),
         "errors": ours.errors,
-        "steady": {"rate": ARRIVAL_RATE, **steady.percentiles(), "errors": steady.errors},
+        "steady": {"rate": ARRIVALS_PER_SECOND, **steady.percentiles(), "errors": steady.errors},
         "rss_mb": round(rss_mb, 1),
-        "machine": machine(),
+        "machine": describe_machine(),
     }
     if as_json:
         typer.echo(json.dumps(result))
@@ -75,26 +87,26 @@ def ingest(
         Console().print(result)
 
 
-async def _closed(standing: Stage, numbers: Iterator[int], seconds: float) -> Figures:
-    url = f"{standing.handler_url}/actions/ingest_record"
-    requests = [_request(url, next(numbers)) for _ in range(int(MOST_PER_SECOND * seconds))]
+async def _closed_loop(bench: BenchEnvironment, numbers: Iterator[int], seconds: float) -> Measurement:
+    url = f"{bench.handler_url}/actions/ingest_record"
+    requests = [_request(url, next(numbers)) for _ in range(int(MAX_REQUESTS_PER_SECOND * seconds))]
     return await closed_loop(url, iter(requests), CLIENTS, seconds)
 
 
-async def _steady(standing: Stage, numbers: Iterator[int], seconds: float) -> Figures:
-    url = f"{standing.handler_url}/actions/ingest_record"
-    requests = [_request(url, next(numbers)) for _ in range(int(ARRIVAL_RATE * seconds))]
-    return await constant_arrival(url, requests, ARRIVAL_RATE, 64)
+async def _steady(bench: BenchEnvironment, numbers: Iterator[int], seconds: float) -> Measurement:
+    url = f"{bench.handler_url}/actions/ingest_record"
+    requests = [_request(url, next(numbers)) for _ in range(int(ARRIVALS_PER_SECOND * seconds))]
+    return await constant_arrival(url, requests, ARRIVALS_PER_SECOND, STEADY_CONNECTIONS)
 
 
 def _request(url: str, number: int) -> bytes:
-    raw = base64.b64encode(_text(number).encode()).decode()
-    body = envelope("pancake_ingest_record", {"token": TOKEN, "raw": raw, "source_ip": "203.0.113.7"})
+    raw = base64.b64encode(_record(number).encode()).decode()
+    body = action_call("pancake_ingest_record", {"token": TOKEN, "raw": raw, "source_ip": "203.0.113.7"})
     return request_for(url, {"X-Handler-Secret": SECRET}, body)
 
 
-def _text(number: int) -> str:
-    """A record of about 1.5 KB."""
+def _record(number: int) -> str:
+    """Return the JSON of a record of BODY_BYTES."""
     record = {
         "id": str(uuid4()),
         "name": f"Nguyen Van {number}",

@@ -1,4 +1,4 @@
-"""The baseline: pgbench, PostgreSQL's own load generator, with a script of ours."""
+"""The baseline of the benchmarks: pgbench, PostgreSQL's load generator."""
 
 import re
 import shutil
@@ -18,7 +18,10 @@ def pgbench(
     seconds: float,
     variables: Mapping[str, str] | None = None,
 ) -> float:
-    """Transactions per second of a pgbench script, prepared. Raises typer.Exit without pgbench."""
+    """Run a script with prepared statements and return its transactions per second.
+
+    Raises typer.Exit if pgbench is not installed, RuntimeError if it fails.
+    """
     program = find()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "script.sql"
@@ -38,12 +41,12 @@ def pgbench(
 
 
 def find() -> str:
-    """The program on PATH or in Debian's places. Raises typer.Exit with what to do."""
+    """Return the path of pgbench, from PATH or from Debian's directories. Raises typer.Exit."""
     places = sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"), reverse=True)
     program = shutil.which("pgbench") or next(map(str, places), None)
     if program is None:
         typer.echo(
-            "pgbench was not found: install PostgreSQL's contrib programs (Debian: postgresql-contrib).",
+            "pgbench was not found. Install it with: apt-get install postgresql-contrib",
             err=True,
         )
         raise typer.Exit(2)

@@ -1,8 +1,8 @@
-"""`scripts/bench process`: events per second of the handler against pgbench running the same statements.
+"""`scripts/bench process`: events per second of the handler, compared with pgbench on the same statements.
 
-Each event is a new customer's lead: account, contact, ticket, owner from the one roster that all share,
-notification. pgbench runs the handler's own SQL files in the same two transactions (the claim; the work), and
-notes the notification as sent; it spends nothing on parsing, deciding or sending.
+Each event is the lead of a new customer: account, contact, ticket, owner from one roster, notification.
+pgbench runs the handler's SQL files in the same two transactions (claim, work) and marks the notification as
+sent; it spends no time on parsing, deciding and sending.
 """
 
 import json
@@ -16,13 +16,14 @@ import uvloop
 from rich.console import Console
 
 from leads.adapters.queries import QUERIES
-from sandbox.bench.environment import SECRET, Stage, machine, stage
-from sandbox.bench.load import Figures, closed_loop, request_for
+from sandbox.bench.environment import SECRET, BenchEnvironment, bench_environment, describe_machine
+from sandbox.bench.load import Measurement, closed_loop, request_for
 from sandbox.bench.pgbench import pgbench
 from sandbox.bench.sink import notification_sink
 
 CLIENTS = 32
-MOST_PER_SECOND = 4000
+MAX_REQUESTS_PER_SECOND = 4000
+WARM_UP_SECONDS = 1
 PHONE = "'+84' || (900000000 + :id)::text"
 EXPRESSIONS = {
     "id": ":id",
@@ -60,8 +61,8 @@ EXPRESSIONS = {
     "evidence": """'{"phone": {"usable": ["+84900000000"]}, "assignment": {"chosen": "x"}}'""",
     "notifications": """'[{"name": "new_lead", "template_code": "noti_pancake_new_lead", "data": {}}]'""",
 }
-"""What stands for each parameter of the handler's statements in the pgbench script."""
-WORK = (
+"""The expression that replaces each parameter of the handler's statements in the pgbench script."""
+STATEMENTS = (
     "process_record/fence_claim",
     "process_record/lock_records",
     "process_record/lock_phones",
@@ -75,40 +76,43 @@ WORK = (
     "process_record/finish_event",
 )
 """The statements of one new ticket, in the order of the handler."""
-CAPTURED = {"process_record/load_facts": " \\gset s_", "process_record/load_roster": " LIMIT 1 \\gset r_"}
-"""pgbench keeps the row of these statements, whose columns later ones use."""
+CAPTURE_COMMANDS = {
+    "process_record/load_facts": " \\gset s_",
+    "process_record/load_roster": " LIMIT 1 \\gset r_",
+}
+"""pgbench keeps the row of these statements in variables that later statements use."""
 
 
 def process(
-    rounds: Annotated[int, typer.Option(help="Rounds; the median ratio counts.", min=1)] = 3,
+    rounds: Annotated[int, typer.Option(help="Rounds; the result is the median ratio.", min=1)] = 3,
     seconds: Annotated[float, typer.Option(help="Seconds per measurement.", min=1)] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Process, closed loop with 32 clients, as a ratio to pgbench running the same transactions."""
+    """Measure processing with 32 clients in a closed loop, as a ratio to pgbench."""
     console = Console(stderr=True)
     ratios: list[float] = []
-    with notification_sink() as hasura_url, stage(hasura_url) as standing:
-        _work(standing, 1)
+    with notification_sink() as hasura_url, bench_environment(hasura_url) as bench:
+        _process_events(bench, WARM_UP_SECONDS)
         for number in range(1, rounds + 1):
-            baseline = _baseline(standing, seconds)
-            cpu = standing.cpu_seconds()
-            ours = _work(standing, seconds)
-            cpu = standing.cpu_seconds() - cpu
-            ratios.append(ours.rate / baseline)
+            baseline_rate = _baseline(bench, seconds)
+            cpu_seconds_before = bench.cpu_seconds()
+            ours = _process_events(bench, seconds)
+            cpu_seconds = bench.cpu_seconds() - cpu_seconds_before
+            ratios.append(ours.rate / baseline_rate)
             console.print(
-                f"round {number}: {ours.rate:,.0f}/s to pgbench's {baseline:,.0f}/s = {ratios[-1]:.2f}"
+                f"round {number}: {ours.rate:,.0f}/s to pgbench's {baseline_rate:,.0f}/s = {ratios[-1]:.2f}"
             )
-        rss_mb = standing.rss_mb()
+        rss_mb = bench.rss_mb()
     result: dict[str, Any] = {
         "ratio": round(statistics.median(ratios), 3),
         "ratios": [round(ratio, 3) for ratio in ratios],
         "rate": round(ours.rate),
-        "baseline_rate": round(baseline),
-        "cpu_us_per_event": round(cpu / len(ours.latencies) * 1e6),
+        "baseline_rate": round(baseline_rate),
+        "cpu_us_per_event": round(cpu_seconds / len(ours.latencies_seconds) * 1e6),
         **ours.percentiles(),
         "errors": ours.errors,
         "rss_mb": round(rss_mb, 1),
-        "machine": machine(),
+        "machine": describe_machine(),
     }
     if as_json:
         typer.echo(json.dumps(result))
@@ -116,9 +120,9 @@ def process(
         Console().print(result)
 
 
-def _baseline(standing: Stage, seconds: float) -> float:
-    first = _events(standing, int(MOST_PER_SECOND * seconds))
-    steps = [f"{_statement(name)}{CAPTURED.get(name, ';')}" for name in WORK]
+def _baseline(bench: BenchEnvironment, seconds: float) -> float:
+    first = _store_events(bench, int(MAX_REQUESTS_PER_SECOND * seconds))
+    steps = [f"{_statement(name)}{CAPTURE_COMMANDS.get(name, ';')}" for name in STATEMENTS]
     script = "\n".join(
         [
             "\\set n :n + 1",
@@ -130,31 +134,31 @@ def _baseline(standing: Stage, seconds: float) -> float:
             f"{_statement('outbox/mark_notified')};",
         ]
     )
-    return pgbench(standing.database_url, script, clients=CLIENTS, seconds=seconds, variables={"n": "-1"})
+    return pgbench(bench.database_url, script, clients=CLIENTS, seconds=seconds, variables={"n": "-1"})
 
 
-def _work(standing: Stage, seconds: float) -> Figures:
-    count = int(MOST_PER_SECOND * seconds)
-    first = _events(standing, count)
-    url = f"{standing.handler_url}/events/process_record"
+def _process_events(bench: BenchEnvironment, seconds: float) -> Measurement:
+    count = int(MAX_REQUESTS_PER_SECOND * seconds)
+    first = _store_events(bench, count)
+    url = f"{bench.handler_url}/events/process_record"
     requests = [_request(url, event_id) for event_id in range(first, first + count)]
     return uvloop.run(closed_loop(url, iter(requests), CLIENTS, seconds))
 
 
 def _statement(name: str) -> str:
-    """A statement of the handler with expressions in the place of its parameters."""
+    """Return a statement of the handler, with its parameters replaced by EXPRESSIONS."""
     text = QUERIES[name].decode()
     return re.sub(r"%\((\w+)\)s", lambda match: EXPRESSIONS[match[1]], text)
 
 
-def _events(standing: Stage, count: int) -> int:
-    """Store that many received leads of new customers and return the first id; ids follow each other."""
-    with psycopg.connect(standing.database_url, autocommit=True) as connection:
-        connection.execute("DELETE FROM hdb_catalog.event_log")
-        (first,) = connection.execute(
+def _store_events(bench: BenchEnvironment, count: int) -> int:
+    """Store `count` received leads of new customers; return the first of their consecutive ids."""
+    with psycopg.connect(bench.database_url, autocommit=True) as db_connection:
+        db_connection.execute("DELETE FROM hdb_catalog.event_log")
+        (first,) = db_connection.execute(
             "SELECT COALESCE(max(id), 0) + 1 FROM pancake_webhook_event"
         ).fetchone() or (1,)
-        connection.execute(
+        db_connection.execute(
             "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, table_name, modified_on,"
             " payload_hash, payload, status, arrived_at, source_ids, created_at)"
             " SELECT c.id, 'webhook', 'bench-' || n, 'lead', now(), sha256(n::text::bytea),"
@@ -164,7 +168,7 @@ def _events(standing: Stage, count: int) -> int:
             " FROM pancake_connection AS c, generate_series(%s::bigint, %s::bigint) AS n",
             (first, first + count - 1),
         )
-        connection.execute("VACUUM ANALYZE pancake_webhook_event, account, ticket, contact_book")
+        db_connection.execute("VACUUM ANALYZE pancake_webhook_event, account, ticket, contact_book")
     return int(first)
 
 

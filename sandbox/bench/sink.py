@@ -1,4 +1,4 @@
-"""A process that answers as something behind us does, and costs next to nothing; notifications among them."""
+"""Upstream servers for benchmarks: each answers at once, in a process of its own."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator
@@ -17,20 +17,23 @@ async def _graphql(request: Request) -> Response:
     return JSONResponse({"data": {"sendNotifications": {"accepted": len(sent), "duplicates": 0}}})
 
 
-def _sink() -> Starlette:
+def _notification_app() -> Starlette:
     return Starlette(routes=[Route("/v1/graphql", _graphql, methods=["POST"])])
 
 
 @contextmanager
 def notification_sink() -> Iterator[str]:
-    """The URL of the sink while the block runs."""
-    with serving(_sink) as url:
+    """Run a server that accepts every notification; yield its URL."""
+    with serve_in_process(_notification_app) as url:
         yield url
 
 
 @contextmanager
-def serving(make_app: Callable[[], Starlette]) -> Iterator[str]:
-    """The URL of an application in a process of its own while the block runs; `make_app` is a module's."""
+def serve_in_process(make_app: Callable[[], Starlette]) -> Iterator[str]:
+    """Run an application in a process of its own; yield its URL.
+
+    `make_app` must be a function of a module: the new process imports it by name.
+    """
     receiver, sender = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("spawn").Process(
         target=_serve, args=(make_app, sender), daemon=True

@@ -1,1 +1,1 @@
-"""Chaos scenarios: each breaks something on purpose and counts what was lost or doubled."""
+"""The scenarios of `scripts/chaos`: each injects faults and counts lost and duplicated leads."""

@@ -9,8 +9,8 @@ from sandbox.chaos.four_layers import four_layers
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Break something on purpose. Exit code 1: something was lost, doubled or answered with an error; "
-    "2: the scenario could not run.",
+    help="Inject faults and count every lead. Exit codes: 0 all checks passed, 1 a lead was lost, "
+    "duplicated or answered with an error, 2 the scenario could not run.",
 )
 app.command("edge_outage")(edge_outage)
 app.command("four_layers")(four_layers)
@@ -19,7 +19,7 @@ app.command("edge_flood")(edge_flood)
 
 @app.callback()
 def main() -> None:
-    """Scenarios are commands of their own."""
+    """Make each scenario a command, even if there were only one."""
 
 
 if __name__ == "__main__":

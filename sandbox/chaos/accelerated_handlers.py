@@ -1,6 +1,6 @@
-"""The handlers under a time-lapse clock, for `scripts/chaos four_layers`; on request without one guard.
+"""The handlers with an accelerated clock, for `scripts/chaos four_layers`; optionally without one guard.
 
-Each mutation takes a guard away in this process only; the scenario has to notice.
+Each mutation removes a guard in this process only; the scenario must then fail.
 """
 
 import os
@@ -20,42 +20,42 @@ from leads.domain import coverage, poll
 from leads.domain.window import next_window
 from leads.services.cron_runs import CronRun, CronRuns, CronWork
 from leads.services.runtime import Runtime
-from sandbox.accelerated_clock import TimeLapse
+from sandbox.accelerated_clock import AcceleratedClock
 
-LAPSE, MUTATION = "TIME_LAPSE", "MUTATION"
+CLOCK_FILE, MUTATION = "CLOCK_FILE", "MUTATION"
 
 
-class LapsedClock(Clock):
-    """The time of day runs as the time lapse says; durations stay real."""
+class HandlerClock(Clock):
+    """The time of day is accelerated; durations are real."""
 
-    def __init__(self, lapse: TimeLapse) -> None:
-        self._lapse = lapse
+    def __init__(self, accelerated: AcceleratedClock) -> None:
+        self._accelerated = accelerated
 
     def now(self) -> datetime:
-        return self._lapse.now()
+        return self._accelerated.now()
 
 
 def create_app() -> Starlette:
-    """The application, configured by the environment and by TIME_LAPSE and MUTATION."""
+    """The application, configured by the environment and by CLOCK_FILE and MUTATION."""
     configure_logs("WARNING")
     if mutation := os.environ.get(MUTATION):
         MUTATIONS[mutation]()
-    clock = LapsedClock(TimeLapse(Path(os.environ[LAPSE])))
+    clock = HandlerClock(AcceleratedClock(Path(os.environ[CLOCK_FILE])))
     return app.create_app(Runtime.assemble(read_settings(), clock=clock))
 
 
 def _without_settle() -> None:
-    """Windows that reach up to the present."""
+    """Let poll windows end now, without the settle time."""
     setattr(poll, "next_window", partial(next_window, settle=timedelta(0)))  # noqa: B010
 
 
 def _without_identity() -> None:
-    """Nothing that we have covers what is listed, as if hashes of different bodies were compared."""
+    """Treat no listed lead as covered, as if hashes of different bodies were compared."""
     setattr(coverage, "covers", lambda event, lead: False)  # noqa: B010
 
 
 def _without_register() -> None:
-    """Every delivery of a tick does the work, at whatever time and however often."""
+    """Run the cron for every delivery of a tick, even if an earlier one did the work."""
 
     async def run(self: CronRuns, call: CronCall, work: CronWork, *, budget_seconds: float) -> dict[str, Any]:
         now = self._clock.now()

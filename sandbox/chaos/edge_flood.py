@@ -1,4 +1,4 @@
-"""`scripts/chaos edge_flood`: one address sends more than it may, with and without a valid token."""
+"""`scripts/chaos edge_flood`: one address exceeds its rate limit, with and without a valid token."""
 
 import asyncio
 import json
@@ -10,21 +10,23 @@ import typer
 from rich.console import Console
 
 from sandbox.bench.environment import SECRET, TOKEN
-from sandbox.bench.sink import serving
+from sandbox.bench.sink import serve_in_process
 from sandbox.chaos.flood import Flood, flood
-from sandbox.chaos.upstream import CONNECTION, accepting
+from sandbox.chaos.upstream import CONNECTION, create_upstream
 from sandbox.edge.nginx import EdgeSettings, NginxEdge, missing_packages
 from sandbox.processes import Processes
 from sandbox.stack.signals import exit_on_sigterm
 
-BUDGET = 150
-NEIGHBOUR_RATE = 50.0
-LINES_PER_SECOND = 200
+MAX_REFUSALS = 150
+"""Half of the suspension budget of the edge."""
+NEIGHBOUR_PER_SECOND = 50.0
+MAX_LOG_LINES_PER_SECOND = 200
+"""Of each outcome."""
 OUTCOMES = 4
-"""Of the flood with a valid token, and one share for all strangers."""
-DRAIN_SECONDS = 120.0
-RATE_REACHED = 0.98
-"""Share of the rate asked for below which the flood was not the one that should be tried."""
+"""Three outcomes of the flood with a valid token, and one for all requests without."""
+MAX_DRAIN_SECONDS = 120.0
+MIN_RATE_SHARE = 0.98
+"""Share of the requested rate that the load generator must reach for a valid result."""
 
 
 def edge_flood(
@@ -34,16 +36,17 @@ def edge_flood(
     seconds: Annotated[float, typer.Option(help="How long each flood lasts.", min=2)] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Flood the edge from one address, first with a valid token, then without, beside a well-behaved sender.
+    """Flood the edge from one address with a valid token, then without one, beside a sender within its limit.
 
-    With a valid token: 429 until half of the suspension budget is spent, then spooled, nothing lost. Without:
-    429 throughout and no budget spent. The neighbour notices nothing and the log stays small.
+    With a valid token the edge answers 429 until half of the suspension budget is spent, then it spools;
+    nothing is lost. Without one it answers 429 and spends no budget. The other sender is not affected, and
+    the log stays small.
     """
     if missing := missing_packages():
-        typer.echo(f"The real edge is needed: apt-get install {' '.join(missing)}", err=True)
+        typer.echo(f"The real edge is not installed. Run: apt-get install {' '.join(missing)}", err=True)
         raise typer.Exit(2)
     exit_on_sigterm()
-    with serving(accepting) as url, Processes() as processes:
+    with serve_in_process(create_upstream) as url, Processes() as processes:
         edge = NginxEdge(processes, EdgeSettings(url, url, "jwt", SECRET))
         edge.bring_up()
         result = asyncio.run(_run(edge, url, rate, seconds))
@@ -55,33 +58,33 @@ def edge_flood(
         raise typer.Exit(1)
 
 
-async def _run(edge: NginxEdge, url: str, rate: float, seconds: float) -> dict[str, Any]:
-    began = time.monotonic()
+async def _run(edge: NginxEdge, url: str, rate_per_second: float, seconds: float) -> dict[str, Any]:
+    started = time.monotonic()
     sent_valid, sent_neighbour = await asyncio.gather(
-        _post(edge, rate, seconds, "127.0.0.1", valid=True),
-        _post(edge, NEIGHBOUR_RATE, seconds, "127.0.0.2", valid=True),
+        _post(edge, rate_per_second, seconds, "127.0.0.1", valid=True),
+        _post(edge, NEIGHBOUR_PER_SECOND, seconds, "127.0.0.2", valid=True),
     )
     used = _budget_used(edge)
-    sent_strangers = await _post(edge, rate, seconds, "127.0.0.3", valid=False)
-    lasted = time.monotonic() - began
+    sent_strangers = await _post(edge, rate_per_second, seconds, "127.0.0.3", valid=False)
+    elapsed_seconds = time.monotonic() - started
     await asyncio.to_thread(_wait_drained, edge)
     taken = await asyncio.to_thread(lambda: httpx.get(f"{url}/taken").json()["count"])
     valid, neighbour, strangers = sent_valid.answers, sent_neighbour.answers, sent_strangers.answers
-    wanted = sum(n for word, n in (valid + neighbour).items() if word in ("200 received", "200 spooled"))
+    expected = sum(n for word, n in (valid + neighbour).items() if word in ("200 received", "200 spooled"))
     lines = edge.access_log().count("\n")
     slowest = min(sent_valid.per_second, sent_strangers.per_second)
     verdict = {
-        "sent_as_fast_as_asked": slowest >= RATE_REACHED * rate,
-        "excess_is_429_within_budget": valid["429 rate_limited"] == BUDGET == used,
+        "sent_as_fast_as_asked": slowest >= MIN_RATE_SHARE * rate_per_second,
+        "excess_is_429_within_budget": valid["429 rate_limited"] == MAX_REFUSALS == used,
         "then_spooled_and_nothing_else": set(valid) == {"429 rate_limited", "200 received", "200 spooled"},
-        "nothing_lost": taken == wanted,
+        "nothing_lost": taken == expected,
         "neighbour_unaffected": set(neighbour) == {"200 received"},
         "strangers_429": set(strangers) == {"200 unknown_token", "429 rate_limited"},
         "strangers_spend_nothing": _budget_used(edge) == used,
-        "log_bounded": lines <= LINES_PER_SECOND * OUTCOMES * (lasted + 2),
+        "log_bounded": lines <= MAX_LOG_LINES_PER_SECOND * OUTCOMES * (elapsed_seconds + 2),
     }
     return {
-        "sent": sum((valid + neighbour + strangers).values()), "lost": wanted - taken,
+        "sent": sum((valid + neighbour + strangers).values()), "lost": expected - taken,
         "valid": dict(valid), "neighbour": dict(neighbour), "strangers": dict(strangers),
         "valid_per_second": round(sent_valid.per_second),
         "strangers_per_second": round(sent_strangers.per_second), "budget_used": used,
@@ -90,12 +93,14 @@ async def _run(edge: NginxEdge, url: str, rate: float, seconds: float) -> dict[s
     }  # fmt: skip
 
 
-async def _post(edge: NginxEdge, rate: float, seconds: float, address: str, *, valid: bool) -> Flood:
+async def _post(
+    edge: NginxEdge, rate_per_second: float, seconds: float, address: str, *, valid: bool
+) -> Flood:
     return await flood(
         edge.url,
         (lambda _: TOKEN) if valid else (lambda number: f"stranger-{number}"),
         lambda number: f"{address} {number}".encode(),
-        rate=rate, seconds=seconds, address=address, connections=40 if valid else 400,
+        rate_per_second=rate_per_second, seconds=seconds, address=address, connections=40 if valid else 400,
     )  # fmt: skip
 
 
@@ -104,6 +109,6 @@ def _budget_used(edge: NginxEdge) -> int:
 
 
 def _wait_drained(edge: NginxEdge) -> None:
-    deadline = time.monotonic() + DRAIN_SECONDS
+    deadline = time.monotonic() + MAX_DRAIN_SECONDS
     while edge.held() and time.monotonic() < deadline:
         time.sleep(0.1)

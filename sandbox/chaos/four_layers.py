@@ -1,9 +1,9 @@
-"""`scripts/chaos four_layers`: webhook, polling, reconciliation and replay against all that Pancake does.
+"""`scripts/chaos four_layers`: webhook, polling, reconciliation and replay under all faults of Pancake.
 
-An afternoon in a time lapse: leads with different phones, some edited twice, while webhooks are dropped,
-doubled and late, the index lags, the webhook is suspended, REST is down, the kill switch is on for a while.
-Then the clock is put forward past midnight in Vietnam, the day is reconciled, what was held is replayed, and
-every record is counted.
+One afternoon of accelerated time: leads with different phones are created, some are edited twice. Meanwhile
+webhooks are dropped, duplicated and delayed, the index lags, the webhook is suspended, REST is down, and the
+kill switch is on for a while. Then the clock is advanced past midnight in Vietnam, the day is reconciled, the
+skipped events are replayed, and every record is counted.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ import typer
 from rich.console import Console
 
 from leads.domain.window import ICT
-from sandbox.accelerated_clock import TimeLapse
-from sandbox.chaos.accelerated_handlers import LAPSE, MUTATION, MUTATIONS
-from sandbox.chaos.layers_ledger import Evidence, LayersLedger, reckon
-from sandbox.chaos.layers_plan import BACKGROUND, PHASES, POLL_EVERY, Step, plan
+from sandbox.accelerated_clock import AcceleratedClock
+from sandbox.chaos.accelerated_handlers import CLOCK_FILE, MUTATION, MUTATIONS
+from sandbox.chaos.layers_ledger import Evidence, LayersLedger, compare
+from sandbox.chaos.layers_plan import BACKGROUND, PHASES, POLL_INTERVAL, Step, plan
 from sandbox.pancake.leads import SOURCES
 from sandbox.stack.observer import Observer
 from sandbox.stack.services import Service
@@ -32,24 +32,24 @@ from sandbox.stack.stack import Sandbox
 from scripts.replay_events import Hasura, drain
 
 NOON = clock_time(12)
-AFTER = 5
-"""Polls after the last lead: enough for everything that the index owes them."""
-SETTLE_SECONDS = 600.0
-"""For processing what is left on a slow machine; real seconds."""
+FINAL_POLLS = 5
+"""Polls after the last lead, until the index shows every record."""
+MAX_SETTLE_SECONDS = 600.0
+"""Real seconds, enough to process the remaining events on a slow machine."""
 
 
-class LapsedSandbox(Sandbox):
-    """A sandbox whose Pancake and handlers live in a time lapse; the engine and the database do not."""
+class AcceleratedSandbox(Sandbox):
+    """A sandbox whose Pancake and handlers use an accelerated clock; engine and database do not."""
 
     def __init__(self, start: datetime, speed: float, mutation: str, seed: int) -> None:
         super().__init__()
-        path = self.home / "time_lapse.json"
-        self.lapse = TimeLapse.begin(path, start, speed)
-        self._extra = {LAPSE: str(path), MUTATION: mutation}
+        path = self.home / "clock.json"
+        self.clock = AcceleratedClock.begin(path, start, speed)
+        self._extra = {CLOCK_FILE: str(path), MUTATION: mutation}
         self._seed = seed
 
     def _pancake_arguments(self) -> list[str]:
-        return [*super()._pancake_arguments(), f"--seed={self._seed}", f"--time-lapse={self._extra[LAPSE]}"]
+        return [*super()._pancake_arguments(), f"--seed={self._seed}", f"--clock={self._extra[CLOCK_FILE]}"]
 
     def _handlers(self, name: str) -> Service:
         module = "sandbox.chaos.accelerated_handlers:create_app"
@@ -60,20 +60,22 @@ class LapsedSandbox(Sandbox):
 
 
 def four_layers(
-    leads: Annotated[int, typer.Option(help="Leads, each with a phone of its own.", min=20)] = 2000,
-    seed: Annotated[int, typer.Option(help="Another seed, another afternoon.")] = 1,
-    speed: Annotated[float, typer.Option(help="Virtual seconds per real one.", min=1, max=300)] = 30,
-    mutate: Annotated[str, typer.Option(help=f"Take a guard away: {', '.join(MUTATIONS)}.")] = "",
+    leads: Annotated[int, typer.Option(help="Number of leads, each with a unique phone.", min=20)] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of leads, edits and faults.")] = 1,
+    speed: Annotated[float, typer.Option(help="Accelerated seconds per real second.", min=1, max=300)] = 30,
+    mutate: Annotated[str, typer.Option(help=f"Remove a guard: {', '.join(MUTATIONS)}.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Nothing that Pancake does may lose a record or give a customer a second ticket."""
+    """Inject every fault of Pancake. No record may be lost, no customer may have two open tickets."""
     if mutate and mutate not in MUTATIONS:
-        raise typer.BadParameter(f"one of {', '.join(MUTATIONS)}", param_hint="--mutate")
+        raise typer.BadParameter(
+            f"unknown guard {mutate}; use one of {', '.join(MUTATIONS)}", param_hint="--mutate"
+        )
     exit_on_sigterm()
     console = Console(stderr=True)
     tomorrow = datetime.now(UTC).astimezone(ICT).date() + timedelta(days=1)
     noon = datetime.combine(tomorrow, NOON, ICT).astimezone(UTC)
-    with LapsedSandbox(noon, speed, mutate, seed) as sandbox:
+    with AcceleratedSandbox(noon, speed, mutate, seed) as sandbox:
         result = asyncio.run(Afternoon(sandbox, console).run(leads, seed))
     if as_json:
         typer.echo(json.dumps(result, ensure_ascii=False))
@@ -84,47 +86,47 @@ def four_layers(
 
 
 class Afternoon:
-    """Carries the plan out."""
+    """Executes the plan."""
 
-    def __init__(self, sandbox: LapsedSandbox, console: Console) -> None:
-        self._sandbox, self._lapse, self._console = sandbox, sandbox.lapse, console
+    def __init__(self, sandbox: AcceleratedSandbox, console: Console) -> None:
+        self._sandbox, self._clock, self._console = sandbox, sandbox.clock, console
         self._ids: dict[int, str] = {}
         self._phases: dict[str, list[datetime]] = {}
         self._ticks: dict[datetime, list[str]] = {}
         self._http = httpx.AsyncClient(timeout=120, limits=httpx.Limits(max_connections=50))
 
     async def run(self, leads: int, seed: int) -> dict[str, Any]:
-        """The whole afternoon and the night; the result as it is printed."""
+        """Execute the afternoon and the night; return the result as it is printed."""
         started = time.monotonic()
-        start = self._lapse.now()
+        start = self._clock.now()
         self._prepare(start)
         await self._control("faults", BACKGROUND)
         crons = asyncio.create_task(self._crons(start))
         for step in plan(start, leads, seed):
-            await asyncio.sleep(self._lapse.until(step.at))
+            await asyncio.sleep(self._clock.seconds_until(step.at))
             await self._do(step)
-        self._console.print(f"{len(self._ids)} leads are made; polling what is left ...")
+        self._console.print(f"{len(self._ids)} leads are created; polling the remaining ones ...")
         await self._control("faults", {"drop": 0, "duplicate": 0, "delay": 0})
         await self._http.post(f"{self._sandbox.pancake_url}/control/webhook/idle")
         crons.cancel()
         await asyncio.gather(crons, return_exceptions=True)
-        for _ in range(AFTER):
-            self._lapse.forward(POLL_EVERY)
-            await self._poll(self._lapse.now())
+        for _ in range(FINAL_POLLS):
+            self._clock.advance(POLL_INTERVAL)
+            await self._poll(self._clock.now())
         self._console.print("after midnight: reconciling, then replaying ...")
-        self._lapse.forward(timedelta(hours=13))
-        await self._tick("reconcile_daily", self._lapse.now())
+        self._clock.advance(timedelta(hours=13))
+        await self._tick("reconcile_daily", self._clock.now())
         await self._settle()
         await asyncio.to_thread(self._replay)
         await self._settle()
         deep_lag = self._phases["deep_lag"]
         evidence = Evidence(await self._records(), (deep_lag[0], deep_lag[1]), self._ticks)
-        ledger = await asyncio.to_thread(reckon, self._sandbox.database_url, evidence)
+        ledger = await asyncio.to_thread(compare, self._sandbox.database_url, evidence)
         await self._http.aclose()
         return self._result(evidence, ledger, time.monotonic() - started)
 
     def _prepare(self, start: datetime) -> None:
-        """Every source active, replays fast, and nothing to poll before the evening."""
+        """Activate every source, raise the replay rate, and start polling at `start`."""
         with psycopg.connect(self._sandbox.database_url, autocommit=True) as connection:
             connection.execute(
                 "INSERT INTO pancake_source (connection_id, pancake_source_id, name)"
@@ -140,7 +142,7 @@ class Afternoon:
 
     async def _do(self, step: Step) -> None:
         if step.kind == "begin":
-            self._phases[step.name] = [self._lapse.now()]
+            self._phases[step.name] = [self._clock.now()]
         if step.kind == "lead":
             answer = await self._control("leads", {"count": 1})
             self._ids[step.number] = answer["record_ids"][0]
@@ -152,31 +154,31 @@ class Afternoon:
             self._set("kill_switch", "true" if step.kind == "begin" else "false")
         else:
             faults = next(phase.faults for phase in PHASES if phase.name == step.name)
-            calm = {
+            defaults = {
                 name: BACKGROUND.get(name, False if value is True else 0) for name, value in faults.items()
             }
-            await self._control("faults", dict(faults) if step.kind == "begin" else calm)
+            await self._control("faults", dict(faults) if step.kind == "begin" else defaults)
         if step.kind == "end":
-            self._phases[step.name].append(self._lapse.now())
+            self._phases[step.name].append(self._clock.now())
 
     async def _crons(self, start: datetime) -> None:
-        """Polling every five minutes, retries every minute, for as long as leads are made."""
+        """Poll every five minutes and retry every minute, until cancelled."""
         due, polled = start, start
         while True:
-            await asyncio.sleep(self._lapse.until(due))
+            await asyncio.sleep(self._clock.seconds_until(due))
             await self._tick("retry_failed", due)
-            if due - polled >= POLL_EVERY:
+            if due - polled >= POLL_INTERVAL:
                 polled = due
                 await self._poll(due)
-            due = max(due + timedelta(minutes=1), self._lapse.now() - timedelta(minutes=1))
+            due = max(due + timedelta(minutes=1), self._clock.now() - timedelta(minutes=1))
 
     async def _poll(self, due: datetime) -> None:
-        """A tick of polling, delivered twice at once."""
+        """Deliver a tick of polling twice at the same time."""
         twice = (self._tick("poll_records", due), self._tick("poll_records", due))
         self._ticks[due] = list(await asyncio.gather(*twice))
 
     async def _tick(self, name: str, due: datetime) -> str:
-        """Deliver a tick, and again for as long as it asks for that; its result."""
+        """Deliver a tick until the handler finishes it; return its result."""
         while True:
             answer = await self._http.post(
                 f"{self._sandbox.handlers_url}/cron/{name}",
@@ -188,8 +190,8 @@ class Afternoon:
                 continue
             return str(answer.json().get("result", answer.status_code))
 
-    async def _control(self, what: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        answer = await self._http.post(f"{self._sandbox.pancake_url}/control/{what}", json=dict(body))
+    async def _control(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        answer = await self._http.post(f"{self._sandbox.pancake_url}/control/{path}", json=dict(body))
         return dict(answer.raise_for_status().json())
 
     async def _records(self) -> list[dict[str, Any]]:
@@ -197,11 +199,11 @@ class Afternoon:
         return [json.loads(line)["record"] for line in answer.text.splitlines()]
 
     async def _settle(self) -> None:
-        """Wait until every row is final, bringing back what has to be."""
+        """Wait until every event is final; meanwhile deliver ticks of retry_failed."""
         observer = Observer(self._sandbox.database_url, self._sandbox.notifications_url)
-        waiting = asyncio.create_task(asyncio.to_thread(observer.wait_final, SETTLE_SECONDS))
+        waiting = asyncio.create_task(asyncio.to_thread(observer.wait_final, MAX_SETTLE_SECONDS))
         while not waiting.done():
-            await self._tick("retry_failed", self._lapse.now())
+            await self._tick("retry_failed", self._clock.now())
             await asyncio.wait([waiting], timeout=1)
         await waiting
 

@@ -1,4 +1,4 @@
-"""The reckoning of `scripts/chaos four_layers`: every record of Pancake against rows, tickets and runs."""
+"""Compare every record of Pancake with events, tickets and cron runs, for `scripts/chaos four_layers`."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ _RUNS = "SELECT scheduled_time, outcome FROM pancake_cron_run WHERE name = 'poll
 
 @dataclass
 class LayersLedger:
-    """Ids by verdict, and how many records each layer brought."""
+    """Ids by kind of problem, and how many records each layer stored."""
 
     lost: list[str] = field(default_factory=list)
     duplicated: list[str] = field(default_factory=list)
@@ -37,34 +37,32 @@ class LayersLedger:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the scenario saw: the records of Pancake, the times of deep lag, the answers to each tick."""
+    """What the scenario recorded: Pancake's records, the period of deep lag, the answers to each tick."""
 
     records: Sequence[Mapping[str, Any]]
     deep_lag: tuple[datetime, datetime]
     ticks: Mapping[datetime, Sequence[str]]
 
 
-def reckon(database_url: str, evidence: Evidence) -> LayersLedger:
-    """Compare everything."""
-    with psycopg.connect(database_url, row_factory=dict_row) as connection:
-        rows = connection.execute(_ROWS).fetchall()
-        tickets = connection.execute(_TICKETS).fetchall()
-        runs = {row["scheduled_time"] for row in connection.execute(_RUNS)}
+def compare(database_url: str, evidence: Evidence) -> LayersLedger:
+    """Find lost, duplicated and unexpected records, and cron ticks that worked twice."""
+    with psycopg.connect(database_url, row_factory=dict_row) as db_connection:
+        rows = db_connection.execute(_ROWS).fetchall()
+        tickets = db_connection.execute(_TICKETS).fetchall()
+        runs = {row["scheduled_time"] for row in db_connection.execute(_RUNS)}
     ledger = LayersLedger()
-    _reckon_records(ledger, evidence, rows)
+    _compare_records(ledger, evidence, rows)
     ledger.duplicated += [
         f"{row['phone']}: {row['tickets']} open tickets" for row in tickets if row["tickets"] > 1
     ]
     if (missing := len(evidence.records) - len(tickets)) > 0:
         ledger.lost.append(f"{missing} customers without an open ticket")
-    ledger.duplicated += _worked_twice(evidence)
-    ledger.unexpected += [
-        f"tick {tick} is not in the register" for tick in evidence.ticks if tick not in runs
-    ]
+    ledger.duplicated += _ticks_worked_twice(evidence)
+    ledger.unexpected += [f"tick {tick} has no cron run" for tick in evidence.ticks if tick not in runs]
     return ledger
 
 
-def _reckon_records(ledger: LayersLedger, evidence: Evidence, rows: Iterable[Mapping[str, Any]]) -> None:
+def _compare_records(ledger: LayersLedger, evidence: Evidence, rows: Iterable[Mapping[str, Any]]) -> None:
     held: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         held.setdefault(row["record_id"], []).append(row)
@@ -81,15 +79,15 @@ def _reckon_records(ledger: LayersLedger, evidence: Evidence, rows: Iterable[Map
         first = covering[0]
         layers["replay" if first["replay_count"] else first["origin"]] += 1
         if first["origin"] == "reconcile" and not evidence.deep_lag[0] <= newest <= evidence.deep_lag[1]:
-            ledger.unexpected.append(f"{record['id']}: only reconciliation found what polling had to find")
+            ledger.unexpected.append(f"{record['id']}: reconciliation stored it, polling should have")
     ledger.unexpected += [f"{record_id}: not in Pancake" for record_id in held]
     ledger.by_layer = dict(sorted(layers.items()))
 
 
 def _stored_twice(record_id: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Versions that a layer stored though a row that was there before its run began covered them."""
+    """List versions that a layer stored although an earlier event already covered them."""
     return [
-        f"{record_id}: {later['origin']} stored what was there"
+        f"{record_id}: {later['origin']} stored a covered version"
         for number, later in enumerate(rows)
         if later["origin"] != "webhook"
         and any(
@@ -99,7 +97,7 @@ def _stored_twice(record_id: str, rows: Sequence[Mapping[str, Any]]) -> list[str
     ]
 
 
-def _worked_twice(evidence: Evidence) -> list[str]:
+def _ticks_worked_twice(evidence: Evidence) -> list[str]:
     return [
         f"tick {tick}: worked {answers.count('succeeded')} times"
         for tick, answers in evidence.ticks.items()

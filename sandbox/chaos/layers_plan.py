@@ -1,4 +1,4 @@
-"""What happens when in `scripts/chaos four_layers`: leads, edits and faults along an afternoon."""
+"""The schedule of `scripts/chaos four_layers`: leads, edits and faults during one afternoon."""
 
 import random
 from collections.abc import Mapping
@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-MAKING = timedelta(minutes=40)
-"""The leads are made within that time."""
-POLL_EVERY = timedelta(minutes=5)
-EDITED = 0.1
+CREATION_TIME = timedelta(minutes=40)
+"""All leads are created within this time."""
+POLL_INTERVAL = timedelta(minutes=5)
+EDITED_SHARE = 0.1
 """Share of leads that are edited twice."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of the leads, as fractions of their number, with something wrong."""
+    """A time range with a fault; start and end are fractions of CREATION_TIME."""
 
     name: str
     start: float
@@ -31,12 +31,12 @@ PHASES = (
     Phase("held", 0.66, 0.74),
     Phase("deep_lag", 0.80, 0.86, {"drop": 1, "lag_seconds": 3000}),
 )
-"""slow_index stays within what overlap and settle promise (660 s); deep_lag is for reconciliation alone."""
+"""Polling finds records within overlap + settle (660 s), as in slow_index; deep_lag needs reconciliation."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do at a moment: make a lead, edit one made before, begin or end a phase."""
+    """One step at a moment: create a lead, edit an earlier one, begin or end a phase."""
 
     at: datetime
     kind: str
@@ -45,16 +45,16 @@ class Step:
 
 
 def plan(start: datetime, leads: int, seed: int) -> list[Step]:
-    """Every step in order of time."""
+    """Return every step in order of time."""
     chance = random.Random(seed)
-    gap = MAKING / leads
+    gap = CREATION_TIME / leads
     steps = [Step(start + gap * number, "lead", number=number) for number in range(leads)]
-    for number in chance.sample(range(leads), round(leads * EDITED)):
-        made = start + gap * number
+    for number in chance.sample(range(leads), round(leads * EDITED_SHARE)):
+        created_at = start + gap * number
         for _ in range(2):
-            later = made + (start + MAKING - made) * chance.uniform(0.05, 1)
-            steps.append(Step(max(later, made + timedelta(seconds=1)), "edit", number=number))
+            later = created_at + (start + CREATION_TIME - created_at) * chance.uniform(0.05, 1)
+            steps.append(Step(max(later, created_at + timedelta(seconds=1)), "edit", number=number))
     for phase in PHASES:
-        steps.append(Step(start + MAKING * phase.start, "begin", phase.name))
-        steps.append(Step(start + MAKING * phase.end, "end", phase.name))
+        steps.append(Step(start + CREATION_TIME * phase.start, "begin", phase.name))
+        steps.append(Step(start + CREATION_TIME * phase.end, "end", phase.name))
     return sorted(steps, key=lambda step: step.at)

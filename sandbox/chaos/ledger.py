@@ -1,19 +1,19 @@
-"""The reckoning: every version that was posted against what the database holds in the end."""
+"""Compare every posted version of a lead with the events and tickets in the database."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import psycopg
 
-from sandbox.chaos.stream import Version
+from sandbox.chaos.stream import LeadVersion
 
-FINAL = ("processed", "dead_letter", "skipped_kill_switch", "skipped_source_disabled")
+FINAL_STATUSES = ("processed", "dead_letter", "skipped_kill_switch", "skipped_source_disabled")
 
 _ROWS = """
     SELECT record_id, to_char(modified_on AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), status
     FROM pancake_webhook_event
 """
-_DOUBLED = """
+_DUPLICATES = """
     SELECT 'account ' || normalized_phone FROM account WHERE normalized_phone LIKE '+849%'
     GROUP BY normalized_phone HAVING count(*) > 1
     UNION ALL
@@ -30,7 +30,7 @@ _UNFINISHED = "SELECT count(*) FROM pancake_webhook_event WHERE status <> ALL (%
 
 @dataclass
 class Ledger:
-    """Ids by verdict; all lists empty is what a scenario wants."""
+    """Ids by kind of problem; a scenario passes if all lists are empty."""
 
     lost: list[str] = field(default_factory=list)
     duplicated: list[str] = field(default_factory=list)
@@ -38,27 +38,30 @@ class Ledger:
     not_newest: list[str] = field(default_factory=list)
 
 
-def unfinished(database_url: str) -> int:
-    """Rows that are not in a final state yet."""
-    with psycopg.connect(database_url) as connection:
-        row = connection.execute(_UNFINISHED, [list(FINAL)]).fetchone()
+def count_unfinished(database_url: str) -> int:
+    """Count the events without a final status."""
+    with psycopg.connect(database_url) as db_connection:
+        row = db_connection.execute(_UNFINISHED, [list(FINAL_STATUSES)]).fetchone()
         assert row is not None
         return int(row[0])
 
 
-def reckon(database_url: str, posted: Sequence[Version]) -> Ledger:
-    """Compare. A version is lost if no row has its record and time; a record's ticket must be its newest."""
+def compare(database_url: str, posted: Sequence[LeadVersion]) -> Ledger:
+    """Find lost, duplicated and unfinished versions, and tickets that do not show the newest version.
+
+    A version is lost if no event has its record id and modification time.
+    """
     ledger = Ledger()
-    with psycopg.connect(database_url) as connection:
-        rows = connection.execute(_ROWS).fetchall()
-        ledger.duplicated = [str(row[0]) for row in connection.execute(_DOUBLED)]
-        names = {str(record): name for record, name in connection.execute(_TICKETS)}
+    with psycopg.connect(database_url) as db_connection:
+        rows = db_connection.execute(_ROWS).fetchall()
+        ledger.duplicated = [str(row[0]) for row in db_connection.execute(_DUPLICATES)]
+        names = {str(record): name for record, name in db_connection.execute(_TICKETS)}
     held: dict[tuple[str, str], str] = {}
     for record, moment, status in rows:
         if (record, moment) in held:
             ledger.duplicated.append(f"{record}@{moment}")
         held[record, moment] = status
-    newest: dict[str, Version] = {}
+    newest: dict[str, LeadVersion] = {}
     for version in posted:
         key = (version.record_id, version.modified_on)
         if key not in held:

@@ -1,4 +1,4 @@
-"""An endless stream of lead versions, and somebody who posts them at a constant rate whatever comes back."""
+"""Generate lead versions and post them at a constant rate, whatever the answers are."""
 
 import asyncio
 import json
@@ -11,11 +11,14 @@ from datetime import datetime, timedelta
 import httpx
 
 CLIENT_TIMEOUT_SECONDS = 10.0
-FIRST = datetime(2026, 11, 1)  # noqa: DTZ001 - Pancake's timestamps carry no zone
+DUPLICATE_EVERY = 20
+"""Every twentieth delivery is sent twice, as Pancake may."""
+MAX_EDIT_AGE_RECORDS = 500
+FIRST_MODIFIED_ON = datetime(2026, 11, 1)  # noqa: DTZ001 - Pancake's timestamps carry no zone
 
 
 @dataclass(frozen=True)
-class Version:
+class LeadVersion:
     """One version of one record, as it is posted; `number` counts the versions of the stream."""
 
     number: int
@@ -26,17 +29,16 @@ class Version:
 
     @property
     def body(self) -> bytes:
-        """The webhook body."""
         record = {
             "type": "records", "event_type": "update", "workspace_id": 607, "table_id": "lead",
             "id": self.record_id, "name": self.name, "phone_number": self.phone, "source": ["-1"],
-            "created_on": FIRST.isoformat(), "modified_on": self.modified_on,
+            "created_on": FIRST_MODIFIED_ON.isoformat(), "modified_on": self.modified_on,
         }  # fmt: skip
         return json.dumps(record, ensure_ascii=False).encode()
 
 
-def versions(seed: int, new_share: float = 0.8) -> Iterator[Version]:
-    """New records and later versions of earlier ones; each record has a phone of its own."""
+def versions(seed: int, new_share: float = 0.8) -> Iterator[LeadVersion]:
+    """Generate new records and later versions of earlier ones; each record has a unique phone."""
     choice = random.Random(seed)
     records = 0
     number = 0
@@ -46,51 +48,50 @@ def versions(seed: int, new_share: float = 0.8) -> Iterator[Version]:
             records += 1
             record = records
         else:
-            record = choice.randint(max(1, records - 500), records)
-        moment = (FIRST + timedelta(milliseconds=number)).isoformat(timespec="microseconds")
-        yield Version(
+            record = choice.randint(max(1, records - MAX_EDIT_AGE_RECORDS), records)
+        moment = (FIRST_MODIFIED_ON + timedelta(milliseconds=number)).isoformat(timespec="microseconds")
+        yield LeadVersion(
             number, f"chaos-{record:06d}", f"09{record + 10_000_000:08d}", f"Khách {number}", moment
         )
 
 
 @dataclass
 class Sent:
-    """What was posted and what came back: the status word, or the kind of failure."""
+    """The posted versions, and the answers by status, HTTP status or exception."""
 
-    versions: list[Version] = field(default_factory=list)
-    words: dict[str, int] = field(default_factory=dict)
+    versions: list[LeadVersion] = field(default_factory=list)
+    answers: dict[str, int] = field(default_factory=dict)
     non_2xx: list[str] = field(default_factory=list)
     departures: dict[str, float] = field(default_factory=dict)
     """When each record was first posted, by time.monotonic()."""
     slowest_ms: float = 0.0
 
-    def note(self, version: Version, word: str, delivered: bool, seconds: float) -> None:
-        """One answer, or none."""
-        self.words[word] = self.words.get(word, 0) + 1
+    def record(self, version: LeadVersion, status: str, delivered: bool, seconds: float) -> None:
+        """Record one answer or failure."""
+        self.answers[status] = self.answers.get(status, 0) + 1
         self.slowest_ms = max(self.slowest_ms, seconds * 1000)
         if not delivered:
-            self.non_2xx.append(f"{version.record_id}@{version.modified_on}: {word}")
+            self.non_2xx.append(f"{version.record_id}@{version.modified_on}: {status}")
 
 
 class Stream:
-    """Posts until told to stop. Every twentieth delivery is sent twice, as Pancake may."""
+    """Posts lead versions until `stop` is called."""
 
-    def __init__(self, url: str, rate: float, seed: int, new_share: float = 0.8) -> None:
+    def __init__(self, url: str, rate_per_second: float, seed: int, new_share: float = 0.8) -> None:
         self.sent = Sent()
-        self._url, self._rate, self._source = url, rate, versions(seed, new_share)
+        self._url, self._rate_per_second, self._versions = url, rate_per_second, versions(seed, new_share)
         self._stop = asyncio.Event()
 
     @property
-    def stopped(self) -> bool:
-        """Whether nothing more is sent."""
+    def is_stopped(self) -> bool:
         return self._stop.is_set()
 
     def stop(self) -> None:
-        """Send no more; `run` returns once everything has its answer."""
+        """Stop posting; `run` returns when every delivery has its answer."""
         self._stop.set()
 
     async def run(self) -> None:
-        """Constant arrival: each delivery leaves when it is due, not when the one before is answered."""
+        """Send each delivery when it is due, without waiting for earlier answers."""
         limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
         async with (
             httpx.AsyncClient(timeout=CLIENT_TIMEOUT_SECONDS, limits=limits, trust_env=False) as client,
@@ -98,21 +99,21 @@ class Stream:
         ):
             started, count = time.monotonic(), 0
             while not self._stop.is_set():
-                version = next(self._source)
+                version = next(self._versions)
                 self.sent.versions.append(version)
-                for _ in range(2 if version.number % 20 == 0 else 1):
+                for _ in range(2 if version.number % DUPLICATE_EVERY == 0 else 1):
                     tasks.create_task(self._post(client, version))
                     count += 1
-                await asyncio.sleep(max(0.0, started + count / self._rate - time.monotonic()))
+                await asyncio.sleep(max(0.0, started + count / self._rate_per_second - time.monotonic()))
 
-    async def _post(self, client: httpx.AsyncClient, version: Version) -> None:
+    async def _post(self, client: httpx.AsyncClient, version: LeadVersion) -> None:
         started = time.monotonic()
         self.sent.departures.setdefault(version.record_id, started)
         try:
             response = await client.post(self._url, content=version.body)
-            word, delivered = f"{response.status_code}", response.is_success
+            status, delivered = f"{response.status_code}", response.is_success
             if delivered:
-                word = str(response.json()["status"])
+                status = str(response.json()["status"])
         except (httpx.HTTPError, ValueError) as error:
-            word, delivered = type(error).__name__, False
-        self.sent.note(version, word, delivered, time.monotonic() - started)
+            status, delivered = type(error).__name__, False
+        self.sent.record(version, status, delivered, time.monotonic() - started)

@@ -1,4 +1,4 @@
-"""What stands behind the edge when only the edge is tried: it takes and counts every delivery."""
+"""The upstream of an edge that is tested alone: it accepts and counts every delivery."""
 
 import hashlib
 
@@ -23,8 +23,8 @@ POLICY = {
 }
 
 
-def accepting() -> Starlette:
-    """Hasura's endpoint, the handlers' policy, and `/taken`, which says how many different bodies came."""
+def create_upstream() -> Starlette:
+    """Create Hasura's endpoint, the handlers' policy, and `/taken`: the number of different bodies."""
     taken: set[str] = set()
 
     async def record(request: Request) -> Response:
