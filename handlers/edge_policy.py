@@ -35,7 +35,7 @@ class ConnectionRow:
 
 
 async def edge_policy(runtime: Runtime) -> Answer:
-    """Answers `{version, generated_at, connections}`; the version changes whenever a connection does.
+    """Answer `{version, generated_at, connections}`; the version changes whenever a connection does.
 
     The version is an HMAC: it is logged, and a plain hash would allow testing guesses of a secret.
     Raises DatabaseUnavailable, and DecryptionError rather than leave out a secret: the edge then keeps its

@@ -25,7 +25,7 @@ UNKNOWN_TOKEN: Answer = {"status": "unknown_token", "event_id": None, "error_cod
 
 
 async def ingest_record(runtime: Runtime, call: ActionCall) -> Answer:
-    """Answers `{status, event_id, error_code}`; status is `unknown_token` if nothing was stored."""
+    """Answer `{status, event_id, error_code}`; status is `unknown_token` if nothing was stored."""
     delivery = read_delivery(call, runtime.clock.now())
     stored = await runtime.ingest.store(delivery)
     answer = UNKNOWN_TOKEN

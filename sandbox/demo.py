@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sandbox.edge.nginx import in_words, missing_packages
+from sandbox.edge.nginx import describe_edge, missing_packages
 from sandbox.payloads import Sample, load_samples
 from sandbox.postgres.binaries import PostgresNotFound
 from sandbox.postgres.server import ClusterError, server_url_from_environment
@@ -144,7 +144,7 @@ def report(sandbox: Sandbox, console: Console, started: float, *, as_json: bool)
     verdict = (
         "[green]All results are as expected" if figures["ok"] else "[red]Some results are not as expected"
     )
-    console.print(in_words(missing_packages()), highlight=False)
+    console.print(describe_edge(missing_packages()), highlight=False)
     console.print(
         f"{verdict}[/]: {figures['deliveries']} deliveries, {figures['duplicates']} of them duplicates, "
         f"created {figures['accounts']} accounts, {figures['contacts']} contacts, "

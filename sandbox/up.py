@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sandbox.edge.nginx import in_words, missing_packages
+from sandbox.edge.nginx import describe_edge, missing_packages
 from sandbox.postgres.binaries import PostgresNotFound
 from sandbox.postgres.server import ClusterError, server_url_from_environment
 from sandbox.stack.services import NotReady
@@ -40,7 +40,7 @@ def up(
             typer.echo(lines, nl=False)
         else:
             _write_private(env_file, lines)
-        console.print(f"Ready. {in_words(missing_packages())}", highlight=False)
+        console.print(f"Ready. {describe_edge(missing_packages())}", highlight=False)
         console.print(f"Logs are in {sandbox.home}. Stop everything with Ctrl-C.", highlight=False)
         wait_until_stopped()
     finally:

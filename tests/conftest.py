@@ -1,4 +1,4 @@
-"""Fixtures every test may use: the asyncio backend, one PostgreSQL per session, one database per test."""
+"""Fixtures for all tests: asyncio, one PostgreSQL per session, one database per test."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -15,7 +15,7 @@ _numbers = count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options of the end-to-end tests for an engine that runs elsewhere."""
+    """Add the options of the end-to-end tests for an engine that runs elsewhere."""
     group = parser.getgroup("hasura")
     group.addoption("--hasura", metavar="URL", help="run the end-to-end tests against this engine")
     group.addoption("--hasura-admin-secret", metavar="SECRET", help="its admin secret")
@@ -40,7 +40,7 @@ def _name(purpose: str) -> str:
 
 @pytest.fixture(scope="session")
 def template(cluster: Cluster) -> Iterator[str]:
-    """Name of a database with Diva's tables and rows and all our migrations: clone it, do not change it."""
+    """Name of a database with Diva's base data and all our migrations: clone it, do not change it."""
     name = _name("template")
     url = cluster.create_database(name)
     install_diva(url)
@@ -51,7 +51,7 @@ def template(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture
 def database(cluster: Cluster, template: str) -> Iterator[str]:
-    """URL of a database of one's own, as after the migrations."""
+    """URL of a migrated database, one per test."""
     name = _name("test")
     yield cluster.create_database(name, template)
     cluster.drop_database(name)
@@ -59,7 +59,7 @@ def database(cluster: Cluster, template: str) -> Iterator[str]:
 
 @pytest.fixture
 def diva_database(cluster: Cluster) -> Iterator[str]:
-    """URL of a database of one's own with Diva's tables and rows, before any migration of ours."""
+    """URL of a database with Diva's base data before our migrations, one per test."""
     name = _name("diva")
     url = cluster.create_database(name)
     install_diva(url)

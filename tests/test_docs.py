@@ -1,18 +1,43 @@
-"""What docs/ lists is what there is."""
+"""The documentation: what it lists exists, its links work, and code uses the words of the glossary."""
 
+import ast
 import re
+from collections.abc import Iterator
 from itertools import dropwhile, takewhile
 from pathlib import Path
+
+import pytest
 
 from leads.domain.errors import Contended, DatabaseUnavailable, Final, IntegrationError
 from leads.services.cron_runs import CRONS
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+MAX_COLUMNS = 100
+PAGES = sorted(
+    path
+    for path in ROOT.rglob("*.md")
+    if not {".venv", ".hypothesis", "node_modules"} & set(path.relative_to(ROOT).parts)
+    and not path.is_relative_to(ROOT / "sandbox" / "engine")
+)
+"""Every page but those of sandbox/engine, which is a project of its own."""
+IDS = [path.relative_to(ROOT).as_posix() for path in PAGES]
+# A link of Markdown without an address of the web: its text, then the path and the heading.
+LINK = re.compile(r"\[[^\]]*\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
+FENCE = re.compile(r"^ *```")
+
+OLD_NAMES = {
+    "Arrival", "RecordVersion", "Situation", "Reckoning", "Order", "Intent", "Unsent", "Register", "Listed",
+    "Notice", "Layer", "House", "Ward", "Desk",
+}  # fmt: skip
+"""Names of types that the glossary replaced."""
+# Parts of names that the glossary replaced, for example rehearse, rehearsal, reckon, reckoning.
+OLD_WORDS = re.compile(r"rehears|reckon|catch_up|situation|patience|whoever|nobody", re.IGNORECASE)
 
 
 def table(page: str, heading: str) -> list[list[str]]:
     """The cells of each row of the table whose first heading this is."""
-    lines = (ROOT / "docs" / page).read_text("utf-8").splitlines()
+    lines = (DOCS / page).read_text("utf-8").splitlines()
     rows = [*dropwhile(lambda line: not line.startswith(f"| {heading} |"), lines)]
     rows = [*takewhile(lambda line: line.startswith("|"), rows)][2:]
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
@@ -26,9 +51,12 @@ def written_codes() -> set[str]:
     """Every code that an event's `error_code` can hold: an exception's, or one that is spelled out."""
     codes = {Contended.code, DatabaseUnavailable.code, IntegrationError.code}
     codes |= {kind.code for kind in Final.__subclasses__()}
-    for path in set((ROOT / "domain").glob("*.py")) - {ROOT / "domain" / "errors.py"}:
-        for line in re.findall(r"code ?= ?(\".*)", path.read_text("utf-8")):
+    domain = ROOT / "leads" / "domain"
+    services = ROOT / "leads" / "services" / "process_record"
+    for path in {*domain.glob("*.py"), *services.glob("*.py")} - {domain / "errors.py"}:
+        for line in re.findall(r"\bcode ?= ?(\".*)", path.read_text("utf-8")):
             codes |= set(re.findall(r'(?:^|else )"(\w+)"', line))
+        codes |= set(re.findall(r'error_code="(\w+)"', path.read_text("utf-8")))
     for path in (ROOT / "sql").rglob("*.sql"):
         codes |= set(re.findall(r"^ +error_code = .*'(\w+)'", path.read_text("utf-8"), re.M))
     return codes
@@ -43,3 +71,111 @@ def test_every_cron_is_listed_once_and_has_its_advice() -> None:
     listed = [name for row in table("crons.md", "cron | UTC") for name in words(row[0])]
     assert sorted(listed) == sorted(CRONS)
     assert {name for row in table("crons.md", "cron | you see") for name in words(row[0])} == set(CRONS)
+
+
+# --- pages
+
+
+def text_lines(page: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a page with their numbers, without the blocks between fences."""
+    is_fenced = False
+    for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
+        if FENCE.match(line):
+            is_fenced = not is_fenced
+        elif not is_fenced:
+            yield number, line
+
+
+def links(page: Path) -> set[tuple[str, str]]:
+    """(path, heading) of every relative link of a page; the path is empty for a link within the page."""
+    text = "\n".join(line for _, line in text_lines(page))
+    return {(path, heading or "") for path, heading in LINK.findall(text)}
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = (line.lstrip("#").strip() for _, line in text_lines(page) if line.startswith("#"))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_a_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    broken = []
+    for path, heading in links(page):
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (heading and heading not in anchors(target)):
+            broken.append(f"{path}#{heading}")
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_a_line_has_at_most_100_columns(page: Path) -> None:
+    """Rows of tables, lines with a link, and code outside the README may be longer."""
+    lines = text_lines(page)
+    if page == ROOT / "README.md":
+        lines = iter(enumerate(page.read_text("utf-8").splitlines(), 1))
+    long = [
+        f"{number}: {line}"
+        for number, line in lines
+        if len(line) > MAX_COLUMNS and not line.lstrip(" ").startswith("|") and "](" not in line
+    ]
+    assert long == []
+
+
+def test_the_index_links_every_page() -> None:
+    """A page of docs/decisions is linked from the index there."""
+    linked = {(DOCS / path).resolve() for path, _ in links(DOCS / "README.md") if path}
+    decisions = DOCS / "decisions" / "README.md"
+    linked |= {(decisions.parent / path).resolve() for path, _ in links(decisions) if path}
+    pages = {page for page in PAGES if page.is_relative_to(DOCS)} - {DOCS / "README.md"}
+    assert sorted(page.relative_to(ROOT).as_posix() for page in pages - linked) == []
+
+
+def test_every_decision_has_context_decision_and_consequences() -> None:
+    pages = sorted((DOCS / "decisions").glob("[0-9]*.md"))
+    assert [page.name[:4] for page in pages] == [f"{number:04}" for number in range(1, len(pages) + 1)]
+    for page in pages:
+        headings = [line for _, line in text_lines(page) if line.startswith("#")]
+        assert headings[0].startswith(f"# {page.name[:4]} "), page.name
+        assert headings[1:] == ["## Context", "## Decision", "## Consequences"], page.name
+
+
+# --- the glossary
+
+
+def glossary() -> list[list[str]]:
+    """The rows of every table of the glossary: word, meaning, place."""
+    rows = (line for _, line in text_lines(DOCS / "glossary.md") if line.startswith("| "))
+    cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
+    return [row for row in cells if row != ["word", "what it is", "where"]]
+
+
+@pytest.mark.parametrize("row", glossary(), ids=lambda row: row[0])
+def test_a_word_of_the_glossary_is_found_at_its_place(row: list[str]) -> None:
+    _, meaning, where = row
+    place = ROOT / where.strip("`")
+    assert place.exists()
+    types = re.findall(r"`([A-Z]\w+)`", meaning)
+    if place.suffix == ".py":
+        for name in types:
+            assert re.search(rf"^(class {name}\b|{name}\b)", place.read_text("utf-8"), re.M), name
+
+
+def identifiers(path: Path) -> Iterator[tuple[int, str]]:
+    """Every name in a Python file: modules, classes, functions, arguments, variables, attributes."""
+    yield 0, path.stem
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for field in ("name", "id", "attr", "arg"):
+            if isinstance(found := getattr(node, field, None), str):
+                yield getattr(node, "lineno", 0), found
+
+
+def test_code_uses_no_name_that_the_glossary_replaced() -> None:
+    paths = [path for room in ("leads", "handlers", "cron") for path in (ROOT / room).rglob("*.py")]
+    found = {
+        f"{path.relative_to(ROOT)}:{line} {name}"
+        for path in paths
+        for line, name in identifiers(path)
+        if name in OLD_NAMES or OLD_WORDS.search(name)
+    }
+    assert sorted(found) == []

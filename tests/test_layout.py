@@ -22,11 +22,6 @@ TOP = {
 }  # fmt: skip
 HIDDEN = {".ci", ".gitignore", ".env.example", ".dockerignore", ".yamllint.yaml"}
 LIMIT = {"handlers": 200, "cron": 200}
-OTHER_LANES = (
-    "tests/edge/", "tests/hasura_contract/", "tests/sandbox/hasura/", "tests/sandbox/graphql/",
-    "tests/scripts/", "tests/end_to_end/test_edge.py",
-)  # fmt: skip
-"""Tests whose helpers do not stand in tests/support."""
 
 
 def tracked() -> list[Path]:
@@ -221,13 +216,11 @@ def imported_tests(path: Path) -> set[str]:
 def test_tests_share_code_through_tests_support_only() -> None:
     """A test imports nothing from a conftest or from another test."""
     found = {name(path): imported_tests(path) for path in python("tests") if imported_tests(path)}
-    assert {path: modules for path, modules in found.items() if not path.startswith(OTHER_LANES)} == {}
+    assert found == {}
 
 
 def test_conftest_modules_hold_fixtures_and_hooks_only() -> None:
     for path in (ROOT / "tests").rglob("conftest.py"):
-        if name(path).startswith(OTHER_LANES):
-            continue
         for node in ast.parse(path.read_text("utf-8")).body:
             assert not isinstance(node, ast.ClassDef), f"{name(path)}: {node.name}"
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -12,6 +13,10 @@ from leads.adapters.secrets import KeyRing
 
 class SettingsError(ValueError):
     """One or more environment variables are missing or invalid; the message names them all."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         commit=environment.get("COMMIT", "unknown"),
     )
     if problems:
-        raise SettingsError("; ".join(problems))
+        raise SettingsError(*problems)
     return settings
 
 
@@ -92,3 +97,76 @@ def _is_conninfo(text: str) -> bool:
     except (psycopg.ProgrammingError, UnicodeError):
         return False
     return True
+
+
+# What the operators' command `leads` reads.
+
+OPERATOR_VARIABLES: Mapping[str, str] = {
+    "DATABASE_URL": "the URL of Diva's database, postgresql://user:password@host:5432/database",
+    "ENCRYPTION_KEYS": "the same value as that of the handlers, id:base64[,id:base64]",
+    "HASURA_URL": "the base URL of Hasura, for example http://hasura.internal:8080",
+    "HASURA_ADMIN_SECRET": "the admin secret of the engine at HASURA_URL",
+    "HASURA_OTHER_ADMIN_SECRET": "the other engine's admin secret; HASURA_ADMIN_SECRET is not sent there",
+    "HASURA_GRAPHQL_JWT_SECRET": "the same value as that of the engine, a JSON object",
+    "EDGE_STATE_KEYS": "the same value as that of the edge, id:base64[,id:base64]",
+}
+"""The variables that a verb may need, each with the value to set."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSettings:
+    """The variables that one verb needs; the others are empty. Secrets never show in its repr."""
+
+    database_url: str = field(repr=False)
+    key_ring: KeyRing = field(repr=False)
+    hasura_url: str
+    hasura_admin_secret: str = field(repr=False)
+    hasura_other_admin_secret: str = field(repr=False)
+    jwt_secret: str = field(repr=False)
+    edge_state_keys: KeyRing = field(repr=False)
+    edge_state_dir: Path
+
+
+def read_operator_settings(*needs: str, environment: Mapping[str, str] = os.environ) -> OperatorSettings:
+    """Read and check the variables that a verb names. Raises SettingsError that lists every problem."""
+    values = {name: environment.get(name, "").strip() if name in needs else "" for name in OPERATOR_VARIABLES}
+    problems = [
+        f"{name} is not set: give it {OPERATOR_VARIABLES[name]}" for name in needs if not values[name]
+    ]
+    if values["DATABASE_URL"] and not _is_conninfo(values["DATABASE_URL"]):
+        problems.append(f"DATABASE_URL is not a PostgreSQL URL: give it {OPERATOR_VARIABLES['DATABASE_URL']}")
+    settings = OperatorSettings(
+        database_url=values["DATABASE_URL"],
+        key_ring=_key_ring("ENCRYPTION_KEYS", values, problems),
+        hasura_url=values["HASURA_URL"].rstrip("/"),
+        hasura_admin_secret=values["HASURA_ADMIN_SECRET"],
+        hasura_other_admin_secret=values["HASURA_OTHER_ADMIN_SECRET"],
+        jwt_secret=values["HASURA_GRAPHQL_JWT_SECRET"],
+        edge_state_keys=_key_ring("EDGE_STATE_KEYS", values, problems),
+        edge_state_dir=Path(environment.get("EDGE_STATE_DIR", "").strip() or "/var/lib/pancake-edge"),
+    )
+    if problems:
+        raise SettingsError(*problems)
+    return settings
+
+
+def read_bind(environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
+    """The address and the port of BIND. Raises SettingsError."""
+    text = environment.get("BIND", "127.0.0.1:8000")
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise SettingsError(f"BIND is not an address and a port: {text!r}. Write it as 127.0.0.1:8000")
+    return host, int(port)
+
+
+def read_variable(name: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The variable that an operator named as the source of a secret; empty if it is not set."""
+    return environment.get(name, "")
+
+
+def _key_ring(name: str, values: Mapping[str, str], problems: list[str]) -> KeyRing:
+    try:
+        return KeyRing.parse(values[name])
+    except ValueError as error:
+        problems.append(f"{name}: {error}: give it {OPERATOR_VARIABLES[name]}")
+        return KeyRing({})

@@ -39,14 +39,14 @@ class RunUnfinished(Unavailable):
     """The run used up its time; it continues when this tick is delivered again."""
 
     code = "run_unfinished"
-    retry_after = 1
+    retry_after_seconds = 1
 
 
 class RunUnderWay(Unavailable):
     """This tick is being worked on by another delivery."""
 
     code = "run_under_way"
-    retry_after = 5
+    retry_after_seconds = 5
 
 
 class RunFailed(Retryable):

@@ -85,8 +85,8 @@ class IngestQueue:
 def store_deliveries(deliveries: Sequence[Delivery], origin: Origin, now: datetime) -> Statement:
     """Return the statement that stores deliveries of one origin; its rows are `StoredDelivery`.
 
-    The deliveries are one JSON array with `ordinal` counting from 0: sixteen PostgreSQL arrays cost psycopg twenty
-    times as much to write (docs/decisions/0001).
+    The deliveries are one JSON array with `ordinal` counting from 0: sixteen PostgreSQL arrays cost psycopg
+    twenty times as much to write (docs/decisions/0001).
     """
     items = [_item(ordinal, delivery) for ordinal, delivery in enumerate(deliveries)]
     params = {"origin": origin, "now": now, "deliveries": json.dumps(items, ensure_ascii=False)}

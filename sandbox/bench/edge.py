@@ -38,7 +38,7 @@ location = /verify {
         local verify = require "pancake.verify"
         ngx.req.read_body()
         local connection = {
-            allowlist_mode = "enforce", ranges = require("pancake.network").ranges { "127.0.0.0/8" },
+            allowlist_mode = "enforce", ranges = require("pancake.network").parse_ranges { "127.0.0.0/8" },
             signature_mode = "enforce", webhook_secrets = { "current", "SECRET" }, header_secrets = {},
         }
         local request = {

@@ -18,7 +18,9 @@ import httpx
 import psycopg
 import typer
 from rich.console import Console
+from rich.progress import Progress
 
+from leads.cli.replay.action import ReplayAction, drain
 from leads.domain.window import ICT
 from sandbox.accelerated_clock import AcceleratedClock
 from sandbox.chaos.accelerated_handlers import CLOCK_FILE, MUTATION, MUTATIONS
@@ -29,7 +31,6 @@ from sandbox.stack.observer import Observer
 from sandbox.stack.services import Service
 from sandbox.stack.signals import exit_on_sigterm
 from sandbox.stack.stack import Sandbox
-from scripts.replay_events import Hasura, drain
 
 NOON = clock_time(12)
 FINAL_POLLS = 5
@@ -208,8 +209,8 @@ class Afternoon:
         await waiting
 
     def _replay(self) -> None:
-        hasura = Hasura(self._sandbox.hasura_url, self._sandbox.keys.admin_secret)
-        drain(hasura, {"filter": {"status": "skipped_kill_switch"}}, Console(quiet=True))
+        with ReplayAction.at(self._sandbox.hasura_url, self._sandbox.keys.admin_secret) as action:
+            drain(action, {"filter": {"status": "skipped_kill_switch"}}, Progress(disable=True))
 
     def _set(self, name: str, value: str) -> None:
         with psycopg.connect(self._sandbox.database_url, autocommit=True) as connection:

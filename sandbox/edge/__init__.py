@@ -1,1 +1,1 @@
-"""The public edge on a developer's machine: the real one (nginx) where it is installed."""
+"""The real edge (nginx) on a developer's machine."""

@@ -1,4 +1,4 @@
-"""Start the real edge of deploy/nginx/ on free ports of 127.0.0.1, in a directory of its own."""
+"""Start the real edge of deploy/nginx/ on free ports of 127.0.0.1, from a directory of its own."""
 
 import base64
 import os
@@ -16,6 +16,8 @@ from sandbox.postgres.server import free_port
 from sandbox.processes import Processes, Unprivileged
 from sandbox.stack.services import NotReady
 
+TIMEOUT_SECONDS = 10
+POLL_SECONDS = 0.01
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "nginx"
 NGINX = Path("/usr/sbin/nginx")
 NEEDED = (
@@ -27,12 +29,12 @@ FOLDERS = ("spool", "unknown", "quarantine")
 
 
 def missing_packages() -> list[str]:
-    """Debian packages without which the real edge cannot run here; empty if it can."""
+    """Return the Debian packages that the real edge lacks here; empty if it can run."""
     return [package for path, package in NEEDED if not path.exists()]
 
 
-def in_words(missing: Sequence[str]) -> str:
-    """Which edge a sandbox has where these packages are missing."""
+def describe_edge(missing: Sequence[str]) -> str:
+    """Say which edge the sandbox starts if these packages are missing."""
     if not missing:
         return "The edge is the real one: nginx with Lua."
     return (
@@ -42,16 +44,16 @@ def in_words(missing: Sequence[str]) -> str:
 
 
 def state_key(name: str = "k1") -> str:
-    """A fresh key for EDGE_STATE_KEYS."""
+    """Return a new random key for EDGE_STATE_KEYS."""
     return f"{name}:" + base64.b64encode(os.urandom(32)).decode()
 
 
 @dataclass
 class EdgeSettings:
-    """What one edge is told: where to forward, its two credentials, and how it deviates from the defaults.
+    """Settings of one edge: upstreams, credentials, and deviations from the defaults.
 
-    `workers`: worker processes. `environment`: further EDGE_* variables. `site`: files of site/ that
-    replace ours, by name. `port`: the public port, 0 for a free one.
+    `workers`: number of worker processes. `environment`: further EDGE_* variables. `site`: files that replace
+    those of site/, by name. `port`: the public port, 0 for a free one.
     """
 
     hasura_url: str
@@ -65,7 +67,7 @@ class EdgeSettings:
 
 
 class NginxEdge:
-    """One edge: its directory lives as long as `processes`; it can be stopped, killed and started again."""
+    """One edge. Its directory lives as long as `processes`; it can be stopped, killed and started again."""
 
     def __init__(self, processes: Processes, settings: EdgeSettings) -> None:
         self._processes = processes
@@ -81,12 +83,11 @@ class NginxEdge:
 
     @property
     def url(self) -> str:
-        """Base URL that a sender sees; a connection's webhook URL is this + /api/pancake/record/{token}."""
+        """Public base URL. The webhook URL of a connection is this + /api/pancake/record/{token}."""
         return f"http://127.0.0.1:{self._port}"
 
     @property
     def port(self) -> int:
-        """The public port."""
         return self._port
 
     @property
@@ -96,20 +97,20 @@ class NginxEdge:
 
     @property
     def limits_file(self) -> Path:
-        """The file with rate, burst and deny list that may change at any moment."""
+        """The file with rate, burst and deny list. It may be replaced while the edge runs."""
         return self.state / "limits.json"
 
-    def tell(self, environment: Mapping[str, str]) -> None:
-        """Further environment variables, from the next start on."""
+    def add_environment(self, environment: Mapping[str, str]) -> None:
+        """Add environment variables, from the next start on."""
         self._settings.environment = {**self._settings.environment, **environment}
 
-    def edit(self, module: str, text: str, instead: str) -> None:
-        """Replace the one place where a module says that: a constant, or a guard to leave out."""
+    def edit(self, module: str, text: str, replacement: str) -> None:
+        """Replace text in a Lua module. Raises LookupError unless the module holds it exactly once."""
         path = self.directory / "lua" / "pancake" / module
         program = path.read_text()
         if program.count(text) != 1:
-            raise LookupError(f"{module} says {text!r} {program.count(text)} times")
-        path.write_text(program.replace(text, instead))
+            raise LookupError(f"{module} holds {text!r} {program.count(text)} times, not once")
+        path.write_text(program.replace(text, replacement))
 
     def start(self) -> None:
         """Start the server without waiting for it."""
@@ -120,100 +121,99 @@ class NginxEdge:
             )  # fmt: skip
 
     def bring_up(self) -> None:
-        """Start it and return once it answers and goes by a policy. Raises NotReady."""
+        """Start it and return once it answers and has a policy. Raises NotReady."""
         self.start()
         self.wait_ready()
         self.wait_policy()
 
-    def wait_ready(self, seconds: float = 10) -> None:
-        """Return once it answers. Raises NotReady with what nginx said if it does not."""
-        deadline = time.monotonic() + seconds
+    def wait_ready(self, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        """Return once it answers. Raises NotReady with the error log."""
+        deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline and self._running is not None and self._running.poll() is None:
             try:
                 httpx.get(f"{self.ops_url}/healthz", timeout=1).raise_for_status()
             except httpx.HTTPError:
-                time.sleep(0.01)
+                time.sleep(POLL_SECONDS)
             else:
                 return
         raise NotReady(f"the edge did not start: {self.errors()}")
 
-    def wait_policy(self, seconds: float = 10) -> None:
-        """Return once it goes by a policy with a connection in it. Raises NotReady if none comes."""
-        deadline = time.monotonic() + seconds
+    def wait_policy(self, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        """Return once it has a policy with at least one connection. Raises NotReady with the error log."""
+        deadline = time.monotonic() + timeout_seconds
         while self.health()["policy_connections"] == 0:
             if time.monotonic() > deadline:
                 raise NotReady(f"the edge got no policy from the handlers: {self.errors()}")
-            time.sleep(0.02)
+            time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
-        """Stop it as an operator would."""
+        """Stop it gracefully."""
         if self._running is not None:
             self._processes.stop(self._running)
             self._running = None
 
     def reload(self) -> None:
-        """Send HUP: new workers, while the old ones finish what they have."""
+        """Send SIGHUP: new workers start, the old ones finish their requests."""
         assert self._running is not None
         self._running.send_signal(signal.SIGHUP)
 
     def workers(self) -> list[int]:
-        """Process ids of the workers, oldest first."""
+        """Return the process ids of the workers, oldest first."""
         assert self._running is not None
         master = self._running.pid
         return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
 
     def kill_worker(self) -> None:
-        """SIGKILL to the oldest worker: the master starts another."""
+        """Send SIGKILL to the oldest worker. The master starts another one."""
         os.kill(self.workers()[0], signal.SIGKILL)
 
     def kill(self) -> None:
-        """SIGKILL to the master and every worker at once."""
+        """Send SIGKILL to the master and all workers, and wait until they are gone."""
         assert self._running is not None
         workers = self.workers()
         for pid in (self._running.pid, *workers):
             os.kill(pid, signal.SIGKILL)
         for pid in workers:
+            # A zombie ("Z") holds no port and no file any more; only its parent could remove it.
             while Path(f"/proc/{pid}/stat").exists() and ") Z " not in Path(f"/proc/{pid}/stat").read_text():
-                time.sleep(0.005)
+                time.sleep(POLL_SECONDS)
         self.stop()
 
     def errors(self) -> str:
-        """Everything nginx and our Lua wrote to the error log."""
+        """Return everything that nginx and the Lua program wrote to the error logs."""
         paths = (self.directory / name for name in ("stderr.log", "scratch/error.log"))
         return "".join(path.read_text() for path in paths if path.exists())
 
     def access_log(self) -> str:
-        """The JSON lines written so far."""
         path = self.directory / "scratch" / "access.json"
         return path.read_text() if path.exists() else ""
 
     def health(self) -> dict[str, Any]:
-        """What /healthz says."""
         return dict(httpx.get(f"{self.ops_url}/healthz", timeout=5).json())
 
     def metric(self, series: str) -> float:
-        """Value of one series of /metrics, named as there; 0 if it is not there (yet)."""
+        """Return the value of a series of /metrics, named as there; 0 if there is none yet."""
         lines = httpx.get(f"{self.ops_url}/metrics", timeout=5).text.splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(series + " ")), 0)
 
     def taken(self, path: str) -> int:
-        """How many deliveries Hasura ("hasura") took, or the handlers directly ("handlers")."""
+        """Return the number of deliveries that one path took: "hasura" or "handlers"."""
         return int(self.metric(f'pancake_edge_upstream_seconds_count{{upstream="{path}",result="ok"}}'))
 
     def held(self, folder: str = "spool") -> list[Path]:
-        """Sealed deliveries in one of spool, unknown, quarantine; oldest first."""
+        """Return the files of deliveries in spool, unknown or quarantine; oldest first."""
         return sorted((self.state / folder).glob("[!.]*.sealed"))
 
     def _environment(self) -> dict[str, str]:
-        told = self._settings
+        settings = self._settings
         return {
-            "HASURA_URL": told.hasura_url,
-            "HANDLERS_URL": told.handlers_url,
-            "HASURA_EDGE_TOKEN": told.hasura_token,
-            "EDGE_SECRET": told.edge_secret,
+            "HASURA_URL": settings.hasura_url,
+            "HANDLERS_URL": settings.handlers_url,
+            "HASURA_EDGE_TOKEN": settings.hasura_token,
+            "EDGE_SECRET": settings.edge_secret,
             "EDGE_STATE_KEYS": self.state_keys,
             "EDGE_STATE_DIR": str(self.state),
-            **told.environment,
+            **settings.environment,
         }
 
     def _lay_out(self) -> None:
@@ -223,7 +223,7 @@ class NginxEdge:
             if self._owner.uid is not None and self._owner.gid is not None:
                 os.chown(here / folder, self._owner.uid, self._owner.gid)
         (here / "nginx.conf").write_text((DEPLOY / "nginx.conf").read_text())
-        # Copied, not linked: the unprivileged server may not be allowed to look into the clone.
+        # Copied, not linked: the unprivileged server may not be able to read the clone.
         for module in sorted((DEPLOY / "lua" / "pancake").glob("*.lua")):
             target = here / "lua" / "pancake" / module.name
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,9 @@
 """Cron 2: the status of a connection, its history, its notifications."""
 
-from typing import Any
-
 import pytest
 
 from leads.adapters.pancake_api import Access
+from leads.domain.canonical_json import JsonObject
 from tests.support.crons import CronHarness
 
 
@@ -102,7 +101,7 @@ async def test_a_disabled_connection_is_not_checked(harness: CronHarness) -> Non
 async def test_an_internal_error_is_no_outage_of_pancake(
     harness: CronHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def bug(access: Access) -> list[dict[str, Any]]:
+    async def bug(access: Access) -> list[JsonObject]:
         raise KeyError("0905111222")
 
     harness.runtime.pancake.sources = bug  # type: ignore[method-assign]

@@ -185,7 +185,7 @@ async def test_a_record_stored_by_another_layer_meanwhile_is_found(harness: Cron
             await by_webhook(harness, [late.pop()])
         return rows
 
-    harness.runtime.db.fetch_all = overtaken  # type: ignore[assignment]
+    harness.runtime.db.fetch_all = overtaken  # type: ignore[method-assign]
     report = await reconcile(harness)
     assert (report["found"], report["found_missing"], report["left_missing"]) == (4, ids[4:], [])
     assert report["pending"] == 4

@@ -1,4 +1,4 @@
-"""The edge's alerts: they speak of metrics that exist, lead to a page, and fire where they must alone."""
+"""The alerts of the edge: their metrics exist, their runbook exists, and their rule tests pass."""
 
 import re
 import shutil
@@ -18,25 +18,24 @@ RULES = ROOT / "deploy" / "prometheus" / "edge.rules.yml"
 
 
 def rules() -> list[dict[str, Any]]:
-    """Every alert of the edge."""
+    """Return all alerts of the edge."""
     return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 
 
 @pytest.mark.skipif(bool(missing_packages()), reason=f"needs Debian's {', '.join(missing_packages())}")
-def test_every_metric_of_a_rule_is_one_the_edge_exposes() -> None:
-    """A misspelt name would never fire."""
+def test_the_edge_exposes_every_metric_of_the_rules() -> None:
+    """An alert with a misspelt metric would never fire."""
     with Processes() as processes:
         edge = NginxEdge(processes, EdgeSettings("http://127.0.0.1:9", "http://127.0.0.1:9", "jwt", "secret"))
         edge.start()
         edge.wait_ready()
         exposed = set(re.findall(r"^# TYPE (\w+)", httpx.get(f"{edge.ops_url}/metrics").text, re.MULTILINE))
-    exposed.add("pancake_edge_budget_used")  # one per connection, and there is none yet
+    exposed.add("pancake_edge_budget_used")  # one per connection; there is none here
     for rule in rules():
         assert set(re.findall(r"pancake_\w+", rule["expr"])) - {"pancake_edge"} <= exposed, rule["alert"]
 
 
-def test_every_alert_leads_to_its_page() -> None:
-    """The anchor in the runbook exists."""
+def test_every_alert_has_a_section_in_the_runbook() -> None:
     for rule in rules():
         path, _, anchor = rule["annotations"]["runbook"].partition("#")
         headings = re.findall(r"^## (\w+)$", (ROOT / path).read_text(), re.MULTILINE)
@@ -45,15 +44,13 @@ def test_every_alert_leads_to_its_page() -> None:
 
 
 def test_every_alert_has_a_case_where_it_fires_and_one_where_it_does_not() -> None:
-    """By name in the rule tests."""
     names = {case["name"] for case in yaml.safe_load(RULES.with_name("edge.test.yml").read_text())["tests"]}
     wanted = {f"{rule['alert']} {what}" for rule in rules() for what in ("fires", "is silent")}
     assert names == wanted
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="Debian's package promtool is not installed")
-def test_promtool_agrees() -> None:
-    """Prometheus' own evaluation of every case."""
+def test_the_rule_tests_pass_in_promtool() -> None:
     done = subprocess.run(
         ["promtool", "test", "rules", "edge.test.yml"],
         cwd=RULES.parent,

@@ -1,4 +1,4 @@
-"""What every edge must do, the real one and the sandbox's small one alike."""
+"""The behaviour that the real edge and the sandbox's small one share."""
 
 import random
 import sys
@@ -10,29 +10,30 @@ import pytest
 from sandbox.postgres.server import free_port
 from sandbox.processes import Processes
 from sandbox.stack.services import Service
-from tests.edge.conftest import TOKEN, Stage
-from tests.edge.fakes import HASURA_TOKEN, Answer, FakeHandlers, FakeHasura
-from tests.edge.sender import Reply, Sender, raw_exchange
+from tests.support.edge.fakes import HASURA_TOKEN, FakeHandlers, FakeHasura
+from tests.support.edge.harness import TOKEN, EdgeHarness
+from tests.support.edge.http_server import Answer
+from tests.support.edge.sender import Reply, Sender, raw_exchange
 
 PATH = f"/api/pancake/record/{TOKEN}"
 
 
 @dataclass
 class Front:
-    """Some edge in front of a fake Hasura that knows TOKEN."""
+    """An edge in front of a fake Hasura that knows TOKEN. `handlers`: None if the edge has no direct path."""
 
     port: int
     hasura: FakeHasura
     handlers: FakeHandlers | None = None
 
     def post(self, token: str, body: bytes = b"{}") -> Reply:
-        """Deliver one body over a connection of its own."""
+        """Post a delivery over a new connection."""
         with Sender(self.port) as sender:
             return sender.post(token, body)
 
 
 def small_edge(processes: Processes, hasura: FakeHasura) -> Front:
-    """The sandbox's wrapper as a process."""
+    """Start the sandbox's small edge as a process."""
     port = free_port()
     service = Service(
         name="edge",
@@ -49,15 +50,15 @@ def small_edge(processes: Processes, hasura: FakeHasura) -> Front:
 
 
 @pytest.fixture
-def real(nginx: Callable[..., Stage]) -> Front:
-    """The real edge; Hasura and the handlers behind it answer alike."""
-    stage = nginx()
-    return Front(stage.edge.port, stage.hasura, stage.handlers)
+def real(start_harness: Callable[..., EdgeHarness]) -> Front:
+    """The real edge in front of Hasura and the handlers."""
+    harness = start_harness()
+    return Front(harness.edge.port, harness.hasura, harness.handlers)
 
 
 @pytest.fixture
 def small(processes: Processes) -> Iterator[Front]:
-    """The small one."""
+    """The small edge."""
     with FakeHasura() as hasura:
         yield small_edge(processes, hasura)
 
@@ -65,12 +66,12 @@ def small(processes: Processes) -> Iterator[Front]:
 @pytest.fixture(params=["real", "small"])
 def front(request: pytest.FixtureRequest) -> Front:
     """Each edge in turn."""
-    found: Front = request.getfixturevalue(request.param)
-    return found
+    edge: Front = request.getfixturevalue(request.param)
+    return edge
 
 
-def test_the_handlers_answer_is_handed_on(front: Front) -> None:
-    """Every known status, with the id of the row and its error code, under 200."""
+def test_the_answer_of_the_handlers_is_passed_on(front: Front) -> None:
+    """Every known status with event_id and error_code, as 200."""
     for status in ("received", "duplicate", "skipped_kill_switch", "skipped_source_disabled", "dead_letter"):
         front.hasura.status = status
         reply = front.post(TOKEN)
@@ -78,8 +79,8 @@ def test_the_handlers_answer_is_handed_on(front: Front) -> None:
     assert reply.document == {"status": "dead_letter", "event_id": 1, "error_code": None}
 
 
-def test_bytes_are_bytes(front: Front) -> None:
-    """Anything may be in a body, or nothing; up to 256 KiB."""
+def test_a_body_may_be_any_bytes(front: Front) -> None:
+    """From 0 bytes to 256 KiB."""
     source = random.Random(11)
     bodies = [source.randbytes(size) for size in (0, 1, 1000, 255 * 1024, 256 * 1024)]
     bodies += [b'{"n":18446744073709551617,"n":"\\ud800"}', '{"tên":"Nguyễn"}'.encode()]
@@ -87,8 +88,8 @@ def test_bytes_are_bytes(front: Front) -> None:
     assert front.hasura.bodies == bodies
 
 
-def test_too_much_is_too_large_under_200(front: Front) -> None:
-    """257 KiB, announced or in chunks; nothing is stored."""
+def test_a_body_over_the_limit_is_answered_200_too_large(front: Front) -> None:
+    """257 KiB with a length or in chunks; nothing is stored."""
     assert front.post(TOKEN, b"x" * 257 * 1024).body.replace(b" ", b"") == b'{"status":"too_large"}'
     head = f"POST {PATH} HTTP/1.1\r\nHost: e\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunks = (b"10000\r\n" + b"z" * 65536 + b"\r\n") * 5 + b"0\r\n\r\n"
@@ -98,21 +99,18 @@ def test_too_much_is_too_large_under_200(front: Front) -> None:
     assert not front.hasura.deliveries
 
 
-def test_a_token_that_cannot_be_one_is_unknown_and_goes_nowhere(front: Front) -> None:
-    """Other letters, too long: nothing behind the edge sees it."""
+def test_a_malformed_token_is_unknown_and_not_forwarded(front: Front) -> None:
     for token in ("x" * 129, "a%20b", "%c3%a9", "a;b", "a+b"):
         assert (front.post(token).code, front.post(token).status) == (200, "unknown_token"), token
     assert not front.hasura.deliveries
 
 
-def test_a_token_may_come_percent_encoded(front: Front) -> None:
-    """Decoded once."""
+def test_a_percent_encoded_token_is_decoded_once(front: Front) -> None:
     assert front.post("".join(f"%{ord(letter):02X}" for letter in TOKEN)).status == "received"
     assert front.hasura.deliveries[0].token == TOKEN
 
 
-def test_one_route_one_method(front: Front) -> None:
-    """404 and 405 elsewhere."""
+def test_there_is_one_route_with_one_method(front: Front) -> None:
     with Sender(front.port) as sender:
         for path in ("/", "/api/pancake/record", "/api/pancake/record/", PATH + "/x"):
             assert sender.request("POST", path, b"{}").code == 404, path
@@ -121,8 +119,10 @@ def test_one_route_one_method(front: Front) -> None:
 
 
 @pytest.mark.parametrize("answer", [Answer(200), Answer(400), Answer(500), Answer(200, b"[]")])
-def test_what_hasura_did_not_take_is_never_answered_as_taken_by_it(front: Front, answer: Answer) -> None:
-    """The real edge takes the other path; the small one says it failed."""
+def test_a_delivery_that_hasura_did_not_accept_is_not_answered_as_accepted(
+    front: Front, answer: Answer
+) -> None:
+    """The real edge uses the other path; the small one answers 502."""
     front.hasura.override = answer
     reply = front.post(TOKEN)
     if front.handlers is None:

@@ -1,86 +1,105 @@
-"""Each guard is needed: with one of them taken out, the proof that rests on it fails."""
+"""Mutations: with one guard of the edge removed, the test that proves the guard fails."""
 
-import inspect
-from collections.abc import Callable
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from tests.edge import test_forward, test_limits, test_policy, test_spool, test_verify
-from tests.edge.conftest import Stage
+from tests.support.edge.harness import MUTATION_VARIABLE
 
-MUTATIONS: dict[str, tuple[str, dict[str, str], Callable[..., None]]] = {
-    "the budget is not asked": (
+ROOT = Path(__file__).parents[2]
+TIMEOUT_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """Replacements in a Lua module, and the test (`file::name` in this folder) that must fail with them."""
+
+    module: str
+    replacements: dict[str, str]
+    proof: str
+
+
+MUTATIONS = {
+    "the budget is not checked": Mutation(
         "budget.lua",
         {
-            "if M.used(connection) >= settings.budget then": "if false then",
-            "if M.used(connection) <= settings.budget and": "if",
+            "if M.used(connection_id) >= settings.budget_max_failures then": "if false then",
+            "if M.used(connection_id) <= settings.budget_max_failures and": "if",
         },
-        test_limits.test_the_excess_is_429_until_half_of_the_budget_is_spent_and_then_spooled,
+        "test_limits.py::test_requests_over_the_rate_get_429_until_the_budget_is_spent_then_they_are_spooled",
     ),
-    "failures are forgotten after a minute": (
+    "failures count for one minute": Mutation(
         "settings.lua",
-        {"budget_minutes = 30": "budget_minutes = 1"},
-        test_limits.test_a_failure_counts_for_thirty_minutes,
+        {"budget_window_minutes = 30": "budget_window_minutes = 1"},
+        "test_limits.py::test_a_failure_counts_for_thirty_minutes",
     ),
-    "any number of deliveries probes at once": (
+    "any number of deliveries probes at once": Mutation(
         "upstream.lua",
-        {'and claim.take(dict, path.name .. ".probe", PROBE_SECONDS)': ""},
-        test_forward.test_only_one_delivery_at_a_time_probes_a_path_that_failed,
+        {'and claim.take(dict, path.name .. ".probe", PROBE_LEASE_SECONDS)': ""},
+        "test_forward.py::test_only_one_delivery_at_a_time_probes_a_path_that_failed",
     ),
-    "the drain knows no rate": (
+    "the drain has no rate": Mutation(
         "drain.lua",
-        {"THREADS / settings.drain_per_second": "0"},
-        test_spool.test_the_drain_keeps_to_its_rate_while_live_traffic_goes_on,
+        {"THREADS / settings.max_drained_per_second": "0"},
+        "test_spool.py::test_the_drain_keeps_to_its_rate_while_live_traffic_goes_on",
     ),
-    "every signature is as good as another": (
+    "every signature is valid": Mutation(
         "verify.lua",
         {"found = crypto.equal(candidate, given) or found": "found = true"},
-        test_verify.test_signature_by_timestamp_by_secret_by_mode,
+        "test_verify.py::test_signature_by_timestamp_by_secret_by_mode",
     ),
-    "the window is not looked at": (
+    "every timestamp is in the window": Mutation(
         "verify.lua",
         {"<= WINDOW_SECONDS": "<= math.huge"},
-        test_verify.test_signature_by_timestamp_by_secret_by_mode,
+        "test_verify.py::test_signature_by_timestamp_by_secret_by_mode",
     ),
-    "unknown is said without asking": (
+    "a token is called unknown without a fetch": Mutation(
         "policy.lua",
-        {"while not M.confirmed_after(asked) do": "while false do"},
-        test_policy.test_unknown_tokens_wait_in_a_spool_of_their_own_while_nobody_can_be_asked,
+        {"while not M.confirmed_after(asked_at) do": "while false do"},
+        "test_policy.py::test_unknown_tokens_wait_in_their_own_folder_while_the_handlers_are_down",
     ),
-    "refusals by ill paths count": (
+    "refusals by failing paths count": Mutation(
         "drain.lua",
-        {"not seen.last_at or (upstream.succeeded_at() or 0) > seen.last_at": "true"},
-        test_spool.test_refusals_while_the_paths_are_ill_never_set_anything_aside,
+        {"not retry.last_failed_at or (upstream.succeeded_at() or 0) > retry.last_failed_at": "true"},
+        "test_spool.py::test_refusals_by_failing_paths_never_quarantine_a_delivery",
     ),
-    "the file is not written": (
+    "the file is not written": Mutation(
         "spool.lua",
-        {"and write(folder, name, sealed) then": "then"},
-        test_spool.test_with_everything_down_deliveries_are_kept_and_drained_oldest_first,
+        {"ok, err = write(folder, name, sealed)": "ok, err = true"},
+        "test_spool.py::test_deliveries_of_an_outage_are_stored_and_drained_oldest_first",
     ),
-    "nothing is sealed": (
+    "nothing is encrypted": Mutation(
         "crypto.lua",
         {
             "assert(C.EVP_EncryptUpdate(ctx, out, length, text, #text) == 1)": (
                 "ffi.copy(out, text, #text) length[0] = #text"
             )
         },
-        test_spool.test_nothing_of_a_delivery_lies_readable_on_disk,
+        "test_spool.py::test_files_of_deliveries_and_policy_are_encrypted",
     ),
 }
 
 
+@pytest.mark.usefixtures("start_harness")
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_without_this_guard_its_proof_fails(nginx: Callable[..., Stage], name: str) -> None:
-    """The proof passes on the edge as it is; here it must not."""
-    module, replacements, proof = MUTATIONS[name]
-
-    def mutant(**environment: str) -> Stage:
-        stage = nginx(started=False, **environment)
-        for guard, instead in replacements.items():
-            stage.edge.edit(module, guard, instead)
-        stage.edge.bring_up()
-        return stage
-
-    starts_its_own = "nginx" in inspect.signature(proof).parameters
-    with pytest.raises(AssertionError):
-        proof(mutant if starts_its_own else mutant())
+def test_without_its_guard_a_proof_fails(name: str) -> None:
+    """Run the proof in a pytest of its own. It must fail by an assertion of its own."""
+    mutation = MUTATIONS[name]
+    arguments = ["-q", "-p", "no:cacheprovider", "--tb=short", f"tests/edge/{mutation.proof}"]
+    finished = subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments],
+        cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False,
+        env={
+            **os.environ,
+            "COLUMNS": "300",  # pytest cuts the reason off at the width of the terminal
+            MUTATION_VARIABLE: json.dumps([mutation.module, mutation.replacements]),
+        },
+    )  # fmt: skip
+    failures = re.findall(r"^FAILED \S+ - (assert|AssertionError)\b", finished.stdout, re.MULTILINE)
+    assert (finished.returncode, len(failures)) == (1, 1), finished.stdout

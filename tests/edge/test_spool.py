@@ -1,4 +1,4 @@
-"""The spool: what nobody would take is on disk before the answer, and is handed over later."""
+"""The spool: a delivery that no path takes is on disk before the answer and is handed over later."""
 
 import base64
 import contextlib
@@ -14,74 +14,52 @@ from pathlib import Path
 
 import pytest
 
-from tests.edge.conftest import TOKEN, Stage, eventually
-from tests.edge.fakes import Answer
+from tests.support.edge.harness import BUDGET_MAX_FAILURES, TOKEN, EdgeHarness
+from tests.support.edge.http_server import Answer
+from tests.support.waiting import eventually
 
 
-def away(stage: Stage) -> None:
-    """Nothing behind the edge answers."""
-    stage.hasura.stop()
-    stage.handlers.stop()
-
-
-def back(stage: Stage) -> None:
-    """Everything behind the edge answers again."""
-    stage.hasura.start()
-    stage.handlers.start()
-
-
-def post_many(stage: Stage, bodies: list[bytes]) -> list[str]:
-    """Deliver them one after the other; the statuses."""
-    with stage.sender() as sender:
-        return [sender.post(TOKEN, body).status for body in bodies]
-
-
-def offered(stage: Stage, body: bytes) -> int:
-    """How often the handlers were offered that body, taken or not."""
-    return sum(base64.b64encode(body) in request.body for request in stage.handlers.requests)
-
-
-def test_with_everything_down_deliveries_are_kept_and_drained_oldest_first(stage: Stage) -> None:
-    """200 spooled each; once a path is back they arrive in order with their time and address of arrival."""
+def test_deliveries_of_an_outage_are_stored_and_drained_oldest_first(harness: EdgeHarness) -> None:
+    """Each is answered 200 spooled. The drain's four threads keep the order only roughly."""
     bodies = [b"%03d" % number for number in range(40)]
-    away(stage)
-    assert set(post_many(stage, bodies)) == {"spooled"}
-    assert len(stage.edge.held()) == 40
-    back(stage)
-    eventually(lambda: len(stage.bodies) >= 40 and not stage.edge.held())
-    assert sorted(stage.bodies) == bodies
-    places = [stage.in_order.index(body) for body in bodies]
-    assert all(abs(place - number) <= 6 for number, place in enumerate(places)), places
-    assert stage.metric('pancake_edge_spool_files{folder="spool"}') == 0
-    assert stage.metric('pancake_edge_drained_total{folder="spool",outcome="received"}') == 40
+    harness.stop_upstreams()
+    assert set(harness.post_many(bodies)) == {"spooled"}
+    assert len(harness.edge.held()) == 40
+    harness.start_upstreams()
+    eventually(lambda: len(harness.bodies) >= 40 and not harness.edge.held())
+    assert sorted(harness.bodies) == bodies
+    positions = [harness.bodies_in_order.index(body) for body in bodies]
+    assert all(abs(position - number) <= 6 for number, position in enumerate(positions)), positions
+    assert harness.metric('pancake_edge_spool_files{folder="spool"}') == 0
+    assert harness.metric('pancake_edge_drained_total{folder="spool",outcome="received"}') == 40
 
 
 @contextlib.contextmanager
-def traced(stage: Stage, *options: str) -> Iterator[Path]:
-    """The file in which strace notes what the one worker asks of the kernel meanwhile."""
+def trace_worker(harness: EdgeHarness, *options: str) -> Iterator[Path]:
+    """Trace the system calls of the one worker with strace. Yields the path of the trace."""
     if shutil.which("strace") is None:
-        pytest.skip("what the kernel saw is told by strace: apt-get install strace")
-    trace = stage.edge.directory / "trace"
-    command = ["strace", "-f", "-y", "-o", str(trace), *options, "-p", str(stage.edge.workers()[0])]
+        pytest.skip("system calls are traced with strace: apt-get install strace")
+    trace = harness.edge.directory / "trace"
+    command = ["strace", "-f", "-y", "-o", str(trace), *options, "-p", str(harness.edge.workers()[0])]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
         assert tracer.stderr is not None
         try:
-            said = tracer.stderr.readline()
-            if "attached" not in said:
-                pytest.skip(f"strace may not look at the worker here: {said.strip()}")
+            message = tracer.stderr.readline()
+            if "attached" not in message:
+                pytest.skip(f"strace may not trace the worker here: {message.strip()}")
             yield trace
         finally:
             tracer.send_signal(signal.SIGINT)
 
 
-def test_a_delivery_is_on_disk_before_its_answer(nginx: Callable[..., Stage]) -> None:
-    """Written, fsynced, renamed, the folder fsynced, and only then 200: in this order, says the kernel."""
-    stage = nginx(workers=1)
-    away(stage)
+def test_a_delivery_is_on_disk_before_its_answer(start_harness: Callable[..., EdgeHarness]) -> None:
+    """System calls in this order: write, fsync, rename, fsync of the folder, and then the answer."""
+    harness = start_harness(workers=1)
+    harness.stop_upstreams()
     calls = "trace=fsync,?rename,?renameat,?renameat2,write,writev,sendto"
-    with traced(stage, "-e", calls) as trace:
-        post_many(stage, [b"1"])
-    (name,) = [path.name for path in stage.edge.held()]
+    with trace_worker(harness, "-e", calls) as trace:
+        harness.post_many([b"1"])
+    (name,) = [path.name for path in harness.edge.held()]
     steps = [
         rf"fsync\(\d+<\S+/spool/\.part-{name}>", rf'rename\w*\(.*/\.part-{name}", .*/spool/{name}"',
         r"fsync\(\d+<\S+/spool>", r"HTTP/1\.1 200 OK",
@@ -89,36 +67,36 @@ def test_a_delivery_is_on_disk_before_its_answer(nginx: Callable[..., Stage]) ->
     assert re.search(".*".join(steps), trace.read_text(), re.DOTALL), trace.read_text()
 
 
-def test_a_burst_on_a_slow_disk_is_kept(nginx: Callable[..., Stage]) -> None:
-    """120 ms for each fsync: who comes together waits for his turn; nothing is shed, no failure chosen."""
-    stage = nginx(workers=1)
-    away(stage)
+def test_a_burst_on_a_slow_disk_is_stored(start_harness: Callable[..., EdgeHarness]) -> None:
+    """120 ms per fsync: requests at the same time wait for their turn; none is shed or answered with 503."""
+    harness = start_harness(workers=1)
+    harness.stop_upstreams()
     with (
-        traced(stage, "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=120ms"),
+        trace_worker(harness, "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=120ms"),
         ThreadPoolExecutor(80) as threads,
     ):
-        statuses = list(threads.map(lambda number: post_many(stage, [b"%d" % number]), range(80)))
+        statuses = list(threads.map(lambda number: harness.post_many([b"%d" % number]), range(80)))
     assert statuses == [["spooled"]] * 80
 
 
-def test_a_reload_waits_for_what_is_being_written(nginx: Callable[..., Stage]) -> None:
-    """On a slow disk: who delivers while the workers change hears that it was kept."""
-    stage = nginx(workers=1)
-    away(stage)
+def test_a_reload_waits_for_running_writes(start_harness: Callable[..., EdgeHarness]) -> None:
+    """On a slow disk: a delivery during the change of workers gets its answer."""
+    harness = start_harness(workers=1)
+    harness.stop_upstreams()
     with (
-        traced(stage, "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=500ms"),
+        trace_worker(harness, "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=500ms"),
         ThreadPoolExecutor(4) as threads,
     ):
-        statuses = threads.map(lambda number: post_many(stage, [b"%d" % number]), range(4))
-        eventually(lambda: list((stage.edge.state / "spool").glob(".part-*")))
-        stage.edge.reload()
+        statuses = threads.map(lambda number: harness.post_many([b"%d" % number]), range(4))
+        eventually(lambda: list((harness.edge.state / "spool").glob(".part-*")))
+        harness.edge.reload()
         assert list(statuses) == [["spooled"]] * 4
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
-def test_a_full_disk_is_noticed_before_a_delivery_needs_it(stage: Stage) -> None:
-    """An empty file fits where no delivery would: the probe is as large as the largest one."""
-    spool = stage.edge.state / "spool"
+def test_a_full_disk_is_noticed_before_a_delivery_needs_it(harness: EdgeHarness) -> None:
+    """The probe is as large as the largest delivery: an empty file would still fit on the disk."""
+    spool = harness.edge.state / "spool"
     owner = spool.stat()
     options = f"size=256k,mode=700,uid={owner.st_uid},gid={owner.st_gid}"
     mounted = subprocess.run(
@@ -128,70 +106,69 @@ def test_a_full_disk_is_noticed_before_a_delivery_needs_it(stage: Stage) -> None
         check=False,
     )
     if mounted.returncode != 0:
-        pytest.skip(f"nothing may be mounted here: {mounted.stderr.strip()}")
+        pytest.skip(f"mounting is not permitted here: {mounted.stderr.strip()}")
     try:
-        stage.edge.reload()
-        eventually(lambda: stage.metric("pancake_edge_spool_writable{}") == 0)
+        harness.edge.reload()
+        eventually(lambda: harness.metric("pancake_edge_spool_writable{}") == 0)
         assert not list(spool.iterdir())
     finally:
-        stage.edge.stop()
+        harness.edge.stop()
         subprocess.run(["umount", str(spool)], check=True)
 
 
-def test_a_file_that_the_disk_does_not_give_is_left_and_said(stage: Stage) -> None:
-    """Put back by root with root's rights, for instance: it stays, and is not passed over in silence."""
-    away(stage)
-    post_many(stage, [b"1", b"2"])
-    closed, _ = stage.edge.held()
-    mode = closed.stat()
+def test_an_unreadable_file_stays_in_the_spool_and_is_logged(harness: EdgeHarness) -> None:
+    """For instance one that root put back with the wrong owner."""
+    harness.stop_upstreams()
+    harness.post_many([b"1", b"2"])
+    closed, _ = harness.edge.held()
+    before = closed.stat()
     closed.chmod(0)
     os.chown(closed, os.geteuid(), os.getegid())
-    back(stage)
-    eventually(lambda: len(stage.bodies) == 1)
-    eventually(lambda: stage.metric('pancake_edge_errors_total{source="spool"}') >= 1)
-    assert stage.edge.held() == [closed]
-    assert f"{closed.name} cannot be read" in stage.edge.errors()
-    os.chown(closed, mode.st_uid, mode.st_gid)
-    closed.chmod(mode.st_mode)
+    harness.start_upstreams()
+    eventually(lambda: len(harness.bodies) == 1)
+    eventually(lambda: harness.metric('pancake_edge_errors_total{source="spool"}') >= 1)
+    assert harness.edge.held() == [closed]
+    assert f"delivery not read: {closed.name}" in harness.edge.errors()
+    os.chown(closed, before.st_uid, before.st_gid)
+    closed.chmod(before.st_mode)
 
 
-def test_half_a_file_of_a_killed_process_goes(nginx: Callable[..., Stage]) -> None:
-    """Seen twice, a minute apart (here a tenth of a second), it is nobody's; it was never answered."""
-    stage = nginx(started=False)
-    stage.edge.edit("start.lua", "TIDY_SECONDS = 60, 60", "TIDY_SECONDS = 60, 0.1")
-    half = stage.edge.state / "spool" / ".part-1700000000000-0123456789ab-9.sealed"
+def test_a_partial_file_of_a_killed_process_is_removed(start_harness: Callable[..., EdgeHarness]) -> None:
+    """At its second sweep, a minute later (here 0.1 s). Its delivery was never answered."""
+    harness = start_harness(started=False)
+    harness.edge.edit("start.lua", "TIDY_INTERVAL_SECONDS = 60", "TIDY_INTERVAL_SECONDS = 0.1")
+    half = harness.edge.state / "spool" / ".part-1700000000000-0123456789ab-9.sealed"
     half.write_bytes(b"PE1")
-    stage.edge.start()
-    stage.edge.wait_ready()
+    harness.edge.start()
+    harness.edge.wait_ready()
     eventually(lambda: not half.exists())
 
 
-def test_a_missing_folder_stops_only_what_needs_it(nginx: Callable[..., Stage]) -> None:
-    """The edge starts, forwards, and says which folder takes nothing."""
-    stage = nginx(started=False)
-    (stage.edge.state / "unknown").rmdir()
-    stage.edge.bring_up()
-    assert post_many(stage, [b"1"]) == ["received"]
-    eventually(lambda: stage.metric("pancake_edge_spool_writable{}") == 0)
-    assert "/state/unknown: No such file" in stage.edge.errors()
+def test_a_missing_folder_stops_only_what_needs_it(start_harness: Callable[..., EdgeHarness]) -> None:
+    """The edge starts and forwards, and its log names the folder."""
+    harness = start_harness(started=False)
+    (harness.edge.state / "unknown").rmdir()
+    harness.edge.bring_up()
+    assert harness.post_many([b"1"]) == ["received"]
+    eventually(lambda: harness.metric("pancake_edge_spool_writable{}") == 0)
+    assert "/state/unknown: No such file" in harness.edge.errors()
 
 
-def test_the_folder_has_a_limit_of_bytes_too(nginx: Callable[..., Stage]) -> None:
-    """Few large deliveries fill a disk as well as many small ones."""
-    stage = nginx(EDGE_SPOOL_MAX_BYTES="300000")
-    away(stage)
-    with stage.sender() as sender:
+def test_the_size_of_the_spool_is_limited_in_bytes_too(start_harness: Callable[..., EdgeHarness]) -> None:
+    harness = start_harness(EDGE_SPOOL_MAX_BYTES="300000")
+    harness.stop_upstreams()
+    with harness.sender() as sender:
         replies = [sender.post(TOKEN, b"x" * 100_000).status for _ in range(3)]
     assert replies == ["spooled", "spooled", "spool_full"]
 
 
-def test_nothing_of_a_delivery_lies_readable_on_disk(stage: Stage) -> None:
-    """Token, bytes and secrets are sealed, in the spool and in the policy."""
-    stage.connection.webhook_secrets = [b"secret-of-the-connection"]
-    stage.learn()
-    away(stage)
-    post_many(stage, [b'{"phone":"0912345678"}'])
-    for path in stage.edge.state.rglob("*.sealed"):
+def test_files_of_deliveries_and_policy_are_encrypted(harness: EdgeHarness) -> None:
+    """Neither a token nor a body nor a secret is readable."""
+    harness.connection.webhook_secrets = [b"secret-of-the-connection"]
+    harness.wait_for_new_policy()
+    harness.stop_upstreams()
+    harness.post_many([b'{"phone":"0912345678"}'])
+    for path in harness.edge.state.rglob("*.sealed"):
         sealed = path.read_bytes()
         for clear in (
             TOKEN.encode(),
@@ -200,31 +177,30 @@ def test_nothing_of_a_delivery_lies_readable_on_disk(stage: Stage) -> None:
             base64.b64encode(b"secret-of-the-connection"),
         ):
             assert clear not in sealed
-    assert (stage.edge.state / "policy.sealed").exists()
+    assert (harness.edge.state / "policy.sealed").exists()
 
 
-def test_a_full_spool_survives_sigkill_of_every_process(nginx: Callable[..., Stage]) -> None:
-    """What was answered 200 is there after the restart, with the policy, and is handed over."""
-    stage = nginx(EDGE_SPOOL_MAX_FILES="30")
-    away(stage)
-    statuses = post_many(stage, [b"%d" % number for number in range(30)])
+def test_a_full_spool_survives_sigkill_of_every_process(start_harness: Callable[..., EdgeHarness]) -> None:
+    """All deliveries that were answered 200 are handed over after the restart."""
+    harness = start_harness(EDGE_SPOOL_MAX_FILES="30")
+    harness.stop_upstreams()
+    statuses = harness.post_many([b"%d" % number for number in range(30)])
     assert set(statuses) == {"spooled"}
-    stage.edge.kill()
-    stage.edge.start()
-    stage.edge.wait_ready()
-    assert post_many(stage, [b"one too many"]) != ["spooled"]
-    back(stage)
-    eventually(lambda: not stage.edge.held())
-    assert sorted(stage.bodies) == sorted(b"%d" % number for number in range(30))
+    harness.edge.kill()
+    harness.edge.start()
+    harness.edge.wait_ready()
+    assert harness.post_many([b"one too many"]) != ["spooled"]
+    harness.start_upstreams()
+    eventually(lambda: not harness.edge.held())
+    assert sorted(harness.bodies) == sorted(b"%d" % number for number in range(30))
 
 
-def test_sigkill_in_the_middle_of_a_burst_loses_nothing_that_was_answered(stage: Stage) -> None:
-    """Half-written files were never answered; everything answered is a whole file."""
-    away(stage)
+def test_sigkill_during_a_burst_loses_no_delivery_that_was_answered(harness: EdgeHarness) -> None:
+    harness.stop_upstreams()
     answered: list[bytes] = []
 
     def deliver(number: int) -> None:
-        with stage.sender() as sender:
+        with harness.sender() as sender:
             for step in range(40):
                 body = b"%d-%d" % (number, step)
                 try:
@@ -237,245 +213,255 @@ def test_sigkill_in_the_middle_of_a_burst_loses_nothing_that_was_answered(stage:
         for number in range(4):
             threads.submit(deliver, number)
         eventually(lambda: len(answered) >= 40)
-        stage.edge.kill()
-    stage.edge.start()
-    stage.edge.wait_ready()
-    back(stage)
-    eventually(lambda: not stage.edge.held())
-    assert set(answered) <= set(stage.bodies)
-    assert not stage.edge.held("quarantine")
+        harness.edge.kill()
+    harness.edge.start()
+    harness.edge.wait_ready()
+    harness.start_upstreams()
+    eventually(lambda: not harness.edge.held())
+    assert set(answered) <= set(harness.bodies)
+    assert not harness.edge.held("quarantine")
 
 
-def test_the_drain_keeps_to_its_rate_while_live_traffic_goes_on(nginx: Callable[..., Stage]) -> None:
-    """A live delivery is answered by the handlers at once although the spool is far from empty."""
-    stage = nginx(EDGE_DRAIN_PER_SECOND="20")
-    away(stage)
-    post_many(stage, [b"old-%d" % number for number in range(30)])
-    back(stage)
+def test_the_drain_keeps_to_its_rate_while_live_traffic_goes_on(
+    start_harness: Callable[..., EdgeHarness],
+) -> None:
+    """Live deliveries do not wait until the spool is empty."""
+    harness = start_harness(EDGE_DRAIN_PER_SECOND="20")
+    harness.stop_upstreams()
+    harness.post_many([b"old-%d" % number for number in range(30)])
+    harness.start_upstreams()
     began = time.monotonic()
-    eventually(lambda: stage.bodies)
-    with stage.sender() as sender:
+    eventually(lambda: harness.bodies)
+    with harness.sender() as sender:
         assert [sender.post(TOKEN, b"new-%d" % number).status for number in range(10)] == ["received"] * 10
-    assert stage.edge.held()
-    eventually(lambda: not stage.edge.held())
+    assert harness.edge.held()
+    eventually(lambda: not harness.edge.held())
     assert time.monotonic() - began > 30 / 20 - 0.5
-    assert len(stage.bodies) == 40
+    assert len(harness.bodies) == 40
 
 
-def test_what_every_path_refuses_while_healthy_is_set_aside_and_never_deleted(stage: Stage) -> None:
-    """One odd delivery: quarantine, counted; its neighbours pass, and no path is skipped for it."""
-    stage.hasura.refuses = stage.handlers.refuses = lambda raw: raw == b"odd"
-    assert post_many(stage, [b"odd", b"even"]) == ["spooled", "received"]
-
-    def quarantined() -> bool:
-        post_many(stage, [b"even"])
-        return len(stage.edge.held("quarantine")) == 1
-
-    eventually(quarantined)
-    assert not stage.edge.held()
-    assert stage.metric('pancake_edge_quarantined_total{reason="refused"}') == 1
-    assert stage.metric('pancake_edge_spool_files{folder="quarantine"}') == 1
-    stage.hasura.refuses = lambda raw: False
-    (odd,) = stage.edge.held("quarantine")
-    odd.rename(stage.edge.state / "spool" / odd.name)
-    eventually(lambda: b"odd" in stage.hasura.bodies)
-    assert stage.metric('pancake_edge_spool_files{folder="quarantine"}') == 0
-
-
-def test_one_delivery_that_no_path_survives_holds_up_none_of_the_others(stage: Stage) -> None:
-    """Every path answers it with 503, as if ill; at night no live delivery would show that it is not."""
-    away(stage)
-    post_many(stage, [b"poison", *(b"%d" % number for number in range(20))])
-    stage.hasura.refuses = stage.handlers.refuses = lambda raw: raw == b"poison"
-    stage.hasura.refusal = stage.handlers.refusal = 503
-    back(stage)
-    eventually(lambda: len(stage.edge.held()) == 1, seconds=20)
-    assert sorted(stage.bodies) == sorted(b"%d" % number for number in range(20))
+def test_a_delivery_that_every_working_path_refuses_is_quarantined(harness: EdgeHarness) -> None:
+    """Other deliveries pass and no path is skipped. It is handed over once an operator moves it back."""
+    harness.hasura.refuses = harness.handlers.refuses = lambda raw: raw == b"odd"
+    assert harness.post_many([b"odd", b"even"]) == ["spooled", "received"]
 
     def quarantined() -> bool:
-        post_many(stage, [b"live"])
-        return len(stage.edge.held("quarantine")) == 1
+        harness.post_many([b"even"])
+        return len(harness.edge.held("quarantine")) == 1
 
     eventually(quarantined)
-    eventually(lambda: not stage.edge.held())
+    assert not harness.edge.held()
+    assert harness.metric('pancake_edge_quarantined_total{reason="refused"}') == 1
+    assert harness.metric('pancake_edge_spool_files{folder="quarantine"}') == 1
+    harness.hasura.refuses = lambda raw: False
+    (odd,) = harness.edge.held("quarantine")
+    odd.rename(harness.edge.state / "spool" / odd.name)
+    eventually(lambda: b"odd" in harness.hasura.bodies)
+    assert harness.metric('pancake_edge_spool_files{folder="quarantine"}') == 0
 
 
-def test_an_odd_delivery_holds_up_nobody_while_one_path_is_down(stage: Stage) -> None:
-    """Only the handlers are there, and refuse some: the others pass, and nothing is set aside for it."""
-    away(stage)
+def test_a_delivery_that_fails_on_every_path_does_not_delay_others(harness: EdgeHarness) -> None:
+    """Every path answers 503 to it, as if it were down, and there is no live traffic to show otherwise."""
+    harness.stop_upstreams()
+    harness.post_many([b"poison", *(b"%d" % number for number in range(20))])
+    harness.hasura.refuses = harness.handlers.refuses = lambda raw: raw == b"poison"
+    harness.hasura.refusal_code = harness.handlers.refusal_code = 503
+    harness.start_upstreams()
+    eventually(lambda: len(harness.edge.held()) == 1, seconds=20)
+    assert sorted(harness.bodies) == sorted(b"%d" % number for number in range(20))
+
+    def quarantined() -> bool:
+        harness.post_many([b"live"])
+        return len(harness.edge.held("quarantine")) == 1
+
+    eventually(quarantined)
+    eventually(lambda: not harness.edge.held())
+
+
+def test_a_refused_delivery_does_not_delay_others_while_one_path_is_down(harness: EdgeHarness) -> None:
+    """Only the handlers run and refuse some deliveries: nothing is quarantined."""
+    harness.stop_upstreams()
     odd, even = [b"odd %d" % number for number in range(6)], [b"%d" % number for number in range(20)]
-    post_many(stage, odd + even)
-    stage.handlers.refuses = lambda raw: raw.startswith(b"odd")
-    stage.handlers.start()
-    eventually(lambda: len(stage.edge.held()) == len(odd))
-    assert sorted(stage.bodies) == sorted(even)
-    assert not stage.edge.held("quarantine")
+    harness.post_many(odd + even)
+    harness.handlers.refuses = lambda raw: raw.startswith(b"odd")
+    harness.handlers.start()
+    eventually(lambda: len(harness.edge.held()) == len(odd))
+    assert sorted(harness.bodies) == sorted(even)
+    assert not harness.edge.held("quarantine")
 
 
-def test_many_odd_deliveries_do_not_starve_those_behind_them(nginx: Callable[..., Stage]) -> None:
-    """More than the drain tries in one of its rounds (here a second): the next round goes on behind them."""
-    stage = nginx(started=False)
-    stage.edge.edit("start.lua", "DRAIN_SECONDS, TIDY_SECONDS = 60", "DRAIN_SECONDS, TIDY_SECONDS = 1")
-    stage.edge.bring_up()
-    away(stage)
-    post_many(stage, [b"odd %d" % number for number in range(20)] + [b"even"])
-    stage.handlers.refuses = lambda raw: raw.startswith(b"odd")
-    stage.handlers.start()
-    eventually(lambda: stage.bodies == [b"even"], seconds=20)
+def test_many_refused_deliveries_do_not_starve_those_behind_them(
+    start_harness: Callable[..., EdgeHarness],
+) -> None:
+    """More than the drain tries in one round (here a second): the next round continues behind them."""
+    harness = start_harness(started=False)
+    harness.edge.edit("start.lua", "DRAIN_ROUND_SECONDS = 60", "DRAIN_ROUND_SECONDS = 1")
+    harness.edge.bring_up()
+    harness.stop_upstreams()
+    harness.post_many([b"odd %d" % number for number in range(20)] + [b"even"])
+    harness.handlers.refuses = lambda raw: raw.startswith(b"odd")
+    harness.handlers.start()
+    eventually(lambda: harness.bodies == [b"even"], seconds=20)
 
 
-def test_odd_deliveries_left_by_an_outage_do_not_keep_a_path_closed(nginx: Callable[..., Stage]) -> None:
-    """Each may be the one that probes the handlers, who refuse it: that costs a moment, not five seconds."""
-    stage = nginx(EDGE_SKIP_SECONDS="5")
-    away(stage)
-    post_many(stage, [b"odd %d" % number for number in range(8)] + [b"even"])
-    stage.handlers.refuses = lambda raw: raw.startswith(b"odd")
-    stage.handlers.start()
-    eventually(lambda: stage.bodies == [b"even"], seconds=12)
+def test_refused_deliveries_of_an_outage_do_not_keep_a_path_skipped(
+    start_harness: Callable[..., EdgeHarness],
+) -> None:
+    """Each of them may be the probe of the handlers: its refusal skips the path for 0.25 s, not 5 s."""
+    harness = start_harness(EDGE_SKIP_SECONDS="5")
+    harness.stop_upstreams()
+    harness.post_many([b"odd %d" % number for number in range(8)] + [b"even"])
+    harness.handlers.refuses = lambda raw: raw.startswith(b"odd")
+    harness.handlers.start()
+    eventually(lambda: harness.bodies == [b"even"], seconds=12)
 
 
-def test_what_fails_from_the_spool_takes_no_path_from_live_traffic(nginx: Callable[..., Stage]) -> None:
-    """The handlers never survive one spooled delivery; live ones reach them all the while."""
-    stage = nginx(EDGE_SKIP_SECONDS="2")
-    away(stage)
-    post_many(stage, [b"poison"])
-    stage.handlers.refuses, stage.handlers.refusal = lambda raw: raw == b"poison", 503
-    stage.handlers.start()
-    eventually(lambda: post_many(stage, [b"first"]) == ["received"])
-    before, statuses = offered(stage, b"poison"), list[str]()
+def test_failures_from_the_spool_do_not_skip_a_path_for_live_traffic(
+    start_harness: Callable[..., EdgeHarness],
+) -> None:
+    """The handlers answer 503 to one spooled delivery and keep accepting live ones."""
+    harness = start_harness(EDGE_SKIP_SECONDS="2")
+    harness.stop_upstreams()
+    harness.post_many([b"poison"])
+    harness.handlers.refuses, harness.handlers.refusal_code = lambda raw: raw == b"poison", 503
+    harness.handlers.start()
+    eventually(lambda: harness.post_many([b"first"]) == ["received"])
+    before, statuses = harness.count_offers(b"poison"), list[str]()
 
     def tried_twice_more() -> bool:
-        statuses.extend(post_many(stage, [b"live"]))
-        return offered(stage, b"poison") >= before + 2
+        statuses.extend(harness.post_many([b"live"]))
+        return harness.count_offers(b"poison") >= before + 2
 
     eventually(tried_twice_more, seconds=20)
     assert set(statuses) == {"received"}
 
 
-def test_what_cannot_be_removed_is_not_handed_over_again_and_again(stage: Stage) -> None:
-    """A disk that became read-only: each delivery goes its way once, and the log says so."""
-    away(stage)
-    post_many(stage, [b"1", b"2"])
-    (stage.edge.state / "spool").chmod(0o500)
+def test_a_file_that_cannot_be_removed_is_handed_over_once(harness: EdgeHarness) -> None:
+    """For instance on a disk that became read-only. The errors are counted."""
+    harness.stop_upstreams()
+    harness.post_many([b"1", b"2"])
+    (harness.edge.state / "spool").chmod(0o500)
     try:
-        back(stage)
-        eventually(lambda: stage.metric('pancake_edge_errors_total{source="spool"}') >= 2)
+        harness.start_upstreams()
+        eventually(lambda: harness.metric('pancake_edge_errors_total{source="spool"}') >= 2)
         drained = 'pancake_edge_drained_total{folder="spool",outcome="received"}'
-        eventually(lambda: stage.metric(drained) == 2)
-        stage.learn()  # and the drain has gone round many times meanwhile
-        assert sorted(stage.bodies) == [b"1", b"2"]
+        eventually(lambda: harness.metric(drained) == 2)
+        harness.wait_for_new_policy()  # meanwhile the drain has listed the folder many times
+        assert sorted(harness.bodies) == [b"1", b"2"]
     finally:
-        (stage.edge.state / "spool").chmod(0o700)
+        (harness.edge.state / "spool").chmod(0o700)
 
 
-def test_a_worker_that_is_killed_while_it_writes_leaves_the_count_right(nginx: Callable[..., Stage]) -> None:
-    """The gauge says what lies in the folder, whatever happened to those who wrote."""
-    stage = nginx(workers=1)
-    away(stage)
+def test_the_count_of_the_folder_is_right_after_a_worker_was_killed(
+    start_harness: Callable[..., EdgeHarness],
+) -> None:
+    harness = start_harness(workers=1)
+    harness.stop_upstreams()
 
     def deliver(number: int) -> None:
         with contextlib.suppress(OSError):
-            post_many(stage, [b"%d-%d" % (number, step) for step in range(20)])
+            harness.post_many([b"%d-%d" % (number, step) for step in range(20)])
 
     with ThreadPoolExecutor(20) as threads:
         threads.map(deliver, range(20))
-        eventually(stage.edge.held)
-        stage.edge.kill_worker()
+        eventually(harness.edge.held)
+        harness.edge.kill_worker()
     gauge = 'pancake_edge_spool_files{folder="spool"}'
-    eventually(lambda: stage.metric(gauge) == len(stage.edge.held()))
-    back(stage)
-    eventually(lambda: not stage.edge.held() and stage.metric(gauge) == 0)
+    eventually(lambda: harness.metric(gauge) == len(harness.edge.held()))
+    harness.start_upstreams()
+    eventually(lambda: not harness.edge.held() and harness.metric(gauge) == 0)
 
 
-def test_refusals_while_the_paths_are_ill_never_set_anything_aside(stage: Stage) -> None:
-    """A broken metadata apply refuses everything for a while: all of it stays in the spool and is drained."""
-    stage.hasura.override = stage.handlers.override = Answer(404)
-    assert set(post_many(stage, [b"%d" % number for number in range(2)])) == {"spooled"}
-    seen = stage.handlers.knocks
-    eventually(lambda: stage.handlers.knocks > seen + 20)  # three refusals of each by either worker make 12
-    assert len(stage.edge.held()) == 2
-    stage.hasura.override = stage.handlers.override = None
-    eventually(lambda: not stage.edge.held())
-    assert len(stage.bodies) == 2
-    assert not stage.edge.held("quarantine")
+def test_refusals_by_failing_paths_never_quarantine_a_delivery(harness: EdgeHarness) -> None:
+    """After a broken metadata apply all are refused: they stay in the spool and are drained later."""
+    harness.hasura.override = harness.handlers.override = Answer(404)
+    assert set(harness.post_many([b"%d" % number for number in range(2)])) == {"spooled"}
+    before = harness.handlers.delivery_requests
+    # More than twice the three attempts of each delivery that would quarantine it.
+    eventually(lambda: harness.handlers.delivery_requests > before + 20)
+    assert len(harness.edge.held()) == 2
+    harness.hasura.override = harness.handlers.override = None
+    eventually(lambda: not harness.edge.held())
+    assert len(harness.bodies) == 2
+    assert not harness.edge.held("quarantine")
 
 
-def test_a_file_that_cannot_be_opened_is_set_aside(stage: Stage) -> None:
-    """Torn by the disk, or sealed with a key that is gone: kept for a person, and the rest goes on."""
-    away(stage)
-    post_many(stage, [b"1", b"2"])
-    stage.edge.held()[0].write_bytes(b"torn")
-    back(stage)
-    eventually(lambda: not stage.edge.held())
-    assert len(stage.bodies) == 1
-    assert len(stage.edge.held("quarantine")) == 1
+def test_a_file_that_cannot_be_decrypted_is_quarantined(harness: EdgeHarness) -> None:
+    """Torn, or sealed with a removed key. Other deliveries are handed over."""
+    harness.stop_upstreams()
+    harness.post_many([b"1", b"2"])
+    harness.edge.held()[0].write_bytes(b"torn")
+    harness.start_upstreams()
+    eventually(lambda: not harness.edge.held())
+    assert len(harness.bodies) == 1
+    assert len(harness.edge.held("quarantine")) == 1
 
 
-def test_a_full_quarantine_takes_no_more(nginx: Callable[..., Stage]) -> None:
-    """What would go there stays in the spool, whose size is bounded too, and the log says so."""
-    stage = nginx(EDGE_QUARANTINE_MAX_FILES="1")
-    away(stage)
-    post_many(stage, [b"1", b"2", b"3"])
-    for path in stage.edge.held()[:2]:
+def test_a_full_quarantine_leaves_deliveries_in_the_spool(start_harness: Callable[..., EdgeHarness]) -> None:
+    harness = start_harness(EDGE_QUARANTINE_MAX_FILES="1")
+    harness.stop_upstreams()
+    harness.post_many([b"1", b"2", b"3"])
+    for path in harness.edge.held()[:2]:
         path.write_bytes(b"torn")
-    back(stage)
-    eventually(lambda: len(stage.bodies) == 1 and len(stage.edge.held()) == 1)
-    assert len(stage.edge.held("quarantine")) == 1
-    eventually(lambda: "is not set aside: quarantine is full" in stage.edge.errors())
+    harness.start_upstreams()
+    eventually(lambda: len(harness.bodies) == 1 and len(harness.edge.held()) == 1)
+    assert len(harness.edge.held("quarantine")) == 1
+    eventually(lambda: re.search("delivery not quarantined: .*: quarantine is full", harness.edge.errors()))
 
 
-def test_a_reload_loses_nothing(stage: Stage) -> None:
-    """HUP changes the workers while deliveries are on disk and more are coming."""
-    away(stage)
-    post_many(stage, [b"%d" % number for number in range(10)])
-    stage.edge.reload()
+def test_a_reload_loses_nothing(harness: EdgeHarness) -> None:
+    """HUP while deliveries are on disk and more arrive."""
+    harness.stop_upstreams()
+    harness.post_many([b"%d" % number for number in range(10)])
+    harness.edge.reload()
     for number in range(10, 20):
         try:
-            statuses = post_many(stage, [b"%d" % number])
-        except ConnectionError:  # nginx hangs up on who has not asked anything yet: nothing was promised
-            statuses = post_many(stage, [b"%d" % number])
+            statuses = harness.post_many([b"%d" % number])
+        except ConnectionError:  # nginx closes connections without a request: nothing was answered
+            statuses = harness.post_many([b"%d" % number])
         assert statuses == ["spooled"]
-    back(stage)
-    eventually(lambda: not stage.edge.held())
-    assert {int(body) for body in stage.bodies} == set(range(20))
+    harness.start_upstreams()
+    eventually(lambda: not harness.edge.held())
+    assert {int(body) for body in harness.bodies} == set(range(20))
 
 
-def test_a_disk_that_takes_nothing_is_a_full_spool(stage: Stage) -> None:
-    """503 within the budget, never a 200 for what is not on disk."""
-    away(stage)
-    (stage.edge.state / "spool").chmod(0o500)
+def test_an_unwritable_spool_answers_as_a_full_one(harness: EdgeHarness) -> None:
+    harness.stop_upstreams()
+    (harness.edge.state / "spool").chmod(0o500)
     try:
-        with stage.sender() as sender:
+        with harness.sender() as sender:
             replies = [sender.post(TOKEN, b"%d" % number) for number in range(3)]
     finally:
-        (stage.edge.state / "spool").chmod(0o700)
+        (harness.edge.state / "spool").chmod(0o700)
     assert {(reply.code, reply.status) for reply in replies} == {(503, "spool_full")}
-    assert stage.metric('pancake_edge_errors_total{source="spool"}') == 3
-    assert stage.metric('pancake_edge_spool_files{folder="spool"}') == 0
+    assert harness.metric('pancake_edge_errors_total{source="spool"}') == 3
+    assert harness.metric('pancake_edge_spool_files{folder="spool"}') == 0
 
 
-def test_a_burst_of_spooled_deliveries_is_queued_not_refused(stage: Stage) -> None:
-    """More at once than nginx has threads for writing: each waits its turn, none hears an error."""
-    away(stage)
+def test_a_burst_of_spooled_deliveries_is_queued_not_refused(harness: EdgeHarness) -> None:
+    """More deliveries at once than nginx has writing threads: each waits for its turn."""
+    harness.stop_upstreams()
 
     def deliver(number: int) -> list[str]:
-        return post_many(stage, [b"%d-%d" % (number, step) for step in range(5)])
+        return harness.post_many([b"%d-%d" % (number, step) for step in range(5)])
 
     with ThreadPoolExecutor(60) as threads:
         statuses = [status for part in threads.map(deliver, range(60)) for status in part]
     assert statuses == ["spooled"] * 300
-    assert len(stage.edge.held()) == 300
+    assert len(harness.edge.held()) == 300
 
 
-def test_full_means_503_within_the_budget_and_then_shed_with_200(nginx: Callable[..., Stage]) -> None:
-    """150 errors at most, half of what suspends; then the sender hears 200 and polling brings the record."""
-    stage = nginx(EDGE_SPOOL_MAX_FILES="5")
-    away(stage)
-    with stage.sender() as sender:
+def test_a_full_spool_answers_503_within_the_budget_and_then_sheds(
+    start_harness: Callable[..., EdgeHarness],
+) -> None:
+    """150 errors at most; then 200 shed, and only polling brings the record."""
+    harness = start_harness(EDGE_SPOOL_MAX_FILES="5")
+    harness.stop_upstreams()
+    with harness.sender() as sender:
         replies = [sender.post(TOKEN, b"%d" % number) for number in range(170)]
     assert [reply.status for reply in replies[:5]] == ["spooled"] * 5
     assert {(reply.code, reply.status) for reply in replies[5:155]} == {(503, "spool_full")}
     assert {(reply.code, reply.status) for reply in replies[155:]} == {(200, "shed")}
-    assert len(stage.edge.held()) == 5
-    assert stage.metric('pancake_edge_shed_total{folder="spool"}') == 15
-    assert stage.metric(f'pancake_edge_budget_used{{connection="{stage.connection.id}"}}') == 150
+    assert len(harness.edge.held()) == 5
+    assert harness.metric('pancake_edge_shed_total{folder="spool"}') == 15
+    assert harness.budget_used() == BUDGET_MAX_FAILURES

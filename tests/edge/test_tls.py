@@ -1,4 +1,4 @@
-"""Upstreams over TLS: the edge talks only to whom its certificates vouch for."""
+"""Upstreams over TLS: the edge sends nothing to a peer whose certificate it does not trust."""
 
 import ssl
 from pathlib import Path
@@ -7,30 +7,33 @@ import pytest
 
 from sandbox.edge.nginx import EdgeSettings, NginxEdge
 from sandbox.processes import Processes
-from tests.edge.certificates import certificate
-from tests.edge.conftest import QUICK, TOKEN, eventually
-from tests.edge.fakes import EDGE_SECRET, HASURA_TOKEN, Connection, FakeHandlers, FakeHasura
-from tests.edge.sender import Sender
+from tests.support.edge.certificates import write_certificate
+from tests.support.edge.fakes import EDGE_SECRET, HASURA_TOKEN, Connection, FakeHandlers, FakeHasura
+from tests.support.edge.harness import SHORT_INTERVALS, TOKEN
+from tests.support.edge.sender import Sender
+from tests.support.waiting import eventually
 
 
-def server_side(directory: Path) -> ssl.SSLContext:
-    """A server with the certificate of that directory."""
+def server_context(directory: Path) -> ssl.SSLContext:
+    """Return the TLS context of a server with the certificate in a directory."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(directory / "fullchain.pem", directory / "privkey.pem")
     return context
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-def test_policy_and_deliveries_travel_over_tls_to_a_trusted_peer_alone(
-    nginx: object, processes: Processes, trusted: bool
+def test_policy_and_deliveries_use_tls_to_a_trusted_peer_only(
+    start_harness: object, processes: Processes, trusted: bool
 ) -> None:
-    """Trusted: known token, delivered. Not trusted: no policy, no secret said to it, the delivery kept."""
+    """Not trusted: no policy, no request, and the deliveries are spooled."""
     theirs, ours = processes.directory("certificates-"), processes.directory("certificates-")
-    certificate(theirs)
-    certificate(ours)
-    with FakeHasura(server_side(theirs)) as hasura, FakeHandlers(server_side(theirs)) as handlers:
+    write_certificate(theirs)
+    write_certificate(ours)
+    with FakeHasura(server_context(theirs)) as hasura, FakeHandlers(server_context(theirs)) as handlers:
         handlers.connections = [Connection(tokens={TOKEN: None})]
-        settings = EdgeSettings(hasura.url, handlers.url, HASURA_TOKEN, EDGE_SECRET, environment=QUICK)
+        settings = EdgeSettings(
+            hasura.url, handlers.url, HASURA_TOKEN, EDGE_SECRET, environment=SHORT_INTERVALS
+        )
         edge = NginxEdge(processes, settings)
         trust = (theirs if trusted else ours) / "fullchain.pem"
         with (edge.directory / "site" / "http.conf").open("a") as site:

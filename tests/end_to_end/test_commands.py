@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from sandbox.demo import Result
-from sandbox.edge.nginx import in_words
+from sandbox.edge.nginx import describe_edge
 from sandbox.payloads import load_samples
 from sandbox.postgres.server import Cluster
 from sandbox.stack.observer import Effect
@@ -44,8 +44,8 @@ def test_the_demo_prints_one_object_and_succeeds(cluster: Cluster) -> None:
 
 
 def test_the_demo_says_which_edge_it_uses() -> None:
-    assert in_words([]) == "The edge is the real one: nginx with Lua."
-    assert in_words(["nginx", "lua-cjson"]).endswith("the real one needs the packages nginx, lua-cjson.")
+    assert describe_edge([]) == "The edge is the real one: nginx with Lua."
+    assert describe_edge(["nginx", "lua-cjson"]).endswith("the real one needs the packages nginx, lua-cjson.")
 
 
 def test_a_difference_from_a_sample_is_named() -> None:

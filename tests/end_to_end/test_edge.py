@@ -16,8 +16,8 @@ from leads.adapters.secrets import KeyRing
 from sandbox.edge.nginx import NginxEdge, missing_packages
 from sandbox.postgres.server import Cluster
 from sandbox.stack.stack import Sandbox
-from tests.edge.sender import Sender, signed
-from tests.edge.test_verify import CURRENT, MODES, PREVIOUS, SHIFTS, SIGNERS, expected
+from tests.support.edge.proofs import CURRENT, MODES, PREVIOUS, SHIFTS_SECONDS, SIGNERS, expected_outcome
+from tests.support.edge.sender import Sender, signed
 from tests.support.waiting import eventually
 
 SECRET = b"secret of the connection"
@@ -179,14 +179,14 @@ def test_what_is_stored_by_signature_timestamp_secret_and_mode(harness: EdgeHarn
     for mode in MODES:
         harness.connect(f"signed-{mode}", mode, "off")
     answers, wanted = {}, {}
-    for mode, shift, signer in product(MODES, SHIFTS, SIGNERS):
+    for mode, shift, signer in product(MODES, SHIFTS_SECONDS, SIGNERS):
         record = f"signed-{mode}{shift:+}-{signer}"
         body = json.dumps({"id": record}).encode()
         headers = signed(SIGNERS[signer] or CURRENT, body, at=time.time() + shift)
         if SIGNERS[signer] is None:
             del headers["X-Pancake-Signature"]
         answers[record] = harness.sender.post(f"signed-{mode}", body, headers).status
-        outcome = expected(mode, shift, signer)
+        outcome = expected_outcome(mode, shift, signer)
         wanted[record] = "skipped_kill_switch" if outcome == "received" else outcome
     assert answers == wanted
     assert harness.stored("signed-") == {

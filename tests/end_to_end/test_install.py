@@ -30,7 +30,8 @@ from tests.support.waiting import eventually
 
 PAGE = (ROOT / "docs" / "runbook" / "install.md").read_text()
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-LINES = [line for block in BLOCKS for line in block.splitlines()]
+# A line that ends in a backslash continues on the next one.
+LINES = [line for block in BLOCKS for line in re.sub(r"\\\n\s*", "", block).splitlines()]
 COMMANDS = {re.sub(r"\s{2,}#.*", "", line) for line in LINES if "†" not in line}
 GIVEN = {line for line in COMMANDS if line.startswith(("set -a", "read -rs", "export "))}
 """Lines whose effect the test provides itself, at the start of every command."""
@@ -154,7 +155,7 @@ def prepare_secrets_and_tokens(at: Installation) -> str:
         {
             "DATABASE_URL": at.database,
             "HASURA_URL": at.environment["HASURA_URL"],
-            "HASURA_SERVICE_TOKEN": at.run("scripts/token pancake_service"),
+            "HASURA_SERVICE_TOKEN": at.run("scripts/leads token pancake_service"),
             "HANDLER_SECRET": at.keys.handler_secret,
             "EDGE_SECRET": at.keys.edge_secret,
             "ENCRYPTION_KEYS": f"{key_id}:{key}",
@@ -163,14 +164,14 @@ def prepare_secrets_and_tokens(at: Installation) -> str:
     )
     asked = command_with("__typename")
     assert at.run(asked) == '{"data":{"__typename":"query_root"}}'
-    return at.run("scripts/token pancake_edge")
+    return at.run("scripts/leads token pancake_edge")
 
 
 def apply_migrations_and_metadata(at: Installation) -> None:
     """Steps 4 and 5."""
     at.run(command_with("for file in"))
     assert at.run(command_with("SELECT kill_switch")) == "t"
-    assert "Verified" in at.run("scripts/deploy_metadata 9a")
+    assert "Verified" in at.run("scripts/leads metadata 9a")
     permission = command_with("create_action_permission")
     assert at.run(permission) == '{"message":"success"}'
 
@@ -180,14 +181,20 @@ def serve_and_connect(at: Installation) -> None:
     url = at.environment["HANDLERS_URL"]
     values = dict(re.findall(r"^([A-Z_]+)=(.+)", (at.folder / ".env").read_text(), re.MULTILINE))
     at.service(
-        "handlers", str(ROOT / "scripts" / "serve"), url=url, ready="/readyz", PYTHON=sys.executable, **values
+        "handlers",
+        str(ROOT / "scripts" / "leads"),
+        "serve",
+        url=url,
+        ready="/readyz",
+        PYTHON=sys.executable,
+        **values,
     )
     assert at.run('curl --fail --silent "$HANDLERS_URL/readyz"') == '{"database":true,"hasura":true}'
     (at.folder / "api-key.txt").write_text(at.keys.pancake_api_key)
-    create = command_with("connection create")
+    create = command_with("leads connection create")
     at.run(create, "--api-url", f"{at.environment['PANCAKE_URL']}/api")
-    assert re.fullmatch(r"The API key works: \d+ sources\.", at.run("scripts/connection test"))
-    assert "Verified" in at.run("scripts/deploy_metadata 9b")
+    assert re.fullmatch(r"The API key works: \d+ sources\.", at.run("scripts/leads connection test"))
+    assert "Verified" in at.run("scripts/leads metadata 9b")
     tick = {
         "id": token_hex(4), "name": "pancake_sync_sources", "payload": {},
         "scheduled_time": datetime.now(UTC).isoformat(),
@@ -232,7 +239,7 @@ def make_the_first_ticket(at: Installation) -> None:
     assert at.run(command_with("UPDATE pancake_source")) == "UPDATE 1"
     assert at.run(command_with("INSERT INTO pancake_assignee")) == "INSERT 0 6"
     assert at.run(command_with("UPDATE view_pancake_setting")) == "UPDATE 1"
-    at.run("scripts/replay --status skipped_kill_switch --drain")
+    at.run("scripts/leads replay --status skipped_kill_switch --drain")
     ticket = command_with("SELECT e.status")
     eventually(lambda: re.fullmatch(r"processed\|ticket_created\|\S+", at.run(ticket)) is not None)
 

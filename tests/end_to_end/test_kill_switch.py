@@ -1,4 +1,4 @@
-"""The kill switch is changed a hundred times under load, then `scripts/replay` drains."""
+"""The kill switch is changed a hundred times under load, then `leads replay` drains."""
 
 import asyncio
 import json
@@ -69,14 +69,14 @@ def _check(harness: EndToEndHarness, load: Load) -> None:
 
 
 async def _drain(harness: EndToEndHarness) -> dict[str, Any]:
-    """Run `scripts/replay --drain` and return its report."""
+    """Run `leads replay --drain` and return its report."""
     environment = {
         **os.environ,
         "HASURA_URL": harness.hasura_url,
         "HASURA_ADMIN_SECRET": harness.admin_secret,
     }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "scripts.replay_events",
+        sys.executable, "-m", "leads.cli", "replay",
         "--status", "skipped_kill_switch", "--from", "2020-01-01", "--drain", "--json",
         env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip

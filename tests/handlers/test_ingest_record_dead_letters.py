@@ -64,7 +64,7 @@ async def test_numbers_keep_their_value(harness: HandlerHarness) -> None:
     assert other["status"] == "received"
 
 
-async def test_nul_is_removed_and_noted(harness: HandlerHarness) -> None:
+async def test_nul_is_removed_and_recorded(harness: HandlerHarness) -> None:
     found = await harness.deliver(
         '{"id": "a\\u0000b", "name": "\\u0000", "k\\u0000": 1, "source": ["-1\\u0000"]}'
     )

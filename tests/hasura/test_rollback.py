@@ -12,9 +12,9 @@ import pytest
 from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
+from leads.cli.__main__ import app
 from sandbox.postgres import binaries
 from sandbox.postgres.database import MIGRATIONS, migrate, run_file
-from scripts.ticket_source import app
 
 HELD = """
 SELECT 'event' AS what, to_jsonb(e) AS held FROM pancake_webhook_event AS e
@@ -98,7 +98,7 @@ def others(db: psycopg.Connection[dict[str, Any]]) -> list[str]:
 
 
 def move_tickets(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, [*arguments, "--pause", "0"])
+    result = CliRunner().invoke(app, ["tickets", "move", *arguments, "--pause", "0"])
     return result.exit_code, result.output
 
 
@@ -155,7 +155,7 @@ def test_only_moved_tickets_are_moved_back(
     monkeypatch.setenv("DATABASE_URL", database)
     theirs = count(used_database, "ticket_source_8")
     assert move_tickets("--dry-run") == (
-        1, "25 tickets go from ticket_source_pancake to ticket_source_8.\n"
+        1, "25 tickets to move from ticket_source_pancake to ticket_source_8.\n"
     )  # fmt: skip
     assert count(used_database, PANCAKE) == 25
 

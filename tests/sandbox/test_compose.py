@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from leads.adapters.settings import read_settings
+from leads.adapters.settings import OPERATOR_VARIABLES, read_settings
 from sandbox.__main__ import app
 
 ROOT = Path(__file__).parents[2]
@@ -67,10 +67,10 @@ def test_the_example_explains_every_variable_of_the_handlers() -> None:
     example = (ROOT / ".env.example").read_text()
     explained = set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE))
     code = (ROOT / "leads/adapters/settings.py").read_text() + (ROOT / "app.py").read_text()
-    code += (ROOT / "scripts/serve").read_text()
     read = set(re.findall(r"(?:required|number|secrets|get|_read)\(\"([A-Z_]+)\"|\$\{([A-Z_]+):-", code))
     assert {one or other for one, other in read} - {"ROOT"} <= explained
     assert {"HANDLER_SECRET_PREVIOUS", "EDGE_SECRET_PREVIOUS"} <= explained
+    assert OPERATOR_VARIABLES.keys() <= explained
 
 
 def stage(name: str) -> str:

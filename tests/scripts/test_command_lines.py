@@ -13,8 +13,9 @@ MODULES = {
     path.name: found[1]
     for path in sorted((ROOT / "scripts").iterdir())
     if path.is_file() and not path.suffix
-    if (found := re.search(r"^exec python -m (\S+)", path.read_text("utf-8"), re.M))
+    if (found := re.search(r"^exec python -m (scripts\.\S+|sandbox\.\S+)", path.read_text("utf-8"), re.M))
 }
+OPERATORS = {"leads": "leads.cli", "backfill_normalized_phone": "leads.cli backfill-phones"}
 
 
 def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -32,9 +33,14 @@ def test_a_command_calls_itself_by_the_name_that_a_person_types(name: str) -> No
     assert f"Usage: scripts/{name}" in said.stdout
 
 
-def test_every_command_but_the_two_for_developers_is_a_module() -> None:
+def test_every_command_but_two_is_a_module() -> None:
     names = {path.name for path in (ROOT / "scripts").iterdir() if path.is_file() and not path.suffix}
-    assert names - MODULES.keys() == {"_environment", "check", "test"}
+    assert names - MODULES.keys() - OPERATORS.keys() == {"_environment", "check", "test"}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_the_commands_of_operators_run_the_cli(name: str) -> None:
+    assert f'exec python -m {OPERATORS[name]} "$@"' in (ROOT / "scripts" / name).read_text("utf-8")
 
 
 @pytest.mark.parametrize("words", [["--nope"], ["--fix", "--nope"], ["domain"]])
@@ -49,22 +55,3 @@ def test_the_tests_explain_themselves_wherever_help_stands() -> None:
     said = run("scripts/test", "-q", "--help")
     assert said.returncode == 0
     assert said.stdout.startswith("usage: scripts/test")
-
-
-@pytest.mark.parametrize(
-    ("variables", "words"),
-    [
-        ({}, "The handlers do not start: DATABASE_URL is not set; ENCRYPTION_KEYS"),
-        ({"BIND": "8000x"}, "The handlers do not start: BIND is not an address and a port."),
-    ],
-)
-def test_the_handlers_say_in_a_sentence_why_they_do_not_start(variables: dict[str, str], words: str) -> None:
-    said = run(sys.executable, "-m", "scripts.serving", **variables)
-    assert said.returncode == 2
-    assert said.stderr.startswith(words)
-    assert "Traceback" not in said.stderr
-
-
-def test_what_is_not_set_is_named() -> None:
-    said = run(sys.executable, "-m", "scripts.metadata", "verify", HASURA_URL="http://127.0.0.1:9")
-    assert (said.returncode, said.stderr) == (2, "HASURA_ADMIN_SECRET is not set.\n")

@@ -9,17 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OPERATING = (
-    "backfill_normalized_phone",
-    "connection",
-    "deploy_metadata",
-    "edge_spool",
-    "move_tickets",
-    "reconcile",
-    "replay",
-    "serve",
-    "token",
-)
+OPERATING = ("backfill_normalized_phone", "leads")
 OTHERS = ("bench", "chaos", "demo", "sandbox", "test")
 PROGRAM = '#!/bin/sh\necho "database: $DATABASE_URL, key: $ENCRYPTION_KEYS"\n'
 

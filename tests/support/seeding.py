@@ -10,7 +10,7 @@ import psycopg
 from tests.support.settings import WEBHOOK_TOKEN
 
 SESSION_NAME = "test"
-"""application_name of the session, so that it is told apart from those of the handlers."""
+"""application_name of the session, to distinguish it from those of the handlers."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The stand-in engine with our metadata and Diva's, and the handlers that it calls, in this process."""
+"""The stand-in engine with our metadata and Diva's, and the handlers that it calls."""
 
 import asyncio
 import json

@@ -50,7 +50,7 @@ def arguments() -> argparse.Namespace:
     if not chosen.database_url:
         parser.error("--database-url or HASURA_GRAPHQL_DATABASE_URL is needed")
     if not _is_loopback(chosen.host):
-        parser.error("--host must be a loopback address: this stand-in is not made to face a network")
+        parser.error("--host must be a loopback address: this stand-in must not be reachable from a network")
     return chosen
 
 
@@ -95,7 +95,9 @@ async def serve(chosen: argparse.Namespace, plan: dict[str, Any] | None) -> None
     try:
         await lifecycle.open()
         listener = socket.create_server((chosen.host, chosen.port))
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else answers wait 40 ms for an ACK
+        listener.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+        )  # without it responses wait 40 ms for an ACK
         config = uvicorn.Config(
             create_app(lifecycle), log_level=chosen.log_level, lifespan="on", timeout_graceful_shutdown=5
         )

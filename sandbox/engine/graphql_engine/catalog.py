@@ -110,8 +110,10 @@ class Catalog:
     functions: dict[Key, list[Function]] = field(default_factory=dict)
 
 
+# Bits of pg_relation_is_updatable().
 INSERT_EVENT, UPDATE_EVENT, DELETE_EVENT = 8, 4, 16
-ENUM_LIMIT = 1000
+# At most this many values of an enum table are read.
+MAX_ENUM_VALUES = 1000
 Row = dict[str, Any]
 
 
@@ -233,7 +235,7 @@ async def _enum_values(cur: Any, table: Table) -> dict[str, str | None]:
         sql.SQL("{} AS value").format(sql.Identifier(key)),
         sql.SQL("{} AS comment").format(sql.Identifier(others[0]) if others else sql.SQL("NULL")),
         sql.Identifier(table.schema, table.name),
-        sql.Literal(ENUM_LIMIT),
+        sql.Literal(MAX_ENUM_VALUES),
     )
     await cur.execute(statement)
     rows = sorted(await cur.fetchall(), key=lambda row: str(row["value"]))

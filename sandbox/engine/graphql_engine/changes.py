@@ -171,7 +171,7 @@ async def _cron_triggers(
     gone = [name for name in before if before[name] != after.get(name) or name in regenerate]
     now = engine.clock.now()
     if gone:
-        await store.forget_future(connection, gone, now)
+        await store.delete_future(connection, gone, now)
     for name, trigger in after.items():
         if before.get(name) != trigger or name in regenerate:
             await store.generate(connection, name, trigger["schedule"], now)

@@ -46,6 +46,7 @@ class Engine:
         self.pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
             database_url, min_size=1, max_size=MAX_DB_CONNECTIONS, open=False, kwargs={"autocommit": True}
         )
+        # An idle connection is closed after 2 s, before most servers close it on their side.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=200, keepalive_expiry=2.0)
         self.http = httpx.AsyncClient(limits=limits, trust_env=False)
 

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 JsonValue = Any
+# Keys that a JSON path shows without quotes.
 PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 
 

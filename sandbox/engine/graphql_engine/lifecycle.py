@@ -70,10 +70,10 @@ class Lifecycle:
         self._finished.set()
 
     async def drain(self) -> None:
-        """Take no new work and wait for the work in flight, at most `graceful_shutdown` seconds."""
+        """Take no new work and wait for the work in flight, at most `graceful_shutdown_seconds` seconds."""
         self.engine.stop.set()
         self.engine.clock.nudge()
-        with anyio.move_on_after(self.engine.settings.graceful_shutdown):
+        with anyio.move_on_after(self.engine.settings.graceful_shutdown_seconds):
             await self._finished.wait()
 
     async def close(self) -> None:
@@ -83,7 +83,7 @@ class Lifecycle:
             if unlocked:
                 log.info("%d locked events were unlocked", unlocked)
             await self._scheduler.unlock()
-            await self._async_actions.give_back()
+            await self._async_actions.unlock()
         except (Error, PoolTimeout) as error:
             log.error("locked events could not be unlocked: %s", error)
         await self.engine.http.aclose()

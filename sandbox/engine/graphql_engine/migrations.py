@@ -12,6 +12,7 @@ from psycopg import AsyncConnection, Error
 
 from graphql_engine.settings import StartError
 
+# <version>_<name>, or the version alone
 DIRECTORY_NAME = re.compile(r"(\d+)_.+\Z|(\d+)\Z")
 
 
@@ -34,9 +35,9 @@ async def apply_migrations(connection: AsyncConnection, directory: Path) -> list
 
 
 def find_migrations(directory: Path) -> list[tuple[int, Path]]:
-    """Return versions with their `up.sql`, in order. Raises StartError for a directory without migrations."""
+    """Return versions with their `up.sql`, in order. Raises StartError for an ambiguous directory."""
     if not directory.is_dir():
-        raise StartError(f"{directory}: there is no such migrations directory")
+        raise StartError(f"{directory}: no such migrations directory")
     found = _in(directory)
     if not found:
         databases = sorted(entry for entry in directory.iterdir() if entry.is_dir())
@@ -45,7 +46,7 @@ def find_migrations(directory: Path) -> list[tuple[int, Path]]:
         found = _in(databases[0]) if databases else []
     versions = [version for version, _ in found]
     if len(set(versions)) != len(versions):
-        raise StartError(f"{directory}: a version occurs twice")
+        raise StartError(f"{directory}: two migrations have the same version")
     return sorted(found)
 
 

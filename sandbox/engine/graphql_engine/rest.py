@@ -24,6 +24,7 @@ from graphql import (
 from graphql_engine.errors import JsonValue, QErr
 from graphql_engine.rawjson import loads
 
+# Name of the GraphQL specification.
 GRAPHQL_NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*\Z")
 BOOLEANS = {"Bool", "Boolean"}
 NUMBERS = {"Int", "Float", "Number", "Double", "float8", "numeric"}

@@ -28,9 +28,9 @@ class Settings:
     admin_internal_errors: bool = True
     events_pool_size: int = 100
     events_batch_size: int = 100
-    events_fetch_interval: float = 1.0
-    async_actions_interval: float = 1.0
-    graceful_shutdown: float = 60.0
+    events_fetch_interval_seconds: float = 1.0
+    async_actions_interval_seconds: float = 1.0
+    graceful_shutdown_seconds: float = 60.0
     enabled_apis: frozenset[str] = frozenset({"metadata", "graphql", "pgdump", "config"})
     infer_function_permissions: bool = True
     query_max_bytes: int = 1_000_000
@@ -52,9 +52,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         admin_internal_errors=reader.boolean("ADMIN_INTERNAL_ERRORS", default=True),
         events_pool_size=max(1, reader.integer("EVENTS_HTTP_POOL_SIZE", 100)),
         events_batch_size=reader.integer("EVENTS_FETCH_BATCH_SIZE", 100),
-        events_fetch_interval=reader.integer("EVENTS_FETCH_INTERVAL", 1000) / 1000,
-        async_actions_interval=reader.integer("ASYNC_ACTIONS_FETCH_INTERVAL", 1000) / 1000,
-        graceful_shutdown=reader.integer("GRACEFUL_SHUTDOWN_TIMEOUT", 60),
+        events_fetch_interval_seconds=reader.integer("EVENTS_FETCH_INTERVAL", 1000) / 1000,
+        async_actions_interval_seconds=reader.integer("ASYNC_ACTIONS_FETCH_INTERVAL", 1000) / 1000,
+        graceful_shutdown_seconds=reader.integer("GRACEFUL_SHUTDOWN_TIMEOUT", 60),
         enabled_apis=reader.names("ENABLED_APIS", "metadata,graphql,pgdump,config"),
         infer_function_permissions=reader.boolean("INFER_FUNCTION_PERMISSIONS", default=True),
         query_max_bytes=reader.integer("SANDBOX_MAX_BYTES", 1_000_000),

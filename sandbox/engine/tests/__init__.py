@@ -1,1 +1,1 @@
-"""Tests of the stand-in: a regular package, so that no other `tests` on the path is taken for it."""
+"""Tests of the stand-in. A regular package, so that another `tests` on the path is not imported instead."""

@@ -1,4 +1,4 @@
-"""Concurrent callers share one call, and each gets its own result."""
+"""Concurrent callers share one call; each gets its own result."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ SECONDS = 5.0
 
 
 class Sink:
-    """Notes each batch, waits for `gate` before it answers, and fails for the items that it is told to."""
+    """Records each batch, waits for `gate` before it answers, and fails for chosen items."""
 
     def __init__(self, *bad: int) -> None:
         self.batches: list[list[int]] = []
@@ -43,7 +43,7 @@ async def test_an_idle_batcher_sends_a_single_item_at_once() -> None:
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
-async def test_one_caller_after_the_other_never_waits_for_a_lane_that_is_done(lanes: int) -> None:
+async def test_sequential_callers_never_wait_for_a_finished_lane(lanes: int) -> None:
     batcher = Batcher(Sink(), max_batch_size=10, batches_at_a_time=lanes)
 
     async def caller(start: int) -> list[int]:
@@ -54,7 +54,7 @@ async def test_one_caller_after_the_other_never_waits_for_a_lane_that_is_done(la
     assert results == [[item * 10 for item in range(s, s + 50)] for s in range(0, 400, 100)]
 
 
-async def test_who_arrives_while_a_batch_is_under_way_goes_with_the_next() -> None:
+async def test_items_that_arrive_during_a_batch_go_into_the_next_one() -> None:
     sink = Sink()
     sink.gate.clear()
     batcher = Batcher(sink, max_batch_size=3, batches_at_a_time=1)
@@ -66,7 +66,7 @@ async def test_who_arrives_while_a_batch_is_under_way_goes_with_the_next() -> No
     assert all(len(batch) <= 3 for batch in sink.batches)
 
 
-async def test_no_more_batches_at_a_time_than_lanes() -> None:
+async def test_there_are_never_more_concurrent_batches_than_lanes() -> None:
     sink = Sink()
     batcher = Batcher(sink, max_batch_size=1, batches_at_a_time=2)
     await asyncio.gather(*(batcher.submit(item) for item in range(20)))
@@ -80,7 +80,7 @@ async def test_one_bad_item_fails_its_caller_alone() -> None:
     assert [result if isinstance(result, int) else "bad" for result in results] == [0, 10, "bad", 30]
 
 
-async def test_if_the_call_itself_fails_every_caller_of_the_batch_is_told_and_the_next_is_served() -> None:
+async def test_a_failed_call_fails_every_caller_of_its_batch_and_not_the_next_batch() -> None:
     sink = Sink()
     sink.broken = True
     batcher = Batcher(sink, max_batch_size=10, batches_at_a_time=1)
@@ -90,7 +90,7 @@ async def test_if_the_call_itself_fails_every_caller_of_the_batch_is_told_and_th
     assert await batcher.submit(5) == 50
 
 
-async def test_too_many_waiting_are_refused_at_once() -> None:
+async def test_items_beyond_the_queue_limit_are_refused_at_once() -> None:
     sink = Sink()
     sink.gate.clear()
     batcher = Batcher(sink, max_batch_size=1, batches_at_a_time=1, max_waiting=2)
@@ -104,7 +104,7 @@ async def test_too_many_waiting_are_refused_at_once() -> None:
     assert await asyncio.gather(*taken) == [0, 10, 20]
 
 
-async def test_a_caller_that_goes_away_takes_nothing_with_it() -> None:
+async def test_a_cancelled_caller_does_not_affect_its_batch() -> None:
     sink = Sink()
     sink.gate.clear()
     batcher = Batcher(sink, max_batch_size=10, batches_at_a_time=1)
@@ -116,10 +116,10 @@ async def test_a_caller_that_goes_away_takes_nothing_with_it() -> None:
     gone.cancel()
     sink.gate.set()
     assert (await first, await stays) == (10, 30)
-    assert sink.batches == [[1], [2, 3]]  # what was handed over is still done
+    assert sink.batches == [[1], [2, 3]]  # the items of the cancelled caller are still sent
 
 
-async def test_draining_waits_for_everything_handed_over() -> None:
+async def test_draining_waits_for_all_items() -> None:
     sink = Sink()
     batcher = Batcher(sink, max_batch_size=1, batches_at_a_time=2)
     calls = [asyncio.create_task(batcher.submit(item)) for item in range(6)]

@@ -1,4 +1,4 @@
-"""The breaker: five failures in a minute, half a minute of rest, one probe."""
+"""The breaker: it opens after five failures in a minute, and probes once after half a minute."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from tests.support.waiting import eventually_async
 
 
 class Ticks:
-    """A clock that moves when told to."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.seconds = 1_000.0
@@ -20,7 +20,7 @@ class Ticks:
 
 
 class Service:
-    """A remote service that fails with `error` while it is set, and can be held up."""
+    """A remote service that raises `error` while it is set and waits for `gate`."""
 
     def __init__(self) -> None:
         self.error: BaseException | None = PancakeUnavailable()
@@ -91,7 +91,7 @@ async def test_successes_in_between_do_not_hide_five_failures(breaker: Breaker, 
     assert breaker.level == 2
 
 
-async def test_it_is_half_open_after_thirty_seconds_and_closes_on_a_success(
+async def test_it_is_half_open_after_thirty_seconds_and_closes_on_success(
     breaker: Breaker, service: Service, clock: Ticks
 ) -> None:
     await fail(breaker, service, 5)
@@ -119,7 +119,7 @@ async def test_a_failed_probe_opens_it_for_another_thirty_seconds(
     assert breaker.level == 1
 
 
-async def test_of_twenty_callers_one_probes(breaker: Breaker, service: Service, clock: Ticks) -> None:
+async def test_only_one_of_twenty_callers_probes(breaker: Breaker, service: Service, clock: Ticks) -> None:
     await fail(breaker, service, 5)
     clock.seconds += 30
     service.error = None
@@ -133,7 +133,7 @@ async def test_of_twenty_callers_one_probes(breaker: Breaker, service: Service, 
     assert sum(isinstance(result, BreakerOpen) for result in results) == 19
 
 
-async def test_a_cancelled_probe_leaves_the_next_caller_to_probe(
+async def test_after_a_cancelled_probe_the_next_caller_probes(
     breaker: Breaker, service: Service, clock: Ticks
 ) -> None:
     await fail(breaker, service, 5)
@@ -150,7 +150,7 @@ async def test_a_cancelled_probe_leaves_the_next_caller_to_probe(
     assert await breaker.call_async(service) == "answer"
 
 
-async def test_a_call_begun_before_it_opened_does_not_close_it(breaker: Breaker, service: Service) -> None:
+async def test_a_call_started_before_it_opened_does_not_close_it(breaker: Breaker, service: Service) -> None:
     late = Service()
     late.gate.clear()
     late.error = None
@@ -162,7 +162,7 @@ async def test_a_call_begun_before_it_opened_does_not_close_it(breaker: Breaker,
     assert breaker.level == 2
 
 
-async def test_a_rejected_key_is_an_answer_and_opens_nothing(
+async def test_a_rejected_key_does_not_count_as_a_failure(
     breaker: Breaker, service: Service, clock: Ticks
 ) -> None:
     service.error = PancakeKeyRejected("Pancake answered 401.", status=401)

@@ -1,4 +1,4 @@
-"""PostgreSQL's errors, translated: what may be tried again, what is away, what is a fault of ours."""
+"""The errors of PostgreSQL as ours: contended, unavailable or internal."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ async def db(database: str) -> AsyncIterator[Database]:
 
 
 def kill(url: str) -> None:
-    """Cut everybody's connections."""
+    """Terminate all other connections to the database."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -34,7 +34,7 @@ def kill(url: str) -> None:
 
 
 async def until_healthy(db: Database) -> None:
-    """A lost connection is replaced when it is next used: at most as many failures as there were of them."""
+    """Ping until it succeeds twice: each lost connection fails once before it is replaced."""
     for _ in range(10):
         if await db.is_healthy() and await db.is_healthy():
             return
@@ -42,7 +42,7 @@ async def until_healthy(db: Database) -> None:
 
 
 def raising(url: str, sqlstate: str) -> None:
-    """Let every insert of a consent end with this SQLSTATE."""
+    """Make every insert of a consent fail with this SQLSTATE."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
@@ -63,7 +63,7 @@ async def test_statements_of_one_round_trip_give_their_rows_in_order(db: Databas
     assert rows == [[{"one": 1}], [{"locked": True}], [{"one": 1}]]
 
 
-async def test_a_transaction_commits_with_its_last_statements_or_at_its_end_or_not_at_all(
+async def test_a_transaction_commits_with_its_last_statements_at_its_end_or_never(
     db: Database, database: str
 ) -> None:
     async def consents() -> int:
@@ -99,10 +99,10 @@ async def test_a_transaction_commits_with_its_last_statements_or_at_its_end_or_n
         ("P0001", psycopg.errors.RaiseException),
     ],
 )
-async def test_an_error_in_the_middle_of_a_round_trip_keeps_its_own_name(
+async def test_an_error_in_the_middle_of_a_round_trip_keeps_its_type(
     db: Database, database: str, sqlstate: str, error: type[Exception]
 ) -> None:
-    """The first failure of a pipeline counts, not what it does to the statements after it."""
+    """The first error of a pipeline counts, not the errors that it causes in later statements."""
     raising(database, sqlstate)
     with pytest.raises(error):
         async with db.transaction() as transaction:
@@ -111,7 +111,7 @@ async def test_an_error_in_the_middle_of_a_round_trip_keeps_its_own_name(
         assert await transaction.run(PING) == [[{"one": 1}]]
 
 
-async def test_a_lost_connection_means_away_for_one_statement_and_contended_inside_a_transaction(
+async def test_a_lost_connection_is_unavailable_for_a_statement_and_contended_in_a_transaction(
     db: Database, database: str
 ) -> None:
     await db.fetch_all(*PING)
@@ -127,7 +127,7 @@ async def test_a_lost_connection_means_away_for_one_statement_and_contended_insi
         transaction._is_open = False  # nothing is left to commit
 
 
-async def test_after_a_loss_connections_come_back_by_themselves(db: Database, database: str) -> None:
+async def test_lost_connections_are_replaced_automatically(db: Database, database: str) -> None:
     kill(database)
     await until_healthy(db)
     assert await db.fetch_one(*PING) == {"one": 1}
@@ -141,7 +141,7 @@ async def test_ingest_does_not_wait_behind_processing(db: Database) -> None:
             assert await db.ingest(*PING, dict) == [{"one": 1}]
 
 
-async def test_a_pool_without_a_free_connection_means_away(db: Database) -> None:
+async def test_a_pool_without_a_free_connection_is_unavailable(db: Database) -> None:
     db._work.timeout = 0.05
     async with db.transaction(), db.transaction():
         with pytest.raises(DatabaseUnavailable):
@@ -149,7 +149,7 @@ async def test_a_pool_without_a_free_connection_means_away(db: Database) -> None
     assert await db.fetch_one(*PING) == {"one": 1}
 
 
-async def test_a_database_that_is_not_there_is_not_healthy(cluster: Cluster) -> None:
+async def test_an_unreachable_database_is_not_healthy(cluster: Cluster) -> None:
     away = Database("postgresql://127.0.0.1:1/none", ingest_connections=1, work_connections=1)
     away._work.timeout = 0.05
     await away.open()
@@ -161,7 +161,7 @@ async def test_a_database_that_is_not_there_is_not_healthy(cluster: Cluster) -> 
         await away.fetch_all(*PING)
 
 
-async def test_a_lock_by_name_is_had_by_one_at_a_time(db: Database, database: str) -> None:
+async def test_a_named_lock_has_one_holder_at_a_time(db: Database, database: str) -> None:
     other = Database(database, ingest_connections=1, work_connections=1)
     await other.open()
     async with db.exclusive("x") as (first, _), other.exclusive("x") as (second, _):
@@ -173,8 +173,8 @@ async def test_a_lock_by_name_is_had_by_one_at_a_time(db: Database, database: st
     await other.close()
 
 
-async def test_a_lock_takes_no_connection_from_those_who_work(database: str) -> None:
-    """Several crons may hold theirs for a minute while leads are processed."""
+async def test_a_lock_does_not_use_a_connection_of_the_pools(database: str) -> None:
+    """Several crons may hold a lock for a minute while leads are processed."""
     small = Database(database, ingest_connections=1, work_connections=1, wait_seconds=0.2)
     await small.open()
     async with small.exclusive("x") as (one, _), small.exclusive("y") as (two, _):
@@ -182,7 +182,7 @@ async def test_a_lock_takes_no_connection_from_those_who_work(database: str) -> 
     await small.close()
 
 
-async def test_a_statement_that_fails_under_a_lock_keeps_its_name_and_the_lock_is_given_back(
+async def test_a_statement_that_fails_under_a_lock_keeps_its_error_and_releases_the_lock(
     db: Database, database: str
 ) -> None:
     raising(database, "55P03")
@@ -196,7 +196,7 @@ async def test_a_statement_that_fails_under_a_lock_keeps_its_name_and_the_lock_i
     await other.close()
 
 
-async def test_a_connection_lost_under_a_lock_does_not_hide_what_went_wrong(
+async def test_a_connection_lost_under_a_lock_does_not_hide_the_original_error(
     db: Database, database: str
 ) -> None:
     async def cut_off() -> None:
@@ -211,7 +211,7 @@ async def test_a_connection_lost_under_a_lock_does_not_hide_what_went_wrong(
         assert free
 
 
-async def test_who_is_called_off_under_a_lock_gives_it_back(db: Database, database: str) -> None:
+async def test_a_task_cancelled_under_a_lock_releases_it(db: Database, database: str) -> None:
     other = Database(database, ingest_connections=1, work_connections=1)
     await other.open()
     with psycopg.connect(database) as blocking:
@@ -224,7 +224,7 @@ async def test_who_is_called_off_under_a_lock_gives_it_back(db: Database, databa
     await other.close()
 
 
-async def test_sessions_are_in_utc_and_bound_their_waiting(database: str) -> None:
+async def test_sessions_use_utc_and_have_timeouts(database: str) -> None:
     with psycopg.connect(database, options=SESSION_OPTIONS) as connection:
         for name, value in (("timezone", "UTC"), ("lock_timeout", "5s"), ("statement_timeout", "10s")):
             assert connection.execute(f"SHOW {name}".encode()).fetchone() == (value,)

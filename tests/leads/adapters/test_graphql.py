@@ -1,4 +1,4 @@
-"""Hasura's GraphQL API as the handlers call it: what it takes, what it refuses, and when it is away."""
+"""Hasura's GraphQL API as the handlers call it: accepted, refused, unavailable."""
 
 import json
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ async def graphql() -> AsyncIterator[GraphqlClient]:
 
 
 @respx.mock
-async def test_notifications_are_handed_over_under_the_services_token(graphql: GraphqlClient) -> None:
+async def test_notifications_are_sent_with_the_token_of_the_service(graphql: GraphqlClient) -> None:
     route = respx.post(f"{URL}/v1/graphql").respond(json=TAKEN)
     assert await graphql.send_notifications([NOTIFICATION]) == {"accepted": 1, "duplicates": 2}
     request = route.calls.last.request
@@ -57,7 +57,7 @@ ODD: list[Any] = [
 
 @respx.mock
 @pytest.mark.parametrize("answer", ODD, ids=range(len(ODD)))
-async def test_anything_else_means_away_and_the_next_call_is_tried_again(
+async def test_any_other_failure_is_unavailable_and_the_next_call_is_tried(
     graphql: GraphqlClient, answer: Any
 ) -> None:
     route = respx.post(f"{URL}/v1/graphql").mock(side_effect=[answer, httpx.Response(200, json=TAKEN)])
@@ -68,7 +68,7 @@ async def test_anything_else_means_away_and_the_next_call_is_tried_again(
 
 
 @respx.mock
-async def test_its_health_is_that_of_the_engine(graphql: GraphqlClient) -> None:
+async def test_its_health_is_the_health_of_the_engine(graphql: GraphqlClient) -> None:
     respx.get(f"{URL}/healthz").mock(
         side_effect=[httpx.Response(200), httpx.Response(500), httpx.ConnectError("x")]
     )

@@ -1,4 +1,4 @@
-"""The bodies that Hasura sends, and clear refusals of all others."""
+"""Reading the bodies that Hasura sends; all others are refused."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -62,7 +62,7 @@ def test_another_name_is_refused_as_unknown(read: Read, body: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize(("read", "body"), READERS)
-def test_whatever_is_missing_or_of_another_type_is_named(read: Read, body: dict[str, Any]) -> None:
+def test_a_missing_or_mistyped_field_is_named(read: Read, body: dict[str, Any]) -> None:
     needed = set(body) - {"created_at", "table", "payload", "comment", "request_query"}
     for key in needed:
         for bad in (None, 5, [], "" if not isinstance(body[key], str) else {}):
@@ -87,7 +87,7 @@ def test_any_bytes_are_read_or_refused(read: Read, body: dict[str, Any], data: b
 
 
 @pytest.mark.parametrize(("read", "body"), READERS)
-def test_depth_and_length_of_numbers_are_no_way_in(read: Read, body: dict[str, Any]) -> None:
+def test_deep_nesting_and_long_numbers_are_refused(read: Read, body: dict[str, Any]) -> None:
     for data in (b"[" * 100_000, b'{"a":' * 100_000, b'{"id": ' + b"9" * 10_000 + b"}"):
         with pytest.raises(Refused):
             read(data, "a")

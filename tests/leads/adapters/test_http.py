@@ -1,4 +1,4 @@
-"""One map from what went wrong to what Hasura is told; it covers every error there is."""
+"""Each error has one status and code; the table covers every error class."""
 
 import inspect
 
@@ -12,7 +12,7 @@ TREE = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issub
 
 
 def made(kind: type[IntegrationError]) -> IntegrationError:
-    """An error of that kind, whatever its constructor needs besides a message."""
+    """Build an error of that class, with whatever its constructor needs besides a message."""
     needed = {
         name: 500
         for name, parameter in inspect.signature(kind).parameters.items()
@@ -24,7 +24,7 @@ def made(kind: type[IntegrationError]) -> IntegrationError:
 
 
 @pytest.mark.parametrize("kind", TREE)
-def test_every_error_has_an_answer_in_json_with_message_and_code(kind: type[IntegrationError]) -> None:
+def test_every_error_is_answered_with_message_and_code(kind: type[IntegrationError]) -> None:
     status, body, _ = error_response(made(kind))
     assert 400 <= status <= 599
     assert set(body) == {"message", "extensions"}
@@ -34,7 +34,7 @@ def test_every_error_has_an_answer_in_json_with_message_and_code(kind: type[Inte
 
 
 @pytest.mark.parametrize("kind", TREE)
-def test_every_error_says_what_it_means_in_its_docstring(kind: type[IntegrationError]) -> None:
+def test_every_error_has_a_docstring(kind: type[IntegrationError]) -> None:
     assert inspect.getdoc(kind)
     assert kind.code.replace("_", "").isalpha()
 
@@ -54,16 +54,16 @@ def test_every_error_says_what_it_means_in_its_docstring(kind: type[IntegrationE
         (KeyError("a secret"), 500, "internal"),
     ],
 )
-def test_the_answers_by_kind(error: Exception, status: int, code: str) -> None:
+def test_the_status_and_code_of_each_error(error: Exception, status: int, code: str) -> None:
     given, body, _ = error_response(error)
     assert (given, body["extensions"]) == (status, {"code": code})
 
 
-def test_only_a_pause_asks_hasura_to_keep_trying_without_limit() -> None:
+def test_only_a_pause_makes_hasura_retry_without_limit() -> None:
     assert error_response(errors.ProcessingPaused())[2] == {"Retry-After": "60"}
     assert error_response(errors.DatabaseUnavailable())[2] == {}
     assert error_response(errors.Overloaded())[2] == {}
 
 
-def test_a_foreign_error_never_shows_its_message() -> None:
+def test_the_message_of_an_unexpected_error_is_never_shown() -> None:
     assert "a secret" not in str(error_response(KeyError("a secret")))

@@ -1,4 +1,4 @@
-"""Log lines: JSON, one per request, with nothing foreign in them."""
+"""Log lines: JSON, one per request, without foreign text."""
 
 import json
 import logging
@@ -36,12 +36,12 @@ def test_a_line_is_one_json_object_whatever_the_message() -> None:
     assert set(json.loads(text)) == {"time", "level", "logger", "message"}
 
 
-def test_fields_become_keys_and_what_json_does_not_know_becomes_text() -> None:
+def test_fields_become_keys_and_values_unknown_to_json_become_text() -> None:
     found = line(fields={"event_id": 7, "when": object})
     assert (found["event_id"], found["when"]) == (7, "<class 'object'>")
 
 
-def test_an_exception_shows_type_place_and_digest_and_not_its_message() -> None:
+def test_an_exception_is_logged_by_type_place_and_digest_without_its_message() -> None:
     found = line(error=raised("0905111222"))
     assert found["error"] == "KeyError"
     assert "test_logs.py" in found["where"]
@@ -49,7 +49,7 @@ def test_an_exception_shows_type_place_and_digest_and_not_its_message() -> None:
     assert "0905111222" not in json.dumps(found)
 
 
-def test_the_same_fault_has_the_same_digest_whatever_it_quotes() -> None:
+def test_the_same_error_has_the_same_digest_with_any_message() -> None:
     assert describe(raised("a"))["digest"] == describe(raised("b"))["digest"]
     assert describe(raised("a"))["digest"] != describe(ValueError("a"))["digest"]
 

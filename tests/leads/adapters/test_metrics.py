@@ -1,4 +1,4 @@
-"""The series of the handlers are those that the docs explain."""
+"""The metrics of the handlers are those in the docs."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ from leads.adapters.metrics import Metrics
 PAGE = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text("utf-8")
 
 
-def test_every_series_is_explained_and_no_other() -> None:
+def test_the_documented_series_are_the_series_of_the_handlers() -> None:
     families = {
         f"{family.name}_total" if family.type == "counter" else family.name
         for family in Metrics().registry.collect()

@@ -1,4 +1,4 @@
-"""The REST client: both answer shapes, every failure under its right name, the key in no log."""
+"""The REST client: both answer shapes, the error class of each failure, no key in a log."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ Answer = Callable[[httpx.Request], httpx.Response]
 
 
 class Clock:
-    """A clock that stands."""
+    """A clock that does not move."""
 
     def now(self) -> datetime:
         return datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
@@ -31,7 +31,7 @@ class Clock:
 
 
 class Script:
-    """Answers each request by a function and remembers the requests."""
+    """Answers each request with a function and records the requests."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -55,7 +55,7 @@ async def walked(pages: AsyncIterator[Page]) -> list[Page]:
 
 
 def keyset(total: int, *, enveloped: bool = False, last: object = None) -> Answer:
-    """A list of `total` records in pages of 30; `last` is what the last page gives for a cursor."""
+    """A list of `total` records in pages of 30; `last` is the cursor in the last page."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         start = int(request.url.params.get("cursor", "0"))
@@ -83,7 +83,7 @@ async def test_the_request_names_workspace_table_key_and_filter() -> None:
     assert dict(url.params) == {"view_id": "all", "filter": '{"fields":[]}', "cursor": "0", "api_key": KEY}
 
 
-async def test_a_full_page_that_repeats_its_cursor_is_reported_and_ends_the_walk() -> None:
+async def test_a_full_page_that_repeats_its_cursor_is_reported_and_ends_the_list() -> None:
     def stuck(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"entries": [{"id": str(i)} for i in range(30)], "cursor": "same"})
 
@@ -91,7 +91,7 @@ async def test_a_full_page_that_repeats_its_cursor_is_reported_and_ends_the_walk
     assert [page.ending for page in pages] == [None, "repeated_cursor"]
 
 
-async def test_no_list_is_longer_than_the_page_limit_and_the_rest_can_be_resumed() -> None:
+async def test_a_list_stops_at_the_page_limit_and_can_be_resumed() -> None:
     api = client(keyset(1_000))
     pages = await walked(api.pages(ACCESS, "lead", max_pages=3))
     assert [page.ending for page in pages] == [None, None, "page_limit"]
@@ -99,7 +99,7 @@ async def test_no_list_is_longer_than_the_page_limit_and_the_rest_can_be_resumed
     assert rest[0].entries[0] == {"id": "90"}
 
 
-async def test_a_page_cut_short_is_reported() -> None:
+async def test_an_incomplete_page_is_reported() -> None:
     def cut(request: httpx.Request) -> httpx.Response:
         answer = json.loads(keyset(90)(request).content)
         if request.url.params.get("cursor") == "30":
@@ -110,13 +110,13 @@ async def test_a_page_cut_short_is_reported() -> None:
     assert [page.after_short for page in pages] == [False, False, True]
 
 
-async def test_what_is_no_record_in_a_list_is_left_out() -> None:
+async def test_entries_that_are_no_records_are_skipped() -> None:
     pages = await walked(client(always(200, {"entries": [None, 1, {"id": "a"}]})).pages(ACCESS, "lead"))
     assert pages[0].entries == [{"id": "a"}]
 
 
 @pytest.mark.parametrize("answer", [always(401), always(403, {"success": False, "message": {}})])
-async def test_a_rejected_key_says_so_and_opens_no_breaker(answer: Answer) -> None:
+async def test_a_rejected_key_is_reported_and_does_not_open_the_breaker(answer: Answer) -> None:
     api = client(answer)
     for _ in range(6):
         with pytest.raises(PancakeKeyRejected):
@@ -130,7 +130,7 @@ async def test_success_false_with_status_200_is_a_rejected_key_too() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 404, 422, 302])
-async def test_a_request_that_is_our_fault_opens_no_breaker(status: int) -> None:
+async def test_an_invalid_request_does_not_open_the_breaker(status: int) -> None:
     api = client(always(status, headers={"Location": "https://elsewhere.test/"}))
     for _ in range(6):
         with pytest.raises(PancakeRefused):
@@ -151,7 +151,7 @@ async def test_a_request_that_is_our_fault_opens_no_breaker(status: int) -> None
     ],
 )
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_a_busy_or_broken_server_says_when_to_come_back(
+async def test_a_busy_or_failing_server_is_unavailable_with_its_retry_after(
     status: int, header: str | None, seconds: float
 ) -> None:
     with pytest.raises(PancakeUnavailable) as caught:
@@ -160,17 +160,17 @@ async def test_a_busy_or_broken_server_says_when_to_come_back(
 
 
 @pytest.mark.parametrize("content", [b"<html>", b"[]", b'{"data": [1', b"\xff"])
-async def test_an_answer_that_is_no_json_object_counts_as_unavailable(content: bytes) -> None:
+async def test_an_answer_that_is_no_json_object_is_unavailable(content: bytes) -> None:
     with pytest.raises(PancakeUnavailable):
         await client(lambda _: httpx.Response(200, content=content)).sources(ACCESS)
 
 
-async def test_an_answer_larger_than_the_limit_is_not_read_on() -> None:
+async def test_an_answer_is_not_read_beyond_the_limit() -> None:
     with pytest.raises(PancakeUnavailable, match="too large"):
         await client(always(200, {"data": ["x" * 2_000]}), max_answer_bytes=1_000).sources(ACCESS)
 
 
-async def test_an_answer_that_trickles_is_cut_off_by_the_total_timeout() -> None:
+async def test_a_slow_answer_is_cut_off_by_the_total_timeout() -> None:
     class Trickle(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             await asyncio.Event().wait()
@@ -181,7 +181,7 @@ async def test_an_answer_that_trickles_is_cut_off_by_the_total_timeout() -> None
         await api.sources(ACCESS)
 
 
-async def test_after_five_failures_pancake_is_left_alone_per_connection() -> None:
+async def test_after_five_failures_the_breaker_of_the_connection_opens() -> None:
     script = Script(always(500))
     api = client(script)
     for _ in range(5):
@@ -198,7 +198,7 @@ async def test_after_five_failures_pancake_is_left_alone_per_connection() -> Non
 @pytest.mark.parametrize(
     "answer", [always(404), always(200, {"success": True, "data": None}), always(200, {"success": False})]
 )
-async def test_a_record_that_is_not_shown_is_none(answer: Answer) -> None:
+async def test_a_record_that_is_not_found_is_none(answer: Answer) -> None:
     assert await client(answer).record(ACCESS, "lead", "r1") is None
 
 
@@ -208,7 +208,7 @@ async def test_a_record_id_cannot_change_the_path() -> None:
     assert script.requests[0].url.raw_path.startswith(b"/api/workspaces/123/record/..%2Fsources%3Fx%3D?")
 
 
-async def test_a_record_is_asked_for_by_table() -> None:
+async def test_a_record_is_requested_by_table() -> None:
     script = Script(always(200, {"success": True, "data": {"id": "r1"}}))
     assert await client(script).record(ACCESS, "lead", "r1") == {"id": "r1"}
     assert script.requests[0].url.path == "/api/workspaces/123/record/r1"

@@ -1,4 +1,4 @@
-"""Secrets at rest and secrets compared."""
+"""Encrypting and comparing secrets."""
 
 import base64
 
@@ -13,13 +13,13 @@ RING = KeyRing({"2026": bytes([1]) * 32, "2025": bytes(32)})
 
 
 @given(st.text(max_size=100).filter(lambda text: not any("\ud800" <= c <= "\udfff" for c in text)))
-def test_what_was_encrypted_comes_back_and_does_not_show(plaintext: str) -> None:
+def test_a_ciphertext_decrypts_to_the_secret_and_does_not_contain_it(plaintext: str) -> None:
     sealed = RING.encrypt(plaintext, "api_key")
     assert RING.decrypt(sealed, "api_key") == plaintext
     assert len(plaintext) < 4 or plaintext.encode() not in sealed
 
 
-def test_the_same_secret_never_looks_the_same_twice() -> None:
+def test_two_ciphertexts_of_one_secret_differ() -> None:
     assert RING.encrypt("secret", "api_key") != RING.encrypt("secret", "api_key")
 
 
@@ -31,7 +31,7 @@ def test_the_first_key_encrypts_and_the_others_still_decrypt() -> None:
         OLD.decrypt(RING.encrypt("secret", "api_key"), "api_key")
 
 
-def test_a_ciphertext_serves_one_purpose_alone() -> None:
+def test_a_ciphertext_is_valid_for_one_purpose_only() -> None:
     with pytest.raises(DecryptionError):
         RING.decrypt(RING.encrypt("secret", "api_key"), "webhook_secret")
 
@@ -45,12 +45,12 @@ def test_a_changed_ciphertext_is_refused(position: int, change: int) -> None:
 
 
 @given(st.binary(max_size=60))
-def test_bytes_that_are_no_ciphertext_are_refused(data: bytes) -> None:
+def test_invalid_ciphertexts_are_refused(data: bytes) -> None:
     with pytest.raises(DecryptionError):
         RING.decrypt(data, "api_key")
 
 
-def test_a_ring_is_read_from_text_and_its_keys_are_never_quoted() -> None:
+def test_a_key_ring_is_parsed_and_errors_never_contain_its_keys() -> None:
     first, second = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
     ring = KeyRing.parse(f"new:{first}, old:{second},")
     assert ring.current == "new"
@@ -61,7 +61,7 @@ def test_a_ring_is_read_from_text_and_its_keys_are_never_quoted() -> None:
         assert first[:20] not in str(caught.value)
 
 
-def test_an_empty_ring_says_so() -> None:
+def test_an_empty_key_ring_raises_a_clear_error() -> None:
     with pytest.raises(ValueError, match="empty"):
         KeyRing({}).encrypt("x", "p")
 

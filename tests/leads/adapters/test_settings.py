@@ -1,11 +1,11 @@
-"""The configuration from the environment: complete, checked at once, never shown."""
+"""Settings from the environment: complete, checked at the start, never printed."""
 
 import base64
 from dataclasses import fields
 
 import pytest
 
-from leads.adapters.settings import SettingsError, read_settings
+from leads.adapters.settings import SettingsError, read_bind, read_operator_settings, read_settings
 
 KEY = base64.b64encode(bytes(32)).decode()
 COMPLETE = {
@@ -42,12 +42,12 @@ def test_every_secret_may_have_a_previous_value() -> None:
     assert settings.edge_secrets == ("edge-secret-value-1",)
 
 
-def test_the_metadata_may_live_in_a_database_of_its_own() -> None:
+def test_the_metadata_can_be_in_another_database() -> None:
     other = "postgresql://db/metadata"
     assert read_settings(COMPLETE | {"METADATA_DATABASE_URL": other}).metadata_database_url == other
 
 
-def test_all_that_is_missing_is_named_at_once() -> None:
+def test_all_missing_variables_are_named_at_once() -> None:
     order = ["DATABASE_URL", "ENCRYPTION_KEYS", "HASURA_URL", "HASURA_SERVICE_TOKEN"]
     missing = [f"{name} is not set" for name in [*order, "HANDLER_SECRET", "EDGE_SECRET"]]
     assert problems(**dict.fromkeys(COMPLETE)) == missing
@@ -75,12 +75,42 @@ def test_an_empty_value_is_a_missing_one(name: str) -> None:
         ("WORK_CONNECTIONS", "many", "WORK_CONNECTIONS is not a number from 1 to 100"),
     ],
 )
-def test_what_is_unusable_is_named_and_its_value_is_not_shown(name: str, value: str, problem: str) -> None:
+def test_an_invalid_variable_is_named_without_its_value(name: str, value: str, problem: str) -> None:
     assert problems(**{name: value}) == [problem]
 
 
-def test_no_secret_shows_in_the_settings_themselves() -> None:
+def test_the_repr_of_the_settings_contains_no_secret() -> None:
     shown = repr(read_settings(COMPLETE | {"HANDLER_SECRET_PREVIOUS": "handler-secret-before"}))
     for value in (*COMPLETE.values(), "handler-secret-before", "pass-word", KEY):
         assert value not in shown
     assert len(fields(read_settings(COMPLETE))) > 8
+
+
+def test_a_verb_reads_only_what_it_needs() -> None:
+    """Other variables may be missing or wrong, and stay out of its settings."""
+    settings = read_operator_settings(
+        "DATABASE_URL",
+        environment=COMPLETE | {"ENCRYPTION_KEYS": "not a key", "HASURA_ADMIN_SECRET": "secret"},
+    )
+    assert settings.database_url == COMPLETE["DATABASE_URL"]
+    assert (settings.hasura_url, settings.hasura_admin_secret) == ("", "")
+
+
+def test_all_that_a_verb_is_missing_is_named_at_once_with_what_to_set() -> None:
+    """No value is quoted."""
+    with pytest.raises(SettingsError) as caught:
+        read_operator_settings(
+            "DATABASE_URL", "ENCRYPTION_KEYS", "HASURA_ADMIN_SECRET",
+            environment={"DATABASE_URL": "nonsense of mine", "ENCRYPTION_KEYS": "k1:c2hvcnQ="},
+        )  # fmt: skip
+    names = [problem.partition(" ")[0] for problem in caught.value.problems]
+    assert names == ["HASURA_ADMIN_SECRET", "DATABASE_URL", "ENCRYPTION_KEYS:"]
+    assert all("give it" in problem for problem in caught.value.problems)
+    assert "nonsense" not in str(caught.value)
+    assert "c2hvcnQ=" not in str(caught.value)
+
+
+@pytest.mark.parametrize("bind", ["8000x", "localhost", "127.0.0.1:", "127.0.0.1:70000"])
+def test_an_address_without_a_usable_port_is_refused(bind: str) -> None:
+    with pytest.raises(SettingsError, match="BIND is not an address and a port"):
+        read_bind({"BIND": bind})

@@ -1,4 +1,4 @@
-"""Properties are checked on the same examples everywhere, and never fail for a slow machine."""
+"""Property tests use the same examples everywhere and do not fail on a slow machine."""
 
 from hypothesis import settings
 

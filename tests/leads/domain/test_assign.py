@@ -1,4 +1,4 @@
-"""Round robin: exact, deterministic, weighted; nobody who comes back is flooded."""
+"""Round robin: exact, deterministic, weighted; a returning member is not flooded."""
 
 from collections import Counter
 from dataclasses import replace
@@ -20,7 +20,7 @@ def ratio(m: Member) -> Fraction:
 
 
 def run(roster: Roster, times: int) -> tuple[Roster, Counter[str]]:
-    """So many choices, each stored before the next: the roster after them and who got how many."""
+    """Make `times` choices, each stored before the next; return the roster and the choices per member."""
     counts: Counter[str] = Counter()
     for _ in range(times):
         choice = choose(roster)
@@ -35,7 +35,7 @@ def spread(roster: Roster) -> Fraction:
 
 
 @given(st.integers(1, 8), st.integers(1, 60))
-def test_with_equal_weights_nobody_is_more_than_one_ahead(size: int, times: int) -> None:
+def test_with_equal_weights_no_member_is_more_than_one_ahead(size: int, times: int) -> None:
     _, counts = run(tuple(member(n) for n in range(size)), times)
     shares = [counts[f"s-{n}"] for n in range(size)]
     assert sum(shares) == times
@@ -53,13 +53,13 @@ def test_with_weights_the_ratios_stay_within_one_over_the_smallest_weight(
 
 
 @given(weights)
-def test_after_a_whole_round_everyone_has_exactly_their_weight(given_weights: list[int]) -> None:
+def test_after_a_whole_round_each_member_has_exactly_its_weight(given_weights: list[int]) -> None:
     _, counts = run(tuple(member(n, weight=w) for n, w in enumerate(given_weights)), sum(given_weights))
     assert counts == {f"s-{n}": w for n, w in enumerate(given_weights)}
 
 
 @given(weights, st.data())
-def test_coming_and_going_never_breaks_the_bound_and_floods_nobody(
+def test_changing_availability_never_breaks_the_bound_and_floods_no_member(
     given_weights: list[int], data: st.DataObject
 ) -> None:
     roster = tuple(member(n, weight=w, was_available=False) for n, w in enumerate(given_weights))
@@ -82,21 +82,21 @@ def test_coming_and_going_never_breaks_the_bound_and_floods_nobody(
             level = min(ratio(m) for m in stayed)
             for after, b in zip(roster, before, strict=True):
                 if after.on_duty and not b.was_available:
-                    assert ratio(after) >= level  # a long absence gives no claim to what was missed
+                    assert ratio(after) >= level  # a long absence does not entitle to the missed tickets
     fair = tuple(replace(m, on_duty=True) for m in roster)
     fair, _ = run(fair, 3 * sum(given_weights) + int(sum(spread(fair) * w for w in given_weights)) + 1)
-    assert spread(fair) <= bound  # once all are there, the bound holds again, whatever came before
+    assert spread(fair) <= bound  # the bound holds again once all are available
 
 
 @given(st.integers(2, 6), st.integers(1, 50))
-def test_who_joins_gets_no_more_than_their_share_from_then_on(size: int, times: int) -> None:
+def test_a_new_member_gets_only_its_share_from_then_on(size: int, times: int) -> None:
     roster, _ = run(tuple(member(n) for n in range(size)), times * size)
     roster += (member(size, was_available=False),)
     _, counts = run(roster, 2 * (size + 1))
     assert counts == {f"s-{n}": 2 for n in range(size + 1)}
 
 
-def test_who_returns_is_lifted_to_the_lowest_ratio_of_those_who_stayed() -> None:
+def test_a_returning_member_is_lifted_to_the_lowest_ratio_of_the_others() -> None:
     roster = (
         member(1, assigned_count=100, last_assigned_seq=9),
         member(2, assigned_count=99, last_assigned_seq=8),
@@ -107,13 +107,13 @@ def test_who_returns_is_lifted_to_the_lowest_ratio_of_those_who_stayed() -> None
     assert after[2].assigned_count in {198, 199}  # lifted to 2 x 99, and perhaps chosen
 
 
-def test_who_returns_with_more_than_the_others_keeps_it() -> None:
+def test_a_returning_member_with_a_higher_ratio_keeps_it() -> None:
     roster = (member(1, assigned_count=5), member(2, assigned_count=50, was_available=False))
     assert choose(roster).roster[1].assigned_count == 50
 
 
-def test_a_night_without_anyone_makes_nobody_a_newcomer() -> None:
-    """All go off duty, a lead comes, all return together with one who was away for a month."""
+def test_a_night_without_available_members_makes_none_a_returning_member() -> None:
+    """All go off duty, a lead arrives, all return together with one who was away for a month."""
     day = (member(1, assigned_count=100), member(2, assigned_count=100), member(3, was_available=False))
     night = choose(tuple(replace(m, on_duty=False) for m in day)).roster
     assert [m.was_available for m in night] == [True, True, False]
@@ -121,32 +121,32 @@ def test_a_night_without_anyone_makes_nobody_a_newcomer() -> None:
     assert counts == {"s-1": 2, "s-2": 2, "s-3": 2}
 
 
-def test_the_first_to_return_in_the_morning_is_not_flooded_when_the_others_follow() -> None:
-    """Whoever comes back alone is measured against those who were there at the last choice."""
+def test_the_first_member_in_the_morning_is_not_flooded_when_the_others_return() -> None:
+    """A member who returns alone is compared with those available at the last choice."""
     roster = (member(1, assigned_count=100), member(2, assigned_count=100), member(3, was_available=False))
     morning = choose(tuple(replace(m, on_duty=m.staff_id == "s-3") for m in roster)).roster
     _, counts = run(tuple(replace(m, on_duty=True) for m in morning), 5)
     assert counts == {"s-1": 2, "s-2": 2, "s-3": 1}
 
 
-def test_a_fresh_roster_starts_with_nobody_lifted() -> None:
+def test_no_member_of_a_new_roster_is_lifted() -> None:
     roster, counts = run(tuple(member(n, was_available=False) for n in range(3)), 3)
     assert counts == {"s-0": 1, "s-1": 1, "s-2": 1}
     assert all(m.was_available for m in roster)
 
 
-def test_ties_go_to_who_waited_longest_then_by_id() -> None:
+def test_ties_go_to_the_longest_waiting_member_then_by_id() -> None:
     roster = (member(3, last_assigned_seq=7), member(2, last_assigned_seq=4), member(1, last_assigned_seq=7))
     assert choose(roster).staff_id == "s-2"
     assert choose((member(2), member(1))).staff_id == "s-1"
 
 
-def test_the_order_in_which_the_roster_is_read_does_not_matter() -> None:
+def test_the_order_of_the_rows_does_not_matter() -> None:
     roster = tuple(member(n, assigned_count=n % 3, last_assigned_seq=n) for n in range(6))
     assert choose(roster).staff_id == choose(tuple(reversed(roster))).staff_id
 
 
-def test_who_is_passed_over_is_named_with_the_reason() -> None:
+def test_a_skipped_member_is_listed_with_the_reason() -> None:
     roster = (
         member(1, is_active=False),
         member(2, staff_active=False),
@@ -165,7 +165,7 @@ def test_who_is_passed_over_is_named_with_the_reason() -> None:
     assert evidence["skipped"] == [{"staff_id": s, "reason": r} for s, r in choice.skipped]
 
 
-def test_no_roster_gives_nobody() -> None:
+def test_an_empty_roster_gives_no_member() -> None:
     choice = choose(())
     assert (choice.staff_id, choice.chosen, choice.roster, choice.changed()) == (None, None, (), ())
 

@@ -1,4 +1,4 @@
-"""When a failed row is tried again: 30 s, 2 min, 10 min, 1 h, each ±20 %, then never."""
+"""The wait before a failed row is retried: 30 s, 2 min, 10 min, 1 h, each ±20 %, then never."""
 
 from datetime import timedelta
 
@@ -30,5 +30,5 @@ def test_jitter_moves_a_wait_by_a_fifth_at_most(attempts: int, jitter: float) ->
     assert 0.8 * SECONDS[attempts] - 1e-6 <= seconds <= 1.2 * SECONDS[attempts] + 1e-6
 
 
-def test_a_row_without_attempts_waits_like_after_the_first() -> None:
+def test_a_row_without_attempts_waits_as_after_the_first() -> None:
     assert delay_after(0, 0.0) == timedelta(seconds=30)

@@ -1,4 +1,4 @@
-"""What Pancake sends, understood: three shapes, loose types, times with and without a zone."""
+"""Reading what Pancake sends: three shapes, loose types, times with and without a zone."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
@@ -71,23 +71,23 @@ def test_without_a_usable_id_the_body_is_stored_as_a_dead_letter(bad: object) ->
 @pytest.mark.parametrize(
     "body", [{}, {"test": True}, {"event": "test"}, {"type": "PING"}, {"action": "webhook_test", "x": 1}]
 )
-def test_a_test_ping_is_named_so(body: dict[str, Any]) -> None:
+def test_a_test_ping_is_recognised(body: dict[str, Any]) -> None:
     assert body_of(body).error_code == "test_ping"
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"5", b'"x"', b"", b"\xff", b"{", b'{"a": NaN}'])
-def test_what_is_no_json_object_is_kept_byte_for_byte(body: bytes) -> None:
+def test_a_body_that_is_no_json_object_is_kept_byte_for_byte(body: bytes) -> None:
     found = read_body(body)
     assert (found.raw, found.payload, found.error_code) == (body, None, "invalid_json")
     assert found.source_ids == ()
 
 
-def test_the_same_body_has_the_same_identity_and_another_has_another() -> None:
+def test_equal_bodies_have_equal_identities_and_different_bodies_different_ones() -> None:
     assert body_of(RECORD).payload_hash == body_of(dict(reversed(RECORD.items()))).payload_hash
     assert body_of(RECORD).payload_hash != body_of(RECORD | {"name": "Anh"}).payload_hash
 
 
-def test_nul_is_removed_and_noted() -> None:
+def test_nul_is_removed_and_recorded() -> None:
     found = body_of(RECORD | {"name": "A\0n", "id": "r\0-1"})
     assert found.notes == ("nul_removed",)
     assert found.record_id == "r-1"
@@ -134,7 +134,7 @@ def test_sources_are_limited() -> None:
         ),
     ],
 )
-def test_times_are_aware_only_if_they_name_a_zone(text: str, expected: datetime) -> None:
+def test_times_are_aware_only_if_they_have_a_zone(text: str, expected: datetime) -> None:
     found = read_time(text)
     assert found == expected
     assert found is not None
@@ -147,16 +147,16 @@ def test_times_are_aware_only_if_they_name_a_zone(text: str, expected: datetime)
      "0001-01-01T00:00:00", "9999-12-31T23:59:59", "20260514T023556", "2026-05-14T02:35:60",
      "2026-05-14T02:35:56+99:00", "٢٠٢٦-05-14T02:35:56"],
 )  # fmt: skip
-def test_what_is_no_time_is_none(value: object) -> None:
+def test_text_that_is_no_time_gives_none(value: object) -> None:
     assert read_time(value) is None
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_a_time_or_none(text: str) -> None:
+def test_any_text_gives_a_time_or_none(text: str) -> None:
     read_time(text)
 
 
-def test_created_on_stands_in_for_a_missing_modified_on() -> None:
+def test_created_on_replaces_a_missing_modified_on() -> None:
     times = {"created_on": "2026-05-14T02:35:56Z"}
     expected = datetime(2026, 5, 14, 2, 35, 56, tzinfo=UTC)
     assert body_of(RECORD | times).modified_on == expected
@@ -164,7 +164,7 @@ def test_created_on_stands_in_for_a_missing_modified_on() -> None:
     assert body_of(RECORD).modified_on is None
 
 
-def test_loose_types_are_read_as_what_they_mean() -> None:
+def test_loose_types_are_converted() -> None:
     found = lead(
         name=" An ",
         phone_number=["0905111222", None, 905111222, ""],
@@ -182,17 +182,17 @@ def test_loose_types_are_read_as_what_they_mean() -> None:
     assert found.interested_products == ("Gói A",)
 
 
-def test_null_and_empty_are_nothing() -> None:
+def test_null_and_empty_values_count_as_missing() -> None:
     found = lead(name="", phone_number=None, email=" ", full_address=[], pancake_tags=None)
     assert (found.name, found.phones, found.email, found.address, found.tags) == (None, (), None, None, ())
 
 
-def test_only_fields_that_the_body_names_are_told() -> None:
+def test_only_fields_in_the_body_are_in_the_lead() -> None:
     assert set(lead(name="An", phone_number=None).fields()) == {"name", "phones"}
     assert lead().fields() == {}
 
 
-def test_the_order_of_tags_and_products_means_nothing() -> None:
+def test_the_order_of_tags_and_products_does_not_matter() -> None:
     assert lead(pancake_tags=["a", "b"]).fields() == lead(pancake_tags=["b", "a"]).fields()
 
 
@@ -218,7 +218,7 @@ def test_any_object_is_a_delivery_and_its_lead_can_be_read(body: dict[str, Any])
         assert found.error_code
 
 
-def test_digests_show_a_change_of_a_field_and_nothing_of_its_words() -> None:
+def test_digests_show_that_a_field_changed_but_not_its_text() -> None:
     one, other = read_lead(RECORD), read_lead(RECORD | {"name": "Bình"})
     assert one.digests().keys() == one.fields().keys()
     assert {key for key, digest in one.digests().items() if other.digests()[key] != digest} == {"name"}

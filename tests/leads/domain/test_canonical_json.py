@@ -1,4 +1,4 @@
-"""A body's identity: what is read strictly, and what the hash sees."""
+"""The identity of a body: strict parsing and the canonical text that is hashed."""
 
 import json
 from contextlib import suppress
@@ -63,7 +63,7 @@ def test_the_canonical_text_is_json_of_the_same_value_and_canonical_itself(value
     assert canonical(read_json(text.encode())) == text
 
 
-def test_neighbours_beyond_the_precision_of_a_float_differ() -> None:
+def test_numbers_beyond_the_precision_of_a_float_differ() -> None:
     assert hash_of(f'{{"n": {2**64}}}') != hash_of(f'{{"n": {2**64 + 1}}}')
     assert hash_of('{"n": 0.1000000000000000055}') != hash_of('{"n": 0.1}')
 
@@ -89,7 +89,7 @@ def test_leading_zeros_of_an_exponent_do_not_count() -> None:
 
 
 @given(json_values)
-def test_a_number_with_an_exponent_is_seen_in_the_canonical_text(value: Any) -> None:
+def test_a_number_with_an_exponent_is_recognised_in_the_canonical_text(value: Any) -> None:
     plain = canonical(read_json(json.dumps(value).encode()))
     if any(isinstance(number, float) and "e" in json.dumps(number) for number in leaves(value)):
         assert has_exponent(plain)
@@ -101,7 +101,7 @@ def test_the_last_of_duplicate_keys_counts() -> None:
     assert hash_of('{"a": 1, "a": 2}') == hash_of('{"a": 2}')
 
 
-def test_a_byte_order_mark_is_no_part_of_the_body() -> None:
+def test_a_byte_order_mark_is_ignored() -> None:
     assert hash_of(b'\xef\xbb\xbf{"a": 1}') == hash_of('{"a": 1}')
 
 
@@ -114,7 +114,7 @@ def test_a_byte_order_mark_is_no_part_of_the_body() -> None:
         b'["\xed\xa0\x80"]',
     ],
 )  # fmt: skip
-def test_what_is_not_strict_json_is_refused(body: str | bytes) -> None:
+def test_text_that_is_not_strict_json_is_refused(body: str | bytes) -> None:
     assert refusal(body) == "invalid_json"
 
 
@@ -122,7 +122,7 @@ def test_a_pair_of_surrogates_is_one_character() -> None:
     assert read_json(b'["\\ud83d\\ude00"]') == ["😀"]
 
 
-def test_the_refusal_never_quotes_the_body() -> None:
+def test_the_error_never_contains_the_body() -> None:
     for body in ('{"api_key": "s3cret"', '["s3cret\\ud800"]', '{"s3cret": NaN}', 's3cret"'):
         with pytest.raises(InvalidBody) as caught:
             read_json(body.encode())
@@ -143,7 +143,7 @@ def test_depth_never_exhausts_the_stack(depth: int) -> None:
     assert refusal("[" * depth + '"\\ud800"' + "]" * depth) in {"too_deep", "invalid_json"}
 
 
-def test_brackets_in_texts_are_no_depth() -> None:
+def test_brackets_in_strings_do_not_count_as_depth() -> None:
     assert read_json(('["' + "[" * 500 + '"]').encode()) == ["[" * 500]
 
 
@@ -153,12 +153,12 @@ def test_a_body_of_256_kib_is_read_and_one_byte_more_is_refused() -> None:
     assert refusal(body + b" ") == "too_large"
 
 
-def test_what_the_database_gives_back_may_be_longer() -> None:
+def test_a_body_from_the_database_may_be_longer() -> None:
     body = b"[" + b"1, " * MAX_BODY_BYTES + b"1]"
     assert read_json(body, max_bytes=None) == ["1"] * (MAX_BODY_BYTES + 1)
 
 
-def test_nul_is_taken_out_of_keys_and_texts_and_nothing_else() -> None:
+def test_only_nul_is_removed_from_keys_and_strings() -> None:
     value: Any = read_json(b'{"a\\u0000b": ["x\\u0000", {"c": "\\u0000"}, 1e5, null, true, "\\\\u0000"]}')
     assert object_without_nul(value) == {"ab": ["x", {"c": ""}, "1e5", None, True, "\\u0000"]}
     stripped: Any = object_without_nul(value)

@@ -25,7 +25,7 @@ def test_a_known_customer_keeps_the_account() -> None:
     assert (plan.account_id, plan.account_is_new) == ("account-1", False)
 
 
-def test_of_several_accounts_the_oldest_enabled_one_wins_and_all_are_recorded() -> None:
+def test_the_oldest_enabled_account_wins_and_all_are_recorded() -> None:
     accounts = (account("oldest", enabled=False), account("older"), account("younger"))
     plan = decide_on(lead_case(), replace(EMPTY, accounts=accounts))
     assert plan.account_id == "older"
@@ -46,7 +46,7 @@ def test_the_first_phone_that_matches_decides() -> None:
     assert decide_on(both, replace(EMPTY, accounts=(second, first))).account_id == "first"
 
 
-def test_a_phone_that_is_no_accounts_own_is_that_of_its_contacts_account() -> None:
+def test_a_phone_without_an_account_belongs_to_the_account_of_its_contact() -> None:
     contact = Account("contact", "+84987654321", True, contact_phone=PHONE)
     second = account("second", "+84912345678")
     both = lead_case(secondary_phone_number="0912345678")
@@ -60,7 +60,7 @@ def test_a_phone_that_is_no_accounts_own_is_that_of_its_contacts_account() -> No
         assert plan.account_phone == next(a.phone for a in accounts if a.id == winner)
 
 
-def test_an_account_whose_phone_only_looks_alike_is_not_taken() -> None:
+def test_an_account_with_a_different_phone_is_not_used() -> None:
     accounts = (account("other", "+84912345678"),)
     assert decide_on(lead_case(), replace(EMPTY, accounts=accounts)).account_is_new
 
@@ -95,7 +95,7 @@ def test_only_a_version_older_than_the_applied_one_is_stale(
     assert decide_on(lead_case(modified_on=ours), replace(EMPTY, applied=before)).outcome == outcome
 
 
-def test_a_stale_version_writes_nothing_and_names_what_was_applied() -> None:
+def test_a_stale_version_writes_nothing_and_records_the_applied_one() -> None:
     before = applied(lead_case(modified_on=NOW + timedelta(days=1)))
     plan = decide_on(lead_case(), replace(EMPTY, applied=before))
     assert not plan.writes_customer
@@ -122,12 +122,12 @@ def test_the_same_mapped_fields_are_no_change() -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_a_change_in_any_mapped_field_counts_also_if_it_was_not_named_before(change: dict[str, Any]) -> None:
+def test_a_change_of_a_mapped_field_counts_even_if_it_was_missing_before(change: dict[str, Any]) -> None:
     before = applied(lead_case(modified_on=NOW - timedelta(hours=1)))
     assert decide_on(lead_case(**change), replace(EMPTY, applied=before)).outcome == "ticket_created"
 
 
-def test_a_field_that_is_named_first_and_empty_is_no_news() -> None:
+def test_a_field_that_is_new_and_empty_is_no_change() -> None:
     before = applied(lead_case(modified_on=NOW - timedelta(hours=1)))
     assert (
         decide_on(lead_case(email=None, pancake_tags=[]), replace(EMPTY, applied=before)).outcome
@@ -135,13 +135,13 @@ def test_a_field_that_is_named_first_and_empty_is_no_news() -> None:
     )
 
 
-def test_the_list_of_records_may_name_more_of_the_same_lead_case() -> None:
+def test_the_list_may_have_more_fields_of_the_same_version() -> None:
     before = applied(lead_case())
     listed = lead_case(interested_product=["Gói A"])
     assert decide_on(listed, replace(EMPTY, applied=before)).outcome == "no_change"
 
 
-def test_a_field_left_out_is_no_change() -> None:
+def test_a_missing_field_is_no_change() -> None:
     before = applied(lead_case(modified_on=NOW - timedelta(hours=1), email="a@example.com"))
     assert decide_on(lead_case(), replace(EMPTY, applied=before)).outcome == "no_change"
 
@@ -158,7 +158,7 @@ def test_force_applies_stale_and_unchanged_versions() -> None:
     assert decide_on(lead_case(force=True), replace(EMPTY, applied=before)).outcome == "ticket_created"
 
 
-def test_another_phone_takes_the_records_ticket_along_and_says_so() -> None:
+def test_another_phone_moves_the_ticket_of_the_record_and_is_recorded() -> None:
     own = Ticket("ticket-1", "account-1", "staff-1")
     before = applied(lead_case(modified_on=NOW - timedelta(hours=1)))
     plan = decide_on(
@@ -173,7 +173,7 @@ def test_another_phone_takes_the_records_ticket_along_and_says_so() -> None:
     }
 
 
-def test_the_new_customers_own_open_ticket_goes_before_the_records() -> None:
+def test_an_open_ticket_of_the_new_customer_takes_precedence_over_the_records_ticket() -> None:
     own, theirs = Ticket("ticket-1", "account-1", None), Ticket("ticket-2", "account-2", None)
     facts = replace(
         EMPTY,
@@ -187,14 +187,14 @@ def test_the_new_customers_own_open_ticket_goes_before_the_records() -> None:
 
 
 @pytest.mark.parametrize("table_name", ["account", "contact"])
-def test_accounts_and_contacts_make_no_tickets(table_name: str) -> None:
+def test_accounts_and_contacts_create_no_tickets(table_name: str) -> None:
     plan = decide_on(lead_case(table_name=table_name), EMPTY)
     assert (plan.outcome, plan.ticket) == ("contact_updated", None)
     assert plan.writes_customer
 
 
 @pytest.mark.parametrize("table_name", ["lead", None, "Lead", "leads"])
-def test_leads_and_unknown_tables_make_tickets(table_name: str | None) -> None:
+def test_leads_and_unknown_tables_create_tickets(table_name: str | None) -> None:
     assert decide_on(lead_case(table_name=table_name), EMPTY).outcome == "ticket_created"
 
 
@@ -202,7 +202,7 @@ def test_leads_and_unknown_tables_make_tickets(table_name: str | None) -> None:
     ("mode", "known", "recorded"),
     [("off", False, False), (None, False, False), ("record", False, True), ("record", True, False)],
 )
-def test_consent_is_recorded_for_new_accounts_only_and_only_if_asked_for(
+def test_consent_is_recorded_only_for_new_accounts_and_only_if_configured(
     mode: str | None, known: bool, recorded: bool
 ) -> None:
     accounts = (account("account-1"),) if known else ()

@@ -1,4 +1,4 @@
-"""What the gate makes of a delivery that the database cannot hold."""
+"""Storing a delivery that the database cannot hold as JSON."""
 
 import json
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ def delivery(body: dict[str, Any] | bytes) -> Delivery:
     return Delivery(read_body(raw), NOW, token_sha256=bytes(32), source_ip="192.0.2.1")
 
 
-def test_what_the_database_cannot_hold_is_kept_as_bytes_under_the_same_hash() -> None:
+def test_a_body_that_the_database_cannot_hold_is_stored_as_bytes_with_the_same_hash() -> None:
     refused = delivery({"id": 1, "n": int("9" * 4000)})
     kept = refused.as_raw()
     assert kept.body.payload is None
@@ -27,6 +27,6 @@ def test_what_the_database_cannot_hold_is_kept_as_bytes_under_the_same_hash() ->
     assert (kept.token_sha256, kept.arrived_at, kept.source_ip) == (bytes(32), NOW, "192.0.2.1")
 
 
-def test_bytes_that_were_no_json_stay_those_bytes() -> None:
+def test_bytes_that_are_no_json_are_stored_unchanged() -> None:
     kept = delivery(b"\xff\x00").as_raw()
     assert kept.body.raw == b"\xff\x00"

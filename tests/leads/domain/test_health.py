@@ -14,7 +14,7 @@ def minutes(number: float) -> datetime:
 
 
 @pytest.mark.parametrize("before", ["active", "silent", "suspended", "outage", "key_invalid"])
-def test_with_a_working_api_and_nothing_missed_all_is_well_even_in_a_quiet_night(before: str) -> None:
+def test_a_working_api_without_missed_records_is_active_even_without_webhooks(before: str) -> None:
     assert judge(before, NOW, Signs("alive", 0, minutes(600), 0, None)) == "active"
     assert judge(before, NOW, Signs("alive", 0, None, 0, None)) == "active"
 
@@ -29,14 +29,14 @@ def test_with_a_working_api_and_nothing_missed_all_is_well_even_in_a_quiet_night
         (500, 31, "suspended"),
     ],
 )
-def test_what_polling_keeps_finding_means_silence_then_suspension(
+def test_records_found_by_polling_mean_silent_then_suspended(
     missed: int, since: float, expected: str
 ) -> None:
     assert judge("active", NOW, Signs("alive", 0, minutes(700), missed, minutes(since))) == expected
 
 
 @pytest.mark.parametrize("before", ["active", "silent", "suspended", "outage"])
-def test_a_rejected_key_is_said_at_once(before: str) -> None:
+def test_a_rejected_key_is_reported_at_once(before: str) -> None:
     assert judge(before, NOW, Signs("rejected", 0, minutes(1), 0, None)) == "key_invalid"
 
 
@@ -52,7 +52,7 @@ def test_a_rejected_key_is_said_at_once(before: str) -> None:
         ("key_invalid", 5, 1, "key_invalid"),
     ],
 )
-def test_a_failing_api_is_an_outage_only_if_the_webhook_is_silent_too_and_it_lasts(
+def test_a_failing_api_is_an_outage_only_with_a_silent_webhook_for_two_checks(
     before: str, failed: int, last_webhook: float, expected: str
 ) -> None:
     assert judge(before, NOW, Signs("unavailable", failed, minutes(last_webhook), 0, None)) == expected

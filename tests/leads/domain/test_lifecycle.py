@@ -1,4 +1,4 @@
-"""The states of an event: the table in Python and the database's check are one table."""
+"""The states of an event: Python and the database allow the same transitions."""
 
 from itertools import product
 
@@ -47,7 +47,7 @@ def test_the_database_knows_the_same_states(database: str) -> None:
         (None, "failed"),
     ],
 )
-def test_short_cuts_are_refused(old: str | None, new: str) -> None:
+def test_skipped_steps_are_refused(old: str | None, new: str) -> None:
     assert not is_allowed(old, new)
 
 
@@ -56,5 +56,5 @@ def test_every_state_can_be_reached_and_left() -> None:
     assert all("received" in TRANSITIONS[state] for state in STATES)
 
 
-def test_a_person_replays_what_was_not_done() -> None:
+def test_a_user_can_replay_events_that_were_not_processed() -> None:
     assert STATES - {"received", "ingested", "processed"} == REPLAYED_BY_MANUAL_INVOCATION

@@ -33,7 +33,7 @@ def test_a_new_ticket_without_an_owner_notifies_the_admins() -> None:
 
 
 def test_a_notification_without_recipients_is_not_kept() -> None:
-    """It would be refused and sent again for ever."""
+    """It would be refused and sent again without end."""
     assert notify(lead_case(), replace(EMPTY, admins=()), None) == []
 
 
@@ -63,7 +63,7 @@ def test_an_event_that_writes_no_ticket_sends_nothing(outcome: str) -> None:
     assert notify(case, facts, None) == []
 
 
-def test_the_names_of_an_events_notifications_are_unique() -> None:
+def test_the_notifications_of_an_event_have_unique_names() -> None:
     names = [sent["name"] for sent in notify(lead_case(phone_number="0912345678"), CHANGED_PHONE, "s-9")]
     assert len(names) == len(set(names))
 

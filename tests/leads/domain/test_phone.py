@@ -12,7 +12,7 @@ from leads.domain.phone import (
     stored_digits,
 )
 
-# The plan of 2018, written down a second time from the ministry's announcement: old prefix, new prefix.
+# The renumbering of 2018, copied from the ministry's announcement: old prefix, new prefix.
 PLAN_OF_2018 = {
     "0120": "070", "0121": "079", "0122": "077", "0126": "076", "0128": "078",
     "0123": "083", "0124": "084", "0125": "085", "0127": "081", "0129": "082",
@@ -30,27 +30,27 @@ national_mobile = st.from_regex(r"(9[0-4678]|3[2-9]|7[06-9]|8[1-68]|56|58)[0-9]{
 
 
 @pytest.mark.parametrize(("old", "new"), PLAN_OF_2018.items())
-def test_every_prefix_of_2018_becomes_its_new_one_in_every_form(old: str, new: str) -> None:
+def test_every_old_prefix_of_2018_is_converted_in_every_form(old: str, new: str) -> None:
     for form in FORMS:
         text = form.format(old[1:], "1234567")
         assert normalize(text) == (f"+84{new[1:]}1234567", ""), text
 
 
 @pytest.mark.parametrize("new", [*PLAN_OF_2018.values(), "090", "091", "098", "086", "088", "096"])
-def test_numbers_of_today_stay_as_they_are_in_every_form(new: str) -> None:
+def test_current_numbers_stay_unchanged_in_every_form(new: str) -> None:
     for form in FORMS:
         text = form.format(new[1:], "1234567")
         assert normalize(text) == (f"+84{new[1:]}1234567", ""), text
 
 
 @given(national_mobile)
-def test_every_way_to_write_a_mobile_number_names_the_same_number(national: str) -> None:
+def test_every_notation_of_a_mobile_number_gives_the_same_number(national: str) -> None:
     forms = [f"0{national}", national, f"84{national}", f"+84{national}", f"0084{national}"]
     assert {normalize(form)[0] for form in forms} == {f"+84{national}"}
 
 
 @given(st.text(max_size=60))
-def test_whatever_the_text_the_answer_is_a_number_or_a_reason(text: str) -> None:
+def test_any_text_gives_a_number_or_a_reason(text: str) -> None:
     number, reason = normalize(text)
     assert (number is None) == bool(reason)
     if number:
@@ -72,7 +72,7 @@ def test_whatever_the_text_the_answer_is_a_number_or_a_reason(text: str) -> None
         ("0205111222", "invalid"),
     ],
 )
-def test_what_is_no_number_is_refused_with_a_reason(text: str, reason: str) -> None:
+def test_text_that_is_no_number_is_refused_with_a_reason(text: str, reason: str) -> None:
     assert normalize(text) == (None, reason)
 
 
@@ -85,11 +85,11 @@ def test_what_is_no_number_is_refused_with_a_reason(text: str, reason: str) -> N
         ("0236 3822 123", "+842363822123"),
     ],
 )
-def test_landlines_are_numbers_as_well(text: str, number: str) -> None:
+def test_landline_numbers_are_accepted(text: str, number: str) -> None:
     assert normalize(text) == (number, "")
 
 
-def test_digits_of_other_scripts_and_widths_count_as_digits() -> None:
+def test_digits_of_other_scripts_and_widths_are_accepted() -> None:
     assert normalize("０９０５１１１２２２") == ("+84905111222", "")
     assert normalize("＋８４ ９０５ １１１ ２２２") == ("+84905111222", "")
 
@@ -136,16 +136,16 @@ def test_a_stored_number_belongs_to_its_country_code(number: str, code: str | No
         "0905111222\n0912345678",
     ],
 )
-def test_two_numbers_in_one_field_are_both_found_in_their_order(field: str) -> None:
+def test_two_numbers_in_one_field_are_found_in_order(field: str) -> None:
     assert read_phones([field]).usable == ("+84905111222", "+84912345678")
 
 
-def test_a_zero_inside_a_number_does_not_cut_it() -> None:
+def test_a_zero_inside_a_number_does_not_split_it() -> None:
     assert read_phones(["0905 011 222 / 0912 034 567"]).usable == ("+84905011222", "+84912034567")
     assert read_phones(["0905 011 222 0912 034 567"]).usable == ("+84905011222", "+84912034567")
 
 
-def test_a_note_beside_a_number_does_not_spoil_it() -> None:
+def test_text_beside_a_number_is_ignored() -> None:
     reading = read_phones(["0905111222 gọi sau 5h"])
     assert reading.usable == ("+84905111222",)
     assert reading.rejected == (("gọi sau 5h", "too_short"),)
@@ -156,13 +156,13 @@ def test_a_note_beside_a_number_does_not_spoil_it() -> None:
     st.sampled_from([" / ", ", ", ";", " - ", "\n", " | ", " "]),
     st.sampled_from(["0{}{}{}", "0{} {} {}", "0{}.{}.{}", "+84 {} {} {}", "0{}-{}-{}"]),
 )
-def test_any_numbers_in_any_writing_are_all_found(nationals: list[str], between: str, form: str) -> None:
+def test_numbers_in_any_notation_are_all_found(nationals: list[str], between: str, form: str) -> None:
     field = between.join(form.format(n[:2], n[2:5], n[5:]) for n in nationals)
     assert read_phones([field]).usable == tuple(f"+84{n}" for n in nationals)
 
 
 @given(st.lists(st.text(alphabet="0123456789 +-./,;()ab", max_size=200), max_size=20))
-def test_a_reading_is_bounded_whatever_comes(fields: list[str]) -> None:
+def test_the_number_of_candidates_is_bounded_for_any_input(fields: list[str]) -> None:
     reading = read_phones(fields)
     assert len(reading.usable) + len(reading.rejected) <= MAX_CANDIDATES_PER_RECORD
     assert len(set(reading.usable)) == len(reading.usable)
@@ -174,7 +174,7 @@ def test_the_same_number_twice_is_one_number() -> None:
 
 
 @given(national_mobile, st.sampled_from(["{}", "0{}", "84{}", "840{}", "+84 {}", "0084{}", "(0){}"]))
-def test_a_stored_phone_is_found_by_its_digits_however_it_was_written(national: str, form: str) -> None:
+def test_a_stored_phone_is_found_by_its_digits_in_any_notation(national: str, form: str) -> None:
     digits = "".join(filter(str.isdigit, form.format(national)))
     assert digits in stored_digits(f"+84{national}")
 
@@ -189,12 +189,12 @@ def test_a_foreign_phone_is_found_with_and_without_its_country_code() -> None:
     assert {"6591234567", "006591234567", "91234567"} <= set(stored_digits("+6591234567"))
 
 
-def test_every_stored_form_normalises_to_the_number_it_stands_for() -> None:
+def test_every_stored_form_normalises_to_its_number() -> None:
     for number in ("+84905111222", "+84389001002", "+842838123456"):
         for digits in stored_digits(number):
             assert normalize(digits, "84")[0] == number, digits
 
 
-def test_the_parts_that_accounts_store() -> None:
+def test_the_national_parts_stored_in_accounts() -> None:
     assert national_parts("+84905111222") == ("84", "0905111222")
     assert national_parts("+6591234567") == ("65", "91234567")

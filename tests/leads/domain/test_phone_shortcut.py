@@ -18,7 +18,7 @@ loose = st.from_regex(r"[+0]?[0-9]{6,15}", fullmatch=True)
 @example("0529876543")
 @example("0921234567")
 def test_the_shortcut_and_the_parser_agree(text: str) -> None:
-    """Same number or same reason, for mobile numbers, landlines and whatever else digits make."""
+    """The same number or the same reason, for mobile numbers, landlines and other digits."""
     assert phone._parse(text) == phone.parse_fully(text)
 
 

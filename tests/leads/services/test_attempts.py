@@ -1,4 +1,4 @@
-"""One attempt at a claimed event: done, tried again at once, or marked for later or for good."""
+"""One attempt at a claimed event: done, retried at once, failed until later, or dead."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ CLOCK = SteadyClock()
 
 
 class Work:
-    """Raises these errors one after the other, then is done."""
+    """Raises these errors one after the other, then succeeds."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -57,19 +57,19 @@ async def attempt(
     return await process_record.attempt(db, CLOCK, claim, work, timeout_seconds=timeout_seconds)
 
 
-async def test_what_is_done_at_once_marks_nothing() -> None:
+async def test_successful_work_marks_nothing() -> None:
     db = FakeDatabase()
     assert await attempt(db, Work()) == "done"
     assert db.ran == []
 
 
-async def test_a_lost_race_is_run_again_twice() -> None:
+async def test_contention_is_retried_twice() -> None:
     db, work = FakeDatabase(), Work(Contended(), Contended())
     assert await attempt(db, work) == "done"
     assert (work.calls, db.ran) == (3, [])
 
 
-async def test_the_third_lost_race_is_left_for_later() -> None:
+async def test_the_third_contention_fails_the_event_until_later() -> None:
     db, work = FakeDatabase(), Work(*[Contended("lost")] * 3)
     assert await attempt(db, work) is None
     ((name, params),) = db.ran
@@ -80,13 +80,13 @@ async def test_the_third_lost_race_is_left_for_later() -> None:
 
 
 @pytest.mark.parametrize("attempts", [5, 6])
-async def test_after_the_last_attempt_the_row_is_given_up(attempts: int) -> None:
+async def test_after_the_last_attempt_the_event_is_a_dead_letter(attempts: int) -> None:
     db = FakeDatabase()
     assert await attempt(db, Work(*[Contended()] * 3), attempts) is None
     assert db.ran[0][1]["next_attempt_at"] is None
 
 
-async def test_what_can_never_succeed_is_given_up_at_once() -> None:
+async def test_a_permanent_error_is_a_dead_letter_at_once() -> None:
     db, work = FakeDatabase(), Work(InvalidPhone("no phone"))
     assert await attempt(db, work) is None
     params = db.ran[0][1]
@@ -94,7 +94,7 @@ async def test_what_can_never_succeed_is_given_up_at_once() -> None:
     assert (params["error_code"], params["error_detail"]) == ("invalid_phone", "no phone")
 
 
-async def test_a_bug_is_tried_again_later_and_told_by_its_digest() -> None:
+async def test_an_internal_error_is_retried_later_and_stored_as_a_digest() -> None:
     db = FakeDatabase()
     assert await attempt(db, Work(KeyError("0905111222"))) is None
     params = db.ran[0][1]
@@ -105,7 +105,7 @@ async def test_a_bug_is_tried_again_later_and_told_by_its_digest() -> None:
     assert "0905111222" not in str(params)
 
 
-async def test_work_that_takes_too_long_is_cut_and_left_for_later() -> None:
+async def test_work_that_exceeds_its_time_is_cancelled_and_retried_later() -> None:
     db, cut = FakeDatabase(), asyncio.Event()
 
     async def endless() -> None:
@@ -125,7 +125,7 @@ async def test_work_that_takes_too_long_is_cut_and_left_for_later() -> None:
     assert params["next_attempt_at"] is not None
 
 
-async def test_if_not_even_the_failure_can_be_written_the_lease_brings_the_row_back() -> None:
+async def test_an_error_while_storing_the_failure_leaves_the_event_to_its_lease() -> None:
     db = FakeDatabase()
     db.error = DatabaseUnavailable()
     with pytest.raises(DatabaseUnavailable):

@@ -1,4 +1,4 @@
-"""Notifications are sent with those of other events and noted as sent, or left for the retry cron."""
+"""Notifications of several events are sent in one call and marked, or left to the retry cron."""
 
 import asyncio
 from dataclasses import asdict
@@ -35,7 +35,7 @@ class OutboxHarness:
         return registry.get_sample_value("pancake_notifications_total", {"result": result}) or 0
 
 
-async def test_what_is_sent_is_noted_under_the_claim_it_was_sent_by() -> None:
+async def test_sent_notifications_are_marked_under_their_claim() -> None:
     harness = OutboxHarness()
     assert await harness.outbox.send([event(7, "new_lead", "phone_changed")]) == 1
     assert harness.hasura.calls == [["7:new_lead", "7:phone_changed"]]
@@ -45,13 +45,13 @@ async def test_what_is_sent_is_noted_under_the_claim_it_was_sent_by() -> None:
     assert harness.counted("accepted") == 2
 
 
-async def test_an_event_that_has_nothing_to_say_says_nothing() -> None:
+async def test_an_event_without_notifications_sends_nothing() -> None:
     harness = OutboxHarness()
     assert await harness.outbox.send([event(7)]) == 0
     assert (harness.hasura.calls, harness.db.ran) == ([], [])
 
 
-async def test_events_that_are_done_at_the_same_moment_share_calls() -> None:
+async def test_concurrent_events_share_calls() -> None:
     harness = OutboxHarness()
     sent = await asyncio.gather(*(harness.outbox.send([event(n, "new_lead")]) for n in range(40)))
     assert sent == [1] * 40
@@ -61,7 +61,7 @@ async def test_events_that_are_done_at_the_same_moment_share_calls() -> None:
     )
 
 
-async def test_what_hasura_does_not_take_is_left_unmarked() -> None:
+async def test_notifications_that_hasura_fails_are_not_marked() -> None:
     harness = OutboxHarness()
     harness.hasura.failing = True
     assert await harness.outbox.send([event(1, "a"), event(2, "b")]) == 0
@@ -69,7 +69,7 @@ async def test_what_hasura_does_not_take_is_left_unmarked() -> None:
     assert harness.counted("failed") == 2
 
 
-async def test_what_is_refused_holds_up_nobody_else() -> None:
+async def test_a_refused_notification_does_not_delay_the_others() -> None:
     harness = OutboxHarness()
     harness.hasura.refused = {"7:a"}
     sent = await harness.outbox.send([event(number, "a") for number in range(10)])
@@ -78,21 +78,21 @@ async def test_what_is_refused_holds_up_nobody_else() -> None:
     assert harness.counted("failed") == 1
 
 
-async def test_when_hasura_is_away_nobody_is_tried_alone() -> None:
+async def test_events_are_not_retried_one_by_one_while_hasura_is_unavailable() -> None:
     harness = OutboxHarness()
     harness.hasura.failing = True
     assert await harness.outbox.send([event(number, "a") for number in range(10)]) == 0
     assert sum(len(call) for call in harness.hasura.calls) == 10
 
 
-async def test_a_call_that_took_fewer_than_it_was_given_marks_nothing() -> None:
+async def test_a_call_that_accepted_fewer_notifications_marks_nothing() -> None:
     harness = OutboxHarness()
     harness.hasura.accepted_per_call = 1
     assert await harness.outbox.send([event(1, "a", "b")]) == 0
     assert harness.db.ran == []
 
 
-async def test_if_the_mark_cannot_be_written_the_next_sender_repeats_under_the_same_key() -> None:
+async def test_after_a_failed_mark_the_next_sender_repeats_with_the_same_key() -> None:
     harness = OutboxHarness()
     harness.db.error = DatabaseUnavailable()
     assert await harness.outbox.send([event(1, "a")]) == 0
@@ -101,14 +101,14 @@ async def test_if_the_mark_cannot_be_written_the_next_sender_repeats_under_the_s
     assert harness.hasura.calls == [["1:a"], ["1:a"]]
 
 
-async def test_claimed_notifications_are_those_that_were_free() -> None:
+async def test_only_claimed_notifications_are_sent() -> None:
     harness = OutboxHarness()
     harness.db.rows = [asdict(event(3, "a"))]
     assert await harness.outbox.claim_and_send([3, 4]) == 1
     assert harness.db.ran[0] == ("outbox/claim_notifications", {"ids": [3, 4], "lease": SEND_LEASE})
 
 
-def test_a_message_has_a_key_that_names_event_and_intent() -> None:
+def test_the_idempotency_key_names_event_and_notification() -> None:
     (sent,) = notification_inputs(event(5, "new_lead"))
     assert sent == {
         "template_code": "t",

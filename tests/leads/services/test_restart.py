@@ -8,7 +8,7 @@ from sandbox.postgres.server import Cluster
 from tests.support.waiting import eventually_async
 
 
-async def test_a_server_that_crashes_and_returns_is_found_again() -> None:
+async def test_calls_succeed_again_after_the_server_restarts() -> None:
     with Cluster(durable=False) as own:
         url = own.create_database("restarted")
         db = Database(url, ingest_connections=1, work_connections=2, wait_seconds=0.3)

@@ -1,6 +1,7 @@
--- The suspension budget. Pancake suspends a webhook at 300 failures within 30 minutes (and more than 80 % errors);
--- we keep our own count per connection of what it would call failures and never choose to fail once half is spent.
--- The count is on disk as well, before the failure is answered: a restart must not hand out a second half.
+-- The suspension budget of each connection. Pancake suspends a webhook after 300 failures within 30 minutes if they are
+-- also more than 80 % of its requests. The edge counts the answers that Pancake would call failures and chooses no
+-- further error once half of them are spent. A chosen failure is on disk before it is answered, so that a restart does
+-- not start a second budget.
 local semaphore = require "ngx.semaphore"
 local clock = require "pancake.clock"
 local disk = require "pancake.disk"
@@ -9,129 +10,135 @@ local log = require "pancake.log"
 local settings = require "pancake.settings"
 
 local dict = ngx.shared.edge_budget
-local JOURNAL, FORMER = settings.state .. "/budget.log", settings.state .. "/budget.log.former"
+local JOURNAL = settings.state_dir .. "/budget.log"
+local FORMER_JOURNAL = settings.state_dir .. "/budget.log.former"
 
-local MINUTES = settings.budget_minutes
-local KEPT_ON_DISK = 2 * settings.budget
-local DISK_SECONDS, RETRY_SECONDS = 1, 1
+local WINDOW_MINUTES = settings.budget_window_minutes
+-- Observed failures beyond this are counted in memory only: more of them change no decision after a restart.
+local MAX_FAILURES_ON_DISK = 2 * settings.budget_max_failures
+local WRITE_TIMEOUT_SECONDS = 1
+local RETRY_SECONDS = 1
 
 local M = {}
 
-local function key(connection, moment)
-    return connection .. "/" .. math.floor(moment / 60)
+-- One counter per connection and minute.
+local function minute_key(connection_id, at)
+    return connection_id .. "/" .. math.floor(at / 60)
 end
 
--- Failures counted within the last 30 minutes (up to 31: whole minutes, on the safe side).
-function M.used(connection)
+-- Failures within the last 30 minutes. Only whole minutes are counted, so it may be 31: too many rather than too few.
+function M.used(connection_id)
     local now, sum = clock.now(), 0
-    for age = 0, MINUTES do
-        sum = sum + (dict:get(key(connection, now - age * 60)) or 0)
+    for age_minutes = 0, WINDOW_MINUTES do
+        sum = sum + (dict:get(minute_key(connection_id, now - age_minutes * 60)) or 0)
     end
     return sum
 end
 
--- No expiry: minutes that count no more are the first to leave a full memory.
-local function add(connection, moment, n)
-    dict:incr(key(connection, moment), n, 0)
+-- Without an expiry time: it would depend on the time of day. Old minutes are evicted first when the memory is full.
+local function add(connection_id, at, failures)
+    dict:incr(minute_key(connection_id, at), failures, 0)
 end
 
--- Lines of this worker that are not on disk yet go there together: one fsync for all that came during the last one.
-local batch -- {noted, spent: lines; waiting, done, written: for those who wait for it}
-local writing = false -- whether a write is under way or due
+-- Group commit: the journal lines that this worker collects during one write share the next write and its fsync.
+local batch -- {observed, chosen: lists of lines; waiting: count of waiting requests; done: semaphore; is_written}
+local is_writing = false -- true while a write runs or is scheduled
 
 local function open_batch()
-    batch = batch or { noted = {}, spent = {}, waiting = 0, done = semaphore.new() }
+    batch = batch or { observed = {}, chosen = {}, waiting = 0, done = semaphore.new() }
     return batch
 end
 
 local function write_batch()
     local current = batch
     batch = nil
-    local written, why = disk.append(JOURNAL, table.concat(current.spent) .. table.concat(current.noted))
-    if not written then
-        log.error("budget", "failures are not on disk: " .. why)
-        if #current.noted > 0 then
-            table.insert(open_batch().noted, 1, table.concat(current.noted))
+    local ok, err = disk.append(JOURNAL, table.concat(current.chosen) .. table.concat(current.observed))
+    if not ok then
+        log.error("budget", "failures not written: " .. err)
+        -- Observed failures happened whether the disk works or not: keep them. Chosen ones are dropped, because their
+        -- requests are answered in another way.
+        if #current.observed > 0 then
+            table.insert(open_batch().observed, 1, table.concat(current.observed))
         end
     end
-    current.written = written
-    current.done:post(current.waiting + 1)
-    return written
+    current.is_written = ok
+    current.done:post(current.waiting + 1) -- one more than needed: a post of 0 is an error
+    return ok
 end
 
-local function write_out()
-    local ran, written = xpcall(write_batch, debug.traceback)
-    if not ran then
-        log.error("budget", written)
-        written = false
+local function write_pending()
+    local ok, result = xpcall(write_batch, debug.traceback)
+    if not ok then
+        log.error("budget", result)
     end
-    writing = batch ~= nil and ngx.timer.at(written and 0 or RETRY_SECONDS, write_out)
+    is_writing = batch ~= nil and ngx.timer.at(ok and result and 0 or RETRY_SECONDS, write_pending)
 end
 
-local function write_soon()
-    writing = writing or ngx.timer.at(0, write_out)
+local function schedule_write()
+    is_writing = is_writing or ngx.timer.at(0, write_pending)
 end
 
-local function line(connection)
-    return ("%d %s\n"):format(ngx.time(), connection)
+-- The journal is read after a restart, when clock.now() may have begun anew: it holds the time of day.
+local function journal_line(connection_id)
+    return ("%d %s\n"):format(ngx.time(), connection_id)
 end
 
--- A failure that happened anyway (a body that never came, a malformed request). The log phase, where these happen,
--- must not wait for the disk.
-function M.note(connection)
-    add(connection, clock.now(), 1)
-    if M.used(connection) <= KEPT_ON_DISK then
-        table.insert(open_batch().noted, line(connection))
-        write_soon()
+-- Count a failure that was not chosen: a body that did not arrive, a malformed request. Called in the log phase, which
+-- cannot wait for the disk.
+function M.observe(connection_id)
+    add(connection_id, clock.now(), 1)
+    if M.used(connection_id) <= MAX_FAILURES_ON_DISK then
+        table.insert(open_batch().observed, journal_line(connection_id))
+        schedule_write()
     end
 end
 
-local function on_disk(connection)
+local function write_chosen(connection_id)
     local mine = open_batch()
-    table.insert(mine.spent, line(connection))
+    table.insert(mine.chosen, journal_line(connection_id))
     mine.waiting = mine.waiting + 1
-    write_soon()
-    return mine.done:wait(DISK_SECONDS) and mine.written
+    schedule_write()
+    return mine.done:wait(WRITE_TIMEOUT_SECONDS) and mine.is_written
 end
 
--- True if we may answer this delivery with an error; it is then counted, on disk too. Taken first and given back
--- if it was too much, so that two workers can never spend the same one.
-function M.spend(connection)
-    if M.used(connection) >= settings.budget then
+-- Return true if the budget allows to answer with an error. The failure is then counted, on disk too.
+function M.spend(connection_id)
+    if M.used(connection_id) >= settings.budget_max_failures then
         return false
     end
     local now = clock.now()
-    add(connection, now, 1)
-    if M.used(connection) <= settings.budget and on_disk(connection) then
+    -- Count first and take it back if that was too much: two workers can never spend the same failure.
+    add(connection_id, now, 1)
+    if M.used(connection_id) <= settings.budget_max_failures and write_chosen(connection_id) then
         return true
     end
-    add(connection, now, -1)
+    add(connection_id, now, -1)
     return false
 end
 
--- In the master, before the first request: what the journals say about the last 30 minutes. A line of the future
--- was written before somebody set the time back: it counts as of now.
+-- Read the journals. Called in the master before the first request; after a reload the memory is still there.
 function M.restore()
     local now = clock.now()
     if not dict:add("turned_at", now) then
         return
     end
-    for _, path in ipairs { FORMER, JOURNAL } do
-        for text in (files.read(path) or ""):gmatch("[^\n]+") do
-            local at, connection = text:match("^(%d+) (%S+)$")
-            local age = at and math.max(0, ngx.time() - at)
-            if age and age <= (MINUTES + 1) * 60 then
-                add(connection, now - age, 1)
+    for _, path in ipairs { FORMER_JOURNAL, JOURNAL } do
+        for line in (files.read(path) or ""):gmatch("[^\n]+") do
+            local at, connection_id = line:match("^(%d+) (%S+)$") -- see journal_line
+            -- A time in the future was written before the machine's time was set back: count it as of now.
+            local age_seconds = at and math.max(0, ngx.time() - at)
+            if age_seconds and age_seconds <= (WINDOW_MINUTES + 1) * 60 then
+                add(connection_id, now - age_seconds, 1)
             end
         end
     end
 end
 
--- Now and then: begin a new journal, once nothing in the former one counts any more. Nothing is ever rewritten.
-function M.turn()
+-- Start a new journal once no line of the former one counts any more. Journals are only appended to and replaced.
+function M.rotate_journal()
     local now = clock.now()
-    if now - dict:get("turned_at") > (MINUTES + 2) * 60 then
-        files.move(JOURNAL, FORMER)
+    if now - dict:get("turned_at") > (WINDOW_MINUTES + 2) * 60 then
+        files.move(JOURNAL, FORMER_JOURNAL)
         dict:set("turned_at", now)
     end
 end

@@ -1,26 +1,27 @@
--- Something that one of all workers does at a time. A claim ends when it is released, or by itself: whoever holds it
--- may be killed. Expiry times of shared memory go by the time of day, so they are not what ends it.
+-- A lease in shared memory for work that only one worker does at a time. It ends when it is released or when its time
+-- is over, because the worker that holds it may be killed. Expiry times of shared memory follow the time of day, so the
+-- end of the lease is stored as a value instead.
 local clock = require "pancake.clock"
 
-local GARBAGE_SECONDS = 60
+local MARK_EXPIRY_SECONDS = 60 -- cleans up marks that are no longer needed; nothing depends on the exact time
 
 local M = {}
 
--- True if nobody else has it; it is ours for that many seconds at the most.
+-- Return true if the lease was free. It is then held for `seconds` at most.
 function M.take(dict, key, seconds)
     local free_at = dict:get(key) or 0
     if clock.now() < free_at then
         return false
     end
-    -- Of those who see it free at this moment, whoever marks the moment first.
-    if not dict:add(key .. "/" .. free_at, true, GARBAGE_SECONDS) then
+    -- Several workers may see the same free_at. `add` is atomic: it succeeds for one of them.
+    if not dict:add(key .. "/" .. free_at, true, MARK_EXPIRY_SECONDS) then
         return false
     end
     dict:set(key, clock.now() + seconds)
     return true
 end
 
--- Free again, at once or that many seconds from now.
+-- Free the lease, after a pause if `seconds` is given.
 function M.release(dict, key, seconds)
     dict:set(key, clock.now() + (seconds or 0))
 end

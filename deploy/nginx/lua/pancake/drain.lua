@@ -1,5 +1,5 @@
--- Hands spooled deliveries over, oldest first and at a bounded rate, while live traffic goes on.
--- One worker does it, with a few threads that share one queue.
+-- Hand over stored deliveries, oldest first and at a limited rate, while live traffic goes on. One worker does it, with
+-- a few light threads that share one queue.
 local clock = require "pancake.clock"
 local log = require "pancake.log"
 local metrics = require "pancake.metrics"
@@ -10,92 +10,101 @@ local upstream = require "pancake.upstream"
 local verify = require "pancake.verify"
 
 local THREADS = 4
-local IDLE_SECONDS = 0.25
+local IDLE_SECONDS = 0.25 -- pause after a delivery that was not handed over, or if there is none
+local MIN_PAUSE_SECONDS = 0.001 -- after one that was: lets other requests of this worker run
 local RETRY_SECONDS = 5
-local ATTEMPTS = 3
-local UNREMOVABLE_SECONDS, UNREADABLE_SECONDS = 600, 60
+local MAX_FAILED_ATTEMPTS = 3
+local UNREMOVABLE_RETRY_SECONDS = 600
+local UNREADABLE_RETRY_SECONDS = 60
 
 local M = {}
 
-local failures = {} -- name -> {count, last_at, again_at}: not before again_at
-local queue, position = {}, 1
-local in_hand = {} -- names that one of the threads is at
-local first_seen = {} -- name in unknown/ -> when we saw it first
-local returned = {} -- what could not be handed over yet: taken again before anything younger
+-- All of these survive a round, in the one worker that drains.
+local retries = {} -- name -> {failed_attempts, last_failed_at, retry_at}
+local queue, position = {}, 1 -- the last listing of both folders, and the next item
+local in_progress = {} -- names that a thread works on
+local first_seen_at = {} -- name in unknown/ -> time of the first listing with it
+local returned = {} -- items that no path could be asked about: taken again before younger ones
 
 local function count(folder, outcome)
     metrics.count("pancake_edge_drained_total", ('folder="%s",outcome="%s"'):format(folder, outcome))
 end
 
--- The disk will not have it: the same file must not be read or handed over again and again.
-local function leave(name, seconds, why)
-    log.error("spool", name .. " " .. why)
-    failures[name] = { count = 0, again_at = clock.now() + seconds }
+-- The disk failed: do not read or hand over the same file again at once.
+local function postpone(name, seconds, err)
+    log.error("spool", err)
+    retries[name] = { failed_attempts = 0, retry_at = clock.now() + seconds }
     return "delayed"
 end
 
 local function discard(folder, name)
-    return spool.remove(folder, name) and "moved" or leave(name, UNREMOVABLE_SECONDS, "cannot be removed")
+    local ok, err = spool.remove(folder, name)
+    if not ok then
+        return postpone(name, UNREMOVABLE_RETRY_SECONDS, "delivery not removed: " .. name .. ": " .. err)
+    end
+    return "moved"
 end
 
-local function set_aside(folder, name, reason)
-    local moved, why = spool.set_aside(folder, name)
-    if not moved then
-        return leave(name, UNREMOVABLE_SECONDS, "is not set aside: " .. why)
+local function quarantine(folder, name, reason)
+    local ok, err = spool.quarantine(folder, name)
+    if not ok then
+        postpone(name, UNREMOVABLE_RETRY_SECONDS, "delivery not quarantined: " .. name .. ": " .. err)
+        return
     end
-    failures[name] = nil
+    retries[name] = nil
     metrics.count("pancake_edge_quarantined_total", ('reason="%s"'):format(reason))
-    log.error("quarantine", name .. " was set aside: " .. reason)
+    log.error("quarantine", "delivery quarantined: " .. name .. ": " .. reason)
 end
 
--- A path had it and did not take it: others go first for a while.
+-- A path received the delivery and did not take it: let others go first for some seconds.
 local function delay(name)
-    local seen = failures[name] or { count = 0 }
-    seen.again_at = clock.now() + math.min(RETRY_SECONDS, settings.skip_seconds)
-    failures[name] = seen
-    return seen
+    local retry = retries[name] or { failed_attempts = 0 }
+    retry.retry_at = clock.now() + math.min(RETRY_SECONDS, settings.skip_seconds)
+    retries[name] = retry
+    return retry
 end
 
--- Every path had it and none took it. That counts only if some path has taken another delivery since the time
--- before: then it is this delivery that is odd, not the paths that are ill.
-local function failed(folder, name)
-    local seen = delay(name)
-    if not seen.last_at or (upstream.succeeded_at() or 0) > seen.last_at then
-        seen.count = seen.count + 1
+-- Every path received the delivery and none took it. Such an attempt counts only if a path has taken another delivery
+-- since the last one: then the delivery is the reason, not the paths.
+local function note_failed_attempt(folder, name)
+    local retry = delay(name)
+    if not retry.last_failed_at or (upstream.succeeded_at() or 0) > retry.last_failed_at then
+        retry.failed_attempts = retry.failed_attempts + 1
     end
-    seen.last_at = clock.now()
-    if seen.count >= ATTEMPTS then
-        set_aside(folder, name, "refused")
+    retry.last_failed_at = clock.now()
+    if retry.failed_attempts >= MAX_FAILED_ATTEMPTS then
+        quarantine(folder, name, "refused")
     end
 end
 
--- What became of it: "moved"; "delayed"; or "stuck", as no path could even be asked.
+-- Forward a delivery. Return "moved" if it left its folder, "delayed" if it is tried again later, "stuck" if no path
+-- received it.
 local function hand_over(folder, name, delivery)
-    local answer, heard_by = upstream.forward(delivery)
-    if answer then
-        failures[name] = nil
-        count(folder, answer.status)
+    local result, _, received_by = upstream.forward(delivery)
+    if result then
+        retries[name] = nil
+        count(folder, result.status)
         return discard(folder, name)
     end
-    if heard_by == #upstream.paths then
-        failed(folder, name)
-    elseif heard_by > 0 then
+    if received_by == #upstream.paths then
+        note_failed_attempt(folder, name)
+    elseif received_by > 0 then
         delay(name)
     end
-    return heard_by > 0 and "delayed" or "stuck"
+    return received_by > 0 and "delayed" or "stuck"
 end
 
--- An unknown token: final once a policy confirmed after the arrival still does not know it (`ready`); else the
--- delivery must prove what it would have had to prove when it came.
+-- Settle a delivery whose token was unknown when it arrived. is_due() has made sure that the policy is newer than the
+-- delivery: a token that is still unknown stays so. A known one must prove what its connection demanded at its arrival.
 local function settle_unknown(name, delivery)
     local connection = policy.find(delivery.token, delivery.arrived)
     local outcome = "unknown_token"
     if connection then
-        local request = {
+        local proof = {
             ip = delivery.source_ip, body = ngx.decode_base64(delivery.raw),
             header = function(field) return (delivery.headers or {})[field] end,
         }
-        outcome = verify.check(connection, request, delivery.arrived)
+        outcome = verify.check(connection, proof, delivery.arrived)
     end
     if outcome then
         count("unknown", outcome)
@@ -105,13 +114,13 @@ local function settle_unknown(name, delivery)
 end
 
 local function settle(folder, name)
-    local delivery, why, of_disk = spool.get(folder, name)
-    if of_disk then
-        return leave(name, UNREADABLE_SECONDS, "cannot be read: " .. why)
+    local delivery, err, is_disk_error = spool.get(folder, name)
+    if is_disk_error then
+        return postpone(name, UNREADABLE_RETRY_SECONDS, "delivery not read: " .. name .. ": " .. err)
     end
     if not delivery then
-        if why then
-            set_aside(folder, name, "unreadable")
+        if err then
+            quarantine(folder, name, "unreadable")
         end
         return "moved"
     end
@@ -121,33 +130,33 @@ local function settle(folder, name)
     return hand_over(folder, name, delivery)
 end
 
--- An unknown token waits until somebody was asked about it: after we saw it here, and so after it came.
-local function ready(folder, name, now)
-    if in_hand[name] or (failures[name] and failures[name].again_at > now) then
+-- A delivery in unknown/ waits for a policy that was fetched after its first listing, and so after its arrival.
+local function is_due(folder, name, now)
+    if in_progress[name] or (retries[name] and retries[name].retry_at > now) then
         return false
     end
-    return folder == "spool" or policy.confirmed_after(first_seen[name])
+    return folder == "spool" or policy.confirmed_after(first_seen_at[name])
 end
 
-local function refill()
+local function refill_queue()
     queue, position = {}, 1
-    local seen = first_seen
-    first_seen = {}
+    local seen_before = first_seen_at
+    first_seen_at = {} -- a new table: names that are gone are forgotten
     for _, folder in ipairs { "spool", "unknown" } do
         local names = spool.list(folder)
         local now = clock.now()
         for _, name in ipairs(names) do
             if folder == "unknown" then
-                first_seen[name] = seen[name] or now
+                first_seen_at[name] = seen_before[name] or now
             end
-            if ready(folder, name, now) then
+            if is_due(folder, name, now) then
                 queue[#queue + 1] = { folder = folder, name = name }
             end
         end
     end
 end
 
-local function give_back(item)
+local function return_item(item)
     returned[#returned + 1] = item
     table.sort(returned, function(a, b) return a.name < b.name end)
 end
@@ -157,52 +166,53 @@ local function next_item()
         return table.remove(returned, 1)
     end
     if position > #queue then
-        refill()
+        refill_queue()
     end
     local item = queue[position]
     if item then
         position = position + 1
-        in_hand[item.name] = true
+        in_progress[item.name] = true
     end
     return item
 end
 
--- One delivery within its share of the rate; whether it went its way.
-local function step(item)
-    local ran, became = pcall(settle, item.folder, item.name)
-    if not ran then
-        log.error("drain", item.name .. ": " .. tostring(became))
-        failed(item.folder, item.name)
-        became = "delayed"
+-- Settle one delivery. Return whether it left its folder.
+local function settle_item(item)
+    local ok, result = pcall(settle, item.folder, item.name)
+    if not ok then
+        log.error("drain", "delivery failed: " .. item.name .. ": " .. tostring(result))
+        note_failed_attempt(item.folder, item.name)
+        result = "delayed"
     end
-    if became == "stuck" then
-        give_back(item)
+    if result == "stuck" then
+        return_item(item) -- stays in in_progress, so that a listing does not queue it twice
     else
-        in_hand[item.name] = nil
+        in_progress[item.name] = nil
     end
-    return became == "moved"
+    return result == "moved"
 end
 
 local function work(ends_at)
     while not ngx.worker.exiting() and clock.now() < ends_at do
-        local due = clock.now() + THREADS / settings.drain_per_second
+        -- Each thread has its share of the rate.
+        local due_at = clock.now() + THREADS / settings.max_drained_per_second
         local item = next_item()
-        local moved = item and step(item)
-        ngx.sleep(math.max(due - clock.now(), moved and 0.001 or IDLE_SECONDS))
+        local is_moved = item and settle_item(item)
+        ngx.sleep(math.max(due_at - clock.now(), is_moved and MIN_PAUSE_SECONDS or IDLE_SECONDS))
     end
 end
 
--- For that long, or until the worker ends. The next time goes on where this one stopped: what is behind many that
--- are stuck must have its turn too.
+-- Drain for that time or until the worker exits. The next round continues at the same position: deliveries behind many
+-- that are stuck get their turn too.
 function M.run(seconds)
     local threads, ends_at = {}, clock.now() + seconds
     for i = 1, THREADS do
         threads[i] = ngx.thread.spawn(work, ends_at)
     end
     for _, thread in ipairs(threads) do
-        local ended, problem = ngx.thread.wait(thread)
-        if not ended then
-            log.error("drain", tostring(problem))
+        local ok, err = ngx.thread.wait(thread)
+        if not ok then
+            log.error("drain", tostring(err))
         end
     end
 end

@@ -1,10 +1,11 @@
--- Files by FFI: durable writes, listing, renaming. write_durable also runs in a worker thread, where nothing
--- of nginx's API exists; so this module needs FFI alone.
+-- Files by FFI: durable writes, listing, renaming. Some functions also run in pool threads, where nginx's Lua API does
+-- not exist: this module must need FFI alone.
+-- A function that fails returns nil, an error, and whether the reason is a file that does not exist.
 local ffi = require "ffi"
 local bit = require "bit"
 local C = ffi.C
 
--- Linux with glibc, 64 bits (x86-64 and aarch64 agree on all of it).
+-- Linux with glibc on 64 bits; x86-64 and aarch64 agree on all of it.
 ffi.cdef [[
 typedef struct { uint64_t ino; int64_t off; uint16_t reclen; uint8_t type; char name[256]; } pancake_dirent;
 int open(const char *path, int flags, ...);
@@ -19,23 +20,26 @@ int closedir(void *dir);
 char *strerror(int number);
 ]]
 
-local WRITE_ONLY, CREATE, EXCLUSIVE, APPEND, CLOSE_ON_EXEC = 1, 64, 128, 1024, 524288
-local NOT_FOUND = 2 -- ENOENT
+local WRITE_ONLY, CREATE, EXCLUSIVE, APPEND, CLOSE_ON_EXEC = 1, 64, 128, 1024, 524288 -- O_… of <fcntl.h>
+local OWNER_ONLY = ffi.new("int", 384) -- mode 0600; a variadic function needs the C type
+local ENOENT = 2
 
 local M = {}
 
-local function failure(what)
-    return nil, what .. ": " .. ffi.string(C.strerror(ffi.errno()))
+-- Results of a failed system call. Read errno first: the next call may change it.
+local function failure(operation)
+    local errno = ffi.errno()
+    return nil, operation .. ": " .. ffi.string(C.strerror(errno)), errno == ENOENT
 end
 
 local function write_all(fd, data)
-    local position, left = ffi.cast("const char *", data), #data
-    while left > 0 do
-        local n = tonumber(C.write(fd, position, left))
-        if n <= 0 then
+    local position, left_bytes = ffi.cast("const char *", data), #data
+    while left_bytes > 0 do
+        local written_bytes = tonumber(C.write(fd, position, left_bytes)) -- may be less than asked for
+        if written_bytes <= 0 then
             return false
         end
-        position, left = position + n, left - n
+        position, left_bytes = position + written_bytes, left_bytes - written_bytes
     end
     return true
 end
@@ -45,55 +49,54 @@ local function sync_directory(directory)
     if fd < 0 then
         return failure("open " .. directory)
     end
-    local synced = C.fsync(fd)
+    local result = C.fsync(fd)
     C.close(fd)
-    if synced ~= 0 then
+    if result ~= 0 then
         return failure("fsync " .. directory)
     end
     return true
 end
 
 local function write_synced(path, flags, data)
-    local fd = C.open(path, bit.bor(WRITE_ONLY, CREATE, CLOSE_ON_EXEC, flags), ffi.new("int", 384)) -- 0600
+    local fd = C.open(path, bit.bor(WRITE_ONLY, CREATE, CLOSE_ON_EXEC, flags), OWNER_ONLY)
     if fd < 0 then
         return failure("open " .. path)
     end
-    local written = write_all(fd, data) and C.fsync(fd) == 0
-    if not written then
-        local _, why = failure("write " .. path)
+    if not write_all(fd, data) or C.fsync(fd) ~= 0 then
+        local _, err = failure("write " .. path)
         C.close(fd)
-        return nil, why
+        return nil, err
     end
     C.close(fd)
     return true
 end
 
--- True once the file is on disk under its name, even if the power fails now; else nil and why, and no file, unless it
--- was the directory that could not be synced.
+-- Return true once the file survives a power failure under its name. After an error there is no such file, unless only
+-- the fsync of the directory failed.
 function M.write_durable(directory, name, data)
     local temporary, final = directory .. "/.part-" .. name, directory .. "/" .. name
-    C.unlink(temporary) -- of a process that was killed while it wrote the same
-    local written, why = write_synced(temporary, EXCLUSIVE, data)
-    if not written then
+    C.unlink(temporary) -- left by a process that was killed during the same write
+    local ok, err = write_synced(temporary, EXCLUSIVE, data)
+    if not ok then
         C.unlink(temporary)
-        return nil, why
+        return nil, err
     end
     if C.rename(temporary, final) ~= 0 then
-        local _, reason = failure("rename " .. temporary)
+        local _, rename_err = failure("rename " .. temporary)
         C.unlink(temporary)
-        return nil, reason
+        return nil, rename_err
     end
     return sync_directory(directory)
 end
 
-function M.append(path, line)
-    return write_synced(path, APPEND, line)
+function M.append(path, text)
+    return write_synced(path, APPEND, text)
 end
 
--- Names in the directory for which keep(name) is true, oldest first (names begin with their time).
-function M.list(directory, keep)
+-- Names in a directory for which is_wanted(name) is true, in order. Names of deliveries begin with their time.
+function M.list(directory, is_wanted)
     local handle = C.opendir(directory)
-    if handle == nil then
+    if handle == nil then -- a NULL pointer equals nil but is true in a condition
         return failure("list " .. directory)
     end
     local names = {}
@@ -103,7 +106,7 @@ function M.list(directory, keep)
             break
         end
         local name = ffi.string(entry.name)
-        if keep(name) then
+        if is_wanted(name) then
             names[#names + 1] = name
         end
     end
@@ -112,37 +115,34 @@ function M.list(directory, keep)
     return names
 end
 
--- All of it; or nil, why, and whether there is no such file.
 function M.read(path)
-    local file, why, number = io.open(path, "rb")
+    local file, err, errno = io.open(path, "rb")
     if not file then
-        return nil, why, number == NOT_FOUND
+        return nil, err, errno == ENOENT
     end
     local data
-    data, why = file:read("*a")
+    data, err = file:read("*a")
     file:close()
-    return data, why
+    return data, err
 end
 
--- For whoever only wants this module in memory.
-function M.loaded()
+-- Do nothing: a call of it loads this module into a pool thread.
+function M.preload()
     return true
 end
 
--- Whether it was removed; and if not, whether there was no such file.
 function M.remove(path)
-    if C.unlink(path) == 0 then
-        return true
+    if C.unlink(path) ~= 0 then
+        return failure("remove " .. path)
     end
-    return false, ffi.errno() == NOT_FOUND
+    return true
 end
 
--- The same of a move.
 function M.move(from, to)
-    if C.rename(from, to) == 0 then
-        return true
+    if C.rename(from, to) ~= 0 then
+        return failure("move " .. from)
     end
-    return false, ffi.errno() == NOT_FOUND
+    return true
 end
 
 return M

@@ -1,189 +1,219 @@
--- A small HTTP/1.1 client over nginx's sockets, with one deadline for the whole exchange. It works in timers
--- too, where subrequests do not. An answer is a status and a body; everything else is nil, why, and whether the
--- peer had the whole request.
+-- A small HTTP/1.1 client over nginx's sockets with one deadline for the whole exchange. Unlike subrequests it also
+-- works in timers.
 local now = require("pancake.clock").now
 
-local POOL_SECONDS, POOL_SIZE = 4, 64 -- uvicorn closes an idle connection after 5 s
-local MAX_BODY = 4 * 1024 * 1024
-local MAX_HEADERS = 100
+-- uvicorn closes an idle connection after 5 s: close it earlier, so that few requests meet a closed one.
+local POOL_IDLE_SECONDS = 4
+local MAX_POOLED_CONNECTIONS = 64 -- per worker and peer
+local MAX_BODY_BYTES = 4 * 1024 * 1024
+local MAX_HEADER_LINES = 100
 
 local M = {}
 
-local function arm(sock, deadline)
-    local left = (deadline - now()) * 1000
-    if left < 1 then
+-- Limit the next operation of a socket to the time that is left.
+local function set_timeout(sock, deadline)
+    local left_ms = (deadline - now()) * 1000
+    if left_ms < 1 then -- 0 would mean nginx's default timeout
         return nil, "timeout"
     end
-    sock:settimeout(left)
+    sock:settimeout(left_ms)
     return true
 end
 
-local function line(sock, deadline)
-    local armed, why = arm(sock, deadline)
-    if not armed then
-        return nil, why
+local function read_line(sock, deadline)
+    local ok, err = set_timeout(sock, deadline)
+    if not ok then
+        return nil, err
     end
     return sock:receive("*l")
 end
 
-local function bytes(sock, size, deadline)
-    if size > MAX_BODY then
+local function read_bytes(sock, size_bytes, deadline)
+    if size_bytes > MAX_BODY_BYTES then
         return nil, "answer too large"
     end
-    local armed, why = arm(sock, deadline)
-    if not armed then
-        return nil, why
+    local ok, err = set_timeout(sock, deadline)
+    if not ok then
+        return nil, err
     end
-    return size == 0 and "" or sock:receive(size)
+    if size_bytes == 0 then -- receive(0) would wait for data
+        return ""
+    end
+    return sock:receive(size_bytes)
 end
 
-local function chunks(sock, deadline)
-    local parts, total = {}, 0
+local function read_chunks(sock, deadline)
+    local parts, total_bytes = {}, 0
     while true do
-        local header, why = line(sock, deadline)
-        local size = header and tonumber(header:match("^%x+") or "", 16)
-        if not size then
-            return nil, why or "malformed chunk"
+        local line, err = read_line(sock, deadline)
+        local size_bytes = line and tonumber(line:match("^%x+") or "", 16) -- an extension after the size is ignored
+        if not size_bytes then
+            return nil, err or "malformed chunk"
         end
-        total = total + size
+        total_bytes = total_bytes + size_bytes
+        if total_bytes > MAX_BODY_BYTES then
+            return nil, "answer too large"
+        end
         local part
-        part, why = bytes(sock, total > MAX_BODY and total or size, deadline)
+        part, err = read_bytes(sock, size_bytes, deadline)
         if not part then
-            return nil, why
+            return nil, err
         end
-        line(sock, deadline)
-        if size == 0 then
+        read_line(sock, deadline) -- the line end after the chunk
+        if size_bytes == 0 then
             return table.concat(parts)
         end
         parts[#parts + 1] = part
     end
 end
 
-local function headers(sock, deadline)
-    local found = {}
-    for _ = 1, MAX_HEADERS do
-        local text, why = line(sock, deadline)
-        if not text then
-            return nil, why
+-- Header lines by lower-case name; of a repeated one the last.
+local function read_headers(sock, deadline)
+    local headers = {}
+    for _ = 1, MAX_HEADER_LINES do
+        local line, err = read_line(sock, deadline)
+        if not line then
+            return nil, err
         end
-        if text == "" then
-            return found
+        if line == "" then
+            return headers
         end
-        local name, value = text:match("^([^:]+):%s*(.-)%s*$")
+        local name, value = line:match("^([^:]+):%s*(.-)%s*$") -- the value without the spaces around it
         if name then
-            found[name:lower()] = value
+            headers[name:lower()] = value
         end
     end
     return nil, "too many headers"
 end
 
--- status, body, whether the connection can be used again; or nil, why, whether nothing at all was answered.
-local function answer(sock, deadline)
-    local first, why = line(sock, deadline)
-    if not first then
-        return nil, why, true
-    end
-    local status = tonumber(first:match("^HTTP/1%.[01] (%d%d%d)"))
-    local fields
-    fields, why = headers(sock, deadline)
-    if not status or not fields then
-        return nil, why or "not HTTP"
-    end
-    if status == 100 then
-        return answer(sock, deadline)
-    end
-    local reusable = (fields.connection or ""):lower() ~= "close"
-    local body
-    if (fields["transfer-encoding"] or ""):lower() == "chunked" then
-        body, why = chunks(sock, deadline)
-    elseif fields["content-length"] then
-        body, why = bytes(sock, tonumber(fields["content-length"]) or MAX_BODY + 1, deadline)
-    elseif status == 204 or status == 304 then
-        body = ""
-    else
-        reusable = false
-        arm(sock, deadline)
-        body, why = sock:receive("*a")
-    end
-    if not body then
-        return nil, why
-    end
-    return status, body, reusable
+local function is_chunked(headers)
+    return (headers["transfer-encoding"] or ""):lower() == "chunked"
 end
 
+local function read_body(sock, status, headers, deadline)
+    if is_chunked(headers) then
+        return read_chunks(sock, deadline)
+    end
+    if headers["content-length"] then
+        local size_bytes = tonumber(headers["content-length"]) or MAX_BODY_BYTES + 1 -- a malformed length is too large
+        return read_bytes(sock, size_bytes, deadline)
+    end
+    if status == 204 or status == 304 then -- these have no body by definition
+        return ""
+    end
+    set_timeout(sock, deadline)
+    return sock:receive("*a") -- the body ends where the connection ends
+end
+
+local function is_reusable(status, headers)
+    local has_known_end = is_chunked(headers) or headers["content-length"] or status == 204 or status == 304
+    return has_known_end and (headers.connection or ""):lower() ~= "close"
+end
+
+-- Return status, body, whether the connection can be used again; else nil, an error, whether the peer sent nothing.
+local function read_answer(sock, deadline)
+    local line, err = read_line(sock, deadline)
+    if not line then
+        return nil, err, true
+    end
+    local status = tonumber(line:match("^HTTP/1%.[01] (%d%d%d)"))
+    local headers
+    headers, err = read_headers(sock, deadline)
+    if not status or not headers then
+        return nil, err or "not HTTP"
+    end
+    if status == 100 then -- 100 Continue: the answer follows
+        return read_answer(sock, deadline)
+    end
+    local body
+    body, err = read_body(sock, status, headers, deadline)
+    if not body then
+        return nil, err
+    end
+    return status, body, is_reusable(status, headers)
+end
+
+local function shake_hands(sock, host, deadline)
+    local ok, err = set_timeout(sock, deadline)
+    if not ok then
+        return nil, err
+    end
+    -- sslhandshake raises an error instead of returning it if it rejects the certificate without having yielded.
+    local session
+    ok, session, err = pcall(sock.sslhandshake, sock, nil, host, true)
+    if not ok or not session then
+        sock:close()
+        return nil, err or "TLS handshake failed"
+    end
+    return true
+end
+
+-- A second attempt uses a pool of its own: in the first one every connection may have been closed by the peer.
 local function connect(endpoint, deadline, attempt)
     local sock = ngx.socket.tcp()
-    local armed, why = arm(sock, deadline)
-    if not armed then
-        return nil, why
+    local ok, err = set_timeout(sock, deadline)
+    if not ok then
+        return nil, err
     end
     local pool = endpoint.host .. ":" .. endpoint.port .. (attempt > 1 and ":fresh" or "")
-    local connected
-    connected, why = sock:connect(endpoint.host, endpoint.port, { pool = pool, pool_size = POOL_SIZE })
-    if not connected then
-        return nil, why
+    ok, err = sock:connect(endpoint.host, endpoint.port, { pool = pool, pool_size = MAX_POOLED_CONNECTIONS })
+    if not ok then
+        return nil, err
     end
-    if endpoint.tls and sock:getreusedtimes() == 0 then
-        armed, why = arm(sock, deadline)
-        if not armed then
-            return nil, why
-        end
-        -- It raises instead of saying so if it finds the certificate wrong without having had to wait.
-        local ran, shaken, refused = pcall(sock.sslhandshake, sock, nil, endpoint.host, true)
-        if not ran or not shaken then
-            sock:close()
-            return nil, refused or "no TLS with this peer"
+    if endpoint.is_tls and sock:getreusedtimes() == 0 then
+        ok, err = shake_hands(sock, endpoint.host, deadline)
+        if not ok then
+            return nil, err
         end
     end
     return sock
 end
 
--- status, body; or nil, why, whether the peer had it all, whether a fresh connection may do better.
+-- Return status, body; else nil, an error, whether the peer received the request, and whether the connection was stale.
 local function exchange(endpoint, text, deadline, attempt)
-    local sock, why = connect(endpoint, deadline, attempt)
+    local sock, err = connect(endpoint, deadline, attempt)
     if not sock then
-        return nil, why
+        return nil, err
     end
-    local reused = sock:getreusedtimes() > 0
-    local sent
-    arm(sock, deadline)
-    sent, why = sock:send(text)
-    local status, body, last
+    local is_pooled = sock:getreusedtimes() > 0
+    set_timeout(sock, deadline)
+    local sent, status, body, flag
+    sent, err = sock:send(text)
     if sent then
-        status, body, last = answer(sock, deadline)
-        if status then
-            if last then
-                sock:setkeepalive(POOL_SECONDS * 1000, POOL_SIZE)
-            else
-                sock:close()
-            end
-            return status, body
-        end
-        why = body
+        status, body, flag = read_answer(sock, deadline) -- flag: reusable, or after an error silent
     end
-    sock:close()
-    -- The peer had closed an idle connection: that says nothing about its health.
-    local stale = reused and why ~= "timeout" and (not sent or last)
-    return nil, why, sent ~= nil and not stale, stale
+    if status and flag then
+        sock:setkeepalive(POOL_IDLE_SECONDS * 1000, MAX_POOLED_CONNECTIONS)
+    else
+        sock:close()
+    end
+    if status then
+        return status, body
+    end
+    err = sent and body or err
+    -- The peer had closed an idle connection: this says nothing about its health.
+    local is_stale = is_pooled and err ~= "timeout" and (not sent or flag)
+    return nil, err, sent ~= nil and not is_stale, is_stale
 end
 
--- fields: header lines without line ends. seconds: for everything, from connecting to the last byte.
-function M.request(endpoint, method, path, fields, body, seconds)
-    local deadline = now() + seconds
-    local head = { method .. " " .. endpoint.base .. path .. " HTTP/1.1", "Host: " .. endpoint.authority }
-    for _, field in ipairs(fields) do
-        head[#head + 1] = field
+-- Send a request. headers: lines without line ends. timeout_seconds: from connecting to the last byte of the answer.
+-- Return status, body; else nil, an error, and whether the peer received the whole request.
+function M.request(endpoint, method, path, headers, body, timeout_seconds)
+    local deadline = now() + timeout_seconds
+    local head = { method .. " " .. endpoint.base_path .. path .. " HTTP/1.1", "Host: " .. endpoint.authority }
+    for _, line in ipairs(headers) do
+        head[#head + 1] = line
     end
     if body then
         head[#head + 1] = "Content-Type: application/json"
         head[#head + 1] = "Content-Length: " .. #body
     end
     local text = { table.concat(head, "\r\n"), "\r\n\r\n", body or "" }
-    local status, answered, heard, stale = exchange(endpoint, text, deadline, 1)
-    if stale then
-        status, answered, heard = exchange(endpoint, text, deadline, 2)
+    local status, answer, is_received, is_stale = exchange(endpoint, text, deadline, 1)
+    if is_stale then
+        status, answer, is_received = exchange(endpoint, text, deadline, 2)
     end
-    return status, answered, heard
+    return status, answer, is_received
 end
 
 return M

@@ -1,6 +1,6 @@
--- The rate limit and the deny list, from one JSON file that an operator may replace at any moment:
+-- The rate limit and the deny list, from one JSON file that an operator may replace at any time:
 --   {"rate": 1000, "burst": 200, "deny": ["203.0.113.9", "2001:db8::/32"]}
--- Every worker looks at the file once a second; a file that cannot be read as this leaves the last good one in force.
+-- Every worker reads the file once a second. A file that is not valid leaves the last valid one active.
 local cjson = require "cjson.safe"
 local clock = require "pancake.clock"
 local files = require "pancake.files"
@@ -10,122 +10,150 @@ local log = require "pancake.log"
 
 local dict, state = ngx.shared.edge_rate, ngx.shared.edge_state
 
-local NO_FILE = "\0" -- for the text of a file that is not there; an empty one is a mistake
-local MAX_DENIED = 1000 -- looked through one by one for every request
-local DEFAULT = { rate = 1000, burst = 200, deny = {} }
+local NO_FILE = "\0" -- stands for the text of a missing file; an empty file is an error
+local MAX_DENIED_RANGES = 1000 -- every request is compared with each of them
+local MAX_NUMBER = 1e7 -- of requests per second and of the burst
+local DEFAULT_RATE_PER_SECOND, DEFAULT_BURST_REQUESTS = 1000, 200
+local DEFAULTS = {
+    rate_per_second = DEFAULT_RATE_PER_SECOND, burst_requests = DEFAULT_BURST_REQUESTS, denied_ranges = {},
+}
 
 local M = {}
 
-local seen_text
-local current = DEFAULT
+local active_text
+local active = DEFAULTS
 
-local KNOWN = { rate = true, burst = true, deny = true }
+local KNOWN_KEYS = { rate = true, burst = true, deny = true }
 
-local function unknown_key(file)
-    for key in pairs(file) do
-        if not KNOWN[key] then
+local function find_unknown_key(document)
+    for key in pairs(document) do
+        if not KNOWN_KEYS[key] then
             return tostring(key)
         end
     end
 end
 
--- Whether a decoded value is a JSON array of at most that many: the length of an object would be 0.
-local function is_list(value, most)
+-- Tell a JSON array from an object: #value alone would be 0 for an object.
+local function is_list(value, max_items)
     if type(value) ~= "table" then
         return false
     end
     local count = 0
     for key in pairs(value) do
         count = count + 1
-        if type(key) ~= "number" or count > most then
+        if type(key) ~= "number" or count > max_items then
             return false
         end
     end
     return true
 end
 
-local function positive(value, default)
+local function positive_number(value, default)
     if value == nil then
         return default
     end
-    return type(value) == "number" and value > 0 and value < 1e7 and value or nil
+    if type(value) ~= "number" or value <= 0 or value >= MAX_NUMBER then
+        return nil, "rate and burst must be positive numbers"
+    end
+    return value
+end
+
+local function parse_numbers(document)
+    local rate, burst, err
+    rate, err = positive_number(document.rate, DEFAULT_RATE_PER_SECOND)
+    if not rate then
+        return nil, err
+    end
+    burst, err = positive_number(document.burst, DEFAULT_BURST_REQUESTS)
+    if not burst then
+        return nil, err
+    end
+    return { rate_per_second = rate, burst_requests = burst }
 end
 
 local function parse(text)
-    local file = cjson.decode(text)
-    if type(file) ~= "table" then
+    if text == NO_FILE then
+        return DEFAULTS
+    end
+    local document = cjson.decode(text)
+    if type(document) ~= "table" then
         return nil, "not a JSON object"
     end
-    local stranger = unknown_key(file)
-    if stranger then
-        return nil, "there is no '" .. stranger .. "'"
+    local unknown_key = find_unknown_key(document)
+    if unknown_key then
+        return nil, "unknown key '" .. unknown_key .. "'"
     end
-    local deny = file.deny == nil and {} or file.deny
-    if not is_list(deny, MAX_DENIED) then
-        return nil, "deny must be a list of at most " .. MAX_DENIED .. " addresses or ranges"
+    local deny = document.deny == nil and {} or document.deny
+    if not is_list(deny, MAX_DENIED_RANGES) then
+        return nil, "deny must be a list of at most " .. MAX_DENIED_RANGES .. " addresses or ranges"
     end
-    local ranges, why = network.ranges(deny)
-    local rate, burst = positive(file.rate, DEFAULT.rate), positive(file.burst, DEFAULT.burst)
-    if not ranges or not rate or not burst then
-        return nil, why or "rate and burst must be positive numbers"
+    local ranges, err = network.parse_ranges(deny)
+    if not ranges then
+        return nil, err
     end
-    return { rate = rate, burst = burst, deny = ranges }
+    local limits
+    limits, err = parse_numbers(document)
+    if not limits then
+        return nil, err
+    end
+    limits.denied_ranges = ranges
+    return limits
 end
 
--- The limits that a text means; no file means the defaults. Nil and why if it means none.
-local function meant_by(text)
-    if text == NO_FILE then
-        return DEFAULT
-    end
-    return parse(text)
-end
-
--- Called once a second by every worker. A missing file means the defaults; one that cannot be read or makes no sense
--- changes nothing, also for a worker that begins with it: it goes by what the others went by.
+-- Read the file. A missing file means the defaults. One that cannot be read or is not valid changes nothing; a worker
+-- that starts meanwhile takes the text that the other workers use.
 function M.reload()
-    local text, why, missing = files.read(settings.limits_file)
-    text = missing and NO_FILE or text
-    if text and text == seen_text then
+    local text, err, is_missing = files.read(settings.limits_file)
+    if is_missing then
+        text = NO_FILE
+    end
+    if text and text == active_text then
         return
     end
-    local meant
+    local limits
     if text then
-        meant, why = meant_by(text)
+        limits, err = parse(text)
     end
-    if meant then
+    if limits then
         state:set("limits", text)
     else
-        log.error("limits", settings.limits_file .. " is not in force: " .. why)
-        text = seen_text or state:get("limits") or NO_FILE
-        meant = meant_by(text)
+        log.error("limits", "file rejected: " .. settings.limits_file .. ": " .. err)
+        text = active_text or state:get("limits") or NO_FILE
+        limits = parse(text)
     end
-    current, seen_text = meant, text
+    active, active_text = limits, text
 end
 
-function M.denied(address)
-    return network.contains(current.deny, address)
+function M.is_denied(address)
+    return network.contains(active.denied_ranges, address)
 end
 
-function M.current()
-    return current
+function M.rate_per_second()
+    return active.rate_per_second
 end
 
--- A leaking bucket per key: true while the key stays within rate and burst. Stored as the moment at which the
--- bucket will be empty, so that one number is the whole state. Workers that read it in the same instant may let
--- one too many through.
+function M.count_denied_ranges()
+    return #active.denied_ranges
+end
+
+-- Take one request from the leaking bucket of a key. Return true while the key stays within rate and burst.
+-- The state of a bucket is one number, the time at which it will be empty. Reading and writing it is not atomic:
+-- workers that read it in the same instant may admit one request too many.
 function M.admit(key)
     local now = clock.now()
-    local step = 1 / current.rate
+    local seconds_per_request = 1 / active.rate_per_second
+    local burst_seconds = active.burst_requests * seconds_per_request
+    local expiry_seconds = burst_seconds + 1 -- an empty bucket is the same as none
     local empty_at = math.max(dict:get(key) or 0, now)
-    local full = now + (current.burst + 1) * step
-    if empty_at > full then -- filled under a lower rate: from now on it leaks at this one
+    local full = now + burst_seconds + seconds_per_request
+    if empty_at > full then -- the bucket was filled under a lower rate: it empties at the present rate from now on
         empty_at = full
-        dict:set(key, full, current.burst * step + 1)
+        dict:set(key, full, expiry_seconds)
     end
-    if empty_at - now > current.burst * step then
+    if empty_at - now > burst_seconds then
         return false
     end
-    dict:set(key, empty_at + step, current.burst * step + 1)
+    dict:set(key, empty_at + seconds_per_request, expiry_seconds)
     return true
 end
 

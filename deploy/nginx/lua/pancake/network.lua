@@ -1,78 +1,80 @@
--- Addresses and ranges: "is this address in one of these CIDRs", for IPv4 and IPv6.
+-- Addresses and CIDR ranges, for IPv4 and IPv6.
 local ffi = require "ffi"
 local bit = require "bit"
 local C = ffi.C
 
 ffi.cdef [[ int inet_pton(int family, const char *text, void *out); ]]
 
-local IPV4, IPV6 = 2, 10
+local AF_INET, AF_INET6 = 2, 10 -- of <sys/socket.h> on Linux
 local out = ffi.new("unsigned char[16]")
 
 local M = {}
 
-local MAPPED = ("\0"):rep(10) .. "\255\255"
+local IPV4_MAPPED_PREFIX = ("\0"):rep(10) .. "\255\255" -- ::ffff:0:0/96
 
--- 4 or 16 bytes, or nil; an IPv4 address written as IPv6 (::ffff:a.b.c.d) is an IPv4 address, and true comes with it.
+-- Return the 4 or 16 bytes of an address; else nil and an error. An IPv4 address written as IPv6 (::ffff:a.b.c.d) is an
+-- IPv4 address; the second result is then true.
 function M.parse(text)
-    if C.inet_pton(IPV4, text, out) == 1 then
+    if C.inet_pton(AF_INET, text, out) == 1 then
         return ffi.string(out, 4)
     end
-    if C.inet_pton(IPV6, text, out) ~= 1 then
-        return nil
+    if C.inet_pton(AF_INET6, text, out) ~= 1 then
+        return nil, "'" .. text .. "' is not an address"
     end
     local bytes = ffi.string(out, 16)
-    if bytes:sub(1, 12) == MAPPED then
-        return bytes:sub(13), true
+    if bytes:sub(1, #IPV4_MAPPED_PREFIX) == IPV4_MAPPED_PREFIX then
+        return bytes:sub(#IPV4_MAPPED_PREFIX + 1), true
     end
     return bytes
 end
 
--- What one sender is likely to have to himself: an IPv4 address, or the 64 bits of an IPv6 network.
+-- The part of an address that one sender usually has alone: an IPv4 address, or the first 64 bits of an IPv6 address.
 function M.site(text)
     local bytes = M.parse(text) or text
     return #bytes == 16 and bytes:sub(1, 8) or bytes
 end
 
--- {bytes, bits} or nil and why.
-function M.range(text)
-    local address, bits = text:match("^([^/]+)/(%d+)$")
-    local bytes, mapped = M.parse(address or text)
+local function parse_range(text)
+    local address, prefix_bits = text:match("^([^/]+)/(%d+)$")
+    local bytes, is_mapped = M.parse(address or text)
     if not bytes then
-        return nil, "'" .. text .. "' is neither an address nor a CIDR"
+        return nil, "'" .. text .. "' is neither an address nor a CIDR range"
     end
-    bits = bits and tonumber(bits) - (mapped and 96 or 0) or #bytes * 8
-    if bits < 0 or bits > #bytes * 8 then
-        return nil, "'" .. text .. "' has no such prefix"
+    local max_bits = #bytes * 8
+    -- The prefix of a mapped range counts the 96 bits before the IPv4 address.
+    local bits = prefix_bits and tonumber(prefix_bits) - (is_mapped and 96 or 0) or max_bits
+    if bits < 0 or bits > max_bits then
+        return nil, "the prefix length of '" .. text .. "' is out of range"
     end
     return { bytes = bytes, bits = bits }
 end
 
--- A list of texts as ranges; nil and why if one of them is none.
-function M.ranges(texts)
-    local parsed = {}
+-- Return a list of {bytes, bits}; nil and an error if one of the texts is not valid.
+function M.parse_ranges(texts)
+    local ranges = {}
     for i, text in ipairs(texts) do
-        local range, why = M.range(tostring(text))
+        local range, err = parse_range(tostring(text))
         if not range then
-            return nil, why
+            return nil, err
         end
-        parsed[i] = range
+        ranges[i] = range
     end
-    return parsed
+    return ranges
 end
 
-local function within(bytes, range)
+local function is_within(bytes, range)
     if #bytes ~= #range.bytes then
         return false
     end
-    local whole, rest = math.floor(range.bits / 8), range.bits % 8
-    if bytes:sub(1, whole) ~= range.bytes:sub(1, whole) then
+    local whole_bytes, rest_bits = math.floor(range.bits / 8), range.bits % 8
+    if bytes:sub(1, whole_bytes) ~= range.bytes:sub(1, whole_bytes) then
         return false
     end
-    if rest == 0 then
+    if rest_bits == 0 then
         return true
     end
-    local shift = 8 - rest
-    return bit.rshift(bytes:byte(whole + 1), shift) == bit.rshift(range.bytes:byte(whole + 1), shift)
+    local shift = 8 - rest_bits
+    return bit.rshift(bytes:byte(whole_bytes + 1), shift) == bit.rshift(range.bytes:byte(whole_bytes + 1), shift)
 end
 
 function M.contains(ranges, address)
@@ -81,7 +83,7 @@ function M.contains(ranges, address)
     end
     local bytes = M.parse(address)
     for _, range in ipairs(ranges) do
-        if bytes and within(bytes, range) then
+        if bytes and is_within(bytes, range) then
             return true
         end
     end

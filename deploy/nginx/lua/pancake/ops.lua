@@ -1,4 +1,4 @@
--- What operators and Prometheus see, on the internal listener.
+-- /healthz and /metrics for operators and Prometheus, on the internal listener.
 local cjson = require "cjson.safe"
 local budget = require "pancake.budget"
 local clock = require "pancake.clock"
@@ -12,54 +12,69 @@ local version = require "pancake.version"
 
 local M = {}
 
--- 200 while this process can take deliveries, whatever the state of those behind it.
+-- Answer 200 while this process can take deliveries, whatever the state of Hasura and the handlers.
 function M.healthz()
     ngx.header["Content-Type"] = "application/json"
-    local confirmed = policy.confirmed_at()
+    local confirmed_at = policy.confirmed_at()
     ngx.say(cjson.encode {
-        status = "ok", version = version, spool_files = (spool.held("spool")),
-        spool_writable = spool.writable(),
+        status = "ok", version = version, spool_files = (spool.usage("spool")),
+        spool_writable = spool.is_writable(),
         policy_connections = #policy.connection_ids(),
-        policy_age_seconds = confirmed and math.floor(clock.now() - confirmed) or cjson.null,
+        policy_age_seconds = confirmed_at and math.floor(clock.now() - confirmed_at) or cjson.null,
     })
 end
 
-local function gauges()
-    local list = {}
-    local function add(name, help, labels, value)
-        list[#list + 1] = { name, help, labels, value }
-    end
-    spool.list("quarantine") -- a person may have moved files out of it
+local function add_spool_gauges(add)
+    spool.list("quarantine") -- corrects the counts if an operator moved files out of it
     for _, folder in ipairs(spool.folders) do
-        add("pancake_edge_spool_files", "Deliveries on disk, by folder.", ('folder="%s"'):format(folder), (spool.held(folder)))
+        add("pancake_edge_spool_files", "Deliveries on disk, by folder.", ('folder="%s"'):format(folder),
+            (spool.usage(folder)))
     end
     for _, folder in ipairs(spool.folders) do
-        add("pancake_edge_spool_bytes", "Bytes on disk, by folder.", ('folder="%s"'):format(folder), select(2, spool.held(folder)))
+        add("pancake_edge_spool_bytes", "Bytes on disk, by folder.", ('folder="%s"'):format(folder),
+            select(2, spool.usage(folder)))
     end
-    add("pancake_edge_spool_writable", "1 if each folder took a file when last tried, once a minute.", "",
-        spool.writable() == false and 0 or 1)
-    add("pancake_edge_spool_limit_files", "Deliveries that fit into the spool.", "", settings.spool_max_files)
-    add("pancake_edge_spool_limit_bytes", "Bytes that fit into the spool.", "", settings.spool_max_bytes)
+    add("pancake_edge_spool_writable", "1 if the last test write, once a minute, succeeded in every folder.", "",
+        spool.is_writable() == false and 0 or 1)
+    add("pancake_edge_spool_limit_files", "Maximum number of deliveries in the spool.", "", settings.spool_max_files)
+    add("pancake_edge_spool_limit_bytes", "Maximum number of bytes in the spool.", "", settings.spool_max_bytes)
+end
+
+local function add_upstream_gauges(add)
     for _, path in ipairs(upstream.paths) do
         add("pancake_edge_upstream_skipped", "1 while this path is skipped because it failed.",
-            ('upstream="%s"'):format(path.name), upstream.skipping(path.name) and 1 or 0)
+            ('upstream="%s"'):format(path.name), upstream.is_skipped(path.name) and 1 or 0)
     end
+end
+
+local function add_policy_gauges(add)
     for _, id in ipairs(policy.connection_ids()) do
-        add("pancake_edge_budget_used", "Failures within 30 minutes that Pancake would count.",
+        add("pancake_edge_budget_used", "Failures of the last 30 minutes that Pancake would count.",
             ('connection="%s"'):format(id), budget.used(id))
     end
-    add("pancake_edge_budget_limit", "Failures we allow ourselves within 30 minutes: half of what suspends.", "", settings.budget)
-    local confirmed = policy.confirmed_at()
-    add("pancake_edge_policy_age_seconds", "Since the policy was last confirmed; -1 if never.", "",
-        confirmed and clock.now() - confirmed or -1)
-    add("pancake_edge_rate_limit", "Requests per second that one address may send.", "", limits.current().rate)
-    add("pancake_edge_denied_ranges", "Entries of the deny list in force.", "", #limits.current().deny)
-    return list
+    add("pancake_edge_budget_limit", "Maximum number of chosen failures within 30 minutes: half of what suspends.", "",
+        settings.budget_max_failures)
+    local confirmed_at = policy.confirmed_at()
+    add("pancake_edge_policy_age_seconds", "Time since the handlers last confirmed the policy; -1 if never.", "",
+        confirmed_at and clock.now() - confirmed_at or -1)
+end
+
+local function add_limit_gauges(add)
+    add("pancake_edge_rate_limit", "Requests per second that one address may send.", "", limits.rate_per_second())
+    add("pancake_edge_denied_ranges", "Entries of the active deny list.", "", limits.count_denied_ranges())
 end
 
 function M.metrics()
+    local gauges = {}
+    local function add(name, help, labels, value)
+        gauges[#gauges + 1] = { name, help, labels, value }
+    end
+    add_spool_gauges(add)
+    add_upstream_gauges(add)
+    add_policy_gauges(add)
+    add_limit_gauges(add)
     ngx.header["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
-    ngx.print(metrics.render(gauges()))
+    ngx.print(metrics.render(gauges))
 end
 
 return M

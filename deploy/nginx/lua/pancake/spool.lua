@@ -1,8 +1,8 @@
 -- Deliveries on disk: one sealed file each, in three folders under EDGE_STATE_DIR.
---   spool/       taken charge of, to be handed over when a path is back
---   unknown/     token not known while nobody could be asked
---   quarantine/  refused by every path although healthy, or unreadable: kept until a person decides
--- A name is <arrival in ms>-<random>-<size>.sealed: sorted by name is sorted by age.
+--   spool/       accepted while no path was available; the drain hands them over later
+--   unknown/     the token was unknown and the handlers could not be asked
+--   quarantine/  refused by every working path, unreadable, or from a denied sender; an operator decides
+-- A file name is <arrival in ms>-<random>-<size in bytes>.sealed: the order of names is the order of arrival.
 local cjson = require "cjson.safe"
 local crypto = require "pancake.crypto"
 local disk = require "pancake.disk"
@@ -12,52 +12,61 @@ local settings = require "pancake.settings"
 
 local dict = ngx.shared.edge_state
 
-local PROBE, PROBE_BYTES = ".probe", 768 * 1024 -- more than any sealed delivery has
-local LIMITS = {
-    spool = { files = settings.spool_max_files, bytes = settings.spool_max_bytes },
-    unknown = { files = settings.unknown_max_files, bytes = settings.spool_max_bytes },
-    quarantine = { files = settings.quarantine_max_files, bytes = settings.spool_max_bytes },
+-- A test file is larger than any sealed delivery (256 KiB in base64, twice the headers): on a nearly full disk an empty
+-- file would still fit.
+local PROBE_NAME, PROBE_BYTES = ".probe", 768 * 1024
+local CAPACITY = {
+    spool = { max_files = settings.spool_max_files, max_bytes = settings.spool_max_bytes },
+    unknown = { max_files = settings.unknown_max_files, max_bytes = settings.spool_max_bytes },
+    quarantine = { max_files = settings.quarantine_max_files, max_bytes = settings.spool_max_bytes },
 }
+local NAME_RANDOM_BYTES = 6
 
 local M = { folders = { "spool", "unknown", "quarantine" } }
 
+local function path_of(folder, name)
+    return settings.folder_paths[folder] .. "/" .. name
+end
+
+-- The size in bytes that a file name states; nil if it is not the name of a delivery.
 local function size_in(name)
     return tonumber(name:match("^%d+%-%x+%-(%d+)%.sealed$"))
 end
 
-local function account(folder, count, bytes)
-    local held = dict:incr(folder .. ".files", count, 0)
-    return held, dict:incr(folder .. ".bytes", bytes, 0)
+-- Add to the counts of a folder and return them: files, bytes.
+local function account(folder, file_count, bytes)
+    local held_files = dict:incr(folder .. ".files", file_count, 0)
+    return held_files, dict:incr(folder .. ".bytes", bytes, 0)
 end
 
-function M.held(folder)
+-- Return files, bytes. A count may be negative for a moment, until recount() corrects it.
+function M.usage(folder)
     return math.max(dict:get(folder .. ".files") or 0, 0), math.max(dict:get(folder .. ".bytes") or 0, 0)
 end
 
--- What each worker is just writing into a folder: of its own, so that a killed worker's count goes with it.
-local function writing_key(folder, worker)
-    return folder .. ".writing." .. worker
+-- The number of running writes is kept per worker: a killed worker's number is reset when its successor starts.
+local function writing_key(folder, worker_id)
+    return folder .. ".writing." .. worker_id
 end
 
-local function writing(folder)
+local function count_running_writes(folder)
     local sum = 0
-    for worker = 0, ngx.worker.count() - 1 do
-        sum = sum + (dict:get(writing_key(folder, worker)) or 0)
+    for worker_id = 0, ngx.worker.count() - 1 do
+        sum = sum + (dict:get(writing_key(folder, worker_id)) or 0)
     end
     return sum
 end
 
--- At the start of a worker: nothing of it is under way.
-function M.begin()
+function M.init_worker()
     for _, folder in ipairs(M.folders) do
         dict:set(writing_key(folder, ngx.worker.id()), 0)
     end
 end
 
--- The counts are kept by those who write and remove. They are put right from the folder itself, after somebody was
--- killed or a person moved files, at a moment in which nobody writes.
+-- Correct the counts of a folder from its listing: a process may have been killed, or an operator may have moved files.
+-- Skipped if a file was written since the listing began (`puts` differs) or is being written.
 local function recount(folder, names, puts)
-    if writing(folder) > 0 or dict:get(folder .. ".puts") ~= puts then
+    if count_running_writes(folder) > 0 or dict:get(folder .. ".puts") ~= puts then
         return
     end
     local bytes = 0
@@ -68,12 +77,12 @@ local function recount(folder, names, puts)
     dict:set(folder .. ".bytes", bytes)
 end
 
--- Names in a folder, oldest first.
+-- Names in a folder, oldest first; empty if it cannot be read.
 function M.list(folder)
     local puts = dict:get(folder .. ".puts")
-    local names, why = files.list(settings[folder], size_in)
+    local names, err = files.list(settings.folder_paths[folder], size_in)
     if not names then
-        log.error("spool", why)
+        log.error("spool", "folder not read: " .. err)
         return {}
     end
     recount(folder, names, puts)
@@ -84,103 +93,123 @@ local function write(folder, name, sealed)
     local key = writing_key(folder, ngx.worker.id())
     dict:incr(key, 1, 0)
     dict:incr(folder .. ".puts", 1, 0)
-    local written, why = disk.write(settings[folder], name, sealed)
+    local ok, err = disk.write(settings.folder_paths[folder], name, sealed)
     dict:incr(key, -1, 0)
-    if not written then
-        log.error("spool", "a delivery could not be kept: " .. why)
+    if not ok then
+        log.error("spool", "delivery not stored: " .. err)
     end
-    return written
+    return ok, err
 end
 
--- True once the delivery is safely on disk; nil if the folder is full or cannot be written.
+-- Return true once the delivery is on disk; nil and an error if the folder is full or cannot be written.
 function M.put(folder, delivery)
-    local text = cjson.encode(delivery)
-    local sealed = crypto.seal("delivery", text)
-    local limit = LIMITS[folder]
-    local held, bytes = account(folder, 1, #sealed)
-    local name = ("%013d-%s-%d.sealed"):format(delivery.arrived * 1000, crypto.hex(crypto.random(6)), #sealed)
-    if held <= limit.files and bytes <= limit.bytes and write(folder, name, sealed) then
-        return true
+    local sealed = crypto.seal("delivery", cjson.encode(delivery))
+    local capacity = CAPACITY[folder]
+    local name = ("%013d-%s-%d.sealed"):format(
+        delivery.arrived * 1000, crypto.hex(crypto.random(NAME_RANDOM_BYTES)), #sealed)
+    -- Count first and take it back after an error: many requests at once cannot exceed the capacity.
+    local held_files, held_bytes = account(folder, 1, #sealed)
+    local ok, err = nil, folder .. " is full"
+    if held_files <= capacity.max_files and held_bytes <= capacity.max_bytes then
+        ok, err = write(folder, name, sealed)
     end
-    account(folder, -1, -#sealed)
-    return nil
+    if not ok then
+        account(folder, -1, -#sealed)
+        return nil, err
+    end
+    return true
 end
 
--- The delivery; nil if the file is gone (another process handed it over); nil and why, and whether it is the disk's
--- fault rather than the file's.
+-- Return the delivery; nil if the file is gone (another process handed it over); else nil, an error, and whether the
+-- disk failed rather than the content.
 function M.get(folder, name)
-    local sealed, unread, gone = files.read(settings[folder] .. "/" .. name)
-    if not sealed then
-        return nil, not gone and unread or nil, not gone
+    local sealed, err, is_missing = files.read(path_of(folder, name))
+    if is_missing then
+        return nil
     end
-    local text, why = crypto.open("delivery", sealed)
+    if not sealed then
+        return nil, err, true
+    end
+    local text
+    text, err = crypto.open("delivery", sealed)
     local delivery = text and cjson.decode(text)
-    return delivery, why or "malformed"
+    if not delivery then
+        return nil, err or "not JSON"
+    end
+    return delivery
 end
 
--- True if it is off the disk, whoever removed it.
+-- Return true once the file is gone, also if another process removed it; else nil and an error.
 function M.remove(folder, name)
-    local removed, gone = files.remove(settings[folder] .. "/" .. name)
-    if removed then
+    local ok, err, is_missing = files.remove(path_of(folder, name))
+    if ok then
         account(folder, -1, -size_in(name))
     end
-    return removed or gone
+    if ok or is_missing then
+        return true
+    end
+    return nil, err
 end
 
--- True if it is out of the folder, whoever moved it; nil and why.
-function M.set_aside(folder, name)
-    local held, bytes = M.held("quarantine")
-    if held >= LIMITS.quarantine.files or bytes >= LIMITS.quarantine.bytes then
+-- Move a delivery to quarantine. Return true once it is out of its folder, also if another process moved it; else nil
+-- and an error.
+function M.quarantine(folder, name)
+    local held_files, held_bytes = M.usage("quarantine")
+    if held_files >= CAPACITY.quarantine.max_files or held_bytes >= CAPACITY.quarantine.max_bytes then
         return nil, "quarantine is full"
     end
-    local moved, gone = files.move(settings[folder] .. "/" .. name, settings.quarantine .. "/" .. name)
-    if moved then
+    local ok, err, is_missing = files.move(path_of(folder, name), path_of("quarantine", name))
+    if ok then
         account(folder, -1, -size_in(name))
         account("quarantine", 1, size_in(name))
     end
-    return moved or gone, "it cannot be moved"
+    if ok or is_missing then
+        return true
+    end
+    return nil, err
 end
 
--- Can a delivery be kept at all, the whole way through? Asked before one needs it: a full disk, a folder of
--- somebody else, a program that the workers' user may not read.
+-- Write a test file into every folder, before a delivery depends on it. Finds a full disk, wrong permissions, and a
+-- program that the workers' user may not read.
 function M.probe()
-    local writable = true
+    local is_writable = true
     for _, folder in ipairs(M.folders) do
-        local written, why = disk.write(settings[folder], PROBE, ("x"):rep(PROBE_BYTES))
-        if written then
-            files.remove(settings[folder] .. "/" .. PROBE)
+        local ok, err = disk.write(settings.folder_paths[folder], PROBE_NAME, ("x"):rep(PROBE_BYTES))
+        if ok then
+            files.remove(path_of(folder, PROBE_NAME))
         else
-            writable = false
-            log.error("spool", folder .. " takes nothing: " .. why)
+            is_writable = false
+            log.error("spool", "folder not writable: " .. folder .. ": " .. err)
         end
     end
-    dict:set("writable", writable)
+    dict:set("writable", is_writable)
 end
 
--- What the last probe found; nil before the first.
-function M.writable()
+-- The result of the last probe; nil before the first.
+function M.is_writable()
     return dict:get("writable")
 end
 
-local parts = {} -- half-written files that the last sweep saw
+local function is_partial(name)
+    return name:sub(1, 6) == ".part-" -- see files.write_durable
+end
 
--- Once a minute: what a killed process left half written was never answered, and goes. Nobody writes for a minute: what
--- was there the last time too is such a file.
+local partial_paths = {} -- files that were partial at the last sweep
+
+-- Remove files that a killed process left incomplete; none of them was answered. Called once a minute: a write takes
+-- less, so a file that was partial at the last call too is no longer being written.
 function M.sweep()
     local seen = {}
     for _, folder in ipairs(M.folders) do
-        local function is_part(name)
-            return name:sub(1, 6) == ".part-"
-        end
-        for _, name in ipairs(files.list(settings[folder], is_part) or {}) do
-            local path = settings[folder] .. "/" .. name
+        for _, name in ipairs(files.list(settings.folder_paths[folder], is_partial) or {}) do
+            local path = path_of(folder, name)
             seen[path] = true
-            if parts[path] then
+            if partial_paths[path] then
                 files.remove(path)
             end
         end
     end
-    parts = seen
+    partial_paths = seen
 end
 
 return M

@@ -1,5 +1,5 @@
--- What happens before the first request: in the master once, then in every worker. Every module is loaded here: one
--- that cannot be loaded stops the start or the reload, not the deliveries.
+-- Runs before the first request: once in the master, then in every worker. All modules are loaded here: one that cannot
+-- be loaded stops the start or the reload, not the deliveries.
 require "resty.core"
 require "pancake.delivery"
 require "pancake.ops"
@@ -12,58 +12,61 @@ local metrics = require "pancake.metrics"
 local policy = require "pancake.policy"
 local spool = require "pancake.spool"
 
-local DRAIN_SECONDS, TIDY_SECONDS = 60, 60
+local DRAIN_ROUND_SECONDS = 60
+local TIDY_INTERVAL_SECONDS = 60
+local LIMITS_INTERVAL_SECONDS = 1
+local PAUSE_AFTER_ERROR_SECONDS = 1
 
 local M = {}
 
-function M.master()
-    metrics.begin()
+function M.init()
+    metrics.init()
     policy.restore()
     budget.restore()
     for _, folder in ipairs(spool.folders) do
-        spool.list(folder)
+        spool.list(folder) -- counts what is on disk
     end
 end
 
--- Runs for the life of the worker, round after round, each in a timer of its own: what a round allocated goes
--- with it. `run` returns the seconds until the next; a bug ends one round, not the loop.
-local function forever(name, run)
-    local function round(premature)
-        if premature then
+-- Call `run` again and again for the life of the worker. It returns the seconds until the next call. Each call is a
+-- timer of its own, whose memory is freed at its end. An error ends one call, not the loop.
+local function run_forever(name, run)
+    local function run_once(is_worker_exiting)
+        if is_worker_exiting then
             return
         end
-        local ran, pause = xpcall(run, debug.traceback)
-        if not ran then
-            log.error(name, pause)
+        local ok, result = xpcall(run, debug.traceback)
+        if not ok then
+            log.error(name, result)
         end
         if not ngx.worker.exiting() then
-            ngx.timer.at(ran and pause or 1, round)
+            ngx.timer.at(ok and result or PAUSE_AFTER_ERROR_SECONDS, run_once)
         end
     end
-    ngx.timer.at(0, round)
+    ngx.timer.at(0, run_once)
 end
 
 local function tidy()
     spool.sweep()
     spool.probe()
-    budget.turn()
-    return TIDY_SECONDS
+    budget.rotate_journal()
+    return TIDY_INTERVAL_SECONDS
 end
 
-local function empty_the_spool()
-    drain.run(DRAIN_SECONDS)
+local function drain_spool()
+    drain.run(DRAIN_ROUND_SECONDS)
     return 0
 end
 
-function M.worker()
+function M.init_worker()
     limits.reload()
-    ngx.timer.every(1, limits.reload)
-    spool.begin()
+    ngx.timer.every(LIMITS_INTERVAL_SECONDS, limits.reload)
+    spool.init_worker()
     ngx.timer.at(0, disk.prepare)
-    if ngx.worker.id() == 0 then
-        forever("tidy", tidy)
-        forever("policy", policy.refresh)
-        forever("drain", empty_the_spool)
+    if ngx.worker.id() == 0 then -- one worker is enough for these
+        run_forever("tidy", tidy)
+        run_forever("policy", policy.refresh)
+        run_forever("drain", drain_spool)
     end
 end
 

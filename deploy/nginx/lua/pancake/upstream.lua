@@ -1,5 +1,5 @@
--- The two ways a delivery can take, tried in order: Hasura's RESTified endpoint, then the handlers directly.
--- Only a 200 that carries a known status in the expected shape is success; everything else is a failure of that way.
+-- The two paths of a delivery, tried in this order: Hasura's RESTified endpoint, then the handlers directly.
+-- Only a 200 with a known status in the expected shape is a success. Any other answer is a failure of that path.
 local cjson = require "cjson.safe"
 local claim = require "pancake.claim"
 local clock = require "pancake.clock"
@@ -9,54 +9,58 @@ local settings = require "pancake.settings"
 
 local dict = ngx.shared.edge_state
 
-local KNOWN = {
+local KNOWN_STATUSES = {
     received = true, duplicate = true, skipped_kill_switch = true, skipped_source_disabled = true,
     dead_letter = true, unknown_token = true,
 }
-local AWAY = { [502] = true, [503] = true, [504] = true }
-local REFUSALS_IN_A_ROW = 3
-local PROBE_SECONDS = 2
-local SHORTEST_SECONDS = 0.4 -- a try that must end sooner is not worth it
-local PAUSE_SECONDS = 0.25 -- after a probe that came from the spool: it may have been the delivery
+local UNAVAILABLE_STATUSES = { [502] = true, [503] = true, [504] = true }
+local MAX_REFUSALS_IN_A_ROW = 3
+local PROBE_LEASE_SECONDS = 2 -- longer than any attempt
+local MIN_TIMEOUT_SECONDS = 0.4 -- an attempt with less time would mostly fail and mark a working path as down
+local DRAIN_PROBE_SKIP_SECONDS = 0.25 -- after a failed probe by the drain: the delivery itself may be the reason
 
--- Written by hand: every value here is base64, hexadecimal, an address or a checked token, and the encoder at
--- hand escapes each slash of the base64.
-local function arguments(delivery)
+-- JSON written by hand: all values are base64, hexadecimal, an address or a checked token, so nothing needs escaping.
+-- cjson would escape every slash in the base64.
+local function action_input(delivery)
     return ('{"token":"%s","raw":"%s","source_ip":"%s","arrived_at":"%s"}'):format(
         delivery.token, delivery.raw, delivery.source_ip, delivery.arrived_at)
 end
 
-local function envelope(delivery)
-    return '{"action":{"name":"pancake_ingest_record"},"input":' .. arguments(delivery)
+-- The envelope in which Hasura calls an action.
+local function action_call(delivery)
+    return '{"action":{"name":"pancake_ingest_record"},"input":' .. action_input(delivery)
         .. ',"session_variables":{"x-hasura-role":"pancake_edge"},"request_query":""}'
 end
 
 local PATHS = {
     {
-        name = "hasura", endpoint = settings.hasura, path = "/api/rest/pancake/record", body = arguments,
+        name = "hasura", endpoint = settings.hasura_endpoint, path = "/api/rest/pancake/record",
+        to_body = action_input,
         headers = { "Authorization: Bearer " .. settings.hasura_token },
         unwrap = function(document) return document.pancake_ingest_record end,
     },
     {
-        name = "handlers", endpoint = settings.handlers, path = "/actions/ingest_record", body = envelope,
-        headers = { "X-Edge-Secret: " .. settings.secret },
+        name = "handlers", endpoint = settings.handlers_endpoint, path = "/actions/ingest_record",
+        to_body = action_call,
+        headers = { "X-Edge-Secret: " .. settings.edge_secret },
         unwrap = function(document) return document end,
     },
 }
 
 local M = { paths = PATHS }
 
--- A failing path is skipped for some seconds; after that one request at a time tries it, until one succeeds.
-local function open(path)
+-- Whether to try a path now. A failing path is skipped for some seconds. Then one delivery at a time probes it, until
+-- one succeeds.
+local function is_available(path)
     local skipped_until = dict:get(path.name .. ".skipped_until")
     if not skipped_until then
         return true
     end
-    return clock.now() >= skipped_until and claim.take(dict, path.name .. ".probe", PROBE_SECONDS)
+    return clock.now() >= skipped_until and claim.take(dict, path.name .. ".probe", PROBE_LEASE_SECONDS)
 end
 
-function M.skipping(name)
-    return dict:get(name .. ".skipped_until") ~= nil
+function M.is_skipped(path_name)
+    return dict:get(path_name .. ".skipped_until") ~= nil
 end
 
 local function skip(path, seconds)
@@ -65,7 +69,7 @@ local function skip(path, seconds)
 end
 
 local function note_success(path)
-    if M.skipping(path.name) then
+    if M.is_skipped(path.name) then
         dict:delete(path.name .. ".skipped_until")
         claim.release(dict, path.name .. ".probe")
     end
@@ -73,65 +77,83 @@ local function note_success(path)
     dict:set("succeeded_at", clock.now())
 end
 
--- One odd delivery must not take a path from all the others: refusals count only in a row, and what comes from
--- the spool again and again counts only as a probe.
-local function note_failure(path, result, again)
-    local gone = result == "down" and not again
-    local refused = result == "refused" and not again and dict:incr(path.name .. ".refusals", 1, 0) or 0
-    if gone or refused >= REFUSALS_IN_A_ROW or M.skipping(path.name) then
-        skip(path, again and math.min(PAUSE_SECONDS, settings.skip_seconds) or settings.skip_seconds)
+-- One odd delivery must not close a path for all others: refusals count only in a row, and a failure of a delivery from
+-- the spool, which is tried again and again, counts only if it was a probe.
+local function note_failure(path, result, is_from_spool)
+    local is_down = result == "down" and not is_from_spool
+    local is_refusal = result == "refused" and not is_from_spool
+    local refusals = is_refusal and dict:incr(path.name .. ".refusals", 1, 0) or 0
+    if is_down or refusals >= MAX_REFUSALS_IN_A_ROW or M.is_skipped(path.name) then
+        skip(path, is_from_spool and math.min(DRAIN_PROBE_SKIP_SECONDS, settings.skip_seconds) or settings.skip_seconds)
     end
 end
 
--- When any path last took a delivery, by our clock, or nil.
+-- When any path last took a delivery, on pancake.clock; nil before the first.
 function M.succeeded_at()
     return dict:get("succeeded_at")
 end
 
--- The handlers' own answer if this is one, else nil.
-local function unwrapped(path, code, body)
-    local document = code == 200 and cjson.decode(body)
+-- The result of the action, if the answer is one; else nil and an error.
+local function read_result(path, status, body)
+    if status ~= 200 then
+        return nil, status and "status " .. status or body
+    end
+    local document = cjson.decode(body)
     local result = type(document) == "table" and path.unwrap(document)
-    return type(result) == "table" and KNOWN[result.status] and result or nil
+    if type(result) ~= "table" or not KNOWN_STATUSES[result.status] then
+        return nil, "not an answer of pancake_ingest_record"
+    end
+    return result
 end
 
--- The answer, or nil and whether the path had the delivery before it failed.
-local function attempt(path, delivery, seconds, again)
-    local started = clock.now()
-    local code, body, heard = http.request(path.endpoint, "POST", path.path, path.headers, path.body(delivery), seconds)
-    local answer = code and unwrapped(path, code, body)
-    local result = answer and "ok" or ((not code or AWAY[code]) and "down" or "refused")
-    if result == "ok" then
+-- Try one path. Return the result of the action; else nil, an error, and whether the path received the delivery.
+local function attempt(path, delivery, timeout_seconds, is_from_spool)
+    local started_at = clock.now()
+    local status, body, is_received = http.request(
+        path.endpoint, "POST", path.path, path.headers, path.to_body(delivery), timeout_seconds)
+    local result, err = read_result(path, status, body)
+    local outcome = result and "ok" or ((not status or UNAVAILABLE_STATUSES[status]) and "down" or "refused")
+    if result then
         note_success(path)
     else
-        note_failure(path, result, again)
+        note_failure(path, outcome, is_from_spool)
     end
-    metrics.observe("pancake_edge_upstream_seconds", ('upstream="%s",result="%s"'):format(path.name, result), clock.now() - started)
-    return answer, code ~= nil or heard
+    metrics.observe("pancake_edge_upstream_seconds", ('upstream="%s",result="%s"'):format(path.name, outcome),
+        clock.now() - started_at)
+    return result, err, status ~= nil or is_received
 end
 
--- How long a path may take when somebody waits until answer_by: nil if that is not worth a try.
-local function patience(answer_by)
-    local left = answer_by and answer_by - clock.now() or settings.path_seconds
-    return left >= math.min(SHORTEST_SECONDS, settings.path_seconds) and math.min(left, settings.path_seconds) or nil
+-- Return the seconds that one attempt may take; nil and an error if too little time is left.
+local function attempt_timeout(answer_by)
+    if not answer_by then
+        return settings.path_timeout_seconds
+    end
+    local left_seconds = answer_by - clock.now()
+    if left_seconds < math.min(MIN_TIMEOUT_SECONDS, settings.path_timeout_seconds) then
+        return nil, "timeout"
+    end
+    return math.min(left_seconds, settings.path_timeout_seconds)
 end
 
--- The handlers' answer {status, event_id, error_code} and the name of the path; or nil and how many paths had the
--- delivery in hand and yet did not take it.
--- answer_by: when the sender must have its answer, by our clock; nil for what comes from the spool.
+-- Hand a delivery to the first path that takes it.
+-- answer_by: when the sender must have its answer, on pancake.clock; nil for a delivery from the spool.
+-- Return the result {status, event_id, error_code}, nil, and the name of the path; else nil, an error, and the number
+-- of paths that received the delivery and did not take it.
 function M.forward(delivery, answer_by)
-    local heard_by = 0
+    local received_by, last_err = 0, "every path is skipped"
     for _, path in ipairs(PATHS) do
-        local seconds = patience(answer_by)
-        if seconds and open(path) then
-            local answer, heard = attempt(path, delivery, seconds, not answer_by)
-            if answer then
-                return answer, path.name
+        local timeout_seconds, err = attempt_timeout(answer_by)
+        if timeout_seconds and is_available(path) then
+            local result, is_received
+            result, err, is_received = attempt(path, delivery, timeout_seconds, not answer_by)
+            if result then
+                return result, nil, path.name
             end
-            heard_by = heard_by + (heard and 1 or 0)
+            received_by = received_by + (is_received and 1 or 0)
         end
+        last_err = err or last_err
     end
-    return nil, heard_by
+    return nil, last_err, received_by
 end
 
 return M

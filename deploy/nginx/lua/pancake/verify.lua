@@ -1,20 +1,22 @@
--- Does a delivery prove what its connection demands? Pure: no socket, no clock, no state.
+-- Check whether a delivery proves what its connection demands. Pure: no socket, no clock, no state.
 local crypto = require "pancake.crypto"
 local network = require "pancake.network"
 
-local WINDOW_SECONDS = 300
+local WINDOW_SECONDS = 300 -- between the timestamp of a signature and its arrival, in both directions
+local MAX_TIMESTAMP_CHARACTERS = 20
 
 local M = {}
 
-local function in_window(timestamp, now)
-    if not timestamp or not timestamp:match("^%d+%.?%d*$") or #timestamp > 20 then
+local function is_in_window(timestamp, now)
+    -- Decimal digits only: tonumber would also accept "0x10", "1e9" and "nan".
+    if not timestamp or not timestamp:match("^%d+%.?%d*$") or #timestamp > MAX_TIMESTAMP_CHARACTERS then
         return false
     end
     return math.abs(now - tonumber(timestamp)) <= WINDOW_SECONDS
 end
 
--- Every secret is tried, so that the time taken does not say which one is current.
-local function any_equal(candidates, given)
+-- Compare with every candidate, so that the time taken does not say which secret is the current one.
+local function equals_any(candidates, given)
     local found = false
     for _, candidate in ipairs(candidates) do
         found = crypto.equal(candidate, given) or found
@@ -22,63 +24,77 @@ local function any_equal(candidates, given)
     return found
 end
 
-local function signed(secrets, timestamp, signature, body)
-    if not signature or #signature ~= 64 or signature:find("%X") then
+local function is_signed(secrets, timestamp, signature, body)
+    if not signature or #signature ~= 64 or signature:find("%X") then -- 64 hexadecimal digits
         return false
     end
     local expected = {}
     for i, secret in ipairs(secrets) do
         expected[i] = crypto.hmac_sha256(secret, timestamp .. "." .. body)
     end
-    return any_equal(expected, crypto.unhex(signature))
+    return equals_any(expected, crypto.unhex(signature))
 end
 
--- A shared secret in a header is compared by its digest: the lengths may differ without telling.
+-- Compare digests of the secrets: they have the same length, so the time does not tell the length of a secret.
 local function carries_secret(secrets, given)
     local digests = {}
     for i, secret in ipairs(secrets) do
         digests[i] = crypto.sha256(secret)
     end
-    return given ~= nil and any_equal(digests, crypto.sha256(given))
+    return given ~= nil and equals_any(digests, crypto.sha256(given))
 end
 
-local function signature_failure(connection, request, now)
-    local webhook, header = connection.webhook_secrets, connection.header_secrets
-    if #webhook > 0 then
+-- Return true; else nil and the outcome that names the missing proof.
+local function check_proof(connection, request, now)
+    local webhook_secrets, header_secrets = connection.webhook_secrets, connection.header_secrets
+    if #webhook_secrets + #header_secrets == 0 then -- no proof is possible: refuse
+        return nil, "hmac_invalid"
+    end
+    if #webhook_secrets > 0 then
         local timestamp = request.header("x-pancake-timestamp")
-        if not in_window(timestamp, now) then
-            return "timestamp_out_of_window"
+        if not is_in_window(timestamp, now) then
+            return nil, "timestamp_out_of_window"
         end
-        if not signed(webhook, timestamp, request.header("x-pancake-signature"), request.body) then
-            return "hmac_invalid"
+        if not is_signed(webhook_secrets, timestamp, request.header("x-pancake-signature"), request.body) then
+            return nil, "hmac_invalid"
         end
     end
-    if #header > 0 and not carries_secret(header, request.header(connection.header_name)) then
-        return "secret_invalid"
+    if #header_secrets > 0 and not carries_secret(header_secrets, request.header(connection.header_name)) then
+        return nil, "secret_invalid"
     end
-    -- Enforced without anything to enforce: nobody can prove anything.
-    return #webhook + #header == 0 and "hmac_invalid" or nil
+    return true
 end
 
--- request: {ip, body, header(lower-case name) -> value or nil}; now: epoch seconds.
--- Returns the answer of the first enforced check that fails, or nil; and what monitor mode would have refused.
+local function check_address(connection, request)
+    if not network.contains(connection.ranges, request.ip) then
+        return nil, "ip_not_allowed"
+    end
+    return true
+end
+
+local CHECKS = {
+    { mode_field = "allowlist_mode", run = check_address },
+    { mode_field = "signature_mode", run = check_proof },
+}
+
+-- Check a delivery. request: {ip, body, header(lower-case name) -> value or nil}; now: seconds since the epoch.
+-- Return the outcome of the first enforced check that fails, or nil; and the outcomes of failed checks in monitor mode,
+-- separated by commas, or nil.
 function M.check(connection, request, now)
-    local refused, monitored = nil, nil
-    if connection.allowlist_mode ~= "off" and not network.contains(connection.ranges, request.ip) then
-        if connection.allowlist_mode == "enforce" then
-            return "ip_not_allowed"
-        end
-        monitored = "ip_not_allowed"
-    end
-    if connection.signature_mode ~= "off" then
-        local failure = signature_failure(connection, request, now)
-        if failure and connection.signature_mode == "enforce" then
-            refused = failure
-        elseif failure then
-            monitored = monitored and (monitored .. "," .. failure) or failure
+    local monitored
+    for _, check in ipairs(CHECKS) do
+        local mode = connection[check.mode_field]
+        if mode ~= "off" then
+            local ok, outcome = check.run(connection, request, now)
+            if not ok and mode == "enforce" then
+                return outcome, monitored
+            end
+            if not ok then
+                monitored = monitored and (monitored .. "," .. outcome) or outcome
+            end
         end
     end
-    return refused, monitored
+    return nil, monitored
 end
 
 return M

@@ -36,10 +36,10 @@ class AsyncActions:
             async with anyio.create_task_group() as group:
                 for row in rows:
                     group.start_soon(self._call, row)
-            with anyio.move_on_after(self._engine.settings.async_actions_interval):
+            with anyio.move_on_after(self._engine.settings.async_actions_interval_seconds):
                 await self._engine.stop.wait()
 
-    async def give_back(self) -> None:
+    async def unlock(self) -> None:
         """Set the actions that a cancelled shutdown left in `processing` back to `created`."""
         async with self._engine.pool.connection() as connection:
             await connection.execute(

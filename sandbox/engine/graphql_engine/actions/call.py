@@ -20,7 +20,7 @@ from graphql_engine.webhooks.call import UNSENDABLE, USER_AGENT, send
 from graphql_engine.webhooks.environment import fill_template, resolve_headers
 from graphql_engine.webhooks.transforms import Outgoing, transform_request, transform_response
 
-DEFAULT_TIMEOUT = 30
+DEFAULT_TIMEOUT_SECONDS = 30
 IGNORED_HEADERS = {
     name.lower()
     for name in (
@@ -90,7 +90,7 @@ async def call_action(
     definition = action["definition"]
     call = _prepare(engine, session, name, definition, arguments, request_query, client_headers)
     outgoing = _transformed(call, definition.get("request_transform"), session)
-    response = await _send(engine, call, outgoing, float(definition.get("timeout", DEFAULT_TIMEOUT)))
+    response = await _send(engine, call, outgoing, float(definition.get("timeout", DEFAULT_TIMEOUT_SECONDS)))
     session.response_cookies.extend(response.headers.get_list("set-cookie"))
     answer = _decode(response, call)
     try:

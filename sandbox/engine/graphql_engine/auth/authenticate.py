@@ -43,9 +43,9 @@ class Authenticator:
             claims = self._jwt.claims(headers[self._jwt.header_name.lower()])
             role, claimed = role_and_variables(claims, variables.get(ROLE_HEADER))
             return make_session(role, claimed, trusted=False)
-        return self._nobody(variables)
+        return self._without_credentials(variables)
 
-    def _nobody(self, variables: dict[str, str]) -> Session:
+    def _without_credentials(self, variables: dict[str, str]) -> Session:
         if self._unauthorized is not None:
             return make_session(self._unauthorized, variables, trusted=False)
         if self._jwt is not None:

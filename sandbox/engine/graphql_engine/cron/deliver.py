@@ -25,8 +25,8 @@ from graphql_engine.webhooks.environment import fill_template, resolve_headers
 from graphql_engine.webhooks.transforms import Outgoing, transform_request
 
 log = logging.getLogger("graphql_engine.cron")
-GENERATE_EVERY = 60.0
-LOOK_EVERY = 10.0
+GENERATE_EVERY_SECONDS = 60.0
+FETCH_EVERY_SECONDS = 10.0
 
 
 class Scheduler:
@@ -46,7 +46,7 @@ class Scheduler:
                         group.start_soon(self._process, due)
                 except (Error, PoolTimeout) as error:
                     log.error("scheduled events could not be fetched: %s", error)
-                if await self._engine.clock.sleep(LOOK_EVERY, nudges):
+                if await self._engine.clock.sleep(FETCH_EVERY_SECONDS, nudges):
                     self._generated = 0.0
 
     async def unlock(self) -> None:
@@ -56,7 +56,7 @@ class Scheduler:
                 await store.unlock(connection, kind, list(ids))
 
     async def _generate(self) -> None:
-        if time.monotonic() - self._generated < GENERATE_EVERY:
+        if time.monotonic() - self._generated < GENERATE_EVERY_SECONDS:
             return
         self._generated = time.monotonic()
         async with self._engine.pool.connection() as connection:

@@ -6,6 +6,7 @@ from croniter import croniter
 
 from graphql_engine.errors import QErr
 
+# minute, hour, day of month, month, day of week: croniter alone would accept a sixth field, seconds
 FIELDS = 5
 
 

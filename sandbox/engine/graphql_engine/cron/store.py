@@ -14,7 +14,8 @@ from psycopg.rows import dict_row
 
 from graphql_engine.cron.schedule import next_times
 
-BATCH = 100
+# A trigger with fewer upcoming events gets as many more, as in the engine.
+GENERATED_EVENTS = 100
 EVENTS = {"cron": "hdb_cron_events", "one_off": "hdb_scheduled_events"}
 LOGS = {"cron": "hdb_cron_event_invocation_logs", "one_off": "hdb_scheduled_event_invocation_logs"}
 
@@ -32,7 +33,7 @@ class Due:
 
 
 async def generate(connection: AsyncConnection, name: str, schedule: str, now: datetime) -> int:
-    """Generate events up to 100 upcoming ones if a trigger has fewer; return the number generated."""
+    """Generate the next 100 events of a trigger if fewer are upcoming; return the number generated."""
     cursor = await connection.execute(
         "SELECT count(*) FILTER (WHERE scheduled_time > %(now)s), max(scheduled_time)"
         " FROM hdb_catalog.hdb_cron_events"
@@ -42,9 +43,9 @@ async def generate(connection: AsyncConnection, name: str, schedule: str, now: d
     row = await cursor.fetchone()
     assert row is not None
     upcoming, latest = row
-    if upcoming >= BATCH:
+    if upcoming >= GENERATED_EVENTS:
         return 0
-    ticks = next_times(schedule, latest or now, BATCH)
+    ticks = next_times(schedule, latest or now, GENERATED_EVENTS)
     cursor = await connection.execute(
         "INSERT INTO hdb_catalog.hdb_cron_events (trigger_name, scheduled_time)"
         " SELECT %s, unnest(%s::timestamptz[]) ON CONFLICT DO NOTHING",
@@ -53,7 +54,7 @@ async def generate(connection: AsyncConnection, name: str, schedule: str, now: d
     return cursor.rowcount
 
 
-async def forget_future(connection: AsyncConnection, names: list[str], now: datetime) -> None:
+async def delete_future(connection: AsyncConnection, names: list[str], now: datetime) -> None:
     """Delete the untried events of triggers that were removed or changed."""
     await connection.execute(
         "DELETE FROM hdb_catalog.hdb_cron_events"

@@ -25,8 +25,8 @@ from graphql_engine.webhooks.environment import resolve_headers, resolve_webhook
 from graphql_engine.webhooks.transforms import Outgoing, transform_request
 
 log = logging.getLogger("graphql_engine.events")
-LONGEST = 30 * 60.0
-DEFAULT_TIMEOUT = 60.0
+MAX_TIMEOUT_SECONDS = 30 * 60.0  # after half an hour another engine may take the lock over
+DEFAULT_TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,16 @@ class Deliverer:
 
     async def run(self) -> None:
         """Deliver until the engine stops, then finish the locked events. After a cancel, call `unlock`."""
-        if self._engine.settings.events_fetch_interval <= 0 or self._engine.settings.events_batch_size <= 0:
+        if (
+            self._engine.settings.events_fetch_interval_seconds <= 0
+            or self._engine.settings.events_batch_size <= 0
+        ):
             return
         async with anyio.create_task_group() as group:
             events = await self._fetch()
             while events or not self._engine.stop.is_set():
                 if not events:
-                    with anyio.move_on_after(self._engine.settings.events_fetch_interval):
+                    with anyio.move_on_after(self._engine.settings.events_fetch_interval_seconds):
                         await self._engine.stop.wait()
                 events = await self._work(events, group)
 
@@ -121,7 +124,7 @@ class Deliverer:
             log.error("event %s stays locked: its outcome could not be recorded: %s", event.id, error)
         finally:
             self._capacity.release_on_behalf_of(event)
-        self._locked.discard(event.id)  # not when cancelled: then it is unlocked on the way out
+        self._locked.discard(event.id)  # not reached after a cancel: `unlock` needs the id then
 
     async def _deliver(self, event: Event, trigger: dict[str, Any]) -> None:
         retry = trigger.get("retry_conf", {})
@@ -136,7 +139,7 @@ class Deliverer:
             fate = self._engine.chaos.fate(event.trigger)
             if fate is Fate.CRASH_LOCKED:
                 return
-            seconds = min(LONGEST, float(retry.get("timeout_sec") or DEFAULT_TIMEOUT))
+            seconds = min(MAX_TIMEOUT_SECONDS, float(retry.get("timeout_sec") or DEFAULT_TIMEOUT_SECONDS))
             try:
                 outgoing = _outgoing(event, trigger, url, body, request_headers(configured))
             except KritiError as error:

@@ -45,7 +45,7 @@ def bind(engine: Engine, handler: Handler) -> Callable[[Request], Awaitable[Resp
         except QErr as error:
             return answer(error.as_api(), error.status)
         except (psycopg.OperationalError, PoolTimeout) as error:
-            log.error("%s: the database is away: %s", request.url.path, error)
+            log.error("%s: the database cannot be reached: %s", request.url.path, error)
             away = QErr("postgres-error", "connection error", status=500)
             if request.url.path == "/v1/graphql":
                 return answer({"errors": [away.as_graphql()]})
@@ -63,7 +63,7 @@ async def crashed(request: Request, error: Exception) -> Response:
     """Return 500 for a fault of the stand-in itself; the trace goes to the log."""
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     response = answer(QErr("unexpected", "internal error of the stand-in", status=500).as_api(), 500)
-    response.headers["Connection"] = "close"  # the server closes it after an error that it sees
+    response.headers["Connection"] = "close"  # uvicorn closes it after an unhandled exception
     return response
 
 

@@ -45,7 +45,7 @@ async def v1_query(request: Request, engine: Engine) -> Response:
     try:
         return answer(await _query(engine, session, parse_body(await request.body()), metadata=True))
     except QErr as error:
-        if error.code == "parse-failed":  # this endpoint's parser forgets that it is inside the arguments
+        if error.code == "parse-failed":  # the engine's paths omit the arguments here
             error.path = error.path.replace(".args", "")
         return _failed(engine, session, error)
 

@@ -7,6 +7,7 @@ from typing import Any
 from graphql_engine.kriti.expressions import parse_expression
 from graphql_engine.kriti.scanner import CONSTANTS, KritiError, Scanner, Template, Variables
 
+# A JSON number.
 NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 
 

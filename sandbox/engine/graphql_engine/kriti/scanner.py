@@ -7,7 +7,9 @@ from typing import Any
 
 Variables = dict[str, Any]
 Template = Callable[[Variables], Any]
+# A variable; the names of the engine's own begin with `$`.
 NAME = re.compile(r"\$?[A-Za-z_][A-Za-z0-9_-]*|\$")
+# A keyword or function.
 WORD = re.compile(r"[A-Za-z_]+")
 CONSTANTS = {"true": True, "false": False, "null": None}
 

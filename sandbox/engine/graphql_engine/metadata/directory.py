@@ -56,7 +56,7 @@ def read_directories(directories: list[Path]) -> dict[str, Any]:
 def read_directory(directory: Path) -> Json:
     """Read one directory; a missing file counts as empty. Raises StartError."""
     if not directory.is_dir():
-        raise StartError(f"{directory}: there is no such metadata directory")
+        raise StartError(f"{directory}: no such metadata directory")
     for entry in sorted(directory.iterdir()):
         if entry.name not in KNOWN and not entry.name.startswith("."):
             raise StartError(f"{entry}: unknown file in a metadata directory")
@@ -82,7 +82,7 @@ class _Reader:
         for name in UNUSED:
             path = self._directory / f"{name}.yaml"
             if path.exists() and yaml_files.load(path):
-                raise StartError(f"{path}: anything but nothing is not supported")
+                raise StartError(f"{path}: must be empty, its content is not supported")
         actions, types = self._actions()
         if actions:
             metadata["actions"] = actions

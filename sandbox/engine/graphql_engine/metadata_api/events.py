@@ -30,8 +30,10 @@ from graphql_engine.metadata.access import (
 )
 from graphql_engine.metadata_api.registry import command
 
+# Names of event triggers that the engine accepts.
 NAME = re.compile(r"[A-Za-z]+[A-Za-z0-9_-]*\Z")
-LONGEST_NAME = 42
+# Names of SQL triggers and functions are `notify_hasura_NAME_OPERATION`, at most 63 bytes.
+MAX_NAME_CHARACTERS = 42
 DEFAULT_RETRY = {"interval_sec": 10, "num_retries": 0, "timeout_sec": 60}
 UNSUPPORTED = ("cleanup_config",)
 EVENT_COLUMNS = (
@@ -69,7 +71,7 @@ def _check_arguments(args: Json) -> None:
     name = args["name"]
     if not isinstance(name, str) or not NAME.match(name):
         raise QErr("parse-failed", "only alphanumeric and underscore and hyphens allowed for name")
-    if len(name) > LONGEST_NAME:
+    if len(name) > MAX_NAME_CHARACTERS:
         raise QErr("parse-failed", "event trigger name can be at most 42 characters")
     specs = [args.get(operation) for operation in ("insert", "update", "delete")]
     if not any(specs) and not args.get("enable_manual"):

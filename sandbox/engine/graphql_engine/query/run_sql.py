@@ -22,6 +22,7 @@ from graphql_engine.metadata.consistency import find_inconsistencies
 from graphql_engine.metadata.schema_diff import apply_schema_changes, snapshot
 from graphql_engine.pg_report import postgres_error
 
+# Text that may change the schema: the same words that the engine searches for.
 DDL = re.compile(r"\balter\b|\bdrop\b|\breplace\b|\bcreate function\b|\bcomment on\b", re.IGNORECASE)
 
 

@@ -10,6 +10,7 @@ from graphql_engine.metadata.access import Json, find_table, named
 from graphql_engine.metadata.dependents import target_of
 from graphql_engine.rawjson import dumps
 
+# Name of the GraphQL specification.
 NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*\Z")
 
 

@@ -1,5 +1,5 @@
 -- Locks the next batch of due events of the known triggers and returns them, roughly in order of creation.
--- Relies on index event_log_fetch_events; the payload leaves as text so that no number is re-encoded.
+-- Uses index event_log_fetch_events. The payload is returned as text, so that no number is re-encoded.
 UPDATE hdb_catalog.event_log SET locked = now()
 WHERE id IN (
   SELECT l.id

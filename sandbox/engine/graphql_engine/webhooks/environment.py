@@ -6,6 +6,7 @@ from typing import Any
 
 from graphql_engine.errors import QErr
 
+# {{VARIABLE}}, spaces inside the braces allowed
 TEMPLATE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 
 

@@ -55,7 +55,7 @@ def engine(request: pytest.FixtureRequest, receiver: Receiver) -> Iterator[Hasur
 
 @pytest.fixture
 def job(engine: Hasura) -> Json:
-    """A tracked table with the usual columns."""
+    """A tracked table `job`."""
     return engine.table("job", "id bigint PRIMARY KEY, state text, note json, amount numeric")
 
 

@@ -1,4 +1,4 @@
-"""Actions: the request to the handler, every answer of the contract's table, asynchronous runs. Section 3."""
+"""Actions: the request to the handler, each kind of response, asynchronous actions. Contract section 3."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,27 +11,26 @@ from tests.support.receiver import Answer, Received
 
 @dataclass
 class Action:
-    """An action whose handler is the receiver, with a scalar, an object and an enum around it."""
+    """An action whose handler is the receiver, with a scalar, an object and an enum as types."""
 
     engine: Hasura
     name: str
     path: str
 
     def call(self, arguments: str = "", fields: str = "{ id note }", **headers: str) -> Json:
-        """Call it as admin, or with headers of one's own."""
+        """Call the action as admin, or with the given headers."""
         passed = f"({arguments})" if arguments else ""
         return self.engine.graphql(f"mutation {{ {self.name}{passed} {fields} }}", headers or None)
 
     def answers(self, *answers: Answer) -> None:
-        """What the handler answers."""
+        """Set the responses of the handler."""
         self.engine.receiver.answers(self.path, *answers)
 
     def received(self) -> Received:
-        """The last request that the handler got."""
+        """Return the last request to the handler."""
         return self.engine.receiver.received(self.path)[-1]
 
     def define(self, **definition: Json) -> None:
-        """Replace the definition."""
         base = {
             "kind": "synchronous",
             "handler": self.engine.receiver.url + self.path,
@@ -43,7 +42,7 @@ class Action:
 
 @pytest.fixture
 def action(engine: Hasura) -> Iterator[Action]:
-    """A fresh action `submit…(name: String, params: jsonb): ContractOut`."""
+    """An action `submit…(name: String, params: jsonb): ContractOut`."""
     before = engine.do("export_metadata", {}).get("custom_types", {})
     fields = [{"name": "id", "type": "Int!"}, {"name": "note", "type": "String"}]
     engine.do("set_custom_types", {"objects": [{"name": "ContractOut", "fields": fields}]})
@@ -57,7 +56,7 @@ def action(engine: Hasura) -> Iterator[Action]:
 
 
 def error(body: Json) -> tuple[str, Json]:
-    """Message and extensions of the one error, without what only admins see."""
+    """Return message and extensions of the one error, without details for admins."""
     assert set(body) == {"errors"}
     extensions = dict(body["errors"][0]["extensions"])
     extensions.pop("internal", None)

@@ -1,4 +1,4 @@
-"""Who is asking: admin secret, impersonation, JWT, nobody. Contract section 6."""
+"""Authentication: admin secret, impersonation, JWT, no credentials. Contract section 6."""
 
 import time
 

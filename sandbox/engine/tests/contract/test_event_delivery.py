@@ -6,12 +6,10 @@ from tests.support.event_triggers import RETRY, insert, make_trigger
 from tests.support.hasura import Hasura, Json, eventually, unique
 from tests.support.receiver import Answer
 
-"""Event triggers: payload, capture, delivery, retries, the event log. Contract section 1."""
-
 
 @pytest.fixture
 def path() -> str:
-    """A path of the receiver of one's own."""
+    """A path of the receiver for one test."""
     return f"/{unique('events')}"
 
 

@@ -1,4 +1,4 @@
-"""Event triggers: payload, capture, delivery, retries, the event log. Contract section 1."""
+"""Event triggers: payload, capture, headers, manual invocation, the event log. Contract section 1."""
 
 import re
 
@@ -11,7 +11,7 @@ from tests.support.receiver import Answer
 
 @pytest.fixture
 def path() -> str:
-    """A path of the receiver of one's own."""
+    """A path of the receiver for one test."""
     return f"/{unique('events')}"
 
 

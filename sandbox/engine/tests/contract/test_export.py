@@ -1,10 +1,10 @@
-"""How exports show the metadata. Contract section 6."""
+"""The metadata in exports. Contract section 6."""
 
 from tests.support.hasura import Hasura, Json
 
 
 def exported(engine: Hasura) -> list[Json]:
-    """The place's tables as an export shows them."""
+    """Return the tables of the test's schema from an export."""
     tables = engine.do("export_metadata", {})["sources"][0]["tables"]
     return [table for table in tables if table["table"]["schema"] == engine.schema]
 

@@ -41,23 +41,23 @@ class Shop:
         )
 
     def permit(self, kind: str, table: Json, **permission: Json) -> None:
-        """A permission of the role `buyer`."""
+        """Create a permission of the role `buyer`."""
         args = {"table": table, "role": "buyer", "permission": permission}
         self.engine.do(f"pg_create_{kind}_permission", args)
 
     def ask(self, query: str, customer: int | None = None) -> Json:
-        """The answer to admin, or to a buyer; SHOP in the query and answer is this place's schema."""
+        """Return the answer to admin or to a buyer; SHOP stands for the schema of the test."""
         headers = None if customer is None else self.engine.role("buyer", customer_id=str(customer))
         return self.engine.graphql(query.replace("SHOP", self.name), headers)
 
     def data(self, query: str, customer: int | None = None) -> Json:
-        """The value of the first root field; the query must succeed."""
+        """Return the value of the first root field; the query must succeed."""
         answer = self.ask(query, customer)
         assert "errors" not in answer, answer
         return next(iter(answer["data"].values()))
 
     def refusal(self, query: str, customer: int | None = None) -> tuple[str, str, str]:
-        """(path, code, message) with the schema's name taken out; the query must fail."""
+        """Return (path, code, message) without the schema's name; the query must fail."""
         answer = self.ask(query, customer)
         assert "data" not in answer, answer
         (error,) = answer["errors"]
@@ -69,7 +69,6 @@ class Shop:
 
 @pytest.fixture
 def shop(engine: Hasura) -> Shop:
-    """A shop of one's own."""
     return Shop(engine)
 
 
@@ -86,7 +85,7 @@ def test_rows_come_with_what_belongs_to_them(shop: Shop) -> None:
 
 
 def test_an_upsert_updates_the_chosen_columns(shop: Shop) -> None:
-    """The other columns stay, and nothing chosen means nothing done."""
+    """Other columns stay; an empty list of columns changes nothing."""
     query = """mutation { insert_SHOP_customer_one(object: {id: 1, name: "Eve", secret: "new"},
       on_conflict: {constraint: customer_pkey, update_columns: %s}) { name secret } }"""
     assert shop.data(query % "[secret]") == {"name": "Ann", "secret": "new"}
@@ -167,7 +166,7 @@ def test_a_refusal_names_path_code_and_reason(
 
 
 def test_a_failing_mutation_undoes_the_whole_request(shop: Shop) -> None:
-    """All root fields of a mutation are one transaction."""
+    """All root fields of a mutation share one transaction."""
     query = """mutation { delete_SHOP_order(where: {}) { affected_rows }
       insert_SHOP_customer(objects: {id: 1, name: "x"}) { affected_rows } }"""
     assert shop.refusal(query)[1] == "constraint-violation"

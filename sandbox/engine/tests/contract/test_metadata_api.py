@@ -8,7 +8,7 @@ AUTHOR = "id serial PRIMARY KEY, name text UNIQUE"
 
 
 def failure(answer: tuple[int, Json]) -> tuple[int, str, str]:
-    """Status, code and message of an error, whose path must be that of the arguments."""
+    """Return status, code and message of an error, whose path must be that of the arguments."""
     status, body = answer
     assert body["path"].startswith("$.args"), body
     return status, body["code"], body["error"]

@@ -6,7 +6,7 @@ from tests.support.hasura import Hasura, Json, unique
 
 
 class Endpoints:
-    """Endpoints under a prefix of one's own, over a table with two rows."""
+    """Endpoints under a prefix, over a table with two rows."""
 
     def __init__(self, engine: Hasura) -> None:
         self.engine = engine
@@ -21,7 +21,7 @@ class Endpoints:
         engine.later("drop_query_collection", {"collection": self.collection, "cascade": True})
 
     def add(self, url: str, query: str, *methods: str) -> str:
-        """An endpoint below the prefix; `ITEM` in the query is the table's root field."""
+        """Create an endpoint below the prefix; `ITEM` in the query is the table's root field."""
         name = unique("endpoint")
         text = query.replace("ITEM", self.item)
         stored = {"collection_name": self.collection, "query_name": name, "query": text}
@@ -33,13 +33,12 @@ class Endpoints:
         return f"{self.engine.url}/api/rest/{self.prefix}/"
 
     def get(self, path: str) -> tuple[int, Json]:
-        """GET as admin."""
         url = f"{self.engine.url}/api/rest/{self.prefix}/{path}"
         answer = self.engine.client.get(url, headers=self.engine.admin)
         return answer.status_code, answer.json()
 
     def send(self, path: str, content: bytes | str, method: str = "POST") -> tuple[int, Json]:
-        """Any method with a raw body."""
+        """Send any method with a raw body."""
         url = f"{self.engine.url}/api/rest/{self.prefix}/{path}"
         answer = self.engine.client.request(method, url, content=content, headers=self.engine.admin)
         return answer.status_code, answer.json()
@@ -47,7 +46,6 @@ class Endpoints:
 
 @pytest.fixture
 def endpoints(engine: Hasura) -> Endpoints:
-    """A fresh collection and prefix."""
     return Endpoints(engine)
 
 

@@ -1,4 +1,4 @@
-"""Cron triggers and one-off events. Contract section 2. Some need a clock that only the stand-in has."""
+"""Cron triggers and one-off events. Contract section 2. Some tests need the clock of the stand-in."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,13 +15,13 @@ RETRY = {"num_retries": 0, "retry_interval_seconds": 1, "timeout_seconds": 5, "t
 
 @pytest.fixture
 def path() -> str:
-    """A path of the receiver of one's own."""
+    """A path of the receiver for one test."""
     return f"/{unique('cron')}"
 
 
 @pytest.fixture
 def clock(engine: Hasura) -> Iterator[Json]:
-    """Moves the engine's clock; back to real time afterwards."""
+    """Moves the engine's clock; the real time returns after the test."""
     if not engine.stand_in:
         pytest.skip("only the stand-in's clock can be moved")
 
@@ -35,7 +35,7 @@ def clock(engine: Hasura) -> Iterator[Json]:
 
 
 def make_cron(engine: Hasura, path: str, schedule: str = YEARLY, **more: Json) -> str:
-    """A cron trigger that is taken away at the end."""
+    """Create a cron trigger that is deleted after the test."""
     name = unique("cron")
     args = {"name": name, "webhook": engine.receiver.url + path, "schedule": schedule}
     engine.do("create_cron_trigger", {**args, "include_in_metadata": True, "retry_conf": RETRY, **more})

@@ -1,4 +1,4 @@
-"""Actions as fields: input, what is picked of the output, relationships from it to tables."""
+"""Actions as fields: input, selection from the output, relationships from output to tables."""
 
 from decimal import Decimal
 
@@ -8,7 +8,7 @@ QUERY = "query g($w: GreetInput!) { greet(who: $w) { text again: text __typename
 
 
 async def test_an_action_gets_its_input_and_gives_what_is_selected(library: Library) -> None:
-    """Only given fields are passed, numbers keep their digits, the output's other fields stay hidden."""
+    """Only given fields are passed, numbers keep their digits, only selected fields come back."""
     data = await library.ask(QUERY, "user", {"w": {"id": 1, "note": {"a": Decimal("1.50")}}}, user_id="1")
     assert data["greet"] == [
         {"text": "hello", "again": "hello", "__typename": "Greeting", "author": {"name": "Ann"}},

@@ -65,18 +65,17 @@ CASES = [tuple(line.rsplit(" -> ", 1)) for line in AUTHORS.strip().splitlines()]
 
 @pytest.mark.parametrize(("where", "ids"), CASES, ids=[where for where, _ in CASES])
 async def test_each_operator_picks_its_rows(shelf: Library, where: str, ids: str) -> None:
-    """On the authors Ann (1), Bob (2) and Cyd (3)."""
+    """The authors are Ann (1), Bob (2) and Cyd (3)."""
     data = await shelf.ask(f"{{ author(where: {{{where}}}, order_by: {{id: asc}}) {{ id }} }}")
     assert str([row["id"] for row in data["author"]]) == ids
 
 
 def compared(test: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool | None]:
-    """A comparison that is unknown when its left side is null."""
+    """Compare; the result is unknown when the left side is null."""
     return lambda left, right: None if left is None else test(left, right)
 
 
 def like(text: str, pattern: str) -> bool:
-    """SQL LIKE."""
     parts = {"%": ".*", "_": "."}
     return re.fullmatch("".join(parts.get(c, re.escape(c)) for c in pattern), text, re.DOTALL) is not None
 
@@ -94,7 +93,7 @@ OPERATORS: dict[str, Callable[[Any, Any], bool | None]] = {
 
 
 def holds(where: Json, row: Json) -> bool | None:
-    """SQL's three-valued evaluation of `where` on `row`."""
+    """Evaluate `where` on `row` in SQL's three-valued logic."""
     results: list[bool | None] = []
     for name, value in where.items():
         if name == "_not":
@@ -110,17 +109,15 @@ def holds(where: Json, row: Json) -> bool | None:
 
 
 def every(results: list[bool | None]) -> bool | None:
-    """AND."""
     return False if False in results else None if None in results else True
 
 
 def some(results: list[bool | None]) -> bool | None:
-    """OR."""
     return True if True in results else None if None in results else False
 
 
 def comparisons(values: st.SearchStrategy[Any], *operators: str) -> st.SearchStrategy[Json]:
-    """Comparison objects of a column."""
+    """Return comparison objects of a column."""
     choices = dict.fromkeys(operators, values)
     choices |= {"_in": st.lists(values, max_size=3), "_is_null": st.booleans()}
     return st.fixed_dictionaries({}, optional=choices)
@@ -147,7 +144,7 @@ EXPRESSIONS = st.recursive(
 @settings(max_examples=60, deadline=None)
 @given(where=EXPRESSIONS)
 async def test_any_expression_picks_the_rows_that_it_holds_for(shelf: Library, where: Json) -> None:
-    """All rows of a grid of nulls, numbers, texts and booleans, by a variable."""
+    """The rows are a grid of nulls, numbers, texts and booleans; the condition is a variable."""
     query = "query($w: grid_bool_exp) { all: grid { id n t b } picked: grid(where: $w) { id } }"
     data = await shelf.ask(query, given={"w": where})
     expected = {row["id"] for row in data["all"] if holds(where, row)}

@@ -17,7 +17,7 @@ CREATE FUNCTION same(a author) RETURNS SETOF author LANGUAGE sql STABLE AS $$ SE
 
 
 async def with_functions(library: Library) -> None:
-    """Creates and tracks more functions."""
+    """Create and track more functions."""
     async with library.engine.pool.connection() as conn:
         await conn.execute(FUNCTIONS)
     metadata = copy.deepcopy(METADATA)
@@ -34,7 +34,7 @@ async def with_functions(library: Library) -> None:
 
 
 async def test_a_function_is_queried_like_its_table(shelf: Library) -> None:
-    """With filters, ordering, aggregates and the role's row filter; its arguments are checked."""
+    """Filters, ordering, aggregates and the role's row filter apply; arguments are checked."""
     query = """{ search_articles(args: {search: "t"}, order_by: {id: desc}) { title author { name } }
       search_articles_aggregate(args: {search: ""}) { aggregate { count } } }"""
     data = await shelf.ask(query)
@@ -47,7 +47,7 @@ async def test_a_function_is_queried_like_its_table(shelf: Library) -> None:
 
 
 async def test_a_volatile_function_is_a_mutation_for_whom_it_is_granted(library: Library) -> None:
-    """It shares the transaction of the other root fields; defaults may be left out from the end only."""
+    """It shares the transaction of the other root fields; only trailing arguments may be omitted."""
     await with_functions(library)
     query = """mutation { add_author(args: {name: "New"}) { name }
       update_author(where: {name: {_eq: "New1"}}, _set: {big: 7}) { affected_rows } }"""
@@ -64,14 +64,14 @@ async def test_a_volatile_function_is_a_mutation_for_whom_it_is_granted(library:
 
 
 async def test_a_function_learns_the_session(library: Library) -> None:
-    """Its session argument is no argument of the field; its custom name is the field's."""
+    """The session argument is not an argument of the field; the custom name is the field's name."""
     await with_functions(library)
     data = await library.ask('{ whoami(args: {key: "x-hasura-user-id"}) { value } }', user_id="42")
     assert data == {"whoami": [{"value": "42"}]}
 
 
 async def test_a_row_is_an_argument_in_its_text_form(library: Library) -> None:
-    """The scalar of a row type does not meet the table's object type."""
+    """The scalar of a row type has another name than the table's object type."""
     await with_functions(library)
     data = await library.ask(
         "query($a: author_scalar!) { same(args: {a: $a}) { id name } }", given={"a": "(8,Zoe,,,,t,,,)"}
@@ -87,7 +87,7 @@ async def test_functions_are_granted_with_their_table_unless_switched_off(librar
 
 
 async def test_a_computed_field_gives_rows_for_its_row(library: Library) -> None:
-    """With arguments of its own; whoever may read the rows' table may read the field."""
+    """It has arguments; a role that may read the rows' table may read the field."""
     await with_functions(library)
     query = (
         '{ author_by_pk(id: 1) { full_name like(args: {search: "%o%"}, order_by: {id: desc}) { title } } }'

@@ -1,4 +1,4 @@
-"""Hostile queries are refused, many at once do no harm, and the answer is fast enough."""
+"""Hostile queries are refused, concurrent requests are served, and answers are fast enough."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ async def test_a_hostile_query_is_refused(shelf: Library, kind: str) -> None:
 
 @pytest.mark.parametrize("levels", [20, 60, 100, 120, 140, 160, 180, 200, 220, 240, 260, 300, 400])
 async def test_a_deep_filter_is_answered_or_refused(shelf: Library, levels: int) -> None:
-    """At no depth does it break anything."""
+    """Every depth gives an answer or an error."""
     where = "{_not: {articles: " * levels + "{}" + "}}" * levels
     answer = await shelf.raw({"query": f"{{ author(where: {where.replace('articles', '_not')}) {{ id }} }}"})
     assert ("data" in answer) != ("errors" in answer)
@@ -41,7 +41,7 @@ async def test_a_deep_filter_is_answered_or_refused(shelf: Library, levels: int)
 
 
 async def test_a_large_batch_is_refused(shelf: Library) -> None:
-    """With one error for all."""
+    """One error answers the whole batch."""
     answer = await shelf.raw([{"query": "{ author { id } }"}] * 201)
     assert answer["errors"][0]["extensions"]["code"] == "validation-failed"
 

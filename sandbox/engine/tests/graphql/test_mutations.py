@@ -8,13 +8,13 @@ COUNT = "{ author_aggregate { aggregate { count } } article_aggregate { aggregat
 
 
 async def counts(library: Library) -> tuple[int, int]:
-    """How many authors and articles there are."""
+    """Return the numbers of authors and articles."""
     data = await library.ask(COUNT)
     return tuple(data[f"{name}_aggregate"]["aggregate"]["count"] for name in ("author", "article"))
 
 
 async def test_parents_and_children_are_inserted_with_their_row(library: Library) -> None:
-    """affected_rows counts all of them; returning sees them."""
+    """affected_rows counts all of them, and returning shows them."""
     data = await library.ask(
         """mutation { insert_author(objects: [
           {name: "Dan", articles: {data: [{title: "a"}, {title: "b"}]}, detail: {data: {phone: "5"}}},
@@ -34,7 +34,7 @@ async def test_parents_and_children_are_inserted_with_their_row(library: Library
 
 
 async def test_a_column_is_not_determined_twice(library: Library) -> None:
-    """Neither by a parent row nor by a child's own value."""
+    """A column set by a parent row, or by the relationship of a child, cannot be set again."""
     own = """mutation { insert_article(
       objects: [{title: "x", author_id: 1, author: {data: {name: "G"}}}]) { affected_rows } }"""
     assert await library.fail(own) == (
@@ -66,7 +66,7 @@ async def test_on_conflict_updates_or_ignores(library: Library) -> None:
 
 
 async def test_violations_are_named_and_placed(library: Library) -> None:
-    """Unique, foreign key, not null and check."""
+    """Unique, foreign key, not null and check violations."""
     assert await library.fail('mutation { insert_author(objects: {name: "Ann"}) { affected_rows } }') == (
         "$.selectionSet.insert_author.args.objects",
         "constraint-violation",
@@ -124,7 +124,7 @@ async def test_update_operators_change_numbers_and_json(library: Library) -> Non
 
 
 async def test_nothing_to_do_is_an_empty_answer(library: Library) -> None:
-    """No objects, or nothing to set."""
+    """No objects, or no columns to set."""
     data = await library.ask(
         """mutation { insert_author(objects: []) { affected_rows returning { id } }
           update_author(where: {}, _set: {}) { affected_rows returning { id } __typename }

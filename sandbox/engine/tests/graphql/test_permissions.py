@@ -8,7 +8,7 @@ VIOLATED = "check constraint of an insert/update permission has failed"
 
 
 async def test_hidden_columns_and_tables_do_not_exist(library: Library) -> None:
-    """Neither as fields nor as filters nor as root fields."""
+    """They are neither fields nor filters nor root fields."""
     assert await library.fail("{ author { big } }", "user", user_id="1") == (
         "$.selectionSet.author.selectionSet.big",
         "validation-failed",
@@ -26,7 +26,7 @@ async def test_hidden_columns_and_tables_do_not_exist(library: Library) -> None:
 
 
 async def test_row_filters_hold_at_every_entry(library: Library) -> None:
-    """At the root, by key, through relationships, in aggregates and inside the client's own filters."""
+    """At the root, by key, through relationships, in aggregates and inside the client's filters."""
     two = await library.ask(
         """{ author(order_by: {id: asc}) { name articles(order_by: {id: asc}) { id } }
           by_pk: author_by_pk(id: 3) { id }
@@ -44,7 +44,7 @@ async def test_row_filters_hold_at_every_entry(library: Library) -> None:
 
 
 async def test_a_permission_limit_cuts_rows_and_nodes_but_not_aggregates(library: Library) -> None:
-    """The smaller of both limits holds; `count` counts all permitted rows."""
+    """The smaller of the two limits applies; `count` counts all permitted rows."""
     data = await library.ask(
         """{ all: article { id } one: article(limit: 1) { id } many: article(limit: 9) { id }
           article_aggregate { aggregate { count } nodes { id } } }""",
@@ -57,13 +57,12 @@ async def test_a_permission_limit_cuts_rows_and_nodes_but_not_aggregates(library
 
 
 async def test_session_variables_of_clients_are_only_strings(library: Library) -> None:
-    """A client's string that looks like a session variable is compared as it stands."""
+    """A client's string that looks like a session variable is compared as a string."""
     query = '{ author(where: {name: {_eq: "X-Hasura-User-Id"}}) { id } }'
     assert await library.ask(query, "user", user_id="1") == {"author": []}
 
 
 async def test_a_missing_session_variable_is_named(library: Library) -> None:
-    """The path is the root."""
     assert await library.fail("{ author { id } }", "user") == (
         "$",
         "not-found",
@@ -100,7 +99,7 @@ async def test_presets_fill_what_a_client_cannot_set(library: Library) -> None:
     ],
 )
 async def test_checks_refuse_rows_and_leave_nothing_behind(library: Library, query: str, path: str) -> None:
-    """Bob is not registered, and nobody may publish by update."""
+    """Bob is not registered, and an update may not publish."""
     assert await library.fail(query, "user", user_id="2") == (path, "permission-error", VIOLATED)
     data = await library.ask("{ article_aggregate { aggregate { count } } }")
     assert data["article_aggregate"]["aggregate"]["count"] == 3
@@ -141,6 +140,6 @@ async def test_an_inherited_role_sees_a_column_only_in_rows_that_grant_it(librar
 
 
 async def test_a_role_without_permissions_finds_only_the_placeholder(library: Library) -> None:
-    """It explains itself."""
+    """The placeholder explains why the schema is empty."""
     data = await library.ask("{ no_queries_available }", "nobody")
     assert data["no_queries_available"].startswith("There are no queries available to the current role.")

@@ -1,4 +1,4 @@
-"""Documents, variables, directives, fragments and batches; and what is refused."""
+"""Documents, variables, directives, fragments and batches, and their errors."""
 
 from typing import Any
 
@@ -122,7 +122,7 @@ REFUSED = [
 async def test_a_wrong_request_is_refused_with_path_and_reason(
     shelf: Library, query: str, given: Json | None, path: str, message: str
 ) -> None:
-    """Code `validation-failed` for all of them."""
+    """The code is `validation-failed` for all of them."""
     assert await shelf.fail(query, given=given) == (path, "validation-failed", message)
 
 
@@ -165,7 +165,7 @@ async def test_a_wrong_request_is_refused_with_path_and_reason(
 async def test_a_value_is_refused_by_parser_or_database(
     shelf: Library, query: str, path: str, code: str, message: str
 ) -> None:
-    """Numbers are checked at once, strings by the database."""
+    """The engine checks numbers, the database checks strings."""
     assert await shelf.fail(query) == (path, code, message)
 
 
@@ -186,7 +186,7 @@ async def test_variables_fragments_and_directives_shape_the_answer(shelf: Librar
 
 
 async def test_an_operation_is_chosen_by_name(shelf: Library) -> None:
-    """Other operations of the document are not looked at."""
+    """Other operations of the document are not checked."""
     text = "query a { nothing } query b { article_by_pk(id: 1) { id } }"
     answer = await shelf.raw({"query": text, "operationName": "b"})
     assert answer == {"data": {"article_by_pk": {"id": 1}}}
@@ -201,7 +201,7 @@ async def test_a_persisted_query_is_refused_and_other_extensions_ignored(shelf: 
 
 
 async def test_a_batch_is_answered_item_by_item(shelf: Library) -> None:
-    """An error in one item leaves the others alone."""
+    """An error in one item does not affect the others."""
     answers = await shelf.raw([{"query": "{ nothing }"}, {"query": "{ article_by_pk(id: 1) { id } }"}])
     assert [list(answer) for answer in answers] == [["errors"], ["data"]]
 

@@ -6,7 +6,7 @@ from tests.support.library import Library
 
 
 async def test_rows_come_with_related_rows_and_exact_numbers(library: Library) -> None:
-    """Numbers keep every digit, rows without a match are null or an empty list."""
+    """Numbers keep every digit; without related rows the field is null or an empty list."""
     data = await library.ask(
         """{ author(order_by: {id: asc}, limit: 2) {
           id big rating details(path: "$.a.b[1]") tags full_name

@@ -1,1 +1,1 @@
-"""What several tests use: databases, engines as processes, webhooks, an example schema."""
+"""Shared by several tests: databases, engines as processes, webhooks, an example schema."""

@@ -6,7 +6,7 @@ RETRY = {"num_retries": 0, "interval_sec": 1, "timeout_sec": 5}
 
 
 def make_trigger(engine: Hasura, table: Json, path: str, **more: Json) -> str:
-    """A trigger on inserts, unless told otherwise; its URL comes from the receiver."""
+    """Create a trigger, on inserts by default; its webhook is the receiver."""
     name = unique("trigger")
     definition = {"insert": {"columns": "*"}} if not {"insert", "update", "delete"} & set(more) else {}
     args = {"name": name, "table": table, "webhook": engine.receiver.url + path, "retry_conf": RETRY}

@@ -17,7 +17,7 @@ _numbers = count(1)
 
 @dataclass
 class Hasura:
-    """One engine by URL and secret. `stand_in`: whether it is ours, which has control routes."""
+    """An engine by URL and secret. stand_in: it is the stand-in, which has control routes."""
 
     url: str
     secret: str
@@ -33,7 +33,7 @@ class Hasura:
         self.sql(f'CREATE SCHEMA "{self.schema}"')
 
     def close(self) -> None:
-        """Take away everything that was made through this place."""
+        """Remove everything that the test created."""
         for kind, args in reversed(self.leftovers):
             self.call(kind, args)
         self.query("run_sql", {"sql": f'DROP SCHEMA "{self.schema}" CASCADE', "cascade": True})
@@ -44,45 +44,45 @@ class Hasura:
         return {"x-hasura-admin-secret": self.secret}
 
     def role(self, role: str, **variables: str) -> dict[str, str]:
-        """Headers that impersonate a role; `user_id` becomes `x-hasura-user-id`."""
+        """Return headers that impersonate a role; `user_id` becomes `x-hasura-user-id`."""
         named = {f"x-hasura-{key.replace('_', '-')}": value for key, value in variables.items()}
         return self.admin | {"x-hasura-role": role} | named
 
     def post(self, path: str, body: Json, headers: dict[str, str] | None = None) -> tuple[int, Json]:
-        """POST JSON; returns status and parsed answer."""
+        """POST JSON; return status and parsed answer."""
         answer = self.client.post(
             self.url + path, json=body, headers=self.admin if headers is None else headers
         )
         return answer.status_code, answer.json()
 
     def call(self, kind: str, args: Json, **more: Json) -> tuple[int, Json]:
-        """One request of /v1/metadata."""
+        """Send one request to /v1/metadata."""
         return self.post("/v1/metadata", {"type": kind, "args": args, **more})
 
     def do(self, kind: str, args: Json, **more: Json) -> Json:
-        """One request of /v1/metadata that must succeed."""
+        """Send one request to /v1/metadata that must succeed."""
         status, body = self.call(kind, args, **more)
         assert status == 200, body
         return body
 
     def query(self, kind: str, args: Json) -> tuple[int, Json]:
-        """One request of /v2/query."""
+        """Send one request to /v2/query."""
         return self.post("/v2/query", {"type": kind, "args": args})
 
     def sql(self, text: str) -> list[list[str]]:
-        """Run SQL that must succeed; returns the rows below the header, as texts."""
+        """Run SQL that must succeed; return the rows below the header, as texts."""
         status, body = self.query("run_sql", {"sql": text})
         assert status == 200, body
         return [] if body["result"] is None else list(body["result"][1:])
 
     def graphql(self, query: str, headers: dict[str, str] | None = None, **variables: Json) -> Json:
-        """The body of an answer on /v1/graphql, whose status must be 200."""
+        """Return the body of an answer on /v1/graphql, whose status must be 200."""
         status, body = self.post("/v1/graphql", {"query": query, "variables": variables}, headers)
         assert status == 200, body
         return body
 
     def table(self, name: str, columns: str, *, tracked: bool = True) -> Json:
-        """Make a table in this place's schema and track it; returns how the metadata names it."""
+        """Create a table in the test's schema and track it; return its name in the metadata."""
         self.sql(f'CREATE TABLE "{self.schema}"."{name}" ({columns})')
         named = {"schema": self.schema, "name": name}
         if tracked:
@@ -90,11 +90,11 @@ class Hasura:
         return named
 
     def later(self, kind: str, args: Json) -> None:
-        """A metadata call to make at the end."""
+        """Register a metadata call for the end of the test."""
         self.leftovers.append((kind, args))
 
     def events(self, trigger: str) -> list[dict[str, Json]]:
-        """The rows of the event log of one trigger."""
+        """Return the rows of the event log of one trigger."""
         rows = self.sql(
             "SELECT coalesce(json_agg(to_jsonb(l) ORDER BY created_at), '[]') FROM hdb_catalog.event_log AS l"
             f" WHERE trigger_name = '{trigger}'"
@@ -103,12 +103,12 @@ class Hasura:
 
 
 def unique(purpose: str) -> str:
-    """A name that nobody else uses."""
+    """Return a unique name."""
     return f"{purpose}_{int(time.time() * 1000) % 10_000_000}_{next(_numbers)}"
 
 
 def eventually(question: Callable[[], Json], seconds: float = 15.0) -> Json:
-    """Ask until the answer is truthy and return it; fails after `seconds`."""
+    """Ask until the answer is truthy and return it; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         answer = question()

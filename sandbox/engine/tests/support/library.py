@@ -49,14 +49,14 @@ class Library:
         return httpx.Response(200, json=greetings)
 
     async def raw(self, request: Any, role: str = "admin", **variables: str) -> Any:
-        """The whole answer to a request body."""
+        """Return the whole answer to a request body."""
         backend = variables.pop("backend_only", "") == "true"
         named = {f"x-hasura-{key.replace('_', '-')}": value for key, value in variables.items()}
         session = Session(role, {"x-hasura-role": role, **named}, backend)
         return loads(dumps(await execute(self.engine, session, request)))
 
     async def ask(self, query: str, role: str = "admin", given: Json | None = None, **variables: str) -> Any:
-        """The data of a query that must succeed."""
+        """Return the data of a query that must succeed."""
         answer = await self.raw({"query": query, "variables": given}, role, **variables)
         assert "errors" not in answer, answer
         return answer["data"]
@@ -64,7 +64,7 @@ class Library:
     async def fail(
         self, query: str, role: str = "admin", given: Json | None = None, **variables: str
     ) -> tuple[str, str, str]:
-        """(path, code, message) of a query that must fail."""
+        """Return (path, code, message) of a query that must fail."""
         answer = await self.raw({"query": query, "variables": given}, role, **variables)
         assert "data" not in answer, answer
         (error,) = answer["errors"]

@@ -1,4 +1,4 @@
-"""A webhook in the test's own process: it records what comes and answers as it was told to."""
+"""A webhook in the test's process: it records requests and answers as the test sets."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Answer:
-    """What a webhook answers; `delay` in seconds."""
+    """The response of a webhook; `delay` in seconds."""
 
     status: int = 200
     body: Any = field(default_factory=dict)
@@ -21,7 +21,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Received:
-    """One request that came: names of headers in lower case."""
+    """A recorded request; names of headers are in lower case."""
 
     path: str
     headers: dict[str, str]
@@ -29,7 +29,7 @@ class Received:
 
 
 class Receiver:
-    """A server on every address of this machine's loopback, or on all when the engine is elsewhere."""
+    """A server on the loopback address, or on all addresses if the engine runs elsewhere."""
 
     def __init__(self, bind: str, shown_host: str) -> None:
         self._received: dict[str, list[Received]] = defaultdict(list)
@@ -42,24 +42,23 @@ class Receiver:
         self.url = f"http://{shown_host}:{self._server.server_port}"
 
     def close(self) -> None:
-        """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
     def answers(self, path: str, *answers: Answer) -> str:
-        """Set the answers of a path, one for each request and the last for all others; returns its URL."""
+        """Set the responses of a path, one per request, the last for all later ones; return its URL."""
         with self._changed:
             self._answers[path] = list(answers)
         return self.url + path
 
     def received(self, path: str) -> list[Received]:
-        """What has come to a path so far."""
+        """Return the requests to a path so far."""
         with self._changed:
             return list(self._received[path])
 
     def wait_for(self, path: str, number: int, seconds: float = 15.0) -> list[Received]:
-        """Wait until that many requests have come; fails after `seconds`."""
+        """Wait for that many requests; fail after `seconds`."""
         deadline = time.monotonic() + seconds
         with self._changed:
             while len(self._received[path]) < number:

@@ -1,4 +1,4 @@
-"""Faults on purpose: what they do, and that nothing is lost under them."""
+"""Fault injection: the effect of each fault, and that no event is lost."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Kriti templates and the transforms of webhooks made with them."""
+"""Kriti templates, and webhook transforms that use them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A metadata directory is read strictly: what is unknown or unsupported stops the start by name."""
+"""Metadata directories: an unknown or unsupported key or file stops the start and is named."""
 
 import shutil
 from pathlib import Path

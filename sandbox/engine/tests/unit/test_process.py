@@ -1,4 +1,4 @@
-"""The stand-in as a process: start, refusal to start, migrations, restart, a clean end."""
+"""The stand-in as a process: start, refusal to start, migrations, restart, clean stop."""
 
 import json
 from pathlib import Path

@@ -19,7 +19,7 @@ from graphql_engine.graphql.document.values import Reader
 from graphql_engine.rawjson import Raw, dumps
 
 Known = dict[tuple[str, ...], Raw]
-MOST_KNOWN = 20
+MAX_CACHED_ANSWERS = 20
 
 
 def introspect(schema: GraphQLSchema, known: Known, operation: Operation, sel: Sel) -> Raw:
@@ -33,7 +33,7 @@ def introspect(schema: GraphQLSchema, known: Known, operation: Operation, sel: S
     name = operation.node.name
     key = (operation.text, "" if name is None else name.value, sel.alias, dumps(given))
     if key not in known:
-        if len(known) >= MOST_KNOWN:
+        if len(known) >= MAX_CACHED_ANSWERS:
             known.clear()
         known[key] = Raw(dumps(_answer(schema, operation, sel, given)))
     return known[key]

@@ -7,6 +7,7 @@ import re
 
 from graphql_engine.graphql.document.operation import failed
 
+# One step: .key, [0], ["key"] or ['key']; the dot before a bracket is optional.
 STEP = re.compile(
     r"""\.?([A-Za-z_][\w-]*)|\.?\[(\d+)\]|\.?\[\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')\s*\]"""
 )

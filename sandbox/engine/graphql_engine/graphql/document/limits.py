@@ -8,7 +8,7 @@ from typing import Any
 MAX_TOKENS = 100_000
 MAX_DEPTH = 60
 MAX_NODES = 20_000
-MAX_BATCH = 200
+MAX_REQUESTS_PER_BATCH = 200
 
 
 def limit_of(metadata: dict[str, Any], kind: str, role: str, default: int) -> int:

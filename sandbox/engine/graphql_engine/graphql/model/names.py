@@ -7,6 +7,7 @@ import re
 
 from graphql_engine.catalog import Type
 
+# Name of the GraphQL specification.
 GRAPHQL_NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*\Z")
 BUILT_IN = {"int4": "Int", "bool": "Boolean", "float4": "Float", "text": "String", "varchar": "String"}
 RENAMED = {"int2": "smallint", "int8": "bigint", "char": "bpchar"}
@@ -37,7 +38,7 @@ def scalar_name(type_: Type) -> str:
     """Return the GraphQL scalar of a PostgreSQL type that is not an array."""
     name = BUILT_IN.get(type_.internal) or RENAMED.get(type_.internal) or type_.internal
     if type_.kind == "c":
-        name += "_scalar"  # else it would meet the object type of a table
+        name += "_scalar"  # the name belongs to the object type of a table
     return name if is_graphql_name(name) else "unknown"
 
 

@@ -127,7 +127,7 @@ def _grant(view: TableView, model: Model, role: str) -> None:
             elif allowed[kind] and found and all(definition == found[0] for definition in found):
                 setattr(view, kind, _write(view.tracked, model, found[0], kind))
         except KeyError:
-            continue  # it names what is not there: inconsistent, and so not granted
+            continue  # inconsistent: it names a missing object, so it grants nothing
 
 
 def _columns(tracked: TrackedTable, wanted: Any) -> dict[str, Column]:

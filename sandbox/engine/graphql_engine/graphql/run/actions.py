@@ -89,7 +89,7 @@ class ActionRunner:
         if isinstance(value, list):
             return [await self.pick(item, sels) for item in value]
         if not isinstance(value, dict):
-            return value  # the output check looks at the outer object only, as the engine's does
+            return value  # as in the engine, only the outer object was checked
         picked: Json = {}
         for sel in sels:
             if sel.is_typename:

@@ -41,8 +41,8 @@ def schemas_of(engine: Engine) -> Schemas:
 async def execute(engine: Engine, session: Session, request: Any) -> Any:
     """Return the body of a response on /v1/graphql, for one request or a batch. Never raises QErr."""
     if isinstance(request, list):
-        if len(request) > limits.MAX_BATCH:
-            error = failed(f"a batch may hold at most {limits.MAX_BATCH} requests")
+        if len(request) > limits.MAX_REQUESTS_PER_BATCH:
+            error = failed(f"a batch may hold at most {limits.MAX_REQUESTS_PER_BATCH} requests")
             return {"errors": [error.as_graphql()]}
         return [await execute(engine, session, item) for item in request]
     try:

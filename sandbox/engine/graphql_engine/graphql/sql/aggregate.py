@@ -7,7 +7,7 @@ from graphql_engine.graphql.model.views import TableView
 from graphql_engine.graphql.sql.context import Context, ident, literal
 from graphql_engine.graphql.sql.where import condition
 
-PAIRS_PER_CALL = 45
+MAX_PAIRS_PER_CALL = 45  # 90 arguments; PostgreSQL allows 100
 
 
 def aggregate_object(ctx: Context, view: TableView, sels: list[Sel], alias: str) -> str:
@@ -55,7 +55,7 @@ def _operator(ctx: Context, view: TableView, operator: str, sel: Sel, alias: str
 
 def build_object(pairs: list[tuple[str, str]]) -> str:
     """Return json_build_object, split into several calls: PostgreSQL allows 100 arguments per call."""
-    if len(pairs) <= PAIRS_PER_CALL:
+    if len(pairs) <= MAX_PAIRS_PER_CALL:
         return f"json_build_object({', '.join(f'{literal(name)}, {value}' for name, value in pairs)})"
-    chunks = [pairs[i : i + PAIRS_PER_CALL] for i in range(0, len(pairs), PAIRS_PER_CALL)]
+    chunks = [pairs[i : i + MAX_PAIRS_PER_CALL] for i in range(0, len(pairs), MAX_PAIRS_PER_CALL)]
     return "(" + " || ".join(f"({build_object(chunk)})::jsonb" for chunk in chunks) + ")"

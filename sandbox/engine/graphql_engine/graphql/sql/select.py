@@ -22,7 +22,8 @@ from graphql_engine.graphql.sql.order import distinct_terms, order_terms
 from graphql_engine.graphql.sql.where import condition
 from graphql_engine.graphql.sql.where_values import row_filter, where_exp
 
-LONGEST_NAME = 63
+# PostgreSQL cuts longer identifiers, so they cannot be column aliases.
+MAX_IDENTIFIER_BYTES = 63
 Json = dict[str, Any]
 
 
@@ -96,7 +97,7 @@ def rows_json(ctx: Context, view: TableView, sels: list[Sel], source: Source) ->
 
 def object_json(fields: list[tuple[str, str]]) -> str:
     """Return the JSON object of (name, expression) pairs; no GraphQL name equals the alias `e$`."""
-    if any(len(name) > LONGEST_NAME for name, _ in fields):
+    if any(len(name) > MAX_IDENTIFIER_BYTES for name, _ in fields):
         return f"json_build_object({', '.join(f'{literal(n)}, {e}' for n, e in fields)})"
     selected = ", ".join(f"{expression} AS {ident(name)}" for name, expression in fields)
     return f'row_to_json((SELECT "e$" FROM (SELECT {selected}) AS "e$"))'

@@ -36,7 +36,7 @@ def key_exp(view: TableView, values: Json) -> BoolExp:
 def changed_columns(
     view: TableView, args: Json, path: tuple[str | int, ...]
 ) -> dict[str, tuple[str, Any, Column]]:
-    """Return {SQL column: (operator, value, column)} of all operators. Raises QErr for a column given twice."""
+    """Return {SQL column: (operator, value, column)} of all operators. Raises QErr for a repeated one."""
     found: dict[str, tuple[str, Any, Column]] = {}
     twice: list[str] = []
     for op in OPERATORS:

@@ -1,0 +1,112 @@
+-- The HTTP side of a delivery: read the request of a sender, write the answer. What to answer is decided in
+-- pancake.delivery.
+local files = require "pancake.files"
+
+local PATH_PREFIX = "/api/pancake/record/"
+local MAX_TOKEN_CHARACTERS = 128
+local BODY_TIMEOUT_SECONDS = 10
+local RETRY_AFTER_SECONDS = 1
+
+local M = {}
+
+-- Answer with {"status": outcome}. more: further JSON members, beginning with a comma.
+function M.answer(code, outcome, more)
+    ngx.ctx.outcome = outcome
+    local text = '{"status":"' .. outcome .. '"' .. (more or "") .. "}"
+    ngx.status = code
+    ngx.header["Content-Type"] = "application/json"
+    ngx.header["Content-Length"] = #text
+    if code == 429 or code == 503 then
+        ngx.header["Retry-After"] = RETRY_AFTER_SECONDS
+    elseif code == 405 then
+        ngx.header["Allow"] = "POST"
+    end
+    ngx.print(text)
+end
+
+-- Answer with the result of the handlers: its status, and event_id and error_code where they have the expected form.
+function M.answer_result(result)
+    local event_id, error_code = tonumber(result.event_id), result.error_code
+    local has_error_code = type(error_code) == "string" and error_code:match("^[%w_]+$")
+    M.answer(200, result.status, (',"event_id":%s,"error_code":%s'):format(
+        event_id and ("%.0f"):format(event_id) or "null", -- tostring would write 1e+15
+        has_error_code and '"' .. error_code .. '"' or "null"))
+end
+
+-- Read and drop the rest of a body that is not needed; else nginx would take it for the next request. A malformed body
+-- raises an error here: ignored, because the sender has its answer.
+function M.discard_body()
+    pcall(ngx.req.discard_body)
+end
+
+-- The token in the URI: the last segment, percent-decoded once. nil if the path is not that of a delivery.
+-- Uses request_uri, the URI as sent: nginx's own `uri` is already decoded and merges slashes.
+function M.token()
+    local path = (ngx.var.request_uri or ""):match("^[^?]*")
+    if path:sub(1, #PATH_PREFIX) ~= PATH_PREFIX then
+        return nil
+    end
+    local segment = path:sub(#PATH_PREFIX + 1)
+    if segment == "" or segment:find("/", 1, true) then
+        return nil
+    end
+    -- unescape_uri turns "+" into a space, as in a query. In a path it is a plus.
+    return ngx.unescape_uri((segment:gsub("%+", "%%2B")))
+end
+
+-- Whether a text has the form of a token. Only such a text is looked up, forwarded or stored: the alphabet needs no
+-- escaping anywhere.
+function M.is_token(text)
+    return #text <= MAX_TOKEN_CHARACTERS and text:match("^[%w_-]+$") ~= nil
+end
+
+local function end_after_timeout()
+    ngx.sleep(BODY_TIMEOUT_SECONDS)
+    ngx.exit(408)
+end
+
+-- Read the body within BODY_TIMEOUT_SECONDS. nginx's client_body_timeout starts anew with every byte, so a slow sender
+-- could keep a request open without end.
+function M.read_body()
+    local watchdog = ngx.thread.spawn(end_after_timeout)
+    ngx.req.read_body()
+    ngx.thread.kill(watchdog)
+    local body = ngx.req.get_body_data()
+    if body then
+        return body
+    end
+    -- A chunked body whose framing exceeds client_body_buffer_size is in a file.
+    local path = ngx.req.get_body_file()
+    return path and assert(files.read(path)) or ""
+end
+
+-- A header by its lower-case name. nginx joins the values of a repeated header with a comma, so that it proves nothing.
+function M.header(name)
+    return ngx.var["http_" .. name:gsub("-", "_")]
+end
+
+-- All headers by lower-case name, without those that are repeated. nginx limits their size.
+function M.single_headers()
+    local headers = {}
+    for name, value in pairs(ngx.req.get_headers(0)) do -- 0: all, not the first 100
+        if type(value) == "string" then -- a table if repeated
+            headers[name] = value
+        end
+    end
+    return headers
+end
+
+local function iso_time(seconds)
+    local milliseconds = math.floor(seconds * 1000) % 1000
+    return os.date("!%Y-%m-%dT%H:%M:%S", math.floor(seconds)) .. (".%03dZ"):format(milliseconds)
+end
+
+-- A delivery as it is forwarded and stored. arrived_at: seconds since the epoch.
+function M.to_delivery(token, body, arrived_at)
+    return {
+        token = token, raw = ngx.encode_base64(body), source_ip = ngx.var.remote_addr,
+        arrived = arrived_at, arrived_at = iso_time(arrived_at),
+    }
+end
+
+return M

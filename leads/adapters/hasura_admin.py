@@ -1,0 +1,108 @@
+"""Hasura under its admin secret, for operators' commands; handlers use leads.adapters.graphql.
+
+Facts: https://hasura.io/docs/2.0/api-reference/metadata-api/index/ (version conflicts answer 409).
+"""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from leads.domain.errors import HasuraUnavailable, IntegrationError
+
+TIMEOUT_SECONDS = 120.0
+
+
+class AccessDenied(IntegrationError):
+    """The engine does not accept the admin secret."""
+
+    code = "access_denied"
+
+
+class RequestRefused(IntegrationError):
+    """The engine answered with an error; `code` is the engine's own."""
+
+
+class HasuraAdmin:
+    """Context manager around the connection to one engine."""
+
+    def __init__(
+        self,
+        url: str,
+        admin_secret: str,
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        transport: httpx.BaseTransport | None = None,
+        *,
+        use_proxies: bool = False,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(
+            timeout=timeout_seconds,
+            headers={"X-Hasura-Admin-Secret": admin_secret, **(headers or {})},
+            transport=transport,
+            trust_env=use_proxies,
+        )
+
+    def graphql(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """The `data` of an operation. Raises RequestRefused, AccessDenied and HasuraUnavailable."""
+        status, answer = self._post("/v1/graphql", {"query": query, "variables": dict(variables)})
+        if errors := answer.get("errors"):
+            code = errors[0].get("extensions", {}).get("code")
+            raise self._refusal(code, errors[0].get("message", ""))
+        if status != 200 or not isinstance(answer.get("data"), dict):
+            raise _unavailable(f"{self.url}/v1/graphql", f"status {status}")
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    def metadata(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer of the metadata API. Raises RequestRefused, AccessDenied and HasuraUnavailable.
+
+        Code `conflict`: the metadata was changed since the version that the request names.
+        """
+        status, answer = self._post("/v1/metadata", dict(request))
+        if status == 200:
+            return answer
+        if status == 409:
+            raise RequestRefused("another change of the metadata came in between", code="conflict")
+        if "error" not in answer:
+            raise _unavailable(f"{self.url}/v1/metadata", f"status {status}")
+        raise self._refusal(answer.get("code"), f"{request['type']}: {_reason(answer)}")
+
+    def _post(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        url = f"{self.url}{path}"
+        try:
+            response = self._http.post(url, json=body)
+            answer = response.json()
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _unavailable(url, f"{type(error).__name__}: {error}") from error
+        except ValueError as error:
+            raise _unavailable(url, f"status {response.status_code}, the body is not JSON") from error
+        if not isinstance(answer, dict):
+            raise _unavailable(url, "the answer is not a JSON object")
+        return response.status_code, answer
+
+    def _refusal(self, code: str | None, reason: str) -> IntegrationError:
+        if code == "access-denied":
+            return AccessDenied(f"{self.url} does not accept the admin secret: {reason}")
+        return RequestRefused(reason, code=code)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+
+def _unavailable(url: str, reason: str) -> HasuraUnavailable:
+    return HasuraUnavailable(f"{url} does not answer as Hasura does: {reason}")
+
+
+def _reason(answer: Mapping[str, Any]) -> str:
+    internal = answer.get("internal")
+    found = internal if isinstance(internal, list) else []
+    details = [f"{each.get('name')}: {each.get('reason')}" for each in found if isinstance(each, dict)]
+    return "; ".join([f"{answer.get('code')}: {answer.get('error')}", *details])

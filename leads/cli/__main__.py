@@ -1,0 +1,50 @@
+"""The table of verbs: `leads <verb>`."""
+
+import signal
+
+import typer
+
+from leads.cli.backfill_phones.command import backfill_phones
+from leads.cli.connection.command import app as connection
+from leads.cli.edge_spool.command import app as edge_spool
+from leads.cli.failures import VerbGroup
+from leads.cli.metadata.command import app as metadata
+from leads.cli.output import examples, exit_code_table
+from leads.cli.reconcile.command import reconcile
+from leads.cli.replay.command import replay
+from leads.cli.serve import serve
+from leads.cli.tickets.command import app as tickets
+from leads.cli.token import token
+
+app = typer.Typer(
+    cls=VerbGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Operate the integration of Pancake with Diva's CRM.\n\nVariables come from the environment. In a "
+    "clone, scripts/leads also reads .env. The file .env.example explains each variable.",
+    epilog=exit_code_table(),
+)
+app.command("serve", epilog=examples("serve"))(serve)
+app.add_typer(connection, name="connection")
+app.command("token", epilog=examples("token pancake_service"))(token)
+app.command(
+    "replay", epilog=examples("replay 17 18 --dry-run", "replay --status skipped_kill_switch --drain")
+)(replay)
+app.command("reconcile", epilog=examples("reconcile --day 2026-05-14 --dry-run"))(reconcile)
+app.command("backfill-phones", epilog=examples("backfill-phones --dry-run", "backfill-phones"))(
+    backfill_phones
+)
+app.add_typer(metadata, name="metadata")
+app.add_typer(edge_spool, name="edge-spool")
+app.add_typer(tickets, name="tickets")
+
+
+def main() -> None:
+    """Run the command. SIGTERM ends it as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app(prog_name="leads")
+
+
+if __name__ == "__main__":
+    main()

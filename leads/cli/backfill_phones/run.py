@@ -1,0 +1,57 @@
+"""One run of the backfill: its connections, its processes, its lock."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.progress import Progress
+
+from leads.adapters.db_session import open_session
+from leads.adapters.queries import QUERIES
+from leads.cli.backfill_phones.limits import Limits, Stopped, check_window
+from leads.cli.backfill_phones.parsing import Parsers
+from leads.cli.backfill_phones.passes import Backfill
+from leads.cli.backfill_phones.report import Report
+from leads.cli.backfill_phones.state import State
+from leads.cli.backfill_phones.watching import LockWatch
+from leads.cli.backfill_phones.writing import Writer
+
+
+@dataclass(frozen=True)
+class Options:
+    """The mode and the limits of a run, and the files that it writes."""
+
+    mode: str
+    limits: Limits
+    processes: int
+    state: Path
+    unusable: Path
+
+
+def run(database_url: str, options: Options, report: Report, progress: Progress) -> None:
+    """Do the work and fill the report. Raises Stopped, DatabaseUnavailable and DatabaseError."""
+    with ExitStack() as stack:
+        reader = stack.enter_context(open_session(database_url))
+        parsers = stack.enter_context(Parsers(options.processes))
+        job = Backfill(reader, parsers, options.limits, report, progress, lambda: datetime.now(UTC))
+        if options.mode == "dry run":
+            job.dry_run()
+            return
+        check_window(options.limits, job.now())
+        db_connection = stack.enter_context(open_session(database_url))
+        row = db_connection.execute(QUERIES["backfill_phones/lock_run"]).fetchone()
+        if row is None or not row["locked"]:
+            raise Stopped("Another backfill is running on this database: wait until it ends")
+        watch = stack.enter_context(LockWatch(database_url, db_connection, options.limits.max_wait_seconds))
+        writer = Writer(db_connection, options.limits, watch.check)
+        info = db_connection.info
+        state = State(options.state, f"{info.host}:{info.port}/{info.dbname}")
+        try:
+            if options.mode == "undo":
+                job.undo(writer, state)
+            else:
+                job.fill(writer, state, options.unusable)
+        finally:
+            report.longest_batch_ms = round(writer.longest_ms, 1)
+            report.longest_wait_ms = round(watch.longest_ms, 1)

@@ -1,0 +1,41 @@
+"""The accounts with an unusable phone, for people to correct: a CSV file that only its owner may read."""
+
+import csv
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from leads.cli.backfill_phones.accounts import Account
+from leads.cli.backfill_phones.parsing import Reading
+
+
+class UnusableFile:
+    """Context manager: the file at `path` is replaced when the block ends without an error."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fresh = path.with_name(path.name + ".new")
+
+    def add(self, accounts: Iterable[Account], readings: Iterable[Reading]) -> None:
+        """Write the accounts whose phone is unusable."""
+        for account, (phone, reason) in zip(accounts, readings, strict=True):
+            if phone is None:
+                self._rows.writerow([account.id, account.phone_code, account.phone_number, reason])
+
+    def __enter__(self) -> Self:
+        descriptor = os.open(self._fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._file = os.fdopen(descriptor, "w", encoding="utf-8", newline="")
+        self._rows = csv.writer(self._file)
+        self._rows.writerow(["account_id", "phone_code", "phone_number", "reason"])
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if kind is None:
+            os.replace(self._fresh, self._path)
+        else:
+            self._fresh.unlink()

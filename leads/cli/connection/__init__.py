@@ -1,0 +1,1 @@
+"""`leads connection`: the connections to Pancake workspaces, and their secrets."""

@@ -1,0 +1,62 @@
+"""What every command on connections needs: the database, the key ring, the time, and one connection."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from leads.adapters.db_session import DbSession
+from leads.adapters.db_session import open_session as open_db_session
+from leads.adapters.secrets import DecryptionError, KeyRing
+from leads.adapters.settings import read_operator_settings
+from leads.cli.failures import CommandFailed, WrongUsage
+from leads.services.connection_secrets import ChangeRefused, list_connections
+
+Which = Annotated[
+    str | None, typer.Option("--connection", help="Id or name; needed if there are several connections.")
+]
+CREATE_FIRST = "Create one with: leads connection create"
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open transaction and the key ring of the environment."""
+
+    db: DbSession
+    ring: KeyRing
+    now: datetime
+
+    def find(self, which: str | None) -> dict[str, Any]:
+        """The connection of that id or name, or the only one. Raises WrongUsage."""
+        rows = list_connections(self.db, self.now)
+        found = [row for row in rows if which is None or which in (row["id"], row["name"])]
+        if len(found) == 1:
+            return found[0]
+        if not rows:
+            raise WrongUsage(f"There is no connection yet. {CREATE_FIRST}")
+        names = ", ".join(row["name"] for row in rows)
+        if which is None:
+            raise WrongUsage(f"Ambiguous connection. Choose one with --connection: {names}")
+        if found:
+            ids = ", ".join(str(row["id"]) for row in found)
+            raise WrongUsage(f"Several connections are named {which!r}. Choose one by its id: {ids}")
+        raise WrongUsage(f"There is no connection {which!r}. Choose one with --connection: {names}")
+
+
+@contextmanager
+def open_session() -> Iterator[Session]:
+    """Open one transaction; it is rolled back if the command fails. Raises CommandFailed."""
+    settings = read_operator_settings("DATABASE_URL", "ENCRYPTION_KEYS")
+    try:
+        with open_db_session(settings.database_url, autocommit=False) as db:
+            yield Session(db, settings.key_ring, datetime.now(UTC))
+    except ChangeRefused as error:
+        raise CommandFailed(f"Refused: {error}.") from error
+    except DecryptionError as error:
+        raise CommandFailed(
+            f"A stored secret could not be decrypted: {error}. "
+            "Check that ENCRYPTION_KEYS is the same as that of the handlers."
+        ) from error

@@ -1,0 +1,133 @@
+"""The command line of `leads edge-spool`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from leads.adapters.settings import read_operator_settings
+from leads.cli.edge_spool.spool import Folder, Spool, Unreadable
+from leads.cli.exit_codes import ExitCode
+from leads.cli.failures import CommandFailed, WrongUsage
+from leads.cli.output import AsJson, examples, print_json, say, verb_group
+
+DEFAULT_MAX_LINES = 200
+
+app = verb_group(
+    "Show and release deliveries kept by the edge.",
+    "Run it on the edge's machine, as root or www-data, with the edge's own EDGE_STATE_KEYS, and with "
+    "EDGE_STATE_DIR if it is not /var/lib/pancake-edge.",
+    examples("edge-spool list", "edge-spool release --all"),
+)
+Where = Annotated[Folder, typer.Option(help="Which of the edge's folders.")]
+
+
+@app.command("list", epilog=examples("edge-spool list", "edge-spool list --folder spool"))
+def list_folder(
+    folder: Where = Folder.QUARANTINE,
+    most: Annotated[int, typer.Option(help="Maximum number of lines.", min=1)] = DEFAULT_MAX_LINES,
+    as_json: AsJson = False,
+) -> None:
+    """List deliveries, oldest first: name, arrival (UTC), sender, record; no customer's data.
+
+    With --json a list of objects; `error` says why a delivery is unreadable.
+    """
+    spool = _open_spool()
+    names = _read_names(spool, folder)
+    described = [_describe(spool, folder, name) for name in names[:most]]
+    if as_json:
+        print_json(described)
+    else:
+        for entry in described:
+            typer.echo(f"{entry['name']}  {_line(entry)}")
+    if len(names) > most:
+        say(f"{len(names) - most} more are not shown. Show them with --most {len(names)}.")
+    if not names:
+        say(f"{folder} is empty.")
+
+
+@app.command(epilog=examples("edge-spool show 1778752800000-5f2c-312.sealed"))
+def show(
+    name: Annotated[str, typer.Argument(help="File name, as `list` prints it.")],
+    folder: Where = Folder.QUARANTINE,
+    as_json: AsJson = True,
+) -> None:
+    """Show one delivery with its body, always as JSON. This is a customer's data: do not share it."""
+    spool = _open_spool()
+    try:
+        print_json(spool.read(folder, name).as_document())
+    except (Unreadable, OSError) as error:
+        raise CommandFailed(
+            f"{name} in {folder} cannot be read: {error}. "
+            f"See the names with: leads edge-spool list --folder {folder}"
+        ) from error
+
+
+@app.command(epilog=examples("edge-spool release 1778752800000-5f2c-312.sealed", "edge-spool release --all"))
+def release(
+    names: Annotated[list[str] | None, typer.Argument(help="File names, as `list` prints them.")] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every readable delivery except those of denied senders.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Move quarantined deliveries back to the spool, which the edge delivers within a second.
+
+    Exit code 1: one of them could not be released.
+    """
+    if bool(names) == every:
+        raise WrongUsage("Give the file names, or --all.")
+    spool = _open_spool()
+    chosen = names or _read_names(spool, Folder.QUARANTINE)
+    released: list[str] = []
+    failed: dict[str, str] = {}
+    for name in chosen:
+        try:
+            if spool.release(name, even_denied=not every):
+                released.append(name)
+        except (Unreadable, OSError) as error:
+            failed[name] = str(error)
+            say(f"{name}: {error}")
+    kept = [name for name in chosen if name not in released]
+    if as_json:
+        print_json({"released": released, "kept": kept, "errors": failed})
+    else:
+        typer.echo(f"{len(released)} released, {len(kept)} kept")
+    if failed:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _open_spool() -> Spool:
+    settings = read_operator_settings("EDGE_STATE_KEYS")
+    return Spool(settings.edge_state_dir, settings.edge_state_keys)
+
+
+def _read_names(spool: Spool, folder: Folder) -> list[str]:
+    try:
+        return spool.names(folder)
+    except OSError as error:
+        raise WrongUsage(
+            f"The folder {folder} cannot be read: {error}. "
+            "Check EDGE_STATE_DIR, and run this as root or www-data."
+        ) from error
+
+
+def _describe(spool: Spool, folder: Folder, name: str) -> dict[str, Any]:
+    """What `list` shows of a delivery."""
+    try:
+        delivery = spool.read(folder, name)
+    except (Unreadable, OSError) as error:
+        return {"name": name, "error": str(error)}
+    return {
+        "name": name,
+        "arrived_at": delivery.arrived_at,
+        "source_ip": delivery.source_ip,
+        "record": delivery.record,
+        "denied": delivery.denied,
+    }
+
+
+def _line(entry: dict[str, Any]) -> str:
+    if "error" in entry:
+        return f"unreadable: {entry['error']}"
+    denied = "  denied" if entry["denied"] else ""
+    return f"{entry['arrived_at']}  {entry['source_ip']}  {entry['record']}{denied}"

@@ -1,0 +1,113 @@
+"""Reading and releasing the deliveries that the edge keeps on disk.
+
+The files are written by deploy/nginx/lua/pancake/spool.lua: `<arrival in ms>-<random>-<size>.sealed`, with
+"PE1" and a ciphertext as leads/adapters/secrets.py describes it.
+"""
+
+import base64
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from leads.adapters.secrets import DecryptionError, KeyRing
+
+MAGIC = b"PE1"
+PURPOSE = "delivery"
+MAX_RECORD_LENGTH = 80
+
+
+class Folder(StrEnum):
+    """The edge's folders of deliveries."""
+
+    SPOOL = "spool"
+    UNKNOWN = "unknown"
+    QUARANTINE = "quarantine"
+
+
+class Unreadable(Exception):
+    """The file is not a sealed delivery, or the keys do not decrypt it; the message says which."""
+
+
+@dataclass(frozen=True)
+class SpooledDelivery:
+    """One delivery on disk. `body`: the bytes that were posted; times are UTC.
+
+    `denied`: its sender was on the deny list.
+    """
+
+    name: str
+    arrived_at: str
+    source_ip: str
+    token: str
+    body: bytes
+    denied: bool
+
+    @property
+    def record(self) -> str:
+        """`table/id` of the record in the body, or a dash."""
+        try:
+            document = json.loads(self.body)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict) or "id" not in document:
+            return "-"
+        return f"{document.get('table_id', '?')}/{document['id']}"[:MAX_RECORD_LENGTH]
+
+    def as_document(self) -> dict[str, Any]:
+        """The delivery for a person: only the digest of the token; the body as text, or else in base64."""
+        shown: dict[str, Any] = {
+            "name": self.name, "arrived_at": self.arrived_at, "source_ip": self.source_ip,
+            "token_sha256": hashlib.sha256(self.token.encode()).hexdigest(), "record": self.record,
+            "denied": self.denied,
+        }  # fmt: skip
+        try:
+            shown["body"] = self.body.decode()
+        except UnicodeDecodeError:
+            shown["body_base64"] = base64.b64encode(self.body).decode()
+        return shown
+
+
+class Spool:
+    """The three folders below EDGE_STATE_DIR, and the keys of EDGE_STATE_KEYS."""
+
+    def __init__(self, state: Path, keys: KeyRing) -> None:
+        self._state, self._keys = state, keys
+
+    def names(self, folder: Folder) -> list[str]:
+        """The file names, oldest first. Raises OSError if the folder cannot be read."""
+        return sorted(
+            entry.name
+            for entry in os.scandir(self._state / folder)
+            if entry.name.endswith(".sealed") and not entry.name.startswith(".")
+        )
+
+    def read(self, folder: Folder, name: str) -> SpooledDelivery:
+        """Read one delivery. Raises Unreadable; OSError if the file is gone, for example delivered."""
+        sealed = self._path(folder, name).read_bytes()
+        if not sealed.startswith(MAGIC):
+            raise Unreadable("not a sealed delivery")
+        try:
+            kept = json.loads(self._keys.decrypt(sealed[len(MAGIC) :], PURPOSE))
+            body = base64.b64decode(kept["raw"], validate=True)
+        except (DecryptionError, ValueError, KeyError, IndexError) as error:
+            raise Unreadable(str(error)) from error
+        return SpooledDelivery(
+            name, kept["arrived_at"], kept["source_ip"], kept["token"], body, kept.get("denied", False)
+        )
+
+    def release(self, name: str, *, even_denied: bool) -> bool:
+        """Move one delivery from quarantine to the spool, which the edge delivers at once.
+
+        Returns whether it was moved: one of a denied sender is moved only if `even_denied`. Raises as `read`.
+        """
+        if self.read(Folder.QUARANTINE, name).denied and not even_denied:
+            return False
+        self._path(Folder.QUARANTINE, name).rename(self._path(Folder.SPOOL, name))
+        return True
+
+    def _path(self, folder: Folder, name: str) -> Path:
+        return self._state / folder / Path(name).name

@@ -1,0 +1,194 @@
+"""The command line of `leads metadata`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from leads.adapters.hasura_admin import HasuraAdmin
+from leads.adapters.settings import read_operator_settings
+from leads.cli.exit_codes import ExitCode
+from leads.cli.failures import WrongUsage
+from leads.cli.metadata.compare import find_differences, print_differences
+from leads.cli.metadata.deploy import MAX_EVENTS_WAIT_SECONDS, Deployment
+from leads.cli.metadata.directory import read_directory
+from leads.cli.metadata.engine import Engine
+from leads.cli.metadata.files import Files
+from leads.cli.metadata.yaml_files import DirectoryError
+from leads.cli.output import AsJson, examples, print_json, say, verb_group
+
+DIRECTORY = Path(__file__).resolve().parents[3] / "hasura" / "metadata"
+BACKUPS = Path("metadata-backups")
+
+
+class Step(StrEnum):
+    """The two steps of a deployment."""
+
+    BEFORE_SERVICES = "9a"
+    AFTER_SERVICES = "9b"
+
+
+Folder = Annotated[
+    Path, typer.Option("--backups", help="Folder of backups and of the record of what is applied.")
+]
+Source = Annotated[str, typer.Option(help="Name of the engine's source that has our tables.")]
+Directory = Annotated[Path, typer.Option("--metadata", help="Our metadata directory.")]
+OverDrift = Annotated[
+    bool, typer.Option("--over-drift", help="Overwrite changes that were made to ours on the engine.")
+]
+
+app = verb_group(
+    "Apply, check and remove our Hasura metadata.",
+    "Metadata of others on the same engine stays as it is. Step 9a comes before the services are deployed, "
+    "9b after. Needs HASURA_URL and HASURA_ADMIN_SECRET.",
+    examples("metadata 9a", "metadata verify 9a"),
+)
+
+
+@contextmanager
+def open_deployment(
+    folder: Path = BACKUPS, source: str = "default", directory: Path = DIRECTORY
+) -> Iterator[Deployment]:
+    """The deployment to the engine of the environment. Raises WrongUsage for an unreadable directory."""
+    settings = read_operator_settings("HASURA_URL", "HASURA_ADMIN_SECRET")
+    try:
+        ours = read_directory(directory)
+    except DirectoryError as error:
+        raise WrongUsage(f"{error}. Give another directory with --metadata.") from error
+    with HasuraAdmin(settings.hasura_url, settings.hasura_admin_secret) as hasura:
+        engine = Engine(hasura)
+        yield Deployment(engine, Files(folder, engine.url), ours, source)
+
+
+@app.command(epilog=examples("metadata backup"))
+def backup(folder: Folder = BACKUPS, as_json: AsJson = False) -> None:
+    """Write the engine's whole metadata to a file, and print its path."""
+    with open_deployment(folder) as deployment:
+        path = deployment.back_up("backup")
+    if as_json:
+        print_json({"backup": str(path)})
+    else:
+        typer.echo(path)
+
+
+@app.command("9a", epilog=examples("metadata 9a", "metadata 9a --over-drift"))
+def apply_9a(
+    folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
+    over_drift: OverDrift = False, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Apply everything but cron triggers, before the services are deployed.
+
+    Writes a backup first, and verifies afterwards. Exit code 1: refused, or not as it must be.
+    """
+    with open_deployment(folder, source, directory) as deployment:
+        _apply(deployment, Step.BEFORE_SERVICES, over_drift=over_drift, as_json=as_json)
+
+
+@app.command("9b", epilog=examples("metadata 9b"))
+def apply_9b(
+    folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
+    over_drift: OverDrift = False, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Apply the cron triggers, once the services answer.
+
+    Writes a backup first, and verifies afterwards. Exit code 1: refused, or not as it must be.
+    """
+    with open_deployment(folder, source, directory) as deployment:
+        _apply(deployment, Step.AFTER_SERVICES, over_drift=over_drift, as_json=as_json)
+
+
+@app.command(epilog=examples("metadata verify 9b"))
+def verify(
+    step: Annotated[Step, typer.Argument(help="The step that was applied last.")] = Step.AFTER_SERVICES,
+    folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Check that ours is as in the directory, nothing is inconsistent, and (9b) every cron has events.
+
+    Exit code 1: it is not; every problem is named.
+    """
+    with open_deployment(folder, source, directory) as deployment:
+        _report(deployment.verify(step), {"step": step.value}, as_json=as_json)
+
+
+@app.command(epilog=examples("metadata restore 9a", "metadata restore --backup FILE.json"))
+def restore(
+    step: Annotated[
+        Step | None, typer.Argument(help="Take the backup from before this step; else the newest.")
+    ] = None,
+    path: Annotated[Path | None, typer.Option("--backup", help="Take this backup.")] = None,
+    folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Put ours back as it is in a backup; what others changed since then stays."""
+    with open_deployment(folder, source, directory) as deployment:
+        chosen = path or deployment.files.newest_backup(step)
+        before = deployment.back_up("restore")
+        deployment.restore(chosen)
+    if as_json:
+        print_json({"restored": str(chosen), "backup": str(before)})
+    say(f"Restored ours from {chosen}. The state before is in {before}.")
+
+
+@app.command(epilog=examples("metadata remove 9b", "metadata remove 9a"))
+def remove(
+    step: Annotated[Step, typer.Argument(help="9b: the cron triggers; 9a: everything of ours.")],
+    folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Remove ours, however often it was applied; the metadata of others stays."""
+    with open_deployment(folder, source, directory) as deployment:
+        path = deployment.remove(step)
+    if as_json:
+        print_json({"step": step.value, "backup": str(path)})
+    removed = "everything of ours" if step is Step.BEFORE_SERVICES else "our cron triggers"
+    say(f"Removed {removed}. The state before is in {path}.")
+
+
+@app.command(epilog=examples("metadata compare --with https://staging.example.com --ours"))
+def compare(
+    other: Annotated[str, typer.Option("--with", help="URL of the other engine.")],
+    only_ours: Annotated[bool, typer.Option("--ours", help="Leave out the metadata of others.")] = False,
+    source: Source = "default", directory: Directory = DIRECTORY, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Compare this engine with another one (staging, production).
+
+    Also needs HASURA_OTHER_ADMIN_SECRET. Exit code 1: they differ.
+    """
+    needs = ("HASURA_URL", "HASURA_ADMIN_SECRET", "HASURA_OTHER_ADMIN_SECRET")
+    secret = read_operator_settings(*needs).hasura_other_admin_secret
+    with (
+        open_deployment(source=source, directory=directory) as deployment,
+        HasuraAdmin(other, secret) as second,
+    ):
+        found = find_differences(deployment, Engine(second), only_ours=only_ours)
+    if as_json:
+        print_json({"differences": found})
+    elif found:
+        print_differences(found, Console())
+    else:
+        say("No differences.")
+    raise typer.Exit(ExitCode.FAILED if found else ExitCode.OK)
+
+
+def _apply(deployment: Deployment, step: Step, *, over_drift: bool, as_json: bool) -> None:
+    path = deployment.apply(step, over_drift=over_drift)
+    say(f"Applied {step}. The state before is in {path}.")
+    problems = deployment.verify(step, MAX_EVENTS_WAIT_SECONDS)
+    _report(problems, {"step": step.value, "backup": str(path)}, as_json=as_json)
+
+
+def _report(problems: list[str], result: dict[str, str], *, as_json: bool) -> None:
+    """Print the result of a check; exit code 1 if there are problems."""
+    if as_json:
+        print_json(result | {"problems": problems})
+    for problem in problems:
+        say(problem)
+    if problems:
+        raise typer.Exit(ExitCode.FAILED)
+    if not as_json:
+        typer.echo("Verified: our metadata is in place and nothing is inconsistent.")

@@ -1,0 +1,59 @@
+"""The metadata API of an engine."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from leads.adapters.hasura_admin import HasuraAdmin, RequestRefused
+from leads.cli.failures import CommandFailed
+from leads.cli.metadata.pieces import Json
+
+
+class MetadataError(CommandFailed):
+    """The command cannot continue. Nothing was changed unless the message says so."""
+
+
+class Engine:
+    """The metadata of one engine. Every method raises MetadataError, AccessDenied and HasuraUnavailable."""
+
+    def __init__(self, hasura: HasuraAdmin) -> None:
+        self._hasura = hasura
+        self.url = hasura.url
+
+    def export(self) -> tuple[Json, int]:
+        """The metadata and its version."""
+        answer = self._send({"type": "export_metadata", "version": 2, "args": {}})
+        return answer["metadata"], answer["resource_version"]
+
+    def replace(self, metadata: Json, version: int, *, allow_inconsistent: bool = False) -> None:
+        """Replace all metadata, if it was not changed since `version`."""
+        arguments = {"allow_inconsistent_metadata": allow_inconsistent, "metadata": metadata}
+        request = {"type": "replace_metadata", "version": 2, "resource_version": version, "args": arguments}
+        self._send(request)
+
+    def inconsistencies(self) -> dict[str, str]:
+        """Inconsistent objects by name, with the reason."""
+        answer = self._send({"type": "get_inconsistent_metadata", "args": {}})
+        return {str(each.get("name")): str(each.get("reason")) for each in answer["inconsistent_objects"]}
+
+    def future_events(self, crons: Iterable[str]) -> dict[str, int]:
+        """The number of scheduled events of each cron trigger."""
+        counts = {}
+        for name in crons:
+            arguments = {
+                "type": "cron", "trigger_name": name, "status": ["scheduled"], "limit": 1, "offset": 0,
+                "get_rows_count": True,
+            }  # fmt: skip
+            answer = self._send({"type": "get_scheduled_events", "args": arguments})
+            counts[name] = int(answer.get("count") or 0)
+        return counts
+
+    def _send(self, request: dict[str, Any]) -> Json:
+        try:
+            return self._hasura.metadata(request)
+        except RequestRefused as error:
+            if error.code == "conflict":
+                raise MetadataError(
+                    "The metadata was changed by someone else at the same time. Nothing was changed: "
+                    "run this again."
+                ) from error
+            raise MetadataError(f"{self.url} refused the request {error}") from error

@@ -1,0 +1,80 @@
+"""The owner of a piece: a piece with one of our names that is not ours stops every command."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from leads.cli.metadata.normal import same
+from leads.cli.metadata.pieces import CRON, TYPES, Key
+
+OUR_ADDRESS = "{{HANDLERS_URL}}"
+
+
+def foreign(ours: Mapping[Key, Any], held: Mapping[Key, Any], recorded: Mapping[Key, Any]) -> list[str]:
+    """The reasons why pieces with our names or addresses on the engine are not ours; empty if all are.
+
+    A piece that we applied, or that equals the one we would apply, is ours.
+    """
+    reasons = [
+        f"{key[0]} {key[1]} exists and belongs to someone else"
+        for key, piece in ours.items()
+        if key in held
+        and key not in recorded
+        and not same(piece, held[key])
+        and not _looks_ours(key, piece, held[key], held)
+    ]
+    urls = {piece["url"]: key for key, piece in ours.items() if key[0] == "REST endpoint"}
+    triggers = {name: key for key, piece in ours.items() for name in _triggers(piece)}
+    for key, piece in held.items():
+        if key[0] == "REST endpoint" and urls.get(piece["url"], key) != key:
+            reasons.append(f"the path {piece['url']} belongs to the REST endpoint {key[1]}")
+        for name in _triggers(piece) if key[0] == "table" else []:
+            if triggers.get(name, key) != key:
+                reasons.append(f"the event trigger {name} exists on table {key[1]}")
+    return reasons
+
+
+def drift(
+    wanted: Mapping[Key, Any], held: Mapping[Key, Any], recorded: Mapping[Key, Any] | None
+) -> list[Key]:
+    """Our pieces that were changed on the engine since we applied them.
+
+    Without a record, a piece that differs from the one we want counts as changed.
+    """
+    before = wanted if recorded is None else recorded
+    if recorded is None:
+        return [key for key in before if key in held and not same(before[key], held[key])]
+    return [
+        key
+        for key in before
+        if (key not in held or not same(before[key], held[key]))
+        and not (key in held and key in wanted and same(wanted[key], held[key]))
+    ]
+
+
+def _looks_ours(key: Key, piece: Any, other: Any, held: Mapping[Key, Any]) -> bool:
+    kind, name = key
+    if kind == "table":
+        return "pancake" in name
+    if kind == "action":
+        return str(other["definition"].get("handler", "")).startswith(OUR_ADDRESS)
+    if kind == CRON:
+        return str(other.get("webhook", "")).startswith(OUR_ADDRESS)
+    if kind == "query collection":
+        return bool(_queries(piece) & _queries(other))
+    if kind == "REST endpoint":
+        return bool(piece["url"] == other["url"])
+    if kind in TYPES.values():
+        return any(
+            k == "action" and OUR_ADDRESS in json.dumps(p) and name in json.dumps(p)
+            for (k, _), p in held.items()
+        )
+    return False
+
+
+def _queries(collection: Any) -> set[str]:
+    return {query["name"] for query in collection["definition"]["queries"]}
+
+
+def _triggers(piece: Any) -> list[str]:
+    return [each["name"] for each in piece.get("event_triggers", [])] if isinstance(piece, dict) else []

@@ -1,0 +1,61 @@
+"""What verbs print: results on stdout, messages and progress on stderr."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from leads.cli.exit_codes import MEANINGS
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+
+
+def print_json(document: Any) -> None:
+    """Print the document on stdout; times become ISO text."""
+    typer.echo(json.dumps(document, ensure_ascii=False, indent=2, default=str))
+
+
+def say(message: str) -> None:
+    """Print a message for a person on stderr."""
+    typer.echo(message, err=True)
+
+
+def progress_bar(*columns: ProgressColumn) -> Progress:
+    """A progress bar on stderr that disappears at the end. It is off where stderr is not a terminal."""
+    console = Console(stderr=True)
+    shown = columns or (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(
+        TextColumn("{task.description}"),
+        *shown,
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+
+
+def verb_group(summary: str, details: str, epilog: str) -> typer.Typer:
+    """A verb that has commands of its own. Only the summary is shown in the list of verbs."""
+    return typer.Typer(
+        no_args_is_help=True, rich_markup_mode=None, help=f"{summary}\n\n{details}", epilog=epilog
+    )
+
+
+def examples(*commands: str) -> str:
+    """The end of a help page."""
+    lines = [f"  leads {command}" for command in commands]
+    return "\n".join(["\b", "Examples:", *lines, "", "The exit codes are listed by: leads --help"])
+
+
+def exit_code_table() -> str:
+    """The end of the first help page."""
+    rows = [f"  {code:>3}  {meaning}" for code, meaning in MEANINGS.items()]
+    return "\n".join(["\b", "Exit codes:", *rows])

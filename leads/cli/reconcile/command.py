@@ -1,0 +1,62 @@
+"""The command line of `leads reconcile`.
+
+It is configured like the handlers and runs the code of the cron pancake_reconcile_daily.
+"""
+
+import asyncio
+from datetime import date, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, TimeElapsedColumn
+
+from leads.adapters.settings import Settings, read_settings
+from leads.cli.exit_codes import ExitCode
+from leads.cli.output import AsJson, print_json, progress_bar
+from leads.cli.reconcile.day import load_stored, reconcile_and_store, try_out
+from leads.cli.reconcile.ledger import print_reports
+from leads.domain.errors import PancakeUnavailable
+from leads.domain.reports import DayReport
+
+
+def reconcile(
+    day: Annotated[
+        datetime,
+        typer.Option(formats=["%Y-%m-%d"], help="The ICT day, for example 2026-05-14; it must be over."),
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Insert nothing and store no report.")] = False,
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Show the stored report; ask Pancake nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a day of Pancake's records with ours.
+
+    It compares every record by identity, inserts what is missing and prints the ledger. Needs the variables
+    of the handlers. Exit code 1: a record is left missing, or the list was incomplete.
+    """
+    reports = _get_reports(read_settings(), day.date(), dry_run=dry_run, stored=stored)
+    if as_json:
+        print_json(reports)
+    else:
+        print_reports(reports, Console(), dry_run=dry_run)
+    raise typer.Exit(_exit_code(reports))
+
+
+def _exit_code(reports: list[DayReport]) -> ExitCode:
+    if any(report.get("error") == PancakeUnavailable.code for report in reports):
+        return ExitCode.UNREACHABLE
+    if any("error" in report or report.get("left_missing") for report in reports):
+        return ExitCode.FAILED
+    return ExitCode.OK
+
+
+def _get_reports(settings: Settings, day: date, *, dry_run: bool, stored: bool) -> list[DayReport]:
+    """The report of each connection."""
+    if stored:
+        return asyncio.run(load_stored(settings, day))
+    with progress_bar(BarColumn(), TimeElapsedColumn()) as progress:
+        progress.add_task(f"reconciling {day}", total=None)
+        work = try_out if dry_run else reconcile_and_store
+        return asyncio.run(work(settings, day))

@@ -1,0 +1,71 @@
+"""One day compared with Pancake by the services of the cron, outside its time limit."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import date
+from functools import partial
+
+from leads.adapters.hasura_calls import CronCall
+from leads.adapters.settings import Settings
+from leads.cli.failures import CommandFailed
+from leads.domain.errors import Retryable
+from leads.domain.reports import DayReport
+from leads.services.connections import for_each, load_connections
+from leads.services.cron_runs import CronReport, CronRun
+from leads.services.reconcile_daily.day import reconcile_day
+from leads.services.reconcile_daily.days import load_history, load_reports, reconcile_days
+from leads.services.runtime import Runtime
+
+BUDGET_SECONDS = 6 * 3600.0
+
+
+async def reconcile_and_store(settings: Settings, day: date) -> list[DayReport]:
+    """Run the cron for this day; returns the reports that it stored. Raises what the cron raises."""
+    async with _open_runtime(settings) as runtime:
+        now = runtime.clock.now()
+        call = CronCall("script", "pancake_reconcile_daily", now, {"day": day.isoformat()})
+        work = partial(_reconcile, runtime, day)
+        try:
+            answer = await runtime.cron_runs.run(call, work, budget_seconds=BUDGET_SECONDS)
+        except Retryable:
+            # The run failed for some connections; what it stored of the day says why.
+            if reports := await load_reports(runtime.db, day):
+                return reports
+            raise
+        if answer["result"] != "succeeded":
+            reason = answer.get("reason", answer["result"])
+            raise CommandFailed(f"{day} was not reconciled: {reason}. Run this again later.")
+        return await load_reports(runtime.db, day)
+
+
+async def try_out(settings: Settings, day: date) -> list[DayReport]:
+    """Compare the day and change nothing."""
+    async with _open_runtime(settings) as runtime:
+        now = runtime.clock.now()
+        run = CronRun(0, now, now, {}, lambda: BUDGET_SECONDS)
+        work = partial(reconcile_day, runtime, run, day, dry_run=True)
+        return await for_each(await load_connections(runtime.db, settings.key_ring), work)
+
+
+async def load_stored(settings: Settings, day: date) -> list[DayReport]:
+    """The stored reports of the day, one for each connection."""
+    async with _open_runtime(settings) as runtime:
+        return await load_reports(runtime.db, day)
+
+
+async def _reconcile(runtime: Runtime, day: date, run: CronRun) -> CronReport:
+    history = await load_history(runtime.db, run)
+    return await reconcile_days(runtime, run, [day], history.created_at)
+
+
+@asynccontextmanager
+async def _open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
+    # The pool logs each failed attempt to connect; the command reports the failure itself.
+    logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
+    runtime = Runtime.assemble(settings)
+    await runtime.open()
+    try:
+        yield runtime
+    finally:
+        await runtime.close()

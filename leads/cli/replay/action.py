@@ -1,0 +1,103 @@
+"""Calls of the action pancake_replay_events: one, or as many as it takes until nothing is held."""
+
+import getpass
+import time
+from collections import Counter
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.progress import Progress
+
+from leads.adapters.hasura_admin import HasuraAdmin, RequestRefused
+from leads.cli.failures import CommandFailed
+
+REPLAY = """
+mutation PancakeReplay(
+  $ids: [bigint!], $filter: PancakeReplayFilter, $corrected_phone: String, $force: Boolean, $dry_run: Boolean
+) {
+  pancake_replay_events(
+    ids: $ids, filter: $filter, corrected_phone: $corrected_phone, force: $force, dry_run: $dry_run
+  ) {
+    dry_run matched replayed remaining changed returned arrived held rate_per_second refused changes
+  }
+}
+"""
+CALL_TIMEOUT_SECONDS = 70.0
+MAX_BUSY_SECONDS = 60.0
+"""How long to wait for another replay to end."""
+
+
+class ReplayAction:
+    """Context manager around the action, called under the role crm_admin.
+
+    `script:` and the operator's login name are recorded as the caller.
+    """
+
+    def __init__(self, hasura: HasuraAdmin, busy_wait_seconds: float = 1.0) -> None:
+        self._hasura = hasura
+        self._busy_wait_seconds = busy_wait_seconds
+
+    @classmethod
+    def at(cls, hasura_url: str, admin_secret: str) -> "ReplayAction":
+        """The action of one engine."""
+        return cls(
+            HasuraAdmin(
+                hasura_url,
+                admin_secret,
+                headers=session_headers(),
+                timeout_seconds=CALL_TIMEOUT_SECONDS,
+                use_proxies=True,
+            )
+        )
+
+    def call(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The action's report; repeats the call while another replay runs. Raises CommandFailed."""
+        deadline = time.monotonic() + MAX_BUSY_SECONDS
+        while True:
+            try:
+                report: dict[str, Any] = self._hasura.graphql(REPLAY, request)["pancake_replay_events"]
+            except RequestRefused as error:
+                if error.code != "busy" or time.monotonic() > deadline:
+                    raise CommandFailed(f"Hasura refused the replay: {error}") from error
+            else:
+                return report
+            time.sleep(self._busy_wait_seconds)
+
+    def __enter__(self) -> Self:
+        self._hasura.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._hasura.__exit__(kind, error, trace)
+
+
+def session_headers() -> dict[str, str]:
+    """The Hasura session of an operator."""
+    return {"X-Hasura-Role": "crm_admin", "X-Hasura-User-Id": f"script:{getpass.getuser()}"}
+
+
+def drain(action: ReplayAction, request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """Call the action until the request finds no row; returns the sums of all calls.
+
+    matched + arrived + returned = replayed + changed + held. Raises CommandFailed when a call moves nothing.
+    """
+    total: Counter[str] = Counter()
+    held: int | None = None
+    with progress:
+        task = progress.add_task("replayed", total=None)
+        while True:
+            report = action.call(request)
+            total["matched" if held is None else "arrived"] += report["matched"] - (held or 0)
+            held = report["held"]
+            total.update({name: report[name] for name in ("replayed", "changed", "returned", "arrived")})
+            progress.update(task, completed=total["replayed"], total=total["replayed"] + report["held"])
+            if not held:
+                return report | total
+            if not report["replayed"]:
+                raise CommandFailed(
+                    f"{held} rows are held and the last call replayed none of them. "
+                    "Is the kill switch on? Turn it off, then run this again."
+                )

@@ -1,0 +1,80 @@
+"""The command line of `leads replay`."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+
+from leads.adapters.settings import read_operator_settings
+from leads.cli.exit_codes import ExitCode
+from leads.cli.failures import WrongUsage
+from leads.cli.output import AsJson, print_json, progress_bar
+from leads.cli.replay.action import ReplayAction, drain
+from leads.cli.replay.report import print_report
+from leads.domain.errors import BadRequest
+from leads.domain.replay import read_request
+
+TIME_FORMAT = "a date (from midnight in Vietnam) or an ISO 8601 time (UTC if it names no zone)."
+
+
+def replay(
+    ids: Annotated[list[int] | None, typer.Argument(help="Event ids; or use the options below.")] = None,
+    status: Annotated[str | None, typer.Option(help="failed, dead_letter, skipped_kill_switch …")] = None,
+    error_code: Annotated[str | None, typer.Option(help="Only rows with this error code.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Only rows of this source (Pancake's id or ours).")
+    ] = None,
+    since: Annotated[str | None, typer.Option("--from", help=f"Created at or after {TIME_FORMAT}")] = None,
+    until: Annotated[str | None, typer.Option("--to", help=f"Created before {TIME_FORMAT}")] = None,
+    limit: Annotated[int | None, typer.Option(help="Maximum number of rows.", min=1, max=1000)] = None,
+    corrected_phone: Annotated[
+        str | None, typer.Option(help="The right phone, for one row with invalid_phone.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Apply even an older or unchanged version.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    drain_all: Annotated[
+        bool, typer.Option("--drain", help="Repeat until no row is held. For the statuses skipped_….")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Process events again through Hasura.
+
+    Needs HASURA_URL and HASURA_ADMIN_SECRET. Exit code 1: rows were refused or are left.
+    """
+    criteria: dict[str, Any] = {"status": status, "error_code": error_code, "source_id": source}
+    criteria |= {"from": since, "to": until, "limit": limit}
+    given = {name: value for name, value in criteria.items() if value is not None}
+    request: dict[str, Any] = {"ids": ids} if ids else {"filter": given}
+    request |= {"corrected_phone": corrected_phone, "force": force, "dry_run": dry_run}
+    _check(request, bool(ids and given), drain_all)
+    settings = read_operator_settings("HASURA_URL", "HASURA_ADMIN_SECRET")
+    with ReplayAction.at(settings.hasura_url, settings.hasura_admin_secret) as action:
+        if drain_all:
+            bar = progress_bar(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            report = drain(action, request, bar)
+        else:
+            report = action.call(request)
+    if as_json:
+        print_json(report)
+    else:
+        print_report(report, Console())
+    if report["refused"] or (report["remaining"] and not dry_run):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _check(request: dict[str, Any], has_ids_and_filter: bool, drain_all: bool) -> None:
+    """Check the request as the action does. Raises WrongUsage."""
+    if has_ids_and_filter:
+        raise WrongUsage("Give either ids or a filter, not both.")
+    if drain_all:
+        status = request.get("filter", {}).get("status") or ""
+        if request["dry_run"] or request["force"] or not status.startswith("skipped_"):
+            raise WrongUsage(
+                "--drain is for --status skipped_kill_switch or skipped_source_disabled, "
+                "without --dry-run and --force."
+            )
+    try:
+        read_request(request, {})
+    except BadRequest as error:
+        raise WrongUsage(str(error)) from error

@@ -1,0 +1,1 @@
+"""`leads tickets`: Pancake's tickets moved to another ticket source, and back."""

@@ -1,0 +1,65 @@
+"""Tickets moved from one source to another in batches.
+
+Each moved ticket has its former source in `data.pancake_moved_from`, so that `--back` takes only these and
+not the tickets that were in the other source before.
+"""
+
+import time
+from dataclasses import dataclass
+
+from rich.progress import Progress
+
+from leads.adapters.db_session import DbSession
+from leads.adapters.queries import QUERIES
+
+OUR_SOURCE = "ticket_source_pancake"
+MAX_STALLED_SECONDS = 30.0
+"""The work ends when no ticket could be moved for this long, because other sessions hold the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One move, and how fast it goes."""
+
+    from_source: str
+    to_source: str
+    only_marked: bool
+    batch: int = 1000
+    pause_seconds: float = 0.1
+
+    @classmethod
+    def between(cls, other: str, *, back: bool, batch: int, pause_seconds: float) -> "Move":
+        """From our source to another one, or back from there."""
+        if back:
+            return cls(other, OUR_SOURCE, True, batch, pause_seconds)
+        return cls(OUR_SOURCE, other, False, batch, pause_seconds)
+
+
+def count_tickets(db: DbSession, move: Move) -> int:
+    """The tickets that are left to move."""
+    params = {"from_source": move.from_source, "only_marked": move.only_marked}
+    row = db.execute(QUERIES["tickets/count_tickets"], params).fetchone()
+    return int(row["waiting"]) if row else 0
+
+
+def move_tickets(db: DbSession, move: Move, progress: Progress) -> int:
+    """Move all tickets; returns how many are left after MAX_STALLED_SECONDS without progress."""
+    params = {
+        "from_source": move.from_source,
+        "to_source": move.to_source,
+        "only_marked": move.only_marked,
+        "limit": move.batch,
+    }
+    last_moved = time.monotonic()
+    with progress:
+        task = progress.add_task("moving tickets", total=count_tickets(db, move))
+        while time.monotonic() - last_moved < MAX_STALLED_SECONDS:
+            row = db.execute(QUERIES["tickets/update_tickets"], params).fetchone()
+            moved = row["moved"] if row else 0
+            progress.advance(task, moved)
+            if moved:
+                last_moved = time.monotonic()
+            elif count_tickets(db, move) == 0:
+                break
+            time.sleep(move.pause_seconds)
+    return count_tickets(db, move)

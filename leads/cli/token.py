@@ -1,0 +1,96 @@
+"""`leads token`: the JWT that the handlers or the edge show to Hasura.
+
+Facts: the claims and the variable HASURA_GRAPHQL_JWT_SECRET,
+https://hasura.io/docs/2.0/auth/authentication/jwt/.
+"""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import jwt
+import typer
+
+from leads.adapters.settings import read_operator_settings
+from leads.cli.failures import WrongUsage
+from leads.cli.output import AsJson, print_json
+
+VARIABLE = "HASURA_GRAPHQL_JWT_SECRET"
+NAMESPACE = "https://hasura.io/jwt/claims"
+SYMMETRIC = ("HS256", "HS384", "HS512")
+ASYMMETRIC = {"RS256": "RS256", "RS384": "RS384", "RS512": "RS512", "Ed25519": "EdDSA"}
+"""The engine's names of algorithms with a key pair, and those of the JWT standard."""
+
+ASK_THE_ISSUER = "ask the issuer of this engine's tokens for a token"
+
+
+class Role(StrEnum):
+    """The holder of a token."""
+
+    SERVICE = "pancake_service"
+    EDGE = "pancake_edge"
+
+
+def token(
+    role: Annotated[
+        Role, typer.Argument(help="pancake_service for the handlers, pancake_edge for the edge.")
+    ],
+    private_key: Annotated[
+        Path | None, typer.Option(help="PEM file of the private key, if the engine has a public key.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print a JWT of one role without expiry.
+
+    HASURA_GRAPHQL_JWT_SECRET must have the engine's own value. Exit code 2: no token can be signed with it.
+    """
+    configuration = _read_configuration()
+    try:
+        made = make_token(role, configuration, private_key)
+    except (jwt.PyJWTError, OSError, ValueError, TypeError) as error:
+        raise WrongUsage(f"The token could not be signed: {error}. Check {VARIABLE} and the key.") from error
+    if as_json:
+        print_json({"role": role.value, "token": made})
+    else:
+        typer.echo(made)
+
+
+def make_token(role: Role, configuration: dict[str, Any], private_key: Path | None = None) -> str:
+    """A token that an engine with this configuration accepts. Raises WrongUsage."""
+    claims: Any = {"x-hasura-default-role": role.value, "x-hasura-allowed-roles": [role.value]}
+    if configuration.get("claims_format") == "stringified_json":
+        claims = json.dumps(claims)
+    payload = {configuration.get("claims_namespace", NAMESPACE): claims}
+    if (audience := configuration.get("audience")) is not None:
+        payload["aud"] = audience
+    if (issuer := configuration.get("issuer")) is not None:
+        payload["iss"] = issuer
+    algorithm, key = _choose_key(configuration, private_key)
+    return jwt.encode(payload, key, algorithm=algorithm)
+
+
+def _choose_key(configuration: dict[str, Any], private_key: Path | None) -> tuple[str, str]:
+    """The algorithm and the key to sign with."""
+    kind = str(configuration.get("type"))
+    for key in ("claims_map", "claims_namespace_path"):
+        if key in configuration:
+            raise WrongUsage(f"{VARIABLE} has {key}, which is not supported: {ASK_THE_ISSUER}.")
+    if kind in SYMMETRIC and configuration.get("key"):
+        return kind, str(configuration["key"])
+    if kind in ASYMMETRIC and private_key is not None:
+        return ASYMMETRIC[kind], private_key.read_text()
+    if kind in ASYMMETRIC:
+        raise WrongUsage(f"{VARIABLE} holds a public key. Give the private key with --private-key FILE.")
+    raise WrongUsage(f"{VARIABLE} has no key that can sign: {ASK_THE_ISSUER}.")
+
+
+def _read_configuration() -> dict[str, Any]:
+    text = read_operator_settings(VARIABLE).jwt_secret
+    try:
+        configuration = json.loads(text)
+    except ValueError as error:
+        raise WrongUsage(f"{VARIABLE} is not JSON. Give it the same value as that of the engine.") from error
+    if not isinstance(configuration, dict):
+        raise WrongUsage(f"{VARIABLE} is not a JSON object. Give it the same value as that of the engine.")
+    return configuration

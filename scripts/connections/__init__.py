@@ -1,1 +1,0 @@
-"""`scripts/connection`: manage the connections to Pancake workspaces and their secrets."""

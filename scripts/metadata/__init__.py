@@ -1,1 +1,0 @@
-"""`scripts/deploy_metadata`: puts our metadata into an engine that holds others' and leaves theirs alone."""

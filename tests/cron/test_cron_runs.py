@@ -1,0 +1,253 @@
+"""Runs of crons: each tick once, one run of a cron at a time, safe to kill and to repeat."""
+
+import asyncio
+from datetime import timedelta
+from functools import partial
+
+import psycopg
+import pytest
+
+from leads.adapters.hasura_calls import CronCall
+from leads.domain.errors import PancakeUnavailable
+from leads.services.cron_runs import (
+    CRONS,
+    AdminNotice,
+    CronReport,
+    CronRun,
+    CronRuns,
+    RunFailed,
+    RunUnfinished,
+    shorten,
+)
+from tests.support.crons import CronHarness
+
+
+@pytest.fixture
+def cron_runs(harness: CronHarness) -> CronRuns:
+    return harness.runtime.cron_runs
+
+
+def call(harness: CronHarness, name: str = "poll_records", minutes: float = 0) -> CronCall:
+    due = harness.clock.now() + timedelta(minutes=minutes)
+    return CronCall("id", f"pancake_{name}", due, {})
+
+
+async def nothing(run: CronRun) -> CronReport:
+    return CronReport({"done": 1})
+
+
+@pytest.mark.parametrize("name", CRONS)
+async def test_the_same_tick_twice_runs_once(harness: CronHarness, name: str) -> None:
+    due = harness.clock.now()
+    first = await harness.tick(name, due)
+    second = await harness.tick(name, due)
+    assert first.status_code == 200, first.text
+    assert first.json()["result"] == "succeeded"
+    assert second.json() == {"result": "already_done"}
+    assert len(harness.sql("SELECT 1 FROM pancake_cron_run")) == 1
+
+
+@pytest.mark.parametrize("name", CRONS)
+async def test_a_burst_of_sixty_late_ticks_does_the_work_once(harness: CronHarness, name: str) -> None:
+    now = harness.clock.now()
+    answers = await asyncio.gather(*(harness.tick(name, now - timedelta(minutes=m)) for m in range(60)))
+    results = [answer.json().get("result") for answer in answers]
+    assert results.count("succeeded") == 1
+    assert results.count("skipped") == 59
+    outcomes = harness.sql("SELECT outcome, count(*) AS n FROM pancake_cron_run GROUP BY outcome")
+    assert {row["outcome"]: row["n"] for row in outcomes} == {"succeeded": 1, "skipped": 59}
+
+
+async def test_two_ticks_of_one_cron_never_overlap(harness: CronHarness, cron_runs: CronRuns) -> None:
+    running, gate = asyncio.Event(), asyncio.Event()
+
+    async def slow(run: CronRun) -> CronReport:
+        running.set()
+        await gate.wait()
+        return CronReport({})
+
+    first_call = call(harness)
+    first = asyncio.create_task(cron_runs.run(first_call, slow, budget_seconds=10))
+    await running.wait()
+    other = await cron_runs.run(call(harness, minutes=5), nothing, budget_seconds=10)
+    assert other["result"] == "skipped"
+    with pytest.raises(Exception, match="being worked on"):
+        await cron_runs.run(first_call, nothing, budget_seconds=10)
+    assert (await cron_runs.run(call(harness, "check_sla"), nothing, budget_seconds=10))[
+        "result"
+    ] == "succeeded"
+    gate.set()
+    assert (await first)["result"] == "succeeded"
+
+
+async def test_an_unfinished_run_resumes_from_its_saved_progress(
+    harness: CronHarness, cron_runs: CronRuns
+) -> None:
+    seen: list[dict[str, int]] = []
+
+    async def stepwise(run: CronRun) -> CronReport:
+        seen.append(dict(run.state))
+        run.state["step"] = run.state.get("step", 0) + 1
+        return CronReport({"step": run.state["step"]}, unfinished=run.state["step"] < 3)
+
+    tick = call(harness)
+    for _ in range(2):
+        with pytest.raises(RunUnfinished):
+            await cron_runs.run(tick, stepwise, budget_seconds=10)
+    assert (await cron_runs.run(tick, stepwise, budget_seconds=10))["report"] == {"step": 3}
+    assert seen == [{}, {"step": 1}, {"step": 2}]
+    assert harness.last_run("poll_records")["report"] == {"step": 3, "notifications": []}
+
+
+async def test_an_unfinished_run_is_answered_with_503_and_retry_after_1(harness: CronHarness) -> None:
+    """Retry-After makes Hasura deliver the tick again without counting an attempt."""
+    harness.clock.monotonic = partial(next, iter(range(0, 100_000, 1_000)))  # type: ignore[method-assign]
+    harness.pancake.bulk(
+        100, harness.clock.now() - timedelta(hours=1), harness.clock.now() - timedelta(minutes=5)
+    )
+    due = harness.clock.now()
+    answers = [await harness.tick("poll_records", due) for _ in range(5)]
+    assert [answer.status_code for answer in answers[:4]] == [503] * 4
+    assert answers[0].headers["Retry-After"] == "1"
+    assert answers[4].json()["result"] == "succeeded"
+    assert len(harness.sql("SELECT 1 FROM pancake_webhook_event WHERE origin = 'poll'")) == 100
+
+
+async def test_the_run_of_a_process_that_died_is_taken_over(
+    harness: CronHarness, cron_runs: CronRuns
+) -> None:
+    tick = call(harness)
+    harness.sql(
+        "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, report)"
+        " VALUES ('poll_records', %s, now(), '{\"state\": {\"page\": 7}}')",
+        tick.scheduled_time,
+    )
+    states: list[dict[str, int]] = []
+
+    async def work(run: CronRun) -> CronReport:
+        states.append(dict(run.state))
+        return CronReport({})
+
+    assert (await cron_runs.run(tick, work, budget_seconds=10))["result"] == "succeeded"
+    assert states == [{"page": 7}]
+
+
+async def test_a_later_tick_closes_the_run_of_a_process_that_died(
+    harness: CronHarness, cron_runs: CronRuns
+) -> None:
+    harness.sql(
+        "INSERT INTO pancake_cron_run (name, scheduled_time, started_at)"
+        " VALUES ('poll_records', now() - interval '5 minutes', now() - interval '5 minutes')"
+    )
+    await cron_runs.run(call(harness), nothing, budget_seconds=10)
+    rows = harness.sql("SELECT outcome, error FROM pancake_cron_run ORDER BY scheduled_time")
+    assert [(row["outcome"], row["error"]) for row in rows] == [
+        ("failed", "interrupted"),
+        ("succeeded", None),
+    ]
+
+
+async def test_a_terminated_session_releases_the_lock(harness: CronHarness, cron_runs: CronRuns) -> None:
+    with psycopg.connect(harness.runtime.settings.database_url, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(7, hashtext('poll_records'))")
+        assert (await cron_runs.run(call(harness), nothing, budget_seconds=10))["result"] == "skipped"
+    for _ in range(1_000):
+        if not harness.sql("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 7"):
+            break
+        await asyncio.sleep(0.005)
+    assert (await cron_runs.run(call(harness, minutes=1), nothing, budget_seconds=10))[
+        "result"
+    ] == "succeeded"
+
+
+async def test_a_failed_run_stores_its_reason_and_may_be_delivered_again(
+    harness: CronHarness, cron_runs: CronRuns
+) -> None:
+    async def fails(run: CronRun) -> CronReport:
+        raise PancakeUnavailable("Pancake answered 503.")
+
+    async def partly(run: CronRun) -> CronReport:
+        return CronReport({"half": True}, problem="one connection failed")
+
+    tick = call(harness)
+    with pytest.raises(PancakeUnavailable):
+        await cron_runs.run(tick, fails, budget_seconds=10)
+    assert harness.last_run("poll_records")["error"] == "Pancake answered 503."
+    with pytest.raises(RunFailed):
+        await cron_runs.run(tick, partly, budget_seconds=10)
+    assert harness.last_run("poll_records")["outcome"] == "failed"
+    assert (await cron_runs.run(tick, nothing, budget_seconds=10))["result"] == "succeeded"
+
+
+async def test_an_internal_error_is_stored_as_a_digest_without_its_message(
+    harness: CronHarness, cron_runs: CronRuns
+) -> None:
+    async def bug(run: CronRun) -> CronReport:
+        raise KeyError("0905111222")
+
+    with pytest.raises(KeyError):
+        await cron_runs.run(call(harness), bug, budget_seconds=10)
+    error = harness.last_run("poll_records")["error"]
+    assert error.startswith("KeyError, digest ")
+    assert "0905" not in error
+
+
+async def test_notifications_of_a_run_are_sent_once_even_if_the_service_was_unavailable(
+    harness: CronHarness, cron_runs: CronRuns
+) -> None:
+    async def speaks(run: CronRun) -> CronReport:
+        return CronReport({}, notices=(AdminNotice("k1", "connection_silent", "detail"),))
+
+    harness.hasura.failing = True
+    await cron_runs.run(call(harness), speaks, budget_seconds=10)
+    assert harness.hasura.sent == {}
+    harness.hasura.failing = False
+    harness.move_clock(minutes=2)
+    assert (await harness.run("retry_failed"))["runs_notified"] == 1
+    harness.move_clock(minutes=1)
+    assert (await harness.run("retry_failed"))["runs_notified"] == 0
+    (told,) = harness.hasura.sent.values()
+    assert told["data"] == {"reason": "connection_silent", "detail": "detail"}
+    assert len(told["recipient_ids"]) == 3
+
+
+async def test_a_run_without_recipients_stores_no_notification(
+    harness: CronHarness, cron_runs: CronRuns
+) -> None:
+    """It would be refused and sent again every minute; the report and the log contain it."""
+
+    async def speaks(run: CronRun) -> CronReport:
+        return CronReport({}, notices=(AdminNotice("k1", "connection_silent", "detail"),))
+
+    harness.sql("UPDATE staff SET is_active = false WHERE role = 'admin'")
+    await cron_runs.run(call(harness), speaks, budget_seconds=10)
+    assert harness.last_run("poll_records")["outcome"] == "succeeded"
+    harness.move_clock(minutes=2)
+    assert (await harness.run("retry_failed"))["runs_notified"] == 0
+    assert harness.hasura.sent == {}
+
+
+async def test_the_retry_cron_sends_notifications_that_the_service_did_not_accept(
+    harness: CronHarness, cron_runs: CronRuns
+) -> None:
+    """An answer that counts fewer notifications than were sent is a failure."""
+
+    async def speaks(run: CronRun) -> CronReport:
+        return CronReport(
+            {}, notices=(AdminNotice("k1", "new_source", "one"), AdminNotice("k2", "new_source", "two"))
+        )
+
+    harness.hasura.accepted_per_call = 1
+    await cron_runs.run(call(harness), speaks, budget_seconds=10)
+    assert "notified_at" not in harness.last_run("poll_records")["report"]
+    harness.hasura.accepted_per_call = None
+    harness.move_clock(minutes=2)
+    assert (await harness.run("retry_failed"))["runs_notified"] == 1
+    assert list(harness.hasura.sent) == ["k1", "k2"]
+
+
+def test_an_answer_shows_long_lists_by_their_length() -> None:
+    assert shorten({"ids": list(range(21)), "few": [1, {"a": (2,)}]}) == {
+        "ids": "21 items",
+        "few": [1, {"a": [2]}],
+    }

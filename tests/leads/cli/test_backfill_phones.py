@@ -1,0 +1,307 @@
+"""The backfill of account.normalized_phone, run as people run it and, for its limits, from inside."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from leads.cli.backfill_phones.accounts import FIRST_ID, Account, read_batches
+from leads.cli.backfill_phones.limits import Limits, Stopped, check_window
+from leads.cli.backfill_phones.watching import LockWatch
+from leads.cli.backfill_phones.writing import Writer
+from leads.domain.phone import normalize
+from sandbox.bench.backfill import ACCOUNTS
+from tests.support.waiting import eventually
+
+ROOT = Path(__file__).parents[3]
+SEN = "SELECT id::text, phone_code, phone_number FROM account WHERE display_name = 'Lý Thị Sen'"
+STATE = "SELECT id, normalized_phone FROM account ORDER BY id"
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
+    files = ["--state", str(folder / "state.json"), "--unusable", str(folder / "unusable.csv")]
+    return [sys.executable, "-m", "leads.cli", "backfill-phones", "--json", *files, *arguments]
+
+
+def run(database: str, folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and report."""
+    done = subprocess.run(
+        command(folder, *arguments), env=os.environ | {"DATABASE_URL": database}, cwd=ROOT,
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    return done.returncode, json.loads(done.stdout)
+
+
+def rows(database: str, query: str = STATE) -> list[tuple[Any, ...]]:
+    with psycopg.connect(database) as connection:
+        return connection.execute(query).fetchall()
+
+
+def execute(database: str, query: str, *values: object) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(query.encode(), values or None)
+
+
+@pytest.fixture
+def crowded(database: str) -> str:
+    """A database with 3,000 accounts more."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(ACCOUNTS, {"accounts": 3000})
+    return database
+
+
+def expected(database: str) -> list[tuple[Any, ...]]:
+    """What every account's normalized_phone must be."""
+    stored = rows(database, "SELECT id, phone_code, phone_number FROM account ORDER BY id")
+    return [(id_, normalize(number, code)[0] if number is not None else None) for id_, code, number in stored]
+
+
+def test_every_usable_phone_is_filled_and_the_others_are_listed(crowded: str, tmp_path: Path) -> None:
+    """Values as leads.domain.phone reads them; the CSV names each account that has a phone and no number."""
+    code, report = run(crowded, tmp_path, "--anytime", "--batch", "500", "--pause", "0", "--processes", "2")
+
+    assert (code, report["outcome"]) == (0, "verified"), report
+    assert rows(crowded) == expected(crowded)
+    with (tmp_path / "unusable.csv").open() as file:
+        listed = {row["account_id"]: row["reason"] for row in csv.DictReader(file)}
+    left = rows(
+        crowded, "SELECT id::text FROM account WHERE normalized_phone IS NULL AND phone_number IS NOT NULL"
+    )
+    assert listed.keys() == {id_ for (id_,) in left}
+    assert report["unusable"] == {r: list(listed.values()).count(r) for r in set(listed.values())}
+    assert oct((tmp_path / "unusable.csv").stat().st_mode & 0o777) == "0o600"
+    assert not (tmp_path / "state.json").exists()
+
+
+def test_counts_close(crowded: str, tmp_path: Path) -> None:
+    """Accounts with a phone = normalised + listed as unusable; active phones are counted apart."""
+    _, report = run(crowded, tmp_path, "--anytime", "--pause", "0", "--processes", "1")
+
+    counts = report["counts"]
+    assert counts["with_phone"] == counts["normalized"] + sum(report["unusable"].values())
+    assert counts["active"] >= counts["active_normalized"] > 0
+
+
+def test_a_dry_run_shows_samples_and_changes_nothing(crowded: str, tmp_path: Path) -> None:
+    """Before → after, and counts by reason; no row and no file is written, at any hour."""
+    before = rows(crowded, "SELECT ctid, xmin, account FROM account ORDER BY id")
+
+    code, report = run(crowded, tmp_path, "--dry-run", "--processes", "1")
+
+    assert (code, report["outcome"], report["written"]) == (0, "not written", 0)
+    assert rows(crowded, "SELECT ctid, xmin, account FROM account ORDER BY id") == before
+    assert report["samples"]
+    assert set(report["unusable"]) >= {"empty", "not_a_number", "too_short"}
+    assert set(report["rejected"]) == set(report["unusable"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_undo_empties_the_column_again(crowded: str, tmp_path: Path) -> None:
+    """In batches, verified; everything else of the accounts stays."""
+    before = rows(crowded, "SELECT account FROM account ORDER BY id")
+    run(crowded, tmp_path, "--anytime", "--pause", "0", "--processes", "1")
+
+    code, report = run(crowded, tmp_path, "--undo", "--anytime", "--batch", "700", "--pause", "0")
+
+    assert (code, report["outcome"], report["counts"]["normalized"]) == (0, "verified", 0)
+    assert rows(crowded, "SELECT account FROM account ORDER BY id") == before
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_killed_at_a_random_moment_and_resumed_it_ends_the_same(
+    crowded: str, tmp_path: Path, how: signal.Signals
+) -> None:
+    """Killed or interrupted after some batches, run again: as one uninterrupted run."""
+    arguments = ("--anytime", "--batch", "100", "--pause", "0.05", "--processes", "2")
+    process = subprocess.Popen(
+        command(tmp_path, *arguments), env=os.environ | {"DATABASE_URL": crowded}, cwd=ROOT,
+        stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    target = random.randint(100, 1200)
+    eventually(lambda: filled(crowded) >= target)
+    os.killpg(process.pid, how) if how == signal.SIGINT else process.kill()
+    output, _ = process.communicate(timeout=30)
+    partly = filled(crowded)
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert json.loads(output)["outcome"] == "interrupted"
+
+    code, report = run(crowded, tmp_path, "--anytime", "--pause", "0", "--processes", "1")
+
+    assert (code, report["outcome"]) == (0, "verified")
+    assert rows(crowded) == expected(crowded)
+    assert report["written"] == filled(crowded) - partly
+
+
+def test_parsers_do_not_outlive_a_killed_run(crowded: str, tmp_path: Path) -> None:
+    """SIGKILL of the parent ends its parsing processes too."""
+    arguments = ("--anytime", "--batch", "100", "--pause", "0.05", "--processes", "2")
+    process = subprocess.Popen(
+        command(tmp_path, *arguments), env=os.environ | {"DATABASE_URL": crowded}, cwd=ROOT,
+        stdout=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    eventually(lambda: filled(crowded) > 0)
+    process.kill()
+    process.wait()
+
+    eventually(lambda: not group_alive(process.pid))
+
+
+def test_rows_that_others_hold_are_left_and_taken_in_a_later_pass(crowded: str, tmp_path: Path) -> None:
+    """A row locked by another session delays nothing; it is filled once it is free."""
+    free = threading.Event()
+    others = sum(phone is not None for _, phone in expected(crowded)) - 1
+
+    def let_go() -> None:
+        eventually(lambda: filled(crowded) == others)
+        free.set()
+
+    with held_row(crowded, free):
+        thread = threading.Thread(target=let_go)
+        thread.start()
+        code, report = run(crowded, tmp_path, "--anytime", "--pause", "0", "--processes", "1")
+        thread.join()
+
+    assert (code, report["outcome"]) == (0, "verified")
+    assert report["passes"] > 2
+    assert rows(crowded) == expected(crowded)
+
+
+def test_a_phone_changed_after_it_was_read_is_never_given_the_old_form(database: str) -> None:
+    """The write looks at code and number again."""
+    with psycopg.connect(database, autocommit=True, row_factory=dict_row) as connection:
+        writer = Writer(connection, Limits(pause_seconds=0), lambda: None)
+        (account,) = rows(database, SEN)
+        execute(database, "UPDATE account SET phone_number = '0999888777' WHERE id = %s", account[0])
+
+        assert writer.fill([Account(*account)], ["+84912345678"]) == 0
+
+
+def test_a_batch_that_takes_too_long_is_undone_and_halved(crowded: str) -> None:
+    """Row locks are never held longer than the limit; smaller batches then go through."""
+    execute(crowded, slow_trigger("0.002"))
+    limits = Limits(batch=1000, max_batch_seconds=0.5, pause_seconds=0)
+    with psycopg.connect(crowded, autocommit=True, row_factory=dict_row) as connection:
+        writer = Writer(connection, limits, lambda: None)
+        accounts, _ = next(read_batches(connection, FIRST_ID, 600))
+        good = [(a, normalize(a.phone_number, a.phone_code)[0]) for a in accounts]
+        usable = [(a, phone) for a, phone in good if phone]
+
+        assert writer.fill([a for a, _ in usable], [phone for _, phone in usable]) == len(usable)
+    assert writer._size < len(usable) / 2
+
+
+def test_it_stops_when_another_session_waits_too_long(crowded: str) -> None:
+    """Somebody waits for a row of ours beyond the limit: the batch is cancelled, the run ends and says so."""
+    execute(crowded, slow_trigger("20"))
+    limits = Limits(max_batch_seconds=60, max_wait_seconds=0.2)
+    (account,) = rows(crowded, SEN)
+
+    def wait_for_it() -> None:
+        eventually(lambda: locked(crowded, account[0]))
+        execute(crowded, "UPDATE account SET display_name = 'x' WHERE id = %s", account[0])
+
+    with (
+        psycopg.connect(crowded, autocommit=True, row_factory=dict_row) as connection,
+        LockWatch(crowded, connection, limits.max_wait_seconds) as watch,
+    ):
+        other = threading.Thread(target=wait_for_it)
+        other.start()
+        started = time.monotonic()
+        with pytest.raises(Stopped, match="Another session waited"):
+            Writer(connection, limits, watch.check).fill([Account(*account)], ["+84912345678"])
+        assert time.monotonic() - started < 15
+        other.join()
+
+
+@pytest.mark.parametrize(
+    ("moment", "inside"),
+    [
+        ("2026-05-20T18:59:59", False),
+        ("2026-05-20T19:00:00", True),
+        ("2026-05-20T22:59:59", True),
+        ("2026-05-20T23:00:00", False),
+    ],
+)
+def test_the_window_is_two_to_six_in_ict(moment: str, inside: bool) -> None:
+    """02:00 to 06:00 at UTC+7, unless any time is allowed."""
+    now = datetime.fromisoformat(moment).replace(tzinfo=UTC)
+    check_window(Limits(anytime=True), now)
+    if inside:
+        check_window(Limits(), now)
+    else:
+        with pytest.raises(Stopped, match="--anytime"):
+            check_window(Limits(), now)
+
+
+def test_two_runs_at_once_are_refused(database: str, tmp_path: Path) -> None:
+    """The second one does not start, and says why."""
+    with psycopg.connect(database) as connection:
+        connection.execute("SELECT pg_advisory_lock(hashtext('backfill_normalized_phone'))")
+
+        code, report = run(database, tmp_path, "--anytime", "--processes", "1")
+
+    assert code == 1
+    assert "Another backfill" in report["reason"]
+
+
+def filled(database: str) -> int:
+    count: int = rows(database, "SELECT count(normalized_phone) FROM account")[0][0]
+    return count
+
+
+def locked(database: str, account_id: str) -> bool:
+    """Whether somebody holds the row."""
+    with psycopg.connect(database) as connection:
+        query = "SELECT id FROM account WHERE id = %s FOR UPDATE SKIP LOCKED"
+        return connection.execute(query, [account_id]).fetchone() is None
+
+
+@contextmanager
+def held_row(database: str, free: threading.Event) -> Iterator[None]:
+    """Hold one account's row until `free` is set."""
+    holding = threading.Event()
+
+    def hold() -> None:
+        with psycopg.connect(database) as connection:
+            connection.execute("SELECT FROM account WHERE display_name = 'Lý Thị Sen' FOR UPDATE")
+            holding.set()
+            free.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    holding.wait(10)
+    yield
+    free.set()
+    thread.join()
+
+
+def slow_trigger(seconds: str) -> str:
+    return f"""
+        CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql
+        AS $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END $$;
+        CREATE TRIGGER slow AFTER UPDATE OF normalized_phone ON account
+        FOR EACH ROW EXECUTE FUNCTION slow();
+    """
+
+
+def group_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,127 @@
+"""`leads edge-spool` on files sealed as the edge seals them; tests/edge has it on those of a real edge."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from leads.adapters.secrets import KeyRing
+from leads.cli.__main__ import app
+
+KEYS = "k1:" + "A" * 43 + "="
+OTHER_KEYS = "k1:" + "B" * 43 + "="
+TOKEN = "the-token-of-the-test"
+BODY = '{"table_id": "lead", "id": "r-1", "name": "Nguyễn Văn A"}'.encode()
+
+
+def seal(state: Path, folder: str, name: str, body: bytes = BODY, *, denied: bool = False) -> Path:
+    """Write a delivery as the edge does."""
+    content = {
+        "arrived_at": "2026-05-14T03:00:00.000Z",
+        "source_ip": "203.0.113.7",
+        "token": TOKEN,
+        "raw": base64.b64encode(body).decode(),
+        "denied": denied,
+    }
+    path = state / folder / name
+    path.write_bytes(b"PE1" + KeyRing.parse(KEYS).encrypt(json.dumps(content), "delivery"))
+    return path
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    for folder in ("spool", "unknown", "quarantine"):
+        (tmp_path / folder).mkdir()
+    return tmp_path
+
+
+def run(state: Path, *arguments: str, keys: str = KEYS) -> Result:
+    environment = {"EDGE_STATE_DIR": str(state), "EDGE_STATE_KEYS": keys}
+    return CliRunner().invoke(app, ["edge-spool", *arguments], env=environment)
+
+
+def read_json(result: Result) -> Any:
+    return json.loads(result.stdout)
+
+
+def test_a_list_has_no_data_of_customers_and_no_token(state: Path) -> None:
+    seal(state, "quarantine", "2-b-1.sealed", denied=True)
+    seal(state, "quarantine", "1-a-1.sealed")
+    listed = run(state, "list")
+    assert listed.stdout.splitlines() == [
+        "1-a-1.sealed  2026-05-14T03:00:00.000Z  203.0.113.7  lead/r-1",
+        "2-b-1.sealed  2026-05-14T03:00:00.000Z  203.0.113.7  lead/r-1  denied",
+    ]
+    entries = read_json(run(state, "list", "--json"))
+    assert [(entry["name"], entry["denied"]) for entry in entries] == [
+        ("1-a-1.sealed", False),
+        ("2-b-1.sealed", True),
+    ]
+    assert "Nguy" not in listed.stdout + json.dumps(entries)
+
+
+def test_a_cut_list_says_how_to_see_the_rest(state: Path) -> None:
+    for number in range(3):
+        seal(state, "spool", f"{number}-a-1.sealed")
+    listed = run(state, "list", "--folder", "spool", "--most", "2")
+    assert len(listed.stdout.splitlines()) == 2
+    assert "1 more are not shown. Show them with --most 3." in listed.stderr
+
+
+def test_an_empty_folder_is_an_empty_list(state: Path) -> None:
+    listed = run(state, "list", "--json")
+    assert (listed.exit_code, read_json(listed)) == (0, [])
+    assert listed.stderr == "quarantine is empty.\n"
+
+
+def test_the_body_is_shown_as_it_came(state: Path) -> None:
+    seal(state, "quarantine", "1-a-1.sealed")
+    seal(state, "quarantine", "2-b-1.sealed", b"\xff\x00")
+    shown = run(state, "show", "1-a-1.sealed", "--json")
+    assert read_json(shown)["body"].encode() == BODY
+    assert TOKEN not in shown.stdout
+    assert base64.b64decode(read_json(run(state, "show", "2-b-1.sealed"))["body_base64"]) == b"\xff\x00"
+
+
+def test_all_but_those_of_denied_senders_are_released(state: Path) -> None:
+    seal(state, "quarantine", "1-a-1.sealed")
+    seal(state, "quarantine", "2-b-1.sealed", denied=True)
+    released = run(state, "release", "--all", "--json")
+    assert read_json(released) == {"released": ["1-a-1.sealed"], "kept": ["2-b-1.sealed"], "errors": {}}
+    assert run(state, "release", "2-b-1.sealed").stdout == "1 released, 0 kept\n"
+    assert sorted(path.name for path in (state / "spool").iterdir()) == ["1-a-1.sealed", "2-b-1.sealed"]
+
+
+def test_what_cannot_be_decrypted_stays_and_ends_with_1(state: Path) -> None:
+    seal(state, "quarantine", "1-a-1.sealed")
+    assert "unreadable: " in run(state, "list", keys=OTHER_KEYS).stdout
+    released = run(state, "release", "--all", keys=OTHER_KEYS)
+    assert (released.exit_code, released.stdout) == (1, "0 released, 1 kept\n")
+    assert (state / "quarantine" / "1-a-1.sealed").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keys", "code", "words"),
+    [
+        (["list"], "", 2, "EDGE_STATE_KEYS is not set: give it the same value as that of the edge"),
+        (["list"], "k1:short", 2, "EDGE_STATE_KEYS: key 1"),
+        (["show", "absent.sealed"], KEYS, 1, "leads edge-spool list --folder quarantine"),
+        (["release"], KEYS, 2, "Give the file names, or --all."),
+        (["release", "x", "--all"], KEYS, 2, "Give the file names, or --all."),
+    ],
+)
+def test_a_mistake_is_a_message_and_an_exit_code(
+    state: Path, arguments: list[str], keys: str, code: int, words: str
+) -> None:
+    result = run(state, *arguments, keys=keys)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert words in result.stderr
+
+
+def test_a_folder_that_cannot_be_read_is_a_matter_of_configuration(tmp_path: Path) -> None:
+    result = run(tmp_path, "list")
+    assert result.exit_code == 2
+    assert "Check EDGE_STATE_DIR" in result.stderr

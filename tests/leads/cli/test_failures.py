@@ -1,0 +1,85 @@
+"""What a verb does not explain itself still ends with a message and the exit code of the table."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from leads.adapters.hasura_admin import AccessDenied
+from leads.adapters.settings import SettingsError
+from leads.cli.failures import CommandFailed, VerbGroup, WrongUsage
+from leads.domain.errors import (
+    DatabaseUnavailable,
+    HasuraUnavailable,
+    IntegrationError,
+    PancakeKeyRejected,
+    PancakeUnavailable,
+)
+
+ROOT = Path(__file__).parents[3]
+
+
+def fail_with(error: BaseException) -> Any:
+    """The result of a verb that raises this."""
+    app = typer.Typer(cls=VerbGroup, pretty_exceptions_enable=False)
+
+    @app.command()
+    def verb() -> None:
+        raise error
+
+    @app.command()
+    def other() -> None:
+        """A second command keeps the first one a command of its own."""
+
+    return CliRunner().invoke(app, ["verb"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (
+            SettingsError("A is not set", "B is not set"),
+            2,
+            "  A is not set\n  B is not set\nSet the variables",
+        ),
+        (CommandFailed("It failed. Do this."), 1, "It failed. Do this.\n"),
+        (WrongUsage("Give this."), 2, "Give this.\n"),
+        (DatabaseUnavailable("no route"), 3, "Could not reach the database: no route\nCheck DATABASE_URL"),
+        (HasuraUnavailable("no route"), 3, "Could not reach Hasura: no route\nCheck HASURA_URL"),
+        (PancakeUnavailable("no route"), 3, "Could not reach Pancake: no route\nCheck"),
+        (AccessDenied("not accepted"), 2, "not accepted\nCheck HASURA_ADMIN_SECRET."),
+        (PancakeKeyRejected("rejected", status=401), 1, "Failed: rejected (pancake_key_rejected)"),
+        (IntegrationError(), 1, "Failed: The integration failed. (internal)"),
+        (psycopg.OperationalError("server closed the connection"), 3, "Could not reach the database"),
+        (psycopg.errors.AdminShutdown("terminating"), 3, "Could not reach the database"),
+        (psycopg.errors.UndefinedTable("no table"), 1, "The database refused a statement: no table"),
+        (psycopg.errors.LockNotAvailable("locked"), 1, "The database refused a statement: locked"),
+        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_every_failure_has_its_message_and_code(error: BaseException, code: int, words: str) -> None:
+    result = fail_with(error)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_sigterm_interrupts_as_ctrl_c_does() -> None:
+    """The entry point turns it into the same exception, so that work ends in order."""
+    program = (
+        "import os, signal, time\n"
+        "from leads.cli import __main__ as cli\n"
+        "cli.app = lambda **_: (os.kill(os.getpid(), signal.SIGTERM), time.sleep(10))\n"
+        "try:\n    cli.main()\nexcept KeyboardInterrupt:\n    print('in order')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "in order\n"), signal.Signals(abs(done.returncode) or 1)

@@ -1,0 +1,423 @@
+"""`leads metadata` on an engine that holds Diva's metadata and more of others."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from typer.testing import CliRunner
+
+from leads.adapters.hasura_admin import HasuraAdmin
+from leads.cli.__main__ import app
+from leads.cli.metadata.command import DIRECTORY
+from leads.cli.metadata.directory import read_directory
+from leads.cli.metadata.engine import Engine, MetadataError
+from leads.cli.metadata.normal import same
+from leads.cli.metadata.pieces import Json, put, split
+from leads.services.cron_runs import CRONS
+from sandbox.diva import METADATA as DIVA_METADATA
+from sandbox.processes import Processes
+from sandbox.stack.hasura import start_engine
+from sandbox.stack.merge_metadata import merge_directories
+from tests.support.fixed_engine import fixed_engine
+
+ROOT = Path(__file__).parents[3]
+SECRET = "admin-secret-of-the-test"
+MIGRATIONS = ROOT / "hasura" / "migrations" / "default"
+
+FOREIGN = [
+    {
+        "type": "pg_create_event_trigger",
+        "args": {
+            "name": "diva_ticket_created", "source": "default",
+            "table": {"schema": "public", "name": "ticket"},
+            "webhook": "http://diva.internal/tickets", "insert": {"columns": "*"},
+            "retry_conf": {"num_retries": 3, "interval_sec": 15, "timeout_sec": 60},
+        },
+    },
+    {
+        "type": "create_cron_trigger",
+        "args": {
+            "name": "diva_nightly", "webhook": "http://diva.internal/nightly", "schedule": "0 1 * * *",
+            "include_in_metadata": True, "payload": {"of": "diva"}, "comment": "theirs",
+        },
+    },
+    {
+        "type": "create_cron_trigger",
+        "args": {
+            "name": "diva_private", "webhook": "http://diva.internal/private", "schedule": "0 2 * * *",
+            "include_in_metadata": False,
+        },
+    },
+    {
+        "type": "create_query_collection",
+        "args": {
+            "name": "diva",
+            "definition": {"queries": [{"name": "staff", "query": "query Staff { staff { id } }"}]},
+        },
+    },
+    {
+        "type": "create_rest_endpoint",
+        "args": {
+            "name": "diva staff", "url": "diva/staff", "methods": ["GET"],
+            "definition": {"query": {"collection_name": "diva", "query_name": "staff"}},
+        },
+    },
+]  # fmt: skip
+
+
+@dataclass
+class Shared:
+    """A running engine, the folder of backups, and the command."""
+
+    url: str
+    folder: Path
+
+    def run(self, *arguments: str, code: int = 0, other_secret: str = SECRET) -> str:
+        """Run the command; returns what it said."""
+        environment = {
+            "HASURA_URL": self.url,
+            "HASURA_ADMIN_SECRET": SECRET,
+            "HASURA_OTHER_ADMIN_SECRET": other_secret,
+        }
+        options = [] if arguments[0] == "compare" else ["--backups", str(self.folder)]
+        result = CliRunner().invoke(app, ["metadata", *arguments, *options], env=environment)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        assert result.exit_code == code, result.output
+        return result.output
+
+    def api(self, kind: str, args: Any = None, **more: Any) -> Any:
+        body = {"type": kind, "args": args or {}} | more
+        headers = {"x-hasura-admin-secret": SECRET}
+        answer = httpx.post(f"{self.url}/v1/metadata", json=body, headers=headers, timeout=30)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def export(self) -> Json:
+        exported: Json = self.api("export_metadata", version=2)["metadata"]
+        return exported
+
+    def pieces(self) -> dict[tuple[str, str], Any]:
+        return split(self.export(), "default")
+
+    def scheduled(self, cron: str) -> list[Any]:
+        args = {"type": "cron", "trigger_name": cron, "limit": 200, "offset": 0}
+        events: list[Any] = self.api("get_scheduled_events", args)["events"]
+        return events
+
+
+@pytest.fixture
+def shared(database: str, tmp_path: Path) -> Iterator[Shared]:
+    """An engine with Diva's tables, action and permissions, and foreign triggers, crons and endpoints."""
+    environment = {
+        "PG_DATABASE_URL": database,
+        "HASURA_GRAPHQL_ADMIN_SECRET": SECRET,
+        "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "0",
+        "HANDLERS_URL": "http://127.0.0.1:9",
+        "HANDLER_SECRET": "handler-secret",
+        "NOTIFICATIONS_URL": "http://127.0.0.1:9",
+    }
+    with Processes() as processes:
+        arguments = ("--metadata", str(DIVA_METADATA))
+        running = start_engine(processes, database, *arguments, environment=environment)
+        engine = Shared(running.url, tmp_path / "backups")
+        for request in FOREIGN:
+            engine.api(str(request["type"]), request["args"])
+        yield engine
+
+
+def of_others(pieces: dict[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
+    return {key: piece for key, piece in pieces.items() if "pancake" not in key[1].lower()}
+
+
+def test_nothing_of_others_changes_in_9a_9b_and_restore(shared: Shared) -> None:
+    """Tables, permissions, actions, types, crons, event triggers, endpoints, and the crons' events."""
+    before, events = shared.export(), shared.scheduled("diva_nightly")
+    private = shared.api("get_cron_triggers")
+
+    shared.run("9a")
+    shared.run("verify", "9a")
+    after_9a = shared.pieces()
+    assert of_others(after_9a) == split(before, "default")
+    assert not [name for kind, name in after_9a if kind == "cron trigger" and name.startswith("pancake")]
+    assert ("table", "public.pancake_webhook_event") in after_9a
+    assert after_9a["table", "public.pancake_webhook_event"]["event_triggers"]
+
+    shared.run("9b")
+    shared.run("verify", "9b")
+    after_9b = shared.pieces()
+    assert of_others(after_9b) == split(before, "default")
+    crons = [name for kind, name in after_9b if kind == "cron trigger" and name.startswith("pancake")]
+    assert len(crons) == len(CRONS)
+    assert all(shared.scheduled(name) for name in crons)
+
+    shared.run("restore", "9b")
+    assert shared.pieces() == after_9a
+    shared.run("restore", "9a")
+    assert shared.export() == before
+    assert shared.scheduled("diva_nightly") == events
+    assert shared.api("get_cron_triggers") == private
+
+
+def test_a_restore_keeps_what_others_changed_since_the_backup(shared: Shared) -> None:
+    """Only ours goes back."""
+    shared.run("9a")
+    shared.api("delete_cron_trigger", {"name": "diva_nightly"})
+
+    shared.run("restore", "9a")
+
+    assert ("cron trigger", "diva_nightly") not in shared.pieces()
+    assert ("table", "public.pancake_source") not in shared.pieces()
+    assert ("table", "public.ticket") in shared.pieces()
+
+
+def test_removing_leaves_nothing_of_ours_however_often_it_was_applied(shared: Shared) -> None:
+    """After an upgrade or a retry the backups hold us already; the removal does not go by them."""
+    before, events = shared.export(), shared.scheduled("diva_nightly")
+    for step in ("9a", "9b", "9a", "9b"):
+        shared.run(step)
+    applied = shared.pieces()
+
+    shared.run("restore", "9b")
+    shared.run("restore", "9a")
+    assert shared.pieces() == applied
+
+    shared.run("remove", "9b")
+    left = shared.pieces()
+    assert (
+        applied.keys() - left.keys()
+        == {key for key in applied if key[0] == "cron trigger"} - split(before, "default").keys()
+    )
+    shared.run("remove", "9a")
+    assert shared.export() == before
+    assert shared.scheduled("diva_nightly") == events
+    shared.run("remove", "9a")
+    assert shared.export() == before
+
+
+def test_once_removed_our_tables_may_go_and_the_engine_stays_consistent(
+    shared: Shared, database: str
+) -> None:
+    """`remove 9a` takes the crons as well, and what an older version of ours had; then comes down.sql."""
+    shared.run("9a")
+    shared.run("9b")
+    record = next(shared.folder.glob("applied-*.json"))
+    action = shared.pieces()["action", "pancake_ingest_record"] | {"name": "pancake_former"}
+    changed = put(shared.export(), "default", {("action", "pancake_former"): action}, set())
+    shared.api("replace_metadata", changed)
+    record.write_text(json.dumps([*json.loads(record.read_text()), ["action", "pancake_former", action]]))
+
+    shared.run("remove", "9a")
+    with psycopg.connect(database) as connection:
+        for version in ("1777870069935_add_pancake_settings", "1777870069931_create_pancake_tables"):
+            connection.execute((MIGRATIONS / version / "down.sql").read_bytes())
+    shared.api("reload_metadata")
+
+    assert shared.api("get_inconsistent_metadata")["is_consistent"]
+    assert not [name for _, name in shared.pieces() if "pancake" in name.lower()]
+
+
+def test_what_others_own_under_our_names_is_not_removed(shared: Shared) -> None:
+    """A cron trigger of theirs that bears a name of ours stops the removal."""
+    theirs = {"name": "pancake_check_sla", "webhook": "http://diva.internal/x", "schedule": "0 1 * * *"}
+    shared.api("create_cron_trigger", theirs | {"include_in_metadata": True})
+    before = shared.export()
+    assert "belongs to someone else" in shared.run("remove", "9a", code=1)
+    assert shared.export() == before
+
+
+def test_the_secret_of_one_engine_is_not_shown_to_another(shared: Shared) -> None:
+    """Without the other's own secret nothing is compared."""
+    said = shared.run("compare", "--with", "http://127.0.0.1:9", code=2, other_secret="")
+    assert "HASURA_OTHER_ADMIN_SECRET is not set" in said
+
+
+def test_9b_before_9a_is_refused(shared: Shared) -> None:
+    """Nothing changes, and no backup is needed."""
+    before = shared.export()
+    assert "9a must be applied first" in shared.run("9b", code=1)
+    assert shared.export() == before
+
+
+def test_applying_twice_changes_nothing(shared: Shared) -> None:
+    """The same directory again: no drift, no difference."""
+    shared.run("9a")
+    shared.run("9b")
+    before, events = shared.export(), shared.scheduled("pancake_retry_failed")
+    shared.run("9a")
+    shared.run("9b")
+    assert shared.export() == before
+    assert shared.scheduled("pancake_retry_failed") == events
+
+
+def test_drift_in_ours_stops_until_told(shared: Shared) -> None:
+    """Somebody took a permission away in the console: refused and named; --over-drift puts it back."""
+    shared.run("9a")
+    permission = {"table": "pancake_source", "role": "crm_admin", "source": "default"}
+    shared.api("pg_drop_select_permission", permission)
+
+    assert "table public.pancake_source" in shared.run("9a", code=1)
+    assert "table public.pancake_source differs" in shared.run("verify", "9a", code=1)
+    shared.run("9a", "--over-drift")
+    shared.run("verify", "9a")
+
+
+@pytest.mark.parametrize(
+    ("kind", "args", "said"),
+    [
+        (
+            "create_cron_trigger",
+            {"name": "pancake_check_sla", "webhook": "http://diva.internal/x", "schedule": "0 1 * * *",
+             "include_in_metadata": True},
+            "cron trigger pancake_check_sla exists and belongs to someone else",
+        ),
+        (
+            "create_rest_endpoint",
+            {"name": "theirs", "url": "pancake/record", "methods": ["POST"],
+             "definition": {"query": {"collection_name": "diva", "query_name": "staff"}}},
+            "the path pancake/record belongs to the REST endpoint theirs",
+        ),
+        (
+            "create_query_collection",
+            {"name": "pancake",
+             "definition": {"queries": [{"name": "x", "query": "query X { staff { id } }"}]}},
+            "query collection pancake exists and belongs to someone else",
+        ),
+        (
+            "pg_create_event_trigger",
+            {"name": "pancake_webhook_event_status_update", "source": "default",
+             "table": {"schema": "public", "name": "ticket"}, "webhook": "http://diva.internal/x",
+             "insert": {"columns": "*"}},
+            "the event trigger pancake_webhook_event_status_update exists on table public.ticket",
+        ),
+    ],
+)  # fmt: skip
+def test_a_name_that_others_own_is_refused(shared: Shared, kind: str, args: Json, said: str) -> None:
+    """Neither 9a nor 9b goes over it, drift or not; the engine stays as it is."""
+    shared.api(kind, args)
+    before = shared.export()
+    assert said in shared.run("9a", code=1)
+    assert said in shared.run("9a", "--over-drift", code=1)
+    assert shared.export() == before
+
+
+def test_what_of_others_is_inconsistent_already_does_not_stop_us_and_stays(
+    shared: Shared, database: str
+) -> None:
+    """Theirs is neither mended nor dropped; verify names it."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("ALTER TABLE notification_template RENAME TO renamed_by_somebody")
+    shared.api("reload_metadata")
+    before = shared.export()
+
+    said = shared.run("9a", code=1)
+
+    assert "inconsistent" in said
+    assert "notification_template" in said
+    assert of_others(shared.pieces()) == split(before, "default")
+    shared.run("restore", "9a")
+    assert shared.export() == before
+
+
+def test_an_engine_that_was_changed_meanwhile_is_left_alone(shared: Shared) -> None:
+    """Replacing is tied to the version that was exported: somebody else's change in between wins."""
+    with HasuraAdmin(shared.url, SECRET) as hasura:
+        engine = Engine(hasura)
+        metadata, version = engine.export()
+        shared.api("delete_cron_trigger", {"name": "diva_nightly"})
+        with pytest.raises(MetadataError, match="run this again"):
+            engine.replace(metadata, version)
+    assert ("cron trigger", "diva_nightly") not in shared.pieces()
+
+
+def test_a_step_that_the_engine_refuses_changes_nothing(shared: Shared, database: str) -> None:
+    """Our tables are not migrated: the engine names what does not fit, and nothing of it stays."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("DROP TABLE pancake_assignee")
+    before = shared.export()
+
+    assert "pancake_assignee" in shared.run("9a", code=1)
+
+    assert shared.export() == before
+
+
+def test_verify_says_what_is_missing(shared: Shared) -> None:
+    """Before anything is applied, each piece is named."""
+    said = shared.run("verify", "9b", code=1)
+    assert "table public.pancake_connection is missing" in said
+    assert "cron trigger pancake_poll_records is missing" in said
+
+
+def test_a_piece_that_left_the_directory_leaves_the_engine(shared: Shared, tmp_path: Path) -> None:
+    """An older version of ours had one action more: the next 9a takes it away, by its record."""
+    shared.run("9a")
+    record = next(shared.folder.glob("applied-*.json"))
+    exported = shared.export()
+    action = shared.pieces()["action", "pancake_ingest_record"] | {"name": "pancake_former"}
+    shared.api("replace_metadata", put(exported, "default", {("action", "pancake_former"): action}, set()))
+    record.write_text(json.dumps([*json.loads(record.read_text()), ["action", "pancake_former", action]]))
+
+    shared.run("9a")
+
+    assert ("action", "pancake_former") not in shared.pieces()
+
+
+def test_the_backup_is_the_whole_metadata_for_its_owner_only(shared: Shared) -> None:
+    """`backup` prints the file's path."""
+    path = Path(shared.run("backup").strip())
+    assert json.loads(path.read_text())["metadata"] == shared.export()
+    assert oct(path.stat().st_mode & 0o777) == "0o600"
+
+
+def test_compare_names_each_difference(shared: Shared, database: str) -> None:
+    """An engine against itself is equal; against one with a piece less it is not, and says which."""
+    shared.run("9a")
+    assert shared.run("compare", "--with", shared.url) == "No differences.\n"
+    changed = put(shared.export(), "default", {}, {("cron trigger", "diva_nightly")})
+    with fixed_engine(changed) as other:
+        said = json.loads(shared.run("compare", "--with", other, "--json", code=1))
+        shared.run("compare", "--with", other, "--ours")
+    assert said["differences"] == [
+        {"kind": "cron trigger", "name": "diva_nightly", "ours": False, "difference": "only here"}
+    ]
+
+
+def test_an_engine_that_is_no_engine_is_named(tmp_path: Path) -> None:
+    """Exit code 3 and the URL; missing variables end with 2."""
+    assert "does not answer as Hasura does" in Shared("http://127.0.0.1:9", tmp_path).run("9a", code=3)
+    result = CliRunner().invoke(
+        app, ["metadata", "backup"], env={"HASURA_URL": "", "HASURA_ADMIN_SECRET": ""}
+    )
+    assert result.exit_code == 2
+
+
+def test_spellings_that_mean_the_same_are_the_same() -> None:
+    """Late engines spell defaults out, older ones leave them out, and lists come in any order."""
+    ours = {
+        "name": "a",
+        "definition": {"kind": "synchronous", "handler": "{{HANDLERS_URL}}/a", "timeout": 30},
+    }
+    theirs = {
+        "name": "a",
+        "definition": {"handler": "{{HANDLERS_URL}}/a", "ignored_client_headers": ["Host"], "arguments": []},
+        "comment": "",
+    }
+    assert same(ours, theirs)
+    assert not same(ours, theirs | {"definition": theirs["definition"] | {"timeout": 31}})  # type: ignore[operator]
+    rule: Json = {"columns": ["a", "b"], "filter": {"id": {"_in": []}}}
+    assert same(rule, {"columns": ["b", "a"], "filter": {"id": {"_in": []}}})
+    assert not same(rule, {"columns": ["a", "b"], "filter": {"id": {}}})
+
+
+def test_the_pieces_are_the_whole_metadata(tmp_path: Path) -> None:
+    """Taking every piece out and putting it back gives the same metadata again."""
+    merge_directories(tmp_path / "merged", [DIRECTORY, DIVA_METADATA])
+    whole = read_directory(tmp_path / "merged")
+    pieces = split(whole, "default")
+    movable = {key: piece for key, piece in pieces.items() if key[0] not in ("setting", "source settings")}
+    emptied = put(whole, "default", {}, set(movable))
+    assert split(put(emptied, "default", movable, set()), "default") == pieces

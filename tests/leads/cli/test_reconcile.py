@@ -1,0 +1,120 @@
+"""`leads reconcile`: the ledger of a day from a terminal, as text and as JSON."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from leads.adapters.secrets import KeyRing
+from leads.domain.window import ICT, day_window
+from sandbox.processes import Processes
+
+ROOT = Path(__file__).parents[3]
+KEYS = "test:" + "A" * 43 + "="
+API_KEY = "0123456789abcdef0123456789abcdef"
+DAY = (datetime.now(UTC).astimezone(ICT) - timedelta(days=1)).date()
+
+
+@pytest.fixture
+def pancake() -> Iterator[str]:
+    """A simulator that listed 40 leads yesterday; its URL."""
+    with Processes() as processes:
+        command = [sys.executable, "-m", "sandbox.pancake", "--api-key", API_KEY]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        process = processes.start(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        with process.stdout:
+            url = process.stdout.readline().strip()
+        window = day_window(DAY)
+        times = {"start": window.start.isoformat(), "end": window.end.isoformat()}
+        httpx.post(f"{url}/control/bulk", json={"count": 40, **times}).raise_for_status()
+        yield url
+
+
+@pytest.fixture
+def environment(database: str, pancake: str) -> dict[str, str]:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO pancake_connection"
+            " (name, workspace_id, token_sha256, api_base_url, api_key_encrypted, created_at)"
+            " VALUES ('test', 123, sha256('t'), %s, %s, now() - interval '1 year')",
+            (f"{pancake}/api", KeyRing.parse(KEYS).encrypt(API_KEY, "api_key")),
+        )
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "DATABASE_URL": database,
+        "HASURA_URL": "http://127.0.0.1:9",
+        "HASURA_SERVICE_TOKEN": "unused",
+        "HANDLER_SECRET": "a-secret-of-the-test",
+        "EDGE_SECRET": "a-secret-of-the-test",
+        "ENCRYPTION_KEYS": KEYS,
+    }
+
+
+def reconcile(environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "leads.cli", "reconcile", "--day", DAY.isoformat(), *options],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_dry_run_names_what_is_missing_and_inserts_nothing_then_the_day_is_reckoned(
+    environment: dict[str, str],
+) -> None:
+    dry = reconcile(environment, "--dry-run", "--json")
+    (report,) = json.loads(dry.stdout)
+    assert (report["expected"], report["found"], len(report["left_missing"])) == (40, 0, 40)
+    assert dry.returncode == 1, "records are missing"
+    real = reconcile(environment, "--json")
+    assert real.returncode == 0, real.stderr
+    (report,) = json.loads(real.stdout)
+    assert (report["inserted"], report["left_missing"]) == (40, [])
+    stored = reconcile(environment, "--stored")
+    assert stored.returncode == 0
+    assert "found_missing" in stored.stdout
+    with psycopg.connect(environment["DATABASE_URL"]) as connection:
+        assert connection.execute("SELECT count(*) FROM pancake_webhook_event").fetchone() == (40,)
+
+
+def test_the_stored_report_of_every_connection_is_shown(environment: dict[str, str]) -> None:
+    """Of each the newest that reckoned the day, whichever run stored it."""
+    runs: list[list[tuple[str, int | None]]] = [
+        [("first", 2), ("second", 7)],
+        [("first", 3)],
+        [("first", None)],
+    ]
+    with psycopg.connect(environment["DATABASE_URL"]) as connection:
+        for hour, run in enumerate(runs):
+            days = [
+                {"day": DAY.isoformat(), "connection_id": name}
+                | ({"error": "pancake_unavailable"} if expected is None else {"expected": expected})
+                for name, expected in run
+            ]
+            connection.execute(
+                "INSERT INTO pancake_cron_run"
+                " (name, scheduled_time, started_at, finished_at, outcome, report)"
+                " VALUES ('reconcile_daily', now() + %s * interval '1 hour', now(), now(), 'succeeded', %s)",
+                (hour, json.dumps({"days": days})),
+            )
+    reports = json.loads(reconcile(environment, "--stored", "--json").stdout)
+    assert [(each["connection_id"], each["expected"]) for each in reports] == [("first", 3), ("second", 7)]
+
+
+def test_without_a_configuration_it_says_what_is_missing(environment: dict[str, str]) -> None:
+    del environment["ENCRYPTION_KEYS"]
+    run = reconcile(environment)
+    assert run.returncode == 2
+    assert "ENCRYPTION_KEYS" in run.stderr

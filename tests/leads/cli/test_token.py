@@ -1,0 +1,128 @@
+"""`leads token`: what it prints is accepted by an engine of the same configuration, for that role alone."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typer.testing import CliRunner, Result
+
+from leads.cli.__main__ import app
+from leads.cli.token import VARIABLE
+from sandbox.postgres.server import RUN_ID, Cluster
+from sandbox.processes import Processes
+from sandbox.stack.hasura import RunningEngine, start_engine
+
+StartEngine = Callable[[dict[str, Any]], RunningEngine]
+ADMIN_SECRET = "an-admin-secret"
+KEY = "a-key-of-thirty-two-characters-or-more"
+
+
+def run(configuration: Any, *arguments: str) -> Result:
+    value = configuration if isinstance(configuration, str) else json.dumps(configuration)
+    return CliRunner().invoke(app, ["token", *arguments], env={VARIABLE: value})
+
+
+@pytest.fixture(scope="module")
+def engine_with(cluster: Cluster) -> Iterator[StartEngine]:
+    """Starts an engine with a JWT configuration, once for each configuration."""
+    name = f"tokens_{RUN_ID}"
+    database = cluster.create_database(name)
+    started: dict[str, RunningEngine] = {}
+    with Processes() as processes:
+
+        def start(configuration: dict[str, Any]) -> RunningEngine:
+            secret = json.dumps(configuration)
+            if secret not in started:
+                environment = {
+                    "HASURA_GRAPHQL_ADMIN_SECRET": ADMIN_SECRET,
+                    "HASURA_GRAPHQL_JWT_SECRET": secret,
+                }
+                started[secret] = start_engine(processes, database, environment=environment)
+            return started[secret]
+
+        yield start
+    cluster.drop_database(name)
+
+
+def role_of(engine: RunningEngine, token: str) -> str:
+    """The role that an engine gives to a token; the token must not allow any other role."""
+    with httpx.Client(base_url=engine.url) as client:
+        # An engine names the caller's role where introspection is switched off for it.
+        options = {"disabled_for_roles": ["pancake_service", "pancake_edge"]}
+        request = {"type": "set_graphql_schema_introspection_options", "args": options}
+        admin = {"x-hasura-admin-secret": ADMIN_SECRET}
+        client.post("/v1/metadata", json=request, headers=admin).raise_for_status()
+        query = {"query": "{ __schema { queryType { name } } }"}
+        bearer = {"authorization": f"Bearer {token}"}
+        answer = client.post("/v1/graphql", json=query, headers=bearer).json()
+        other = client.post("/v1/graphql", json=query, headers=bearer | {"x-hasura-role": "admin"}).json()
+    assert "requested role" in other["errors"][0]["message"], other
+    found = re.fullmatch(r'introspection is disabled for role: "(\w+)"', answer["errors"][0]["message"])
+    assert found is not None, answer
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"claims_namespace": "claims", "claims_format": "stringified_json"},
+        {"audience": "diva", "issuer": "https://diva.internal"},
+        {"audience": ["diva", "other"]},
+    ],
+)
+@pytest.mark.parametrize("role", ["pancake_service", "pancake_edge"])
+def test_the_engine_accepts_the_token_for_its_role_and_it_has_no_end(
+    engine_with: StartEngine, role: str, more: dict[str, Any]
+) -> None:
+    configuration = {"type": "HS256", "key": KEY, **more}
+    printed = run(configuration, role)
+    assert printed.exit_code == 0, printed.output
+    token = printed.stdout.strip()
+    assert role_of(engine_with(configuration), token) == role
+    assert "exp" not in jwt.decode(token, options={"verify_signature": False})
+
+
+def test_an_engine_with_a_public_key_needs_the_private_one(engine_with: StartEngine, tmp_path: Path) -> None:
+    private = Ed25519PrivateKey.generate()
+    encoding = serialization.Encoding.PEM
+    public = private.public_key().public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo)
+    file = tmp_path / "key.pem"
+    file.write_bytes(
+        private.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    configuration = {"type": "Ed25519", "key": public.decode()}
+
+    refused = run(configuration, "pancake_edge")
+    printed = run(configuration, "pancake_edge", "--private-key", str(file))
+
+    assert refused.exit_code == 2
+    assert "--private-key" in refused.output
+    assert role_of(engine_with(configuration), printed.stdout.strip()) == "pancake_edge"
+
+
+@pytest.mark.parametrize(
+    ("configuration", "said"),
+    [
+        ("", "is not set"),
+        ("[]", "not a JSON object"),
+        ({"jwk_url": "https://keys.internal"}, "ask the issuer of this engine's tokens"),
+        ({"type": "HS256", "key": KEY, "claims_map": {}}, "claims_map"),
+    ],
+)
+def test_what_cannot_sign_is_said(configuration: Any, said: str) -> None:
+    refused = run(configuration, "pancake_service")
+    assert refused.exit_code == 2
+    assert said in refused.output
+    assert KEY not in refused.output
+
+
+def test_another_role_is_refused() -> None:
+    assert run({"type": "HS256", "key": KEY}, "admin").exit_code == 2
