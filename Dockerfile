@@ -36,7 +36,7 @@ RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
 FROM project AS sandbox
 COPY sandbox sandbox
 COPY hasura hasura
-RUN python -m sandbox.merge_metadata /merged-metadata hasura/metadata sandbox/diva/metadata
+RUN python -m sandbox.stack.merge_metadata /merged-metadata hasura/metadata sandbox/diva/metadata
 USER 10001:10001
 
 # Hasura with our migrations and the merged metadata: it applies the metadata first, then the migrations.

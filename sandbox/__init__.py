@@ -1,1 +1,4 @@
-"""Everything that is someone else's in production; production code never imports it."""
+"""The development environment: stand-ins for what others run in production, and the commands that use them.
+
+Production code never imports it.
+"""

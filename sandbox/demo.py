@@ -1,4 +1,4 @@
-"""`scripts/demo`: the main job on the sample deliveries, each compared with what must become of it."""
+"""`scripts/demo`: process the sample deliveries from webhook to ticket and compare the results."""
 
 import json
 import sys
@@ -12,26 +12,26 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sandbox.cluster import ClusterError, named_server
 from sandbox.edge.nginx import describe_edge, missing_packages
-from sandbox.observe import Effect, Observer, Unfinished
 from sandbox.payloads import Sample, load_samples
-from sandbox.postgres_binaries import NoPostgres
+from sandbox.postgres.binaries import PostgresNotFound
+from sandbox.postgres.server import ClusterError, server_url_from_environment
+from sandbox.stack.observer import Effect, Observer, Unfinished
 from sandbox.stack.services import NotReady
+from sandbox.stack.signals import exit_on_sigterm, wait_until_stopped
 from sandbox.stack.stack import Sandbox
-from sandbox.stack.waiting import exit_on_sigterm, until_stopped
 
-WIDTH = 140
-"""Columns where the output is no terminal."""
+WIDTH_COLUMNS = 140
+"""Width of the output if it is not a terminal."""
 
 app = typer.Typer(add_completion=False)
 
-FAILURES = (ClusterError, NoPostgres, NotReady, Unfinished, httpx.HTTPError)
+FAILURES = (ClusterError, PostgresNotFound, NotReady, Unfinished, httpx.HTTPError)
 
 
 @dataclass(frozen=True)
 class Result:
-    """One sample with what the webhook answered and what came of it."""
+    """One sample, the answer of the webhook, and the effect of its event (None without one)."""
 
     sample: Sample
     answer: dict[str, Any]
@@ -39,7 +39,7 @@ class Result:
 
     @property
     def differences(self) -> list[str]:
-        """`what: seen, not expected`, one for each thing that is otherwise than the sample says."""
+        """List the differences from the sample's expectation, as `name: actual, not expected`."""
         expect = self.sample.expect
         answered = (self.answer.get("status"), self.answer.get("error_code"))
         pairs: list[tuple[str, Any, Any]] = [("answer", answered, (expect.answer, expect.error_code))]
@@ -47,11 +47,13 @@ class Result:
         pairs.append(("row", effect.row, expect.row or {}))
         for name in ("phone", "account", "contact", "ticket", "owner", "notifications"):
             pairs.append((name, getattr(effect, name), getattr(expect, name)))
-        return [f"{name}: {seen!r}, not {wanted!r}" for name, seen, wanted in pairs if seen != wanted]
+        return [
+            f"{name}: {actual!r}, not {expected!r}" for name, actual, expected in pairs if actual != expected
+        ]
 
 
 def run_samples(webhook_url: str, observer: Observer) -> list[Result]:
-    """Post every sample in order and wait for what becomes of it.
+    """Post every sample in order and wait until all events are processed.
 
     Raises Unfinished or httpx.HTTPError.
     """
@@ -69,7 +71,7 @@ def run_samples(webhook_url: str, observer: Observer) -> list[Result]:
 
 
 def summary(results: list[Result], observer: Observer, seconds: float) -> dict[str, Any]:
-    """The figures of one run, for programs."""
+    """Return the figures of one run, as `--json` prints them."""
     effects = [result.effect for result in results if result.effect]
     tickets = observer.tickets()
     return {
@@ -89,9 +91,9 @@ def summary(results: list[Result], observer: Observer, seconds: float) -> dict[s
 
 
 def show(results: list[Result], observer: Observer, console: Console) -> None:
-    """Two tables: the deliveries beside what was expected, and the tickets with their owners."""
+    """Print two tables: the deliveries with their expected results, and the tickets with their owners."""
     deliveries = Table(title="Deliveries", title_justify="left")
-    for heading in ("sample", "answer", "row", "did", "expected"):
+    for heading in ("sample", "answer", "event", "effect", "expected"):
         deliveries.add_column(heading)
     for result in results:
         row = result.effect.row if result.effect else {}
@@ -99,7 +101,7 @@ def show(results: list[Result], observer: Observer, console: Console) -> None:
             f"{result.sample.name}\n[dim]{result.sample.title}",
             result.answer["status"],
             " ".join(row.values()) or "none",
-            _did(result.effect),
+            _effect(result.effect),
             _expected(result),
         )
     tickets = Table(title="Tickets", title_justify="left")
@@ -112,7 +114,7 @@ def show(results: list[Result], observer: Observer, console: Console) -> None:
 
 
 def _expected(result: Result) -> str:
-    """What the sample says, and whether it came so."""
+    """Return the expectation of the sample, with the differences in red."""
     expect = result.sample.expect
     said = f"{expect.answer}, {' '.join(expect.row.values()) if expect.row else 'no row'}"
     return "\n".join([said, *(f"[red]{difference}" for difference in result.differences or ())]) + (
@@ -120,7 +122,7 @@ def _expected(result: Result) -> str:
     )
 
 
-def _did(effect: Effect | None) -> str:
+def _effect(effect: Effect | None) -> str:
     if effect is None:
         return ""
     account = effect.account and ("known" if "-" in effect.account else effect.account)
@@ -131,7 +133,7 @@ def _did(effect: Effect | None) -> str:
 
 
 def report(sandbox: Sandbox, console: Console, started: float, *, as_json: bool) -> bool:
-    """Run the samples on a sandbox that is up, show what came of them; whether all is as expected."""
+    """Run the samples on a running sandbox and print the results; return whether all are as expected."""
     observer = Observer(sandbox.database_url, sandbox.notifications_url)
     results = run_samples(sandbox.webhook_url, observer)
     figures = summary(results, observer, time.monotonic() - started)
@@ -139,33 +141,35 @@ def report(sandbox: Sandbox, console: Console, started: float, *, as_json: bool)
         sys.stdout.write(json.dumps(figures) + "\n")
         return bool(figures["ok"])
     show(results, observer, console)
-    verdict = "[green]All as expected" if figures["ok"] else "[red]Not as expected"
+    verdict = (
+        "[green]All results are as expected" if figures["ok"] else "[red]Some results are not as expected"
+    )
     console.print(describe_edge(missing_packages()), highlight=False)
     console.print(
         f"{verdict}[/]: {figures['deliveries']} deliveries, {figures['duplicates']} of them duplicates, "
-        f"became {figures['accounts']} new accounts, {figures['contacts']} contacts, "
+        f"created {figures['accounts']} accounts, {figures['contacts']} contacts, "
         f"{figures['tickets']} tickets ({figures['assigned']} with an owner) and "
         f"{figures['notifications']} notifications in {figures['seconds']} s."
     )
     return bool(figures["ok"])
 
 
-def invite(sandbox: Sandbox, console: Console) -> None:
-    """Where everything is, and a line to try."""
+def print_next_steps(sandbox: Sandbox, console: Console) -> None:
+    """Print the URLs and secrets of the sandbox, and commands to try."""
     for name, value in sandbox.environment().items():
         console.print(f"{name}={value}", highlight=False, soft_wrap=True)
     lead = '{"id": "my-first", "name": "Thử", "phone_number": "0912 000 111", "source": ["-1"]}'
     tries = (
         f"curl -s -d '{lead}' {sandbox.webhook_url}",
         f"curl -s {sandbox.notifications_url}/sent",
-        f"curl -s -d '{{\"count\": 5}}' {sandbox.pancake_url}/control/leads   # five, made in Pancake",
+        f"curl -s -d '{{\"count\": 5}}' {sandbox.pancake_url}/control/leads   # create 5 leads in Pancake",
     )
     lines = [
         "",
         "Try:",
         *(f"  {line}" for line in tries),
         "",
-        f"Logs are in {sandbox.home}. Ctrl-C stops everything.",
+        f"Logs are in {sandbox.home}. Stop everything with Ctrl-C.",
     ]
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
@@ -173,31 +177,33 @@ def invite(sandbox: Sandbox, console: Console) -> None:
 @app.command()
 def demo(
     serve: Annotated[bool, typer.Option(help="Leave the sandbox running and print its URLs.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Bring the sandbox up, post the sample deliveries, compare, and take it down again.
+    """Start the sandbox, process the sample deliveries, compare the results, and stop the sandbox.
 
-    Exit code 1 if anything differs from what the samples say, 2 if the sandbox could not do its work.
+    Exit codes: 0 all results are as expected, 1 a result differs, 2 the sandbox failed.
     """
     exit_on_sigterm()
     console = Console(stderr=as_json)
     if not console.is_terminal:
-        console = Console(stderr=as_json, width=WIDTH)
+        console = Console(stderr=as_json, width=WIDTH_COLUMNS)
     started = time.monotonic()
-    sandbox = Sandbox(server_url=named_server())
+    sandbox = Sandbox(server_url=server_url_from_environment())
     try:
-        with console.status("Starting PostgreSQL, Hasura's stand-in, Diva's services and the handlers ..."):
+        with console.status(
+            "Starting PostgreSQL, the stand-in for Hasura, Diva's services and the handlers ..."
+        ):
             sandbox.start()
-        fine = report(sandbox, console, started, as_json=as_json)
+        is_ok = report(sandbox, console, started, as_json=as_json)
         if serve:
-            invite(sandbox, console)
-            until_stopped()
+            print_next_steps(sandbox, console)
+            wait_until_stopped()
     except FAILURES as error:
-        console.print(f"[red]The demo could not run:[/] {error}", highlight=False)
+        console.print(f"[red]The demo failed:[/] {error}", highlight=False)
         raise typer.Exit(2) from error
     finally:
         sandbox.close()
-    raise typer.Exit(0 if fine else 1)
+    raise typer.Exit(0 if is_ok else 1)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Child processes and directories that never outlive this process, even when it is killed with SIGKILL.
+"""Child processes and directories that never outlive this process, even if SIGKILL ends it.
 
-A small shell beside us (the undertaker) holds the read end of a pipe. When we close it, or die, it stops
-every process it was told of and removes every directory. It is not a supervisor: nothing is restarted.
+A shell process (the reaper) reads the names of processes and directories from a pipe. When the pipe closes,
+because this process closed it or ended, the reaper stops the processes and removes the directories.
+It restarts nothing.
 """
 
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-_UNDERTAKER = r"""
+_REAPER = r"""
 trap '' INT TERM HUP
 pids= dirs=
 while read -r what subject signal; do
@@ -31,7 +32,7 @@ left=100
 while [ $left -gt 0 ]; do
     alive=
     for p in $pids; do
-        if kill -0 "${p%:*}" 2>/dev/null; then  # a zombie whose parent died answers too
+        if kill -0 "${p%:*}" 2>/dev/null; then  # kill -0 succeeds for a zombie too
             case $(cat "/proc/${p%:*}/stat" 2>/dev/null) in *') Z '*) ;; *) alive=1 ;; esac
         fi
     done
@@ -45,14 +46,14 @@ for d in $dirs; do for _ in 1 2 3; do rm -rf "$d" && break; sleep 0.1; done; don
 
 @dataclass(frozen=True)
 class Unprivileged:
-    """Whom to run a server as when we are root; both None when we are not."""
+    """The user to run a server as if this process is root; both are None if it is not."""
 
     uid: int | None = None
     gid: int | None = None
 
     @classmethod
     def choose(cls) -> Self:
-        """The user `postgres` or `nobody` when we are root, else ourselves."""
+        """Return the user `postgres` or `nobody` if this process is root, else no user."""
         if os.geteuid() != 0:
             return cls()
         users = {entry.pw_name: entry for entry in pwd.getpwall()}
@@ -61,25 +62,25 @@ class Unprivileged:
 
     @property
     def groups(self) -> list[int] | None:
-        """Supplementary groups to keep: none of root's."""
+        """Supplementary groups for a child: none of root's."""
         return None if self.uid is None else []
 
 
 class Processes:
-    """Context manager: what is started or made through it is gone when the block, or this process, ends."""
+    """Context manager: ends its processes and removes its directories at the end of the block or process."""
 
     def __init__(self) -> None:
-        self._undertaker = subprocess.Popen(
-            ["/bin/sh", "-c", _UNDERTAKER], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        self._reaper = subprocess.Popen(
+            ["/bin/sh", "-c", _REAPER], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, start_new_session=True, cwd="/",
         )  # fmt: skip
         self._running: dict[int, tuple[subprocess.Popen[str], signal.Signals]] = {}
         self._directories: list[Path] = []
 
     def directory(self, prefix: str, owner: Unprivileged | None = None) -> Path:
-        """A new directory of mode 0700 under the system's temporary directory, owned by `owner`."""
+        """Create a directory of mode 0700 in the system's temporary directory, owned by `owner`."""
         path = Path(tempfile.mkdtemp(prefix=prefix))
-        self._tell(f"dir {path}")
+        self._notify_reaper(f"dir {path}")
         self._directories.append(path)
         if owner is not None and owner.uid is not None and owner.gid is not None:
             os.chown(path, owner.uid, owner.gid)
@@ -90,50 +91,56 @@ class Processes:
         stdout: IO[str] | int | None = None, stderr: IO[str] | int | None = None,
         owner: Unprivileged | None = None, stop_signal: signal.Signals = signal.SIGTERM,
     ) -> subprocess.Popen[str]:  # fmt: skip
-        """Start a child in a session of its own (out of reach of Ctrl-C); `stop_signal` ends it politely."""
+        """Start a child in a session of its own, so that Ctrl-C does not reach it.
+
+        `stop_signal` is the signal for a graceful stop.
+        """
         owner = owner or Unprivileged()
         process = subprocess.Popen(
             list(arguments), env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
             text=True, start_new_session=True, user=owner.uid, group=owner.gid, extra_groups=owner.groups,
         )  # fmt: skip
         self._running[process.pid] = (process, stop_signal)
-        self._tell(f"run {process.pid} {stop_signal.name.removeprefix('SIG')}")
+        self._notify_reaper(f"run {process.pid} {stop_signal.name.removeprefix('SIG')}")
         return process
 
     def stop(
-        self, process: subprocess.Popen[str], how: signal.Signals | None = None, wait: float = 10
+        self,
+        process: subprocess.Popen[str],
+        signal_: signal.Signals | None = None,
+        timeout_seconds: float = 10,
     ) -> int:
-        """Stop one child (SIGKILL after `wait` seconds) and return its exit code."""
-        _, polite = self._running[process.pid]
+        """Stop one child, with SIGKILL after `timeout_seconds`, and return its exit code."""
+        _, stop_signal = self._running[process.pid]
         if process.poll() is None:
-            process.send_signal(how or polite)
+            process.send_signal(signal_ or stop_signal)
         try:
-            code = process.wait(wait)
+            code = process.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             code = process.wait()
         del self._running[process.pid]
-        self._tell(f"gone {process.pid}")
+        self._notify_reaper(f"gone {process.pid}")
         return code
 
     def close(self) -> None:
-        """Tell everything to stop, newest first, wait for it, and remove the directories."""
+        """Stop all processes, the newest first, and remove the directories."""
         running = list(reversed(self._running.values()))
-        for process, polite in running:
+        for process, stop_signal in running:
             if process.poll() is None:
-                process.send_signal(polite)
+                process.send_signal(stop_signal)
         for process, _ in running:
             self.stop(process)
         for path in self._directories:
             shutil.rmtree(path, ignore_errors=True)
-        if self._undertaker.stdin is not None:
-            self._undertaker.stdin.close()
-        self._undertaker.wait()
+        if self._reaper.stdin is not None:
+            self._reaper.stdin.close()
+        self._reaper.wait()
 
-    def _tell(self, line: str) -> None:
-        assert self._undertaker.stdin is not None
-        self._undertaker.stdin.write(line.encode() + b"\n")
-        self._undertaker.stdin.flush()
+    def _notify_reaper(self, line: str) -> None:
+        assert self._reaper.stdin is not None
+        self._reaper.stdin.write(line.encode() + b"\n")
+        self._reaper.stdin.flush()
 
     def __enter__(self) -> Self:
         return self

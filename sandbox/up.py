@@ -1,47 +1,38 @@
-"""`scripts/sandbox`: the sandbox as a place to work against, until it is stopped."""
+"""`scripts/sandbox up`: run the sandbox until Ctrl-C."""
 
 from pathlib import Path
-from secrets import token_hex
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from sandbox.cluster import ClusterError, named_server
-from sandbox.edge.nginx import describe_edge, missing_packages, state_key
-from sandbox.postgres_binaries import NoPostgres
-from sandbox.stack.keys import Keys
+from sandbox.edge.nginx import describe_edge, missing_packages
+from sandbox.postgres.binaries import PostgresNotFound
+from sandbox.postgres.server import ClusterError, server_url_from_environment
 from sandbox.stack.services import NotReady
+from sandbox.stack.signals import exit_on_sigterm, wait_until_stopped
 from sandbox.stack.stack import Sandbox
-from sandbox.stack.waiting import exit_on_sigterm, until_stopped
-
-app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 
-@app.callback()
-def main() -> None:
-    """Everything around the handlers, on this machine, without Docker."""
-
-
-@app.command()
 def up(
     env_file: Annotated[
         Path | None, typer.Option(help="Write the addresses and secrets to this file as KEY=value lines.")
     ] = None,
 ) -> None:
-    """Start the sandbox and keep it until Ctrl-C or SIGTERM.
+    """Start the sandbox and run it until Ctrl-C or SIGTERM.
 
-    The lines KEY=value go to the file (made once everything is ready, readable by you alone, removed at
-    the end) or else to stdout. Exit code 2 if a part does not start.
+    Prints the addresses and secrets as KEY=value lines, or writes them to --env-file: the file is created
+    when every service is ready, only you can read it, and it is removed at the end.
+    Exit code 2 if a service does not start.
     """
     exit_on_sigterm()
     console = Console(stderr=True)
     try:
         with console.status("Starting ..."):
-            sandbox = Sandbox(server_url=named_server())
+            sandbox = Sandbox(server_url=server_url_from_environment())
             sandbox.__enter__()
-    except (ClusterError, NoPostgres, NotReady) as error:
-        console.print(f"[red]The sandbox does not start:[/] {error}", highlight=False)
+    except (ClusterError, PostgresNotFound, NotReady) as error:
+        console.print(f"[red]The sandbox did not start:[/] {error}", highlight=False)
         raise typer.Exit(2) from error
     try:
         lines = "".join(f"{name}={value}\n" for name, value in sandbox.environment().items())
@@ -50,42 +41,18 @@ def up(
         else:
             _write_private(env_file, lines)
         console.print(f"Ready. {describe_edge(missing_packages())}", highlight=False)
-        console.print(f"Logs are in {sandbox.home}. Ctrl-C stops everything.", highlight=False)
-        until_stopped()
+        console.print(f"Logs are in {sandbox.home}. Stop everything with Ctrl-C.", highlight=False)
+        wait_until_stopped()
     finally:
         sandbox.close()
         if env_file is not None:
             env_file.unlink(missing_ok=True)
 
 
-@app.command()
-def secrets() -> None:
-    """Print fresh secrets for compose.yaml: `scripts/sandbox secrets > .env`."""
-    keys = Keys.generate()
-    values = {
-        "POSTGRES_PASSWORD": token_hex(16),
-        "HASURA_GRAPHQL_ADMIN_SECRET": keys.admin_secret,
-        "HASURA_GRAPHQL_JWT_SECRET": f"'{keys.jwt_secret}'",
-        "HASURA_SERVICE_TOKEN": keys.token("pancake_service"),
-        "HASURA_EDGE_TOKEN": keys.token("pancake_edge"),
-        "HANDLER_SECRET": keys.handler_secret,
-        "EDGE_SECRET": keys.edge_secret,
-        "ENCRYPTION_KEYS": keys.encryption_keys,
-        "EDGE_STATE_KEYS": state_key(),
-        "WEBHOOK_TOKEN": keys.webhook_token,
-        "PANCAKE_API_KEY": keys.pancake_api_key,
-    }
-    typer.echo("".join(f"{name}={value}\n" for name, value in values.items()), nl=False)
-
-
 def _write_private(path: Path, text: str) -> None:
-    """Write a file whole or not at all, for our eyes only."""
+    """Write a file atomically, with mode 0600."""
     scratch = path.with_name(f".{path.name}.new")
     scratch.unlink(missing_ok=True)
     scratch.touch(mode=0o600)
     scratch.write_text(text, encoding="utf-8")
     scratch.replace(path)
-
-
-if __name__ == "__main__":
-    app(prog_name="scripts/sandbox")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from leads.adapters.secrets import KeyRing
-from sandbox.cluster import RUN, Cluster, named_server
-from sandbox.database import install_diva, migrate
+from sandbox.postgres.database import install_diva, migrate
+from sandbox.postgres.server import RUN_ID, Cluster, server_url_from_environment
 from tests.support.seeding import seed_connection
 
 _numbers = count(1)
@@ -30,12 +30,12 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """PostgreSQL for the session, without flushing to disk: DATABASE_URL's server, else an embedded one."""
-    with Cluster(durable=False, server_url=named_server()) as running:
+    with Cluster(durable=False, server_url=server_url_from_environment()) as running:
         yield running
 
 
 def _name(purpose: str) -> str:
-    return f"pancake_{purpose}_{RUN}_{next(_numbers)}"
+    return f"pancake_{purpose}_{RUN_ID}_{next(_numbers)}"
 
 
 @pytest.fixture(scope="session")

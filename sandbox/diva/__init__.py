@@ -1,4 +1,4 @@
-"""Diva's side of the sandbox: the tables, metadata and notification service that exist before ours."""
+"""Diva's part of the sandbox: tables, metadata and notification service."""
 
 from pathlib import Path
 

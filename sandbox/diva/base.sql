@@ -1,5 +1,5 @@
--- Diva's tables as they are before the first migration of the integration: only what we use of them.
--- contact_book.account_id has no foreign key yet, app_setting no key of ours.
+-- The tables of Diva that the integration uses, as they are before its first migration.
+-- contact_book.account_id has no foreign key yet, and app_setting no key of the integration.
 CREATE SCHEMA controller;
 CREATE TABLE controller.migration_log ("timestamp" bigint NOT NULL PRIMARY KEY, name text NOT NULL);
 

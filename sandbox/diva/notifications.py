@@ -1,7 +1,7 @@
-"""Diva's notification service, as a stand-in that remembers what it was sent.
+"""A stand-in for Diva's notification service that keeps what it accepted in memory.
 
 Called by: Hasura's action `sendNotifications`.
-GET /sent lists what was accepted; POST /control changes its temper (see Temper); it keeps no state on disk.
+GET /sent lists the accepted notifications; POST /control changes the faults (see Faults).
 """
 
 import asyncio
@@ -15,15 +15,15 @@ from starlette.routing import Route
 
 from sandbox.serving import read_address, serve
 
-KEYS = {"template_code", "recipient_ids", "data", "idempotency_key"}
+NOTIFICATION_KEYS = {"template_code", "recipient_ids", "data", "idempotency_key"}
 
 
 @dataclass(frozen=True)
-class Temper:
-    """How the service behaves.
+class Faults:
+    """Faults of the service.
 
     `ignore_keys`: accept a repeated idempotency key again. `fail`: answer 500 to that many requests without
-    accepting anything (-1: to all). `fail_after_accepting`: accept, then answer 500, that many times.
+    accepting anything (-1: to all). `fail_after_accepting`: accept, then answer 500, to that many requests.
     `delay_ms`: wait before every answer.
     """
 
@@ -35,19 +35,19 @@ class Temper:
 
 @dataclass
 class Service:
-    """What was accepted, in order of arrival, and what was recognised as a repeat."""
+    """The accepted notifications in order of arrival, and the number of duplicates."""
 
-    temper: Temper = Temper()
+    faults: Faults = Faults()
     sent: list[dict[str, Any]] = field(default_factory=list)
     duplicates: int = 0
     _seen: set[str] = field(default_factory=set)
 
     def accept(self, notifications: list[dict[str, Any]]) -> dict[str, int]:
-        """Take a batch and count, as `SendNotificationsOutput` does."""
+        """Accept a batch and return the counts of `SendNotificationsOutput`."""
         accepted = 0
         for notification in notifications:
             key = notification["idempotency_key"]
-            if key in self._seen and not self.temper.ignore_keys:
+            if key in self._seen and not self.faults.ignore_keys:
                 self.duplicates += 1
                 continue
             self._seen.add(key)
@@ -55,49 +55,51 @@ class Service:
             accepted += 1
         return {"accepted": accepted, "duplicates": len(notifications) - accepted}
 
-    def forget(self) -> None:
-        """Start over, in a good temper."""
-        self.temper, self.duplicates = Temper(), 0
+    def reset(self) -> None:
+        """Forget all notifications and switch the faults off."""
+        self.faults, self.duplicates = Faults(), 0
         self.sent.clear()
         self._seen.clear()
 
-    def spend(self, name: str) -> bool:
-        """Whether a fault that is counted down is due, counting it down."""
-        left = getattr(self.temper, name)
+    def is_fault_due(self, name: str) -> bool:
+        """Return whether a counted fault is due, and count it down."""
+        left = getattr(self.faults, name)
         if left > 0:
-            self.temper = replace(self.temper, **{name: left - 1})
+            self.faults = replace(self.faults, **{name: left - 1})
         return bool(left)
 
 
 def create_app(service: Service | None = None) -> Starlette:
-    """The service as an ASGI application; `service` may be given to look inside."""
+    """Create the service as an ASGI application. Tests pass `service` to read its state."""
     state = service or Service()
 
     async def send(request: Request) -> Response:
-        await asyncio.sleep(state.temper.delay_ms / 1000)
-        if state.spend("fail"):
-            return JSONResponse({"message": "out of order, on demand"}, status_code=500)
+        await asyncio.sleep(state.faults.delay_ms / 1000)
+        if state.is_fault_due("fail"):
+            return JSONResponse({"message": "failure requested by POST /control"}, status_code=500)
         try:
             notifications = _checked(await request.json())
         except (ValueError, KeyError, TypeError) as error:
             return JSONResponse({"message": f"not a call of sendNotifications: {error}"}, status_code=400)
         answer = state.accept(notifications)
-        if state.spend("fail_after_accepting"):
-            return JSONResponse({"message": "lost its answer, on demand"}, status_code=500)
+        if state.is_fault_due("fail_after_accepting"):
+            return JSONResponse(
+                {"message": "failure after accepting, requested by POST /control"}, status_code=500
+            )
         return JSONResponse(answer)
 
     async def sent(request: Request) -> Response:
         if request.method == "DELETE":
-            state.forget()
+            state.reset()
         return JSONResponse({"sent": state.sent, "duplicates": state.duplicates})
 
     async def control(request: Request) -> Response:
-        asked = await request.json()
-        unknown = set(asked) - {known.name for known in fields(Temper)}
+        changes = await request.json()
+        unknown = set(changes) - {known.name for known in fields(Faults)}
         if unknown:
             return JSONResponse({"message": f"unknown: {sorted(unknown)}"}, status_code=400)
-        state.temper = replace(state.temper, **asked)
-        return JSONResponse({known.name: getattr(state.temper, known.name) for known in fields(Temper)})
+        state.faults = replace(state.faults, **changes)
+        return JSONResponse({known.name: getattr(state.faults, known.name) for known in fields(Faults)})
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("OK")
@@ -113,20 +115,19 @@ def create_app(service: Service | None = None) -> Starlette:
 
 
 def _checked(envelope: Any) -> list[dict[str, Any]]:
-    """The notifications of Hasura's action envelope; ValueError, KeyError or TypeError if it is another."""
+    """Return the notifications of an action call. Raises ValueError, KeyError or TypeError."""
     if envelope["action"]["name"] != "sendNotifications":
-        raise ValueError(f"action {envelope['action']['name']!r}")
+        raise ValueError(f"unexpected action {envelope['action']['name']!r}")
     notifications = envelope["input"]["notifications"]
     for notification in notifications:
-        if set(notification) != KEYS:
-            raise ValueError(f"keys {sorted(notification)}")
+        if set(notification) != NOTIFICATION_KEYS:
+            raise ValueError(f"unexpected keys {sorted(notification)}")
         if not notification["recipient_ids"] or not notification["idempotency_key"]:
             raise ValueError("no recipient or no idempotency key")
     return list(notifications)
 
 
 def main() -> None:
-    """Serve until stopped."""
     serve(create_app(), *read_address("sandbox.diva.notifications", __doc__))
 
 

@@ -1,4 +1,4 @@
--- Rows that Diva holds before the integration comes: staff, master data, settings and a few customers.
+-- Rows that Diva has before the integration: staff, master data, settings and a few customers.
 INSERT INTO controller.migration_log ("timestamp", name) VALUES
     (1777870069926, 'add_ticket_first_response'),
     (1777870069927, 'add_staff_on_duty');
@@ -14,7 +14,7 @@ INSERT INTO crm_master_data (id, name, type) VALUES
     ('ticket_source_8', 'Other', 'ticket_source'),
     ('ticket_category_1', 'Consultation', 'ticket_category');
 
--- Quế is off duty, so that a roster with her in it skips her and says why.
+-- Quế is off duty, so that round robin skips her and records the reason.
 INSERT INTO staff (id, full_name, role, is_active, on_duty) VALUES
     ('a0000000-0000-4000-8000-000000000001', 'Nguyễn Thị An', 'admin', true, true),
     ('a0000000-0000-4000-8000-000000000002', 'Trần Văn Bình', 'admin', true, true),
@@ -31,7 +31,7 @@ INSERT INTO staff (id, full_name, role, is_active, on_duty) VALUES
 INSERT INTO app_setting (id, app_settings) VALUES
     (1, '{"company": {"name": "Diva", "timezone": "Asia/Ho_Chi_Minh"}, "stringee": {"enabled": true}}');
 
--- Phones stand as people typed them over the years: with and without the leading 0, old prefixes, disabled.
+-- Phones as people typed them: with and without the leading 0, old prefixes, disabled.
 INSERT INTO account (id, display_name, phone_code, phone_number, phone_enabled, created_at) VALUES
     ('d0000000-0000-4000-8000-000000000001', 'Lý Thị Sen', '84', '912345678', true, '2024-03-01 02:00:00+00'),
     ('d0000000-0000-4000-8000-000000000002', 'Mai Văn Tài', '84', '0987 654 321', true, '2024-05-09 02:00:00+00'),

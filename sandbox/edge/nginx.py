@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from sandbox.cluster import free_port
+from sandbox.postgres.server import free_port
 from sandbox.processes import Processes, Unprivileged
 from sandbox.stack.services import NotReady
 

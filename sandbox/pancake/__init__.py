@@ -1,5 +1,5 @@
 """A simulator of Pancake CRM: the REST API, the webhook sender, and a control API to drive both.
 
-In production this is the vendor's. It follows the vendor's OpenAPI documents (2.0.0) where they speak, and
-lets the caller choose where they do not (answer shape, order of the list, zones, retry policy).
+In production this is the vendor's. The simulator follows the vendor's OpenAPI documents (2.0.0). What they
+leave open is an option: answer shape, order of the list, UTC offsets, retry policy.
 """

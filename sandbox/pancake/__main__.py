@@ -6,32 +6,36 @@ The vendor's API is below `/api`, the control API below `/control`.
 import argparse
 from pathlib import Path
 
+from sandbox.accelerated_clock import AcceleratedClock
 from sandbox.pancake.app import create_app
-from sandbox.pancake.workspace import Workspace, present
+from sandbox.pancake.workspace import Workspace, real_time
 from sandbox.serving import serve
-from sandbox.time_lapse import TimeLapse
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m sandbox.pancake", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
-    parser.add_argument("--seed", type=int, default=0, help="of the generator of leads and faults")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the generator of leads and faults")
     parser.add_argument("--workspace-id", type=int, default=123)
     parser.add_argument("--api-key", default="0123456789abcdef0123456789abcdef")
-    parser.add_argument("--webhook-url", default="", help="where to send events")
+    parser.add_argument("--webhook-url", default="", help="send events to this URL")
     parser.add_argument("--webhook-header", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--webhook-secret", default="", help="sign deliveries with it")
-    parser.add_argument("--zone-hours", type=float, default=0, help="zone of the naive times in records")
-    parser.add_argument("--filter-zone-hours", type=float, default=0, help="zone in which filters are read")
-    parser.add_argument("--documented-shape", action="store_true", help="lists without the envelope")
-    parser.add_argument("--ascending", action="store_true", help="lists with the oldest record first")
-    parser.add_argument("--time-lapse", type=Path, metavar="FILE", help="a clock of sandbox/time_lapse.py")
+    parser.add_argument("--webhook-secret", default="", help="sign deliveries with this secret")
+    parser.add_argument(
+        "--zone-hours", type=float, default=0, help="UTC offset of the naive times in records"
+    )
+    parser.add_argument(
+        "--filter-zone-hours", type=float, default=0, help="UTC offset of naive times in filters"
+    )
+    parser.add_argument("--documented-shape", action="store_true", help="answer lists without the envelope")
+    parser.add_argument("--ascending", action="store_true", help="list the oldest record first")
+    parser.add_argument("--clock", type=Path, metavar="FILE", help="the file of an accelerated clock")
     return parser.parse_args()
 
 
 def _workspace(arguments: argparse.Namespace) -> Workspace:
-    now = TimeLapse(arguments.time_lapse).now if arguments.time_lapse else present
+    now = AcceleratedClock(arguments.clock).now if arguments.clock else real_time
     workspace = Workspace(
         now=now,
         seed=arguments.seed,

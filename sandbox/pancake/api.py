@@ -1,4 +1,4 @@
-"""The vendor's REST API: list, read, write and delete records, list sources and tags (OpenAPI 2.0.0)."""
+"""The vendor's REST API: list, read, write and delete records; list sources and tags (OpenAPI 2.0.0)."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ JSON = "application/json"
 
 
 def routes() -> list[BaseRoute]:
-    """Everything below `/api`."""
+    """Return the routes below `/api`."""
     base = "/api/workspaces/{workspace_id:int}"
     return [
         Route(base + "/sources", _guarded(_sources), methods=["GET"]),
@@ -34,7 +34,7 @@ def _failure(status: int, message: object, **headers: str) -> Response:
 
 
 def _guarded(answer: Any) -> Any:
-    """Key, workspace, table and faults, then the answer."""
+    """Wrap an endpoint: apply faults, check API key, workspace and table, then answer."""
 
     async def endpoint(request: Request) -> Response:
         workspace: Workspace = request.app.state.workspace

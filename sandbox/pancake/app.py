@@ -10,7 +10,7 @@ from sandbox.pancake.workspace import Workspace
 
 
 def create_app(workspace: Workspace) -> Starlette:
-    """Both APIs over one workspace, which is closed with the application."""
+    """Serve both APIs of one workspace, which is closed with the application."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

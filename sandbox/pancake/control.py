@@ -1,4 +1,4 @@
-"""The control API below `/control`: make leads, set faults, look at what was written and delivered."""
+"""The control API below `/control`: create leads, set faults, read what was written and delivered."""
 
 import asyncio
 import json
@@ -12,14 +12,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from sandbox.pancake.leads import busyness
+from sandbox.pancake.leads import relative_rate
 from sandbox.pancake.workspace import Workspace
 
 ICT_FROM_UTC = timedelta(hours=7)
 
 
 def routes() -> list[BaseRoute]:
-    """Everything below `/control`."""
+    """Return the routes below `/control`."""
     return [
         Route("/control/state", _state, methods=["GET"]),
         Route("/control/leads", _leads, methods=["POST"]),
@@ -66,38 +66,38 @@ async def _state(request: Request) -> Response:
 
 
 async def _leads(request: Request) -> Response:
-    """`{count, rate?, busy?}`: new leads at `rate` a second (all at once without), answered when made.
+    """Create `{count, rate?, busy?}` leads, `rate` per second or at once, and answer when all are created.
 
-    With `busy` the rate follows the hours of the Vietnamese day.
+    With `busy` the rate follows the hours of the day in Vietnam.
     """
     body, workspace = await _body(request), _workspace(request)
-    rate, made = float(body.get("rate", 0)), []
+    rate_per_second, created = float(body.get("rate", 0)), []
     for _ in range(int(body.get("count", 1))):
-        made.append(workspace.new_lead()["id"])
-        if rate:
-            factor = busyness(workspace.now() + ICT_FROM_UTC) if body.get("busy") else 1
-            await asyncio.sleep(1 / (rate * factor))
-        elif len(made) % 50 == 0:
+        created.append(workspace.new_lead()["id"])
+        if rate_per_second:
+            factor = relative_rate(workspace.now() + ICT_FROM_UTC) if body.get("busy") else 1
+            await asyncio.sleep(1 / (rate_per_second * factor))
+        elif len(created) % 50 == 0:  # let the sender run
             await asyncio.sleep(0)
-    return JSONResponse({"record_ids": made})
+    return JSONResponse({"record_ids": created})
 
 
 async def _edits(request: Request) -> Response:
-    """`{record_ids}` or `{count}`: change these leads, or as many taken from the seed."""
+    """Change the leads of `{record_ids}`, or `{count}` leads chosen by the seed."""
     body, workspace = await _body(request), _workspace(request)
     wanted = body.get("record_ids")
     if wanted is None:
-        everything = sorted(workspace.tables["lead"].current)
+        record_ids = sorted(workspace.tables["lead"].current)
         choice = random.Random(workspace.leads.seed)
-        wanted = choice.sample(everything, min(int(body.get("count", 1)), len(everything)))
+        wanted = choice.sample(record_ids, min(int(body.get("count", 1)), len(record_ids)))
     try:
         return JSONResponse({"record_ids": [workspace.edit_lead(record_id)["id"] for record_id in wanted]})
     except KeyError as error:
-        return JSONResponse({"error": f"no lead {error}"}, 404)
+        return JSONResponse({"error": f"no lead has the id {error}"}, 404)
 
 
 async def _bulk(request: Request) -> Response:
-    """`{count, start, end}`: leads of the past, without webhooks."""
+    """Create `{count}` leads between `{start, end}`, without webhooks."""
     body, workspace = await _body(request), _workspace(request)
     start, end = (datetime.fromisoformat(body[name]) for name in ("start", "end"))
     workspace.bulk(int(body["count"]), start, end)
@@ -105,7 +105,7 @@ async def _bulk(request: Request) -> Response:
 
 
 async def _records(request: Request) -> Response:
-    """Every lead as a JSON line: the present record and the versions whose delivery was accepted."""
+    """Stream every lead as a JSON line: the current record and the versions that were delivered."""
     workspace = _workspace(request)
 
     async def lines() -> AsyncIterator[bytes]:
@@ -117,7 +117,7 @@ async def _records(request: Request) -> Response:
 
 
 async def _faults(request: Request) -> Response:
-    """POST some faults, or DELETE to switch all off."""
+    """POST sets the given faults, DELETE switches all off."""
     workspace = _workspace(request)
     try:
         if request.method == "DELETE":
@@ -131,7 +131,7 @@ async def _faults(request: Request) -> Response:
 
 
 async def _webhook(request: Request) -> Response:
-    """POST some of url, headers, secret, shape, retry_seconds, timeout_seconds."""
+    """Set some of url, headers, secret, shape, retry_seconds, timeout_seconds."""
     settings = _workspace(request).sender.settings
     body = await _body(request)
     if unknown := set(body) - set(asdict(settings)):
@@ -142,19 +142,19 @@ async def _webhook(request: Request) -> Response:
 
 
 async def _switch(request: Request) -> Response:
-    """`enable` or `suspend` the webhook, or wait until it is `idle`."""
+    """Enable or suspend the webhook, or wait until it is idle."""
     sender, action = _workspace(request).sender, request.path_params["action"]
     if action == "idle":
         await sender.idle()
     elif action in ("enable", "suspend"):
         getattr(sender, action)()
     else:
-        return JSONResponse({"error": "enable, suspend or idle"}, 404)
+        return JSONResponse({"error": f"unknown action {action}; use enable, suspend or idle"}, 404)
     return JSONResponse(_described(_workspace(request))["webhook"])
 
 
 async def _sources(request: Request) -> Response:
-    """`{add: {id: name}, remove: [id]}`."""
+    """Add and remove sources: `{add: {id: name}, remove: [id]}`."""
     body, workspace = await _body(request), _workspace(request)
     workspace.more_sources |= body.get("add", {})
     workspace.removed_sources |= set(body.get("remove", ()))

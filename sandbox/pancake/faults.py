@@ -1,4 +1,4 @@
-"""What can be made to go wrong, on demand. All off at first."""
+"""Faults that can be switched on. All are off at the start."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,7 +13,7 @@ class Faults:
     error_rate: float = 0
     """Share of REST requests answered 500."""
     slow_seconds: float = 0
-    """REST answers that much later."""
+    """Delay of every REST answer."""
     rate_limited: bool = False
     """REST answers 429."""
     unauthorized: bool = False
@@ -21,23 +21,23 @@ class Faults:
     success_false: bool = False
     """REST answers 200 with `success: false`."""
     ignore_filter: bool = False
-    """The list pays no attention to `filter`."""
+    """The list ignores `filter`."""
     wrong_filter: bool = False
-    """The list reads the filter as if it were of another year: it answers with nothing."""
+    """The list reads the filter as another year and returns no records."""
     repeat_cursor: bool = False
-    """Each page gives the cursor of the first."""
+    """Every page returns the cursor of the first page."""
     truncate_body: bool = False
-    """REST bodies end in the middle."""
+    """REST bodies end after half of their bytes."""
     cut_page: int = 0
-    """How many records each full page leaves out."""
+    """Number of records that each full page omits."""
     lag_seconds: float = 0
-    """How long a write takes to show in the list."""
+    """Time until a write appears in the list."""
     drop: float = 0
     """Share of webhooks never sent."""
     duplicate: float = 0
     """Share of webhooks sent twice."""
     delay: float = 0
-    """Share of webhooks sent `delay_seconds` late, so after younger ones."""
+    """Share of webhooks sent `delay_seconds` late, and so after newer ones."""
     delay_seconds: float = 1
 
     def change(self, values: dict[str, Any]) -> None:
@@ -45,11 +45,11 @@ class Faults:
         kinds = {item.name: type(item.default) for item in fields(self)}
         for name, value in values.items():
             if name not in kinds:
-                raise ValueError(f"unknown fault {name}; there are {', '.join(kinds)}")
+                raise ValueError(f"unknown fault {name}; use one of {', '.join(kinds)}")
             if kinds[name] is bool and not isinstance(value, bool):
-                raise ValueError(f"{name} is true or false")
+                raise ValueError(f"{name} must be true or false, not {value!r}")
             if kinds[name] is not bool and (isinstance(value, bool) or not isinstance(value, (int, float))):
-                raise ValueError(f"{name} is a number")
+                raise ValueError(f"{name} must be a number, not {value!r}")
             setattr(self, name, value)
 
     def reset(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sandbox.pancake.store import micros
+from sandbox.pancake.store import microseconds
 
 Test = Callable[[dict[str, Any]], bool]
 EVERYTHING = (-(2**62), 2**62)
@@ -22,7 +22,7 @@ class Filter:
 
 
 def read_filter(text: str | None, zone: timedelta) -> Filter:
-    """Read the parameter; naive times are read at `zone` from UTC. Raises ValueError for nonsense."""
+    """Parse the parameter; naive times have the UTC offset `zone`. Raises ValueError if it is invalid."""
     if not text:
         return Filter()
     wanted = json.loads(text)
@@ -30,7 +30,7 @@ def read_filter(text: str | None, zone: timedelta) -> Filter:
     search = str(wanted.get("search_all") or "").strip().lower()
     if len(fields) == 1 and not search and _is_range(fields[0]):
         low, high = (_moment(value, zone) for value in fields[0]["value"])
-        return Filter(micros(low), micros(high))
+        return Filter(microseconds(low), microseconds(high))
     tests = [_condition(condition, zone) for condition in fields]
     combine = any if wanted.get("is_group") else all
     return Filter(accepts=lambda r: (not tests or combine(t(r) for t in tests)) and _found(r, search))

@@ -1,4 +1,4 @@
-"""A seeded generator of Vietnamese leads: names, phones in the forms people type, sources, busy hours."""
+"""A seeded generator of Vietnamese leads: names, phones as people type them, sources, busy hours."""
 
 import random
 from dataclasses import dataclass, field
@@ -44,38 +44,37 @@ _CITIES = ("Quận Hoàn Kiếm, Hà Nội", "Quận 1, TP. Hồ Chí Minh", "Qu
 _PRODUCTS = ("Trị nám", "Nâng mũi", "Tắm trắng", "Triệt lông", "Chăm sóc da")
 TAGS = (("104943019063372_11", "Khách nóng", "#c0392b"), ("104943019063372_12", "Gọi lại", "#138809"))
 _HOURS = (1, 1, 1, 1, 1, 2, 4, 7, 12, 18, 20, 19, 16, 12, 14, 16, 17, 18, 20, 26, 30, 24, 12, 4)
-"""How busy each hour of the day is in Vietnam, relative to the others: late morning and evening peaks."""
+"""Leads per hour of the day in Vietnam, relative to each other: peaks in late morning and evening."""
 
 
-def busyness(moment_ict: datetime) -> float:
-    """How many times the average rate leads come in at that hour."""
+def relative_rate(moment_ict: datetime) -> float:
+    """Return the rate of leads at that hour, as a multiple of the average."""
     return _HOURS[moment_ict.hour] * len(_HOURS) / sum(_HOURS)
 
 
 @dataclass
 class Leads:
-    """An endless supply of leads with different phones; equal seeds give equal leads."""
+    """Generate leads with different phones; equal seeds give equal leads."""
 
     seed: int = 0
-    made: int = 0
+    created: int = 0
     _random: random.Random = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
 
     def uuid(self) -> str:
-        """A random uuid from the seed."""
         return str(UUID(int=self._random.getrandbits(128), version=4))
 
     def chance(self, probability: float) -> bool:
-        """True with that probability."""
+        """Return True with this probability."""
         return self._random.random() < probability
 
     def lead(self) -> dict[str, Any]:
-        """A new lead without times."""
+        """Return a new lead, without timestamps."""
         pick = self._random.choice
-        number = self.made
-        self.made += 1
+        number = self.created
+        self.created += 1
         name = " ".join(part for part in (pick(_FAMILY), pick(_MIDDLE), pick(_GIVEN)) if part)
         (source,) = self._random.choices(SOURCES, [share for _, _, share in SOURCES])
         lead = {
@@ -93,7 +92,8 @@ class Leads:
         return {key: value for key, value in lead.items() if value is not None}
 
     def phone(self, number: int) -> str:
-        """The phone of the nth lead: another one for each n below 27 million, in one of the usual forms."""
+        """Return the phone of the nth lead in one of the usual notations; unique for n below 27 million."""
+        # Different seeds begin at different numbers; 1,000,003 is prime, so that they spread evenly.
         number += self.seed * 1_000_003 % 9_000_000
         prefix, rest = _MOBILE[number % len(_MOBILE)], f"{number // len(_MOBILE) % 10_000_000:07d}"
         national = prefix + rest
@@ -109,7 +109,7 @@ class Leads:
         return self._random.choices(forms, [60, 12, 8, 8, 8, 4][: len(forms)])[0]
 
     def edit(self, lead: dict[str, Any]) -> dict[str, Any]:
-        """The same lead with a change that matters: another tag, product or address."""
+        """Return the lead with another tag, product or address."""
         pick = self._random.choice
         change = pick(("pancake_tags", "interested_product", "full_address"))
         value: Any = f"Số {self._random.randint(301, 999)} {pick(_STREETS)}, {pick(_CITIES)}, Việt Nam"

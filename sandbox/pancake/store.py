@@ -1,7 +1,7 @@
-"""The records of the simulated workspace, and the search index that lists them.
+"""The records of the simulated workspace, and the search index behind the list.
 
-Each record is kept as JSON bytes, the index as sorted keys, so that a page costs the same among a hundred
-records and a million. What is written becomes visible in the list after a lag, as with a search engine.
+Records are kept as JSON bytes and the index as sorted keys, so that a page takes the same time for a hundred
+records as for a million. A write appears in the list after a lag, as with a search engine.
 """
 
 import heapq
@@ -19,8 +19,8 @@ Key = tuple[int, str]
 """`modified_on` in microseconds since 1970 UTC, record id."""
 
 
-def micros(moment: datetime) -> int:
-    """Microseconds since 1970."""
+def microseconds(moment: datetime) -> int:
+    """Return the microseconds since 1970."""
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
@@ -36,8 +36,10 @@ class Table:
     _waiting: list[tuple[int, int, str, int, bytes]] = field(default_factory=list)
     _sequence: int = 0
 
-    def write(self, record: dict[str, Any], *, at: datetime | None = None, lag: float = 0) -> dict[str, Any]:
-        """Insert or update a record as of `at` (now); it shows in the list `lag` seconds later."""
+    def write(
+        self, record: dict[str, Any], *, at: datetime | None = None, lag_seconds: float = 0
+    ) -> dict[str, Any]:
+        """Insert or update a record at a moment (default: now); the list shows it `lag_seconds` later."""
         moment = at or self.now()
         stamp = (moment + self.zone).strftime("%Y-%m-%dT%H:%M:%S.%f")
         before = self.get(record["id"])
@@ -45,17 +47,16 @@ class Table:
         content = json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
         self.current[record["id"]] = content
         self._sequence += 1
-        visible = micros(self.now()) + int(lag * 1e6)
-        heapq.heappush(self._waiting, (visible, self._sequence, record["id"], micros(moment), content))
+        visible = microseconds(self.now()) + int(lag_seconds * 1e6)
+        heapq.heappush(self._waiting, (visible, self._sequence, record["id"], microseconds(moment), content))
         return whole
 
     def get(self, record_id: str) -> dict[str, Any] | None:
-        """The record as it is now."""
         content = self.current.get(record_id)
         return json.loads(content) if content is not None else None
 
     def delete(self, record_id: str) -> None:
-        """Remove a record, from the list at once."""
+        """Delete a record, and remove it from the list without a lag."""
         self.current.pop(record_id, None)
         self._waiting = [item for item in self._waiting if item[2] != record_id]
         heapq.heapify(self._waiting)
@@ -65,11 +66,14 @@ class Table:
         self, low: int, high: int, cursor: Key | None, accepts: Callable[[dict[str, Any]], bool] | None,
         *, descending: bool,
     ) -> tuple[list[bytes], Key | None]:  # fmt: skip
-        """The next 30 listed records with a key in [low, high] that `accepts` takes, and the last key."""
+        """Return up to 30 listed records whose key is in [low, high] and that `accepts` takes.
+
+        The second value is the last key, or None if there are no records.
+        """
         self._index()
         entries: list[bytes] = []
         last = None
-        for key in self._walk(low, high, cursor, descending):
+        for key in self._keys_between(low, high, cursor, descending):
             content = self._listed[key[1]][1]
             if accepts is None or accepts(json.loads(content)):
                 entries.append(content)
@@ -78,7 +82,7 @@ class Table:
                     break
         return entries, last
 
-    def _walk(self, low: int, high: int, cursor: Key | None, descending: bool) -> Iterator[Key]:
+    def _keys_between(self, low: int, high: int, cursor: Key | None, descending: bool) -> Iterator[Key]:
         start, stop = bisect_left(self._keys, (low, "")), bisect_left(self._keys, (high + 1, ""))
         if cursor is not None and descending:
             stop = min(stop, bisect_left(self._keys, cursor))
@@ -88,14 +92,15 @@ class Table:
         return (self._keys[place] for place in places)
 
     def _index(self) -> None:
-        """Let the index catch up with what has become visible; a large load is sorted once."""
-        moment, due = micros(self.now()), []
+        """Add the writes that have become visible to the index."""
+        moment, due = microseconds(self.now()), []
         while self._waiting and self._waiting[0][0] <= moment:
             due.append(heapq.heappop(self._waiting))
+        # Sorting once is faster than a thousand insertions into a sorted list.
         bulk = len(due) > 1_000
         for _, _, record_id, modified, content in due:
             if record_id in self._listed and self._listed[record_id][0] > modified:
-                continue  # a late older version never takes the place of a newer one
+                continue  # an older version that arrives late does not replace a newer one
             if not bulk:
                 self._unlist(record_id)
                 insort(self._keys, (modified, record_id))
@@ -111,11 +116,11 @@ class Table:
 
 
 def write_cursor(key: Key) -> str:
-    """An opaque cursor, shaped like the vendor's: page size, time in milliseconds and more, record id."""
+    """Return an opaque cursor like the vendor's: page size, time and record id in Base64."""
     return urlsafe_b64encode(json.dumps([PAGE_SIZE, *key]).encode()).decode().rstrip("=")
 
 
 def read_cursor(text: str) -> Key:
-    """Raises ValueError for what is no cursor."""
+    """Parse a cursor. Raises ValueError."""
     _, stamp, record_id = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     return int(stamp), str(record_id)

@@ -1,8 +1,8 @@
 """The webhook sender: custom headers, an optional signature, retries, and the vendor's suspension rule.
 
-Published (webhook OpenAPI 2.0.0): a webhook is suspended when within 30 minutes more than 80 % of the
-requests fail and at least 300 did; it sends nothing until an admin switches it on, and then only new events.
-The retry policy is not published: here two more tries, one and five seconds later.
+Published (webhook OpenAPI 2.0.0): the vendor suspends a webhook when within 30 minutes at least 300 requests
+and more than 80 % of them fail. Nothing is sent until an admin enables it again, and then only new events.
+The retry policy is not published; the default here is two retries after 1 and 5 seconds.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ import httpx
 from sandbox.pancake.faults import Faults
 from sandbox.pancake.leads import TAGS, Leads
 
-WINDOW = timedelta(minutes=30)
-FAILURES = 300
-RATE = 0.8
+SUSPENSION_WINDOW = timedelta(minutes=30)
+MIN_FAILURES = 300
+MAX_FAILURE_SHARE = 0.8
 
 
 @dataclass
 class Settings:
-    """What the vendor's form holds, and what the simulator adds to it."""
+    """The settings of the vendor's form, and those that the simulator adds."""
 
     url: str = ""
     headers: dict[str, str] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Settings:
 
 @dataclass
 class Delivery:
-    """One event on its way."""
+    """One event to be sent."""
 
     record_id: str
     modified_on: str
@@ -75,11 +75,11 @@ class Sender:
 
     @property
     def pending(self) -> int:
-        """Deliveries not finished: waiting, being sent, or between tries."""
+        """Number of unfinished deliveries: waiting, being sent, or before a retry."""
         return len(self._tasks)
 
     async def aclose(self) -> None:
-        """Stop sending."""
+        """Cancel the unfinished deliveries and close the client."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -91,7 +91,7 @@ class Sender:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def emit(self, record: dict[str, Any], table: str, *, created: bool) -> None:
-        """An event happened: send it, unless the webhook is off or a fault swallows it."""
+        """Send an event, unless the webhook is off or a fault drops it."""
         self.counts["events"] += 1
         if not self.settings.url or not self.enabled:
             self.counts["not_sent"] += 1
@@ -110,13 +110,13 @@ class Sender:
             task.add_done_callback(self._tasks.discard)
 
     def enable(self) -> None:
-        """The admin switches the webhook on: counting starts anew, old events stay unsent."""
+        """Enable the webhook as an admin does: counting restarts, old events are not sent."""
         self.enabled = True
         self._answers.clear()
         self._failures = 0
 
     def suspend(self) -> None:
-        """Switch the webhook off as the vendor does."""
+        """Suspend the webhook as the vendor does."""
         self.enabled = False
         self.suspensions.append(self._now())
 
@@ -133,7 +133,7 @@ class Sender:
         self.counts["given_up"] += 1
 
     async def _send(self, delivery: Delivery) -> bool:
-        """One request; whether the vendor counts it as delivered (2xx)."""
+        """Send one request; return whether the vendor counts it as delivered (2xx)."""
         delivery.attempts += 1
         self.counts["requests"] += 1
         try:
@@ -148,16 +148,20 @@ class Sender:
         except httpx.HTTPError as error:
             delivered = False
             self.counts[type(error).__name__] += 1
-        self._judge(delivered)
+        self._count_answer(delivered)
         return delivered
 
-    def _judge(self, delivered: bool) -> None:
+    def _count_answer(self, delivered: bool) -> None:
         now = self._now()
         self._answers.append((now, delivered))
         self._failures += not delivered
-        while self._answers[0][0] < now - WINDOW:
+        while self._answers[0][0] < now - SUSPENSION_WINDOW:
             self._failures -= not self._answers.popleft()[1]
-        if self._failures >= FAILURES and self._failures > RATE * len(self._answers) and self.enabled:
+        if (
+            self._failures >= MIN_FAILURES
+            and self._failures > MAX_FAILURE_SHARE * len(self._answers)
+            and self.enabled
+        ):
             self.suspend()
 
     def _headers(self, body: bytes) -> dict[str, str]:
@@ -169,7 +173,7 @@ class Sender:
         return headers
 
     def _body(self, record: dict[str, Any], table: str, created: bool) -> bytes:
-        """The event in the chosen shape. Webhooks carry the tags whole, and no `interested_product`."""
+        """Return the event in the chosen shape. It has full tag objects and no `interested_product`."""
         workspace = self.settings.workspace_id
         tags = [
             {"id": tag, "text": text, "description": None, "color": color, "lighten_color": color,

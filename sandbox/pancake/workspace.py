@@ -1,4 +1,4 @@
-"""One simulated workspace: records, sender, generator, faults, and the choices the vendor leaves open."""
+"""One simulated workspace: records, sender, generator, faults and options."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -13,13 +13,12 @@ from sandbox.pancake.store import TABLES, Table
 from sandbox.pancake.webhook import Sender, Settings
 
 
-def present() -> datetime:
-    """The real time."""
+def real_time() -> datetime:
     return datetime.now(UTC)
 
 
 class Workspace:
-    """Everything behind the two APIs. `now` may be a clock that a test moves."""
+    """The state behind both APIs. `now` may be the clock of a test."""
 
     def __init__(
         self,
@@ -27,7 +26,7 @@ class Workspace:
         seed: int = 0,
         workspace_id: int = 123,
         api_key: str = "0123456789abcdef0123456789abcdef",
-        now: Callable[[], datetime] = present,
+        now: Callable[[], datetime] = real_time,
         transport: httpx.AsyncBaseTransport | None = None,
         zone_hours: float = 0,
         filter_zone_hours: float = 0,
@@ -48,30 +47,29 @@ class Workspace:
         self.first_cursor = ""
 
     def save(self, record: dict[str, Any], table: str = "lead") -> dict[str, Any]:
-        """Insert or update a record, as a person or the API would, and send the event."""
+        """Insert or update a record and send the event."""
         record = {"id": self.leads.uuid()} | record
         created = record["id"] not in self.tables[table].current
-        whole = self.tables[table].write(record, lag=self.faults.lag_seconds)
+        whole = self.tables[table].write(record, lag_seconds=self.faults.lag_seconds)
         self.sender.emit(whole, table, created=created)
         return whole
 
     def new_lead(self) -> dict[str, Any]:
-        """Make up a lead and save it."""
+        """Generate a lead and save it."""
         return self.save(self.leads.lead())
 
     def edit_lead(self, record_id: str) -> dict[str, Any]:
-        """Change something that matters in a lead. Raises KeyError if there is none."""
+        """Change a lead and save it. Raises KeyError for an unknown id."""
         record = self.tables["lead"].get(record_id)
         if record is None:
             raise KeyError(record_id)
         return self.save(self.leads.edit(record))
 
     def bulk(self, count: int, start: datetime, end: datetime) -> None:
-        """Leads spread evenly over a stretch of time, without webhooks: the past."""
+        """Create past leads, evenly spread from `start` to `end`, without webhooks."""
         step = (end - start) / max(count, 1)
         for number in range(count):
             self.tables["lead"].write(self.leads.lead(), at=start + step * number)
 
     async def aclose(self) -> None:
-        """Stop the sender."""
         await self.sender.aclose()

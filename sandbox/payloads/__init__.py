@@ -1,4 +1,4 @@
-"""The sample deliveries and what must become of each; README.md explains the files."""
+"""The sample deliveries and the expected result of each; README.md explains the files."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Expectation:
-    """What must become of one delivery; None or empty means that it must not happen."""
+    """The expected result of one delivery; None or empty means that it must not occur."""
 
     answer: str
     error_code: str | None = None
@@ -26,7 +26,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Sample:
-    """One delivery: its name, its bytes, and what is expected of it."""
+    """One delivery: its name, its bytes and the expected result."""
 
     name: str
     title: str
@@ -37,9 +37,9 @@ class Sample:
 
 
 def load_samples() -> list[Sample]:
-    """All samples in the order of their names.
+    """Return all samples in the order of their names.
 
-    Raises ValueError if an expectation has no body, or TypeError if it has a key that means nothing.
+    Raises ValueError if an expectation has no body, or TypeError if it has an unknown key.
     """
     return [_sample(path) for path in sorted(HERE.glob("*.expect.yaml"))]
 
@@ -48,7 +48,9 @@ def _sample(path: Path) -> Sample:
     name = path.name.removesuffix(".expect.yaml")
     bodies = [found for found in HERE.glob(f"{name}.*") if found != path]
     if len(bodies) != 1:
-        raise ValueError(f"{path}: has {len(bodies)} bodies beside it, one is needed")
-    said: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    title, kind, after = said.pop("title"), said.pop("kind"), tuple(said.pop("after", ()))
-    return Sample(name, title, kind, bodies[0].read_bytes(), after, Expectation(**said))
+        raise ValueError(
+            f"{path} has {len(bodies)} body files. Put exactly one {name}.json or .txt beside it."
+        )
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    title, kind, after = content.pop("title"), content.pop("kind"), tuple(content.pop("after", ()))
+    return Sample(name, title, kind, bodies[0].read_bytes(), after, Expectation(**content))

@@ -1,1 +1,1 @@
-"""The whole sandbox, up and down as one: PostgreSQL, the engine, Diva, our handlers, an edge."""
+"""The whole sandbox as one unit: PostgreSQL, the engine, Diva, Pancake, the handlers, an edge."""

@@ -1,6 +1,6 @@
-"""Connects the sandbox to a Pancake workspace: connection, sources, rosters, kill switch off.
+"""Connect the sandbox to a Pancake workspace: connection, sources, rosters, kill switch off.
 
-As a program (`python -m sandbox.stack.connection`) it does so once, from the environment, for compose.
+compose.yaml runs it as a program, configured by the environment: `python -m sandbox.stack.connection`.
 """
 
 import os
@@ -15,12 +15,12 @@ from leads.services.connection_secrets import ChangeRefused, Workspace, create_c
 WORKSPACE_ID = 607
 CONNECTION_ID = "f0000000-0000-4000-8000-000000000001"
 STAFF = [f"c0000000-0000-4000-8000-00000000000{number}" for number in range(1, 7)]
-"""Diva's six telesales, the last of them off duty."""
+"""Diva's six telesales staff members, the last of them off duty."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A source of the workspace and who takes its leads (`roster` empty: the default roster does)."""
+    """A source of the workspace. Its leads go to `roster`, or to the default roster if that is empty."""
 
     id: str
     name: str
@@ -41,7 +41,7 @@ _SOURCE = """
     INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)
     VALUES (%s, %s, %s, %s) RETURNING id
 """
-_SWITCH_OFF = """
+_DISABLE_KILL_SWITCH = """
     UPDATE app_setting
     SET app_settings = jsonb_set(app_settings, '{pancake_integration,kill_switch}', 'false')
     WHERE id = 1
@@ -50,7 +50,7 @@ _SWITCH_OFF = """
 
 @dataclass(frozen=True)
 class Access:
-    """How the workspace's webhook reaches us, and how we reach its REST API."""
+    """The credentials of the webhook and of the workspace's REST API."""
 
     webhook_token: str
     api_key: str
@@ -59,29 +59,31 @@ class Access:
 
 
 def connect_pancake(database_url: str, access: Access) -> None:
-    """Write the rows that an administrator of Diva would make, into a migrated database; once."""
+    """Write the rows that an administrator of Diva would write, to a migrated database, once."""
     ring = KeyRing.parse(access.encryption_keys)
     workspace = Workspace(
         "Diva sandbox", WORKSPACE_ID, access.api_base_url, access.api_key,
         id=CONNECTION_ID, token=access.webhook_token,
     )  # fmt: skip
-    with psycopg.connect(database_url, row_factory=dict_row) as connection:
+    with psycopg.connect(database_url, row_factory=dict_row) as db_connection:
         try:
-            create_connection(connection, ring, workspace)
-        except ChangeRefused:  # made by an earlier start
+            create_connection(db_connection, ring, workspace)
+        except ChangeRefused:  # an earlier start created it
             return
         for source in SOURCES:
             values = [CONNECTION_ID, source.id, source.name, source.is_active]
-            made = connection.execute(_SOURCE, values).fetchone()
-            assert made is not None
-            _fill_roster(connection, made["id"], source.roster)
-        _fill_roster(connection, None, DEFAULT_ROSTER)
-        connection.execute(_SWITCH_OFF)
+            created = db_connection.execute(_SOURCE, values).fetchone()
+            assert created is not None
+            _fill_roster(db_connection, created["id"], source.roster)
+        _fill_roster(db_connection, None, DEFAULT_ROSTER)
+        db_connection.execute(_DISABLE_KILL_SWITCH)
 
 
-def _fill_roster(connection: psycopg.Connection[DictRow], source_id: object, staff: tuple[str, ...]) -> None:
+def _fill_roster(
+    db_connection: psycopg.Connection[DictRow], source_id: object, staff: tuple[str, ...]
+) -> None:
     for member in staff:
-        connection.execute(
+        db_connection.execute(
             "INSERT INTO pancake_assignee (source_id, staff_id) VALUES (%s, %s)", [source_id, member]
         )
 

@@ -1,8 +1,7 @@
-"""The least an edge must do: take Pancake's raw body and hand it to Hasura's endpoint `pancake/record`.
+"""A stand-in for the edge: forward Pancake's raw body to Hasura's endpoint `pancake/record`.
 
-In production nginx does this and more (signatures, allowlist, limits, spool); this keeps the same path,
-the same answers and the same call to Hasura, for machines where no nginx is installed. What both must do
-is held together by tests/edge/test_contract.py.
+It serves machines without nginx. Path, answers and the call to Hasura are those of the real edge, as
+tests/edge/test_contract.py checks; signatures, allowlist, limits and spool are missing.
 """
 
 import base64
@@ -21,8 +20,8 @@ from starlette.routing import Route
 from sandbox.serving import read_address, serve
 
 MAX_BODY_BYTES = 256 * 1024
-PLAUSIBLE_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
-KNOWN = frozenset(
+TOKEN_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
+KNOWN_STATUSES = frozenset(
     (
         "received",
         "duplicate",
@@ -35,7 +34,7 @@ KNOWN = frozenset(
 
 
 def create_app(hasura_url: str, token: str, transport: httpx.AsyncBaseTransport | None = None) -> Starlette:
-    """The edge; `token` is the JWT of role pancake_edge, `transport` replaces the network in tests."""
+    """Create the edge. `token` is the JWT of role pancake_edge; `transport` replaces the network in tests."""
     client = httpx.AsyncClient(
         base_url=hasura_url, timeout=10, transport=transport,
         headers={"Authorization": f"Bearer {token}"}, limits=httpx.Limits(max_connections=64),
@@ -50,7 +49,7 @@ def create_app(hasura_url: str, token: str, transport: httpx.AsyncBaseTransport 
         body = await request.body()
         if len(body) > MAX_BODY_BYTES:
             return JSONResponse({"status": "too_large"})
-        if not PLAUSIBLE_TOKEN.fullmatch(request.path_params["token"]):
+        if not TOKEN_PATTERN.fullmatch(request.path_params["token"]):
             return JSONResponse({"status": "unknown_token"})
         call = {
             "token": request.path_params["token"],
@@ -60,10 +59,10 @@ def create_app(hasura_url: str, token: str, transport: httpx.AsyncBaseTransport 
         }
         try:
             answer = await client.post("/api/rest/pancake/record", json=call)
-            taken = answer.raise_for_status().json()["pancake_ingest_record"]
-            if taken["status"] not in KNOWN:
-                raise ValueError(taken["status"])
-            return JSONResponse(taken)
+            output = answer.raise_for_status().json()["pancake_ingest_record"]
+            if output["status"] not in KNOWN_STATUSES:
+                raise ValueError(output["status"])
+            return JSONResponse(output)
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             return JSONResponse({"status": "unavailable", "error": type(error).__name__}, status_code=502)
 
@@ -80,7 +79,7 @@ def create_app(hasura_url: str, token: str, transport: httpx.AsyncBaseTransport 
 
 
 def main() -> None:
-    """Serve with HASURA_URL and HASURA_EDGE_TOKEN until stopped."""
+    """Serve until stopped, with HASURA_URL and HASURA_EDGE_TOKEN of the environment."""
     app = create_app(os.environ["HASURA_URL"], os.environ["HASURA_EDGE_TOKEN"])
     serve(app, *read_address("sandbox.stack.edge", __doc__))
 

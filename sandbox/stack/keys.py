@@ -1,4 +1,4 @@
-"""The secrets of one sandbox, new at each start, and the tokens made from them."""
+"""The secrets of one sandbox, new at each start, and the JWTs signed with them."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ CLAIMS = "https://hasura.io/jwt/claims"
 
 @dataclass(frozen=True)
 class Keys:
-    """What the parts of a sandbox authenticate each other with."""
+    """The secrets with which the services of a sandbox authenticate each other."""
 
     admin_secret: str = field(repr=False)
     jwt_key: str = field(repr=False)
@@ -25,7 +25,7 @@ class Keys:
 
     @classmethod
     def generate(cls) -> Self:
-        """Fresh random ones; the API key looks like Pancake's (32 hex characters)."""
+        """Return new random secrets; the API key has the form of Pancake's: 32 hex digits."""
         return cls(
             admin_secret=secrets.token_urlsafe(24),
             jwt_key=secrets.token_urlsafe(48),
@@ -38,11 +38,11 @@ class Keys:
 
     @property
     def jwt_secret(self) -> str:
-        """HASURA_GRAPHQL_JWT_SECRET."""
+        """The value of HASURA_GRAPHQL_JWT_SECRET."""
         return json.dumps({"type": "HS256", "key": self.jwt_key})
 
     def token(self, role: str, user_id: str | None = None) -> str:
-        """A JWT of one role, without an end, optionally of one staff member."""
+        """Return a JWT of a role that does not expire, optionally of one staff member."""
         claims = {"x-hasura-default-role": role, "x-hasura-allowed-roles": [role]}
         if user_id is not None:
             claims["x-hasura-user-id"] = user_id

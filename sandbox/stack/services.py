@@ -1,4 +1,4 @@
-"""One server process of the sandbox: started with a log file, waited for, stopped, killed."""
+"""A server process of the sandbox, with a log file."""
 
 import signal
 import subprocess
@@ -12,16 +12,16 @@ import httpx
 from sandbox.processes import Processes
 
 ROOT = Path(__file__).parents[2]
-READY_SECONDS = 30.0
+READY_TIMEOUT_SECONDS = 30.0
 
 
 class NotReady(Exception):
-    """A service of the sandbox ended or did not become ready in time; the message carries its last words."""
+    """A service ended or did not become ready in time; the message holds the end of its log."""
 
 
 @dataclass
 class Service:
-    """A server process by name, with its base URL and the path it answers readiness on."""
+    """A server process. It is ready when `url` + `ready_path` answers 200."""
 
     name: str
     arguments: Sequence[str]
@@ -33,25 +33,22 @@ class Service:
     process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        """Start the process without waiting for it; its output is appended to the log."""
+        """Start the process without waiting until it is ready; append its output to the log."""
         with self.log.open("a") as output:
             self.process = self.processes.start(
                 self.arguments, env=self.environment, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
             )
 
-    def wait_ready(self, seconds: float = READY_SECONDS) -> None:
-        """Return once it answers 200.
-
-        Raises NotReady if it ends or takes longer than `seconds`.
-        """
-        deadline = time.monotonic() + seconds
+    def wait_ready(self, timeout_seconds: float = READY_TIMEOUT_SECONDS) -> None:
+        """Wait until it is ready. Raises NotReady if it ends or takes longer than `timeout_seconds`."""
+        deadline = time.monotonic() + timeout_seconds
         with httpx.Client(timeout=5) as client:
             while True:
                 answer = self._probe(client)
                 if answer == "200":
                     return
                 if self.process is None or self.process.poll() is not None:
-                    raise NotReady(f"{self.name} ended at its start:\n{self.tail()}")
+                    raise NotReady(f"{self.name} ended before it was ready:\n{self.tail()}")
                 if time.monotonic() > deadline:
                     raise NotReady(
                         f"{self.name} is not ready ({answer}) at {self.url}{self.ready_path}:\n{self.tail()}"
@@ -59,16 +56,15 @@ class Service:
                 time.sleep(0.03)
 
     def stop(self) -> None:
-        """Stop it politely."""
+        """Stop it with SIGTERM."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Stop it with SIGKILL, as a crash would."""
         self._end(signal.SIGKILL)
 
     def tail(self, lines: int = 25) -> str:
-        """The last lines of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) or "(it said nothing)"
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) or "(its log is empty)"
 
     def _probe(self, client: httpx.Client) -> str:
         try:
@@ -77,7 +73,7 @@ class Service:
             return type(error).__name__
         return str(answer.status_code) if answer.status_code == 200 else f"{answer.status_code} {answer.text}"
 
-    def _end(self, how: signal.Signals) -> None:
+    def _end(self, signal_: signal.Signals) -> None:
         if self.process is not None:
-            self.processes.stop(self.process, how)
+            self.processes.stop(self.process, signal_)
             self.process = None

@@ -1,4 +1,4 @@
-"""The sandbox as one context manager: every part on a free port of 127.0.0.1, nothing left behind."""
+"""The sandbox as one context manager: every service on a free port of 127.0.0.1."""
 
 import os
 import sys
@@ -7,29 +7,30 @@ from secrets import token_hex
 from types import TracebackType
 from typing import Self
 
-from sandbox import hasura
-from sandbox.cluster import Cluster, free_port
-from sandbox.database import install_diva
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.edge.nginx import EdgeSettings, NginxEdge, missing_packages
+from sandbox.postgres.database import install_diva
+from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import Processes
+from sandbox.stack import hasura
 from sandbox.stack.connection import WORKSPACE_ID, Access, connect_pancake
 from sandbox.stack.keys import Keys
 from sandbox.stack.services import ROOT, Service
 
 PORTS = ("hasura", "handlers", "notifications", "edge", "pancake")
-PATIENT = {"EDGE_PATH_TIMEOUT_MS": "1600"}
-"""A developer's busy machine answers later than production does, and should not see `spooled` for that."""
+SLOW_MACHINE_SETTINGS = {"EDGE_PATH_TIMEOUT_MS": "1600"}
+"""On a busy developer's machine the default timeout of the edge would spool deliveries."""
 
 
 class Sandbox:
-    """Pancake, Diva, Hasura's stand-in, the handlers and an edge over one database.
+    """Pancake, Diva, the stand-in for Hasura, the handlers and an edge on one database.
 
-    The edge is the real one where nginx with Lua is installed, else the small one of sandbox/stack/edge.py.
+    The edge is the real one if nginx with Lua is installed, else the stand-in of sandbox/stack/edge.py.
 
-    `cluster` is a running server to make the database in (the caller closes it). Without it, `server_url`
-    names one, or else one is started. On a server that stays, the database is dropped at the end.
-    `edge_environment`: EDGE_* variables of the real edge; by default it is only more patient.
+    `cluster` is a running PostgreSQL server, which the caller closes. Without it the server at `server_url`
+    is used, or else an embedded one is started. On a server that continues to run, the database is dropped
+    at the end.
+    `edge_environment`: EDGE_* variables of the real edge; by default SLOW_MACHINE_SETTINGS.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Sandbox:
         edge_environment: Mapping[str, str] | None = None,
     ) -> None:
         self.keys = Keys.generate()
-        self._edge_environment = PATIENT if edge_environment is None else edge_environment
+        self._edge_environment = SLOW_MACHINE_SETTINGS if edge_environment is None else edge_environment
         self._own_cluster = cluster is None
         self.cluster = cluster or Cluster(server_url=server_url)
         self.database = f"diva_{token_hex(4)}"
@@ -54,18 +55,18 @@ class Sandbox:
 
     @property
     def database_url(self) -> str:
-        """Diva's database, ours included."""
+        """The database with Diva's tables and ours."""
         return self.cluster.url(self.database)
 
     def start(self) -> None:
-        """Bring everything up.
+        """Start every service and wait until all are ready.
 
-        Raises ClusterError, NoPostgres or NotReady, each saying which part failed and its last words.
+        Raises ClusterError, PostgresNotFound or NotReady.
         """
         if self._own_cluster:
             self.cluster.start()
         self.cluster.create_database(self.database)
-        self._drops_database = not (self._own_cluster and self.cluster.embedded)
+        self._drops_database = not (self._own_cluster and self.cluster.is_embedded)
         install_diva(self.database_url)
         self.hasura = self._module("hasura", hasura.MODULE, *self._hasura_arguments(), ready="/healthz")
         self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
@@ -88,18 +89,18 @@ class Sandbox:
         if isinstance(self.edge, NginxEdge):
             self.edge.wait_policy()
 
-    def more_handlers(self, name: str) -> Service:
-        """One more process of the handlers over the same database, ready; nobody knows its URL yet."""
+    def add_handlers(self, name: str) -> Service:
+        """Start one more process of the handlers on the same database; no other service calls it."""
         self._ports[name] = free_port()
         return _started(self._handlers(name))
 
-    def more_edge(self) -> Service:
-        """The small edge, beside the first."""
+    def add_small_edge(self) -> Service:
+        """Start the stand-in of the edge beside the first edge."""
         self._ports["small-edge"] = free_port()
         return _started(self._module("small-edge", "sandbox.stack.edge", ready="/healthz"))
 
     def close(self) -> None:
-        """Stop every part, drop the database or the whole server, remove the files."""
+        """Stop every service, drop the database or remove the server, remove the files."""
         self._processes.close()
         if self._drops_database:
             self.cluster.drop_database(self.database)
@@ -107,7 +108,7 @@ class Sandbox:
             self.cluster.close()
 
     def environment(self) -> dict[str, str]:
-        """What a client of the sandbox needs to know."""
+        """Return the addresses and secrets for a client of the sandbox."""
         return {
             "DATABASE_URL": self.database_url,
             "HASURA_URL": self.hasura_url,
@@ -143,7 +144,7 @@ class Sandbox:
         return Service(
             name=name,
             arguments=[sys.executable, "-m", module, *arguments, "--port", str(port)],
-            environment=self._environment_of_parts(),
+            environment=self._service_environment(),
             url=f"http://127.0.0.1:{port}",
             ready_path=ready,
             log=self.home / f"{name}.log",
@@ -166,8 +167,8 @@ class Sandbox:
             f"--webhook-url={self.webhook_url}",
         ]
 
-    def _environment_of_parts(self) -> Mapping[str, str]:
-        """One environment for all parts: the names do not collide."""
+    def _service_environment(self) -> Mapping[str, str]:
+        """Return the variables of all services; none has two meanings."""
         return {
             **os.environ,
             "PYTHONPATH": hasura.PYTHONPATH,

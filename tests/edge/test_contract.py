@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from sandbox.cluster import free_port
+from sandbox.postgres.server import free_port
 from sandbox.processes import Processes
 from sandbox.stack.services import Service
 from tests.support.edge.fakes import HASURA_TOKEN, FakeHandlers, FakeHasura

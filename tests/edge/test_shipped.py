@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sandbox.cluster import free_port
 from sandbox.edge.nginx import DEPLOY
+from sandbox.postgres.server import free_port
 from sandbox.processes import Processes
 from sandbox.stack.services import NotReady
 from tests.support.edge.certificates import write_certificate

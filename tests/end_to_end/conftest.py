@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox.cluster import Cluster
+from sandbox.postgres.server import Cluster
 from sandbox.stack.stack import Sandbox
 from tests.support.end_to_end import EndToEndHarness
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sandbox.cluster import Cluster
 from sandbox.demo import Result
 from sandbox.edge.nginx import describe_edge
-from sandbox.observe import Effect
 from sandbox.payloads import load_samples
+from sandbox.postgres.server import Cluster
+from sandbox.stack.observer import Effect
 from sandbox.stack.services import ROOT
 from tests.support.leads import body, numbered_lead
 from tests.support.waiting import eventually
@@ -63,7 +63,7 @@ class Running:
     def __init__(self, env_file: Path) -> None:
         self.env_file = env_file
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "sandbox.up", "up", "--env-file", str(env_file)],
+            [sys.executable, "-m", "sandbox", "up", "--env-file", str(env_file)],
             cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stderr is not None

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from leads.adapters.secrets import KeyRing
-from sandbox.cluster import Cluster
 from sandbox.edge.nginx import NginxEdge, missing_packages
+from sandbox.postgres.server import Cluster
 from sandbox.stack.stack import Sandbox
 from tests.support.edge.proofs import CURRENT, MODES, PREVIOUS, SHIFTS_SECONDS, SIGNERS, expected_outcome
 from tests.support.edge.sender import Sender, signed

@@ -16,7 +16,7 @@ GUARDS = {"settle": "unexpected", "identity": "duplicated", "register": "duplica
 
 def run_scenario(*options: str) -> tuple[int, dict[str, Any]]:
     """Run a small scenario; return exit code and result. It must ignore DATABASE_URL."""
-    command = [sys.executable, "-m", "scripts.scenarios", "four_layers", "--json", "--speed", "120", *options]
+    command = [sys.executable, "-m", "sandbox.chaos", "four_layers", "--json", "--speed", "120", *options]
     run = subprocess.run(
         command,
         cwd=ROOT,

@@ -14,16 +14,17 @@ from secrets import token_hex
 import httpx
 import pytest
 
-from sandbox import hasura, postgres_binaries
-from sandbox.cluster import Cluster, free_port
-from sandbox.database import install_diva
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.edge.nginx import EdgeSettings, NginxEdge, missing_packages
+from sandbox.postgres import binaries
+from sandbox.postgres.database import install_diva
+from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import Processes
+from sandbox.stack import hasura
 from sandbox.stack.connection import WORKSPACE_ID
 from sandbox.stack.keys import Keys
 from sandbox.stack.services import ROOT, Service
-from sandbox.stack.stack import PATIENT
+from sandbox.stack.stack import SLOW_MACHINE_SETTINGS
 from tests.support.leads import body, numbered_lead
 from tests.support.waiting import eventually
 
@@ -91,7 +92,7 @@ def installation(cluster: Cluster, tmp_path: Path) -> Iterator[Installation]:
     install_diva(url)
     for shared in ("hasura", ".env.example"):
         (tmp_path / shared).symlink_to(ROOT / shared)
-    path = os.pathsep.join([str(postgres_binaries.find()), os.environ["PATH"]])
+    path = os.pathsep.join([str(binaries.find()), os.environ["PATH"]])
     with Processes() as processes:
         environment = {"PATH": path, "HOME": str(tmp_path), "PYTHON": sys.executable}
         yield Installation(tmp_path, Keys.generate(), cluster, url, processes, environment)
@@ -217,7 +218,9 @@ def start_the_edge(at: Installation, token: str) -> None:
         )  # fmt: skip
         at.ran.add(check)
         return
-    settings = EdgeSettings(hasura, handlers, token, at.keys.edge_secret, port=port, environment=PATIENT)
+    settings = EdgeSettings(
+        hasura, handlers, token, at.keys.edge_secret, port=port, environment=SLOW_MACHINE_SETTINGS
+    )
     edge = NginxEdge(at.processes, settings)
     edge.bring_up()
     at.addresses["127.0.0.1:9145"] = edge.ops_url.removeprefix("http://")

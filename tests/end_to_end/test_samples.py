@@ -47,7 +47,7 @@ async def test_samples_posted_again_in_any_order_change_nothing(harness: EndToEn
 async def test_without_nginx_the_small_edge_takes_the_same_path(harness: EndToEndHarness) -> None:
     if harness.sandbox is None:
         pytest.skip("starts a second edge beside the first, which only our own sandbox can")
-    small = harness.sandbox.more_edge()
+    small = harness.sandbox.add_small_edge()
     beside = dataclasses.replace(
         harness, webhook_url=f"{small.url}/api/pancake/record/{harness.webhook_token}"
     )

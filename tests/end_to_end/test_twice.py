@@ -45,7 +45,7 @@ def _deadlocks(harness: EndToEndHarness) -> int:
 async def test_two_processes_in_opposite_order(harness: EndToEndHarness) -> None:
     if harness.sandbox is None:
         pytest.skip("needs a second process of the handlers, which only our own sandbox can start")
-    second = harness.sandbox.more_handlers("handlers-2")
+    second = harness.sandbox.add_handlers("handlers-2")
     bodies = [body(numbered_lead(number, phone=f"097{number % PHONES:07d}")) for number in range(COUNT)]
     deadlocks, observer = _deadlocks(harness), harness.observer()
     forward, backward = await asyncio.gather(

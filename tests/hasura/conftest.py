@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from sandbox.cluster import Cluster
+from sandbox.postgres.server import Cluster
 
 
 @pytest.fixture(scope="module")

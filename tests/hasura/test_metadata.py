@@ -23,9 +23,9 @@ from graphql import (
 
 from app import HASURA_ROUTES
 from leads.adapters.hasura_calls import read_action, read_cron, read_event
-from sandbox import hasura
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.processes import Processes
+from sandbox.stack import hasura
 
 ROOT = Path(__file__).parents[2]
 METADATA = ROOT / "hasura" / "metadata"

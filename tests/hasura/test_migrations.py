@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from sandbox.database import MIGRATIONS, migrate, run_file
+from sandbox.postgres.database import MIGRATIONS, migrate, run_file
 
 VERSIONS = {
     "1777870069928": "add_account_normalized_phone",

@@ -13,8 +13,8 @@ from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
 from leads.cli.__main__ import app
-from sandbox import postgres_binaries
-from sandbox.database import MIGRATIONS, migrate, run_file
+from sandbox.postgres import binaries
+from sandbox.postgres.database import MIGRATIONS, migrate, run_file
 
 HELD = """
 SELECT 'event' AS what, to_jsonb(e) AS held FROM pancake_webhook_event AS e
@@ -203,7 +203,7 @@ def test_reverting_930_reports_contacts_without_an_account(
 
 def program(name: str, *arguments: str) -> str:
     """Run a program of PostgreSQL and return its output."""
-    command = [str(postgres_binaries.find() / name), *arguments]
+    command = [str(binaries.find() / name), *arguments]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout
@@ -213,7 +213,7 @@ def test_931_is_restored_from_its_dump(
     used_database: psycopg.Connection[dict[str, Any]], database: str, tmp_path: Path
 ) -> None:
     """Run the commands of the runbook; new rows then get new ids."""
-    if used_database.info.server_version // 10000 > postgres_binaries.version(postgres_binaries.find()):
+    if used_database.info.server_version // 10000 > binaries.version(binaries.find()):
         pytest.skip("the pg_dump of this machine is older than the server of DATABASE_URL")
     dump = str(tmp_path / "pancake_tables.dump")
     before = used_database.execute(HELD).fetchall()

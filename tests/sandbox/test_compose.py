@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from leads.adapters.settings import OPERATOR_VARIABLES, read_settings
-from sandbox.up import app
+from sandbox.__main__ import app
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "compose.yaml").read_text()

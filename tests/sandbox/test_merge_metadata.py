@@ -6,11 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
-from sandbox.database import MIGRATIONS
 from sandbox.diva import METADATA
-from sandbox.hasura import metadata_arguments, start_engine
-from sandbox.merge_metadata import MergeError, join_sdl, merge_directories
+from sandbox.postgres.database import MIGRATIONS
 from sandbox.processes import Processes
+from sandbox.stack.hasura import metadata_arguments, start_engine
+from sandbox.stack.merge_metadata import MergeError, join_sdl, merge_directories
 
 OURS = MIGRATIONS.parents[1] / "metadata"
 

@@ -9,7 +9,7 @@ import pytest
 
 from leads.domain.window import Window
 from sandbox.pancake.leads import Leads
-from sandbox.pancake.store import Table, micros
+from sandbox.pancake.store import Table, microseconds
 from tests.support.pancake_simulator import (
     API_KEY,
     T0,
@@ -163,7 +163,7 @@ def test_a_page_costs_the_same_among_many_records() -> None:
         looked.append(record["id"])
         return True
 
-    middle = (micros(T0 - timedelta(seconds=2_500)), "")
+    middle = (microseconds(T0 - timedelta(seconds=2_500)), "")
     entries, _ = table.page(0, 2**62, middle, accepts, descending=True)
     assert len(entries) == 30
     assert len(looked) == 30

@@ -21,7 +21,7 @@ def test_a_child_that_ignores_sigterm_is_killed() -> None:
         with log.open("w") as output:
             child = processes.start([sys.executable, "-c", STUBBORN], stdout=output)
         eventually(log.read_text, seconds=20)
-        assert processes.stop(child, wait=0.2) == -signal.SIGKILL
+        assert processes.stop(child, timeout_seconds=0.2) == -signal.SIGKILL
 
 
 def test_closing_ends_children_and_removes_directories() -> None:

@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from sandbox.cluster import RUN, Cluster
+from sandbox.postgres.server import RUN_ID, Cluster
 from tests.support.settings_tab import SettingsHarness, running_settings_tab, seed_settings
 
 _numbers = count(1)
@@ -14,7 +14,7 @@ _numbers = count(1)
 @pytest.fixture(scope="session")
 def seeded_template(cluster: Cluster, template: str) -> Iterator[str]:
     """Name of a migrated database with rows in every table that the tabs show: clone it."""
-    name = f"pancake_settings_template_{RUN}"
+    name = f"pancake_settings_template_{RUN_ID}"
     seed_settings(cluster.create_database(name, template))
     yield name
     cluster.drop_database(name)
@@ -23,7 +23,7 @@ def seeded_template(cluster: Cluster, template: str) -> Iterator[str]:
 @pytest.fixture
 async def harness(cluster: Cluster, seeded_template: str) -> AsyncIterator[SettingsHarness]:
     """A harness with a database of its own."""
-    name = f"pancake_settings_{RUN}_{next(_numbers)}"
+    name = f"pancake_settings_{RUN_ID}_{next(_numbers)}"
     async with running_settings_tab(cluster.create_database(name, seeded_template)) as started:
         yield started
     cluster.drop_database(name)
@@ -32,7 +32,7 @@ async def harness(cluster: Cluster, seeded_template: str) -> AsyncIterator[Setti
 @pytest.fixture(scope="module")
 async def shared_harness(cluster: Cluster, seeded_template: str) -> AsyncIterator[SettingsHarness]:
     """A harness that the tests of a module share; they must not change rows."""
-    name = f"pancake_settings_{RUN}_{next(_numbers)}"
+    name = f"pancake_settings_{RUN_ID}_{next(_numbers)}"
     async with running_settings_tab(cluster.create_database(name, seeded_template)) as started:
         yield started
     cluster.drop_database(name)

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from sandbox.cluster import Cluster
-from sandbox.hasura import start_engine
+from sandbox.postgres.server import Cluster
 from sandbox.processes import Processes
+from sandbox.stack.hasura import start_engine
 from tests.support.large_tables import fill_tables
 
 

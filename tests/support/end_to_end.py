@@ -9,7 +9,7 @@ import httpx
 import psycopg
 from psycopg.rows import dict_row
 
-from sandbox.observe import Observer
+from sandbox.stack.observer import Observer
 from sandbox.stack.stack import Sandbox
 
 TABLES = {

@@ -9,8 +9,8 @@ SLOW_PATHS = (
     "tests/edge/",
     "tests/end_to_end/",
     "tests/leads/services/test_restart.py",
-    "tests/sandbox/test_cluster.py",
-    "tests/scripts/test_benchmarks.py",
+    "tests/sandbox/test_postgres.py",
+    "tests/sandbox/test_bench.py",
 )
 
 

@@ -21,8 +21,8 @@ from leads.adapters.graphql import GraphqlClient
 from leads.adapters.secrets import KeyRing
 from leads.services.runtime import Runtime
 from sandbox.diva import METADATA as DIVA_METADATA
-from sandbox.hasura import metadata_arguments, start_engine
 from sandbox.processes import Processes
+from sandbox.stack.hasura import metadata_arguments, start_engine
 from sandbox.stack.keys import Keys
 from tests.support.seeding import DatabaseHarness
 from tests.support.settings import ADMIN_ID, UNREACHABLE_URL, handler_settings

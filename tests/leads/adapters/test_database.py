@@ -10,7 +10,7 @@ import pytest
 from leads.adapters.database import Database
 from leads.adapters.pools import SESSION_OPTIONS
 from leads.domain.errors import Contended, DatabaseUnavailable
-from sandbox.cluster import Cluster
+from sandbox.postgres.server import Cluster
 
 PING = ("database/ping", dict[str, Any]())
 TURN = ("database/try_lock", {"name": "a test"})

@@ -24,7 +24,7 @@ from leads.cli.backfill_phones.limits import Limits, Stopped, check_window
 from leads.cli.backfill_phones.watching import LockWatch
 from leads.cli.backfill_phones.writing import Writer
 from leads.domain.phone import normalize
-from scripts.benchmarks.backfill import ACCOUNTS
+from sandbox.bench.backfill import ACCOUNTS
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]

@@ -20,9 +20,9 @@ from leads.cli.metadata.normal import same
 from leads.cli.metadata.pieces import Json, put, split
 from leads.services.cron_runs import CRONS
 from sandbox.diva import METADATA as DIVA_METADATA
-from sandbox.hasura import start_engine
-from sandbox.merge_metadata import merge_directories
 from sandbox.processes import Processes
+from sandbox.stack.hasura import start_engine
+from sandbox.stack.merge_metadata import merge_directories
 from tests.support.fixed_engine import fixed_engine
 
 ROOT = Path(__file__).parents[3]

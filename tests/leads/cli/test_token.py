@@ -15,9 +15,9 @@ from typer.testing import CliRunner, Result
 
 from leads.cli.__main__ import app
 from leads.cli.token import VARIABLE
-from sandbox.cluster import RUN, Cluster
-from sandbox.hasura import RunningEngine, start_engine
+from sandbox.postgres.server import RUN_ID, Cluster
 from sandbox.processes import Processes
+from sandbox.stack.hasura import RunningEngine, start_engine
 
 StartEngine = Callable[[dict[str, Any]], RunningEngine]
 ADMIN_SECRET = "an-admin-secret"
@@ -32,7 +32,7 @@ def run(configuration: Any, *arguments: str) -> Result:
 @pytest.fixture(scope="module")
 def engine_with(cluster: Cluster) -> Iterator[StartEngine]:
     """Starts an engine with a JWT configuration, once for each configuration."""
-    name = f"tokens_{RUN}"
+    name = f"tokens_{RUN_ID}"
     database = cluster.create_database(name)
     started: dict[str, RunningEngine] = {}
     with Processes() as processes:

@@ -4,7 +4,7 @@ import pytest
 
 from leads.adapters.database import Database
 from leads.domain.errors import DatabaseUnavailable
-from sandbox.cluster import Cluster
+from sandbox.postgres.server import Cluster
 from tests.support.waiting import eventually_async
 
 

@@ -1,0 +1,1 @@
+"""The benchmarks of `scripts/bench`; each command is a module of the same name."""

@@ -1,0 +1,27 @@
+"""The command line of `scripts/bench`."""
+
+import typer
+
+from sandbox.bench.backfill import backfill
+from sandbox.bench.edge import edge
+from sandbox.bench.ingest import ingest
+from sandbox.bench.latency import latency
+from sandbox.bench.poll import poll
+from sandbox.bench.process import process
+from sandbox.bench.reconcile import reconcile
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Run a benchmark. Each prints the machine; compare ratios, not rates, between machines.",
+)
+app.command()(ingest)
+app.command()(process)
+app.command()(backfill)
+app.command()(reconcile)
+app.command()(poll)
+app.command()(edge)
+app.command()(latency)
+
+if __name__ == "__main__":
+    app(prog_name="scripts/bench")

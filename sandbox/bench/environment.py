@@ -1,0 +1,158 @@
+"""The environment of a benchmark: a durable PostgreSQL with the engine's event trigger, and a handler."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from sandbox.postgres.database import install_diva
+from sandbox.postgres.server import Cluster, free_port
+from sandbox.processes import Processes
+from sandbox.stack.hasura import metadata_arguments, start_engine
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKEN = "token-of-the-benchmark"
+SECRET = "secret-of-the-benchmark"
+ENCRYPTION_KEYS = "bench:" + "A" * 43 + "="
+START_TIMEOUT_SECONDS = 20.0
+UNREACHABLE_URL = "http://127.0.0.1:9"  # the discard port, where no process listens
+
+
+@dataclass(frozen=True)
+class BenchEnvironment:
+    """A running handler process and its database."""
+
+    cluster: Cluster
+    database_url: str
+    handler: subprocess.Popen[str]
+    handler_url: str
+
+    def rss_mb(self) -> float:
+        """Return the resident memory of the handler process in MB."""
+        status = Path(f"/proc/{self.handler.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) / 1024
+
+    def peak_rss_mb(self) -> float:
+        """Return the peak resident memory of the handler process in MB."""
+        status = Path(f"/proc/{self.handler.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that the handler process has used so far."""
+        fields = Path(f"/proc/{self.handler.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        # utime and stime: fields 14 and 15 of proc(5), of which the first two are cut off above.
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def bench_environment(hasura_url: str = UNREACHABLE_URL) -> Iterator[BenchEnvironment]:
+    """Start database and handler; the handler sends notifications to `hasura_url`."""
+    with Cluster(durable=True) as cluster, Processes() as processes:
+        url = cluster.create_database("benchmark")
+        install_diva(url)
+        _install_engine(processes, url)
+        _seed(url)
+        handler, handler_url = _start_handler(processes, url, hasura_url)
+        yield BenchEnvironment(cluster, url, handler, handler_url)
+
+
+def describe_machine() -> dict[str, object]:
+    """Return CPU, cores and Python version of this machine."""
+    model = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        "unknown",
+    )
+    return {"cpu": model, "cores": os.cpu_count(), "python": sys.version.split()[0]}
+
+
+def _install_engine(processes: Processes, url: str) -> None:
+    """Let the engine apply migrations and install its event trigger, then stop it: it delivers no events."""
+    environment = {
+        "PG_DATABASE_URL": url,
+        "HASURA_GRAPHQL_ADMIN_SECRET": SECRET,
+        "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "0",
+        "HANDLERS_URL": UNREACHABLE_URL,
+        "NOTIFICATIONS_URL": UNREACHABLE_URL,
+        "HANDLER_SECRET": SECRET,
+    }
+    arguments = metadata_arguments(ROOT / "hasura/metadata", ROOT / "sandbox/diva/metadata")
+    arguments += ["--migrations", str(ROOT / "hasura/migrations")]
+    engine = start_engine(processes, url, *arguments, environment=environment)
+    processes.stop(engine.process)
+
+
+def _seed(url: str) -> None:
+    """Create a connection with a source and a default roster of all active telesales; kill switch off."""
+    with psycopg.connect(url, autocommit=True) as db_connection:
+        db_connection.execute(
+            "WITH c AS (INSERT INTO pancake_connection (name, workspace_id, token_sha256)"
+            " VALUES ('benchmark', 1, %s) RETURNING id)"
+            " INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+            " SELECT id, '-1', 'Facebook', true FROM c",
+            (sha256(TOKEN.encode()).digest(),),
+        )
+        db_connection.execute(
+            "INSERT INTO pancake_assignee (staff_id)"
+            " SELECT id FROM staff WHERE role = 'telesale' AND is_active"
+        )
+        db_connection.execute(
+            "UPDATE app_setting SET app_settings ="
+            " jsonb_set(app_settings, '{pancake_integration,kill_switch}', 'false')"
+        )
+
+
+def _start_handler(processes: Processes, url: str, hasura_url: str) -> tuple[subprocess.Popen[str], str]:
+    environment = os.environ | {
+        "DATABASE_URL": url,
+        "METADATA_DATABASE_URL": url,
+        "HASURA_URL": hasura_url,
+        "HASURA_SERVICE_TOKEN": "unused",
+        "HANDLER_SECRET": SECRET,
+        "EDGE_SECRET": SECRET,
+        "ENCRYPTION_KEYS": ENCRYPTION_KEYS,
+        "LOG_LEVEL": "INFO",
+    }
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "app:create_app", "--factory", "--port", str(port)]
+    handler = processes.start(
+        [*command, "--no-access-log", "--no-server-header"],
+        env=environment,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while True:
+        try:
+            httpx.get(f"{address}/healthz")
+            return handler, address
+        except httpx.TransportError:
+            if time.monotonic() > deadline or handler.poll() is not None:
+                raise
+            time.sleep(0.05)
+
+
+def action_call(name: str, arguments: dict[str, object]) -> bytes:
+    """Return the body of an action call as Hasura sends it."""
+    body = {
+        "action": {"name": name},
+        "input": arguments,
+        "session_variables": {"x-hasura-role": "pancake_edge"},
+        "request_query": "mutation PancakeRecord { pancake_ingest_record { status } }",
+    }
+    return json.dumps(body).encode()

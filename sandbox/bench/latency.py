@@ -1,0 +1,88 @@
+"""`scripts/bench latency`: time from the post of a webhook to the assigned ticket, through every service.
+
+Sender → edge → Hasura's RESTified endpoint → handlers → event trigger → handlers → ticket. The engine is the
+stand-in. Like Hasura it fetches new events once per second, which adds half a second on average.
+"""
+
+import asyncio
+import json
+import time
+from typing import Annotated, Any
+
+import psycopg
+import typer
+from rich.console import Console
+
+from sandbox.bench.environment import describe_machine
+from sandbox.bench.load import Measurement
+from sandbox.chaos.stream import Stream
+from sandbox.edge.nginx import missing_packages
+from sandbox.postgres.server import Cluster
+from sandbox.stack.stack import Sandbox
+
+POLL_INTERVAL_SECONDS = 0.02
+"""Interval between queries for new tickets, and so the maximum error of a latency."""
+QUERY_WINDOW_SECONDS = 10
+MAX_WAIT_SECONDS = 60.0
+_TICKETS = """
+    SELECT data -> 'pancake' ->> 'record_id' FROM ticket
+    WHERE source_id = 'ticket_source_pancake' AND assignee_id IS NOT NULL
+        AND created_at > now() - make_interval(secs => %s)
+"""
+
+
+def latency(
+    rate: Annotated[float, typer.Option(help="New leads per second.", min=1)] = 50,
+    seconds: Annotated[float, typer.Option(help="How long leads are posted.", min=2)] = 60,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure the time from the post of a webhook to the committed ticket, at a constant rate."""
+    if missing := missing_packages():
+        typer.echo(
+            f"The real edge is not installed. Run: apt-get install {' '.join(missing)}",
+            err=True,
+        )
+        raise typer.Exit(2)
+    with Cluster(durable=True) as cluster, Sandbox(cluster, edge_environment={}) as sandbox:
+        result = asyncio.run(_run(sandbox, rate, seconds))
+    result["machine"] = describe_machine()
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        Console().print(result)
+    if result["unfinished"] or result["non_2xx"]:
+        raise typer.Exit(1)
+
+
+async def _run(sandbox: Sandbox, rate: float, seconds: float) -> dict[str, Any]:
+    stream = Stream(sandbox.webhook_url, rate, seed=1, new_share=1.0)
+    posting = asyncio.create_task(stream.run())
+    watching = asyncio.create_task(asyncio.to_thread(_watch, sandbox.database_url, stream, seconds))
+    await asyncio.sleep(seconds)
+    stream.stop()
+    await posting
+    seen = await watching
+    sent = stream.sent
+    measurement = Measurement([seen[id_] - at for id_, at in sent.departures.items() if id_ in seen])
+    return {
+        "leads": len(sent.departures), "per_second": rate, **measurement.percentiles(),
+        "max_ms": round(measurement.percentile(1.0), 2), "answer_slowest_ms": round(sent.slowest_ms),
+        "unfinished": sorted(sent.departures.keys() - seen.keys()), "non_2xx": sent.non_2xx,
+    }  # fmt: skip
+
+
+def _watch(database_url: str, stream: Stream, seconds: float) -> dict[str, float]:
+    """Return when each record's ticket was first seen, by time.monotonic().
+
+    Ends when every posted lead has its ticket, or MAX_WAIT_SECONDS after the last post.
+    """
+    seen: dict[str, float] = {}
+    deadline = time.monotonic() + seconds + MAX_WAIT_SECONDS
+    with psycopg.connect(database_url, autocommit=True) as db_connection:
+        while time.monotonic() < deadline:
+            for (record_id,) in db_connection.execute(_TICKETS, [QUERY_WINDOW_SECONDS]).fetchall():
+                seen.setdefault(record_id, time.monotonic())
+            if stream.is_stopped and stream.sent.departures.keys() <= seen.keys():
+                break
+            time.sleep(POLL_INTERVAL_SECONDS)
+    return seen

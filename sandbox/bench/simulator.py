@@ -1,0 +1,68 @@
+"""Pancake's simulator for benchmarks of crons, and the delivery of cron ticks to the handler."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import httpx
+import psycopg
+
+from leads.adapters.secrets import KeyRing
+from sandbox.bench.environment import ENCRYPTION_KEYS, ROOT, SECRET, BenchEnvironment
+from sandbox.processes import Processes
+
+API_KEY = "0123456789abcdef0123456789abcdef"
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """A running simulator to which the connection of the benchmark points."""
+
+    url: str
+    bench: BenchEnvironment
+
+    def bulk(self, count: int, start: datetime, end: datetime) -> None:
+        """Create past leads, without webhooks."""
+        body = {"count": count, "start": start.isoformat(), "end": end.isoformat()}
+        httpx.post(f"{self.url}/control/bulk", json=body, timeout=300).raise_for_status()
+
+    def tick(self, name: str, timeout_seconds: float = 1800) -> float:
+        """Deliver one tick of a cron until it is finished; return the seconds that took."""
+        body = {"id": "bench", "name": f"pancake_{name}", "payload": {}}
+        due = {"scheduled_time": datetime.now(UTC).isoformat()}
+        started = time.monotonic()
+        while True:
+            answer = httpx.post(
+                f"{self.bench.handler_url}/cron/{name}",
+                json=body | due,
+                headers={"X-Handler-Secret": SECRET},
+                timeout=600,
+            )
+            if answer.status_code == 200:
+                return time.monotonic() - started
+            if answer.headers.get("Retry-After") != "1" or time.monotonic() - started > timeout_seconds:
+                raise RuntimeError(f"{name}: {answer.status_code} {answer.text}")
+
+
+@contextmanager
+def simulator(bench: BenchEnvironment) -> Iterator[Simulator]:
+    """Start the simulator and point the connection of the benchmark to it, created a month ago."""
+    with Processes() as processes:
+        command = [sys.executable, "-m", "sandbox.pancake", "--workspace-id", "1", "--api-key", API_KEY]
+        process = processes.start(
+            command, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        with psycopg.connect(bench.database_url, autocommit=True) as db_connection:
+            db_connection.execute(
+                "UPDATE pancake_connection SET api_base_url = %s, api_key_encrypted = %s,"
+                " created_at = now() - interval '30 days'",
+                (f"{url}/api", KeyRing.parse(ENCRYPTION_KEYS).encrypt(API_KEY, "api_key")),
+            )
+        yield Simulator(url, bench)

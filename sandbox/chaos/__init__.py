@@ -1,0 +1,1 @@
+"""The scenarios of `scripts/chaos`: each injects faults and counts lost and duplicated leads."""

@@ -1,0 +1,26 @@
+"""The command line of `scripts/chaos`."""
+
+import typer
+
+from sandbox.chaos.edge_flood import edge_flood
+from sandbox.chaos.edge_outage import edge_outage
+from sandbox.chaos.four_layers import four_layers
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Inject faults and count every lead. Exit codes: 0 all checks passed, 1 a lead was lost, "
+    "duplicated or answered with an error, 2 the scenario could not run.",
+)
+app.command("edge_outage")(edge_outage)
+app.command("four_layers")(four_layers)
+app.command("edge_flood")(edge_flood)
+
+
+@app.callback()
+def main() -> None:
+    """Make each scenario a command, even if there were only one."""
+
+
+if __name__ == "__main__":
+    app(prog_name="scripts/chaos")

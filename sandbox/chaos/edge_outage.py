@@ -1,0 +1,119 @@
+"""`scripts/chaos edge_outage`: Hasura, the handlers and PostgreSQL stop while leads continue to arrive."""
+
+import asyncio
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from sandbox.chaos.ledger import Ledger, compare, count_unfinished
+from sandbox.chaos.stream import Sent, Stream
+from sandbox.edge.nginx import NginxEdge, missing_packages
+from sandbox.postgres.server import Cluster
+from sandbox.stack.signals import exit_on_sigterm
+from sandbox.stack.stack import Sandbox
+
+NORMAL_OPERATION_SECONDS = 3.0
+MAX_SETTLE_SECONDS = 1800.0
+"""Enough to drain the spool and process every event on a slow machine."""
+
+
+def edge_outage(
+    seconds: Annotated[float, typer.Option(help="How long each of the three outages lasts.", min=1)] = 60,
+    rate: Annotated[float, typer.Option(help="Deliveries per second.", min=1)] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of the generated leads.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Stop Hasura, then the handlers, then PostgreSQL, and start all again while leads continue to arrive.
+
+    No lead may be lost or duplicated, no answer may be an error, every ticket must show the newest version.
+    """
+    missing = missing_packages()
+    if missing:
+        typer.echo(f"The real edge is not installed. Run: apt-get install {' '.join(missing)}", err=True)
+        raise typer.Exit(2)
+    exit_on_sigterm()
+    console = Console(stderr=True)
+    with Cluster(durable=True) as cluster, Sandbox(cluster, edge_environment={}) as sandbox:
+        result = asyncio.run(_run(sandbox, cluster, console, (seconds, rate, seed)))
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        Console().print(result)
+    if not result["ok"]:
+        raise typer.Exit(1)
+
+
+async def _run(
+    sandbox: Sandbox, cluster: Cluster, console: Console, plan: tuple[float, float, int]
+) -> dict[str, Any]:
+    seconds, rate, seed = plan
+    assert isinstance(sandbox.edge, NginxEdge)
+    started = time.monotonic()
+    stream = Stream(sandbox.webhook_url, rate, seed)
+    posting = asyncio.create_task(stream.run())
+    await asyncio.sleep(NORMAL_OPERATION_SECONDS)
+    stops = {
+        "Hasura": sandbox.hasura.stop,
+        "the handlers": sandbox.handlers.stop,
+        "PostgreSQL": cluster.stop,
+    }
+    for name, stop in stops.items():
+        console.print(f"stopping {name} ...")
+        await asyncio.to_thread(stop)
+        await asyncio.sleep(seconds)
+    console.print("starting everything again ...")
+    await asyncio.to_thread(_restart, sandbox, cluster)
+    await asyncio.sleep(NORMAL_OPERATION_SECONDS)
+    stream.stop()
+    await posting
+    left = await _settle(sandbox, console)
+    ledger = compare(sandbox.database_url, stream.sent.versions)
+    by_path = {path: sandbox.edge.taken(path) for path in ("hasura", "handlers")}
+    return _result(stream.sent, ledger, left, by_path, time.monotonic() - started)
+
+
+def _restart(sandbox: Sandbox, cluster: Cluster) -> None:
+    cluster.start()
+    for service in (sandbox.hasura, sandbox.handlers):
+        service.start()
+    for service in (sandbox.hasura, sandbox.handlers):
+        service.wait_ready()
+
+
+async def _settle(sandbox: Sandbox, console: Console) -> int:
+    """Wait until the spool is empty and every event final; return the number of files left in the spool."""
+    assert isinstance(sandbox.edge, NginxEdge)
+    deadline = time.monotonic() + MAX_SETTLE_SECONDS
+    with console.status("draining and processing ...") as status:
+        while time.monotonic() < deadline:
+            spooled = len(sandbox.edge.held()) + len(sandbox.edge.held("unknown"))
+            waiting = await asyncio.to_thread(count_unfinished, sandbox.database_url)
+            status.update(f"{spooled} files in the spool, {waiting} events unfinished ...")
+            if spooled == 0 and waiting == 0:
+                break
+            await asyncio.sleep(0.5)
+    return sum(len(sandbox.edge.held(folder)) for folder in ("spool", "unknown", "quarantine"))
+
+
+def _result(sent: Sent, ledger: Ledger, left: int, by_path: dict[str, int], seconds: float) -> dict[str, Any]:
+    """Return the result. It is valid only if deliveries took every path: Hasura, handlers, spool."""
+    problems = (ledger.lost, ledger.duplicated, ledger.unfinished, ledger.not_newest, sent.non_2xx)
+    spooled = sent.answers.get("spooled", 0)
+    return {
+        "sent": len(sent.versions),
+        "lost": ledger.lost,
+        "duplicated": ledger.duplicated,
+        "non_2xx": sent.non_2xx,
+        "spooled": spooled,
+        "by_path": by_path,
+        "not_newest": ledger.not_newest,
+        "unfinished": ledger.unfinished,
+        "spool_left": left,
+        "answers": sent.answers,
+        "slowest_answer_ms": round(sent.slowest_ms),
+        "seconds": round(seconds, 1),
+        "ok": not any(problems) and left == 0 and all((spooled, *by_path.values())),
+    }

@@ -1,0 +1,206 @@
+"""Run a temporary PostgreSQL server, or create databases on one that DATABASE_URL names.
+
+Tests, demo and sandbox accept DATABASE_URL; benchmarks and chaos always start a server of their own.
+"""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import psycopg
+from psycopg import sql
+
+from sandbox.postgres import binaries
+from sandbox.processes import Processes, Unprivileged
+
+START_TIMEOUT_SECONDS = 20.0
+LOWEST_PORT = 12_000
+EPHEMERAL_PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+RUN_ID = secrets.token_hex(4)
+"""Part of the database names of this process: a server named by DATABASE_URL may be shared."""
+
+_WITHOUT_FLUSH = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "200",
+    "timezone": "UTC", "log_timezone": "UTC", "log_min_messages": "fatal", "jit": "off",
+    "max_prepared_transactions": "0", "max_wal_size": "2GB",
+}  # fmt: skip
+
+
+def server_url_from_environment() -> str | None:
+    """Return DATABASE_URL: a server to create uniquely named databases on. They are dropped at the end."""
+    return os.environ.get("DATABASE_URL") or None
+
+
+class ClusterError(Exception):
+    """PostgreSQL could not be started or reached; the message holds its last output."""
+
+
+class Cluster:
+    """Context manager of one PostgreSQL server: an embedded one, or the one at `server_url`.
+
+    `durable` keeps fsync and synchronous_commit on (benchmarks, chaos, demo). Tests switch it off: they need
+    no commit that survives a crash, and run faster.
+    """
+
+    def __init__(self, *, durable: bool = True, server_url: str | None = None) -> None:
+        self.durable = durable
+        self._server_url = server_url
+        self._processes = Processes()
+        self._owner = Unprivileged.choose()
+        self._server: subprocess.Popen[str] | None = None
+        self._home = self._data = self._bin = Path()
+        self._password = secrets.token_hex(16)
+        self._port = 0
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether this process started the server, and may therefore stop and restart it."""
+        return self._server_url is None
+
+    def url(self, database: str) -> str:
+        if self._server_url is not None:
+            parts = urlsplit(self._server_url)
+            return urlunsplit(parts._replace(path="/" + quote(database, safe="")))
+        return f"postgresql://postgres:{self._password}@127.0.0.1:{self._port}/{quote(database, safe='')}"
+
+    def create_database(self, name: str, template: str | None = None) -> str:
+        """Create a database, as a copy of `template` if given, and return its URL.
+
+        Raises ClusterError if the server refuses, for example because the name is taken.
+        """
+        source = sql.Identifier(template or "template0")
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), source)
+        if self.is_embedded and not self.durable:
+            # Takes half the time of WAL_LOG if nothing is flushed to disk.
+            statement += sql.SQL(" STRATEGY FILE_COPY")
+        self._execute(statement)
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database if it exists, and end the sessions that are connected to it."""
+        self._execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def start(self) -> None:
+        """Start the server, with the data of before if it was stopped.
+
+        Raises ClusterError if it does not accept connections within START_TIMEOUT_SECONDS.
+        """
+        if self._server_url is not None:
+            self._wait_ready(Path(os.devnull))
+            return
+        if not self._data.name:
+            self._initialise()
+        for _ in range(3):  # another process may take the free port before the server binds it
+            self._port = self._port or free_port()
+            log = self._home / "server.log"
+            with log.open("w") as output:
+                self._server = self._processes.start(
+                    self._command(), owner=self._owner, cwd=self._home, stdout=output,
+                    stderr=subprocess.STDOUT, stop_signal=signal.SIGQUIT,
+                )  # fmt: skip
+            if self._wait_ready(log):
+                return
+            self._processes.stop(self._server)
+            self._port = 0
+        raise ClusterError("PostgreSQL found no free port in 3 attempts. Try again.")
+
+    def stop(self, *, crash: bool = False) -> None:
+        """Stop the server and keep its data: a fast shutdown, or with `crash` an immediate one.
+
+        Raises ClusterError for a server that this process did not start.
+        """
+        if not self.is_embedded:
+            raise ClusterError("DATABASE_URL names this PostgreSQL server: it cannot be stopped from here.")
+        if self._server is not None:
+            self._processes.stop(self._server, signal.SIGQUIT if crash else signal.SIGINT)
+            self._server = None
+
+    def close(self) -> None:
+        """Stop the server and remove its data."""
+        self._processes.close()
+
+    def _initialise(self) -> None:
+        self._home = self._processes.directory("pg-", self._owner)
+        self._data = self._home / "data"
+        self._bin = binaries.executable_by(self._owner, binaries.find(), self._home)
+        password = self._home / "password"
+        password.write_text(self._password)
+        os.chown(password, *(-1 if part is None else part for part in (self._owner.uid, self._owner.gid)))
+        arguments = ["--username=postgres", "--auth=password", f"--pwfile={password}", "--encoding=UTF8"]
+        initdb = subprocess.run(
+            [self._bin / "initdb", f"--pgdata={self._data}", "--no-locale", "--no-sync", *arguments],
+            capture_output=True, text=True, cwd=self._home, check=False,
+            user=self._owner.uid, group=self._owner.gid, extra_groups=self._owner.groups,
+        )  # fmt: skip
+        if initdb.returncode != 0:
+            raise ClusterError(f"initdb failed:\n{initdb.stderr}")
+
+    def _command(self) -> list[str]:
+        settings = {**_SETTINGS, "port": str(self._port), **({} if self.durable else _WITHOUT_FLUSH)}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return [str(self._bin / "postgres"), "-D", str(self._data), *options]
+
+    def _wait_ready(self, log: Path) -> bool:
+        """Wait until connections are accepted; return False if another process took the port."""
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while True:
+            try:
+                with psycopg.connect(self.url(self._maintenance_database), connect_timeout=5):
+                    return True
+            except psycopg.OperationalError as error:
+                has_ended = self._server is not None and self._server.poll() is not None
+                if has_ended and "already in use" in log.read_text():
+                    return False
+                if has_ended or time.monotonic() > deadline:
+                    raise ClusterError(
+                        f"PostgreSQL does not accept connections: {error}\n{log.read_text()}"
+                    ) from error
+                time.sleep(0.02)
+
+    @property
+    def _maintenance_database(self) -> str:
+        database = urlsplit(self._server_url).path.strip("/") if self._server_url is not None else ""
+        return database or "postgres"
+
+    def _execute(self, statement: sql.Composed) -> None:
+        try:
+            with psycopg.connect(self.url(self._maintenance_database), autocommit=True) as db_connection:
+                db_connection.execute(statement)
+        except psycopg.Error as error:
+            raise ClusterError(f"PostgreSQL refused a statement: {error}") from error
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that no process listens on now.
+
+    On Linux it is below the ephemeral range, from which the kernel takes ports for outgoing connections and
+    for servers on port 0. Otherwise one of those could take the port before it is used.
+    """
+    first_ephemeral = int(EPHEMERAL_PORT_RANGE.read_text().split()[0]) if EPHEMERAL_PORT_RANGE.exists() else 0
+    ports = range(LOWEST_PORT, first_ephemeral) or range(1)  # 0 lets the kernel choose
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", secrets.choice(ports)))
+            return int(probe.getsockname()[1])

@@ -1,0 +1,144 @@
+"""The results of deliveries, from the database and Diva's notification service, as the samples state them."""
+
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import psycopg
+from psycopg.rows import dict_row
+
+FINAL_STATUSES = ("processed", "dead_letter", "skipped_kill_switch", "skipped_source_disabled")
+_ROWS = """
+    SELECT
+        e.id, e.record_id, e.status, e.outcome, e.error_code, e.normalized_phone AS phone, e.attempts,
+        e.account_id::text, e.ticket_id::text, t.assignee_id::text AS owner, c.id::text AS contact_id,
+        e.notified_at IS NOT NULL OR e.notifications = '[]' AS is_notified
+    FROM pancake_webhook_event AS e
+    LEFT JOIN ticket AS t ON t.id = e.ticket_id
+    LEFT JOIN contact_book AS c ON c.primary_phone = e.normalized_phone
+    ORDER BY e.processed_at NULLS LAST, e.id
+"""
+_TICKETS = """
+    SELECT t.code, t.title, t.status, a.display_name AS customer, s.full_name AS owner, p.name AS source
+    FROM ticket AS t
+    JOIN account AS a ON a.id = t.account_id
+    LEFT JOIN staff AS s ON s.id = t.assignee_id
+    LEFT JOIN LATERAL (
+        SELECT p.name FROM pancake_webhook_event AS e
+        JOIN pancake_source AS p
+            ON p.connection_id = e.connection_id AND p.pancake_source_id = ANY (e.source_ids)
+        WHERE e.ticket_id = t.id AND p.is_active ORDER BY e.id LIMIT 1
+    ) AS p ON true
+    WHERE t.source_id = 'ticket_source_pancake'
+    ORDER BY t.code
+"""
+
+
+class Unfinished(Exception):
+    """Some events did not reach a final status in time; the message lists them."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The effect of one event, with the fields of an expectation."""
+
+    row: dict[str, str]
+    phone: str | None = None
+    account: str | None = None
+    contact: str | None = None
+    ticket: str | None = None
+    owner: bool = False
+    notifications: dict[str, int] = field(default_factory=dict)
+
+
+class Observer:
+    """Reads the results in one sandbox. Create it before the deliveries:
+    it records the accounts that exist already.
+    """
+
+    def __init__(self, database_url: str, notifications_url: str) -> None:
+        self._database_url = database_url
+        self._notifications_url = notifications_url
+        self._accounts = {row["id"] for row in self.query("SELECT id::text FROM account")}
+        self._contacts = {row["id"] for row in self.query("SELECT id::text FROM contact_book")}
+
+    def query(self, statement: str) -> list[dict[str, Any]]:
+        with psycopg.connect(self._database_url, row_factory=dict_row) as db_connection:
+            return db_connection.execute(statement).fetchall()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return every event in the order of processing."""
+        return self.query(_ROWS)
+
+    def tickets(self) -> list[dict[str, Any]]:
+        """Return the tickets of Pancake leads, with customer, owner and source."""
+        return self.query(_TICKETS)
+
+    def sent(self) -> dict[int, Counter[str]]:
+        """Count the notifications by event id and template.
+
+        Their idempotency keys begin with `<event id>:`.
+        """
+        by_event: dict[int, Counter[str]] = defaultdict(Counter)
+        for notification in httpx.get(f"{self._notifications_url}/sent", timeout=10).json()["sent"]:
+            event_id, _, _ = notification["idempotency_key"].partition(":")
+            if event_id.isdigit():
+                by_event[int(event_id)][notification["template_code"]] += 1
+        return by_event
+
+    def wait_final(self, timeout_seconds: float = 30) -> None:
+        """Wait until every event has a final status and its notifications are sent.
+
+        Raises Unfinished after `timeout_seconds`.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            left = [
+                row for row in self.rows() if row["status"] not in FINAL_STATUSES or not row["is_notified"]
+            ]
+            if not left:
+                return
+            if time.monotonic() > deadline:
+                shown = ", ".join(
+                    f"{row['id']} {row['status']} {row['error_code'] or ''}" for row in left[:10]
+                )
+                raise Unfinished(
+                    f"{len(left)} events are not finished after {timeout_seconds:.0f} s: {shown}"
+                )
+            time.sleep(0.05)
+
+    def effects(self) -> dict[int, Effect]:
+        """Return the effect of each event, by its id."""
+        sent = self.sent()
+        accounts: set[str] = set()
+        contacts = set(self._contacts)
+        tickets: set[str] = set()
+        effects = {}
+        for row in self.rows():
+            effects[row["id"]] = Effect(
+                row={key: row[key] for key in ("status", "outcome", "error_code") if row[key]},
+                phone=row["phone"],
+                account=self._account(row["account_id"], accounts),
+                contact=_created_or_updated(row["contact_id"], contacts),
+                ticket=_created_or_updated(row["ticket_id"], tickets),
+                owner=row["owner"] is not None,
+                notifications=dict(sent[row["id"]]),
+            )
+        return effects
+
+    def _account(self, account_id: str | None, seen: set[str]) -> str | None:
+        if account_id in self._accounts:
+            return account_id
+        return {"created": "created", "updated": "matched", None: None}[_created_or_updated(account_id, seen)]
+
+
+def _created_or_updated(row_id: str | None, seen: set[str]) -> str | None:
+    """Return `created` for the first event that names a row, `updated` for later ones."""
+    if row_id is None:
+        return None
+    if row_id in seen:
+        return "updated"
+    seen.add(row_id)
+    return "created"

@@ -1,1 +1,0 @@
-"""What `scripts/bench` measures: our handlers, each against a baseline in the same run."""

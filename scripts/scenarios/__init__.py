@@ -1,1 +1,0 @@
-"""Chaos scenarios: each breaks something on purpose and counts what was lost or doubled."""
