@@ -12,9 +12,9 @@ from typing import Literal
 from zoneinfo import available_timezones
 
 from leads.adapters.database import Params, Row
+from leads.adapters.db_session import DbSession
 from leads.adapters.queries import QUERIES
 from leads.adapters.secrets import KeyRing
-from leads.adapters.db_session import DbSession
 
 Secret = Literal["api_key", "webhook_secret", "header_secret"]
 """The kind of a secret; also the purpose that it is encrypted for."""

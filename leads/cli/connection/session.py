@@ -54,7 +54,7 @@ def open_session() -> Iterator[Session]:
         with open_db_session(settings.database_url, autocommit=False) as db:
             yield Session(db, settings.key_ring, datetime.now(UTC))
     except ChangeRefused as error:
-        raise CommandFailed(f"Refused: {error}.") from error
+        raise CommandFailed(f"Refused: {error}") from error
     except DecryptionError as error:
         raise CommandFailed(
             f"A stored secret could not be decrypted: {error}. "

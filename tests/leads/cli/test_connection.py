@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 
 from leads.adapters.db_session import DbSession
 from leads.adapters.secrets import DecryptionError, KeyRing
-from leads.adapters.db_session import DbSession
 from leads.cli.__main__ import app
 from leads.services.connection_secrets import (
     Secret,
@@ -133,7 +132,7 @@ def test_the_same_workspace_is_refused_twice(database: str) -> None:
     made(database)
     done = run(database, "create", "--name", "x", "--workspace", "123", "--no-key")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "Refused: workspace 123 is connected already.\n"
+    assert done.stderr == "Refused: Workspace 123 is connected already.\n"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +141,7 @@ def test_the_same_workspace_is_refused_twice(database: str) -> None:
 )
 def test_a_zone_that_two_programs_may_read_differently_is_refused(database: str, zone: str) -> None:
     done = run(database, "create", "--name", "x", "--workspace", "123", "--no-key", "--timezone", zone)
-    assert (done.returncode, done.stderr.startswith(f"Refused: {zone} ")) == (1, True)
+    assert (done.returncode, done.stderr.startswith(f"Refused: Unknown time zone {zone}.")) == (1, True)
     made(database)
     assert run(database, "set-time-zone", "--yes", "--", zone).returncode == 1
     assert status(database)["record_timezone"] == "UTC"
