@@ -100,7 +100,8 @@ def process(
             cpu_seconds = bench.cpu_seconds() - cpu_seconds_before
             ratios.append(measurement.rate / baseline_rate)
             console.print(
-                f"round {number}: {measurement.rate:,.0f}/s to pgbench's {baseline_rate:,.0f}/s = {ratios[-1]:.2f}"
+                f"round {number}: {measurement.rate:,.0f}/s, pgbench {baseline_rate:,.0f}/s, "
+                f"ratio {ratios[-1]:.2f}"
             )
         rss_mb = bench.rss_mb()
     result: dict[str, Any] = {
