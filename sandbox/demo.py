@@ -116,8 +116,8 @@ def show(results: list[Result], observer: Observer, console: Console) -> None:
 def _expected(result: Result) -> str:
     """Return the expectation of the sample, with the differences in red."""
     expect = result.sample.expect
-    said = f"{expect.answer}, {' '.join(expect.row.values()) if expect.row else 'no row'}"
-    return "\n".join([said, *(f"[red]{difference}" for difference in result.differences or ())]) + (
+    expected = f"{expect.answer}, {' '.join(expect.row.values()) if expect.row else 'no event'}"
+    return "\n".join([expected, *(f"[red]{difference}" for difference in result.differences or ())]) + (
         "" if result.differences else "\n[green]all as expected"
     )
 

@@ -31,7 +31,7 @@ from sandbox.processes import Processes
 BODY = json.dumps({"id": "bench", "name": "Nguyễn Văn A", "note": "x" * 1400}, ensure_ascii=False).encode()
 RECEIVED = {"status": "received", "event_id": 1, "error_code": None}
 VERIFICATIONS = 100_000
-VERIFY = """
+VERIFY_SITE = """
 location = /verify {
     client_body_buffer_size 272k;
     content_by_lua_block {
@@ -105,7 +105,7 @@ def edge(
 
 
 def _start(processes: Processes, url: str) -> NginxEdge:
-    verify = VERIFY.replace("SECRET", SECRET).replace("COUNT", str(VERIFICATIONS))
+    verify = VERIFY_SITE.replace("SECRET", SECRET).replace("COUNT", str(VERIFICATIONS))
     settings = EdgeSettings(url, url, "jwt", SECRET, workers=1, site={"ops-extra.conf": verify})
     nginx = NginxEdge(processes, settings)
     nginx.limits_file.write_text('{"rate": 1000000, "burst": 1000000}')
@@ -131,9 +131,9 @@ def _added_latency(nginx: NginxEdge, url: str, rounds: int, seconds: float) -> d
     straight = f"{url}/api/rest/pancake/record"
     added, p50s = [], []
     for _ in range(rounds):
-        ours = asyncio.run(closed_loop(through, _signed(through), 1, seconds))
-        bare = asyncio.run(closed_loop(straight, _signed(straight), 1, seconds))
-        p50s.append((ours.percentile(0.5), bare.percentile(0.5)))
+        through_edge = asyncio.run(closed_loop(through, _signed(through), 1, seconds))
+        direct = asyncio.run(closed_loop(straight, _signed(straight), 1, seconds))
+        p50s.append((through_edge.percentile(0.5), direct.percentile(0.5)))
         added.append(p50s[-1][0] - p50s[-1][1])
     return {
         "added_p50_ms": round(statistics.median(added), 3),

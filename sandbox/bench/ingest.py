@@ -61,22 +61,23 @@ def ingest(
             script = BASELINE.format(payload=_record(0))
             baseline_rate = pgbench(bench.database_url, script, clients=CLIENTS, seconds=seconds)
             cpu_seconds_before = bench.cpu_seconds()
-            ours = uvloop.run(_closed_loop(bench, numbers, seconds))
+            measurement = uvloop.run(_closed_loop(bench, numbers, seconds))
             cpu_seconds = bench.cpu_seconds() - cpu_seconds_before
-            ratios.append(ours.rate / baseline_rate)
+            ratios.append(measurement.rate / baseline_rate)
             console.print(
-                f"round {number}: {ours.rate:,.0f}/s to pgbench's {baseline_rate:,.0f}/s = {ratios[-1]:.2f}"
+                f"round {number}: {measurement.rate:,.0f}/s, pgbench {baseline_rate:,.0f}/s, "
+                f"ratio {ratios[-1]:.2f}"
             )
         rss_mb = bench.rss_mb()
         steady = uvloop.run(_steady(bench, numbers, seconds))
     result: dict[str, Any] = {
         "ratio": round(statistics.median(ratios), 3),
         "ratios": [round(ratio, 3) for ratio in ratios],
-        "rate": round(ours.rate),
+        "rate": round(measurement.rate),
         "baseline_rate": round(baseline_rate),
-        "cpu_us_per_request": round(cpu_seconds / len(ours.latencies_seconds) * 1e6),
-        **ours.percentiles(),
-        "errors": ours.errors,
+        "cpu_us_per_request": round(cpu_seconds / len(measurement.latencies_seconds) * 1e6),
+        **measurement.percentiles(),
+        "errors": measurement.errors,
         "steady": {"rate": ARRIVALS_PER_SECOND, **steady.percentiles(), "errors": steady.errors},
         "rss_mb": round(rss_mb, 1),
         "machine": describe_machine(),

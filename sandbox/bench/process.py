@@ -96,21 +96,22 @@ def process(
         for number in range(1, rounds + 1):
             baseline_rate = _baseline(bench, seconds)
             cpu_seconds_before = bench.cpu_seconds()
-            ours = _process_events(bench, seconds)
+            measurement = _process_events(bench, seconds)
             cpu_seconds = bench.cpu_seconds() - cpu_seconds_before
-            ratios.append(ours.rate / baseline_rate)
+            ratios.append(measurement.rate / baseline_rate)
             console.print(
-                f"round {number}: {ours.rate:,.0f}/s to pgbench's {baseline_rate:,.0f}/s = {ratios[-1]:.2f}"
+                f"round {number}: {measurement.rate:,.0f}/s, pgbench {baseline_rate:,.0f}/s, "
+                f"ratio {ratios[-1]:.2f}"
             )
         rss_mb = bench.rss_mb()
     result: dict[str, Any] = {
         "ratio": round(statistics.median(ratios), 3),
         "ratios": [round(ratio, 3) for ratio in ratios],
-        "rate": round(ours.rate),
+        "rate": round(measurement.rate),
         "baseline_rate": round(baseline_rate),
-        "cpu_us_per_event": round(cpu_seconds / len(ours.latencies_seconds) * 1e6),
-        **ours.percentiles(),
-        "errors": ours.errors,
+        "cpu_us_per_event": round(cpu_seconds / len(measurement.latencies_seconds) * 1e6),
+        **measurement.percentiles(),
+        "errors": measurement.errors,
         "rss_mb": round(rss_mb, 1),
         "machine": describe_machine(),
     }

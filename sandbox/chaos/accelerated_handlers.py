@@ -36,7 +36,7 @@ class HandlerClock(Clock):
 
 
 def create_app() -> Starlette:
-    """The application, configured by the environment and by CLOCK_FILE and MUTATION."""
+    """Create the application, configured by the environment and by CLOCK_FILE and MUTATION."""
     configure_logs("WARNING")
     if mutation := os.environ.get(MUTATION):
         MUTATIONS[mutation]()

@@ -37,7 +37,7 @@ class LayersLedger:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the scenario recorded: Pancake's records, the period of deep lag, the answers to each tick."""
+    """The records of a scenario: Pancake's records, the period of deep lag, the answers to each tick."""
 
     records: Sequence[Mapping[str, Any]]
     deep_lag: tuple[datetime, datetime]
@@ -63,24 +63,24 @@ def compare(database_url: str, evidence: Evidence) -> LayersLedger:
 
 
 def _compare_records(ledger: LayersLedger, evidence: Evidence, rows: Iterable[Mapping[str, Any]]) -> None:
-    held: dict[str, list[Mapping[str, Any]]] = {}
+    events_by_record: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        held.setdefault(row["record_id"], []).append(row)
+        events_by_record.setdefault(row["record_id"], []).append(row)
     layers: Counter[str] = Counter()
     for record in evidence.records:
         newest = _moment(record["modified_on"])
-        ours = held.pop(record["id"], [])
-        ledger.duplicated += _stored_twice(record["id"], ours)
-        covering = [row for row in ours if row["modified_on"] >= newest]
+        events = events_by_record.pop(record["id"], [])
+        ledger.duplicated += _stored_twice(record["id"], events)
+        covering = [row for row in events if row["modified_on"] >= newest]
         if not any(row["status"] == "processed" for row in covering):
-            ledger.lost.append(f"{record['id']}: {[row['status'] for row in ours]}")
+            ledger.lost.append(f"{record['id']}: {[row['status'] for row in events]}")
             continue
         ledger.processed += 1
         first = covering[0]
         layers["replay" if first["replay_count"] else first["origin"]] += 1
         if first["origin"] == "reconcile" and not evidence.deep_lag[0] <= newest <= evidence.deep_lag[1]:
             ledger.unexpected.append(f"{record['id']}: reconciliation stored it, polling should have")
-    ledger.unexpected += [f"{record_id}: not in Pancake" for record_id in held]
+    ledger.unexpected += [f"{record_id}: not in Pancake" for record_id in events_by_record]
     ledger.by_layer = dict(sorted(layers.items()))
 
 

@@ -56,18 +56,18 @@ def compare(database_url: str, posted: Sequence[LeadVersion]) -> Ledger:
         rows = db_connection.execute(_ROWS).fetchall()
         ledger.duplicated = [str(row[0]) for row in db_connection.execute(_DUPLICATES)]
         names = {str(record): name for record, name in db_connection.execute(_TICKETS)}
-    held: dict[tuple[str, str], str] = {}
+    status_by_version: dict[tuple[str, str], str] = {}
     for record, moment, status in rows:
-        if (record, moment) in held:
+        if (record, moment) in status_by_version:
             ledger.duplicated.append(f"{record}@{moment}")
-        held[record, moment] = status
+        status_by_version[record, moment] = status
     newest: dict[str, LeadVersion] = {}
     for version in posted:
         key = (version.record_id, version.modified_on)
-        if key not in held:
+        if key not in status_by_version:
             ledger.lost.append("@".join(key))
-        elif held[key] != "processed":
-            ledger.unfinished.append(f"{version.record_id}@{version.modified_on}: {held[key]}")
+        elif status_by_version[key] != "processed":
+            ledger.unfinished.append(f"{version.record_id}@{version.modified_on}: {status_by_version[key]}")
         newest[version.record_id] = version
     ledger.not_newest = [
         f"{record}: {names.get(record)} instead of {version.name}"

@@ -13,7 +13,7 @@ MODULES = {
     path.name: found[1]
     for path in sorted((ROOT / "scripts").iterdir())
     if path.is_file() and not path.suffix
-    if (found := re.search(r"^exec python -m (sandbox(?:\.\S+)?)", path.read_text("utf-8"), re.M))
+    if (found := re.search(r"^exec python -m (sandbox(?:\.\S+)?) ", path.read_text("utf-8"), re.M))
 }
 OPERATORS = {"leads": "leads.cli", "backfill_normalized_phone": "leads.cli backfill-phones"}
 
