@@ -98,7 +98,6 @@ async def look_up_times(
 
 
 async def load_events(db: Database, connection: Connection, leads: Sequence[ListedLead]) -> EventsByRecord:
-    """Load the events of the leads' records."""
     params = load_events_params(connection, leads)
     rows = await db.fetch_all("pancake_lists/load_events", params, EventRow)
     return _group(rows)
