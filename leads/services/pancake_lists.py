@@ -15,7 +15,7 @@ from leads.domain.lead import read_lead
 from leads.domain.listing import ListedLead, ListPosition, modified_in_utc, read_listed_leads
 from leads.domain.window import Window
 from leads.services.connections import Connection
-from leads.services.ingest_record import Origin, StoredDelivery
+from leads.services.ingest_record import Origin, StoredDelivery, store_deliveries_statement
 from leads.services.process_record.load import lock_records_statement
 
 PAUSED = "paused"
