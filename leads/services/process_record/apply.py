@@ -12,9 +12,11 @@ from leads.services.process_record.load import CLAIM_LOST, NotProcessed
 from leads.services.process_record.plan import PlannedEvent
 
 
-async def apply_plan(transaction: Transaction, planned: PlannedEvent, now: datetime) -> UnsentEvent:
-    """Write the plan and commit, in one round trip; return the notifications to send. Raises Contended."""
-    rows = await transaction.run(*plan_statements(planned, now), commit=True)
+async def apply_plan(
+    transaction: Transaction, planned: PlannedEvent, now: datetime, *, commit: bool
+) -> UnsentEvent:
+    """Write the plan in one round trip; return the notifications to send. Raises Contended."""
+    rows = await transaction.run(*plan_statements(planned, now), commit=commit)
     ((finished,),) = rows[-1:]
     return UnsentEvent(
         id=planned.claim.id,
