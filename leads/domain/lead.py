@@ -28,7 +28,7 @@ _KEYS_OF_FIELD = {
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """The mapped fields of one version of a record. `named_fields` holds the fields that the body contained at all.
+    """The mapped fields of one version of a record. `named_fields` are those that the body contained.
 
     `phones` are as typed. `modified_on` is in UTC; it and `table_name` come from the stored row, which knows
     the connection's time zone and tables; both are None for a lead that was read from a body alone.
