@@ -17,7 +17,7 @@ from leads.services.outbox import UnsentEvent
 from leads.services.process_record.apply import apply_plan, hold_event
 from leads.services.process_record.attempts import attempt
 from leads.services.process_record.claim import Claim, claim_event
-from leads.services.process_record.load import Held, load_event
+from leads.services.process_record.load import NotProcessed, load_event
 from leads.services.process_record.plan import plan_event
 from leads.services.replay_events import replay_batch
 from leads.services.runtime import Runtime
@@ -62,7 +62,7 @@ async def process_claim(runtime: Runtime, claim: Claim) -> Processed:
     """Load, decide, apply in one transaction, which commits with its last statement."""
     async with runtime.db.transaction() as transaction:
         loaded = await load_event(transaction, claim)
-        if isinstance(loaded, Held):
+        if isinstance(loaded, NotProcessed):
             await hold_event(transaction, loaded)
             return Processed(loaded.result)
         planned = await plan_event(transaction, loaded)

@@ -22,7 +22,7 @@ _KEYS_OF_FIELD = {
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """The mapped fields of one version of a record. `named` holds the fields that the body contained at all.
+    """The mapped fields of one version of a record. `named_fields` holds the fields that the body contained at all.
 
     `phones` are as typed. `modified_on` is in UTC; it and `table_name` come from the stored row, which knows
     the connection's time zone and tables; both are None for a lead that was read from a body alone.
@@ -36,7 +36,7 @@ class Lead:
     sources: tuple[str, ...]
     tags: tuple[str, ...]
     interested_products: tuple[str, ...]
-    named: frozenset[str]
+    named_fields: frozenset[str]
     modified_on: datetime | None = None
     table_name: str | None = None
 
@@ -56,7 +56,7 @@ class Lead:
             "tags": list(self.tags),
             "interested_products": list(self.interested_products),
         }
-        return {key: value for key, value in everything.items() if key in self.named}
+        return {key: value for key, value in everything.items() if key in self.named_fields}
 
     def digests(self) -> dict[str, str]:
         """Return the same fields as digests, which show a change after retention emptied the body."""
@@ -93,7 +93,7 @@ def read_lead(
         sources=source_ids(record),
         tags=tuple(sorted(_texts(record.get("pancake_tags"), 200))),
         interested_products=tuple(sorted(_texts(record.get("interested_product"), 500))),
-        named=frozenset(
+        named_fields=frozenset(
             field for field, keys in _KEYS_OF_FIELD.items() if any(key in record for key in keys)
         ),
         modified_on=modified_on,

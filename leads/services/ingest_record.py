@@ -76,13 +76,13 @@ class IngestQueue:
         return None
 
     async def _store(self, deliveries: Sequence[Delivery]) -> list[StoredDelivery | None]:
-        name, params = store_deliveries(deliveries, "webhook", self._clock.now())
+        name, params = store_deliveries_statement(deliveries, "webhook", self._clock.now())
         rows = await self._db.ingest(name, params, StoredDelivery)
         by_ordinal = {row.ordinal: row for row in rows}
         return [by_ordinal.get(ordinal) for ordinal in range(len(deliveries))]
 
 
-def store_deliveries(deliveries: Sequence[Delivery], origin: Origin, now: datetime) -> Statement:
+def store_deliveries_statement(deliveries: Sequence[Delivery], origin: Origin, now: datetime) -> Statement:
     """Return the statement that stores deliveries of one origin; its rows are `StoredDelivery`.
 
     The deliveries are one JSON array with `ordinal` counting from 0: sixteen PostgreSQL arrays cost psycopg

@@ -15,8 +15,8 @@ from leads.domain.lead import read_lead
 from leads.domain.listing import ListedLead, ListPosition, modified_in_utc, read_listed_leads
 from leads.domain.window import Window
 from leads.services.connections import Connection
-from leads.services.ingest_record import Origin, StoredDelivery, store_deliveries
-from leads.services.process_record.load import lock_records
+from leads.services.ingest_record import Origin, StoredDelivery, store_deliveries_statement
+from leads.services.process_record.load import lock_records_statement
 
 PAUSED = "paused"
 MAX_TRIES = 3
@@ -98,7 +98,6 @@ async def look_up_times(
 
 
 async def load_events(db: Database, connection: Connection, leads: Sequence[ListedLead]) -> EventsByRecord:
-    """Load the events of the leads' records."""
     params = load_events_params(connection, leads)
     rows = await db.fetch_all("pancake_lists/load_events", params, EventRow)
     return _group(rows)
@@ -171,13 +170,13 @@ async def _store_locked(db: Database, batch: _Batch) -> _Stored:
     params = load_events_params(batch.connection, batch.leads)
     async with db.transaction() as transaction:
         _, rows = await transaction.run(
-            lock_records([lead.record_id for lead in batch.leads]),
+            lock_records_statement([lead.record_id for lead in batch.leads]),
             ("pancake_lists/load_events", params),
         )
         leads = coverage.missing(batch.leads, _group(EventRow(**row) for row in rows))
         if not leads:
             return []
-        store = store_deliveries(batch.deliveries(leads), batch.origin, batch.now)
+        store = store_deliveries_statement(batch.deliveries(leads), batch.origin, batch.now)
         _, store_params = store
         refilled, inserted = await transaction.run(
             ("pancake_lists/fill_held", store_params), store, commit=True

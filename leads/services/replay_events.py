@@ -18,12 +18,18 @@ from leads.domain.replay import Refusal, ReplayRequest, TouchedRows, changed_par
 from leads.services.process_record.apply import plan_statements
 from leads.services.process_record.attempts import attempt_dry_run
 from leads.services.process_record.claim import claim_statement, read_claim
-from leads.services.process_record.load import Held, load_event, lock_phones, lock_records, read_stored_lead
+from leads.services.process_record.load import (
+    NotProcessed,
+    load_event,
+    lock_phones_statement,
+    lock_records_statement,
+    read_stored_lead,
+)
 from leads.services.process_record.plan import PlannedEvent, plan_event
 
 MAX_EVENTS_PER_SEARCH = 100_000
 """The oldest first."""
-REPLAY_BUDGET_SECONDS = 20.0
+MAX_REPLAY_SECONDS = 20.0
 DEFAULT_EVENTS_PER_SECOND = 20
 MAX_EVENTS_PER_SECOND = 1000
 
@@ -82,7 +88,7 @@ async def replay(
     async with db.exclusive("replay_events") as (free, session):
         if not free:
             raise Busy("Another replay is running: try again in a few seconds.")
-        deadline = clock.monotonic() + REPLAY_BUDGET_SECONDS
+        deadline = clock.monotonic() + MAX_REPLAY_SECONDS
         for start in range(0, len(ids), events_per_second):
             batch = ids[start : start + events_per_second]
             ((row,),) = await session.run(replay_statement(request, batch, clock.now()), commit=True)
@@ -151,7 +157,7 @@ async def _lock_leads(transaction: Transaction, request: ReplayRequest, ids: Seq
     ]
     record_ids = [lead.record_id for lead, _ in leads]
     phones = [phone for _, phones in leads for phone in phones.usable]
-    await transaction.run(lock_records(record_ids), lock_phones(record_ids, phones))
+    await transaction.run(lock_records_statement(record_ids), lock_phones_statement(record_ids, phones))
 
 
 async def _process_in_dry_run(
@@ -169,7 +175,7 @@ async def _process_in_dry_run(
     if claim.status != INGESTED:
         return {"result": claim.status}
     loaded = await load_event(transaction, claim)
-    if isinstance(loaded, Held):
+    if isinstance(loaded, NotProcessed):
         return {"result": loaded.result}
     planned = await plan_event(transaction, loaded)
     before, after = await _apply_in_dry_run(transaction, planned, now)

@@ -36,7 +36,6 @@ class Measurement:
 
 
 def request_for(url: str, headers: dict[str, str], body: bytes) -> bytes:
-    """Return the bytes of a POST request."""
     parts = urlsplit(url)
     lines = [f"POST {parts.path} HTTP/1.1", f"Host: {parts.netloc}", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in {"Content-Type": "application/json", **headers}.items()]

@@ -22,7 +22,6 @@ def find_differences(deployment: Deployment, other: Engine, *, only_ours: bool) 
 
 
 def print_differences(found: list[dict[str, Any]], console: Console) -> None:
-    """Print a table."""
     table = Table("kind", "name", "ours", "difference")
     for each in found:
         table.add_row(each["kind"], each["name"], "yes" if each["ours"] else "", each["difference"])

@@ -53,7 +53,6 @@ def _exit_code(reports: list[DayReport]) -> ExitCode:
 
 
 def _get_reports(settings: Settings, day: date, *, dry_run: bool, stored: bool) -> list[DayReport]:
-    """The report of each connection."""
     if stored:
         return asyncio.run(load_stored(settings, day))
     with progress_bar(BarColumn(), TimeElapsedColumn()) as progress:

@@ -36,7 +36,6 @@ class Move:
 
 
 def count_tickets(db: DbSession, move: Move) -> int:
-    """The tickets that are left to move."""
     params = {"from_source": move.from_source, "only_marked": move.only_marked}
     row = db.execute(QUERIES["tickets/count_tickets"], params).fetchone()
     return int(row["waiting"]) if row else 0

@@ -8,7 +8,7 @@ from leads.domain.assign import Choice
 from leads.domain.phone import national_parts
 from leads.domain.ticket_text import ticket_description, ticket_title
 from leads.services.outbox import UnsentEvent
-from leads.services.process_record.load import CLAIM_LOST, Held
+from leads.services.process_record.load import CLAIM_LOST, NotProcessed
 from leads.services.process_record.plan import PlannedEvent
 
 
@@ -23,7 +23,7 @@ async def apply_plan(transaction: Transaction, planned: PlannedEvent, now: datet
     )
 
 
-async def hold_event(transaction: Transaction, held: Held) -> None:
+async def hold_event(transaction: Transaction, held: NotProcessed) -> None:
     """Return a claimed event to the skipped status of its switch; a lost claim is not ours to change."""
     if held.result != CLAIM_LOST:
         hold: Statement = ("process_record/hold_event", {"id": held.claim.id, "status": held.result})

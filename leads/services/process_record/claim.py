@@ -43,7 +43,6 @@ async def claim_event(db: Database, event_id: int) -> Claim | None:
 
 
 def claim_statement(event_id: int) -> Statement:
-    """Return the statement that claims an event."""
     return "process_record/claim_event", {"id": event_id}
 
 

@@ -39,14 +39,14 @@ class LoadedEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A claimed event that must not be processed: a switch is off now, or the claim was lost."""
+class NotProcessed:
+    """A claimed event that is not processed: a switch is off now, or the claim was lost."""
 
     claim: Claim
     result: str
 
 
-async def load_event(transaction: Transaction, claim: Claim) -> LoadedEvent | Held:
+async def load_event(transaction: Transaction, claim: Claim) -> LoadedEvent | NotProcessed:
     """Lock and load in two round trips.
 
     Raises InvalidBody if the event holds nothing to process, Contended.
@@ -61,16 +61,16 @@ async def load_event(transaction: Transaction, claim: Claim) -> LoadedEvent | He
         # Hint for the planner: generic plans, see the statement.
         ("process_record/set_generic_plans", {}),
         ("process_record/fence_claim", {"id": claim.id, "claim_id": claim.claim_id}),
-        lock_records([lead.record_id]),
-        lock_phones([lead.record_id], phones.usable),
+        lock_records_statement([lead.record_id]),
+        lock_phones_statement([lead.record_id], phones.usable),
     )
     if not fences:
-        return Held(claim, CLAIM_LOST)
+        return NotProcessed(claim, CLAIM_LOST)
     fence = Fence(**fences[0])
     if not fence.switched_on:
-        return Held(claim, SKIPPED_KILL_SWITCH)
+        return NotProcessed(claim, SKIPPED_KILL_SWITCH)
     if not fence.source_active:
-        return Held(claim, SKIPPED_SOURCE_DISABLED)
+        return NotProcessed(claim, SKIPPED_SOURCE_DISABLED)
     ((row,),) = await transaction.run(
         (
             "process_record/load_facts",
@@ -86,12 +86,12 @@ async def load_event(transaction: Transaction, claim: Claim) -> LoadedEvent | He
     return LoadedEvent(claim, lead, phones, read_facts(row), locked_phones)
 
 
-def lock_records(record_ids: Sequence[str]) -> Statement:
+def lock_records_statement(record_ids: Sequence[str]) -> Statement:
     """Return the statement that takes the first of a lead's locks, used by all layers that store records."""
     return "process_record/lock_records", {"record_ids": list(record_ids)}
 
 
-def lock_phones(record_ids: Sequence[str], phones: Sequence[str]) -> Statement:
+def lock_phones_statement(record_ids: Sequence[str], phones: Sequence[str]) -> Statement:
     """Return the statement that locks phones, and those that the records and their customers had before."""
     return "process_record/lock_phones", {"record_ids": list(record_ids), "phones": list(phones)}
 

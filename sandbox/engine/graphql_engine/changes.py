@@ -67,7 +67,6 @@ async def rebuild(engine: Engine) -> None:
 
 
 async def restore(engine: Engine, metadata: Json, resource_version: int) -> None:
-    """Return to earlier metadata and its version."""
     engine.metadata = metadata
     await rebuild(engine)
     engine.resource_version = resource_version

@@ -265,7 +265,7 @@ def filled(database: str) -> int:
 
 
 def locked(database: str, account_id: str) -> bool:
-    """Whether somebody holds the row."""
+    """Whether another session holds the row."""
     with psycopg.connect(database) as connection:
         query = "SELECT id FROM account WHERE id = %s FOR UPDATE SKIP LOCKED"
         return connection.execute(query, [account_id]).fetchone() is None

@@ -324,7 +324,7 @@ def test_what_of_others_is_inconsistent_already_does_not_stop_us_and_stays(
 
 
 def test_an_engine_that_was_changed_meanwhile_is_left_alone(shared: Shared) -> None:
-    """Replacing is tied to the version that was exported: somebody else's change in between wins."""
+    """Replacing is tied to the version that was exported: a change by another client in between wins."""
     with HasuraAdmin(shared.url, SECRET) as hasura:
         engine = Engine(hasura)
         metadata, version = engine.export()

@@ -88,7 +88,7 @@ class Schedule:
             cursor, now = page[-1], now + self.page_seconds
 
     def reads_filter(self, text: str) -> datetime:
-        """The server reads naive filter values in a zone that nobody told us."""
+        """The server reads naive filter values in a zone that is not documented."""
         return datetime.fromisoformat(text).replace(tzinfo=UTC) - timedelta(hours=self.zone_hours)
 
 

@@ -75,7 +75,7 @@ CREATE TABLE public.pancake_source (
     CONSTRAINT pk_pancake_source PRIMARY KEY (id),
     CONSTRAINT uq_pancake_source UNIQUE (connection_id, pancake_source_id),
     -- A source has no name until sync_sources has read it from Pancake. Its leads cannot be attributed, so it stays inactive.
-    -- '(none)' stands for leads without a source.
+    -- '(none)' is the pseudo-source of leads without a source.
     CONSTRAINT ck_pancake_source_active_is_known CHECK (
         NOT is_active OR name IS NOT NULL OR pancake_source_id = '(none)'
     ),

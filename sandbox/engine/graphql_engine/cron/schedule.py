@@ -17,7 +17,6 @@ def check_schedule(text: object) -> None:
 
 
 def next_times(schedule: str, after: datetime, count: int) -> list[datetime]:
-    """Return the next `count` ticks after `after`."""
     ticks = croniter(schedule, after.astimezone(UTC))
     return [ticks.get_next(datetime) for _ in range(count)]
 

@@ -60,7 +60,6 @@ def named(items: list[Json], name: str, key: str = "name") -> Json | None:
 
 
 def without(items: list[Json], name: str, key: str = "name") -> list[Json]:
-    """Return the items except the one with that name."""
     return [item for item in items if item[key] != name]
 
 

@@ -4,5 +4,4 @@ from graphql_engine.metadata.access import DEFAULT_SOURCE
 
 
 def permission_name(kind: str, role: str, table: str, source: str | None = None) -> str:
-    """Return the name of a permission in inconsistencies."""
     return f"{kind}_permission of role {role} in table {table} in source {source or DEFAULT_SOURCE}"

@@ -186,7 +186,6 @@ async def get_event_invocation_logs(context: Context, args: Json) -> Any:
 
 @command("get_event_by_id", changes=False, postgres=True)
 async def get_event_by_id(context: Context, args: Json) -> Json:
-    """Return one event with its invocations."""
     event_id = required(args, "event_id")
     find_source(context.metadata, args.get("source"))
     query = f"SELECT {EVENT_COLUMNS} FROM hdb_catalog.event_log AS l WHERE id = %(id)s"

@@ -78,7 +78,6 @@ for _kind in KINDS:
 
 @command("set_permission_comment", postgres=True)
 async def set_permission_comment(context: Context, args: Json) -> None:
-    """Set or remove the comment of a permission."""
     table = find_table(context.metadata, required(args, "table"), args.get("source"))
     kind, role = required(args, "type"), required(args, "role")
     item = named(table.get(f"{kind}_permissions", []), role, "role")

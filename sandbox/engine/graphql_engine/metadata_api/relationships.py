@@ -70,7 +70,6 @@ async def rename_relationship(context: Context, args: Json) -> None:
 
 @command("set_relationship_comment", postgres=True)
 async def set_relationship_comment(context: Context, args: Json) -> None:
-    """Set or remove the comment."""
     table, kind = _find(context, args, required(args, "name"))
     item = next(item for item in table[kind] if item["name"] == args["name"])
     item.pop("comment", None)

@@ -50,7 +50,6 @@ LTREE_PATTERNS = {
 
 
 def array_of(type_: Type) -> Type:
-    """Return the array type over `type_`."""
     return Type(f"{type_.name}[]", f"_{type_.internal}", "b", type_)
 
 

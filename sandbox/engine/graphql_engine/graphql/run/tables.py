@@ -26,7 +26,6 @@ READS = {"select", "select_by_pk", "select_aggregate", "function", "function_one
 
 
 def read_statement(ctx: Context, root: Root, sel: Sel) -> str:
-    """Return the statement of a root field that reads."""
     view = root.view
     assert view is not None
     table = key_name(view.tracked.table.key)

@@ -94,11 +94,9 @@ class Actions:
         }
 
     def input_type(self, spelled: str) -> AnyType:
-        """Return the input type of a type reference."""
         return self._resolve(parse_type(spelled), self._named_input)
 
     def output_type(self, spelled: str) -> AnyType:
-        """Return the output type of a type reference."""
         return self._resolve(parse_type(spelled), self._named_output)
 
     def _resolve(self, node: TypeNode, named: Callable[[str], AnyType]) -> AnyType:

@@ -41,7 +41,6 @@ class Context:
         self._aliases = 0
 
     def alias(self) -> str:
-        """Return a new alias."""
         self._aliases += 1
         return f"t{self._aliases}"
 
@@ -107,7 +106,6 @@ def join(rel: Relationship, own: str, remote: str) -> str:
 
 
 def table_name(table: Table) -> str:
-    """Return the quoted name of a table."""
     return ident(table.schema, table.name)
 
 

@@ -104,7 +104,6 @@ def object_json(fields: list[tuple[str, str]]) -> str:
 
 
 def row_json(ctx: Context, view: TableView, sels: list[Sel], alias: str) -> str:
-    """Return the JSON object of one row at `alias`."""
     return object_json([(sel.alias, field_sql(ctx, view, sel, alias)) for sel in sels])
 
 

@@ -31,7 +31,6 @@ class Output:
     single: bool
 
     def row_selections(self) -> list[list[Sel]]:
-        """Return the selections on affected rows."""
         return [self.sels] if self.single else [s.subs for s in self.sels if s.name == "returning"]
 
     def reaches_out(self) -> bool:
