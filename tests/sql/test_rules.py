@@ -13,10 +13,10 @@ from leads.adapters.queries import QUERIES
 from tests.support.statements import prepare
 
 CONNECTION = "00000000-0000-4000-8000-000000000001"
-SWITCHES = b"SELECT kill_switch, processing_paused FROM view_pancake_switch"
+SWITCHES = b"SELECT kill_switch, processing_paused FROM pancake_switch()"
 SHOWN = b"SELECT kill_switch, processing_paused FROM view_pancake_setting"
 RULES = {
-    "view_pancake_switch": "'(kill_switch|processing_paused)'",
+    "pancake_switch": "'(kill_switch|processing_paused)'",
     "pancake_active_source": r"pancake_source_id = ANY \(\w+\.source_ids\) AND \w+\.is_active",
     "pancake_applied_event": r"outcome <> 'stale'",
 }
@@ -80,7 +80,7 @@ def test_an_unreadable_switch_has_its_safe_value(
     ],
 )
 def test_without_settings_the_kill_switch_is_on(db: psycopg.Connection, change: str) -> None:
-    """The view always has one row: a statement that found none would read null."""
+    """The function always returns one row: a statement that found none would read null."""
     db.execute(change.encode())
     assert db.execute(SWITCHES).fetchall() == [(True, False)]
 
@@ -128,6 +128,16 @@ def test_the_applied_event_is_the_newest_that_was_not_stale(db: psycopg.Connecti
     event(db, "r", "2026-01-06", None, None)
     event(db, "other", "2026-01-07", "ticket_created", "2026-01-08")
     assert db.execute(look, ["r"]).fetchall() == [("2026-01-01 2026-01-03",)]
+
+
+def test_the_rules_need_no_privileges_beyond_those_on_the_tables(db: psycopg.Connection) -> None:
+    """A role of the handlers has privileges on tables; a view would need one of its own."""
+    db.execute("CREATE ROLE handlers_of_the_test")
+    db.execute("GRANT SELECT ON app_setting, pancake_source, pancake_webhook_event TO handlers_of_the_test")
+    db.execute("SET LOCAL ROLE handlers_of_the_test")
+    assert db.execute(SWITCHES).fetchall() == [(True, False)]
+    assert db.execute("SELECT id FROM pancake_active_source(%s, '{1}')", [CONNECTION]).fetchall() == []
+    assert db.execute("SELECT payload FROM pancake_applied_event('r')").fetchall() == []
 
 
 @pytest.mark.parametrize("rule", RULES)
