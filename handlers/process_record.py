@@ -17,7 +17,7 @@ from leads.services.outbox import UnsentEvent
 from leads.services.process_record.apply import apply_plan, hold_event
 from leads.services.process_record.attempts import attempt
 from leads.services.process_record.claim import Claim, claim_event
-from leads.services.process_record.load import NotProcessed
+from leads.services.process_record.load import CLAIM_LOST, NotProcessed
 from leads.services.process_record.plan import load_and_decide
 from leads.services.replay_events import replay_batch
 from leads.services.runtime import Runtime
@@ -63,10 +63,11 @@ async def process_claim(runtime: Runtime, claim: Claim) -> Processed:
     async with runtime.db.transaction() as transaction:
         planned = await load_and_decide(transaction, claim)
         if isinstance(planned, NotProcessed):
-            await hold_event(transaction, planned)
+            if planned.result != CLAIM_LOST:
+                await hold_event(transaction, claim, planned.result)
             return Processed(planned.result)
         now = runtime.clock.now()
-        unsent = await apply_plan(transaction, planned, now, commit=True)
+        unsent = await apply_plan(transaction, planned, now)
     runtime.metrics.process_duration.observe((now - claim.created_at).total_seconds())
     return Processed(planned.plan.outcome, unsent)
 

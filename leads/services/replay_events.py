@@ -15,7 +15,7 @@ from leads.adapters.database import Database, Statement, Transaction
 from leads.domain.errors import Busy, ProcessingPaused
 from leads.domain.lifecycle import INGESTED
 from leads.domain.replay import Refusal, ReplayRequest, TouchedRows, changed_parts
-from leads.services.process_record.apply import apply_plan
+from leads.services.process_record.apply import plan_statements
 from leads.services.process_record.attempts import attempt_dry_run
 from leads.services.process_record.claim import claim_statement, read_claim
 from leads.services.process_record.load import (
@@ -176,17 +176,18 @@ async def _process_in_dry_run(
     planned = await load_and_decide(transaction, claim)
     if isinstance(planned, NotProcessed):
         return {"result": planned.result}
-    before = await _load_touched(transaction, planned)
-    await apply_plan(transaction, planned, now, commit=False)
-    after = await _load_touched(transaction, planned)
+    # One round trip, as when it is processed: the locks of all leads are held meanwhile.
+    touched = _load_touched_statement(planned)
+    rows = await transaction.run(touched, *plan_statements(planned, now), touched)
+    (before,), (after,) = cast(list[list[TouchedRows]], [rows[0], rows[-1]])
     changes = changed_parts(before, after)
     return {"result": planned.plan.outcome, **changes, "notifications": planned.notifications}
 
 
-async def _load_touched(transaction: Transaction, planned: PlannedEvent) -> TouchedRows:
-    """Load the rows that a plan writes."""
+def _load_touched_statement(planned: PlannedEvent) -> Statement:
+    """Return the statement that loads the rows that a plan writes."""
     plan = planned.plan
-    statement: Statement = (
+    return (
         "replay_events/load_touched",
         {
             "account_id": plan.account_id,
@@ -196,8 +197,6 @@ async def _load_touched(transaction: Transaction, planned: PlannedEvent) -> Touc
             "roster_source_id": planned.roster_source_id,
         },
     )
-    ((row,),) = await transaction.run(statement)
-    return cast(TouchedRows, row)
 
 
 def _events_per_second(setting: str) -> int:
