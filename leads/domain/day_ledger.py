@@ -1,7 +1,7 @@
 """The ledger of one ICT day of one connection: the standing of each record that Pancake lists.
 
-A listed record is counted as processed, held, rejected or pending, by the events that cover it. A record that
-no event covers is named: as found missing if it could be inserted, else as left missing.
+A listed record is counted as processed, held, rejected or pending, by the events that cover it. The id of a
+record that no event covers is entered as found missing if it could be inserted, else as left missing.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,6 +25,7 @@ class SavedLedger(TypedDict):
     position: SavedPosition
     seen: list[str]
     entries: LedgerEntries
+    result: DayReport | None
 
 
 def no_entries() -> LedgerEntries:
@@ -46,21 +47,36 @@ def no_entries() -> LedgerEntries:
 
 @dataclass(slots=True)
 class DayLedger:
-    """An interrupted day continues from what `save` returned. `seen` holds the ids that the list showed."""
+    """An interrupted day continues from what `save` returned.
+
+    `seen` holds the ids that the list showed. `result` is the report of a day that is closed.
+    """
 
     day: date
     position: ListPosition = field(default_factory=ListPosition)
     seen: set[str] = field(default_factory=set)
     entries: LedgerEntries = field(default_factory=no_entries)
+    result: DayReport | None = None
 
     @classmethod
     def load(cls, day: date, saved: SavedLedger) -> "DayLedger":
         """Restore what `save` returned."""
-        return cls(day, ListPosition.load(saved["position"]), set(saved["seen"]), saved["entries"])
+        return cls(
+            day,
+            position=ListPosition.load(saved["position"]),
+            seen=set(saved["seen"]),
+            entries=saved["entries"],
+            result=saved["result"],
+        )
 
     def save(self) -> SavedLedger:
         """Return the ledger as JSON."""
-        return {"position": self.position.save(), "seen": sorted(self.seen), "entries": self.entries}
+        return {
+            "position": self.position.save(),
+            "seen": sorted(self.seen),
+            "entries": self.entries,
+            "result": self.result,
+        }
 
     @property
     def window(self) -> Window:
@@ -108,6 +124,10 @@ class DayLedger:
         entries["found_missing"] = self.entries["found_missing"]
         entries["sample_missing"] = self.entries["sample_missing"]
         return DayLedger(self.day, entries=entries)
+
+    def close(self, result: DayReport) -> "DayLedger":
+        """Return the ledger of a closed day: its report without what reading needed."""
+        return DayLedger(self.day, result=result)
 
     def report(
         self,

@@ -33,6 +33,7 @@ class SavedPoll(TypedDict):
     missed: int
     missed_ids: list[str]
     latest: "SavedPoll | None"
+    result: PollReport | None
 
 
 @dataclass(slots=True)
@@ -41,7 +42,8 @@ class PollProgress:
 
     `awaited` maps the records that the list still has to contain to their `modified_on`. `listed` counts the
     leads of the window, `outside` those that no filter should have returned. `latest` is the poll of the
-    newest window, if that must be read too; it does not move the watermark.
+    newest window, if that must be read too; it does not move the watermark. `result` is the report of a
+    complete poll.
     """
 
     window: Window
@@ -52,6 +54,7 @@ class PollProgress:
     missed: int = 0
     missed_ids: list[str] = field(default_factory=list)
     latest: "PollProgress | None" = None
+    result: PollReport | None = None
 
     @classmethod
     def start(cls, watermark: datetime | None, now: datetime) -> "PollProgress":
@@ -74,6 +77,7 @@ class PollProgress:
             missed=saved["missed"],
             missed_ids=list(saved["missed_ids"]),
             latest=cls.load(latest) if latest else None,
+            result=saved["result"],
         )
 
     def save(self) -> SavedPoll:
@@ -87,6 +91,7 @@ class PollProgress:
             "missed": self.missed,
             "missed_ids": self.missed_ids,
             "latest": self.latest.save() if self.latest else None,
+            "result": self.result,
         }
 
     def expect(self, known: Mapping[str, datetime]) -> None:
@@ -123,6 +128,10 @@ class PollProgress:
     def watermark_after(self, watermark: datetime | None, *, trusted: bool) -> datetime | None:
         """Return the watermark after this poll."""
         return advance(watermark, self.window, trusted=trusted)
+
+    def complete(self, result: PollReport) -> "PollProgress":
+        """Return the progress of a poll that is complete: its report without what reading needed."""
+        return PollProgress(self.window, result=result)
 
     def report(self) -> PollReport:
         """Return the report so far. `may_lag`: all suspects are so young that the index may just lag."""
