@@ -54,9 +54,9 @@ async def poll_all(runtime: Runtime, run: CronRun) -> CronReport:
 async def poll_connection(runtime: Runtime, run: CronRun, connection: Connection) -> PollReport:
     """Store what is missing in a connection's window; advance its watermark if the list is trusted."""
     saved = run.saved(connection.id, SavedPoll)
+    if saved and "report" in saved:
+        return saved["report"]
     progress = PollProgress.load(saved) if saved else await _start(runtime, run, connection)
-    if progress.result:
-        return progress.result
 
     try:
         ending = await _read(runtime, run, connection, progress)
@@ -73,7 +73,7 @@ async def poll_connection(runtime: Runtime, run: CronRun, connection: Connection
 
     report["trusted"] = trusted
     report["pages"] = progress.position.pages
-    run.state[connection.id] = progress.complete(report).save()
+    run.state[connection.id] = SavedPoll(report=report)
     return report
 
 

@@ -4,7 +4,7 @@ Called by: cron trigger `pancake_purge_events`, daily at 20:30 UTC (03:30 in Vie
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Literal, get_args
@@ -18,8 +18,7 @@ from leads.services.runtime import Runtime
 
 Kind = Literal["empty_payloads", "delete_runs", "delete_event_logs", "delete_cron_events"]
 """What is purged; also the keys of the report."""
-SavedPurge = dict[Kind, int]
-"""The JSON of a PurgeProgress."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
 MAX_RUN_SECONDS = 100
 ROWS_PER_BATCH = 1000
 FIRST_PURGE_FROM = datetime(2000, 1, 1, tzinfo=UTC)
@@ -48,19 +47,15 @@ class Batch:
 class PurgeProgress:
     """How many rows of each kind the deliveries of a tick have purged so far."""
 
-    purged: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(get_args(Kind), 0))
+    purged: dict[Kind, int]
 
     @classmethod
-    def load(cls, saved: SavedPurge) -> "PurgeProgress":
-        """Restore what `save` returned."""
-        return cls(dict(saved))
+    def load(cls, run: CronRun) -> "PurgeProgress":
+        """Continue from what an earlier delivery saved, else from 0."""
+        return cls({kind: run.saved(kind, int) or 0 for kind in KINDS})
 
-    def save(self) -> SavedPurge:
-        """Return the progress as JSON."""
-        return dict(self.purged)
-
-    def report(self) -> dict[str, object]:
-        """Return the counts as they are reported."""
+    def save(self) -> dict[str, object]:
+        """Return the counts as JSON, for the run's state and for the report."""
         return dict(self.purged.items())
 
 
@@ -85,16 +80,15 @@ async def purge_all(runtime: Runtime, run: CronRun) -> CronReport:
     empty_from = (retention.emptied_to or FIRST_PURGE_FROM + PURGE_OVERLAP) - PURGE_OVERLAP
     empty_to = run.now - timedelta(days=retention.payload_days)
 
-    saved = run.saved("purge", SavedPurge)
-    progress = PurgeProgress.load(saved) if saved else PurgeProgress()
+    progress = PurgeProgress.load(run)
     purges = _purges(runtime, run, retention, empty_from, empty_to)
     try:
         is_done = [await _purge(run, progress, purge) for purge in purges]
     finally:
-        run.state["purge"] = progress.save()
+        run.state |= progress.save()
 
     return CronReport(
-        {**progress.report(), "emptied_to": empty_to.isoformat()},
+        {**progress.save(), "emptied_to": empty_to.isoformat()},
         window=(empty_from, empty_to),
         unfinished=not all(is_done),
     )

@@ -19,17 +19,16 @@ SAMPLE_ONE_IN = 10
 """Of the day before, one record in this many is compared again."""
 
 
-class SavedLedger(TypedDict):
-    """The JSON of a DayLedger."""
+class SavedLedger(TypedDict, total=False):
+    """The JSON of a DayLedger; of a closed day its `report` only."""
 
+    report: DayReport
     position: SavedPosition
     seen: list[str]
     entries: LedgerEntries
-    result: DayReport | None
 
 
 def no_entries() -> LedgerEntries:
-    """Return the entries of a ledger that was just opened."""
     return {
         "processed": 0,
         "held": 0,
@@ -47,36 +46,19 @@ def no_entries() -> LedgerEntries:
 
 @dataclass(slots=True)
 class DayLedger:
-    """An interrupted day continues from what `save` returned.
-
-    `seen` holds the ids that the list showed. `result` is the report of a day that is closed.
-    """
+    """An interrupted day continues from what `save` returned. `seen` holds the ids that the list showed."""
 
     day: date
     position: ListPosition = field(default_factory=ListPosition)
     seen: set[str] = field(default_factory=set)
     entries: LedgerEntries = field(default_factory=no_entries)
-    result: DayReport | None = None
 
     @classmethod
     def load(cls, day: date, saved: SavedLedger) -> "DayLedger":
-        """Restore what `save` returned."""
-        return cls(
-            day,
-            position=ListPosition.load(saved["position"]),
-            seen=set(saved["seen"]),
-            entries=saved["entries"],
-            result=saved["result"],
-        )
+        return cls(day, ListPosition.load(saved["position"]), set(saved["seen"]), saved["entries"])
 
     def save(self) -> SavedLedger:
-        """Return the ledger as JSON."""
-        return {
-            "position": self.position.save(),
-            "seen": sorted(self.seen),
-            "entries": self.entries,
-            "result": self.result,
-        }
+        return {"position": self.position.save(), "seen": sorted(self.seen), "entries": self.entries}
 
     @property
     def window(self) -> Window:
@@ -124,10 +106,6 @@ class DayLedger:
         entries["found_missing"] = self.entries["found_missing"]
         entries["sample_missing"] = self.entries["sample_missing"]
         return DayLedger(self.day, entries=entries)
-
-    def close(self, result: DayReport) -> "DayLedger":
-        """Return the ledger of a closed day: its report without what reading needed."""
-        return DayLedger(self.day, result=result)
 
     def report(
         self,

@@ -11,6 +11,7 @@ ACTIVE, SILENT, SUSPENDED, OUTAGE, KEY_INVALID = "active", "silent", "suspended"
 ALIVE, REJECTED, UNAVAILABLE = "alive", "rejected", "unavailable"
 SUSPENDED_AFTER_SILENCE = timedelta(minutes=30)
 MIN_MISSED_WHEN_SUSPENDED = 10
+"""Fewer missed records, or a shorter silence, do not show that Pancake suspended the webhook."""
 MAX_AGE_OF_RECENT_WEBHOOK = timedelta(minutes=10)
 """While the API fails, a webhook younger than this shows that Pancake works."""
 MIN_FAILED_PROBES_OF_OUTAGE = 2

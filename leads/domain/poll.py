@@ -22,9 +22,10 @@ MAX_IDS_PER_REPORT = 1_000
 """How many ids a report lists of each kind."""
 
 
-class SavedPoll(TypedDict):
-    """The JSON of a PollProgress."""
+class SavedPoll(TypedDict, total=False):
+    """The JSON of a PollProgress; of a complete poll its `report` only."""
 
+    report: PollReport
     window: list[str]
     position: SavedPosition
     awaited: dict[str, str]
@@ -33,7 +34,6 @@ class SavedPoll(TypedDict):
     missed: int
     missed_ids: list[str]
     latest: "SavedPoll | None"
-    result: PollReport | None
 
 
 @dataclass(slots=True)
@@ -42,8 +42,7 @@ class PollProgress:
 
     `awaited` maps the records that the list still has to contain to their `modified_on`. `listed` counts the
     leads of the window, `outside` those that no filter should have returned. `latest` is the poll of the
-    newest window, if that must be read too; it does not move the watermark. `result` is the report of a
-    complete poll.
+    newest window, if that must be read too; it does not move the watermark.
     """
 
     window: Window
@@ -54,7 +53,6 @@ class PollProgress:
     missed: int = 0
     missed_ids: list[str] = field(default_factory=list)
     latest: "PollProgress | None" = None
-    result: PollReport | None = None
 
     @classmethod
     def start(cls, watermark: datetime | None, now: datetime) -> "PollProgress":
@@ -65,7 +63,6 @@ class PollProgress:
 
     @classmethod
     def load(cls, saved: SavedPoll) -> "PollProgress":
-        """Restore what `save` returned."""
         start, end = (datetime.fromisoformat(text) for text in saved["window"])
         latest = saved["latest"]
         return cls(
@@ -77,11 +74,9 @@ class PollProgress:
             missed=saved["missed"],
             missed_ids=list(saved["missed_ids"]),
             latest=cls.load(latest) if latest else None,
-            result=saved["result"],
         )
 
     def save(self) -> SavedPoll:
-        """Return the progress as JSON."""
         return {
             "window": self._window_as_text(),
             "position": self.position.save(),
@@ -91,7 +86,6 @@ class PollProgress:
             "missed": self.missed,
             "missed_ids": self.missed_ids,
             "latest": self.latest.save() if self.latest else None,
-            "result": self.result,
         }
 
     def expect(self, known: Mapping[str, datetime]) -> None:
@@ -126,12 +120,7 @@ class PollProgress:
         return has_explanation(self.window, self.awaited, present)
 
     def watermark_after(self, watermark: datetime | None, *, trusted: bool) -> datetime | None:
-        """Return the watermark after this poll."""
         return advance(watermark, self.window, trusted=trusted)
-
-    def complete(self, result: PollReport) -> "PollProgress":
-        """Return the progress of a poll that is complete: its report without what reading needed."""
-        return PollProgress(self.window, result=result)
 
     def report(self) -> PollReport:
         """Return the report so far. `may_lag`: all suspects are so young that the index may just lag."""

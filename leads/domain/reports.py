@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TypedDict
 
 MAX_ITEMS_PER_ANSWERED_LIST = 20
+"""Answers are logged, here and by Hasura; the stored report has the whole list."""
 
 
 class ConnectionReport(TypedDict, total=False):

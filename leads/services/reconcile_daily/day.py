@@ -49,9 +49,9 @@ async def reconcile_day(
     """Reconcile one day of one connection. Raises PancakeUnavailable or PancakeRefused."""
     key = f"{day}/{connection.id}"
     saved = run.saved(key, SavedLedger)
+    if saved and "report" in saved:
+        return saved["report"]
     ledger = DayLedger.load(day, saved) if saved else DayLedger(day)
-    if ledger.result:
-        return ledger.result
 
     started = runtime.clock.monotonic()
     try:
@@ -71,7 +71,7 @@ async def reconcile_day(
         return {"day": day.isoformat(), "ending": PAUSED}
 
     report = await _close(runtime, connection, ledger, ending)
-    run.state[key] = (ledger.restart() if "error" in report else ledger.close(report)).save()
+    run.state[key] = ledger.restart().save() if "error" in report else SavedLedger(report=report)
     return report
 
 
