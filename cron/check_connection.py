@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
+from typing import TypedDict
 
 from leads.adapters.database import Statement
 from leads.adapters.hasura_calls import CronCall
@@ -14,7 +15,7 @@ from leads.adapters.http import Answer
 from leads.domain.health import ALIVE, REJECTED, UNAVAILABLE, Signs, judge
 from leads.domain.reports import ConnectionReport
 from leads.services.connections import Connection, for_each, load_connections, problems
-from leads.services.cron_runs import AdminNotice, CronReport, CronRun
+from leads.services.cron_work import AdminNotice, CronReport, CronRun
 from leads.services.runtime import Runtime
 
 STOP_AFTER_SECONDS = 40
@@ -54,6 +55,20 @@ class _SignsRow:
     last_webhook_at: datetime | None
     missed: int
     missed_since: datetime | None
+
+
+class _PreviousFinding(TypedDict, total=False):
+    """The part of a stored Finding that the next run continues."""
+
+    connection_id: str
+    failed_probes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _PreviousRow:
+    """The row of check_connection/load_previous."""
+
+    connections: list[_PreviousFinding] | None
 
 
 async def check_connection(runtime: Runtime, call: CronCall) -> Answer:
@@ -120,8 +135,9 @@ async def examine(
 async def _load_failed_probes(runtime: Runtime, run: CronRun) -> Mapping[str, int]:
     """Return how many consecutive probes of each connection had failed at the previous run."""
     params = {"scheduled_time": run.scheduled_time}
-    row = await runtime.db.fetch_one("check_connection/load_previous", params) or {}
-    return {each["connection_id"]: each.get("failed_probes", 0) for each in row.get("connections") or ()}
+    row = await runtime.db.fetch_one("check_connection/load_previous", params, _PreviousRow)
+    findings = (row.connections if row else None) or ()
+    return {each["connection_id"]: each.get("failed_probes", 0) for each in findings}
 
 
 def _set_status(run: CronRun, finding: Finding) -> Statement:

@@ -3,12 +3,13 @@
 Called by: cron trigger `pancake_check_sla`, every 5 minutes.
 """
 
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
 
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
-from leads.services.cron_runs import CronReport, CronRun
+from leads.services.cron_work import CronReport, CronRun
 from leads.services.kpi import load_kpis
 from leads.services.outbox import SEND_LEASE
 from leads.services.runtime import Runtime
@@ -25,6 +26,13 @@ No lead makes a ticket after that age: payloads are kept for 90 days by default.
 """
 
 
+@dataclass(frozen=True, slots=True)
+class FlaggedEvent:
+    """A row of check_sla/flag_late_tickets."""
+
+    id: int
+
+
 async def check_sla(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report holds `late` (tickets notified now) and the KPIs of a day."""
     return await runtime.cron_runs.run(
@@ -39,10 +47,10 @@ async def notify_late(runtime: Runtime, run: CronRun) -> CronReport:
         "now": run.now,
         "limit": MAX_TICKETS_PER_TICK,
         "lease": SEND_LEASE,
-        "back": MAX_HELD_EVENT_AGE if is_first_of_hour else MAX_EVENT_AGE,
+        "max_event_age": MAX_HELD_EVENT_AGE if is_first_of_hour else MAX_EVENT_AGE,
     }
-    late = await runtime.db.fetch_all("check_sla/flag_late_tickets", params)
+    late = await runtime.db.fetch_all("check_sla/flag_late_tickets", params, FlaggedEvent)
     if late:
-        await runtime.outbox.claim_and_send([row["id"] for row in late])
+        await runtime.outbox.claim_and_send([event.id for event in late])
     kpi = await load_kpis(runtime.db, run.now - timedelta(days=1), run.now)
-    return CronReport({"late": len(late), "kpi": kpi})
+    return CronReport({"late": len(late), "kpi": asdict(kpi)})

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import cast
 
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.adapters.pancake_api import COMPLETE
 from leads.domain.listing import ListedLead
-from leads.domain.poll import PollProgress
+from leads.domain.poll import PollProgress, SavedPoll
 from leads.domain.reports import PollReport
 from leads.services.connections import Connection, for_each, load_connections, problems
-from leads.services.cron_runs import AdminNotice, CronReport, CronRun
+from leads.services.cron_work import AdminNotice, CronReport, CronRun
 from leads.services.pancake_lists import PAUSED, look_up_times, read_pages, store_missing
 from leads.services.runtime import Runtime
 
@@ -56,9 +55,9 @@ async def poll_all(runtime: Runtime, run: CronRun) -> CronReport:
 
 async def poll_connection(runtime: Runtime, run: CronRun, connection: Connection) -> PollReport:
     """Store what is missing in a connection's window; advance its watermark if the list is trusted."""
-    saved = run.state.get(connection.id, {})
-    if "report" in saved:
-        return cast(PollReport, saved["report"])
+    saved = run.saved(connection.id, SavedPoll)
+    if saved and "report" in saved:
+        return saved["report"]
     progress = PollProgress.load(saved) if saved else await _start(runtime, run, connection)
 
     try:
@@ -76,7 +75,7 @@ async def poll_connection(runtime: Runtime, run: CronRun, connection: Connection
 
     report["trusted"] = trusted
     report["pages"] = progress.position.pages
-    run.state[connection.id] = {"report": report}
+    run.state[connection.id] = SavedPoll(report=report)
     return report
 
 

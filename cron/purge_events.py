@@ -7,17 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Literal, get_args
 
 from leads.adapters.database import Database, Params
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
-from leads.services.cron_runs import CRONS, CronReport, CronRun
+from leads.services.cron_runs import CRONS
+from leads.services.cron_work import CronReport, CronRun
 from leads.services.runtime import Runtime
 
+Kind = Literal["empty_payloads", "delete_runs", "delete_event_logs", "delete_cron_events"]
+"""What is purged; also the keys of the report."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
 STOP_AFTER_SECONDS = 100
 ROWS_PER_BATCH = 1000
 FIRST_PURGE_FROM = datetime(2000, 1, 1, tzinfo=UTC)
-OVERLAP = timedelta(days=2)
+PURGE_OVERLAP = timedelta(days=2)
 """How far a purge starts before the end of the last one: rows unfinished then are finished by now."""
 
 
@@ -32,10 +37,33 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
-class Purge:
-    """One kind of old rows. `counter` is the name of its count in the report and in the run's state."""
+class Batch:
+    """The row of a statement that purges one batch."""
 
-    counter: str
+    changed: int
+
+
+@dataclass(slots=True)
+class PurgeProgress:
+    """How many rows of each kind the deliveries of a tick have purged so far."""
+
+    purged: dict[Kind, int]
+
+    @classmethod
+    def load(cls, run: CronRun) -> "PurgeProgress":
+        """Continue from what an earlier delivery saved, else from 0."""
+        return cls({kind: run.saved(kind, int) or 0 for kind in KINDS})
+
+    def save(self) -> dict[str, object]:
+        """Return the counts as JSON, for the run's state and for the report."""
+        return dict(self.purged.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """How old rows of one kind are found."""
+
+    kind: Kind
     db: Database
     statement: str
     params: Params
@@ -51,14 +79,18 @@ async def purge_events(runtime: Runtime, call: CronCall) -> Answer:
 async def purge_all(runtime: Runtime, run: CronRun) -> CronReport:
     """Purge each kind of old rows until no old row is left or the time is up."""
     (retention,) = await runtime.db.fetch_all("purge_events/load_retention", {}, Retention)
-    empty_from = (retention.emptied_to or FIRST_PURGE_FROM + OVERLAP) - OVERLAP
+    empty_from = (retention.emptied_to or FIRST_PURGE_FROM + PURGE_OVERLAP) - PURGE_OVERLAP
     empty_to = run.now - timedelta(days=retention.payload_days)
 
+    progress = PurgeProgress.load(run)
     purges = _purges(runtime, run, retention, empty_from, empty_to)
-    is_done = [await _purge(run, purge) for purge in purges]
+    try:
+        is_done = [await _purge(run, progress, purge) for purge in purges]
+    finally:
+        run.state |= progress.save()
 
     return CronReport(
-        {**run.state, "emptied_to": empty_to.isoformat()},
+        {**progress.save(), "emptied_to": empty_to.isoformat()},
         window=(empty_from, empty_to),
         unfinished=not all(is_done),
     )
@@ -79,13 +111,12 @@ def _purges(
     )
 
 
-async def _purge(run: CronRun, purge: Purge) -> bool:
-    """Purge one kind, batch by batch; return whether no old row is left. The count survives in the state."""
-    run.state.setdefault(purge.counter, 0)
+async def _purge(run: CronRun, progress: PurgeProgress, purge: Purge) -> bool:
+    """Purge one kind, batch by batch; return whether no old row is left."""
     while run.seconds_left() > 0:
         params = {**purge.params, "limit": ROWS_PER_BATCH}
-        row = await purge.db.fetch_one(purge.statement, params) or {"changed": 0}
-        run.state[purge.counter] += row["changed"]
-        if row["changed"] < ROWS_PER_BATCH:
+        (batch,) = await purge.db.fetch_all(purge.statement, params, Batch)
+        progress.purged[purge.kind] += batch.changed
+        if batch.changed < ROWS_PER_BATCH:
             return True
     return False

@@ -10,7 +10,7 @@ from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.domain.errors import BadRequest
 from leads.domain.window import days_owed
-from leads.services.cron_runs import CronReport, CronRun
+from leads.services.cron_work import CronReport, CronRun
 from leads.services.reconcile_daily.days import load_history, reconcile_days
 from leads.services.runtime import Runtime
 
@@ -35,7 +35,10 @@ def _requested(run: CronRun) -> list[date]:
     """Return the day that the tick's payload names (`{"day": "2026-05-14"}`), if any. Raises BadRequest."""
     if "day" not in run.payload:
         return []
+    day = run.payload["day"]
+    if not isinstance(day, str):
+        raise BadRequest("payload.day is not a date.")
     try:
-        return [date.fromisoformat(run.payload["day"])]
-    except (TypeError, ValueError) as error:
+        return [date.fromisoformat(day)]
+    except ValueError as error:
         raise BadRequest("payload.day is not a date.") from error

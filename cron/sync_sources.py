@@ -14,7 +14,7 @@ from leads.adapters.http import Answer
 from leads.domain.reports import ConnectionReport
 from leads.domain.sources import Source, read_sources
 from leads.services.connections import Connection, for_each, load_connections, problems
-from leads.services.cron_runs import AdminNotice, CronReport, CronRun
+from leads.services.cron_work import AdminNotice, CronReport, CronRun
 from leads.services.runtime import Runtime
 
 STOP_AFTER_SECONDS = 40

@@ -121,6 +121,22 @@ def test_the_domain_is_pure() -> None:
         assert not re.search(r"datetime\.now\(|utcnow\(|today\(\)", text), name(path)
 
 
+def any_per_1000_lines(*places: str) -> float:
+    """How often the type Any is used, imports left out."""
+    trees = [ast.parse(path.read_text("utf-8")) for path in python(*places)]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    used = sum(
+        (isinstance(node, ast.Name) and node.id == "Any")
+        or (isinstance(node, ast.Attribute) and node.attr == "Any")
+        for node in nodes
+    )
+    return 1000 * used / sum(lines(path) for path in python(*places))
+
+
+def test_rules_and_services_name_their_types() -> None:
+    assert any_per_1000_lines("leads/domain", "leads/services") < 10
+
+
 def test_handlers_and_crons_read_no_clock_and_hold_no_sql() -> None:
     for path in python("handlers", "cron"):
         text = path.read_text("utf-8")

@@ -24,9 +24,7 @@ Answer = TypeVar("Answer")
 class MonotonicClock(Protocol):
     """The part of a clock that the breaker needs."""
 
-    def monotonic(self) -> float:
-        """Return seconds since some fixed moment."""
-        ...
+    def monotonic(self) -> float: ...
 
 
 class BreakerOpen(PancakeUnavailable):

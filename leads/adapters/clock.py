@@ -22,5 +22,4 @@ class Clock:
         return random.uniform(-1, 1)  # noqa: S311
 
     async def sleep(self, seconds: float) -> None:
-        """Wait without blocking other tasks."""
         await asyncio.sleep(seconds)

@@ -16,6 +16,10 @@ from leads.domain.errors import IntegrationError
 
 LOGGER = logging.getLogger("pancake")
 QUIET_LOGGERS = ("httpx", "httpcore", "gql", "gql.transport.httpx", "gql.transport.requests", "psycopg.pool")
+MAX_LOGGED_FRAMES = 8
+"""The innermost ones: the outer frames are those of the server, the same in every request."""
+DIGEST_CHARACTERS = 12
+"""48 bits tell apart the few errors that one installation has."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -91,7 +95,10 @@ def describe(error: BaseException) -> dict[str, str]:
     The message is left out, since messages of libraries may quote data.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    where = [f"{frame.filename.rsplit('/', 2)[-1]}:{frame.lineno} {frame.name}" for frame in frames[-8:]]
+    where = [
+        f"{frame.filename.rsplit('/', 2)[-1]}:{frame.lineno} {frame.name}"
+        for frame in frames[-MAX_LOGGED_FRAMES:]
+    ]
     kind = type(error).__name__
-    digest = sha256("|".join([kind, *where]).encode()).hexdigest()[:12]
+    digest = sha256("|".join([kind, *where]).encode()).hexdigest()[:DIGEST_CHARACTERS]
     return {"error": kind, "where": " < ".join(reversed(where)), "digest": digest}

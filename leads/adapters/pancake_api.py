@@ -26,6 +26,9 @@ from leads.domain.errors import PancakeKeyRejected, PancakeRefused, PancakeUnava
 CONNECT_TIMEOUT_SECONDS = 5.0
 READ_TIMEOUT_SECONDS = 10.0
 TOTAL_TIMEOUT_SECONDS = 20.0
+MAX_CONNECTIONS = 20
+"""For all of Pancake's connections together; each cron sends one request at a time."""
+MAX_IDLE_CONNECTIONS = 5
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_PAGES_PER_READ = 10_000
 DEFAULT_RETRY_AFTER_SECONDS = 30.0
@@ -38,13 +41,9 @@ PAGE_LIMIT = "page_limit"
 class Clock(Protocol):
     """The part of `leads.adapters.clock` that is used here."""
 
-    def now(self) -> datetime:
-        """Return the present time, in UTC."""
-        ...
+    def now(self) -> datetime: ...
 
-    def monotonic(self) -> float:
-        """Return seconds since some fixed moment."""
-        ...
+    def monotonic(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,9 @@ class PancakeApi:
         self._breakers: dict[str, Breaker] = {}
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(READ_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
-            limits=httpx.Limits(max_connections=20, max_keepalive_connections=5),
+            limits=httpx.Limits(
+                max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE_CONNECTIONS
+            ),
             headers={"Accept": "application/json"},
             transport=transport,
             trust_env=False,

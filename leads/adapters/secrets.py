@@ -72,7 +72,7 @@ class KeyRing:
 
 
 def matches(given: str | None, secrets: Iterable[str]) -> bool:
-    """Compare a given secret with ours, in time that does not depend on how much of it is right."""
+    """Whether the given secret is one of `secrets`; compares in constant time."""
     candidate = (given or "").encode()
     found = False
     for secret in secrets:

@@ -64,7 +64,6 @@ def read_body(raw: bytes) -> Body:
 
 
 def body_of(value: Mapping[str, JsonValue]) -> Body:
-    """Build the Body of a parsed JSON object."""
     text = canonical(value)
     notes: tuple[str, ...] = ()
     if "\\u0000" in text and (stripped := object_without_nul(value)) != value:

@@ -14,8 +14,11 @@ from typing import NoReturn, TypeAlias, Union
 from leads.domain.errors import InvalidBody
 
 MAX_BODY_BYTES = 256 * 1024
+"""The edge refuses longer bodies too (docs/edge.md)."""
 MAX_DEPTH = 32
+"""Far below Python's recursion limit: writing the canonical text recurses."""
 MAX_EXPONENT_DIGITS = 2
+"""jsonb writes a number digit by digit: 1e99 has 100 of them, and a few bytes could become 131,072."""
 
 JsonValue: TypeAlias = Union[bool, str, Sequence["JsonValue"], Mapping[str, "JsonValue"], None]  # noqa: UP007 - `|` cannot join forward references
 """What `read_json` returns; numbers are `Number`, which is a str."""

@@ -47,7 +47,6 @@ EventsByRecord = Mapping[str, Sequence[Event]]
 
 
 def group_by_record(events: Iterable[Event]) -> EventsByRecord:
-    """Group events by record id, in their order."""
     groups: dict[str, list[Event]] = {}
     for event in events:
         groups.setdefault(event.record_id, []).append(event)
@@ -60,7 +59,6 @@ def missing(leads: Sequence[ListedLead], events: EventsByRecord) -> list[ListedL
 
 
 def covering(lead: ListedLead, events: EventsByRecord) -> list[Event]:
-    """Return the events that cover a listed lead."""
     return [event for event in events.get(lead.record_id, ()) if covers(event, lead)]
 
 

@@ -1,7 +1,7 @@
 """The ledger of one ICT day of one connection: the standing of each record that Pancake lists.
 
-A listed record is counted as processed, held, rejected or pending, by the events that cover it. A record that
-no event covers is named: as found missing if it could be inserted, else as left missing.
+A listed record is counted as processed, held, rejected or pending, by the events that cover it. The id of a
+record that no event covers is entered as found missing if it could be inserted, else as left missing.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,16 +19,16 @@ SAMPLE_ONE_IN = 10
 """Of the day before, one record in this many is compared again."""
 
 
-class SavedLedger(TypedDict):
-    """The JSON of a DayLedger."""
+class SavedLedger(TypedDict, total=False):
+    """The JSON of a DayLedger; of a closed day its `report` only."""
 
+    report: DayReport
     position: SavedPosition
     seen: list[str]
     entries: LedgerEntries
 
 
 def no_entries() -> LedgerEntries:
-    """Return the entries of a ledger that was just opened."""
     return {
         "processed": 0,
         "held": 0,
@@ -55,11 +55,9 @@ class DayLedger:
 
     @classmethod
     def load(cls, day: date, saved: SavedLedger) -> "DayLedger":
-        """Restore what `save` returned."""
         return cls(day, ListPosition.load(saved["position"]), set(saved["seen"]), saved["entries"])
 
     def save(self) -> SavedLedger:
-        """Return the ledger as JSON."""
         return {"position": self.position.save(), "seen": sorted(self.seen), "entries": self.entries}
 
     @property

@@ -92,7 +92,7 @@ class HasuraRefused(HasuraUnavailable):
 class PancakeUnavailable(Retryable):
     """Pancake's API does not answer as expected.
 
-    `retry_after_seconds`: the wait until another call makes sense.
+    `retry_after_seconds`: how long to wait before the next call.
     """
 
     code = "pancake_unavailable"

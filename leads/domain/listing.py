@@ -15,6 +15,7 @@ from leads.domain.lead import read_lead
 from leads.domain.timestamps import in_utc
 
 MAX_PLAIN_CHARACTERS = 16 * 1024
+"""UTF-8 has at most 4 bytes per character, so a shorter text stays below MAX_BODY_BYTES."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,9 @@ class ListPosition:
 
     @classmethod
     def load(cls, saved: SavedPosition) -> "ListPosition":
-        """Restore what `save` returned."""
         return cls(**saved)
 
     def save(self) -> SavedPosition:
-        """Return the position as JSON."""
         return {
             "table": self.table,
             "cursor": self.cursor,

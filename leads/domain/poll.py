@@ -22,9 +22,10 @@ MAX_IDS_PER_REPORT = 1_000
 """How many ids a report lists of each kind."""
 
 
-class SavedPoll(TypedDict):
-    """The JSON of a PollProgress."""
+class SavedPoll(TypedDict, total=False):
+    """The JSON of a PollProgress; of a complete poll its `report` only."""
 
+    report: PollReport
     window: list[str]
     position: SavedPosition
     awaited: dict[str, str]
@@ -62,7 +63,6 @@ class PollProgress:
 
     @classmethod
     def load(cls, saved: SavedPoll) -> "PollProgress":
-        """Restore what `save` returned."""
         start, end = (datetime.fromisoformat(text) for text in saved["window"])
         latest = saved["latest"]
         return cls(
@@ -77,7 +77,6 @@ class PollProgress:
         )
 
     def save(self) -> SavedPoll:
-        """Return the progress as JSON."""
         return {
             "window": self._window_as_text(),
             "position": self.position.save(),
@@ -121,7 +120,6 @@ class PollProgress:
         return has_explanation(self.window, self.awaited, present)
 
     def watermark_after(self, watermark: datetime | None, *, trusted: bool) -> datetime | None:
-        """Return the watermark after this poll."""
         return advance(watermark, self.window, trusted=trusted)
 
     def report(self) -> PollReport:

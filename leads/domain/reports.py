@@ -4,7 +4,11 @@ All keys are optional to the type: a connection that failed has `error` and `det
 one whose work is paused has a part of it.
 """
 
+from datetime import datetime
 from typing import TypedDict
+
+MAX_ITEMS_PER_ANSWERED_LIST = 20
+"""Answers are logged, here and by Hasura; the stored report has the whole list."""
 
 
 class ConnectionReport(TypedDict, total=False):
@@ -74,3 +78,15 @@ class DayReport(ConnectionReport, total=False):
     rejected: list[list[str]]
     sample_missing: list[str]
     seconds: float
+
+
+def shorten(body: object) -> object:
+    """Return a report as it is answered and logged: long lists as their length, times as text."""
+    if isinstance(body, dict):
+        return {key: shorten(value) for key, value in body.items()}
+    if isinstance(body, datetime):
+        return body.isoformat()
+    if isinstance(body, (list, tuple)):
+        is_short = len(body) <= MAX_ITEMS_PER_ANSWERED_LIST
+        return [shorten(item) for item in body] if is_short else f"{len(body)} items"
+    return body

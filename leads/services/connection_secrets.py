@@ -11,8 +11,8 @@ from hashlib import sha256
 from typing import Literal
 from zoneinfo import available_timezones
 
-from leads.adapters.database import Params, Row
-from leads.adapters.db_session import DbSession
+from leads.adapters.database import Params
+from leads.adapters.db_session import DbSession, class_row
 from leads.adapters.queries import QUERIES
 from leads.adapters.secrets import KeyRing
 
@@ -56,6 +56,32 @@ class Connected:
 
     id: str
     token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRow:
+    """A row of connection_secrets/list_connections; secrets are ciphertexts."""
+
+    id: str
+    name: str
+    workspace_id: int
+    table_names: list[str]
+    api_base_url: str
+    record_timezone: str
+    status: str
+    status_changed_at: datetime
+    signature_mode: str
+    allowlist_mode: str
+    previous_token_expires_at: datetime | None
+    last_poll_at: datetime | None
+    poll_watermark: datetime | None
+    api_key_encrypted: bytes | None
+    webhook_secret_encrypted: bytes | None
+    previous_webhook_secret_encrypted: bytes | None
+    header_secret_encrypted: bytes | None
+    previous_header_secret_encrypted: bytes | None
+    last_webhook_at: datetime | None
+    events_24h: int
 
 
 def new_secret() -> str:
@@ -127,9 +153,9 @@ def check_time_zone(zone: str) -> None:
         raise ChangeRefused(f"Unknown time zone {zone}. Use a region and city, for example Asia/Ho_Chi_Minh.")
 
 
-def list_connections(db: DbSession, now: datetime) -> list[Row]:
-    """Return every connection with its state; secrets only as ciphertexts."""
-    return db.execute(QUERIES["connection_secrets/list_connections"], {"now": now}).fetchall()
+def list_connections(db: DbSession, now: datetime) -> list[ConnectionRow]:
+    cursor = db.cursor(row_factory=class_row(ConnectionRow))
+    return cursor.execute(QUERIES["connection_secrets/list_connections"], {"now": now}).fetchall()
 
 
 def reencrypt(db: DbSession, ring: KeyRing, rows_per_batch: int = 100) -> tuple[int, int]:

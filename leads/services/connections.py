@@ -1,5 +1,6 @@
 """The connections to Pancake, and work done for each of them: a failed one does not stop the others."""
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -74,16 +75,11 @@ async def for_each(
         try:
             report = await work(connection)
             report["connection_id"] = connection.id
-        except (PancakeUnavailable, PancakeRefused) as error:
-            failure = _failure(connection, error)
-            LOGGER.warning("connection failed", extra={"fields": failure})
-            report = cast(Report, failure)
         except (DatabaseUnavailable, Contended):
             raise
-        except Exception as error:  # noqa: BLE001 - reported, and logged with its trace; the others go on
-            failure = _failure(connection, error)
-            LOGGER.error("connection failed", extra={"fields": failure}, exc_info=error)
-            report = cast(Report, failure)
+        except Exception as error:  # noqa: BLE001 - reported and logged; the others go on
+            # Every type of report has the keys of a failure.
+            report = cast(Report, _failure(connection, error))
         reports.append(report)
     return reports
 
@@ -95,11 +91,16 @@ def problems(reports: Sequence[ConnectionReport]) -> str | None:
 
 
 def _failure(connection: Connection, error: Exception) -> ConnectionReport:
-    """Report an error; of foreign exceptions not the text, which may quote personal data."""
+    """Report and log an error; of foreign exceptions not the text, which may quote personal data."""
+    failure: ConnectionReport = {"connection_id": connection.id}
     if isinstance(error, IntegrationError):
-        return {"connection_id": connection.id, "error": error.code, "detail": str(error)}
-    detail = "{error}, digest {digest}".format(**describe(error))
-    return {"connection_id": connection.id, "error": "internal", "detail": detail}
+        failure |= {"error": error.code, "detail": str(error)}
+    else:
+        failure |= {"error": "internal", "detail": "{error}, digest {digest}".format(**describe(error))}
+    is_of_pancake = isinstance(error, PancakeUnavailable | PancakeRefused)
+    level, trace = (logging.WARNING, None) if is_of_pancake else (logging.ERROR, error)
+    LOGGER.log(level, "connection failed", extra={"fields": failure}, exc_info=trace)
+    return failure
 
 
 def _connection(row: _ConnectionRow, key_ring: KeyRing) -> Connection:

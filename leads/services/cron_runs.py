@@ -6,13 +6,12 @@ report under `state`.
 """
 
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypedDict
 
 from leads.adapters.clock import Clock
-from leads.adapters.database import Database, Row, Statement
+from leads.adapters.database import Database, Params, Transaction
 from leads.adapters.graphql import GraphqlClient
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
@@ -20,9 +19,10 @@ from leads.adapters.logs import LOGGER, describe
 from leads.adapters.metrics import Metrics
 from leads.domain.errors import HasuraUnavailable, IntegrationError, Retryable, Unavailable
 from leads.domain.notifications import NEEDS_ATTENTION
+from leads.domain.reports import shorten
+from leads.services.cron_work import CronReport, CronRun, CronWork
 from leads.services.outbox import send_notifications
 
-MAX_ITEMS_PER_ANSWERED_LIST = 20
 CRONS = (
     "sync_sources",
     "check_connection",
@@ -55,48 +55,34 @@ class RunFailed(Retryable):
     code = "run_failed"
 
 
-@dataclass(frozen=True, slots=True)
-class AdminNotice:
-    """What the active admins are notified of. Diva's notification service sends the same `key` once."""
+class _StoredReport(TypedDict, total=False):
+    """The part of a stored report that continues a run."""
 
-    key: str
-    reason: str
-    detail: str
+    state: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class CronReport:
-    """The result of a run. `statements` are run in the transaction that stores `body`, the stored report.
-
-    `window` is the period of time that was covered. `problem` makes the run fail. An `unfinished` run is
-    delivered again and finds its `state`.
-    """
-
-    body: dict[str, object]
-    window: tuple[datetime | None, datetime | None] = (None, None)
-    statements: tuple[Statement, ...] = ()
-    notices: tuple[AdminNotice, ...] = ()
-    problem: str | None = None
-    unfinished: bool = False
-
-
-@dataclass(slots=True)
-class CronRun:
-    """One execution of a cron. `now` does not change during the run.
-
-    `state` is a JSON object; it is stored when the run ends, and given to the next delivery of the same tick
-    until one succeeds.
-    """
+class _StartedRun:
+    """The row of cron_runs/start_run."""
 
     id: int
-    scheduled_time: datetime
-    now: datetime
-    payload: dict[str, Any]
-    seconds_left: Callable[[], float]
-    state: dict[str, Any] = field(default_factory=dict)
+    outcome: str
+    report: _StoredReport
+    started_at: datetime
 
 
-CronWork = Callable[[CronRun], Awaitable[CronReport]]
+@dataclass(frozen=True, slots=True)
+class _SkippedRun:
+    """The row of cron_runs/skip_run."""
+
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipient:
+    """A row of cron_runs/load_recipients."""
+
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,21 +111,21 @@ class CronRuns:
         now = self._clock.now()
         tick = {"name": name, "scheduled_time": call.scheduled_time, "now": now}
         async with self._db.exclusive(name) as (is_free, session):
-            statement = ("cron_runs/start_run" if is_free else "cron_runs/skip_run", tick)
-            (rows,) = await session.run(statement, commit=True)
-            row = rows[0] if rows else None
-            if row is None or not is_free:
-                return self._answer_not_run(name, row)
-            if row["outcome"] == "skipped":
+            if not is_free:
+                return self._answer_busy(name, await _skip(session, tick))
+            started = await _start(session, tick)
+            if started is None:
+                return self._count(name, {"result": "already_done"})
+            if started.outcome == "skipped":
                 return self._answer_skipped(name, "A later run did this work.")
             deadline = self._clock.monotonic() + stop_after_seconds
             run = CronRun(
-                id=row["id"],
+                id=started.id,
                 scheduled_time=call.scheduled_time,
                 now=now,
-                payload=dict(call.payload),
+                payload=call.payload,
                 seconds_left=lambda: deadline - self._clock.monotonic(),
-                state=row["report"].get("state", {}),
+                state=started.report.get("state", {}),
             )
             return await self._work(name, run, work)
 
@@ -161,10 +147,10 @@ class CronRuns:
         await self._db.fetch_all("cron_runs/mark_notified", {"id": run_id, "now": self._clock.now()})
         return True
 
-    def _answer_not_run(self, name: str, row: Row | None) -> Answer:
-        if row is not None and row["outcome"] == "running":
+    def _answer_busy(self, name: str, run: _SkippedRun | None) -> Answer:
+        if run is not None and run.outcome == "running":
             raise RunUnderWay
-        if row is not None and row["outcome"] == "skipped":
+        if run is not None and run.outcome == "skipped":
             return self._answer_skipped(name, "Another run of this cron is under way.")
         return self._count(name, {"result": "already_done"})
 
@@ -214,8 +200,8 @@ class CronRuns:
         """Return the inputs of sendNotifications for a report's notices."""
         if not report.notices:
             return []
-        rows = await self._db.fetch_all("cron_runs/load_recipients", {"role": "admin"})
-        if not rows:
+        recipients = await self._db.fetch_all("cron_runs/load_recipients", {"role": "admin"}, _Recipient)
+        if not recipients:
             # The service refuses a notification without recipients, which would be sent again every minute.
             keys = [notice.key for notice in report.notices]
             LOGGER.warning(
@@ -225,7 +211,7 @@ class CronRuns:
         return [
             {
                 "template_code": NEEDS_ATTENTION,
-                "recipient_ids": [row["id"] for row in rows],
+                "recipient_ids": [recipient.id for recipient in recipients],
                 "data": {"reason": notice.reason, "detail": notice.detail},
                 "idempotency_key": notice.key,
             }
@@ -237,13 +223,11 @@ class CronRuns:
         return answer
 
 
-def shorten(body: object) -> object:
-    """Return a report as it is answered and logged: long lists as their length, times as text."""
-    if isinstance(body, dict):
-        return {key: shorten(value) for key, value in body.items()}
-    if isinstance(body, datetime):
-        return body.isoformat()
-    if isinstance(body, (list, tuple)):
-        is_short = len(body) <= MAX_ITEMS_PER_ANSWERED_LIST
-        return [shorten(item) for item in body] if is_short else f"{len(body)} items"
-    return body
+async def _start(session: Transaction, tick: Params) -> _StartedRun | None:
+    (rows,) = await session.run(("cron_runs/start_run", tick), commit=True)
+    return _StartedRun(**rows[0]) if rows else None
+
+
+async def _skip(session: Transaction, tick: Params) -> _SkippedRun | None:
+    (rows,) = await session.run(("cron_runs/skip_run", tick), commit=True)
+    return _SkippedRun(**rows[0]) if rows else None

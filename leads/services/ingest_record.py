@@ -1,7 +1,7 @@
 """Store deliveries: concurrent ones share one statement, one transaction, one commit (group commit).
 
-A caller gets its answer only after the commit. If a batch fails, each of its deliveries is stored alone, so
-that one that PostgreSQL refuses does not affect the others.
+The answer is sent only after the commit. If a batch fails, each of its deliveries is stored alone, so that a
+delivery that PostgreSQL refuses does not affect the others.
 """
 
 import json
@@ -15,10 +15,10 @@ from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Statement, StatementError, UnstorableData
 from leads.domain.delivery import Delivery
 from leads.domain.errors import Contended, IntegrationError
+from leads.services.contention import MAX_TRIES
 
 MAX_DELIVERIES_PER_BATCH = 100
 BATCHES_AT_A_TIME = 1
-MAX_TRIES = 3
 Origin = Literal["webhook", "poll", "reconcile"]
 
 

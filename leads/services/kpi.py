@@ -1,23 +1,101 @@
 """The six key figures of the integration: one statement each, for acceptance, screens and alerts."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
-from leads.adapters.database import Database, Row
-
-KPI_STATEMENTS = {
-    "latency": "kpi/load_latency",
-    "success": "kpi/load_success",
-    "auto_assign": "kpi/load_auto_assign",
-    "intervention": "kpi/load_intervention",
-    "response": "kpi/load_response",
-    "zero_miss": "kpi/load_zero_miss",
-}
+from leads.adapters.database import Database, Params, RowType
 
 
-async def load_kpis(db: Database, since: datetime, until: datetime) -> dict[str, Row]:
-    """Return every figure by its name, over what arrived from `since` (included) to `until` (excluded).
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Seconds from arrival to the end of processing; `apart` counts events that the figures leave out."""
 
-    A ratio or percentile over no rows is None. Raises DatabaseUnavailable.
+    events: int
+    p50_seconds: float | None
+    p95_seconds: float | None
+    p99_seconds: float | None
+    apart: int
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """`ratio`: the share of processed deliveries in processed, failed, dead and stuck ones."""
+
+    processed: int
+    failed: int
+    dead: int
+    stuck: int
+    skipped: int
+    invalid: int
+    waiting: int
+    ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AutoAssign:
+    """`ratio`: the share of tickets that still have the owner that the integration chose."""
+
+    tickets: int
+    correct: int
+    unassigned: int
+    ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Intervention:
+    """`ratio`: the share of tickets whose owner was changed."""
+
+    tickets: int
+    changed: int
+    ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Minutes from a ticket's creation to its first response."""
+
+    tickets: int
+    unanswered: int
+    p95_minutes: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroMiss:
+    """Records that reconciliation found missing, and those still missing after it; None without a day."""
+
+    days: int
+    found_missing: int | None
+    left_missing: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kpis:
+    """The key figures of one window. A ratio or percentile over no rows is None."""
+
+    latency: Latency
+    success: Success
+    auto_assign: AutoAssign
+    intervention: Intervention
+    response: Response
+    zero_miss: ZeroMiss
+
+
+async def load_kpis(db: Database, since: datetime, until: datetime) -> Kpis:
+    """Return the figures of what arrived from `since` (included) to `until` (excluded).
+
+    Raises DatabaseUnavailable.
     """
     window = {"from": since, "to": until}
-    return {name: (await db.fetch_all(statement, window))[0] for name, statement in KPI_STATEMENTS.items()}
+    return Kpis(
+        latency=await _load(db, "kpi/load_latency", window, Latency),
+        success=await _load(db, "kpi/load_success", window, Success),
+        auto_assign=await _load(db, "kpi/load_auto_assign", window, AutoAssign),
+        intervention=await _load(db, "kpi/load_intervention", window, Intervention),
+        response=await _load(db, "kpi/load_response", window, Response),
+        zero_miss=await _load(db, "kpi/load_zero_miss", window, ZeroMiss),
+    )
+
+
+async def _load(db: Database, statement: str, window: Params, row_type: type[RowType]) -> RowType:
+    (row,) = await db.fetch_all(statement, window, row_type)
+    return row

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from leads.adapters.database import Database, Params, UnstorableData
 from leads.adapters.pancake_api import COMPLETE, PAGE_LIMIT, PancakeApi
@@ -10,16 +11,15 @@ from leads.domain import coverage
 from leads.domain.canonical_json import JsonObject, read_json
 from leads.domain.coverage import Event, EventsByRecord
 from leads.domain.delivery import Delivery
-from leads.domain.errors import Contended
 from leads.domain.lead import read_lead
 from leads.domain.listing import ListedLead, ListPosition, modified_in_utc, read_listed_leads
 from leads.domain.window import Window
 from leads.services.connections import Connection
+from leads.services.contention import retry_contended
 from leads.services.ingest_record import Origin, StoredDelivery, store_deliveries_statement
 from leads.services.process_record.load import lock_records_statement
 
 PAUSED = "paused"
-MAX_TRIES = 3
 LEADS_PER_GROUP = 300
 """How many leads are compared and stored together, about ten pages."""
 
@@ -145,7 +145,7 @@ _Stored = list[tuple[ListedLead, StoredDelivery]]
 async def _store(db: Database, batch: _Batch) -> _Stored:
     """Store a batch; if PostgreSQL cannot hold it, each lead alone; if it cannot hold that, its bytes."""
     try:
-        return await _store_with_retries(db, batch)
+        return await retry_contended(partial(_store_locked, db, batch))
     except UnstorableData:
         if batch.as_raw:
             raise
@@ -157,23 +157,14 @@ async def _store(db: Database, batch: _Batch) -> _Stored:
     return stored
 
 
-async def _store_with_retries(db: Database, batch: _Batch) -> _Stored:
-    for _ in range(MAX_TRIES - 1):
-        try:
-            return await _store_locked(db, batch)
-        except Contended:
-            continue
-    return await _store_locked(db, batch)
-
-
 async def _store_locked(db: Database, batch: _Batch) -> _Stored:
     params = load_events_params(batch.connection, batch.leads)
     async with db.transaction() as transaction:
-        _, rows = await transaction.run(
+        _, found = await transaction.run(
             lock_records_statement([lead.record_id for lead in batch.leads]),
             ("pancake_lists/load_events", params),
         )
-        leads = coverage.missing(batch.leads, _group(EventRow(**row) for row in rows))
+        leads = coverage.missing(batch.leads, _group(EventRow(**row) for row in found))
         if not leads:
             return []
         store = store_deliveries_statement(batch.deliveries(leads), batch.origin, batch.now)
@@ -182,8 +173,9 @@ async def _store_locked(db: Database, batch: _Batch) -> _Stored:
             ("pancake_lists/fill_held", store_params), store, commit=True
         )
     # A held event that got its body back is a duplicate to the insert that follows: the refilled row counts.
-    by_ordinal = {row["ordinal"]: StoredDelivery(**row) for row in [*inserted, *refilled]}
-    return [(leads[ordinal], row) for ordinal, row in by_ordinal.items()]
+    stored = [StoredDelivery(**row) for row in [*inserted, *refilled]]
+    by_ordinal = {delivery.ordinal: delivery for delivery in stored}
+    return [(leads[ordinal], delivery) for ordinal, delivery in by_ordinal.items()]
 
 
 def load_events_params(connection: Connection, leads: Sequence[ListedLead]) -> Params:

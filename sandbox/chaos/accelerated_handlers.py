@@ -18,7 +18,8 @@ from leads.adapters.logs import configure_logs
 from leads.adapters.settings import read_settings
 from leads.domain import coverage, poll
 from leads.domain.window import next_window
-from leads.services.cron_runs import CronRun, CronRuns, CronWork
+from leads.services.cron_runs import CronRuns
+from leads.services.cron_work import CronRun, CronWork
 from leads.services.runtime import Runtime
 from sandbox.accelerated_clock import AcceleratedClock
 

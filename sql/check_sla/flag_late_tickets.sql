@@ -1,6 +1,6 @@
 -- Add a notification for the managers to each event whose ticket has no first response in time, once per ticket.
 -- Considers events processed in the last 3 days (older tickets were flagged before, unless the cron was down for days) and
--- stored within `back`; a longer `back` reads more rows.
+-- stored within `max_event_age`; a longer one reads more rows.
 -- Returns the ids of the events. Relies on ix_pancake_webhook_event_created_at, ix_pancake_webhook_event_ticket and the primary
 -- key of Diva's ticket table.
 WITH late AS (
@@ -11,7 +11,7 @@ WITH late AS (
         SELECT k.id, k.code, k.created_at, k.first_response_at, k.status FROM public.ticket AS k WHERE k.id = e.ticket_id OFFSET 0
     ) AS t
     WHERE
-        e.created_at > %(now)s::timestamptz - %(back)s::interval
+        e.created_at > %(now)s::timestamptz - %(max_event_age)s::interval
         AND e.processed_at > %(now)s::timestamptz - interval '3 days'
         AND e.status = 'processed'
         -- Skip events whose notifications are being sent: the sender would mark the new one as sent too.

@@ -1,6 +1,6 @@
 -- Compare our events of a day with the ids that Pancake listed (`seen`), and count the versions that later ones replaced. Only
 -- the listed tables count, because the webhook may bring others.
--- Returns one row: superseded, strangers (JSON array of record_id and table_name: records that were not listed and have no
+-- Returns one row: superseded, unlisted (JSON array of record_id and table_name: records that were not listed and have no
 -- later version). Relies on ix_pancake_webhook_event_created_at, uq_pancake_webhook_event_identity.
 WITH ours AS (
     SELECT e.record_id, min(e.table_name) AS table_name, count(DISTINCT date_trunc('milliseconds', e.modified_on)) AS versions
@@ -29,5 +29,5 @@ SELECT
         jsonb_agg(jsonb_build_object('record_id', j.record_id, 'table_name', j.table_name) ORDER BY j.record_id)
             FILTER (WHERE NOT j.is_listed AND NOT j.is_overtaken),
         '[]'
-    ) AS strangers
+    ) AS unlisted
 FROM judged AS j

@@ -9,16 +9,9 @@ import pytest
 
 from leads.adapters.hasura_calls import CronCall
 from leads.domain.errors import PancakeUnavailable
-from leads.services.cron_runs import (
-    CRONS,
-    AdminNotice,
-    CronReport,
-    CronRun,
-    CronRuns,
-    RunFailed,
-    RunUnfinished,
-    shorten,
-)
+from leads.domain.reports import shorten
+from leads.services.cron_runs import CRONS, CronRuns, RunFailed, RunUnfinished
+from leads.services.cron_work import AdminNotice, CronReport, CronRun
 from tests.support.crons import CronHarness
 
 
@@ -83,12 +76,13 @@ async def test_two_ticks_of_one_cron_never_overlap(harness: CronHarness, cron_ru
 async def test_an_unfinished_run_resumes_from_its_saved_progress(
     harness: CronHarness, cron_runs: CronRuns
 ) -> None:
-    seen: list[dict[str, int]] = []
+    seen: list[dict[str, object]] = []
 
     async def stepwise(run: CronRun) -> CronReport:
         seen.append(dict(run.state))
-        run.state["step"] = run.state.get("step", 0) + 1
-        return CronReport({"step": run.state["step"]}, unfinished=run.state["step"] < 3)
+        step = (run.saved("step", int) or 0) + 1
+        run.state["step"] = step
+        return CronReport({"step": step}, unfinished=step < 3)
 
     tick = call(harness)
     for _ in range(2):
@@ -122,7 +116,7 @@ async def test_the_run_of_a_process_that_died_is_taken_over(
         " VALUES ('poll_records', %s, now(), '{\"state\": {\"page\": 7}}')",
         tick.scheduled_time,
     )
-    states: list[dict[str, int]] = []
+    states: list[dict[str, object]] = []
 
     async def work(run: CronRun) -> CronReport:
         states.append(dict(run.state))

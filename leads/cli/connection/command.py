@@ -74,13 +74,13 @@ def set_time_zone(
     """Change the zone of Pancake's times without a zone, if they were read wrongly."""
     with open_session() as session:
         row = session.find(connection)
-        say(TIME_ZONE_WARNING.format(name=row["name"], before=row["record_timezone"], after=zone))
+        say(TIME_ZONE_WARNING.format(name=row.name, before=row.record_timezone, after=zone))
         if not yes:
             typer.confirm("Change it?", abort=True, err=True)
-        connections.set_time_zone(session.db, row["id"], zone, session.now)
+        connections.set_time_zone(session.db, row.id, zone, session.now)
     if as_json:
-        print_json({"id": row["id"], "record_timezone": zone})
-    say(f"{row['name']}: the time zone is {zone}.")
+        print_json({"id": row.id, "record_timezone": zone})
+    say(f"{row.name}: the time zone is {zone}.")
 
 
 @app.command("test", epilog=examples("connection test --connection Diva"))
@@ -91,10 +91,10 @@ def check_key(connection: Which = None, as_json: AsJson = False) -> None:
     """
     with open_session() as session:
         row = session.find(connection)
-        if row["api_key_encrypted"] is None:
+        if row.api_key_encrypted is None:
             raise CommandFailed("No API key is set. Set it with: leads connection set-api-key")
-        key = session.ring.decrypt(row["api_key_encrypted"], "api_key")
-    access = Access(row["id"], row["api_base_url"], row["workspace_id"], key)
+        key = session.ring.decrypt(row.api_key_encrypted, "api_key")
+    access = Access(row.id, row.api_base_url, row.workspace_id, key)
     try:
         sources = asyncio.run(_count_sources(access))
     except PancakeKeyRejected as error:
@@ -102,7 +102,7 @@ def check_key(connection: Which = None, as_json: AsJson = False) -> None:
             f"Pancake rejected the API key: {error} Set another with: leads connection set-api-key"
         ) from error
     if as_json:
-        print_json({"id": row["id"], "sources": sources})
+        print_json({"id": row.id, "sources": sources})
     else:
         typer.echo(f"The API key works: {sources} sources.")
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -21,7 +21,7 @@ from leads.cli.connection.urls import PublicUrl, webhook_url
 from leads.cli.failures import CommandFailed
 from leads.cli.output import AsJson, examples, print_json, say
 from leads.services import connection_secrets as connections
-from leads.services.connection_secrets import Secret
+from leads.services.connection_secrets import ConnectionRow, Secret
 
 
 class Previous(StrEnum):
@@ -62,13 +62,13 @@ def rotate_token(
         if not (again or revoke):
             _check_previous_token(session, row)
         grace = timedelta(0) if revoke else connections.TOKEN_GRACE
-        token = connections.rotate_token(session.db, row["id"], session.now, grace)
+        token = connections.rotate_token(session.db, row.id, session.now, grace)
         url = webhook_url(public_url, token)
         show_once("New webhook URL", url, out, printed=not as_json)
     expires_at = session.now + grace
     if as_json:
         shown = {"webhook_url": url} if out is None else {"file": str(out)}
-        print_json({"id": row["id"], "previous_token_expires_at": expires_at.isoformat()} | shown)
+        print_json({"id": row.id, "previous_token_expires_at": expires_at.isoformat()} | shown)
     say(f"The old URL works until {expires_at:%Y-%m-%d %H:%M} UTC.")
 
 
@@ -104,15 +104,15 @@ def forget(
     """End at once what a rotation left valid."""
     with open_session() as session:
         row = session.find(connection)
-        connections.forget_previous(session.db, row["id"], what.value, session.now)
+        connections.forget_previous(session.db, row.id, what.value, session.now)
     if as_json:
-        print_json({"id": row["id"], "forgotten": what.value})
-    say(f"{row['name']}: the former {what.value.replace('_', ' ')} is no longer valid.")
+        print_json({"id": row.id, "forgotten": what.value})
+    say(f"{row.name}: the former {what.value.replace('_', ' ')} is no longer valid.")
 
 
-def _check_previous_token(session: Session, row: dict[str, Any]) -> None:
+def _check_previous_token(session: Session, row: ConnectionRow) -> None:
     """Raise CommandFailed if the rotation would end a URL that is still valid."""
-    expires = row["previous_token_expires_at"]
+    expires = row.previous_token_expires_at
     if expires is not None and expires > session.now:
         raise CommandFailed(
             f"Refused: the URL before the present one works until {expires:%Y-%m-%d %H:%M} UTC and would end "
@@ -129,10 +129,10 @@ def _store(
     value = read_secret(label, file, variable, generate)
     with open_session() as session:
         row = session.find(which)
-        connections.store_secret(session.db, session.ring, row["id"], purpose, value, session.now)
+        connections.store_secret(session.db, session.ring, row.id, purpose, value, session.now)
         if generate:
             show_once(label, value, out, printed=not as_json)
     if as_json:
         shown = {"secret": value} if generate and out is None else {"file": str(out)} if generate else {}
-        print_json({"id": row["id"], "stored": purpose} | shown)
-    say(f"{row['name']}: the {label} is set.")
+        print_json({"id": row.id, "stored": purpose} | shown)
+    say(f"{row.name}: the {label} is set.")

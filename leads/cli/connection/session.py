@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ from leads.adapters.db_session import open_session as open_db_session
 from leads.adapters.secrets import DecryptionError, KeyRing
 from leads.adapters.settings import read_operator_settings
 from leads.cli.failures import CommandFailed, WrongUsage
-from leads.services.connection_secrets import ChangeRefused, list_connections
+from leads.services.connection_secrets import ChangeRefused, ConnectionRow, list_connections
 
 Which = Annotated[
     str | None, typer.Option("--connection", help="Id or name; needed if there are several connections.")
@@ -29,19 +29,19 @@ class Session:
     ring: KeyRing
     now: datetime
 
-    def find(self, which: str | None) -> dict[str, Any]:
-        """The connection of that id or name, or the only one. Raises WrongUsage."""
+    def find(self, which: str | None) -> ConnectionRow:
+        """Return the connection of that id or name, or the only one. Raises WrongUsage."""
         rows = list_connections(self.db, self.now)
-        found = [row for row in rows if which is None or which in (row["id"], row["name"])]
+        found = [row for row in rows if which is None or which in (row.id, row.name)]
         if len(found) == 1:
             return found[0]
         if not rows:
             raise WrongUsage(f"There is no connection yet. {CREATE_FIRST}")
-        names = ", ".join(row["name"] for row in rows)
+        names = ", ".join(row.name for row in rows)
         if which is None:
             raise WrongUsage(f"Ambiguous connection. Choose one with --connection: {names}")
         if found:
-            ids = ", ".join(str(row["id"]) for row in found)
+            ids = ", ".join(row.id for row in found)
             raise WrongUsage(f"Several connections are named {which!r}. Choose one by its id: {ids}")
         raise WrongUsage(f"There is no connection {which!r}. Choose one with --connection: {names}")
 

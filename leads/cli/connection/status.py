@@ -1,6 +1,6 @@
 """The output of `leads connection status`: which secrets are set and their keys' ids, never the secrets."""
 
-from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -8,22 +8,20 @@ from rich.console import Console
 from rich.table import Table
 
 from leads.adapters.secrets import KeyRing
-from leads.services.connection_secrets import CIPHERTEXTS
+from leads.services.connection_secrets import CIPHERTEXTS, ConnectionRow
 
 
-def describe(row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """A connection without its ciphertexts; times as ISO text."""
+def describe(row: ConnectionRow, now: datetime) -> dict[str, Any]:
+    """Return a connection without its ciphertexts; times as ISO text."""
+    columns = asdict(row)
     shown = {
         name: value.isoformat() if isinstance(value, datetime) else value
-        for name, value in row.items()
+        for name, value in columns.items()
         if name not in CIPHERTEXTS
     }
-    expires = row["previous_token_expires_at"]
+    expires = row.previous_token_expires_at
     shown["previous_token_valid"] = expires is not None and expires > now
-    shown["secrets"] = {
-        column.removesuffix("_encrypted"): KeyRing.key_id(row[column]) if row[column] is not None else None
-        for column in CIPHERTEXTS
-    }
+    shown["secrets"] = {column.removesuffix("_encrypted"): _key_id(columns[column]) for column in CIPHERTEXTS}
     return shown
 
 
@@ -47,6 +45,10 @@ def print_status(shown: list[dict[str, Any]], current_key: str, console: Console
             f"Keys still in use besides {current_key}: {', '.join(sorted(stale))}. "
             "Before you remove them from ENCRYPTION_KEYS, run: leads connection rotate-keys"
         )
+
+
+def _key_id(ciphertext: bytes | None) -> str | None:
+    return None if ciphertext is None else KeyRing.key_id(ciphertext)
 
 
 def _as_text(value: Any) -> str:

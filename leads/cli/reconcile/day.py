@@ -12,7 +12,7 @@ from leads.cli.failures import CommandFailed
 from leads.domain.errors import Retryable
 from leads.domain.reports import DayReport
 from leads.services.connections import for_each, load_connections
-from leads.services.cron_runs import CronReport, CronRun
+from leads.services.cron_work import CronReport, CronRun
 from leads.services.reconcile_daily.day import reconcile_day
 from leads.services.reconcile_daily.days import load_history, load_reports, reconcile_days
 from leads.services.runtime import Runtime

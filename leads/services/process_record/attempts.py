@@ -1,7 +1,7 @@
 """Attempts at a claimed event. An attempt that fails marks the event failed or dead_letter.
 
-A conflict with a concurrent transaction is retried twice at once. After that, and for any other error, Hasura
-is told 200 and only the cron retry_failed brings the event back.
+A conflict with a concurrent transaction is retried twice at once. After that, and for any other error, the
+answer to Hasura is 200 and only the cron retry_failed brings the event back.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ from leads.adapters.database import Database, Transaction
 from leads.adapters.logs import LOGGER, describe
 from leads.domain.backoff import delay_after
 from leads.domain.errors import Contended, Final, IntegrationError
+from leads.services.contention import retry_contended
 from leads.services.process_record.claim import Claim, mark_failed
 
 Result = TypeVar("Result")
-MAX_TRIES = 3
 WORK_TIMEOUT_SECONDS = 20.0
 """For all tries together: less than the 30 s that Hasura waits and the lease of a claim."""
 
@@ -35,7 +35,7 @@ async def attempt(
     """
     try:
         async with asyncio.timeout(timeout_seconds):
-            return await _try_repeatedly(work)
+            return await retry_contended(work)
     except TimeoutError:
         error: Exception = Contended(f"The work took longer than {timeout_seconds:g} s.")
     except Exception as caught:  # noqa: BLE001 - the event is marked failed, the trace is logged
@@ -61,15 +61,6 @@ async def attempt_dry_run(
         code, detail = _code_and_detail(error)
         result = "dead_letter" if isinstance(error, Final) else "failed"
         return {"result": result, "error_code": code, "error_detail": detail}
-
-
-async def _try_repeatedly(work: Callable[[], Awaitable[Result]]) -> Result:
-    for _ in range(MAX_TRIES - 1):
-        try:
-            return await work()
-        except Contended:
-            continue
-    return await work()
 
 
 async def _mark_failed(db: Database, clock: Clock, claim: Claim, error: Exception) -> None:

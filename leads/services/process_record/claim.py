@@ -15,7 +15,7 @@ CLAIM_LEASE = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A row of process_record/claim_event: the right to work on an event, and what the work needs of it.
+    """The right to work on an event, and what the work needs of it.
 
     `status` is `ingested`, or a skipped status if a switch is off. `unsent` holds the notifications that the
     event has not sent yet.
@@ -36,10 +36,17 @@ class Claim:
     force: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _ClaimRow(Claim):
+    """The row of process_record/claim_event. All columns but `paused` are null if nothing was claimed."""
+
+    paused: bool
+
+
 async def claim_event(db: Database, event_id: int) -> Claim | None:
     """Claim a received event; None if it is not received. Raises ProcessingPaused: nothing was claimed."""
     name, params = claim_statement(event_id)
-    return read_claim(await db.fetch_one(name, params))
+    return _claim_of(await db.fetch_one(name, params, _ClaimRow))
 
 
 def claim_statement(event_id: int) -> Statement:
@@ -48,10 +55,7 @@ def claim_statement(event_id: int) -> Statement:
 
 def read_claim(row: Row | None) -> Claim | None:
     """Read the row of process_record/claim_event. Raises ProcessingPaused."""
-    if row is None or row["paused"]:
-        raise ProcessingPaused
-    columns = {name: value for name, value in row.items() if name != "paused"}
-    return Claim(**columns) if row["id"] is not None else None
+    return _claim_of(_ClaimRow(**row) if row else None)
 
 
 async def mark_failed(
@@ -78,3 +82,9 @@ async def mark_failed(
             "evidence": json.dumps({"error": error}),
         },
     )
+
+
+def _claim_of(row: _ClaimRow | None) -> Claim | None:
+    if row is None or row.paused:
+        raise ProcessingPaused
+    return row if row.id is not None else None

@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
-from typing import TypedDict, cast
+from typing import TypedDict
 
 from leads.adapters.database import Params
 from leads.adapters.pancake_api import COMPLETE
 from leads.domain import coverage
-from leads.domain.day_ledger import DayLedger
+from leads.domain.day_ledger import DayLedger, SavedLedger
 from leads.domain.listing import ListedLead
 from leads.domain.reports import DayReport
 from leads.services.connections import Connection
-from leads.services.cron_runs import CronRun
+from leads.services.cron_work import CronRun
 from leads.services.pancake_lists import PAUSED, load_events, look_up_times, read_pages, store_missing
 from leads.services.runtime import Runtime
 
@@ -20,7 +20,7 @@ MAX_PAGES_PER_DAY = 50_000
 MAX_LOOK_UPS = 100
 
 
-class Stranger(TypedDict):
+class UnlistedRecord(TypedDict):
     """A stored record of the day that the list did not show."""
 
     record_id: str
@@ -32,7 +32,7 @@ class DayComparison:
     """The row of reconcile_daily/compare_day."""
 
     superseded: int
-    strangers: list[Stranger]
+    unlisted: list[UnlistedRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,9 @@ async def reconcile_day(
 ) -> DayReport:
     """Reconcile one day of one connection. Raises PancakeUnavailable or PancakeRefused."""
     key = f"{day}/{connection.id}"
-    saved = run.state.get(key, {})
-    if "report" in saved:
-        return cast(DayReport, saved["report"])
+    saved = run.saved(key, SavedLedger)
+    if saved and "report" in saved:
+        return saved["report"]
     ledger = DayLedger.load(day, saved) if saved else DayLedger(day)
 
     started = runtime.clock.monotonic()
@@ -71,7 +71,7 @@ async def reconcile_day(
         return {"day": day.isoformat(), "ending": PAUSED}
 
     report = await _close(runtime, connection, ledger, ending)
-    run.state[key] = ledger.restart().save() if "error" in report else {"report": report}
+    run.state[key] = ledger.restart().save() if "error" in report else SavedLedger(report=report)
     return report
 
 
@@ -105,7 +105,7 @@ async def _close(runtime: Runtime, connection: Connection, ledger: DayLedger, en
     (comparison,) = await runtime.db.fetch_all(
         "reconcile_daily/compare_day", {**params, "seen": list(ledger.seen)}, DayComparison
     )
-    looked_up = {each["record_id"]: each["table_name"] for each in comparison.strangers[:MAX_LOOK_UPS]}
+    looked_up = {each["record_id"]: each["table_name"] for each in comparison.unlisted[:MAX_LOOK_UPS]}
     present = await look_up_times(runtime.pancake, connection, looked_up)
     origins = await runtime.db.fetch_all("reconcile_daily/count_first_seen", params, FirstSeen)
 
@@ -114,7 +114,7 @@ async def _close(runtime: Runtime, connection: Connection, ledger: DayLedger, en
     report = ledger.report(
         superseded=comparison.superseded,
         looked_up=list(looked_up),
-        not_looked_up=len(comparison.strangers) - len(looked_up),
+        not_looked_up=len(comparison.unlisted) - len(looked_up),
         present=present,
     )
     report["ending"] = ending

@@ -9,7 +9,7 @@ from leads.adapters.database import Database
 from leads.domain.reports import DayReport
 from leads.domain.window import day_window
 from leads.services.connections import for_each, load_connections, problems
-from leads.services.cron_runs import AdminNotice, CronReport, CronRun
+from leads.services.cron_work import AdminNotice, CronReport, CronRun
 from leads.services.pancake_lists import PAUSED
 from leads.services.reconcile_daily.day import reconcile_day
 from leads.services.runtime import Runtime
@@ -89,7 +89,7 @@ def _report(reports: Sequence[DayReport], closed: Sequence[str]) -> CronReport:
 
 
 def _notices(report: DayReport) -> list[AdminNotice]:
-    """Tell of a day on which webhook and polling missed much, or on which a record could not be stored."""
+    """Notify of a day on which webhook and polling missed many records, or a record could not be stored."""
     found, left = len(report.get("found_missing", ())), len(report.get("left_missing", ()))
     if found < MIN_FOUND_MISSING_NOTIFIED and not left:
         return []

@@ -160,8 +160,8 @@ def test_another_time_zone_is_set_after_a_warning_and_the_last_day_polled_anew(
 
     assert run(database, "set-time-zone", "Asia/Ho_Chi_Minh", stdin="y\n").returncode == 0
     (row,) = list_connections(db, NOW)
-    assert row["record_timezone"] == "Asia/Ho_Chi_Minh"
-    assert row["poll_watermark"] == NOW - timedelta(days=1)
+    assert row.record_timezone == "Asia/Ho_Chi_Minh"
+    assert row.poll_watermark == NOW - timedelta(days=1)
 
 
 @pytest.mark.parametrize("secret", SECRETS)
@@ -176,8 +176,8 @@ def test_secrets_rotate_and_the_former_one_stays_until_forgotten(
     assert run(database, command, "--variable", "FRESH", FRESH="second-secret").returncode == 0
 
     (row,) = list_connections(db, NOW)
-    assert OLD_RING.decrypt(row[f"{secret}_encrypted"], secret) == "second-secret"
-    assert OLD_RING.decrypt(row[f"previous_{secret}_encrypted"], secret) == "first-secret"
+    assert OLD_RING.decrypt(getattr(row, f"{secret}_encrypted"), secret) == "second-secret"
+    assert OLD_RING.decrypt(getattr(row, f"previous_{secret}_encrypted"), secret) == "first-secret"
     assert run(database, "forget", secret).returncode == 0
     assert status(database)["secrets"][f"previous_{secret}"] is None
 
@@ -187,7 +187,7 @@ def test_a_generated_secret_is_shown_once(database: str, db: DbSession) -> None:
     made(database)
     done = run(database, "set-webhook-secret", "--generate")
     (row,) = list_connections(db, NOW)
-    assert OLD_RING.decrypt(row["webhook_secret_encrypted"], "webhook_secret") == done.stdout.strip()
+    assert OLD_RING.decrypt(row.webhook_secret_encrypted or b"", "webhook_secret") == done.stdout.strip()
 
 
 def test_without_terminal_file_or_variable_no_secret_is_guessed(database: str) -> None:
@@ -284,10 +284,11 @@ def test_keys_rotate_by_sealing_everything_anew(database: str, db: DbSession) ->
 
     assert done.stdout == "Encrypted 8 of 8 secrets with key new.\n", done.stderr
     ring = KeyRing.parse(f"new:{NEW_KEY}")
-    (row,) = (row for row in list_connections(db, NOW) if row["name"] == "Diva")
-    assert ring.decrypt(row["webhook_secret_encrypted"], "webhook_secret") == plain["new webhook_secret"]
+    (row,) = (row for row in list_connections(db, NOW) if row.name == "Diva")
+    assert ring.decrypt(row.webhook_secret_encrypted or b"", "webhook_secret") == plain["new webhook_secret"]
     assert (
-        ring.decrypt(row["previous_header_secret_encrypted"], "header_secret") == plain["old header_secret"]
+        ring.decrypt(row.previous_header_secret_encrypted or b"", "header_secret")
+        == plain["old header_secret"]
     )
     assert reencrypt(db, ring) == (0, 8)
 
@@ -316,4 +317,4 @@ def test_the_former_token_can_be_ended_at_once(db: DbSession) -> None:
     rotate_token(db, connected.id, NOW)
     forget_previous(db, connected.id, "token", NOW + timedelta(hours=1))
     (row,) = list_connections(db, NOW)
-    assert row["previous_token_expires_at"] is None
+    assert row.previous_token_expires_at is None
