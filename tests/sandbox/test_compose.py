@@ -73,6 +73,11 @@ def test_the_example_explains_every_variable_of_the_handlers() -> None:
     assert OPERATOR_VARIABLES.keys() <= explained
 
 
+def test_the_example_names_each_variable_once() -> None:
+    named = re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(set(named))
+
+
 def stage(name: str) -> str:
     """The instructions of one stage, without its FROM."""
     return re.split(rf"^FROM \S+ AS {name}$", DOCKERFILE, flags=re.MULTILINE)[1].partition("\nFROM ")[0]
