@@ -20,11 +20,13 @@ class Writer:
         self._db_connection = db_connection
         self._limits = limits
         self._check = check
-        self._size = limits.batch
+        self._size = limits.rows_per_batch
         self._paused_until = 0.0
         self.longest_ms = 0.0
         milliseconds = int(limits.max_batch_seconds * 1000)
-        db_connection.execute("SELECT set_config('statement_timeout', %s, false)", [str(milliseconds)])
+        db_connection.execute(
+            QUERIES["backfill_phones/set_statement_timeout"], {"statement_timeout": str(milliseconds)}
+        )
 
     def fill(self, accounts: Sequence[Account], phones: Sequence[str]) -> int:
         """Write the phones; returns how many rows were written, that is free and unchanged."""
@@ -71,17 +73,17 @@ class Writer:
             held = time.monotonic() - started
             self.longest_ms = max(self.longest_ms, held * 1000)
         self._adapt(held, rows)
-        pause = self._limits.pause_seconds * min(1.0, rows / self._limits.batch)
+        pause = self._limits.pause_seconds * min(1.0, rows / self._limits.rows_per_batch)
         self._paused_until = time.monotonic() + pause
         return row
 
     def _shrink(self, rows: int) -> None:
-        if rows <= self._limits.smallest_batch:
+        if rows <= self._limits.min_rows_per_batch:
             raise Stopped(f"{rows} rows take longer than {self._limits.max_batch_seconds} s to write")
-        self._size = max(self._limits.smallest_batch, rows // 2)
+        self._size = max(self._limits.min_rows_per_batch, rows // 2)
 
     def _adapt(self, held: float, rows: int) -> None:
         if held > self._limits.max_batch_seconds / 2:
-            self._size = max(self._limits.smallest_batch, rows // 2)
+            self._size = max(self._limits.min_rows_per_batch, rows // 2)
         elif held < self._limits.max_batch_seconds / 5 and rows >= self._size:
-            self._size = min(self._limits.batch, self._size * 2)
+            self._size = min(self._limits.rows_per_batch, self._size * 2)

@@ -15,7 +15,7 @@ from leads.cli.connection.session import Which, open_session
 from leads.cli.connection.status import describe, print_status
 from leads.cli.connection.urls import PublicUrl, read_settings, webhook_url
 from leads.cli.failures import CommandFailed
-from leads.cli.output import AsJson, examples, print_json, say, verb_group
+from leads.cli.output import AsJson, examples, print_json, say, show_activity, verb_group
 from leads.domain.errors import PancakeKeyRejected
 from leads.services import connection_secrets as connections
 from leads.services.connection_secrets import Workspace
@@ -122,15 +122,15 @@ def status(as_json: AsJson = False) -> None:
 
 @app.command(epilog=examples("connection rotate-keys"))
 def rotate_keys(
-    batch: Annotated[int, typer.Option(help="Connections per transaction.", min=1, max=1000)] = 100,
+    rows_per_batch: Annotated[int, typer.Option(help="Connections per transaction.", min=1, max=1000)] = 100,
     as_json: AsJson = False,
 ) -> None:
     """Encrypt every secret with the first key of ENCRYPTION_KEYS.
 
     Afterwards the other keys may be removed from ENCRYPTION_KEYS.
     """
-    with open_session() as session:
-        changed, seen = connections.reencrypt(session.db, session.ring, batch)
+    with open_session() as session, show_activity("encrypting secrets"):
+        changed, seen = connections.reencrypt(session.db, session.ring, rows_per_batch)
     if as_json:
         print_json({"encrypted": changed, "secrets": seen, "key": session.ring.current})
     else:
