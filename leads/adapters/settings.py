@@ -1,4 +1,4 @@
-"""The configuration of a process, from environment variables. `.env.example` explains each of them."""
+"""Read the configuration of a process from environment variables. `.env.example` explains each of them."""
 
 import os
 from collections.abc import Mapping

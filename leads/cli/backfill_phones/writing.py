@@ -1,4 +1,4 @@
-"""Writing in short transactions: a batch that takes too long is rolled back and halved."""
+"""Write in short transactions. A batch that takes too long is rolled back and halved."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ class Writer:
         )
 
     def fill(self, accounts: Sequence[Account], phones: Sequence[str]) -> int:
-        """Write the phones; returns how many rows were written, that is free and unchanged."""
+        """Write the phones; return the number of rows written, without those locked or changed meanwhile."""
         written = done = 0
         while done < len(accounts):
             part = accounts[done : done + self._size]
@@ -49,7 +49,7 @@ class Writer:
         return written
 
     def clear(self, from_id: object) -> tuple[int, str | None]:
-        """Empty the next accounts from that id on; returns how many, and the last id (None at the end)."""
+        """Empty the next accounts from that id on; return how many, and the last id (None at the end)."""
         while True:
             size = self._size
             params = {"from_id": from_id, "limit": size}
@@ -58,7 +58,7 @@ class Writer:
                 return row["written"], row["last_id"]
 
     def _run(self, statement: str, params: dict[str, Any], rows: int) -> DictRow | None:
-        """The statement's row, or None if it took too long and the next attempt must be smaller."""
+        """Run a statement; return its row, or None if it took too long: the next batch must be smaller."""
         time.sleep(max(0.0, self._paused_until - time.monotonic()))  # reading and parsing continue meanwhile
         self._check()
         started = time.monotonic()

@@ -1,4 +1,4 @@
-"""What every command on connections needs: the database, the key ring, the time, and one connection."""
+"""A transaction with the key ring, and the choice of a connection, for the commands of `leads connection`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

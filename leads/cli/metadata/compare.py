@@ -1,4 +1,4 @@
-"""The metadata of two engines compared, piece by piece."""
+"""Compare the metadata of two engines, piece by piece."""
 
 from collections.abc import Mapping
 from dataclasses import replace

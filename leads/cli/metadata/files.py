@@ -28,7 +28,7 @@ class Files:
         return path
 
     def newest_backup(self, step: str | None) -> Path:
-        """Find the newest backup, or the newest from before that step. Raises MetadataError if there is none."""
+        """Find the newest backup, or the newest from before that step. Raises MetadataError."""
         found = sorted(self._folder.glob(f"*Z-{self._engine_hash}-{step or '*'}.json"))
         if not found:
             raise MetadataError(

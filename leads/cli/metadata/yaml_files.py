@@ -1,4 +1,4 @@
-"""YAML files of a metadata directory, with their `!include` strings followed."""
+"""Read YAML files of a metadata directory, with their `!include` strings."""
 
 from pathlib import Path
 from typing import Any

@@ -41,7 +41,7 @@ class ReplayAction:
 
     @classmethod
     def at(cls, hasura_url: str, admin_secret: str) -> "ReplayAction":
-        """Make the action of one engine."""
+        """Return the action of the engine at `hasura_url`."""
         return cls(
             HasuraAdmin(
                 hasura_url,

@@ -1,6 +1,6 @@
 """Move tickets from one source to another in batches.
 
-Each moved ticket has its former source in `data.pancake_moved_from`, so that `--back` takes only these and
+Each moved ticket has its former source in `data.pancake_moved_from`, so that `--back` moves only these and
 not the tickets that were in the other source before.
 """
 
@@ -14,7 +14,7 @@ from leads.adapters.queries import QUERIES
 
 OUR_SOURCE = "ticket_source_pancake"
 MAX_STALLED_SECONDS = 30.0
-"""The work ends when no ticket could be moved for this long, because other sessions hold the rest."""
+"""The work ends when no ticket could be moved for this time, because other sessions lock the rest."""
 
 
 @dataclass(frozen=True, slots=True)
