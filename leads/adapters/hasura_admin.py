@@ -59,7 +59,8 @@ class HasuraAdmin:
     def metadata(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Send a request to the metadata API; return its answer.
 
-        Raises RequestRefused, AccessDenied and HasuraUnavailable. Code `conflict`: the metadata was changed since the version that the request names.
+        Raises RequestRefused, AccessDenied and HasuraUnavailable. Code `conflict`: the metadata was changed
+        since the version that the request names.
         """
         status, answer = self._post("/v1/metadata", dict(request))
         if status == 200:

@@ -47,13 +47,13 @@ def token(
     """
     configuration = _read_configuration()
     try:
-        made = make_token(role, configuration, private_key)
+        signed = make_token(role, configuration, private_key)
     except (jwt.PyJWTError, OSError, ValueError, TypeError) as error:
         raise WrongUsage(f"The token could not be signed: {error}. Check {VARIABLE} and the key.") from error
     if as_json:
-        print_json({"role": role.value, "token": made})
+        print_json({"role": role.value, "token": signed})
     else:
-        typer.echo(made)
+        typer.echo(signed)
 
 
 def make_token(role: Role, configuration: dict[str, Any], private_key: Path | None = None) -> str:
