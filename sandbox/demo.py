@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -26,7 +27,13 @@ WIDTH_COLUMNS = 140
 
 app = typer.Typer(add_completion=False)
 
-EXIT_CODES = {Unfinished: 1, PostgresNotFound: 2, ClusterError: 3, NotReady: 3, httpx.HTTPError: 3}
+EXIT_CODES: Mapping[type[Exception], int] = {
+    Unfinished: 1,
+    PostgresNotFound: 2,
+    ClusterError: 3,
+    NotReady: 3,
+    httpx.HTTPError: 3,
+}
 """The errors that end the demo with a message."""
 
 

@@ -154,8 +154,8 @@ MODULE = re.compile(r"(?<![\w/.-])(?:leads|handlers|cron|sandbox)(?:\.(?!py\b|md
 IMPORT = re.compile(
     r"^ *from ((?:leads|handlers|cron|sandbox|tests)[\w.]*) import (\w+(?:, \w+)*)$", re.MULTILINE
 )
-# A path from the root: a folder at the top, then names; not the end of a longer path or of an address. The unit
-# `leads/s` and the image `hasura/graphql-engine` are not paths.
+# A path from the root: a folder at the top, then names; not the end of a longer path or of an address. The
+# unit `leads/s` and the image `hasura/graphql-engine` are not paths.
 PATH = re.compile(rf"(?<![\w./@-])(?:{FOLDERS})(?!/s\b|/graphql-engine\b)(?:/[\w*.-]+)+")
 # A file without its folder, for example `apply.py`: not the end of a path.
 FILE = re.compile(r"(?<![\w./*…-])[\w-]+\.(?:py|lua|sql|md|yaml|yml|toml)\b")
