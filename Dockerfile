@@ -47,9 +47,10 @@ COPY hasura/migrations /hasura-migrations
 FROM project AS handlers
 ARG VERSION=unknown
 ARG COMMIT=unknown
-ENV VERSION=$VERSION COMMIT=$COMMIT
+# 0.0.0.0, so that the port can be published; `leads serve` alone listens on the loopback interface.
+ENV VERSION=$VERSION COMMIT=$COMMIT BIND=0.0.0.0:8080
 USER 10001:10001
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
-CMD ["uvicorn", "app:create_app", "--factory", "--host", "0.0.0.0", "--port", "8080", "--no-access-log"]
+CMD ["leads", "serve"]

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -26,7 +27,14 @@ WIDTH_COLUMNS = 140
 
 app = typer.Typer(add_completion=False)
 
-FAILURES = (ClusterError, PostgresNotFound, NotReady, Unfinished, httpx.HTTPError)
+EXIT_CODES: Mapping[type[Exception], int] = {
+    Unfinished: 1,
+    PostgresNotFound: 2,
+    ClusterError: 3,
+    NotReady: 3,
+    httpx.HTTPError: 3,
+}
+"""The errors that end the demo with a message."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +189,8 @@ def demo(
 ) -> None:
     """Start the sandbox, process the sample deliveries, compare the results, and stop the sandbox.
 
-    Exit codes: 0 all results are as expected, 1 a result differs, 2 the sandbox failed.
+    Exit codes: 0 all results are as expected; 1 a result differs, or an event is not finished; 2 PostgreSQL
+    is not installed; 3 a service does not start or does not answer.
     """
     exit_on_sigterm()
     console = Console(stderr=as_json)
@@ -198,9 +207,9 @@ def demo(
         if serve:
             print_next_steps(sandbox, console)
             wait_until_stopped()
-    except FAILURES as error:
+    except tuple(EXIT_CODES) as error:
         console.print(f"[red]The demo failed:[/] {error}", highlight=False)
-        raise typer.Exit(2) from error
+        raise typer.Exit(next(EXIT_CODES[kind] for kind in EXIT_CODES if isinstance(error, kind))) from error
     finally:
         sandbox.close()
     raise typer.Exit(0 if is_ok else 1)

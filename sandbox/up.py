@@ -23,7 +23,7 @@ def up(
 
     Prints the addresses and secrets as KEY=value lines, or writes them to --env-file: the file is created
     when every service is ready, only you can read it, and it is removed at the end.
-    Exit code 2 if a service does not start.
+    Exit code 2: PostgreSQL is not installed. Exit code 3: a service does not start.
     """
     exit_on_sigterm()
     console = Console(stderr=True)
@@ -33,7 +33,7 @@ def up(
             sandbox.__enter__()
     except (ClusterError, PostgresNotFound, NotReady) as error:
         console.print(f"[red]The sandbox did not start:[/] {error}", highlight=False)
-        raise typer.Exit(2) from error
+        raise typer.Exit(2 if isinstance(error, PostgresNotFound) else 3) from error
     try:
         lines = "".join(f"{name}={value}\n" for name, value in sandbox.environment().items())
         if env_file is None:

@@ -1,6 +1,7 @@
 """The documentation: what it lists exists, its links work, and code uses the words of the glossary."""
 
 import ast
+import importlib
 import re
 from collections.abc import Iterator
 from itertools import dropwhile, takewhile
@@ -138,6 +139,104 @@ def test_every_decision_has_context_decision_and_consequences() -> None:
         headings = [line for _, line in text_lines(page) if line.startswith("#")]
         assert headings[0].startswith(f"# {page.name[:4]} "), page.name
         assert headings[1:] == ["## Context", "## Decision", "## Consequences"], page.name
+
+
+# --- names of modules, files and tests
+
+GUIDES = [
+    page for page in PAGES if page.is_relative_to(DOCS) or page.name in ("README.md", "CONTRIBUTING.md")
+]
+"""docs/**, every README and CONTRIBUTING; the changelog also names what was removed."""
+
+FOLDERS = "app|cron|deploy|docs|handlers|hasura|leads|sandbox|scripts|sql|tests"
+# A dotted name of code, not the end of a path or of a file name (`adding-a-cron.md`).
+MODULE = re.compile(r"(?<![\w/.-])(?:leads|handlers|cron|sandbox)(?:\.(?!py\b|md\b)[a-z_]+)+\b")
+IMPORT = re.compile(
+    r"^ *from ((?:leads|handlers|cron|sandbox|tests)[\w.]*) import (\w+(?:, \w+)*)$", re.MULTILINE
+)
+# A path from the root: a folder at the top, then names; not the end of a longer path or of an address. The
+# unit `leads/s` and the image `hasura/graphql-engine` are not paths.
+PATH = re.compile(rf"(?<![\w./@-])(?:{FOLDERS})(?!/s\b|/graphql-engine\b)(?:/[\w*.-]+)+")
+# A file without its folder, for example `apply.py`: not the end of a path.
+FILE = re.compile(r"(?<![\w./*…-])[\w-]+\.(?:py|lua|sql|md|yaml|yml|toml)\b")
+TEST = re.compile(r"\btest_\w+")
+EXAMPLES = {
+    "adding-a-command.md": {
+        "leads/cli/events.py", "leads/cli/events", "sql/events/count_statuses.sql", "test_events",
+        "test_it_counts_events_by_status", "tests/leads/cli/test_events.py",
+    },
+    "adding-a-cron.md": {
+        "cron/count_leads.py", "cron/count_leads", "sql/count_leads/count_events.sql", "test_count_leads",
+        "test_it_counts_the_events_of_a_day", "tests/cron/test_count_leads.py",
+    },
+    "adding-a-field.md": {"test_another_gender_is_a_change", "test_the_gender_is_mapped"},
+    "adding-an-action.md": {
+        "handlers/count_events.py", "leads/services/count_events.py", "sql/count_events/count_status.sql",
+        "test_count_events", "test_it_counts_the_events_of_a_status", "tests/handlers/test_count_events.py",
+    },
+    "flow.md": {"test_ping"},
+}  # fmt: skip
+"""Names that a recipe creates, by page, and the console's test of an event trigger."""
+
+
+def files() -> set[Path]:
+    """Every file of the clone that documentation may name, relative to the root."""
+    found = {path for folder in FOLDERS.split("|") for path in (ROOT / folder).rglob("*")}
+    found |= set(ROOT.iterdir())
+    return {path.relative_to(ROOT) for path in found if "__pycache__" not in path.parts}
+
+
+FILES = files()
+FILE_NAMES = {path.name for path in FILES}
+TESTS = {path.stem for path in FILES if path.suffix == ".py"}
+TESTS |= {
+    name
+    for path in FILES
+    if path.suffix == ".py" and path.stem.startswith("test_")
+    for name in re.findall(r"^ *(?:async )?def (test_\w+)", (ROOT / path).read_text("utf-8"), re.MULTILINE)
+}
+
+
+def is_module(name: str) -> bool:
+    """Whether it is a module, a package, or a name that a module defines."""
+    path = name.replace(".", "/")
+    if (ROOT / f"{path}.py").is_file() or (ROOT / path).is_dir():
+        return True
+    module, _, attribute = name.rpartition(".")
+    return (ROOT / f"{module.replace('.', '/')}.py").is_file() and hasattr(
+        importlib.import_module(module), attribute
+    )
+
+
+def exists(path: str) -> bool:
+    """Whether a path from the root, or a pattern, leads to a file or folder."""
+    return any(ROOT.glob(path.rstrip("./")))
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_module_a_file_and_a_test_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text("utf-8")
+    known = EXAMPLES.get(page.name, set())
+    unknown = {name for name in MODULE.findall(text) if not is_module(name)}
+    unknown |= {path for path in PATH.findall(text) if path.rstrip("./") not in known and not exists(path)}
+    unknown |= {name for name in FILE.findall(text) if name not in FILE_NAMES}
+    unknown |= {name for name in TEST.findall(text) if name not in TESTS | known}
+    assert sorted(unknown) == []
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_an_import_in_an_example_works(page: Path) -> None:
+    for module, names in IMPORT.findall(page.read_text("utf-8")):
+        for name in names.split(", "):
+            assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
+
+
+def test_every_example_of_a_recipe_is_used_and_new() -> None:
+    """So that the list above cannot hide a file that was removed."""
+    for name, examples in EXAMPLES.items():
+        text = (DOCS / name).read_text("utf-8")
+        assert [example for example in examples if example not in text] == []
+        assert [example for example in examples if "/" in example and exists(example)] == []
 
 
 # --- the glossary

@@ -1,4 +1,4 @@
-"""Hasura under its admin secret, for operators' commands; handlers use leads.adapters.graphql.
+"""Call Hasura with its admin secret, for operators' commands; handlers use leads.adapters.graphql.
 
 Facts: https://hasura.io/docs/2.0/api-reference/metadata-api/index/ (version conflicts answer 409).
 """
@@ -46,7 +46,7 @@ class HasuraAdmin:
         )
 
     def graphql(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """The `data` of an operation. Raises RequestRefused, AccessDenied and HasuraUnavailable."""
+        """Send an operation; return its `data`. Raises RequestRefused, AccessDenied and HasuraUnavailable."""
         status, answer = self._post("/v1/graphql", {"query": query, "variables": dict(variables)})
         if errors := answer.get("errors"):
             code = errors[0].get("extensions", {}).get("code")
@@ -57,15 +57,16 @@ class HasuraAdmin:
         return data
 
     def metadata(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer of the metadata API. Raises RequestRefused, AccessDenied and HasuraUnavailable.
+        """Send a request to the metadata API; return its answer.
 
-        Code `conflict`: the metadata was changed since the version that the request names.
+        Raises RequestRefused, AccessDenied and HasuraUnavailable. Code `conflict`: the metadata was changed
+        since the version that the request names.
         """
         status, answer = self._post("/v1/metadata", dict(request))
         if status == 200:
             return answer
         if status == 409:
-            raise RequestRefused("another change of the metadata came in between", code="conflict")
+            raise RequestRefused("the metadata was changed at the same time", code="conflict")
         if "error" not in answer:
             raise _unavailable(f"{self.url}/v1/metadata", f"status {status}")
         raise self._refusal(answer.get("code"), f"{request['type']}: {_reason(answer)}")

@@ -1,4 +1,4 @@
-"""The configuration of a process, from environment variables. `.env.example` explains each of them."""
+"""Read the configuration of a process from environment variables. `.env.example` explains each of them."""
 
 import os
 from collections.abc import Mapping
@@ -109,6 +109,7 @@ OPERATOR_VARIABLES: Mapping[str, str] = {
     "HASURA_OTHER_ADMIN_SECRET": "the other engine's admin secret; HASURA_ADMIN_SECRET is not sent there",
     "HASURA_GRAPHQL_JWT_SECRET": "the same value as that of the engine, a JSON object",
     "EDGE_STATE_KEYS": "the same value as that of the edge, id:base64[,id:base64]",
+    "PUBLIC_URL": "the URL at which Pancake reaches the edge, for example https://crm.example.com",
 }
 """The variables that a verb may need, each with the value to set."""
 
@@ -125,6 +126,7 @@ class OperatorSettings:
     jwt_secret: str = field(repr=False)
     edge_state_keys: KeyRing = field(repr=False)
     edge_state_dir: Path
+    public_url: str
 
 
 def read_operator_settings(*needs: str, environment: Mapping[str, str] = os.environ) -> OperatorSettings:
@@ -144,6 +146,7 @@ def read_operator_settings(*needs: str, environment: Mapping[str, str] = os.envi
         jwt_secret=values["HASURA_GRAPHQL_JWT_SECRET"],
         edge_state_keys=_key_ring("EDGE_STATE_KEYS", values, problems),
         edge_state_dir=Path(environment.get("EDGE_STATE_DIR", "").strip() or "/var/lib/pancake-edge"),
+        public_url=values["PUBLIC_URL"],
     )
     if problems:
         raise SettingsError(*problems)
@@ -151,7 +154,7 @@ def read_operator_settings(*needs: str, environment: Mapping[str, str] = os.envi
 
 
 def read_bind(environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
-    """The address and the port of BIND. Raises SettingsError."""
+    """Read the address and the port of BIND. Raises SettingsError."""
     text = environment.get("BIND", "127.0.0.1:8000")
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or int(port) > 65535:
@@ -160,7 +163,7 @@ def read_bind(environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
 
 
 def read_variable(name: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The variable that an operator named as the source of a secret; empty if it is not set."""
+    """Read the variable that an operator named as the source of a secret; empty if it is not set."""
     return environment.get(name, "")
 
 

@@ -1,1 +1,1 @@
-"""The operators' command `leads`: one module or package for each verb, under the verb's name."""
+"""The operators' command `leads`: one module or package for each verb, with the verb's name."""

@@ -5,7 +5,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the command reports to its caller."""
+    """The exit code of a command."""
 
     OK = 0
     FAILED = 1

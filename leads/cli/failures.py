@@ -1,4 +1,4 @@
-"""Every failure of a verb as one message on stderr and one exit code."""
+"""Report every failure of a verb as one message on stderr and one exit code."""
 
 from textwrap import fill
 from typing import Any, NoReturn
@@ -22,7 +22,7 @@ SERVICES: tuple[tuple[type[IntegrationError], str, str], ...] = (
     (HasuraUnavailable, "Hasura", "HASURA_URL"),
     (PancakeUnavailable, "Pancake", "the connection's API URL (leads connection status)"),
 )
-"""The services that a verb may miss, each with what to check."""
+"""The services that may be unreachable, each with what to check."""
 
 SET_VARIABLES = """Set the variables in the environment, or in .env of the clone for scripts/leads.
 The file .env.example explains each of them."""
@@ -64,7 +64,7 @@ def fail(message: str, exit_code: ExitCode) -> NoReturn:
 
 
 def describe_settings(error: SettingsError) -> str:
-    """All problems of the configuration, each in lines of its own."""
+    """Format all problems of the configuration, each in lines of its own."""
     problems = [
         fill(problem, LINE_LENGTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
         for problem in error.problems
@@ -73,7 +73,7 @@ def describe_settings(error: SettingsError) -> str:
 
 
 def describe(error: IntegrationError | DatabaseError) -> tuple[str, ExitCode]:
-    """The message and the exit code of an error that a verb did not explain itself."""
+    """Return the message and the exit code of an error that a verb did not catch."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, DatabaseError):
         if is_lost(error):

@@ -1,6 +1,8 @@
 """What verbs print: results on stdout, messages and progress on stderr."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -30,7 +32,7 @@ def say(message: str) -> None:
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:
-    """A progress bar on stderr that disappears at the end. It is off where stderr is not a terminal."""
+    """Make a progress bar on stderr that disappears at the end. It is off if stderr is not a terminal."""
     console = Console(stderr=True)
     shown = columns or (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(
@@ -42,20 +44,28 @@ def progress_bar(*columns: ProgressColumn) -> Progress:
     )
 
 
+@contextmanager
+def show_activity(description: str) -> Iterator[None]:
+    """Show that work of unknown length goes on, with the elapsed time, where `progress_bar` shows a bar."""
+    with progress_bar(BarColumn(), TimeElapsedColumn()) as progress:
+        progress.add_task(description, total=None)
+        yield
+
+
 def verb_group(summary: str, details: str, epilog: str) -> typer.Typer:
-    """A verb that has commands of its own. Only the summary is shown in the list of verbs."""
+    """Make a verb that has commands of its own. Only the summary is shown in the list of verbs."""
     return typer.Typer(
         no_args_is_help=True, rich_markup_mode=None, help=f"{summary}\n\n{details}", epilog=epilog
     )
 
 
 def examples(*commands: str) -> str:
-    """The end of a help page."""
+    """Format the end of a help page."""
     lines = [f"  leads {command}" for command in commands]
     return "\n".join(["\b", "Examples:", *lines, "", "The exit codes are listed by: leads --help"])
 
 
 def exit_code_table() -> str:
-    """The end of the first help page."""
+    """Format the end of the first help page."""
     rows = [f"  {code:>3}  {meaning}" for code, meaning in MEANINGS.items()]
     return "\n".join(["\b", "Exit codes:", *rows])

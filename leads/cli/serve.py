@@ -1,4 +1,4 @@
-"""`leads serve`: the handlers alone, as the image serves them, on the address BIND."""
+"""`leads serve`: the handlers on the address BIND. It is the command of the image."""
 
 import signal
 from pathlib import Path
@@ -8,10 +8,10 @@ import uvicorn
 from leads.adapters.settings import SettingsError, read_bind, read_settings
 
 APP_FOLDER = Path(__file__).resolve().parents[2]
-"""The folder that app.py is in, beside leads/."""
+"""The folder that holds app.py, beside leads/."""
 
 SHUTDOWN_SECONDS = 25
-"""Less than the 30 s that Kubernetes and Docker Compose wait before they kill a process."""
+"""Less than the 30 s that Kubernetes waits by default, and compose.yaml sets, before a process is killed."""
 
 
 def serve() -> None:
@@ -36,7 +36,7 @@ def serve() -> None:
 
 
 def _check_environment() -> tuple[str, int]:
-    """The address and port to serve on. Raises SettingsError with all problems at once."""
+    """Return the address and port to serve on. Raises SettingsError with all problems at once."""
     problems: list[str] = []
     address = ("", 0)
     try:

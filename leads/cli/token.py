@@ -1,4 +1,4 @@
-"""`leads token`: the JWT that the handlers or the edge show to Hasura.
+"""`leads token`: print the JWT that the handlers or the edge send to Hasura.
 
 Facts: the claims and the variable HASURA_GRAPHQL_JWT_SECRET,
 https://hasura.io/docs/2.0/auth/authentication/jwt/.
@@ -47,17 +47,17 @@ def token(
     """
     configuration = _read_configuration()
     try:
-        made = make_token(role, configuration, private_key)
+        signed = make_token(role, configuration, private_key)
     except (jwt.PyJWTError, OSError, ValueError, TypeError) as error:
         raise WrongUsage(f"The token could not be signed: {error}. Check {VARIABLE} and the key.") from error
     if as_json:
-        print_json({"role": role.value, "token": made})
+        print_json({"role": role.value, "token": signed})
     else:
-        typer.echo(made)
+        typer.echo(signed)
 
 
 def make_token(role: Role, configuration: dict[str, Any], private_key: Path | None = None) -> str:
-    """A token that an engine with this configuration accepts. Raises WrongUsage."""
+    """Sign a token that an engine with this configuration accepts. Raises WrongUsage."""
     claims: Any = {"x-hasura-default-role": role.value, "x-hasura-allowed-roles": [role.value]}
     if configuration.get("claims_format") == "stringified_json":
         claims = json.dumps(claims)
@@ -71,7 +71,7 @@ def make_token(role: Role, configuration: dict[str, Any], private_key: Path | No
 
 
 def _choose_key(configuration: dict[str, Any], private_key: Path | None) -> tuple[str, str]:
-    """The algorithm and the key to sign with."""
+    """Return the algorithm and the key to sign with. Raises WrongUsage."""
     kind = str(configuration.get("type"))
     for key in ("claims_map", "claims_namespace_path"):
         if key in configuration:

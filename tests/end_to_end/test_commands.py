@@ -43,6 +43,18 @@ def test_the_demo_prints_one_object_and_succeeds(cluster: Cluster) -> None:
     assert figures["differences"] == {}
 
 
+@pytest.mark.parametrize("command", [["sandbox.demo", "--json"], ["sandbox", "up"]], ids=" ".join)
+def test_a_service_that_does_not_start_is_exit_code_3(command: list[str]) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT, env={**os.environ, "DATABASE_URL": "postgresql://postgres@127.0.0.1:9/postgres"},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (run.returncode, run.stdout) == (3, ""), run.stderr
+    assert "127.0.0.1" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
 def test_the_demo_says_which_edge_it_uses() -> None:
     assert describe_edge([]) == "The edge is the real one: nginx with Lua."
     assert describe_edge(["nginx", "lua-cjson"]).endswith("the real one needs the packages nginx, lua-cjson.")

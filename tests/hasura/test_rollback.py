@@ -98,7 +98,7 @@ def others(db: psycopg.Connection[dict[str, Any]]) -> list[str]:
 
 
 def move_tickets(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["tickets", "move", *arguments, "--pause", "0"])
+    result = CliRunner().invoke(app, ["tickets", "move", *arguments, "--pause-seconds", "0"])
     return result.exit_code, result.output
 
 
@@ -129,7 +129,7 @@ def test_all_migrations_can_be_reverted_with_data_and_applied_again(
     """Tickets moved, eight migrations down, Diva's rows unchanged, eight up, tickets moved back."""
     monkeypatch.setenv("DATABASE_URL", database)
     before = others(used_database)
-    assert move_tickets("--batch", "10")[0] == 0
+    assert move_tickets("--rows-per-batch", "10")[0] == 0
 
     down(used_database, "935", "934", "933", "932", "931", "930", "929", "928")
 

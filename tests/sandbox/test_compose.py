@@ -10,7 +10,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from leads.adapters.settings import OPERATOR_VARIABLES, read_settings
+from leads.adapters.settings import OPERATOR_VARIABLES, read_bind, read_settings
+from leads.cli.serve import SHUTDOWN_SECONDS
 from sandbox.__main__ import app
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +74,11 @@ def test_the_example_explains_every_variable_of_the_handlers() -> None:
     assert OPERATOR_VARIABLES.keys() <= explained
 
 
+def test_the_example_names_each_variable_once() -> None:
+    named = re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(set(named))
+
+
 def stage(name: str) -> str:
     """The instructions of one stage, without its FROM."""
     return re.split(rf"^FROM \S+ AS {name}$", DOCKERFILE, flags=re.MULTILINE)[1].partition("\nFROM ")[0]
@@ -86,6 +92,20 @@ def test_the_image_of_the_handlers_holds_production_code_only() -> None:
     assert re.findall(r"^COPY .*", stage("project"), re.MULTILINE) == ["COPY --from=dependencies /venv /venv"]
     assert re.search(r"^USER \d+:\d+$", stage("handlers"), re.MULTILINE)
     assert "HEALTHCHECK" in stage("handlers")
+
+
+def test_the_image_serves_with_the_operators_command() -> None:
+    """On all addresses and the port that its health check reads."""
+    instructions = stage("handlers")
+    assert re.search(r'^CMD \["leads", "serve"\]$', instructions, re.MULTILINE)
+    assert "BIND=0.0.0.0:8080" in instructions
+    assert "EXPOSE 8080\n" in instructions
+    assert "http://127.0.0.1:8080/healthz" in instructions
+    assert read_bind({"BIND": "0.0.0.0:8080"}) == ("0.0.0.0", 8080)
+
+
+def test_compose_waits_until_open_requests_have_ended(services: dict[str, Any]) -> None:
+    assert int(services["handlers"]["stop_grace_period"].removesuffix("s")) > SHUTDOWN_SECONDS
 
 
 def test_the_wheel_of_the_image_is_the_one_that_the_project_declares() -> None:

@@ -1,4 +1,4 @@
-"""Reading accounts by id, without locks."""
+"""Read accounts in the order of their ids, without locks."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -20,7 +20,7 @@ class Account(NamedTuple):
 
 
 def next_id(account_id: str) -> UUID | None:
-    """The smallest id after this one; None after the highest possible id."""
+    """Return the smallest id after this one; None after the highest possible id."""
     value = UUID(account_id)
     return None if value == _LAST_ID else UUID(int=value.int + 1)
 
@@ -28,7 +28,7 @@ def next_id(account_id: str) -> UUID | None:
 def read_batches(
     db_connection: DbSession, from_id: UUID | None, size: int
 ) -> Iterator[tuple[list[Account], UUID | None]]:
-    """Batches of accounts without a normalized phone, each with the id to continue from."""
+    """Yield batches of accounts without a normalized phone, each with the id to continue from."""
     while from_id is not None:
         with db_connection.cursor(row_factory=class_row(Account)) as cursor:
             cursor.execute(
@@ -43,7 +43,7 @@ def read_batches(
 
 
 def count_accounts(db_connection: DbSession) -> dict[str, int]:
-    """The counts with_phone, normalized, open, active and active_normalized."""
+    """Return the counts with_phone, normalized, open, active and active_normalized."""
     row = db_connection.execute(QUERIES["backfill_phones/count_accounts"]).fetchone()
     assert row is not None
     return row

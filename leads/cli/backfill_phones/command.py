@@ -36,8 +36,8 @@ def backfill_phones(
     ] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Empty normalized_phone instead.")] = False,
     anytime: Annotated[bool, typer.Option("--anytime", help="Run outside 02:00 to 06:00 ICT too.")] = False,
-    batch: Annotated[int, typer.Option(help="Accounts per batch.", min=50, max=50_000)] = 10_000,
-    pause: Annotated[float, typer.Option(help="Seconds between batches.", min=0)] = 0.1,
+    rows_per_batch: Annotated[int, typer.Option(help="Accounts per batch.", min=50, max=50_000)] = 10_000,
+    pause_seconds: Annotated[float, typer.Option(help="Seconds between batches.", min=0)] = 0.1,
     processes: Annotated[int, typer.Option(help="Processes that parse.", min=1, max=16)] = min(
         MAX_DEFAULT_PROCESSES, os.cpu_count() or 1
     ),
@@ -58,7 +58,7 @@ def backfill_phones(
     if dry_run and undo:
         raise WrongUsage("--dry-run and --undo exclude each other. Give one of them.")
     database_url = read_operator_settings("DATABASE_URL").database_url
-    limits = Limits(batch=batch, pause_seconds=pause, anytime=anytime)
+    limits = Limits(rows_per_batch=rows_per_batch, pause_seconds=pause_seconds, anytime=anytime)
     options = Options(MODES[dry_run, undo], limits, processes, state, unusable)
     report = Report(options.mode)
     code = _attempt(database_url, options, report)

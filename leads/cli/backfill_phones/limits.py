@@ -1,4 +1,4 @@
-"""What the backfill may cost other sessions, and why it stops."""
+"""The limits of the load that the backfill puts on other sessions, and the error that stops it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,8 +17,8 @@ class Limits:
     `max_wait_seconds`: the run stops when another session waits longer for these locks.
     """
 
-    batch: int = 10_000
-    smallest_batch: int = 50
+    rows_per_batch: int = 10_000
+    min_rows_per_batch: int = 50
     pause_seconds: float = 0.1
     max_batch_seconds: float = 0.5
     max_wait_seconds: float = 1.0

@@ -1,4 +1,4 @@
-"""Parsing phones in several processes, which end with this one even when it is killed."""
+"""Parse phones in several processes, which end with this one even when it is killed."""
 
 import multiprocessing
 import os
@@ -25,12 +25,11 @@ PARENT_CHECK_SECONDS = 0.5
 
 
 def parse(accounts: Sequence[Account]) -> list[Reading]:
-    """The normal form of each account's phone."""
     return [normalize(account.phone_number, account.phone_code) for account in accounts]
 
 
 class Parsers:
-    """Context manager around the parser processes; with one process, this one parses itself."""
+    """Context manager around the parser processes. With `processes=1` this process parses."""
 
     def __init__(self, processes: int) -> None:
         self._pool: ProcessPoolExecutor | None = None
@@ -41,7 +40,7 @@ class Parsers:
     def parse_all(
         self, batches: Iterable[tuple[list[Account], Rest]]
     ) -> Iterator[tuple[list[Account], list[Reading], Rest]]:
-        """The batches in order with their readings."""
+        """Yield the batches in order, each with its readings."""
         waiting: deque[tuple[list[Account], Rest, Future[list[Reading]]]] = deque()
         for accounts, rest in batches:
             if self._pool is None:
@@ -71,7 +70,7 @@ def _finished(
 
 
 def _prepare(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and end when the parent ends."""
+    """Ignore Ctrl-C, which the parent handles, and exit when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
 

@@ -105,7 +105,7 @@ class Backfill:
         found = Pass()
         self.report.passes += 1
         task = self.progress.add_task(what, total=count_accounts(self.reader)["open"])
-        batches = read_batches(self.reader, from_id, self.limits.batch)
+        batches = read_batches(self.reader, from_id, self.limits.rows_per_batch)
         for accounts, readings, rest in self.parsers.parse_all(batches):
             self._take(found, accounts, readings, writer)
             if file is not None:

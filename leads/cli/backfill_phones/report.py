@@ -1,4 +1,4 @@
-"""The report of a run, for people and for programs."""
+"""The report of a run, as a table or as JSON."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -10,7 +10,7 @@ from rich.table import Table
 
 @dataclass
 class Report:
-    """Counts of one run. `left`: usable phones whose row another session held or changed in the last pass."""
+    """Counts of one run. `left`: usable phones in rows that other sessions locked in the last pass."""
 
     mode: str
     outcome: str = "stopped"
@@ -31,7 +31,7 @@ class Report:
         return asdict(self) | {"unusable": dict(self.unusable)}
 
     def print(self, console: Console) -> None:
-        """Print a table, and for a dry run what would change."""
+        """Print a table, and samples of what a dry run would change."""
         if self.read or self.counts:
             self._print_table(console)
         for before, after in self.samples:

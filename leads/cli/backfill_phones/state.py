@@ -1,4 +1,4 @@
-"""The position of an interrupted run. Only a shortcut: without it the next run reads everything again."""
+"""The position of an interrupted run. Without it the next run reads all accounts again."""
 
 import json
 import os
@@ -16,7 +16,7 @@ class State:
         self._database = database
 
     def load(self) -> UUID | None:
-        """The id to continue from; None if the first pass was finished."""
+        """Return the id to continue from; None if the first pass was finished."""
         try:
             content = json.loads(self._path.read_text())
             if content["database"] != self._database:

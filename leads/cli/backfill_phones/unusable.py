@@ -1,4 +1,4 @@
-"""The accounts with an unusable phone, for people to correct: a CSV file that only its owner may read."""
+"""A CSV file of the accounts with an unusable phone, for correction. Only its owner may read it."""
 
 import csv
 import os
@@ -19,7 +19,6 @@ class UnusableFile:
         self._fresh = path.with_name(path.name + ".new")
 
     def add(self, accounts: Iterable[Account], readings: Iterable[Reading]) -> None:
-        """Write the accounts whose phone is unusable."""
         for account, (phone, reason) in zip(accounts, readings, strict=True):
             if phone is None:
                 self._rows.writerow([account.id, account.phone_code, account.phone_number, reason])

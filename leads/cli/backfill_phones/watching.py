@@ -1,4 +1,4 @@
-"""Watches for sessions that wait for the locks of the backfill, and cancels its statement in time."""
+"""Watch for sessions that wait for the locks of the backfill, and cancel its statement."""
 
 import threading
 from types import TracebackType

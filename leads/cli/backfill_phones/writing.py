@@ -1,4 +1,4 @@
-"""Writing in short transactions: a batch that takes too long is rolled back and halved."""
+"""Write in short transactions. A batch that takes too long is rolled back and halved."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -20,14 +20,16 @@ class Writer:
         self._db_connection = db_connection
         self._limits = limits
         self._check = check
-        self._size = limits.batch
+        self._size = limits.rows_per_batch
         self._paused_until = 0.0
         self.longest_ms = 0.0
         milliseconds = int(limits.max_batch_seconds * 1000)
-        db_connection.execute("SELECT set_config('statement_timeout', %s, false)", [str(milliseconds)])
+        db_connection.execute(
+            QUERIES["backfill_phones/set_statement_timeout"], {"statement_timeout": str(milliseconds)}
+        )
 
     def fill(self, accounts: Sequence[Account], phones: Sequence[str]) -> int:
-        """Write the phones; returns how many rows were written, that is free and unchanged."""
+        """Write the phones; return the number of rows written, without those locked or changed meanwhile."""
         written = done = 0
         while done < len(accounts):
             part = accounts[done : done + self._size]
@@ -47,7 +49,7 @@ class Writer:
         return written
 
     def clear(self, from_id: object) -> tuple[int, str | None]:
-        """Empty the next accounts from that id on; returns how many, and the last id (None at the end)."""
+        """Empty the next accounts from that id on; return how many, and the last id (None at the end)."""
         while True:
             size = self._size
             params = {"from_id": from_id, "limit": size}
@@ -56,7 +58,7 @@ class Writer:
                 return row["written"], row["last_id"]
 
     def _run(self, statement: str, params: dict[str, Any], rows: int) -> DictRow | None:
-        """The statement's row, or None if it took too long and the next attempt must be smaller."""
+        """Run a statement; return its row, or None if it took too long: the next batch must be smaller."""
         time.sleep(max(0.0, self._paused_until - time.monotonic()))  # reading and parsing continue meanwhile
         self._check()
         started = time.monotonic()
@@ -71,17 +73,17 @@ class Writer:
             held = time.monotonic() - started
             self.longest_ms = max(self.longest_ms, held * 1000)
         self._adapt(held, rows)
-        pause = self._limits.pause_seconds * min(1.0, rows / self._limits.batch)
+        pause = self._limits.pause_seconds * min(1.0, rows / self._limits.rows_per_batch)
         self._paused_until = time.monotonic() + pause
         return row
 
     def _shrink(self, rows: int) -> None:
-        if rows <= self._limits.smallest_batch:
+        if rows <= self._limits.min_rows_per_batch:
             raise Stopped(f"{rows} rows take longer than {self._limits.max_batch_seconds} s to write")
-        self._size = max(self._limits.smallest_batch, rows // 2)
+        self._size = max(self._limits.min_rows_per_batch, rows // 2)
 
     def _adapt(self, held: float, rows: int) -> None:
         if held > self._limits.max_batch_seconds / 2:
-            self._size = max(self._limits.smallest_batch, rows // 2)
+            self._size = max(self._limits.min_rows_per_batch, rows // 2)
         elif held < self._limits.max_batch_seconds / 5 and rows >= self._size:
-            self._size = min(self._limits.batch, self._size * 2)
+            self._size = min(self._limits.rows_per_batch, self._size * 2)

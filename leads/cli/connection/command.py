@@ -13,9 +13,9 @@ from leads.cli.connection import rotation
 from leads.cli.connection.inputs import OutFile, check_free, read_secret, show_once
 from leads.cli.connection.session import Which, open_session
 from leads.cli.connection.status import describe, print_status
-from leads.cli.connection.urls import PublicUrl, webhook_url
+from leads.cli.connection.urls import PublicUrl, read_settings, webhook_url
 from leads.cli.failures import CommandFailed
-from leads.cli.output import AsJson, examples, print_json, say, verb_group
+from leads.cli.output import AsJson, examples, print_json, say, show_activity, verb_group
 from leads.domain.errors import PancakeKeyRejected
 from leads.services import connection_secrets as connections
 from leads.services.connection_secrets import Workspace
@@ -37,7 +37,7 @@ app = verb_group(
 def create(
     name: Annotated[str, typer.Option(help="Name of the connection.")],
     workspace: Annotated[int, typer.Option(help="Pancake's workspace id.")],
-    public_url: PublicUrl,
+    public_url: PublicUrl = None,
     table: Annotated[list[str] | None, typer.Option(help="lead, account, contact; may be repeated.")] = None,
     api_url: Annotated[str, typer.Option(help="Base URL of Pancake's API.")] = "https://crm.pancake.vn/api",
     timezone: Annotated[str, typer.Option(help="Zone of Pancake's times without a zone.")] = "UTC",
@@ -52,16 +52,17 @@ def create(
     The API key is read from a file, a variable or a prompt.
     """
     check_free(out)
+    settings = read_settings(public_url)
     key = None if no_key else read_secret("API key", key_file, key_variable)
-    with open_session() as session:
-        asked = Workspace(name, workspace, api_url, key, tuple(table or ["lead"]), timezone)
-        made = connections.create_connection(session.db, session.ring, asked)
-        url = webhook_url(public_url, made.token)
+    details = Workspace(name, workspace, api_url, key, tuple(table or ["lead"]), timezone)
+    with open_session(settings) as session:
+        created = connections.create_connection(session.db, session.ring, details)
+        url = webhook_url(settings.public_url, created.token)
         show_once("Webhook URL", url, out, printed=not as_json)
     if as_json:
         shown = {"webhook_url": url} if out is None else {"file": str(out)}
-        print_json({"id": made.id, "name": name} | shown)
-    say(f'Created connection "{name}" ({made.id}).')
+        print_json({"id": created.id, "name": name} | shown)
+    say(f'Created connection "{name}" ({created.id}).')
 
 
 @app.command(epilog=examples("connection set-time-zone Asia/Ho_Chi_Minh"))
@@ -121,15 +122,15 @@ def status(as_json: AsJson = False) -> None:
 
 @app.command(epilog=examples("connection rotate-keys"))
 def rotate_keys(
-    batch: Annotated[int, typer.Option(help="Connections per transaction.", min=1, max=1000)] = 100,
+    rows_per_batch: Annotated[int, typer.Option(help="Connections per transaction.", min=1, max=1000)] = 100,
     as_json: AsJson = False,
 ) -> None:
     """Encrypt every secret with the first key of ENCRYPTION_KEYS.
 
     Afterwards the other keys may be removed from ENCRYPTION_KEYS.
     """
-    with open_session() as session:
-        changed, seen = connections.reencrypt(session.db, session.ring, batch)
+    with open_session() as session, show_activity("encrypting secrets"):
+        changed, seen = connections.reencrypt(session.db, session.ring, rows_per_batch)
     if as_json:
         print_json({"encrypted": changed, "secrets": seen, "key": session.ring.current})
     else:

@@ -1,4 +1,4 @@
-"""Where secrets come from and go to: prompts, files, the environment; never arguments, never logs."""
+"""Read secrets from prompts, files or variables, and print or write new ones. Secrets are never arguments."""
 
 import os
 import sys
@@ -20,9 +20,9 @@ Generate = Annotated[bool, typer.Option("--generate", help="Generate one and sho
 def read_secret(
     label: str, file: Path | None = None, variable: str | None = None, generate: bool = False
 ) -> str:
-    """A secret from a file (`-` is stdin), a variable or a hidden prompt, or a generated one.
+    """Read a secret from a file (`-` is stdin), a variable or a hidden prompt, or generate one.
 
-    Raises typer.BadParameter if there is none.
+    Raises typer.BadParameter if no secret is given.
     """
     if generate:
         return new_secret()
@@ -41,9 +41,10 @@ def read_secret(
 
 
 def show_once(label: str, value: str, file: Path | None, *, printed: bool = True) -> None:
-    """Print a secret that is not stored in clear, or write it to a new file that only its owner may read.
+    """Print a secret, or write it to a new file that only its owner may read.
 
-    Without `printed` the caller prints it itself.
+    It is stored only as a hash or encrypted, so it cannot be shown again.
+    Without `printed` the caller prints it.
     """
     if file is None:
         if printed:

@@ -17,7 +17,7 @@ from leads.cli.connection.inputs import (
     show_once,
 )
 from leads.cli.connection.session import Session, Which, open_session
-from leads.cli.connection.urls import PublicUrl, webhook_url
+from leads.cli.connection.urls import PublicUrl, read_settings, webhook_url
 from leads.cli.failures import CommandFailed
 from leads.cli.output import AsJson, examples, print_json, say
 from leads.services import connection_secrets as connections
@@ -46,8 +46,8 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def rotate_token(
-    public_url: PublicUrl,
     connection: Which = None,
+    public_url: PublicUrl = None,
     revoke: Annotated[bool, typer.Option("--revoke", help="End the old URL at once (it leaked).")] = False,
     again: Annotated[
         bool, typer.Option("--again", help="Even if the URL before the present one is still valid.")
@@ -57,13 +57,14 @@ def rotate_token(
 ) -> None:
     """Create a new webhook URL and show it once; the old one works for 24 more hours."""
     check_free(out)
-    with open_session() as session:
+    settings = read_settings(public_url)
+    with open_session(settings) as session:
         row = session.find(connection)
         if not (again or revoke):
             _check_previous_token(session, row)
         grace = timedelta(0) if revoke else connections.TOKEN_GRACE
         token = connections.rotate_token(session.db, row.id, session.now, grace)
-        url = webhook_url(public_url, token)
+        url = webhook_url(settings.public_url, token)
         show_once("New webhook URL", url, out, printed=not as_json)
     expires_at = session.now + grace
     if as_json:

@@ -1,4 +1,4 @@
-"""What every command on connections needs: the database, the key ring, the time, and one connection."""
+"""A transaction with the key ring, and the choice of a connection, for the commands of `leads connection`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +11,14 @@ import typer
 from leads.adapters.db_session import DbSession
 from leads.adapters.db_session import open_session as open_db_session
 from leads.adapters.secrets import DecryptionError, KeyRing
-from leads.adapters.settings import read_operator_settings
+from leads.adapters.settings import OperatorSettings, read_operator_settings
 from leads.cli.failures import CommandFailed, WrongUsage
 from leads.services.connection_secrets import ChangeRefused, ConnectionRow, list_connections
 
 Which = Annotated[
     str | None, typer.Option("--connection", help="Id or name; needed if there are several connections.")
 ]
+NEEDS = ("DATABASE_URL", "ENCRYPTION_KEYS")
 CREATE_FIRST = "Create one with: leads connection create"
 
 
@@ -47,9 +48,9 @@ class Session:
 
 
 @contextmanager
-def open_session() -> Iterator[Session]:
+def open_session(settings: OperatorSettings | None = None) -> Iterator[Session]:
     """Open one transaction; it is rolled back if the command fails. Raises CommandFailed."""
-    settings = read_operator_settings("DATABASE_URL", "ENCRYPTION_KEYS")
+    settings = settings or read_operator_settings(*NEEDS)
     try:
         with open_db_session(settings.database_url, autocommit=False) as db:
             yield Session(db, settings.key_ring, datetime.now(UTC))

@@ -1,1 +1,1 @@
-"""`leads edge-spool`: the deliveries that the edge keeps on disk, and the way out of quarantine."""
+"""`leads edge-spool`: show the deliveries that the edge keeps on disk, and release quarantined ones."""

@@ -8,9 +8,9 @@ from leads.adapters.settings import read_operator_settings
 from leads.cli.edge_spool.spool import Folder, Spool, Unreadable
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import CommandFailed, WrongUsage
-from leads.cli.output import AsJson, examples, print_json, say, verb_group
+from leads.cli.output import AsJson, examples, print_json, progress_bar, say, verb_group
 
-DEFAULT_MAX_LINES = 200
+DEFAULT_MAX_FILES = 200
 
 app = verb_group(
     "Show and release deliveries kept by the edge.",
@@ -24,7 +24,7 @@ Where = Annotated[Folder, typer.Option(help="Which of the edge's folders.")]
 @app.command("list", epilog=examples("edge-spool list", "edge-spool list --folder spool"))
 def list_folder(
     folder: Where = Folder.QUARANTINE,
-    most: Annotated[int, typer.Option(help="Maximum number of lines.", min=1)] = DEFAULT_MAX_LINES,
+    max_files: Annotated[int, typer.Option(help="Maximum number of files.", min=1)] = DEFAULT_MAX_FILES,
     as_json: AsJson = False,
 ) -> None:
     """List deliveries, oldest first: name, arrival (UTC), sender, record; no customer's data.
@@ -33,14 +33,14 @@ def list_folder(
     """
     spool = _open_spool()
     names = _read_names(spool, folder)
-    described = [_describe(spool, folder, name) for name in names[:most]]
+    described = [_describe(spool, folder, name) for name in names[:max_files]]
     if as_json:
         print_json(described)
     else:
         for entry in described:
             typer.echo(f"{entry['name']}  {_line(entry)}")
-    if len(names) > most:
-        say(f"{len(names) - most} more are not shown. Show them with --most {len(names)}.")
+    if len(names) > max_files:
+        say(f"{len(names) - max_files} more are not shown. Show them with --max-files {len(names)}.")
     if not names:
         say(f"{folder} is empty.")
 
@@ -49,9 +49,8 @@ def list_folder(
 def show(
     name: Annotated[str, typer.Argument(help="File name, as `list` prints it.")],
     folder: Where = Folder.QUARANTINE,
-    as_json: AsJson = True,
 ) -> None:
-    """Show one delivery with its body, always as JSON. This is a customer's data: do not share it."""
+    """Print one delivery with its body as JSON. This is a customer's data: do not share it."""
     spool = _open_spool()
     try:
         print_json(spool.read(folder, name).as_document())
@@ -80,13 +79,15 @@ def release(
     chosen = names or _read_names(spool, Folder.QUARANTINE)
     released: list[str] = []
     failed: dict[str, str] = {}
-    for name in chosen:
-        try:
-            if spool.release(name, even_denied=not every):
-                released.append(name)
-        except (Unreadable, OSError) as error:
-            failed[name] = str(error)
-            say(f"{name}: {error}")
+    with progress_bar() as progress:
+        for name in progress.track(chosen, description="releasing"):
+            try:
+                if spool.release(name, even_denied=not every):
+                    released.append(name)
+            except (Unreadable, OSError) as error:
+                failed[name] = str(error)
+    for name, reason in failed.items():
+        say(f"{name}: {reason}")
     kept = [name for name in chosen if name not in released]
     if as_json:
         print_json({"released": released, "kept": kept, "errors": failed})
@@ -112,7 +113,7 @@ def _read_names(spool: Spool, folder: Folder) -> list[str]:
 
 
 def _describe(spool: Spool, folder: Folder, name: str) -> dict[str, Any]:
-    """What `list` shows of a delivery."""
+    """Describe a delivery as `list` shows it."""
     try:
         delivery = spool.read(folder, name)
     except (Unreadable, OSError) as error:

@@ -1,4 +1,4 @@
-"""Reading and releasing the deliveries that the edge keeps on disk.
+"""Read and release the deliveries that the edge keeps on disk.
 
 The files are written by deploy/nginx/lua/pancake/spool.lua: `<arrival in ms>-<random>-<size>.sealed`, with
 "PE1" and a ciphertext as leads/adapters/secrets.py describes it.
@@ -48,7 +48,7 @@ class SpooledDelivery:
 
     @property
     def record(self) -> str:
-        """`table/id` of the record in the body, or a dash."""
+        """Return `table/id` of the record in the body, or a dash."""
         try:
             document = json.loads(self.body)
         except ValueError:
@@ -58,7 +58,7 @@ class SpooledDelivery:
         return f"{document.get('table_id', '?')}/{document['id']}"[:MAX_RECORD_LENGTH]
 
     def as_document(self) -> dict[str, Any]:
-        """The delivery for a person: only the digest of the token; the body as text, or else in base64."""
+        """Return what `show` prints: only the digest of the token; the body as text, or else in base64."""
         shown: dict[str, Any] = {
             "name": self.name, "arrived_at": self.arrived_at, "source_ip": self.source_ip,
             "token_sha256": hashlib.sha256(self.token.encode()).hexdigest(), "record": self.record,
@@ -78,7 +78,7 @@ class Spool:
         self._state, self._keys = state, keys
 
     def names(self, folder: Folder) -> list[str]:
-        """The file names, oldest first. Raises OSError if the folder cannot be read."""
+        """List the file names, oldest first. Raises OSError if the folder cannot be read."""
         return sorted(
             entry.name
             for entry in os.scandir(self._state / folder)
@@ -86,7 +86,7 @@ class Spool:
         )
 
     def read(self, folder: Folder, name: str) -> SpooledDelivery:
-        """Read one delivery. Raises Unreadable; OSError if the file is gone, for example delivered."""
+        """Read one delivery. Raises Unreadable; OSError if the file no longer exists (delivered)."""
         sealed = self._path(folder, name).read_bytes()
         if not sealed.startswith(MAGIC):
             raise Unreadable("not a sealed delivery")
@@ -102,7 +102,8 @@ class Spool:
     def release(self, name: str, *, even_denied: bool) -> bool:
         """Move one delivery from quarantine to the spool, which the edge delivers at once.
 
-        Returns whether it was moved: one of a denied sender is moved only if `even_denied`. Raises as `read`.
+        Return whether it was moved: a delivery of a denied sender is moved only if `even_denied`. Raises what
+        `read` raises.
         """
         if self.read(Folder.QUARANTINE, name).denied and not even_denied:
             return False

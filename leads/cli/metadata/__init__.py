@@ -1,1 +1,1 @@
-"""`leads metadata`: puts our metadata into an engine that holds others' and leaves theirs as it is."""
+"""`leads metadata`: apply our metadata to an engine that others share, and leave theirs unchanged."""

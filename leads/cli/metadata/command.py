@@ -19,7 +19,7 @@ from leads.cli.metadata.directory import read_directory
 from leads.cli.metadata.engine import Engine
 from leads.cli.metadata.files import Files
 from leads.cli.metadata.yaml_files import DirectoryError
-from leads.cli.output import AsJson, examples, print_json, say, verb_group
+from leads.cli.output import AsJson, examples, print_json, say, show_activity, verb_group
 
 DIRECTORY = Path(__file__).resolve().parents[3] / "hasura" / "metadata"
 BACKUPS = Path("metadata-backups")
@@ -53,7 +53,7 @@ app = verb_group(
 def open_deployment(
     folder: Path = BACKUPS, source: str = "default", directory: Path = DIRECTORY
 ) -> Iterator[Deployment]:
-    """The deployment to the engine of the environment. Raises WrongUsage for an unreadable directory."""
+    """Open the engine that HASURA_URL names. Raises WrongUsage for an unreadable directory."""
     settings = read_operator_settings("HASURA_URL", "HASURA_ADMIN_SECRET")
     try:
         ours = read_directory(directory)
@@ -82,7 +82,7 @@ def apply_9a(
 ) -> None:  # fmt: skip
     """Apply everything but cron triggers, before the services are deployed.
 
-    Writes a backup first, and verifies afterwards. Exit code 1: refused, or not as it must be.
+    Writes a backup first, and verifies afterwards. Exit code 1: refused, or the check found a problem.
     """
     with open_deployment(folder, source, directory) as deployment:
         _apply(deployment, Step.BEFORE_SERVICES, over_drift=over_drift, as_json=as_json)
@@ -93,9 +93,9 @@ def apply_9b(
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
     over_drift: OverDrift = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Apply the cron triggers, once the services answer.
+    """Apply the cron triggers, after the services are deployed.
 
-    Writes a backup first, and verifies afterwards. Exit code 1: refused, or not as it must be.
+    Writes a backup first, and verifies afterwards. Exit code 1: refused, or the check found a problem.
     """
     with open_deployment(folder, source, directory) as deployment:
         _apply(deployment, Step.AFTER_SERVICES, over_drift=over_drift, as_json=as_json)
@@ -107,7 +107,7 @@ def verify(
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Check that ours is as in the directory, nothing is inconsistent, and (9b) every cron has events.
+    """Check our metadata: equal to the directory, consistent, and (9b) every cron has events.
 
     Exit code 1: it is not; every problem is named.
     """
@@ -124,7 +124,7 @@ def restore(
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Put ours back as it is in a backup; what others changed since then stays."""
+    """Restore our metadata from a backup; later changes of others stay."""
     with open_deployment(folder, source, directory) as deployment:
         chosen = path or deployment.files.newest_backup(step)
         before = deployment.back_up("restore")
@@ -140,7 +140,7 @@ def remove(
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Remove ours, however often it was applied; the metadata of others stays."""
+    """Remove our metadata, also after several applies; the metadata of others stays."""
     with open_deployment(folder, source, directory) as deployment:
         path = deployment.remove(step)
     if as_json:
@@ -178,7 +178,10 @@ def compare(
 def _apply(deployment: Deployment, step: Step, *, over_drift: bool, as_json: bool) -> None:
     path = deployment.apply(step, over_drift=over_drift)
     say(f"Applied {step}. The state before is in {path}.")
-    problems = deployment.verify(step, MAX_EVENTS_WAIT_SECONDS)
+    if step is Step.AFTER_SERVICES:
+        say(f"Waiting up to {MAX_EVENTS_WAIT_SECONDS:.0f} s until the engine has scheduled every cron ...")
+    with show_activity("verifying"):
+        problems = deployment.verify(step, MAX_EVENTS_WAIT_SECONDS)
     _report(problems, {"step": step.value, "backup": str(path)}, as_json=as_json)
 
 

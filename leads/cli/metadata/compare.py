@@ -1,4 +1,4 @@
-"""The metadata of two engines compared, piece by piece."""
+"""Compare the metadata of two engines, piece by piece."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +14,7 @@ from leads.cli.metadata.pieces import Key
 
 
 def find_differences(deployment: Deployment, other: Engine, *, only_ours: bool) -> list[dict[str, Any]]:
-    """The pieces that differ between the engine of the deployment and another one."""
+    """List the pieces that differ between the engine of the deployment and another one."""
     wanted = deployment.wanted("9b")
     here, there = deployment.held()[2], replace(deployment, engine=other).held()[2]
     keys = sorted(key for key in {*here, *there} if not only_ours or key in wanted)

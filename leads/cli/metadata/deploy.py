@@ -1,4 +1,4 @@
-"""The steps: 9a applies everything but cron triggers, 9b those; each with a backup and checks."""
+"""The steps: 9a applies everything but cron triggers, 9b the cron triggers; each with a backup and checks."""
 
 import time
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class Deployment:
     our_source: str = "default"
 
     def wanted(self, step: str) -> dict[Key, Any]:
-        """Our pieces after a step."""
+        """Return our pieces after a step."""
         pieces = split(self.ours, self.our_source)
         return {
             key: piece
@@ -40,7 +40,7 @@ class Deployment:
         }
 
     def held(self) -> tuple[Json, int, dict[Key, Any]]:
-        """The engine's metadata, its version, and its pieces."""
+        """Read the engine's metadata; return it with its version and its pieces. Raises WrongUsage."""
         metadata, version = self.engine.export()
         try:
             return metadata, version, split(metadata, self.source)
@@ -54,7 +54,7 @@ class Deployment:
         return self.files.back_up(step, self.engine.export()[0])
 
     def apply(self, step: str, *, over_drift: bool) -> Path:
-        """Apply our pieces of this step; returns the backup. Raises MetadataError."""
+        """Apply our pieces of this step; return the path of the backup. Raises MetadataError."""
         metadata, version, held = self.held()
         recorded = self.files.recorded()
         wanted = self.wanted(step)
@@ -75,7 +75,7 @@ class Deployment:
         return backup
 
     def verify(self, step: str, wait_seconds: float = 0.0) -> list[str]:
-        """The problems after a step; empty if there are none."""
+        """List the problems after a step; wait at most `wait_seconds` for the events of its crons."""
         _, _, held = self.held()
         problems = [
             f"{kind} {name} {'differs' if (kind, name) in held else 'is missing'}"
@@ -91,7 +91,7 @@ class Deployment:
         return problems
 
     def restore(self, backup: Path) -> None:
-        """Put our pieces back as they are in the backup; what others changed since then stays."""
+        """Restore our pieces from the backup; later changes of others stay. Raises MetadataError."""
         old = split(self.files.read_backup(backup), self.source)
         metadata, version, held = self.held()
         keys = {*self.wanted("9b"), *(self.files.recorded() or {})}
@@ -104,9 +104,9 @@ class Deployment:
         self._record()
 
     def remove(self, step: str) -> Path:
-        """Remove our pieces, those of 9b alone or all; returns the backup. Raises MetadataError.
+        """Remove our pieces, those of 9b alone or all; return the path of the backup. Raises MetadataError.
 
-        Backups are not used: one that was taken before an upgrade holds our pieces already.
+        It does not use backups, because a backup from before an upgrade holds our pieces too.
         """
         metadata, version, held = self.held()
         recorded = self.files.recorded() or {}

@@ -1,9 +1,8 @@
-"""A metadata directory (CLI config v3) as the JSON that an engine takes.
+"""Read a metadata directory (CLI config v3) as the JSON that an engine takes.
 
 Facts: the layout that the CLI exports, https://hasura.io/docs/2.0/migrations-metadata-seeds/metadata-format/.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,6 @@ from leads.cli.metadata.sdl import read_sdl
 from leads.cli.metadata.yaml_files import INCLUDE, DirectoryError
 
 Json = dict[str, Any]
-Check = Callable[[Any, str, str], None]
-"""Checks a content, given its kind and file, before it is used; raises an error to refuse it."""
-
 LISTS = ("cron_triggers", "query_collections", "rest_endpoints", "allowlist", "inherited_roles")
 OBJECTS = ("api_limits", "graphql_schema_introspection")
 UNUSED = ("remote_schemas", "backend_configs", "metrics_config", "network", "opentelemetry")
@@ -25,24 +21,19 @@ KNOWN = {FILES.get(name, f"{name}.yaml") for name in (*LISTS, *OBJECTS, *UNUSED,
 KNOWN |= {"actions.graphql", "databases"}
 
 
-def read_directory(directory: Path, check: Check | None = None) -> Json:
-    """The metadata of one directory; a missing file counts as empty. Raises DirectoryError."""
+def read_directory(directory: Path) -> Json:
+    """Read the metadata of one directory; a missing file counts as empty. Raises DirectoryError."""
     if not directory.is_dir():
         raise DirectoryError(f"{directory}: the metadata directory does not exist")
     for entry in sorted(directory.iterdir()):
         if entry.name not in KNOWN and not entry.name.startswith("."):
             raise DirectoryError(f"{entry}: unknown file in a metadata directory")
-    return _Reader(directory, check or _accept).read()
-
-
-def _accept(content: Any, kind: str, where: str) -> None:
-    return None
+    return _Reader(directory).read()
 
 
 class _Reader:
-    def __init__(self, directory: Path, check: Check) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._check = check
 
     def read(self) -> Json:
         version = self._directory / "version.yaml"
@@ -50,7 +41,7 @@ class _Reader:
             raise DirectoryError(f"{version}: version must be one of [3]")
         metadata: Json = {"version": 3, "sources": self._sources()}
         for name in (*LISTS, *OBJECTS):
-            if content := self._optional(self._directory / FILES.get(name, f"{name}.yaml"), name):
+            if content := _optional(self._directory / FILES.get(name, f"{name}.yaml")):
                 metadata[name] = content
         for name in UNUSED:
             path = self._directory / f"{name}.yaml"
@@ -63,12 +54,6 @@ class _Reader:
             metadata["custom_types"] = {kind: defined for kind, defined in types.items() if defined}
         return metadata
 
-    def _optional(self, path: Path, kind: str) -> Any:
-        content = yaml_files.load(path) if path.exists() else None
-        if content is not None:
-            self._check(content, kind, str(path))
-        return content
-
     def _sources(self) -> list[Json]:
         path = self._directory / "databases" / "databases.yaml"
         if not path.exists():
@@ -76,41 +61,13 @@ class _Reader:
         raw = yaml_files.parse(path) or []
         if not isinstance(raw, list):
             raise DirectoryError(f"{path}: must be a list of sources")
-        return [self._source(source, path) for source in raw]
-
-    def _source(self, raw: Any, path: Path) -> Json:
-        outline = {key: [] if key in ("tables", "functions") else value for key, value in dict(raw).items()}
-        self._check(outline, "source", str(path))
-        source = dict(raw)
-        source["tables"] = self._items(raw.get("tables", []), path, "table")
-        if functions := self._items(raw.get("functions", []), path, "function"):
-            source["functions"] = functions
-        else:
-            source.pop("functions", None)
-        return source
-
-    def _items(self, value: Any, path: Path, kind: str) -> list[Any]:
-        """A list given inline or by includes; each item is checked with the name of its own file."""
-        if isinstance(value, str) and value.startswith(INCLUDE):
-            path = path.parent / value[len(INCLUDE) :].strip()
-            value = yaml_files.parse(path) or []
-        if not isinstance(value, list):
-            raise DirectoryError(f"{path}: must be a list")
-        items = []
-        for item in value:
-            item_path = path
-            if isinstance(item, str) and item.startswith(INCLUDE):
-                item_path = path.parent / item[len(INCLUDE) :].strip()
-                item = yaml_files.load(item_path)
-            self._check(item, kind, str(item_path))
-            items.append(item)
-        return items
+        return [_source(source, path) for source in raw]
 
     def _actions(self) -> tuple[list[Json], dict[str, list[Json]]]:
         sdl_path, path = self._directory / "actions.graphql", self._directory / "actions.yaml"
         sdl = sdl_path.read_text(encoding="utf-8") if sdl_path.exists() else ""
         signatures, types = read_sdl(sdl, str(sdl_path))
-        content = self._optional(path, "actions") or {}
+        content = _optional(path) or {}
         actions = []
         for action in content.get("actions") or []:
             if action["name"] not in signatures:
@@ -120,6 +77,35 @@ class _Reader:
             raise DirectoryError(f"{sdl_path}: the action {next(iter(signatures))!r} is not in {path}")
         _merge_types(types, content.get("custom_types") or {}, path)
         return actions, types
+
+
+def _optional(path: Path) -> Any:
+    return yaml_files.load(path) if path.exists() else None
+
+
+def _source(raw: Any, path: Path) -> Json:
+    source = dict(raw)
+    source["tables"] = _items(raw.get("tables", []), path)
+    if functions := _items(raw.get("functions", []), path):
+        source["functions"] = functions
+    else:
+        source.pop("functions", None)
+    return source
+
+
+def _items(value: Any, path: Path) -> list[Any]:
+    """Return a list that is given inline or by includes."""
+    if isinstance(value, str) and value.startswith(INCLUDE):
+        path = path.parent / value[len(INCLUDE) :].strip()
+        value = yaml_files.parse(path) or []
+    if not isinstance(value, list):
+        raise DirectoryError(f"{path}: must be a list")
+    return [
+        yaml_files.load(path.parent / item[len(INCLUDE) :].strip())
+        if isinstance(item, str) and item.startswith(INCLUDE)
+        else item
+        for item in value
+    ]
 
 
 def _joined(action: Json, signature: Json) -> Json:

@@ -20,7 +20,7 @@ class Engine:
         self.url = hasura.url
 
     def export(self) -> tuple[Json, int]:
-        """The metadata and its version."""
+        """Return the metadata and its version."""
         answer = self._send({"type": "export_metadata", "version": 2, "args": {}})
         return answer["metadata"], answer["resource_version"]
 
@@ -31,12 +31,12 @@ class Engine:
         self._send(request)
 
     def inconsistencies(self) -> dict[str, str]:
-        """Inconsistent objects by name, with the reason."""
+        """Return the inconsistent objects by name, with the reason."""
         answer = self._send({"type": "get_inconsistent_metadata", "args": {}})
         return {str(each.get("name")): str(each.get("reason")) for each in answer["inconsistent_objects"]}
 
     def future_events(self, crons: Iterable[str]) -> dict[str, int]:
-        """The number of scheduled events of each cron trigger."""
+        """Count the scheduled events of each cron trigger."""
         counts = {}
         for name in crons:
             arguments = {

@@ -21,14 +21,14 @@ class Files:
         self._url = url
 
     def back_up(self, step: str, metadata: Json) -> Path:
-        """Write a backup; returns its path."""
+        """Write a backup; return its path."""
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         path = self._folder / f"{moment}-{self._engine_hash}-{step}.json"
         self._write(path, {"url": self._url, "step": step, "metadata": metadata})
         return path
 
     def newest_backup(self, step: str | None) -> Path:
-        """The newest backup, or the one taken before that step. Raises MetadataError if there is none."""
+        """Find the newest backup, or the newest from before that step. Raises MetadataError."""
         found = sorted(self._folder.glob(f"*Z-{self._engine_hash}-{step or '*'}.json"))
         if not found:
             raise MetadataError(
@@ -37,7 +37,7 @@ class Files:
         return found[-1]
 
     def read_backup(self, path: Path) -> Json:
-        """The metadata in a backup. Raises MetadataError for another file, or another engine's backup."""
+        """Return the metadata in a backup. Raises MetadataError for another file or engine."""
         try:
             content = json.loads(path.read_text())
             url, metadata = content["url"], content["metadata"]
@@ -56,7 +56,7 @@ class Files:
         self._write(self._record_path, [[*key, piece] for key, piece in pieces.items()])
 
     def recorded(self) -> dict[Key, Any] | None:
-        """The pieces that were applied last; None if this folder has no record."""
+        """Return the pieces that were applied last; None if this folder has no record."""
         try:
             return {(kind, name): piece for kind, name, piece in json.loads(self._record_path.read_text())}
         except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""One spelling for pieces that mean the same, so that an export can be compared with a directory.
+"""Normalize pieces of metadata, so that an export can be compared with a directory.
 
-An engine leaves defaults out, spells some of them out (`ignored_client_headers`), and orders lists its way.
-Facts: exports as the documentation and tests of engines v2.36 to v2.48 show them.
+An engine omits most defaults, writes some of them (`ignored_client_headers`), and reorders lists.
+Facts: exports in the documentation and in the tests of engines v2.36 to v2.48.
 """
 
 import json
@@ -25,7 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "tolerance_seconds": 21600,
 }
 OPAQUE = {"filter", "check", "set", "payload"}
-"""Values that mean what they say: rules and data, where an empty list is no default."""
+"""Keys of rules and data. Their values are compared unchanged: an empty list is not a default there."""
 
 UNORDERED = {"columns", "methods", "headers", "permissions", "event_triggers", "fields", "arguments"}
 UNORDERED |= {f"{operation}_permissions" for operation in ("select", "insert", "update", "delete")}
@@ -34,7 +34,7 @@ EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 def normal(value: Any, key: str = "") -> Any:
-    """The value without defaults and with its unordered lists sorted."""
+    """Return the value without defaults and with its unordered lists sorted."""
     if key in OPAQUE and not (key == "payload" and isinstance(value, list)):
         return value
     if isinstance(value, dict):

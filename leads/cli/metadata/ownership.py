@@ -1,4 +1,4 @@
-"""The owner of a piece: a piece with one of our names that is not ours stops every command."""
+"""Decide who owns a piece. No command changes the engine while a piece of others has one of our names."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ OUR_ADDRESS = "{{HANDLERS_URL}}"
 
 
 def foreign(ours: Mapping[Key, Any], held: Mapping[Key, Any], recorded: Mapping[Key, Any]) -> list[str]:
-    """The reasons why pieces with our names or addresses on the engine are not ours; empty if all are.
+    """List the pieces on the engine that have our names or addresses but are not ours, each with the reason.
 
     A piece that we applied, or that equals the one we would apply, is ours.
     """
@@ -37,7 +37,7 @@ def foreign(ours: Mapping[Key, Any], held: Mapping[Key, Any], recorded: Mapping[
 def drift(
     wanted: Mapping[Key, Any], held: Mapping[Key, Any], recorded: Mapping[Key, Any] | None
 ) -> list[Key]:
-    """Our pieces that were changed on the engine since we applied them.
+    """List our pieces that were changed on the engine since we applied them.
 
     Without a record, a piece that differs from the one we want counts as changed.
     """

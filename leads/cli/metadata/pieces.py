@@ -34,7 +34,7 @@ CRON = "cron trigger"
 
 
 def split(metadata: Json, source: str) -> dict[Key, Any]:
-    """Every piece of the metadata. Raises KeyError if it has no such source."""
+    """Return every piece of the metadata. Raises KeyError if it has no such source."""
     pieces: dict[Key, Any] = {}
     for name, (kind, naming) in LISTS.items():
         pieces.update({(kind, item[naming]): item for item in metadata.get(name, [])})
@@ -53,7 +53,7 @@ def split(metadata: Json, source: str) -> dict[Key, Any]:
 
 
 def put(metadata: Json, source: str, wanted: Mapping[Key, Any], unwanted: set[Key]) -> Json:
-    """A copy with the wanted pieces added or replaced, and the unwanted ones removed."""
+    """Return a copy with the wanted pieces added or replaced, and the unwanted ones removed."""
     changed = copy.deepcopy(metadata)
     for owner, name, kind, naming in _lists(changed, source):
         items = [item for item in owner.get(name, []) if (kind, _name(item, naming)) not in unwanted]
@@ -68,7 +68,7 @@ def put(metadata: Json, source: str, wanted: Mapping[Key, Any], unwanted: set[Ke
 
 
 def _lists(metadata: Json, source: str) -> Iterator[tuple[Json, str, str, str]]:
-    """Owner, key, kind and naming key of each list that holds pieces."""
+    """Yield owner, key, kind and naming key of each list that holds pieces."""
     for name, (kind, naming) in LISTS.items():
         yield metadata, name, kind, naming
     types = metadata.setdefault("custom_types", {})
@@ -79,7 +79,7 @@ def _lists(metadata: Json, source: str) -> Iterator[tuple[Json, str, str, str]]:
 
 
 def qualified(name: str | Json) -> str:
-    """`schema.name` of a table or function."""
+    """Return `schema.name` of a table or function."""
     return f"public.{name}" if isinstance(name, str) else f"{name.get('schema', 'public')}.{name['name']}"
 
 

@@ -1,4 +1,4 @@
-"""`actions.graphql`: signatures of actions and custom types, turned into the JSON of the metadata.
+"""`actions.graphql`: signatures of actions and custom types, as the JSON of the metadata.
 
 Facts: documentation of actions and the CLI's metadata format.
 """
@@ -25,9 +25,9 @@ ROOTS = {"Mutation": "mutation", "Query": "query"}
 
 
 def read_sdl(text: str, where: str) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]:
-    """Action signatures by name (`type`, `arguments`, `output_type`) and the custom types.
+    """Return the action signatures by name (`type`, `arguments`, `output_type`) and the custom types.
 
-    Raises DirectoryError naming the file for what is not an action or a custom type.
+    Raises DirectoryError that names the file if it defines anything else.
     """
     signatures: dict[str, dict[str, Any]] = {}
     types: dict[str, list[dict[str, Any]]] = {"enums": [], "input_objects": [], "objects": [], "scalars": []}

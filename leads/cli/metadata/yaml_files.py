@@ -1,4 +1,4 @@
-"""YAML files of a metadata directory, with their `!include` strings followed."""
+"""Read YAML files of a metadata directory, with their `!include` strings."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ class DirectoryError(Exception):
 
 
 def load(path: Path) -> Any:
-    """The content of a YAML file; a string that begins with `!include ` is the file it names.
+    """Load a YAML file; a string that begins with `!include ` is replaced by the file that it names.
 
     Paths are relative to the file that includes. Raises DirectoryError naming the file that cannot be read.
     """
@@ -21,7 +21,7 @@ def load(path: Path) -> Any:
 
 
 def parse(path: Path) -> Any:
-    """The content of one YAML file, includes left as they are."""
+    """Load one YAML file without its includes."""
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506
     except OSError as error:
@@ -41,7 +41,7 @@ def _resolve(value: Any, path: Path) -> Any:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice and leaves dates as the strings they are in JSON."""
+    """A safe loader that refuses duplicate keys and reads dates as strings, as JSON has them."""
 
 
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:

@@ -1,1 +1,1 @@
-"""`leads reconcile`: the ledger of one ICT day, computed now or as it was stored."""
+"""`leads reconcile`: print the ledger of one ICT day, computed now or stored."""

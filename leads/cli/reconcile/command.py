@@ -9,11 +9,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, TimeElapsedColumn
 
 from leads.adapters.settings import Settings, read_settings
 from leads.cli.exit_codes import ExitCode
-from leads.cli.output import AsJson, print_json, progress_bar
+from leads.cli.output import AsJson, print_json, show_activity
 from leads.cli.reconcile.day import load_stored, reconcile_and_store, try_out
 from leads.cli.reconcile.ledger import print_reports
 from leads.domain.errors import PancakeUnavailable
@@ -27,7 +26,7 @@ def reconcile(
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Insert nothing and store no report.")] = False,
     stored: Annotated[
-        bool, typer.Option("--stored", help="Show the stored report; ask Pancake nothing.")
+        bool, typer.Option("--stored", help="Show the stored report without a call to Pancake.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -55,7 +54,6 @@ def _exit_code(reports: list[DayReport]) -> ExitCode:
 def _get_reports(settings: Settings, day: date, *, dry_run: bool, stored: bool) -> list[DayReport]:
     if stored:
         return asyncio.run(load_stored(settings, day))
-    with progress_bar(BarColumn(), TimeElapsedColumn()) as progress:
-        progress.add_task(f"reconciling {day}", total=None)
+    with show_activity(f"reconciling {day}"):
         work = try_out if dry_run else reconcile_and_store
         return asyncio.run(work(settings, day))

@@ -1,4 +1,4 @@
-"""One day compared with Pancake by the services of the cron, outside its time limit."""
+"""Compare one day with Pancake by the services of the cron, without its time limit."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ STOP_AFTER_SECONDS = 6 * 3600.0
 
 
 async def reconcile_and_store(settings: Settings, day: date) -> list[DayReport]:
-    """Run the cron for this day; returns the reports that it stored. Raises what the cron raises."""
+    """Run the cron for this day; return the reports that it stored. Raises what the cron raises."""
     async with _open_runtime(settings) as runtime:
         now = runtime.clock.now()
         call = CronCall("script", "pancake_reconcile_daily", now, {"day": day.isoformat()})
@@ -49,7 +49,7 @@ async def try_out(settings: Settings, day: date) -> list[DayReport]:
 
 
 async def load_stored(settings: Settings, day: date) -> list[DayReport]:
-    """The stored reports of the day, one for each connection."""
+    """Load the stored reports of the day, one for each connection."""
     async with _open_runtime(settings) as runtime:
         return await load_reports(runtime.db, day)
 

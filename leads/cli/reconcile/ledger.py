@@ -1,4 +1,4 @@
-"""The ledger of a day for a person."""
+"""Print the ledger of a day for a person."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,7 +32,7 @@ MAX_SHOWN_IDS = 10
 
 
 def print_reports(reports: Sequence[Mapping[str, Any]], console: Console, *, dry_run: bool) -> None:
-    """A table for each connection; a line for a connection whose day could not be compared."""
+    """Print a table for each connection, or a line if its day could not be compared."""
     if not reports:
         console.print(
             "No report of that day is stored, and no connection existed then. "

@@ -1,1 +1,1 @@
-"""`leads replay`: the action pancake_replay_events from a terminal."""
+"""`leads replay`: call the action pancake_replay_events."""

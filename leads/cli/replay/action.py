@@ -1,4 +1,4 @@
-"""Calls of the action pancake_replay_events: one, or as many as it takes until nothing is held."""
+"""Call the action pancake_replay_events once, or until no row is held."""
 
 import getpass
 import time
@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from leads.adapters.hasura_admin import HasuraAdmin, RequestRefused
 from leads.cli.failures import CommandFailed
+from leads.cli.output import say
 
 REPLAY = """
 mutation PancakeReplay(
@@ -40,7 +41,7 @@ class ReplayAction:
 
     @classmethod
     def at(cls, hasura_url: str, admin_secret: str) -> "ReplayAction":
-        """The action of one engine."""
+        """Return the action of the engine at `hasura_url`."""
         return cls(
             HasuraAdmin(
                 hasura_url,
@@ -52,8 +53,9 @@ class ReplayAction:
         )
 
     def call(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The action's report; repeats the call while another replay runs. Raises CommandFailed."""
+        """Return the action's report. While another replay runs, repeat the call. Raises CommandFailed."""
         deadline = time.monotonic() + MAX_BUSY_SECONDS
+        has_waited = False
         while True:
             try:
                 report: dict[str, Any] = self._hasura.graphql(REPLAY, request)["pancake_replay_events"]
@@ -62,6 +64,9 @@ class ReplayAction:
                     raise CommandFailed(f"Hasura refused the replay: {error}") from error
             else:
                 return report
+            if not has_waited:
+                say(f"Another replay is running. Waiting up to {MAX_BUSY_SECONDS:.0f} s until it ends ...")
+            has_waited = True
             time.sleep(self._busy_wait_seconds)
 
     def __enter__(self) -> Self:
@@ -75,12 +80,12 @@ class ReplayAction:
 
 
 def session_headers() -> dict[str, str]:
-    """The Hasura session of an operator."""
+    """Return the headers of an operator's Hasura session."""
     return {"X-Hasura-Role": "crm_admin", "X-Hasura-User-Id": f"script:{getpass.getuser()}"}
 
 
 def drain(action: ReplayAction, request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """Call the action until the request finds no row; returns the sums of all calls.
+    """Call the action until the request finds no row; return the sums of all calls.
 
     matched + arrived + returned = replayed + changed + held. Raises CommandFailed when a call moves nothing.
     """

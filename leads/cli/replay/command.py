@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from leads.adapters.settings import read_operator_settings
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import WrongUsage
-from leads.cli.output import AsJson, print_json, progress_bar
+from leads.cli.output import AsJson, print_json, progress_bar, show_activity
 from leads.cli.replay.action import ReplayAction, drain
 from leads.cli.replay.report import print_report
 from leads.domain.errors import BadRequest
@@ -54,7 +54,8 @@ def replay(
             bar = progress_bar(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             report = drain(action, request, bar)
         else:
-            report = action.call(request)
+            with show_activity("replaying"):
+                report = action.call(request)
     if as_json:
         print_json(report)
     else:

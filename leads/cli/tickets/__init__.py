@@ -1,1 +1,1 @@
-"""`leads tickets`: Pancake's tickets moved to another ticket source, and back."""
+"""`leads tickets`: move Pancake's tickets to another ticket source, and back."""

@@ -22,8 +22,8 @@ app = verb_group(
 def move(
     to: Annotated[str, typer.Option(help="The source that gets the tickets.")] = "ticket_source_8",
     back: Annotated[bool, typer.Option("--back", help="Move the moved tickets back.")] = False,
-    batch: Annotated[int, typer.Option(help="Tickets per transaction.", min=1, max=10_000)] = 1000,
-    pause: Annotated[float, typer.Option(help="Seconds between transactions.", min=0)] = 0.1,
+    rows_per_batch: Annotated[int, typer.Option(help="Tickets per transaction.", min=1, max=10_000)] = 1000,
+    pause_seconds: Annotated[float, typer.Option(help="Seconds between transactions.", min=0)] = 0.1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -34,7 +34,7 @@ def move(
     if to == OUR_SOURCE:
         raise WrongUsage(f"--to must not be {OUR_SOURCE}. Give another ticket source.")
     database_url = read_operator_settings("DATABASE_URL").database_url
-    moving = Move.between(to, back=back, batch=batch, pause_seconds=pause)
+    moving = Move.between(to, back=back, rows_per_batch=rows_per_batch, pause_seconds=pause_seconds)
     with open_session(database_url) as db:
         waiting = left = count_tickets(db, moving)
         if not as_json:

@@ -1,6 +1,6 @@
-"""Tickets moved from one source to another in batches.
+"""Move tickets from one source to another in batches.
 
-Each moved ticket has its former source in `data.pancake_moved_from`, so that `--back` takes only these and
+Each moved ticket has its former source in `data.pancake_moved_from`, so that `--back` moves only these and
 not the tickets that were in the other source before.
 """
 
@@ -14,25 +14,25 @@ from leads.adapters.queries import QUERIES
 
 OUR_SOURCE = "ticket_source_pancake"
 MAX_STALLED_SECONDS = 30.0
-"""The work ends when no ticket could be moved for this long, because other sessions hold the rest."""
+"""The work ends when no ticket could be moved for this time, because other sessions lock the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One move, and how fast it goes."""
+    """The two ticket sources of a move, and its pace."""
 
     from_source: str
     to_source: str
     only_marked: bool
-    batch: int = 1000
+    rows_per_batch: int = 1000
     pause_seconds: float = 0.1
 
     @classmethod
-    def between(cls, other: str, *, back: bool, batch: int, pause_seconds: float) -> "Move":
-        """From our source to another one, or back from there."""
+    def between(cls, other: str, *, back: bool, rows_per_batch: int, pause_seconds: float) -> "Move":
+        """Make a move from our source to another one, or back from there."""
         if back:
-            return cls(other, OUR_SOURCE, True, batch, pause_seconds)
-        return cls(OUR_SOURCE, other, False, batch, pause_seconds)
+            return cls(other, OUR_SOURCE, True, rows_per_batch, pause_seconds)
+        return cls(OUR_SOURCE, other, False, rows_per_batch, pause_seconds)
 
 
 def count_tickets(db: DbSession, move: Move) -> int:
@@ -42,12 +42,12 @@ def count_tickets(db: DbSession, move: Move) -> int:
 
 
 def move_tickets(db: DbSession, move: Move, progress: Progress) -> int:
-    """Move all tickets; returns how many are left after MAX_STALLED_SECONDS without progress."""
+    """Move all tickets; return how many are left after MAX_STALLED_SECONDS without progress."""
     params = {
         "from_source": move.from_source,
         "to_source": move.to_source,
         "only_marked": move.only_marked,
-        "limit": move.batch,
+        "limit": move.rows_per_batch,
     }
     last_moved = time.monotonic()
     with progress:

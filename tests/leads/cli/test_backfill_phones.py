@@ -72,7 +72,9 @@ def expected(database: str) -> list[tuple[Any, ...]]:
 
 def test_every_usable_phone_is_filled_and_the_others_are_listed(crowded: str, tmp_path: Path) -> None:
     """Values as leads.domain.phone reads them; the CSV names each account that has a phone and no number."""
-    code, report = run(crowded, tmp_path, "--anytime", "--batch", "500", "--pause", "0", "--processes", "2")
+    code, report = run(
+        crowded, tmp_path, "--anytime", "--rows-per-batch", "500", "--pause-seconds", "0", "--processes", "2"
+    )
 
     assert (code, report["outcome"]) == (0, "verified"), report
     assert rows(crowded) == expected(crowded)
@@ -89,7 +91,7 @@ def test_every_usable_phone_is_filled_and_the_others_are_listed(crowded: str, tm
 
 def test_counts_close(crowded: str, tmp_path: Path) -> None:
     """Accounts with a phone = normalised + listed as unusable; active phones are counted apart."""
-    _, report = run(crowded, tmp_path, "--anytime", "--pause", "0", "--processes", "1")
+    _, report = run(crowded, tmp_path, "--anytime", "--pause-seconds", "0", "--processes", "1")
 
     counts = report["counts"]
     assert counts["with_phone"] == counts["normalized"] + sum(report["unusable"].values())
@@ -113,9 +115,11 @@ def test_a_dry_run_shows_samples_and_changes_nothing(crowded: str, tmp_path: Pat
 def test_undo_empties_the_column_again(crowded: str, tmp_path: Path) -> None:
     """In batches, verified; everything else of the accounts stays."""
     before = rows(crowded, "SELECT account FROM account ORDER BY id")
-    run(crowded, tmp_path, "--anytime", "--pause", "0", "--processes", "1")
+    run(crowded, tmp_path, "--anytime", "--pause-seconds", "0", "--processes", "1")
 
-    code, report = run(crowded, tmp_path, "--undo", "--anytime", "--batch", "700", "--pause", "0")
+    code, report = run(
+        crowded, tmp_path, "--undo", "--anytime", "--rows-per-batch", "700", "--pause-seconds", "0"
+    )
 
     assert (code, report["outcome"], report["counts"]["normalized"]) == (0, "verified", 0)
     assert rows(crowded, "SELECT account FROM account ORDER BY id") == before
@@ -126,7 +130,7 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_the_same(
     crowded: str, tmp_path: Path, how: signal.Signals
 ) -> None:
     """Killed or interrupted after some batches, run again: as one uninterrupted run."""
-    arguments = ("--anytime", "--batch", "100", "--pause", "0.05", "--processes", "2")
+    arguments = ("--anytime", "--rows-per-batch", "100", "--pause-seconds", "0.05", "--processes", "2")
     process = subprocess.Popen(
         command(tmp_path, *arguments), env=os.environ | {"DATABASE_URL": crowded}, cwd=ROOT,
         stdout=subprocess.PIPE, text=True, start_new_session=True,
@@ -140,7 +144,7 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_the_same(
         assert process.returncode == 130
         assert json.loads(output)["outcome"] == "interrupted"
 
-    code, report = run(crowded, tmp_path, "--anytime", "--pause", "0", "--processes", "1")
+    code, report = run(crowded, tmp_path, "--anytime", "--pause-seconds", "0", "--processes", "1")
 
     assert (code, report["outcome"]) == (0, "verified")
     assert rows(crowded) == expected(crowded)
@@ -149,7 +153,7 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_the_same(
 
 def test_parsers_do_not_outlive_a_killed_run(crowded: str, tmp_path: Path) -> None:
     """SIGKILL of the parent ends its parsing processes too."""
-    arguments = ("--anytime", "--batch", "100", "--pause", "0.05", "--processes", "2")
+    arguments = ("--anytime", "--rows-per-batch", "100", "--pause-seconds", "0.05", "--processes", "2")
     process = subprocess.Popen(
         command(tmp_path, *arguments), env=os.environ | {"DATABASE_URL": crowded}, cwd=ROOT,
         stdout=subprocess.DEVNULL, start_new_session=True,
@@ -173,7 +177,7 @@ def test_rows_that_others_hold_are_left_and_taken_in_a_later_pass(crowded: str, 
     with held_row(crowded, free):
         thread = threading.Thread(target=let_go)
         thread.start()
-        code, report = run(crowded, tmp_path, "--anytime", "--pause", "0", "--processes", "1")
+        code, report = run(crowded, tmp_path, "--anytime", "--pause-seconds", "0", "--processes", "1")
         thread.join()
 
     assert (code, report["outcome"]) == (0, "verified")
@@ -194,7 +198,7 @@ def test_a_phone_changed_after_it_was_read_is_never_given_the_old_form(database:
 def test_a_batch_that_takes_too_long_is_undone_and_halved(crowded: str) -> None:
     """Row locks are never held longer than the limit; smaller batches then go through."""
     execute(crowded, slow_trigger("0.002"))
-    limits = Limits(batch=1000, max_batch_seconds=0.5, pause_seconds=0)
+    limits = Limits(rows_per_batch=1000, max_batch_seconds=0.5, pause_seconds=0)
     with psycopg.connect(crowded, autocommit=True, row_factory=dict_row) as connection:
         writer = Writer(connection, limits, lambda: None)
         accounts, _ = next(read_batches(connection, FIRST_ID, 600))

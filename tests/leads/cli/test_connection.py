@@ -280,7 +280,7 @@ def test_keys_rotate_by_sealing_everything_anew(database: str, db: DbSession) ->
     for number in range(3):
         create_connection(db, OLD_RING, Workspace(f"{number}", number, "https://x/api", API_KEY))
 
-    done = run(database, "rotate-keys", "--batch", "2", keys=f"new:{NEW_KEY},old:{OLD_KEY}")
+    done = run(database, "rotate-keys", "--rows-per-batch", "2", keys=f"new:{NEW_KEY},old:{OLD_KEY}")
 
     assert done.stdout == "Encrypted 8 of 8 secrets with key new.\n", done.stderr
     ring = KeyRing.parse(f"new:{NEW_KEY}")

@@ -66,9 +66,9 @@ def test_a_list_has_no_data_of_customers_and_no_token(state: Path) -> None:
 def test_a_cut_list_says_how_to_see_the_rest(state: Path) -> None:
     for number in range(3):
         seal(state, "spool", f"{number}-a-1.sealed")
-    listed = run(state, "list", "--folder", "spool", "--most", "2")
+    listed = run(state, "list", "--folder", "spool", "--max-files", "2")
     assert len(listed.stdout.splitlines()) == 2
-    assert "1 more are not shown. Show them with --most 3." in listed.stderr
+    assert "1 more are not shown. Show them with --max-files 3." in listed.stderr
 
 
 def test_an_empty_folder_is_an_empty_list(state: Path) -> None:
@@ -80,7 +80,7 @@ def test_an_empty_folder_is_an_empty_list(state: Path) -> None:
 def test_the_body_is_shown_as_it_came(state: Path) -> None:
     seal(state, "quarantine", "1-a-1.sealed")
     seal(state, "quarantine", "2-b-1.sealed", b"\xff\x00")
-    shown = run(state, "show", "1-a-1.sealed", "--json")
+    shown = run(state, "show", "1-a-1.sealed")
     assert read_json(shown)["body"].encode() == BODY
     assert TOKEN not in shown.stdout
     assert base64.b64decode(read_json(run(state, "show", "2-b-1.sealed"))["body_base64"]) == b"\xff\x00"

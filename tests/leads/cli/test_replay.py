@@ -94,10 +94,13 @@ def test_who_calls_is_recorded_and_the_role_is_that_of_an_administrator() -> Non
     assert requests[0].headers["x-hasura-user-id"].startswith("script:")
 
 
-def test_somebody_elses_replay_is_waited_for() -> None:
-    action, requests = answering(refusing("busy", "Another replay is running"), report(1, 1, 0))
+def test_it_says_once_that_it_waits_for_another_replay(capsys: pytest.CaptureFixture[str]) -> None:
+    busy = refusing("busy", "Another replay is running")
+    action, requests = answering(busy, busy, report(1, 1, 0))
     assert action.call(ORDER)["replayed"] == 1
-    assert len(requests) == 2
+    assert len(requests) == 3
+    waiting = "Another replay is running. Waiting up to 60 s until it ends ...\n"
+    assert capsys.readouterr() == ("", waiting)
 
 
 def test_a_refusal_is_passed_on_in_its_own_words() -> None:

@@ -23,7 +23,7 @@ def with_tickets(database: str) -> str:
 
 
 def run(database: str, *arguments: str) -> Result:
-    command = ["tickets", "move", "--pause", "0", *arguments]
+    command = ["tickets", "move", "--pause-seconds", "0", *arguments]
     return CliRunner().invoke(app, command, env={"DATABASE_URL": database})
 
 
@@ -36,7 +36,7 @@ def count(database: str, source: str) -> int:
 
 def test_there_and_back_leaves_the_tickets_of_others_where_they_were(with_tickets: str) -> None:
     before = count(with_tickets, OTHER)
-    there = run(with_tickets, "--batch", "10")
+    there = run(with_tickets, "--rows-per-batch", "10")
     assert (there.exit_code, count(with_tickets, OURS)) == (0, 0)
     assert there.stdout == f"25 tickets to move from {OURS} to {OTHER}.\n0 tickets are left.\n"
     assert count(with_tickets, OTHER) == before + 25
