@@ -20,6 +20,7 @@ from leads.services.cron_runs import (
     shorten,
 )
 from tests.support.crons import CronHarness
+from tests.support.waiting import eventually_async
 
 
 @pytest.fixture
@@ -149,10 +150,8 @@ async def test_a_terminated_session_releases_the_lock(harness: CronHarness, cron
     with psycopg.connect(harness.runtime.settings.database_url, autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(7, hashtext('poll_records'))")
         assert (await cron_runs.run(call(harness), nothing, max_seconds=10))["result"] == "skipped"
-    for _ in range(1_000):
-        if not harness.sql("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 7"):
-            break
-        await asyncio.sleep(0.005)
+    held = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 7"
+    await eventually_async(lambda: not harness.sql(held))
     assert (await cron_runs.run(call(harness, minutes=1), nothing, max_seconds=10))["result"] == "succeeded"
 
 
@@ -202,9 +201,9 @@ async def test_notifications_of_a_run_are_sent_once_even_if_the_service_was_unav
     assert (await harness.run("retry_failed"))["runs_notified"] == 1
     harness.move_clock(minutes=1)
     assert (await harness.run("retry_failed"))["runs_notified"] == 0
-    (told,) = harness.hasura.sent.values()
-    assert told["data"] == {"reason": "connection_silent", "detail": "detail"}
-    assert len(told["recipient_ids"]) == 3
+    (notification,) = harness.hasura.sent.values()
+    assert notification["data"] == {"reason": "connection_silent", "detail": "detail"}
+    assert len(notification["recipient_ids"]) == 3
 
 
 async def test_a_run_without_recipients_stores_no_notification(

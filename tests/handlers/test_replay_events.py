@@ -54,8 +54,8 @@ async def test_a_forced_replay_that_opens_a_ticket_notifies_its_owner(harness: H
     harness.sql("UPDATE ticket SET status = 'cancelled' WHERE source_id = 'ticket_source_pancake'")
     await harness.replay(ids=[event_id], force=True)
     assert await harness.process_received() == {event_id: "ticket_created"}
-    told = [sent["recipient_ids"] for sent in harness.hasura.sent.values()]
-    assert sorted(told) == [[member] for member in sorted(staff)]
+    recipients = [sent["recipient_ids"] for sent in harness.hasura.sent.values()]
+    assert sorted(recipients) == [[member] for member in sorted(staff)]
 
 
 async def test_without_a_user_the_role_is_recorded(harness: HandlerHarness) -> None:

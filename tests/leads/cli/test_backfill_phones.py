@@ -206,7 +206,7 @@ def test_a_batch_that_takes_too_long_is_undone_and_halved(crowded: str) -> None:
 
 
 def test_it_stops_when_another_session_waits_too_long(crowded: str) -> None:
-    """Somebody waits for a row of ours beyond the limit: the batch is cancelled, the run ends and says so."""
+    """A session waits for a row of the batch beyond the limit: the batch is cancelled, the run ends."""
     execute(crowded, slow_trigger("20"))
     limits = Limits(max_batch_seconds=60, max_wait_seconds=0.2)
     (account,) = rows(crowded, SEN)

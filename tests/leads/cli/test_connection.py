@@ -102,10 +102,10 @@ def test_create_shows_the_webhook_url_once(database: str, db: DbSession) -> None
 
 
 @pytest.mark.parametrize("command", ["create --name x --workspace 123 --no-key", "rotate-token"])
-def test_no_webhook_url_is_made_for_an_edge_that_nobody_named(
+def test_no_webhook_url_is_created_without_the_address_of_the_edge(
     database: str, db: DbSession, command: str
 ) -> None:
-    """Exit code 2 before anything changes; the environment may name it, the option goes before it."""
+    """Exit code 2 before anything changes. The address comes from --public-url, else from PUBLIC_URL."""
     assert made(database).startswith(f"{EDGE}/api/pancake/record/")
     before = list_connections(db, NOW)
 

@@ -255,7 +255,7 @@ def test_applying_twice_changes_nothing(shared: Shared) -> None:
 
 
 def test_drift_in_ours_stops_until_told(shared: Shared) -> None:
-    """Somebody took a permission away in the console: refused and named; --over-drift puts it back."""
+    """A permission was dropped in the console: refused and named; --over-drift restores it."""
     shared.run("9a")
     permission = {"table": "pancake_source", "role": "crm_admin", "source": "default"}
     shared.api("pg_drop_select_permission", permission)

@@ -31,9 +31,10 @@ from leads.domain.window import (
 EXAMPLES = 10_000 if os.environ.get("TEST_FULL") else 500
 T0 = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
 SEARCH = settings(max_examples=5_000, database=None, phases=[Phase.generate])
-LAG = int((OVERLAP + SETTLE).total_seconds()) - 1
-"""The worst the margins promise to survive: commit delay, search lag and slow clock together (seconds)."""
-SKEW = 45
+LAG_SECONDS = int((OVERLAP + SETTLE).total_seconds()) - 1
+"""The worst the margins promise to survive: commit delay, search lag and slow clock together."""
+SKEW_SECONDS = 45
+"""How far the clock of a writer is ahead or behind."""
 
 
 def at(seconds: float) -> datetime:
@@ -100,19 +101,19 @@ def schedules(draw: st.DrawFn) -> Schedule:
     for gap in draw(st.lists(st.sampled_from((0, 0, 1, 7, 200, 290, 310, 900, 7_000)), max_size=12)):
         clock += gap
         record = draw(st.integers(0, 4))
-        skew = draw(st.sampled_from((0, 0, -SKEW, SKEW)))
-        delay = draw(st.sampled_from((0, 0, 5, 59, 61, 300, 599, 601, LAG)))
-        listed = clock + min(delay, LAG - max(-skew, 0))
+        skew = draw(st.sampled_from((0, 0, -SKEW_SECONDS, SKEW_SECONDS)))
+        delay = draw(st.sampled_from((0, 0, 5, 59, 61, 300, 599, 601, LAG_SECONDS)))
+        listed = clock + min(delay, LAG_SECONDS - max(-skew, 0))
         last_listed[record] = listed = max(listed, last_listed[record])
         writes.append(Write(record, clock + skew, listed))
-    end = clock + LAG + SKEW + 700
+    end = clock + LAG_SECONDS + SKEW_SECONDS + 700
     polls, now = [], draw(st.integers(-400, 0))
     while now < end:
         polls.append(now)
         now += draw(st.sampled_from((1, 300, 300, 310, 3_700, 90_000)))
     polls += [now + 100_000 * step for step in range(3)]
     return Schedule(
-        tuple(w for w in writes if w.listed - w.stamp <= LAG),
+        tuple(w for w in writes if w.listed - w.stamp <= LAG_SECONDS),
         tuple(polls),
         draw(st.integers(1, 4)),
         draw(st.sampled_from((0, 1, 20))),
