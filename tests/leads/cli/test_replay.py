@@ -94,7 +94,7 @@ def test_who_calls_is_recorded_and_the_role_is_that_of_an_administrator() -> Non
     assert requests[0].headers["x-hasura-user-id"].startswith("script:")
 
 
-def test_a_replay_of_another_caller_is_waited_for() -> None:
+def test_somebody_elses_replay_is_waited_for() -> None:
     action, requests = answering(refusing("busy", "Another replay is running"), report(1, 1, 0))
     assert action.call(ORDER)["replayed"] == 1
     assert len(requests) == 2
