@@ -22,8 +22,8 @@ TOP = {
 }  # fmt: skip
 HIDDEN = {".ci", ".gitignore", ".env.example", ".dockerignore", ".yamllint.yaml"}
 ENGINE_TESTS = "sandbox/engine/tests"
-MAX_LINES = {"handlers": 200, "cron": 200, "tests": 300}
-MAX_LINES_ELSEWHERE = 250
+MAX_LINES = {"handlers/": 200, "cron/": 200, "tests/support/": 250, "tests/": 300, "": 250}
+"""By the beginning of the path; the first that fits."""
 
 
 def tracked() -> list[Path]:
@@ -93,7 +93,7 @@ def test_files_stay_within_their_limits() -> None:
     large = {
         name(path): lines(path)
         for path in python("app.py", *PRODUCTION, "sandbox", "scripts", "tests")
-        if lines(path) > MAX_LINES.get(path.relative_to(ROOT).parts[0], MAX_LINES_ELSEWHERE)
+        if lines(path) > next(most for start, most in MAX_LINES.items() if name(path).startswith(start))
     }
     assert large == {}
 
