@@ -1,4 +1,4 @@
-"""The spool: a delivery that no path takes is on disk before it is answered, within the limits of the spool."""
+"""The spool: a delivery that no path takes is on disk before its answer, within the limits of the spool."""
 
 import base64
 import contextlib

@@ -5,6 +5,7 @@ import json
 import psycopg
 
 from leads.cli.metadata.pieces import put, split
+from sandbox.postgres.database import MIGRATIONS
 from tests.support.shared_engine import Shared
 
 
