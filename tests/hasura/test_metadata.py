@@ -1,4 +1,4 @@
-"""The metadata: it matches the routes, sets every retry, and gives no role a secret."""
+"""The metadata: it matches the routes, sets every retry, and contains no URL and no secret."""
 
 import os
 import re

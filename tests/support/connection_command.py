@@ -15,8 +15,8 @@ EDGE = "https://edge.example.com"
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a command left."""
+class CommandResult:
+    """Exit code and output of a command."""
 
     returncode: int
     stdout: str
@@ -25,12 +25,12 @@ class Done:
 
 def run(
     database: str, *arguments: str, stdin: str = "", keys: str = f"old:{OLD_KEY}", **variables: str
-) -> Done:
-    """One command, in this process, without a terminal."""
+) -> CommandResult:
+    """Run one command; EDGE is the address of the edge, OLD_KEY the only key."""
     environment = {"DATABASE_URL": database, "ENCRYPTION_KEYS": keys, "PUBLIC_URL": EDGE} | variables
     result = CliRunner().invoke(app, ["connection", *arguments], input=stdin, env=environment)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return Done(result.exit_code, result.stdout, result.stderr)
+    return CommandResult(result.exit_code, result.stdout, result.stderr)
 
 
 def status(database: str) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def status(database: str) -> dict[str, Any]:
 
 
 def made(database: str, *arguments: str) -> str:
-    """Create a connection; returns its webhook URL."""
+    """Create a connection and return its webhook URL."""
     done = run(database, "create", "--name", "Diva", "--workspace", "123", *arguments,
                "--key-file", "-", stdin=API_KEY)  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Windows over a source that writes late, lists later, reads filters in its own zone, changes while read."""
+"""Windows: their bounds, the filter of Pancake, days, and whether an answer is trusted."""
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
