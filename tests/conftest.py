@@ -11,7 +11,7 @@ from sandbox.postgres.database import install_diva, migrate
 from sandbox.postgres.server import RUN_ID, Cluster, server_url_from_environment
 from tests.support.seeding import seed_connection
 
-_numbers = count(1)
+_names = (f"{RUN_ID}_{number}" for number in count(1))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,14 +34,10 @@ def cluster() -> Iterator[Cluster]:
         yield running
 
 
-def _name(purpose: str) -> str:
-    return f"pancake_{purpose}_{RUN_ID}_{next(_numbers)}"
-
-
 @pytest.fixture(scope="session")
 def template(cluster: Cluster) -> Iterator[str]:
     """Name of a database with Diva's base data and all our migrations: clone it, do not change it."""
-    name = _name("template")
+    name = f"pancake_template_{next(_names)}"
     url = cluster.create_database(name)
     install_diva(url)
     migrate(url)
@@ -52,7 +48,7 @@ def template(cluster: Cluster) -> Iterator[str]:
 @pytest.fixture
 def database(cluster: Cluster, template: str) -> Iterator[str]:
     """URL of a migrated database, one per test."""
-    name = _name("test")
+    name = f"pancake_test_{next(_names)}"
     yield cluster.create_database(name, template)
     cluster.drop_database(name)
 
@@ -60,7 +56,7 @@ def database(cluster: Cluster, template: str) -> Iterator[str]:
 @pytest.fixture
 def diva_database(cluster: Cluster) -> Iterator[str]:
     """URL of a database with Diva's base data before our migrations, one per test."""
-    name = _name("diva")
+    name = f"pancake_diva_{next(_names)}"
     url = cluster.create_database(name)
     install_diva(url)
     yield url

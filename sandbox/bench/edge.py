@@ -30,7 +30,7 @@ from sandbox.processes import Processes
 
 BODY = json.dumps({"id": "bench", "name": "Nguyễn Văn A", "note": "x" * 1400}, ensure_ascii=False).encode()
 RECEIVED = {"status": "received", "event_id": 1, "error_code": None}
-VERIFICATIONS = 100_000
+VERIFICATIONS_PER_RUN = 100_000
 VERIFY_SITE = """
 location = /verify {
     client_body_buffer_size 272k;
@@ -105,7 +105,7 @@ def edge(
 
 
 def _start(processes: Processes, url: str) -> NginxEdge:
-    verify = VERIFY_SITE.replace("SECRET", SECRET).replace("COUNT", str(VERIFICATIONS))
+    verify = VERIFY_SITE.replace("SECRET", SECRET).replace("COUNT", str(VERIFICATIONS_PER_RUN))
     settings = EdgeSettings(url, url, "jwt", SECRET, workers=1, site={"ops-extra.conf": verify})
     nginx = NginxEdge(processes, settings)
     nginx.limits_file.write_text('{"rate": 1000000, "burst": 1000000}')

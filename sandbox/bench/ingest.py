@@ -23,7 +23,7 @@ from sandbox.bench.environment import (
 from sandbox.bench.load import Measurement, closed_loop, constant_arrival, request_for
 from sandbox.bench.pgbench import pgbench
 
-CLIENTS = 32
+CONCURRENT_CLIENTS = 32
 BODY_BYTES = 1500
 ARRIVALS_PER_SECOND = 1000
 STEADY_CONNECTIONS = 64
@@ -59,7 +59,7 @@ def ingest(
         uvloop.run(_closed_loop(bench, numbers, WARM_UP_SECONDS))
         for number in range(1, rounds + 1):
             script = BASELINE.format(payload=_record(0))
-            baseline_rate = pgbench(bench.database_url, script, clients=CLIENTS, seconds=seconds)
+            baseline_rate = pgbench(bench.database_url, script, clients=CONCURRENT_CLIENTS, seconds=seconds)
             cpu_seconds_before = bench.cpu_seconds()
             measurement = uvloop.run(_closed_loop(bench, numbers, seconds))
             cpu_seconds = bench.cpu_seconds() - cpu_seconds_before
@@ -91,7 +91,7 @@ def ingest(
 async def _closed_loop(bench: BenchEnvironment, numbers: Iterator[int], seconds: float) -> Measurement:
     url = f"{bench.handler_url}/actions/ingest_record"
     requests = [_request(url, next(numbers)) for _ in range(int(MAX_REQUESTS_PER_SECOND * seconds))]
-    return await closed_loop(url, iter(requests), CLIENTS, seconds)
+    return await closed_loop(url, iter(requests), CONCURRENT_CLIENTS, seconds)
 
 
 async def _steady(bench: BenchEnvironment, numbers: Iterator[int], seconds: float) -> Measurement:

@@ -21,7 +21,7 @@ from sandbox.bench.load import Measurement, closed_loop, request_for
 from sandbox.bench.pgbench import pgbench
 from sandbox.bench.sink import notification_sink
 
-CLIENTS = 32
+CONCURRENT_CLIENTS = 32
 MAX_REQUESTS_PER_SECOND = 4000
 WARM_UP_SECONDS = 1
 PHONE = "'+84' || (900000000 + :id)::text"
@@ -127,7 +127,7 @@ def _baseline(bench: BenchEnvironment, seconds: float) -> float:
     script = "\n".join(
         [
             "\\set n :n + 1",
-            f"\\set id {first} + :client_id + :n * {CLIENTS}",
+            f"\\set id {first} + :client_id + :n * {CONCURRENT_CLIENTS}",
             f"{_statement('process_record/claim_event')};",
             "BEGIN;",
             *steps,
@@ -135,7 +135,9 @@ def _baseline(bench: BenchEnvironment, seconds: float) -> float:
             f"{_statement('outbox/mark_notified')};",
         ]
     )
-    return pgbench(bench.database_url, script, clients=CLIENTS, seconds=seconds, variables={"n": "-1"})
+    return pgbench(
+        bench.database_url, script, clients=CONCURRENT_CLIENTS, seconds=seconds, variables={"n": "-1"}
+    )
 
 
 def _process_events(bench: BenchEnvironment, seconds: float) -> Measurement:
@@ -143,7 +145,7 @@ def _process_events(bench: BenchEnvironment, seconds: float) -> Measurement:
     first = _store_events(bench, count)
     url = f"{bench.handler_url}/events/process_record"
     requests = [_request(url, event_id) for event_id in range(first, first + count)]
-    return uvloop.run(closed_loop(url, iter(requests), CLIENTS, seconds))
+    return uvloop.run(closed_loop(url, iter(requests), CONCURRENT_CLIENTS, seconds))
 
 
 def _statement(name: str) -> str:

@@ -55,7 +55,7 @@ def _without_identity() -> None:
     setattr(coverage, "covers", lambda event, lead: False)  # noqa: B010
 
 
-def _without_register() -> None:
+def _without_cron_runs() -> None:
     """Run the cron for every delivery of a tick, even if an earlier one did the work."""
 
     async def run(
@@ -70,4 +70,4 @@ def _without_register() -> None:
     setattr(CronRuns, "run", run)  # noqa: B010
 
 
-MUTATIONS = {"settle": _without_settle, "identity": _without_identity, "register": _without_register}
+MUTATIONS = {"settle": _without_settle, "identity": _without_identity, "cron_runs": _without_cron_runs}

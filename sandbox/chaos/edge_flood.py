@@ -22,7 +22,7 @@ MAX_REFUSALS = 150
 NEIGHBOUR_PER_SECOND = 50.0
 MAX_LOG_LINES_PER_SECOND = 200
 """Of each outcome."""
-OUTCOMES = 4
+LOGGED_OUTCOMES = 4
 """Three outcomes of the flood with a valid token, and one for all requests without."""
 MAX_DRAIN_SECONDS = 120.0
 MIN_RATE_SHARE = 0.98
@@ -81,7 +81,7 @@ async def _run(edge: NginxEdge, url: str, rate_per_second: float, seconds: float
         "neighbour_unaffected": set(neighbour) == {"200 received"},
         "strangers_429": set(strangers) == {"200 unknown_token", "429 rate_limited"},
         "strangers_spend_nothing": _budget_used(edge) == used,
-        "log_bounded": lines <= MAX_LOG_LINES_PER_SECOND * OUTCOMES * (elapsed_seconds + 2),
+        "log_bounded": lines <= MAX_LOG_LINES_PER_SECOND * LOGGED_OUTCOMES * (elapsed_seconds + 2),
     }
     return {
         "sent": sum((valid + neighbour + strangers).values()), "lost": expected - taken,

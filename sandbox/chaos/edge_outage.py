@@ -16,7 +16,7 @@ from sandbox.stack.signals import exit_on_sigterm
 from sandbox.stack.stack import Sandbox
 
 NORMAL_OPERATION_SECONDS = 3.0
-MAX_SETTLE_SECONDS = 1800.0
+MAX_PROCESSING_SECONDS = 1800.0
 """Enough to drain the spool and process every event on a slow machine."""
 
 
@@ -69,7 +69,7 @@ async def _run(
     await asyncio.sleep(NORMAL_OPERATION_SECONDS)
     stream.stop()
     await posting
-    left = await _settle(sandbox, console)
+    left = await _wait_until_final(sandbox, console)
     ledger = compare(sandbox.database_url, stream.sent.versions)
     by_path = {path: sandbox.edge.taken(path) for path in ("hasura", "handlers")}
     return _result(stream.sent, ledger, left, by_path, time.monotonic() - started)
@@ -83,10 +83,10 @@ def _restart(sandbox: Sandbox, cluster: Cluster) -> None:
         service.wait_ready()
 
 
-async def _settle(sandbox: Sandbox, console: Console) -> int:
+async def _wait_until_final(sandbox: Sandbox, console: Console) -> int:
     """Wait until the spool is empty and every event final; return the number of files left in the spool."""
     assert isinstance(sandbox.edge, NginxEdge)
-    deadline = time.monotonic() + MAX_SETTLE_SECONDS
+    deadline = time.monotonic() + MAX_PROCESSING_SECONDS
     with console.status("draining and processing ...") as status:
         while time.monotonic() < deadline:
             spooled = len(sandbox.edge.held()) + len(sandbox.edge.held("unknown"))

@@ -35,7 +35,7 @@ from sandbox.stack.stack import Sandbox
 NOON = clock_time(12)
 FINAL_POLLS = 5
 """Polls after the last lead, until the index shows every record."""
-MAX_SETTLE_SECONDS = 600.0
+MAX_PROCESSING_SECONDS = 600.0
 """Real seconds, enough to process the remaining events on a slow machine."""
 
 
@@ -117,9 +117,9 @@ class Afternoon:
         self._console.print("after midnight: reconciling, then replaying ...")
         self._clock.advance(timedelta(hours=13))
         await self._tick("reconcile_daily", self._clock.now())
-        await self._settle()
+        await self._wait_until_final()
         await asyncio.to_thread(self._replay)
-        await self._settle()
+        await self._wait_until_final()
         deep_lag = self._phases["deep_lag"]
         evidence = Evidence(await self._records(), (deep_lag[0], deep_lag[1]), self._ticks)
         ledger = await asyncio.to_thread(compare, self._sandbox.database_url, evidence)
@@ -128,15 +128,15 @@ class Afternoon:
 
     def _prepare(self, start: datetime) -> None:
         """Activate every source, raise the replay rate, and start polling at `start`."""
-        with psycopg.connect(self._sandbox.database_url, autocommit=True) as connection:
-            connection.execute(
+        with psycopg.connect(self._sandbox.database_url, autocommit=True) as db_connection:
+            db_connection.execute(
                 "INSERT INTO pancake_source (connection_id, pancake_source_id, name)"
                 " SELECT c.id, s, s FROM pancake_connection AS c, unnest(%s::text[]) AS s"
                 " ON CONFLICT DO NOTHING",
                 ([source_id for source_id, _, _ in SOURCES],),
             )
-            connection.execute("UPDATE pancake_source SET is_active = true")
-            connection.execute(
+            db_connection.execute("UPDATE pancake_source SET is_active = true")
+            db_connection.execute(
                 "UPDATE pancake_connection SET created_at = %s, poll_watermark = %s", (start, start)
             )
         self._set("replay_rate_per_second", "1000")
@@ -199,10 +199,10 @@ class Afternoon:
         answer = await self._http.get(f"{self._sandbox.pancake_url}/control/records")
         return [json.loads(line)["record"] for line in answer.text.splitlines()]
 
-    async def _settle(self) -> None:
+    async def _wait_until_final(self) -> None:
         """Wait until every event is final; meanwhile deliver ticks of retry_failed."""
         observer = Observer(self._sandbox.database_url, self._sandbox.notifications_url)
-        waiting = asyncio.create_task(asyncio.to_thread(observer.wait_final, MAX_SETTLE_SECONDS))
+        waiting = asyncio.create_task(asyncio.to_thread(observer.wait_final, MAX_PROCESSING_SECONDS))
         while not waiting.done():
             await self._tick("retry_failed", self._clock.now())
             await asyncio.wait([waiting], timeout=1)
@@ -213,8 +213,8 @@ class Afternoon:
             drain(action, {"filter": {"status": "skipped_kill_switch"}}, Progress(disable=True))
 
     def _set(self, name: str, value: str) -> None:
-        with psycopg.connect(self._sandbox.database_url, autocommit=True) as connection:
-            connection.execute(
+        with psycopg.connect(self._sandbox.database_url, autocommit=True) as db_connection:
+            db_connection.execute(
                 "UPDATE app_setting SET app_settings ="
                 " jsonb_set(app_settings, ARRAY['pancake_integration', %s], %s::jsonb) WHERE id = 1",
                 (name, value),

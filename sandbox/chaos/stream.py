@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import httpx
 
 CLIENT_TIMEOUT_SECONDS = 10.0
-DUPLICATE_EVERY = 20
+DELIVERIES_PER_DUPLICATE = 20
 """Every twentieth delivery is sent twice, as Pancake may."""
 MAX_EDIT_AGE_RECORDS = 500
 FIRST_MODIFIED_ON = datetime(2026, 11, 1)  # noqa: DTZ001 - Pancake's timestamps carry no zone
@@ -101,7 +101,7 @@ class Stream:
             while not self._stop.is_set():
                 version = next(self._versions)
                 self.sent.versions.append(version)
-                for _ in range(2 if version.number % DUPLICATE_EVERY == 0 else 1):
+                for _ in range(2 if version.number % DELIVERIES_PER_DUPLICATE == 0 else 1):
                     tasks.create_task(self._post(client, version))
                     count += 1
                 await asyncio.sleep(max(0.0, started + count / self._rate_per_second - time.monotonic()))

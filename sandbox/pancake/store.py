@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-PAGE_SIZE = 30
+RECORDS_PER_PAGE = 30
 TABLES = ("lead", "account", "contact")
 Key = tuple[int, str]
 """`modified_on` in microseconds since 1970 UTC, record id."""
@@ -78,7 +78,7 @@ class Table:
             if accepts is None or accepts(json.loads(content)):
                 entries.append(content)
                 last = key
-                if len(entries) == PAGE_SIZE:
+                if len(entries) == RECORDS_PER_PAGE:
                     break
         return entries, last
 
@@ -117,7 +117,7 @@ class Table:
 
 def write_cursor(key: Key) -> str:
     """Return an opaque cursor like the vendor's: page size, time and record id in Base64."""
-    return urlsafe_b64encode(json.dumps([PAGE_SIZE, *key]).encode()).decode().rstrip("=")
+    return urlsafe_b64encode(json.dumps([RECORDS_PER_PAGE, *key]).encode()).decode().rstrip("=")
 
 
 def read_cursor(text: str) -> Key:

@@ -23,6 +23,7 @@ from sandbox.processes import Processes, Unprivileged
 
 START_TIMEOUT_SECONDS = 20.0
 LOWEST_PORT = 12_000
+"""Above the default ports of common services."""
 EPHEMERAL_PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 RUN_ID = secrets.token_hex(4)
 """Part of the database names of this process: a server named by DATABASE_URL may be shared."""

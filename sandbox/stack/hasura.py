@@ -10,9 +10,11 @@ from pathlib import Path
 from sandbox.processes import Processes
 
 ROOT = Path(__file__).parents[2]
+PYTHON = (sys.executable, "-P")
+"""-P keeps the working directory, which may be the clone, off the import path."""
 MODULE = "graphql_engine"
-PYTHONPATH = os.pathsep.join([str(ROOT), str(ROOT / "sandbox" / "engine")])
-"""For processes of the product and of the stand-in."""
+PYTHONPATH = str(ROOT / "sandbox" / "engine")
+"""For the process of the stand-in only."""
 
 
 class EngineRefused(Exception):
@@ -29,7 +31,7 @@ class RunningEngine:
 
 def command(database_url: str, *arguments: str) -> list[str]:
     """Return the command line of an engine on a free port."""
-    return [sys.executable, "-m", MODULE, "--database-url", database_url, "--port", "0", *arguments]
+    return [*PYTHON, "-m", MODULE, "--database-url", database_url, "--port", "0", *arguments]
 
 
 def metadata_arguments(*directories: Path) -> list[str]:

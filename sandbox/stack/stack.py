@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from secrets import token_hex
 from types import TracebackType
 from typing import Self
@@ -68,7 +68,7 @@ class Sandbox:
         self.cluster.create_database(self.database)
         self._drops_database = not (self._own_cluster and self.cluster.is_embedded)
         install_diva(self.database_url)
-        self.hasura = self._module("hasura", hasura.MODULE, *self._hasura_arguments(), ready="/healthz")
+        self.hasura = self._engine()
         self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
         self.pancake = self._module(
             "pancake", "sandbox.pancake", *self._pancake_arguments(), ready="/control/state"
@@ -122,6 +122,10 @@ class Sandbox:
             "PANCAKE_CONTROL_URL": f"{self.pancake_url}/control",
         }
 
+    def _engine(self) -> Service:
+        command = (*hasura.PYTHON, "-m", hasura.MODULE, *self._hasura_arguments())
+        return self._service("hasura", command, ready="/healthz", PYTHONPATH=hasura.PYTHONPATH)
+
     def _edge(self) -> NginxEdge | Service:
         if missing_packages():
             return self._module("edge", "sandbox.stack.edge", ready="/healthz")
@@ -140,11 +144,14 @@ class Sandbox:
         return self._module(name, "uvicorn", *arguments, ready="/readyz")
 
     def _module(self, name: str, module: str, *arguments: str, ready: str) -> Service:
+        return self._service(name, (sys.executable, "-m", module, *arguments), ready=ready)
+
+    def _service(self, name: str, command: Sequence[str], *, ready: str, **environment: str) -> Service:
         port = self._ports[name]
         return Service(
             name=name,
-            arguments=[sys.executable, "-m", module, *arguments, "--port", str(port)],
-            environment=self._service_environment(),
+            arguments=[*command, "--port", str(port)],
+            environment={**self._service_environment(), **environment},
             url=f"http://127.0.0.1:{port}",
             ready_path=ready,
             log=self.home / f"{name}.log",
@@ -171,7 +178,7 @@ class Sandbox:
         """Return the variables of all services; none has two meanings."""
         return {
             **os.environ,
-            "PYTHONPATH": hasura.PYTHONPATH,
+            "PYTHONPATH": str(ROOT),
             "DATABASE_URL": self.database_url,
             "PG_DATABASE_URL": self.database_url,
             "METADATA_DATABASE_URL": self.database_url,

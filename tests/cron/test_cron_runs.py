@@ -13,6 +13,7 @@ from leads.domain.reports import shorten
 from leads.services.cron_runs import CRONS, CronRuns, RunFailed, RunUnfinished
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
 from tests.support.crons import CronHarness
+from tests.support.waiting import eventually_async
 
 
 @pytest.fixture
@@ -145,13 +146,9 @@ async def test_a_terminated_session_releases_the_lock(harness: CronHarness, cron
     with psycopg.connect(harness.runtime.settings.database_url, autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(7, hashtext('poll_records'))")
         assert (await cron_runs.run(call(harness), nothing, stop_after_seconds=10))["result"] == "skipped"
-    for _ in range(1_000):
-        if not harness.sql("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 7"):
-            break
-        await asyncio.sleep(0.005)
-    assert (await cron_runs.run(call(harness, minutes=1), nothing, stop_after_seconds=10))[
-        "result"
-    ] == "succeeded"
+    held = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 7"
+    await eventually_async(lambda: not harness.sql(held))
+    assert (await cron_runs.run(call(harness, minutes=1), nothing, stop_after_seconds=10))["result"] == "succeeded"
 
 
 async def test_a_failed_run_stores_its_reason_and_may_be_delivered_again(
@@ -200,9 +197,9 @@ async def test_notifications_of_a_run_are_sent_once_even_if_the_service_was_unav
     assert (await harness.run("retry_failed"))["runs_notified"] == 1
     harness.move_clock(minutes=1)
     assert (await harness.run("retry_failed"))["runs_notified"] == 0
-    (told,) = harness.hasura.sent.values()
-    assert told["data"] == {"reason": "connection_silent", "detail": "detail"}
-    assert len(told["recipient_ids"]) == 3
+    (notification,) = harness.hasura.sent.values()
+    assert notification["data"] == {"reason": "connection_silent", "detail": "detail"}
+    assert len(notification["recipient_ids"]) == 3
 
 
 async def test_a_run_without_recipients_stores_no_notification(

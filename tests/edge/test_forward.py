@@ -183,6 +183,7 @@ def test_only_one_delivery_at_a_time_probes_a_path_that_failed(
         sender.post(TOKEN)
     hang(harness.hasura)
     requests = len(harness.hasura.requests)
+    # Until the pause is over: no metric shows its end, and a delivery that looks for it would be the probe.
     time.sleep(1.1)
 
     def deliver(number: int) -> str:

@@ -37,7 +37,7 @@ MUTATIONS = {
     "failures count for one minute": Mutation(
         "settings.lua",
         {"budget_window_minutes = 30": "budget_window_minutes = 1"},
-        "test_limits.py::test_a_failure_counts_for_thirty_minutes",
+        "test_budget.py::test_a_failure_counts_for_thirty_minutes",
     ),
     "any number of deliveries probes at once": Mutation(
         "upstream.lua",
@@ -47,7 +47,7 @@ MUTATIONS = {
     "the drain has no rate": Mutation(
         "drain.lua",
         {"THREADS / settings.max_drained_per_second": "0"},
-        "test_spool.py::test_the_drain_keeps_to_its_rate_while_live_traffic_goes_on",
+        "test_drain.py::test_the_drain_keeps_to_its_rate_while_live_traffic_goes_on",
     ),
     "every signature is valid": Mutation(
         "verify.lua",
@@ -67,7 +67,7 @@ MUTATIONS = {
     "refusals by failing paths count": Mutation(
         "drain.lua",
         {"not retry.last_failed_at or (upstream.succeeded_at() or 0) > retry.last_failed_at": "true"},
-        "test_spool.py::test_refusals_by_failing_paths_never_quarantine_a_delivery",
+        "test_drain.py::test_refusals_by_failing_paths_never_quarantine_a_delivery",
     ),
     "the file is not written": Mutation(
         "spool.lua",

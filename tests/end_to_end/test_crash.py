@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from functools import partial
 from itertools import count
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from tests.support.leads import body, numbered_lead
 from tests.support.waiting import eventually_async
 
 COUNT = 200
+MAX_SECONDS = 120
 KILL_WHEN = {
     "while ingesting": "SELECT count(*) >= 50 AS now FROM pancake_webhook_event WHERE record_id LIKE %s",
     "while processing": "SELECT count(*) >= 40 AS now FROM pancake_webhook_event"
@@ -32,16 +34,15 @@ async def _deliver(harness: EndToEndHarness, bodies: list[bytes]) -> None:
     """Post each body until it is answered with 200, as Pancake does."""
     limit = asyncio.Semaphore(16)
 
-    async def one(client: httpx.AsyncClient, raw: bytes) -> None:
+    async def post(raw: bytes) -> bool:
+        return (await client.post(harness.webhook_url, content=raw)).status_code == 200
+
+    async def deliver(raw: bytes) -> None:
         async with limit:
-            while True:
-                answer = await client.post(harness.webhook_url, content=raw)
-                if answer.status_code == 200:
-                    return
-                await asyncio.sleep(0.2)
+            await eventually_async(partial(post, raw), MAX_SECONDS, poll_seconds=0.2)
 
     async with httpx.AsyncClient(timeout=60) as client:
-        await asyncio.gather(*(one(client, raw) for raw in bodies))
+        await asyncio.gather(*map(deliver, bodies))
 
 
 async def _tick(harness: EndToEndHarness, number: int) -> None:
@@ -96,10 +97,9 @@ async def _until_done(harness: EndToEndHarness, records: str, first_tick: int) -
         )
         if row["done"] < COUNT:
             await _tick(harness, next(ticks))
-            await asyncio.sleep(0.5)
         return bool(row["done"] == COUNT)
 
-    await eventually_async(done, 120)
+    await eventually_async(done, MAX_SECONDS, poll_seconds=0.5)
 
 
 def _assert_each_once(harness: EndToEndHarness, records: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sandbox.stack.services import ROOT
 
 PRODUCTION = "postgresql://nobody@127.0.0.1:9/production"
-GUARDS = {"settle": "unexpected", "identity": "duplicated", "register": "duplicated"}
+GUARDS = {"settle": "unexpected", "identity": "duplicated", "cron_runs": "duplicated"}
 
 
 def run_scenario(*options: str) -> tuple[int, dict[str, Any]]:

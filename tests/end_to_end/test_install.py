@@ -118,7 +118,7 @@ def start_what_is_around(at: Installation) -> None:
 
     def python(name: str, module: str, *arguments: str, ready: str, **environment: str) -> None:
         url = urls[name]
-        command = [sys.executable, "-m", module, "--port", url.rpartition(":")[2], *arguments]
+        command = [*hasura.PYTHON, "-m", module, "--port", url.rpartition(":")[2], *arguments]
         at.service(name.lower(), *command, url=url, ready=ready, **environment)
 
     python("NOTIFICATIONS", "sandbox.diva.notifications", ready="/healthz")

@@ -24,7 +24,7 @@ async def test_an_older_version_changes_nothing(harness: HandlerHarness) -> None
 async def test_a_later_version_without_changes_writes_and_notifies_nothing(harness: HandlerHarness) -> None:
     harness.fill_roster(1)
     await harness.process_lead()
-    event_id, result = await harness.process_lead(modified_on=LATER, owner=["somebody"])
+    event_id, result = await harness.process_lead(modified_on=LATER, owner=["another-user"])
     assert result == "no_change"
     assert harness.event(event_id)["notifications"] == []
     assert len(harness.hasura.sent) == 1

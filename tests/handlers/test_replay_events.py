@@ -5,28 +5,10 @@ from typing import Any
 import pytest
 
 from tests.support.handlers import HandlerHarness
+from tests.support.held_leads import held_lead, hold_leads
 from tests.support.settings import ADMIN_ID
 
 HELD = ("skipped_kill_switch", "skipped_source_disabled")
-
-
-async def _hold(harness: HandlerHarness, count: int = 3, **fields: Any) -> list[int]:
-    """Deliver leads while the kill switch is on, then turn it off."""
-    harness.change_settings(kill_switch=True)
-    answers = [await harness.deliver(_lead(n, **fields)) for n in range(count)]
-    harness.change_settings(kill_switch=False)
-    assert {answer["status"] for answer in answers} == {"skipped_kill_switch"}
-    return [answer["event_id"] for answer in answers]
-
-
-def _lead(number: int, **fields: Any) -> dict[str, Any]:
-    return {
-        "id": f"held-{number}",
-        "name": f"Khách {number}",
-        "phone_number": f"09050000{number:02}",
-        "source": ["-1"],
-        "modified_on": "2026-05-14T02:35:56",
-    } | fields
 
 
 def _balance(report: dict[str, Any]) -> dict[str, int]:
@@ -37,7 +19,7 @@ def _balance(report: dict[str, Any]) -> dict[str, int]:
 
 
 async def test_held_rows_are_replayed_and_processed(harness: HandlerHarness) -> None:
-    ids = await _hold(harness)
+    ids = await hold_leads(harness)
     report = await harness.replay(filter={"status": "skipped_kill_switch"})
     assert _balance(report) == {"matched": 3, "replayed": 3, "remaining": 0, "held": 0}
     assert await harness.process_received() == dict.fromkeys(ids, "ticket_created")
@@ -54,18 +36,18 @@ async def test_a_forced_replay_that_opens_a_ticket_notifies_its_owner(harness: H
     harness.sql("UPDATE ticket SET status = 'cancelled' WHERE source_id = 'ticket_source_pancake'")
     await harness.replay(ids=[event_id], force=True)
     assert await harness.process_received() == {event_id: "ticket_created"}
-    told = [sent["recipient_ids"] for sent in harness.hasura.sent.values()]
-    assert sorted(told) == [[member] for member in sorted(staff)]
+    recipients = [sent["recipient_ids"] for sent in harness.hasura.sent.values()]
+    assert sorted(recipients) == [[member] for member in sorted(staff)]
 
 
 async def test_without_a_user_the_role_is_recorded(harness: HandlerHarness) -> None:
-    (event_id,) = await _hold(harness, 1)
+    (event_id,) = await hold_leads(harness, 1)
     await harness.call_action({"ids": [event_id]}, name="replay_events", session={"x-hasura-role": "admin"})
     assert harness.event(event_id)["replayed_by"] == "role admin"
 
 
 async def test_a_replay_is_refused_while_the_kill_switch_is_on(harness: HandlerHarness) -> None:
-    (event_id,) = await _hold(harness, 1)
+    (event_id,) = await hold_leads(harness, 1)
     harness.change_settings(kill_switch=True)
     for dry_run in (False, True):
         response = await harness.request_replay(ids=[event_id], dry_run=dry_run)
@@ -78,20 +60,20 @@ async def test_a_replay_is_refused_while_the_kill_switch_is_on(harness: HandlerH
 async def test_the_rate_limits_a_call_and_the_report_counts_the_remaining_rows(
     harness: HandlerHarness,
 ) -> None:
-    await _hold(harness, 12)
+    await hold_leads(harness, 12)
     harness.change_settings(replay_rate_per_second=2)
     before = harness.clock.monotonic()
     report = await harness.replay(filter={"status": "skipped_kill_switch", "limit": 10})
     assert _balance(report) == {"matched": 12, "replayed": 10, "remaining": 2, "held": 2}
     assert harness.clock.monotonic() - before >= 10 / 2
     harness.change_settings(replay_rate_per_second=1)
-    await _hold(harness, 30, modified_on="2026-06-01T00:00:00")
+    await hold_leads(harness, 30, modified_on="2026-06-01T00:00:00")
     report = await harness.replay(filter={"status": "skipped_kill_switch"})
     assert _balance(report) == {"matched": 32, "replayed": 20, "remaining": 12, "held": 12}
 
 
 async def test_a_second_replay_waits_for_the_first(harness: HandlerHarness) -> None:
-    (event_id,) = await _hold(harness, 1)
+    (event_id,) = await hold_leads(harness, 1)
     async with harness.runtime.db.exclusive("replay_events") as (free, _):
         assert free
         response = await harness.request_replay(ids=[event_id])
@@ -100,7 +82,7 @@ async def test_a_second_replay_waits_for_the_first(harness: HandlerHarness) -> N
 
 
 async def test_the_kill_switch_stops_a_drain(harness: HandlerHarness) -> None:
-    await _hold(harness, 4)
+    await hold_leads(harness, 4)
     harness.change_settings(replay_rate_per_second=2)
 
     async def switch_on(seconds: float) -> None:
@@ -114,13 +96,13 @@ async def test_the_kill_switch_stops_a_drain(harness: HandlerHarness) -> None:
 
 
 async def test_the_counts_add_up_while_new_rows_arrive(harness: HandlerHarness) -> None:
-    await _hold(harness, 4)
+    await hold_leads(harness, 4)
     harness.change_settings(replay_rate_per_second=2)
 
     async def meanwhile(seconds: float) -> None:
         harness.sql("UPDATE pancake_source SET is_active = false")
         number = harness.one("SELECT count(*) FROM pancake_webhook_event")["count"]
-        await harness.deliver(_lead(number + 50))
+        await harness.deliver(held_lead(number + 50))
         harness.sql("UPDATE pancake_source SET is_active = true WHERE pancake_source_id = '-1'")
 
     harness.clock.sleep = meanwhile  # type: ignore[method-assign]
@@ -130,7 +112,7 @@ async def test_the_counts_add_up_while_new_rows_arrive(harness: HandlerHarness) 
 
 
 async def test_rows_of_a_source_are_replayed_once_it_is_enabled(harness: HandlerHarness) -> None:
-    answer = await harness.deliver(_lead(1, source=["-3"]))
+    answer = await harness.deliver(held_lead(1, source=["-3"]))
     assert answer["status"] == "skipped_source_disabled"
     report = await harness.replay(filter={"status": "skipped_source_disabled"})
     assert _balance(report) == {"matched": 0, "replayed": 0, "remaining": 0, "held": 0}
@@ -168,9 +150,9 @@ async def test_a_processed_row_is_applied_again_only_with_force(harness: Handler
 
 async def test_rows_that_cannot_be_replayed_are_listed_with_their_reason(harness: HandlerHarness) -> None:
     no_id = (await harness.deliver({"name": "no id"}))["event_id"]
-    waiting = (await harness.deliver(_lead(1)))["event_id"]
-    purged = (await harness.deliver(_lead(2)))["event_id"]
-    disabled = (await harness.deliver(_lead(3, source=[-3])))["event_id"]
+    waiting = (await harness.deliver(held_lead(1)))["event_id"]
+    purged = (await harness.deliver(held_lead(2)))["event_id"]
+    disabled = (await harness.deliver(held_lead(3, source=[-3])))["event_id"]
     harness.sql(
         "UPDATE pancake_webhook_event SET payload = NULL, status = 'dead_letter', error_code = 'x'"
         " WHERE id = %s",
@@ -185,7 +167,7 @@ async def test_rows_that_cannot_be_replayed_are_listed_with_their_reason(harness
         999_999: "unknown_id",
     }
     assert report["matched"] == 0
-    (held,) = await _hold(harness, 1)
+    (held,) = await hold_leads(harness, 1)
     report = await harness.replay(ids=[held], corrected_phone="0912345678")
     assert report["refused"] == [{"event_id": held, "reason": "not_invalid_phone"}]
 
@@ -237,7 +219,7 @@ async def test_an_invalid_request_is_refused_with_the_reason(
 async def test_a_filter_selects_by_error_code_and_time(harness: HandlerHarness) -> None:
     event_id, _ = await harness.process_lead(phone_number="x")
     created = harness.event(event_id)["created_at"]
-    await _hold(harness, 2)
+    await hold_leads(harness, 2)
     for criteria, matched in [
         ({"error_code": "invalid_phone"}, 1),
         ({"error_code": "invalid_phone", "from": created.isoformat()}, 1),
@@ -267,73 +249,11 @@ async def test_a_date_is_midnight_in_vietnam_and_a_time_without_a_zone_is_utc(
         assert report["matched"] == matched, criteria
 
 
-class TestConsole:
-    """Redelivering and invoking in the Hasura console, on a row in every state."""
-
-    @pytest.mark.parametrize("op", ["INSERT", "UPDATE"])
-    async def test_redelivery_processes_received_rows_only(self, harness: HandlerHarness, op: str) -> None:
-        for status, event_id in (await _one_in_each_state(harness)).items():
-            result = await harness.process(event_id, op)
-            expected = "ticket_created" if status == "received" else "not_received"
-            assert (status, result) == (status, expected)
-            assert harness.event(event_id)["status"] == ("processed" if status == "received" else status)
-
-    async def test_invoking_replays_held_and_failed_rows(self, harness: HandlerHarness) -> None:
-        expected = dict.fromkeys(("failed", "dead_letter", "skipped_kill_switch"), "replayed")
-        expected |= {"received": "ticket_created", "processed": "not_received", "ingested": "not_received"}
-        for status, event_id in (await _one_in_each_state(harness)).items():
-            result = await harness.process(event_id, "MANUAL")
-            assert (status, result) == (status, expected[status])
-            if result == "replayed":
-                event = harness.event(event_id)
-                assert (event["status"], event["replayed_by"]) == ("received", "console")
-                assert (event["replay_count"], event["attempts"]) == (1, 0)
-
-    async def test_invoking_is_refused_while_the_kill_switch_is_on(self, harness: HandlerHarness) -> None:
-        (event_id,) = await _hold(harness, 1)
-        harness.change_settings(kill_switch=True)
-        assert await harness.process(event_id, "MANUAL") == "kill_switch_on"
-        assert harness.event(event_id)["status"] == "skipped_kill_switch"
-
-    async def test_a_body_without_a_record_becomes_a_dead_letter_again(self, harness: HandlerHarness) -> None:
-        event_id = (await harness.deliver(b"not json"))["event_id"]
-        assert await harness.process(event_id, "MANUAL") == "not_received"
-        harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
-        user = harness.one("SELECT session_user::text AS name")["name"]
-        assert harness.event(event_id)["replayed_by"] == user
-        harness.sql("UPDATE pancake_source SET is_active = true")
-        harness.sql("UPDATE pancake_webhook_event SET source_ids = '{-1}' WHERE id = %s", event_id)
-        await harness.process(event_id, "UPDATE")
-        event = harness.event(event_id)
-        assert (event["status"], event["error_code"]) == ("dead_letter", "invalid_payload")
-
-
-async def _one_in_each_state(harness: HandlerHarness) -> dict[str, int]:
-    """Create one row in each state, each of its own lead; return the ids by status."""
-    ids = {"skipped_kill_switch": (await _hold(harness, 1))[0]}
-    for number, status in enumerate(("received", "ingested", "processed", "failed", "dead_letter"), 10):
-        ids[status] = (await harness.deliver(_lead(number)))["event_id"]
-        if status != "received":
-            harness.sql(
-                "UPDATE pancake_webhook_event SET status = 'ingested', claim_id = gen_random_uuid(),"
-                " ingested_at = clock_timestamp() WHERE id = %s",
-                ids[status],
-            )
-        if status not in ("received", "ingested"):
-            harness.sql(
-                "UPDATE pancake_webhook_event SET status = %s, error_code = 'x', next_attempt_at = now(),"
-                " processed_at = now(), outcome = 'ticket_created' WHERE id = %s",
-                status,
-                ids[status],
-            )
-    return ids
-
-
 class TestPaused:
     """The setting processing_paused."""
 
     async def test_events_are_postponed_and_their_rows_stay_received(self, harness: HandlerHarness) -> None:
-        event_id = (await harness.deliver(_lead(1)))["event_id"]
+        event_id = (await harness.deliver(held_lead(1)))["event_id"]
         harness.change_settings(processing_paused=True)
         for _ in range(3):
             response = await harness.fire(event_id)
@@ -346,19 +266,19 @@ class TestPaused:
 
     async def test_deliveries_are_still_stored(self, harness: HandlerHarness) -> None:
         harness.change_settings(processing_paused=True)
-        assert (await harness.deliver(_lead(1)))["status"] == "received"
+        assert (await harness.deliver(held_lead(1)))["status"] == "received"
 
     async def test_the_kill_switch_takes_precedence_once_processing_resumes(
         self, harness: HandlerHarness
     ) -> None:
-        event_id = (await harness.deliver(_lead(1)))["event_id"]
+        event_id = (await harness.deliver(held_lead(1)))["event_id"]
         harness.change_settings(processing_paused=True, kill_switch=True)
         assert (await harness.fire(event_id)).status_code == 503
         harness.change_settings(processing_paused=False)
         assert await harness.process(event_id) == "skipped_kill_switch"
 
     async def test_a_dry_run_reports_that_rows_would_wait(self, harness: HandlerHarness) -> None:
-        (event_id,) = await _hold(harness, 1)
+        (event_id,) = await hold_leads(harness, 1)
         harness.change_settings(processing_paused=True)
         report = await harness.replay(ids=[event_id], dry_run=True)
         assert report["changes"] == [{"event_id": event_id, "result": "processing_paused"}]

@@ -1,7 +1,12 @@
-"""Look at PostgreSQL's locks: who waits, and how many deadlocks there were."""
+"""PostgreSQL's locks: wait for a waiter, count deadlocks, hold a row."""
 
 import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import psycopg
 
 from tests.support.handlers import HandlerHarness
 from tests.support.seeding import SESSION_NAME
@@ -36,3 +41,29 @@ async def count_deadlocks(*harnesses: HandlerHarness) -> int:
     await eventually_async(lambda: not harnesses[0].sql(others, SESSION_NAME), seconds=10)
     found = harnesses[0].one("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
     return int(found["deadlocks"])
+
+
+def is_locked(database: str, account_id: str) -> bool:
+    """Return whether another session holds the account's row."""
+    with psycopg.connect(database) as db_connection:
+        query = "SELECT id FROM account WHERE id = %s FOR UPDATE SKIP LOCKED"
+        return db_connection.execute(query, [account_id]).fetchone() is None
+
+
+@contextmanager
+def held_row(database: str, free: threading.Event) -> Iterator[None]:
+    """Hold the row of the account 'Lý Thị Sen' until `free` is set."""
+    holding = threading.Event()
+
+    def hold() -> None:
+        with psycopg.connect(database) as db_connection:
+            db_connection.execute("SELECT FROM account WHERE display_name = 'Lý Thị Sen' FOR UPDATE")
+            holding.set()
+            free.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    holding.wait(10)
+    yield
+    free.set()
+    thread.join()

@@ -19,7 +19,9 @@ def eventually(question: Callable[[], Answer], seconds: float = 30) -> Answer:
     return answer
 
 
-async def eventually_async(question: Callable[[], object], seconds: float = 30) -> None:
+async def eventually_async(
+    question: Callable[[], object], seconds: float = 30, poll_seconds: float = POLL_SECONDS
+) -> None:
     """Ask until the answer is truthy while other tasks run; the question may be a coroutine function."""
     deadline = time.monotonic() + seconds
     while True:
@@ -29,4 +31,4 @@ async def eventually_async(question: Callable[[], object], seconds: float = 30) 
         if answer:
             return
         assert time.monotonic() < deadline, f"still {answer!r} after {seconds} s"
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(poll_seconds)

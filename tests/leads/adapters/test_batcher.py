@@ -8,7 +8,7 @@ import pytest
 from leads.adapters.batcher import Batcher
 from leads.domain.errors import Overloaded
 
-SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
 
 
 class Sink:
@@ -49,7 +49,7 @@ async def test_sequential_callers_never_wait_for_a_finished_lane(lanes: int) -> 
     async def caller(start: int) -> list[int]:
         return [await batcher.submit(item) for item in range(start, start + 50)]
 
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         results = await asyncio.gather(*(caller(start) for start in range(0, 400, 100)))
     assert results == [[item * 10 for item in range(s, s + 50)] for s in range(0, 400, 100)]
 
@@ -124,7 +124,7 @@ async def test_draining_waits_for_all_items() -> None:
     batcher = Batcher(sink, max_batch_size=1, batches_at_a_time=2)
     calls = [asyncio.create_task(batcher.submit(item)) for item in range(6)]
     await asyncio.sleep(0)
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await batcher.drain()
     assert len(sink.batches) == 6
     await asyncio.gather(*calls)

@@ -9,8 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from leads.cli.backfill_phones.watching import LockWatch
 from leads.cli.backfill_phones.writing import Writer
 from leads.domain.phone import normalize
 from sandbox.bench.backfill import ACCOUNTS
+from tests.support.locks import held_row, is_locked
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
@@ -210,13 +209,13 @@ def test_a_batch_that_takes_too_long_is_undone_and_halved(crowded: str) -> None:
 
 
 def test_it_stops_when_another_session_waits_too_long(crowded: str) -> None:
-    """Somebody waits for a row of ours beyond the limit: the batch is cancelled, the run ends and says so."""
+    """A session waits for a row of the batch beyond the limit: the batch is cancelled, the run ends."""
     execute(crowded, slow_trigger("20"))
     limits = Limits(max_batch_seconds=60, max_wait_seconds=0.2)
     (account,) = rows(crowded, SEN)
 
     def wait_for_it() -> None:
-        eventually(lambda: locked(crowded, account[0]))
+        eventually(lambda: is_locked(crowded, account[0]))
         execute(crowded, "UPDATE account SET display_name = 'x' WHERE id = %s", account[0])
 
     with (
@@ -266,32 +265,6 @@ def test_two_runs_at_once_are_refused(database: str, tmp_path: Path) -> None:
 def filled(database: str) -> int:
     count: int = rows(database, "SELECT count(normalized_phone) FROM account")[0][0]
     return count
-
-
-def locked(database: str, account_id: str) -> bool:
-    """Whether another session holds the row."""
-    with psycopg.connect(database) as connection:
-        query = "SELECT id FROM account WHERE id = %s FOR UPDATE SKIP LOCKED"
-        return connection.execute(query, [account_id]).fetchone() is None
-
-
-@contextmanager
-def held_row(database: str, free: threading.Event) -> Iterator[None]:
-    """Hold one account's row until `free` is set."""
-    holding = threading.Event()
-
-    def hold() -> None:
-        with psycopg.connect(database) as connection:
-            connection.execute("SELECT FROM account WHERE display_name = 'Lý Thị Sen' FOR UPDATE")
-            holding.set()
-            free.wait(30)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    holding.wait(10)
-    yield
-    free.set()
-    thread.join()
 
 
 def slow_trigger(seconds: str) -> str:

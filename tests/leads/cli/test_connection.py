@@ -1,24 +1,19 @@
 """`leads connection`: secrets come in by file, variable or prompt, and leave nothing behind in clear."""
 
 import base64
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
-from typer.testing import CliRunner
 
 from leads.adapters.db_session import DbSession
 from leads.adapters.secrets import DecryptionError, KeyRing
-from leads.cli.__main__ import app
 from leads.services.connection_secrets import (
     Secret,
     Workspace,
@@ -30,47 +25,12 @@ from leads.services.connection_secrets import (
     store_secret,
 )
 from sandbox.processes import Processes
+from tests.support.connection_command import API_KEY, EDGE, NEW_KEY, OLD_KEY, made, run, status
 
 ROOT = Path(__file__).parents[3]
-OLD_KEY, NEW_KEY = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
 OLD_RING = KeyRing.parse(f"old:{OLD_KEY}")
-API_KEY = "0123456789abcdef0123456789abcdef"
-EDGE = "https://edge.example.com"
 NOW = datetime(2026, 5, 14, 3, 0, tzinfo=UTC)
 SECRETS: tuple[Secret, Secret] = ("webhook_secret", "header_secret")
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command left."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def run(
-    database: str, *arguments: str, stdin: str = "", keys: str = f"old:{OLD_KEY}", **variables: str
-) -> Done:
-    """One command, in this process, without a terminal."""
-    environment = {"DATABASE_URL": database, "ENCRYPTION_KEYS": keys, "PUBLIC_URL": EDGE} | variables
-    result = CliRunner().invoke(app, ["connection", *arguments], input=stdin, env=environment)
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return Done(result.exit_code, result.stdout, result.stderr)
-
-
-def status(database: str) -> dict[str, Any]:
-    (connection,) = json.loads(run(database, "status", "--json").stdout)
-    assert isinstance(connection, dict)
-    return connection
-
-
-def made(database: str, *arguments: str) -> str:
-    """Create a connection; returns its webhook URL."""
-    done = run(database, "create", "--name", "Diva", "--workspace", "123", *arguments,
-               "--key-file", "-", stdin=API_KEY)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 @pytest.fixture
@@ -102,10 +62,10 @@ def test_create_shows_the_webhook_url_once(database: str, db: DbSession) -> None
 
 
 @pytest.mark.parametrize("command", ["create --name x --workspace 123 --no-key", "rotate-token"])
-def test_no_webhook_url_is_made_for_an_edge_that_nobody_named(
+def test_no_webhook_url_is_created_without_the_address_of_the_edge(
     database: str, db: DbSession, command: str
 ) -> None:
-    """Exit code 2 before anything changes; the environment may name it, the option goes before it."""
+    """Exit code 2 before anything changes. The address comes from --public-url, else from PUBLIC_URL."""
     assert made(database).startswith(f"{EDGE}/api/pancake/record/")
     before = list_connections(db, NOW)
 

@@ -1,12 +1,8 @@
 """`leads metadata` on an engine that holds Diva's metadata and more of others."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import httpx
 import psycopg
 import pytest
 from typer.testing import CliRunner
@@ -20,118 +16,12 @@ from leads.cli.metadata.normal import same
 from leads.cli.metadata.pieces import Json, put, split
 from leads.services.cron_runs import CRONS
 from sandbox.diva import METADATA as DIVA_METADATA
-from sandbox.processes import Processes
-from sandbox.stack.hasura import start_engine
 from sandbox.stack.merge_metadata import merge_directories
 from tests.support.fixed_engine import fixed_engine
+from tests.support.shared_engine import SECRET, Shared, of_others
 
 ROOT = Path(__file__).parents[3]
-SECRET = "admin-secret-of-the-test"
 MIGRATIONS = ROOT / "hasura" / "migrations" / "default"
-
-FOREIGN = [
-    {
-        "type": "pg_create_event_trigger",
-        "args": {
-            "name": "diva_ticket_created", "source": "default",
-            "table": {"schema": "public", "name": "ticket"},
-            "webhook": "http://diva.internal/tickets", "insert": {"columns": "*"},
-            "retry_conf": {"num_retries": 3, "interval_sec": 15, "timeout_sec": 60},
-        },
-    },
-    {
-        "type": "create_cron_trigger",
-        "args": {
-            "name": "diva_nightly", "webhook": "http://diva.internal/nightly", "schedule": "0 1 * * *",
-            "include_in_metadata": True, "payload": {"of": "diva"}, "comment": "theirs",
-        },
-    },
-    {
-        "type": "create_cron_trigger",
-        "args": {
-            "name": "diva_private", "webhook": "http://diva.internal/private", "schedule": "0 2 * * *",
-            "include_in_metadata": False,
-        },
-    },
-    {
-        "type": "create_query_collection",
-        "args": {
-            "name": "diva",
-            "definition": {"queries": [{"name": "staff", "query": "query Staff { staff { id } }"}]},
-        },
-    },
-    {
-        "type": "create_rest_endpoint",
-        "args": {
-            "name": "diva staff", "url": "diva/staff", "methods": ["GET"],
-            "definition": {"query": {"collection_name": "diva", "query_name": "staff"}},
-        },
-    },
-]  # fmt: skip
-
-
-@dataclass
-class Shared:
-    """A running engine, the folder of backups, and the command."""
-
-    url: str
-    folder: Path
-
-    def run(self, *arguments: str, code: int = 0, other_secret: str = SECRET) -> str:
-        """Run the command; returns what it said."""
-        environment = {
-            "HASURA_URL": self.url,
-            "HASURA_ADMIN_SECRET": SECRET,
-            "HASURA_OTHER_ADMIN_SECRET": other_secret,
-        }
-        options = [] if arguments[0] == "compare" else ["--backups", str(self.folder)]
-        result = CliRunner().invoke(app, ["metadata", *arguments, *options], env=environment)
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        assert result.exit_code == code, result.output
-        return result.output
-
-    def api(self, kind: str, args: Any = None, **more: Any) -> Any:
-        body = {"type": kind, "args": args or {}} | more
-        headers = {"x-hasura-admin-secret": SECRET}
-        answer = httpx.post(f"{self.url}/v1/metadata", json=body, headers=headers, timeout=30)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def export(self) -> Json:
-        exported: Json = self.api("export_metadata", version=2)["metadata"]
-        return exported
-
-    def pieces(self) -> dict[tuple[str, str], Any]:
-        return split(self.export(), "default")
-
-    def scheduled(self, cron: str) -> list[Any]:
-        args = {"type": "cron", "trigger_name": cron, "limit": 200, "offset": 0}
-        events: list[Any] = self.api("get_scheduled_events", args)["events"]
-        return events
-
-
-@pytest.fixture
-def shared(database: str, tmp_path: Path) -> Iterator[Shared]:
-    """An engine with Diva's tables, action and permissions, and foreign triggers, crons and endpoints."""
-    environment = {
-        "PG_DATABASE_URL": database,
-        "HASURA_GRAPHQL_ADMIN_SECRET": SECRET,
-        "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "0",
-        "HANDLERS_URL": "http://127.0.0.1:9",
-        "HANDLER_SECRET": "handler-secret",
-        "NOTIFICATIONS_URL": "http://127.0.0.1:9",
-    }
-    with Processes() as processes:
-        arguments = ("--metadata", str(DIVA_METADATA))
-        running = start_engine(processes, database, *arguments, environment=environment)
-        engine = Shared(running.url, tmp_path / "backups")
-        for request in FOREIGN:
-            engine.api(str(request["type"]), request["args"])
-        yield engine
-
-
-def of_others(pieces: dict[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
-    return {key: piece for key, piece in pieces.items() if "pancake" not in key[1].lower()}
 
 
 def test_nothing_of_others_changes_in_9a_9b_and_restore(shared: Shared) -> None:
@@ -175,61 +65,6 @@ def test_a_restore_keeps_what_others_changed_since_the_backup(shared: Shared) ->
     assert ("table", "public.ticket") in shared.pieces()
 
 
-def test_removing_leaves_nothing_of_ours_however_often_it_was_applied(shared: Shared) -> None:
-    """After an upgrade or a retry the backups hold us already; the removal does not go by them."""
-    before, events = shared.export(), shared.scheduled("diva_nightly")
-    for step in ("9a", "9b", "9a", "9b"):
-        shared.run(step)
-    applied = shared.pieces()
-
-    shared.run("restore", "9b")
-    shared.run("restore", "9a")
-    assert shared.pieces() == applied
-
-    shared.run("remove", "9b")
-    left = shared.pieces()
-    assert (
-        applied.keys() - left.keys()
-        == {key for key in applied if key[0] == "cron trigger"} - split(before, "default").keys()
-    )
-    shared.run("remove", "9a")
-    assert shared.export() == before
-    assert shared.scheduled("diva_nightly") == events
-    shared.run("remove", "9a")
-    assert shared.export() == before
-
-
-def test_once_removed_our_tables_may_go_and_the_engine_stays_consistent(
-    shared: Shared, database: str
-) -> None:
-    """`remove 9a` takes the crons as well, and what an older version of ours had; then comes down.sql."""
-    shared.run("9a")
-    shared.run("9b")
-    record = next(shared.folder.glob("applied-*.json"))
-    action = shared.pieces()["action", "pancake_ingest_record"] | {"name": "pancake_former"}
-    changed = put(shared.export(), "default", {("action", "pancake_former"): action}, set())
-    shared.api("replace_metadata", changed)
-    record.write_text(json.dumps([*json.loads(record.read_text()), ["action", "pancake_former", action]]))
-
-    shared.run("remove", "9a")
-    with psycopg.connect(database) as connection:
-        for version in ("1777870069935_add_pancake_settings", "1777870069931_create_pancake_tables"):
-            connection.execute((MIGRATIONS / version / "down.sql").read_bytes())
-    shared.api("reload_metadata")
-
-    assert shared.api("get_inconsistent_metadata")["is_consistent"]
-    assert not [name for _, name in shared.pieces() if "pancake" in name.lower()]
-
-
-def test_what_others_own_under_our_names_is_not_removed(shared: Shared) -> None:
-    """A cron trigger of theirs that bears a name of ours stops the removal."""
-    theirs = {"name": "pancake_check_sla", "webhook": "http://diva.internal/x", "schedule": "0 1 * * *"}
-    shared.api("create_cron_trigger", theirs | {"include_in_metadata": True})
-    before = shared.export()
-    assert "belongs to someone else" in shared.run("remove", "9a", code=1)
-    assert shared.export() == before
-
-
 def test_the_secret_of_one_engine_is_not_shown_to_another(shared: Shared) -> None:
     """Without the other's own secret nothing is compared."""
     said = shared.run("compare", "--with", "http://127.0.0.1:9", code=2, other_secret="")
@@ -255,7 +90,7 @@ def test_applying_twice_changes_nothing(shared: Shared) -> None:
 
 
 def test_drift_in_ours_stops_until_told(shared: Shared) -> None:
-    """Somebody took a permission away in the console: refused and named; --over-drift puts it back."""
+    """A permission was dropped in the console: refused and named; --over-drift restores it."""
     shared.run("9a")
     permission = {"table": "pancake_source", "role": "crm_admin", "source": "default"}
     shared.api("pg_drop_select_permission", permission)

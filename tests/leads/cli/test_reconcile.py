@@ -71,7 +71,7 @@ def reconcile(environment: dict[str, str], *options: str) -> subprocess.Complete
     )
 
 
-def test_a_dry_run_names_what_is_missing_and_inserts_nothing_then_the_day_is_reckoned(
+def test_a_dry_run_names_what_is_missing_and_inserts_nothing_then_the_day_is_reconciled(
     environment: dict[str, str],
 ) -> None:
     dry = reconcile(environment, "--dry-run", "--json")
@@ -90,7 +90,7 @@ def test_a_dry_run_names_what_is_missing_and_inserts_nothing_then_the_day_is_rec
 
 
 def test_the_stored_report_of_every_connection_is_shown(environment: dict[str, str]) -> None:
-    """Of each the newest that reckoned the day, whichever run stored it."""
+    """For each connection the newest report with numbers of that day, from any run."""
     runs: list[list[tuple[str, int | None]]] = [
         [("first", 2), ("second", 7)],
         [("first", 3)],

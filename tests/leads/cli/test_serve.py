@@ -6,11 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
 import pytest
+
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
 COMPLETE = {
@@ -56,11 +57,8 @@ def test_it_serves_from_any_folder_until_sigterm(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     process = command(tmp_path, BIND=f"127.0.0.1:{port}", **COMPLETE)
     try:
-        deadline = time.monotonic() + 30
-        while not is_healthy(port):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        eventually(lambda: is_healthy(port) or process.poll() is not None)
+        assert process.poll() is None
     finally:
         process.terminate()
         output, _ = process.communicate(timeout=30)

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from leads.domain.backoff import MAX_ATTEMPTS, delay_after
 
-SECONDS = {1: 30, 2: 120, 3: 600, 4: 3600}
+WAIT_SECONDS = {1: 30, 2: 120, 3: 600, 4: 3600}
 
 
-@pytest.mark.parametrize(("attempts", "seconds"), SECONDS.items())
+@pytest.mark.parametrize(("attempts", "seconds"), WAIT_SECONDS.items())
 def test_the_wait_after_each_attempt(attempts: int, seconds: int) -> None:
     assert delay_after(attempts, 0.0) == timedelta(seconds=seconds)
 
@@ -27,7 +27,7 @@ def test_jitter_moves_a_wait_by_a_fifth_at_most(attempts: int, jitter: float) ->
     wait = delay_after(attempts, jitter)
     assert wait is not None
     seconds = wait.total_seconds()
-    assert 0.8 * SECONDS[attempts] - 1e-6 <= seconds <= 1.2 * SECONDS[attempts] + 1e-6
+    assert 0.8 * WAIT_SECONDS[attempts] - 1e-6 <= seconds <= 1.2 * WAIT_SECONDS[attempts] + 1e-6
 
 
 def test_a_row_without_attempts_waits_as_after_the_first() -> None:

@@ -12,7 +12,7 @@ from leads.domain.body import NO_SOURCE, Body, read_body
 from leads.domain.canonical_json import JsonObject, read_json
 from leads.domain.errors import InvalidBody
 from leads.domain.lead import Lead, read_lead
-from leads.domain.timestamps import read_time
+from leads.domain.timestamps import in_utc, read_time
 
 RECORD: dict[str, Any] = {"id": "r-1", "name": "An", "phone_number": "0905111222", "source": ["-1"]}
 FLAT = RECORD
@@ -151,9 +151,15 @@ def test_text_that_is_no_time_gives_none(value: object) -> None:
     assert read_time(value) is None
 
 
-@given(st.text(max_size=40))
-def test_any_text_gives_a_time_or_none(text: str) -> None:
-    read_time(text)
+OFFSETS = st.integers(-14, 14).map(lambda hours: timezone(timedelta(hours=hours)))
+
+
+@given(st.text(max_size=40) | st.datetimes(timezones=st.none() | OFFSETS).map(datetime.isoformat))
+def test_any_text_gives_none_or_a_time_that_every_zone_can_express(text: str) -> None:
+    found = read_time(text)
+    if found is not None:
+        assert datetime.fromisoformat(text.strip()) == found
+        assert {in_utc(found, timezone(timedelta(hours=hours))).tzinfo for hours in (-14, 14)} == {UTC}
 
 
 def test_created_on_replaces_a_missing_modified_on() -> None:

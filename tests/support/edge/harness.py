@@ -15,6 +15,10 @@ from tests.support.waiting import eventually
 TOKEN = "token-of-the-first-connection"
 SHORT_INTERVALS = {"EDGE_SKIP_SECONDS": "0.3", "EDGE_POLICY_SECONDS": "0.15"}
 UNLIMITED = 1_000_000
+STRANGER = "x" * 200
+"""Too long for a token: the edge does not ask the handlers about it."""
+SUSPENSION_FAILURES = 300
+"""Failures within 30 minutes at which Pancake suspends a webhook."""
 BUDGET_MAX_FAILURES = 150
 """The errors that the edge chooses per connection within 30 minutes: half of what suspends the webhook."""
 MUTATION_VARIABLE = "EDGE_MUTATION"

@@ -119,7 +119,7 @@ end
 -- Read the journals. Called in the master before the first request; after a reload the memory is still there.
 function M.restore()
     local now = clock.now()
-    if not dict:add("turned_at", now) then
+    if not dict:add("journal_started_at", now) then
         return
     end
     for _, path in ipairs { FORMER_JOURNAL, JOURNAL } do
@@ -137,9 +137,9 @@ end
 -- Start a new journal once no line of the former one counts any more. Journals are only appended to and replaced.
 function M.rotate_journal()
     local now = clock.now()
-    if now - dict:get("turned_at") > (WINDOW_MINUTES + 2) * 60 then
+    if now - dict:get("journal_started_at") > (WINDOW_MINUTES + 2) * 60 then
         files.move(JOURNAL, FORMER_JOURNAL)
-        dict:set("turned_at", now)
+        dict:set("journal_started_at", now)
     end
 end
 

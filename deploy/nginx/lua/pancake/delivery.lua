@@ -1,11 +1,11 @@
 -- One delivery from its first byte to the answer. Read this first: it holds the order of all checks. Each step is in a
 -- module of its own.
+local answers = require "pancake.answers"
 local budget = require "pancake.budget"
 local clock = require "pancake.clock"
 local limits = require "pancake.limits"
 local log = require "pancake.log"
 local metrics = require "pancake.metrics"
-local network = require "pancake.network"
 local policy = require "pancake.policy"
 local request = require "pancake.request"
 local spool = require "pancake.spool"
@@ -13,6 +13,8 @@ local upstream = require "pancake.upstream"
 local verify = require "pancake.verify"
 
 local answer, discard_body = request.answer, request.discard_body
+local fail_within_budget, refuse, refuse_stranger = answers.fail_within_budget, answers.refuse, answers.refuse_stranger
+local shed, store = answers.shed, answers.store
 
 -- For asking about the token and for both paths, after the last byte of the request. The target is an answer within two
 -- seconds; the rest is for the disk.
@@ -21,23 +23,6 @@ local FORWARD_SECONDS = 1.65
 local PANCAKE_TIMEOUT_SECONDS = 5
 
 local M = {}
-
--- Senders without a valid token have a rate of their own: they use up neither the rate nor the budget of a connection.
-local function admit_stranger()
-    return limits.admit("stranger/" .. network.site(ngx.var.remote_addr))
-end
-
-local function refuse(code, outcome)
-    answer(code, outcome)
-    discard_body()
-end
-
-local function refuse_stranger(code, outcome)
-    if not admit_stranger() then
-        code, outcome = 429, "rate_limited"
-    end
-    refuse(code, outcome)
-end
 
 -- The token of a POST to the one route; nil if the request is for something else, which is then answered.
 local function token_of_route()
@@ -51,30 +36,6 @@ local function token_of_route()
         return nil
     end
     return token
-end
-
-local function shed(folder)
-    metrics.count("pancake_edge_shed_total", ('folder="%s"'):format(folder))
-    answer(200, "shed")
-end
-
--- Answer with an error if the budget of the connection allows it. Return whether it did.
-local function fail_within_budget(connection, code, outcome)
-    if not budget.spend(connection.id) then
-        return false
-    end
-    ngx.ctx.is_failure_counted = true
-    answer(code, outcome)
-    return true
-end
-
--- Store a delivery and answer 200. If the disk takes no more: an error while the budget allows it, then shed.
-local function store(connection, delivery)
-    if spool.put("spool", delivery) then
-        answer(200, "spooled")
-    elseif not fail_within_budget(connection, 503, "spool_full") then
-        shed("spool")
-    end
 end
 
 -- Return the outcome of the first enforced check that fails, or nil.
@@ -149,7 +110,7 @@ local function accept(connection, token, arrived_at, waited_seconds)
 end
 
 local function handle_unknown_token(token, arrived_at)
-    if not admit_stranger() then
+    if not answers.admit_stranger() then
         return refuse(429, "rate_limited")
     end
     if not request.is_token(token) then

@@ -95,7 +95,7 @@ def test_redelivery_of_what_is_absent_or_busy_is_refused(engine: Hasura, job: Js
     eventually(lambda: engine.events(name)[0]["delivered"])
 
 
-def test_events_arrive_within_a_second_of_an_idle_engine(engine: Hasura, job: Json, path: str) -> None:
+def test_events_of_an_idle_engine_arrive_within_two_seconds(engine: Hasura, job: Json, path: str) -> None:
     make_trigger(engine, job, path)
     insert(engine, "(1)")
     engine.receiver.wait_for(path, 1, seconds=2.0)

@@ -171,7 +171,7 @@ def test_two_engines_share_the_work(engines: Engines, project: Path) -> None:
     engines.stop(two)
 
 
-def test_the_unauthorized_role_is_whoever_says_nothing(engines: Engines, project: Path) -> None:
+def test_a_request_without_credentials_has_the_unauthorized_role(engines: Engines, project: Path) -> None:
     process, url = engines.start(*options(project), HASURA_GRAPHQL_UNAUTHORIZED_ROLE="anonymous")
     permission = {"columns": ["id"], "filter": {}}
     args = {"table": "job", "role": "anonymous", "permission": permission}
@@ -186,7 +186,7 @@ def test_the_unauthorized_role_is_whoever_says_nothing(engines: Engines, project
     engines.stop(process)
 
 
-def test_without_any_secret_everybody_is_admin(engines: Engines, project: Path) -> None:
+def test_without_any_secret_every_request_is_admin(engines: Engines, project: Path) -> None:
     process, url = engines.start(*options(project), HASURA_GRAPHQL_ADMIN_SECRET="")
     export = {"type": "export_metadata", "args": {}}
     assert httpx.post(f"{url}/v1/metadata", json=export).status_code == 200

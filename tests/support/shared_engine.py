@@ -1,0 +1,122 @@
+"""An engine that holds Diva's metadata and more of others, for the tests of `leads metadata`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from typer.testing import CliRunner
+
+from leads.cli.__main__ import app
+from leads.cli.metadata.pieces import Json, split
+from sandbox.diva import METADATA as DIVA_METADATA
+from sandbox.processes import Processes
+from sandbox.stack.hasura import start_engine
+
+SECRET = "admin-secret-of-the-test"
+FOREIGN = [
+    {
+        "type": "pg_create_event_trigger",
+        "args": {
+            "name": "diva_ticket_created", "source": "default",
+            "table": {"schema": "public", "name": "ticket"},
+            "webhook": "http://diva.internal/tickets", "insert": {"columns": "*"},
+            "retry_conf": {"num_retries": 3, "interval_sec": 15, "timeout_sec": 60},
+        },
+    },
+    {
+        "type": "create_cron_trigger",
+        "args": {
+            "name": "diva_nightly", "webhook": "http://diva.internal/nightly", "schedule": "0 1 * * *",
+            "include_in_metadata": True, "payload": {"of": "diva"}, "comment": "theirs",
+        },
+    },
+    {
+        "type": "create_cron_trigger",
+        "args": {
+            "name": "diva_private", "webhook": "http://diva.internal/private", "schedule": "0 2 * * *",
+            "include_in_metadata": False,
+        },
+    },
+    {
+        "type": "create_query_collection",
+        "args": {
+            "name": "diva",
+            "definition": {"queries": [{"name": "staff", "query": "query Staff { staff { id } }"}]},
+        },
+    },
+    {
+        "type": "create_rest_endpoint",
+        "args": {
+            "name": "diva staff", "url": "diva/staff", "methods": ["GET"],
+            "definition": {"query": {"collection_name": "diva", "query_name": "staff"}},
+        },
+    },
+]  # fmt: skip
+
+
+@dataclass
+class Shared:
+    """A running engine, the folder of backups, and the command."""
+
+    url: str
+    folder: Path
+
+    def run(self, *arguments: str, code: int = 0, other_secret: str = SECRET) -> str:
+        """Run the command; returns what it said."""
+        environment = {
+            "HASURA_URL": self.url,
+            "HASURA_ADMIN_SECRET": SECRET,
+            "HASURA_OTHER_ADMIN_SECRET": other_secret,
+        }
+        options = [] if arguments[0] == "compare" else ["--backups", str(self.folder)]
+        result = CliRunner().invoke(app, ["metadata", *arguments, *options], env=environment)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        assert result.exit_code == code, result.output
+        return result.output
+
+    def api(self, kind: str, args: Any = None, **more: Any) -> Any:
+        body = {"type": kind, "args": args or {}} | more
+        headers = {"x-hasura-admin-secret": SECRET}
+        answer = httpx.post(f"{self.url}/v1/metadata", json=body, headers=headers, timeout=30)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def export(self) -> Json:
+        exported: Json = self.api("export_metadata", version=2)["metadata"]
+        return exported
+
+    def pieces(self) -> dict[tuple[str, str], Any]:
+        return split(self.export(), "default")
+
+    def scheduled(self, cron: str) -> list[Any]:
+        args = {"type": "cron", "trigger_name": cron, "limit": 200, "offset": 0}
+        events: list[Any] = self.api("get_scheduled_events", args)["events"]
+        return events
+
+
+@contextmanager
+def running_shared_engine(database: str, folder: Path) -> Iterator[Shared]:
+    """Start an engine with Diva's metadata and with triggers, crons and endpoints of others."""
+    environment = {
+        "PG_DATABASE_URL": database,
+        "HASURA_GRAPHQL_ADMIN_SECRET": SECRET,
+        "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "0",
+        "HANDLERS_URL": "http://127.0.0.1:9",
+        "HANDLER_SECRET": "handler-secret",
+        "NOTIFICATIONS_URL": "http://127.0.0.1:9",
+    }
+    with Processes() as processes:
+        arguments = ("--metadata", str(DIVA_METADATA))
+        running = start_engine(processes, database, *arguments, environment=environment)
+        engine = Shared(running.url, folder)
+        for request in FOREIGN:
+            engine.api(str(request["type"]), request["args"])
+        yield engine
+
+
+def of_others(pieces: dict[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
+    """Return the pieces of a metadata that are not of this integration."""
+    return {key: piece for key, piece in pieces.items() if "pancake" not in key[1].lower()}
