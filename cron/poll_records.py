@@ -58,7 +58,10 @@ async def poll_connection(runtime: Runtime, run: CronRun, connection: Connection
     saved = run.saved(connection.id, SavedPoll)
     if saved and "report" in saved:
         return saved["report"]
-    progress = PollProgress.load(saved) if saved else await _start(runtime, run, connection)
+    if saved and "position" in saved:
+        progress = PollProgress.load(saved)
+    else:
+        progress = await _start(runtime, run, connection)
 
     try:
         ending = await _read(runtime, run, connection, progress)

@@ -2,9 +2,7 @@
 
 import ast
 import re
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -12,8 +10,8 @@ import pytest
 
 from app import HASURA_ROUTES
 from leads.services.cron_runs import CRONS
+from tests.support.source_tree import ROOT, functions, imports, lines, name, python, tracked
 
-ROOT = Path(__file__).parents[1]
 PRODUCTION = ("handlers", "cron", "leads")
 TOP = {
     "pyproject.toml", "hasura", "handlers", "cron", "sql", "scripts", "tests", "Dockerfile", "README.md",
@@ -24,52 +22,6 @@ HIDDEN = {".ci", ".gitignore", ".env.example", ".dockerignore", ".yamllint.yaml"
 ENGINE_TESTS = "sandbox/engine/tests"
 MAX_LINES = {"handlers/": 200, "cron/": 200, "tests/support/": 250, "tests/": 300, "": 250}
 """By the beginning of the path; the first that fits."""
-
-
-def tracked() -> list[Path]:
-    """Every file of the repository. Skips the test where git cannot tell."""
-    listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if listing.returncode != 0:
-        pytest.skip("this copy is no git clone, so the files of the repository are not known")
-    return [ROOT / name for name in listing.stdout.splitlines() if (ROOT / name).is_file()]
-
-
-def python(*places: str) -> list[Path]:
-    """The Python files of some folders, or app.py."""
-    found: list[Path] = []
-    for place in places:
-        found += [ROOT / place] if place.endswith(".py") else sorted((ROOT / place).rglob("*.py"))
-    return found
-
-
-def name(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
-def lines(path: Path) -> int:
-    return len(path.read_text("utf-8").splitlines())
-
-
-def functions(*places: str) -> dict[str, int]:
-    """The length of every function in lines, without decorators and docstring."""
-    found: dict[str, int] = {}
-    for path in python(*places):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                docs = node.body[0] if ast.get_docstring(node) else None
-                doc_lines = (docs.end_lineno or 0) - docs.lineno + 1 if docs else 0
-                length = (node.end_lineno or 0) - node.lineno + 1 - doc_lines
-                found[f"{name(path)}:{node.lineno} {node.name}"] = length
-    return found
-
-
-def imports(path: Path) -> Iterator[str]:
-    """The top-level package of every import in a file."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            yield node.module.split(".")[0]
 
 
 def test_the_top_level_holds_only_the_agreed_files() -> None:

@@ -75,9 +75,15 @@ class HasuraAdmin:
         url = f"{self.url}{path}"
         try:
             response = self._http.post(url, json=body)
-            answer = response.json()
+        except httpx.LocalProtocolError as error:
+            # Its text quotes the header that cannot be sent: the admin secret.
+            raise _unavailable(url, "a header cannot be sent; check the admin secret") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _unavailable(url, f"{type(error).__name__}: {error}") from error
+        except UnicodeError as error:
+            raise RequestRefused("an argument is not valid Unicode text") from error
+        try:
+            answer = response.json()
         except ValueError as error:
             raise _unavailable(url, f"status {response.status_code}, the body is not JSON") from error
         if not isinstance(answer, dict):

@@ -148,7 +148,9 @@ async def test_a_terminated_session_releases_the_lock(harness: CronHarness, cron
         assert (await cron_runs.run(call(harness), nothing, stop_after_seconds=10))["result"] == "skipped"
     held = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 7"
     await eventually_async(lambda: not harness.sql(held))
-    assert (await cron_runs.run(call(harness, minutes=1), nothing, stop_after_seconds=10))["result"] == "succeeded"
+    assert (await cron_runs.run(call(harness, minutes=1), nothing, stop_after_seconds=10))[
+        "result"
+    ] == "succeeded"
 
 
 async def test_a_failed_run_stores_its_reason_and_may_be_delivered_again(

@@ -166,9 +166,9 @@ def test_a_rule_is_defined_in_the_migrations_alone(rule: str) -> None:
 @pytest.mark.parametrize(
     ("rule", "copy"),
     [
-        ("view_pancake_switch", "SELECT a.app_settings -> 'pancake_integration' ->> 'kill_switch'"),
-        ("view_pancake_switch", "SELECT a.app_settings #>> '{x,processing_paused}'"),
-        ("view_pancake_switch", "FROM jsonb_to_record(a.app_settings) AS s (kill_switch boolean)"),
+        ("pancake_switch", "SELECT a.app_settings -> 'pancake_integration' ->> 'kill_switch'"),
+        ("pancake_switch", "SELECT a.app_settings #>> '{x,processing_paused}'"),
+        ("pancake_switch", "FROM jsonb_to_record(a.app_settings) AS s (kill_switch boolean)"),
         ("pancake_active_source", "FROM public.pancake_source AS p WHERE p.id = %(id)s AND p.is_active"),
         ("pancake_active_source", "FROM public.pancake_source AS p WHERE p.is_active = true"),
         ("pancake_active_source", "FROM pancake_source p WHERE NOT p.is_active IS FALSE"),

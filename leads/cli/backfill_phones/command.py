@@ -18,6 +18,7 @@ from leads.cli.backfill_phones.run import Options, run
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import WrongUsage
 from leads.cli.output import AsJson, print_json, progress_bar
+from leads.domain.errors import DatabaseUnavailable
 
 MODES = {(False, False): "fill", (True, False): "dry run", (False, True): "undo"}
 MAX_DEFAULT_PROCESSES = 4
@@ -81,6 +82,9 @@ def _attempt(database_url: str, options: Options, report: Report) -> ExitCode:
     except KeyboardInterrupt:
         report.outcome, report.reason = "interrupted", "Interrupted. The next run continues from here."
         return ExitCode.INTERRUPTED
+    except DatabaseUnavailable as error:
+        report.reason = str(error)
+        return ExitCode.UNREACHABLE
     except DatabaseError as error:
         report.reason = f"{type(error).__name__}: {str(error).strip()}"
         return ExitCode.UNREACHABLE if is_lost(error) else ExitCode.FAILED

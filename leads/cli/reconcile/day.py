@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import date
 from functools import partial
 
+from leads.adapters.db_session import open_session
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.settings import Settings
 from leads.cli.failures import CommandFailed
@@ -23,8 +24,7 @@ STOP_AFTER_SECONDS = 6 * 3600.0
 async def reconcile_and_store(settings: Settings, day: date) -> list[DayReport]:
     """Run the cron for this day; return the reports that it stored. Raises what the cron raises."""
     async with _open_runtime(settings) as runtime:
-        now = runtime.clock.now()
-        call = CronCall("script", "pancake_reconcile_daily", now, {"day": day.isoformat()})
+        call = CronCall("leads reconcile", "pancake_reconcile_daily", runtime.clock.now(), {})
         work = partial(_reconcile, runtime, day)
         try:
             answer = await runtime.cron_runs.run(call, work, stop_after_seconds=STOP_AFTER_SECONDS)
@@ -63,6 +63,8 @@ async def _reconcile(runtime: Runtime, day: date, run: CronRun) -> CronReport:
 async def _open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     # The pool logs each failed attempt to connect; the command reports the failure itself.
     logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
+    with open_session(settings.database_url):
+        pass  # a database that cannot be reached is reported at once, with its reason
     runtime = Runtime.assemble(settings)
     await runtime.open()
     try:

@@ -51,7 +51,7 @@ async def reconcile_day(
     saved = run.saved(key, SavedLedger)
     if saved and "report" in saved:
         return saved["report"]
-    ledger = DayLedger.load(day, saved) if saved else DayLedger(day)
+    ledger = DayLedger.load(day, saved) if saved and "position" in saved else DayLedger(day)
 
     started = runtime.clock.monotonic()
     try:
