@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -57,17 +58,20 @@ def create_app(runtime: Runtime | None = None) -> Starlette:
         settings = read_settings()
         configure_logs(settings.log_level)
         runtime = Runtime.assemble(settings)
-    log = RequestLog.middleware(runtime.metrics, runtime.clock)
-    log_delivery = RequestLog.middleware(
-        runtime.metrics, runtime.clock, latency=runtime.metrics.webhook_latency.labels("handler")
+    log_policy = Middleware(
+        RequestLog,
+        route="/edge/policy",
+        metrics=runtime.metrics,
+        clock=runtime.clock,
+        headers={"Cache-Control": "no-store"},
     )
     app = Starlette(
         routes=[
             *(
-                route.bind(runtime, runtime.settings, log_delivery if route.allows_edge else log)
+                route.bind(runtime, runtime.settings, runtime.metrics, runtime.clock)
                 for route in HASURA_ROUTES
             ),
-            Route("/edge/policy", partial(policy, runtime), middleware=[log]),
+            Route("/edge/policy", partial(policy, runtime), middleware=[log_policy]),
             Route("/healthz", partial(healthz, runtime)),
             Route("/readyz", partial(readyz, runtime)),
             Route("/metrics", partial(metrics, runtime)),
@@ -83,9 +87,7 @@ async def policy(runtime: Runtime, request: Request) -> Response:
     """Answer the edge's policy, which holds secrets: over loopback or TLS only, in the log as a summary."""
     http.authenticate_edge_in_private(request, runtime.settings)
     body = await edge_policy(runtime)
-    response = http.answer(request, body, log=summarize_policy(body))
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return http.answer(request, body, log=summarize_policy(body))
 
 
 async def healthz(runtime: Runtime, request: Request) -> Response:

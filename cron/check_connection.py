@@ -17,7 +17,7 @@ from leads.services.connections import Connection, for_each, load_connections, p
 from leads.services.cron_runs import AdminNotice, CronReport, CronRun
 from leads.services.runtime import Runtime
 
-MAX_RUN_SECONDS = 40
+STOP_AFTER_SECONDS = 40
 PROBE_OF_ERROR = {
     "pancake_key_rejected": REJECTED,
     "pancake_refused": UNAVAILABLE,
@@ -58,7 +58,9 @@ class _SignsRow:
 
 async def check_connection(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report holds the Finding of each connection."""
-    return await runtime.cron_runs.run(call, partial(check_all, runtime), max_seconds=MAX_RUN_SECONDS)
+    return await runtime.cron_runs.run(
+        call, partial(check_all, runtime), stop_after_seconds=STOP_AFTER_SECONDS
+    )
 
 
 async def check_all(runtime: Runtime, run: CronRun) -> CronReport:

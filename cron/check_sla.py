@@ -13,7 +13,7 @@ from leads.services.kpi import load_kpis
 from leads.services.outbox import SEND_LEASE
 from leads.services.runtime import Runtime
 
-MAX_RUN_SECONDS = 40
+STOP_AFTER_SECONDS = 40
 MINUTES_BETWEEN_TICKS = 5
 MAX_TICKETS_PER_TICK = 200
 MAX_EVENT_AGE = timedelta(days=3)
@@ -27,7 +27,9 @@ No lead makes a ticket after that age: payloads are kept for 90 days by default.
 
 async def check_sla(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report holds `late` (tickets notified now) and the KPIs of a day."""
-    return await runtime.cron_runs.run(call, partial(notify_late, runtime), max_seconds=MAX_RUN_SECONDS)
+    return await runtime.cron_runs.run(
+        call, partial(notify_late, runtime), stop_after_seconds=STOP_AFTER_SECONDS
+    )
 
 
 async def notify_late(runtime: Runtime, run: CronRun) -> CronReport:

@@ -20,7 +20,7 @@ from leads.services.cron_runs import AdminNotice, CronReport, CronRun
 from leads.services.pancake_lists import PAUSED, look_up_times, read_pages, store_missing
 from leads.services.runtime import Runtime
 
-MAX_RUN_SECONDS = 90
+STOP_AFTER_SECONDS = 90
 MAX_PAGES_PER_POLL = 5_000
 MAX_LOOK_UPS = 20
 """Suspects read one by one; if there are more, the list is not trusted without looking them up."""
@@ -36,7 +36,9 @@ class KnownRecord:
 
 async def poll_records(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report holds for each connection its window and what was missed."""
-    return await runtime.cron_runs.run(call, partial(poll_all, runtime), max_seconds=MAX_RUN_SECONDS)
+    return await runtime.cron_runs.run(
+        call, partial(poll_all, runtime), stop_after_seconds=STOP_AFTER_SECONDS
+    )
 
 
 async def poll_all(runtime: Runtime, run: CronRun) -> CronReport:

@@ -14,7 +14,7 @@ from leads.adapters.http import Answer
 from leads.services.cron_runs import CRONS, CronReport, CronRun
 from leads.services.runtime import Runtime
 
-MAX_RUN_SECONDS = 100
+STOP_AFTER_SECONDS = 100
 ROWS_PER_BATCH = 1000
 FIRST_PURGE_FROM = datetime(2000, 1, 1, tzinfo=UTC)
 OVERLAP = timedelta(days=2)
@@ -43,7 +43,9 @@ class Purge:
 
 async def purge_events(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report counts what was emptied and deleted, of each kind."""
-    return await runtime.cron_runs.run(call, partial(purge_all, runtime), max_seconds=MAX_RUN_SECONDS)
+    return await runtime.cron_runs.run(
+        call, partial(purge_all, runtime), stop_after_seconds=STOP_AFTER_SECONDS
+    )
 
 
 async def purge_all(runtime: Runtime, run: CronRun) -> CronReport:

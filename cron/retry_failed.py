@@ -13,7 +13,7 @@ from leads.services.outbox import SEND_LEASE
 from leads.services.process_record.claim import CLAIM_LEASE
 from leads.services.runtime import Runtime
 
-MAX_RUN_SECONDS = 40
+STOP_AFTER_SECONDS = 40
 MAX_ROWS_PER_TICK = 500
 """Of each kind: the backlog of an hour's pause must not be released at once."""
 MAX_NOTIFIED_EVENTS_PER_TICK = 200
@@ -21,7 +21,7 @@ MAX_NOTIFIED_EVENTS_PER_TICK = 200
 
 async def retry_failed(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report counts what was released, given up and sent."""
-    return await runtime.cron_runs.run(call, partial(release, runtime), max_seconds=MAX_RUN_SECONDS)
+    return await runtime.cron_runs.run(call, partial(release, runtime), stop_after_seconds=STOP_AFTER_SECONDS)
 
 
 async def release(runtime: Runtime, run: CronRun) -> CronReport:

@@ -17,7 +17,7 @@ from leads.services.connections import Connection, for_each, load_connections, p
 from leads.services.cron_runs import AdminNotice, CronReport, CronRun
 from leads.services.runtime import Runtime
 
-MAX_RUN_SECONDS = 40
+STOP_AFTER_SECONDS = 40
 
 
 class SourcesReport(ConnectionReport, total=False):
@@ -39,7 +39,9 @@ class SourceChange:
 
 async def sync_sources(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report lists for each connection what is new, removed or restored."""
-    return await runtime.cron_runs.run(call, partial(sync_all, runtime), max_seconds=MAX_RUN_SECONDS)
+    return await runtime.cron_runs.run(
+        call, partial(sync_all, runtime), stop_after_seconds=STOP_AFTER_SECONDS
+    )
 
 
 async def sync_all(runtime: Runtime, run: CronRun) -> CronReport:

@@ -17,8 +17,8 @@ from leads.services.outbox import UnsentEvent
 from leads.services.process_record.apply import apply_plan, hold_event
 from leads.services.process_record.attempts import attempt
 from leads.services.process_record.claim import Claim, claim_event
-from leads.services.process_record.load import NotProcessed, load_event
-from leads.services.process_record.plan import plan_event
+from leads.services.process_record.load import CLAIM_LOST, NotProcessed
+from leads.services.process_record.plan import load_and_decide
 from leads.services.replay_events import replay_batch
 from leads.services.runtime import Runtime
 
@@ -61,11 +61,11 @@ async def _claim_and_process(runtime: Runtime, event_id: int) -> Processed:
 async def process_claim(runtime: Runtime, claim: Claim) -> Processed:
     """Load, decide, apply in one transaction, which commits with its last statement."""
     async with runtime.db.transaction() as transaction:
-        loaded = await load_event(transaction, claim)
-        if isinstance(loaded, NotProcessed):
-            await hold_event(transaction, loaded)
-            return Processed(loaded.result)
-        planned = await plan_event(transaction, loaded)
+        planned = await load_and_decide(transaction, claim)
+        if isinstance(planned, NotProcessed):
+            if planned.result != CLAIM_LOST:
+                await hold_event(transaction, claim, planned.result)
+            return Processed(planned.result)
         now = runtime.clock.now()
         unsent = await apply_plan(transaction, planned, now)
     runtime.metrics.process_duration.observe((now - claim.created_at).total_seconds())

@@ -106,7 +106,7 @@ def test_a_hop_is_where_the_readme_says(walk: list[Hop], hop: Hop) -> None:
 @pytest.mark.parametrize(("walk", "hop"), [pair for pair in HOPS if pair[1].number > 1],
                          ids=[name for name in IDS if not name.endswith(" 1")])  # fmt: skip
 def test_the_named_hop_leads_to_it(walk: list[Hop], hop: Hop) -> None:
-    """Metadata names the next object, the route table its handler; a module imports a name or sends a statement."""
+    """Metadata names an object, the route table a handler; a module imports a name or sends a statement."""
     assert 0 < hop.source < hop.number
     source = walk[hop.source - 1]
     if hop.kind == "route":

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow, class_row, dict_row
 
 from leads.adapters.pg_errors import translated
-from leads.adapters.pools import POOL_TIMEOUT_SECONDS, Pool, db_session, new_pool, pooled_connection
+from leads.adapters.pools import POOL_TIMEOUT_SECONDS, Pool, new_pool, pooled_connection, unpooled_connection
 from leads.adapters.queries import QUERIES
 from leads.domain.errors import Busy, Contended, DatabaseUnavailable, Overloaded
 
@@ -161,7 +161,7 @@ class Database:
 
         Yields whether the lock was free, and the session. Raises DatabaseUnavailable.
         """
-        async with db_session(self._url) as db_connection:
+        async with unpooled_connection(self._url) as db_connection:
             session = Transaction(db_connection)
             ((row,),) = await session.run(("database/try_lock", {"name": name}), commit=True)
             try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Generic, TypeVar
 
-from prometheus_client import Histogram
+from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -44,59 +44,71 @@ class HasuraRoute(Generic[Parts, Call]):
     handle: Callable[[Parts, Call], Awaitable[Answer]]
     allows_edge: bool = False
 
-    def bind(self, runtime: Parts, settings: Settings, middleware: Middleware) -> Route:
+    def bind(self, parts: Parts, settings: Settings, metrics: Metrics, clock: Clock) -> Route:
         """Return the Starlette route: check the secret, read the body, call the handler."""
 
         async def endpoint(request: Request) -> Response:
             authenticate(request, settings, allows_edge=self.allows_edge)
             call = self.read(await read_body(request.stream()), self.name)
-            return answer(request, await self.handle(runtime, call))
+            return answer(request, await self.handle(parts, call))
 
-        return Route(self.path, endpoint, methods=["POST"], middleware=[middleware])
+        log = Middleware(
+            RequestLog, route=self.path, metrics=metrics, clock=clock, measures_delivery=self.allows_edge
+        )
+        return Route(self.path, endpoint, methods=["POST"], middleware=[log])
 
 
 class RequestLog:
-    """Middleware: counts each request and writes its canonical log line.
+    """Middleware of a route: counts each request and writes its canonical log line as the answer starts.
 
     It also answers 500 for an exception without a handler: Starlette's own handler for `Exception` raises it
     again to the server, whose log would quote its message, which may hold personal data.
     """
 
     def __init__(
-        self, app: ASGIApp, *, metrics: Metrics, clock: Clock, latency: Histogram | None = None
+        self,
+        app: ASGIApp,
+        *,
+        route: str,
+        metrics: Metrics,
+        clock: Clock,
+        measures_delivery: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
+        """`headers` are added to every answer. `measures_delivery`: observe the latency of a delivery."""
         self._app = app
+        self._route = route
         self._metrics = metrics
         self._clock = clock
-        self._latency = latency
-
-    @classmethod
-    def middleware(cls, metrics: Metrics, clock: Clock, latency: Histogram | None = None) -> Middleware:
-        """Return it as an entry for a route's list of middleware."""
-        return Middleware(cls, metrics=metrics, clock=clock, latency=latency)
+        self._measures_delivery = measures_delivery
+        self._headers = headers or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = self._clock.monotonic()
-        status = 500
+        has_started = False
 
-        async def send_and_note_status(message: Message) -> None:
-            nonlocal status
+        async def log_and_send(message: Message) -> None:
+            nonlocal has_started
             if message["type"] == "http.response.start":
-                status = message["status"]
+                has_started = True
+                MutableHeaders(scope=message).update(self._headers)
+                self._log(scope, message["status"], self._clock.monotonic() - started)
             await send(message)
 
-        request = Request(scope, receive)
         try:
-            await self._app(scope, receive, send_and_note_status)
-        except Exception as error:  # noqa: BLE001 - answered with 500 and logged with its trace
-            response = await answer_error(request, error)
-            await response(scope, receive, send_and_note_status)
-        seconds = self._clock.monotonic() - started
-        self._metrics.requests.labels(scope["path"], str(status)).inc()
-        if self._latency:
-            self._latency.observe(seconds)
+            await self._app(scope, receive, log_and_send)
+        except Exception as error:
+            if has_started:
+                raise
+            response = await answer_error(Request(scope, receive), error)
+            await response(scope, receive, log_and_send)
+
+    def _log(self, scope: Scope, status: int, seconds: float) -> None:
+        self._metrics.requests.labels(self._route, str(status)).inc()
+        if self._measures_delivery:
+            self._metrics.webhook_latency.labels("handler").observe(seconds)
         state = scope.get("state", {})
-        log_request(scope["path"], status, seconds, state.get("log_answer", {}), state.get("error"))
+        log_request(self._route, status, seconds, state.get("log_answer", {}), state.get("error"))
 
 
 def answer(request: Request, body: Answer, *, log: Mapping[str, object] | None = None) -> Response:

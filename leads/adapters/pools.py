@@ -62,7 +62,7 @@ async def pooled_connection(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow
 
 
 @asynccontextmanager
-async def db_session(url: str) -> AsyncIterator[AsyncConnection[DictRow]]:
+async def unpooled_connection(url: str) -> AsyncIterator[AsyncConnection[DictRow]]:
     """Open a session outside the pools. Raises DatabaseUnavailable."""
     with translated(DatabaseUnavailable):
         db_connection = await AsyncConnection[DictRow].connect(

@@ -9,6 +9,12 @@ from leads.domain.canonical_json import JsonValue, canonical, payload_hash
 from leads.domain.errors import InvalidBody
 
 DIGEST_HEX_DIGITS = 16
+MAX_NAME_CHARACTERS = 500
+MAX_PHONE_CHARACTERS = 200  # one field may hold several numbers
+MAX_EMAIL_CHARACTERS = 320  # 64 before the @, 255 after it (RFC 5321)
+MAX_ADDRESS_CHARACTERS = 2000
+MAX_TAG_CHARACTERS = 200
+MAX_PRODUCT_CHARACTERS = 500
 _KEYS_OF_FIELD = {
     "name": ("name",),
     "phones": ("phone_number", "secondary_phone_number"),
@@ -22,7 +28,7 @@ _KEYS_OF_FIELD = {
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """The mapped fields of one version of a record. `named_fields` holds the fields that the body contained at all.
+    """The mapped fields of one version of a record. `named_fields` are those that the body contained.
 
     `phones` are as typed. `modified_on` is in UTC; it and `table_name` come from the stored row, which knows
     the connection's time zone and tables; both are None for a lead that was read from a body alone.
@@ -83,16 +89,18 @@ def read_lead(
     record_id = read_identifier(record.get("id"))
     if record_id is None:
         raise InvalidBody("The body has no record id.", code="missing_record_id")
-    phones = _texts(record.get("phone_number"), 200) + _texts(record.get("secondary_phone_number"), 200)
+    phones = _texts(record.get("phone_number"), MAX_PHONE_CHARACTERS) + _texts(
+        record.get("secondary_phone_number"), MAX_PHONE_CHARACTERS
+    )
     return Lead(
         record_id=record_id,
-        name=read_text(record.get("name"), 500),
+        name=read_text(record.get("name"), MAX_NAME_CHARACTERS),
         phones=tuple(dict.fromkeys(phones)),
-        email=read_text(record.get("email"), 320),
+        email=read_text(record.get("email"), MAX_EMAIL_CHARACTERS),
         address=_address(record.get("full_address")),
         sources=source_ids(record),
-        tags=tuple(sorted(_texts(record.get("pancake_tags"), 200))),
-        interested_products=tuple(sorted(_texts(record.get("interested_product"), 500))),
+        tags=tuple(sorted(_texts(record.get("pancake_tags"), MAX_TAG_CHARACTERS))),
+        interested_products=tuple(sorted(_texts(record.get("interested_product"), MAX_PRODUCT_CHARACTERS))),
         named_fields=frozenset(
             field for field, keys in _KEYS_OF_FIELD.items() if any(key in record for key in keys)
         ),
@@ -108,4 +116,4 @@ def _texts(value: JsonValue, max_characters: int) -> tuple[str, ...]:
 
 def _address(value: JsonValue) -> str | None:
     """Some clients send `full_address` as `["text", "<dial code>"]`."""
-    return read_text(value[0] if isinstance(value, list) and value else value, 2000)
+    return read_text(value[0] if isinstance(value, list) and value else value, MAX_ADDRESS_CHARACTERS)

@@ -28,12 +28,18 @@ RENUMBERED_2018 = {
 """Old mobile prefix → new one, both without the leading 0."""
 
 MAX_CANDIDATES_PER_RECORD = 10
+MAX_REJECTED_CHARACTERS = 40
+MIN_DIGITS = 7  # no subscriber number with its area code is shorter
+MAX_DIGITS = 17  # 15 digits of E.164 after the prefix 00
 MAX_GROUPS_PER_NUMBER = 6
 """How many groups of digits, at most, one number may be written in."""
 
+# What people type between two numbers of one field; "hoặc" and "và" are "or" and "and".
 _BETWEEN_NUMBERS = re.compile(r"[/,;|\n\r\t]|\s+-\s+|\bhoặc\b|\bor\b|\bvà\b", re.IGNORECASE)
+# What people type between the groups of digits of one number.
 _BETWEEN_GROUPS = re.compile(r"[\s.\-()]+")
 _NO_DIGIT = re.compile(r"[^0-9]")
+# An 11-digit mobile number of before 2018 with any of its prefixes: 0, 84, 840, 0084, 00840 or none.
 _OLD_MOBILE = re.compile(r"(?:(?:00)?840?|0)?(1[2-9][0-9])([0-9]{7})")
 
 
@@ -77,7 +83,7 @@ def read_phones(fields: Iterable[str]) -> PhoneReading:
         if number:
             usable[number] = None
         else:
-            rejected.append((candidate[:40], reason))
+            rejected.append((candidate[:MAX_REJECTED_CHARACTERS], reason))
     return PhoneReading(tuple(usable), tuple(rejected))
 
 
@@ -91,9 +97,9 @@ def normalize(text: str, country_code: str | None = None) -> tuple[str | None, s
     digits = _NO_DIGIT.sub("", text)
     if not digits:
         return None, "not_a_number" if text.strip() else "empty"
-    if len(digits) < 7:
+    if len(digits) < MIN_DIGITS:
         return None, "too_short"
-    if len(digits) > 17:
+    if len(digits) > MAX_DIGITS:
         return None, "too_long"
     international = text.lstrip(" (").startswith("+") or digits.startswith("00")
     code = _NO_DIGIT.sub("", country_code or "") or COUNTRY_CODE

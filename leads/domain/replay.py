@@ -59,15 +59,16 @@ def read_request(given: Mapping[str, object], session: Mapping[str, str]) -> Rep
     _refuse_unknown(given, _INPUTS, "the replay")
     dry_run = _flag(given, "dry_run")
     max_events = MAX_EVENTS_PER_DRY_RUN if dry_run else MAX_EVENTS_PER_REPLAY
+    force = _flag(given, "force")
     ids, criteria, phone = given.get("ids"), given.get("filter"), given.get("corrected_phone")
     if (ids is None) == (criteria is None):
         raise BadRequest("Give either ids or filter.")
     requested_by = session.get("x-hasura-user-id") or f"role {session.get('x-hasura-role', 'unknown')}"
-    force = _flag(given, "force")
     if criteria is not None:
+        request = _filtered(criteria, max_events, requested_by=requested_by, force=force, dry_run=dry_run)
         if phone is not None:
             raise BadRequest("corrected_phone belongs to one event: give exactly one id with it.")
-        return _filtered(criteria, max_events, requested_by=requested_by, force=force, dry_run=dry_run)
+        return request
     event_ids = _event_ids(ids, max_events)
     return ReplayRequest(
         requested_by=requested_by,

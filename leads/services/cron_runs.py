@@ -116,8 +116,8 @@ class CronRuns:
         self._metrics = metrics
         self._clock = clock
 
-    async def run(self, call: CronCall, work: CronWork, *, max_seconds: float) -> Answer:
-        """Answer `{result, report}`; `work` should stop by itself after `max_seconds`.
+    async def run(self, call: CronCall, work: CronWork, *, stop_after_seconds: float) -> Answer:
+        """Answer `{result, report}`; `work` should stop by itself after `stop_after_seconds`.
 
         Raises RunUnfinished, RunUnderWay, RunFailed, and what `work` raises, after storing it.
         """
@@ -132,7 +132,7 @@ class CronRuns:
                 return self._answer_not_run(name, row)
             if row["outcome"] == "skipped":
                 return self._answer_skipped(name, "A later run did this work.")
-            deadline = self._clock.monotonic() + max_seconds
+            deadline = self._clock.monotonic() + stop_after_seconds
             run = CronRun(
                 id=row["id"],
                 scheduled_time=call.scheduled_time,

@@ -20,12 +20,11 @@ from leads.services.process_record.attempts import attempt_dry_run
 from leads.services.process_record.claim import claim_statement, read_claim
 from leads.services.process_record.load import (
     NotProcessed,
-    load_event,
     lock_phones_statement,
     lock_records_statement,
     read_stored_lead,
 )
-from leads.services.process_record.plan import PlannedEvent, plan_event
+from leads.services.process_record.plan import PlannedEvent, load_and_decide
 
 MAX_EVENTS_PER_SEARCH = 100_000
 """The oldest first."""
@@ -163,7 +162,7 @@ async def _lock_leads(transaction: Transaction, request: ReplayRequest, ids: Seq
 async def _process_in_dry_run(
     transaction: Transaction, clock: Clock, request: ReplayRequest, event_id: int
 ) -> dict[str, object]:
-    """Process one event as handlers/process_record.py does: claim, load, plan, apply."""
+    """Process one event as handlers/process_record.py does: claim, load, decide, apply."""
     now = clock.now()
     _, (row,) = await transaction.run(replay_statement(request, [event_id], now), claim_statement(event_id))
     try:
@@ -174,21 +173,21 @@ async def _process_in_dry_run(
         return {"result": "not_received"}
     if claim.status != INGESTED:
         return {"result": claim.status}
-    loaded = await load_event(transaction, claim)
-    if isinstance(loaded, NotProcessed):
-        return {"result": loaded.result}
-    planned = await plan_event(transaction, loaded)
-    before, after = await _apply_in_dry_run(transaction, planned, now)
+    planned = await load_and_decide(transaction, claim)
+    if isinstance(planned, NotProcessed):
+        return {"result": planned.result}
+    # One round trip, as when it is processed: the locks of all leads are held meanwhile.
+    touched = _load_touched_statement(planned)
+    rows = await transaction.run(touched, *plan_statements(planned, now), touched)
+    (before,), (after,) = cast(list[list[TouchedRows]], [rows[0], rows[-1]])
     changes = changed_parts(before, after)
     return {"result": planned.plan.outcome, **changes, "notifications": planned.notifications}
 
 
-async def _apply_in_dry_run(
-    transaction: Transaction, planned: PlannedEvent, now: datetime
-) -> tuple[TouchedRows, TouchedRows]:
-    """Apply a plan; return the rows that it writes, before and after."""
+def _load_touched_statement(planned: PlannedEvent) -> Statement:
+    """Return the statement that loads the rows that a plan writes."""
     plan = planned.plan
-    touched: Statement = (
+    return (
         "replay_events/load_touched",
         {
             "account_id": plan.account_id,
@@ -198,9 +197,6 @@ async def _apply_in_dry_run(
             "roster_source_id": planned.roster_source_id,
         },
     )
-    rows = await transaction.run(touched, *plan_statements(planned, now), touched)
-    (before,), (after,) = cast(list[list[TouchedRows]], [rows[0], rows[-1]])
-    return before, after
 
 
 def _events_per_second(setting: str) -> int:

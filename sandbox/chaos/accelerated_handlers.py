@@ -57,9 +57,13 @@ def _without_identity() -> None:
 def _without_cron_runs() -> None:
     """Run the cron for every delivery of a tick, even if an earlier one did the work."""
 
-    async def run(self: CronRuns, call: CronCall, work: CronWork, *, max_seconds: float) -> dict[str, Any]:
+    async def run(
+        self: CronRuns, call: CronCall, work: CronWork, *, stop_after_seconds: float
+    ) -> dict[str, Any]:
         now = self._clock.now()
-        report = await work(CronRun(0, call.scheduled_time, now, dict(call.payload), lambda: max_seconds))
+        report = await work(
+            CronRun(0, call.scheduled_time, now, dict(call.payload), lambda: stop_after_seconds)
+        )
         return {"result": "failed" if report.problem else "succeeded"}
 
     setattr(CronRuns, "run", run)  # noqa: B010

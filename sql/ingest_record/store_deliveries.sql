@@ -31,7 +31,7 @@ WITH delivery AS (
         d.*,
         CASE
             WHEN d.error_code IS NOT NULL THEN 'dead_letter'
-            WHEN (SELECT w.kill_switch FROM public.view_pancake_switch AS w) THEN 'skipped_kill_switch'
+            WHEN (SELECT w.kill_switch FROM public.pancake_switch() AS w) THEN 'skipped_kill_switch'
             WHEN EXISTS (SELECT FROM public.pancake_active_source(d.connection, d.source_ids)) THEN 'received'
             ELSE 'skipped_source_disabled'
         END AS status,

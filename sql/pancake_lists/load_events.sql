@@ -17,7 +17,7 @@ CROSS JOIN LATERAL (
             v.status IN ('skipped_kill_switch', 'skipped_source_disabled')
             AND v.payload IS NULL
             AND v.raw IS NULL
-            AND NOT (SELECT w.kill_switch FROM public.view_pancake_switch AS w)
+            AND NOT (SELECT w.kill_switch FROM public.pancake_switch() AS w)
             AND EXISTS (SELECT FROM public.pancake_active_source(v.connection_id, v.source_ids))
         )
     OFFSET 0

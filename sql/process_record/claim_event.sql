@@ -4,7 +4,7 @@
 -- Relies on pk_pancake_webhook_event, uq_pancake_source.
 WITH switches AS (
     SELECT s.kill_switch, s.processing_paused AS paused
-    FROM public.view_pancake_switch AS s
+    FROM public.pancake_switch() AS s
 ), gate AS (
     SELECT
         e.id,

@@ -2,7 +2,7 @@
 -- Returns one row: switched_on and source_active (both must be true to continue); no row if the claim was lost.
 -- Relies on pk_pancake_webhook_event, uq_pancake_source.
 SELECT
-    NOT (SELECT w.kill_switch FROM public.view_pancake_switch AS w) AS switched_on,
+    NOT (SELECT w.kill_switch FROM public.pancake_switch() AS w) AS switched_on,
     cardinality(e.source_ids) = 0
         OR EXISTS (SELECT FROM public.pancake_active_source(e.connection_id, e.source_ids)) AS source_active
 FROM public.pancake_webhook_event AS e

@@ -3,7 +3,7 @@
 -- Returns one row: switched_on, ids of the changed events. Relies on pk_pancake_webhook_event.
 WITH switch AS (
     SELECT NOT w.kill_switch AS switched_on
-    FROM public.view_pancake_switch AS w
+    FROM public.pancake_switch() AS w
 ), taken AS (
     SELECT e.id
     FROM public.pancake_webhook_event AS e

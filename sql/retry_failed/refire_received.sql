@@ -24,5 +24,5 @@ WHERE
         LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
     )
-    AND NOT (SELECT w.processing_paused FROM public.view_pancake_switch AS w)
+    AND NOT (SELECT w.processing_paused FROM public.pancake_switch() AS w)
 RETURNING e.id

@@ -104,3 +104,9 @@ async def test_no_log_line_contains_hashes_or_secrets(
     logged = " ".join(str(vars(record)) for record in caplog.records)
     assert "'connections': 1" in logged
     assert sha256(WEBHOOK_TOKEN.encode()).hexdigest() not in logged
+
+
+@pytest.mark.parametrize(("secret", "status"), [(EDGE_SECRET, 200), ("wrong", 401)])
+async def test_no_answer_is_cached(harness: HandlerHarness, secret: str, status: int) -> None:
+    response = await harness.client.get("/edge/policy", headers={"X-Edge-Secret": secret})
+    assert (response.status_code, response.headers["Cache-Control"]) == (status, "no-store")

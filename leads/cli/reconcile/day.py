@@ -17,7 +17,7 @@ from leads.services.reconcile_daily.day import reconcile_day
 from leads.services.reconcile_daily.days import load_history, load_reports, reconcile_days
 from leads.services.runtime import Runtime
 
-MAX_RUN_SECONDS = 6 * 3600.0
+STOP_AFTER_SECONDS = 6 * 3600.0
 
 
 async def reconcile_and_store(settings: Settings, day: date) -> list[DayReport]:
@@ -27,7 +27,7 @@ async def reconcile_and_store(settings: Settings, day: date) -> list[DayReport]:
         call = CronCall("script", "pancake_reconcile_daily", now, {"day": day.isoformat()})
         work = partial(_reconcile, runtime, day)
         try:
-            answer = await runtime.cron_runs.run(call, work, max_seconds=MAX_RUN_SECONDS)
+            answer = await runtime.cron_runs.run(call, work, stop_after_seconds=STOP_AFTER_SECONDS)
         except Retryable:
             # The run failed for some connections; what it stored of the day says why.
             if reports := await load_reports(runtime.db, day):
@@ -43,7 +43,7 @@ async def try_out(settings: Settings, day: date) -> list[DayReport]:
     """Compare the day and change nothing."""
     async with _open_runtime(settings) as runtime:
         now = runtime.clock.now()
-        run = CronRun(0, now, now, {}, lambda: MAX_RUN_SECONDS)
+        run = CronRun(0, now, now, {}, lambda: STOP_AFTER_SECONDS)
         work = partial(reconcile_day, runtime, run, day, dry_run=True)
         return await for_each(await load_connections(runtime.db, settings.key_ring), work)
 

@@ -1,5 +1,5 @@
 """Process an event: claim it, load the facts, plan, apply, in at most six round trips.
 
-`claim` → `load` → `plan` → `apply` run in handlers/process_record.py and, rolled back, in the dry run of
-leads/services/replay_events.py.
+handlers/process_record.py and, rolled back, the dry run of leads/services/replay_events.py call the same
+functions: `claim`, `load_and_decide` (in `plan`), `apply_plan`.
 """

@@ -8,12 +8,12 @@ from leads.domain.assign import Choice
 from leads.domain.phone import national_parts
 from leads.domain.ticket_text import ticket_description, ticket_title
 from leads.services.outbox import UnsentEvent
-from leads.services.process_record.load import CLAIM_LOST, NotProcessed
+from leads.services.process_record.claim import Claim
 from leads.services.process_record.plan import PlannedEvent
 
 
 async def apply_plan(transaction: Transaction, planned: PlannedEvent, now: datetime) -> UnsentEvent:
-    """Write the plan and commit, in one round trip; return the notifications to send. Raises Contended."""
+    """Write the plan and commit in one round trip; return the notifications to send. Raises Contended."""
     rows = await transaction.run(*plan_statements(planned, now), commit=True)
     ((finished,),) = rows[-1:]
     return UnsentEvent(
@@ -23,11 +23,10 @@ async def apply_plan(transaction: Transaction, planned: PlannedEvent, now: datet
     )
 
 
-async def hold_event(transaction: Transaction, held: NotProcessed) -> None:
-    """Return a claimed event to the skipped status of its switch; a lost claim is not ours to change."""
-    if held.result != CLAIM_LOST:
-        hold: Statement = ("process_record/hold_event", {"id": held.claim.id, "status": held.result})
-        await transaction.run(hold, commit=True)
+async def hold_event(transaction: Transaction, claim: Claim, status: str) -> None:
+    """Give a claimed event the skipped status of its switch, and commit."""
+    hold: Statement = ("process_record/hold_event", {"id": claim.id, "status": status})
+    await transaction.run(hold, commit=True)
 
 
 def plan_statements(planned: PlannedEvent, now: datetime) -> list[Statement]:

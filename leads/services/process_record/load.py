@@ -57,12 +57,13 @@ async def load_event(transaction: Transaction, claim: Claim) -> LoadedEvent | No
         modified_on=claim.modified_on,
         table_name=claim.table_name,
     )
+    # The column, not the body: jsonb writes a number like 1e2 as 100, and polling locks what is stored.
+    record_id = claim.record_id or lead.record_id
     _, fences, _, locks = await transaction.run(
-        # Hint for the planner: generic plans, see the statement.
         ("process_record/set_generic_plans", {}),
         ("process_record/fence_claim", {"id": claim.id, "claim_id": claim.claim_id}),
-        lock_records_statement([lead.record_id]),
-        lock_phones_statement([lead.record_id], phones.usable),
+        lock_records_statement([record_id]),
+        lock_phones_statement([record_id], phones.usable),
     )
     if not fences:
         return NotProcessed(claim, CLAIM_LOST)

@@ -11,7 +11,7 @@ from leads.domain.lead import Lead
 from leads.domain.notifications import Notification, notifications_of
 from leads.domain.phone import PhoneReading
 from leads.services.process_record.claim import Claim
-from leads.services.process_record.load import LoadedEvent
+from leads.services.process_record.load import LoadedEvent, NotProcessed, load_event
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,20 @@ class PlannedEvent:
     roster_source_id: str | None
 
 
-async def plan_event(transaction: Transaction, loaded: LoadedEvent) -> PlannedEvent:
-    """Decide, and choose the owner of a new ticket from the roster; only that needs a round trip.
+async def load_and_decide(transaction: Transaction, claim: Claim) -> PlannedEvent | NotProcessed:
+    """Load the facts and decide: what processing and the dry run have in common.
 
-    Raises InvalidPhone if the lead has no usable phone, Contended if the transaction lacks a lock.
+    Raises InvalidBody or InvalidPhone if the event cannot be processed as it is, Contended if the transaction
+    lost against another one.
     """
+    loaded = await load_event(transaction, claim)
+    if isinstance(loaded, NotProcessed):
+        return loaded
+    return await _decide(transaction, loaded)
+
+
+async def _decide(transaction: Transaction, loaded: LoadedEvent) -> PlannedEvent:
+    """Decide, then choose the owner of a new ticket from the roster; only that needs a round trip."""
     claim, lead, phones, facts = loaded.claim, loaded.lead, loaded.phones, loaded.facts
     plan = decide(lead, phones, facts, force=claim.force)
     if not _customer_phones(plan, facts) <= loaded.locked_phones:

@@ -3,8 +3,12 @@
 import inspect
 
 import pytest
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from leads.adapters.http import error_response
+from leads.adapters.clock import Clock
+from leads.adapters.http import RequestLog, error_response
+from leads.adapters.metrics import Metrics
 from leads.domain import errors
 from leads.domain.errors import IntegrationError
 
@@ -67,3 +71,55 @@ def test_only_a_pause_makes_hasura_retry_without_limit() -> None:
 
 def test_the_message_of_an_unexpected_error_is_never_shown() -> None:
     assert "a secret" not in str(error_response(KeyError("a secret")))
+
+
+ROUTE = "/cron/x"
+
+
+async def serve(
+    app: ASGIApp, metrics: Metrics, path: str = ROUTE, fails_to_send: bool = False
+) -> list[Message]:
+    """Send one request through RequestLog; return what was sent to the client."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if fails_to_send:
+            raise OSError("the client is gone")
+
+    log = RequestLog(app, route=ROUTE, metrics=metrics, clock=Clock(), headers={"Cache-Control": "no-store"})
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
+    await log(scope, receive, send)
+    return sent
+
+
+def requests(metrics: Metrics, code: str) -> float | None:
+    return metrics.registry.get_sample_value("pancake_http_requests_total", {"route": ROUTE, "code": code})
+
+
+async def test_a_request_is_counted_under_its_route_whatever_its_path() -> None:
+    metrics = Metrics()
+    sent = await serve(JSONResponse({}), metrics, path="/proxy/cron/x\n")
+    assert requests(metrics, "200") == 1
+    assert (b"cache-control", b"no-store") in sent[0]["headers"]
+
+
+async def test_an_unexpected_error_is_answered_with_500_and_the_headers_of_the_route() -> None:
+    async def fail(scope: Scope, receive: Receive, send: Send) -> None:
+        raise KeyError("a secret")
+
+    metrics = Metrics()
+    sent = await serve(fail, metrics)
+    assert requests(metrics, "500") == 1
+    assert (sent[0]["status"], b"a secret" in sent[1]["body"]) == (500, False)
+    assert (b"cache-control", b"no-store") in sent[0]["headers"]
+
+
+async def test_an_answer_that_cannot_be_sent_is_counted_once_with_its_own_status() -> None:
+    metrics = Metrics()
+    with pytest.raises(OSError, match="gone"):
+        await serve(JSONResponse({}), metrics, fails_to_send=True)
+    assert (requests(metrics, "200"), requests(metrics, "500")) == (1, None)

@@ -6,7 +6,7 @@ SET LOCAL statement_timeout = '60s';
 DROP VIEW IF EXISTS public.view_pancake_connection_status;
 DROP FUNCTION IF EXISTS public.pancake_applied_event(text);
 DROP FUNCTION IF EXISTS public.pancake_active_source(uuid, text[]);
-DROP VIEW IF EXISTS public.view_pancake_switch;
+DROP FUNCTION IF EXISTS public.pancake_switch();
 DROP TABLE IF EXISTS public.pancake_cron_run;
 DROP TABLE IF EXISTS public.pancake_webhook_event;
 DROP TABLE IF EXISTS public.pancake_assignee;

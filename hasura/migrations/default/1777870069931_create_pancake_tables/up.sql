@@ -274,18 +274,23 @@ CREATE TRIGGER pancake_assignee_keep_ratio
     WHEN (OLD.weight <> NEW.weight)
     EXECUTE FUNCTION public.pancake_assignee_keep_ratio();
 
+-- The next three functions return sets, because PostgreSQL inlines a function with a subquery only in FROM, and only if it is
+-- STABLE, not STRICT and without SET. Inlined, they cost nothing, use the indexes of the statement that calls them, and need
+-- the caller's privileges on the tables only (a view would need one of its own).
+
 -- The switches, always one row. A missing or unreadable setting has the safe value: the kill switch is on unless the setting
 -- is false; processing is paused only if the setting is true.
-CREATE VIEW public.view_pancake_switch AS
-SELECT
-    (s.setting ->> 'kill_switch') IS DISTINCT FROM 'false' AS kill_switch,
-    (s.setting ->> 'processing_paused') IS NOT DISTINCT FROM 'true' AS processing_paused
-FROM (
-    SELECT (SELECT a.app_settings -> 'pancake_integration' FROM public.app_setting AS a WHERE a.id = 1) AS setting
-) AS s;
-
--- The next two functions return sets, because PostgreSQL inlines a function with a subquery only in FROM, and only if it is
--- STABLE, not STRICT and without SET. Inlined, they cost nothing and use the indexes of the statement that calls them.
+CREATE FUNCTION public.pancake_switch()
+    RETURNS TABLE (kill_switch boolean, processing_paused boolean)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT
+        (s.setting ->> 'kill_switch') IS DISTINCT FROM 'false',
+        (s.setting ->> 'processing_paused') IS NOT DISTINCT FROM 'true'
+    FROM (
+        SELECT (SELECT a.app_settings -> 'pancake_integration' FROM public.app_setting AS a WHERE a.id = 1) AS setting
+    ) AS s
+$$;
 
 -- The active sources among those that a lead names. A lead is processed if it has at least one.
 CREATE FUNCTION public.pancake_active_source(for_connection_id uuid, among_source_ids text[])

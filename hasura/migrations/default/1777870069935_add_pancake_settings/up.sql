@@ -28,22 +28,13 @@ BEGIN
 END
 $$;
 
--- The switches, for the view below. A view on view_pancake_switch would depend on it, and migration 1777870069931 could then
--- not be rolled back alone. PostgreSQL records no dependency for the text of a function.
-CREATE OR REPLACE FUNCTION public.pancake_setting_switch()
-    RETURNS TABLE (kill_switch boolean, processing_paused boolean)
-    LANGUAGE sql STABLE
-    AS $$
-    SELECT w.kill_switch, w.processing_paused
-    FROM public.view_pancake_switch AS w
-$$;
-
--- The settings as one row of typed columns. The switches have the values that the handlers use.
+-- The settings as one row of typed columns. The switches are those of pancake_switch(), written out: a function in a view runs
+-- with the reader's privileges, and a view on it could not outlive a rollback of 1777870069931 alone. A test compares the two.
 CREATE OR REPLACE VIEW public.view_pancake_setting AS
 SELECT
     a.id,
-    w.kill_switch,
-    w.processing_paused,
+    (s.setting ->> 'kill_switch') IS DISTINCT FROM 'false' AS kill_switch,
+    (s.setting ->> 'processing_paused') IS NOT DISTINCT FROM 'true' AS processing_paused,
     coalesce(s.setting ->> 'consent_mode', 'off') AS consent_mode,
     substring(s.setting ->> 'sla_minutes' FROM '^[0-9]{1,6}$')::integer AS sla_minutes,
     substring(s.setting ->> 'payload_retention_days' FROM '^[0-9]{1,6}$')::integer AS payload_retention_days,
@@ -54,7 +45,6 @@ SELECT
     s.setting ->> 'changed_by' AS changed_by
 FROM public.app_setting AS a
 CROSS JOIN LATERAL (SELECT a.app_settings -> 'pancake_integration' AS setting) AS s
-CROSS JOIN public.pancake_setting_switch() AS w
 WHERE a.id = 1;
 
 -- Write the settings that an UPDATE of the view changes. Other keys of app_settings and unchanged settings are not written.
