@@ -141,7 +141,7 @@ def test_the_rules_need_no_privileges_beyond_those_on_the_tables(db: psycopg.Con
 
 
 def copied_rules(statement: str) -> set[str]:
-    """The rules that a statement spells out instead of using its function."""
+    """The rules that a statement spells out instead of using their function."""
     text = COMMENT.sub("", statement)
     found = set()
     if SWITCH.search(text):
