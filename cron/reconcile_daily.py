@@ -9,7 +9,7 @@ from functools import partial
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.domain.errors import BadRequest
-from leads.domain.window import days_owed
+from leads.domain.window import days_owed, is_over
 from leads.services.cron_work import CronReport, CronRun
 from leads.services.reconcile_daily.days import load_history, reconcile_days
 from leads.services.runtime import Runtime
@@ -39,6 +39,9 @@ def _requested(run: CronRun) -> list[date]:
     if not isinstance(day, str):
         raise BadRequest("payload.day is not a date.")
     try:
-        return [date.fromisoformat(day)]
+        requested = date.fromisoformat(day)
     except ValueError as error:
         raise BadRequest("payload.day is not a date.") from error
+    if not is_over(requested, run.now):
+        raise BadRequest("payload.day is not over yet in Vietnam.")
+    return [requested]

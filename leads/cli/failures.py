@@ -78,7 +78,9 @@ def describe(error: IntegrationError | DatabaseError) -> tuple[str, ExitCode]:
     if isinstance(error, DatabaseError):
         if is_lost(error):
             return _unreachable("the database", text, "DATABASE_URL")
-        return f"The database refused a statement: {text}", ExitCode.FAILED
+        # Only the first line: DETAIL quotes the values of the row, secrets and customers' data.
+        reason = (str(error).splitlines() or [type(error).__name__])[0].strip()
+        return f"The database refused a statement: {reason}", ExitCode.FAILED
     for kind, service, check in SERVICES:
         if isinstance(error, kind):
             return _unreachable(service, text, check)

@@ -111,9 +111,19 @@ def days_owed(
     now: datetime, succeeded: Collection[date], *, max_days_back: int = MAX_DAYS_BACK
 ) -> list[date]:
     """Return the closed ICT days without a succeeded reconciliation, oldest first."""
-    today = (now - SETTLE).astimezone(ICT).date()
+    today = _settled_day(now)
     days = (today - timedelta(days=back) for back in range(max_days_back, 0, -1))
     return [day for day in days if day not in succeeded]
+
+
+def is_over(day: date, now: datetime) -> bool:
+    """Whether an ICT day is over, so that its ledger can be closed."""
+    return day < _settled_day(now)
+
+
+def _settled_day(now: datetime) -> date:
+    """Return the present ICT day; the day before lasts until its last versions have settled."""
+    return (now - SETTLE).astimezone(ICT).date()
 
 
 def filter_bounds(window: Window) -> tuple[str, str]:

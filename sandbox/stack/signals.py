@@ -1,4 +1,7 @@
-"""Wait for Ctrl-C or SIGTERM, and clean up on both."""
+"""Wait for Ctrl-C or SIGTERM, and clean up on both.
+
+A process that a script starts in the background ignores Ctrl-C (SIGINT) unless it sets a handler.
+"""
 
 import signal
 import sys
@@ -17,6 +20,7 @@ def exit_on_sigterm() -> None:
         sys.exit(128 + number)
 
     signal.signal(signal.SIGTERM, exit_process)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_until_stopped() -> None:

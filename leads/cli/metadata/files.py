@@ -32,7 +32,8 @@ class Files:
         found = sorted(self._folder.glob(f"*Z-{self._engine_hash}-{step or '*'}.json"))
         if not found:
             raise MetadataError(
-                f"{self._folder} has no backup {step or ''} of {self._url}. Give one with --backup."
+                f"{self._folder} has no backup {f'of step {step} ' if step else ''}of {self._url}. "
+                "Give one with --backup."
             )
         return found[-1]
 

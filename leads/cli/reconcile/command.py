@@ -10,13 +10,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from leads.adapters.clock import Clock
 from leads.adapters.settings import Settings, read_settings
 from leads.cli.exit_codes import ExitCode
+from leads.cli.failures import WrongUsage
 from leads.cli.output import AsJson, print_json, show_activity
 from leads.cli.reconcile.day import load_stored, reconcile_and_store, try_out
 from leads.cli.reconcile.ledger import print_reports
 from leads.domain.errors import PancakeUnavailable
 from leads.domain.reports import DayReport
+from leads.domain.window import is_over
 
 
 def reconcile(
@@ -35,7 +38,10 @@ def reconcile(
     It compares every record by identity, inserts what is missing and prints the ledger. Needs the variables
     of the handlers. Exit code 1: a record is left missing, or the list was incomplete.
     """
-    reports = _get_reports(read_settings(), day.date(), dry_run=dry_run, stored=stored)
+    settings = read_settings()
+    if not stored and not is_over(day.date(), Clock().now()):
+        raise WrongUsage(f"{day.date()} is not over yet in Vietnam. Give an earlier day.")
+    reports = _get_reports(settings, day.date(), dry_run=dry_run, stored=stored)
     if as_json:
         print_json(reports)
     else:

@@ -83,3 +83,18 @@ def test_sigterm_interrupts_as_ctrl_c_does() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout) == (0, "in order\n"), signal.Signals(abs(done.returncode) or 1)
+
+
+def test_a_refused_statement_is_reported_without_the_values_of_its_row(database: str) -> None:
+    """PostgreSQL's DETAIL quotes the row: ciphertexts, or a customer's data."""
+    with psycopg.connect(database) as connection, pytest.raises(psycopg.Error) as caught:
+        connection.execute(
+            "INSERT INTO pancake_connection (name, workspace_id, token_sha256, api_key_encrypted)"
+            " VALUES ('x', 1, sha256('t'), NULL), ('x', 2, '\\x00', 'a secret')"
+        )
+    assert "secret" in str(caught.value) or "DETAIL" in str(caught.value)
+    result = fail_with(caught.value)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("The database refused a statement: ")
+    assert "DETAIL" not in result.stderr
+    assert "Failing row" not in result.stderr

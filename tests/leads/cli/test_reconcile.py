@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -59,9 +59,11 @@ def environment(database: str, pancake: str) -> dict[str, str]:
     }
 
 
-def reconcile(environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+def reconcile(
+    environment: dict[str, str], *options: str, day: date = DAY
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "leads.cli", "reconcile", "--day", DAY.isoformat(), *options],
+        [sys.executable, "-m", "leads.cli", "reconcile", "--day", day.isoformat(), *options],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -118,3 +120,16 @@ def test_without_a_configuration_it_says_what_is_missing(environment: dict[str, 
     run = reconcile(environment)
     assert run.returncode == 2
     assert "ENCRYPTION_KEYS" in run.stderr
+
+
+@pytest.mark.parametrize("days_ahead", [0, 1, 400])
+def test_a_day_that_is_not_over_is_refused(
+    environment: dict[str, str], database: str, days_ahead: int
+) -> None:
+    """A stored report would close the day, and the cron would not reconcile it any more."""
+    day = datetime.now(UTC).astimezone(ICT).date() + timedelta(days=days_ahead)
+    done = reconcile(environment, day=day)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"{day} is not over yet in Vietnam. Give an earlier day.\n"
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM pancake_cron_run").fetchone() == (0,)
