@@ -91,7 +91,8 @@ class RequestLog:
             nonlocal has_started
             if message["type"] == "http.response.start":
                 has_started = True
-                MutableHeaders(scope=message).update(self._headers)
+                if self._headers:
+                    MutableHeaders(scope=message).update(self._headers)
                 self._log(scope, message["status"], self._clock.monotonic() - started)
             await send(message)
 
