@@ -1,5 +1,6 @@
 """Statements that find events by id use the primary key, whatever the statistics say of the backlog."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +70,24 @@ def backlog(request: pytest.FixtureRequest, cluster: Cluster, template: str) -> 
             insert_events(db_connection, status, count)
         yield Backlog(db_connection)
     cluster.drop_database(name)
+
+
+@pytest.mark.parametrize("plan", ["generic", "custom"])
+def test_a_held_event_is_found_by_its_record_in_a_backlog_unknown_to_the_statistics(
+    backlog: Backlog, plan: str
+) -> None:
+    delivery = {
+        "ordinal": 0,
+        "connection_id": "00000000-0000-4000-8000-000000000001",
+        "record_id": "skipped_kill_switch20000",
+        "payload_hash": "00" * 32,
+        "payload": "{}",
+    }
+    params = {"origin": "poll", "now": "2026-05-14T00:00:00Z", "deliveries": json.dumps([delivery])}
+    found = executed_plan(backlog.db_connection, "pancake_lists/fill_held", params, plan)
+    keys = {"pk_pancake_webhook_event", "uq_pancake_webhook_event_identity"}
+    assert index_scans(found, "pancake_webhook_event") == keys
+    assert shared_buffers(found) <= MAX_BUFFERS
 
 
 @pytest.mark.parametrize("plan", ["generic", "custom"])
