@@ -1,5 +1,7 @@
 """Tables as large as the plans of our statements are checked on."""
 
+from typing import Any
+
 import psycopg
 
 CONNECTION = (
@@ -48,7 +50,7 @@ def fill_tables(db_connection: psycopg.Connection) -> None:
         db_connection.execute(statement.encode())
 
 
-def insert_events(db_connection: psycopg.Connection, status: str, count: int) -> None:
+def insert_events(db_connection: psycopg.Connection[Any], status: str, count: int) -> None:
     """Insert events of one status, with a body, without firing triggers or analysing the table."""
     db_connection.execute("SET session_replication_role = replica")
     db_connection.execute(CONNECTION)

@@ -50,7 +50,7 @@ def index_scans(plan: Plan, table: str) -> set[str]:
 
 def shared_buffers(plan: Plan) -> int:
     """Return the shared buffers that the execution read, its most expensive node with all below it."""
-    return max(node["Shared Hit Blocks"] + node["Shared Read Blocks"] for node in plan)
+    return max(int(node["Shared Hit Blocks"]) + int(node["Shared Read Blocks"]) for node in plan)
 
 
 def _explain_prepared(
