@@ -17,7 +17,9 @@ FROM (
             w.record_id = d.record_id
             AND w.payload_hash = decode(d.payload_hash, 'hex')
             AND w.connection_id = d.connection_id
-            AND w.status IN ('skipped_kill_switch', 'skipped_source_disabled')
+            -- || '' keeps the planner on the identity index. With the plain column it takes ix_pancake_webhook_event_held while the
+            -- statistics say that no event is held, and reads all held events for each delivery.
+            AND (w.status || '') IN ('skipped_kill_switch', 'skipped_source_disabled')
             AND w.payload IS NULL
             AND w.raw IS NULL
         OFFSET 0

@@ -28,7 +28,9 @@ WITH switches AS (
         ingested_at = CASE WHEN g.status = 'ingested' THEN clock_timestamp() ELSE e.ingested_at END,
         claim_id = CASE WHEN g.status = 'ingested' THEN gen_random_uuid() ELSE e.claim_id END
     FROM gate AS g
-    WHERE e.id = g.id AND e.status = 'received'
+    -- || '' keeps the planner on the primary key. With the plain column it takes ix_pancake_webhook_event_waiting while the
+    -- statistics say that nothing waits, and reads the whole backlog.
+    WHERE e.id = g.id AND (e.status || '') = 'received'
     RETURNING e.*
 )
 SELECT

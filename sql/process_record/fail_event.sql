@@ -7,4 +7,5 @@ SET
     error_code = %(error_code)s,
     error_detail = %(error_detail)s,
     evidence = evidence || %(evidence)s::jsonb
-WHERE id = %(id)s AND status = 'ingested' AND claim_id = %(claim_id)s
+-- || '' keeps the planner on the primary key, as in claim_event.
+WHERE id = %(id)s AND (status || '') = 'ingested' AND claim_id = %(claim_id)s

@@ -6,5 +6,6 @@ SELECT
     cardinality(e.source_ids) = 0
         OR EXISTS (SELECT FROM public.pancake_active_source(e.connection_id, e.source_ids)) AS source_active
 FROM public.pancake_webhook_event AS e
-WHERE e.id = %(id)s AND e.status = 'ingested' AND e.claim_id = %(claim_id)s
+-- || '' keeps the planner on the primary key, as in claim_event.
+WHERE e.id = %(id)s AND (e.status || '') = 'ingested' AND e.claim_id = %(claim_id)s
 FOR UPDATE OF e

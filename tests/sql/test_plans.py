@@ -1,17 +1,14 @@
 """Hot statements use indexes, on tables with 100,000 accounts and 100,000 events."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from leads.adapters.queries import QUERIES
-from tests.support.statements import prepare
+from tests.support.plans import custom_plan, generic_plan, indexes, scanned
 
-BIG = {"account", "contact_book", "ticket", "pancake_webhook_event"}
 FOLDERS = {"process_record", "ingest_record", "outbox", "retry_failed", "pancake_lists", "poll_records"}
 FOLDERS |= {"check_connection", "check_sla", "reconcile_daily", "cron_runs"}
 HOT = [name for name in QUERIES if name.split("/")[0] in FOLDERS]
@@ -21,40 +18,6 @@ FACTS_PARAMS: dict[str, Any] = {
     "phones": ["+84900005000", "+84900005001"],
     "stored_digits": ["0900005001", "900005001", "84900005001"],
 }
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", []):
-        yield from nodes(child)
-
-
-def generic_plan(connection: psycopg.Connection, name: str) -> list[dict[str, Any]]:
-    """Return the generic plan of a prepared statement."""
-    arguments = ", ".join(["NULL"] * prepare(connection, name))
-    connection.execute("SET plan_cache_mode = force_generic_plan")
-    call = sql.SQL("EXPLAIN (FORMAT JSON) EXECUTE {}{}").format(
-        sql.Identifier(name), sql.SQL(f"({arguments})" if arguments else "")
-    )  # fmt: skip
-    ((found,),) = connection.execute(call).fetchall()
-    connection.execute("RESET plan_cache_mode")
-    connection.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(name)))
-    return list(nodes(found[0]["Plan"]))
-
-
-def custom_plan(connection: psycopg.Connection, name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the plan for these parameters."""
-    ((found,),) = connection.execute(b"EXPLAIN (FORMAT JSON) " + QUERIES[name], params).fetchall()
-    return list(nodes(found[0]["Plan"]))
-
-
-def scanned(plan: list[dict[str, Any]]) -> set[str]:
-    """Return the large tables that are scanned sequentially."""
-    return {node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"} & BIG
-
-
-def indexes(plan: list[dict[str, Any]]) -> set[str]:
-    return {node["Index Name"] for node in plan if "Index Name" in node}
 
 
 @pytest.mark.parametrize("name", HOT)

@@ -1,11 +1,17 @@
 """Tables as large as the plans of our statements are checked on."""
 
+from typing import Any
+
 import psycopg
 
+CONNECTION = (
+    "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256)"
+    " VALUES ('00000000-0000-4000-8000-000000000001', 'filled', 1, decode(repeat('ab', 32), 'hex'))"
+    " ON CONFLICT DO NOTHING"
+)
 FILL = (
     "SET session_replication_role = replica",
-    "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256)"
-    " VALUES ('00000000-0000-4000-8000-000000000001', 'filled', 1, decode(repeat('ab', 32), 'hex'))",
+    CONNECTION,
     "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
     " SELECT '00000000-0000-4000-8000-000000000001', n::text, n::text, true FROM generate_series(1, 40) AS n",
     "INSERT INTO account (id, phone_code, phone_number, normalized_phone)"
@@ -42,3 +48,20 @@ def fill_tables(db_connection: psycopg.Connection) -> None:
     """
     for statement in FILL:
         db_connection.execute(statement.encode())
+
+
+def insert_events(db_connection: psycopg.Connection[Any], status: str, count: int) -> None:
+    """Insert events of one status, with a body, without firing triggers or analysing the table."""
+    db_connection.execute("SET session_replication_role = replica")
+    db_connection.execute(CONNECTION)
+    db_connection.execute(
+        "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, modified_on, payload_hash,"
+        " payload, status, error_code, next_attempt_at, outcome, arrived_at, received_at, ingested_at,"
+        " processed_at, claim_id, source_ids, created_at)"
+        " SELECT '00000000-0000-4000-8000-000000000001', 'webhook', %(status)s || n, now(),"
+        " sha256(n::text::bytea), '{\"id\": 1}', %(status)s, 'internal', now(), 'ticket_created',"
+        " now(), now(), now(), now(), gen_random_uuid(), '{5}', now()"
+        " FROM generate_series(1, %(count)s) AS n",
+        {"status": status, "count": count},
+    )
+    db_connection.execute("RESET session_replication_role")
