@@ -19,6 +19,7 @@ from leads.domain.phone_text import (
     MAX_PHONE_CHARACTERS,
     MIN_DIGITS,
     TooManyReadings,
+    are_one_number,
     clean,
     clean_field,
     find_numbers,
@@ -115,7 +116,7 @@ def normalize(text: str, country_code: str | None = None) -> tuple[str | None, s
     digits = "".join(group.digits for part in parts for group in part)
     if reason := _unreadable(text, digits):
         return None, reason
-    if len(parts) > 1:
+    if len(parts) > 1 or not are_one_number(parts[0]):
         return None, "not_a_number"
     is_international = parts[0][0].is_international
     international = is_international or digits.startswith("00")

@@ -123,16 +123,22 @@ def find_numbers(text: str, read: Read) -> Iterator[Found]:
             yield from [whole] if whole else _several(piece, read)
 
 
+def are_one_number(groups: Sequence[Group]) -> bool:
+    """Whether no group begins an extension."""
+    before = 0
+    for group in groups:
+        if _begins_extension(group, before):
+            return False
+        before += len(group.digits)
+    return True
+
+
 def _whole(groups: Sequence[Group], read: Read) -> Found | None:
     """Read all groups as one number."""
-    digits = ""
-    for group in groups:
-        if digits and _begins_extension(group, len(digits)):
-            return None
-        digits += group.digits
-        if len(digits) > MAX_DIGITS:
-            return None
-    number = read(digits, groups[0].is_international) if len(digits) >= MIN_DIGITS else None
+    digits = "".join(group.digits for group in groups)
+    if not MIN_DIGITS <= len(digits) <= MAX_DIGITS or not are_one_number(groups):
+        return None
+    number = read(digits, groups[0].is_international)
     return Found(groups[0].start, groups[-1].end, number) if number else None
 
 
@@ -180,7 +186,7 @@ def _runs_from(groups: Sequence[Group], first: int, read: Read) -> Iterator[_Run
     """Yield the numbers that begin at a group."""
     digits, is_international = "", groups[first].is_international
     for last in range(first, min(first + MAX_GROUPS_PER_NUMBER, len(groups))):
-        if digits and _begins_extension(groups[last], len(digits)):
+        if _begins_extension(groups[last], len(digits)):
             return
         digits += groups[last].digits
         is_anchored = is_international or _has_certain_start(digits)

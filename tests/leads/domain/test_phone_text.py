@@ -97,7 +97,8 @@ def test_incomplete_and_ambiguous_digits_never_make_a_number(field: str) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["0903/960375", "0903960375 ext 12", "0903960375+84887410852", "0903 zalo 960375"]
+    "text",
+    ["0903/960375", "0903960375 ext 12", "0903960375+84887410852", "0903 zalo 960375", "822 3344 (10)"],
 )
 def test_a_text_with_a_separator_is_not_one_number(text: str) -> None:
     assert normalize(text)[0] is None
