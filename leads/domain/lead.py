@@ -7,10 +7,11 @@ from datetime import datetime
 from leads.domain.body import MAX_ITEMS_PER_FIELD, read_identifier, read_text, record_of, source_ids
 from leads.domain.canonical_json import JsonValue, canonical, payload_hash
 from leads.domain.errors import InvalidBody
+from leads.domain.phone import MAX_CANDIDATES_PER_RECORD, read_phones
+from leads.domain.phone_text import MAX_PHONE_CHARACTERS
 
 DIGEST_HEX_DIGITS = 16
 MAX_NAME_CHARACTERS = 500
-MAX_PHONE_CHARACTERS = 200  # one field may hold several numbers
 MAX_EMAIL_CHARACTERS = 320  # 64 before the @, 255 after it (RFC 5321)
 MAX_ADDRESS_CHARACTERS = 2000
 MAX_TAG_CHARACTERS = 200
@@ -30,8 +31,9 @@ _KEYS_OF_FIELD = {
 class Lead:
     """The mapped fields of one version of a record. `named_fields` are those that the body contained.
 
-    `phones` are as typed. `modified_on` is in UTC; it and `table_name` come from the stored row, which knows
-    the connection's time zone and tables; both are None for a lead that was read from a body alone.
+    `phones` are as typed, those of Pancake's chat customer last. `modified_on` is in UTC; it and `table_name`
+    come from the stored row, which knows the connection's time zone and tables; both are None for a lead that
+    was read from a body alone.
     """
 
     record_id: str
@@ -89,24 +91,45 @@ def read_lead(
     record_id = read_identifier(record.get("id"))
     if record_id is None:
         raise InvalidBody("The body has no record id.", code="missing_record_id")
-    phones = _texts(record.get("phone_number"), MAX_PHONE_CHARACTERS) + _texts(
-        record.get("secondary_phone_number"), MAX_PHONE_CHARACTERS
-    )
+    chat_phones = _chat_phones(record)
+    named = {field for field, keys in _KEYS_OF_FIELD.items() if any(key in record for key in keys)}
     return Lead(
         record_id=record_id,
         name=read_text(record.get("name"), MAX_NAME_CHARACTERS),
-        phones=tuple(dict.fromkeys(phones)),
+        phones=_phones(record, chat_phones),
         email=read_text(record.get("email"), MAX_EMAIL_CHARACTERS),
         address=_address(record.get("full_address")),
         sources=source_ids(record),
         tags=tuple(sorted(_texts(record.get("pancake_tags"), MAX_TAG_CHARACTERS))),
         interested_products=tuple(sorted(_texts(record.get("interested_product"), MAX_PRODUCT_CHARACTERS))),
-        named_fields=frozenset(
-            field for field, keys in _KEYS_OF_FIELD.items() if any(key in record for key in keys)
-        ),
+        named_fields=frozenset(named | {"phones"} if chat_phones else named),
         modified_on=modified_on,
         table_name=table_name,
     )
+
+
+def _phones(record: Mapping[str, JsonValue], chat_phones: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the record's own phones as typed, then those of its chat customer that are other numbers.
+
+    A body that names the customer is then equal to one that does not, unless it brings a new number.
+    """
+    keys = _KEYS_OF_FIELD["phones"]
+    phones = dict.fromkeys(text for key in keys for text in _texts(record.get(key), MAX_PHONE_CHARACTERS))
+    others = [text for text in chat_phones if text not in phones]
+    known = set(read_phones(phones).usable) if others else set()
+    for text in others:
+        numbers = set(read_phones([text]).usable)
+        if numbers - known or not phones:
+            phones[text] = None
+            known |= numbers
+    return tuple(phones)
+
+
+def _chat_phones(record: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    """Return the phones of the record's customer in Pancake's chat, which Pancake finds in messages."""
+    customer = record.get("pancake_customer_obj")
+    numbers = customer.get("phone_numbers") if isinstance(customer, Mapping) else None
+    return _texts(numbers, MAX_PHONE_CHARACTERS)[:MAX_CANDIDATES_PER_RECORD]
 
 
 def _texts(value: JsonValue, max_characters: int) -> tuple[str, ...]:

@@ -6,17 +6,29 @@ old 11-digit numbers invalid, so that they are mapped first.
 """
 
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumberFormat
 
 from leads.domain.errors import InvalidPhone
+from leads.domain.phone_text import (
+    MAX_DIGITS,
+    MAX_PHONE_CHARACTERS,
+    MIN_DIGITS,
+    TooManyReadings,
+    are_one_number,
+    clean,
+    clean_field,
+    find_numbers,
+    groups_of,
+)
 
 REGION = "VN"
 COUNTRY_CODE = "84"
+_OWN_CODES = (None, COUNTRY_CODE, f"+{COUNTRY_CODE}")
 RENUMBERED_2018 = {
     "120": "70", "121": "79", "122": "77", "126": "76", "128": "78",  # MobiFone
     "123": "83", "124": "84", "125": "85", "127": "81", "129": "82",  # VinaPhone
@@ -29,30 +41,31 @@ RENUMBERED_2018 = {
 
 MAX_CANDIDATES_PER_RECORD = 10
 MAX_REJECTED_CHARACTERS = 40
-MIN_DIGITS = 7  # no subscriber number with its area code is shorter
-MAX_DIGITS = 17  # 15 digits of E.164 after the prefix 00
-MAX_GROUPS_PER_NUMBER = 6
-"""How many groups of digits, at most, one number may be written in."""
+MAX_FOREIGN_PARSES_PER_FIELD = 10
+"""Bounds the time that a field costs: a call of the library's parser takes 30 to 50 microseconds."""
 
-# What people type between two numbers of one field; "hoặc" and "và" are "or" and "and".
-_BETWEEN_NUMBERS = re.compile(r"[/,;|\n\r\t]|\s+-\s+|\bhoặc\b|\bor\b|\bvà\b", re.IGNORECASE)
-# What people type between the groups of digits of one number.
-_BETWEEN_GROUPS = re.compile(r"[\s.\-()]+")
+# Splits rejected text for the evidence; the numbers are found by `phone_text`.
+_LISTED = re.compile(r"[/,;|\n\r\t]")
 _NO_DIGIT = re.compile(r"[^0-9]")
 # An 11-digit mobile number of before 2018 with any of its prefixes: 0, 84, 840, 0084, 00840 or none.
 _OLD_MOBILE = re.compile(r"(?:(?:00)?840?|0)?(1[2-9][0-9])([0-9]{7})")
 
 
-def _plain_mobile() -> re.Pattern[str]:
-    """Build a shortcut for mobile numbers from the library's own pattern: its parser is slow."""
+def _shortcuts() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Build patterns of mobile and of all Vietnamese numbers from the library's own: its parser is slow."""
     metadata = PhoneMetadata.metadata_for_region(REGION)
     assert metadata is not None
-    assert metadata.mobile is not None
-    pattern = metadata.mobile.national_number_pattern
-    return re.compile(rf"(?:\+84|0)(?=[35789]\d{{8}}\Z)({pattern})", re.ASCII)
+    assert metadata.general_desc is not None
+    kinds = [metadata.mobile, metadata.fixed_line, metadata.toll_free, metadata.premium_rate]
+    kinds += [metadata.shared_cost, metadata.voip, metadata.personal_number, metadata.pager]
+    kinds += [metadata.uan, metadata.voicemail]
+    patterns = [kind.national_number_pattern for kind in kinds if kind and kind.national_number_pattern]
+    mobile = re.compile(rf"(?:\+84|0)(?=[35789]\d{{8}}\Z)({patterns[0]})", re.ASCII)
+    general = metadata.general_desc.national_number_pattern
+    return mobile, re.compile(rf"(?:\+840?|0)(?=(?:{general})\Z)({'|'.join(patterns)})", re.ASCII)
 
 
-_MOBILE = _plain_mobile()
+_MOBILE, _VIETNAMESE = _shortcuts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +91,13 @@ def read_phones(fields: Iterable[str]) -> PhoneReading:
     """Read every number in the fields; one field may hold several ("0912… / 0287…")."""
     usable: dict[str, None] = {}
     rejected: list[tuple[str, str]] = []
-    for candidate in _candidates(fields):
-        number, reason = normalize(candidate)
+    for count, (number, text, reason) in enumerate(_candidates(fields), start=1):
         if number:
             usable[number] = None
         else:
-            rejected.append((candidate[:MAX_REJECTED_CHARACTERS], reason))
+            rejected.append((text[:MAX_REJECTED_CHARACTERS], reason))
+        if count == MAX_CANDIDATES_PER_RECORD:
+            break
     return PhoneReading(tuple(usable), tuple(rejected))
 
 
@@ -93,20 +107,24 @@ def normalize(text: str, country_code: str | None = None) -> tuple[str | None, s
     Reasons: `empty`, `too_short`, `too_long`, `not_a_number`, `invalid`. `country_code` is that of a stored
     account ("84", "+84"), to which a national number belongs.
     """
-    text = unicodedata.normalize("NFKC", text)
-    digits = _NO_DIGIT.sub("", text)
-    if not digits:
-        return None, "not_a_number" if text.strip() else "empty"
-    if len(digits) < MIN_DIGITS:
-        return None, "too_short"
-    if len(digits) > MAX_DIGITS:
+    if country_code in _OWN_CODES and (plain := _MOBILE.fullmatch(text)):
+        return f"+{COUNTRY_CODE}{plain[1]}", ""
+    if len(text) > MAX_PHONE_CHARACTERS:
         return None, "too_long"
-    international = text.lstrip(" (").startswith("+") or digits.startswith("00")
+    text = clean(text)
+    parts = groups_of(text)
+    digits = "".join(group.digits for part in parts for group in part)
+    if reason := _unreadable(text, digits):
+        return None, reason
+    if len(parts) > 1 or not are_one_number(parts[0]):
+        return None, "not_a_number"
+    is_international = parts[0][0].is_international
+    international = is_international or digits.startswith("00")
     code = _NO_DIGIT.sub("", country_code or "") or COUNTRY_CODE
     if code != COUNTRY_CODE and not international:
         national = _parse(f"+{code}{digits.lstrip('0')}")
         return national if national[0] else _parse(f"+{digits}")
-    return _parse(_modern(digits, international=international))
+    return _parse(_modern(digits, international=is_international))
 
 
 def stored_digits(number: str) -> tuple[str, ...]:
@@ -135,42 +153,67 @@ def national_parts(number: str) -> tuple[str, str]:
     return code, f"0{national}" if code == COUNTRY_CODE else national
 
 
-def _candidates(fields: Iterable[str]) -> list[str]:
-    """Return the texts that may be a number: each field is one, or is split at separators."""
-    found: list[str] = []
+def _candidates(fields: Iterable[str]) -> Iterator[tuple[str | None, str, str]]:
+    """Yield a number, or None with a text that is no number and why not."""
     for field in fields:
-        for part in [field] if normalize(field)[0] else _BETWEEN_NUMBERS.split(field):
-            for candidate in [part] if normalize(part)[0] else _numbers_among(_BETWEEN_GROUPS.split(part)):
-                if candidate.strip():
-                    found.append(candidate.strip())
-                if len(found) == MAX_CANDIDATES_PER_RECORD:
-                    return found
-    return found
-
-
-def _numbers_among(groups: list[str]) -> Iterator[str]:
-    """Join neighbouring groups of digits that make a number, and return what is left between such numbers."""
-    start, rest = 0, list[str]()
-    while start < len(groups):
-        ends = range(start + 1, min(start + MAX_GROUPS_PER_NUMBER, len(groups)) + 1)
-        end = next((end for end in ends if normalize(" ".join(groups[start:end]))[0]), None)
-        if end is None:
-            rest.append(groups[start])
-            start += 1
+        if plain := _MOBILE.fullmatch(field):
+            yield f"+{COUNTRY_CODE}{plain[1]}", field, ""
             continue
-        yield " ".join(rest)
-        yield " ".join(groups[start:end])
-        start, rest = end, []
-    yield " ".join(rest)
+        (text, cut), end = clean_field(field), 0
+        with suppress(TooManyReadings):
+            for found in find_numbers(text, _reader()):
+                yield from _rejected(text[end : found.start])
+                yield found.number, text[found.start : found.end], ""
+                end = found.end
+        yield from _rejected(text[end:], is_all=end == 0)
+        if cut:
+            yield None, cut, "too_long"
+
+
+def _rejected(text: str, *, is_all: bool = False) -> Iterator[tuple[None, str, str]]:
+    """Yield the parts of a text without a number; words count only if the field holds nothing else."""
+    for part in _LISTED.split(text):
+        digits, words = _NO_DIGIT.sub("", part), part.strip(" .-()")
+        if digits or (is_all and words):
+            yield None, words, _unreadable(part, digits) or "invalid"
+
+
+def _unreadable(text: str, digits: str) -> str:
+    """Return why the digits of a text cannot be a number of any country, or an empty text."""
+    if not digits:
+        return "not_a_number" if text.strip() else "empty"
+    if len(digits) < MIN_DIGITS:
+        return "too_short"
+    return "too_long" if len(digits) > MAX_DIGITS else ""
+
+
+def _reader() -> Callable[[str, bool], str | None]:
+    """Return a function that reads the digits of one number, for the numbers of one field."""
+    parses_left = MAX_FOREIGN_PARSES_PER_FIELD
+
+    def read(digits: str, is_international: bool) -> str | None:
+        nonlocal parses_left
+        text = _modern(digits, international=is_international)
+        if vietnamese := _VIETNAMESE.fullmatch(text):
+            return f"+{COUNTRY_CODE}{vietnamese[1]}"
+        if text.startswith(("0", f"+{COUNTRY_CODE}")):
+            return None
+        if not parses_left:
+            raise TooManyReadings
+        parses_left -= 1
+        return parse_fully(text)[0]
+
+    return read
 
 
 def _modern(digits: str, *, international: bool) -> str:
     """Return the number as `phonenumbers` expects it, old mobile prefixes replaced."""
-    if (old := _OLD_MOBILE.fullmatch(digits)) and (new := RENUMBERED_2018.get(old[1])):
+    is_foreign = international and not digits.startswith(("0", COUNTRY_CODE))  # "+1 201 234 567"
+    if not is_foreign and (old := _OLD_MOBILE.fullmatch(digits)) and (new := RENUMBERED_2018.get(old[1])):
         return f"+{COUNTRY_CODE}{new}{old[2]}"
     if digits.startswith("00"):
         return f"+{digits[2:]}"
-    if international:
+    if international and not digits.startswith("0"):  # no country code begins with 0: "0905… + 0912…"
         return f"+{digits}"
     if digits.startswith(COUNTRY_CODE) and len(digits) >= 11:
         return f"+{COUNTRY_CODE}{digits[2:].lstrip('0')}"
@@ -178,7 +221,7 @@ def _modern(digits: str, *, international: bool) -> str:
 
 
 def _parse(text: str) -> tuple[str | None, str]:
-    if plain := _MOBILE.fullmatch(text):
+    if plain := _VIETNAMESE.fullmatch(text):
         return f"+{COUNTRY_CODE}{plain[1]}", ""
     return parse_fully(text)
 

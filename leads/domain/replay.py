@@ -8,6 +8,7 @@ from typing import TypedDict
 from leads.domain.errors import BadRequest
 from leads.domain.lifecycle import PROCESSED, REPLAYED_BY_MANUAL_INVOCATION
 from leads.domain.phone import read_phones
+from leads.domain.phone_text import MAX_PHONE_CHARACTERS
 from leads.domain.window import read_moment
 
 REPLAYABLE = REPLAYED_BY_MANUAL_INVOCATION | {PROCESSED}
@@ -133,6 +134,11 @@ def _event_ids(ids: object, max_events: int) -> tuple[int, ...]:
 def _corrected_phone(phone: object, event_ids: tuple[int, ...]) -> str:
     if len(event_ids) != 1:
         raise BadRequest("corrected_phone belongs to one event: give exactly one id with it.")
+    if isinstance(phone, str) and len(phone) > MAX_PHONE_CHARACTERS:
+        raise BadRequest(
+            f"corrected_phone has {len(phone)} characters: give one phone number"
+            f" of at most {MAX_PHONE_CHARACTERS} characters."
+        )
     phones = read_phones([phone] if isinstance(phone, str) else [])
     if phones.primary is None:
         reasons = ", ".join(reason for _, reason in phones.rejected) or "no phone given"
