@@ -32,7 +32,8 @@ RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --no-index --no-deps --compile \
         /wheels/*.whl
 
-# Stand-ins for services of others: Diva's notification service, an edge, and the merge of the metadata.
+# Stand-ins for services of others (Pancake, Diva's notification service), the program that stores the sandbox's
+# connection, and the merge of the metadata.
 FROM project AS sandbox
 COPY sandbox sandbox
 COPY hasura hasura

@@ -1,1 +1,1 @@
-"""What Hasura calls: one module for each action and event trigger."""
+"""What Hasura and the edge call: one module per action, event trigger, and the policy of the edge."""

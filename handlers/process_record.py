@@ -35,7 +35,11 @@ class Processed:
 
 
 async def process_record(runtime: Runtime, call: EventCall) -> Answer:
-    """Answer `{event_id, result}`: an outcome, `failed`, a skipped status, `replayed`, or `not_received`."""
+    """Answer `{event_id, result}`.
+
+    The result is an outcome, `failed`, a skipped status, `claim_lost`, `replayed`, `kill_switch_on` or
+    `not_received`.
+    """
     event_id = _event_id(call)
     async with runtime.db.work_slot():
         processed = await _claim_and_process(runtime, event_id)

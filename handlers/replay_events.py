@@ -12,7 +12,7 @@ from leads.services.runtime import Runtime
 
 
 async def replay_events(runtime: Runtime, call: ActionCall) -> Answer:
-    """Answers the balance of the replay; of a dry run the changes, event by event.
+    """Answers the balance of the replay; of a dry run also the changes, event by event.
 
     Raises BadRequest, KillSwitchOn, or Busy while another replay runs.
     """

@@ -1,4 +1,4 @@
-"""HTTP for the handlers: who may call a route, the answer to each error, one metric and log line a request.
+"""HTTP for the handlers: who may call a route, the answer to each error, one metric and log line per request.
 
 To Hasura 503 means "nothing was claimed, deliver it again"; a 4xx is for people to read in the console. The
 body always is JSON with `message` and `extensions.code`: Hasura reports anything else to a client of an

@@ -33,7 +33,7 @@ class Metrics:
         )
         self.events = Counter(
             "pancake_events",
-            "Processed events by outcome, others by status or error code",
+            "Processed events by outcome, others by result",
             ["result"],
             registry=self.registry,
         )

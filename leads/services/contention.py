@@ -6,7 +6,7 @@ from typing import TypeVar
 from leads.domain.errors import Contended
 
 MAX_TRIES = 3
-"""The first try and two repetitions; what still conflicts then is left to the next run of a cron."""
+"""The first try and two repetitions; after that the caller gets Contended."""
 
 Result = TypeVar("Result")
 

@@ -45,7 +45,7 @@ class FoundEvents:
 
 @dataclass(frozen=True, slots=True)
 class ReplayedBatch:
-    """A row of replay_events/replay_rows: the events that were set to received; none while switched off."""
+    """A row of replay_events/replay_rows: the events set to received; none while the kill switch is on."""
 
     switched_on: bool
     ids: list[int]

@@ -17,8 +17,8 @@ CLAIM_LEASE = timedelta(seconds=60)
 class Claim:
     """The right to work on an event, and what the work needs of it.
 
-    `status` is `ingested`, or a skipped status if a switch is off. `unsent` holds the notifications that the
-    event has not sent yet.
+    `status` is `ingested`, or a skipped status if the kill switch is on or no source is active. `unsent`
+    holds the notifications that the event has not sent yet.
     """
 
     id: int

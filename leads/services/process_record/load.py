@@ -1,6 +1,6 @@
 """Load what the decision needs: take the locks, check the claim and the switches, read the facts.
 
-Lock order: record, phones (sorted), roster last. All are transaction advisory locks.
+Lock order: record, phones (by lock key), roster last. All are transaction advisory locks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ class LoadedEvent:
 
 @dataclass(frozen=True, slots=True)
 class NotProcessed:
-    """A claimed event that is not processed: a switch is off now, or the claim was lost."""
+    """A claimed event that is not processed: kill switch on, no source active, or the claim lost."""
 
     claim: Claim
     result: str
@@ -88,7 +88,7 @@ async def load_event(transaction: Transaction, claim: Claim) -> LoadedEvent | No
 
 
 def lock_records_statement(record_ids: Sequence[str]) -> Statement:
-    """Return the statement that takes the first of a lead's locks, used by all layers that store records."""
+    """Return the statement of a lead's first lock, which processing, polling and reconciliation take."""
     return "process_record/lock_records", {"record_ids": list(record_ids)}
 
 
@@ -105,7 +105,9 @@ def read_stored_lead(
     Raises InvalidBody if the row holds nothing that could be processed.
     """
     if payload is None:
-        raise InvalidBody("The row does not hold JSON to process (any more).", code="invalid_payload")
+        raise InvalidBody(
+            "The row holds no JSON to process, or its body was emptied.", code="invalid_payload"
+        )
     lead = read_lead(_read_payload(payload), modified_on=modified_on, table_name=table_name)
     return lead, read_phones([corrected_phone] if corrected_phone else lead.phones)
 

@@ -107,7 +107,7 @@ def test_a_zone_that_two_programs_may_read_differently_is_refused(database: str,
     assert status(database)["record_timezone"] == "UTC"
 
 
-def test_another_time_zone_is_set_after_a_warning_and_the_last_day_polled_anew(
+def test_another_time_zone_is_set_after_a_warning_and_the_last_day_polled_again(
     database: str, db: DbSession
 ) -> None:
     made(database)
@@ -234,7 +234,7 @@ def dump(db: DbSession) -> str:
     return "\n".join(parts)
 
 
-def test_keys_rotate_by_sealing_everything_anew(database: str, db: DbSession) -> None:
+def test_rotate_keys_encrypts_every_secret_again(database: str, db: DbSession) -> None:
     """In batches; afterwards the old key is not needed, and a second run changes nothing."""
     plain = filled(db)
     for number in range(3):

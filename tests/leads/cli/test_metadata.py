@@ -89,7 +89,7 @@ def test_applying_twice_changes_nothing(shared: Shared) -> None:
     assert shared.scheduled("pancake_retry_failed") == events
 
 
-def test_drift_in_ours_stops_until_told(shared: Shared) -> None:
+def test_drift_in_ours_is_refused_without_over_drift(shared: Shared) -> None:
     """A permission was dropped in the console: refused and named; --over-drift restores it."""
     shared.run("9a")
     permission = {"table": "pancake_source", "role": "crm_admin", "source": "default"}

@@ -78,7 +78,7 @@ local function schedule_write()
     is_writing = is_writing or ngx.timer.at(0, write_pending)
 end
 
--- The journal is read after a restart, when clock.now() may have begun anew: it holds the time of day.
+-- The journal is read after a restart, when clock.now() may have started again at 0: it holds the time of day.
 local function journal_line(connection_id)
     return ("%d %s\n"):format(ngx.time(), connection_id)
 end
