@@ -208,7 +208,8 @@ json_values = st.recursive(
     max_leaves=6,
 )
 KEYS = ["id", "data", "source", "modified_on", "created_on", "name", "phone_number", "email", "table_id",
-        "full_address", "pancake_tags", "interested_product", "pancake_customer_obj", "event", "type", "test"]  # fmt: skip
+        "full_address", "pancake_tags", "interested_product", "pancake_customer_obj",
+        "event", "type", "test"]  # fmt: skip
 
 
 @given(
