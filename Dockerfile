@@ -25,14 +25,14 @@ COPY leads leads
 COPY sql sql
 RUN pip wheel --disable-pip-version-check --no-index --no-build-isolation --no-deps --wheel-dir /wheels .
 
-# A layer of its own: a change of the code leaves the large layer with the dependencies as it is.
+# A separate layer: a change of the code leaves the large layer with the dependencies as it is.
 FROM python AS project
 COPY --from=dependencies /venv /venv
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --no-index --no-deps --compile \
         /wheels/*.whl
 
-# Stand-ins for services of others (Pancake, Diva's notification service), the program that stores the sandbox's
+# Stand-ins for external services (Pancake, Diva's notification service), the program that stores the sandbox's
 # connection, and the merge of the metadata.
 FROM project AS sandbox
 COPY sandbox sandbox

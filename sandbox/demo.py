@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sandbox.edge.nginx import describe_edge, missing_packages
+from sandbox.edge.packages import describe_edge, missing_packages
 from sandbox.payloads import Sample, load_samples
 from sandbox.postgres.binaries import PostgresNotFound
 from sandbox.postgres.server import ClusterError, server_url_from_environment

@@ -91,7 +91,7 @@ class Processes:
         stdout: IO[str] | int | None = None, stderr: IO[str] | int | None = None,
         owner: Unprivileged | None = None, stop_signal: signal.Signals = signal.SIGTERM,
     ) -> subprocess.Popen[str]:  # fmt: skip
-        """Start a child in a session of its own, so that Ctrl-C does not reach it.
+        """Start a child in its own session, so that Ctrl-C does not reach it.
 
         `stop_signal` is the signal for a graceful stop.
         """

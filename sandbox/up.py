@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sandbox.edge.nginx import describe_edge, missing_packages
+from sandbox.edge.packages import describe_edge, missing_packages
 from sandbox.postgres.binaries import PostgresNotFound
 from sandbox.postgres.server import ClusterError, server_url_from_environment
 from sandbox.stack.services import NotReady

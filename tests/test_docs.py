@@ -22,7 +22,7 @@ PAGES = sorted(
     if not {".venv", ".hypothesis", "node_modules"} & set(path.relative_to(ROOT).parts)
     and not path.is_relative_to(ENGINE)
 )
-"""Every page but those of sandbox/engine, which is a project of its own."""
+"""Every page but those of sandbox/engine, which is a separate project."""
 IDS = [path.relative_to(ROOT).as_posix() for path in PAGES]
 # A link of Markdown without an address of the web: its text, then the path and the heading.
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")

@@ -1,6 +1,6 @@
 """PostgreSQL through psycopg: two pools, named statements, one round trip for what belongs together.
 
-Ingest has connections of its own, so that it does not wait behind processing, which waits for locks.
+Ingest has its own connections, so that it does not wait behind processing, which waits for locks.
 Statements come from leads/adapters/queries.py; nothing is retried here.
 """
 
@@ -95,7 +95,7 @@ class Database:
         await self._work.close()
 
     async def ingest(self, name: str, params: Params, row_type: type[RowType]) -> list[RowType]:
-        """Run one statement in a transaction of its own, on the connections kept for ingest."""
+        """Run one statement in its own transaction, on the connections kept for ingest."""
         return await self._run_alone(self._ingest, name, params, row_type)
 
     @overload
@@ -105,7 +105,7 @@ class Database:
     async def fetch_all(
         self, name: str, params: Params, row_type: type[RowType] | None = None
     ) -> list[RowType] | list[Row]:
-        """Run one statement in a transaction of its own; rows are dictionaries, or built by `row_type`.
+        """Run one statement in its own transaction; rows are dictionaries, or built by `row_type`.
 
         Raises DatabaseUnavailable, Contended or StatementError.
         """

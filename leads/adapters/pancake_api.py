@@ -194,7 +194,8 @@ class PancakeApi:
         return answer
 
     async def _fetch(self, url: str, query: Mapping[str, str]) -> tuple[int, httpx.Headers, bytes]:
-        """Send one request. Ours is raised outside the except clause: httpx's exception refers to the URL."""
+        """Send one request. Raises PancakeUnavailable."""
+        # Raised outside the except clause: httpx's exception refers to the URL.
         problem = ""
         try:
             async with (

@@ -1,4 +1,4 @@
-"""Map psycopg's transient errors to ours: conflicts between transactions, lost connections."""
+"""Map psycopg's transient errors (conflicts, lost connections) to those of leads.domain.errors."""
 
 import psycopg
 from psycopg import errors

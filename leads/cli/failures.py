@@ -64,7 +64,7 @@ def fail(message: str, exit_code: ExitCode) -> NoReturn:
 
 
 def describe_settings(error: SettingsError) -> str:
-    """Format all problems of the configuration, each in lines of its own."""
+    """Format all problems of the configuration, each in its own lines."""
     problems = [
         fill(problem, LINE_LENGTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
         for problem in error.problems

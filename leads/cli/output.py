@@ -53,7 +53,7 @@ def show_activity(description: str) -> Iterator[None]:
 
 
 def verb_group(summary: str, details: str, epilog: str) -> typer.Typer:
-    """Make a verb that has commands of its own. Only the summary is shown in the list of verbs."""
+    """Make a verb with subcommands. Only the summary is shown in the list of verbs."""
     return typer.Typer(
         no_args_is_help=True, rich_markup_mode=None, help=f"{summary}\n\n{details}", epilog=epilog
     )

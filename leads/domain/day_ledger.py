@@ -133,7 +133,7 @@ class DayLedger:
             "pages": self.position.pages,
             "short_pages": self.position.short_pages,
         }
-        # The type checker does not see that all keys of LedgerEntries are keys of DayReport.
+        # mypy does not unpack a TypedDict into one that has more keys.
         return cast(DayReport, {**compared, **self.entries})
 
     def _enter_found(self, record_id: str, standing_word: str, error_code: str | None) -> None:

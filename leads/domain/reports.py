@@ -36,7 +36,7 @@ class PollReport(ConnectionReport, total=False):
     pages: int
 
 
-class LedgerEntries(TypedDict):
+class LedgerEntries(TypedDict, total=False):
     """What a day's ledger counts while the list is read."""
 
     processed: int
@@ -52,7 +52,7 @@ class LedgerEntries(TypedDict):
     seconds: float
 
 
-class DayReport(ConnectionReport, total=False):
+class DayReport(ConnectionReport, LedgerEntries, total=False):
     """One ICT day: the entries of its ledger, and what was compared when the list was read to its end."""
 
     day: str
@@ -67,17 +67,6 @@ class DayReport(ConnectionReport, total=False):
     ending: str
     first_seen: dict[str, int]
     webhook_loss: float
-    processed: int
-    held: int
-    pending: int
-    found: int
-    sampled: int
-    found_missing: list[str]
-    left_missing: list[str]
-    duplicates: list[str]
-    rejected: list[list[str]]
-    sample_missing: list[str]
-    seconds: float
 
 
 def shorten(body: object) -> object:

@@ -103,7 +103,7 @@ class CronRuns:
         self._clock = clock
 
     async def run(self, call: CronCall, work: CronWork, *, stop_after_seconds: float) -> Answer:
-        """Answer `{result, report}`; `work` should stop by itself after `stop_after_seconds`.
+        """Answer `{result, report}`; `work` should return after `stop_after_seconds`.
 
         Raises RunUnfinished, RunUnderWay, RunFailed, and what `work` raises, after storing it.
         """

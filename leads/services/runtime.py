@@ -40,7 +40,7 @@ class Runtime:
         graphql: GraphqlClient | None = None,
         pancake: PancakeApi | None = None,
     ) -> "Runtime":
-        """Build the parts; `open` connects them. Tests pass some parts of their own."""
+        """Build the parts; `open` connects them. Tests replace some parts."""
         metrics = Metrics()
         clock = clock or Clock()
         db = Database(

@@ -25,7 +25,8 @@ from starlette.routing import Route
 from sandbox.bench.environment import SECRET, TOKEN, describe_machine
 from sandbox.bench.load import closed_loop, request_for
 from sandbox.bench.sink import serve_in_process
-from sandbox.edge.nginx import EdgeSettings, NginxEdge, missing_packages
+from sandbox.edge.nginx import EdgeSettings, NginxEdge
+from sandbox.edge.packages import require_edge_packages
 from sandbox.processes import Processes
 
 BODY = json.dumps({"id": "bench", "name": "Nguyễn Văn A", "note": "x" * 1400}, ensure_ascii=False).encode()
@@ -84,12 +85,7 @@ def edge(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure the added p50 of one client with signed bodies of 1.5 KB, and the verifications per second."""
-    if missing := missing_packages():
-        typer.echo(
-            f"The real edge is not installed. Run: apt-get install {' '.join(missing)}",
-            err=True,
-        )
-        raise typer.Exit(2)
+    require_edge_packages()
     with serve_in_process(create_upstream) as url, Processes() as processes:
         nginx = _start(processes, url)
         result = {**_added_latency(nginx, url, rounds, seconds), "verify_rps": _verify_rate(nginx)}

@@ -16,7 +16,7 @@ from rich.console import Console
 from sandbox.bench.environment import describe_machine
 from sandbox.bench.load import Measurement
 from sandbox.chaos.stream import Stream
-from sandbox.edge.nginx import missing_packages
+from sandbox.edge.packages import require_edge_packages
 from sandbox.postgres.server import Cluster
 from sandbox.stack.stack import Sandbox
 
@@ -37,12 +37,7 @@ def latency(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure the time from the post of a webhook to the committed ticket, at a constant rate."""
-    if missing := missing_packages():
-        typer.echo(
-            f"The real edge is not installed. Run: apt-get install {' '.join(missing)}",
-            err=True,
-        )
-        raise typer.Exit(2)
+    require_edge_packages()
     with Cluster(durable=True) as cluster, Sandbox(cluster, edge_environment={}) as sandbox:
         result = asyncio.run(_run(sandbox, rate, seconds))
     result["machine"] = describe_machine()

@@ -1,4 +1,4 @@
-"""Upstream servers for benchmarks: each answers at once, in a process of its own."""
+"""Upstream servers for benchmarks: each answers at once, in a separate process."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ def notification_sink() -> Iterator[str]:
 
 @contextmanager
 def serve_in_process(make_app: Callable[[], Starlette]) -> Iterator[str]:
-    """Run an application in a process of its own; yield its URL.
+    """Run an application in a separate process; yield its URL.
 
     `make_app` must be a function of a module: the new process imports it by name.
     """

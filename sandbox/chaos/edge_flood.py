@@ -13,7 +13,8 @@ from sandbox.bench.environment import SECRET, TOKEN
 from sandbox.bench.sink import serve_in_process
 from sandbox.chaos.flood import Flood, flood
 from sandbox.chaos.upstream import CONNECTION, create_upstream
-from sandbox.edge.nginx import EdgeSettings, NginxEdge, missing_packages
+from sandbox.edge.nginx import EdgeSettings, NginxEdge
+from sandbox.edge.packages import require_edge_packages
 from sandbox.processes import Processes
 from sandbox.stack.signals import exit_on_sigterm
 
@@ -42,9 +43,7 @@ def edge_flood(
     nothing is lost. Without one it answers 429 and spends no budget. The other sender is not affected, and
     the log stays small.
     """
-    if missing := missing_packages():
-        typer.echo(f"The real edge is not installed. Run: apt-get install {' '.join(missing)}", err=True)
-        raise typer.Exit(2)
+    require_edge_packages()
     exit_on_sigterm()
     with serve_in_process(create_upstream) as url, Processes() as processes:
         edge = NginxEdge(processes, EdgeSettings(url, url, "jwt", SECRET))

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from sandbox.chaos.ledger import Ledger, compare, count_unfinished
 from sandbox.chaos.stream import Sent, Stream
-from sandbox.edge.nginx import NginxEdge, missing_packages
+from sandbox.edge.nginx import NginxEdge
+from sandbox.edge.packages import require_edge_packages
 from sandbox.postgres.server import Cluster
 from sandbox.stack.signals import exit_on_sigterm
 from sandbox.stack.stack import Sandbox
@@ -30,10 +31,7 @@ def edge_outage(
 
     No lead may be lost or duplicated, no answer may be an error, every ticket must show the newest version.
     """
-    missing = missing_packages()
-    if missing:
-        typer.echo(f"The real edge is not installed. Run: apt-get install {' '.join(missing)}", err=True)
-        raise typer.Exit(2)
+    require_edge_packages()
     exit_on_sigterm()
     console = Console(stderr=True)
     with Cluster(durable=True) as cluster, Sandbox(cluster, edge_environment={}) as sandbox:

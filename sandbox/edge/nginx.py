@@ -1,17 +1,18 @@
-"""Start the real edge of deploy/nginx/ on free ports of 127.0.0.1, from a directory of its own."""
+"""Start the real edge of deploy/nginx/ on free ports of 127.0.0.1, from its own directory."""
 
 import base64
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from sandbox.edge.packages import NGINX
 from sandbox.postgres.server import free_port
 from sandbox.processes import Processes, Unprivileged
 from sandbox.stack.services import NotReady
@@ -19,28 +20,7 @@ from sandbox.stack.services import NotReady
 TIMEOUT_SECONDS = 10
 POLL_SECONDS = 0.01
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "nginx"
-NGINX = Path("/usr/sbin/nginx")
-NEEDED = (
-    (NGINX, "nginx"),
-    (Path("/usr/lib/nginx/modules/ngx_http_lua_module.so"), "libnginx-mod-http-lua"),
-    (Path("/usr/share/lua/5.1/cjson"), "lua-cjson"),
-)
 FOLDERS = ("spool", "unknown", "quarantine")
-
-
-def missing_packages() -> list[str]:
-    """Return the Debian packages that the real edge lacks here; empty if it can run."""
-    return [package for path, package in NEEDED if not path.exists()]
-
-
-def describe_edge(missing: Sequence[str]) -> str:
-    """Say which edge the sandbox starts if these packages are missing."""
-    if not missing:
-        return "The edge is the real one: nginx with Lua."
-    return (
-        "The edge is a stand-in without signatures, limits and spool; the real one needs the packages "
-        f"{', '.join(missing)}."
-    )
 
 
 def state_key(name: str = "k1") -> str:

@@ -23,7 +23,7 @@ def install_diva(url: str) -> None:
 
 
 def migrate(url: str) -> None:
-    """Apply our migrations in order, each in a transaction of its own.
+    """Apply our migrations in order, each in its own transaction.
 
     They are not recorded: a Hasura engine on this database would apply them again.
     """

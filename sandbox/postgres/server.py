@@ -1,6 +1,6 @@
 """Run a temporary PostgreSQL server, or create databases on one that DATABASE_URL names.
 
-Tests, demo and sandbox accept DATABASE_URL; benchmarks and chaos always start a server of their own.
+Tests, demo and sandbox accept DATABASE_URL; benchmarks and chaos always start their own server.
 """
 
 import os
@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -180,11 +180,10 @@ class Cluster:
             raise ClusterError(f"PostgreSQL refused a statement: {error}") from error
 
     def __enter__(self) -> Self:
-        try:
+        with ExitStack() as on_failure:
+            on_failure.callback(self.close)
             self.start()
-        except BaseException:
-            self.close()
-            raise
+            on_failure.pop_all()
         return self
 
     def __exit__(

@@ -3,12 +3,14 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from secrets import token_hex
 from types import TracebackType
 from typing import Self
 
 from sandbox.diva import METADATA as DIVA_METADATA
-from sandbox.edge.nginx import EdgeSettings, NginxEdge, missing_packages
+from sandbox.edge.nginx import EdgeSettings, NginxEdge
+from sandbox.edge.packages import missing_packages
 from sandbox.postgres.database import install_diva
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import Processes
@@ -55,7 +57,7 @@ class Sandbox:
 
     @property
     def database_url(self) -> str:
-        """The database with Diva's tables and ours."""
+        """The database with Diva's tables and the integration's."""
         return self.cluster.url(self.database)
 
     def start(self) -> None:
@@ -195,11 +197,10 @@ class Sandbox:
         }
 
     def __enter__(self) -> Self:
-        try:
+        with ExitStack() as on_failure:
+            on_failure.callback(self.close)
             self.start()
-        except BaseException:
-            self.close()
-            raise
+            on_failure.pop_all()
         return self
 
     def __exit__(

@@ -10,7 +10,8 @@ import httpx
 import pytest
 import yaml
 
-from sandbox.edge.nginx import EdgeSettings, NginxEdge, missing_packages
+from sandbox.edge.nginx import EdgeSettings, NginxEdge
+from sandbox.edge.packages import missing_packages
 from sandbox.processes import Processes
 
 ROOT = Path(__file__).parents[2]

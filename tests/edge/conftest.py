@@ -1,11 +1,11 @@
-"""Fixtures of the edge's tests: each test has a real nginx of its own in front of fakes."""
+"""Fixtures of the edge's tests: each test has its own real nginx in front of fakes."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from sandbox.edge.nginx import missing_packages
+from sandbox.edge.packages import missing_packages
 from sandbox.processes import Processes
 from tests.support.edge.harness import EdgeHarness
 from tests.support.waiting import eventually

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from sandbox.demo import Result
-from sandbox.edge.nginx import describe_edge
+from sandbox.edge.packages import describe_edge
 from sandbox.payloads import load_samples
 from sandbox.postgres.server import Cluster
 from sandbox.stack.observer import Effect

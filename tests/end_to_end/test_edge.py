@@ -13,7 +13,8 @@ import psycopg
 import pytest
 
 from leads.adapters.secrets import KeyRing
-from sandbox.edge.nginx import NginxEdge, missing_packages
+from sandbox.edge.nginx import NginxEdge
+from sandbox.edge.packages import missing_packages
 from sandbox.postgres.server import Cluster
 from sandbox.stack.stack import Sandbox
 from tests.support.edge.proofs import CURRENT, MODES, PREVIOUS, SHIFTS_SECONDS, SIGNERS, expected_outcome

@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from sandbox.diva import METADATA as DIVA_METADATA
-from sandbox.edge.nginx import EdgeSettings, NginxEdge, missing_packages
+from sandbox.edge.nginx import EdgeSettings, NginxEdge
+from sandbox.edge.packages import missing_packages
 from sandbox.postgres import binaries
 from sandbox.postgres.database import install_diva
 from sandbox.postgres.server import Cluster, free_port

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sandbox.bench.__main__ import app
-from sandbox.edge.nginx import missing_packages
+from sandbox.edge.packages import missing_packages
 
 needs_nginx = pytest.mark.skipif(
     bool(missing_packages()), reason=f"the real edge needs Debian's {', '.join(missing_packages())}"

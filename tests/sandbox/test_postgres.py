@@ -122,6 +122,22 @@ def test_a_sandbox_drops_only_its_own_database(cluster: Cluster) -> None:
     Sandbox(server_url="postgresql://nobody@127.0.0.1:9/nothing").close()
 
 
+def test_a_sandbox_that_cannot_start_removes_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox = Sandbox()
+    urls = []
+
+    def refuse(_name: str) -> None:
+        urls.append(sandbox.cluster.url("postgres"))
+        psycopg.connect(urls[0]).close()
+        raise ClusterError("refused")
+
+    monkeypatch.setattr(sandbox.cluster, "create_database", refuse)
+    with pytest.raises(ClusterError, match="refused"):
+        sandbox.__enter__()
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(urls[0], connect_timeout=5)
+
+
 def test_the_programs_found_are_new_enough() -> None:
     assert binaries.version(binaries.find()) >= binaries.MIN_MAJOR_VERSION
 

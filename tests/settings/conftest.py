@@ -22,7 +22,7 @@ def seeded_template(cluster: Cluster, template: str) -> Iterator[str]:
 
 @pytest.fixture
 async def harness(cluster: Cluster, seeded_template: str) -> AsyncIterator[SettingsHarness]:
-    """A harness with a database of its own."""
+    """A harness with its own database."""
     name = f"pancake_settings_{RUN_ID}_{next(_numbers)}"
     async with running_settings_tab(cluster.create_database(name, seeded_template)) as started:
         yield started

@@ -1,4 +1,4 @@
-"""An engine that holds Diva's metadata and more of others, for the tests of `leads metadata`."""
+"""An engine that holds Diva's metadata and more of other applications, for the tests of `leads metadata`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,7 +99,7 @@ class Shared:
 
 @contextmanager
 def running_shared_engine(database: str, folder: Path) -> Iterator[Shared]:
-    """Start an engine with Diva's metadata and with triggers, crons and endpoints of others."""
+    """Start an engine with Diva's metadata and with triggers, crons and endpoints of other applications."""
     environment = {
         "PG_DATABASE_URL": database,
         "HASURA_GRAPHQL_ADMIN_SECRET": SECRET,

@@ -1,4 +1,4 @@
-"""Prepare a statement of ours as psycopg hands it to PostgreSQL."""
+"""Prepare a statement of the integration as psycopg hands it to PostgreSQL."""
 
 import re
 

@@ -38,12 +38,13 @@ Folder = Annotated[
 Source = Annotated[str, typer.Option(help="Name of the engine's source that has our tables.")]
 Directory = Annotated[Path, typer.Option("--metadata", help="Our metadata directory.")]
 OverDrift = Annotated[
-    bool, typer.Option("--over-drift", help="Overwrite changes that were made to ours on the engine.")
+    bool,
+    typer.Option("--over-drift", help="Overwrite changes made to the integration's metadata on the engine."),
 ]
 
 app = verb_group(
     "Apply, check and remove our Hasura metadata.",
-    "Metadata of others on the same engine stays as it is. Step 9a comes before the services are deployed, "
+    "Other metadata on the same engine stays as it is. Step 9a comes before the services are deployed, "
     "9b after. Needs HASURA_URL and HASURA_ADMIN_SECRET.",
     examples("metadata 9a", "metadata verify 9a"),
 )
@@ -124,35 +125,35 @@ def restore(
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Restore our metadata from a backup; later changes of others stay."""
+    """Restore our metadata from a backup; later changes to other metadata stay."""
     with open_deployment(folder, source, directory) as deployment:
         chosen = path or deployment.files.newest_backup(step)
         before = deployment.back_up("restore")
         deployment.restore(chosen)
     if as_json:
         print_json({"restored": str(chosen), "backup": str(before)})
-    say(f"Restored ours from {chosen}. The state before is in {before}.")
+    say(f"Restored the metadata of the integration from {chosen}. The state before is in {before}.")
 
 
 @app.command(epilog=examples("metadata remove 9b", "metadata remove 9a"))
 def remove(
-    step: Annotated[Step, typer.Argument(help="9b: the cron triggers; 9a: everything of ours.")],
+    step: Annotated[Step, typer.Argument(help="9b: the cron triggers; 9a: all metadata of the integration.")],
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Remove our metadata, also after several applies; the metadata of others stays."""
+    """Remove our metadata, also after several applies; other metadata stays."""
     with open_deployment(folder, source, directory) as deployment:
         path = deployment.remove(step)
     if as_json:
         print_json({"step": step.value, "backup": str(path)})
-    removed = "everything of ours" if step is Step.BEFORE_SERVICES else "our cron triggers"
+    removed = "all metadata of the integration" if step is Step.BEFORE_SERVICES else "our cron triggers"
     say(f"Removed {removed}. The state before is in {path}.")
 
 
 @app.command(epilog=examples("metadata compare --with https://staging.example.com --ours"))
 def compare(
     other: Annotated[str, typer.Option("--with", help="URL of the other engine.")],
-    only_ours: Annotated[bool, typer.Option("--ours", help="Leave out the metadata of others.")] = False,
+    only_ours: Annotated[bool, typer.Option("--ours", help="Leave out other metadata.")] = False,
     source: Source = "default", directory: Directory = DIRECTORY, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Compare this engine with another one (staging, production).

@@ -91,7 +91,7 @@ class Deployment:
         return problems
 
     def restore(self, backup: Path) -> None:
-        """Restore our pieces from the backup; later changes of others stay. Raises MetadataError."""
+        """Restore our pieces from the backup; later changes to other metadata stay. Raises MetadataError."""
         old = split(self.files.read_backup(backup), self.source)
         metadata, version, held = self.held()
         keys = {*self.wanted("9b"), *(self.files.recorded() or {})}
@@ -150,7 +150,7 @@ class Deployment:
         ]
         if touched:
             raise MetadataError(
-                f"The change is applied, but metadata of others changed too: {', '.join(sorted(touched))}. "
+                f"The change is applied, but other metadata changed too: {', '.join(sorted(touched))}. "
                 f"The state before is in {backup}"
             )
 

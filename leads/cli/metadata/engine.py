@@ -53,7 +53,7 @@ class Engine:
         except RequestRefused as error:
             if error.code == "conflict":
                 raise MetadataError(
-                    "The metadata was changed by someone else at the same time. Nothing was changed: "
+                    "The metadata was changed by another client at the same time. Nothing was changed: "
                     "run this again."
                 ) from error
             raise MetadataError(f"{self.url} refused the request {error}") from error

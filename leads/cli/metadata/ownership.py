@@ -1,4 +1,4 @@
-"""Decide who owns a piece. No command changes the engine while a piece of others has one of our names."""
+"""Decide who owns a piece. No command changes the engine while a foreign piece has one of our names."""
 
 import json
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ OUR_ADDRESS = "{{HANDLERS_URL}}"
 
 
 def foreign(ours: Mapping[Key, Any], held: Mapping[Key, Any], recorded: Mapping[Key, Any]) -> list[str]:
-    """List the pieces on the engine that have our names or addresses but are not ours, each with the reason.
+    """List the pieces of other applications that have our names or addresses, each with the reason.
 
-    A piece that we applied, or that equals the one we would apply, is ours.
+    A piece that we applied, or that equals the one we would apply, belongs to the integration.
     """
     reasons = [
-        f"{key[0]} {key[1]} exists and belongs to someone else"
+        f"{key[0]} {key[1]} exists and belongs to another application"
         for key, piece in ours.items()
         if key in held
         and key not in recorded

@@ -33,7 +33,7 @@ def reconcile(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare a day of Pancake's records with ours.
+    """Compare a day of Pancake's records with the stored events.
 
     It compares every record by identity, inserts what is missing and prints the ledger. Needs the variables
     of the handlers. Exit code 1: a record is left missing, or the list was incomplete.

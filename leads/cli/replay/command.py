@@ -23,7 +23,7 @@ def replay(
     status: Annotated[str | None, typer.Option(help="failed, dead_letter, skipped_kill_switch …")] = None,
     error_code: Annotated[str | None, typer.Option(help="Only rows with this error code.")] = None,
     source: Annotated[
-        str | None, typer.Option(help="Only rows of this source (Pancake's id or ours).")
+        str | None, typer.Option(help="Only rows of this source (its id at Pancake or in Diva's database).")
     ] = None,
     since: Annotated[str | None, typer.Option("--from", help=f"Created at or after {TIME_FORMAT}")] = None,
     until: Annotated[str | None, typer.Option("--to", help=f"Created before {TIME_FORMAT}")] = None,

@@ -1,4 +1,4 @@
-"""The errors of PostgreSQL as ours: contended, unavailable or internal."""
+"""PostgreSQL's errors as errors of leads.domain: contended, unavailable or internal."""
 
 import asyncio
 from collections.abc import AsyncIterator

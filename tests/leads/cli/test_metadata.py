@@ -1,4 +1,4 @@
-"""`leads metadata` on an engine that holds Diva's metadata and more of others."""
+"""`leads metadata` on an engine that holds Diva's metadata and more of other applications."""
 
 import json
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_nothing_of_others_changes_in_9a_9b_and_restore(shared: Shared) -> None:
 
 
 def test_a_restore_keeps_what_others_changed_since_the_backup(shared: Shared) -> None:
-    """Only ours goes back."""
+    """Only the integration's metadata is restored."""
     shared.run("9a")
     shared.api("delete_cron_trigger", {"name": "diva_nightly"})
 
@@ -108,7 +108,7 @@ def test_drift_in_ours_is_refused_without_over_drift(shared: Shared) -> None:
             "create_cron_trigger",
             {"name": "pancake_check_sla", "webhook": "http://diva.internal/x", "schedule": "0 1 * * *",
              "include_in_metadata": True},
-            "cron trigger pancake_check_sla exists and belongs to someone else",
+            "cron trigger pancake_check_sla exists and belongs to another application",
         ),
         (
             "create_rest_endpoint",
@@ -120,7 +120,7 @@ def test_drift_in_ours_is_refused_without_over_drift(shared: Shared) -> None:
             "create_query_collection",
             {"name": "pancake",
              "definition": {"queries": [{"name": "x", "query": "query X { staff { id } }"}]}},
-            "query collection pancake exists and belongs to someone else",
+            "query collection pancake exists and belongs to another application",
         ),
         (
             "pg_create_event_trigger",
@@ -188,7 +188,7 @@ def test_verify_says_what_is_missing(shared: Shared) -> None:
 
 
 def test_a_piece_that_left_the_directory_leaves_the_engine(shared: Shared, tmp_path: Path) -> None:
-    """An older version of ours had one action more: the next 9a takes it away, by its record."""
+    """An older version had one action more: the next 9a removes it, as recorded."""
     shared.run("9a")
     record = next(shared.folder.glob("applied-*.json"))
     exported = shared.export()

@@ -1,4 +1,4 @@
-"""The CLI and the stand-in engine read a metadata directory with code of their own, and read the same."""
+"""The CLI and the stand-in engine read a metadata directory with separate code, and read the same."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`leads metadata remove` leaves nothing of ours and everything of others."""
+"""`leads metadata remove` removes the integration's metadata and nothing more."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_removing_leaves_nothing_of_ours_however_often_it_was_applied(shared: Sh
 def test_once_removed_our_tables_may_go_and_the_engine_stays_consistent(
     shared: Shared, database: str
 ) -> None:
-    """`remove 9a` takes the crons as well, and what an older version of ours had; then comes down.sql."""
+    """`remove 9a` takes the crons as well, and what an older version had; then down.sql runs."""
     shared.run("9a")
     shared.run("9b")
     record = next(shared.folder.glob("applied-*.json"))
@@ -56,9 +56,9 @@ def test_once_removed_our_tables_may_go_and_the_engine_stays_consistent(
 
 
 def test_what_others_own_under_our_names_is_not_removed(shared: Shared) -> None:
-    """A cron trigger of theirs that bears a name of ours stops the removal."""
+    """A foreign cron trigger with one of our names stops the removal."""
     theirs = {"name": "pancake_check_sla", "webhook": "http://diva.internal/x", "schedule": "0 1 * * *"}
     shared.api("create_cron_trigger", theirs | {"include_in_metadata": True})
     before = shared.export()
-    assert "belongs to someone else" in shared.run("remove", "9a", code=1)
+    assert "belongs to another application" in shared.run("remove", "9a", code=1)
     assert shared.export() == before

@@ -34,7 +34,7 @@ def test_the_records_own_phones_come_first() -> None:
 
 @pytest.mark.parametrize("same", [PHONE, "+84905111222", "84 905 111 222", "khong co"])
 def test_a_customer_that_brings_no_new_number_changes_nothing(same: str) -> None:
-    """Neither the fields nor their digests, which decide whether somebody is notified."""
+    """Neither the fields nor their digests, which decide whether a notification is sent."""
     without = lead_case(phone_number=PHONE)
     named = lead_case(phone_number=PHONE, modified_on=None, pancake_customer_obj=customer(same, same))
     assert named.lead.fields() == without.lead.fields()

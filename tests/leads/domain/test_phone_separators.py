@@ -29,7 +29,7 @@ GROUPINGS = ((3, 3), (4, 3), (3, 4), (5,), (2, 4, 2), (4, 2, 2), (1, 3, 3), (2, 
 
 @dataclass(frozen=True)
 class Written:
-    """A number as somebody types it, and its E.164 form."""
+    """A number as a customer types it, and its E.164 form."""
 
     text: str
     number: str

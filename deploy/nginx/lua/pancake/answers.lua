@@ -1,4 +1,4 @@
--- The answers that this edge gives by itself: a refusal, an error within the budget, stored, shed. pancake.delivery
+-- Answers of this edge without an upstream: a refusal, an error within the budget, stored, shed. pancake.delivery
 -- decides which one.
 local budget = require "pancake.budget"
 local limits = require "pancake.limits"
@@ -11,7 +11,7 @@ local answer, discard_body = request.answer, request.discard_body
 
 local M = {}
 
--- Senders without a valid token have a rate of their own: they use up neither the rate nor the budget of a connection.
+-- Senders without a valid token have their own rate: they use up neither the rate nor the budget of a connection.
 function M.admit_stranger()
     return limits.admit("stranger/" .. network.site(ngx.var.remote_addr))
 end

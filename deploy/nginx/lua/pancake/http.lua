@@ -148,7 +148,7 @@ local function shake_hands(sock, host, deadline)
     return true
 end
 
--- A second attempt uses a pool of its own: in the first one every connection may have been closed by the peer.
+-- A second attempt uses its own pool: in the first one every connection may have been closed by the peer.
 local function connect(endpoint, deadline, attempt)
     local sock = ngx.socket.tcp()
     local ok, err = set_timeout(sock, deadline)

@@ -10,7 +10,7 @@ local log = require "pancake.log"
 
 local dict, state = ngx.shared.edge_rate, ngx.shared.edge_state
 
-local NO_FILE = "\0" -- stands for the text of a missing file; an empty file is an error
+local NO_FILE = "\0" -- the value for a missing file; an empty file is an error
 local MAX_DENIED_RANGES = 1000 -- every request is compared with each of them
 local MAX_NUMBER = 1e7 -- of requests per second and of the burst
 local DEFAULT_RATE_PER_SECOND, DEFAULT_BURST_REQUESTS = 1000, 200

@@ -5,7 +5,7 @@ local settings = require "pancake.settings"
 
 local dict = ngx.shared.edge_log
 
--- Outcomes of requests that nginx answered by itself.
+-- Outcomes of requests that nginx answered without Lua.
 local OUTCOME_BY_STATUS = { [400] = "bad_request", [408] = "client_timeout", [413] = "too_large",
     [414] = "uri_too_long", [499] = "client_gone", [500] = "error" }
 
@@ -56,7 +56,7 @@ local function finish()
     var.edge_connection = connection and connection.id or ""
 end
 
--- The log phase of every public request, including those that nginx answered by itself.
+-- The log phase of every public request, including those that nginx answered without Lua.
 function M.finish()
     local ok, err = xpcall(finish, debug.traceback)
     if not ok then

@@ -112,7 +112,7 @@ def test_the_engine_sets_content_type_and_user_agent(engine: Hasura, job: Json, 
 
 def test_headers_and_webhooks_come_from_the_environment(engine: Hasura, job: Json, path: str) -> None:
     if not engine.stand_in:
-        pytest.skip("the environment of a genuine engine is not ours to set")
+        pytest.skip("a test cannot set the environment of a genuine engine")
     headers = [{"name": "X-Secret", "value_from_env": "CONTRACT_SECRET"}]
     name = make_trigger(engine, job, path, headers=headers, webhook="{{CONTRACT_WEBHOOK}}" + path)
     insert(engine, "(1)")

@@ -46,7 +46,7 @@ class Shop:
         self.engine.do(f"pg_create_{kind}_permission", args)
 
     def ask(self, query: str, customer: int | None = None) -> Json:
-        """Return the answer to admin or to a buyer; SHOP stands for the schema of the test."""
+        """Return the answer to admin or to a buyer; SHOP is replaced by the schema of the test."""
         headers = None if customer is None else self.engine.role("buyer", customer_id=str(customer))
         return self.engine.graphql(query.replace("SHOP", self.name), headers)
 

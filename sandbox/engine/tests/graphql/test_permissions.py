@@ -106,7 +106,7 @@ async def test_checks_refuse_rows_and_leave_nothing_behind(library: Library, que
 
 
 async def test_update_and_delete_touch_only_permitted_rows(library: Library) -> None:
-    """Rows of others stay as they are."""
+    """Rows of other users stay as they are."""
     data = await library.ask(
         """mutation { update_article(where: {}, _set: {title: "new", is_published: false}) {
             affected_rows returning { id title } }
