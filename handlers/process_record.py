@@ -72,6 +72,7 @@ async def process_claim(runtime: Runtime, claim: Claim) -> Processed:
             return Processed(planned.result)
         now = runtime.clock.now()
         unsent = await apply_plan(transaction, planned, now)
+    runtime.outbox.note_dropped(claim.id, planned.dropped)
     runtime.metrics.process_duration.observe((now - claim.created_at).total_seconds())
     return Processed(planned.plan.outcome, unsent)
 

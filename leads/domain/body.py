@@ -4,6 +4,7 @@ Three shapes are accepted: a flat record; a flat record with `type/event_type/wo
 `{event, action, data}`. The vendor's webhook OpenAPI 2.0.0 documents the first; integrations receive all.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -115,6 +116,12 @@ def read_text(value: JsonValue, max_characters: int) -> str | None:
     if not isinstance(value, str):  # a number is a str too: canonical_json.Number
         return None
     return str(value).strip()[:max_characters] or None
+
+
+def is_deletion(body: Mapping[str, JsonValue]) -> bool:
+    """Whether the body says that its record was deleted: the last word of `action` or `event_type`."""
+    words = (str(body.get(key)).lower() for key in ("action", "event_type"))
+    return any(re.split(r"[^a-z]+", word[:MAX_ID_CHARACTERS])[-1] in ("delete", "deleted") for word in words)
 
 
 def _is_test_ping(body: Mapping[str, JsonValue]) -> bool:

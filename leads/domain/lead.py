@@ -1,10 +1,17 @@
 """The business content of a record: the mapped fields, cleaned of the loose types that Pancake sends."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from leads.domain.body import MAX_ITEMS_PER_FIELD, read_identifier, read_text, record_of, source_ids
+from leads.domain.body import (
+    MAX_ITEMS_PER_FIELD,
+    is_deletion,
+    read_identifier,
+    read_text,
+    record_of,
+    source_ids,
+)
 from leads.domain.canonical_json import JsonValue, canonical, payload_hash
 from leads.domain.errors import InvalidBody
 from leads.domain.phone import MAX_CANDIDATES_PER_RECORD, read_phones
@@ -26,10 +33,16 @@ _KEYS_OF_FIELD = {
     "interested_products": ("interested_product",),
 }
 
+Digests = Mapping[str, str | list[str]]
+"""A digest of each mapped field by its name; of a list, a digest of each item."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lead:
     """The mapped fields of one version of a record. `named_fields` are those that the body contained.
+
+    `is_deletion`: the body says that the record was deleted. `cut_fields` were longer than their limit.
+    `has_future_time`: `modified_on` is the time of arrival, since the body claims one in the far future.
 
     `phones` are as typed, those of Pancake's chat customer last. `modified_on` is in UTC; it and `table_name`
     come from the stored row, which knows the connection's time zone and tables; both are None for a lead that
@@ -45,6 +58,9 @@ class Lead:
     tags: tuple[str, ...]
     interested_products: tuple[str, ...]
     named_fields: frozenset[str]
+    is_deletion: bool = False
+    cut_fields: tuple[str, ...] = ()
+    has_future_time: bool = False
     modified_on: datetime | None = None
     table_name: str | None = None
 
@@ -66,12 +82,23 @@ class Lead:
         }
         return {key: value for key, value in everything.items() if key in self.named_fields}
 
-    def digests(self) -> dict[str, str]:
+    def digests(self) -> dict[str, str | list[str]]:
         """Return the same fields as digests, which show a change after retention emptied the body."""
-        return {
-            key: payload_hash(canonical([self.record_id, key, value])).hex()[:DIGEST_HEX_DIGITS]
-            for key, value in self.fields().items()
-        }
+        return {key: self._digests(key, value) for key, value in self.fields().items()}
+
+    def naming(self, fields: Set[str]) -> "Lead":
+        """Return the lead as if its body had named these fields only."""
+        return replace(
+            self,
+            name=self.name if "name" in fields else None,
+            phones=self.phones if "phones" in fields else (),
+            email=self.email if "email" in fields else None,
+            address=self.address if "address" in fields else None,
+            sources=self.sources if "sources" in fields else (),
+            tags=self.tags if "tags" in fields else (),
+            interested_products=self.interested_products if "interested_products" in fields else (),
+            named_fields=self.named_fields & fields,
+        )
 
     def metadata(self) -> dict[str, JsonValue]:
         """Return what account.pancake_metadata and ticket.data keep of the record."""
@@ -81,6 +108,14 @@ class Lead:
             "modified_on": self.modified_on.isoformat() if self.modified_on else None,
             **self.fields(),
         }
+
+    def _digests(self, key: str, value: JsonValue) -> str | list[str]:
+        if isinstance(value, list):
+            return [self._digest(key, item) for item in value]
+        return self._digest(key, value)
+
+    def _digest(self, key: str, value: JsonValue) -> str:
+        return payload_hash(canonical([self.record_id, key, value])).hex()[:DIGEST_HEX_DIGITS]
 
 
 def read_lead(
@@ -103,6 +138,8 @@ def read_lead(
         tags=tuple(sorted(_texts(record.get("pancake_tags"), MAX_TAG_CHARACTERS))),
         interested_products=tuple(sorted(_texts(record.get("interested_product"), MAX_PRODUCT_CHARACTERS))),
         named_fields=frozenset(named | {"phones"} if chat_phones else named),
+        is_deletion=is_deletion(body),
+        cut_fields=_cut_fields(record),
         modified_on=modified_on,
         table_name=table_name,
     )
@@ -139,4 +176,20 @@ def _texts(value: JsonValue, max_characters: int) -> tuple[str, ...]:
 
 def _address(value: JsonValue) -> str | None:
     """Some clients send `full_address` as `["text", "<dial code>"]`."""
-    return read_text(value[0] if isinstance(value, list) and value else value, MAX_ADDRESS_CHARACTERS)
+    return read_text(_first(value), MAX_ADDRESS_CHARACTERS)
+
+
+def _first(value: JsonValue) -> JsonValue:
+    return value[0] if isinstance(value, list) and value else value
+
+
+def _cut_fields(record: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    """Return the names of the texts that are longer than what is kept of them."""
+    texts = {
+        "address": (_first(record.get("full_address")), MAX_ADDRESS_CHARACTERS),
+        "email": (record.get("email"), MAX_EMAIL_CHARACTERS),
+        "name": (record.get("name"), MAX_NAME_CHARACTERS),
+    }
+    return tuple(
+        field for field, (text, most) in texts.items() if isinstance(text, str) and len(text.strip()) > most
+    )

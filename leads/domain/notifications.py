@@ -1,11 +1,10 @@
 """Decide which notifications an event sends, and to which recipients."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
 from leads.domain.decide import Plan
 from leads.domain.facts import Facts
-from leads.domain.lead import Lead
 
 NEW_LEAD = "noti_pancake_new_lead"
 LEAD_UPDATED = "noti_pancake_lead_updated"
@@ -22,37 +21,58 @@ class Notification(TypedDict):
 
 
 def notifications_of(
-    lead: Lead, plan: Plan, facts: Facts, owner: str | None, replay_count: int = 0
-) -> list[Notification]:
-    """Return the notifications of a plan; one without recipients, which could not be sent, is left out.
+    plan: Plan, facts: Facts, owner: str | None, replay_count: int = 0
+) -> tuple[list[Notification], list[str]]:
+    """Return the notifications of a plan, and the names of those that have no recipient and cannot be sent.
 
-    A replay may send notifications that the event has not sent before, so their names end in its number.
+    `owner` is the ticket's owner after the plan. A replay may send notifications that the event has not sent
+    before, so their names end in its number.
     """
-    if plan.ticket is None or not plan.writes_customer:
-        return []
-    data = {"ticket_id": plan.ticket.id, "customer_name": lead.name or "", "phone": plan.phone}
-    admins = list(facts.admins)
-    found: list[Notification] = []
-    if owner:
-        name, template = ("new_lead", NEW_LEAD) if plan.ticket_is_new else ("lead_updated", LEAD_UPDATED)
-        found.append(Notification(name=name, template_code=template, recipient_ids=[owner], data=data))
+    sent: list[Notification] = []
+    dropped: list[str] = []
+    for notification in _notifications(plan, facts, owner):
+        notification["recipient_ids"] = notification["recipient_ids"] or list(facts.admins)
+        if replay_count:
+            notification["name"] = f"{notification['name']}.{replay_count}"
+        if notification["recipient_ids"]:
+            sent.append(notification)
+        else:
+            dropped.append(notification["name"])
+    return sent, dropped
+
+
+def _notifications(plan: Plan, facts: Facts, owner: str | None) -> Iterator[Notification]:
+    """An update is for the owner, or for the managers if the ticket has no active owner."""
+    data = {
+        "ticket_id": plan.ticket.id if plan.ticket else "",
+        "customer_name": _customer_name(plan),
+        "phone": plan.phone or "",
+    }
+    is_active = plan.ticket_is_new or (plan.ticket is not None and plan.ticket.assignee_is_active)
+    owners = [owner] if owner and is_active else []
+    if plan.ticket_is_new and owners:
+        yield Notification(name="new_lead", template_code=NEW_LEAD, recipient_ids=owners, data=data)
     elif plan.ticket_is_new:
-        found.append(_attention("unassigned", plan.phone, admins, data))
-    recipients = admins + ([owner] if owner else [])
-    found.extend(_attention(reason, plan.phone, recipients, data) for reason in plan.attention)
-    return [_numbered(each, replay_count) for each in found if each["recipient_ids"]]
+        yield _attention("unassigned", facts.admins, data)
+    elif plan.writes_ticket:
+        recipients = owners or list(facts.managers)
+        yield Notification(
+            name="lead_updated", template_code=LEAD_UPDATED, recipient_ids=recipients, data=data
+        )
+    for reason in plan.attention:
+        for_owner = reason == "record_deleted"
+        yield _attention(reason, (owners or facts.managers) if for_owner else (*facts.admins, *owners), data)
 
 
-def _attention(reason: str, detail: str, recipient_ids: Sequence[str], data: dict[str, str]) -> Notification:
+def _customer_name(plan: Plan) -> str:
+    before = plan.ticket.fields.get("name") if plan.ticket else None
+    return plan.lead.name or (before if isinstance(before, str) else "")
+
+
+def _attention(reason: str, recipient_ids: Sequence[str], data: dict[str, str]) -> Notification:
     return Notification(
         name=reason,
         template_code=NEEDS_ATTENTION,
         recipient_ids=list(recipient_ids),
-        data={**data, "reason": reason, "detail": detail},
+        data={**data, "reason": reason, "detail": data["phone"]},
     )
-
-
-def _numbered(notification: Notification, replay_count: int) -> Notification:
-    if not replay_count:
-        return notification
-    return {**notification, "name": f"{notification['name']}.{replay_count}"}

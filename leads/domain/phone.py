@@ -70,10 +70,14 @@ _MOBILE, _VIETNAMESE = _shortcuts()
 
 @dataclass(frozen=True, slots=True)
 class PhoneReading:
-    """The phones of one record: usable ones in E.164, in order, and (text, reason) of rejected ones."""
+    """The phones of one record: usable ones in E.164, in order, and (text, reason) of rejected ones.
+
+    `are_applied`: the usable ones are those of the version applied before.
+    """
 
     usable: tuple[str, ...]
     rejected: tuple[tuple[str, str], ...]
+    are_applied: bool = False
 
     @property
     def primary(self) -> str | None:

@@ -39,13 +39,14 @@ class ReplayRequest:
 
 
 class TouchedRows(TypedDict):
-    """The rows that a plan writes, as JSON objects; `roster` maps a member's id to its row."""
+    """The rows that a plan writes, as JSON objects; `roster` and `other_contacts` map an id to its row."""
 
     account: dict[str, object] | None
     contact: dict[str, object] | None
     ticket: dict[str, object] | None
     consent: dict[str, object] | None
     roster: dict[str, dict[str, object]]
+    other_contacts: dict[str, dict[str, object]]
 
 
 class Refusal(TypedDict):
@@ -113,13 +114,20 @@ def changed_parts(before: TouchedRows, after: TouchedRows) -> dict[str, object]:
     """Return what applying a plan changed: each part that differs, before and after, and the owner."""
     pairs = {part: (before.get(part), after.get(part)) for part in PARTS}
     parts = {part: {"before": a, "after": b} if a != b else None for part, (a, b) in pairs.items()}
-    roster = [
-        {"before": before["roster"][member], "after": row}
-        for member, row in after["roster"].items()
-        if before["roster"][member] != row
-    ]
     owner = after["ticket"]["assignee_id"] if after["ticket"] else None
-    return {**parts, "roster": roster, "owner": owner}
+    return {
+        **parts,
+        "other_contacts": _changed_rows(before["other_contacts"], after["other_contacts"]),
+        "roster": _changed_rows(before["roster"], after["roster"]),
+        "owner": owner,
+    }
+
+
+def _changed_rows(
+    before: Mapping[str, dict[str, object]], after: Mapping[str, dict[str, object]]
+) -> list[dict[str, object]]:
+    """Return before and after of each row that differs; `before` is None for a new one."""
+    return [{"before": before.get(key), "after": row} for key, row in after.items() if before.get(key) != row]
 
 
 def _event_ids(ids: object, max_events: int) -> tuple[int, ...]:

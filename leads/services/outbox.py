@@ -58,6 +58,13 @@ class Outbox:
         params = {"ids": list(event_ids), "lease": SEND_LEASE}
         return await self.send(await self._db.fetch_all("outbox/claim_notifications", params, UnsentEvent))
 
+    def note_dropped(self, event_id: int, names: Sequence[str]) -> None:
+        """Log and count notifications of an event that have no recipient, not even an administrator."""
+        for name in names:
+            fields = {"event_id": event_id, "name": name, "reason": "no active staff"}
+            LOGGER.warning("notification dropped", extra={"fields": fields})
+            self._metrics.notifications.labels("dropped").inc()
+
     async def drain(self) -> None:
         """Wait until everything submitted is sent."""
         await self._batcher.drain()

@@ -20,6 +20,7 @@ from leads.services.process_record.attempts import attempt_dry_run
 from leads.services.process_record.claim import claim_statement, read_claim
 from leads.services.process_record.load import (
     NotProcessed,
+    RecordKey,
     lock_phones_statement,
     lock_records_statement,
     read_stored_lead,
@@ -154,9 +155,15 @@ async def _lock_leads(transaction: Transaction, request: ReplayRequest, ids: Seq
         )
         for row in rows
     ]
-    record_ids = [lead.record_id for lead, _ in leads]
+    records = [
+        RecordKey(row["connection_id"], row["table_name"], row["record_id"] or lead.record_id)
+        for row, (lead, _) in zip(rows, leads, strict=True)
+    ]
     phones = [phone for _, phones in leads for phone in phones.usable]
-    await transaction.run(lock_records_statement(record_ids), lock_phones_statement(record_ids, phones))
+    await transaction.run(
+        lock_records_statement([record.record_id for record in records]),
+        lock_phones_statement(records, phones),
+    )
 
 
 async def _process_in_dry_run(
@@ -192,6 +199,7 @@ def _load_touched_statement(planned: PlannedEvent) -> Statement:
         {
             "account_id": plan.account_id,
             "phone": plan.phone,
+            "other_phones": list(plan.other_phones),
             "ticket_id": plan.ticket.id if plan.ticket else None,
             "choosing": planned.choice is not None,
             "roster_source_id": planned.roster_source_id,

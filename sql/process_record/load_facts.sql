@@ -1,9 +1,8 @@
--- Load everything that the decision needs, after the locks of the lead were taken. Open tickets are locked, so they stay open.
--- Returns one row: accounts (contact_phone = the lead's phone, if only the account's contact has it), open_tickets and admins are
--- JSON arrays; applied, the record's newest applied event, is an object or null; roster_source_id is the first active source with
--- a roster of its own (null = the default roster). Relies on account_normalized_phone_idx, account_phone_not_normalized_idx,
--- uq_contact_book_primary_phone, ix_pancake_webhook_event_phone, uq_pancake_webhook_event_identity, Diva's index on
--- ticket (account_id).
+-- Load what the decision needs of every lead, after its locks were taken. Open tickets are locked, so they stay open.
+-- Returns one row. accounts, open_tickets, admins and managers are JSON arrays; contact_phone is the lead's phone, if a contact of
+-- the account has it. roster_source_id is the first active source with a roster of its own (null = the default roster).
+-- Relies on account_normalized_phone_idx, account_phone_not_normalized_idx, uq_contact_book_primary_phone,
+-- ix_pancake_webhook_event_phone, ix_pancake_webhook_event_ticket, Diva's index on ticket (account_id).
 WITH candidate AS (
     SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, NULL AS contact_phone
     FROM public.account AS a
@@ -22,34 +21,51 @@ WITH candidate AS (
     JOIN public.account AS a ON a.id = b.account_id
     WHERE
         b.primary_phone = ANY (%(phones)s)
-        AND a.normalized_phone <> b.primary_phone
+        AND a.normalized_phone IS DISTINCT FROM b.primary_phone
         AND a.deleted_at IS NULL
-        -- A lead named this phone together with the account's current phone, so it is not a former phone of the account.
-        AND EXISTS (
-            SELECT FROM public.pancake_webhook_event AS e
-            WHERE e.normalized_phone = b.primary_phone AND e.account_id = a.id AND e.evidence -> 'phone' -> 'usable' ? a.normalized_phone
+        -- A former phone of the account leads to it no more: a lead found the account by that phone, and no lead named it together
+        -- with the account's present phone.
+        AND (
+            NOT EXISTS (
+                SELECT FROM public.pancake_webhook_event AS e
+                WHERE e.normalized_phone = b.primary_phone AND e.account_id = a.id
+                    AND e.evidence -> 'phone' ->> 'matched' = b.primary_phone
+            )
+            OR EXISTS (
+                SELECT FROM public.pancake_webhook_event AS e
+                WHERE e.normalized_phone = b.primary_phone AND e.account_id = a.id
+                    AND e.evidence -> 'phone' -> 'usable' ? a.normalized_phone
+            )
         )
-), applied AS (
-    SELECT
-        e.modified_on, e.payload::text AS payload, e.evidence -> 'digests' AS digests, e.ticket_id, e.account_id, e.normalized_phone
-    FROM public.pancake_applied_event(%(record_id)s) AS e
 ), open_ticket AS (
-    SELECT t.id, t.account_id, t.assignee_id, t.created_at
+    SELECT t.id, t.account_id, t.assignee_id, t.title, t.description, t.data -> 'pancake' AS fields, t.created_at
     FROM public.ticket AS t
     WHERE
-        t.source_id = 'ticket_source_pancake'
-        AND t.status IN ('new', 'in_progress')
-        AND (t.account_id = ANY (ARRAY(SELECT c.id FROM candidate AS c)) OR t.id = (SELECT a.ticket_id FROM applied AS a))
+        t.status IN ('new', 'in_progress')
+        AND (t.account_id = ANY (ARRAY(SELECT c.id FROM candidate AS c)) OR t.id = %(ticket_id)s)
+        -- Tickets that events of ours made, whatever their source is now.
+        AND EXISTS (SELECT FROM public.pancake_webhook_event AS e WHERE e.ticket_id = t.id)
     ORDER BY t.id
     FOR NO KEY UPDATE OF t
 )
 SELECT
-    (SELECT COALESCE(jsonb_agg(to_jsonb(c) ORDER BY c.created_at, c.id), '[]') FROM candidate AS c) AS accounts,
-    (SELECT to_jsonb(a) FROM applied AS a) AS applied,
-    (SELECT COALESCE(jsonb_agg(to_jsonb(t) ORDER BY t.created_at DESC, t.id), '[]') FROM open_ticket AS t) AS open_tickets,
     (
-        SELECT COALESCE(jsonb_agg(s.id ORDER BY s.id), '[]') FROM public.staff AS s WHERE s.role = 'admin' AND s.is_active
-    ) AS admins,
+        SELECT COALESCE(jsonb_agg(jsonb_build_object(
+            'id', c.id, 'normalized_phone', c.normalized_phone, 'phone_code', c.phone_code, 'phone_number', c.phone_number,
+            'contact_phone', c.contact_phone, 'state', CASE WHEN c.phone_enabled THEN 'enabled' ELSE 'disabled' END
+        ) ORDER BY c.created_at, c.id), '[]')
+        FROM candidate AS c
+    ) AS accounts,
+    (
+        SELECT COALESCE(jsonb_agg(jsonb_build_object(
+            'id', t.id, 'account_id', t.account_id, 'assignee_id', t.assignee_id, 'title', t.title, 'description', t.description,
+            'fields', t.fields,
+            'assignee_is_active', EXISTS (SELECT FROM public.staff AS s WHERE s.id = t.assignee_id AND s.is_active)
+        ) ORDER BY t.created_at DESC, t.id), '[]')
+        FROM open_ticket AS t
+    ) AS open_tickets,
+    (SELECT COALESCE(jsonb_agg(s.id ORDER BY s.id), '[]') FROM public.staff AS s WHERE s.role = 'admin' AND s.is_active) AS admins,
+    (SELECT COALESCE(jsonb_agg(s.id ORDER BY s.id), '[]') FROM public.staff AS s WHERE s.role = 'manager' AND s.is_active) AS managers,
     (SELECT app_settings -> 'pancake_integration' ->> 'consent_mode' FROM public.app_setting WHERE id = 1) AS consent_mode,
     (
         SELECT s.id::text

@@ -1,12 +1,12 @@
--- Lock the phones of leads in the order of their lock keys, until the transaction ends: the phones that the leads name, the
--- phone and account of each record's applied event (its ticket may move to another customer), and the accounts of contacts
--- with these phones. Separate from lock_records, because it must see what was committed before those locks were granted.
+-- Lock the phones of leads in the order of their lock keys, until the transaction ends: those that the leads name, those of each
+-- record's version applied last, of its account and of its ticket's account (the ticket may move to another customer), and those
+-- of the accounts whose contacts have these phones. Separate from lock_records: it must see what that lock waited for.
 -- Returns one row per lock: phones. Lock class 2 = phone.
--- Relies on uq_pancake_webhook_event_identity, uq_contact_book_primary_phone, account's primary key.
+-- Relies on uq_pancake_webhook_event_identity, uq_contact_book_primary_phone, the primary keys of account and ticket.
 WITH applied AS (
-    SELECT e.normalized_phone, e.account_id
-    FROM unnest(%(record_ids)s::text[]) AS r (record_id)
-    CROSS JOIN LATERAL public.pancake_applied_event(r.record_id) AS e
+    SELECT e.normalized_phone, e.evidence, e.account_id, e.ticket_id
+    FROM unnest(%(connection_ids)s::uuid[], %(table_names)s::text[], %(record_ids)s::text[]) AS r (connection_id, table_name, record_id)
+    CROSS JOIN LATERAL public.pancake_applied_event(r.connection_id, r.table_name, r.record_id) AS e
 )
 SELECT pg_advisory_xact_lock(2, k.key), k.phones
 FROM (
@@ -16,7 +16,14 @@ FROM (
         UNION ALL
         SELECT a.normalized_phone FROM applied AS a
         UNION ALL
+        SELECT p.phone FROM applied AS a CROSS JOIN LATERAL jsonb_array_elements_text(a.evidence -> 'phone' -> 'usable') AS p (phone)
+        UNION ALL
         SELECT c.normalized_phone FROM applied AS a JOIN public.account AS c ON c.id = a.account_id
+        UNION ALL
+        SELECT c.normalized_phone
+        FROM applied AS a
+        JOIN public.ticket AS t ON t.id = a.ticket_id
+        JOIN public.account AS c ON c.id = t.account_id
         UNION ALL
         SELECT c.normalized_phone
         FROM public.contact_book AS b

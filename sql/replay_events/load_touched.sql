@@ -1,5 +1,5 @@
 -- Load the rows that a plan writes, with the columns that the integration knows; null for a row that does not exist.
--- Returns one row of JSON objects; roster maps the ids of the members to their rows.
+-- Returns one row of JSON objects; roster and other_contacts map ids to their rows.
 -- Relies on the primary keys, uq_contact_book_primary_phone, uq_pancake_assignee.
 SELECT
     (
@@ -18,6 +18,14 @@ SELECT
         FROM public.contact_book AS c
         WHERE c.primary_phone = %(phone)s
     ) AS contact,
+    (
+        SELECT COALESCE(jsonb_object_agg(c.id, jsonb_build_object(
+            'id', c.id, 'account_id', c.account_id, 'primary_phone', c.primary_phone, 'name', c.name, 'email', c.email,
+            'address', c.address
+        )), '{}')
+        FROM public.contact_book AS c
+        WHERE c.primary_phone = ANY (%(other_phones)s)
+    ) AS other_contacts,
     (
         SELECT jsonb_build_object(
             'id', t.id, 'title', t.title, 'description', t.description, 'source_id', t.source_id,

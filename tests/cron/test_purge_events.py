@@ -23,7 +23,7 @@ async def test_old_bodies_are_deleted_and_their_identity_is_kept(harness: CronHa
 
 
 async def test_an_unchanged_lead_listed_after_its_body_was_deleted_is_no_change(harness: CronHarness) -> None:
-    """Reassigning many old leads in Pancake opens no tickets; a change of a mapped field does."""
+    """Reassigning many old leads in Pancake opens no tickets; a new request does."""
     harness.fill_roster(1)
     await harness.process_lead(email="a@example.com", owner=["Lan"])
     harness.sql("UPDATE ticket SET status = 'done' WHERE source_id = 'ticket_source_pancake'")
@@ -34,7 +34,7 @@ async def test_an_unchanged_lead_listed_after_its_body_was_deleted_is_no_change(
     assert result == "no_change"
     assert len(harness.hasura.sent) == 1
     _, result = await harness.process_lead(
-        **touched | {"email": "b@example.com"}, modified_on="2026-05-16T00:00:00"
+        **touched | {"interested_product": ["Gói B"]}, modified_on="2026-05-16T00:00:00"
     )
     assert result == "ticket_created"
 

@@ -9,8 +9,9 @@ from tests.support.handlers import HandlerHarness
 from tests.support.leads import LATER
 
 CLAIM = ["claim_event"]
-LOAD = ["set_generic_plans", "fence_claim", "lock_records", "lock_phones"]
+LOAD = ["set_generic_plans", "fence_claim", "lock_records", "lock_phones", "load_applied"]
 FACTS = ["load_facts"]
+RECORD_FACTS = ["load_facts", "load_record_facts"]
 ROSTER = ["lock_roster", "load_roster"]
 MARK = ["mark_notified"]
 
@@ -51,11 +52,11 @@ async def test_an_updated_ticket_needs_no_roster(
     round_trips.clear()
     assert (await harness.process_lead(name="Other", modified_on=LATER))[1] == "ticket_updated"
     write = ["touch_account", "upsert_contact", "update_ticket", "finish_event"]
-    assert round_trips == [CLAIM, LOAD, FACTS, write, MARK]
+    assert round_trips == [CLAIM, LOAD, RECORD_FACTS, write, MARK]
 
 
 async def test_an_unchanged_lead_takes_four(harness: HandlerHarness, round_trips: list[list[str]]) -> None:
     await harness.process_lead()
     round_trips.clear()
     assert (await harness.process_lead(modified_on=LATER))[1] == "no_change"
-    assert round_trips == [CLAIM, LOAD, FACTS, ["finish_event"]]
+    assert round_trips == [CLAIM, LOAD, RECORD_FACTS, ["finish_event"]]

@@ -66,7 +66,7 @@ async def test_a_ticket_closed_while_a_lead_is_processed_does_not_absorb_the_lea
         telesale.execute(
             "UPDATE ticket SET status = 'done' WHERE id = %s", (harness.event(before)["ticket_id"],)
         )
-        work = asyncio.create_task(harness.process_lead(modified_on=LATER, name="Nguyễn Văn B"))
+        work = asyncio.create_task(harness.process_lead(modified_on=LATER, interested_product=["Gói B"]))
         await wait_for_lock_waiter(harness, work)
         telesale.commit()
     event_id, result = await work

@@ -144,7 +144,8 @@ async def test_a_processed_row_is_applied_again_only_with_force(harness: Handler
     assert (again["outcome"], again["ticket_id"]) == ("ticket_created", first["ticket_id"])
     await harness.replay(ids=[event_id], force=True)
     assert await harness.process_received() == {event_id: "ticket_updated"}
-    assert harness.one(f"SELECT title FROM ticket WHERE {ours}")["title"] == "Lead Pancake: Nguyễn Văn A"
+    ticket = harness.one(f"SELECT title, updated_at > created_at AS is_updated FROM ticket WHERE {ours}")
+    assert ticket == {"title": "changed by hand", "is_updated": True}
     assert "force" not in harness.event(event_id)["evidence"]
 
 

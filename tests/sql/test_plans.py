@@ -14,7 +14,7 @@ FOLDERS |= {"check_connection", "check_sla", "reconcile_daily", "cron_runs"}
 HOT = [name for name in QUERIES if name.split("/")[0] in FOLDERS]
 FACTS_PARAMS: dict[str, Any] = {
     "id": 5000,
-    "record_id": "r-5000",
+    "ticket_id": None,
     "phones": ["+84900005000", "+84900005001"],
     "stored_digits": ["0900005001", "900005001", "84900005001"],
 }
@@ -35,7 +35,7 @@ def test_an_account_is_looked_up_by_its_phone_or_by_the_digits_it_was_stored_wit
     assert {
         "account_normalized_phone_idx",
         "account_phone_not_normalized_idx",
-        "uq_pancake_webhook_event_identity",
+        "ix_pancake_webhook_event_ticket",
         "ticket_account_id_idx",
     } <= indexes(found)
 
@@ -44,7 +44,7 @@ def test_the_lookup_finds_normalized_and_stored_phones(filled: psycopg.Connectio
     ((accounts,),) = filled.execute(
         b"SELECT s.accounts FROM (" + QUERIES["process_record/load_facts"] + b") AS s", FACTS_PARAMS
     ).fetchall()
-    assert [account["phone_number"] for account in accounts] == ["0900005000", "0900005001"]
+    assert {account["phone_number"] for account in accounts} == {"0900005000", "0900005001"}
 
 
 def test_a_delivery_is_compared_by_the_identity_index(filled: psycopg.Connection) -> None:

@@ -12,6 +12,7 @@ from leads.domain.facts import Account, Applied, Facts
 from leads.domain.lead import Lead
 from leads.domain.notifications import notifications_of
 from leads.domain.phone import PhoneReading
+from leads.domain.versions import phones_of_version, with_possible_time
 from leads.services.process_record.claim import Claim
 from leads.services.process_record.load import read_stored_lead
 from leads.services.process_record.plan import PlannedEvent
@@ -22,7 +23,11 @@ EMPTY = Facts(
     applied=None,
     accounts=(),
     open_tickets=(),
+    ticket_account=None,
+    applied_account=None,
+    ticket_is_shared=False,
     admins=("admin-1",),
+    managers=("manager-1",),
     consent_mode="off",
     roster_source_id=None,
     new_account_id="new-account",
@@ -31,11 +36,12 @@ EMPTY = Facts(
 
 
 class LeadCase(NamedTuple):
-    """A lead as processing sees it: its fields, its phones, whether it is forced."""
+    """A lead as processing sees it: its fields, its phones, whether it is forced, when it arrived."""
 
     lead: Lead
     phones: PhoneReading
     force: bool
+    arrived_at: datetime
 
 
 def lead_case(
@@ -43,36 +49,54 @@ def lead_case(
     modified_on: datetime | None = NOW,
     corrected_phone: str | None = None,
     force: bool = False,
+    arrived_at: datetime = NOW,
     **fields: Any,
 ) -> LeadCase:
     record = {"id": "r-1", "name": "An", "phone_number": "0905111222"} | fields
     lead, phones = read_stored_lead(
         json.dumps(record), corrected_phone=corrected_phone, modified_on=modified_on, table_name=table_name
     )
-    return LeadCase(lead, phones, force)
+    return LeadCase(with_possible_time(lead, arrived_at), phones, force, arrived_at)
 
 
 def decide_on(case: LeadCase, facts: Facts) -> Plan:
-    return decide(case.lead, case.phones, facts, force=case.force)
+    phones = phones_of_version(case.phones, facts.applied)
+    return decide(case.lead, phones, facts, case.arrived_at, force=case.force)
 
 
 def applied(of: LeadCase, **changes: Any) -> Applied:
-    before = Applied(of.lead.modified_on, of.lead.digests(), "ticket-1", "account-1", PHONE)
+    """What is known of a record whose only applied version is this case."""
+    time = of.lead.modified_on
+    before = Applied(
+        newest_modified_on=time,
+        newest_arrived_at=of.arrived_at,
+        untimed_arrived_at=None if time else of.arrived_at,
+        last_arrived_at=of.arrived_at,
+        had_future_time=of.lead.has_future_time,
+        outcome="ticket_created",
+        digests=of.lead.digests(),
+        ticket_id="ticket-1",
+        account_id="account-1",
+        phone=of.phones.primary,
+        usable_phones=of.phones.usable,
+    )
     return replace(before, **changes)
 
 
 def account(name: str, phone: str = PHONE, enabled: bool = True) -> Account:
-    return Account(name, phone, enabled)
+    return Account(name, phone, "enabled" if enabled else "disabled")
 
 
 CLAIM = Claim(
     id=7,
     claim_id=UUID(int=12),
+    connection_id=UUID(int=1),
     status="ingested",
     record_id="r-1",
     table_name=None,
     modified_on=None,
     payload=None,
+    arrived_at=NOW,
     attempts=1,
     replay_count=0,
     created_at=NOW,
@@ -86,9 +110,10 @@ def planned_event(case: LeadCase, facts: Facts, choice: Choice | None = None) ->
     """The planned event of a case, with this choice of an owner."""
     plan = decide_on(case, facts)
     owner = choice.staff_id if choice else plan.ticket.assignee_id if plan.ticket else None
-    notifications = notifications_of(case.lead, plan, facts, owner)
-    roster_source_id = facts.roster_source_id
-    return PlannedEvent(CLAIM, case.lead, case.phones, plan, choice, owner, notifications, roster_source_id)
+    sent, dropped = notifications_of(plan, facts, owner)
+    return PlannedEvent(
+        CLAIM, case.phones, plan, choice, owner, sent, dropped, roster_source_id=facts.roster_source_id
+    )
 
 
 def member(number: int, **changes: object) -> Member:

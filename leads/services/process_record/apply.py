@@ -5,8 +5,9 @@ from datetime import datetime
 
 from leads.adapters.database import Params, Statement, Transaction
 from leads.domain.assign import Choice
+from leads.domain.canonical_json import JsonValue
 from leads.domain.phone import national_parts
-from leads.domain.ticket_text import ticket_description, ticket_title
+from leads.domain.ticket_text import WRITTEN, texts_to_write, ticket_texts, written_digests
 from leads.services.outbox import UnsentEvent
 from leads.services.process_record.claim import Claim
 from leads.services.process_record.plan import PlannedEvent
@@ -34,35 +35,44 @@ def plan_statements(planned: PlannedEvent, now: datetime) -> list[Statement]:
     plan, choice = planned.plan, planned.choice
     statements: list[Statement] = []
     if plan.writes_customer:
-        customer = customer_params(planned, now)
-        if plan.account_is_new:
-            statements.append(("process_record/insert_account", customer))
-        else:
-            statements.append(("process_record/touch_account", customer))
-        if plan.records_consent:
-            statements.append(("process_record/insert_consent", customer))
-        statements.append(("process_record/upsert_contact", customer))
-        if plan.ticket_is_new:
-            statements.append(("process_record/insert_ticket", ticket_params(planned, now)))
-        elif plan.ticket:
-            statements.append(("process_record/update_ticket", ticket_params(planned, now)))
+        statements += _customer_statements(planned, now)
+    if plan.writes_ticket:
+        name = "process_record/insert_ticket" if plan.ticket_is_new else "process_record/update_ticket"
+        statements.append((name, ticket_params(planned, now)))
     if choice and choice.changed():
         statements.append(("process_record/store_roster", roster_params(choice)))
     statements.append(("process_record/finish_event", event_params(planned, now)))
     return statements
 
 
+def _customer_statements(planned: PlannedEvent, now: datetime) -> list[Statement]:
+    plan, customer = planned.plan, customer_params(planned, now)
+    statements: list[Statement] = [
+        ("process_record/touch_account" if plan.account else "process_record/insert_account", customer)
+    ]
+    if plan.records_consent:
+        statements.append(("process_record/insert_consent", customer))
+    statements.append(("process_record/upsert_contact", customer))
+    if plan.other_phones:
+        other = {**customer, "phones": list(plan.other_phones)}
+        statements.append(("process_record/insert_other_contacts", other))
+    return statements
+
+
 def customer_params(planned: PlannedEvent, now: datetime) -> Params:
-    """Parameters of insert_account, touch_account, insert_consent and upsert_contact."""
-    lead, plan = planned.lead, planned.plan
-    phone_code, national = national_parts(plan.phone)
+    """Parameters of the statements that write account, consent and contacts."""
+    plan = planned.plan
+    lead, account, phone = plan.lead, plan.account, plan.phone or ""
+    phone_code, national = national_parts(phone)
     return {
         "account_id": plan.account_id,
-        "account_phone": plan.account_phone,
-        "phone": plan.phone,
+        "account_phone": account.phone if account else phone,
+        "read_phone_code": account.phone_code if account else None,
+        "read_phone_number": account.phone_number if account else None,
+        "phone": phone,
         "phone_code": phone_code,
         "phone_number": national,
-        "display_name": lead.name or plan.phone,
+        "display_name": lead.name or phone,
         "name": lead.name,
         "email": lead.email,
         "address": lead.address,
@@ -72,16 +82,23 @@ def customer_params(planned: PlannedEvent, now: datetime) -> Params:
 
 
 def ticket_params(planned: PlannedEvent, now: datetime) -> Params:
-    """Parameters of insert_ticket and update_ticket."""
-    lead, plan = planned.lead, planned.plan
+    """Parameters of insert_ticket and update_ticket. A text that is None keeps what a person typed."""
+    plan = planned.plan
+    ticket, phone = plan.ticket, plan.phone or ""
+    assert ticket is not None
+    fields: dict[str, JsonValue] = {**ticket.fields, **plan.lead.metadata()}
+    texts = ticket_texts(fields, phone, planned.phones.usable)
+    if not plan.ticket_is_new:
+        texts = texts_to_write(ticket, texts)
     return {
-        "ticket_id": plan.ticket.id if plan.ticket else None,
-        "account_id": plan.account_id,
-        "phone": plan.phone,
+        "ticket_id": ticket.id,
+        "account_id": ticket.account_id,
+        "moves": plan.moves_ticket,
+        "phone": phone,
         "assignee_id": planned.choice.staff_id if planned.choice else None,
-        "title": ticket_title(lead, plan.phone),
-        "description": ticket_description(lead, planned.phones),
-        "data": _json({"pancake": lead.metadata()}),
+        "title": texts.get("title"),
+        "description": texts.get("description"),
+        "data": _json({"pancake": {**fields, WRITTEN: written_digests(ticket, texts)}}),
         "now": now,
     }
 
@@ -101,13 +118,16 @@ def roster_params(choice: Choice) -> Params:
 def event_params(planned: PlannedEvent, now: datetime) -> Params:
     """Parameters of finish_event."""
     plan, choice = planned.plan, planned.choice
-    evidence: dict[str, object] = {"digests": planned.lead.digests(), **plan.evidence}
+    evidence = dict(plan.evidence)
+    if plan.digests is not None:
+        evidence["digests"] = plan.digests
     if choice:
         evidence["assignment"] = choice.evidence()
     return {
         "id": planned.claim.id,
         "outcome": plan.outcome,
-        "changes": plan.writes_customer,
+        "changes": plan.changes,
+        "is_applied": plan.is_applied,
         "phone": plan.phone,
         "account_id": plan.account_id,
         "ticket_id": plan.ticket.id if plan.ticket else None,

@@ -23,11 +23,13 @@ class Claim:
 
     id: int
     claim_id: UUID | None
+    connection_id: UUID
     status: str
     record_id: str | None
     table_name: str | None
     modified_on: datetime | None
     payload: str | None
+    arrived_at: datetime
     attempts: int
     replay_count: int
     created_at: datetime

@@ -4,19 +4,33 @@ Lock order: record, phones (by lock key), roster last. All are transaction advis
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from uuid import UUID
 
-from leads.adapters.database import Row, Statement, Transaction
+from leads.adapters.database import Params, Row, Statement, Transaction
 from leads.domain.canonical_json import JsonObject, read_json
 from leads.domain.errors import InvalidBody
 from leads.domain.facts import Account, Applied, Facts, Ticket
 from leads.domain.lead import Lead, read_lead
 from leads.domain.lifecycle import SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED
 from leads.domain.phone import PhoneReading, normalize, read_phones, stored_digits
+from leads.domain.versions import phones_of_version, with_possible_time
 from leads.services.process_record.claim import Claim
 
 CLAIM_LOST = "claim_lost"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordKey:
+    """What identifies a record: its connection, its table (None counts as `lead`) and its id."""
+
+    connection_id: UUID
+    table_name: str | None
+    record_id: str
+
+    def params(self) -> Params:
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +65,21 @@ async def load_event(transaction: Transaction, claim: Claim) -> LoadedEvent | No
 
     Raises InvalidBody if the event holds nothing to process, Contended.
     """
-    lead, phones = read_stored_lead(
+    lead, read = read_stored_lead(
         claim.payload,
         corrected_phone=claim.corrected_phone,
         modified_on=claim.modified_on,
         table_name=claim.table_name,
     )
+    lead = with_possible_time(lead, claim.arrived_at)
     # The column, not the body: jsonb writes a number like 1e2 as 100, and polling locks what is stored.
-    record_id = claim.record_id or lead.record_id
-    _, fences, _, locks = await transaction.run(
+    record = RecordKey(claim.connection_id, claim.table_name, claim.record_id or lead.record_id)
+    _, fences, _, locks, found = await transaction.run(
         ("process_record/set_generic_plans", {}),
         ("process_record/fence_claim", {"id": claim.id, "claim_id": claim.claim_id}),
-        lock_records_statement([record_id]),
-        lock_phones_statement([record_id], phones.usable),
+        lock_records_statement([record.record_id]),
+        lock_phones_statement([record], read.usable),
+        ("process_record/load_applied", record.params()),
     )
     if not fences:
         return NotProcessed(claim, CLAIM_LOST)
@@ -72,19 +88,28 @@ async def load_event(transaction: Transaction, claim: Claim) -> LoadedEvent | No
         return NotProcessed(claim, SKIPPED_KILL_SWITCH)
     if not fence.source_active:
         return NotProcessed(claim, SKIPPED_SOURCE_DISABLED)
-    ((row,),) = await transaction.run(
-        (
-            "process_record/load_facts",
-            {
-                "id": claim.id,
-                "record_id": lead.record_id,
-                "phones": list(phones.usable),
-                "stored_digits": [digits for phone in phones.usable for digits in stored_digits(phone)],
-            },
-        )
-    )
+    applied = read_applied(found[0]) if found else None
+    phones = phones_of_version(read, applied)
+    facts = await _load_facts(transaction, claim.id, record, phones, applied)
     locked_phones = frozenset(phone for lock in locks for phone in lock["phones"])
-    return LoadedEvent(claim, lead, phones, read_facts(row), locked_phones)
+    return LoadedEvent(claim, lead, phones, facts, locked_phones)
+
+
+async def _load_facts(
+    transaction: Transaction, event_id: int, record: RecordKey, phones: PhoneReading, applied: Applied | None
+) -> Facts:
+    params: Params = {
+        "id": event_id,
+        "ticket_id": applied.ticket_id if applied else None,
+        "phones": list(phones.usable),
+        "stored_digits": [digits for phone in phones.usable for digits in stored_digits(phone)],
+    }
+    statements: list[Statement] = [("process_record/load_facts", params)]
+    if applied:
+        before = {**record.params(), "ticket_id": applied.ticket_id, "account_id": applied.account_id}
+        statements.append(("process_record/load_record_facts", before))
+    (row,), *of_record = await transaction.run(*statements)
+    return read_facts(row, applied, of_record[0][0] if of_record else None)
 
 
 def lock_records_statement(record_ids: Sequence[str]) -> Statement:
@@ -92,9 +117,15 @@ def lock_records_statement(record_ids: Sequence[str]) -> Statement:
     return "process_record/lock_records", {"record_ids": list(record_ids)}
 
 
-def lock_phones_statement(record_ids: Sequence[str], phones: Sequence[str]) -> Statement:
+def lock_phones_statement(records: Sequence[RecordKey], phones: Sequence[str]) -> Statement:
     """Return the statement that locks phones, and those that the records and their customers had before."""
-    return "process_record/lock_phones", {"record_ids": list(record_ids), "phones": list(phones)}
+    params = {
+        "connection_ids": [record.connection_id for record in records],
+        "table_names": [record.table_name for record in records],
+        "record_ids": [record.record_id for record in records],
+        "phones": list(phones),
+    }
+    return "process_record/lock_phones", params
 
 
 def read_stored_lead(
@@ -112,13 +143,23 @@ def read_stored_lead(
     return lead, read_phones([corrected_phone] if corrected_phone else lead.phones)
 
 
-def read_facts(row: Row) -> Facts:
-    """Read the row of process_record/load_facts."""
+def read_applied(row: Row) -> Applied:
+    """Read the row of process_record/load_applied."""
+    return Applied(**{**row, "usable_phones": tuple(row["usable_phones"])})
+
+
+def read_facts(row: Row, applied: Applied | None, of_record: Row | None) -> Facts:
+    """Read the rows of process_record/load_facts and, of a record applied before, load_record_facts."""
+    before = of_record or {"ticket_account": None, "applied_account": None, "ticket_is_shared": False}
     return Facts(
-        applied=_applied(row["applied"]) if row["applied"] else None,
-        accounts=tuple(account for item in row["accounts"] if (account := _account(item))),
-        open_tickets=tuple(Ticket(t["id"], t["account_id"], t["assignee_id"]) for t in row["open_tickets"]),
+        applied=applied,
+        accounts=tuple(account for item in row["accounts"] if (account := _account(item)).phone),
+        open_tickets=tuple(_ticket(item) for item in row["open_tickets"]),
+        ticket_account=_account(before["ticket_account"]) if before["ticket_account"] else None,
+        applied_account=_account(before["applied_account"]) if before["applied_account"] else None,
+        ticket_is_shared=before["ticket_is_shared"],
         admins=tuple(row["admins"]),
+        managers=tuple(row["managers"]),
         consent_mode=row["consent_mode"],
         roster_source_id=row["roster_source_id"],
         new_account_id=row["new_account_id"],
@@ -126,28 +167,15 @@ def read_facts(row: Row) -> Facts:
     )
 
 
-def _applied(item: Row) -> Applied:
-    modified_on, payload = item["modified_on"], item["payload"]
-    return Applied(
-        modified_on=datetime.fromisoformat(modified_on) if modified_on else None,
-        digests=read_lead(_read_payload(payload)).digests() if payload else item["digests"],
-        ticket_id=item["ticket_id"],
-        account_id=item["account_id"],
-        phone=item["normalized_phone"],
-    )
+def _account(item: Row) -> Account:
+    """Read an account; an own phone that is not usable is None."""
+    phone = item["normalized_phone"] or normalize(item["phone_number"] or "", item["phone_code"])[0]
+    return Account(**item, phone=phone)
 
 
-def _account(item: Row) -> Account | None:
-    phone = item["normalized_phone"] or normalize(item["phone_number"], item["phone_code"])[0]
-    if not phone:
-        return None
-    return Account(
-        id=item["id"],
-        phone=phone,
-        is_enabled=bool(item["phone_enabled"]),
-        contact_phone=item["contact_phone"],
-        normalized_phone=item["normalized_phone"],
-    )
+def _ticket(item: Row) -> Ticket:
+    fields = item["fields"]
+    return Ticket(**{**item, "fields": fields if isinstance(fields, dict) else {}})
 
 
 def _read_payload(payload: str) -> JsonObject:

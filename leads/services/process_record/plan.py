@@ -7,7 +7,6 @@ from leads.domain.assign import Choice, Member, choose
 from leads.domain.decide import Plan, decide
 from leads.domain.errors import Contended
 from leads.domain.facts import Facts
-from leads.domain.lead import Lead
 from leads.domain.notifications import Notification, notifications_of
 from leads.domain.phone import PhoneReading
 from leads.services.process_record.claim import Claim
@@ -18,16 +17,17 @@ from leads.services.process_record.load import LoadedEvent, NotProcessed, load_e
 class PlannedEvent:
     """A claimed event with everything that is to be written.
 
-    `choice` is None unless an owner was to be chosen; `owner` is the ticket's owner after the plan.
+    `choice` is None unless an owner was to be chosen; `owner` is the ticket's owner after the plan. `dropped`
+    names notifications that have no recipient.
     """
 
     claim: Claim
-    lead: Lead
     phones: PhoneReading
     plan: Plan
     choice: Choice | None
     owner: str | None
     notifications: list[Notification]
+    dropped: list[str]
     roster_source_id: str | None
 
 
@@ -46,8 +46,8 @@ async def load_and_decide(transaction: Transaction, claim: Claim) -> PlannedEven
 async def _decide(transaction: Transaction, loaded: LoadedEvent) -> PlannedEvent:
     """Decide, then choose the owner of a new ticket from the roster; only that needs a round trip."""
     claim, lead, phones, facts = loaded.claim, loaded.lead, loaded.phones, loaded.facts
-    plan = decide(lead, phones, facts, force=claim.force)
-    if not _customer_phones(plan, facts) <= loaded.locked_phones:
+    plan = decide(lead, phones, facts, claim.arrived_at, force=claim.force)
+    if not _customer_phones(plan) <= loaded.locked_phones:
         raise Contended("The phone's contact came to this customer while its locks were taken.")
     if plan.ticket_is_new:
         choice = await _choose_owner(transaction, facts)
@@ -55,8 +55,8 @@ async def _decide(transaction: Transaction, loaded: LoadedEvent) -> PlannedEvent
     else:
         choice = None
         owner = plan.ticket.assignee_id if plan.ticket else None
-    notifications = notifications_of(lead, plan, facts, owner, claim.replay_count)
-    return PlannedEvent(claim, lead, phones, plan, choice, owner, notifications, facts.roster_source_id)
+    sent, dropped = notifications_of(plan, facts, owner, claim.replay_count)
+    return PlannedEvent(claim, phones, plan, choice, owner, sent, dropped, facts.roster_source_id)
 
 
 async def _choose_owner(transaction: Transaction, facts: Facts) -> Choice:
@@ -68,7 +68,7 @@ async def _choose_owner(transaction: Transaction, facts: Facts) -> Choice:
     return choose([Member(**member) for member in members])
 
 
-def _customer_phones(plan: Plan, facts: Facts) -> set[str]:
+def _customer_phones(plan: Plan) -> set[str]:
     """The phone of the customer's account: every event of the customer holds its lock."""
-    found = (account.normalized_phone for account in facts.accounts if account.id == plan.account_id)
-    return {phone for phone in found if phone}
+    phone = plan.account.normalized_phone if plan.account else None
+    return {phone} if phone else set()

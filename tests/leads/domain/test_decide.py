@@ -11,18 +11,20 @@ from leads.domain.facts import Account, Ticket
 from tests.support.builders import EMPTY, NOW, account, applied, decide_on, lead_case
 from tests.support.leads import PHONE
 
+EARLIER, EVEN_LATER = NOW - timedelta(minutes=1), NOW + timedelta(minutes=1)
+
 
 def test_an_unknown_customer_gets_an_account_and_a_ticket() -> None:
     plan = decide_on(lead_case(), EMPTY)
     assert (plan.outcome, plan.phone) == ("ticket_created", PHONE)
-    assert (plan.account_id, plan.account_is_new) == ("new-account", True)
+    assert (plan.account_id, plan.account) == ("new-account", None)
     assert (plan.ticket, plan.ticket_is_new) == (Ticket("new-ticket", "new-account", None), True)
     assert plan.writes_customer
 
 
 def test_a_known_customer_keeps_the_account() -> None:
     plan = decide_on(lead_case(), replace(EMPTY, accounts=(account("account-1"),)))
-    assert (plan.account_id, plan.account_is_new) == ("account-1", False)
+    assert (plan.account_id, plan.account) == ("account-1", account("account-1"))
 
 
 def test_the_oldest_enabled_account_wins_and_all_are_recorded() -> None:
@@ -47,7 +49,7 @@ def test_the_first_phone_that_matches_decides() -> None:
 
 
 def test_a_phone_without_an_account_belongs_to_the_account_of_its_contact() -> None:
-    contact = Account("contact", "+84987654321", True, contact_phone=PHONE)
+    contact = Account("contact", "+84987654321", contact_phone=PHONE)
     second = account("second", "+84912345678")
     both = lead_case(secondary_phone_number="0912345678")
     for accounts, winner in [
@@ -57,12 +59,12 @@ def test_a_phone_without_an_account_belongs_to_the_account_of_its_contact() -> N
     ]:
         plan = decide_on(both, replace(EMPTY, accounts=accounts))
         assert plan.account_id == winner
-        assert plan.account_phone == next(a.phone for a in accounts if a.id == winner)
+        assert plan.account == next(a for a in accounts if a.id == winner)
 
 
 def test_an_account_with_a_different_phone_is_not_used() -> None:
     accounts = (account("other", "+84912345678"),)
-    assert decide_on(lead_case(), replace(EMPTY, accounts=accounts)).account_is_new
+    assert decide_on(lead_case(), replace(EMPTY, accounts=accounts)).account is None
 
 
 def test_an_open_ticket_of_the_customer_is_updated_and_keeps_its_owner() -> None:
@@ -71,28 +73,46 @@ def test_an_open_ticket_of_the_customer_is_updated_and_keeps_its_owner() -> None
     assert (plan.outcome, plan.ticket, plan.ticket_is_new) == ("ticket_updated", ticket, False)
 
 
-def test_a_closed_ticket_is_not_opened_again() -> None:
+def test_a_closed_ticket_is_replaced_only_for_a_new_request() -> None:
     before = applied(lead_case(modified_on=NOW - timedelta(days=1), name="Before"))
-    plan = decide_on(lead_case(), replace(EMPTY, applied=before, accounts=(account("account-1"),)))
+    facts = replace(EMPTY, applied=before, accounts=(account("account-1"),))
+    plan = decide_on(lead_case(), facts)
+    assert (plan.outcome, plan.writes_ticket, plan.writes_customer) == ("contact_updated", False, True)
+    assert plan.ticket == Ticket("ticket-1", "account-1", None)
+    plan = decide_on(lead_case(interested_product=["Gói A"]), facts)
     assert (plan.outcome, plan.ticket_is_new) == ("ticket_created", True)
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "outcome"),
+    ("modified", "applied_modified", "arrived", "outcome"),
     [
-        (NOW, NOW + timedelta(microseconds=1), "stale"),
-        (NOW, NOW, "ticket_created"),
-        (NOW, NOW - timedelta(days=1), "ticket_created"),
-        (None, NOW, "ticket_created"),
-        (NOW, None, "ticket_created"),
-        (None, None, "ticket_created"),
+        (NOW, NOW + timedelta(microseconds=1), EVEN_LATER, "stale"),
+        (NOW, NOW - timedelta(days=1), EARLIER, "contact_updated"),
+        (NOW, NOW, NOW, "contact_updated"),
+        (NOW, NOW, EARLIER, "stale"),
+        (None, NOW, NOW, "contact_updated"),
+        (None, NOW, EARLIER, "stale"),
+        (NOW, None, NOW, "contact_updated"),
+        (NOW, None, EARLIER, "stale"),
+        (None, None, NOW, "contact_updated"),
+        (None, None, EARLIER, "stale"),
     ],
 )
-def test_only_a_version_older_than_the_applied_one_is_stale(
-    ours: datetime | None, theirs: datetime | None, outcome: str
+def test_versions_are_ordered_by_time_and_those_of_equal_or_no_time_by_arrival(
+    modified: datetime | None, applied_modified: datetime | None, arrived: datetime, outcome: str
 ) -> None:
-    before = applied(lead_case(modified_on=theirs, name="Before"))
-    assert decide_on(lead_case(modified_on=ours), replace(EMPTY, applied=before)).outcome == outcome
+    before = applied(lead_case(modified_on=applied_modified, name="Before", arrived_at=NOW))
+    case = lead_case(modified_on=modified, arrived_at=arrived)
+    assert decide_on(case, replace(EMPTY, applied=before)).outcome == outcome
+
+
+def test_of_two_copies_of_a_version_the_earlier_adds_only_fields_that_are_new() -> None:
+    before = applied(lead_case(name="Before"))
+    case = lead_case(email="a@example.com", arrived_at=EARLIER)
+    plan = decide_on(case, replace(EMPTY, applied=before))
+    assert plan.outcome == "contact_updated"
+    assert plan.lead.fields() == {"email": "a@example.com"}
+    assert plan.lead.name is None
 
 
 def test_a_stale_version_writes_nothing_and_records_the_applied_one() -> None:
@@ -124,7 +144,10 @@ def test_the_same_mapped_fields_are_no_change() -> None:
 )
 def test_a_change_of_a_mapped_field_counts_even_if_it_was_missing_before(change: dict[str, Any]) -> None:
     before = applied(lead_case(modified_on=NOW - timedelta(hours=1)))
-    assert decide_on(lead_case(**change), replace(EMPTY, applied=before)).outcome == "ticket_created"
+    assert decide_on(lead_case(**change), replace(EMPTY, applied=before)).outcome in (
+        "ticket_created",
+        "contact_updated",
+    )
 
 
 def test_a_field_that_is_new_and_empty_is_no_change() -> None:
@@ -135,10 +158,10 @@ def test_a_field_that_is_new_and_empty_is_no_change() -> None:
     )
 
 
-def test_the_list_may_have_more_fields_of_the_same_version() -> None:
+def test_a_field_that_only_another_copy_of_the_version_names_is_applied() -> None:
     before = applied(lead_case())
     listed = lead_case(interested_product=["Gói A"])
-    assert decide_on(listed, replace(EMPTY, applied=before)).outcome == "no_change"
+    assert decide_on(listed, replace(EMPTY, applied=before)).outcome == "ticket_created"
 
 
 def test_a_missing_field_is_no_change() -> None:
@@ -150,7 +173,7 @@ def test_without_the_applied_fields_only_the_same_version_is_no_change() -> None
     purged = applied(lead_case(), digests=None)
     assert decide_on(lead_case(), replace(EMPTY, applied=purged)).outcome == "no_change"
     later = lead_case(modified_on=NOW + timedelta(seconds=1))
-    assert decide_on(later, replace(EMPTY, applied=purged)).outcome == "ticket_created"
+    assert decide_on(later, replace(EMPTY, applied=purged)).outcome == "contact_updated"
 
 
 def test_force_applies_stale_and_unchanged_versions() -> None:
@@ -164,7 +187,8 @@ def test_another_phone_moves_the_ticket_of_the_record_and_is_recorded() -> None:
     plan = decide_on(
         lead_case(phone_number="0912345678"), replace(EMPTY, applied=before, open_tickets=(own,))
     )
-    assert (plan.outcome, plan.ticket, plan.account_id) == ("ticket_updated", own, "new-account")
+    assert (plan.outcome, plan.moves_ticket, plan.account_id) == ("ticket_updated", True, "new-account")
+    assert plan.ticket == replace(own, account_id="new-account")
     assert plan.attention == ("phone_changed",)
     assert plan.evidence["phone_changed"] == {
         "account_before": "account-1",

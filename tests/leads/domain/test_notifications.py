@@ -1,21 +1,25 @@
 """Which notifications an event sends, and to which recipients."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from leads.domain.facts import Facts, Ticket
 from leads.domain.notifications import Notification, notifications_of
-from tests.support.builders import EMPTY, LeadCase, account, applied, decide_on, lead_case
+from tests.support.builders import EMPTY, NOW, LeadCase, account, applied, decide_on, lead_case
 from tests.support.leads import PHONE
 
 CHANGED_PHONE = replace(
-    EMPTY, applied=applied(lead_case()), open_tickets=(Ticket("ticket-1", "account-1", "s-9"),)
+    EMPTY,
+    applied=applied(lead_case()),
+    open_tickets=(Ticket("ticket-1", "account-1", "s-9", assignee_is_active=True),),
 )
 
 
 def notify(case: LeadCase, facts: Facts, owner: str | None, replay_count: int = 0) -> list[Notification]:
-    return notifications_of(case.lead, decide_on(case, facts), facts, owner, replay_count)
+    sent, _ = notifications_of(decide_on(case, facts), facts, owner, replay_count)
+    return sent
 
 
 def test_a_new_ticket_with_an_owner_notifies_the_owner_only() -> None:
@@ -32,17 +36,29 @@ def test_a_new_ticket_without_an_owner_notifies_the_admins() -> None:
     assert (sent["data"]["reason"], sent["data"]["detail"]) == ("unassigned", PHONE)
 
 
-def test_a_notification_without_recipients_is_not_kept() -> None:
-    """It would be refused and sent again without end."""
-    assert notify(lead_case(), replace(EMPTY, admins=()), None) == []
+def test_a_notification_without_recipients_is_for_the_admins_else_it_is_dropped() -> None:
+    facts = replace(EMPTY, accounts=(account("a"),), open_tickets=(Ticket("t", "a", None),), managers=())
+    plan = decide_on(lead_case(), facts)
+    (sent,), dropped = notifications_of(plan, facts, None)
+    assert (sent["name"], sent["recipient_ids"], dropped) == ("lead_updated", ["admin-1"], [])
+    assert notifications_of(plan, replace(facts, admins=()), None, 2) == ([], ["lead_updated.2"])
 
 
-def test_an_updated_ticket_notifies_its_owner_if_it_has_one() -> None:
-    facts = replace(EMPTY, accounts=(account("a"),), open_tickets=(Ticket("t", "a", "s-9"),))
+def test_an_updated_ticket_notifies_its_owner_or_else_the_managers() -> None:
+    ticket = Ticket("t", "a", "s-9", assignee_is_active=True)
+    facts = replace(EMPTY, accounts=(account("a"),), open_tickets=(ticket,))
     (sent,) = notify(lead_case(), facts, "s-9")
     assert (sent["name"], sent["recipient_ids"]) == ("lead_updated", ["s-9"])
-    without_owner = replace(facts, open_tickets=(Ticket("t", "a", None),))
-    assert notify(lead_case(), without_owner, None) == []
+    for absent in (replace(ticket, assignee_is_active=False), Ticket("t", "a", None)):
+        (sent,) = notify(lead_case(), replace(facts, open_tickets=(absent,)), absent.assignee_id)
+        assert (sent["name"], sent["recipient_ids"]) == ("lead_updated", ["manager-1"])
+
+
+def test_a_lead_without_a_name_is_called_as_in_its_ticket() -> None:
+    ticket = Ticket("t", "a", None, fields={"name": "An"})
+    facts = replace(EMPTY, accounts=(account("a"),), open_tickets=(ticket,))
+    (sent,) = notify(lead_case(name=None), facts, None)
+    assert sent["data"]["customer_name"] == "An"
 
 
 def test_a_changed_phone_notifies_admins_and_owner() -> None:
@@ -56,9 +72,7 @@ def test_an_event_that_writes_no_ticket_sends_nothing(outcome: str) -> None:
     case = lead_case(table_name="contact") if outcome == "contact_updated" else lead_case()
     facts = EMPTY if outcome == "contact_updated" else replace(EMPTY, applied=applied(lead_case()))
     if outcome == "stale":
-        later = applied(lead_case()).modified_on
-        assert later is not None
-        facts = replace(EMPTY, applied=applied(lead_case(), modified_on=later.replace(year=2027)))
+        facts = replace(EMPTY, applied=applied(lead_case(), newest_modified_on=NOW + timedelta(days=1)))
     assert decide_on(case, facts).outcome == outcome
     assert notify(case, facts, None) == []
 

@@ -36,11 +36,13 @@ class Work:
 CLAIM = Claim(
     id=7,
     claim_id=UUID(int=12),
+    connection_id=UUID(int=1),
     status="ingested",
     record_id="r",
     table_name=None,
     modified_on=None,
     payload=None,
+    arrived_at=CLOCK.now(),
     attempts=1,
     replay_count=0,
     created_at=CLOCK.now(),

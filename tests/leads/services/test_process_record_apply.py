@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from leads.domain.assign import choose
+from leads.domain.ticket_text import text_digest
 from leads.services.process_record.apply import (
     customer_params,
     event_params,
@@ -46,7 +47,8 @@ def test_a_ticket_names_the_lead_and_its_fields() -> None:
         "Quan tâm: Gói A, Gói B",
     ]
     assert (params["ticket_id"], params["assignee_id"]) == ("new-ticket", "s-1")
-    assert json.loads(params["data"]) == {"pancake": case.lead.metadata()}
+    written = {name: text_digest(params[name]) for name in ("title", "description")}
+    assert json.loads(params["data"]) == {"pancake": {**case.lead.metadata(), "written": written}}
 
 
 def test_metadata_holds_only_fields_that_the_body_named() -> None:

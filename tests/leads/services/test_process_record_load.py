@@ -1,16 +1,15 @@
 """What processing loads: leads and facts, read from rows."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from leads.domain.errors import InvalidBody
-from leads.domain.facts import Account, Applied, Ticket
-from leads.domain.lead import Lead, read_lead
+from leads.domain.facts import Account, Ticket
+from leads.domain.lead import Lead
 from leads.domain.phone import PhoneReading
 from leads.services.process_record.load import read_facts, read_stored_lead
-from tests.support.builders import NOW, lead_case
+from tests.support.builders import applied, lead_case
 from tests.support.leads import PHONE
 
 
@@ -32,42 +31,38 @@ def test_a_payload_may_exceed_the_limit_of_ingest_in_the_database() -> None:
     assert lead_case(numbers=numbers).lead.name == "An"
 
 
-def test_facts_are_read_from_the_statements_row() -> None:
-    stored = {"normalized_phone": None, "phone_code": "84", "phone_enabled": True, "contact_phone": None}
+def test_facts_are_read_from_the_statements_rows() -> None:
+    stored = {"normalized_phone": None, "phone_code": "84", "state": "enabled", "contact_phone": None}
+    ticket = {"id": "t", "account_id": None, "assignee_id": "s", "assignee_is_active": True}
     row: dict[str, Any] = {
-        "applied": {
-            "modified_on": "2026-05-14T02:35:56+00:00",
-            "payload": '{"id": "r-1", "name": "An"}',
-            "digests": None,
-            "ticket_id": "ticket-1",
-            "account_id": "account-1",
-            "normalized_phone": PHONE,
-        },
         "accounts": [
             stored | {"id": "a", "normalized_phone": PHONE, "phone_number": "x"},
-            stored | {"id": "b", "phone_number": "0905 111 222", "phone_enabled": False},
+            stored | {"id": "b", "phone_number": "0905 111 222", "state": "disabled"},
             stored | {"id": "c", "phone_code": None, "phone_number": "1"},
             stored | {"id": "d", "phone_number": "0912345678", "contact_phone": PHONE},
         ],
-        "open_tickets": [{"id": "t", "account_id": None, "assignee_id": "s"}],
+        "open_tickets": [ticket | {"title": "T", "description": None, "fields": "not an object"}],
         "admins": ["x"],
+        "managers": ["y"],
         "consent_mode": None,
         "roster_source_id": None,
         "new_account_id": "n",
         "new_ticket_id": "m",
     }
-    found = read_facts(row)
+    found = read_facts(row, None, None)
     assert found.accounts == (
-        Account("a", PHONE, True, normalized_phone=PHONE),
-        Account("b", PHONE, False),
-        Account("d", "+84912345678", True, PHONE),
+        Account("a", PHONE, normalized_phone=PHONE, phone_code="84", phone_number="x"),
+        Account("b", PHONE, "disabled", phone_code="84", phone_number="0905 111 222"),
+        Account("d", "+84912345678", contact_phone=PHONE, phone_code="84", phone_number="0912345678"),
     )
-    digests = read_lead({"id": "r-1", "name": "An"}).digests()
-    assert found.applied == Applied(NOW, digests, "ticket-1", "account-1", PHONE)
-    purged: dict[str, Any] = {**row["applied"], "payload": None, "digests": digests}
-    assert read_facts(row | {"applied": purged}).applied == found.applied
-    assert read_facts(row | {"applied": purged | {"digests": None}}).applied == replace(
-        found.applied, digests=None
-    )
-    assert found.open_tickets == (Ticket("t", None, "s"),)
-    assert read_facts(row | {"applied": None}).applied is None
+    assert found.open_tickets == (Ticket("t", None, "s", assignee_is_active=True, title="T"),)
+    assert (found.applied, found.ticket_account, found.ticket_is_shared) == (None, None, False)
+    before = {
+        "ticket_account": stored | {"id": "e", "phone_number": None, "state": "deleted"},
+        "applied_account": None,
+        "ticket_is_shared": True,
+    }
+    found = read_facts(row, applied(lead_case()), before)
+    assert found.applied == applied(lead_case())
+    assert found.ticket_account == Account("e", None, "deleted", phone_code="84")
+    assert (found.applied_account, found.ticket_is_shared) == (None, True)

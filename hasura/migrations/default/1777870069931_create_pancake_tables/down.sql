@@ -4,7 +4,8 @@ SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
 DROP VIEW IF EXISTS public.view_pancake_connection_status;
-DROP FUNCTION IF EXISTS public.pancake_applied_event(text);
+DROP FUNCTION IF EXISTS public.pancake_applied_event(uuid, text, text);
+DROP FUNCTION IF EXISTS public.pancake_applied_version(uuid, text, text);
 DROP FUNCTION IF EXISTS public.pancake_active_source(uuid, text[]);
 DROP FUNCTION IF EXISTS public.pancake_switch();
 DROP TABLE IF EXISTS public.pancake_cron_run;

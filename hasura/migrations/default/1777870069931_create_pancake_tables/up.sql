@@ -1,5 +1,5 @@
 -- Create the five tables of the integration, the guard of the event states, the rules that several statements share
--- (switches, active source, applied event) and a view of the connection history.
+-- (switches, active source, applied versions) and a view of the connection history.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
@@ -124,6 +124,7 @@ CREATE TABLE public.pancake_webhook_event (
     received_at timestamptz,
     ingested_at timestamptz,
     processed_at timestamptz,
+    applied_at timestamptz,
     normalized_phone text,
     source_ids text[] DEFAULT ARRAY[]::text[] NOT NULL,
     account_id uuid,
@@ -152,7 +153,7 @@ CREATE TABLE public.pancake_webhook_event (
         status IN ('received', 'ingested', 'processed', 'failed', 'dead_letter', 'skipped_kill_switch', 'skipped_source_disabled')
     ),
     CONSTRAINT ck_pancake_webhook_event_outcome CHECK (
-        outcome IN ('ticket_created', 'ticket_updated', 'contact_updated', 'stale', 'no_change')
+        outcome IN ('ticket_created', 'ticket_updated', 'contact_updated', 'record_deleted', 'stale', 'no_change')
     ),
     -- A processed row has its result and its time.
     CONSTRAINT ck_pancake_webhook_event_processed CHECK (
@@ -302,17 +303,36 @@ CREATE FUNCTION public.pancake_active_source(for_connection_id uuid, among_sourc
     WHERE s.connection_id = for_connection_id AND s.pancake_source_id = ANY (among_source_ids) AND s.is_active
 $$;
 
--- The newest event of a record that was applied to account, contact and ticket; no row if there is none.
-CREATE FUNCTION public.pancake_applied_event(for_record_id text)
+-- The versions of a record that were applied. A connection and a table have records of their own; every table but Pancake's
+-- `account` and `contact` counts as `lead`, an unknown one too. A version that claimed a time in the far future has the time of its
+-- arrival. `applied_at` orders them: what was applied last is what Diva's data shows.
+CREATE FUNCTION public.pancake_applied_version(for_connection_id uuid, for_table_name text, for_record_id text)
     RETURNS TABLE (
-        modified_on timestamptz, payload jsonb, evidence jsonb, ticket_id uuid, account_id uuid, normalized_phone text
+        applied_at timestamptz, modified_on timestamptz, arrived_at timestamptz, outcome text, evidence jsonb, ticket_id uuid,
+        account_id uuid, normalized_phone text
     )
     LANGUAGE sql STABLE
     AS $$
-    SELECT e.modified_on, e.payload, e.evidence, e.ticket_id, e.account_id, e.normalized_phone
+    SELECT
+        e.applied_at, CASE WHEN e.evidence ? 'future_time' THEN e.arrived_at ELSE e.modified_on END, e.arrived_at, e.outcome,
+        e.evidence, e.ticket_id, e.account_id, e.normalized_phone
     FROM public.pancake_webhook_event AS e
-    WHERE e.record_id = for_record_id AND e.processed_at IS NOT NULL AND e.outcome <> 'stale'
-    ORDER BY e.modified_on DESC NULLS LAST, e.processed_at DESC
+    WHERE
+        e.record_id = for_record_id
+        AND e.connection_id = for_connection_id
+        AND CASE WHEN e.table_name IN ('account', 'contact') THEN e.table_name ELSE 'lead' END
+            = CASE WHEN for_table_name IN ('account', 'contact') THEN for_table_name ELSE 'lead' END
+        AND e.applied_at IS NOT NULL
+$$;
+
+-- The version of a record that was applied last; no row if there is none.
+CREATE FUNCTION public.pancake_applied_event(for_connection_id uuid, for_table_name text, for_record_id text)
+    RETURNS TABLE (evidence jsonb, ticket_id uuid, account_id uuid, normalized_phone text)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT v.evidence, v.ticket_id, v.account_id, v.normalized_phone
+    FROM public.pancake_applied_version(for_connection_id, for_table_name, for_record_id) AS v
+    ORDER BY v.applied_at DESC
     LIMIT 1
 $$;
 

@@ -1,0 +1,96 @@
+"""The versions of a record: their order, what one changes, which phones it has.
+
+List and webhook do not name the same fields of a version. A field that it does not name keeps its value.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from leads.domain.facts import Applied
+from leads.domain.lead import Lead
+from leads.domain.phone import PhoneReading
+
+MAX_FUTURE = timedelta(hours=48)
+"""How far ahead of its arrival a version may say that it was modified: more than any time zone is wrong."""
+FIELDS_OF_A_NEW_TICKET = ("sources", "interested_products")
+"""Together with the phones: a new value of one of them is a new request of a customer."""
+
+
+def is_stale(lead: Lead, arrived_at: datetime, applied: Applied) -> bool:
+    """Whether a version is older than one that was applied.
+
+    Two versions with a time are ordered by it. Versions of equal or no time are ordered by their arrival.
+    """
+    time, newest = lead.modified_on, applied.newest_modified_on
+    if time is None:
+        return applied.last_arrived_at > arrived_at
+    if newest is not None and newest > time:
+        return True
+    if _arrived_after(applied.untimed_arrived_at, arrived_at):
+        return True
+    return newest == time and _arrived_after(applied.newest_arrived_at, arrived_at)
+
+
+def not_stale_part(lead: Lead, arrived_at: datetime, applied: Applied) -> Lead | None:
+    """Return the lead, or what is left of a version that is stale, or None.
+
+    Of two copies of a version, the one that arrived first may name fields that the other left out.
+    """
+    if not is_stale(lead, arrived_at, applied):
+        return lead
+    if lead.modified_on is None or lead.modified_on != applied.newest_modified_on:
+        return None
+    part = lead.naming(set(_new_fields(lead, applied)))
+    return part if part.named_fields else None
+
+
+def is_unchanged(lead: Lead, applied: Applied) -> bool:
+    """Whether every mapped field that the lead names is as it was applied last.
+
+    A field that no version named before is a change if it has a value.
+    """
+    if applied.outcome == "record_deleted":
+        return False
+    if applied.digests is None:
+        return lead.modified_on is not None and lead.modified_on == applied.newest_modified_on
+    before, now = applied.digests, lead.digests()
+    return all(before[name] == now[name] for name in now if name in before) and not any(
+        _new_fields(lead, applied)
+    )
+
+
+def phones_of_version(read: PhoneReading, applied: Applied | None) -> PhoneReading:
+    """Return the phones of a version: those applied before, corrected ones too, if it has no usable one."""
+    if read.usable or applied is None:
+        return read
+    return PhoneReading(applied.usable_phones, read.rejected, are_applied=True)
+
+
+def is_phone_changed(phones: PhoneReading, applied: Applied | None) -> bool:
+    """Whether the phone that the record had is no longer among those that Pancake names."""
+    return applied is not None and applied.phone is not None and applied.phone not in phones.usable
+
+
+def is_new_request(lead: Lead, phones: PhoneReading, applied: Applied) -> bool:
+    """Whether a phone, an interested product or a source is new, so that a closed ticket needs a new one."""
+    if not set(phones.usable) <= set(applied.usable_phones):
+        return True
+    before, now = applied.digests or {}, lead.digests()
+    return any(not set(now.get(name, ())) <= set(before.get(name, ())) for name in FIELDS_OF_A_NEW_TICKET)
+
+
+def with_possible_time(lead: Lead, arrived_at: datetime) -> Lead:
+    """Return the lead, with the time of its arrival if it claims one that would block all later versions."""
+    if lead.modified_on is None or lead.modified_on <= arrived_at + MAX_FUTURE:
+        return lead
+    return replace(lead, modified_on=arrived_at, has_future_time=True)
+
+
+def _arrived_after(other: datetime | None, arrived_at: datetime) -> bool:
+    return other is not None and other > arrived_at
+
+
+def _new_fields(lead: Lead, applied: Applied) -> Iterator[str]:
+    before = applied.digests or {}
+    return (name for name, value in lead.fields().items() if value and name not in before)
