@@ -13,6 +13,7 @@ from leads.services.cron_work import CronReport, CronRun
 from leads.services.outbox import SEND_LEASE
 from leads.services.process_record.claim import CLAIM_LEASE
 from leads.services.runtime import Runtime
+from leads.services.unassigned_tickets import assign_tickets
 
 STOP_AFTER_SECONDS = 40
 MAX_ROWS_PER_TICK = 500
@@ -55,6 +56,7 @@ async def release(runtime: Runtime, run: CronRun) -> CronReport:
             "claims": len(claims) - given_up,
             "dead_letter": given_up,
             "refired": len(refired),
+            **await assign_tickets(runtime, run),
             "notified": await _send_notifications_of_events(runtime),
             "runs_notified": await runtime.cron_runs.send_unnotified(run.now, SEND_LEASE),
         }

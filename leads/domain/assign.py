@@ -50,12 +50,14 @@ class Choice:
     seen: tuple[Member, ...]
     """The roster as it was read."""
 
+    compared: tuple[Member, ...]
+    """The roster whose counters decided: members that returned are lifted, nothing is counted yet."""
+
     def evidence(self) -> dict[str, object]:
         """Return what the event's row records of the choice."""
         return {
             "roster": [
-                {"staff_id": m.staff_id, "assigned_count": m.assigned_count, "weight": m.weight}
-                for m in self.seen
+                _counters(before, member) for before, member in zip(self.seen, self.compared, strict=True)
             ],
             "skipped": [{"staff_id": staff_id, "reason": reason} for staff_id, reason in self.skipped],
             "chosen": self.staff_id,
@@ -70,8 +72,8 @@ def choose(roster: Sequence[Member]) -> Choice:
     """Choose the next owner. Call it under the roster's lock; store `roster` in the same transaction."""
     skipped = tuple((m.staff_id, reason) for m in roster if (reason := m.unavailable_because))
     if len(skipped) == len(roster):
-        return Choice(None, None, skipped, tuple(roster), tuple(roster))
-    members = [_lifted(member, roster) for member in roster]
+        return Choice(None, None, skipped, tuple(roster), tuple(roster), tuple(roster))
+    members = tuple(_lifted(member, roster) for member in roster)
     available = [member for member in members if member.was_available]
     chosen = min(
         available, key=lambda m: (Fraction(m.assigned_count, m.weight), m.last_assigned_seq, m.assignee_id)
@@ -82,7 +84,7 @@ def choose(roster: Sequence[Member]) -> Choice:
         last_assigned_seq=max(m.last_assigned_seq for m in roster) + 1,
     )
     after = tuple(counted if m is chosen else m for m in members)
-    return Choice(chosen.staff_id, chosen, skipped, after, tuple(roster))
+    return Choice(chosen.staff_id, chosen, skipped, after, tuple(roster), members)
 
 
 def _lifted(member: Member, roster: Sequence[Member]) -> Member:
@@ -96,3 +98,16 @@ def _lifted(member: Member, roster: Sequence[Member]) -> Member:
             lowest = min(Fraction(m.assigned_count, m.weight) for m in stayed)
             count = max(count, ceil(member.weight * lowest))
     return replace(member, was_available=available, assigned_count=count)
+
+
+def _counters(before: Member, compared: Member) -> dict[str, object]:
+    """Return the counters by which a member was compared, and the count that it was lifted from."""
+    shown: dict[str, object] = {
+        "staff_id": compared.staff_id,
+        "weight": compared.weight,
+        "assigned_count": compared.assigned_count,
+        "last_assigned_seq": compared.last_assigned_seq,
+    }
+    if compared.assigned_count != before.assigned_count:
+        shown["lifted_from"] = before.assigned_count
+    return shown

@@ -25,15 +25,13 @@ def notifications_of(
 ) -> tuple[list[Notification], list[str]]:
     """Return the notifications of a plan, and the names of those that have no recipient and cannot be sent.
 
-    `owner` is the ticket's owner after the plan. A replay may send notifications that the event has not sent
-    before, so their names end in its number.
+    `owner` is the ticket's owner after the plan.
     """
     sent: list[Notification] = []
     dropped: list[str] = []
     for notification in _notifications(plan, facts, owner):
         notification["recipient_ids"] = notification["recipient_ids"] or list(facts.admins)
-        if replay_count:
-            notification["name"] = f"{notification['name']}.{replay_count}"
+        notification["name"] = _numbered(notification["name"], replay_count)
         if notification["recipient_ids"]:
             sent.append(notification)
         else:
@@ -67,6 +65,17 @@ def _notifications(plan: Plan, facts: Facts, owner: str | None) -> Iterator[Noti
 def _customer_name(plan: Plan) -> str:
     before = plan.ticket.fields.get("name") if plan.ticket else None
     return plan.lead.name or (before if isinstance(before, str) else "")
+
+
+def new_lead_notification(owner: str, data: dict[str, str], replay_count: int) -> Notification:
+    """Return the notification of an owner who was found after the ticket was created."""
+    name = _numbered("new_lead", replay_count)
+    return Notification(name=name, template_code=NEW_LEAD, recipient_ids=[owner], data=data)
+
+
+def _numbered(name: str, replay_count: int) -> str:
+    """Names of a replay end in its number: it may send what the event has not sent before."""
+    return f"{name}.{replay_count}" if replay_count else name
 
 
 def _attention(reason: str, recipient_ids: Sequence[str], data: dict[str, str]) -> Notification:

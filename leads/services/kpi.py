@@ -33,7 +33,10 @@ class Success:
 
 @dataclass(frozen=True, slots=True)
 class AutoAssign:
-    """`ratio`: the share of tickets that still have the owner that the integration chose."""
+    """`ratio`: the share of tickets that still have the owner that the integration chose, at once or later.
+
+    `unassigned`: tickets for which it has chosen no owner up to now.
+    """
 
     tickets: int
     correct: int

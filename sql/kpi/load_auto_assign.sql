@@ -1,5 +1,6 @@
--- KPI auto-assign: share of tickets that still have the owner chosen by the integration, of tickets created in the window.
--- Returns one row: tickets, correct, unassigned (no member was available), ratio (null without tickets).
+-- KPI auto-assign: share of tickets that still have the owner chosen by the integration, of tickets created in the window. An owner
+-- whom retry_failed chose later counts as chosen.
+-- Returns one row: tickets, correct, unassigned (no owner was chosen up to now), ratio (null without tickets).
 -- Relies on ix_pancake_webhook_event_created_at and the primary key of Diva's ticket table.
 WITH made AS (
     SELECT t.id, t.assignee_id::text AS owner, e.evidence -> 'assignment' ->> 'chosen' AS chosen

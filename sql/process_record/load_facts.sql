@@ -68,12 +68,10 @@ SELECT
     (SELECT COALESCE(jsonb_agg(s.id ORDER BY s.id), '[]') FROM public.staff AS s WHERE s.role = 'manager' AND s.is_active) AS managers,
     (SELECT app_settings -> 'pancake_integration' ->> 'consent_mode' FROM public.app_setting WHERE id = 1) AS consent_mode,
     (
-        SELECT s.id::text
+        SELECT r.id::text
         FROM public.pancake_webhook_event AS e
-        CROSS JOIN LATERAL public.pancake_active_source(e.connection_id, e.source_ids) AS s
-        WHERE e.id = %(id)s AND EXISTS (SELECT FROM public.pancake_assignee AS a WHERE a.source_id = s.id AND a.is_active)
-        ORDER BY array_position(e.source_ids, s.pancake_source_id)
-        LIMIT 1
+        CROSS JOIN LATERAL public.pancake_roster_source(e.connection_id, e.source_ids) AS r
+        WHERE e.id = %(id)s
     ) AS roster_source_id,
     gen_random_uuid()::text AS new_account_id,
     gen_random_uuid()::text AS new_ticket_id

@@ -16,7 +16,14 @@ from tests.support.statements import prepare
 CONNECTION = "00000000-0000-4000-8000-000000000001"
 SWITCHES = b"SELECT kill_switch, processing_paused FROM pancake_switch()"
 SHOWN = b"SELECT kill_switch, processing_paused FROM view_pancake_setting"
-RULES = ("pancake_switch", "pancake_active_source", "pancake_applied_version", "pancake_applied_event")
+RULES = (
+    "pancake_switch",
+    "pancake_active_source",
+    "pancake_roster_source",
+    "pancake_applied_version",
+    "pancake_applied_event",
+    "pancake_event_is_unassigned",
+)
 COMMENT = re.compile(r"--.*")
 # A switch that is no column of an alias: a key of JSON, an element of a path, a column definition.
 SWITCH = re.compile(r"(?<![\w.])(?:kill_switch|processing_paused)\b")
@@ -102,6 +109,30 @@ def test_active_sources_are_those_that_a_lead_names_on_its_connection(db: psycop
     assert db.execute(look, [CONNECTION, None]).fetchall() == []
 
 
+def test_the_roster_is_that_of_the_first_active_source_that_has_an_active_member(
+    db: psycopg.Connection,
+) -> None:
+    db.execute(
+        "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+        " VALUES (%(id)s, 'off', 'a', false), (%(id)s, 'none', 'b', true), (%(id)s, 'away', 'c', true),"
+        " (%(id)s, 'x', 'd', true), (%(id)s, 'y', 'e', true)",
+        {"id": CONNECTION},
+    )
+    db.execute(
+        "INSERT INTO pancake_assignee (source_id, staff_id, is_active) SELECT s.id, f.id,"
+        " s.pancake_source_id <> 'away' FROM pancake_source AS s, (SELECT id FROM staff LIMIT 2) AS f"
+        " WHERE s.pancake_source_id <> 'none'"
+    )
+    look = (
+        "SELECT s.pancake_source_id FROM pancake_roster_source(%s, %s) AS r JOIN pancake_source AS s"
+        " ON s.id = r.id"
+    )
+    assert db.execute(look, [CONNECTION, ["off", "none", "away", "y", "x"]]).fetchall() == [("y",)]
+    assert db.execute(look, [CONNECTION, ["x", "y"]]).fetchall() == [("x",)]
+    assert db.execute(look, [CONNECTION, ["off", "none", "away"]]).fetchall() == []
+    assert db.execute(look, [CONNECTION, None]).fetchall() == []
+
+
 def event(
     db: psycopg.Connection, name: str, applied_at: str | None, record: str = "r", **columns: Any
 ) -> None:
@@ -153,12 +184,16 @@ def test_a_version_that_claims_the_far_future_has_the_time_of_its_arrival(db: ps
 def test_the_rules_need_no_privileges_beyond_those_on_the_tables(db: psycopg.Connection) -> None:
     """A role of the handlers has privileges on tables; a view would need one of its own."""
     db.execute("CREATE ROLE handlers_of_the_test")
-    db.execute("GRANT SELECT ON app_setting, pancake_source, pancake_webhook_event TO handlers_of_the_test")
+    db.execute(
+        "GRANT SELECT ON app_setting, pancake_source, pancake_assignee, pancake_webhook_event"
+        " TO handlers_of_the_test"
+    )
     db.execute("SET LOCAL ROLE handlers_of_the_test")
     assert db.execute(SWITCHES).fetchall() == [(True, False)]
     assert db.execute("SELECT id FROM pancake_active_source(%s, '{1}')", [CONNECTION]).fetchall() == []
     look = "SELECT outcome FROM pancake_applied_version(%s, NULL, 'r')"
     assert db.execute(look, [CONNECTION]).fetchall() == []
+    assert db.execute("SELECT id FROM pancake_roster_source(%s, '{1}')", [CONNECTION]).fetchall() == []
 
 
 def copied_rules(statement: str) -> set[str]:
@@ -173,6 +208,10 @@ def copied_rules(statement: str) -> set[str]:
             found.add("pancake_active_source")
     if "'stale'" in text or re.search(r"\bapplied_at IS NOT NULL\b", text):
         found.add("pancake_applied_version")
+    if re.search(r"\barray_position\(\s*(?:\w+\.)?source_ids\b", text):
+        found.add("pancake_roster_source")
+    if re.search(r"\b(?:\w+\.)?evidence\s*(?:#>|#>>)\s*'{assignment,settled}'|'settled'.*\bIS NULL", text):
+        found.add("pancake_event_is_unassigned")
     if re.search(r"\bapplied_at DESC\b", text) and "pancake_applied_version" not in text:
         found.add("pancake_applied_event")
     return found
@@ -200,6 +239,10 @@ def test_a_rule_is_defined_in_the_migrations_alone(rule: str) -> None:
         ("pancake_applied_version", "WHERE e.outcome NOT IN ('stale')"),
         ("pancake_applied_version", "WHERE e.applied_at IS NOT NULL"),
         ("pancake_applied_event", "ORDER BY e.applied_at DESC LIMIT 1"),
+        ("pancake_roster_source", "ORDER BY array_position(e.source_ids, s.pancake_source_id) LIMIT 1"),
+        ("pancake_roster_source", "SELECT array_position(source_ids, '5')"),
+        ("pancake_event_is_unassigned", "WHERE evidence #> '{assignment,settled}' IS NULL"),
+        ("pancake_event_is_unassigned", "WHERE e.evidence -> 'assignment' ->> 'settled' IS NULL"),
     ],
 )  # fmt: skip
 def test_a_copy_of_a_rule_is_found_in_any_spelling(rule: str, copy: str) -> None:
@@ -212,8 +255,9 @@ def test_a_copy_of_a_rule_is_found_in_any_spelling(rule: str, copy: str) -> None
 )
 def test_a_rule_is_inlined_into_the_statement_that_uses_it(db: psycopg.Connection, name: str) -> None:
     """A call that is not inlined is a node `Function Scan on public.pancake_…` of its own."""
-    arguments = ", ".join(["NULL"] * prepare(db, name))
-    explain = sql.SQL("EXPLAIN (VERBOSE) EXECUTE {}({})").format(sql.Identifier(name), sql.SQL(arguments))
+    nulls = ", ".join(["NULL"] * prepare(db, name))
+    arguments = sql.SQL(f"({nulls})" if nulls else "")
+    explain = sql.SQL("EXPLAIN (VERBOSE) EXECUTE {}{}").format(sql.Identifier(name), arguments)
     db.execute("SET LOCAL plan_cache_mode = force_generic_plan")
     try:
         plan = "\n".join(line for (line,) in db.execute(explain).fetchall())

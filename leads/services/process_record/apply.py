@@ -4,13 +4,13 @@ import json
 from datetime import datetime
 
 from leads.adapters.database import Params, Statement, Transaction
-from leads.domain.assign import Choice
 from leads.domain.canonical_json import JsonValue
 from leads.domain.phone import national_parts
 from leads.domain.ticket_text import WRITTEN, texts_to_write, ticket_texts, written_digests
 from leads.services.outbox import UnsentEvent
 from leads.services.process_record.claim import Claim
 from leads.services.process_record.plan import PlannedEvent
+from leads.services.process_record.roster import store_roster_statement
 
 
 async def apply_plan(transaction: Transaction, planned: PlannedEvent, now: datetime) -> UnsentEvent:
@@ -40,7 +40,7 @@ def plan_statements(planned: PlannedEvent, now: datetime) -> list[Statement]:
         name = "process_record/insert_ticket" if plan.ticket_is_new else "process_record/update_ticket"
         statements.append((name, ticket_params(planned, now)))
     if choice and choice.changed():
-        statements.append(("process_record/store_roster", roster_params(choice)))
+        statements.append(store_roster_statement(choice))
     statements.append(("process_record/finish_event", event_params(planned, now)))
     return statements
 
@@ -100,18 +100,6 @@ def ticket_params(planned: PlannedEvent, now: datetime) -> Params:
         "description": texts.get("description"),
         "data": _json({"pancake": {**fields, WRITTEN: written_digests(ticket, texts)}}),
         "now": now,
-    }
-
-
-def roster_params(choice: Choice) -> Params:
-    """Parameters of store_roster: the members whose counters a choice changed."""
-    members = choice.changed()
-    return {
-        "chosen": choice.chosen.assignee_id if choice.chosen else None,
-        "assignee_ids": [member.assignee_id for member in members],
-        "assigned_counts": [member.assigned_count for member in members],
-        "last_assigned_seqs": [member.last_assigned_seq for member in members],
-        "was_available": [member.was_available for member in members],
     }
 
 

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 from leads.adapters.database import Transaction
-from leads.domain.assign import Choice, Member, choose
+from leads.domain.assign import Choice
 from leads.domain.decide import Plan, decide
 from leads.domain.errors import Contended
-from leads.domain.facts import Facts
 from leads.domain.notifications import Notification, notifications_of
 from leads.domain.phone import PhoneReading
 from leads.services.process_record.claim import Claim
 from leads.services.process_record.load import LoadedEvent, NotProcessed, load_event
+from leads.services.process_record.roster import choose_owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +50,13 @@ async def _decide(transaction: Transaction, loaded: LoadedEvent) -> PlannedEvent
     if not _customer_phones(plan) <= loaded.locked_phones:
         raise Contended("The phone's contact came to this customer while its locks were taken.")
     if plan.ticket_is_new:
-        choice = await _choose_owner(transaction, facts)
+        choice = await choose_owner(transaction, facts.roster_source_id)
         owner = choice.staff_id
     else:
         choice = None
         owner = plan.ticket.assignee_id if plan.ticket else None
     sent, dropped = notifications_of(plan, facts, owner, claim.replay_count)
     return PlannedEvent(claim, phones, plan, choice, owner, sent, dropped, facts.roster_source_id)
-
-
-async def _choose_owner(transaction: Transaction, facts: Facts) -> Choice:
-    """Lock the roster of the event's sources, the last of all locks, and choose from it."""
-    roster = {"roster_source_id": facts.roster_source_id}
-    _, members = await transaction.run(
-        ("process_record/lock_roster", roster), ("process_record/load_roster", roster)
-    )
-    return choose([Member(**member) for member in members])
 
 
 def _customer_phones(plan: Plan) -> set[str]:

@@ -181,3 +181,48 @@ def test_the_lift_rounds_up_to_whole_tickets(count: int, weight: int, own: int) 
     roster = (member(1, assigned_count=count, weight=weight), member(2, weight=own, was_available=False))
     after = {m.staff_id: m for m in choose(roster).roster}
     assert after["s-2"].assigned_count - ceil(own * Fraction(count, weight)) in {0, 1}
+
+
+def test_the_evidence_shows_the_counts_that_decided_and_who_was_lifted_from_what() -> None:
+    roster = (
+        member(1, assigned_count=100, last_assigned_seq=9),
+        member(2, assigned_count=99, last_assigned_seq=8),
+        member(3, assigned_count=3, weight=2, last_assigned_seq=2, was_available=False),
+        member(4, assigned_count=7, on_duty=False),
+    )
+    choice = choose(roster)
+    assert choice.staff_id == "s-3", "equal ratios after the lift: it waited longest"
+    assert choice.evidence()["roster"] == [
+        {"staff_id": "s-1", "weight": 1, "assigned_count": 100, "last_assigned_seq": 9},
+        {"staff_id": "s-2", "weight": 1, "assigned_count": 99, "last_assigned_seq": 8},
+        {
+            "staff_id": "s-3",
+            "weight": 2,
+            "assigned_count": 198,
+            "last_assigned_seq": 2,
+            "lifted_from": 3,
+        },
+        {"staff_id": "s-4", "weight": 1, "assigned_count": 7, "last_assigned_seq": 0},
+    ]
+
+
+@given(weights, st.data())
+def test_the_counts_in_the_evidence_explain_every_choice(
+    given_weights: list[int], data: st.DataObject
+) -> None:
+    flags = st.lists(st.booleans(), min_size=len(given_weights), max_size=len(given_weights))
+    was, duty = data.draw(flags), data.draw(flags)
+    counts = data.draw(st.lists(st.integers(0, 50), min_size=len(was), max_size=len(was)))
+    roster = tuple(
+        member(n, weight=w, was_available=was[n], on_duty=duty[n], assigned_count=counts[n])
+        for n, w in enumerate(given_weights)
+    )
+    evidence = choose(roster).evidence()
+    shown = {str(entry["staff_id"]): entry for entry in evidence["roster"]}  # type: ignore[attr-defined]
+    away = {str(entry["staff_id"]) for entry in evidence["skipped"]}  # type: ignore[attr-defined]
+    ratios = {
+        staff_id: Fraction(entry["assigned_count"], entry["weight"])
+        for staff_id, entry in shown.items()
+        if staff_id not in away
+    }
+    assert evidence["chosen"] == (min(ratios, key=lambda s: (ratios[s], s)) if ratios else None)

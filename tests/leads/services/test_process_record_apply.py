@@ -9,9 +9,9 @@ from leads.domain.ticket_text import text_digest
 from leads.services.process_record.apply import (
     customer_params,
     event_params,
-    roster_params,
     ticket_params,
 )
+from leads.services.process_record.roster import store_roster_statement
 from tests.support.builders import CLAIM, EMPTY, NOW, account, lead_case, member, planned_event
 from tests.support.leads import PHONE
 
@@ -56,7 +56,7 @@ def test_metadata_holds_only_fields_that_the_body_named() -> None:
 
 
 def test_only_changed_members_are_stored() -> None:
-    params = roster_params(choose((member(1), member(2, was_available=False))))
+    _, params = store_roster_statement(choose((member(1), member(2, was_available=False))))
     assert params["chosen"] == "a-1"
     assert params["assignee_ids"] == ["a-1", "a-2"]
     assert params["assigned_counts"] == [1, 0]

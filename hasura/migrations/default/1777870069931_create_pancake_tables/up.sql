@@ -275,7 +275,7 @@ CREATE TRIGGER pancake_assignee_keep_ratio
     WHEN (OLD.weight <> NEW.weight)
     EXECUTE FUNCTION public.pancake_assignee_keep_ratio();
 
--- The next three functions return sets, because PostgreSQL inlines a function with a subquery only in FROM, and only if it is
+-- The next four functions return sets, because PostgreSQL inlines a function with a subquery only in FROM, and only if it is
 -- STABLE, not STRICT and without SET. Inlined, they cost nothing, use the indexes of the statement that calls them, and need
 -- the caller's privileges on the tables only (a view would need one of its own).
 
@@ -301,6 +301,18 @@ CREATE FUNCTION public.pancake_active_source(for_connection_id uuid, among_sourc
     SELECT s.id, s.pancake_source_id
     FROM public.pancake_source AS s
     WHERE s.connection_id = for_connection_id AND s.pancake_source_id = ANY (among_source_ids) AND s.is_active
+$$;
+
+-- The source whose roster serves a lead: the first of its active sources that has a roster; no row = the default roster.
+CREATE FUNCTION public.pancake_roster_source(for_connection_id uuid, among_source_ids text[])
+    RETURNS TABLE (id uuid)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT s.id
+    FROM public.pancake_active_source(for_connection_id, among_source_ids) AS s
+    WHERE EXISTS (SELECT FROM public.pancake_assignee AS a WHERE a.source_id = s.id AND a.is_active)
+    ORDER BY array_position(among_source_ids, s.pancake_source_id)
+    LIMIT 1
 $$;
 
 -- The versions of a record that were applied. A connection and a table have records of their own; every table but Pancake's
@@ -335,6 +347,17 @@ CREATE FUNCTION public.pancake_applied_event(for_connection_id uuid, for_table_n
     ORDER BY v.applied_at DESC
     LIMIT 1
 $$;
+
+-- Whether the ticket that an event created still waits for us to find it an owner. Inlined, in the index too, so that the index
+-- serves every statement that calls it with the columns of the table.
+CREATE FUNCTION public.pancake_event_is_unassigned(outcome text, assignee_id uuid, evidence jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT outcome = 'ticket_created' AND assignee_id IS NULL AND evidence #> '{assignment,settled}' IS NULL
+$$;
+
+CREATE INDEX ix_pancake_webhook_event_unassigned ON public.pancake_webhook_event (id)
+    WHERE public.pancake_event_is_unassigned(outcome, assignee_id, evidence);
 
 -- The history of a connection's status: one row for each change that a run of check_connection made.
 CREATE VIEW public.view_pancake_connection_status AS

@@ -1,0 +1,150 @@
+"""Assign tickets that were created without an owner, as soon as a member of their roster is available.
+
+One transaction for each ticket: it locks the event that created the ticket, the ticket and the roster, in the
+order of processing; it chooses, and writes owner, counters, evidence and the owner's notification together.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from leads.adapters.database import Database, StatementError
+from leads.adapters.logs import LOGGER, describe
+from leads.domain.assign import Choice
+from leads.domain.errors import Contended
+from leads.domain.notifications import Notification, new_lead_notification
+from leads.services.cron_work import CronRun
+from leads.services.outbox import SEND_LEASE
+from leads.services.process_record.roster import choose_owner, store_roster_statement
+from leads.services.runtime import Runtime
+
+MAX_ASSIGNED_PER_TICK = 50
+"""The member who comes on duty first must not get all leads of the night before the others have come."""
+MAX_TRIED_PER_TICK = 500
+"""More than are assigned: tickets that Diva's database refuses to change must not stop the newer ones."""
+MAX_SETTLED_PER_TICK = 1000
+SECONDS_LEFT_AFTER_ASSIGNING = 30
+"""The run has 40, and sends notifications after this step."""
+
+
+@dataclass(frozen=True, slots=True)
+class _AssignableEvent:
+    """A row of unassigned_tickets/list_events."""
+
+    id: int
+    roster_source_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _LockedTicket:
+    """The row of unassigned_tickets/lock_ticket."""
+
+    ticket_id: str
+    customer_name: str
+    phone: str
+    replay_count: int
+    roster_source_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnassignedTickets:
+    """The open tickets of our events that have no owner; `oldest_created_at` is None if there are none."""
+
+    tickets: int
+    oldest_created_at: datetime | None
+
+
+async def assign_tickets(runtime: Runtime, run: CronRun) -> dict[str, object]:
+    """Assign what can be assigned, notify the owners; return what the run reports of it.
+
+    Raises DatabaseUnavailable.
+    """
+    settled = await runtime.db.fetch_all(
+        "unassigned_tickets/mark_settled", {"now": run.now, "limit": MAX_SETTLED_PER_TICK}
+    )
+    assigned = await _assign_listed(runtime.db, run)
+    if assigned:
+        await runtime.outbox.claim_and_send(assigned)
+    left = await count_unassigned(runtime.db)
+    return {
+        "assigned": len(assigned),
+        "settled_in_diva": len(settled),
+        "unassigned": left.tickets,
+        "oldest_unassigned_seconds": (
+            int((run.now - left.oldest_created_at).total_seconds()) if left.oldest_created_at else None
+        ),
+    }
+
+
+async def count_unassigned(db: Database) -> UnassignedTickets:
+    """Count the unassigned tickets and find the oldest. Raises DatabaseUnavailable."""
+    (row,) = await db.fetch_all("unassigned_tickets/count_tickets", {}, UnassignedTickets)
+    return row
+
+
+async def _assign_listed(db: Database, run: CronRun) -> list[int]:
+    """Assign tickets, oldest first, while there is time; return the ids of their events."""
+    listed = await db.fetch_all(
+        "unassigned_tickets/list_events", {"limit": MAX_TRIED_PER_TICK}, _AssignableEvent
+    )
+    assigned: list[int] = []
+    without_member: set[str | None] = set()
+    failed: list[tuple[int, Exception]] = []
+    for event in listed:
+        if len(assigned) == MAX_ASSIGNED_PER_TICK or run.seconds_left() <= SECONDS_LEFT_AFTER_ASSIGNING:
+            break
+        if event.roster_source_id in without_member:
+            continue
+        try:
+            choice = await _assign(db, event.id, run.now)
+        except (Contended, StatementError) as error:
+            failed.append((event.id, error))
+            continue
+        if choice and choice.staff_id:
+            assigned.append(event.id)
+        elif choice:
+            without_member.add(event.roster_source_id)
+    _log_failed(failed)
+    return assigned
+
+
+async def _assign(db: Database, event_id: int, now: datetime) -> Choice | None:
+    """Choose the owner of an event's ticket and commit; None if the ticket is not to be assigned any more.
+
+    A choice without a member changes nothing. Raises Contended, StatementError.
+    """
+    async with db.transaction() as transaction:
+        (rows,) = await transaction.run(
+            ("unassigned_tickets/lock_ticket", {"id": event_id, "lease": SEND_LEASE})
+        )
+        if not rows:
+            return None
+        ticket = _LockedTicket(**rows[0])
+        choice = await choose_owner(transaction, ticket.roster_source_id)
+        if choice.staff_id:
+            owner = {"owner": choice.staff_id, "now": now}
+            stored = {
+                "id": event_id,
+                "assignment": json.dumps(choice.evidence()),
+                "notifications": json.dumps([_notification(ticket, choice.staff_id)], ensure_ascii=False),
+            }
+            await transaction.run(
+                ("unassigned_tickets/set_owner", owner | {"ticket_id": ticket.ticket_id}),
+                store_roster_statement(choice),
+                ("unassigned_tickets/store_choice", owner | stored),
+                commit=True,
+            )
+    return choice
+
+
+def _notification(ticket: _LockedTicket, owner: str) -> Notification:
+    data = {"ticket_id": ticket.ticket_id, "customer_name": ticket.customer_name, "phone": ticket.phone}
+    return new_lead_notification(owner, data, ticket.replay_count)
+
+
+def _log_failed(failed: Sequence[tuple[int, Exception]]) -> None:
+    if failed:
+        event_id, error = failed[0]
+        fields = {"count": len(failed), "first_event_id": event_id, **describe(error)}
+        LOGGER.warning("tickets not assigned", extra={"fields": fields})
