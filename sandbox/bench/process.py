@@ -25,12 +25,19 @@ CONCURRENT_CLIENTS = 32
 MAX_REQUESTS_PER_SECOND = 4000
 WARM_UP_SECONDS = 1
 PHONE = "'+84' || (900000000 + :id)::text"
+CONNECTION = "(SELECT id FROM pancake_connection LIMIT 1)"
 EXPRESSIONS = {
     "id": ":id",
     "claim_id": "(SELECT claim_id FROM pancake_webhook_event WHERE id = :id)",
     "record_id": "'bench-' || :id::text",
     "record_ids": "ARRAY['bench-' || :id::text]",
+    "connection_id": CONNECTION,
+    "connection_ids": f"ARRAY[{CONNECTION}]",
+    "table_name": "'lead'",
+    "table_names": "ARRAY['lead']",
     "changes": "true",
+    "is_applied": "true",
+    "record_ticket_id": "NULL",
     "phones": f"ARRAY[{PHONE}]",
     "stored_digits": "ARRAY[(900000000 + :id)::text, '0' || (900000000 + :id)::text]",
     "phone": PHONE,
@@ -66,6 +73,7 @@ STATEMENTS = (
     "process_record/fence_claim",
     "process_record/lock_records",
     "process_record/lock_phones",
+    "process_record/load_applied",
     "process_record/load_facts",
     "process_record/lock_roster",
     "process_record/load_roster",

@@ -11,11 +11,11 @@ WITH known AS (
             'state', CASE WHEN a.deleted_at IS NOT NULL THEN 'deleted' WHEN a.phone_enabled THEN 'enabled' ELSE 'disabled' END
         ) AS account
     FROM public.account AS a
-    WHERE a.id = %(account_id)s OR a.id = (SELECT t.account_id FROM public.ticket AS t WHERE t.id = %(ticket_id)s)
+    WHERE a.id = %(account_id)s OR a.id = (SELECT t.account_id FROM public.ticket AS t WHERE t.id = %(record_ticket_id)s)
 )
 SELECT
     (
-        SELECT k.account FROM known AS k JOIN public.ticket AS t ON t.account_id = k.id WHERE t.id = %(ticket_id)s
+        SELECT k.account FROM known AS k JOIN public.ticket AS t ON t.account_id = k.id WHERE t.id = %(record_ticket_id)s
     ) AS ticket_account,
     (SELECT k.account FROM known AS k WHERE k.id = %(account_id)s) AS applied_account,
     EXISTS (
@@ -23,10 +23,10 @@ SELECT
         FROM (
             SELECT DISTINCT e.connection_id, e.table_name, e.record_id
             FROM public.pancake_webhook_event AS e
-            WHERE e.ticket_id = %(ticket_id)s
+            WHERE e.ticket_id = %(record_ticket_id)s
         ) AS r
         CROSS JOIN LATERAL public.pancake_applied_event(r.connection_id, r.table_name, r.record_id) AS l
         WHERE
-            l.ticket_id = %(ticket_id)s
+            l.ticket_id = %(record_ticket_id)s
             AND (r.connection_id, r.record_id) IS DISTINCT FROM (%(connection_id)s, %(record_id)s)
     ) AS ticket_is_shared

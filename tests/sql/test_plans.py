@@ -14,7 +14,7 @@ FOLDERS |= {"check_connection", "check_sla", "reconcile_daily", "cron_runs", "un
 HOT = [name for name in QUERIES if name.split("/")[0] in FOLDERS]
 FACTS_PARAMS: dict[str, Any] = {
     "id": 5000,
-    "ticket_id": None,
+    "record_ticket_id": None,
     "phones": ["+84900005000", "+84900005001"],
     "stored_digits": ["0900005001", "900005001", "84900005001"],
 }

@@ -100,13 +100,13 @@ async def _load_facts(
 ) -> Facts:
     params: Params = {
         "id": event_id,
-        "ticket_id": applied.ticket_id if applied else None,
+        "record_ticket_id": applied.ticket_id if applied else None,
         "phones": list(phones.usable),
         "stored_digits": [digits for phone in phones.usable for digits in stored_digits(phone)],
     }
     statements: list[Statement] = [("process_record/load_facts", params)]
     if applied:
-        before = {**record.params(), "ticket_id": applied.ticket_id, "account_id": applied.account_id}
+        before = {**record.params(), "record_ticket_id": applied.ticket_id, "account_id": applied.account_id}
         statements.append(("process_record/load_record_facts", before))
     (row,), *of_record = await transaction.run(*statements)
     return read_facts(row, applied, of_record[0][0] if of_record else None)
