@@ -166,7 +166,7 @@ def _ticket_of_customer(plan: Plan, facts: Facts) -> Ticket | None:
     """The newest open ticket on the customer's account or on another account with the same phone."""
     phone = plan.account.phone if plan.account else plan.phone
     ids = {account.id for account in facts.accounts if account.phone == phone} | {plan.account_id}
-    return next((ticket for ticket in facts.open_tickets if ticket.account_id in ids), None)
+    return next((t for t in facts.open_tickets if t.account_id in ids or t.account_phone == phone), None)
 
 
 def _with_account_state(plan: Plan, facts: Facts) -> Plan:

@@ -54,11 +54,15 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """An open ticket that events of ours made. `fields` are the mapped fields that it holds."""
+    """An open ticket that events of ours made. `fields` are the mapped fields that it holds.
+
+    `account_phone` is the normalized phone of its account.
+    """
 
     id: str
     account_id: str | None
     assignee_id: str | None
+    account_phone: str | None = None
     assignee_is_active: bool = False
     title: str = ""
     description: str | None = None

@@ -26,23 +26,25 @@ WITH candidate AS (
         -- A former phone of the account leads to it no more: a lead found the account by that phone, and no lead named it together
         -- with the account's present phone.
         AND (
-            NOT EXISTS (
-                SELECT FROM public.pancake_webhook_event AS e
-                WHERE e.normalized_phone = b.primary_phone AND e.account_id = a.id
-                    AND e.evidence -> 'phone' ->> 'matched' = b.primary_phone
-            )
-            OR EXISTS (
-                SELECT FROM public.pancake_webhook_event AS e
-                WHERE e.normalized_phone = b.primary_phone AND e.account_id = a.id
-                    AND e.evidence -> 'phone' -> 'usable' ? a.normalized_phone
-            )
+            SELECT COALESCE(bool_or(e.evidence -> 'phone' -> 'usable' ? a.normalized_phone), false)
+                OR NOT COALESCE(bool_or(e.evidence -> 'phone' ->> 'matched' = b.primary_phone), false)
+            FROM public.pancake_webhook_event AS e
+            WHERE e.normalized_phone = b.primary_phone AND e.account_id = a.id
         )
+), customer AS (
+    SELECT c.id FROM candidate AS c
+    UNION
+    -- An account that was found through a contact has a phone that the lead does not name; others may have it too.
+    SELECT a.id
+    FROM candidate AS c
+    JOIN public.account AS a ON a.normalized_phone = c.normalized_phone
+    WHERE c.contact_phone IS NOT NULL AND a.deleted_at IS NULL
 ), open_ticket AS (
     SELECT t.id, t.account_id, t.assignee_id, t.title, t.description, t.data -> 'pancake' AS fields, t.created_at
     FROM public.ticket AS t
     WHERE
         t.status IN ('new', 'in_progress')
-        AND (t.account_id = ANY (ARRAY(SELECT c.id FROM candidate AS c)) OR t.id = %(record_ticket_id)s)
+        AND (t.account_id = ANY (ARRAY(SELECT c.id FROM customer AS c)) OR t.id = %(record_ticket_id)s)
         -- Tickets that events of ours made, whatever their source is now.
         AND EXISTS (SELECT FROM public.pancake_webhook_event AS e WHERE e.ticket_id = t.id)
     ORDER BY t.id
@@ -59,7 +61,7 @@ SELECT
     (
         SELECT COALESCE(jsonb_agg(jsonb_build_object(
             'id', t.id, 'account_id', t.account_id, 'assignee_id', t.assignee_id, 'title', t.title, 'description', t.description,
-            'fields', t.fields,
+            'fields', t.fields, 'account_phone', (SELECT a.normalized_phone FROM public.account AS a WHERE a.id = t.account_id),
             'assignee_is_active', EXISTS (SELECT FROM public.staff AS s WHERE s.id = t.assignee_id AND s.is_active)
         ) ORDER BY t.created_at DESC, t.id), '[]')
         FROM open_ticket AS t

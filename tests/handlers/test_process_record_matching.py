@@ -73,6 +73,8 @@ async def test_an_account_is_found_by_the_phone_that_another_program_set(
     assert (
         harness.one("SELECT normalized_phone FROM account WHERE id = %s", account)["normalized_phone"] is None
     )
+    former, _ = await harness.process_lead(id="former")
+    assert harness.event(former)["account_id"] != account
     other, _ = await harness.process_lead(id="other", phone_number="0905333444")
     assert harness.event(other)["account_id"] == account
     third, _ = await harness.process_lead(id="third")

@@ -127,3 +127,18 @@ async def test_the_second_number_of_a_lead_is_not_taken_from_another_customer(
     assert harness.event(fourth)["account_id"] == harness.event(third)["account_id"]
     contact = harness.one("SELECT account_id, name FROM contact_book WHERE primary_phone = '+84912000222'")
     assert contact["account_id"] == harness.event(third)["account_id"]
+
+
+async def test_a_customer_found_through_a_contact_has_the_ticket_of_any_account_with_its_phone(
+    harness: HandlerHarness,
+) -> None:
+    first, _ = await harness.process_lead(id="r-1", phone_number=OTHER_PHONE)
+    account = harness.event(first)["account_id"]
+    younger = harness.one(
+        "INSERT INTO account (display_name, normalized_phone) VALUES ('younger', '+84912000111') RETURNING id"
+    )["id"]
+    harness.sql("UPDATE account SET phone_enabled = false WHERE id = %s", account)
+    both, result = await harness.process_lead(id="r-2", secondary_phone_number=OTHER_PHONE)
+    assert (result, harness.event(both)["account_id"]) == ("ticket_updated", younger)
+    alone, result = await harness.process_lead(id="r-3")
+    assert (result, ticket_of(harness, alone)["id"]) == ("ticket_updated", ticket_of(harness, first)["id"])
