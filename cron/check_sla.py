@@ -18,11 +18,11 @@ STOP_AFTER_SECONDS = 40
 MINUTES_BETWEEN_TICKS = 5
 MAX_TICKETS_PER_TICK = 200
 MAX_EVENT_AGE = timedelta(days=3)
-"""The age of a ticket's event up to which most ticks look for late tickets."""
-MAX_HELD_EVENT_AGE = timedelta(days=90)
-"""The same for the first tick of an hour, which also covers leads that were held by a switch.
+"""How long ago the event of a ticket was stored or replayed at most, for most ticks."""
+MAX_WAITING_EVENT_AGE = timedelta(days=90)
+"""The same for the first tick of an hour, which also covers leads that waited for long without a replay.
 
-No lead makes a ticket after that age: payloads are kept for 90 days by default.
+They wait while processing is paused.
 """
 
 
@@ -47,7 +47,7 @@ async def notify_late(runtime: Runtime, run: CronRun) -> CronReport:
         "now": run.now,
         "limit": MAX_TICKETS_PER_TICK,
         "lease": SEND_LEASE,
-        "max_event_age": MAX_HELD_EVENT_AGE if is_first_of_hour else MAX_EVENT_AGE,
+        "max_event_age": MAX_WAITING_EVENT_AGE if is_first_of_hour else MAX_EVENT_AGE,
     }
     late = await runtime.db.fetch_all("check_sla/flag_late_tickets", params, FlaggedEvent)
     if late:

@@ -12,15 +12,24 @@ from typing import Literal, get_args
 from leads.adapters.database import Database, Params
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
+from leads.domain.lifecycle import DEAD_LETTER, PROCESSED, SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import CronReport, CronRun
 from leads.services.runtime import Runtime
 
-Kind = Literal["empty_payloads", "delete_runs", "delete_event_logs", "delete_cron_events"]
+Kind = Literal[
+    "empty_payloads",
+    "empty_held",
+    "empty_replayed",
+    "delete_runs",
+    "delete_event_logs",
+    "delete_cron_events",
+]
 """What is purged; also the keys of the report."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 STOP_AFTER_SECONDS = 100
 ROWS_PER_BATCH = 1000
+FINISHED = (PROCESSED, DEAD_LETTER, SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED)
 FIRST_PURGE_FROM = datetime(2000, 1, 1, tzinfo=UTC)
 PURGE_OVERLAP = timedelta(days=2)
 """How far a purge starts before the end of the last one: rows unfinished then are finished by now."""
@@ -28,12 +37,27 @@ PURGE_OVERLAP = timedelta(days=2)
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """The row of purge_events/load_retention. `emptied_to`: up to where the last purge emptied payloads."""
+    """The row of purge_events/load_retention.
+
+    `emptied_to` and `held_emptied_to`: up to where the previous purge, which began at `started_at`, emptied
+    the bodies of processed events, and of all finished ones.
+    """
 
     payload_days: int
+    held_days: int
     run_days: int
     log_days: int
     emptied_to: datetime | None
+    held_emptied_to: datetime | None
+    started_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """When the events were stored whose bodies are to be emptied: from `since`, before `before`."""
+
+    since: datetime
+    before: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,32 +103,51 @@ async def purge_events(runtime: Runtime, call: CronCall) -> Answer:
 async def purge_all(runtime: Runtime, run: CronRun) -> CronReport:
     """Purge each kind of old rows until no old row is left or the time is up."""
     (retention,) = await runtime.db.fetch_all("purge_events/load_retention", {}, Retention)
-    empty_from = (retention.emptied_to or FIRST_PURGE_FROM + PURGE_OVERLAP) - PURGE_OVERLAP
-    empty_to = run.now - timedelta(days=retention.payload_days)
+    processed = _period(retention.emptied_to, run.now, retention.payload_days)
+    finished = _period(retention.held_emptied_to, run.now, retention.held_days)
 
     progress = PurgeProgress.load(run)
-    purges = _purges(runtime, run, retention, empty_from, empty_to)
+    purges = (*_empty_bodies(runtime, retention, processed, finished), *_delete_rows(runtime, run, retention))
     try:
         is_done = [await _purge(run, progress, purge) for purge in purges]
     finally:
         run.state |= progress.save()
 
+    emptied_to = {"emptied_to": processed.before.isoformat(), "held_emptied_to": finished.before.isoformat()}
     return CronReport(
-        {**progress.save(), "emptied_to": empty_to.isoformat()},
-        window=(empty_from, empty_to),
+        progress.save() | emptied_to,
+        window=(processed.since, processed.before),
         unfinished=not all(is_done),
     )
 
 
-def _purges(
-    runtime: Runtime, run: CronRun, retention: Retention, empty_from: datetime, empty_to: datetime
+def _period(emptied_to: datetime | None, now: datetime, days: int) -> Period:
+    return Period(_since(emptied_to), now - timedelta(days=days))
+
+
+def _since(previous: datetime | None) -> datetime:
+    return previous - PURGE_OVERLAP if previous else FIRST_PURGE_FROM
+
+
+def _empty_bodies(
+    runtime: Runtime, retention: Retention, processed: Period, finished: Period
 ) -> Sequence[Purge]:
-    bodies = {"since": empty_from, "before": empty_to}
+    """Return the purges of bodies: of processed events, later of all finished ones, and of late replays."""
+    of_processed = {"since": processed.since, "before": processed.before, "statuses": [PROCESSED]}
+    of_finished = {"since": finished.since, "before": finished.before, "statuses": list(FINISHED)}
+    of_replayed = {"replayed_since": _since(retention.started_at), "before": processed.before}
+    return (
+        Purge("empty_payloads", runtime.db, "purge_events/empty_payloads", of_processed),
+        Purge("empty_held", runtime.db, "purge_events/empty_payloads", of_finished),
+        Purge("empty_replayed", runtime.db, "purge_events/empty_replayed", of_replayed),
+    )
+
+
+def _delete_rows(runtime: Runtime, run: CronRun, retention: Retention) -> Sequence[Purge]:
     runs = {"before": run.now - timedelta(days=retention.run_days), "names": list(CRONS)}
     logs = {"before": run.now - timedelta(days=retention.log_days)}
     ticks = logs | {"triggers": [f"pancake_{cron}" for cron in CRONS]}
     return (
-        Purge("empty_payloads", runtime.db, "purge_events/empty_payloads", bodies),
         Purge("delete_runs", runtime.db, "purge_events/delete_runs", runs),
         Purge("delete_event_logs", runtime.db, "purge_events/delete_event_logs", logs),
         Purge("delete_cron_events", runtime.metadata_db, "purge_events/delete_cron_events", ticks),

@@ -30,8 +30,6 @@ from leads.services.process_record.plan import PlannedEvent, load_and_decide
 MAX_EVENTS_PER_SEARCH = 100_000
 """The oldest first."""
 MAX_REPLAY_SECONDS = 20.0
-DEFAULT_EVENTS_PER_SECOND = 20
-MAX_EVENTS_PER_SECOND = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ async def find_events(db: Database, request: ReplayRequest) -> FoundEvents:
         ids=row["ids"],
         refused=row["refused"] + unknown,
         switched_on=row["switched_on"],
-        events_per_second=_events_per_second(row["rate_per_second"]),
+        events_per_second=row["rate_per_second"],
     )
 
 
@@ -205,10 +203,3 @@ def _load_touched_statement(planned: PlannedEvent) -> Statement:
             "roster_source_id": planned.roster_source_id,
         },
     )
-
-
-def _events_per_second(setting: str) -> int:
-    """Read the setting replay_rate_per_second; the default for anything but a whole number."""
-    if not setting.isdigit():
-        return DEFAULT_EVENTS_PER_SECOND
-    return min(max(int(setting), 1), MAX_EVENTS_PER_SECOND)

@@ -1,8 +1,8 @@
 -- Add a notification for the managers to each event whose ticket has no first response in time, once per ticket.
 -- Considers events processed in the last 3 days (older tickets were flagged before, unless the cron was down for days) and
--- stored within `max_event_age`; a longer one reads more rows.
--- Returns the ids of the events. Relies on ix_pancake_webhook_event_created_at, ix_pancake_webhook_event_ticket and the primary
--- key of Diva's ticket table.
+-- stored or replayed within `max_event_age`; a longer one reads more rows.
+-- Returns the ids of the events. Relies on ix_pancake_webhook_event_created_at, ix_pancake_webhook_event_replayed,
+-- ix_pancake_webhook_event_ticket and the primary key of Diva's ticket table.
 WITH late AS (
     SELECT e.id, t.id AS ticket_id, t.code
     FROM public.pancake_webhook_event AS e
@@ -11,7 +11,10 @@ WITH late AS (
         SELECT k.id, k.code, k.created_at, k.first_response_at, k.status FROM public.ticket AS k WHERE k.id = e.ticket_id OFFSET 0
     ) AS t
     WHERE
-        e.created_at > %(now)s::timestamptz - %(max_event_age)s::interval
+        (
+            e.created_at > %(now)s::timestamptz - %(max_event_age)s::interval
+            OR e.replayed_at > %(now)s::timestamptz - %(max_event_age)s::interval
+        )
         AND e.processed_at > %(now)s::timestamptz - interval '3 days'
         AND e.status = 'processed'
         -- Skip events whose notifications are being sent: the sender would mark the new one as sent too.
@@ -30,8 +33,7 @@ WITH late AS (
         )
         AND t.first_response_at IS NULL
         AND t.status IN ('new', 'in_progress')
-        AND t.created_at <= %(now)s::timestamptz - make_interval(mins => coalesce(
-            (SELECT (app_settings -> 'pancake_integration' ->> 'sla_minutes')::integer FROM public.app_setting WHERE id = 1), 30))
+        AND t.created_at <= %(now)s::timestamptz - make_interval(mins => (SELECT s.sla_minutes FROM public.pancake_setting() AS s))
     ORDER BY t.created_at
     LIMIT %(limit)s
     FOR UPDATE OF e SKIP LOCKED

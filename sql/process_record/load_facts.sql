@@ -68,7 +68,7 @@ SELECT
     ) AS open_tickets,
     (SELECT COALESCE(jsonb_agg(s.id ORDER BY s.id), '[]') FROM public.staff AS s WHERE s.role = 'admin' AND s.is_active) AS admins,
     (SELECT COALESCE(jsonb_agg(s.id ORDER BY s.id), '[]') FROM public.staff AS s WHERE s.role = 'manager' AND s.is_active) AS managers,
-    (SELECT app_settings -> 'pancake_integration' ->> 'consent_mode' FROM public.app_setting WHERE id = 1) AS consent_mode,
+    (SELECT s.consent_mode FROM public.pancake_setting() AS s) AS consent_mode,
     (
         SELECT r.id::text
         FROM public.pancake_webhook_event AS e

@@ -1,4 +1,5 @@
--- Remove the bodies of one batch of old finished events. The rows stay, with identity, status and links.
+-- Remove the bodies of one batch of events of some statuses, by the time when they were stored. The rows stay, with identity,
+-- status and links.
 -- Returns one row: changed. Relies on ix_pancake_webhook_event_created_at.
 WITH emptied AS (
     UPDATE public.pancake_webhook_event AS e
@@ -8,7 +9,7 @@ WITH emptied AS (
         FROM public.pancake_webhook_event AS o
         WHERE
             o.created_at >= %(since)s AND o.created_at < %(before)s
-            AND o.status NOT IN ('received', 'ingested', 'failed')
+            AND o.status = ANY (%(statuses)s)
             AND (o.payload IS NOT NULL OR o.raw IS NOT NULL)
         ORDER BY o.created_at
         LIMIT %(limit)s

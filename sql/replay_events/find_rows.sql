@@ -37,6 +37,4 @@ SELECT
         FROM (SELECT f.id, f.refusal FROM found AS f WHERE f.refusal IS NOT NULL ORDER BY f.id LIMIT 100) AS r
     ) AS refused,
     NOT (SELECT w.kill_switch FROM public.pancake_switch() AS w) AS switched_on,
-    COALESCE(
-        (SELECT app_settings -> 'pancake_integration' ->> 'replay_rate_per_second' FROM public.app_setting WHERE id = 1), ''
-    ) AS rate_per_second
+    (SELECT s.replay_rate_per_second FROM public.pancake_setting() AS s) AS rate_per_second

@@ -99,6 +99,18 @@ async def test_a_lead_held_for_days_is_notified_like_any_other(harness: CronHarn
     assert late(harness) == ["sla_missed"]
 
 
+async def test_a_lead_held_for_most_of_a_year_is_notified_like_any_other(harness: CronHarness) -> None:
+    harness.sql("UPDATE pancake_source SET is_active = false")
+    await harness.process_lead()
+    harness.sql("UPDATE pancake_source SET is_active = true")
+    harness.move_clock(days=300)
+    await harness.replay(filter={"status": "skipped_source_disabled"})
+    await harness.process_received()
+    harness.move_clock(minutes=31)
+    assert (await harness.run("check_sla"))["late"] == 1
+    assert late(harness) == ["sla_missed"]
+
+
 async def test_an_older_version_released_later_does_not_notify_again(harness: CronHarness) -> None:
     harness.sql("UPDATE pancake_source SET is_active = false")
     await harness.process_lead(modified_on="2026-05-13T02:35:56.000000")

@@ -52,8 +52,8 @@ async def test_held_leads_with_deleted_bodies_are_stored_again_once_their_source
     await harness.pancake.sender.idle()
     harness.move_clock(minutes=5)
     await harness.run("poll_records")
-    harness.move_clock(days=91)
-    assert (await harness.run("purge_events"))["empty_payloads"] == 1
+    harness.move_clock(days=366)
+    assert (await harness.run("purge_events"))["empty_held"] == 1
     back = "UPDATE pancake_connection SET poll_watermark = %s"
     harness.sql(back, start)
     await harness.run("poll_records")
@@ -85,6 +85,73 @@ async def test_the_retention_is_a_setting(harness: CronHarness) -> None:
     harness.sql("UPDATE pancake_webhook_event SET created_at = now() - interval '11 days'")
     harness.change_settings(payload_retention_days=10)
     assert (await harness.run("purge_events"))["empty_payloads"] == 1
+
+
+HELD = ("skipped_kill_switch", "skipped_source_disabled", "dead_letter")
+
+
+async def hold_one_of_each(harness: CronHarness) -> dict[str, int]:
+    """Store one event of each status in HELD; return their ids."""
+    record = {"phone_number": "0905111222", "source": ["-1"]}
+    harness.change_settings(kill_switch=True)
+    held = [await harness.deliver(record | {"id": "kill switch"})]
+    harness.change_settings(kill_switch=False)
+    harness.sql("UPDATE pancake_source SET is_active = false")
+    held.append(await harness.deliver(record | {"id": "source"}))
+    harness.sql("UPDATE pancake_source SET is_active = true")
+    held.append(await harness.deliver("no JSON"))
+    assert [answer["status"] for answer in held] == list(HELD)
+    return {answer["status"]: answer["event_id"] for answer in held}
+
+
+async def test_held_bodies_are_emptied_after_a_longer_limit(harness: CronHarness) -> None:
+    ids = await hold_one_of_each(harness)
+    bodies = "payload IS NOT NULL OR raw IS NOT NULL"
+    harness.move_clock(days=91)
+    assert (await harness.run("purge_events"))["empty_held"] == 0
+    harness.move_clock(days=273)
+    assert (await harness.run("purge_events"))["empty_held"] == 0
+    assert harness.count("pancake_webhook_event", bodies) == len(ids)
+    harness.move_clock(days=2)
+    assert (await harness.run("purge_events"))["empty_held"] == len(ids)
+    assert harness.count("pancake_webhook_event", bodies) == 0
+
+
+@pytest.mark.parametrize("status", HELD[:2])
+async def test_a_lead_replayed_after_the_limit_of_processed_bodies_is_emptied_by_the_next_purge(
+    harness: CronHarness, status: str
+) -> None:
+    held = (await hold_one_of_each(harness))[status]
+    for _ in range(2):
+        harness.move_clock(days=100)
+        await harness.run("purge_events")
+    await harness.replay(ids=[held])
+    assert await harness.process_received() == {held: "ticket_created"}
+    assert harness.event(held)["payload"] is not None
+    harness.move_clock(days=1)
+    report = await harness.run("purge_events")
+    assert (report["empty_replayed"], report["empty_held"], harness.event(held)["payload"]) == (1, 0, None)
+
+
+@pytest.mark.parametrize("days", [30, "a year", None])
+async def test_a_limit_of_held_bodies_below_the_other_is_not_used(harness: CronHarness, days: object) -> None:
+    """The default is used, or the other limit if that is longer."""
+    await hold_one_of_each(harness)
+    harness.change_settings(held_retention_days=days)
+    harness.move_clock(days=364)
+    assert (await harness.run("purge_events"))["empty_held"] == 0
+    harness.change_settings(payload_retention_days=400)
+    harness.move_clock(days=35)
+    assert (await harness.run("purge_events"))["empty_held"] == 0
+    harness.move_clock(days=2)
+    assert (await harness.run("purge_events"))["empty_held"] == 3
+
+
+async def test_the_limit_of_held_bodies_is_a_setting(harness: CronHarness) -> None:
+    await hold_one_of_each(harness)
+    harness.change_settings(held_retention_days=100)
+    harness.move_clock(days=101)
+    assert (await harness.run("purge_events"))["empty_held"] == 3
 
 
 async def test_old_runs_are_deleted_except_those_that_changed_a_status(harness: CronHarness) -> None:
@@ -146,7 +213,7 @@ async def test_a_purge_that_runs_out_of_time_resumes_at_the_next_delivery(harnes
         " SELECT 'pancake_webhook_event_status_update', '{}', true, now() - interval '8 days'"
         " FROM generate_series(1, 2500)"
     )
-    harness.clock.monotonic = partial(next, iter(range(0, 1_000_000, 22)))  # type: ignore[method-assign]
+    harness.clock.monotonic = partial(next, iter(range(0, 1_000_000, 15)))  # type: ignore[method-assign]
     due = harness.clock.now()
     answers = [await harness.tick("purge_events", due) for _ in range(20)]
     assert answers[0].status_code == 503

@@ -220,6 +220,22 @@ def test_existing_settings_are_kept_and_new_ones_start_with_the_kill_switch_on(d
     assert set(rest) == {"company", "stringee"}
 
 
+@pytest.mark.parametrize("settings", ["null", "[]", '"off"'])
+def test_settings_that_are_no_object_are_replaced_by_the_defaults(database: str, settings: str) -> None:
+    execute(
+        database,
+        "UPDATE app_setting SET"
+        f" app_settings = jsonb_set(app_settings, '{{pancake_integration}}', '{settings}')",
+    )
+    run(database, folder("1777870069935") / "up.sql")
+    assert execute(database, "SELECT kill_switch, problems FROM view_pancake_setting") == [(True, [])]
+
+
+def test_without_its_settings_the_view_shows_the_defaults(database: str) -> None:
+    run(database, folder("1777870069935") / "down.sql")
+    assert execute(database, "SELECT kill_switch, sla_minutes FROM view_pancake_setting") == [(True, 30)]
+
+
 def test_only_admin_gets_the_six_actions(database: str) -> None:
     rows = execute(
         database,

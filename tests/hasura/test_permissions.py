@@ -75,7 +75,8 @@ def test_the_columns_that_a_role_may_write() -> None:
         },
         ("pancake_source", "update"): {"is_active"},
         ("view_pancake_setting", "update"): {
-            "consent_mode", "cron_run_retention_days", "engine_log_retention_days", "kill_switch",
+            "consent_mode", "cron_run_retention_days", "engine_log_retention_days",
+            "held_retention_days", "kill_switch",
             "payload_retention_days", "processing_paused", "replay_rate_per_second", "sla_minutes",
         },
     }  # fmt: skip

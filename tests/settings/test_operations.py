@@ -33,9 +33,11 @@ class TestConnectionAndSwitches:
             "consent_mode": "off",
             "sla_minutes": 30,
             "payload_retention_days": 90,
+            "held_retention_days": 365,
             "cron_run_retention_days": 180,
             "engine_log_retention_days": 7,
             "replay_rate_per_second": 20,
+            "problems": [],
             "changed_at": None,
             "changed_by": None,
         }
@@ -54,25 +56,23 @@ class TestConnectionAndSwitches:
         changed = datetime.fromisoformat(stored["pancake_integration"]["changed_at"])
         assert datetime.now(UTC) - changed < timedelta(minutes=1)
 
-    async def test_missing_or_unreadable_settings_show_the_value_that_the_handlers_use(
+    async def test_unreadable_settings_show_the_value_that_the_handlers_use(
         self, harness: SettingsHarness
     ) -> None:
-        harness.sql(
-            'UPDATE app_setting SET app_settings = \'{"pancake_integration": {"sla_minutes": "soon"}}\''
-        )
+        harness.change_settings(sla_minutes="soon", payload_retention_days=-1, kill_switch="off")
         (setting,) = (await harness.run("pancake_settings_connections"))["view_pancake_setting"]
-        assert (setting["kill_switch"], setting["processing_paused"]) == (True, False)
-        assert setting["sla_minutes"] is None
-        await harness.run("pancake_settings_update_settings", set={"processing_paused": True})
-        stored = harness.one("SELECT app_settings FROM app_setting WHERE id = 1")["app_settings"]
-        assert set(stored["pancake_integration"]) == {
-            "sla_minutes", "processing_paused", "changed_at", "changed_by",
-        }  # fmt: skip
+        assert setting["kill_switch"] is True
+        assert (setting["sla_minutes"], setting["payload_retention_days"]) == (30, 3650)
+        assert setting["problems"] == [
+            'kill_switch must be true or false, not "off"',
+            "payload_retention_days must be 7 to 3650, not -1",
+            'sla_minutes must be 1 to 1440, not "soon"',
+        ]
 
     @pytest.mark.parametrize(
         ("change", "reason"),
         [
-            ({"kill_switch": None}, "no setting can be null"),
+            ({"kill_switch": None}, "kill_switch must be true or false, not null"),
             ({"consent_mode": "maybe"}, "consent_mode must be off or record"),
             ({"sla_minutes": 0}, "sla_minutes must be 1 to 1440"),
             ({"replay_rate_per_second": 0}, "replay_rate_per_second must be 1 to 1000"),
@@ -80,6 +80,9 @@ class TestConnectionAndSwitches:
             ({"payload_retention_days": 1}, "payload_retention_days must be 7 to 3650"),
             ({"cron_run_retention_days": 1}, "cron_run_retention_days must be 30 to 3650"),
             ({"engine_log_retention_days": 0}, "engine_log_retention_days must be 1 to 365"),
+            ({"held_retention_days": 3651}, "held_retention_days must be 7 to 3650"),
+            ({"held_retention_days": 30}, "held_retention_days must not be less than payload_retention_days"),
+            ({"payload_retention_days": 400}, "held_retention_days must not be less than payload_"),
         ],
     )
     async def test_an_invalid_setting_is_refused_with_the_reason(

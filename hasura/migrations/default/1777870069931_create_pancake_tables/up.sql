@@ -1,5 +1,6 @@
 -- Create the five tables of the integration, the guard of the event states, the rules that several statements share
--- (switches, active source, applied versions) and a view of the connection history.
+-- (settings, active source, applied versions), the view through which the settings are shown and changed, and a view of the
+-- connection history.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
@@ -175,7 +176,8 @@ CREATE TABLE public.pancake_webhook_event (
 CREATE INDEX ix_pancake_webhook_event_phone ON public.pancake_webhook_event (normalized_phone)
     WHERE normalized_phone IS NOT NULL;
 CREATE INDEX ix_pancake_webhook_event_created_at ON public.pancake_webhook_event (created_at);
--- Small partial indexes, one per search: expired claims and refires, retries, replays, unsent notifications, tickets.
+-- Small partial indexes, one per search: expired claims and refires, retries, replays, unsent notifications, tickets, and what
+-- was replayed lately.
 CREATE INDEX ix_pancake_webhook_event_waiting ON public.pancake_webhook_event (received_at)
     WHERE status IN ('received', 'ingested');
 CREATE INDEX ix_pancake_webhook_event_retry ON public.pancake_webhook_event (next_attempt_at)
@@ -186,6 +188,8 @@ CREATE INDEX ix_pancake_webhook_event_unnotified ON public.pancake_webhook_event
     WHERE notified_at IS NULL AND notifications <> '[]'::jsonb;
 CREATE INDEX ix_pancake_webhook_event_ticket ON public.pancake_webhook_event (ticket_id)
     WHERE ticket_id IS NOT NULL;
+CREATE INDEX ix_pancake_webhook_event_replayed ON public.pancake_webhook_event (replayed_at)
+    WHERE replayed_at IS NOT NULL;
 
 CREATE TABLE public.pancake_cron_run (
     id bigint GENERATED ALWAYS AS IDENTITY,
@@ -275,25 +279,210 @@ CREATE TRIGGER pancake_assignee_keep_ratio
     WHEN (OLD.weight <> NEW.weight)
     EXECUTE FUNCTION public.pancake_assignee_keep_ratio();
 
--- The next four functions return sets, because PostgreSQL inlines a function with a subquery only in FROM, and only if it is
--- STABLE, not STRICT and without SET. Inlined, they cost nothing, use the indexes of the statement that calls them, and need
--- the caller's privileges on the tables only (a view would need one of its own).
+-- The functions of the rules return sets, because PostgreSQL inlines a function with a subquery only in FROM, and only if it is
+-- STABLE or IMMUTABLE, not STRICT and without SET. Inlined, they cost nothing, use the indexes of the statement that calls
+-- them, and need the caller's privileges on the tables only (a view would need one of its own).
 
--- The switches, always one row. A missing or unreadable setting has the safe value: the kill switch is on unless the setting
--- is false; processing is paused only if the setting is true.
+-- The settings: the values that each may have, and the one that is used in place of any other. It is the only place with bounds
+-- and defaults. The planner replaces the call by its result. A retention of 0 or less may mean "for ever" to the person who
+-- wrote it, and what is deleted is gone: it is read as the longest.
+CREATE FUNCTION public.pancake_setting_rules() RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT '{
+        "kill_switch": {"default": true, "one_of": ["true", "false"]},
+        "processing_paused": {"default": false, "one_of": ["true", "false"]},
+        "consent_mode": {"default": "off", "one_of": ["off", "record"]},
+        "sla_minutes": {"default": 30, "lowest": 1, "highest": 1440},
+        "replay_rate_per_second": {"default": 20, "lowest": 1, "highest": 1000},
+        "payload_retention_days": {"default": 90, "lowest": 7, "highest": 3650, "zero_or_less": 3650},
+        "held_retention_days": {"default": 365, "lowest": 7, "highest": 3650, "zero_or_less": 3650},
+        "cron_run_retention_days": {"default": 180, "lowest": 30, "highest": 3650, "zero_or_less": 3650},
+        "engine_log_retention_days": {"default": 7, "lowest": 1, "highest": 365, "zero_or_less": 365}
+    }'::jsonb
+$$;
+
+-- The stored text of a setting if its rule allows it, else null. A number has digits only: neither 1.5 nor " 90 " is one.
+CREATE FUNCTION public.pancake_valid_setting(stored text, rule jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT CASE
+        WHEN rule -> 'one_of' ? stored THEN stored
+        WHEN substring(stored FROM '^[0-9]{1,6}$')::integer BETWEEN (rule ->> 'lowest')::integer AND (rule ->> 'highest')::integer
+            THEN stored
+    END
+$$;
+
+-- The text of the value that is used for a setting; never null. `setting` is the JSON object with all of them, or anything else.
+CREATE FUNCTION public.pancake_setting_value(setting jsonb, name text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT coalesce(
+        public.pancake_valid_setting(setting ->> name, public.pancake_setting_rules() -> name),
+        CASE
+            WHEN public.pancake_setting_rules() -> name ? 'zero_or_less' AND ltrim(setting ->> name) ~ '^(-|[0.]+$)'
+                THEN public.pancake_setting_rules() -> name ->> 'zero_or_less'
+        END,
+        public.pancake_setting_rules() -> name ->> 'default'
+    )
+$$;
+
+-- What is wrong with the settings: one row for each that is missing, unreadable or out of its bounds. `problem` begins with the
+-- name and quotes at most 20 characters of the stored value.
+CREATE FUNCTION public.pancake_setting_problem(setting jsonb)
+    RETURNS TABLE (name text, problem text)
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT
+        r.name,
+        r.name || ' must be ' || coalesce(
+            (SELECT string_agg(o.word, ' or ' ORDER BY o.n) FROM jsonb_array_elements_text(r.rule -> 'one_of') WITH ORDINALITY AS o (word, n)),
+            (r.rule ->> 'lowest') || ' to ' || (r.rule ->> 'highest')
+        ) || coalesce(', not ' || left((setting -> r.name)::text, 20), ', but is missing')
+    FROM jsonb_each(public.pancake_setting_rules()) AS r (name, rule)
+    WHERE public.pancake_valid_setting(setting ->> r.name, r.rule) IS NULL
+    UNION ALL
+    SELECT r.name, r.name || ' must not be less than payload_retention_days'
+    FROM (SELECT 'held_retention_days' AS name) AS r
+    WHERE
+        public.pancake_valid_setting(setting ->> r.name, public.pancake_setting_rules() -> r.name)::integer
+        < public.pancake_valid_setting(
+            setting ->> 'payload_retention_days', public.pancake_setting_rules() -> 'payload_retention_days'
+        )::integer
+$$;
+
+-- The settings as the handlers use them, always one row without nulls. It reads no table: the view below gives it what its owner
+-- may read, pancake_setting() what the caller may read.
+CREATE FUNCTION public.pancake_read_setting(setting jsonb)
+    RETURNS TABLE (
+        kill_switch boolean, processing_paused boolean, consent_mode text, sla_minutes integer, replay_rate_per_second integer,
+        payload_retention_days integer, held_retention_days integer, cron_run_retention_days integer,
+        engine_log_retention_days integer, problems text[]
+    )
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT
+        public.pancake_setting_value(setting, 'kill_switch') = 'true',
+        public.pancake_setting_value(setting, 'processing_paused') = 'true',
+        public.pancake_setting_value(setting, 'consent_mode'),
+        public.pancake_setting_value(setting, 'sla_minutes')::integer,
+        public.pancake_setting_value(setting, 'replay_rate_per_second')::integer,
+        d.payload,
+        -- A body that is held is never emptied before one that is processed.
+        CASE
+            WHEN d.held >= d.payload THEN d.held
+            ELSE greatest(d.payload, (public.pancake_setting_rules() -> 'held_retention_days' ->> 'default')::integer)
+        END,
+        public.pancake_setting_value(setting, 'cron_run_retention_days')::integer,
+        public.pancake_setting_value(setting, 'engine_log_retention_days')::integer,
+        ARRAY(SELECT p.problem FROM public.pancake_setting_problem(setting) AS p ORDER BY p.problem)
+    FROM (
+        SELECT
+            public.pancake_setting_value(setting, 'payload_retention_days')::integer AS payload,
+            public.pancake_setting_value(setting, 'held_retention_days')::integer AS held
+    ) AS d
+$$;
+
+-- The settings for every statement. OFFSET 0 keeps the planner from reading app_setting once for each column.
+CREATE FUNCTION public.pancake_setting()
+    RETURNS TABLE (
+        kill_switch boolean, processing_paused boolean, consent_mode text, sla_minutes integer, replay_rate_per_second integer,
+        payload_retention_days integer, held_retention_days integer, cron_run_retention_days integer,
+        engine_log_retention_days integer, problems text[]
+    )
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT
+        r.kill_switch, r.processing_paused, r.consent_mode, r.sla_minutes, r.replay_rate_per_second, r.payload_retention_days,
+        r.held_retention_days, r.cron_run_retention_days, r.engine_log_retention_days, r.problems
+    FROM (
+        SELECT (SELECT a.app_settings -> 'pancake_integration' FROM public.app_setting AS a WHERE a.id = 1) AS setting OFFSET 0
+    ) AS s
+    CROSS JOIN LATERAL public.pancake_read_setting(s.setting) AS r
+$$;
+
+-- The switches, always one row. Unreadable ones have the safe value: the kill switch is on, processing is not paused.
 CREATE FUNCTION public.pancake_switch()
     RETURNS TABLE (kill_switch boolean, processing_paused boolean)
     LANGUAGE sql STABLE
     AS $$
-    SELECT
-        (s.setting ->> 'kill_switch') IS DISTINCT FROM 'false',
-        (s.setting ->> 'processing_paused') IS NOT DISTINCT FROM 'true'
-    FROM (
-        SELECT (SELECT a.app_settings -> 'pancake_integration' FROM public.app_setting AS a WHERE a.id = 1) AS setting
-    ) AS s
+    SELECT s.kill_switch, s.processing_paused FROM public.pancake_setting() AS s
 $$;
 
--- The active sources among those that a lead names. A lead is processed if it has at least one.
+-- The settings for the Settings screens, which change them through this view. When and by whom is written by its trigger; a time
+-- that cannot be read is null.
+CREATE VIEW public.view_pancake_setting AS
+SELECT
+    1 AS id,
+    r.kill_switch,
+    r.processing_paused,
+    r.consent_mode,
+    r.sla_minutes,
+    r.replay_rate_per_second,
+    r.payload_retention_days,
+    r.held_retention_days,
+    r.cron_run_retention_days,
+    r.engine_log_retention_days,
+    r.problems,
+    (jsonb_path_query_first_tz(
+        s.setting, '$.changed_at ? (@ like_regex "^[0-9]{4}-").datetime()', silent => true
+    ) #>> '{}')::timestamptz AS changed_at,
+    s.setting ->> 'changed_by' AS changed_by
+FROM (
+    SELECT (SELECT a.app_settings -> 'pancake_integration' FROM public.app_setting AS a WHERE a.id = 1) AS setting
+) AS s
+CROSS JOIN LATERAL public.pancake_read_setting(s.setting) AS r;
+
+-- Write the settings that an UPDATE of the view changes. Other keys of app_settings and unchanged settings are not written, except
+-- those that cannot be read: they get the value that is shown, which was used for them before.
+CREATE FUNCTION public.pancake_setting_write() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    session CONSTANT jsonb := nullif(current_setting('hasura.user', true), '')::jsonb;
+    wanted CONSTANT jsonb := to_jsonb(NEW);
+    refused text;
+    changes jsonb;
+BEGIN
+    -- What the view shows has no problem, so this one is of the change.
+    SELECT min(p.problem) INTO refused FROM public.pancake_setting_problem(wanted) AS p;
+    IF refused IS NOT NULL THEN
+        RAISE EXCEPTION '%', refused USING ERRCODE = 'check_violation', CONSTRAINT = 'ck_pancake_setting';
+    END IF;
+    SELECT coalesce(jsonb_object_agg(r.name, wanted -> r.name), '{}') INTO changes
+    FROM jsonb_object_keys(public.pancake_setting_rules()) AS r (name)
+    WHERE wanted -> r.name <> to_jsonb(OLD) -> r.name;
+    IF changes = '{}' AND OLD.problems = '{}' THEN
+        RETURN NEW;
+    END IF;
+    NEW.changed_at := clock_timestamp();
+    NEW.changed_by := coalesce(session ->> 'x-hasura-user-id', 'role ' || (session ->> 'x-hasura-role'), session_user);
+    UPDATE public.app_setting AS a
+    SET app_settings = a.app_settings || jsonb_build_object(
+        'pancake_integration',
+        CASE WHEN jsonb_typeof(a.app_settings -> 'pancake_integration') = 'object' THEN a.app_settings -> 'pancake_integration' ELSE '{}' END
+            || (
+                SELECT coalesce(jsonb_object_agg(p.name, wanted -> p.name), '{}')
+                FROM public.pancake_setting_problem(a.app_settings -> 'pancake_integration') AS p
+            )
+            || changes
+            || jsonb_build_object('changed_at', NEW.changed_at, 'changed_by', NEW.changed_by)
+    )
+    WHERE a.id = 1 AND jsonb_typeof(a.app_settings) = 'object';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'app_setting has no row 1 with a JSON object in app_settings';
+    END IF;
+    NEW.problems := '{}';
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER pancake_setting_write
+    INSTEAD OF UPDATE ON public.view_pancake_setting
+    FOR EACH ROW EXECUTE FUNCTION public.pancake_setting_write();
+
+-- The active sources among those that a lead names; none while their connection is disabled. A lead is processed if it has at
+-- least one.
 CREATE FUNCTION public.pancake_active_source(for_connection_id uuid, among_source_ids text[])
     RETURNS TABLE (id uuid, pancake_source_id text)
     LANGUAGE sql STABLE

@@ -1,10 +1,7 @@
--- Remove the view, its functions and the settings of the integration. Other keys of app_settings stay.
--- Without the settings, pancake_switch() (migration 1777870069931) reads the kill switch as on.
+-- Remove the settings of the integration. Other keys of app_settings stay.
+-- Without them, pancake_setting() (migration 1777870069931) reads the kill switch as on and the defaults of the others.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
-
-DROP VIEW IF EXISTS public.view_pancake_setting;
-DROP FUNCTION IF EXISTS public.pancake_setting_write();
 
 DO $$
 BEGIN
