@@ -1,5 +1,7 @@
 """Check each connection's API key and webhook; store its status with the history of its changes.
 
+Also notify the admins of settings that cannot be read.
+
 Called by: cron trigger `pancake_check_connection`, every 5 minutes.
 """
 
@@ -14,6 +16,7 @@ from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.domain.health import ALIVE, REJECTED, UNAVAILABLE, Signs, judge
 from leads.domain.reports import ConnectionReport
+from leads.services.check_connection import load_setting_problems
 from leads.services.connections import Connection, for_each, load_connections, problems
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
 from leads.services.runtime import Runtime
@@ -69,6 +72,11 @@ class _PreviousRow:
     """The row of check_connection/load_previous."""
 
     connections: list[_PreviousFinding] | None
+    settings_digest: str | None
+
+    def failed_probes(self) -> Mapping[str, int]:
+        """Return how many consecutive probes of each connection had failed."""
+        return {each["connection_id"]: each.get("failed_probes", 0) for each in self.connections or ()}
 
 
 async def check_connection(runtime: Runtime, call: CronCall) -> Answer:
@@ -82,7 +90,9 @@ async def check_all(runtime: Runtime, run: CronRun) -> CronReport:
     """Probe and judge all connections; changed statuses are stored in the transaction of the report."""
     connections = await load_connections(runtime.db, runtime.settings.key_ring)
     probes = await for_each(connections, partial(probe, runtime))
-    failed_probes = await _load_failed_probes(runtime, run)
+    previous = await _load_previous(runtime, run)
+    failed_probes = previous.failed_probes()
+    settings = await load_setting_problems(runtime.db)
 
     internal_errors = [
         each for each in probes if each.get("error", "pancake_unavailable") not in PROBE_OF_ERROR
@@ -95,9 +105,12 @@ async def check_all(runtime: Runtime, run: CronRun) -> CronReport:
 
     changed = [finding for finding in findings if finding.before != finding.after]
     return CronReport(
-        {"connections": [asdict(finding) for finding in findings]},
+        {"connections": [asdict(finding) for finding in findings], "settings": settings.report()},
         statements=tuple(_set_status(run, finding) for finding in changed),
-        notices=tuple(_notice(run, finding) for finding in changed),
+        notices=(
+            *(_notice(run, finding) for finding in changed),
+            *settings.notices(run, previous.settings_digest),
+        ),
         problem=problems(internal_errors),
     )
 
@@ -132,12 +145,10 @@ async def examine(
     )
 
 
-async def _load_failed_probes(runtime: Runtime, run: CronRun) -> Mapping[str, int]:
-    """Return how many consecutive probes of each connection had failed at the previous run."""
+async def _load_previous(runtime: Runtime, run: CronRun) -> _PreviousRow:
     params = {"scheduled_time": run.scheduled_time}
     row = await runtime.db.fetch_one("check_connection/load_previous", params, _PreviousRow)
-    findings = (row.connections if row else None) or ()
-    return {each["connection_id"]: each.get("failed_probes", 0) for each in findings}
+    return row or _PreviousRow(connections=None, settings_digest=None)
 
 
 def _set_status(run: CronRun, finding: Finding) -> Statement:

@@ -114,3 +114,44 @@ async def test_an_internal_error_is_no_outage_of_pancake(
     assert "0905" not in run["error"]
     (fault, _) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert fault.exc_info is not None
+
+
+def setting_notices(harness: CronHarness) -> list[str]:
+    sent = [notification["data"] for notification in harness.hasura.sent.values()]
+    return [data["detail"] for data in sent if data["reason"] == "settings_unreadable"]
+
+
+async def test_unreadable_settings_are_notified_and_logged_once_for_each_value(
+    harness: CronHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    await check(harness)
+    assert setting_notices(harness) == []
+    harness.change_settings(sla_minutes="30 phút")
+    for _ in range(3):
+        await check(harness)
+    assert setting_notices(harness) == ['sla_minutes must be 1 to 1440, not "30 phút"']
+    harness.change_settings(sla_minutes=0, payload_retention_days=-1)
+    for _ in range(2):
+        await check(harness)
+    harness.change_settings(sla_minutes=30, payload_retention_days=90)
+    await check(harness)
+    harness.change_settings(sla_minutes="30 phút")
+    await check(harness)
+    assert setting_notices(harness)[1:] == [
+        "payload_retention_days must be 7 to 3650, not -1; sla_minutes must be 1 to 1440, not 0",
+        'sla_minutes must be 1 to 1440, not "30 phút"',
+    ]
+    lines = [record for record in caplog.records if record.message == "settings unreadable"]
+    assert [record.__dict__["fields"] for record in lines] == [
+        {"settings": ["sla_minutes"]},
+        {"settings": ["payload_retention_days", "sla_minutes"]},
+        {"settings": ["sla_minutes"]},
+    ]
+
+
+async def test_the_answer_names_unreadable_settings_without_their_values(harness: CronHarness) -> None:
+    """Hasura logs the answer."""
+    harness.change_settings(sla_minutes="0905111222")
+    answer = await harness.tick("check_connection")
+    assert answer.json()["report"]["settings"]["unreadable"] == ["sla_minutes"]
+    assert "0905111222" not in answer.text
