@@ -1,6 +1,7 @@
 """Check each connection's API key and webhook; store its status with the history of its changes.
 
-Also notify the admins of settings that cannot be read.
+Also notify the admins of settings that cannot be read, and of connections that an operator disabled or
+enabled.
 
 Called by: cron trigger `pancake_check_connection`, every 5 minutes.
 """
@@ -16,7 +17,11 @@ from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.domain.health import ALIVE, REJECTED, UNAVAILABLE, Signs, judge
 from leads.domain.reports import ConnectionReport
-from leads.services.check_connection import load_setting_problems
+from leads.services.check_connection import (
+    load_operator_changes,
+    load_setting_problems,
+    mark_operator_changes,
+)
 from leads.services.connections import Connection, for_each, load_connections, problems
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
 from leads.services.runtime import Runtime
@@ -93,6 +98,7 @@ async def check_all(runtime: Runtime, run: CronRun) -> CronReport:
     previous = await _load_previous(runtime, run)
     failed_probes = previous.failed_probes()
     settings = await load_setting_problems(runtime.db)
+    by_operators = await load_operator_changes(runtime.db, run)
 
     internal_errors = [
         each for each in probes if each.get("error", "pancake_unavailable") not in PROBE_OF_ERROR
@@ -106,8 +112,12 @@ async def check_all(runtime: Runtime, run: CronRun) -> CronReport:
     changed = [finding for finding in findings if finding.before != finding.after]
     return CronReport(
         {"connections": [asdict(finding) for finding in findings], "settings": settings.report()},
-        statements=tuple(_set_status(run, finding) for finding in changed),
+        statements=(
+            *(_set_status(run, finding) for finding in changed),
+            *mark_operator_changes(run, by_operators),
+        ),
         notices=(
+            *(change.notice() for change in by_operators),
             *(_notice(run, finding) for finding in changed),
             *settings.notices(run, previous.settings_digest),
         ),

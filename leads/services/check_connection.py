@@ -1,10 +1,13 @@
-"""What check_connection tells the admins besides the health of the connections: unreadable settings."""
+"""What check_connection notifies the admins of besides the health of the connections.
+
+That is settings that cannot be read, and connections that an operator disabled or enabled.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from leads.adapters.database import Database
+from leads.adapters.database import Database, Statement
 from leads.adapters.logs import LOGGER
 from leads.services.cron_work import AdminNotice, CronRun
 
@@ -42,3 +45,34 @@ class SettingProblems:
 async def load_setting_problems(db: Database) -> SettingProblems:
     (found,) = await db.fetch_all("check_connection/load_settings", {}, SettingProblems)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorChange:
+    """A row of check_connection/list_status_changes: an operator disabled or enabled a connection."""
+
+    id: int
+    connection_id: str
+    name: str
+    before: str
+    after: str
+    reason: str | None
+
+    def notice(self) -> AdminNotice:
+        reason = f" ({self.reason})" if self.reason else ""
+        return AdminNotice(
+            key=f"connection_status:{self.connection_id}:{self.id}",
+            reason=f"connection_{self.after}",
+            detail=f"{self.name}: {self.before} → {self.after}{reason}",
+        )
+
+
+async def load_operator_changes(db: Database, run: CronRun) -> list[OperatorChange]:
+    """Load the changes that no admin was notified of."""
+    return await db.fetch_all("check_connection/list_status_changes", {"now": run.now}, OperatorChange)
+
+
+def mark_operator_changes(run: CronRun, changes: Sequence[OperatorChange]) -> Sequence[Statement]:
+    """Return the statement that has to be committed with the notices of these changes."""
+    params = {"ids": [change.id for change in changes], "now": run.now}
+    return (("check_connection/mark_status_changes", params),) if changes else ()

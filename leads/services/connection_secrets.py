@@ -1,4 +1,4 @@
-"""Create connections and change their secrets: for the command `leads connection`; handlers only read.
+"""Create connections, change their secrets and status: for `leads connection`; handlers only read.
 
 Of a token only the SHA-256 is stored. The other secrets are encrypted with the key ring.
 """
@@ -84,6 +84,14 @@ class ConnectionRow:
     events_24h: int
 
 
+@dataclass(frozen=True, slots=True)
+class StatusChange:
+    """A row of connection_secrets/set_status: the status before, and whether it was changed."""
+
+    before: str
+    is_changed: bool
+
+
 def new_secret() -> str:
     """Return 256 random bits as URL-safe text."""
     return secrets.token_urlsafe(32)
@@ -141,6 +149,23 @@ def set_time_zone(db: DbSession, connection_id: str, zone: str, now: datetime) -
     """Read naive times in another zone from now on. Raises ChangeRefused."""
     check_time_zone(zone)
     _change(db, "connection_secrets/set_time_zone", connection_id, {"zone": zone, "now": now})
+
+
+def change_status(
+    db: DbSession,
+    connection_id: str,
+    status: Literal["active", "disabled"],
+    reason: str | None,
+    changed_by: str,
+    now: datetime,
+) -> StatusChange:
+    """Disable a connection or make it active again, unless it is; record it. Raises ChangeRefused."""
+    params = {"id": connection_id, "after": status, "reason": reason, "by": changed_by, "now": now}
+    cursor = db.cursor(row_factory=class_row(StatusChange))
+    change = cursor.execute(QUERIES["connection_secrets/set_status"], params).fetchone()
+    if change is None:
+        raise ChangeRefused(f"There is no connection {connection_id}.")
+    return change
 
 
 def check_time_zone(zone: str) -> None:

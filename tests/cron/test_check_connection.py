@@ -1,9 +1,15 @@
 """Cron 2: the status of a connection, its history, its notifications."""
 
+from typing import Literal
+
+import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from leads.adapters.pancake_api import Access
 from leads.domain.canonical_json import JsonObject
+from leads.domain.errors import PancakeKeyRejected
+from leads.services.connection_secrets import change_status
 from tests.support.crons import CronHarness
 
 
@@ -96,6 +102,45 @@ async def test_a_disabled_connection_is_not_checked(harness: CronHarness) -> Non
     harness.pancake.faults.unauthorized = True
     assert await check(harness) == "disabled"
     assert harness.pancake.counts["rest_requests"] == 0
+
+
+@pytest.mark.parametrize("cron", ["sync_sources", "poll_records", "reconcile_daily"])
+async def test_no_other_cron_calls_pancake_for_a_disabled_connection(harness: CronHarness, cron: str) -> None:
+    harness.sql("UPDATE pancake_connection SET status = 'disabled'")
+    harness.pancake.faults.unauthorized = True
+    await harness.run(cron)
+    assert harness.pancake.counts["rest_requests"] == 0
+
+
+def set_status(harness: CronHarness, status: Literal["active", "disabled"]) -> None:
+    """Do what `leads connection disable` or `enable` does, at the time of the test's clock."""
+    with psycopg.connect(harness.database_url, row_factory=dict_row) as db:
+        change_status(db, harness.connection_id, status, "moving", "script:lan", harness.clock.now())
+
+
+async def test_admins_are_notified_once_when_an_operator_disables_or_enables_a_connection(
+    harness: CronHarness,
+) -> None:
+    await check(harness)
+    statuses: tuple[Literal["active", "disabled"], ...] = ("disabled", "active")
+    for status in statuses:
+        set_status(harness, status)
+        for _ in range(2):
+            assert await check(harness) == status
+    assert harness.reasons() == ["connection_disabled", "connection_active"]
+    details = [sent["data"]["detail"] for sent in harness.hasura.sent.values()]
+    assert details == ["test: active → disabled (moving)", "test: disabled → active (moving)"]
+    assert history(harness) == [("active", "disabled"), ("disabled", "active")]
+
+
+async def test_a_connection_disabled_during_a_check_stays_disabled(harness: CronHarness) -> None:
+    async def disabled_meanwhile(access: Access) -> list[JsonObject]:
+        set_status(harness, "disabled")
+        raise PancakeKeyRejected("x", status=401)
+
+    harness.runtime.pancake.sources = disabled_meanwhile  # type: ignore[method-assign]
+    await harness.run("check_connection")
+    assert harness.connection()["status"] == "disabled"
 
 
 async def test_an_internal_error_is_no_outage_of_pancake(

@@ -95,6 +95,11 @@ def test_without_settings_the_kill_switch_is_on(db: psycopg.Connection, change: 
 def test_active_sources_are_those_that_a_lead_names_on_its_connection(db: psycopg.Connection) -> None:
     other = "00000000-0000-4000-8000-000000000002"
     db.execute(
+        "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256)"
+        " VALUES (%s, 'y', 2, sha256('u'))",
+        [other],
+    )
+    db.execute(
         "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
         " VALUES (%(ours)s, '1', 'a', true), (%(ours)s, '2', 'b', false), (%(ours)s, '3', 'c', true),"
         " (%(other)s, '2', 'd', true)",
@@ -106,6 +111,9 @@ def test_active_sources_are_those_that_a_lead_names_on_its_connection(db: psycop
     assert db.execute(look, [other, ["1", "2"]]).fetchall() == [("2",)]
     assert db.execute(look, [CONNECTION, []]).fetchall() == []
     assert db.execute(look, [CONNECTION, None]).fetchall() == []
+    db.execute("UPDATE pancake_connection SET status = 'disabled' WHERE id = %s", [CONNECTION])
+    assert db.execute(look, [CONNECTION, ["1", "3"]]).fetchall() == []
+    assert db.execute(look, [other, ["2"]]).fetchall() == [("2",)]
 
 
 def test_the_roster_is_that_of_the_first_active_source_that_has_an_active_member(

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from leads.adapters.clock import Clock
 from leads.adapters.pancake_api import Access, PancakeApi
-from leads.cli.connection import rotation
+from leads.cli.connection import disabling, rotation
 from leads.cli.connection.inputs import OutFile, check_free, read_secret, show_once
 from leads.cli.connection.session import Which, open_session
 from leads.cli.connection.status import describe, print_status
@@ -146,3 +146,4 @@ async def _count_sources(access: Access) -> int:
 
 
 rotation.add_commands(app)
+disabling.add_commands(app)

@@ -30,8 +30,11 @@ class Session:
     ring: KeyRing
     now: datetime
 
-    def find(self, which: str | None) -> ConnectionRow:
-        """Return the connection of that id or name, or the only one. Raises WrongUsage."""
+    def find(self, which: str | None, choose: str = "Choose one with --connection") -> ConnectionRow:
+        """Return the connection of that id or name, or the only one.
+
+        Raises WrongUsage; `choose` says in its message how to name another one.
+        """
         rows = list_connections(self.db, self.now)
         found = [row for row in rows if which is None or which in (row.id, row.name)]
         if len(found) == 1:
@@ -40,11 +43,11 @@ class Session:
             raise WrongUsage(f"There is no connection yet. {CREATE_FIRST}")
         names = ", ".join(row.name for row in rows)
         if which is None:
-            raise WrongUsage(f"Ambiguous connection. Choose one with --connection: {names}")
+            raise WrongUsage(f"Ambiguous connection. {choose}: {names}")
         if found:
             ids = ", ".join(row.id for row in found)
             raise WrongUsage(f"Several connections are named {which!r}. Choose one by its id: {ids}")
-        raise WrongUsage(f"There is no connection {which!r}. Choose one with --connection: {names}")
+        raise WrongUsage(f"There is no connection {which!r}. {choose}: {names}")
 
 
 @contextmanager

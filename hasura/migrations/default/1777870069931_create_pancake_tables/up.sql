@@ -222,7 +222,8 @@ CREATE FUNCTION public.pancake_event_transition_allowed(old text, new text) RETU
     END
 $$;
 
--- Check a status change and set received_at, held_at and the replay columns. BEFORE UPDATE OF status runs whenever status
+-- Check a status change and set received_at, held_at, the replay columns, and in evidence held_by if a disabled connection is what
+-- holds the event. BEFORE UPDATE OF status runs whenever status
 -- is in the SET list, even with the same value. Setting 'received' again therefore changes received_at, and Hasura's
 -- event trigger, which listens to received_at alone, fires again. Other status changes fire nothing.
 CREATE FUNCTION public.pancake_webhook_event_guard_status() RETURNS trigger
@@ -251,9 +252,15 @@ BEGIN
                 NEW.replayed_at := clock_timestamp();
                 NEW.replayed_by := session_user;
             END IF;
+            NEW.evidence := NEW.evidence - 'held_by';
         END IF;
     ELSIF NEW.status IN ('skipped_kill_switch', 'skipped_source_disabled') THEN
         NEW.held_at := coalesce(NEW.held_at, clock_timestamp());
+        IF NEW.status = 'skipped_source_disabled' AND EXISTS (
+            SELECT FROM public.pancake_connection AS c WHERE c.id = NEW.connection_id AND c.status = 'disabled'
+        ) THEN
+            NEW.evidence := NEW.evidence || jsonb_build_object('held_by', 'connection_disabled');
+        END IF;
     END IF;
     RETURN NEW;
 END
@@ -489,7 +496,11 @@ CREATE FUNCTION public.pancake_active_source(for_connection_id uuid, among_sourc
     AS $$
     SELECT s.id, s.pancake_source_id
     FROM public.pancake_source AS s
-    WHERE s.connection_id = for_connection_id AND s.pancake_source_id = ANY (among_source_ids) AND s.is_active
+    WHERE
+        s.connection_id = for_connection_id
+        AND s.pancake_source_id = ANY (among_source_ids)
+        AND s.is_active
+        AND EXISTS (SELECT FROM public.pancake_connection AS c WHERE c.id = for_connection_id AND c.status <> 'disabled')
 $$;
 
 -- The source whose roster serves a lead: the first of its active sources that has a roster; no row = the default roster.
@@ -548,17 +559,19 @@ $$;
 CREATE INDEX ix_pancake_webhook_event_unassigned ON public.pancake_webhook_event (id)
     WHERE public.pancake_event_is_unassigned(outcome, assignee_id, evidence);
 
--- The history of a connection's status: one row for each change that a run of check_connection made.
+-- The history of a connection's status: one row for each change that a run of check_connection or `leads connection` made.
+-- Only the latter has a reason.
 CREATE VIEW public.view_pancake_connection_status AS
 SELECT
     (c ->> 'connection_id')::uuid AS connection_id,
     r.scheduled_time,
     c ->> 'before' AS status_before,
-    c ->> 'after' AS status_after
+    c ->> 'after' AS status_after,
+    c ->> 'reason' AS reason
 FROM public.pancake_cron_run AS r
 CROSS JOIN LATERAL jsonb_array_elements(r.report -> 'connections') AS c
-WHERE r.name = 'check_connection'
+WHERE r.name IN ('check_connection', 'connection_status')
     AND c ->> 'before' IS DISTINCT FROM c ->> 'after';
 
 COMMENT ON TABLE public.pancake_webhook_event IS 'One row for each delivery and each polled record, with its state and result; rows are never deleted, so duplicates are always detected';
-COMMENT ON TABLE public.pancake_cron_run IS 'One row for each scheduled run of the seven crons, with its report';
+COMMENT ON TABLE public.pancake_cron_run IS 'One row for each scheduled run of the seven crons, with its report, and for each connection that `leads connection` disabled or enabled';
