@@ -192,8 +192,8 @@ def test_the_rules_need_no_privileges_beyond_those_on_the_tables(db: psycopg.Con
     """A role of the handlers has privileges on tables; a view would need one of its own."""
     db.execute("CREATE ROLE handlers_of_the_test")
     db.execute(
-        "GRANT SELECT ON app_setting, pancake_connection, pancake_source, pancake_assignee, pancake_webhook_event"
-        " TO handlers_of_the_test"
+        "GRANT SELECT ON app_setting, pancake_connection, pancake_source, pancake_assignee,"
+        " pancake_webhook_event TO handlers_of_the_test"
     )
     db.execute("SET LOCAL ROLE handlers_of_the_test")
     assert db.execute(SWITCHES).fetchall() == [(True, False)]
