@@ -13,6 +13,7 @@ from leads.adapters.http import Answer
 from leads.adapters.pancake_api import COMPLETE
 from leads.domain.listing import ListedLead
 from leads.domain.poll import PollProgress, SavedPoll
+from leads.domain.record_key import RecordKey
 from leads.domain.reports import PollReport
 from leads.services.connections import Connection, for_each, load_connections, problems
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
@@ -29,6 +30,7 @@ MAX_LOOK_UPS = 20
 class KnownRecord:
     """A row of poll_records/load_known: the newest time of a record that the webhook brought."""
 
+    table_name: str | None
     record_id: str
     modified_on: datetime
 
@@ -92,7 +94,7 @@ async def _start(runtime: Runtime, run: CronRun, connection: Connection) -> Poll
         "window_to": progress.window.end,
     }
     rows = await runtime.db.fetch_all("poll_records/load_known", params, KnownRecord)
-    progress.expect({row.record_id: row.modified_on for row in rows})
+    progress.expect({RecordKey(row.table_name, row.record_id): row.modified_on for row in rows})
     return progress
 
 
@@ -122,14 +124,13 @@ async def _store_missing(
     run: CronRun,
     connection: Connection,
     progress: PollProgress,
-    table: str,
     leads: list[ListedLead],
 ) -> None:
     """Store those leads of some pages that are in the window and not stored."""
     selected = progress.select(leads)
     if not selected:
         return
-    added = await store_missing(runtime.db, connection, table, selected, "poll", run.now)
+    added = await store_missing(runtime.db, connection, selected, "poll", run.now)
     progress.add_missed([lead.record_id for lead, _ in added])
     runtime.metrics.webhook_missed.labels("poll").inc(len(added))
 
@@ -139,7 +140,7 @@ async def _is_trusted(runtime: Runtime, connection: Connection, progress: PollPr
     suspects = progress.suspects()
     if len(suspects) > MAX_LOOK_UPS:
         return False
-    present = await look_up_times(runtime.pancake, connection, dict.fromkeys(suspects))
+    present = await look_up_times(runtime.pancake, connection, suspects)
     return progress.has_explanation(present)
 
 

@@ -4,9 +4,9 @@
 WITH delivery AS (
     SELECT
         d.ordinal, d.arrived_at, d.source_ip, d.record_id, d.error_code, d.error_detail, d.notes, d.source_ids, c.id AS connection,
-        COALESCE(d.table_id, CASE WHEN cardinality(c.table_names) = 1 THEN c.table_names[1] END) AS table_name,
-        COALESCE(d.modified_at, d.modified_local AT TIME ZONE c.record_timezone) AS modified_on,
-        decode(d.payload_hash, 'hex') AS payload_hash, d.payload::jsonb AS payload, decode(d.raw, 'hex') AS raw
+        t.table_name, COALESCE(d.modified_at, d.modified_local AT TIME ZONE c.record_timezone) AS modified_on,
+        public.pancake_payload_hash(decode(d.payload_hash, 'hex'), c.id, t.table_name) AS payload_hash,
+        d.payload::jsonb AS payload, decode(d.raw, 'hex') AS raw
     FROM json_to_recordset(%(deliveries)s::json) AS d (
         ordinal integer, connection_id uuid, token_sha256 text, arrived_at timestamptz, source_ip inet, record_id text,
         table_id text, modified_at timestamptz, modified_local timestamp, payload_hash text, payload text, raw text,
@@ -16,6 +16,9 @@ WITH delivery AS (
         ON c.id = d.connection_id
         OR c.token_sha256 = decode(d.token_sha256, 'hex')
         OR (c.previous_token_sha256 = decode(d.token_sha256, 'hex') AND c.previous_token_expires_at > d.arrived_at)
+    CROSS JOIN LATERAL (
+        SELECT COALESCE(d.table_id, CASE WHEN cardinality(c.table_names) = 1 THEN c.table_names[1] END) AS table_name
+    ) AS t
 ), new_source AS (
     INSERT INTO public.pancake_source (connection_id, pancake_source_id, first_seen_at)
     SELECT DISTINCT d.connection, s.id, %(now)s::timestamptz

@@ -7,6 +7,7 @@ from typing import Any
 from leads.adapters.pancake_api import Access, PancakeApi
 from leads.domain.coverage import Event, covering
 from leads.domain.listing import ListedLead
+from leads.domain.record_key import RecordKey
 from leads.services.connections import Connection
 from leads.services.pancake_lists import EventRow, load_events_params, look_up, read_event
 
@@ -29,20 +30,22 @@ class FakePancake(PancakeApi):
 
 async def test_a_record_of_a_known_table_is_looked_for_there_alone() -> None:
     pancake = FakePancake(("contact", "a"), ("lead", "b"))
-    assert await look_up(pancake, CONNECTION, {"a": "contact", "b": "contact"}) == {"a": {"id": "a"}}
+    a, b = RecordKey("contact", "a"), RecordKey("contact", "b")
+    assert await look_up(pancake, CONNECTION, [a, b]) == {a: {"id": "a"}}
     assert pancake.asked == [("contact", "a"), ("contact", "b")]
 
 
 async def test_a_record_that_any_table_may_hold_is_looked_for_until_it_is_found() -> None:
     pancake = FakePancake(("lead", "a"), ("contact", "b"))
-    found = await look_up(pancake, CONNECTION, {"a": None, "b": None, "gone": None})
-    assert found == {"a": {"id": "a"}, "b": {"id": "b"}}
+    a, b = RecordKey(None, "a"), RecordKey(None, "b")
+    found = await look_up(pancake, CONNECTION, [a, b, RecordKey(None, "gone")])
+    assert found == {a: {"id": "a"}, b: {"id": "b"}}
     assert [name for table, name in pancake.asked if table == "lead"] == ["a", "b", "gone"]
     assert [name for table, name in pancake.asked if table == "contact"] == ["b", "gone"]
 
 
 def listed(record_id: str, modified_on: datetime | None) -> ListedLead:
-    return ListedLead(record_id, modified_on, {"id": record_id, "name": "Lan"})
+    return ListedLead("lead", record_id, modified_on, {"id": record_id, "name": "Lan"})
 
 
 def test_the_bodies_loaded_are_those_of_records_listed_without_a_time() -> None:
@@ -57,11 +60,11 @@ def test_a_body_that_postgresql_wrote_out_beyond_the_limit_of_ingest_is_read() -
     """jsonb writes a space after every colon and comma, so what just fitted does not any more."""
     payload = json.dumps({"id": "a", "name": "Lan", **{f"k{n}": "" for n in range(25_000)}})
     assert len(payload) > 256 * 1024
-    event = read_event(EventRow("a", None, "processed", None, payload))
+    event = read_event(EventRow("lead", "a", None, "processed", None, payload))
     assert covering(listed("a", T0), {"a": [event]}) == [event]
 
 
 def test_an_event_loaded_without_its_body_has_no_fields() -> None:
-    assert read_event(EventRow("a", T0, "dead_letter", "invalid_phone", None)) == Event(
-        "a", T0, {}, "dead_letter", "invalid_phone"
+    assert read_event(EventRow("lead", "a", T0, "dead_letter", "invalid_phone", None)) == Event(
+        "lead", "a", T0, {}, "dead_letter", "invalid_phone"
     )
