@@ -14,6 +14,7 @@ from leads.domain.delivery import Delivery
 from leads.domain.lead import read_lead
 from leads.domain.listing import ListedLead, ListPosition, modified_in_utc, read_listed_leads
 from leads.domain.record_key import RecordKey
+from leads.domain.timestamps import version_time
 from leads.domain.window import Window
 from leads.services.connections import Connection
 from leads.services.contention import retry_contended
@@ -32,6 +33,7 @@ class EventRow:
     table_name: str | None
     record_id: str
     modified_on: datetime | None
+    arrived_at: datetime
     status: str
     error_code: str | None
     payload: str | None
@@ -195,4 +197,5 @@ def read_event(row: EventRow) -> Event:
     # Without a size limit: PostgreSQL writes jsonb with more white space than ingest received.
     body = read_json(row.payload.encode(), max_bytes=None) if row.payload else None
     fields = read_lead(body).fields() if isinstance(body, dict) and body else {}
-    return Event(row.table_name, row.record_id, row.modified_on, fields, row.status, row.error_code)
+    modified_on = version_time(row.modified_on, row.arrived_at)
+    return Event(row.table_name, row.record_id, modified_on, fields, row.status, row.error_code)

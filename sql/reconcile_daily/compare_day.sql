@@ -36,6 +36,8 @@ WITH day_event AS (
                 AND n.modified_on > %(window_to)s
                 AND n.connection_id = %(connection_id)s
                 AND (n.table_name = o.table_name OR n.table_name IS NULL OR o.table_name IS NULL)
+                -- A version too far in the future counts as of its arrival.
+                AND (n.modified_on <= n.arrived_at + %(max_future)s::interval OR n.arrived_at > %(window_to)s)
         ) AS is_overtaken
     FROM ours AS o
 )

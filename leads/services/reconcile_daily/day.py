@@ -12,6 +12,7 @@ from leads.domain.day_ledger import DayLedger, SavedLedger
 from leads.domain.listing import ListedLead
 from leads.domain.record_key import RecordKey
 from leads.domain.reports import DayReport
+from leads.domain.timestamps import MAX_FUTURE
 from leads.services.connections import Connection
 from leads.services.cron_work import CronRun
 from leads.services.pancake_lists import PAUSED, load_events, look_up_times, read_pages, store_missing
@@ -105,7 +106,12 @@ async def _close(runtime: Runtime, connection: Connection, ledger: DayLedger, en
     seen = [(table_name, record_id) for table_name, ids in ledger.seen.items() for record_id in ids]
     (comparison,) = await runtime.db.fetch_all(
         "reconcile_daily/compare_day",
-        {**params, "seen_tables": [table_name for table_name, _ in seen], "seen_ids": [i for _, i in seen]},
+        {
+            **params,
+            "seen_tables": [table_name for table_name, _ in seen],
+            "seen_ids": [record_id for _, record_id in seen],
+            "max_future": MAX_FUTURE,
+        },
         DayComparison,
     )
     looked_up = [

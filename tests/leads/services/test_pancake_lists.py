@@ -1,8 +1,10 @@
 """What is loaded and read of stored events; records read one by one, each from its table."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import pytest
 
 from leads.adapters.pancake_api import Access, PancakeApi
 from leads.domain.coverage import Event, covering
@@ -60,11 +62,20 @@ def test_a_body_that_postgresql_wrote_out_beyond_the_limit_of_ingest_is_read() -
     """jsonb writes a space after every colon and comma, so what just fitted does not any more."""
     payload = json.dumps({"id": "a", "name": "Lan", **{f"k{n}": "" for n in range(25_000)}})
     assert len(payload) > 256 * 1024
-    event = read_event(EventRow("lead", "a", None, "processed", None, payload))
+    event = read_event(EventRow("lead", "a", None, T0, "processed", None, payload))
     assert covering(listed("a", T0), {"a": [event]}) == [event]
 
 
 def test_an_event_loaded_without_its_body_has_no_fields() -> None:
-    assert read_event(EventRow("lead", "a", T0, "dead_letter", "invalid_phone", None)) == Event(
+    assert read_event(EventRow("lead", "a", T0, T0, "dead_letter", "invalid_phone", None)) == Event(
         "lead", "a", T0, {}, "dead_letter", "invalid_phone"
     )
+
+
+@pytest.mark.parametrize(
+    ("days_ahead", "of_arrival"), [(0, False), (2, False), (2.001, True), (20_000, True)]
+)
+def test_an_event_too_far_in_the_future_is_as_old_as_its_arrival(days_ahead: float, of_arrival: bool) -> None:
+    modified_on = T0 + timedelta(days=days_ahead)
+    event = read_event(EventRow("lead", "a", modified_on, T0, "processed", None, None))
+    assert event.modified_on == (T0 if of_arrival else modified_on)
