@@ -13,9 +13,9 @@ from leads.adapters.http import Answer
 from leads.adapters.pancake_api import COMPLETE
 from leads.domain.listing import ListedLead
 from leads.domain.poll import PollProgress, SavedPoll
-from leads.domain.record_key import RecordKey
 from leads.domain.reports import PollReport
-from leads.domain.timestamps import MAX_FUTURE
+from leads.domain.table_record import TableRecord
+from leads.domain.versions import MAX_FUTURE
 from leads.services.connections import Connection, for_each, load_connections, problems
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
 from leads.services.pancake_lists import PAUSED, look_up_times, read_pages, store_missing
@@ -96,7 +96,7 @@ async def _start(runtime: Runtime, run: CronRun, connection: Connection) -> Poll
         "max_future": MAX_FUTURE,
     }
     rows = await runtime.db.fetch_all("poll_records/load_known", params, KnownRecord)
-    progress.expect({RecordKey(row.table_name, row.record_id): row.modified_on for row in rows})
+    progress.expect({TableRecord(row.table_name, row.record_id): row.modified_on for row in rows})
     return progress
 
 

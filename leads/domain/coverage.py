@@ -19,7 +19,7 @@ from leads.domain.lifecycle import (
     SKIPPED_SOURCE_DISABLED,
 )
 from leads.domain.listing import ListedLead
-from leads.domain.record_key import may_be_in
+from leads.domain.table_record import may_be_in
 
 STANDING_OF_STATUS = {
     PROCESSED: "processed",

@@ -12,8 +12,8 @@ from zlib import crc32
 
 from leads.domain.coverage import EventsByRecord, covering, standing
 from leads.domain.listing import ListedLead, ListPosition, SavedPosition
-from leads.domain.record_key import RecordKey
 from leads.domain.reports import DayReport, LedgerEntries
+from leads.domain.table_record import TableRecord
 from leads.domain.window import Window, day_window
 
 SAMPLE_ONE_IN = 10
@@ -92,7 +92,7 @@ class DayLedger:
         return selected
 
     def enter(
-        self, leads: Sequence[ListedLead], events: EventsByRecord, added: Collection[RecordKey]
+        self, leads: Sequence[ListedLead], events: EventsByRecord, added: Collection[TableRecord]
     ) -> None:
         """Enter selected leads. `added`: the records stored now because no event covered them."""
         for lead in leads:
@@ -122,9 +122,9 @@ class DayLedger:
         self,
         *,
         superseded: int,
-        looked_up: Sequence[RecordKey],
+        looked_up: Sequence[TableRecord],
         not_looked_up: int,
-        present: Mapping[RecordKey, datetime | None],
+        present: Mapping[TableRecord, datetime | None],
     ) -> DayReport:
         """Return the report of a day whose list was read to its end.
 

@@ -12,7 +12,7 @@ from leads.domain.body import Body, body_of, modified_time, read_body
 from leads.domain.canonical_json import MAX_DEPTH, JsonObject, JsonValue, canonical, has_exponent
 from leads.domain.delivery import Delivery
 from leads.domain.lead import read_lead
-from leads.domain.record_key import RecordKey
+from leads.domain.table_record import TableRecord
 from leads.domain.timestamps import in_utc
 
 MAX_PLAIN_CHARACTERS = 16 * 1024
@@ -29,8 +29,8 @@ class ListedLead:
     entry: JsonObject
 
     @property
-    def key(self) -> RecordKey:
-        return RecordKey(self.table_name, self.record_id)
+    def key(self) -> TableRecord:
+        return TableRecord(self.table_name, self.record_id)
 
     def fields(self) -> dict[str, JsonValue]:
         """Read the mapped fields, for a comparison without times."""

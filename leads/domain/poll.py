@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import TypedDict
 
 from leads.domain.listing import ListedLead, ListPosition, SavedPosition
-from leads.domain.record_key import RecordKey
 from leads.domain.reports import PollReport
+from leads.domain.table_record import TableRecord
 from leads.domain.window import (
     OVERLAP,
     ZONE_MARGIN,
@@ -52,7 +52,7 @@ class PollProgress:
 
     window: Window
     position: ListPosition = field(default_factory=ListPosition)
-    awaited: dict[RecordKey, datetime] = field(default_factory=dict)
+    awaited: dict[TableRecord, datetime] = field(default_factory=dict)
     listed: int = 0
     outside: int = 0
     missed: int = 0
@@ -75,7 +75,7 @@ class PollProgress:
             position=ListPosition.load(saved["position"]),
             # Earlier code saved ids without tables: such a poll goes on without them.
             awaited={
-                RecordKey(table_name, record_id): datetime.fromisoformat(text)
+                TableRecord(table_name, record_id): datetime.fromisoformat(text)
                 for table_name, record_id, text in saved.get("awaited_records", ())
             },
             listed=saved["listed"],
@@ -97,7 +97,7 @@ class PollProgress:
             "latest": self.latest.save() if self.latest else None,
         }
 
-    def expect(self, known: Mapping[RecordKey, datetime]) -> None:
+    def expect(self, known: Mapping[TableRecord, datetime]) -> None:
         """Set what the list has to contain: the records that the webhook brought, with their newest time."""
         self.awaited = {key: known[key] for key in unreturned(self.window, known, ())}
 
@@ -106,7 +106,7 @@ class PollProgress:
         selected = []
         for lead in leads:
             self.awaited.pop(lead.key, None)
-            self.awaited.pop(RecordKey(None, lead.record_id), None)  # its webhook named no table
+            self.awaited.pop(TableRecord(None, lead.record_id), None)  # its webhook named no table
             time = lead.modified_on
             if time is None or time in self.window:
                 selected.append(lead)
@@ -121,11 +121,11 @@ class PollProgress:
         self.missed += len(record_ids)
         self.missed_ids = [*self.missed_ids, *record_ids][:MAX_IDS_PER_REPORT]
 
-    def suspects(self) -> list[RecordKey]:
+    def suspects(self) -> list[TableRecord]:
         """Return the records that had to be listed and were not."""
         return list(self.awaited)
 
-    def has_explanation(self, present: Mapping[RecordKey, datetime | None]) -> bool:
+    def has_explanation(self, present: Mapping[TableRecord, datetime | None]) -> bool:
         """Whether the suspects' present state explains that they were not listed."""
         return has_explanation(self.window, self.awaited, present)
 

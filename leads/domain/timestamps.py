@@ -1,10 +1,7 @@
 """Read the timestamps of Pancake and of requests: ISO 8601, often without a time zone."""
 
 import re
-from datetime import UTC, datetime, timedelta, tzinfo
-
-MAX_FUTURE = timedelta(hours=48)
-"""How far ahead of its arrival a version is believed to be: a wrong time zone is off by less."""
+from datetime import UTC, datetime, tzinfo
 
 # `fromisoformat` also takes week dates and times without separators, which Pancake does not send.
 _ISO_8601 = re.compile(
@@ -27,10 +24,3 @@ def read_time(value: object) -> datetime | None:
 def in_utc(time: datetime, zone: tzinfo) -> datetime:
     """Convert to UTC; a naive time is read in `zone`."""
     return (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC)
-
-
-def version_time(modified_on: datetime | None, arrived_at: datetime) -> datetime | None:
-    """Return the time of a stored version: of one too far in the future, that of its arrival."""
-    if modified_on is None or modified_on <= arrived_at + MAX_FUTURE:
-        return modified_on
-    return arrived_at

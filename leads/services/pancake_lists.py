@@ -13,8 +13,8 @@ from leads.domain.coverage import Event, EventsByRecord
 from leads.domain.delivery import Delivery
 from leads.domain.lead import read_lead
 from leads.domain.listing import ListedLead, ListPosition, modified_in_utc, read_listed_leads
-from leads.domain.record_key import RecordKey
-from leads.domain.timestamps import version_time
+from leads.domain.table_record import TableRecord
+from leads.domain.versions import possible_time
 from leads.domain.window import Window
 from leads.services.connections import Connection
 from leads.services.contention import retry_contended
@@ -77,13 +77,13 @@ async def read_pages(
 
 
 async def look_up(
-    pancake: PancakeApi, connection: Connection, keys: Iterable[RecordKey]
-) -> dict[RecordKey, JsonObject]:
+    pancake: PancakeApi, connection: Connection, keys: Iterable[TableRecord]
+) -> dict[TableRecord, JsonObject]:
     """Read records one by one; those that do not exist are left out.
 
     One whose table is not known is read from the first of the connection's tables that holds its id.
     """
-    present: dict[RecordKey, JsonObject] = {}
+    present: dict[TableRecord, JsonObject] = {}
     for key in keys:
         for table in (key.table_name,) if key.table_name else connection.tables:
             record = await pancake.record(connection.access, table, key.record_id)
@@ -94,8 +94,8 @@ async def look_up(
 
 
 async def look_up_times(
-    pancake: PancakeApi, connection: Connection, keys: Iterable[RecordKey]
-) -> dict[RecordKey, datetime | None]:
+    pancake: PancakeApi, connection: Connection, keys: Iterable[TableRecord]
+) -> dict[TableRecord, datetime | None]:
     """Look records up and return when each was modified."""
     present = await look_up(pancake, connection, keys)
     return {key: modified_in_utc(entry, connection.zone) for key, entry in present.items()}
@@ -197,5 +197,5 @@ def read_event(row: EventRow) -> Event:
     # Without a size limit: PostgreSQL writes jsonb with more white space than ingest received.
     body = read_json(row.payload.encode(), max_bytes=None) if row.payload else None
     fields = read_lead(body).fields() if isinstance(body, dict) and body else {}
-    modified_on = version_time(row.modified_on, row.arrived_at)
+    modified_on = possible_time(row.modified_on, row.arrived_at)
     return Event(row.table_name, row.record_id, modified_on, fields, row.status, row.error_code)

@@ -152,18 +152,19 @@ async def _lock_leads(
     _, rows = await transaction.run(
         ("replay_events/lock_dry_run", {}), ("replay_events/load_leads", {"ids": list(ids)})
     )
+    table_names = [row["table_name"] or tables.get(row["id"]) for row in rows]
     leads = [
         read_stored_lead(
             row["payload"],
             corrected_phone=request.corrected_phone or row["corrected_phone"],
             modified_on=row["modified_on"],
-            table_name=row["table_name"] or tables.get(row["id"]),
+            table_name=table_name,
         )
-        for row in rows
+        for row, table_name in zip(rows, table_names, strict=True)
     ]
     records = [
-        RecordKey(row["connection_id"], row["table_name"], row["record_id"] or lead.record_id)
-        for row, (lead, _) in zip(rows, leads, strict=True)
+        RecordKey(row["connection_id"], table_name, row["record_id"] or lead.record_id)
+        for row, table_name, (lead, _) in zip(rows, table_names, leads, strict=True)
     ]
     phones = [phone for _, phones in leads for phone in phones.usable]
     await transaction.run(

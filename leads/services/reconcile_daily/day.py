@@ -10,9 +10,9 @@ from leads.adapters.pancake_api import COMPLETE
 from leads.domain import coverage
 from leads.domain.day_ledger import DayLedger, SavedLedger
 from leads.domain.listing import ListedLead
-from leads.domain.record_key import RecordKey
 from leads.domain.reports import DayReport
-from leads.domain.timestamps import MAX_FUTURE
+from leads.domain.table_record import TableRecord
+from leads.domain.versions import MAX_FUTURE
 from leads.services.connections import Connection
 from leads.services.cron_work import CronRun
 from leads.services.pancake_lists import PAUSED, load_events, look_up_times, read_pages, store_missing
@@ -90,7 +90,7 @@ async def _enter_leads(
     if not selected:
         return
     events = await load_events(runtime.db, connection, selected)
-    added: set[RecordKey] = set()
+    added: set[TableRecord] = set()
     if not dry_run and coverage.missing(selected, events):
         stored = await store_missing(runtime.db, connection, selected, "reconcile", run.now)
         added = {lead.key for lead, _ in stored}
@@ -115,7 +115,7 @@ async def _close(runtime: Runtime, connection: Connection, ledger: DayLedger, en
         DayComparison,
     )
     looked_up = [
-        RecordKey(each["table_name"], each["record_id"]) for each in comparison.unlisted[:MAX_LOOK_UPS]
+        TableRecord(each["table_name"], each["record_id"]) for each in comparison.unlisted[:MAX_LOOK_UPS]
     ]
     present = await look_up_times(runtime.pancake, connection, looked_up)
     origins = await runtime.db.fetch_all("reconcile_daily/count_first_seen", params, FirstSeen)

@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 from leads.domain.coverage import Event
 from leads.domain.day_ledger import DayLedger
 from leads.domain.listing import ListedLead
-from leads.domain.record_key import RecordKey
 from leads.domain.reports import DayReport
+from leads.domain.table_record import TableRecord
 from leads.domain.window import day_window
 
 DAY = date(2026, 5, 14)
@@ -24,8 +24,8 @@ def stored(record_id: str, status: str, error_code: str | None = None) -> dict[s
     return {record_id: [Event("lead", record_id, item(record_id).modified_on, {}, status, error_code)]}
 
 
-def key(record_id: str) -> RecordKey:
-    return RecordKey("lead", record_id)
+def key(record_id: str) -> TableRecord:
+    return TableRecord("lead", record_id)
 
 
 def report_of(ledger: DayLedger) -> DayReport:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from leads.domain.listing import ListedLead
 from leads.domain.poll import PollProgress
-from leads.domain.record_key import RecordKey
+from leads.domain.table_record import TableRecord
 from leads.domain.window import ZONE_MARGIN
 
 NOW = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
@@ -18,8 +18,8 @@ def listed(record_id: str, modified_on: datetime | None) -> ListedLead:
 def test_an_interrupted_poll_goes_on_from_its_state() -> None:
     progress = PollProgress.start(NOW - timedelta(days=3), NOW)
     inside = progress.window.start + timedelta(hours=1)
-    a, b = RecordKey("lead", "a"), RecordKey("lead", "b")
-    progress.expect({a: inside, b: inside, RecordKey(None, "c"): inside})
+    a, b = TableRecord("lead", "a"), TableRecord("lead", "b")
+    progress.expect({a: inside, b: inside, TableRecord(None, "c"): inside})
     progress.select([listed("a", inside), listed("c", None)])
     progress.add_missed(["c"])
     progress.position.cursor = "next"
@@ -34,7 +34,7 @@ def test_an_interrupted_poll_goes_on_from_its_state() -> None:
 def test_a_contact_in_the_list_is_not_the_lead_of_its_id() -> None:
     progress = PollProgress.start(NOW - timedelta(minutes=5), NOW)
     inside = progress.window.start
-    lead, unknown = RecordKey("lead", "a"), RecordKey(None, "a")
+    lead, unknown = TableRecord("lead", "a"), TableRecord(None, "a")
     progress.expect({lead: inside, unknown: inside})
     progress.select([ListedLead("contact", "a", inside, {})])
     assert progress.suspects() == [lead]
@@ -43,7 +43,7 @@ def test_a_contact_in_the_list_is_not_the_lead_of_its_id() -> None:
 
 def test_a_poll_saved_by_earlier_code_goes_on_without_what_it_awaited() -> None:
     progress = PollProgress.start(NOW - timedelta(minutes=5), NOW)
-    progress.expect({RecordKey("lead", "a"): progress.window.start})
+    progress.expect({TableRecord("lead", "a"): progress.window.start})
     saved = json.loads(json.dumps(progress.save()))
     saved["awaited"] = {"a": saved.pop("awaited_records")[0][2]}
     assert PollProgress.load(saved).suspects() == []

@@ -9,7 +9,7 @@ import pytest
 from leads.adapters.pancake_api import Access, PancakeApi
 from leads.domain.coverage import Event, covering
 from leads.domain.listing import ListedLead
-from leads.domain.record_key import RecordKey
+from leads.domain.table_record import TableRecord
 from leads.services.connections import Connection
 from leads.services.pancake_lists import EventRow, load_events_params, look_up, read_event
 
@@ -32,15 +32,15 @@ class FakePancake(PancakeApi):
 
 async def test_a_record_of_a_known_table_is_looked_for_there_alone() -> None:
     pancake = FakePancake(("contact", "a"), ("lead", "b"))
-    a, b = RecordKey("contact", "a"), RecordKey("contact", "b")
+    a, b = TableRecord("contact", "a"), TableRecord("contact", "b")
     assert await look_up(pancake, CONNECTION, [a, b]) == {a: {"id": "a"}}
     assert pancake.asked == [("contact", "a"), ("contact", "b")]
 
 
 async def test_a_record_that_any_table_may_hold_is_looked_for_until_it_is_found() -> None:
     pancake = FakePancake(("lead", "a"), ("contact", "b"))
-    a, b = RecordKey(None, "a"), RecordKey(None, "b")
-    found = await look_up(pancake, CONNECTION, [a, b, RecordKey(None, "gone")])
+    a, b = TableRecord(None, "a"), TableRecord(None, "b")
+    found = await look_up(pancake, CONNECTION, [a, b, TableRecord(None, "gone")])
     assert found == {a: {"id": "a"}, b: {"id": "b"}}
     assert [name for table, name in pancake.asked if table == "lead"] == ["a", "b", "gone"]
     assert [name for table, name in pancake.asked if table == "contact"] == ["b", "gone"]

@@ -7,7 +7,7 @@ OTHER_TABLES = ("account", "contact")
 """The other tables that Pancake documents."""
 
 
-class RecordKey(NamedTuple):
+class TableRecord(NamedTuple):
     """A record of a connection; `table_name` is None for an event whose body named none."""
 
     table_name: str | None
