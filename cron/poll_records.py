@@ -14,6 +14,8 @@ from leads.adapters.pancake_api import COMPLETE
 from leads.domain.listing import ListedLead
 from leads.domain.poll import PollProgress, SavedPoll
 from leads.domain.reports import PollReport
+from leads.domain.table_record import TableRecord
+from leads.domain.versions import MAX_FUTURE
 from leads.services.connections import Connection, for_each, load_connections, problems
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
 from leads.services.pancake_lists import PAUSED, look_up_times, read_pages, store_missing
@@ -29,6 +31,7 @@ MAX_LOOK_UPS = 20
 class KnownRecord:
     """A row of poll_records/load_known: the newest time of a record that the webhook brought."""
 
+    table_name: str | None
     record_id: str
     modified_on: datetime
 
@@ -90,9 +93,10 @@ async def _start(runtime: Runtime, run: CronRun, connection: Connection) -> Poll
         "tables": list(connection.tables),
         "window_from": progress.window.start,
         "window_to": progress.window.end,
+        "max_future": MAX_FUTURE,
     }
     rows = await runtime.db.fetch_all("poll_records/load_known", params, KnownRecord)
-    progress.expect({row.record_id: row.modified_on for row in rows})
+    progress.expect({TableRecord(row.table_name, row.record_id): row.modified_on for row in rows})
     return progress
 
 
@@ -122,14 +126,13 @@ async def _store_missing(
     run: CronRun,
     connection: Connection,
     progress: PollProgress,
-    table: str,
     leads: list[ListedLead],
 ) -> None:
     """Store those leads of some pages that are in the window and not stored."""
     selected = progress.select(leads)
     if not selected:
         return
-    added = await store_missing(runtime.db, connection, table, selected, "poll", run.now)
+    added = await store_missing(runtime.db, connection, selected, "poll", run.now)
     progress.add_missed([lead.record_id for lead, _ in added])
     runtime.metrics.webhook_missed.labels("poll").inc(len(added))
 
@@ -139,7 +142,7 @@ async def _is_trusted(runtime: Runtime, connection: Connection, progress: PollPr
     suspects = progress.suspects()
     if len(suspects) > MAX_LOOK_UPS:
         return False
-    present = await look_up_times(runtime.pancake, connection, dict.fromkeys(suspects))
+    present = await look_up_times(runtime.pancake, connection, suspects)
     return progress.has_explanation(present)
 
 

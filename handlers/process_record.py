@@ -19,6 +19,7 @@ from leads.services.process_record.attempts import attempt
 from leads.services.process_record.claim import Claim, claim_event
 from leads.services.process_record.load import CLAIM_LOST, NotProcessed
 from leads.services.process_record.plan import load_and_decide
+from leads.services.process_record.table import NAME_TIMEOUT_SECONDS, name_table
 from leads.services.replay_events import replay_batch
 from leads.services.runtime import Runtime
 
@@ -58,6 +59,13 @@ async def _claim_and_process(runtime: Runtime, event_id: int) -> Processed:
         return Processed(NOT_RECEIVED)
     if claim.status != INGESTED:
         return Processed(claim.status)
+    if claim.lacks_table:
+        find_table = partial(name_table, runtime, claim)
+        claim = await attempt(
+            runtime.db, runtime.clock, claim, find_table, timeout_seconds=NAME_TIMEOUT_SECONDS
+        )
+        if claim is None:
+            return Processed(FAILED)
     processed = await attempt(runtime.db, runtime.clock, claim, partial(process_claim, runtime, claim))
     return processed or Processed(FAILED)
 

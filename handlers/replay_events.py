@@ -7,6 +7,7 @@ from leads.adapters.hasura_calls import ActionCall
 from leads.adapters.http import Answer
 from leads.domain.errors import KillSwitchOn
 from leads.domain.replay import balance, read_request
+from leads.services.process_record.table import find_tables
 from leads.services.replay_events import dry_run, find_events, replay
 from leads.services.runtime import Runtime
 
@@ -23,7 +24,8 @@ async def replay_events(runtime: Runtime, call: ActionCall) -> Answer:
     chosen = before.ids[: request.max_events]
     changes, replayed = [], []
     if request.dry_run:
-        changes = await dry_run(runtime.db, runtime.clock, request, chosen)
+        tables = await find_tables(runtime, chosen)
+        changes = await dry_run(runtime.db, runtime.clock, request, chosen, tables)
     else:
         replayed = await replay(runtime.db, runtime.clock, request, chosen, before.events_per_second)
     after = await find_events(runtime.db, request)

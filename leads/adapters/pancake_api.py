@@ -105,10 +105,11 @@ class PancakeApi:
         """Return the worst state of all breakers: 0 closed, 1 half-open, 2 open."""
         return max((breaker.level for breaker in self._breakers.values()), default=0)
 
-    def breaker(self, connection_id: str) -> Breaker:
-        if connection_id not in self._breakers:
-            self._breakers[connection_id] = Breaker(f"pancake_rest:{connection_id}", self._clock)
-        return self._breakers[connection_id]
+    def breaker(self, name: str) -> Breaker:
+        """Return the breaker of that name: a connection's id, or one that a caller adds for its own calls."""
+        if name not in self._breakers:
+            self._breakers[name] = Breaker(f"pancake_rest:{name}", self._clock)
+        return self._breakers[name]
 
     async def sources(self, access: Access) -> list[JsonObject]:
         """Read every source of the workspace, removed ones marked: the cheapest read that needs a key."""

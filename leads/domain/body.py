@@ -6,10 +6,17 @@ Three shapes are accepted: a flat record; a flat record with `type/event_type/wo
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from leads.domain.canonical_json import JsonValue, canonical, object_without_nul, payload_hash, read_json
+from leads.domain.canonical_json import (
+    JsonObject,
+    JsonValue,
+    canonical,
+    object_without_nul,
+    payload_hash,
+    read_json,
+)
 from leads.domain.errors import InvalidBody
 from leads.domain.timestamps import read_time
 
@@ -28,7 +35,8 @@ class Body:
 
     `modified_on` is aware when the body names a zone. A naive time is read in the connection's
     `record_timezone`, which only the database knows at that point. `payload` is canonical JSON text;
-    `raw` holds the bytes instead when the body is not strict JSON.
+    `raw` holds the bytes instead when the body is not strict JSON. `record` is the record as it was read,
+    None if the body is not a JSON object.
     """
 
     payload_hash: bytes
@@ -41,6 +49,7 @@ class Body:
     error_code: str | None = None
     error_detail: str | None = None
     notes: tuple[str, ...] = ()
+    record: JsonObject | None = field(default=None, compare=False, repr=False)
 
     def as_raw(self) -> "Body":
         """Keep the bytes only, for JSON that PostgreSQL cannot hold (a huge number)."""
@@ -50,6 +59,7 @@ class Body:
             raw=raw,
             error_code="unstorable",
             error_detail="The body is JSON that the database cannot hold.",
+            record=self.record,
         )
 
 
@@ -74,7 +84,8 @@ def body_of(value: Mapping[str, JsonValue]) -> Body:
     record_id = read_identifier(record.get("id"))
     if record_id is None:
         code = "test_ping" if _is_test_ping(value) else "missing_record_id"
-        return Body(digest, text, error_code=code, error_detail="The body has no record id.", notes=notes)
+        detail = "The body has no record id."
+        return Body(digest, text, error_code=code, error_detail=detail, notes=notes, record=record)
     return Body(
         payload_hash=digest,
         payload=text,
@@ -83,6 +94,7 @@ def body_of(value: Mapping[str, JsonValue]) -> Body:
         modified_on=modified_time(record),
         source_ids=source_ids(record) or (NO_SOURCE,),
         notes=notes,
+        record=record,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which listed leads are stored already, by record id and time, and the standing of each record.
+"""Which listed leads are stored already, by table, record id and time, and the standing of each record.
 
 A listed lead is covered if a stored event of its record is not older. The payload hash is not compared: the
 bodies of webhook and list differ in keys for the same version of a record.
@@ -19,6 +19,7 @@ from leads.domain.lifecycle import (
     SKIPPED_SOURCE_DISABLED,
 )
 from leads.domain.listing import ListedLead
+from leads.domain.table_record import may_be_in
 
 STANDING_OF_STATUS = {
     PROCESSED: "processed",
@@ -36,6 +37,7 @@ STANDING_OF_STATUS = {
 class Event:
     """A stored event. `fields` are the mapped fields of its body, empty if times decide without them."""
 
+    table_name: str | None
     record_id: str
     modified_on: datetime | None
     fields: Mapping[str, JsonValue]
@@ -44,6 +46,7 @@ class Event:
 
 
 EventsByRecord = Mapping[str, Sequence[Event]]
+"""The events of each record id, of whichever table."""
 
 
 def group_by_record(events: Iterable[Event]) -> EventsByRecord:
@@ -64,7 +67,7 @@ def covering(lead: ListedLead, events: EventsByRecord) -> list[Event]:
 
 def covers(event: Event, lead: ListedLead) -> bool:
     """Whether the event is of the same record and not older; without both times, the mapped fields decide."""
-    if event.record_id != lead.record_id:
+    if event.record_id != lead.record_id or not may_be_in(event.table_name, lead.table_name):
         return False
     if event.modified_on is None or lead.modified_on is None:
         return same_fields(event.fields, lead.fields())

@@ -13,6 +13,7 @@ from zlib import crc32
 from leads.domain.coverage import EventsByRecord, covering, standing
 from leads.domain.listing import ListedLead, ListPosition, SavedPosition
 from leads.domain.reports import DayReport, LedgerEntries
+from leads.domain.table_record import TableRecord
 from leads.domain.window import Window, day_window
 
 SAMPLE_ONE_IN = 10
@@ -24,7 +25,7 @@ class SavedLedger(TypedDict, total=False):
 
     report: DayReport
     position: SavedPosition
-    seen: list[str]
+    seen_records: dict[str, list[str]]
     entries: LedgerEntries
 
 
@@ -46,19 +47,26 @@ def no_entries() -> LedgerEntries:
 
 @dataclass(slots=True)
 class DayLedger:
-    """An interrupted day continues from what `save` returned. `seen` holds the ids that the list showed."""
+    """An interrupted day continues from what `save` returned.
+
+    `seen` holds the ids that the list of each table showed.
+    """
 
     day: date
     position: ListPosition = field(default_factory=ListPosition)
-    seen: set[str] = field(default_factory=set)
+    seen: dict[str, set[str]] = field(default_factory=dict)
     entries: LedgerEntries = field(default_factory=no_entries)
 
     @classmethod
     def load(cls, day: date, saved: SavedLedger) -> "DayLedger":
-        return cls(day, ListPosition.load(saved["position"]), set(saved["seen"]), saved["entries"])
+        if "seen_records" not in saved:  # saved by earlier code, without the tables: the day is read again
+            return cls(day, entries=saved["entries"]).restart()
+        seen = {table_name: set(ids) for table_name, ids in saved["seen_records"].items()}
+        return cls(day, ListPosition.load(saved["position"]), seen, saved["entries"])
 
     def save(self) -> SavedLedger:
-        return {"position": self.position.save(), "seen": sorted(self.seen), "entries": self.entries}
+        seen = {table_name: sorted(ids) for table_name, ids in self.seen.items()}
+        return {"position": self.position.save(), "seen_records": seen, "entries": self.entries}
 
     @property
     def window(self) -> Window:
@@ -73,21 +81,24 @@ class DayLedger:
         for lead in leads:
             time = lead.modified_on
             if time is None or time in day:
-                if lead.record_id in self.seen:
+                seen = self.seen.setdefault(lead.table_name, set())
+                if lead.record_id in seen:
                     self.entries["duplicates"].append(lead.record_id)
                 else:
-                    self.seen.add(lead.record_id)
+                    seen.add(lead.record_id)
                     selected.append(lead)
             elif time in day_before and _is_sampled(lead.record_id):
                 selected.append(lead)
         return selected
 
-    def enter(self, leads: Sequence[ListedLead], events: EventsByRecord, added: Collection[str]) -> None:
-        """Enter selected leads. `added`: ids of records stored now because no event covered them."""
+    def enter(
+        self, leads: Sequence[ListedLead], events: EventsByRecord, added: Collection[TableRecord]
+    ) -> None:
+        """Enter selected leads. `added`: the records stored now because no event covered them."""
         for lead in leads:
             covered_by = covering(lead, events)
-            is_added = lead.record_id in added
-            if lead.record_id not in self.seen:
+            is_added = lead.key in added
+            if lead.record_id not in self.seen.get(lead.table_name, ()):
                 self._enter_sample(lead.record_id, is_missing=not covered_by or is_added)
             elif is_added:
                 self.entries["found_missing"].append(lead.record_id)
@@ -111,9 +122,9 @@ class DayLedger:
         self,
         *,
         superseded: int,
-        looked_up: Sequence[str],
+        looked_up: Sequence[TableRecord],
         not_looked_up: int,
-        present: Mapping[str, datetime | None],
+        present: Mapping[TableRecord, datetime | None],
     ) -> DayReport:
         """Return the report of a day whose list was read to its end.
 
@@ -124,11 +135,13 @@ class DayLedger:
         day = self.window
         compared: DayReport = {
             "day": self.day.isoformat(),
-            "expected": len(self.seen),
+            "expected": sum(map(len, self.seen.values())),
             "inserted": len(self.entries["found_missing"]) + len(self.entries["sample_missing"]),
             "superseded": superseded,
-            "unexpected": [i for i in looked_up if i not in present],
-            "unlisted": [i for i in looked_up if (time := present.get(i)) is not None and time in day],
+            "unexpected": [key.record_id for key in looked_up if key not in present],
+            "unlisted": [
+                key.record_id for key in looked_up if (time := present.get(key)) is not None and time in day
+            ],
             "not_looked_up": not_looked_up,
             "pages": self.position.pages,
             "short_pages": self.position.short_pages,

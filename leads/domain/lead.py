@@ -14,7 +14,7 @@ from leads.domain.body import (
 )
 from leads.domain.canonical_json import JsonValue, canonical, payload_hash
 from leads.domain.errors import InvalidBody
-from leads.domain.phone import MAX_CANDIDATES_PER_RECORD, read_phones
+from leads.domain.phone import MAX_CANDIDATES_PER_RECORD, read_mobile, read_phones
 from leads.domain.phone_text import MAX_PHONE_CHARACTERS
 
 DIGEST_HEX_DIGITS = 16
@@ -23,6 +23,8 @@ MAX_EMAIL_CHARACTERS = 320  # 64 before the @, 255 after it (RFC 5321)
 MAX_ADDRESS_CHARACTERS = 2000
 MAX_TAG_CHARACTERS = 200
 MAX_PRODUCT_CHARACTERS = 500
+MAX_GROUPED_CHARACTERS = 24
+"""Of a phone that is tried as one mobile number in groups of digits."""
 _KEYS_OF_FIELD = {
     "name": ("name",),
     "phones": ("phone_number", "secondary_phone_number"),
@@ -160,6 +162,22 @@ def _phones(record: Mapping[str, JsonValue], chat_phones: tuple[str, ...]) -> tu
             phones[text] = None
             known |= numbers
     return tuple(phones)
+
+
+def first_phone(record: Mapping[str, JsonValue]) -> str | None:
+    """Return the first usable phone of a record, in E.164, without reading its other fields.
+
+    Ingest reads it of every body, so the usual one, a mobile number in `phone_number`, has a shortcut.
+    """
+    text = record.get("phone_number")
+    if isinstance(text, str) and len(text) <= MAX_GROUPED_CHARACTERS:
+        # Spaces, dots and hyphens never end a number, so what is one number without them is that number.
+        digits = text.strip().replace(" ", "").replace(".", "").replace("-", "")
+        if number := read_mobile(f"+{digits}" if digits.startswith("84") else digits):
+            return number
+    chat_phones = _chat_phones(record)
+    own = read_phones(_phones(record, ())).primary
+    return own if own or not chat_phones else read_phones(_phones(record, chat_phones)).primary
 
 
 def _chat_phones(record: Mapping[str, JsonValue]) -> tuple[str, ...]:

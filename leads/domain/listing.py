@@ -12,6 +12,7 @@ from leads.domain.body import Body, body_of, modified_time, read_body
 from leads.domain.canonical_json import MAX_DEPTH, JsonObject, JsonValue, canonical, has_exponent
 from leads.domain.delivery import Delivery
 from leads.domain.lead import read_lead
+from leads.domain.table_record import TableRecord
 from leads.domain.timestamps import in_utc
 
 MAX_PLAIN_CHARACTERS = 16 * 1024
@@ -20,19 +21,24 @@ MAX_PLAIN_CHARACTERS = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ListedLead:
-    """One record of a list. `modified_on` is in UTC; None if the record has no time."""
+    """One record of a table's list. `modified_on` is in UTC; None if the record has no time."""
 
+    table_name: str
     record_id: str
     modified_on: datetime | None
     entry: JsonObject
+
+    @property
+    def key(self) -> TableRecord:
+        return TableRecord(self.table_name, self.record_id)
 
     def fields(self) -> dict[str, JsonValue]:
         """Read the mapped fields, for a comparison without times."""
         return read_lead(self.entry).fields()
 
-    def delivery(self, connection_id: str, table_name: str, now: datetime) -> Delivery:
+    def delivery(self, connection_id: str, now: datetime) -> Delivery:
         """Return the record as a delivery, read as strictly as a webhook's body."""
-        body = replace(_body(self.entry), table_name=table_name)
+        body = replace(_body(self.entry), table_name=self.table_name)
         return Delivery(body, arrived_at=now, connection_id=connection_id)
 
 
@@ -71,10 +77,10 @@ class ListPosition:
         }
 
 
-def read_listed_leads(entries: Iterable[JsonObject], zone: tzinfo) -> list[ListedLead]:
+def read_listed_leads(entries: Iterable[JsonObject], table_name: str, zone: tzinfo) -> list[ListedLead]:
     """Read the records of a page that have an id; naive times are read in `zone`."""
     return [
-        ListedLead(str(entry["id"]), modified_in_utc(entry, zone), entry)
+        ListedLead(table_name, str(entry["id"]), modified_in_utc(entry, zone), entry)
         for entry in entries
         if isinstance(entry.get("id"), str) and entry["id"]
     ]

@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from leads.domain.listing import ListedLead, ListPosition, SavedPosition
 from leads.domain.reports import PollReport
+from leads.domain.table_record import TableRecord
 from leads.domain.window import (
     OVERLAP,
     ZONE_MARGIN,
@@ -22,13 +23,17 @@ MAX_IDS_PER_REPORT = 1_000
 """How many ids a report lists of each kind."""
 
 
+SavedRecord = tuple[str | None, str, str]
+"""Table, id and `modified_on` of a record that the list still has to contain; a list in JSON."""
+
+
 class SavedPoll(TypedDict, total=False):
     """The JSON of a PollProgress; of a complete poll its `report` only."""
 
     report: PollReport
     window: list[str]
     position: SavedPosition
-    awaited: dict[str, str]
+    awaited_records: list[SavedRecord]
     listed: int
     outside: int
     missed: int
@@ -47,7 +52,7 @@ class PollProgress:
 
     window: Window
     position: ListPosition = field(default_factory=ListPosition)
-    awaited: dict[str, datetime] = field(default_factory=dict)
+    awaited: dict[TableRecord, datetime] = field(default_factory=dict)
     listed: int = 0
     outside: int = 0
     missed: int = 0
@@ -68,7 +73,11 @@ class PollProgress:
         return cls(
             window=Window(start, end),
             position=ListPosition.load(saved["position"]),
-            awaited={i: datetime.fromisoformat(text) for i, text in saved["awaited"].items()},
+            # Earlier code saved ids without tables: such a poll goes on without them.
+            awaited={
+                TableRecord(table_name, record_id): datetime.fromisoformat(text)
+                for table_name, record_id, text in saved.get("awaited_records", ())
+            },
             listed=saved["listed"],
             outside=saved["outside"],
             missed=saved["missed"],
@@ -80,7 +89,7 @@ class PollProgress:
         return {
             "window": self._window_as_text(),
             "position": self.position.save(),
-            "awaited": {record_id: time.isoformat() for record_id, time in self.awaited.items()},
+            "awaited_records": [(*key, time.isoformat()) for key, time in self.awaited.items()],
             "listed": self.listed,
             "outside": self.outside,
             "missed": self.missed,
@@ -88,15 +97,16 @@ class PollProgress:
             "latest": self.latest.save() if self.latest else None,
         }
 
-    def expect(self, known: Mapping[str, datetime]) -> None:
+    def expect(self, known: Mapping[TableRecord, datetime]) -> None:
         """Set what the list has to contain: the records that the webhook brought, with their newest time."""
-        self.awaited = {record_id: known[record_id] for record_id in unreturned(self.window, known, ())}
+        self.awaited = {key: known[key] for key in unreturned(self.window, known, ())}
 
     def select(self, leads: Iterable[ListedLead]) -> list[ListedLead]:
         """Return the leads of the window, and count what was listed."""
         selected = []
         for lead in leads:
-            self.awaited.pop(lead.record_id, None)
+            self.awaited.pop(lead.key, None)
+            self.awaited.pop(TableRecord(None, lead.record_id), None)  # its webhook named no table
             time = lead.modified_on
             if time is None or time in self.window:
                 selected.append(lead)
@@ -111,11 +121,11 @@ class PollProgress:
         self.missed += len(record_ids)
         self.missed_ids = [*self.missed_ids, *record_ids][:MAX_IDS_PER_REPORT]
 
-    def suspects(self) -> list[str]:
+    def suspects(self) -> list[TableRecord]:
         """Return the records that had to be listed and were not."""
-        return sorted(self.awaited)
+        return list(self.awaited)
 
-    def has_explanation(self, present: Mapping[str, datetime | None]) -> bool:
+    def has_explanation(self, present: Mapping[TableRecord, datetime | None]) -> bool:
         """Whether the suspects' present state explains that they were not listed."""
         return has_explanation(self.window, self.awaited, present)
 
@@ -131,7 +141,7 @@ class PollProgress:
             "missed": self.missed,
             "missed_ids": self.missed_ids,
             "outside": self.outside,
-            "suspects": self.suspects()[:MAX_IDS_PER_REPORT],
+            "suspects": sorted(key.record_id for key in self.awaited)[:MAX_IDS_PER_REPORT],
             "may_lag": bool(self.awaited) and all(time > lag_limit for time in self.awaited.values()),
             "short_pages": self.position.short_pages,
         }

@@ -82,9 +82,14 @@ def is_new_request(lead: Lead, phones: PhoneReading, applied: Applied) -> bool:
 
 def with_possible_time(lead: Lead, arrived_at: datetime) -> Lead:
     """Return the lead, with the time of its arrival if it claims one that would block all later versions."""
-    if lead.modified_on is None or lead.modified_on <= arrived_at + MAX_FUTURE:
-        return lead
-    return replace(lead, modified_on=arrived_at, has_future_time=True)
+    time = possible_time(lead.modified_on, arrived_at)
+    return lead if time == lead.modified_on else replace(lead, modified_on=time, has_future_time=True)
+
+
+def possible_time(modified_on: datetime | None, arrived_at: datetime) -> datetime | None:
+    """Return the time of a version, which is that of its arrival if it claims one too far in the future."""
+    is_possible = modified_on is None or modified_on <= arrived_at + MAX_FUTURE
+    return modified_on if is_possible else arrived_at
 
 
 def _arrived_after(other: datetime | None, arrived_at: datetime) -> bool:

@@ -8,6 +8,7 @@ before the present, and are requested wider than needed; the answer is filtered 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
+from typing import TypeVar
 
 from leads.domain.timestamps import read_time
 
@@ -23,6 +24,9 @@ ICT = timezone(timedelta(hours=7), "ICT")
 """Indochina time, the zone of the operator's day; without daylight saving."""
 MAX_DAYS_BACK = 14
 """How many closed days before today are reconciled at most."""
+
+Key = TypeVar("Key")
+"""What identifies a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,24 +140,24 @@ def filter_bounds(window: Window) -> tuple[str, str]:
     return f"{start:%Y-%m-%dT%H:%M:%S}", f"{end:%Y-%m-%dT%H:%M:%S}"
 
 
-def unreturned(window: Window, known: Mapping[str, datetime], returned: Collection[str]) -> list[str]:
-    """Return the record ids that a complete answer had to contain and did not.
+def unreturned(window: Window, known: Mapping[Key, datetime], returned: Collection[Key]) -> list[Key]:
+    """Return the records that a complete answer had to contain and did not, in the order of `known`.
 
-    `known` maps a record id to the newest `modified_on` that the webhook brought; `returned` holds every id
+    `known` maps a record to the newest `modified_on` that the webhook brought; `returned` holds every record
     of the answer, those outside the window too (a record changed since then is listed under its new time).
     """
-    return sorted(i for i, modified_on in known.items() if modified_on in window and i not in returned)
+    return [key for key, modified_on in known.items() if modified_on in window and key not in returned]
 
 
-def has_explanation(window: Window, suspects: Iterable[str], present: Mapping[str, datetime | None]) -> bool:
+def has_explanation(window: Window, suspects: Iterable[Key], present: Mapping[Key, datetime | None]) -> bool:
     """Whether the present state of each suspect explains that it was not listed: deleted, or changed since.
 
-    `present` maps the ids that still exist to their `modified_on`. A suspect that exists and still lies in
-    the window proves that the list left it out.
+    `present` maps the records that still exist to their `modified_on`. A suspect that exists and still lies
+    in the window proves that the list left it out.
     """
-    for record_id in suspects:
-        if record_id in present:
-            modified_on = present[record_id]
+    for key in suspects:
+        if key in present:
+            modified_on = present[key]
             if modified_on is None or modified_on in window:
                 return False
     return True

@@ -13,8 +13,11 @@ from typing import Literal
 from leads.adapters.batcher import Batcher
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Statement, StatementError, UnstorableData
+from leads.adapters.logs import LOGGER, describe
+from leads.domain.body import Body
 from leads.domain.delivery import Delivery
 from leads.domain.errors import Contended, IntegrationError
+from leads.domain.lead import first_phone
 from leads.services.contention import MAX_TRIES
 
 MAX_DELIVERIES_PER_BATCH = 100
@@ -109,8 +112,17 @@ def _item(ordinal: int, delivery: Delivery) -> dict[str, object]:
         "payload_hash": body.payload_hash.hex(),
         "payload": body.payload,
         "raw": body.raw.hex() if body.raw is not None else None,
+        "phone": _first_phone(body),
         "source_ids": body.source_ids,
         "error_code": body.error_code,
         "error_detail": body.error_detail,
         "notes": body.notes or None,
     }
+
+
+def _first_phone(body: Body) -> str | None:
+    try:
+        return first_phone(body.record) if body.record else None
+    except Exception as error:  # noqa: BLE001 - logged; a body is stored though its phones cannot be read
+        LOGGER.error("phone not read", extra={"fields": describe(error)})
+        return None

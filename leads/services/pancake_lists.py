@@ -1,6 +1,6 @@
 """Read Pancake's lists and store what is missing: what polling and reconciliation share."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -13,6 +13,8 @@ from leads.domain.coverage import Event, EventsByRecord
 from leads.domain.delivery import Delivery
 from leads.domain.lead import read_lead
 from leads.domain.listing import ListedLead, ListPosition, modified_in_utc, read_listed_leads
+from leads.domain.table_record import TableRecord
+from leads.domain.versions import possible_time
 from leads.domain.window import Window
 from leads.services.connections import Connection
 from leads.services.contention import retry_contended
@@ -28,8 +30,10 @@ LEADS_PER_GROUP = 300
 class EventRow:
     """A row of pancake_lists/load_events; `payload` is JSON text, only where times cannot decide."""
 
+    table_name: str | None
     record_id: str
     modified_on: datetime | None
+    arrived_at: datetime
     status: str
     error_code: str | None
     payload: str | None
@@ -40,15 +44,15 @@ async def read_pages(
     connection: Connection,
     window: Window,
     position: ListPosition,
-    on_leads: Callable[[str, list[ListedLead]], Awaitable[None]],
+    on_leads: Callable[[list[ListedLead]], Awaitable[None]],
     *,
     seconds_left: Callable[[], float],
     max_pages: int,
 ) -> str:
     """Read the window's records of every table, from `position`, which advances after each group of pages.
 
-    `on_leads` gets the name of a table and some of its leads. Returns COMPLETE, or why reading stopped:
-    PAUSED (no time left), REPEATED_CURSOR or PAGE_LIMIT.
+    `on_leads` gets some leads of one table at a time. Returns COMPLETE, or why reading stopped: PAUSED (no
+    time left), REPEATED_CURSOR or PAGE_LIMIT.
     """
     record_filter = window.record_filter()
     while position.table < len(connection.tables):
@@ -63,7 +67,7 @@ async def read_pages(
             ending = page.ending or (PAGE_LIMIT if position.pages >= max_pages else None)
             ending = ending or (PAUSED if seconds_left() <= 0 else None)
             if ending or len(entries) >= LEADS_PER_GROUP:
-                await on_leads(table, read_listed_leads(entries, connection.zone))
+                await on_leads(read_listed_leads(entries, table, connection.zone))
                 entries, position.cursor = [], page.cursor
             if ending and ending != COMPLETE:
                 return ending
@@ -73,28 +77,28 @@ async def read_pages(
 
 
 async def look_up(
-    pancake: PancakeApi, connection: Connection, tables: Mapping[str, str | None]
-) -> dict[str, JsonObject]:
-    """Read records one by one, by their ids; those that do not exist are left out.
+    pancake: PancakeApi, connection: Connection, keys: Iterable[TableRecord]
+) -> dict[TableRecord, JsonObject]:
+    """Read records one by one; those that do not exist are left out.
 
-    `tables` maps each record id to its table, or to None where any of the connection's may hold it.
+    One whose table is not known is read from the first of the connection's tables that holds its id.
     """
-    present: dict[str, JsonObject] = {}
-    for record_id, table in tables.items():
-        for name in (table,) if table else connection.tables:
-            record = await pancake.record(connection.access, name, record_id)
+    present: dict[TableRecord, JsonObject] = {}
+    for key in keys:
+        for table in (key.table_name,) if key.table_name else connection.tables:
+            record = await pancake.record(connection.access, table, key.record_id)
             if record is not None:
-                present[record_id] = record
+                present[key] = record
                 break
     return present
 
 
 async def look_up_times(
-    pancake: PancakeApi, connection: Connection, tables: Mapping[str, str | None]
-) -> dict[str, datetime | None]:
+    pancake: PancakeApi, connection: Connection, keys: Iterable[TableRecord]
+) -> dict[TableRecord, datetime | None]:
     """Look records up and return when each was modified."""
-    present = await look_up(pancake, connection, tables)
-    return {record_id: modified_in_utc(entry, connection.zone) for record_id, entry in present.items()}
+    present = await look_up(pancake, connection, keys)
+    return {key: modified_in_utc(entry, connection.zone) for key, entry in present.items()}
 
 
 async def load_events(db: Database, connection: Connection, leads: Sequence[ListedLead]) -> EventsByRecord:
@@ -106,7 +110,6 @@ async def load_events(db: Database, connection: Connection, leads: Sequence[List
 async def store_missing(
     db: Database,
     connection: Connection,
-    table: str,
     leads: Sequence[ListedLead],
     origin: Origin,
     now: datetime,
@@ -119,7 +122,7 @@ async def store_missing(
     missing = coverage.missing(leads, await load_events(db, connection, leads))
     if not missing:
         return []
-    stored = await _store(db, _Batch(connection, table, origin, now, missing))
+    stored = await _store(db, _Batch(connection, origin, now, missing))
     return [(lead, row) for lead, row in stored if row.status != "duplicate"]
 
 
@@ -128,14 +131,13 @@ class _Batch:
     """Leads to store in one transaction; `as_raw`: keep bodies as bytes, which PostgreSQL can always hold."""
 
     connection: Connection
-    table: str
     origin: Origin
     now: datetime
     leads: Sequence[ListedLead]
     as_raw: bool = False
 
     def deliveries(self, leads: Sequence[ListedLead]) -> list[Delivery]:
-        found = [lead.delivery(self.connection.id, self.table, self.now) for lead in leads]
+        found = [lead.delivery(self.connection.id, self.now) for lead in leads]
         return [delivery.as_raw() for delivery in found] if self.as_raw else found
 
 
@@ -195,4 +197,5 @@ def read_event(row: EventRow) -> Event:
     # Without a size limit: PostgreSQL writes jsonb with more white space than ingest received.
     body = read_json(row.payload.encode(), max_bytes=None) if row.payload else None
     fields = read_lead(body).fields() if isinstance(body, dict) and body else {}
-    return Event(row.record_id, row.modified_on, fields, row.status, row.error_code)
+    modified_on = possible_time(row.modified_on, row.arrived_at)
+    return Event(row.table_name, row.record_id, modified_on, fields, row.status, row.error_code)

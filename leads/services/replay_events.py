@@ -4,8 +4,8 @@ An event that is set to received is processed by its event trigger.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import cast
@@ -30,6 +30,9 @@ from leads.services.process_record.plan import PlannedEvent, load_and_decide
 MAX_EVENTS_PER_SEARCH = 100_000
 """The oldest first."""
 MAX_REPLAY_SECONDS = 20.0
+
+FoundTables = Mapping[int, str | None]
+"""The tables of events whose bodies named none; None where Pancake cannot tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,38 +127,42 @@ def replay_statement(request: ReplayRequest, ids: Sequence[int], now: datetime) 
 
 
 async def dry_run(
-    db: Database, clock: Clock, request: ReplayRequest, ids: Sequence[int]
+    db: Database, clock: Clock, request: ReplayRequest, ids: Sequence[int], tables: FoundTables
 ) -> list[dict[str, object]]:
     """Process the events one after the other and roll everything back; return what each would change.
 
-    Raises Busy if other transactions hold the leads.
+    `tables` holds what Pancake says of the events without a table. Raises Busy if other transactions hold the
+    leads.
     """
     async with db.dry_run() as transaction:
-        await _lock_leads(transaction, request, ids)
+        await _lock_leads(transaction, request, ids, tables)
         changes: list[dict[str, object]] = []
         for event_id in ids:
-            work = partial(_process_in_dry_run, transaction, clock, request, event_id)
+            work = partial(_process_in_dry_run, transaction, clock, request, event_id, tables)
             changes.append({"event_id": event_id} | await attempt_dry_run(transaction, work))
         return changes
 
 
-async def _lock_leads(transaction: Transaction, request: ReplayRequest, ids: Sequence[int]) -> None:
+async def _lock_leads(
+    transaction: Transaction, request: ReplayRequest, ids: Sequence[int], tables: FoundTables
+) -> None:
     """Take the locks of all leads first, in the order in which processing takes them."""
     _, rows = await transaction.run(
         ("replay_events/lock_dry_run", {}), ("replay_events/load_leads", {"ids": list(ids)})
     )
+    table_names = [row["table_name"] or tables.get(row["id"]) for row in rows]
     leads = [
         read_stored_lead(
             row["payload"],
             corrected_phone=request.corrected_phone or row["corrected_phone"],
             modified_on=row["modified_on"],
-            table_name=row["table_name"],
+            table_name=table_name,
         )
-        for row in rows
+        for row, table_name in zip(rows, table_names, strict=True)
     ]
     records = [
-        RecordKey(row["connection_id"], row["table_name"], row["record_id"] or lead.record_id)
-        for row, (lead, _) in zip(rows, leads, strict=True)
+        RecordKey(row["connection_id"], table_name, row["record_id"] or lead.record_id)
+        for row, table_name, (lead, _) in zip(rows, table_names, leads, strict=True)
     ]
     phones = [phone for _, phones in leads for phone in phones.usable]
     await transaction.run(
@@ -165,7 +172,7 @@ async def _lock_leads(transaction: Transaction, request: ReplayRequest, ids: Seq
 
 
 async def _process_in_dry_run(
-    transaction: Transaction, clock: Clock, request: ReplayRequest, event_id: int
+    transaction: Transaction, clock: Clock, request: ReplayRequest, event_id: int, tables: FoundTables
 ) -> dict[str, object]:
     """Process one event as handlers/process_record.py does: claim, load, decide, apply."""
     now = clock.now()
@@ -178,6 +185,7 @@ async def _process_in_dry_run(
         return {"result": "not_received"}
     if claim.status != INGESTED:
         return {"result": claim.status}
+    claim = replace(claim, table_name=claim.table_name or tables.get(event_id))
     planned = await load_and_decide(transaction, claim)
     if isinstance(planned, NotProcessed):
         return {"result": planned.result}

@@ -33,12 +33,12 @@ MAX_REQUESTS_PER_SECOND = 10_000
 BASELINE = """
 INSERT INTO pancake_webhook_event (
     connection_id, origin, record_id, table_name, modified_on, payload_hash, payload, status, arrived_at,
-    source_ids, created_at
+    normalized_phone, source_ids, created_at
 )
 VALUES (
     (SELECT id FROM pancake_connection LIMIT 1), 'webhook', gen_random_uuid(), 'lead', now(),
     sha256(gen_random_uuid()::text::bytea), '{payload}', 'received', now(),
-    ARRAY['-1'], now()
+    '+849' || lpad(trunc(random() * 1e8)::text, 8, '0'), ARRAY['-1'], now()
 );
 """
 

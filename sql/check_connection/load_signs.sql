@@ -12,7 +12,7 @@ WITH newest AS (
 )
 SELECT
     (SELECT n.arrived_at FROM newest AS n) AS last_webhook_at,
-    count(DISTINCT m.record_id) AS missed,
+    count(DISTINCT (m.table_name, m.record_id)) FILTER (WHERE m.record_id IS NOT NULL) AS missed,
     min(m.created_at) AS missed_since
 FROM public.pancake_webhook_event AS m
 WHERE

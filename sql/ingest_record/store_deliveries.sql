@@ -3,19 +3,22 @@
 -- Relies on uq_pancake_connection_token, uq_pancake_source, uq_pancake_webhook_event_identity (also for the conflict).
 WITH delivery AS (
     SELECT
-        d.ordinal, d.arrived_at, d.source_ip, d.record_id, d.error_code, d.error_detail, d.notes, d.source_ids, c.id AS connection,
-        COALESCE(d.table_id, CASE WHEN cardinality(c.table_names) = 1 THEN c.table_names[1] END) AS table_name,
-        COALESCE(d.modified_at, d.modified_local AT TIME ZONE c.record_timezone) AS modified_on,
-        decode(d.payload_hash, 'hex') AS payload_hash, d.payload::jsonb AS payload, decode(d.raw, 'hex') AS raw
+        d.ordinal, d.arrived_at, d.source_ip, d.record_id, d.error_code, d.error_detail, d.notes, d.source_ids, d.phone,
+        c.id AS connection, t.table_name, COALESCE(d.modified_at, d.modified_local AT TIME ZONE c.record_timezone) AS modified_on,
+        public.pancake_payload_hash(decode(d.payload_hash, 'hex'), c.id, t.table_name) AS payload_hash,
+        d.payload::jsonb AS payload, decode(d.raw, 'hex') AS raw
     FROM json_to_recordset(%(deliveries)s::json) AS d (
         ordinal integer, connection_id uuid, token_sha256 text, arrived_at timestamptz, source_ip inet, record_id text,
         table_id text, modified_at timestamptz, modified_local timestamp, payload_hash text, payload text, raw text,
-        source_ids text[], error_code text, error_detail text, notes text[]
+        phone text, source_ids text[], error_code text, error_detail text, notes text[]
     )
     JOIN public.pancake_connection AS c
         ON c.id = d.connection_id
         OR c.token_sha256 = decode(d.token_sha256, 'hex')
         OR (c.previous_token_sha256 = decode(d.token_sha256, 'hex') AND c.previous_token_expires_at > d.arrived_at)
+    CROSS JOIN LATERAL (
+        SELECT COALESCE(d.table_id, CASE WHEN cardinality(c.table_names) = 1 THEN c.table_names[1] END) AS table_name
+    ) AS t
 ), new_source AS (
     INSERT INTO public.pancake_source (connection_id, pancake_source_id, first_seen_at)
     SELECT DISTINCT d.connection, s.id, %(now)s::timestamptz
@@ -52,11 +55,11 @@ WITH delivery AS (
 ), inserted AS (
     INSERT INTO public.pancake_webhook_event (
         connection_id, origin, record_id, table_name, modified_on, payload_hash, payload, raw, status,
-        error_code, error_detail, arrived_at, source_ids, source_ip, evidence, notifications, created_at
+        error_code, error_detail, arrived_at, normalized_phone, source_ids, source_ip, evidence, notifications, created_at
     )
     SELECT
         g.connection, %(origin)s, g.record_id, g.table_name, g.modified_on, g.payload_hash, g.payload, g.raw, g.status,
-        g.error_code, g.error_detail, g.arrived_at, g.source_ids, g.source_ip,
+        g.error_code, g.error_detail, g.arrived_at, g.phone, g.source_ids, g.source_ip,
         CASE WHEN g.notes IS NULL THEN '{}' ELSE jsonb_build_object('notes', g.notes) END,
         COALESCE(g.notifications, '[]'), %(now)s
     FROM gated AS g

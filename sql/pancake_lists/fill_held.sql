@@ -8,14 +8,14 @@ SET
 FROM (
     SELECT d.ordinal, d.payload, v.id
     FROM json_to_recordset(%(deliveries)s::json) AS d (
-        ordinal integer, connection_id uuid, record_id text, payload_hash text, payload text
+        ordinal integer, connection_id uuid, table_id text, record_id text, payload_hash text, payload text
     )
     CROSS JOIN LATERAL (
         SELECT w.id
         FROM public.pancake_webhook_event AS w
         WHERE
             w.record_id = d.record_id
-            AND w.payload_hash = decode(d.payload_hash, 'hex')
+            AND w.payload_hash = public.pancake_payload_hash(decode(d.payload_hash, 'hex'), d.connection_id, d.table_id)
             AND w.connection_id = d.connection_id
             -- || '' keeps the planner on the identity index. With the plain column it takes ix_pancake_webhook_event_held while the
             -- statistics say that no event is held, and reads all held events for each delivery.

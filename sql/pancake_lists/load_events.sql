@@ -1,12 +1,13 @@
--- Load the stored events of records. The body is returned only where times cannot decide: for events without modified_on,
--- and for the records in `whole`, which Pancake listed without a time.
--- Returns record_id, modified_on, status, error_code, payload. Relies on uq_pancake_webhook_event_identity: OFFSET 0 keeps the
--- planner on one index look-up per record; a generic plan for = ANY would compare every row with every record.
-SELECT e.record_id, e.modified_on, e.status, e.error_code, e.payload
+-- Load the stored events of record ids, of whichever table. The body is returned only where times cannot decide: for events
+-- without modified_on, and for the records in `whole`, which Pancake listed without a time.
+-- Returns table_name, record_id, modified_on, arrived_at, status, error_code, payload. Relies on
+-- uq_pancake_webhook_event_identity: OFFSET 0 keeps the planner on one index look-up per record; a generic plan for = ANY would
+-- compare every row with every record.
+SELECT e.table_name, e.record_id, e.modified_on, e.arrived_at, e.status, e.error_code, e.payload
 FROM unnest(%(record_ids)s::text[]) AS r (record_id)
 CROSS JOIN LATERAL (
     SELECT
-        v.record_id, v.modified_on, v.status, v.error_code,
+        v.table_name, v.record_id, v.modified_on, v.arrived_at, v.status, v.error_code,
         CASE WHEN v.modified_on IS NULL OR v.record_id = ANY (%(whole)s) THEN v.payload::text END AS payload
     FROM public.pancake_webhook_event AS v
     WHERE

@@ -258,3 +258,10 @@ async def test_a_connection_with_an_unreadable_time_zone_stops_no_other(harness:
     assert (run["outcome"], run["error"]) == ("failed", f"{OTHER}: {broken['detail']}")
     assert healthy["missed_ids"] == missed
     assert harness.connection()["poll_watermark"] is not None
+
+
+async def test_a_polled_record_has_its_phone_before_it_is_processed(harness: CronHarness) -> None:
+    harness.pancake.faults.drop = 1
+    harness.pancake.save({"name": "Lan", "phone_number": "0905 111 222", "source": ["-1"]})
+    await poll(harness)
+    assert [row["normalized_phone"] for row in rows(harness, "poll")] == ["+84905111222"]

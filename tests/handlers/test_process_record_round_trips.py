@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from leads.adapters.database import Database, Params, Row, Statement, Transaction
+from leads.adapters.pancake_api import Access, PancakeApi
 from tests.support.handlers import HandlerHarness
-from tests.support.leads import LATER
+from tests.support.leads import LATER, RECORD_ID
 
 CLAIM = ["claim_event"]
 LOAD = ["set_generic_plans", "fence_claim", "lock_records", "lock_phones", "load_applied"]
@@ -53,6 +54,23 @@ async def test_an_updated_ticket_needs_no_roster(
     assert (await harness.process_lead(name="Other", modified_on=LATER))[1] == "ticket_updated"
     write = ["touch_account", "upsert_contact", "update_ticket", "finish_event"]
     assert round_trips == [CLAIM, LOAD, RECORD_FACTS, write, MARK]
+
+
+async def test_a_body_without_a_table_takes_two_more_on_a_connection_with_several(
+    harness: HandlerHarness, round_trips: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def record(self: PancakeApi, access: Access, table: str, record_id: str) -> None:
+        seen.append((table, record_id))
+
+    seen: list[tuple[str, str]] = []
+    monkeypatch.setattr(PancakeApi, "record", record)
+    harness.sql("UPDATE pancake_connection SET table_names = '{lead,contact}'")
+    assert (await harness.process_lead(table_id="lead"))[1] == "ticket_created"
+    assert seen == []
+    round_trips.clear()
+    assert (await harness.process_lead(modified_on=LATER))[1] == "no_change"
+    assert seen == [("lead", RECORD_ID), ("contact", RECORD_ID)]
+    assert round_trips == [CLAIM, ["load_connections"], ["set_table"], LOAD, FACTS, ["finish_event"]]
 
 
 async def test_an_unchanged_lead_takes_four(harness: HandlerHarness, round_trips: list[list[str]]) -> None:

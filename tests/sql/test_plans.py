@@ -72,6 +72,8 @@ def test_a_delivery_is_compared_by_the_identity_index(filled: psycopg.Connection
         "process_record/fail_event",
         "process_record/finish_event",
         "process_record/hold_event",
+        "process_record/set_table",
+        "process_record/list_without_table",
     ],
 )
 def test_an_event_is_found_by_its_key(filled: psycopg.Connection, name: str) -> None:

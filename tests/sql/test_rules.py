@@ -24,6 +24,7 @@ RULES = (
     "pancake_applied_version",
     "pancake_applied_event",
     "pancake_event_is_unassigned",
+    "pancake_payload_hash",
 )
 COMMENT = re.compile(r"--.*")
 SOURCES = re.compile(r"\bpancake_source(?:\s+AS)?\s+(?!WHERE|SET|ON|ORDER|JOIN)(\w+)")
@@ -188,6 +189,20 @@ def test_a_version_that_claims_the_far_future_has_the_time_of_its_arrival(db: ps
     assert db.execute(look, [CONNECTION]).fetchall() == [("2025-12-31",), ("2026-01-01",)]
 
 
+def test_a_body_has_another_hash_on_each_connection_and_in_each_table(db: psycopg.Connection) -> None:
+    other = "00000000-0000-4000-8000-000000000002"
+    tables = ["lead", None, "not documented", "account", "contact"]
+    look = "SELECT encode(pancake_payload_hash(sha256('x'), %s, %s), 'hex')"
+    hashes = {
+        (connection, table): db.execute(look, [connection, table]).fetchall()[0][0]
+        for connection in (CONNECTION, other)
+        for table in tables
+    }
+    assert {len(found) for found in hashes.values()} == {64}
+    assert len(set(hashes.values())) == 6, "what is no account and no contact is a lead"
+    assert len({hashes[CONNECTION, table] for table in tables[:3]}) == 1
+
+
 def test_the_rules_need_no_privileges_beyond_those_on_the_tables(db: psycopg.Connection) -> None:
     """A role of the handlers has privileges on tables; a view would need one of its own."""
     db.execute("CREATE ROLE handlers_of_the_test")
@@ -214,6 +229,8 @@ def copied_rules(statement: str) -> set[str]:
         aliases = "|".join({"pancake_source", *SOURCES.findall(text)})
         if re.search(rf"\b(?:{aliases})\.is_active\b|(?<!\.)\bis_active\b", text):
             found.add("pancake_active_source")
+    if "sha256(" in text:
+        found.add("pancake_payload_hash")
     if "'stale'" in text or re.search(r"\bapplied_at IS NOT NULL\b", text):
         found.add("pancake_applied_version")
     if re.search(r"\barray_position\(\s*(?:\w+\.)?source_ids\b", text):
@@ -250,6 +267,7 @@ def test_a_rule_is_defined_in_the_migrations_alone(rule: str) -> None:
         ("pancake_roster_source", "SELECT array_position(source_ids, '5')"),
         ("pancake_event_is_unassigned", "WHERE evidence #> '{assignment,settled}' IS NULL"),
         ("pancake_event_is_unassigned", "WHERE e.evidence -> 'assignment' ->> 'settled' IS NULL"),
+        ("pancake_payload_hash", "WHERE e.payload_hash = sha256(decode(d.payload_hash, 'hex'))"),
     ],
 )  # fmt: skip
 def test_a_copy_of_a_rule_is_found_in_any_spelling(rule: str, copy: str) -> None:

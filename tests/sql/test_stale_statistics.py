@@ -26,6 +26,7 @@ PARAMS: dict[str, dict[str, Any]] = {
         "next_attempt_at": None, "error_code": "internal", "error_detail": "x", "evidence": "{}",
     },
     "process_record/hold_event": {"status": "skipped_kill_switch"},
+    "process_record/set_table": {"table_name": None},
     "process_record/finish_event": {
         "now": "2026-05-14T00:00:00Z", "phone": "+84905111222", "changes": True, "outcome": "ticket_created",
         "account_id": None, "ticket_id": None, "assignee_id": None, "evidence": "{}", "notifications": "[]",

@@ -37,6 +37,11 @@ class Claim:
     corrected_phone: str | None
     force: bool
 
+    @property
+    def lacks_table(self) -> bool:
+        """Whether the body named no table, and its connection had several when it was stored."""
+        return self.table_name is None and self.record_id is not None
+
 
 @dataclass(frozen=True, slots=True)
 class _ClaimRow(Claim):

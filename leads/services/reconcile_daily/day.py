@@ -11,6 +11,8 @@ from leads.domain import coverage
 from leads.domain.day_ledger import DayLedger, SavedLedger
 from leads.domain.listing import ListedLead
 from leads.domain.reports import DayReport
+from leads.domain.table_record import TableRecord
+from leads.domain.versions import MAX_FUTURE
 from leads.services.connections import Connection
 from leads.services.cron_work import CronRun
 from leads.services.pancake_lists import PAUSED, load_events, look_up_times, read_pages, store_missing
@@ -81,7 +83,6 @@ async def _enter_leads(
     connection: Connection,
     ledger: DayLedger,
     dry_run: bool,
-    table: str,
     leads: list[ListedLead],
 ) -> None:
     """Enter some pages into the ledger, and store what is missing."""
@@ -89,10 +90,10 @@ async def _enter_leads(
     if not selected:
         return
     events = await load_events(runtime.db, connection, selected)
-    added: set[str] = set()
+    added: set[TableRecord] = set()
     if not dry_run and coverage.missing(selected, events):
-        stored = await store_missing(runtime.db, connection, table, selected, "reconcile", run.now)
-        added = {lead.record_id for lead, _ in stored}
+        stored = await store_missing(runtime.db, connection, selected, "reconcile", run.now)
+        added = {lead.key for lead, _ in stored}
         runtime.metrics.webhook_missed.labels("reconcile").inc(len(added))
         # Webhook or polling may have stored some of them in the meantime.
         events = await load_events(runtime.db, connection, selected)
@@ -102,10 +103,20 @@ async def _enter_leads(
 async def _close(runtime: Runtime, connection: Connection, ledger: DayLedger, ending: str) -> DayReport:
     """Return the day's report, with the stored records that were not listed and the origin of all records."""
     params = _day_params(connection, ledger)
+    seen = [(table_name, record_id) for table_name, ids in ledger.seen.items() for record_id in ids]
     (comparison,) = await runtime.db.fetch_all(
-        "reconcile_daily/compare_day", {**params, "seen": list(ledger.seen)}, DayComparison
+        "reconcile_daily/compare_day",
+        {
+            **params,
+            "seen_tables": [table_name for table_name, _ in seen],
+            "seen_ids": [record_id for _, record_id in seen],
+            "max_future": MAX_FUTURE,
+        },
+        DayComparison,
     )
-    looked_up = {each["record_id"]: each["table_name"] for each in comparison.unlisted[:MAX_LOOK_UPS]}
+    looked_up = [
+        TableRecord(each["table_name"], each["record_id"]) for each in comparison.unlisted[:MAX_LOOK_UPS]
+    ]
     present = await look_up_times(runtime.pancake, connection, looked_up)
     origins = await runtime.db.fetch_all("reconcile_daily/count_first_seen", params, FirstSeen)
 
@@ -113,7 +124,7 @@ async def _close(runtime: Runtime, connection: Connection, ledger: DayLedger, en
     records = sum(first_seen.values())
     report = ledger.report(
         superseded=comparison.superseded,
-        looked_up=list(looked_up),
+        looked_up=looked_up,
         not_looked_up=len(comparison.unlisted) - len(looked_up),
         present=present,
     )

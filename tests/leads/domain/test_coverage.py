@@ -24,12 +24,12 @@ def at(seconds: float | None) -> datetime | None:
 
 
 def event(record_id: str, seconds: float | None, status: str = "processed", **fields: str) -> Event:
-    return Event(record_id, at(seconds), fields, status)
+    return Event("lead", record_id, at(seconds), fields, status)
 
 
 def listed(record_id: str, seconds: float | None, **fields: str) -> ListedLead:
     """A record as the list shows it."""
-    return ListedLead(record_id, at(seconds), {"id": record_id, **fields})
+    return ListedLead("lead", record_id, at(seconds), {"id": record_id, **fields})
 
 
 def test_a_lead_is_covered_by_an_event_that_is_not_older_to_the_millisecond() -> None:
@@ -37,6 +37,23 @@ def test_a_lead_is_covered_by_an_event_that_is_not_older_to_the_millisecond() ->
     assert covers(event("a", 6), listed("a", 5))
     assert not covers(event("a", 5.001), listed("a", 5.002))
     assert not covers(event("b", 6), listed("a", 5))
+
+
+@pytest.mark.parametrize(
+    ("table_name", "listed_tables"),
+    [
+        ("lead", ["lead"]),
+        ("contact", ["contact"]),
+        (None, ["account", "contact", "lead"]),
+        ("not documented", ["lead"]),
+    ],
+)
+def test_a_lead_is_covered_by_events_of_its_table_and_by_those_without_one(
+    table_name: str | None, listed_tables: list[str]
+) -> None:
+    stored = Event(table_name, "a", at(5), {}, "processed")
+    leads = {table: ListedLead(table, "a", at(5), {}) for table in ("account", "contact", "lead")}
+    assert [table for table, lead in leads.items() if covers(stored, lead)] == listed_tables
 
 
 def test_without_a_time_on_either_side_the_mapped_fields_decide() -> None:

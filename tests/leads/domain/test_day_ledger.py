@@ -7,20 +7,25 @@ from leads.domain.coverage import Event
 from leads.domain.day_ledger import DayLedger
 from leads.domain.listing import ListedLead
 from leads.domain.reports import DayReport
+from leads.domain.table_record import TableRecord
 from leads.domain.window import day_window
 
 DAY = date(2026, 5, 14)
 START = day_window(DAY).start
 
 
-def item(record_id: str, hours: float | None = 1) -> ListedLead:
+def item(record_id: str, hours: float | None = 1, table_name: str = "lead") -> ListedLead:
     time = None if hours is None else START + timedelta(hours=hours)
-    return ListedLead(record_id, time, {"id": record_id})
+    return ListedLead(table_name, record_id, time, {"id": record_id})
 
 
 def stored(record_id: str, status: str, error_code: str | None = None) -> dict[str, list[Event]]:
     """An event of the version that `item` lists."""
-    return {record_id: [Event(record_id, item(record_id).modified_on, {}, status, error_code)]}
+    return {record_id: [Event("lead", record_id, item(record_id).modified_on, {}, status, error_code)]}
+
+
+def key(record_id: str) -> TableRecord:
+    return TableRecord("lead", record_id)
 
 
 def report_of(ledger: DayLedger) -> DayReport:
@@ -37,7 +42,7 @@ def test_each_listed_record_is_counted_under_the_word_of_its_rows() -> None:
         | stored("d", "failed")
         | stored("f", "skipped_source_disabled")
     )
-    ledger.enter(ledger.select([item(name) for name in "abcdefg"]), rows, {"e"})
+    ledger.enter(ledger.select([item(name) for name in "abcdefg"]), rows, {key("e")})
     report = report_of(ledger)
     assert (report["expected"], report["found"]) == (7, 5)
     assert (report["processed"], report["held"], report["pending"]) == (1, 2, 1)
@@ -53,9 +58,9 @@ def test_what_another_layer_stored_meanwhile_was_not_found_by_this_one() -> None
 
 def test_the_day_is_closed_at_both_ends_and_a_record_without_a_time_belongs_to_it() -> None:
     day = day_window(DAY)
-    late = ListedLead("late", day.end + timedelta(microseconds=1), {})
+    late = ListedLead("lead", "late", day.end + timedelta(microseconds=1), {})
     ledger = DayLedger(DAY)
-    chosen = ledger.select([item("first", 0), ListedLead("last", day.end, {}), item("x", None), late])
+    chosen = ledger.select([item("first", 0), ListedLead("lead", "last", day.end, {}), item("x", None), late])
     assert [each.record_id for each in chosen] == ["first", "last", "x"]
 
 
@@ -78,10 +83,9 @@ def test_one_in_ten_of_the_day_before_is_looked_at_again_outside_the_ledger() ->
 
 
 def test_a_record_of_ours_that_is_not_listed_is_gone_or_changed_later_or_was_left_out() -> None:
-    present = {"later": datetime(2026, 5, 20, tzinfo=UTC), "left": START + timedelta(hours=1)}
-    report = DayLedger(DAY).report(
-        superseded=2, looked_up=["gone", "later", "left"], not_looked_up=1, present=present
-    )
+    present = {key("later"): datetime(2026, 5, 20, tzinfo=UTC), key("left"): START + timedelta(hours=1)}
+    looked_up = [key("gone"), key("later"), key("left")]
+    report = DayLedger(DAY).report(superseded=2, looked_up=looked_up, not_looked_up=1, present=present)
     assert (report["unexpected"], report["unlisted"]) == (["gone"], ["left"])
     assert (report["superseded"], report["not_looked_up"]) == (2, 1)
 
@@ -90,16 +94,37 @@ def test_an_interrupted_day_goes_on_from_its_state() -> None:
     first = DayLedger(DAY)
     first.enter(first.select([item("a")]), stored("a", "processed"), set())
     second = DayLedger.load(DAY, json.loads(json.dumps(first.save())))
-    second.enter(second.select([item("a"), item("b")]), {}, {"b"})
+    second.enter(second.select([item("a"), item("b")]), {}, {key("b")})
     report = report_of(second)
     assert (report["expected"], report["processed"], report["found_missing"]) == (2, 1, ["b"])
     assert report["duplicates"] == ["a"]
-    assert not {"seen", "table", "cursor"} & report.keys()
+    assert not {"seen_records", "table", "cursor"} & report.keys()
+
+
+def test_a_lead_and_a_contact_of_one_id_are_two_records() -> None:
+    ledger = DayLedger(DAY)
+    lead, contact = ledger.select([item("a"), item("a", table_name="contact")])
+    ledger.enter([lead, contact], stored("a", "processed"), {contact.key})
+    resumed = DayLedger.load(DAY, json.loads(json.dumps(ledger.save())))
+    assert resumed.select([item("a", table_name="contact")]) == []
+    report = report_of(resumed)
+    assert (report["expected"], report["processed"], report["found_missing"]) == (2, 1, ["a"])
+    assert report["duplicates"] == ["a"]
+
+
+def test_a_day_saved_by_earlier_code_is_read_again() -> None:
+    first = DayLedger(DAY)
+    first.enter(first.select([item("a"), item("b")]), {}, {key("a")})
+    saved = json.loads(json.dumps(first.save()))
+    saved["seen"] = saved.pop("seen_records")["lead"]
+    resumed = DayLedger.load(DAY, saved)
+    assert (resumed.position.pages, len(resumed.select([item("a"), item("b")]))) == (0, 2)
+    assert resumed.entries["found_missing"] == ["a"]
 
 
 def test_a_day_that_did_not_close_is_read_again_without_forgetting_what_was_added() -> None:
     ledger = DayLedger(DAY)
-    ledger.enter(ledger.select([item("a"), item("b")]), stored("a", "processed"), {"b"})
+    ledger.enter(ledger.select([item("a"), item("b")]), stored("a", "processed"), {key("b")})
     again = ledger.restart()
     again.enter(again.select([item("a")]), stored("a", "processed"), set())
     report = report_of(again)

@@ -17,7 +17,7 @@ def listed_lead(answer: bytes) -> ListedLead:
     """The only record of a list, as JSON."""
     entry = read_json_loosely(answer)
     assert isinstance(entry, dict)
-    (lead,) = read_listed_leads([entry], UTC)
+    (lead,) = read_listed_leads([entry], "lead", UTC)
     return lead
 
 
@@ -40,7 +40,7 @@ def test_versions_use_modified_on_then_created_on_then_nothing() -> None:
         {"id": ""},
         {"name": "no id"},
     ]
-    assert [(lead.record_id, lead.modified_on) for lead in read_listed_leads(entries, zone)] == [
+    assert [(lead.record_id, lead.modified_on) for lead in read_listed_leads(entries, "lead", zone)] == [
         ("a", NOW),
         ("b", NOW),
         ("c", None),
@@ -48,8 +48,8 @@ def test_versions_use_modified_on_then_created_on_then_nothing() -> None:
 
 
 def test_a_listed_record_passes_the_gate_with_its_table_and_connection() -> None:
-    (lead,) = read_listed_leads([{"id": "a", "name": "Lan", "source": ["-1"]}], UTC)
-    delivery = lead.delivery("c1", "contact", NOW)
+    (lead,) = read_listed_leads([{"id": "a", "name": "Lan", "source": ["-1"]}], "contact", UTC)
+    delivery = lead.delivery("c1", NOW)
     assert delivery.connection_id == "c1"
     assert delivery.body.record_id == "a"
     assert delivery.body.table_name == "contact"
@@ -67,10 +67,10 @@ def test_a_listed_record_that_is_not_strict_json_becomes_a_dead_letter() -> None
         (b"[-2.5E-99999]", "unstorable"),
     ]:
         lead = listed_lead(b'{"id": "a", "name": %b}' % text)
-        assert lead.delivery("c1", "lead", NOW).body.error_code == code
+        assert lead.delivery("c1", NOW).body.error_code == code
 
 
 def test_a_plain_record_is_read_as_a_webhook_with_the_same_words_would_be() -> None:
     text = '{"source": ["-1"], "id": "a", "name": "Lan \\u0000", "n": 1.10, "created_on": "2026-05-14"}'
     lead = listed_lead(text.encode())
-    assert lead.delivery("c1", "lead", NOW).body == replace(read_body(text.encode()), table_name="lead")
+    assert lead.delivery("c1", NOW).body == replace(read_body(text.encode()), table_name="lead")

@@ -5,19 +5,21 @@ from datetime import UTC, datetime, timedelta
 
 from leads.domain.listing import ListedLead
 from leads.domain.poll import PollProgress
+from leads.domain.table_record import TableRecord
 from leads.domain.window import ZONE_MARGIN
 
 NOW = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
 
 
 def listed(record_id: str, modified_on: datetime | None) -> ListedLead:
-    return ListedLead(record_id, modified_on, {"id": record_id})
+    return ListedLead("lead", record_id, modified_on, {"id": record_id})
 
 
 def test_an_interrupted_poll_goes_on_from_its_state() -> None:
     progress = PollProgress.start(NOW - timedelta(days=3), NOW)
     inside = progress.window.start + timedelta(hours=1)
-    progress.expect({"a": inside, "b": inside})
+    a, b = TableRecord("lead", "a"), TableRecord("lead", "b")
+    progress.expect({a: inside, b: inside, TableRecord(None, "c"): inside})
     progress.select([listed("a", inside), listed("c", None)])
     progress.add_missed(["c"])
     progress.position.cursor = "next"
@@ -26,7 +28,25 @@ def test_an_interrupted_poll_goes_on_from_its_state() -> None:
 
     resumed = PollProgress.load(json.loads(json.dumps(progress.save())))
     assert resumed == progress
-    assert (resumed.suspects(), resumed.listed, resumed.missed_ids) == (["b"], 2, ["c"])
+    assert (resumed.suspects(), resumed.listed, resumed.missed_ids) == ([b], 2, ["c"])
+
+
+def test_a_contact_in_the_list_is_not_the_lead_of_its_id() -> None:
+    progress = PollProgress.start(NOW - timedelta(minutes=5), NOW)
+    inside = progress.window.start
+    lead, unknown = TableRecord("lead", "a"), TableRecord(None, "a")
+    progress.expect({lead: inside, unknown: inside})
+    progress.select([ListedLead("contact", "a", inside, {})])
+    assert progress.suspects() == [lead]
+    assert progress.report()["suspects"] == ["a"]
+
+
+def test_a_poll_saved_by_earlier_code_goes_on_without_what_it_awaited() -> None:
+    progress = PollProgress.start(NOW - timedelta(minutes=5), NOW)
+    progress.expect({TableRecord("lead", "a"): progress.window.start})
+    saved = json.loads(json.dumps(progress.save()))
+    saved["awaited"] = {"a": saved.pop("awaited_records")[0][2]}
+    assert PollProgress.load(saved).suspects() == []
 
 
 def test_only_leads_that_no_filter_would_return_count_as_outside() -> None:

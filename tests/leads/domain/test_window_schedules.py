@@ -73,7 +73,7 @@ class Schedule:
             page = keys[: self.page_size]
             if not page:
                 return found
-            found += [ListedLead(str(record), at(stamp), {}) for stamp, record in page]
+            found += [ListedLead("lead", str(record), at(stamp), {}) for stamp, record in page]
             cursor, now = page[-1], now + self.page_seconds
 
     def reads_filter(self, text: str) -> datetime:

@@ -1,6 +1,6 @@
 -- Create the five tables of the integration, the guard of the event states, the rules that several statements share
--- (settings, active source, applied versions), the view through which the settings are shown and changed, and a view of the
--- connection history.
+-- (settings, active source, applied versions, hash of a body), the view through which the settings are shown and changed, and a
+-- view of the connection history.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
@@ -145,7 +145,8 @@ CREATE TABLE public.pancake_webhook_event (
     source_ip inet,
     created_at timestamptz NOT NULL,
     CONSTRAINT pk_pancake_webhook_event PRIMARY KEY (id),
-    -- Makes ingest idempotent. NULLS NOT DISTINCT: a body without record id is identified by its hash alone.
+    -- Makes ingest idempotent. NULLS NOT DISTINCT: a body without record id is identified by its hash alone. The hash is that of
+    -- pancake_payload_hash: it differs between connections and tables.
     CONSTRAINT uq_pancake_webhook_event_identity UNIQUE NULLS NOT DISTINCT (record_id, modified_on, payload_hash),
     CONSTRAINT fk_pancake_webhook_event_connection FOREIGN KEY (connection_id) REFERENCES public.pancake_connection (id),
     CONSTRAINT ck_pancake_webhook_event_origin CHECK (origin IN ('webhook', 'poll', 'reconcile')),
@@ -558,6 +559,18 @@ $$;
 
 CREATE INDEX ix_pancake_webhook_event_unassigned ON public.pancake_webhook_event (id)
     WHERE public.pancake_event_is_unassigned(outcome, assignee_id, evidence);
+
+-- The hash that identifies a body: two workspaces, or a lead and a contact, may have the same body under the same record id.
+-- As in processing, only the tables account and contact are not leads. Immutable, so that it is inlined.
+CREATE FUNCTION public.pancake_payload_hash(body_hash bytea, of_connection_id uuid, of_table_name text)
+    RETURNS bytea
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT sha256(
+        body_hash || uuid_send(of_connection_id)
+        || CASE of_table_name WHEN 'account' THEN '\x61'::bytea WHEN 'contact' THEN '\x63'::bytea ELSE ''::bytea END
+    )
+$$;
 
 -- The history of a connection's status: one row for each change that a run of check_connection or `leads connection` made.
 -- Only the latter has a reason.

@@ -1,0 +1,98 @@
+"""Find the table of a record whose body named none, before the work begins: Pancake is asked.
+
+Only a connection with several tables has such events: ingest fills in the table of one that has one.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from leads.adapters.pancake_api import PancakeApi
+from leads.domain.errors import PancakeRefused, PancakeUnavailable
+from leads.services.connections import Connection, load_connections
+from leads.services.process_record.claim import Claim
+from leads.services.runtime import Runtime
+
+LOOK_UP_SECONDS = 3.0
+"""For all tables together."""
+NAME_TIMEOUT_SECONDS = 4.0
+"""For the look-up and its statements. With 5 s for a work slot and 20 s of work it stays below the 30 s that
+Hasura waits."""
+LOOK_UPS_SECONDS = 10.0
+"""For all events of a dry run, which has at most 100."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventWithoutTable:
+    """A row of process_record/list_without_table."""
+
+    id: int
+    connection_id: str
+    record_id: str
+
+
+async def name_table(runtime: Runtime, claim: Claim) -> Claim:
+    """Return the claim with the table of its record, and store it in the event.
+
+    If Pancake cannot tell, the table stays unknown: the record is processed as a lead, and the event says so.
+    Raises DatabaseUnavailable.
+    """
+    connections = await load_connections(runtime.db, runtime.settings.key_ring)
+    connection = next((each for each in connections if each.id == str(claim.connection_id)), None)
+    table_name = None
+    if connection and claim.record_id:
+        table_name = await find_table(runtime.pancake, connection, claim.record_id)
+    await runtime.db.fetch_all(
+        "process_record/set_table", {"id": claim.id, "claim_id": claim.claim_id, "table_name": table_name}
+    )
+    return replace(claim, table_name=table_name)
+
+
+async def find_tables(runtime: Runtime, event_ids: Sequence[int]) -> dict[int, str | None]:
+    """Return the tables of those events that lack one, for a dry run, which stores nothing.
+
+    None where Pancake cannot tell, or where LOOK_UPS_SECONDS were used up. Raises DatabaseUnavailable.
+    """
+    params = {"ids": list(event_ids)}
+    events = await runtime.db.fetch_all("process_record/list_without_table", params, EventWithoutTable)
+    if not events:
+        return {}
+    loaded = await load_connections(runtime.db, runtime.settings.key_ring)
+    connections = {connection.id: connection for connection in loaded}
+    found: dict[tuple[str, str], str | None] = {}
+    deadline = runtime.clock.monotonic() + LOOK_UPS_SECONDS
+    for event in events:
+        connection, key = connections.get(event.connection_id), (event.connection_id, event.record_id)
+        if connection and key not in found and runtime.clock.monotonic() < deadline:
+            found[key] = await find_table(runtime.pancake, connection, event.record_id)
+    return {event.id: found.get((event.connection_id, event.record_id)) for event in events}
+
+
+async def find_table(pancake: PancakeApi, connection: Connection, record_id: str) -> str | None:
+    """Return the one table of a connection that holds a record.
+
+    None if no table or several hold it, or if Pancake refuses or does not answer in time.
+    """
+    if len(connection.tables) == 1:
+        return connection.tables[0]
+    # A breaker of its own: the one of the connection does not count calls that are cut off here, and must
+    # not open for polling, which can wait longer.
+    breaker = pancake.breaker(f"{connection.id}/table")
+    try:
+        tables = await breaker.call_async(_tables_holding, pancake, connection, record_id)
+    except (PancakeUnavailable, PancakeRefused):
+        return None
+    return tables[0] if len(tables) == 1 else None
+
+
+async def _tables_holding(pancake: PancakeApi, connection: Connection, record_id: str) -> list[str]:
+    """Ask every table. Raises PancakeUnavailable or PancakeRefused."""
+    try:
+        async with asyncio.timeout(LOOK_UP_SECONDS):
+            return [
+                table
+                for table in connection.tables
+                if await pancake.record(connection.access, table, record_id) is not None
+            ]
+    except TimeoutError as error:
+        raise PancakeUnavailable("Pancake did not answer in time.") from error
