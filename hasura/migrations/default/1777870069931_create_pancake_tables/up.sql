@@ -1,5 +1,5 @@
 -- Create the five tables of the integration, the guard of the event states, the rules that several statements share
--- (switches, active source, applied versions) and a view of the connection history.
+-- (switches, active source, applied versions, staff roles) and a view of the connection history.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
@@ -358,6 +358,13 @@ $$;
 
 CREATE INDEX ix_pancake_webhook_event_unassigned ON public.pancake_webhook_event (id)
     WHERE public.pancake_event_is_unassigned(outcome, assignee_id, evidence);
+
+-- Diva's names of the staff roles, as in staff.role and module_permission_action.role: the only place that knows them.
+CREATE FUNCTION public.pancake_staff_role(word text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT CASE word WHEN 'admin' THEN 'admin' WHEN 'manager' THEN 'manager' WHEN 'telesale' THEN 'telesale' END
+$$;
 
 -- The history of a connection's status: one row for each change that a run of check_connection made.
 CREATE VIEW public.view_pancake_connection_status AS
