@@ -174,7 +174,7 @@ ANCHORS = [
         "1777870069934",
         "INSERT INTO notification_template (code, title, body, channel)"
         " VALUES ('noti_pancake_x', '', '', '')",
-        "does not know",
+        "not as this migration writes them: noti_pancake_x",
     ),
     ("1777870069934", "ALTER TABLE notification_template RENAME TO moved", "does not exist"),
     ("1777870069935", "DELETE FROM app_setting", "no row 1"),
