@@ -37,6 +37,7 @@ RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
 FROM project AS sandbox
 COPY sandbox sandbox
 COPY hasura hasura
+COPY deploy/postgres deploy/postgres
 RUN python -m sandbox.stack.merge_metadata /merged-metadata hasura/metadata sandbox/diva/metadata
 USER 10001:10001
 

@@ -8,6 +8,7 @@ import pytest
 
 from leads.adapters.secrets import KeyRing
 from sandbox.postgres.database import install_diva, migrate
+from sandbox.postgres.handlers_role import drop_login, grant_rights
 from sandbox.postgres.server import RUN_ID, Cluster, server_url_from_environment
 from tests.support.seeding import seed_connection
 
@@ -32,6 +33,8 @@ def cluster() -> Iterator[Cluster]:
     """PostgreSQL for the session, without flushing to disk: DATABASE_URL's server, else an embedded one."""
     with Cluster(durable=False, server_url=server_url_from_environment()) as running:
         yield running
+        if not running.is_embedded:
+            drop_login(running.url("postgres"))
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +44,7 @@ def template(cluster: Cluster) -> Iterator[str]:
     url = cluster.create_database(name)
     install_diva(url)
     migrate(url)
+    grant_rights(url)
     yield name
     cluster.drop_database(name)
 

@@ -200,7 +200,7 @@ class CronRuns:
         """Return the inputs of sendNotifications for a report's notices."""
         if not report.notices:
             return []
-        recipients = await self._db.fetch_all("cron_runs/load_recipients", {"role": "admin"}, _Recipient)
+        recipients = await self._db.fetch_all("cron_runs/load_recipients", {}, _Recipient)
         if not recipients:
             # The service refuses a notification without recipients, which would be sent again every minute.
             keys = [notice.key for notice in report.notices]

@@ -28,7 +28,6 @@ from sandbox.chaos.layers_ledger import Evidence, LayersLedger, compare
 from sandbox.chaos.layers_plan import BACKGROUND, PHASES, POLL_INTERVAL, Step, plan
 from sandbox.pancake.leads import SOURCES
 from sandbox.stack.observer import Observer
-from sandbox.stack.services import Service
 from sandbox.stack.signals import exit_on_sigterm
 from sandbox.stack.stack import Sandbox
 
@@ -42,6 +41,8 @@ MAX_PROCESSING_SECONDS = 600.0
 class AcceleratedSandbox(Sandbox):
     """A sandbox whose Pancake and handlers use an accelerated clock; engine and database do not."""
 
+    application = "sandbox.chaos.accelerated_handlers:create_app"
+
     def __init__(self, start: datetime, speed: float, mutation: str, seed: int) -> None:
         super().__init__()
         path = self.home / "clock.json"
@@ -51,10 +52,6 @@ class AcceleratedSandbox(Sandbox):
 
     def _pancake_arguments(self) -> list[str]:
         return [*super()._pancake_arguments(), f"--seed={self._seed}", f"--clock={self._extra[CLOCK_FILE]}"]
-
-    def _handlers(self, name: str) -> Service:
-        module = "sandbox.chaos.accelerated_handlers:create_app"
-        return self._module(name, "uvicorn", module, "--factory", "--no-access-log", ready="/readyz")
 
     def _service_environment(self) -> Mapping[str, str]:
         return {**super()._service_environment(), **self._extra}

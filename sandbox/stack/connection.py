@@ -1,6 +1,7 @@
 """Connect the sandbox to a Pancake workspace: connection, sources, rosters, kill switch off.
 
 compose.yaml runs it as a program, configured by the environment: `python -m sandbox.stack.connection`.
+It also gives the handlers their database role.
 """
 
 import os
@@ -11,6 +12,7 @@ from psycopg.rows import DictRow, dict_row
 
 from leads.adapters.secrets import KeyRing
 from leads.services.connection_secrets import ChangeRefused, Workspace, create_connection
+from sandbox.postgres.handlers_role import grant_rights
 
 WORKSPACE_ID = 607
 CONNECTION_ID = "f0000000-0000-4000-8000-000000000001"
@@ -89,6 +91,7 @@ def _fill_roster(
 
 
 if __name__ == "__main__":
+    grant_rights(os.environ["DATABASE_URL"], "diva_handlers", os.environ["HANDLERS_PASSWORD"])
     connect_pancake(
         os.environ["DATABASE_URL"],
         Access(

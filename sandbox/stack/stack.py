@@ -12,6 +12,7 @@ from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.edge.nginx import EdgeSettings, NginxEdge
 from sandbox.edge.packages import missing_packages
 from sandbox.postgres.database import install_diva
+from sandbox.postgres.handlers_role import drop_login, grant_rights, handlers_url
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import Processes
 from sandbox.stack import hasura
@@ -34,6 +35,8 @@ class Sandbox:
     at the end.
     `edge_environment`: EDGE_* variables of the real edge; by default SLOW_MACHINE_SETTINGS.
     """
+
+    application = "app:create_app"
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class Sandbox:
         self.cluster.create_database(self.database)
         self._drops_database = not (self._own_cluster and self.cluster.is_embedded)
         install_diva(self.database_url)
+        grant_rights(self.database_url)  # so that the handlers can log in; the tables follow
         self.hasura = self._engine()
         self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
         self.pancake = self._module(
@@ -82,6 +86,7 @@ class Sandbox:
             service.start()
         for service in services:
             service.wait_ready()
+        grant_rights(self.database_url)
         keys = self.keys
         api = f"{self.pancake_url}/api"
         access = Access(keys.webhook_token, keys.pancake_api_key, api, keys.encryption_keys)
@@ -106,6 +111,8 @@ class Sandbox:
         self._processes.close()
         if self._drops_database:
             self.cluster.drop_database(self.database)
+            if not self.cluster.is_embedded:
+                drop_login(self.cluster.url("postgres"))
         if self._own_cluster:
             self.cluster.close()
 
@@ -142,11 +149,14 @@ class Sandbox:
         return NginxEdge(self._processes, settings)
 
     def _handlers(self, name: str) -> Service:
-        arguments = ("app:create_app", "--factory", "--no-access-log")
-        return self._module(name, "uvicorn", *arguments, ready="/readyz")
+        arguments = (self.application, "--factory", "--no-access-log")
+        url = handlers_url(self.database_url)
+        return self._module(
+            name, "uvicorn", *arguments, ready="/readyz", DATABASE_URL=url, METADATA_DATABASE_URL=url
+        )
 
-    def _module(self, name: str, module: str, *arguments: str, ready: str) -> Service:
-        return self._service(name, (sys.executable, "-m", module, *arguments), ready=ready)
+    def _module(self, name: str, module: str, *arguments: str, ready: str, **environment: str) -> Service:
+        return self._service(name, (sys.executable, "-m", module, *arguments), ready=ready, **environment)
 
     def _service(self, name: str, command: Sequence[str], *, ready: str, **environment: str) -> Service:
         port = self._ports[name]

@@ -38,7 +38,9 @@ WITH late AS (
     LIMIT %(limit)s
     FOR UPDATE OF e SKIP LOCKED
 ), managers AS (
-    SELECT coalesce(jsonb_agg(s.id ORDER BY s.id), '[]') AS ids FROM public.staff AS s WHERE s.role = 'manager' AND s.is_active
+    SELECT coalesce(jsonb_agg(s.id ORDER BY s.id), '[]') AS ids
+    FROM public.staff AS s
+    WHERE s.role = public.pancake_staff_role('manager') AND s.is_active
 )
 UPDATE public.pancake_webhook_event AS e
 SET

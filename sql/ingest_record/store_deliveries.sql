@@ -42,7 +42,8 @@ WITH delivery AS (
             SELECT jsonb_agg(jsonb_build_object(
                 'name', 'source_new_' || n.pancake_source_id,
                 'template_code', 'noti_pancake_needs_attention',
-                'recipient_ids', (SELECT COALESCE(jsonb_agg(f.id), '[]') FROM public.staff AS f WHERE f.role = 'admin' AND f.is_active),
+                'recipient_ids', (SELECT COALESCE(jsonb_agg(f.id), '[]') FROM public.staff AS f
+                    WHERE f.role = public.pancake_staff_role('admin') AND f.is_active),
                 'data', jsonb_build_object('reason', 'new_source', 'detail', n.pancake_source_id)
             ))
             FROM new_source AS n

@@ -66,8 +66,8 @@ SELECT
         ) ORDER BY t.created_at DESC, t.id), '[]')
         FROM open_ticket AS t
     ) AS open_tickets,
-    (SELECT COALESCE(jsonb_agg(s.id ORDER BY s.id), '[]') FROM public.staff AS s WHERE s.role = 'admin' AND s.is_active) AS admins,
-    (SELECT COALESCE(jsonb_agg(s.id ORDER BY s.id), '[]') FROM public.staff AS s WHERE s.role = 'manager' AND s.is_active) AS managers,
+    (SELECT COALESCE(jsonb_agg(s.id ORDER BY s.id), '[]') FROM public.staff AS s WHERE s.role = public.pancake_staff_role('admin') AND s.is_active) AS admins,
+    (SELECT COALESCE(jsonb_agg(s.id ORDER BY s.id), '[]') FROM public.staff AS s WHERE s.role = public.pancake_staff_role('manager') AND s.is_active) AS managers,
     (SELECT s.consent_mode FROM public.pancake_setting() AS s) AS consent_mode,
     (
         SELECT r.id::text

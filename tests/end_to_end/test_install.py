@@ -12,6 +12,7 @@ from pathlib import Path
 from secrets import token_hex
 
 import httpx
+import psycopg
 import pytest
 
 from sandbox.diva import METADATA as DIVA_METADATA
@@ -19,7 +20,7 @@ from sandbox.edge.nginx import EdgeSettings, NginxEdge
 from sandbox.edge.packages import missing_packages
 from sandbox.postgres import binaries
 from sandbox.postgres.database import install_diva
-from sandbox.postgres.server import Cluster, free_port
+from sandbox.postgres.server import RUN_ID, Cluster, free_port
 from sandbox.processes import Processes
 from sandbox.stack import hasura
 from sandbox.stack.connection import WORKSPACE_ID
@@ -29,6 +30,7 @@ from sandbox.stack.stack import SLOW_MACHINE_SETTINGS
 from tests.support.leads import body, numbered_lead
 from tests.support.waiting import eventually
 
+ROLE = f"diva_handlers_{RUN_ID}"
 PAGE = (ROOT / "docs" / "runbook" / "install.md").read_text()
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 # A line that ends in a backslash continues on the next one.
@@ -48,8 +50,8 @@ class Installation:
     database: str
     processes: Processes
     environment: dict[str, str]
-    addresses: dict[str, str] = field(default_factory=dict)
-    """Addresses in the page, and those that replace them here."""
+    replaced: dict[str, str] = field(default_factory=dict)
+    """Names and addresses in the page, and those that replace them here."""
 
     ran: set[str] = field(default_factory=set)
 
@@ -58,9 +60,10 @@ class Installation:
         assert command in COMMANDS
         self.ran.add(command)
         prepared = re.sub(r"(?<![\w/])scripts/", f"{ROOT}/scripts/", command)
-        for address, here in self.addresses.items():
-            prepared = prepared.replace(address, here)
-        script = "\n".join(["test ! -f .env || { set -a; . ./.env; set +a; }", " ".join([prepared, *more])])
+        for there, here in self.replaced.items():
+            prepared = prepared.replace(there, here)
+        given = ["test ! -f .env || { set -a; . ./.env; set +a; }", 'export DATABASE_URL="$OWNER_URL"']
+        script = "\n".join([*given, " ".join([prepared, *more])])
         run = subprocess.run(
             ["bash", "-c", script],
             cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=120, check=False,
@@ -91,13 +94,17 @@ def installation(cluster: Cluster, tmp_path: Path) -> Iterator[Installation]:
     name = f"install_{os.getpid()}"
     url = cluster.create_database(name)
     install_diva(url)
-    for shared in ("hasura", ".env.example"):
+    for shared in ("hasura", "deploy", ".env.example"):
         (tmp_path / shared).symlink_to(ROOT / shared)
     path = os.pathsep.join([str(binaries.find()), os.environ["PATH"]])
     with Processes() as processes:
         environment = {"PATH": path, "HOME": str(tmp_path), "PYTHON": sys.executable}
-        yield Installation(tmp_path, Keys.generate(), cluster, url, processes, environment)
+        environment |= {"OWNER_URL": url, "HANDLERS_PASSWORD": token_hex(16)}
+        role = {"diva_handlers": ROLE}
+        yield Installation(tmp_path, Keys.generate(), cluster, url, processes, environment, role)
     cluster.drop_database(name)
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as db_connection:
+        db_connection.execute(f"DROP ROLE IF EXISTS {ROLE}".encode())
 
 
 def command_with(words: str) -> str:
@@ -154,7 +161,7 @@ def prepare_secrets_and_tokens(at: Installation) -> str:
     assert (key_id, len(base64.b64decode(key))) == ("2026a", 32)
     at.fill_in(
         {
-            "DATABASE_URL": at.database,
+            "DATABASE_URL": re.sub("//.*@", f"//{ROLE}:{at.environment['HANDLERS_PASSWORD']}@", at.database),
             "HASURA_URL": at.environment["HASURA_URL"],
             "HASURA_SERVICE_TOKEN": at.run("scripts/leads token pancake_service"),
             "HANDLER_SECRET": at.keys.handler_secret,
@@ -172,6 +179,8 @@ def apply_migrations_and_metadata(at: Installation) -> None:
     """Steps 4 and 5."""
     at.run(command_with("for file in"))
     assert at.run(command_with("SELECT kill_switch")) == "t"
+    assert at.run(command_with("grant_handlers.sql")) == "DO"
+    assert at.run(command_with("CREATE ROLE")) == "CREATE ROLE"
     assert "Verified" in at.run("scripts/leads metadata 9a")
     permission = command_with("create_action_permission")
     assert at.run(permission) == '{"message":"success"}'
@@ -224,7 +233,7 @@ def start_the_edge(at: Installation, token: str) -> None:
     )
     edge = NginxEdge(at.processes, settings)
     edge.bring_up()
-    at.addresses["127.0.0.1:9145"] = edge.ops_url.removeprefix("http://")
+    at.replaced["127.0.0.1:9145"] = edge.ops_url.removeprefix("http://")
     assert '"policy_connections":1' in at.run(check)
 
 

@@ -160,7 +160,7 @@ async def test_a_connection_lost_at_any_write_leaves_the_lead_written_once(
     harness.change_settings(consent_mode="record")
     harness.sql("CREATE SEQUENCE broken")
     harness.sql(
-        "CREATE FUNCTION break() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        "CREATE FUNCTION break() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN"
         " IF nextval('broken') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;"
         " RETURN NULL; END $$"
     )

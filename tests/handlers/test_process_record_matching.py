@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
+import pytest
 
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import PHONE
@@ -50,9 +51,13 @@ STORED = (
 )
 
 
+@pytest.mark.parametrize("is_indexed", [True, False])
 async def test_an_account_without_normalized_phone_is_found_and_filled(
-    harness: HandlerHarness,
+    harness: HandlerHarness, is_indexed: bool
 ) -> None:
+    """Also before the backfill has built the index of such accounts."""
+    if not is_indexed:
+        harness.sql("DROP INDEX account_phone_not_normalized_idx")
     insert = "INSERT INTO account (display_name, phone_code, phone_number) VALUES ('x', %s, %s) RETURNING id"
     for n, (code, number, phone) in enumerate(STORED):
         account = harness.one(insert, code, number)

@@ -27,6 +27,9 @@ TABLES = {
     "pancake_cron_run",
 }
 FOLDERS = sorted(MIGRATIONS.iterdir())
+FINISHED_BY = {"1777870069928": "1777870069929", "1777870069930": "1777870069935"}
+"""Migrations that a later one finishes, in a transaction with weaker locks."""
+
 REWRITING = [folder for folder in FOLDERS if folder.name.split("_")[0] >= "1777870069932"]
 
 SCHEMA = """
@@ -105,6 +108,8 @@ def test_each_migration_can_be_reverted_and_applied_again(database: str) -> None
     before = comparable_schema(database)
     for found in FOLDERS:
         run(database, found / "down.sql", found / "up.sql")
+        if later := FINISHED_BY.get(found.name.split("_")[0]):
+            run(database, folder(later) / "up.sql")
         assert comparable_schema(database) == before, found.name
 
 
@@ -169,7 +174,7 @@ ANCHORS = [
         "1777870069934",
         "INSERT INTO notification_template (code, title, body, channel)"
         " VALUES ('noti_pancake_x', '', '', '')",
-        "does not know",
+        "not as this migration writes them: noti_pancake_x",
     ),
     ("1777870069934", "ALTER TABLE notification_template RENAME TO moved", "does not exist"),
     ("1777870069935", "DELETE FROM app_setting", "no row 1"),

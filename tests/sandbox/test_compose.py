@@ -53,6 +53,20 @@ def test_the_handlers_accept_their_environment(services: dict[str, Any]) -> None
     assert settings.hasura_url == "http://hasura:8080"
 
 
+def test_the_handlers_log_in_with_the_role_that_the_connecting_service_creates(
+    services: dict[str, Any],
+) -> None:
+    password = services["connect"]["environment"]["HANDLERS_PASSWORD"]
+    login = f"//diva_handlers:{password}@"
+    assert password
+    assert login in services["handlers"]["environment"]["DATABASE_URL"]
+    assert (
+        '"diva_handlers", os.environ["HANDLERS_PASSWORD"]'
+        in (ROOT / "sandbox/stack/connection.py").read_text()
+    )
+    assert "COPY deploy/postgres deploy/postgres" in stage("sandbox")
+
+
 def test_the_engine_has_what_the_metadata_names(services: dict[str, Any]) -> None:
     text = "".join(
         path.read_text()

@@ -17,6 +17,7 @@ from leads.adapters.settings import Settings
 from leads.services.runtime import Runtime
 from sandbox.pancake.app import create_app as create_simulator
 from sandbox.pancake.workspace import Workspace
+from sandbox.postgres.handlers_role import grant_rights, owner_url
 from tests.support.clock import MovableClock
 from tests.support.fakes import FakeHasura
 from tests.support.handlers import HandlerHarness, started
@@ -75,8 +76,10 @@ class CronHarness(HandlerHarness):
 
 def seed_cron_connection(settings: Settings, connection_id: str) -> None:
     """Add the engine's catalogue, an API key and the simulator's sources to a seeded connection."""
-    with psycopg.connect(settings.database_url, autocommit=True) as db_connection:
+    url = owner_url(settings.database_url)
+    with psycopg.connect(url, autocommit=True) as db_connection:
         db_connection.execute(HDB_CATALOG.read_text())
+        grant_rights(url)
         db_connection.execute(
             "UPDATE pancake_connection SET api_key_encrypted = %s, api_base_url = 'http://pancake/api',"
             " created_at = now() - interval '1 year'",
@@ -106,7 +109,7 @@ async def running_crons(settings: Settings, connection_id: str) -> AsyncIterator
     pancake = PancakeApi(clock, transport=httpx.ASGITransport(create_simulator(workspace)))
     app = create_app(Runtime.assemble(settings, clock=clock, graphql=hasura, pancake=pancake))
     seed_cron_connection(settings, connection_id)
-    url = settings.database_url
+    url = owner_url(settings.database_url)
     async with started(app, url) as (client, session):
         harnesses.append(
             CronHarness(

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from app import create_app
 from leads.adapters.settings import Settings
 from leads.services.runtime import Runtime
+from sandbox.postgres.handlers_role import owner_url
 from tests.support.clock import MovableClock
 from tests.support.fakes import FakeHasura
 from tests.support.leads import LEAD
@@ -31,6 +32,8 @@ class HandlerHarness(DatabaseHarness):
     clock: MovableClock
     runtime: Runtime
     database_url: str
+    """The owner's URL; the handlers have a role with fewer rights."""
+
     connection_id: str = ""
     headers: dict[str, str] = field(default_factory=lambda: {"X-Handler-Secret": HANDLER_SECRET})
 
@@ -147,6 +150,6 @@ async def running_handlers(
     """Start one process of the handlers."""
     clock = MovableClock()
     app = create_app(Runtime.assemble(settings, clock=clock, graphql=hasura))
-    url = settings.database_url
+    url = owner_url(settings.database_url)
     async with started(app, url) as (client, session):
         yield HandlerHarness(session, client, hasura, clock, app.state.runtime, url, connection_id)

@@ -77,7 +77,8 @@ class DatabaseHarness:
         """Make the next `times` inserts of a ticket run `reason`, a PL/pgSQL statement."""
         self.sql("CREATE SEQUENCE IF NOT EXISTS refused")
         self.sql(
-            "CREATE OR REPLACE FUNCTION refuse_ticket() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            "CREATE OR REPLACE FUNCTION refuse_ticket() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
+            " AS $$ BEGIN"
             f" IF nextval('refused') <= {times} THEN {reason}; END IF; RETURN NEW; END $$"
         )
         self.sql(

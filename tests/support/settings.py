@@ -2,6 +2,7 @@
 
 from leads.adapters.secrets import KeyRing
 from leads.adapters.settings import Settings
+from sandbox.postgres.handlers_role import handlers_url
 
 WEBHOOK_TOKEN = "token-of-the-test-connection"
 HANDLER_SECRET = "handler-secret-for-tests"
@@ -19,10 +20,11 @@ def handler_settings(
     handler_secrets: tuple[str, ...] = (HANDLER_SECRET, PREVIOUS_HANDLER_SECRET),
     edge_secrets: tuple[str, ...] = (EDGE_SECRET,),
 ) -> Settings:
-    """Settings on one database, with a Hasura that cannot be reached."""
+    """Settings on one database, with the rights of the handlers, and with a Hasura that cannot be reached."""
+    url = handlers_url(database_url)
     return Settings(
-        database_url=database_url,
-        metadata_database_url=database_url,
+        database_url=url,
+        metadata_database_url=url,
         hasura_url=UNREACHABLE_URL,
         hasura_service_token="unused",
         handler_secrets=handler_secrets,

@@ -21,6 +21,7 @@ from leads.adapters.graphql import GraphqlClient
 from leads.adapters.secrets import KeyRing
 from leads.services.runtime import Runtime
 from sandbox.diva import METADATA as DIVA_METADATA
+from sandbox.postgres.handlers_role import grant_rights
 from sandbox.processes import Processes
 from sandbox.stack.hasura import metadata_arguments, start_engine
 from sandbox.stack.keys import Keys
@@ -109,6 +110,7 @@ async def running_settings_tab(database_url: str) -> AsyncIterator[SettingsHarne
         async with served(handlers) as handlers_url:
             environment = engine_environment(keys, database_url, handlers_url)
             engine = start_engine(processes, database_url, *arguments, environment=environment)
+            grant_rights(database_url)
             async with httpx.AsyncClient(base_url=engine.url, timeout=30) as client:
                 # Crons must not run during a test: the engine drops every delivery.
                 admin = {"X-Hasura-Admin-Secret": keys.admin_secret}

@@ -9,6 +9,7 @@ from rich.progress import Progress
 
 from leads.adapters.db_session import open_session
 from leads.adapters.queries import QUERIES
+from leads.cli.backfill_phones.index import build_index
 from leads.cli.backfill_phones.limits import Limits, Stopped, check_window
 from leads.cli.backfill_phones.parsing import Parsers
 from leads.cli.backfill_phones.passes import Backfill
@@ -43,6 +44,8 @@ def run(database_url: str, options: Options, report: Report, progress: Progress)
         row = db_connection.execute(QUERIES["backfill_phones/lock_run"]).fetchone()
         if row is None or not row["locked"]:
             raise Stopped("Another backfill is running on this database: wait until it ends")
+        if options.mode == "fill":
+            build_index(db_connection)
         watch = stack.enter_context(LockWatch(database_url, db_connection, options.limits.max_wait_seconds))
         writer = Writer(db_connection, options.limits, watch.check)
         info = db_connection.info

@@ -15,13 +15,12 @@ from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import WrongUsage
 from leads.cli.metadata.compare import find_differences, print_differences
 from leads.cli.metadata.deploy import MAX_EVENTS_WAIT_SECONDS, Deployment
-from leads.cli.metadata.directory import read_directory
+from leads.cli.metadata.directory import DIRECTORY, read_directory
 from leads.cli.metadata.engine import Engine
 from leads.cli.metadata.files import Files
 from leads.cli.metadata.yaml_files import DirectoryError
 from leads.cli.output import AsJson, examples, print_json, say, show_activity, verb_group
 
-DIRECTORY = Path(__file__).resolve().parents[3] / "hasura" / "metadata"
 BACKUPS = Path("metadata-backups")
 
 

@@ -11,6 +11,9 @@ from leads.cli.metadata.sdl import read_sdl
 from leads.cli.metadata.yaml_files import INCLUDE, DirectoryError
 
 Json = dict[str, Any]
+DIRECTORY = Path(__file__).resolve().parents[3] / "hasura" / "metadata"
+"""The metadata of the integration."""
+
 LISTS = ("cron_triggers", "query_collections", "rest_endpoints", "allowlist", "inherited_roles")
 OBJECTS = ("api_limits", "graphql_schema_introspection")
 UNUSED = ("remote_schemas", "backend_configs", "metrics_config", "network", "opentelemetry")
@@ -29,6 +32,15 @@ def read_directory(directory: Path) -> Json:
         if entry.name not in KNOWN and not entry.name.startswith("."):
             raise DirectoryError(f"{entry}: unknown file in a metadata directory")
     return _Reader(directory).read()
+
+
+def role_of_action(name: str, directory: Path = DIRECTORY) -> str:
+    """Return the first role that may call an action. Raises DirectoryError."""
+    path = directory / "actions.yaml"
+    for action in yaml_files.load(path)["actions"]:
+        if action["name"] == name and action.get("permissions"):
+            return str(action["permissions"][0]["role"])
+    raise DirectoryError(f"{path}: no role may call the action {name!r}")
 
 
 class _Reader:

@@ -10,7 +10,9 @@ from typing import Any, Self
 from rich.progress import Progress
 
 from leads.adapters.hasura_admin import HasuraAdmin, RequestRefused
-from leads.cli.failures import CommandFailed
+from leads.cli.failures import CommandFailed, WrongUsage
+from leads.cli.metadata.directory import role_of_action
+from leads.cli.metadata.yaml_files import DirectoryError
 from leads.cli.output import say
 
 REPLAY = """
@@ -30,7 +32,7 @@ MAX_BUSY_SECONDS = 60.0
 
 
 class ReplayAction:
-    """Context manager around the action, called under the role crm_admin.
+    """Context manager around the action, called under the role that may call it.
 
     `script:` and the operator's login name are recorded as the caller.
     """
@@ -80,8 +82,12 @@ class ReplayAction:
 
 
 def session_headers() -> dict[str, str]:
-    """Return the headers of an operator's Hasura session."""
-    return {"X-Hasura-Role": "crm_admin", "X-Hasura-User-Id": f"script:{getpass.getuser()}"}
+    """Return the headers of an operator's Hasura session. Raises WrongUsage."""
+    try:
+        role = role_of_action("pancake_replay_events")
+    except DirectoryError as error:
+        raise WrongUsage(str(error)) from error
+    return {"X-Hasura-Role": role, "X-Hasura-User-Id": f"script:{getpass.getuser()}"}
 
 
 def drain(action: ReplayAction, request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:

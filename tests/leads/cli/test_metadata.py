@@ -9,8 +9,7 @@ from typer.testing import CliRunner
 
 from leads.adapters.hasura_admin import HasuraAdmin
 from leads.cli.__main__ import app
-from leads.cli.metadata.command import DIRECTORY
-from leads.cli.metadata.directory import read_directory
+from leads.cli.metadata.directory import DIRECTORY, read_directory
 from leads.cli.metadata.engine import Engine, MetadataError
 from leads.cli.metadata.normal import same
 from leads.cli.metadata.pieces import Json, put, split

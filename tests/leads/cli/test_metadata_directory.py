@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from leads.adapters.hasura_admin import HasuraAdmin
-from leads.cli.metadata.command import DIRECTORY
-from leads.cli.metadata.directory import read_directory
+from leads.cli.metadata.directory import DIRECTORY, read_directory
 from leads.cli.metadata.engine import Engine
 from leads.cli.metadata.normal import same
 from leads.cli.metadata.pieces import split

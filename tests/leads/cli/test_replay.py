@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from leads.adapters.hasura_admin import HasuraAdmin
 from leads.cli.__main__ import app
 from leads.cli.failures import CommandFailed
+from leads.cli.metadata.directory import role_of_action
 from leads.cli.output import progress_bar
 from leads.cli.replay.action import ReplayAction, drain, session_headers
 from leads.cli.replay.report import print_report
@@ -87,10 +88,10 @@ def test_a_drain_that_moves_nothing_ends_with_a_hint() -> None:
         drain(action, ORDER, progress_bar())
 
 
-def test_who_calls_is_recorded_and_the_role_is_that_of_an_administrator() -> None:
+def test_who_calls_is_recorded_and_the_role_is_the_one_that_may_call_the_action() -> None:
     action, requests = answering(report(1, 1, 0))
     action.call(ORDER)
-    assert requests[0].headers["x-hasura-role"] == "crm_admin"
+    assert requests[0].headers["x-hasura-role"] == role_of_action("pancake_replay_events")
     assert requests[0].headers["x-hasura-user-id"].startswith("script:")
 
 

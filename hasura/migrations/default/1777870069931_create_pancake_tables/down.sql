@@ -5,6 +5,7 @@ SET LOCAL statement_timeout = '60s';
 
 DROP VIEW IF EXISTS public.view_pancake_connection_status;
 DROP FUNCTION IF EXISTS public.pancake_payload_hash(bytea, uuid, text);
+DROP FUNCTION IF EXISTS public.pancake_staff_role(text);
 DROP FUNCTION IF EXISTS public.pancake_applied_event(uuid, text, text);
 DROP FUNCTION IF EXISTS public.pancake_applied_version(uuid, text, text);
 DROP FUNCTION IF EXISTS public.pancake_roster_source(uuid, text[]);

@@ -1,6 +1,6 @@
 -- Create the five tables of the integration, the guard of the event states, the rules that several statements share
--- (settings, active source, applied versions, hash of a body), the view through which the settings are shown and changed, and a
--- view of the connection history.
+-- (settings, active source, applied versions, hash of a body, staff roles), the view through which the settings are shown and
+-- changed, and a view of the connection history.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
@@ -570,6 +570,13 @@ CREATE FUNCTION public.pancake_payload_hash(body_hash bytea, of_connection_id uu
         body_hash || uuid_send(of_connection_id)
         || CASE of_table_name WHEN 'account' THEN '\x61'::bytea WHEN 'contact' THEN '\x63'::bytea ELSE ''::bytea END
     )
+$$;
+
+-- Diva's names of the staff roles, as in staff.role and module_permission_action.role: the only place that knows them.
+CREATE FUNCTION public.pancake_staff_role(word text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT CASE word WHEN 'admin' THEN 'admin' WHEN 'manager' THEN 'manager' WHEN 'telesale' THEN 'telesale' END
 $$;
 
 -- The history of a connection's status: one row for each change that a run of check_connection or `leads connection` made.

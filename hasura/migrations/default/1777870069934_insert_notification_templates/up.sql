@@ -1,28 +1,35 @@
 -- Add the three notification templates of the integration.
--- Anchor: 1 check that the table exists, 2 check that no unknown template uses the prefix noti_pancake, 3 write so that a
--- second run is harmless, 4 check the result.
+-- Anchor: 1 check that the table exists, 2 check that every template with the prefix noti_pancake is as this file writes it, 3 write
+-- so that a second run is harmless, 4 check the result.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
 DO $$
 DECLARE
+    ours CONSTANT jsonb := '[
+        {"code": "noti_pancake_new_lead", "channel": "in_app", "title": "Lead mới từ Pancake", "body": "Bạn được giao lead {{customer_name}} ({{phone}})."},
+        {"code": "noti_pancake_lead_updated", "channel": "in_app", "title": "Lead Pancake được cập nhật", "body": "Lead {{customer_name}} ({{phone}}) có thông tin mới."},
+        {"code": "noti_pancake_needs_attention", "channel": "in_app", "title": "Tích hợp Pancake cần chú ý", "body": "{{reason}}: {{detail}}"}
+    ]';
+    others text;
     found bigint;
 BEGIN
     IF to_regclass('public.notification_template') IS NULL THEN
         RAISE EXCEPTION 'table notification_template does not exist';
     END IF;
-    SELECT count(*) INTO found
-    FROM public.notification_template
-    WHERE code LIKE 'noti\_pancake%'
-        AND code NOT IN ('noti_pancake_new_lead', 'noti_pancake_lead_updated', 'noti_pancake_needs_attention');
-    IF found > 0 THEN
-        RAISE EXCEPTION '% templates have codes noti_pancake… that this migration does not know: rename or delete them first', found;
+    SELECT string_agg(t.code, ', ' ORDER BY t.code) INTO others
+    FROM public.notification_template AS t
+    WHERE t.code LIKE 'noti\_pancake%'
+        AND NOT EXISTS (
+            SELECT FROM jsonb_to_recordset(ours) AS o (code text, title text, body text, channel text)
+            WHERE (o.code, o.title, o.body, o.channel) = (t.code, t.title, t.body, t.channel)
+        );
+    IF others IS NOT NULL THEN
+        RAISE EXCEPTION 'templates are not as this migration writes them: %. Rename or delete them first', others;
     END IF;
     INSERT INTO public.notification_template (code, title, body, channel)
-    VALUES
-        ('noti_pancake_new_lead', 'Lead mới từ Pancake', 'Bạn được giao lead {{customer_name}} ({{phone}}).', 'in_app'),
-        ('noti_pancake_lead_updated', 'Lead Pancake được cập nhật', 'Lead {{customer_name}} ({{phone}}) có thông tin mới.', 'in_app'),
-        ('noti_pancake_needs_attention', 'Tích hợp Pancake cần chú ý', '{{reason}}: {{detail}}', 'in_app')
+    SELECT o.code, o.title, o.body, o.channel
+    FROM jsonb_to_recordset(ours) AS o (code text, title text, body text, channel text)
     ON CONFLICT (code) DO NOTHING;
     SELECT count(*) INTO found FROM public.notification_template WHERE code LIKE 'noti\_pancake%';
     IF found <> 3 THEN

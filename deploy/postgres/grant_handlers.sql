@@ -1,0 +1,123 @@
+-- Give the role pancake_handlers the rights that the statements of the handlers need, and no others.
+-- Run it as a role that owns the tables of Diva, of the integration and of Hasura (or a superuser): after the migrations, after
+-- Hasura's first start, and again whenever tables were created anew. It may run at any time: what does not exist yet is named in a
+-- warning. If Hasura's metadata are in another database, run it there too. docs/runbook/install.md has the commands.
+DO $$
+DECLARE
+    item record;
+    column_name text;
+    missing text[] := '{}';
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'pancake_handlers') THEN
+        CREATE ROLE pancake_handlers NOLOGIN;
+    END IF;
+
+    -- What an earlier version of this file granted. Other sessions see old and new rights change at once, at the commit.
+    FOR item IN
+        SELECT DISTINCT c.oid::regclass AS name
+        FROM pg_catalog.pg_class AS c
+        LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid
+        CROSS JOIN LATERAL aclexplode(c.relacl || a.attacl) AS g
+        WHERE g.grantee = 'pancake_handlers'::regrole AND c.relkind IN ('r', 'p', 'v')
+    LOOP
+        EXECUTE format('REVOKE ALL ON TABLE %s FROM pancake_handlers', item.name);
+    END LOOP;
+
+    -- One line for each right: table, right, and the columns if it is not for the whole table.
+    FOR item IN
+        SELECT g.name, g.privilege, string_to_array(g.columns, ', ') AS columns
+        FROM (VALUES
+            -- Diva's. app_settings and staff are read, never written; a row of Diva is never deleted.
+            ('public.account', 'SELECT', 'id, display_name, phone_code, phone_number, phone_enabled, normalized_phone, pancake_metadata, deleted_at, created_at'),
+            ('public.account', 'INSERT', 'id, display_name, phone_code, phone_number, phone_enabled, normalized_phone, pancake_metadata, created_at'),
+            ('public.account', 'UPDATE', 'normalized_phone, pancake_metadata'),
+            ('public.contact_book', 'SELECT', 'id, account_id, primary_phone, name, email, address, updated_at'),
+            ('public.contact_book', 'INSERT', 'account_id, primary_phone, name, email, address, created_at, updated_at'),
+            ('public.contact_book', 'UPDATE', 'account_id, name, email, address, updated_at'),
+            ('public.ticket', 'SELECT', 'id, code, title, description, source_id, account_id, contact_book_id, assignee_id, status, first_response_at, data, created_at'),
+            ('public.ticket', 'INSERT', 'id, title, description, source_id, account_id, contact_book_id, assignee_id, status, data, created_at, updated_at'),
+            ('public.ticket', 'UPDATE', 'title, description, account_id, contact_book_id, assignee_id, data, updated_at'),
+            ('public.staff', 'SELECT', 'id, role, is_active, on_duty'),
+            ('public.app_setting', 'SELECT', 'id, app_settings'),
+            ('public.customer_consent', 'SELECT', 'account_id, consent_data, consent_version'),
+            ('public.customer_consent', 'INSERT', 'account_id, consent_data, consent_version'),
+            -- The integration's. Secrets, sources' switches and rosters are written by operators and screens only.
+            ('public.pancake_connection', 'SELECT', NULL),
+            ('public.pancake_connection', 'UPDATE', 'status, status_changed_at, last_poll_at, poll_watermark, updated_at'),
+            ('public.pancake_source', 'SELECT', NULL),
+            ('public.pancake_source', 'INSERT', NULL),
+            ('public.pancake_source', 'UPDATE', 'name, parent_source_id, is_removed, synced_at'),
+            ('public.pancake_assignee', 'SELECT', NULL),
+            ('public.pancake_assignee', 'UPDATE', 'assigned_count, total_assigned, last_assigned_seq, was_available'),
+            ('public.pancake_webhook_event', 'SELECT', NULL),
+            ('public.pancake_webhook_event', 'INSERT', NULL),
+            ('public.pancake_webhook_event', 'UPDATE', NULL),
+            ('public.pancake_cron_run', 'SELECT', NULL),
+            ('public.pancake_cron_run', 'INSERT', NULL),
+            ('public.pancake_cron_run', 'UPDATE', NULL),
+            ('public.pancake_cron_run', 'DELETE', NULL),
+            -- Hasura's. Its trigger functions run with the rights of the session that writes a row: without INSERT no lead is stored.
+            ('hdb_catalog.event_log', 'SELECT', 'id, trigger_name, payload, delivered, error, archived, locked, created_at'),
+            ('hdb_catalog.event_log', 'INSERT', NULL),
+            ('hdb_catalog.event_log', 'DELETE', NULL),
+            ('hdb_catalog.event_invocation_logs', 'SELECT', 'event_id'),
+            ('hdb_catalog.event_invocation_logs', 'DELETE', NULL),
+            ('hdb_catalog.hdb_cron_events', 'SELECT', 'id, trigger_name, scheduled_time, status'),
+            ('hdb_catalog.hdb_cron_events', 'DELETE', NULL),
+            ('hdb_catalog.hdb_cron_event_invocation_logs', 'SELECT', 'event_id'),
+            ('hdb_catalog.hdb_cron_event_invocation_logs', 'DELETE', NULL)
+        ) AS g (name, privilege, columns)
+    LOOP
+        IF to_regclass(item.name) IS NULL THEN
+            missing := missing || item.name;
+            CONTINUE;
+        ELSIF item.columns IS NULL THEN
+            EXECUTE format('GRANT %s ON TABLE %s TO pancake_handlers', item.privilege, item.name);
+            CONTINUE;
+        END IF;
+        FOREACH column_name IN ARRAY item.columns LOOP
+            IF EXISTS (
+                SELECT FROM pg_catalog.pg_attribute AS a
+                WHERE a.attrelid = item.name::regclass AND a.attname = column_name AND NOT a.attisdropped
+            ) THEN
+                EXECUTE format('GRANT %s (%I) ON TABLE %s TO pancake_handlers', item.privilege, column_name, item.name);
+            ELSE
+                missing := missing || (item.name || '.' || column_name);
+            END IF;
+        END LOOP;
+    END LOOP;
+
+    -- Sequences in the defaults of the columns of Diva's tables, for example of ticket.code.
+    FOR item IN
+        SELECT DISTINCT s.oid::regclass AS name
+        FROM pg_catalog.pg_attrdef AS d
+        JOIN pg_catalog.pg_depend AS p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid
+        JOIN pg_catalog.pg_class AS s ON p.refclassid = 'pg_class'::regclass AND s.oid = p.refobjid AND s.relkind = 'S'
+        WHERE d.adrelid = ANY (ARRAY[to_regclass('public.account'), to_regclass('public.contact_book'), to_regclass('public.ticket'),
+            to_regclass('public.customer_consent')])
+    LOOP
+        EXECUTE format('GRANT USAGE ON SEQUENCE %s TO pancake_handlers', item.name);
+    END LOOP;
+
+    -- Where functions are not executable by every role, as they are by default.
+    FOR item IN
+        SELECT f.oid::regprocedure AS name
+        FROM pg_catalog.pg_proc AS f
+        WHERE f.pronamespace = to_regnamespace('public') AND f.proname LIKE 'pancake\_%' AND f.prorettype <> 'trigger'::regtype
+            OR f.pronamespace = to_regnamespace('hdb_catalog') AND f.proname IN ('insert_event_log', 'gen_hasura_uuid')
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO pancake_handlers', item.name);
+    END LOOP;
+
+    GRANT USAGE ON SCHEMA public TO pancake_handlers;
+    IF to_regnamespace('hdb_catalog') IS NOT NULL THEN
+        GRANT USAGE ON SCHEMA hdb_catalog TO pancake_handlers;
+    END IF;
+    IF has_schema_privilege('pancake_handlers', 'public', 'CREATE') THEN
+        RAISE WARNING 'every role may create tables in the schema public: REVOKE CREATE ON SCHEMA public FROM PUBLIC';
+    END IF;
+    IF missing <> '{}' THEN
+        RAISE WARNING 'not granted, because these do not exist: %. Run this again once they do', (SELECT string_agg(DISTINCT m.name, ', ') FROM unnest(missing) AS m (name));
+    END IF;
+END
+$$;

@@ -1,0 +1,19 @@
+"""The index that finds accounts without normalized_phone: on a large table no migration builds it."""
+
+from leads.adapters.db_session import DbSession
+from leads.adapters.queries import QUERIES
+from leads.cli.output import say
+
+
+def build_index(db_connection: DbSession) -> None:
+    """Build the index unless it exists. Other sessions read and write meanwhile.
+
+    A build that was interrupted leaves an invalid index, which is replaced. Raises DatabaseError.
+    """
+    found = db_connection.execute(QUERIES["backfill_phones/find_index"]).fetchone()
+    if found is not None and found["is_valid"]:
+        return
+    say("Building account_phone_not_normalized_idx. Other sessions need not wait ...")
+    if found is not None:
+        db_connection.execute(QUERIES["backfill_phones/drop_index"])
+    db_connection.execute(QUERIES["backfill_phones/create_index"])
