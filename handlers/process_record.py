@@ -38,9 +38,11 @@ async def process_record(runtime: Runtime, call: EventCall) -> Answer:
     """Answer `{event_id, result}`.
 
     The result is an outcome, `failed`, `dead_letter`, a skipped status, `claim_lost`, `replayed`,
-    `kill_switch_on` or `not_received`.
+    `kill_switch_on` or `not_received`. Raises Unavailable when nothing was claimed.
     """
     event_id = _event_id(call)
+    if call.current_retry:
+        await runtime.turns.take(event_id)
     async with runtime.db.work_slot():
         processed = await _claim_and_process(runtime, event_id)
     result = processed.result

@@ -21,7 +21,7 @@ class Latency:
 class Success:
     """`ratio`: the share of processed deliveries in processed, failed, dead and stuck ones.
 
-    Beside it, of the same window: `held`, `invalid` and `waiting`; and `held_earlier`, created before the window.
+    Beside it, of the same window: `held`, `invalid`, `waiting`. `held_earlier`: created before the window.
     """
 
     processed: int
