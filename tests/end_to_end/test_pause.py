@@ -3,6 +3,9 @@
 import asyncio
 import base64
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -12,6 +15,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from sandbox.stack.services import ROOT
 from tests.support.end_to_end import EndToEndHarness
 from tests.support.leads import body, numbered_lead
 from tests.support.waiting import eventually_async
@@ -32,14 +36,14 @@ PENDING = "trigger_name = 'pancake_webhook_event_status_update' AND NOT delivere
 @pytest.fixture(autouse=True)
 def _as_before(harness: EndToEndHarness) -> Iterator[None]:
     yield
-    _set(harness, processing_paused=False, replay_rate_per_second=20)
+    _set(harness, kill_switch=False, processing_paused=False, replay_rate_per_second=20)
 
 
 def _set(harness: EndToEndHarness, **settings: Any) -> None:
     harness.query(SETTINGS, [json.dumps(settings)])
 
 
-async def _store(harness: EndToEndHarness, numbers: range) -> None:
+async def _store(harness: EndToEndHarness, numbers: range, status: str = "received") -> None:
     """Store leads without the edge, which spools deliveries when the machine is slow."""
     limit = asyncio.Semaphore(16)
     headers = {"X-Handler-Secret": harness.handler_secret}
@@ -56,7 +60,7 @@ async def _store(harness: EndToEndHarness, numbers: range) -> None:
                 answer = await client.post(f"{harness.handlers_url}/actions/ingest_record", json=call)
             return str(answer.raise_for_status().json()["status"])
 
-        assert set(await asyncio.gather(*map(store, numbers))) == {"received"}
+        assert set(await asyncio.gather(*map(store, numbers))) == {status}
 
 
 def _pending(harness: EndToEndHarness, condition: str) -> int:
@@ -140,6 +144,51 @@ async def test_an_event_that_hasura_gave_up_after_a_pause_is_fired_again(harness
     await _retry_failed(harness)
     await eventually_async(lambda: _are_processed(harness, numbers))
     assert {event["attempts"] for event in _events(harness, numbers)} == {1}
+
+
+async def test_a_replay_says_that_its_rows_wait_for_the_end_of_the_pause(harness: EndToEndHarness) -> None:
+    _set(harness, kill_switch=True)
+    await _store(harness, range(3000, 3002), status="skipped_kill_switch")
+    _set(harness, kill_switch=False, processing_paused=True)
+    code, output, errors = await _replay(harness, "--status", "skipped_kill_switch")
+    assert (code, json.loads(output)["results"]["waiting"]) == (1, 2), errors
+    assert "2 rows wait because processing is paused" in errors
+    _resume(harness)
+    await eventually_async(lambda: _are_processed(harness, range(3000, 3002)))
+
+
+async def test_a_replay_reports_what_its_rows_became(harness: EndToEndHarness) -> None:
+    _set(harness, kill_switch=True)
+    await _store(harness, range(3100, 3104), status="skipped_kill_switch")
+    _set(harness, kill_switch=False)
+    code, output, errors = await _replay(harness, "--status", "skipped_kill_switch")
+    results = json.loads(output)["results"]
+    assert (code, results["outcomes"], results["waiting"]) == (0, {"ticket_created": 4}, 0), errors
+    owners = harness.query(
+        "SELECT s.full_name AS name, count(*)::integer AS tickets FROM ticket AS t"
+        " JOIN staff AS s ON s.id = t.assignee_id JOIN pancake_webhook_event AS e ON e.ticket_id = t.id"
+        " WHERE e.record_id = ANY (%s) GROUP BY 1",
+        [[numbered_lead(number)["id"] for number in range(3100, 3104)]],
+    )
+    assert {owner["name"]: owner["tickets"] for owner in results["owners"]} == {
+        owner["name"]: owner["tickets"] for owner in owners
+    }
+    assert sum(owner["tickets"] for owner in owners) + results["unassigned"] == 4
+
+
+async def _replay(harness: EndToEndHarness, *arguments: str) -> tuple[int | None, str, str]:
+    """Run `leads replay --json`; return its exit code, stdout and stderr."""
+    environment = {
+        **os.environ,
+        "HASURA_URL": harness.hasura_url,
+        "HASURA_ADMIN_SECRET": harness.admin_secret,
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "leads.cli", "replay", "--json", *arguments,
+        env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    output, errors = await process.communicate()
+    return process.returncode, output.decode(), errors.decode()
 
 
 def _start_handlers(harness: EndToEndHarness) -> None:

@@ -106,7 +106,7 @@ async def test_the_counts_add_up_while_new_rows_arrive(harness: HandlerHarness) 
         harness.sql("UPDATE pancake_source SET is_active = true WHERE pancake_source_id = '-1'")
 
     harness.clock.sleep = meanwhile  # type: ignore[method-assign]
-    report = await harness.replay(filter={"source_id": "-1", "limit": 2})
+    report = await harness.replay(filter={"source_id": "-1", "limit": 2}, wait=False)
     assert _balance(report) == {"matched": 4, "replayed": 2, "remaining": 2, "held": 3}
     assert report["arrived"] == 1
 

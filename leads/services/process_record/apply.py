@@ -101,7 +101,11 @@ def roster_params(choice: Choice) -> Params:
 def event_params(planned: PlannedEvent, now: datetime) -> Params:
     """Parameters of finish_event."""
     plan, choice = planned.plan, planned.choice
-    evidence: dict[str, object] = {"digests": planned.lead.digests(), **plan.evidence}
+    evidence: dict[str, object] = {
+        "digests": planned.lead.digests(),
+        "result": plan.outcome,  # also of a replay that changes nothing and keeps the row's outcome
+        **plan.evidence,
+    }
     if choice:
         evidence["assignment"] = choice.evidence()
     return {
