@@ -38,7 +38,13 @@ HASURA_ROUTES: tuple[HasuraRoute[Runtime, Any], ...] = (
         "/actions/ingest_record", "pancake_ingest_record", read_action, ingest_record, allows_edge=True
     ),
     HasuraRoute("/actions/replay_events", "pancake_replay_events", read_action, replay_events),
-    HasuraRoute("/events/process_record", "pancake_webhook_event_status_update", read_event, process_record),
+    HasuraRoute(
+        "/events/process_record",
+        "pancake_webhook_event_status_update",
+        read_event,
+        process_record,
+        retry_after_seconds=15,
+    ),
     HasuraRoute("/cron/sync_sources", "pancake_sync_sources", read_cron, sync_sources),
     HasuraRoute("/cron/check_connection", "pancake_check_connection", read_cron, check_connection),
     HasuraRoute("/cron/retry_failed", "pancake_retry_failed", read_cron, retry_failed),

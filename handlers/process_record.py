@@ -11,11 +11,11 @@ from functools import partial
 from leads.adapters.hasura_calls import EventCall
 from leads.adapters.http import Answer
 from leads.domain.errors import BadRequest
-from leads.domain.lifecycle import FAILED, INGESTED, REPLAYED_BY_MANUAL_INVOCATION
+from leads.domain.lifecycle import INGESTED, REPLAYED_BY_MANUAL_INVOCATION
 from leads.domain.replay import ReplayRequest
 from leads.services.outbox import UnsentEvent
 from leads.services.process_record.apply import apply_plan, hold_event
-from leads.services.process_record.attempts import attempt
+from leads.services.process_record.attempts import FailedAttempt, attempt
 from leads.services.process_record.claim import Claim, claim_event
 from leads.services.process_record.load import CLAIM_LOST, NotProcessed
 from leads.services.process_record.plan import load_and_decide
@@ -38,10 +38,12 @@ class Processed:
 async def process_record(runtime: Runtime, call: EventCall) -> Answer:
     """Answer `{event_id, result}`.
 
-    The result is an outcome, `failed`, a skipped status, `claim_lost`, `replayed`, `kill_switch_on` or
-    `not_received`.
+    The result is an outcome, `failed`, `dead_letter`, a skipped status, `claim_lost`, `replayed`,
+    `kill_switch_on` or `not_received`. Raises Unavailable when nothing was claimed.
     """
     event_id = _event_id(call)
+    if call.current_retry:
+        await runtime.turns.take(event_id)
     async with runtime.db.work_slot():
         processed = await _claim_and_process(runtime, event_id)
     result = processed.result
@@ -61,13 +63,14 @@ async def _claim_and_process(runtime: Runtime, event_id: int) -> Processed:
         return Processed(claim.status)
     if claim.lacks_table:
         find_table = partial(name_table, runtime, claim)
-        claim = await attempt(
+        named = await attempt(
             runtime.db, runtime.clock, claim, find_table, timeout_seconds=NAME_TIMEOUT_SECONDS
         )
-        if claim is None:
-            return Processed(FAILED)
+        if isinstance(named, FailedAttempt):
+            return Processed(named.status)
+        claim = named
     processed = await attempt(runtime.db, runtime.clock, claim, partial(process_claim, runtime, claim))
-    return processed or Processed(FAILED)
+    return Processed(processed.status) if isinstance(processed, FailedAttempt) else processed
 
 
 async def process_claim(runtime: Runtime, claim: Claim) -> Processed:
@@ -81,7 +84,8 @@ async def process_claim(runtime: Runtime, claim: Claim) -> Processed:
         now = runtime.clock.now()
         unsent = await apply_plan(transaction, planned, now)
     runtime.outbox.note_dropped(claim.id, planned.dropped)
-    runtime.metrics.process_duration.observe((now - claim.created_at).total_seconds())
+    if not claim.is_apart:
+        runtime.metrics.process_duration.observe((now - claim.created_at).total_seconds())
     return Processed(planned.plan.outcome, unsent)
 
 

@@ -9,11 +9,12 @@ from leads.domain.errors import KillSwitchOn
 from leads.domain.replay import balance, read_request
 from leads.services.process_record.table import find_tables
 from leads.services.replay_events import dry_run, find_events, replay
+from leads.services.replay_results import load_results, wait_for_results
 from leads.services.runtime import Runtime
 
 
 async def replay_events(runtime: Runtime, call: ActionCall) -> Answer:
-    """Answers the balance of the replay; of a dry run also the changes, event by event.
+    """Answers the balance of the replay and what the events became; of a dry run the changes, event by event.
 
     Raises BadRequest, KillSwitchOn, or Busy while another replay runs.
     """
@@ -22,12 +23,20 @@ async def replay_events(runtime: Runtime, call: ActionCall) -> Answer:
     if not before.switched_on:
         raise KillSwitchOn
     chosen = before.ids[: request.max_events]
-    changes, replayed = [], []
+    changes: list[dict[str, object]] = []
+    replayed: list[int] = []
     if request.dry_run:
         tables = await find_tables(runtime, chosen)
         changes = await dry_run(runtime.db, runtime.clock, request, chosen, tables)
     else:
         replayed = await replay(runtime.db, runtime.clock, request, chosen, before.events_per_second)
+    paused = await wait_for_results(runtime.db, runtime.clock, replayed, wait=request.waits)
     after = await find_events(runtime.db, request)
     answer = balance(request, before.ids, replayed, after.ids, before.refused)
-    return answer | {"changes": changes, "rate_per_second": before.events_per_second}
+    return answer | {
+        "changes": changes,
+        "rate_per_second": before.events_per_second,
+        "replayed_ids": replayed,
+        "results": None if request.dry_run else await load_results(runtime.db, replayed),
+        "processing_paused": paused,
+    }

@@ -27,12 +27,16 @@ class ActionCall:
 
 @dataclass(frozen=True, slots=True)
 class EventCall:
-    """One delivery of an event. `id` is the same on every retry and redelivery."""
+    """One delivery of an event. `id` is the same on every retry and redelivery.
+
+    `current_retry`: how often the event was delivered before, without success.
+    """
 
     id: str
     name: str
     op: str
     new: Mapping[str, Any]
+    current_retry: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def read_event(body: bytes, name: str) -> EventCall:
     _expect_name(_get(envelope, "trigger", dict), name)
     event = _get(envelope, "event", dict)
     new = _get(_get(event, "data", dict), "new", dict)
-    return EventCall(_get(envelope, "id", str), name, _get(event, "op", str), new)
+    return EventCall(_get(envelope, "id", str), name, _get(event, "op", str), new, _current_retry(envelope))
 
 
 def read_cron(body: bytes, name: str) -> CronCall:
@@ -89,6 +93,13 @@ def read_cron(body: bytes, name: str) -> CronCall:
     if not isinstance(payload, dict):
         raise BadRequest("payload is not an object.")
     return CronCall(_get(envelope, "id", str), name, time, payload)
+
+
+def _current_retry(envelope: Mapping[str, Any]) -> int:
+    """Read `delivery_info`; without it the delivery counts as the first."""
+    delivery = envelope.get("delivery_info")
+    retry = delivery.get("current_retry") if isinstance(delivery, dict) else None
+    return retry if isinstance(retry, int) else 0
 
 
 def _object(body: bytes) -> dict[str, Any]:

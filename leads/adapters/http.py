@@ -36,18 +36,24 @@ Parts = TypeVar("Parts")
 
 @dataclass(frozen=True, slots=True)
 class HasuraRoute(Generic[Parts, Call]):
-    """A Hasura action or trigger and the function that serves it. `allows_edge`: the edge may call it too."""
+    """A Hasura action or trigger and the function that serves it. `allows_edge`: the edge may call it too.
+
+    `retry_after_seconds`: the Retry-After of each 503 whose error names no other. Hasura then never gives a
+    trigger's event up because of a 503: it looks at the limit of the tries only without Retry-After.
+    """
 
     path: str
     name: str
     read: Callable[[bytes, str], Call]
     handle: Callable[[Parts, Call], Awaitable[Answer]]
     allows_edge: bool = False
+    retry_after_seconds: int | None = None
 
     def bind(self, parts: Parts, settings: Settings, metrics: Metrics, clock: Clock) -> Route:
         """Return the Starlette route: check the secret, read the body, call the handler."""
 
         async def endpoint(request: Request) -> Response:
+            request.state.retry_after_seconds = self.retry_after_seconds
             authenticate(request, settings, allows_edge=self.allows_edge)
             call = self.read(await read_body(request.stream()), self.name)
             return answer(request, await self.handle(parts, call))
@@ -121,6 +127,9 @@ def answer(request: Request, body: Answer, *, log: Mapping[str, object] | None =
 async def answer_error(request: Request, error: Exception) -> Response:
     """Answer an exception with its status, body and headers."""
     status, body, headers = error_response(error)
+    seconds = getattr(request.state, "retry_after_seconds", None)
+    if status == 503 and seconds:
+        headers = {"Retry-After": str(seconds)} | headers
     request.state.error = error
     request.state.log_answer = body
     return JSONResponse(body, status, headers)

@@ -18,6 +18,8 @@ LOGGER = logging.getLogger("pancake")
 QUIET_LOGGERS = ("httpx", "httpcore", "gql", "gql.transport.httpx", "gql.transport.requests", "psycopg.pool")
 MAX_LOGGED_FRAMES = 8
 """The innermost ones: the outer frames are those of the server, the same in every request."""
+UNLOGGED_KEYS = frozenset({"changes", "results", "replayed_ids"})
+"""Of a replay: customers' data that a dry run shows, names of owners, and up to 1,000 ids."""
 DIGEST_CHARACTERS = 12
 """48 bits tell apart the few errors that one installation has."""
 
@@ -78,13 +80,13 @@ def log_request(
 ) -> None:
     """Write the canonical line of a request: route, status, duration, answer.
 
-    Answers hold ids, statuses and codes, no secrets and no bodies; the `changes` of a dry run, which are
-    customers' data, are left out. An error that is not an IntegrationError is logged with its trace.
+    Answers hold ids, statuses and codes, no secrets and no bodies; UNLOGGED_KEYS are left out. An error that
+    is not an IntegrationError is logged with its trace.
     """
     level = logging.INFO if status < 500 else logging.WARNING
     unknown = None if error is None or isinstance(error, IntegrationError) else error
     if LOGGER.isEnabledFor(level):
-        logged = {key: value for key, value in answer.items() if key != "changes"}
+        logged = {key: value for key, value in answer.items() if key not in UNLOGGED_KEYS}
         fields = {"route": route, "status": status, "ms": round(seconds * 1000, 2), "answer": logged}
         LOGGER.log(level, "request", extra={"fields": fields}, exc_info=unknown)
 

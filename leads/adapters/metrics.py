@@ -27,7 +27,7 @@ class Metrics:
         )
         self.process_duration = Histogram(
             "pancake_event_process_duration_seconds",
-            "Time from creation of an event to processed, retries included",
+            "Time from creation to processed, retries included, of events never held nor replayed",
             buckets=PROCESS_BUCKETS_SECONDS,
             registry=self.registry,
         )

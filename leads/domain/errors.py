@@ -5,7 +5,8 @@
     │   ├── Unavailable           nothing was claimed: the caller keeps the work (503)
     │   │   ├── DatabaseUnavailable
     │   │   ├── Overloaded
-    │   │   └── ProcessingPaused
+    │   │   ├── ProcessingPaused
+    │   │   └── Deferred
     │   ├── Contended             serialization failure, deadlock, lock timeout, lost connection
     │   ├── HasuraUnavailable
     │   │   └── HasuraRefused     it answered with an error
@@ -69,6 +70,17 @@ class ProcessingPaused(Unavailable):
 
     code = "processing_paused"
     retry_after_seconds = 60
+
+
+class Deferred(Unavailable):
+    """Other events of the backlog come first; the row stays received."""
+
+    code = "deferred"
+    retry_after_seconds: int
+
+    def __init__(self, *, retry_after_seconds: int) -> None:
+        super().__init__()
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Contended(Retryable):

@@ -16,14 +16,17 @@ MAX_EVENTS_PER_REPLAY = 1000
 MAX_EVENTS_PER_DRY_RUN = 100
 """A dry run holds the locks of all its leads at the same time."""
 
-_INPUTS = frozenset({"ids", "filter", "corrected_phone", "force", "dry_run"})
+_INPUTS = frozenset({"ids", "filter", "corrected_phone", "force", "dry_run", "wait"})
 _CRITERIA = frozenset({"status", "error_code", "source_id", "from", "to", "limit"})
 PARTS = ("account", "contact", "ticket", "consent")
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequest:
-    """Which events are to be replayed, by whom, and how. `ids` excludes the other criteria."""
+    """Which events are to be replayed, by whom, and how. `ids` excludes the other criteria.
+
+    `waits`: the answer waits a while for the results.
+    """
 
     requested_by: str
     states: frozenset[str]
@@ -36,6 +39,7 @@ class ReplayRequest:
     corrected_phone: str | None = None
     force: bool = False
     dry_run: bool = False
+    waits: bool = True
 
 
 class TouchedRows(TypedDict):
@@ -62,12 +66,15 @@ def read_request(given: Mapping[str, object], session: Mapping[str, str]) -> Rep
     dry_run = _flag(given, "dry_run")
     max_events = MAX_EVENTS_PER_DRY_RUN if dry_run else MAX_EVENTS_PER_REPLAY
     force = _flag(given, "force")
+    waits = given.get("wait") is None or _flag(given, "wait")
     ids, criteria, phone = given.get("ids"), given.get("filter"), given.get("corrected_phone")
     if (ids is None) == (criteria is None):
         raise BadRequest("Give either ids or filter.")
     requested_by = session.get("x-hasura-user-id") or f"role {session.get('x-hasura-role', 'unknown')}"
     if criteria is not None:
-        request = _filtered(criteria, max_events, requested_by=requested_by, force=force, dry_run=dry_run)
+        request = _filtered(
+            criteria, max_events, requested_by=requested_by, force=force, dry_run=dry_run, waits=waits
+        )
         if phone is not None:
             raise BadRequest("corrected_phone belongs to one event: give exactly one id with it.")
         return request
@@ -80,6 +87,7 @@ def read_request(given: Mapping[str, object], session: Mapping[str, str]) -> Rep
         corrected_phone=None if phone is None else _corrected_phone(phone, event_ids),
         force=force,
         dry_run=dry_run,
+        waits=waits,
     )
 
 
@@ -155,7 +163,7 @@ def _corrected_phone(phone: object, event_ids: tuple[int, ...]) -> str:
 
 
 def _filtered(
-    criteria: object, max_events: int, *, requested_by: str, force: bool, dry_run: bool
+    criteria: object, max_events: int, *, requested_by: str, force: bool, dry_run: bool, waits: bool
 ) -> ReplayRequest:
     if not isinstance(criteria, Mapping):
         raise BadRequest("filter is not an object.")
@@ -179,6 +187,7 @@ def _filtered(
         max_events=limit or max_events,
         force=force,
         dry_run=dry_run,
+        waits=waits,
     )
 
 

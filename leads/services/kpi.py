@@ -19,13 +19,17 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """`ratio`: the share of processed deliveries in processed, failed, dead and stuck ones."""
+    """`ratio`: the share of processed deliveries in processed, failed, dead and stuck ones.
+
+    Beside it, of the same window: `held`, `invalid`, `waiting`. `held_earlier`: created before the window.
+    """
 
     processed: int
     failed: int
     dead: int
     stuck: int
-    skipped: int
+    held: int
+    held_earlier: int
     invalid: int
     waiting: int
     ratio: float | None

@@ -14,6 +14,7 @@ from leads.adapters.settings import Settings
 from leads.services.cron_runs import CronRuns
 from leads.services.ingest_record import IngestQueue
 from leads.services.outbox import Outbox
+from leads.services.process_record.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Runtime:
     cron_runs: CronRuns
     outbox: Outbox
     ingest: IngestQueue
+    turns: Turns
 
     @classmethod
     def assemble(
@@ -65,6 +67,7 @@ class Runtime:
             cron_runs=CronRuns(db, graphql, metrics, clock),
             outbox=Outbox(db, graphql, metrics, clock),
             ingest=IngestQueue(db, clock),
+            turns=Turns(db, clock),
         )
 
     @asynccontextmanager

@@ -109,6 +109,11 @@ async def test_no_row_stays_held_after_a_hundred_switches_under_load_and_a_drain
         report["replayed"] + report["changed"] + report["held"]
     )
     assert (report["held"], report["returned"]) == (0, 0)
+    results = report["results"]
+    assert (sum(results["outcomes"].values()), results["waiting"]) == (report["replayed"], 0)
+    assert sum(owner["tickets"] for owner in results["owners"]) == len(
+        harness.query("SELECT DISTINCT ticket_id FROM pancake_webhook_event WHERE replay_count > 0")
+    )
     _check(harness, load)
     await eventually_async(lambda: set(_rows(harness)) == {"processed"}, seconds=60)
     assert set(load.codes) == {200}

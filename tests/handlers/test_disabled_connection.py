@@ -41,10 +41,8 @@ async def test_what_polling_and_reconciliation_store_is_held_too(
     """Possible if the connection is disabled while its list is read."""
     (connection,) = await load_connections(harness.runtime.db, harness.runtime.settings.key_ring)
     set_status(harness, "disabled")
-    listed = read_listed_leads([LEAD], UTC)
-    ((_, stored),) = await store_missing(
-        harness.runtime.db, connection, "lead", listed, origin, datetime.now(UTC)
-    )
+    listed = read_listed_leads([LEAD], "lead", UTC)
+    ((_, stored),) = await store_missing(harness.runtime.db, connection, listed, origin, datetime.now(UTC))
     assert stored.status == HELD
 
 

@@ -125,7 +125,7 @@ async def test_without_a_usable_phone_the_row_is_a_dead_letter_until_the_phone_i
 ) -> None:
     event_id, result = await harness.process_lead(phone_number="0905")
     event = harness.event(event_id)
-    assert (result, event["status"], event["error_code"]) == ("failed", "dead_letter", "invalid_phone")
+    assert (result, event["status"], event["error_code"]) == ("dead_letter", "dead_letter", "invalid_phone")
     assert event["next_attempt_at"] is None
     harness.sql(
         "UPDATE pancake_webhook_event SET status = 'received',"

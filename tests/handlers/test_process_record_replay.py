@@ -12,7 +12,7 @@ async def test_invoking_by_hand_replays_only_events_that_were_not_processed(harn
     assert await claim_event(harness.runtime.db, claimed) is not None
     held = (await harness.deliver({"id": "h", "phone_number": "0905111555", "source": [-3]}))["event_id"]
     dead = (await harness.deliver({"id": "d", "phone_number": "none", "source": [-1]}))["event_id"]
-    assert await harness.process(dead) == "failed"
+    assert await harness.process(dead) == "dead_letter"
     results = {i: await harness.process(i, "MANUAL") for i in (done, waiting, claimed, held, dead)}
     assert results == {
         done: "not_received",
@@ -28,7 +28,7 @@ async def test_invoking_by_hand_replays_only_events_that_were_not_processed(harn
         assert event["replayed_at"] is not None
     harness.sql("UPDATE pancake_source SET is_active = true")
     assert await harness.process(held, "UPDATE") == "ticket_created"
-    assert await harness.process(dead, "UPDATE") == "failed"
+    assert await harness.process(dead, "UPDATE") == "dead_letter"
     assert harness.event(claimed)["status"] == "ingested"
 
 
@@ -55,6 +55,6 @@ async def test_an_invalid_body_stays_a_dead_letter_after_every_replay(harness: H
         event_id = (await harness.deliver(body_))["event_id"]
         assert await harness.process(event_id, "MANUAL") == "not_received"
         harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
-        assert await harness.process(event_id, "UPDATE") == "failed"
+        assert await harness.process(event_id, "UPDATE") == "dead_letter"
         event = harness.event(event_id)
         assert (event["status"], event["error_code"]) == ("dead_letter", code)

@@ -106,7 +106,7 @@ async def test_the_counts_add_up_while_new_rows_arrive(harness: HandlerHarness) 
         harness.sql("UPDATE pancake_source SET is_active = true WHERE pancake_source_id = '-1'")
 
     harness.clock.sleep = meanwhile  # type: ignore[method-assign]
-    report = await harness.replay(filter={"source_id": "-1", "limit": 2})
+    report = await harness.replay(filter={"source_id": "-1", "limit": 2}, wait=False)
     assert _balance(report) == {"matched": 4, "replayed": 2, "remaining": 2, "held": 3}
     assert report["arrived"] == 1
 
@@ -125,7 +125,7 @@ async def test_rows_of_a_source_are_replayed_once_it_is_enabled(harness: Handler
 
 async def test_a_corrected_phone_replaces_an_invalid_one(harness: HandlerHarness) -> None:
     event_id, result = await harness.process_lead(phone_number="không có số")
-    assert (result, harness.event(event_id)["error_code"]) == ("failed", "invalid_phone")
+    assert (result, harness.event(event_id)["error_code"]) == ("dead_letter", "invalid_phone")
     await harness.replay(ids=[event_id], corrected_phone="0912 345 670")
     assert await harness.process_received() == {event_id: "ticket_created"}
     event = harness.event(event_id)

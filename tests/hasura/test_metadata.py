@@ -159,6 +159,15 @@ def test_the_event_trigger_fires_only_for_received_with_a_small_payload() -> Non
     assert trigger["retry_conf"]["timeout_sec"] == 30
 
 
+def test_only_the_route_of_the_event_trigger_names_a_time_in_each_503() -> None:
+    """With Retry-After Hasura retries without limit, which is for events and not for ticks of crons."""
+    (trigger,) = EVENTS
+    times = {
+        served.name: served.retry_after_seconds for served in HASURA_ROUTES if served.retry_after_seconds
+    }
+    assert times == {trigger["name"]: trigger["retry_conf"]["interval_sec"]}
+
+
 def test_actions_are_synchronous_with_a_timeout_and_one_role_each() -> None:
     assert {action["name"]: [p["role"] for p in action["permissions"]] for action in ACTIONS} == {
         "pancake_ingest_record": ["pancake_edge"],

@@ -212,8 +212,10 @@ class TestDeadLettersAndReplay:
         data = await harness.run("pancake_settings_replay", filter=criteria, dry_run=True)
         report = data["pancake_replay_events"]
         assert [item["result"] for item in report["changes"]] == ["ticket_created"] * 3
-        report = (await harness.run("pancake_settings_replay", filter=criteria))["pancake_replay_events"]
+        data = await harness.run("pancake_settings_replay", filter=criteria, wait=False)
+        report = data["pancake_replay_events"]
         assert (report["matched"], report["replayed"], report["held"]) == (3, 3, 0)
+        assert (report["results"]["waiting"], report["processing_paused"]) == (3, False)
         row = harness.one(
             "SELECT DISTINCT status, replayed_by FROM pancake_webhook_event WHERE replay_count > 0"
         )

@@ -126,10 +126,45 @@ def test_invalid_held_and_very_recent_events_do_not_count_for_success(figures: F
         figures.event("dead_letter", error_code=code)
     figures.event("skipped_kill_switch")
     figures.event("skipped_source_disabled")
-    figures.event("received", received_at=TO - timedelta(minutes=4))
+    figures.event("received", created_at=TO - timedelta(minutes=4))
     found = figures.of("kpi/load_success")
     assert found["ratio"] == 1
-    assert [found[name] for name in ("invalid", "skipped", "waiting")] == [3, 2, 1]
+    assert [found[name] for name in ("invalid", "held", "waiting")] == [3, 2, 1]
+
+
+@pytest.mark.parametrize("status", ["received", "ingested"])
+def test_a_stuck_event_that_is_fired_again_and_again_stays_stuck(figures: Figures, status: str) -> None:
+    """Each refire sets received_at."""
+    figures.event(status, received_at=TO - timedelta(seconds=30))
+    found = figures.of("kpi/load_success")
+    assert [found[name] for name in ("stuck", "waiting", "ratio")] == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "stuck"), [(1, 0), (4, 0), (6, 1), (600, 1)], ids=lambda value: str(value)
+)
+def test_a_drained_event_is_stuck_five_minutes_after_its_replay(
+    figures: Figures, minutes: int, stuck: int
+) -> None:
+    """Its creation says nothing: it was held, or failed, until a person replayed it."""
+    replayed_at = TO - timedelta(minutes=minutes)
+    latest_refire = TO - timedelta(seconds=30)
+    figures.event(
+        "received", held_at=NOON, replay_count=1, replayed_at=replayed_at, received_at=latest_refire
+    )
+    found = figures.of("kpi/load_success")
+    assert [found[name] for name in ("stuck", "waiting")] == [stuck, 1 - stuck]
+
+
+def test_events_held_since_an_earlier_day_are_shown_too(figures: Figures) -> None:
+    """A ratio of 1 must not hide that leads of last week are still held."""
+    figures.event()
+    figures.event("skipped_kill_switch")
+    for status in ("skipped_kill_switch", "skipped_source_disabled", "dead_letter"):
+        figures.event(status, created_at=FROM - timedelta(days=7), error_code="internal")
+    figures.event("skipped_kill_switch", created_at=TO)
+    found = figures.of("kpi/load_success")
+    assert [found[name] for name in ("ratio", "held", "held_earlier")] == [1, 1, 2]
 
 
 def test_assigned_correctly_is_an_unchanged_choice_of_ours(figures: Figures) -> None:

@@ -104,6 +104,7 @@ def test_an_event_is_found_by_its_key(filled: psycopg.Connection, name: str) -> 
         ("cron_runs/start_run", "uq_pancake_cron_run_tick"),
         ("replay_events/replay_rows", "pk_pancake_webhook_event"),
         ("replay_events/load_leads", "pk_pancake_webhook_event"),
+        ("kpi/load_success", "ix_pancake_webhook_event_held"),
     ],
 )
 def test_a_statement_uses_the_index_that_it_names(filled: psycopg.Connection, name: str, index: str) -> None:

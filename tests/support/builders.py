@@ -100,6 +100,7 @@ CLAIM = Claim(
     attempts=1,
     replay_count=0,
     created_at=NOW,
+    is_apart=False,
     unsent=[],
     corrected_phone=None,
     force=False,

@@ -79,14 +79,14 @@ class HandlerHarness(DatabaseHarness):
         report: dict[str, Any] = response.json()
         return report
 
-    async def fire(self, event_id: int, op: str = "INSERT") -> httpx.Response:
-        """Deliver the row's event as Hasura does."""
+    async def fire(self, event_id: int, op: str = "INSERT", current_retry: int = 0) -> httpx.Response:
+        """Deliver the row's event as Hasura does. `current_retry`: how often it was delivered before."""
         body = {
             "id": "0b8f6c1e-3f1a-4f0e-9a51-0d6a8c1f7a11",
             "created_at": "2026-03-04T05:06:07.123456",
             "table": {"schema": "public", "name": "pancake_webhook_event"},
             "trigger": {"name": "pancake_webhook_event_status_update"},
-            "delivery_info": {"current_retry": 0, "max_retries": 3},
+            "delivery_info": {"current_retry": current_retry, "max_retries": 20},
             "event": {
                 "op": op,
                 "data": {"old": None, "new": {"id": event_id, "status": "received"}},

@@ -3,7 +3,7 @@
 import getpass
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,16 +14,33 @@ from leads.cli.failures import CommandFailed, WrongUsage
 from leads.cli.metadata.directory import role_of_action
 from leads.cli.metadata.yaml_files import DirectoryError
 from leads.cli.output import say
+from leads.domain.replay_results import ReplayedEvent
 
 REPLAY = """
 mutation PancakeReplay(
-  $ids: [bigint!], $filter: PancakeReplayFilter, $corrected_phone: String, $force: Boolean, $dry_run: Boolean
+  $ids: [bigint!], $filter: PancakeReplayFilter, $corrected_phone: String, $force: Boolean, $dry_run: Boolean,
+  $wait: Boolean
 ) {
   pancake_replay_events(
-    ids: $ids, filter: $filter, corrected_phone: $corrected_phone, force: $force, dry_run: $dry_run
+    ids: $ids, filter: $filter, corrected_phone: $corrected_phone, force: $force, dry_run: $dry_run,
+    wait: $wait
   ) {
     dry_run matched replayed remaining changed returned arrived held rate_per_second refused changes
+    replayed_ids processing_paused
   }
+}
+"""
+EVENTS = """
+query PancakeReplayedEvents($ids: [bigint!]!) {
+  pancake_webhook_event(where: {id: {_in: $ids}}) {
+    id status outcome result: evidence(path: "result") error_code ticket_id assignee { id full_name }
+  }
+  view_pancake_setting { processing_paused }
+}
+"""
+NAMES = """
+query PancakeOwners($ids: [uuid!]!) {
+  staff(where: {id: {_in: $ids}}) { id full_name }
 }
 """
 CALL_TIMEOUT_SECONDS = 70.0
@@ -55,12 +72,16 @@ class ReplayAction:
         )
 
     def call(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the action's report. While another replay runs, repeat the call. Raises CommandFailed."""
+        """Return the action's report, without the results of the rows: those are loaded later.
+
+        While another replay runs, the call is repeated. Raises CommandFailed.
+        """
         deadline = time.monotonic() + MAX_BUSY_SECONDS
         has_waited = False
         while True:
             try:
-                report: dict[str, Any] = self._hasura.graphql(REPLAY, request)["pancake_replay_events"]
+                answer = self._hasura.graphql(REPLAY, {**request, "wait": False})
+                report: dict[str, Any] = answer["pancake_replay_events"]
             except RequestRefused as error:
                 if error.code != "busy" or time.monotonic() > deadline:
                     raise CommandFailed(f"Hasura refused the replay: {error}") from error
@@ -70,6 +91,17 @@ class ReplayAction:
                 say(f"Another replay is running. Waiting up to {MAX_BUSY_SECONDS:.0f} s until it ends ...")
             has_waited = True
             time.sleep(self._busy_wait_seconds)
+
+    def load_events(self, ids: Sequence[int]) -> tuple[list[ReplayedEvent], bool]:
+        """Return the states of events, and whether processing is paused."""
+        data = self._hasura.graphql(EVENTS, {"ids": list(ids)})
+        paused = any(setting["processing_paused"] for setting in data["view_pancake_setting"])
+        return [_event(row) for row in data["pancake_webhook_event"]], paused
+
+    def load_names(self, staff_ids: Sequence[str]) -> dict[str, str]:
+        """Return the names of members of staff by their ids."""
+        staff = self._hasura.graphql(NAMES, {"ids": list(staff_ids)})["staff"] if staff_ids else []
+        return {member["id"]: member["full_name"] for member in staff}
 
     def __enter__(self) -> Self:
         self._hasura.__enter__()
@@ -90,12 +122,26 @@ def session_headers() -> dict[str, str]:
     return {"X-Hasura-Role": role, "X-Hasura-User-Id": f"script:{getpass.getuser()}"}
 
 
+def _event(row: Mapping[str, Any]) -> ReplayedEvent:
+    owner = row["assignee"] or {}
+    return ReplayedEvent(
+        id=row["id"],
+        status=row["status"],
+        result=row["result"] or row["outcome"],
+        error_code=row["error_code"],
+        ticket_id=row["ticket_id"],
+        owner_id=owner.get("id"),
+        owner_name=owner.get("full_name"),
+    )
+
+
 def drain(action: ReplayAction, request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Call the action until the request finds no row; return the sums of all calls.
 
     matched + arrived + returned = replayed + changed + held. Raises CommandFailed when a call moves nothing.
     """
     total: Counter[str] = Counter()
+    ids: list[int] = []
     held: int | None = None
     with progress:
         task = progress.add_task("replayed", total=None)
@@ -103,10 +149,11 @@ def drain(action: ReplayAction, request: Mapping[str, Any], progress: Progress) 
             report = action.call(request)
             total["matched" if held is None else "arrived"] += report["matched"] - (held or 0)
             held = report["held"]
+            ids += report["replayed_ids"]
             total.update({name: report[name] for name in ("replayed", "changed", "returned", "arrived")})
             progress.update(task, completed=total["replayed"], total=total["replayed"] + report["held"])
             if not held:
-                return report | total
+                return report | total | {"replayed_ids": ids}
             if not report["replayed"]:
                 raise CommandFailed(
                     f"{held} rows are held and the last call replayed none of them. "

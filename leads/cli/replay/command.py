@@ -1,5 +1,6 @@
 """The command line of `leads replay`."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -9,12 +10,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from leads.adapters.settings import read_operator_settings
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import WrongUsage
-from leads.cli.output import AsJson, print_json, progress_bar, show_activity
+from leads.cli.output import AsJson, print_json, progress_bar, say, show_activity
 from leads.cli.replay.action import ReplayAction, drain
+from leads.cli.replay.following import FollowedEvents, follow
 from leads.cli.replay.report import print_report
 from leads.domain.errors import BadRequest
 from leads.domain.replay import read_request
+from leads.domain.replay_results import ReplayResults
 
+AFTER_PAUSE = "They are processed when the pause ends: do not replay them again."
+STILL_WAITING = "They stay in the queue: do not replay them again.\nLook at them later in Settings, Events."
 TIME_FORMAT = "a date (from midnight in Vietnam) or an ISO 8601 time (UTC if it names no zone)."
 
 
@@ -36,11 +41,16 @@ def replay(
     drain_all: Annotated[
         bool, typer.Option("--drain", help="Repeat until no row is held. For the statuses skipped_….")
     ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait/--no-wait", help="Wait until the rows are processed; report the results."),
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Process events again through Hasura.
+    """Process events again through Hasura and report their results.
 
-    Needs HASURA_URL and HASURA_ADMIN_SECRET. Exit code 1: rows were refused or are left.
+    Needs HASURA_URL and HASURA_ADMIN_SECRET. Exit code 1: rows were refused or are
+    left, or a replayed row is held again, failed, a dead letter or still waiting.
     """
     criteria: dict[str, Any] = {"status": status, "error_code": error_code, "source_id": source}
     criteria |= {"from": since, "to": until, "limit": limit}
@@ -56,12 +66,52 @@ def replay(
         else:
             with show_activity("replaying"):
                 report = action.call(request)
+        if wait and not dry_run:
+            _add_results(action, report, as_json=as_json)
+        else:
+            owners = {item["owner"] for item in report["changes"] if item.get("owner")}
+            names = {} if as_json else action.load_names(sorted(owners))
+            _show(report | {"results": None}, names, as_json=as_json)
+    if report["refused"] or (report["remaining"] and not dry_run) or _has_failures(report.get("results")):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _add_results(action: ReplayAction, report: dict[str, Any], *, as_json: bool) -> None:
+    """Follow the replayed rows and show the report with their results.
+
+    It is also shown after Ctrl-C: the rows are replayed, whether their results are known or not.
+    """
+    events = FollowedEvents(report["replayed_ids"], processing_paused=report["processing_paused"])
+    try:
+        follow(action, events, progress_bar())
+    finally:
+        report |= {"results": events.results(), "processing_paused": events.processing_paused}
+        _show(report, {}, as_json=as_json)
+
+
+def _show(report: dict[str, Any], names: Mapping[str, str], *, as_json: bool) -> None:
     if as_json:
         print_json(report)
     else:
-        print_report(report, Console())
-    if report["refused"] or (report["remaining"] and not dry_run):
-        raise typer.Exit(ExitCode.FAILED)
+        print_report(report, Console(), names)
+    if reason := _describe_waiting(report):
+        say(reason)
+
+
+def _describe_waiting(report: dict[str, Any]) -> str:
+    """Return why rows wait and what to do, or nothing."""
+    waiting = report["results"]["waiting"] if report["results"] else 0
+    rows = "1 row waits" if waiting == 1 else f"{waiting} rows wait" if waiting else "The rows wait"
+    if report["processing_paused"] and report["replayed"] and (waiting or report["results"] is None):
+        return f"{rows} because processing is paused (setting processing_paused).\n{AFTER_PAUSE}"
+    if waiting:
+        return f"{rows.replace(' wait', ' still wait')} to be processed. {STILL_WAITING}"
+    return ""
+
+
+def _has_failures(results: ReplayResults | None) -> bool:
+    """Whether a replayed row is not processed."""
+    return results is not None and any(results[name] for name in ("held", "failed", "dead_letter", "waiting"))
 
 
 def _check(request: dict[str, Any], has_ids_and_filter: bool, drain_all: bool) -> None:

@@ -1,34 +1,100 @@
-"""Print the action's report for a person."""
+"""Print the report of a replay for a person, within the width of the terminal."""
 
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
+
+from leads.domain.replay_results import ReplayResults
 
 BALANCE = ("matched", "replayed", "remaining", "changed", "returned", "arrived", "held")
 
 
-def print_report(report: dict[str, Any], console: Console) -> None:
-    """Print the balance, then the refused rows, then the changes of a dry run."""
+def print_report(report: dict[str, Any], console: Console, names: Mapping[str, str] | None = None) -> None:
+    """Print the balance, then the refused rows, then the results or the changes of a dry run.
+
+    `names` are those of the owners by their ids.
+    """
     console.print("  ".join(f"{name} {report[name]}" for name in BALANCE), soft_wrap=True)
     for item in report["refused"]:
         console.print(f"event {item['event_id']} refused: {item['reason']}", soft_wrap=True)
-    if not report["changes"]:
-        return
-    table = Table("event", "result", "account", "contact", "ticket", "owner", "notifies")
-    for item in report["changes"]:
-        parts = [_describe_change(item.get(part)) for part in ("account", "contact", "ticket")]
-        notified = ", ".join(notification["name"] for notification in item.get("notifications", []))
-        result = item["result"] + (f"\n{item['error_detail']}" if "error_detail" in item else "")
-        table.add_row(str(item["event_id"]), result, *parts, item.get("owner") or "", notified)
-    console.print(table)
+    if report["results"] is not None:
+        _print_counts(_result_lines(report["results"]), console)
+    if report["changes"]:
+        _print_changes(report["changes"], console, names or {})
 
 
-def _describe_change(part: dict[str, Any] | None) -> str:
-    """Return `new`, or `column: before → after` for each column that changes."""
+def _result_lines(results: ReplayResults) -> Iterator[tuple[str, int]]:
+    """Return a label and a number for each result that occurred."""
+    yield from results["outcomes"].items()
+    for label, counts in (
+        ("held again", results["held"]),
+        ("failed, will be retried", results["failed"]),
+        ("dead_letter", results["dead_letter"]),
+    ):
+        yield from ((f"{label}: {reason}", number) for reason, number in counts.items())
+    yield from ((f"owner {owner['name'] or owner['id']}", owner["tickets"]) for owner in results["owners"])
+    yield "without an owner", results["unassigned"]
+    yield "waiting", results["waiting"]
+
+
+def _print_counts(lines: Iterator[tuple[str, int]], console: Console) -> None:
+    counts = [(label, number) for label, number in lines if number]
+    width = max((len(label) for label, _ in counts), default=0)
+    for label, number in counts:
+        console.print(f"{label.ljust(width)}  {number}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _print_changes(changes: list[dict[str, Any]], console: Console, names: Mapping[str, str]) -> None:
+    """Print each event with its changes, one below the other: a table would be cut on 80 columns."""
+    for item in changes:
+        reasons = ": ".join(item[key] for key in ("error_code", "error_detail") if key in item)
+        _print_line(f"event {item['event_id']}: {item['result']}{reasons and ', '}{reasons}", 0, console)
+        for part in ("account", "contact", "ticket", "consent"):
+            _print_part(part, item.get(part), console)
+        if item.get("owner"):
+            _print_line(f"owner: {names.get(item['owner'], item['owner'])}", 1, console)
+        if item.get("notifications"):
+            notified = ", ".join(notification["name"] for notification in item["notifications"])
+            _print_line(f"would notify: {notified}", 1, console)
+    results = Counter(item["result"] for item in changes)
+    counted = ", ".join(f"{result} {number}" for result, number in sorted(results.items()))
+    _print_line(f"{len(changes)} {'event' if len(changes) == 1 else 'events'}: {counted}", 0, console)
+
+
+def _print_part(name: str, part: Mapping[str, Any] | None, console: Console) -> None:
+    """Print `new`, or each column that changes with its value before and after."""
     if part is None:
-        return ""
+        return
     if part["before"] is None:
-        return "new"
-    changed = [name for name in part["after"] if part["before"][name] != part["after"][name]]
-    return "\n".join(f"{name}: {part['before'][name]} → {part['after'][name]}" for name in changed)
+        _print_line(f"{name}: new", 1, console)
+        return
+    _print_line(name, 1, console)
+    for path, before, after in _differences(part["before"], part["after"]):
+        _print_line(f"{path}: {_value(before)} → {_value(after)}", 2, console)
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Return path, value before and value after of what differs; of objects only the keys that differ."""
+    for key in sorted(before.keys() | after.keys()):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from ((f"{key}.{path}", *values) for path, *values in _differences(old, new))
+        elif old != new:
+            yield key, old, new
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _print_line(text: str, level: int, console: Console) -> None:
+    """Print indented text. What is longer than a line goes on below with the same indentation."""
+    indentation = "  " * level
+    for line in Text(text).wrap(console, console.width - len(indentation), overflow="fold"):
+        console.print(indentation + line.plain.rstrip(), soft_wrap=True, highlight=False, markup=False)

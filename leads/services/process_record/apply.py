@@ -106,7 +106,10 @@ def ticket_params(planned: PlannedEvent, now: datetime) -> Params:
 def event_params(planned: PlannedEvent, now: datetime) -> Params:
     """Parameters of finish_event."""
     plan, choice = planned.plan, planned.choice
-    evidence = dict(plan.evidence)
+    evidence: dict[str, object] = {
+        **plan.evidence,
+        "result": plan.outcome,  # also of a replay that changes nothing and keeps the row's outcome
+    }
     if plan.digests is not None:
         evidence["digests"] = plan.digests
     if choice:

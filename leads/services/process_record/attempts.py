@@ -6,6 +6,7 @@ answer to Hasura is 200 and only the cron retry_failed brings the event back.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from leads.adapters.clock import Clock
@@ -13,12 +14,20 @@ from leads.adapters.database import Database, Transaction
 from leads.adapters.logs import LOGGER, describe
 from leads.domain.backoff import delay_after
 from leads.domain.errors import Contended, Final, IntegrationError
+from leads.domain.lifecycle import DEAD_LETTER, FAILED
 from leads.services.contention import retry_contended
 from leads.services.process_record.claim import Claim, mark_failed
 
 Result = TypeVar("Result")
 WORK_TIMEOUT_SECONDS = 20.0
 """For all tries together: less than the 30 s that Hasura waits and the lease of a claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """An attempt that failed. `status` is what the event was marked: failed, or dead_letter."""
+
+    status: str
 
 
 async def attempt(
@@ -28,8 +37,8 @@ async def attempt(
     work: Callable[[], Awaitable[Result]],
     *,
     timeout_seconds: float = WORK_TIMEOUT_SECONDS,
-) -> Result | None:
-    """Do the work of a claim; None means that it failed and the event is marked.
+) -> Result | FailedAttempt:
+    """Do the work of a claim, or mark the event and return how.
 
     Raises DatabaseUnavailable if the event could not be marked: it returns when its lease ends.
     """
@@ -40,8 +49,7 @@ async def attempt(
         error: Exception = Contended(f"The work took longer than {timeout_seconds:g} s.")
     except Exception as caught:  # noqa: BLE001 - the event is marked failed, the trace is logged
         error = caught
-    await _mark_failed(db, clock, claim, error)
-    return None
+    return await _mark_failed(db, clock, claim, error)
 
 
 async def attempt_dry_run(
@@ -59,11 +67,11 @@ async def attempt_dry_run(
     except Exception as error:  # noqa: BLE001 - reported to the caller of the dry run, the trace is logged
         _log_internal_error(error, None)
         code, detail = _code_and_detail(error)
-        result = "dead_letter" if isinstance(error, Final) else "failed"
+        result = DEAD_LETTER if isinstance(error, Final) else FAILED
         return {"result": result, "error_code": code, "error_detail": detail}
 
 
-async def _mark_failed(db: Database, clock: Clock, claim: Claim, error: Exception) -> None:
+async def _mark_failed(db: Database, clock: Clock, claim: Claim, error: Exception) -> FailedAttempt:
     delay = None if isinstance(error, Final) else delay_after(claim.attempts, clock.jitter())
     code, detail = _code_and_detail(error)
     await mark_failed(
@@ -75,6 +83,7 @@ async def _mark_failed(db: Database, clock: Clock, claim: Claim, error: Exceptio
         error={} if isinstance(error, IntegrationError) else describe(error),
     )
     _log_internal_error(error, claim.id)
+    return FailedAttempt(FAILED if delay else DEAD_LETTER)
 
 
 def _code_and_detail(error: Exception) -> tuple[str, str]:

@@ -18,7 +18,8 @@ class Claim:
     """The right to work on an event, and what the work needs of it.
 
     `status` is `ingested`, or a skipped status if the kill switch is on or no source is active. `unsent`
-    holds the notifications that the event has not sent yet.
+    holds the notifications that the event has not sent yet. `is_apart`: the event was once held, or replayed
+    by a person, so its age says nothing about the speed of processing.
     """
 
     id: int
@@ -33,6 +34,7 @@ class Claim:
     attempts: int
     replay_count: int
     created_at: datetime
+    is_apart: bool
     unsent: list[Notification]
     corrected_phone: str | None
     force: bool

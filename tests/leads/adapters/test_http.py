@@ -63,8 +63,9 @@ def test_the_status_and_code_of_each_error(error: Exception, status: int, code: 
     assert (given, body["extensions"]) == (status, {"code": code})
 
 
-def test_only_a_pause_makes_hasura_retry_without_limit() -> None:
+def test_only_a_pause_and_its_backlog_name_a_time_on_every_route() -> None:
     assert error_response(errors.ProcessingPaused())[2] == {"Retry-After": "60"}
+    assert error_response(errors.Deferred(retry_after_seconds=7))[2] == {"Retry-After": "7"}
     assert error_response(errors.DatabaseUnavailable())[2] == {}
     assert error_response(errors.Overloaded())[2] == {}
 

@@ -3,14 +3,11 @@
 import json
 import re
 import shlex
-from collections.abc import Callable
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from leads.adapters.hasura_admin import HasuraAdmin
@@ -19,7 +16,6 @@ from leads.cli.failures import CommandFailed
 from leads.cli.metadata.directory import role_of_action
 from leads.cli.output import progress_bar
 from leads.cli.replay.action import ReplayAction, drain, session_headers
-from leads.cli.replay.report import print_report
 from leads.domain.errors import HasuraUnavailable
 
 RUNBOOK = Path(__file__).parents[3] / "docs" / "runbook" / "replay.md"
@@ -41,6 +37,9 @@ def report(matched: int, replayed: int, held: int, arrived: int = 0) -> dict[str
         "rate_per_second": 20,
         "refused": [],
         "changes": [],
+        "replayed_ids": list(range(1, replayed + 1)),
+        "results": None,
+        "processing_paused": False,
     }
 
 
@@ -67,19 +66,14 @@ def refusing(code: str, message: str) -> dict[str, Any]:
     return {"errors": [{"message": message, "extensions": {"code": code}}]}
 
 
-def text(use: Callable[[Console], object]) -> str:
-    output = StringIO()
-    use(Console(file=output, width=200))
-    return output.getvalue()
-
-
 def test_a_drain_goes_on_until_nothing_is_held_and_its_sums_balance() -> None:
     """12 held at first; 1 arrived in the first call, 2 between the calls."""
     action, requests = answering(report(12, 8, 5, arrived=1), report(7, 7, 0))
     total = drain(action, ORDER, progress_bar())
     assert (total["matched"], total["arrived"], total["replayed"], total["held"]) == (12, 3, 15, 0)
     assert total["matched"] + total["arrived"] == total["replayed"] + total["held"]
-    assert json.loads(requests[0].content)["variables"] == ORDER
+    assert json.loads(requests[0].content)["variables"] == ORDER | {"wait": False}
+    assert len(total["replayed_ids"]) == 15
 
 
 def test_a_drain_that_moves_nothing_ends_with_a_hint() -> None:
@@ -120,32 +114,6 @@ def test_what_is_no_answer_of_hasura_is_named_without_the_secret(response: httpx
     ) as error:
         action.call(ORDER)
     assert "the-secret" not in str(error.value)
-
-
-def test_the_changes_of_a_dry_run_are_shown_column_by_column() -> None:
-    change = {
-        "event_id": 17,
-        "result": "ticket_updated",
-        "account": None,
-        "contact": {"before": None, "after": {"id": "c"}},
-        "ticket": {"before": {"id": "t", "title": "old"}, "after": {"id": "t", "title": "new"}},
-        "owner": "c0000000",
-        "notifications": [{"name": "lead_updated"}],
-    }
-    given_up = {"event_id": 18, "result": "dead_letter", "error_code": "x", "error_detail": "no usable phone"}
-    found = report(2, 0, 2) | {
-        "changes": [change, given_up],
-        "refused": [{"event_id": 9, "reason": "unknown_id"}],
-    }
-    shown = text(lambda console: print_report(found, console))
-    for words in (
-        "title: old → new",
-        "lead_updated",
-        "no usable phone",
-        "event 9 refused: unknown_id",
-        "new",
-    ):
-        assert words in shown
 
 
 @pytest.mark.parametrize(

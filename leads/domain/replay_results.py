@@ -1,0 +1,90 @@
+"""The results of replayed events: outcomes, reasons why others are not processed, owners of the tickets."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypedDict
+
+from leads.domain.lifecycle import DEAD_LETTER, FAILED, INGESTED, PROCESSED, RECEIVED
+
+WITH_TICKET = frozenset({"ticket_created", "ticket_updated"})
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedEvent:
+    """An event after its replay. `result`: the outcome of its last processing, also if it changed nothing."""
+
+    id: int
+    status: str
+    result: str | None
+    error_code: str | None
+    ticket_id: str | None
+    owner_id: str | None
+    owner_name: str | None
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.status in {RECEIVED, INGESTED}
+
+
+class OwnedTickets(TypedDict):
+    """How many of the tickets belong to a member of staff."""
+
+    id: str
+    name: str | None
+    tickets: int
+
+
+class ReplayResults(TypedDict):
+    """Numbers of events: by outcome, by skipped status, by error code; and of tickets, by owner."""
+
+    outcomes: dict[str, int]
+    held: dict[str, int]
+    failed: dict[str, int]
+    dead_letter: dict[str, int]
+    waiting: int
+    owners: list[OwnedTickets]
+    unassigned: int
+
+
+def summarize(events: Iterable[ReplayedEvent]) -> ReplayResults:
+    """Count the results. A ticket of several events counts once for its owner."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    tickets: dict[str, tuple[str | None, str | None]] = {}
+    for event in events:
+        counts[_group(event)][_reason(event)] += 1
+        if event.ticket_id and event.status == PROCESSED and event.result in WITH_TICKET:
+            tickets[event.ticket_id] = event.owner_id, event.owner_name
+    return ReplayResults(
+        outcomes=_sorted(counts["outcomes"]),
+        held=_sorted(counts["held"]),
+        failed=_sorted(counts["failed"]),
+        dead_letter=_sorted(counts["dead_letter"]),
+        waiting=counts["waiting"].total(),
+        owners=_owners(owner for owner in tickets.values() if owner[0]),
+        unassigned=sum(owner[0] is None for owner in tickets.values()),
+    )
+
+
+def _group(event: ReplayedEvent) -> str:
+    if event.is_waiting:
+        return "waiting"
+    if event.status == PROCESSED:
+        return "outcomes"
+    return event.status if event.status in {FAILED, DEAD_LETTER} else "held"
+
+
+def _reason(event: ReplayedEvent) -> str:
+    if event.status == PROCESSED:
+        return event.result or ""
+    return event.error_code or "" if event.status in {FAILED, DEAD_LETTER} else event.status
+
+
+def _sorted(counted: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counted.items()))
+
+
+def _owners(owners: Iterable[tuple[str | None, str | None]]) -> list[OwnedTickets]:
+    """Return the owners, those with most tickets first."""
+    found = [OwnedTickets(id=id_ or "", name=name, tickets=n) for (id_, name), n in Counter(owners).items()]
+    return sorted(found, key=lambda owner: (-owner["tickets"], owner["name"] or "", owner["id"]))

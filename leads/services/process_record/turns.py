@@ -1,0 +1,73 @@
+"""Turns of repeated deliveries: after a pause the backlog is processed at a bounded rate, over all processes.
+
+Hasura repeats a delivery that was refused: processing was paused, or the process could not serve it. Each
+turn holds an advisory lock for a part of a second, so all processes together give no more turns a second than
+the setting replay_rate_per_second says. A first delivery needs no turn and is never behind the backlog.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from math import ceil
+
+from leads.adapters.clock import Clock
+from leads.adapters.database import Database
+from leads.domain.errors import Deferred, ProcessingPaused
+
+MAX_WAIT_SECONDS = 1.0
+"""Half of the deliveries that Hasura has under way at a time; the other half is for new leads."""
+MAX_WAITING = 50
+"""Half of the deliveries that Hasura has under way at a time by default; the other half is for new leads."""
+MAX_RETRY_AFTER_SECONDS = 300
+"""So that a higher rate takes effect within minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The row of process_record/load_turn."""
+
+    paused: bool
+    is_received: bool
+    events_per_second: int
+
+
+class Turns:
+    """The line of a process. One at a time waits for the lock, so that the others hold no connection."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+        self._order = asyncio.Lock()
+        self._waiting = 0
+        self._line_ends_at = 0.0
+
+    async def take(self, event_id: int) -> None:
+        """Wait for a turn; return at once if the event is not received any more.
+
+        Raises ProcessingPaused; Deferred if too many wait, with the time of a later turn.
+        """
+        async with self._db.work_slot():
+            (turn,) = await self._db.fetch_all("process_record/load_turn", {"id": event_id}, Turn)
+        if turn.paused:
+            raise ProcessingPaused
+        if not turn.is_received:
+            return
+        if self._waiting >= min(MAX_WAITING, ceil(turn.events_per_second * MAX_WAIT_SECONDS)):
+            raise Deferred(retry_after_seconds=self._join_line(turn.events_per_second))
+        self._waiting += 1
+        try:
+            async with self._order:
+                await self._hold_lock(1 / turn.events_per_second)
+        finally:
+            self._waiting -= 1
+
+    async def _hold_lock(self, seconds: float) -> None:
+        async with self._db.work_slot(), self._db.transaction() as transaction:
+            await transaction.run(("process_record/lock_turns", {}))
+            await self._clock.sleep(seconds)
+
+    def _join_line(self, events_per_second: int) -> int:
+        """Return after how many seconds those that were deferred before, and this one, had their turns."""
+        now = self._clock.monotonic()
+        end = max(self._line_ends_at, now + MAX_WAIT_SECONDS) + 1 / events_per_second
+        self._line_ends_at = min(end, now + MAX_RETRY_AFTER_SECONDS)
+        return ceil(self._line_ends_at - now)

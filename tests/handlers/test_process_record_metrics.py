@@ -1,0 +1,63 @@
+"""What process_record counts and measures of an event."""
+
+from tests.support.handlers import HandlerHarness
+from tests.support.held_leads import held_lead, hold_leads
+
+DURATION = "pancake_event_process_duration_seconds_count"
+
+
+def _counted(harness: HandlerHarness, result: str) -> float:
+    value = harness.runtime.metrics.registry.get_sample_value("pancake_events_total", {"result": result})
+    return value or 0.0
+
+
+def _measured(harness: HandlerHarness) -> float | None:
+    """Return how many durations were observed."""
+    return harness.runtime.metrics.registry.get_sample_value(DURATION)
+
+
+async def test_a_dead_letter_is_answered_and_counted_apart_from_a_failed_event(
+    harness: HandlerHarness,
+) -> None:
+    _, result = await harness.process_lead(id="no-phone", phone_number="không có số")
+    assert (result, _counted(harness, "dead_letter"), _counted(harness, "failed")) == ("dead_letter", 1, 0)
+    harness.refuse_tickets("RAISE EXCEPTION 'broken'", 99)
+    _, result = await harness.process_lead(id="broken")
+    assert (result, _counted(harness, "dead_letter"), _counted(harness, "failed")) == ("failed", 1, 1)
+
+
+async def test_the_last_attempt_that_fails_is_counted_as_a_dead_letter(harness: HandlerHarness) -> None:
+    harness.refuse_tickets("RAISE EXCEPTION 'broken'", 99)
+    event_id, _ = await harness.process_lead()
+    for _ in range(3):
+        harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
+        assert await harness.process(event_id) == "failed"
+    harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
+    assert await harness.process(event_id) == "dead_letter"
+    assert (_counted(harness, "dead_letter"), _counted(harness, "failed")) == (1, 4)
+
+
+async def test_the_duration_is_measured_of_events_that_were_never_held_nor_replayed(
+    harness: HandlerHarness,
+) -> None:
+    """The wait of a held lead, or of a dead letter until it is replayed, says nothing about the handlers."""
+    await hold_leads(harness, 2)
+    await harness.replay(filter={"status": "skipped_kill_switch"})
+    assert set((await harness.process_received()).values()) == {"ticket_created"}
+    dead, _ = await harness.process_lead(id="no-phone", phone_number="không có số")
+    await harness.replay(ids=[dead], corrected_phone="0912 345 670")
+    assert await harness.process_received() == {dead: "ticket_created"}
+    assert _measured(harness) == 0
+    await harness.process((await harness.deliver(held_lead(50)))["event_id"])
+    assert _measured(harness) == 1
+
+
+async def test_the_duration_is_measured_of_an_event_that_failed_and_was_retried(
+    harness: HandlerHarness,
+) -> None:
+    harness.refuse_tickets("RAISE EXCEPTION 'broken'", 1)
+    event_id, result = await harness.process_lead()
+    assert (result, _measured(harness)) == ("failed", 0)
+    harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
+    assert await harness.process(event_id) == "ticket_created"
+    assert _measured(harness) == 1

@@ -1,0 +1,268 @@
+"""`leads replay` reports what the rows became, and a dry run what would change, on 80 columns."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import StringIO
+from typing import Any
+
+import httpx
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from leads.adapters.hasura_admin import HasuraAdmin
+from leads.cli.__main__ import app
+from leads.cli.replay import following
+from leads.cli.replay.action import ReplayAction, session_headers
+from leads.cli.replay.report import print_report
+
+HANH = {"id": "c0000000-0000-4000-8000-000000000001", "full_name": "Vũ Thị Hạnh"}
+KHOA = {"id": "c0000000-0000-4000-8000-000000000002", "full_name": "Đặng Văn Khoa"}
+WIDTH = 80
+Row = dict[str, Any]
+
+
+def row(event_id: int, status: str = "processed", **fields: Any) -> Row:
+    """An event as GraphQL answers it."""
+    return {
+        "id": event_id,
+        "status": status,
+        "outcome": None,
+        "result": None,
+        "error_code": None,
+        "ticket_id": None,
+        "assignee": None,
+    } | fields
+
+
+def ticket(event_id: int, owner: Mapping[str, str] | None, outcome: str = "ticket_created") -> Row:
+    return row(event_id, result=outcome, outcome="ticket_created", ticket_id=f"t-{event_id}", assignee=owner)
+
+
+class Engine:
+    """Answers the action with the given ids, then each question for the rows with the next state of them."""
+
+    def __init__(self, *states: list[Row], paused: bool = False, **report: Any) -> None:
+        self.states = list(states)
+        self.paused = paused
+        self.report = report
+        self.requests: list[dict[str, Any]] = []
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content)
+        self.requests.append(body)
+        return httpx.Response(200, json={"data": self._data(body)})
+
+    def _data(self, body: dict[str, Any]) -> dict[str, Any]:
+        if "pancake_replay_events" in body["query"]:
+            ids = [item["id"] for item in self.states[0]] if self.states else []
+            names = ("matched", "replayed", "remaining", "changed", "returned", "arrived", "held")
+            numbers = dict.fromkeys(names, 0) | {"matched": len(ids), "replayed": len(ids)}
+            rest = {"dry_run": False, "rate_per_second": 20, "refused": [], "changes": [], "results": None}
+            report = numbers | rest | {"replayed_ids": ids, "processing_paused": self.paused} | self.report
+            return {"pancake_replay_events": report}
+        if "staff(" in body["query"]:
+            return {"staff": [owner for owner in (HANH, KHOA) if owner["id"] in body["variables"]["ids"]]}
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        asked = set(body["variables"]["ids"])
+        return {
+            "pancake_webhook_event": [item for item in state if item["id"] in asked],
+            "view_pancake_setting": [{"processing_paused": self.paused}],
+        }
+
+
+@contextmanager
+def engine_of(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> Iterator[None]:
+    """Let the command call this engine, without waiting between two questions."""
+    hasura = HasuraAdmin(
+        "http://hasura", "secret", session_headers(), transport=httpx.MockTransport(engine.answer)
+    )
+    with monkeypatch.context() as patch:
+        patch.setenv("HASURA_URL", "http://hasura")
+        patch.setenv("HASURA_ADMIN_SECRET", "secret")
+        patch.setattr(ReplayAction, "at", lambda url, secret: ReplayAction(hasura))
+        patch.setattr(following, "POLL_SECONDS", 0)
+        patch.setattr(following, "MAX_SECONDS_WITHOUT_PROGRESS", 0.3)
+        yield
+
+
+def run(monkeypatch: pytest.MonkeyPatch, engine: Engine, *arguments: str) -> Result:
+    with engine_of(monkeypatch, engine):
+        return CliRunner().invoke(app, ["replay", *arguments], env={"COLUMNS": str(WIDTH)})
+
+
+def test_it_follows_the_rows_until_they_are_at_rest_and_reports_tickets_and_owners(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = Engine(
+        [row(1, "received"), row(2, "received"), row(3, "received")],
+        [ticket(1, HANH), row(2, "ingested"), row(3, "received")],
+        [ticket(2, HANH), ticket(3, KHOA, "ticket_updated")],
+    )
+    result = run(monkeypatch, engine, "1", "2", "3")
+    assert result.exit_code == 0
+    assert [line.split() for line in result.stdout.splitlines()[1:]] == [
+        ["ticket_created", "2"],
+        ["ticket_updated", "1"],
+        ["owner", "Vũ", "Thị", "Hạnh", "2"],
+        ["owner", "Đặng", "Văn", "Khoa", "1"],
+    ]
+    asked = [request["variables"]["ids"] for request in engine.requests[1:]]
+    assert asked == [[1, 2, 3], [1, 2, 3], [2, 3]]
+
+
+def test_rows_that_did_not_become_a_ticket_are_reported_with_the_reason_and_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [
+        row(1, outcome="ticket_created", result="no_change"),
+        row(2, "skipped_source_disabled"),
+        row(3, "failed", error_code="contended"),
+        row(4, "dead_letter", error_code="invalid_phone"),
+        row(5, "dead_letter", error_code="invalid_phone"),
+        ticket(6, None),
+    ]
+    result = run(monkeypatch, Engine(rows), *"123456")
+    assert result.exit_code == 1
+    assert [" ".join(line.split()) for line in result.stdout.splitlines()[1:]] == [
+        "no_change 1",
+        "ticket_created 1",
+        "held again: skipped_source_disabled 1",
+        "failed, will be retried: contended 1",
+        "dead_letter: invalid_phone 2",
+        "without an owner 1",
+    ]
+
+
+def test_a_pause_is_named_as_the_reason_why_rows_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine([row(17, "received")], paused=True)
+    result = run(monkeypatch, engine, "17")
+    assert result.exit_code == 1
+    assert "waiting  1" in result.stdout
+    assert "1 row waits because processing is paused (setting processing_paused)." in result.stderr
+    assert len(engine.requests) == 2
+
+
+def test_rows_that_do_not_come_to_rest_are_reported_after_a_bounded_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    result = run(monkeypatch, Engine([row(17, "received"), ticket(18, HANH)]), "17", "18")
+    assert result.exit_code == 1
+    assert result.stdout.split()[-2:] == ["waiting", "1"]
+    assert "1 row still waits" in result.stderr
+
+
+def test_no_wait_asks_for_no_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine([row(17, "received")])
+    result = run(monkeypatch, engine, "17", "--no-wait")
+    assert (result.exit_code, len(engine.requests)) == (0, 1)
+    engine = Engine([row(17, "received")], paused=True)
+    result = run(monkeypatch, engine, "17", "--no-wait")
+    assert "The rows wait because processing is paused" in result.stderr
+
+
+def test_json_has_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine([ticket(1, HANH), row(2, "dead_letter", error_code="invalid_phone")])
+    result = run(monkeypatch, engine, "1", "2", "--json")
+    document = json.loads(result.stdout)
+    assert document["results"] == {
+        "outcomes": {"ticket_created": 1},
+        "held": {},
+        "failed": {},
+        "dead_letter": {"invalid_phone": 1},
+        "waiting": 0,
+        "owners": [{"id": HANH["id"], "name": "Vũ Thị Hạnh", "tickets": 1}],
+        "unassigned": 0,
+    }
+    assert (document["replayed_ids"], document["processing_paused"]) == ([1, 2], False)
+    document = json.loads(run(monkeypatch, Engine([row(17)]), "17", "--json", "--no-wait").stdout)
+    assert document["results"] is None
+
+
+def test_a_drain_follows_the_rows_of_all_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine([ticket(number, HANH) for number in range(1, 1501)])
+    arguments = ("--status", "skipped_kill_switch", "--drain")
+    result = run(monkeypatch, engine, *arguments)
+    assert result.exit_code == 0
+    assert "ticket_created     1500" in result.stdout
+    assert [len(request["variables"]["ids"]) for request in engine.requests[1:]] == [1000, 500]
+
+
+def test_what_is_known_is_reported_when_the_command_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupt)
+    result = run(monkeypatch, Engine([ticket(1, HANH), row(2, "received")]), "1", "2")
+    assert result.exit_code == 130
+    assert ["ticket_created", "1"] in [line.split() for line in result.stdout.splitlines()]
+    assert ["waiting", "1"] in [line.split() for line in result.stdout.splitlines()]
+
+
+CHANGES: list[dict[str, Any]] = [
+    {
+        "event_id": 17,
+        "result": "ticket_updated",
+        "account": None,
+        "contact": {"before": None, "after": {"id": "c"}},
+        "ticket": {
+            "before": {"id": "t", "title": "Lead Pancake: Nguyễn Văn A", "data": {"pancake": {"tags": []}}},
+            "after": {
+                "id": "t",
+                "title": "Lead Pancake: Nguyễn Văn A, từ một chiến dịch quảng cáo với cái tên rất dài",
+                "data": {"pancake": {"tags": ["hot"], "address": "x" * 200}},
+            },
+        },
+        "owner": HANH["id"],
+        "notifications": [{"name": "lead_updated"}, {"name": "needs_attention"}],
+    },
+    {"event_id": 18, "result": "dead_letter", "error_code": "invalid_phone", "error_detail": "No phone: 09"},
+]
+
+
+def shown(found: dict[str, Any]) -> list[str]:
+    output = StringIO()
+    print_report(found, Console(file=output, width=WIDTH))
+    return output.getvalue().splitlines()
+
+
+@pytest.fixture
+def dry_run() -> dict[str, Any]:
+    engine = Engine(
+        dry_run=True, changes=CHANGES, matched=2, refused=[{"event_id": 9, "reason": "unknown_id"}]
+    )
+    report: dict[str, Any] = engine._data({"query": "pancake_replay_events"})["pancake_replay_events"]
+    return report
+
+
+def test_a_dry_run_is_shown_event_by_event_and_nothing_is_cut(dry_run: dict[str, Any]) -> None:
+    lines = shown(dry_run)
+    assert max(map(len, lines)) <= WIDTH
+    text = "\n".join(lines)
+    words = "".join(text.split())
+    for expected in (
+        "event 9 refused: unknown_id",
+        "event 17: ticket_updated",
+        f"owner: {HANH['id']}",
+        "contact: new",
+        "title: Lead Pancake: Nguyễn Văn A → Lead Pancake: Nguyễn Văn A, từ một chiến dịch quảng cáo với cái",
+        'data.pancake.tags: [] → ["hot"]',
+        f"data.pancake.address: none → {'x' * 200}",
+        "would notify: lead_updated, needs_attention",
+        "event 18: dead_letter, invalid_phone: No phone: 09",
+        "2 events: dead_letter 1, ticket_updated 1",
+    ):
+        assert "".join(expected.split()) in words, expected
+
+
+def test_a_dry_run_names_the_owners(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(dry_run=True, changes=CHANGES)
+    result = run(monkeypatch, engine, "17", "18", "--dry-run")
+    assert (result.exit_code, "  owner: Vũ Thị Hạnh" in result.stdout.splitlines()) == (0, True)
+
+
+def test_the_parts_of_an_event_are_indented_on_lines_of_their_own(dry_run: dict[str, Any]) -> None:
+    lines = shown(dry_run)
+    assert "  contact: new" in lines
+    assert '    data.pancake.tags: [] → ["hot"]' in lines
