@@ -20,7 +20,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from leads.cli.replay.action import ReplayAction, drain
+from leads.cli.replay.action import ReplayAction
+from leads.cli.replay.draining import Drain
 from leads.domain.window import ICT
 from sandbox.accelerated_clock import AcceleratedClock
 from sandbox.chaos.accelerated_handlers import CLOCK_FILE, MUTATION, MUTATIONS
@@ -207,7 +208,7 @@ class Afternoon:
 
     def _replay(self) -> None:
         with ReplayAction.at(self._sandbox.hasura_url, self._sandbox.keys.admin_secret) as action:
-            drain(action, {"filter": {"status": "skipped_kill_switch"}}, Progress(disable=True))
+            Drain().run(action, {"filter": {"status": "skipped_kill_switch"}}, Progress(disable=True))
 
     def _set(self, name: str, value: str) -> None:
         with psycopg.connect(self._sandbox.database_url, autocommit=True) as db_connection:

@@ -1,13 +1,10 @@
-"""Call the action pancake_replay_events once, or until no row is held."""
+"""Call the action pancake_replay_events, and read what its rows became."""
 
 import getpass
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
-
-from rich.progress import Progress
 
 from leads.adapters.hasura_admin import HasuraAdmin, RequestRefused
 from leads.cli.failures import CommandFailed, WrongUsage
@@ -125,7 +122,7 @@ def session_headers() -> dict[str, str]:
 def _event(row: Mapping[str, Any]) -> ReplayedEvent:
     owner = row["assignee"] or {}
     return ReplayedEvent(
-        id=row["id"],
+        id=int(row["id"]),  # text, if the engine is set to give large numbers as text
         status=row["status"],
         result=row["result"] or row["outcome"],
         error_code=row["error_code"],
@@ -133,29 +130,3 @@ def _event(row: Mapping[str, Any]) -> ReplayedEvent:
         owner_id=owner.get("id"),
         owner_name=owner.get("full_name"),
     )
-
-
-def drain(action: ReplayAction, request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """Call the action until the request finds no row; return the sums of all calls.
-
-    matched + arrived + returned = replayed + changed + held. Raises CommandFailed when a call moves nothing.
-    """
-    total: Counter[str] = Counter()
-    ids: list[int] = []
-    held: int | None = None
-    with progress:
-        task = progress.add_task("replayed", total=None)
-        while True:
-            report = action.call(request)
-            total["matched" if held is None else "arrived"] += report["matched"] - (held or 0)
-            held = report["held"]
-            ids += report["replayed_ids"]
-            total.update({name: report[name] for name in ("replayed", "changed", "returned", "arrived")})
-            progress.update(task, completed=total["replayed"], total=total["replayed"] + report["held"])
-            if not held:
-                return report | total | {"replayed_ids": ids}
-            if not report["replayed"]:
-                raise CommandFailed(
-                    f"{held} rows are held and the last call replayed none of them. "
-                    "Is the kill switch on? Turn it off, then run this again."
-                )

@@ -9,12 +9,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
 from leads.adapters.settings import read_operator_settings
 from leads.cli.exit_codes import ExitCode
-from leads.cli.failures import WrongUsage
+from leads.cli.failures import CommandFailed, WrongUsage
 from leads.cli.output import AsJson, print_json, progress_bar, say, show_activity
-from leads.cli.replay.action import ReplayAction, drain
+from leads.cli.replay.action import ReplayAction
+from leads.cli.replay.draining import Drain
 from leads.cli.replay.following import FollowedEvents, follow
 from leads.cli.replay.report import print_report
-from leads.domain.errors import BadRequest
+from leads.domain.errors import BadRequest, IntegrationError
 from leads.domain.replay import read_request
 from leads.domain.replay_results import ReplayResults
 
@@ -61,19 +62,41 @@ def replay(
     settings = read_operator_settings("HASURA_URL", "HASURA_ADMIN_SECRET")
     with ReplayAction.at(settings.hasura_url, settings.hasura_admin_secret) as action:
         if drain_all:
-            bar = progress_bar(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            report = drain(action, request, bar)
+            report = _drain(action, request, wait=wait, as_json=as_json)
         else:
             with show_activity("replaying"):
                 report = action.call(request)
-        if wait and not dry_run:
-            _add_results(action, report, as_json=as_json)
-        else:
-            owners = {item["owner"] for item in report["changes"] if item.get("owner")}
-            names = {} if as_json else action.load_names(sorted(owners))
-            _show(report | {"results": None}, names, as_json=as_json)
-    if report["refused"] or (report["remaining"] and not dry_run) or _has_failures(report.get("results")):
+            _finish(action, report, wait=wait and not dry_run, as_json=as_json)
+    if report["refused"] or (report["remaining"] and not dry_run) or _has_failures(report["results"]):
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _drain(action: ReplayAction, request: dict[str, Any], *, wait: bool, as_json: bool) -> dict[str, Any]:
+    """Drain and show the report, also that of a drain that failed or was interrupted on its way."""
+    drain = Drain()
+    try:
+        drain.run(action, request, progress_bar(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()))
+    except CommandFailed:
+        if drain.report:
+            _finish(action, drain.report, wait=wait, as_json=as_json)
+        raise
+    except (IntegrationError, KeyboardInterrupt):
+        if drain.report:
+            _finish(action, drain.report, wait=False, as_json=as_json)
+        raise
+    _finish(action, drain.report, wait=wait, as_json=as_json)
+    return drain.report
+
+
+def _finish(action: ReplayAction, report: dict[str, Any], *, wait: bool, as_json: bool) -> None:
+    """Show the report: with the results of the rows, if they are waited for."""
+    report["results"] = None
+    if wait:
+        _add_results(action, report, as_json=as_json)
+        return
+    owners = {item["owner"] for item in report["changes"] if item.get("owner")}
+    names = {} if as_json else action.load_names(sorted(owners))
+    _show(report, names, as_json=as_json)
 
 
 def _add_results(action: ReplayAction, report: dict[str, Any], *, as_json: bool) -> None:

@@ -15,7 +15,8 @@ from leads.cli.__main__ import app
 from leads.cli.failures import CommandFailed
 from leads.cli.metadata.directory import role_of_action
 from leads.cli.output import progress_bar
-from leads.cli.replay.action import ReplayAction, drain, session_headers
+from leads.cli.replay.action import ReplayAction, session_headers
+from leads.cli.replay.draining import Drain
 from leads.domain.errors import HasuraUnavailable
 
 RUNBOOK = Path(__file__).parents[3] / "docs" / "runbook" / "replay.md"
@@ -69,7 +70,9 @@ def refusing(code: str, message: str) -> dict[str, Any]:
 def test_a_drain_goes_on_until_nothing_is_held_and_its_sums_balance() -> None:
     """12 held at first; 1 arrived in the first call, 2 between the calls."""
     action, requests = answering(report(12, 8, 5, arrived=1), report(7, 7, 0))
-    total = drain(action, ORDER, progress_bar())
+    drain = Drain()
+    drain.run(action, ORDER, progress_bar())
+    total = drain.report
     assert (total["matched"], total["arrived"], total["replayed"], total["held"]) == (12, 3, 15, 0)
     assert total["matched"] + total["arrived"] == total["replayed"] + total["held"]
     assert json.loads(requests[0].content)["variables"] == ORDER | {"wait": False}
@@ -79,7 +82,7 @@ def test_a_drain_goes_on_until_nothing_is_held_and_its_sums_balance() -> None:
 def test_a_drain_that_moves_nothing_ends_with_a_hint() -> None:
     action, _ = answering(report(3, 0, 3))
     with pytest.raises(CommandFailed, match="3 rows are held and the last call replayed none of them"):
-        drain(action, ORDER, progress_bar())
+        Drain().run(action, ORDER, progress_bar())
 
 
 def test_who_calls_is_recorded_and_the_role_is_the_one_that_may_call_the_action() -> None:

@@ -47,6 +47,8 @@ class Engine:
         self.states = list(states)
         self.paused = paused
         self.report = report
+        self.calls: list[dict[str, Any]] = []
+        """What single calls of the action answer instead."""
         self.requests: list[dict[str, Any]] = []
 
     def answer(self, request: httpx.Request) -> httpx.Response:
@@ -61,6 +63,8 @@ class Engine:
             numbers = dict.fromkeys(names, 0) | {"matched": len(ids), "replayed": len(ids)}
             rest = {"dry_run": False, "rate_per_second": 20, "refused": [], "changes": [], "results": None}
             report = numbers | rest | {"replayed_ids": ids, "processing_paused": self.paused} | self.report
+            if self.calls:
+                report |= self.calls.pop(0)
             return {"pancake_replay_events": report}
         if "staff(" in body["query"]:
             return {"staff": [owner for owner in (HANH, KHOA) if owner["id"] in body["variables"]["ids"]]}
@@ -187,6 +191,34 @@ def test_a_drain_follows_the_rows_of_all_its_calls(monkeypatch: pytest.MonkeyPat
     assert result.exit_code == 0
     assert "ticket_created     1500" in result.stdout
     assert [len(request["variables"]["ids"]) for request in engine.requests[1:]] == [1000, 500]
+
+
+def test_a_drain_that_stops_on_its_way_reports_what_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine([ticket(1, HANH), ticket(2, KHOA)])
+    engine.calls = [
+        {"matched": 5, "replayed": 2, "remaining": 3, "held": 3},
+        {"matched": 3, "replayed": 0, "remaining": 3, "held": 3, "replayed_ids": []},
+    ]
+    result = run(monkeypatch, engine, "--status", "skipped_kill_switch", "--drain")
+    assert result.exit_code == 1
+    assert "3 rows are held and the last call replayed none of them" in result.stderr
+    assert result.stdout.splitlines()[0].startswith("matched 5  replayed 2  remaining 3")
+    assert "ticket_created       2" in result.stdout
+
+
+def test_ids_may_be_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HASURA_GRAPHQL_STRINGIFY_NUMERIC_TYPES makes the engine give a bigint as text."""
+    engine = Engine([ticket(1, HANH)])
+    answer = engine._data
+
+    def stringified(body: dict[str, Any]) -> dict[str, Any]:
+        data = answer(body)
+        for item in data.get("pancake_webhook_event", []):
+            item["id"] = str(item["id"])
+        return data
+
+    engine._data = stringified  # type: ignore[method-assign]
+    assert run(monkeypatch, engine, "1").exit_code == 0
 
 
 def test_what_is_known_is_reported_when_the_command_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
