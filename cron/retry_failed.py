@@ -3,22 +3,28 @@
 Called by: cron trigger `pancake_retry_failed`, every minute.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.domain.backoff import MAX_ATTEMPTS
-from leads.services.cron_work import CronReport, CronRun
+from leads.services.cron_steps import Report, Step, take_steps
+from leads.services.cron_work import AdminNotice, CronReport, CronRun
 from leads.services.outbox import SEND_LEASE
 from leads.services.process_record.claim import CLAIM_LEASE
 from leads.services.runtime import Runtime
+from leads.services.sending.rows import DueRow
 from leads.services.unassigned_tickets import assign_tickets
 
 STOP_AFTER_SECONDS = 40
 MAX_ROWS_PER_TICK = 500
 """Of each kind: the backlog of an hour's pause must not be released at once."""
-MAX_NOTIFIED_EVENTS_PER_TICK = 200
+SECONDS_LEFT_AFTER_EVENTS = 25
+"""A call that starts as late as that may take 15 s. Events must leave time for the notices of runs."""
+SECONDS_LEFT_AFTER_RUNS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +36,12 @@ class ReleasedClaim:
 
 
 @dataclass(frozen=True, slots=True)
-class UnnotifiedEvent:
-    """A row of retry_failed/list_unnotified."""
+class GivenUp:
+    """The row of retry_failed/count_given_up: rows with notifications given up, the last one at `until`."""
 
-    id: int
+    events: int
+    runs: int
+    until: datetime
 
 
 async def retry_failed(runtime: Runtime, call: CronCall) -> Answer:
@@ -42,28 +50,68 @@ async def retry_failed(runtime: Runtime, call: CronCall) -> Answer:
 
 
 async def release(runtime: Runtime, run: CronRun) -> CronReport:
-    """Release events by three rules, then send the notifications that events and cron runs still hold."""
-    limits = {"now": run.now, "limit": MAX_ROWS_PER_TICK, "max_attempts": MAX_ATTEMPTS}
-    failed = await runtime.db.fetch_all("retry_failed/release_failed", limits)
-    claims = await runtime.db.fetch_all(
-        "retry_failed/release_claims", limits | {"lease": CLAIM_LEASE}, ReleasedClaim
-    )
-    refired = await runtime.db.fetch_all("retry_failed/refire_received", limits)
+    """Take every step; one that fails does not stop the others, but makes the run fail."""
+    report = await take_steps(runtime, run, STEPS)
+    return replace(report, notices=_notices(run, report.body))
+
+
+async def release_failed(runtime: Runtime, run: CronRun) -> Report:
+    due = {"now": run.now, "limit": MAX_ROWS_PER_TICK}
+    return {"failed": len(await runtime.db.fetch_all("retry_failed/release_failed", due))}
+
+
+async def release_claims(runtime: Runtime, run: CronRun) -> Report:
+    expired = {"limit": MAX_ROWS_PER_TICK, "max_attempts": MAX_ATTEMPTS, "lease": CLAIM_LEASE}
+    claims = await runtime.db.fetch_all("retry_failed/release_claims", expired, ReleasedClaim)
     given_up = sum(claim.status == "dead_letter" for claim in claims)
-    return CronReport(
-        {
-            "failed": len(failed),
-            "claims": len(claims) - given_up,
-            "dead_letter": given_up,
-            "refired": len(refired),
-            **await assign_tickets(runtime, run),
-            "notified": await _send_notifications_of_events(runtime),
-            "runs_notified": await runtime.cron_runs.send_unnotified(run.now, SEND_LEASE),
-        }
-    )
+    return {"claims": len(claims) - given_up, "dead_letter": given_up}
 
 
-async def _send_notifications_of_events(runtime: Runtime) -> int:
-    unsent = {"limit": MAX_NOTIFIED_EVENTS_PER_TICK, "lease": SEND_LEASE}
-    events = await runtime.db.fetch_all("retry_failed/list_unnotified", unsent, UnnotifiedEvent)
-    return await runtime.outbox.claim_and_send([event.id for event in events]) if events else 0
+async def refire_received(runtime: Runtime, run: CronRun) -> Report:
+    stuck = {"limit": MAX_ROWS_PER_TICK}
+    return {"refired": len(await runtime.db.fetch_all("retry_failed/refire_received", stuck))}
+
+
+async def send_notifications(runtime: Runtime, run: CronRun) -> Report:
+    """Send what events hold; not those that a sender has claimed, and not before their wait is over."""
+    due = {"now": run.now, "limit": MAX_ROWS_PER_TICK, "lease": SEND_LEASE}
+    events = await runtime.db.fetch_all("retry_failed/list_unnotified", due, DueRow)
+    has_time = partial(_has_seconds_left, run, SECONDS_LEFT_AFTER_EVENTS)
+    return {"notified": await runtime.outbox.send_due(events, has_time)}
+
+
+async def send_notices(runtime: Runtime, run: CronRun) -> Report:
+    """The same for the notices of cron runs."""
+    has_time = partial(_has_seconds_left, run, SECONDS_LEFT_AFTER_RUNS)
+    return {"runs_notified": await runtime.cron_runs.notices.send_unsent(run.now, has_time)}
+
+
+async def count_given_up(runtime: Runtime, run: CronRun) -> Report:
+    """Count what was given up since the administrators were last told of it; at most once an hour."""
+    row = await runtime.db.fetch_one("retry_failed/count_given_up", {"now": run.now}, GivenUp)
+    return {"given_up": {"events": row.events, "runs": row.runs, "until": row.until}} if row else {}
+
+
+STEPS: Sequence[Step] = (
+    release_failed,
+    release_claims,
+    refire_received,
+    assign_tickets,
+    send_notifications,
+    send_notices,
+    count_given_up,
+)
+
+
+def _has_seconds_left(run: CronRun, seconds: float) -> bool:
+    return run.seconds_left() > seconds
+
+
+def _notices(run: CronRun, body: Report) -> tuple[AdminNotice, ...]:
+    """Tell the administrators of notifications that were given up."""
+    given_up = body.get("given_up")
+    if not isinstance(given_up, dict):
+        return ()
+    detail = f"events: {given_up['events']}, cron runs: {given_up['runs']}"
+    key = f"notifications_given_up:{run.scheduled_time.isoformat()}"
+    return (AdminNotice(key, "notifications_given_up", detail),)

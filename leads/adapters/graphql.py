@@ -10,13 +10,20 @@ from collections.abc import Mapping, Sequence
 import httpx
 from gql import Client, GraphQLRequest, gql
 from gql.client import AsyncClientSession
-from gql.transport.exceptions import TransportError, TransportQueryError
+from gql.transport.exceptions import TransportError, TransportQueryError, TransportServerError
 from gql.transport.httpx import HTTPXAsyncTransport
 from graphql import GraphQLError
 
-from leads.domain.errors import HasuraRefused, HasuraUnavailable
+from leads.domain.errors import HasuraRefused, HasuraUnavailable, HasuraUncertain
 
 SEND_TIMEOUT_SECONDS = 5.0
+REPEAT_TIMEOUT_SECONDS = 15.0
+"""For what had no answer in time before; less than the 30 s that Hasura waits for an action."""
+CONNECT_TIMEOUT_SECONDS = 3.0
+"""Less than the others, so that what could not arrive is told from what had no answer."""
+MAX_SECONDS_TO_REFUSE = 2.0
+"""An error that takes longer is Hasura's own time-out with the service, which may have taken them."""
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 HEALTH_TIMEOUT_SECONDS = 2.0
 SEND_NOTIFICATIONS = gql(
     """
@@ -34,32 +41,42 @@ class GraphqlClient:
         self._transport = HTTPXAsyncTransport(
             url=f"{url}/v1/graphql",
             headers={"Authorization": f"Bearer {token}"},
-            timeout=httpx.Timeout(SEND_TIMEOUT_SECONDS),
+            timeout=httpx.Timeout(REPEAT_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
         )
-        self._client = Client(transport=self._transport, execute_timeout=SEND_TIMEOUT_SECONDS)
+        self._client = Client(transport=self._transport, execute_timeout=None)
         self._session: AsyncClientSession | None = None
         self._health = httpx.AsyncClient(base_url=url, timeout=HEALTH_TIMEOUT_SECONDS)
         self._opening = asyncio.Lock()
 
-    async def send_notifications(self, notifications: Sequence[Mapping[str, object]]) -> dict[str, int]:
+    async def send_notifications(
+        self,
+        notifications: Sequence[Mapping[str, object]],
+        *,
+        timeout_seconds: float = SEND_TIMEOUT_SECONDS,
+    ) -> dict[str, int]:
         """Send notifications; return how many were accepted and how many were known already.
 
-        Raises HasuraRefused if the answer is an error, HasuraUnavailable if there is no valid answer.
+        Raises HasuraRefused if the answer is an error, HasuraUncertain if there is no valid answer in time,
+        HasuraUnavailable if the request did not arrive.
         """
         session = await self._connected()
         request = GraphQLRequest(SEND_NOTIFICATIONS, variable_values={"notifications": list(notifications)})
+        started = asyncio.get_running_loop().time()
         try:
-            data = await session.execute(request)
+            async with asyncio.timeout(timeout_seconds):
+                data = await session.execute(request)
         except TransportQueryError as error:
+            if asyncio.get_running_loop().time() - started > MAX_SECONDS_TO_REFUSE:
+                raise HasuraUncertain("sendNotifications answered late, with an error.") from error
             raise HasuraRefused("sendNotifications answered with an error.") from error
         except (TransportError, GraphQLError, httpx.HTTPError, TimeoutError, AssertionError) as error:
             # AssertionError: gql asserts that an answer holds data or errors.
-            raise HasuraUnavailable(f"sendNotifications failed: {type(error).__name__}") from error
+            raise _without_answer(error) from error
         try:
             answer = data["sendNotifications"]
             return {"accepted": int(answer["accepted"]), "duplicates": int(answer["duplicates"])}
         except (KeyError, TypeError, ValueError) as error:
-            raise HasuraUnavailable("sendNotifications gave no result.") from error
+            raise HasuraUncertain("sendNotifications gave no result.") from error
 
     async def is_healthy(self) -> bool:
         """Whether the engine answers its health check."""
@@ -78,3 +95,17 @@ class GraphqlClient:
             if self._session is None:
                 self._session = await self._client.connect_async()  # type: ignore[no-untyped-call]
             return self._session
+
+
+def _without_answer(error: Exception) -> HasuraUnavailable:
+    """Tell a request that cannot have arrived from one that may have. gql wraps the errors of httpx."""
+    cause = error.__cause__ or error
+    message = f"sendNotifications failed: {type(cause).__name__}"
+    # 4xx and 503 say that the request was not passed on; any other status, that it may have been.
+    was_turned_away = isinstance(error, TransportServerError) and (error.code or 500) in (
+        *range(400, 500),
+        503,
+    )
+    if was_turned_away or isinstance(cause, NOT_SENT):
+        return HasuraUnavailable(message)
+    return HasuraUncertain(message)

@@ -104,3 +104,10 @@ def describe(error: BaseException) -> dict[str, str]:
     kind = type(error).__name__
     digest = sha256("|".join([kind, *where]).encode()).hexdigest()[:DIGEST_CHARACTERS]
     return {"error": kind, "where": " < ".join(reversed(where)), "digest": digest}
+
+
+def summarize(error: Exception) -> str:
+    """Describe an error in one line for a stored report, without the text of foreign exceptions."""
+    if isinstance(error, IntegrationError):
+        return str(error)
+    return "{error}, digest {digest}".format(**describe(error))

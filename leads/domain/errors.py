@@ -9,7 +9,8 @@
     │   │   └── Deferred
     │   ├── Contended             serialization failure, deadlock, lock timeout, lost connection
     │   ├── HasuraUnavailable
-    │   │   └── HasuraRefused     it answered with an error
+    │   │   ├── HasuraRefused     it answered with an error
+    │   │   └── HasuraUncertain   it may have done what it was asked
     │   └── PancakeUnavailable
     ├── PancakeRefused            Pancake answered that it will not serve the request
     │   └── PancakeKeyRejected
@@ -99,6 +100,12 @@ class HasuraRefused(HasuraUnavailable):
     """Hasura, or a service behind it, refused the request."""
 
     code = "hasura_refused"
+
+
+class HasuraUncertain(HasuraUnavailable):
+    """Hasura gave no valid answer in time: what it was asked may be done or not."""
+
+    code = "hasura_uncertain"
 
 
 class PancakeUnavailable(Retryable):

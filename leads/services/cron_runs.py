@@ -7,7 +7,7 @@ report under `state`.
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypedDict
 
 from leads.adapters.clock import Clock
@@ -15,13 +15,13 @@ from leads.adapters.database import Database, Params, Transaction
 from leads.adapters.graphql import GraphqlClient
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
-from leads.adapters.logs import LOGGER, describe
+from leads.adapters.logs import LOGGER, summarize
 from leads.adapters.metrics import Metrics
-from leads.domain.errors import HasuraUnavailable, IntegrationError, Retryable, Unavailable
+from leads.domain.errors import Retryable, Unavailable
 from leads.domain.notifications import NEEDS_ATTENTION
 from leads.domain.reports import shorten
 from leads.services.cron_work import CronReport, CronRun, CronWork
-from leads.services.outbox import send_notifications
+from leads.services.run_notices import RunNotices
 
 CRONS = (
     "sync_sources",
@@ -85,22 +85,14 @@ class _Recipient:
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class _UnnotifiedRow:
-    """A row of cron_runs/list_unnotified."""
-
-    id: int
-    notifications: list[dict[str, object]]
-
-
 class CronRuns:
     """Runs the work of a cron for a tick, if the tick is due and no other run of the cron is under way."""
 
     def __init__(self, db: Database, graphql: GraphqlClient, metrics: Metrics, clock: Clock) -> None:
         self._db = db
-        self._graphql = graphql
         self._metrics = metrics
         self._clock = clock
+        self.notices = RunNotices(db, graphql, metrics, clock)
 
     async def run(self, call: CronCall, work: CronWork, *, stop_after_seconds: float) -> Answer:
         """Answer `{result, report}`; `work` should return after `stop_after_seconds`.
@@ -129,24 +121,6 @@ class CronRuns:
             )
             return await self._work(name, run, work)
 
-    async def send_unnotified(self, now: datetime, lease: timedelta) -> int:
-        """Send the notifications of runs that ended longer than `lease` ago; return for how many runs."""
-        params = {"now": now, "names": list(CRONS), "lease": lease}
-        rows = await self._db.fetch_all("cron_runs/list_unnotified", params, _UnnotifiedRow)
-        return sum([await self._send(row.id, row.notifications) for row in rows])
-
-    async def _send(self, run_id: int, notifications: list[dict[str, object]]) -> bool:
-        """Send the notifications of a stored run; what fails is left to retry_failed."""
-        try:
-            await send_notifications(self._graphql, self._metrics, notifications)
-        except HasuraUnavailable as error:
-            fields = {"run": run_id, "reason": str(error)}
-            LOGGER.warning("notifications deferred", extra={"fields": fields})
-            self._metrics.notifications.labels("failed").inc()
-            return False
-        await self._db.fetch_all("cron_runs/mark_notified", {"id": run_id, "now": self._clock.now()})
-        return True
-
     def _answer_busy(self, name: str, run: _SkippedRun | None) -> Answer:
         if run is not None and run.outcome == "running":
             raise RunUnderWay
@@ -169,7 +143,7 @@ class CronRuns:
         state = {"state": run.state} if outcome != "succeeded" and run.state else {}
         await self._store(run, outcome, {**report.body, **state, "notifications": notifications}, report)
         if notifications:
-            await self._send(run.id, notifications)
+            await self._send_notices(run.id)
         if report.unfinished:
             raise RunUnfinished
         answer = self._count(name, {"result": outcome, "report": shorten(report.body)})
@@ -177,11 +151,16 @@ class CronRuns:
             raise RunFailed(report.problem)
         return answer
 
+    async def _send_notices(self, run_id: int) -> None:
+        """Send the notices of a stored run; what fails is left to retry_failed."""
+        try:
+            await self.notices.claim_and_send([run_id])
+        except Retryable as error:
+            fields = {"run": run_id, "reason": str(error)}
+            LOGGER.warning("notifications deferred to the retry cron", extra={"fields": fields})
+
     async def _store_error(self, run: CronRun, error: Exception) -> None:
-        is_ours = isinstance(error, IntegrationError)
-        # The text of a foreign exception may quote personal data.
-        problem = str(error) if is_ours else "{error}, digest {digest}".format(**describe(error))
-        await self._store(run, "failed", {"state": run.state}, CronReport({}, problem=problem))
+        await self._store(run, "failed", {"state": run.state}, CronReport({}, problem=summarize(error)))
 
     async def _store(self, run: CronRun, outcome: str, body: dict[str, object], report: CronReport) -> None:
         params = {
@@ -202,11 +181,11 @@ class CronRuns:
             return []
         recipients = await self._db.fetch_all("cron_runs/load_recipients", {}, _Recipient)
         if not recipients:
-            # The service refuses a notification without recipients, which would be sent again every minute.
             keys = [notice.key for notice in report.notices]
             LOGGER.warning(
                 "notifications dropped", extra={"fields": {"reason": "no active admin", "keys": keys}}
             )
+            self._metrics.notifications.labels("dropped").inc(len(keys))
             return []
         return [
             {

@@ -1,4 +1,5 @@
--- Add a notification for the managers to each event whose ticket has no first response in time, once per ticket.
+-- Add a notification for the managers to each event whose ticket has no first response in time, once per ticket. Without an active
+-- manager it is for the administrators.
 -- Considers events processed in the last 3 days (older tickets were flagged before, unless the cron was down for days) and
 -- stored or replayed within `max_event_age`; a longer one reads more rows.
 -- Returns the ids of the events. Relies on ix_pancake_webhook_event_created_at, ix_pancake_webhook_event_replayed,
@@ -18,7 +19,12 @@ WITH late AS (
         AND e.processed_at > %(now)s::timestamptz - interval '3 days'
         AND e.status = 'processed'
         -- Skip events whose notifications are being sent: the sender would mark the new one as sent too.
-        AND (e.notifications = '[]'::jsonb OR e.notified_at IS NOT NULL OR e.notify_claimed_at < clock_timestamp() - %(lease)s::interval)
+        AND (
+            e.notifications = '[]'::jsonb
+            OR e.notified_at IS NOT NULL
+            OR e.notify_claimed_at IS NULL
+            OR e.notify_claimed_at < clock_timestamp() - %(lease)s::interval
+        )
         -- The event that opened the ticket. A replay may have changed its outcome since, then the first event of the ticket.
         AND e.id = (
             SELECT f.id FROM public.pancake_webhook_event AS f
@@ -41,6 +47,13 @@ WITH late AS (
     SELECT coalesce(jsonb_agg(s.id ORDER BY s.id), '[]') AS ids
     FROM public.staff AS s
     WHERE s.role = public.pancake_staff_role('manager') AND s.is_active
+), recipients AS (
+    SELECT CASE WHEN m.ids <> '[]' THEN m.ids ELSE (
+        SELECT coalesce(jsonb_agg(s.id ORDER BY s.id), '[]')
+        FROM public.staff AS s
+        WHERE s.role = public.pancake_staff_role('admin') AND s.is_active
+    ) END AS ids
+    FROM managers AS m
 )
 UPDATE public.pancake_webhook_event AS e
 SET
@@ -48,11 +61,11 @@ SET
     notifications = CASE WHEN e.notified_at IS NULL THEN e.notifications ELSE '[]' END || jsonb_build_array(jsonb_build_object(
         'name', 'sla_missed' || CASE WHEN e.replay_count > 0 THEN '.' || e.replay_count ELSE '' END,
         'template_code', 'noti_pancake_needs_attention',
-        'recipient_ids', m.ids,
+        'recipient_ids', r.ids,
         'data', jsonb_build_object('reason', 'sla_missed', 'detail', l.code, 'ticket_id', l.ticket_id)
     )),
     notified_at = NULL,
     notify_claimed_at = NULL
-FROM late AS l, managers AS m
+FROM late AS l, recipients AS r
 WHERE e.id = l.id
 RETURNING e.id

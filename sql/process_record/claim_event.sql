@@ -35,7 +35,8 @@ WITH switches AS (
 )
 SELECT
     w.paused, c.id, c.status, c.claim_id, c.connection_id, c.record_id, c.table_name, c.modified_on, c.payload::text AS payload,
-    c.arrived_at, c.attempts, c.replay_count, c.created_at, CASE WHEN c.notified_at IS NULL THEN c.notifications ELSE '[]' END AS unsent,
+    c.arrived_at, c.attempts, c.replay_count, c.created_at,
+    CASE WHEN c.notified_at IS NULL THEN public.pancake_unsent(c.notifications, c.notify_sent) ELSE '[]' END AS unsent,
     -- The same rule as in kpi/load_latency.
     c.held_at IS NOT NULL OR c.replay_count > 0 AS is_apart,
     c.evidence ->> 'corrected_phone' AS corrected_phone,

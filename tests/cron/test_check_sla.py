@@ -73,9 +73,32 @@ async def test_the_retry_cron_notifies_if_the_service_was_unavailable(
     await harness.run("check_sla")
     harness.hasura.failing = False
     assert late(harness) == []
-    harness.sql("UPDATE pancake_webhook_event SET notify_claimed_at = now() - interval '61 seconds'")
+    harness.move_clock(minutes=1)
     assert (await harness.run("retry_failed"))["notified"] == 1
     assert late(harness) == ["sla_missed"]
+
+
+async def test_a_late_ticket_is_flagged_while_older_notifications_of_its_event_wait(
+    harness: CronHarness,
+) -> None:
+    harness.hasura.refused = {"1:unassigned"}
+    event_id, _ = await harness.process_lead()
+    harness.move_clock(minutes=31)
+    assert (await harness.run("check_sla"))["late"] == 1
+    harness.hasura.refused = set()
+    harness.move_clock(minutes=1)
+    await harness.run("retry_failed")
+    assert set(harness.hasura.sent) == {f"{event_id}:unassigned", f"{event_id}:sla_missed"}
+
+
+async def test_without_an_active_manager_the_administrators_are_notified(
+    harness: CronHarness, ticket: str
+) -> None:
+    harness.sql("UPDATE staff SET is_active = false WHERE role = 'manager'")
+    await harness.run("check_sla")
+    (notification,) = [n for n in harness.hasura.sent.values() if n["data"].get("reason") == "sla_missed"]
+    admins = harness.sql("SELECT id::text FROM staff WHERE role = 'admin' AND is_active")
+    assert set(notification["recipient_ids"]) == {row["id"] for row in admins}
 
 
 def on_the_hour(harness: CronHarness) -> None:

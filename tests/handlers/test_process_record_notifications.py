@@ -39,7 +39,7 @@ async def test_a_sender_with_an_older_claim_does_not_mark_newer_notifications_as
     harness: HandlerHarness,
 ) -> None:
     answer = await harness.deliver({"id": "r", "phone_number": "0905111222", "source": ["-1", "brand new"]})
-    claim = {"ids": [answer["event_id"]], "lease": SEND_LEASE}
+    claim = {"ids": [answer["event_id"]], "lease": SEND_LEASE, "now": harness.clock.now()}
     (held,) = await harness.runtime.db.fetch_all("outbox/claim_notifications", claim, UnsentEvent)
     harness.hasura.failing = True
     await harness.process(answer["event_id"])
@@ -51,3 +51,31 @@ async def test_a_sender_with_an_older_claim_does_not_mark_newer_notifications_as
     harness.expire_leases()
     await harness.process(answer["event_id"])
     assert len(harness.hasura.sent) == 2
+
+
+async def test_a_replay_of_a_given_up_event_sends_its_notifications(harness: HandlerHarness) -> None:
+    harness.fill_roster(1)
+    harness.hasura.refused = {"1:new_lead"}
+    event_id, _ = await harness.process_lead()
+    harness.sql("UPDATE pancake_webhook_event SET notify_given_up_at = now()")
+    harness.hasura.refused = set()
+    await harness.replay(ids=[event_id])
+    await harness.process_received()
+    assert list(harness.hasura.sent) == [f"{event_id}:new_lead"]
+    assert harness.event(event_id)["notify_given_up_at"] is None
+
+
+async def test_a_replay_sends_only_what_was_not_accepted(harness: HandlerHarness) -> None:
+    harness.fill_roster(1)
+    await harness.process_lead()
+    harness.hasura.failing = True
+    event_id, _ = await harness.process_lead(modified_on=LATER, phone_number="0905999888")
+    harness.sql(
+        "UPDATE pancake_webhook_event SET notify_sent = ARRAY['lead_updated'] WHERE id = %s", event_id
+    )
+    harness.hasura.failing = False
+    harness.hasura.calls.clear()
+    await harness.replay(ids=[event_id])
+    await harness.process_received()
+    assert [f"{event_id}:phone_changed"] in harness.hasura.calls
+    assert not [call for call in harness.hasura.calls if f"{event_id}:lead_updated" in call]

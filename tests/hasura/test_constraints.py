@@ -28,6 +28,11 @@ def test_constraints_follow_the_naming_convention(constrained: psycopg.Connectio
         "UPDATE pancake_webhook_event SET payload_hash = '\\x00'",
         "UPDATE pancake_webhook_event SET origin = 'elsewhere'",
         "UPDATE pancake_webhook_event SET notifications = '{}'",
+        "UPDATE pancake_webhook_event SET notify_refusals = 1",
+        "UPDATE pancake_webhook_event SET notify_error = 'tired'",
+        "UPDATE pancake_webhook_event SET notify_given_up_at = now()",
+        "UPDATE pancake_webhook_event SET notify_given_up_at = now(), notified_at = now(),"
+        " notify_error = 'refused'",
         "UPDATE pancake_connection SET signature_mode = 'enforce'",
         "UPDATE pancake_connection SET allowlist_mode = 'enforce'",
         "UPDATE pancake_connection SET table_names = '{}'",

@@ -10,7 +10,8 @@ from leads.adapters.queries import QUERIES
 from tests.support.plans import custom_plan, generic_plan, indexes, scanned
 
 FOLDERS = {"process_record", "ingest_record", "outbox", "retry_failed", "pancake_lists", "poll_records"}
-FOLDERS |= {"check_connection", "check_sla", "reconcile_daily", "cron_runs", "unassigned_tickets"}
+FOLDERS |= {"check_connection", "check_sla", "reconcile_daily", "cron_runs", "run_notices"}
+FOLDERS |= {"unassigned_tickets"}
 HOT = [name for name in QUERIES if name.split("/")[0] in FOLDERS]
 FACTS_PARAMS: dict[str, Any] = {
     "id": 5000,
@@ -90,9 +91,12 @@ def test_an_event_is_found_by_its_key(filled: psycopg.Connection, name: str) -> 
         ("process_record/lock_phones", "uq_pancake_webhook_event_identity"),
         ("outbox/mark_notified", "pk_pancake_webhook_event"),
         ("retry_failed/release_failed", "ix_pancake_webhook_event_retry"),
+        ("outbox/mark_unsent", "pk_pancake_webhook_event"),
+        ("outbox/claim_notifications", "pk_pancake_webhook_event"),
         ("retry_failed/list_unnotified", "ix_pancake_webhook_event_unnotified"),
         ("unassigned_tickets/store_choice", "pk_pancake_webhook_event"),
         ("unassigned_tickets/set_owner", "ticket_pkey"),
+        ("retry_failed/count_given_up", "ix_pancake_webhook_event_given_up"),
         ("pancake_lists/load_events", "uq_pancake_webhook_event_identity"),
         ("pancake_lists/fill_held", "uq_pancake_webhook_event_identity"),
         ("poll_records/load_known", "ix_pancake_webhook_event_created_at"),

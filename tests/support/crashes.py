@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from leads.adapters.database import Database, Params, Row, RowType, Statement, Transaction
-from leads.adapters.graphql import GraphqlClient
+from leads.adapters.graphql import SEND_TIMEOUT_SECONDS, GraphqlClient
 from leads.services.outbox import Outbox, UnsentEvent
 from leads.services.runtime import Runtime
 
@@ -68,9 +68,11 @@ class CrashingHasura(GraphqlClient):
         self._real = real
         self._fuse = fuse
 
-    async def send_notifications(self, notifications: Sequence[Mapping[str, object]]) -> dict[str, int]:
+    async def send_notifications(
+        self, notifications: Sequence[Mapping[str, object]], *, timeout_seconds: float = SEND_TIMEOUT_SECONDS
+    ) -> dict[str, int]:
         self._fuse.burn()
-        result = await self._real.send_notifications(notifications)
+        result = await self._real.send_notifications(notifications, timeout_seconds=timeout_seconds)
         self._fuse.burn()
         return result
 
@@ -79,7 +81,7 @@ class DirectOutbox(Outbox):
     """Sends in the caller's own task, so that a crash there reaches the caller."""
 
     async def send(self, events: Iterable[UnsentEvent]) -> int:
-        return sum([bool(result) for event in events for result in await self._send_batch([event])])
+        return sum([len((await self.attempt([event]))[0]) for event in events if event.notifications])
 
 
 def crashing(runtime: Runtime, step: int) -> Runtime:

@@ -55,6 +55,12 @@ class CronHarness(HandlerHarness):
         """Move the clock forward, for example hours=1."""
         self.clock.ahead += timedelta(**by)
 
+    async def run_for(self, name: str, *, hours: float, step_minutes: float = 1) -> None:
+        """Run a cron again and again, with the clock moved by `step_minutes` after each run."""
+        for _ in range(int(hours * 60 / step_minutes)):
+            await self.run(name)
+            self.move_clock(minutes=step_minutes)
+
     def connection(self) -> dict[str, Any]:
         return self.one("SELECT * FROM pancake_connection WHERE id = %s", self.connection_id)
 

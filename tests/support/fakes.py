@@ -1,11 +1,12 @@
 """In-memory replacements for the database and for Hasura."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from leads.adapters.database import Database, Params, Row, RowType
-from leads.adapters.graphql import GraphqlClient
-from leads.domain.errors import HasuraRefused, HasuraUnavailable
+from leads.adapters.graphql import SEND_TIMEOUT_SECONDS, GraphqlClient
+from leads.domain.errors import HasuraRefused, HasuraUnavailable, HasuraUncertain
 
 
 class FakeDatabase(Database):
@@ -27,7 +28,10 @@ class FakeHasura(GraphqlClient):
     """Accepts notifications as sendNotifications does, each idempotency key once.
 
     `failing`: every call raises HasuraUnavailable. `refused`: a call with one of these keys raises
-    HasuraRefused. `accepted_per_call`: the notifications beyond this number are ignored.
+    HasuraRefused. `slow`: a call takes the notifications, then raises HasuraUncertain, unless it is given
+    `slow_seconds` or more. `accepted_per_call`: the notifications beyond this number are ignored.
+    `gate`: while it is not set, calls wait.
+    `taken` holds the key of each notification that arrived, repeats too: what people get if keys are ignored.
     """
 
     def __init__(self) -> None:
@@ -35,11 +39,19 @@ class FakeHasura(GraphqlClient):
         self.sent: dict[str, Mapping[str, Any]] = {}
         self.failing = False
         self.refused: set[str] = set()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.slow = False
+        self.slow_seconds = float("inf")
+        self.taken: list[str] = []
         self.accepted_per_call: int | None = None
 
-    async def send_notifications(self, notifications: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    async def send_notifications(
+        self, notifications: Sequence[Mapping[str, Any]], *, timeout_seconds: float = SEND_TIMEOUT_SECONDS
+    ) -> dict[str, int]:
         keys = [notification["idempotency_key"] for notification in notifications]
         self.calls.append(keys)
+        await self.gate.wait()
         if self.failing:
             raise HasuraUnavailable("Hasura is unavailable")
         if self.refused.intersection(keys):
@@ -47,6 +59,9 @@ class FakeHasura(GraphqlClient):
         accepted = notifications[: self.accepted_per_call]
         new = {n["idempotency_key"]: n for n in accepted if n["idempotency_key"] not in self.sent}
         self.sent |= new
+        self.taken += [notification["idempotency_key"] for notification in accepted]
+        if self.slow and timeout_seconds < self.slow_seconds:
+            raise HasuraUncertain("no answer in time")
         return {"accepted": len(new), "duplicates": len(accepted) - len(new)}
 
     async def is_healthy(self) -> bool:

@@ -95,10 +95,11 @@ class DatabaseHarness:
         )
 
     def expire_leases(self) -> None:
-        """Age every claim that is not finished by 61 seconds, more than its lease."""
+        """Age every claim that is not finished by 61 seconds, more than its lease, and every wait."""
         self.sql(
             "UPDATE pancake_webhook_event SET ingested_at = ingested_at - interval '61 seconds',"
-            " notify_claimed_at = notify_claimed_at - interval '61 seconds'"
+            " notify_claimed_at = notify_claimed_at - interval '61 seconds',"
+            " notify_next_at = notify_next_at - interval '61 seconds'"
         )
 
 

@@ -1,5 +1,6 @@
 """Hasura's GraphQL API as the handlers call it: accepted, refused, unavailable."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import respx
 
 from leads.adapters.graphql import GraphqlClient
-from leads.domain.errors import HasuraRefused, HasuraUnavailable
+from leads.domain.errors import HasuraRefused, HasuraUnavailable, HasuraUncertain
 
 URL = "http://hasura.test"
 NOTIFICATION = {"template_code": "t", "recipient_ids": ["s"], "data": {}, "idempotency_key": "1:a"}
@@ -41,30 +42,74 @@ async def test_an_error_in_the_answer_is_a_refusal(graphql: GraphqlClient) -> No
     assert "no such template" not in str(caught.value)
 
 
-ODD: list[Any] = [
+UNCERTAIN: list[Any] = [
     httpx.Response(500, text="oops"),
     httpx.Response(502, json={"error": "bad gateway"}),
+    httpx.Response(504, text="gateway time-out"),
     httpx.Response(200, text="<html>"),
     httpx.Response(200, json=[]),
     httpx.Response(200, json={"data": None}),
     httpx.Response(200, json={"data": {"sendNotifications": None}}),
     httpx.Response(200, json={"data": {"sendNotifications": {"accepted": None, "duplicates": 0}}}),
-    httpx.ConnectError("refused"),
     httpx.ReadTimeout("slow"),
+    httpx.WriteError("cut"),
     httpx.RemoteProtocolError("cut"),
 ]
+NOT_SENT: list[Any] = [
+    httpx.ConnectError("refused"),
+    httpx.ConnectTimeout("slow"),
+    httpx.PoolTimeout("all in use"),
+    httpx.Response(401, text="no"),
+    httpx.Response(429, text="slow down"),
+    httpx.Response(503, text="try later"),
+]
+FAILURES: list[tuple[type[Exception], Any]] = [(HasuraUncertain, answer) for answer in UNCERTAIN]
+FAILURES += [(HasuraUnavailable, answer) for answer in NOT_SENT]
 
 
 @respx.mock
-@pytest.mark.parametrize("answer", ODD, ids=range(len(ODD)))
-async def test_any_other_failure_is_unavailable_and_the_next_call_is_tried(
-    graphql: GraphqlClient, answer: Any
+@pytest.mark.parametrize(("expected", "answer"), FAILURES, ids=range(len(FAILURES)))
+async def test_what_may_have_arrived_is_told_from_what_cannot_and_the_next_call_is_tried(
+    graphql: GraphqlClient, expected: type[Exception], answer: Any
 ) -> None:
     route = respx.post(f"{URL}/v1/graphql").mock(side_effect=[answer, httpx.Response(200, json=TAKEN)])
-    with pytest.raises(HasuraUnavailable):
+    with pytest.raises(HasuraUnavailable) as caught:
         await graphql.send_notifications([NOTIFICATION])
+    assert type(caught.value) is expected
     assert await graphql.send_notifications([NOTIFICATION]) == {"accepted": 1, "duplicates": 2}
     assert route.call_count == 2
+
+
+async def answer_late(request: httpx.Request) -> httpx.Response:
+    await asyncio.sleep(0.2)
+    return httpx.Response(200, json=TAKEN)
+
+
+@respx.mock
+async def test_an_answer_that_does_not_come_in_time_is_uncertain(graphql: GraphqlClient) -> None:
+    respx.post(f"{URL}/v1/graphql").mock(side_effect=answer_late)
+    with pytest.raises(HasuraUncertain):
+        await graphql.send_notifications([NOTIFICATION], timeout_seconds=0.05)
+    assert await graphql.send_notifications([NOTIFICATION], timeout_seconds=5) == {
+        "accepted": 1,
+        "duplicates": 2,
+    }
+
+
+@respx.mock
+async def test_an_error_that_takes_long_is_uncertain(
+    graphql: GraphqlClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hasura answers so when its own call of the service runs out of time."""
+
+    async def refuse_late(request: httpx.Request) -> httpx.Response:
+        await answer_late(request)
+        return httpx.Response(200, json={"errors": [{"message": "http exception when calling webhook"}]})
+
+    monkeypatch.setattr("leads.adapters.graphql.MAX_SECONDS_TO_REFUSE", 0.1)
+    respx.post(f"{URL}/v1/graphql").mock(side_effect=refuse_late)
+    with pytest.raises(HasuraUncertain):
+        await graphql.send_notifications([NOTIFICATION])
 
 
 @respx.mock

@@ -1,17 +1,21 @@
 """Notifications of several events are sent in one call and marked, or left to the retry cron."""
 
 import asyncio
+import json
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from leads.adapters.clock import Clock
 from leads.adapters.metrics import Metrics
 from leads.domain.errors import DatabaseUnavailable
 from leads.domain.notifications import Notification
-from leads.services.outbox import SEND_LEASE, Outbox, UnsentEvent, notification_inputs
+from leads.services.outbox import SEND_LEASE, Outbox, UnsentEvent
+from leads.services.sending.sender import CALLS_AT_A_TIME, MAX_SECONDS_TO_START
+from tests.support.clock import MovableClock
 from tests.support.fakes import FakeDatabase, FakeHasura
+from tests.support.waiting import eventually_async
 
 CLAIMED_AT = datetime(2026, 5, 14, tzinfo=UTC)
 
@@ -28,7 +32,19 @@ class OutboxHarness:
 
     def __init__(self) -> None:
         self.db, self.hasura, self.metrics = FakeDatabase(), FakeHasura(), Metrics()
-        self.outbox = Outbox(self.db, self.hasura, self.metrics, Clock())
+        self.clock = MovableClock()
+        self.outbox = Outbox(self.db, self.hasura, self.metrics, self.clock)
+
+    def marked(self) -> list[int]:
+        """The ids of the events that were marked as notified."""
+        return sorted(
+            id_ for name, params in self.db.ran if name == "outbox/mark_notified" for id_ in params["ids"]
+        )
+
+    def unsent(self) -> dict[int, dict[str, Any]]:
+        """What was stored of the events that were not notified, by id."""
+        stored = [params["results"] for name, params in self.db.ran if name == "outbox/mark_unsent"]
+        return {result["id"]: result for results in stored for result in json.loads(results)}
 
     def counted(self, result: str) -> float:
         registry: CollectorRegistry = self.metrics.registry
@@ -65,16 +81,43 @@ async def test_notifications_that_hasura_fails_are_not_marked() -> None:
     harness = OutboxHarness()
     harness.hasura.failing = True
     assert await harness.outbox.send([event(1, "a"), event(2, "b")]) == 0
-    assert harness.db.ran == []
+    assert harness.marked() == []
+    assert {id_: result["error"] for id_, result in harness.unsent().items()} == {
+        1: "unreached",
+        2: "unreached",
+    }
     assert harness.counted("failed") == 2
+
+
+async def test_a_call_without_an_answer_is_counted_apart() -> None:
+    harness = OutboxHarness()
+    harness.hasura.slow = True
+    assert await harness.outbox.send([event(1, "a", "b"), event(2, "c")]) == 0
+    assert {id_: result["unknowns"] for id_, result in harness.unsent().items()} == {1: 1, 2: 1}
+    assert (harness.counted("failed"), harness.counted("unknown")) == (0, 3)
+
+
+async def test_an_event_that_waited_too_long_for_its_call_is_left_as_it_was() -> None:
+    """Its lease could run out, and another sender would send it at the same time."""
+    harness = OutboxHarness()
+    harness.hasura.gate.clear()
+    sending: list[asyncio.Task[int]] = []
+    for number in range(CALLS_AT_A_TIME + 1):
+        sending.append(asyncio.create_task(harness.outbox.send([event(number, "a")])))
+        await eventually_async(lambda: len(harness.hasura.calls) == min(len(sending), CALLS_AT_A_TIME))
+    await eventually_async(lambda: len(harness.outbox._batcher._waiting) == 1)
+    harness.clock.ahead += timedelta(seconds=MAX_SECONDS_TO_START)
+    harness.hasura.gate.set()
+    assert [await each for each in sending] == [1, 1, 0]
+    assert harness.unsent()[CALLS_AT_A_TIME]["attempts"] == 0
 
 
 async def test_a_refused_notification_does_not_delay_the_others() -> None:
     harness = OutboxHarness()
     harness.hasura.refused = {"7:a"}
     sent = await harness.outbox.send([event(number, "a") for number in range(10)])
-    marked = [id_ for _, params in harness.db.ran for id_ in params["ids"]]
-    assert (sent, sorted(marked)) == (9, [0, 1, 2, 3, 4, 5, 6, 8, 9])
+    assert (sent, harness.marked()) == (9, [0, 1, 2, 3, 4, 5, 6, 8, 9])
+    assert harness.unsent()[7]["refusals"] == 1
     assert harness.counted("failed") == 1
 
 
@@ -89,7 +132,7 @@ async def test_a_call_that_accepted_fewer_notifications_marks_nothing() -> None:
     harness = OutboxHarness()
     harness.hasura.accepted_per_call = 1
     assert await harness.outbox.send([event(1, "a", "b")]) == 0
-    assert harness.db.ran == []
+    assert harness.marked() == []
 
 
 async def test_after_a_failed_mark_the_next_sender_repeats_with_the_same_key() -> None:
@@ -105,11 +148,21 @@ async def test_only_claimed_notifications_are_sent() -> None:
     harness = OutboxHarness()
     harness.db.rows = [asdict(event(3, "a"))]
     assert await harness.outbox.claim_and_send([3, 4]) == 1
-    assert harness.db.ran[0] == ("outbox/claim_notifications", {"ids": [3, 4], "lease": SEND_LEASE})
+    name, params = harness.db.ran[0]
+    assert (name, params["ids"], params["lease"]) == ("outbox/claim_notifications", [3, 4], SEND_LEASE)
 
 
-def test_the_idempotency_key_names_event_and_notification() -> None:
-    (sent,) = notification_inputs(event(5, "new_lead"))
+async def test_a_repeat_after_no_answer_is_given_more_time() -> None:
+    harness = OutboxHarness()
+    harness.hasura.slow, harness.hasura.slow_seconds = True, 10
+    harness.db.rows = [asdict(event(3, "a")) | {"attempts": 1, "unknowns": 1}]
+    assert await harness.outbox.claim_and_send([3]) == 1
+
+
+async def test_the_idempotency_key_names_event_and_notification() -> None:
+    harness = OutboxHarness()
+    await harness.outbox.send([event(5, "new_lead")])
+    (sent,) = harness.hasura.sent.values()
     assert sent == {
         "template_code": "t",
         "recipient_ids": ["s"],

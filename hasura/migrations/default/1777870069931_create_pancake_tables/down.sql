@@ -25,6 +25,8 @@ DROP FUNCTION IF EXISTS public.pancake_event_is_unassigned(text, uuid, jsonb);
 DROP TABLE IF EXISTS public.pancake_assignee;
 DROP TABLE IF EXISTS public.pancake_source;
 DROP TABLE IF EXISTS public.pancake_connection;
+DROP FUNCTION IF EXISTS public.pancake_unsent(jsonb, text[]);
+DROP FUNCTION IF EXISTS public.pancake_restart_sending();
 DROP FUNCTION IF EXISTS public.pancake_assignee_keep_ratio();
 DROP FUNCTION IF EXISTS public.pancake_webhook_event_guard_status();
 DROP FUNCTION IF EXISTS public.pancake_event_transition_allowed(text, text);

@@ -136,6 +136,18 @@ CREATE TABLE public.pancake_webhook_event (
     notifications jsonb DEFAULT '[]' NOT NULL,
     notify_claimed_at timestamptz,
     notified_at timestamptz,
+    -- Attempts to send the notifications that did not succeed, by leads/domain/sending.py. At most one a minute for a day.
+    -- squawk-ignore prefer-bigint-over-int
+    notify_attempts integer DEFAULT 0 NOT NULL,
+    -- squawk-ignore prefer-bigint-over-int
+    notify_refusals integer DEFAULT 0 NOT NULL,
+    -- squawk-ignore prefer-bigint-over-int
+    notify_unknowns integer DEFAULT 0 NOT NULL,
+    notify_unsent_since timestamptz,
+    notify_next_at timestamptz,
+    notify_given_up_at timestamptz,
+    notify_error text,
+    notify_sent text[],
     held_at timestamptz,
     -- One per replay by a person.
     -- squawk-ignore prefer-bigint-over-int
@@ -170,23 +182,35 @@ CREATE TABLE public.pancake_webhook_event (
         status <> 'failed' OR (next_attempt_at IS NOT NULL AND error_code IS NOT NULL)
     ),
     CONSTRAINT ck_pancake_webhook_event_dead_letter CHECK (status <> 'dead_letter' OR error_code IS NOT NULL),
-    CONSTRAINT ck_pancake_webhook_event_notifications CHECK (jsonb_typeof(notifications) = 'array')
+    CONSTRAINT ck_pancake_webhook_event_notifications CHECK (jsonb_typeof(notifications) = 'array'),
+    CONSTRAINT ck_pancake_webhook_event_notify_counts CHECK (
+        notify_refusals >= 0 AND notify_unknowns >= 0 AND notify_refusals + notify_unknowns <= notify_attempts
+    ),
+    CONSTRAINT ck_pancake_webhook_event_notify_error CHECK (
+        notify_error IN ('refused', 'unreached', 'unknown', 'no_recipients')
+    ),
+    -- Notifications that were given up are not sent, and the row says why.
+    CONSTRAINT ck_pancake_webhook_event_given_up CHECK (
+        notify_given_up_at IS NULL OR (notified_at IS NULL AND notify_error IS NOT NULL)
+    )
 );
 
 -- For load_facts (leads of a phone) and for the screens (events of a customer).
 CREATE INDEX ix_pancake_webhook_event_phone ON public.pancake_webhook_event (normalized_phone)
     WHERE normalized_phone IS NOT NULL;
 CREATE INDEX ix_pancake_webhook_event_created_at ON public.pancake_webhook_event (created_at);
--- Small partial indexes, one per search: expired claims and refires, retries, replays, unsent notifications, tickets, and what
--- was replayed lately.
+-- Small partial indexes, one per search: expired claims and refires, retries, replays, unsent notifications and those given up,
+-- tickets, and what was replayed lately.
 CREATE INDEX ix_pancake_webhook_event_waiting ON public.pancake_webhook_event (received_at)
     WHERE status IN ('received', 'ingested');
 CREATE INDEX ix_pancake_webhook_event_retry ON public.pancake_webhook_event (next_attempt_at)
     WHERE status = 'failed';
 CREATE INDEX ix_pancake_webhook_event_held ON public.pancake_webhook_event (id)
     WHERE status IN ('dead_letter', 'skipped_kill_switch', 'skipped_source_disabled');
-CREATE INDEX ix_pancake_webhook_event_unnotified ON public.pancake_webhook_event (id)
-    WHERE notified_at IS NULL AND notifications <> '[]'::jsonb;
+CREATE INDEX ix_pancake_webhook_event_unnotified ON public.pancake_webhook_event (notify_next_at, id)
+    WHERE notified_at IS NULL AND notify_given_up_at IS NULL AND notifications <> '[]'::jsonb;
+CREATE INDEX ix_pancake_webhook_event_given_up ON public.pancake_webhook_event (notify_given_up_at)
+    WHERE notify_given_up_at IS NOT NULL;
 CREATE INDEX ix_pancake_webhook_event_ticket ON public.pancake_webhook_event (ticket_id)
     WHERE ticket_id IS NOT NULL;
 CREATE INDEX ix_pancake_webhook_event_replayed ON public.pancake_webhook_event (replayed_at)
@@ -203,11 +227,39 @@ CREATE TABLE public.pancake_cron_run (
     window_to timestamptz,
     report jsonb DEFAULT '{}' NOT NULL,
     error text,
+    -- The sending of report -> 'notifications', with the columns of pancake_webhook_event.
+    notify_claimed_at timestamptz,
+    notified_at timestamptz,
+    -- squawk-ignore prefer-bigint-over-int
+    notify_attempts integer DEFAULT 0 NOT NULL,
+    -- squawk-ignore prefer-bigint-over-int
+    notify_refusals integer DEFAULT 0 NOT NULL,
+    -- squawk-ignore prefer-bigint-over-int
+    notify_unknowns integer DEFAULT 0 NOT NULL,
+    notify_unsent_since timestamptz,
+    notify_next_at timestamptz,
+    notify_given_up_at timestamptz,
+    notify_error text,
+    notify_sent text[],
     CONSTRAINT pk_pancake_cron_run PRIMARY KEY (id),
     CONSTRAINT uq_pancake_cron_run_tick UNIQUE (name, scheduled_time),
     CONSTRAINT ck_pancake_cron_run_outcome CHECK (outcome IN ('running', 'succeeded', 'failed', 'skipped')),
-    CONSTRAINT ck_pancake_cron_run_finished CHECK ((outcome = 'running') = (finished_at IS NULL))
+    CONSTRAINT ck_pancake_cron_run_finished CHECK ((outcome = 'running') = (finished_at IS NULL)),
+    CONSTRAINT ck_pancake_cron_run_notify_counts CHECK (
+        notify_refusals >= 0 AND notify_unknowns >= 0 AND notify_refusals + notify_unknowns <= notify_attempts
+    ),
+    CONSTRAINT ck_pancake_cron_run_notify_error CHECK (
+        notify_error IN ('refused', 'unreached', 'unknown', 'no_recipients')
+    ),
+    CONSTRAINT ck_pancake_cron_run_given_up CHECK (
+        notify_given_up_at IS NULL OR (notified_at IS NULL AND notify_error IS NOT NULL)
+    )
 );
+
+CREATE INDEX ix_pancake_cron_run_unnotified ON public.pancake_cron_run (notify_next_at, id)
+    WHERE notified_at IS NULL AND notify_given_up_at IS NULL AND report -> 'notifications' <> '[]'::jsonb;
+CREATE INDEX ix_pancake_cron_run_given_up ON public.pancake_cron_run (notify_given_up_at)
+    WHERE notify_given_up_at IS NOT NULL;
 
 -- The allowed transitions between states, the same table as in leads/domain/lifecycle.py. `old` is null for a new row.
 CREATE FUNCTION public.pancake_event_transition_allowed(old text, new text) RETURNS boolean
@@ -270,6 +322,42 @@ $$;
 CREATE TRIGGER pancake_webhook_event_guard_status
     BEFORE INSERT OR UPDATE OF status ON public.pancake_webhook_event
     FOR EACH ROW EXECUTE FUNCTION public.pancake_webhook_event_guard_status();
+
+-- Start the sending of a row's notifications afresh when they change: a new one is sent, whatever was refused or given up before.
+CREATE FUNCTION public.pancake_restart_sending() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    NEW.notified_at := NULL;
+    NEW.notify_attempts := 0;
+    NEW.notify_refusals := 0;
+    NEW.notify_unknowns := 0;
+    NEW.notify_unsent_since := NULL;
+    NEW.notify_next_at := NULL;
+    NEW.notify_given_up_at := NULL;
+    NEW.notify_error := NULL;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER pancake_webhook_event_restart_sending
+    BEFORE UPDATE OF notifications ON public.pancake_webhook_event
+    FOR EACH ROW
+    WHEN (OLD.notifications IS DISTINCT FROM NEW.notifications)
+    EXECUTE FUNCTION public.pancake_restart_sending();
+
+CREATE TRIGGER pancake_cron_run_restart_sending
+    BEFORE UPDATE OF report ON public.pancake_cron_run
+    FOR EACH ROW
+    WHEN (OLD.report -> 'notifications' IS DISTINCT FROM NEW.report -> 'notifications')
+    EXECUTE FUNCTION public.pancake_restart_sending();
+
+-- Those of an event's notifications that were not accepted. `sent` holds names; null = none. Inlined.
+CREATE FUNCTION public.pancake_unsent(notifications jsonb, sent text[]) RETURNS jsonb
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT jsonb_path_query_array(notifications, '$[*] ? (!(@.name == $sent[*]))', jsonb_build_object('sent', sent))
+$$;
 
 -- Keep the ratio assigned_count / weight when the weight changes, so that the member's turn in the roster stays the same.
 CREATE FUNCTION public.pancake_assignee_keep_ratio() RETURNS trigger

@@ -1,0 +1,62 @@
+"""Cron 3: a step that fails does not stop those behind it; the run fails and names it."""
+
+import logging
+
+import pytest
+
+from cron.retry_failed import STEPS
+from tests.support.crons import CronHarness
+from tests.support.unsent import insert_unsent, keys, taken
+
+BREAK = "ALTER TABLE hdb_catalog.event_log RENAME TO moved"
+REPAIR = "ALTER TABLE hdb_catalog.moved RENAME TO event_log"
+
+
+async def test_a_failing_step_stops_no_other(harness: CronHarness) -> None:
+    ids = insert_unsent(harness)
+    harness.sql(BREAK)
+    assert (await harness.tick("retry_failed")).status_code == 503
+    assert taken(harness) == [*keys(ids)]
+    run = harness.last_run("retry_failed")
+    assert (run["outcome"], run["report"]["failed_steps"]) == ("failed", ["refire_received"])
+    assert run["report"]["notified"] == 1
+    assert "refired" not in run["report"]
+
+
+async def test_the_error_of_a_step_is_stored_and_logged_with_its_digest(
+    harness: CronHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.sql(BREAK)
+    await harness.tick("retry_failed")
+    error = harness.last_run("retry_failed")["error"]
+    assert error.startswith("refire_received: UndefinedTable, digest ")
+    (line,) = [record for record in caplog.records if record.getMessage() == "step failed"]
+    assert (line.levelno, vars(line)["fields"]) == (logging.ERROR, {"step": "refire_received"})
+    assert line.exc_info is not None
+
+
+async def test_a_run_with_a_failed_step_may_be_delivered_again(harness: CronHarness) -> None:
+    due = harness.clock.now()
+    harness.sql(BREAK)
+    await harness.tick("retry_failed", due)
+    harness.sql(REPAIR)
+    assert (await harness.tick("retry_failed", due)).json()["result"] == "succeeded"
+    run = harness.last_run("retry_failed")
+    assert (run["outcome"], run["error"], run["report"]["refired"]) == ("succeeded", None, 0)
+
+
+async def test_each_step_is_taken_when_all_others_fail(
+    harness: CronHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements: list[str] = []
+
+    async def refuse(name: str, *_: object) -> None:
+        statements.append(name)
+        raise KeyError("0905111222")
+
+    monkeypatch.setattr(harness.runtime.db, "_run_work", refuse)
+    assert (await harness.tick("retry_failed")).status_code == 503
+    run = harness.last_run("retry_failed")
+    assert run["report"]["failed_steps"] == [step.__name__ for step in STEPS]
+    assert len(statements) == len(STEPS)
+    assert "0905" not in run["error"]

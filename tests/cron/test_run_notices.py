@@ -1,0 +1,132 @@
+"""The notices of cron runs are sent in a fair order, not for ever, and are not lost."""
+
+from datetime import timedelta
+
+from leads.adapters.hasura_calls import CronCall
+from leads.domain.sending import MAX_REFUSALS, MAX_UNKNOWNS
+from leads.services.cron_runs import RunFailed
+from leads.services.cron_work import AdminNotice, CronReport, CronRun, CronWork
+from tests.support.crons import CronHarness
+from tests.support.unsent import counted
+
+
+def speaking(*keys: str, problem: str | None = None) -> CronWork:
+    """The work of a cron that tells the administrators something."""
+
+    async def work(run: CronRun) -> CronReport:
+        return CronReport(
+            {}, notices=tuple(AdminNotice(key, "new_source", key) for key in keys), problem=problem
+        )
+
+    return work
+
+
+async def run_speaking(harness: CronHarness, *keys: str, problem: str | None = None) -> CronCall:
+    """Run a tick of a cron with these notices."""
+    tick = CronCall("id", "pancake_sync_sources", harness.clock.now(), {})
+    await deliver(harness, tick, *keys, problem=problem)
+    return tick
+
+
+async def deliver(harness: CronHarness, tick: CronCall, *keys: str, problem: str | None = None) -> None:
+    try:
+        work = speaking(*keys, problem=problem)
+        await harness.runtime.cron_runs.run(tick, work, stop_after_seconds=10)
+    except RunFailed:
+        assert problem
+
+
+def insert_runs(harness: CronHarness, count: int, prefix: str, age: timedelta = timedelta()) -> list[str]:
+    """Insert runs whose notice no sender has claimed; return the keys."""
+    rows = harness.sql(
+        "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
+        " SELECT 'sync_sources', t.at, t.at, t.at, 'succeeded', jsonb_build_object('notifications',"
+        " jsonb_build_array(jsonb_build_object('template_code', 't', 'recipient_ids', '[1]'::jsonb,"
+        " 'data', '{}'::jsonb, 'idempotency_key', %s || n))) FROM generate_series(1, %s) AS n,"
+        " LATERAL (SELECT now() - %s - n * interval '1 second' AS at) AS t"
+        " RETURNING report #>> '{notifications,0,idempotency_key}' AS key",
+        prefix,
+        count,
+        age,
+    )
+    return [row["key"] for row in rows]
+
+
+def state(harness: CronHarness) -> dict[str, object]:
+    return harness.one(
+        "SELECT notify_refusals AS refusals, notify_unknowns AS unknowns, notify_error AS error,"
+        " notified_at IS NOT NULL AS is_sent, notify_given_up_at IS NOT NULL AS is_given_up"
+        " FROM pancake_cron_run WHERE name = 'sync_sources'"
+    )
+
+
+async def test_sixty_refused_runs_do_not_delay_a_newer_one(harness: CronHarness) -> None:
+    harness.hasura.refused = {*insert_runs(harness, 60, "refused", timedelta(minutes=5))}
+    good = insert_runs(harness, 1, "good")
+    assert (await harness.run("retry_failed"))["runs_notified"] == 1
+    assert list(harness.hasura.sent) == good
+
+
+async def test_a_notice_older_than_a_day_is_sent(harness: CronHarness) -> None:
+    old = insert_runs(harness, 1, "old", timedelta(days=3))
+    assert (await harness.run("retry_failed"))["runs_notified"] == 1
+    assert list(harness.hasura.sent) == old
+
+
+async def test_a_notice_is_given_up_after_twenty_refusals_and_another_notice_says_so(
+    harness: CronHarness,
+) -> None:
+    harness.hasura.refused = {"k1"}
+    await run_speaking(harness, "k1")
+    await harness.run_for("retry_failed", hours=23.5, step_minutes=30)
+    assert harness.hasura.calls.count(["k1"]) == MAX_REFUSALS
+    given_up = {"refusals": 20, "unknowns": 0, "error": "refused", "is_sent": False, "is_given_up": True}
+    assert state(harness) == given_up
+    (notice,) = harness.hasura.sent.values()
+    assert notice["data"] == {"reason": "notifications_given_up", "detail": "events: 0, cron runs: 1"}
+
+
+async def test_a_slow_service_that_ignores_keys_gets_five_sends_of_a_notice(harness: CronHarness) -> None:
+    harness.hasura.slow = True
+    await run_speaking(harness, "k1")
+    await harness.run_for("retry_failed", hours=12, step_minutes=30)
+    assert harness.hasura.taken.count("k1") == MAX_UNKNOWNS
+    assert (state(harness)["error"], state(harness)["is_given_up"]) == ("unknown", True)
+
+
+async def test_a_refused_notice_does_not_hold_back_another_of_its_run(harness: CronHarness) -> None:
+    harness.hasura.refused = {"k1"}
+    await run_speaking(harness, "k1", "k2")
+    harness.move_clock(minutes=1)
+    assert (await harness.run("retry_failed"))["runs_notified"] == 0
+    harness.hasura.refused = set()
+    harness.move_clock(minutes=2)
+    assert (await harness.run("retry_failed"))["runs_notified"] == 1
+    assert harness.hasura.taken == ["k2", "k1"]
+
+
+async def test_a_tick_that_is_delivered_again_keeps_the_notices_that_are_not_sent(
+    harness: CronHarness,
+) -> None:
+    """Their cause may be gone: check_connection tells of a change that it has stored."""
+    harness.hasura.failing = True
+    tick = await run_speaking(harness, "k1", problem="one connection failed")
+    await deliver(harness, tick, "k2")
+    harness.hasura.failing = False
+    harness.move_clock(minutes=1)
+    assert (await harness.run("retry_failed"))["runs_notified"] == 1
+    assert list(harness.hasura.sent) == ["k1", "k2"]
+
+
+async def test_a_tick_that_is_delivered_again_sends_nothing_twice(harness: CronHarness) -> None:
+    tick = await run_speaking(harness, "k1", problem="one connection failed")
+    await deliver(harness, tick, "k1", problem="one connection failed")
+    await deliver(harness, tick, "k1")
+    assert harness.hasura.taken == ["k1"]
+    assert state(harness)["is_sent"]
+
+
+async def test_notices_without_an_active_administrator_are_counted(harness: CronHarness) -> None:
+    harness.sql("UPDATE staff SET is_active = false WHERE role = 'admin'")
+    await run_speaking(harness, "k1", "k2")
+    assert counted(harness, "dropped") == 2
