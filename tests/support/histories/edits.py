@@ -86,7 +86,10 @@ class Edits:
     def change_phone(self, account: int = 0, phone: int = 0) -> None:
         number = NATIONAL[phone % len(NATIONAL)]
         number = number if phone < len(NATIONAL) else number.lstrip("0")
-        self._set_account(account, phone_code="84", phone_number=number)
+        before = self._run.state
+        if chosen := self._set_account(account, phone_code="84", phone_number=number):
+            former = self._run.memory.former_phones.setdefault(chosen, set())
+            former.add(str(before.accounts[chosen].phone))
 
     def merge_accounts(self, account: int = 0, into: int = 1) -> None:
         """Move tickets and contacts to another account, and delete the first."""

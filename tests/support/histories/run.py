@@ -55,8 +55,7 @@ class Run:
             new_ticket=next(iter(self.state.tickets.keys() - state.tickets.keys()), "new ticket"),
         )
         chosen = self.check(expected_results(Decision(self.memory, state, request)), told, before)
-        if chosen.record is not None:
-            self.memory.records[request.version.record] = chosen.record
+        self.memory.remember(request.version, chosen.record, is_deletion=chosen.why == "record_deleted")
         if chosen.keeps_notifications:
             self._expect_kept_notifications(event, before)
 

@@ -180,15 +180,18 @@ class Applied:
 class Record:
     """What the versions applied so far made of a record.
 
-    `usable` are the phones that the newest version with usable phones named.
+    `usable` are the phones of the newest version that named usable ones or was corrected, `named` the fields
+    that any version named. `is_deleted`: the version applied last was a deletion.
     """
 
     fields: Fields
+    named: frozenset[str]
     usable: tuple[str, ...]
     phone: str
-    is_corrected: bool
+    account: str
     ticket: str | None
     applied: tuple[Applied, ...]
+    is_deleted: bool = False
 
 
 @dataclass

@@ -56,8 +56,13 @@ def _nothing_written(decision: Decision, outcome: str) -> Expected:
         event.ticket = ANY
     record = decision.record
     if outcome == "no_change" and record is not None:
-        usable = decision.version.usable or record.usable
-        record = replace(record, usable=usable, applied=(*record.applied, _applied(decision)))
+        version = decision.version
+        record = replace(
+            record,
+            named=record.named | set(version.fields),
+            usable=version.usable or record.usable,
+            applied=(*record.applied, _applied(decision)),
+        )
     expected = Expected(outcome, state, record, keeps_notifications=True)
     expected.may_tell = _word_of_the_future(decision)
     return expected
@@ -70,7 +75,7 @@ def _deleted(decision: Decision) -> Expected:
     event.ticket = ANY
     record = decision.record
     if record is not None:
-        record = replace(record, applied=(*record.applied, _applied(decision)))
+        record = replace(record, applied=(*record.applied, _applied(decision)), is_deleted=True)
     expected = Expected("record_deleted", state, record)
     ticket = decision.ticket_of_record()
     if ticket is not None and ticket.is_open and (recipients := _owner_or_managers(decision, ticket)):
@@ -127,12 +132,13 @@ def _written(decision: Decision, result: Result) -> Expected:
 
 def _record(decision: Decision, result: Result) -> Record:
     old, version = decision.record, decision.version
-    was_corrected = old is not None and old.is_corrected and old.phone == result.phone
+    corrected = decision.request.corrected_phone
     return Record(
         fields=merged(old.fields if old else {}, version.fields),
-        usable=version.usable or (old.usable if old else ()),
+        named=(old.named if old else frozenset()) | set(version.fields),
+        usable=(corrected,) if corrected else version.usable or (old.usable if old else ()),
         phone=result.phone,
-        is_corrected=was_corrected or decision.request.corrected_phone is not None,
+        account=result.winner,
         ticket=result.ticket or (old.ticket if old else None),
         applied=(*(old.applied if old else ()), _applied(decision)),
     )
@@ -194,13 +200,15 @@ def _update_ticket(decision: Decision, result: Result, expected: Expected) -> No
     recipients = _owner_or_managers(decision, before)
     update = [Told(LEAD_UPDATED, OneOf(*recipients))] if recipients else []
     expected.may_tell = [Told(NEEDS_ATTENTION, ANY)]
-    if own and decision.has_new_phone(result.phone):
-        ticket.account, ticket.contact_phone = result.winner, result.phone
-        expected.must_tell = [Told(NEEDS_ATTENTION, ANY)] if recipients else []
+    if own and decision.has_new_phone():
+        ticket.account = result.winner
+        if ticket.account != before.account:
+            ticket.contact_phone = result.phone
+            expected.must_tell = [Told(NEEDS_ATTENTION, ANY)] if recipients else []
         expected.may_tell += update
-    elif own and decision.changed_fields() and not decision.may_change_nothing(result.phone):
+    elif own and decision.changed_fields() and not decision.may_change_nothing():
         expected.must_tell = update
-    elif not own or decision.changed_fields():
+    elif not own or decision.changed_fields() or decision.request.force:
         expected.may_tell += update
 
 
