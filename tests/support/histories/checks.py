@@ -1,0 +1,106 @@
+"""Compare what a step did with what the specification allows, and check what must hold after every step."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+
+from tests.support.histories.product import Rows, Sent
+from tests.support.histories.reading import own_number
+from tests.support.histories.state import Expected, State, Told
+
+ROW_KINDS = ("accounts", "contacts", "tickets", "events", "staff")
+
+
+class HistoryFailed(AssertionError):
+    """A step did what the specification does not allow; the message has the history."""
+
+
+def matching(expected: Sequence[Expected], after: State, sent: Sequence[Sent]) -> Expected | None:
+    """Return the first allowed result that equals what happened."""
+    told = [Told(each.template, each.recipients) for each in sent]
+    return next((each for each in expected if each.state == after and not wrong_told(each, told)), None)
+
+
+def mismatches(expected: Sequence[Expected], after: State, sent: Sequence[Sent]) -> Iterator[str]:
+    """Yield for each allowed result where it differs from what happened."""
+    told = [Told(each.template, each.recipients) for each in sent]
+    for each in expected:
+        yield f"Not the allowed result {each.why!r}:"
+        yield from (f"  {line}" for line in [*differences(each.state, after), *wrong_told(each, told)])
+
+
+def wrong_told(expected: Expected, told: Sequence[Told]) -> list[str]:
+    """Return what is missing or too much among the notifications."""
+    left = list(told)
+    wrong = []
+    for must in expected.must_tell:
+        if must in left:
+            left.remove(must)
+        else:
+            wrong.append(f"not told: {must.template} to {must.recipients}")
+    may = list(expected.may_tell)
+    for each in left:
+        allowed = next((one for one in may if one == each), None)
+        if allowed is None:
+            wrong.append(f"told: {each.template} to {each.recipients}")
+        else:
+            may = [one for one in may if one is not allowed]
+    return wrong
+
+
+def differences(expected: State, after: State) -> Iterator[str]:
+    """Yield one line for each value that differs from the expected one."""
+    for kind in ROW_KINDS:
+        wanted, found = getattr(expected, kind), getattr(after, kind)
+        for key in dict.fromkeys([*wanted, *found]):
+            if key not in found or key not in wanted:
+                yield f"{kind[:-1]} {key}: {'missing' if key not in found else 'not expected'}"
+                continue
+            for each in fields(wanted[key]):
+                want, have = getattr(wanted[key], each.name), getattr(found[key], each.name)
+                if want != have:
+                    yield f"{kind[:-1]} {key} {each.name}: expected {want!r}, found {have!r}"
+
+
+def broken_invariants(before: Rows, after: Rows) -> Iterator[str]:
+    """Yield what never may be so after a step of the product, whatever the history was."""
+    for row in after["pancake_webhook_event"]:
+        if row["status"] in ("ingested", "failed"):
+            yield f"event {row['id']} is {row['status']}: {row['error_code']} {row['evidence'].get('error')}"
+    for row in after["account"]:
+        if row["normalized_phone"] not in (None, own_number(row)):
+            yield f"account {row['id']} has normalized_phone {row['normalized_phone']}, not {own_number(row)}"
+    if after["customer_consent"]:
+        yield "a consent was written though consent_mode is off"
+    gone = {row["id"] for row in before["pancake_webhook_event"]}
+    gone -= {row["id"] for row in after["pancake_webhook_event"]}
+    if gone:
+        yield f"events {sorted(gone)} are gone"
+    yield from _lost_metadata(before, after)
+    yield from _unfair_choices(before, after)
+
+
+def _lost_metadata(before: Rows, after: Rows) -> Iterator[str]:
+    """A field that a version does not name keeps its value in the account too."""
+    olds = {row["id"]: row["pancake_metadata"] or {} for row in before["account"]}
+    for row in after["account"]:
+        lost = set(olds.get(row["id"], {})) - set(row["pancake_metadata"] or {})
+        if lost:
+            yield f"account {row['id']} lost {sorted(lost)} of pancake_metadata"
+
+
+def _unfair_choices(before: Rows, after: Rows) -> Iterator[str]:
+    """After a choice the counts of the available members differ by at most 1; all weights are 1."""
+    staff = {row["id"]: row for row in after["staff"]}
+    totals = {row["id"]: row["total_assigned"] for row in before["pancake_assignee"]}
+    members = after["pancake_assignee"]
+    chosen = [row for row in members if row["total_assigned"] > totals[row["id"]]]
+    available = [
+        row
+        for row in members
+        if row["is_active"] and staff[row["staff_id"]]["is_active"] and staff[row["staff_id"]]["on_duty"]
+    ]
+    counts = sorted(row["assigned_count"] for row in available)
+    if any(row not in available for row in chosen):
+        yield "a member who is not available got a ticket"
+    elif chosen and counts[-1] - counts[0] > 1:
+        yield f"the counts of the available members are {counts}"

@@ -1,0 +1,99 @@
+"""Compare what a dry run announced with what processing then changed."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from tests.support.histories.product import Rows
+
+Change = dict[str, Any]
+"""A row `before` and `after`, each None if there is none."""
+
+PARTS = {
+    "account": "account",
+    "contact": "contact_book",
+    "ticket": "ticket",
+    "consent": "customer_consent",
+    "roster": "pancake_assignee",
+}
+"""The table of each part of an announcement."""
+
+NOT_ANNOUNCED = frozenset({"created_at", "updated_at", "code"})
+"""Columns that an announcement leaves out."""
+
+
+def wrong_announcements(announced: dict[str, Any], event: int, before: Rows, after: Rows) -> Iterator[str]:
+    """Yield where the announced result and changes differ from the real ones."""
+    row = next(row for row in after["pancake_webhook_event"] if row["id"] == event)
+    result = announced["result"]
+    if result in ("dead_letter", "failed"):
+        if (row["status"], row["error_code"]) != (result, announced["error_code"]):
+            yield f"the dry run announced {announced}, the event is {row['status']} {row['error_code']}"
+    elif result not in ("stale", "no_change") and row["outcome"] not in (result, "ticket_created"):
+        yield f"the dry run announced {result}, the outcome is {row['outcome']}"
+    changes = {part: announced_changes(announced.get(part)) for part in PARTS}
+    text = json.dumps(changes)
+    for part, table in PARTS.items():
+        for made_up, real in _ids(changes[part], table, before, after):
+            text = text.replace(made_up, real)
+    for part, rows in json.loads(text).items():
+        yield from _compare(part, rows, real_changes(PARTS[part], before, after))
+
+
+def announced_changes(part: Any) -> list[Change]:
+    """Return the changes of a part: none, one, or a list."""
+    if isinstance(part, list):
+        return part
+    return [part] if part else []
+
+
+def real_changes(table: str, before: Rows, after: Rows) -> list[Change]:
+    olds = {_key(row): row for row in before[table]}
+    news = {_key(row): row for row in after[table]}
+    pairs = [{"before": olds.get(key), "after": news.get(key)} for key in {**olds, **news}]
+    return [pair for pair in pairs if _announceable(pair["before"]) != _announceable(pair["after"])]
+
+
+def _ids(changes: list[Change], table: str, before: Rows, after: Rows) -> Iterator[tuple[str, str]]:
+    """Yield the id that the dry run made up for each new row, and the real one."""
+    new = [change["after"] for change in real_changes(table, before, after) if change["before"] is None]
+    for change in changes:
+        if change["before"] is None and change["after"]:
+            phone = change["after"].get("primary_phone")
+            real = next((row for row in new if phone in (None, row.get("primary_phone"))), None)
+            if real and "id" in real:
+                yield change["after"]["id"], real["id"]
+
+
+def _compare(part: str, announced: list[Change], real: list[Change]) -> Iterator[str]:
+    left = {_key(change["after"] or change["before"]): change for change in real}
+    for change in announced:
+        found = left.pop(_key(change["after"] or change["before"]), None)
+        if found is None:
+            yield f"{part}: announced, but not made: {change}"
+            continue
+        for when in ("before", "after"):
+            wanted, row = change[when], found[when]
+            differing = sorted(key for key in wanted or {} if not row or row[key] != wanted[key])
+            if differing or (wanted is None) != (row is None):
+                yield f"{part} {when}: announced {wanted}, found {row}; they differ in {differing}"
+        unannounced = _differing(found) - set(change["after"] or change["before"] or {})
+        if unannounced:
+            yield f"{part}: {sorted(unannounced)} changed, which the dry run does not show"
+    for change in left.values():
+        yield f"{part}: changed without an announcement: {change}"
+
+
+def _differing(change: Change) -> set[str]:
+    if not change["before"] or not change["after"]:
+        return set()
+    before, after = _announceable(change["before"]), _announceable(change["after"])
+    return {key for key in after if before[key] != after[key]}
+
+
+def _announceable(row: dict[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (row or {}).items() if key not in NOT_ANNOUNCED}
+
+
+def _key(row: dict[str, Any]) -> str:
+    return str(row.get("id") or row["account_id"])

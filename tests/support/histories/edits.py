@@ -1,0 +1,172 @@
+"""What people and other programs of Diva change between two versions of a lead."""
+
+from collections.abc import Mapping
+
+from tests.support.histories.run import Run
+from tests.support.histories.vocabulary import MINUTE, NATIONAL, STAFF, TELESALES
+
+STATUSES = ("new", "in_progress", "done", "cancelled")
+TEXTS = ("called twice", "wants a quote")
+SOURCES = ("ticket_source_pancake", "ticket_source_1")
+ON_OFF = (True, False)
+
+OF_TICKETS = (
+    "set_status",
+    "move_ticket",
+    "move_ticket_to_source",
+    "assign_ticket",
+    "retype_title",
+    "retype_description",
+    "delete_ticket",
+)
+OF_ACCOUNTS = (
+    "enable_account",
+    "delete_account",
+    "rename_account",
+    "change_phone",
+    "merge_accounts",
+    "insert_account",
+    "insert_older_account",
+    "open_own_ticket",
+)
+OF_STAFF = ("set_active", "set_on_duty", "set_member")
+"""The names of the edits."""
+
+
+class Edits:
+    """Edits of a run. The first number chooses a row, the second a value; both are counted round.
+
+    Without rows to choose from an edit does nothing.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def edit(self, name: str, row: int, choice: int) -> None:
+        """Make an edit by its name."""
+        getattr(self, name)(row, choice)
+
+    # Tickets
+
+    def set_status(self, ticket: int = 0, status: int = 2) -> None:
+        """Close a ticket, or open it again."""
+        self._set_ticket(ticket, status=STATUSES[status % len(STATUSES)])
+
+    def move_ticket(self, ticket: int = 0, account: int = 0) -> None:
+        if target := self._choose(self._run.state.accounts, account):
+            self._set_ticket(ticket, account_id=target)
+
+    def move_ticket_to_source(self, ticket: int = 0, source: int = 1) -> None:
+        self._set_ticket(ticket, source_id=SOURCES[source % len(SOURCES)])
+
+    def assign_ticket(self, ticket: int = 0, staff: int = 0) -> None:
+        self._set_ticket(ticket, assignee_id=list(STAFF)[staff % len(STAFF)])
+
+    def retype_title(self, ticket: int = 0, text: int = 0) -> None:
+        self._retype(ticket, "title", TEXTS[text % len(TEXTS)])
+
+    def retype_description(self, ticket: int = 0, text: int = 0) -> None:
+        self._retype(ticket, "description", TEXTS[text % len(TEXTS)])
+
+    def delete_ticket(self, ticket: int = 0, _: int = 0) -> None:
+        if chosen := self._choose(self._run.state.tickets, ticket):
+            self._run.edit(f"delete ticket {chosen}", "DELETE FROM ticket WHERE id = %s", chosen)
+
+    # Accounts
+
+    def enable_account(self, account: int = 0, enabled: int = 1) -> None:
+        self._set_account(account, phone_enabled=ON_OFF[enabled % 2])
+
+    def delete_account(self, account: int = 0, restored: int = 0) -> None:
+        self._set_account(account, deleted_at=None if restored % 2 else self._run.product.clock.now())
+
+    def rename_account(self, account: int = 0, _: int = 0) -> None:
+        self._set_account(account, display_name="Khách quen")
+
+    def change_phone(self, account: int = 0, phone: int = 0) -> None:
+        number = NATIONAL[phone % len(NATIONAL)]
+        number = number if phone < len(NATIONAL) else number.lstrip("0")
+        before = self._run.state
+        if chosen := self._set_account(account, phone_code="84", phone_number=number):
+            former = self._run.memory.former_phones.setdefault(chosen, set())
+            former.add(str(before.accounts[chosen].phone))
+
+    def merge_accounts(self, account: int = 0, into: int = 1) -> None:
+        """Move tickets and contacts to another account, and delete the first."""
+        old, new = (self._choose(self._run.state.accounts, number) for number in (account, into))
+        if not old or old == new:
+            return
+        self._run.edit(
+            f"merge {old} into {new}",
+            "WITH t AS (UPDATE ticket SET account_id = %s WHERE account_id = %s),"
+            " c AS (UPDATE contact_book SET account_id = %s WHERE account_id = %s)"
+            " UPDATE account SET deleted_at = %s WHERE id = %s",
+            *(new, old) * 2,
+            self._run.product.clock.now(),
+            old,
+        )
+
+    def insert_account(self, phone: int = 0, _: int = 0) -> None:
+        """Insert a customer who comes by another way."""
+        self._insert_account(NATIONAL[phone % len(NATIONAL)], days_ago=0)
+
+    def insert_older_account(self, phone: int = 0, _: int = 0) -> None:
+        """Insert an account that is older than all others."""
+        self._insert_account(NATIONAL[phone % len(NATIONAL)], days_ago=30 + len(self._run.state.accounts))
+
+    def open_own_ticket(self, account: int = 0, _: int = 0) -> None:
+        """Open a ticket that has nothing to do with Pancake."""
+        if chosen := self._choose(self._run.state.accounts, account):
+            self._run.edit(
+                f"a person opens a ticket for {chosen}",
+                "INSERT INTO ticket (title, source_id, account_id) VALUES ('Hotline', 'ticket_source_1', %s)",
+                chosen,
+            )
+
+    # Staff
+
+    def set_active(self, staff: int = 0, active: int = 1) -> None:
+        self._set_staff(staff, is_active=ON_OFF[active % 2])
+
+    def set_on_duty(self, staff: int = 0, on_duty: int = 1) -> None:
+        self._set_staff(staff, on_duty=ON_OFF[on_duty % 2])
+
+    def set_member(self, staff: int = 0, active: int = 1) -> None:
+        """Take a telesale out of the roster, or put one back."""
+        chosen = TELESALES[staff % len(TELESALES)]
+        self._set("pancake_assignee", chosen, {"is_active": ON_OFF[active % 2]})
+
+    def _insert_account(self, number: str, days_ago: int) -> None:
+        self._run.edit(
+            f"insert an account with {number}, {days_ago} days old",
+            "INSERT INTO account (display_name, phone_code, phone_number, created_at)"
+            " VALUES ('Cũ', '84', %s, %s)",
+            number,
+            self._run.product.clock.now() - days_ago * 24 * 60 * MINUTE,
+        )
+
+    def _retype(self, ticket: int, column: str, text: str) -> None:
+        if chosen := self._set_ticket(ticket, **{column: text}):
+            self._run.memory.typed[chosen, column] = text
+
+    def _set_ticket(self, number: int, **values: object) -> str:
+        return self._set("ticket", self._choose(self._run.state.tickets, number), values)
+
+    def _set_account(self, number: int, **values: object) -> str:
+        return self._set("account", self._choose(self._run.state.accounts, number), values)
+
+    def _set_staff(self, number: int, **values: object) -> str:
+        return self._set("staff", list(STAFF)[number % len(STAFF)], values)
+
+    def _set(self, table: str, chosen: str, values: Mapping[str, object]) -> str:
+        if chosen:
+            named = ", ".join(f"{column} = {value}" for column, value in values.items())
+            columns = ", ".join(f"{column} = %s" for column in values)
+            statement = f"UPDATE {table} SET {columns} WHERE id = %s"
+            self._run.edit(f"{table} {chosen}: {named}", statement, *values.values(), chosen)
+        return chosen
+
+    def _choose(self, rows: Mapping[str, object], number: int) -> str:
+        """Return a row's id by its number, in the order in which rows appeared; "" without rows."""
+        named = sorted(rows, key=self._run.story.order)
+        return named[number % len(named)] if named else ""

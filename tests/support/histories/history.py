@@ -1,0 +1,142 @@
+"""A history: what happens to the product, step by step."""
+
+from tests.support.histories.edits import Edits
+from tests.support.histories.posting import Posting
+from tests.support.histories.product import Product
+from tests.support.histories.reference import Request
+from tests.support.histories.retry import retry_results
+from tests.support.histories.run import Run
+from tests.support.histories.state import Fields, Version
+from tests.support.histories.vocabulary import PHONES
+
+REPLAYABLE = ("processed", "dead_letter", "skipped_kill_switch")
+PROCESS, ANNOUNCE, WAIT, HOLD = THEN = ("process", "announce", "wait", "hold")
+"""What to do with a delivery: process it, at once or after a dry run, let it wait, or hold it."""
+
+TYPED_PHONES = tuple(text for text, number in PHONES.items() if number)
+
+
+class History(Run):
+    """One history on an empty product; `people` makes the edits of other programs.
+
+    Numbers choose among what exists, counted round, so that any number fits.
+    """
+
+    def __init__(self, product: Product) -> None:
+        super().__init__(product)
+        self.people = Edits(self)
+        self.versions: dict[int, Version] = {}
+        self.delivered: dict[bytes, int] = {}
+        self.corrected: dict[int, str] = {}
+
+    def deliver(
+        self,
+        fields: Fields,
+        *,
+        record: int = 0,
+        workspace: int = 0,
+        table: int = 0,
+        minutes: int | None = 0,
+        far: bool = False,
+        deletion: bool = False,
+        noise: int = 0,
+        then: str = PROCESS,
+    ) -> None:
+        """Deliver a version (see Posting), and do one of THEN with its event."""
+        posting = Posting(fields, record, workspace, table, minutes, far, deletion, noise)
+        if then == HOLD:
+            self._switch(on=False)
+        event = self._deliver(posting, "skipped_kill_switch" if then == HOLD else "received")
+        if then == HOLD:
+            self._switch(on=True)
+        elif event and then == ANNOUNCE:
+            self.process_as_announced(Request(self.versions[event]), is_replay=False)
+        elif event and then == PROCESS:
+            self.process(Request(self.versions[event]))
+
+    def process_waiting(self, waiting: int = 0, *, held: bool = False) -> None:
+        """Process one of the events that wait, or hold it with the kill switch."""
+        event = self._pick(waiting, "received")
+        if not event:
+            return
+        if held:
+            self._switch(on=False)
+        self.begin(f"process {self.story.name(event)}")
+        if held:
+            self.product.process(event)
+            self.take_over()
+            self.expect("status", self.state.events[event].status, "skipped_kill_switch")
+            self._switch(on=True)
+        else:
+            self.process(Request(self.versions[event], corrected_phone=self.corrected.get(event)))
+
+    def replay(
+        self, event: int = 0, *, force: bool = False, phone: int | None = None, dry_run: bool = True
+    ) -> None:
+        """Replay an event as an administrator does, and process it."""
+        chosen = self._pick(event, *REPLAYABLE)
+        if not chosen:
+            return
+        corrected = TYPED_PHONES[phone % len(TYPED_PHONES)] if phone is not None else None
+        how = f"{' with force' if force else ''}{f' with phone {corrected}' if corrected else ''}"
+        self.begin(f"replay {self.story.name(chosen)}{how}")
+        replay = self.product.replay_request(chosen, force=force, corrected_phone=corrected)
+        if not self.product.may_replay(replay):
+            self.story.add("  refused")
+            return
+        if corrected:
+            self.corrected[chosen] = str(PHONES[corrected])
+        request = Request(self.versions[chosen], force, self.corrected.get(chosen))
+        if dry_run:
+            self.process_as_announced(request, corrected=corrected)
+        else:
+            self.product.replay(replay)
+            self.process(request)
+
+    def retry(self) -> None:
+        """Run the retry cron, which gives an owner to tickets that have none."""
+        self.begin("retry cron")
+        rows, state, sent = self.rows, self.state, len(self.product.hasura.received)
+        self.product.retry()
+        self.take_over()
+        self.check(retry_results(state), self.product.hasura.received[sent:], rows)
+
+    def has_waiting(self) -> bool:
+        return any(event.status == "received" for event in self.state.events.values())
+
+    def has_unassigned_tickets(self) -> bool:
+        return any(ticket.owner is None and ticket.is_open for ticket in self.state.tickets.values())
+
+    def _switch(self, *, on: bool) -> None:
+        """Turn the integration on or off with its kill switch."""
+        self.edit(
+            f"kill switch {'off' if on else 'on'}",
+            "UPDATE app_setting SET app_settings ="
+            " jsonb_set(app_settings, '{pancake_integration,kill_switch}', %s::jsonb)",
+            "false" if on else "true",
+        )
+
+    def _deliver(self, posting: Posting, status: str) -> int | None:
+        """Deliver, and return the new event, which has this status; None for a duplicate."""
+        body = posting.body(self.start)
+        self.begin(f"{posting}")
+        answer = self.product.deliver(posting.key[0], body)
+        event: int = self.delivered.get(body) or answer["event_id"]
+        self.story.name_event(event, answer["status"])
+        if body in self.delivered:
+            self.expect("answer", answer["status"], "duplicate")
+            return None
+        self.expect("answer", answer["status"], status)
+        self.delivered[body] = event
+        version = posting.version(event, self.start, self.product.clock.now())
+        self.versions[event] = version
+        self.take_over()
+        stored = self.state.events[event]
+        self.expect("status", stored.status, status)
+        self.expect("phone at ingest", stored.phone, next(iter(version.usable), None))
+        return event
+
+    def _pick(self, number: int, *statuses: str) -> int:
+        """Return an event by its number among those with these statuses; 0 if there is none."""
+        found = [key for key, event in sorted(self.state.events.items()) if event.status in statuses]
+        return found[number % len(found)] if found else 0

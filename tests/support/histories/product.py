@@ -1,0 +1,213 @@
+"""The product on a real database, called without HTTP, for histories of thousands of steps."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import psycopg
+from psycopg.rows import dict_row
+
+from cron.retry_failed import retry_failed
+from handlers.ingest_record import ingest_record
+from handlers.process_record import process_record
+from leads.adapters.hasura_calls import ActionCall, CronCall, EventCall
+from leads.adapters.secrets import KeyRing
+from leads.domain.replay import ReplayRequest, read_request
+from leads.services.replay_events import dry_run, find_events, replay_batch
+from leads.services.runtime import Runtime
+from tests.support.clock import SteadyClock
+from tests.support.crons import HDB_CATALOG
+from tests.support.fakes import FakeHasura
+from tests.support.histories.vocabulary import SOURCES, TELESALES, WORKSPACES
+from tests.support.settings import ADMIN_ID, handler_settings
+
+Result = TypeVar("Result")
+Rows = dict[str, list[dict[str, Any]]]
+"""All rows of each table that a history may change, as JSON objects."""
+
+TABLES = (
+    "account",
+    "contact_book",
+    "ticket",
+    "customer_consent",
+    "pancake_assignee",
+    "pancake_webhook_event",
+    "staff",
+    "app_setting",
+    "pancake_connection",
+    "pancake_source",
+    "pancake_cron_run",
+)
+_DUMP = " UNION ALL ".join(
+    f"SELECT '{table}' AS name, to_jsonb(t)::text AS row FROM {table} AS t" for table in TABLES
+)
+_EMPTIED = ("pancake_webhook_event", "ticket", "contact_book", "customer_consent", "account")
+_RESET = f"""
+{"".join(f"DELETE FROM {table};" for table in _EMPTIED)}
+DELETE FROM pancake_cron_run;
+DELETE FROM pancake_assignee;
+UPDATE staff SET is_active = true, on_duty = true WHERE NOT (is_active AND on_duty);
+INSERT INTO pancake_assignee (id, staff_id)
+SELECT s, s FROM unnest(ARRAY['{"', '".join(TELESALES)}']::uuid[]) AS s;
+UPDATE app_setting SET app_settings = jsonb_set(app_settings, '{{pancake_integration,kill_switch}}', 'false')
+"""
+RESETS_PER_TRUNCATE = 200
+"""Deleted rows stay in the tables until they are truncated."""
+
+
+class FrozenClock(SteadyClock):
+    """Stands still until a test moves it; a sleep takes no time."""
+
+    def __init__(self) -> None:
+        self.time = self.start = datetime.now(UTC).replace(microsecond=0)
+
+    def now(self) -> datetime:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A notification as sendNotifications got it."""
+
+    key: str
+    template: str
+    recipients: frozenset[str]
+
+
+class RecordingHasura(FakeHasura):
+    """Also keeps every notification that it was sent, repeats included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.received: list[Sent] = []
+
+    async def send_notifications(self, notifications: Any) -> dict[str, int]:
+        for each in notifications:
+            recipients = frozenset(each["recipient_ids"])
+            self.received.append(Sent(each["idempotency_key"], each["template_code"], recipients))
+        return await super().send_notifications(notifications)
+
+
+class Product:
+    """One process of the handlers and one session of the test, on one database. A context manager."""
+
+    def __init__(self, database_url: str) -> None:
+        self.clock, self.hasura = FrozenClock(), RecordingHasura()
+        settings = handler_settings(database_url, KeyRing({"test": bytes(32)}))
+        self._runtime = Runtime.assemble(settings, clock=self.clock, graphql=self.hasura)
+        self._runner = asyncio.Runner()
+        self._running: AbstractAsyncContextManager[None] = self._runtime.running()
+        self._session = psycopg.connect(database_url, autocommit=True, row_factory=dict_row)
+        self._resets = self._ticks = 0
+
+    def __enter__(self) -> Self:
+        self._call(self._running.__aenter__())
+        self.sql(HDB_CATALOG.read_text())
+        for number, name in enumerate(WORKSPACES):
+            self._seed_connection(number, name)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._call(self._running.__aexit__(None, None, None))
+        self._runner.close()
+        self._session.close()
+
+    def _call(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
+        return self._runner.run(coroutine)
+
+    def _seed_connection(self, number: int, name: str) -> None:
+        tables = ["lead", "contact"] if number == 0 else ["lead"]
+        row = self.sql(
+            "INSERT INTO pancake_connection (name, workspace_id, table_names, token_sha256)"
+            " VALUES (%s, %s, %s, %s) RETURNING id",
+            name,
+            number + 1,
+            tables,
+            sha256(name.encode()).digest(),
+        )[0]
+        self.sql(
+            "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+            " SELECT %s, s, s, true FROM unnest(%s::text[]) AS s",
+            row["id"],
+            list(SOURCES),
+        )
+
+    def reset(self) -> None:
+        """Go back to the state before a history: no leads, three telesales on duty in the roster."""
+        if self._resets % RESETS_PER_TRUNCATE == 0:
+            self.sql(f"TRUNCATE {', '.join(_EMPTIED)}, pancake_cron_run, pancake_assignee CASCADE")
+            self.sql("ANALYZE")
+        self._resets += 1
+        self.sql(_RESET)
+        self.clock.time = self.clock.start
+        self.hasura.sent.clear()
+        self.hasura.received.clear()
+        self.hasura.calls.clear()
+
+    def sql(self, statement: str, *params: object) -> list[dict[str, Any]]:
+        """Run statements and return the rows of the last one, if it has any."""
+        cursor = self._session.execute(statement, params or None)
+        return cursor.fetchall() if cursor.description else []
+
+    def rows(self) -> Rows:
+        """Return the rows of all tables that a history may change."""
+        tables: Rows = {table: [] for table in TABLES}
+        for name, row in self._session.cursor(row_factory=psycopg.rows.tuple_row).execute(_DUMP):
+            tables[name].append(json.loads(row))
+        return tables
+
+    # The calls of Hasura
+
+    def deliver(self, workspace: str, raw: bytes) -> dict[str, Any]:
+        """Post a body as the edge does, and return the answer."""
+        given = {"token": workspace, "raw": base64.b64encode(raw).decode()}
+        call = ActionCall("pancake_ingest_record", given, {"x-hasura-role": "pancake_edge"}, b"")
+        return self._call(ingest_record(self._runtime, call))
+
+    def process(self, event_id: int) -> str:
+        """Deliver the event's trigger, and return the result."""
+        call = EventCall("", "pancake_webhook_event_status_update", "UPDATE", {"id": event_id})
+        return str(self._call(process_record(self._runtime, call))["result"])
+
+    def replay_request(self, event_id: int, *, force: bool, corrected_phone: str | None) -> ReplayRequest:
+        given: dict[str, Any] = {"ids": [event_id], "force": force}
+        if corrected_phone:
+            given["corrected_phone"] = corrected_phone
+        return read_request(given, {"x-hasura-role": "crm_admin", "x-hasura-user-id": ADMIN_ID})
+
+    def may_replay(self, request: ReplayRequest) -> bool:
+        found = self._call(find_events(self._runtime.db, request))
+        return found.switched_on and bool(found.ids)
+
+    def replay(self, request: ReplayRequest) -> None:
+        """Set the event of a request to received."""
+        ids = list(request.ids or ())
+        batch = self._call(replay_batch(self._runtime.db, request, ids, self.clock.now()))
+        assert batch.ids == ids
+
+    def dry_run(self, request: ReplayRequest) -> dict[str, Any]:
+        """Return what processing the event of a request would change."""
+        ids = list(request.ids or ())
+        (change,) = self._call(dry_run(self._runtime.db, self.clock, request, ids))
+        return change
+
+    def retry(self) -> dict[str, Any]:
+        """Run the retry cron, and return its report."""
+        self._ticks += 1
+        call = CronCall(f"tick-{self._ticks}", "pancake_retry_failed", self.clock.now(), {})
+        answer = self._call(retry_failed(self._runtime, call))
+        assert answer["result"] == "succeeded", answer
+        report: dict[str, Any] = answer["report"]
+        return report

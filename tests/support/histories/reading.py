@@ -1,0 +1,78 @@
+"""Read the rows of the database as the state of the model."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from tests.support.histories.product import Rows
+from tests.support.histories.state import Account, Contact, Event, Fields, Staff, State, Ticket
+from tests.support.histories.vocabulary import KEYS
+
+
+def read_state(rows: Rows, pancake_tickets: Collection[str]) -> State:
+    """Return the state; `pancake_tickets` are the tickets that processing made."""
+    contacts = {row["id"]: row for row in rows["contact_book"]}
+    connections = {row["id"]: row["name"] for row in rows["pancake_connection"]}
+    members = {row["staff_id"] for row in rows["pancake_assignee"] if row["is_active"]}
+    return State(
+        accounts={row["id"]: _account(row) for row in rows["account"]},
+        contacts={
+            row["primary_phone"]: Contact(row["account_id"], row["name"], row["email"], row["address"])
+            for row in contacts.values()
+        },
+        tickets={row["id"]: _ticket(row, contacts, row["id"] in pancake_tickets) for row in rows["ticket"]},
+        events={row["id"]: _event(row, connections) for row in rows["pancake_webhook_event"]},
+        staff={
+            row["id"]: Staff(row["role"], row["is_active"], row["on_duty"], row["id"] in members)
+            for row in rows["staff"]
+        },
+    )
+
+
+def own_number(row: dict[str, Any]) -> str | None:
+    """Return the E.164 number of an account's phone code and number; the histories use Vietnam's only."""
+    number = row["phone_number"]
+    return f"+84{number.lstrip('0')}" if number else None
+
+
+def read_fields(data: dict[str, Any]) -> Fields:
+    """Return the mapped fields that have a value."""
+    values = {key: data.get(key) for key in KEYS}
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if value}
+
+
+def _account(row: dict[str, Any]) -> Account:
+    return Account(
+        phone=own_number(row),
+        created_at=datetime.fromisoformat(row["created_at"]),
+        name=row["display_name"],
+        enabled=row["phone_enabled"],
+        deleted=row["deleted_at"] is not None,
+    )
+
+
+def _ticket(row: dict[str, Any], contacts: dict[str, dict[str, Any]], is_from_pancake: bool) -> Ticket:
+    contact = contacts.get(row["contact_book_id"])
+    return Ticket(
+        account=row["account_id"],
+        contact_phone=contact["primary_phone"] if contact else None,
+        owner=row["assignee_id"],
+        status=row["status"],
+        source=row["source_id"],
+        title=row["title"],
+        description=row["description"],
+        fields=read_fields(row["data"].get("pancake") or {}),
+        is_from_pancake=is_from_pancake,
+    )
+
+
+def _event(row: dict[str, Any], connections: dict[str, str]) -> Event:
+    return Event(
+        record=(connections[row["connection_id"]], row["table_name"] or "lead", row["record_id"]),
+        status=row["status"],
+        outcome=row["outcome"],
+        error_code=row["error_code"],
+        phone=row["normalized_phone"],
+        account=row["account_id"],
+        ticket=row["ticket_id"],
+    )

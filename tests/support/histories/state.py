@@ -1,0 +1,206 @@
+"""The state that the model test compares: what the database holds, as far as the specification speaks of it.
+
+Ids are the database's. In a state that is expected, `ANY` and `OneOf` stand where the specification leaves a
+value open.
+"""
+
+import copy
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias, TypeVar
+
+OPEN = ("new", "in_progress")
+NEW_LEAD = "noti_pancake_new_lead"
+LEAD_UPDATED = "noti_pancake_lead_updated"
+NEEDS_ATTENTION = "noti_pancake_needs_attention"
+
+RecordKey: TypeAlias = tuple[str, str, str]
+"""Connection, table, record id."""
+Fields: TypeAlias = dict[str, str | tuple[str, ...]]
+"""Values of mapped fields by name; an empty value of a named field is "" or ()."""
+
+
+class Anything:
+    """Equals every value."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        raise TypeError("ANY has no hash")
+
+    def __repr__(self) -> str:
+        return "ANY"
+
+
+ANY = Anything()
+
+
+class OneOf:
+    """Equals each of its values."""
+
+    def __init__(self, *values: object) -> None:
+        self.values = values
+
+    def __eq__(self, other: object) -> bool:
+        return other in self.values
+
+    def __hash__(self) -> int:
+        raise TypeError("OneOf has no hash")
+
+    def __repr__(self) -> str:
+        return " or ".join(map(repr, self.values))
+
+
+Text: TypeAlias = str | Anything | OneOf | None
+
+
+@dataclass
+class Account:
+    """`phone` is the E.164 number of phone code and number, whatever normalized_phone holds."""
+
+    phone: str | None
+    created_at: datetime | Anything
+    name: Text = None
+    enabled: bool = True
+    deleted: bool = False
+
+    @property
+    def is_live(self) -> bool:
+        return self.enabled and not self.deleted
+
+
+@dataclass
+class Contact:
+    """The contact of one phone."""
+
+    account: str | None
+    name: Text = ANY
+    email: Text = ANY
+    address: Text = ANY
+
+
+@dataclass
+class Ticket:
+    """`fields` are those of data.pancake that have a value."""
+
+    account: str | None
+    contact_phone: Text
+    owner: Text
+    status: str
+    source: str | None
+    title: Text
+    description: Text
+    fields: Fields | OneOf
+    is_from_pancake: bool = True
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in OPEN
+
+
+@dataclass
+class Event:
+    record: RecordKey
+    status: str
+    outcome: Text = None
+    error_code: Text = None
+    phone: Text = None
+    account: Text = None
+    ticket: Text = None
+
+
+@dataclass
+class Staff:
+    role: str
+    active: bool
+    on_duty: bool
+    in_roster: bool
+
+    @property
+    def is_available(self) -> bool:
+        return self.in_roster and self.active and self.on_duty
+
+
+Row = TypeVar("Row", Account, Contact, Ticket, Event, Staff)
+
+
+@dataclass
+class State:
+    """Rows by id; contacts by phone."""
+
+    accounts: dict[str, Account] = field(default_factory=dict)
+    contacts: dict[str, Contact] = field(default_factory=dict)
+    tickets: dict[str, Ticket] = field(default_factory=dict)
+    events: dict[int, Event] = field(default_factory=dict)
+    staff: dict[str, Staff] = field(default_factory=dict)
+
+    def copied(self) -> "State":
+        """Return a copy whose rows may be changed."""
+        return State(
+            {key: copy.copy(row) for key, row in self.accounts.items()},
+            {key: copy.copy(row) for key, row in self.contacts.items()},
+            {key: copy.copy(row) for key, row in self.tickets.items()},
+            {key: copy.copy(row) for key, row in self.events.items()},
+            self.staff,
+        )
+
+
+@dataclass(frozen=True)
+class Version:
+    """One body of a record as it was delivered. `usable` are the E.164 numbers of its phones, in order."""
+
+    event: int
+    record: RecordKey
+    fields: Fields
+    usable: tuple[str, ...]
+    modified_at: datetime | None
+    arrived_at: datetime
+    is_deletion: bool = False
+
+
+@dataclass(frozen=True)
+class Told:
+    """A notification: its template and recipients, a frozenset of staff ids when it was sent."""
+
+    template: object
+    recipients: object
+
+
+@dataclass
+class Applied:
+    """A version that was applied: when it was modified, as it counts, and when it arrived."""
+
+    event: int
+    at: datetime | None
+    arrived_at: datetime
+
+
+@dataclass
+class Record:
+    """What the versions applied so far made of a record.
+
+    `usable` are the phones of the newest version that named usable ones or was corrected, `named` the fields
+    that any version named. `is_deleted`: the version applied last was a deletion.
+    """
+
+    fields: Fields
+    named: frozenset[str]
+    usable: tuple[str, ...]
+    phone: str
+    account: str
+    ticket: str | None
+    applied: tuple[Applied, ...]
+    is_deleted: bool = False
+
+
+@dataclass
+class Expected:
+    """One result that the specification allows, and what is remembered of the record then."""
+
+    why: str
+    state: State
+    record: Record | None
+    must_tell: list[Told] = field(default_factory=list)
+    may_tell: list[Told] = field(default_factory=list)
+    keeps_notifications: bool = False

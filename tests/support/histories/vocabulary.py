@@ -1,0 +1,54 @@
+"""The words of a history: few workspaces, records, phones and texts, so that they often meet."""
+
+from datetime import timedelta
+
+WORKSPACES = ("W1", "W2")
+RECORDS = ("r1", "r2", "r3")
+TABLES = ("lead", "contact")
+SOURCES = ("-1", "-3", "(none)")
+
+MINUTE = timedelta(minutes=1)
+FAR = timedelta(days=400)
+
+PHONES = {
+    "0905111001": "+84905111001",
+    "0905111002": "+84905111002",
+    "0905111003": "+84905111003",
+    "+84 905 111 001": "+84905111001",
+    "khong co so": None,
+}
+"""Phones as Pancake has them, and the numbers that they are."""
+
+NUMBERS = tuple(dict.fromkeys(number for number in PHONES.values() if number))
+NATIONAL = tuple(f"0{number.removeprefix('+84')}" for number in NUMBERS)
+
+KEYS = {
+    "name": "name",
+    "phones": "phone_number",
+    "email": "email",
+    "address": "full_address",
+    "sources": "source",
+    "tags": "pancake_tags",
+    "interested_products": "interested_product",
+}
+"""The mapped fields and the keys of a body."""
+
+NAMES = ("An", "Bình", "")
+EMAILS = ("a@example.com", "b@example.com", "")
+ADDRESSES = ("1 Lê Lợi", "")
+TAGS = (("vip",), ("hot", "vip"), ())
+PRODUCTS = (("Serum",), ("Mask",), ())
+SOURCE_LISTS = (("-1",), ("-3",), ())
+
+TELESALES = tuple(f"c0000000-0000-4000-8000-00000000000{n}" for n in range(1, 4))
+MANAGERS = tuple(f"b0000000-0000-4000-8000-00000000000{n}" for n in range(1, 3))
+ADMINS = tuple(f"a0000000-0000-4000-8000-00000000000{n}" for n in range(1, 4))
+STAFF = dict(
+    zip(TELESALES + MANAGERS + ADMINS, ("S1", "S2", "S3", "M1", "M2", "D1", "D2", "D3"), strict=True)
+)
+"""The ids of Diva's base data, and their names in a history."""
+
+
+def usable(phones: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the numbers of phones, each once."""
+    return tuple(dict.fromkeys(number for phone in phones if (number := PHONES[phone])))
