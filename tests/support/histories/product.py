@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 from cron.retry_failed import retry_failed
 from handlers.ingest_record import ingest_record
 from handlers.process_record import process_record
+from leads.adapters.graphql import SEND_TIMEOUT_SECONDS
 from leads.adapters.hasura_calls import ActionCall, CronCall, EventCall
 from leads.adapters.secrets import KeyRing
 from leads.domain.replay import ReplayRequest, read_request
@@ -91,11 +92,13 @@ class RecordingHasura(FakeHasura):
         super().__init__()
         self.received: list[Sent] = []
 
-    async def send_notifications(self, notifications: Any) -> dict[str, int]:
+    async def send_notifications(
+        self, notifications: Sequence[Mapping[str, Any]], *, timeout_seconds: float = SEND_TIMEOUT_SECONDS
+    ) -> dict[str, int]:
         for each in notifications:
             recipients = frozenset(each["recipient_ids"])
             self.received.append(Sent(each["idempotency_key"], each["template_code"], recipients))
-        return await super().send_notifications(notifications)
+        return await super().send_notifications(notifications, timeout_seconds=timeout_seconds)
 
 
 class Product:
@@ -200,7 +203,7 @@ class Product:
     def dry_run(self, request: ReplayRequest) -> dict[str, Any]:
         """Return what processing the event of a request would change."""
         ids = list(request.ids or ())
-        (change,) = self._call(dry_run(self._runtime.db, self.clock, request, ids))
+        (change,) = self._call(dry_run(self._runtime.db, self.clock, request, ids, {}))
         return change
 
     def retry(self) -> dict[str, Any]:
