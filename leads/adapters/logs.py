@@ -18,8 +18,8 @@ LOGGER = logging.getLogger("pancake")
 QUIET_LOGGERS = ("httpx", "httpcore", "gql", "gql.transport.httpx", "gql.transport.requests", "psycopg.pool")
 MAX_LOGGED_FRAMES = 8
 """The innermost ones: the outer frames are those of the server, the same in every request."""
-UNLOGGED_KEYS = frozenset({"changes", "results", "replayed_ids"})
-"""Of a replay: customers' data that a dry run shows, names of owners, and up to 1,000 ids."""
+UNLOGGED_KEYS = frozenset({"changes", "replayed_ids"})
+"""Of a replay: customers' data that a dry run shows, and up to 1,000 ids."""
 DIGEST_CHARACTERS = 12
 """48 bits tell apart the few errors that one installation has."""
 

@@ -20,7 +20,6 @@ class ReplayedEvent:
     error_code: str | None
     ticket_id: str | None
     owner_id: str | None
-    owner_name: str | None
 
     @property
     def is_waiting(self) -> bool:
@@ -31,7 +30,6 @@ class OwnedTickets(TypedDict):
     """How many of the tickets belong to a member of staff."""
 
     id: str
-    name: str | None
     tickets: int
 
 
@@ -50,19 +48,19 @@ class ReplayResults(TypedDict):
 def summarize(events: Iterable[ReplayedEvent]) -> ReplayResults:
     """Count the results. A ticket of several events counts once for its owner."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    tickets: dict[str, tuple[str | None, str | None]] = {}
+    tickets: dict[str, str | None] = {}
     for event in events:
         counts[_group(event)][_reason(event)] += 1
         if event.ticket_id and event.status == PROCESSED and event.result in WITH_TICKET:
-            tickets[event.ticket_id] = event.owner_id, event.owner_name
+            tickets[event.ticket_id] = event.owner_id
     return ReplayResults(
         outcomes=_sorted(counts["outcomes"]),
         held=_sorted(counts["held"]),
         failed=_sorted(counts["failed"]),
         dead_letter=_sorted(counts["dead_letter"]),
         waiting=counts["waiting"].total(),
-        owners=_owners(owner for owner in tickets.values() if owner[0]),
-        unassigned=sum(owner[0] is None for owner in tickets.values()),
+        owners=_owners(owner for owner in tickets.values() if owner),
+        unassigned=sum(owner is None for owner in tickets.values()),
     )
 
 
@@ -84,7 +82,7 @@ def _sorted(counted: Counter[str]) -> dict[str, int]:
     return dict(sorted(counted.items()))
 
 
-def _owners(owners: Iterable[tuple[str | None, str | None]]) -> list[OwnedTickets]:
+def _owners(owners: Iterable[str]) -> list[OwnedTickets]:
     """Return the owners, those with most tickets first."""
-    found = [OwnedTickets(id=id_ or "", name=name, tickets=n) for (id_, name), n in Counter(owners).items()]
-    return sorted(found, key=lambda owner: (-owner["tickets"], owner["name"] or "", owner["id"]))
+    counted = sorted(Counter(owners).items(), key=lambda item: (-item[1], item[0]))
+    return [OwnedTickets(id=owner, tickets=number) for owner, number in counted]

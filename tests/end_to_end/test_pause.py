@@ -165,14 +165,14 @@ async def test_a_replay_reports_what_its_rows_became(harness: EndToEndHarness) -
     results = json.loads(output)["results"]
     assert (code, results["outcomes"], results["waiting"]) == (0, {"ticket_created": 4}, 0), errors
     owners = harness.query(
-        "SELECT s.full_name AS name, count(*)::integer AS tickets FROM ticket AS t"
-        " JOIN staff AS s ON s.id = t.assignee_id JOIN pancake_webhook_event AS e ON e.ticket_id = t.id"
-        " WHERE e.record_id = ANY (%s) GROUP BY 1",
+        "SELECT t.assignee_id::text AS id, count(*)::integer AS tickets FROM ticket AS t"
+        " JOIN pancake_webhook_event AS e ON e.ticket_id = t.id"
+        " WHERE e.record_id = ANY (%s) AND t.assignee_id IS NOT NULL GROUP BY 1",
         [[numbered_lead(number)["id"] for number in range(3100, 3104)]],
     )
-    assert {owner["name"]: owner["tickets"] for owner in results["owners"]} == {
-        owner["name"]: owner["tickets"] for owner in owners
-    }
+    assert sorted(results["owners"], key=lambda owner: str(owner["id"])) == sorted(
+        owners, key=lambda owner: str(owner["id"])
+    )
     assert sum(owner["tickets"] for owner in owners) + results["unassigned"] == 4
 
 

@@ -30,7 +30,7 @@ mutation PancakeReplay(
 EVENTS = """
 query PancakeReplayedEvents($ids: [bigint!]!) {
   pancake_webhook_event(where: {id: {_in: $ids}}) {
-    id status outcome result: evidence(path: "result") error_code ticket_id assignee { id full_name }
+    id status outcome result: evidence(path: "result") error_code ticket_id assignee_id
   }
   view_pancake_setting { processing_paused }
 }
@@ -120,13 +120,11 @@ def session_headers() -> dict[str, str]:
 
 
 def _event(row: Mapping[str, Any]) -> ReplayedEvent:
-    owner = row["assignee"] or {}
     return ReplayedEvent(
         id=int(row["id"]),  # text, if the engine is set to give large numbers as text
         status=row["status"],
         result=row["result"] or row["outcome"],
         error_code=row["error_code"],
         ticket_id=row["ticket_id"],
-        owner_id=owner.get("id"),
-        owner_name=owner.get("full_name"),
+        owner_id=row["assignee_id"],
     )

@@ -93,23 +93,28 @@ def _finish(action: ReplayAction, report: dict[str, Any], *, wait: bool, as_json
     report["results"] = None
     if wait:
         _add_results(action, report, as_json=as_json)
-        return
-    owners = {item["owner"] for item in report["changes"] if item.get("owner")}
-    names = {} if as_json else action.load_names(sorted(owners))
-    _show(report, names, as_json=as_json)
+    _show(report, {} if as_json else _load_owner_names(action, report), as_json=as_json)
 
 
 def _add_results(action: ReplayAction, report: dict[str, Any], *, as_json: bool) -> None:
-    """Follow the replayed rows and show the report with their results.
+    """Follow the replayed rows, and add their results to the report.
 
-    It is also shown after Ctrl-C: the rows are replayed, whether their results are known or not.
+    If that fails or is interrupted, the report is shown at once: the rows are replayed all the same.
     """
     events = FollowedEvents(report["replayed_ids"], processing_paused=report["processing_paused"])
     try:
         follow(action, events, progress_bar())
-    finally:
-        report |= {"results": events.results(), "processing_paused": events.processing_paused}
-        _show(report, {}, as_json=as_json)
+    except (IntegrationError, KeyboardInterrupt):
+        _show(report | {"results": events.results()}, {}, as_json=as_json)
+        raise
+    report |= {"results": events.results(), "processing_paused": events.processing_paused}
+
+
+def _load_owner_names(action: ReplayAction, report: dict[str, Any]) -> dict[str, str]:
+    """Return the names of the owners in the results, or in the changes of a dry run."""
+    owners = {item["owner"] for item in report["changes"] if item.get("owner")}
+    owners |= {owner["id"] for owner in report["results"]["owners"]} if report["results"] else set()
+    return action.load_names(sorted(owners))
 
 
 def _show(report: dict[str, Any], names: Mapping[str, str], *, as_json: bool) -> None:

@@ -22,12 +22,12 @@ def print_report(report: dict[str, Any], console: Console, names: Mapping[str, s
     for item in report["refused"]:
         console.print(f"event {item['event_id']} refused: {item['reason']}", soft_wrap=True)
     if report["results"] is not None:
-        _print_counts(_result_lines(report["results"]), console)
+        _print_counts(_result_lines(report["results"], names or {}), console)
     if report["changes"]:
         _print_changes(report["changes"], console, names or {})
 
 
-def _result_lines(results: ReplayResults) -> Iterator[tuple[str, int]]:
+def _result_lines(results: ReplayResults, names: Mapping[str, str]) -> Iterator[tuple[str, int]]:
     """Return a label and a number for each result that occurred."""
     yield from results["outcomes"].items()
     for label, counts in (
@@ -36,7 +36,7 @@ def _result_lines(results: ReplayResults) -> Iterator[tuple[str, int]]:
         ("dead_letter", results["dead_letter"]),
     ):
         yield from ((f"{label}: {reason}", number) for reason, number in counts.items())
-    yield from ((f"owner {owner['name'] or owner['id']}", owner["tickets"]) for owner in results["owners"])
+    yield from ((f"owner {names.get(own['id'], own['id'])}", own["tickets"]) for own in results["owners"])
     yield "without an owner", results["unassigned"]
     yield "waiting", results["waiting"]
 
