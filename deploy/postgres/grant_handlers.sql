@@ -37,7 +37,7 @@ BEGIN
             ('public.ticket', 'SELECT', 'id, code, title, description, source_id, account_id, contact_book_id, assignee_id, status, first_response_at, data, created_at'),
             ('public.ticket', 'INSERT', 'id, title, description, source_id, account_id, contact_book_id, assignee_id, status, data, created_at, updated_at'),
             ('public.ticket', 'UPDATE', 'title, description, account_id, contact_book_id, assignee_id, data, updated_at'),
-            ('public.staff', 'SELECT', 'id, full_name, role, is_active, on_duty'),
+            ('public.staff', 'SELECT', 'id, role, is_active, on_duty'),
             ('public.app_setting', 'SELECT', 'id, app_settings'),
             ('public.customer_consent', 'SELECT', 'account_id, consent_data, consent_version'),
             ('public.customer_consent', 'INSERT', 'account_id, consent_data, consent_version'),

@@ -107,6 +107,7 @@ def test_only_these_tables_are_open_and_rows_are_deleted_only_from_logs(db: psyc
 @pytest.mark.parametrize(
     "statement",
     [
+        "SELECT full_name FROM staff",
         "SELECT id FROM crm_master_data",
         "SELECT id FROM notification_template",
         "SELECT id FROM module_permission_action",
