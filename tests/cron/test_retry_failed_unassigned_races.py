@@ -161,6 +161,7 @@ async def test_an_unsent_notice_of_the_night_is_kept_beside_the_new_one(harness:
     event_id, _ = await harness.process_lead()
     harness.fill_roster(1)
     harness.hasura.failing = False
+    harness.sql("UPDATE pancake_webhook_event SET notify_claimed_at = clock_timestamp()")
     assert (await assign_once(harness.runtime))["assigned"] == 0, "its sender may still be sending"
     harness.expire_leases()
     assert (await assign_once(harness.runtime))["assigned"] == 1
