@@ -11,10 +11,10 @@ from sandbox.postgres.database import run_file
 from sandbox.postgres.handlers_role import GRANTS
 from tests.support.statements import placeholders, prepare
 
-OF_COMMANDS = ("backfill_phones/", "connection_secrets/", "tickets/")
-"""Statements of `leads`, which operators run with the rights of the owner."""
+OF_COMMANDS = {"backfill_phones", "connection_secrets", "tickets"}
+"""Folders of the statements of `leads`, which operators run with the rights of the owner."""
 
-STATEMENTS = [name for name in QUERIES if not name.startswith(OF_COMMANDS)]
+STATEMENTS = [name for name in QUERIES if name.partition("/")[0] not in OF_COMMANDS]
 RIGHTS = """
 SELECT c.oid::regclass::text AS name, NULL AS column_name, g.privilege_type, g.is_grantable
 FROM pg_class AS c CROSS JOIN LATERAL aclexplode(c.relacl) AS g
