@@ -68,6 +68,7 @@ class Turns:
     def _join_line(self, events_per_second: int) -> int:
         """Return after how many seconds those that were deferred before, and this one, had their turns."""
         now = self._clock.monotonic()
-        end = max(self._line_ends_at, now + MAX_WAIT_SECONDS) + 1 / events_per_second
-        self._line_ends_at = min(end, now + MAX_RETRY_AFTER_SECONDS)
-        return ceil(self._line_ends_at - now)
+        seconds = max(self._line_ends_at - now, MAX_WAIT_SECONDS) + 1 / events_per_second
+        seconds = min(seconds, MAX_RETRY_AFTER_SECONDS)
+        self._line_ends_at = now + seconds
+        return ceil(seconds)
