@@ -26,6 +26,8 @@ from tests.support.handlers import HandlerHarness, started
 HDB_CATALOG = Path(__file__).with_name("hdb_catalog.sql")
 API_KEY = "0123456789abcdef0123456789abcdef"
 API_URL = "http://pancake/api"
+SAME_API_URL = "http://pancake:80/api"
+"""Another spelling, because a workspace and a base URL have one connection."""
 
 
 @dataclass
