@@ -28,11 +28,13 @@ from leads.services.runtime import Runtime
 
 STOP_AFTER_SECONDS = 40
 PROBE_OF_ERROR = {
+    "secret_unreadable": REJECTED,
+    "host_not_allowed": REJECTED,
     "pancake_key_rejected": REJECTED,
     "pancake_refused": UNAVAILABLE,
     "pancake_unavailable": UNAVAILABLE,
 }
-"""What an error of the probe says about Pancake. Any other error is internal and says nothing."""
+"""What an error of the probe says about key and Pancake. Any other error is internal and says nothing."""
 
 
 class ProbeReport(ConnectionReport, total=False):

@@ -15,6 +15,7 @@ from leads.adapters.http import Answer
 from leads.adapters.secrets import KeyRing
 from leads.services.connection_secrets import HEADER_NAME
 from leads.services.runtime import Runtime
+from leads.services.sealed_secrets import Use, open_sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ async def edge_policy(runtime: Runtime) -> Answer:
     """Answer `{version, generated_at, connections}`; the version changes whenever a connection does.
 
     The version is an HMAC: it is logged, and a plain hash would allow testing guesses of a secret.
-    Raises DatabaseUnavailable, and DecryptionError rather than leave out a secret: the edge then keeps its
+    Raises DatabaseUnavailable, and SecretUnreadable rather than leave out a secret: the edge then keeps its
     last policy.
     """
     rows = await runtime.db.fetch_all("edge_policy/list_connections", {}, ConnectionRow)
@@ -64,20 +65,26 @@ def _connection(row: ConnectionRow, key_ring: KeyRing) -> dict[str, object]:
         "signature_mode": row.signature_mode,
         "allowlist_mode": row.allowlist_mode,
         "allowed_ip_ranges": row.allowed_ip_ranges,
-        "webhook_secrets": _decrypt(
-            key_ring, "webhook_secret", row.webhook_secret_encrypted, row.previous_webhook_secret_encrypted
+        "webhook_secrets": _open(
+            key_ring,
+            Use("webhook_secret", row.id),
+            row.webhook_secret_encrypted,
+            row.previous_webhook_secret_encrypted,
         ),
-        "header_secrets": _decrypt(
-            key_ring, "header_secret", row.header_secret_encrypted, row.previous_header_secret_encrypted
+        "header_secrets": _open(
+            key_ring,
+            Use("header_secret", row.id),
+            row.header_secret_encrypted,
+            row.previous_header_secret_encrypted,
         ),
         "header_name": HEADER_NAME,
     }
 
 
-def _decrypt(key_ring: KeyRing, purpose: str, *ciphertexts: bytes | None) -> list[str]:
+def _open(key_ring: KeyRing, use: Use, *ciphertexts: bytes | None) -> list[str]:
     """Return the current and the previous secret in base64, as far as they are set."""
     return [
-        base64.b64encode(key_ring.decrypt(bytes(ciphertext), purpose).encode()).decode()
+        base64.b64encode(open_sealed(key_ring, ciphertext, use).encode()).decode()
         for ciphertext in ciphertexts
         if ciphertext is not None
     ]

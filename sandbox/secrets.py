@@ -23,6 +23,7 @@ def secrets() -> None:
         "ENCRYPTION_KEYS": keys.encryption_keys,
         "EDGE_STATE_KEYS": state_key(),
         "WEBHOOK_TOKEN": keys.webhook_token,
+        "WEBHOOK_HEADER_SECRET": keys.header_secret,
         "PANCAKE_API_KEY": keys.pancake_api_key,
     }
     typer.echo("".join(f"{name}={value}\n" for name, value in values.items()), nl=False)

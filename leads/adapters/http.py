@@ -23,7 +23,14 @@ from leads.adapters.logs import log_request
 from leads.adapters.metrics import Metrics
 from leads.adapters.secrets import matches
 from leads.adapters.settings import Settings
-from leads.domain.errors import IntegrationError, Refused, Retryable, Unauthorized, Unavailable
+from leads.domain.errors import (
+    IntegrationError,
+    Misconfigured,
+    Refused,
+    Retryable,
+    Unauthorized,
+    Unavailable,
+)
 
 HANDLER_SECRET_HEADER = "x-handler-secret"  # noqa: S105 - the name of a header
 EDGE_SECRET_HEADER = "x-edge-secret"  # noqa: S105 - the name of a header
@@ -139,6 +146,8 @@ def error_response(error: Exception) -> tuple[int, dict[str, object], dict[str, 
     """Return status, body and headers for an exception; the only map from errors to answers."""
     if not isinstance(error, IntegrationError):
         return 500, _error_body("internal error", "internal"), {}
+    if isinstance(error, Misconfigured):
+        return 500, _error_body(str(error), error.code), {}
     if isinstance(error, Refused):
         return error.status, _error_body(str(error), error.code), {}
     if isinstance(error, Retryable):

@@ -4,24 +4,32 @@ Paths and answers: the vendor's OpenAPI 2.0.0. Nothing is retried here: a failed
 reads again at its next run.
 
 The vendor wants the API key in the query string. To keep it out of logs, no exception here refers to a
-request, httpx's own log line (the whole URL) is dropped, and redirects are not followed.
+request, and httpx's own log line (the whole URL) is dropped. It is sent to allowed hosts only; redirects are
+not followed.
 """
 
 import json
 import logging
 from asyncio import timeout
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Set
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Protocol
 from urllib.parse import quote
 
 import httpx
 
 from leads.adapters.breaker import Breaker
+from leads.domain.base_url import host_of
 from leads.domain.canonical_json import JsonObject, read_json_loosely
-from leads.domain.errors import PancakeKeyRejected, PancakeRefused, PancakeUnavailable
+from leads.domain.errors import (
+    HostNotAllowed,
+    PancakeKeyRejected,
+    PancakeRefused,
+    PancakeUnavailable,
+    SecretUnreadable,
+)
+from leads.domain.retry_after import read_retry_after
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 READ_TIMEOUT_SECONDS = 10.0
@@ -31,8 +39,6 @@ MAX_CONNECTIONS = 20
 MAX_IDLE_CONNECTIONS = 5
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_PAGES_PER_READ = 10_000
-DEFAULT_RETRY_AFTER_SECONDS = 30.0
-MAX_RETRY_AFTER_SECONDS = 3600.0
 COMPLETE = "complete"
 REPEATED_CURSOR = "repeated_cursor"
 PAGE_LIMIT = "page_limit"
@@ -48,12 +54,23 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Which API to call, with which key. `base_url` ends in `/api`; the key does not show in a repr."""
+    """Which API to call, with which key, or why there is none. The key does not show in a repr."""
 
     connection_id: str
     base_url: str
     workspace_id: int
-    api_key: str = field(repr=False)
+    api_key: str | SecretUnreadable = field(repr=False)
+
+    def check(self, allowed_hosts: Set[str]) -> str:
+        """Return the key if it may be sent there. Raises HostNotAllowed or SecretUnreadable."""
+        host = host_of(self.base_url)
+        if host not in allowed_hosts:
+            raise HostNotAllowed(
+                f"{host or self.base_url!r} is not in PANCAKE_API_HOSTS: no API key is sent there."
+            )
+        if isinstance(self.api_key, SecretUnreadable):
+            raise self.api_key
+        return self.api_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +94,16 @@ class PancakeApi:
     def __init__(
         self,
         clock: Clock,
+        allowed_hosts: Set[str],
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         total_timeout_seconds: float = TOTAL_TIMEOUT_SECONDS,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
-        """`transport` is for tests."""
+        """`allowed_hosts`, as `host_of` spells them, may get a key. `transport` is for tests."""
         _drop_request_lines()
         self._clock = clock
+        self._allowed_hosts = allowed_hosts
         self._total_timeout_seconds = total_timeout_seconds
         self._max_answer_bytes = max_answer_bytes
         self._breakers: dict[str, Breaker] = {}
@@ -171,19 +190,18 @@ class PancakeApi:
             cursor = following
 
     async def _get(self, access: Access, path: str, query: Mapping[str, str] | None = None) -> JsonObject:
-        """Return the answer's JSON object. Raises PancakeUnavailable or PancakeRefused."""
-        answer: JsonObject = await self.breaker(access.connection_id).call_async(
-            self._ask, access, path, query or {}
-        )
+        """Return the answer's JSON object. Raises PancakeUnavailable, PancakeRefused or Misconfigured."""
+        query = {**(query or {}), "api_key": access.check(self._allowed_hosts)}
+        url = f"{access.base_url}/workspaces/{access.workspace_id}/{path}"
+        answer: JsonObject = await self.breaker(access.connection_id).call_async(self._ask, url, query)
         return answer
 
-    async def _ask(self, access: Access, path: str, query: Mapping[str, str]) -> JsonObject:
-        url = f"{access.base_url.rstrip('/')}/workspaces/{access.workspace_id}/{path}"
-        status, headers, content = await self._fetch(url, {**query, "api_key": access.api_key})
+    async def _ask(self, url: str, query: Mapping[str, str]) -> JsonObject:
+        status, headers, content = await self._fetch(url, query)
         if status in (401, 403):
             raise PancakeKeyRejected(f"Pancake answered {status}.", status=status)
         if status in (408, 425, 429) or status >= 500:
-            wait = self._retry_after(headers.get("retry-after"))
+            wait = read_retry_after(headers.get("retry-after"), self._clock.now())
             raise PancakeUnavailable(f"Pancake answered {status}.", retry_after_seconds=wait)
         if status != 200:
             raise PancakeRefused(f"Pancake answered {status}.", status=status)
@@ -216,20 +234,6 @@ class PancakeApi:
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             problem = type(error).__name__
         raise PancakeUnavailable(f"Pancake could not be read: {problem}.")
-
-    def _retry_after(self, value: str | None) -> float:
-        """Return seconds to wait: the header holds seconds or an HTTP date (RFC 9110, section 10.2.3)."""
-        seconds = DEFAULT_RETRY_AFTER_SECONDS
-        try:
-            if value and value.strip().isdigit():
-                seconds = float(value)
-            elif value:
-                moment = parsedate_to_datetime(value)
-                moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-                seconds = (moment - self._clock.now()).total_seconds()
-        except (ValueError, OverflowError):
-            return DEFAULT_RETRY_AFTER_SECONDS
-        return min(max(seconds, 1.0), MAX_RETRY_AFTER_SECONDS)
 
 
 def _objects(value: object) -> list[JsonObject]:

@@ -10,10 +10,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 NONCE_BYTES = 12
+MIN_SECRET_CHARACTERS = 32
+"""Of a secret that a person or a program chooses: 32 hexadecimal digits are 128 random bits."""
 
 
 class DecryptionError(ValueError):
-    """The ciphertext was encrypted with an unknown key or for another purpose, or was changed."""
+    """The ciphertext was sealed with another key or for another use, or was changed. Names the key's id."""
 
 
 class KeyRing:
@@ -47,23 +49,27 @@ class KeyRing:
             raise ValueError("the key ring is empty")
         return next(iter(self._keys))
 
-    def encrypt(self, plaintext: str, purpose: str) -> bytes:
-        """Encrypt with the current key; decryption needs the same `purpose` (for example `api_key`)."""
+    def encrypt(self, plaintext: str, use: str) -> bytes:
+        """Encrypt with the current key; decryption needs the same `use` (AES-GCM's associated data)."""
         key_id = self.current.encode()
         nonce = os.urandom(NONCE_BYTES)
-        sealed = AESGCM(self._keys[self.current]).encrypt(nonce, plaintext.encode(), purpose.encode())
+        sealed = AESGCM(self._keys[self.current]).encrypt(nonce, plaintext.encode(), use.encode())
         return bytes([len(key_id)]) + key_id + nonce + sealed
 
-    def decrypt(self, ciphertext: bytes, purpose: str) -> str:
+    def decrypt(self, ciphertext: bytes, use: str) -> str:
         """Return the plaintext. Raises DecryptionError."""
         rest = ciphertext[1 + ciphertext[0] :] if ciphertext else b""
-        key = self._keys.get(self.key_id(ciphertext))
+        key_id = self.key_id(ciphertext)
+        key = self._keys.get(key_id)
         if key is None:
-            raise DecryptionError("encrypted with a key that is not in the key ring")
+            raise DecryptionError(f"key {key_id!r} is not in the key ring")
         try:
-            return AESGCM(key).decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], purpose.encode()).decode()
+            return AESGCM(key).decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], use.encode()).decode()
         except (InvalidTag, ValueError) as error:
-            raise DecryptionError("changed, or encrypted for another purpose") from error
+            # AES-GCM does not tell which of these it is.
+            raise DecryptionError(
+                f"it was not sealed for this use, or key {key_id!r} of the key ring is another one"
+            ) from error
 
     @staticmethod
     def key_id(ciphertext: bytes) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from leads.adapters.secrets import KeyRing
+from leads.adapters.secrets import MIN_SECRET_CHARACTERS, KeyRing
+from leads.domain.base_url import DEFAULT_HOSTS, read_hosts
 
 
 class SettingsError(ValueError):
@@ -30,6 +31,7 @@ class Settings:
     handler_secrets: tuple[str, ...] = field(repr=False)
     edge_secrets: tuple[str, ...] = field(repr=False)
     key_ring: KeyRing = field(repr=False)
+    pancake_api_hosts: frozenset[str] = DEFAULT_HOSTS
     ingest_connections: int = 2
     work_connections: int = 8
     log_level: str = "INFO"
@@ -56,8 +58,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
 
     def secrets(name: str) -> tuple[str, ...]:
         found = (required(name), environment.get(f"{name}_PREVIOUS", "").strip())
-        if any(value and len(value) < 16 for value in found):
-            problems.append(f"{name} is shorter than 16 characters")
+        if any(value and len(value) < MIN_SECRET_CHARACTERS for value in found):
+            problems.append(f"{name} is shorter than {MIN_SECRET_CHARACTERS} characters")
         return tuple(value for value in found if value)
 
     database_url = required("DATABASE_URL")
@@ -80,6 +82,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         handler_secrets=secrets("HANDLER_SECRET"),
         edge_secrets=secrets("EDGE_SECRET"),
         key_ring=key_ring,
+        pancake_api_hosts=_allowed_hosts(environment, problems),
         ingest_connections=number("INGEST_CONNECTIONS", 2),
         work_connections=number("WORK_CONNECTIONS", 8),
         log_level=environment.get("LOG_LEVEL", "INFO"),
@@ -126,6 +129,7 @@ class OperatorSettings:
     jwt_secret: str = field(repr=False)
     edge_state_keys: KeyRing = field(repr=False)
     edge_state_dir: Path
+    pancake_api_hosts: frozenset[str]
     public_url: str
 
 
@@ -146,6 +150,7 @@ def read_operator_settings(*needs: str, environment: Mapping[str, str] = os.envi
         jwt_secret=values["HASURA_GRAPHQL_JWT_SECRET"],
         edge_state_keys=_key_ring("EDGE_STATE_KEYS", values, problems),
         edge_state_dir=Path(environment.get("EDGE_STATE_DIR", "").strip() or "/var/lib/pancake-edge"),
+        pancake_api_hosts=_allowed_hosts(environment, problems),
         public_url=values["PUBLIC_URL"],
     )
     if problems:
@@ -165,6 +170,18 @@ def read_bind(environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
 def read_variable(name: str, environment: Mapping[str, str] = os.environ) -> str:
     """Read the variable that an operator named as the source of a secret; empty if it is not set."""
     return environment.get(name, "")
+
+
+def _allowed_hosts(environment: Mapping[str, str], problems: list[str]) -> frozenset[str]:
+    """Read the hosts to which an API key may be sent; the vendor's without the variable."""
+    text = environment.get("PANCAKE_API_HOSTS", "")
+    try:
+        return read_hosts(filter(None, (entry.strip() for entry in text.split(",")))) or DEFAULT_HOSTS
+    except ValueError as error:
+        problems.append(
+            f"PANCAKE_API_HOSTS: {error}. Give it host[:port] or, without TLS, http://host[:port]"
+        )
+        return frozenset()
 
 
 def _key_ring(name: str, values: Mapping[str, str], problems: list[str]) -> KeyRing:

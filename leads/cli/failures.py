@@ -14,6 +14,7 @@ from leads.domain.errors import (
     DatabaseUnavailable,
     HasuraUnavailable,
     IntegrationError,
+    Misconfigured,
     PancakeUnavailable,
 )
 
@@ -84,6 +85,8 @@ def describe(error: IntegrationError | DatabaseError) -> tuple[str, ExitCode]:
     for kind, service, check in SERVICES:
         if isinstance(error, kind):
             return _unreachable(service, text, check)
+    if isinstance(error, Misconfigured):
+        return text, ExitCode.USAGE
     if isinstance(error, AccessDenied):
         return f"{text}\nCheck HASURA_ADMIN_SECRET.", ExitCode.USAGE
     return f"Failed: {text} ({error.code})", ExitCode.FAILED

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import jwt
 import typer
 
+from leads.adapters.secrets import MIN_SECRET_CHARACTERS
 from leads.adapters.settings import read_operator_settings
 from leads.cli.failures import WrongUsage
 from leads.cli.output import AsJson, print_json
@@ -77,12 +78,22 @@ def _choose_key(configuration: dict[str, Any], private_key: Path | None) -> tupl
         if key in configuration:
             raise WrongUsage(f"{VARIABLE} has {key}, which is not supported: {ASK_THE_ISSUER}.")
     if kind in SYMMETRIC and configuration.get("key"):
-        return kind, str(configuration["key"])
+        return kind, _check_length(str(configuration["key"]))
     if kind in ASYMMETRIC and private_key is not None:
         return ASYMMETRIC[kind], private_key.read_text()
     if kind in ASYMMETRIC:
         raise WrongUsage(f"{VARIABLE} holds a public key. Give the private key with --private-key FILE.")
     raise WrongUsage(f"{VARIABLE} has no key that can sign: {ASK_THE_ISSUER}.")
+
+
+def _check_length(key: str) -> str:
+    """Return a key that engine and holder share. Raises WrongUsage if it is short enough to be guessed."""
+    if len(key) < MIN_SECRET_CHARACTERS:
+        raise WrongUsage(
+            f"The key in {VARIABLE} is shorter than {MIN_SECRET_CHARACTERS} characters. "
+            "Give the engine a longer one."
+        )
+    return key
 
 
 def _read_configuration() -> dict[str, Any]:

@@ -14,6 +14,9 @@
     │   └── PancakeUnavailable
     ├── PancakeRefused            Pancake answered that it will not serve the request
     │   └── PancakeKeyRejected
+    ├── Misconfigured             a person has to change the configuration
+    │   ├── SecretUnreadable
+    │   └── HostNotAllowed
     ├── Final                     the same call will fail again
     │   ├── InvalidBody
     │   └── InvalidPhone
@@ -135,6 +138,24 @@ class PancakeKeyRejected(PancakeRefused):
     """Pancake rejected the API key or its rights: 401, 403, or 200 with `success: false`."""
 
     code = "pancake_key_rejected"
+
+
+class Misconfigured(IntegrationError):
+    """The configuration does not fit what is stored."""
+
+    code = "misconfigured"
+
+
+class SecretUnreadable(Misconfigured):
+    """A stored secret cannot be opened with ENCRYPTION_KEYS; the message names the key's id."""
+
+    code = "secret_unreadable"
+
+
+class HostNotAllowed(Misconfigured):
+    """A connection's base URL is not one that may get an API key."""
+
+    code = "host_not_allowed"
 
 
 class Final(IntegrationError):

@@ -1,31 +1,23 @@
 """Create connections, change their secrets and status: for `leads connection`; handlers only read.
 
-Of a token only the SHA-256 is stored. The other secrets are encrypted with the key ring.
+Of a token only the SHA-256 is stored. The other secrets are sealed with the key ring.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Literal
+from uuid import UUID, uuid4
 from zoneinfo import available_timezones
 
 from leads.adapters.database import Params
 from leads.adapters.db_session import DbSession, class_row
 from leads.adapters.queries import QUERIES
-from leads.adapters.secrets import KeyRing
+from leads.adapters.secrets import MIN_SECRET_CHARACTERS, KeyRing
+from leads.services.sealed_secrets import CIPHERTEXTS, Use, open_sealed, reseal, seal, stored_uses
 
-Secret = Literal["api_key", "webhook_secret", "header_secret"]
-"""The kind of a secret; also the purpose that it is encrypted for."""
-
-CIPHERTEXTS: Mapping[str, Secret] = {
-    "api_key_encrypted": "api_key",
-    "webhook_secret_encrypted": "webhook_secret",
-    "previous_webhook_secret_encrypted": "webhook_secret",
-    "header_secret_encrypted": "header_secret",
-    "previous_header_secret_encrypted": "header_secret",
-}
 HEADER_NAME = "X-Pancake-Secret"
 """The request header with the shared secret; the admin enters it in Pancake's form "Request Headers"."""
 TOKEN_GRACE = timedelta(hours=24)
@@ -38,7 +30,7 @@ class ChangeRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A workspace of Pancake to connect. Without `id` and `token` new ones are generated."""
+    """A workspace of Pancake to connect. Without `id`, `token` and `header_secret` new ones are generated."""
 
     name: str
     workspace_id: int
@@ -48,14 +40,16 @@ class Workspace:
     record_timezone: str = "UTC"
     id: str | None = None
     token: str | None = field(default=None, repr=False)
+    header_secret: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A new connection and its webhook token, which is not stored."""
+    """A new connection, its webhook token, which is not stored, and its header secret."""
 
     id: str
     token: str = field(repr=False)
+    header_secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,25 +92,32 @@ def new_secret() -> str:
 
 
 def create_connection(db: DbSession, ring: KeyRing, workspace: Workspace) -> Connected:
-    """Store a connection. Raises ChangeRefused if the workspace is connected already."""
+    """Store a connection, with a header secret in mode `monitor`: deliveries without it are counted.
+
+    Raises ChangeRefused if the workspace is connected already.
+    """
     check_time_zone(workspace.record_timezone)
-    token = workspace.token or new_secret()
+    connection_id = str(UUID(workspace.id) if workspace.id else uuid4())
+    token = check_length(workspace.token or new_secret())
+    header_secret = check_length(workspace.header_secret or new_secret())
+    key_use = Use("api_key", connection_id, workspace.api_base_url)
     row = db.execute(
         QUERIES["connection_secrets/insert_connection"],
         {
-            "id": workspace.id,
+            "id": connection_id,
             "name": workspace.name,
             "workspace_id": workspace.workspace_id,
             "table_names": list(workspace.table_names),
             "api_base_url": workspace.api_base_url,
             "record_timezone": workspace.record_timezone,
-            "api_key": ring.encrypt(workspace.api_key, "api_key") if workspace.api_key else None,
+            "api_key": seal(ring, workspace.api_key, key_use) if workspace.api_key else None,
+            "header_secret": seal(ring, header_secret, Use("header_secret", connection_id)),
             "token_sha256": sha256(token.encode()).digest(),
         },
     ).fetchone()
     if row is None:
         raise ChangeRefused(f"Workspace {workspace.workspace_id} is connected already.")
-    return Connected(row["id"], token)
+    return Connected(row["id"], token, header_secret)
 
 
 def rotate_token(db: DbSession, connection_id: str, now: datetime, grace: timedelta = TOKEN_GRACE) -> str:
@@ -127,12 +128,10 @@ def rotate_token(db: DbSession, connection_id: str, now: datetime, grace: timede
     return token
 
 
-def store_secret(
-    db: DbSession, ring: KeyRing, connection_id: str, purpose: Secret, value: str, now: datetime
-) -> None:
+def store_secret(db: DbSession, ring: KeyRing, use: Use, value: str, now: datetime) -> None:
     """Set or rotate a secret; the previous webhook or header secret stays valid until it is cleared."""
-    params = {"purpose": purpose, "encrypted": ring.encrypt(value, purpose), "now": now}
-    _change(db, "connection_secrets/store_secret", connection_id, params)
+    params = {"purpose": use.kind, "encrypted": seal(ring, value, use), "now": now}
+    _change(db, "connection_secrets/store_secret", use.connection_id, params)
 
 
 def forget_previous(
@@ -168,6 +167,22 @@ def change_status(
     return change
 
 
+def check_length(secret: str) -> str:
+    """Return a token or a secret. Raises ChangeRefused if it is short enough to be guessed."""
+    if len(secret) < MIN_SECRET_CHARACTERS:
+        raise ChangeRefused(f"A secret has at least {MIN_SECRET_CHARACTERS} characters.")
+    return secret
+
+
+def check_ring(ring: KeyRing, rows: Iterable[ConnectionRow]) -> None:
+    """Raise SecretUnreadable unless the ring opens every stored secret of these connections."""
+    for row in rows:
+        for column, use in stored_uses(row.id, row.api_base_url):
+            ciphertext: bytes | None = getattr(row, column)
+            if ciphertext is not None:
+                open_sealed(ring, ciphertext, use)
+
+
 def check_time_zone(zone: str) -> None:
     """Raise ChangeRefused unless Python and PostgreSQL read the name alike.
 
@@ -184,9 +199,9 @@ def list_connections(db: DbSession, now: datetime) -> list[ConnectionRow]:
 
 
 def reencrypt(db: DbSession, ring: KeyRing, rows_per_batch: int = 100) -> tuple[int, int]:
-    """Encrypt every secret with the current key, one transaction per batch; return (changed, all).
+    """Seal every secret with the current key, one transaction per batch; return (changed, all).
 
-    Raises DecryptionError if a ciphertext cannot be decrypted with the ring; that batch is rolled back.
+    Raises SecretUnreadable if the ring does not open a secret; that batch is rolled back.
     """
     changed = seen = 0
     after = _LOWEST_ID
@@ -196,7 +211,10 @@ def reencrypt(db: DbSession, ring: KeyRing, rows_per_batch: int = 100) -> tuple[
                 QUERIES["connection_secrets/lock_ciphertexts"], {"after": after, "limit": rows_per_batch}
             ).fetchall()
             for row in rows:
-                fresh = {name: _fresh(ring, row[name], purpose) for name, purpose in CIPHERTEXTS.items()}
+                fresh = {
+                    column: None if row[column] is None else reseal(ring, row[column], use)
+                    for column, use in stored_uses(row["id"], row["api_base_url"])
+                }
                 seen += sum(value is not None for value in fresh.values())
                 different = sum(fresh[column] != row[column] for column in CIPHERTEXTS)
                 if different:
@@ -205,12 +223,6 @@ def reencrypt(db: DbSession, ring: KeyRing, rows_per_batch: int = 100) -> tuple[
         if len(rows) < rows_per_batch:
             return changed, seen
         after = rows[-1]["id"]
-
-
-def _fresh(ring: KeyRing, ciphertext: bytes | None, purpose: Secret) -> bytes | None:
-    if ciphertext is None or ring.key_id(ciphertext) == ring.current:
-        return ciphertext
-    return ring.encrypt(ring.decrypt(ciphertext, purpose), purpose)
 
 
 def _change(db: DbSession, statement: str, connection_id: str, params: Params) -> None:

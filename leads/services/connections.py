@@ -10,15 +10,17 @@ from zoneinfo import ZoneInfo
 from leads.adapters.database import Database
 from leads.adapters.logs import LOGGER, describe
 from leads.adapters.pancake_api import Access
-from leads.adapters.secrets import DecryptionError, KeyRing
+from leads.adapters.secrets import KeyRing
 from leads.domain.errors import (
     Contended,
     DatabaseUnavailable,
     IntegrationError,
     PancakeRefused,
     PancakeUnavailable,
+    SecretUnreadable,
 )
 from leads.domain.reports import ConnectionReport
+from leads.services.sealed_secrets import Use, open_sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +106,6 @@ def _failure(connection: Connection, error: Exception) -> ConnectionReport:
 
 
 def _connection(row: _ConnectionRow, key_ring: KeyRing) -> Connection:
-    # A key that is missing or cannot be decrypted is sent as an empty one: Pancake then rejects it, and
-    # check_connection reports that.
-    try:
-        api_key = key_ring.decrypt(row.api_key_encrypted or b"", "api_key")
-    except DecryptionError:
-        api_key = ""
     return Connection(
         id=row.id,
         name=row.name,
@@ -117,5 +113,18 @@ def _connection(row: _ConnectionRow, key_ring: KeyRing) -> Connection:
         tables=tuple(row.table_names),
         record_timezone=row.record_timezone,
         watermark=row.poll_watermark,
-        access=Access(row.id, row.api_base_url, row.workspace_id, api_key),
+        access=Access(row.id, row.api_base_url, row.workspace_id, _api_key(row, key_ring)),
     )
+
+
+def _api_key(row: _ConnectionRow, key_ring: KeyRing) -> str | SecretUnreadable:
+    """Return the key, or why it cannot be opened, which the first call to Pancake then raises.
+
+    A key that is not set is sent as an empty one: Pancake rejects it, and check_connection reports that.
+    """
+    if row.api_key_encrypted is None:
+        return ""
+    try:
+        return open_sealed(key_ring, row.api_key_encrypted, Use("api_key", row.id, row.api_base_url))
+    except SecretUnreadable as error:
+        return error

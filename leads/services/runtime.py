@@ -53,7 +53,7 @@ class Runtime:
         metadata_db = db
         if settings.metadata_database_url != settings.database_url:
             metadata_db = Database(settings.metadata_database_url, ingest_connections=1, work_connections=1)
-        pancake = pancake or PancakeApi(clock)
+        pancake = pancake or PancakeApi(clock, settings.pancake_api_hosts)
         metrics.circuit_breaker.labels("pancake_rest").set_function(pancake.breaker_state)
         graphql = graphql or GraphqlClient(settings.hasura_url, settings.hasura_service_token)
         return cls(

@@ -21,7 +21,7 @@ from sandbox.stack.hasura import metadata_arguments, start_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "token-of-the-benchmark"
-SECRET = "secret-of-the-benchmark"
+SECRET = "secret-of-the-benchmark-of-32-characters"
 ENCRYPTION_KEYS = "bench:" + "A" * 43 + "="
 START_TIMEOUT_SECONDS = 20.0
 UNREACHABLE_URL = "http://127.0.0.1:9"  # the discard port, where no process listens
@@ -35,6 +35,8 @@ class BenchEnvironment:
     database_url: str
     handler: subprocess.Popen[str]
     handler_url: str
+    pancake_url: str
+    """Where the handler may send an API key; `simulator` listens there."""
 
     def rss_mb(self) -> float:
         """Return the resident memory of the handler process in MB."""
@@ -63,8 +65,9 @@ def bench_environment(hasura_url: str = UNREACHABLE_URL) -> Iterator[BenchEnviro
         install_diva(url)
         _install_engine(processes, url)
         _seed(url)
-        handler, handler_url = _start_handler(processes, url, hasura_url)
-        yield BenchEnvironment(cluster, url, handler, handler_url)
+        pancake_url = f"http://127.0.0.1:{free_port()}"
+        handler, handler_url = _start_handler(processes, url, hasura_url, pancake_url)
+        yield BenchEnvironment(cluster, url, handler, handler_url, pancake_url)
 
 
 def describe_machine() -> dict[str, object]:
@@ -116,7 +119,9 @@ def _seed(url: str) -> None:
         )
 
 
-def _start_handler(processes: Processes, url: str, hasura_url: str) -> tuple[subprocess.Popen[str], str]:
+def _start_handler(
+    processes: Processes, url: str, hasura_url: str, pancake_url: str
+) -> tuple[subprocess.Popen[str], str]:
     environment = os.environ | {
         "DATABASE_URL": url,
         "METADATA_DATABASE_URL": url,
@@ -125,6 +130,7 @@ def _start_handler(processes: Processes, url: str, hasura_url: str) -> tuple[sub
         "HANDLER_SECRET": SECRET,
         "EDGE_SECRET": SECRET,
         "ENCRYPTION_KEYS": ENCRYPTION_KEYS,
+        "PANCAKE_API_HOSTS": pancake_url,
         "LOG_LEVEL": "INFO",
     }
     port = free_port()

@@ -13,6 +13,7 @@ import httpx
 import psycopg
 
 from leads.adapters.secrets import KeyRing
+from leads.services.sealed_secrets import Use, seal
 from sandbox.bench.environment import ENCRYPTION_KEYS, ROOT, SECRET, BenchEnvironment
 from sandbox.processes import Processes
 
@@ -53,16 +54,22 @@ class Simulator:
 def simulator(bench: BenchEnvironment) -> Iterator[Simulator]:
     """Start the simulator and point the connection of the benchmark to it, created a month ago."""
     with Processes() as processes:
-        command = [sys.executable, "-m", "sandbox.pancake", "--workspace-id", "1", "--api-key", API_KEY]
+        port = bench.pancake_url.rpartition(":")[2]
+        command = [sys.executable, "-m", "sandbox.pancake", "--port", port, "--workspace-id", "1"]
+        command += ["--api-key", API_KEY]
         process = processes.start(
             command, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT, stdout=subprocess.PIPE
         )
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         with psycopg.connect(bench.database_url, autocommit=True) as db_connection:
+            (connection_id,) = db_connection.execute(
+                "SELECT id::text FROM pancake_connection"
+            ).fetchone() or ("",)
+            use = Use("api_key", connection_id, f"{url}/api")
             db_connection.execute(
                 "UPDATE pancake_connection SET api_base_url = %s, api_key_encrypted = %s,"
                 " created_at = now() - interval '30 days'",
-                (f"{url}/api", KeyRing.parse(ENCRYPTION_KEYS).encrypt(API_KEY, "api_key")),
+                (use.base_url, seal(KeyRing.parse(ENCRYPTION_KEYS), API_KEY, use)),
             )
         yield Simulator(url, bench)

@@ -55,6 +55,7 @@ class Access:
     """The credentials of the webhook and of the workspace's REST API."""
 
     webhook_token: str
+    header_secret: str
     api_key: str
     api_base_url: str
     encryption_keys: str
@@ -65,7 +66,7 @@ def connect_pancake(database_url: str, access: Access) -> None:
     ring = KeyRing.parse(access.encryption_keys)
     workspace = Workspace(
         "Diva sandbox", WORKSPACE_ID, access.api_base_url, access.api_key,
-        id=CONNECTION_ID, token=access.webhook_token,
+        id=CONNECTION_ID, token=access.webhook_token, header_secret=access.header_secret,
     )  # fmt: skip
     with psycopg.connect(database_url, row_factory=dict_row) as db_connection:
         try:
@@ -96,6 +97,7 @@ if __name__ == "__main__":
         os.environ["DATABASE_URL"],
         Access(
             webhook_token=os.environ["WEBHOOK_TOKEN"],
+            header_secret=os.environ["WEBHOOK_HEADER_SECRET"],
             api_key=os.environ["PANCAKE_API_KEY"],
             api_base_url=os.environ["PANCAKE_API_BASE_URL"],
             encryption_keys=os.environ["ENCRYPTION_KEYS"],

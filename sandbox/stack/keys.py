@@ -21,6 +21,7 @@ class Keys:
     edge_secret: str = field(repr=False)
     encryption_keys: str = field(repr=False)
     webhook_token: str = field(repr=False)
+    header_secret: str = field(repr=False)
     pancake_api_key: str = field(repr=False)
 
     @classmethod
@@ -33,6 +34,7 @@ class Keys:
             edge_secret=secrets.token_urlsafe(24),
             encryption_keys=f"sandbox:{base64.b64encode(secrets.token_bytes(32)).decode()}",
             webhook_token=secrets.token_urlsafe(24),
+            header_secret=secrets.token_urlsafe(24),
             pancake_api_key=secrets.token_hex(16),
         )
 

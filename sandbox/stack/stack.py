@@ -8,6 +8,7 @@ from secrets import token_hex
 from types import TracebackType
 from typing import Self
 
+from leads.services.connection_secrets import HEADER_NAME
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.edge.nginx import EdgeSettings, NginxEdge
 from sandbox.edge.packages import missing_packages
@@ -88,8 +89,13 @@ class Sandbox:
             service.wait_ready()
         grant_rights(self.database_url)
         keys = self.keys
-        api = f"{self.pancake_url}/api"
-        access = Access(keys.webhook_token, keys.pancake_api_key, api, keys.encryption_keys)
+        access = Access(
+            webhook_token=keys.webhook_token,
+            header_secret=keys.header_secret,
+            api_key=keys.pancake_api_key,
+            api_base_url=f"{self.pancake_url}/api",
+            encryption_keys=keys.encryption_keys,
+        )
         connect_pancake(self.database_url, access)
         self.edge.start()
         self.edge.wait_ready()
@@ -184,6 +190,7 @@ class Sandbox:
             f"--workspace-id={WORKSPACE_ID}",
             f"--api-key={self.keys.pancake_api_key}",
             f"--webhook-url={self.webhook_url}",
+            f"--webhook-header={HEADER_NAME}={self.keys.header_secret}",
         ]
 
     def _service_environment(self) -> Mapping[str, str]:
@@ -203,6 +210,7 @@ class Sandbox:
             "HANDLER_SECRET": self.keys.handler_secret,
             "EDGE_SECRET": self.keys.edge_secret,
             "ENCRYPTION_KEYS": self.keys.encryption_keys,
+            "PANCAKE_API_HOSTS": self.pancake_url,
             "NOTIFICATIONS_URL": self.notifications_url,
         }
 

@@ -1,4 +1,4 @@
--- Store the ciphertexts of one connection after re-encryption. Returns nothing. Relies on pk_pancake_connection.
+-- Store the ciphertexts of one connection after they were sealed again. Returns nothing. Relies on pk_pancake_connection.
 UPDATE public.pancake_connection
 SET
     api_key_encrypted = %(api_key_encrypted)s,

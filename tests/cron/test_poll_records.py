@@ -8,7 +8,8 @@ import pytest
 
 from cron.poll_records import MAX_LOOK_UPS
 from leads.domain.window import OVERLAP, SETTLE
-from tests.support.crons import CronHarness
+from leads.services.sealed_secrets import Use, seal
+from tests.support.crons import API_KEY, SAME_API_URL, CronHarness
 
 OTHER = "00000000-0000-4000-8000-000000000000"
 
@@ -243,9 +244,10 @@ async def test_after_an_outage_the_newest_records_come_first_and_none_is_lost(
 async def test_a_connection_with_an_unreadable_time_zone_stops_no_other(harness: CronHarness) -> None:
     harness.sql(
         "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256, record_timezone,"
-        " api_base_url, api_key_encrypted) SELECT %s, 'other', 123, sha256('x'), 'ICT',"
-        " 'http://pancake/api/', api_key_encrypted FROM pancake_connection",
+        " api_base_url, api_key_encrypted) VALUES (%s, 'other', 123, sha256('x'), 'ICT', %s, %s)",
         OTHER,
+        SAME_API_URL,
+        seal(harness.runtime.settings.key_ring, API_KEY, Use("api_key", OTHER, SAME_API_URL)),
     )
     harness.pancake.faults.drop = 1
     missed = await lead(harness)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from leads.domain.window import ICT, day_window
-from tests.support.crons import CronHarness
+from leads.services.sealed_secrets import Use, seal
+from tests.support.crons import API_KEY, SAME_API_URL, CronHarness
 
 OTHER = "00000000-0000-4000-8000-000000000000"
 RECORD = {"id": "r-1", "name": "Lan", "phone_number": "0905111222", "source": ["-1"]}
@@ -38,9 +39,11 @@ def add_workspace(harness: CronHarness) -> None:
     """Add a second connection that lists the same records."""
     harness.sql(
         "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256, table_names, api_base_url,"
-        " api_key_encrypted, created_at) SELECT %s, 'other', 123, sha256('x'), table_names,"
-        " 'http://pancake/api/', api_key_encrypted, created_at FROM pancake_connection",
+        " api_key_encrypted, created_at) SELECT %s, 'other', 123, sha256('x'), table_names, %s, %s,"
+        " created_at FROM pancake_connection",
         OTHER,
+        SAME_API_URL,
+        seal(harness.runtime.settings.key_ring, API_KEY, Use("api_key", OTHER, SAME_API_URL)),
     )
     harness.sql(
         "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"

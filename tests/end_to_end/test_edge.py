@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import product
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 
 from leads.adapters.secrets import KeyRing
+from leads.services.sealed_secrets import Use, seal
 from sandbox.edge.nginx import NginxEdge
 from sandbox.edge.packages import missing_packages
 from sandbox.postgres.server import Cluster
+from sandbox.stack.connection import CONNECTION_ID
 from sandbox.stack.stack import Sandbox
 from tests.support.edge.proofs import CURRENT, MODES, PREVIOUS, SHIFTS_SECONDS, SIGNERS, expected_outcome
 from tests.support.edge.sender import Sender, signed
@@ -53,12 +56,13 @@ class EdgeHarness:
     def connect(self, token: str, signature: str, allowlist: str, ranges: Sequence[str] = ()) -> None:
         """Insert a connection with two webhook secrets and wait until the edge knows it."""
         ring = KeyRing.parse(self.sandbox.keys.encryption_keys)
+        use = Use("webhook_secret", str(uuid4()))
         self.sql(
-            "INSERT INTO pancake_connection (name, workspace_id, token_sha256, webhook_secret_encrypted,"
+            "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256, webhook_secret_encrypted,"
             " previous_webhook_secret_encrypted, signature_mode, allowlist_mode, allowed_ip_ranges)"
-            " SELECT %s, 10000 + count(*), %s, %s, %s, %s, %s, %s::cidr[] FROM pancake_connection",
-            token, sha256(token.encode()).digest(), ring.encrypt(CURRENT.decode(), "webhook_secret"),
-            ring.encrypt(PREVIOUS.decode(), "webhook_secret"), signature, allowlist, list(ranges),
+            " SELECT %s, %s, 10000 + count(*), %s, %s, %s, %s, %s, %s::cidr[] FROM pancake_connection",
+            use.connection_id, token, sha256(token.encode()).digest(), seal(ring, CURRENT.decode(), use),
+            seal(ring, PREVIOUS.decode(), use), signature, allowlist, list(ranges),
         )  # fmt: skip
         ((count,),) = self.sql("SELECT count(*) FROM pancake_connection")
         eventually(lambda: self.edge.health()["policy_connections"] == count)
@@ -132,16 +136,20 @@ def test_a_body_has_the_same_identity_by_either_path(harness: EdgeHarness) -> No
 def test_the_edge_enforces_the_modes_set_in_the_database(harness: EdgeHarness) -> None:
     """Enforce, rotate the secret and switch off again, without a change at the edge."""
     ring = KeyRing.parse(harness.sandbox.keys.encryption_keys)
-    current = ring.encrypt(SECRET.decode(), "webhook_secret")
+    use = Use("webhook_secret", CONNECTION_ID)
+    current = seal(ring, SECRET.decode(), use)
+    # Without the header secret of the sandbox, which would be demanded too.
     harness.sql(
-        "UPDATE pancake_connection SET webhook_secret_encrypted = %s, signature_mode = 'enforce'", current
+        "UPDATE pancake_connection SET webhook_secret_encrypted = %s, header_secret_encrypted = NULL,"
+        " signature_mode = 'enforce'",
+        current,
     )
     eventually(lambda: harness.post(b'{"id":"x"}') == "timestamp_out_of_window")
     stored = harness.rows()
     assert harness.post(b'{"id":"y"}', signed(b"wrong", b'{"id":"y"}')) == "hmac_invalid"
     assert harness.rows() == stored
     assert harness.post(b'{"id":"z"}', signed(SECRET, b'{"id":"z"}')) == "skipped_kill_switch"
-    fresh = ring.encrypt("fresh", "webhook_secret")
+    fresh = seal(ring, "fresh", use)
     harness.sql(
         "UPDATE pancake_connection SET webhook_secret_encrypted = %s, previous_webhook_secret_encrypted = %s",
         fresh, current,

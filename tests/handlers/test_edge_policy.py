@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from leads.adapters.secrets import KeyRing
+from leads.services.sealed_secrets import Use, seal
 from tests.support.handlers import HandlerHarness
 from tests.support.settings import EDGE_SECRET, HANDLER_SECRET, WEBHOOK_TOKEN
 
@@ -48,8 +49,11 @@ async def test_secrets_are_decrypted_with_the_current_one_first(
         " header_secret_encrypted = %s, signature_mode = 'enforce', allowlist_mode = 'monitor',"
         " allowed_ip_ranges = '{10.0.0.0/8,2001:db8::/32}', previous_token_sha256 = %s,"
         " previous_token_expires_at = %s",
-        *(key_ring.encrypt(text, "webhook_secret") for text in ("current", "previous")),
-        key_ring.encrypt("bí mật", "header_secret"),
+        *(
+            seal(key_ring, text, Use("webhook_secret", harness.connection_id))
+            for text in ("current", "previous")
+        ),
+        seal(key_ring, "bí mật", Use("header_secret", harness.connection_id)),
         sha256(b"old").digest(),
         expires,
     )
@@ -88,11 +92,24 @@ async def test_only_loopback_or_tls_is_accepted(harness: HandlerHarness) -> None
             assert (await client.get("/edge/policy", headers=EDGE)).status_code == wanted
 
 
-async def test_a_secret_that_cannot_be_decrypted_is_an_error(harness: HandlerHarness) -> None:
+async def test_a_secret_that_cannot_be_opened_is_an_error(harness: HandlerHarness, key_ring: KeyRing) -> None:
     """An empty list would make the edge refuse every delivery; on an error it keeps its policy."""
-    foreign = KeyRing({"other": bytes(range(32))}).encrypt("x", "webhook_secret")
-    harness.sql("UPDATE pancake_connection SET webhook_secret_encrypted = %s", foreign)
-    assert (await harness.client.get("/edge/policy", headers=EDGE)).status_code == 500
+    foreign = KeyRing({"other": bytes(range(32))})
+    of_another_connection = Use("webhook_secret", "00000000-0000-4000-8000-000000000000")
+    of_the_other_kind = Use("header_secret", harness.connection_id)
+    for ciphertext, reason in (
+        (
+            seal(foreign, "x", Use("webhook_secret", harness.connection_id)),
+            "key 'other' is not in the key ring",
+        ),
+        (seal(key_ring, "x", of_another_connection), "it was not sealed for this use"),
+        (seal(key_ring, "x", of_the_other_kind), "it was not sealed for this use"),
+        (key_ring.encrypt("x", "webhook_secret"), "it was not sealed for this use"),
+    ):
+        harness.sql("UPDATE pancake_connection SET webhook_secret_encrypted = %s", ciphertext)
+        response = await harness.client.get("/edge/policy", headers=EDGE)
+        assert (response.status_code, response.json()["extensions"]["code"]) == (500, "secret_unreadable")
+        assert reason in response.json()["message"]
 
 
 async def test_no_log_line_contains_hashes_or_secrets(

@@ -87,6 +87,16 @@ async def test_while_pancake_cannot_tell_a_record_is_taken_for_a_lead(
         assert requests(harness) == before
 
 
+@pytest.mark.parametrize("url", ["http://pancake/other/api", "https://pancake/api"])
+async def test_without_a_key_that_may_be_sent_a_record_is_taken_for_a_lead(
+    harness: CronHarness, url: str
+) -> None:
+    """The API key was sealed for another base URL, or the host is not an allowed one."""
+    harness.sql("UPDATE pancake_connection SET api_base_url = %s", url)
+    event_id, result = await harness.process_lead()
+    assert (result, notes(harness, event_id), requests(harness)) == ("ticket_created", ["table_unknown"], 0)
+
+
 async def test_a_slow_pancake_is_not_waited_for_and_soon_not_asked(
     harness: CronHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.support.base_urls import BASE_URLS, NOT_BASE_URLS
+
 
 def test_constraints_follow_the_naming_convention(constrained: psycopg.Connection) -> None:
     rows = constrained.execute(
@@ -70,3 +72,17 @@ def test_received_at_changes_only_when_received_is_set(constrained: psycopg.Conn
     assert second > first
     constrained.execute(b"UPDATE pancake_webhook_event SET status = 'skipped_kill_switch'")
     assert received_at() == second
+
+
+@pytest.mark.parametrize("url", NOT_BASE_URLS)
+def test_a_base_url_is_scheme_host_port_and_path(constrained: psycopg.Connection, url: str) -> None:
+    with (
+        pytest.raises(psycopg.errors.CheckViolation, match="ck_pancake_connection_api_base_url"),
+        constrained.transaction(),
+    ):
+        constrained.execute("UPDATE pancake_connection SET api_base_url = %s", (url,))
+
+
+@pytest.mark.parametrize("url", BASE_URLS)
+def test_any_base_url_of_that_form_is_accepted(constrained: psycopg.Connection, url: str) -> None:
+    constrained.execute("UPDATE pancake_connection SET api_base_url = %s", (url,))

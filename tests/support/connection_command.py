@@ -40,8 +40,8 @@ def status(database: str) -> dict[str, Any]:
 
 
 def made(database: str, *arguments: str) -> str:
-    """Create a connection and return its webhook URL."""
+    """Create a connection and return its webhook URL, the first line of the output."""
     done = run(database, "create", "--name", "Diva", "--workspace", "123", *arguments,
                "--key-file", "-", stdin=API_KEY)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return done.stdout.partition("\n")[0]

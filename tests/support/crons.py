@@ -15,6 +15,7 @@ from app import create_app
 from leads.adapters.pancake_api import PancakeApi
 from leads.adapters.settings import Settings
 from leads.services.runtime import Runtime
+from leads.services.sealed_secrets import Use, seal
 from sandbox.pancake.app import create_app as create_simulator
 from sandbox.pancake.workspace import Workspace
 from sandbox.postgres.handlers_role import grant_rights, owner_url
@@ -24,6 +25,9 @@ from tests.support.handlers import HandlerHarness, started
 
 HDB_CATALOG = Path(__file__).with_name("hdb_catalog.sql")
 API_KEY = "0123456789abcdef0123456789abcdef"
+API_URL = "http://pancake/api"
+SAME_API_URL = "http://pancake:80/api"
+"""Another spelling, because a workspace and a base URL have one connection."""
 
 
 @dataclass
@@ -87,9 +91,9 @@ def seed_cron_connection(settings: Settings, connection_id: str) -> None:
         db_connection.execute(HDB_CATALOG.read_text())
         grant_rights(url)
         db_connection.execute(
-            "UPDATE pancake_connection SET api_key_encrypted = %s, api_base_url = 'http://pancake/api',"
+            "UPDATE pancake_connection SET api_key_encrypted = %s, api_base_url = %s,"
             " created_at = now() - interval '1 year'",
-            (settings.key_ring.encrypt(API_KEY, "api_key"),),
+            (seal(settings.key_ring, API_KEY, Use("api_key", connection_id, API_URL)), API_URL),
         )
         db_connection.execute("UPDATE pancake_source SET is_active = true")
         db_connection.execute(
@@ -112,7 +116,9 @@ async def running_crons(settings: Settings, connection_id: str) -> AsyncIterator
     workspace = Workspace(now=clock.now, transport=httpx.MockTransport(deliver))
     workspace.sender.settings.url = "http://edge/api/pancake/record/token"
     workspace.sender.settings.retry_seconds = []
-    pancake = PancakeApi(clock, transport=httpx.ASGITransport(create_simulator(workspace)))
+    pancake = PancakeApi(
+        clock, {"http://pancake"}, transport=httpx.ASGITransport(create_simulator(workspace))
+    )
     app = create_app(Runtime.assemble(settings, clock=clock, graphql=hasura, pancake=pancake))
     seed_cron_connection(settings, connection_id)
     url = owner_url(settings.database_url)

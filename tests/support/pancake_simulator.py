@@ -65,7 +65,7 @@ class Simulator:
         self.workspace.sender.settings.retry_seconds = [0, 0]
         transport = httpx.ASGITransport(create_app(self.workspace))
         self.http = httpx.AsyncClient(transport=transport, base_url="http://pancake.test")
-        self.client = PancakeApi(self.clock, transport=transport)
+        self.client = PancakeApi(self.clock, {"http://pancake.test"}, transport=transport)
         self.access = Access("c1", "http://pancake.test/api", 123, API_KEY)
 
     async def get(self, path: str, **query: str) -> httpx.Response:

@@ -9,16 +9,18 @@ from rich.console import Console
 
 from leads.adapters.clock import Clock
 from leads.adapters.pancake_api import Access, PancakeApi
+from leads.adapters.settings import OperatorSettings, read_operator_settings
 from leads.cli.connection import disabling, rotation
 from leads.cli.connection.inputs import OutFile, check_free, read_secret, show_once
-from leads.cli.connection.session import Which, open_session
+from leads.cli.connection.session import NEEDS, Which, open_session
 from leads.cli.connection.status import describe, print_status
-from leads.cli.connection.urls import PublicUrl, read_settings, webhook_url
+from leads.cli.connection.urls import PublicUrl, check_api_url, read_settings, webhook_url
 from leads.cli.failures import CommandFailed
 from leads.cli.output import AsJson, examples, print_json, say, show_activity, verb_group
 from leads.domain.errors import PancakeKeyRejected
 from leads.services import connection_secrets as connections
 from leads.services.connection_secrets import Workspace
+from leads.services.sealed_secrets import Use, open_sealed
 
 TIME_ZONE_WARNING = """{name}: times without a zone will be read in {after} instead of {before}.
 Stored versions keep the time that they have. Where the new reading is earlier (UTC to Asia/Ho_Chi_Minh:
@@ -47,20 +49,25 @@ def create(
     out: OutFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Connect a workspace, and show its webhook URL once.
+    """Connect a workspace, and show its webhook URL and its header secret once.
 
-    The API key is read from a file, a variable or a prompt.
+    The API key is read from a file, a variable or a prompt. Deliveries without the header are counted, and
+    refused after signature_mode is set to enforce.
     """
     check_free(out)
     settings = read_settings(public_url)
+    check_api_url(api_url, settings)
     key = None if no_key else read_secret("API key", key_file, key_variable)
     details = Workspace(name, workspace, api_url, key, tuple(table or ["lead"]), timezone)
     with open_session(settings) as session:
+        connections.check_ring(session.ring, connections.list_connections(session.db, session.now))
         created = connections.create_connection(session.db, session.ring, details)
         url = webhook_url(settings.public_url, created.token)
-        show_once("Webhook URL", url, out, printed=not as_json)
+        lines = f"{url}\n{connections.HEADER_NAME}: {created.header_secret}"
+        show_once("Webhook URL and request header", lines, out, printed=not as_json)
     if as_json:
-        shown = {"webhook_url": url} if out is None else {"file": str(out)}
+        header = {"header_name": connections.HEADER_NAME, "header_secret": created.header_secret}
+        shown = {"webhook_url": url} | header if out is None else {"file": str(out)}
         print_json({"id": created.id, "name": name} | shown)
     say(f'Created connection "{name}" ({created.id}).')
 
@@ -90,14 +97,15 @@ def check_key(connection: Which = None, as_json: AsJson = False) -> None:
 
     Exit code 1: no key is set, or Pancake rejects it. Exit code 3: Pancake does not answer.
     """
-    with open_session() as session:
+    settings = read_operator_settings(*NEEDS)
+    with open_session(settings) as session:
         row = session.find(connection)
         if row.api_key_encrypted is None:
             raise CommandFailed("No API key is set. Set it with: leads connection set-api-key")
-        key = session.ring.decrypt(row.api_key_encrypted, "api_key")
+        key = open_sealed(session.ring, row.api_key_encrypted, Use("api_key", row.id, row.api_base_url))
     access = Access(row.id, row.api_base_url, row.workspace_id, key)
     try:
-        sources = asyncio.run(_count_sources(access))
+        sources = asyncio.run(_count_sources(access, settings))
     except PancakeKeyRejected as error:
         raise CommandFailed(
             f"Pancake rejected the API key: {error} Set another with: leads connection set-api-key"
@@ -125,20 +133,20 @@ def rotate_keys(
     rows_per_batch: Annotated[int, typer.Option(help="Connections per transaction.", min=1, max=1000)] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Encrypt every secret with the first key of ENCRYPTION_KEYS.
+    """Seal every secret with the first key of ENCRYPTION_KEYS, for its connection and base URL.
 
     Afterwards the other keys may be removed from ENCRYPTION_KEYS.
     """
-    with open_session() as session, show_activity("encrypting secrets"):
+    with open_session() as session, show_activity("sealing secrets"):
         changed, seen = connections.reencrypt(session.db, session.ring, rows_per_batch)
     if as_json:
-        print_json({"encrypted": changed, "secrets": seen, "key": session.ring.current})
+        print_json({"sealed": changed, "secrets": seen, "key": session.ring.current})
     else:
-        typer.echo(f"Encrypted {changed} of {seen} secrets with key {session.ring.current}.")
+        typer.echo(f"Sealed {changed} of {seen} secrets with key {session.ring.current}.")
 
 
-async def _count_sources(access: Access) -> int:
-    pancake = PancakeApi(Clock())
+async def _count_sources(access: Access, settings: OperatorSettings) -> int:
+    pancake = PancakeApi(Clock(), settings.pancake_api_hosts)
     try:
         return len(await pancake.sources(access))
     finally:

@@ -14,15 +14,26 @@ from leads.services.connection_secrets import new_secret
 OutFile = Annotated[Path | None, typer.Option("--out", help="Write the secret to this new file (mode 0600).")]
 InFile = Annotated[Path | None, typer.Option("--file", help="Read the secret from this file; - is stdin.")]
 Variable = Annotated[str | None, typer.Option(help="Read the secret from this environment variable.")]
+ReplaceUnreadable = Annotated[
+    bool,
+    typer.Option(
+        "--replace-unreadable",
+        help="Even if a stored secret cannot be opened: its key is lost, or the base URL was changed.",
+    ),
+]
 Generate = Annotated[bool, typer.Option("--generate", help="Generate one and show it once.")]
 
 
 def read_secret(
-    label: str, file: Path | None = None, variable: str | None = None, generate: bool = False
+    label: str,
+    file: Path | None = None,
+    variable: str | None = None,
+    generate: bool = False,
+    min_characters: int = 1,
 ) -> str:
     """Read a secret from a file (`-` is stdin), a variable or a hidden prompt, or generate one.
 
-    Raises typer.BadParameter if no secret is given.
+    Raises typer.BadParameter if no secret is given, or a shorter one.
     """
     if generate:
         return new_secret()
@@ -37,6 +48,8 @@ def read_secret(
     value = value.strip()
     if not value or any(character.isspace() for character in value):
         raise typer.BadParameter(f"{label}: empty, or with white space inside")
+    if len(value) < min_characters:
+        raise typer.BadParameter(f"{label}: give at least {min_characters} characters, or --generate")
     return value
 
 

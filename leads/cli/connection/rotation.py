@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from leads.adapters.secrets import MIN_SECRET_CHARACTERS
 from leads.cli.connection.inputs import (
     Generate,
     InFile,
     OutFile,
+    ReplaceUnreadable,
     Variable,
     check_free,
     read_secret,
@@ -21,7 +23,8 @@ from leads.cli.connection.urls import PublicUrl, read_settings, webhook_url
 from leads.cli.failures import CommandFailed
 from leads.cli.output import AsJson, examples, print_json, say
 from leads.services import connection_secrets as connections
-from leads.services.connection_secrets import ConnectionRow, Secret
+from leads.services.connection_secrets import ConnectionRow
+from leads.services.sealed_secrets import Secret, Use
 
 
 class Previous(StrEnum):
@@ -75,26 +78,27 @@ def rotate_token(
 
 def set_webhook_secret(
     connection: Which = None, file: InFile = None, variable: Variable = None, out: OutFile = None,
-    generate: Generate = False, as_json: AsJson = False,
+    generate: Generate = False, replace_unreadable: ReplaceUnreadable = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Set or rotate the secret that signs webhooks; the former one stays valid until `forget`."""
-    _store("webhook_secret", connection, file, variable, generate, out, as_json)
+    _store("webhook_secret", connection, file, variable, generate, out, replace_unreadable, as_json)
 
 
 def set_header_secret(
     connection: Which = None, file: InFile = None, variable: Variable = None, out: OutFile = None,
-    generate: Generate = False, as_json: AsJson = False,
+    generate: Generate = False, replace_unreadable: ReplaceUnreadable = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Set or rotate the secret of Pancake's custom header; the former one stays valid until `forget`."""
-    _store("header_secret", connection, file, variable, generate, out, as_json)
+    _store("header_secret", connection, file, variable, generate, out, replace_unreadable, as_json)
     say(f"Enter it in Pancake under Request Headers with the key {connections.HEADER_NAME}.")
 
 
 def set_api_key(
-    connection: Which = None, file: InFile = None, variable: Variable = None, as_json: AsJson = False
-) -> None:
-    """Set or rotate the key of Pancake's API; try it with `leads connection test`."""
-    _store("api_key", connection, file, variable, False, None, as_json)
+    connection: Which = None, file: InFile = None, variable: Variable = None,
+    replace_unreadable: ReplaceUnreadable = False, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Set or rotate the key of Pancake's API, for the base URL; try it with `leads connection test`."""
+    _store("api_key", connection, file, variable, False, None, replace_unreadable, as_json)
 
 
 def forget(
@@ -123,14 +127,22 @@ def _check_previous_token(session: Session, row: ConnectionRow) -> None:
 
 def _store(
     purpose: Secret, which: str | None, file: Path | None, variable: str | None, generate: bool,
-    out: Path | None, as_json: bool,
+    out: Path | None, replace_unreadable: bool, as_json: bool,
 ) -> None:  # fmt: skip
+    """Store a secret. Raises SecretUnreadable if the keys do not open what the connection has."""
     check_free(out)
     label = purpose.replace("_", " ")
-    value = read_secret(label, file, variable, generate)
+    # Pancake alone decides how long an API key is.
+    min_characters = 1 if purpose == "api_key" else MIN_SECRET_CHARACTERS
+    value = read_secret(label, file, variable, generate, min_characters)
     with open_session() as session:
         row = session.find(which)
-        connections.store_secret(session.db, session.ring, row.id, purpose, value, session.now)
+        if not replace_unreadable:
+            connections.check_ring(session.ring, [row])
+        use = Use(purpose, row.id, row.api_base_url)
+        connections.store_secret(session.db, session.ring, use, value, session.now)
+        if replace_unreadable and purpose != "api_key":
+            connections.forget_previous(session.db, row.id, purpose, session.now)
         if generate:
             show_once(label, value, out, printed=not as_json)
     if as_json:

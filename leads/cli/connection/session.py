@@ -10,7 +10,7 @@ import typer
 
 from leads.adapters.db_session import DbSession
 from leads.adapters.db_session import open_session as open_db_session
-from leads.adapters.secrets import DecryptionError, KeyRing
+from leads.adapters.secrets import KeyRing
 from leads.adapters.settings import OperatorSettings, read_operator_settings
 from leads.cli.failures import CommandFailed, WrongUsage
 from leads.services.connection_secrets import ChangeRefused, ConnectionRow, list_connections
@@ -59,8 +59,3 @@ def open_session(settings: OperatorSettings | None = None) -> Iterator[Session]:
             yield Session(db, settings.key_ring, datetime.now(UTC))
     except ChangeRefused as error:
         raise CommandFailed(f"Refused: {error}") from error
-    except DecryptionError as error:
-        raise CommandFailed(
-            f"A stored secret could not be decrypted: {error}. "
-            "Check that ENCRYPTION_KEYS is the same as that of the handlers."
-        ) from error

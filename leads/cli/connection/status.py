@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from leads.adapters.secrets import KeyRing
-from leads.services.connection_secrets import CIPHERTEXTS, ConnectionRow
+from leads.services.connection_secrets import ConnectionRow
+from leads.services.sealed_secrets import CIPHERTEXTS
 
 
 def describe(row: ConnectionRow, now: datetime) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The webhook URL of a connection."""
+"""The webhook URL of a connection, and the base URL of Pancake's API."""
 
 from dataclasses import replace
 from typing import Annotated
@@ -7,6 +7,8 @@ import typer
 
 from leads.adapters.settings import OperatorSettings, read_operator_settings
 from leads.cli.connection.session import NEEDS
+from leads.cli.failures import WrongUsage
+from leads.domain.base_url import EXAMPLE, host_of
 
 PublicUrl = Annotated[
     str | None,
@@ -26,3 +28,14 @@ def read_settings(public_url: str | None) -> OperatorSettings:
 def webhook_url(public_url: str, token: str) -> str:
     """Return the URL to enter in Pancake."""
     return f"{public_url.rstrip('/')}/api/pancake/record/{token}"
+
+
+def check_api_url(url: str, settings: OperatorSettings) -> None:
+    """Raise WrongUsage unless it is a base URL to which the API key may be sent."""
+    host = host_of(url)
+    if host is None:
+        raise WrongUsage(f"{url!r} is not a base URL. Give scheme, host and path, for example {EXAMPLE}")
+    if host not in settings.pancake_api_hosts:
+        raise WrongUsage(
+            f"{host} is not in PANCAKE_API_HOSTS. Add it there, in the environment of the handlers too."
+        )

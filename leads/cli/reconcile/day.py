@@ -24,6 +24,7 @@ STOP_AFTER_SECONDS = 6 * 3600.0
 async def reconcile_and_store(settings: Settings, day: date) -> list[DayReport]:
     """Run the cron for this day; return the reports that it stored. Raises what the cron raises."""
     async with _open_runtime(settings) as runtime:
+        await _check_keys(runtime)
         call = CronCall("leads reconcile", "pancake_reconcile_daily", runtime.clock.now(), {})
         work = partial(_reconcile, runtime, day)
         try:
@@ -42,6 +43,7 @@ async def reconcile_and_store(settings: Settings, day: date) -> list[DayReport]:
 async def try_out(settings: Settings, day: date) -> list[DayReport]:
     """Compare the day and change nothing."""
     async with _open_runtime(settings) as runtime:
+        await _check_keys(runtime)
         now = runtime.clock.now()
         run = CronRun(0, now, now, {}, lambda: STOP_AFTER_SECONDS)
         work = partial(reconcile_day, runtime, run, day, dry_run=True)
@@ -52,6 +54,12 @@ async def load_stored(settings: Settings, day: date) -> list[DayReport]:
     """Load the stored reports of the day, one for each connection."""
     async with _open_runtime(settings) as runtime:
         return await load_reports(runtime.db, day)
+
+
+async def _check_keys(runtime: Runtime) -> None:
+    """Raise Misconfigured if a stored API key cannot be opened or must not be sent to its host."""
+    for connection in await load_connections(runtime.db, runtime.settings.key_ring):
+        connection.access.check(runtime.settings.pancake_api_hosts)
 
 
 async def _reconcile(runtime: Runtime, day: date, run: CronRun) -> CronReport:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from leads.adapters.pancake_api import PancakeApi
-from leads.domain.errors import PancakeRefused, PancakeUnavailable
+from leads.domain.errors import Misconfigured, PancakeRefused, PancakeUnavailable
 from leads.services.connections import Connection, load_connections
 from leads.services.process_record.claim import Claim
 from leads.services.runtime import Runtime
@@ -71,7 +71,7 @@ async def find_tables(runtime: Runtime, event_ids: Sequence[int]) -> dict[int, s
 async def find_table(pancake: PancakeApi, connection: Connection, record_id: str) -> str | None:
     """Return the one table of a connection that holds a record.
 
-    None if no table or several hold it, or if Pancake refuses or does not answer in time.
+    None if no table or several hold it, or if Pancake refuses, does not answer in time or cannot be asked.
     """
     if len(connection.tables) == 1:
         return connection.tables[0]
@@ -80,13 +80,13 @@ async def find_table(pancake: PancakeApi, connection: Connection, record_id: str
     breaker = pancake.breaker(f"{connection.id}/table")
     try:
         tables = await breaker.call_async(_tables_holding, pancake, connection, record_id)
-    except (PancakeUnavailable, PancakeRefused):
+    except (PancakeUnavailable, PancakeRefused, Misconfigured):
         return None
     return tables[0] if len(tables) == 1 else None
 
 
 async def _tables_holding(pancake: PancakeApi, connection: Connection, record_id: str) -> list[str]:
-    """Ask every table. Raises PancakeUnavailable or PancakeRefused."""
+    """Ask every table. Raises PancakeUnavailable, PancakeRefused or Misconfigured."""
     try:
         async with asyncio.timeout(LOOK_UP_SECONDS):
             return [

@@ -13,10 +13,11 @@ import pytest
 
 from leads.adapters.breaker import BreakerOpen
 from leads.adapters.pancake_api import Access, Page, PancakeApi
-from leads.domain.errors import PancakeKeyRejected, PancakeRefused, PancakeUnavailable
+from leads.domain.errors import HostNotAllowed, PancakeKeyRejected, PancakeRefused, PancakeUnavailable
 
 KEY = "0123456789abcdef0123456789abcdef"
 ACCESS = Access("c1", "https://crm.pancake.test/api", 123, KEY)
+HOSTS = frozenset({"https://crm.pancake.test"})
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
@@ -43,7 +44,7 @@ class Script:
 
 
 def client(answer: Answer, **options: Any) -> PancakeApi:
-    return PancakeApi(Clock(), transport=httpx.MockTransport(answer), **options)
+    return PancakeApi(Clock(), HOSTS, transport=httpx.MockTransport(answer), **options)
 
 
 def always(status: int, body: object = None, headers: dict[str, str] | None = None) -> Answer:
@@ -73,6 +74,36 @@ async def test_a_list_is_read_to_its_end_in_either_shape(enveloped: bool, last: 
     assert [len(page.entries) for page in pages] == [30, 30, 5]
     assert [page.ending for page in pages] == [None, None, "complete"]
     assert pages[-1].cursor is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example/api",
+        "http://crm.pancake.test/api",
+        "https://crm.pancake.test:8443/api",
+        "https://crm.pancake.test.evil.example/api",
+        "https://crm.pancake.test@evil.example/api",
+        "https://evil.example\\@crm.pancake.test/api",
+        "https://crm.pancake.test/x?a=",
+        "https://crm.pancake.test/api#",
+        "https://crm.pancake.test/api/..",
+        "//crm.pancake.test/api",
+    ],
+)
+async def test_no_request_goes_to_a_base_url_of_another_host_or_form(url: str) -> None:
+    script = Script(keyset(1))
+    api = client(script)
+    with pytest.raises(HostNotAllowed, match="PANCAKE_API_HOSTS"):
+        await api.sources(Access("c1", url, 123, KEY))
+    assert (script.requests, api.breaker_state()) == ([], 0)
+
+
+async def test_a_redirect_does_not_take_the_key_along() -> None:
+    script = Script(lambda _: httpx.Response(302, headers={"Location": "https://evil.example/"}))
+    with pytest.raises(PancakeRefused):
+        await client(script).sources(ACCESS)
+    assert [request.url.host for request in script.requests] == ["crm.pancake.test"]
 
 
 async def test_the_request_names_workspace_table_key_and_filter() -> None:
@@ -176,7 +207,7 @@ async def test_a_slow_answer_is_cut_off_by_the_total_timeout() -> None:
             await asyncio.Event().wait()
             raise AssertionError
 
-    api = PancakeApi(Clock(), transport=Trickle(), total_timeout_seconds=0.01)
+    api = PancakeApi(Clock(), HOSTS, transport=Trickle(), total_timeout_seconds=0.01)
     with pytest.raises(PancakeUnavailable, match="no complete answer"):
         await api.sources(ACCESS)
 

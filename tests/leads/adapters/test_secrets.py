@@ -27,12 +27,12 @@ def test_the_first_key_encrypts_and_the_others_still_decrypt() -> None:
     before = OLD.encrypt("secret", "api_key")
     assert RING.decrypt(before, "api_key") == "secret"
     assert (KeyRing.key_id(before), KeyRing.key_id(RING.encrypt("secret", "api_key"))) == ("2025", "2026")
-    with pytest.raises(DecryptionError, match="not in the key ring"):
+    with pytest.raises(DecryptionError, match="key '2026' is not in the key ring"):
         OLD.decrypt(RING.encrypt("secret", "api_key"), "api_key")
 
 
-def test_a_ciphertext_is_valid_for_one_purpose_only() -> None:
-    with pytest.raises(DecryptionError):
+def test_a_ciphertext_is_valid_for_one_use_only() -> None:
+    with pytest.raises(DecryptionError, match="not sealed for this use, or key '2026' of the key ring"):
         RING.decrypt(RING.encrypt("secret", "api_key"), "webhook_secret")
 
 

@@ -8,12 +8,15 @@ import pytest
 from leads.adapters.settings import SettingsError, read_bind, read_operator_settings, read_settings
 
 KEY = base64.b64encode(bytes(32)).decode()
+HANDLER_SECRET = "handler-secret-of-32-characters!"
+PREVIOUS_SECRET = "handler-secret-before-it-of-32-ch"
+EDGE_SECRET = "edge-secret-of-at-least-32-chars"
 COMPLETE = {
     "DATABASE_URL": "postgresql://user:pass-word@db/diva",
     "HASURA_URL": "http://hasura:8080/",
     "HASURA_SERVICE_TOKEN": "service-token-value",
-    "HANDLER_SECRET": "handler-secret-value",
-    "EDGE_SECRET": "edge-secret-value-1",
+    "HANDLER_SECRET": HANDLER_SECRET,
+    "EDGE_SECRET": EDGE_SECRET,
     "ENCRYPTION_KEYS": f"k1:{KEY}",
 }
 
@@ -29,17 +32,35 @@ def test_a_complete_environment_is_read() -> None:
     settings = read_settings(COMPLETE)
     assert settings.database_url == settings.metadata_database_url == COMPLETE["DATABASE_URL"]
     assert settings.hasura_url == "http://hasura:8080"
-    assert settings.handler_secrets == ("handler-secret-value",)
+    assert settings.handler_secrets == (HANDLER_SECRET,)
     assert settings.key_ring.current == "k1"
     assert (settings.ingest_connections, settings.work_connections) == (2, 8)
 
 
 def test_every_secret_may_have_a_previous_value() -> None:
     settings = read_settings(
-        COMPLETE | {"HANDLER_SECRET_PREVIOUS": "handler-secret-before", "EDGE_SECRET_PREVIOUS": " "}
+        COMPLETE | {"HANDLER_SECRET_PREVIOUS": PREVIOUS_SECRET, "EDGE_SECRET_PREVIOUS": " "}
     )
-    assert settings.handler_secrets == ("handler-secret-value", "handler-secret-before")
-    assert settings.edge_secrets == ("edge-secret-value-1",)
+    assert settings.handler_secrets == (HANDLER_SECRET, PREVIOUS_SECRET)
+    assert settings.edge_secrets == (EDGE_SECRET,)
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("", {"https://crm.pancake.vn"}),
+        (" , ", {"https://crm.pancake.vn"}),
+        ("crm.example.com", {"https://crm.example.com"}),
+        (
+            "crm.example.com:443,crm.example.com:8443",
+            {"https://crm.example.com", "https://crm.example.com:8443"},
+        ),
+        ("http://127.0.0.1:8084, http://pancake:80", {"http://127.0.0.1:8084", "http://pancake"}),
+    ],
+)
+def test_a_host_without_a_scheme_is_reached_by_tls_only(text: str, hosts: set[str]) -> None:
+    assert read_settings(COMPLETE | {"PANCAKE_API_HOSTS": text}).pancake_api_hosts == hosts
+    assert read_operator_settings(environment={"PANCAKE_API_HOSTS": text}).pancake_api_hosts == hosts
 
 
 def test_the_metadata_can_be_in_another_database() -> None:
@@ -64,11 +85,17 @@ def test_an_empty_value_is_a_missing_one(name: str) -> None:
         ("DATABASE_URL", "not a url at all", "DATABASE_URL is not a PostgreSQL connection URL"),
         ("DATABASE_URL", "mysql://db", "DATABASE_URL is not a PostgreSQL connection URL"),
         ("METADATA_DATABASE_URL", "nope nope", "METADATA_DATABASE_URL is not a PostgreSQL connection URL"),
-        ("HANDLER_SECRET", "short", "HANDLER_SECRET is shorter than 16 characters"),
-        ("HANDLER_SECRET_PREVIOUS", "short", "HANDLER_SECRET is shorter than 16 characters"),
-        ("EDGE_SECRET", "short", "EDGE_SECRET is shorter than 16 characters"),
+        ("HANDLER_SECRET", "s" * 31, "HANDLER_SECRET is shorter than 32 characters"),
+        ("HANDLER_SECRET_PREVIOUS", "s" * 31, "HANDLER_SECRET is shorter than 32 characters"),
+        ("EDGE_SECRET", "s" * 31, "EDGE_SECRET is shorter than 32 characters"),
         ("ENCRYPTION_KEYS", "k1:nonsense*", "ENCRYPTION_KEYS: key 1 is not base64"),
         ("ENCRYPTION_KEYS", KEY, "ENCRYPTION_KEYS: key 1 is not an id with 32 bytes in base64"),
+        (
+            "PANCAKE_API_HOSTS",
+            "crm.pancake.vn,https://crm.pancake.vn/api",
+            "PANCAKE_API_HOSTS: 'https://crm.pancake.vn/api' is not a host."
+            " Give it host[:port] or, without TLS, http://host[:port]",
+        ),
         ("INGEST_CONNECTIONS", "0", "INGEST_CONNECTIONS is not a number from 1 to 100"),
         ("WORK_CONNECTIONS", "101", "WORK_CONNECTIONS is not a number from 1 to 100"),
         ("WORK_CONNECTIONS", "²", "WORK_CONNECTIONS is not a number from 1 to 100"),
@@ -80,8 +107,8 @@ def test_an_invalid_variable_is_named_without_its_value(name: str, value: str, p
 
 
 def test_the_repr_of_the_settings_contains_no_secret() -> None:
-    shown = repr(read_settings(COMPLETE | {"HANDLER_SECRET_PREVIOUS": "handler-secret-before"}))
-    for value in (*COMPLETE.values(), "handler-secret-before", "pass-word", KEY):
+    shown = repr(read_settings(COMPLETE | {"HANDLER_SECRET_PREVIOUS": PREVIOUS_SECRET}))
+    for value in (*COMPLETE.values(), PREVIOUS_SECRET, "pass-word", KEY):
         assert value not in shown
     assert len(fields(read_settings(COMPLETE))) > 8
 

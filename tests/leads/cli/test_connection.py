@@ -1,6 +1,7 @@
 """`leads connection`: secrets come in by file, variable or prompt, and leave nothing behind in clear."""
 
 import base64
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +14,8 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from leads.adapters.db_session import DbSession
-from leads.adapters.secrets import DecryptionError, KeyRing
+from leads.adapters.secrets import KeyRing
 from leads.services.connection_secrets import (
-    Secret,
     Workspace,
     create_connection,
     forget_previous,
@@ -24,6 +24,7 @@ from leads.services.connection_secrets import (
     rotate_token,
     store_secret,
 )
+from leads.services.sealed_secrets import Secret, Use, open_sealed, stored_uses
 from sandbox.processes import Processes
 from tests.support.connection_command import API_KEY, EDGE, NEW_KEY, OLD_KEY, made, run, status
 
@@ -80,7 +81,7 @@ def test_a_secret_may_go_to_a_file_instead(database: str, tmp_path: Path) -> Non
     """Mode 0600, and never over a file that exists: then nothing is rotated."""
     out = tmp_path / "url"
     assert made(database, "--out", str(out)) == ""
-    assert out.read_text().startswith("https://")
+    assert re.fullmatch(r"https://\S+\nX-Pancake-Secret: \S{43}\n", out.read_text())
     assert oct(out.stat().st_mode & 0o777) == "0o600"
     again = run(database, "rotate-token", "--out", str(out))
     assert again.returncode == 2
@@ -131,13 +132,15 @@ def test_secrets_rotate_and_the_former_one_stays_until_forgotten(
     """Once by file, once by variable; `forget` ends the former one."""
     made(database)
     command = f"set-{secret.replace('_', '-')}"
-    (tmp_path / "first").write_text("first-secret\n")
+    first, second = "first-secret-" * 3, "second-secret-" * 3
+    (tmp_path / "first").write_text(first + "\n")
     assert run(database, command, "--file", str(tmp_path / "first")).returncode == 0
-    assert run(database, command, "--variable", "FRESH", FRESH="second-secret").returncode == 0
+    assert run(database, command, "--variable", "FRESH", FRESH=second).returncode == 0
 
     (row,) = list_connections(db, NOW)
-    assert OLD_RING.decrypt(getattr(row, f"{secret}_encrypted"), secret) == "second-secret"
-    assert OLD_RING.decrypt(getattr(row, f"previous_{secret}_encrypted"), secret) == "first-secret"
+    use = Use(secret, row.id)
+    assert open_sealed(OLD_RING, getattr(row, f"{secret}_encrypted"), use) == second
+    assert open_sealed(OLD_RING, getattr(row, f"previous_{secret}_encrypted"), use) == first
     assert run(database, "forget", secret).returncode == 0
     assert status(database)["secrets"][f"previous_{secret}"] is None
 
@@ -147,7 +150,8 @@ def test_a_generated_secret_is_shown_once(database: str, db: DbSession) -> None:
     made(database)
     done = run(database, "set-webhook-secret", "--generate")
     (row,) = list_connections(db, NOW)
-    assert OLD_RING.decrypt(row.webhook_secret_encrypted or b"", "webhook_secret") == done.stdout.strip()
+    secret = open_sealed(OLD_RING, row.webhook_secret_encrypted or b"", Use("webhook_secret", row.id))
+    assert secret == done.stdout.strip()
 
 
 def test_without_terminal_file_or_variable_no_secret_is_guessed(database: str) -> None:
@@ -178,8 +182,11 @@ def test_rotating_twice_within_the_grace_needs_a_word(database: str) -> None:
     assert run(database, "rotate-token", "--again").returncode == 0
 
 
-def test_the_key_is_proven_against_pancake(database: str, pancake: str) -> None:
+def test_the_key_is_proven_against_pancake(
+    database: str, pancake: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`test` reads the sources; a wrong key is named, and never shown."""
+    monkeypatch.setenv("PANCAKE_API_HOSTS", pancake)
     made(database, "--api-url", f"{pancake}/api")
     good = run(database, "test")
     assert (good.returncode, "The API key works" in good.stdout) == (0, True), good.stderr
@@ -196,11 +203,11 @@ def test_the_key_is_proven_against_pancake(database: str, pancake: str) -> None:
 def filled(db: DbSession) -> dict[str, str]:
     """A connection with every secret there can be, each rotated once; returns the plaintexts."""
     connected = create_connection(db, OLD_RING, Workspace("Diva", 123, "https://x/api", API_KEY))
-    plain = {"old token": connected.token, "api_key": API_KEY}
+    plain = {"old token": connected.token, "api_key": API_KEY, "first header": connected.header_secret}
     for purpose in SECRETS:
         for age in ("old", "new"):
             plain[f"{age} {purpose}"] = f"{age}-{purpose}-in-clear"
-            store_secret(db, OLD_RING, connected.id, purpose, plain[f"{age} {purpose}"], NOW)
+            store_secret(db, OLD_RING, Use(purpose, connected.id), plain[f"{age} {purpose}"], NOW)
     plain["new token"] = rotate_token(db, connected.id, NOW)
     return plain
 
@@ -242,33 +249,29 @@ def test_rotate_keys_encrypts_every_secret_again(database: str, db: DbSession) -
 
     done = run(database, "rotate-keys", "--rows-per-batch", "2", keys=f"new:{NEW_KEY},old:{OLD_KEY}")
 
-    assert done.stdout == "Encrypted 8 of 8 secrets with key new.\n", done.stderr
+    assert done.stdout == "Sealed 11 of 11 secrets with key new.\n", done.stderr
     ring = KeyRing.parse(f"new:{NEW_KEY}")
     (row,) = (row for row in list_connections(db, NOW) if row.name == "Diva")
-    assert ring.decrypt(row.webhook_secret_encrypted or b"", "webhook_secret") == plain["new webhook_secret"]
-    assert (
-        ring.decrypt(row.previous_header_secret_encrypted or b"", "header_secret")
-        == plain["old header_secret"]
-    )
-    assert reencrypt(db, ring) == (0, 8)
+    opened = {
+        column: open_sealed(ring, getattr(row, column), use)
+        for column, use in stored_uses(row.id, row.api_base_url)
+    }
+    assert opened["api_key_encrypted"] == API_KEY
+    assert opened["webhook_secret_encrypted"] == plain["new webhook_secret"]
+    assert opened["previous_header_secret_encrypted"] == plain["old header_secret"]
+    assert reencrypt(db, ring) == (0, 11)
 
 
 def test_a_missing_key_stops_the_rotation_and_changes_nothing(database: str, db: DbSession) -> None:
-    """Exit code 1; what cannot be read stays as it is."""
+    """Exit code 2; what cannot be read stays as it is."""
     filled(db)
     before = list_connections(db, NOW)
 
     done = run(database, "rotate-keys", keys=f"new:{NEW_KEY}")
 
-    assert done.returncode == 1
-    assert "not in the key ring" in done.stderr
+    assert done.returncode == 2
+    assert "key 'old' is not in the key ring" in done.stderr
     assert list_connections(db, NOW) == before
-
-
-def test_a_ciphertext_serves_one_purpose() -> None:
-    """An API key's ciphertext put in the place of a webhook secret is refused."""
-    with pytest.raises(DecryptionError):
-        OLD_RING.decrypt(OLD_RING.encrypt("x", "api_key"), "webhook_secret")
 
 
 def test_the_former_token_can_be_ended_at_once(db: DbSession) -> None:

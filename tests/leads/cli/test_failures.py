@@ -17,9 +17,11 @@ from leads.cli.failures import CommandFailed, VerbGroup, WrongUsage
 from leads.domain.errors import (
     DatabaseUnavailable,
     HasuraUnavailable,
+    HostNotAllowed,
     IntegrationError,
     PancakeKeyRejected,
     PancakeUnavailable,
+    SecretUnreadable,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -54,6 +56,8 @@ def fail_with(error: BaseException) -> Any:
         (HasuraUnavailable("no route"), 3, "Could not reach Hasura: no route\nCheck HASURA_URL"),
         (PancakeUnavailable("no route"), 3, "Could not reach Pancake: no route\nCheck"),
         (AccessDenied("not accepted"), 2, "not accepted\nCheck HASURA_ADMIN_SECRET."),
+        (SecretUnreadable("not opened"), 2, "not opened\n"),
+        (HostNotAllowed("not allowed"), 2, "not allowed\n"),
         (PancakeKeyRejected("rejected", status=401), 1, "Failed: rejected (pancake_key_rejected)"),
         (IntegrationError(), 1, "Failed: The integration failed. (internal)"),
         (psycopg.OperationalError("server closed the connection"), 3, "Could not reach the database"),

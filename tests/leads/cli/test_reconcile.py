@@ -14,11 +14,14 @@ import pytest
 
 from leads.adapters.secrets import KeyRing
 from leads.domain.window import ICT, day_window
+from leads.services.sealed_secrets import Use, seal
 from sandbox.processes import Processes
 
 ROOT = Path(__file__).parents[3]
 KEYS = "test:" + "A" * 43 + "="
 API_KEY = "0123456789abcdef0123456789abcdef"
+CONNECTION_ID = "f0000000-0000-4000-8000-000000000001"
+SECRET = "a-secret-of-the-test-with-32-characters"
 DAY = (datetime.now(UTC).astimezone(ICT) - timedelta(days=1)).date()
 
 
@@ -40,12 +43,13 @@ def pancake() -> Iterator[str]:
 
 @pytest.fixture
 def environment(database: str, pancake: str) -> dict[str, str]:
+    url = f"{pancake}/api"
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(
             "INSERT INTO pancake_connection"
-            " (name, workspace_id, token_sha256, api_base_url, api_key_encrypted, created_at)"
-            " VALUES ('test', 123, sha256('t'), %s, %s, now() - interval '1 year')",
-            (f"{pancake}/api", KeyRing.parse(KEYS).encrypt(API_KEY, "api_key")),
+            " (id, name, workspace_id, token_sha256, api_base_url, api_key_encrypted, created_at)"
+            " VALUES (%s, 'test', 123, sha256('t'), %s, %s, now() - interval '1 year')",
+            (CONNECTION_ID, url, seal(KeyRing.parse(KEYS), API_KEY, Use("api_key", CONNECTION_ID, url))),
         )
     return {
         **os.environ,
@@ -53,9 +57,10 @@ def environment(database: str, pancake: str) -> dict[str, str]:
         "DATABASE_URL": database,
         "HASURA_URL": "http://127.0.0.1:9",
         "HASURA_SERVICE_TOKEN": "unused",
-        "HANDLER_SECRET": "a-secret-of-the-test",
-        "EDGE_SECRET": "a-secret-of-the-test",
+        "HANDLER_SECRET": SECRET,
+        "EDGE_SECRET": SECRET,
         "ENCRYPTION_KEYS": KEYS,
+        "PANCAKE_API_HOSTS": pancake,
     }
 
 
@@ -113,6 +118,20 @@ def test_the_stored_report_of_every_connection_is_shown(environment: dict[str, s
             )
     reports = json.loads(reconcile(environment, "--stored", "--json").stdout)
     assert [(each["connection_id"], each["expected"]) for each in reports] == [("first", 3), ("second", 7)]
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_keys_that_do_not_open_the_api_key_are_refused(
+    environment: dict[str, str], database: str, options: tuple[str, ...]
+) -> None:
+    done = reconcile(environment | {"ENCRYPTION_KEYS": "other:" + "A" * 43 + "="}, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"The api_key of connection {CONNECTION_ID} cannot be opened: key 'test' is not in the key ring. "
+        "Check ENCRYPTION_KEYS and the base URL.\n"
+    )
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM pancake_cron_run").fetchone() == (0,)
 
 
 def test_without_a_configuration_it_says_what_is_missing(environment: dict[str, str]) -> None:

@@ -18,8 +18,8 @@ COMPLETE = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none",
     "HASURA_URL": "http://127.0.0.1:9",
     "HASURA_SERVICE_TOKEN": "unused",
-    "HANDLER_SECRET": "a-secret-of-the-test",
-    "EDGE_SECRET": "a-secret-of-the-test",
+    "HANDLER_SECRET": "a-secret-of-the-test-with-32-characters",
+    "EDGE_SECRET": "a-secret-of-the-test-with-32-characters",
     "ENCRYPTION_KEYS": "test:" + "A" * 43 + "=",
 }
 

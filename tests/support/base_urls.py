@@ -1,0 +1,45 @@
+"""Base URLs, and texts that are none. Database and leads/domain/base_url.py must agree about them."""
+
+BASE_URLS = {
+    "https://crm.pancake.vn/api": "https://crm.pancake.vn",
+    "https://crm.pancake.vn": "https://crm.pancake.vn",
+    "https://crm.pancake.vn:443/api": "https://crm.pancake.vn",
+    "https://crm.pancake.vn:80/api": "https://crm.pancake.vn:80",
+    "http://127.0.0.1:8084/api/v2.1": "http://127.0.0.1:8084",
+    "http://pancake:80/~a/_b/-c/D": "http://pancake",
+}
+"""Each with its host."""
+
+NOT_BASE_URLS = (
+    "https://crm.pancake.vn/api?a=",
+    "https://crm.pancake.vn?a=",
+    "https://crm.pancake.vn/api#",
+    "https://crm.pancake.vn/api/../..",
+    "https://crm.pancake.vn/./api",
+    "https://crm.pancake.vn//api",
+    "https://crm.pancake.vn/api/",
+    "https://crm.pancake.vn/",
+    "https://crm.pancake.vn/a%2e%2e/api",
+    "https://crm.pancake.vn/a b",
+    "https://crm.pancake.vn/api\n",
+    "\nhttps://crm.pancake.vn/api",
+    "https://crm.pancake.vn\n/api",
+    "https://crm.pancake.vn\t/api",
+    "https://crm.pancake.vn@evil.example/api",
+    "https://crm.pancake.vn:443@evil.example/api",
+    "https://evil.example\\@crm.pancake.vn/api",
+    "https://crm.pancake.vn;a/api",
+    "https://crm.pancake.vn:/api",
+    "https://crm.pancake.vn:0443/api",
+    "https://crm.pancake.vn:x/api",
+    "https://CRM.pancake.vn/api",
+    "https://crm.páncake.vn/api",
+    "https://.pancake.vn/api",
+    "https://[::1]/api",
+    "https:///api",
+    "https:crm.pancake.vn/api",
+    "HTTPS://crm.pancake.vn/api",
+    "ftp://crm.pancake.vn/api",
+    "crm.pancake.vn/api",
+    "",
+)
