@@ -7,7 +7,7 @@ the same envelope when Hasura does not answer.
 import base64
 import binascii
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from ipaddress import ip_address
 
@@ -21,6 +21,8 @@ from leads.domain.timestamps import read_time
 from leads.services.runtime import Runtime
 
 MAX_TOKEN_CHARACTERS = 200
+MAX_TIME_IN_SPOOL = timedelta(days=7)
+"""How long before it is handed over a delivery may have arrived."""
 UNKNOWN_TOKEN: Answer = {"status": "unknown_token", "event_id": None, "error_code": None}
 
 
@@ -71,11 +73,11 @@ def _exact_payload(envelope: bytes) -> Mapping[str, JsonValue]:
 
 
 def _arrived_at(value: object, now: datetime) -> datetime:
-    """Read when the edge received it; never in the future, so that no clock extends an expired token."""
+    """Read when the edge received it; never in the future nor long ago, so that no expired token is valid."""
     time = read_time(value)
     if time is None:
         return now
-    return min(time if time.tzinfo else time.replace(tzinfo=UTC), now)
+    return min(max(time if time.tzinfo else time.replace(tzinfo=UTC), now - MAX_TIME_IN_SPOOL), now)
 
 
 def _address(value: object) -> str | None:

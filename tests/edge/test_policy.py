@@ -20,6 +20,8 @@ LONG_INTERVAL_SECONDS = "3600"
 """Of EDGE_POLICY_SECONDS: no scheduled fetch happens during a test."""
 LONG_SECRET = b"a-long-secret" * 100
 FAILED = 'pancake_edge_policy_refresh_total{result="failed"}'
+NO_TIMES = ("2026-05-14T02:35:56+16:00", "2026-05-14T02:35:56-1560", "2026-05-14T02:35:56 soon")
+"""Offsets that PostgreSQL refuses, and one that is none."""
 
 
 def wait_for_failed_fetches(harness: EdgeHarness, count: float) -> None:
@@ -105,6 +107,7 @@ def test_a_malformed_policy_is_rejected(harness: EdgeHarness) -> None:
         *(with_first(**{key: None}) for key in first if key != "header_name"),
         with_first(token_sha256=[{"sha256": "ab", "expires_at": None}]),
         with_first(token_sha256=[{"sha256": "a" * 64, "expires_at": 7}]),
+        *(with_first(token_sha256=[{"sha256": "a" * 64, "expires_at": time}]) for time in NO_TIMES),
         with_first(signature_mode="maybe"),
         with_first(webhook_secrets=["*"]),
         with_first(allowed_ip_ranges=["x/y"]),

@@ -92,6 +92,8 @@ def test_malformed_proofs_are_refused_like_wrong_ones(harness: EdgeHarness) -> N
         "1e9",
         stamp + "000",
         stamp + "x",
+        stamp + ".",
+        stamp + ".0",
     ]
     invalid: list[str | None] = [
         None, "", signature[:-1], signature + "0", "g" + signature[1:], "sha256=" + signature,
@@ -134,6 +136,18 @@ def test_a_shared_secret_in_the_header_of_the_connection(harness: EdgeHarness) -
                 assert sender.post(TOKEN, b"{}", headers).status == wanted, (mode, secret)
     assert harness.metric('pancake_edge_monitored_total{check="secret_invalid"}') == 2
     assert len(harness.bodies) == 4 + 4 + 2
+
+
+def test_a_signature_proves_one_body_only(harness: EdgeHarness) -> None:
+    """timestamp.body is signed: a timestamp with a fraction could take its digits from another body."""
+    harness.connection.webhook_secrets, harness.connection.signature_mode = [CURRENT], "enforce"
+    harness.wait_for_new_policy()
+    proof = signed(CURRENT, b"5." + BODY)
+    moved = proof | {"X-Pancake-Timestamp": proof["X-Pancake-Timestamp"] + ".5"}
+    with harness.sender() as sender:
+        assert sender.post(TOKEN, b"5." + BODY, proof).status == "received"
+        assert sender.post(TOKEN, BODY, moved).status == "timestamp_out_of_window"
+    assert harness.bodies == [b"5." + BODY]
 
 
 def test_with_both_secrets_set_both_are_demanded(harness: EdgeHarness) -> None:

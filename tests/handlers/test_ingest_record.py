@@ -13,16 +13,19 @@ from tests.support.handlers import HandlerHarness, ingest_answer
 from tests.support.leads import LEAD
 from tests.support.settings import WEBHOOK_TOKEN
 
+MINUTE = timedelta(minutes=1)
+
 
 async def test_a_delivery_is_stored_as_received_before_the_answer(harness: HandlerHarness) -> None:
-    found = await harness.deliver(LEAD, source_ip="192.0.2.7", arrived_at="2026-05-14T02:36:00Z")
+    arrived_at = harness.clock.now() - timedelta(days=6)
+    found = await harness.deliver(LEAD, source_ip="192.0.2.7", arrived_at=arrived_at.isoformat())
     event = harness.event(found["event_id"])
     assert found == ingest_answer("received", event["id"])
     assert (event["status"], event["origin"], event["record_id"]) == ("received", "webhook", LEAD["id"])
     assert event["payload"] == LEAD
     assert (event["table_name"], event["source_ids"]) == ("lead", ["-1"])
     assert event["modified_on"] == datetime(2026, 5, 14, 2, 35, 56, tzinfo=UTC)
-    assert event["arrived_at"] == datetime(2026, 5, 14, 2, 36, tzinfo=UTC)
+    assert event["arrived_at"] == arrived_at
     assert str(event["source_ip"]) == "192.0.2.7"
     assert event["received_at"] is not None
     assert (event["raw"], event["error_code"], event["attempts"]) == (None, None, 0)
@@ -80,6 +83,32 @@ async def test_a_rotated_token_is_accepted_for_deliveries_that_arrived_in_its_gr
 async def test_an_arrival_in_the_future_counts_as_now(harness: HandlerHarness) -> None:
     found = await harness.deliver(LEAD, arrived_at="2999-01-01T00:00:00Z")
     assert harness.event(found["event_id"])["arrived_at"] <= datetime.now(UTC)
+
+
+async def test_an_arrival_is_at_most_seven_days_back(harness: HandlerHarness) -> None:
+    """A caller that names the time of arrival cannot use a token that expired long ago."""
+    now = harness.clock.now()
+    found = await harness.deliver(LEAD, arrived_at="2020-01-01T00:00:00Z")
+    assert timedelta() <= harness.event(found["event_id"])["arrived_at"] - (now - timedelta(days=7)) < MINUTE
+    harness.sql(
+        "UPDATE pancake_connection SET token_sha256 = %s, previous_token_sha256 = token_sha256,"
+        " previous_token_expires_at = %s",
+        sha256(b"the new token").digest(),
+        now - timedelta(days=8),
+    )
+    long_ago = (now - timedelta(days=9)).isoformat()
+    assert (await harness.deliver(LEAD | {"id": "b"}, arrived_at=long_ago))["status"] == "unknown_token"
+
+
+@pytest.mark.parametrize("offset", ["+15:59", "+16:00", "-16:00", "+23:59"])
+async def test_an_offset_that_postgresql_refuses_is_no_time(harness: HandlerHarness, offset: str) -> None:
+    """Of the version and of the arrival: the delivery is stored as one without that time."""
+    lead = LEAD | {"modified_on": f"2026-05-14T02:35:56{offset}", "created_on": "2026-05-14T01:00:00Z"}
+    arrived_at = harness.clock.now().replace(tzinfo=None).isoformat() + offset
+    event = harness.event((await harness.deliver(lead, arrived_at=arrived_at))["event_id"])
+    expected = "2026-05-13T10:36:56" if offset == "+15:59" else "2026-05-14T01:00:00"
+    assert event["modified_on"] == datetime.fromisoformat(f"{expected}Z")
+    assert (harness.clock.now() - event["arrived_at"] < MINUTE) == (offset != "+15:59")
 
 
 async def test_a_lost_connection_answers_503_and_the_next_delivery_is_stored(harness: HandlerHarness) -> None:

@@ -7,6 +7,7 @@ local DEFAULT_HEADER_NAME = "X-Pancake-Secret"
 -- ISO 8601: date, "T" or a space, time, fraction (dropped), rest. The rest is "Z", an offset, or empty (UTC).
 local ISO_PATTERN = "^(%d+)-(%d+)-(%d+)[T ](%d+):(%d+):(%d+)%.?%d*(.*)$"
 local OFFSET_PATTERN = "^([+-])(%d%d):?(%d%d)$"
+local MAX_OFFSET_HOURS = 15 -- PostgreSQL knows offsets up to 15:59
 
 local M = {}
 
@@ -20,16 +21,24 @@ local function days_since_epoch(year, month, day)
     return 365 * year + leap_days + math.floor((153 * (month - 3) + 2) / 5) + day - 1 - 719468
 end
 
+-- Seconds east of UTC; nil if the text is no offset.
+local function parse_offset(text)
+    if text == "" or text == "Z" then
+        return 0
+    end
+    local sign, hours, minutes = text:match(OFFSET_PATTERN)
+    if not sign or tonumber(hours) > MAX_OFFSET_HOURS or tonumber(minutes) > 59 then
+        return nil
+    end
+    return (sign == "-" and -1 or 1) * (tonumber(hours) * 3600 + tonumber(minutes) * 60)
+end
+
 -- Seconds since the epoch. os.time would use the time zone of the machine.
 local function parse_time(text)
     local year, month, day, hour, minute, second, rest = text:match(ISO_PATTERN)
-    if not year then
+    local offset_seconds = year and parse_offset(rest)
+    if not offset_seconds then
         return nil, "expires_at is not an ISO 8601 time"
-    end
-    local sign, offset_hours, offset_minutes = rest:match(OFFSET_PATTERN)
-    local offset_seconds = sign and tonumber(offset_hours) * 3600 + tonumber(offset_minutes) * 60 or 0
-    if sign == "-" then
-        offset_seconds = -offset_seconds
     end
     local days = days_since_epoch(tonumber(year), tonumber(month), tonumber(day))
     return days * 86400 + tonumber(hour) * 3600 + tonumber(minute) * 60 + tonumber(second) - offset_seconds

@@ -8,8 +8,9 @@ local MAX_TIMESTAMP_CHARACTERS = 20
 local M = {}
 
 local function is_in_window(timestamp, now)
-    -- Decimal digits only: tonumber would also accept "0x10", "1e9" and "nan".
-    if not timestamp or not timestamp:match("^%d+%.?%d*$") or #timestamp > MAX_TIMESTAMP_CHARACTERS then
+    -- Decimal digits only: tonumber would also accept "0x10", "1e9" and "nan". No fraction: the signature is over
+    -- timestamp.body, so that "1.5" with a body could be "1" with another one.
+    if not timestamp or not timestamp:match("^%d+$") or #timestamp > MAX_TIMESTAMP_CHARACTERS then
         return false
     end
     return math.abs(now - tonumber(timestamp)) <= WINDOW_SECONDS
