@@ -9,7 +9,7 @@ from sandbox.stack.keys import Keys
 
 
 def secrets() -> None:
-    """Print new secrets for compose.yaml: `scripts/sandbox secrets > .env`."""
+    """Print new secrets for compose.yaml: `(umask 077; scripts/sandbox secrets > .env)`."""
     keys = Keys.generate()
     values = {
         "POSTGRES_PASSWORD": token_hex(16),

@@ -36,7 +36,7 @@ BLOCKS = re.findall(r"^```bash\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 # A line that ends in a backslash continues on the next one.
 LINES = [line for block in BLOCKS for line in re.sub(r"\\\n\s*", "", block).splitlines()]
 COMMANDS = {re.sub(r"\s{2,}#.*", "", line) for line in LINES if "†" not in line}
-GIVEN = {line for line in COMMANDS if line.startswith(("set -a", "read -rs", "export "))}
+GIVEN = {line for line in COMMANDS if line.startswith(('eval "$(scripts/read_env', "read -rs", "export "))}
 """Lines whose effect the test provides itself, at the start of every command."""
 
 
@@ -62,8 +62,10 @@ class Installation:
         prepared = re.sub(r"(?<![\w/])scripts/", f"{ROOT}/scripts/", command)
         for there, here in self.replaced.items():
             prepared = prepared.replace(there, here)
-        given = ["test ! -f .env || { set -a; . ./.env; set +a; }", 'export DATABASE_URL="$OWNER_URL"']
-        script = "\n".join([*given, " ".join([prepared, *more])])
+        read = f'test ! -f .env || eval "$({ROOT}/scripts/read_env .env)"'
+        given = [read, 'export DATABASE_URL="$OWNER_URL"']
+        script = "
+".join([*given, " ".join([prepared, *more])])
         run = subprocess.run(
             ["bash", "-c", script],
             cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=120, check=False,
