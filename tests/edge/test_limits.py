@@ -1,9 +1,7 @@
 """Rate limit and deny list: a flood is limited, and other senders are served."""
 
-import contextlib
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from tests.support.edge.harness import BUDGET_MAX_FAILURES, STRANGER, TOKEN, EdgeHarness
 from tests.support.edge.sender import Reply, raw_exchange, signed
@@ -55,7 +53,7 @@ def test_other_routes_and_methods_have_the_rate_of_a_stranger(harness: EdgeHarne
         assert {sender.request("GET", "/wp-login.php").code for _ in range(40)} == {404, 429}
         assert {sender.request("GET", f"/api/pancake/record/{TOKEN}").code for _ in range(20)} <= {405, 429}
         assert sender.post(TOKEN).status == "received"
-    assert harness.budget_used() > 0  # Pancake would count a 405 or 429 of its own token
+    assert harness.budget_used() == 0  # Pancake sends nothing but POST
 
 
 def trust_forwarded_addresses(harness: EdgeHarness) -> None:
@@ -153,8 +151,9 @@ def test_a_denied_sender_must_prove_what_its_connection_demands(harness: EdgeHar
     harness.connection.webhook_secrets, harness.connection.signature_mode = [b"s"], "enforce"
     harness.wait_for_new_policy()
     harness.set_limits(rate=1001, burst=1000, deny=["127.0.0.4"])
-    assert {reply.code for reply in harness.flood(BUDGET_MAX_FAILURES, address="127.0.0.4")} == {429}
     with harness.sender("127.0.0.4") as sender:
+        codes = {sender.post(TOKEN, b"1", signed(b"s", b"1")).code for _ in range(BUDGET_MAX_FAILURES)}
+        assert codes == {429}
         assert sender.post(TOKEN, b"forged", signed(b"wrong", b"forged")) == Reply(200, HMAC_INVALID)
         assert sender.post(TOKEN, b"genuine", signed(b"s", b"genuine")).status == "quarantined"
     assert len(harness.edge.held("quarantine")) == 1
@@ -187,39 +186,6 @@ def test_deny_list_and_rate_apply_to_a_body_over_the_limit_too(harness: EdgeHarn
         assert 429 in {sender.post(STRANGER, large).code for _ in range(20)}
         assert sender.post(TOKEN, large) == Reply(200, b'{"status":"too_large"}')
     assert harness.budget_used() == 1
-
-
-@contextlib.contextmanager
-def open_all_connections(harness: EdgeHarness) -> Iterator[None]:
-    """Keep as many requests open from 127.0.0.9 as one address may have: five here."""
-    head = f"POST /api/pancake/record/{TOKEN} HTTP/1.1\r\nHost: e\r\nContent-Length: 9\r\n\r\n".encode()
-    with contextlib.ExitStack() as held:
-        for _ in range(5):
-            connection = socket.create_connection(
-                ("127.0.0.1", harness.edge.port), source_address=("127.0.0.9", 0)
-            )
-            held.enter_context(connection).sendall(head)
-        with harness.sender("127.0.0.9") as sender:
-            eventually(lambda: sender.post(STRANGER).status == "too_many_connections")
-            yield
-
-
-def test_the_number_of_open_requests_per_address_is_limited(
-    start_harness: Callable[..., EdgeHarness],
-) -> None:
-    """Strangers get 429; a valid token gets it until the budget is spent. Other addresses are served."""
-    harness = start_harness(started=False)
-    conf = harness.edge.directory / "nginx.conf"
-    conf.write_text(conf.read_text().replace("edge_connections 2000", "edge_connections 5"))
-    harness.edge.bring_up()
-    with open_all_connections(harness):
-        replies = harness.flood(200, address="127.0.0.9")
-        assert [reply.status for reply in replies] == ["too_many_connections"] * BUDGET_MAX_FAILURES + [
-            "received"
-        ] * 50
-        assert {reply.code for reply in replies[:BUDGET_MAX_FAILURES]} == {429}
-        assert harness.flood(1, address="127.0.0.2")[0].status == "received"
-        assert harness.budget_used() == BUDGET_MAX_FAILURES
 
 
 def test_a_higher_rate_is_active_at_once(harness: EdgeHarness) -> None:

@@ -34,6 +34,16 @@ MUTATIONS = {
         },
         "test_limits.py::test_requests_over_the_rate_get_429_until_the_budget_is_spent_then_they_are_spooled",
     ),
+    "any method spends the budget": Mutation(
+        "delivery.lua",
+        {'ngx.req.get_method() == "POST" and verify_request': "verify_request"},
+        "test_budget_senders.py::test_a_method_that_pancake_does_not_send_spends_nothing",
+    ),
+    "a delivery without the proof spends the budget": Mutation(
+        "delivery.lua",
+        {"and verify_request(connection) == nil": ""},
+        "test_budget_senders.py::test_a_delivery_broken_off_never_counts_where_a_signature_is_demanded",
+    ),
     "failures count for one minute": Mutation(
         "settings.lua",
         {"budget_window_minutes = 30": "budget_window_minutes = 1"},

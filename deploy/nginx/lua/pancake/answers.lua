@@ -16,7 +16,18 @@ function M.admit_stranger()
     return limits.admit("stranger/" .. network.site(ngx.var.remote_addr))
 end
 
+-- Whether the address has too many requests open. nginx only counts (limit_conn_dry_run in nginx.conf).
+function M.is_excess_request()
+    return ngx.var.limit_conn_status == "REJECTED_DRY_RUN"
+end
+
+-- Refuse a sender without a valid token. One that has too many requests open gets no answer: nginx closes the
+-- connection at once instead of waiting for the rest of the body.
 function M.refuse(code, outcome)
+    if M.is_excess_request() then
+        ngx.ctx.outcome = "too_many_connections"
+        ngx.exit(444)
+    end
     answer(code, outcome)
     discard_body()
 end

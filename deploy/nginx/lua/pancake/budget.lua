@@ -1,7 +1,7 @@
 -- The suspension budget of each connection. Pancake suspends a webhook after 300 failures within 30 minutes if they are
--- also more than 80 % of its requests. The edge counts the answers that Pancake would call failures and chooses no
--- further error once half of them are spent. A chosen failure is on disk before it is answered, so that a restart does
--- not start a second budget.
+-- also more than 80 % of its requests. The edge counts the failures that Pancake could count and chooses no further
+-- error once half of them are spent. A chosen failure is on disk before it is answered, so that a restart does not
+-- start a second budget. Failures of senders that did not prove themselves are counted apart and change no decision.
 local semaphore = require "ngx.semaphore"
 local clock = require "pancake.clock"
 local disk = require "pancake.disk"
@@ -19,6 +19,8 @@ local MAX_FAILURES_ON_DISK = 2 * settings.budget_max_failures
 local WRITE_TIMEOUT_SECONDS = 1
 local RETRY_SECONDS = 1
 
+local UNPROVED = "unproved/" -- before the id of a connection; no id holds a slash
+
 local M = {}
 
 -- One counter per connection and minute.
@@ -26,13 +28,23 @@ local function minute_key(connection_id, at)
     return connection_id .. "/" .. math.floor(at / 60)
 end
 
--- Failures within the last 30 minutes. Only whole minutes are counted, so it may be 31: too many rather than too few.
-function M.used(connection_id)
+-- Only whole minutes are counted, so the last 30 may be 31: too many rather than too few.
+local function count_window(connection_id)
     local now, sum = clock.now(), 0
     for age_minutes = 0, WINDOW_MINUTES do
         sum = sum + (dict:get(minute_key(connection_id, now - age_minutes * 60)) or 0)
     end
     return sum
+end
+
+-- Failures within the last 30 minutes that Pancake could count.
+function M.used(connection_id)
+    return count_window(connection_id)
+end
+
+-- Failures within the last 30 minutes with the token of a connection that Pancake did not have.
+function M.unproved(connection_id)
+    return count_window(UNPROVED .. connection_id)
 end
 
 -- Without an expiry time: it would depend on the time of day. Old minutes are evicted first when the memory is full.
@@ -91,6 +103,11 @@ function M.observe(connection_id)
         table.insert(open_batch().observed, journal_line(connection_id))
         schedule_write()
     end
+end
+
+-- Count a failure of a sender that did not prove itself. In memory only: it changes no decision.
+function M.observe_unproved(connection_id)
+    add(UNPROVED .. connection_id, clock.now(), 1)
 end
 
 local function write_chosen(connection_id)

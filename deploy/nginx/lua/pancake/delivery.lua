@@ -12,8 +12,9 @@ local spool = require "pancake.spool"
 local upstream = require "pancake.upstream"
 local verify = require "pancake.verify"
 
-local answer, discard_body = request.answer, request.discard_body
+local answer = request.answer
 local fail_within_budget, refuse, refuse_stranger = answers.fail_within_budget, answers.refuse, answers.refuse_stranger
+local is_excess_request = answers.is_excess_request
 local shed, store = answers.shed, answers.store
 
 -- For asking about the token and for both paths, after the last byte of the request. The target is an answer within two
@@ -38,10 +39,14 @@ local function token_of_route()
     return token
 end
 
+local function verify_request(connection, body)
+    return verify.check(connection, { ip = ngx.var.remote_addr, body = body, header = request.header }, ngx.now())
+end
+
 -- Return the outcome of the first enforced check that fails, or nil.
 local function check_proof(connection, body)
-    local proof = { ip = ngx.var.remote_addr, body = body, header = request.header }
-    local outcome, monitored = verify.check(connection, proof, ngx.now())
+    local outcome, monitored = verify_request(connection, body)
+    ngx.ctx.is_proved = outcome == nil
     if monitored then
         ngx.ctx.monitored = monitored
         for check in monitored:gmatch("[^,]+") do
@@ -51,19 +56,28 @@ local function check_proof(connection, body)
     return outcome
 end
 
+-- Whether the sender of a failed request is Pancake as far as the edge can tell: a POST that proves what its connection
+-- enforces. If its body did not arrive, the proofs that need none decide.
+local function is_proved(connection)
+    if ngx.ctx.is_proved == nil then
+        ngx.ctx.is_proved = ngx.req.get_method() == "POST" and verify_request(connection) == nil
+    end
+    return ngx.ctx.is_proved
+end
+
 -- Answer a sender on the deny list with 429. Once the budget is spent its delivery goes to quarantine: an operator
 -- decides about it, not the drain.
 local function deny(connection, token, arrived_at)
     if not connection then
         return refuse(429, "denied")
     end
-    if fail_within_budget(connection, 429, "denied") then
-        return discard_body()
-    end
-    local body = request.read_body()
+    local body = request.read_body(is_excess_request())
     local outcome = check_proof(connection, body)
     if outcome then
         return answer(200, outcome)
+    end
+    if fail_within_budget(connection, 429, "denied") then
+        return
     end
     local delivery = request.to_delivery(token, body, arrived_at)
     delivery.denied = true
@@ -87,11 +101,14 @@ end
 -- Check, forward and answer a delivery with a valid token.
 -- waited_seconds: the time that its sender may already have waited for the confirmation of the token.
 local function accept(connection, token, arrived_at, waited_seconds)
-    local body = request.read_body()
+    local body = request.read_body(is_excess_request())
     local answer_by = clock.now() + FORWARD_SECONDS - waited_seconds
     local outcome = check_proof(connection, body)
     if outcome then
         return answer(200, outcome)
+    end
+    if is_excess_request() and fail_within_budget(connection, 429, "too_many_connections") then
+        return
     end
     local delivery = request.to_delivery(token, body, arrived_at)
     ngx.ctx.delivery = delivery
@@ -110,7 +127,7 @@ local function accept(connection, token, arrived_at, waited_seconds)
 end
 
 local function handle_unknown_token(token, arrived_at)
-    if not answers.admit_stranger() then
+    if is_excess_request() or not answers.admit_stranger() then
         return refuse(429, "rate_limited")
     end
     if not request.is_token(token) then
@@ -128,24 +145,6 @@ local function handle_unknown_token(token, arrived_at)
     accept(connection, token, arrived_at, clock.now() - asked_at)
 end
 
--- Refuse a sender that has too many requests open. Return whether it was refused: a valid token is served once the
--- budget is spent.
-local function refuse_excess_connection(connection)
-    -- limit_conn_dry_run in nginx.conf: nginx counts, this function decides.
-    if ngx.var.limit_conn_status ~= "REJECTED_DRY_RUN" then
-        return false
-    end
-    if not connection then
-        refuse(429, "too_many_connections")
-        return true
-    end
-    if fail_within_budget(connection, 429, "too_many_connections") then
-        discard_body()
-        return true
-    end
-    return false
-end
-
 local function find_connection(token, arrived_at)
     return request.is_token(token) and policy.find(token, arrived_at) or nil
 end
@@ -160,9 +159,6 @@ local function handle()
     ngx.ctx.connection = connection
     if limits.is_denied(ngx.var.remote_addr) then
         return deny(connection, token, arrived_at)
-    end
-    if refuse_excess_connection(connection) then
-        return
     end
     if not connection then
         return handle_unknown_token(token, arrived_at)
@@ -207,8 +203,8 @@ function M.too_large()
     local connection = connection_of_request()
     if limits.is_denied(ngx.var.remote_addr) then
         if not connection then
-            answer(429, "denied")
-        elseif not fail_within_budget(connection, 429, "denied") then
+            refuse(429, "denied")
+        elseif not is_proved(connection) or not fail_within_budget(connection, 429, "denied") then
             answer(200, "too_large")
         end
     elseif connection then
@@ -222,13 +218,13 @@ function M.not_found()
     refuse_stranger(404, "not_found")
 end
 
--- Log phase: count a failure that Pancake would count and that is not counted yet. Return the connection of the
--- request, or nil.
+-- Log phase: count a failure that is not counted yet, against the budget if Pancake could count it. Return the
+-- connection of the request, or nil.
 function M.account_for_failure(status, seconds)
     local connection = ngx.ctx.connection or connection_of_request()
     local has_failed = status < 200 or status > 299 or seconds > PANCAKE_TIMEOUT_SECONDS
     if connection and has_failed and not ngx.ctx.is_failure_counted then
-        budget.observe(connection.id)
+        (is_proved(connection) and budget.observe or budget.observe_unproved)(connection.id)
     end
     return connection
 end

@@ -49,8 +49,12 @@ end
 
 local function add_policy_gauges(add)
     for _, id in ipairs(policy.connection_ids()) do
-        add("pancake_edge_budget_used", "Failures of the last 30 minutes that Pancake would count.",
+        add("pancake_edge_budget_used", "Failures of the last 30 minutes that Pancake could count.",
             ('connection="%s"'):format(id), budget.used(id))
+    end
+    for _, id in ipairs(policy.connection_ids()) do
+        add("pancake_edge_unproved_failures", "Failures of the last 30 minutes with a valid token, not of Pancake.",
+            ('connection="%s"'):format(id), budget.unproved(id))
     end
     add("pancake_edge_budget_limit", "Maximum number of chosen failures within 30 minutes: half of what suspends.", "",
         settings.budget_max_failures)

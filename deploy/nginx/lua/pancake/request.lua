@@ -5,6 +5,7 @@ local files = require "pancake.files"
 local PATH_PREFIX = "/api/pancake/record/"
 local MAX_TOKEN_CHARACTERS = 128
 local BODY_TIMEOUT_SECONDS = 10
+local EXCESS_BODY_TIMEOUT_SECONDS = 1
 local RETRY_AFTER_SECONDS = 1
 
 local M = {}
@@ -60,15 +61,16 @@ function M.is_token(text)
     return #text <= MAX_TOKEN_CHARACTERS and text:match("^[%w_-]+$") ~= nil
 end
 
-local function end_after_timeout()
-    ngx.sleep(BODY_TIMEOUT_SECONDS)
+local function end_after_timeout(seconds)
+    ngx.sleep(seconds)
     ngx.exit(408)
 end
 
--- Read the body within BODY_TIMEOUT_SECONDS. nginx's client_body_timeout starts anew with every byte, so a slow sender
--- could keep a request open without end.
-function M.read_body()
-    local watchdog = ngx.thread.spawn(end_after_timeout)
+-- Read the body within a limited time. nginx's client_body_timeout starts anew with every byte, so a slow sender could
+-- keep a request open without end. is_excess: the sender has too many requests open and must be quick.
+function M.read_body(is_excess)
+    local limit_seconds = is_excess and EXCESS_BODY_TIMEOUT_SECONDS or BODY_TIMEOUT_SECONDS
+    local watchdog = ngx.thread.spawn(end_after_timeout, limit_seconds)
     ngx.req.read_body()
     ngx.thread.kill(watchdog)
     local body = ngx.req.get_body_data()

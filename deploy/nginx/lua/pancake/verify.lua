@@ -26,7 +26,7 @@ local function equals_any(candidates, given)
 end
 
 local function is_signed(secrets, timestamp, signature, body)
-    if not signature or #signature ~= 64 or signature:find("%X") then -- 64 hexadecimal digits
+    if not body or not signature or #signature ~= 64 or signature:find("%X") then -- 64 hexadecimal digits
         return false
     end
     local expected = {}
@@ -78,7 +78,8 @@ local CHECKS = {
     { mode_field = "signature_mode", run = check_proof },
 }
 
--- Check a delivery. request: {ip, body, header(lower-case name) -> value or nil}; now: seconds since the epoch.
+-- Check a delivery. request: {ip, body, header(lower-case name) -> value or nil}; now: seconds since the epoch. Without
+-- a body, because it did not arrive, a demanded signature fails: it is over the body.
 -- Return the outcome of the first enforced check that fails, or nil; and the outcomes of failed checks in monitor mode,
 -- separated by commas, or nil.
 function M.check(connection, request, now)
