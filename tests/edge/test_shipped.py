@@ -28,7 +28,7 @@ ZERO_KEY = "A" * 43 + "="
 
 def container_site(port: int, ops_port: int, home: str) -> dict[str, str]:
     """Run container/start, then return container/*.conf with other paths and ports."""
-    start, _, _ = (DEPLOY / "container" / "start").read_text().partition("exec nginx")
+    start, _, _ = (DEPLOY / "container" / "start").read_text().partition("/etc/pancake-edge/")
     start = start.replace("/var/lib/pancake-edge/tmp", f"{home}/scratch").replace(
         "/var/lib/pancake-edge", f"{home}/scratch"
     )
