@@ -64,8 +64,7 @@ class Installation:
             prepared = prepared.replace(there, here)
         read = f'test ! -f .env || eval "$({ROOT}/scripts/read_env .env)"'
         given = [read, 'export DATABASE_URL="$OWNER_URL"']
-        script = "
-".join([*given, " ".join([prepared, *more])])
+        script = "\n".join([*given, " ".join([prepared, *more])])
         run = subprocess.run(
             ["bash", "-c", script],
             cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=120, check=False,
