@@ -1,6 +1,6 @@
 """Which account is the customer of a lead, and what the event records of the search."""
 
-from leads.domain.facts import Account, Facts
+from leads.domain.facts import Account, Applied, Facts
 from leads.domain.phone import PhoneReading
 
 
@@ -23,13 +23,16 @@ def matching_account(
 
 def phone_evidence(phones: PhoneReading, facts: Facts, winner: str, matched: str | None) -> dict[str, object]:
     """`matched` is the phone that is the winner's own; a contact or a person may lead to it without one."""
-    evidence: dict[str, object] = {
-        "usable": list(phones.usable),
+    return {
+        **usable_evidence(phones, facts.applied),
         "rejected": [{"phone": phone, "reason": reason} for phone, reason in phones.rejected],
         "candidates": list(dict.fromkeys(account.id for account in facts.accounts)),
         "winner": winner,
         "matched": matched,
     }
-    if phones.are_applied and facts.applied:
-        evidence["applied_before"] = facts.applied.phone
-    return evidence
+
+
+def usable_evidence(phones: PhoneReading, applied: Applied | None) -> dict[str, object]:
+    """The usable phones of a version, which a later version without one takes over."""
+    usable: dict[str, object] = {"usable": list(phones.usable)}
+    return {**usable, "applied_before": applied.phone} if phones.are_applied and applied else usable

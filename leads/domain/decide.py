@@ -3,11 +3,17 @@
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from leads.domain.customer import matching_account, phone_evidence
+from leads.domain.customer import matching_account, phone_evidence, usable_evidence
 from leads.domain.facts import Account, Applied, Facts, Ticket
 from leads.domain.lead import Digests, Lead
 from leads.domain.phone import PhoneReading
-from leads.domain.versions import is_new_request, is_phone_changed, is_unchanged, not_stale_part
+from leads.domain.versions import (
+    changed_fields,
+    is_new_request,
+    is_phone_changed,
+    is_unchanged,
+    not_stale_part,
+)
 
 STALE, NO_CHANGE, RECORD_DELETED = "stale", "no_change", "record_deleted"
 
@@ -18,7 +24,8 @@ class Plan:
 
     `account_id` is the customer's; `account` is that row, or None if it is new. `ticket` is the ticket that
     the event names; it is written only if `writes_ticket`, and its account_id is then its new one. `digests`
-    are what the event records of the mapped fields; None keeps what it has. `attention` holds the reasons why
+    are what the event records of the mapped fields; None keeps what it has. `changed_fields` are those that
+    differ from the version applied last. `attention` holds the reasons why
     a person should look at the result. `phone` is None only for a deletion.
     """
 
@@ -35,6 +42,7 @@ class Plan:
     writes_ticket: bool = False
     moves_ticket: bool = False
     digests: Digests | None = None
+    changed_fields: tuple[str, ...] = ()
     evidence: dict[str, object] = field(default_factory=dict)
     attention: tuple[str, ...] = ()
 
@@ -57,21 +65,28 @@ def decide(
     `phones` are those of the version (versions.phones_of_version). Raises InvalidPhone if there is no usable
     one; a deletion needs none.
     """
+    if phones.are_applied:
+        lead = lead.naming(lead.named_fields - {"phones"})
+    plan = _plan(lead, phones, facts, arrived_at, force=force)
+    return _with_notes(plan, facts) if plan.is_applied else plan
+
+
+def _plan(lead: Lead, phones: PhoneReading, facts: Facts, arrived_at: datetime, *, force: bool) -> Plan:
     applied = facts.applied
     if lead.is_deletion:
-        return _deletion(lead, facts, arrived_at)
+        return _deletion(lead, facts, arrived_at, force=force)
     phone = phones.require_primary()
     if applied is not None and not force:
         part = not_stale_part(lead, arrived_at, applied)
         if part is None:
-            return _nothing_to_write(STALE, lead, phone, applied, digests=None)
+            return _nothing_to_write(STALE, lead, phone, applied)
         lead = part
         if is_unchanged(lead, applied) and not is_phone_changed(phones, applied):
-            return _nothing_to_write(NO_CHANGE, lead, phone, applied, _merged_digests(lead, applied))
+            plan = _nothing_to_write(NO_CHANGE, lead, phone, applied)
+            evidence = usable_evidence(phones, applied)
+            return replace(plan, digests=_merged_digests(lead, applied), evidence={"phone": evidence})
     plan = _with_customer(lead, phone, phones, facts)
-    if lead.makes_ticket:
-        plan = _with_ticket(plan, phones, facts, force=force)
-    return _with_notes(plan, facts)
+    return _with_ticket(plan, phones, facts, force=force) if lead.makes_ticket else plan
 
 
 def _with_notes(plan: Plan, facts: Facts) -> Plan:
@@ -87,18 +102,21 @@ def _with_notes(plan: Plan, facts: Facts) -> Plan:
     return replace(plan, evidence={**plan.evidence, **notes}, attention=attention)
 
 
-def _deletion(lead: Lead, facts: Facts, arrived_at: datetime) -> Plan:
+def _deletion(lead: Lead, facts: Facts, arrived_at: datetime, *, force: bool) -> Plan:
     """A deletion changes nothing of Diva's; the owner of the record's open ticket is told, once."""
     applied = facts.applied
     if applied is None:
         return Plan(RECORD_DELETED, lead, None, None, writes_customer=False, digests={})
-    if not_stale_part(lead.naming(frozenset()), arrived_at, applied) is None:
-        return _nothing_to_write(STALE, lead, applied.phone, applied, digests=None)
-    if applied.outcome == RECORD_DELETED:
-        return _nothing_to_write(NO_CHANGE, lead, applied.phone, applied, applied.digests)
+    if not force and not_stale_part(lead.naming(frozenset()), arrived_at, applied) is None:
+        return _nothing_to_write(STALE, lead, applied.phone, applied)
+    is_repeat = applied.outcome == RECORD_DELETED and not force
+    plan = _nothing_to_write(NO_CHANGE if is_repeat else RECORD_DELETED, lead, applied.phone, applied)
+    evidence: dict[str, object] = {"phone": {"usable": list(applied.usable_phones)}}
+    plan = replace(plan, digests=applied.digests, evidence=evidence)
     ticket = _ticket_of_record(facts)
-    plan = _nothing_to_write(RECORD_DELETED, lead, applied.phone, applied, applied.digests)
-    return replace(plan, ticket=ticket or plan.ticket, attention=("record_deleted",) if ticket else ())
+    if is_repeat or ticket is None:
+        return plan
+    return replace(plan, ticket=ticket, attention=("record_deleted",))
 
 
 def _with_customer(lead: Lead, phone: str, phones: PhoneReading, facts: Facts) -> Plan:
@@ -119,6 +137,7 @@ def _with_customer(lead: Lead, phone: str, phones: PhoneReading, facts: Facts) -
         records_consent=account is None and facts.consent_mode == "record",
         other_phones=tuple(other for other in phones.usable if other not in {phone, *known_phones}),
         digests=_merged_digests(lead, applied),
+        changed_fields=changed_fields(lead, applied),
         evidence={"phone": phone_evidence(phones, facts, account_id, matched if account else phone)},
     )
 
@@ -135,7 +154,7 @@ def _with_ticket(plan: Plan, phones: PhoneReading, facts: Facts, *, force: bool)
         ticket = own or _ticket_of_customer(plan, facts)
         if ticket is None and not force and _is_closed(plan.lead, phones, applied):
             return replace(plan, ticket=_ticket_applied(applied))
-        plan = _with_account_state(plan, facts) if own else plan
+        plan = _with_account_state(plan, facts)
         moves = ticket is not None and ticket.account_id is None
         return _writing_ticket(plan, ticket, facts, moves=moves)
     ticket = _ticket_of_customer(plan, facts)
@@ -165,17 +184,24 @@ def _ticket_of_record(facts: Facts) -> Ticket | None:
 def _ticket_of_customer(plan: Plan, facts: Facts) -> Ticket | None:
     """The newest open ticket on the customer's account or on another account with the same phone."""
     phone = plan.account.phone if plan.account else plan.phone
-    ids = {account.id for account in facts.accounts if account.phone == phone} | {plan.account_id}
-    return next((t for t in facts.open_tickets if t.account_id in ids or t.account_phone == phone), None)
+    ids = {plan.account_id}
+    if phone:
+        ids |= {account.id for account in facts.accounts if account.phone == phone}
+        ids |= {ticket.account_id for ticket in facts.open_tickets if ticket.account_phone == phone}
+    return next((ticket for ticket in facts.open_tickets if ticket.account_id in ids), None)
 
 
 def _with_account_state(plan: Plan, facts: Facts) -> Plan:
-    """Record that the account of the record's ticket was disabled or deleted; the ticket stays there."""
-    account = facts.ticket_account
-    if account is None or account.state == "enabled":
-        return plan
-    state = {"account_id": account.id, "state": account.state}
-    return replace(plan, evidence={**plan.evidence, "ticket_account": state})
+    """Record that the account of the record's open ticket, or of its last version, was disabled or deleted.
+
+    The ticket stays there.
+    """
+    states: dict[str, object] = {}
+    known = {"ticket_account": facts.ticket_account, "applied_account": facts.applied_account}
+    for name, account in known.items():
+        if account and account.state != "enabled":
+            states[name] = {"account_id": account.id, "state": account.state}
+    return replace(plan, evidence={**plan.evidence, **states})
 
 
 def _with_changed_phone(plan: Plan, own: Ticket, facts: Facts, *, stays: str) -> Plan:
@@ -191,13 +217,9 @@ def _with_changed_phone(plan: Plan, own: Ticket, facts: Facts, *, stays: str) ->
     return replace(plan, evidence=evidence, attention=(*plan.attention, "phone_changed"))
 
 
-def _nothing_to_write(
-    outcome: str, lead: Lead, phone: str | None, applied: Applied, digests: Digests | None
-) -> Plan:
+def _nothing_to_write(outcome: str, lead: Lead, phone: str | None, applied: Applied) -> Plan:
     ticket = _ticket_applied(applied)
-    return Plan(
-        outcome, lead, phone, applied.account_id, writes_customer=False, ticket=ticket, digests=digests
-    )
+    return Plan(outcome, lead, phone, applied.account_id, writes_customer=False, ticket=ticket)
 
 
 def _is_closed(lead: Lead, phones: PhoneReading, applied: Applied | None) -> bool:

@@ -112,6 +112,10 @@ class Lead:
         }
 
     def _digests(self, key: str, value: JsonValue) -> str | list[str]:
+        """A phone is compared by its number, in whatever notation it was typed."""
+        if key == "phones":
+            read = read_phones(self.phones)
+            value = [*read.usable, *(text for text, _ in read.rejected)]
         if isinstance(value, list):
             return [self._digest(key, item) for item in value]
         return self._digest(key, value)
@@ -202,12 +206,24 @@ def _first(value: JsonValue) -> JsonValue:
 
 
 def _cut_fields(record: Mapping[str, JsonValue]) -> tuple[str, ...]:
-    """Return the names of the texts that are longer than what is kept of them."""
-    texts = {
-        "address": (_first(record.get("full_address")), MAX_ADDRESS_CHARACTERS),
-        "email": (record.get("email"), MAX_EMAIL_CHARACTERS),
-        "name": (record.get("name"), MAX_NAME_CHARACTERS),
+    """Return the names of the fields of which more came than is kept."""
+    limits = {
+        "address": MAX_ADDRESS_CHARACTERS,
+        "email": MAX_EMAIL_CHARACTERS,
+        "interested_products": MAX_PRODUCT_CHARACTERS,
+        "name": MAX_NAME_CHARACTERS,
+        "phones": MAX_PHONE_CHARACTERS,
+        "tags": MAX_TAG_CHARACTERS,
     }
     return tuple(
-        field for field, (text, most) in texts.items() if isinstance(text, str) and len(text.strip()) > most
+        field
+        for field, most in limits.items()
+        if any(_is_cut(field, record.get(key), most) for key in _KEYS_OF_FIELD[field])
+    )
+
+
+def _is_cut(field: str, value: JsonValue, max_characters: int) -> bool:
+    items = [_first(value)] if field == "address" else value if isinstance(value, list) else [value]
+    return len(items) > MAX_ITEMS_PER_FIELD or any(
+        isinstance(item, str) and len(item.strip()) > max_characters for item in items
     )

@@ -11,6 +11,18 @@ LEAD_UPDATED = "noti_pancake_lead_updated"
 NEEDS_ATTENTION = "noti_pancake_needs_attention"
 
 
+FIELD_LABELS = {
+    "name": "tên",
+    "phones": "số điện thoại",
+    "email": "email",
+    "address": "địa chỉ",
+    "sources": "nguồn",
+    "tags": "thẻ",
+    "interested_products": "sản phẩm quan tâm",
+}
+"""The mapped fields, as telesales read them."""
+
+
 class Notification(TypedDict):
     """A notification as the event's row keeps it until it is sent; `name` is unique within its event."""
 
@@ -45,6 +57,7 @@ def _notifications(plan: Plan, facts: Facts, owner: str | None) -> Iterator[Noti
         "ticket_id": plan.ticket.id if plan.ticket else "",
         "customer_name": _customer_name(plan),
         "phone": plan.phone or "",
+        "changes": ", ".join(FIELD_LABELS[name] for name in plan.changed_fields) or "-",
     }
     is_active = plan.ticket_is_new or (plan.ticket is not None and plan.ticket.assignee_is_active)
     owners = [owner] if owner and is_active else []

@@ -46,17 +46,23 @@ def not_stale_part(lead: Lead, arrived_at: datetime, applied: Applied) -> Lead |
 
 
 def is_unchanged(lead: Lead, applied: Applied) -> bool:
-    """Whether every mapped field that the lead names is as it was applied last.
-
-    A field that no version named before is a change if it has a value.
-    """
+    """Whether every mapped field that the lead names is as it was applied last."""
     if applied.outcome == "record_deleted":
         return False
     if applied.digests is None:
         return lead.modified_on is not None and lead.modified_on == applied.newest_modified_on
-    before, now = applied.digests, lead.digests()
-    return all(before[name] == now[name] for name in now if name in before) and not any(
-        _new_fields(lead, applied)
+    return not changed_fields(lead, applied)
+
+
+def changed_fields(lead: Lead, applied: Applied | None) -> tuple[str, ...]:
+    """Return the fields that the lead names with another value than was applied last.
+
+    The order of a list does not matter. A field that no version named before is a change if it has a value.
+    """
+    before, now = (applied.digests if applied else None) or {}, lead.digests()
+    new = set(_new_fields(lead, applied))
+    return tuple(
+        name for name in now if name in new or (name in before and not _equal(before[name], now[name]))
     )
 
 
@@ -96,6 +102,12 @@ def _arrived_after(other: datetime | None, arrived_at: datetime) -> bool:
     return other is not None and other > arrived_at
 
 
-def _new_fields(lead: Lead, applied: Applied) -> Iterator[str]:
-    before = applied.digests or {}
+def _equal(before: str | list[str], now: str | list[str]) -> bool:
+    if isinstance(before, str) or isinstance(now, str):
+        return before == now
+    return set(before) == set(now)
+
+
+def _new_fields(lead: Lead, applied: Applied | None) -> Iterator[str]:
+    before = (applied.digests if applied else None) or {}
     return (name for name, value in lead.fields().items() if value and name not in before)

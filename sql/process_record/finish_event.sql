@@ -15,7 +15,8 @@ SET
     account_id = CASE WHEN %(changes)s THEN %(account_id)s::uuid ELSE COALESCE(account_id, %(account_id)s::uuid) END,
     ticket_id = CASE WHEN %(changes)s THEN %(ticket_id)s::uuid ELSE COALESCE(ticket_id, %(ticket_id)s::uuid) END,
     assignee_id = CASE WHEN %(changes)s THEN %(assignee_id)s::uuid ELSE assignee_id END,
-    evidence = (evidence - '{force,error}'::text[]) || %(evidence)s::jsonb,
+    evidence = (evidence - '{force,error}'::text[])
+        || CASE WHEN %(changes)s OR NOT evidence ? 'phone' THEN %(evidence)s::jsonb ELSE %(evidence)s::jsonb - 'phone' END,
     notifications = CASE
         WHEN %(notifications)s::jsonb = '[]'::jsonb THEN notifications
         WHEN notified_at IS NULL THEN notifications || %(notifications)s::jsonb

@@ -1,12 +1,13 @@
 """process_record and the history of a record: order, replays, closed tickets, deletions, far times."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.support.handlers import HandlerHarness
-from tests.support.leads import EARLIER, LATER, RECORD_ID
+from tests.support.leads import EARLIER, LATER, LEAD, RECORD_ID
 
 LATEST = "2026-05-16T02:35:56"
 
@@ -113,7 +114,6 @@ async def test_a_forced_replay_of_the_creating_event_stays_ticket_created(harnes
         ({"interested_product": []}, "contact_updated"),
         ({"interested_product": ["Gói A", "Gói B"]}, "ticket_created"),
         ({"phone_number": "0912000111"}, "ticket_created"),
-        ({"phone_number": "+84 905 111 222"}, "contact_updated"),
         ({"source": ["-1", "-3"]}, "ticket_created"),
     ],
     ids=str,
@@ -213,3 +213,77 @@ async def test_a_lead_and_a_contact_with_one_id_have_a_history_each(harness: Han
     await harness.process_lead(id="r", table_id="contact", modified_on=LATER)
     _, result = await harness.process_lead(id="r", table_id="lead", name="B", modified_on=EARLIER)
     assert result == "ticket_created"
+
+
+async def test_a_time_in_the_far_future_is_noted_whatever_becomes_of_the_version(
+    harness: HandlerHarness,
+) -> None:
+    harness.fill_roster(1)
+    await harness.process_lead(modified_on=EARLIER)
+    far, result = await harness.process_lead(modified_on="2099-01-01T00:00:00")
+    assert result == "no_change"
+    assert harness.event(far)["evidence"]["future_time"] is True
+    assert f"{far}:future_time" in harness.hasura.sent
+    harness.clock.ahead += timedelta(hours=1)
+    arrived = harness.clock.now().strftime("%Y-%m-%dT%H:%M:%S")
+    _, result = await harness.process_lead(name="v2", modified_on=arrived)
+    assert (result, title(harness)) == ("ticket_updated", "Lead Pancake: v2")
+
+
+async def test_a_forced_deletion_is_applied_although_it_is_older(harness: HandlerHarness) -> None:
+    (owner,) = harness.fill_roster(1)
+    await harness.process_lead(modified_on=LATER)
+    deletion = {"id": RECORD_ID, "event_type": "delete", "source": ["-1"], "modified_on": EARLIER}
+    event_id = (await harness.deliver(deletion))["event_id"]
+    assert await harness.process(event_id) == "stale"
+    assert await replay(harness, event_id, force=True) == "record_deleted"
+    assert owner in harness.hasura.sent[f"{event_id}:record_deleted.1"]["recipient_ids"]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"source": ["-3", "-1"]},
+        {"phone_number": "+84 905 111 222"},
+        {"pancake_tags": ["b", "a", "b"]},
+        {"interested_product": ["Gói B", "Gói A"]},
+    ],
+    ids=str,
+)
+async def test_the_same_values_in_another_order_or_notation_are_no_change(
+    harness: HandlerHarness, second: dict[str, Any]
+) -> None:
+    harness.fill_roster(1)
+    first = {"source": ["-1", "-3"], "pancake_tags": ["a", "b"], "interested_product": ["Gói A", "Gói B"]}
+    await harness.process_lead(**first)
+    _, result = await harness.process_lead(**first | second, modified_on=LATER)
+    assert result == "no_change"
+    assert len(harness.hasura.sent) == 1
+
+
+async def test_texts_of_lists_that_are_cut_are_noted_even_if_nothing_changed(harness: HandlerHarness) -> None:
+    cut = {"pancake_tags": ["t" * 201], "interested_product": ["p"] * 51}
+    first, _ = await harness.process_lead(**cut)
+    second, result = await harness.process_lead(**cut, modified_on=LATER)
+    assert result == "no_change"
+    for event_id in (first, second):
+        assert harness.event(event_id)["evidence"]["cut_fields"] == ["interested_products", "tags"]
+
+
+async def test_a_forced_old_version_beside_a_new_one_leaves_what_was_applied_last(
+    harness: HandlerHarness, second_harness: HandlerHarness
+) -> None:
+    old, _ = await harness.process_lead(name="old", modified_on=EARLIER)
+    for number in range(5):
+        new = (
+            await harness.deliver(LEAD | {"name": f"new {number}", "modified_on": f"2026-06-0{number + 1}"})
+        )["event_id"]
+        await harness.replay(ids=[old], force=True)
+        await asyncio.gather(harness.process(old, "UPDATE"), second_harness.process(new))
+        last = harness.one("SELECT id FROM pancake_webhook_event ORDER BY applied_at DESC NULLS LAST LIMIT 1")
+        name = "old" if last["id"] == old else f"new {number}"
+        assert title(harness) == f"Lead Pancake: {name}"
+        other = f"new {number}" if last["id"] == old else "old"
+        later, result = await harness.process_lead(name=other, modified_on=f"2026-06-0{number + 1}T12:00")
+        assert (result, title(harness)) == ("ticket_updated", f"Lead Pancake: {other}")
+        assert harness.event(later)["ticket_id"] == harness.event(old)["ticket_id"]

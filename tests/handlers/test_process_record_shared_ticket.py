@@ -142,3 +142,40 @@ async def test_a_customer_found_through_a_contact_has_the_ticket_of_any_account_
     assert (result, harness.event(both)["account_id"]) == ("ticket_updated", younger)
     alone, result = await harness.process_lead(id="r-3")
     assert (result, ticket_of(harness, alone)["id"]) == ("ticket_updated", ticket_of(harness, first)["id"])
+
+
+async def test_the_second_number_is_remembered_by_versions_that_change_nothing(
+    harness: HandlerHarness,
+) -> None:
+    both = {"phone_number": "0905111222", "secondary_phone_number": OTHER_PHONE}
+    await harness.process_lead(**both)
+    _, result = await harness.process_lead(**both, modified_on=LATER)
+    assert result == "no_change"
+    harness.sql("UPDATE ticket SET status = 'done' WHERE source_id = 'ticket_source_pancake'")
+    _, result = await harness.process_lead(**both, modified_on=LATEST, pancake_tags=["vip"])
+    assert (result, harness.count_tickets()) == ("contact_updated", 1)
+
+
+async def test_a_contact_without_a_living_account_is_taken_over_for_the_second_number(
+    harness: HandlerHarness,
+) -> None:
+    harness.sql("INSERT INTO contact_book (primary_phone, name) VALUES ('+84912000111', 'alone')")
+    first, _ = await harness.process_lead(secondary_phone_number=OTHER_PHONE)
+    second, result = await harness.process_lead(id="another record", phone_number=OTHER_PHONE)
+    assert (result, harness.event(second)["account_id"]) == (
+        "ticket_updated",
+        harness.event(first)["account_id"],
+    )
+
+
+async def test_a_contact_that_a_person_moved_to_an_account_without_a_phone_leads_to_it(
+    harness: HandlerHarness,
+) -> None:
+    first, _ = await harness.process_lead(id="r-1")
+    target = harness.one("INSERT INTO account (display_name) VALUES ('merged') RETURNING id")["id"]
+    harness.sql("UPDATE ticket SET account_id = %s WHERE source_id = 'ticket_source_pancake'", target)
+    harness.sql("UPDATE contact_book SET account_id = %s", target)
+    harness.sql("UPDATE account SET deleted_at = now() WHERE id = %s", harness.event(first)["account_id"])
+    second, result = await harness.process_lead(id="r-2")
+    assert (result, harness.event(second)["account_id"]) == ("ticket_updated", target)
+    assert ticket_of(harness, second)["id"] == ticket_of(harness, first)["id"]

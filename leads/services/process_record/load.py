@@ -153,7 +153,7 @@ def read_facts(row: Row, applied: Applied | None, of_record: Row | None) -> Fact
     before = of_record or {"ticket_account": None, "applied_account": None, "ticket_is_shared": False}
     return Facts(
         applied=applied,
-        accounts=tuple(account for item in row["accounts"] if (account := _account(item)).phone),
+        accounts=tuple(a for a in map(_account, row["accounts"]) if a.phone or a.contact_phone),
         open_tickets=tuple(_ticket(item) for item in row["open_tickets"]),
         ticket_account=_account(before["ticket_account"]) if before["ticket_account"] else None,
         applied_account=_account(before["applied_account"]) if before["applied_account"] else None,

@@ -26,7 +26,12 @@ def test_a_new_ticket_with_an_owner_notifies_the_owner_only() -> None:
     (sent,) = notify(lead_case(), EMPTY, "s-1")
     assert (sent["name"], sent["template_code"]) == ("new_lead", "noti_pancake_new_lead")
     assert sent["recipient_ids"] == ["s-1"]
-    assert sent["data"] == {"ticket_id": "new-ticket", "customer_name": "An", "phone": PHONE}
+    assert sent["data"] == {
+        "ticket_id": "new-ticket",
+        "customer_name": "An",
+        "phone": PHONE,
+        "changes": "tên, số điện thoại",
+    }
 
 
 def test_a_new_ticket_without_an_owner_notifies_the_admins() -> None:
