@@ -56,8 +56,7 @@ class NginxEdge:
         self.state_keys = state_key()
         self._running: subprocess.Popen[str] | None = None
         self._port = settings.port or free_port()
-        # The kernel may hand out the port that it has just been given back.
-        self.ops_port = next(port for port in iter(free_port, None) if port != self._port)
+        self.ops_port = free_port()
         self.directory = processes.directory("pancake-edge-", self._owner)
         self.state = self.directory / "state"
         self._lay_out()

@@ -192,8 +192,11 @@ class Cluster:
         self.close()
 
 
+_RETURNED_PORTS: set[int] = set()
+
+
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that no process listens on now.
+    """Return a port of 127.0.0.1 that no process listens on now, and that was not returned before.
 
     On Linux it is below the ephemeral range, from which the kernel takes ports for outgoing connections and
     for servers on port 0. Otherwise one of those could take the port before it is used.
@@ -203,4 +206,7 @@ def free_port() -> int:
     while True:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", secrets.choice(ports)))
-            return int(probe.getsockname()[1])
+            port = int(probe.getsockname()[1])
+            if port not in _RETURNED_PORTS:
+                _RETURNED_PORTS.add(port)
+                return port
