@@ -13,6 +13,7 @@ from leads.domain.versions import (
     is_phone_changed,
     is_unchanged,
     not_stale_part,
+    phones_of_part,
 )
 
 STALE, NO_CHANGE, RECORD_DELETED = "stale", "no_change", "record_deleted"
@@ -80,7 +81,9 @@ def _plan(lead: Lead, phones: PhoneReading, facts: Facts, arrived_at: datetime, 
         part = not_stale_part(lead, arrived_at, applied)
         if part is None:
             return _nothing_to_write(STALE, lead, phone, applied)
-        lead = part
+        if part is not lead:
+            lead, phones = part, phones_of_part(part, phones, applied)
+            phone = phones.require_primary()
         if is_unchanged(lead, applied) and not is_phone_changed(phones, applied):
             plan = _nothing_to_write(NO_CHANGE, lead, phone, applied)
             evidence = usable_evidence(phones, applied)

@@ -73,6 +73,13 @@ def phones_of_version(read: PhoneReading, applied: Applied | None) -> PhoneReadi
     return PhoneReading(applied.usable_phones, read.rejected, are_applied=True)
 
 
+def phones_of_part(part: Lead, read: PhoneReading, applied: Applied) -> PhoneReading:
+    """Return the phones of what is left of a stale version: those applied, unless it names phones at last."""
+    if "phones" in part.named_fields or not applied.usable_phones:
+        return read
+    return PhoneReading(applied.usable_phones, read.rejected, are_applied=True)
+
+
 def is_phone_changed(phones: PhoneReading, applied: Applied | None) -> bool:
     """Whether the phone that the record had is no longer among those that Pancake names."""
     return applied is not None and applied.phone is not None and applied.phone not in phones.usable

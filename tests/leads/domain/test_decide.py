@@ -113,6 +113,9 @@ def test_of_two_copies_of_a_version_the_earlier_adds_only_fields_that_are_new() 
     assert plan.outcome == "contact_updated"
     assert plan.lead.fields() == {"email": "a@example.com"}
     assert plan.lead.name is None
+    other_phone = lead_case(email="a@example.com", phone_number="0912345678", arrived_at=EARLIER)
+    plan = decide_on(other_phone, replace(EMPTY, applied=before))
+    assert (plan.outcome, plan.phone, plan.attention) == ("contact_updated", PHONE, ())
 
 
 def test_a_stale_version_writes_nothing_and_records_the_applied_one() -> None:
