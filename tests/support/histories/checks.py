@@ -1,11 +1,22 @@
 """Compare what a step did with what the specification allows, and check what must hold after every step."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from tests.support.histories.product import Rows, Sent
 from tests.support.histories.reading import own_number
 from tests.support.histories.state import Expected, State, Told
+from tests.support.histories.vocabulary import ADDRESSES, EMAILS, NAMES, PRODUCTS
+
+WORDS = {
+    "title": list(filter(None, NAMES)),
+    "description": [
+        *filter(None, EMAILS),
+        *filter(None, ADDRESSES),
+        *(word for words in PRODUCTS for word in words),
+    ],
+}
+"""The words of bodies that stand in title and description of a ticket."""
 
 ROW_KINDS = ("accounts", "contacts", "tickets", "events", "staff")
 
@@ -55,7 +66,7 @@ def differences(expected: State, after: State) -> Iterator[str]:
             if key not in found or key not in wanted:
                 yield f"{kind[:-1]} {key}: {'missing' if key not in found else 'not expected'}"
                 continue
-            for each in fields(wanted[key]):
+            for each in dataclasses.fields(wanted[key]):
                 want, have = getattr(wanted[key], each.name), getattr(found[key], each.name)
                 if want != have:
                     yield f"{kind[:-1]} {key} {each.name}: expected {want!r}, found {have!r}"
@@ -77,6 +88,20 @@ def broken_invariants(before: Rows, after: Rows) -> Iterator[str]:
         yield f"events {sorted(gone)} are gone"
     yield from _lost_metadata(before, after)
     yield from _unfair_choices(before, after)
+
+
+def wrong_texts(state: State, tickets: Set[str], typed: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    """Yield texts of tickets that are not composed of the ticket's fields. What people typed is left out."""
+    for key in tickets & state.tickets.keys():
+        ticket = state.tickets[key]
+        fields = ticket.fields if isinstance(ticket.fields, dict) else {}
+        held = {text for value in fields.values() for text in (value, *value)}
+        for column, words in WORDS.items():
+            text = str(getattr(ticket, column))
+            if (key, column) not in typed:
+                for word in words:
+                    if (word in text) != (word in held):
+                        yield f"ticket {key} {column} is {text!r}, its fields {fields}"
 
 
 def _lost_metadata(before: Rows, after: Rows) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tests.support.histories.run import Run
-from tests.support.histories.vocabulary import MINUTE, NATIONAL, STAFF, TELESALES
+from tests.support.histories.vocabulary import DAY, NATIONAL, SECOND, STAFF, TELESALES
 
 STATUSES = ("new", "in_progress", "done", "cancelled")
 TEXTS = ("called twice", "wants a quote")
@@ -142,7 +142,7 @@ class Edits:
             "INSERT INTO account (display_name, phone_code, phone_number, created_at)"
             " VALUES ('Cũ', '84', %s, %s)",
             number,
-            self._run.product.clock.now() - days_ago * 24 * 60 * MINUTE,
+            self._run.product.clock.now() + SECOND - days_ago * DAY,
         )
 
     def _retype(self, ticket: int, column: str, text: str) -> None:

@@ -23,6 +23,7 @@ from leads.adapters.secrets import KeyRing
 from leads.domain.replay import ReplayRequest, read_request
 from leads.services.replay_events import dry_run, find_events, replay_batch
 from leads.services.runtime import Runtime
+from sandbox.postgres.handlers_role import grant_rights
 from tests.support.clock import SteadyClock
 from tests.support.crons import HDB_CATALOG
 from tests.support.fakes import FakeHasura
@@ -105,6 +106,7 @@ class Product:
     """One process of the handlers and one session of the test, on one database. A context manager."""
 
     def __init__(self, database_url: str) -> None:
+        self._url = database_url
         self.clock, self.hasura = FrozenClock(), RecordingHasura()
         settings = handler_settings(database_url, KeyRing({"test": bytes(32)}))
         self._runtime = Runtime.assemble(settings, clock=self.clock, graphql=self.hasura)
@@ -114,8 +116,9 @@ class Product:
         self._resets = self._ticks = 0
 
     def __enter__(self) -> Self:
-        self._call(self._running.__aenter__())
         self.sql(HDB_CATALOG.read_text())
+        grant_rights(self._url)
+        self._call(self._running.__aenter__())
         for number, name in enumerate(WORKSPACES):
             self._seed_connection(number, name)
         return self

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NoReturn
 
-from tests.support.histories.checks import HistoryFailed, broken_invariants, matching, mismatches
+from tests.support.histories.checks import HistoryFailed, broken_invariants, matching, mismatches, wrong_texts
 from tests.support.histories.dry_run import wrong_announcements
+from tests.support.histories.memory import Memory
 from tests.support.histories.product import Product, Rows, Sent
 from tests.support.histories.reading import read_state
-from tests.support.histories.reference import Decision, Memory, Request
+from tests.support.histories.reference import Decision, Request
 from tests.support.histories.state import Expected, State
 from tests.support.histories.story import Story
-from tests.support.histories.vocabulary import MINUTE
+from tests.support.histories.vocabulary import SECOND
 from tests.support.histories.writes import expected_results
 
 
@@ -39,7 +40,7 @@ class Run:
         """Begin a step: a line for people, and a second later."""
         self.steps += 1
         self.story.add(what)
-        self.product.clock.time += MINUTE / 60
+        self.product.clock.time += SECOND
 
     def process(self, request: Request) -> None:
         """Process a received event, and check the result."""
@@ -56,6 +57,8 @@ class Run:
         )
         chosen = self.check(expected_results(Decision(self.memory, state, request)), told, before)
         self.memory.remember(request.version, chosen.record, is_deletion=chosen.why == "record_deleted")
+        if wrong := list(wrong_texts(self.state, {str(chosen.written)}, self.memory.typed)):
+            self.fail(wrong)
         if chosen.keeps_notifications:
             self._expect_kept_notifications(event, before)
 

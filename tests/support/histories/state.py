@@ -196,7 +196,10 @@ class Record:
 
 @dataclass
 class Expected:
-    """One result that the specification allows, and what is remembered of the record then."""
+    """One result that the specification allows, and what is remembered of the record then.
+
+    `written` is the ticket that was created or updated.
+    """
 
     why: str
     state: State
@@ -204,3 +207,4 @@ class Expected:
     must_tell: list[Told] = field(default_factory=list)
     may_tell: list[Told] = field(default_factory=list)
     keeps_notifications: bool = False
+    written: str | None = None

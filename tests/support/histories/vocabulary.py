@@ -7,7 +7,11 @@ RECORDS = ("r1", "r2", "r3")
 TABLES = ("lead", "contact")
 SOURCES = ("-1", "-3", "(none)")
 
+SECOND = timedelta(seconds=1)
+"""Between two steps."""
+
 MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
 FAR = timedelta(days=400)
 
 PHONES = {

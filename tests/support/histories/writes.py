@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from tests.support.histories.reference import Decision, Result, counting_time, merged
+from tests.support.histories.memory import counting_time, merged
+from tests.support.histories.reference import Decision, Result
 from tests.support.histories.state import (
     ANY,
     LEAD_UPDATED,
@@ -116,6 +117,7 @@ def _written(decision: Decision, result: Result) -> Expected:
     event.outcome = "ticket_created" if made_it else result.outcome
     event.status, event.error_code, event.phone = "processed", ANY, result.phone
     event.account, event.ticket = result.winner, result.ticket
+    expected.written = result.ticket
     _write_account(decision, result, state)
     _write_contacts(decision, result, state)
     if result.ticket is None:
@@ -154,14 +156,15 @@ def _write_account(decision: Decision, result: Result, state: State) -> None:
 
 
 def _write_contacts(decision: Decision, result: Result, state: State) -> None:
-    """The contact of the deciding phone goes to the winner; the other phones get one if they have none."""
+    """The contact of the deciding phone goes to the winner; others get one unless they have a customer."""
     contact = state.contacts.setdefault(result.phone, Contact(result.winner))
     contact.account = result.winner
     fields = decision.version.fields
     contact.name = fields.get("name") or contact.name  # type: ignore[assignment]
     contact.email = fields.get("email") or contact.email  # type: ignore[assignment]
     contact.address = fields.get("address") or contact.address  # type: ignore[assignment]
-    for phone in decision.version.usable:
+    taken = {account.phone for account in decision.before.accounts.values() if not account.deleted}
+    for phone in set(decision.version.usable) - taken:
         state.contacts.setdefault(phone, Contact(result.winner))
 
 
@@ -184,6 +187,7 @@ def _create_ticket(decision: Decision, result: Result, expected: Expected) -> No
         expected.may_tell = [Told(NEEDS_ATTENTION, ANY)]
     elif managers := _managers_or_admins(decision):
         expected.must_tell = [Told(NEEDS_ATTENTION, OneOf(*managers))]
+        expected.may_tell = [Told(NEEDS_ATTENTION, ANY)]
 
 
 def _update_ticket(decision: Decision, result: Result, expected: Expected) -> None:
@@ -201,14 +205,13 @@ def _update_ticket(decision: Decision, result: Result, expected: Expected) -> No
     update = [Told(LEAD_UPDATED, OneOf(*recipients))] if recipients else []
     expected.may_tell = [Told(NEEDS_ATTENTION, ANY)]
     if own and decision.has_new_phone():
-        ticket.account = result.winner
-        if ticket.account != before.account:
-            ticket.contact_phone = result.phone
+        if result.ticket not in decision.customers.open_tickets(result.phone, result.winner):
+            ticket.account, ticket.contact_phone = result.winner, result.phone
             expected.must_tell = [Told(NEEDS_ATTENTION, ANY)] if recipients else []
         expected.may_tell += update
     elif own and decision.changed_fields() and not decision.may_change_nothing():
         expected.must_tell = update
-    elif not own or decision.changed_fields() or decision.request.force:
+    elif not own or decision.changed_fields() or decision.request.force or decision.is_after_deletion():
         expected.may_tell += update
 
 
