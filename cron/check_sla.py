@@ -3,16 +3,19 @@
 Called by: cron trigger `pancake_check_sla`, every 5 minutes.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
 
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
+from leads.adapters.logs import LOGGER
 from leads.services.cron_work import CronReport, CronRun
 from leads.services.kpi import load_kpis
 from leads.services.outbox import SEND_LEASE
 from leads.services.runtime import Runtime
+from leads.services.sending.reporting import MAX_LOGGED_IDS
 
 STOP_AFTER_SECONDS = 40
 MINUTES_BETWEEN_TICKS = 5
@@ -27,14 +30,15 @@ They wait while processing is paused.
 
 
 @dataclass(frozen=True, slots=True)
-class FlaggedEvent:
-    """A row of check_sla/flag_late_tickets."""
+class LateEvent:
+    """A row of check_sla/flag_late_tickets; none is flagged while no manager and no admin is active."""
 
     id: int
+    is_flagged: bool
 
 
 async def check_sla(runtime: Runtime, call: CronCall) -> Answer:
-    """Answer `{result, report}`; the report holds `late` (tickets notified now) and the KPIs of a day."""
+    """Answer `{result, report}`; the report holds `late`, `late_untold` and the KPIs of a day."""
     return await runtime.cron_runs.run(
         call, partial(notify_late, runtime), stop_after_seconds=STOP_AFTER_SECONDS
     )
@@ -49,8 +53,24 @@ async def notify_late(runtime: Runtime, run: CronRun) -> CronReport:
         "lease": SEND_LEASE,
         "max_event_age": MAX_WAITING_EVENT_AGE if is_first_of_hour else MAX_EVENT_AGE,
     }
-    late = await runtime.db.fetch_all("check_sla/flag_late_tickets", params, FlaggedEvent)
-    if late:
-        await runtime.outbox.claim_and_send([event.id for event in late])
+    late = await runtime.db.fetch_all("check_sla/flag_late_tickets", params, LateEvent)
+    flagged = [event.id for event in late if event.is_flagged]
+    untold = [event.id for event in late if not event.is_flagged]
+    if flagged:
+        await runtime.outbox.claim_and_send(flagged)
+    if untold:
+        _note_untold(runtime, untold)
     kpi = await load_kpis(runtime.db, run.now - timedelta(days=1), run.now)
-    return CronReport({"late": len(late), "kpi": asdict(kpi)})
+    return CronReport({"late": len(flagged), "late_untold": len(untold), "kpi": asdict(kpi)})
+
+
+def _note_untold(runtime: Runtime, event_ids: Sequence[int]) -> None:
+    """Log and count at each tick that no recipient is active; a later tick notifies those who are by then."""
+    fields = {
+        "name": "sla_missed",
+        "reason": "no active staff",
+        "count": len(event_ids),
+        "event_ids": list(event_ids[:MAX_LOGGED_IDS]),
+    }
+    LOGGER.warning("notifications dropped", extra={"fields": fields})
+    runtime.metrics.notifications.labels("dropped").inc(len(event_ids))

@@ -43,6 +43,16 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        self.unassigned_tickets = Gauge(
+            "pancake_unassigned_tickets",
+            "Open tickets of the integration without an owner, at the last run of retry_failed",
+            registry=self.registry,
+        )
+        self.oldest_unassigned_ticket = Gauge(
+            "pancake_unassigned_ticket_oldest_timestamp_seconds",
+            "Creation time of the oldest of them; 0 without one",
+            registry=self.registry,
+        )
         self.cron_runs = Counter(
             "pancake_cron_runs",
             "Cron runs by result",

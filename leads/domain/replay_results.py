@@ -5,19 +5,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypedDict
 
-from leads.domain.lifecycle import DEAD_LETTER, FAILED, INGESTED, PROCESSED, RECEIVED
+from leads.domain.lifecycle import DEAD_LETTER, FAILED, INGESTED, PROCESSED, RECEIVED, SKIPPED_KILL_SWITCH
 
+KILL_SWITCH = "kill_switch"
+SOURCE_INACTIVE = "source_inactive"
+"""What holds an event; a disabled connection is named by the event itself."""
 WITH_TICKET = frozenset({"ticket_created", "ticket_updated"})
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayedEvent:
-    """An event after its replay. `result`: the outcome of its last processing, also if it changed nothing."""
+    """An event after its replay.
+
+    `result`: the outcome of its last processing, also if it changed nothing. `held_by`: connection_disabled, if
+    that is what holds it.
+    """
 
     id: int
     status: str
     result: str | None
     error_code: str | None
+    held_by: str | None
     ticket_id: str | None
     owner_id: str | None
 
@@ -34,7 +42,7 @@ class OwnedTickets(TypedDict):
 
 
 class ReplayResults(TypedDict):
-    """Numbers of events: by outcome, by skipped status, by error code; and of tickets, by owner."""
+    """Numbers of events: by outcome, by what holds them, by error code; and of tickets, by owner."""
 
     outcomes: dict[str, int]
     held: dict[str, int]
@@ -75,7 +83,9 @@ def _group(event: ReplayedEvent) -> str:
 def _reason(event: ReplayedEvent) -> str:
     if event.status == PROCESSED:
         return event.result or ""
-    return event.error_code or "" if event.status in {FAILED, DEAD_LETTER} else event.status
+    if event.status in {FAILED, DEAD_LETTER}:
+        return event.error_code or ""
+    return KILL_SWITCH if event.status == SKIPPED_KILL_SWITCH else event.held_by or SOURCE_INACTIVE
 
 
 def _sorted(counted: Counter[str]) -> dict[str, int]:

@@ -27,12 +27,16 @@ Origin = Literal["webhook", "poll", "reconcile"]
 
 @dataclass(frozen=True, slots=True)
 class StoredDelivery:
-    """A row of ingest_record/store_deliveries: status is that of the event, or `duplicate`."""
+    """A row of ingest_record/store_deliveries: status is that of the event, or `duplicate`.
+
+    `dropped` names the notifications of new sources that were not stored: no administrator is active.
+    """
 
     ordinal: int
     status: str
     event_id: int | None
     error_code: str | None
+    dropped: Sequence[str] | None = None
 
 
 class IngestQueue:

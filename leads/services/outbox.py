@@ -58,7 +58,7 @@ class Outbox(Sender[Notification]):
         pending = [event for event in events if event.notifications]
         return sum(await asyncio.gather(*(self._send_one(event) for event in pending)))
 
-    def note_dropped(self, event_id: int, names: Sequence[str]) -> None:
+    def note_dropped(self, event_id: int | None, names: Sequence[str]) -> None:
         """Log and count notifications of an event that have no recipient, not even an administrator."""
         for name in names:
             fields = {"event_id": event_id, "name": name, "reason": "no active staff"}

@@ -67,13 +67,14 @@ async def assign_tickets(runtime: Runtime, run: CronRun) -> dict[str, object]:
     if assigned:
         await runtime.outbox.claim_and_send(assigned)
     left = await count_unassigned(runtime.db)
+    oldest = left.oldest_created_at
+    runtime.metrics.unassigned_tickets.set(left.tickets)
+    runtime.metrics.oldest_unassigned_ticket.set(oldest.timestamp() if oldest else 0)
     return {
         "assigned": len(assigned),
         "settled_in_diva": len(settled),
         "unassigned": left.tickets,
-        "oldest_unassigned_seconds": (
-            int((run.now - left.oldest_created_at).total_seconds()) if left.oldest_created_at else None
-        ),
+        "oldest_unassigned_seconds": int((run.now - oldest).total_seconds()) if oldest else None,
     }
 
 

@@ -1,9 +1,9 @@
 -- Add a notification for the managers to each event whose ticket has no first response in time, once per ticket. Without an active
--- manager it is for the administrators.
+-- manager it is for the administrators; without any, the ticket is left for a later tick.
 -- Considers events processed in the last 3 days (older tickets were flagged before, unless the cron was down for days) and
 -- stored or replayed within `max_event_age`; a longer one reads more rows.
--- Returns the ids of the events. Relies on ix_pancake_webhook_event_created_at, ix_pancake_webhook_event_replayed,
--- ix_pancake_webhook_event_ticket and the primary key of Diva's ticket table.
+-- Returns the events of late tickets: id, is_flagged. Relies on ix_pancake_webhook_event_created_at,
+-- ix_pancake_webhook_event_replayed, ix_pancake_webhook_event_ticket and the primary key of Diva's ticket table.
 WITH late AS (
     SELECT e.id, t.id AS ticket_id, t.code
     FROM public.pancake_webhook_event AS e
@@ -54,18 +54,22 @@ WITH late AS (
         WHERE s.role = public.pancake_staff_role('admin') AND s.is_active
     ) END AS ids
     FROM managers AS m
+), flagged AS (
+    UPDATE public.pancake_webhook_event AS e
+    SET
+        evidence = e.evidence || jsonb_build_object('sla_notified_at', %(now)s::timestamptz),
+        notifications = CASE WHEN e.notified_at IS NULL THEN e.notifications ELSE '[]' END || jsonb_build_array(jsonb_build_object(
+            'name', 'sla_missed' || CASE WHEN e.replay_count > 0 THEN '.' || e.replay_count ELSE '' END,
+            'template_code', 'noti_pancake_needs_attention',
+            'recipient_ids', r.ids,
+            'data', jsonb_build_object('reason', 'sla_missed', 'detail', l.code, 'ticket_id', l.ticket_id)
+        )),
+        notified_at = NULL,
+        notify_claimed_at = NULL
+    FROM late AS l, recipients AS r
+    WHERE e.id = l.id AND r.ids <> '[]'
+    RETURNING e.id
 )
-UPDATE public.pancake_webhook_event AS e
-SET
-    evidence = e.evidence || jsonb_build_object('sla_notified_at', %(now)s::timestamptz),
-    notifications = CASE WHEN e.notified_at IS NULL THEN e.notifications ELSE '[]' END || jsonb_build_array(jsonb_build_object(
-        'name', 'sla_missed' || CASE WHEN e.replay_count > 0 THEN '.' || e.replay_count ELSE '' END,
-        'template_code', 'noti_pancake_needs_attention',
-        'recipient_ids', r.ids,
-        'data', jsonb_build_object('reason', 'sla_missed', 'detail', l.code, 'ticket_id', l.ticket_id)
-    )),
-    notified_at = NULL,
-    notify_claimed_at = NULL
-FROM late AS l, recipients AS r
-WHERE e.id = l.id
-RETURNING e.id
+SELECT l.id, f.id IS NOT NULL AS is_flagged
+FROM late AS l
+LEFT JOIN flagged AS f ON f.id = l.id

@@ -1,5 +1,5 @@
 -- Store a batch of deliveries. Token, switches and sources are read in the same statement, so a change takes effect at once.
--- Returns one row per delivery with a known token: ordinal, status ('duplicate' if nothing was stored), event_id, error_code.
+-- Returns one row per delivery with a known token: ordinal, status ('duplicate' if nothing was stored), event_id, error_code, dropped.
 -- Relies on uq_pancake_connection_token, uq_pancake_source, uq_pancake_webhook_event_identity (also for the conflict).
 WITH delivery AS (
     SELECT
@@ -29,46 +29,46 @@ WITH delivery AS (
     ORDER BY 1, 2
     ON CONFLICT DO NOTHING
     RETURNING connection_id, pancake_source_id
-), gated AS (
+), notice AS (
+    -- One notification per new source, on the first delivery of the batch that names it; without an active admin none is stored.
     SELECT
-        d.*,
-        CASE
-            WHEN d.error_code IS NOT NULL THEN 'dead_letter'
-            WHEN (SELECT w.kill_switch FROM public.pancake_switch() AS w) THEN 'skipped_kill_switch'
-            WHEN EXISTS (SELECT FROM public.pancake_active_source(d.connection, d.source_ids)) THEN 'received'
-            ELSE 'skipped_source_disabled'
-        END AS status,
-        (
-            SELECT jsonb_agg(jsonb_build_object(
-                'name', 'source_new_' || n.pancake_source_id,
-                'template_code', 'noti_pancake_needs_attention',
-                'recipient_ids', (SELECT COALESCE(jsonb_agg(f.id), '[]') FROM public.staff AS f
-                    WHERE f.role = public.pancake_staff_role('admin') AND f.is_active),
-                'data', jsonb_build_object('reason', 'new_source', 'detail', n.pancake_source_id)
-            ))
-            FROM new_source AS n
-            WHERE n.connection_id = d.connection AND n.pancake_source_id = ANY (d.source_ids)
-                -- One notification per new source: on the first delivery of the batch that names it.
-                AND d.ordinal = (SELECT min(o.ordinal) FROM delivery AS o
-                    WHERE o.connection = n.connection_id AND n.pancake_source_id = ANY (o.source_ids))
-        ) AS notifications
-    FROM delivery AS d
+        f.ordinal, array_agg(f.name ORDER BY f.name) AS names,
+        jsonb_agg(jsonb_build_object(
+            'name', f.name, 'template_code', 'noti_pancake_needs_attention', 'recipient_ids', f.admins,
+            'data', jsonb_build_object('reason', 'new_source', 'detail', f.source_id)
+        ) ORDER BY f.name) FILTER (WHERE f.admins IS NOT NULL) AS notifications
+    FROM (
+        SELECT
+            min(d.ordinal) AS ordinal, n.pancake_source_id AS source_id, 'source_new_' || n.pancake_source_id AS name,
+            (SELECT jsonb_agg(s.id) FROM public.staff AS s WHERE s.role = public.pancake_staff_role('admin') AND s.is_active) AS admins
+        FROM new_source AS n
+        JOIN delivery AS d ON d.connection = n.connection_id AND n.pancake_source_id = ANY (d.source_ids)
+        GROUP BY n.connection_id, n.pancake_source_id
+    ) AS f
+    GROUP BY f.ordinal
 ), inserted AS (
     INSERT INTO public.pancake_webhook_event (
         connection_id, origin, record_id, table_name, modified_on, payload_hash, payload, raw, status,
         error_code, error_detail, arrived_at, normalized_phone, source_ids, source_ip, evidence, notifications, created_at
     )
     SELECT
-        g.connection, %(origin)s, g.record_id, g.table_name, g.modified_on, g.payload_hash, g.payload, g.raw, g.status,
-        g.error_code, g.error_detail, g.arrived_at, g.phone, g.source_ids, g.source_ip,
-        CASE WHEN g.notes IS NULL THEN '{}' ELSE jsonb_build_object('notes', g.notes) END,
-        COALESCE(g.notifications, '[]'), %(now)s
-    FROM gated AS g
-    ORDER BY g.record_id, g.modified_on, g.payload_hash, g.ordinal
+        d.connection, %(origin)s, d.record_id, d.table_name, d.modified_on, d.payload_hash, d.payload, d.raw,
+        CASE
+            WHEN d.error_code IS NOT NULL THEN 'dead_letter'
+            WHEN (SELECT w.kill_switch FROM public.pancake_switch() AS w) THEN 'skipped_kill_switch'
+            WHEN EXISTS (SELECT FROM public.pancake_active_source(d.connection, d.source_ids)) THEN 'received'
+            ELSE 'skipped_source_disabled'
+        END,
+        d.error_code, d.error_detail, d.arrived_at, d.phone, d.source_ids, d.source_ip,
+        CASE WHEN d.notes IS NULL THEN '{}' ELSE jsonb_build_object('notes', d.notes) END,
+        COALESCE((SELECT n.notifications FROM notice AS n WHERE n.ordinal = d.ordinal), '[]'), %(now)s
+    FROM delivery AS d
+    ORDER BY d.record_id, d.modified_on, d.payload_hash, d.ordinal
     ON CONFLICT ON CONSTRAINT uq_pancake_webhook_event_identity DO NOTHING
     RETURNING id, record_id, modified_on, payload_hash, status
 )
-SELECT d.ordinal, COALESCE(i.status, 'duplicate') AS status, i.id AS event_id, d.error_code
+SELECT d.ordinal, COALESCE(i.status, 'duplicate') AS status, i.id AS event_id, d.error_code,
+    (SELECT n.names FROM notice AS n WHERE n.ordinal = d.ordinal AND n.notifications IS NULL) AS dropped
 FROM (
     SELECT *, row_number() OVER (PARTITION BY record_id, modified_on, payload_hash ORDER BY ordinal) = 1 AS is_first
     FROM delivery
@@ -76,5 +76,4 @@ FROM (
 LEFT JOIN inserted AS i
     ON d.is_first
     AND i.payload_hash = d.payload_hash
-    AND i.record_id IS NOT DISTINCT FROM d.record_id
-    AND i.modified_on IS NOT DISTINCT FROM d.modified_on
+    AND (i.record_id, i.modified_on) IS NOT DISTINCT FROM (d.record_id, d.modified_on)

@@ -101,6 +101,26 @@ async def test_without_an_active_manager_the_administrators_are_notified(
     assert set(notification["recipient_ids"]) == {row["id"] for row in admins}
 
 
+async def test_without_active_staff_nothing_is_stored_and_a_late_ticket_is_notified_when_an_admin_is_active(
+    harness: CronHarness, ticket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.sql("UPDATE staff SET is_active = false WHERE role IN ('manager', 'admin')")
+    before = harness.one("SELECT notifications, evidence FROM pancake_webhook_event")
+    report = await harness.run("check_sla")
+    assert (report["late"], report["late_untold"]) == (0, 1)
+    assert harness.one("SELECT notifications, evidence FROM pancake_webhook_event") == before
+    (line,) = [each for each in caplog.records if each.message == "notifications dropped"]
+    assert (line.__dict__["fields"]["name"], line.__dict__["fields"]["count"]) == ("sla_missed", 1)
+    assert (
+        'pancake_notifications_total{result="dropped"} 1.0' in harness.runtime.metrics.exposition().decode()
+    )
+    harness.sql("UPDATE staff SET is_active = true WHERE role = 'admin'")
+    harness.move_clock(minutes=5)
+    report = await harness.run("check_sla")
+    assert (report["late"], report["late_untold"]) == (1, 0)
+    assert late(harness) == ["sla_missed"]
+
+
 def on_the_hour(harness: CronHarness) -> None:
     """Move the clock to the first tick of the next hour."""
     now = harness.clock.now()

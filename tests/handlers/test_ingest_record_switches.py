@@ -75,6 +75,18 @@ async def test_an_unknown_source_is_stored_inactive_and_admins_are_notified_once
     assert sorted(sent["recipient_ids"]) == [row["id"] for row in admins]
 
 
+async def test_a_new_source_without_an_active_admin_is_logged_and_counted_and_its_notification_not_stored(
+    harness: HandlerHarness, capture_logs: list[str]
+) -> None:
+    harness.sql("UPDATE staff SET is_active = false WHERE role = 'admin'")
+    found = await harness.deliver(LEAD | {"source": ["-1", "777", "888"]})
+    assert harness.event(found["event_id"])["notifications"] == []
+    for name in ("source_new_777", "source_new_888"):
+        assert sum("notification dropped" in line and name in line for line in capture_logs) == 1
+    metrics = harness.runtime.metrics.exposition().decode()
+    assert 'pancake_notifications_total{result="dropped"} 2.0' in metrics
+
+
 async def test_admins_are_notified_of_a_new_source_beside_an_active_one_on_processing(
     harness: HandlerHarness,
 ) -> None:

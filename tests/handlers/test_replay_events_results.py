@@ -65,18 +65,21 @@ async def test_a_replay_that_changes_nothing_says_so_though_the_row_keeps_its_ou
 
 
 async def test_rows_that_are_held_again_are_reported_with_the_reason(harness: HandlerHarness) -> None:
-    ids = await hold_leads(harness, 2)
+    ids = await hold_leads(harness, 3)
 
     async def sleep(seconds: float) -> None:
         harness.sql("UPDATE pancake_source SET is_active = false")
         await harness.process(ids[0])
-        harness.change_settings(kill_switch=True)
+        harness.sql("UPDATE pancake_connection SET status = 'disabled'")
         await harness.process(ids[1])
+        harness.change_settings(kill_switch=True)
+        await harness.process(ids[2])
 
     harness.clock.sleep = sleep  # type: ignore[method-assign]
     report = await harness.replay(filter=HELD)
-    assert report["results"] == NOTHING | {"held": {"skipped_kill_switch": 1, "skipped_source_disabled": 1}}
-    assert (report["replayed"], report["returned"]) == (2, 1)
+    reasons = {"connection_disabled": 1, "kill_switch": 1, "source_inactive": 1}
+    assert report["results"] == NOTHING | {"held": reasons}
+    assert (report["replayed"], report["returned"]) == (3, 1)
 
 
 async def test_failures_are_reported_with_their_error_codes(harness: HandlerHarness) -> None:

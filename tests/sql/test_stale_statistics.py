@@ -74,6 +74,26 @@ def backlog(request: pytest.FixtureRequest, cluster: Cluster, template: str) -> 
 
 
 @pytest.mark.parametrize("plan", ["generic", "custom"])
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("process_record/load_turn", "received"),
+        ("replay_results/count_waiting", "received"),
+        ("replay_results/count_waiting", "ingested"),
+        ("replay_results/load_events", "skipped_kill_switch"),
+    ],
+)
+def test_the_state_of_an_event_is_read_by_its_key_in_a_backlog_unknown_to_the_statistics(
+    backlog: Backlog, name: str, status: str, plan: str
+) -> None:
+    event_id = backlog.params(name, status)["id"]
+    found = executed_plan(backlog.db_connection, name, {"id": event_id, "ids": [event_id]}, plan)
+    assert index_scans(found, "pancake_webhook_event") == {"pk_pancake_webhook_event"}
+    assert scanned(found) == set()
+    assert shared_buffers(found) <= MAX_BUFFERS
+
+
+@pytest.mark.parametrize("plan", ["generic", "custom"])
 def test_a_held_event_is_found_by_its_record_in_a_backlog_unknown_to_the_statistics(
     backlog: Backlog, plan: str
 ) -> None:

@@ -18,6 +18,7 @@ def row(event_id: int, status: str = "processed", **fields: Any) -> Row:
         "status": status,
         "outcome": None,
         "result": None,
+        "held_by": None,
         "error_code": None,
         "ticket_id": None,
         "assignee_id": None,

@@ -30,7 +30,8 @@ mutation PancakeReplay(
 EVENTS = """
 query PancakeReplayedEvents($ids: [bigint!]!) {
   pancake_webhook_event(where: {id: {_in: $ids}}) {
-    id status outcome result: evidence(path: "result") error_code ticket_id assignee_id
+    id status outcome result: evidence(path: "result") held_by: evidence(path: "held_by")
+    error_code ticket_id assignee_id
   }
   view_pancake_setting { processing_paused }
 }
@@ -125,6 +126,7 @@ def _event(row: Mapping[str, Any]) -> ReplayedEvent:
         status=row["status"],
         result=row["result"] or row["outcome"],
         error_code=row["error_code"],
+        held_by=row["held_by"],
         ticket_id=row["ticket_id"],
         owner_id=row["assignee_id"],
     )

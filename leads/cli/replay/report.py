@@ -55,6 +55,11 @@ def _print_changes(changes: list[dict[str, Any]], console: Console, names: Mappi
         _print_line(f"event {item['event_id']}: {item['result']}{reasons and ', '}{reasons}", 0, console)
         for part in ("account", "contact", "ticket", "consent"):
             _print_part(part, item.get(part), console)
+        for contact in item.get("other_contacts", ()):
+            _print_part(f"other contact {contact['after']['primary_phone']}", contact, console)
+        for member in item.get("roster", ()):
+            staff_id = member["after"]["staff_id"]
+            _print_part(f"roster {names.get(staff_id, staff_id)}", member, console)
         if item.get("owner"):
             _print_line(f"owner: {names.get(item['owner'], item['owner'])}", 1, console)
         if item.get("notifications"):

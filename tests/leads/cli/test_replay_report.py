@@ -71,13 +71,17 @@ def test_rows_that_did_not_become_a_ticket_are_reported_with_the_reason_and_exit
         row(4, "dead_letter", error_code="invalid_phone"),
         row(5, "dead_letter", error_code="invalid_phone"),
         ticket(6, None),
+        row(7, "skipped_source_disabled", held_by="connection_disabled"),
+        row(8, "skipped_kill_switch"),
     ]
-    result = run(monkeypatch, ReplayEngine(rows), *"123456")
+    result = run(monkeypatch, ReplayEngine(rows), *"12345678")
     assert result.exit_code == 1
     assert [" ".join(line.split()) for line in result.stdout.splitlines()[1:]] == [
         "no_change 1",
         "ticket_created 1",
-        "held again: skipped_source_disabled 1",
+        "held again: connection_disabled 1",
+        "held again: kill_switch 1",
+        "held again: source_inactive 1",
         "failed, will be retried: contended 1",
         "dead_letter: invalid_phone 2",
         "without an owner 1",
@@ -191,6 +195,19 @@ CHANGES: list[dict[str, Any]] = [
                 "data": {"pancake": {"tags": ["hot"], "address": "x" * 200}},
             },
         },
+        "other_contacts": [
+            {"before": None, "after": {"id": "d", "primary_phone": "+84905111333", "name": "A"}},
+            {
+                "before": {"id": "e", "primary_phone": "+84905111444", "name": "A"},
+                "after": {"id": "e", "primary_phone": "+84905111444", "name": "Nguyễn Văn A " + "b" * 90},
+            },
+        ],
+        "roster": [
+            {
+                "before": {"id": "r", "staff_id": KHOA["id"], "assigned_count": 3, "was_available": True},
+                "after": {"id": "r", "staff_id": KHOA["id"], "assigned_count": 4, "was_available": True},
+            },
+        ],
         "owner": HANH["id"],
         "notifications": [{"name": "lead_updated"}, {"name": "needs_attention"}],
     },
@@ -226,6 +243,9 @@ def test_a_dry_run_is_shown_event_by_event_and_nothing_is_cut(dry_run: dict[str,
         "title: Lead Pancake: Nguyễn Văn A → Lead Pancake: Nguyễn Văn A, từ một chiến dịch quảng cáo với cái",
         'data.pancake.tags: [] → ["hot"]',
         f"data.pancake.address: none → {'x' * 200}",
+        "other contact +84905111333: new",
+        f"other contact +84905111444 name: A → Nguyễn Văn A {'b' * 90}",
+        f"roster {KHOA['id']} assigned_count: 3 → 4",
         "would notify: lead_updated, needs_attention",
         "event 18: dead_letter, invalid_phone: No phone: 09",
         "2 events: dead_letter 1, ticket_updated 1",
@@ -236,7 +256,9 @@ def test_a_dry_run_is_shown_event_by_event_and_nothing_is_cut(dry_run: dict[str,
 def test_a_dry_run_names_the_owners(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ReplayEngine(dry_run=True, changes=CHANGES)
     result = run(monkeypatch, engine, "17", "18", "--dry-run")
-    assert (result.exit_code, "  owner: Vũ Thị Hạnh" in result.stdout.splitlines()) == (0, True)
+    lines = result.stdout.splitlines()
+    assert (result.exit_code, "  owner: Vũ Thị Hạnh" in lines) == (0, True)
+    assert lines[lines.index("  roster Đặng Văn Khoa") + 1] == "    assigned_count: 3 → 4"
 
 
 def test_the_parts_of_an_event_are_indented_on_lines_of_their_own(dry_run: dict[str, Any]) -> None:
