@@ -1,5 +1,7 @@
 """The Prometheus series of a process. One registry per application, so that tests do not share counters."""
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 LATENCY_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
@@ -12,73 +14,47 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.webhook_requests = Counter(
-            "pancake_webhook_requests",
-            "Deliveries by result of ingest",
-            ["status"],
-            registry=self.registry,
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        self.webhook_requests = counter(
+            "pancake_webhook_requests", "Deliveries by result of ingest", ["status"]
         )
-        self.webhook_latency = Histogram(
+        self.webhook_latency = histogram(
             "pancake_webhook_latency_seconds",
             "Time to store a delivery, by hop",
             ["hop"],
             buckets=LATENCY_BUCKETS_SECONDS,
-            registry=self.registry,
         )
-        self.process_duration = Histogram(
+        self.process_duration = histogram(
             "pancake_event_process_duration_seconds",
             "Time from creation to processed, retries included, of events never held nor replayed",
             buckets=PROCESS_BUCKETS_SECONDS,
-            registry=self.registry,
         )
-        self.events = Counter(
-            "pancake_events",
-            "Processed events by outcome, others by result",
-            ["result"],
-            registry=self.registry,
+        self.events = counter("pancake_events", "Processed events by outcome, others by result", ["result"])
+        self.notifications = counter(
+            "pancake_notifications", "Notifications by result of sending", ["result"]
         )
-        self.notifications = Counter(
-            "pancake_notifications",
-            "Notifications by result of sending",
-            ["result"],
-            registry=self.registry,
-        )
-        self.unassigned_tickets = Gauge(
+        self.unassigned_tickets = gauge(
             "pancake_unassigned_tickets",
             "Open tickets of the integration without an owner, at the last run of retry_failed",
-            registry=self.registry,
         )
-        self.oldest_unassigned_ticket = Gauge(
+        self.oldest_unassigned_ticket = gauge(
             "pancake_unassigned_ticket_oldest_timestamp_seconds",
             "Creation time of the oldest of them; 0 without one",
-            registry=self.registry,
         )
-        self.cron_runs = Counter(
-            "pancake_cron_runs",
-            "Cron runs by result",
-            ["name", "result"],
-            registry=self.registry,
-        )
-        self.webhook_missed = Counter(
+        self.cron_runs = counter("pancake_cron_runs", "Cron runs by result", ["name", "result"])
+        self.webhook_missed = counter(
             "pancake_webhook_missed",
             "Versions of records that the webhook did not deliver, by the layer that found them",
             ["origin"],
-            registry=self.registry,
         )
-        self.requests = Counter(
-            "pancake_http_requests",
-            "Requests to the handlers by route and status code",
-            ["route", "code"],
-            registry=self.registry,
+        self.requests = counter(
+            "pancake_http_requests", "Requests to the handlers by route and status code", ["route", "code"]
         )
-        self.log_messages = Counter(
-            "pancake_log_messages", "Log lines by level", ["level"], registry=self.registry
-        )
-        self.circuit_breaker = Gauge(
-            "pancake_circuit_breaker_state",
-            "0 closed, 1 half-open, 2 open",
-            ["name"],
-            registry=self.registry,
+        self.log_messages = counter("pancake_log_messages", "Log lines by level", ["level"])
+        self.circuit_breaker = gauge(
+            "pancake_circuit_breaker_state", "0 closed, 1 half-open, 2 open", ["name"]
         )
 
     def exposition(self) -> bytes:

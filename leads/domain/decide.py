@@ -112,12 +112,11 @@ def _deletion(lead: Lead, facts: Facts, arrived_at: datetime, *, force: bool) ->
         return Plan(RECORD_DELETED, lead, None, None, writes_customer=False, digests={})
     if not force and not_stale_part(lead.naming(frozenset()), arrived_at, applied) is None:
         return _nothing_to_write(STALE, lead, applied.phone, applied)
-    is_repeat = applied.outcome == RECORD_DELETED and not force
-    plan = _nothing_to_write(NO_CHANGE if is_repeat else RECORD_DELETED, lead, applied.phone, applied)
+    plan = _nothing_to_write(RECORD_DELETED, lead, applied.phone, applied)
     evidence: dict[str, object] = {"phone": {"usable": list(applied.usable_phones)}}
     plan = replace(plan, digests=applied.digests, evidence=evidence)
     ticket = _ticket_of_record(facts)
-    if is_repeat or ticket is None:
+    if ticket is None or (applied.outcome == RECORD_DELETED and not force):
         return plan
     return replace(plan, ticket=ticket, attention=("record_deleted",))
 

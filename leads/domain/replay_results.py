@@ -17,8 +17,8 @@ WITH_TICKET = frozenset({"ticket_created", "ticket_updated"})
 class ReplayedEvent:
     """An event after its replay.
 
-    `result`: the outcome of its last processing, also if it changed nothing. `held_by`: connection_disabled, if
-    that is what holds it.
+    `result`: the outcome of its last processing, also if it changed nothing. `held_by`: connection_disabled,
+    if that is what holds it.
     """
 
     id: int

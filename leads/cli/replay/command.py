@@ -111,7 +111,7 @@ def _add_results(action: ReplayAction, report: dict[str, Any], *, as_json: bool)
 
 
 def _load_owner_names(action: ReplayAction, report: dict[str, Any]) -> dict[str, str]:
-    """Return the names of the owners in the results, or in the changes of a dry run with its roster members."""
+    """Return the names of the owners in the results, or of those and the members in a dry run's changes."""
     owners = {item["owner"] for item in report["changes"] if item.get("owner")}
     owners |= {member["after"]["staff_id"] for item in report["changes"] for member in item.get("roster", ())}
     owners |= {owner["id"] for owner in report["results"]["owners"]} if report["results"] else set()

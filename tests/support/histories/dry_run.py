@@ -32,6 +32,7 @@ def wrong_announcements(announced: dict[str, Any], event: int, before: Rows, aft
     elif result not in ("stale", "no_change") and row["outcome"] not in (result, "ticket_created"):
         yield f"the dry run announced {result}, the outcome is {row['outcome']}"
     changes = {part: announced_changes(announced.get(part)) for part in PARTS}
+    changes["contact"] += announced.get("other_contacts", [])
     text = json.dumps(changes)
     for part, table in PARTS.items():
         for made_up, real in _ids(changes[part], table, before, after):
