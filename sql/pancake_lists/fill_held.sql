@@ -1,5 +1,5 @@
 -- Restore the body of held events that purge_events emptied, when the same body arrives again, and set them to received.
--- Returns the columns of ingest_record/store_deliveries for those deliveries. Relies on uq_pancake_webhook_event_identity:
+-- Returns ordinal, status, event_id and error_code of those deliveries. Relies on uq_pancake_webhook_event_identity:
 -- OFFSET 0 keeps the planner on one index look-up per record, whatever it estimates of the number of held rows.
 UPDATE public.pancake_webhook_event AS e
 SET
