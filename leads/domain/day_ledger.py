@@ -59,8 +59,6 @@ class DayLedger:
 
     @classmethod
     def load(cls, day: date, saved: SavedLedger) -> "DayLedger":
-        if "seen_records" not in saved:  # saved by earlier code, without the tables: the day is read again
-            return cls(day, entries=saved["entries"]).restart()
         seen = {table_name: set(ids) for table_name, ids in saved["seen_records"].items()}
         return cls(day, ListPosition.load(saved["position"]), seen, saved["entries"])
 

@@ -73,10 +73,9 @@ class PollProgress:
         return cls(
             window=Window(start, end),
             position=ListPosition.load(saved["position"]),
-            # Earlier code saved ids without tables: such a poll goes on without them.
             awaited={
                 TableRecord(table_name, record_id): datetime.fromisoformat(text)
-                for table_name, record_id, text in saved.get("awaited_records", ())
+                for table_name, record_id, text in saved["awaited_records"]
             },
             listed=saved["listed"],
             outside=saved["outside"],

@@ -112,16 +112,6 @@ def test_a_lead_and_a_contact_of_one_id_are_two_records() -> None:
     assert report["duplicates"] == ["a"]
 
 
-def test_a_day_saved_by_earlier_code_is_read_again() -> None:
-    first = DayLedger(DAY)
-    first.enter(first.select([item("a"), item("b")]), {}, {key("a")})
-    saved = json.loads(json.dumps(first.save()))
-    saved["seen"] = saved.pop("seen_records")["lead"]
-    resumed = DayLedger.load(DAY, saved)
-    assert (resumed.position.pages, len(resumed.select([item("a"), item("b")]))) == (0, 2)
-    assert resumed.entries["found_missing"] == ["a"]
-
-
 def test_a_day_that_did_not_close_is_read_again_without_forgetting_what_was_added() -> None:
     ledger = DayLedger(DAY)
     ledger.enter(ledger.select([item("a"), item("b")]), stored("a", "processed"), {key("b")})

@@ -41,14 +41,6 @@ def test_a_contact_in_the_list_is_not_the_lead_of_its_id() -> None:
     assert progress.report()["suspects"] == ["a"]
 
 
-def test_a_poll_saved_by_earlier_code_goes_on_without_what_it_awaited() -> None:
-    progress = PollProgress.start(NOW - timedelta(minutes=5), NOW)
-    progress.expect({TableRecord("lead", "a"): progress.window.start})
-    saved = json.loads(json.dumps(progress.save()))
-    saved["awaited"] = {"a": saved.pop("awaited_records")[0][2]}
-    assert PollProgress.load(saved).suspects() == []
-
-
 def test_only_leads_that_no_filter_would_return_count_as_outside() -> None:
     progress = PollProgress.start(NOW - timedelta(minutes=5), NOW)
     margin = 2 * ZONE_MARGIN
