@@ -14,7 +14,7 @@ from leads.adapters.database import Database
 from leads.domain.errors import Deferred, ProcessingPaused
 
 MAX_WAIT_SECONDS = 1.0
-"""Half of the deliveries that Hasura has under way at a time; the other half is for new leads."""
+"""How long a delivery waits here for its turn at most; the next one is deferred, and Hasura repeats it."""
 MAX_WAITING = 50
 """Half of the deliveries that Hasura has under way at a time by default; the other half is for new leads."""
 MAX_RETRY_AFTER_SECONDS = 300
