@@ -61,11 +61,15 @@ def _rows(harness: EndToEndHarness) -> dict[str, int]:
     return {row["status"]: row["rows"] for row in harness.query(STATUSES)}
 
 
-def _check(harness: EndToEndHarness, load: Load) -> None:
-    """Assert that every delivery was received, skipped or a duplicate, and that the rows agree."""
+async def _check(harness: EndToEndHarness, load: Load) -> None:
+    """Assert that each delivery was received, skipped, a duplicate or spooled, and that each lead has a row.
+
+    On a busy machine the edge spools a delivery that is not stored within 0.8 s, and delivers it again.
+    """
     answers, sent = load.answers, load.codes.total()
-    assert sent == answers["received"] + answers["skipped_kill_switch"] + answers["duplicate"]
-    assert sum(_rows(harness).values()) == sent - answers["duplicate"]
+    assert set(answers) <= {"received", "skipped_kill_switch", "duplicate", "spooled"}
+    assert sent == answers.total()
+    await eventually_async(lambda: sum(_rows(harness).values()) == load.number, seconds=60)
 
 
 async def _drain(harness: EndToEndHarness) -> dict[str, Any]:
@@ -97,8 +101,9 @@ async def test_no_row_stays_held_after_a_hundred_switches_under_load_and_a_drain
             on = turn % 2 == 0
             await asyncio.gather(load.burst(), _switch(harness, kill_switch=on))
             took = await load.burst()
-            _check(harness, load)
-            assert took == {"skipped_kill_switch" if on else "received": 2, "duplicate": 1}
+            await _check(harness, load)
+            if not took["spooled"]:
+                assert took == {"skipped_kill_switch" if on else "received": 2, "duplicate": 1}
         held = _rows(harness)["skipped_kill_switch"]
         drained = asyncio.create_task(_drain(harness))
         while not (await asyncio.wait({drained}, timeout=0.2))[0]:
@@ -114,7 +119,8 @@ async def test_no_row_stays_held_after_a_hundred_switches_under_load_and_a_drain
     assert sum(owner["tickets"] for owner in results["owners"]) == len(
         harness.query("SELECT DISTINCT ticket_id FROM pancake_webhook_event WHERE replay_count > 0")
     )
-    _check(harness, load)
+    await _check(harness, load)
+    assert load.answers["spooled"] < load.codes.total() / 10
     await eventually_async(lambda: set(_rows(harness)) == {"processed"}, seconds=60)
     assert set(load.codes) == {200}
     tickets = harness.query("SELECT account_id FROM ticket WHERE source_id = 'ticket_source_pancake'")
