@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from tests.support.histories.product import Rows, Sent
 from tests.support.histories.reading import own_number
 from tests.support.histories.state import Expected, State, Told
-from tests.support.histories.vocabulary import ADDRESSES, EMAILS, NAMES, PRODUCTS
+from tests.support.histories.vocabulary import ADDRESSES, EMAILS, NAMES, NUMBERS, PRODUCTS, usable
 
 WORDS = {
     "title": list(filter(None, NAMES)),
@@ -96,12 +96,14 @@ def wrong_texts(state: State, tickets: Set[str], typed: Mapping[tuple[str, str],
         ticket = state.tickets[key]
         fields = ticket.fields if isinstance(ticket.fields, dict) else {}
         held = {text for value in fields.values() for text in (value, *value)}
+        numbers = usable(tuple(fields.get("phones", ())))
         for column, words in WORDS.items():
             text = str(getattr(ticket, column))
-            if (key, column) not in typed:
-                for word in words:
-                    if (word in text) != (word in held):
-                        yield f"ticket {key} {column} is {text!r}, its fields {fields}"
+            wrong = [word for word in words if (word in text) != (word in held)]
+            if column == "description" and numbers:
+                wrong += [number for number in NUMBERS if (number in text) != (number in numbers)]
+            if wrong and (key, column) not in typed:
+                yield f"ticket {key} {column}: {text!r} does not say what its fields do: {fields}"
 
 
 def _lost_metadata(before: Rows, after: Rows) -> Iterator[str]:

@@ -27,7 +27,7 @@ class Customers:
         if live := [key for key in own if accounts[key].enabled]:
             return live[:1]
         contact = self.before.contacts.get(phone)
-        found = [contact.account] if contact and contact.account in accounts else []
+        found = [str(contact.account)] if contact and contact.account in accounts else []
         known = [key for key in (*own[:1], *found) if key and not accounts[key].deleted]
         is_former = any(phone in self.memory.former_phones.get(key, ()) for key in known)
         is_certain = any(accounts[key].enabled for key in known) and not is_former

@@ -31,8 +31,11 @@ class Decision:
     def __init__(self, memory: Memory, before: State, request: Request) -> None:
         self.memory, self.before, self.request = memory, before, request
         self.customers = Customers(before, memory)
+        self.record = memory.records.get(request.version.record)
         self.version = request.version
-        self.record = memory.records.get(self.version.record)
+        if self.keeps_phones():
+            fields = {key: value for key, value in self.version.fields.items() if key != "phones"}
+            self.version = replace(self.version, fields=fields)
 
     def results(self) -> Iterator["Result"]:
         if not self.version.is_deletion and self.may_be_invalid():
@@ -44,6 +47,11 @@ class Decision:
             yield from self.stale_results()
         if False in stale:
             yield from self.deleted() if self.version.is_deletion else self.applied()
+
+    def keeps_phones(self) -> bool:
+        """A version without a usable phone of a known record keeps the phones that were applied."""
+        has_phone = self.version.usable or self.request.corrected_phone
+        return not has_phone and (self.record is not None or any(each.usable for each in self.deletions()))
 
     def stale(self) -> set[bool]:
         """The text does not say whether a deletion of an unknown record makes older versions stale."""
@@ -70,9 +78,10 @@ class Decision:
         if part is None or part is not self.version:
             yield Result("stale")
         if part is not None:
-            whole, self.version = self.version, part
+            whole, request = self.version, self.request
+            self.version, self.request = part, replace(request, corrected_phone=None)
             yield from self.applied()
-            self.version = whole
+            self.version, self.request = whole, request
 
     def new_part(self) -> Version | None:
         version, record = self.version, self.record

@@ -74,7 +74,7 @@ class Account:
 class Contact:
     """The contact of one phone."""
 
-    account: str | None
+    account: str | OneOf | None
     name: Text = ANY
     email: Text = ANY
     address: Text = ANY

@@ -165,7 +165,10 @@ def _write_contacts(decision: Decision, result: Result, state: State) -> None:
     contact.address = fields.get("address") or contact.address  # type: ignore[assignment]
     taken = {account.phone for account in decision.before.accounts.values() if not account.deleted}
     for phone in set(decision.version.usable) - taken:
-        state.contacts.setdefault(phone, Contact(result.winner))
+        other = state.contacts.setdefault(phone, Contact(result.winner))
+        holder = state.accounts.get(str(other.account))
+        if holder is not None and holder.deleted:
+            state.contacts[phone] = Contact(OneOf(other.account, result.winner))
 
 
 def _create_ticket(decision: Decision, result: Result, expected: Expected) -> None:
