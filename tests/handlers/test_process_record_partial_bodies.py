@@ -96,3 +96,13 @@ async def test_a_corrected_phone_stays_corrected(harness: HandlerHarness) -> Non
 async def test_a_record_never_applied_still_needs_a_phone(harness: HandlerHarness) -> None:
     event_id, _ = await send(harness, LATER, name="A")
     assert harness.event(event_id)["error_code"] == "invalid_phone"
+
+
+async def test_a_version_without_a_phone_leaves_the_phones_that_a_shared_ticket_shows(
+    harness: HandlerHarness,
+) -> None:
+    await harness.process_lead(id="r-2", secondary_phone_number="0912000111")
+    await harness.process_lead(id="r-1", name="A")
+    await harness.process_lead(id="r-2", phone_number=None, name="B", modified_on=LATER)
+    assert ticket(harness)["data"]["pancake"]["phones"] == ["0905111222"]
+    assert ticket(harness)["description"] == f"Điện thoại: {PHONE}"

@@ -1,11 +1,12 @@
 """Apply a plan: the statements that write it, with their parameters."""
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from leads.adapters.database import Params, Statement, Transaction
 from leads.domain.canonical_json import JsonValue
-from leads.domain.phone import national_parts
+from leads.domain.phone import national_parts, read_phones
 from leads.domain.ticket_text import WRITTEN, texts_to_write, ticket_texts, written_digests
 from leads.services.outbox import UnsentEvent
 from leads.services.process_record.claim import Claim
@@ -87,7 +88,7 @@ def ticket_params(planned: PlannedEvent, now: datetime) -> Params:
     ticket, phone = plan.ticket, plan.phone or ""
     assert ticket is not None
     fields: dict[str, JsonValue] = {**ticket.fields, **plan.lead.metadata()}
-    texts = ticket_texts(fields, phone, planned.phones.usable)
+    texts = ticket_texts(fields, phone, _phones_to_show(planned, fields))
     if not plan.ticket_is_new:
         texts = texts_to_write(ticket, texts)
     return {
@@ -101,6 +102,14 @@ def ticket_params(planned: PlannedEvent, now: datetime) -> Params:
         "data": _json({"pancake": {**fields, WRITTEN: written_digests(ticket, texts)}}),
         "now": now,
     }
+
+
+def _phones_to_show(planned: PlannedEvent, fields: Mapping[str, JsonValue]) -> Sequence[str]:
+    """Return the phones that the version names; without any, those that the ticket holds."""
+    held = fields.get("phones")
+    if "phones" in planned.plan.lead.named_fields or not isinstance(held, list):
+        return planned.phones.usable
+    return read_phones(str(text) for text in held).usable or planned.phones.usable
 
 
 def event_params(planned: PlannedEvent, now: datetime) -> Params:
