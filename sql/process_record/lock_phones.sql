@@ -7,16 +7,18 @@ WITH applied AS (
     SELECT e.normalized_phone, e.evidence, e.account_id, e.ticket_id
     FROM unnest(%(connection_ids)s::uuid[], %(table_names)s::text[], %(record_ids)s::text[]) AS r (connection_id, table_name, record_id)
     CROSS JOIN LATERAL public.pancake_applied_event(r.connection_id, r.table_name, r.record_id) AS e
+), named AS (
+    SELECT unnest(%(phones)s::text[]) AS phone
+    UNION ALL
+    SELECT a.normalized_phone FROM applied AS a
+    UNION ALL
+    SELECT p.phone FROM applied AS a CROSS JOIN LATERAL jsonb_array_elements_text(a.evidence -> 'phone' -> 'usable') AS p (phone)
 )
 SELECT pg_advisory_xact_lock(2, k.key), k.phones
 FROM (
     SELECT hashtext(n.phone) AS key, array_agg(DISTINCT n.phone) AS phones
     FROM (
-        SELECT unnest(%(phones)s::text[]) AS phone
-        UNION ALL
-        SELECT a.normalized_phone FROM applied AS a
-        UNION ALL
-        SELECT p.phone FROM applied AS a CROSS JOIN LATERAL jsonb_array_elements_text(a.evidence -> 'phone' -> 'usable') AS p (phone)
+        SELECT n.phone FROM named AS n
         UNION ALL
         SELECT c.normalized_phone FROM applied AS a JOIN public.account AS c ON c.id = a.account_id
         UNION ALL
@@ -28,7 +30,7 @@ FROM (
         SELECT c.normalized_phone
         FROM public.contact_book AS b
         JOIN public.account AS c ON c.id = b.account_id
-        WHERE b.primary_phone = ANY (%(phones)s)
+        WHERE b.primary_phone = ANY (ARRAY(SELECT n.phone FROM named AS n))
     ) AS n
     WHERE n.phone IS NOT NULL
     GROUP BY key

@@ -106,3 +106,14 @@ async def test_a_version_without_a_phone_leaves_the_phones_that_a_shared_ticket_
     await harness.process_lead(id="r-2", phone_number=None, name="B", modified_on=LATER)
     assert ticket(harness)["data"]["pancake"]["phones"] == ["0905111222"]
     assert ticket(harness)["description"] == f"Điện thoại: {PHONE}"
+
+
+async def test_a_version_without_a_phone_holds_the_locks_of_the_customer_that_its_phone_leads_to(
+    harness: HandlerHarness,
+) -> None:
+    """Else it lost against itself: the account of the phone's contact has a phone that was not locked."""
+    await harness.process_lead(id="other", phone_number="0912000111", secondary_phone_number="0905111222")
+    deletion = {"id": "r", "event_type": "delete", "phone_number": "0905111222", "source": ["-1"]}
+    await harness.process((await harness.deliver(deletion))["event_id"])
+    event_id, result = await send(harness, LATER, name="A")
+    assert (result, harness.event(event_id)["error_code"]) == ("ticket_updated", None)
