@@ -124,7 +124,9 @@ async def test_a_list_without_a_record_known_from_the_webhook_is_not_trusted(
     report = await poll(harness, 20)
     assert report["may_lag"] is False
     await poll(harness)
-    assert harness.reasons() == ["filter_suspect"]
+    # Once a day, and the twenty minutes may pass midnight.
+    assert set(harness.reasons()) == {"filter_suspect"}
+    assert len(harness.reasons()) <= 2
     harness.pancake.faults.reset()
     harness.move_clock(hours=1)
     assert (await poll(harness))["trusted"] is True
