@@ -116,7 +116,7 @@ def _deletion(lead: Lead, facts: Facts, arrived_at: datetime, *, force: bool) ->
     evidence: dict[str, object] = {"phone": {"usable": list(applied.usable_phones)}}
     plan = replace(plan, digests=applied.digests, evidence=evidence)
     ticket = _ticket_of_record(facts)
-    if ticket is None or (applied.outcome == RECORD_DELETED and not force):
+    if ticket is None or applied.outcome == RECORD_DELETED:
         return plan
     return replace(plan, ticket=ticket, attention=("record_deleted",))
 
