@@ -1,9 +1,59 @@
-"""Histories that broke the product once, each as short as it can be."""
+"""Histories that broke the product once, as short as they could be made.
 
-from tests.support.histories.history import History
+To add one: run the random histories, and write the steps of the failing test case as calls of `history`.
+"""
+
+from tests.support.histories.history import ANNOUNCE, WAIT, History
 
 
-def test_a_first_lead_makes_a_ticket(history: History) -> None:
-    history.deliver({"name": "An", "phones": ("0905111001",)}, then="announce")
-    history.deliver({"name": "Bình", "phones": ("0905111001",)}, minutes=1)
-    history.replay(0, force=True)
+def test_a_dry_run_announces_the_contact_of_every_phone(history: History) -> None:
+    history.deliver({"phones": ("0905111001", "0905111002")}, then=ANNOUNCE)
+
+
+def test_a_deletion_dated_in_the_far_future_does_not_make_later_versions_stale(history: History) -> None:
+    history.deliver({"phones": ("0905111001",)})
+    history.deliver({}, deletion=True, far=True)
+    history.deliver({"name": "An"}, minutes=2)
+
+
+def test_an_unchanged_version_dated_in_the_far_future_does_not_make_later_ones_stale(
+    history: History,
+) -> None:
+    history.deliver({"phones": ("0905111001",)})
+    history.deliver({"phones": ("0905111001",)}, far=True)
+    history.deliver({"name": "An"}, minutes=2)
+
+
+def test_an_older_copy_of_a_version_does_not_bring_back_its_phone(history: History) -> None:
+    history.deliver({"phones": ("0905111001",)}, minutes=3, noise=1)
+    history.deliver({"phones": ("0905111001",), "interested_products": ("Mask",)}, minutes=3, then=WAIT)
+    history.deliver({"phones": ("0905111002",)}, minutes=None)
+    history.process_waiting()
+
+
+def test_a_corrected_phone_of_an_older_copy_does_not_get_into_the_ticket(history: History) -> None:
+    history.deliver({"sources": ("-3",), "phones": ()}, noise=1)
+    history.deliver({"phones": ("0905111003",)})
+    history.replay(0, phone=0)
+
+
+def test_a_ticket_of_two_records_describes_the_phones_that_it_holds(history: History) -> None:
+    history.deliver({"phones": ("0905111001", "0905111002")}, minutes=None)
+    history.deliver({"phones": ("0905111001",)}, record=1, minutes=None)
+    history.deliver({"name": "An"}, minutes=None)
+
+
+def test_a_version_without_phone_finds_the_customer_of_a_contact(history: History) -> None:
+    """It failed as contended until it was a dead letter."""
+    history.deliver({"phones": ("0905111002", "0905111001")}, workspace=1, minutes=None)
+    history.deliver({"phones": ("0905111001",)}, deletion=True, minutes=None)
+    history.deliver({}, minutes=None)
+
+
+def test_the_open_ticket_of_an_account_is_found_by_a_record_without_ticket(history: History) -> None:
+    """A person deleted the record's ticket, and gave the account another phone."""
+    history.deliver({"phones": ("0905111001",)}, minutes=None)
+    history.people.delete_ticket(0)
+    history.deliver({"phones": ("0905111001",)}, record=1, minutes=None)
+    history.people.change_phone(0, 1)
+    history.deliver({"interested_products": ("Serum",)}, minutes=None)

@@ -99,7 +99,9 @@ class Decision:
     def deleted(self) -> Iterator["Result"]:
         if self.record is None and not self.version.usable:
             yield Result("invalid_phone")
-        yield Result("no_change" if self.record and self.record.is_deleted else "record_deleted")
+        yield Result("record_deleted")
+        if self.is_after_deletion():
+            yield Result("no_change")
 
     def applied(self) -> Iterator["Result"]:
         if self.may_change_nothing():
@@ -131,12 +133,18 @@ class Decision:
     def is_new_customer(self) -> bool:
         return self.record is None or self.has_new_phone()
 
+    def usable(self) -> tuple[str, ...]:
+        """Return the phones of the version, or those applied before if it has none."""
+        if self.request.corrected_phone:
+            return (self.request.corrected_phone,)
+        return self.version.usable or (self.record.usable if self.record else ())
+
     def has_new_phone(self) -> bool:
         """Tell whether the phone applied before is no longer one of the record's phones."""
         if self.record is None:
             return False
-        corrected, usable = self.request.corrected_phone, self.version.usable
-        return self.record.phone not in ((corrected,) if corrected else usable or (self.record.phone,))
+        is_named = self.request.corrected_phone or self.version.usable
+        return bool(is_named) and self.record.phone not in self.usable()
 
     # No change
 
@@ -172,13 +180,12 @@ class Decision:
         That of the phone, else of another phone of the version; for a phone that is not new also the account
         of the record or of its ticket; else a new one.
         """
-        usable = self.version.usable or (self.record.usable if self.record else ())
-        others = usable if phone in usable else ()
+        others = self.usable() if phone in self.usable() else ()
         found = self.customers.of_phones((phone, *others))
         known: list[str] = []
         if self.record is not None and not self.has_new_phone():
             ticket = self.ticket_of_record()
-            known = [key for key in ((ticket.account if ticket else None), self.record.account) if key]
+            known = [str(key) for key in ((ticket.account if ticket else None), self.record.account) if key]
         if any(self.before.accounts[key].is_live for key in known):
             found = [key for key in found if key != Customers.NEW]
         found += [key for key in known if not self.before.accounts[key].deleted]
@@ -239,7 +246,7 @@ class Decision:
         if self.has_new_phone() or any(self.version.fields.get(key) for key in changed):
             return {True}
         known = self.record.usable if self.record else ()
-        return {True, False} if set(self.version.usable) - set(known) else {False}
+        return {True, False} if set(self.usable()) - set(known) else {False}
 
     def is_shared(self, ticket: str) -> bool:
         others = (record for key, record in self.memory.records.items() if key != self.version.record)

@@ -84,7 +84,7 @@ class Contact:
 class Ticket:
     """`fields` are those of data.pancake that have a value."""
 
-    account: str | None
+    account: str | OneOf | None
     contact_phone: Text
     owner: Text
     status: str

@@ -70,7 +70,7 @@ def _nothing_written(decision: Decision, outcome: str) -> Expected:
 
 
 def _deleted(decision: Decision) -> Expected:
-    """The owner of the record's open ticket is told; nothing is written."""
+    """The owner of the record's open ticket is told once; nothing is written."""
     state, event = _state_and_event(decision)
     _finish(event, "record_deleted")
     event.ticket = ANY
@@ -79,7 +79,8 @@ def _deleted(decision: Decision) -> Expected:
         record = replace(record, applied=(*record.applied, _applied(decision)), is_deleted=True)
     expected = Expected("record_deleted", state, record)
     ticket = decision.ticket_of_record()
-    if ticket is not None and ticket.is_open and (recipients := _owner_or_managers(decision, ticket)):
+    is_told = ticket is not None and ticket.is_open and not decision.is_after_deletion()
+    if ticket is not None and is_told and (recipients := _owner_or_managers(decision, ticket)):
         expected.must_tell = [Told(OneOf(LEAD_UPDATED, NEEDS_ATTENTION), OneOf(*recipients))]
     expected.may_tell = [Told(NEEDS_ATTENTION, ANY)]
     return expected
@@ -134,11 +135,10 @@ def _written(decision: Decision, result: Result) -> Expected:
 
 def _record(decision: Decision, result: Result) -> Record:
     old, version = decision.record, decision.version
-    corrected = decision.request.corrected_phone
     return Record(
         fields=merged(old.fields if old else {}, version.fields),
         named=(old.named if old else frozenset()) | set(version.fields),
-        usable=(corrected,) if corrected else version.usable or (old.usable if old else ()),
+        usable=decision.usable(),
         phone=result.phone,
         account=result.winner,
         ticket=result.ticket or (old.ticket if old else None),
@@ -164,7 +164,7 @@ def _write_contacts(decision: Decision, result: Result, state: State) -> None:
     contact.email = fields.get("email") or contact.email  # type: ignore[assignment]
     contact.address = fields.get("address") or contact.address  # type: ignore[assignment]
     taken = {account.phone for account in decision.before.accounts.values() if not account.deleted}
-    for phone in set(decision.version.usable) - taken:
+    for phone in set(decision.usable()) - taken:
         other = state.contacts.setdefault(phone, Contact(result.winner))
         holder = state.accounts.get(str(other.account))
         if holder is not None and holder.deleted:
@@ -211,6 +211,8 @@ def _update_ticket(decision: Decision, result: Result, expected: Expected) -> No
         if result.ticket not in decision.customers.open_tickets(result.phone, result.winner):
             ticket.account, ticket.contact_phone = result.winner, result.phone
             expected.must_tell = [Told(NEEDS_ATTENTION, ANY)] if recipients else []
+        elif not decision.customers.is_in_the_way(result.ticket, result.phone, result.winner):
+            ticket.account = OneOf(before.account, result.winner)
         expected.may_tell += update
     elif own and decision.changed_fields() and not decision.may_change_nothing():
         expected.must_tell = update
