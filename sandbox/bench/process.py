@@ -38,6 +38,7 @@ EXPRESSIONS = {
     "changes": "true",
     "is_applied": "true",
     "record_ticket_id": "NULL",
+    "record_account_id": "NULL",
     "phones": f"ARRAY[{PHONE}]",
     "stored_digits": "ARRAY[(900000000 + :id)::text, '0' || (900000000 + :id)::text]",
     "phone": PHONE,

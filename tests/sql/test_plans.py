@@ -16,6 +16,7 @@ HOT = [name for name in QUERIES if name.split("/")[0] in FOLDERS]
 FACTS_PARAMS: dict[str, Any] = {
     "id": 5000,
     "record_ticket_id": None,
+    "record_account_id": None,
     "phones": ["+84900005000", "+84900005001"],
     "stored_digits": ["0900005001", "900005001", "84900005001"],
 }

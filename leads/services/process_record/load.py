@@ -101,6 +101,7 @@ async def _load_facts(
     params: Params = {
         "id": event_id,
         "record_ticket_id": applied.ticket_id if applied else None,
+        "record_account_id": applied.account_id if applied else None,
         "phones": list(phones.usable),
         "stored_digits": [digits for phone in phones.usable for digits in stored_digits(phone)],
     }

@@ -5,24 +5,14 @@ case open. What each result writes is in `writes.py`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tests.support.histories.customers import Customers
 from tests.support.histories.memory import Memory, counting_time, merged, staleness
+from tests.support.histories.results import Request, Result
 from tests.support.histories.state import Applied, State, Ticket, Version
 
 FIELDS_THAT_OPEN_A_TICKET = ("sources", "interested_products")
-
-
-@dataclass(frozen=True)
-class Request:
-    """A version to process. A replay may force it or correct its phone. New rows get the ids given here."""
-
-    version: Version
-    force: bool = False
-    corrected_phone: str | None = None
-    new_account: str = "new account"
-    new_ticket: str = "new ticket"
 
 
 class Decision:
@@ -37,7 +27,7 @@ class Decision:
             fields = {key: value for key, value in self.version.fields.items() if key != "phones"}
             self.version = replace(self.version, fields=fields)
 
-    def results(self) -> Iterator["Result"]:
+    def results(self) -> Iterator[Result]:
         if not self.version.is_deletion and self.may_be_invalid():
             yield Result("invalid_phone")
             if not self.phones():
@@ -72,7 +62,7 @@ class Decision:
         """The text does not say whether a deletion's phone counts as applied."""
         return self.record is None and not self.request.corrected_phone and not self.version.usable
 
-    def stale_results(self) -> Iterator["Result"]:
+    def stale_results(self) -> Iterator[Result]:
         """Of two copies of a version, the older one may still name fields that no version named before."""
         part = self.new_part()
         if part is None or part is not self.version:
@@ -96,14 +86,14 @@ class Decision:
         new = {key: value for key, value in version.fields.items() if value and key not in record.named}
         return replace(version, fields=new, usable=version.usable if "phones" in new else ()) if new else None
 
-    def deleted(self) -> Iterator["Result"]:
+    def deleted(self) -> Iterator[Result]:
         if self.record is None and not self.version.usable:
             yield Result("invalid_phone")
         yield Result("record_deleted")
         if self.is_after_deletion():
             yield Result("no_change")
 
-    def applied(self) -> Iterator["Result"]:
+    def applied(self) -> Iterator[Result]:
         if self.may_change_nothing():
             yield Result("no_change")
         if not self.changes_something():
@@ -251,13 +241,3 @@ class Decision:
     def is_shared(self, ticket: str) -> bool:
         others = (record for key, record in self.memory.records.items() if key != self.version.record)
         return any(record.ticket == ticket for record in others)
-
-
-@dataclass(frozen=True)
-class Result:
-    """A decision: the outcome, and for a version that is written the phone, the account and the ticket."""
-
-    outcome: str
-    phone: str = ""
-    winner: str = ""
-    ticket: str | None = None

@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 from tests.support.histories.memory import counting_time, merged
-from tests.support.histories.reference import Decision, Result
+from tests.support.histories.recipients import managers_or_admins, owner_or_managers
+from tests.support.histories.reference import Decision
+from tests.support.histories.results import Result
 from tests.support.histories.state import (
     ANY,
     LEAD_UPDATED,
@@ -20,8 +22,6 @@ from tests.support.histories.state import (
     Ticket,
     Told,
 )
-
-People = frozenset[str]
 
 
 def expected_results(decision: Decision) -> list[Expected]:
@@ -80,7 +80,7 @@ def _deleted(decision: Decision) -> Expected:
     expected = Expected("record_deleted", state, record)
     ticket = decision.ticket_of_record()
     is_told = ticket is not None and ticket.is_open and not decision.is_after_deletion()
-    if ticket is not None and is_told and (recipients := _owner_or_managers(decision, ticket)):
+    if ticket is not None and is_told and (recipients := owner_or_managers(decision, ticket)):
         expected.must_tell = [Told(OneOf(LEAD_UPDATED, NEEDS_ATTENTION), OneOf(*recipients))]
     expected.may_tell = [Told(NEEDS_ATTENTION, ANY)]
     return expected
@@ -188,7 +188,7 @@ def _create_ticket(decision: Decision, result: Result, expected: Expected) -> No
     if available:
         expected.must_tell = [Told(NEW_LEAD, OneOf(*(frozenset([key]) for key in available)))]
         expected.may_tell = [Told(NEEDS_ATTENTION, ANY)]
-    elif managers := _managers_or_admins(decision):
+    elif managers := managers_or_admins(decision):
         expected.must_tell = [Told(NEEDS_ATTENTION, OneOf(*managers))]
         expected.may_tell = [Told(NEEDS_ATTENTION, ANY)]
 
@@ -204,7 +204,7 @@ def _update_ticket(decision: Decision, result: Result, expected: Expected) -> No
     ticket.description = typed.get((result.ticket, "description"), ANY)
     ticket.contact_phone = OneOf(before.contact_phone, result.phone)
     own = decision.record is not None and decision.record.ticket == result.ticket
-    recipients = _owner_or_managers(decision, before)
+    recipients = owner_or_managers(decision, before)
     update = [Told(LEAD_UPDATED, OneOf(*recipients))] if recipients else []
     expected.may_tell = [Told(NEEDS_ATTENTION, ANY)]
     if own and decision.has_new_phone():
@@ -233,22 +233,3 @@ def _leave_the_ticket(decision: Decision, expected: Expected) -> None:
 
 
 # Who is told
-
-
-def _active(decision: Decision, role: str) -> People:
-    staff = decision.before.staff.items()
-    return frozenset(key for key, person in staff if person.role == role and person.active)
-
-
-def _managers_or_admins(decision: Decision) -> list[People]:
-    """Return the groups that may be told in place of an owner."""
-    managers, admins = _active(decision, "manager"), _active(decision, "admin")
-    return [people for people in (managers, admins, managers | admins) if people]
-
-
-def _owner_or_managers(decision: Decision, ticket: Ticket) -> list[People]:
-    owner = decision.before.staff.get(str(ticket.owner))
-    if owner is not None and owner.active:
-        return [frozenset([str(ticket.owner)])]
-    managers = _active(decision, "manager")
-    return [managers] if managers else _managers_or_admins(decision)
