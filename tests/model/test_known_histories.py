@@ -57,3 +57,14 @@ def test_the_open_ticket_of_an_account_is_found_by_a_record_without_ticket(histo
     history.deliver({"phones": ("0905111001",)}, record=1, minutes=None)
     history.people.change_phone(0, 1)
     history.deliver({"interested_products": ("Serum",)}, minutes=None)
+
+
+def test_a_replay_that_changes_nothing_does_not_bring_back_an_earlier_ticket(history: History) -> None:
+    """Its row still names the ticket and the account of its first processing."""
+    history.deliver({"phones": ()}, minutes=None, noise=1)
+    history.deliver({"phones": ("0905111001",)}, minutes=None)
+    history.deliver({}, minutes=None)
+    history.deliver({"phones": ("0905111001",)}, record=1, minutes=None)
+    history.replay(0, force=True, phone=1)
+    history.replay(2)
+    history.deliver({"name": "An"}, minutes=None)
