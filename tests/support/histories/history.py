@@ -3,7 +3,7 @@
 from tests.support.histories.edits import Edits
 from tests.support.histories.posting import Posting
 from tests.support.histories.product import Product
-from tests.support.histories.results import Request
+from tests.support.histories.request import Request
 from tests.support.histories.retry import retry_results
 from tests.support.histories.run import Run
 from tests.support.histories.state import Fields, Version

@@ -1,7 +1,7 @@
-"""Who may be told of a ticket, by the reference model."""
+"""Who is told what, by the specification."""
 
 from tests.support.histories.reference import Decision
-from tests.support.histories.state import Ticket
+from tests.support.histories.state import ANY, NEEDS_ATTENTION, Expected, Ticket, Told
 
 People = frozenset[str]
 
@@ -23,3 +23,11 @@ def owner_or_managers(decision: Decision, ticket: Ticket) -> list[People]:
         return [frozenset([str(ticket.owner)])]
     managers = _active(decision, "manager")
     return [managers] if managers else managers_or_admins(decision)
+
+
+def tell_of_the_future(decision: Decision, expected: Expected) -> None:
+    """A time in the far future is told once for each record."""
+    if decision.is_far_ahead() and managers_or_admins(decision):
+        word = Told(NEEDS_ATTENTION, ANY)
+        was_told = decision.record is not None and decision.record.was_far_ahead
+        (expected.may_tell if was_told else expected.must_tell).append(word)

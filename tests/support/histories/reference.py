@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from tests.support.histories.customers import Customers
 from tests.support.histories.memory import Memory, counting_time, merged, staleness
-from tests.support.histories.results import Request, Result
+from tests.support.histories.request import Request, Result
 from tests.support.histories.state import Applied, State, Ticket, Version
 
 FIELDS_THAT_OPEN_A_TICKET = ("sources", "interested_products")
@@ -37,6 +37,9 @@ class Decision:
             yield from self.stale_results()
         if False in stale:
             yield from self.deleted() if self.version.is_deletion else self.applied()
+
+    def is_far_ahead(self) -> bool:
+        return counting_time(self.version) != self.version.modified_at
 
     def keeps_phones(self) -> bool:
         """A version without a usable phone of a known record keeps the phones that were applied."""

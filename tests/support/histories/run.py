@@ -10,7 +10,7 @@ from tests.support.histories.memory import Memory
 from tests.support.histories.product import Product, Rows, Sent
 from tests.support.histories.reading import read_state
 from tests.support.histories.reference import Decision
-from tests.support.histories.results import Request
+from tests.support.histories.request import Request
 from tests.support.histories.state import Expected, State
 from tests.support.histories.story import Story
 from tests.support.histories.vocabulary import SECOND

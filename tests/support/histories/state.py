@@ -182,6 +182,7 @@ class Record:
 
     `usable` are the phones of the newest version that named usable ones or was corrected, `named` the fields
     that any version named. `is_deleted`: the version applied last was a deletion.
+    `was_far_ahead`: a version had a time in the far future.
     """
 
     fields: Fields
@@ -192,6 +193,7 @@ class Record:
     ticket: str | None
     applied: tuple[Applied, ...]
     is_deleted: bool = False
+    was_far_ahead: bool = False
 
 
 @dataclass

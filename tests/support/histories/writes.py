@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from tests.support.histories.memory import counting_time, merged
-from tests.support.histories.recipients import managers_or_admins, owner_or_managers
+from tests.support.histories.recipients import managers_or_admins, owner_or_managers, tell_of_the_future
 from tests.support.histories.reference import Decision
-from tests.support.histories.results import Result
+from tests.support.histories.request import Result
 from tests.support.histories.state import (
     ANY,
     LEAD_UPDATED,
@@ -63,9 +63,11 @@ def _nothing_written(decision: Decision, outcome: str) -> Expected:
             named=record.named | set(version.fields),
             usable=version.usable or record.usable,
             applied=(*record.applied, _applied(decision)),
+            was_far_ahead=record.was_far_ahead or decision.is_far_ahead(),
         )
     expected = Expected(outcome, state, record, keeps_notifications=True)
-    expected.may_tell = _word_of_the_future(decision)
+    if outcome != "stale":
+        tell_of_the_future(decision, expected)
     return expected
 
 
@@ -76,13 +78,19 @@ def _deleted(decision: Decision) -> Expected:
     event.ticket = ANY
     record = decision.record
     if record is not None:
-        record = replace(record, applied=(*record.applied, _applied(decision)), is_deleted=True)
+        record = replace(
+            record,
+            applied=(*record.applied, _applied(decision)),
+            is_deleted=True,
+            was_far_ahead=record.was_far_ahead or decision.is_far_ahead(),
+        )
     expected = Expected("record_deleted", state, record)
     ticket = decision.ticket_of_record()
     is_told = ticket is not None and ticket.is_open and not decision.is_after_deletion()
     if ticket is not None and is_told and (recipients := owner_or_managers(decision, ticket)):
         expected.must_tell = [Told(OneOf(LEAD_UPDATED, NEEDS_ATTENTION), OneOf(*recipients))]
     expected.may_tell = [Told(NEEDS_ATTENTION, ANY)]
+    tell_of_the_future(decision, expected)
     return expected
 
 
@@ -101,11 +109,6 @@ def _finish(event: Event, outcome: str) -> None:
 def _applied(decision: Decision) -> Applied:
     version = decision.version
     return Applied(version.event, counting_time(version), version.arrived_at)
-
-
-def _word_of_the_future(decision: Decision) -> list[Told]:
-    is_far = counting_time(decision.version) != decision.version.modified_at
-    return [Told(NEEDS_ATTENTION, ANY)] if is_far else []
 
 
 # Versions that are written
@@ -129,7 +132,7 @@ def _written(decision: Decision, result: Result) -> Expected:
     else:
         _update_ticket(decision, result, expected)
         event.account = OneOf(result.winner, state.tickets[result.ticket].account)
-    expected.may_tell += _word_of_the_future(decision)
+    tell_of_the_future(decision, expected)
     return expected
 
 
@@ -143,6 +146,7 @@ def _record(decision: Decision, result: Result) -> Record:
         account=result.winner,
         ticket=result.ticket or (old.ticket if old else None),
         applied=(*(old.applied if old else ()), _applied(decision)),
+        was_far_ahead=decision.is_far_ahead() or (old is not None and old.was_far_ahead),
     )
 
 
@@ -230,6 +234,3 @@ def _leave_the_ticket(decision: Decision, expected: Expected) -> None:
         ticket.title = OneOf(ticket.title, typed.get((str(key), "title"), ANY))
         ticket.description = OneOf(ticket.description, typed.get((str(key), "description"), ANY))
     expected.may_tell = [Told(LEAD_UPDATED, ANY), Told(NEEDS_ATTENTION, ANY)]
-
-
-# Who is told

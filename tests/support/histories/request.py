@@ -1,4 +1,4 @@
-"""What is asked of the reference model, and what it answers."""
+"""What the reference model is asked, and what it answers."""
 
 from dataclasses import dataclass
 
