@@ -1,144 +1,32 @@
-"""Random histories of leads, people's edits and replays against the reference model.
+"""Random histories of leads, people's edits and replays end as the reference model says.
 
-`scripts/test tests/model` takes 10,000 steps. With TEST_FULL=1 there are a hundred times as many, in pieces
-that can run alone: `TEST_FULL=1 scripts/test tests/model -k "[7]"`. A piece is a seed, so it repeats.
+A piece is a seed, so it repeats. HISTORY_PIECES chooses the pieces: 7 or 0-99.
 """
 
 import os
-from typing import Any, ClassVar
+from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
 
-from tests.support.histories.edits import OF_ACCOUNTS, OF_STAFF, OF_TICKETS
-from tests.support.histories.history import ANNOUNCE, HOLD, PROCESS, WAIT, History
 from tests.support.histories.product import Product
-from tests.support.histories.state import Fields
-from tests.support.histories.vocabulary import (
-    ADDRESSES,
-    EMAILS,
-    NAMES,
-    PHONES,
-    PRODUCTS,
-    SOURCE_LISTS,
-    TAGS,
-)
+from tests.support.histories.random_history import run_histories
 
-PIECES = 100 if os.environ.get("TEST_FULL") else 1
-HISTORIES_PER_PIECE = 200
-STEPS_PER_HISTORY = 50
-
-one_phone = st.sampled_from(list(PHONES))
-phones = st.lists(one_phone, max_size=2, unique=True).map(tuple)
-values = {
-    "name": st.sampled_from(NAMES),
-    "phones": phones,
-    "email": st.sampled_from(EMAILS),
-    "address": st.sampled_from(ADDRESSES),
-    "sources": st.sampled_from(SOURCE_LISTS),
-    "tags": st.sampled_from(TAGS),
-    "interested_products": st.sampled_from(PRODUCTS),
-}
-some_fields = st.fixed_dictionaries({}, optional=values)
-a_phone_and_some_fields = st.fixed_dictionaries(
-    {"phones": st.lists(one_phone, min_size=1, max_size=2, unique=True).map(tuple)},
-    optional={key: values[key] for key in values if key != "phones"},
-)
-times = st.none() | st.integers(0, 4)
-numbers = st.integers(0, 5)
-flags = st.booleans()
-rarely = st.integers(0, 9).map(lambda number: number == 9)
-mostly_processed = st.sampled_from([PROCESS] * 6 + [ANNOUNCE, ANNOUNCE, WAIT, HOLD])
+HISTORIES_PER_PIECE = 240
+STEPS_PER_PIECE = 10_000
+"""At least: a history ends early if no step is possible."""
 
 
-class RandomHistory(RuleBasedStateMachine):
-    """Each rule is a step. About half of them deliver something, so that edits meet many versions."""
-
-    product: ClassVar[Product]
-    steps: ClassVar[int] = 0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.history = History(self.product)
-
-    @rule(
-        fields=a_phone_and_some_fields | some_fields,
-        record=st.integers(0, 2),
-        workspace=st.integers(0, 1),
-        table=rarely.map(int),
-        minutes=times,
-        far=rarely,
-        deletion=rarely,
-        noise=st.integers(0, 1),
-        then=mostly_processed,
+def chosen_pieces() -> range:
+    first, _, last = os.environ.get("HISTORY_PIECES", "0-9" if "TEST_FULL" in os.environ else "0").partition(
+        "-"
     )
-    def deliver(self, fields: Fields, **posting: Any) -> None:
-        self.history.deliver(fields, **posting)
-
-    @rule(fields=a_phone_and_some_fields, record=st.integers(0, 2), minutes=times, then=mostly_processed)
-    def deliver_lead(self, fields: Fields, **posting: Any) -> None:
-        """Deliver a lead of one workspace, so that records share a phone."""
-        self.history.deliver(fields, **posting)
-
-    @rule(fields=some_fields, record=st.integers(0, 1), minutes=times, noise=st.integers(0, 3))
-    def deliver_later_version(self, fields: Fields, **posting: Any) -> None:
-        """Deliver to one of two records, so that their histories grow long."""
-        self.history.deliver(fields, **posting)
-
-    @precondition(lambda self: self.history.versions)
-    @rule(event=st.integers(0, 15), force=flags, phone=st.none() | st.integers(0, 3), dry_run=flags)
-    def replay(self, event: int, **how: Any) -> None:
-        self.history.replay(event, **how)
-
-    @precondition(lambda self: self.history.has_waiting())
-    @rule(waiting=numbers, held=rarely)
-    def process_waiting(self, waiting: int, held: bool) -> None:
-        self.history.process_waiting(waiting, held=held)
-
-    @precondition(lambda self: self.history.state.tickets)
-    @rule(edit=st.sampled_from(OF_TICKETS), ticket=numbers, choice=numbers)
-    def edit_ticket(self, edit: str, ticket: int, choice: int) -> None:
-        self.history.people.edit(edit, ticket, choice)
-
-    @precondition(lambda self: self.history.state.accounts)
-    @rule(edit=st.sampled_from(OF_ACCOUNTS), account=numbers, choice=numbers)
-    def edit_account(self, edit: str, account: int, choice: int) -> None:
-        self.history.people.edit(edit, account, choice)
-
-    @rule(edit=st.sampled_from(OF_STAFF), staff=st.integers(0, 7), choice=st.integers(0, 1))
-    def edit_staff(self, edit: str, staff: int, choice: int) -> None:
-        self.history.people.edit(edit, staff, choice)
-
-    @precondition(lambda self: self.history.has_unassigned_tickets())
-    @rule()
-    def retry(self) -> None:
-        self.history.retry()
-
-    def teardown(self) -> None:
-        type(self).steps += self.history.steps
+    return range(int(first), int(last or first) + 1)
 
 
-@pytest.mark.parametrize("piece", range(PIECES))
-def test_random_histories_end_as_the_reference_model_says(product: Product, piece: int) -> None:
-    RandomHistory.product, RandomHistory.steps = product, 0
-    run_state_machine_as_test(
-        seed(piece)(RandomHistory),
-        settings=settings(
-            max_examples=HISTORIES_PER_PIECE,
-            stateful_step_count=STEPS_PER_HISTORY,
-            deadline=None,
-            database=None,
-            phases=[Phase.generate, Phase.shrink],
-            suppress_health_check=list(HealthCheck),
-            print_blob=False,
-            report_multiple_bugs=False,
-        ),
-    )
-    print(f"{RandomHistory.steps} steps")
+@pytest.mark.parametrize("piece", chosen_pieces())
+def test_random_histories_end_as_the_reference_model_says(
+    product: Product, piece: int, record_property: Callable[[str, object], None]
+) -> None:
+    steps = run_histories(product, piece, HISTORIES_PER_PIECE)
+    record_property("steps of random histories", steps)
+    assert steps >= STEPS_PER_PIECE
