@@ -5,8 +5,8 @@
 UPDATE public.pancake_webhook_event
 SET
     status = 'processed', processed_at = %(now)s, error_code = NULL, error_detail = NULL,
-    applied_at = CASE WHEN %(is_applied)s THEN clock_timestamp() ELSE applied_at END,
-    normalized_phone = COALESCE(%(phone)s, normalized_phone),
+    applied_at = CASE WHEN %(changes)s OR %(is_applied)s AND outcome IS NULL THEN clock_timestamp() ELSE applied_at END,
+    normalized_phone = CASE WHEN %(changes)s OR outcome IS NULL THEN COALESCE(%(phone)s, normalized_phone) ELSE normalized_phone END,
     outcome = CASE
         WHEN NOT %(changes)s THEN COALESCE(outcome, %(outcome)s)
         WHEN outcome = 'ticket_created' AND ticket_id = %(ticket_id)s::uuid THEN outcome

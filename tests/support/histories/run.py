@@ -57,9 +57,10 @@ class Run:
             new_ticket=next(iter(self.state.tickets.keys() - state.tickets.keys()), "new ticket"),
         )
         chosen = self.check(expected_results(Decision(self.memory, state, request)), told, before)
-        if chosen.why == "no_change" and chosen.record is not None:
-            # Of several usable phones, the event says which one counts as applied.
-            chosen.record.phone = str(self.state.events[event].phone)
+        phone = str(self.state.events[event].phone)
+        if chosen.why == "no_change" and chosen.record is not None and phone in chosen.record.usable:
+            # Of several usable phones, the event says which one counts as applied. A replay keeps its own.
+            chosen.record.phone = phone
         self.memory.remember(request.version, chosen.record, is_deletion=chosen.why == "record_deleted")
         if wrong := list(wrong_texts(self.state, {str(chosen.written)}, self.memory.typed)):
             self.fail(wrong)
