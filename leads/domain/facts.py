@@ -54,7 +54,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """An open ticket that events of ours made. `fields` are the mapped fields that it holds.
+    """An open ticket that the integration made. `fields` are the mapped fields that it holds.
 
     `account_phone` is the normalized phone of its account.
     """

@@ -45,7 +45,7 @@ WITH candidate AS (
     WHERE
         t.status IN ('new', 'in_progress')
         AND (t.account_id = ANY (ARRAY(SELECT c.id FROM customer AS c) || %(record_account_id)s::uuid) OR t.id = %(record_ticket_id)s)
-        -- Tickets that events of ours made, whatever their source is now.
+        -- Tickets that the integration made, whatever their source is now.
         AND EXISTS (SELECT FROM public.pancake_webhook_event AS e WHERE e.ticket_id = t.id)
     ORDER BY t.id
     FOR NO KEY UPDATE OF t

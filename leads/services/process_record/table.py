@@ -75,7 +75,7 @@ async def find_table(pancake: PancakeApi, connection: Connection, record_id: str
     """
     if len(connection.tables) == 1:
         return connection.tables[0]
-    # A breaker of its own: the one of the connection does not count calls that are cut off here, and must
+    # A separate breaker: the one of the connection does not count calls that are cut off here, and must
     # not open for polling, which can wait longer.
     breaker = pancake.breaker(f"{connection.id}/table")
     try:

@@ -22,7 +22,7 @@ class Memory:
     former_phones: dict[str, set[str]] = field(default_factory=dict)
 
     def remember(self, version: Version, record: Record | None, *, is_deletion: bool) -> None:
-        """Remember what became of a version's record."""
+        """Remember the result of a version for its record."""
         if record is not None:
             self.records[version.record] = record
         elif is_deletion:

@@ -608,7 +608,7 @@ CREATE FUNCTION public.pancake_roster_source(for_connection_id uuid, among_sourc
     LIMIT 1
 $$;
 
--- The versions of a record that were applied. A connection and a table have records of their own; every table but Pancake's
+-- The versions of a record that were applied. Records belong to a connection and a table; every table but Pancake's
 -- `account` and `contact` counts as `lead`, an unknown one too. A version that claimed a time in the far future has the time of its
 -- arrival. `applied_at` orders them: what was applied last is what Diva's data shows.
 CREATE FUNCTION public.pancake_applied_version(for_connection_id uuid, for_table_name text, for_record_id text)
