@@ -111,6 +111,12 @@ def test_a_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_a_link_to_a_decision_has_its_number(page: Path) -> None:
+    numbers = re.findall(r"\[(?:decision )?(\d{4})\]\([^)\s]*?(\d{4})-", page.read_text("utf-8"))
+    assert [pair for pair in numbers if pair[0] != pair[1]] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_a_line_has_at_most_100_columns(page: Path) -> None:
     """Rows of tables, lines with a link, and code outside the README may be longer."""
     lines = text_lines(page)
