@@ -1,4 +1,4 @@
--- Compare our events of a day with the records that Pancake listed (`seen_tables`, `seen_ids`): which were not listed, and how many
+-- Compare the events of a day with the records that Pancake listed (`seen_tables`, `seen_ids`): which were not listed, and how many
 -- versions later ones replaced. Only the listed tables count, because the webhook may bring others.
 -- Returns one row: superseded, unlisted (JSON array of record_id and table_name: records that were not listed and have no
 -- later version). Relies on ix_pancake_webhook_event_created_at, uq_pancake_webhook_event_identity.
@@ -15,31 +15,31 @@ WITH day_event AS (
         AND (e.table_name IS NULL OR e.table_name = ANY (%(tables)s))
         AND e.modified_on BETWEEN %(window_from)s AND %(window_to)s
         AND e.record_id IS NOT NULL
-), ours AS (
+), record AS (
     SELECT d.record_id, d.table_name, count(DISTINCT date_trunc('milliseconds', d.modified_on)) AS versions
     FROM day_event AS d
     GROUP BY d.record_id, d.table_name
 ), judged AS (
     SELECT
-        o.record_id, o.table_name, o.versions,
+        r.record_id, r.table_name, r.versions,
         -- IN is always hashed; as a join, the planner might compare every row with every id.
         CASE
-            WHEN o.table_name IS NULL THEN o.record_id IN (SELECT s.id FROM unnest(%(seen_ids)s::text[]) AS s (id))
-            ELSE (o.table_name, o.record_id) IN (
+            WHEN r.table_name IS NULL THEN r.record_id IN (SELECT s.id FROM unnest(%(seen_ids)s::text[]) AS s (id))
+            ELSE (r.table_name, r.record_id) IN (
                 SELECT s.table_name, s.id FROM unnest(%(seen_tables)s::text[], %(seen_ids)s::text[]) AS s (table_name, id)
             )
         END AS is_listed,
         EXISTS (
             SELECT FROM public.pancake_webhook_event AS n
             WHERE
-                n.record_id = o.record_id
+                n.record_id = r.record_id
                 AND n.modified_on > %(window_to)s
                 AND n.connection_id = %(connection_id)s
-                AND (n.table_name = o.table_name OR n.table_name IS NULL OR o.table_name IS NULL)
+                AND (n.table_name = r.table_name OR n.table_name IS NULL OR r.table_name IS NULL)
                 -- A version too far in the future counts as of its arrival.
                 AND (n.modified_on <= n.arrived_at + %(max_future)s::interval OR n.arrived_at > %(window_to)s)
         ) AS is_overtaken
-    FROM ours AS o
+    FROM record AS r
 )
 SELECT
     coalesce(sum(j.versions - CASE WHEN j.is_overtaken THEN 0 ELSE 1 END), 0)::bigint AS superseded,

@@ -56,12 +56,12 @@ def open_deployment(
     """Open the engine that HASURA_URL names. Raises WrongUsage for an unreadable directory."""
     settings = read_operator_settings("HASURA_URL", "HASURA_ADMIN_SECRET")
     try:
-        ours = read_directory(directory)
+        own = read_directory(directory)
     except DirectoryError as error:
         raise WrongUsage(f"{error}. Give another directory with --metadata.") from error
     with HasuraAdmin(settings.hasura_url, settings.hasura_admin_secret) as hasura:
         engine = Engine(hasura)
-        yield Deployment(engine, Files(folder, engine.url), ours, source)
+        yield Deployment(engine, Files(folder, engine.url), own, source)
 
 
 @app.command(epilog=examples("metadata backup"))
@@ -149,10 +149,12 @@ def remove(
     say(f"Removed {removed}. The state before is in {path}.")
 
 
-@app.command(epilog=examples("metadata compare --with https://staging.example.com --ours"))
+@app.command(epilog=examples("metadata compare --with https://staging.example.com --only-integration"))
 def compare(
     other: Annotated[str, typer.Option("--with", help="URL of the other engine.")],
-    only_ours: Annotated[bool, typer.Option("--ours", help="Leave out other metadata.")] = False,
+    only_integration: Annotated[
+        bool, typer.Option("--only-integration", help="Leave out the metadata of others.")
+    ] = False,
     source: Source = "default", directory: Directory = DIRECTORY, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Compare this engine with another one (staging, production).
@@ -165,7 +167,7 @@ def compare(
         open_deployment(source=source, directory=directory) as deployment,
         HasuraAdmin(other, secret) as second,
     ):
-        found = find_differences(deployment, Engine(second), only_ours=only_ours)
+        found = find_differences(deployment, Engine(second), only_integration=only_integration)
     if as_json:
         print_json({"differences": found})
     elif found:

@@ -13,18 +13,20 @@ from leads.cli.metadata.normal import same
 from leads.cli.metadata.pieces import Key
 
 
-def find_differences(deployment: Deployment, other: Engine, *, only_ours: bool) -> list[dict[str, Any]]:
+def find_differences(
+    deployment: Deployment, other: Engine, *, only_integration: bool
+) -> list[dict[str, Any]]:
     """List the pieces that differ between the engine of the deployment and another one."""
     wanted = deployment.wanted("9b")
     here, there = deployment.held()[2], replace(deployment, engine=other).held()[2]
-    keys = sorted(key for key in {*here, *there} if not only_ours or key in wanted)
+    keys = sorted(key for key in {*here, *there} if not only_integration or key in wanted)
     return [_describe(key, here, there, key in wanted) for key in keys if not _is_equal(key, here, there)]
 
 
 def print_differences(found: list[dict[str, Any]], console: Console) -> None:
-    table = Table("kind", "name", "ours", "difference")
+    table = Table("kind", "name", "integration", "difference")
     for each in found:
-        table.add_row(each["kind"], each["name"], "yes" if each["ours"] else "", each["difference"])
+        table.add_row(each["kind"], each["name"], "yes" if each["of_integration"] else "", each["difference"])
     console.print(table)
 
 
@@ -32,6 +34,8 @@ def _is_equal(key: Key, here: Mapping[Key, Any], there: Mapping[Key, Any]) -> bo
     return key in here and key in there and same(here[key], there[key])
 
 
-def _describe(key: Key, here: Mapping[Key, Any], there: Mapping[Key, Any], ours: bool) -> dict[str, Any]:
+def _describe(
+    key: Key, here: Mapping[Key, Any], there: Mapping[Key, Any], of_integration: bool
+) -> dict[str, Any]:
     difference = "differs" if key in here and key in there else "only here" if key in here else "only there"
-    return {"kind": key[0], "name": key[1], "ours": ours, "difference": difference}
+    return {"kind": key[0], "name": key[1], "of_integration": of_integration, "difference": difference}

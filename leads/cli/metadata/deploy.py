@@ -26,13 +26,13 @@ class Deployment:
 
     engine: Engine
     files: Files
-    ours: Json
+    own: Json
     source: str
     our_source: str = "default"
 
     def wanted(self, step: str) -> dict[Key, Any]:
         """Return our pieces after a step."""
-        pieces = split(self.ours, self.our_source)
+        pieces = split(self.own, self.our_source)
         return {
             key: piece
             for key, piece in pieces.items()
@@ -112,8 +112,8 @@ class Deployment:
         recorded = self.files.recorded() or {}
         if reasons := foreign(self.wanted("9b"), held, recorded):
             raise MetadataError(f"{'; '.join(reasons)}. {RENAME_FIRST}")
-        ours = {*self.wanted("9b"), *recorded}
-        gone = {key for key in ours if key in held and (step == "9a" or key[0] == CRON)}
+        keys = {*self.wanted("9b"), *recorded}
+        gone = {key for key in keys if key in held and (step == "9a" or key[0] == CRON)}
         backup = self.files.back_up(f"remove-{step}", metadata)
         bad = self.engine.inconsistencies()
         self.engine.replace(put(metadata, self.source, {}, gone), version, allow_inconsistent=bool(bad))
@@ -141,11 +141,11 @@ class Deployment:
                 f"9a must be applied first: {' '.join(missing[0])} is missing. Run: leads metadata 9a"
             )
 
-    def _check_others(self, before: Mapping[Key, Any], ours: set[Key], backup: Path) -> None:
+    def _check_others(self, before: Mapping[Key, Any], own_keys: set[Key], backup: Path) -> None:
         _, _, after = self.held()
         touched = [
             f"{key[0]} {key[1]}"
-            for key in {*before, *after} - ours
+            for key in {*before, *after} - own_keys
             if key not in after or key not in before or before[key] != after[key]
         ]
         if touched:

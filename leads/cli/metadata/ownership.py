@@ -10,21 +10,21 @@ from leads.cli.metadata.pieces import CRON, TYPES, Key
 OUR_ADDRESS = "{{HANDLERS_URL}}"
 
 
-def foreign(ours: Mapping[Key, Any], held: Mapping[Key, Any], recorded: Mapping[Key, Any]) -> list[str]:
+def foreign(wanted: Mapping[Key, Any], held: Mapping[Key, Any], recorded: Mapping[Key, Any]) -> list[str]:
     """List the pieces of other applications that have our names or addresses, each with the reason.
 
     A piece that we applied, or that equals the one we would apply, belongs to the integration.
     """
     reasons = [
         f"{key[0]} {key[1]} exists and belongs to another application"
-        for key, piece in ours.items()
+        for key, piece in wanted.items()
         if key in held
         and key not in recorded
         and not same(piece, held[key])
         and not _looks_ours(key, piece, held[key], held)
     ]
-    urls = {piece["url"]: key for key, piece in ours.items() if key[0] == "REST endpoint"}
-    triggers = {name: key for key, piece in ours.items() for name in _triggers(piece)}
+    urls = {piece["url"]: key for key, piece in wanted.items() if key[0] == "REST endpoint"}
+    triggers = {name: key for key, piece in wanted.items() for name in _triggers(piece)}
     for key, piece in held.items():
         if key[0] == "REST endpoint" and urls.get(piece["url"], key) != key:
             reasons.append(f"the path {piece['url']} belongs to the REST endpoint {key[1]}")

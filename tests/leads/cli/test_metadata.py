@@ -214,9 +214,9 @@ def test_compare_names_each_difference(shared: Shared, database: str) -> None:
     changed = put(shared.export(), "default", {}, {("cron trigger", "diva_nightly")})
     with fixed_engine(changed) as other:
         said = json.loads(shared.run("compare", "--with", other, "--json", code=1))
-        shared.run("compare", "--with", other, "--ours")
+        shared.run("compare", "--with", other, "--only-integration")
     assert said["differences"] == [
-        {"kind": "cron trigger", "name": "diva_nightly", "ours": False, "difference": "only here"}
+        {"kind": "cron trigger", "name": "diva_nightly", "of_integration": False, "difference": "only here"}
     ]
 
 
@@ -231,17 +231,17 @@ def test_an_engine_that_is_no_engine_is_named(tmp_path: Path) -> None:
 
 def test_spellings_that_mean_the_same_are_the_same() -> None:
     """Late engines spell defaults out, older ones leave them out, and lists come in any order."""
-    ours = {
+    here = {
         "name": "a",
         "definition": {"kind": "synchronous", "handler": "{{HANDLERS_URL}}/a", "timeout": 30},
     }
-    theirs = {
+    there = {
         "name": "a",
         "definition": {"handler": "{{HANDLERS_URL}}/a", "ignored_client_headers": ["Host"], "arguments": []},
         "comment": "",
     }
-    assert same(ours, theirs)
-    assert not same(ours, theirs | {"definition": theirs["definition"] | {"timeout": 31}})  # type: ignore[operator]
+    assert same(here, there)
+    assert not same(here, there | {"definition": there["definition"] | {"timeout": 31}})  # type: ignore[operator]
     rule: Json = {"columns": ["a", "b"], "filter": {"id": {"_in": []}}}
     assert same(rule, {"columns": ["b", "a"], "filter": {"id": {"_in": []}}})
     assert not same(rule, {"columns": ["a", "b"], "filter": {"id": {}}})

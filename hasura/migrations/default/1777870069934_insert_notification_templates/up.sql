@@ -6,7 +6,7 @@ SET LOCAL statement_timeout = '60s';
 
 DO $$
 DECLARE
-    ours CONSTANT jsonb := '[
+    wanted CONSTANT jsonb := '[
         {"code": "noti_pancake_new_lead", "channel": "in_app", "title": "Lead mới từ Pancake", "body": "Bạn được giao lead {{customer_name}} ({{phone}})."},
         {"code": "noti_pancake_lead_updated", "channel": "in_app", "title": "Lead Pancake được cập nhật", "body": "Lead {{customer_name}} ({{phone}}) có thông tin mới: {{changes}}."},
         {"code": "noti_pancake_needs_attention", "channel": "in_app", "title": "Tích hợp Pancake cần chú ý", "body": "{{reason}}: {{detail}}"}
@@ -21,15 +21,15 @@ BEGIN
     FROM public.notification_template AS t
     WHERE t.code LIKE 'noti\_pancake%'
         AND NOT EXISTS (
-            SELECT FROM jsonb_to_recordset(ours) AS o (code text, title text, body text, channel text)
-            WHERE (o.code, o.title, o.body, o.channel) = (t.code, t.title, t.body, t.channel)
+            SELECT FROM jsonb_to_recordset(wanted) AS w (code text, title text, body text, channel text)
+            WHERE (w.code, w.title, w.body, w.channel) = (t.code, t.title, t.body, t.channel)
         );
     IF others IS NOT NULL THEN
         RAISE EXCEPTION 'templates are not as this migration writes them: %. Rename or delete them first', others;
     END IF;
     INSERT INTO public.notification_template (code, title, body, channel)
-    SELECT o.code, o.title, o.body, o.channel
-    FROM jsonb_to_recordset(ours) AS o (code text, title text, body text, channel text)
+    SELECT w.code, w.title, w.body, w.channel
+    FROM jsonb_to_recordset(wanted) AS w (code text, title text, body text, channel text)
     ON CONFLICT (code) DO NOTHING;
     SELECT count(*) INTO found FROM public.notification_template WHERE code LIKE 'noti\_pancake%';
     IF found <> 3 THEN
