@@ -179,8 +179,8 @@ def imported_tests(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
             found |= {f"{module}.{alias.name}" for alias in node.names} if module == "tests" else {module}
-    ours = {module for module in found if module.startswith(("tests.", ".")) or module == "tests"}
-    return {module for module in ours if not f"{module}.".startswith("tests.support.")}
+    of_tests = {module for module in found if module.startswith(("tests.", ".")) or module == "tests"}
+    return {module for module in of_tests if not f"{module}.".startswith("tests.support.")}
 
 
 def test_tests_share_code_through_tests_support_only() -> None:

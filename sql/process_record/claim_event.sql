@@ -1,5 +1,5 @@
--- Claim a received event, or hold it if the kill switch is on or its source is inactive. Runs in a transaction of its own;
--- claim_id then fences the work.
+-- Claim a received event, or hold it if the kill switch is on or its source is inactive. Commits alone; claim_id
+-- then fences the work.
 -- Returns one row: paused, and the event's columns, null if there was nothing to claim.
 -- Relies on pk_pancake_webhook_event, uq_pancake_source.
 WITH switches AS (

@@ -1,6 +1,6 @@
 -- Load what the decision needs of every lead, after its locks were taken. Open tickets are locked, so they stay open.
 -- Returns one row. accounts, open_tickets, admins and managers are JSON arrays; contact_phone is the lead's phone, if a contact of
--- the account has it. roster_source_id is the first active source with a roster of its own (null = the default roster).
+-- the account has it. roster_source_id is the first active source that has a roster (null = the default roster).
 -- Relies on account_normalized_phone_idx, account_phone_not_normalized_idx, uq_contact_book_primary_phone,
 -- ix_pancake_webhook_event_phone, ix_pancake_webhook_event_ticket, Diva's index on ticket (account_id).
 WITH candidate AS (

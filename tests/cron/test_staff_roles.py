@@ -20,9 +20,9 @@ def renamed(harness: CronHarness) -> CronHarness:
         r"^```sql\n(CREATE OR REPLACE FUNCTION.*?)^```", CONTRACT.read_text("utf-8"), re.DOTALL | re.MULTILINE
     )
     harness.sql("ALTER TABLE staff DROP CONSTRAINT staff_role_check")
-    for ours, theirs in OTHER_NAMES.items():
-        harness.sql("UPDATE staff SET role = %s WHERE role = %s", theirs, ours)
-        assert f"'{theirs}'" in change
+    for name, other_name in OTHER_NAMES.items():
+        harness.sql("UPDATE staff SET role = %s WHERE role = %s", other_name, name)
+        assert f"'{other_name}'" in change
     harness.session.execute(change.encode())
     return harness
 

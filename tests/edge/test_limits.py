@@ -84,7 +84,7 @@ def test_the_deny_list_holds_ipv6_addresses(start_harness: Callable[..., EdgeHar
 
 
 def test_strangers_of_one_ipv6_network_share_a_rate(start_harness: Callable[..., EdgeHarness]) -> None:
-    """One machine may use all 2^64 addresses of its network; another network has a rate of its own."""
+    """One machine may use all 2^64 addresses of its network; another network has a separate rate."""
     harness = start_harness(started=False)
     trust_forwarded_addresses(harness)
     harness.set_limits(rate=10, burst=5)

@@ -99,7 +99,7 @@ MUTATIONS = {
 @pytest.mark.usefixtures("start_harness")
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_without_its_guard_a_proof_fails(name: str) -> None:
-    """Run the proof in a separate pytest. One of its own assertions must fail."""
+    """Run the proof in a separate pytest. One of its assertions must fail."""
     mutation = MUTATIONS[name]
     arguments = ["-q", "-p", "no:cacheprovider", "--tb=short", f"tests/edge/{mutation.proof}"]
     finished = subprocess.run(

@@ -26,16 +26,16 @@ def test_policy_and_deliveries_use_tls_to_a_trusted_peer_only(
     start_harness: object, processes: Processes, trusted: bool
 ) -> None:
     """Not trusted: no policy, no request, and the deliveries are spooled."""
-    theirs, ours = processes.directory("certificates-"), processes.directory("certificates-")
-    write_certificate(theirs)
-    write_certificate(ours)
-    with FakeHasura(server_context(theirs)) as hasura, FakeHandlers(server_context(theirs)) as handlers:
+    peers, other = processes.directory("certificates-"), processes.directory("certificates-")
+    write_certificate(peers)
+    write_certificate(other)
+    with FakeHasura(server_context(peers)) as hasura, FakeHandlers(server_context(peers)) as handlers:
         handlers.connections = [Connection(tokens={TOKEN: None})]
         settings = EdgeSettings(
             hasura.url, handlers.url, HASURA_TOKEN, EDGE_SECRET, environment=SHORT_INTERVALS
         )
         edge = NginxEdge(processes, settings)
-        trust = (theirs if trusted else ours) / "fullchain.pem"
+        trust = (peers if trusted else other) / "fullchain.pem"
         with (edge.directory / "site" / "http.conf").open("a") as site:
             site.write(f"lua_ssl_trusted_certificate {trust};\n")
         edge.start()

@@ -136,15 +136,15 @@ async def test_a_corrected_phone_replaces_an_invalid_one(harness: HandlerHarness
 async def test_a_processed_row_is_applied_again_only_with_force(harness: HandlerHarness) -> None:
     event_id, _ = await harness.process_lead()
     first = harness.event(event_id)
-    ours = "source_id = 'ticket_source_pancake'"
-    harness.sql(f"UPDATE ticket SET title = 'changed by hand' WHERE {ours}")
+    tickets = "source_id = 'ticket_source_pancake'"
+    harness.sql(f"UPDATE ticket SET title = 'changed by hand' WHERE {tickets}")
     await harness.replay(ids=[event_id])
     assert await harness.process_received() == {event_id: "no_change"}
     again = harness.event(event_id)
     assert (again["outcome"], again["ticket_id"]) == ("ticket_created", first["ticket_id"])
     await harness.replay(ids=[event_id], force=True)
     assert await harness.process_received() == {event_id: "ticket_updated"}
-    ticket = harness.one(f"SELECT title, updated_at > created_at AS is_updated FROM ticket WHERE {ours}")
+    ticket = harness.one(f"SELECT title, updated_at > created_at AS is_updated FROM ticket WHERE {tickets}")
     assert ticket == {"title": "changed by hand", "is_updated": True}
     assert "force" not in harness.event(event_id)["evidence"]
 

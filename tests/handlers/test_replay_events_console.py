@@ -48,7 +48,7 @@ class TestConsole:
 
 
 async def _one_in_each_state(harness: HandlerHarness) -> dict[str, int]:
-    """Create one row in each state, each of its own lead; return the ids by status."""
+    """Create one row in each state, each of a different lead; return the ids by status."""
     ids = {"skipped_kill_switch": (await hold_leads(harness, 1))[0]}
     for number, status in enumerate(("received", "ingested", "processed", "failed", "dead_letter"), 10):
         ids[status] = (await harness.deliver(held_lead(number)))["event_id"]

@@ -30,7 +30,7 @@ from sandbox.stack import hasura
 ROOT = Path(__file__).parents[2]
 METADATA = ROOT / "hasura" / "metadata"
 READERS = {"actions": read_action, "events": read_event, "cron": read_cron}
-OURS = {"crm_admin", "pancake_edge", "pancake_service"}
+ROLES = {"crm_admin", "pancake_edge", "pancake_service"}
 SCHEDULES = {
     "pancake_sync_sources": "*/15 * * * *",
     "pancake_check_connection": "*/5 * * * *",

@@ -235,7 +235,7 @@ def test_931_is_restored_from_its_dump(
 
 
 def test_reverting_935_removes_only_its_own_key(used_database: psycopg.Connection[dict[str, Any]]) -> None:
-    """Diva's other settings stay; without ours, the kill switch counts as on."""
+    """Diva's other settings stay; without those of the integration, the kill switch counts as on."""
     down(used_database, "935")
     row = used_database.execute("SELECT app_settings FROM app_setting WHERE id = 1").fetchone()
     assert row is not None

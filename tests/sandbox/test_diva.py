@@ -27,7 +27,7 @@ def test_it_has_the_columns_we_use(diva_database: str, table: str) -> None:
     assert {name for (name,) in rows} == set(CONTRACT[table].split())
 
 
-def test_its_last_migration_is_the_one_before_ours(diva_database: str) -> None:
+def test_its_last_migration_is_the_one_before_the_integration(diva_database: str) -> None:
     with psycopg.connect(diva_database) as connection:
         last = connection.execute('SELECT max("timestamp") FROM controller.migration_log').fetchone()
     assert last == (1777870069927,)
@@ -35,11 +35,11 @@ def test_its_last_migration_is_the_one_before_ours(diva_database: str) -> None:
 
 def test_it_knows_nothing_of_pancake(diva_database: str) -> None:
     with psycopg.connect(diva_database) as connection:
-        ours = connection.execute("SELECT relname FROM pg_class WHERE relname LIKE 'pancake%'").fetchall()
+        tables = connection.execute("SELECT relname FROM pg_class WHERE relname LIKE 'pancake%'").fetchall()
         sources = connection.execute(
             "SELECT id FROM crm_master_data WHERE type = 'ticket_source' ORDER BY id"
         ).fetchall()
-    assert ours == []
+    assert tables == []
     assert sources == [(f"ticket_source_{number}",) for number in range(1, 9)]
 
 

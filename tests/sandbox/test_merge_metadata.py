@@ -12,7 +12,7 @@ from sandbox.processes import Processes
 from sandbox.stack.hasura import metadata_arguments, start_engine
 from sandbox.stack.merge_metadata import MergeError, join_sdl, merge_directories
 
-OURS = MIGRATIONS.parents[1] / "metadata"
+INTEGRATION = MIGRATIONS.parents[1] / "metadata"
 
 
 def exported(database: str, *directories: Path) -> Any:
@@ -31,8 +31,8 @@ def exported(database: str, *directories: Path) -> Any:
 
 
 def test_the_merged_directory_equals_both_directories(database: str, tmp_path: Path) -> None:
-    merge_directories(tmp_path / "merged", [OURS, METADATA])
-    assert exported(database, tmp_path / "merged") == exported(database, OURS, METADATA)
+    merge_directories(tmp_path / "merged", [INTEGRATION, METADATA])
+    assert exported(database, tmp_path / "merged") == exported(database, INTEGRATION, METADATA)
 
 
 def test_an_object_defined_in_two_directories_is_refused(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ async def _schema(harness: SettingsHarness, role: str | None) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("role", ["crm_manager", "crm_telesale", "pancake_service", None])
-async def test_introspection_of_other_roles_shows_nothing_of_ours(
+async def test_introspection_of_other_roles_shows_nothing_of_the_integration(
     shared_harness: SettingsHarness, role: str | None
 ) -> None:
     schema = await _schema(shared_harness, role)
@@ -108,16 +108,16 @@ async def test_the_edge_sees_only_its_action(shared_harness: SettingsHarness) ->
     schema = await _schema(shared_harness, "pancake_edge")
     (mutations,) = (kind for kind in schema["types"] if kind["name"] == "mutation_root")
     assert [item["name"] for item in mutations["fields"]] == ["pancake_ingest_record"]
-    ours = {kind["name"] for kind in schema["types"] if "pancake" in kind["name"].lower()}
-    assert ours == {"PancakeIngestAck"}
+    types = {kind["name"] for kind in schema["types"] if "pancake" in kind["name"].lower()}
+    assert types == {"PancakeIngestAck"}
 
 
 async def test_introspection_of_the_administrators_shows_no_secret_and_no_third_action(
     shared_harness: SettingsHarness,
 ) -> None:
     schema = await _schema(shared_harness, "crm_admin")
-    ours = [kind for kind in schema["types"] if "pancake" in kind["name"].lower()]
-    for kind in ours:
+    types = [kind for kind in schema["types"] if "pancake" in kind["name"].lower()]
+    for kind in types:
         for part in ("fields", "inputFields", "enumValues"):
             assert not [item["name"] for item in kind[part] or () if HIDDEN.search(item["name"])], kind
     (mutations,) = (kind for kind in schema["types"] if kind["name"] == "mutation_root")

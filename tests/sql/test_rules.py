@@ -102,9 +102,9 @@ def test_active_sources_are_those_that_a_lead_names_on_its_connection(db: psycop
     )
     db.execute(
         "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
-        " VALUES (%(ours)s, '1', 'a', true), (%(ours)s, '2', 'b', false), (%(ours)s, '3', 'c', true),"
+        " VALUES (%(own)s, '1', 'a', true), (%(own)s, '2', 'b', false), (%(own)s, '3', 'c', true),"
         " (%(other)s, '2', 'd', true)",
-        {"ours": CONNECTION, "other": other},
+        {"own": CONNECTION, "other": other},
     )
     look = "SELECT pancake_source_id FROM pancake_active_source(%s, %s) ORDER BY 1"
     assert db.execute(look, [CONNECTION, ["1", "2"]]).fetchall() == [("1",)]
@@ -204,7 +204,7 @@ def test_a_body_has_another_hash_on_each_connection_and_in_each_table(db: psycop
 
 
 def test_the_rules_need_no_privileges_beyond_those_on_the_tables(db: psycopg.Connection) -> None:
-    """A role of the handlers has privileges on tables; a view would need one of its own."""
+    """A role of the handlers has privileges on tables; a view would need more."""
     db.execute("CREATE ROLE handlers_of_the_test")
     db.execute(
         "GRANT SELECT ON app_setting, pancake_connection, pancake_source, pancake_assignee,"
@@ -279,7 +279,7 @@ def test_a_copy_of_a_rule_is_found_in_any_spelling(rule: str, copy: str) -> None
     [name for name, text in QUERIES.items() if any(f"public.{rule}".encode() in text for rule in RULES)],
 )
 def test_a_rule_is_inlined_into_the_statement_that_uses_it(db: psycopg.Connection, name: str) -> None:
-    """A call that is not inlined is a node `Function Scan on public.pancake_…` of its own."""
+    """A call that is not inlined is a separate node `Function Scan on public.pancake_…`."""
     nulls = ", ".join(["NULL"] * prepare(db, name))
     arguments = sql.SQL(f"({nulls})" if nulls else "")
     explain = sql.SQL("EXPLAIN (VERBOSE) EXECUTE {}{}").format(sql.Identifier(name), arguments)

@@ -18,7 +18,7 @@ LEAD: dict[str, Any] = {
 
 
 def numbered_lead(number: int, phone: str | None = None, **fields: Any) -> dict[str, Any]:
-    """The lead of that number: equal numbers make equal records, each with a phone of its own."""
+    """The lead of that number: equal numbers make equal records, each with a different phone."""
     return {
         "type": "records",
         "event_type": "insert",

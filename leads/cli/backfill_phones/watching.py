@@ -14,7 +14,7 @@ JOIN_TIMEOUT_SECONDS = 5
 
 
 class LockWatch:
-    """Context manager: a thread with a connection of its own watches `writer`, which takes the locks."""
+    """Context manager: a thread with a second connection watches `writer`, which takes the locks."""
 
     def __init__(self, database_url: str, writer: DbSession, max_wait_seconds: float) -> None:
         self._url = database_url

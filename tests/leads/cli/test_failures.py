@@ -37,7 +37,7 @@ def fail_with(error: BaseException) -> Any:
 
     @app.command()
     def other() -> None:
-        """A second command keeps the first one a command of its own."""
+        """A second command keeps the first one a command: Typer calls a single one without its name."""
 
     return CliRunner().invoke(app, ["verb"])
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from leads.cli.__main__ import app
 
-OURS, OTHER = "ticket_source_pancake", "ticket_source_8"
+PANCAKE, OTHER = "ticket_source_pancake", "ticket_source_8"
 INSERT = "INSERT INTO ticket (title, source_id) SELECT 'Lead ' || n, %s FROM generate_series(1, %s) AS n"
 COUNT = "SELECT count(*) FROM ticket WHERE source_id = %s"
 
@@ -17,7 +17,7 @@ COUNT = "SELECT count(*) FROM ticket WHERE source_id = %s"
 def with_tickets(database: str) -> str:
     """25 tickets of Pancake, and some in the other source before."""
     with psycopg.connect(database, autocommit=True) as db:
-        db.execute(INSERT, (OURS, 25))
+        db.execute(INSERT, (PANCAKE, 25))
         db.execute(INSERT, (OTHER, 3))
     return database
 
@@ -37,30 +37,30 @@ def count(database: str, source: str) -> int:
 def test_there_and_back_leaves_the_tickets_of_others_where_they_were(with_tickets: str) -> None:
     before = count(with_tickets, OTHER)
     there = run(with_tickets, "--rows-per-batch", "10")
-    assert (there.exit_code, count(with_tickets, OURS)) == (0, 0)
-    assert there.stdout == f"25 tickets to move from {OURS} to {OTHER}.\n0 tickets are left.\n"
+    assert (there.exit_code, count(with_tickets, PANCAKE)) == (0, 0)
+    assert there.stdout == f"25 tickets to move from {PANCAKE} to {OTHER}.\n0 tickets are left.\n"
     assert count(with_tickets, OTHER) == before + 25
     assert run(with_tickets, "--back").exit_code == 0
-    assert (count(with_tickets, OURS), count(with_tickets, OTHER)) == (25, before)
+    assert (count(with_tickets, PANCAKE), count(with_tickets, OTHER)) == (25, before)
 
 
 def test_a_dry_run_counts_and_ends_with_1_if_tickets_are_left(with_tickets: str) -> None:
     result = run(with_tickets, "--dry-run", "--json")
     assert result.exit_code == 1
-    assert json.loads(result.stdout) == {"from": OURS, "to": OTHER, "waiting": 25, "left": 25}
-    assert count(with_tickets, OURS) == 25
+    assert json.loads(result.stdout) == {"from": PANCAKE, "to": OTHER, "waiting": 25, "left": 25}
+    assert count(with_tickets, PANCAKE) == 25
 
 
 def test_a_move_for_a_program_prints_one_document(with_tickets: str) -> None:
     result = run(with_tickets, "--json")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert json.loads(result.stdout) == {"from": OURS, "to": OTHER, "waiting": 25, "left": 0}
+    assert json.loads(result.stdout) == {"from": PANCAKE, "to": OTHER, "waiting": 25, "left": 0}
 
 
 def test_our_own_source_is_no_target(with_tickets: str) -> None:
-    result = run(with_tickets, "--to", OURS)
+    result = run(with_tickets, "--to", PANCAKE)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert f"--to must not be {OURS}" in result.stderr
+    assert f"--to must not be {PANCAKE}" in result.stderr
 
 
 def test_without_a_database_it_does_not_start() -> None:

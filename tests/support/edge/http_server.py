@@ -1,4 +1,4 @@
-"""An HTTP/1.1 server in a thread of its own, so that a test may block while it serves."""
+"""An HTTP/1.1 server in a separate thread, so that a test may block while it serves."""
 
 import asyncio
 import ssl

@@ -1,5 +1,5 @@
--- One delivery from its first byte to the answer. Read this first: it holds the order of all checks. Each step is in a
--- module of its own.
+-- One delivery from its first byte to the answer. Read this first: it holds the order of all checks. Each step is a
+-- separate module.
 local answers = require "pancake.answers"
 local budget = require "pancake.budget"
 local clock = require "pancake.clock"

@@ -29,7 +29,7 @@ function M.init()
 end
 
 -- Call `run` again and again for the life of the worker. It returns the seconds until the next call. Each call is a
--- timer of its own, whose memory is freed at its end. An error ends one call, not the loop.
+-- new timer, whose memory is freed at its end. An error ends one call, not the loop.
 local function run_forever(name, run)
     local function run_once(is_worker_exiting)
         if is_worker_exiting then

@@ -381,7 +381,7 @@ CREATE TRIGGER pancake_assignee_keep_ratio
 
 -- The functions of the rules return sets, because PostgreSQL inlines a function with a subquery only in FROM, and only if it is
 -- STABLE or IMMUTABLE, not STRICT and without SET. Inlined, they cost nothing, use the indexes of the statement that calls
--- them, and need the caller's privileges on the tables only (a view would need one of its own).
+-- them, and need the caller's privileges on the tables only (a view would need more).
 
 -- The settings: the values that each may have, and the one that is used in place of any other. It is the only place with bounds
 -- and defaults. The planner replaces the call by its result. A retention of 0 or less may mean "for ever" to the person who
