@@ -15,6 +15,7 @@ from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumberFormat
 
 from leads.domain.errors import InvalidPhone
 from leads.domain.phone_text import (
+    MAX_CLEAN_CHARACTERS,
     MAX_DIGITS,
     MAX_PHONE_CHARACTERS,
     MIN_DIGITS,
@@ -122,9 +123,8 @@ def normalize(text: str, country_code: str | None = None) -> tuple[str | None, s
     """
     if country_code in _OWN_CODES and (mobile := read_mobile(text)):
         return mobile, ""
-    if len(text) > MAX_PHONE_CHARACTERS:
+    if len(text) > MAX_PHONE_CHARACTERS or len(text := clean(text)) > MAX_CLEAN_CHARACTERS:
         return None, "too_long"
-    text = clean(text)
     parts = groups_of(text)
     digits = "".join(group.digits for part in parts for group in part)
     if reason := _unreadable(text, digits):
@@ -133,7 +133,7 @@ def normalize(text: str, country_code: str | None = None) -> tuple[str | None, s
         return None, "not_a_number"
     is_international = parts[0][0].is_international
     international = is_international or digits.startswith("00")
-    code = _NO_DIGIT.sub("", country_code or "") or COUNTRY_CODE
+    code = _NO_DIGIT.sub("", (country_code or "")[:MAX_PHONE_CHARACTERS]) or COUNTRY_CODE
     if code != COUNTRY_CODE and not international:
         national = _parse(f"+{code}{digits.lstrip('0')}")
         return national if national[0] else _parse(f"+{digits}")

@@ -30,7 +30,7 @@ Read = Callable[[str, bool], str | None]
 # Everything else separates two numbers.
 _SIGNS = "0123456789+ .()-"
 _PIECE = re.compile(f"[{_SIGNS}]+")
-_GROUP = re.compile(r"([^0-9]*)([0-9]+)")
+_DIGITS = re.compile(r"[0-9]+")
 _SPACED_HYPHEN = re.compile(r" -+ ")
 _HYPHENS = {0x2010: "-", 0x2011: "-"}  # hyphen and non-breaking hyphen
 
@@ -96,14 +96,16 @@ def groups_of(text: str) -> list[list[Group]]:
     parts: list[list[Group]] = []
     for piece in _PIECE.finditer(text):
         part: list[Group] = []
-        for match in _GROUP.finditer(piece[0]):
-            gap, offset = match[1], piece.start()
+        gap_start = piece.start()
+        for match in _DIGITS.finditer(text, *piece.span()):
+            gap = text[gap_start : match.start()]
             plus = gap.rfind("+")
-            start = match.start() + plus if plus >= 0 else match.start(2)
+            start = gap_start + plus if plus >= 0 else match.start()
             if plus >= 0 and part:
                 parts.append(part)
                 part = []
-            part.append(Group(gap, match[2], offset + start, offset + match.end()))
+            part.append(Group(gap, match[0], start, match.end()))
+            gap_start = match.end()
         if part:
             parts.append(part)
     return parts

@@ -13,6 +13,9 @@ from leads.domain.window import read_moment
 
 REPLAYABLE = REPLAYED_BY_MANUAL_INVOCATION | {PROCESSED}
 MAX_EVENTS_PER_REPLAY = 1000
+MAX_ID_DIGITS = 19  # of 2^63
+MAX_TEXT_CHARACTERS = 200
+MAX_QUOTED_CHARACTERS = 200
 MAX_EVENTS_PER_DRY_RUN = 100
 """A dry run holds the locks of all its leads at the same time."""
 
@@ -142,9 +145,14 @@ def _event_ids(ids: object, max_events: int) -> tuple[int, ...]:
     items = ids if isinstance(ids, list) else []
     if not 0 < len(items) <= max_events:
         raise BadRequest(f"ids is a list of 1 to {max_events} event ids.")
-    if not all(str(item).isascii() and str(item).isdigit() and int(item) < 2**63 for item in items):
+    if not all(_is_event_id(item) for item in items):
         raise BadRequest("ids are whole numbers.")
     return tuple(sorted({int(item) for item in items}))
+
+
+def _is_event_id(item: object) -> bool:
+    text = str(item) if isinstance(item, (int, str)) else ""
+    return len(text) <= MAX_ID_DIGITS and text.isascii() and text.isdigit() and int(text) < 2**63
 
 
 def _corrected_phone(phone: object, event_ids: tuple[int, ...]) -> str:
@@ -194,7 +202,7 @@ def _filtered(
 def _refuse_unknown(given: Mapping[str, object], known: Collection[str], where: str) -> None:
     unknown = sorted(set(given) - set(known))
     if unknown:
-        raise BadRequest(f"{where} does not know {', '.join(unknown)}.")
+        raise BadRequest(f"{where} does not know {', '.join(unknown)[:MAX_QUOTED_CHARACTERS]}.")
 
 
 def _flag(given: Mapping[str, object], name: str) -> bool:
@@ -208,6 +216,8 @@ def _text(given: Mapping[str, object], name: str) -> str | None:
     value = given.get(name)
     if value is not None and (not isinstance(value, str) or "\0" in value):
         raise BadRequest(f"filter.{name} is not text.")
+    if value is not None and len(value) > MAX_TEXT_CHARACTERS:
+        raise BadRequest(f"filter.{name} is longer than {MAX_TEXT_CHARACTERS} characters.")
     return value
 
 

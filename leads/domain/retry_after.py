@@ -5,11 +5,14 @@ from email.utils import parsedate_to_datetime
 
 DEFAULT_SECONDS = 30.0
 MAX_SECONDS = 3600.0
+MAX_CHARACTERS = 64
 
 
 def read_retry_after(value: str | None, now: datetime) -> float:
     """Return the seconds to wait, 1 to MAX_SECONDS; DEFAULT_SECONDS for a missing or unreadable one."""
     seconds = DEFAULT_SECONDS
+    if value and len(value) > MAX_CHARACTERS:
+        return DEFAULT_SECONDS
     try:
         if value and value.strip().isdigit():
             seconds = float(value)

@@ -8,16 +8,20 @@ _ISO_8601 = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?\s*(Z|[+-]\d\d(:?\d\d)?)?", re.ASCII
 )
 
+MAX_TIME_CHARACTERS = 64
 MAX_OFFSET = timedelta(hours=15, minutes=59)
 """PostgreSQL refuses a time whose zone is further from UTC."""
 
 
 def read_time(value: object) -> datetime | None:
     """Read an ISO 8601 time: aware if it names a zone, else naive. None for anything else."""
-    if not isinstance(value, str) or not _ISO_8601.fullmatch(value.strip()):
+    if not isinstance(value, str) or len(value) > MAX_TIME_CHARACTERS:
+        return None
+    text = value.strip()
+    if not _ISO_8601.fullmatch(text):
         return None
     try:
-        time = datetime.fromisoformat(value.strip().replace(",", "."))
+        time = datetime.fromisoformat(text.replace(",", "."))
     except ValueError:
         return None
     if abs(time.utcoffset() or timedelta()) > MAX_OFFSET:

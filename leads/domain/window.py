@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from typing import TypeVar
 
-from leads.domain.timestamps import read_time
+from leads.domain.timestamps import MAX_TIME_CHARACTERS, read_time
 
 OVERLAP = timedelta(minutes=10)
 """How far a window starts before the watermark: covers search lag, late commits and clock skew."""
@@ -101,7 +101,7 @@ def day_window(day: date) -> Window:
 
 def read_moment(value: object) -> datetime | None:
     """Read an ISO 8601 date (its midnight in ICT) or time (naive: UTC); None for anything else."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or len(value) > MAX_TIME_CHARACTERS:
         return None
     if moment := read_time(value):
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -146,7 +146,7 @@ def test_times_are_aware_only_if_they_have_a_zone(text: str, expected: datetime)
     [None, 5, True, [], {}, "", "yesterday", "2026-05-14", "2026-13-01T00:00", "2026-02-30T00:00:00",
      "0001-01-01T00:00:00", "9999-12-31T23:59:59", "20260514T023556", "2026-05-14T02:35:60",
      "2026-05-14T02:35:56+99:00", "2026-05-14T02:35:56+16:00", "2026-05-14T02:35:56-1600",
-     "٢٠٢٦-05-14T02:35:56"],
+     "٢٠٢٦-05-14T02:35:56", "2026-05-14T02:35:56" + " " * 46],
 )  # fmt: skip
 def test_text_that_is_no_time_gives_none(value: object) -> None:
     assert read_time(value) is None

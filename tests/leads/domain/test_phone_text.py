@@ -20,6 +20,8 @@ ONE, TWO = "+84903960375", "+84887410852"
 WORST_FIELDS = (
     "0903960375" * 90_000, "090 396 0375 " * 300, "09 " * 40, "1 23 " * 20, "0065 9123 456 " * 9, "001 " * 40,
     "+1234567 1 1 1 " * 10, "+8613812345/" * 16, "0/" * 99, "0903960," * 24, "\ufdfa" * 199, "+" * 199,
+    "…" * 200, "… …" * 66, "⑴" * 200,
+    "12121212+12++/12+12⑴121212121212+0121212++++12+120065 +12(+12++12++1212++2 3 +12+1212+12121271212+12+8",
     "-" * 199, "( " * 99, "7  -(0829 50+051511400+++130 0 9-0 2)00 +94+064 0000291 012 9 0+1 23 456 789 0",
 )  # fmt: skip
 
@@ -138,7 +140,7 @@ def test_a_field_costs_little(field: str, monkeypatch: pytest.MonkeyPatch) -> No
         read_phones([field])
     assert parse_fully.call_count <= MAX_FOREIGN_PARSES_PER_FIELD
     for work in (lambda: read_phones([field]), lambda: normalize(field)):
-        assert min(_seconds(work) for _ in range(10)) < 0.005
+        assert min(_seconds(work) for _ in range(40)) < 0.002
 
 
 def test_a_corrected_phone_of_any_size_is_refused_at_once() -> None:
@@ -150,6 +152,7 @@ def test_a_corrected_phone_of_any_size_is_refused_at_once() -> None:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    """Return the processor time of the work: it grows less than the time of day on a busy machine."""
+    start = time.thread_time()
     work()
-    return time.perf_counter() - start
+    return time.thread_time() - start
