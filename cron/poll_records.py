@@ -133,8 +133,6 @@ async def _store_missing(
     if not selected:
         return
     added = await store_missing(runtime.db, connection, selected, "poll", run.now)
-    for _, stored in added:
-        runtime.outbox.note_dropped(stored.event_id, stored.dropped or ())
     progress.add_missed([lead.record_id for lead, _ in added])
     runtime.metrics.webhook_missed.labels("poll").inc(len(added))
 

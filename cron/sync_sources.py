@@ -1,17 +1,21 @@
 """Store the list of each workspace's sources: new ones are inactive, removed ones are marked.
 
+The admins get one notification for all new sources of a connection, those created by deliveries included.
+
 Called by: cron trigger `pancake_sync_sources`, every 15 minutes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 
 from leads.adapters.database import Params
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
-from leads.domain.reports import ConnectionReport
+from leads.domain.reports import MAX_ITEMS_PER_ANSWERED_LIST, ConnectionReport
 from leads.domain.sources import Source, read_sources
 from leads.services.connections import Connection, for_each, load_connections, problems
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
@@ -27,6 +31,15 @@ class SourcesReport(ConnectionReport, total=False):
     new: list[str]
     removed: list[str]
     restored: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NewSource:
+    """A row of sync_sources/list_unannounced: a source that Pancake lists, or that a delivery named."""
+
+    id: str
+    connection_id: str
+    source_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +61,12 @@ async def sync_all(runtime: Runtime, run: CronRun) -> CronReport:
     """Read and store the sources of every connection."""
     connections = await load_connections(runtime.db, runtime.settings.key_ring)
     reports = await for_each(connections, partial(sync_connection, runtime, run))
+    new = await runtime.db.fetch_all("sync_sources/list_unannounced", {}, NewSource)
+    announced: Params = {"ids": [source.id for source in new], "now": run.now}
     return CronReport(
         {"connections": reports},
-        notices=tuple(notice for report in reports for notice in _notices(report)),
+        statements=(("sync_sources/mark_announced", announced),),
+        notices=tuple(_notices(new)),
         problem=problems(reports),
     )
 
@@ -79,11 +95,11 @@ def _store_sources_params(connection_id: str, sources: Sequence[Source], now: da
     }
 
 
-def _notices(report: SourcesReport) -> list[AdminNotice]:
-    """One notice for all new sources of a connection."""
-    new = report.get("new")
-    if not new:
-        return []
-    return [
-        AdminNotice(f"new_source:{report['connection_id']}:{','.join(new)}", "new_source", ", ".join(new))
-    ]
+def _notices(new: Sequence[NewSource]) -> Iterator[AdminNotice]:
+    """One notice for all new sources of a connection. A source is announced once, so its id is a key."""
+    for connection_id, group in groupby(new, attrgetter("connection_id")):
+        sources = list(group)
+        named = ", ".join(source.source_id for source in sources[:MAX_ITEMS_PER_ANSWERED_LIST])
+        left = len(sources) - MAX_ITEMS_PER_ANSWERED_LIST
+        detail = f"{named} and {left} more" if left > 0 else named
+        yield AdminNotice(f"new_source:{connection_id}:{sources[0].id}", "new_source", detail)

@@ -33,7 +33,6 @@ async def ingest_record(runtime: Runtime, call: ActionCall) -> Answer:
     answer = UNKNOWN_TOKEN
     if stored:
         answer = {"status": stored.status, "event_id": stored.event_id, "error_code": stored.error_code}
-        runtime.outbox.note_dropped(stored.event_id, stored.dropped or ())
     runtime.metrics.webhook_requests.labels(answer["status"]).inc()
     return answer
 

@@ -9,7 +9,7 @@ from leads.domain.lifecycle import DEAD_LETTER, FAILED, INGESTED, PROCESSED, REC
 
 KILL_SWITCH = "kill_switch"
 SOURCE_INACTIVE = "source_inactive"
-"""What holds an event; a disabled connection is named by the event itself."""
+"""What holds an event; a disabled connection and an unknown source are named by the event itself."""
 WITH_TICKET = frozenset({"ticket_created", "ticket_updated"})
 
 
@@ -17,8 +17,8 @@ WITH_TICKET = frozenset({"ticket_created", "ticket_updated"})
 class ReplayedEvent:
     """An event after its replay.
 
-    `result`: the outcome of its last processing, also if it changed nothing. `held_by`: connection_disabled,
-    if that is what holds it.
+    `result`: the outcome of its last processing, also if it changed nothing. `held_by`: connection_disabled
+    or source_unknown, if that is what holds it.
     """
 
     id: int

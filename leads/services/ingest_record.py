@@ -22,21 +22,19 @@ from leads.services.contention import MAX_TRIES
 
 MAX_DELIVERIES_PER_BATCH = 100
 BATCHES_AT_A_TIME = 1
+MAX_NEW_SOURCES_PER_HOUR = 20
+"""How many sources without a name deliveries may create for a connection (docs/decisions/0036)."""
 Origin = Literal["webhook", "poll", "reconcile"]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredDelivery:
-    """A row of ingest_record/store_deliveries: status is that of the event, or `duplicate`.
-
-    `dropped` names the notifications of new sources that were not stored: no administrator is active.
-    """
+    """A row of ingest_record/store_deliveries: status is that of the event, or `duplicate`."""
 
     ordinal: int
     status: str
     event_id: int | None
     error_code: str | None
-    dropped: Sequence[str] | None = None
 
 
 class IngestQueue:
@@ -96,7 +94,12 @@ def store_deliveries_statement(deliveries: Sequence[Delivery], origin: Origin, n
     twenty times as much to write (docs/decisions/0001).
     """
     items = [_item(ordinal, delivery) for ordinal, delivery in enumerate(deliveries)]
-    params = {"origin": origin, "now": now, "deliveries": json.dumps(items, ensure_ascii=False)}
+    params = {
+        "origin": origin,
+        "now": now,
+        "max_new_sources": MAX_NEW_SOURCES_PER_HOUR,
+        "deliveries": json.dumps(items, ensure_ascii=False),
+    }
     return "ingest_record/store_deliveries", params
 
 

@@ -46,10 +46,9 @@ async def test_a_lead_a_late_ticket_and_a_cron_notify_staff_under_other_role_nam
 ) -> None:
     admins, managers = staff(renamed, "quan_tri"), staff(renamed, "quan_ly")
 
-    event_id, result = await renamed.process_lead(source=["-1", "unknown"])
+    event_id, result = await renamed.process_lead()
     assert result == "ticket_created"
     assert set(renamed.hasura.sent[f"{event_id}:unassigned"]["recipient_ids"]) == admins
-    assert set(renamed.hasura.sent[f"{event_id}:source_new_unknown"]["recipient_ids"]) == admins
 
     renamed.move_clock(minutes=31)
     assert (await renamed.run("check_sla"))["late"] == 1

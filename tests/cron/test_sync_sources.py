@@ -3,6 +3,7 @@
 from typing import Any
 
 from tests.support.crons import CronHarness
+from tests.support.leads import LEAD
 
 
 def sources(harness: CronHarness) -> dict[str, dict[str, Any]]:
@@ -19,6 +20,40 @@ async def test_new_sources_are_inactive_and_admins_are_notified_once(harness: Cr
     harness.move_clock(minutes=15)
     assert (await harness.run("sync_sources"))["connections"][0]["new"] == []
     assert harness.reasons() == ["new_source"]
+
+
+async def test_one_notice_names_all_new_sources_of_a_run_those_of_deliveries_too(
+    harness: CronHarness,
+) -> None:
+    await harness.run("sync_sources")
+    harness.hasura.sent.clear()
+    harness.enforce_header()
+    for n in range(3):
+        await harness.deliver(LEAD | {"id": str(n), "source": [f"8{n}{m:03}" for m in range(10)]})
+    assert harness.hasura.sent == {}
+    harness.pancake.more_sources["777"] = "Hội chợ"
+    harness.move_clock(minutes=15)
+    await harness.run("sync_sources")
+    (sent,) = harness.hasura.sent.values()
+    expected = ["777", *(f"8{n}{m:03}" for n in range(2) for m in range(10))][:20]
+    assert sent["data"] == {"reason": "new_source", "detail": f"{', '.join(expected)} and 1 more"}
+    harness.move_clock(minutes=15)
+    await harness.run("sync_sources")
+    assert len(harness.hasura.sent) == 1
+
+
+async def test_new_sources_are_announced_also_while_pancake_fails(harness: CronHarness) -> None:
+    await harness.run("sync_sources")
+    harness.hasura.sent.clear()
+    await harness.deliver(LEAD | {"source": None})
+    harness.sql(
+        "INSERT INTO pancake_source (connection_id, pancake_source_id) VALUES (%s, '999')",
+        harness.connection_id,
+    )
+    harness.pancake.faults.down = True
+    harness.move_clock(minutes=15)
+    assert (await harness.tick("sync_sources")).status_code == 503
+    assert [sent["data"]["detail"] for sent in harness.hasura.sent.values()] == ["999"]
 
 
 async def test_a_known_source_keeps_its_state_and_takes_the_new_name(harness: CronHarness) -> None:

@@ -47,6 +47,7 @@ async def test_duplicates_within_one_batch_are_one_row(harness: HandlerHarness) 
 async def test_two_processes_with_every_delivery_in_opposite_order_store_each_once(
     harness: HandlerHarness, second_harness: HandlerHarness, sources: int
 ) -> None:
+    harness.enforce_header()
     harness.slow_down("pancake_webhook_event", 0.001)
     harness.slow_down("pancake_source", 0.01)
     new = [[f"new-{n % sources}"] if sources else [] for n in range(150)]
@@ -57,4 +58,5 @@ async def test_two_processes_with_every_delivery_in_opposite_order_store_each_on
         answers = await asyncio.gather(*there, *back)
     assert Counter(a["status"] for a in answers) == {"received": 150, "duplicate": 150}
     assert harness.count("pancake_webhook_event") == 150
+    assert harness.count("pancake_source", "name IS NULL") == sources
     assert await count_deadlocks(harness, second_harness) == 0

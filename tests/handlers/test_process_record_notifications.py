@@ -1,8 +1,11 @@
 """process_record sends the notifications of an event once, now or later."""
 
+import json
+
 from leads.services.outbox import SEND_LEASE, UnsentEvent
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import LATER
+from tests.support.settings import ADMIN_ID
 
 
 async def test_a_notification_that_hasura_fails_is_sent_after_its_lease(
@@ -38,7 +41,9 @@ async def test_notifications_that_the_service_did_not_accept_are_sent_again(harn
 async def test_a_sender_with_an_older_claim_does_not_mark_newer_notifications_as_sent(
     harness: HandlerHarness,
 ) -> None:
-    answer = await harness.deliver({"id": "r", "phone_number": "0905111222", "source": ["-1", "brand new"]})
+    answer = await harness.deliver({"id": "r", "phone_number": "0905111222", "source": ["-1"]})
+    earlier = {"name": "earlier", "template_code": "noti_pancake_new_lead", "recipient_ids": [ADMIN_ID]}
+    harness.sql("UPDATE pancake_webhook_event SET notifications = %s", json.dumps([earlier | {"data": {}}]))
     claim = {"ids": [answer["event_id"]], "lease": SEND_LEASE, "now": harness.clock.now()}
     (held,) = await harness.runtime.db.fetch_all("outbox/claim_notifications", claim, UnsentEvent)
     harness.hasura.failing = True

@@ -59,7 +59,12 @@ def test_a_delivery_is_compared_by_the_identity_index(filled: psycopg.Connection
         "payload": "{}",
         "source_ids": ["5"],
     }
-    params = {"origin": "webhook", "now": "2026-05-14T00:00:00Z", "deliveries": json.dumps([delivery])}
+    params = {
+        "origin": "webhook",
+        "now": "2026-05-14T00:00:00Z",
+        "max_new_sources": 20,
+        "deliveries": json.dumps([delivery]),
+    }
     plan = custom_plan(filled, "ingest_record/store_deliveries", params)
     arbiters = {index for node in plan for index in node.get("Conflict Arbiter Indexes", [])}
     assert "uq_pancake_webhook_event_identity" in arbiters

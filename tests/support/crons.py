@@ -95,12 +95,12 @@ def seed_cron_connection(settings: Settings, connection_id: str) -> None:
             " created_at = now() - interval '1 year'",
             (seal(settings.key_ring, API_KEY, Use("api_key", connection_id, API_URL)), API_URL),
         )
-        db_connection.execute("UPDATE pancake_source SET is_active = true")
         db_connection.execute(
             "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
             " SELECT %s, s, s, true FROM unnest(ARRAY['-5', '-12', '-9', '24895', '(none)']) AS s",
             (connection_id,),
         )
+        db_connection.execute("UPDATE pancake_source SET is_active = true, announced_at = now()")
 
 
 @asynccontextmanager

@@ -47,6 +47,12 @@ class DatabaseHarness:
             json.dumps(settings),
         )
 
+    def enforce_header(self) -> None:
+        """Let the edge pass only deliveries with the header: those that reach the handlers are proved."""
+        self.sql(
+            "UPDATE pancake_connection SET signature_mode = 'enforce', header_secret_encrypted = 'sealed'"
+        )
+
     def fill_roster(self, size: int = 3, source: str | None = None, **columns: Any) -> list[str]:
         """Add the first telesale staff to the roster of a source, or to the default one; return their ids."""
         names = "".join(f", {name}" for name in columns)

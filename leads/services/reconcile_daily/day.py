@@ -93,8 +93,6 @@ async def _enter_leads(
     added: set[TableRecord] = set()
     if not dry_run and coverage.missing(selected, events):
         stored = await store_missing(runtime.db, connection, selected, "reconcile", run.now)
-        for _, row in stored:
-            runtime.outbox.note_dropped(row.event_id, row.dropped or ())
         added = {lead.key for lead, _ in stored}
         runtime.metrics.webhook_missed.labels("reconcile").inc(len(added))
         # Webhook or polling may have stored some of them in the meantime.

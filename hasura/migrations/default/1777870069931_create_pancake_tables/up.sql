@@ -77,6 +77,8 @@ CREATE TABLE public.pancake_source (
     is_removed boolean DEFAULT false NOT NULL,
     first_seen_at timestamptz DEFAULT now() NOT NULL,
     synced_at timestamptz,
+    -- When sync_sources notified the admins of the new source.
+    announced_at timestamptz,
     CONSTRAINT pk_pancake_source PRIMARY KEY (id),
     CONSTRAINT uq_pancake_source UNIQUE (connection_id, pancake_source_id),
     -- A source has no name until sync_sources has read it from Pancake. Its leads cannot be attributed, so it stays inactive.
@@ -594,6 +596,20 @@ CREATE FUNCTION public.pancake_active_source(for_connection_id uuid, among_sourc
         AND s.pancake_source_id = ANY (among_source_ids)
         AND s.is_active
         AND EXISTS (SELECT FROM public.pancake_connection AS c WHERE c.id = for_connection_id AND c.status <> 'disabled')
+$$;
+
+-- How many sources deliveries have created for a connection since then. sync_sources gives a source its name, so it is the others
+-- that only deliveries named.
+CREATE FUNCTION public.pancake_unnamed_sources(for_connection_id uuid, since timestamptz) RETURNS bigint
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT count(*)
+    FROM public.pancake_source AS s
+    WHERE
+        s.connection_id = for_connection_id
+        AND s.name IS NULL
+        AND s.pancake_source_id <> '(none)'
+        AND s.first_seen_at > since
 $$;
 
 -- The source whose roster serves a lead: the first of its active sources that has a roster; no row = the default roster.
