@@ -1,5 +1,8 @@
 """A synchronous database session, for commands; handlers and crons use leads/adapters/database.py."""
 
+import getpass
+import os
+
 import psycopg
 from psycopg.errors import QueryCanceled
 from psycopg.rows import DictRow, class_row, dict_row
@@ -17,15 +20,20 @@ SHUTDOWN_STATES = frozenset({"57P01", "57P02", "57P03"})
 """SQLSTATEs of a server that shuts down or starts, or of a session that was terminated."""
 
 
-def open_session(url: str, *, autocommit: bool = True) -> DbSession:
-    """Open a session; use it as a context manager.
+def open_session(url: str, command: str, *, autocommit: bool = True) -> DbSession:
+    """Open a session for a command of `leads`; use it as a context manager.
 
-    With `autocommit` every statement commits alone unless `transaction()` is open; without, the block is one
+    The database sees the application `leads COMMAND by USER`, also in the history of changes. With
+    `autocommit` every statement commits alone unless `transaction()` is open; without, the block is one
     transaction. Raises DatabaseUnavailable with the reason that the server or the network gave.
     """
     try:
         return psycopg.Connection[DictRow].connect(
-            url, autocommit=autocommit, row_factory=dict_row, connect_timeout=CONNECT_TIMEOUT_SECONDS
+            url,
+            autocommit=autocommit,
+            row_factory=dict_row,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            application_name=f"leads {command} by {_user()}",
         )
     except psycopg.OperationalError as error:
         raise DatabaseUnavailable(str(error).strip()) from error
@@ -36,3 +44,11 @@ def is_lost(error: psycopg.Error) -> bool:
     if not isinstance(error, psycopg.OperationalError):
         return False
     return error.sqlstate is None or error.sqlstate.startswith("08") or error.sqlstate in SHUTDOWN_STATES
+
+
+def _user() -> str:
+    """Return the name of the operating system's user; in a container there may be only a number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

@@ -29,6 +29,7 @@ CONNECTION_SETTINGS: dict[str, Any] = {
     "autocommit": True,
     "row_factory": dict_row,
     "options": SESSION_OPTIONS,
+    "fallback_application_name": "pancake handlers",
 }
 
 

@@ -8,6 +8,7 @@ from leads.cli.backfill_phones.command import backfill_phones
 from leads.cli.connection.command import app as connection
 from leads.cli.edge_spool.command import app as edge_spool
 from leads.cli.failures import VerbGroup
+from leads.cli.history import history
 from leads.cli.metadata.command import app as metadata
 from leads.cli.output import examples, exit_code_table
 from leads.cli.reconcile.command import reconcile
@@ -34,6 +35,9 @@ app.command(
 app.command("reconcile", epilog=examples("reconcile --day 2026-05-14 --dry-run"))(reconcile)
 app.command("backfill-phones", epilog=examples("backfill-phones --dry-run", "backfill-phones"))(
     backfill_phones
+)
+app.command("history", epilog=examples("history", "history --of connection --of setting --since 2026-05-01"))(
+    history
 )
 app.add_typer(metadata, name="metadata")
 app.add_typer(edge_spool, name="edge-spool")

@@ -1,7 +1,7 @@
 """What verbs print: results on stdout, messages and progress on stderr."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.text import Text
 
 from leads.cli.exit_codes import MEANINGS
 
@@ -29,6 +30,34 @@ def print_json(document: Any) -> None:
 def say(message: str) -> None:
     """Print a message for a person on stderr."""
     typer.echo(message, err=True)
+
+
+def print_line(text: str, level: int, console: Console) -> None:
+    """Print indented text. What is longer than a line goes on below with the same indentation.
+
+    Characters that a terminal would obey instead of showing are replaced.
+    """
+    indentation = "  " * level
+    shown = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+    for line in Text(shown).wrap(console, console.width - len(indentation), overflow="fold"):
+        console.print(indentation + line.plain.rstrip(), soft_wrap=True, highlight=False, markup=False)
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Return path, value before and value after of what differs; of objects only the keys that differ."""
+    for key in sorted(before.keys() | after.keys()):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from ((f"{key}.{path}", *values) for path, *values in differences(old, new))
+        elif old != new:
+            yield key, old, new
+
+
+def text_of(value: object) -> str:
+    """Return a value of a JSON document as a person reads it."""
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:

@@ -82,12 +82,12 @@ def test_no_writer_waits_for_the_scans_of_a_million_rows(large_database: str) ->
 
     The times are compared with each other, so that a busy machine makes no difference.
     """
-    with open_session(large_database) as db, writers(large_database) as longest_wait:
+    with open_session(large_database, "test") as db, writers(large_database) as longest_wait:
         scans = [seconds(lambda: db.execute(SCAN))]
         migrate(large_database)
         scans.append(seconds(lambda: db.execute(SCAN)))
         assert longest_wait() < 1.5 * max(scans)
-    with open_session(large_database) as db, writers(large_database) as longest_wait:
+    with open_session(large_database, "test") as db, writers(large_database) as longest_wait:
         assert db.execute(QUERIES["backfill_phones/find_index"]).fetchall() == []
         index_seconds = seconds(lambda: build_index(db))
         assert db.execute(QUERIES["backfill_phones/find_index"]).fetchall() == [{"is_valid": True}]

@@ -56,6 +56,24 @@ class TestConnectionAndSwitches:
         changed = datetime.fromisoformat(stored["pancake_integration"]["changed_at"])
         assert datetime.now(UTC) - changed < timedelta(minutes=1)
 
+    async def test_changes_in_settings_and_by_sql_are_in_the_history(self, harness: SettingsHarness) -> None:
+        connection = harness.one("SELECT id::text AS id FROM pancake_connection")
+        change = {"allowlist_mode": "monitor"}
+        await harness.run("pancake_settings_update_connection", id=connection["id"], set=change)
+        await harness.run("pancake_settings_update_settings", set={"kill_switch": False})
+        harness.sql("UPDATE pancake_connection SET allowlist_mode = 'off'")
+        entries = (await harness.run("pancake_settings_history", limit=3))["integration_change"]
+        assert [(entry["kind"], entry["changed_by"], entry["hasura_role"]) for entry in entries] == [
+            ("connection", harness.session.info.user, None),
+            ("setting", ADMIN_ID, "crm_admin"),
+            ("connection", ADMIN_ID, "crm_admin"),
+        ]
+        assert [(entry["before"], entry["after"]) for entry in entries] == [
+            ({"allowlist_mode": "monitor"}, {"allowlist_mode": "off"}),
+            ({"kill_switch": True}, {"kill_switch": False}),
+            ({"allowlist_mode": "off"}, {"allowlist_mode": "monitor"}),
+        ]
+
     async def test_unreadable_settings_show_the_value_that_the_handlers_use(
         self, harness: SettingsHarness
     ) -> None:

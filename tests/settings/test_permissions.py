@@ -16,6 +16,7 @@ ALLOWED = {
     "pancake_assignee": {"select", "aggregate", "insert", "update", "delete"},
     "pancake_webhook_event": {"select", "aggregate"},
     "pancake_cron_run": {"select", "aggregate"},
+    "integration_change": {"select"},
     "view_pancake_connection_status": {"select", "aggregate"},
     "view_pancake_setting": {"select", "update"},
 }
@@ -27,6 +28,7 @@ SETS = {
     "pancake_assignee": "weight: 2",
     "pancake_webhook_event": 'status: "received"',
     "pancake_cron_run": 'outcome: "failed"',
+    "integration_change": 'changed_by: "x"',
     "view_pancake_connection_status": 'status_after: "active"',
     "view_pancake_setting": "kill_switch: false",
 }
@@ -101,7 +103,9 @@ async def test_introspection_of_other_roles_shows_nothing_of_the_integration(
     shared_harness: SettingsHarness, role: str | None
 ) -> None:
     schema = await _schema(shared_harness, role)
-    assert "pancake" not in json.dumps(schema).lower()
+    shown = json.dumps(schema).lower()
+    assert "pancake" not in shown
+    assert "integration_change" not in shown
 
 
 async def test_the_edge_sees_only_its_action(shared_harness: SettingsHarness) -> None:

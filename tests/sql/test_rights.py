@@ -11,7 +11,7 @@ from sandbox.postgres.database import run_file
 from sandbox.postgres.handlers_role import GRANTS
 from tests.support.statements import placeholders, prepare
 
-OF_COMMANDS = {"backfill_phones", "connection_secrets", "tickets"}
+OF_COMMANDS = {"backfill_phones", "connection_secrets", "history", "tickets"}
 """Folders of the statements of `leads`, which operators run with the rights of the owner."""
 
 STATEMENTS = [name for name in QUERIES if name.partition("/")[0] not in OF_COMMANDS]

@@ -33,14 +33,14 @@ class Options:
 def run(database_url: str, options: Options, report: Report, progress: Progress) -> None:
     """Do the work and fill the report. Raises Stopped, DatabaseUnavailable and DatabaseError."""
     with ExitStack() as stack:
-        reader = stack.enter_context(open_session(database_url))
+        reader = stack.enter_context(open_session(database_url, "backfill-phones"))
         parsers = stack.enter_context(Parsers(options.processes))
         job = Backfill(reader, parsers, options.limits, report, progress, lambda: datetime.now(UTC))
         if options.mode == "dry run":
             job.dry_run()
             return
         check_window(options.limits, job.now())
-        db_connection = stack.enter_context(open_session(database_url))
+        db_connection = stack.enter_context(open_session(database_url, "backfill-phones"))
         row = db_connection.execute(QUERIES["backfill_phones/lock_run"]).fetchone()
         if row is None or not row["locked"]:
             raise Stopped("Another backfill is running on this database: wait until it ends")

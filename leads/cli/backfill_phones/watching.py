@@ -37,7 +37,7 @@ class LockWatch:
 
     def _watch(self) -> None:
         try:
-            with open_session(self._url) as db_connection:
+            with open_session(self._url, "backfill-phones") as db_connection:
                 while not self._stop.wait(CHECK_INTERVAL_SECONDS):
                     self._check_waits(db_connection)
         except (DatabaseError, DatabaseUnavailable) as error:

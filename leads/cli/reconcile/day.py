@@ -71,7 +71,7 @@ async def _reconcile(runtime: Runtime, day: date, run: CronRun) -> CronReport:
 async def _open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     # The pool logs each failed attempt to connect; the command reports the failure itself.
     logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
-    with open_session(settings.database_url):
+    with open_session(settings.database_url, "reconcile"):
         pass  # a database that cannot be reached is reported at once, with its reason
     runtime = Runtime.assemble(settings)
     await runtime.open()

@@ -1,13 +1,12 @@
 """Print the report of a replay for a person, within the width of the terminal."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.text import Text
 
+from leads.cli.output import differences, print_line, text_of
 from leads.domain.replay_results import ReplayResults
 
 BALANCE = ("matched", "replayed", "remaining", "changed", "returned", "arrived", "held")
@@ -52,7 +51,7 @@ def _print_changes(changes: list[dict[str, Any]], console: Console, names: Mappi
     """Print each event with its changes, one below the other: a table would be cut on 80 columns."""
     for item in changes:
         reasons = ": ".join(item[key] for key in ("error_code", "error_detail") if key in item)
-        _print_line(f"event {item['event_id']}: {item['result']}{reasons and ', '}{reasons}", 0, console)
+        print_line(f"event {item['event_id']}: {item['result']}{reasons and ', '}{reasons}", 0, console)
         for part in ("account", "contact", "ticket", "consent"):
             _print_part(part, item.get(part), console)
         for contact in item.get("other_contacts", ()):
@@ -61,13 +60,13 @@ def _print_changes(changes: list[dict[str, Any]], console: Console, names: Mappi
             staff_id = member["after"]["staff_id"]
             _print_part(f"roster {names.get(staff_id, staff_id)}", member, console)
         if item.get("owner"):
-            _print_line(f"owner: {names.get(item['owner'], item['owner'])}", 1, console)
+            print_line(f"owner: {names.get(item['owner'], item['owner'])}", 1, console)
         if item.get("notifications"):
             notified = ", ".join(notification["name"] for notification in item["notifications"])
-            _print_line(f"would notify: {notified}", 1, console)
+            print_line(f"would notify: {notified}", 1, console)
     results = Counter(item["result"] for item in changes)
     counted = ", ".join(f"{result} {number}" for result, number in sorted(results.items()))
-    _print_line(f"{len(changes)} {'event' if len(changes) == 1 else 'events'}: {counted}", 0, console)
+    print_line(f"{len(changes)} {'event' if len(changes) == 1 else 'events'}: {counted}", 0, console)
 
 
 def _print_part(name: str, part: Mapping[str, Any] | None, console: Console) -> None:
@@ -75,31 +74,8 @@ def _print_part(name: str, part: Mapping[str, Any] | None, console: Console) -> 
     if part is None:
         return
     if part["before"] is None:
-        _print_line(f"{name}: new", 1, console)
+        print_line(f"{name}: new", 1, console)
         return
-    _print_line(name, 1, console)
-    for path, before, after in _differences(part["before"], part["after"]):
-        _print_line(f"{path}: {_value(before)} → {_value(after)}", 2, console)
-
-
-def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Return path, value before and value after of what differs; of objects only the keys that differ."""
-    for key in sorted(before.keys() | after.keys()):
-        old, new = before.get(key), after.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            yield from ((f"{key}.{path}", *values) for path, *values in _differences(old, new))
-        elif old != new:
-            yield key, old, new
-
-
-def _value(value: object) -> str:
-    if value is None:
-        return "none"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _print_line(text: str, level: int, console: Console) -> None:
-    """Print indented text. What is longer than a line goes on below with the same indentation."""
-    indentation = "  " * level
-    for line in Text(text).wrap(console, console.width - len(indentation), overflow="fold"):
-        console.print(indentation + line.plain.rstrip(), soft_wrap=True, highlight=False, markup=False)
+    print_line(name, 1, console)
+    for path, before, after in differences(part["before"], part["after"]):
+        print_line(f"{path}: {text_of(before)} → {text_of(after)}", 2, console)

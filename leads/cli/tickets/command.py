@@ -35,7 +35,7 @@ def move(
         raise WrongUsage(f"--to must not be {OUR_SOURCE}. Give another ticket source.")
     database_url = read_operator_settings("DATABASE_URL").database_url
     moving = Move.between(to, back=back, rows_per_batch=rows_per_batch, pause_seconds=pause_seconds)
-    with open_session(database_url) as db:
+    with open_session(database_url, "tickets move") as db:
         waiting = left = count_tickets(db, moving)
         if not as_json:
             typer.echo(f"{waiting} tickets to move from {moving.from_source} to {moving.to_source}.")

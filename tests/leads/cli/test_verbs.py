@@ -47,6 +47,7 @@ def test_the_verbs_are_those_of_the_operators() -> None:
         "replay",
         "reconcile",
         "backfill-phones",
+        "history",
         "connection",
         "metadata",
         "edge-spool",

@@ -13,6 +13,7 @@ DROP FUNCTION IF EXISTS public.pancake_unnamed_sources(uuid, timestamptz);
 DROP FUNCTION IF EXISTS public.pancake_active_source(uuid, text[]);
 DROP VIEW IF EXISTS public.view_pancake_setting;
 DROP FUNCTION IF EXISTS public.pancake_setting_write();
+DROP FUNCTION IF EXISTS public.pancake_hasura_person();
 DROP FUNCTION IF EXISTS public.pancake_switch();
 DROP FUNCTION IF EXISTS public.pancake_setting();
 DROP FUNCTION IF EXISTS public.pancake_read_setting(jsonb);

@@ -535,13 +535,20 @@ FROM (
 ) AS s
 CROSS JOIN LATERAL public.pancake_read_setting(s.setting) AS r;
 
+-- Who changes something through Hasura: the user, else the role. Null for a session that is not Hasura's.
+CREATE FUNCTION public.pancake_hasura_person() RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT coalesce(s.session ->> 'x-hasura-user-id', 'role ' || (s.session ->> 'x-hasura-role'))
+    FROM (SELECT nullif(current_setting('hasura.user', true), '')::jsonb AS session) AS s
+$$;
+
 -- Write the settings that an UPDATE of the view changes. Other keys of app_settings and unchanged settings are not written, except
 -- those that cannot be read: they get the value that is shown, which was used for them before.
 CREATE FUNCTION public.pancake_setting_write() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    session CONSTANT jsonb := nullif(current_setting('hasura.user', true), '')::jsonb;
     wanted CONSTANT jsonb := to_jsonb(NEW);
     refused text;
     changes jsonb;
@@ -558,7 +565,7 @@ BEGIN
         RETURN NEW;
     END IF;
     NEW.changed_at := clock_timestamp();
-    NEW.changed_by := coalesce(session ->> 'x-hasura-user-id', 'role ' || (session ->> 'x-hasura-role'), session_user);
+    NEW.changed_by := coalesce(public.pancake_hasura_person(), session_user);
     UPDATE public.app_setting AS a
     SET app_settings = a.app_settings || jsonb_build_object(
         'pancake_integration',

@@ -1,0 +1,27 @@
+-- List the changes of a period, the newest first. The replays of one transaction are one row: `rows` counts their events, `row_id`
+-- and `last_row_id` are the lowest and the highest.
+-- Returns id, changed_at, kind, action, row_id, last_row_id, rows, name, changed_by, person (name of a member of staff),
+-- hasura_role, database_role, application, before, after. Relies on ix_integration_change_changed_at.
+SELECT
+    max(c.id) AS id,
+    max(c.changed_at) AS changed_at,
+    c.kind,
+    c.action,
+    (array_agg(c.row_id ORDER BY c.id))[1] AS row_id,
+    (array_agg(c.row_id ORDER BY c.id DESC))[1] AS last_row_id,
+    count(*) AS rows,
+    (array_agg(c.name ORDER BY c.id))[1] AS name,
+    c.changed_by,
+    (SELECT s.full_name FROM public.staff AS s WHERE s.id::text = c.changed_by) AS person,
+    c.hasura_role,
+    c.database_role,
+    c.application,
+    (array_agg(c.before ORDER BY c.id))[1] AS before,
+    (array_agg(c.after ORDER BY c.id))[1] AS after
+FROM public.integration_change AS c
+WHERE c.changed_at >= %(since)s AND (%(kinds)s::text[] IS NULL OR c.kind = ANY (%(kinds)s))
+GROUP BY
+    CASE WHEN c.kind <> 'replay' THEN c.id END, c.transaction_id, c.kind, c.action, c.changed_by, c.hasura_role,
+    c.database_role, c.application
+ORDER BY max(c.id) DESC
+LIMIT %(limit)s

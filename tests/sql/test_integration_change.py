@@ -1,0 +1,235 @@
+"""The history of changes: what triggers record, what they leave out, and that nothing can change it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from leads.adapters.secrets import KeyRing
+from sandbox.postgres.handlers_role import GRANTS
+
+Db = psycopg.Connection[dict[str, Any]]
+RING = KeyRing({"k1": b"1" * 32})
+PLAIN = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef-plain"
+ENTRIES = "SELECT * FROM integration_change ORDER BY id"
+ADMIN = json.dumps({"x-hasura-role": "crm_admin", "x-hasura-user-id": "staff-1"})
+
+
+@pytest.fixture
+def db(database: str) -> Iterator[Db]:
+    """A session of the owner on a migrated database with a connection, whose own entry is skipped."""
+    with psycopg.connect(database, autocommit=True, row_factory=dict_row, application_name="psql") as session:
+        session.execute(
+            "INSERT INTO pancake_connection (name, workspace_id, token_sha256, header_secret_encrypted)"
+            " VALUES ('Diva', 1, sha256('t'), %s)",
+            [RING.encrypt("secret", "use")],
+        )
+        yield session
+
+
+def entries(db: Db, kind: str | None = None) -> list[dict[str, Any]]:
+    return [row for row in db.execute(ENTRIES.encode()).fetchall() if kind in (None, row["kind"])]
+
+
+def last(db: Db, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    entry = entries(db, kind)[-1]
+    return entry["before"], entry["after"]
+
+
+def add_event(db: Db, status: str) -> int:
+    row = db.execute(
+        "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, payload, status,"
+        " error_code, arrived_at, created_at) SELECT id, 'webhook', gen_random_uuid()::text,"
+        " sha256(random()::text::bytea), '{}', %s, 'invalid_phone', now(), now() FROM pancake_connection"
+        " RETURNING id",
+        [status],
+    ).fetchone()
+    assert row is not None
+    return int(row["id"])
+
+
+def test_a_new_connection_is_recorded_without_its_secrets(db: Db) -> None:
+    (entry,) = entries(db, "connection")
+    assert (entry["action"], entry["name"], entry["before"]) == ("insert", "Diva", {})
+    assert (entry["changed_by"], entry["database_role"]) == (db.info.user, db.info.user)
+    assert (entry["application"], entry["hasura_role"]) == ("psql", None)
+    assert entry["after"]["header_secret"] == "key k1"
+    assert (entry["after"]["token"], "api_key" in entry["after"]) == ("set", False)
+
+
+def test_a_mode_that_settings_changes_is_recorded_with_the_user_of_hasura(db: Db) -> None:
+    with db.transaction():
+        db.execute("SELECT set_config('hasura.user', %s, true)", [ADMIN])
+        db.execute(
+            "UPDATE pancake_connection SET signature_mode = 'enforce', allowed_ip_ranges = '{::1/128}'"
+        )
+    entry = entries(db, "connection")[-1]
+    assert (entry["changed_by"], entry["hasura_role"]) == ("staff-1", "crm_admin")
+    assert entry["database_role"] == db.info.user
+    assert entry["before"] == {"signature_mode": "off", "allowed_ip_ranges": []}
+    assert entry["after"] == {"signature_mode": "enforce", "allowed_ip_ranges": ["::1/128"]}
+
+
+def test_the_console_without_a_user_is_recorded_by_its_role(db: Db) -> None:
+    with db.transaction():
+        db.execute("SELECT set_config('hasura.user', %s, true)", ['{"x-hasura-role": "admin"}'])
+        db.execute("UPDATE pancake_connection SET name = 'other'")
+    assert entries(db, "connection")[-1]["changed_by"] == "role admin"
+
+
+def test_of_a_changed_secret_only_the_ids_of_the_keys_are_recorded(db: Db) -> None:
+    other = KeyRing({"k2": b"2" * 32})
+    db.execute(
+        "UPDATE pancake_connection SET header_secret_encrypted = %s, token_sha256 = sha256('other')",
+        [other.encrypt("secret", "use")],
+    )
+    assert last(db, "connection") == (
+        {"header_secret": "key k1", "token": "set"}, {"header_secret": "key k2", "token": "set"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("stored", [PLAIN, "x", PLAIN[::-1], " " + PLAIN, "~" * 200])
+def test_text_that_was_stored_instead_of_a_ciphertext_is_not_recorded(db: Db, stored: str) -> None:
+    db.execute("UPDATE pancake_connection SET api_key_encrypted = %s", [stored.encode()])
+    assert last(db, "connection") == ({"api_key": None}, {"api_key": "set"})
+
+
+def test_the_switch_of_a_connection_is_recorded_and_other_changes_of_its_status_are_not(db: Db) -> None:
+    count = len(entries(db))
+    for status in ("silent", "suspended", "active"):
+        db.execute("UPDATE pancake_connection SET status = %s, status_changed_at = now()", [status])
+    db.execute(
+        "UPDATE pancake_connection SET poll_watermark = now(), last_poll_at = now(), updated_at = now()"
+    )
+    assert len(entries(db)) == count
+    db.execute("UPDATE pancake_connection SET status = 'disabled'")
+    assert last(db, "connection") == ({"status": "active"}, {"status": "disabled"})
+    db.execute("UPDATE pancake_connection SET status = 'active'")
+    assert last(db, "connection") == ({"status": "disabled"}, {"status": "active"})
+
+
+def test_what_sync_sources_and_deliveries_write_of_a_source_is_not_recorded_and_its_switch_is(db: Db) -> None:
+    db.execute(
+        "INSERT INTO pancake_source (connection_id, pancake_source_id, name)"
+        " SELECT id, '-1', 'Facebook' FROM pancake_connection"
+    )
+    db.execute("UPDATE pancake_source SET name = 'Facebook', is_removed = false, synced_at = now()")
+    assert entries(db, "source") == []
+    db.execute("UPDATE pancake_source SET is_active = true")
+    assert last(db, "source") == ({"is_active": False}, {"is_active": True})
+    assert entries(db, "source")[-1]["name"] == "-1"
+    db.execute("DELETE FROM pancake_source")
+    entry = entries(db, "source")[-1]
+    assert (entry["action"], entry["before"]["name"], entry["after"]) == ("delete", "Facebook", {})
+    db.execute(
+        "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+        " SELECT id, '-3', 'TikTok', true FROM pancake_connection"
+    )
+    assert (entries(db, "source")[-1]["action"], last(db, "source")[1]["is_active"]) == ("insert", True)
+
+
+def test_members_of_a_roster_are_recorded_and_their_counters_are_not(db: Db) -> None:
+    db.execute("INSERT INTO pancake_assignee (staff_id) SELECT id FROM staff ORDER BY id LIMIT 1")
+    db.execute("UPDATE pancake_assignee SET assigned_count = 5, total_assigned = 5, last_assigned_seq = 5")
+    assert [entry["action"] for entry in entries(db, "roster")] == ["insert"]
+    db.execute("UPDATE pancake_assignee SET weight = 3")
+    assert last(db, "roster") == ({"weight": 1}, {"weight": 3})
+    db.execute("DELETE FROM pancake_assignee")
+    db.execute("TRUNCATE pancake_assignee")
+    assert [entry["action"] for entry in entries(db, "roster")[-2:]] == ["delete", "truncate"]
+
+
+def test_settings_are_recorded_by_either_way_and_other_settings_of_diva_are_not(db: Db) -> None:
+    count = len(entries(db))
+    db.execute("UPDATE app_setting SET app_settings = jsonb_set(app_settings, '{company}', '\"other\"')")
+    assert len(entries(db)) == count
+    db.execute("UPDATE view_pancake_setting SET kill_switch = false, sla_minutes = 45")
+    assert last(db, "setting") == (
+        {"kill_switch": True, "sla_minutes": 30}, {"kill_switch": False, "sla_minutes": 45},
+    )  # fmt: skip
+    db.execute(
+        "UPDATE app_setting SET app_settings ="
+        " jsonb_set(app_settings, '{pancake_integration,processing_paused}', 'true')"
+    )
+    assert last(db, "setting") == ({"processing_paused": False}, {"processing_paused": True})
+    db.execute("UPDATE app_setting SET app_settings = app_settings - 'pancake_integration'")
+    assert last(db, "setting")[0]["kill_switch"] is False
+    assert last(db, "setting")[1]["kill_switch"] is None
+
+
+def test_a_replay_is_recorded_with_who_asked_for_it_and_a_retry_is_not(db: Db) -> None:
+    by_hand, by_action, failed = (add_event(db, "dead_letter") for _ in range(3))
+    db.execute("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", [by_hand])
+    db.execute(
+        "UPDATE pancake_webhook_event SET status = 'received', replayed_by = 'staff-2',"
+        " replayed_at = now() - interval '1 second' WHERE id = %s",
+        [by_action],
+    )
+    found = [(entry["row_id"], entry["changed_by"], entry["before"]) for entry in entries(db, "replay")]
+    assert found == [
+        (str(by_hand), db.info.user, {"status": "dead_letter"}),
+        (str(by_action), "staff-2", {"status": "dead_letter"}),
+    ]
+    for status in ("received", "ingested"):
+        db.execute(
+            "UPDATE pancake_webhook_event SET status = %s, claim_id = gen_random_uuid(),"
+            " ingested_at = now() - interval '2 minutes' WHERE id = %s",
+            [status, failed],
+        )
+    count = len(entries(db))
+    for status in ("failed", "received"):
+        db.execute(
+            "UPDATE pancake_webhook_event SET status = %s, next_attempt_at = now() WHERE id = %s",
+            [status, failed],
+        )
+    assert len(entries(db)) == count
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE integration_change SET changed_by = 'other'",
+        "UPDATE integration_change SET changed_by = 'other' WHERE false",
+        "DELETE FROM integration_change",
+        "TRUNCATE integration_change",
+        "INSERT INTO integration_change (kind, action, row_id, changed_by, before, after)"
+        " VALUES ('setting', 'update', 'all', 'other', '{}', '{}')",
+    ],
+)
+def test_not_even_the_owner_changes_the_history_or_adds_to_it(db: Db, statement: str) -> None:
+    before = entries(db)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="written by triggers only"):
+        db.execute(statement.encode())
+    assert entries(db) == before
+
+
+def test_the_handlers_leave_traces_and_may_neither_read_nor_write_them(db: Db) -> None:
+    db.execute(GRANTS.read_bytes())
+    event_id = add_event(db, "dead_letter")
+    db.execute("SET ROLE pancake_handlers")
+    db.execute(
+        "UPDATE pancake_webhook_event SET status = 'received', replayed_by = 'staff-2', replayed_at = now()"
+        " WHERE id = %s",
+        [event_id],
+    )
+    for statement in (
+        "SELECT id FROM integration_change",
+        "DELETE FROM integration_change",
+        "SELECT integration_change_add('{}', '{}', '{}')",
+        "CREATE TEMP TABLE forged AS SELECT 1 AS id;"
+        " CREATE TRIGGER t AFTER INSERT ON forged FOR EACH ROW"
+        " EXECUTE FUNCTION integration_change_record('setting', 'id', 'id', 'id')",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            db.execute(statement.encode())
+    db.execute("RESET ROLE")
+    assert [entry["changed_by"] for entry in entries(db, "replay")] == ["staff-2"]
+
+
+def test_a_long_value_is_cut(db: Db) -> None:
+    db.execute("UPDATE pancake_connection SET name = repeat('x', 100000)")
+    _, after = last(db, "connection")
+    assert (len(after["name"]), len(entries(db)[-1]["name"])) == (1002, 200)
