@@ -1,5 +1,5 @@
--- Create the history of what is changed by people: modes, switches, secrets, sources, rosters, settings and replays, whoever
--- changes them and by what way. Triggers write it, so a change by SQL is in it too. It never holds a secret.
+-- Create the history of what is changed by people: modes, switches, secrets, sources, rosters, settings and replays, in
+-- whatever way. Triggers write it, so a change by SQL is in it too. It never holds a secret.
 -- May run again: it creates what a repeated 1777870069931 dropped with its tables.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
