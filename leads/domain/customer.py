@@ -7,17 +7,17 @@ from leads.domain.phone import PhoneReading
 def matching_account(
     phones: tuple[str, ...], accounts: tuple[Account, ...]
 ) -> tuple[str | None, Account | None]:
-    """The first phone with a match decides; among its accounts the oldest enabled one, else the oldest.
+    """The first phone with a match decides: an account that has it, oldest first, or that of its contact.
 
-    A phone that is not an account's own leads to the account whose contact has it; the phone is returned only
-    if it is the account's own.
+    Of these the first enabled one is the customer's, else the first one. The phone is returned only if it is
+    the account's own.
     """
     for phone in phones:
-        for is_own in (True, False):
-            matches = [a for a in accounts if (a.phone if is_own else a.contact_phone) == phone]
-            if matches:
-                enabled = next((a for a in matches if a.state == "enabled"), matches[0])
-                return phone if is_own else None, enabled
+        own = [account for account in accounts if account.phone == phone]
+        known = own + [account for account in accounts if account.contact_phone == phone]
+        if known:
+            account = next((each for each in known if each.state == "enabled"), known[0])
+            return phone if account.phone == phone else None, account
     return None, None
 
 

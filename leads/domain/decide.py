@@ -7,9 +7,10 @@ from leads.domain.customer import matching_account, phone_evidence, usable_evide
 from leads.domain.facts import Account, Applied, Facts, Ticket
 from leads.domain.lead import Digests, Lead
 from leads.domain.phone import PhoneReading
+from leads.domain.tickets import is_closed, ticket_applied, ticket_of_customer, ticket_of_record
 from leads.domain.versions import (
+    applied_phone_first,
     changed_fields,
-    is_new_request,
     is_phone_changed,
     is_unchanged,
     not_stale_part,
@@ -26,8 +27,8 @@ class Plan:
     `account_id` is the customer's; `account` is that row, or None if it is new. `ticket` is the ticket that
     the event names; it is written only if `writes_ticket`, and its account_id is then its new one. `digests`
     are what the event records of the mapped fields; None keeps what it has. `changed_fields` are those that
-    differ from the version applied last. `attention` holds the reasons why
-    a person should look at the result. `phone` is None only for a deletion.
+    differ from the version applied last. `is_news`: an update is told to the ticket's owner. `attention`
+    holds the reasons why a person should look at the result. `phone` is None only for a deletion.
     """
 
     outcome: str
@@ -44,6 +45,7 @@ class Plan:
     moves_ticket: bool = False
     digests: Digests | None = None
     changed_fields: tuple[str, ...] = ()
+    is_news: bool = True
     evidence: dict[str, object] = field(default_factory=dict)
     attention: tuple[str, ...] = ()
 
@@ -75,7 +77,7 @@ def decide(
 def _plan(lead: Lead, phones: PhoneReading, facts: Facts, arrived_at: datetime, *, force: bool) -> Plan:
     applied = facts.applied
     if lead.is_deletion:
-        return _deletion(lead, facts, arrived_at, force=force)
+        return _deletion(lead, phones, facts, arrived_at, force=force)
     phone = phones.require_primary()
     if applied is not None and not force:
         part = not_stale_part(lead, arrived_at, applied)
@@ -83,13 +85,19 @@ def _plan(lead: Lead, phones: PhoneReading, facts: Facts, arrived_at: datetime, 
             return _nothing_to_write(STALE, lead, phone, applied)
         if part is not lead:
             lead, phones = part, phones_of_part(part, phones, applied)
-            phone = phones.require_primary()
-        if is_unchanged(lead, applied) and not is_phone_changed(phones, applied):
-            plan = _nothing_to_write(NO_CHANGE, lead, phone, applied)
-            evidence = usable_evidence(phones, applied)
-            return replace(plan, digests=_merged_digests(lead, applied), evidence={"phone": evidence})
+    phones = applied_phone_first(phones, applied)
+    phone = phones.require_primary()
+    is_same = applied is not None and is_unchanged(lead, applied) and not is_phone_changed(phones, applied)
+    if applied is not None and is_same and not force:
+        plan = _nothing_to_write(NO_CHANGE, lead, phone, applied)
+        evidence = usable_evidence(phones, applied)
+        return replace(plan, digests=_merged_digests(lead, applied), evidence={"phone": evidence})
     plan = _with_customer(lead, phone, phones, facts)
-    return _with_ticket(plan, phones, facts, force=force) if lead.makes_ticket else plan
+    if not lead.makes_ticket:
+        return plan
+    plan, own = _with_ticket(plan, phones, facts, force=force), ticket_of_record(facts)
+    # Only a forced version comes here unchanged. It is no news of the record's ticket, but of any other.
+    return replace(plan, is_news=not (is_same and own and plan.ticket and plan.ticket.id == own.id))
 
 
 def _with_notes(plan: Plan, facts: Facts) -> Plan:
@@ -105,17 +113,21 @@ def _with_notes(plan: Plan, facts: Facts) -> Plan:
     return replace(plan, evidence={**plan.evidence, **notes}, attention=attention)
 
 
-def _deletion(lead: Lead, facts: Facts, arrived_at: datetime, *, force: bool) -> Plan:
-    """A deletion changes nothing of Diva's; the owner of the record's open ticket is told, once."""
+def _deletion(lead: Lead, phones: PhoneReading, facts: Facts, arrived_at: datetime, *, force: bool) -> Plan:
+    """A deletion changes nothing of Diva's; the owner of the record's open ticket is told, once.
+
+    That of an unknown record counts with its time and its phones.
+    """
     applied = facts.applied
     if applied is None:
-        return Plan(RECORD_DELETED, lead, None, None, writes_customer=False, digests={})
+        plan = Plan(RECORD_DELETED, lead, phones.primary, None, writes_customer=False, digests={})
+        return replace(plan, evidence={"phone": usable_evidence(phones, None)})
     if not force and not_stale_part(lead.naming(frozenset()), arrived_at, applied) is None:
         return _nothing_to_write(STALE, lead, applied.phone, applied)
     plan = _nothing_to_write(RECORD_DELETED, lead, applied.phone, applied)
     evidence: dict[str, object] = {"phone": {"usable": list(applied.usable_phones)}}
     plan = replace(plan, digests=applied.digests, evidence=evidence)
-    ticket = _ticket_of_record(facts)
+    ticket = ticket_of_record(facts)
     if ticket is None or applied.outcome == RECORD_DELETED:
         return plan
     return replace(plan, ticket=ticket, attention=("record_deleted",))
@@ -151,15 +163,15 @@ def _with_ticket(plan: Plan, phones: PhoneReading, facts: Facts, *, force: bool)
     moved it. After another phone the customer's open ticket comes first; else the record's ticket is moved to
     the customer, unless another record shares it.
     """
-    applied, own = facts.applied, _ticket_of_record(facts)
+    applied, own = facts.applied, ticket_of_record(facts)
+    ticket = ticket_of_customer(plan.account, plan.account_id, facts)
+    if ticket is None and own is None and not force and is_closed(plan.lead, phones, applied):
+        return replace(plan, ticket=ticket_applied(applied))
     if not is_phone_changed(phones, applied):
-        ticket = own or _ticket_of_customer(plan, facts)
-        if ticket is None and not force and _is_closed(plan.lead, phones, applied):
-            return replace(plan, ticket=_ticket_applied(applied))
+        ticket = own or ticket
         plan = _with_account_state(plan, facts)
         moves = ticket is not None and ticket.account_id is None
         return _writing_ticket(plan, ticket, facts, moves=moves)
-    ticket = _ticket_of_customer(plan, facts)
     moves = ticket is None and own is not None and not facts.ticket_is_shared
     if own and own.account_id != plan.account_id:
         plan = _with_changed_phone(
@@ -175,22 +187,6 @@ def _writing_ticket(plan: Plan, ticket: Ticket | None, facts: Facts, *, moves: b
     if moves:
         ticket = replace(ticket, account_id=plan.account_id)
     return replace(plan, outcome="ticket_updated", ticket=ticket, writes_ticket=True, moves_ticket=moves)
-
-
-def _ticket_of_record(facts: Facts) -> Ticket | None:
-    """The open ticket that the record's version applied last names."""
-    ticket_id = facts.applied.ticket_id if facts.applied else None
-    return next((ticket for ticket in facts.open_tickets if ticket.id == ticket_id), None)
-
-
-def _ticket_of_customer(plan: Plan, facts: Facts) -> Ticket | None:
-    """The newest open ticket on the customer's account or on another account with the same phone."""
-    phone = plan.account.phone if plan.account else plan.phone
-    ids = {plan.account_id}
-    if phone:
-        ids |= {account.id for account in facts.accounts if account.phone == phone}
-        ids |= {ticket.account_id for ticket in facts.open_tickets if ticket.account_phone == phone}
-    return next((ticket for ticket in facts.open_tickets if ticket.account_id in ids), None)
 
 
 def _with_account_state(plan: Plan, facts: Facts) -> Plan:
@@ -220,18 +216,8 @@ def _with_changed_phone(plan: Plan, own: Ticket, facts: Facts, *, stays: str) ->
 
 
 def _nothing_to_write(outcome: str, lead: Lead, phone: str | None, applied: Applied) -> Plan:
-    ticket = _ticket_applied(applied)
+    ticket = ticket_applied(applied)
     return Plan(outcome, lead, phone, applied.account_id, writes_customer=False, ticket=ticket)
-
-
-def _is_closed(lead: Lead, phones: PhoneReading, applied: Applied | None) -> bool:
-    """Whether the record had its ticket, which is no longer open, and the version asks for nothing new."""
-    return applied is not None and bool(applied.ticket_id) and not is_new_request(lead, phones, applied)
-
-
-def _ticket_applied(applied: Applied | None) -> Ticket | None:
-    """The ticket that the version applied last names, as a name only: nothing is written to it."""
-    return Ticket(applied.ticket_id, applied.account_id, None) if applied and applied.ticket_id else None
 
 
 def _merged_digests(lead: Lead, applied: Applied | None) -> Digests:

@@ -56,7 +56,7 @@ class Account:
 class Ticket:
     """An open ticket that the integration made. `fields` are the mapped fields that it holds.
 
-    `account_phone` is the normalized phone of its account.
+    `account_phone` is the normalized phone of its account, unless that was deleted.
     """
 
     id: str
@@ -73,7 +73,7 @@ class Ticket:
 class Facts:
     """What the database says, read under the lead's locks. Accounts: oldest first. Tickets: newest first.
 
-    `ticket_account` is the account of the record's open ticket and `applied_account` that of the version
+    `ticket_account` is the account of the record's ticket and `applied_account` that of the version
     applied last, both also if they have another phone by now. `ticket_is_shared`: another record's version
     applied last names the record's ticket too. `admins` and `managers` are the ids of active staff.
     `roster_source_id` is None for the default roster.

@@ -65,7 +65,7 @@ def _notifications(plan: Plan, facts: Facts, owner: str | None) -> Iterator[Noti
         yield Notification(name="new_lead", template_code=NEW_LEAD, recipient_ids=owners, data=data)
     elif plan.ticket_is_new:
         yield _attention("unassigned", facts.admins, data)
-    elif plan.writes_ticket:
+    elif plan.writes_ticket and plan.is_news:
         recipients = owners or list(facts.managers)
         yield Notification(
             name="lead_updated", template_code=LEAD_UPDATED, recipient_ids=recipients, data=data

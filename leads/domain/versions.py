@@ -80,6 +80,13 @@ def phones_of_part(part: Lead, read: PhoneReading, applied: Applied) -> PhoneRea
     return PhoneReading(applied.usable_phones, read.rejected, are_applied=True)
 
 
+def applied_phone_first(phones: PhoneReading, applied: Applied | None) -> PhoneReading:
+    """Return the phones with the one that was applied first: it decides as long as Pancake names it."""
+    if applied is None or applied.phone is None or is_phone_changed(phones, applied):
+        return phones
+    return replace(phones, usable=tuple(dict.fromkeys([applied.phone, *phones.usable])))
+
+
 def is_phone_changed(phones: PhoneReading, applied: Applied | None) -> bool:
     """Whether the phone that the record had is no longer among those that Pancake names."""
     return applied is not None and applied.phone is not None and applied.phone not in phones.usable

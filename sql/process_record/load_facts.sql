@@ -31,22 +31,28 @@ WITH candidate AS (
             FROM public.pancake_webhook_event AS e
             WHERE e.normalized_phone = b.primary_phone AND e.account_id = a.id
         )
+), known AS (
+    -- The accounts of the record, and those found through a contact: others may have their phones, which the lead does not name.
+    SELECT a.id, a.normalized_phone
+    FROM public.account AS a
+    WHERE a.id IN (%(record_account_id)s, (SELECT t.account_id FROM public.ticket AS t WHERE t.id = %(record_ticket_id)s))
+    UNION ALL
+    SELECT c.id, c.normalized_phone FROM candidate AS c WHERE c.contact_phone IS NOT NULL
 ), customer AS (
     SELECT c.id FROM candidate AS c
     UNION
-    -- An account that was found through a contact has a phone that the lead does not name; others may have it too.
     SELECT a.id
-    FROM candidate AS c
-    JOIN public.account AS a ON a.normalized_phone = c.normalized_phone
-    WHERE c.contact_phone IS NOT NULL AND a.deleted_at IS NULL
+    FROM known AS k
+    JOIN public.account AS a ON a.id = k.id OR a.normalized_phone = k.normalized_phone
+    WHERE a.deleted_at IS NULL
 ), open_ticket AS (
     SELECT t.id, t.account_id, t.assignee_id, t.title, t.description, t.data -> 'pancake' AS fields, t.created_at
     FROM public.ticket AS t
     WHERE
         t.status IN ('new', 'in_progress')
-        AND (t.account_id = ANY (ARRAY(SELECT c.id FROM customer AS c) || %(record_account_id)s::uuid) OR t.id = %(record_ticket_id)s)
-        -- Tickets that the integration made, whatever their source is now.
-        AND EXISTS (SELECT FROM public.pancake_webhook_event AS e WHERE e.ticket_id = t.id)
+        AND (t.account_id = ANY (ARRAY(SELECT c.id FROM customer AS c)) OR t.id = %(record_ticket_id)s)
+        -- Tickets that the integration made, whatever their source is now. A forced replay may make an event name another ticket.
+        AND (t.data ? 'pancake' OR EXISTS (SELECT FROM public.pancake_webhook_event AS e WHERE e.ticket_id = t.id))
     ORDER BY t.id
     FOR NO KEY UPDATE OF t
 )
@@ -61,7 +67,8 @@ SELECT
     (
         SELECT COALESCE(jsonb_agg(jsonb_build_object(
             'id', t.id, 'account_id', t.account_id, 'assignee_id', t.assignee_id, 'title', t.title, 'description', t.description,
-            'fields', t.fields, 'account_phone', (SELECT a.normalized_phone FROM public.account AS a WHERE a.id = t.account_id),
+            'fields', t.fields,
+            'account_phone', (SELECT a.normalized_phone FROM public.account AS a WHERE a.id = t.account_id AND a.deleted_at IS NULL),
             'assignee_is_active', EXISTS (SELECT FROM public.staff AS s WHERE s.id = t.assignee_id AND s.is_active)
         ) ORDER BY t.created_at DESC, t.id), '[]')
         FROM open_ticket AS t
@@ -69,11 +76,5 @@ SELECT
     (SELECT COALESCE(jsonb_agg(s.id ORDER BY s.id), '[]') FROM public.staff AS s WHERE s.role = public.pancake_staff_role('admin') AND s.is_active) AS admins,
     (SELECT COALESCE(jsonb_agg(s.id ORDER BY s.id), '[]') FROM public.staff AS s WHERE s.role = public.pancake_staff_role('manager') AND s.is_active) AS managers,
     (SELECT s.consent_mode FROM public.pancake_setting() AS s) AS consent_mode,
-    (
-        SELECT r.id::text
-        FROM public.pancake_webhook_event AS e
-        CROSS JOIN LATERAL public.pancake_roster_source(e.connection_id, e.source_ids) AS r
-        WHERE e.id = %(id)s
-    ) AS roster_source_id,
-    gen_random_uuid()::text AS new_account_id,
-    gen_random_uuid()::text AS new_ticket_id
+    (SELECT r.id::text FROM public.pancake_webhook_event AS e, public.pancake_roster_source(e.connection_id, e.source_ids) AS r WHERE e.id = %(id)s) AS roster_source_id,
+    gen_random_uuid()::text AS new_account_id, gen_random_uuid()::text AS new_ticket_id

@@ -68,3 +68,53 @@ def test_a_replay_that_changes_nothing_does_not_bring_back_an_earlier_ticket(his
     history.replay(0, force=True, phone=1)
     history.replay(2)
     history.deliver({"name": "An"}, minutes=None)
+
+
+def test_a_ticket_is_the_customers_after_a_forced_replay_of_the_event_that_made_it(history: History) -> None:
+    """No event named it any more, and a person opened it again: the customer got a second open ticket."""
+    history.deliver({"phones": ("0905111001",)})
+    history.people.set_status(0)
+    history.replay(0, force=True)
+    history.people.set_status(1)
+    history.people.set_status(0, 0)
+    history.deliver({"phones": ("0905111001",)}, record=1)
+    assert len(history.state.tickets) == 2
+
+
+def test_a_ticket_that_is_opened_again_keeps_its_missing_owner_after_a_tick(history: History) -> None:
+    for staff in range(3):
+        history.people.set_on_duty(staff)
+    history.deliver({"phones": ("0905111001",)})
+    history.people.set_status(0)
+    history.retry()
+    history.people.set_status(0, 0)
+    history.people.set_on_duty(0, 0)
+    history.retry()
+    assert [ticket.owner for ticket in history.state.tickets.values()] == [None]
+
+
+def test_notifications_that_did_not_reach_the_service_come_later_and_once(history: History) -> None:
+    history.connect_service(reachable=False)
+    history.deliver({"phones": ("0905111001",)})
+    history.deliver({"phones": ("0905111001",), "name": "An"}, minutes=1)
+    assert len(history.owed) == 2
+    history.connect_service(reachable=True)
+    history.retry()
+    history.retry()
+    assert len(history.product.hasura.received) == 2
+
+
+def test_an_event_of_an_inactive_source_is_held_and_drained(history: History) -> None:
+    history.people.set_source(0)
+    history.deliver({"phones": ("0905111001",), "sources": ("-1",)})
+    history.people.set_source(0, 0)
+    history.replay(0)
+    assert [event.outcome for event in history.state.events.values()] == ["ticket_created"]
+
+
+def test_a_lead_of_a_source_with_a_roster_gets_an_owner_of_it(history: History) -> None:
+    history.people.set_source_member(2, 0)
+    for phone in ("0905111001", "0905111002"):
+        history.deliver({"phones": (phone,), "sources": ("-1", "-3")}, record=int(phone[-1]))
+    owners = [history.story.name(ticket.owner) for ticket in history.state.tickets.values()]
+    assert owners == ["S3", "S3"]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from leads.domain.assign import choose
 from tests.support.histories.checks import HistoryFailed
 from tests.support.histories.product import Product
 from tests.support.histories.random_history import run_histories
@@ -13,7 +14,16 @@ MUTATIONS: dict[str, tuple[str, Callable[..., object]]] = {
     "unchanged versions are written": ("leads.domain.decide.is_unchanged", lambda *_: False),
     "no phone counts as changed": ("leads.domain.decide.is_phone_changed", lambda *_: False),
     "every phone counts as changed": ("leads.domain.decide.is_phone_changed", lambda *_: True),
-    "closed tickets are replaced": ("leads.domain.decide._is_closed", lambda *_: False),
+    "closed tickets are replaced": ("leads.domain.decide.is_closed", lambda *_: False),
+    "no ticket is the customer's": ("leads.domain.decide.ticket_of_customer", lambda *_: None),
+    "no account has the phone": ("leads.domain.decide.matching_account", lambda *_: (None, None)),
+    "the first phone always decides": ("leads.domain.decide.applied_phone_first", lambda phones, _: phones),
+    "phones are forgotten": ("leads.services.process_record.load.phones_of_version", lambda read, _: read),
+    "every time is possible": ("leads.services.process_record.load.with_possible_time", lambda lead, _: lead),
+    "the last member gets all tickets": (
+        "leads.services.process_record.roster.choose",
+        lambda members: choose(members[-1:]),
+    ),
     "typed texts are overwritten": (
         "leads.services.process_record.apply.texts_to_write",
         lambda ticket, texts: texts,

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence, Set
 
-from tests.support.histories.product import Rows, Sent
+from tests.support.histories.product import Rows
 from tests.support.histories.reading import own_number
 from tests.support.histories.state import Expected, State, Told
 from tests.support.histories.vocabulary import ADDRESSES, EMAILS, NAMES, NUMBERS, PRODUCTS, usable
@@ -25,37 +25,21 @@ class HistoryFailed(AssertionError):
     """A step did what the specification does not allow; the message has the history."""
 
 
-def matching(expected: Sequence[Expected], after: State, sent: Sequence[Sent]) -> Expected | None:
-    """Return the first allowed result that equals what happened."""
-    told = [Told(each.template, each.recipients) for each in sent]
-    return next((each for each in expected if each.state == after and not wrong_told(each, told)), None)
+def mismatches(expected: Expected, after: State, told: Sequence[Told]) -> list[str]:
+    """Return where what happened differs from the expected result."""
+    wrong = [*differences(expected.state, after), *wrong_told(expected.must_tell, told)]
+    return [f"It is not the result {expected.outcome!r}:", *(f"  {line}" for line in wrong)] if wrong else []
 
 
-def mismatches(expected: Sequence[Expected], after: State, sent: Sequence[Sent]) -> Iterator[str]:
-    """Yield for each allowed result where it differs from what happened."""
-    told = [Told(each.template, each.recipients) for each in sent]
-    for each in expected:
-        yield f"Not the allowed result {each.why!r}:"
-        yield from (f"  {line}" for line in [*differences(each.state, after), *wrong_told(each, told)])
-
-
-def wrong_told(expected: Expected, told: Sequence[Told]) -> list[str]:
+def wrong_told(expected: Sequence[Told], told: Sequence[Told]) -> list[str]:
     """Return what is missing or too much among the notifications."""
-    left = list(told)
-    wrong = []
-    for must in expected.must_tell:
+    left, wrong = list(told), []
+    for must in expected:
         if must in left:
             left.remove(must)
         else:
             wrong.append(f"not told: {must.template} to {must.recipients}")
-    may = list(expected.may_tell)
-    for each in left:
-        allowed = next((one for one in may if one == each), None)
-        if allowed is None:
-            wrong.append(f"told: {each.template} to {each.recipients}")
-        else:
-            may = [one for one in may if one is not allowed]
-    return wrong
+    return wrong + [f"told: {each.template} to {each.recipients}" for each in left]
 
 
 def differences(expected: State, after: State) -> Iterator[str]:
@@ -116,18 +100,21 @@ def _lost_metadata(before: Rows, after: Rows) -> Iterator[str]:
 
 
 def _unfair_choices(before: Rows, after: Rows) -> Iterator[str]:
-    """After a choice the counts of the available members differ by at most 1; all weights are 1."""
+    """After a choice the counts of a roster's available members differ by at most 1; all weights are 1."""
     staff = {row["id"]: row for row in after["staff"]}
     totals = {row["id"]: row["total_assigned"] for row in before["pancake_assignee"]}
-    members = after["pancake_assignee"]
-    chosen = [row for row in members if row["total_assigned"] > totals[row["id"]]]
-    available = [
-        row
-        for row in members
-        if row["is_active"] and staff[row["staff_id"]]["is_active"] and staff[row["staff_id"]]["on_duty"]
-    ]
-    counts = sorted(row["assigned_count"] for row in available)
-    if any(row not in available for row in chosen):
-        yield "a member who is not available got a ticket"
-    elif chosen and counts[-1] - counts[0] > 1:
-        yield f"the counts of the available members are {counts}"
+    chosen = [row for row in after["pancake_assignee"] if row["total_assigned"] > totals[row["id"]]]
+    for source in {row["source_id"] for row in chosen}:
+        available = [
+            row
+            for row in after["pancake_assignee"]
+            if row["source_id"] == source
+            and row["is_active"]
+            and staff[row["staff_id"]]["is_active"]
+            and staff[row["staff_id"]]["on_duty"]
+        ]
+        counts = sorted(row["assigned_count"] for row in available)
+        if any(row not in available for row in chosen if row["source_id"] == source):
+            yield "a member who is not available got a ticket"
+        elif counts[-1] - counts[0] > 1:
+            yield f"the counts of the available members are {counts}"

@@ -5,61 +5,61 @@ from tests.support.histories.state import State
 
 
 class Customers:
-    """The accounts and tickets of a state. `NEW` stands for an account that does not exist yet."""
-
-    NEW = ""
+    """The accounts and tickets of a state."""
 
     def __init__(self, before: State, memory: Memory) -> None:
         self.before, self.memory = before, memory
 
-    def matches(self, phone: str) -> list[str]:
-        """Return the accounts that the phone may lead to; empty if it leads to none.
-
-        The oldest live one with that number, else that of the phone's contact. Without a live number the text
-        does not say whether a disabled account is better. A number that the contact's account had before a
-        person changed it may lead to it or not; then NEW is among the answers.
-        """
+    def own(self, phone: str) -> list[str]:
+        """Return the accounts that have the phone themselves and are not deleted, the oldest first."""
         accounts = self.before.accounts
-        own = sorted(
+        return sorted(
             (key for key, account in accounts.items() if account.phone == phone and not account.deleted),
             key=lambda key: accounts[key].created_at,  # type: ignore[arg-type, return-value]
         )
-        if live := [key for key in own if accounts[key].enabled]:
-            return live[:1]
-        contact = self.before.contacts.get(phone)
-        found = [str(contact.account)] if contact and contact.account in accounts else []
-        known = [key for key in (*own[:1], *found) if key and not accounts[key].deleted]
-        is_former = any(phone in self.memory.former_phones.get(key, ()) for key in known)
-        is_certain = any(accounts[key].enabled for key in known) and not is_former
-        return known if is_certain or not known else [*known, self.NEW]
 
-    def of_phones(self, phones: tuple[str, ...]) -> list[str]:
-        """Return the accounts that phones may lead to: those of the first that certainly leads to one."""
-        found: list[str] = []
-        for phone in phones:
-            answers = self.matches(phone)
-            found += [key for key in answers if key != self.NEW]
-            if answers and self.NEW not in answers:
-                return found
-        return [*found, self.NEW]
-
-    def open_tickets(self, phone: str, winner: str) -> list[str]:
-        """Return the open tickets that our events made, on the winner or on any account with its phone."""
+    def match(self, phone: str) -> str | None:
+        """Return the account that a phone leads to: an own one, else its contact's; enabled ones first."""
         accounts = self.before.accounts
-        phones = {phone, accounts[winner].phone if winner in accounts else phone} - {None}
-        same = {winner, *(key for key, account in accounts.items() if account.phone in phones)}
-        return [
+        known = [*self.own(phone), *self._of_contact(phone)]
+        return next((key for key in known if accounts[key].enabled), known[0] if known else None)
+
+    def open_tickets(self, phone: str, winner: str, named: tuple[str, ...]) -> list[str]:
+        """Return the open tickets that our events made, on the winner or on a living account with its phone.
+
+        The newest first. `named` are the phones of the version: an account is found by another one only if
+        its phone is normalized.
+        """
+        accounts = self.before.accounts
+        if winner in accounts:
+            own = accounts[winner].phone
+            phone = own if own and (own in named or accounts[winner].is_normalized) else ""
+        same = {winner}
+        if phone:
+            found = ((key, accounts[key]) for key in self.own(phone))
+            same |= {key for key, account in found if phone in named or account.is_normalized}
+        tickets = self.before.tickets.items()
+        keys = [
             key
-            for key, ticket in self.before.tickets.items()
+            for key, ticket in tickets
             if ticket.is_from_pancake and ticket.is_open and ticket.account in same
         ]
+        return sorted(keys, key=lambda key: str(self.before.tickets[key].created_at), reverse=True)
 
-    def is_in_the_way(self, ticket: str, phone: str, winner: str) -> bool:
-        """Tell whether an open ticket certainly is the customer's.
+    def _of_contact(self, phone: str) -> list[str]:
+        """Return the account of the phone's contact, unless the phone is one that the account had before.
 
-        It may not be if its account was deleted, or if the phone is only that of the winning account and not
-        of the lead.
+        It is if a lead found the account by that phone, and none named it together with the phone that the
+        account has now.
         """
-        key = self.before.tickets[ticket].account
-        account = self.before.accounts[str(key)]
-        return not account.deleted and (key == winner or account.phone == phone)
+        contact = self.before.contacts.get(phone)
+        key = str(contact.account) if contact else ""
+        account = self.before.accounts.get(key)
+        if account is None or account.deleted or account.phone == phone:
+            return []
+        searches = [
+            each for each in self.memory.searches.values() if (each.phone, each.account) == (phone, key)
+        ]
+        is_former = any(each.matched == phone for each in searches)
+        now = account.phone if account.is_normalized else None
+        return [] if is_former and not any(now in each.usable for each in searches) else [key]

@@ -29,6 +29,9 @@ def wrong_announcements(announced: dict[str, Any], event: int, before: Rows, aft
     if result in ("dead_letter", "failed"):
         if (row["status"], row["error_code"]) != (result, announced["error_code"]):
             yield f"the dry run announced {announced}, the event is {row['status']} {row['error_code']}"
+    elif result.startswith("skipped_"):
+        if row["status"] != result:
+            yield f"the dry run announced {result}, the event is {row['status']}"
     elif result not in ("stale", "no_change") and row["outcome"] not in (result, "ticket_created"):
         yield f"the dry run announced {result}, the outcome is {row['outcome']}"
     changes = {part: announced_changes(announced.get(part)) for part in PARTS}

@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 
 from tests.support.histories.run import Run
-from tests.support.histories.vocabulary import DAY, NATIONAL, SECOND, STAFF, TELESALES
+from tests.support.histories.vocabulary import (
+    DAY,
+    NATIONAL,
+    ROSTER_SOURCE,
+    SECOND,
+    STAFF,
+    TELESALES,
+    WORKSPACES,
+)
+from tests.support.histories.vocabulary import SOURCES as PANCAKE_SOURCES
 
 STATUSES = ("new", "in_progress", "done", "cancelled")
 TEXTS = ("called twice", "wants a quote")
@@ -29,7 +38,7 @@ OF_ACCOUNTS = (
     "insert_older_account",
     "open_own_ticket",
 )
-OF_STAFF = ("set_active", "set_on_duty", "set_member")
+OF_STAFF = ("set_active", "set_on_duty", "set_member", "set_source_member")
 """The names of the edits."""
 
 
@@ -86,10 +95,7 @@ class Edits:
     def change_phone(self, account: int = 0, phone: int = 0) -> None:
         number = NATIONAL[phone % len(NATIONAL)]
         number = number if phone < len(NATIONAL) else number.lstrip("0")
-        before = self._run.state
-        if chosen := self._set_account(account, phone_code="84", phone_number=number):
-            former = self._run.memory.former_phones.setdefault(chosen, set())
-            former.add(str(before.accounts[chosen].phone))
+        self._set_account(account, phone_code="84", phone_number=number)
 
     def merge_accounts(self, account: int = 0, into: int = 1) -> None:
         """Move tickets and contacts to another account, and delete the first."""
@@ -135,6 +141,31 @@ class Edits:
         """Take a telesale out of the roster, or put one back."""
         chosen = TELESALES[staff % len(TELESALES)]
         self._set("pancake_assignee", chosen, {"is_active": ON_OFF[active % 2]})
+
+    def set_source_member(self, staff: int = 0, active: int = 1) -> None:
+        """Put a telesale into the roster of a source, or take one out."""
+        workspace, source = ROSTER_SOURCE
+        chosen, is_active = TELESALES[staff % len(TELESALES)], ON_OFF[active % 2]
+        self._run.edit(
+            f"{chosen} in the roster of {workspace} {source}: {is_active}",
+            "INSERT INTO pancake_assignee (source_id, staff_id, is_active)"
+            " SELECT s.id, %s, %s"
+            " FROM pancake_source AS s JOIN pancake_connection AS c ON c.id = s.connection_id"
+            " WHERE c.name = %s AND s.pancake_source_id = %s"
+            " ON CONFLICT (source_id, staff_id) DO UPDATE SET is_active = excluded.is_active",
+            *(chosen, is_active, workspace, source),
+        )
+
+    def set_source(self, source: int = 0, active: int = 1) -> None:
+        """Switch a source of a workspace on or off."""
+        keys = [(workspace, each) for workspace in WORKSPACES for each in PANCAKE_SOURCES]
+        workspace, chosen = keys[source % len(keys)]
+        self._run.edit(
+            f"source {workspace} {chosen}: {ON_OFF[active % 2]}",
+            "UPDATE pancake_source AS s SET is_active = %s FROM pancake_connection AS c"
+            " WHERE c.id = s.connection_id AND c.name = %s AND s.pancake_source_id = %s",
+            *(ON_OFF[active % 2], workspace, chosen),
+        )
 
     def _insert_account(self, number: str, days_ago: int) -> None:
         self._run.edit(

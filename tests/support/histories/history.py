@@ -1,17 +1,22 @@
 """A history: what happens to the product, step by step."""
 
+from datetime import timedelta
+
 from tests.support.histories.edits import Edits
 from tests.support.histories.posting import Posting
 from tests.support.histories.product import Product
 from tests.support.histories.request import Request
-from tests.support.histories.retry import retry_results
+from tests.support.histories.retry import retry_result
 from tests.support.histories.run import Run
 from tests.support.histories.state import Fields, Version
 from tests.support.histories.vocabulary import PHONES
 
-REPLAYABLE = ("processed", "dead_letter", "skipped_kill_switch")
+REPLAYABLE = ("processed", "dead_letter", "skipped_kill_switch", "skipped_source_disabled")
 PROCESS, ANNOUNCE, WAIT, HOLD = THEN = ("process", "announce", "wait", "hold")
 """What to do with a delivery: process it, at once or after a dry run, let it wait, or hold it."""
+
+LONGEST_WAIT = timedelta(minutes=6)
+"""Longer than every wait after a notification that did not reach the service."""
 
 TYPED_PHONES = tuple(text for text, number in PHONES.items() if number)
 
@@ -49,6 +54,8 @@ class History(Run):
         event = self._deliver(posting, "skipped_kill_switch" if then == HOLD else "received")
         if then == HOLD:
             self._switch(on=True)
+        elif event and self.state.events[event].status != "received":
+            return
         elif event and then == ANNOUNCE:
             self.process_as_announced(Request(self.versions[event]), is_replay=False)
         elif event and then == PROCESS:
@@ -94,18 +101,33 @@ class History(Run):
             self.process(request)
 
     def retry(self) -> None:
-        """Run the retry cron, which gives an owner to tickets that have none."""
+        """Run the retry cron: it gives tickets an owner, and sends what did not reach the service."""
         self.begin("retry cron")
-        rows, state, sent = self.rows, self.state, len(self.product.hasura.received)
+        self.product.clock.time += LONGEST_WAIT
+        rows, state, sent = self.rows, self.state, len(self.product.hasura.attempts)
         self.product.retry()
         self.take_over()
-        self.check(retry_results(state), self.product.hasura.received[sent:], rows)
+        self.check(retry_result(self.memory, state), self.product.hasura.attempts[sent:], rows)
+        if not self.product.hasura.failing:
+            self.expect("notifications that did not come", self.owed, set())
+
+    def connect_service(self, *, reachable: bool) -> None:
+        """Let the notification service be reached again, or not."""
+        self.begin(f"the notification service {'is' if reachable else 'is not'} reachable")
+        self.product.hasura.failing = not reachable
+
+    def finish(self) -> None:
+        """Check that every notification comes in the end."""
+        if not self.has_failed and self.owed:
+            self.connect_service(reachable=True)
+            self.retry()
 
     def has_waiting(self) -> bool:
         return any(event.status == "received" for event in self.state.events.values())
 
-    def has_unassigned_tickets(self) -> bool:
-        return any(ticket.owner is None and ticket.is_open for ticket in self.state.tickets.values())
+    def has_unfinished(self) -> bool:
+        """Tell whether the retry cron has notifications to send, or tickets to assign."""
+        return bool(self.owed or self.memory.unassigned)
 
     def _switch(self, *, on: bool) -> None:
         """Turn the integration on or off with its kill switch."""
@@ -126,9 +148,11 @@ class History(Run):
         if body in self.delivered:
             self.expect("answer", answer["status"], "duplicate")
             return None
-        self.expect("answer", answer["status"], status)
         self.delivered[body] = event
         version = posting.version(event, self.start, self.product.clock.now())
+        if status == "received" and not self.state.is_active(version):
+            status = "skipped_source_disabled"
+        self.expect("answer", answer["status"], status)
         self.versions[event] = version
         self.take_over()
         stored = self.state.events[event]

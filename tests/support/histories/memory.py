@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from tests.support.histories.state import Applied, Fields, Record, RecordKey, Version
+from tests.support.histories.state import Applied, Expected, Fields, Record, RecordKey, Search, Version
 
 FAR_FUTURE = timedelta(hours=48)
 
@@ -12,21 +12,24 @@ FAR_FUTURE = timedelta(hours=48)
 class Memory:
     """What was applied of each record, and what people typed.
 
-    `deletions` are those of records of which nothing else was applied, in order. `typed` maps a ticket and a
-    column to the text, `former_phones` an account to the numbers that it had.
+    `typed` maps a ticket and a column to the text, `searches` an event to how it found its customer,
+    `unassigned` a ticket that waits for an owner to the version that made it.
     """
 
     records: dict[RecordKey, Record] = field(default_factory=dict)
-    deletions: dict[RecordKey, tuple[Version, ...]] = field(default_factory=dict)
     typed: dict[tuple[str, str], str] = field(default_factory=dict)
-    former_phones: dict[str, set[str]] = field(default_factory=dict)
+    searches: dict[int, Search] = field(default_factory=dict)
+    unassigned: dict[str, Version] = field(default_factory=dict)
 
-    def remember(self, version: Version, record: Record | None, *, is_deletion: bool) -> None:
+    def remember(self, version: Version, result: Expected) -> None:
         """Remember the result of a version for its record."""
-        if record is not None:
-            self.records[version.record] = record
-        elif is_deletion:
-            self.deletions[version.record] = (*self.deletions.get(version.record, ()), version)
+        if result.record is not None:
+            self.records[version.record] = result.record
+        if result.search is not None:
+            self.searches[version.event] = result.search
+        ticket = result.state.tickets.get(str(result.written))
+        if result.outcome == "ticket_created" and ticket is not None and ticket.owner is None:
+            self.unassigned[str(result.written)] = version
 
 
 def counting_time(version: Version) -> datetime | None:
@@ -42,12 +45,14 @@ def merged(old: Fields, named: Fields) -> Fields:
     return {key: value for key, value in {**old, **named}.items() if value}
 
 
-def staleness(version: Version, applied: tuple[Applied, ...]) -> set[bool]:
-    """Return what the check may answer: both if the rules for equal and for missing times contradict."""
+def is_stale(version: Version, applied: tuple[Applied, ...]) -> bool:
+    """Versions are ordered by their times, those of equal or no time and all others by their arrival."""
     at = counting_time(version)
     times = [earlier.at for earlier in applied if earlier.at is not None]
     if at is not None and times and at < max(times):
-        return {True}
-    others = [earlier for earlier in applied if earlier.event != version.event]
-    by_arrival = [earlier for earlier in others if at is None or earlier.at is None or at == earlier.at]
-    return {version.arrived_at < earlier.arrived_at for earlier in by_arrival} or {False}
+        return True
+    return any(
+        version.arrived_at < earlier.arrived_at
+        for earlier in applied
+        if at is None or earlier.at is None or at == earlier.at
+    )

@@ -28,6 +28,7 @@ from tests.support.clock import SteadyClock
 from tests.support.crons import HDB_CATALOG
 from tests.support.fakes import FakeHasura
 from tests.support.histories.vocabulary import SOURCES, TELESALES, WORKSPACES
+from tests.support.histories.vocabulary import TABLES as RECORD_TABLES
 from tests.support.settings import ADMIN_ID, handler_settings
 
 Result = TypeVar("Result")
@@ -55,6 +56,7 @@ _RESET = f"""
 {"".join(f"DELETE FROM {table};" for table in _EMPTIED)}
 DELETE FROM pancake_cron_run;
 DELETE FROM pancake_assignee;
+UPDATE pancake_source SET is_active = true WHERE NOT is_active;
 UPDATE staff SET is_active = true, on_duty = true WHERE NOT (is_active AND on_duty);
 INSERT INTO pancake_assignee (id, staff_id)
 SELECT s, s FROM unnest(ARRAY['{"', '".join(TELESALES)}']::uuid[]) AS s;
@@ -87,19 +89,29 @@ class Sent:
 
 
 class RecordingHasura(FakeHasura):
-    """Also keeps every notification that it was sent, repeats included."""
+    """Also keeps every notification that it was to send, and every one that arrived, repeats included."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.attempts: list[Sent] = []
         self.received: list[Sent] = []
 
     async def send_notifications(
         self, notifications: Sequence[Mapping[str, Any]], *, timeout_seconds: float = SEND_TIMEOUT_SECONDS
     ) -> dict[str, int]:
-        for each in notifications:
-            recipients = frozenset(each["recipient_ids"])
-            self.received.append(Sent(each["idempotency_key"], each["template_code"], recipients))
-        return await super().send_notifications(notifications, timeout_seconds=timeout_seconds)
+        sent = [
+            Sent(each["idempotency_key"], each["template_code"], frozenset(each["recipient_ids"]))
+            for each in notifications
+        ]
+        self.attempts += sent
+        answer = await super().send_notifications(notifications, timeout_seconds=timeout_seconds)
+        self.received += sent
+        return answer
+
+    def reset(self) -> None:
+        self.failing = False
+        for kept in (self.sent, self.calls, self.taken, self.attempts, self.received):
+            kept.clear()
 
 
 class Product:
@@ -134,7 +146,7 @@ class Product:
         return self._runner.run(coroutine)
 
     def _seed_connection(self, number: int, name: str) -> None:
-        tables = ["lead", "contact"] if number == 0 else ["lead"]
+        tables = list(RECORD_TABLES) if number == 0 else ["lead"]
         row = self.sql(
             "INSERT INTO pancake_connection (name, workspace_id, table_names, token_sha256)"
             " VALUES (%s, %s, %s, %s) RETURNING id",
@@ -158,9 +170,7 @@ class Product:
         self._resets += 1
         self.sql(_RESET)
         self.clock.time = self.clock.start
-        self.hasura.sent.clear()
-        self.hasura.received.clear()
-        self.hasura.calls.clear()
+        self.hasura.reset()
 
     def sql(self, statement: str, *params: object) -> list[dict[str, Any]]:
         """Run statements and return the rows of the last one, if it has any."""

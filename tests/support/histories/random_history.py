@@ -21,6 +21,8 @@ from tests.support.histories.vocabulary import (
 )
 
 STEPS_PER_HISTORY = 50
+STEPS = "steps of random histories"
+"""The name of a test's report section that holds how many there were."""
 
 one_phone = st.sampled_from(list(PHONES))
 phones = st.lists(one_phone, max_size=2, unique=True).map(tuple)
@@ -45,6 +47,8 @@ times = st.none() | st.integers(0, 4)
 numbers = st.integers(0, 5)
 flags = st.booleans()
 rarely = st.integers(0, 9).map(lambda number: number == 9)
+mostly_leads = st.sampled_from([0] * 8 + [1, 2])
+mostly_on = st.sampled_from([0, 0, 1])
 mostly_processed = st.sampled_from([PROCESS] * 6 + [ANNOUNCE, ANNOUNCE, WAIT, HOLD])
 
 
@@ -62,7 +66,7 @@ class RandomHistory(RuleBasedStateMachine):
         fields=a_phone_and_some_fields | some_fields,
         record=st.integers(0, 2),
         workspace=st.integers(0, 1),
-        table=rarely.map(int),
+        table=mostly_leads,
         minutes=times,
         far=rarely,
         deletion=rarely,
@@ -116,12 +120,21 @@ class RandomHistory(RuleBasedStateMachine):
     def edit_staff(self, edit: str, staff: int, choice: int) -> None:
         self.history.people.edit(edit, staff, choice)
 
-    @precondition(lambda self: self.history.has_unassigned_tickets())
+    @rule(source=numbers, choice=mostly_on)
+    def edit_source(self, source: int, choice: int) -> None:
+        self.history.people.set_source(source, choice)
+
+    @rule(reachable=flags)
+    def connect_service(self, reachable: bool) -> None:
+        self.history.connect_service(reachable=reachable)
+
+    @precondition(lambda self: self.history.has_unfinished())
     @rule()
     def retry(self) -> None:
         self.history.retry()
 
     def teardown(self) -> None:
+        self.history.finish()
         type(self).steps += self.history.steps
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from tests.support.histories.product import Rows
-from tests.support.histories.state import Account, Contact, Event, Fields, Staff, State, Ticket
+from tests.support.histories.state import Account, Contact, Event, Fields, SourceKey, Staff, State, Ticket
 from tests.support.histories.vocabulary import KEYS
 
 
@@ -13,7 +13,14 @@ def read_state(rows: Rows, pancake_tickets: Collection[str]) -> State:
     """Return the state; `pancake_tickets` are the tickets that processing made."""
     contacts = {row["id"]: row for row in rows["contact_book"]}
     connections = {row["id"]: row["name"] for row in rows["pancake_connection"]}
-    members = {row["staff_id"] for row in rows["pancake_assignee"] if row["is_active"]}
+    sources = {
+        row["id"]: (connections[row["connection_id"]], row["pancake_source_id"])
+        for row in rows["pancake_source"]
+    }
+    members: dict[SourceKey | None, set[str]] = {}
+    for row in rows["pancake_assignee"]:
+        if row["is_active"]:
+            members.setdefault(sources.get(row["source_id"]), set()).add(row["staff_id"])
     return State(
         accounts={row["id"]: _account(row) for row in rows["account"]},
         contacts={
@@ -22,10 +29,9 @@ def read_state(rows: Rows, pancake_tickets: Collection[str]) -> State:
         },
         tickets={row["id"]: _ticket(row, contacts, row["id"] in pancake_tickets) for row in rows["ticket"]},
         events={row["id"]: _event(row, connections) for row in rows["pancake_webhook_event"]},
-        staff={
-            row["id"]: Staff(row["role"], row["is_active"], row["on_duty"], row["id"] in members)
-            for row in rows["staff"]
-        },
+        staff={row["id"]: Staff(row["role"], row["is_active"], row["on_duty"]) for row in rows["staff"]},
+        active_sources=frozenset(sources[row["id"]] for row in rows["pancake_source"] if row["is_active"]),
+        rosters={key: frozenset(staff) for key, staff in members.items()},
     )
 
 
@@ -48,6 +54,7 @@ def _account(row: dict[str, Any]) -> Account:
         name=row["display_name"],
         enabled=row["phone_enabled"],
         deleted=row["deleted_at"] is not None,
+        is_normalized=row["normalized_phone"] is not None,
     )
 
 
@@ -62,6 +69,7 @@ def _ticket(row: dict[str, Any], contacts: dict[str, dict[str, Any]], is_from_pa
         title=row["title"],
         description=row["description"],
         fields=read_fields(row["data"].get("pancake") or {}),
+        created_at=datetime.fromisoformat(row["created_at"]),
         is_from_pancake=is_from_pancake,
     )
 

@@ -1,7 +1,7 @@
 """Who is told what, by the specification."""
 
 from tests.support.histories.reference import Decision
-from tests.support.histories.state import ANY, NEEDS_ATTENTION, Expected, Ticket, Told
+from tests.support.histories.state import ANY, NEEDS_ATTENTION, Expected, OneOf, Ticket, Told
 
 People = frozenset[str]
 
@@ -11,23 +11,27 @@ def _active(decision: Decision, role: str) -> People:
     return frozenset(key for key, person in staff if person.role == role and person.active)
 
 
-def managers_or_admins(decision: Decision) -> list[People]:
-    """Return the groups that may be told in place of an owner."""
-    managers, admins = _active(decision, "manager"), _active(decision, "admin")
-    return [people for people in (managers, admins, managers | admins) if people]
+def active_admins(decision: Decision) -> People:
+    return _active(decision, "admin")
 
 
-def owner_or_managers(decision: Decision, ticket: Ticket) -> list[People]:
+def owner_or_managers(decision: Decision, ticket: Ticket) -> People:
+    """Return the owner if active, else the managers, else the administrators; empty if no one is active."""
     owner = decision.before.staff.get(str(ticket.owner))
     if owner is not None and owner.active:
-        return [frozenset([str(ticket.owner)])]
-    managers = _active(decision, "manager")
-    return [managers] if managers else managers_or_admins(decision)
+        return frozenset([str(ticket.owner)])
+    return _active(decision, "manager") or active_admins(decision)
 
 
-def tell_of_the_future(decision: Decision, expected: Expected) -> None:
+def tell_attention(decision: Decision, expected: Expected, owner: object) -> None:
+    """The administrators and the ticket's active owner are told; a ticket's new owner is always active."""
+    staff = decision.before.staff.get(str(owner))
+    if active_admins(decision) or isinstance(owner, OneOf) or (staff is not None and staff.active):
+        expected.must_tell.append(Told(NEEDS_ATTENTION, ANY))
+
+
+def tell_of_the_future(decision: Decision, expected: Expected, owner: object = None) -> None:
     """A time in the far future is told once for each record."""
-    if decision.is_far_ahead() and managers_or_admins(decision):
-        word = Told(NEEDS_ATTENTION, ANY)
-        was_told = decision.record is not None and decision.record.was_far_ahead
-        (expected.may_tell if was_told else expected.must_tell).append(word)
+    was_told = decision.record is not None and decision.record.was_far_ahead
+    if decision.is_far_ahead() and not was_told:
+        tell_attention(decision, expected, owner)

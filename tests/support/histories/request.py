@@ -18,9 +18,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """A decision: the outcome, and for a version that is written the phone, the account and the ticket."""
+    """A decision: the outcome, and for a version that is written the phone, the account and the ticket.
+
+    `matched` is the phone that is the account's own, if the account was found by that.
+    """
 
     outcome: str
     phone: str = ""
     winner: str = ""
     ticket: str | None = None
+    matched: str | None = None

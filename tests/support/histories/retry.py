@@ -1,21 +1,23 @@
 """What the retry cron does to tickets without an owner, by the specification."""
 
+from tests.support.histories.memory import Memory
 from tests.support.histories.state import NEW_LEAD, Expected, OneOf, State, Told
 
 
-def retry_results(before: State) -> list[Expected]:
-    """Every open ticket from Pancake that stayed unassigned gets an available member of the roster."""
+def retry_result(memory: Memory, before: State) -> Expected:
+    """Every open ticket that stayed unassigned gets an available member of its roster.
+
+    One that a person assigned, closed or deleted is left to people from then on, and one whose event a person
+    made name another ticket.
+    """
     state = before.copied()
-    available = [key for key, staff in before.staff.items() if staff.is_available]
-    waiting = [
-        ticket
-        for ticket in state.tickets.values()
-        if ticket.is_from_pancake and ticket.is_open and ticket.owner is None
-    ]
     expected = Expected("unassigned tickets get an owner", state, None)
-    if not available:
-        return [expected]
-    for ticket in waiting:
-        ticket.owner = OneOf(*available)
-        expected.must_tell.append(Told(NEW_LEAD, OneOf(*(frozenset([key]) for key in available))))
-    return [expected]
+    for key, version in list(memory.unassigned.items()):
+        ticket, event = state.tickets.get(key), before.events[version.event]
+        if ticket is None or ticket.owner is not None or not ticket.is_open or event.ticket != key:
+            del memory.unassigned[key]
+        elif available := before.available(before.roster_of(version)):
+            del memory.unassigned[key]
+            ticket.owner = OneOf(*available)
+            expected.must_tell.append(Told(NEW_LEAD, OneOf(*(frozenset([each]) for each in available))))
+    return expected

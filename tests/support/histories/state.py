@@ -14,8 +14,12 @@ NEW_LEAD = "noti_pancake_new_lead"
 LEAD_UPDATED = "noti_pancake_lead_updated"
 NEEDS_ATTENTION = "noti_pancake_needs_attention"
 
+NO_SOURCE = "(none)"
+
 RecordKey: TypeAlias = tuple[str, str, str]
 """Connection, table, record id."""
+SourceKey: TypeAlias = tuple[str, str]
+"""Connection, source id."""
 Fields: TypeAlias = dict[str, str | tuple[str, ...]]
 """Values of mapped fields by name; an empty value of a named field is "" or ()."""
 
@@ -64,10 +68,7 @@ class Account:
     name: Text = None
     enabled: bool = True
     deleted: bool = False
-
-    @property
-    def is_live(self) -> bool:
-        return self.enabled and not self.deleted
+    is_normalized: bool | Anything = True
 
 
 @dataclass
@@ -92,6 +93,7 @@ class Ticket:
     title: Text
     description: Text
     fields: Fields | OneOf
+    created_at: datetime | Anything
     is_from_pancake: bool = True
 
     @property
@@ -115,11 +117,6 @@ class Staff:
     role: str
     active: bool
     on_duty: bool
-    in_roster: bool
-
-    @property
-    def is_available(self) -> bool:
-        return self.in_roster and self.active and self.on_duty
 
 
 Row = TypeVar("Row", Account, Contact, Ticket, Event, Staff)
@@ -134,6 +131,22 @@ class State:
     tickets: dict[str, Ticket] = field(default_factory=dict)
     events: dict[int, Event] = field(default_factory=dict)
     staff: dict[str, Staff] = field(default_factory=dict)
+    active_sources: frozenset[SourceKey] = frozenset()
+    rosters: dict[SourceKey | None, frozenset[str]] = field(default_factory=dict)
+
+    def is_active(self, version: "Version") -> bool:
+        """Tell whether one of the version's sources is active."""
+        return any((version.record[0], source) in self.active_sources for source in version.sources)
+
+    def available(self, roster: SourceKey | None) -> list[str]:
+        """Return the active members of a roster who are on duty; None is the default roster."""
+        members = self.rosters.get(roster, frozenset())
+        return [key for key, each in self.staff.items() if key in members and each.active and each.on_duty]
+
+    def roster_of(self, version: "Version") -> SourceKey | None:
+        """Return the roster of the first active source that has one."""
+        keys = [(version.record[0], source) for source in version.sources]
+        return next((key for key in keys if key in self.active_sources and self.rosters.get(key)), None)
 
     def copied(self) -> "State":
         """Return a copy whose rows may be changed."""
@@ -143,6 +156,8 @@ class State:
             {key: copy.copy(row) for key, row in self.tickets.items()},
             {key: copy.copy(row) for key, row in self.events.items()},
             self.staff,
+            self.active_sources,
+            self.rosters,
         )
 
 
@@ -157,6 +172,11 @@ class Version:
     modified_at: datetime | None
     arrived_at: datetime
     is_deletion: bool = False
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """A version without a source belongs to the source `(none)`."""
+        return tuple(self.fields.get("sources", ())) or (NO_SOURCE,)
 
 
 @dataclass(frozen=True)
@@ -180,33 +200,46 @@ class Applied:
 class Record:
     """What the versions applied so far made of a record.
 
-    `usable` are the phones of the newest version that named usable ones or was corrected, `named` the fields
-    that any version named. `is_deleted`: the version applied last was a deletion.
-    `was_far_ahead`: a version had a time in the far future.
+    `phone`, `account` and `ticket` are None if no version had one. `usable` are the phones of the newest
+    version that named usable ones or was corrected, `named` the fields that any version named. `is_deleted`:
+    the version applied last was a deletion. `was_far_ahead`: a version had a time in the far future.
     """
 
     fields: Fields
     named: frozenset[str]
     usable: tuple[str, ...]
-    phone: str
-    account: str
+    phone: str | None
+    account: str | None
     ticket: str | None
     applied: tuple[Applied, ...]
     is_deleted: bool = False
     was_far_ahead: bool = False
 
 
-@dataclass
-class Expected:
-    """One result that the specification allows, and what is remembered of the record then.
+@dataclass(frozen=True)
+class Search:
+    """How a version found its customer: the phone that decides, the account, its usable phones.
 
-    `written` is the ticket that was created or updated.
+    `matched` is the phone that is the account's own, if the account was found by that.
     """
 
-    why: str
+    phone: str | None
+    account: str | None
+    matched: str | None
+    usable: tuple[str, ...]
+
+
+@dataclass
+class Expected:
+    """The result that the specification demands, and what is remembered of the record then.
+
+    `written` is the ticket that was created or updated, `search` how the customer was found.
+    """
+
+    outcome: str
     state: State
     record: Record | None
     must_tell: list[Told] = field(default_factory=list)
-    may_tell: list[Told] = field(default_factory=list)
     keeps_notifications: bool = False
     written: str | None = None
+    search: Search | None = None

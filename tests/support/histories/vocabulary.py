@@ -4,7 +4,7 @@ from datetime import timedelta
 
 WORKSPACES = ("W1", "W2")
 RECORDS = ("r1", "r2", "r3")
-TABLES = ("lead", "contact")
+TABLES = ("lead", "contact", "account")
 SOURCES = ("-1", "-3", "(none)")
 
 SECOND = timedelta(seconds=1)
@@ -41,8 +41,10 @@ NAMES = ("An", "Bình", "")
 EMAILS = ("a@example.com", "b@example.com", "")
 ADDRESSES = ("1 Lê Lợi", "")
 TAGS = (("vip",), ("hot", "vip"), ())
-PRODUCTS = (("Serum",), ("Mask",), ())
-SOURCE_LISTS = (("-1",), ("-3",), ())
+PRODUCTS = (("Serum",), ("Mask",), ("Mask", "Serum"), ())
+SOURCE_LISTS = (("-1",), ("-3",), ("-1", "-3"), ())
+ROSTER_SOURCE = ("W1", "-3")
+"""The source that may have a roster of its members."""
 
 TELESALES = tuple(f"c0000000-0000-4000-8000-00000000000{n}" for n in range(1, 4))
 MANAGERS = tuple(f"b0000000-0000-4000-8000-00000000000{n}" for n in range(1, 3))

@@ -2,8 +2,14 @@
 
 from dataclasses import replace
 
+from tests.support.histories.customer_writes import write_account, write_contacts
 from tests.support.histories.memory import counting_time, merged
-from tests.support.histories.recipients import managers_or_admins, owner_or_managers, tell_of_the_future
+from tests.support.histories.recipients import (
+    active_admins,
+    owner_or_managers,
+    tell_attention,
+    tell_of_the_future,
+)
 from tests.support.histories.reference import Decision
 from tests.support.histories.request import Result
 from tests.support.histories.state import (
@@ -11,26 +17,24 @@ from tests.support.histories.state import (
     LEAD_UPDATED,
     NEEDS_ATTENTION,
     NEW_LEAD,
-    Account,
     Applied,
-    Contact,
     Event,
     Expected,
     OneOf,
     Record,
+    Search,
     State,
     Ticket,
     Told,
 )
 
 
-def expected_results(decision: Decision) -> list[Expected]:
-    """Return each allowed result as the state after it."""
-    return [_expected(decision, result) for result in decision.results()]
-
-
-def _expected(decision: Decision, result: Result) -> Expected:
+def expected_result(decision: Decision) -> Expected:
+    """Return the result as the state after it."""
+    result = decision.result()
     match result.outcome:
+        case "skipped_source_disabled":
+            return _held(decision)
         case "invalid_phone":
             return _invalid_phone(decision)
         case "stale" | "no_change":
@@ -43,6 +47,12 @@ def _expected(decision: Decision, result: Result) -> Expected:
 # Versions that write nothing but their own row
 
 
+def _held(decision: Decision) -> Expected:
+    state, event = _state_and_event(decision)
+    event.status, event.error_code = "skipped_source_disabled", ANY
+    return Expected(event.status, state, decision.record, keeps_notifications=True)
+
+
 def _invalid_phone(decision: Decision) -> Expected:
     state, event = _state_and_event(decision)
     event.status, event.error_code = "dead_letter", "invalid_phone"
@@ -52,45 +62,53 @@ def _invalid_phone(decision: Decision) -> Expected:
 def _nothing_written(decision: Decision, outcome: str) -> Expected:
     """A replay keeps what the event has made and told."""
     state, event = _state_and_event(decision)
+    is_first = event.outcome is None
     _finish(event, outcome)
     if event.outcome != "ticket_created":
         event.ticket = ANY
+    expected = Expected(outcome, state, decision.record, keeps_notifications=True)
     record = decision.record
     if outcome == "no_change" and record is not None:
-        version = decision.version
-        record = replace(
+        version, usable = decision.version, decision.phones()
+        expected.record = replace(
             record,
             named=record.named | set(version.fields),
-            usable=version.usable or record.usable,
+            usable=usable,
             applied=(*record.applied, _applied(decision)),
             was_far_ahead=record.was_far_ahead or decision.is_far_ahead(),
         )
-    expected = Expected(outcome, state, record, keeps_notifications=True)
-    if outcome != "stale":
+        if is_first:
+            expected.search = Search(record.phone, record.account, None, usable)
         tell_of_the_future(decision, expected)
     return expected
 
 
 def _deleted(decision: Decision) -> Expected:
-    """The owner of the record's open ticket is told once; nothing is written."""
+    """The owner of the record's open ticket is told once; nothing is written.
+
+    The deletion of an unknown record makes older versions of it stale, and its phones are the record's.
+    """
     state, event = _state_and_event(decision)
     _finish(event, "record_deleted")
     event.ticket = ANY
-    record = decision.record
-    if record is not None:
-        record = replace(
-            record,
-            applied=(*record.applied, _applied(decision)),
-            is_deleted=True,
-            was_far_ahead=record.was_far_ahead or decision.is_far_ahead(),
-        )
-    expected = Expected("record_deleted", state, record)
-    ticket = decision.ticket_of_record()
-    is_told = ticket is not None and ticket.is_open and not decision.is_after_deletion()
-    if ticket is not None and is_told and (recipients := owner_or_managers(decision, ticket)):
-        expected.must_tell = [Told(OneOf(LEAD_UPDATED, NEEDS_ATTENTION), OneOf(*recipients))]
-    expected.may_tell = [Told(NEEDS_ATTENTION, ANY)]
-    tell_of_the_future(decision, expected)
+    usable = decision.phones()
+    record = decision.record or Record(
+        {}, frozenset(), usable, next(iter(usable), None), account=None, ticket=None, applied=()
+    )
+    record = replace(
+        record,
+        applied=(*record.applied, _applied(decision)),
+        is_deleted=True,
+        was_far_ahead=record.was_far_ahead or decision.is_far_ahead(),
+    )
+    search = Search(record.phone, record.account, None, record.usable)
+    expected = Expected("record_deleted", state, record, search=search)
+    ticket, owner = decision.ticket_of_record(), None
+    if ticket is not None and ticket.is_open and not (decision.record and decision.record.is_deleted):
+        owner = ticket.owner
+        if recipients := owner_or_managers(decision, ticket):
+            expected.must_tell = [Told(NEEDS_ATTENTION, recipients)]
+    tell_of_the_future(decision, expected, owner)
     return expected
 
 
@@ -116,23 +134,24 @@ def _applied(decision: Decision) -> Applied:
 
 def _written(decision: Decision, result: Result) -> Expected:
     state, event = _state_and_event(decision)
-    expected = Expected(f"{result.outcome} with {result.phone}", state, _record(decision, result))
+    expected = Expected(result.outcome, state, _record(decision, result), written=result.ticket)
+    expected.search = Search(result.phone, result.winner, result.matched, decision.phones())
     made_it = event.outcome == "ticket_created" and event.ticket == result.ticket
     event.outcome = "ticket_created" if made_it else result.outcome
     event.status, event.error_code, event.phone = "processed", ANY, result.phone
-    event.account, event.ticket = result.winner, result.ticket
-    expected.written = result.ticket
-    _write_account(decision, result, state)
-    _write_contacts(decision, result, state)
-    if result.ticket is None:
-        event.ticket = ANY
-        _leave_the_ticket(decision, expected)
-    elif result.outcome == "ticket_created":
-        _create_ticket(decision, result, expected)
-    else:
+    event.account = result.winner
+    is_lead = decision.version.record[1] == "lead"
+    event.ticket = expected.record.ticket if is_lead and expected.record else None
+    write_account(decision, result, state)
+    write_contacts(decision, result, state)
+    owner: object = None
+    if result.outcome == "ticket_created":
+        owner = _create_ticket(decision, result, expected)
+    elif result.ticket is not None:
+        owner = decision.before.tickets[result.ticket].owner
         _update_ticket(decision, result, expected)
-        event.account = OneOf(result.winner, state.tickets[result.ticket].account)
-    tell_of_the_future(decision, expected)
+    _tell_of_a_new_phone(decision, result, expected, owner)
+    tell_of_the_future(decision, expected, owner)
     return expected
 
 
@@ -141,7 +160,7 @@ def _record(decision: Decision, result: Result) -> Record:
     return Record(
         fields=merged(old.fields if old else {}, version.fields),
         named=(old.named if old else frozenset()) | set(version.fields),
-        usable=decision.usable(),
+        usable=decision.phones(),
         phone=result.phone,
         account=result.winner,
         ticket=result.ticket or (old.ticket if old else None),
@@ -150,55 +169,35 @@ def _record(decision: Decision, result: Result) -> Record:
     )
 
 
-def _write_account(decision: Decision, result: Result, state: State) -> None:
-    name = decision.version.fields.get("name")
-    if result.winner == decision.request.new_account:
-        state.accounts[result.winner] = Account(result.phone, ANY, name=ANY)
-    elif name:
-        account = state.accounts[result.winner]
-        account.name = OneOf(account.name, name)
-
-
-def _write_contacts(decision: Decision, result: Result, state: State) -> None:
-    """The contact of the deciding phone goes to the winner; others get one unless they have a customer."""
-    contact = state.contacts.setdefault(result.phone, Contact(result.winner))
-    contact.account = result.winner
-    fields = decision.version.fields
-    contact.name = fields.get("name") or contact.name  # type: ignore[assignment]
-    contact.email = fields.get("email") or contact.email  # type: ignore[assignment]
-    contact.address = fields.get("address") or contact.address  # type: ignore[assignment]
-    taken = {account.phone for account in decision.before.accounts.values() if not account.deleted}
-    for phone in set(decision.usable()) - taken:
-        other = state.contacts.setdefault(phone, Contact(result.winner))
-        holder = state.accounts.get(str(other.account))
-        if holder is not None and holder.deleted:
-            state.contacts[phone] = Contact(OneOf(other.account, result.winner))
-
-
-def _create_ticket(decision: Decision, result: Result, expected: Expected) -> None:
-    available = [key for key, staff in decision.before.staff.items() if staff.is_available]
+def _create_ticket(decision: Decision, result: Result, expected: Expected) -> object:
+    """Return the owner."""
+    available = decision.before.available(decision.roster())
     assert result.ticket
     assert expected.record
+    owner = OneOf(*available) if available else None
     expected.state.tickets[result.ticket] = Ticket(
         account=result.winner,
         contact_phone=result.phone,
-        owner=OneOf(*available) if available else None,
+        owner=owner,
         status="new",
         source="ticket_source_pancake",
         title=ANY,
         description=ANY,
         fields=OneOf(expected.record.fields, merged({}, decision.version.fields)),
+        created_at=ANY,
     )
     if available:
         expected.must_tell = [Told(NEW_LEAD, OneOf(*(frozenset([key]) for key in available)))]
-        expected.may_tell = [Told(NEEDS_ATTENTION, ANY)]
-    elif managers := managers_or_admins(decision):
-        expected.must_tell = [Told(NEEDS_ATTENTION, OneOf(*managers))]
-        expected.may_tell = [Told(NEEDS_ATTENTION, ANY)]
+    elif admins := active_admins(decision):
+        expected.must_tell = [Told(NEEDS_ATTENTION, admins)]
+    return owner
 
 
 def _update_ticket(decision: Decision, result: Result, expected: Expected) -> None:
-    """Write the fields and the texts composed of them; owner, status and typed texts stay."""
+    """Write the fields and the texts composed of them; owner, status and typed texts stay.
+
+    A forced version that changes nothing of the record's ticket is no news.
+    """
     assert result.ticket
     before, ticket = decision.before.tickets[result.ticket], expected.state.tickets[result.ticket]
     assert isinstance(before.fields, dict)
@@ -206,31 +205,25 @@ def _update_ticket(decision: Decision, result: Result, expected: Expected) -> No
     typed = decision.memory.typed
     ticket.title = typed.get((result.ticket, "title"), ANY)
     ticket.description = typed.get((result.ticket, "description"), ANY)
-    ticket.contact_phone = OneOf(before.contact_phone, result.phone)
-    own = decision.record is not None and decision.record.ticket == result.ticket
+    ticket.contact_phone = before.contact_phone or result.phone
+    is_own = decision.open_ticket_of_record() == result.ticket
+    if is_own and decision.has_new_phone() and not _is_customers(decision, result):
+        ticket.account, ticket.contact_phone = result.winner, result.phone
     recipients = owner_or_managers(decision, before)
-    update = [Told(LEAD_UPDATED, OneOf(*recipients))] if recipients else []
-    expected.may_tell = [Told(NEEDS_ATTENTION, ANY)]
-    if own and decision.has_new_phone():
-        if result.ticket not in decision.customers.open_tickets(result.phone, result.winner):
-            ticket.account, ticket.contact_phone = result.winner, result.phone
-            expected.must_tell = [Told(NEEDS_ATTENTION, ANY)] if recipients else []
-        elif not decision.customers.is_in_the_way(result.ticket, result.phone, result.winner):
-            ticket.account = OneOf(before.account, result.winner)
-        expected.may_tell += update
-    elif own and decision.changed_fields() and not decision.may_change_nothing():
-        expected.must_tell = update
-    elif not own or decision.changed_fields() or decision.request.force or decision.is_after_deletion():
-        expected.may_tell += update
+    if recipients and not (is_own and decision.is_unchanged()):
+        expected.must_tell = [Told(LEAD_UPDATED, recipients)]
 
 
-def _leave_the_ticket(decision: Decision, expected: Expected) -> None:
-    """The text does not say whether a closed ticket gets the news in its data, nor who hears of it."""
-    key = expected.record.ticket if expected.record else None
-    ticket = expected.state.tickets.get(key or "")
-    if ticket is not None and not ticket.is_open and isinstance(ticket.fields, dict):
-        ticket.fields = OneOf(ticket.fields, merged(ticket.fields, decision.version.fields))
-        typed = decision.memory.typed
-        ticket.title = OneOf(ticket.title, typed.get((str(key), "title"), ANY))
-        ticket.description = OneOf(ticket.description, typed.get((str(key), "description"), ANY))
-    expected.may_tell = [Told(LEAD_UPDATED, ANY), Told(NEEDS_ATTENTION, ANY)]
+def _is_customers(decision: Decision, result: Result) -> bool:
+    """Tell whether the ticket was the customer's already, or stays with it as the record's."""
+    found = decision.customers.open_tickets(result.phone, result.winner, decision.phones())
+    return result.ticket in found
+
+
+def _tell_of_a_new_phone(decision: Decision, result: Result, expected: Expected, owner: object) -> None:
+    """A person has to look at a record's ticket that another customer gets, or that is left behind."""
+    ticket = decision.ticket_of_record()
+    if result.outcome == "contact_updated" or ticket is None or not ticket.is_open:
+        return
+    if decision.has_new_phone() and ticket.account != result.winner:
+        tell_attention(decision, expected, owner)
