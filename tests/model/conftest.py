@@ -7,6 +7,15 @@ import pytest
 from sandbox.postgres.server import RUN_ID, Cluster
 from tests.support.histories.history import History
 from tests.support.histories.product import Product
+from tests.support.histories.random_history import STEPS
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many steps the random histories had, over all pieces."""
+    reports = [report for name in ("passed", "failed") for report in terminalreporter.getreports(name)]
+    sections = [section for report in reports for section in report.sections]
+    if steps := [int(text) for name, text in sections if name == f"Captured {STEPS} call"]:
+        terminalreporter.write_line(f"{sum(steps):,} {STEPS}")
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,11 @@ A piece is a seed, so it repeats. HISTORY_PIECES chooses the pieces: 7 or 0-99.
 """
 
 import os
-from collections.abc import Callable
 
 import pytest
 
 from tests.support.histories.product import Product
-from tests.support.histories.random_history import run_histories
+from tests.support.histories.random_history import STEPS, run_histories
 
 HISTORIES_PER_PIECE = 240
 STEPS_PER_PIECE = 10_000
@@ -25,8 +24,8 @@ def chosen_pieces() -> range:
 
 @pytest.mark.parametrize("piece", chosen_pieces())
 def test_random_histories_end_as_the_reference_model_says(
-    product: Product, piece: int, record_property: Callable[[str, object], None]
+    product: Product, piece: int, request: pytest.FixtureRequest
 ) -> None:
     steps = run_histories(product, piece, HISTORIES_PER_PIECE)
-    record_property("steps of random histories", steps)
+    request.node.add_report_section("call", STEPS, str(steps))
     assert steps >= STEPS_PER_PIECE
