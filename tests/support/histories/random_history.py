@@ -48,7 +48,8 @@ numbers = st.integers(0, 5)
 flags = st.booleans()
 rarely = st.integers(0, 9).map(lambda number: number == 9)
 mostly_leads = st.sampled_from([0] * 8 + [1, 2])
-mostly_on = st.sampled_from([0, 0, 1])
+mostly_on = st.sampled_from([True, True, False])
+sometimes = st.integers(0, 4).map(lambda number: number == 4)
 mostly_processed = st.sampled_from([PROCESS] * 6 + [ANNOUNCE, ANNOUNCE, WAIT, HOLD])
 
 
@@ -68,7 +69,7 @@ class RandomHistory(RuleBasedStateMachine):
         workspace=st.integers(0, 1),
         table=mostly_leads,
         minutes=times,
-        far=rarely,
+        far=sometimes,
         deletion=rarely,
         noise=st.integers(0, 1),
         then=mostly_processed,
@@ -111,6 +112,11 @@ class RandomHistory(RuleBasedStateMachine):
     def close_ticket(self, ticket: int) -> None:
         self.history.people.set_status(ticket)
 
+    @precondition(lambda self: self.history.state.tickets)
+    @rule(ticket=numbers, column=st.sampled_from(["retype_title", "retype_description"]), text=numbers)
+    def retype(self, ticket: int, column: str, text: int) -> None:
+        self.history.people.edit(column, ticket, text)
+
     @precondition(lambda self: self.history.state.accounts)
     @rule(edit=st.sampled_from(OF_ACCOUNTS), account=numbers, choice=numbers)
     def edit_account(self, edit: str, account: int, choice: int) -> None:
@@ -120,13 +126,13 @@ class RandomHistory(RuleBasedStateMachine):
     def edit_staff(self, edit: str, staff: int, choice: int) -> None:
         self.history.people.edit(edit, staff, choice)
 
-    @rule(source=numbers, choice=mostly_on)
-    def edit_source(self, source: int, choice: int) -> None:
-        self.history.people.set_source(source, choice)
-
-    @rule(reachable=flags)
-    def connect_service(self, reachable: bool) -> None:
-        self.history.connect_service(reachable=reachable)
+    @rule(source=st.none() | numbers, is_on=mostly_on)
+    def switch(self, source: int | None, is_on: bool) -> None:
+        """Switch a source, or the notification service if no source is given."""
+        if source is None:
+            self.history.connect_service(reachable=is_on)
+        else:
+            self.history.people.set_source(source, int(not is_on))
 
     @precondition(lambda self: self.history.has_unfinished())
     @rule()
