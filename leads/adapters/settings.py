@@ -1,6 +1,7 @@
 """Read the configuration of a process from environment variables. `.env.example` explains each of them."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +47,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     def required(name: str) -> str:
         value = environment.get(name, "").strip()
         if not value:
-            problems.append(f"{name} is not set")
+            problems.append(f"{name} is not set: give it {VARIABLES[name]}")
         return value
 
     def number(name: str, default: int) -> int:
@@ -64,11 +65,9 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
 
     database_url = required("DATABASE_URL")
     metadata_database_url = environment.get("METADATA_DATABASE_URL", "").strip() or database_url
-    problems.extend(
-        f"{name} is not a PostgreSQL connection URL"
-        for name, url in (("DATABASE_URL", database_url), ("METADATA_DATABASE_URL", metadata_database_url))
-        if not _is_conninfo(url) and environment.get(name)
-    )
+    _check_database_url("DATABASE_URL", database_url, problems)
+    if metadata_database_url != database_url:
+        _check_database_url("METADATA_DATABASE_URL", metadata_database_url, problems)
     key_ring = KeyRing({})
     try:
         key_ring = KeyRing.parse(required("ENCRYPTION_KEYS"))
@@ -77,7 +76,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     settings = Settings(
         database_url=database_url,
         metadata_database_url=metadata_database_url,
-        hasura_url=required("HASURA_URL").rstrip("/"),
+        hasura_url=_base_url("HASURA_URL", required("HASURA_URL"), problems),
         hasura_service_token=required("HASURA_SERVICE_TOKEN"),
         handler_secrets=secrets("HANDLER_SECRET"),
         edge_secrets=secrets("EDGE_SECRET"),
@@ -94,19 +93,13 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     return settings
 
 
-def _is_conninfo(text: str) -> bool:
-    try:
-        conninfo_to_dict(text)
-    except (psycopg.ProgrammingError, UnicodeError):
-        return False
-    return True
-
-
-# What the operators' command `leads` reads.
-
-OPERATOR_VARIABLES: Mapping[str, str] = {
+VARIABLES: Mapping[str, str] = {
     "DATABASE_URL": "the URL of Diva's database, postgresql://user:password@host:5432/database",
-    "ENCRYPTION_KEYS": "the same value as that of the handlers, id:base64[,id:base64]",
+    "METADATA_DATABASE_URL": "the URL of the database of Hasura's metadata, in the form of DATABASE_URL",
+    "ENCRYPTION_KEYS": "the keys of the handlers, the same for leads, id:base64[,id:base64]",
+    "HASURA_SERVICE_TOKEN": "a JWT of role pancake_service, made by: leads token pancake_service",
+    "HANDLER_SECRET": "the same value as that of Hasura, at least 32 characters",
+    "EDGE_SECRET": "the same value as that of the edge, at least 32 characters",
     "HASURA_URL": "the base URL of Hasura, for example http://hasura.internal:8080",
     "HASURA_ADMIN_SECRET": "the admin secret of the engine at HASURA_URL",
     "HASURA_OTHER_ADMIN_SECRET": "the other engine's admin secret; HASURA_ADMIN_SECRET is not sent there",
@@ -114,7 +107,10 @@ OPERATOR_VARIABLES: Mapping[str, str] = {
     "EDGE_STATE_KEYS": "the same value as that of the edge, id:base64[,id:base64]",
     "PUBLIC_URL": "the URL at which Pancake reaches the edge, for example https://crm.example.com",
 }
-"""The variables that a verb may need, each with the value to set."""
+"""The variables that handlers and verbs need, each with the value to give it."""
+
+
+# What the operators' command `leads` reads.
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +131,13 @@ class OperatorSettings:
 
 def read_operator_settings(*needs: str, environment: Mapping[str, str] = os.environ) -> OperatorSettings:
     """Read and check the variables that a verb names. Raises SettingsError that lists every problem."""
-    values = {name: environment.get(name, "").strip() if name in needs else "" for name in OPERATOR_VARIABLES}
-    problems = [
-        f"{name} is not set: give it {OPERATOR_VARIABLES[name]}" for name in needs if not values[name]
-    ]
-    if values["DATABASE_URL"] and not _is_conninfo(values["DATABASE_URL"]):
-        problems.append(f"DATABASE_URL is not a PostgreSQL URL: give it {OPERATOR_VARIABLES['DATABASE_URL']}")
+    values = {name: environment.get(name, "").strip() if name in needs else "" for name in VARIABLES}
+    problems = [f"{name} is not set: give it {VARIABLES[name]}" for name in needs if not values[name]]
+    _check_database_url("DATABASE_URL", values["DATABASE_URL"], problems)
     settings = OperatorSettings(
         database_url=values["DATABASE_URL"],
+        hasura_url=_base_url("HASURA_URL", values["HASURA_URL"], problems),
         key_ring=_key_ring("ENCRYPTION_KEYS", values, problems),
-        hasura_url=values["HASURA_URL"].rstrip("/"),
         hasura_admin_secret=values["HASURA_ADMIN_SECRET"],
         hasura_other_admin_secret=values["HASURA_OTHER_ADMIN_SECRET"],
         jwt_secret=values["HASURA_GRAPHQL_JWT_SECRET"],
@@ -172,6 +165,20 @@ def read_variable(name: str, environment: Mapping[str, str] = os.environ) -> str
     return environment.get(name, "")
 
 
+def _check_database_url(name: str, url: str, problems: list[str]) -> None:
+    try:
+        conninfo_to_dict(url)
+    except (psycopg.ProgrammingError, UnicodeError):
+        problems.append(f"{name} is not a PostgreSQL URL: give it {VARIABLES[name]}")
+
+
+def _base_url(name: str, url: str, problems: list[str]) -> str:
+    """Return a URL without a slash at its end. An empty one was found missing before."""
+    if url and not re.match(r"https?://[^/]", url):
+        problems.append(f"{name} is not an http or https URL: give it {VARIABLES[name]}")
+    return url.rstrip("/")
+
+
 def _allowed_hosts(environment: Mapping[str, str], problems: list[str]) -> frozenset[str]:
     """Read the hosts to which an API key may be sent; the vendor's without the variable."""
     text = environment.get("PANCAKE_API_HOSTS", "")
@@ -188,5 +195,5 @@ def _key_ring(name: str, values: Mapping[str, str], problems: list[str]) -> KeyR
     try:
         return KeyRing.parse(values[name])
     except ValueError as error:
-        problems.append(f"{name}: {error}: give it {OPERATOR_VARIABLES[name]}")
+        problems.append(f"{name}: {error}: give it {VARIABLES[name]}")
         return KeyRing({})

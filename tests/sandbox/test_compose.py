@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from leads.adapters.settings import OPERATOR_VARIABLES, read_bind, read_settings
+from leads.adapters.settings import VARIABLES, read_bind, read_settings
 from leads.cli.serve import SHUTDOWN_SECONDS
 from sandbox.__main__ import app
 
@@ -85,7 +85,7 @@ def test_the_example_explains_every_variable_of_the_handlers() -> None:
     read = set(re.findall(r"(?:required|number|secrets|get|_read)\(\"([A-Z_]+)\"|\$\{([A-Z_]+):-", code))
     assert {one or other for one, other in read} - {"ROOT"} <= explained
     assert {"HANDLER_SECRET_PREVIOUS", "EDGE_SECRET_PREVIOUS"} <= explained
-    assert OPERATOR_VARIABLES.keys() <= explained
+    assert VARIABLES.keys() <= explained
 
 
 def test_the_example_names_each_variable_once() -> None:
