@@ -10,6 +10,7 @@ from leads.cli.output import AsJson, examples, print_json, say
 from leads.services import connection_secrets as connections
 
 MAX_REASON_CHARACTERS = 200
+REASON_HELP = "Why; the admins get it, and the status history keeps it."
 DISABLED = """{name}: disabled (before: {before}).
 Its webhook still answers 200. Its leads are stored as skipped_source_disabled and make no tickets; polling,
 reconciliation and checks leave it out. Undo it with: leads connection enable {name}"""
@@ -27,7 +28,7 @@ def add_commands(app: typer.Typer) -> None:
 
 def disable(
     name: Name,
-    reason: Annotated[str, typer.Option(help="Why; the admins get it, and the status history keeps it.")],
+    reason: Annotated[str, typer.Option(help=REASON_HELP)],
     as_json: AsJson = False,
 ) -> None:
     """Hold every lead of a connection until it is enabled; its URL stays valid.
@@ -39,7 +40,7 @@ def disable(
 
 def enable(
     name: Name,
-    reason: Annotated[str | None, typer.Option(help="Why; as for `disable`.")] = None,
+    reason: Annotated[str | None, typer.Option(help=REASON_HELP)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Process the leads of a disabled connection again; held ones need `leads replay`.

@@ -130,11 +130,12 @@ def _show(report: dict[str, Any], names: Mapping[str, str], *, as_json: bool) ->
 def _describe_waiting(report: dict[str, Any]) -> str:
     """Return why rows wait and what to do, or nothing."""
     waiting = report["results"]["waiting"] if report["results"] else 0
-    rows = "1 row waits" if waiting == 1 else f"{waiting} rows wait" if waiting else "The rows wait"
+    rows = "1 row" if waiting == 1 else f"{waiting} rows" if waiting else "The rows"
+    verb = "waits" if waiting == 1 else "wait"
     if report["processing_paused"] and report["replayed"] and (waiting or report["results"] is None):
-        return f"{rows} because processing is paused (setting processing_paused).\n{AFTER_PAUSE}"
+        return f"{rows} {verb} because processing is paused (setting processing_paused).\n{AFTER_PAUSE}"
     if waiting:
-        return f"{rows.replace(' wait', ' still wait')} to be processed. {STILL_WAITING}"
+        return f"{rows} still {verb} to be processed. {STILL_WAITING}"
     return ""
 
 
@@ -147,6 +148,8 @@ def _check(request: dict[str, Any], has_ids_and_filter: bool, drain_all: bool) -
     """Check the request as the action does. Raises WrongUsage."""
     if has_ids_and_filter:
         raise WrongUsage("Give either ids or a filter, not both.")
+    if "filter" in request and not request["filter"].keys() & {"status", "error_code", "source_id"}:
+        raise WrongUsage("Give event ids, or --status, --error-code or --source.")
     if drain_all:
         status = request.get("filter", {}).get("status") or ""
         if request["dry_run"] or request["force"] or not status.startswith("skipped_"):
