@@ -7,9 +7,18 @@ import psycopg
 from psycopg.errors import QueryCanceled
 from psycopg.rows import DictRow, class_row, dict_row
 
-from leads.domain.errors import DatabaseUnavailable
+from leads.domain.errors import DatabaseUnavailable, IntegrationError
 
-__all__ = ["DatabaseError", "DbSession", "DictRow", "QueryCanceled", "class_row", "is_lost", "open_session"]
+__all__ = [
+    "DatabaseError",
+    "DbSession",
+    "DictRow",
+    "LoginRefused",
+    "QueryCanceled",
+    "class_row",
+    "is_lost",
+    "open_session",
+]
 
 DbSession = psycopg.Connection[DictRow]
 """Rows are dictionaries."""
@@ -20,12 +29,18 @@ SHUTDOWN_STATES = frozenset({"57P01", "57P02", "57P03"})
 """SQLSTATEs of a server that shuts down or starts, or of a session that was terminated."""
 
 
+class LoginRefused(IntegrationError):
+    """The server does not accept the password, or not this user in this database."""
+
+    code = "login_refused"
+
+
 def open_session(url: str, command: str, *, autocommit: bool = True) -> DbSession:
     """Open a session for a command of `leads`; use it as a context manager.
 
     The database sees the application `leads COMMAND by USER`, also in the history of changes. With
     `autocommit` every statement commits alone unless `transaction()` is open; without, the block is one
-    transaction. Raises DatabaseUnavailable with the reason that the server or the network gave.
+    transaction. Raises LoginRefused or DatabaseUnavailable, with the reason that server or network gave.
     """
     try:
         return psycopg.Connection[DictRow].connect(
@@ -36,7 +51,11 @@ def open_session(url: str, command: str, *, autocommit: bool = True) -> DbSessio
             application_name=f"leads {command} by {_user()}",
         )
     except psycopg.OperationalError as error:
-        raise DatabaseUnavailable(str(error).strip()) from error
+        reason = str(error).strip()
+        # The server was reached and asked for the password. psycopg has no SQLSTATE of a failed connection.
+        if error.pgconn is not None and error.pgconn.used_password:
+            raise LoginRefused(reason) from error
+        raise DatabaseUnavailable(reason) from error
 
 
 def is_lost(error: psycopg.Error) -> bool:

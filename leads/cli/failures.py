@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from leads.adapters.db_session import DatabaseError, is_lost
+from leads.adapters.db_session import DatabaseError, LoginRefused, is_lost
 from leads.adapters.hasura_admin import AccessDenied
 from leads.adapters.settings import SettingsError
 from leads.cli.exit_codes import ExitCode
@@ -87,6 +87,8 @@ def describe(error: IntegrationError | DatabaseError) -> tuple[str, ExitCode]:
             return _unreachable(service, text, check)
     if isinstance(error, Misconfigured):
         return text, ExitCode.USAGE
+    if isinstance(error, LoginRefused):
+        return f"The database refused the login: {text}\nCheck DATABASE_URL.", ExitCode.USAGE
     if isinstance(error, AccessDenied):
         return f"{text}\nCheck HASURA_ADMIN_SECRET.", ExitCode.USAGE
     return f"Failed: {text} ({error.code})", ExitCode.FAILED

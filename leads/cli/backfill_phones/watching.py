@@ -7,7 +7,7 @@ from typing import Self
 from leads.adapters.db_session import DatabaseError, DbSession, open_session
 from leads.adapters.queries import QUERIES
 from leads.cli.backfill_phones.limits import Stopped
-from leads.domain.errors import DatabaseUnavailable
+from leads.domain.errors import IntegrationError
 
 CHECK_INTERVAL_SECONDS = 0.05
 JOIN_TIMEOUT_SECONDS = 5
@@ -40,7 +40,7 @@ class LockWatch:
             with open_session(self._url, "backfill-phones") as db_connection:
                 while not self._stop.wait(CHECK_INTERVAL_SECONDS):
                     self._check_waits(db_connection)
-        except (DatabaseError, DatabaseUnavailable) as error:
+        except (DatabaseError, IntegrationError) as error:
             self._failure = error
 
     def _check_waits(self, db_connection: DbSession) -> None:

@@ -29,7 +29,7 @@ def move(
 ) -> None:
     """Move every ticket of ticket_source_pancake to another source, or the moved ones back.
 
-    You may stop it (Ctrl-C, SIGTERM) and run it again. Exit code 1: tickets are left to move.
+    You may stop it (Ctrl-C, SIGTERM) and run it again. Exit code 1: tickets are left after a move.
     """
     if to == OUR_SOURCE:
         raise WrongUsage(f"--to must not be {OUR_SOURCE}. Give another ticket source.")
@@ -45,4 +45,4 @@ def move(
         print_json({"from": moving.from_source, "to": moving.to_source, "waiting": waiting, "left": left})
     elif not dry_run:
         typer.echo(f"{left} tickets are left.")
-    raise typer.Exit(ExitCode.FAILED if left else ExitCode.OK)
+    raise typer.Exit(ExitCode.FAILED if left and not dry_run else ExitCode.OK)

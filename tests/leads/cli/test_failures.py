@@ -11,6 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from leads.adapters.db_session import LoginRefused
 from leads.adapters.hasura_admin import AccessDenied
 from leads.adapters.settings import SettingsError
 from leads.cli.failures import CommandFailed, VerbGroup, WrongUsage
@@ -56,6 +57,11 @@ def fail_with(error: BaseException) -> Any:
         (HasuraUnavailable("no route"), 3, "Could not reach Hasura: no route\nCheck HASURA_URL"),
         (PancakeUnavailable("no route"), 3, "Could not reach Pancake: no route\nCheck"),
         (AccessDenied("not accepted"), 2, "not accepted\nCheck HASURA_ADMIN_SECRET."),
+        (
+            LoginRefused("no such user"),
+            2,
+            "The database refused the login: no such user\nCheck DATABASE_URL.",
+        ),
         (SecretUnreadable("not opened"), 2, "not opened\n"),
         (HostNotAllowed("not allowed"), 2, "not allowed\n"),
         (PancakeKeyRejected("rejected", status=401), 1, "Failed: rejected (pancake_key_rejected)"),

@@ -4,6 +4,7 @@ import json
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from typer.testing import CliRunner, Result
 
 from leads.cli.__main__ import app
@@ -44,9 +45,10 @@ def test_there_and_back_leaves_the_tickets_of_others_where_they_were(with_ticket
     assert (count(with_tickets, PANCAKE), count(with_tickets, OTHER)) == (25, before)
 
 
-def test_a_dry_run_counts_and_ends_with_1_if_tickets_are_left(with_tickets: str) -> None:
+def test_a_dry_run_only_counts(with_tickets: str) -> None:
+    """Exit code 0: tickets that it leaves are no failure."""
     result = run(with_tickets, "--dry-run", "--json")
-    assert result.exit_code == 1
+    assert result.exit_code == 0
     assert json.loads(result.stdout) == {"from": PANCAKE, "to": OTHER, "waiting": 25, "left": 25}
     assert count(with_tickets, PANCAKE) == 25
 
@@ -71,3 +73,14 @@ def test_without_a_database_it_does_not_start() -> None:
     assert away.stderr.startswith("Could not reach the database: ")
     assert away.stderr.endswith("Check DATABASE_URL and try again.\n")
     assert "hunter2" not in away.stderr
+
+
+def test_a_wrong_password_is_a_wrong_configuration(database: str) -> None:
+    """Exit code 2, unlike that of a server that cannot be reached."""
+    if "password" not in conninfo_to_dict(database):
+        pytest.skip("the server of DATABASE_URL asks for no password")
+    result = run(make_conninfo(database, password="hunter2"))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("The database refused the login: ")
+    assert result.stderr.endswith("Check DATABASE_URL.\n")
+    assert "hunter2" not in result.stderr
