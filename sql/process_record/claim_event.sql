@@ -5,7 +5,8 @@
 WITH switches AS (
     SELECT s.kill_switch, s.processing_paused AS paused
     FROM public.pancake_switch() AS s
-), gate AS (
+-- MATERIALIZED: merged into the UPDATE, the search for a source would run once for each column that needs its result.
+), gate AS MATERIALIZED (
     SELECT
         e.id,
         CASE

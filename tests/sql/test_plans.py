@@ -49,6 +49,12 @@ def test_the_lookup_finds_normalized_and_stored_phones(filled: psycopg.Connectio
     assert {account["phone_number"] for account in accounts} == {"0900005000", "0900005001"}
 
 
+def test_a_claim_looks_for_an_active_source_once(filled: psycopg.Connection) -> None:
+    """Merged into the UPDATE, the search stands in the plan once for each column that depends on it."""
+    found = generic_plan(filled, "process_record/claim_event")
+    assert [node.get("Relation Name") for node in found].count("pancake_source") == 1
+
+
 def test_a_delivery_is_compared_by_the_identity_index(filled: psycopg.Connection) -> None:
     delivery = {
         "ordinal": 0,
