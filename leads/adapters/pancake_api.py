@@ -61,7 +61,7 @@ class Access:
     workspace_id: int
     api_key: str | SecretUnreadable = field(repr=False)
 
-    def check(self, allowed_hosts: Set[str]) -> str:
+    def require_key(self, allowed_hosts: Set[str]) -> str:
         """Return the key if it may be sent there. Raises HostNotAllowed or SecretUnreadable."""
         host = host_of(self.base_url)
         if host not in allowed_hosts:
@@ -191,7 +191,7 @@ class PancakeApi:
 
     async def _get(self, access: Access, path: str, query: Mapping[str, str] | None = None) -> JsonObject:
         """Return the answer's JSON object. Raises PancakeUnavailable, PancakeRefused or Misconfigured."""
-        query = {**(query or {}), "api_key": access.check(self._allowed_hosts)}
+        query = {**(query or {}), "api_key": access.require_key(self._allowed_hosts)}
         url = f"{access.base_url}/workspaces/{access.workspace_id}/{path}"
         answer: JsonObject = await self.breaker(access.connection_id).call_async(self._ask, url, query)
         return answer

@@ -16,6 +16,7 @@ from leads.domain.canonical_json import JsonValue, canonical, payload_hash
 from leads.domain.errors import InvalidBody
 from leads.domain.phone import MAX_CANDIDATES_PER_RECORD, read_mobile, read_phones
 from leads.domain.phone_text import MAX_PHONE_CHARACTERS
+from leads.domain.table_record import OTHER_TABLES
 
 DIGEST_HEX_DIGITS = 16
 MAX_NAME_CHARACTERS = 500
@@ -69,7 +70,7 @@ class Lead:
     @property
     def makes_ticket(self) -> bool:
         """Rows of Pancake's tables `account` and `contact` update account and contact book only."""
-        return self.table_name not in ("account", "contact")
+        return self.table_name not in OTHER_TABLES
 
     def fields(self) -> dict[str, JsonValue]:
         """Return the mapped fields that the body contained, for comparison and for storage."""

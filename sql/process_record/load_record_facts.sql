@@ -11,13 +11,13 @@ WITH known AS (
             'state', CASE WHEN a.deleted_at IS NOT NULL THEN 'deleted' WHEN a.phone_enabled THEN 'enabled' ELSE 'disabled' END
         ) AS account
     FROM public.account AS a
-    WHERE a.id = %(account_id)s OR a.id = (SELECT t.account_id FROM public.ticket AS t WHERE t.id = %(record_ticket_id)s)
+    WHERE a.id = %(record_account_id)s OR a.id = (SELECT t.account_id FROM public.ticket AS t WHERE t.id = %(record_ticket_id)s)
 )
 SELECT
     (
         SELECT k.account FROM known AS k JOIN public.ticket AS t ON t.account_id = k.id WHERE t.id = %(record_ticket_id)s
     ) AS ticket_account,
-    (SELECT k.account FROM known AS k WHERE k.id = %(account_id)s) AS applied_account,
+    (SELECT k.account FROM known AS k WHERE k.id = %(record_account_id)s) AS applied_account,
     EXISTS (
         SELECT
         FROM (

@@ -59,7 +59,7 @@ async def load_stored(settings: Settings, day: date) -> list[DayReport]:
 async def _check_keys(runtime: Runtime) -> None:
     """Raise Misconfigured if a stored API key cannot be opened or must not be sent to its host."""
     for connection in await load_connections(runtime.db, runtime.settings.key_ring):
-        connection.access.check(runtime.settings.pancake_api_hosts)
+        connection.access.require_key(runtime.settings.pancake_api_hosts)
 
 
 async def _reconcile(runtime: Runtime, day: date, run: CronRun) -> CronReport:

@@ -98,19 +98,21 @@ async def load_event(transaction: Transaction, claim: Claim) -> LoadedEvent | No
 async def _load_facts(
     transaction: Transaction, event_id: int, record: RecordKey, phones: PhoneReading, applied: Applied | None
 ) -> Facts:
-    params: Params = {
-        "id": event_id,
+    of_record = {
         "record_ticket_id": applied.ticket_id if applied else None,
         "record_account_id": applied.account_id if applied else None,
+    }
+    params: Params = {
+        **of_record,
+        "id": event_id,
         "phones": list(phones.usable),
         "stored_digits": [digits for phone in phones.usable for digits in stored_digits(phone)],
     }
     statements: list[Statement] = [("process_record/load_facts", params)]
     if applied:
-        before = {**record.params(), "record_ticket_id": applied.ticket_id, "account_id": applied.account_id}
-        statements.append(("process_record/load_record_facts", before))
-    (row,), *of_record = await transaction.run(*statements)
-    return read_facts(row, applied, of_record[0][0] if of_record else None)
+        statements.append(("process_record/load_record_facts", {**of_record, **record.params()}))
+    (row,), *others = await transaction.run(*statements)
+    return read_facts(row, applied, others[0][0] if others else None)
 
 
 def lock_records_statement(record_ids: Sequence[str]) -> Statement:
