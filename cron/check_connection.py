@@ -1,7 +1,6 @@
 """Check each connection's API key and webhook; store its status with the history of its changes.
 
-Also notify the admins of settings that cannot be read, and of connections that an operator disabled or
-enabled.
+Also notify the admins of settings that cannot be read, and of connections that operators disabled or enabled.
 
 Called by: cron trigger `pancake_check_connection`, every 5 minutes.
 """

@@ -14,7 +14,7 @@ from leads.services.runtime import Runtime
 
 
 async def replay_events(runtime: Runtime, call: ActionCall) -> Answer:
-    """Answers the balance of the replay and what the events became; of a dry run the changes, event by event.
+    """Answer the balance of the replay and its results; of a dry run the changes, event by event.
 
     Raises BadRequest, KillSwitchOn, or Busy while another replay runs.
     """

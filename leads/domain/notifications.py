@@ -10,7 +10,6 @@ NEW_LEAD = "noti_pancake_new_lead"
 LEAD_UPDATED = "noti_pancake_lead_updated"
 NEEDS_ATTENTION = "noti_pancake_needs_attention"
 
-
 FIELD_LABELS = {
     "name": "tên",
     "phones": "số điện thoại",
@@ -51,6 +50,12 @@ def notifications_of(
     return sent, dropped
 
 
+def new_lead_notification(owner: str, data: dict[str, str], replay_count: int) -> Notification:
+    """Return the notification of an owner who was found after the ticket was created."""
+    name = _numbered("new_lead", replay_count)
+    return Notification(name=name, template_code=NEW_LEAD, recipient_ids=[owner], data=data)
+
+
 def _notifications(plan: Plan, facts: Facts, owner: str | None) -> Iterator[Notification]:
     """An update is for the owner, or for the managers if the ticket has no active owner."""
     data = {
@@ -71,19 +76,14 @@ def _notifications(plan: Plan, facts: Facts, owner: str | None) -> Iterator[Noti
             name="lead_updated", template_code=LEAD_UPDATED, recipient_ids=recipients, data=data
         )
     for reason in plan.attention:
-        for_owner = reason == "record_deleted"
-        yield _attention(reason, (owners or facts.managers) if for_owner else (*facts.admins, *owners), data)
+        is_for_owner = reason == "record_deleted"
+        recipients = owners or list(facts.managers) if is_for_owner else [*facts.admins, *owners]
+        yield _attention(reason, recipients, data)
 
 
 def _customer_name(plan: Plan) -> str:
     before = plan.ticket.fields.get("name") if plan.ticket else None
     return plan.lead.name or (before if isinstance(before, str) else "")
-
-
-def new_lead_notification(owner: str, data: dict[str, str], replay_count: int) -> Notification:
-    """Return the notification of an owner who was found after the ticket was created."""
-    name = _numbered("new_lead", replay_count)
-    return Notification(name=name, template_code=NEW_LEAD, recipient_ids=[owner], data=data)
 
 
 def _numbered(name: str, replay_count: int) -> str:

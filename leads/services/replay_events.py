@@ -86,8 +86,8 @@ async def replay(
     Stops when the time is up or the kill switch goes on. Raises Busy while another replay runs.
     """
     replayed: list[int] = []
-    async with db.exclusive("replay_events") as (free, session):
-        if not free:
+    async with db.exclusive("replay_events") as (is_free, session):
+        if not is_free:
             raise Busy("Another replay is running: try again in a few seconds.")
         deadline = clock.monotonic() + MAX_REPLAY_SECONDS
         for start in range(0, len(ids), events_per_second):

@@ -1,4 +1,4 @@
-"""What replayed events became: wait a while until they are processed, then load their results."""
+"""The results of replayed events: wait a while until they are processed, then load them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

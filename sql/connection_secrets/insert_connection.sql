@@ -1,4 +1,5 @@
--- Insert a connection; signatures are in mode monitor, with the header secret. Returns one row: id; no row if the id, the token or the workspace already exists.
+-- Insert a connection; signatures are in mode monitor, with the header secret.
+-- Returns one row: id; no row if the id, the token or the workspace already exists.
 -- Relies on pk_pancake_connection, uq_pancake_connection_token, uq_pancake_connection_workspace.
 INSERT INTO public.pancake_connection (
     id, name, workspace_id, table_names, api_base_url, record_timezone, api_key_encrypted, header_secret_encrypted,

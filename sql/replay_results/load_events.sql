@@ -1,4 +1,4 @@
--- Load what replayed events became. The outcome of a row is that of the last processing that changed something; the result in
+-- Load the results of replayed events. The outcome of a row is that of the last processing that changed something; the result in
 -- its evidence is that of the last one.
 -- Returns one row per event, lowest id first: id, status, result, error_code, held_by, ticket_id, owner_id.
 -- Relies on pk_pancake_webhook_event.

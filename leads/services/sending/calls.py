@@ -16,7 +16,7 @@ async def send_notifications(
 ) -> str | None:
     """Send inputs and count those accepted; return None, or the error of leads/domain/sending.py.
 
-    `is_repeat`: they had no answer in time before, and get more of it.
+    `is_repeat`: they had no answer in time before, and get more time.
     """
     if not inputs:
         return None

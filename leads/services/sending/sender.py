@@ -40,7 +40,10 @@ class _Round(Generic[Stored]):
 
 
 class Sender(ABC, Generic[Stored]):
-    """Sends claimed rows. A subclass knows the statements and the notifications of its table."""
+    """Sends claimed rows. A subclass knows the statements and the notifications of its table.
+
+    The statements of outbox/ and run_notices/ differ in the table only, and SQL has no parameter for a table.
+    """
 
     rows_name: ClassVar[str]
     """What log lines call the rows."""

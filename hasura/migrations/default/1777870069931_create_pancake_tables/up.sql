@@ -281,10 +281,10 @@ CREATE FUNCTION public.pancake_event_transition_allowed(old text, new text) RETU
     END
 $$;
 
--- Check a status change and set received_at, held_at, the replay columns, and in evidence held_by if a disabled connection is what
--- holds the event. BEFORE UPDATE OF status runs whenever status
--- is in the SET list, even with the same value. Setting 'received' again therefore changes received_at, and Hasura's
--- event trigger, which listens to received_at alone, fires again. Other status changes fire nothing.
+-- Check a status change and set received_at, held_at, the replay columns, and in evidence held_by if a disabled connection holds
+-- the event. BEFORE UPDATE OF status runs whenever status is in the SET list, even with the same value. Setting 'received' again
+-- therefore changes received_at, and Hasura's event trigger, which listens to received_at alone, fires again. Other status
+-- changes fire nothing.
 CREATE FUNCTION public.pancake_webhook_event_guard_status() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
