@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.bench.environment import SECRET, TOKEN, describe_machine
+from sandbox.bench.environment import SECRET, TOKEN, TOKEN_SHA256, describe_machine
 from sandbox.bench.load import closed_loop, request_for
 from sandbox.bench.sink import serve_in_process
 from sandbox.edge.nginx import EdgeSettings, NginxEdge
@@ -64,7 +64,7 @@ async def _record(request: Request) -> Response:
 
 
 async def _policy(request: Request) -> Response:
-    token = {"sha256": hashlib.sha256(TOKEN.encode()).hexdigest(), "expires_at": None}
+    token = {"sha256": TOKEN_SHA256, "expires_at": None}
     connection = {
         "id": "bench", "token_sha256": [token], "signature_mode": "enforce", "allowlist_mode": "enforce",
         "allowed_ip_ranges": ["127.0.0.0/8"], "webhook_secrets": ["Y3VycmVudA==", "cHJldmlvdXM="],

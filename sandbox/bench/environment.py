@@ -21,6 +21,7 @@ from sandbox.stack.hasura import metadata_arguments, start_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "token-of-the-benchmark"
+TOKEN_SHA256 = sha256(TOKEN.encode()).hexdigest()
 SECRET = "secret-of-the-benchmark-of-32-characters"
 ENCRYPTION_KEYS = "bench:" + "A" * 43 + "="
 START_TIMEOUT_SECONDS = 20.0
@@ -107,7 +108,7 @@ def _seed(url: str) -> None:
             " VALUES ('benchmark', 1, %s) RETURNING id)"
             " INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
             " SELECT id, '-1', 'Facebook', true FROM c",
-            (sha256(TOKEN.encode()).digest(),),
+            (bytes.fromhex(TOKEN_SHA256),),
         )
         db_connection.execute(
             "INSERT INTO pancake_assignee (staff_id)"

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from sandbox.bench.environment import (
     SECRET,
-    TOKEN,
+    TOKEN_SHA256,
     BenchEnvironment,
     action_call,
     bench_environment,
@@ -102,7 +102,9 @@ async def _steady(bench: BenchEnvironment, numbers: Iterator[int], seconds: floa
 
 def _request(url: str, number: int) -> bytes:
     raw = base64.b64encode(_record(number).encode()).decode()
-    body = action_call("pancake_ingest_record", {"token": TOKEN, "raw": raw, "source_ip": "203.0.113.7"})
+    body = action_call(
+        "pancake_ingest_record", {"token_sha256": TOKEN_SHA256, "raw": raw, "source_ip": "203.0.113.7"}
+    )
     return request_for(url, {"X-Handler-Secret": SECRET}, body)
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import httpx
 from starlette.applications import Starlette
@@ -52,7 +53,7 @@ def create_app(hasura_url: str, token: str, transport: httpx.AsyncBaseTransport 
         if not TOKEN_PATTERN.fullmatch(request.path_params["token"]):
             return JSONResponse({"status": "unknown_token"})
         call = {
-            "token": request.path_params["token"],
+            "token_sha256": sha256(request.path_params["token"].encode()).hexdigest(),
             "raw": base64.b64encode(body).decode(),
             "source_ip": request.client.host if request.client else None,
             "arrived_at": datetime.now(UTC).isoformat(),

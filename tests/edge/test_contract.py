@@ -11,7 +11,7 @@ from sandbox.postgres.server import free_port
 from sandbox.processes import Processes
 from sandbox.stack.services import Service
 from tests.support.edge.fakes import HASURA_TOKEN, FakeHandlers, FakeHasura
-from tests.support.edge.harness import TOKEN, EdgeHarness
+from tests.support.edge.harness import TOKEN, TOKEN_SHA256, EdgeHarness
 from tests.support.edge.http_server import Answer
 from tests.support.edge.sender import Reply, Sender, raw_exchange
 
@@ -107,7 +107,7 @@ def test_a_malformed_token_is_unknown_and_not_forwarded(front: Front) -> None:
 
 def test_a_percent_encoded_token_is_decoded_once(front: Front) -> None:
     assert front.post("".join(f"%{ord(letter):02X}" for letter in TOKEN)).status == "received"
-    assert front.hasura.deliveries[0].token == TOKEN
+    assert front.hasura.deliveries[0].token_sha256 == TOKEN_SHA256
 
 
 def test_there_is_one_route_with_one_method(front: Front) -> None:

@@ -1,12 +1,18 @@
 """Handing over stored deliveries: the rate, refusals, quarantine, files that cannot be read or removed."""
 
+import base64
 import contextlib
+import json
+import os
 import re
+import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
-from tests.support.edge.harness import TOKEN, EdgeHarness
+from leads.adapters.secrets import KeyRing
+from tests.support.edge.harness import TOKEN, TOKEN_SHA256, EdgeHarness
 from tests.support.edge.http_server import Answer
 from tests.support.waiting import eventually
 
@@ -173,6 +179,34 @@ def test_refusals_by_failing_paths_never_quarantine_a_delivery(harness: EdgeHarn
     eventually(lambda: not harness.edge.held())
     assert len(harness.bodies) == 2
     assert not harness.edge.held("quarantine")
+
+
+def seal_former(harness: EdgeHarness, folder: str, token: str) -> None:
+    """Write a delivery as the edge did before it sent the digest of the token instead of the token."""
+    arrived = time.time()
+    content = {
+        "token": token, "raw": base64.b64encode(token.encode()).decode(), "source_ip": "127.0.0.1",
+        "arrived": arrived, "arrived_at": datetime.fromtimestamp(arrived, UTC).isoformat(), "headers": {},
+    }  # fmt: skip
+    sealed = b"PE1" + KeyRing.parse(harness.edge.state_keys).encrypt(json.dumps(content), "delivery")
+    name = f"{int(arrived * 1000):013d}-{secrets.token_hex(6)}-{len(sealed)}.sealed"
+    path = harness.edge.state / folder / name
+    path.write_bytes(sealed)
+    os.chown(path, path.parent.stat().st_uid, path.parent.stat().st_gid)
+
+
+def test_files_of_the_former_form_are_drained_after_an_upgrade(harness: EdgeHarness) -> None:
+    """They hold the token. It is not sent on, and an unknown one is checked by its digest too."""
+    harness.stop_upstreams()
+    for folder, token in (("spool", TOKEN), ("unknown", TOKEN), ("unknown", "never-known")):
+        seal_former(harness, folder, token)
+    harness.start_upstreams()
+    eventually(lambda: not harness.edge.held() and not harness.edge.held("unknown"))
+    deliveries = harness.hasura.deliveries + harness.handlers.deliveries
+    assert [(delivery.token_sha256, delivery.raw) for delivery in deliveries] == [
+        (TOKEN_SHA256, TOKEN.encode())
+    ] * 2
+    assert harness.metric('pancake_edge_drained_total{folder="unknown",outcome="unknown_token"}') == 1
 
 
 def test_a_file_that_cannot_be_decrypted_is_quarantined(harness: EdgeHarness) -> None:

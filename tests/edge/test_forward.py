@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.edge.fakes import ACCEPTED, FakePath
-from tests.support.edge.harness import TOKEN, EdgeHarness
+from tests.support.edge.harness import TOKEN, TOKEN_SHA256, EdgeHarness
 from tests.support.edge.http_server import Answer
 from tests.support.edge.sender import Reply, signed
 from tests.support.waiting import eventually
@@ -20,7 +20,11 @@ def test_a_delivery_goes_through_hasura_with_all_inputs_of_the_action(harness: E
         reply = sender.post(TOKEN, b'{"id":"1"}')
     assert reply == Reply(200, b'{"status":"received","event_id":1,"error_code":null}')
     delivery = harness.hasura.deliveries[0]
-    assert (delivery.token, delivery.raw, delivery.source_ip) == (TOKEN, b'{"id":"1"}', "127.0.0.7")
+    assert (delivery.token_sha256, delivery.raw, delivery.source_ip) == (
+        TOKEN_SHA256,
+        b'{"id":"1"}',
+        "127.0.0.7",
+    )
     assert delivery.arrived_at.endswith("Z")
     assert not harness.handlers.deliveries
 

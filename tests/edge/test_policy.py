@@ -146,11 +146,11 @@ def test_unknown_tokens_wait_in_their_own_folder_while_the_handlers_are_down(har
     harness.start_upstreams()
     eventually(lambda: not harness.edge.held("unknown"))
     deliveries = harness.hasura.deliveries + harness.handlers.deliveries
-    assert sorted((delivery.token, delivery.raw) for delivery in deliveries) == [
-        ("headed", body),
-        ("later", body),
-        ("strict", body),
-    ]
+    tokens = ("headed", "later", "strict")
+    assert {(delivery.token_sha256, delivery.raw) for delivery in deliveries} == {
+        (hashlib.sha256(token.encode()).hexdigest(), body) for token in tokens
+    }
+    assert len(deliveries) == len(tokens)
     assert harness.metric('pancake_edge_drained_total{folder="unknown",outcome="unknown_token"}') == 1
     assert harness.metric('pancake_edge_drained_total{folder="unknown",outcome="hmac_invalid"}') == 1
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.support.edge.harness import TOKEN, EdgeHarness
+from tests.support.edge.harness import TOKEN, TOKEN_SHA256, EdgeHarness
 from tests.support.edge.sender import Reply, raw_exchange, signed
 from tests.support.waiting import eventually
 
@@ -158,7 +158,7 @@ def test_forms_of_a_token(harness: EdgeHarness) -> None:
         for token, code in no_token.items():
             assert sender.request("POST", f"/api/pancake/record/{token}", b"never").code == code, token
     assert harness.bodies == [b"1", b"2"]
-    assert [delivery.token for delivery in harness.hasura.deliveries] == [TOKEN, TOKEN]
+    assert [delivery.token_sha256 for delivery in harness.hasura.deliveries] == [TOKEN_SHA256] * 2
     assert len(harness.edge.held("unknown")) == 0
 
 

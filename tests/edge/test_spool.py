@@ -2,6 +2,8 @@
 
 import base64
 import contextlib
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -14,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from leads.adapters.secrets import KeyRing
 from tests.support.edge.harness import BUDGET_MAX_FAILURES, TOKEN, EdgeHarness
 from tests.support.waiting import eventually
 
@@ -31,6 +34,19 @@ def test_deliveries_of_an_outage_are_stored_and_drained_oldest_first(harness: Ed
     assert all(abs(position - number) <= 6 for number, position in enumerate(positions)), positions
     assert harness.metric('pancake_edge_spool_files{folder="spool"}') == 0
     assert harness.metric('pancake_edge_drained_total{folder="spool",outcome="received"}') == 40
+
+
+def test_a_stored_delivery_holds_no_token(harness: EdgeHarness) -> None:
+    harness.stop_upstreams()
+    harness.post_many([b"1"])
+    with harness.sender() as sender:
+        sender.post("unknown-to-the-edge", b"2")
+    keys = KeyRing.parse(harness.edge.state_keys)
+    for folder, token in (("spool", TOKEN), ("unknown", "unknown-to-the-edge")):
+        (path,) = harness.edge.held(folder)
+        text = keys.decrypt(path.read_bytes()[3:], "delivery")
+        assert json.loads(text)["token_sha256"] == hashlib.sha256(token.encode()).hexdigest()
+        assert token not in text
 
 
 @contextlib.contextmanager

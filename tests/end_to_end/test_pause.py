@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
@@ -46,6 +47,7 @@ def _set(harness: EndToEndHarness, **settings: Any) -> None:
 async def _store(harness: EndToEndHarness, numbers: range, status: str = "received") -> None:
     """Store leads without the edge, which spools deliveries when the machine is slow."""
     limit = asyncio.Semaphore(16)
+    digest = sha256(harness.webhook_token.encode()).hexdigest()
     headers = {"X-Handler-Secret": harness.handler_secret}
     async with httpx.AsyncClient(timeout=60, headers=headers) as client:
 
@@ -53,7 +55,7 @@ async def _store(harness: EndToEndHarness, numbers: range, status: str = "receiv
             raw = base64.b64encode(body(numbered_lead(number))).decode()
             call = {
                 "action": {"name": "pancake_ingest_record"},
-                "input": {"token": harness.webhook_token, "raw": raw},
+                "input": {"token_sha256": digest, "raw": raw},
                 "session_variables": {},
             }
             async with limit:

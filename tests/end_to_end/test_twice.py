@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import httpx
@@ -25,7 +26,7 @@ async def _send(sandbox: Sandbox, url: str, bodies: list[bytes]) -> list[str]:
 
         async def one(raw: bytes) -> str:
             given: dict[str, Any] = {
-                "token": sandbox.keys.webhook_token,
+                "token_sha256": sha256(sandbox.keys.webhook_token.encode()).hexdigest(),
                 "raw": base64.b64encode(raw).decode(),
                 "arrived_at": datetime.now(UTC).isoformat(),
             }

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.handlers import HandlerHarness, ingest_answer
 from tests.support.leads import LEAD
-from tests.support.settings import WEBHOOK_TOKEN
+from tests.support.settings import WEBHOOK_TOKEN, WEBHOOK_TOKEN_SHA256
 
 MINUTE = timedelta(minutes=1)
 
@@ -118,7 +118,7 @@ async def test_a_lost_connection_answers_503_and_the_next_delivery_is_stored(har
     body = base64.b64encode(json.dumps(LEAD | {"id": "b"}).encode()).decode()
     async with asyncio.timeout(20):
         while 200 not in codes:
-            response = await harness.call_action({"token": WEBHOOK_TOKEN, "raw": body})
+            response = await harness.call_action({"token_sha256": WEBHOOK_TOKEN_SHA256, "raw": body})
             codes.append(response.status_code)
             assert response.json().get("extensions") in (None, {"code": "database_unavailable"})
     assert set(codes) <= {200, 503}

@@ -8,13 +8,21 @@ from typing import Any
 
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import LEAD
-from tests.support.settings import EDGE_SECRET, HANDLER_SECRET, PREVIOUS_HANDLER_SECRET, WEBHOOK_TOKEN
+from tests.support.settings import (
+    EDGE_SECRET,
+    HANDLER_SECRET,
+    PREVIOUS_HANDLER_SECRET,
+    WEBHOOK_TOKEN,
+    WEBHOOK_TOKEN_SHA256,
+)
 
 
 async def test_a_payload_is_accepted_instead_of_raw_bytes_and_keeps_its_numbers(
     harness: HandlerHarness,
 ) -> None:
-    response = await harness.call_action({"token": WEBHOOK_TOKEN, "payload": LEAD | {"n": 2**64 + 1}})
+    response = await harness.call_action(
+        {"token_sha256": WEBHOOK_TOKEN_SHA256, "payload": LEAD | {"n": 2**64 + 1}}
+    )
     event = harness.event(response.json()["event_id"])
     assert response.json()["status"] == "received"
     assert event["payload"]["n"] == 2**64 + 1
@@ -26,22 +34,36 @@ RAW = base64.b64encode(b"{}").decode()
 
 MALFORMED: list[dict[str, Any]] = [
     {},
-    {"token": WEBHOOK_TOKEN},
+    {"token_sha256": WEBHOOK_TOKEN_SHA256},
     {"raw": RAW},
-    {"token": None, "raw": RAW},
-    {"token": "", "raw": RAW},
-    {"token": 5, "raw": RAW},
-    {"token": ["x"], "raw": RAW},
-    {"token": "x" * 201, "raw": RAW},
-    {"token": WEBHOOK_TOKEN, "raw": RAW, "payload": {}},
-    {"token": WEBHOOK_TOKEN, "raw": None, "payload": None},
-    {"token": WEBHOOK_TOKEN, "raw": "*** no base64 ***"},
-    {"token": WEBHOOK_TOKEN, "raw": "é"},
-    {"token": WEBHOOK_TOKEN, "raw": 5},
-    {"token": WEBHOOK_TOKEN, "raw": {"a": 1}},
-    {"token": WEBHOOK_TOKEN, "payload": []},
-    {"token": WEBHOOK_TOKEN, "payload": "text"},
+    {"token": WEBHOOK_TOKEN, "raw": RAW},
+    {"token": WEBHOOK_TOKEN, "token_sha256": WEBHOOK_TOKEN_SHA256, "raw": RAW},
+    {"token_sha256": None, "raw": RAW},
+    {"token_sha256": "", "raw": RAW},
+    {"token_sha256": 5, "raw": RAW},
+    {"token_sha256": [WEBHOOK_TOKEN_SHA256], "raw": RAW},
+    {"token_sha256": WEBHOOK_TOKEN_SHA256 + "0", "raw": RAW},
+    {"token_sha256": "x" * 64, "raw": RAW},
+    {"token_sha256": " ".join(["00"] * 21) + "00", "raw": RAW},
+    {"token_sha256": WEBHOOK_TOKEN_SHA256, "raw": RAW, "payload": {}},
+    {"token_sha256": WEBHOOK_TOKEN_SHA256, "raw": None, "payload": None},
+    {"token_sha256": WEBHOOK_TOKEN_SHA256, "raw": "*** no base64 ***"},
+    {"token_sha256": WEBHOOK_TOKEN_SHA256, "raw": "é"},
+    {"token_sha256": WEBHOOK_TOKEN_SHA256, "raw": 5},
+    {"token_sha256": WEBHOOK_TOKEN_SHA256, "raw": {"a": 1}},
+    {"token_sha256": WEBHOOK_TOKEN_SHA256, "payload": []},
+    {"token_sha256": WEBHOOK_TOKEN_SHA256, "payload": "text"},
 ]
+
+
+async def test_a_token_is_refused_with_what_to_send_instead(harness: HandlerHarness) -> None:
+    response = await harness.call_action({"token": WEBHOOK_TOKEN, "raw": RAW})
+    assert response.json()["message"] == (
+        "token is not accepted, since logs would show it."
+        " Give token_sha256, its SHA-256 in hexadecimal digits."
+    )
+    upper = {"token_sha256": WEBHOOK_TOKEN_SHA256.upper(), "raw": RAW}
+    assert (await harness.call_action(upper)).json()["status"] == "dead_letter"
 
 
 async def test_malformed_input_is_answered_with_400(harness: HandlerHarness) -> None:
@@ -103,7 +125,7 @@ CALLERS: list[tuple[dict[str, str], int]] = [
 async def test_only_hasura_and_the_edge_may_call_it(harness: HandlerHarness) -> None:
     envelope = {
         "action": {"name": "pancake_ingest_record"},
-        "input": {"token": WEBHOOK_TOKEN, "raw": RAW},
+        "input": {"token_sha256": WEBHOOK_TOKEN_SHA256, "raw": RAW},
         "session_variables": {"x-hasura-role": "admin"},
     }
     for headers, status in CALLERS:
@@ -168,8 +190,10 @@ async def test_no_secret_is_logged(harness: HandlerHarness, capture_logs: list[s
     await harness.deliver(LEAD)
     await harness.deliver(b'{"api_key": "in-the-body"')
     await harness.deliver(LEAD, token="some-unknown-token")
-    await harness.call_action({"token": WEBHOOK_TOKEN, "raw": "no base64 at all"})
-    await harness.call_action({"token": WEBHOOK_TOKEN, "raw": RAW}, {"X-Handler-Secret": "a-wrong-secret"})
+    await harness.call_action({"token_sha256": WEBHOOK_TOKEN_SHA256, "raw": "no base64 at all"})
+    await harness.call_action(
+        {"token_sha256": WEBHOOK_TOKEN_SHA256, "raw": RAW}, {"X-Handler-Secret": "a-wrong-secret"}
+    )
     await harness.client.post(
         "/actions/ingest_record", content=b"{" + WEBHOOK_TOKEN.encode(), headers=harness.headers
     )

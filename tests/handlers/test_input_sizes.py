@@ -13,7 +13,7 @@ from app import HASURA_ROUTES
 from leads.domain.canonical_json import MAX_BODY_BYTES
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import LEAD
-from tests.support.settings import ADMIN_ID, WEBHOOK_TOKEN
+from tests.support.settings import ADMIN_ID, WEBHOOK_TOKEN_SHA256
 
 pytestmark = pytest.mark.anyio
 
@@ -78,8 +78,8 @@ def action(name: str, input_: dict[str, Any], session: dict[str, str] = SESSION)
 
 async def test_an_argument_of_ingest_of_any_size(harness: HandlerHarness) -> None:
     for value in values(INPUT_BYTES):
-        given = {"token": WEBHOOK_TOKEN, "raw": "e30=", "source_ip": "203.0.113.7"}
-        for name in ("token", "raw", "source_ip", "arrived_at", "unknown"):
+        given = {"token_sha256": WEBHOOK_TOKEN_SHA256, "raw": "e30=", "source_ip": "203.0.113.7"}
+        for name in ("token_sha256", "raw", "source_ip", "arrived_at", "unknown"):
             await call(harness, "/actions/ingest_record", action("ingest_record", given | {name: value}))
 
 
@@ -90,7 +90,7 @@ async def test_a_record_with_a_field_of_any_size_is_stored_and_processed(
     for value in values(MAX_BODY_BYTES - 1000):
         held = {"phone_numbers": value} if field == "pancake_customer_obj" else value
         raw = b64encode(json.dumps(LEAD | {field: held}).encode()).decode()
-        given = {"token": WEBHOOK_TOKEN, "raw": raw}
+        given = {"token_sha256": WEBHOOK_TOKEN_SHA256, "raw": raw}
         await call(harness, "/actions/ingest_record", action("ingest_record", given))
     for row in harness.sql("SELECT id FROM pancake_webhook_event WHERE status = 'received'"):
         event = {"op": "INSERT", "data": {"old": None, "new": {"id": row["id"]}}}

@@ -53,6 +53,17 @@ def test_the_handlers_accept_their_environment(services: dict[str, Any]) -> None
     assert settings.hasura_url == "http://hasura:8080"
 
 
+def test_the_engine_logs_no_inputs_of_actions_and_no_rows(services: dict[str, Any]) -> None:
+    engine = {
+        name.removeprefix("HASURA_GRAPHQL_"): value
+        for name, value in services["hasura"]["environment"].items()
+    }
+    assert (engine["DEV_MODE"], engine["ADMIN_INTERNAL_ERRORS"]) == ("false", "false")
+    assert not {"query-log", "action-handler-log"} & set(engine["ENABLED_LOG_TYPES"].split(","))
+    for what in ("EVENT_TRIGGER", "SCHEDULED_TRIGGER", "ACTION_HANDLER"):
+        assert engine[f"REDACT_{what}_LOGS"] == "true"
+
+
 def test_the_handlers_log_in_with_the_role_that_the_connecting_service_creates(
     services: dict[str, Any],
 ) -> None:

@@ -3,6 +3,7 @@
 import base64
 import json
 from datetime import datetime
+from hashlib import sha256
 
 import httpx
 import pytest
@@ -39,7 +40,8 @@ async def test_it_forwards_the_bytes_and_unwraps_the_answer() -> None:
     assert call.url.path == "/api/rest/pancake/record"
     assert call.headers["authorization"] == "Bearer a-jwt"
     assert base64.b64decode(sent["raw"]) == b'{"id": \xff'
-    assert sent["token"] == "the-token"
+    assert sent["token_sha256"] == sha256(b"the-token").hexdigest()
+    assert "the-token" not in call.content.decode()
     assert sent["source_ip"] == "192.0.2.7"
     assert datetime.fromisoformat(sent["arrived_at"]).tzinfo is not None
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import httpx
@@ -44,7 +45,10 @@ class HandlerHarness(DatabaseHarness):
         if isinstance(body, dict):
             body = json.dumps(body, ensure_ascii=False)
         raw = body.encode() if isinstance(body, str) else body
-        response = await self.call_action({"token": token, "raw": base64.b64encode(raw).decode(), **input_})
+        digest = sha256(token.encode(errors="backslashreplace")).hexdigest()
+        response = await self.call_action(
+            {"token_sha256": digest, "raw": base64.b64encode(raw).decode(), **input_}
+        )
         assert response.status_code == 200, response.text
         answer: dict[str, Any] = response.json()
         return answer

@@ -1,10 +1,13 @@
 """The settings of the handlers under test, and the credentials that they accept."""
 
+from hashlib import sha256
+
 from leads.adapters.secrets import KeyRing
 from leads.adapters.settings import Settings
 from sandbox.postgres.handlers_role import handlers_url
 
 WEBHOOK_TOKEN = "token-of-the-test-connection"
+WEBHOOK_TOKEN_SHA256 = sha256(WEBHOOK_TOKEN.encode()).hexdigest()
 HANDLER_SECRET = "handler-secret-for-tests"
 PREVIOUS_HANDLER_SECRET = "handler-secret-before-it"
 EDGE_SECRET = "edge-secret-for-tests"

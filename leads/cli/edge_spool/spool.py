@@ -42,7 +42,7 @@ class SpooledDelivery:
     name: str
     arrived_at: str
     source_ip: str
-    token: str
+    token_sha256: str
     body: bytes
     denied: bool
 
@@ -58,11 +58,10 @@ class SpooledDelivery:
         return f"{document.get('table_id', '?')}/{document['id']}"[:MAX_RECORD_LENGTH]
 
     def as_document(self) -> dict[str, Any]:
-        """Return what `show` prints: only the digest of the token; the body as text, or else in base64."""
+        """Return what `show` prints: the body as text, or else in base64."""
         shown: dict[str, Any] = {
             "name": self.name, "arrived_at": self.arrived_at, "source_ip": self.source_ip,
-            "token_sha256": hashlib.sha256(self.token.encode()).hexdigest(), "record": self.record,
-            "denied": self.denied,
+            "token_sha256": self.token_sha256, "record": self.record, "denied": self.denied,
         }  # fmt: skip
         try:
             shown["body"] = self.body.decode()
@@ -96,7 +95,7 @@ class Spool:
         except (DecryptionError, ValueError, KeyError, IndexError) as error:
             raise Unreadable(str(error)) from error
         return SpooledDelivery(
-            name, kept["arrived_at"], kept["source_ip"], kept["token"], body, kept.get("denied", False)
+            name, kept["arrived_at"], kept["source_ip"], _token_sha256(kept), body, kept.get("denied", False)
         )
 
     def release(self, name: str, *, even_denied: bool) -> bool:
@@ -112,3 +111,8 @@ class Spool:
 
     def _path(self, folder: Folder, name: str) -> Path:
         return self._state / folder / Path(name).name
+
+
+def _token_sha256(kept: dict[str, str]) -> str:
+    """Return the digest of the token. Earlier builds stored the token itself."""
+    return kept.get("token_sha256") or hashlib.sha256(kept["token"].encode()).hexdigest()

@@ -26,7 +26,7 @@ class Delivery:
     """A delivery as it arrived: the path, and the input of the action with `raw` decoded."""
 
     path: str
-    token: str
+    token_sha256: str
     raw: bytes
     source_ip: str
     arrived_at: str
@@ -53,13 +53,15 @@ class FakePath(HttpServer):
 
     def accept(self, arguments: dict[str, Any]) -> str | None:
         """Keep a delivery. Return its status, or None if it is refused."""
-        if set(arguments) != {"token", "raw", "source_ip", "arrived_at"}:
+        if set(arguments) != {"token_sha256", "raw", "source_ip", "arrived_at"}:
             return None
         raw = base64.b64decode(arguments["raw"], validate=True)
         if self.refuses(raw):
             return None
         self.deliveries.append(
-            Delivery(self.path, arguments["token"], raw, arguments["source_ip"], arguments["arrived_at"])
+            Delivery(
+                self.path, arguments["token_sha256"], raw, arguments["source_ip"], arguments["arrived_at"]
+            )
         )
         return self.status
 

@@ -1,6 +1,7 @@
 """The harness of the edge's tests: a real nginx in front of fakes."""
 
 import base64
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from tests.support.edge.sender import Reply, Sender
 from tests.support.waiting import eventually
 
 TOKEN = "token-of-the-first-connection"
+TOKEN_SHA256 = hashlib.sha256(TOKEN.encode()).hexdigest()
 SHORT_INTERVALS = {"EDGE_SKIP_SECONDS": "0.3", "EDGE_POLICY_SECONDS": "0.15"}
 UNLIMITED = 1_000_000
 STRANGER = "x" * 200

@@ -188,7 +188,10 @@ class Product:
 
     def deliver(self, workspace: str, raw: bytes) -> dict[str, Any]:
         """Post a body as the edge does, and return the answer."""
-        given = {"token": workspace, "raw": base64.b64encode(raw).decode()}
+        given = {
+            "token_sha256": sha256(workspace.encode()).hexdigest(),
+            "raw": base64.b64encode(raw).decode(),
+        }
         call = ActionCall("pancake_ingest_record", given, {"x-hasura-role": "pancake_edge"}, b"")
         return self._call(ingest_record(self._runtime, call))
 

@@ -73,6 +73,11 @@ function M.unhex(text)
     return (text:lower():gsub("%x%x", byte_of))
 end
 
+-- The digest by which tokens are known outside this program, in hexadecimal digits.
+function M.sha256_hex(text)
+    return M.hex(M.sha256(text))
+end
+
 local function new_context()
     return ffi.gc(C.EVP_CIPHER_CTX_new(), C.EVP_CIPHER_CTX_free)
 end

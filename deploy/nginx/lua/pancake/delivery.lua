@@ -3,6 +3,7 @@
 local answers = require "pancake.answers"
 local budget = require "pancake.budget"
 local clock = require "pancake.clock"
+local crypto = require "pancake.crypto"
 local limits = require "pancake.limits"
 local log = require "pancake.log"
 local metrics = require "pancake.metrics"
@@ -134,7 +135,7 @@ local function handle_unknown_token(token, arrived_at)
         return refuse(200, "unknown_token")
     end
     local asked_at = clock.now()
-    local connection, err = policy.confirm(token, arrived_at)
+    local connection, err = policy.confirm(crypto.sha256_hex(token), arrived_at)
     if err then
         return store_unknown(token, arrived_at)
     end
@@ -146,7 +147,7 @@ local function handle_unknown_token(token, arrived_at)
 end
 
 local function find_connection(token, arrived_at)
-    return request.is_token(token) and policy.find(token, arrived_at) or nil
+    return request.is_token(token) and policy.find(crypto.sha256_hex(token), arrived_at) or nil
 end
 
 local function handle()

@@ -97,7 +97,7 @@ end
 -- Settle a delivery whose token was unknown when it arrived. is_due() has made sure that the policy is newer than the
 -- delivery: a token that is still unknown stays so. A known one must prove what its connection demanded at its arrival.
 local function settle_unknown(name, delivery)
-    local connection = policy.find(delivery.token, delivery.arrived)
+    local connection = policy.find(delivery.token_sha256, delivery.arrived)
     local outcome = "unknown_token"
     if connection then
         local proof = {

@@ -37,9 +37,9 @@ local function current()
     return cached
 end
 
--- The connection whose token was valid at that time (seconds since the epoch), or nil.
-function M.find(token, at)
-    local entry = current().by_sha256[crypto.hex(crypto.sha256(token))]
+-- The connection whose token has that SHA-256 and was valid at that time (seconds since the epoch), or nil.
+function M.find(token_sha256, at)
+    local entry = current().by_sha256[token_sha256]
     if entry and (not entry.expires_at or at < entry.expires_at) then
         return entry.connection
     end
@@ -128,7 +128,7 @@ end
 
 -- Ask the handlers about a token that the active policy does not hold. Return the connection; nil if the token is
 -- unknown to them as well; nil and an error if they did not answer in time.
-function M.confirm(token, arrived_at)
+function M.confirm(token_sha256, arrived_at)
     local asked_at = clock.now()
     while not M.confirmed_after(asked_at) do
         local now = clock.now()
@@ -147,7 +147,7 @@ function M.confirm(token, arrived_at)
         end
         ngx.sleep(BUSY_POLL_SECONDS)
     end
-    return M.find(token, arrived_at)
+    return M.find(token_sha256, arrived_at)
 end
 
 -- Activate the policy on disk until the handlers answer. Called in the master at start; after a reload the policy is

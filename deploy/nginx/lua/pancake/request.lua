@@ -1,5 +1,6 @@
 -- The HTTP side of a delivery: read the request of a sender, write the answer. What to answer is decided in
 -- pancake.delivery.
+local crypto = require "pancake.crypto"
 local files = require "pancake.files"
 
 local PATH_PREFIX = "/api/pancake/record/"
@@ -103,10 +104,10 @@ local function iso_time(seconds)
     return os.date("!%Y-%m-%dT%H:%M:%S", math.floor(seconds)) .. (".%03dZ"):format(milliseconds)
 end
 
--- A delivery as it is forwarded and stored. arrived_at: seconds since the epoch.
+-- A delivery as it is forwarded and stored: without the token. arrived_at: seconds since the epoch.
 function M.to_delivery(token, body, arrived_at)
     return {
-        token = token, raw = ngx.encode_base64(body), source_ip = ngx.var.remote_addr,
+        token_sha256 = crypto.sha256_hex(token), raw = ngx.encode_base64(body), source_ip = ngx.var.remote_addr,
         arrived = arrived_at, arrived_at = iso_time(arrived_at),
     }
 end

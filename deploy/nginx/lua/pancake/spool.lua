@@ -136,6 +136,9 @@ function M.get(folder, name)
     if not delivery then
         return nil, err or "not JSON"
     end
+    if delivery.token then -- stored by an earlier build
+        delivery.token_sha256, delivery.token = crypto.sha256_hex(delivery.token), nil
+    end
     return delivery
 end
 

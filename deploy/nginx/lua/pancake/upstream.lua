@@ -19,11 +19,11 @@ local PROBE_LEASE_SECONDS = 2 -- longer than any attempt
 local MIN_TIMEOUT_SECONDS = 0.4 -- an attempt with less time would mostly fail and mark a working path as down
 local DRAIN_PROBE_SKIP_SECONDS = 0.25 -- after a failed probe by the drain: the delivery itself may be the reason
 
--- JSON written by hand: all values are base64, hexadecimal, an address or a checked token, so nothing needs escaping.
+-- JSON written by hand: all values are base64, hexadecimal, an address or a time, so nothing needs escaping.
 -- cjson would escape every slash in the base64.
 local function action_input(delivery)
-    return ('{"token":"%s","raw":"%s","source_ip":"%s","arrived_at":"%s"}'):format(
-        delivery.token, delivery.raw, delivery.source_ip, delivery.arrived_at)
+    return ('{"token_sha256":"%s","raw":"%s","source_ip":"%s","arrived_at":"%s"}'):format(
+        delivery.token_sha256, delivery.raw, delivery.source_ip, delivery.arrived_at)
 end
 
 -- The envelope in which Hasura calls an action.
