@@ -85,6 +85,7 @@ def create_app(runtime: Runtime | None = None) -> Starlette:
         exception_handlers={IntegrationError: http.answer_error},
         lifespan=lambda app: runtime.running(),
     )
+    app.router.redirect_slashes = False
     app.state.runtime = runtime
     return app
 

@@ -17,6 +17,7 @@ from leads.domain.errors import (
     Misconfigured,
     PancakeUnavailable,
 )
+from leads.domain.visible_text import escape_unseen
 
 SERVICES: tuple[tuple[type[IntegrationError], str, str], ...] = (
     (DatabaseUnavailable, "the database", "DATABASE_URL"),
@@ -60,7 +61,7 @@ class VerbGroup(TyperGroup):
 
 def fail(message: str, exit_code: ExitCode) -> NoReturn:
     """Print the message and end with the code."""
-    typer.echo(message, err=True)
+    typer.echo(escape_unseen(message), err=True)
     raise typer.Exit(exit_code)
 
 

@@ -18,18 +18,35 @@ from rich.progress import (
 from rich.text import Text
 
 from leads.cli.exit_codes import MEANINGS
+from leads.domain.visible_text import escape_unseen
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 
 
 def print_json(document: Any) -> None:
     """Print the document on stdout; times become ISO text."""
-    typer.echo(json.dumps(document, ensure_ascii=False, indent=2, default=str))
+    print_line(json.dumps(document, ensure_ascii=False, indent=2, default=str))
+
+
+def print_line(text: str) -> None:
+    """Print text on stdout; what is not seen of it is escaped."""
+    typer.echo(escape_unseen(text))
 
 
 def say(message: str) -> None:
-    """Print a message for a person on stderr."""
-    typer.echo(message, err=True)
+    """Print a message for a person on stderr; what is not seen of it is escaped."""
+    typer.echo(escape_unseen(message), err=True)
+
+
+class ForeignTextConsole(Console):
+    """Prints text of others on stdout as it is: no markup, no emoji codes; what is not seen is escaped."""
+
+    def __init__(self) -> None:
+        super().__init__(markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make text of a string, in which rich would only remove five of the controls."""
+        return super().render_str(escape_unseen(text), **options)
 
 
 def print_line(text: str, level: int, console: Console) -> None:

@@ -17,6 +17,7 @@ from leads.domain.errors import InvalidBody
 from leads.domain.phone import MAX_CANDIDATES_PER_RECORD, read_mobile, read_phones
 from leads.domain.phone_text import MAX_PHONE_CHARACTERS
 from leads.domain.table_record import OTHER_TABLES
+from leads.domain.visible_text import without_unseen
 
 DIGEST_HEX_DIGITS = 16
 MAX_NAME_CHARACTERS = 500
@@ -137,13 +138,13 @@ def read_lead(
     named = {field for field, keys in _KEYS_OF_FIELD.items() if any(key in record for key in keys)}
     return Lead(
         record_id=record_id,
-        name=read_text(record.get("name"), MAX_NAME_CHARACTERS),
+        name=_line(record.get("name"), MAX_NAME_CHARACTERS),
         phones=_phones(record, chat_phones),
-        email=read_text(record.get("email"), MAX_EMAIL_CHARACTERS),
+        email=_line(record.get("email"), MAX_EMAIL_CHARACTERS),
         address=_address(record.get("full_address")),
         sources=source_ids(record),
-        tags=tuple(sorted(_texts(record.get("pancake_tags"), MAX_TAG_CHARACTERS))),
-        interested_products=tuple(sorted(_texts(record.get("interested_product"), MAX_PRODUCT_CHARACTERS))),
+        tags=tuple(sorted(_lines(record.get("pancake_tags"), MAX_TAG_CHARACTERS))),
+        interested_products=tuple(sorted(_lines(record.get("interested_product"), MAX_PRODUCT_CHARACTERS))),
         named_fields=frozenset(named | {"phones"} if chat_phones else named),
         is_deletion=is_deletion(body),
         cut_fields=_cut_fields(record),
@@ -197,9 +198,19 @@ def _texts(value: JsonValue, max_characters: int) -> tuple[str, ...]:
     return tuple(text for item in items[:MAX_ITEMS_PER_FIELD] if (text := read_text(item, max_characters)))
 
 
+def _lines(value: JsonValue, max_characters: int) -> tuple[str, ...]:
+    items = value if isinstance(value, list) else [value]
+    return tuple(text for item in items[:MAX_ITEMS_PER_FIELD] if (text := _line(item, max_characters)))
+
+
+def _line(value: JsonValue, max_characters: int) -> str | None:
+    """Read text of one line that people see. Phones are read as typed: a sign can separate two of them."""
+    return read_text(without_unseen(value), max_characters) if isinstance(value, str) else None
+
+
 def _address(value: JsonValue) -> str | None:
     """Some clients send `full_address` as `["text", "<dial code>"]`."""
-    return read_text(_first(value), MAX_ADDRESS_CHARACTERS)
+    return _line(_first(value), MAX_ADDRESS_CHARACTERS)
 
 
 def _first(value: JsonValue) -> JsonValue:
@@ -225,6 +236,7 @@ def _cut_fields(record: Mapping[str, JsonValue]) -> tuple[str, ...]:
 
 def _is_cut(field: str, value: JsonValue, max_characters: int) -> bool:
     items = [_first(value)] if field == "address" else value if isinstance(value, list) else [value]
+    seen = str if field == "phones" else without_unseen
     return len(items) > MAX_ITEMS_PER_FIELD or any(
-        isinstance(item, str) and len(item.strip()) > max_characters for item in items
+        isinstance(item, str) and len(seen(item).strip()) > max_characters for item in items
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from leads.domain.body import NO_SOURCE
 from leads.domain.canonical_json import JsonObject
+from leads.domain.visible_text import without_unseen
 
 MAX_TEXT_CHARACTERS = 200
 
@@ -27,7 +28,7 @@ def read_sources(entries: Iterable[JsonObject]) -> list[Source]:
         if source_id and source_id != NO_SOURCE:
             sources[source_id] = Source(
                 id=source_id,
-                name=_text(entry.get("name")),
+                name=_text(without_unseen(str(entry.get("name") or ""))),
                 parent_id=_text(entry.get("parent_id")),
                 is_removed=entry.get("is_removed") is True,
             )

@@ -66,6 +66,14 @@ async def test_a_token_is_refused_with_what_to_send_instead(harness: HandlerHarn
     assert (await harness.call_action(upper)).json()["status"] == "dead_letter"
 
 
+async def test_a_path_with_a_slash_at_its_end_is_not_found(harness: HandlerHarness) -> None:
+    """A redirect would make the caller send its secret again."""
+    for path in ("/actions/ingest_record/", "/edge/policy/", "/healthz/"):
+        method = "POST" if path.startswith("/actions") else "GET"
+        response = await harness.client.request(method, path, headers=harness.headers)
+        assert response.status_code == 404, path
+
+
 async def test_malformed_input_is_answered_with_400(harness: HandlerHarness) -> None:
     for input_ in MALFORMED:
         response = await harness.call_action(input_)

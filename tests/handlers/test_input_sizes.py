@@ -3,7 +3,7 @@
 import json
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import cycle
 from typing import Any
 
@@ -43,14 +43,14 @@ def texts(max_bytes: int) -> Iterator[str]:
 
 def values(max_bytes: int) -> Iterator[Any]:
     """Yield large values: texts, and the lists and objects that a field of Pancake may be."""
-    shapes = cycle(
-        (
-            lambda text: text,
-            lambda text: text,
-            lambda text: [text[: len(text) // 100]] * 90,
-            lambda text: [{"id": text[: len(text) // 200], "name": text[: len(text) // 200]}] * 90,
-        )
-    )
+
+    def items(text: str) -> list[str]:
+        return [text[: len(text) // 100]] * 90
+
+    def objects(text: str) -> list[dict[str, str]]:
+        return [{"id": text[: len(text) // 200], "name": text[: len(text) // 200]}] * 90
+
+    shapes: Iterator[Callable[[str], Any]] = cycle((str, str, items, objects))
     for text in texts(max_bytes):
         yield next(shapes)(text)
     yield [1] * (max_bytes // 4)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TimeRemainingColumn
 from rich.text import Text
 
@@ -17,7 +16,7 @@ from leads.cli.backfill_phones.report import Report
 from leads.cli.backfill_phones.run import Options, run
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import WrongUsage
-from leads.cli.output import AsJson, print_json, progress_bar
+from leads.cli.output import AsJson, ForeignTextConsole, print_json, progress_bar
 from leads.domain.errors import DatabaseUnavailable
 
 MODES = {(False, False): "fill", (True, False): "dry run", (False, True): "undo"}
@@ -66,7 +65,7 @@ def backfill_phones(
     if as_json:
         print_json(report.as_json())
     else:
-        report.print(Console())
+        report.print(ForeignTextConsole())
     raise typer.Exit(code)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from leads.adapters.clock import Clock
 from leads.adapters.pancake_api import Access, PancakeApi
@@ -16,7 +15,7 @@ from leads.cli.connection.session import NEEDS, Which, open_session
 from leads.cli.connection.status import describe, print_status
 from leads.cli.connection.urls import PublicUrl, check_api_url, read_settings, webhook_url
 from leads.cli.failures import CommandFailed
-from leads.cli.output import AsJson, examples, print_json, say, show_activity, verb_group
+from leads.cli.output import AsJson, ForeignTextConsole, examples, print_json, say, show_activity, verb_group
 from leads.domain.errors import PancakeKeyRejected
 from leads.services import connection_secrets as connections
 from leads.services.connection_secrets import Workspace
@@ -125,7 +124,7 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         print_json(shown)
     else:
-        print_status(shown, session.ring.current, Console())
+        print_status(shown, session.ring.current, ForeignTextConsole())
 
 
 @app.command(epilog=examples("connection rotate-keys"))

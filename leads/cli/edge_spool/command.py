@@ -8,7 +8,7 @@ from leads.adapters.settings import read_operator_settings
 from leads.cli.edge_spool.spool import Folder, Spool, Unreadable
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import CommandFailed, WrongUsage
-from leads.cli.output import AsJson, examples, print_json, progress_bar, say, verb_group
+from leads.cli.output import AsJson, examples, print_json, print_line, progress_bar, say, verb_group
 
 DEFAULT_MAX_FILES = 200
 
@@ -38,7 +38,7 @@ def list_folder(
         print_json(described)
     else:
         for entry in described:
-            typer.echo(f"{entry['name']}  {_line(entry)}")
+            print_line(f"{entry['name']}  {_line(entry)}")
     if len(names) > max_files:
         say(f"{len(names) - max_files} more are not shown. Show them with --max-files {len(names)}.")
     if not names:

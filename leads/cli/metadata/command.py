@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from leads.adapters.hasura_admin import HasuraAdmin
 from leads.adapters.settings import read_operator_settings
@@ -19,7 +18,7 @@ from leads.cli.metadata.directory import DIRECTORY, read_directory
 from leads.cli.metadata.engine import Engine
 from leads.cli.metadata.files import Files
 from leads.cli.metadata.yaml_files import DirectoryError
-from leads.cli.output import AsJson, examples, print_json, say, show_activity, verb_group
+from leads.cli.output import AsJson, ForeignTextConsole, examples, print_json, say, show_activity, verb_group
 
 BACKUPS = Path("metadata-backups")
 
@@ -171,7 +170,7 @@ def compare(
     if as_json:
         print_json({"differences": found})
     elif found:
-        print_differences(found, Console())
+        print_differences(found, ForeignTextConsole())
     else:
         say("No differences.")
     raise typer.Exit(ExitCode.FAILED if found else ExitCode.OK)

@@ -8,13 +8,12 @@ from datetime import date, datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from leads.adapters.clock import Clock
 from leads.adapters.settings import Settings, read_settings
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import WrongUsage
-from leads.cli.output import AsJson, print_json, show_activity
+from leads.cli.output import AsJson, ForeignTextConsole, print_json, show_activity
 from leads.cli.reconcile.day import load_stored, reconcile_and_store, try_out
 from leads.cli.reconcile.ledger import print_reports
 from leads.domain.errors import PancakeUnavailable
@@ -45,7 +44,7 @@ def reconcile(
     if as_json:
         print_json(reports)
     else:
-        print_reports(reports, Console(), dry_run=dry_run)
+        print_reports(reports, ForeignTextConsole(), dry_run=dry_run)
     raise typer.Exit(_exit_code(reports))
 
 

@@ -40,7 +40,7 @@ def print_reports(reports: Sequence[Mapping[str, Any]], console: Console, *, dry
         )
     for report in reports:
         if "expected" not in report:
-            console.print(f"[red]{report['connection_id']}: {report['detail']}", highlight=False)
+            console.print(f"{report['connection_id']}: {report['detail']}", style="red", highlight=False)
             continue
         suffix = ", nothing inserted" if dry_run else ""
         console.print(
@@ -50,7 +50,7 @@ def print_reports(reports: Sequence[Mapping[str, Any]], console: Console, *, dry
         )
         console.print(_table(report))
         if "error" in report:
-            console.print(f"[red]{report['detail']}", highlight=False)
+            console.print(report["detail"], style="red", highlight=False)
 
 
 def _table(report: Mapping[str, Any]) -> Table:

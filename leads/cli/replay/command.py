@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
 from leads.adapters.settings import read_operator_settings
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import CommandFailed, WrongUsage
-from leads.cli.output import AsJson, print_json, progress_bar, say, show_activity
+from leads.cli.output import AsJson, ForeignTextConsole, print_json, progress_bar, say, show_activity
 from leads.cli.replay.action import ReplayAction
 from leads.cli.replay.draining import Drain
 from leads.cli.replay.following import FollowedEvents, follow
@@ -122,7 +121,7 @@ def _show(report: dict[str, Any], names: Mapping[str, str], *, as_json: bool) ->
     if as_json:
         print_json(report)
     else:
-        print_report(report, Console(), names)
+        print_report(report, ForeignTextConsole(), names)
     if reason := _describe_waiting(report):
         say(reason)
 
