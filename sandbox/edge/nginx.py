@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ class NginxEdge:
         self._owner = Unprivileged.choose()
         self.state_keys = state_key()
         self._running: subprocess.Popen[str] | None = None
+        self._launcher: list[str] = []
         self._port = settings.port or free_port()
         self.ops_port = free_port()
         self.directory = processes.directory("pancake-edge-", self._owner)
@@ -92,12 +93,17 @@ class NginxEdge:
             raise LookupError(f"{module} holds {text!r} {program.count(text)} times, not once")
         path.write_text(program.replace(text, replacement))
 
+    def run_under(self, launcher: Sequence[str]) -> None:
+        """Let another program start the server from now on, for example one that takes rights away."""
+        self._launcher = list(launcher)
+
     def start(self) -> None:
         """Start the server without waiting for it."""
         arguments = [str(NGINX), "-p", f"{self.directory}/", "-c", "nginx.conf", "-g", "daemon off;"]
         with (self.directory / "stderr.log").open("a") as errors:
             self._running = self._processes.start(
-                arguments, env=self._environment(), cwd=self.directory, stderr=errors, owner=self._owner,
+                [*self._launcher, *arguments], env=self._environment(), cwd=self.directory,
+                stderr=errors, owner=self._owner,
             )  # fmt: skip
 
     def bring_up(self) -> None:

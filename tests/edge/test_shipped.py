@@ -53,9 +53,9 @@ def container_site(port: int, ops_port: int, home: str) -> dict[str, str]:
 def shipped_site(port: int, ops_port: int, home: str, certificates: Path) -> dict[str, str]:
     """Return site/*.conf with other paths and ports."""
     replacements = [
-        (r"^user .*;$", ""), (r"443 ssl", f"{port} ssl"), (r"listen \[::\].*;", ""),
+        (r"443 ssl", f"{port} ssl"), (r"listen \[::\].*;", ""),
         (r"127\.0\.0\.1:9145", f"127.0.0.1:{ops_port}"),
-        (r"/etc/letsencrypt/live/pancake-edge", str(certificates)),
+        (r"/etc/pancake-edge/tls", str(certificates)),
         (r"/var/log/pancake-edge", f"{home}/scratch"),
         (r"/var/cache/pancake-edge", f"{home}/scratch"),
         (r"/run/pancake-edge/nginx.pid", f"{home}/scratch/nginx.pid"),

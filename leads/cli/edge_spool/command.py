@@ -14,7 +14,7 @@ DEFAULT_MAX_FILES = 200
 
 app = verb_group(
     "Show and release deliveries kept by the edge.",
-    "Run it on the edge's machine, as root or www-data, with the edge's own EDGE_STATE_KEYS, and with "
+    "Run it on the edge's machine, as root or pancake-edge, with the edge's own EDGE_STATE_KEYS, and with "
     "EDGE_STATE_DIR if it is not /var/lib/pancake-edge.",
     examples("edge-spool list", "edge-spool release --all"),
 )
@@ -108,7 +108,7 @@ def _read_names(spool: Spool, folder: Folder) -> list[str]:
     except OSError as error:
         raise WrongUsage(
             f"The folder {folder} cannot be read: {error}. "
-            "Check EDGE_STATE_DIR, and run this as root or www-data."
+            "Check EDGE_STATE_DIR, and run this as root or pancake-edge."
         ) from error
 
 
