@@ -49,10 +49,11 @@ COPY hasura/migrations /hasura-migrations
 FROM project AS handlers
 ARG VERSION=unknown
 ARG COMMIT=unknown
-# 0.0.0.0, so that the port can be published; `leads serve` alone listens on the loopback interface.
-ENV VERSION=$VERSION COMMIT=$COMMIT BIND=0.0.0.0:8080
+# 0.0.0.0, so that the port can be published; `leads serve` alone listens on the loopback interface. Do not publish the
+# second port: /readyz and /metrics ask for no secret.
+ENV VERSION=$VERSION COMMIT=$COMMIT BIND=0.0.0.0:8080 OPS_BIND=0.0.0.0:9146
 USER 10001:10001
-EXPOSE 8080
+EXPOSE 8080 9146
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
 CMD ["leads", "serve"]

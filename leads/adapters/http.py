@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import Any, Generic, TypeVar
 
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -35,6 +36,7 @@ from leads.domain.errors import (
 HANDLER_SECRET_HEADER = "x-handler-secret"  # noqa: S105 - the name of a header
 EDGE_SECRET_HEADER = "x-edge-secret"  # noqa: S105 - the name of a header
 
+Endpoint = Callable[[Request], Awaitable[Response]]
 Answer = dict[str, Any]
 """What a handler answers with status 200: a JSON object."""
 Call = TypeVar("Call")
@@ -186,3 +188,15 @@ def _is_private(request: Request) -> bool:
 
 def _error_body(message: str, code: str) -> dict[str, object]:
     return {"message": message, "extensions": {"code": code}}
+
+
+def only_on(port: int | None, endpoint: Endpoint) -> Endpoint:
+    """Let an endpoint answer on that port of the process alone, and 404 on others; None: on every port."""
+
+    async def guarded(request: Request) -> Response:
+        server: tuple[str, int | None] = request.scope.get("server") or ("", None)
+        if port is not None and server[1] != port:
+            raise HTTPException(404)
+        return await endpoint(request)
+
+    return guarded

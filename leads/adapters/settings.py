@@ -36,6 +36,8 @@ class Settings:
     ingest_connections: int = 2
     work_connections: int = 8
     log_level: str = "INFO"
+    ops_port: int | None = None
+    """The port of /readyz and /metrics; None: they are on the port of the other routes."""
     version: str = "unknown"
     commit: str = "unknown"
 
@@ -73,6 +75,11 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         key_ring = KeyRing.parse(required("ENCRYPTION_KEYS"))
     except ValueError as error:
         problems.append(f"ENCRYPTION_KEYS: {error}")
+    ops_bind = None
+    try:
+        ops_bind = read_ops_bind(environment)
+    except SettingsError as error:
+        problems += error.problems
     settings = Settings(
         database_url=database_url,
         metadata_database_url=metadata_database_url,
@@ -85,6 +92,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         ingest_connections=number("INGEST_CONNECTIONS", 2),
         work_connections=number("WORK_CONNECTIONS", 8),
         log_level=environment.get("LOG_LEVEL", "INFO"),
+        ops_port=ops_bind[1] if ops_bind else None,
         version=environment.get("VERSION", "unknown"),
         commit=environment.get("COMMIT", "unknown"),
     )
@@ -153,10 +161,19 @@ def read_operator_settings(*needs: str, environment: Mapping[str, str] = os.envi
 
 def read_bind(environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
     """Read the address and the port of BIND. Raises SettingsError."""
-    text = environment.get("BIND", "127.0.0.1:8000")
+    return _address("BIND", environment.get("BIND", "127.0.0.1:8000"))
+
+
+def read_ops_bind(environment: Mapping[str, str] = os.environ) -> tuple[str, int] | None:
+    """Read the address and the port of OPS_BIND; None without it. Raises SettingsError."""
+    text = environment.get("OPS_BIND", "").strip()
+    return _address("OPS_BIND", text) if text else None
+
+
+def _address(name: str, text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not port.isdecimal() or int(port) > 65535:
-        raise SettingsError(f"BIND is not an address and a port: {text!r}. Write it as 127.0.0.1:8000")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise SettingsError(f"{name} is not an address and a port: {text!r}. Write it as 127.0.0.1:8000")
     return host, int(port)
 
 

@@ -1,11 +1,15 @@
 """`leads serve`: the handlers on the address BIND. It is the command of the image."""
 
 import signal
+import sys
+from contextlib import suppress
 from pathlib import Path
 
+import typer
 import uvicorn
 
-from leads.adapters.settings import SettingsError, read_bind, read_settings
+from leads.adapters.settings import SettingsError, read_bind, read_ops_bind, read_settings
+from leads.cli.exit_codes import ExitCode
 
 APP_FOLDER = Path(__file__).resolve().parents[2]
 """The folder that holds app.py, beside leads/."""
@@ -14,33 +18,48 @@ SHUTDOWN_SECONDS = 25
 """Less than the 30 s that Kubernetes waits by default, and compose.yaml sets, before a process is killed."""
 
 
+MAX_CONNECTIONS = 800
+"""Open connections over which requests get 503 and are sent again later: each holds memory and a file."""
+
+
 def serve() -> None:
     """Serve the handlers until Ctrl-C or SIGTERM.
 
-    The address is BIND, 127.0.0.1:8000 by default. It needs the variables of the handlers, which .env.example
-    lists. Logs are JSON lines on stdout. Exit code 2: the environment is incomplete; every problem is named.
+    The address is BIND, 127.0.0.1:8000 by default. With OPS_BIND, /readyz and /metrics are on that address
+    only. It needs the variables of the handlers, which .env.example lists. Logs are JSON lines on stdout.
+    Exit code 2: the environment is incomplete; every problem is named.
     """
-    host, port = _check_environment()
+    addresses = _check_environment()
     # uvicorn ends by the signal that stopped it, as an orchestrator expects.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    uvicorn.run(
+    sys.path.insert(0, str(APP_FOLDER))
+    configs = [_configure(host, port) for host, port in addresses]
+    server = uvicorn.Server(configs[0])
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[config.bind_socket() for config in configs])
+    if not server.started:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _configure(host: str, port: int) -> uvicorn.Config:
+    return uvicorn.Config(
         "app:create_app",
         factory=True,
-        app_dir=str(APP_FOLDER),
         host=host,
         port=port,
         access_log=False,
         server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
 
 
-def _check_environment() -> tuple[str, int]:
-    """Return the address and port to serve on. Raises SettingsError with all problems at once."""
+def _check_environment() -> list[tuple[str, int]]:
+    """Return the addresses and ports to serve on. Raises SettingsError with all problems at once."""
     problems: list[str] = []
-    address = ("", 0)
+    addresses: list[tuple[str, int]] = []
     try:
-        address = read_bind()
+        addresses = [read_bind()]
     except SettingsError as error:
         problems += error.problems
     try:
@@ -49,4 +68,5 @@ def _check_environment() -> tuple[str, int]:
         problems += error.problems
     if problems:
         raise SettingsError(*problems)
-    return address
+    ops_address = read_ops_bind()
+    return [*addresses, ops_address] if ops_address else addresses

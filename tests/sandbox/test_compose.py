@@ -124,7 +124,8 @@ def test_the_image_serves_with_the_operators_command() -> None:
     instructions = stage("handlers")
     assert re.search(r'^CMD \["leads", "serve"\]$', instructions, re.MULTILINE)
     assert "BIND=0.0.0.0:8080" in instructions
-    assert "EXPOSE 8080\n" in instructions
+    assert "OPS_BIND=0.0.0.0:9146" in instructions
+    assert "EXPOSE 8080 9146\n" in instructions
     assert "http://127.0.0.1:8080/healthz" in instructions
     assert read_bind({"BIND": "0.0.0.0:8080"}) == ("0.0.0.0", 8080)
 

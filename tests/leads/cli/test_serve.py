@@ -6,14 +6,19 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from leads.cli.serve import MAX_CONNECTIONS
+from sandbox.postgres.server import free_port
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
+PATHS = ("/healthz", "/readyz", "/metrics")
 COMPLETE = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none",
     "HASURA_URL": "http://127.0.0.1:9",
@@ -38,6 +43,7 @@ def command(cwd: Path, **variables: str) -> subprocess.Popen[str]:
     [
         ({}, ["DATABASE_URL is not set", "ENCRYPTION_KEYS is not set", "EDGE_SECRET is not set"]),
         ({"BIND": "8000x"}, ["BIND is not an address and a port: '8000x'", "DATABASE_URL is not set"]),
+        ({"OPS_BIND": "9146"}, ["OPS_BIND is not an address and a port: '9146'", "DATABASE_URL is not set"]),
     ],
 )
 def test_every_problem_of_the_environment_is_named_at_once(
@@ -50,15 +56,15 @@ def test_every_problem_of_the_environment_is_named_at_once(
     assert "Traceback" not in errors
 
 
-def test_it_serves_from_any_folder_until_sigterm(tmp_path: Path) -> None:
-    """app.py is found beside leads/, wherever the command is started."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = command(tmp_path, BIND=f"127.0.0.1:{port}", **COMPLETE)
+@contextmanager
+def serving(cwd: Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """`leads serve` once it answers on PORT; it is terminated at the end."""
+    process = command(cwd, **COMPLETE, **variables)
+    port = int(variables["BIND"].rpartition(":")[2])
     try:
-        eventually(lambda: is_healthy(port) or process.poll() is not None)
+        eventually(lambda: status(port, "/healthz") == 200 or process.poll() is not None)
         assert process.poll() is None
+        yield process
     finally:
         process.terminate()
         output, _ = process.communicate(timeout=30)
@@ -66,8 +72,37 @@ def test_it_serves_from_any_folder_until_sigterm(tmp_path: Path) -> None:
     assert not re.search("Traceback", output)
 
 
-def is_healthy(port: int) -> bool:
+def test_it_serves_from_any_folder_until_sigterm(tmp_path: Path) -> None:
+    """app.py is found beside leads/, wherever the command is started."""
+    port = free_port()
+    with serving(tmp_path, BIND=f"127.0.0.1:{port}"):
+        assert (status(port, "/metrics"), status(port, "/readyz")) == (200, 503)
+
+
+def test_readiness_and_metrics_are_on_the_ops_port_only(tmp_path: Path) -> None:
+    port, ops_port = free_port(), free_port()
+    with serving(tmp_path, BIND=f"127.0.0.1:{port}", OPS_BIND=f"127.0.0.1:{ops_port}"):
+        assert {path: status(port, path) for path in PATHS} == {
+            "/healthz": 200, "/readyz": 404, "/metrics": 404,
+        }  # fmt: skip
+        assert {path: status(ops_port, path) for path in PATHS} == {
+            "/healthz": 200, "/readyz": 503, "/metrics": 200,
+        }  # fmt: skip
+
+
+def test_over_the_cap_of_connections_a_request_is_refused_until_others_end(tmp_path: Path) -> None:
+    port = free_port()
+    with serving(tmp_path, BIND=f"127.0.0.1:{port}"), ExitStack() as idle:
+        for _ in range(MAX_CONNECTIONS):
+            idle.enter_context(socket.create_connection(("127.0.0.1", port)))
+        assert status(port, "/healthz") == 503
+        idle.close()
+        eventually(lambda: status(port, "/healthz") == 200)
+
+
+def status(port: int, path: str) -> int:
+    """The status of an answer; 0 without one."""
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=1).status_code == 200
+        return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5).status_code
     except httpx.HTTPError:
-        return False
+        return 0
