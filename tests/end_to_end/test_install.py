@@ -201,7 +201,8 @@ def serve_and_connect(at: Installation) -> None:
         PYTHON=sys.executable,
         **values,
     )
-    assert at.run('curl --fail --silent "$HANDLERS_URL/readyz"') == '{"database":true,"hasura":true}'
+    readyz = 'curl --fail --silent "${HANDLERS_OPS_URL:-$HANDLERS_URL}/readyz"'
+    assert at.run(readyz) == '{"database":true,"hasura":true}'
     (at.folder / "api-key.txt").write_text(at.keys.pancake_api_key)
     create = command_with("leads connection create")
     at.run(create, "--api-url", f"{at.environment['PANCAKE_URL']}/api")

@@ -233,3 +233,10 @@ def test_a_long_value_is_cut(db: Db) -> None:
     db.execute("UPDATE pancake_connection SET name = repeat('x', 100000)")
     _, after = last(db, "connection")
     assert (len(after["name"]), len(entries(db)[-1]["name"])) == (1002, 200)
+
+
+def test_the_entry_of_a_replay_names_nothing_of_the_customer(db: Db) -> None:
+    event_id = add_event(db, "dead_letter")
+    db.execute("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", [event_id])
+    (entry,) = entries(db, "replay")
+    assert (entry["row_id"], entry["name"]) == (str(event_id), None)

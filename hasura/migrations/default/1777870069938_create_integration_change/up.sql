@@ -220,12 +220,13 @@ CREATE OR REPLACE TRIGGER integration_change_record_truncate
     AFTER TRUNCATE ON public.pancake_assignee
     FOR EACH STATEMENT EXECUTE FUNCTION public.integration_change_record('roster', 'id', 'name', '');
 
--- The events' own columns keep their last replay only. A lead's processing never changes replay_count.
+-- The events' own columns keep their last replay only. A lead's processing never changes replay_count. The entry names the event
+-- and nothing of the customer.
 CREATE OR REPLACE TRIGGER integration_change_record_replay
     AFTER UPDATE OF status ON public.pancake_webhook_event
     FOR EACH ROW
     WHEN (NEW.replay_count > OLD.replay_count)
-    EXECUTE FUNCTION public.integration_change_record('replay', 'id', 'record_id', 'status error_code');
+    EXECUTE FUNCTION public.integration_change_record('replay', 'id', '', 'status error_code');
 
 CREATE OR REPLACE TRIGGER integration_change_record
     AFTER INSERT OR DELETE OR UPDATE OF id, app_settings ON public.app_setting
