@@ -11,7 +11,7 @@ from rich.console import Console
 from leads.adapters.db_session import class_row, open_session
 from leads.adapters.queries import QUERIES
 from leads.adapters.settings import read_operator_settings
-from leads.cli.output import AsJson, differences, print_json, print_line, say, text_of
+from leads.cli.output import AsJson, differences, print_indented, print_json, say, text_of
 
 DEFAULT_DAYS = 30
 
@@ -82,19 +82,19 @@ def history(
 def print_change(change: Change, console: Console) -> None:
     """Print what was changed and when, who did it, and each value before and after."""
     time = change.changed_at.astimezone(UTC)
-    print_line(f"{time:%Y-%m-%d %H:%M:%S} UTC  {_describe(change)}", 0, console)
+    print_indented(f"{time:%Y-%m-%d %H:%M:%S} UTC  {_describe(change)}", 0, console)
     person = f"{change.person} ({change.changed_by})" if change.person else change.changed_by
     role = f", Hasura role {change.hasura_role}" if change.hasura_role else ""
-    print_line(f"by {person}{role}", 1, console)
+    print_indented(f"by {person}{role}", 1, console)
     application = f", application {change.application}" if change.application else ""
-    print_line(f"database role {change.database_role}{application}", 1, console)
+    print_indented(f"database role {change.database_role}{application}", 1, console)
     if change.kind == Kind.REPLAY:
         return
     for name in sorted(change.before.keys() | change.after.keys()):
         if change.before.get(name) == change.after.get(name):
-            print_line(f"{name}: another one ({text_of(change.after.get(name))})", 2, console)
+            print_indented(f"{name}: another one ({text_of(change.after.get(name))})", 2, console)
     for name, before, after in differences(change.before, change.after):
-        print_line(f"{name}: {text_of(before)} → {text_of(after)}", 2, console)
+        print_indented(f"{name}: {text_of(before)} → {text_of(after)}", 2, console)
 
 
 def _describe(change: Change) -> str:

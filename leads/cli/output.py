@@ -49,14 +49,10 @@ class ForeignTextConsole(Console):
         return super().render_str(escape_unseen(text), **options)
 
 
-def print_line(text: str, level: int, console: Console) -> None:
-    """Print indented text. What is longer than a line goes on below with the same indentation.
-
-    Characters that a terminal would obey instead of showing are replaced.
-    """
+def print_indented(text: str, level: int, console: Console) -> None:
+    """Print text with what is not seen of it escaped; what is longer than a line goes on indented below."""
     indentation = "  " * level
-    shown = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
-    for line in Text(shown).wrap(console, console.width - len(indentation), overflow="fold"):
+    for line in Text(escape_unseen(text)).wrap(console, console.width - len(indentation), overflow="fold"):
         console.print(indentation + line.plain.rstrip(), soft_wrap=True, highlight=False, markup=False)
 
 

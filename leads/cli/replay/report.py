@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from leads.cli.output import differences, print_line, text_of
+from leads.cli.output import differences, print_indented, text_of
 from leads.domain.replay_results import ReplayResults
 
 BALANCE = ("matched", "replayed", "remaining", "changed", "returned", "arrived", "held")
@@ -51,7 +51,7 @@ def _print_changes(changes: list[dict[str, Any]], console: Console, names: Mappi
     """Print each event with its changes, one below the other: a table would be cut on 80 columns."""
     for item in changes:
         reasons = ": ".join(item[key] for key in ("error_code", "error_detail") if key in item)
-        print_line(f"event {item['event_id']}: {item['result']}{reasons and ', '}{reasons}", 0, console)
+        print_indented(f"event {item['event_id']}: {item['result']}{reasons and ', '}{reasons}", 0, console)
         for part in ("account", "contact", "ticket", "consent"):
             _print_part(part, item.get(part), console)
         for contact in item.get("other_contacts", ()):
@@ -60,13 +60,13 @@ def _print_changes(changes: list[dict[str, Any]], console: Console, names: Mappi
             staff_id = member["after"]["staff_id"]
             _print_part(f"roster {names.get(staff_id, staff_id)}", member, console)
         if item.get("owner"):
-            print_line(f"owner: {names.get(item['owner'], item['owner'])}", 1, console)
+            print_indented(f"owner: {names.get(item['owner'], item['owner'])}", 1, console)
         if item.get("notifications"):
             notified = ", ".join(notification["name"] for notification in item["notifications"])
-            print_line(f"would notify: {notified}", 1, console)
+            print_indented(f"would notify: {notified}", 1, console)
     results = Counter(item["result"] for item in changes)
     counted = ", ".join(f"{result} {number}" for result, number in sorted(results.items()))
-    print_line(f"{len(changes)} {'event' if len(changes) == 1 else 'events'}: {counted}", 0, console)
+    print_indented(f"{len(changes)} {'event' if len(changes) == 1 else 'events'}: {counted}", 0, console)
 
 
 def _print_part(name: str, part: Mapping[str, Any] | None, console: Console) -> None:
@@ -74,8 +74,8 @@ def _print_part(name: str, part: Mapping[str, Any] | None, console: Console) -> 
     if part is None:
         return
     if part["before"] is None:
-        print_line(f"{name}: new", 1, console)
+        print_indented(f"{name}: new", 1, console)
         return
-    print_line(name, 1, console)
+    print_indented(name, 1, console)
     for path, before, after in differences(part["before"], part["after"]):
-        print_line(f"{path}: {text_of(before)} → {text_of(after)}", 2, console)
+        print_indented(f"{path}: {text_of(before)} → {text_of(after)}", 2, console)
