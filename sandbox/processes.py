@@ -11,11 +11,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, ClassVar, Self
 
 _REAPER = r"""
 trap '' INT TERM HUP
@@ -67,7 +67,12 @@ class Unprivileged:
 
 
 class Processes:
-    """Context manager: ends its processes and removes its directories at the end of the block or process."""
+    """Context manager: ends its processes and removes its directories at the end of the block or process.
+
+    `before_removal` is called with each directory at the end of the block, when its processes have ended.
+    """
+
+    before_removal: ClassVar[list[Callable[[Path], None]]] = []
 
     def __init__(self) -> None:
         self._reaper = subprocess.Popen(
@@ -132,6 +137,8 @@ class Processes:
         for process, _ in running:
             self.stop(process)
         for path in self._directories:
+            for inspect in self.before_removal:
+                inspect(path)
             shutil.rmtree(path, ignore_errors=True)
         if self._reaper.stdin is not None:
             self._reaper.stdin.close()

@@ -10,6 +10,7 @@ from leads.adapters.secrets import KeyRing
 from sandbox.postgres.database import install_diva, migrate
 from sandbox.postgres.handlers_role import drop_login, grant_rights
 from sandbox.postgres.server import RUN_ID, Cluster, server_url_from_environment
+from tests.support.log_canaries import watching_logs
 from tests.support.seeding import seed_connection
 
 _names = (f"{RUN_ID}_{number}" for number in count(1))
@@ -20,6 +21,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("hasura")
     group.addoption("--hasura", metavar="URL", help="run the end-to-end tests against this engine")
     group.addoption("--hasura-admin-secret", metavar="SECRET", help="its admin secret")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_logs() -> Iterator[None]:
+    """Every log of the session holds no phone, name, token or key; searched when all servers have stopped."""
+    with watching_logs():
+        yield
 
 
 @pytest.fixture(scope="session")

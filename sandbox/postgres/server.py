@@ -31,7 +31,8 @@ RUN_ID = secrets.token_hex(4)
 _WITHOUT_FLUSH = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 _SETTINGS = {
     "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "200",
-    "timezone": "UTC", "log_timezone": "UTC", "log_min_messages": "fatal", "jit": "off",
+    "timezone": "UTC", "log_timezone": "UTC", "log_min_messages": "error", "jit": "off",
+    "log_line_prefix": "%u ",
     "max_prepared_transactions": "0", "max_wal_size": "2GB",
 }  # fmt: skip
 

@@ -7,10 +7,10 @@ import httpx
 import pytest
 
 from tests.support.hasura import Hasura, Json
-from tests.support.process import SECRET, Engines
+from tests.support.process import CANARIES, SECRET, Engines
 from tests.support.receiver import Receiver
 
-JWT_KEY = "contract-jwt-key-of-at-least-32-bytes"
+JWT_KEY = CANARIES["the JWT key"]
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +31,7 @@ def stand_in(request: pytest.FixtureRequest, receiver: Receiver) -> Iterator[str
             HASURA_GRAPHQL_JWT_SECRET=json.dumps({"type": "HS256", "key": JWT_KEY}),
             HASURA_GRAPHQL_ASYNC_ACTIONS_FETCH_INTERVAL="50",
             CONTRACT_WEBHOOK=receiver.url,
-            CONTRACT_SECRET="from-the-environment",
+            CONTRACT_SECRET=CANARIES["a secret header"],
         )
         yield url
         assert engines.stop(process) == 0

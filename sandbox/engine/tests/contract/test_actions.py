@@ -55,6 +55,14 @@ def action(engine: Hasura) -> Iterator[Action]:
     engine.do("set_custom_types", before)
 
 
+def test_a_failed_action_leaves_its_input_out_of_the_log(action: Action) -> None:
+    """The log is searched when the engine stops (tests/support/process.py)."""
+    for answer in (Answer(500), Answer(400, {"message": "no"}), Answer(200, [])):
+        action.answers(answer)
+        body = action.call('name: "Nguyễn Văn A", params: {phone: "0905111222"}')
+        assert "errors" in body
+
+
 def error(body: Json) -> tuple[str, Json]:
     """Return message and extensions of the one error, without details for admins."""
     assert set(body) == {"errors"}

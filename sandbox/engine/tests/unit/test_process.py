@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.support.hasura import eventually
-from tests.support.process import SECRET, Engines
+from tests.support.process import SECRET, Engines, check_log
 from tests.support.receiver import Answer
 
 DATABASES = """
@@ -229,3 +229,15 @@ def test_a_fetch_interval_of_zero_captures_and_delivers_nothing(engines: Engines
         row = connection.execute("SELECT locked, tries FROM hdb_catalog.event_log").fetchone()
     assert row == (None, 0)
     assert engines.receiver.received("/job") == []
+
+
+def test_a_value_in_a_log_fails_with_its_kind_and_without_the_value(engines: Engines) -> None:
+    check_log("2026-11-26 graphql_engine INFO nothing")
+    for text in ("x 0905111222 y", json.dumps({"name": "Nguyễn Văn A"}), f"X-Hasura-Admin-Secret: {SECRET}"):
+        with pytest.raises(AssertionError, match=r"log holds (a phone|a name|the admin secret)") as raised:
+            check_log(text)
+        assert text not in str(raised.value)
+    planted = Engines(engines.database_url, engines.receiver)
+    planted.log.write(b"0905111222")
+    with pytest.raises(AssertionError, match="a phone"):
+        planted.close()

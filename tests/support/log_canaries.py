@@ -1,0 +1,119 @@
+"""No log of a test run holds a phone, a name, a token or a key: the values that tests use are searched for.
+
+Searched are the logs of every server that `sandbox.processes.Processes` started (handlers, edge, stand-ins,
+PostgreSQL), before their directories are removed, and the lines that handlers inside the test process would
+write. `watching_logs` fails at the end of the session; with several workers each of them does.
+"""
+
+import base64
+import binascii
+import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from leads.adapters.logs import QUIET_LOGGERS, JsonFormatter
+from sandbox.postgres.handlers_role import LOGIN
+from sandbox.processes import Processes
+from tests.support.edge import fakes
+from tests.support.edge.harness import TOKEN
+from tests.support.leads import LEAD
+from tests.support.pancake_simulator import API_KEY
+from tests.support.settings import EDGE_SECRET, HANDLER_SECRET, PREVIOUS_HANDLER_SECRET, WEBHOOK_TOKEN
+
+POSTGRES_LOG = "server.log"
+LOGS = ("*.log", "log", "access.json")
+# Any Vietnamese mobile number, alone or after its prefix.
+PHONE = re.compile(r"(?<![0-9A-Za-z.])(?:0|\+?84)[35789][0-9]{8}(?![0-9A-Za-z])")
+# Long enough for a body, too long for a word or a digest.
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{80,}={0,2}")
+_values: dict[str, set[str]] = {
+    "name": {str(LEAD["name"]), "Khách ", "Nguyễn Thu Trang", "Phan Quốc Huy", "Cao Thị Yến", "Chị Sen"},
+    "token": {WEBHOOK_TOKEN, TOKEN},
+    "API key": {API_KEY},
+    "secret": {HANDLER_SECRET, PREVIOUS_HANDLER_SECRET, EDGE_SECRET, fakes.EDGE_SECRET, fakes.HASURA_TOKEN},
+}
+
+
+def add_canary(kind: str, value: str) -> None:
+    """Search for one more value, for instance a secret that was made for this run."""
+    _values.setdefault(kind, set()).add(value)
+
+
+def find_kinds(text: str) -> list[str]:
+    """Return the kinds of the values in a text: as they are, as JSON with escapes, or inside base64."""
+    text = "\n".join([text, *_decoded(text)])
+    found = {
+        kind
+        for kind, values in _values.items()
+        if any(form in text for value in values for form in (value, json.dumps(value)[1:-1]))
+    }
+    return sorted(found | ({"phone"} if PHONE.search(text) else set()))
+
+
+def _decoded(text: str) -> Iterator[str]:
+    for match in _BASE64.finditer(text):
+        try:
+            yield base64.b64decode(match[0] + "=" * (-len(match[0]) % 4)).decode(errors="replace")
+        except binascii.Error:
+            continue
+
+
+class LogWatch(logging.Handler):
+    """Collects which log holds which kind of value, never the value."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.setFormatter(JsonFormatter())
+        self.findings: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Search a line that the handlers would write: they silence some libraries."""
+        if record.levelno >= logging.WARNING or record.name not in QUIET_LOGGERS:
+            self._search(f"the process's own log ({record.name}: {record.msg[:40]})", self.format(record))
+
+    def inspect(self, directory: Path) -> None:
+        """Search the logs of a directory."""
+        for path in sorted({path for pattern in LOGS for path in directory.glob(f"**/{pattern}")}):
+            text = path.read_text(errors="replace")
+            if path.name == POSTGRES_LOG:
+                text = lines_of_handlers(text)
+            self._search(f"{directory.name}/{path.relative_to(directory)}", text)
+
+    def check(self) -> None:
+        """Raise AssertionError that names each log and the kinds of values in it."""
+        assert not self.findings, "\n".join(["Logs hold what they must not:", *sorted(self.findings)])
+
+    def _search(self, log: str, text: str) -> None:
+        if kinds := find_kinds(text):
+            self.findings.add(f"{log} holds: {', '.join(kinds)}")
+
+
+def lines_of_handlers(text: str) -> str:
+    """Return what PostgreSQL logged for the handlers' role: as the owner, tests run any statement."""
+    kept, lines = False, []
+    for line in text.splitlines():
+        if not line.startswith("\t"):  # a further line of the message before
+            kept = line.startswith(LOGIN)
+        if kept:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+@contextmanager
+def watching_logs() -> Iterator[LogWatch]:
+    """Watch every log until the end of the block, then check."""
+    watch, root, ours = LogWatch(), logging.getLogger(), logging.getLogger("pancake")
+    level = ours.level
+    root.addHandler(watch)
+    ours.setLevel(logging.INFO)
+    Processes.before_removal.append(watch.inspect)
+    try:
+        yield watch
+    finally:
+        Processes.before_removal.remove(watch.inspect)
+        ours.setLevel(level)
+        root.removeHandler(watch)
+    watch.check()

@@ -1,0 +1,78 @@
+"""The search of all logs for values of customers and secrets: it finds each kind, and fails the run."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sandbox.postgres.handlers_role import LOGIN
+from tests.support.leads import LEAD, PHONE
+from tests.support.log_canaries import LogWatch, find_kinds, lines_of_handlers
+from tests.support.settings import HANDLER_SECRET, WEBHOOK_TOKEN
+
+ROOT = Path(__file__).parents[1]
+PLANTED = """
+from tests.conftest import clean_logs
+from sandbox.processes import Processes
+from tests.support.settings import WEBHOOK_TOKEN
+
+
+def test_plants_a_token_in_the_log_of_a_server() -> None:
+    with Processes() as processes:
+        log = processes.directory("planted-") / "handlers.log"
+        with log.open("w") as output:
+            processes.start(["echo", WEBHOOK_TOKEN], stdout=output).wait()
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "kinds"),
+    [
+        (f'{{"phone": "{PHONE}"}}', ["phone"]),
+        ("called 0905111222.", ["phone"]),
+        ("84905111222", ["phone"]),
+        (f"name={LEAD['name']}", ["name"]),
+        (json.dumps(LEAD["name"]), ["name"]),
+        (f"GET /api/pancake/record/{WEBHOOK_TOKEN}", ["token"]),
+        (f"x-handler-secret: {HANDLER_SECRET}", ["secret"]),
+        (f"raw: {base64.b64encode(json.dumps(LEAD).encode()).decode()}", ["name", "phone"]),
+        ("id 0f0905111222, 0.905111222 s, 1778752800, 00905111222333, +49905111222", []),
+        ('{"event_id": 17, "digest": "0123456789ab", "ms": 12.5}', []),
+    ],
+)
+def test_each_kind_of_value_is_found(line: str, kinds: list[str]) -> None:
+    assert find_kinds(line) == kinds
+
+
+@pytest.mark.parametrize("name", ["handlers.log", "logs/access.json", "log", "server.log"])
+def test_a_value_in_a_log_fails_with_the_log_and_the_kind_but_without_the_value(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / name).write_text(f"{LOGIN} ERROR:  {PHONE}\n")
+    watch = LogWatch()
+    watch.inspect(tmp_path)
+    with pytest.raises(AssertionError, match=f"{name} holds: phone") as raised:
+        watch.check()
+    assert PHONE not in str(raised.value)
+
+
+def test_of_postgresql_only_what_the_handlers_did_counts() -> None:
+    text = f"postgres ERROR:  a\n\tb\n{LOGIN} ERROR:  c\n\td\npostgres LOG:  e\n"
+    assert lines_of_handlers(text) == f"{LOGIN} ERROR:  c\n\td"
+
+
+def test_a_run_with_a_value_in_a_servers_log_fails(tmp_path: Path) -> None:
+    (tmp_path / "test_planted.py").write_text(PLANTED)
+    options = ["-q", "-p", "no:cacheprovider", "-n", "2", f"--rootdir={tmp_path}"]
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, tmp_path], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False, timeout=120,
+    )  # fmt: skip
+    assert run.returncode == 1, run.stdout
+    assert "handlers.log holds: token" in run.stdout
+    assert WEBHOOK_TOKEN not in run.stdout
