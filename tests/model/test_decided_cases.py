@@ -216,3 +216,12 @@ def test_m_the_contact_of_a_deleted_account_goes_to_the_new_customer(history: Hi
     history.deliver({"phones": (P2, P1)}, record=1)
     assert results(history)[1] == ("ticket_created", "A2", "T2")
     assert account_of_contact(history, P1) == "A2"
+
+
+def test_n_a_new_ticket_of_a_known_record_has_the_fields_that_its_version_names(history: History) -> None:
+    history.deliver({"phones": (P1,), "name": "An"})
+    history.people.set_status(0)
+    history.deliver({"interested_products": ("Serum",)}, minutes=1)
+    assert results(history)[1] == ("ticket_created", "A1", "T2")
+    ticket = next(each for key, each in history.state.tickets.items() if history.story.name(key) == "T2")
+    assert ticket.fields == {"interested_products": ("Serum",)}

@@ -173,7 +173,6 @@ def _create_ticket(decision: Decision, result: Result, expected: Expected) -> ob
     """Return the owner."""
     available = decision.before.available(decision.roster())
     assert result.ticket
-    assert expected.record
     owner = OneOf(*available) if available else None
     expected.state.tickets[result.ticket] = Ticket(
         account=result.winner,
@@ -183,7 +182,7 @@ def _create_ticket(decision: Decision, result: Result, expected: Expected) -> ob
         source="ticket_source_pancake",
         title=ANY,
         description=ANY,
-        fields=OneOf(expected.record.fields, merged({}, decision.version.fields)),
+        fields=merged({}, decision.version.fields),
         created_at=ANY,
     )
     if available:
