@@ -127,13 +127,21 @@ def on_the_hour(harness: CronHarness) -> None:
     harness.clock.ahead += now.replace(minute=0, second=1, microsecond=0) + timedelta(hours=1) - now
 
 
-async def test_a_lead_held_for_days_is_notified_like_any_other(harness: CronHarness) -> None:
+async def hold_lead(harness: CronHarness, **lead: str) -> None:
     harness.sql("UPDATE pancake_source SET is_active = false")
-    await harness.process_lead()
+    await harness.process_lead(**lead)
     harness.sql("UPDATE pancake_source SET is_active = true")
-    harness.move_clock(days=4)
+
+
+async def release_leads(harness: CronHarness) -> None:
     await harness.replay(filter={"status": "skipped_source_disabled"})
     await harness.process_received()
+
+
+async def test_a_lead_held_for_days_is_notified_like_any_other(harness: CronHarness) -> None:
+    await hold_lead(harness)
+    harness.move_clock(days=4)
+    await release_leads(harness)
     harness.move_clock(minutes=31)
     on_the_hour(harness)
     assert (await harness.run("check_sla"))["late"] == 1
@@ -143,32 +151,22 @@ async def test_a_lead_held_for_days_is_notified_like_any_other(harness: CronHarn
 
 
 async def test_a_lead_held_for_most_of_a_year_is_notified_like_any_other(harness: CronHarness) -> None:
-    harness.sql("UPDATE pancake_source SET is_active = false")
-    await harness.process_lead()
-    harness.sql("UPDATE pancake_source SET is_active = true")
+    await hold_lead(harness)
     harness.move_clock(days=300)
-    await harness.replay(filter={"status": "skipped_source_disabled"})
-    await harness.process_received()
+    await release_leads(harness)
     harness.move_clock(minutes=31)
     assert (await harness.run("check_sla"))["late"] == 1
     assert late(harness) == ["sla_missed"]
 
 
 async def test_an_older_version_released_later_does_not_notify_again(harness: CronHarness) -> None:
-    harness.sql("UPDATE pancake_source SET is_active = false")
-    await harness.process_lead(modified_on="2026-05-13T02:35:56.000000")
-    harness.sql("UPDATE pancake_source SET is_active = true")
+    await hold_lead(harness, modified_on="2026-05-13T02:35:56.000000")
     await harness.process_lead()
     harness.move_clock(minutes=31)
     assert (await harness.run("check_sla"))["late"] == 1
-    await harness.replay(filter={"status": "skipped_source_disabled"})
-    await harness.process_received()
-    assert [
-        row["outcome"] for row in harness.sql("SELECT outcome FROM pancake_webhook_event ORDER BY id")
-    ] == [
-        "stale",
-        "ticket_created",
-    ]
+    await release_leads(harness)
+    outcomes = harness.sql("SELECT outcome FROM pancake_webhook_event ORDER BY id")
+    assert [row["outcome"] for row in outcomes] == ["stale", "ticket_created"]
     harness.move_clock(minutes=5)
     assert (await harness.run("check_sla"))["late"] == 0
     assert late(harness) == ["sla_missed"]

@@ -1,25 +1,15 @@
 """A version that claims a time in 2099 hides no later one from polling and reconciliation."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from leads.domain.window import ICT, day_window
+from leads.domain.window import day_window
 from tests.support.crons import CronHarness
 
 RECORD = {"id": "r-1", "name": "Lan", "phone_number": "0905111222", "source": ["-1"]}
 FUTURE = "2099-01-01T00:00:00"
-
-
-@pytest.fixture
-def day(harness: CronHarness) -> date:
-    """Yesterday in ICT. The connection exists since then; the clock is past 02:00."""
-    tomorrow = datetime.combine(harness.clock.now().astimezone(ICT).date() + timedelta(days=1), time(2), ICT)
-    harness.clock.ahead += tomorrow - harness.clock.now()
-    found = (harness.clock.now().astimezone(ICT) - timedelta(days=1)).date()
-    harness.sql("UPDATE pancake_connection SET created_at = %s", day_window(found).start)
-    return found
 
 
 async def deliver(harness: CronHarness, modified_on: str, arrived_at: datetime) -> None:

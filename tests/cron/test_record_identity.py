@@ -1,11 +1,11 @@
 """Layers 2 and 3 tell records apart by connection, table and id."""
 
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from leads.domain.window import ICT, day_window
+from leads.domain.window import day_window
 from leads.services.sealed_secrets import Use, seal
 from tests.support.crons import API_KEY, SAME_API_URL, CronHarness
 
@@ -14,14 +14,10 @@ RECORD = {"id": "r-1", "name": "Lan", "phone_number": "0905111222", "source": ["
 
 
 @pytest.fixture
-def day(harness: CronHarness) -> date:
-    """Yesterday in ICT. The connection exists since then and has two tables; the clock is past 02:00."""
-    tomorrow = datetime.combine(harness.clock.now().astimezone(ICT).date() + timedelta(days=1), time(2), ICT)
-    harness.clock.ahead += tomorrow - harness.clock.now()
-    found = (harness.clock.now().astimezone(ICT) - timedelta(days=1)).date()
-    harness.sql("UPDATE pancake_connection SET created_at = %s", day_window(found).start)
+def day(harness: CronHarness, day: date) -> date:
+    """The same day, and the connection has two tables."""
     harness.sql("UPDATE pancake_connection SET table_names = '{lead,contact}'")
-    return found
+    return day
 
 
 def write(harness: CronHarness, table: str, at: datetime, **fields: Any) -> dict[str, Any]:

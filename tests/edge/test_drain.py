@@ -85,6 +85,14 @@ def test_a_refused_delivery_does_not_delay_others_while_one_path_is_down(harness
     assert not harness.edge.held("quarantine")
 
 
+def spool_behind_refused(harness: EdgeHarness, count: int) -> None:
+    """Spool `count` deliveries that the handlers will refuse, then one that they take; start the handlers."""
+    harness.stop_upstreams()
+    harness.post_many([b"odd %d" % number for number in range(count)] + [b"even"])
+    harness.handlers.refuses = lambda raw: raw.startswith(b"odd")
+    harness.handlers.start()
+
+
 def test_many_refused_deliveries_do_not_starve_those_behind_them(
     start_harness: Callable[..., EdgeHarness],
 ) -> None:
@@ -92,10 +100,7 @@ def test_many_refused_deliveries_do_not_starve_those_behind_them(
     harness = start_harness(started=False)
     harness.edge.edit("start.lua", "DRAIN_ROUND_SECONDS = 60", "DRAIN_ROUND_SECONDS = 1")
     harness.edge.bring_up()
-    harness.stop_upstreams()
-    harness.post_many([b"odd %d" % number for number in range(20)] + [b"even"])
-    harness.handlers.refuses = lambda raw: raw.startswith(b"odd")
-    harness.handlers.start()
+    spool_behind_refused(harness, 20)
     eventually(lambda: harness.bodies == [b"even"], seconds=20)
 
 
@@ -104,10 +109,7 @@ def test_refused_deliveries_of_an_outage_do_not_keep_a_path_skipped(
 ) -> None:
     """Each of them may be the probe of the handlers: its refusal skips the path for 0.25 s, not 5 s."""
     harness = start_harness(EDGE_SKIP_SECONDS="5")
-    harness.stop_upstreams()
-    harness.post_many([b"odd %d" % number for number in range(8)] + [b"even"])
-    harness.handlers.refuses = lambda raw: raw.startswith(b"odd")
-    harness.handlers.start()
+    spool_behind_refused(harness, 8)
     eventually(lambda: harness.bodies == [b"even"], seconds=12)
 
 

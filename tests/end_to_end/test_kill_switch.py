@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,6 @@ from tests.support.end_to_end import EndToEndHarness
 from tests.support.leads import body, numbered_lead
 from tests.support.waiting import eventually_async
 
-SWITCH = """
-    UPDATE app_setting
-    SET app_settings = app_settings || jsonb_build_object('pancake_integration',
-        app_settings -> 'pancake_integration' || %s::jsonb)
-    WHERE id = 1
-"""
 STATUSES = "SELECT status, count(*)::integer AS rows FROM pancake_webhook_event GROUP BY status"
 ROOT = Path(__file__).parents[2]
 TURNS = 100
@@ -54,7 +49,7 @@ class Load:
 
 
 async def _switch(harness: EndToEndHarness, **settings: Any) -> None:
-    await asyncio.to_thread(harness.query, SWITCH, [json.dumps(settings)])
+    await asyncio.to_thread(partial(harness.change_settings, **settings))
 
 
 def _rows(harness: EndToEndHarness) -> dict[str, int]:

@@ -25,23 +25,13 @@ COUNT = 300
 RATE = 40
 TRIES = 30
 """More than the retries of the event trigger: without Retry-After the engine gives such an event up."""
-SETTINGS = """
-    UPDATE app_setting
-    SET app_settings = app_settings || jsonb_build_object('pancake_integration',
-        app_settings -> 'pancake_integration' || %s::jsonb)
-    WHERE id = 1
-"""
 PENDING = "trigger_name = 'pancake_webhook_event_status_update' AND NOT delivered"
 
 
 @pytest.fixture(autouse=True)
 def _as_before(harness: EndToEndHarness) -> Iterator[None]:
     yield
-    _set(harness, kill_switch=False, processing_paused=False, replay_rate_per_second=20)
-
-
-def _set(harness: EndToEndHarness, **settings: Any) -> None:
-    harness.query(SETTINGS, [json.dumps(settings)])
+    harness.change_settings(kill_switch=False, processing_paused=False, replay_rate_per_second=20)
 
 
 async def _store(harness: EndToEndHarness, numbers: range, status: str = "received") -> None:
@@ -85,7 +75,7 @@ def _are_processed(harness: EndToEndHarness, numbers: range) -> bool:
 
 async def _pause_for_long(harness: EndToEndHarness, numbers: range) -> None:
     """Store leads during a pause that used up the retries of their events, all of them due now."""
-    _set(harness, processing_paused=True)
+    harness.change_settings(processing_paused=True)
     await _store(harness, numbers)
     await eventually_async(lambda: _pending(harness, "tries > 0") == len(numbers), seconds=60)
     harness.query(
@@ -97,7 +87,7 @@ async def _pause_for_long(harness: EndToEndHarness, numbers: range) -> None:
 
 def _resume(harness: EndToEndHarness) -> None:
     """Resume, and make every event due at once: the worst case."""
-    _set(harness, processing_paused=False)
+    harness.change_settings(processing_paused=False)
     harness.query(
         f"UPDATE hdb_catalog.event_log SET next_retry_at = now() WHERE {PENDING} AND locked IS NULL"
     )
@@ -112,7 +102,7 @@ async def test_after_a_long_pause_the_backlog_drains_at_the_set_rate_and_no_even
     harness: EndToEndHarness,
 ) -> None:
     backlog, new = range(COUNT), range(COUNT, COUNT + 1)
-    _set(harness, replay_rate_per_second=RATE)
+    harness.change_settings(replay_rate_per_second=RATE)
     await _pause_for_long(harness, backlog)
     _resume(harness)
     started = time.monotonic()
@@ -142,16 +132,16 @@ async def test_an_event_that_hasura_gave_up_after_a_pause_is_fired_again(harness
     harness.query(f"UPDATE hdb_catalog.event_log SET next_retry_at = now() WHERE {PENDING}")
     await eventually_async(lambda: _pending(harness, "error") == len(numbers))
     await asyncio.to_thread(_start_handlers, harness)
-    _set(harness, processing_paused=False)
+    harness.change_settings(processing_paused=False)
     await _retry_failed(harness)
     await eventually_async(lambda: _are_processed(harness, numbers))
     assert {event["attempts"] for event in _events(harness, numbers)} == {1}
 
 
 async def test_a_replay_says_that_its_rows_wait_for_the_end_of_the_pause(harness: EndToEndHarness) -> None:
-    _set(harness, kill_switch=True)
+    harness.change_settings(kill_switch=True)
     await _store(harness, range(3000, 3002), status="skipped_kill_switch")
-    _set(harness, kill_switch=False, processing_paused=True)
+    harness.change_settings(kill_switch=False, processing_paused=True)
     code, output, errors = await _replay(harness, "--status", "skipped_kill_switch")
     assert (code, json.loads(output)["results"]["waiting"]) == (1, 2), errors
     assert "2 rows wait because processing is paused" in errors
@@ -160,9 +150,9 @@ async def test_a_replay_says_that_its_rows_wait_for_the_end_of_the_pause(harness
 
 
 async def test_a_replay_reports_what_its_rows_became(harness: EndToEndHarness) -> None:
-    _set(harness, kill_switch=True)
+    harness.change_settings(kill_switch=True)
     await _store(harness, range(3100, 3104), status="skipped_kill_switch")
-    _set(harness, kill_switch=False)
+    harness.change_settings(kill_switch=False)
     code, output, errors = await _replay(harness, "--status", "skipped_kill_switch")
     results = json.loads(output)["results"]
     assert (code, results["outcomes"], results["waiting"]) == (0, {"ticket_created": 4}, 0), errors

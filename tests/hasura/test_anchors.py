@@ -2,12 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
-from sandbox.postgres.database import MIGRATIONS, run_file
+from sandbox.postgres.database import MIGRATIONS
+from tests.support.migrations import execute, run
 
 SOURCE, MENU, TEMPLATES, SETTINGS = (
     next(MIGRATIONS.glob(f"{version}_*")) for version in range(1777870069932, 1777870069936)
@@ -34,18 +34,6 @@ SWALLOWED = [
     (SETTINGS, "app_setting", "up.sql", "expected to update 1 row, updated 0"),
     (SETTINGS, "app_setting", "down.sql", "still in app_settings after its removal"),
 ]
-
-
-def run(url: str, *files: Path) -> None:
-    with psycopg.connect(url, autocommit=True) as db_connection:
-        for file in files:
-            run_file(db_connection, file)
-
-
-def execute(url: str, statement: str) -> list[Any]:
-    with psycopg.connect(url, autocommit=True) as db_connection:
-        cursor = db_connection.execute(statement.encode())
-        return cursor.fetchall() if cursor.description else []
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from sandbox.postgres.database import MIGRATIONS, migrate, run_file
+from sandbox.postgres.database import MIGRATIONS, migrate
+from tests.support.migrations import execute, run
 
 VERSIONS = {
     "1777870069928": "add_account_normalized_phone",
@@ -73,18 +74,6 @@ def comparable_schema(url: str) -> tuple[list[Any], list[Any]]:
 def down(url: str, to: str = "") -> None:
     """Revert migrations, the newest first, down to and including the version `to`."""
     run(url, *(found / "down.sql" for found in reversed(FOLDERS) if found.name >= to))
-
-
-def run(url: str, *files: Path) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        for file in files:
-            run_file(connection, file)
-
-
-def execute(url: str, statement: str) -> list[Any]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(statement.encode())
-        return cursor.fetchall() if cursor.description else []
 
 
 def test_the_versions_are_exactly_these() -> None:

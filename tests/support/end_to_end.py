@@ -1,6 +1,7 @@
 """The whole system as a client sees it: addresses, rows, notifications sent."""
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,13 @@ TABLES = {
     "pancake_assignee": "SELECT * FROM pancake_assignee ORDER BY id",
     "customer_consent": "SELECT * FROM customer_consent ORDER BY account_id",
 }
+
+CHANGE_SETTINGS = """
+    UPDATE app_setting
+    SET app_settings = app_settings || jsonb_build_object('pancake_integration',
+        app_settings -> 'pancake_integration' || %s::jsonb)
+    WHERE id = 1
+"""
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,10 @@ class EndToEndHarness:
         with psycopg.connect(self.database_url, row_factory=dict_row) as connection:
             cursor = connection.execute(statement, values)
             return cursor.fetchall() if cursor.description else []
+
+    def change_settings(self, **settings: Any) -> None:
+        """Write settings of the integration where the screens write them."""
+        self.query(CHANGE_SETTINGS, [json.dumps(settings)])
 
     def snapshot(self) -> dict[str, Any]:
         """Return every row that a delivery could change, and the notifications sent."""
