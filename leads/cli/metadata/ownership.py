@@ -55,7 +55,7 @@ def drift(
 def _looks_ours(key: Key, piece: Any, other: Any, held: Mapping[Key, Any]) -> bool:
     kind, name = key
     if kind == "table":
-        return "pancake" in name
+        return "pancake" in name or name == "public.integration_change"
     if kind == "action":
         return str(other["definition"].get("handler", "")).startswith(OUR_ADDRESS)
     if kind == CRON:
