@@ -17,9 +17,7 @@ MUTATIONS: dict[str, tuple[str, Callable[..., object]]] = {
     "closed tickets are replaced": ("leads.domain.decide.is_closed", lambda *_: False),
     "no ticket is the customer's": ("leads.domain.decide.ticket_of_customer", lambda *_: None),
     "no account has the phone": ("leads.domain.decide.matching_account", lambda *_: (None, None)),
-    "the first phone always decides": ("leads.domain.decide.applied_phone_first", lambda phones, _: phones),
     "phones are forgotten": ("leads.services.process_record.load.phones_of_version", lambda read, _: read),
-    "every time is possible": ("leads.services.process_record.load.with_possible_time", lambda lead, _: lead),
     "the last member gets all tickets": (
         "leads.services.process_record.roster.choose",
         lambda members: choose(members[-1:]),
