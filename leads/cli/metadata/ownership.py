@@ -8,6 +8,8 @@ from leads.cli.metadata.normal import same
 from leads.cli.metadata.pieces import CRON, TYPES, Key
 
 OUR_ADDRESS = "{{HANDLERS_URL}}"
+OUR_TABLES = ("pancake", "integration_change")
+"""One of these is in the name of each of the integration's tables and views."""
 
 
 def foreign(wanted: Mapping[Key, Any], held: Mapping[Key, Any], recorded: Mapping[Key, Any]) -> list[str]:
@@ -55,7 +57,7 @@ def drift(
 def _looks_ours(key: Key, piece: Any, other: Any, held: Mapping[Key, Any]) -> bool:
     kind, name = key
     if kind == "table":
-        return "pancake" in name or name == "public.integration_change"
+        return any(word in name for word in OUR_TABLES)
     if kind == "action":
         return str(other["definition"].get("handler", "")).startswith(OUR_ADDRESS)
     if kind == CRON:
