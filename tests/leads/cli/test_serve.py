@@ -67,9 +67,11 @@ def serving(cwd: Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.terminate()
-        output, _ = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=30)
     assert process.returncode == -signal.SIGTERM
     assert not re.search("Traceback", output)
+    for name in ("HANDLER_SECRET", "ENCRYPTION_KEYS"):
+        assert COMPLETE[name] not in output + errors
 
 
 def test_it_serves_from_any_folder_until_sigterm(tmp_path: Path) -> None:
