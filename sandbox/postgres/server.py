@@ -68,6 +68,11 @@ class Cluster:
         """Whether this process started the server, and may therefore stop and restart it."""
         return self._server_url is None
 
+    @property
+    def log(self) -> Path:
+        """The log of an embedded server."""
+        return self._home / "server.log"
+
     def url(self, database: str) -> str:
         if self._server_url is not None:
             parts = urlsplit(self._server_url)
@@ -103,13 +108,12 @@ class Cluster:
             self._initialise()
         for _ in range(3):  # another process may take the free port before the server binds it
             self._port = self._port or free_port()
-            log = self._home / "server.log"
-            with log.open("w") as output:
+            with self.log.open("w") as output:
                 self._server = self._processes.start(
                     self._command(), owner=self._owner, cwd=self._home, stdout=output,
                     stderr=subprocess.STDOUT, stop_signal=signal.SIGQUIT,
                 )  # fmt: skip
-            if self._wait_ready(log):
+            if self._wait_ready(self.log):
                 return
             self._processes.stop(self._server)
             self._port = 0

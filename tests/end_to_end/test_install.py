@@ -83,7 +83,7 @@ class Installation:
     def service(self, name: str, *arguments: str, url: str, ready: str, **environment: str) -> None:
         """Start a server and wait until it is ready."""
         given = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-        log = self.folder / f"{name}.log"
+        log = self.processes.directory(f"install-{name}-") / f"{name}.log"
         service = Service(name, arguments, given, url, ready, log, self.processes)
         service.start()
         service.wait_ready()
@@ -183,6 +183,7 @@ def apply_migrations_and_metadata(at: Installation) -> None:
     assert at.run(command_with("SELECT kill_switch")) == "t"
     assert at.run(command_with("grant_handlers.sql")) == "DO"
     assert at.run(command_with("CREATE ROLE")) == "CREATE ROLE"
+    assert at.run(command_with("ALTER ROLE")).split("\n") == ["ALTER ROLE"] * 2
     assert "Verified" in at.run("scripts/leads metadata 9a")
     permission = command_with("create_action_permission")
     assert at.run(permission) == '{"message":"success"}'
