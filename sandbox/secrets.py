@@ -14,6 +14,7 @@ def secrets() -> None:
     values = {
         "POSTGRES_PASSWORD": token_hex(16),
         "HANDLERS_PASSWORD": token_hex(16),
+        "OPERATORS_PASSWORD": token_hex(16),
         "HASURA_GRAPHQL_ADMIN_SECRET": keys.admin_secret,
         "HASURA_GRAPHQL_JWT_SECRET": f"'{keys.jwt_secret}'",
         "HASURA_SERVICE_TOKEN": keys.token("pancake_service"),

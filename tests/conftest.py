@@ -8,7 +8,7 @@ import pytest
 
 from leads.adapters.secrets import KeyRing
 from sandbox.postgres.database import install_diva, migrate
-from sandbox.postgres.handlers_role import drop_login, grant_rights
+from sandbox.postgres.roles import drop_logins, grant_rights
 from sandbox.postgres.server import RUN_ID, Cluster, server_url_from_environment
 from tests.support.log_canaries import watching_logs
 from tests.support.seeding import seed_connection
@@ -42,7 +42,7 @@ def cluster() -> Iterator[Cluster]:
     with Cluster(durable=False, server_url=server_url_from_environment()) as running:
         yield running
         if not running.is_embedded:
-            drop_login(running.url("postgres"))
+            drop_logins(running.url("postgres"))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.postgres.handlers_role import LOGIN
+from sandbox.postgres.roles import HANDLERS_LOGIN
 from tests.support.leads import LEAD, PHONE
 from tests.support.log_canaries import LogWatch, find_kinds, lines_of_handlers
 from tests.support.settings import HANDLER_SECRET, WEBHOOK_TOKEN
@@ -53,7 +53,7 @@ def test_a_value_in_a_log_fails_with_the_log_and_the_kind_but_without_the_value(
     tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "logs").mkdir()
-    (tmp_path / name).write_text(f"{LOGIN} ERROR:  {PHONE}\n")
+    (tmp_path / name).write_text(f"{HANDLERS_LOGIN} ERROR:  {PHONE}\n")
     watch = LogWatch()
     watch.inspect(tmp_path)
     with pytest.raises(AssertionError, match=f"{name} holds: phone") as raised:
@@ -62,8 +62,8 @@ def test_a_value_in_a_log_fails_with_the_log_and_the_kind_but_without_the_value(
 
 
 def test_of_postgresql_only_what_the_handlers_did_counts() -> None:
-    text = f"postgres ERROR:  a\n\tb\n{LOGIN} ERROR:  c\n\td\npostgres LOG:  e\n"
-    assert lines_of_handlers(text) == f"{LOGIN} ERROR:  c\n\td"
+    text = f"postgres ERROR:  a\n\tb\n{HANDLERS_LOGIN} ERROR:  c\n\td\npostgres LOG:  e\n"
+    assert lines_of_handlers(text) == f"{HANDLERS_LOGIN} ERROR:  c\n\td"
 
 
 def test_a_run_with_a_value_in_a_servers_log_fails(tmp_path: Path) -> None:

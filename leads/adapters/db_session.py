@@ -4,7 +4,7 @@ import getpass
 import os
 
 import psycopg
-from psycopg.errors import QueryCanceled
+from psycopg.errors import InsufficientPrivilege, QueryCanceled
 from psycopg.rows import DictRow, class_row, dict_row
 
 from leads.domain.errors import DatabaseUnavailable, IntegrationError
@@ -13,6 +13,7 @@ __all__ = [
     "DatabaseError",
     "DbSession",
     "DictRow",
+    "InsufficientPrivilege",
     "LoginRefused",
     "QueryCanceled",
     "class_row",

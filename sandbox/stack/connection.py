@@ -1,7 +1,7 @@
 """Connect the sandbox to a Pancake workspace: connection, sources, rosters, kill switch off.
 
 compose.yaml runs it as a program, configured by the environment: `python -m sandbox.stack.connection`.
-It also gives the handlers their database role.
+It also gives handlers and operators their database roles.
 """
 
 import os
@@ -12,7 +12,7 @@ from psycopg.rows import DictRow, dict_row
 
 from leads.adapters.secrets import KeyRing
 from leads.services.connection_secrets import ChangeRefused, Workspace, create_connection
-from sandbox.postgres.handlers_role import grant_rights
+from sandbox.postgres.roles import HANDLERS, OPERATORS, grant_rights
 
 WORKSPACE_ID = 607
 CONNECTION_ID = "f0000000-0000-4000-8000-000000000001"
@@ -92,7 +92,11 @@ def _fill_roster(
 
 
 if __name__ == "__main__":
-    grant_rights(os.environ["DATABASE_URL"], "diva_handlers", os.environ["HANDLERS_PASSWORD"])
+    logins = {
+        "diva_handlers": (HANDLERS, os.environ["HANDLERS_PASSWORD"]),
+        "diva_operators": (OPERATORS, os.environ["OPERATORS_PASSWORD"]),
+    }
+    grant_rights(os.environ["DATABASE_URL"], logins)
     connect_pancake(
         os.environ["DATABASE_URL"],
         Access(

@@ -13,7 +13,7 @@ from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.edge.nginx import EdgeSettings, NginxEdge
 from sandbox.edge.packages import missing_packages
 from sandbox.postgres.database import install_diva
-from sandbox.postgres.handlers_role import drop_login, grant_rights, handlers_url
+from sandbox.postgres.roles import drop_logins, grant_rights, handlers_url
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import Processes
 from sandbox.stack import hasura
@@ -118,7 +118,7 @@ class Sandbox:
         if self._drops_database:
             self.cluster.drop_database(self.database)
             if not self.cluster.is_embedded:
-                drop_login(self.cluster.url("postgres"))
+                drop_logins(self.cluster.url("postgres"))
         if self._own_cluster:
             self.cluster.close()
 

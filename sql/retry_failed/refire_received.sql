@@ -1,14 +1,9 @@
 -- Fire the event trigger again for received events that have no pending Hasura event, by setting status to received again.
--- Limits: not while paused, not within 2 minutes, not if Hasura has a pending event for the row, oldest first. An event that
--- was locked more than 2 minutes ago is not pending: the Hasura instance that locked it died.
--- Returns id. Relies on ix_pancake_webhook_event_waiting and Hasura's partial index on pending events.
+-- Limits: not while paused, not within 2 minutes, not if Hasura has a pending event for the row, oldest first.
+-- Returns id. Relies on ix_pancake_webhook_event_waiting and, in pancake_pending_event_ids, on Hasura's partial index on pending
+-- events.
 WITH pending AS MATERIALIZED (
-    SELECT (l.payload -> 'data' -> 'new' ->> 'id')::bigint AS id
-    FROM hdb_catalog.event_log AS l
-    WHERE
-        l.delivered = 'f' AND l.error = 'f' AND l.archived = 'f'
-        AND l.trigger_name = 'pancake_webhook_event_status_update'
-        AND (l.locked IS NULL OR l.locked > clock_timestamp() - interval '2 minutes')
+    SELECT p.id FROM public.pancake_pending_event_ids() AS p (id)
 )
 UPDATE public.pancake_webhook_event AS e
 SET status = 'received'

@@ -8,8 +8,8 @@ from cron.retry_failed import STEPS
 from tests.support.crons import CronHarness
 from tests.support.unsent import insert_unsent, keys, taken
 
-BREAK = "ALTER TABLE hdb_catalog.event_log RENAME TO moved"
-REPAIR = "ALTER TABLE hdb_catalog.moved RENAME TO event_log"
+BREAK = "ALTER FUNCTION pancake_pending_event_ids() RENAME TO moved"
+REPAIR = "ALTER FUNCTION moved() RENAME TO pancake_pending_event_ids"
 
 
 async def test_a_failing_step_stops_no_other(harness: CronHarness) -> None:
@@ -29,7 +29,7 @@ async def test_the_error_of_a_step_is_stored_and_logged_with_its_digest(
     harness.sql(BREAK)
     await harness.tick("retry_failed")
     error = harness.last_run("retry_failed")["error"]
-    assert error.startswith("refire_received: UndefinedTable, digest ")
+    assert error.startswith("refire_received: UndefinedFunction, digest ")
     (line,) = [record for record in caplog.records if record.getMessage() == "step failed"]
     assert (line.levelno, vars(line)["fields"]) == (logging.ERROR, {"step": "refire_received"})
     assert line.exc_info is not None

@@ -28,9 +28,10 @@ from sandbox.stack.keys import Keys
 from sandbox.stack.services import ROOT, Service
 from sandbox.stack.stack import SLOW_MACHINE_SETTINGS
 from tests.support.leads import body, numbered_lead
+from tests.support.psql import psql_environment
 from tests.support.waiting import eventually
 
-ROLE = f"diva_handlers_{RUN_ID}"
+ROLES = {name: f"{name}_{RUN_ID}" for name in ("diva_handlers", "diva_operators")}
 PAGE = (ROOT / "docs" / "runbook" / "install.md").read_text()
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 # A line that ends in a backslash continues on the next one.
@@ -63,7 +64,7 @@ class Installation:
         for there, here in self.replaced.items():
             prepared = prepared.replace(there, here)
         read = f'test ! -f .env || eval "$({ROOT}/scripts/read_env .env)"'
-        given = [read, 'export DATABASE_URL="$OWNER_URL"']
+        given = [read, 'export DATABASE_URL="$OPERATORS_URL"']
         script = "\n".join([*given, " ".join([prepared, *more])])
         run = subprocess.run(
             ["bash", "-c", script],
@@ -100,12 +101,20 @@ def installation(cluster: Cluster, tmp_path: Path) -> Iterator[Installation]:
     path = os.pathsep.join([str(binaries.find()), os.environ["PATH"]])
     with Processes() as processes:
         environment = {"PATH": path, "HOME": str(tmp_path), "PYTHON": sys.executable}
-        environment |= {"OWNER_URL": url, "HANDLERS_PASSWORD": token_hex(16)}
-        role = {"diva_handlers": ROLE}
-        yield Installation(tmp_path, Keys.generate(), cluster, url, processes, environment, role)
+        password = token_hex(16)
+        environment |= {"HANDLERS_PASSWORD": token_hex(16), "OPERATORS_PASSWORD": password}
+        environment["OPERATORS_URL"] = login_url(url, "diva_operators", password)
+        environment |= psql_environment(url)
+        yield Installation(tmp_path, Keys.generate(), cluster, url, processes, environment, {**ROLES})
     cluster.drop_database(name)
     with psycopg.connect(cluster.url("postgres"), autocommit=True) as db_connection:
-        db_connection.execute(f"DROP ROLE IF EXISTS {ROLE}".encode())
+        for role in ROLES.values():
+            db_connection.execute(f"DROP ROLE IF EXISTS {role}".encode())
+
+
+def login_url(database: str, login: str, password: str) -> str:
+    """The URL of a database for one of the page's logins."""
+    return re.sub("//.*@", f"//{ROLES[login]}:{password}@", database)
 
 
 def command_with(words: str) -> str:
@@ -162,7 +171,7 @@ def prepare_secrets_and_tokens(at: Installation) -> str:
     assert (key_id, len(base64.b64decode(key))) == ("2026a", 32)
     at.fill_in(
         {
-            "DATABASE_URL": re.sub("//.*@", f"//{ROLE}:{at.environment['HANDLERS_PASSWORD']}@", at.database),
+            "DATABASE_URL": login_url(at.database, "diva_handlers", at.environment["HANDLERS_PASSWORD"]),
             "HASURA_URL": at.environment["HASURA_URL"],
             "HASURA_SERVICE_TOKEN": at.run("scripts/leads token pancake_service"),
             "HANDLER_SECRET": at.keys.handler_secret,
@@ -181,8 +190,9 @@ def apply_migrations_and_metadata(at: Installation) -> None:
     """Steps 4 and 5."""
     at.run(command_with("for file in"))
     assert at.run(command_with("SELECT kill_switch")) == "t"
-    assert at.run(command_with("grant_handlers.sql")) == "DO"
-    assert at.run(command_with("CREATE ROLE")) == "CREATE ROLE"
+    assert at.run(command_with("grant_roles.sql")) == "DO"
+    for login in ROLES:
+        assert at.run(command_with(f"CREATE ROLE {login}")) == "CREATE ROLE"
     assert at.run(command_with("ALTER ROLE")).split("\n") == ["ALTER ROLE"] * 2
     assert "Verified" in at.run("scripts/leads metadata 9a")
     permission = command_with("create_action_permission")

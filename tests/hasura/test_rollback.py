@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from leads.cli.__main__ import app
 from sandbox.postgres import binaries
 from sandbox.postgres.database import MIGRATIONS, migrate, run_file
+from tests.support.psql import psql_environment
 
 HELD = """
 SELECT 'event' AS what, to_jsonb(e) AS held FROM pancake_webhook_event AS e
@@ -201,10 +202,11 @@ def test_reverting_930_reports_contacts_without_an_account(
         down(used_database, "930")
 
 
-def program(name: str, *arguments: str) -> str:
-    """Run a program of PostgreSQL and return its output."""
+def program(database: str, name: str, *arguments: str) -> str:
+    """Run a program of PostgreSQL on a database and return its output."""
     command = [str(binaries.find() / name), *arguments]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = os.environ | psql_environment(database)
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout
 
@@ -218,12 +220,13 @@ def test_931_is_restored_from_its_dump(
     dump = str(tmp_path / "pancake_tables.dump")
     before = used_database.execute(HELD).fetchall()
 
-    program("pg_dump", "--table", "public.pancake_*", "--format", "custom", "--file", dump, database)
-    assert program("pg_restore", "--list", dump).count("TABLE DATA") == 5
+    program(database, "pg_dump", "--table", "public.pancake_*", "--format", "custom", "--file", dump)
+    assert program(database, "pg_restore", "--list", dump).count("TABLE DATA") == 5
     down(used_database, "935", "931")
     for version in ("931", "935"):
         run_file(used_database, file(version, "up.sql"))  # type: ignore[arg-type]
-    program("pg_restore", "--data-only", "--disable-triggers", "--dbname", database, dump)
+    name = psql_environment(database)["PGDATABASE"]
+    program(database, "pg_restore", "--data-only", "--disable-triggers", "--dbname", name, dump)
 
     assert used_database.execute(HELD).fetchall() == before
     added = used_database.execute(

@@ -64,17 +64,18 @@ def test_the_engine_logs_no_inputs_of_actions_and_no_rows(services: dict[str, An
         assert engine[f"REDACT_{what}_LOGS"] == "true"
 
 
-def test_the_handlers_log_in_with_the_role_that_the_connecting_service_creates(
+def test_the_connecting_service_creates_the_logins_of_handlers_and_operators(
     services: dict[str, Any],
 ) -> None:
-    password = services["connect"]["environment"]["HANDLERS_PASSWORD"]
-    login = f"//diva_handlers:{password}@"
-    assert password
-    assert login in services["handlers"]["environment"]["DATABASE_URL"]
+    given = services["connect"]["environment"]
     assert (
-        '"diva_handlers", os.environ["HANDLERS_PASSWORD"]'
-        in (ROOT / "sandbox/stack/connection.py").read_text()
+        f"//diva_handlers:{given['HANDLERS_PASSWORD']}@"
+        in services["handlers"]["environment"]["DATABASE_URL"]
     )
+    program = (ROOT / "sandbox/stack/connection.py").read_text()
+    for who in ("handlers", "operators"):
+        assert given[f"{who.upper()}_PASSWORD"]
+        assert f'"diva_{who}": ({who.upper()}, os.environ["{who.upper()}_PASSWORD"])' in program
     assert "COPY deploy/postgres deploy/postgres" in stage("sandbox")
 
 

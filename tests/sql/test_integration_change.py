@@ -9,7 +9,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from leads.adapters.secrets import KeyRing
-from sandbox.postgres.handlers_role import GRANTS
+from sandbox.postgres.roles import GRANTS
 
 Db = psycopg.Connection[dict[str, Any]]
 RING = KeyRing({"k1": b"1" * 32})

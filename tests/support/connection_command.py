@@ -8,6 +8,7 @@ from typing import Any
 from typer.testing import CliRunner
 
 from leads.cli.__main__ import app
+from sandbox.postgres.roles import operators_url
 
 OLD_KEY, NEW_KEY = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
 API_KEY = "0123456789abcdef0123456789abcdef"
@@ -26,8 +27,12 @@ class CommandResult:
 def run(
     database: str, *arguments: str, stdin: str = "", keys: str = f"old:{OLD_KEY}", **variables: str
 ) -> CommandResult:
-    """Run one command; EDGE is the address of the edge, OLD_KEY the only key."""
-    environment = {"DATABASE_URL": database, "ENCRYPTION_KEYS": keys, "PUBLIC_URL": EDGE} | variables
+    """Run one command as the operators; EDGE is the address of the edge, OLD_KEY the only key."""
+    environment = {
+        "DATABASE_URL": operators_url(database),
+        "ENCRYPTION_KEYS": keys,
+        "PUBLIC_URL": EDGE,
+    } | variables
     result = CliRunner().invoke(app, ["connection", *arguments], input=stdin, env=environment)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return CommandResult(result.exit_code, result.stdout, result.stderr)

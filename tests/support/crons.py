@@ -18,7 +18,7 @@ from leads.services.runtime import Runtime
 from leads.services.sealed_secrets import Use, seal
 from sandbox.pancake.app import create_app as create_simulator
 from sandbox.pancake.workspace import Workspace
-from sandbox.postgres.handlers_role import grant_rights, owner_url
+from sandbox.postgres.roles import grant_rights, owner_url
 from tests.support.clock import MovableClock
 from tests.support.fakes import FakeHasura
 from tests.support.handlers import HandlerHarness, started

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from app import create_app
 from leads.adapters.settings import Settings
 from leads.services.runtime import Runtime
-from sandbox.postgres.handlers_role import owner_url
+from sandbox.postgres.roles import owner_url
 from tests.support.clock import MovableClock
 from tests.support.fakes import FakeHasura
 from tests.support.leads import LEAD

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from leads.adapters.logs import QUIET_LOGGERS, JsonFormatter
-from sandbox.postgres.handlers_role import LOGIN
+from sandbox.postgres.roles import HANDLERS_LOGIN
 from sandbox.processes import Processes
 from tests.support.edge import fakes
 from tests.support.edge.harness import TOKEN
@@ -96,7 +96,7 @@ def lines_of_handlers(text: str) -> str:
     kept, lines = False, []
     for line in text.splitlines():
         if not line.startswith("\t"):  # a further line of the message before
-            kept = line.startswith(LOGIN)
+            kept = line.startswith(HANDLERS_LOGIN)
         if kept:
             lines.append(line)
     return "\n".join(lines)

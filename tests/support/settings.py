@@ -4,7 +4,7 @@ from hashlib import sha256
 
 from leads.adapters.secrets import KeyRing
 from leads.adapters.settings import Settings
-from sandbox.postgres.handlers_role import handlers_url
+from sandbox.postgres.roles import handlers_url
 
 WEBHOOK_TOKEN = "token-of-the-test-connection"
 WEBHOOK_TOKEN_SHA256 = sha256(WEBHOOK_TOKEN.encode()).hexdigest()

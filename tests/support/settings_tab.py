@@ -21,7 +21,7 @@ from leads.adapters.graphql import GraphqlClient
 from leads.adapters.secrets import KeyRing
 from leads.services.runtime import Runtime
 from sandbox.diva import METADATA as DIVA_METADATA
-from sandbox.postgres.handlers_role import grant_rights
+from sandbox.postgres.roles import grant_rights
 from sandbox.processes import Processes
 from sandbox.stack.hasura import metadata_arguments, start_engine
 from sandbox.stack.keys import Keys

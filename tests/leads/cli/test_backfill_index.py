@@ -1,5 +1,6 @@
 """The index that the backfill builds, because the migrations leave it out on a large table."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
+from sandbox.postgres.roles import operators_url
 
 ROOT = Path(__file__).parents[3]
 INDEX = (
@@ -44,3 +47,15 @@ def test_it_is_the_index_of_the_migration_and_replaces_an_interrupted_build(
         assert db_connection.execute(INDEX.encode()).fetchall() == []
         backfill(database, tmp_path)
         assert db_connection.execute(INDEX.encode()).fetchall() == expected
+
+
+def test_the_operators_are_told_that_the_owner_builds_it(database: str, tmp_path: Path) -> None:
+    with psycopg.connect(database, autocommit=True) as db_connection:
+        db_connection.execute("DROP INDEX account_phone_not_normalized_idx")
+    done = subprocess.run(
+        [sys.executable, "-m", "leads.cli", "backfill-phones", "--anytime", "--processes", "1", "--json"],
+        env=os.environ | {"DATABASE_URL": operators_url(database), "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path, check=False, timeout=120, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "only the owner of the table account may build it" in json.loads(done.stdout)["reason"]

@@ -23,6 +23,7 @@ from leads.cli.backfill_phones.watching import LockWatch
 from leads.cli.backfill_phones.writing import Writer
 from leads.domain.phone import normalize
 from sandbox.bench.backfill import ACCOUNTS
+from sandbox.postgres.roles import operators_url
 from tests.support.locks import held_row, is_locked
 from tests.support.waiting import eventually
 
@@ -39,7 +40,7 @@ def command(folder: Path, *arguments: str) -> list[str]:
 def run(database: str, folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
     """Exit code and report."""
     done = subprocess.run(
-        command(folder, *arguments), env=os.environ | {"DATABASE_URL": database}, cwd=ROOT,
+        command(folder, *arguments), env=os.environ | {"DATABASE_URL": operators_url(database)}, cwd=ROOT,
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     return done.returncode, json.loads(done.stdout)
@@ -131,7 +132,7 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_the_same(
     """Killed or interrupted after some batches, run again: as one uninterrupted run."""
     arguments = ("--anytime", "--rows-per-batch", "100", "--pause-seconds", "0.05", "--processes", "2")
     process = subprocess.Popen(
-        command(tmp_path, *arguments), env=os.environ | {"DATABASE_URL": crowded}, cwd=ROOT,
+        command(tmp_path, *arguments), env=os.environ | {"DATABASE_URL": operators_url(crowded)}, cwd=ROOT,
         stdout=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     target = random.randint(100, 1200)
@@ -154,7 +155,7 @@ def test_parsers_do_not_outlive_a_killed_run(crowded: str, tmp_path: Path) -> No
     """SIGKILL of the parent ends its parsing processes too."""
     arguments = ("--anytime", "--rows-per-batch", "100", "--pause-seconds", "0.05", "--processes", "2")
     process = subprocess.Popen(
-        command(tmp_path, *arguments), env=os.environ | {"DATABASE_URL": crowded}, cwd=ROOT,
+        command(tmp_path, *arguments), env=os.environ | {"DATABASE_URL": operators_url(crowded)}, cwd=ROOT,
         stdout=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     eventually(lambda: filled(crowded) > 0)

@@ -15,6 +15,7 @@ import pytest
 from leads.adapters.secrets import KeyRing
 from leads.domain.window import ICT, day_window
 from leads.services.sealed_secrets import Use, seal
+from sandbox.postgres.roles import operators_url, owner_url
 from sandbox.processes import Processes
 
 ROOT = Path(__file__).parents[3]
@@ -54,7 +55,7 @@ def environment(database: str, pancake: str) -> dict[str, str]:
     return {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "DATABASE_URL": database,
+        "DATABASE_URL": operators_url(database),
         "HASURA_URL": "http://127.0.0.1:9",
         "HASURA_SERVICE_TOKEN": "unused",
         "HANDLER_SECRET": SECRET,
@@ -92,7 +93,7 @@ def test_a_dry_run_names_what_is_missing_and_inserts_nothing_then_the_day_is_rec
     stored = reconcile(environment, "--stored")
     assert stored.returncode == 0
     assert "found_missing" in stored.stdout
-    with psycopg.connect(environment["DATABASE_URL"]) as connection:
+    with psycopg.connect(owner_url(environment["DATABASE_URL"])) as connection:
         assert connection.execute("SELECT count(*) FROM pancake_webhook_event").fetchone() == (40,)
 
 
@@ -103,7 +104,7 @@ def test_the_stored_report_of_every_connection_is_shown(environment: dict[str, s
         [("first", 3)],
         [("first", None)],
     ]
-    with psycopg.connect(environment["DATABASE_URL"]) as connection:
+    with psycopg.connect(owner_url(environment["DATABASE_URL"])) as connection:
         for hour, run in enumerate(runs):
             days = [
                 {"day": DAY.isoformat(), "connection_id": name}

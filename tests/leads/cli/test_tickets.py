@@ -8,6 +8,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from typer.testing import CliRunner, Result
 
 from leads.cli.__main__ import app
+from sandbox.postgres.roles import operators_url
 
 PANCAKE, OTHER = "ticket_source_pancake", "ticket_source_8"
 INSERT = "INSERT INTO ticket (title, source_id) SELECT 'Lead ' || n, %s FROM generate_series(1, %s) AS n"
@@ -25,7 +26,7 @@ def with_tickets(database: str) -> str:
 
 def run(database: str, *arguments: str) -> Result:
     command = ["tickets", "move", "--pause-seconds", "0", *arguments]
-    return CliRunner().invoke(app, command, env={"DATABASE_URL": database})
+    return CliRunner().invoke(app, command, env={"DATABASE_URL": operators_url(database)})
 
 
 def count(database: str, source: str) -> int:

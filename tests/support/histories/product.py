@@ -23,7 +23,7 @@ from leads.adapters.secrets import KeyRing
 from leads.domain.replay import ReplayRequest, read_request
 from leads.services.replay_events import dry_run, find_events, replay_batch
 from leads.services.runtime import Runtime
-from sandbox.postgres.handlers_role import grant_rights
+from sandbox.postgres.roles import grant_rights
 from tests.support.clock import SteadyClock
 from tests.support.crons import HDB_CATALOG
 from tests.support.fakes import FakeHasura

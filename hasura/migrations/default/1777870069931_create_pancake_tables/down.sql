@@ -4,6 +4,8 @@ SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
 DROP VIEW IF EXISTS public.view_pancake_connection_status;
+DROP FUNCTION IF EXISTS public.pancake_delete_event_logs(timestamptz, bigint);
+DROP FUNCTION IF EXISTS public.pancake_pending_event_ids();
 DROP FUNCTION IF EXISTS public.pancake_payload_hash(bytea, uuid, text);
 DROP FUNCTION IF EXISTS public.pancake_staff_role(text);
 DROP FUNCTION IF EXISTS public.pancake_applied_event(uuid, text, text);
@@ -16,6 +18,7 @@ DROP FUNCTION IF EXISTS public.pancake_setting_write();
 DROP FUNCTION IF EXISTS public.pancake_hasura_person();
 DROP FUNCTION IF EXISTS public.pancake_switch();
 DROP FUNCTION IF EXISTS public.pancake_setting();
+DROP VIEW IF EXISTS public.view_pancake_stored_setting;
 DROP FUNCTION IF EXISTS public.pancake_read_setting(jsonb);
 DROP FUNCTION IF EXISTS public.pancake_setting_problem(jsonb);
 DROP FUNCTION IF EXISTS public.pancake_setting_value(jsonb, text);

@@ -383,7 +383,7 @@ CREATE TRIGGER pancake_assignee_keep_ratio
 
 -- The functions of the rules return sets, because PostgreSQL inlines a function with a subquery only in FROM, and only if it is
 -- STABLE or IMMUTABLE, not STRICT and without SET. Inlined, they cost nothing, use the indexes of the statement that calls
--- them, and need the caller's privileges on the tables only (a view would need more).
+-- them, and need the caller's privileges on the tables and on view_pancake_stored_setting only.
 
 -- The settings: the values that each may have, and the one that is used in place of any other. It is the only place with bounds
 -- and defaults. The planner replaces the call by its result. A retention of 0 or less may mean "for ever" to the person who
@@ -485,6 +485,11 @@ CREATE FUNCTION public.pancake_read_setting(setting jsonb)
     ) AS d
 $$;
 
+-- The part of Diva's settings that is the integration's. The handlers may read this view, and not app_setting, where the settings
+-- of the whole application are. The planner merges it into the statement.
+CREATE VIEW public.view_pancake_stored_setting AS
+SELECT a.app_settings -> 'pancake_integration' AS setting FROM public.app_setting AS a WHERE a.id = 1;
+
 -- The settings for every statement. OFFSET 0 keeps the planner from reading app_setting once for each column.
 CREATE FUNCTION public.pancake_setting()
     RETURNS TABLE (
@@ -498,7 +503,7 @@ CREATE FUNCTION public.pancake_setting()
         r.kill_switch, r.processing_paused, r.consent_mode, r.sla_minutes, r.replay_rate_per_second, r.payload_retention_days,
         r.held_retention_days, r.cron_run_retention_days, r.engine_log_retention_days, r.problems
     FROM (
-        SELECT (SELECT a.app_settings -> 'pancake_integration' FROM public.app_setting AS a WHERE a.id = 1) AS setting OFFSET 0
+        SELECT (SELECT v.setting FROM public.view_pancake_stored_setting AS v) AS setting OFFSET 0
     ) AS s
     CROSS JOIN LATERAL public.pancake_read_setting(s.setting) AS r
 $$;
@@ -531,7 +536,7 @@ SELECT
     ) #>> '{}')::timestamptz AS changed_at,
     s.setting ->> 'changed_by' AS changed_by
 FROM (
-    SELECT (SELECT a.app_settings -> 'pancake_integration' FROM public.app_setting AS a WHERE a.id = 1) AS setting
+    SELECT (SELECT v.setting FROM public.view_pancake_stored_setting AS v) AS setting
 ) AS s
 CROSS JOIN LATERAL public.pancake_read_setting(s.setting) AS r;
 
@@ -696,6 +701,56 @@ $$;
 
 -- The history of a connection's status: one row for each change that a run of check_connection or `leads connection` made.
 -- Only the latter has a reason.
+-- The two functions below have the rights of their owner, because Hasura's log holds the payloads of all event triggers and the
+-- handlers need those of one. They are PL/pgSQL, so that they may be created before Hasura's catalogue, and so that nothing of
+-- that catalogue depends on them. deploy/postgres/grant_roles.sql says who may call them.
+
+-- The ids of the events that Hasura is about to deliver. One that was locked more than 2 minutes ago is not among them: the Hasura
+-- instance that locked it died.
+CREATE FUNCTION public.pancake_pending_event_ids() RETURNS SETOF bigint
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    RETURN QUERY
+    SELECT (l.payload -> 'data' -> 'new' ->> 'id')::bigint
+    FROM hdb_catalog.event_log AS l
+    WHERE
+        l.delivered = 'f' AND l.error = 'f' AND l.archived = 'f'
+        AND l.trigger_name = 'pancake_webhook_event_status_update'
+        AND (l.locked IS NULL OR l.locked > clock_timestamp() - interval '2 minutes');
+END
+$$;
+REVOKE EXECUTE ON FUNCTION public.pancake_pending_event_ids() FROM PUBLIC;
+
+-- Delete at most `most` of Hasura's finished events of our trigger from before a time, with their invocation logs; return how many.
+CREATE FUNCTION public.pancake_delete_event_logs(before timestamptz, most bigint) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    changed bigint;
+BEGIN
+    WITH deleted AS (
+        DELETE FROM hdb_catalog.event_log AS l
+        WHERE l.id IN (
+            SELECT o.id
+            FROM hdb_catalog.event_log AS o
+            WHERE
+                o.trigger_name = 'pancake_webhook_event_status_update'
+                AND o.created_at < (before AT TIME ZONE 'UTC')
+                AND (o.delivered OR o.error OR o.archived)
+                AND o.locked IS NULL
+            LIMIT most
+        )
+        RETURNING l.id
+    ), logs AS (
+        DELETE FROM hdb_catalog.event_invocation_logs AS i WHERE i.event_id IN (SELECT d.id FROM deleted AS d)
+    )
+    SELECT count(*) INTO changed FROM deleted;
+    RETURN changed;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION public.pancake_delete_event_logs(timestamptz, bigint) FROM PUBLIC;
+
 CREATE VIEW public.view_pancake_connection_status AS
 SELECT
     (c ->> 'connection_id')::uuid AS connection_id,

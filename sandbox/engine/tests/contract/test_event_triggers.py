@@ -194,3 +194,28 @@ def test_a_listened_column_cannot_be_dropped(engine: Hasura, job: Json, path: st
     status, body = engine.query("run_sql", args)
     assert (status, body["code"]) == (400, "dependency-error")
     assert "event-trigger" in body["error"]
+
+
+def test_the_trigger_functions_run_with_the_rights_of_the_session_that_writes(
+    engine: Hasura, job: Json, path: str
+) -> None:
+    """A role with rights on the table alone cannot write a row."""
+    make_trigger(engine, job, path)
+    role, schema = unique("writer"), engine.schema
+    create = f'CREATE ROLE {role}; GRANT USAGE ON SCHEMA "{schema}" TO {role}'
+    table = f'GRANT ALL ON "{schema}".job TO {role}'
+    log = f"GRANT USAGE ON SCHEMA hdb_catalog TO {role}; GRANT INSERT ON hdb_catalog.event_log TO {role}"
+    write = f'SET LOCAL ROLE {role}; INSERT INTO "{schema}".job VALUES (1); RESET ROLE'
+    drop = f"DROP OWNED BY {role}; DROP ROLE {role}"
+
+    def run(*statements: str) -> tuple[int, Json]:
+        # With the check the engine would drop the triggers while it runs a text that has the word DROP.
+        text = {"sql": "; ".join(statements), "check_metadata_consistency": False}
+        return engine.query("run_sql", text)
+
+    status, body = run(create, table, write, drop)
+    assert status == 400
+    assert body["internal"]["error"]["message"] == "permission denied for schema hdb_catalog"
+    assert body["internal"]["error"]["status_code"] == "42501"
+    assert run(create, table, log, write, drop)[0] == 200
+    assert engine.receiver.wait_for(path, 1)[0].body["event"]["data"]["new"]["id"] == 1

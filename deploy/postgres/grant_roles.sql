@@ -1,33 +1,39 @@
--- Give the role pancake_handlers the rights that the statements of the handlers need, and no others.
+-- Give the roles pancake_handlers and pancake_operators the rights that the statements of the handlers, and those of the
+-- operators' command `leads`, need, and no others. The edge's machine needs no database.
 -- Run it as a role that owns the tables of Diva, of the integration and of Hasura (or a superuser): after the migrations, after
 -- Hasura's first start, and again whenever tables were created anew. It may run at any time: what does not exist yet is named in a
 -- warning. If Hasura's metadata are in another database, run it there too. docs/runbook/install.md has the commands.
 DO $$
 DECLARE
+    roles CONSTANT text[] := '{pancake_handlers,pancake_operators}';
     item record;
+    role_name text;
     column_name text;
     missing text[] := '{}';
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'pancake_handlers') THEN
-        CREATE ROLE pancake_handlers NOLOGIN;
-    END IF;
+    FOREACH role_name IN ARRAY roles LOOP
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = role_name) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', role_name);
+        END IF;
+    END LOOP;
 
     -- What an earlier version of this file granted. Other sessions see old and new rights change at once, at the commit.
     FOR item IN
-        SELECT DISTINCT c.oid::regclass AS name
-        FROM pg_catalog.pg_class AS c
+        SELECT DISTINCT c.oid::regclass AS name, r.role_name
+        FROM unnest(roles) AS r (role_name)
+        CROSS JOIN pg_catalog.pg_class AS c
         LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid
         CROSS JOIN LATERAL aclexplode(c.relacl || a.attacl) AS g
-        WHERE g.grantee = 'pancake_handlers'::regrole AND c.relkind IN ('r', 'p', 'v')
+        WHERE g.grantee = r.role_name::regrole AND c.relkind IN ('r', 'p', 'v')
     LOOP
-        EXECUTE format('REVOKE ALL ON TABLE %s FROM pancake_handlers', item.name);
+        EXECUTE format('REVOKE ALL ON TABLE %s FROM %I', item.name, item.role_name);
     END LOOP;
 
     -- One line for each right: table, right, and the columns if it is not for the whole table.
     FOR item IN
-        SELECT g.name, g.privilege, string_to_array(g.columns, ', ') AS columns
+        SELECT 'pancake_handlers' AS role_name, g.name, g.privilege, string_to_array(g.columns, ', ') AS columns
         FROM (VALUES
-            -- Diva's. app_settings and staff are read, never written; a row of Diva is never deleted.
+            -- Diva's. staff is read, never written; a row of Diva is never deleted.
             ('public.account', 'SELECT', 'id, display_name, phone_code, phone_number, phone_enabled, normalized_phone, pancake_metadata, deleted_at, created_at'),
             ('public.account', 'INSERT', 'id, display_name, phone_code, phone_number, phone_enabled, normalized_phone, pancake_metadata, created_at'),
             ('public.account', 'UPDATE', 'normalized_phone, pancake_metadata'),
@@ -38,9 +44,9 @@ BEGIN
             ('public.ticket', 'INSERT', 'id, title, description, source_id, account_id, contact_book_id, assignee_id, status, data, created_at, updated_at'),
             ('public.ticket', 'UPDATE', 'title, description, account_id, contact_book_id, assignee_id, data, updated_at'),
             ('public.staff', 'SELECT', 'id, role, is_active, on_duty'),
-            ('public.app_setting', 'SELECT', 'id, app_settings'),
             ('public.customer_consent', 'SELECT', 'account_id, consent_data, consent_version'),
             ('public.customer_consent', 'INSERT', 'account_id, consent_data, consent_version'),
+            ('public.view_pancake_stored_setting', 'SELECT', NULL),
             -- The integration's. Secrets, sources' switches and rosters are written by operators and screens only.
             ('public.pancake_connection', 'SELECT', NULL),
             ('public.pancake_connection', 'UPDATE', 'status, status_changed_at, last_poll_at, poll_watermark, updated_at'),
@@ -57,22 +63,46 @@ BEGIN
             ('public.pancake_cron_run', 'UPDATE', NULL),
             ('public.pancake_cron_run', 'DELETE', NULL),
             -- Hasura's. Its trigger functions run with the rights of the session that writes a row: without INSERT no lead is stored.
-            ('hdb_catalog.event_log', 'SELECT', 'id, trigger_name, payload, delivered, error, archived, locked, created_at'),
+            -- What else they do with our events in this log, two functions of the migrations do.
             ('hdb_catalog.event_log', 'INSERT', NULL),
-            ('hdb_catalog.event_log', 'DELETE', NULL),
-            ('hdb_catalog.event_invocation_logs', 'SELECT', 'event_id'),
-            ('hdb_catalog.event_invocation_logs', 'DELETE', NULL),
             ('hdb_catalog.hdb_cron_events', 'SELECT', 'id, trigger_name, scheduled_time, status'),
             ('hdb_catalog.hdb_cron_events', 'DELETE', NULL),
             ('hdb_catalog.hdb_cron_event_invocation_logs', 'SELECT', 'event_id'),
             ('hdb_catalog.hdb_cron_event_invocation_logs', 'DELETE', NULL)
+        ) AS g (name, privilege, columns)
+        UNION ALL
+        SELECT 'pancake_operators', g.name, g.privilege, string_to_array(g.columns, ', ')
+        FROM (VALUES
+            -- Diva's: backfill-phones, tickets, and what reconcile reads.
+            ('public.account', 'SELECT', 'id, phone_code, phone_number, phone_enabled, normalized_phone'),
+            ('public.account', 'UPDATE', 'normalized_phone'),
+            ('public.ticket', 'SELECT', 'id, source_id, data'),
+            ('public.ticket', 'UPDATE', 'source_id, data'),
+            ('public.staff', 'SELECT', 'id, full_name, role, is_active'),
+            ('public.view_pancake_stored_setting', 'SELECT', NULL),
+            -- The integration's: connection and reconcile. The base URL of a connection is set when it is created, and never changed.
+            ('public.pancake_connection', 'SELECT', NULL),
+            ('public.pancake_connection', 'INSERT', 'id, name, workspace_id, table_names, api_base_url, record_timezone, api_key_encrypted, header_secret_encrypted, signature_mode, token_sha256'),
+            ('public.pancake_connection', 'UPDATE', 'record_timezone, api_key_encrypted, token_sha256, previous_token_sha256, previous_token_expires_at, webhook_secret_encrypted, previous_webhook_secret_encrypted, header_secret_encrypted, previous_header_secret_encrypted, status, status_changed_at, poll_watermark, updated_at'),
+            ('public.pancake_source', 'SELECT', NULL),
+            ('public.pancake_source', 'INSERT', NULL),
+            ('public.pancake_webhook_event', 'SELECT', NULL),
+            ('public.pancake_webhook_event', 'INSERT', NULL),
+            ('public.pancake_webhook_event', 'UPDATE', 'payload, status, origin, created_at, replayed_by, replayed_at'),
+            ('public.pancake_cron_run', 'SELECT', NULL),
+            ('public.pancake_cron_run', 'INSERT', NULL),
+            ('public.pancake_cron_run', 'UPDATE', NULL),
+            -- The history of changes is written by triggers with the rights of their owner.
+            ('public.integration_change', 'SELECT', 'id, transaction_id, changed_at, kind, action, row_id, name, changed_by, hasura_role, database_role, application, before, after'),
+            -- Hasura's, for its trigger function, when reconcile stores a lead.
+            ('hdb_catalog.event_log', 'INSERT', NULL)
         ) AS g (name, privilege, columns)
     LOOP
         IF to_regclass(item.name) IS NULL THEN
             missing := missing || item.name;
             CONTINUE;
         ELSIF item.columns IS NULL THEN
-            EXECUTE format('GRANT %s ON TABLE %s TO pancake_handlers', item.privilege, item.name);
+            EXECUTE format('GRANT %s ON TABLE %s TO %I', item.privilege, item.name, item.role_name);
             CONTINUE;
         END IF;
         FOREACH column_name IN ARRAY item.columns LOOP
@@ -80,7 +110,7 @@ BEGIN
                 SELECT FROM pg_catalog.pg_attribute AS a
                 WHERE a.attrelid = item.name::regclass AND a.attname = column_name AND NOT a.attisdropped
             ) THEN
-                EXECUTE format('GRANT %s (%I) ON TABLE %s TO pancake_handlers', item.privilege, column_name, item.name);
+                EXECUTE format('GRANT %s (%I) ON TABLE %s TO %I', item.privilege, column_name, item.name, item.role_name);
             ELSE
                 missing := missing || (item.name || '.' || column_name);
             END IF;
@@ -99,22 +129,32 @@ BEGIN
         EXECUTE format('GRANT USAGE ON SEQUENCE %s TO pancake_handlers', item.name);
     END LOOP;
 
-    -- Where functions are not executable by every role, as they are by default.
+    -- Where functions are not executable by every role, as they are by default. Those with the rights of their owner are for the
+    -- handlers alone.
     FOR item IN
-        SELECT f.oid::regprocedure AS name
+        SELECT f.oid::regprocedure AS name, r.role_name
         FROM pg_catalog.pg_proc AS f
+        JOIN unnest(roles) AS r (role_name) ON r.role_name = 'pancake_handlers' OR NOT f.prosecdef
         WHERE f.pronamespace = to_regnamespace('public') AND f.proname LIKE 'pancake\_%' AND f.prorettype <> 'trigger'::regtype
             OR f.pronamespace = to_regnamespace('hdb_catalog') AND f.proname IN ('insert_event_log', 'gen_hasura_uuid')
     LOOP
-        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO pancake_handlers', item.name);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', item.name, item.role_name);
     END LOOP;
 
-    GRANT USAGE ON SCHEMA public TO pancake_handlers;
+    GRANT USAGE ON SCHEMA public TO pancake_handlers, pancake_operators;
     IF to_regnamespace('hdb_catalog') IS NOT NULL THEN
-        GRANT USAGE ON SCHEMA hdb_catalog TO pancake_handlers;
+        GRANT USAGE ON SCHEMA hdb_catalog TO pancake_handlers, pancake_operators;
     END IF;
     IF has_schema_privilege('pancake_handlers', 'public', 'CREATE') THEN
         RAISE WARNING 'every role may create tables in the schema public: REVOKE CREATE ON SCHEMA public FROM PUBLIC';
+    END IF;
+    SELECT f.proowner::regrole::text AS owner INTO item
+    FROM pg_catalog.pg_proc AS f
+    WHERE f.oid = to_regprocedure('public.pancake_pending_event_ids()')
+        AND to_regclass('hdb_catalog.event_log') IS NOT NULL
+        AND NOT has_table_privilege(f.proowner, to_regclass('hdb_catalog.event_log'), 'SELECT, DELETE');
+    IF FOUND THEN
+        RAISE WARNING 'role % owns pancake_pending_event_ids() and pancake_delete_event_logs() and has no rights on hdb_catalog.event_log: ALTER FUNCTION … OWNER TO the role of Hasura', item.owner;
     END IF;
     IF missing <> '{}' THEN
         RAISE WARNING 'not granted, because these do not exist: %. Run this again once they do', (SELECT string_agg(DISTINCT m.name, ', ') FROM unnest(missing) AS m (name));
