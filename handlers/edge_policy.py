@@ -31,8 +31,10 @@ class ConnectionRow:
     allowed_ip_ranges: list[str]
     webhook_secret_encrypted: bytes | None
     previous_webhook_secret_encrypted: bytes | None
+    previous_webhook_secret_expires_at: datetime | None
     header_secret_encrypted: bytes | None
     previous_header_secret_encrypted: bytes | None
+    previous_header_secret_expires_at: datetime | None
 
 
 async def edge_policy(runtime: Runtime) -> Answer:
@@ -42,11 +44,12 @@ async def edge_policy(runtime: Runtime) -> Answer:
     Raises DatabaseUnavailable, and SecretUnreadable rather than leave out a secret: the edge then keeps its
     last policy.
     """
+    now = runtime.clock.now()
     rows = await runtime.db.fetch_all("edge_policy/list_connections", {}, ConnectionRow)
-    connections = [_connection(row, runtime.settings.key_ring) for row in rows]
+    connections = [_connection(row, runtime.settings.key_ring, now) for row in rows]
     text = json.dumps(connections, sort_keys=True).encode()
     version = hmac.digest(runtime.settings.edge_secrets[0].encode(), text, "sha256").hex()
-    return {"version": version, "generated_at": runtime.clock.now().isoformat(), "connections": connections}
+    return {"version": version, "generated_at": now.isoformat(), "connections": connections}
 
 
 def summarize_policy(policy: Answer) -> Mapping[str, object]:
@@ -54,7 +57,7 @@ def summarize_policy(policy: Answer) -> Mapping[str, object]:
     return {"version": policy["version"], "connections": len(policy["connections"])}
 
 
-def _connection(row: ConnectionRow, key_ring: KeyRing) -> dict[str, object]:
+def _connection(row: ConnectionRow, key_ring: KeyRing, now: datetime) -> dict[str, object]:
     tokens: list[dict[str, str | None]] = [{"sha256": row.token_sha256, "expires_at": None}]
     if row.previous_token_sha256 is not None and row.previous_token_expires_at is not None:
         expires_at = row.previous_token_expires_at.isoformat()
@@ -65,26 +68,40 @@ def _connection(row: ConnectionRow, key_ring: KeyRing) -> dict[str, object]:
         "signature_mode": row.signature_mode,
         "allowlist_mode": row.allowlist_mode,
         "allowed_ip_ranges": row.allowed_ip_ranges,
-        "webhook_secrets": _open(
+        **_open(
             key_ring,
             Use("webhook_secret", row.id),
             row.webhook_secret_encrypted,
-            row.previous_webhook_secret_encrypted,
+            _valid(row.previous_webhook_secret_encrypted, row.previous_webhook_secret_expires_at, now),
+            row.previous_webhook_secret_expires_at,
         ),
-        "header_secrets": _open(
+        **_open(
             key_ring,
             Use("header_secret", row.id),
             row.header_secret_encrypted,
-            row.previous_header_secret_encrypted,
+            _valid(row.previous_header_secret_encrypted, row.previous_header_secret_expires_at, now),
+            row.previous_header_secret_expires_at,
         ),
         "header_name": HEADER_NAME,
     }
 
 
-def _open(key_ring: KeyRing, use: Use, *ciphertexts: bytes | None) -> list[str]:
-    """Return the current and the previous secret in base64, as far as they are set."""
-    return [
-        base64.b64encode(open_sealed(key_ring, ciphertext, use).encode()).decode()
-        for ciphertext in ciphertexts
+def _valid(previous: bytes | None, expires_at: datetime | None, now: datetime) -> bytes | None:
+    """Return the previous secret until it ends. The edge compares the time too: it may keep a policy long."""
+    return previous if expires_at is not None and expires_at > now else None
+
+
+def _open(
+    key_ring: KeyRing, use: Use, current: bytes | None, previous: bytes | None, expires_at: datetime | None
+) -> dict[str, list[str | None]]:
+    """Return current and previous secret in base64, as far as they are set, and when each ends."""
+    given = [(current, None), (previous, expires_at.isoformat() if expires_at else None)]
+    opened = [
+        (base64.b64encode(open_sealed(key_ring, ciphertext, use).encode()).decode(), end)
+        for ciphertext, end in given
         if ciphertext is not None
     ]
+    return {
+        f"{use.kind}s": [secret for secret, _ in opened],
+        f"{use.kind}s_expire_at": [end for _, end in opened],
+    }

@@ -83,7 +83,7 @@ BEGIN
             -- The integration's: connection and reconcile. The base URL of a connection is set when it is created, and never changed.
             ('public.pancake_connection', 'SELECT', NULL),
             ('public.pancake_connection', 'INSERT', 'id, name, workspace_id, table_names, api_base_url, record_timezone, api_key_encrypted, header_secret_encrypted, signature_mode, token_sha256'),
-            ('public.pancake_connection', 'UPDATE', 'record_timezone, api_key_encrypted, token_sha256, previous_token_sha256, previous_token_expires_at, webhook_secret_encrypted, previous_webhook_secret_encrypted, header_secret_encrypted, previous_header_secret_encrypted, status, status_changed_at, poll_watermark, updated_at'),
+            ('public.pancake_connection', 'UPDATE', 'record_timezone, api_key_encrypted, token_sha256, previous_token_sha256, previous_token_expires_at, webhook_secret_encrypted, previous_webhook_secret_encrypted, previous_webhook_secret_expires_at, header_secret_encrypted, previous_header_secret_encrypted, previous_header_secret_expires_at, status, status_changed_at, poll_watermark, updated_at'),
             ('public.pancake_source', 'SELECT', NULL),
             ('public.pancake_source', 'INSERT', NULL),
             ('public.pancake_webhook_event', 'SELECT', NULL),

@@ -25,6 +25,7 @@ from leads.adapters.metrics import Metrics
 from leads.adapters.secrets import matches
 from leads.adapters.settings import Settings
 from leads.domain.errors import (
+    InClearText,
     IntegrationError,
     Misconfigured,
     Refused,
@@ -32,6 +33,7 @@ from leads.domain.errors import (
     Unauthorized,
     Unavailable,
 )
+from leads.domain.private_hosts import is_private
 
 HANDLER_SECRET_HEADER = "x-handler-secret"  # noqa: S105 - the name of a header
 EDGE_SECRET_HEADER = "x-edge-secret"  # noqa: S105 - the name of a header
@@ -160,7 +162,9 @@ def error_response(error: Exception) -> tuple[int, dict[str, object], dict[str, 
 
 
 def authenticate(request: Request, settings: Settings, *, allows_edge: bool) -> None:
-    """Accept Hasura's secret, and the edge's where it may call. Raises Unauthorized."""
+    """Accept Hasura's secret, and the edge's where it may call. Raises Unauthorized and InClearText."""
+    if not (_is_tls(request) or "handlers" in settings.clear_text or _is_caller_private(request)):
+        raise InClearText
     if matches(request.headers.get(HANDLER_SECRET_HEADER), settings.handler_secrets):
         return
     if allows_edge and matches(request.headers.get(EDGE_SECRET_HEADER), settings.edge_secrets):
@@ -176,9 +180,18 @@ def authenticate_edge_in_private(request: Request, settings: Settings) -> None:
         raise Unauthorized
 
 
+def _is_tls(request: Request) -> bool:
+    return request.url.scheme == "https"
+
+
+def _is_caller_private(request: Request) -> bool:
+    """Whether the caller is on this machine or in a private network."""
+    return request.client is not None and is_private(request.client.host)
+
+
 def _is_private(request: Request) -> bool:
     """Whether the hop cannot be read by others: TLS, or a caller on this machine."""
-    if request.url.scheme == "https":
+    if _is_tls(request):
         return True
     try:
         return request.client is not None and ip_address(request.client.host).is_loopback

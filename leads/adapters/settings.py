@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from leads.adapters.clear_text import ClearText, Hop
 from leads.adapters.secrets import MIN_SECRET_CHARACTERS, KeyRing
 from leads.domain.base_url import DEFAULT_HOSTS, read_hosts
 
@@ -33,6 +34,9 @@ class Settings:
     edge_secrets: tuple[str, ...] = field(repr=False)
     key_ring: KeyRing = field(repr=False)
     pancake_api_hosts: frozenset[str] = DEFAULT_HOSTS
+    clear_text: frozenset[str] = frozenset()
+    """The hops on which secrets may be sent without TLS over a public network: ALLOW_CLEAR_TEXT."""
+
     ingest_connections: int = 2
     work_connections: int = 8
     log_level: str = "INFO"
@@ -67,9 +71,10 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
 
     database_url = required("DATABASE_URL")
     metadata_database_url = environment.get("METADATA_DATABASE_URL", "").strip() or database_url
-    _check_database_url("DATABASE_URL", database_url, problems)
+    clear_text = ClearText(environment, problems)
+    _check_database_url("DATABASE_URL", database_url, clear_text, problems)
     if metadata_database_url != database_url:
-        _check_database_url("METADATA_DATABASE_URL", metadata_database_url, problems)
+        _check_database_url("METADATA_DATABASE_URL", metadata_database_url, clear_text, problems)
     key_ring = KeyRing({})
     try:
         key_ring = KeyRing.parse(required("ENCRYPTION_KEYS"))
@@ -91,11 +96,13 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         pancake_api_hosts=_allowed_hosts(environment, problems),
         ingest_connections=number("INGEST_CONNECTIONS", 2),
         work_connections=number("WORK_CONNECTIONS", 8),
+        clear_text=clear_text.allowed,
         log_level=environment.get("LOG_LEVEL", "INFO"),
         ops_port=ops_bind[1] if ops_bind else None,
         version=environment.get("VERSION", "unknown"),
         commit=environment.get("COMMIT", "unknown"),
     )
+    _check_urls(clear_text, settings.hasura_url, settings.pancake_api_hosts)
     if problems:
         raise SettingsError(*problems)
     return settings
@@ -141,7 +148,8 @@ def read_operator_settings(*needs: str, environment: Mapping[str, str] = os.envi
     """Read and check the variables that a verb names. Raises SettingsError that lists every problem."""
     values = {name: environment.get(name, "").strip() if name in needs else "" for name in VARIABLES}
     problems = [f"{name} is not set: give it {VARIABLES[name]}" for name in needs if not values[name]]
-    _check_database_url("DATABASE_URL", values["DATABASE_URL"], problems)
+    clear_text = ClearText(environment, problems)
+    _check_database_url("DATABASE_URL", values["DATABASE_URL"], clear_text, problems)
     settings = OperatorSettings(
         database_url=values["DATABASE_URL"],
         hasura_url=_base_url("HASURA_URL", values["HASURA_URL"], problems),
@@ -154,6 +162,8 @@ def read_operator_settings(*needs: str, environment: Mapping[str, str] = os.envi
         pancake_api_hosts=_allowed_hosts(environment, problems),
         public_url=values["PUBLIC_URL"],
     )
+    _check_urls(clear_text, settings.hasura_url, settings.pancake_api_hosts)
+    clear_text.check_urls("PUBLIC_URL", "edge", filter(None, [settings.public_url]))
     if problems:
         raise SettingsError(*problems)
     return settings
@@ -182,11 +192,14 @@ def read_variable(name: str, environment: Mapping[str, str] = os.environ) -> str
     return environment.get(name, "")
 
 
-def _check_database_url(name: str, url: str, problems: list[str]) -> None:
+def _check_database_url(name: str, url: str, clear_text: ClearText, problems: list[str]) -> None:
     try:
         conninfo_to_dict(url)
     except (psycopg.ProgrammingError, UnicodeError):
         problems.append(f"{name} is not a PostgreSQL URL: give it {VARIABLES[name]}")
+        return
+    if url:
+        clear_text.check_database(name, url)
 
 
 def _base_url(name: str, url: str, problems: list[str]) -> str:
@@ -194,6 +207,19 @@ def _base_url(name: str, url: str, problems: list[str]) -> str:
     if url and not re.match(r"https?://[^/]", url):
         problems.append(f"{name} is not an http or https URL: give it {VARIABLES[name]}")
     return url.rstrip("/")
+
+
+def check_url(variable: str, hop: Hop, url: str, environment: Mapping[str, str] = os.environ) -> None:
+    """Check a URL that an option gives in place of a variable. Raises SettingsError."""
+    problems: list[str] = []
+    ClearText(environment, problems).check_urls(variable, hop, [url])
+    if problems:
+        raise SettingsError(*problems)
+
+
+def _check_urls(clear_text: ClearText, hasura_url: str, pancake_api_hosts: frozenset[str]) -> None:
+    clear_text.check_urls("HASURA_URL", "hasura", [hasura_url] if hasura_url.startswith("http") else [])
+    clear_text.check_urls("PANCAKE_API_HOSTS", "pancake", pancake_api_hosts)
 
 
 def _allowed_hosts(environment: Mapping[str, str], problems: list[str]) -> frozenset[str]:

@@ -5,6 +5,7 @@ https://hasura.io/docs/2.0/auth/authentication/jwt/.
 """
 
 import json
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,13 +16,16 @@ import typer
 from leads.adapters.secrets import MIN_SECRET_CHARACTERS
 from leads.adapters.settings import read_operator_settings
 from leads.cli.failures import WrongUsage
-from leads.cli.output import AsJson, print_json
+from leads.cli.output import AsJson, print_json, say
 
 VARIABLE = "HASURA_GRAPHQL_JWT_SECRET"
 NAMESPACE = "https://hasura.io/jwt/claims"
 SYMMETRIC = ("HS256", "HS384", "HS512")
 ASYMMETRIC = {"RS256": "RS256", "RS384": "RS384", "RS512": "RS512", "Ed25519": "EdDSA"}
 """The engine's names of algorithms with a key pair, and those of the JWT standard."""
+
+MAX_DAYS = 90
+"""How long a token may be valid."""
 
 ASK_THE_ISSUER = "ask the issuer of this engine's tokens for a token"
 
@@ -40,29 +44,40 @@ def token(
     private_key: Annotated[
         Path | None, typer.Option(help="PEM file of the private key, if the engine has a public key.")
     ] = None,
+    days: Annotated[int, typer.Option(help="How long the token is valid.", min=1, max=MAX_DAYS)] = MAX_DAYS,
     as_json: AsJson = False,
 ) -> None:
-    """Print a JWT of one role without expiry.
+    """Print a JWT of one role, and say when it ends. The one before is valid until its own end.
 
     HASURA_GRAPHQL_JWT_SECRET must have the engine's own value. Exit code 2: no token can be signed with it.
     """
+    issued_at = datetime.now(UTC).replace(microsecond=0)
+    expires_at = issued_at + timedelta(days=days)
     configuration = _read_configuration()
     try:
-        signed = make_token(role, configuration, private_key)
+        signed = make_token(role, configuration, issued_at, expires_at, private_key)
     except (jwt.PyJWTError, OSError, ValueError, TypeError) as error:
         raise WrongUsage(f"The token could not be signed: {error}. Check {VARIABLE} and the key.") from error
     if as_json:
-        print_json({"role": role.value, "token": signed})
+        print_json({"role": role.value, "token": signed, "expires_at": expires_at.isoformat()})
     else:
         typer.echo(signed)
+    say(f"It ends at {expires_at:%Y-%m-%d %H:%M} UTC. Put the next one into place before.")
 
 
-def make_token(role: Role, configuration: dict[str, Any], private_key: Path | None = None) -> str:
-    """Sign a token that an engine with this configuration accepts. Raises WrongUsage."""
+def make_token(
+    role: Role,
+    configuration: dict[str, Any],
+    issued_at: datetime,
+    expires_at: datetime,
+    private_key: Path | None = None,
+) -> str:
+    """Sign a token that an engine with this configuration accepts until it ends. Raises WrongUsage."""
     claims: Any = {"x-hasura-default-role": role.value, "x-hasura-allowed-roles": [role.value]}
     if configuration.get("claims_format") == "stringified_json":
         claims = json.dumps(claims)
-    payload = {configuration.get("claims_namespace", NAMESPACE): claims}
+    payload: dict[str, Any] = {configuration.get("claims_namespace", NAMESPACE): claims}
+    payload |= {"iat": issued_at, "exp": expires_at}
     if (audience := configuration.get("audience")) is not None:
         payload["aud"] = audience
     if (issuer := configuration.get("issuer")) is not None:

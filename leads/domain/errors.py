@@ -24,6 +24,7 @@
         ├── BadRequest
         ├── UnknownTrigger
         ├── Unauthorized
+        ├── InClearText           403
         ├── KillSwitchOn          409
         └── Busy                  409
 
@@ -191,6 +192,13 @@ class UnknownTrigger(Refused):
     """This route does not serve that trigger."""
 
     code = "unknown_trigger"
+
+
+class InClearText(Refused):
+    """The call came in clear text from a public address: use TLS, or ALLOW_CLEAR_TEXT=handlers."""
+
+    code = "clear_text"
+    status = 403
 
 
 class Unauthorized(Refused):

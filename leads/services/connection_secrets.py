@@ -20,7 +20,9 @@ from leads.services.sealed_secrets import CIPHERTEXTS, Use, open_sealed, reseal,
 
 HEADER_NAME = "X-Pancake-Secret"
 """The request header with the shared secret; the admin enters it in Pancake's form "Request Headers"."""
-TOKEN_GRACE = timedelta(hours=24)
+GRACE = timedelta(hours=24)
+"""How long a rotation leaves the former webhook URL or secret valid."""
+
 _LOWEST_ID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -67,6 +69,8 @@ class ConnectionRow:
     signature_mode: str
     allowlist_mode: str
     previous_token_expires_at: datetime | None
+    previous_webhook_secret_expires_at: datetime | None
+    previous_header_secret_expires_at: datetime | None
     last_poll_at: datetime | None
     poll_watermark: datetime | None
     api_key_encrypted: bytes | None
@@ -120,7 +124,7 @@ def create_connection(db: DbSession, ring: KeyRing, workspace: Workspace) -> Con
     return Connected(row["id"], token, header_secret)
 
 
-def rotate_token(db: DbSession, connection_id: str, now: datetime, grace: timedelta = TOKEN_GRACE) -> str:
+def rotate_token(db: DbSession, connection_id: str, now: datetime, grace: timedelta = GRACE) -> str:
     """Replace the token; the previous one works until `now + grace`. Raises ChangeRefused."""
     token = new_secret()
     params = {"token_sha256": sha256(token.encode()).digest(), "expires_at": now + grace, "now": now}
@@ -129,8 +133,9 @@ def rotate_token(db: DbSession, connection_id: str, now: datetime, grace: timede
 
 
 def store_secret(db: DbSession, ring: KeyRing, use: Use, value: str, now: datetime) -> None:
-    """Set or rotate a secret; the previous webhook or header secret stays valid until it is cleared."""
-    params = {"purpose": use.kind, "encrypted": seal(ring, value, use), "now": now}
+    """Set or rotate a secret; the previous webhook or header secret works until `now + GRACE`."""
+    sealed = seal(ring, value, use)
+    params = {"purpose": use.kind, "encrypted": sealed, "expires_at": now + GRACE, "now": now}
     _change(db, "connection_secrets/store_secret", use.connection_id, params)
 
 

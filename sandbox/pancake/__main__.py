@@ -1,15 +1,20 @@
 """Run the simulator: `python -m sandbox.pancake --port 0` prints its URL when it is ready.
 
+PANCAKE_API_KEY, PANCAKE_WEBHOOK_URL and PANCAKE_WEBHOOK_HEADER stand in for the options that hold secrets.
+
 The vendor's API is below `/api`, the control API below `/control`.
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from sandbox.accelerated_clock import AcceleratedClock
 from sandbox.pancake.app import create_app
 from sandbox.pancake.workspace import Workspace, real_time
 from sandbox.serving import serve
+
+DEFAULT_API_KEY = "0123456789abcdef0123456789abcdef"
 
 
 def _arguments() -> argparse.Namespace:
@@ -18,8 +23,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
     parser.add_argument("--seed", type=int, default=0, help="seed of the generator of leads and faults")
     parser.add_argument("--workspace-id", type=int, default=123)
-    parser.add_argument("--api-key", default="0123456789abcdef0123456789abcdef")
-    parser.add_argument("--webhook-url", default="", help="send events to this URL")
+    parser.add_argument("--api-key", default=os.environ.get("PANCAKE_API_KEY", DEFAULT_API_KEY))
+    parser.add_argument(
+        "--webhook-url", default=os.environ.get("PANCAKE_WEBHOOK_URL", ""), help="send events to this URL"
+    )
     parser.add_argument("--webhook-header", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--webhook-secret", default="", help="sign deliveries with this secret")
     parser.add_argument(
@@ -48,7 +55,8 @@ def _workspace(arguments: argparse.Namespace) -> Workspace:
     )
     settings = workspace.sender.settings
     settings.url, settings.secret = arguments.webhook_url, arguments.webhook_secret
-    settings.headers = dict(header.split("=", 1) for header in arguments.webhook_header)
+    headers = arguments.webhook_header or [os.environ.get("PANCAKE_WEBHOOK_HEADER", "")]
+    settings.headers = dict(header.split("=", 1) for header in headers if header)
     return workspace
 
 

@@ -78,7 +78,13 @@ class Sandbox:
         self.hasura = self._engine()
         self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
         self.pancake = self._module(
-            "pancake", "sandbox.pancake", *self._pancake_arguments(), ready="/control/state"
+            "pancake",
+            "sandbox.pancake",
+            *self._pancake_arguments(),
+            ready="/control/state",
+            PANCAKE_API_KEY=self.keys.pancake_api_key,
+            PANCAKE_WEBHOOK_URL=self.webhook_url,
+            PANCAKE_WEBHOOK_HEADER=f"{HEADER_NAME}={self.keys.header_secret}",
         )
         self.edge = self._edge()
         self.handlers = self._handlers("handlers")
@@ -186,12 +192,7 @@ class Sandbox:
         ]
 
     def _pancake_arguments(self) -> list[str]:
-        return [
-            f"--workspace-id={WORKSPACE_ID}",
-            f"--api-key={self.keys.pancake_api_key}",
-            f"--webhook-url={self.webhook_url}",
-            f"--webhook-header={HEADER_NAME}={self.keys.header_secret}",
-        ]
+        return [f"--workspace-id={WORKSPACE_ID}"]
 
     def _service_environment(self) -> Mapping[str, str]:
         """Return the variables of all services; none has two meanings."""

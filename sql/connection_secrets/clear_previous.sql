@@ -8,6 +8,10 @@ SET
         CASE %(purpose)s WHEN 'webhook_secret' THEN NULL ELSE previous_webhook_secret_encrypted END,
     previous_header_secret_encrypted =
         CASE %(purpose)s WHEN 'header_secret' THEN NULL ELSE previous_header_secret_encrypted END,
+    previous_webhook_secret_expires_at =
+        CASE %(purpose)s WHEN 'webhook_secret' THEN NULL ELSE previous_webhook_secret_expires_at END,
+    previous_header_secret_expires_at =
+        CASE %(purpose)s WHEN 'header_secret' THEN NULL ELSE previous_header_secret_expires_at END,
     updated_at = %(now)s
 WHERE id = %(id)s::uuid
 RETURNING id::text AS id

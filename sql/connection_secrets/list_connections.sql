@@ -12,6 +12,8 @@ SELECT
     c.signature_mode,
     c.allowlist_mode,
     c.previous_token_expires_at,
+    c.previous_webhook_secret_expires_at,
+    c.previous_header_secret_expires_at,
     c.last_poll_at,
     c.poll_watermark,
     c.api_key_encrypted,

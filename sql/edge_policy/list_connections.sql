@@ -10,7 +10,9 @@ SELECT
     c.allowed_ip_ranges::text[] AS allowed_ip_ranges,
     c.webhook_secret_encrypted,
     c.previous_webhook_secret_encrypted,
+    c.previous_webhook_secret_expires_at,
     c.header_secret_encrypted,
-    c.previous_header_secret_encrypted
+    c.previous_header_secret_encrypted,
+    c.previous_header_secret_expires_at
 FROM public.pancake_connection AS c
 ORDER BY c.id

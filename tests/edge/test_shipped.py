@@ -152,6 +152,10 @@ def test_the_shipped_files_serve_https(
         ("EDGE_STATE_KEYS", "k1:c2hvcnQ=", "key 1 must read id:base64 of 32 bytes"),
         ("EDGE_STATE_KEYS", f"k1:{ZERO_KEY},k2={ZERO_KEY}", "key 2 must read id:base64 of 32 bytes"),
         ("HASURA_URL", "hasura:8080", "must be an http or https URL"),
+        ("HASURA_URL", "http://hasura.example:8080", "HASURA_URL is http to a public host"),
+        ("HASURA_URL", "http://203.0.113.7", "HASURA_URL is http to a public host"),
+        ("HASURA_URL", "http://[2001:db8::1]:8080", "HASURA_URL is http to a public host"),
+        ("ALLOW_CLEAR_TEXT", "all", "must be 'hasura' or empty, not 'all'"),
         ("HANDLERS_URL", "http://handlers.example:8080", "must be https or a loopback address"),
         ("HANDLERS_URL", "http://127.example:8080", "must be https or a loopback address"),
         ("EDGE_SKIP_SECONDS", "soon", "must be a number"),
@@ -167,6 +171,22 @@ def test_a_wrong_environment_stops_the_start_with_a_message(
     harness.edge.start()
     with pytest.raises(NotReady, match=message):
         harness.edge.wait_ready()
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("https://hasura.example", ""),
+        ("http://hasura:8080", ""),
+        ("http://hasura.diva.svc.cluster.local", ""),
+        ("http://[fd00::1]:8080", ""),
+        ("http://hasura.example", "hasura"),
+    ],
+)
+def test_tls_a_private_host_and_what_is_allowed_start(
+    start_harness: Callable[..., EdgeHarness], url: str, allowed: str
+) -> None:
+    start_harness(HASURA_URL=url, ALLOW_CLEAR_TEXT=allowed)
 
 
 @pytest.mark.parametrize("module", ["delivery", "request", "policy_document", "ops", "disk", "files"])

@@ -1,7 +1,10 @@
 """Proofs: the exact outcome for each signature, timestamp, secret, address and mode."""
 
 import time
+from datetime import UTC, datetime, timedelta
 from itertools import product
+
+import pytest
 
 from tests.support.edge.harness import TOKEN, EdgeHarness
 from tests.support.edge.proofs import (
@@ -15,6 +18,7 @@ from tests.support.edge.proofs import (
     expected_outcome,
 )
 from tests.support.edge.sender import Reply, signed
+from tests.support.waiting import eventually
 
 BODY = '{"id":"1","name":"Nguyễn Văn A"}'.encode()
 
@@ -148,6 +152,28 @@ def test_a_signature_proves_one_body_only(harness: EdgeHarness) -> None:
         assert sender.post(TOKEN, b"5." + BODY, proof).status == "received"
         assert sender.post(TOKEN, BODY, moved).status == "timestamp_out_of_window"
     assert harness.bodies == [b"5." + BODY]
+
+
+@pytest.mark.parametrize("kind", ["webhook_secrets", "header_secrets"])
+def test_a_previous_secret_ends_at_its_time_also_if_no_new_policy_comes(
+    harness: EdgeHarness, kind: str
+) -> None:
+    """By the clock of the edge: the policy still lists the secret."""
+    setattr(harness.connection, kind, [CURRENT, PREVIOUS])
+    ends = datetime.now(UTC) + timedelta(seconds=8)
+    harness.connection.secret_ends, harness.connection.signature_mode = [None, ends.isoformat()], "enforce"
+    harness.wait_for_new_policy()
+
+    def answer(secret: bytes) -> str:
+        headers = {"X-Pancake-Secret": secret.decode()} if kind == "header_secrets" else signed(secret, BODY)
+        with harness.sender() as sender:
+            return sender.post(TOKEN, BODY, headers).status
+
+    refused = "secret_invalid" if kind == "header_secrets" else "hmac_invalid"
+    assert answer(PREVIOUS) == "received"
+    eventually(lambda: answer(PREVIOUS) == refused)
+    assert datetime.now(UTC) >= ends - timedelta(seconds=1), "the edge drops the fraction"
+    assert answer(CURRENT) == "received"
 
 
 def test_with_both_secrets_set_both_are_demanded(harness: EdgeHarness) -> None:

@@ -59,8 +59,10 @@ class EdgeHarness:
         use = Use("webhook_secret", str(uuid4()))
         self.sql(
             "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256, webhook_secret_encrypted,"
-            " previous_webhook_secret_encrypted, signature_mode, allowlist_mode, allowed_ip_ranges)"
-            " SELECT %s, %s, 10000 + count(*), %s, %s, %s, %s, %s, %s::cidr[] FROM pancake_connection",
+            " previous_webhook_secret_encrypted, previous_webhook_secret_expires_at, signature_mode,"
+            " allowlist_mode, allowed_ip_ranges)"
+            " SELECT %s, %s, 10000 + count(*), %s, %s, %s, now() + '1 day', %s, %s, %s::cidr[]"
+            " FROM pancake_connection",
             use.connection_id, token, sha256(token.encode()).digest(), seal(ring, CURRENT.decode(), use),
             seal(ring, PREVIOUS.decode(), use), signature, allowlist, list(ranges),
         )  # fmt: skip
@@ -151,7 +153,8 @@ def test_the_edge_enforces_the_modes_set_in_the_database(harness: EdgeHarness) -
     assert harness.post(b'{"id":"z"}', signed(SECRET, b'{"id":"z"}')) == "skipped_kill_switch"
     fresh = seal(ring, "fresh", use)
     harness.sql(
-        "UPDATE pancake_connection SET webhook_secret_encrypted = %s, previous_webhook_secret_encrypted = %s",
+        "UPDATE pancake_connection SET webhook_secret_encrypted = %s, previous_webhook_secret_encrypted = %s,"
+        " previous_webhook_secret_expires_at = now() + '1 day'",
         fresh, current,
     )  # fmt: skip
     eventually(lambda: harness.post(b'{"id":"z"}', signed(b"fresh", b'{"id":"z"}')) == "duplicate")

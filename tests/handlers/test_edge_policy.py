@@ -6,10 +6,13 @@ from hashlib import sha256
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from leads.adapters.secrets import KeyRing
-from leads.services.sealed_secrets import Use, seal
+from leads.services.connection_secrets import store_secret
+from leads.services.sealed_secrets import Secret, Use, seal
 from tests.support.handlers import HandlerHarness
 from tests.support.settings import EDGE_SECRET, HANDLER_SECRET, WEBHOOK_TOKEN
 
@@ -34,7 +37,9 @@ async def test_a_new_connection_has_one_token_and_no_checks(harness: HandlerHarn
         "allowlist_mode": "off",
         "allowed_ip_ranges": [],
         "webhook_secrets": [],
+        "webhook_secrets_expire_at": [],
         "header_secrets": [],
+        "header_secrets_expire_at": [],
         "header_name": "X-Pancake-Secret",
     }
 
@@ -48,7 +53,7 @@ async def test_secrets_are_decrypted_with_the_current_one_first(
         "UPDATE pancake_connection SET webhook_secret_encrypted = %s, previous_webhook_secret_encrypted = %s,"
         " header_secret_encrypted = %s, signature_mode = 'enforce', allowlist_mode = 'monitor',"
         " allowed_ip_ranges = '{10.0.0.0/8,2001:db8::/32}', previous_token_sha256 = %s,"
-        " previous_token_expires_at = %s",
+        " previous_token_expires_at = %s, previous_webhook_secret_expires_at = %s",
         *(
             seal(key_ring, text, Use("webhook_secret", harness.connection_id))
             for text in ("current", "previous")
@@ -56,17 +61,40 @@ async def test_secrets_are_decrypted_with_the_current_one_first(
         seal(key_ring, "bí mật", Use("header_secret", harness.connection_id)),
         sha256(b"old").digest(),
         expires,
+        expires,
     )
     (connection,) = (await policy(harness))["connections"]
     assert connection["webhook_secrets"] == [
         base64.b64encode(text).decode() for text in (b"current", b"previous")
     ]
     assert connection["header_secrets"] == [base64.b64encode("bí mật".encode()).decode()]
+    assert connection["webhook_secrets_expire_at"] == [None, expires.isoformat()]
     assert connection["allowed_ip_ranges"] == ["10.0.0.0/8", "2001:db8::/32"]
     assert (connection["signature_mode"], connection["allowlist_mode"]) == ("enforce", "monitor")
     old = connection["token_sha256"][1]
     assert old["sha256"] == sha256(b"old").hexdigest()
     assert datetime.fromisoformat(old["expires_at"]) == expires
+
+
+@pytest.mark.parametrize("kind", ["webhook_secret", "header_secret"])
+async def test_a_previous_secret_is_left_out_after_its_end(
+    harness: HandlerHarness, key_ring: KeyRing, kind: Secret
+) -> None:
+    """A rotation leaves it valid for 24 hours, to the minute."""
+    with psycopg.connect(harness.database_url, row_factory=dict_row) as db:
+        for value in ("former", "current"):
+            use = Use(kind, harness.connection_id)
+            store_secret(db, key_ring, use, value, harness.clock.now())
+
+    async def listed() -> list[bytes]:
+        (connection,) = (await policy(harness))["connections"]
+        return [base64.b64decode(text) for text in connection[f"{kind}s"]]
+
+    assert await listed() == [b"current", b"former"]
+    harness.clock.ahead += timedelta(hours=23, minutes=59)
+    assert await listed() == [b"current", b"former"]
+    harness.clock.ahead += timedelta(minutes=2)
+    assert await listed() == [b"current"]
 
 
 async def test_the_version_changes_only_when_a_connection_changes(harness: HandlerHarness) -> None:

@@ -65,7 +65,7 @@ def rotate_token(
         row = session.find(connection)
         if not (again or revoke):
             _check_previous_token(session, row)
-        grace = timedelta(0) if revoke else connections.TOKEN_GRACE
+        grace = timedelta(0) if revoke else connections.GRACE
         token = connections.rotate_token(session.db, row.id, session.now, grace)
         url = webhook_url(settings.public_url, token)
         show_once("New webhook URL", url, out, printed=not as_json)
@@ -80,7 +80,7 @@ def set_webhook_secret(
     connection: Which = None, file: InFile = None, variable: Variable = None, out: OutFile = None,
     generate: Generate = False, replace_unreadable: ReplaceUnreadable = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Set or rotate the secret that signs webhooks; the former one stays valid until `forget`."""
+    """Set or rotate the secret that signs webhooks; the former one works for 24 more hours."""
     _store("webhook_secret", connection, file, variable, generate, out, replace_unreadable, as_json)
 
 
@@ -88,7 +88,7 @@ def set_header_secret(
     connection: Which = None, file: InFile = None, variable: Variable = None, out: OutFile = None,
     generate: Generate = False, replace_unreadable: ReplaceUnreadable = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Set or rotate the secret of Pancake's custom header; the former one stays valid until `forget`."""
+    """Set or rotate the secret of Pancake's custom header; the former one works for 24 more hours."""
     _store("header_secret", connection, file, variable, generate, out, replace_unreadable, as_json)
     say(f"Enter it in Pancake under Request Headers with the key {connections.HEADER_NAME}.")
 
@@ -139,6 +139,7 @@ def _store(
         row = session.find(which)
         if not replace_unreadable:
             connections.check_ring(session.ring, [row])
+        had_one = getattr(row, f"{purpose}_encrypted") is not None
         use = Use(purpose, row.id, row.api_base_url)
         connections.store_secret(session.db, session.ring, use, value, session.now)
         if replace_unreadable and purpose != "api_key":
@@ -149,3 +150,5 @@ def _store(
         shown = {"secret": value} if generate and out is None else {"file": str(out)} if generate else {}
         print_json({"id": row.id, "stored": purpose} | shown)
     say(f"{row.name}: the {label} is set.")
+    if had_one and purpose != "api_key" and not replace_unreadable:
+        say(f"The former one works until {session.now + connections.GRACE:%Y-%m-%d %H:%M} UTC.")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from leads.adapters.settings import OperatorSettings, read_operator_settings
+from leads.adapters.settings import OperatorSettings, check_url, read_operator_settings
 from leads.cli.connection.session import NEEDS
 from leads.cli.failures import WrongUsage
 from leads.domain.base_url import EXAMPLE, host_of
@@ -21,6 +21,7 @@ PublicUrl = Annotated[
 def read_settings(public_url: str | None) -> OperatorSettings:
     """Read the variables of a command that prints a webhook URL; the option replaces PUBLIC_URL."""
     if public_url:
+        check_url("--public-url", "edge", public_url)
         return replace(read_operator_settings(*NEEDS), public_url=public_url)
     return read_operator_settings(*NEEDS, "PUBLIC_URL")
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from leads.adapters.hasura_admin import HasuraAdmin
-from leads.adapters.settings import read_operator_settings
+from leads.adapters.settings import check_url, read_operator_settings
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import WrongUsage
 from leads.cli.metadata.compare import find_differences, print_differences
@@ -160,6 +160,7 @@ def compare(
 
     Also needs HASURA_OTHER_ADMIN_SECRET. Exit code 1: they differ.
     """
+    check_url("--with", "hasura", other)
     needs = ("HASURA_URL", "HASURA_ADMIN_SECRET", "HASURA_OTHER_ADMIN_SECRET")
     secret = read_operator_settings(*needs).hasura_other_admin_secret
     with (

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner, Result
 
 from leads.cli.__main__ import app
-from leads.cli.token import VARIABLE
+from leads.cli.token import VARIABLE, Role, make_token
 from sandbox.postgres.server import RUN_ID, Cluster
 from sandbox.processes import Processes
 from sandbox.stack.hasura import RunningEngine, start_engine
@@ -79,7 +80,7 @@ def role_of(engine: RunningEngine, token: str) -> str:
     ],
 )
 @pytest.mark.parametrize("role", ["pancake_service", "pancake_edge"])
-def test_the_engine_accepts_the_token_for_its_role_and_it_has_no_end(
+def test_the_engine_accepts_the_token_for_its_role_and_it_ends_after_90_days(
     engine_with: StartEngine, role: str, more: dict[str, Any]
 ) -> None:
     configuration = {"type": "HS256", "key": KEY, **more}
@@ -87,7 +88,37 @@ def test_the_engine_accepts_the_token_for_its_role_and_it_has_no_end(
     assert printed.exit_code == 0, printed.output
     token = printed.stdout.strip()
     assert role_of(engine_with(configuration), token) == role
-    assert "exp" not in jwt.decode(token, options={"verify_signature": False})
+    payload = jwt.decode(token, options={"verify_signature": False})
+    assert payload["exp"] - payload["iat"] == 90 * 86400
+    assert 0 <= datetime.now(UTC).timestamp() - payload["iat"] < 60
+    ends = datetime.fromtimestamp(payload["exp"], UTC)
+    assert f"It ends at {ends:%Y-%m-%d %H:%M} UTC" in printed.stderr
+
+
+def test_a_token_is_refused_after_its_end_and_the_next_one_overlaps_it(engine_with: StartEngine) -> None:
+    configuration = {"type": "HS256", "key": KEY}
+    now = datetime.now(UTC)
+    ended, current, following = (
+        make_token(Role.EDGE, configuration, now - timedelta(days=90), now + timedelta(days=days))
+        for days in (-1, 10, 90)
+    )
+    engine = engine_with(configuration)
+    assert role_of(engine, current) == role_of(engine, following) == "pancake_edge"
+    answer = httpx.post(
+        f"{engine.url}/v1/graphql",
+        json={"query": "{ __typename }"},
+        headers={"authorization": f"Bearer {ended}"},
+    ).json()
+    assert answer["errors"][0]["extensions"]["code"] == "invalid-jwt"
+
+
+@pytest.mark.parametrize("days", ["0", "91"])
+def test_a_token_is_valid_for_1_to_90_days(days: str) -> None:
+    configuration = {"type": "HS256", "key": KEY}
+    assert run(configuration, "pancake_edge", "--days", days).exit_code == 2
+    printed = json.loads(run(configuration, "pancake_edge", "--days", "7", "--json").stdout)
+    left = datetime.fromisoformat(printed["expires_at"]) - datetime.now(UTC)
+    assert timedelta(days=6, hours=23) < left <= timedelta(days=7)
 
 
 def test_an_engine_with_a_public_key_needs_the_private_one(engine_with: StartEngine, tmp_path: Path) -> None:

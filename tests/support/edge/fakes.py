@@ -109,6 +109,8 @@ class Connection:
     webhook_secrets: list[bytes] = field(default_factory=list)
     header_secrets: list[bytes] = field(default_factory=list)
     header_name: str = "X-Pancake-Secret"
+    secret_ends: list[str | None] = field(default_factory=list)
+    """When each of its webhook secrets, and of its header secrets, ends."""
 
     def as_policy(self) -> dict[str, Any]:
         """Return it as /edge/policy lists it."""
@@ -123,6 +125,8 @@ class Connection:
             "allowed_ip_ranges": self.allowed_ip_ranges,
             "webhook_secrets": [base64.b64encode(secret).decode() for secret in self.webhook_secrets],
             "header_secrets": [base64.b64encode(secret).decode() for secret in self.header_secrets],
+            "webhook_secrets_expire_at": self.secret_ends,
+            "header_secrets_expire_at": self.secret_ends,
             "header_name": self.header_name,
         }
 

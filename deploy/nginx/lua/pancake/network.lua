@@ -49,6 +49,14 @@ local function parse_range(text)
     return { bytes = bytes, bits = bits }
 end
 
+-- Loopback, private and link-local addresses, and endings that no public name has: leads/domain/private_hosts.py has
+-- the same rule, and its reasons.
+local PRIVATE_RANGES = {
+    "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "::1/128", "fc00::/7",
+    "fe80::/10",
+}
+local PRIVATE_SUFFIXES = { "%.localhost$", "%.local$", "%.internal$", "%.svc$", "%.home%.arpa$" }
+
 -- Return a list of {bytes, bits}; nil and an error if one of the texts is not valid.
 function M.parse_ranges(texts)
     local ranges = {}
@@ -84,6 +92,24 @@ function M.contains(ranges, address)
     local bytes = M.parse(address)
     for _, range in ipairs(ranges) do
         if bytes and is_within(bytes, range) then
+            return true
+        end
+    end
+    return false
+end
+
+-- Whether a host (IPv6 in brackets) is of this machine or of a private network, as far as its name tells.
+function M.is_private(host)
+    local address = host:match("^%[(.*)%]$") or host
+    if M.parse(address) then
+        return M.contains(M.parse_ranges(PRIVATE_RANGES), address)
+    end
+    local name = address:gsub("%.$", ""):lower()
+    if not name:find(".", 1, true) then
+        return name ~= "" and not name:find(":", 1, true)
+    end
+    for _, suffix in ipairs(PRIVATE_SUFFIXES) do
+        if name:find(suffix) then
             return true
         end
     end

@@ -55,6 +55,21 @@ local function decode_secrets(texts)
     return secrets
 end
 
+-- Return {index of a secret -> seconds since the epoch} for the secrets that end.
+local function parse_ends(times)
+    local ends = {}
+    for i = 1, #(times or {}) do
+        if times[i] ~= cjson.null then
+            local seconds, err = parse_time(times[i])
+            if not seconds then
+                return nil, err
+            end
+            ends[i] = seconds
+        end
+    end
+    return ends
+end
+
 local function parse_connection(entry)
     local ranges, webhook_secrets, header_secrets, err
     ranges, err = network.parse_ranges(entry.allowed_ip_ranges or {})
@@ -69,6 +84,15 @@ local function parse_connection(entry)
     if not header_secrets then
         return nil, err
     end
+    local webhook_secret_ends, header_secret_ends
+    webhook_secret_ends, err = parse_ends(entry.webhook_secrets_expire_at)
+    if not webhook_secret_ends then
+        return nil, err
+    end
+    header_secret_ends, err = parse_ends(entry.header_secrets_expire_at)
+    if not header_secret_ends then
+        return nil, err
+    end
     if not MODES[entry.signature_mode] or not MODES[entry.allowlist_mode] then
         return nil, "signature_mode or allowlist_mode is not off, monitor or enforce"
     end
@@ -78,6 +102,7 @@ local function parse_connection(entry)
     end
     return {
         id = id, ranges = ranges, webhook_secrets = webhook_secrets, header_secrets = header_secrets,
+        webhook_secret_ends = webhook_secret_ends, header_secret_ends = header_secret_ends,
         signature_mode = entry.signature_mode, allowlist_mode = entry.allowlist_mode,
         header_name = (type(entry.header_name) == "string" and entry.header_name or DEFAULT_HEADER_NAME):lower(),
     }

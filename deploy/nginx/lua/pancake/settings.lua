@@ -1,5 +1,7 @@
 -- The environment, read once in the master and inherited by every worker. A missing or malformed value raises an error
 -- that says what to set: the start fails, not the first delivery.
+local network = require "pancake.network"
+
 local function optional(name)
     local text = os.getenv(name)
     return text ~= "" and text or nil
@@ -79,6 +81,15 @@ local M = {
     budget_window_minutes = 30,
 }
 
+-- The only hop that the edge may be told to leave without TLS.
+local allowed = optional("ALLOW_CLEAR_TEXT")
+if allowed and allowed ~= "hasura" then
+    error("ALLOW_CLEAR_TEXT of the edge must be 'hasura' or empty, not '" .. allowed .. "'", 0)
+end
+local hasura = M.hasura_endpoint
+if not (hasura.is_tls or allowed or network.is_private(hasura.host)) then
+    error("HASURA_URL is http to a public host: use https, or allow clear text with ALLOW_CLEAR_TEXT=hasura", 0)
+end
 if not M.handlers_endpoint.is_private then
     error("HANDLERS_URL must be https or a loopback address: the policy carries secrets", 0)
 end

@@ -45,9 +45,24 @@ local function carries_secret(secrets, given)
     return given ~= nil and equals_any(digests, crypto.sha256(given))
 end
 
+-- The secrets that have not ended. ends: {index of a secret -> seconds since the epoch}, or nil.
+local function valid_secrets(secrets, ends, now)
+    if not ends or next(ends) == nil then
+        return secrets
+    end
+    local valid = {}
+    for i, secret in ipairs(secrets) do
+        if not ends[i] or now < ends[i] then
+            valid[#valid + 1] = secret
+        end
+    end
+    return valid
+end
+
 -- Return true; else nil and the outcome that names the missing proof.
 local function check_proof(connection, request, now)
-    local webhook_secrets, header_secrets = connection.webhook_secrets, connection.header_secrets
+    local webhook_secrets = valid_secrets(connection.webhook_secrets, connection.webhook_secret_ends, now)
+    local header_secrets = valid_secrets(connection.header_secrets, connection.header_secret_ends, now)
     if #webhook_secrets + #header_secrets == 0 then -- no proof is possible: refuse
         return nil, "hmac_invalid"
     end

@@ -19,8 +19,10 @@ CREATE TABLE public.pancake_connection (
     previous_token_expires_at timestamptz,
     webhook_secret_encrypted bytea,
     previous_webhook_secret_encrypted bytea,
+    previous_webhook_secret_expires_at timestamptz,
     header_secret_encrypted bytea,
     previous_header_secret_encrypted bytea,
+    previous_header_secret_expires_at timestamptz,
     signature_mode text DEFAULT 'off' NOT NULL,
     allowlist_mode text DEFAULT 'off' NOT NULL,
     allowed_ip_ranges cidr[] DEFAULT ARRAY[]::cidr[] NOT NULL,
@@ -41,6 +43,11 @@ CREATE TABLE public.pancake_connection (
     CONSTRAINT ck_pancake_connection_previous_token CHECK (
         octet_length(previous_token_sha256) = 32 AND previous_token_expires_at IS NOT NULL
         OR previous_token_sha256 IS NULL AND previous_token_expires_at IS NULL
+    ),
+    -- What a rotation leaves valid has an end.
+    CONSTRAINT ck_pancake_connection_previous_secrets CHECK (
+        (previous_webhook_secret_encrypted IS NULL) = (previous_webhook_secret_expires_at IS NULL)
+        AND (previous_header_secret_encrypted IS NULL) = (previous_header_secret_expires_at IS NULL)
     ),
     CONSTRAINT ck_pancake_connection_table_names CHECK (
         table_names <@ ARRAY['lead', 'account', 'contact'] AND cardinality(table_names) > 0
