@@ -207,6 +207,7 @@ class Sandbox:
             "HASURA_EDGE_TOKEN": self.keys.token("pancake_edge"),
             "HASURA_GRAPHQL_ADMIN_SECRET": self.keys.admin_secret,
             "HASURA_GRAPHQL_JWT_SECRET": self.keys.jwt_secret,
+            "HASURA_GRAPHQL_ENABLE_ALLOWLIST": "true",
             "HANDLERS_URL": self.handlers_url,
             "HANDLER_SECRET": self.keys.handler_secret,
             "EDGE_SECRET": self.keys.edge_secret,

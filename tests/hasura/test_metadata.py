@@ -23,6 +23,7 @@ from graphql import (
 
 from app import HASURA_ROUTES
 from leads.adapters.hasura_calls import read_action, read_cron, read_event
+from leads.cli.replay.following import MAX_EVENTS_PER_QUERY
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.processes import Processes
 from sandbox.stack import hasura
@@ -218,6 +219,17 @@ def test_the_rest_endpoint_takes_the_arguments_of_the_action() -> None:
     arguments = re.findall(r"(\w+): (\w+!?)", signature[signature.index("ingest_record(") :].split(")")[0])
     variables = re.findall(r"\$(\w+): (\w+!?)", query["query"].split("{")[0])
     assert variables == arguments
+
+
+def test_every_reader_has_a_limit_and_the_programs_ask_for_no_more() -> None:
+    limits = {
+        f"{table['table']['name']}: {each['role']}": each["permission"].get("limit")
+        for table in TABLES
+        for each in table.get("select_permissions", [])
+    }
+    assert len(limits) == 7
+    assert set(limits.values()) == {1, MAX_EVENTS_PER_QUERY}
+    assert [name for name, limit in limits.items() if limit == 1] == ["view_pancake_setting: crm_admin"]
 
 
 def test_every_foreign_key_relationship_has_its_foreign_key(database: str) -> None:

@@ -71,13 +71,16 @@ class SettingsHarness(DatabaseHarness):
         return str(answer["errors"][0]["message"])
 
 
-def engine_environment(keys: Keys, database_url: str, handlers_url: str) -> dict[str, str]:
+def engine_environment(
+    keys: Keys, database_url: str, handlers_url: str, *, has_allow_list: bool
+) -> dict[str, str]:
     """Return the environment of the engine."""
     return {
         "HASURA_GRAPHQL_ADMIN_SECRET": keys.admin_secret,
         "HASURA_GRAPHQL_JWT_SECRET": keys.jwt_secret,
         "HASURA_GRAPHQL_UNAUTHORIZED_ROLE": "anonymous",
         "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "0",
+        "HASURA_GRAPHQL_ENABLE_ALLOWLIST": str(has_allow_list).lower(),
         "HANDLERS_URL": handlers_url,
         "HANDLER_SECRET": keys.handler_secret,
         "NOTIFICATIONS_URL": UNREACHABLE_URL,
@@ -99,7 +102,9 @@ async def served(app: Starlette) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def running_settings_tab(database_url: str) -> AsyncIterator[SettingsHarness]:
+async def running_settings_tab(
+    database_url: str, *, has_allow_list: bool = False
+) -> AsyncIterator[SettingsHarness]:
     """Start the engine and the handlers on a migrated database."""
     keys = Keys.generate()
     key_ring = KeyRing.parse(keys.encryption_keys)
@@ -108,7 +113,7 @@ async def running_settings_tab(database_url: str) -> AsyncIterator[SettingsHarne
     arguments = metadata_arguments(METADATA, DIVA_METADATA)
     with Processes() as processes:
         async with served(handlers) as handlers_url:
-            environment = engine_environment(keys, database_url, handlers_url)
+            environment = engine_environment(keys, database_url, handlers_url, has_allow_list=has_allow_list)
             engine = start_engine(processes, database_url, *arguments, environment=environment)
             grant_rights(database_url)
             async with httpx.AsyncClient(base_url=engine.url, timeout=30) as client:

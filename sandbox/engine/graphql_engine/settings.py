@@ -33,6 +33,7 @@ class Settings:
     graceful_shutdown_seconds: float = 60.0
     enabled_apis: frozenset[str] = frozenset({"metadata", "graphql", "pgdump", "config"})
     infer_function_permissions: bool = True
+    enable_allow_list: bool = False
     query_max_bytes: int = 1_000_000
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -57,6 +58,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         graceful_shutdown_seconds=reader.integer("GRACEFUL_SHUTDOWN_TIMEOUT", 60),
         enabled_apis=reader.names("ENABLED_APIS", "metadata,graphql,pgdump,config"),
         infer_function_permissions=reader.boolean("INFER_FUNCTION_PERMISSIONS", default=True),
+        enable_allow_list=reader.boolean("ENABLE_ALLOWLIST", default=False),
         query_max_bytes=reader.integer("SANDBOX_MAX_BYTES", 1_000_000),
         environment=dict(environment),
     )

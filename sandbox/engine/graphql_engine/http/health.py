@@ -36,7 +36,7 @@ async def config(request: Request, engine: Engine) -> Response:
             "is_admin_secret_set": settings.admin_secret is not None,
             "is_auth_hook_set": False,
             "is_jwt_set": settings.jwt_secret is not None,
-            "is_allow_list_enabled": False,
+            "is_allow_list_enabled": settings.enable_allow_list,
             "experimental_features": [],
         }
     )

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from graphql_engine.auth.session import Session
 from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr
-from graphql_engine.graphql.document import limits
+from graphql_engine.graphql.document import allow_list, limits
 from graphql_engine.graphql.document.introspect import introspect
 from graphql_engine.graphql.document.operation import Operation, failed, prepare
 from graphql_engine.graphql.document.selection import INTROSPECTION, Sel, Selector
@@ -80,6 +80,8 @@ async def run_operation(
 ) -> Json:
     """Return the `data` of one operation. Raises QErr."""
     try:
+        if engine.settings.enable_allow_list and not session.is_admin:
+            allow_list.check(engine.metadata, document_text)
         operation = prepare(document_text, variables or {}, operation_name)
         role = schemas_of(engine).of(session.role, session.is_admin or session.backend_only)
         if operation.kind == "subscription":
