@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # The last stage is the image of the handlers: `docker build .` makes it. The stages `hasura` and `sandbox` serve
 # compose.yaml only.
-FROM python:3.12.12-slim-bookworm AS python
+FROM python:3.12.14-slim-bookworm AS python
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PATH="/venv/bin:$PATH"
 WORKDIR /srv
 
@@ -42,7 +42,7 @@ RUN python -m sandbox.stack.merge_metadata /merged-metadata hasura/metadata sand
 USER 10001:10001
 
 # Hasura with our migrations and the merged metadata: it applies the metadata first, then the migrations.
-FROM hasura/graphql-engine:v2.48.5.cli-migrations-v3 AS hasura
+FROM hasura/graphql-engine:v2.50.6.cli-migrations-v3 AS hasura
 COPY --from=sandbox /merged-metadata /hasura-metadata
 COPY hasura/migrations /hasura-migrations
 
