@@ -132,7 +132,7 @@ async def _store_missing(
     selected = progress.select(leads)
     if not selected:
         return
-    added = await store_missing(runtime.db, connection, selected, "poll", run.now)
+    added = await store_missing(runtime.db, connection, selected, "poll", run.now, runtime.digester)
     progress.add_missed([lead.record_id for lead, _ in added])
     runtime.metrics.webhook_missed.labels("poll").inc(len(added))
 

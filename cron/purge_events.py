@@ -1,4 +1,4 @@
-"""Empty old bodies, delete old cron runs and old logs of the engine: in batches, only what is finished.
+"""Empty old events, delete old cron runs and old logs of the engine: in batches, only what is finished.
 
 Called by: cron trigger `pancake_purge_events`, daily at 20:30 UTC (03:30 in Vietnam).
 """
@@ -21,7 +21,9 @@ Kind = Literal[
     "empty_payloads",
     "empty_held",
     "empty_replayed",
+    "empty_leftovers",
     "delete_runs",
+    "empty_runs",
     "delete_event_logs",
     "delete_cron_events",
 ]
@@ -135,11 +137,13 @@ def _empty_bodies(
     """Return the purges of bodies: of processed events, later of all finished ones, and of late replays."""
     of_processed = {"since": processed.since, "before": processed.before, "statuses": [PROCESSED]}
     of_finished = {"since": finished.since, "before": finished.before, "statuses": list(FINISHED)}
+    leftovers = {"before": processed.before, "statuses": list(FINISHED)}
     of_replayed = {"replayed_since": _since(retention.started_at), "before": processed.before}
     return (
         Purge("empty_payloads", runtime.db, "purge_events/empty_payloads", of_processed),
         Purge("empty_held", runtime.db, "purge_events/empty_payloads", of_finished),
         Purge("empty_replayed", runtime.db, "purge_events/empty_replayed", of_replayed),
+        Purge("empty_leftovers", runtime.db, "purge_events/empty_leftovers", leftovers),
     )
 
 
@@ -149,6 +153,7 @@ def _delete_rows(runtime: Runtime, run: CronRun, retention: Retention) -> Sequen
     ticks = logs | {"triggers": [f"pancake_{cron}" for cron in CRONS]}
     return (
         Purge("delete_runs", runtime.db, "purge_events/delete_runs", runs),
+        Purge("empty_runs", runtime.db, "purge_events/empty_runs", {"before": runs["before"]}),
         Purge("delete_event_logs", runtime.db, "purge_events/delete_event_logs", logs),
         Purge("delete_cron_events", runtime.metadata_db, "purge_events/delete_cron_events", ticks),
     )

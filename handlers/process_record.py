@@ -76,7 +76,7 @@ async def _claim_and_process(runtime: Runtime, event_id: int) -> Processed:
 async def process_claim(runtime: Runtime, claim: Claim) -> Processed:
     """Load, decide, apply in one transaction, which commits with its last statement."""
     async with runtime.db.transaction() as transaction:
-        planned = await load_and_decide(transaction, claim)
+        planned = await load_and_decide(transaction, claim, runtime.digester)
         if isinstance(planned, NotProcessed):
             if planned.result != CLAIM_LOST:
                 await hold_event(transaction, claim, planned.result)

@@ -27,7 +27,7 @@ async def replay_events(runtime: Runtime, call: ActionCall) -> Answer:
     replayed: list[int] = []
     if request.dry_run:
         tables = await find_tables(runtime, chosen)
-        changes = await dry_run(runtime.db, runtime.clock, request, chosen, tables)
+        changes = await dry_run(runtime.db, runtime.clock, request, chosen, tables, runtime.digester)
     else:
         replayed = await replay(runtime.db, runtime.clock, request, chosen, before.events_per_second)
     paused = await wait_for_results(runtime.db, runtime.clock, replayed, wait=request.waits)

@@ -8,8 +8,14 @@ from collections.abc import Iterable, Mapping
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from leads.domain.digest import Digester
 
 NONCE_BYTES = 12
+DIGESTS = b"digests of personal data"
+"""The purpose for which the keys of digests are derived from those that seal."""
 MIN_SECRET_CHARACTERS = 32
 """Of a secret that a person or a program chooses: 32 hexadecimal digits are 128 random bits."""
 
@@ -71,10 +77,18 @@ class KeyRing:
                 f"it was not sealed for this use, or key {key_id!r} of the key ring is another one"
             ) from error
 
+    def digester(self) -> Digester:
+        """Return what computes digests, with a key derived from each of the ring (HKDF, RFC 5869)."""
+        return Digester({key_id: _derive(key) for key_id, key in self._keys.items()})
+
     @staticmethod
     def key_id(ciphertext: bytes) -> str:
         """Return the id of the key that a ciphertext was encrypted with."""
         return ciphertext[1 : 1 + ciphertext[0]].decode(errors="replace") if ciphertext else ""
+
+
+def _derive(key: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=DIGESTS).derive(key)
 
 
 def matches(given: str | None, secrets: Iterable[str]) -> bool:

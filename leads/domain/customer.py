@@ -1,5 +1,8 @@
 """Which account is the customer of a lead, and what the event records of the search."""
 
+from collections.abc import Mapping
+
+from leads.domain.digest import PHONE, Digester
 from leads.domain.facts import Account, Applied, Facts
 from leads.domain.phone import PhoneReading
 
@@ -36,3 +39,13 @@ def usable_evidence(phones: PhoneReading, applied: Applied | None) -> dict[str, 
     """The usable phones of a version, which a later version without one takes over."""
     usable: dict[str, object] = {"usable": list(phones.usable)}
     return {**usable, "applied_before": applied.phone} if phones.are_applied and applied else usable
+
+
+def phone_digests(evidence: Mapping[str, object], phone: str | None, digester: Digester) -> dict[str, object]:
+    """Digests of the phones in an event's evidence, which stay when retention empties the phones."""
+    usable, matched = evidence.get("usable"), evidence.get("matched")
+    return {
+        "primary": digester.digest(PHONE, phone) if phone else None,
+        "usable": [digester.digest(PHONE, each) for each in usable] if isinstance(usable, list) else [],
+        "matched": digester.digest(PHONE, matched) if isinstance(matched, str) else None,
+    }

@@ -1,9 +1,10 @@
 """Decide what a lead changes in Diva's data: from Facts to a Plan."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from leads.domain.customer import matching_account, phone_evidence, usable_evidence
+from leads.domain.customer import matching_account, phone_digests, phone_evidence, usable_evidence
 from leads.domain.facts import Account, Applied, Facts, Ticket
 from leads.domain.lead import Digests, Lead
 from leads.domain.phone import PhoneReading
@@ -71,7 +72,7 @@ def decide(
     if phones.are_applied:
         lead = lead.naming(lead.named_fields - {"phones"})
     plan = _plan(lead, phones, facts, arrived_at, force=force)
-    return _with_notes(plan, facts) if plan.is_applied else plan
+    return _with_notes(_with_phone_digests(plan, facts), facts) if plan.is_applied else plan
 
 
 def _plan(lead: Lead, phones: PhoneReading, facts: Facts, arrived_at: datetime, *, force: bool) -> Plan:
@@ -111,6 +112,17 @@ def _with_notes(plan: Plan, facts: Facts) -> Plan:
     if plan.lead.cut_fields:
         notes["cut_fields"] = list(plan.lead.cut_fields)
     return replace(plan, evidence={**plan.evidence, **notes}, attention=attention)
+
+
+def _with_phone_digests(plan: Plan, facts: Facts) -> Plan:
+    """Add what is left of the phones after retention."""
+    phone, applied = plan.evidence.get("phone"), facts.applied
+    if not isinstance(phone, dict):
+        return plan
+    digests: Mapping[str, object] | None = phone_digests(phone, plan.phone, plan.lead.digester)
+    if plan.phone is None and applied and applied.is_phone_forgotten:
+        digests = applied.phone_digests
+    return replace(plan, evidence={**plan.evidence, "phone": {**phone, "digests": digests}})
 
 
 def _deletion(lead: Lead, phones: PhoneReading, facts: Facts, arrived_at: datetime, *, force: bool) -> Plan:

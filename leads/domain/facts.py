@@ -19,6 +19,9 @@ class Applied:
     when that one arrived; `untimed_arrived_at` is the newest arrival of a version without a time, and
     `last_arrived_at` that of any version. Everything else is of the version that was applied last.
     `digests` are those of every mapped field that a version has named so far.
+
+    After retention a phone is known again if the lead or its customer in Diva has one with its digest;
+    `is_phone_forgotten` says that `phone` is not. `phone_digests` are as they are stored.
     """
 
     newest_modified_on: datetime | None
@@ -32,6 +35,8 @@ class Applied:
     account_id: str | None
     phone: str | None
     usable_phones: tuple[str, ...]
+    phone_digests: Mapping[str, JsonValue] | None = None
+    is_phone_forgotten: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """The business content of a record: the mapped fields, cleaned of the loose types that Pancake sends."""
 
-from collections.abc import Mapping, Set
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from leads.domain.body import (
     MAX_ITEMS_PER_FIELD,
@@ -12,14 +13,14 @@ from leads.domain.body import (
     record_of,
     source_ids,
 )
-from leads.domain.canonical_json import JsonValue, canonical, payload_hash
+from leads.domain.canonical_json import JsonValue
+from leads.domain.digest import NO_KEYS, Digester
 from leads.domain.errors import InvalidBody
 from leads.domain.phone import MAX_CANDIDATES_PER_RECORD, read_mobile, read_phones
 from leads.domain.phone_text import MAX_PHONE_CHARACTERS
 from leads.domain.table_record import OTHER_TABLES
 from leads.domain.visible_text import without_unseen
 
-DIGEST_HEX_DIGITS = 16
 MAX_NAME_CHARACTERS = 500
 MAX_EMAIL_CHARACTERS = 320  # 64 before the @, 255 after it (RFC 5321)
 MAX_ADDRESS_CHARACTERS = 2000
@@ -38,7 +39,7 @@ _KEYS_OF_FIELD = {
 }
 
 Digests = Mapping[str, str | list[str]]
-"""A digest of each mapped field by its name; of a list, a digest of each item."""
+"""A keyed digest of each mapped field by its name; of a list, a digest of each item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Lead:
 
     `phones` are as typed, those of Pancake's chat customer last. `modified_on` is in UTC; it and `table_name`
     come from the stored row, which knows the connection's time zone and tables; both are None for a lead that
-    was read from a body alone.
+    was read from a body alone. `digester` computes its digests.
     """
 
     record_id: str
@@ -67,6 +68,7 @@ class Lead:
     has_future_time: bool = False
     modified_on: datetime | None = None
     table_name: str | None = None
+    digester: Digester = field(default=NO_KEYS, compare=False, repr=False)
 
     @property
     def makes_ticket(self) -> bool:
@@ -88,7 +90,23 @@ class Lead:
 
     def digests(self) -> dict[str, str | list[str]]:
         """Return the same fields as digests, which show a change after retention emptied the body."""
-        return {key: self._digests(key, value) for key, value in self.fields().items()}
+        digest = partial(self.digester.digest, self.record_id)
+        return {
+            key: [digest(key, item) for item in value] if isinstance(value, list) else digest(key, value)
+            for key, value in self._compared_fields()
+        }
+
+    def restated(self, before: Digests) -> Digests:
+        """Return stored digests, those of this lead's values with the current key. All others then differ."""
+        restated = dict(before)
+        for key, value in self._compared_fields():
+            stored, items = before.get(key), value if isinstance(value, list) else [value]
+            values = [(self.record_id, key, item) for item in items]
+            if isinstance(stored, str):
+                restated[key] = self.digester.restate(stored, values)
+            elif stored is not None:
+                restated[key] = [self.digester.restate(each, values) for each in stored]
+        return restated
 
     def naming(self, fields: Set[str]) -> "Lead":
         """Return the lead as if its body had named these fields only."""
@@ -113,21 +131,22 @@ class Lead:
             **self.fields(),
         }
 
-    def _digests(self, key: str, value: JsonValue) -> str | list[str]:
+    def _compared_fields(self) -> Iterator[tuple[str, JsonValue]]:
         """A phone is compared by its number, in whatever notation it was typed."""
-        if key == "phones":
-            read = read_phones(self.phones)
-            value = [*read.usable, *(text for text, _ in read.rejected)]
-        if isinstance(value, list):
-            return [self._digest(key, item) for item in value]
-        return self._digest(key, value)
-
-    def _digest(self, key: str, value: JsonValue) -> str:
-        return payload_hash(canonical([self.record_id, key, value])).hex()[:DIGEST_HEX_DIGITS]
+        for key, value in self.fields().items():
+            if key == "phones":
+                read = read_phones(self.phones)
+                yield key, [*read.usable, *(text for text, _ in read.rejected)]
+            else:
+                yield key, value
 
 
 def read_lead(
-    body: Mapping[str, JsonValue], *, modified_on: datetime | None = None, table_name: str | None = None
+    body: Mapping[str, JsonValue],
+    *,
+    modified_on: datetime | None = None,
+    table_name: str | None = None,
+    digester: Digester = NO_KEYS,
 ) -> Lead:
     """Read the mapped fields of a stored payload. Raises InvalidBody if it has no record id."""
     record = record_of(body)
@@ -150,6 +169,7 @@ def read_lead(
         cut_fields=_cut_fields(record),
         modified_on=modified_on,
         table_name=table_name,
+        digester=digester,
     )
 
 

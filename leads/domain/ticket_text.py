@@ -5,12 +5,14 @@ They are composed of the fields that the ticket holds, so that a field which a v
 
 from collections.abc import Mapping, Sequence
 
-from leads.domain.canonical_json import JsonValue, payload_hash
+from leads.domain.canonical_json import JsonValue
+from leads.domain.digest import Digester
 from leads.domain.facts import Ticket
-from leads.domain.lead import DIGEST_HEX_DIGITS
 
 WRITTEN = "written"
 """The key in ticket.data.pancake of the digests of the texts that we wrote last."""
+TEXT = "ticket text"
+"""The purpose of these digests."""
 
 
 def ticket_texts(fields: Mapping[str, JsonValue], phone: str, phones: Sequence[str]) -> dict[str, str]:
@@ -18,25 +20,36 @@ def ticket_texts(fields: Mapping[str, JsonValue], phone: str, phones: Sequence[s
     return {"title": _title(fields, phone), "description": _description(fields, phones)}
 
 
-def texts_to_write(ticket: Ticket, texts: Mapping[str, str]) -> dict[str, str]:
+def texts_to_write(ticket: Ticket, texts: Mapping[str, str], digester: Digester) -> dict[str, str]:
     """Return those of the new texts whose present text is still what we wrote: what people typed stays."""
-    digests = _digests_of(ticket)
     present = {"title": ticket.title, "description": ticket.description or ""}
-    return {name: text for name, text in texts.items() if digests.get(name) == text_digest(present[name])}
+    written = written_by_us(ticket.fields, present, digester)
+    return {name: text for name, text in texts.items() if name in written}
 
 
-def written_digests(ticket: Ticket, texts: Mapping[str, str]) -> dict[str, JsonValue]:
+def written_by_us(
+    fields: Mapping[str, JsonValue], present: Mapping[str, str], digester: Digester
+) -> frozenset[str]:
+    """Return the names of the present texts that we wrote and no person changed.
+
+    A text whose digest has a key that is gone counts as changed.
+    """
+    digests = _digests_of(fields)
+    return frozenset(
+        name for name, text in present.items() if digester.matches(digests.get(name), TEXT, text)
+    )
+
+
+def written_digests(ticket: Ticket, texts: Mapping[str, str], digester: Digester) -> dict[str, JsonValue]:
     """Return the digests to keep with the ticket after these texts are written."""
-    return {**_digests_of(ticket), **{name: text_digest(text) for name, text in texts.items()}}
+    return {
+        **_digests_of(ticket.fields),
+        **{name: digester.digest(TEXT, text) for name, text in texts.items()},
+    }
 
 
-def text_digest(text: str) -> str:
-    """Return a digest of a ticket's text, which shows whether a person changed it."""
-    return payload_hash(text).hex()[:DIGEST_HEX_DIGITS]
-
-
-def _digests_of(ticket: Ticket) -> Mapping[str, JsonValue]:
-    written = ticket.fields.get(WRITTEN)
+def _digests_of(fields: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    written = fields.get(WRITTEN)
     return written if isinstance(written, Mapping) else {}
 
 

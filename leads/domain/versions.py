@@ -89,6 +89,8 @@ def applied_phone_first(phones: PhoneReading, applied: Applied | None) -> PhoneR
 
 def is_phone_changed(phones: PhoneReading, applied: Applied | None) -> bool:
     """Whether the phone that the record had is no longer among those that Pancake names."""
+    if applied is not None and applied.is_phone_forgotten:
+        return not phones.are_applied
     return applied is not None and applied.phone is not None and applied.phone not in phones.usable
 
 

@@ -16,6 +16,7 @@ from leads.adapters.database import Database, Statement, StatementError, Unstora
 from leads.adapters.logs import LOGGER, describe
 from leads.domain.body import Body
 from leads.domain.delivery import Delivery
+from leads.domain.digest import Digester
 from leads.domain.errors import Contended, IntegrationError
 from leads.domain.lead import first_phone
 from leads.services.contention import MAX_TRIES
@@ -40,9 +41,10 @@ class StoredDelivery:
 class IngestQueue:
     """Stores the webhook's deliveries in batches."""
 
-    def __init__(self, db: Database, clock: Clock) -> None:
+    def __init__(self, db: Database, clock: Clock, digester: Digester) -> None:
         self._db = db
         self._clock = clock
+        self._digester = digester
         self._batcher: Batcher[Delivery, StoredDelivery | None] = Batcher(
             self._send, max_batch_size=MAX_DELIVERIES_PER_BATCH, batches_at_a_time=BATCHES_AT_A_TIME
         )
@@ -81,19 +83,22 @@ class IngestQueue:
         return None
 
     async def _store(self, deliveries: Sequence[Delivery]) -> list[StoredDelivery | None]:
-        name, params = store_deliveries_statement(deliveries, "webhook", self._clock.now())
+        now = self._clock.now()
+        name, params = store_deliveries_statement(deliveries, "webhook", now, self._digester)
         rows = await self._db.ingest(name, params, StoredDelivery)
         by_ordinal = {row.ordinal: row for row in rows}
         return [by_ordinal.get(ordinal) for ordinal in range(len(deliveries))]
 
 
-def store_deliveries_statement(deliveries: Sequence[Delivery], origin: Origin, now: datetime) -> Statement:
+def store_deliveries_statement(
+    deliveries: Sequence[Delivery], origin: Origin, now: datetime, digester: Digester
+) -> Statement:
     """Return the statement that stores deliveries of one origin; its rows are `StoredDelivery`.
 
     The deliveries are one JSON array with `ordinal` counting from 0: sixteen PostgreSQL arrays cost psycopg
     twenty times as much to write (docs/decisions/0001).
     """
-    items = [_item(ordinal, delivery) for ordinal, delivery in enumerate(deliveries)]
+    items = [_item(ordinal, delivery, digester) for ordinal, delivery in enumerate(deliveries)]
     params = {
         "origin": origin,
         "now": now,
@@ -103,7 +108,7 @@ def store_deliveries_statement(deliveries: Sequence[Delivery], origin: Origin, n
     return "ingest_record/store_deliveries", params
 
 
-def _item(ordinal: int, delivery: Delivery) -> dict[str, object]:
+def _item(ordinal: int, delivery: Delivery, digester: Digester) -> dict[str, object]:
     body = delivery.body
     time = body.modified_on
     return {
@@ -116,7 +121,7 @@ def _item(ordinal: int, delivery: Delivery) -> dict[str, object]:
         "table_id": body.table_name,
         "modified_at": time.isoformat() if time and time.tzinfo else None,
         "modified_local": time.isoformat() if time and not time.tzinfo else None,
-        "payload_hash": body.payload_hash.hex(),
+        "payload_hash": digester.identify(body.payload_hash).hex(),
         "payload": body.payload,
         "raw": body.raw.hex() if body.raw is not None else None,
         "phone": _first_phone(body),

@@ -11,6 +11,7 @@ from leads.domain import coverage
 from leads.domain.canonical_json import JsonObject, read_json
 from leads.domain.coverage import Event, EventsByRecord
 from leads.domain.delivery import Delivery
+from leads.domain.digest import Digester
 from leads.domain.lead import read_lead
 from leads.domain.listing import ListedLead, ListPosition, modified_in_utc, read_listed_leads
 from leads.domain.table_record import TableRecord
@@ -113,6 +114,7 @@ async def store_missing(
     leads: Sequence[ListedLead],
     origin: Origin,
     now: datetime,
+    digester: Digester,
 ) -> list[tuple[ListedLead, StoredDelivery]]:
     """Store the leads that no event covers; return those that were added, as they were stored.
 
@@ -122,7 +124,7 @@ async def store_missing(
     missing = coverage.missing(leads, await load_events(db, connection, leads))
     if not missing:
         return []
-    stored = await _store(db, _Batch(connection, origin, now, missing))
+    stored = await _store(db, _Batch(connection, origin, now, missing, digester))
     return [(lead, row) for lead, row in stored if row.status != "duplicate"]
 
 
@@ -134,6 +136,7 @@ class _Batch:
     origin: Origin
     now: datetime
     leads: Sequence[ListedLead]
+    digester: Digester
     as_raw: bool = False
 
     def deliveries(self, leads: Sequence[ListedLead]) -> list[Delivery]:
@@ -169,7 +172,7 @@ async def _store_locked(db: Database, batch: _Batch) -> _Stored:
         leads = coverage.missing(batch.leads, _group(EventRow(**row) for row in found))
         if not leads:
             return []
-        store = store_deliveries_statement(batch.deliveries(leads), batch.origin, batch.now)
+        store = store_deliveries_statement(batch.deliveries(leads), batch.origin, batch.now, batch.digester)
         _, store_params = store
         refilled, inserted = await transaction.run(
             ("pancake_lists/fill_held", store_params), store, commit=True

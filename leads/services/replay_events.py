@@ -4,7 +4,7 @@ An event that is set to received is processed by its event trigger.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -12,12 +12,13 @@ from typing import cast
 
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Statement, Transaction
+from leads.domain.digest import Digester
 from leads.domain.errors import Busy, ProcessingPaused
 from leads.domain.lifecycle import INGESTED
 from leads.domain.replay import Refusal, ReplayRequest, TouchedRows, changed_parts
 from leads.services.process_record.apply import plan_statements
 from leads.services.process_record.attempts import attempt_dry_run
-from leads.services.process_record.claim import claim_statement, read_claim
+from leads.services.process_record.claim import Claim, claim_statement, read_claim
 from leads.services.process_record.load import (
     NotProcessed,
     RecordKey,
@@ -127,7 +128,12 @@ def replay_statement(request: ReplayRequest, ids: Sequence[int], now: datetime) 
 
 
 async def dry_run(
-    db: Database, clock: Clock, request: ReplayRequest, ids: Sequence[int], tables: FoundTables
+    db: Database,
+    clock: Clock,
+    request: ReplayRequest,
+    ids: Sequence[int],
+    tables: FoundTables,
+    digester: Digester,
 ) -> list[dict[str, object]]:
     """Process the events one after the other and roll everything back; return what each would change.
 
@@ -138,7 +144,8 @@ async def dry_run(
         await _lock_leads(transaction, request, ids, tables)
         changes: list[dict[str, object]] = []
         for event_id in ids:
-            work = partial(_process_in_dry_run, transaction, clock, request, event_id, tables)
+            claim = partial(_claim_in_dry_run, transaction, clock, request, event_id, tables)
+            work = partial(_process_in_dry_run, transaction, clock, claim, digester)
             changes.append({"event_id": event_id} | await attempt_dry_run(transaction, work))
         return changes
 
@@ -171,22 +178,35 @@ async def _lock_leads(
     )
 
 
-async def _process_in_dry_run(
+async def _claim_in_dry_run(
     transaction: Transaction, clock: Clock, request: ReplayRequest, event_id: int, tables: FoundTables
-) -> dict[str, object]:
-    """Process one event as handlers/process_record.py does: claim, load, decide, apply."""
-    now = clock.now()
-    _, (row,) = await transaction.run(replay_statement(request, [event_id], now), claim_statement(event_id))
+) -> Claim | str:
+    """Claim one event as handlers/process_record.py does; return what it is instead if it is not claimed."""
+    replay = replay_statement(request, [event_id], clock.now())
+    _, (row,) = await transaction.run(replay, claim_statement(event_id))
     try:
         claim = read_claim(row)
     except ProcessingPaused as error:
-        return {"result": error.code}
+        return error.code
     if claim is None:
-        return {"result": "not_received"}
+        return "not_received"
     if claim.status != INGESTED:
-        return {"result": claim.status}
-    claim = replace(claim, table_name=claim.table_name or tables.get(event_id))
-    planned = await load_and_decide(transaction, claim)
+        return claim.status
+    return replace(claim, table_name=claim.table_name or tables.get(event_id))
+
+
+async def _process_in_dry_run(
+    transaction: Transaction,
+    clock: Clock,
+    claim_event: Callable[[], Awaitable[Claim | str]],
+    digester: Digester,
+) -> dict[str, object]:
+    """Process one event as handlers/process_record.py does: claim, load, decide, apply."""
+    now = clock.now()
+    claim = await claim_event()
+    if isinstance(claim, str):
+        return {"result": claim}
+    planned = await load_and_decide(transaction, claim, digester)
     if isinstance(planned, NotProcessed):
         return {"result": planned.result}
     # One round trip, as when it is processed: the locks of all leads are held meanwhile.

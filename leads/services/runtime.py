@@ -11,6 +11,7 @@ from leads.adapters.logs import counting_log_messages
 from leads.adapters.metrics import Metrics
 from leads.adapters.pancake_api import PancakeApi
 from leads.adapters.settings import Settings
+from leads.domain.digest import Digester
 from leads.services.cron_runs import CronRuns
 from leads.services.ingest_record import IngestQueue
 from leads.services.outbox import Outbox
@@ -32,6 +33,7 @@ class Runtime:
     outbox: Outbox
     ingest: IngestQueue
     turns: Turns
+    digester: Digester
 
     @classmethod
     def assemble(
@@ -56,6 +58,7 @@ class Runtime:
         pancake = pancake or PancakeApi(clock, settings.pancake_api_hosts)
         metrics.circuit_breaker.labels("pancake_rest").set_function(pancake.breaker_state)
         graphql = graphql or GraphqlClient(settings.hasura_url, settings.hasura_service_token)
+        digester = settings.key_ring.digester()
         return cls(
             settings=settings,
             clock=clock,
@@ -66,8 +69,9 @@ class Runtime:
             pancake=pancake,
             cron_runs=CronRuns(db, graphql, metrics, clock),
             outbox=Outbox(db, graphql, metrics, clock),
-            ingest=IngestQueue(db, clock),
+            ingest=IngestQueue(db, clock, digester),
             turns=Turns(db, clock),
+            digester=digester,
         )
 
     @asynccontextmanager

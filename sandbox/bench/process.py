@@ -40,6 +40,7 @@ EXPRESSIONS = {
     "record_ticket_id": "NULL",
     "record_account_id": "NULL",
     "phones": f"ARRAY[{PHONE}]",
+    "phone_digests": "'{}'",
     "stored_digits": "ARRAY[(900000000 + :id)::text, '0' || (900000000 + :id)::text]",
     "phone": PHONE,
     "account_phone": PHONE,

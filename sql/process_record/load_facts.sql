@@ -2,13 +2,13 @@
 -- Returns one row. accounts, open_tickets, admins and managers are JSON arrays; contact_phone is the lead's phone, if a contact of
 -- the account has it. roster_source_id is the first active source that has a roster (null = the default roster).
 -- Relies on account_normalized_phone_idx, account_phone_not_normalized_idx, uq_contact_book_primary_phone,
--- ix_pancake_webhook_event_phone, ix_pancake_webhook_event_ticket, Diva's index on ticket (account_id).
+-- ix_pancake_webhook_event_phone, ix_pancake_webhook_event_phone_digest, ix_pancake_webhook_event_ticket, Diva's index on ticket (account_id).
 WITH candidate AS (
-    SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, NULL AS contact_phone
+    SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, NULL AS contact_phone, NULL::jsonb AS named_digests
     FROM public.account AS a
     WHERE a.normalized_phone = ANY (%(phones)s) AND a.deleted_at IS NULL
     UNION ALL
-    SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, NULL
+    SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, NULL, NULL
     FROM public.account AS a
     WHERE
         a.normalized_phone IS NULL
@@ -16,21 +16,19 @@ WITH candidate AS (
         AND regexp_replace(a.phone_number, '[^0-9]', '', 'g') = ANY (%(stored_digits)s)
         AND a.deleted_at IS NULL
     UNION ALL
-    SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, b.primary_phone
+    SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, b.primary_phone,
+        CASE WHEN f.is_found AND NOT f.is_named THEN f.named_digests END
     FROM public.contact_book AS b
     JOIN public.account AS a ON a.id = b.account_id
+    CROSS JOIN LATERAL public.pancake_phone_of_account(
+        b.primary_phone, %(phone_digests)s::jsonb -> b.primary_phone, a.id, a.normalized_phone
+    ) AS f
     WHERE
         b.primary_phone = ANY (%(phones)s)
         AND a.normalized_phone IS DISTINCT FROM b.primary_phone
         AND a.deleted_at IS NULL
-        -- A former phone of the account leads to it no more: a lead found the account by that phone, and no lead named it together
-        -- with the account's present phone.
-        AND (
-            SELECT COALESCE(bool_or(e.evidence -> 'phone' -> 'usable' ? a.normalized_phone), false)
-                OR NOT COALESCE(bool_or(e.evidence -> 'phone' ->> 'matched' = b.primary_phone), false)
-            FROM public.pancake_webhook_event AS e
-            WHERE e.normalized_phone = b.primary_phone AND e.account_id = a.id
-        )
+        -- A former phone of the account leads to it no more. Of emptied events only digests are left, which the caller compares.
+        AND (f.is_named OR NOT f.is_found OR f.named_digests <> '[]')
 ), known AS (
     -- The accounts of the record, and those found through a contact: others may have their phones, which the lead does not name.
     SELECT a.id, a.normalized_phone
@@ -60,7 +58,7 @@ SELECT
     (
         SELECT COALESCE(jsonb_agg(jsonb_build_object(
             'id', c.id, 'normalized_phone', c.normalized_phone, 'phone_code', c.phone_code, 'phone_number', c.phone_number,
-            'contact_phone', c.contact_phone, 'state', CASE WHEN c.phone_enabled THEN 'enabled' ELSE 'disabled' END
+            'contact_phone', c.contact_phone, 'named_digests', c.named_digests, 'state', CASE WHEN c.phone_enabled THEN 'enabled' ELSE 'disabled' END
         ) ORDER BY c.created_at, c.id), '[]')
         FROM candidate AS c
     ) AS accounts,

@@ -2,7 +2,8 @@
 -- record's version applied last, of its account and of its ticket's account (the ticket may move to another customer), and those
 -- of the accounts whose contacts have these phones. Separate from lock_records: it must see what that lock waited for.
 -- Returns one row per lock: phones. Lock class 2 = phone.
--- Relies on uq_pancake_webhook_event_identity, uq_contact_book_primary_phone, the primary keys of account and ticket.
+-- Relies on uq_pancake_webhook_event_identity, uq_contact_book_primary_phone, the primary keys of account and ticket,
+-- Diva's index on contact_book (account_id).
 WITH applied AS (
     SELECT e.normalized_phone, e.evidence, e.account_id, e.ticket_id
     FROM unnest(%(connection_ids)s::uuid[], %(table_names)s::text[], %(record_ids)s::text[]) AS r (connection_id, table_name, record_id)
@@ -13,6 +14,12 @@ WITH applied AS (
     SELECT a.normalized_phone FROM applied AS a
     UNION ALL
     SELECT p.phone FROM applied AS a CROSS JOIN LATERAL jsonb_array_elements_text(a.evidence -> 'phone' -> 'usable') AS p (phone)
+    UNION ALL
+    -- Retention emptied the phones of the version; its customer's contacts have them.
+    SELECT b.primary_phone
+    FROM applied AS a
+    JOIN public.contact_book AS b ON b.account_id = a.account_id
+    WHERE a.normalized_phone IS NULL
 )
 SELECT pg_advisory_xact_lock(2, k.key), k.phones
 FROM (

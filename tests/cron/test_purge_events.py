@@ -218,7 +218,7 @@ async def test_a_purge_that_runs_out_of_time_resumes_at_the_next_delivery(harnes
         " SELECT 'pancake_webhook_event_status_update', '{}', true, now() - interval '8 days'"
         " FROM generate_series(1, 2500)"
     )
-    harness.clock.monotonic = partial(next, iter(range(0, 1_000_000, 15)))  # type: ignore[method-assign]
+    harness.clock.monotonic = partial(next, iter(range(0, 1_000_000, 11)))  # type: ignore[method-assign]
     due = harness.clock.now()
     answers = [await harness.tick("purge_events", due) for _ in range(20)]
     assert answers[0].status_code == 503

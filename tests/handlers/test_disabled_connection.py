@@ -42,7 +42,8 @@ async def test_what_polling_and_reconciliation_store_is_held_too(
     (connection,) = await load_connections(harness.runtime.db, harness.runtime.settings.key_ring)
     set_status(harness, "disabled")
     listed = read_listed_leads([LEAD], "lead", UTC)
-    ((_, stored),) = await store_missing(harness.runtime.db, connection, listed, origin, datetime.now(UTC))
+    now, digester = datetime.now(UTC), harness.runtime.digester
+    ((_, stored),) = await store_missing(harness.runtime.db, connection, listed, origin, now, digester)
     assert stored.status == HELD
 
 

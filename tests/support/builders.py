@@ -8,6 +8,7 @@ from uuid import UUID
 
 from leads.domain.assign import Choice, Member
 from leads.domain.decide import Plan, decide
+from leads.domain.digest import Digester
 from leads.domain.facts import Account, Applied, Facts
 from leads.domain.lead import Lead
 from leads.domain.notifications import notifications_of
@@ -18,6 +19,7 @@ from leads.services.process_record.load import read_stored_lead
 from leads.services.process_record.plan import PlannedEvent
 from tests.support.leads import PHONE
 
+DIGESTER = Digester({"test": bytes(32)})
 NOW = datetime(2026, 5, 14, 2, 35, 56, tzinfo=UTC)
 EMPTY = Facts(
     applied=None,
@@ -54,7 +56,11 @@ def lead_case(
 ) -> LeadCase:
     record = {"id": "r-1", "name": "An", "phone_number": "0905111222"} | fields
     lead, phones = read_stored_lead(
-        json.dumps(record), corrected_phone=corrected_phone, modified_on=modified_on, table_name=table_name
+        json.dumps(record),
+        corrected_phone=corrected_phone,
+        modified_on=modified_on,
+        table_name=table_name,
+        digester=DIGESTER,
     )
     return LeadCase(with_possible_time(lead, arrived_at), phones, force, arrived_at)
 

@@ -90,7 +90,8 @@ def ticket_params(planned: PlannedEvent, now: datetime) -> Params:
     fields: dict[str, JsonValue] = {**ticket.fields, **plan.lead.metadata()}
     texts = ticket_texts(fields, phone, _phones_to_show(planned, fields))
     if not plan.ticket_is_new:
-        texts = texts_to_write(ticket, texts)
+        texts = texts_to_write(ticket, texts, plan.lead.digester)
+    digests = written_digests(ticket, texts, plan.lead.digester)
     return {
         "ticket_id": ticket.id,
         "account_id": ticket.account_id,
@@ -99,7 +100,7 @@ def ticket_params(planned: PlannedEvent, now: datetime) -> Params:
         "assignee_id": planned.choice.staff_id if planned.choice else None,
         "title": texts.get("title"),
         "description": texts.get("description"),
-        "data": _json({"pancake": {**fields, WRITTEN: written_digests(ticket, texts)}}),
+        "data": _json({"pancake": {**fields, WRITTEN: digests}}),
         "now": now,
     }
 

@@ -3,13 +3,15 @@
 Lock order: record, phones (by lock key), roster last. All are transaction advisory locks.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 from leads.adapters.database import Params, Row, Statement, Transaction
 from leads.domain.canonical_json import JsonObject, read_json
+from leads.domain.digest import NO_KEYS, PHONE, Digester
 from leads.domain.errors import InvalidBody
 from leads.domain.facts import Account, Applied, Facts, Ticket
 from leads.domain.lead import Lead, read_lead
@@ -60,7 +62,9 @@ class NotProcessed:
     result: str
 
 
-async def load_event(transaction: Transaction, claim: Claim) -> LoadedEvent | NotProcessed:
+async def load_event(
+    transaction: Transaction, claim: Claim, digester: Digester
+) -> LoadedEvent | NotProcessed:
     """Lock and load in two round trips.
 
     Raises InvalidBody if the event holds nothing to process, Contended.
@@ -70,6 +74,7 @@ async def load_event(transaction: Transaction, claim: Claim) -> LoadedEvent | No
         corrected_phone=claim.corrected_phone,
         modified_on=claim.modified_on,
         table_name=claim.table_name,
+        digester=digester,
     )
     lead = with_possible_time(lead, claim.arrived_at)
     # The column, not the body: jsonb writes a number like 1e2 as 100, and polling locks what is stored.
@@ -88,15 +93,20 @@ async def load_event(transaction: Transaction, claim: Claim) -> LoadedEvent | No
         return NotProcessed(claim, SKIPPED_KILL_SWITCH)
     if not fence.source_active:
         return NotProcessed(claim, SKIPPED_SOURCE_DISABLED)
-    applied = read_applied(found[0]) if found else None
+    applied = read_applied(found[0], lead, read) if found else None
     phones = phones_of_version(read, applied)
-    facts = await _load_facts(transaction, claim.id, record, phones, applied)
+    facts = await _load_facts(transaction, claim.id, record, phones, applied, digester)
     locked_phones = frozenset(phone for lock in locks for phone in lock["phones"])
     return LoadedEvent(claim, lead, phones, facts, locked_phones)
 
 
 async def _load_facts(
-    transaction: Transaction, event_id: int, record: RecordKey, phones: PhoneReading, applied: Applied | None
+    transaction: Transaction,
+    event_id: int,
+    record: RecordKey,
+    phones: PhoneReading,
+    applied: Applied | None,
+    digester: Digester,
 ) -> Facts:
     of_record = {
         "record_ticket_id": applied.ticket_id if applied else None,
@@ -107,12 +117,13 @@ async def _load_facts(
         "id": event_id,
         "phones": list(phones.usable),
         "stored_digits": [digits for phone in phones.usable for digits in stored_digits(phone)],
+        "phone_digests": json.dumps({phone: digester.digests(PHONE, phone) for phone in phones.usable}),
     }
     statements: list[Statement] = [("process_record/load_facts", params)]
     if applied:
         statements.append(("process_record/load_record_facts", {**of_record, **record.params()}))
     (row,), *others = await transaction.run(*statements)
-    return read_facts(row, applied, others[0][0] if others else None)
+    return read_facts(row, applied, others[0][0] if others else None, digester)
 
 
 def lock_records_statement(record_ids: Sequence[str]) -> Statement:
@@ -132,7 +143,12 @@ def lock_phones_statement(records: Sequence[RecordKey], phones: Sequence[str]) -
 
 
 def read_stored_lead(
-    payload: str | None, *, corrected_phone: str | None, modified_on: datetime | None, table_name: str | None
+    payload: str | None,
+    *,
+    corrected_phone: str | None,
+    modified_on: datetime | None,
+    table_name: str | None,
+    digester: Digester = NO_KEYS,
 ) -> tuple[Lead, PhoneReading]:
     """Read the lead and its phones from an event's row; a corrected phone replaces those of the body.
 
@@ -142,21 +158,41 @@ def read_stored_lead(
         raise InvalidBody(
             "The row holds no JSON to process, or its body was emptied.", code="invalid_payload"
         )
-    lead = read_lead(_read_payload(payload), modified_on=modified_on, table_name=table_name)
+    body = _read_payload(payload)
+    lead = read_lead(body, modified_on=modified_on, table_name=table_name, digester=digester)
     return lead, read_phones([corrected_phone] if corrected_phone else lead.phones)
 
 
-def read_applied(row: Row) -> Applied:
-    """Read the row of process_record/load_applied."""
-    return Applied(**{**row, "usable_phones": tuple(row["usable_phones"])})
+def read_applied(row: Row, lead: Lead, read: PhoneReading) -> Applied:
+    """Read the row of process_record/load_applied.
+
+    Its digests are restated with the current key where the lead has their values, and phones that retention
+    emptied are those of the lead or of the customer that have their digests.
+    """
+    known = [*read.usable, *row.pop("known_phones")]
+    applied = Applied(**{**row, "usable_phones": tuple(row["usable_phones"])})
+    if applied.digests is not None:
+        applied = replace(applied, digests=lead.restated(applied.digests))
+    stored = applied.phone_digests
+    if applied.phone is not None or not isinstance(stored, Mapping) or not stored.get("primary"):
+        return applied
+    phone = lead.digester.find_phone(stored["primary"], known)
+    listed = stored.get("usable")
+    usable = (lead.digester.find_phone(each, known) for each in (listed if isinstance(listed, list) else ()))
+    return replace(
+        applied,
+        phone=phone,
+        usable_phones=tuple(filter(None, usable)),
+        is_phone_forgotten=phone is None,
+    )
 
 
-def read_facts(row: Row, applied: Applied | None, of_record: Row | None) -> Facts:
+def read_facts(row: Row, applied: Applied | None, of_record: Row | None, digester: Digester) -> Facts:
     """Read the rows of process_record/load_facts and, of a record applied before, load_record_facts."""
     before = of_record or {"ticket_account": None, "applied_account": None, "ticket_is_shared": False}
     return Facts(
         applied=applied,
-        accounts=tuple(a for a in map(_account, row["accounts"]) if a.phone or a.contact_phone),
+        accounts=tuple(_accounts(row["accounts"], digester)),
         open_tickets=tuple(_ticket(item) for item in row["open_tickets"]),
         ticket_account=_account(before["ticket_account"]) if before["ticket_account"] else None,
         applied_account=_account(before["applied_account"]) if before["applied_account"] else None,
@@ -168,6 +204,21 @@ def read_facts(row: Row, applied: Applied | None, of_record: Row | None) -> Fact
         new_account_id=row["new_account_id"],
         new_ticket_id=row["new_ticket_id"],
     )
+
+
+def _accounts(items: Iterable[Row], digester: Digester) -> Iterator[Account]:
+    """Yield the accounts that a phone of the lead leads to.
+
+    `named_digests` are of the phones that emptied events named together with the contact's. It is null unless
+    the account has to have one of them.
+    """
+    for item in items:
+        named, own = item["named_digests"], item["normalized_phone"]
+        if named is not None and not any(digester.matches(each, PHONE, own) for each in named):
+            continue
+        account = _account({key: value for key, value in item.items() if key != "named_digests"})
+        if account.phone or account.contact_phone:
+            yield account
 
 
 def _account(item: Row) -> Account:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from leads.adapters.database import Transaction
 from leads.domain.assign import Choice
 from leads.domain.decide import Plan, decide
+from leads.domain.digest import Digester
 from leads.domain.errors import Contended
 from leads.domain.notifications import Notification, notifications_of
 from leads.domain.phone import PhoneReading
@@ -31,13 +32,15 @@ class PlannedEvent:
     roster_source_id: str | None
 
 
-async def load_and_decide(transaction: Transaction, claim: Claim) -> PlannedEvent | NotProcessed:
+async def load_and_decide(
+    transaction: Transaction, claim: Claim, digester: Digester
+) -> PlannedEvent | NotProcessed:
     """Load the facts and decide: what processing and the dry run have in common.
 
     Raises InvalidBody or InvalidPhone if the event cannot be processed as it is, Contended if the transaction
     lost against another one.
     """
-    loaded = await load_event(transaction, claim)
+    loaded = await load_event(transaction, claim, digester)
     if isinstance(loaded, NotProcessed):
         return loaded
     return await _decide(transaction, loaded)

@@ -92,7 +92,7 @@ async def _enter_leads(
     events = await load_events(runtime.db, connection, selected)
     added: set[TableRecord] = set()
     if not dry_run and coverage.missing(selected, events):
-        stored = await store_missing(runtime.db, connection, selected, "reconcile", run.now)
+        stored = await store_missing(runtime.db, connection, selected, "reconcile", run.now, runtime.digester)
         added = {lead.key for lead, _ in stored}
         runtime.metrics.webhook_missed.labels("reconcile").inc(len(added))
         # Webhook or polling may have stored some of them in the meantime.

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from leads.domain.lead import Lead, read_lead
-from tests.support.builders import EMPTY, applied, decide_on, lead_case
+from tests.support.builders import DIGESTER, EMPTY, applied, decide_on, lead_case
 
 PHONE = "0905111222"
 
 
 def lead(**fields: Any) -> Lead:
-    return read_lead({"id": "r-1"} | fields)
+    return read_lead({"id": "r-1"} | fields, digester=DIGESTER)
 
 
 def customer(*numbers: Any) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 from leads.domain.assign import choose
-from leads.domain.ticket_text import text_digest
+from leads.domain.ticket_text import TEXT
 from leads.services.process_record.apply import (
     customer_params,
     event_params,
     ticket_params,
 )
 from leads.services.process_record.roster import store_roster_statement
-from tests.support.builders import CLAIM, EMPTY, NOW, account, lead_case, member, planned_event
+from tests.support.builders import CLAIM, DIGESTER, EMPTY, NOW, account, lead_case, member, planned_event
 from tests.support.leads import PHONE
 
 
@@ -47,7 +47,7 @@ def test_a_ticket_names_the_lead_and_its_fields() -> None:
         "Quan tâm: Gói A, Gói B",
     ]
     assert (params["ticket_id"], params["assignee_id"]) == ("new-ticket", "s-1")
-    written = {name: text_digest(params[name]) for name in ("title", "description")}
+    written = {name: DIGESTER.digest(TEXT, params[name]) for name in ("title", "description")}
     assert json.loads(params["data"]) == {"pancake": {**case.lead.metadata(), "written": written}}
 
 

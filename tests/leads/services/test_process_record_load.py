@@ -9,7 +9,7 @@ from leads.domain.facts import Account, Ticket
 from leads.domain.lead import Lead
 from leads.domain.phone import PhoneReading
 from leads.services.process_record.load import read_facts, read_stored_lead
-from tests.support.builders import applied, lead_case
+from tests.support.builders import DIGESTER, applied, lead_case
 from tests.support.leads import PHONE
 
 
@@ -33,13 +33,14 @@ def test_a_payload_may_exceed_the_limit_of_ingest_in_the_database() -> None:
 
 def test_facts_are_read_from_the_statements_rows() -> None:
     stored = {"normalized_phone": None, "phone_code": "84", "state": "enabled", "contact_phone": None}
+    listed = stored | {"named_digests": None}
     ticket = {"id": "t", "account_id": None, "assignee_id": "s", "assignee_is_active": True}
     row: dict[str, Any] = {
         "accounts": [
-            stored | {"id": "a", "normalized_phone": PHONE, "phone_number": "x"},
-            stored | {"id": "b", "phone_number": "0905 111 222", "state": "disabled"},
-            stored | {"id": "c", "phone_code": None, "phone_number": "1"},
-            stored | {"id": "d", "phone_number": "0912345678", "contact_phone": PHONE},
+            listed | {"id": "a", "normalized_phone": PHONE, "phone_number": "x"},
+            listed | {"id": "b", "phone_number": "0905 111 222", "state": "disabled"},
+            listed | {"id": "c", "phone_code": None, "phone_number": "1"},
+            listed | {"id": "d", "phone_number": "0912345678", "contact_phone": PHONE},
         ],
         "open_tickets": [ticket | {"title": "T", "description": None, "fields": "not an object"}],
         "admins": ["x"],
@@ -49,7 +50,7 @@ def test_facts_are_read_from_the_statements_rows() -> None:
         "new_account_id": "n",
         "new_ticket_id": "m",
     }
-    found = read_facts(row, None, None)
+    found = read_facts(row, None, None, DIGESTER)
     assert found.accounts == (
         Account("a", PHONE, normalized_phone=PHONE, phone_code="84", phone_number="x"),
         Account("b", PHONE, "disabled", phone_code="84", phone_number="0905 111 222"),
@@ -62,7 +63,7 @@ def test_facts_are_read_from_the_statements_rows() -> None:
         "applied_account": None,
         "ticket_is_shared": True,
     }
-    found = read_facts(row, applied(lead_case()), before)
+    found = read_facts(row, applied(lead_case()), before, DIGESTER)
     assert found.applied == applied(lead_case())
     assert found.ticket_account == Account("e", None, "deleted", phone_code="84")
     assert (found.applied_account, found.ticket_is_shared) == (None, True)

@@ -219,7 +219,9 @@ class Product:
     def dry_run(self, request: ReplayRequest) -> dict[str, Any]:
         """Return what processing the event of a request would change."""
         ids = list(request.ids or ())
-        (change,) = self._call(dry_run(self._runtime.db, self.clock, request, ids, {}))
+        (change,) = self._call(
+            dry_run(self._runtime.db, self.clock, request, ids, {}, self._runtime.digester)
+        )
         return change
 
     def retry(self) -> dict[str, Any]:

@@ -337,6 +337,7 @@ CREATE TRIGGER pancake_webhook_event_guard_status
     FOR EACH ROW EXECUTE FUNCTION public.pancake_webhook_event_guard_status();
 
 -- Start the sending of a row's notifications afresh when they change: a new one is sent, whatever was refused or given up before.
+-- A row whose notifications are emptied keeps when they were sent.
 CREATE FUNCTION public.pancake_restart_sending() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -356,7 +357,7 @@ $$;
 CREATE TRIGGER pancake_webhook_event_restart_sending
     BEFORE UPDATE OF notifications ON public.pancake_webhook_event
     FOR EACH ROW
-    WHEN (OLD.notifications IS DISTINCT FROM NEW.notifications)
+    WHEN (OLD.notifications IS DISTINCT FROM NEW.notifications AND NEW.notifications <> '[]'::jsonb)
     EXECUTE FUNCTION public.pancake_restart_sending();
 
 CREATE TRIGGER pancake_cron_run_restart_sending
@@ -698,6 +699,84 @@ CREATE FUNCTION public.pancake_payload_hash(body_hash bytea, of_connection_id uu
         || CASE of_table_name WHEN 'account' THEN '\x61'::bytea WHEN 'contact' THEN '\x63'::bytea ELSE ''::bytea END
     )
 $$;
+
+-- Whether a phone of a contact leads to the contact's account. It does not if it is a former phone of the account: a lead found the
+-- account by it (is_found), and no lead named it together with the account's present phone (is_named). Retention leaves digests of
+-- phones: `phone_digests` are those of the phone, and named_digests those of the phones that emptied events named with it. Inlined.
+CREATE FUNCTION public.pancake_phone_of_account(phone text, phone_digests jsonb, of_account_id uuid, account_phone text)
+    RETURNS TABLE (is_named boolean, is_found boolean, named_digests jsonb)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT
+        coalesce(bool_or(l.usable ? account_phone), false),
+        coalesce(bool_or(l.is_matched), false),
+        coalesce(jsonb_path_query_array(jsonb_agg(l.digests), '$[*][*]'), '[]')
+    FROM (
+        SELECT e.evidence -> 'phone' -> 'usable' AS usable, e.evidence -> 'phone' ->> 'matched' = phone AS is_matched, NULL AS digests
+        FROM public.pancake_webhook_event AS e
+        WHERE e.normalized_phone = phone AND e.account_id = of_account_id
+        UNION ALL
+        SELECT
+            NULL, e.evidence #>> '{phone,digests,matched}' = e.evidence #>> '{phone,digests,primary}',
+            e.evidence #> '{phone,digests,usable}'
+        FROM public.pancake_webhook_event AS e
+        WHERE
+            e.evidence #>> '{phone,digests,primary}' = ANY (ARRAY(SELECT d.v FROM jsonb_array_elements_text(phone_digests) AS d (v)))
+            AND e.normalized_phone IS NULL
+            AND e.account_id = of_account_id
+    ) AS l
+$$;
+
+-- For the function above, once retention emptied the phone.
+CREATE INDEX ix_pancake_webhook_event_phone_digest ON public.pancake_webhook_event ((evidence #>> '{phone,digests,primary}'))
+    WHERE normalized_phone IS NULL;
+
+-- What retention keeps of an event's evidence: rules, counts, times, ids and keyed digests. A key that is not listed is personal.
+CREATE FUNCTION public.pancake_emptied_evidence(evidence jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT coalesce(jsonb_object_agg(e.key, CASE e.key
+        WHEN 'phone' THEN (
+            SELECT coalesce(jsonb_object_agg(p.key, CASE p.key
+                WHEN 'rejected' THEN (SELECT coalesce(jsonb_agg(r.item - 'phone'), '[]') FROM jsonb_array_elements(p.value) AS r (item))
+                ELSE p.value
+            END), '{}')
+            FROM jsonb_each(e.value) AS p
+            WHERE p.key IN ('candidates', 'digests', 'rejected', 'winner')
+        )
+        WHEN 'phone_changed' THEN e.value - 'phone_before'
+        ELSE e.value
+    END), '{}')
+    FROM jsonb_each(evidence) AS e
+    WHERE e.key IN (
+        'applied_account', 'assignment', 'cut_fields', 'digests', 'error', 'force', 'future_time', 'held_by', 'notes', 'phone',
+        'phone_changed', 'result', 'sla_notified_at', 'ticket_account'
+    )
+$$;
+
+-- Empty everything personal of finished events: the rows stay, with identity, state, links and digests. Returns how many. A
+-- notification that still waits to be sent stays, and is found by the index below once it was sent.
+CREATE FUNCTION public.pancake_empty_events(event_ids bigint[]) RETURNS bigint
+    LANGUAGE sql VOLATILE
+    AS $$
+    WITH emptied AS (
+        UPDATE public.pancake_webhook_event AS e
+        SET
+            payload = NULL, raw = NULL, normalized_phone = NULL, source_ip = NULL, error_detail = NULL,
+            evidence = public.pancake_emptied_evidence(e.evidence),
+            notifications = CASE
+                WHEN e.notified_at IS NULL AND e.notify_given_up_at IS NULL THEN e.notifications ELSE '[]'
+            END
+        WHERE e.id = ANY (event_ids)
+        RETURNING e.id
+    )
+    SELECT count(*) FROM emptied
+$$;
+
+-- Events that were emptied and have personal data again: a notification of today, or a corrected phone of a replay.
+CREATE INDEX ix_pancake_webhook_event_leftover ON public.pancake_webhook_event (id)
+    WHERE payload IS NULL AND raw IS NULL
+        AND (normalized_phone IS NOT NULL OR notifications <> '[]'::jsonb OR evidence ? 'corrected_phone');
 
 -- Diva's names of the staff roles, as in staff.role and module_permission_action.role: the only place that knows them.
 CREATE FUNCTION public.pancake_staff_role(word text) RETURNS text
