@@ -14,10 +14,10 @@ from leads.domain.errors import BadRequest
 from leads.domain.lifecycle import INGESTED, REPLAYED_BY_MANUAL_INVOCATION
 from leads.domain.replay import ReplayRequest
 from leads.services.outbox import UnsentEvent
-from leads.services.process_record.apply import apply_plan, hold_event
+from leads.services.process_record.apply import apply_plan, erase_event, hold_event
 from leads.services.process_record.attempts import FailedAttempt, attempt
 from leads.services.process_record.claim import Claim, claim_event
-from leads.services.process_record.load import CLAIM_LOST, NotProcessed
+from leads.services.process_record.load import CLAIM_LOST, ERASED, NotProcessed
 from leads.services.process_record.plan import load_and_decide
 from leads.services.process_record.table import NAME_TIMEOUT_SECONDS, name_table
 from leads.services.replay_events import replay_batch
@@ -38,7 +38,7 @@ class Processed:
 async def process_record(runtime: Runtime, call: EventCall) -> Answer:
     """Answer `{event_id, result}`.
 
-    The result is an outcome, `failed`, `dead_letter`, a skipped status, `claim_lost`, `replayed`,
+    The result is an outcome, `failed`, `dead_letter`, a skipped status, `erased`, `claim_lost`, `replayed`,
     `kill_switch_on` or `not_received`. Raises Unavailable when nothing was claimed.
     """
     event_id = _event_id(call)
@@ -78,7 +78,9 @@ async def process_claim(runtime: Runtime, claim: Claim) -> Processed:
     async with runtime.db.transaction() as transaction:
         planned = await load_and_decide(transaction, claim, runtime.digester)
         if isinstance(planned, NotProcessed):
-            if planned.result != CLAIM_LOST:
+            if planned.result == ERASED:
+                await erase_event(transaction, claim)
+            elif planned.result != CLAIM_LOST:
                 await hold_event(transaction, claim, planned.result)
             return Processed(planned.result)
         now = runtime.clock.now()

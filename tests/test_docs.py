@@ -59,7 +59,7 @@ def written_codes() -> set[str]:
         for line in re.findall(r"\bcode ?= ?(\".*)", path.read_text("utf-8")):
             codes |= set(re.findall(r'(?:^|else )"(\w+)"', line))
         codes |= set(re.findall(r'error_code="(\w+)"', path.read_text("utf-8")))
-    for path in (ROOT / "sql").rglob("*.sql"):
+    for path in (*(ROOT / "sql").rglob("*.sql"), *(ROOT / "hasura").rglob("up.sql")):
         codes |= set(re.findall(r"^ +error_code = .*'(\w+)'", path.read_text("utf-8"), re.M))
     return codes
 

@@ -7,6 +7,7 @@ import typer
 from leads.cli.backfill_phones.command import backfill_phones
 from leads.cli.connection.command import app as connection
 from leads.cli.edge_spool.command import app as edge_spool
+from leads.cli.erase.command import erase
 from leads.cli.failures import VerbGroup
 from leads.cli.history import history
 from leads.cli.metadata.command import app as metadata
@@ -42,6 +43,9 @@ app.command("history", epilog=examples("history", "history --of connection --of 
 app.add_typer(metadata, name="metadata")
 app.add_typer(edge_spool, name="edge-spool")
 app.add_typer(tickets, name="tickets")
+app.command(
+    "erase", epilog=examples("erase --phone 0905111222 --dry-run", "erase --record Diva/lead/8f0c… --yes")
+)(erase)
 
 
 def main() -> None:

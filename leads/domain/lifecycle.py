@@ -22,8 +22,9 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     PROCESSED: frozenset({PROCESSED, RECEIVED}),
     FAILED: frozenset({FAILED, RECEIVED, DEAD_LETTER}) | _SKIPPED,
     DEAD_LETTER: frozenset({DEAD_LETTER, RECEIVED}),
-    SKIPPED_KILL_SWITCH: frozenset({SKIPPED_KILL_SWITCH, RECEIVED}),
-    SKIPPED_SOURCE_DISABLED: frozenset({SKIPPED_SOURCE_DISABLED, RECEIVED}),
+    # A held event of a customer who was erased becomes a dead letter.
+    SKIPPED_KILL_SWITCH: frozenset({SKIPPED_KILL_SWITCH, RECEIVED, DEAD_LETTER}),
+    SKIPPED_SOURCE_DISABLED: frozenset({SKIPPED_SOURCE_DISABLED, RECEIVED, DEAD_LETTER}),
 }
 
 STATES = frozenset(TRANSITIONS)

@@ -17,6 +17,7 @@ from leads.adapters.logs import LOGGER, describe
 from leads.domain.body import Body
 from leads.domain.delivery import Delivery
 from leads.domain.digest import Digester
+from leads.domain.erasure import erasure_digests
 from leads.domain.errors import Contended, IntegrationError
 from leads.domain.lead import first_phone
 from leads.services.contention import MAX_TRIES
@@ -98,7 +99,7 @@ def store_deliveries_statement(
     The deliveries are one JSON array with `ordinal` counting from 0: sixteen PostgreSQL arrays cost psycopg
     twenty times as much to write (docs/decisions/0001).
     """
-    items = [_item(ordinal, delivery, digester) for ordinal, delivery in enumerate(deliveries)]
+    items = [_item(ordinal, delivery, origin, digester) for ordinal, delivery in enumerate(deliveries)]
     params = {
         "origin": origin,
         "now": now,
@@ -108,14 +109,15 @@ def store_deliveries_statement(
     return "ingest_record/store_deliveries", params
 
 
-def _item(ordinal: int, delivery: Delivery, digester: Digester) -> dict[str, object]:
+def _item(ordinal: int, delivery: Delivery, origin: Origin, digester: Digester) -> dict[str, object]:
     body = delivery.body
     time = body.modified_on
+    phone, arrived_at = _first_phone(body), delivery.arrived_at.isoformat()
     return {
         "ordinal": ordinal,
         "connection_id": delivery.connection_id,
         "token_sha256": delivery.token_sha256.hex() if delivery.token_sha256 else None,
-        "arrived_at": delivery.arrived_at.isoformat(),
+        "arrived_at": arrived_at,
         "source_ip": delivery.source_ip,
         "record_id": body.record_id,
         "table_id": body.table_name,
@@ -124,11 +126,13 @@ def _item(ordinal: int, delivery: Delivery, digester: Digester) -> dict[str, obj
         "payload_hash": digester.identify(body.payload_hash).hex(),
         "payload": body.payload,
         "raw": body.raw.hex() if body.raw is not None else None,
-        "phone": _first_phone(body),
+        "phone": phone,
         "source_ids": body.source_ids,
         "error_code": body.error_code,
         "error_detail": body.error_detail,
         "notes": body.notes or None,
+        "erasure_digests": erasure_digests(digester, [phone] if phone else [], body.record_id),
+        "undated": arrived_at if origin == "webhook" else "-infinity",
     }
 
 

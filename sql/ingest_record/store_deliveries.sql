@@ -1,9 +1,11 @@
 -- Store a batch of deliveries. Token, switches and sources are read in the same statement, so a change takes effect at once.
 -- Returns one row per delivery with a known token: ordinal, status ('duplicate' if nothing was stored), event_id, error_code.
--- Relies on uq_pancake_connection_token, uq_pancake_source, uq_pancake_webhook_event_identity (also for the conflict).
+-- Relies on uq_pancake_connection_token, uq_pancake_source, uq_pancake_webhook_event_identity (also for the conflict),
+-- ix_customer_erasure_digest.
 WITH delivery AS (
     SELECT
         d.ordinal, d.arrived_at, d.source_ip, d.record_id, d.error_code, d.error_detail, d.notes, d.source_ids, d.phone,
+        d.erasure_digests, d.undated,
         c.id AS connection, %(origin)s <> 'webhook' OR c.signature_mode = 'enforce' AS is_proved, t.table_name,
         COALESCE(d.modified_at, d.modified_local AT TIME ZONE c.record_timezone) AS modified_on,
         public.pancake_payload_hash(decode(d.payload_hash, 'hex'), c.id, t.table_name) AS payload_hash,
@@ -11,7 +13,7 @@ WITH delivery AS (
     FROM json_to_recordset(%(deliveries)s::json) AS d (
         ordinal integer, connection_id uuid, token_sha256 text, arrived_at timestamptz, source_ip inet, record_id text,
         table_id text, modified_at timestamptz, modified_local timestamp, payload_hash text, payload text, raw text,
-        phone text, source_ids text[], error_code text, error_detail text, notes text[]
+        phone text, source_ids text[], error_code text, error_detail text, notes text[], erasure_digests text[], undated timestamptz
     )
     JOIN public.pancake_connection AS c
         ON c.id = d.connection_id
@@ -45,8 +47,8 @@ WITH delivery AS (
         error_code, error_detail, arrived_at, normalized_phone, source_ids, source_ip, evidence, created_at
     )
     SELECT
-        d.connection, %(origin)s, d.record_id, d.table_name, d.modified_on, d.payload_hash, d.payload, d.raw, n.status,
-        d.error_code, d.error_detail, d.arrived_at, d.phone, d.source_ids, d.source_ip,
+        d.connection, %(origin)s, d.record_id, d.table_name, d.modified_on, d.payload_hash, k.payload, k.raw, n.status,
+        n.error_code, k.error_detail, d.arrived_at, k.phone, d.source_ids, k.source_ip,
         jsonb_strip_nulls(jsonb_build_object('notes', d.notes, 'held_by', CASE
             WHEN n.status = 'skipped_source_disabled'
                 AND NOT EXISTS (SELECT FROM creatable AS c WHERE c.connection = d.connection AND c.id = ANY (d.source_ids))
@@ -57,19 +59,19 @@ WITH delivery AS (
         END)), %(now)s
     FROM delivery AS d
     CROSS JOIN LATERAL (
-        SELECT CASE
-            WHEN d.error_code IS NOT NULL THEN 'dead_letter'
-            WHEN (SELECT w.kill_switch FROM public.pancake_switch() AS w) THEN 'skipped_kill_switch'
-            WHEN EXISTS (SELECT FROM public.pancake_active_source(d.connection, d.source_ids)) THEN 'received'
-            ELSE 'skipped_source_disabled'
-        END AS status
+        SELECT a.status, a.error_code
+        FROM public.pancake_status_on_arrival(
+            d.error_code, d.connection, d.table_name, d.source_ids, d.erasure_digests, COALESCE(d.modified_on, d.undated)
+        ) AS a
         OFFSET 0
     ) AS n
+    -- Nothing personal of an erased customer.
+    LEFT JOIN delivery AS k ON k.ordinal = d.ordinal AND n.error_code IS DISTINCT FROM 'erased'
     ORDER BY d.record_id, d.modified_on, d.payload_hash, d.ordinal
     ON CONFLICT ON CONSTRAINT uq_pancake_webhook_event_identity DO NOTHING
-    RETURNING id, record_id, modified_on, payload_hash, status
+    RETURNING id, record_id, modified_on, payload_hash, status, error_code
 )
-SELECT d.ordinal, COALESCE(i.status, 'duplicate') AS status, i.id AS event_id, d.error_code
+SELECT d.ordinal, COALESCE(i.status, 'duplicate') AS status, i.id AS event_id, COALESCE(i.error_code, d.error_code) AS error_code
 FROM (
     SELECT *, row_number() OVER (PARTITION BY record_id, modified_on, payload_hash ORDER BY ordinal) = 1 AS is_first
     FROM delivery

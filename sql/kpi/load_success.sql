@@ -5,7 +5,7 @@
 WITH arrived AS (
     SELECT
         e.status,
-        e.error_code LIKE 'invalid\_%%' OR e.error_code = 'test_ping' AS is_invalid,
+        e.error_code LIKE 'invalid\_%%' OR e.error_code IN ('test_ping', 'erased') AS is_invalid,
         -- Not received_at: each refire sets it, and a stuck event would never be more than a few minutes old. An event that was
         -- held or given up counts from its replay, which alone brings it back.
         greatest(e.created_at, e.replayed_at) < %(to)s::timestamptz - interval '5 minutes' AS is_old

@@ -11,10 +11,10 @@ from sandbox.postgres.database import run_file
 from sandbox.postgres.roles import GRANTS, HANDLERS, OPERATORS, ROLES
 from tests.support.statements import placeholders, prepare
 
-BY_OWNER = {"backfill_phones/create_index", "backfill_phones/drop_index"}
-"""An index is built by the owner of its table."""
+BY_OWNER = ("backfill_phones/create_index", "backfill_phones/drop_index", "erase/")
+"""An index is built by the owner of its table, and only the owner may erase."""
 
-OF_COMMANDS = ("backfill_phones", "connection_secrets", "history", "tickets")
+OF_COMMANDS = ("backfill_phones", "connection_secrets", "erase", "history", "tickets")
 """Folders of the statements that only `leads` runs."""
 
 OF_RECONCILE = (
@@ -28,7 +28,7 @@ STATEMENTS = {
     OPERATORS: [
         name
         for name in QUERIES
-        if name.partition("/")[0] in OF_COMMANDS + OF_RECONCILE and name not in BY_OWNER
+        if name.partition("/")[0] in OF_COMMANDS + OF_RECONCILE and not name.startswith(BY_OWNER)
     ],
 }
 RIGHTS = """
@@ -45,7 +45,7 @@ TABLES = {
     HANDLERS: {
         "account", "contact_book", "customer_consent", "staff", "ticket", "view_pancake_stored_setting",
         "pancake_assignee", "pancake_connection", "pancake_cron_run", "pancake_source",
-        "pancake_webhook_event", f"{HASURA}event_log", f"{HASURA}hdb_cron_events",
+        "pancake_webhook_event", "customer_erasure", f"{HASURA}event_log", f"{HASURA}hdb_cron_events",
         f"{HASURA}hdb_cron_event_invocation_logs",
     },
     OPERATORS: {
@@ -148,6 +148,8 @@ def test_only_these_tables_are_open_and_rows_are_deleted_only_from_logs(
     [
         "SELECT full_name FROM staff",
         "SELECT id FROM crm_master_data",
+        "SELECT reason FROM customer_erasure",
+        "DELETE FROM customer_erasure",
         "SELECT id FROM notification_template",
         "SELECT id FROM module_permission_action",
         'SELECT "timestamp" FROM controller.migration_log',
@@ -276,7 +278,9 @@ def test_it_may_run_before_the_migrations_and_names_what_is_missing(diva_databas
         run_file(db, GRANTS)
         granted = {table for table, _, _ in rights(db)}
     assert granted == {
-        table for table in TABLES[HANDLERS] if not table.startswith(("pancake_", "view_pancake_", HASURA))
+        table
+        for table in TABLES[HANDLERS]
+        if not table.startswith(("pancake_", "view_pancake_", "customer_erasure", HASURA))
     }
     (notice,) = notices
     assert "public.account.normalized_phone" in notice

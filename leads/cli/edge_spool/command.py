@@ -1,16 +1,20 @@
 """The command line of `leads edge-spool`."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
 from leads.adapters.settings import read_operator_settings
 from leads.cli.edge_spool.spool import Folder, Spool, Unreadable
+from leads.cli.erase.files import erase_deliveries
+from leads.cli.erase.target import Phone, Record, read_target
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import CommandFailed, WrongUsage
 from leads.cli.output import AsJson, examples, print_json, print_line, progress_bar, say, verb_group
 
 DEFAULT_MAX_FILES = 200
+DEFAULT_MAX_DAYS = 30
 
 app = verb_group(
     "Show and release deliveries kept by the edge.",
@@ -94,6 +98,50 @@ def release(
     else:
         typer.echo(f"{len(released)} released, {len(kept)} kept")
     if failed:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+@app.command(epilog=examples("edge-spool purge --days 30", "edge-spool purge --days 30 --dry-run"))
+def purge(
+    days: Annotated[int, typer.Option(help="Remove what arrived more days ago.", min=1)] = DEFAULT_MAX_DAYS,
+    folder: Where = Folder.QUARANTINE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove deliveries that no operator handled in time: they are customers' data.
+
+    Run it daily (docs/privacy.md).
+    """
+    spool = _open_spool()
+    limit = datetime.now(UTC) - timedelta(days=days)
+    old = [name for name in _read_names(spool, folder) if Spool.arrived_at(name) < limit]
+    for name in [] if dry_run else old:
+        spool.remove(folder, name)
+    if as_json:
+        print_json({"removed": 0 if dry_run else len(old), "older": len(old)})
+    else:
+        typer.echo(f"{len(old)} older than {days} days" + ("." if dry_run else ", removed."))
+
+
+@app.command(epilog=examples("edge-spool erase --phone 0905111222", "edge-spool erase --phone … --dry-run"))
+def erase(
+    phone: Phone = None,
+    record: Record = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a customer's deliveries from all folders: the edge's part of `leads erase`.
+
+    The connection of --record is not compared. Exit code 1: a delivery could not be read.
+    """
+    erased, unreadable = erase_deliveries(_open_spool(), read_target(phone, record), dry_run=dry_run)
+    if as_json:
+        print_json({"erased": erased, "unreadable": unreadable})
+    else:
+        typer.echo(f"{erased} deliveries of the customer" + ("." if dry_run else ", removed."))
+    for name in unreadable:
+        say(f"{name} is unreadable: it may be the customer's. Remove it, or see: leads edge-spool list")
+    if unreadable:
         raise typer.Exit(ExitCode.FAILED)
 
 

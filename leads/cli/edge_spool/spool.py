@@ -1,4 +1,4 @@
-"""Read and release the deliveries that the edge keeps on disk.
+"""Read, release and remove the deliveries that the edge keeps on disk.
 
 The files are written by deploy/nginx/lua/pancake/spool.lua: `<arrival in ms>-<random>-<size>.sealed`, with
 "PE1" and a ciphertext as leads/adapters/secrets.py describes it.
@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,15 @@ class Spool:
             return False
         self._path(Folder.QUARANTINE, name).rename(self._path(Folder.SPOOL, name))
         return True
+
+    def remove(self, folder: Folder, name: str) -> None:
+        """Remove one delivery. A file that no longer exists (delivered) is no error."""
+        self._path(folder, name).unlink(missing_ok=True)
+
+    @staticmethod
+    def arrived_at(name: str) -> datetime:
+        """Return the time of arrival in a file name. Raises ValueError if it is not one of the edge's."""
+        return datetime.fromtimestamp(int(name.partition("-")[0]) / 1000, UTC)
 
     def _path(self, folder: Folder, name: str) -> Path:
         return self._state / folder / Path(name).name

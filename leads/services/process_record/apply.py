@@ -25,6 +25,11 @@ async def apply_plan(transaction: Transaction, planned: PlannedEvent, now: datet
     )
 
 
+async def erase_event(transaction: Transaction, claim: Claim) -> None:
+    """Empty a claimed event of an erased customer, and commit."""
+    await transaction.run(("process_record/clear_event", {"id": claim.id}), commit=True)
+
+
 async def hold_event(transaction: Transaction, claim: Claim, status: str) -> None:
     """Give a claimed event the skipped status of its switch, and commit."""
     hold: Statement = ("process_record/hold_event", {"id": claim.id, "status": status})

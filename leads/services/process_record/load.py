@@ -12,6 +12,7 @@ from uuid import UUID
 from leads.adapters.database import Params, Row, Statement, Transaction
 from leads.domain.canonical_json import JsonObject, read_json
 from leads.domain.digest import NO_KEYS, PHONE, Digester
+from leads.domain.erasure import erasure_digests
 from leads.domain.errors import InvalidBody
 from leads.domain.facts import Account, Applied, Facts, Ticket
 from leads.domain.lead import Lead, read_lead
@@ -21,6 +22,7 @@ from leads.domain.versions import phones_of_version, with_possible_time
 from leads.services.process_record.claim import Claim
 
 CLAIM_LOST = "claim_lost"
+ERASED = "erased"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class LoadedEvent:
 
 @dataclass(frozen=True, slots=True)
 class NotProcessed:
-    """A claimed event that is not processed: kill switch on, no source active, or the claim lost."""
+    """A claimed event that is not processed: switched off, its customer erased, or the claim lost."""
 
     claim: Claim
     result: str
@@ -79,11 +81,16 @@ async def load_event(
     lead = with_possible_time(lead, claim.arrived_at)
     # The column, not the body: jsonb writes a number like 1e2 as 100, and polling locks what is stored.
     record = RecordKey(claim.connection_id, claim.table_name, claim.record_id or lead.record_id)
-    _, fences, _, locks, found = await transaction.run(
+    digests = erasure_digests(digester, read.usable, record.record_id)
+    _, fences, _, locks, erasures, found = await transaction.run(
         ("process_record/set_generic_plans", {}),
         ("process_record/fence_claim", {"id": claim.id, "claim_id": claim.claim_id}),
         lock_records_statement([record.record_id]),
         lock_phones_statement([record], read.usable),
+        (
+            "process_record/find_erasure",
+            {"id": claim.id, "digests": digests, "table_name": record.table_name},
+        ),
         ("process_record/load_applied", record.params()),
     )
     if not fences:
@@ -93,6 +100,8 @@ async def load_event(
         return NotProcessed(claim, SKIPPED_KILL_SWITCH)
     if not fence.source_active:
         return NotProcessed(claim, SKIPPED_SOURCE_DISABLED)
+    if erasures[0]["is_erased"]:
+        return NotProcessed(claim, ERASED)
     applied = read_applied(found[0], lead, read) if found else None
     phones = phones_of_version(read, applied)
     facts = await _load_facts(transaction, claim.id, record, phones, applied, digester)

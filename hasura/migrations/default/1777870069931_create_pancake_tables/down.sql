@@ -1,5 +1,6 @@
--- Drop the five tables with all their rows, and everything else that up.sql creates. Take a dump first:
---   pg_dump --table 'public.pancake_*' --format custom --file pancake_tables.dump "$DATABASE_URL"
+-- Drop the five tables with all their rows, and everything else that up.sql creates, also what is left of erased customers: restore
+-- customer_erasure before any cron or delivery runs again. Take a dump first:
+--   pg_dump --table 'public.pancake_*' --table public.customer_erasure --format custom --file pancake_tables.dump "$DATABASE_URL"
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
@@ -8,6 +9,10 @@ DROP FUNCTION IF EXISTS public.pancake_delete_event_logs(timestamptz, bigint);
 DROP FUNCTION IF EXISTS public.pancake_pending_event_ids();
 DROP FUNCTION IF EXISTS public.pancake_payload_hash(bytea, uuid, text);
 DROP FUNCTION IF EXISTS public.pancake_empty_events(bigint[]);
+DROP FUNCTION IF EXISTS public.pancake_erase_events(bigint[]);
+DROP FUNCTION IF EXISTS public.pancake_status_on_arrival(text, uuid, text, text[], text[], timestamptz);
+DROP FUNCTION IF EXISTS public.pancake_erasure(text[], uuid, text, timestamptz);
+DROP TABLE IF EXISTS public.customer_erasure;
 DROP FUNCTION IF EXISTS public.pancake_emptied_evidence(jsonb);
 DROP FUNCTION IF EXISTS public.pancake_phone_of_account(text, jsonb, uuid, text);
 DROP FUNCTION IF EXISTS public.pancake_staff_role(text);

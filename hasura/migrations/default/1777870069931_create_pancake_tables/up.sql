@@ -1,6 +1,6 @@
--- Create the five tables of the integration, the guard of the event states, the rules that several statements share
--- (settings, active source, applied versions, hash of a body, staff roles), the view through which the settings are shown and
--- changed, and a view of the connection history.
+-- Create the five tables of the integration and that of erased customers, the guard of the event states, the rules that several
+-- statements share (settings, active source, applied versions, hash of a body, retention, erasure, staff roles), the view through
+-- which the settings are shown and changed, and a view of the connection history.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
@@ -269,6 +269,25 @@ CREATE TABLE public.pancake_cron_run (
     )
 );
 
+-- What is left of an erased customer: a row for each phone, and one for each record with its connection and table. A digest says
+-- nothing without a key of ENCRYPTION_KEYS. Not named pancake_*, which are five tables. No role of Hasura may read it.
+CREATE TABLE public.customer_erasure (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    digest text NOT NULL,
+    connection_id uuid,
+    table_name text,
+    erased_at timestamptz NOT NULL,
+    requested_by text NOT NULL,
+    run_by text NOT NULL,
+    reason text,
+    counts jsonb NOT NULL,
+    CONSTRAINT pk_customer_erasure PRIMARY KEY (id),
+    CONSTRAINT ck_customer_erasure_record CHECK ((connection_id IS NULL) = (table_name IS NULL)),
+    CONSTRAINT fk_customer_erasure_connection FOREIGN KEY (connection_id) REFERENCES public.pancake_connection (id)
+);
+
+CREATE INDEX ix_customer_erasure_digest ON public.customer_erasure (digest);
+
 CREATE INDEX ix_pancake_cron_run_unnotified ON public.pancake_cron_run (notify_next_at, id)
     WHERE notified_at IS NULL AND notify_given_up_at IS NULL AND report -> 'notifications' <> '[]'::jsonb;
 CREATE INDEX ix_pancake_cron_run_given_up ON public.pancake_cron_run (notify_given_up_at)
@@ -284,6 +303,8 @@ CREATE FUNCTION public.pancake_event_transition_allowed(old text, new text) RETU
         WHEN old = 'received' THEN new IN ('ingested', 'dead_letter', 'skipped_kill_switch', 'skipped_source_disabled')
         WHEN old = 'ingested' THEN new IN ('received', 'processed', 'failed', 'dead_letter', 'skipped_kill_switch', 'skipped_source_disabled')
         WHEN old = 'failed' THEN new IN ('received', 'dead_letter', 'skipped_kill_switch', 'skipped_source_disabled')
+        -- A held event of a customer who was erased.
+        WHEN old LIKE 'skipped\_%' THEN new IN ('received', 'dead_letter')
         ELSE new = 'received'
     END
 $$;
@@ -777,6 +798,71 @@ $$;
 CREATE INDEX ix_pancake_webhook_event_leftover ON public.pancake_webhook_event (id)
     WHERE payload IS NULL AND raw IS NULL
         AND (normalized_phone IS NOT NULL OR notifications <> '[]'::jsonb OR evidence ? 'corrected_phone');
+
+-- Erase events of a customer: nothing of the person stays, not even digests, and the versions count as never applied. What was not
+-- processed becomes a dead letter with the code `erased`. Returns how many events had something to erase.
+CREATE FUNCTION public.pancake_erase_events(event_ids bigint[]) RETURNS bigint
+    LANGUAGE sql VOLATILE
+    AS $$
+    WITH erased AS (
+        UPDATE public.pancake_webhook_event AS e
+        SET
+            status = CASE e.status WHEN 'processed' THEN e.status ELSE 'dead_letter' END,
+            error_code = CASE e.status WHEN 'processed' THEN e.error_code ELSE 'erased' END,
+            payload = NULL, raw = NULL, normalized_phone = NULL, source_ip = NULL, error_detail = NULL, next_attempt_at = NULL,
+            applied_at = NULL, notifications = '[]',
+            evidence = public.pancake_emptied_evidence(e.evidence) - '{digests,phone,phone_changed}'::text[]
+        WHERE
+            e.id = ANY (event_ids)
+            AND (
+                e.payload IS NOT NULL OR e.raw IS NOT NULL OR e.normalized_phone IS NOT NULL OR e.applied_at IS NOT NULL
+                OR e.notifications <> '[]' OR e.evidence ?| '{digests,phone,phone_changed,corrected_phone}'
+                OR e.status NOT IN ('processed', 'dead_letter')
+            )
+        RETURNING e.id
+    )
+    SELECT count(*) FROM erased
+$$;
+
+-- The erasures that a version of a record falls under: one for its phone or record that is not older than the version. The caller
+-- gives as time of a version without one: its arrival by the webhook, else -infinity. Inlined.
+CREATE FUNCTION public.pancake_erasure(among_digests text[], for_connection_id uuid, for_table_name text, version_time timestamptz)
+    RETURNS TABLE (id bigint)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT c.id
+    FROM public.customer_erasure AS c
+    WHERE
+        c.digest = ANY (among_digests)
+        AND (
+            c.connection_id IS NULL
+            OR c.connection_id = for_connection_id
+                AND c.table_name = CASE WHEN for_table_name IN ('account', 'contact') THEN for_table_name ELSE 'lead' END
+        )
+        AND c.erased_at >= version_time
+$$;
+
+-- The status of an event when it is stored, and its error code. A version of an erased customer is a dead letter at once.
+CREATE FUNCTION public.pancake_status_on_arrival(
+    error_code text, for_connection_id uuid, for_table_name text, among_source_ids text[], among_digests text[], version_time timestamptz
+)
+    RETURNS TABLE (status text, error_code text)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT
+        CASE
+            WHEN c.code IS NOT NULL THEN 'dead_letter'
+            WHEN (SELECT w.kill_switch FROM public.pancake_switch() AS w) THEN 'skipped_kill_switch'
+            WHEN EXISTS (SELECT FROM public.pancake_active_source(for_connection_id, among_source_ids)) THEN 'received'
+            ELSE 'skipped_source_disabled'
+        END,
+        c.code
+    FROM (
+        SELECT CASE WHEN EXISTS (
+            SELECT FROM public.pancake_erasure(among_digests, for_connection_id, for_table_name, version_time)
+        ) THEN 'erased' ELSE $1 END AS code
+    ) AS c
+$$;
 
 -- Diva's names of the staff roles, as in staff.role and module_permission_action.role: the only place that knows them.
 CREATE FUNCTION public.pancake_staff_role(word text) RETURNS text

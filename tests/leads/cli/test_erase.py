@@ -1,0 +1,188 @@
+"""`leads erase`: nothing of the customer is left in any store, and old versions do not come back."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leads.adapters.secrets import KeyRing
+from leads.domain.listing import read_listed_leads
+from leads.services.connections import load_connections
+from leads.services.pancake_lists import store_missing
+from tests.support.crons import CronHarness, running_crons
+from tests.support.erasure import (
+    PERSON,
+    WRITTEN,
+    dump,
+    found_in,
+    read_files,
+    run_erase,
+    store_customer,
+    write_files,
+)
+from tests.support.leads import LATER
+from tests.support.logs import captured_logs
+from tests.support.settings import handler_settings
+
+PHONE = ("--phone", "84 905 111 222")
+
+
+@pytest.fixture
+async def harness(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[CronHarness]:
+    async with running_crons(handler_settings(database, key_ring), connection_id) as started:
+        started.sql("UPDATE ticket SET data = '{}'")
+        yield started
+
+
+@pytest.fixture
+def logs() -> Iterator[list[str]]:
+    with captured_logs() as lines:
+        yield lines
+
+
+def erase(harness: CronHarness, folder: Path, *arguments: str) -> dict[str, Any]:
+    result = run_erase(harness, folder, *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    assert found_in([result.output]) == set()
+    document: dict[str, Any] = json.loads(result.stdout)
+    return document
+
+
+async def test_nothing_of_the_customer_is_left_in_any_store(
+    harness: CronHarness, tmp_path: Path, logs: list[str]
+) -> None:
+    await store_customer(harness)
+    write_files(tmp_path)
+    assert found_in([*dump(harness).values(), *read_files(tmp_path)]) == set(WRITTEN)
+    bystander = harness.sql("SELECT * FROM pancake_webhook_event WHERE record_id = 'bystander'")
+    report = erase(harness, tmp_path, *PHONE, "--yes", "--by", "Lan", "--reason", "case 12")
+    assert report["counts"] == {
+        "events": 7, "accounts": 1, "contacts": 3, "tickets": 1, "cron_runs": 1, "engine_logs": 15,
+        "digests": 6, "deliveries": 4, "unusable_phones": 1,
+    }  # fmt: skip
+    (account,) = report["diva_accounts"]
+    # What the command says that Diva has to erase.
+    harness.sql("UPDATE account SET display_name = NULL, phone_number = NULL WHERE id = %s", account)
+    left = {table: found_in([text]) for table, text in dump(harness).items()}
+    assert {table: found for table, found in left.items() if found} == {}
+    assert found_in([*read_files(tmp_path), *logs]) == set()
+    assert "b,84,1,too_short" in "".join(read_files(tmp_path))
+    assert len(read_files(tmp_path)) == 4, "the bystander's, and the list without the customer"
+    assert harness.sql("SELECT * FROM pancake_webhook_event WHERE record_id = 'bystander'") == bystander
+
+
+async def test_a_dry_run_says_the_same_and_changes_nothing(harness: CronHarness, tmp_path: Path) -> None:
+    await store_customer(harness)
+    write_files(tmp_path)
+    before = dump(harness), read_files(tmp_path)
+    planned = erase(harness, tmp_path, *PHONE, "--dry-run")
+    assert (dump(harness), read_files(tmp_path)) == before
+    done = erase(harness, tmp_path, *PHONE, "--yes")
+    assert planned | {"dry_run": False} == done
+
+
+async def test_a_second_run_finds_nothing(harness: CronHarness, tmp_path: Path) -> None:
+    await store_customer(harness)
+    write_files(tmp_path)
+    erase(harness, tmp_path, *PHONE, "--yes")
+    before = dump(harness)
+    assert set(erase(harness, tmp_path, *PHONE, "--yes")["counts"].values()) == {0}
+    assert dump(harness) == before
+
+
+async def test_who_asked_when_and_why_is_kept(harness: CronHarness, tmp_path: Path) -> None:
+    await harness.process_lead(**PERSON)
+    erase(harness, tmp_path, *PHONE, "--yes", "--by", "Lan", "--reason", "case 12")
+    rows = harness.sql("SELECT * FROM customer_erasure ORDER BY id")
+    assert {(row["requested_by"], row["reason"], row["run_by"] != "") for row in rows} == {
+        ("Lan", "case 12", True)
+    }
+    assert rows[0]["counts"]["events"] == 1
+    assert run_erase(harness, tmp_path, *PHONE, "--yes", "--reason", "calls from 0905.111.222").exit_code == 2
+
+
+@pytest.mark.parametrize("origin", ["webhook", "poll", "reconcile"])
+@pytest.mark.parametrize("by", ["phone", "record"])
+async def test_old_versions_do_not_come_back(
+    harness: CronHarness, tmp_path: Path, origin: Any, by: str
+) -> None:
+    await harness.process_lead(**PERSON)
+    record = ("--record", f"{harness.connection_id}/lead/{PERSON['id']}")
+    erase(harness, tmp_path, *(PHONE if by == "phone" else record), "--yes")
+    old = PERSON | {"modified_on": LATER, "note": "as Pancake lists it"}
+    if origin == "webhook":
+        answer = await harness.deliver(old)
+        assert (answer["status"], answer["error_code"]) == ("dead_letter", "erased")
+    else:
+        (connection,) = await load_connections(harness.runtime.db, harness.runtime.settings.key_ring)
+        listed = read_listed_leads([old], "lead", UTC)
+        now, digester = datetime.now(UTC), harness.runtime.digester
+        ((_, stored),) = await store_missing(harness.runtime.db, connection, listed, origin, now, digester)
+        assert (stored.status, stored.error_code) == ("dead_letter", "erased")
+        assert await store_missing(harness.runtime.db, connection, listed, origin, now, digester) == []
+    assert found_in([dump(harness)["public.pancake_webhook_event"]]) == set()
+
+
+async def test_a_version_that_only_a_later_phone_shows_is_erased_when_processed(
+    harness: CronHarness, tmp_path: Path
+) -> None:
+    erase(harness, tmp_path, *PHONE, "--yes")
+    event, result = await harness.process_lead(
+        id="other", name="Hạnh", phone_number="0977000111", secondary_phone_number="0905111222"
+    )
+    assert result == "erased"
+    row = harness.event(event)
+    assert (row["status"], row["error_code"], row["payload"]) == ("dead_letter", "erased", None)
+    assert found_in([dump(harness)["public.pancake_webhook_event"]]) == set()
+    await harness.replay(ids=[event], corrected_phone=None)
+    assert await harness.process(event) in ("dead_letter", "not_received")
+    assert harness.count("ticket", "source_id = 'ticket_source_pancake'") == 0
+
+
+async def test_a_request_after_the_erasure_is_a_new_customer(harness: CronHarness, tmp_path: Path) -> None:
+    await harness.process_lead(**PERSON)
+    harness.sql("UPDATE ticket SET status = 'done'")
+    erase(harness, tmp_path, *PHONE, "--yes")
+    later = (datetime.now(UTC) + timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%S")
+    _, result = await harness.process_lead(**PERSON | {"modified_on": later})
+    assert result == "ticket_created"
+
+
+async def test_texts_that_a_person_changed_are_left_to_diva(harness: CronHarness, tmp_path: Path) -> None:
+    await harness.process_lead(**PERSON)
+    harness.sql("UPDATE ticket SET description = 'gọi sau 17h' WHERE source_id = 'ticket_source_pancake'")
+    report = erase(harness, tmp_path, *PHONE, "--yes")
+    (ticket,) = harness.sql("SELECT * FROM ticket WHERE source_id = 'ticket_source_pancake'")
+    assert (ticket["title"], ticket["description"]) == ("Lead Pancake: (đã xoá)", "gọi sau 17h")
+    assert report["diva_tickets"] == [ticket["code"]]
+
+
+async def test_a_record_that_names_the_phone_in_its_text_is_only_named(
+    harness: CronHarness, tmp_path: Path
+) -> None:
+    event, _ = await harness.process_lead(id="wife", phone_number="0912345678", note="chồng: 0905 111 222")
+    report = erase(harness, tmp_path, *PHONE, "--yes")
+    assert (report["mentions"], report["event_ids"]) == ([event], [])
+    assert harness.event(event)["payload"] is not None
+
+
+async def test_the_page_says_what_diva_and_the_edge_have_to_do(harness: CronHarness, tmp_path: Path) -> None:
+    await harness.process_lead(**PERSON)
+    write_files(tmp_path)
+    result = run_erase(harness, tmp_path, *PHONE, "--yes")
+    assert result.exit_code == 0, result.output
+    (account,) = harness.sql("SELECT id FROM account WHERE normalized_phone = '+84905111222'")
+    assert f"account {account['id']}: display_name, phone_number" in result.stdout
+    assert "Pancake has to erase: its record" in result.stdout
+
+
+def test_wrong_usage_is_refused(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from leads.cli.__main__ import app
+
+    for arguments in ([], ["--phone", "1"], ["--record", "x"], ["--phone", "0905111222", "--json"]):
+        assert CliRunner().invoke(app, ["erase", *arguments]).exit_code == 2
