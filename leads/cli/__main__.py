@@ -40,12 +40,12 @@ app.command("backfill-phones", epilog=examples("backfill-phones --dry-run", "bac
 app.command("history", epilog=examples("history", "history --of connection --of setting --since 2026-05-01"))(
     history
 )
-app.add_typer(metadata, name="metadata")
-app.add_typer(edge_spool, name="edge-spool")
-app.add_typer(tickets, name="tickets")
 app.command(
     "erase", epilog=examples("erase --phone 0905111222 --dry-run", "erase --record Diva/lead/8f0c… --yes")
 )(erase)
+app.add_typer(metadata, name="metadata")
+app.add_typer(edge_spool, name="edge-spool")
+app.add_typer(tickets, name="tickets")
 
 
 def main() -> None:

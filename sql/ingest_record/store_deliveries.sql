@@ -1,7 +1,6 @@
 -- Store a batch of deliveries. Token, switches and sources are read in the same statement, so a change takes effect at once.
 -- Returns one row per delivery with a known token: ordinal, status ('duplicate' if nothing was stored), event_id, error_code.
--- Relies on uq_pancake_connection_token, uq_pancake_source, uq_pancake_webhook_event_identity (also for the conflict),
--- ix_customer_erasure_digest.
+-- Relies on uq_pancake_connection_token, uq_pancake_source, uq_pancake_webhook_event_identity (also for the conflict), ix_customer_erasure_digest.
 WITH delivery AS (
     SELECT
         d.ordinal, d.arrived_at, d.source_ip, d.record_id, d.error_code, d.error_detail, d.notes, d.source_ids, d.phone,
@@ -62,8 +61,7 @@ WITH delivery AS (
         SELECT a.status, a.error_code
         FROM public.pancake_status_on_arrival(
             d.error_code, d.connection, d.table_name, d.source_ids, d.erasure_digests, COALESCE(d.modified_on, d.undated)
-        ) AS a
-        OFFSET 0
+        ) AS a OFFSET 0
     ) AS n
     -- Nothing personal of an erased customer.
     LEFT JOIN delivery AS k ON k.ordinal = d.ordinal AND n.error_code IS DISTINCT FROM 'erased'

@@ -15,6 +15,7 @@ from leads.cli.backfill_phones.parsing import Parsers
 from leads.cli.backfill_phones.passes import Backfill
 from leads.cli.backfill_phones.report import Report
 from leads.cli.backfill_phones.state import State
+from leads.cli.backfill_phones.unusable import remove_old_file
 from leads.cli.backfill_phones.watching import LockWatch
 from leads.cli.backfill_phones.writing import Writer
 
@@ -32,6 +33,7 @@ class Options:
 
 def run(database_url: str, options: Options, report: Report, progress: Progress) -> None:
     """Do the work and fill the report. Raises Stopped, DatabaseUnavailable and DatabaseError."""
+    remove_old_file(options.unusable, datetime.now(UTC))
     with ExitStack() as stack:
         reader = stack.enter_context(open_session(database_url, "backfill-phones"))
         parsers = stack.enter_context(Parsers(options.processes))

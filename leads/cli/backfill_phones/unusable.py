@@ -3,12 +3,24 @@
 import csv
 import os
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from leads.cli.backfill_phones.accounts import Account
 from leads.cli.backfill_phones.parsing import Reading
+
+MAX_AGE = timedelta(days=30)
+"""How long the file of an earlier run is kept: it holds customers' phones (docs/privacy.md)."""
+
+
+def remove_old_file(path: Path, now: datetime) -> bool:
+    """Remove the file of a run that ended more than MAX_AGE ago; return whether there was one."""
+    if not path.exists() or datetime.fromtimestamp(path.stat().st_mtime, UTC) > now - MAX_AGE:
+        return False
+    path.unlink()
+    return True
 
 
 class UnusableFile:

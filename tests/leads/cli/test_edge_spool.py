@@ -2,6 +2,7 @@
 
 import base64
 import json
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -133,3 +134,37 @@ def test_a_folder_that_cannot_be_read_is_a_matter_of_configuration(tmp_path: Pat
     result = run(tmp_path, "list")
     assert result.exit_code == 2
     assert "Check EDGE_STATE_DIR" in result.stderr
+
+
+def test_what_no_operator_handled_is_removed_by_age(state: Path) -> None:
+    now = datetime.now(UTC)
+    names = {days: f"{int((now - timedelta(days=days)).timestamp() * 1000)}-a-1.sealed" for days in (29, 31)}
+    for name in names.values():
+        seal(state, "quarantine", name)
+        seal(state, "spool", name)
+    assert run(state, "purge", "--dry-run").stdout == "1 older than 30 days.\n"
+    assert read_json(run(state, "purge", "--json")) == {"removed": 1, "older": 1}
+    assert [path.name for path in (state / "quarantine").iterdir()] == [names[29]]
+    assert len(list((state / "spool").iterdir())) == 2, "these are still delivered"
+
+
+def test_the_deliveries_of_an_erased_customer_are_removed_from_all_folders(state: Path) -> None:
+    of_customer = b'{"id": "r-2", "phone_number": "0905 111 222"}'
+    for folder in ("spool", "unknown", "quarantine"):
+        seal(state, folder, "1-a-1.sealed", of_customer)
+        seal(state, folder, "2-b-1.sealed")
+    assert run(state, "erase", "--phone", "+84905111222", "--dry-run").exit_code == 0
+    assert read_json(run(state, "erase", "--phone", "+84905111222", "--json")) == {
+        "erased": 3,
+        "unreadable": [],
+    }
+    assert {path.name for path in state.rglob("*.sealed")} == {"2-b-1.sealed"}
+    assert read_json(run(state, "erase", "--record", "any/lead/r-1", "--json"))["erased"] == 3
+    assert list(state.rglob("*.sealed")) == []
+
+
+def test_an_unreadable_delivery_may_be_the_customers_and_is_named(state: Path) -> None:
+    seal(state, "quarantine", "1-a-1.sealed")
+    result = run(state, "erase", "--phone", "0905111222", keys=OTHER_KEYS)
+    assert result.exit_code == 1
+    assert "quarantine/1-a-1.sealed is unreadable" in result.stderr

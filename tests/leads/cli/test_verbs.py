@@ -48,11 +48,11 @@ def test_the_verbs_are_those_of_the_operators() -> None:
         "reconcile",
         "backfill-phones",
         "history",
+        "erase",
         "connection",
         "metadata",
         "edge-spool",
         "tickets",
-        "erase",
     ]
 
 
