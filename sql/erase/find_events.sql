@@ -1,5 +1,5 @@
 -- Find the events of a customer: those whose phone it is, those of the given records and ids, and all events of their records.
--- Returns id, connection_id, table_name (lead, account or contact), record_id, account_id, ticket_id, phones; by id.
+-- Returns id, connection_id, table_name (lead, account or contact), record_id, account_id, ticket_id, phones, phone_digests; by id.
 -- Relies on nothing: it reads all events, since a phone may also be one of several of a lead, or a digest.
 WITH event AS (
     SELECT e.*, CASE WHEN e.table_name IN ('account', 'contact') THEN e.table_name ELSE 'lead' END AS in_table
@@ -25,7 +25,8 @@ SELECT
         SELECT e.normalized_phone WHERE e.normalized_phone IS NOT NULL
         UNION
         SELECT p.phone FROM jsonb_array_elements_text(e.evidence -> 'phone' -> 'usable') AS p (phone)
-    ) AS phones
+    ) AS phones,
+    COALESCE(e.evidence #> '{phone,digests,usable}', '[]') AS phone_digests
 FROM event AS e
 WHERE
     e.id = ANY (%(ids)s)

@@ -7,7 +7,7 @@ from datetime import datetime
 from leads.adapters.db_session import DbSession, DictRow
 from leads.adapters.queries import QUERIES
 from leads.cli.erase.finding import Customer
-from leads.cli.erase.target import Target
+from leads.cli.erase.target import Target, pattern_of
 from leads.domain.digest import Digester
 from leads.domain.erasure import ERASED_PHONE, ERASED_RECORD, erasure_digests
 from leads.domain.ticket_text import written_by_us
@@ -54,7 +54,7 @@ def erase_rows(
         "account_ids": customer.account_ids,
         "record_ids": customer.record_ids,
         "stored_digits": customer.stored_digits,
-        "pattern": target.pattern,
+        "pattern": pattern_of(customer.phones),
         "now": request.now,
     }
     (row,) = db.execute(QUERIES["erase/clear_events"], {"ids": ids}).fetchall()

@@ -25,6 +25,7 @@ class CustomerEvent:
     account_id: UUID | None
     ticket_id: UUID | None
     phones: list[str]
+    phone_digests: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +104,21 @@ def find(db: DbSession, target: Target, digester: Digester) -> Customer:
     rows = db.execute(QUERIES["erase/find_events"], params).fetchall()
     events = [CustomerEvent(**row) for row in rows]
     ids = [event.id for event in events]
-    phones = sorted({phone for event in events for phone in event.phones} - {target.phone or ""})
+    phones = sorted(_phones_of(db, events, digester) - {target.phone or ""})
     own = db.execute(QUERIES["erase/find_phones"], {"phones": phones, "ids": ids}).fetchall()
     found = [row["phone"] for row in own]
     mentions = [event_id for event_id, is_of in named if not is_of and event_id not in ids]
     return Customer(events, [target.phone, *found] if target.phone else found, mentions)
+
+
+def _phones_of(db: DbSession, events: list[CustomerEvent], digester: Digester) -> set[str]:
+    """Return the phones of events; those that retention emptied are found among the customer's contacts."""
+    accounts = [event.account_id for event in events if event.account_id]
+    contacts = db.execute(QUERIES["erase/list_contacts"], {"account_ids": accounts}).fetchall()
+    listed = [row["phone"] for row in contacts]
+    digests = {digest for event in events for digest in event.phone_digests}
+    found = {digester.find_phone(digest, listed) for digest in digests}
+    return {phone for event in events for phone in event.phones} | {phone for phone in found if phone}
 
 
 def _find_bodies(db: DbSession, target: Target) -> list[tuple[int, bool]]:

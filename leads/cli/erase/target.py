@@ -1,6 +1,7 @@
 """Whose data is to be erased: a phone or a record of Pancake; how it is recognised in texts and bodies."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
@@ -34,12 +35,8 @@ class Target:
 
     @property
     def pattern(self) -> str:
-        """Return a regular expression, for PostgreSQL too, of the phone in each form that is typed."""
-        if self.phone is None:
-            return "(?!)"
-        forms = sorted(set(stored_digits(self.phone)), key=len, reverse=True)
-        typed = "|".join(SIGNS_BETWEEN_DIGITS.join(form) for form in forms)
-        return f"(^|[^0-9])(00)?({typed})($|[^0-9])"
+        """Return the pattern of the phone; of a record one that nothing matches."""
+        return pattern_of([self.phone] if self.phone else [])
 
     def is_of(self, raw: bytes) -> bool:
         """Whether a body is of the customer: the record's, or its phones contain the phone.
@@ -60,6 +57,16 @@ class Target:
     def is_in(self, text: str) -> bool:
         """Whether the phone stands in the text, in any form that is typed."""
         return re.search(self.pattern, text) is not None
+
+
+def pattern_of(phones: Iterable[str]) -> str:
+    """Return a regular expression, for PostgreSQL too, of phones (E.164) in each form that is typed."""
+    forms = {form for phone in phones for form in stored_digits(phone)}
+    if not forms:
+        return "(?!)"
+    longest_first = sorted(forms, key=len, reverse=True)
+    typed = "|".join(SIGNS_BETWEEN_DIGITS.join(form) for form in longest_first)
+    return f"(^|[^0-9])(00)?({typed})($|[^0-9])"
 
 
 def read_target(phone: str | None, record: str | None) -> Target:

@@ -1,0 +1,73 @@
+"""`leads erase` beside processing, and after retention."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from leads.adapters.secrets import KeyRing
+from tests.support.crons import CronHarness, running_crons
+from tests.support.erasure import PERSON, dump, found_in, run_erase
+from tests.support.settings import handler_settings
+
+PHONE = ("--phone", "0905111222", "--yes", "--json")
+WAITING = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+@pytest.fixture
+async def harness(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[CronHarness]:
+    async with running_crons(handler_settings(database, key_ring), connection_id) as started:
+        started.sql("UPDATE ticket SET data = '{}'")
+        yield started
+
+
+async def waits(harness: CronHarness) -> None:
+    async with asyncio.timeout(20):
+        while not harness.sql(WAITING):
+            await asyncio.sleep(0.05)
+
+
+async def test_it_waits_for_the_lock_of_the_phone_and_sees_what_was_stored_meanwhile(
+    harness: CronHarness, tmp_path: Path
+) -> None:
+    await harness.process_lead(**PERSON)
+    with psycopg.connect(harness.database_url) as processing:
+        processing.execute("SELECT pg_advisory_xact_lock(2, hashtext('+84905111222'))")
+        erasing = asyncio.create_task(asyncio.to_thread(run_erase, harness, tmp_path, *PHONE))
+        await waits(harness)
+        await harness.deliver(PERSON | {"id": "meanwhile"})
+        assert not erasing.done()
+    result = await erasing
+    assert result.exit_code == 0, result.output
+    assert '"events": 2' in result.stdout
+    assert found_in([dump(harness)["public.pancake_webhook_event"]]) == set()
+
+
+async def test_a_claimed_event_that_waited_for_the_erasure_is_erased(
+    harness: CronHarness, tmp_path: Path
+) -> None:
+    """It was claimed before the erasure began, and takes the lock of the phone after it."""
+    answer = await harness.deliver(PERSON)
+    with psycopg.connect(harness.database_url) as erasing:
+        erasing.execute("SELECT pg_advisory_xact_lock(2, hashtext('+84905111222'))")
+        processing = asyncio.create_task(harness.process(answer["event_id"]))
+        await waits(harness)
+        digests = harness.runtime.digester.digest("erased phone", "+84905111222")
+        erasing.execute(
+            "INSERT INTO customer_erasure (digest, erased_at, requested_by, run_by, counts)"
+            " VALUES (%s, now(), 'a', 'a', '{}')",
+            [digests],
+        )
+    assert await processing == "erased"
+    assert harness.count("account", "normalized_phone = '+84905111222'") == 0
+
+
+async def test_after_retention_all_contacts_are_found(harness: CronHarness, tmp_path: Path) -> None:
+    await harness.process_lead(**PERSON)
+    harness.move_clock(days=91)
+    await harness.run("purge_events")
+    assert run_erase(harness, tmp_path, *PHONE).exit_code == 0
+    harness.sql("UPDATE account SET display_name = NULL, phone_number = NULL")
+    assert {table: found for table, text in dump(harness).items() if (found := found_in([text]))} == {}
