@@ -203,6 +203,11 @@ def list_connections(db: DbSession, now: datetime) -> list[ConnectionRow]:
     return cursor.execute(QUERIES["connection_secrets/list_connections"], {"now": now}).fetchall()
 
 
+def list_erasure_keys(db: DbSession) -> list[str]:
+    """List the ids of the keys that erasures of customers name: these keys stay in the ring."""
+    return [row["key_id"] for row in db.execute(QUERIES["connection_secrets/list_erasure_keys"])]
+
+
 def reencrypt(db: DbSession, ring: KeyRing, rows_per_batch: int = 100) -> tuple[int, int]:
     """Seal every secret with the current key, one transaction per batch; return (changed, all).
 

@@ -134,14 +134,19 @@ def rotate_keys(
 ) -> None:
     """Seal every secret with the first key of ENCRYPTION_KEYS, for its connection and base URL.
 
-    Afterwards the other keys may be removed from ENCRYPTION_KEYS.
+    Afterwards the other keys may be removed from ENCRYPTION_KEYS, except those
+    that the output says to keep. What was stored with a removed key counts as
+    changed when a lead is compared.
     """
     with open_session() as session, show_activity("sealing secrets"):
         changed, seen = connections.reencrypt(session.db, session.ring, rows_per_batch)
+        kept = [key for key in connections.list_erasure_keys(session.db) if key != session.ring.current]
     if as_json:
-        print_json({"sealed": changed, "secrets": seen, "key": session.ring.current})
-    else:
-        typer.echo(f"Sealed {changed} of {seen} secrets with key {session.ring.current}.")
+        print_json({"sealed": changed, "secrets": seen, "key": session.ring.current, "keep": kept})
+        return
+    typer.echo(f"Sealed {changed} of {seen} secrets with key {session.ring.current}.")
+    if kept:
+        typer.echo(f"Keep these keys, which erasures of customers name: {', '.join(kept)}")
 
 
 async def _count_sources(access: Access, settings: OperatorSettings) -> int:
