@@ -10,10 +10,11 @@ import pytest
 from leads.adapters.secrets import KeyRing
 from tests.support.crons import CronHarness, running_crons
 from tests.support.erasure import PERSON, dump, found_in, run_erase
+from tests.support.locks import wait_for_lock_waiter
 from tests.support.settings import handler_settings
 
 PHONE = ("--phone", "0905111222", "--yes", "--json")
-WAITING = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+PHONE_LOCK = "locktype = 'advisory' AND classid = 2"
 
 
 @pytest.fixture
@@ -23,12 +24,6 @@ async def harness(database: str, connection_id: str, key_ring: KeyRing) -> Async
         yield started
 
 
-async def waits(harness: CronHarness) -> None:
-    async with asyncio.timeout(20):
-        while not harness.sql(WAITING):
-            await asyncio.sleep(0.05)
-
-
 async def test_it_waits_for_the_lock_of_the_phone_and_sees_what_was_stored_meanwhile(
     harness: CronHarness, tmp_path: Path
 ) -> None:
@@ -36,7 +31,7 @@ async def test_it_waits_for_the_lock_of_the_phone_and_sees_what_was_stored_meanw
     with psycopg.connect(harness.database_url) as processing:
         processing.execute("SELECT pg_advisory_xact_lock(2, hashtext('+84905111222'))")
         erasing = asyncio.create_task(asyncio.to_thread(run_erase, harness, tmp_path, *PHONE))
-        await waits(harness)
+        await wait_for_lock_waiter(harness, erasing, PHONE_LOCK)
         await harness.deliver(PERSON | {"id": "meanwhile"})
         assert not erasing.done()
     result = await erasing
@@ -53,7 +48,7 @@ async def test_a_claimed_event_that_waited_for_the_erasure_is_erased(
     with psycopg.connect(harness.database_url) as erasing:
         erasing.execute("SELECT pg_advisory_xact_lock(2, hashtext('+84905111222'))")
         processing = asyncio.create_task(harness.process(answer["event_id"]))
-        await waits(harness)
+        await wait_for_lock_waiter(harness, processing, PHONE_LOCK)
         digests = harness.runtime.digester.digest("erased phone", "+84905111222")
         erasing.execute(
             "INSERT INTO customer_erasure (digest, erased_at, requested_by, run_by, counts)"
