@@ -18,7 +18,7 @@ from leads.cli.erase.finding import find_and_lock
 from leads.cli.erase.target import Phone, Record, Target, read_target
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import CommandFailed, WrongUsage
-from leads.cli.output import AsJson, print_json, say, show_activity
+from leads.cli.output import AsJson, print_json, print_line, say, show_activity
 from leads.domain.errors import Contended, DatabaseUnavailable
 
 MAX_TRIES = 3
@@ -116,24 +116,24 @@ def _refuse_personal_data(target: Target, *texts: str | None) -> None:
 
 
 def _print(erasure: Erasure, *, dry_run: bool, edge: bool) -> None:
-    typer.echo("Would be erased:" if dry_run else "Erased:")
+    print_line("Would be erased:" if dry_run else "Erased:")
     for kind, count in erasure.counts.items():
-        typer.echo(f"  {kind.replace('_', ' ')}: {count}")
+        print_line(f"  {kind.replace('_', ' ')}: {count}")
     if erasure.event_ids:
-        typer.echo(f"  ids of the events: {', '.join(map(str, erasure.event_ids))}")
+        print_line(f"  ids of the events: {', '.join(map(str, erasure.event_ids))}")
     if erasure.mentions:
         ids = ", ".join(map(str, erasure.mentions))
-        typer.echo(f"Other records name the phone in their body. Look at these events: {ids}")
-    typer.echo("Diva has to erase:")
+        print_line(f"Other records name the phone in their body. Look at these events: {ids}")
+    print_line("Diva has to erase:")
     for account in erasure.diva_accounts:
-        typer.echo(f"  account {account}: display_name, phone_number, and normalized_phone with it")
+        print_line(f"  account {account}: display_name, phone_number, and normalized_phone with it")
     for account in erasure.diva_consents:
-        typer.echo(f"  customer_consent of account {account}")
+        print_line(f"  customer_consent of account {account}")
     for code in erasure.diva_tickets:
-        typer.echo(f"  ticket {code}: a person changed its text, or it is of another customer too")
-    typer.echo("  messages that sendNotifications sent, files and calls of the tickets, backups")
-    typer.echo("Pancake has to erase: its record of the customer")
+        print_line(f"  ticket {code}: a person changed its text, or it is of another customer too")
+    print_line("  messages that sendNotifications sent, files and calls of the tickets, backups")
+    print_line("Pancake has to erase: its record of the customer")
     if not edge:
-        typer.echo("On the edge's machine run: leads edge-spool erase with the same --phone or --record")
+        print_line("On the edge's machine run: leads edge-spool erase with the same --phone or --record")
     if not erasure.has_engine_logs:
-        typer.echo("Hasura's metadata is in another database: its logs of our crons end by retention")
+        print_line("Hasura's metadata is in another database: its logs of our crons end by retention")
