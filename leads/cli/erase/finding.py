@@ -6,6 +6,7 @@ from uuid import UUID
 from leads.adapters.db_session import DbSession
 from leads.adapters.queries import QUERIES
 from leads.cli.erase.target import Target
+from leads.cli.failures import CommandFailed
 from leads.domain.digest import PHONE, Digester
 from leads.domain.errors import Contended
 from leads.domain.phone import stored_digits
@@ -122,12 +123,20 @@ def _phones_of(db: DbSession, events: list[CustomerEvent], digester: Digester) -
 
 
 def _find_bodies(db: DbSession, target: Target) -> list[tuple[int, bool]]:
-    """Return the events whose body names the phone, and whether it is the customer's body."""
-    params = {"pattern": target.pattern, "limit": MAX_BODIES}
+    """Return the events whose body names the phone, and whether it is the customer's body.
+
+    Raises CommandFailed if there are too many bodies to look at.
+    """
+    params = {"pattern": target.pattern, "limit": MAX_BODIES + 1}
     bodies = [
         (row["id"], row["raw"] if row["payload"] is None else row["payload"].encode())
         for row in db.execute(QUERIES["erase/find_mentions"], params)
     ]
+    if len(bodies) > MAX_BODIES:
+        raise CommandFailed(
+            f"More than {MAX_BODIES} stored bodies may name the phone: nothing was erased. "
+            "Wait for retention, or shorten held_retention_days."
+        )
     return [
         (event_id, target.is_of(raw))
         for event_id, raw in bodies

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from leads.adapters.secrets import KeyRing
+from leads.cli.__main__ import app
 from leads.domain.listing import read_listed_leads
 from leads.services.connections import load_connections
 from leads.services.pancake_lists import store_missing
@@ -169,6 +171,18 @@ async def test_a_record_that_names_the_phone_in_its_text_is_only_named(
     assert harness.event(event)["payload"] is not None
 
 
+async def test_too_many_bodies_are_refused_and_nothing_is_erased(
+    harness: CronHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leads.cli.erase.finding.MAX_BODIES", 1)
+    await harness.process_lead(**PERSON)
+    await harness.deliver("not JSON")
+    before = dump(harness)
+    result = run_erase(harness, tmp_path, *PHONE, "--yes")
+    assert (result.exit_code, "nothing was erased" in result.stderr) == (1, True)
+    assert dump(harness) == before
+
+
 async def test_the_page_says_what_diva_and_the_edge_have_to_do(harness: CronHarness, tmp_path: Path) -> None:
     await harness.process_lead(**PERSON)
     write_files(tmp_path)
@@ -179,10 +193,6 @@ async def test_the_page_says_what_diva_and_the_edge_have_to_do(harness: CronHarn
     assert "Pancake has to erase: its record" in result.stdout
 
 
-def test_wrong_usage_is_refused(tmp_path: Path) -> None:
-    from typer.testing import CliRunner
-
-    from leads.cli.__main__ import app
-
+def test_wrong_usage_is_refused() -> None:
     for arguments in ([], ["--phone", "1"], ["--record", "x"], ["--phone", "0905111222", "--json"]):
         assert CliRunner().invoke(app, ["erase", *arguments]).exit_code == 2
