@@ -202,9 +202,13 @@ def _check_database_url(name: str, url: str, clear_text: ClearText, problems: li
         clear_text.check_database(name, url)
 
 
+def _is_http(url: str) -> bool:
+    return re.match(r"https?://[^/]", url) is not None
+
+
 def _base_url(name: str, url: str, problems: list[str]) -> str:
     """Return a URL without a slash at its end. An empty one was found missing before."""
-    if url and not re.match(r"https?://[^/]", url):
+    if url and not _is_http(url):
         problems.append(f"{name} is not an http or https URL: give it {VARIABLES[name]}")
     return url.rstrip("/")
 
@@ -218,7 +222,7 @@ def check_url(variable: str, hop: Hop, url: str, environment: Mapping[str, str] 
 
 
 def _check_urls(clear_text: ClearText, hasura_url: str, pancake_api_hosts: frozenset[str]) -> None:
-    clear_text.check_urls("HASURA_URL", "hasura", [hasura_url] if hasura_url.startswith("http") else [])
+    clear_text.check_urls("HASURA_URL", "hasura", [hasura_url] if _is_http(hasura_url) else [])
     clear_text.check_urls("PANCAKE_API_HOSTS", "pancake", pancake_api_hosts)
 
 

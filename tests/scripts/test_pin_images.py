@@ -25,7 +25,7 @@ def run(clone: Path, *arguments: str, docker: str = "exit 1") -> subprocess.Comp
     program.parent.mkdir(exist_ok=True)
     program.write_text(f"#!/bin/sh\n{docker}\n")
     program.chmod(0o755)
-    command = [clone / "scripts" / "pin_images", *arguments]
+    command = [str(clone / "scripts" / "pin_images"), *arguments]
     path = {"PATH": f"{program.parent}:/usr/bin:/bin"}
     return subprocess.run(command, env=path, capture_output=True, text=True, check=False, timeout=30)
 
