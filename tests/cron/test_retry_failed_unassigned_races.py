@@ -203,7 +203,7 @@ async def test_a_ticket_that_diva_refuses_to_change_does_not_stop_the_others(har
     events = seed_unassigned(harness, harness.connection_id, 3)
     harness.sql(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN RAISE EXCEPTION 'secret of %%', NEW.data; END $$"
+        " $$ BEGIN RAISE EXCEPTION 'secret of ticket %%', NEW.id; END $$"
     )
     harness.sql(
         "CREATE TRIGGER refuse BEFORE UPDATE ON ticket FOR EACH ROW"
