@@ -93,6 +93,8 @@ BEGIN
             ('public.pancake_cron_run', 'SELECT', NULL),
             ('public.pancake_cron_run', 'INSERT', NULL),
             ('public.pancake_cron_run', 'UPDATE', NULL),
+            -- What reconcile stores is compared with it; rotate-keys names its keys.
+            ('public.customer_erasure', 'SELECT', 'id, digest, connection_id, table_name, erased_at'),
             -- The history of changes is written by triggers with the rights of their owner.
             ('public.integration_change', 'SELECT', 'id, transaction_id, changed_at, kind, action, row_id, name, changed_by, hasura_role, database_role, application, before, after'),
             -- Hasura's, for its trigger function, when reconcile stores a lead.

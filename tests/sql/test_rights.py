@@ -49,7 +49,7 @@ TABLES = {
         f"{HASURA}hdb_cron_event_invocation_logs",
     },
     OPERATORS: {
-        "account", "integration_change", "staff", "ticket", "view_pancake_stored_setting",
+        "account", "customer_erasure", "integration_change", "staff", "ticket", "view_pancake_stored_setting",
         "pancake_connection", "pancake_cron_run", "pancake_source", "pancake_webhook_event",
         f"{HASURA}event_log",
     },
