@@ -20,6 +20,7 @@ from urllib.parse import quote
 import httpx
 
 from leads.adapters.breaker import Breaker
+from leads.adapters.limited_body import read_limited
 from leads.domain.base_url import host_of
 from leads.domain.canonical_json import JsonObject, read_json_loosely
 from leads.domain.errors import (
@@ -112,7 +113,7 @@ class PancakeApi:
             limits=httpx.Limits(
                 max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE_CONNECTIONS
             ),
-            headers={"Accept": "application/json"},
+            headers={"Accept": "application/json", "Accept-Encoding": "gzip"},
             transport=transport,
             trust_env=False,
         )
@@ -221,14 +222,10 @@ class PancakeApi:
                 timeout(self._total_timeout_seconds),
                 self._http.stream("GET", url, params=query) as response,
             ):
-                content = bytearray()
-                async for chunk in response.aiter_bytes():
-                    content += chunk
-                    if len(content) > self._max_answer_bytes:
-                        problem = "the answer is too large"
-                        break
-                else:
-                    return response.status_code, response.headers, bytes(content)
+                content = await read_limited(response, self._max_answer_bytes)
+                if len(content) <= self._max_answer_bytes:
+                    return response.status_code, response.headers, content
+                problem = "the answer is too large"
         except TimeoutError:
             problem = f"no complete answer within {self._total_timeout_seconds:g} s"
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:

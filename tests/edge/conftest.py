@@ -17,7 +17,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if missing:
         reason = f"the real edge needs Debian's {', '.join(missing)}: apt-get install them to run these tests"
         for item in items:
-            needs_nginx = {"start_harness", "harness", "real"} & set(getattr(item, "fixturenames", ()))
+            needs_nginx = {"start_harness", "harness", "shared_harness", "real"} & set(
+                getattr(item, "fixturenames", ())
+            )
             if item.path.parent == Path(__file__).parent and (needs_nginx or "[real" in item.name):
                 item.add_marker(pytest.mark.skip(reason=reason))
 

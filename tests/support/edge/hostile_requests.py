@@ -1,0 +1,195 @@
+"""Requests that attack the edge: raw bytes, with the answers and deliveries to expect."""
+
+from dataclasses import dataclass
+
+from tests.support.edge.harness import TOKEN
+
+ROUTE = "/api/pancake/record/"
+PATH = ROUTE + TOKEN
+FORGED = "forged-by-the-sender"
+"""The value of each header that only the edge may send to Hasura."""
+LENGTH = "Content-Length: 2\r\n"
+CHUNKED = "Transfer-Encoding: chunked\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Bytes to send, the status codes of all answers in order, and the bodies that arrive at Hasura."""
+
+    sent: bytes
+    codes: tuple[int, ...] = (400,)
+    delivered: tuple[bytes, ...] = ()
+
+
+def post(head: str = LENGTH, body: bytes = b"{}", path: str = PATH, line: str | None = None) -> bytes:
+    """Return one request. `line`: the whole request line; `head`: lines after Host, each with its end."""
+    first = f"POST {path} HTTP/1.1" if line is None else line
+    return f"{first}\r\nHost: edge\r\n{head}\r\n".encode("latin-1") + body
+
+
+def sound(sent: bytes) -> Attack:
+    """A request that is odd but has one meaning: it is delivered once."""
+    return Attack(sent, (200,), (b"{}",))
+
+
+INNER = post("Content-Length: 7\r\n", b"inner!!")
+
+FRAMING = {
+    "a length and chunks": Attack(post("Content-Length: 5\r\n" + CHUNKED, LAST_CHUNK + INNER)),
+    "chunks and a length": Attack(post(CHUNKED + "Content-Length: 5\r\n", LAST_CHUNK + INNER)),
+    "two lengths": Attack(post("Content-Length: 2\r\nContent-Length: 0\r\n", b"{}" + INNER)),
+    "one length twice": Attack(post(LENGTH + LENGTH)),
+    "chunks of HTTP/1.0": Attack(post(CHUNKED, LAST_CHUNK + INNER, line=f"POST {PATH} HTTP/1.0")),
+    "chunks declared twice": Attack(post(CHUNKED + CHUNKED, LAST_CHUNK + INNER)),
+    "chunks with a blank before the colon": Attack(post("Transfer-Encoding : chunked\r\n", LAST_CHUNK)),
+    "chunks with an underscore": Attack(
+        post("Transfer_Encoding: chunked\r\n", LAST_CHUNK), (200, 400), (b"",)
+    ),
+    "a body that is a request": Attack(post(f"Content-Length: {len(INNER)}\r\n", INNER), (200,), (INNER,)),
+    "an unread body that is a request": Attack(
+        post(f"Content-Length: {len(INNER)}\r\n", INNER, "/elsewhere"), (404,)
+    ),
+    "a body without a length": Attack(post("", b"{}"), (200, 400), (b"",)),
+    "a length that ends early": Attack(post("Content-Length: 1\r\n", b"{}"), (200, 400), (b"{",)),
+    "lines that end with LF alone": sound(post().replace(b"\r\n", b"\n")),
+    "a chunk with an extension": sound(post(CHUNKED, b"2;a=b\r\n{}\r\n" + LAST_CHUNK)),
+    "chunks with a trailer": sound(post(CHUNKED, b"2\r\n{}\r\n0\r\nHost: x\r\n\r\n")),
+    "chunks without an end": Attack(post(CHUNKED, b"2\r\n{}\r\n"), ()),
+    "a body that breaks off": Attack(post("Content-Length: 50\r\n", b"half"), ()),
+    "a request line that breaks off": Attack(post()[:30], ()),
+    "a head that breaks off": Attack(post()[:-6], ()),
+    "two requests at once": Attack(post() + INNER, (200, 200), (b"{}", b"inner!!")),
+    "a hundred requests at once": Attack(post() * 100, (200,) * 100, (b"{}",) * 100),
+    "a refused request before another": Attack(
+        post(path="/elsewhere") + INNER, (404, 200), (b"inner!!",)
+    ),
+    "a malformed request before another": Attack(post("X A: b\r\n" + LENGTH) + INNER),
+    **{
+        f"the length {value!r}": Attack(post(f"Content-Length: {value}\r\n"))
+        for value in ("2, 2", "-2", "+2", "0x2", "2a", "", "2 3", "\x0b2", "9" * 20, str(2**64 + 2))
+    },
+    **{
+        f"the encoding {value!r}": Attack(post(f"Transfer-Encoding: {value}\r\n", LAST_CHUNK + INNER), (501,))
+        for value in ("identity", "chunked, identity", "gzip, chunked", "xchunked", "chunked, chunked",
+                      "\x0bchunked")
+    },
+    **{
+        f"the chunk {chunk!r}": Attack(post(CHUNKED, chunk + b"\r\n" + LAST_CHUNK))
+        for chunk in (b"zz\r\n{}", b"-1\r\n{}", b"0x2\r\n{}", b"\r\n{}", b"2\r\n{}XX", b"f" * 17 + b"\r\n{}")
+    },
+}  # fmt: skip
+"""Two readers of a request could disagree about where it ends."""
+
+LINES = {
+    **{
+        f"the method {method[:12]!r}": Attack(post(line=f"{method} {PATH} HTTP/1.1"), (405,))
+        for method in ("GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PROPFIND",
+                       "_", "X" * 5000)
+    },
+    **{
+        f"the method {method!r}": Attack(post(line=f"{method} {PATH} HTTP/1.1"))
+        for method in ("post", "PO ST", "POST\x00", "P\xd6ST", "")
+    },
+    **{
+        f"the version {version!r}": Attack(post(line=f"POST {PATH}{version}"), codes)
+        for version, codes in {
+            "": (), " HTTP/0.9": (400,), " HTTP/1": (400,), " http/1.1": (400,), " HTTP/1.1 x": (400,),
+            " HTTP/1.\x001": (400,), "\tHTTP/1.1": (400,), " HTTP/2.0": (505,), " HTTP/9.9": (505,),
+            " HTTP/11": (505,),
+        }.items()
+    },
+    **{
+        f"the target {target[:40]!r}": Attack(post(path=target))
+        for target in (f"http://a@evil.example:1{PATH}", "*", "edge:443", f"file://{PATH}")
+    },
+    **{
+        f"the target {target[:40]!r}": Attack(post(path=target), (404,))
+        for target in (f"//evil.example{PATH}", f"https://127.0.0.1/{PATH}")
+    },
+    "the target of a proxy": sound(post(path=f"http://evil.example{PATH}")),
+    "the version 1.2": sound(post(line=f"POST {PATH} HTTP/1.2")),
+    "blanks in the request line": sound(post(line=f"POST  {PATH}  HTTP/1.1 ")),
+    "empty lines first": sound(b"\r\n\r\n" + post()),
+    "nothing": Attack(b"", ()),
+    "a NUL": Attack(b"\0"),
+    "the hello of TLS": Attack(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500)),
+    "the preface of HTTP/2": Attack(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(30)),
+    "a greeting of SMTP": Attack(b"EHLO edge\r\nMAIL FROM:<a@b>\r\n"),
+    "an upgrade to HTTP/2": sound(post("Connection: Upgrade\r\nUpgrade: h2c\r\n" + LENGTH)),
+    "an upgrade to a websocket": sound(post("Connection: Upgrade\r\nUpgrade: websocket\r\n" + LENGTH)),
+    "a path of 40,000 characters": Attack(post(path=PATH + "x" * 40_000), (414,)),
+    "a query of 7,000 characters": sound(post(path=PATH + "?" + "x" * 7_000)),
+    "a query of 40,000 characters": Attack(post(path=PATH + "?" + "x" * 40_000), (414,)),
+}  # fmt: skip
+"""Request lines, versions, methods and protocols."""
+
+TOKENS = {
+    **{
+        f"the token {token[:50]!r}": Attack(post(path=ROUTE + token), (200,))
+        for token in (TOKEN + "%2F", TOKEN + "%5C", TOKEN + ".", TOKEN + ";a=b", TOKEN + "%3Fa", TOKEN + "%23",
+                      TOKEN + "%0a", TOKEN + "%0d%0aX-A:%20b", TOKEN + "\\", TOKEN + "+", TOKEN + "%c0%af",
+                      TOKEN + "\xe9", "%c0%ae%c0%ae", "\\..\\" + TOKEN, "%ef%bb%bf" + TOKEN, TOKEN.upper(),
+                      TOKEN[:-1], TOKEN + "x", TOKEN * 2, "*", "%25", "$1", "{}", "'--", "${jndi:x}", "a" * 128,
+                      "a" * 129, TOKEN + "#x")
+    },
+    **{
+        f"the token {token!r}": Attack(post(path=ROUTE + token))
+        for token in ("%00", TOKEN + "%00", TOKEN + "%", TOKEN + "%2", "%zz", "%u0041",
+                      *(TOKEN + byte for byte in "\x00\x01\x08\x1f\x7f\t"))
+    },
+    "a token before a line end": Attack(post(path=PATH + "\n"), ()),
+    "a query and a fragment": sound(post(path=PATH + "?token=other#x")),
+    "a query with a path": sound(post(path=PATH + "?/../x")),
+}  # fmt: skip
+"""Other spellings of the token: none is the token, and an unknown one is not forwarded."""
+
+PATHS = {
+    **{
+        f"the path {path!r}": Attack(post(path=path), (404,))
+        for path in (*(ROUTE + token for token in (
+                         f"..%2f{TOKEN}", f"%2e%2e%2f{TOKEN}", f"%252e%252e/{TOKEN}", f"x/../{TOKEN}",
+                         f"../record/{TOKEN}", f"./{TOKEN}", f"/{TOKEN}", TOKEN + "/", TOKEN + "/.",
+                         TOKEN + "/..", TOKEN + "#/../x")),
+                     f"/api/pancake/./record/{TOKEN}", f"/api\\pancake\\record\\{TOKEN}",
+                     f"/%61pi/pancake/record/{TOKEN}", f"/api/pancake/record%2f{TOKEN}",
+                     f"/api/pancake/record;/{TOKEN}", "/api/rest/pancake/record", "/edge/policy",
+                     "/actions/ingest_record", "/v1/graphql", "/v1/metadata", "/metrics", "/healthz")
+    },
+    **{
+        f"the path {path!r}": Attack(post(path=path))
+        for path in ("/../../../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "", "?", "#", PATH[1:])
+    },
+}  # fmt: skip
+"""Other ways to the route, and routes of what is behind the edge."""
+
+HEADERS = {
+    "no host": Attack(post().replace(b"Host: edge\r\n", b"")),
+    "two hosts": Attack(post("Host: evil.example\r\n" + LENGTH)),
+    "100 KB of headers": Attack(post("X-A: b\r\n" * 12_500 + LENGTH)),
+    "a header of 9,000 characters": Attack(post(f"X-A: {'b' * 9_000}\r\n" + LENGTH)),
+    "2,000 headers": Attack(post("".join(f"A{n}: b\r\n" for n in range(2_000)) + LENGTH)),
+    "an announced body": Attack(post("Expect: 100-continue\r\n" + LENGTH), (100, 200), (b"{}",)),
+    **{
+        f"the header {line!r}": Attack(post(line + "\r\n" + LENGTH))
+        for line in ("X-A: b\r\n c", " X-A: b", ": b", "X A: b", "X-A : b", "X-\x00A: b", "X-\x01A: b",
+                     "X-A: \x00", "X-A: a\rb", "Host: a/b", "Host: ..", "Host: a\x00b")
+    },
+    **{
+        f"the header {line[:40]!r}": sound(post(line + "\r\n" + LENGTH))
+        for line in ("X-A", "X-A: \x01", "X-\xe9: b", "X-A: \xe9", "X_A: b", "X-A:" + "\t" * 500,
+                     "Content-Type: multipart/form-data; boundary=" + "x" * 300, "Content-Encoding: gzip",
+                     "Expect: something", "Range: bytes=0-0", "If-Match: *",
+                     "If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT", "Connection: Content-Length",
+                     "Keep-Alive: 99999999999", "Cookie: " + "a=b; " * 500, "Max-Forwards: 0")
+    },
+    **{
+        f"the forged {name}": sound(post(f"{name}: {FORGED}\r\n" + LENGTH))
+        for name in ("Authorization", "X-Hasura-Admin-Secret", "X-Hasura-Role", "X-Hasura-User-Id",
+                     "X-Handler-Secret", "X-Edge-Secret", "X-Forwarded-For", "X-Real-IP", "Forwarded",
+                     "X-Forwarded-Proto", "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override", "Cookie")
+    },
+}  # fmt: skip
+"""Headers that are malformed, too many, or that only the edge may send."""
+
+ATTACKS = FRAMING | LINES | TOKENS | PATHS | HEADERS
