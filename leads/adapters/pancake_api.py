@@ -228,7 +228,8 @@ class PancakeApi:
                 problem = "the answer is too large"
         except TimeoutError:
             problem = f"no complete answer within {self._total_timeout_seconds:g} s"
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        # UnicodeError: httpx reads the address of a redirect although it does not follow it.
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             problem = type(error).__name__
         raise PancakeUnavailable(f"Pancake could not be read: {problem}.")
 

@@ -1,4 +1,4 @@
-"""Raw HTTP that attacks the edge: the answer, what is delivered, and that the edge serves the next request."""
+"""Raw HTTP that attacks the edge: its answer, what it delivers, and that it serves the next request."""
 
 import re
 import socket
@@ -26,7 +26,7 @@ def shared_harness() -> Iterator[EdgeHarness]:
 
 
 def exchange(port: int, sent: bytes) -> bytes:
-    """Send bytes and their end. Return all bytes until the edge closes; fails if it does not close in time."""
+    """Send bytes and their end. Return all bytes until the edge closes, which it must do in time."""
     with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS) as connection:
         received = b""
         try:

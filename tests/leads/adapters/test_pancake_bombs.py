@@ -1,4 +1,4 @@
-"""Answers of Pancake's API that attack the reader: their cost is limited, and they become an error or no data."""
+"""Answers of Pancake's API that attack the reader: they cost little, and become data or an error."""
 
 import gzip
 import json

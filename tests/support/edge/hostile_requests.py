@@ -127,11 +127,11 @@ LINES = {
 TOKENS = {
     **{
         f"the token {token[:50]!r}": Attack(post(path=ROUTE + token), (200,))
-        for token in (TOKEN + "%2F", TOKEN + "%5C", TOKEN + ".", TOKEN + ";a=b", TOKEN + "%3Fa", TOKEN + "%23",
-                      TOKEN + "%0a", TOKEN + "%0d%0aX-A:%20b", TOKEN + "\\", TOKEN + "+", TOKEN + "%c0%af",
-                      TOKEN + "\xe9", "%c0%ae%c0%ae", "\\..\\" + TOKEN, "%ef%bb%bf" + TOKEN, TOKEN.upper(),
-                      TOKEN[:-1], TOKEN + "x", TOKEN * 2, "*", "%25", "$1", "{}", "'--", "${jndi:x}", "a" * 128,
-                      "a" * 129, TOKEN + "#x")
+        for token in (*(TOKEN + more for more in (
+                          "%2F", "%5C", ".", ";a=b", "%3Fa", "%23", "%0a", "%0d%0aX-A:%20b", "\\", "+",
+                          "%c0%af", "\xe9", "x", TOKEN, "#x")),
+                      "%c0%ae%c0%ae", "\\..\\" + TOKEN, "%ef%bb%bf" + TOKEN, TOKEN.upper(), TOKEN[:-1],
+                      "*", "%25", "$1", "{}", "'--", "${jndi:x}", "a" * 128, "a" * 129)
     },
     **{
         f"the token {token!r}": Attack(post(path=ROUTE + token))
@@ -187,7 +187,8 @@ HEADERS = {
         f"the forged {name}": sound(post(f"{name}: {FORGED}\r\n" + LENGTH))
         for name in ("Authorization", "X-Hasura-Admin-Secret", "X-Hasura-Role", "X-Hasura-User-Id",
                      "X-Handler-Secret", "X-Edge-Secret", "X-Forwarded-For", "X-Real-IP", "Forwarded",
-                     "X-Forwarded-Proto", "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override", "Cookie")
+                     "X-Forwarded-Proto", "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override",
+                     "Cookie")
     },
 }  # fmt: skip
 """Headers that are malformed, too many, or that only the edge may send."""

@@ -12,9 +12,8 @@ local settings = require "pancake.settings"
 
 local dict = ngx.shared.edge_state
 
--- A test file is larger than any sealed delivery (256 KiB in base64, twice the headers): on a nearly full disk an empty
--- file would still fit.
-local PROBE_NAME, PROBE_BYTES = ".probe", 768 * 1024
+local MAX_SEALED_BYTES = 768 * 1024 -- larger than any sealed delivery: 256 KiB in base64, twice the headers
+local PROBE_NAME = ".probe" -- of MAX_SEALED_BYTES: on a nearly full disk an empty file would still fit
 local CAPACITY = {
     spool = { max_files = settings.spool_max_files, max_bytes = settings.spool_max_bytes },
     unknown = { max_files = settings.unknown_max_files, max_bytes = settings.spool_max_bytes },
@@ -123,18 +122,18 @@ end
 -- Return the delivery; nil if the file is gone (another process handed it over); else nil, an error, and whether the
 -- disk failed rather than the content.
 function M.get(folder, name)
-    local sealed, err, is_missing = files.read(path_of(folder, name))
+    local sealed, err, is_missing, is_foreign = files.read_untrusted(path_of(folder, name), MAX_SEALED_BYTES)
     if is_missing then
         return nil
     end
     if not sealed then
-        return nil, err, true
+        return nil, err, not is_foreign
     end
     local text
     text, err = crypto.open("delivery", sealed)
     local delivery = text and cjson.decode(text)
-    if not delivery then
-        return nil, err or "not JSON"
+    if type(delivery) ~= "table" then
+        return nil, err or "not a JSON object"
     end
     if delivery.token then -- stored by an earlier build
         delivery.token_sha256, delivery.token = crypto.sha256_hex(delivery.token), nil
@@ -177,7 +176,7 @@ end
 function M.probe()
     local is_writable = true
     for _, folder in ipairs(M.folders) do
-        local ok, err = disk.write(settings.folder_paths[folder], PROBE_NAME, ("x"):rep(PROBE_BYTES))
+        local ok, err = disk.write(settings.folder_paths[folder], PROBE_NAME, ("x"):rep(MAX_SEALED_BYTES))
         if ok then
             files.remove(path_of(folder, PROBE_NAME))
         else
