@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import os
+import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,6 +20,8 @@ from leads.adapters.secrets import DecryptionError, KeyRing
 MAGIC = b"PE1"
 PURPOSE = "delivery"
 MAX_RECORD_LENGTH = 80
+MAX_SEALED_BYTES = 768 * 1024
+"""As in spool.lua: larger than any sealed delivery."""
 
 
 class Folder(StrEnum):
@@ -87,7 +90,7 @@ class Spool:
 
     def read(self, folder: Folder, name: str) -> SpooledDelivery:
         """Read one delivery. Raises Unreadable; OSError if the file no longer exists (delivered)."""
-        sealed = self._path(folder, name).read_bytes()
+        sealed = _read_untrusted(self._path(folder, name))
         if not sealed.startswith(MAGIC):
             raise Unreadable("not a sealed delivery")
         try:
@@ -121,6 +124,14 @@ class Spool:
 
     def _path(self, folder: Folder, name: str) -> Path:
         return self._state / folder / Path(name).name
+
+
+def _read_untrusted(path: Path) -> bytes:
+    """Return the content; empty for a link, a pipe, a folder, or a file larger than any delivery."""
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_SEALED_BYTES:
+        return b""
+    return path.read_bytes()
 
 
 def _token_sha256(kept: dict[str, str]) -> str:
