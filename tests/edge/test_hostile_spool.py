@@ -15,7 +15,7 @@ from sandbox.processes import Processes
 from tests.support.edge.harness import TOKEN_SHA256, EdgeHarness
 from tests.support.waiting import eventually
 
-Tamper = Callable[[EdgeHarness, Path], None]
+Tamper = Callable[[EdgeHarness, Path], object]
 QUARANTINED = 'pancake_edge_quarantined_total{reason="unreadable"}'
 LARGE_BYTES = 400_000_000
 MAX_WORKER_BYTES = 200_000_000
@@ -44,11 +44,11 @@ def change_byte(at: int) -> Tamper:
 
 
 def write(content: bytes) -> Tamper:
-    return lambda _, path: path.write_bytes(content) and None
+    return lambda _, path: path.write_bytes(content)
 
 
 def keep(part: slice) -> Tamper:
-    return lambda _, path: path.write_bytes(path.read_bytes()[part]) and None
+    return lambda _, path: path.write_bytes(path.read_bytes()[part])
 
 
 def link_to(target: str) -> Tamper:

@@ -85,15 +85,15 @@ def _empty_tickets(
             erasure.diva_tickets.append(ticket["code"])
             continue
         present = {"title": ticket["title"], "description": ticket["description"] or ""}
-        ours = written_by_us(fields, present, digester)
-        changed = {name for name, text in present.items() if text and text != ERASED_TITLE} - ours
+        written = written_by_us(fields, present, digester)
+        changed = {name for name, text in present.items() if text and text != ERASED_TITLE} - written
         if changed:
             erasure.diva_tickets.append(ticket["code"])
         if ticket["fields"] is None:
             continue
         texts = {
-            "title": ERASED_TITLE if "title" in ours else None,
-            "description": "" if "description" in ours else None,
+            "title": ERASED_TITLE if "title" in written else None,
+            "description": "" if "description" in written else None,
         }
         db.execute(QUERIES["erase/empty_ticket"], {"id": ticket["id"], "now": now, **texts})
         emptied += 1
