@@ -1,7 +1,9 @@
 """`leads token`: what it prints is accepted by an engine of the same configuration, for that role alone."""
 
+import hmac
 import json
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +24,7 @@ from sandbox.stack.hasura import RunningEngine, start_engine
 
 StartEngine = Callable[[dict[str, Any]], RunningEngine]
 ADMIN_SECRET = "an-admin-secret"
+CLAIMS = {"x-hasura-default-role": "crm_admin", "x-hasura-allowed-roles": ["crm_admin"]}
 KEY = "a-key-of-thirty-two-characters-or-more"
 
 
@@ -137,6 +140,22 @@ def test_an_engine_with_a_public_key_needs_the_private_one(engine_with: StartEng
     assert refused.exit_code == 2
     assert "--private-key" in refused.output
     assert role_of(engine_with(configuration), printed.stdout.strip()) == "pancake_edge"
+
+
+def test_the_public_key_of_an_engine_signs_no_token(engine_with: StartEngine) -> None:
+    """As the key of HS256, which is a secret in other configurations."""
+    encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    public = Ed25519PrivateKey.generate().public_key().public_bytes(encoding, form)
+    engine = engine_with({"type": "Ed25519", "key": public.decode()})
+    for algorithm in ("HS256", "EdDSA", "none"):
+        parts = ({"alg": algorithm}, {"https://hasura.io/jwt/claims": CLAIMS})
+        text = b".".join(urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts)
+        signature = urlsafe_b64encode(hmac.digest(public, text, "sha256")).rstrip(b"=")
+        headers = {"authorization": f"Bearer {(text + b'.' + signature).decode()}"}
+        answer = httpx.post(
+            f"{engine.url}/v1/graphql", json={"query": "{ __typename }"}, headers=headers
+        ).json()
+        assert answer["errors"][0]["extensions"]["code"] == "invalid-jwt", algorithm
 
 
 @pytest.mark.parametrize(
