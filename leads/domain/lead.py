@@ -16,8 +16,9 @@ from leads.domain.body import (
 from leads.domain.canonical_json import JsonValue
 from leads.domain.digest import NO_KEYS, Digester
 from leads.domain.errors import InvalidBody
-from leads.domain.phone import MAX_CANDIDATES_PER_RECORD, read_mobile, read_phones
+from leads.domain.phone import read_phones
 from leads.domain.phone_text import MAX_PHONE_CHARACTERS
+from leads.domain.record_phones import PHONE_KEYS, chat_phones, record_phones
 from leads.domain.table_record import OTHER_TABLES
 from leads.domain.visible_text import without_unseen
 
@@ -26,11 +27,9 @@ MAX_EMAIL_CHARACTERS = 320  # 64 before the @, 255 after it (RFC 5321)
 MAX_ADDRESS_CHARACTERS = 2000
 MAX_TAG_CHARACTERS = 200
 MAX_PRODUCT_CHARACTERS = 500
-MAX_GROUPED_CHARACTERS = 24
-"""Of a phone that is tried as one mobile number in groups of digits."""
 _KEYS_OF_FIELD = {
     "name": ("name",),
-    "phones": ("phone_number", "secondary_phone_number"),
+    "phones": PHONE_KEYS,
     "email": ("email",),
     "address": ("full_address",),
     "sources": ("source",),
@@ -153,69 +152,24 @@ def read_lead(
     record_id = read_identifier(record.get("id"))
     if record_id is None:
         raise InvalidBody("The body has no record id.", code="missing_record_id")
-    chat_phones = _chat_phones(record)
+    of_chat = chat_phones(record)
     named = {field for field, keys in _KEYS_OF_FIELD.items() if any(key in record for key in keys)}
     return Lead(
         record_id=record_id,
         name=_line(record.get("name"), MAX_NAME_CHARACTERS),
-        phones=_phones(record, chat_phones),
+        phones=record_phones(record, of_chat),
         email=_line(record.get("email"), MAX_EMAIL_CHARACTERS),
         address=_address(record.get("full_address")),
         sources=source_ids(record),
         tags=tuple(sorted(_lines(record.get("pancake_tags"), MAX_TAG_CHARACTERS))),
         interested_products=tuple(sorted(_lines(record.get("interested_product"), MAX_PRODUCT_CHARACTERS))),
-        named_fields=frozenset(named | {"phones"} if chat_phones else named),
+        named_fields=frozenset(named | {"phones"} if of_chat else named),
         is_deletion=is_deletion(body),
         cut_fields=_cut_fields(record),
         modified_on=modified_on,
         table_name=table_name,
         digester=digester,
     )
-
-
-def _phones(record: Mapping[str, JsonValue], chat_phones: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the record's own phones as typed, then those of its chat customer that are other numbers.
-
-    A body that names the customer is then equal to one that does not, unless it brings a new number.
-    """
-    keys = _KEYS_OF_FIELD["phones"]
-    phones = dict.fromkeys(text for key in keys for text in _texts(record.get(key), MAX_PHONE_CHARACTERS))
-    others = [text for text in chat_phones if text not in phones]
-    known = set(read_phones(phones).usable) if others else set()
-    for text in others:
-        numbers = set(read_phones([text]).usable)
-        if numbers - known or not phones:
-            phones[text] = None
-            known |= numbers
-    return tuple(phones)
-
-
-def first_phone(record: Mapping[str, JsonValue]) -> str | None:
-    """Return the first usable phone of a record, in E.164, without reading its other fields.
-
-    Ingest reads it of every body, so the usual one, a mobile number in `phone_number`, has a shortcut.
-    """
-    text = record.get("phone_number")
-    if isinstance(text, str) and len(text) <= MAX_GROUPED_CHARACTERS:
-        # Spaces, dots and hyphens never end a number, so what is one number without them is that number.
-        digits = text.strip().replace(" ", "").replace(".", "").replace("-", "")
-        if number := read_mobile(f"+{digits}" if digits.startswith("84") else digits):
-            return number
-    chat_phones = _chat_phones(record)
-    own = read_phones(_phones(record, ())).primary
-    return own if own or not chat_phones else read_phones(_phones(record, chat_phones)).primary
-
-
-def _chat_phones(record: Mapping[str, JsonValue]) -> tuple[str, ...]:
-    """Return the phones of the record's customer in Pancake's chat, which Pancake finds in messages."""
-    customer = record.get("pancake_customer_obj")
-    numbers = customer.get("phone_numbers") if isinstance(customer, Mapping) else None
-    return _texts(numbers, MAX_PHONE_CHARACTERS)[:MAX_CANDIDATES_PER_RECORD]
-
-
-def _texts(value: JsonValue, max_characters: int) -> tuple[str, ...]:
-    items = value if isinstance(value, list) else [value]
-    return tuple(text for item in items[:MAX_ITEMS_PER_FIELD] if (text := read_text(item, max_characters)))
 
 
 def _lines(value: JsonValue, max_characters: int) -> tuple[str, ...]:

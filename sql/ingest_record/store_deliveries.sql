@@ -35,7 +35,7 @@ WITH delivery AS (
         GROUP BY d.connection, s.id
     ) AS r
     WHERE r.is_none OR r.place <= %(max_new_sources)s
-        AND r.place <= %(max_new_sources)s - public.pancake_unnamed_sources(r.connection, %(now)s::timestamptz - interval '1 hour')
+        AND r.place <= %(max_new_sources)s - (SELECT u.number FROM public.pancake_unnamed_sources(r.connection, %(now)s::timestamptz - interval '1 hour') AS u)
 ), new_source AS (
     INSERT INTO public.pancake_source (connection_id, pancake_source_id, first_seen_at)
     SELECT c.connection, c.id, %(now)s::timestamptz FROM creatable AS c ORDER BY 1, 2

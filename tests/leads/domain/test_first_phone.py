@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leads.domain.lead import first_phone, read_lead
+from leads.domain.lead import read_lead
 from leads.domain.phone import parse_fully, read_phones
+from leads.domain.record_phones import first_phone
 
 FORMS = ("0{0}", "+84{0}", "84{0}", "0{1} {2} {3}", "+84 {1}.{2}.{3}", " 0{1}-{2}-{3} ", "+84 - {1}{2} {3}")
 SIGNS = st.text(" .-+()/0123456789", max_size=26)

@@ -641,7 +641,8 @@ $$;
 
 -- How many sources deliveries have created for a connection since then. sync_sources gives a source its name, so it is the others
 -- that only deliveries named.
-CREATE FUNCTION public.pancake_unnamed_sources(for_connection_id uuid, since timestamptz) RETURNS bigint
+CREATE FUNCTION public.pancake_unnamed_sources(for_connection_id uuid, since timestamptz)
+    RETURNS TABLE (number bigint)
     LANGUAGE sql STABLE
     AS $$
     SELECT count(*)

@@ -1,0 +1,58 @@
+"""The phones of a record, as typed."""
+
+from collections.abc import Mapping
+
+from leads.domain.body import MAX_ITEMS_PER_FIELD, read_text
+from leads.domain.canonical_json import JsonValue
+from leads.domain.phone import MAX_CANDIDATES_PER_RECORD, read_mobile, read_phones
+from leads.domain.phone_text import MAX_PHONE_CHARACTERS
+
+PHONE_KEYS = ("phone_number", "secondary_phone_number")
+MAX_GROUPED_CHARACTERS = 24
+"""Of a phone that is tried as one mobile number in groups of digits."""
+
+
+def record_phones(record: Mapping[str, JsonValue], of_chat: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the record's own phones as typed, then those of its chat customer that are other numbers.
+
+    A body that names the customer is then equal to one that does not, unless it brings a new number.
+    """
+    phones = dict.fromkeys(
+        text for key in PHONE_KEYS for text in _texts(record.get(key), MAX_PHONE_CHARACTERS)
+    )
+    others = [text for text in of_chat if text not in phones]
+    known = set(read_phones(phones).usable) if others else set()
+    for text in others:
+        numbers = set(read_phones([text]).usable)
+        if numbers - known or not phones:
+            phones[text] = None
+            known |= numbers
+    return tuple(phones)
+
+
+def first_phone(record: Mapping[str, JsonValue]) -> str | None:
+    """Return the first usable phone of a record, in E.164, without reading its other fields.
+
+    Ingest reads it of every body, so the usual one, a mobile number in `phone_number`, has a shortcut.
+    """
+    text = record.get("phone_number")
+    if isinstance(text, str) and len(text) <= MAX_GROUPED_CHARACTERS:
+        # Spaces, dots and hyphens never end a number, so what is one number without them is that number.
+        digits = text.strip().replace(" ", "").replace(".", "").replace("-", "")
+        if number := read_mobile(f"+{digits}" if digits.startswith("84") else digits):
+            return number
+    of_chat = chat_phones(record)
+    own = read_phones(record_phones(record, ())).primary
+    return own if own or not of_chat else read_phones(record_phones(record, of_chat)).primary
+
+
+def chat_phones(record: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    """Return the phones of the record's customer in Pancake's chat, which Pancake finds in messages."""
+    customer = record.get("pancake_customer_obj")
+    numbers = customer.get("phone_numbers") if isinstance(customer, Mapping) else None
+    return _texts(numbers, MAX_PHONE_CHARACTERS)[:MAX_CANDIDATES_PER_RECORD]
+
+
+def _texts(value: JsonValue, max_characters: int) -> tuple[str, ...]:
+    items = value if isinstance(value, list) else [value]
+    return tuple(text for item in items[:MAX_ITEMS_PER_FIELD] if (text := read_text(item, max_characters)))
