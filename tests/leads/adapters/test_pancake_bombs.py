@@ -1,5 +1,6 @@
 """Answers of Pancake's API that attack the reader: they cost little, and become data or an error."""
 
+import asyncio
 import gzip
 import json
 import time
@@ -124,3 +125,26 @@ async def test_a_list_without_an_end_stops_at_the_page_limit() -> None:
 
     pages = [page async for page in reader(answer).pages(ACCESS, "lead", max_pages=50)]
     assert (asked, pages[-1].ending) == (50, PAGE_LIMIT)
+
+
+@pytest.mark.parametrize(("missing", "is_read"), [(0, True), (5, False)])
+async def test_a_compressed_answer_comes_over_a_real_connection(missing: int, is_read: bool) -> None:
+    """Whole, or broken off before its end."""
+    body = zipped(b'{"data": [{"id": "1"}]}')
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body[: len(body) - missing])
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        host = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        api = PancakeApi(MovableClock(), {host})
+        try:
+            found = await api.sources(Access("c1", host, 123, ACCESS.api_key))
+        except PancakeUnavailable:
+            found = []
+        await api.aclose()
+    assert found == ([{"id": "1"}] if is_read else [])
