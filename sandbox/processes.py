@@ -136,13 +136,16 @@ class Processes:
                 process.send_signal(stop_signal)
         for process, _ in running:
             self.stop(process)
-        for path in self._directories:
-            for inspect in self.before_removal:
-                inspect(path)
-            shutil.rmtree(path, ignore_errors=True)
-        if self._reaper.stdin is not None:
-            self._reaper.stdin.close()
-        self._reaper.wait()
+        try:
+            for path in self._directories:
+                for inspect in self.before_removal:
+                    inspect(path)
+        finally:
+            for path in self._directories:
+                shutil.rmtree(path, ignore_errors=True)
+            if self._reaper.stdin is not None:
+                self._reaper.stdin.close()
+            self._reaper.wait()
 
     def _notify_reaper(self, line: str) -> None:
         assert self._reaper.stdin is not None

@@ -84,6 +84,8 @@ def test_no_statement_ever_deletes_from_the_tables_of_events_and_of_diva() -> No
         deleted = re.findall(rb"DELETE FROM ([\w.]+)", text)
         assert set(deleted) <= {
             b"public.pancake_cron_run",
+            b"hdb_catalog.event_log",
+            b"hdb_catalog.event_invocation_logs",
             b"hdb_catalog.hdb_cron_events",
             b"hdb_catalog.hdb_cron_event_invocation_logs",
         }, name

@@ -76,7 +76,8 @@ class LogWatch(logging.Handler):
 
     def inspect(self, directory: Path) -> None:
         """Search the logs of a directory."""
-        for path in sorted({path for pattern in LOGS for path in directory.glob(f"**/{pattern}")}):
+        found = {path for pattern in LOGS for path in directory.glob(f"**/{pattern}")}
+        for path in sorted(path for path in found if path.is_file()):
             text = path.read_text(errors="replace")
             if path.name == POSTGRES_LOG:
                 text = lines_of_handlers(text)

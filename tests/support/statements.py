@@ -1,9 +1,9 @@
-"""Prepare a statement of the integration as psycopg hands it to PostgreSQL."""
+"""Prepare a statement of the integration as psycopg hands it to PostgreSQL; try one as a role."""
 
 import re
 
 import psycopg
-from psycopg import pq
+from psycopg import pq, sql
 from psycopg._queries import PostgresQuery
 from psycopg.adapt import Transformer
 
@@ -23,3 +23,14 @@ def prepare(connection: psycopg.Connection, name: str) -> int:
     if result.status != pq.ExecStatus.COMMAND_OK:
         raise psycopg.ProgrammingError(result.error_message.decode())
     return len(placeholders(name))
+
+
+def is_refused(db: psycopg.Connection, role: str, statement: bytes | sql.Composed) -> bool:
+    """Whether the role may not run the statement, which is undone."""
+    try:
+        with db.transaction(force_rollback=True):
+            db.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role)))
+            db.execute(statement)
+    except psycopg.errors.InsufficientPrivilege:
+        return True
+    return False
