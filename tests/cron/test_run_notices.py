@@ -6,6 +6,7 @@ from leads.adapters.hasura_calls import CronCall
 from leads.domain.sending import MAX_REFUSALS, MAX_UNKNOWNS
 from leads.services.cron_runs import RunFailed
 from leads.services.cron_work import AdminNotice, CronReport, CronRun, CronWork
+from leads.services.run_notices import MAX_RUNS_PER_TICK
 from tests.support.crons import CronHarness
 from tests.support.unsent import counted
 
@@ -36,15 +37,18 @@ async def deliver(harness: CronHarness, tick: CronCall, *keys: str, problem: str
         assert problem
 
 
-def insert_runs(harness: CronHarness, count: int, prefix: str, age: timedelta = timedelta()) -> list[str]:
+def insert_runs(
+    harness: CronHarness, count: int, prefix: str, age: timedelta = timedelta(), recipients: str = "[1]"
+) -> list[str]:
     """Insert runs whose notice no sender has claimed; return the keys."""
     rows = harness.sql(
         "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
         " SELECT 'sync_sources', t.at, t.at, t.at, 'succeeded', jsonb_build_object('notifications',"
-        " jsonb_build_array(jsonb_build_object('template_code', 't', 'recipient_ids', '[1]'::jsonb,"
+        " jsonb_build_array(jsonb_build_object('template_code', 't', 'recipient_ids', %s::jsonb,"
         " 'data', '{}'::jsonb, 'idempotency_key', %s || n))) FROM generate_series(1, %s) AS n,"
         " LATERAL (SELECT now() - %s - n * interval '1 second' AS at) AS t"
         " RETURNING report #>> '{notifications,0,idempotency_key}' AS key",
+        recipients,
         prefix,
         count,
         age,
@@ -62,6 +66,44 @@ def state(harness: CronHarness) -> dict[str, object]:
 
 async def test_sixty_refused_runs_do_not_delay_a_newer_one(harness: CronHarness) -> None:
     harness.hasura.refused = {*insert_runs(harness, 60, "refused", timedelta(minutes=5))}
+    good = insert_runs(harness, 1, "good")
+    assert (await harness.run("retry_failed"))["runs_notified"] == 1
+    assert list(harness.hasura.sent) == good
+
+
+async def test_refused_runs_that_are_due_do_not_starve_a_new_one(harness: CronHarness) -> None:
+    """They are more than two ticks take, and all older."""
+    refused = insert_runs(harness, 2 * MAX_RUNS_PER_TICK + 50, "refused", timedelta(hours=1))
+    harness.hasura.refused = {*refused}
+    harness.sql(
+        "UPDATE pancake_cron_run SET notify_attempts = 1, notify_refusals = 1, notify_error = 'refused',"
+        " notify_unsent_since = now() - interval '1 hour', notify_next_at = now() - interval '1 minute'"
+    )
+    good = insert_runs(harness, 1, "good")
+    assert (await harness.run("retry_failed"))["runs_notified"] == 1
+    assert list(harness.hasura.sent) == good
+
+
+async def test_stored_notices_without_recipients_do_not_starve_one_with_some(harness: CronHarness) -> None:
+    """They are more than a tick takes. Each is given up at once, so the second tick comes to the other."""
+    insert_runs(harness, MAX_RUNS_PER_TICK + 50, "empty", timedelta(hours=1), recipients="[]")
+    good = insert_runs(harness, 1, "good")
+    reports = [await harness.run("retry_failed") for _ in range(2)]
+    assert [report["runs_notified"] for report in reports] == [0, 1]
+    assert good[0] in harness.hasura.sent
+
+
+async def test_runs_while_no_administrator_is_active_do_not_starve_a_later_one(harness: CronHarness) -> None:
+    """They are more than a tick takes, and were to tell something that had no recipient."""
+    harness.sql("UPDATE staff SET is_active = false WHERE role = 'admin'")
+    await run_speaking(harness, "k0")
+    harness.sql(
+        "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
+        " SELECT r.name, r.scheduled_time - n * interval '1 minute', r.started_at, r.finished_at, r.outcome,"
+        " r.report FROM pancake_cron_run AS r, generate_series(1, %s) AS n",
+        MAX_RUNS_PER_TICK + 50,
+    )
+    harness.sql("UPDATE staff SET is_active = true WHERE role = 'admin'")
     good = insert_runs(harness, 1, "good")
     assert (await harness.run("retry_failed"))["runs_notified"] == 1
     assert list(harness.hasura.sent) == good

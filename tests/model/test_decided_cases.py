@@ -192,6 +192,22 @@ def test_j_versions_with_and_without_a_time_are_ordered_by_their_arrival(history
     ]
 
 
+def test_j_a_version_without_a_time_between_two_others_is_what_the_third_is_compared_with(
+    history: History,
+) -> None:
+    """The third has the content of the first, which is not the version that was applied last."""
+    history.deliver({"phones": (P1,), "name": "An"}, minutes=1)
+    history.deliver({"phones": (P1,), "name": "Bình"}, minutes=None)
+    history.deliver({"phones": (P1,), "name": "An"}, minutes=2, noise=1)
+    assert [result for result, _, _ in results(history)] == [
+        "ticket_created",
+        "ticket_updated",
+        "ticket_updated",
+    ]
+    (ticket,) = history.state.tickets.values()
+    assert ticket.fields["name"] == "An"  # type: ignore[index]
+
+
 def test_k_nothing_is_written_to_a_closed_ticket_and_no_one_is_told(history: History) -> None:
     history.deliver({"phones": (P1,)})
     history.people.set_status(0)
