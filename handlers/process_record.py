@@ -10,7 +10,7 @@ from functools import partial
 
 from leads.adapters.hasura_calls import EventCall
 from leads.adapters.http import Answer
-from leads.domain.errors import BadRequest
+from leads.domain.errors import BadRequest, ProcessingPaused
 from leads.domain.lifecycle import INGESTED, REPLAYED_BY_MANUAL_INVOCATION
 from leads.domain.replay import ReplayRequest
 from leads.services.outbox import UnsentEvent
@@ -42,10 +42,14 @@ async def process_record(runtime: Runtime, call: EventCall) -> Answer:
     `kill_switch_on` or `not_received`. Raises Unavailable when nothing was claimed.
     """
     event_id = _event_id(call)
-    if call.current_retry:
-        await runtime.turns.take(event_id)
-    async with runtime.db.work_slot():
-        processed = await _claim_and_process(runtime, event_id)
+    try:
+        if call.current_retry:
+            await runtime.turns.take(event_id)
+        async with runtime.db.work_slot():
+            processed = await _claim_and_process(runtime, event_id)
+    except ProcessingPaused:
+        runtime.turns.note_pause()
+        raise
     result = processed.result
     if result == NOT_RECEIVED:
         result = await _handle_not_received(runtime, call, event_id)
@@ -86,7 +90,7 @@ async def process_claim(runtime: Runtime, claim: Claim) -> Processed:
         now = runtime.clock.now()
         unsent = await apply_plan(transaction, planned, now)
     runtime.outbox.note_dropped(claim.id, planned.dropped)
-    if not claim.is_apart:
+    if not claim.is_apart and not runtime.turns.has_waited(claim.created_at):
         runtime.metrics.process_duration.observe((now - claim.created_at).total_seconds())
     return Processed(planned.plan.outcome, unsent)
 

@@ -1,5 +1,7 @@
 """What process_record counts and measures of an event."""
 
+from datetime import timedelta
+
 from tests.support.handlers import HandlerHarness
 from tests.support.held_leads import held_lead, hold_leads
 
@@ -49,6 +51,27 @@ async def test_the_duration_is_measured_of_events_that_were_never_held_nor_repla
     assert await harness.process_received() == {dead: "ticket_created"}
     assert _measured(harness) == 0
     await harness.process((await harness.deliver(held_lead(50)))["event_id"])
+    assert _measured(harness) == 1
+
+
+async def test_the_duration_is_not_measured_of_events_that_waited_through_a_pause(
+    harness: HandlerHarness,
+) -> None:
+    """The first is from before the pause, the second from within it, the third from the drain."""
+    before = (await harness.deliver(held_lead(1)))["event_id"]
+    harness.clock.ahead += timedelta(minutes=1)
+    harness.change_settings(processing_paused=True)
+    within = (await harness.deliver(held_lead(2)))["event_id"]
+    assert (await harness.fire(within)).status_code == 503
+    harness.clock.ahead += timedelta(hours=1)
+    assert (await harness.fire(within, current_retry=1)).status_code == 503
+    harness.change_settings(processing_paused=False)
+    for event_id in (before, within):
+        answer = await harness.fire(event_id, current_retry=2)
+        assert answer.json()["result"] == "ticket_created"
+    assert _measured(harness) == 0
+    harness.clock.ahead += timedelta(minutes=1)
+    await harness.process((await harness.deliver(held_lead(3)))["event_id"])
     assert _measured(harness) == 1
 
 

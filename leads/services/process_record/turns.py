@@ -7,6 +7,7 @@ the setting replay_rate_per_second says. A first delivery needs no turn and is n
 
 import asyncio
 from dataclasses import dataclass
+from datetime import datetime
 from math import ceil
 
 from leads.adapters.clock import Clock
@@ -39,6 +40,15 @@ class Turns:
         self._order = asyncio.Lock()
         self._waiting = 0
         self._line_ends_at = 0.0
+        self._paused_at: datetime | None = None
+
+    def note_pause(self) -> None:
+        """Remember that this process has just refused a delivery because processing is paused."""
+        self._paused_at = self._clock.now()
+
+    def has_waited(self, created_at: datetime) -> bool:
+        """Tell whether an event is from before, or from within, the last pause that this process knows of."""
+        return self._paused_at is not None and created_at <= self._paused_at
 
     async def take(self, event_id: int) -> None:
         """Wait for a turn; return at once if the event is not received any more.
