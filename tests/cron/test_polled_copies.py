@@ -1,0 +1,23 @@
+"""The webhook's copy of a version that polling stored first."""
+
+from tests.support.crons import CronHarness
+
+
+async def test_a_field_that_only_the_webhooks_copy_of_a_polled_version_names_is_applied(
+    harness: CronHarness,
+) -> None:
+    harness.pancake.faults.drop = 1
+    record = harness.pancake.save({"name": "Lan", "phone_number": "0905 111 222", "source": ["-1"]})
+    harness.move_clock(minutes=5)
+    await harness.run("poll_records")
+    polled = harness.one("SELECT id, origin, modified_on FROM pancake_webhook_event")
+    assert polled["origin"] == "poll"
+    assert await harness.process(polled["id"]) == "ticket_created"
+    copy = await harness.deliver(record | {"email": "lan@example.com"})
+    assert await harness.process(copy["event_id"]) == "ticket_updated"
+    versions = harness.sql("SELECT DISTINCT record_id, modified_on FROM pancake_webhook_event")
+    assert versions == [{"record_id": record["id"], "modified_on": polled["modified_on"]}]
+    ticket = harness.one("SELECT data FROM ticket WHERE source_id = 'ticket_source_pancake'")
+    assert ticket["data"]["pancake"]["email"] == "lan@example.com"
+    contact = harness.one("SELECT email FROM contact_book WHERE primary_phone = '+84905111222'")
+    assert contact == {"email": "lan@example.com"}
