@@ -3,11 +3,11 @@
 To add one: run the random histories, and write the steps of the failing test case as calls of `history`.
 """
 
-from tests.support.histories.history import ANNOUNCE, WAIT, History
+from tests.support.histories.history import WAIT, History
 
 
 def test_a_dry_run_announces_the_contact_of_every_phone(history: History) -> None:
-    history.deliver({"phones": ("0905111001", "0905111002")}, then=ANNOUNCE)
+    history.deliver({"phones": ("0905111001", "0905111002")})
 
 
 def test_a_deletion_dated_in_the_far_future_does_not_make_later_versions_stale(history: History) -> None:

@@ -1,13 +1,23 @@
 """The random histories notice when a rule of the product is taken away."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from leads.domain.assign import choose
+from leads.services.process_record.load import NotProcessed
+from leads.services.process_record.plan import PlannedEvent, load_and_decide
 from tests.support.histories.checks import HistoryFailed
 from tests.support.histories.product import Product
 from tests.support.histories.random_history import run_histories
+
+
+async def decide_without_notifications(*given: Any) -> PlannedEvent | NotProcessed:
+    planned = await load_and_decide(*given)
+    return planned if isinstance(planned, NotProcessed) else replace(planned, notifications=[])
+
 
 MUTATIONS: dict[str, tuple[str, Callable[..., object]]] = {
     "older versions are applied": ("leads.domain.decide.not_stale_part", lambda lead, *_: lead),
@@ -25,6 +35,10 @@ MUTATIONS: dict[str, tuple[str, Callable[..., object]]] = {
     "typed texts are overwritten": (
         "leads.services.process_record.apply.texts_to_write",
         lambda ticket, texts: texts,
+    ),
+    "dry runs announce no notifications": (
+        "leads.services.replay_events.load_and_decide",
+        decide_without_notifications,
     ),
 }
 HISTORIES = 60

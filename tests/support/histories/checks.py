@@ -1,6 +1,7 @@
 """Compare what a step did with what the specification allows, and check what must hold after every step."""
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 
 from tests.support.histories.product import Rows
@@ -56,8 +57,29 @@ def differences(expected: State, after: State) -> Iterator[str]:
                     yield f"{kind[:-1]} {key} {each.name}: expected {want!r}, found {have!r}"
 
 
+def second_tickets(before: State, after: State) -> Iterator[str]:
+    """Yield the phones that had an open ticket of Pancake, and got more of them by a step of the product.
+
+    People may bring two together, or open one again; an account that is deleted has no part in it.
+    """
+    olds, news = open_tickets(before), open_tickets(after)
+    for phone, keys in news.items():
+        if len(keys) > len(olds.get(phone, ())) > 0:
+            yield f"{phone} has {len(keys)} open tickets, after {len(olds[phone])}: {sorted(keys)}"
+
+
+def open_tickets(state: State) -> dict[str, set[str]]:
+    """Return the open tickets of Pancake by the phone of their account."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for key, ticket in state.tickets.items():
+        account = state.accounts.get(str(ticket.account))
+        if ticket.is_open and ticket.is_from_pancake and account and account.phone and not account.deleted:
+            found[account.phone].add(key)
+    return found
+
+
 def broken_invariants(before: Rows, after: Rows) -> Iterator[str]:
-    """Yield what never may be so after a step of the product, whatever the history was."""
+    """Yield what never may be so after a step, of the product or of people, whatever the history was."""
     for row in after["pancake_webhook_event"]:
         if row["status"] in ("ingested", "failed"):
             yield f"event {row['id']} is {row['status']}: {row['error_code']} {row['evidence'].get('error')}"
@@ -103,7 +125,7 @@ def _unfair_choices(before: Rows, after: Rows) -> Iterator[str]:
     """After a choice the counts of a roster's available members differ by at most 1; all weights are 1."""
     staff = {row["id"]: row for row in after["staff"]}
     totals = {row["id"]: row["total_assigned"] for row in before["pancake_assignee"]}
-    chosen = [row for row in after["pancake_assignee"] if row["total_assigned"] > totals[row["id"]]]
+    chosen = [row for row in after["pancake_assignee"] if row["total_assigned"] > totals.get(row["id"], 0)]
     for source in {row["source_id"] for row in chosen}:
         available = [
             row

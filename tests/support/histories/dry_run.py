@@ -1,10 +1,10 @@
 """Compare what a dry run announced with what processing then changed."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tests.support.histories.product import Rows
+from tests.support.histories.product import Rows, Sent
 
 Change = dict[str, Any]
 """A row `before` and `after`, each None if there is none."""
@@ -22,18 +22,27 @@ NOT_ANNOUNCED = frozenset({"created_at", "updated_at", "code"})
 """Columns that an announcement leaves out."""
 
 
-def wrong_announcements(announced: dict[str, Any], event: int, before: Rows, after: Rows) -> Iterator[str]:
-    """Yield where the announced result and changes differ from the real ones."""
+def wrong_result(announced: dict[str, Any], result: str, event: int, after: Rows) -> Iterator[str]:
+    """Yield where the announced result or error differs from the real one."""
+    if announced["result"] != result:
+        yield f"the dry run announced {announced['result']}, the result is {result}"
     row = next(row for row in after["pancake_webhook_event"] if row["id"] == event)
-    result = announced["result"]
-    if result in ("dead_letter", "failed"):
-        if (row["status"], row["error_code"]) != (result, announced["error_code"]):
-            yield f"the dry run announced {announced}, the event is {row['status']} {row['error_code']}"
-    elif result.startswith("skipped_"):
-        if row["status"] != result:
-            yield f"the dry run announced {result}, the event is {row['status']}"
-    elif result not in ("stale", "no_change") and row["outcome"] not in (result, "ticket_created"):
-        yield f"the dry run announced {result}, the outcome is {row['outcome']}"
+    if "error_code" in announced and row["error_code"] != announced["error_code"]:
+        yield f"the dry run announced {announced['error_code']}, the event has {row['error_code']}"
+
+
+def wrong_notifications(announced: dict[str, Any], told: Sequence[Sent]) -> Iterator[str]:
+    """Yield where the announced notifications differ from those that were sent; their order is open."""
+    promised = sorted(
+        (each["template_code"], sorted(each["recipient_ids"])) for each in announced.get("notifications", ())
+    )
+    sent = sorted((each.template, sorted(each.recipients)) for each in told)
+    if promised != sent:
+        yield f"the dry run announced the notifications {promised}, sent were {sent}"
+
+
+def wrong_changes(announced: dict[str, Any], before: Rows, after: Rows) -> Iterator[str]:
+    """Yield where the announced changes differ from the real ones; the owner is a column of the ticket."""
     changes = {part: announced_changes(announced.get(part)) for part in PARTS}
     changes["contact"] += announced.get("other_contacts", [])
     text = json.dumps(changes)

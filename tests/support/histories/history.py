@@ -12,8 +12,8 @@ from tests.support.histories.state import Fields, Version
 from tests.support.histories.vocabulary import PHONES
 
 REPLAYABLE = ("processed", "dead_letter", "skipped_kill_switch", "skipped_source_disabled")
-PROCESS, ANNOUNCE, WAIT, HOLD = THEN = ("process", "announce", "wait", "hold")
-"""What to do with a delivery: process it, at once or after a dry run, let it wait, or hold it."""
+PROCESS, WAIT, HOLD = THEN = ("process", "wait", "hold")
+"""What to do with a delivery: process it, let it wait, or hold it."""
 
 LONGEST_WAIT = timedelta(minutes=6)
 """Longer than every wait after a notification that did not reach the service."""
@@ -56,8 +56,6 @@ class History(Run):
             self._switch(on=True)
         elif event and self.state.events[event].status != "received":
             return
-        elif event and then == ANNOUNCE:
-            self.process_as_announced(Request(self.versions[event]), is_replay=False)
         elif event and then == PROCESS:
             self.process(Request(self.versions[event]))
 
@@ -77,9 +75,7 @@ class History(Run):
         else:
             self.process(Request(self.versions[event], corrected_phone=self.corrected.get(event)))
 
-    def replay(
-        self, event: int = 0, *, force: bool = False, phone: int | None = None, dry_run: bool = True
-    ) -> None:
+    def replay(self, event: int = 0, *, force: bool = False, phone: int | None = None) -> None:
         """Replay an event as an administrator does, and process it."""
         chosen = self._pick(event, *REPLAYABLE)
         if not chosen:
@@ -94,20 +90,16 @@ class History(Run):
         if corrected:
             self.corrected[chosen] = str(PHONES[corrected])
         request = Request(self.versions[chosen], force, self.corrected.get(chosen))
-        if dry_run:
-            self.process_as_announced(request, corrected=corrected)
-        else:
-            self.product.replay(replay)
-            self.process(request)
+        self.process(request, corrected=corrected, is_replay=True)
 
     def retry(self) -> None:
         """Run the retry cron: it gives tickets an owner, and sends what did not reach the service."""
         self.begin("retry cron")
         self.product.clock.time += LONGEST_WAIT
-        rows, state, sent = self.rows, self.state, len(self.product.hasura.attempts)
+        state, sent = self.state, len(self.product.hasura.attempts)
         self.product.retry()
         self.take_over()
-        self.check(retry_result(self.memory, state), self.product.hasura.attempts[sent:], rows)
+        self.check(retry_result(self.memory, state), self.product.hasura.attempts[sent:])
         if not self.product.hasura.failing:
             self.expect("notifications that did not come", self.owed, set())
 

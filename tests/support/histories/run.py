@@ -4,8 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NoReturn
 
-from tests.support.histories.checks import HistoryFailed, broken_invariants, mismatches, wrong_texts
-from tests.support.histories.dry_run import wrong_announcements
+from tests.support.histories.checks import (
+    HistoryFailed,
+    broken_invariants,
+    mismatches,
+    second_tickets,
+    wrong_texts,
+)
+from tests.support.histories.dry_run import wrong_changes, wrong_notifications, wrong_result
 from tests.support.histories.memory import Memory
 from tests.support.histories.product import Product, Rows, Sent
 from tests.support.histories.reading import read_state
@@ -40,7 +46,7 @@ class Run:
         """Change rows as another program does."""
         self.begin(what)
         self.product.sql(statement, *params)
-        self.take_over()
+        self.take_over(is_edit=True)
 
     def begin(self, what: str) -> None:
         """Begin a step: a line for people, and a second later."""
@@ -48,11 +54,19 @@ class Run:
         self.story.add(what)
         self.product.clock.time += SECOND
 
-    def process(self, request: Request) -> None:
-        """Process a received event, and check the result."""
+    def process(self, request: Request, *, corrected: str | None = None, is_replay: bool = False) -> None:
+        """Process a received event, or replay one, after a dry run; check the result against both.
+
+        Rows are not read between them: what a dry run changed or sent would make the real run another one.
+        `corrected` is the phone that this replay corrects, as typed.
+        """
         event, before, state = request.version.event, self.rows, self.state
         sent = len(self.product.hasura.attempts)
         is_owed = any(key.startswith(f"{event}:") for key in self.owed)
+        replay = self.product.replay_request(event, force=request.force, corrected_phone=corrected)
+        announced = self.product.dry_run(replay)
+        if is_replay:
+            self.product.replay(replay)
         result = self.product.process(event)
         self.take_over(is_processing=True)
         told = self.product.hasura.attempts[sent:]
@@ -63,35 +77,23 @@ class Run:
             new_ticket=next(iter(self.state.tickets.keys() - state.tickets.keys()), "new ticket"),
         )
         expected = expected_result(Decision(self.memory, state, request))
-        self.check(expected, told, before)
+        owed = self.owed
+        self.check(expected, told)
+        new = [each for each in told if each.key not in owed]
+        if wrong := [
+            *wrong_result(announced, result, event, self.rows),
+            *wrong_changes(announced, before, self.rows),
+            *wrong_notifications(announced, new),
+        ]:
+            self.fail(wrong)
         self.memory.remember(request.version, expected)
         if wrong := list(wrong_texts(self.state, {str(expected.written)}, self.memory.typed)):
             self.fail(wrong)
         if expected.keeps_notifications and not is_owed:
             self._expect_kept_notifications(event, before)
 
-    def process_as_announced(
-        self, request: Request, *, corrected: str | None = None, is_replay: bool = True
-    ) -> None:
-        """Compare a dry run with the real run; it changes and sends nothing.
-
-        `corrected` is the phone that this replay corrects, as typed.
-        """
-        event, before, sent = request.version.event, self.rows, len(self.product.hasura.attempts)
-        replay = self.product.replay_request(event, force=request.force, corrected_phone=corrected)
-        announced = self.product.dry_run(replay)
-        if self.product.rows() != before or len(self.product.hasura.attempts) != sent:
-            self.fail(["the dry run changed something"])
-        if is_replay:
-            self.product.replay(replay)
-        self.process(request)
-        if wrong := list(wrong_announcements(announced, event, before, self.rows)):
-            self.fail(wrong)
-
-    def check(self, expected: Expected, sent: Sequence[Sent], before: Rows) -> None:
+    def check(self, expected: Expected, sent: Sequence[Sent]) -> None:
         """Fail if what happened is not what is expected."""
-        if wrong := list(broken_invariants(before, self.rows)):
-            self.fail(wrong)
         keys = [each.key for each in self.product.hasura.received]
         if len(keys) > len(set(keys)):
             self.fail(["a notification was sent twice"])
@@ -109,14 +111,23 @@ class Run:
         self.has_failed = True
         raise HistoryFailed(self.story.told(wrong))
 
-    def take_over(self, *, is_processing: bool = False) -> None:
-        """Read the rows again. A ticket that appeared while an event was processed is Pancake's."""
-        known = {row["id"] for row in self.rows["ticket"]}
+    def take_over(self, *, is_processing: bool = False, is_edit: bool = False) -> None:
+        """Read the rows again, and check what must hold after every step.
+
+        A ticket that appeared while an event was processed is Pancake's. People may open a second one.
+        """
+        before, state = self.rows, self.state
+        known = {row["id"] for row in before["ticket"]}
         self.rows = self.product.rows()
         if is_processing:
             self.pancake_tickets |= {row["id"] for row in self.rows["ticket"]} - known
         self.state = self.read(self.rows)
         self.story.name_rows(self.rows)
+        wrong = list(broken_invariants(before, self.rows))
+        if not is_edit:
+            wrong += second_tickets(state, self.state)
+        if wrong:
+            self.fail(wrong)
 
     def read(self, rows: Rows) -> State:
         return read_state(rows, self.pancake_tickets)
