@@ -82,7 +82,7 @@ def broken_invariants(before: Rows, after: Rows) -> Iterator[str]:
     """Yield what never may be so after a step, of the product or of people, whatever the history was."""
     for row in after["pancake_webhook_event"]:
         if row["status"] in ("ingested", "failed"):
-            yield f"event {row['id']} is {row['status']}: {row['error_code']} {row['evidence'].get('error')}"
+            yield f"event {row['id']} is {row['status']}: {row['error_code']} {row['error']}"
     for row in after["account"]:
         if row["normalized_phone"] not in (None, own_number(row)):
             yield f"account {row['id']} has normalized_phone {row['normalized_phone']}, not {own_number(row)}"
