@@ -24,6 +24,7 @@ class Kind(StrEnum):
     ROSTER = "roster"
     SETTING = "setting"
     REPLAY = "replay"
+    ERASURE = "erasure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def history(
     limit: Annotated[int, typer.Option(help="Show at most so many changes.", min=1, max=10_000)] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Show who changed connections, sources, rosters, settings, or replayed events.
+    """Show who changed connections, sources, rosters, settings, replayed events, or erased customers.
 
     Changes by Settings, the console, SQL and commands, the newest first. The name of a user or of an
     application is what the session said; the database role is what it logged in as. Needs DATABASE_URL.
@@ -102,5 +103,7 @@ def _describe(change: Change) -> str:
         if change.rows == 1:
             return f"replay of event {change.row_id}"
         return f"replay of {change.rows} events, {change.row_id} to {change.last_row_id}"
+    if change.kind == Kind.ERASURE:
+        return f"erasure of a customer: {change.rows} digests"
     name = f" {change.name}" if change.name else ""
     return f"{change.kind}{name}: {change.action}"

@@ -23,6 +23,7 @@ UNION ALL SELECT 'connection', to_jsonb(c) FROM pancake_connection AS c
 UNION ALL SELECT 'source', to_jsonb(s) FROM pancake_source AS s
 UNION ALL SELECT 'assignee', to_jsonb(a) FROM pancake_assignee AS a
 UNION ALL SELECT 'run', to_jsonb(r) FROM pancake_cron_run AS r
+UNION ALL SELECT 'erasure', to_jsonb(c) FROM customer_erasure AS c
 ORDER BY what, held
 """
 FOLDERS = sorted(MIGRATIONS.iterdir())
@@ -84,6 +85,10 @@ def used_database(database: str) -> Iterator[psycopg.Connection[dict[str, Any]]]
             " VALUES ('check_sla', now(), now(), now(), 'succeeded')"
         )
         db.execute("INSERT INTO ticket (title, source_id) VALUES ('Theirs', 'ticket_source_8')")
+        db.execute(
+            "INSERT INTO customer_erasure (digest, erased_at, requested_by, run_by, counts)"
+            " VALUES ('k1:digest', now(), 'Lan', 'operator', '{}')"
+        )
         db.execute("RESET session_replication_role")
         yield db
 
@@ -224,7 +229,7 @@ def test_931_is_restored_from_its_dump(
     program(database, "pg_dump", *tables, "--format", "custom", "--file", dump)
     assert program(database, "pg_restore", "--list", dump).count("TABLE DATA") == 6
     down(used_database, "935", "931")
-    for version in ("931", "935"):
+    for version in ("931", "935", "938"):
         run_file(used_database, file(version, "up.sql"))  # type: ignore[arg-type]
     name = psql_environment(database)["PGDATABASE"]
     program(database, "pg_restore", "--data-only", "--disable-triggers", "--dbname", name, dump)

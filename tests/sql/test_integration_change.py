@@ -51,6 +51,15 @@ def add_event(db: Db, status: str) -> int:
     return int(row["id"])
 
 
+def erase(db: Db) -> str:
+    """Store what is left of an erasure; return the digest."""
+    db.execute(
+        "INSERT INTO customer_erasure (digest, erased_at, requested_by, run_by, reason, counts)"
+        " VALUES ('k1:digest', now(), 'Lan', 'operator', 'case 12', '{\"events\": 2}')"
+    )
+    return "k1:digest"
+
+
 def test_a_new_connection_is_recorded_without_its_secrets(db: Db) -> None:
     (entry,) = entries(db, "connection")
     assert (entry["action"], entry["name"], entry["before"]) == ("insert", "Diva", {})
@@ -197,13 +206,21 @@ def test_a_replay_is_recorded_with_who_asked_for_it_and_a_retry_is_not(db: Db) -
         "TRUNCATE integration_change",
         "INSERT INTO integration_change (kind, action, row_id, changed_by, before, after)"
         " VALUES ('setting', 'update', 'all', 'other', '{}', '{}')",
+        "UPDATE customer_erasure SET requested_by = 'other'",
+        "UPDATE customer_erasure SET requested_by = 'other' WHERE false",
+        "DELETE FROM customer_erasure",
+        "TRUNCATE customer_erasure",
+        "TRUNCATE pancake_connection CASCADE",
     ],
 )
-def test_not_even_the_owner_changes_the_history_or_adds_to_it(db: Db, statement: str) -> None:
+def test_not_even_the_owner_changes_history_or_erasures(db: Db, statement: str) -> None:
+    erase(db)
     before = entries(db)
-    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="written by triggers only"):
+    writer = "leads erase" if "integration_change" not in statement else "triggers only"
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match=f"is written by {writer}, and never"):
         db.execute(statement.encode())
     assert entries(db) == before
+    assert db.execute("SELECT requested_by FROM customer_erasure").fetchall() == [{"requested_by": "Lan"}]
 
 
 def test_the_handlers_leave_traces_and_may_neither_read_nor_write_them(db: Db) -> None:
@@ -240,3 +257,14 @@ def test_the_entry_of_a_replay_names_nothing_of_the_customer(db: Db) -> None:
     db.execute("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", [event_id])
     (entry,) = entries(db, "replay")
     assert (entry["row_id"], entry["name"]) == (str(event_id), None)
+
+
+def test_an_erasure_is_recorded_with_who_asked_and_nothing_of_the_person(db: Db) -> None:
+    digest = erase(db)
+    (entry,) = entries(db, "erasure")
+    assert (entry["action"], entry["name"], entry["before"]) == ("insert", None, {})
+    assert entry["after"] == {
+        "requested_by": "Lan", "run_by": "operator", "reason": "case 12", "counts": {"events": 2},
+    }  # fmt: skip
+    assert entry["changed_by"] == db.info.user
+    assert digest not in str(entry)

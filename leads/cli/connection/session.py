@@ -51,11 +51,11 @@ class Session:
 
 
 @contextmanager
-def open_session(settings: OperatorSettings | None = None) -> Iterator[Session]:
-    """Open one transaction; it is rolled back if the command fails. Raises CommandFailed."""
+def open_session(settings: OperatorSettings | None = None, command: str = "connection") -> Iterator[Session]:
+    """Open one transaction of a command; it is rolled back if the command fails. Raises CommandFailed."""
     settings = settings or read_operator_settings(*NEEDS)
     try:
-        with open_db_session(settings.database_url, "connection", autocommit=False) as db:
+        with open_db_session(settings.database_url, command, autocommit=False) as db:
             yield Session(db, settings.key_ring, datetime.now(UTC))
     except ChangeRefused as error:
         raise CommandFailed(f"Refused: {error}") from error

@@ -91,7 +91,7 @@ def _erase_in_database(
     """Erase in one transaction, which a dry run rolls back. Raises CommandFailed."""
     for _ in range(MAX_TRIES):
         try:
-            with translated(DatabaseUnavailable), open_session(settings) as session:
+            with translated(DatabaseUnavailable), open_session(settings, "erase") as session:
                 erasure = _erase(session, target, who)
                 if dry_run:
                     session.db.rollback()

@@ -103,6 +103,14 @@ async def test_who_asked_when_and_why_is_kept(harness: CronHarness, tmp_path: Pa
         ("Lan", "case 12", True)
     }
     assert rows[0]["counts"]["events"] == 1
+    entries = harness.sql("SELECT * FROM integration_change WHERE kind = 'erasure' ORDER BY id")
+    kept = [
+        {name: row[name] for name in ("requested_by", "run_by", "reason", "counts")} | {"id": str(row["id"])}
+        for row in rows
+    ]
+    assert [entry["after"] | {"id": entry["row_id"]} for entry in entries] == kept
+    assert {entry["application"] for entry in entries} == {f"leads erase by {rows[0]['run_by']}"}
+    assert not [row["digest"] for row in rows if row["digest"] in str(entries)]
     assert run_erase(harness, tmp_path, *PHONE, "--yes", "--reason", "calls from 0905.111.222").exit_code == 2
 
 

@@ -93,6 +93,24 @@ def test_the_replays_of_one_transaction_are_one_change(db: psycopg.Connection) -
     assert f"replay of event {last['row_id']}" in shown
 
 
+def test_an_erasure_is_one_change_with_who_asked_for_it_and_why(db: psycopg.Connection) -> None:
+    db.execute(
+        "INSERT INTO customer_erasure (digest, erased_at, requested_by, run_by, reason, counts)"
+        " SELECT n::text, now(), 'Lan', 'operator', 'case 12', '{\"events\": 2}'"
+        " FROM generate_series(1, 3) AS n"
+    )
+    (erasure,) = found(db, "--of", "erasure")
+    assert (erasure["rows"], erasure["after"]["requested_by"]) == (3, "Lan")
+    lines = run(db, "history", "--of", "erasure").stdout.splitlines()
+    assert "erasure of a customer: 3 digests" in lines[0]
+    assert lines[3:] == [
+        '    counts: none → {"events": 2}',
+        "    reason: none → case 12",
+        "    requested_by: none → Lan",
+        "    run_by: none → operator",
+    ]
+
+
 def test_it_selects_by_time_kind_and_number(db: psycopg.Connection) -> None:
     db.execute("UPDATE view_pancake_setting SET kill_switch = false")
     db.execute("UPDATE view_pancake_setting SET kill_switch = true")

@@ -1,4 +1,4 @@
--- Drop the history of changes with all its entries, and the triggers that write it. Take a dump first:
+-- Drop the history of changes with all its entries, the triggers that write it, and the guard of customer_erasure. Take a dump first:
 --   pg_dump --table public.integration_change --format custom --file integration_change.dump "$DATABASE_URL"
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
@@ -7,6 +7,6 @@ SET LOCAL statement_timeout = '60s';
 DROP FUNCTION IF EXISTS public.integration_change_record_setting() CASCADE;
 DROP FUNCTION IF EXISTS public.integration_change_record() CASCADE;
 DROP TABLE IF EXISTS public.integration_change;
-DROP FUNCTION IF EXISTS public.integration_change_guard();
+DROP FUNCTION IF EXISTS public.integration_change_guard() CASCADE;
 DROP FUNCTION IF EXISTS public.integration_change_add(jsonb, jsonb, jsonb);
 DROP FUNCTION IF EXISTS public.integration_change_shown(text, jsonb);

@@ -1,5 +1,5 @@
--- Create the history of what is changed by people: modes, switches, secrets, sources, rosters, settings and replays, in
--- whatever way. Triggers write it, so a change by SQL is in it too. It never holds a secret.
+-- Create the history of what is changed by people: modes, switches, secrets, sources, rosters, settings, replays and erasures, in
+-- whatever way. Triggers write it, so a change by SQL is in it too. It never holds a secret, and nothing of a customer.
 -- May run again: it creates what a repeated 1777870069931 dropped with its tables.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
@@ -7,7 +7,7 @@ SET LOCAL statement_timeout = '60s';
 CREATE TABLE IF NOT EXISTS public.integration_change (
     id bigint GENERATED ALWAYS AS IDENTITY,
     changed_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    -- The changes of one transaction, for example the events of one replay.
+    -- The changes of one transaction, for example the events of one replay or the rows of one erasure.
     transaction_id bigint DEFAULT pg_current_xact_id()::text::bigint NOT NULL,
     kind text NOT NULL,
     action text NOT NULL,
@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS public.integration_change (
     before jsonb NOT NULL,
     after jsonb NOT NULL,
     CONSTRAINT pk_integration_change PRIMARY KEY (id),
-    CONSTRAINT ck_integration_change_kind CHECK (kind IN ('connection', 'source', 'roster', 'setting', 'replay')),
+    CONSTRAINT ck_integration_change_kind CHECK (kind IN ('connection', 'source', 'roster', 'setting', 'replay', 'erasure')),
     CONSTRAINT ck_integration_change_action CHECK (action IN ('insert', 'update', 'delete', 'truncate'))
 );
 
@@ -34,7 +34,7 @@ REVOKE ALL ON TABLE public.integration_change FROM PUBLIC;
 
 COMMENT ON TABLE public.integration_change IS 'Who changed what of the integration, when, before and after; written by triggers, never changed or deleted';
 
--- Refuse everything but INSERTs of the triggers below.
+-- Refuse everything but INSERTs of the triggers below. The argument says what writes the table.
 CREATE OR REPLACE FUNCTION public.integration_change_guard() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -43,7 +43,7 @@ BEGIN
     IF TG_OP = 'INSERT' AND pg_trigger_depth() > 1 THEN
         RETURN NULL;
     END IF;
-    RAISE EXCEPTION 'integration_change is written by triggers only, and never changed or deleted'
+    RAISE EXCEPTION '% is written by %, and never changed or deleted', TG_TABLE_NAME, TG_ARGV[0]
         USING ERRCODE = 'insufficient_privilege';
 END
 $$;
@@ -164,7 +164,12 @@ REVOKE EXECUTE ON FUNCTION public.integration_change_guard(), public.integration
 
 CREATE OR REPLACE TRIGGER integration_change_guard
     BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON public.integration_change
-    FOR EACH STATEMENT EXECUTE FUNCTION public.integration_change_guard();
+    FOR EACH STATEMENT EXECUTE FUNCTION public.integration_change_guard('triggers only');
+
+-- What is left of an erasure keeps the customer out, and says who asked: it stays. A dump of it may be restored.
+CREATE OR REPLACE TRIGGER integration_change_guard
+    BEFORE UPDATE OR DELETE OR TRUNCATE ON public.customer_erasure
+    FOR EACH STATEMENT EXECUTE FUNCTION public.integration_change_guard('leads erase');
 
 -- Each trigger names the columns that count. Counters, the watermark and what a lead changes are in none of them.
 CREATE OR REPLACE TRIGGER integration_change_record
@@ -227,6 +232,11 @@ CREATE OR REPLACE TRIGGER integration_change_record_replay
     FOR EACH ROW
     WHEN (NEW.replay_count > OLD.replay_count)
     EXECUTE FUNCTION public.integration_change_record('replay', 'id', '', 'status error_code');
+
+-- An erasure has a row for each phone and record. The entries say who and why, and nothing of the person, not even a digest.
+CREATE OR REPLACE TRIGGER integration_change_record
+    AFTER INSERT ON public.customer_erasure
+    FOR EACH ROW EXECUTE FUNCTION public.integration_change_record('erasure', 'id', '', 'requested_by run_by reason counts');
 
 CREATE OR REPLACE TRIGGER integration_change_record
     AFTER INSERT OR DELETE OR UPDATE OF id, app_settings ON public.app_setting
