@@ -23,6 +23,7 @@ class Kind(StrEnum):
     SOURCE = "source"
     ROSTER = "roster"
     SETTING = "setting"
+    EVENT = "event"
     REPLAY = "replay"
     ERASURE = "erasure"
 
@@ -89,7 +90,7 @@ def print_change(change: Change, console: Console) -> None:
     print_indented(f"by {person}{role}", 1, console)
     application = f", application {change.application}" if change.application else ""
     print_indented(f"database role {change.database_role}{application}", 1, console)
-    if change.kind == Kind.REPLAY:
+    if change.kind in (Kind.REPLAY, Kind.EVENT):
         return
     for name in sorted(change.before.keys() | change.after.keys()):
         if change.before.get(name) == change.after.get(name):
@@ -99,10 +100,13 @@ def print_change(change: Change, console: Console) -> None:
 
 
 def _describe(change: Change) -> str:
-    if change.kind == Kind.REPLAY:
+    if change.kind in (Kind.REPLAY, Kind.EVENT):
+        what = "replay" if change.kind == Kind.REPLAY else change.action
+        if change.row_id == "all":
+            return f"{what} of all events"
         if change.rows == 1:
-            return f"replay of event {change.row_id}"
-        return f"replay of {change.rows} events, {change.row_id} to {change.last_row_id}"
+            return f"{what} of event {change.row_id}"
+        return f"{what} of {change.rows} events, {change.row_id} to {change.last_row_id}"
     if change.kind == Kind.ERASURE:
         return f"erasure of a customer: {change.rows} digests"
     name = f" {change.name}" if change.name else ""

@@ -100,6 +100,19 @@ def test_of_a_changed_secret_only_the_ids_of_the_keys_are_recorded(db: Db) -> No
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("secret", ["token_sha256", "webhook_secret_encrypted", "header_secret_encrypted"])
+def test_the_end_of_a_previous_secret_is_recorded(db: Db, secret: str) -> None:
+    ends = f"previous_{secret.rpartition('_')[0]}_expires_at"
+    for year in (2998, 2999):
+        db.execute(
+            f"UPDATE pancake_connection SET previous_{secret} = sha256('former'), {ends} = %s".encode(),
+            [f"{year}-01-01 00:00Z"],
+        )
+    assert last(db, "connection") == (
+        {ends: "2998-01-01T00:00:00+00:00"}, {ends: "2999-01-01T00:00:00+00:00"},
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("stored", [PLAIN, "x", PLAIN[::-1], " " + PLAIN, "~" * 200])
 def test_text_that_was_stored_instead_of_a_ciphertext_is_not_recorded(db: Db, stored: str) -> None:
     db.execute("UPDATE pancake_connection SET api_key_encrypted = %s", [stored.encode()])
@@ -167,6 +180,23 @@ def test_settings_are_recorded_by_either_way_and_other_settings_of_diva_are_not(
     db.execute("UPDATE app_setting SET app_settings = app_settings - 'pancake_integration'")
     assert last(db, "setting")[0]["kill_switch"] is False
     assert last(db, "setting")[1]["kill_switch"] is None
+
+
+def test_who_empties_the_settings_leaves_a_trace(db: Db) -> None:
+    db.execute("TRUNCATE app_setting")
+    entry = entries(db, "setting")[-1]
+    assert (entry["action"], entry["row_id"], entry["changed_by"]) == ("truncate", "all", db.info.user)
+
+
+def test_who_removes_events_leaves_a_trace(db: Db) -> None:
+    event_id = add_event(db, "dead_letter")
+    add_event(db, "received")
+    db.execute("DELETE FROM pancake_webhook_event WHERE id = %s", [event_id])
+    db.execute("TRUNCATE pancake_webhook_event")
+    deleted, truncated = entries(db, "event")
+    assert (deleted["action"], deleted["row_id"]) == ("delete", str(event_id))
+    assert deleted["before"] == {"status": "dead_letter", "error_code": "invalid_phone"}
+    assert (truncated["action"], truncated["row_id"]) == ("truncate", "all")
 
 
 def test_a_replay_is_recorded_with_who_asked_for_it_and_a_retry_is_not(db: Db) -> None:

@@ -45,6 +45,8 @@ def test_a_command_is_recorded_with_its_name_and_the_user_of_the_machine(db: psy
     rotation, creation = found(db, "--of", "connection")
     assert creation["application"] == rotation["application"] == f"leads connection by {getpass.getuser()}"
     assert (creation["action"], creation["after"]["signature_mode"]) == ("insert", "monitor")
+    assert rotation["before"].pop("previous_header_secret_expires_at") is None
+    assert rotation["after"].pop("previous_header_secret_expires_at") is not None
     assert rotation["before"] == {"header_secret": "key k1", "previous_header_secret": None}
     assert rotation["after"] == {"header_secret": "key k1", "previous_header_secret": "key k1"}
     shown = run(db, "history").stdout
@@ -74,7 +76,7 @@ def test_it_prints_who_changed_what_within_80_columns(db: psycopg.Connection) ->
     assert f"  database role {db.info.user}, application psql" in lines
 
 
-def test_the_replays_of_one_transaction_are_one_change(db: psycopg.Connection) -> None:
+def test_the_replays_and_the_deletes_of_one_transaction_are_one_change(db: psycopg.Connection) -> None:
     db.execute(
         "WITH c AS (INSERT INTO pancake_connection (name, workspace_id, token_sha256)"
         " VALUES ('Diva', 1, sha256('t')) RETURNING id)"
@@ -91,6 +93,11 @@ def test_the_replays_of_one_transaction_are_one_change(db: psycopg.Connection) -
     shown = run(db, "history", "--of", "replay").stdout
     assert "replay of 11 events, 1 to 11" in shown
     assert f"replay of event {last['row_id']}" in shown
+    db.execute("DELETE FROM pancake_webhook_event WHERE id < 12")
+    db.execute("TRUNCATE pancake_webhook_event")
+    shown = run(db, "history", "--of", "event").stdout
+    assert "truncate of all events" in shown
+    assert "delete of 11 events, 1 to 11" in shown
 
 
 def test_an_erasure_is_one_change_with_who_asked_for_it_and_why(db: psycopg.Connection) -> None:

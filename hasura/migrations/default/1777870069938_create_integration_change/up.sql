@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS public.integration_change (
     before jsonb NOT NULL,
     after jsonb NOT NULL,
     CONSTRAINT pk_integration_change PRIMARY KEY (id),
-    CONSTRAINT ck_integration_change_kind CHECK (kind IN ('connection', 'source', 'roster', 'setting', 'replay', 'erasure')),
+    CONSTRAINT ck_integration_change_kind CHECK (kind IN ('connection', 'source', 'roster', 'setting', 'event', 'replay', 'erasure')),
     CONSTRAINT ck_integration_change_action CHECK (action IN ('insert', 'update', 'delete', 'truncate'))
 );
 
@@ -176,11 +176,12 @@ CREATE OR REPLACE TRIGGER integration_change_record
     AFTER INSERT OR DELETE OR UPDATE OF
         name, workspace_id, table_names, api_base_url, record_timezone, signature_mode, allowlist_mode, allowed_ip_ranges, status,
         token_sha256, previous_token_sha256, previous_token_expires_at, api_key_encrypted, webhook_secret_encrypted,
-        previous_webhook_secret_encrypted, header_secret_encrypted, previous_header_secret_encrypted
+        previous_webhook_secret_encrypted, previous_webhook_secret_expires_at, header_secret_encrypted,
+        previous_header_secret_encrypted, previous_header_secret_expires_at
     ON public.pancake_connection
     FOR EACH ROW EXECUTE FUNCTION public.integration_change_record(
         'connection', 'id', 'name',
-        'name workspace_id table_names api_base_url record_timezone signature_mode allowlist_mode allowed_ip_ranges status token_sha256 previous_token_sha256 previous_token_expires_at api_key_encrypted webhook_secret_encrypted previous_webhook_secret_encrypted header_secret_encrypted previous_header_secret_encrypted'
+        'name workspace_id table_names api_base_url record_timezone signature_mode allowlist_mode allowed_ip_ranges status token_sha256 previous_token_sha256 previous_token_expires_at api_key_encrypted webhook_secret_encrypted previous_webhook_secret_encrypted previous_webhook_secret_expires_at header_secret_encrypted previous_header_secret_encrypted previous_header_secret_expires_at'
     );
 
 -- sync_sources writes every source every 15 minutes, and deliveries create inactive ones: neither is a change by a person.
@@ -224,6 +225,19 @@ CREATE OR REPLACE TRIGGER integration_change_record_truncate
 CREATE OR REPLACE TRIGGER integration_change_record_truncate
     AFTER TRUNCATE ON public.pancake_assignee
     FOR EACH STATEMENT EXECUTE FUNCTION public.integration_change_record('roster', 'id', 'name', '');
+
+CREATE OR REPLACE TRIGGER integration_change_record_truncate
+    AFTER TRUNCATE ON public.app_setting
+    FOR EACH STATEMENT EXECUTE FUNCTION public.integration_change_record('setting', 'id', 'name', '');
+
+-- The integration never deletes an event: a lead costs nothing here.
+CREATE OR REPLACE TRIGGER integration_change_record_truncate
+    AFTER TRUNCATE ON public.pancake_webhook_event
+    FOR EACH STATEMENT EXECUTE FUNCTION public.integration_change_record('event', 'id', '', '');
+
+CREATE OR REPLACE TRIGGER integration_change_record_delete
+    AFTER DELETE ON public.pancake_webhook_event
+    FOR EACH ROW EXECUTE FUNCTION public.integration_change_record('event', 'id', '', 'status error_code');
 
 -- The events' own columns keep their last replay only. A lead's processing never changes replay_count. The entry names the event
 -- and nothing of the customer.
