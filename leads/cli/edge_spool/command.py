@@ -18,8 +18,8 @@ DEFAULT_MAX_DAYS = 30
 
 app = verb_group(
     "Show and release deliveries kept by the edge.",
-    "Run it on the edge's machine, as root or pancake-edge, with the edge's own EDGE_STATE_KEYS, and with "
-    "EDGE_STATE_DIR if it is not /var/lib/pancake-edge.",
+    "Run it on the edge's machine, as root or pancake-edge, with the edge's own EDGE_STATE_KEYS (purge needs "
+    "none), and with EDGE_STATE_DIR if it is not /var/lib/pancake-edge.",
     examples("edge-spool list", "edge-spool release --all"),
 )
 Where = Annotated[Folder, typer.Option(help="Which of the edge's folders.")]
@@ -110,9 +110,10 @@ def purge(
 ) -> None:
     """Remove deliveries that no operator handled in time: they are customers' data.
 
-    Run it daily (docs/privacy.md).
+    It reads file names only and needs no keys. Run it daily (docs/privacy.md).
     """
-    spool = _open_spool()
+    settings = read_operator_settings()
+    spool = Spool(settings.edge_state_dir, settings.edge_state_keys)
     limit = datetime.now(UTC) - timedelta(days=days)
     old = [name for name in _read_names(spool, folder) if Spool.arrived_at(name) < limit]
     for name in [] if dry_run else old:
