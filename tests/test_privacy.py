@@ -49,12 +49,12 @@ def test_the_lines_for_cron_remove_what_is_too_old_with_nothing_in_the_environme
     for days, paths in ((29, kept), (32, removed)):
         arrived = time.time() - days * DAY_SECONDS
         paths.append(quarantine / f"{int(arrived * 1000)}-a-1.sealed")
-        paths.append(clone / f"{days}.unusable.csv")
+        paths += [clone / f"{days}.unusable.csv", clone / f"{days}.dump"]
         for path in paths:
             path.touch()
             os.utime(path, (arrived, arrived))
     lines = CRON_LINE.findall(PAGE)
-    assert len(lines) == PAGE.count("15 3 * * *") == 2
+    assert len(lines) == PAGE.count("15 3 * * *") == 3
     for line in lines:
         command = line.replace(f"{CLONE}/scripts/leads ", f"{sys.executable} -m leads.cli ")
         run = subprocess.run(
