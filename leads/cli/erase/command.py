@@ -80,7 +80,7 @@ def _open_spool(settings: OperatorSettings) -> Spool:
     except OSError as error:
         raise WrongUsage(
             f"The edge's folders cannot be read: {error}. "
-            "Check EDGE_STATE_DIR, and run this as root or www-data."
+            "Check EDGE_STATE_DIR, and run this as root or pancake-edge."
         ) from error
     return spool
 
@@ -133,6 +133,7 @@ def _print(erasure: Erasure, *, dry_run: bool, edge: bool) -> None:
         print_line(f"  ticket {code}: a person changed its text, or it is of another customer too")
     print_line("  messages that sendNotifications sent, files and calls of the tickets, backups")
     print_line("Pancake has to erase: its record of the customer")
+    print_line("  do this first: a later change of that record makes a new customer")
     if not edge:
         print_line("On the edge's machine run: leads edge-spool erase with the same --phone or --record")
     if not erasure.has_engine_logs:

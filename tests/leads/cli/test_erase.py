@@ -16,6 +16,8 @@ from leads.services.connections import load_connections
 from leads.services.pancake_lists import store_missing
 from tests.support.crons import CronHarness, running_crons
 from tests.support.erasure import (
+    EDGE_KEYS,
+    KEYS,
     PERSON,
     WRITTEN,
     dump,
@@ -199,6 +201,23 @@ async def test_the_page_says_what_diva_and_the_edge_have_to_do(harness: CronHarn
     (account,) = harness.sql("SELECT id FROM account WHERE normalized_phone = '+84905111222'")
     assert f"account {account['id']}: display_name, phone_number" in result.stdout
     assert "Pancake has to erase: its record" in result.stdout
+    assert "a later change of that record makes a new customer" in result.stdout
+
+
+async def test_folders_that_cannot_be_read_end_it_before_anything_is_erased(
+    harness: CronHarness, tmp_path: Path
+) -> None:
+    await harness.process_lead(**PERSON)
+    before = dump(harness)
+    (tmp_path / "spool").write_text("no folder")
+    environment = {
+        "DATABASE_URL": harness.database_url, "ENCRYPTION_KEYS": KEYS,
+        "EDGE_STATE_DIR": str(tmp_path), "EDGE_STATE_KEYS": EDGE_KEYS,
+    }  # fmt: skip
+    result = CliRunner().invoke(app, ["erase", *PHONE, "--edge", "--yes"], env=environment)
+    assert result.exit_code == 2
+    assert "run this as root or pancake-edge." in result.stderr
+    assert dump(harness) == before
 
 
 def test_wrong_usage_is_refused() -> None:
