@@ -3,7 +3,9 @@
 import base64
 import getpass
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -11,8 +13,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from leads.cli.__main__ import app
+from leads.cli.history import Kind
 from tests.support.settings import ADMIN_ID
 
+ROOT = Path(__file__).parents[3]
 KEYS = f"k1:{base64.b64encode(b'1' * 32).decode()}"
 VARIABLES = {"ENCRYPTION_KEYS": KEYS, "PUBLIC_URL": "https://crm.example.com", "COLUMNS": "80"}
 
@@ -116,6 +120,14 @@ def test_an_erasure_is_one_change_with_who_asked_for_it_and_why(db: psycopg.Conn
         "    requested_by: none → Lan",
         "    run_by: none → operator",
     ]
+
+
+def test_every_kind_that_the_database_records_can_be_selected(db: psycopg.Connection) -> None:
+    query = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'ck_integration_change_kind'"
+    (definition,) = db.execute(query).fetchone() or ("",)
+    assert set(re.findall(r"'(\w+)'", definition)) == set(Kind)
+    for kind in Kind:
+        assert f"`{kind}`" in (ROOT / "docs" / "cli.md").read_text("utf-8")
 
 
 def test_it_selects_by_time_kind_and_number(db: psycopg.Connection) -> None:
