@@ -111,17 +111,31 @@ def purge(
     """Remove deliveries that no operator handled in time: they are customers' data.
 
     It reads file names only and needs no keys. Run it daily (docs/privacy.md).
+    Exit code 1: there is something else in the folder, or it could not be removed.
     """
     settings = read_operator_settings()
     spool = Spool(settings.edge_state_dir, settings.edge_state_keys)
     limit = datetime.now(UTC) - timedelta(days=days)
-    old = [name for name in _read_names(spool, folder) if Spool.arrived_at(name) < limit]
-    for name in [] if dry_run else old:
-        spool.remove(folder, name)
+    older = removed = 0
+    failed: list[str] = []
+    for name in _read_names(spool, folder):
+        try:
+            if Spool.arrived_at(name) >= limit:
+                continue
+            older += 1
+            if not dry_run:
+                spool.remove(folder, name)
+                removed += 1
+        except (ValueError, OSError):
+            failed.append(name)
     if as_json:
-        print_json({"removed": 0 if dry_run else len(old), "older": len(old)})
+        print_json({"removed": removed, "older": older})
     else:
-        typer.echo(f"{len(old)} older than {days} days" + ("." if dry_run else ", removed."))
+        typer.echo(f"{older} older than {days} days" + ("." if dry_run else f", {removed} removed."))
+    for name in failed:
+        say(f"{name} in {folder} is no delivery of the edge, or cannot be removed. Look at it.")
+    if failed:
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @app.command(epilog=examples("edge-spool erase --phone 0905111222", "edge-spool erase --phone … --dry-run"))

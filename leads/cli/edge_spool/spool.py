@@ -120,7 +120,10 @@ class Spool:
     @staticmethod
     def arrived_at(name: str) -> datetime:
         """Return the time of arrival in a file name. Raises ValueError if it is not one of the edge's."""
-        return datetime.fromtimestamp(int(name.partition("-")[0]) / 1000, UTC)
+        try:
+            return datetime.fromtimestamp(int(name.partition("-")[0]) / 1000, UTC)
+        except (OverflowError, OSError) as error:
+            raise ValueError(str(error)) from error
 
     def _path(self, folder: Folder, name: str) -> Path:
         return self._state / folder / Path(name).name

@@ -38,6 +38,19 @@ def test_a_foreign_entry_is_unreadable(tmp_path: Path, make: object, arguments: 
     assert not list((tmp_path / "spool").iterdir())
 
 
+@pytest.mark.parametrize("name", ["x.sealed", "9" * 15 + "-a.sealed", "9" * 40 + "-a.sealed", NAME])
+def test_a_foreign_entry_does_not_keep_others_from_being_removed(tmp_path: Path, name: str) -> None:
+    quarantine = tmp_path / "quarantine"
+    (quarantine / name).mkdir(parents=True)
+    old = [quarantine / "0000000000000-ab-1.sealed", quarantine / "0000000000002-ab-1.sealed"]
+    for path in old:
+        path.touch()
+    result = CliRunner().invoke(app, ["edge-spool", "purge"], env={"EDGE_STATE_DIR": str(tmp_path)})
+    assert (result.exit_code, name in result.stderr) == (1, True)
+    assert not any(path.exists() for path in old)
+    assert (quarantine / name).exists()
+
+
 @pytest.mark.parametrize("name", ["../policy.sealed", "../../outside.sealed", "/etc/passwd", "..", "."])
 @pytest.mark.parametrize("verb", ["show", "release"])
 def test_a_name_does_not_leave_the_folder(tmp_path: Path, verb: str, name: str) -> None:
