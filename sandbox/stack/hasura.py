@@ -15,10 +15,12 @@ PYTHON = (sys.executable, "-P")
 MODULE = "graphql_engine"
 PYTHONPATH = str(ROOT / "sandbox" / "engine")
 """For the process of the stand-in only."""
+LOG_END = 2000
+"""Characters of a log in a message."""
 
 
 class EngineRefused(Exception):
-    """The engine ended before it accepted requests; its stderr says why."""
+    """The engine ended before it accepted requests; the message holds the end of its log."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,21 @@ def start_engine(
 ) -> RunningEngine:
     """Start an engine and wait until it accepts requests; `environment` is added to this process's.
 
-    Raises EngineRefused.
+    Its log is in a directory of `processes`, as the logs of all servers. Raises EngineRefused.
     """
-    process = processes.start(
-        command(database_url, *arguments),
-        env={**os.environ, "PYTHONPATH": PYTHONPATH, **environment},
-        stdout=subprocess.PIPE,
-    )
+    log = processes.directory("hasura-") / "hasura.log"
+    with log.open("w") as output:
+        process = processes.start(
+            command(database_url, *arguments),
+            env={**os.environ, "PYTHONPATH": PYTHONPATH, **environment},
+            stdout=subprocess.PIPE,
+            stderr=output,
+        )
     assert process.stdout is not None
     with process.stdout:
         url = process.stdout.readline().strip()
     if not url:
-        raise EngineRefused(f"the engine did not start: exit code {processes.stop(process)}")
+        code = processes.stop(process)
+        end = log.read_text(errors="replace")[-LOG_END:]
+        raise EngineRefused(f"the engine did not start: exit code {code}\n{end}")
     return RunningEngine(process, url)
