@@ -11,6 +11,12 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "deploy/nginx/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SCRIPTS = [path for path in sorted((ROOT / "scripts").iterdir()) if path.is_file()]
 SECRET = re.compile(r"\$\{?\w*(?:SECRET|TOKEN|PASSWORD|KEYS?|DATABASE_URL|OWNER_URL|OPERATORS_URL)\b")
+PROGRAMS = [
+    path
+    for folder in ("sandbox", "tests")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if ROOT / "sandbox" / "engine" not in path.parents
+]
 BUILT_IN = {"printf", "echo", "read", "export", "eval", "test", "["}
 """Commands that start no process."""
 
@@ -60,6 +66,11 @@ def test_such_a_command_is_found(script: str) -> None:
 )
 def test_input_and_environment_are_no_arguments(script: str) -> None:
     assert with_secret(script) == []
+
+
+def test_no_program_gives_the_stand_in_its_database_as_an_argument() -> None:
+    option = "--" + "database-url"
+    assert [path.name for path in PROGRAMS if f'"{option}' in path.read_text()] == []
 
 
 def test_no_service_of_compose_has_one() -> None:

@@ -1,5 +1,6 @@
 """The baseline of the benchmarks: pgbench, PostgreSQL's load generator."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import typer
+
+from sandbox.postgres.psql import psql_environment
 
 
 def pgbench(
@@ -29,7 +32,8 @@ def pgbench(
         options = ["--no-vacuum", "--protocol=prepared", f"--client={clients}", "--jobs=2"]
         options += [f"--define={name}={value}" for name, value in (variables or {}).items()]
         done = subprocess.run(
-            [program, *options, f"--time={max(1, round(seconds))}", f"--file={path}", database_url],
+            [program, *options, f"--time={max(1, round(seconds))}", f"--file={path}"],
+            env=os.environ | psql_environment(database_url),
             capture_output=True,
             text=True,
             check=False,

@@ -31,9 +31,14 @@ class RunningEngine:
     url: str
 
 
-def command(database_url: str, *arguments: str) -> list[str]:
-    """Return the command line of an engine on a free port."""
-    return [*PYTHON, "-m", MODULE, "--database-url", database_url, "--port", "0", *arguments]
+def command(*arguments: str) -> list[str]:
+    """Return the command line of an engine on a free port; every process can read it."""
+    return [*PYTHON, "-m", MODULE, "--port", "0", *arguments]
+
+
+def engine_environment(database_url: str) -> dict[str, str]:
+    """Return this process's environment with what every engine needs."""
+    return {**os.environ, "PYTHONPATH": PYTHONPATH, "HASURA_GRAPHQL_DATABASE_URL": database_url}
 
 
 def metadata_arguments(*directories: Path) -> list[str]:
@@ -51,8 +56,8 @@ def start_engine(
     log = processes.directory("hasura-") / "hasura.log"
     with log.open("w") as output:
         process = processes.start(
-            command(database_url, *arguments),
-            env={**os.environ, "PYTHONPATH": PYTHONPATH, **environment},
+            command(*arguments),
+            env={**engine_environment(database_url), **environment},
             stdout=subprocess.PIPE,
             stderr=output,
         )

@@ -187,8 +187,6 @@ class Sandbox:
             *hasura.metadata_arguments(ROOT / "hasura" / "metadata", DIVA_METADATA),
             "--migrations",
             str(ROOT / "hasura" / "migrations"),
-            "--database-url",
-            self.database_url,
         ]
 
     def _pancake_arguments(self) -> list[str]:
@@ -201,6 +199,7 @@ class Sandbox:
             "PYTHONPATH": str(ROOT),
             "DATABASE_URL": self.database_url,
             "PG_DATABASE_URL": self.database_url,
+            "HASURA_GRAPHQL_DATABASE_URL": self.database_url,
             "METADATA_DATABASE_URL": self.database_url,
             "HASURA_URL": self.hasura_url,
             "HASURA_SERVICE_TOKEN": self.keys.token("pancake_service"),

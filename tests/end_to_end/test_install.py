@@ -20,6 +20,7 @@ from sandbox.edge.nginx import EdgeSettings, NginxEdge
 from sandbox.edge.packages import missing_packages
 from sandbox.postgres import binaries
 from sandbox.postgres.database import install_diva
+from sandbox.postgres.psql import psql_environment
 from sandbox.postgres.server import RUN_ID, Cluster, free_port
 from sandbox.processes import Processes
 from sandbox.stack import hasura
@@ -28,7 +29,6 @@ from sandbox.stack.keys import Keys
 from sandbox.stack.services import ROOT, Service
 from sandbox.stack.stack import SLOW_MACHINE_SETTINGS
 from tests.support.leads import body, numbered_lead
-from tests.support.psql import psql_environment
 from tests.support.waiting import eventually
 
 ROLES = {name: f"{name}_{RUN_ID}" for name in ("diva_handlers", "diva_operators")}
@@ -140,12 +140,15 @@ def start_what_is_around(at: Installation) -> None:
         at.service(name.lower(), *command, url=url, ready=ready, **environment)
 
     python("NOTIFICATIONS", "sandbox.diva.notifications", ready="/healthz")
-    key = f"--api-key={at.keys.pancake_api_key}"
-    python("PANCAKE", "sandbox.pancake", f"--workspace-id={WORKSPACE_ID}", key, ready="/control/state")
     python(
-        "HASURA", hasura.MODULE, "--metadata", str(DIVA_METADATA), "--database-url", at.database,
+        "PANCAKE", "sandbox.pancake", f"--workspace-id={WORKSPACE_ID}",
+        ready="/control/state", PANCAKE_API_KEY=at.keys.pancake_api_key,
+    )  # fmt: skip
+    python(
+        "HASURA", hasura.MODULE, "--metadata", str(DIVA_METADATA),
         ready="/healthz",
         PYTHONPATH=hasura.PYTHONPATH,
+        HASURA_GRAPHQL_DATABASE_URL=at.database,
         PG_DATABASE_URL=at.database,
         HASURA_GRAPHQL_ADMIN_SECRET=at.keys.admin_secret,
         HASURA_GRAPHQL_JWT_SECRET=at.keys.jwt_secret,

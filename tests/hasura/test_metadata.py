@@ -1,6 +1,5 @@
 """The metadata: it matches the routes, sets every retry, and contains no URL and no secret."""
 
-import os
 import re
 import subprocess
 from importlib import import_module
@@ -261,8 +260,8 @@ def test_the_metadata_contains_no_url_host_or_secret() -> None:
 def test_our_metadata_needs_divas_metadata(database: str) -> None:
     """Our relationships refer to tables that Diva's metadata tracks."""
     started = subprocess.run(
-        hasura.command(database, "--metadata", str(METADATA)),
-        env=os.environ | {"PYTHONPATH": hasura.PYTHONPATH} | environment(database),
+        hasura.command("--metadata", str(METADATA)),
+        env=hasura.engine_environment(database) | environment(database),
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert started.returncode == 1

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from leads.cli.__main__ import app
 from sandbox.postgres import binaries
 from sandbox.postgres.database import MIGRATIONS, migrate, run_file
-from tests.support.psql import psql_environment
+from sandbox.postgres.psql import psql_environment
 
 HELD = """
 SELECT 'event' AS what, to_jsonb(e) AS held FROM pancake_webhook_event AS e

@@ -1,11 +1,13 @@
 """Benchmarks run and say what they measured; how fast this machine is, is no test's business."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from sandbox.bench.__main__ import app
+from sandbox.bench.pgbench import pgbench
 from sandbox.edge.packages import missing_packages
 
 needs_nginx = pytest.mark.skipif(
@@ -33,3 +35,19 @@ def test_the_cost_of_the_edge_is_measured() -> None:
         result["through_p50_ms"] - result["straight_p50_ms"], abs=0.01
     )
     assert result["verify_rps"] > 0
+
+
+def test_pgbench_gets_the_password_in_its_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "pgbench"
+    program.write_text(
+        '#!/bin/sh\necho "$@" >"$0.arguments"\n'
+        'echo "$PGUSER $PGPASSWORD $PGDATABASE" >"$0.environment"\necho tps = 1.5\n'
+    )
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    rate = pgbench("postgresql://owner:pass-word@127.0.0.1:5/bench", "SELECT 1", clients=1, seconds=1)
+    assert rate == 1.5
+    assert "pass-word" not in (tmp_path / "pgbench.arguments").read_text()
+    assert (tmp_path / "pgbench.environment").read_text() == "owner pass-word bench\n"
