@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.postgres.roles import HANDLERS_LOGIN
+from sandbox.postgres.roles import HANDLERS_LOGIN, LOGINS
 from tests.support.leads import LEAD, PHONE
-from tests.support.log_canaries import LogWatch, find_kinds, lines_of_handlers
+from tests.support.log_canaries import LogWatch, find_kinds, lines_of_logins
 from tests.support.settings import HANDLER_SECRET, WEBHOOK_TOKEN
 
 ROOT = Path(__file__).parents[1]
@@ -61,9 +61,10 @@ def test_a_value_in_a_log_fails_with_the_log_and_the_kind_but_without_the_value(
     assert PHONE not in str(raised.value)
 
 
-def test_of_postgresql_only_what_the_handlers_did_counts() -> None:
-    text = f"postgres ERROR:  a\n\tb\n{HANDLERS_LOGIN} ERROR:  c\n\td\npostgres LOG:  e\n"
-    assert lines_of_handlers(text) == f"{HANDLERS_LOGIN} ERROR:  c\n\td"
+@pytest.mark.parametrize("login", LOGINS, ids=lambda login: login.rpartition("_")[0])
+def test_of_postgresql_only_what_handlers_and_operators_did_counts(login: str) -> None:
+    text = f"postgres ERROR:  a\n\tb\n{login} ERROR:  c\n\td\npostgres LOG:  e\n"
+    assert lines_of_logins(text) == f"{login} ERROR:  c\n\td"
 
 
 def test_a_run_with_a_value_in_a_servers_log_fails(tmp_path: Path) -> None:

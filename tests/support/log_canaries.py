@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from leads.adapters.logs import QUIET_LOGGERS, JsonFormatter
-from sandbox.postgres.roles import HANDLERS_LOGIN
+from sandbox.postgres.roles import LOGINS
 from sandbox.processes import Processes
 from tests.support.edge import fakes
 from tests.support.edge.harness import TOKEN
@@ -80,7 +80,7 @@ class LogWatch(logging.Handler):
         for path in sorted(path for path in found if path.is_file()):
             text = path.read_text(errors="replace")
             if path.name == POSTGRES_LOG:
-                text = lines_of_handlers(text)
+                text = lines_of_logins(text)
             self._search(f"{directory.name}/{path.relative_to(directory)}", text)
 
     def check(self) -> None:
@@ -92,12 +92,12 @@ class LogWatch(logging.Handler):
             self.findings.add(f"{log} holds: {', '.join(kinds)}")
 
 
-def lines_of_handlers(text: str) -> str:
-    """Return what PostgreSQL logged for the handlers' role: as the owner, tests run any statement."""
+def lines_of_logins(text: str) -> str:
+    """Return what PostgreSQL logged for handlers and operators: as the owner, tests run any statement."""
     kept, lines = False, []
     for line in text.splitlines():
         if not line.startswith("\t"):  # a further line of the message before
-            kept = line.startswith(HANDLERS_LOGIN)
+            kept = line.startswith(tuple(LOGINS))
         if kept:
             lines.append(line)
     return "\n".join(lines)
