@@ -59,7 +59,9 @@ def test_the_engine_logs_no_inputs_of_actions_and_no_rows(services: dict[str, An
         for name, value in services["hasura"]["environment"].items()
     }
     assert (engine["DEV_MODE"], engine["ADMIN_INTERNAL_ERRORS"]) == ("false", "false")
-    assert not {"query-log", "action-handler-log"} & set(engine["ENABLED_LOG_TYPES"].split(","))
+    assert set(engine["ENABLED_LOG_TYPES"].split(",")) == {"startup", "webhook-log", "jwk-refresh-log"}
+    page = (ROOT / "docs" / "runbook" / "install.md").read_text()
+    assert f"| `HASURA_GRAPHQL_ENABLED_LOG_TYPES` | `{engine['ENABLED_LOG_TYPES']}` |" in page
     for what in ("EVENT_TRIGGER", "SCHEDULED_TRIGGER", "ACTION_HANDLER"):
         assert engine[f"REDACT_{what}_LOGS"] == "true"
 
