@@ -42,9 +42,10 @@ class Engines:
         return process, url
 
     def refusal(self, *arguments: str, **environment: str) -> tuple[int, str]:
-        """Start an engine that must refuse to run; returns its exit code and its output."""
+        """Start an engine that must refuse to run; returns its exit code and its searched output."""
         process = self._launch(subprocess.STDOUT, *arguments, **environment)
         output, _ = process.communicate(timeout=STOP_SECONDS)
+        check_log(output)
         return process.returncode, output
 
     def stop(self, process: subprocess.Popen[str]) -> int:

@@ -237,6 +237,8 @@ def test_a_value_in_a_log_fails_with_its_kind_and_without_the_value(engines: Eng
         with pytest.raises(AssertionError, match=r"log holds (a phone|a name|the admin secret)") as raised:
             check_log(text)
         assert text not in str(raised.value)
+    with pytest.raises(AssertionError, match="a phone"):
+        engines.refusal("--port", "0905111222 is no port")
     planted = Engines(engines.database_url, engines.receiver)
     planted.log.write(b"0905111222")
     with pytest.raises(AssertionError, match="a phone"):
