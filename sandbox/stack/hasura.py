@@ -15,6 +15,8 @@ PYTHON = (sys.executable, "-P")
 MODULE = "graphql_engine"
 PYTHONPATH = str(ROOT / "sandbox" / "engine")
 """For the process of the stand-in only."""
+LOG_TYPES = "startup,webhook-log,jwk-refresh-log"
+"""As in compose.yaml: with `http-log` the engine logs the input of a failed action."""
 LOG_END = 2000
 """Characters of a log in a message."""
 
@@ -38,7 +40,12 @@ def command(*arguments: str) -> list[str]:
 
 def engine_environment(database_url: str) -> dict[str, str]:
     """Return this process's environment with what every engine needs."""
-    return {**os.environ, "PYTHONPATH": PYTHONPATH, "HASURA_GRAPHQL_DATABASE_URL": database_url}
+    return {
+        **os.environ,
+        "PYTHONPATH": PYTHONPATH,
+        "HASURA_GRAPHQL_DATABASE_URL": database_url,
+        "HASURA_GRAPHQL_ENABLED_LOG_TYPES": LOG_TYPES,
+    }
 
 
 def metadata_arguments(*directories: Path) -> list[str]:

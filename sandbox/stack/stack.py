@@ -207,6 +207,7 @@ class Sandbox:
             "HASURA_GRAPHQL_ADMIN_SECRET": self.keys.admin_secret,
             "HASURA_GRAPHQL_JWT_SECRET": self.keys.jwt_secret,
             "HASURA_GRAPHQL_ENABLE_ALLOWLIST": "true",
+            "HASURA_GRAPHQL_ENABLED_LOG_TYPES": hasura.LOG_TYPES,
             "HANDLERS_URL": self.handlers_url,
             "HANDLER_SECRET": self.keys.handler_secret,
             "EDGE_SECRET": self.keys.edge_secret,

@@ -149,6 +149,7 @@ def start_what_is_around(at: Installation) -> None:
         ready="/healthz",
         PYTHONPATH=hasura.PYTHONPATH,
         HASURA_GRAPHQL_DATABASE_URL=at.database,
+        HASURA_GRAPHQL_ENABLED_LOG_TYPES=hasura.LOG_TYPES,
         PG_DATABASE_URL=at.database,
         HASURA_GRAPHQL_ADMIN_SECRET=at.keys.admin_secret,
         HASURA_GRAPHQL_JWT_SECRET=at.keys.jwt_secret,

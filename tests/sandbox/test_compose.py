@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from leads.adapters.settings import VARIABLES, read_bind, read_settings
 from leads.cli.serve import SHUTDOWN_SECONDS
 from sandbox.__main__ import app
+from sandbox.stack.hasura import LOG_TYPES
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "compose.yaml").read_text()
@@ -60,6 +61,7 @@ def test_the_engine_logs_no_inputs_of_actions_and_no_rows(services: dict[str, An
     }
     assert (engine["DEV_MODE"], engine["ADMIN_INTERNAL_ERRORS"]) == ("false", "false")
     assert set(engine["ENABLED_LOG_TYPES"].split(",")) == {"startup", "webhook-log", "jwk-refresh-log"}
+    assert engine["ENABLED_LOG_TYPES"] == LOG_TYPES
     page = (ROOT / "docs" / "runbook" / "install.md").read_text()
     assert f"| `HASURA_GRAPHQL_ENABLED_LOG_TYPES` | `{engine['ENABLED_LOG_TYPES']}` |" in page
     for what in ("EVENT_TRIGGER", "SCHEDULED_TRIGGER", "ACTION_HANDLER"):

@@ -10,6 +10,7 @@ from typing import Any
 
 PREFIX = "HASURA_GRAPHQL_"
 VERSION = "v2.48.1"
+LOG_TYPES = "startup,http-log,webhook-log,websocket-log,jwk-refresh-log"
 
 
 class StartError(Exception):
@@ -35,6 +36,7 @@ class Settings:
     infer_function_permissions: bool = True
     enable_allow_list: bool = False
     query_max_bytes: int = 1_000_000
+    enabled_log_types: frozenset[str] = frozenset(LOG_TYPES.split(","))
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -60,6 +62,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         infer_function_permissions=reader.boolean("INFER_FUNCTION_PERMISSIONS", default=True),
         enable_allow_list=reader.boolean("ENABLE_ALLOWLIST", default=False),
         query_max_bytes=reader.integer("SANDBOX_MAX_BYTES", 1_000_000),
+        enabled_log_types=reader.names("ENABLED_LOG_TYPES", LOG_TYPES),
         environment=dict(environment),
     )
     needs_secret = settings.jwt_secret is not None or settings.unauthorized_role is not None

@@ -2,6 +2,9 @@
 
 from decimal import Decimal
 
+import httpx
+import pytest
+
 from tests.support.library import Library
 
 QUERY = "query g($w: GreetInput!) { greet(who: $w) { text again: text __typename author { name } } }"
@@ -32,3 +35,19 @@ async def test_wrong_input_and_strange_roles_never_reach_the_handler(library: Li
     )
     assert (await library.fail("{ greet(who: {id: 1}) { text } }", "anonymous"))[0] == "$.selectionSet.greet"
     assert library.calls == []
+
+
+@pytest.mark.parametrize("role", ["admin", "user"])
+async def test_http_log_holds_the_request_of_a_failed_action(
+    library: Library, caplog: pytest.LogCaptureFixture, role: str
+) -> None:
+    """For every role, and without the mode for developers, as the engine's source says."""
+    broken = httpx.MockTransport(lambda _: httpx.Response(500, json={"answered": "by the handler"}))
+    library.engine.http = httpx.AsyncClient(transport=broken)
+    await library.fail('{ greet(who: {id: 1, note: "canary"}) { text } }', role)
+    assert "canary" in caplog.text
+    assert "by the handler" in caplog.text
+    caplog.clear()
+    library.set(enabled_log_types=frozenset({"startup", "webhook-log"}))
+    await library.fail('{ greet(who: {id: 1, note: "canary"}) { text } }', role)
+    assert caplog.text == ""

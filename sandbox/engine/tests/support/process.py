@@ -72,6 +72,7 @@ class Engines:
             "PYTHONPATH": str(PROJECT),
             "HASURA_GRAPHQL_ADMIN_SECRET": SECRET,
             "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "50",
+            "HASURA_GRAPHQL_ENABLED_LOG_TYPES": "startup",
             "HANDLERS_URL": self.receiver.url,
             **environment,
         }

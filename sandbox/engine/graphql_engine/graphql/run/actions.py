@@ -1,11 +1,13 @@
 """Run actions and select from their output; relationships of output types are read from tables."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from graphql_engine.actions.call import call_action
 from graphql_engine.auth.session import Session
 from graphql_engine.engine import Engine
+from graphql_engine.errors import QErr
 from graphql_engine.graphql.document.selection import Sel
 from graphql_engine.graphql.model.boolexp import All, Compare, Const
 from graphql_engine.graphql.model.tables import Relationship
@@ -16,6 +18,7 @@ from graphql_engine.graphql.sql.database import fetch
 from graphql_engine.graphql.sql.select import Source, aggregate_json, rows_json
 from graphql_engine.rawjson import Raw, dumps, loads
 
+log = logging.getLogger("graphql_engine.actions")
 Json = dict[str, Any]
 START = """
 INSERT INTO hdb_catalog.hdb_action_log
@@ -49,8 +52,17 @@ class ActionRunner:
         if root.kind == "action_result":
             return await self._result(name, sel)
         headers = self.session.client_headers
-        output = await call_action(self.engine, self.session, name, sel.args, self.text, headers)
+        try:
+            output = await call_action(self.engine, self.session, name, sel.args, self.text, headers)
+        except QErr as error:
+            self._log(error)
+            raise
         return await self.pick(output, sel.subs)
+
+    def _log(self, error: QErr) -> None:
+        """Log a failed call as the engine's `http-log` does: with request and response, for every role."""
+        if error.internal is not None and "http-log" in self.engine.settings.enabled_log_types:
+            log.error("http-log: %s", dumps(error.as_api(include_internal=True)))
 
     async def _start(self, name: str, given: Json) -> str:
         headers = [[k, v] for k, v in self.session.client_headers.items()]
