@@ -19,6 +19,8 @@ LOG_TYPES = "startup,webhook-log,jwk-refresh-log"
 """As in compose.yaml: with `http-log` the engine logs the input of a failed action."""
 LOG_END = 2000
 """Characters of a log in a message."""
+STATEMENT_TIMEOUT = "30s"
+"""How long a reader's statement may take: the value of compose.yaml. The migrations set their own."""
 
 
 class EngineRefused(Exception):
@@ -31,6 +33,15 @@ class RunningEngine:
 
     process: subprocess.Popen[str]
     url: str
+
+
+def source_url(database_url: str, statement_timeout: str = STATEMENT_TIMEOUT) -> str:
+    """Return the URL of the engine's source: PostgreSQL ends a statement that takes longer.
+
+    `statement_timeout` has PostgreSQL's units: `30s`, `200ms`.
+    """
+    separator = "&" if "?" in database_url else "?"
+    return f"{database_url}{separator}options=-c%20statement_timeout%3D{statement_timeout}"
 
 
 def command(*arguments: str) -> list[str]:

@@ -198,7 +198,7 @@ class Sandbox:
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "DATABASE_URL": self.database_url,
-            "PG_DATABASE_URL": self.database_url,
+            "PG_DATABASE_URL": hasura.source_url(self.database_url),
             "HASURA_GRAPHQL_DATABASE_URL": self.database_url,
             "METADATA_DATABASE_URL": self.database_url,
             "HASURA_URL": self.hasura_url,

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from leads.adapters.settings import VARIABLES, read_bind, read_settings
 from leads.cli.serve import SHUTDOWN_SECONDS
 from sandbox.__main__ import app
-from sandbox.stack.hasura import LOG_TYPES
+from sandbox.stack.hasura import LOG_TYPES, source_url
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "compose.yaml").read_text()
@@ -66,6 +66,11 @@ def test_the_engine_logs_no_inputs_of_actions_and_no_rows(services: dict[str, An
     assert f"| `HASURA_GRAPHQL_ENABLED_LOG_TYPES` | `{engine['ENABLED_LOG_TYPES']}` |" in page
     for what in ("EVENT_TRIGGER", "SCHEDULED_TRIGGER", "ACTION_HANDLER"):
         assert engine[f"REDACT_{what}_LOGS"] == "true"
+
+
+def test_a_statement_of_the_engine_has_an_end(services: dict[str, Any]) -> None:
+    engine = services["hasura"]["environment"]
+    assert engine["PG_DATABASE_URL"] == source_url(engine["HASURA_GRAPHQL_DATABASE_URL"])
 
 
 def test_the_connecting_service_creates_the_logins_of_handlers_and_operators(
