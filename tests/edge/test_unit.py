@@ -19,14 +19,18 @@ from tests.support.waiting import eventually
 
 HIGHEST_EXPOSURE = 3.0
 NEEDS_SYSTEMD = pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
+    shutil.which("systemd-analyze") is None,
+    reason="systemd-analyze is not installed: apt-get install systemd",
 )
 NEEDS_SECCOMP = pytest.mark.skipif(
-    ctypes.util.find_library("seccomp") is None
-    or shutil.which("setpriv") is None
+    ctypes.util.find_library("seccomp") is None,
+    reason="libseccomp.so.2 is not installed: apt-get install libseccomp2",
+)
+NEEDS_SETPRIV = pytest.mark.skipif(
+    shutil.which("setpriv") is None
     or "--seccomp-filter"
     not in subprocess.run(["setpriv", "--help"], capture_output=True, text=True, check=False).stdout,
-    reason="libseccomp, or setpriv of util-linux 2.41, is not installed",
+    reason="setpriv has no --seccomp-filter: it needs util-linux 2.41 (Debian 13)",
 )
 
 
@@ -72,6 +76,7 @@ def test_the_copied_certificate_is_for_the_group_only_and_a_running_edge_reloads
 
 @NEEDS_SYSTEMD
 @NEEDS_SECCOMP
+@NEEDS_SETPRIV
 def test_the_edge_stores_drains_and_reloads_under_the_filter_of_system_calls(
     start_harness: Callable[..., EdgeHarness],
 ) -> None:

@@ -1,11 +1,13 @@
 """The developers' scripts explain themselves, and `scripts/test` starts one suite at a time."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from sandbox.edge.packages import NEEDED
 from tests.support.fast_lane import SLOW_PATHS
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +25,18 @@ def test_every_shell_script_has_a_help(command: str) -> None:
     done = run(f"./{command}", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"usage: {command}")
+
+
+def test_ci_installs_the_packages_without_which_tests_of_the_edge_are_skipped() -> None:
+    text = (ROOT / ".ci" / "run").read_text()
+    installed = set(text.partition("packages=(")[2].partition(")")[0].split())
+    asked_for = {
+        package
+        for path in (ROOT / "tests" / "edge").glob("*.py")
+        for package in re.findall(r'"[^"{\n]*: apt-get install ([a-z0-9-]+)', path.read_text())
+    }
+    assert asked_for >= {"systemd", "libseccomp2", "libfaketime", "strace"}
+    assert asked_for | {package for _, package in NEEDED} <= installed
 
 
 def test_two_suites_at_once_are_rejected() -> None:
