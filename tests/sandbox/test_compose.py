@@ -171,6 +171,15 @@ def test_edge_and_handlers_can_be_replaced_independently(services: dict[str, Any
     assert "depends_on" not in services["edge"]
 
 
+def test_the_edge_gets_no_access_to_the_database(services: dict[str, Any], secrets: dict[str, str]) -> None:
+    given = services["edge"]["environment"]
+    assert [name for name in given if "DATABASE" in name or "POSTGRES" in name] == []
+    passwords = {value for name, value in secrets.items() if name.endswith("_PASSWORD")}
+    assert len(passwords) == 3
+    assert passwords.isdisjoint(given.values())
+    assert not [value for value in given.values() if "postgresql://" in value]
+
+
 def test_ports_are_published_on_loopback_and_none_of_an_ops_endpoint(services: dict[str, Any]) -> None:
     published = {port for service in services.values() for port in service.get("ports", [])}
     assert {port.rpartition(":")[0].rpartition(":")[0] for port in published} == {"127.0.0.1"}

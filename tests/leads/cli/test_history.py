@@ -14,6 +14,8 @@ from typer.testing import CliRunner, Result
 
 from leads.cli.__main__ import app
 from leads.cli.history import Kind
+from sandbox.postgres.roles import OPERATORS, operators_url
+from sandbox.postgres.server import RUN_ID
 from tests.support.settings import ADMIN_ID
 
 ROOT = Path(__file__).parents[3]
@@ -28,8 +30,9 @@ def db(database: str) -> Iterator[psycopg.Connection]:
 
 
 def run(db: psycopg.Connection, *arguments: str) -> Result:
+    """Run a command on the database of the owner's session, with the rights of the operators."""
     url = f"postgresql://{db.info.user}:{db.info.password}@{db.info.host}:{db.info.port}/{db.info.dbname}"
-    return CliRunner().invoke(app, arguments, env=VARIABLES | {"DATABASE_URL": url})
+    return CliRunner().invoke(app, arguments, env=VARIABLES | {"DATABASE_URL": operators_url(url)})
 
 
 def found(db: psycopg.Connection, *arguments: str) -> list[dict[str, Any]]:
@@ -48,6 +51,7 @@ def test_a_command_is_recorded_with_its_name_and_the_user_of_the_machine(db: psy
     secret = rotated.stdout.strip()
     rotation, creation = found(db, "--of", "connection")
     assert creation["application"] == rotation["application"] == f"leads connection by {getpass.getuser()}"
+    assert {change["database_role"] for change in (creation, rotation)} == {f"{OPERATORS}_{RUN_ID}"}
     assert (creation["action"], creation["after"]["signature_mode"]) == ("insert", "monitor")
     assert rotation["before"].pop("previous_header_secret_expires_at") is None
     assert rotation["after"].pop("previous_header_secret_expires_at") is not None
