@@ -92,7 +92,7 @@ def create_app(runtime: Runtime | None = None) -> Starlette:
 
 async def policy(runtime: Runtime, request: Request) -> Response:
     """Answer the edge's policy, which holds secrets: over loopback or TLS only, in the log as a summary."""
-    http.authenticate_edge_in_private(request, runtime.settings)
+    http.authenticate_edge_in_private(request, runtime.settings, runtime.clock.now())
     body = await edge_policy(runtime)
     return http.answer(request, body, log=summarize_policy(body))
 

@@ -48,7 +48,7 @@ async def edge_policy(runtime: Runtime) -> Answer:
     rows = await runtime.db.fetch_all("edge_policy/list_connections", {}, ConnectionRow)
     connections = [_connection(row, runtime.settings.key_ring, now) for row in rows]
     text = json.dumps(connections, sort_keys=True).encode()
-    version = hmac.digest(runtime.settings.edge_secrets[0].encode(), text, "sha256").hex()
+    version = hmac.digest(runtime.settings.edge_secret.current.encode(), text, "sha256").hex()
     return {"version": version, "generated_at": now.isoformat(), "connections": connections}
 
 

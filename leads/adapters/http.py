@@ -7,6 +7,7 @@ action as "not a valid json response from webhook".
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from ipaddress import ip_address
 from typing import Any, Generic, TypeVar
 
@@ -22,7 +23,6 @@ from leads.adapters.clock import Clock
 from leads.adapters.hasura_calls import read_body
 from leads.adapters.logs import log_request
 from leads.adapters.metrics import Metrics
-from leads.adapters.secrets import matches
 from leads.adapters.settings import Settings
 from leads.domain.errors import (
     InClearText,
@@ -65,7 +65,7 @@ class HasuraRoute(Generic[Parts, Call]):
 
         async def endpoint(request: Request) -> Response:
             request.state.retry_after_seconds = self.retry_after_seconds
-            authenticate(request, settings, allows_edge=self.allows_edge)
+            authenticate(request, settings, clock.now(), allows_edge=self.allows_edge)
             call = self.read(await read_body(request.stream()), self.name)
             return answer(request, await self.handle(parts, call))
 
@@ -161,22 +161,21 @@ def error_response(error: Exception) -> tuple[int, dict[str, object], dict[str, 
     return 422, _error_body(str(error), error.code), {}
 
 
-def authenticate(request: Request, settings: Settings, *, allows_edge: bool) -> None:
+def authenticate(request: Request, settings: Settings, now: datetime, *, allows_edge: bool) -> None:
     """Accept Hasura's secret, and the edge's where it may call. Raises Unauthorized and InClearText."""
     if not (_is_tls(request) or "handlers" in settings.clear_text or _is_caller_private(request)):
         raise InClearText
-    if matches(request.headers.get(HANDLER_SECRET_HEADER), settings.handler_secrets):
+    if settings.handler_secret.accepts(request.headers.get(HANDLER_SECRET_HEADER), now):
         return
-    if allows_edge and matches(request.headers.get(EDGE_SECRET_HEADER), settings.edge_secrets):
+    if allows_edge and settings.edge_secret.accepts(request.headers.get(EDGE_SECRET_HEADER), now):
         return
     raise Unauthorized
 
 
-def authenticate_edge_in_private(request: Request, settings: Settings) -> None:
+def authenticate_edge_in_private(request: Request, settings: Settings, now: datetime) -> None:
     """Accept the edge's secret, over loopback or TLS only. Raises Unauthorized."""
-    if not matches(request.headers.get(EDGE_SECRET_HEADER), settings.edge_secrets) or not _is_private(
-        request
-    ):
+    is_edge = settings.edge_secret.accepts(request.headers.get(EDGE_SECRET_HEADER), now)
+    if not is_edge or not _is_private(request):
         raise Unauthorized
 
 

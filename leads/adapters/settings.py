@@ -4,13 +4,16 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from leads.adapters.caller_secret import CallerSecret, read_caller_secret
 from leads.adapters.clear_text import ClearText, Hop
-from leads.adapters.secrets import MIN_SECRET_CHARACTERS, KeyRing
+from leads.adapters.clock import Clock
+from leads.adapters.secrets import KeyRing
 from leads.domain.base_url import DEFAULT_HOSTS, read_hosts
 
 
@@ -30,8 +33,8 @@ class Settings:
     metadata_database_url: str = field(repr=False)
     hasura_url: str
     hasura_service_token: str = field(repr=False)
-    handler_secrets: tuple[str, ...] = field(repr=False)
-    edge_secrets: tuple[str, ...] = field(repr=False)
+    handler_secret: CallerSecret
+    edge_secret: CallerSecret
     key_ring: KeyRing = field(repr=False)
     pancake_api_hosts: frozenset[str] = DEFAULT_HOSTS
     clear_text: frozenset[str] = frozenset()
@@ -46,8 +49,11 @@ class Settings:
     commit: str = "unknown"
 
 
-def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read and check the environment. Raises SettingsError, which lists every problem."""
+def read_settings(environment: Mapping[str, str] = os.environ, now: datetime | None = None) -> Settings:
+    """Read and check the environment. Raises SettingsError, which lists every problem.
+
+    `now`, an aware time, is the present without it.
+    """
     problems: list[str] = []
 
     def required(name: str) -> str:
@@ -63,11 +69,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
             return default
         return int(text)
 
-    def secrets(name: str) -> tuple[str, ...]:
-        found = (required(name), environment.get(f"{name}_PREVIOUS", "").strip())
-        if any(value and len(value) < MIN_SECRET_CHARACTERS for value in found):
-            problems.append(f"{name} is shorter than {MIN_SECRET_CHARACTERS} characters")
-        return tuple(value for value in found if value)
+    def caller_secret(name: str) -> CallerSecret:
+        return read_caller_secret(name, required(name), environment, now or Clock().now(), problems)
 
     database_url = required("DATABASE_URL")
     metadata_database_url = environment.get("METADATA_DATABASE_URL", "").strip() or database_url
@@ -90,8 +93,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         metadata_database_url=metadata_database_url,
         hasura_url=_base_url("HASURA_URL", required("HASURA_URL"), problems),
         hasura_service_token=required("HASURA_SERVICE_TOKEN"),
-        handler_secrets=secrets("HANDLER_SECRET"),
-        edge_secrets=secrets("EDGE_SECRET"),
+        handler_secret=caller_secret("HANDLER_SECRET"),
+        edge_secret=caller_secret("EDGE_SECRET"),
         key_ring=key_ring,
         pancake_api_hosts=_allowed_hosts(environment, problems),
         ingest_connections=number("INGEST_CONNECTIONS", 2),

@@ -1,4 +1,4 @@
-"""Rotating the webhook token while Pancake sends."""
+"""Rotating the webhook token while Pancake sends, and the secrets of Hasura and of the edge."""
 
 from datetime import timedelta
 
@@ -7,7 +7,15 @@ from psycopg.rows import dict_row
 
 from leads.services.connection_secrets import rotate_token
 from tests.support.handlers import HandlerHarness
-from tests.support.settings import WEBHOOK_TOKEN
+from tests.support.settings import (
+    EDGE_SECRET,
+    HANDLER_SECRET,
+    PREVIOUS_EDGE_SECRET,
+    PREVIOUS_HANDLER_SECRET,
+    PREVIOUS_UNTIL,
+    WEBHOOK_TOKEN,
+    WEBHOOK_TOKEN_SHA256,
+)
 
 
 async def test_both_urls_work_for_24_hours_then_only_the_new_one(
@@ -32,3 +40,19 @@ async def test_both_urls_work_for_24_hours_then_only_the_new_one(
     arrived = (rotated_at + timedelta(hours=23)).isoformat()
     assert await status(WEBHOOK_TOKEN, 7, arrived_at=arrived) == "received"
     assert harness.one("SELECT count(*) AS n FROM pancake_webhook_event")["n"] == 6
+
+
+async def test_a_previous_secret_ends_while_the_process_runs(harness: HandlerHarness) -> None:
+    delivery = {"token_sha256": WEBHOOK_TOKEN_SHA256, "raw": "e30="}
+
+    async def statuses(handler_secret: str, edge_secret: str) -> list[int]:
+        from_hasura = await harness.call_action(delivery, {"X-Handler-Secret": handler_secret})
+        edge = {"X-Edge-Secret": edge_secret}
+        from_edge = await harness.call_action(delivery, edge)
+        policy = await harness.client.get("/edge/policy", headers=edge)
+        return [answer.status_code for answer in (from_hasura, from_edge, policy)]
+
+    assert await statuses(PREVIOUS_HANDLER_SECRET, PREVIOUS_EDGE_SECRET) == [200, 200, 200]
+    harness.clock.ahead += PREVIOUS_UNTIL - harness.clock.now()
+    assert await statuses(PREVIOUS_HANDLER_SECRET, PREVIOUS_EDGE_SECRET) == [401, 401, 401]
+    assert await statuses(HANDLER_SECRET, EDGE_SECRET) == [200, 200, 200]

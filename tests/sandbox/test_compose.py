@@ -105,7 +105,8 @@ def test_the_example_explains_every_variable_of_the_handlers() -> None:
     code = (ROOT / "leads/adapters/settings.py").read_text() + (ROOT / "app.py").read_text()
     read = set(re.findall(r"(?:required|number|secrets|get|_read)\(\"([A-Z_]+)\"|\$\{([A-Z_]+):-", code))
     assert {one or other for one, other in read} - {"ROOT"} <= explained
-    assert {"HANDLER_SECRET_PREVIOUS", "EDGE_SECRET_PREVIOUS"} <= explained
+    for name in ("HANDLER_SECRET_PREVIOUS", "EDGE_SECRET_PREVIOUS"):
+        assert {name, f"{name}_UNTIL"} <= explained
     assert VARIABLES.keys() <= explained
 
 

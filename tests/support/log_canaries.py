@@ -21,7 +21,13 @@ from tests.support.edge import fakes
 from tests.support.edge.harness import TOKEN
 from tests.support.leads import LEAD
 from tests.support.pancake_simulator import API_KEY
-from tests.support.settings import EDGE_SECRET, HANDLER_SECRET, PREVIOUS_HANDLER_SECRET, WEBHOOK_TOKEN
+from tests.support.settings import (
+    EDGE_SECRET,
+    HANDLER_SECRET,
+    PREVIOUS_EDGE_SECRET,
+    PREVIOUS_HANDLER_SECRET,
+    WEBHOOK_TOKEN,
+)
 
 POSTGRES_LOG = "server.log"
 LOGS = ("*.log", "log", "access.json")
@@ -33,8 +39,11 @@ _values: dict[str, set[str]] = {
     "name": {str(LEAD["name"]), "Khách ", "Nguyễn Thu Trang", "Phan Quốc Huy", "Cao Thị Yến", "Chị Sen"},
     "token": {WEBHOOK_TOKEN, TOKEN},
     "API key": {API_KEY},
-    "secret": {HANDLER_SECRET, PREVIOUS_HANDLER_SECRET, EDGE_SECRET, fakes.EDGE_SECRET, fakes.HASURA_TOKEN},
-}
+    "secret": {
+        HANDLER_SECRET, PREVIOUS_HANDLER_SECRET, EDGE_SECRET, PREVIOUS_EDGE_SECRET, fakes.EDGE_SECRET,
+        fakes.HASURA_TOKEN,
+    },
+}  # fmt: skip
 
 
 def add_canary(kind: str, value: str) -> None:

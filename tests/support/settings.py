@@ -1,7 +1,9 @@
 """The settings of the handlers under test, and the credentials that they accept."""
 
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
+from leads.adapters.caller_secret import CallerSecret
 from leads.adapters.secrets import KeyRing
 from leads.adapters.settings import Settings
 from sandbox.postgres.roles import handlers_url
@@ -11,6 +13,11 @@ WEBHOOK_TOKEN_SHA256 = sha256(WEBHOOK_TOKEN.encode()).hexdigest()
 HANDLER_SECRET = "handler-secret-for-tests"
 PREVIOUS_HANDLER_SECRET = "handler-secret-before-it"
 EDGE_SECRET = "edge-secret-for-tests"
+PREVIOUS_EDGE_SECRET = "edge-secret-before-it"
+PREVIOUS_UNTIL = datetime.now(UTC) + timedelta(days=7)
+"""When both previous secrets end."""
+_HASURA = CallerSecret(HANDLER_SECRET, PREVIOUS_HANDLER_SECRET, PREVIOUS_UNTIL)
+_EDGE = CallerSecret(EDGE_SECRET, PREVIOUS_EDGE_SECRET, PREVIOUS_UNTIL)
 ADMIN_ID = "a0000000-0000-4000-8000-000000000001"
 """An administrator in Diva's base data."""
 UNREACHABLE_URL = "http://127.0.0.1:9"
@@ -20,8 +27,8 @@ UNREACHABLE_URL = "http://127.0.0.1:9"
 def handler_settings(
     database_url: str,
     key_ring: KeyRing,
-    handler_secrets: tuple[str, ...] = (HANDLER_SECRET, PREVIOUS_HANDLER_SECRET),
-    edge_secrets: tuple[str, ...] = (EDGE_SECRET,),
+    handler_secret: CallerSecret = _HASURA,
+    edge_secret: CallerSecret = _EDGE,
 ) -> Settings:
     """Settings on one database, with the rights of the handlers, and with a Hasura that cannot be reached."""
     url = handlers_url(database_url)
@@ -30,7 +37,7 @@ def handler_settings(
         metadata_database_url=url,
         hasura_url=UNREACHABLE_URL,
         hasura_service_token="unused",
-        handler_secrets=handler_secrets,
-        edge_secrets=edge_secrets,
+        handler_secret=handler_secret,
+        edge_secret=edge_secret,
         key_ring=key_ring,
     )

@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 from starlette.applications import Starlette
 
 from app import create_app
+from leads.adapters.caller_secret import CallerSecret
 from leads.adapters.graphql import GraphqlClient
 from leads.adapters.secrets import KeyRing
 from leads.services.runtime import Runtime
@@ -108,7 +109,8 @@ async def running_settings_tab(
     """Start the engine and the handlers on a migrated database."""
     keys = Keys.generate()
     key_ring = KeyRing.parse(keys.encryption_keys)
-    settings = handler_settings(database_url, key_ring, (keys.handler_secret,), (keys.edge_secret,))
+    secrets = CallerSecret(keys.handler_secret), CallerSecret(keys.edge_secret)
+    settings = handler_settings(database_url, key_ring, *secrets)
     handlers = create_app(Runtime.assemble(settings, graphql=GraphqlClient(UNREACHABLE_URL, "unused")))
     arguments = metadata_arguments(METADATA, DIVA_METADATA)
     with Processes() as processes:

@@ -2,15 +2,19 @@
 
 import base64
 from dataclasses import fields
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from leads.adapters.caller_secret import CallerSecret
 from leads.adapters.settings import SettingsError, read_bind, read_operator_settings, read_settings
 
 KEY = base64.b64encode(bytes(32)).decode()
 HANDLER_SECRET = "handler-secret-of-32-characters!"
 PREVIOUS_SECRET = "handler-secret-before-it-of-32-ch"
 EDGE_SECRET = "edge-secret-of-at-least-32-chars"
+NOW = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
+UNTIL = {"HANDLER_SECRET_PREVIOUS_UNTIL": "2026-03-11T12:00+07:00"}
 COMPLETE = {
     "DATABASE_URL": "postgresql://user:pass-word@db/diva",
     "HASURA_URL": "http://hasura:8080/",
@@ -24,7 +28,7 @@ COMPLETE = {
 def problems(**changes: str | None) -> list[str]:
     environment = {name: value for name, value in (COMPLETE | changes).items() if value is not None}
     with pytest.raises(SettingsError) as caught:
-        read_settings(environment)
+        read_settings(environment, NOW)
     return str(caught.value).split("; ")
 
 
@@ -32,17 +36,49 @@ def test_a_complete_environment_is_read() -> None:
     settings = read_settings(COMPLETE)
     assert settings.database_url == settings.metadata_database_url == COMPLETE["DATABASE_URL"]
     assert settings.hasura_url == "http://hasura:8080"
-    assert settings.handler_secrets == (HANDLER_SECRET,)
+    assert settings.handler_secret == CallerSecret(HANDLER_SECRET)
     assert settings.key_ring.current == "k1"
     assert (settings.ingest_connections, settings.work_connections) == (2, 8)
 
 
-def test_every_secret_may_have_a_previous_value() -> None:
-    settings = read_settings(
-        COMPLETE | {"HANDLER_SECRET_PREVIOUS": PREVIOUS_SECRET, "EDGE_SECRET_PREVIOUS": " "}
-    )
-    assert settings.handler_secrets == (HANDLER_SECRET, PREVIOUS_SECRET)
-    assert settings.edge_secrets == (EDGE_SECRET,)
+def test_every_secret_may_have_a_previous_value_with_an_end() -> None:
+    variables = UNTIL | {"HANDLER_SECRET_PREVIOUS": PREVIOUS_SECRET, "EDGE_SECRET_PREVIOUS": " "}
+    settings = read_settings(COMPLETE | variables, NOW)
+    until = datetime(2026, 3, 11, 5, tzinfo=UTC)
+    assert settings.handler_secret == CallerSecret(HANDLER_SECRET, PREVIOUS_SECRET, until)
+    assert settings.edge_secret == CallerSecret(EDGE_SECRET)
+    for given, at_start, at_end in (
+        (HANDLER_SECRET, True, True),
+        (PREVIOUS_SECRET, True, False),
+        ("", False, False),
+        (None, False, False),
+    ):
+        assert settings.handler_secret.accepts(given, until - timedelta(seconds=1)) is at_start
+        assert settings.handler_secret.accepts(given, until) is at_end
+
+
+def test_a_process_starts_after_the_end_of_a_previous_secret() -> None:
+    variables = {"EDGE_SECRET_PREVIOUS": PREVIOUS_SECRET, "EDGE_SECRET_PREVIOUS_UNTIL": "2020-01-01T00:00Z"}
+    assert not read_settings(COMPLETE | variables, NOW).edge_secret.accepts(PREVIOUS_SECRET, NOW)
+
+
+@pytest.mark.parametrize("name", ["HANDLER_SECRET", "EDGE_SECRET"])
+@pytest.mark.parametrize(
+    ("until", "problem"),
+    [
+        (None, "is not a time with a zone: give it the end of"),
+        ("", "is not a time with a zone"),
+        ("soon", "is not a time with a zone"),
+        ("2026-03-11", "is not a time with a zone"),
+        ("2026-03-11T12:00", "is not a time with a zone"),
+        ("2026-06-02T05:06:01Z", "is more than 90 days ahead"),
+    ],
+)
+def test_a_previous_secret_needs_an_end_within_90_days(name: str, until: str | None, problem: str) -> None:
+    (found,) = problems(**{f"{name}_PREVIOUS": PREVIOUS_SECRET, f"{name}_PREVIOUS_UNTIL": until})
+    assert found.startswith(f"{name}_PREVIOUS_UNTIL {problem}")
+    last = {f"{name}_PREVIOUS": PREVIOUS_SECRET, f"{name}_PREVIOUS_UNTIL": "2026-06-02T05:06:00Z"}
+    assert read_settings(COMPLETE | last, NOW)
 
 
 @pytest.mark.parametrize(
@@ -108,12 +144,12 @@ def test_an_empty_value_is_a_missing_one(name: str) -> None:
     ],
 )
 def test_an_invalid_variable_is_named_without_its_value(name: str, value: str, problem: str) -> None:
-    (found,) = problems(**{name: value})
+    (found,) = problems(**(UNTIL | {name: value}))
     assert found.startswith(problem)
 
 
 def test_the_repr_of_the_settings_contains_no_secret() -> None:
-    shown = repr(read_settings(COMPLETE | {"HANDLER_SECRET_PREVIOUS": PREVIOUS_SECRET}))
+    shown = repr(read_settings(COMPLETE | UNTIL | {"HANDLER_SECRET_PREVIOUS": PREVIOUS_SECRET}, NOW))
     for value in (*COMPLETE.values(), PREVIOUS_SECRET, "pass-word", KEY):
         assert value not in shown
     assert len(fields(read_settings(COMPLETE))) > 8
