@@ -16,7 +16,11 @@ from leads.domain.phone import MAX_FOREIGN_PARSES_PER_FIELD, normalize, read_pho
 from leads.domain.phone_text import MAX_PHONE_CHARACTERS
 from leads.domain.replay import read_request
 
+_VIETNAMESE = re.compile(r"(?:(?:00)?840?|0)?((?:3[2-9]|5[25689]|7[06-9]|8[1-9]|9[0-9])[0-9]{7})")
 ONE, TWO = "+84903960375", "+84887410852"
+MAX_FIELD_SECONDS = 0.001
+REFERENCE_SECONDS = 0.00008
+"""What `_reference` takes where the worst field takes 0.00052 s: the best of 200 times of each, one machine."""
 WORST_FIELDS = (
     "0903960375" * 90_000, "090 396 0375 " * 300, "09 " * 40, "1 23 " * 20, "0065 9123 456 " * 9, "001 " * 40,
     "+1234567 1 1 1 " * 10, "+8613812345/" * 16, "0/" * 99, "0903960," * 24, "\ufdfa" * 199, "+" * 199,
@@ -133,14 +137,14 @@ def test_the_digits_of_every_number_stand_between_two_separators(fields: list[st
 
 @pytest.mark.parametrize("field", WORST_FIELDS, ids=range(len(WORST_FIELDS)))
 def test_a_field_costs_little(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At most 1 ms on an idle machine; the bound here leaves room for a busy one."""
+    """At most 1 ms, on a slower machine as much more as the reference loop takes more there."""
     with monkeypatch.context() as patch:
         parse_fully = Mock(wraps=phone.parse_fully)
         patch.setattr(phone, "parse_fully", parse_fully)
         read_phones([field])
     assert parse_fully.call_count <= MAX_FOREIGN_PARSES_PER_FIELD
     for work in (lambda: read_phones([field]), lambda: normalize(field)):
-        assert min(_seconds(work) for _ in range(40)) < 0.002
+        assert _cost(work, MAX_FIELD_SECONDS) <= MAX_FIELD_SECONDS
 
 
 def test_a_corrected_phone_of_any_size_is_refused_at_once() -> None:
@@ -156,3 +160,28 @@ def _seconds(work: Callable[[], object]) -> float:
     start = time.thread_time()
     work()
     return time.thread_time() - start
+
+
+def _cost(work: Callable[[], object], enough: float) -> float:
+    """Return the best time of the work in seconds, as on the reference machine.
+
+    The reference loop is measured in turns with the work, so that both meet the same load; a faster machine
+    counts as the reference machine. More rounds can only lower the best of each: they end when the result is
+    `enough`, after 40 rounds at the earliest.
+    """
+    best = reference = cost = float("inf")
+    for rounds in range(1, 401):
+        best = min(best, _seconds(work))
+        reference = min(reference, _seconds(_reference))
+        cost = best / max(1.0, reference / REFERENCE_SECONDS)
+        if rounds >= 40 and cost <= enough:
+            break
+    return cost
+
+
+def _reference() -> None:
+    """Fixed work of the kind that a field costs: regular expressions, slices, calls."""
+    for number in range(100):
+        found = _VIETNAMESE.fullmatch(f"0{903960300 + number}")
+        assert found is not None
+        "".join(filter(str.isdecimal, found[1][:4]))
