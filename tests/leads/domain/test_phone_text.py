@@ -20,7 +20,7 @@ _VIETNAMESE = re.compile(r"(?:(?:00)?840?|0)?((?:3[2-9]|5[25689]|7[06-9]|8[1-9]|
 ONE, TWO = "+84903960375", "+84887410852"
 MAX_FIELD_SECONDS = 0.001
 REFERENCE_SECONDS = 0.00008
-"""What `_reference` takes where the worst field takes 0.00052 s: the best of 200 times of each, one machine."""
+"""What `_reference` takes where the worst field takes 0.00052 s: each the best of 200, one machine."""
 WORST_FIELDS = (
     "0903960375" * 90_000, "090 396 0375 " * 300, "09 " * 40, "1 23 " * 20, "0065 9123 456 " * 9, "001 " * 40,
     "+1234567 1 1 1 " * 10, "+8613812345/" * 16, "0/" * 99, "0903960," * 24, "\ufdfa" * 199, "+" * 199,
