@@ -94,7 +94,7 @@ FORGERIES: dict[str, Forgery] = {
     "the last byte of the signature": changed(lambda token: token[:-6] + ("A" * 6)),
     "the signature of other claims": changed(with_other_claims),
     "expired": signed(SOUND | {"exp": int(time.time()) - 60}),
-    "not yet valid": signed(SOUND | {"nbf": int(time.time()) + 600}),
+    "not yet valid": signed(SOUND | {"nbf": int(time.time()) + 86_400}),
     "an end that is no number": signed(SOUND | {"exp": "never"}),
     "claims at the top": signed(ADMIN),
     "claims of another name": signed({"claims": ADMIN}),

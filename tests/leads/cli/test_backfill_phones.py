@@ -130,7 +130,7 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_the_same(
     crowded: str, tmp_path: Path, how: signal.Signals
 ) -> None:
     """Killed or interrupted after some batches, run again: as one uninterrupted run."""
-    arguments = ("--anytime", "--rows-per-batch", "100", "--pause-seconds", "0.3", "--processes", "2")
+    arguments = ("--anytime", "--rows-per-batch", "100", "--pause-seconds", "0.05", "--processes", "2")
     process = subprocess.Popen(
         command(tmp_path, *arguments), env=os.environ | {"DATABASE_URL": operators_url(crowded)}, cwd=ROOT,
         stdout=subprocess.PIPE, text=True, start_new_session=True,
