@@ -131,8 +131,10 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_the_same(
 ) -> None:
     """Killed or interrupted after some batches, run again: as one uninterrupted run."""
     arguments = ("--anytime", "--rows-per-batch", "100", "--pause-seconds", "0.05", "--processes", "2")
+    # A shell's background job ignores SIGINT, and so would its children.
     process = subprocess.Popen(
-        command(tmp_path, *arguments), env=os.environ | {"DATABASE_URL": operators_url(crowded)}, cwd=ROOT,
+        ["env", "--default-signal=INT", *command(tmp_path, *arguments)],
+        env=os.environ | {"DATABASE_URL": operators_url(crowded)}, cwd=ROOT,
         stdout=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     target = random.randint(100, 1200)
