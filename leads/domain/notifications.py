@@ -95,6 +95,7 @@ def _attention(reason: str, recipient_ids: Sequence[str], data: dict[str, str]) 
     return Notification(
         name=reason,
         template_code=NEEDS_ATTENTION,
-        recipient_ids=list(recipient_ids),
+        # An owner may be an administrator too.
+        recipient_ids=list(dict.fromkeys(recipient_ids)),
         data={**data, "reason": reason, "detail": data["phone"]},
     )

@@ -118,3 +118,11 @@ def test_a_lead_of_a_source_with_a_roster_gets_an_owner_of_it(history: History) 
         history.deliver({"phones": (phone,), "sources": ("-1", "-3")}, record=int(phone[-1]))
     owners = [history.story.name(ticket.owner) for ticket in history.state.tickets.values()]
     assert owners == ["S3", "S3"]
+
+
+def test_a_dry_run_names_an_owner_who_is_an_administrator_once(history: History) -> None:
+    history.deliver({"phones": ("0905111001",)})
+    history.people.set_status(0)
+    history.people.edit("assign_ticket", 0, 5)
+    history.people.set_status(0, 0)
+    history.deliver({"phones": ("0905111002",)})
