@@ -97,7 +97,7 @@ def test_the_metadata_grants_these_columns(role: str, table: str, operation: str
 
 
 def test_no_permission_is_of_another_role_table_or_column(database: str) -> None:
-    """No role is left out above, no inherited role has a part, and every relation of ours is in one list."""
+    """No role is left out above, no inherited role has a part, and every relation is in one list."""
     files = sorted((METADATA / "databases/default/tables").glob("public_*.yaml"))
     assert [path.stem.removeprefix("public_") for path in files] == TABLES
     for path in files:
@@ -110,8 +110,10 @@ def test_no_permission_is_of_another_role_table_or_column(database: str) -> None
         rows = connection.execute(
             "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
         ).fetchall()
-    ours = {table for table, _ in rows if "pancake" in table or table in ("integration_change", *UNTRACKED)}
-    assert ours == {*TABLES, *UNTRACKED}
+    relations = {
+        table for table, _ in rows if "pancake" in table or table in ("integration_change", *UNTRACKED)
+    }
+    assert relations == {*TABLES, *UNTRACKED}
     for (table, _), columns in GRANTED.items():
         assert {(table, column) for column in columns.split()} <= set(rows)
 

@@ -38,7 +38,7 @@ OF_TABLES = {
 }
 LINE = re.compile(r"^ +\('([\w.]+)', '([A-Z]+)', (?:NULL|'([\w, ]+)')\),?$", re.MULTILINE)
 IS_VIEW = (psycopg.errors.WrongObjectType, psycopg.errors.ObjectNotInPrerequisiteState)
-"""What is no right of anybody on a view."""
+"""What no role may do with a view."""
 
 Case = tuple[str, str, str, str]
 """Role, table, operation, column ('' for an operation on the table)."""

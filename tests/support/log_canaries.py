@@ -115,15 +115,15 @@ def lines_of_logins(text: str) -> str:
 @contextmanager
 def watching_logs() -> Iterator[LogWatch]:
     """Watch every log until the end of the block, then check."""
-    watch, root, ours = LogWatch(), logging.getLogger(), logging.getLogger("pancake")
-    level = ours.level
+    watch, root, handlers = LogWatch(), logging.getLogger(), logging.getLogger("pancake")
+    level = handlers.level
     root.addHandler(watch)
-    ours.setLevel(logging.INFO)
+    handlers.setLevel(logging.INFO)
     Processes.before_removal.append(watch.inspect)
     try:
         yield watch
     finally:
         Processes.before_removal.remove(watch.inspect)
-        ours.setLevel(level)
+        handlers.setLevel(level)
         root.removeHandler(watch)
     watch.check()

@@ -119,5 +119,5 @@ def running_shared_engine(database: str, folder: Path) -> Iterator[Shared]:
 
 def of_others(pieces: dict[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
     """Return the pieces of a metadata that are not of this integration."""
-    ours = ("pancake", "integration_change")
-    return {key: piece for key, piece in pieces.items() if not any(word in key[1].lower() for word in ours)}
+    words = ("pancake", "integration_change")
+    return {key: piece for key, piece in pieces.items() if not any(word in key[1].lower() for word in words)}
