@@ -120,7 +120,7 @@ def test_an_event_is_found_by_its_key(filled: psycopg.Connection, name: str) -> 
         ("purge_events/empty_replayed", "ix_pancake_webhook_event_replayed"),
         ("purge_events/empty_leftovers", "ix_pancake_webhook_event_leftover"),
         ("process_record/load_facts", "ix_pancake_webhook_event_phone_digest"),
-        ("process_record/find_erasure", "ix_customer_erasure_digest"),
+        ("process_record/load_applied", "ix_customer_erasure_digest"),
         ("ingest_record/store_deliveries", "ix_customer_erasure_digest"),
         ("cron_runs/start_run", "uq_pancake_cron_run_tick"),
         ("replay_events/replay_rows", "pk_pancake_webhook_event"),

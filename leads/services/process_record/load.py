@@ -5,7 +5,7 @@ Lock order: record, phones (by lock key), roster last. All are transaction advis
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -34,7 +34,11 @@ class RecordKey:
     record_id: str
 
     def params(self) -> Params:
-        return asdict(self)
+        return {
+            "connection_id": self.connection_id,
+            "table_name": self.table_name,
+            "record_id": self.record_id,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +85,17 @@ async def load_event(
     lead = with_possible_time(lead, claim.arrived_at)
     # The column, not the body: jsonb writes a number like 1e2 as 100, and polling locks what is stored.
     record = RecordKey(claim.connection_id, claim.table_name, claim.record_id or lead.record_id)
-    digests = erasure_digests(digester, read.usable, record.record_id)
-    _, fences, _, locks, erasures, found = await transaction.run(
+    of_event: Params = {
+        **record.params(),
+        "id": claim.id,
+        "erasure_digests": erasure_digests(digester, read.usable, record.record_id),
+    }
+    _, fences, _, locks, past = await transaction.run(
         ("process_record/set_generic_plans", {}),
         ("process_record/fence_claim", {"id": claim.id, "claim_id": claim.claim_id}),
         lock_records_statement([record.record_id]),
         lock_phones_statement([record], read.usable),
-        (
-            "process_record/find_erasure",
-            {"id": claim.id, "digests": digests, "table_name": record.table_name},
-        ),
-        ("process_record/load_applied", record.params()),
+        ("process_record/load_applied", of_event),
     )
     if not fences:
         return NotProcessed(claim, CLAIM_LOST)
@@ -100,9 +104,9 @@ async def load_event(
         return NotProcessed(claim, SKIPPED_KILL_SWITCH)
     if not fence.source_active:
         return NotProcessed(claim, SKIPPED_SOURCE_DISABLED)
-    if erasures[0]["is_erased"]:
+    if past[0].pop("is_erased"):
         return NotProcessed(claim, ERASED)
-    applied = read_applied(found[0], lead, read) if found else None
+    applied = read_applied(past[0], lead, read)
     phones = phones_of_version(read, applied)
     facts = await _load_facts(transaction, claim.id, record, phones, applied, digester)
     locked_phones = frozenset(phone for lock in locks for phone in lock["phones"])
@@ -172,12 +176,14 @@ def read_stored_lead(
     return lead, read_phones([corrected_phone] if corrected_phone else lead.phones)
 
 
-def read_applied(row: Row, lead: Lead, read: PhoneReading) -> Applied:
-    """Read the row of process_record/load_applied.
+def read_applied(row: Row, lead: Lead, read: PhoneReading) -> Applied | None:
+    """Read the row of process_record/load_applied without `is_erased`; None if nothing was applied.
 
     Its digests are restated with the current key where the lead has their values, and phones that retention
     emptied are those of the lead or of the customer that have their digests.
     """
+    if row["last_arrived_at"] is None:
+        return None
     known = [*read.usable, *row.pop("known_phones")]
     applied = Applied(**{**row, "usable_phones": tuple(row["usable_phones"])})
     if applied.digests is not None:
