@@ -41,7 +41,7 @@ EXPRESSIONS = {
     "record_account_id": "NULL",
     "phones": f"ARRAY[{PHONE}]",
     "phone_digests": "'{}'",
-    "erasure_digests": "ARRAY['test:0123456789abcdef', 'test:fedcba9876543210']",
+    "erasure_digests": "ARRAY['0123456789abcdef', 'fedcba9876543210']",
     "stored_digits": "ARRAY[(900000000 + :id)::text, '0' || (900000000 + :id)::text]",
     "phone": PHONE,
     "account_phone": PHONE,

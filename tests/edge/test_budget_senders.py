@@ -122,7 +122,7 @@ def test_unproved_failures_count_for_thirty_minutes_and_not_after_a_restart(
     harness.edge.edit("budget.lua", "math.floor(at / 60)", "math.floor(at)")
     harness.edge.bring_up()
     with harness.sender() as sender:
-        # It counts for the rest of its second only: on a busy machine the first one may be over before it is read.
+        # It counts for the rest of its second only, and on a busy machine that may be over before it is read.
         eventually(lambda: sender.request("GET", PATH) and unproved(harness) > 0)
     eventually(lambda: unproved(harness) == 0, seconds=5)
     assert not (harness.edge.state / "budget.log").exists()
