@@ -4,6 +4,7 @@ A name is not looked up: what it means may change after the start. deploy/nginx/
 the same rule for the edge.
 """
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ SUFFIXES = (".localhost", ".local", ".internal", ".svc", ".home.arpa")
 Kubernetes. A name without a dot is one of a container or of a network's own name server."""
 
 
+@lru_cache(maxsize=256)
 def is_private(host: str) -> bool:
     """Whether a host name or an address (IPv6 without brackets) is of this machine or a private network."""
     try:

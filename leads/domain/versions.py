@@ -59,8 +59,11 @@ def changed_fields(lead: Lead, applied: Applied | None) -> tuple[str, ...]:
 
     The order of a list does not matter. A field that no version named before is a change if it has a value.
     """
-    before, now = (applied.digests if applied else None) or {}, lead.digests()
-    new = set(_new_fields(lead, applied))
+    new = tuple(_new_fields(lead, applied))
+    before = applied.digests if applied else None
+    if not before:
+        return new
+    now = lead.digests()
     return tuple(
         name for name in now if name in new or (name in before and not _equal(before[name], now[name]))
     )
