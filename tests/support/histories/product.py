@@ -160,7 +160,7 @@ class Product:
         self._session.close()
 
     def _call(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
-        # A dry run is rolled back; psycopg would forget what it prepared, and half of the time go to planning.
+        # A dry run is rolled back; psycopg would forget what it prepared, and half the time go to planning.
         with patch.object(PrepareManager, "clear", return_value=False):
             return self._runner.run(coroutine)
 
