@@ -119,6 +119,20 @@ def test_e_a_ticket_on_another_account_with_the_winners_number_is_the_customers(
     assert results(history)[2:] == [("ticket_updated", "A3", "T2"), ("ticket_updated", "A2", "T2")]
 
 
+def test_e_the_winners_number_counts_before_it_is_normalized(history: History) -> None:
+    """The account is found by its contact, and has the number of the account that the ticket is on."""
+    history.deliver({"phones": (P1,)}, minutes=None)
+    history.people.set_status(0)
+    history.deliver({"phones": (P3,), "name": "An"}, minutes=None)
+    history.people.insert_account(0)
+    history.deliver({"phones": (P1,), "interested_products": ("Serum",)}, minutes=None)
+    history.people.merge_accounts(1, 2)
+    history.deliver({"phones": (P3,)}, minutes=None)
+    assert results(history)[2:] == [("ticket_updated", "A1", "T2"), ("ticket_updated", "A3", "T2")]
+    ticket = next(each for each in history.state.tickets.values() if each.is_open)
+    assert history.story.name(ticket.account) == "A1"
+
+
 def test_f_the_open_ticket_of_the_new_phones_customer_is_joined(history: History) -> None:
     history.deliver({"phones": (P1,)})
     history.deliver({"phones": (P2,)}, record=1)

@@ -1,5 +1,7 @@
 """Which customers and open tickets a phone leads to, in the state before a version."""
 
+from collections.abc import Sequence
+
 from tests.support.histories.memory import Memory
 from tests.support.histories.state import State
 
@@ -24,16 +26,20 @@ class Customers:
         known = [*self.own(phone), *self._of_contact(phone)]
         return next((key for key in known if accounts[key].enabled), known[0] if known else None)
 
-    def open_tickets(self, phone: str, winner: str, named: tuple[str, ...]) -> list[str]:
+    def open_tickets(
+        self, phone: str, winner: str, named: tuple[str, ...], of_record: Sequence[object]
+    ) -> list[str]:
         """Return the open tickets that our events made, on the winner or on a living account with its phone.
 
         The newest first. `named` are the phones of the version: an account is found by another one only if
-        its phone is normalized.
+        its phone is normalized. So is that of the winner, or of an account that the record had before.
         """
         accounts = self.before.accounts
         if winner in accounts:
             own = accounts[winner].phone
-            phone = own if own and (own in named or accounts[winner].is_normalized) else ""
+            known = (accounts[str(key)] for key in (winner, *of_record) if key in accounts)
+            is_known = any(each.phone == own and each.is_normalized for each in known)
+            phone = own if own and (own in named or is_known) else ""
         same = {winner}
         if phone:
             found = ((key, accounts[key]) for key in self.own(phone))
