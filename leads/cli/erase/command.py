@@ -9,6 +9,7 @@ from uuid import UUID
 import typer
 
 from leads.adapters.pg_errors import translated
+from leads.adapters.queries import QUERIES
 from leads.adapters.settings import OperatorSettings, read_operator_settings
 from leads.cli.connection.session import NEEDS, Session, open_session
 from leads.cli.edge_spool.spool import Folder, Spool
@@ -65,6 +66,10 @@ def erase(
         print_json({"dry_run": dry_run, **erasure.as_document(), "unreadable": unreadable})
     else:
         _print(erasure, dry_run=dry_run, edge=edge)
+    if erasure.unset_log_settings:
+        names = ", ".join(erasure.unset_log_settings)
+        say(f"PostgreSQL's log may hold the phone: the role of DATABASE_URL may not set {names}.")
+        say(f"Search the log. A superuser allows it with: GRANT SET ON PARAMETER {names} TO the role.")
     for name in unreadable:
         say(f"{name} is unreadable: it may be the customer's. Remove it.")
     if unreadable:
@@ -102,11 +107,15 @@ def _erase_in_database(
 
 
 def _erase(session: Session, target: Target, who: tuple[str, str, str | None]) -> Erasure:
+    settings = session.db.execute(QUERIES["erase/set_log"]).fetchall()
+    unset = [setting["name"] for setting in settings if not setting["is_set"]]
     digester = session.ring.digester()
     if target.connection:
         target = replace(target, connection_id=UUID(session.find(target.connection, "Name one of").id))
     customer = find_and_lock(session.db, target, digester)
-    return erase_rows(session.db, target, customer, digester, Request(*who, session.now))
+    erasure = erase_rows(session.db, target, customer, digester, Request(*who, session.now))
+    erasure.unset_log_settings = unset
+    return erasure
 
 
 def _refuse_personal_data(target: Target, *texts: str | None) -> None:

@@ -37,6 +37,8 @@ class Erasure:
     diva_consents: list[str] = field(default_factory=list)
     diva_tickets: list[str] = field(default_factory=list)
     has_engine_logs: bool = True
+    unset_log_settings: list[str] = field(default_factory=list)
+    """Settings that keep the phone out of PostgreSQL's log and that the role may not set."""
 
     def as_document(self) -> dict[str, object]:
         return asdict(self)
