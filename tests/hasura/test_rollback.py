@@ -1,7 +1,6 @@
 """Reverting migrations in a database with accounts, events, tickets and settings."""
 
 import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +12,9 @@ from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
 from leads.cli.__main__ import app
-from sandbox.postgres import binaries
 from sandbox.postgres.database import MIGRATIONS, migrate, run_file
 from sandbox.postgres.psql import psql_environment
+from tests.support.postgres_programs import need_pg_dump, run_program
 
 HELD = """
 SELECT 'event' AS what, to_jsonb(e) AS held FROM pancake_webhook_event AS e
@@ -207,32 +206,22 @@ def test_reverting_930_reports_contacts_without_an_account(
         down(used_database, "930")
 
 
-def program(database: str, name: str, *arguments: str) -> str:
-    """Run a program of PostgreSQL on a database and return its output."""
-    command = [str(binaries.find() / name), *arguments]
-    environment = os.environ | psql_environment(database)
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    return run.stdout
-
-
 def test_931_is_restored_from_its_dump(
     used_database: psycopg.Connection[dict[str, Any]], database: str, tmp_path: Path
 ) -> None:
     """Run the commands of the runbook; new rows then get new ids."""
-    if used_database.info.server_version // 10000 > binaries.version(binaries.find()):
-        pytest.skip("the pg_dump of this machine is older than the server of DATABASE_URL")
+    need_pg_dump(database)
     dump = str(tmp_path / "pancake_tables.dump")
     before = used_database.execute(HELD).fetchall()
 
     tables = ("--table", "public.pancake_*", "--table", "public.customer_erasure")
-    program(database, "pg_dump", *tables, "--format", "custom", "--file", dump)
-    assert program(database, "pg_restore", "--list", dump).count("TABLE DATA") == 6
+    run_program(database, "pg_dump", *tables, "--format", "custom", "--file", dump)
+    assert run_program(database, "pg_restore", "--list", dump).count("TABLE DATA") == 6
     down(used_database, "935", "931")
     for version in ("931", "935", "938"):
         run_file(used_database, file(version, "up.sql"))  # type: ignore[arg-type]
     name = psql_environment(database)["PGDATABASE"]
-    program(database, "pg_restore", "--data-only", "--disable-triggers", "--dbname", name, dump)
+    run_program(database, "pg_restore", "--data-only", "--disable-triggers", "--dbname", name, dump)
 
     assert used_database.execute(HELD).fetchall() == before
     added = used_database.execute(

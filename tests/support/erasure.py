@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from leads.adapters.secrets import KeyRing
 from leads.cli.__main__ import app
 from tests.support.crons import CronHarness
 from tests.support.leads import LATER, LEAD
+from tests.support.log_canaries import decoded
 
 KEYS = "test:" + base64.b64encode(bytes(32)).decode()
 EDGE_KEYS = "k1:" + "A" * 43 + "="
@@ -29,6 +31,10 @@ WRITTEN = (
     "0283 822 9999", "hanh.tran", "Nguyễn Huệ",
 )  # fmt: skip
 """The customer's values in every written form; `905111222` is in 0…, 84… and +84… too."""
+
+_ANY_NOTATION = re.compile("|".join("[ .()/_+-]{0,3}".join(digits) for digits in ("905111222", "2838229999")))
+_BYTEA = re.compile(r"\\\\?x((?:[0-9a-f]{2})+)")
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 TABLES = """
 SELECT n.nspname AS schema, c.relname AS name
@@ -50,19 +56,25 @@ def dump(harness: CronHarness) -> dict[str, str]:
 
 
 def found_in(texts: Iterable[str]) -> set[str]:
+    """The customer's values: as they are, as bytea, base64 or JSON escapes; phones in any notation."""
     together = "\n".join(texts)
-    return {text for text in WRITTEN if text in together}
+    bytea = [bytes.fromhex(digits).decode(errors="replace") for digits in _BYTEA.findall(together)]
+    together = "\n".join([together, *bytea, *decoded(together)])
+    together += _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), together)
+    phones = {phone[0] for phone in _ANY_NOTATION.finditer(together)}
+    others = {phone for phone in phones if not any(phone in text for text in WRITTEN)}
+    return {text for text in WRITTEN if text in together} | others
 
 
-def read_files(folder: Path) -> list[str]:
+def read_files(folder: Path, keys: str = EDGE_KEYS) -> list[str]:
     """All files below a folder; those that the edge sealed are opened."""
     texts: list[str] = []
     for path in sorted(each for each in folder.rglob("*") if each.is_file()):
         content = path.read_bytes()
-        if content.startswith(b"PE1"):
-            kept = json.loads(KeyRing.parse(EDGE_KEYS).decrypt(content[3:], "delivery"))
+        if content.startswith(b"PE1") and path.suffix == ".sealed" and path.stem != "policy":
+            kept = json.loads(KeyRing.parse(keys).decrypt(content[3:], "delivery"))
             content = base64.b64decode(kept["raw"])
-        texts.append(content.decode())
+        texts.append(content.decode(errors="replace"))
     return texts
 
 

@@ -53,7 +53,7 @@ def add_canary(kind: str, value: str) -> None:
 
 def find_kinds(text: str) -> list[str]:
     """Return the kinds of the values in a text: as they are, as JSON with escapes, or inside base64."""
-    text = "\n".join([text, *_decoded(text)])
+    text = "\n".join([text, *decoded(text)])
     found = {
         kind
         for kind, values in _values.items()
@@ -62,7 +62,8 @@ def find_kinds(text: str) -> list[str]:
     return sorted(found | ({"phone"} if PHONE.search(text) else set()))
 
 
-def _decoded(text: str) -> Iterator[str]:
+def decoded(text: str) -> Iterator[str]:
+    """Yield what the base64 in a text stands for."""
     for match in _BASE64.finditer(text):
         try:
             yield base64.b64decode(match[0] + "=" * (-len(match[0]) % 4)).decode(errors="replace")
