@@ -112,3 +112,15 @@ def test_help_needs_no_environment(harness: EdgeHarness) -> None:
         answer = command(harness.edge, *arguments, EDGE_STATE_KEYS="")
         assert answer.returncode == 0
         assert "leads edge-spool" in answer.stdout
+
+
+def test_a_record_is_erased_for_its_connection_only(harness: EdgeHarness) -> None:
+    """The edge knows from its policy which connection a token is of."""
+    eventually((harness.edge.state / "policy.sealed").exists)
+    harness.stop_upstreams()
+    harness.post_many([b'{"table_id": "lead", "id": "r-1"}'])
+    other = "00000000-0000-0000-0000-00000000000f"
+    for connection, erased in ((other, "0"), (harness.connection.id, "1")):
+        answer = command(harness.edge, "erase", "--record", f"{connection}/lead/r-1")
+        assert answer.stdout == f"{erased} deliveries of the customer, removed.\n", answer.stderr
+    assert harness.edge.held() == []

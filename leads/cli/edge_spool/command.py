@@ -147,9 +147,10 @@ def erase(
 ) -> None:
     """Remove a customer's deliveries from all folders: the edge's part of `leads erase`.
 
-    The connection of --record is not compared. Exit code 1: a delivery could not be read.
+    --record has the connection's id here. Exit code 1: a delivery could not be read.
     """
-    erased, unreadable = erase_deliveries(_open_spool(), read_target(phone, record), dry_run=dry_run)
+    target = read_target(phone, record).with_connection_id()
+    erased, unreadable = erase_deliveries(_open_spool(), target, dry_run=dry_run)
     if as_json:
         print_json({"erased": erased, "unreadable": unreadable})
     else:

@@ -19,6 +19,8 @@ from leads.adapters.secrets import DecryptionError, KeyRing
 
 MAGIC = b"PE1"
 PURPOSE = "delivery"
+POLICY = "policy.sealed"
+POLICY_PURPOSE = "policy"
 MAX_RECORD_LENGTH = 80
 MAX_SEALED_BYTES = 768 * 1024
 """As in spool.lua: larger than any sealed delivery."""
@@ -101,6 +103,22 @@ class Spool:
         return SpooledDelivery(
             name, kept["arrived_at"], kept["source_ip"], _token_sha256(kept), body, kept.get("denied", False)
         )
+
+    def connections(self) -> dict[str, str]:
+        """Return the SHA-256 of each token in the edge's policy, and the id of its connection.
+
+        It is empty if there is no policy yet, or none that the keys decrypt.
+        """
+        try:
+            sealed = _read_untrusted(self._state / POLICY)
+            policy = json.loads(self._keys.decrypt(sealed.removeprefix(MAGIC), POLICY_PURPOSE))
+            return {
+                token["sha256"]: connection["id"]
+                for connection in policy["connections"]
+                for token in connection["token_sha256"]
+            }
+        except (OSError, DecryptionError, ValueError, KeyError, IndexError, TypeError):
+            return {}
 
     def release(self, name: str, *, even_denied: bool) -> bool:
         """Move one delivery from quarantine to the spool, which the edge delivers at once.

@@ -11,9 +11,12 @@ from leads.cli.erase.target import Target
 def erase_deliveries(spool: Spool, target: Target, *, dry_run: bool) -> tuple[int, list[str]]:
     """Remove a customer's deliveries; return how many, and the names of files that cannot be read.
 
+    A record's delivery stays if its token is of another connection; one whose token is of none is removed.
     Raises OSError if a folder cannot be read.
     """
     erased, unreadable = 0, []
+    connections = spool.connections() if target.record_id else {}
+    wanted = str(target.connection_id)
     for folder in Folder:
         for name in spool.names(folder):
             try:
@@ -23,7 +26,7 @@ def erase_deliveries(spool: Spool, target: Target, *, dry_run: bool) -> tuple[in
             except Unreadable:
                 unreadable.append(f"{folder}/{name}")
                 continue
-            if target.is_of(delivery.body):
+            if target.is_of(delivery.body) and connections.get(delivery.token_sha256, wanted) == wanted:
                 erased += 1
                 if not dry_run:
                     spool.remove(folder, name)

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Self
 from uuid import UUID
 
 import typer
@@ -32,6 +32,18 @@ class Target:
     connection_id: UUID | None = None
     table_name: str | None = None
     record_id: str | None = None
+
+    def with_connection_id(self) -> Self:
+        """Return the target with the id by which the connection was given. Raises WrongUsage for a name."""
+        if self.connection is None:
+            return self
+        try:
+            return replace(self, connection_id=UUID(self.connection))
+        except ValueError as error:
+            raise WrongUsage(
+                f"{self.connection!r} is no id, and names of connections are not known here. "
+                "See the id with: leads connection status"
+            ) from error
 
     @property
     def pattern(self) -> str:

@@ -15,6 +15,8 @@ from leads.cli.__main__ import app
 
 KEYS = "k1:" + "A" * 43 + "="
 OTHER_KEYS = "k1:" + "B" * 43 + "="
+CONNECTION = "f0000000-0000-4000-8000-000000000001"
+OTHER_CONNECTION = "f0000000-0000-4000-8000-00000000000f"
 TOKEN = "the-token-of-the-test"
 TOKEN_SHA256 = sha256(TOKEN.encode()).hexdigest()
 BODY = '{"table_id": "lead", "id": "r-1", "name": "Nguyễn Văn A"}'.encode()
@@ -34,6 +36,13 @@ def seal(
     path = state / folder / name
     path.write_bytes(b"PE1" + KeyRing.parse(KEYS).encrypt(json.dumps(content), "delivery"))
     return path
+
+
+def seal_policy(state: Path, connection: str, tokens: list[str]) -> None:
+    """Write the policy as the edge does: the answer of the handlers."""
+    digests = [{"sha256": digest, "expires_at": None} for digest in tokens]
+    policy = json.dumps({"version": "1", "connections": [{"id": connection, "token_sha256": digests}]})
+    (state / "policy.sealed").write_bytes(b"PE1" + KeyRing.parse(KEYS).encrypt(policy, "policy"))
 
 
 @pytest.fixture
@@ -159,8 +168,44 @@ def test_the_deliveries_of_an_erased_customer_are_removed_from_all_folders(state
         "unreadable": [],
     }
     assert {path.name for path in state.rglob("*.sealed")} == {"2-b-1.sealed"}
-    assert read_json(run(state, "erase", "--record", "any/lead/r-1", "--json"))["erased"] == 3
+    assert read_json(run(state, "erase", "--record", f"{CONNECTION}/lead/r-1", "--json"))["erased"] == 3
     assert list(state.rglob("*.sealed")) == []
+
+
+@pytest.mark.parametrize(
+    ("connection", "tokens", "is_erased"),
+    [
+        (CONNECTION, [TOKEN_SHA256], True),
+        (OTHER_CONNECTION, ["0" * 64, TOKEN_SHA256], False),
+        (OTHER_CONNECTION, ["0" * 64], True),
+    ],
+    ids=["its own", "another one, after a rotation", "none that the policy names"],
+)
+def test_a_record_is_compared_with_the_connection_of_its_token(
+    state: Path, connection: str, tokens: list[str], is_erased: bool
+) -> None:
+    """A delivery whose token is of no connection may be the customer's: it is removed."""
+    seal_policy(state, connection, tokens)
+    seal(state, "spool", "1-a-1.sealed")
+    erased = run(state, "erase", "--record", f"{CONNECTION}/lead/r-1", "--json")
+    assert read_json(erased)["erased"] == int(is_erased)
+    assert bool(list((state / "spool").iterdir())) != is_erased
+
+
+@pytest.mark.parametrize("policy", [b"", b"PE1no policy", b"{}"])
+def test_without_a_policy_that_can_be_read_the_connection_is_not_known(state: Path, policy: bytes) -> None:
+    (state / "policy.sealed").write_bytes(policy)
+    seal(state, "spool", "1-a-1.sealed")
+    assert read_json(run(state, "erase", "--record", f"{CONNECTION}/lead/r-1", "--json"))["erased"] == 1
+
+
+def test_a_connection_is_given_by_its_id(state: Path) -> None:
+    """The edge's machine has no database that knows the names."""
+    seal(state, "spool", "1-a-1.sealed")
+    result = run(state, "erase", "--record", "Diva/lead/r-1")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "leads connection status" in result.stderr
+    assert list((state / "spool").iterdir())
 
 
 def test_an_unreadable_delivery_may_be_the_customers_and_is_named(state: Path) -> None:
