@@ -5,7 +5,7 @@ Called by: cron trigger `pancake_retry_failed`, every minute.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from leads.adapters.hasura_calls import CronCall
@@ -22,6 +22,14 @@ from leads.services.unassigned_tickets import assign_tickets
 STOP_AFTER_SECONDS = 40
 MAX_ROWS_PER_TICK = 500
 """Of each kind: the backlog of an hour's pause must not be released at once."""
+EVENT_LOCK_LEASE = timedelta(seconds=20)
+"""How long Hasura's event of a row may be locked before the row is fired again.
+
+A delivery claims its row within this time: it waits at most 5 s for a work slot and 5 s for a connection, and
+the claim takes at most 10 s. If the row is still received, the instance that locked the event died, and no
+other one takes the event for 30 minutes; or the event waits within an instance, and then one event more is
+answered `not_received`.
+"""
 SECONDS_LEFT_AFTER_EVENTS = 25
 """A call that starts as late as that may take 15 s. Events must leave time for the notices of runs."""
 SECONDS_LEFT_AFTER_RUNS = 10
@@ -68,7 +76,7 @@ async def release_claims(runtime: Runtime, run: CronRun) -> Report:
 
 
 async def refire_received(runtime: Runtime, run: CronRun) -> Report:
-    stuck = {"limit": MAX_ROWS_PER_TICK}
+    stuck = {"limit": MAX_ROWS_PER_TICK, "lease": EVENT_LOCK_LEASE}
     return {"refired": len(await runtime.db.fetch_all("retry_failed/refire_received", stuck))}
 
 

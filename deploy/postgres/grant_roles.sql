@@ -153,7 +153,7 @@ BEGIN
     END IF;
     SELECT f.proowner::regrole::text AS owner INTO item
     FROM pg_catalog.pg_proc AS f
-    WHERE f.oid = to_regprocedure('public.pancake_pending_event_ids()')
+    WHERE f.oid = to_regprocedure('public.pancake_pending_event_ids(interval)')
         AND to_regclass('hdb_catalog.event_log') IS NOT NULL
         AND NOT has_table_privilege(f.proowner, to_regclass('hdb_catalog.event_log'), 'SELECT, DELETE');
     IF FOUND THEN

@@ -1,9 +1,9 @@
 -- Fire the event trigger again for received events that have no pending Hasura event, by setting status to received again.
--- Limits: not while paused, not within 2 minutes, not if Hasura has a pending event for the row, oldest first.
--- Returns id. Relies on ix_pancake_webhook_event_waiting and, in pancake_pending_event_ids, on Hasura's partial index on pending
--- events.
+-- Limits: not while paused, not within `lease`, not if Hasura has a pending event for the row that is not locked for longer than
+-- `lease`; oldest first.
+-- Returns id. Relies on ix_pancake_webhook_event_waiting; pancake_pending_event_ids on Hasura's partial index on pending events.
 WITH pending AS MATERIALIZED (
-    SELECT p.id FROM public.pancake_pending_event_ids() AS p (id)
+    SELECT p.id FROM public.pancake_pending_event_ids(%(lease)s) AS p (id)
 )
 UPDATE public.pancake_webhook_event AS e
 SET status = 'received'
@@ -13,7 +13,7 @@ WHERE
         FROM public.pancake_webhook_event AS r
         WHERE
             r.status = 'received'
-            AND r.received_at < clock_timestamp() - interval '2 minutes'
+            AND r.received_at < clock_timestamp() - %(lease)s::interval
             AND NOT EXISTS (SELECT FROM pending AS p WHERE p.id = r.id)
         ORDER BY r.received_at
         LIMIT %(limit)s

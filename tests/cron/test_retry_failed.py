@@ -96,16 +96,6 @@ async def test_a_received_row_with_a_lost_event_is_fired_again(harness: CronHarn
     assert (await harness.run("retry_failed"))["refired"] == 0
 
 
-async def test_a_pending_event_prevents_refiring_unless_its_engine_died(harness: CronHarness) -> None:
-    insert(harness, "received")
-    age(harness, 3)
-    harness.sql("UPDATE hdb_catalog.event_log SET delivered = false, locked = now() - interval '1 minute'")
-    assert (await harness.run("retry_failed"))["refired"] == 0
-    harness.sql("UPDATE hdb_catalog.event_log SET locked = now() - interval '3 minutes'")
-    harness.move_clock(minutes=1)
-    assert (await harness.run("retry_failed"))["refired"] == 1
-
-
 async def test_an_hour_of_pause_with_a_thousand_rows_makes_a_thousand_events(harness: CronHarness) -> None:
     insert(harness, "received", 1_000)
     harness.change_settings(processing_paused=True)

@@ -1,15 +1,22 @@
 """Cron 3: a step that fails does not stop those behind it; the run fails and names it."""
 
 import logging
+from datetime import timedelta
 
+import psycopg
 import pytest
 
+from cron import retry_failed
 from cron.retry_failed import STEPS
+from leads.services.cron_steps import Report, Step
+from leads.services.cron_work import CronRun
+from leads.services.runtime import Runtime
 from tests.support.crons import CronHarness
+from tests.support.locked_events import insert_locked
 from tests.support.unsent import insert_unsent, keys, taken
 
-BREAK = "ALTER FUNCTION pancake_pending_event_ids() RENAME TO moved"
-REPAIR = "ALTER FUNCTION moved() RENAME TO pancake_pending_event_ids"
+BREAK = "ALTER FUNCTION pancake_pending_event_ids RENAME TO moved"
+REPAIR = "ALTER FUNCTION moved RENAME TO pancake_pending_event_ids"
 
 
 async def test_a_failing_step_stops_no_other(harness: CronHarness) -> None:
@@ -21,6 +28,42 @@ async def test_a_failing_step_stops_no_other(harness: CronHarness) -> None:
     assert (run["outcome"], run["report"]["failed_steps"]) == ("failed", ["refire_received"])
     assert run["report"]["notified"] == 1
     assert "refired" not in run["report"]
+
+
+@pytest.mark.parametrize("failing", STEPS, ids=lambda step: step.__name__)
+async def test_each_step_may_fail_and_all_others_are_taken(
+    harness: CronHarness, monkeypatch: pytest.MonkeyPatch, failing: Step
+) -> None:
+    taken_steps: list[str] = []
+
+    def watched(step: Step) -> Step:
+        async def take(runtime: Runtime, run: CronRun) -> Report:
+            if step is failing:
+                raise ZeroDivisionError
+            report = await step(runtime, run)
+            taken_steps.append(step.__name__)
+            return report
+
+        take.__name__ = step.__name__
+        return take
+
+    monkeypatch.setattr(retry_failed, "STEPS", tuple(map(watched, STEPS)))
+    assert (await harness.tick("retry_failed")).status_code == 503
+    assert taken_steps == [step.__name__ for step in STEPS if step is not failing]
+    assert harness.last_run("retry_failed")["report"]["failed_steps"] == [failing.__name__]
+
+
+async def test_a_step_that_waits_for_a_lock_of_the_engine_gives_up_and_the_others_are_taken(
+    harness: CronHarness,
+) -> None:
+    ids = insert_unsent(harness)
+    insert_locked(harness, age=timedelta(minutes=1), locked=None)
+    with psycopg.connect(harness.database_url) as engine:
+        engine.execute("LOCK TABLE hdb_catalog.event_log IN ACCESS EXCLUSIVE MODE")
+        assert (await harness.tick("retry_failed")).status_code == 503
+    run = harness.last_run("retry_failed")
+    assert run["report"]["failed_steps"] == ["refire_received"]
+    assert taken(harness) == [*keys(ids)]
 
 
 async def test_the_error_of_a_step_is_stored_and_logged_with_its_digest(

@@ -54,7 +54,7 @@ def test_the_handlers_may_not(db: psycopg.Connection, statement: str) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "SELECT public.pancake_pending_event_ids()",
+        "SELECT public.pancake_pending_event_ids('20 seconds')",
         "SELECT public.pancake_delete_event_logs(now(), 1)",
         "SELECT on_duty FROM staff",
         "DELETE FROM integration_change",

@@ -158,7 +158,7 @@ def test_the_functions_with_the_rights_of_their_owner_show_and_delete_events_of_
         " unnest(ARRAY[true, false]) AS d"
     )
     db.execute("SET LOCAL ROLE pancake_handlers")
-    assert db.execute("SELECT public.pancake_pending_event_ids()").fetchall() == [(7,)]
+    assert db.execute("SELECT public.pancake_pending_event_ids('20 seconds')").fetchall() == [(7,)]
     assert db.execute("SELECT public.pancake_delete_event_logs(now(), 10)").fetchall() == [(1,)]
     db.execute("RESET ROLE")
     left = db.execute("SELECT trigger_name, delivered FROM hdb_catalog.event_log ORDER BY 1, 2").fetchall()
@@ -186,7 +186,7 @@ def test_it_names_an_owner_of_the_functions_who_has_no_rights_in_hasuras_log(db:
     db.execute("CREATE ROLE other_owner_of_the_test; GRANT ALL ON SCHEMA public TO other_owner_of_the_test")
     run_file(db, GRANTS)
     assert notices == []
-    db.execute("ALTER FUNCTION pancake_pending_event_ids() OWNER TO other_owner_of_the_test")
+    db.execute("ALTER FUNCTION pancake_pending_event_ids OWNER TO other_owner_of_the_test")
     run_file(db, GRANTS)
     assert len(notices) == 1
     assert notices[0].startswith("role other_owner_of_the_test owns pancake_pending_event_ids()")

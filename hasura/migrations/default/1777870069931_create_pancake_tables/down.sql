@@ -6,7 +6,7 @@ SET LOCAL statement_timeout = '60s';
 
 DROP VIEW IF EXISTS public.view_pancake_connection_status;
 DROP FUNCTION IF EXISTS public.pancake_delete_event_logs(timestamptz, bigint);
-DROP FUNCTION IF EXISTS public.pancake_pending_event_ids();
+DROP FUNCTION IF EXISTS public.pancake_pending_event_ids(interval);
 DROP FUNCTION IF EXISTS public.pancake_payload_hash(bytea, uuid, text);
 DROP FUNCTION IF EXISTS public.pancake_empty_events(bigint[]);
 DROP FUNCTION IF EXISTS public.pancake_erase_events(bigint[]);

@@ -878,9 +878,9 @@ $$;
 -- handlers need those of one. They are PL/pgSQL, so that they may be created before Hasura's catalogue, and so that nothing of
 -- that catalogue depends on them. deploy/postgres/grant_roles.sql says who may call them.
 
--- The ids of the events that Hasura is about to deliver. One that was locked more than 2 minutes ago is not among them: the Hasura
--- instance that locked it died.
-CREATE FUNCTION public.pancake_pending_event_ids() RETURNS SETOF bigint
+-- The ids of the events that Hasura is about to deliver. One that was locked longer ago than `lease` is not among them: the Hasura
+-- instance that locked it died. Hasura itself takes such an event again after 30 minutes.
+CREATE FUNCTION public.pancake_pending_event_ids(lease interval) RETURNS SETOF bigint
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
@@ -890,10 +890,10 @@ BEGIN
     WHERE
         l.delivered = 'f' AND l.error = 'f' AND l.archived = 'f'
         AND l.trigger_name = 'pancake_webhook_event_status_update'
-        AND (l.locked IS NULL OR l.locked > clock_timestamp() - interval '2 minutes');
+        AND (l.locked IS NULL OR l.locked > clock_timestamp() - lease);
 END
 $$;
-REVOKE EXECUTE ON FUNCTION public.pancake_pending_event_ids() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION public.pancake_pending_event_ids(interval) FROM PUBLIC;
 
 -- Delete at most `most` of Hasura's finished events of our trigger from before a time, with their invocation logs; return how many.
 CREATE FUNCTION public.pancake_delete_event_logs(before timestamptz, most bigint) RETURNS bigint
