@@ -41,8 +41,13 @@ COPY deploy/postgres deploy/postgres
 RUN python -m sandbox.stack.merge_metadata /merged-metadata hasura/metadata sandbox/diva/metadata
 USER 10001:10001
 
+# The version of the engine stands here only; tests/deploy/test_engine_version.py compares what else names it. It is the
+# newest patch of the line 2.50. Never 2.48 (CVE-2026-54698), nor 2.49.0 to 2.49.2 (cli-migrations fails on a fresh
+# database with event triggers).
+FROM hasura/graphql-engine:v2.50.6.cli-migrations-v3 AS engine
+
 # Hasura with our migrations and the merged metadata: it applies the metadata first, then the migrations.
-FROM hasura/graphql-engine:v2.50.6.cli-migrations-v3 AS hasura
+FROM engine AS hasura
 COPY --from=sandbox /merged-metadata /hasura-metadata
 COPY hasura/migrations /hasura-migrations
 

@@ -204,12 +204,10 @@ def test_the_engine_has_longer_to_stop_than_it_waits(services: dict[str, Any]) -
     assert int(engine["stop_grace_period"].removesuffix("s")) > 2.6 * own
 
 
-def test_each_image_has_one_place_and_the_engine_is_of_the_supported_line() -> None:
+def test_each_image_has_one_place() -> None:
     text = COMPOSE + DOCKERFILE + EDGE_DOCKERFILE
     named = re.findall(r"(?:^FROM|image:) ([\w./-]+):v?\d", text, re.MULTILINE)
     assert sorted(named) == ["busybox", "debian", "hasura/graphql-engine", "postgres", "python"]
-    (engine,) = re.findall(r"graphql-engine:v2\.50\.(\d+)\.", DOCKERFILE)
-    assert int(engine) >= 6
 
 
 def test_every_image_has_a_version(services: dict[str, Any]) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 PREFIX = "HASURA_GRAPHQL_"
-VERSION = "v2.48.1"
+VERSION = "v2.50.6"
+"""The version that it reports, and its clients use. README.md says with which one it was compared."""
 LOG_TYPES = "startup,http-log,webhook-log,websocket-log,jwk-refresh-log"
 
 
