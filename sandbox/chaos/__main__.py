@@ -4,6 +4,7 @@ import typer
 
 from sandbox.chaos.edge_flood import edge_flood
 from sandbox.chaos.edge_outage import edge_outage
+from sandbox.chaos.engine_kill import engine_kill
 from sandbox.chaos.four_layers import four_layers
 
 app = typer.Typer(
@@ -15,6 +16,7 @@ app = typer.Typer(
 app.command("edge_outage")(edge_outage)
 app.command("four_layers")(four_layers)
 app.command("edge_flood")(edge_flood)
+app.command("engine_kill")(engine_kill)
 
 
 @app.callback()
