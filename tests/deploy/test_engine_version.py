@@ -29,14 +29,14 @@ def test_it_is_a_patch_of_the_supported_line() -> None:
     assert patch >= FIRST_PATCH
 
 
-def test_the_image_is_named_once() -> None:
+def test_the_image_is_named_in_the_example_for_kubernetes_too() -> None:
     named = [
         source_tree.name(path)
         for path in source_tree.tracked()
         if re.search(r"graphql-engine:v?\d", path.read_text("utf-8", errors="replace"))
         and not source_tree.name(path).startswith(NOT_READ)
     ]
-    assert named == ["Dockerfile"]
+    assert named == ["Dockerfile", "deploy/kubernetes/hasura.yaml"]
 
 
 def test_the_stand_in_reports_it() -> None:
