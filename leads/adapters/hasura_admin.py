@@ -62,19 +62,46 @@ class HasuraAdmin:
         Raises RequestRefused, AccessDenied and HasuraUnavailable. Code `conflict`: the metadata was changed
         since the version that the request names.
         """
-        status, answer = self._post("/v1/metadata", dict(request))
+        return self._command("/v1/metadata", request)
+
+    def run_sql(self, sql: str, source: str, *, read_only: bool) -> list[list[str]]:
+        """Run SQL as the role of the engine, in one transaction; return the rows of its last statement.
+
+        The values are text. Raises RequestRefused, AccessDenied and HasuraUnavailable.
+        """
+        arguments = {
+            "sql": sql, "source": source, "read_only": read_only, "check_metadata_consistency": False,
+        }  # fmt: skip
+        answer = self._command("/v2/query", {"type": "run_sql", "args": arguments})
+        rows: list[list[str]] = answer.get("result") or []
+        return rows[1:]
+
+    def read(self, path: str) -> dict[str, Any]:
+        """Send a GET; return the answer. Raises RequestRefused, AccessDenied and HasuraUnavailable."""
+        status, answer = self._request("GET", path)
+        if status != 200:
+            raise self._refusal(answer.get("code"), _reason(answer))
+        return answer
+
+    def _command(self, path: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        status, answer = self._post(path, dict(request))
         if status == 200:
             return answer
         if status == 409:
             raise RequestRefused("the metadata was changed at the same time", code="conflict")
         if "error" not in answer:
-            raise _unavailable(f"{self.url}/v1/metadata", f"status {status}")
+            raise _unavailable(f"{self.url}{path}", f"status {status}")
         raise self._refusal(answer.get("code"), f"{request['type']}: {_reason(answer)}")
 
     def _post(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return self._request("POST", path, body)
+
+    def _request(
+        self, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> tuple[int, dict[str, Any]]:
         url = f"{self.url}{path}"
         try:
-            response = self._http.post(url, json=body)
+            response = self._http.request(method, url, json=body)
         except httpx.LocalProtocolError as error:
             # Its text quotes the header that cannot be sent: the admin secret.
             raise _unavailable(url, "a header cannot be sent; check the admin secret") from error

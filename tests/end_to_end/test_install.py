@@ -199,8 +199,6 @@ def apply_migrations_and_metadata(at: Installation) -> None:
         assert at.run(command_with(f"CREATE ROLE {login}")) == "CREATE ROLE"
     assert at.run(command_with("ALTER ROLE")).split("\n") == ["ALTER ROLE"] * 4
     assert "Verified" in at.run("scripts/leads metadata 9a")
-    permission = command_with("create_action_permission")
-    assert at.run(permission) == '{"message":"success"}'
 
 
 def serve_and_connect(at: Installation) -> None:

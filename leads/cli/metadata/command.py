@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +17,7 @@ from leads.cli.metadata.deploy import MAX_EVENTS_WAIT_SECONDS, Deployment
 from leads.cli.metadata.directory import DIRECTORY, read_directory
 from leads.cli.metadata.engine import Engine
 from leads.cli.metadata.files import Files
+from leads.cli.metadata.source import count_waiting
 from leads.cli.metadata.yaml_files import DirectoryError
 from leads.cli.output import AsJson, ForeignTextConsole, examples, print_json, say, show_activity, verb_group
 
@@ -100,13 +101,34 @@ def apply_9b(
         _apply(deployment, Step.AFTER_SERVICES, over_drift=over_drift, as_json=as_json)
 
 
+@app.command(epilog=examples("metadata recover"))
+def recover(
+    folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Put back what is missing of our metadata, after somebody replaced or cleared that of the engine.
+
+    9a and 9b in one, with the permission for sendNotifications. Says how many rows wait.
+    Exit code 1: refused, or the check found a problem.
+    """
+    with open_deployment(folder, source, directory) as deployment:
+        for step in Step:
+            path = deployment.apply(step, over_drift=False)
+            say(f"Applied {step}. The state before is in {path}.")
+        waiting = count_waiting(deployment.engine, source)
+        say(f"{waiting} rows wait to be processed: pancake_retry_failed begins within two minutes.")
+        problems = _verify_after(deployment, Step.AFTER_SERVICES)
+    _report(problems, {"waiting": waiting}, as_json=as_json)
+
+
 @app.command(epilog=examples("metadata verify 9b"))
 def verify(
     step: Annotated[Step, typer.Argument(help="The step that was applied last.")] = Step.AFTER_SERVICES,
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Check our metadata: equal to the directory, consistent, and (9b) every cron has events.
+    """Check our metadata: equal to the directory, consistent, with its SQL triggers and the permission
+    for sendNotifications, and (9b) every cron has events.
 
     Exit code 1: it is not; every problem is named.
     """
@@ -180,14 +202,18 @@ def compare(
 def _apply(deployment: Deployment, step: Step, *, over_drift: bool, as_json: bool) -> None:
     path = deployment.apply(step, over_drift=over_drift)
     say(f"Applied {step}. The state before is in {path}.")
-    if step is Step.AFTER_SERVICES:
-        say(f"Waiting up to {MAX_EVENTS_WAIT_SECONDS:.0f} s until the engine has scheduled every cron ...")
-    with show_activity("verifying"):
-        problems = deployment.verify(step, MAX_EVENTS_WAIT_SECONDS)
+    problems = _verify_after(deployment, step)
     _report(problems, {"step": step.value, "backup": str(path)}, as_json=as_json)
 
 
-def _report(problems: list[str], result: dict[str, str], *, as_json: bool) -> None:
+def _verify_after(deployment: Deployment, step: Step) -> list[str]:
+    if step is Step.AFTER_SERVICES:
+        say(f"Waiting up to {MAX_EVENTS_WAIT_SECONDS:.0f} s until the engine has scheduled every cron ...")
+    with show_activity("verifying"):
+        return deployment.verify(step, MAX_EVENTS_WAIT_SECONDS)
+
+
+def _report(problems: list[str], result: dict[str, Any], *, as_json: bool) -> None:
     """Print the result of a check; exit code 1 if there are problems."""
     if as_json:
         print_json(result | {"problems": problems})

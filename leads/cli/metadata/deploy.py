@@ -1,23 +1,29 @@
 """The steps: 9a applies everything but cron triggers, 9b the cron triggers; each with a backup and checks."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from leads.cli.failures import WrongUsage
+from leads.cli.metadata.checks import find_differences, find_idle_crons, find_inconsistencies
 from leads.cli.metadata.engine import Engine, MetadataError
 from leads.cli.metadata.files import Files
-from leads.cli.metadata.normal import same
 from leads.cli.metadata.ownership import drift, foreign
+from leads.cli.metadata.permission import (
+    ACTION,
+    OF_DIVA,
+    PERMISSION,
+    ROLE,
+    find_missing_permission,
+    is_allowed,
+)
 from leads.cli.metadata.pieces import CRON, Json, Key, put, split
+from leads.cli.metadata.source import find_missing_triggers
 
 RENAME_FIRST = "Nothing was changed. Ask its owner to rename it, then run this again."
 MAX_EVENTS_WAIT_SECONDS = 90.0
 """The engine creates the events of a new cron trigger within a minute."""
-
-EVENTS_CHECK_INTERVAL_SECONDS = 1
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,12 @@ class Deployment:
         try:
             return metadata, version, split(metadata, self.source)
         except KeyError as error:
-            names = ", ".join(each["name"] for each in metadata.get("sources", [])) or "none"
+            names = ", ".join(each["name"] for each in metadata.get("sources", []))
+            if not names:
+                raise WrongUsage(
+                    "The engine has no source: its metadata was cleared. Apply Diva's metadata first, which "
+                    "has the source and Diva's tables, then run this again."
+                ) from error
             raise WrongUsage(
                 f"The engine has no source {self.source!r}. Choose one with --source: {names}"
             ) from error
@@ -65,6 +76,7 @@ class Deployment:
         changed = put(metadata, self.source, wanted, gone)
         self.engine.replace(changed, version, allow_inconsistent=bool(bad))
         self._check_others(held, {*wanted, *gone}, backup)
+        self._allow_notifications(held)
         worse = self.engine.inconsistencies().keys() - bad.keys()
         if worse:
             raise MetadataError(
@@ -77,17 +89,14 @@ class Deployment:
     def verify(self, step: str, wait_seconds: float = 0.0) -> list[str]:
         """List the problems after a step; wait at most `wait_seconds` for the events of its crons."""
         _, _, held = self.held()
-        problems = [
-            f"{kind} {name} {'differs' if (kind, name) in held else 'is missing'}"
-            for (kind, name), piece in self.wanted(step).items()
-            if (kind, name) not in held or not same(piece, held[kind, name])
-        ]
-        problems += [
-            f"inconsistent: {name} ({reason})" for name, reason in self.engine.inconsistencies().items()
-        ]
+        problems = find_differences(self.wanted(step), held)
+        problems += find_missing_permission(held)
+        problems += find_inconsistencies(self.engine)
+        present = {key: held[key] for key in self.wanted(step) if key in held}
+        problems += find_missing_triggers(self.engine, self.source, present)
         if step == "9b":
-            crons = [name for kind, name in self.wanted("9b") if kind == CRON and (kind, name) in held]
-            problems += self._find_idle_crons(crons, wait_seconds)
+            crons = [name for kind, name in present if kind == CRON]
+            problems += find_idle_crons(self.engine, crons, wait_seconds)
         return problems
 
     def restore(self, backup: Path) -> None:
@@ -101,6 +110,8 @@ class Deployment:
         changed = put(metadata, self.source, back, gone)
         self.engine.replace(changed, version, allow_inconsistent=bool(bad))
         self._check_others(held, keys, backup)
+        if not is_allowed(old):
+            self._forbid_notifications()
         self._record()
 
     def remove(self, step: str) -> Path:
@@ -118,6 +129,8 @@ class Deployment:
         bad = self.engine.inconsistencies()
         self.engine.replace(put(metadata, self.source, {}, gone), version, allow_inconsistent=bool(bad))
         self._check_others(held, gone, backup)
+        if step == "9a":
+            self._forbid_notifications()
         self._record()
         return backup
 
@@ -154,14 +167,21 @@ class Deployment:
                 f"The state before is in {backup}"
             )
 
-    def _record(self) -> None:
-        _, _, held = self.held()
-        self.files.record({key: held[key] for key in self.wanted("9b") if key in held})
+    def _allow_notifications(self, held: Mapping[Key, Any]) -> None:
+        """Allow the handlers to send notifications, and remember that it was we who did."""
+        if OF_DIVA in held and not is_allowed(held):
+            self.engine.set_permission(ACTION, ROLE, is_allowed=True)
+            self._record(has_given_permission=True)
 
-    def _find_idle_crons(self, crons: list[str], wait_seconds: float) -> list[str]:
-        deadline = time.monotonic() + wait_seconds
-        while True:
-            idle = [name for name, count in self.engine.future_events(crons).items() if count == 0]
-            if not idle or time.monotonic() > deadline:
-                return [f"cron trigger {name} has no scheduled event" for name in idle]
-            time.sleep(EVENTS_CHECK_INTERVAL_SECONDS)
+    def _forbid_notifications(self) -> None:
+        """Take back the permission, if we gave it; one that Diva gave stays."""
+        if PERMISSION in (self.files.recorded() or {}) and is_allowed(self.held()[2]):
+            self.engine.set_permission(ACTION, ROLE, is_allowed=False)
+
+    def _record(self, *, has_given_permission: bool = False) -> None:
+        _, _, held = self.held()
+        pieces = {key: held[key] for key in self.wanted("9b") if key in held}
+        was_given = has_given_permission or PERMISSION in (self.files.recorded() or {})
+        if was_given and is_allowed(held):
+            pieces[PERMISSION] = ROLE
+        self.files.record(pieces)

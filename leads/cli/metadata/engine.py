@@ -35,25 +35,49 @@ class Engine:
         answer = self._send({"type": "get_inconsistent_metadata", "args": {}})
         return {str(each.get("name")): str(each.get("reason")) for each in answer["inconsistent_objects"]}
 
-    def future_events(self, crons: Iterable[str]) -> dict[str, int]:
-        """Count the scheduled events of each cron trigger."""
-        counts = {}
+    def future_events(self, crons: Iterable[str]) -> dict[str, int | None]:
+        """Count the scheduled events of each cron trigger; None for one that is inconsistent.
+
+        An engine does not know an inconsistent cron trigger: it answers `not-exists`.
+        """
+        counts: dict[str, int | None] = {}
         for name in crons:
             arguments = {
                 "type": "cron", "trigger_name": name, "status": ["scheduled"], "limit": 1, "offset": 0,
                 "get_rows_count": True,
             }  # fmt: skip
-            answer = self._send({"type": "get_scheduled_events", "args": arguments})
-            counts[name] = int(answer.get("count") or 0)
+            try:
+                answer = self._hasura.metadata({"type": "get_scheduled_events", "args": arguments})
+            except RequestRefused as error:
+                if error.code != "not-exists":
+                    raise self._refused(error) from error
+                counts[name] = None
+            else:
+                counts[name] = int(answer.get("count") or 0)
         return counts
+
+    def set_permission(self, action: str, role: str, *, is_allowed: bool) -> None:
+        """Allow an action to a role, or take that back."""
+        kind = "create_action_permission" if is_allowed else "drop_action_permission"
+        self._send({"type": kind, "args": {"action": action, "role": role}})
+
+    def run_sql(self, sql: str, source: str, *, read_only: bool = True) -> list[list[str]]:
+        """Run SQL as the role of the engine; return the rows of its last statement, as text."""
+        try:
+            return self._hasura.run_sql(sql, source, read_only=read_only)
+        except RequestRefused as error:
+            raise self._refused(error) from error
 
     def _send(self, request: dict[str, Any]) -> Json:
         try:
             return self._hasura.metadata(request)
         except RequestRefused as error:
-            if error.code == "conflict":
-                raise MetadataError(
-                    "The metadata was changed by another client at the same time. Nothing was changed: "
-                    "run this again."
-                ) from error
-            raise MetadataError(f"{self.url} refused the request {error}") from error
+            raise self._refused(error) from error
+
+    def _refused(self, error: RequestRefused) -> MetadataError:
+        if error.code == "conflict":
+            return MetadataError(
+                "The metadata was changed by another client at the same time. Nothing was changed: "
+                "run this again."
+            )
+        return MetadataError(f"{self.url} refused the request {error}")

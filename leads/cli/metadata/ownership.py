@@ -41,16 +41,16 @@ def drift(
 ) -> list[Key]:
     """List our pieces that were changed on the engine since we applied them.
 
-    Without a record, a piece that differs from the one we want counts as changed.
+    Without a record, a piece that differs from the one we want counts as changed. One that is missing does
+    not: putting it back overwrites nothing.
     """
     before = wanted if recorded is None else recorded
-    if recorded is None:
-        return [key for key in before if key in held and not same(before[key], held[key])]
     return [
         key
         for key in before
-        if (key not in held or not same(before[key], held[key]))
-        and not (key in held and key in wanted and same(wanted[key], held[key]))
+        if key in held
+        and not same(before[key], held[key])
+        and not (key in wanted and same(wanted[key], held[key]))
     ]
 
 

@@ -1,0 +1,44 @@
+"""Find what is wrong with our metadata on an engine."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from leads.cli.metadata.detail import describe_places
+from leads.cli.metadata.engine import Engine
+from leads.cli.metadata.normal import same
+from leads.cli.metadata.pieces import Key
+
+EVENTS_CHECK_INTERVAL_SECONDS = 1
+
+
+def find_differences(wanted: Mapping[Key, Any], held: Mapping[Key, Any]) -> list[str]:
+    """List our pieces that are missing or differ, each with the places."""
+    problems = []
+    for key, piece in wanted.items():
+        if key not in held:
+            problems.append(f"{key[0]} {key[1]} is missing")
+        elif not same(piece, held[key]):
+            problems.append(f"{key[0]} {key[1]} differs: {describe_places(piece, held[key])}")
+    return problems
+
+
+def find_inconsistencies(engine: Engine) -> list[str]:
+    """List what the engine calls inconsistent, of others too."""
+    return [f"inconsistent: {name} ({reason})" for name, reason in engine.inconsistencies().items()]
+
+
+def find_idle_crons(engine: Engine, crons: Sequence[str], wait_seconds: float) -> list[str]:
+    """List the cron triggers that the engine will not run; wait at most so long for their events."""
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        counts = engine.future_events(crons)
+        if 0 not in counts.values() or time.monotonic() > deadline:
+            break
+        time.sleep(EVENTS_CHECK_INTERVAL_SECONDS)
+    return [
+        f"cron trigger {name} "
+        + ("has no scheduled event" if count == 0 else "is inconsistent: the engine does not run it")
+        for name, count in counts.items()
+        if not count
+    ]
