@@ -18,7 +18,7 @@ TOP = {
     "app.py", "leads", "sandbox", "deploy", "docs", "compose.yaml", "CHANGELOG.md",
     "CONTRIBUTING.md", "LICENSE",
 }  # fmt: skip
-HIDDEN = {".ci", ".gitignore", ".env.example", ".dockerignore", ".yamllint.yaml"}
+HIDDEN = {".ci", ".github", ".gitignore", ".env.example", ".dockerignore", ".yamllint.yaml"}
 ENGINE_TESTS = "sandbox/engine/tests"
 MAX_LINES = {"handlers/": 200, "cron/": 200, "tests/support/": 250, "tests/": 300, "": 250}
 """By the beginning of the path; the first that fits."""

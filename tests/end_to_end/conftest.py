@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,21 @@ from sandbox.postgres.server import Cluster
 from sandbox.stack.stack import Sandbox
 from tests.support.end_to_end import EndToEndHarness
 from tests.support.log_canaries import add_canary
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--hasura`, leave out the tests here that start a system of their own and would not meet it."""
+    if config.getoption("--hasura") is None:
+        return
+    alone = [
+        item
+        for item in items
+        if item.path.parent == HERE and "harness" not in getattr(item, "fixturenames", ())
+    ]
+    config.hook.pytest_deselected(items=alone)
+    items[:] = [item for item in items if item not in alone]
 
 
 @pytest.fixture(scope="module")

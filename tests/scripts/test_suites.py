@@ -39,10 +39,16 @@ def test_ci_installs_the_packages_without_which_tests_of_the_edge_are_skipped() 
     assert asked_for | {package for _, package in NEEDED} <= installed
 
 
-def test_two_suites_at_once_are_rejected() -> None:
-    done = run("scripts/test", "--fast", "--engine")
+@pytest.mark.parametrize("other", ["--engine", "--genuine"])
+def test_two_suites_at_once_are_rejected(other: str) -> None:
+    done = run("scripts/test", "--fast", other)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("--fast and --engine exclude each other.\nusage: scripts/test")
+    assert done.stderr.startswith(f"--fast and {other} exclude each other.\nusage: scripts/test")
+
+
+def test_the_genuine_engine_takes_no_arguments() -> None:
+    done = run("scripts/test", "--genuine", "-x")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "--genuine takes no arguments.\n")
 
 
 def test_the_fast_suite_leaves_out_paths_that_exist() -> None:

@@ -12,7 +12,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Options that name another engine for the contract tests."""
     group = parser.getgroup("hasura")
     group.addoption("--hasura", metavar="URL", help="run the contract tests on this engine instead")
-    group.addoption("--hasura-admin-secret", metavar="SECRET", help="its admin secret")
+    group.addoption(
+        "--hasura-admin-secret", metavar="SECRET", help="its admin secret (default: HASURA_ADMIN_SECRET)"
+    )
     group.addoption(
         "--hasura-webhook-host",
         metavar="HOST",

@@ -1,6 +1,7 @@
 """The engine under test: the stand-in, or the one that `--hasura URL` names."""
 
 import json
+import os
 from collections.abc import Iterator
 
 import httpx
@@ -47,7 +48,8 @@ def engine(request: pytest.FixtureRequest, receiver: Receiver) -> Iterator[Hasur
             url = request.getfixturevalue("stand_in")
             engine = Hasura(url, SECRET, receiver, client, stand_in=True, jwt_key=JWT_KEY)
         else:
-            secret = request.config.getoption("--hasura-admin-secret") or ""
+            named = request.config.getoption("--hasura-admin-secret")
+            secret = str(named or os.environ.get("HASURA_ADMIN_SECRET", ""))
             engine = Hasura(str(given).rstrip("/"), secret, receiver, client, stand_in=False)
         yield engine
         engine.close()

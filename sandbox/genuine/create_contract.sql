@@ -1,0 +1,2 @@
+-- The database of the contract suite's engine.
+CREATE DATABASE contract;
