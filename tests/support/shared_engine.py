@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from leads.cli.__main__ import app
 from leads.cli.metadata.pieces import Json, split
 from sandbox.diva import METADATA as DIVA_METADATA
+from sandbox.postgres.roles import grant_rights
 from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
 
@@ -98,8 +99,11 @@ class Shared:
 
 
 @contextmanager
-def running_shared_engine(database: str, folder: Path) -> Iterator[Shared]:
-    """Start an engine with Diva's metadata and with triggers, crons and endpoints of other applications."""
+def running_shared_engine(database: str, folder: Path, *, without: str = "") -> Iterator[Shared]:
+    """Start an engine with Diva's metadata and with triggers, crons and endpoints of other applications.
+
+    The handlers have their rights in its database. `without` names a variable that its environment lacks.
+    """
     environment = {
         "PG_DATABASE_URL": database,
         "HASURA_GRAPHQL_ADMIN_SECRET": SECRET,
@@ -108,10 +112,12 @@ def running_shared_engine(database: str, folder: Path) -> Iterator[Shared]:
         "HANDLER_SECRET": "handler-secret",
         "NOTIFICATIONS_URL": "http://127.0.0.1:9",
     }
+    environment.pop(without, None)
     with Processes() as processes:
         arguments = ("--metadata", str(DIVA_METADATA))
         running = start_engine(processes, database, *arguments, environment=environment)
         engine = Shared(running.url, folder)
+        grant_rights(database)
         for request in FOREIGN:
             engine.api(str(request["type"]), request["args"])
         yield engine

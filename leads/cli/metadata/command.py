@@ -40,6 +40,10 @@ OverDrift = Annotated[
     bool,
     typer.Option("--over-drift", help="Overwrite changes made to the integration's metadata on the engine."),
 ]
+AcceptEngine = Annotated[
+    str,
+    typer.Option("--accept-engine", help="Accept this version of the engine, which is older than needed."),
+]
 
 app = verb_group(
     "Apply, check and remove our Hasura metadata.",
@@ -51,7 +55,7 @@ app = verb_group(
 
 @contextmanager
 def open_deployment(
-    folder: Path = BACKUPS, source: str = "default", directory: Path = DIRECTORY
+    folder: Path = BACKUPS, source: str = "default", directory: Path = DIRECTORY, accepted_engine: str = ""
 ) -> Iterator[Deployment]:
     """Open the engine that HASURA_URL names. Raises WrongUsage for an unreadable directory."""
     settings = read_operator_settings("HASURA_URL", "HASURA_ADMIN_SECRET")
@@ -61,7 +65,7 @@ def open_deployment(
         raise WrongUsage(f"{error}. Give another directory with --metadata.") from error
     with HasuraAdmin(settings.hasura_url, settings.hasura_admin_secret) as hasura:
         engine = Engine(hasura)
-        yield Deployment(engine, Files(folder, engine.url), own, source)
+        yield Deployment(engine, Files(folder, engine.url), own, source, accepted_engine=accepted_engine)
 
 
 @app.command(epilog=examples("metadata backup"))
@@ -78,40 +82,42 @@ def backup(folder: Folder = BACKUPS, as_json: AsJson = False) -> None:
 @app.command("9a", epilog=examples("metadata 9a", "metadata 9a --over-drift"))
 def apply_9a(
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
-    over_drift: OverDrift = False, as_json: AsJson = False,
+    over_drift: OverDrift = False, accept_engine: AcceptEngine = "", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Apply everything but cron triggers, before the services are deployed.
 
-    Writes a backup first, and verifies afterwards. Exit code 1: refused, or the check found a problem.
+    Looks first for what would keep it from working. Writes a backup, and verifies afterwards.
+    Exit code 1: refused, and nothing was changed; or the check found a problem.
     """
-    with open_deployment(folder, source, directory) as deployment:
+    with open_deployment(folder, source, directory, accept_engine) as deployment:
         _apply(deployment, Step.BEFORE_SERVICES, over_drift=over_drift, as_json=as_json)
 
 
 @app.command("9b", epilog=examples("metadata 9b"))
 def apply_9b(
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
-    over_drift: OverDrift = False, as_json: AsJson = False,
+    over_drift: OverDrift = False, accept_engine: AcceptEngine = "", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Apply the cron triggers, after the services are deployed.
 
-    Writes a backup first, and verifies afterwards. Exit code 1: refused, or the check found a problem.
+    Looks first for what would keep it from working. Writes a backup, and verifies afterwards.
+    Exit code 1: refused, and nothing was changed; or the check found a problem.
     """
-    with open_deployment(folder, source, directory) as deployment:
+    with open_deployment(folder, source, directory, accept_engine) as deployment:
         _apply(deployment, Step.AFTER_SERVICES, over_drift=over_drift, as_json=as_json)
 
 
 @app.command(epilog=examples("metadata recover"))
 def recover(
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
-    as_json: AsJson = False,
+    accept_engine: AcceptEngine = "", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Put back what is missing of our metadata, after somebody replaced or cleared that of the engine.
 
     9a and 9b in one, with the permission for sendNotifications. Says how many rows wait.
     Exit code 1: refused, or the check found a problem.
     """
-    with open_deployment(folder, source, directory) as deployment:
+    with open_deployment(folder, source, directory, accept_engine) as deployment:
         for step in Step:
             path = deployment.apply(step, over_drift=False)
             say(f"Applied {step}. The state before is in {path}.")

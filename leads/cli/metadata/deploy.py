@@ -19,6 +19,7 @@ from leads.cli.metadata.permission import (
     is_allowed,
 )
 from leads.cli.metadata.pieces import CRON, Json, Key, put, split
+from leads.cli.metadata.preflight import find_obstacles
 from leads.cli.metadata.source import find_missing_triggers
 
 RENAME_FIRST = "Nothing was changed. Ask its owner to rename it, then run this again."
@@ -35,6 +36,7 @@ class Deployment:
     own: Json
     source: str
     our_source: str = "default"
+    accepted_engine: str = ""
 
     def wanted(self, step: str) -> dict[Key, Any]:
         """Return our pieces after a step."""
@@ -70,6 +72,9 @@ class Deployment:
         recorded = self.files.recorded()
         wanted = self.wanted(step)
         self._check_before(step, wanted, held, recorded, over_drift)
+        obstacles = self.find_obstacles(step)
+        if obstacles:
+            raise MetadataError("\n".join(["Nothing was changed. On this engine:", *obstacles]))
         backup = self.files.back_up(step, metadata)
         gone = {key for key in (recorded or {}) if key not in self.wanted("9b") and key in held}
         bad = self.engine.inconsistencies()
@@ -85,6 +90,14 @@ class Deployment:
             )
         self._record()
         return backup
+
+    def find_obstacles(self, step: str) -> list[str]:
+        """List what would keep our metadata from working on this engine; nothing is changed."""
+        metadata, version, held = self.held()
+        found = find_obstacles(
+            self.engine, metadata, version, self.source, self.wanted(step), held, self.accepted_engine
+        )
+        return list(found)
 
     def verify(self, step: str, wait_seconds: float = 0.0) -> list[str]:
         """List the problems after a step; wait at most `wait_seconds` for the events of its crons."""

@@ -30,6 +30,20 @@ class Engine:
         request = {"type": "replace_metadata", "version": 2, "resource_version": version, "args": arguments}
         self._send(request)
 
+    def refused_replacement(self, metadata: Json, version: int) -> None:
+        """Send metadata that the engine refuses as a whole. Raises RequestRefused, which names each fault."""
+        arguments = {"allow_inconsistent_metadata": False, "metadata": metadata}
+        self._hasura.metadata(
+            {"type": "replace_metadata", "version": 2, "resource_version": version, "args": arguments}
+        )
+
+    def version(self) -> str:
+        return str(self._hasura.read("/v1/version").get("version"))
+
+    def configuration(self) -> Json:
+        """Return what the console asks first: naming convention, allow list and the like."""
+        return self._hasura.read("/v1alpha1/config")
+
     def inconsistencies(self) -> dict[str, str]:
         """Return the inconsistent objects by name, with the reason."""
         answer = self._send({"type": "get_inconsistent_metadata", "args": {}})

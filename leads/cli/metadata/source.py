@@ -21,6 +21,52 @@ REINSTALL = (
     '{"type": "reload_metadata", "args": {"recreate_event_triggers": true}}'
 )
 
+HAS_CATALOG = "SELECT to_regclass('hdb_catalog.hdb_source_catalog_version') IS NOT NULL"
+CATALOG = "SELECT version FROM hdb_catalog.hdb_source_catalog_version"
+MIN_CATALOG = 4
+"""Before it, an engine behind a transaction pooler can leave `hasura.user` empty, and each INSERT fails."""
+
+INSERT = """
+    DO $preflight$
+    DECLARE
+        connection uuid;
+        refusal text := '';
+    BEGIN
+        BEGIN
+            SELECT id INTO connection FROM public.pancake_connection LIMIT 1;
+            IF connection IS NULL THEN
+                INSERT INTO public.pancake_connection (name, workspace_id, token_sha256, api_key_encrypted)
+                VALUES ('preflight', 0, sha256('preflight'), '') RETURNING id INTO connection;
+            END IF;
+            SET LOCAL ROLE pancake_handlers;
+            PERFORM hdb_catalog.insert_event_log(
+                'public', 'pancake_webhook_event', 'pancake_preflight', 'INSERT', '{}'::json
+            );
+            INSERT INTO public.pancake_webhook_event
+                (connection_id, origin, payload_hash, status, arrived_at, created_at)
+            VALUES (connection, 'webhook', sha256('preflight'), 'received', now(), now());
+            RAISE EXCEPTION USING ERRCODE = 'PK000';
+        EXCEPTION
+            WHEN SQLSTATE 'PK000' THEN NULL;
+            WHEN OTHERS THEN refusal := SQLERRM;
+        END;
+        PERFORM set_config('leads.refusal', refusal, true);
+    END
+    $preflight$;
+    SELECT current_setting('leads.refusal')
+"""
+"""A lead as the handlers store it, undone by the exception: nothing stays but a gap in the numbers of events.
+
+The engine's trigger functions run with the rights of whoever writes the row, and call `insert_event_log`.
+"""
+
+RIGHTS = """
+    SELECT has_schema_privilege('pancake_handlers', 'hdb_catalog', 'USAGE')
+        AND has_table_privilege('pancake_handlers', 'hdb_catalog.event_log', 'INSERT')
+        AND has_table_privilege('pancake_handlers', 'public.pancake_webhook_event', 'INSERT')
+"""
+"""For an engine whose role may not take the role of the handlers."""
+
 
 def count_waiting(engine: Engine, source: str) -> int:
     """Count the rows that wait to be processed. Raises MetadataError."""
@@ -47,3 +93,26 @@ def _sql_triggers(pieces: Mapping[Key, Any]) -> Iterator[tuple[str, str]]:
             for operation in ("insert", "update", "delete"):
                 if operation in trigger["definition"]:
                     yield table, f"notify_hasura_{trigger['name']}_{operation.upper()}"
+
+
+def find_old_catalog(engine: Engine, source: str) -> Iterator[str]:
+    """Say if the tables that Hasura keeps in the source are those of an old engine. Raises MetadataError."""
+    if engine.run_sql(HAS_CATALOG, source) == [["t"]]:
+        version = engine.run_sql(CATALOG, source)[0][0]
+        if not version.isdecimal() or int(version) < MIN_CATALOG:
+            yield (
+                f"the source has Hasura's catalog {version}, {MIN_CATALOG} or later is needed: "
+                "start the source with the engine that install.md names"
+            )
+
+
+def find_missing_rights(engine: Engine, source: str) -> Iterator[str]:
+    """Say if the handlers could not store a lead, by an INSERT that is undone. Raises MetadataError."""
+    refusal = engine.run_sql(INSERT, source, read_only=False)[0][0]
+    if "permission denied to set role" in refusal:
+        refusal = "" if engine.run_sql(RIGHTS, source) == [["t"]] else "a right on hdb_catalog is missing"
+    if refusal:
+        yield (
+            f"the role pancake_handlers cannot store a lead: {refusal}. "
+            "Apply the migrations, then run deploy/postgres/grant_roles.sql"
+        )

@@ -1,0 +1,90 @@
+"""Look, before anything is changed, for what would keep our metadata from working on an engine."""
+
+import copy
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from leads.adapters.hasura_admin import RequestRefused
+from leads.cli.metadata import source as database
+from leads.cli.metadata.engine import Engine
+from leads.cli.metadata.permission import OF_DIVA, find_missing_permission
+from leads.cli.metadata.pieces import Json, Key
+
+MIN_VERSION = (2, 50, 6)
+"""Of 2.48 no patch, and of 2.49 none before 2.49.2, mends CVE-2026-54698; 2.50.1 has the switches that keep
+customers' data out of the log; a database that 2.50 has used refuses earlier engines."""
+
+PROBE = "pancake_preflight"
+NEVER_SOON = "0 0 1 1 *"
+VARIABLE = re.compile(r'\{\{\s*(\w+)\s*\}\}|"value_from_env": "(\w+)"')
+
+
+def find_obstacles(
+    engine: Engine, metadata: Json, version: int, source: str,
+    wanted: Mapping[Key, Any], held: Mapping[Key, Any], accepted: str = "",
+) -> Iterator[str]:  # fmt: skip
+    """Yield each obstacle in words; `accepted` is an old engine version that the operator takes.
+
+    Raises MetadataError.
+    """
+    yield from _find_old_version(engine, accepted)
+    yield from _find_other_names(engine, metadata, source)
+    yield from database.find_old_catalog(engine, source)
+    yield from _find_missing_variables(engine, metadata, version, source, wanted)
+    yield from database.find_missing_rights(engine, source)
+    if OF_DIVA not in held:
+        yield from find_missing_permission(held)
+    kept = {key: held[key] for key in wanted if key in held}
+    yield from database.find_missing_triggers(engine, source, kept)
+
+
+def _find_old_version(engine: Engine, accepted: str) -> Iterator[str]:
+    found = engine.version()
+    numbers = re.match(r"v?(\d+)\.(\d+)\.(\d+)", found)
+    if found == accepted or (numbers and tuple(map(int, numbers.groups())) >= MIN_VERSION):
+        return
+    oldest = ".".join(map(str, MIN_VERSION))
+    yield f"the engine is {found}: v{oldest} or later is needed (or --accept-engine {found})"
+
+
+def _find_other_names(engine: Engine, metadata: Json, source: str) -> Iterator[str]:
+    """Our stored queries use the names that Hasura gives by default."""
+    (of_source,) = (each for each in metadata["sources"] if each["name"] == source)
+    custom = of_source.get("customization") or {}
+    default = engine.configuration().get("default_naming_convention") or "hasura-default"
+    convention = custom.get("naming_convention") or default
+    if convention != "hasura-default":
+        yield f"the naming convention is {convention}: our stored queries need hasura-default"
+    for part in ("root_fields", "type_names"):
+        for kind, text in (custom.get(part) or {}).items():
+            if text:
+                yield f"the source gives {part} the {kind} {text!r}: our stored queries have names without it"
+
+
+def _find_missing_variables(
+    engine: Engine, metadata: Json, version: int, source: str, wanted: Mapping[Key, Any]
+) -> Iterator[str]:
+    """Ask the engine to apply its own metadata, a cron for each variable, and a table that does not exist.
+
+    The engine refuses that as a whole because of the table, and names the crons whose variable is missing. It
+    names nothing if HASURA_GRAPHQL_ADMIN_INTERNAL_ERRORS is false; then the step itself is refused instead.
+    """
+    variables = sorted({"".join(found) for found in VARIABLE.findall(json.dumps(list(wanted.values())))})
+    probed = copy.deepcopy(metadata)
+    for each in probed["sources"]:
+        if each["name"] == source:
+            each["tables"] = [*each.get("tables", []), {"table": {"schema": "public", "name": PROBE}}]
+    crons = [
+        {"name": f"{PROBE}_{name}", "webhook": "{{" + name + "}}/", "schedule": NEVER_SOON,
+         "include_in_metadata": True}
+        for name in variables
+    ]  # fmt: skip
+    probed["cron_triggers"] = [*probed.get("cron_triggers", []), *crons]
+    try:
+        engine.refused_replacement(probed, version)
+    except RequestRefused as error:
+        for name in variables:
+            if f"{PROBE}_{name}" in str(error):
+                yield f"the engine has no environment variable {name}: set it and restart the engine"

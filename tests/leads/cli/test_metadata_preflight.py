@@ -1,0 +1,154 @@
+"""`leads metadata 9a` looks at the engine first: what would not work is named, and nothing is changed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from leads.adapters.hasura_admin import HasuraAdmin
+from leads.cli.metadata.deploy import Deployment
+from leads.cli.metadata.directory import DIRECTORY, read_directory
+from leads.cli.metadata.engine import Engine, MetadataError
+from leads.cli.metadata.files import Files
+from tests.support.shared_engine import SECRET, Shared, running_shared_engine
+
+TRIGGER = '"notify_hasura_pancake_webhook_event_status_update_INSERT"'
+Change = Callable[[Any], None]
+
+
+class Altered(httpx.BaseTransport):
+    """Passes requests on, and alters what the engine answers to one of them."""
+
+    def __init__(self, path: str, kind: str, change: Change) -> None:
+        self._path, self._kind, self._change = path, kind, change
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        with httpx.HTTPTransport() as engine:
+            answer = engine.handle_request(request)
+            body = json.loads(answer.read())
+        if request.url.path == self._path and self._kind.encode() in request.content:
+            self._change(body)
+        return httpx.Response(answer.status_code, json=body)
+
+
+def refusal(shared: Shared, transport: httpx.BaseTransport, accepted: str = "") -> str:
+    """Return what 9a says when it refuses; empty if it is applied."""
+    with HasuraAdmin(shared.url, SECRET, transport=transport) as hasura:
+        files = Files(shared.folder, shared.url)
+        own = read_directory(DIRECTORY)
+        deployment = Deployment(Engine(hasura), files, own, "default", accepted_engine=accepted)
+        try:
+            deployment.apply("9a", over_drift=False)
+        except MetadataError as error:
+            return str(error)
+    return ""
+
+
+def rename(answer: Any, **customization: Any) -> None:
+    answer["metadata"]["sources"][0]["customization"] = customization
+
+
+NOT_FITTING: list[tuple[str, str, Change, str]] = [
+    ("/v1/version", "", lambda a: a.update(version="v2.48.10"), "the engine is v2.48.10: v2.50.6 or"),
+    ("/v1/version", "", lambda a: a.update(version="v2.49.2"), "the engine is v2.49.2: v2.50.6 or"),
+    ("/v1/version", "", lambda a: a.update(version="dev-12"), "the engine is dev-12: v2.50.6 or"),
+    ("/v1alpha1/config", "", lambda a: a.update(default_naming_convention="graphql-default"),
+     "the naming convention is graphql-default"),
+    ("/v1/metadata", "export_metadata", lambda a: rename(a, naming_convention="graphql-default"),
+     "the naming convention is graphql-default"),
+    ("/v1/metadata", "export_metadata", lambda a: rename(a, root_fields={"prefix": "crm_"}),
+     "the source gives root_fields the prefix 'crm_'"),
+    ("/v1/metadata", "export_metadata", lambda a: a["metadata"].update(actions=[]),
+     "the action sendNotifications is missing"),
+]  # fmt: skip
+
+
+def test_an_engine_that_does_not_fit_is_left_as_it_is(shared: Shared) -> None:
+    before = shared.export()
+    for path, kind, change, said in NOT_FITTING:
+        assert said in refusal(shared, Altered(path, kind, change))
+    assert shared.export() == before
+    assert not list(shared.folder.glob("*"))
+
+
+def test_an_old_engine_may_be_accepted_by_its_version(shared: Shared) -> None:
+    old = Altered("/v1/version", "", lambda answer: answer.update(version="v2.48.10"))
+    assert "v2.48.10" in refusal(shared, old, accepted="v2.48.9")
+    assert refusal(shared, old, accepted="v2.48.10") == ""
+
+
+def test_a_variable_that_the_engine_lacks_is_named(database: str, tmp_path: Path) -> None:
+    with running_shared_engine(database, tmp_path / "backups", without="HANDLERS_URL") as engine:
+        before = engine.export()
+
+        said = engine.run("9a", code=1)
+
+        assert said.count("the engine has no environment variable") == 1
+        assert "environment variable HANDLERS_URL" in said
+        assert engine.export() == before
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("CREATE TABLE hdb_catalog.hdb_source_catalog_version (version text);"
+         " INSERT INTO hdb_catalog.hdb_source_catalog_version VALUES ('3')",
+         "the source has Hasura's catalog 3, 4 or later is needed"),
+        ("REVOKE INSERT ON hdb_catalog.event_log FROM pancake_handlers",
+         "the role pancake_handlers cannot store a lead: permission denied for table event_log"),
+        ("REVOKE USAGE ON SCHEMA hdb_catalog FROM pancake_handlers",
+         "the role pancake_handlers cannot store a lead: permission denied for schema hdb_catalog"),
+        ("DROP TABLE pancake_webhook_event CASCADE",
+         'cannot store a lead: relation "public.pancake_webhook_event" does not exist'),
+    ],
+)  # fmt: skip
+def test_a_database_that_does_not_fit_is_named(shared: Shared, database: str, broken: str, said: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute(broken.encode())
+    before = shared.export()
+
+    assert said in shared.run("9a", code=1)
+
+    assert shared.export() == before
+
+
+def test_a_missing_sql_trigger_stops_the_next_9a(shared: Shared, database: str) -> None:
+    """The engine would not install it again: for it nothing changed."""
+    shared.run("9a")
+    with psycopg.connect(database) as connection:
+        connection.execute(f"DROP TRIGGER {TRIGGER} ON pancake_webhook_event".encode())
+    before = shared.export()
+
+    said = shared.run("9a", code=1)
+
+    assert "the SQL trigger notify_hasura_pancake_webhook_event_status_update_INSERT is missing" in said
+    assert "Nothing was changed" in said
+    assert shared.export() == before
+
+
+def test_the_attempt_to_store_a_lead_leaves_nothing(shared: Shared, database: str) -> None:
+    shared.run("9a")
+    tables = ("pancake_connection", "pancake_webhook_event", "integration_change", "hdb_catalog.event_log")
+    with psycopg.connect(database) as connection:
+        for table in tables:
+            assert connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone() == (0,), table
+
+
+def test_an_engine_that_may_not_act_as_the_handlers_is_asked_for_their_rights(
+    shared: Shared, database: str
+) -> None:
+    """The role of the engine is often the owner of the tables, and no superuser."""
+
+    def cannot_act(answer: Any) -> None:
+        answer["result"] = [["refusal"], ['permission denied to set role "pancake_handlers"']]
+
+    transport = Altered("/v2/query", "preflight", cannot_act)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("REVOKE INSERT ON hdb_catalog.event_log FROM pancake_handlers")
+        assert "a right on hdb_catalog is missing" in refusal(shared, transport)
+        connection.execute("GRANT INSERT ON hdb_catalog.event_log TO pancake_handlers")
+    assert refusal(shared, transport) == ""
