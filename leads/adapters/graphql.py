@@ -12,7 +12,7 @@ from gql import Client, GraphQLRequest, gql
 from gql.client import AsyncClientSession
 from gql.transport.exceptions import TransportError, TransportQueryError, TransportServerError
 from gql.transport.httpx import HTTPXAsyncTransport
-from graphql import GraphQLError
+from graphql import GraphQLError, print_ast
 
 from leads.domain.errors import HasuraRefused, HasuraUnavailable, HasuraUncertain
 
@@ -25,6 +25,8 @@ MAX_SECONDS_TO_REFUSE = 2.0
 """An error that takes longer is Hasura's own time-out with the service, which may have taken them."""
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 HEALTH_TIMEOUT_SECONDS = 2.0
+NOT_ALLOWED = "query is not allowed"
+LACKS_VARIABLE = "expecting a value for non-nullable variable"
 SEND_NOTIFICATIONS = gql(
     """
     mutation PancakeSendNotifications($notifications: [NotificationInput!]!) {
@@ -45,7 +47,9 @@ class GraphqlClient:
         )
         self._client = Client(transport=self._transport, execute_timeout=None)
         self._session: AsyncClientSession | None = None
-        self._health = httpx.AsyncClient(base_url=url, timeout=HEALTH_TIMEOUT_SECONDS)
+        self._health = httpx.AsyncClient(
+            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=HEALTH_TIMEOUT_SECONDS
+        )
         self._opening = asyncio.Lock()
 
     async def send_notifications(
@@ -78,12 +82,26 @@ class GraphqlClient:
         except (KeyError, TypeError, ValueError) as error:
             raise HasuraUncertain("sendNotifications gave no result.") from error
 
-    async def is_healthy(self) -> bool:
-        """Whether the engine answers its health check."""
+    async def examine(self) -> dict[str, bool | None]:
+        """Return whether the engine answers, is consistent, and lets us call sendNotifications.
+
+        The call has no variables, so the engine refuses it before it calls anything; how it refuses tells
+        what it would have done. None: that cannot be said.
+        """
+        state: dict[str, bool | None] = dict.fromkeys(("hasura", "consistent", "allow_list", "notifications"))
         try:
-            return (await self._health.get("/healthz")).status_code == 200
-        except httpx.HTTPError:
-            return False
+            health, call = await asyncio.gather(
+                self._health.get("/healthz"),
+                self._health.post("/v1/graphql", json={"query": print_ast(SEND_NOTIFICATIONS.document)}),
+            )
+            answer = call.json()
+            message = str(answer["errors"][0]["message"])
+        except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError):
+            return state | {"hasura": False}
+        state |= {"hasura": health.status_code == 200, "consistent": health.text.strip() == "OK"}
+        if message == NOT_ALLOWED:
+            return state | {"allow_list": False}
+        return state | {"allow_list": True, "notifications": message.startswith(LACKS_VARIABLE)}
 
     async def close(self) -> None:
         await self._health.aclose()

@@ -53,6 +53,9 @@ class Metrics:
             "pancake_http_requests", "Requests to the handlers by route and status code", ["route", "code"]
         )
         self.log_messages = counter("pancake_log_messages", "Log lines by level", ["level"])
+        self.engine_check = gauge(
+            "pancake_engine_check", "1 if the check succeeded, 0 if not, NaN if unknown", ["check"]
+        )
         self.circuit_breaker = gauge(
             "pancake_circuit_breaker_state", "0 closed, 1 half-open, 2 open", ["name"]
         )

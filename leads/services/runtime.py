@@ -13,6 +13,7 @@ from leads.adapters.pancake_api import PancakeApi
 from leads.adapters.settings import Settings
 from leads.domain.digest import Digester
 from leads.services.cron_runs import CronRuns
+from leads.services.engine_watch import EngineWatch
 from leads.services.ingest_record import IngestQueue
 from leads.services.outbox import Outbox
 from leads.services.process_record.turns import Turns
@@ -33,6 +34,7 @@ class Runtime:
     outbox: Outbox
     ingest: IngestQueue
     turns: Turns
+    engine_watch: EngineWatch
     digester: Digester
 
     @classmethod
@@ -71,6 +73,7 @@ class Runtime:
             outbox=Outbox(db, graphql, metrics, clock),
             ingest=IngestQueue(db, clock, digester),
             turns=Turns(db, clock),
+            engine_watch=EngineWatch(db, graphql, metrics),
             digester=digester,
         )
 

@@ -1,6 +1,7 @@
 """docs/runbook/install.md, command by command: from Diva's tables alone to the first ticket."""
 
 import base64
+import json
 import os
 import re
 import subprocess
@@ -215,7 +216,8 @@ def serve_and_connect(at: Installation) -> None:
         **values,
     )
     readyz = 'curl --fail --silent "${HANDLERS_OPS_URL:-$HANDLERS_URL}/readyz"'
-    assert at.run(readyz) == '{"database":true,"hasura":true}'
+    checks = ("database", "event_trigger", "hasura", "consistent", "allow_list", "notifications")
+    assert json.loads(at.run(readyz)) == dict.fromkeys(checks, True)
     (at.folder / "api-key.txt").write_text(at.keys.pancake_api_key)
     create = command_with("leads connection create")
     at.run(create, "--api-url", f"{at.environment['PANCAKE_URL']}/api")

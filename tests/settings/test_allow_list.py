@@ -8,7 +8,7 @@ import pytest
 import yaml
 from graphql import parse, print_ast
 
-from leads.adapters.graphql import SEND_NOTIFICATIONS
+from leads.adapters.graphql import SEND_NOTIFICATIONS, GraphqlClient
 from leads.cli.replay.action import EVENTS, NAMES, REPLAY
 from sandbox.postgres.server import RUN_ID, Cluster
 from tests.support.settings_tab import METADATA, SettingsHarness, running_settings_tab
@@ -75,6 +75,25 @@ async def test_notifications_are_not_stopped(allowing: SettingsHarness) -> None:
     text = print_ast(SEND_NOTIFICATIONS.document)
     answer = await allowing.query(text, {"notifications": []}, role="pancake_service")
     assert answer["errors"][0]["message"] == "http exception when calling webhook"
+
+
+async def test_readiness_sees_whether_the_allow_list_stops_us(allowing: SettingsHarness) -> None:
+    """Without a call of the notification service; the collection is allowed again at the end."""
+    admin = {"X-Hasura-Admin-Secret": allowing.keys.admin_secret}
+    scoped = {"collection": "pancake_calls", "scope": {"global": True}}
+    hasura = GraphqlClient(str(allowing.client.base_url).rstrip("/"), allowing.keys.token("pancake_service"))
+    healthy = dict.fromkeys(("hasura", "consistent", "allow_list", "notifications"), True)
+    assert await hasura.examine() == healthy
+    try:
+        for kind, args, expected in (
+            ("drop_collection_from_allowlist", {"collection": "pancake_calls"}, False),
+            ("add_collection_to_allowlist", scoped, True),
+        ):
+            body = {"type": kind, "args": args}
+            (await allowing.client.post("/v1/metadata", json=body, headers=admin)).raise_for_status()
+            assert (await hasura.examine())["allow_list"] is expected
+    finally:
+        await hasura.close()
 
 
 @pytest.mark.parametrize(

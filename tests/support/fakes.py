@@ -64,8 +64,9 @@ class FakeHasura(GraphqlClient):
             raise HasuraUncertain("no answer in time")
         return {"accepted": len(new), "duplicates": len(accepted) - len(new)}
 
-    async def is_healthy(self) -> bool:
-        return not self.failing
+    async def examine(self) -> dict[str, bool | None]:
+        state: dict[str, bool | None] = dict.fromkeys(("consistent", "allow_list", "notifications"))
+        return {"hasura": not self.failing, **({} if self.failing else dict.fromkeys(state, True))}
 
     async def close(self) -> None:
         return None

@@ -1,4 +1,4 @@
-"""Say in which places a piece on the engine differs from ours."""
+"""Say in which places a piece on the engine differs from the directory."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,15 +15,15 @@ EXPLAINED = {
 """By the last key of a path: what it means that the engine lacks it."""
 
 
-def changed_places(ours: Any, held: Any) -> Iterator[tuple[str, Any, Any]]:
+def changed_places(wanted: Any, held: Any) -> Iterator[tuple[str, Any, Any]]:
     """Return path, our value and the engine's value of what differs; of equal parts nothing."""
-    yield from differences({"": _named(normal(ours))}, {"": _named(normal(held))})
+    yield from differences({"": _named(normal(wanted))}, {"": _named(normal(held))})
 
 
-def describe_places(ours: Any, held: Any) -> str:
+def describe_places(wanted: Any, held: Any) -> str:
     """Return the paths of what differs. Values are left out: a header of the engine may hold a secret."""
     found = []
-    for path, _, theirs in changed_places(ours, held):
+    for path, _, theirs in changed_places(wanted, held):
         place = path.lstrip(".")
         explained = EXPLAINED.get(place.rpartition(".")[2]) if theirs is None else None
         found.append(f"{place} ({explained})" if explained else place)

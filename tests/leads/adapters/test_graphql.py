@@ -112,9 +112,44 @@ async def test_an_error_that_takes_long_is_uncertain(
         await graphql.send_notifications([NOTIFICATION])
 
 
+LACKS_VARIABLE = 'expecting a value for non-nullable variable: "notifications"'
+UNKNOWN = {"consistent": None, "allow_list": None, "notifications": None}
+WARNING = "WARN: inconsistent objects in schema"
+
+
+@pytest.mark.parametrize(
+    ("health", "message", "expected"),
+    [
+        ("OK", LACKS_VARIABLE, {"consistent": True, "allow_list": True, "notifications": True}),
+        (WARNING, LACKS_VARIABLE, {"consistent": False, "allow_list": True, "notifications": True}),
+        ("OK", "query is not allowed", {"consistent": True, "allow_list": False, "notifications": None}),
+        ("OK", "no mutations exist", {"consistent": True, "allow_list": True, "notifications": False}),
+        ("OK", "field 'sendNotifications' not found in type: 'mutation_root'",
+         {"consistent": True, "allow_list": True, "notifications": False}),
+        ("OK", "Could not verify JWT: JWTExpired",
+         {"consistent": True, "allow_list": True, "notifications": False}),
+    ],
+)  # fmt: skip
 @respx.mock
-async def test_its_health_is_the_health_of_the_engine(graphql: GraphqlClient) -> None:
-    respx.get(f"{URL}/healthz").mock(
-        side_effect=[httpx.Response(200), httpx.Response(500), httpx.ConnectError("x")]
-    )
-    assert [await graphql.is_healthy() for _ in range(3)] == [True, False, False]
+async def test_what_the_engine_lets_us_do_is_asked_without_doing_it(
+    graphql: GraphqlClient, health: str, message: str, expected: dict[str, bool | None]
+) -> None:
+    """The messages are those of a genuine engine."""
+    respx.get(f"{URL}/healthz").respond(text=health)
+    call = respx.post(f"{URL}/v1/graphql").respond(json={"errors": [{"message": message}]})
+    assert await graphql.examine() == {"hasura": True, **expected}
+    request = call.calls.last.request
+    assert "variables" not in json.loads(request.content)
+    assert request.headers["Authorization"] == "Bearer service-token"
+
+
+@pytest.mark.parametrize(
+    "answer", [httpx.Response(200, json={}), httpx.Response(502, text="<html>"), httpx.ConnectError("x")]
+)
+@respx.mock
+async def test_of_an_engine_that_does_not_answer_nothing_more_is_said(
+    graphql: GraphqlClient, answer: Any
+) -> None:
+    respx.get(f"{URL}/healthz").respond(text="OK")
+    respx.post(f"{URL}/v1/graphql").mock(side_effect=[answer])
+    assert await graphql.examine() == {"hasura": False, **UNKNOWN}

@@ -1,0 +1,11 @@
+-- Look for the SQL triggers of our event trigger, which a wipe of Hasura's metadata removes.
+-- Returns one row: has_triggers.
+-- Relies on pg_trigger_tgrelid_tgname_index. A disabled trigger does not count.
+SELECT count(*) = 2 AS has_triggers
+FROM pg_catalog.pg_trigger AS t
+WHERE t.tgrelid = to_regclass('public.pancake_webhook_event')
+    AND t.tgname IN (
+        'notify_hasura_pancake_webhook_event_status_update_INSERT',
+        'notify_hasura_pancake_webhook_event_status_update_UPDATE'
+    )
+    AND t.tgenabled IN ('O', 'A')
