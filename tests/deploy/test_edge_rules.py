@@ -13,6 +13,7 @@ import yaml
 from sandbox.edge.nginx import EdgeSettings, NginxEdge
 from sandbox.edge.packages import missing_packages
 from sandbox.processes import Processes
+from tests.support.edge.fakes import EDGE_SECRET
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "edge.rules.yml"
@@ -26,8 +27,9 @@ def rules() -> list[dict[str, Any]]:
 @pytest.mark.skipif(bool(missing_packages()), reason=f"needs Debian's {', '.join(missing_packages())}")
 def test_the_edge_exposes_every_metric_of_the_rules() -> None:
     """An alert with a misspelt metric would never fire."""
+    nowhere = "http://127.0.0.1:9"
     with Processes() as processes:
-        edge = NginxEdge(processes, EdgeSettings("http://127.0.0.1:9", "http://127.0.0.1:9", "jwt", "secret"))
+        edge = NginxEdge(processes, EdgeSettings(nowhere, nowhere, "jwt", EDGE_SECRET))
         edge.start()
         edge.wait_ready()
         exposed = set(re.findall(r"^# TYPE (\w+)", httpx.get(f"{edge.ops_url}/metrics").text, re.MULTILINE))

@@ -148,6 +148,7 @@ def test_the_shipped_files_serve_https(
     ("variable", "value", "message"),
     [
         ("EDGE_SECRET", "", "set EDGE_SECRET"),
+        ("EDGE_SECRET", "x" * 31, "EDGE_SECRET is shorter than 32 characters"),
         ("HASURA_EDGE_TOKEN", "", "set HASURA_EDGE_TOKEN"),
         ("EDGE_STATE_KEYS", "k1:c2hvcnQ=", "key 1 must read id:base64 of 32 bytes"),
         ("EDGE_STATE_KEYS", f"k1:{ZERO_KEY},k2={ZERO_KEY}", "key 2 must read id:base64 of 32 bytes"),

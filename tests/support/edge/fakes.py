@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.support.edge.http_server import Answer, HttpServer, Request
 
-EDGE_SECRET = "edge-secret-of-the-tests"
+EDGE_SECRET = "edge-secret-of-the-tests-with-32-characters"
 HASURA_TOKEN = "jwt.of.the.tests"
 ACCEPTED = b'{"pancake_ingest_record":{"status":"received","event_id":1,"error_code":null}}'
 """Hasura's answer to a delivery that was stored."""

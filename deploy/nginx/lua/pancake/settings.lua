@@ -2,6 +2,8 @@
 -- that says what to set: the start fails, not the first delivery.
 local network = require "pancake.network"
 
+local MIN_SECRET_CHARACTERS = 32
+
 local function optional(name)
     local text = os.getenv(name)
     return text ~= "" and text or nil
@@ -18,6 +20,15 @@ end
 
 local function required(name)
     return optional(name) or error("set " .. name .. " (see deploy/nginx/README.md)", 0)
+end
+
+-- A secret of that length at least, as in the handlers. The message does not show it.
+local function secret(name)
+    local text = required(name)
+    if #text < MIN_SECRET_CHARACTERS then
+        error(("%s is shorter than %d characters"):format(name, MIN_SECRET_CHARACTERS), 0)
+    end
+    return text
 end
 
 -- Parse "http://host:port/base".
@@ -60,7 +71,7 @@ local M = {
     hasura_endpoint = endpoint("HASURA_URL"),
     handlers_endpoint = endpoint("HANDLERS_URL"),
     hasura_token = required("HASURA_EDGE_TOKEN"),
-    edge_secret = required("EDGE_SECRET"),
+    edge_secret = secret("EDGE_SECRET"),
     state_keys = key_ring("EDGE_STATE_KEYS"),
     state_dir = state_dir,
     folder_paths = {
