@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import psycopg
@@ -140,6 +141,21 @@ def test_without_a_configuration_it_says_what_is_missing(environment: dict[str, 
     run = reconcile(environment)
     assert run.returncode == 2
     assert "ENCRYPTION_KEYS" in run.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",), ("--stored",)])
+def test_a_wrong_password_is_a_wrong_configuration(
+    environment: dict[str, str], options: tuple[str, ...]
+) -> None:
+    if not urlsplit(owner_url(environment["DATABASE_URL"])).password:
+        pytest.skip("the server of DATABASE_URL asks for no password")
+    parts = urlsplit(environment["DATABASE_URL"])
+    host = parts.netloc.rpartition("@")[2]
+    wrong = urlunsplit(parts._replace(netloc=f"{parts.username}:wrong@{host}"))
+    done = reconcile(environment | {"DATABASE_URL": wrong}, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("The database refused the login: ")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("days_ahead", [0, 1, 400])
