@@ -77,11 +77,13 @@ class Containers:
         """Stop and remove everything; another Ctrl-C does not interrupt it."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        subprocess.run(
-            self._command("down", "--volumes", "--remove-orphans", "--timeout", "10"),
-            cwd=ROOT, env=self._environment, check=False, start_new_session=True,
-        )  # fmt: skip
-        self._env_file.unlink(missing_ok=True)
+        try:
+            subprocess.run(
+                self._command("down", "--volumes", "--remove-orphans", "--timeout", "10"),
+                cwd=ROOT, env=self._environment, check=False, start_new_session=True,
+            )  # fmt: skip
+        finally:
+            self._env_file.unlink(missing_ok=True)
 
     def start(self) -> None:
         """Build and start the services, and connect them to Pancake's simulator. Raises NotStarted."""

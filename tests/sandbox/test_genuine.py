@@ -188,6 +188,11 @@ def test_a_service_that_does_not_start_is_shown_without_secrets(clone: Clone) ->
     assert clone.lines("suites") == []
 
 
+def test_the_secrets_are_removed_even_if_docker_is_gone_at_the_end(clone: Clone) -> None:
+    clone.program("docker", f'{DOCKER}case "$*" in *" up "*) rm "$0"; exit 1 ;; esac\n')
+    assert clone.run()[0] != 0
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("during", ["up", "suite"])
 def test_a_signal_stops_everything(clone: Clone, during: str, number: int, code: int) -> None:
