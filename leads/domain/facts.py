@@ -61,7 +61,7 @@ class Account:
 class Ticket:
     """An open ticket that the integration made. `fields` are the mapped fields that it holds.
 
-    `account_phone` is the normalized phone of its account, unless that was deleted.
+    `account_phone` is the phone of its account, unless that was deleted.
     """
 
     id: str
@@ -96,3 +96,8 @@ class Facts:
     roster_source_id: str | None
     new_account_id: str
     new_ticket_id: str
+
+    def customer_phones(self) -> set[str]:
+        """Return the own phones of all accounts that may be the customer's."""
+        accounts = (*self.accounts, self.ticket_account, self.applied_account)
+        return {each.phone for each in accounts if each and each.phone and each.state != "deleted"}

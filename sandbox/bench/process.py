@@ -42,6 +42,8 @@ EXPRESSIONS = {
     "phones": f"ARRAY[{PHONE}]",
     "phone_digests": "'{}'",
     "erasure_digests": "ARRAY['0123456789abcdef', 'fedcba9876543210']",
+    "own_phones": "'{}'",
+    "own_digits": "'{}'",
     "stored_digits": "ARRAY[(900000000 + :id)::text, '0' || (900000000 + :id)::text]",
     "phone": PHONE,
     "account_phone": PHONE,

@@ -1,20 +1,13 @@
 -- Load what the decision needs of every lead, after its locks were taken. Open tickets are locked, so they stay open.
 -- Returns one row. accounts, open_tickets, admins and managers are JSON arrays; contact_phone is the lead's phone, if a contact of
--- the account has it. roster_source_id is the first active source that has a roster (null = the default roster).
+-- the account has it. roster_source_id is the first active source that has a roster (null = the default roster). `own_phones` are
+-- of accounts that may be the customer's, and not of the lead: open tickets of other accounts with them are the customer's too.
 -- Relies on account_normalized_phone_idx, account_phone_not_normalized_idx, uq_contact_book_primary_phone,
 -- ix_pancake_webhook_event_phone, ix_pancake_webhook_event_phone_digest, ix_pancake_webhook_event_ticket, Diva's index on ticket (account_id).
 WITH candidate AS (
     SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, NULL AS contact_phone, NULL::jsonb AS named_digests
-    FROM public.account AS a
-    WHERE a.normalized_phone = ANY (%(phones)s) AND a.deleted_at IS NULL
-    UNION ALL
-    SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, NULL, NULL
-    FROM public.account AS a
-    WHERE
-        a.normalized_phone IS NULL
-        AND a.phone_number IS NOT NULL
-        AND regexp_replace(a.phone_number, '[^0-9]', '', 'g') = ANY (%(stored_digits)s)
-        AND a.deleted_at IS NULL
+    FROM public.pancake_account_of_phone(%(phones)s, %(stored_digits)s) AS p
+    JOIN public.account AS a ON a.id = p.id
     UNION ALL
     SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, b.primary_phone,
         CASE WHEN f.is_found AND NOT f.is_named THEN f.named_digests END
@@ -43,6 +36,8 @@ WITH candidate AS (
     FROM known AS k
     JOIN public.account AS a ON a.id = k.id OR a.normalized_phone = k.normalized_phone
     WHERE a.deleted_at IS NULL
+    UNION
+    SELECT p.id FROM public.pancake_account_of_phone(%(own_phones)s, %(own_digits)s) AS p
 ), open_ticket AS (
     SELECT t.id, t.account_id, t.assignee_id, t.title, t.description, t.data -> 'pancake' AS fields, t.created_at
     FROM public.ticket AS t
@@ -66,7 +61,11 @@ SELECT
         SELECT COALESCE(jsonb_agg(jsonb_build_object(
             'id', t.id, 'account_id', t.account_id, 'assignee_id', t.assignee_id, 'title', t.title, 'description', t.description,
             'fields', t.fields,
-            'account_phone', (SELECT a.normalized_phone FROM public.account AS a WHERE a.id = t.account_id AND a.deleted_at IS NULL),
+            'account', (
+                SELECT jsonb_build_object('normalized_phone', a.normalized_phone, 'phone_code', a.phone_code, 'phone_number', a.phone_number)
+                FROM public.account AS a
+                WHERE a.id = t.account_id AND a.deleted_at IS NULL
+            ),
             'assignee_is_active', EXISTS (SELECT FROM public.staff AS s WHERE s.id = t.assignee_id AND s.is_active)
         ) ORDER BY t.created_at DESC, t.id), '[]')
         FROM open_ticket AS t

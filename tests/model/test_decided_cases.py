@@ -133,6 +133,27 @@ def test_e_the_winners_number_counts_before_it_is_normalized(history: History) -
     assert history.story.name(ticket.account) == "A1"
 
 
+def test_e_the_winners_number_counts_while_another_accounts_is_not_normalized(history: History) -> None:
+    history.deliver({"phones": (P2,)}, table=1)
+    history.deliver({"phones": (P3,)}, record=1)
+    history.people.set_status(0)
+    history.people.merge_accounts(1, 0)
+    history.deliver({"phones": (P1,)}, workspace=1)
+    history.people.change_phone(2, 1)
+    history.deliver({"phones": (P3, P1)}, record=2)
+    assert results(history)[2:] == [("ticket_created", "A3", "T2"), ("ticket_updated", "A1", "T2")]
+
+
+def test_e_a_new_number_of_the_records_account_counts_before_it_is_normalized(history: History) -> None:
+    history.deliver({"phones": (P1,)})
+    history.people.change_phone(0, 2)
+    history.people.delete_ticket(0)
+    history.people.insert_older_account(2)
+    history.deliver({"phones": (P3,)}, record=1)
+    history.deliver({"interested_products": ("Serum",)}, minutes=1)
+    assert results(history)[1:] == [("ticket_created", "A2", "T2"), ("ticket_updated", "A1", "T2")]
+
+
 def test_f_the_open_ticket_of_the_new_phones_customer_is_joined(history: History) -> None:
     history.deliver({"phones": (P1,)})
     history.deliver({"phones": (P2,)}, record=1)

@@ -19,6 +19,8 @@ FACTS_PARAMS: dict[str, Any] = {
     "record_account_id": None,
     "phones": ["+84900005000", "+84900005001"],
     "stored_digits": ["0900005001", "900005001", "84900005001"],
+    "own_phones": ["+84900005002"],
+    "own_digits": ["0900005002", "900005002"],
     "phone_digests": '{"+84900005001": ["test:0123456789abcdef"]}',
 }
 

@@ -57,7 +57,8 @@ INSERT = """
 """
 """A lead as the handlers store it, undone by the exception: nothing stays but a gap in the numbers of events.
 
-The engine's trigger functions run with the rights of the session that writes the row, and call `insert_event_log`.
+The engine's trigger functions run with the rights of the session that writes the row, and call
+`insert_event_log`.
 """
 
 RIGHTS = """

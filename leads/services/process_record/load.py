@@ -4,8 +4,8 @@ Lock order: record, phones (by lock key), roster last. All are transaction advis
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -14,12 +14,13 @@ from leads.domain.canonical_json import JsonObject, read_json
 from leads.domain.digest import NO_KEYS, PHONE, Digester
 from leads.domain.erasure import erasure_digests
 from leads.domain.errors import InvalidBody
-from leads.domain.facts import Account, Applied, Facts, Ticket
+from leads.domain.facts import Applied, Facts
 from leads.domain.lead import Lead, read_lead
 from leads.domain.lifecycle import SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED
-from leads.domain.phone import PhoneReading, normalize, read_phones, stored_digits
+from leads.domain.phone import PhoneReading, read_phones, stored_digits
 from leads.domain.versions import phones_of_version, with_possible_time
 from leads.services.process_record.claim import Claim
+from leads.services.process_record.rows import read_applied, read_facts
 
 CLAIM_LOST = "claim_lost"
 ERASED = "erased"
@@ -108,8 +109,8 @@ async def load_event(
         return NotProcessed(claim, ERASED)
     applied = read_applied(past[0], lead, read)
     phones = phones_of_version(read, applied)
-    facts = await _load_facts(transaction, claim.id, record, phones, applied, digester)
-    locked_phones = frozenset(phone for lock in locks for phone in lock["phones"])
+    facts, own_locks = await _load_facts(transaction, claim.id, record, phones, applied, digester)
+    locked_phones = frozenset(phone for lock in [*locks, *own_locks] for phone in lock["phones"])
     return LoadedEvent(claim, lead, phones, facts, locked_phones)
 
 
@@ -120,7 +121,11 @@ async def _load_facts(
     phones: PhoneReading,
     applied: Applied | None,
     digester: Digester,
-) -> Facts:
+) -> tuple[Facts, list[Row]]:
+    """Load the facts; if a customer has a phone that the lead does not name, again with that phone locked.
+
+    Returns the locks that the second time took. It locks out of the order of keys: a deadlock is Contended.
+    """
     of_record = {
         "record_ticket_id": applied.ticket_id if applied else None,
         "record_account_id": applied.account_id if applied else None,
@@ -129,14 +134,31 @@ async def _load_facts(
         **of_record,
         "id": event_id,
         "phones": list(phones.usable),
-        "stored_digits": [digits for phone in phones.usable for digits in stored_digits(phone)],
+        "stored_digits": _stored_digits(phones.usable),
         "phone_digests": json.dumps({phone: digester.digests(PHONE, phone) for phone in phones.usable}),
     }
-    statements: list[Statement] = [("process_record/load_facts", params)]
+    record_facts: list[Statement] = []
     if applied:
-        statements.append(("process_record/load_record_facts", {**of_record, **record.params()}))
-    (row,), *others = await transaction.run(*statements)
-    return read_facts(row, applied, others[0][0] if others else None, digester)
+        record_facts.append(("process_record/load_record_facts", {**of_record, **record.params()}))
+    own_phones: list[str] = []
+    (row,), *others = await transaction.run(_facts_statement(params, own_phones), *record_facts)
+    facts = read_facts(row, applied, others[0][0] if others else None, digester)
+    own_phones = sorted(facts.customer_phones() - set(phones.usable))
+    if not own_phones:
+        return facts, []
+    locks, (row,), *others = await transaction.run(
+        lock_phones_statement([], own_phones), _facts_statement(params, own_phones), *record_facts
+    )
+    return read_facts(row, applied, others[0][0] if others else None, digester), locks
+
+
+def _facts_statement(params: Params, own_phones: Sequence[str]) -> Statement:
+    own = {"own_phones": list(own_phones), "own_digits": _stored_digits(own_phones)}
+    return "process_record/load_facts", {**params, **own}
+
+
+def _stored_digits(phones: Iterable[str]) -> list[str]:
+    return [digits for phone in phones for digits in stored_digits(phone)]
 
 
 def lock_records_statement(record_ids: Sequence[str]) -> Statement:
@@ -174,77 +196,6 @@ def read_stored_lead(
     body = _read_payload(payload)
     lead = read_lead(body, modified_on=modified_on, table_name=table_name, digester=digester)
     return lead, read_phones([corrected_phone] if corrected_phone else lead.phones)
-
-
-def read_applied(row: Row, lead: Lead, read: PhoneReading) -> Applied | None:
-    """Read the row of process_record/load_applied without `is_erased`; None if nothing was applied.
-
-    Its digests are restated with the current key where the lead has their values, and phones that retention
-    emptied are those of the lead or of the customer that have their digests.
-    """
-    if row["last_arrived_at"] is None:
-        return None
-    known = [*read.usable, *row.pop("known_phones")]
-    applied = Applied(**{**row, "usable_phones": tuple(row["usable_phones"])})
-    if applied.digests is not None:
-        applied = replace(applied, digests=lead.restated(applied.digests))
-    stored = applied.phone_digests
-    if applied.phone is not None or not isinstance(stored, Mapping) or not stored.get("primary"):
-        return applied
-    phone = lead.digester.find_phone(stored["primary"], known)
-    listed = stored.get("usable")
-    usable = (lead.digester.find_phone(each, known) for each in (listed if isinstance(listed, list) else ()))
-    return replace(
-        applied,
-        phone=phone,
-        usable_phones=tuple(filter(None, usable)),
-        is_phone_forgotten=phone is None,
-    )
-
-
-def read_facts(row: Row, applied: Applied | None, of_record: Row | None, digester: Digester) -> Facts:
-    """Read the rows of process_record/load_facts and, of a record applied before, load_record_facts."""
-    before = of_record or {"ticket_account": None, "applied_account": None, "ticket_is_shared": False}
-    return Facts(
-        applied=applied,
-        accounts=tuple(_accounts(row["accounts"], digester)),
-        open_tickets=tuple(_ticket(item) for item in row["open_tickets"]),
-        ticket_account=_account(before["ticket_account"]) if before["ticket_account"] else None,
-        applied_account=_account(before["applied_account"]) if before["applied_account"] else None,
-        ticket_is_shared=before["ticket_is_shared"],
-        admins=tuple(row["admins"]),
-        managers=tuple(row["managers"]),
-        consent_mode=row["consent_mode"],
-        roster_source_id=row["roster_source_id"],
-        new_account_id=row["new_account_id"],
-        new_ticket_id=row["new_ticket_id"],
-    )
-
-
-def _accounts(items: Iterable[Row], digester: Digester) -> Iterator[Account]:
-    """Yield the accounts that a phone of the lead leads to.
-
-    `named_digests` are of the phones that emptied events named together with the contact's. It is null unless
-    the account has to have one of them.
-    """
-    for item in items:
-        named, own = item["named_digests"], item["normalized_phone"]
-        if named is not None and not any(digester.matches(each, PHONE, own) for each in named):
-            continue
-        account = _account({key: value for key, value in item.items() if key != "named_digests"})
-        if account.phone or account.contact_phone:
-            yield account
-
-
-def _account(item: Row) -> Account:
-    """Read an account; an own phone that is not usable is None."""
-    phone = item["normalized_phone"] or normalize(item["phone_number"] or "", item["phone_code"])[0]
-    return Account(**item, phone=phone)
-
-
-def _ticket(item: Row) -> Ticket:
-    fields = item["fields"]
-    return Ticket(**{**item, "fields": fields if isinstance(fields, dict) else {}})
 
 
 def _read_payload(payload: str) -> JsonObject:

@@ -34,6 +34,7 @@ def test_a_payload_may_exceed_the_limit_of_ingest_in_the_database() -> None:
 def test_facts_are_read_from_the_statements_rows() -> None:
     stored = {"normalized_phone": None, "phone_code": "84", "state": "enabled", "contact_phone": None}
     listed = stored | {"named_digests": None}
+    changed = {"normalized_phone": None, "phone_code": "84", "phone_number": "0905111222"}
     ticket = {"id": "t", "account_id": None, "assignee_id": "s", "assignee_is_active": True}
     row: dict[str, Any] = {
         "accounts": [
@@ -42,7 +43,10 @@ def test_facts_are_read_from_the_statements_rows() -> None:
             listed | {"id": "c", "phone_code": None, "phone_number": "1"},
             listed | {"id": "d", "phone_number": "0912345678", "contact_phone": PHONE},
         ],
-        "open_tickets": [ticket | {"title": "T", "description": None, "fields": "not an object"}],
+        "open_tickets": [
+            ticket | {"title": "T", "description": None, "fields": "not an object", "account": None},
+            ticket | {"id": "u", "title": "U", "description": None, "fields": {}, "account": changed},
+        ],
         "admins": ["x"],
         "managers": ["y"],
         "consent_mode": None,
@@ -56,7 +60,10 @@ def test_facts_are_read_from_the_statements_rows() -> None:
         Account("b", PHONE, "disabled", phone_code="84", phone_number="0905 111 222"),
         Account("d", "+84912345678", contact_phone=PHONE, phone_code="84", phone_number="0912345678"),
     )
-    assert found.open_tickets == (Ticket("t", None, "s", assignee_is_active=True, title="T"),)
+    assert found.open_tickets == (
+        Ticket("t", None, "s", assignee_is_active=True, title="T"),
+        Ticket("u", None, "s", account_phone="+84905111222", assignee_is_active=True, title="U"),
+    )
     assert (found.applied, found.ticket_account, found.ticket_is_shared) == (None, None, False)
     before = {
         "ticket_account": stored | {"id": "e", "phone_number": None, "state": "deleted"},

@@ -1,7 +1,5 @@
 """Which customers and open tickets a phone leads to, in the state before a version."""
 
-from collections.abc import Sequence
-
 from tests.support.histories.memory import Memory
 from tests.support.histories.state import State
 
@@ -26,24 +24,14 @@ class Customers:
         known = [*self.own(phone), *self._of_contact(phone)]
         return next((key for key in known if accounts[key].enabled), known[0] if known else None)
 
-    def open_tickets(
-        self, phone: str, winner: str, named: tuple[str, ...], of_record: Sequence[object]
-    ) -> list[str]:
+    def open_tickets(self, phone: str, winner: str) -> list[str]:
         """Return the open tickets that our events made, on the winner or on a living account with its phone.
 
-        The newest first. `named` are the phones of the version: an account is found by another one only if
-        its phone is normalized. So is that of the winner, or of an account that the record had before.
+        The newest first. `phone` is that of a winner that is new.
         """
         accounts = self.before.accounts
-        if winner in accounts:
-            own = accounts[winner].phone
-            known = (accounts[str(key)] for key in (winner, *of_record) if key in accounts)
-            is_known = any(each.phone == own and each.is_normalized for each in known)
-            phone = own if own and (own in named or is_known) else ""
-        same = {winner}
-        if phone:
-            found = ((key, accounts[key]) for key in self.own(phone))
-            same |= {key for key, account in found if phone in named or account.is_normalized}
+        own = accounts[winner].phone if winner in accounts else phone
+        same = {winner, *(self.own(own) if own else ())}
         tickets = self.before.tickets.items()
         keys = [
             key

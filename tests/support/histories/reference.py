@@ -134,12 +134,6 @@ class Decision:
         ticket = self.ticket_of_record()
         return self.record.ticket if self.record and ticket and ticket.is_open else None
 
-    def open_tickets(self, phone: str, winner: str) -> list[str]:
-        """Return the customer's open tickets, the newest first."""
-        ticket = self.ticket_of_record()
-        of_record = (ticket.account if ticket else None, self.record.account if self.record else None)
-        return self.customers.open_tickets(phone, winner, self.phones(), of_record)
-
     def ticket(self, phone: str, winner: str) -> tuple[str, str | None]:
         """Return outcome and ticket: one to update, the new one, or None if no ticket is written.
 
@@ -149,7 +143,7 @@ class Decision:
         own, created = self.open_ticket_of_record(), ("ticket_created", self.request.new_ticket)
         if self.version.record[1] != "lead":
             return "contact_updated", None
-        found = self.open_tickets(phone, winner)
+        found = self.customers.open_tickets(phone, winner)
         if own in found or (own and not self.has_new_phone()):
             return "ticket_updated", own
         if found:

@@ -215,7 +215,7 @@ def _update_ticket(decision: Decision, result: Result, expected: Expected) -> No
 
 def _is_customers(decision: Decision, result: Result) -> bool:
     """Tell whether the ticket was the customer's already, or stays with it as the record's."""
-    return result.ticket in decision.open_tickets(result.phone, result.winner)
+    return result.ticket in decision.customers.open_tickets(result.phone, result.winner)
 
 
 def _tell_of_a_new_phone(decision: Decision, result: Result, expected: Expected, owner: object) -> None:

@@ -722,6 +722,22 @@ CREATE FUNCTION public.pancake_payload_hash(body_hash bytea, of_connection_id uu
     )
 $$;
 
+-- The accounts that have one of the phones themselves. `digits` are the forms that account.phone_number may hold of them: they find
+-- accounts whose phone is not normalized yet. Inlined.
+CREATE FUNCTION public.pancake_account_of_phone(phones text[], digits text[]) RETURNS TABLE (id uuid)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT a.id FROM public.account AS a WHERE a.normalized_phone = ANY (phones) AND a.deleted_at IS NULL
+    UNION ALL
+    SELECT a.id
+    FROM public.account AS a
+    WHERE
+        a.normalized_phone IS NULL
+        AND a.phone_number IS NOT NULL
+        AND regexp_replace(a.phone_number, '[^0-9]', '', 'g') = ANY (digits)
+        AND a.deleted_at IS NULL
+$$;
+
 -- Whether a phone of a contact leads to the contact's account. It does not if it is a former phone of the account: a lead found the
 -- account by it (is_found), and no lead named it together with the account's present phone (is_named). Retention leaves digests of
 -- phones: `phone_digests` are those of the phone, and named_digests those of the phones that emptied events named with it. Inlined.
