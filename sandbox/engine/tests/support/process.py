@@ -66,10 +66,11 @@ class Engines:
         check_log(text)
 
     def _launch(self, stderr: IO[bytes] | int, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "graphql_engine", "--database-url", self.database_url, "--port", "0"]
+        command = [sys.executable, "-m", "graphql_engine", "--port", "0"]
         env = {
             **os.environ,
             "PYTHONPATH": str(PROJECT),
+            "HASURA_GRAPHQL_DATABASE_URL": self.database_url,
             "HASURA_GRAPHQL_ADMIN_SECRET": SECRET,
             "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "50",
             "HASURA_GRAPHQL_ENABLED_LOG_TYPES": "startup",
