@@ -45,6 +45,9 @@ def db(migrated: psycopg.Connection) -> psycopg.Connection:
         "ALTER TABLE pancake_cron_run ADD COLUMN more text",
         "DROP TABLE pancake_cron_run",
         "CREATE ROLE more",
+        "COPY account (id) TO PROGRAM 'true'",
+        "COPY account (id) FROM '/etc/passwd'",
+        "SELECT pg_read_file('/etc/passwd')",
     ],
 )
 def test_the_handlers_may_not(db: psycopg.Connection, statement: str) -> None:
@@ -73,6 +76,8 @@ def test_the_handlers_may_not(db: psycopg.Connection, statement: str) -> None:
         "DELETE FROM pancake_cron_run",
         "DROP TABLE pancake_cron_run",
         "CREATE INDEX more ON account (id)",
+        "COPY account (id) TO PROGRAM 'true'",
+        "SELECT pg_read_file('/etc/passwd')",
     ],
 )
 def test_the_operators_may_not(db: psycopg.Connection, statement: str) -> None:

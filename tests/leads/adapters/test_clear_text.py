@@ -1,6 +1,8 @@
 """No secret goes in clear text over a public network, unless a variable allows it by name."""
 
 import base64
+import re
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -9,6 +11,7 @@ from leads.adapters.clear_text import HOPS
 from leads.adapters.settings import SettingsError, read_operator_settings, read_settings
 from leads.cli.__main__ import app
 
+EXAMPLE = Path(__file__).parents[3] / ".env.example"
 COMPLETE = {
     "DATABASE_URL": "postgresql://db/diva",
     "HASURA_URL": "http://hasura:8080/",
@@ -54,6 +57,14 @@ def test_clear_text_stops_the_start_unless_it_is_allowed_by_name(variable: str, 
 )
 def test_tls_and_private_networks_are_accepted(variable: str, value: str) -> None:
     assert read_settings(COMPLETE | {variable: value}).clear_text == frozenset()
+
+
+def test_the_example_asks_for_tls_to_the_database() -> None:
+    """Also where the host that replaces the example's is a public one."""
+    (url,) = re.findall(r"^DATABASE_URL=(.+)$", EXAMPLE.read_text("utf-8"), re.MULTILINE)
+    public = url.replace("@db.internal:", "@db.example.com:")
+    assert public != url
+    assert read_settings(COMPLETE | {"DATABASE_URL": public}).clear_text == frozenset()
 
 
 def test_sslmode_may_be_in_the_environment() -> None:
