@@ -15,6 +15,7 @@ from leads.cli.output import examples, exit_code_table
 from leads.cli.reconcile.command import reconcile
 from leads.cli.replay.command import replay
 from leads.cli.serve import serve
+from leads.cli.status import status
 from leads.cli.tickets.command import app as tickets
 from leads.cli.token import token
 
@@ -44,6 +45,7 @@ app.command(
     "erase", epilog=examples("erase --phone 0905111222 --dry-run", "erase --record Diva/lead/8f0c… --yes")
 )(erase)
 app.add_typer(metadata, name="metadata")
+app.command("status", epilog=examples("status", "status --json"))(status)
 app.add_typer(edge_spool, name="edge-spool")
 app.add_typer(tickets, name="tickets")
 

@@ -13,9 +13,15 @@ def fixed_engine(metadata: dict[str, Any]) -> Iterator[str]:
     """Its URL, as long as the block lasts."""
 
     class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer({"server_type": "ce", "version": "v2.50.6"})
+
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            body = json.dumps({"resource_version": 1, "metadata": metadata}).encode()
+            self._answer({"resource_version": 1, "metadata": metadata})
+
+        def _answer(self, answer: dict[str, Any]) -> None:
+            body = json.dumps(answer).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -99,10 +99,13 @@ class Shared:
 
 
 @contextmanager
-def running_shared_engine(database: str, folder: Path, *, without: str = "") -> Iterator[Shared]:
+def running_shared_engine(
+    database: str, folder: Path, *, without: str = "", **variables: str
+) -> Iterator[Shared]:
     """Start an engine with Diva's metadata and with triggers, crons and endpoints of other applications.
 
-    The handlers have their rights in its database. `without` names a variable that its environment lacks.
+    The handlers have their rights in its database. `without` names a variable that its environment lacks;
+    `variables` are added to it.
     """
     environment = {
         "PG_DATABASE_URL": database,
@@ -113,6 +116,7 @@ def running_shared_engine(database: str, folder: Path, *, without: str = "") -> 
         "NOTIFICATIONS_URL": "http://127.0.0.1:9",
     }
     environment.pop(without, None)
+    environment |= variables
     with Processes() as processes:
         arguments = ("--metadata", str(DIVA_METADATA))
         running = start_engine(processes, database, *arguments, environment=environment)
