@@ -10,8 +10,8 @@ import typer
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import LINE_LENGTH, WrongUsage
 from leads.cli.metadata.checks import find_differences, find_idle_crons, find_inconsistencies
-from leads.cli.metadata.command import open_deployment
 from leads.cli.metadata.deploy import Deployment
+from leads.cli.metadata.opening import open_deployment
 from leads.cli.metadata.permission import find_missing_permission
 from leads.cli.metadata.pieces import CRON
 from leads.cli.metadata.source import count_waiting, find_missing_triggers

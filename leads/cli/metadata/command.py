@@ -1,7 +1,5 @@
 """The command line of `leads metadata`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,17 +9,32 @@ import typer
 from leads.adapters.hasura_admin import HasuraAdmin
 from leads.adapters.settings import check_url, read_operator_settings
 from leads.cli.exit_codes import ExitCode
-from leads.cli.failures import WrongUsage
-from leads.cli.metadata.compare import find_differences, print_differences
+from leads.cli.metadata.checks import find_differences
+from leads.cli.metadata.compare import compare_engines, print_differences
 from leads.cli.metadata.deploy import MAX_EVENTS_WAIT_SECONDS, Deployment
-from leads.cli.metadata.directory import DIRECTORY, read_directory
+from leads.cli.metadata.directory import DIRECTORY
 from leads.cli.metadata.engine import Engine
-from leads.cli.metadata.files import Files
+from leads.cli.metadata.opening import (
+    BACKUPS,
+    AcceptEngine,
+    Directory,
+    DryRun,
+    Folder,
+    OverDrift,
+    Source,
+    open_deployment,
+)
 from leads.cli.metadata.source import count_waiting
-from leads.cli.metadata.yaml_files import DirectoryError
-from leads.cli.output import AsJson, ForeignTextConsole, examples, print_json, say, show_activity, verb_group
-
-BACKUPS = Path("metadata-backups")
+from leads.cli.output import (
+    AsJson,
+    ForeignTextConsole,
+    examples,
+    print_json,
+    print_line,
+    say,
+    show_activity,
+    verb_group,
+)
 
 
 class Step(StrEnum):
@@ -31,41 +44,12 @@ class Step(StrEnum):
     AFTER_SERVICES = "9b"
 
 
-Folder = Annotated[
-    Path, typer.Option("--backups", help="Folder of backups and of the record of what is applied.")
-]
-Source = Annotated[str, typer.Option(help="Name of the engine's source that has our tables.")]
-Directory = Annotated[Path, typer.Option("--metadata", help="Our metadata directory.")]
-OverDrift = Annotated[
-    bool,
-    typer.Option("--over-drift", help="Overwrite changes made to the integration's metadata on the engine."),
-]
-AcceptEngine = Annotated[
-    str,
-    typer.Option("--accept-engine", help="Accept this version of the engine, which is older than needed."),
-]
-
 app = verb_group(
     "Apply, check and remove our Hasura metadata.",
     "Other metadata on the same engine stays as it is. Step 9a comes before the services are deployed, "
     "9b after. Needs HASURA_URL and HASURA_ADMIN_SECRET.",
     examples("metadata 9a", "metadata verify 9a"),
 )
-
-
-@contextmanager
-def open_deployment(
-    folder: Path = BACKUPS, source: str = "default", directory: Path = DIRECTORY, accepted_engine: str = ""
-) -> Iterator[Deployment]:
-    """Open the engine that HASURA_URL names. Raises WrongUsage for an unreadable directory."""
-    settings = read_operator_settings("HASURA_URL", "HASURA_ADMIN_SECRET")
-    try:
-        own = read_directory(directory)
-    except DirectoryError as error:
-        raise WrongUsage(f"{error}. Give another directory with --metadata.") from error
-    with HasuraAdmin(settings.hasura_url, settings.hasura_admin_secret) as hasura:
-        engine = Engine(hasura)
-        yield Deployment(engine, Files(folder, engine.url), own, source, accepted_engine=accepted_engine)
 
 
 @app.command(epilog=examples("metadata backup"))
@@ -79,10 +63,11 @@ def backup(folder: Folder = BACKUPS, as_json: AsJson = False) -> None:
         typer.echo(path)
 
 
-@app.command("9a", epilog=examples("metadata 9a", "metadata 9a --over-drift"))
+@app.command("9a", epilog=examples("metadata 9a --dry-run", "metadata 9a"))
 def apply_9a(
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
-    over_drift: OverDrift = False, accept_engine: AcceptEngine = "", as_json: AsJson = False,
+    over_drift: OverDrift = False, dry_run: DryRun = False, accept_engine: AcceptEngine = "",
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Apply everything but cron triggers, before the services are deployed.
 
@@ -90,13 +75,17 @@ def apply_9a(
     Exit code 1: refused, and nothing was changed; or the check found a problem.
     """
     with open_deployment(folder, source, directory, accept_engine) as deployment:
-        _apply(deployment, Step.BEFORE_SERVICES, over_drift=over_drift, as_json=as_json)
+        if dry_run:
+            _show_changes(deployment, Step.BEFORE_SERVICES, over_drift=over_drift, as_json=as_json)
+        else:
+            _apply(deployment, Step.BEFORE_SERVICES, over_drift=over_drift, as_json=as_json)
 
 
 @app.command("9b", epilog=examples("metadata 9b"))
 def apply_9b(
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
-    over_drift: OverDrift = False, accept_engine: AcceptEngine = "", as_json: AsJson = False,
+    over_drift: OverDrift = False, dry_run: DryRun = False, accept_engine: AcceptEngine = "",
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Apply the cron triggers, after the services are deployed.
 
@@ -104,7 +93,10 @@ def apply_9b(
     Exit code 1: refused, and nothing was changed; or the check found a problem.
     """
     with open_deployment(folder, source, directory, accept_engine) as deployment:
-        _apply(deployment, Step.AFTER_SERVICES, over_drift=over_drift, as_json=as_json)
+        if dry_run:
+            _show_changes(deployment, Step.AFTER_SERVICES, over_drift=over_drift, as_json=as_json)
+        else:
+            _apply(deployment, Step.AFTER_SERVICES, over_drift=over_drift, as_json=as_json)
 
 
 @app.command(epilog=examples("metadata recover"))
@@ -195,7 +187,7 @@ def compare(
         open_deployment(source=source, directory=directory) as deployment,
         HasuraAdmin(other, secret) as second,
     ):
-        found = find_differences(deployment, Engine(second), only_integration=only_integration)
+        found = compare_engines(deployment, Engine(second), only_integration=only_integration)
     if as_json:
         print_json({"differences": found})
     elif found:
@@ -210,6 +202,15 @@ def _apply(deployment: Deployment, step: Step, *, over_drift: bool, as_json: boo
     say(f"Applied {step}. The state before is in {path}.")
     problems = _verify_after(deployment, step)
     _report(problems, {"step": step.value, "backup": str(path)}, as_json=as_json)
+
+
+def _show_changes(deployment: Deployment, step: Step, *, over_drift: bool, as_json: bool) -> None:
+    deployment.check_before(step, over_drift=over_drift)
+    changes = find_differences(deployment.wanted(step), deployment.held()[2])
+    if as_json:
+        print_json({"step": step.value, "changes": changes})
+    for change in [] if as_json else changes or ["Nothing would change."]:
+        print_line(change)
 
 
 def _verify_after(deployment: Deployment, step: Step) -> list[str]:

@@ -13,9 +13,7 @@ from leads.cli.metadata.normal import same
 from leads.cli.metadata.pieces import Key
 
 
-def find_differences(
-    deployment: Deployment, other: Engine, *, only_integration: bool
-) -> list[dict[str, Any]]:
+def compare_engines(deployment: Deployment, other: Engine, *, only_integration: bool) -> list[dict[str, Any]]:
     """List the pieces that differ between the engine of the deployment and another one."""
     wanted = deployment.wanted("9b")
     here, there = deployment.held()[2], replace(deployment, engine=other).held()[2]

@@ -66,15 +66,19 @@ class Deployment:
     def back_up(self, step: str) -> Path:
         return self.files.back_up(step, self.engine.export()[0])
 
+    def check_before(self, step: str, *, over_drift: bool) -> None:
+        """Check everything that can be checked before this step. Raises MetadataError."""
+        _, _, held = self.held()
+        self._check_pieces(step, self.wanted(step), held, self.files.recorded(), over_drift)
+        if obstacles := self.find_obstacles(step):
+            raise MetadataError("\n".join(["Nothing was changed. On this engine:", *obstacles]))
+
     def apply(self, step: str, *, over_drift: bool) -> Path:
         """Apply our pieces of this step; return the path of the backup. Raises MetadataError."""
+        self.check_before(step, over_drift=over_drift)
         metadata, version, held = self.held()
         recorded = self.files.recorded()
         wanted = self.wanted(step)
-        self._check_before(step, wanted, held, recorded, over_drift)
-        obstacles = self.find_obstacles(step)
-        if obstacles:
-            raise MetadataError("\n".join(["Nothing was changed. On this engine:", *obstacles]))
         backup = self.files.back_up(step, metadata)
         gone = {key for key in (recorded or {}) if key not in self.wanted("9b") and key in held}
         bad = self.engine.inconsistencies()
@@ -147,7 +151,7 @@ class Deployment:
         self._record()
         return backup
 
-    def _check_before(
+    def _check_pieces(
         self, step: str, wanted: Mapping[Key, Any], held: Mapping[Key, Any],
         recorded: Mapping[Key, Any] | None, over_drift: bool,
     ) -> None:  # fmt: skip

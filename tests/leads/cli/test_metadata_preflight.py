@@ -130,6 +130,21 @@ def test_a_missing_sql_trigger_stops_the_next_9a(shared: Shared, database: str) 
     assert shared.export() == before
 
 
+def test_a_dry_run_shows_what_would_change_and_changes_nothing(shared: Shared) -> None:
+    before = shared.export()
+    assert "table public.pancake_webhook_event is missing" in shared.run("9a", "--dry-run")
+    assert shared.export() == before
+    assert not list(shared.folder.glob("*"))
+
+    shared.run("9a")
+    assert shared.run("9a", "--dry-run") == "Nothing would change.\n"
+    permission = {"table": "pancake_source", "role": "crm_admin", "source": "default"}
+    shared.api("pg_drop_select_permission", permission)
+    assert "Changed on the engine" in shared.run("9a", "--dry-run", code=1)
+    said = json.loads(shared.run("9a", "--dry-run", "--over-drift", "--json"))
+    assert said == {"step": "9a", "changes": ["table public.pancake_source differs: select_permissions"]}
+
+
 def test_the_attempt_to_store_a_lead_leaves_nothing(shared: Shared, database: str) -> None:
     shared.run("9a")
     tables = ("pancake_connection", "pancake_webhook_event", "integration_change", "hdb_catalog.event_log")

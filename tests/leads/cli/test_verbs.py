@@ -49,9 +49,9 @@ def test_the_verbs_are_those_of_the_operators() -> None:
         "backfill-phones",
         "history",
         "erase",
+        "status",
         "connection",
         "metadata",
-        "status",
         "edge-spool",
         "tickets",
     ]
