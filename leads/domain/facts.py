@@ -1,6 +1,6 @@
 """What a decision rests on: the rows of Diva and of earlier events that concern a lead."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -97,7 +97,14 @@ class Facts:
     new_account_id: str
     new_ticket_id: str
 
-    def customer_phones(self) -> set[str]:
+    def own_phones(self) -> set[str]:
         """Return the own phones of all accounts that may be the customer's."""
-        accounts = (*self.accounts, self.ticket_account, self.applied_account)
-        return {each.phone for each in accounts if each and each.phone and each.state != "deleted"}
+        return {each.phone for each in self._customers() if each.phone}
+
+    def not_normalized_phones(self) -> set[str]:
+        """Return those of them that the accounts do not have in normalized form yet."""
+        return {each.phone for each in self._customers() if each.phone and not each.normalized_phone}
+
+    def _customers(self) -> Iterator[Account]:
+        known = (*self.accounts, self.ticket_account, self.applied_account)
+        return (each for each in known if each and each.state != "deleted")

@@ -6,8 +6,7 @@
 -- ix_pancake_webhook_event_phone, ix_pancake_webhook_event_phone_digest, ix_pancake_webhook_event_ticket, Diva's index on ticket (account_id).
 WITH candidate AS (
     SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, NULL AS contact_phone, NULL::jsonb AS named_digests
-    FROM public.pancake_account_of_phone(%(phones)s, %(stored_digits)s) AS p
-    JOIN public.account AS a ON a.id = p.id
+    FROM public.pancake_account_of_phone(%(phones)s, %(stored_digits)s) AS a
     UNION ALL
     SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, b.primary_phone,
         CASE WHEN f.is_found AND NOT f.is_named THEN f.named_digests END
@@ -37,7 +36,7 @@ WITH candidate AS (
     JOIN public.account AS a ON a.id = k.id OR a.normalized_phone = k.normalized_phone
     WHERE a.deleted_at IS NULL
     UNION
-    SELECT p.id FROM public.pancake_account_of_phone(%(own_phones)s, %(own_digits)s) AS p
+    SELECT a.id FROM public.pancake_account_of_phone(%(own_phones)s, %(own_digits)s) AS a
 ), open_ticket AS (
     SELECT t.id, t.account_id, t.assignee_id, t.title, t.description, t.data -> 'pancake' AS fields, t.created_at
     FROM public.ticket AS t

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from leads.adapters.database import Params, Row, Statement, Transaction
+from leads.adapters.database import Params, Statement, Transaction
 from leads.domain.canonical_json import JsonObject, read_json
 from leads.domain.digest import NO_KEYS, PHONE, Digester
 from leads.domain.erasure import erasure_digests
@@ -109,9 +109,9 @@ async def load_event(
         return NotProcessed(claim, ERASED)
     applied = read_applied(past[0], lead, read)
     phones = phones_of_version(read, applied)
-    facts, own_locks = await _load_facts(transaction, claim.id, record, phones, applied, digester)
-    locked_phones = frozenset(phone for lock in [*locks, *own_locks] for phone in lock["phones"])
-    return LoadedEvent(claim, lead, phones, facts, locked_phones)
+    locked_phones = {phone for lock in locks for phone in lock["phones"]}
+    facts = await _load_facts(transaction, claim.id, record, phones, applied, digester, locked_phones)
+    return LoadedEvent(claim, lead, phones, facts, frozenset(locked_phones))
 
 
 async def _load_facts(
@@ -121,10 +121,12 @@ async def _load_facts(
     phones: PhoneReading,
     applied: Applied | None,
     digester: Digester,
-) -> tuple[Facts, list[Row]]:
-    """Load the facts; if a customer has a phone that the lead does not name, again with that phone locked.
+    locked_phones: set[str],
+) -> Facts:
+    """Load the facts, and again if a customer has a phone that the lead does not name.
 
-    Returns the locks that the second time took. It locks out of the order of keys: a deadlock is Contended.
+    One that is not normalized yet is locked first, out of the order of keys: a deadlock is Contended. It is
+    added to `locked_phones`.
     """
     of_record = {
         "record_ticket_id": applied.ticket_id if applied else None,
@@ -140,16 +142,17 @@ async def _load_facts(
     record_facts: list[Statement] = []
     if applied:
         record_facts.append(("process_record/load_record_facts", {**of_record, **record.params()}))
-    own_phones: list[str] = []
-    (row,), *others = await transaction.run(_facts_statement(params, own_phones), *record_facts)
+    (row,), *others = await transaction.run(_facts_statement(params, []), *record_facts)
     facts = read_facts(row, applied, others[0][0] if others else None, digester)
-    own_phones = sorted(facts.customer_phones() - set(phones.usable))
+    own_phones = sorted(facts.own_phones() - set(phones.usable))
     if not own_phones:
-        return facts, []
-    locks, (row,), *others = await transaction.run(
-        lock_phones_statement([], own_phones), _facts_statement(params, own_phones), *record_facts
-    )
-    return read_facts(row, applied, others[0][0] if others else None, digester), locks
+        return facts
+    # The others are locked: lock_phones finds them, and a contact that came since makes the plan Contended.
+    if unlocked := facts.not_normalized_phones() - locked_phones:
+        (locks,) = await transaction.run(lock_phones_statement([], sorted(unlocked)))
+        locked_phones |= {phone for lock in locks for phone in lock["phones"]}
+    (row,), *others = await transaction.run(_facts_statement(params, own_phones), *record_facts)
+    return read_facts(row, applied, others[0][0] if others else None, digester)
 
 
 def _facts_statement(params: Params, own_phones: Sequence[str]) -> Statement:

@@ -724,12 +724,15 @@ $$;
 
 -- The accounts that have one of the phones themselves. `digits` are the forms that account.phone_number may hold of them: they find
 -- accounts whose phone is not normalized yet. Inlined.
-CREATE FUNCTION public.pancake_account_of_phone(phones text[], digits text[]) RETURNS TABLE (id uuid)
+CREATE FUNCTION public.pancake_account_of_phone(phones text[], digits text[])
+    RETURNS TABLE (id uuid, normalized_phone text, phone_code text, phone_number text, phone_enabled boolean, created_at timestamptz)
     LANGUAGE sql STABLE
     AS $$
-    SELECT a.id FROM public.account AS a WHERE a.normalized_phone = ANY (phones) AND a.deleted_at IS NULL
+    SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at
+    FROM public.account AS a
+    WHERE a.normalized_phone = ANY (phones) AND a.deleted_at IS NULL
     UNION ALL
-    SELECT a.id
+    SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at
     FROM public.account AS a
     WHERE
         a.normalized_phone IS NULL
