@@ -15,17 +15,18 @@ class Answer:
 
     status: int = 200
     body: Any = field(default_factory=dict)
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] | list[tuple[str, str]] = field(default_factory=dict)
     delay: float = 0.0
 
 
 @dataclass(frozen=True)
 class Received:
-    """A recorded request; names of headers are in lower case."""
+    """A recorded request; names of headers are in lower case. A body that is not JSON is a text."""
 
     path: str
     headers: dict[str, str]
     body: Any
+    method: str = "POST"
 
 
 class Receiver:
@@ -85,20 +86,24 @@ class Receiver:
             def do_POST(self) -> None:
                 raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                answer = receiver._take(Received(self.path, headers, json.loads(raw)))
+                answer = receiver._take(Received(self.path, headers, _parsed(raw), self.command))
                 if answer.delay:
                     threading.Event().wait(answer.delay)
                 body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
                 self._reply(answer, body)
 
+            do_GET = do_PUT = do_POST
+
             def _reply(self, answer: Answer, body: bytes) -> None:
                 try:
                     self.send_response(answer.status)
-                    for name, value in answer.headers.items():
-                        self.send_header(name, value)
-                    if "Content-Type" not in answer.headers:
+                    given = answer.headers
+                    pairs = list(given.items() if isinstance(given, dict) else given)
+                    if "Content-Type" not in dict(pairs):
                         self.send_header("Content-Type", "application/json")
                     self.send_header("Content-Length", str(len(body)))
+                    for name, value in pairs:
+                        self.send_header(name, value)
                     self.end_headers()
                     self.wfile.write(body)
                 except OSError:
@@ -108,3 +113,10 @@ class Receiver:
                 """Say nothing."""
 
         return Handler
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return raw.decode()
