@@ -18,6 +18,7 @@ from graphql_engine.errors import QErr
 from graphql_engine.settings import Settings
 
 SECRET_NAMES = "/".join(ADMIN_SECRET_HEADERS)
+QUOTED_NAMES = "/".join(f'"{name}"' for name in ADMIN_SECRET_HEADERS)
 
 
 class Authenticator:
@@ -37,7 +38,7 @@ class Authenticator:
         sent = next((variables[name] for name in ADMIN_SECRET_HEADERS if name in variables), None)
         if sent is not None:
             if not same_secret(sent, self._secret):
-                raise QErr("access-denied", f"invalid {SECRET_NAMES}", status=401)
+                raise QErr("access-denied", f"invalid {QUOTED_NAMES}", status=401)
             return make_session(variables.get(ROLE_HEADER) or "admin", variables, trusted=True)
         if self._jwt is not None and self._jwt.header_name.lower() in headers:
             claims = self._jwt.claims(headers[self._jwt.header_name.lower()])

@@ -4,6 +4,7 @@ Facts: the engine's `Server/Auth/JWT` module; its messages for bad tokens come f
 """
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from graphql_engine.settings import StartError
 DEFAULT_NAMESPACE = "https://hasura.io/jwt/claims"
 ALLOWED_ROLES = "x-hasura-allowed-roles"
 DEFAULT_ROLE = "x-hasura-default-role"
+MAX_VERIFIED = 1000
 ALGORITHMS = {"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "Ed25519"}
 SUPPORTED = {
     "type",
@@ -49,6 +51,7 @@ class JwtVerifier:
         self._issuer = config.get("issuer")
         self._skew = int(config.get("allowed_skew", 0))
         header = config.get("header") or {"type": "Authorization"}
+        self._verified: dict[str, tuple[float, dict[str, JsonValue]]] = {}
         self._cookie = str(header["name"]) if header.get("type") == "Cookie" else None
 
     @property
@@ -58,10 +61,22 @@ class JwtVerifier:
     def claims(self, header_value: str) -> dict[str, JsonValue]:
         """Return the `x-hasura-*` claims of a token: names in lower case, values unchanged.
 
+        A token with an expiry is verified once.
+
         Raises QErr `invalid-headers`, `invalid-jwt` or `jwt-invalid-claims`.
         """
-        token = self._token(header_value)
-        payload = self._verify(token)
+        known = self._verified.get(header_value)
+        if known is not None and time.time() < known[0]:
+            return known[1]
+        payload = self._verify(self._token(header_value))
+        claims = self._claims_of(payload)
+        if "exp" in payload:
+            if len(self._verified) >= MAX_VERIFIED:
+                self._verified.clear()
+            self._verified[header_value] = (float(payload["exp"]) + self._skew, claims)
+        return claims
+
+    def _claims_of(self, payload: dict[str, Any]) -> dict[str, JsonValue]:
         if self._namespace not in payload:
             raise QErr("jwt-invalid-claims", f"claims key: '{self._namespace}' not found")
         found = self._parsed_claims(payload[self._namespace])
@@ -162,7 +177,7 @@ def role_and_variables(claims: Mapping[str, JsonValue], asked_role: str | None) 
 
 def _claim(claims: Mapping[str, JsonValue], name: str) -> JsonValue:
     if name not in claims:
-        raise QErr("jwt-missing-role-claims", f"JWT claim does not contain {name}")
+        raise QErr("jwt-missing-role-claims", f'JWT claim does not contain "{name}"')
     return claims[name]
 
 

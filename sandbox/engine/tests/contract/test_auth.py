@@ -37,7 +37,7 @@ def graphql_error(engine: Hasura, headers: dict[str, str]) -> tuple[str, str]:
 
 def test_a_wrong_admin_secret_is_denied_with_200_on_graphql_and_401_elsewhere(engine: Hasura) -> None:
     wrong = {"x-hasura-admin-secret": "wrong"}
-    message = "invalid x-hasura-admin-secret/x-hasura-access-key"
+    message = 'invalid "x-hasura-admin-secret"/"x-hasura-access-key"'
     assert graphql_error(engine, wrong) == ("access-denied", message)
     body = {"type": "export_metadata", "args": {}}
     expected = {"path": "$", "error": message, "code": "access-denied"}
@@ -100,8 +100,8 @@ def test_a_bad_signature_or_an_expired_token_is_refused(engine: Hasura, bearer: 
 @pytest.mark.parametrize(
     ("drop", "message"),
     [
-        ("x-hasura-allowed-roles", "JWT claim does not contain x-hasura-allowed-roles"),
-        ("x-hasura-default-role", "JWT claim does not contain x-hasura-default-role"),
+        ("x-hasura-allowed-roles", 'JWT claim does not contain "x-hasura-allowed-roles"'),
+        ("x-hasura-default-role", 'JWT claim does not contain "x-hasura-default-role"'),
     ],
 )
 def test_role_claims_must_be_there(engine: Hasura, bearer: Json, drop: str, message: str) -> None:
