@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import anyio
-import httpx
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
@@ -14,6 +13,7 @@ from graphql_engine.catalog import Catalog
 from graphql_engine.chaos import Chaos
 from graphql_engine.clock import Clock
 from graphql_engine.settings import Settings
+from graphql_engine.webhooks.client import Client
 
 MAX_DB_CONNECTIONS = 20
 
@@ -46,9 +46,7 @@ class Engine:
         self.pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
             database_url, min_size=1, max_size=MAX_DB_CONNECTIONS, open=False, kwargs={"autocommit": True}
         )
-        # An idle connection is closed after 2 s, before most servers close it on their side.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=200, keepalive_expiry=2.0)
-        self.http = httpx.AsyncClient(limits=limits, trust_env=False)
+        self.http = Client()
 
     @property
     def stringify_numeric(self) -> bool:

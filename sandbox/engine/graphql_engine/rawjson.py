@@ -36,3 +36,43 @@ def number_text(value: Decimal | int | float) -> str:
 def loads(text: str | bytes) -> Any:
     """Parse JSON; numbers with a fraction or exponent become Decimal."""
     return json.loads(text, parse_float=Decimal)
+
+
+def canonical(value: Any) -> str:
+    """Return the JSON text that webhooks get: sorted keys, numbers without trailing zeros.
+
+    Facts: recorded calls of webhooks; the number texts of Haskell's `scientific`.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    except TypeError:  # a Decimal, which is rare
+        return _canonical(value)
+
+
+def _canonical(value: Any) -> str:
+    if isinstance(value, dict):
+        items = (f"{json.dumps(k, ensure_ascii=False)}:{_canonical(v)}" for k, v in sorted(value.items()))
+        return "{" + ",".join(items) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_canonical, value)) + "]"
+    if isinstance(value, Decimal):
+        return canonical_number(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def canonical_number(value: Decimal) -> str:
+    """Return 1.5 for 1.50, 1.0 for 1.00, 100 for 1e2, 5.0e-2 for 0.05, 1.23456785e7 for 12345678.5."""
+    sign, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int)
+    if exponent >= 0:
+        return str(int(value))
+    if not value:
+        return "0.0"
+    text = "".join(map(str, digits)).lstrip("0")
+    power = len(text) + exponent  # the value is 0.TEXT times ten to this power
+    text = text.rstrip("0")
+    if 0 <= power <= 7:
+        shown = f"{text[:power].ljust(power, '0') or '0'}.{text[power:] or '0'}"
+    else:
+        shown = f"{text[0]}.{text[1:] or '0'}e{power - 1}"
+    return f"-{shown}" if sign else shown

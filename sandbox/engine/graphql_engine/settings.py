@@ -33,6 +33,7 @@ class Settings:
     events_fetch_interval_seconds: float = 1.0
     async_actions_interval_seconds: float = 1.0
     graceful_shutdown_seconds: float = 60.0
+    scheduled_fetch_seconds: float = 10.0
     enabled_apis: frozenset[str] = frozenset({"metadata", "graphql", "pgdump", "config"})
     infer_function_permissions: bool = True
     enable_allow_list: bool = False
@@ -59,6 +60,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         events_fetch_interval_seconds=reader.integer("EVENTS_FETCH_INTERVAL", 1000) / 1000,
         async_actions_interval_seconds=reader.integer("ASYNC_ACTIONS_FETCH_INTERVAL", 1000) / 1000,
         graceful_shutdown_seconds=reader.integer("GRACEFUL_SHUTDOWN_TIMEOUT", 60),
+        scheduled_fetch_seconds=reader.integer("SANDBOX_SCHEDULED_FETCH_INTERVAL", 10_000) / 1000,
         enabled_apis=reader.names("ENABLED_APIS", "metadata,graphql,pgdump,config"),
         infer_function_permissions=reader.boolean("INFER_FUNCTION_PERMISSIONS", default=True),
         enable_allow_list=reader.boolean("ENABLE_ALLOWLIST", default=False),

@@ -80,7 +80,7 @@ class AsyncActions:
                 dict(row["request_headers"]),
             )
         except QErr as error:
-            errors = error.as_api(include_internal=True)
+            errors = error.as_api()
         await self._finish(row["id"], output, errors)
 
     async def _finish(self, action_id: str, output: JsonValue, errors: JsonValue) -> None:

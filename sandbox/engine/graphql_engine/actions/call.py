@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
-import httpx
 
 from graphql_engine.actions.output import check_output
 from graphql_engine.auth.session import Session
 from graphql_engine.engine import Engine
 from graphql_engine.errors import JsonValue, QErr, unexpected
 from graphql_engine.kriti import KritiError
-from graphql_engine.rawjson import dumps, loads
-from graphql_engine.webhooks.call import UNSENDABLE, USER_AGENT, send
+from graphql_engine.rawjson import Raw, canonical, loads
+from graphql_engine.webhooks.call import UNSENDABLE, USER_AGENT, failure, send
+from graphql_engine.webhooks.client import Response
 from graphql_engine.webhooks.environment import fill_template, resolve_headers
 from graphql_engine.webhooks.transforms import Outgoing, transform_request, transform_response
 
@@ -55,14 +55,14 @@ class _Call:
     shown_url: str
     headers: list[tuple[str, str]]
     body: dict[str, JsonValue]
-    shown_headers: list[dict[str, Any]]
 
     def shown(self) -> dict[str, JsonValue]:
         return {
-            "url": self.shown_url,
-            "headers": self.shown_headers,
-            "body": self.body,
+            "action": self.body["action"],
+            "input": Raw(canonical(self.body["input"])),
+            "request_query": self.body["request_query"],
             "transformed_request": None,
+            "url": self.shown_url,
         }
 
 
@@ -91,27 +91,25 @@ async def call_action(
     call = _prepare(engine, session, name, definition, arguments, request_query, client_headers)
     outgoing = _transformed(call, definition.get("request_transform"), session)
     response = await _send(engine, call, outgoing, float(definition.get("timeout", DEFAULT_TIMEOUT_SECONDS)))
-    session.response_cookies.extend(response.headers.get_list("set-cookie"))
+    session.response_cookies.extend(reversed(response.all("set-cookie")))
     answer = _decode(response, call)
     try:
         transform = definition.get("response_transform")
-        answer = transform_response(transform, answer, response.status_code, call.url, session.variables)
+        answer = transform_response(transform, answer, response.status, call.url, session.variables)
     except KritiError as error:
         raise unexpected("Response Transformation Failed", _template_error(error)) from error
-    if response.is_success:
+    if 200 <= response.status < 300:
         try:
             check_output(answer, definition["output_type"], engine.metadata.get("custom_types", {}))
         except QErr as error:
             error.internal = _internal("unexpected response", call, response, answer)
             raise
         return answer
-    if response.is_client_error:
+    if 400 <= response.status < 500:
         raise _client_error(answer, call, response)
     raise unexpected(
         "internal error",
-        _internal(
-            f"expecting 2xx or 4xx status code, but found {response.status_code}", call, response, answer
-        ),
+        _internal(f"expecting 2xx or 4xx status code, but found {response.status}", call, response, answer),
     )
 
 
@@ -127,7 +125,6 @@ def _prepare(
     environment = engine.settings.environment
     configured = resolve_headers(definition.get("headers"), environment)
     headers = {header.lower(): (header, value) for header, value in configured}
-    forwarded: list[tuple[str, str]] = []
     if definition.get("forward_client_headers"):
         forwarded = forwarded_headers(client_headers, definition.get("ignored_client_headers"))
         for header, value in forwarded:
@@ -140,9 +137,8 @@ def _prepare(
         "session_variables": session.variables,
         "request_query": request_query,
     }
-    shown = [*(definition.get("headers") or []), *({"name": k, "value": v} for k, v in forwarded)]
     url = fill_template(definition["handler"], environment)
-    return _Call(url, definition["handler"], list(headers.values()), body, shown)
+    return _Call(url, definition["handler"], list(headers.values()), body)
 
 
 def forwarded_headers(
@@ -160,7 +156,7 @@ def forwarded_headers(
 
 
 def _transformed(call: _Call, transform: Mapping[str, Any] | None, session: Session) -> Outgoing:
-    outgoing = Outgoing("POST", call.url, call.headers, dumps(call.body).encode())
+    outgoing = Outgoing("POST", call.url, call.headers, canonical(call.body).encode())
     try:
         return transform_request(transform, outgoing, call.body, session.variables)
     except KritiError as error:
@@ -171,26 +167,17 @@ def _template_error(error: KritiError) -> list[JsonValue]:
     return [{"error_code": "Template Error", "message": str(error)}]
 
 
-async def _send(engine: Engine, call: _Call, outgoing: Outgoing, seconds: float) -> httpx.Response:
+async def _send(engine: Engine, call: _Call, outgoing: Outgoing, seconds: float) -> Response:
     try:
         with anyio.fail_after(seconds):
             return await send(engine.http, outgoing)
-    except TimeoutError as error:
-        raise _no_answer("ResponseTimeout", call) from error
     except UNSENDABLE as error:
-        raise _no_answer(f"ConnectionFailure {error}", call) from error
+        reason = failure(error, outgoing, seconds)
+        internal = {"error": reason, "request": call.shown(), "response": None}
+        raise unexpected("http exception when calling webhook", internal) from error
 
 
-def _no_answer(reason: str, call: _Call) -> QErr:
-    internal = {
-        "error": {"type": "http_exception", "message": reason},
-        "request": call.shown(),
-        "response": None,
-    }
-    return unexpected("http exception when calling webhook", internal)
-
-
-def _decode(response: httpx.Response, call: _Call) -> JsonValue:
+def _decode(response: Response, call: _Call) -> JsonValue:
     try:
         return loads(response.content)
     except ValueError as error:
@@ -198,7 +185,7 @@ def _decode(response: httpx.Response, call: _Call) -> JsonValue:
         raise unexpected("not a valid json response from webhook", internal) from error
 
 
-def _client_error(answer: JsonValue, call: _Call, response: httpx.Response) -> QErr:
+def _client_error(answer: JsonValue, call: _Call, response: Response) -> QErr:
     internal = _internal("unexpected response", call, response, answer)
     if not isinstance(answer, dict):
         reason = "parsing ActionWebhookErrorResponse failed, expected Object"
@@ -210,11 +197,11 @@ def _client_error(answer: JsonValue, call: _Call, response: httpx.Response) -> Q
         reason = "parsing Text failed, expected String"
         return QErr("parse-failed", reason, "$.message", internal=internal)
     if extensions is not None:
-        return QErr(code or "unexpected", message, status=response.status_code, extensions=extensions)
-    return QErr(str(code or "unexpected"), message, status=response.status_code)
+        return QErr(code or "unexpected", message, status=response.status, extensions=extensions)
+    return QErr(str(code or "unexpected"), message, status=response.status)
 
 
-def _internal(error: str, call: _Call, response: httpx.Response, body: JsonValue) -> dict[str, JsonValue]:
-    headers = [{"name": name.decode(), "value": value.decode()} for name, value in response.headers.raw]
-    shown = {"status": response.status_code, "headers": headers, "body": body}
+def _internal(error: str, call: _Call, response: Response, body: JsonValue) -> dict[str, JsonValue]:
+    headers = [{"name": name, "value": value} for name, value in response.headers]
+    shown = {"status": response.status, "headers": headers, "body": body}
     return {"error": error, "request": call.shown(), "response": shown}

@@ -1,11 +1,13 @@
-"""The loop that generates cron events and delivers due events.
+"""The loops of scheduled events: one generates cron events, one delivers what is due.
 
-Facts: the engine's `Eventing/ScheduledTrigger`: fetches every 10 s, generates every 60 s, retries.
+Facts: the engine's `Eventing/ScheduledTrigger`. One loop delivers all due cron events at once, then
+all due one-off events, and waits for the slowest webhook before it sleeps and looks again. So one slow
+cron delays every cron.
 """
 
 import json
 import logging
-import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -20,34 +22,25 @@ from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr
 from graphql_engine.kriti import KritiError
 from graphql_engine.metadata.defaults import DEFAULT_CRON_RETRY
-from graphql_engine.webhooks.call import Reply, call, logged_request, request_headers
+from graphql_engine.rawjson import canonical
+from graphql_engine.webhooks.call import Reply, call, logged_body, logged_request, request_headers
 from graphql_engine.webhooks.environment import fill_template, resolve_headers
 from graphql_engine.webhooks.transforms import Outgoing, transform_request
 
 log = logging.getLogger("graphql_engine.cron")
 GENERATE_EVERY_SECONDS = 60.0
-FETCH_EVERY_SECONDS = 10.0
 
 
 class Scheduler:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._generated = 0.0
         self._locked: dict[str, set[str]] = {"cron": set(), "one_off": set()}
 
     async def run(self) -> None:
         """Run until the engine stops, then finish the deliveries in flight."""
         async with anyio.create_task_group() as group:
-            while not self._engine.stop.is_set():
-                nudges = self._engine.clock.nudges
-                try:
-                    await self._generate()
-                    for due in await self._fetch():
-                        group.start_soon(self._process, due)
-                except (Error, PoolTimeout) as error:
-                    log.error("scheduled events could not be fetched: %s", error)
-                if await self._engine.clock.sleep(FETCH_EVERY_SECONDS, nudges):
-                    self._generated = 0.0
+            group.start_soon(self._repeat, self._generate, GENERATE_EVERY_SECONDS)
+            group.start_soon(self._repeat, self._look, self._engine.settings.scheduled_fetch_seconds)
 
     async def unlock(self) -> None:
         """Unlock the events that a cancelled shutdown left locked."""
@@ -55,10 +48,26 @@ class Scheduler:
             for kind, ids in self._locked.items():
                 await store.unlock(connection, kind, list(ids))
 
+    async def _repeat(self, work: Callable[[], Awaitable[None]], pause_seconds: float) -> None:
+        """Work, then sleep until the pause is over or the clock is moved, until the engine stops."""
+        while not self._engine.stop.is_set():
+            nudges = self._engine.clock.nudges
+            try:
+                await work()
+            except (Error, PoolTimeout) as error:
+                log.error("scheduled events could not be read: %s", error)
+            await self._engine.clock.sleep(pause_seconds, nudges)
+
+    async def _look(self) -> None:
+        """Deliver what is due: the cron events together, then the one-off events together."""
+        due = await self._fetch()
+        for kind in store.EVENTS:
+            async with anyio.create_task_group() as group:
+                for each in due:
+                    if each.kind == kind:
+                        group.start_soon(self._process, each)
+
     async def _generate(self) -> None:
-        if time.monotonic() - self._generated < GENERATE_EVERY_SECONDS:
-            return
-        self._generated = time.monotonic()
         async with self._engine.pool.connection() as connection:
             for trigger in self._engine.cron_triggers.values():
                 await store.generate(
@@ -93,6 +102,7 @@ class Scheduler:
                 await store.set_status(connection, due, "dead")
             return
         body = webhook_body(due)
+        is_late = False
         environment = self._engine.settings.environment
         try:
             url = fill_template(due.config["webhook"], environment)
@@ -110,14 +120,20 @@ class Scheduler:
             fate = self._engine.chaos.fate(due.config.get("name") or "one_off")
             if fate is Fate.CRASH_LOCKED:
                 return
-            reply = await self._engine.chaos.carry_out(
-                fate,
-                lambda: call(self._engine.http, outgoing, float(retry["timeout_seconds"])),
-            )
-        await self._record(due, retry, body, reply)
+            body = logged_body(outgoing)
+            try:
+                reply = await self._engine.chaos.carry_out(
+                    fate,
+                    lambda: call(self._engine.http, outgoing, float(retry["timeout_seconds"])),
+                )
+            except TimeoutError:
+                kind = "Cron" if due.kind == "cron" else "One-off"
+                reason = f'{kind} Scheduled event "{due.id}" timed out while processing.'
+                is_late, body, reply = True, json.dumps({"error": reason}), Reply(500, json.dumps(reason))
+        request = logged_request(body, due.config.get("headers"), "1", late=is_late)
+        await self._record(due, retry, request, reply)
 
-    async def _record(self, due: Due, retry: dict[str, Any], body: str, reply: Reply) -> None:
-        request = logged_request(body, due.config.get("headers"), request_headers([]), "1")
+    async def _record(self, due: Due, retry: dict[str, Any], request: str, reply: Reply) -> None:
         response = {**reply.logged(), "version": "1"}
         async with self._engine.pool.connection() as connection, connection.transaction():
             await store.record(connection, due, reply.status, request, response)
@@ -140,7 +156,7 @@ def webhook_body(due: Due) -> str:
     body["payload"] = due.config.get("payload")
     if due.config.get("comment") is not None:
         body["comment"] = due.config["comment"]
-    return json.dumps(body, ensure_ascii=False)
+    return canonical(body)
 
 
 def _cron(row: dict[str, Any], trigger: dict[str, Any]) -> Due:

@@ -84,7 +84,7 @@ async def fetch(
 
 
 async def set_status(connection: AsyncConnection, due: Due, status: str) -> None:
-    query = f"UPDATE hdb_catalog.{EVENTS[due.kind]} SET status = %s, next_retry_at = NULL WHERE id = %s"
+    query = f"UPDATE hdb_catalog.{EVENTS[due.kind]} SET status = %s WHERE id = %s"
     await connection.execute(query.encode(), [status, due.id])
 
 

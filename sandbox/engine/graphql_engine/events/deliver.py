@@ -19,8 +19,9 @@ from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr
 from graphql_engine.events import store
 from graphql_engine.kriti import KritiError
+from graphql_engine.rawjson import canonical, loads
 from graphql_engine.sql import statement
-from graphql_engine.webhooks.call import Reply, call, logged_request, request_headers
+from graphql_engine.webhooks.call import Reply, call, logged_body, logged_request, request_headers
 from graphql_engine.webhooks.environment import resolve_headers, resolve_webhook
 from graphql_engine.webhooks.transforms import Outgoing, transform_request
 
@@ -43,12 +44,15 @@ class Event:
 
     def body(self, max_retries: int) -> str:
         """Return the JSON body for the webhook."""
-        table = {"schema": self.schema, "name": self.table}
-        delivery = {"current_retry": self.tries, "max_retries": max_retries}
-        return (
-            f'{{"id":{json.dumps(self.id)},"created_at":{self.created_at},"table":{json.dumps(table)},'
-            f'"trigger":{json.dumps({"name": self.trigger})},"delivery_info":{json.dumps(delivery)},'
-            f'"event":{self.payload}}}'
+        return canonical(
+            {
+                "id": self.id,
+                "created_at": json.loads(self.created_at),
+                "table": {"schema": self.schema, "name": self.table},
+                "trigger": {"name": self.trigger},
+                "delivery_info": {"current_retry": self.tries, "max_retries": max_retries},
+                "event": loads(self.payload),
+            }
         )
 
 
@@ -146,10 +150,15 @@ class Deliverer:
                 log.error("event %s: the request transform failed: %s", event.id, error)
                 await self._record(store.give_up, event.id)
                 return
-            reply = await self._engine.chaos.carry_out(
-                fate, lambda: call(self._engine.http, outgoing, seconds)
-            )
-        request = logged_request(body, trigger.get("headers"), request_headers([]))
+            body = logged_body(outgoing)
+            try:
+                reply = await self._engine.chaos.carry_out(
+                    fate, lambda: call(self._engine.http, outgoing, seconds)
+                )
+            except TimeoutError:
+                reason = f'Event Trigger "{event.trigger}" timed out while processing.'
+                body, reply = "null", Reply(500, json.dumps(reason))
+        request = logged_request(body, trigger.get("headers"))
         outcome = _outcome(event, retry, reply)
         await self._record(
             store.finish, event.id, event.trigger, reply.status, request, reply.logged(), outcome

@@ -6,7 +6,7 @@ Facts: the engine's `RQL/DDL/ScheduledTrigger` and its tests of scheduled trigge
 from typing import Any
 
 from graphql_engine.changes import Context
-from graphql_engine.cron.schedule import check_schedule
+from graphql_engine.cron.schedule import read_schedule
 from graphql_engine.errors import QErr, not_exists
 from graphql_engine.metadata.access import Json, check_headers, named, put_list, required, without
 from graphql_engine.metadata.defaults import DEFAULT_CRON_RETRY
@@ -34,13 +34,16 @@ async def create_cron_trigger(context: Context, args: Json) -> None:
 
 def _entry(args: Json) -> Json:
     for key in ("name", "webhook", "schedule", "include_in_metadata"):
-        required(args, key)
+        if required(args, key) is None:
+            raise QErr("parse-failed", f"{key} must not be null", f"$.{key}")
+    if args["name"] == "":
+        raise QErr("parse-failed", "the name of a cron trigger must not be empty", "$.name")
     check_headers(args.get("headers"), "$.headers")
-    check_schedule(args["schedule"])
     retry = {**DEFAULT_CRON_RETRY, **(args.get("retry_conf") or {})}
     if any(value < 0 for value in retry.values()):
         raise QErr("parse-failed", "invalid value for retry_conf: negative values are not allowed")
     entry: Json = {key: args[key] for key in ("name", "webhook", "schedule", "include_in_metadata")}
+    entry["schedule"] = read_schedule(args["schedule"])
     if "payload" in args:
         entry["payload"] = args["payload"]
     entry["retry_conf"] = retry

@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 from graphql_engine.changes import Context
 from graphql_engine.errors import QErr, not_exists
 from graphql_engine.events import store
+from graphql_engine.graphql.sql.database import announce
 from graphql_engine.metadata.access import (
     DEFAULT_SOURCE,
     Json,
@@ -41,7 +42,7 @@ EVENT_COLUMNS = (
     " AS created_at, to_json(locked) AS locked, to_json(next_retry_at) AS next_retry_at, archived"
 )
 INVOCATION_COLUMNS = (
-    "id, trigger_name, event_id, status, request, response, to_json(created_at) AS created_at"
+    "id, trigger_name, event_id, status AS http_status, request, response, to_json(created_at) AS created_at"
 )
 
 
@@ -129,7 +130,7 @@ async def redeliver_event(context: Context, args: Json) -> None:
 
 @command("invoke_event_trigger", changes=False, postgres=True)
 async def invoke_event_trigger(context: Context, args: Json) -> Json:
-    """Create a MANUAL event with the given payload."""
+    """Create a MANUAL event; its data has the payload as the new row."""
     name = required(args, "name")
     table, trigger = find_event_trigger(context.metadata, name, args.get("source"))
     if not trigger["definition"].get("enable_manual"):
@@ -143,12 +144,10 @@ async def _insert_manual(
     connection: AsyncConnection, context: Context, table: Json, name: str, payload: Any
 ) -> str:
     async with connection.transaction():
-        await connection.execute(
-            "SELECT set_config('hasura.user', %s, true)", [json.dumps(context.session.variables)]
-        )
+        await announce(connection, context.session)
         cursor = await connection.execute(
             "SELECT hdb_catalog.insert_event_log(%s, %s, %s, 'MANUAL', %s::json)",
-            [*qualified(table["table"]), name, json.dumps(payload)],
+            [*qualified(table["table"]), name, json.dumps({"old": None, "new": payload})],
         )
         row = await cursor.fetchone()
         assert row is not None

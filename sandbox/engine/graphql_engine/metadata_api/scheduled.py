@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 from graphql_engine.changes import Context
 from graphql_engine.cron.schedule import parse_time
 from graphql_engine.errors import QErr, not_exists
-from graphql_engine.metadata.access import Json, required
+from graphql_engine.metadata.access import Json, named, required
 from graphql_engine.metadata.defaults import DEFAULT_CRON_RETRY
 from graphql_engine.metadata_api.registry import command
 
@@ -19,12 +19,15 @@ TABLES = {
     "cron": ("hdb_cron_events", "hdb_cron_event_invocation_logs"),
     "one_off": ("hdb_scheduled_events", "hdb_scheduled_event_invocation_logs"),
 }
+# Times end in Z.
+TIMES = ", ".join(
+    f"(to_json(timezone('UTC', {name}))#>>'{{}}') || 'Z' AS {name}"
+    for name in ("scheduled_time", "created_at", "next_retry_at")
+)
 COLUMNS = {
-    "cron": "id, trigger_name, to_json(scheduled_time) AS scheduled_time, status, tries,"
-    " to_json(created_at) AS created_at, to_json(next_retry_at) AS next_retry_at",
-    "one_off": "id, webhook_conf, to_json(scheduled_time) AS scheduled_time, retry_conf, payload,"
-    " header_conf, status, tries, to_json(created_at) AS created_at,"
-    " to_json(next_retry_at) AS next_retry_at, comment",
+    "cron": f"id, trigger_name, status, tries, {TIMES}",
+    "one_off": f"id, webhook_conf, retry_conf, payload, header_conf, status, tries, comment, {TIMES},"
+    " NULL AS request_transform, NULL AS response_transform",
 }
 STATUSES = {"scheduled", "locked", "delivered", "error", "dead"}
 
@@ -50,21 +53,17 @@ async def create_scheduled_event(context: Context, args: Json) -> Json:
         )
         row = await cursor.fetchone()
     assert row is not None
-    context.engine.clock.nudge()
     return {"message": "success", "event_id": row[0]}
 
 
 @command("delete_scheduled_event", changes=False)
 async def delete_scheduled_event(context: Context, args: Json) -> None:
-    """Remove one event of either kind."""
+    """Remove one event of either kind, if it is there."""
     events, _ = _tables(args)
     async with context.engine.pool.connection() as connection:
-        cursor = await connection.execute(
+        await connection.execute(
             f"DELETE FROM hdb_catalog.{events} WHERE id = %s".encode(), [required(args, "event_id")]
         )
-        if cursor.rowcount == 0:
-            kind = "cron" if args["type"] == "cron" else "scheduled"
-            raise not_exists(f"{kind} event with id {args['event_id']} does not exist")
 
 
 @command("get_scheduled_events", changes=False)
@@ -76,7 +75,9 @@ async def get_scheduled_events(context: Context, args: Json) -> Json:
         raise QErr("parse-failed", f"unexpected status {sorted(unknown)[0]}", "$.status")
     where, parameters = "true", {"statuses": statuses, "name": args.get("trigger_name")}
     if args["type"] == "cron":
-        required(args, "trigger_name")
+        name = required(args, "trigger_name")
+        if named(context.metadata.get("cron_triggers", []), name) is None:
+            raise not_exists(f"cron trigger with name: {name} does not exist")
         where += " AND trigger_name = %(name)s"
     if statuses:
         where += " AND status = ANY(%(statuses)s)"

@@ -4,7 +4,6 @@ Facts: the engine's `Backends/Postgres/DDL/RunSQL`.
 """
 
 import copy
-import json
 import re
 from typing import Any
 
@@ -17,6 +16,7 @@ from graphql_engine.catalog import load_catalog
 from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr
 from graphql_engine.events import install
+from graphql_engine.graphql.sql.database import announce
 from graphql_engine.metadata.access import Json, dict_of, find_source, required
 from graphql_engine.metadata.consistency import find_inconsistencies
 from graphql_engine.metadata.schema_diff import apply_schema_changes, snapshot
@@ -85,9 +85,7 @@ async def _execute(connection: AsyncConnection, session: Session, text: str, *, 
         async with connection.transaction():
             if read_only:
                 await cursor.execute("SET TRANSACTION READ ONLY")
-            await cursor.execute(
-                "SELECT set_config('hasura.user', %s, true)", [json.dumps(session.variables)]
-            )
+            await announce(connection, session)
             await cursor.execute(text.encode())
             while cursor.nextset():
                 pass

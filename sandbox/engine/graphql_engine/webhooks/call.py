@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
-import httpx
 
 from graphql_engine.settings import VERSION
+from graphql_engine.webhooks.client import Client, InvalidUrl, Response, origin_of, split_url
 from graphql_engine.webhooks.transforms import Outgoing
 
 USER_AGENT = f"hasura-graphql-engine/{VERSION}"
 LOG_VERSION = "2"
-UNSENDABLE = (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError)
-STALE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+UNSENDABLE = (ValueError, OSError)
 
 
 @dataclass(frozen=True)
@@ -52,62 +51,71 @@ class Reply:
 
 
 def request_headers(configured: list[tuple[str, str]], trace: str | None = None) -> list[tuple[str, str]]:
-    """Return the headers to send: configured ones, the engine's own two (which win), then tracing."""
+    """Return the headers to send: the engine's own two (which win), configured ones, then tracing."""
     own = [("Content-Type", "application/json"), ("User-Agent", USER_AGENT)]
     names = {name.lower() for name, _ in own}
     kept = [(name, value) for name, value in configured if name.lower() not in names]
-    return kept + own + ([("traceparent", trace)] if trace else [])
+    return own + kept + ([("traceparent", trace)] if trace else [])
+
+
+def logged_body(request: Outgoing) -> str:
+    """Return the body of a request for `logged_request`; of a form the engine logs null."""
+    try:
+        json.loads(request.content)
+    except ValueError:
+        return "null"
+    return request.content.decode()
 
 
 def logged_request(
-    body: str, headers: list[dict[str, Any]] | None, own: list[tuple[str, str]], version: str = "2"
+    body: str, headers: list[dict[str, Any]] | None, version: str = LOG_VERSION, *, late: bool = False
 ) -> str:
-    """Return the `request` of an invocation log; variables of the environment appear by name only."""
-    shown = [*(headers or []), *({"name": name, "value": value} for name, value in own)]
+    """Return the `request` of an invocation log; variables of the environment appear by name only.
+
+    late: the call timed out, and the engine logs no headers.
+    """
+    own = [{"name": name, "value": value} for name, value in request_headers([])]
+    shown = [] if late else [*own, *(headers or [])]
     return f'{{"payload":{body},"headers":{json.dumps(shown)},"version":"{version}"}}'
 
 
-async def send(client: httpx.AsyncClient, request: Outgoing) -> httpx.Response:
-    """Send; retry once if a kept connection turns out to be closed, as the engine's HTTP client does."""
-    headers = [(name.encode(), value.encode()) for name, value in request.headers]
-    arguments: dict[str, Any] = {"content": request.content, "headers": headers, "timeout": None}
-    try:
-        return await client.request(request.method, request.url, **arguments)
-    except STALE:
-        return await client.request(request.method, request.url, **arguments)
+async def send(client: Client, request: Outgoing) -> Response:
+    """Send a request, without a limit of time. Raises one of UNSENDABLE."""
+    return await client.request(request.method, request.url, request.headers, request.content)
 
 
-async def call(client: httpx.AsyncClient, request: Outgoing, seconds: float) -> Reply:
+async def call(client: Client, request: Outgoing, seconds: float) -> Reply:
     """Send a request. Failures of the network or the webhook never raise; the reply tells them.
 
-    seconds: limit of the whole exchange.
+    seconds: limit of the whole exchange. Raises TimeoutError after it.
     """
     try:
         with anyio.fail_after(seconds):
             response = await send(client, request)
     except TimeoutError:
-        return Reply(None, _exception_text("ResponseTimeout", request.url))
+        raise
     except UNSENDABLE as error:
-        return Reply(None, _exception_text(f"ConnectionFailure {error}", request.url))
-    return Reply(response.status_code, response.text, [(k, v) for k, v in response.headers.multi_items()])
+        return Reply(None, json.dumps(failure(error, request, seconds)))
+    return Reply(response.status, response.text, response.headers)
 
 
-def _exception_text(message: str, url: str) -> str:
-    try:
-        target = httpx.URL(url)
-    except (httpx.InvalidURL, ValueError):
-        target = httpx.URL("http://invalid")
-    return json.dumps(
-        {
-            "message": message,
-            "request": {
-                "host": target.host,
-                "port": target.port or (443 if target.scheme == "https" else 80),
-                "path": target.path,
-                "queryString": f"?{target.query.decode()}" if target.query else "",
-                "method": "POST",
-                "secure": target.scheme == "https",
-            },
-            "type": "http_exception",
-        }
-    )
+def failure(error: Exception, request: Outgoing, seconds: float) -> dict[str, Any]:
+    """Return how the engine describes a call without a response: to logs and in `internal`."""
+    if isinstance(error, InvalidUrl):
+        return {"message": str(error), "type": "invalid_url"}
+    target = split_url(request.url)
+    scheme, host, port = origin_of(target)
+    is_late = isinstance(error, TimeoutError)
+    return {
+        "message": "Response timeout" if is_late else f"Connection failure: {error}",
+        "request": {
+            "host": host,
+            "method": request.method,
+            "path": target.path,
+            "port": port,
+            "queryString": f"?{target.query}" if target.query else "",
+            "responseTimeout": f"ResponseTimeoutMicro {int(seconds * 1_000_000)}",
+            "secure": scheme == "https",
+        },
+        "type": "http_exception",
+    }

@@ -6,13 +6,12 @@ Facts: documentation of REST connectors; the engine's `RQL/DDL/Webhook/Transform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from graphql_engine.kriti import KritiError, parse_json_template, parse_text_template
-from graphql_engine.rawjson import dumps
+from graphql_engine.rawjson import canonical
 
 Json = Any
-FORM_TYPE = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,8 @@ def _query(spec: Mapping[str, str | None] | str, variables: dict[str, Any]) -> s
     if isinstance(spec, str):
         return _text(spec, variables)
     pairs = {_text(k, variables): _text(v, variables) if v is not None else "" for k, v in spec.items()}
-    return urlencode({key: value for key, value in pairs.items() if value not in ("", "null")})
+    kept = {key: value for key, value in pairs.items() if value not in ("", "null")}
+    return urlencode(kept, quote_via=quote)
 
 
 def _with_body(
@@ -93,13 +93,10 @@ def _with_body(
     if action == "remove":
         return replace(outgoing, content=b"")
     if action == "transform":
-        return replace(outgoing, content=dumps(parse_json_template(spec["template"])(variables)).encode())
+        return replace(outgoing, content=canonical(parse_json_template(spec["template"])(variables)).encode())
     if action == "x_www_form_urlencoded":
         fields = {key: _text(value, variables) for key, value in spec["form_template"].items()}
-        kept = [(k, v) for k, v in outgoing.headers if k.lower() != "content-type"]
-        return replace(
-            outgoing, content=urlencode(fields).encode(), headers=[*kept, ("Content-Type", FORM_TYPE)]
-        )
+        return replace(outgoing, content=urlencode(fields, quote_via=quote).encode())
     raise KritiError(f"unknown body action {action!r}")
 
 

@@ -31,6 +31,7 @@ def stand_in(request: pytest.FixtureRequest, receiver: Receiver) -> Iterator[str
         process, url = engines.start(
             HASURA_GRAPHQL_JWT_SECRET=json.dumps({"type": "HS256", "key": JWT_KEY}),
             HASURA_GRAPHQL_ASYNC_ACTIONS_FETCH_INTERVAL="50",
+            HASURA_GRAPHQL_SANDBOX_SCHEDULED_FETCH_INTERVAL="200",
             CONTRACT_WEBHOOK=receiver.url,
             CONTRACT_SECRET=CANARIES["a secret header"],
         )

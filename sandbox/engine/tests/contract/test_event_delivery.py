@@ -40,6 +40,21 @@ def test_a_timeout_is_a_failed_try(engine: Hasura, job: Json, path: str) -> None
     engine.receiver.answers(path, Answer(200, {}, {}, 2.0))
     insert(engine, "(1)")
     assert eventually(lambda: [e for e in engine.events(name) if e["error"]])[0]["tries"] == 1
+    log = engine.do("pg_get_event_invocation_logs", {"name": name, "source": "default"})[0]
+    assert (log["http_status"], log["request"]["payload"]) == (500, None)
+    message = f'"Event Trigger \\"{name}\\" timed out while processing."'
+    assert log["response"]["data"] == {"message": message}
+
+
+def test_a_redirect_is_followed_and_cookies_are_not_kept(engine: Hasura, job: Json, path: str) -> None:
+    name = make_trigger(engine, job, path)
+    moved = Answer(302, {}, {"Location": f"{path}/moved", "Set-Cookie": "a=1"})
+    engine.receiver.answers(path, moved)
+    insert(engine, "(1)")
+    eventually(lambda: [e for e in engine.events(name) if e["delivered"]])
+    first, second = engine.receiver.received(path)[0], engine.receiver.received(f"{path}/moved")[0]
+    assert (first.method, second.method, second.body) == ("POST", "GET", "")
+    assert "cookie" not in second.headers
 
 
 @pytest.mark.parametrize("webhook", ["http://127.0.0.1:1/", "nonsense", "http://[bad", "ftp://h/"])

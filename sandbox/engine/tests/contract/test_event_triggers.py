@@ -130,9 +130,11 @@ def test_a_manual_invocation_needs_enable_manual(engine: Hasura, job: Json, path
     assert body["error"] == "manual mode is not enabled for event trigger"
 
 
-def test_a_manual_invocation_delivers_its_payload(engine: Hasura, job: Json, path: str) -> None:
+def test_a_manual_invocation_delivers_its_payload_as_the_new_row(
+    engine: Hasura, job: Json, path: str
+) -> None:
     name = make_trigger(engine, job, path, enable_manual=True)
-    args = {"name": name, "source": "default", "payload": {"old": None, "new": {"id": 3}}}
+    args = {"name": name, "source": "default", "payload": {"id": 3}}
     event_id = engine.do("pg_invoke_event_trigger", args)["event_id"]
     body = engine.receiver.wait_for(path, 1)[0].body
     assert body["id"] == event_id
@@ -148,7 +150,7 @@ def test_logs_are_shown_by_the_metadata_api(engine: Hasura, job: Json, path: str
     event = engine.do("pg_get_event_logs", {**args, "status": "processed"})[0]
     assert (event["trigger_name"], event["delivered"], event["tries"]) == (name, True, 1)
     log = engine.do("pg_get_event_invocation_logs", args)[0]
-    assert (log["event_id"], log["status"]) == (event["id"], 200)
+    assert (log["event_id"], log["http_status"]) == (event["id"], 200)
     assert log["request"]["payload"]["id"] == event["id"]
     assert log["response"]["type"] == "webhook_response"
     whole = engine.do("pg_get_event_by_id", {"source": "default", "event_id": event["id"]})

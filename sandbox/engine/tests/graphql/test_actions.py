@@ -2,10 +2,10 @@
 
 from decimal import Decimal
 
-import httpx
 import pytest
 
-from tests.support.library import Library
+from graphql_engine.webhooks.client import Response
+from tests.support.library import Handler, Library
 
 QUERY = "query g($w: GreetInput!) { greet(who: $w) { text again: text __typename author { name } } }"
 
@@ -42,8 +42,7 @@ async def test_http_log_holds_the_request_of_a_failed_action(
     library: Library, caplog: pytest.LogCaptureFixture, role: str
 ) -> None:
     """For every role, and without the mode for developers, as the engine's source says."""
-    broken = httpx.MockTransport(lambda _: httpx.Response(500, json={"answered": "by the handler"}))
-    library.engine.http = httpx.AsyncClient(transport=broken)
+    library.engine.http = Handler(lambda _: Response(500, [], b'{"answered": "by the handler"}'))
     await library.fail('{ greet(who: {id: 1, note: "canary"}) { text } }', role)
     assert "canary" in caplog.text
     assert "by the handler" in caplog.text

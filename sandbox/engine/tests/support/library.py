@@ -1,9 +1,9 @@
 """A small library (authors, articles …) tracked in the stand-in engine, and a client for its GraphQL."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self
-
-import httpx
 
 from graphql_engine.auth.session import Session
 from graphql_engine.catalog import load_catalog
@@ -11,7 +11,19 @@ from graphql_engine.engine import Engine
 from graphql_engine.graphql.run.execute import execute
 from graphql_engine.rawjson import dumps, loads
 from graphql_engine.settings import Settings
+from graphql_engine.webhooks.client import Client, Headers, Response
 from tests.support.library_schema import METADATA, Json
+
+
+class Handler(Client):
+    """A handler in the test's process: the answer to the bytes of each request."""
+
+    def __init__(self, answer: Callable[[bytes], Response]) -> None:
+        super().__init__()
+        self._handle = answer
+
+    async def request(self, method: str, url: str, headers: Headers, content: bytes) -> Response:
+        return self._handle(content)
 
 
 class Library:
@@ -20,7 +32,7 @@ class Library:
     def __init__(self, database_url: str) -> None:
         self.calls: list[tuple[str, Json, str]] = []
         self.engine = Engine(Settings(), database_url, METADATA)
-        self.engine.http = httpx.AsyncClient(transport=httpx.MockTransport(self._greet))
+        self.engine.http = Handler(self._greet)
 
     async def __aenter__(self) -> Self:
         await self.engine.pool.open()
@@ -39,14 +51,14 @@ class Library:
         """Change settings of the engine."""
         self.engine.settings = replace(self.engine.settings, **settings)
 
-    def _greet(self, request: httpx.Request) -> httpx.Response:
-        body = loads(request.content)
+    def _greet(self, content: bytes) -> Response:
+        body = loads(content)
         self.calls.append((body["action"]["name"], body["input"], body["request_query"]))
         greetings = [
             {"text": "hello", "author_id": body["input"]["who"]["id"], "secret": 1},
             {"text": "bye", "author_id": None},
         ]
-        return httpx.Response(200, json=greetings)
+        return Response(200, [], json.dumps(greetings).encode())
 
     async def raw(self, request: Any, role: str = "admin", **variables: str) -> Any:
         """Return the whole answer to a request body."""

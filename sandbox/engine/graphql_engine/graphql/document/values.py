@@ -32,9 +32,14 @@ from graphql_engine.graphql.document.literals import Value, described, is_null, 
 from graphql_engine.graphql.document.operation import Json, Variable, failed
 from graphql_engine.graphql.document.usage import usage_allowed
 from graphql_engine.graphql.model.names import scalar_name
-from graphql_engine.graphql.model.pg_values import parse_pg, scientific
+from graphql_engine.graphql.model.pg_values import PARSERS, parse_pg, scientific
 
 Path = tuple[str | int, ...]
+BUILT_IN = {"Boolean", "Float", "ID", "Int", "String"}
+# Scalars whose name in GraphQL is not that of their type. The engine reads an action's own arguments of type
+# String and Boolean as if they were PostgreSQL's, but not the fields of input objects.
+SPELLED_ALIKE = {*PARSERS, "numeric", "float4", "float8"}
+POSTGRES_NAMES = {"String": "text", "Boolean": "bool", "bigint": "int8", "smallint": "int2"}
 INT32 = 2**31
 
 
@@ -143,6 +148,9 @@ class Reader:
         return values
 
     def _scalar(self, value: Value, name: str, marks: Mapping[str, Any], path: Path) -> Any:
+        if name not in BUILT_IN or (marks.get("action_argument") and name in POSTGRES_NAMES):
+            internal = POSTGRES_NAMES.get(name, name if name in SPELLED_ALIKE else "jsonb")
+            return parse_pg(Type(name, internal), self.to_json(value), path)
         plain = value.value if isinstance(value, Json) else value
         if name == "Boolean":
             if isinstance(plain, BooleanValueNode | bool):
@@ -158,11 +166,9 @@ class Reader:
             if isinstance(plain, IntValueNode | FloatValueNode) or is_number(plain):
                 return self.to_json(value)
             raise self._mismatch(name, "a float", value, path)
-        if name == "ID":
-            if isinstance(plain, IntValueNode | StringValueNode | str) or is_number(plain):
-                return str(self.to_json(value))
-            raise self._mismatch(name, "a String or a 32-bit integer", value, path)
-        return self.to_json(value)
+        if isinstance(plain, IntValueNode | StringValueNode | str) or is_number(plain):
+            return str(self.to_json(value))
+        raise self._mismatch(name, "a String or a 32-bit integer", value, path)
 
     def _int(self, value: Value, kind: str | None, path: Path) -> int:
         expected = {

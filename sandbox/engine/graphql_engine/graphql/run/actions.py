@@ -1,13 +1,14 @@
 """Run actions and select from their output; relationships of output types are read from tables."""
 
 import logging
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 from graphql_engine.actions.call import call_action
 from graphql_engine.auth.session import Session
 from graphql_engine.engine import Engine
-from graphql_engine.errors import QErr
+from graphql_engine.errors import QErr, unexpected
 from graphql_engine.graphql.document.selection import Sel
 from graphql_engine.graphql.model.boolexp import All, Compare, Const
 from graphql_engine.graphql.model.tables import Relationship
@@ -77,10 +78,16 @@ class ActionRunner:
         return str(row[0])
 
     async def _result(self, name: str, sel: Sel) -> Any:
+        try:
+            uuid.UUID(str(sel.args["id"]))
+        except ValueError as error:
+            raise QErr("parse-failed", "invalid UUID").under(
+                "selectionSet", sel.alias, "args", "id"
+            ) from error
         async with self.engine.pool.connection() as conn:
             row = await fetch(conn, RESULT, {"id": str(sel.args["id"]), "name": name})
         if row is None:
-            return None
+            raise unexpected("database query error", {"error": "Rows returned != 1"})
         if not self.session.is_admin and row[1] != self.session.variables:
             return None
         record = loads(row[0])

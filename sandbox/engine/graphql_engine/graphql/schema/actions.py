@@ -89,7 +89,9 @@ class Actions:
 
     def _arguments(self, action: Json) -> dict[str, GraphQLArgument]:
         return {
-            item["name"]: argument(self.input_type(item["type"]), item.get("description"))
+            item["name"]: argument(
+                self.input_type(item["type"]), item.get("description"), action_argument=True
+            )
             for item in action["definition"].get("arguments") or []
         }
 
