@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-from httptools import HttpResponseParser
+from httptools import HttpParserError, HttpResponseParser
 
 MAX_REDIRECTS = 10
 # An idle connection is given up after 2 s, before most servers close it on their side.
@@ -159,7 +159,7 @@ class _Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except Exception as error:  # noqa: BLE001  # the parser hands on whatever its callbacks raise
+        except HttpParserError as error:
             self._fail(ConnectionError(f"the response is not HTTP: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:

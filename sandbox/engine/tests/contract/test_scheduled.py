@@ -9,9 +9,7 @@ import pytest
 
 from tests.support.hasura import Hasura, Json, eventually, unique
 from tests.support.receiver import Answer
-
-YEARLY = "0 0 1 1 *"
-RETRY = {"num_retries": 0, "retry_interval_seconds": 1, "timeout_seconds": 5, "tolerance_seconds": 21600}
+from tests.support.scheduled import RETRY, YEARLY, cron_events, make_cron, trigger_args
 
 
 @pytest.fixture
@@ -33,20 +31,6 @@ def clock(engine: Hasura) -> Iterator[Json]:
 
     yield move
     move({"reset": True})
-
-
-def make_cron(engine: Hasura, path: str, schedule: str = YEARLY, **more: Json) -> str:
-    """Create a cron trigger that is deleted after the test."""
-    name = unique("cron")
-    args = {"name": name, "webhook": engine.receiver.url + path, "schedule": schedule}
-    engine.do("create_cron_trigger", {**args, "include_in_metadata": True, "retry_conf": RETRY, **more})
-    engine.later("delete_cron_trigger", {"name": name})
-    return name
-
-
-def cron_events(engine: Hasura, name: str, *status: str) -> list[Json]:
-    args = {"type": "cron", "trigger_name": name, "status": list(status)}
-    return list(engine.do("get_scheduled_events", args)["events"])
 
 
 def test_a_hundred_events_are_generated_at_once_in_utc(engine: Hasura, path: str) -> None:
@@ -148,33 +132,6 @@ def test_a_second_trigger_of_a_name_is_refused_unless_it_replaces(engine: Hasura
     assert second - first == timedelta(days=1)
 
 
-def test_a_bad_schedule_is_refused(engine: Hasura) -> None:
-    args = {"name": unique("cron"), "webhook": "http://127.0.0.1:1/", "include_in_metadata": True}
-    for schedule in ("61 * * * *", "* * * *", "5-1 * * * *", " 0 0 1 1 *", "nonsense"):
-        status, body = engine.call("create_cron_trigger", {**args, "schedule": schedule})
-        assert (status, body["code"]) == (400, "parse-failed"), schedule
-
-
-def test_a_schedule_by_name_becomes_five_fields(engine: Hasura, path: str) -> None:
-    name = make_cron(engine, path, "@daily")
-    assert _as_args(engine, name)["schedule"] == "0 0 * * *"
-
-
-@pytest.mark.parametrize(
-    ("change", "place"),
-    [({"name": ""}, "name"), ({"include_in_metadata": None}, "include_in_metadata")],
-)
-def test_a_malformed_trigger_is_refused(engine: Hasura, change: Json, place: str) -> None:
-    args = {"name": unique("cron"), "webhook": "http://127.0.0.1:1/", "schedule": YEARLY}
-    status, body = engine.call("create_cron_trigger", {**args, "include_in_metadata": True, **change})
-    assert (status, body["code"], body["path"]) == (400, "parse-failed", f"$.args.{place}")
-
-
-def test_events_of_an_absent_trigger_are_refused(engine: Hasura) -> None:
-    status, body = engine.call("get_scheduled_events", {"type": "cron", "trigger_name": "absent"})
-    assert (status, body["code"]) == (400, "not-exists")
-
-
 def test_one_loop_waits_for_the_slowest_webhook(engine: Hasura, path: str, clock: Json) -> None:
     """The second tick of the quick cron comes after the slow one has answered, 3 s later."""
     make_cron(engine, f"{path}/slow", "* * * * *")
@@ -220,7 +177,7 @@ def test_exports_leave_out_defaults_and_private_triggers(engine: Hasura, path: s
 def test_replace_metadata_regenerates_only_what_changed(engine: Hasura, path: str) -> None:
     kept, changed, private = make_cron(engine, path), make_cron(engine, path), make_cron(engine, path)
     engine.do(
-        "create_cron_trigger", _as_args(engine, private) | {"include_in_metadata": False, "replace": True}
+        "create_cron_trigger", trigger_args(engine, private) | {"include_in_metadata": False, "replace": True}
     )
     before = {name: [e["id"] for e in cron_events(engine, name)] for name in (kept, changed, private)}
     metadata = engine.do("export_metadata", {})
@@ -233,10 +190,6 @@ def test_replace_metadata_regenerates_only_what_changed(engine: Hasura, path: st
     assert after[private] == before[private]
     assert len(after[changed]) == 100
     assert not set(after[changed]) & set(before[changed])
-
-
-def _as_args(engine: Hasura, name: str) -> Json:
-    return next(t for t in engine.do("get_cron_triggers", {})["cron_triggers"] if t["name"] == name)
 
 
 def test_a_one_off_event_is_delivered_with_created_at_and_no_name(engine: Hasura, path: str) -> None:

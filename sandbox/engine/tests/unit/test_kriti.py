@@ -91,7 +91,7 @@ def test_a_body_may_be_a_form_or_removed() -> None:
     after = transform_request(form, before, BODY, None)
     assert (after.content, after.headers) == (
         b"n=Ann",
-        [("Content-Type", "application/x-www-form-urlencoded")],
+        [("Content-Type", "application/json")],
     )
     assert transform_request({"body": {"action": "remove"}}, before, BODY, None).content == b""
 
