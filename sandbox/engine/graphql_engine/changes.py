@@ -58,12 +58,17 @@ async def change(engine: Engine, context: Context, *, removes: bool) -> None:
 
 async def rebuild(engine: Engine) -> None:
     """Derive everything again from the metadata and the structure of the database."""
+    found = await find_again(engine, engine.metadata)
+    async with engine.pool.connection() as connection, connection.transaction():
+        await adopt(engine, connection, engine.metadata, found, set())
+
+
+async def find_again(engine: Engine, metadata: Json) -> list[Json]:
+    """Read the catalog again and return what does not fit it."""
     async with engine.pool.connection() as connection:
         engine.catalog = await load_catalog(connection)
-        engine.catalog_stale = False
-        found = find_inconsistencies(engine.metadata, engine.catalog, engine.settings.environment)
-        async with connection.transaction():
-            await adopt(engine, connection, engine.metadata, found, set())
+    engine.catalog_stale = False
+    return find_inconsistencies(metadata, engine.catalog, engine.settings.environment)
 
 
 async def restore(engine: Engine, metadata: Json, resource_version: int) -> None:
@@ -83,11 +88,16 @@ def _refuse_new(engine: Engine, context: Context, found: list[Json], *, removes:
         return
     if removes:
         raise newly_found(new)
-    own = [each for each in new if each["name"] == context.subject]
+    own = [each for each in new if context.subject in _names(each)]
     if own:
         reasons = ", ".join(each["reason"] for each in own)
-        raise QErr("invalid-configuration", reasons, internal=own)
+        raise QErr("invalid-configuration", reasons, internal=shown(own))
     raise QErr("unexpected", "cannot continue due to new inconsistent metadata", internal=shown(new))
+
+
+def _names(found: Json) -> list[str]:
+    conflicts = [f"rest_endpoint {each['name']}" for each in found.get("conflicts", [])]
+    return [found["name"], *conflicts]
 
 
 def shown(found: list[Json]) -> list[Json]:
@@ -96,7 +106,7 @@ def shown(found: list[Json]) -> list[Json]:
 
 
 def newly_found(new: list[Json]) -> QErr:
-    """Return the error for a removal that makes other objects inconsistent."""
+    """Return the error for a change that makes other objects inconsistent."""
     message = "cannot continue due to newly found inconsistent metadata"
     return QErr("unexpected", message, status=500, internal=shown(new))
 
@@ -116,7 +126,7 @@ async def adopt(
     reinstall: create every SQL trigger again (after DDL).
     """
     broken = {each["name"] for each in found}
-    events = await _event_triggers(engine, connection, metadata, broken, reinstall=reinstall)
+    events = await install_event_triggers(engine, connection, metadata, broken, reinstall=reinstall)
     engine.cron_triggers = await _cron_triggers(engine, connection, metadata, regenerate)
     engine.event_triggers = events
     engine.metadata = metadata
@@ -124,9 +134,10 @@ async def adopt(
     engine.clock.nudge()
 
 
-async def _event_triggers(
+async def install_event_triggers(
     engine: Engine, connection: AsyncConnection, metadata: Json, broken: set[str], *, reinstall: bool
 ) -> dict[str, dict[str, Any]]:
+    """Make the SQL triggers of the consistent event triggers, remove others; return the made ones by name."""
     wanted = event_triggers_of(metadata, broken)
     for name in await install.installed_triggers(connection) - set(wanted):
         await install.drop_trigger(connection, name)

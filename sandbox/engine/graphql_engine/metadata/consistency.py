@@ -13,6 +13,7 @@ from graphql_engine.metadata.access import Json, qualified, spelled, table_objec
 from graphql_engine.metadata.computed_check import computed_field_problem, permitted_computed_problem
 from graphql_engine.metadata.endpoint_check import endpoint_problems
 from graphql_engine.metadata.names import permission_name
+from graphql_engine.metadata.query_check import stored_query_problems
 from graphql_engine.metadata.type_check import action_problems, custom_type_problem
 from graphql_engine.webhooks.environment import fill_template, resolve_headers, resolve_webhook
 
@@ -48,10 +49,11 @@ def find_inconsistencies(metadata: Json, catalog: Catalog, environment: Mapping[
                 label = f"function {name} in source {source['name']}"
                 found.append(inconsistent("function", label, function, reason))
     found.extend(_cron_triggers(place))
-    found.extend(endpoint_problems(metadata, catalog))
     found.extend(_custom_types(metadata))
     for action, reason in action_problems(metadata):
         found.append(inconsistent("action", f"action {action['name']}", action, reason))
+    found.extend(stored_query_problems(metadata, catalog, found))
+    found.extend(endpoint_problems(metadata))
     return found
 
 

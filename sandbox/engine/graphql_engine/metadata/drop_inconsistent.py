@@ -1,6 +1,7 @@
 """Remove inconsistent objects from the metadata."""
 
 from graphql_engine.metadata.access import Json, put_list, spelled
+from graphql_engine.metadata.names import query_name
 
 TABLE_PARTS = {
     "object_relationships": ("object_relation {0} in table {1}", "name"),
@@ -33,8 +34,12 @@ def drop_inconsistent(metadata: Json, inconsistent: list[Json]) -> None:
     for part, word in (
         ("actions", "action"),
         ("cron_triggers", "cron_trigger"),
-        ("rest_endpoints", "endpoint"),
         ("rest_endpoints", "rest_endpoint"),
     ):
         kept = [item for item in metadata.get(part, []) if f"{word} {item['name']}" not in broken]
         put_list(metadata, part, kept)
+    for collection in metadata.get("query_collections", []):
+        queries = collection["definition"]["queries"]
+        collection["definition"]["queries"] = [
+            query for query in queries if query_name(query["name"], collection["name"]) not in broken
+        ]

@@ -7,21 +7,21 @@ from graphql import GraphQLSyntaxError, parse
 
 from graphql_engine.changes import Context
 from graphql_engine.errors import QErr, not_exists
-from graphql_engine.metadata.access import Json, named, put_list, required, without
+from graphql_engine.metadata.access import Json, kind_of, named, put_list, required, without
 from graphql_engine.metadata_api.registry import command
 
-METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
+METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
 
 
-@command("create_query_collection")
+@command("create_query_collection", removes=True)
 async def create_query_collection(context: Context, args: Json) -> None:
     name = required(args, "name")
     collections = context.metadata.setdefault("query_collections", [])
     if named(collections, name):
-        raise QErr("already-exists", f'query collection with name "{name}" already exists')
+        raise QErr("already-exists", f'query collection with name "{name}" already exists', "$.name")
     queries = required(required(args, "definition"), "queries")
-    for query in queries:
-        _check_query(query["query"])
+    for index, query in enumerate(queries):
+        _check_query(query["query"], f"$.definition.queries[{index}].query")
     names = [query["name"] for query in queries]
     if duplicates := sorted({each for each in names if names.count(each) > 1}):
         raise QErr("not-supported", f"found duplicate query names {', '.join(map(quoted, duplicates))}")
@@ -31,12 +31,12 @@ async def create_query_collection(context: Context, args: Json) -> None:
     collections.append(entry)
 
 
-@command("rename_query_collection")
+@command("rename_query_collection", removes=True)
 async def rename_query_collection(context: Context, args: Json) -> None:
     entry = _collection(context, required(args, "name"))
     new_name = required(args, "new_name")
     if named(context.metadata["query_collections"], new_name):
-        raise QErr("already-exists", f'query collection with name "{new_name}" already exists')
+        raise QErr("already-exists", f'query collection with name "{new_name}" already exists', "$.new_name")
     entry["name"] = new_name
 
 
@@ -44,7 +44,7 @@ async def rename_query_collection(context: Context, args: Json) -> None:
 async def drop_query_collection(context: Context, args: Json) -> None:
     """Remove a collection; with `cascade`, from the allow list too."""
     name = required(args, "collection")
-    _collection(context, name)
+    _collection(context, name, "$.collection")
     allowed = context.metadata.get("allowlist", [])
     if named(allowed, name, "collection"):
         if not args.get("cascade"):
@@ -56,7 +56,7 @@ async def drop_query_collection(context: Context, args: Json) -> None:
     put_list(context.metadata, "query_collections", without(context.metadata["query_collections"], name))
 
 
-@command("add_query_to_collection")
+@command("add_query_to_collection", removes=True)
 async def add_query_to_collection(context: Context, args: Json) -> None:
     entry = _collection(context, required(args, "collection_name"))
     name, query = required(args, "query_name"), required(args, "query")
@@ -65,7 +65,7 @@ async def add_query_to_collection(context: Context, args: Json) -> None:
             "already-exists",
             f'query with name "{name}" already exists in collection "{args["collection_name"]}"',
         )
-    _check_query(query)
+    _check_query(query, "$.query")
     entry["definition"]["queries"].append({"name": name, "query": query})
 
 
@@ -74,19 +74,24 @@ async def drop_query_from_collection(context: Context, args: Json) -> None:
     entry = _collection(context, required(args, "collection_name"))
     name = required(args, "query_name")
     if named(entry["definition"]["queries"], name) is None:
-        raise not_exists(f'query with name "{name}" not found in collection "{args["collection_name"]}"')
+        message = f'query with name "{name}" not found in collection "{args["collection_name"]}"'
+        raise QErr("not-found", message)
     entry["definition"]["queries"] = without(entry["definition"]["queries"], name)
 
 
 @command("add_collection_to_allowlist")
-async def add_collection_to_allowlist(context: Context, args: Json) -> None:
-    """Add a collection to the allow list, which this stand-in does not enforce."""
+async def add_collection_to_allowlist(context: Context, args: Json) -> Json | None:
+    """Add a collection to the allow list; once more is no error."""
     name = required(args, "collection")
-    _collection(context, name)
+    _collection(context, name, "$.collection")
     allowed = context.metadata.setdefault("allowlist", [])
     if named(allowed, name, "collection"):
-        raise QErr("already-exists", f'collection "{name}" already exists in the allowlist')
+        return {
+            "message": f'collection "{name}" already exists in the allowlist, scope ignored;'
+            " to change scope, use update_scope_of_collection_in_allowlist"
+        }
     allowed.append({"collection": name, "scope": args.get("scope", {"global": True})})
+    return None
 
 
 @command("drop_collection_from_allowlist", removes=True)
@@ -94,7 +99,7 @@ async def drop_collection_from_allowlist(context: Context, args: Json) -> None:
     name = required(args, "collection")
     allowed = context.metadata.get("allowlist", [])
     if named(allowed, name, "collection") is None:
-        raise QErr("not-found", f'collection "{name}" does not exist in the allowlist')
+        raise QErr("not-found", f'collection "{name}" doesn\'t exist in the allowlist')
     put_list(context.metadata, "allowlist", without(allowed, name, "collection"))
 
 
@@ -105,15 +110,21 @@ async def create_rest_endpoint(context: Context, args: Json) -> None:
     methods = required(args, "methods")
     endpoints = context.metadata.setdefault("rest_endpoints", [])
     if named(endpoints, name):
-        raise QErr("already-exists", f'Endpoint with name: "{name}" already exists')
+        raise QErr("already-exists", f"Endpoint with name: {name} already exists")
     _check_methods(methods)
-    _check_url(url)
-    query = required(required(args, "definition"), "query")
-    collection = _collection(context, required(query, "collection_name"))
-    if named(collection["definition"]["queries"], required(query, "query_name")) is None:
-        raise not_exists(
-            f'query with name "{query["query_name"]}" does not exist in collection "{collection["name"]}"'
+    if not url:
+        raise QErr("parse-failed", "empty string not allowed", "$.url")
+    if not isinstance(definition := required(args, "definition"), dict):
+        raise QErr(
+            "parse-failed",
+            "When parsing the constructor EndpointDef of type Hasura.RQL.Types.Endpoint.EndpointDef"
+            f" expected Object but got {kind_of(definition)}.",
+            "$.definition",
         )
+    query = required(definition, "query")
+    for key in ("collection_name", "query_name"):
+        required(query, key)
+    context.subject = f"rest_endpoint {name}"
     entry = {"name": name, "url": url, "methods": methods, "definition": args["definition"]}
     if args.get("comment") is not None:
         entry["comment"] = args["comment"]
@@ -125,37 +136,35 @@ async def drop_rest_endpoint(context: Context, args: Json) -> None:
     name = required(args, "name")
     endpoints = context.metadata.get("rest_endpoints", [])
     if named(endpoints, name) is None:
-        raise not_exists(f'endpoint with name: "{name}" does not exist')
+        raise not_exists(f"endpoint with name: {name} does not exist")
     put_list(context.metadata, "rest_endpoints", without(endpoints, name))
 
 
 def _check_methods(methods: list[str]) -> None:
-    if unknown := [method for method in methods if method not in METHODS]:
-        raise QErr("parse-failed", f"unknown endpoint method {unknown[0]}", "$.methods")
+    if not methods:
+        raise QErr("parse-failed", "parsing NonEmpty failed, unexpected empty list", "$.methods")
+    for index, method in enumerate(methods):
+        if method not in METHODS:
+            tags = ",".join(quoted(each) for each in METHODS)
+            raise QErr(
+                "parse-failed",
+                "parsing Hasura.RQL.Types.Endpoint.EndpointMethod failed, expected one of the tags"
+                f" [{tags}], but found tag {quoted(method)}",
+                f"$.methods[{index}]",
+            )
 
 
-def _check_url(url: str) -> None:
-    if not url:
-        raise QErr("parse-failed", "empty string not allowed", "$.url")
-    segments = url.split("/")
-    parameters = [segment for segment in segments if segment.startswith(":")]
-    if "" in segments or ":" in parameters:
-        raise QErr("bad-request", f"Empty segments or unnamed variables are not allowed: {url}")
-    if len(set(parameters)) != len(parameters):
-        raise QErr("bad-request", f"Duplicate variables found in endpoint paths: {url}")
-
-
-def _check_query(text: str) -> None:
+def _check_query(text: str, path: str) -> None:
     try:
         parse(text)
     except GraphQLSyntaxError as error:
-        raise QErr("parse-failed", error.message) from error
+        raise QErr("parse-failed", "parsing the graphql query failed", path) from error
 
 
-def _collection(context: Context, name: str) -> Json:
+def _collection(context: Context, name: str, path: str = "$") -> Json:
     entry = named(context.metadata.get("query_collections", []), name)
     if entry is None:
-        raise not_exists(f'query collection with name "{name}" does not exist')
+        raise not_exists(f'query collection with name "{name}" does not exist', path)
     return entry
 
 

@@ -6,7 +6,7 @@ Facts: the engine's `RQL/DDL/Metadata` and its tests under `v1/metadata`.
 import copy
 from typing import Any
 
-from graphql_engine.changes import Context
+from graphql_engine.changes import Context, find_again
 from graphql_engine.errors import QErr
 from graphql_engine.metadata import keys
 from graphql_engine.metadata.access import Json, dict_of, required, table_object
@@ -157,7 +157,8 @@ async def get_inconsistent_metadata(context: Context, _: Any) -> Json:
 
 @command("drop_inconsistent_metadata", removes=True)
 async def drop_inconsistent_metadata(context: Context, _: Any) -> None:
-    drop_inconsistent(context.metadata, context.engine.inconsistent)
+    """Look again what is inconsistent, and remove it."""
+    drop_inconsistent(context.metadata, await find_again(context.engine, context.metadata))
 
 
 @command("dump_internal_state", changes=False)

@@ -53,30 +53,43 @@ async def _plain(engine: Engine, session: Session, text: str, *, read_only: bool
 
 
 async def _checked(engine: Engine, session: Session, text: str, *, cascade: bool) -> Json:
-    async with (
-        engine.metadata_lock,
-        engine.pool.connection() as connection,
-        connection.transaction(),
-    ):
-        before = await snapshot(connection, engine.metadata)
-        for name in engine.event_triggers:
-            await install.drop_trigger(connection, name)
-        result = await _execute(connection, session, text, read_only=False)
-        after = await snapshot(connection, engine.metadata, list(before))
-        metadata = copy.deepcopy(engine.metadata)
-        apply_schema_changes(metadata, before, after, cascade=cascade)
-        catalog = await load_catalog(connection)
-        found = find_inconsistencies(metadata, catalog, engine.settings.environment)
-        known = {each["name"] for each in engine.inconsistent}
-        new = [each for each in found if each["name"] not in known]
+    async with engine.metadata_lock, engine.pool.connection() as connection:
+        async with connection.transaction():
+            result, new = await _change(engine, connection, session, text, cascade=cascade)
         if new:
             raise changes.newly_found(new)
-        changed = metadata != engine.metadata
-        await changes.adopt(engine, connection, metadata, found, set(), reinstall=True)
+    return result
+
+
+async def _change(
+    engine: Engine, connection: AsyncConnection, session: Session, text: str, *, cascade: bool
+) -> tuple[Json, list[Json]]:
+    """Run the SQL and let the metadata follow it; if it makes objects inconsistent, return those.
+
+    The SQL stays done then and the metadata as it was, as with the engine, which looks at the metadata after
+    the end of the transaction.
+    """
+    before = await snapshot(connection, engine.metadata)
+    for name in engine.event_triggers:
+        await install.drop_trigger(connection, name)
+    result = await _execute(connection, session, text, read_only=False)
+    after = await snapshot(connection, engine.metadata, list(before))
+    metadata = copy.deepcopy(engine.metadata)
+    apply_schema_changes(metadata, before, after, cascade=cascade)
+    catalog = await load_catalog(connection)
+    found = find_inconsistencies(metadata, catalog, engine.settings.environment)
+    known = {each["name"] for each in engine.inconsistent}
+    new = [each for each in found if each["name"] not in known]
+    if new:
+        broken = {each["name"] for each in found}
+        await changes.install_event_triggers(engine, connection, metadata, broken, reinstall=True)
+        return result, new
+    changed = metadata != engine.metadata
+    await changes.adopt(engine, connection, metadata, found, set(), reinstall=True)
     engine.catalog, engine.catalog_stale = catalog, False
     if changed:
         engine.resource_version += 1
-    return result
+    return result, []
 
 
 async def _execute(connection: AsyncConnection, session: Session, text: str, *, read_only: bool) -> Json:

@@ -82,7 +82,16 @@ def parse_document(text: str) -> DocumentNode:
 
 def prepare(text: str, variables: dict[str, Any], operation_name: str | None) -> Operation:
     """Return the operation to run. Raises QErr."""
-    document = parse_document(text)
+    node, fragments = single_operation(parse_document(text), operation_name)
+    resolved = _variables(node, variables)
+    _check_uses(node, fragments, resolved, variables)
+    return Operation(node.operation.value, node, fragments, resolved, text)
+
+
+def single_operation(
+    document: DocumentNode, operation_name: str | None
+) -> tuple[OperationDefinitionNode, dict[str, FragmentDefinitionNode]]:
+    """Return the operation to run and the fragments, which all exist. Raises QErr."""
     node = _choose(document, operation_name)
     fragments: dict[str, FragmentDefinitionNode] = {}
     for definition in document.definitions:
@@ -91,9 +100,7 @@ def prepare(text: str, variables: dict[str, Any], operation_name: str | None) ->
                 raise QErr("parse-failed", f'multiple definitions for fragment "{definition.name.value}"')
             fragments[definition.name.value] = definition
     _check_spreads(node.selection_set, fragments, (), ("selectionSet",), set())
-    resolved = _variables(node, variables)
-    _check_uses(node, fragments, resolved, variables)
-    return Operation(node.operation.value, node, fragments, resolved, text)
+    return node, fragments
 
 
 def _choose(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
