@@ -4,6 +4,7 @@ Facts: the engine's `RQL/Types/SchemaCache/Build` (the error of each inconsisten
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +26,8 @@ class Context:
     """The working state of a metadata command.
 
     metadata: a copy that the engine adopts if the command succeeds; refresh: read the catalog again;
-    subject: the object of the command: its inconsistency is reported as `invalid-configuration`.
+    subject: the object of the command: its inconsistency is reported as `invalid-configuration`;
+    before_storing: the last check, after all others; raises QErr.
     """
 
     engine: Engine
@@ -35,6 +37,7 @@ class Context:
     refresh: bool = False
     allow_inconsistent: bool = False
     notes: Json = field(default_factory=dict)
+    before_storing: Callable[[], None] = lambda: None
 
 
 async def change(engine: Engine, context: Context, *, removes: bool) -> None:
@@ -50,6 +53,7 @@ async def change(engine: Engine, context: Context, *, removes: bool) -> None:
         found = find_inconsistencies(context.metadata, engine.catalog, engine.settings.environment)
         if not context.allow_inconsistent:
             _refuse_new(engine, context, found, removes=removes)
+        context.before_storing()
         async with connection.transaction():
             await adopt(engine, connection, context.metadata, found, context.notes.get("regenerate", set()))
     if not context.notes.get("keep_version"):

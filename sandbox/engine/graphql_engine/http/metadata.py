@@ -19,6 +19,7 @@ from graphql_engine.query.run_sql import run_sql
 
 V2_SQL = {"run_sql", "pg_run_sql"}
 BULKS = {"bulk", "concurrent_bulk"}
+BEFORE_RUNNING = {"parse-failed", "access-denied"}
 FREE = {"select", "count", "pg_select", "pg_count"}
 
 
@@ -45,8 +46,8 @@ async def v1_query(request: Request, engine: Engine) -> Response:
     try:
         return answer(await _query(engine, session, parse_body(await request.body()), metadata=True))
     except QErr as error:
-        if error.code == "parse-failed":  # the engine's paths omit the arguments here
-            error.path = error.path.replace(".args", "")
+        if error.code == "parse-failed" and error.path.startswith("$.args"):
+            error.path = error.path.replace(".args", "")  # the engine's paths omit the arguments here
         return _failed(engine, session, error)
 
 
@@ -65,13 +66,16 @@ async def _query(engine: Engine, session: Session, request: Any, *, metadata: bo
     if kind in BULKS:
         return await _bulk(engine, session, request, metadata=metadata)
     if kind in V2_SQL:
-        return await _placed(run_sql(engine, session, request.get("args")))
+        return await _placed(run_sql(engine, session, request.get("args")), metadata=metadata)
     if kind in dml.COMMANDS:
+        if not metadata and not session.is_admin:
+            raise QErr("access-denied", "restricted access : admin only", "$.args")
         with malformed_means_refused(kind):
-            return await _placed(dml.COMMANDS[kind](engine, session, request.get("args")))
+            command = dml.COMMANDS[kind](engine, session, request.get("args"))
+            return await _placed(command, metadata=metadata)
     if not metadata:
-        raise QErr("parse-failed", f'unknown query type "{kind}"')
-    return await api.run(engine, session, request)
+        raise QErr("parse-failed", f"Unrecognised RQLQuery type: {kind}")
+    return await api.run(engine, session, request, "older")
 
 
 def access_mode(request: Any, path: str) -> str | None:
@@ -97,11 +101,14 @@ def access_mode(request: Any, path: str) -> str | None:
     return expected
 
 
-async def _placed(work: Any) -> Any:
+async def _placed(work: Any, *, metadata: bool) -> Any:
+    """Await a command; the paths of /v2/query name the arguments only where they cannot be read."""
     try:
         return await work
     except QErr as error:
-        raise error.under("args") from error
+        if metadata or error.code in BEFORE_RUNNING:
+            raise error.under("args") from error
+        raise
 
 
 async def _bulk(engine: Engine, session: Session, request: dict[str, Any], *, metadata: bool) -> list[Any]:
@@ -117,5 +124,6 @@ async def _bulk(engine: Engine, session: Session, request: dict[str, Any], *, me
         except QErr as error:
             if metadata and engine.resource_version != version:
                 await changes.restore(engine, before, version)
-            raise error.under("args", index) from error
+            place = ("args", index) if metadata or error.code in BEFORE_RUNNING else (index,)
+            raise error.under(*place) from error
     return results

@@ -84,6 +84,13 @@ def kind_of(value: Any) -> str:
     return names.get(type(value), "Null")
 
 
+def mismatch(name: str, wanted: str, value: Any, path: str = "$") -> QErr:
+    """Return the error for a JSON value of the wrong kind, where the type `name` is expected."""
+    return QErr(
+        "parse-failed", f"parsing {name} failed, expected {wanted}, but encountered {kind_of(value)}", path
+    )
+
+
 def required(args: Json, key: str) -> Any:
     """Return a required argument. Raises QErr `parse-failed`."""
     if key not in args:

@@ -14,89 +14,149 @@ from graphql_engine.changes import Context
 from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr, unexpected
 from graphql_engine.metadata import keys
-from graphql_engine.metadata.access import Json, dict_of, kind_of
+from graphql_engine.metadata.access import DEFAULT_SOURCE, Json, mismatch
 from graphql_engine.metadata.directory import LISTS, OBJECTS
 from graphql_engine.metadata.shape import check
-from graphql_engine.metadata_api.registry import COMMANDS, SUCCESS, Command
+from graphql_engine.metadata_api.registry import COMMANDS, PREFIX, SUCCESS, Command
 from graphql_engine.pg_report import postgres_error
 from graphql_engine.settings import StartError
 
 log = logging.getLogger("graphql_engine.metadata")
 BULKS = {"bulk", "bulk_keep_going", "bulk_atomic"}
-BACKENDS = {"pg", "postgres", "citus", "cockroach", "mssql", "bigquery", "mysql"}
+KEEP_GOING = "bulk_keep_going"
+TWO_VERSIONS = ("replace_metadata", "export_metadata")
+TRACKING = {"track_table", "untrack_table", "track_tables", "untrack_tables"}
+BACKENDS = {"citus", "cockroach", "mssql", "bigquery"}
 
 
-async def run(engine: Engine, session: Session, request: Any) -> Any:
-    """Run one request of /v1/metadata (or the metadata part of /v1/query).
+async def run(engine: Engine, session: Session, request: Any, names: str = "pg") -> Any:
+    """Run one request of /v1/metadata, or with the names "older" the metadata part of /v1/query.
 
     Raises QErr: `access-denied` unless admin, `conflict` 409 for another resource version.
     """
-    if not isinstance(request, dict):
-        raise QErr(
-            "parse-failed", f"parsing RQLMetadata failed, expected Object, but encountered {kind_of(request)}"
-        )
-    if "type" not in request:
-        raise QErr("parse-failed", 'key "type" not found')
-    if request["type"] not in BULKS:
-        try:
-            find(request["type"])
-        except QErr as error:
-            if session.is_admin or error.code == "parse-failed":
-                raise
+    check_request(request, names)
     if not session.is_admin:
         raise QErr("access-denied", "restricted access : admin only", "$.args")
     async with engine.metadata_lock:
-        expected = request.get("resource_version")
-        if expected is not None and expected != engine.resource_version:
-            raise QErr(
-                "conflict",
-                f"metadata resource version referenced ({expected}) did not match current version",
-                status=409,
-            )
-        return await run_one(engine, session, request)
+        if request["type"] in BULKS:
+            return await _bulk(engine, session, request, names)
+        return await run_one(engine, session, request, names)
 
 
-async def run_one(engine: Engine, session: Session, request: Any) -> Any:
-    """Run one request, bulk or single, that is authorised and holds the engine's lock."""
-    kind = dict_of(request).get("type")
+def check_request(request: Any, names: str) -> None:
+    """Raise QErr `parse-failed` for a request of the wrong shape or an unknown type, also in a bulk."""
+    if not isinstance(request, dict):
+        raise mismatch("RQLMetadata", "Object", request)
+    if "type" not in request:
+        raise QErr("parse-failed", 'key "type" not found')
+    kind, version = request["type"], request.get("version")
+    if not isinstance(kind, str):
+        raise mismatch("Text", "String", kind, "$.type")
+    if kind not in BULKS:
+        find(kind, names)
+    if version is not None and (not isinstance(version, int) or isinstance(version, bool)):
+        raise mismatch("Int", "Number", version, "$.version")
+    if version not in (None, 1, 2):
+        raise QErr("parse-failed", f"expected 1 or 2, encountered {version}", "$.version")
+    if version == 2 and kind not in TWO_VERSIONS:
+        tags = ",".join(f'"{name}"' for name in TWO_VERSIONS)
+        raise QErr(
+            "parse-failed",
+            "parsing Hasura.Server.API.Metadata.Types.RQLMetadataV2 failed, expected tag field to be one of"
+            f' [{tags}], but found tag "{kind}"',
+            "$.type",
+        )
+    expected = request.get("resource_version")
+    if expected is not None and not isinstance(expected, int):
+        raise mismatch("Int64", "Number", expected, "$.resource_version")
+    if "args" not in request:
+        raise QErr("parse-failed", 'key "args" not found')
     if kind in BULKS:
-        return await _bulk(engine, session, str(kind), request.get("args"))
-    command = find(str(kind))
+        items = request["args"]
+        if not isinstance(items, list):
+            raise mismatch("[]", "Array", items, "$.args")
+        for index, item in enumerate(items):
+            try:
+                check_request(item, names)
+            except QErr as error:
+                raise error.under("args", index) from error
+
+
+async def run_one(engine: Engine, session: Session, request: Json, names: str) -> Any:
+    """Run one checked request that is no bulk and holds the engine's lock."""
     try:
-        return await _single(engine, session, command, request)
+        return await _single(engine, session, find(request["type"], names), request)
     except QErr as error:
+        if error.code == "conflict":
+            raise
         raise error.under("args") from error
 
 
-async def _bulk(engine: Engine, session: Session, kind: str, items: Any) -> list[Any]:
-    if not isinstance(items, list):
-        raise QErr("parse-failed", f"expected Array, but encountered {kind_of(items)}", "$.args")
+async def _bulk(engine: Engine, session: Session, request: Json, names: str) -> list[Any]:
+    """Run a bulk: as a whole or not at all, except `bulk_keep_going`."""
+    kind, items = request["type"], request["args"]
+    if kind == "bulk_atomic":
+        _check_atomic(items, names)
     before, version = copy.deepcopy(engine.metadata), engine.resource_version
     results: list[Any] = []
-    for index, item in enumerate(items):
-        try:
-            results.append(await run_one(engine, session, item))
-        except QErr as error:
-            placed = error.under("args", index)
-            if kind == "bulk_keep_going":
-                results.append(placed.as_api(include_internal=True))
-                continue
-            if kind == "bulk_atomic":
-                await changes.restore(engine, before, version)
-            raise placed from error
+    try:
+        for index, item in enumerate(items):
+            results.append(await _item(engine, session, item, names, index, keep_going=kind == KEEP_GOING))
+        if engine.resource_version != version:
+            check_version(request, version)
+    except QErr:
+        if engine.resource_version != version:
+            await changes.restore(engine, before, version)
+        raise
     return results
 
 
+async def _item(
+    engine: Engine, session: Session, item: Json, names: str, index: int, *, keep_going: bool
+) -> Any:
+    try:
+        if item["type"] in BULKS:
+            return await _bulk(engine, session, item, names)
+        return await run_one(engine, session, item, names)
+    except QErr as error:
+        if keep_going:
+            return error.as_api(include_internal=True)
+        raise error.under("args", index) from error
+
+
+def _check_atomic(items: list[Json], names: str) -> None:
+    if not items:
+        raise unexpected(
+            "Programming error: attempting to save Schema Cache with incorrect mrv."
+            " Please report this to Hasura."
+        )
+    for item in items:
+        kind = item["type"]
+        tracking = kind.removeprefix(PREFIX) in TRACKING
+        if kind in BULKS or tracking or not find(kind, names).changes:
+            raise unexpected("Bulk atomic does not support this command", path="$.args")
+
+
+def check_version(request: Json, version: int) -> None:
+    """Raise QErr `conflict` if a request expects another resource version."""
+    expected = request.get("resource_version")
+    if expected is not None and expected != version:
+        raise QErr(
+            "conflict",
+            f"metadata resource version referenced ({expected}) did not match current version",
+            status=409,
+        )
+
+
 async def _single(engine: Engine, session: Session, command: Command, request: dict[str, Any]) -> Any:
-    args = request.get("args")
-    if args is None:
-        args = {}
+    args = {} if request["args"] is None else request["args"]
     metadata = copy.deepcopy(engine.metadata) if command.changes else engine.metadata
-    context = Context(engine, session, metadata, notes={"version": request.get("version", 1)})
-    with malformed_means_refused(str(request.get("type"))):
+    context = Context(engine, session, metadata, notes={"version": request.get("version") or 1})
+    with malformed_means_refused(request["type"]):
         result = await command.function(context, args)
         if command.changes:
             check_shape(context.metadata)
+            context.before_storing = lambda: check_version(request, engine.resource_version)
             await changes.change(engine, context, removes=command.removes)
     if command.changes and "answer" in context.notes:
         return context.notes["answer"]()
@@ -129,17 +189,25 @@ def malformed_means_refused(kind: str) -> Iterator[None]:
         raise unexpected("database query error", postgres_error(error, kind)) from error
 
 
-def find(kind: str) -> Command:
-    """Return a command by name. Raises QErr `parse-failed` or `not-supported`."""
+def find(kind: str, names: str) -> Command:
+    """Return a command by its name on /v1/metadata ("pg") or /v1/query ("older").
+
+    Raises QErr `parse-failed` or `not-supported`.
+    """
     found = COMMANDS.get(kind)
-    if found is not None:
+    if found is not None and (not found.postgres or kind.startswith(PREFIX) == (names == "pg")):
         return found
-    prefix, _, rest = kind.partition("_")
-    if prefix not in BACKENDS:
+    if names == "older":
+        known = ",".join(f'"{name}"' for name in COMMANDS if not name.startswith(PREFIX))
         raise QErr(
             "parse-failed",
-            f'unknown metadata command "{kind}"; "{prefix}" was not recognized as a valid backend name',
+            "parsing Hasura.Server.API.Query.RQLQueryV1 failed, expected tag field to be one of"
+            f' [{known}], but found tag "{kind}"',
+            "$.type",
         )
+    prefix, _, rest = kind.partition("_")
     if prefix in {"pg", "postgres"}:
         raise QErr("parse-failed", f'unknown metadata command "{rest}" for backend postgres')
-    raise QErr("not-supported", f"the backend {prefix} is not supported by this stand-in")
+    if prefix in BACKENDS:
+        raise unexpected(f'source with name "{DEFAULT_SOURCE}" is inconsistent', path="$.args")
+    raise QErr("parse-failed", f'unknown metadata command "{rest}" for backend {prefix}')

@@ -15,11 +15,13 @@ Function = Callable[[Context, Json], Awaitable[Any]]
 
 @dataclass(frozen=True)
 class Command:
-    """A command. changes: it changes metadata; removes: new inconsistencies are a 500."""
+    """A command. changes: it changes metadata; removes: new inconsistencies are a 500; postgres: its name on
+    /v1/metadata has the prefix `pg_`, on /v1/query it has not."""
 
     function: Function
     changes: bool
     removes: bool
+    postgres: bool
 
 
 COMMANDS: dict[str, Command] = {}
@@ -33,7 +35,7 @@ def command(
 
     def register(function: Function) -> Function:
         for name in names:
-            COMMANDS[name] = Command(function, changes, removes)
+            COMMANDS[name] = Command(function, changes, removes, postgres)
             if postgres:
                 COMMANDS[PREFIX + name] = COMMANDS[name]
         return function

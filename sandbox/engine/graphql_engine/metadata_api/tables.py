@@ -5,7 +5,7 @@ Facts: the engine's `RQL/DDL/Schema/Table` and its tests under `v1/track_table`,
 
 from typing import Any
 
-from graphql_engine.changes import Context
+from graphql_engine.changes import Context, find_again
 from graphql_engine.errors import QErr
 from graphql_engine.metadata.access import (
     DEFAULT_SOURCE,
@@ -20,6 +20,8 @@ from graphql_engine.metadata.access import (
 )
 from graphql_engine.metadata.dependents import dependents_of_table
 from graphql_engine.metadata_api.registry import SUCCESS, command
+
+KINDS = ("pg", "citus", "cockroach", "mssql", "bigquery")
 
 
 @command("track_table", "add_existing_table_or_view", postgres=True)
@@ -50,10 +52,25 @@ def _track(context: Context, name: Any, source: str | None, arguments: Json) -> 
 
 
 @command("track_tables", postgres=True)
-async def track_tables(context: Context, args: Json) -> None:
-    """Track several tables: all or none."""
+async def track_tables(context: Context, args: Json) -> Json:
+    """Track several tables; the answer warns of those that cannot be tracked."""
+    await find_again(context.engine, context.metadata)
+    warnings = []
     for table in required(args, "tables"):
-        _track(context, table["table"], table.get("source"), table)
+        name = table["table"]
+        try:
+            if qualified(name) not in context.engine.catalog.tables:
+                reason = f'Inconsistent object: no such table/view exists in source: "{spelled(name)}"'
+                raise QErr("invalid-configuration", reason)
+            _track(context, name, table.get("source"), table)
+        except QErr as error:
+            warnings.append(_warning("track-table-failed", table, error))
+    return SUCCESS | ({"warnings": warnings} if warnings else {})
+
+
+def _warning(code: str, table: Json, error: QErr) -> Json:
+    place = f"table {spelled(table['table'])} in source {table.get('source') or DEFAULT_SOURCE}"
+    return {"code": code, "message": error.message, "name": place, "type": "table"}
 
 
 @command("untrack_table", removes=True, postgres=True)
@@ -64,16 +81,23 @@ async def untrack_table(context: Context, args: Any) -> None:
 
 
 @command("untrack_tables", removes=True, postgres=True)
-async def untrack_tables(context: Context, args: Json) -> None:
-    """Untrack several tables: all or none."""
+async def untrack_tables(context: Context, args: Json) -> Json:
+    """Untrack several tables; the answer warns of those that cannot be untracked."""
+    warnings = []
     for table in required(args, "tables"):
-        _untrack(context, table)
+        try:
+            _untrack(context, table)
+        except QErr as error:
+            warnings.append(_warning("untrack-table-failed", table, error))
+    return SUCCESS | ({"warnings": warnings} if warnings else {})
 
 
 def _untrack(context: Context, arguments: Json) -> None:
     name, source = arguments["table"], arguments.get("source")
     entry = find_source(context.metadata, source)
-    if not any(qualified(table["table"]) == qualified(name) for table in entry["tables"]):
+    place = f"table {spelled(name)} in source {source or DEFAULT_SOURCE}"
+    tracked = any(qualified(table["table"]) == qualified(name) for table in entry["tables"])
+    if not tracked or any(each["name"] == place for each in context.engine.inconsistent):
         raise QErr("already-untracked", f'view/table already untracked: "{spelled(name)}"')
     dependents = dependents_of_table(context.metadata, context.engine.catalog, qualified(name))
     if dependents and not arguments.get("cascade"):
@@ -138,8 +162,12 @@ async def get_source_tables(context: Context, args: Json) -> list[Json]:
 
 @command("list_source_kinds", changes=False)
 async def list_source_kinds(_: Context, __: Json) -> Json:
-    """Return the kinds of source that this stand-in supports."""
-    return {"sources": [{"kind": "pg", "builtin": True, "display_name": "pg", "available": True}]}
+    """Return the kinds of source that the engine knows; this stand-in has only `pg`."""
+    return {
+        "sources": [
+            {"kind": kind, "builtin": True, "display_name": kind, "available": True} for kind in KINDS
+        ]
+    }
 
 
 @command("add_source", "drop_source", "rename_source", "update_source", postgres=True)

@@ -17,10 +17,10 @@ from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr
 from graphql_engine.events import install
 from graphql_engine.graphql.sql.database import announce
-from graphql_engine.metadata.access import Json, dict_of, find_source, required
+from graphql_engine.metadata.access import Json, dict_of, find_source, mismatch, required
 from graphql_engine.metadata.consistency import find_inconsistencies
 from graphql_engine.metadata.schema_diff import apply_schema_changes, snapshot
-from graphql_engine.pg_report import postgres_error
+from graphql_engine.pg_report import empty_query, postgres_error
 
 # Text that may change the schema: the same words that the engine searches for.
 DDL = re.compile(r"\balter\b|\bdrop\b|\breplace\b|\bcreate function\b|\bcomment on\b", re.IGNORECASE)
@@ -35,7 +35,7 @@ async def run_sql(engine: Engine, session: Session, args: Any) -> Json:
         raise QErr("access-denied", "restricted access : admin only")
     text = required(dict_of(args), "sql")
     if not isinstance(text, str):
-        raise QErr("parse-failed", "parsing Text failed, expected String", "$.sql")
+        raise mismatch("Text", "String", text, "$.sql")
     find_source(engine.metadata, args.get("source"))
     if args.get("read_only"):
         return await _plain(engine, session, text, read_only=True)
@@ -102,6 +102,8 @@ async def _execute(connection: AsyncConnection, session: Session, text: str, *, 
             await cursor.execute(text.encode())
             while cursor.nextset():
                 pass
+            if cursor.pgresult is not None and cursor.pgresult.status == ExecStatus.EMPTY_QUERY:
+                raise QErr("postgres-error", "query execution failed", internal=empty_query(text))
             return _result(cursor)
     except Error as error:
         raise QErr(

@@ -14,11 +14,8 @@ def failure(answer: tuple[int, Json]) -> tuple[int, str, str]:
     return status, body["code"], body["error"]
 
 
-@pytest.mark.parametrize("prefix", ["pg_", ""])
-@pytest.mark.parametrize("endpoint", ["/v1/metadata", "/v1/query"])
+@pytest.mark.parametrize(("prefix", "endpoint"), [("pg_", "/v1/metadata"), ("", "/v1/query")])
 def test_tables_are_tracked_and_untracked_once(engine: Hasura, prefix: str, endpoint: str) -> None:
-    if not engine.stand_in and (prefix, endpoint) in {("pg_", "/v1/query"), ("", "/v1/metadata")}:
-        pytest.skip("the genuine engine knows each name on one of the two endpoints only")
     table = engine.table("author", AUTHOR, tracked=False)
     named = {"table": table} if prefix else table
 
@@ -37,6 +34,31 @@ def test_tables_are_tracked_and_untracked_once(engine: Hasura, prefix: str, endp
         "already-untracked",
         f"view/table already untracked: {shown}",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "endpoint"), [("track_table", "/v1/metadata"), ("pg_track_table", "/v1/query")]
+)
+def test_each_endpoint_has_its_own_names(engine: Hasura, name: str, endpoint: str) -> None:
+    table = engine.table("author", AUTHOR, tracked=False)
+    status, body = engine.post(endpoint, {"type": name, "args": {"table": table}})
+    assert (status, body["code"]) == (400, "parse-failed")
+    assert body["path"] == ("$" if endpoint == "/v1/metadata" else "$.type")
+
+
+def test_several_tables_are_tracked_with_warnings(engine: Hasura) -> None:
+    one = engine.table("one", "id int PRIMARY KEY", tracked=False)
+    tables = [{"table": one}, {"table": {"schema": engine.schema, "name": "nowhere"}}]
+    place = f"table {engine.schema}.nowhere in source default"
+    reasons = {
+        "track": f'Inconsistent object: no such table/view exists in source: "{engine.schema}.nowhere"',
+        "untrack": f'view/table already untracked: "{engine.schema}.nowhere"',
+    }
+    for kind, reason in reasons.items():
+        warning = {"code": f"{kind}-table-failed", "message": reason, "name": place, "type": "table"}
+        answer = engine.do(f"pg_{kind}_tables", {"tables": tables})
+        assert answer == {"message": "success", "warnings": [warning]}
+    assert engine.call("pg_untrack_table", {"table": one})[1]["code"] == "already-untracked"
 
 
 def test_a_table_that_does_not_exist_cannot_be_tracked(engine: Hasura) -> None:
@@ -160,18 +182,60 @@ def test_customization_renames_fields(engine: Hasura) -> None:
     assert engine.graphql(f"{{ {name} {{ full_name }} }}") == {"data": {name: []}}
 
 
-def test_bulk_stops_at_the_first_failure_and_keep_going_does_not(engine: Hasura) -> None:
+def test_bulk_does_all_or_nothing_and_keep_going_goes_on(engine: Hasura) -> None:
     engine.table("one", "id int PRIMARY KEY", tracked=False)
     engine.table("two", "id int PRIMARY KEY", tracked=False)
-    track = [
+    track: list[Json] = [
         {"type": "pg_track_table", "args": {"table": {"schema": engine.schema, "name": name}}}
         for name in ("one", "nowhere", "two")
     ]
+    first = track[0]["args"]
     status, body = engine.call("bulk", track)
     assert (status, body["path"], body["code"]) == (400, "$.args[1].args", "invalid-configuration")
+    assert engine.call("pg_untrack_table", first)[1]["code"] == "already-untracked"
+    unknown = [*track[:1], {"type": "nothing", "args": {}}]
+    for kind in ("bulk", "bulk_keep_going", "bulk_atomic"):
+        status, body = engine.call(kind, unknown)
+        assert (status, body["path"], body["code"]) == (400, "$.args[1]", "parse-failed")
+    assert engine.call("pg_untrack_table", first)[1]["code"] == "already-untracked"
     results = engine.do("bulk_keep_going", track[1:])
-    assert results[0]["code"] == "invalid-configuration"
+    assert (results[0]["code"], results[0]["path"]) == ("invalid-configuration", "$.args")
     assert results[1] == {"message": "success"}
+    engine.do("pg_untrack_table", track[2]["args"])
+
+
+@pytest.mark.parametrize("kind", ["pg_track_table", "get_inconsistent_metadata", "bulk", None])
+def test_bulk_atomic_refuses_what_it_does_not_support(engine: Hasura, kind: str | None) -> None:
+    table = engine.table("one", "id int PRIMARY KEY", tracked=False)
+    args = [] if kind == "bulk" else {"table": table}
+    status, body = engine.call("bulk_atomic", [{"type": kind, "args": args}] if kind else [])
+    assert (status, body["code"]) == (500, "unexpected")
+    assert body["path"] == ("$.args" if kind else "$")
+
+
+@pytest.mark.parametrize(
+    ("request_", "path"),
+    [
+        ({"type": None, "args": {}}, "$.type"),
+        ({"type": 5, "args": {}}, "$.type"),
+        ({"type": "export_metadata", "args": {}, "version": 3}, "$.version"),
+        ({"type": "export_metadata", "args": {}, "version": "2"}, "$.version"),
+        ({"type": "reload_metadata", "args": {}, "version": 2}, "$.type"),
+        ({"type": "pg_track_table"}, "$"),
+        ({"type": "clear_metadata", "args": {}, "resource_version": "1"}, "$.resource_version"),
+    ],
+)
+def test_a_request_of_the_wrong_shape_is_refused(engine: Hasura, request_: Json, path: str) -> None:
+    status, body = engine.post("/v1/metadata", request_)
+    assert (status, body["code"], body["path"]) == (400, "parse-failed", path)
+
+
+def test_the_resource_version_is_looked_at_last(engine: Hasura) -> None:
+    nowhere = {"table": {"schema": engine.schema, "name": "nowhere"}}
+    assert engine.call("pg_track_table", nowhere, resource_version=1)[0] == 400
+    table = engine.table("one", "id int PRIMARY KEY", tracked=False)
+    status, body = engine.call("pg_track_table", {"table": table}, resource_version=1)
+    assert (status, body["code"], body["path"]) == (409, "conflict", "$")
 
 
 def test_migrations_of_the_cli_have_their_state(engine: Hasura) -> None:

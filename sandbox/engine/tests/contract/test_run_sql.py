@@ -39,9 +39,32 @@ def test_commands_have_no_result_and_the_last_statement_counts(engine: Hasura) -
 
 def test_errors_of_postgresql_are_shown_to_admin(engine: Hasura) -> None:
     status, body = run(engine, "SELECT * FROM nowhere_at_all")
-    assert (status, body["path"], body["code"]) == (400, "$.args", "postgres-error")
+    assert (status, body["path"], body["code"]) == (400, "$", "postgres-error")
     assert body["error"] == "query execution failed"
     assert body["internal"]["error"]["status_code"] == "42P01"
+
+
+@pytest.mark.parametrize("text", ["", "-- x"])
+def test_a_text_without_a_statement_is_an_error(engine: Hasura, text: str) -> None:
+    status, body = engine.query("run_sql", {"sql": text})
+    assert (status, body["path"], body["code"]) == (400, "$", "postgres-error")
+    assert body["internal"]["error"]["exec_status"] == "EmptyQuery"
+
+
+def test_a_bulk_of_sql_names_the_failing_item_and_keeps_the_others(engine: Hasura) -> None:
+    made = f'CREATE TABLE "{engine.schema}".made (id int)'
+    items = [{"type": "run_sql", "args": {"sql": text}} for text in (made, "SELECT nothing")]
+    status, body = engine.post("/v2/query", {"type": "bulk", "args": items})
+    assert (status, body["path"], body["code"]) == (400, "$[1]", "postgres-error")
+    assert run(engine, "SELECT count(*) FROM AT.made")[0] == 200
+
+
+def test_data_commands_of_the_newer_endpoint_are_for_admin(
+    engine: Hasura, library: tuple[Json, Json]
+) -> None:
+    body = {"type": "select", "args": {"table": library[0], "columns": ["id"]}}
+    expected = {"path": "$.args", "error": "restricted access : admin only", "code": "access-denied"}
+    assert engine.post("/v2/query", body, engine.role("user", name="b")) == (400, expected)
 
 
 def test_it_is_one_transaction(engine: Hasura, library: tuple[Json, Json]) -> None:
@@ -155,7 +178,7 @@ def test_the_roles_permissions_apply_to_data_commands(engine: Hasura, library: t
 
 
 def test_a_bulk_may_not_mix_reading_and_writing_modes(engine: Hasura, library: tuple[Json, Json]) -> None:
-    insert = {"type": "insert", "args": {"table": library[0], "objects": []}}
+    insert = {"type": "insert", "args": {"table": library[0], "objects": [{"name": "x"}]}}
     read = {"type": "run_sql", "args": {"sql": "SELECT 1", "read_only": True}}
     status, body = v1(engine, "bulk", [insert, read])
     assert (status, body["code"], body["path"]) == (400, "bad-request", "$")

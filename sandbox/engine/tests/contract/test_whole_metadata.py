@@ -57,5 +57,7 @@ def test_reload_sees_what_others_did_to_the_database(engine: Hasura) -> None:
     assert engine.query("run_sql", args)[0] == 200
     body = engine.do("reload_metadata", {})
     assert (body["message"], body["is_consistent"]) == ("success", False)
-    engine.do("pg_untrack_table", {"table": table})
+    status, body = engine.call("pg_untrack_table", {"table": table})
+    assert (status, body["code"]) == (400, "already-untracked")
+    engine.do("drop_inconsistent_metadata", {})
     assert engine.do("reload_metadata", {}) == {"message": "success", "is_consistent": True}
