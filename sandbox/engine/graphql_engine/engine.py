@@ -1,6 +1,5 @@
 """The state that requests and background loops share: pools, metadata, and what is derived from it."""
 
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,8 +38,6 @@ class Engine:
         self.event_triggers: dict[str, dict[str, Any]] = {}
         self.cron_triggers: dict[str, dict[str, Any]] = {}
         self.inconsistent: list[dict[str, Any]] = []
-        self.instance_id = str(uuid.uuid4())
-        self.console_state: dict[str, Any] = {}
         self.metadata_lock = anyio.Lock()
         self.stop = anyio.Event()
         self.pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(

@@ -14,6 +14,14 @@ from graphql_engine.settings import StartError
 
 # <version>_<name>, or the version alone
 DIRECTORY_NAME = re.compile(r"(\d+)_.+\Z|(\d+)\Z")
+# Add a version to the state of the CLI, in the shape that the CLI stores.
+RECORD = """
+    UPDATE hdb_catalog.hdb_version SET cli_state = jsonb_build_object(
+        'settings', jsonb_build_object('migration_mode', 'true'),
+        'isStateCopyCompleted', true,
+        'migrations', jsonb_build_object('default',
+            coalesce(cli_state #> '{migrations,default}', '{}') || jsonb_build_object(%s::text, false)))
+"""
 
 
 async def apply_migrations(connection: AsyncConnection, directory: Path) -> list[int]:
@@ -22,7 +30,9 @@ async def apply_migrations(connection: AsyncConnection, directory: Path) -> list
     `directory` is `migrations` or `migrations/<database>`. Raises StartError naming the file that failed.
     """
     applied = []
-    cursor = await connection.execute("SELECT version FROM hdb_catalog.schema_migrations")
+    cursor = await connection.execute(
+        "SELECT jsonb_object_keys(cli_state -> 'migrations' -> 'default') FROM hdb_catalog.hdb_version"
+    )
     done = {int(row[0]) for row in await cursor.fetchall()}
     found = await to_thread.run_sync(find_migrations, directory)
     texts = await to_thread.run_sync(lambda: {v: p.read_text(encoding="utf-8") for v, p in found})
@@ -67,8 +77,6 @@ async def _apply(connection: AsyncConnection, version: int, path: Path, text: st
     try:
         async with connection.transaction():
             await connection.execute(text.encode())
-            await connection.execute(
-                "INSERT INTO hdb_catalog.schema_migrations (version, dirty) VALUES (%s, false)", [version]
-            )
+            await connection.execute(RECORD, [str(version)])
     except Error as error:
         raise StartError(f"{path}: {error}") from error

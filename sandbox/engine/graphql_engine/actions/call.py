@@ -21,25 +21,23 @@ from graphql_engine.webhooks.environment import fill_template, resolve_headers
 from graphql_engine.webhooks.transforms import Outgoing, transform_request, transform_response
 
 DEFAULT_TIMEOUT_SECONDS = 30
-IGNORED_HEADERS = {
-    name.lower()
-    for name in (
-        "Content-Length",
-        "Content-MD5",
-        "User-Agent",
-        "Host",
-        "Origin",
-        "Referer",
-        "Accept",
-        "Accept-Encoding",
-        "Accept-Language",
-        "Accept-Datetime",
-        "Cache-Control",
-        "Connection",
-        "DNT",
-        "Content-Type",
-    )
-}
+IGNORED_CLIENT_HEADERS = (
+    "Content-Length",
+    "Content-MD5",
+    "User-Agent",
+    "Host",
+    "Origin",
+    "Referer",
+    "Accept",
+    "Accept-Encoding",
+    "Accept-Language",
+    "Accept-Datetime",
+    "Cache-Control",
+    "Connection",
+    "DNT",
+    "Content-Type",
+)
+IGNORED_HEADERS = {name.lower() for name in IGNORED_CLIENT_HEADERS}
 FORWARDED = {
     "host": "X-Forwarded-Host",
     "user-agent": "X-Forwarded-User-Agent",

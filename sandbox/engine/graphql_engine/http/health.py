@@ -3,18 +3,43 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from graphql_engine.auth.tokens import DEFAULT_NAMESPACE
 from graphql_engine.engine import Engine
-from graphql_engine.errors import QErr
+from graphql_engine.errors import JsonValue, QErr
 from graphql_engine.http.answers import answer, authenticate, plain
 from graphql_engine.settings import VERSION
 
+# The claims of tokens are found in one way only.
+JWT_SHOWN = {"claims_namespace": DEFAULT_NAMESPACE, "claims_format": "json", "claims_map": None}
+# What an engine of v2.48.10 says by default; this stand-in cannot be configured otherwise.
+FIXED: dict[str, JsonValue] = {
+    "is_remote_schema_permissions_enabled": False,
+    "is_auth_hook_set": False,
+    "live_queries": {"batch_size": 100, "refetch_delay": 1},
+    "streaming_queries": {"batch_size": 100, "refetch_delay": 1},
+    "console_assets_dir": None,
+    "experimental_features": [],
+    "is_prometheus_metrics_enabled": False,
+    "default_naming_convention": "hasura-default",
+    "feature_flags": [
+        {
+            "name": "naming-convention-sep-2023",
+            "description": "The changes to the naming-convention feature that were added in September 2023",
+            "enabled": False,
+        },
+        {"name": "test-flag", "description": "Testing feature flag integration", "enabled": False},
+    ],
+    "is_apollo_federation_enabled": False,
+}
+
 
 async def healthz(request: Request, engine: Engine) -> Response:
-    """Return OK, or a warning about inconsistent metadata, which `?strict=true` turns into a 500."""
+    """Return OK, or a warning about inconsistent metadata, which `?strict=true` turns into an error."""
     if not engine.inconsistent:
         return plain("OK")
-    strict = request.query_params.get("strict") == "true"
-    return plain("WARN: inconsistent objects in schema", 500 if strict else 200)
+    if request.query_params.get("strict") == "true":
+        return plain("ERROR: inconsistent objects in schema", 500)
+    return plain("WARN: inconsistent objects in schema")
 
 
 async def version(_: Request, __: Engine) -> Response:
@@ -28,15 +53,15 @@ async def config(request: Request, engine: Engine) -> Response:
     if not session.is_admin:
         raise QErr("access-denied", "restricted access : admin only")
     settings = engine.settings
+    shared: dict[str, JsonValue] = {} if settings.jwt_secret is None else {"jwt": [JWT_SHOWN]}
     return answer(
-        {
+        FIXED
+        | shared
+        | {
             "version": VERSION,
             "is_function_permissions_inferred": settings.infer_function_permissions,
-            "is_remote_schema_permissions_enabled": False,
             "is_admin_secret_set": settings.admin_secret is not None,
-            "is_auth_hook_set": False,
             "is_jwt_set": settings.jwt_secret is not None,
             "is_allow_list_enabled": settings.enable_allow_list,
-            "experimental_features": [],
         }
     )

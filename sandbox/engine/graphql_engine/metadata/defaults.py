@@ -20,7 +20,13 @@ def default_source() -> Json:
             "connection_info": {
                 "database_url": {"from_env": "HASURA_GRAPHQL_DATABASE_URL"},
                 "isolation_level": "read-committed",
-                "use_prepared_statements": False,
+                "pool_settings": {
+                    "connection_lifetime": 600,
+                    "idle_timeout": 180,
+                    "max_connections": 50,
+                    "retries": 1,
+                },
+                "use_prepared_statements": True,
             }
         },
     }

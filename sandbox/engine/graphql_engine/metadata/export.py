@@ -6,6 +6,7 @@ Facts: the engine's `RQL/Types/Metadata/Serialization`.
 import copy
 from collections.abc import Callable, Iterator
 
+from graphql_engine.actions.call import IGNORED_CLIENT_HEADERS
 from graphql_engine.metadata.access import Json, qualified, table_object
 from graphql_engine.metadata.defaults import DEFAULT_CRON_RETRY
 
@@ -36,6 +37,12 @@ def exportable(metadata: Json) -> Json:
                 trigger.pop(key)
     for action in exported.get("actions", []):
         _action(action)
+    for endpoint in exported.get("rest_endpoints", []):
+        endpoint.setdefault("comment", None)
+    _custom_types(exported)
+    _without(exported, "api_limits")
+    if not (exported.get("graphql_schema_introspection") or {}).get("disabled_for_roles"):
+        exported.pop("graphql_schema_introspection", None)
     for source in exported["sources"]:
         _sort(source, "functions", lambda item: qualified(item["function"]))
         source["tables"].sort(key=lambda item: qualified(item["table"]))
@@ -60,8 +67,20 @@ def _without(owner: Json, *keys: str) -> None:
             owner.pop(key, None)
 
 
+def _custom_types(exported: Json) -> None:
+    types = exported.get("custom_types", {})
+    for described in [item for items in types.values() for item in items or []]:
+        for part in [described, *described.get("fields", []), *described.get("values", [])]:
+            _without(part, "description")
+    _without(types, "enums", "input_objects", "objects", "scalars")
+    _without(exported, "custom_types")
+
+
 def _action(action: Json) -> None:
     definition = action["definition"]
+    definition.setdefault("ignored_client_headers", list(IGNORED_CLIENT_HEADERS))
+    for argument in definition.get("arguments", []):
+        _without(argument, "description")
     _without(definition, "headers", "arguments", "forward_client_headers")
     if definition.setdefault("type", "mutation") == "query":
         definition.pop("kind", None)
@@ -81,6 +100,8 @@ def _table(table: Json) -> None:
         for item in table.get(key, []):
             _permission(item["permission"], key)
     for using in _usings(table):
+        if "manual_configuration" in using:
+            using["manual_configuration"].setdefault("insertion_order", None)
         for holder, field in (
             ("manual_configuration", "remote_table"),
             ("foreign_key_constraint_on", "table"),

@@ -4,7 +4,8 @@ Facts: the engine's `RQL/DDL/Metadata` and its tests under `v1/metadata`.
 """
 
 import copy
-from typing import Any
+import json
+from typing import Any, LiteralString
 
 from graphql_engine.changes import Context, find_again
 from graphql_engine.errors import QErr
@@ -37,6 +38,11 @@ KNOWN = {
     "graphql_schema_introspection",
 }
 REFUSED = ("remote_schemas", "network", "opentelemetry", "backend_configs", "metrics_config")
+
+STATES: dict[str, LiteralString] = {
+    "cli": "UPDATE hdb_catalog.hdb_version SET cli_state = %s",
+    "console": "UPDATE hdb_catalog.hdb_version SET console_state = %s",
+}
 
 
 @command("export_metadata", changes=False)
@@ -126,9 +132,12 @@ def inconsistency_report(inconsistent: list[Json]) -> Json:
 
 @command("clear_metadata")
 async def clear_metadata(context: Context, _: Any) -> None:
-    """Remove everything but the source."""
+    """Remove everything but the source with its configuration."""
+    sources = [{**source, "tables": []} for source in context.metadata["sources"]]
+    for source in sources:
+        source.pop("functions", None)
     context.metadata.clear()
-    context.metadata.update({"version": 3, "sources": [default_source()]})
+    context.metadata.update({"version": 3, "sources": sources})
     context.refresh = True
     context.notes["whole"] = True
 
@@ -169,33 +178,29 @@ async def dump_internal_state(context: Context, _: Any) -> Json:
 
 @command("get_catalog_state", changes=False)
 async def get_catalog_state(context: Context, _: Any) -> Json:
-    """Return the states of CLI and console; the CLI's contains the applied migrations."""
+    """Return the states of CLI and console as they were set; the CLI's contains the applied migrations."""
     async with context.engine.pool.connection() as connection:
-        cursor = await connection.execute("SELECT version, dirty FROM hdb_catalog.schema_migrations")
-        versions = {str(version): dirty for version, dirty in await cursor.fetchall()}
-    migrations = {"default": versions} if versions else {}
-    state = {"settings": {"migration_mode": "true"}, "migrations": migrations, "isStateCopyCompleted": True}
-    return {
-        "id": context.engine.instance_id,
-        "cli_state": state,
-        "console_state": context.engine.console_state,
-    }
+        cursor = await connection.execute(
+            "SELECT hasura_uuid, cli_state, console_state FROM hdb_catalog.hdb_version"
+        )
+        rows = await cursor.fetchall()
+    identity, cli, console = rows[0]
+    return {"id": str(identity), "cli_state": cli, "console_state": console}
 
 
 @command("set_catalog_state", changes=False)
 async def set_catalog_state(context: Context, args: Json) -> None:
     kind, state = required(args, "type"), required(args, "state")
-    if kind == "console":
-        context.engine.console_state = dict_of(state)
-        return
-    versions = dict_of(state).get("migrations", {}).get("default", {})
-    async with context.engine.pool.connection() as connection, connection.transaction():
-        await connection.execute("DELETE FROM hdb_catalog.schema_migrations")
-        for version, dirty in versions.items():
-            await connection.execute(
-                "INSERT INTO hdb_catalog.schema_migrations (version, dirty) VALUES (%s, %s)",
-                [int(version), bool(dirty)],
-            )
+    if kind not in STATES:
+        tags = ",".join(f'"{name}"' for name in STATES)
+        raise QErr(
+            "parse-failed",
+            "parsing Hasura.RQL.Types.Metadata.Common.CatalogStateType failed, expected one of the tags"
+            f' [{tags}], but found tag "{kind}"',
+            "$.type",
+        )
+    async with context.engine.pool.connection() as connection:
+        await connection.execute(STATES[kind], [json.dumps(state)])
 
 
 @command("set_api_limits", "remove_api_limits")

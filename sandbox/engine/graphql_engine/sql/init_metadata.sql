@@ -1,11 +1,16 @@
--- Tables of the metadata database: migrations' state, cron and one-off events, asynchronous actions.
--- Facts: the engine's initialise.sql and the CLI's state table.
+-- Tables of the metadata database: states of CLI and console, cron and one-off events, asynchronous actions.
+-- Facts: the engine's initialise.sql; 48 is the version of its metadata catalog.
 CREATE SCHEMA IF NOT EXISTS hdb_catalog;
 
-CREATE TABLE IF NOT EXISTS hdb_catalog.schema_migrations (
-  version bigint PRIMARY KEY,
-  dirty boolean NOT NULL
+CREATE TABLE IF NOT EXISTS hdb_catalog.hdb_version (
+  hasura_uuid uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  version text NOT NULL,
+  upgraded_on timestamptz NOT NULL,
+  cli_state jsonb NOT NULL DEFAULT '{}',
+  console_state jsonb NOT NULL DEFAULT '{}'
 );
+CREATE UNIQUE INDEX IF NOT EXISTS hdb_version_one_row ON hdb_catalog.hdb_version ((version IS NOT NULL));
+INSERT INTO hdb_catalog.hdb_version (version, upgraded_on) VALUES ('48', now()) ON CONFLICT DO NOTHING;
 
 CREATE TABLE IF NOT EXISTS hdb_catalog.hdb_action_log (
   id uuid PRIMARY KEY DEFAULT gen_random_uuid(),

@@ -1,6 +1,6 @@
 """The metadata in exports. Contract section 6."""
 
-from tests.support.hasura import Hasura, Json
+from tests.support.hasura import Hasura, Json, unique
 
 
 def exported(engine: Hasura) -> list[Json]:
@@ -36,3 +36,48 @@ def test_lists_are_sorted_and_defaults_left_out(engine: Hasura) -> None:
             "webhook": "http://127.0.0.1:1/",
         }
     ]
+
+
+def test_nulls_and_defaults_of_exports_are_those_of_the_engine(engine: Hasura) -> None:
+    table = engine.table("item", "id int PRIMARY KEY, parent_id int")
+    using = {"manual_configuration": {"remote_table": table, "column_mapping": {"parent_id": "id"}}}
+    engine.do("pg_create_object_relationship", {"table": table, "name": "parent", "using": using})
+    (shown,) = exported(engine)
+    assert shown["object_relationships"][0]["using"]["manual_configuration"]["insertion_order"] is None
+
+    name = unique("act")
+    argument = {"name": "text", "type": "String!", "description": None}
+    definition = {"handler": "http://127.0.0.1:1/", "output_type": "String!", "arguments": [argument]}
+    engine.do("create_action", {"name": name, "definition": definition})
+    engine.later("drop_action", {"name": name})
+    actions = engine.do("export_metadata", {})["actions"]
+    (definition,) = [each["definition"] for each in actions if each["name"] == name]
+    assert definition["arguments"] == [{"name": "text", "type": "String!"}]
+    assert "Content-Length" in definition["ignored_client_headers"]
+
+
+def test_empty_parts_are_left_out(engine: Hasura) -> None:
+    engine.do("set_api_limits", {})
+    engine.do("set_graphql_schema_introspection_options", {"disabled_for_roles": []})
+    assert not {"api_limits", "graphql_schema_introspection"} & set(engine.do("export_metadata", {}))
+
+
+def test_states_of_cli_and_console_are_kept_as_they_were_set(engine: Hasura) -> None:
+    before = engine.do("get_catalog_state", {})
+    for kind in ("cli", "console"):
+        state = {"migrations": {"other": {"1": True}}, "anything": [None, kind]}
+        engine.do("set_catalog_state", {"type": kind, "state": state})
+        assert engine.do("get_catalog_state", {})[f"{kind}_state"] == state
+        engine.do("set_catalog_state", {"type": kind, "state": before[f"{kind}_state"]})
+    status, body = engine.call("set_catalog_state", {"type": "x", "state": {}})
+    assert (status, body["code"], body["path"]) == (400, "parse-failed", "$.args.type")
+
+
+def test_the_configuration_says_what_the_console_asks_for(engine: Hasura) -> None:
+    answer = engine.client.get(f"{engine.url}/v1alpha1/config", headers=engine.admin).json()
+    assert answer["default_naming_convention"] == "hasura-default"
+    assert answer["is_admin_secret_set"]
+    assert {"live_queries", "streaming_queries", "feature_flags", "console_assets_dir"} <= set(answer)
+    if answer["is_jwt_set"]:
+        claims = {"claims_namespace": "https://hasura.io/jwt/claims", "claims_format": "json"}
+        assert answer["jwt"] == [claims | {"claims_map": None}]

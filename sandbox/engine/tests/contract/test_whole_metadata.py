@@ -46,7 +46,8 @@ def test_inconsistent_metadata_is_refused_or_allowed_reported_and_dropped(engine
     assert engine.do("get_inconsistent_metadata", {}) == answer
     health = engine.client.get(engine.url + "/healthz")
     assert (health.status_code, health.text) == (200, "WARN: inconsistent objects in schema")
-    assert engine.client.get(engine.url + "/healthz?strict=true").status_code == 500
+    strict = engine.client.get(engine.url + "/healthz?strict=true")
+    assert (strict.status_code, strict.text) == (500, "ERROR: inconsistent objects in schema")
     assert engine.do("drop_inconsistent_metadata", {}) == {"message": "success"}
     assert engine.do("get_inconsistent_metadata", {}) == {"is_consistent": True, "inconsistent_objects": []}
 

@@ -51,8 +51,9 @@ def test_migrations_are_applied_once_and_recorded(engines: Engines, project: Pat
     process, _ = engines.start(*options(project))
     assert engines.stop(process) == 0
     with psycopg.connect(engines.database_url) as connection:
-        rows = connection.execute("SELECT version, dirty FROM hdb_catalog.schema_migrations").fetchall()
-    assert rows == [(1700000000000, False)]
+        rows = connection.execute("SELECT cli_state FROM hdb_catalog.hdb_version").fetchall()
+    state = {"settings": {"migration_mode": "true"}, "isStateCopyCompleted": True}
+    assert rows == [(state | {"migrations": {"default": {"1700000000000": False}}},)]
 
 
 def test_a_failing_migration_is_rolled_back_and_named(engines: Engines, project: Path) -> None:
