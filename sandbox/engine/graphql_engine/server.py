@@ -10,7 +10,7 @@ import anyio
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from graphql_engine.http import control, graphql, health, metadata, rest
+from graphql_engine.http import control, graphql, health, metadata, pg_dump, rest
 from graphql_engine.http.answers import bind, crashed, not_found
 from graphql_engine.lifecycle import Lifecycle
 
@@ -40,6 +40,8 @@ def create_app(lifecycle: Lifecycle) -> Starlette:
             Route("/v1/query", bind(engine, metadata.v1_query), methods=["POST"]),
             Route("/v2/query", bind(engine, metadata.v2_query), methods=["POST"]),
         ]
+    if "pgdump" in enabled:
+        routes.append(Route("/v1alpha1/pg_dump", bind(engine, pg_dump.dump), methods=["POST"]))
     if "config" in enabled:
         routes.append(Route("/v1alpha1/config", bind(engine, health.config), methods=["GET"]))
 

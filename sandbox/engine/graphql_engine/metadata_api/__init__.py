@@ -11,7 +11,9 @@ from graphql_engine.metadata_api import (
     relationships,
     roles,
     scheduled,
+    suggestions,
     tables,
+    transforms,
     whole,
 )
 from graphql_engine.metadata_api.dispatch import run
@@ -28,6 +30,8 @@ __all__ = [
     "roles",
     "run",
     "scheduled",
+    "suggestions",
     "tables",
+    "transforms",
     "whole",
 ]

@@ -13,14 +13,14 @@ REFUSED = (
     "delete_remote_schema_remote_relationship",
     "set_opentelemetry_config", "set_opentelemetry_status", "add_host_to_tls_allowlist",
     "drop_host_from_tls_allowlist", "set_query_tags",
-    "set_metrics_config", "remove_metrics_config", "test_webhook_transform", "dc_add_agent",
+    "set_metrics_config", "remove_metrics_config", "dc_add_agent",
     "dc_delete_agent",
-    "get_source_kind_capabilities", "get_table_info", "cleanup_event_trigger_logs",
+    "get_source_kind_capabilities", "cleanup_event_trigger_logs",
     "resume_event_trigger_cleanups", "pause_event_trigger_cleanups",
     "update_scope_of_collection_in_allowlist",
     "set_feature_flag", "create_remote_relationship", "update_remote_relationship",
     "delete_remote_relationship", "track_native_query", "untrack_native_query", "track_logical_model",
-    "untrack_logical_model", "track_stored_procedure", "untrack_stored_procedure", "suggest_relationships",
+    "untrack_logical_model", "track_stored_procedure", "untrack_stored_procedure",
     "set_naming_convention",
 )  # fmt: skip
 

@@ -1,0 +1,87 @@
+"""What the console and the command line tool ask besides. Contract section 6."""
+
+import pytest
+
+from tests.support.hasura import Hasura, Json
+
+
+def test_foreign_keys_suggest_relationships_in_both_directions(
+    engine: Hasura, pair: tuple[Json, Json]
+) -> None:
+    author, article = pair
+    holder: Json = {"table": article, "columns": ["author_id"], "constraint_name": "article_author_id_fkey"}
+    target: Json = {"table": author, "columns": ["id"]}
+    one = {"type": "object", "from": holder, "to": target}
+    many = {"type": "array", "from": target, "to": holder}
+    asked = {"tables": [author], "omit_tracked": True}
+    assert engine.do("pg_suggest_relationships", asked)["relationships"] == [one, many]
+
+    using = {"foreign_key_constraint_on": "author_id"}
+    engine.do("pg_create_object_relationship", {"table": article, "name": "author", "using": using})
+    assert engine.do("pg_suggest_relationships", asked)["relationships"] == [many]
+    using = {"foreign_key_constraint_on": {"table": article, "column": "author_id"}}
+    engine.do("pg_create_array_relationship", {"table": author, "name": "articles", "using": using})
+    assert engine.do("pg_suggest_relationships", asked)["relationships"] == []
+    everything = engine.do("pg_suggest_relationships", {"tables": [article], "omit_tracked": False})
+    assert everything["relationships"] == [one, many]
+
+
+def test_the_structure_of_a_table_is_shown(engine: Hasura) -> None:
+    table = engine.table(
+        "item", "id int PRIMARY KEY, name text, twice int GENERATED ALWAYS AS (id * 2) STORED"
+    )
+    shown = engine.do("pg_get_table_info", {"table": table})
+    names = [(each["name"], each["type"], each["nullable"], each["insertable"]) for each in shown["columns"]]
+    expected = [
+        ("id", "integer", False, True),
+        ("name", "text", True, True),
+        ("twice", "integer", True, False),
+    ]
+    assert names == expected
+    assert (shown["type"], shown["primary_key"], shown["name"]) == ("table", ["id"], table)
+    assert engine.do("pg_get_table_info", {"table": table | {"name": "missing"}}) is None
+
+
+TRANSFORM = {"version": 2, "template_engine": "Kriti"}
+
+
+def tried(engine: Hasura, webhook: str, **parts: Json) -> tuple[int, Json]:
+    args = {"webhook_url": webhook, "body": {"a": 1}, "env": {"BASE": "http://y/z"}}
+    return engine.call("test_webhook_transform", args | {"request_transform": TRANSFORM | parts})
+
+
+def test_a_transform_can_be_tried(engine: Hasura) -> None:
+    template = {"action": "transform", "template": '{"b": {{$body.a}} }'}
+    expected = {"body": {"b": 1}, "headers": [], "method": "GET", "webhook_url": "http://x/"}
+    assert tried(engine, "http://x", body=template) == (200, expected)
+    answer = tried(engine, "{{BASE}}/w", method="POST", url="{{$base_url}}/{{$body.a}}")[1]
+    assert (answer["method"], answer["webhook_url"], answer["body"]) == ("POST", "http://y/z/w/1", {"a": 1})
+
+
+def test_a_trial_has_its_own_variables_and_shows_faults(engine: Hasura) -> None:
+    status, body = tried(engine, "{{CONTRACT_WEBHOOK}}/x")
+    assert (status, body["code"], body["path"]) == (400, "not-found", "$.args")
+    assert body["error"].startswith("Missing Env Var: CONTRACT_WEBHOOK.")
+    for template in ("{{ $body.a ", "{{ $body.b.c }}"):
+        status, body = tried(engine, "http://x", body={"action": "transform", "template": template})
+        assert (status, body["code"]) == (400, "validation-failed")
+        assert body["error"] == "request transform validation failed"
+        assert body["internal"]
+
+
+def test_the_schema_is_dumped_as_sql(engine: Hasura) -> None:
+    engine.table("item", "id int PRIMARY KEY, name text", tracked=False)
+    options = ["-O", "-x", "--schema-only", "--schema", engine.schema]
+    body = {"opts": options, "clean_output": True, "source": "default"}
+    answer = engine.client.post(f"{engine.url}/v1alpha1/pg_dump", json=body, headers=engine.admin)
+    if answer.status_code == 500 and "cannot be run" in answer.text:
+        pytest.skip("the engine's machine has no program pg_dump")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/sql; charset=utf-8"
+    assert (
+        f"CREATE TABLE {engine.schema}.item (\n    id integer NOT NULL,\n    name text\n);\n" in answer.text
+    )
+    assert "--" not in answer.text
+    assert "search_path" not in answer.text
+    denied = engine.client.post(f"{engine.url}/v1alpha1/pg_dump", json=body, headers=engine.role("user"))
+    assert (denied.status_code, denied.json()["code"]) == (400, "access-denied")
