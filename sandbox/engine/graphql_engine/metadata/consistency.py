@@ -5,21 +5,32 @@ Facts: the engine's `RQL/DDL/Schema/Cache` and its tests of inconsistencies (nam
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from graphql_engine.catalog import Catalog, Table
 from graphql_engine.errors import QErr
 from graphql_engine.metadata.access import Json, qualified, spelled, table_object
 from graphql_engine.metadata.computed_check import computed_field_problem, permitted_computed_problem
 from graphql_engine.metadata.endpoint_check import endpoint_problems
+from graphql_engine.metadata.inconsistent import inconsistent
 from graphql_engine.metadata.names import permission_name
+from graphql_engine.metadata.object_checks import (
+    configuration_problem,
+    function_problems,
+    inherited_role_problems,
+)
+from graphql_engine.metadata.permission_check import Checker
 from graphql_engine.metadata.query_check import stored_query_problems
 from graphql_engine.metadata.type_check import action_problems, custom_type_problem
 from graphql_engine.webhooks.environment import fill_template, resolve_headers, resolve_webhook
 
 PERMISSIONS = ("insert", "select", "update", "delete")
 NO_ADMIN = "cannot define permission for admin role"
-CONNECTIVES = {"_and", "_or", "_not", "_exists", "$and", "$or", "$not", "$exists"}
+DEFAULTS: dict[str, Json] = {
+    "select": {"computed_fields": [], "allow_aggregations": False},
+    "insert": {"set": {}, "backend_only": False},
+    "update": {"set": {}, "backend_only": False, "check": None},
+    "delete": {"backend_only": False},
+}
 
 
 @dataclass(frozen=True)
@@ -42,12 +53,8 @@ def find_inconsistencies(metadata: Json, catalog: Catalog, environment: Mapping[
     for source in metadata["sources"]:
         for table in source["tables"]:
             found.extend(_table(place, source, table))
-        for function in source.get("functions", []):
-            if qualified(function["function"]) not in catalog.functions:
-                name = spelled(function["function"])
-                reason = f'no such function exists in postgres : "{name}"'
-                label = f"function {name} in source {source['name']}"
-                found.append(inconsistent("function", label, function, reason))
+        found.extend(function_problems(source, catalog))
+    found.extend(inherited_role_problems(metadata))
     found.extend(_cron_triggers(place))
     found.extend(_custom_types(metadata))
     for action, reason in action_problems(metadata):
@@ -55,11 +62,6 @@ def find_inconsistencies(metadata: Json, catalog: Catalog, environment: Mapping[
     found.extend(stored_query_problems(metadata, catalog, found))
     found.extend(endpoint_problems(metadata))
     return found
-
-
-def inconsistent(kind: str, name: str, definition: Any, reason: str) -> Json:
-    """Return one inconsistent object as the API shows it."""
-    return {"definition": definition, "name": name, "reason": f"Inconsistent object: {reason}", "type": kind}
 
 
 def _table(place: Place, source: Json, table: Json) -> Iterator[Json]:
@@ -73,6 +75,10 @@ def _table(place: Place, source: Json, table: Json) -> Iterator[Json]:
     if table.get("is_enum") and not _could_be_enum(real):
         label = f"table {name} in source {source['name']}"
         yield inconsistent("table", label, table_object(table["table"]), _enum_reason(name, real))
+        return
+    if names := configuration_problem(table, real):
+        label = f"table {name} in source {source['name']}"
+        yield inconsistent("table", label, table_object(table["table"]), names)
         return
     yield from _relationships(place, source, table, real)
     yield from _permissions(place.catalog, source, table, real)
@@ -137,9 +143,13 @@ def _relationship_reason(place: Place, source: Json, real: Table, item: Json) ->
     manual = using.get("manual_configuration")
     if manual is not None:
         remote_key = qualified(manual["remote_table"])
-        missing = [column for column in manual["column_mapping"] if column not in real.columns]
-        if missing:
-            return f'column "{missing[0]}" does not exist'
+        remote = place.catalog.tables.get(remote_key)
+        sides = [(real, manual["column_mapping"]), (remote, manual["column_mapping"].values())]
+        for side, columns in sides:
+            for column in columns:
+                if side is not None and column not in side.columns:
+                    shown = spelled({"schema": side.schema, "name": side.name})
+                    return f'table "{shown}" has no field named "{column}"'
     else:
         on = using.get("foreign_key_constraint_on")
         if on is None:
@@ -163,49 +173,19 @@ def _relationship_reason(place: Place, source: Json, real: Table, item: Json) ->
 
 
 def _permissions(catalog: Catalog, source: Json, table: Json, real: Table) -> Iterator[Json]:
-    name = spelled(table["table"])
+    name, checker = spelled(table["table"]), Checker(source, catalog)
     for kind in PERMISSIONS:
         for item in table.get(f"{kind}_permissions", []):
             reason = NO_ADMIN if item["role"] == "admin" else None
-            reason = reason or _permission_reason(table, real, item["permission"])
+            reason = reason or checker.problem(table, real, item["permission"])
             reason = reason or permitted_computed_problem(catalog, table, item["permission"])
             if reason:
                 label = permission_name(kind, item["role"], name, source["name"])
                 definition = {"source": source["name"], "table": table_object(table["table"])}
-                definition |= {"role": item["role"], "permission": item["permission"], "comment": None}
+                permission = DEFAULTS[kind] | item["permission"]
+                definition |= {"role": item["role"], "permission": permission, "comment": item.get("comment")}
                 full = f'in table "{name}": in permission for role "{item["role"]}": {reason}'
                 yield inconsistent(f"{kind}_permission", label, definition, full)
-
-
-def _permission_reason(table: Json, real: Table, permission: Json) -> str | None:
-    columns = permission.get("columns")
-    named = [column for column in columns if isinstance(column, str)] if isinstance(columns, list) else []
-    for column in [*named, *(permission.get("set") or {})]:
-        if column not in real.columns:
-            return f'column "{column}" does not exist'
-    known = set(real.columns)
-    for key in ("object_relationships", "array_relationships", "computed_fields"):
-        known |= {item["name"] for item in table.get(key, [])}
-    for key in ("filter", "check"):
-        unknown = _unknown_fields(permission.get(key) or {}, known)
-        if unknown:
-            return f'"{unknown[0]}" does not exist'
-    return None
-
-
-def _unknown_fields(expression: Any, known: set[str]) -> list[str]:
-    if not isinstance(expression, dict):
-        return []
-    unknown = []
-    for key, value in expression.items():
-        if key in ("_and", "_or", "$and", "$or") and isinstance(value, list):
-            for each in value:
-                unknown += _unknown_fields(each, known)
-        elif key in ("_not", "$not"):
-            unknown += _unknown_fields(value, known)
-        elif key not in CONNECTIVES and key not in known:
-            unknown.append(key)
-    return unknown
 
 
 def _event_triggers(place: Place, source: Json, table: Json, real: Table) -> Iterator[Json]:

@@ -1,15 +1,15 @@
 """Remove inconsistent objects from the metadata."""
 
 from graphql_engine.metadata.access import Json, put_list, spelled
-from graphql_engine.metadata.names import query_name
+from graphql_engine.metadata.names import inherited_role_name, query_name
 
 TABLE_PARTS = {
     "object_relationships": ("object_relation {0} in table {1}", "name"),
     "array_relationships": ("array_relation {0} in table {1}", "name"),
-    "insert_permissions": ("insert_permission of role {0} in table {1}", "role"),
-    "select_permissions": ("select_permission of role {0} in table {1}", "role"),
-    "update_permissions": ("update_permission of role {0} in table {1}", "role"),
-    "delete_permissions": ("delete_permission of role {0} in table {1}", "role"),
+    "insert_permissions": ("insert_permission {0} in table {1}", "role"),
+    "select_permissions": ("select_permission {0} in table {1}", "role"),
+    "update_permissions": ("update_permission {0} in table {1}", "role"),
+    "delete_permissions": ("delete_permission {0} in table {1}", "role"),
     "event_triggers": ("event_trigger {0} in table {1}", "name"),
     "computed_fields": ("computed_field {0} in table {1}", "name"),
 }
@@ -38,6 +38,9 @@ def drop_inconsistent(metadata: Json, inconsistent: list[Json]) -> None:
     ):
         kept = [item for item in metadata.get(part, []) if f"{word} {item['name']}" not in broken]
         put_list(metadata, part, kept)
+    roles = metadata.get("inherited_roles", [])
+    kept = [item for item in roles if inherited_role_name(item["role_name"]) not in broken]
+    put_list(metadata, "inherited_roles", kept)
     for collection in metadata.get("query_collections", []):
         queries = collection["definition"]["queries"]
         collection["definition"]["queries"] = [

@@ -5,9 +5,14 @@ from graphql_engine.metadata.access import DEFAULT_SOURCE
 
 def permission_name(kind: str, role: str, table: str, source: str | None = None) -> str:
     """Return the name of a permission among the inconsistent objects."""
-    return f"{kind}_permission of role {role} in table {table} in source {source or DEFAULT_SOURCE}"
+    return f"{kind}_permission {role} in table {table} in source {source or DEFAULT_SOURCE}"
 
 
 def query_name(query: str, collection: str) -> str:
     """Return the name of a stored query among the inconsistent objects."""
     return f"query_collections {query} in {collection}"
+
+
+def inherited_role_name(role: str) -> str:
+    """Return the name of an inherited role among the inconsistent objects."""
+    return f"inherited_role inherited role {role}"

@@ -91,7 +91,9 @@ def _find(context: Context, args: Json) -> tuple[Json, Json]:
     for item in entry.get("functions", []):
         if qualified(item["function"]) == qualified(name):
             return entry, item
-    raise not_exists(f'function "{spelled(name)}" not found')
+    raise not_exists(
+        f'function "{spelled(name)}" does not exist in source: {args.get("source") or DEFAULT_SOURCE}'
+    )
 
 
 @command("add_computed_field", postgres=True)

@@ -9,6 +9,7 @@ from graphql_engine.metadata.access import (
     Json,
     find_table,
     kind_of,
+    mismatch,
     named,
     put_list,
     required,
@@ -25,6 +26,14 @@ REQUIRED = {
     "update": ("columns", "filter"),
     "delete": ("filter",),
 }
+ROOT_FIELDS = (
+    ("query_root_fields", "QueryRootFieldType", ("select", "select_by_pk", "select_aggregate")),
+    (
+        "subscription_root_fields",
+        "SubscriptionRootFieldType",
+        ("select", "select_by_pk", "select_aggregate", "select_stream"),
+    ),
+)
 
 
 def _creator(kind: str) -> Function:
@@ -32,6 +41,8 @@ def _creator(kind: str) -> Function:
         table_name, source = required(args, "table"), args.get("source")
         role, definition = required(args, "role"), required(args, "permission")
         table = find_table(context.metadata, table_name, source)
+        if role == "":
+            raise QErr("parse-failed", "empty string not allowed", "$.role")
         _check_shape(kind, definition)
         items = table.setdefault(f"{kind}_permissions", [])
         if role == "admin" or named(items, role, "role"):
@@ -54,6 +65,24 @@ def _check_shape(kind: str, definition: Json) -> None:
     for key in REQUIRED[kind]:
         if key not in definition:
             raise QErr("parse-failed", f'key "{key}" not found', "$.permission")
+    for key in ("filter", "check"):
+        if not isinstance(definition.get(key) or {}, dict) or definition.get(key) == []:
+            raise mismatch("boolean expression", "Object", definition[key], f"$.permission.{key}")
+    columns, limit = definition.get("columns", []), definition.get("limit")
+    if columns != "*" and not isinstance(columns, list):
+        raise mismatch("[]", "Array", columns, "$.permission.columns")
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
+        raise mismatch("Int", "Number", limit, "$.permission.limit")
+    for key, type_name, tags in ROOT_FIELDS:
+        for index, field in enumerate(definition.get(key) or []):
+            if field not in tags:
+                known = ",".join(f'"{tag}"' for tag in tags)
+                raise QErr(
+                    "parse-failed",
+                    f"parsing Hasura.RQL.Types.Permission.{type_name} failed, expected one of the tags"
+                    f' [{known}], but found tag "{field}"',
+                    f"$.permission.{key}[{index}]",
+                )
 
 
 def _dropper(kind: str) -> Function:

@@ -8,6 +8,7 @@ from graphql_engine.errors import QErr, not_exists
 from graphql_engine.metadata.access import (
     DEFAULT_SOURCE,
     Json,
+    dict_of,
     find_table,
     named,
     put_list,
@@ -16,7 +17,9 @@ from graphql_engine.metadata.access import (
     without,
 )
 from graphql_engine.metadata_api.registry import command
+from graphql_engine.rest import GRAPHQL_NAME
 
+WAYS = ("foreign_key_constraint_on", "manual_configuration")
 KINDS = ("object_relationships", "array_relationships")
 
 
@@ -34,7 +37,17 @@ def _create(context: Context, args: Json, kind: str) -> None:
     table_name, source = required(args, "table"), args.get("source")
     table = find_table(context.metadata, table_name, source)
     name = required(args, "name")
-    using = required(args, "using")
+    using = dict_of(required(args, "using"))
+    if not name:
+        raise QErr("parse-failed", "empty string not allowed", "$.name")
+    if sum(each in using for each in WAYS) != 1:
+        start = "only" if all(each in using for each in WAYS) else "atleast"
+        raise QErr("parse-failed", f"{start} one of {'/'.join(WAYS)} should be present", "$.using")
+    if not GRAPHQL_NAME.match(name):
+        raise QErr(
+            "validation-failed",
+            f'cannot include "{name}" in the GraphQL schema because  it is not a valid GraphQL identifier',
+        )
     if any(named(table.get(each, []), name) for each in KINDS) or context.engine.has_column(
         table["table"], name
     ):

@@ -20,6 +20,7 @@ from graphql_engine.metadata.access import (
 )
 from graphql_engine.metadata.dependents import dependents_of_table
 from graphql_engine.metadata_api.registry import SUCCESS, command
+from graphql_engine.rest import GRAPHQL_NAME
 
 KINDS = ("pg", "citus", "cockroach", "mssql", "bigquery")
 
@@ -45,6 +46,7 @@ def _track(context: Context, name: Any, source: str | None, arguments: Json) -> 
     if arguments.get("is_enum"):
         entry["is_enum"] = True
     if arguments.get("configuration"):
+        _check_configuration(arguments["configuration"])
         entry["configuration"] = arguments["configuration"]
     tables.append(entry)
     context.subject = f"table {spelled(name)} in source {source or DEFAULT_SOURCE}"
@@ -144,7 +146,14 @@ async def set_table_custom_fields(context: Context, args: Json) -> None:
     _configure(table, {key: args[key] for key in keys if args.get(key)})
 
 
+def _check_configuration(configuration: Json) -> None:
+    name = configuration.get("custom_name")
+    if name is not None and not GRAPHQL_NAME.match(name):
+        raise QErr("parse-failed", f"{name} is not valid GraphQL name", "$.configuration.custom_name")
+
+
 def _configure(table: Json, configuration: Json) -> None:
+    _check_configuration(configuration)
     if configuration:
         table["configuration"] = configuration
     else:

@@ -10,7 +10,7 @@ from typing import Any, LiteralString
 from graphql_engine.changes import Context, find_again
 from graphql_engine.errors import QErr
 from graphql_engine.metadata import keys
-from graphql_engine.metadata.access import Json, dict_of, required, table_object
+from graphql_engine.metadata.access import Json, dict_of, mismatch, required, table_object
 from graphql_engine.metadata.defaults import default_source
 from graphql_engine.metadata.directory import LISTS, OBJECTS
 from graphql_engine.metadata.drop_inconsistent import drop_inconsistent
@@ -62,7 +62,10 @@ async def replace_metadata(context: Context, args: Any) -> Any:
     """
     given = dict_of(args)
     wrapped = "metadata" in given
-    wanted = normalized(dict_of(given["metadata"] if wrapped else given))
+    try:
+        wanted = normalized(dict_of(given["metadata"] if wrapped else given))
+    except QErr as error:
+        raise error.under("metadata") if wrapped else error from None
     private = [t for t in context.metadata.get("cron_triggers", []) if not t.get("include_in_metadata", True)]
     if private:
         wanted["cron_triggers"] = wanted.get("cron_triggers", []) + private
@@ -81,6 +84,18 @@ def normalized(given: Json) -> Json:
     Raises QErr `parse-failed` or `not-supported` naming the key.
     """
     wanted = copy.deepcopy(given)
+    if "sources" not in wanted and "tables" not in wanted:
+        raise QErr("parse-failed", 'key "tables" not found')
+    if "sources" in wanted and wanted.get("version") != 3:
+        raise QErr("parse-failed", 'key "tables" not found')
+    if not isinstance(wanted.get("sources", []), list):
+        raise mismatch("[]", "Array", wanted["sources"], "$.sources")
+    names = [collection.get("name") for collection in wanted.get("query_collections") or []]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        listed = ", ".join(twice)
+        raise QErr(
+            "parse-failed", f"multiple declarations exist for the following query collections: {listed}"
+        )
     if "sources" not in wanted:
         wanted = _with_source(wanted)
     wanted["version"] = 3

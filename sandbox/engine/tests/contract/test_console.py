@@ -9,14 +9,15 @@ def test_foreign_keys_suggest_relationships_in_both_directions(
     engine: Hasura, pair: tuple[Json, Json]
 ) -> None:
     author, article = pair
-    holder: Json = {"table": article, "columns": ["author_id"], "constraint_name": "article_author_id_fkey"}
+    columns = ["author_id"]
+    holder: Json = {"table": article, "columns": columns, "constraint_name": "article_author_id_fkey"}
     target: Json = {"table": author, "columns": ["id"]}
-    one = {"type": "object", "from": holder, "to": target}
+    one: Json = {"type": "object", "from": holder, "to": target}
     many = {"type": "array", "from": target, "to": holder}
     asked = {"tables": [author], "omit_tracked": True}
     assert engine.do("pg_suggest_relationships", asked)["relationships"] == [one, many]
 
-    using = {"foreign_key_constraint_on": "author_id"}
+    using: Json = {"foreign_key_constraint_on": "author_id"}
     engine.do("pg_create_object_relationship", {"table": article, "name": "author", "using": using})
     assert engine.do("pg_suggest_relationships", asked)["relationships"] == [many]
     using = {"foreign_key_constraint_on": {"table": article, "column": "author_id"}}
