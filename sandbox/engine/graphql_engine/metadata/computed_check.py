@@ -18,7 +18,7 @@ def computed_field_problem(catalog: Catalog, table: Key, table_name: str, item: 
     place = f'in table "{table_name}": in computed field "{name}": '
     found = catalog.functions.get(qualified(definition["function"]))
     if not found:
-        return f'{place}no such function exists in postgres : "{function_name}"'
+        return f'{place}no such function exists: "{function_name}"'
     if len(found) > 1:
         return f'{place}function "{function_name}" is overloaded. Overloaded functions are not supported'
     reasons = _reasons(found[0], function_name, table, definition)
@@ -48,9 +48,9 @@ def _reasons(function: Function, shown: str, table: Key, definition: Json) -> li
         reasons.append(f"{subject} is not COMPOSITE type")
     if argument.type.internal != table[1]:
         schema = "pg_catalog" if argument.type.kind == "b" else table[0]
+        given = spelled({"schema": schema, "name": argument.type.internal})
         reasons.append(
-            f'{subject} of type "{schema}.{argument.type.internal}" is not the table to which the'
-            " computed field is being added"
+            f'{subject} of type "{given}" is not the table to which the computed field is being added'
         )
     return reasons
 

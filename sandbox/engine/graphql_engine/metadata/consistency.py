@@ -132,9 +132,15 @@ def _relationships(place: Place, source: Json, table: Json, real: Table) -> Iter
             reason = _relationship_reason(place, source, real, item)
             if reason:
                 label = f"{word} {item['name']} in table {name} in source {source['name']}"
-                definition = {"name": item["name"], "using": item["using"], "source": source["name"]}
+                using = item["using"]
+                manual = using.get("manual_configuration")
+                if manual is not None:
+                    using = {**using, "manual_configuration": {"insertion_order": None, **manual}}
+                definition = {"name": item["name"], "using": using, "source": source["name"]}
                 definition |= {"comment": item.get("comment"), "table": table_object(table["table"])}
-                full = f'in table "{name}": in relationship "{item["name"]}": {reason}'
+                full = reason
+                if manual is None:
+                    full = f'in table "{name}": in relationship "{item["name"]}": {reason}'
                 yield inconsistent(word, label, definition, full)
 
 
@@ -215,6 +221,7 @@ def _computed_fields(place: Place, source: Json, table: Json) -> Iterator[Json]:
         if reason:
             label = f"computed_field {item['name']} in table {name} in source {source['name']}"
             definition = {"comment": None, **item, "table": table_object(table["table"])}
+            definition["source"] = source["name"]
             yield inconsistent("computed_field", label, definition, reason)
 
 

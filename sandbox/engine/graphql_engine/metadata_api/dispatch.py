@@ -209,5 +209,5 @@ def find(kind: str, names: str) -> Command:
     if prefix in {"pg", "postgres"}:
         raise QErr("parse-failed", f'unknown metadata command "{rest}" for backend postgres')
     if prefix in BACKENDS:
-        raise unexpected(f'source with name "{DEFAULT_SOURCE}" is inconsistent', path="$.args")
+        raise QErr("unexpected", f'source with name "{DEFAULT_SOURCE}" is inconsistent', "$.args")
     raise QErr("parse-failed", f'unknown metadata command "{rest}" for backend {prefix}')

@@ -123,7 +123,7 @@ async def drop_computed_field(context: Context, args: Json) -> None:
     table = find_table(context.metadata, required(args, "table"), args.get("source"))
     name = required(args, "name")
     if named(table.get("computed_fields", []), name) is None:
-        raise not_exists(f'computed field "{name}" does not exist')
+        raise not_exists(f'computed field "{name}" does not exist', "$.name")
     users = [
         item
         for item in table.get("select_permissions", [])
