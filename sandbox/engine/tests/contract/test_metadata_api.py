@@ -230,14 +230,6 @@ def test_a_request_of_the_wrong_shape_is_refused(engine: Hasura, request_: Json,
     assert (status, body["code"], body["path"]) == (400, "parse-failed", path)
 
 
-def test_the_resource_version_is_looked_at_last(engine: Hasura) -> None:
-    nowhere = {"table": {"schema": engine.schema, "name": "nowhere"}}
-    assert engine.call("pg_track_table", nowhere, resource_version=1)[0] == 400
-    table = engine.table("one", "id int PRIMARY KEY", tracked=False)
-    status, body = engine.call("pg_track_table", {"table": table}, resource_version=1)
-    assert (status, body["code"], body["path"]) == (409, "conflict", "$")
-
-
 def test_migrations_of_the_cli_have_their_state(engine: Hasura) -> None:
     state = engine.do("get_catalog_state", {})
     assert {"cli_state", "console_state"} <= set(state)

@@ -62,3 +62,11 @@ def test_reload_sees_what_others_did_to_the_database(engine: Hasura) -> None:
     assert (status, body["code"]) == (400, "already-untracked")
     engine.do("drop_inconsistent_metadata", {})
     assert engine.do("reload_metadata", {}) == {"message": "success", "is_consistent": True}
+
+
+def test_the_resource_version_is_looked_at_last(engine: Hasura) -> None:
+    nowhere = {"table": {"schema": engine.schema, "name": "nowhere"}}
+    assert engine.call("pg_track_table", nowhere, resource_version=1)[0] == 400
+    table = engine.table("one", "id int PRIMARY KEY", tracked=False)
+    status, body = engine.call("pg_track_table", {"table": table}, resource_version=1)
+    assert (status, body["code"], body["path"]) == (409, "conflict", "$")
