@@ -11,6 +11,7 @@ from leads.cli.erase.command import erase
 from leads.cli.failures import VerbGroup
 from leads.cli.history import history
 from leads.cli.metadata.command import app as metadata
+from leads.cli.metadata.project.commands import add_project_verbs
 from leads.cli.output import examples, exit_code_table
 from leads.cli.reconcile.command import reconcile
 from leads.cli.replay.command import replay
@@ -44,6 +45,7 @@ app.command("history", epilog=examples("history", "history --of connection --of 
 app.command(
     "erase", epilog=examples("erase --phone 0905111222 --dry-run", "erase --record Diva/lead/8f0c… --yes")
 )(erase)
+add_project_verbs(metadata)
 app.add_typer(metadata, name="metadata")
 app.command("status", epilog=examples("status", "status --json"))(status)
 app.add_typer(edge_spool, name="edge-spool")

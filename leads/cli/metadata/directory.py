@@ -34,6 +34,14 @@ def read_directory(directory: Path) -> Json:
     return _Reader(directory).read()
 
 
+def read_project(directory: Path) -> Json:
+    """Read the metadata directory of a customer without kinds that we do not use. Raises DirectoryError.
+
+    An action or type that only one of its two files has is read too: a stopped merge may leave it.
+    """
+    return _Reader(directory, others=True).read()
+
+
 def role_of_action(name: str, directory: Path = DIRECTORY) -> str:
     """Return the first role that may call an action. Raises DirectoryError."""
     path = directory / "actions.yaml"
@@ -44,8 +52,9 @@ def role_of_action(name: str, directory: Path = DIRECTORY) -> str:
 
 
 class _Reader:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, others: bool = False) -> None:
         self._directory = directory
+        self._others = others
 
     def read(self) -> Json:
         version = self._directory / "version.yaml"
@@ -55,7 +64,7 @@ class _Reader:
         for name in (*LISTS, *OBJECTS):
             if content := _optional(self._directory / FILES.get(name, f"{name}.yaml")):
                 metadata[name] = content
-        for name in UNUSED:
+        for name in () if self._others else UNUSED:
             path = self._directory / f"{name}.yaml"
             if path.exists() and yaml_files.load(path):
                 raise DirectoryError(f"{path}: must be empty: its content is not supported")
@@ -82,12 +91,15 @@ class _Reader:
         content = _optional(path) or {}
         actions = []
         for action in content.get("actions") or []:
-            if action["name"] not in signatures:
+            if action["name"] not in signatures and not self._others:
                 raise DirectoryError(f"{path}: the action {action['name']!r} has no signature in {sdl_path}")
-            actions.append(_joined(action, signatures.pop(action["name"])))
-        if signatures:
+            actions.append(_joined(action, signatures.pop(action["name"], {"type": ""})))
+        if signatures and not self._others:
             raise DirectoryError(f"{sdl_path}: the action {next(iter(signatures))!r} is not in {path}")
-        _merge_types(types, content.get("custom_types") or {}, path)
+        extra = content.get("custom_types") or {}
+        if self._others:
+            _add_types(types, extra)
+        _merge_types(types, extra, path)
         return actions, types
 
 
@@ -127,6 +139,13 @@ def _joined(action: Json, signature: Json) -> Json:
     else:
         definition["kind"] = definition.get("kind") or "synchronous"
     return {**action, "definition": definition}
+
+
+def _add_types(types: dict[str, list[Json]], extra: dict[str, list[Json]]) -> None:
+    """Add the types that only `actions.yaml` has."""
+    for kind, items in extra.items():
+        names = {item["name"] for item in types[kind]}
+        types[kind] += [{"name": item["name"]} for item in items or [] if item["name"] not in names]
 
 
 def _merge_types(types: dict[str, list[Json]], extra: dict[str, list[Json]], path: Path) -> None:
