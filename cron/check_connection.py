@@ -21,11 +21,10 @@ from leads.services.check_connection import (
     load_setting_problems,
     mark_operator_changes,
 )
-from leads.services.connections import Connection, for_each, load_connections, problems
+from leads.services.connections import Connection, for_each, is_unfinished, load_connections, problems
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
 from leads.services.runtime import Runtime
 
-STOP_AFTER_SECONDS = 40
 PROBE_OF_ERROR = {
     "secret_unreadable": REJECTED,
     "host_not_allowed": REJECTED,
@@ -87,15 +86,15 @@ class _PreviousRow:
 
 async def check_connection(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report holds the Finding of each connection."""
-    return await runtime.cron_runs.run(
-        call, partial(check_all, runtime), stop_after_seconds=STOP_AFTER_SECONDS
-    )
+    return await runtime.cron_runs.run(call, partial(check_all, runtime))
 
 
 async def check_all(runtime: Runtime, run: CronRun) -> CronReport:
     """Probe and judge all connections; changed statuses are stored in the transaction of the report."""
     connections = await load_connections(runtime.db, runtime.settings.key_ring)
-    probes = await for_each(connections, partial(probe, runtime))
+    probes = await for_each(run, connections, partial(probe, runtime))
+    if is_unfinished(connections, probes):
+        return CronReport({"probes": probes}, unfinished=True)
     previous = await _load_previous(runtime, run)
     failed_probes = previous.failed_probes()
     settings = await load_setting_problems(runtime.db)

@@ -11,13 +11,14 @@ from functools import partial
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.adapters.logs import LOGGER
+from leads.services.cron_steps import Report, take_steps
 from leads.services.cron_work import CronReport, CronRun
 from leads.services.kpi import load_kpis
 from leads.services.outbox import SEND_LEASE
 from leads.services.runtime import Runtime
 from leads.services.sending.reporting import MAX_LOGGED_IDS
+from leads.services.sending.time_left import has_time_to_send
 
-STOP_AFTER_SECONDS = 40
 MINUTES_BETWEEN_TICKS = 5
 MAX_TICKETS_PER_TICK = 200
 MAX_EVENT_AGE = timedelta(days=3)
@@ -39,12 +40,15 @@ class LateEvent:
 
 async def check_sla(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report holds `late`, `late_untold` and the KPIs of a day."""
-    return await runtime.cron_runs.run(
-        call, partial(notify_late, runtime), stop_after_seconds=STOP_AFTER_SECONDS
-    )
+    return await runtime.cron_runs.run(call, partial(check, runtime))
 
 
-async def notify_late(runtime: Runtime, run: CronRun) -> CronReport:
+async def check(runtime: Runtime, run: CronRun) -> CronReport:
+    """Take both steps; one that fails does not stop the other."""
+    return await take_steps(runtime, run, (notify_late, measure))
+
+
+async def notify_late(runtime: Runtime, run: CronRun) -> Report:
     """Flag late tickets and notify once: the flag and the notification are stored together."""
     is_first_of_hour = run.scheduled_time.minute < MINUTES_BETWEEN_TICKS
     params = {
@@ -57,11 +61,14 @@ async def notify_late(runtime: Runtime, run: CronRun) -> CronReport:
     flagged = [event.id for event in late if event.is_flagged]
     untold = [event.id for event in late if not event.is_flagged]
     if flagged:
-        await runtime.outbox.claim_and_send(flagged)
+        await runtime.outbox.claim_and_send(flagged, has_time=partial(has_time_to_send, run))
     if untold:
         _note_untold(runtime, untold)
-    kpi = await load_kpis(runtime.db, run.now - timedelta(days=1), run.now)
-    return CronReport({"late": len(flagged), "late_untold": len(untold), "kpi": asdict(kpi)})
+    return {"late": len(flagged), "late_untold": len(untold)}
+
+
+async def measure(runtime: Runtime, run: CronRun) -> Report:
+    return {"kpi": asdict(await load_kpis(runtime.db, run.now - timedelta(days=1), run.now))}
 
 
 def _note_untold(runtime: Runtime, event_ids: Sequence[int]) -> None:

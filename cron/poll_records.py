@@ -16,12 +16,11 @@ from leads.domain.poll import PollProgress, SavedPoll
 from leads.domain.reports import PollReport
 from leads.domain.table_record import TableRecord
 from leads.domain.versions import MAX_FUTURE
-from leads.services.connections import Connection, for_each, load_connections, problems
-from leads.services.cron_work import AdminNotice, CronReport, CronRun
-from leads.services.pancake_lists import PAUSED, look_up_times, read_pages, store_missing
+from leads.services.connections import Connection, for_each, is_unfinished, load_connections, problems
+from leads.services.cron_work import PAUSED, AdminNotice, CronReport, CronRun
+from leads.services.pancake_lists import look_up_times, read_pages, store_missing
 from leads.services.runtime import Runtime
 
-STOP_AFTER_SECONDS = 90
 MAX_PAGES_PER_POLL = 5_000
 MAX_LOOK_UPS = 20
 """Suspects read one by one; if there are more, the list is not trusted without looking them up."""
@@ -38,36 +37,30 @@ class KnownRecord:
 
 async def poll_records(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report holds for each connection its window and what was missed."""
-    return await runtime.cron_runs.run(
-        call, partial(poll_all, runtime), stop_after_seconds=STOP_AFTER_SECONDS
-    )
+    return await runtime.cron_runs.run(call, partial(poll_all, runtime))
 
 
 async def poll_all(runtime: Runtime, run: CronRun) -> CronReport:
     """Poll every connection; one that runs out of time continues at the next delivery of the tick."""
     connections = await load_connections(runtime.db, runtime.settings.key_ring)
-    reports = await for_each(connections, partial(poll_connection, runtime, run))
+    reports = await for_each(run, connections, partial(poll_connection, runtime, run))
     return CronReport(
         {"connections": reports},
         window=_window(reports),
         notices=tuple(notice for report in reports for notice in _notices(run, report)),
         problem=problems(reports),
-        unfinished=any(report.get("ending") == PAUSED for report in reports),
+        unfinished=is_unfinished(connections, reports),
     )
 
 
 async def poll_connection(runtime: Runtime, run: CronRun, connection: Connection) -> PollReport:
     """Store what is missing in a connection's window; advance its watermark if the list is trusted."""
     saved = run.saved(connection.id, SavedPoll)
-    if saved and "report" in saved:
-        return saved["report"]
-    if saved and "position" in saved:
-        progress = PollProgress.load(saved)
-    else:
-        progress = await _start(runtime, run, connection)
-
+    progress = PollProgress.load(saved) if saved else await _start(runtime, run, connection)
     try:
         ending = await _read(runtime, run, connection, progress)
+        if ending == COMPLETE and not await _look_up_suspects(runtime, run, connection, progress):
+            ending = PAUSED
     finally:
         run.state[connection.id] = progress.save()
     report = progress.report()
@@ -75,13 +68,13 @@ async def poll_connection(runtime: Runtime, run: CronRun, connection: Connection
     if ending == PAUSED:
         return report
 
-    trusted = ending == COMPLETE and await _is_trusted(runtime, connection, progress)
+    trusted = ending == COMPLETE and _is_trusted(progress)
     watermark = progress.watermark_after(connection.watermark, trusted=trusted)
     await _set_watermark(runtime, run, connection, watermark)
 
     report["trusted"] = trusted
     report["pages"] = progress.position.pages
-    run.state[connection.id] = SavedPoll(report=report)
+    del run.state[connection.id]
     return report
 
 
@@ -130,20 +123,28 @@ async def _store_missing(
 ) -> None:
     """Store those leads of some pages that are in the window and not stored."""
     selected = progress.select(leads)
-    if not selected:
-        return
-    added = await store_missing(runtime.db, connection, selected, "poll", run.now, runtime.digester)
-    progress.add_missed([lead.record_id for lead, _ in added])
+    added = []
+    if selected:
+        added = await store_missing(runtime.db, connection, selected, "poll", run.now, runtime.digester)
+    progress.enter(leads, [lead.record_id for lead, _ in added])
     runtime.metrics.webhook_missed.labels("poll").inc(len(added))
 
 
-async def _is_trusted(runtime: Runtime, connection: Connection, progress: PollProgress) -> bool:
-    """Whether every record that had to be listed was, or its present state explains why it was not."""
+async def _look_up_suspects(
+    runtime: Runtime, run: CronRun, connection: Connection, progress: PollProgress
+) -> bool:
+    """Look up the records that had to be listed and were not; return whether there was time for all."""
     suspects = progress.suspects()
     if len(suspects) > MAX_LOOK_UPS:
-        return False
-    present = await look_up_times(runtime.pancake, connection, suspects)
-    return progress.has_explanation(present)
+        return True
+    return await look_up_times(
+        runtime.pancake, connection, suspects, progress.look_ups, seconds_left=run.seconds_left
+    )
+
+
+def _is_trusted(progress: PollProgress) -> bool:
+    """Whether every record that had to be listed was, or its present state explains why it was not."""
+    return len(progress.suspects()) <= MAX_LOOK_UPS and progress.has_explanation()
 
 
 async def _set_watermark(

@@ -29,7 +29,6 @@ Kind = Literal[
 ]
 """What is purged; also the keys of the report."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
-STOP_AFTER_SECONDS = 100
 ROWS_PER_BATCH = 1000
 FINISHED = (PROCESSED, DEAD_LETTER, SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED)
 FIRST_PURGE_FROM = datetime(2000, 1, 1, tzinfo=UTC)
@@ -71,18 +70,24 @@ class Batch:
 
 @dataclass(slots=True)
 class PurgeProgress:
-    """How many rows of each kind the deliveries of a tick have purged so far."""
+    """How many rows of each kind the deliveries of a tick have purged so far, and which kinds are done."""
 
     purged: dict[Kind, int]
+    done: list[Kind]
 
     @classmethod
     def load(cls, run: CronRun) -> "PurgeProgress":
         """Continue from what an earlier delivery saved, else from 0."""
-        return cls({kind: run.saved(kind, int) or 0 for kind in KINDS})
+        saved = run.saved("purged", dict[Kind, int]) or {}
+        return cls({kind: saved.get(kind, 0) for kind in KINDS}, run.saved("done", list[Kind]) or [])
+
+    def counts(self) -> dict[str, object]:
+        """Return the part of the report."""
+        return dict(self.purged.items())
 
     def save(self) -> dict[str, object]:
-        """Return the counts as JSON, for the run's state and for the report."""
-        return dict(self.purged.items())
+        """Return what the run's state keeps."""
+        return {"purged": self.purged, "done": self.done}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +102,7 @@ class Purge:
 
 async def purge_events(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report counts what was emptied and deleted, of each kind."""
-    return await runtime.cron_runs.run(
-        call, partial(purge_all, runtime), stop_after_seconds=STOP_AFTER_SECONDS
-    )
+    return await runtime.cron_runs.run(call, partial(purge_all, runtime))
 
 
 async def purge_all(runtime: Runtime, run: CronRun) -> CronReport:
@@ -111,15 +114,16 @@ async def purge_all(runtime: Runtime, run: CronRun) -> CronReport:
     progress = PurgeProgress.load(run)
     purges = (*_empty_bodies(runtime, retention, processed, finished), *_delete_rows(runtime, run, retention))
     try:
-        is_done = [await _purge(run, progress, purge) for purge in purges]
+        for purge in purges:
+            await _purge(run, progress, purge)
     finally:
         run.state |= progress.save()
 
     emptied_to = {"emptied_to": processed.before.isoformat(), "held_emptied_to": finished.before.isoformat()}
     return CronReport(
-        progress.save() | emptied_to,
+        progress.counts() | emptied_to,
         window=(processed.since, processed.before),
-        unfinished=not all(is_done),
+        unfinished=len(progress.done) < len(purges),
     )
 
 
@@ -159,12 +163,11 @@ def _delete_rows(runtime: Runtime, run: CronRun, retention: Retention) -> Sequen
     )
 
 
-async def _purge(run: CronRun, progress: PurgeProgress, purge: Purge) -> bool:
-    """Purge one kind, batch by batch; return whether no old row is left."""
-    while run.seconds_left() > 0:
+async def _purge(run: CronRun, progress: PurgeProgress, purge: Purge) -> None:
+    """Purge one kind, batch by batch, until no old row is left or the time is up."""
+    while purge.kind not in progress.done and run.seconds_left() > 0:
         params = {**purge.params, "limit": ROWS_PER_BATCH}
         (batch,) = await purge.db.fetch_all(purge.statement, params, Batch)
         progress.purged[purge.kind] += batch.changed
         if batch.changed < ROWS_PER_BATCH:
-            return True
-    return False
+            progress.done.append(purge.kind)

@@ -14,14 +14,10 @@ from leads.services.cron_work import CronReport, CronRun
 from leads.services.reconcile_daily.days import load_history, reconcile_days
 from leads.services.runtime import Runtime
 
-STOP_AFTER_SECONDS = 250
-
 
 async def reconcile_daily(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report holds the ledger of each day, and which days are closed."""
-    return await runtime.cron_runs.run(
-        call, partial(reconcile_owed, runtime), stop_after_seconds=STOP_AFTER_SECONDS
-    )
+    return await runtime.cron_runs.run(call, partial(reconcile_owed, runtime))
 
 
 async def reconcile_owed(runtime: Runtime, run: CronRun) -> CronReport:

@@ -11,15 +11,16 @@ from functools import partial
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.domain.backoff import MAX_ATTEMPTS
-from leads.services.cron_steps import Report, Step, take_steps
+from leads.services.cron_steps import Postponed, Report, Step, take_steps
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
+from leads.services.lost_ticks import count_lost_ticks, lost_ticks_notice
 from leads.services.outbox import SEND_LEASE
 from leads.services.process_record.claim import CLAIM_LEASE
 from leads.services.runtime import Runtime
 from leads.services.sending.rows import DueRow
+from leads.services.sending.time_left import has_time_to_send
 from leads.services.unassigned_tickets import assign_tickets
 
-STOP_AFTER_SECONDS = 40
 MAX_ROWS_PER_TICK = 500
 """Of each kind: the backlog of an hour's pause must not be released at once."""
 EVENT_LOCK_LEASE = timedelta(seconds=20)
@@ -30,9 +31,6 @@ the claim takes at most 10 s. If the row is still received, the instance that lo
 other one takes the event for 30 minutes; or the event waits within an instance, and then one event more is
 answered `not_received`.
 """
-SECONDS_LEFT_AFTER_EVENTS = 25
-"""A call that starts as late as that may take 15 s. Events must leave time for the notices of runs."""
-SECONDS_LEFT_AFTER_RUNS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +52,13 @@ class GivenUp:
 
 async def retry_failed(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report counts what was released, given up and sent."""
-    return await runtime.cron_runs.run(call, partial(release, runtime), stop_after_seconds=STOP_AFTER_SECONDS)
+    return await runtime.cron_runs.run(call, partial(release, runtime))
 
 
 async def release(runtime: Runtime, run: CronRun) -> CronReport:
     """Take every step; one that fails does not stop the others, but makes the run fail."""
     report = await take_steps(runtime, run, STEPS)
-    return replace(report, notices=_notices(run, report.body))
+    return report if report.unfinished else replace(report, notices=_notices(run, report.body))
 
 
 async def release_failed(runtime: Runtime, run: CronRun) -> Report:
@@ -84,14 +82,18 @@ async def send_notifications(runtime: Runtime, run: CronRun) -> Report:
     """Send what events hold; not those that a sender has claimed, and not before their wait is over."""
     due = {"now": run.now, "limit": MAX_ROWS_PER_TICK, "lease": SEND_LEASE}
     events = await runtime.db.fetch_all("retry_failed/list_unnotified", due, DueRow)
-    has_time = partial(_has_seconds_left, run, SECONDS_LEFT_AFTER_EVENTS)
-    return {"notified": await runtime.outbox.send_due(events, has_time)}
+    if events:
+        _require_time_to_send(run)
+    return {"notified": await runtime.outbox.send_due(events, partial(has_time_to_send, run))}
 
 
 async def send_notices(runtime: Runtime, run: CronRun) -> Report:
     """The same for the notices of cron runs."""
-    has_time = partial(_has_seconds_left, run, SECONDS_LEFT_AFTER_RUNS)
-    return {"runs_notified": await runtime.cron_runs.notices.send_unsent(run.now, has_time)}
+    notices = runtime.cron_runs.notices
+    due = await notices.list_unsent(run.now)
+    if due:
+        _require_time_to_send(run)
+    return {"runs_notified": await notices.send_due(due, partial(has_time_to_send, run))}
 
 
 async def count_given_up(runtime: Runtime, run: CronRun) -> Report:
@@ -108,18 +110,22 @@ STEPS: Sequence[Step] = (
     send_notifications,
     send_notices,
     count_given_up,
+    count_lost_ticks,
 )
 
 
-def _has_seconds_left(run: CronRun, seconds: float) -> bool:
-    return run.seconds_left() > seconds
+def _require_time_to_send(run: CronRun) -> None:
+    """Raise Postponed if no call could be made now."""
+    if not has_time_to_send(run):
+        raise Postponed
 
 
 def _notices(run: CronRun, body: Report) -> tuple[AdminNotice, ...]:
-    """Tell the administrators of notifications that were given up."""
+    """Tell the administrators of notifications, and of ticks of the crons, that were given up."""
+    notices = [lost] if (lost := lost_ticks_notice(run, body)) else []
     given_up = body.get("given_up")
-    if not isinstance(given_up, dict):
-        return ()
-    detail = f"events: {given_up['events']}, cron runs: {given_up['runs']}"
-    key = f"notifications_given_up:{run.scheduled_time.isoformat()}"
-    return (AdminNotice(key, "notifications_given_up", detail),)
+    if isinstance(given_up, dict):
+        detail = f"events: {given_up['events']}, cron runs: {given_up['runs']}"
+        key = f"notifications_given_up:{run.scheduled_time.isoformat()}"
+        notices.append(AdminNotice(key, "notifications_given_up", detail))
+    return tuple(notices)

@@ -17,11 +17,9 @@ from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.domain.reports import MAX_ITEMS_PER_ANSWERED_LIST, ConnectionReport
 from leads.domain.sources import Source, read_sources
-from leads.services.connections import Connection, for_each, load_connections, problems
+from leads.services.connections import Connection, for_each, is_unfinished, load_connections, problems
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
 from leads.services.runtime import Runtime
-
-STOP_AFTER_SECONDS = 40
 
 
 class SourcesReport(ConnectionReport, total=False):
@@ -52,15 +50,15 @@ class SourceChange:
 
 async def sync_sources(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report lists for each connection what is new, removed or restored."""
-    return await runtime.cron_runs.run(
-        call, partial(sync_all, runtime), stop_after_seconds=STOP_AFTER_SECONDS
-    )
+    return await runtime.cron_runs.run(call, partial(sync_all, runtime))
 
 
 async def sync_all(runtime: Runtime, run: CronRun) -> CronReport:
     """Read and store the sources of every connection."""
     connections = await load_connections(runtime.db, runtime.settings.key_ring)
-    reports = await for_each(connections, partial(sync_connection, runtime, run))
+    reports = await for_each(run, connections, partial(sync_connection, runtime, run))
+    if is_unfinished(connections, reports):
+        return CronReport({"connections": reports}, unfinished=True)
     new = await runtime.db.fetch_all("sync_sources/list_unannounced", {}, NewSource)
     announced: Params = {"ids": [source.id for source in new], "now": run.now}
     return CronReport(

@@ -44,6 +44,11 @@ class Metrics:
             "Creation time of the oldest of them; 0 without one",
         )
         self.cron_runs = counter("pancake_cron_runs", "Cron runs by result", ["name", "result"])
+        self.lost_cron_ticks = gauge(
+            "pancake_lost_cron_ticks",
+            "Ticks of the last day that Hasura gave up, at the last run of retry_failed",
+            ["name"],
+        )
         self.webhook_missed = counter(
             "pancake_webhook_missed",
             "Versions of records that the webhook did not deliver, by the layer that found them",

@@ -4,14 +4,15 @@ A listed record is counted as processed, held, rejected or pending, by the event
 record that no event covers is entered as found missing if it could be inserted, else as left missing.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import TypedDict, cast
 from zlib import crc32
 
 from leads.domain.coverage import EventsByRecord, covering, standing
 from leads.domain.listing import ListedLead, ListPosition, SavedPosition
+from leads.domain.look_ups import LookUps, SavedLookUp
 from leads.domain.reports import DayReport, LedgerEntries
 from leads.domain.table_record import TableRecord
 from leads.domain.window import Window, day_window
@@ -20,13 +21,21 @@ SAMPLE_ONE_IN = 10
 """Of the day before, one record in this many is compared again."""
 
 
-class SavedLedger(TypedDict, total=False):
-    """The JSON of a DayLedger; of a closed day its `report` only."""
+class SavedLedger(TypedDict):
+    """The JSON of a DayLedger."""
 
-    report: DayReport
     position: SavedPosition
     seen_records: dict[str, list[str]]
     entries: LedgerEntries
+    look_ups: list[SavedLookUp]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What of some listed leads is to be entered: each record once, and the ids that were listed before."""
+
+    leads: list[ListedLead]
+    duplicates: list[str]
 
 
 def no_entries() -> LedgerEntries:
@@ -49,56 +58,66 @@ def no_entries() -> LedgerEntries:
 class DayLedger:
     """An interrupted day continues from what `save` returned.
 
-    `seen` holds the ids that the list of each table showed.
+    `seen` holds the ids that the list of each table showed. `look_ups`: stored records that it did not show.
     """
 
     day: date
     position: ListPosition = field(default_factory=ListPosition)
     seen: dict[str, set[str]] = field(default_factory=dict)
     entries: LedgerEntries = field(default_factory=no_entries)
+    look_ups: LookUps = field(default_factory=LookUps)
 
     @classmethod
     def load(cls, day: date, saved: SavedLedger) -> "DayLedger":
         seen = {table_name: set(ids) for table_name, ids in saved["seen_records"].items()}
-        return cls(day, ListPosition.load(saved["position"]), seen, saved["entries"])
+        position, look_ups = ListPosition.load(saved["position"]), LookUps.load(saved["look_ups"])
+        return cls(day, position, seen, saved["entries"], look_ups)
 
     def save(self) -> SavedLedger:
         seen = {table_name: sorted(ids) for table_name, ids in self.seen.items()}
-        return {"position": self.position.save(), "seen_records": seen, "entries": self.entries}
+        return {
+            "position": self.position.save(),
+            "seen_records": seen,
+            "entries": self.entries,
+            "look_ups": self.look_ups.save(),
+        }
 
     @property
     def window(self) -> Window:
         """The day in UTC."""
         return day_window(self.day)
 
-    def select(self, leads: Iterable[ListedLead]) -> list[ListedLead]:
-        """Return the leads of the day, each record once, and a sample of those of the day before."""
+    def select(self, leads: Iterable[ListedLead]) -> Selection:
+        """Select the leads of the day, each record once, and a sample of those of the day before.
+
+        It changes nothing: what is not entered because the run is cut off is selected again.
+        """
         day = self.window
         day_before = Window(day.start - timedelta(days=1), day.start)
-        selected = []
+        selected, new, duplicates = [], set[TableRecord](), []
         for lead in leads:
             time = lead.modified_on
-            if time is None or time in day:
-                seen = self.seen.setdefault(lead.table_name, set())
-                if lead.record_id in seen:
-                    self.entries["duplicates"].append(lead.record_id)
+            if self._is_of_day(lead):
+                if lead.key in new or lead.record_id in self.seen.get(lead.table_name, ()):
+                    duplicates.append(lead.record_id)
                 else:
-                    seen.add(lead.record_id)
+                    new.add(lead.key)
                     selected.append(lead)
-            elif time in day_before and _is_sampled(lead.record_id):
+            elif time is not None and time in day_before and _is_sampled(lead.record_id):
                 selected.append(lead)
-        return selected
+        return Selection(selected, duplicates)
 
-    def enter(
-        self, leads: Sequence[ListedLead], events: EventsByRecord, added: Collection[TableRecord]
-    ) -> None:
-        """Enter selected leads. `added`: the records stored now because no event covered them."""
-        for lead in leads:
+    def enter(self, selection: Selection, events: EventsByRecord, added: Collection[TableRecord]) -> None:
+        """Enter what was selected. `added`: the records stored now because no event covered them."""
+        self.entries["duplicates"] += selection.duplicates
+        for lead in selection.leads:
             covered_by = covering(lead, events)
             is_added = lead.key in added
-            if lead.record_id not in self.seen.get(lead.table_name, ()):
+            if not self._is_of_day(lead):
                 self._enter_sample(lead.record_id, is_missing=not covered_by or is_added)
-            elif is_added:
+                continue
+            self.seen.setdefault(lead.table_name, set()).add(lead.record_id)
+            if is_added:
                 self.entries["found_missing"].append(lead.record_id)
             elif covered_by:
                 self._enter_found(lead.record_id, standing(covered_by), covered_by[-1].error_code)
@@ -116,21 +135,13 @@ class DayLedger:
         entries["sample_missing"] = self.entries["sample_missing"]
         return DayLedger(self.day, entries=entries)
 
-    def report(
-        self,
-        *,
-        superseded: int,
-        looked_up: Sequence[TableRecord],
-        not_looked_up: int,
-        present: Mapping[TableRecord, datetime | None],
-    ) -> DayReport:
+    def report(self, *, superseded: int, looked_up: Sequence[TableRecord], not_looked_up: int) -> DayReport:
         """Return the report of a day whose list was read to its end.
 
         `superseded`: versions of the day that a later one replaced. `looked_up`: stored records of the day
-        that were not listed and were then read one by one; `present` maps those that still exist to their
-        `modified_on`.
+        that were not listed and are in `look_ups` now.
         """
-        day = self.window
+        day, present = self.window, self.look_ups.present
         compared: DayReport = {
             "day": self.day.isoformat(),
             "expected": sum(map(len, self.seen.values())),
@@ -146,6 +157,9 @@ class DayLedger:
         }
         # mypy does not unpack a TypedDict into one that has more keys.
         return cast(DayReport, {**compared, **self.entries})
+
+    def _is_of_day(self, lead: ListedLead) -> bool:
+        return lead.modified_on is None or lead.modified_on in self.window
 
     def _enter_found(self, record_id: str, standing_word: str, error_code: str | None) -> None:
         self.entries["found"] += 1

@@ -49,6 +49,7 @@ class SavedPosition(TypedDict):
     cursor: str | None
     pages: int
     short_pages: int
+    ending: str | None
 
 
 @dataclass(slots=True)
@@ -56,13 +57,14 @@ class ListPosition:
     """Where reading the lists of a connection stopped.
 
     `table` is an index into the connection's tables; `cursor` is None at the start of a table. `pages` and
-    `short_pages` count what was read so far.
+    `short_pages` count what was read so far. `ending` says why the lists ended, if nothing more can be read.
     """
 
     table: int = 0
     cursor: str | None = None
     pages: int = 0
     short_pages: int = 0
+    ending: str | None = None
 
     @classmethod
     def load(cls, saved: SavedPosition) -> "ListPosition":
@@ -74,7 +76,14 @@ class ListPosition:
             "cursor": self.cursor,
             "pages": self.pages,
             "short_pages": self.short_pages,
+            "ending": self.ending,
         }
+
+    def advance(self, cursor: str | None, pages: int, short_pages: int) -> None:
+        """Go on to the page of `cursor`, after so many more pages."""
+        self.cursor = cursor
+        self.pages += pages
+        self.short_pages += short_pages
 
 
 def read_listed_leads(entries: Iterable[JsonObject], table_name: str, zone: tzinfo) -> list[ListedLead]:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TypedDict
 
 from leads.domain.listing import ListedLead, ListPosition, SavedPosition
+from leads.domain.look_ups import LookUps, SavedLookUp
 from leads.domain.reports import PollReport
 from leads.domain.table_record import TableRecord
 from leads.domain.window import (
@@ -27,10 +28,9 @@ SavedRecord = tuple[str | None, str, str]
 """Table, id and `modified_on` of a record that the list still has to contain; a list in JSON."""
 
 
-class SavedPoll(TypedDict, total=False):
-    """The JSON of a PollProgress; of a complete poll its `report` only."""
+class SavedPoll(TypedDict):
+    """The JSON of a PollProgress."""
 
-    report: PollReport
     window: list[str]
     position: SavedPosition
     awaited_records: list[SavedRecord]
@@ -38,6 +38,7 @@ class SavedPoll(TypedDict, total=False):
     outside: int
     missed: int
     missed_ids: list[str]
+    look_ups: list[SavedLookUp]
     latest: "SavedPoll | None"
 
 
@@ -45,9 +46,10 @@ class SavedPoll(TypedDict, total=False):
 class PollProgress:
     """An interrupted poll continues from what `save` returned.
 
-    `awaited` maps the records that the list still has to contain to their `modified_on`. `listed` counts the
-    leads of the window, `outside` those that no filter should have returned. `latest` is the poll of the
-    newest window, if that must be read too; it does not move the watermark.
+    `awaited` maps the records that the list still has to contain to their `modified_on`; `look_ups` are those
+    that it did not. `listed` counts the leads of the window, `outside` those that no filter should have
+    returned. `latest` is the poll of the newest window, if that must be read too; it does not move the
+    watermark.
     """
 
     window: Window
@@ -57,6 +59,7 @@ class PollProgress:
     outside: int = 0
     missed: int = 0
     missed_ids: list[str] = field(default_factory=list)
+    look_ups: LookUps = field(default_factory=LookUps)
     latest: "PollProgress | None" = None
 
     @classmethod
@@ -81,6 +84,7 @@ class PollProgress:
             outside=saved["outside"],
             missed=saved["missed"],
             missed_ids=list(saved["missed_ids"]),
+            look_ups=LookUps.load(saved["look_ups"]),
             latest=cls.load(latest) if latest else None,
         )
 
@@ -93,6 +97,7 @@ class PollProgress:
             "outside": self.outside,
             "missed": self.missed,
             "missed_ids": self.missed_ids,
+            "look_ups": self.look_ups.save(),
             "latest": self.latest.save() if self.latest else None,
         }
 
@@ -101,22 +106,20 @@ class PollProgress:
         self.awaited = {key: known[key] for key in unreturned(self.window, known, ())}
 
     def select(self, leads: Iterable[ListedLead]) -> list[ListedLead]:
-        """Return the leads of the window, and count what was listed."""
-        selected = []
+        """Return the leads of the window."""
+        return [lead for lead in leads if lead.modified_on is None or lead.modified_on in self.window]
+
+    def enter(self, leads: Sequence[ListedLead], record_ids: Sequence[str]) -> None:
+        """Count listed leads; those of `record_ids` are stored now: the webhook had not brought them."""
         for lead in leads:
             self.awaited.pop(lead.key, None)
             self.awaited.pop(TableRecord(None, lead.record_id), None)  # its webhook named no table
             time = lead.modified_on
             if time is None or time in self.window:
-                selected.append(lead)
+                self.listed += 1
             # The filter is wider than the window by one margin, and was perhaps read in another zone.
             elif not self.window.start - 2 * ZONE_MARGIN <= time <= self.window.end + 2 * ZONE_MARGIN:
                 self.outside += 1
-        self.listed += len(selected)
-        return selected
-
-    def add_missed(self, record_ids: Sequence[str]) -> None:
-        """Count records that were stored now because the webhook had not brought them."""
         self.missed += len(record_ids)
         self.missed_ids = [*self.missed_ids, *record_ids][:MAX_IDS_PER_REPORT]
 
@@ -124,9 +127,9 @@ class PollProgress:
         """Return the records that had to be listed and were not."""
         return list(self.awaited)
 
-    def has_explanation(self, present: Mapping[TableRecord, datetime | None]) -> bool:
-        """Whether the suspects' present state explains that they were not listed."""
-        return has_explanation(self.window, self.awaited, present)
+    def has_explanation(self) -> bool:
+        """Whether the present state of the suspects, all looked up, explains that they were not listed."""
+        return has_explanation(self.window, self.awaited, self.look_ups.present)
 
     def watermark_after(self, watermark: datetime | None, *, trusted: bool) -> datetime | None:
         return advance(watermark, self.window, trusted=trusted)

@@ -20,6 +20,7 @@ from leads.domain.errors import (
     SecretUnreadable,
 )
 from leads.domain.reports import ConnectionReport
+from leads.services.cron_work import PAUSED, CronRun
 from leads.services.sealed_secrets import Use, open_sealed
 
 
@@ -66,30 +67,53 @@ async def load_connections(db: Database, key_ring: KeyRing) -> list[Connection]:
 
 
 async def for_each(
-    connections: Sequence[Connection], work: Callable[[Connection], Awaitable[Report]]
+    run: CronRun,
+    connections: Sequence[Connection],
+    work: Callable[[Connection], Awaitable[Report]],
+    *,
+    part: str = "",
 ) -> list[Report]:
     """Return what `work` reports of each connection, or the error that it raised.
 
+    What an earlier delivery of the tick reported is not done again; `part` tells the reports of several calls
+    apart. With no time left the list ends early, or with a report whose `ending` is PAUSED: `is_unfinished`.
     Raises DatabaseUnavailable and Contended, which would fail for all connections.
     """
     reports: list[Report] = []
     for connection in connections:
-        try:
-            report = await work(connection)
-            report["connection_id"] = connection.id
-        except (DatabaseUnavailable, Contended):
-            raise
-        except Exception as error:  # noqa: BLE001 - reported and logged; the others go on
-            # Every type of report has the keys of a failure.
-            report = cast(Report, _failure(connection, error))
-        reports.append(report)
+        name = f"{part}{connection.id}"
+        if name not in run.reports:
+            if run.seconds_left() <= 0:
+                break
+            report = await _attempt(connection, work)
+            if report.get("ending") == PAUSED:
+                return [*reports, report]
+            run.reports[name] = report
+        reports.append(run.reports[name])
     return reports
+
+
+def is_unfinished(connections: Sequence[Connection], reports: Sequence[ConnectionReport]) -> bool:
+    """Whether these reports of `for_each` are not yet those of all the connections."""
+    return len(reports) < len(connections) or any(report.get("ending") == PAUSED for report in reports)
 
 
 def problems(reports: Sequence[ConnectionReport]) -> str | None:
     """Return all errors in one line; None without any."""
     lines = [f"{report['connection_id']}: {report['detail']}" for report in reports if "error" in report]
     return "; ".join(lines) or None
+
+
+async def _attempt(connection: Connection, work: Callable[[Connection], Awaitable[Report]]) -> Report:
+    try:
+        report = await work(connection)
+    except (DatabaseUnavailable, Contended):
+        raise
+    except Exception as error:  # noqa: BLE001 - reported and logged; the others go on
+        # Every type of report has the keys of a failure.
+        return cast(Report, _failure(connection, error))
+    report["connection_id"] = connection.id
+    return report
 
 
 def _failure(connection: Connection, error: Exception) -> ConnectionReport:

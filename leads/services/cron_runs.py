@@ -2,13 +2,17 @@
 
 A run is a row of pancake_cron_run. Its lock is a session lock, which PostgreSQL releases when the process
 dies; the next delivery of the tick then takes the row over. What a run needs to continue is kept in the row's
-report under `state`.
+report under `state`. If the next tick comes first, that one continues with it, and the older tick is skipped.
 """
 
+import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TypedDict
+from zlib import crc32
 
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Params, Transaction
@@ -17,11 +21,20 @@ from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.adapters.logs import LOGGER, summarize
 from leads.adapters.metrics import Metrics
-from leads.domain.errors import Retryable, Unavailable
+from leads.domain.errors import DatabaseUnavailable, Retryable, Unavailable
 from leads.domain.notifications import NEEDS_ATTENTION
 from leads.domain.reports import shorten
-from leads.services.cron_work import CronReport, CronRun, CronWork
+from leads.services.cron_work import (
+    ANSWER_WITHIN_SECONDS,
+    CUT_OFF_AT,
+    OVERRUN,
+    STOP_AT,
+    CronReport,
+    CronRun,
+    CronWork,
+)
 from leads.services.run_notices import RunNotices
+from leads.services.sending.time_left import has_time_to_send
 
 CRONS = (
     "sync_sources",
@@ -49,10 +62,24 @@ class RunUnderWay(Unavailable):
     retry_after_seconds = 5
 
 
+class RunStuck(Retryable):
+    """One step of the run takes longer than a call of a cron may."""
+
+    code = "run_stuck"
+
+
 class RunFailed(Retryable):
     """The run did not complete all of its work; its report says what is missing."""
 
     code = "run_failed"
+
+
+class _Tick(TypedDict):
+    """The parameters of cron_runs/start_run and skip_run."""
+
+    name: str
+    scheduled_time: datetime
+    now: datetime
 
 
 class _StoredReport(TypedDict, total=False):
@@ -92,16 +119,43 @@ class CronRuns:
         self._db = db
         self._metrics = metrics
         self._clock = clock
+        self.answer_within_seconds = ANSWER_WITHIN_SECONDS
+        self._running: set[str] = set()
         self.notices = RunNotices(db, graphql, metrics, clock)
 
-    async def run(self, call: CronCall, work: CronWork, *, stop_after_seconds: float) -> Answer:
-        """Answer `{result, report}`; `work` should return after `stop_after_seconds`.
+    async def run(self, call: CronCall, work: CronWork) -> Answer:
+        """Answer `{result, report}` in time; work that takes longer goes on when the tick comes again.
 
-        Raises RunUnfinished, RunUnderWay, RunFailed, and what `work` raises, after storing it.
+        Raises RunUnfinished, RunUnderWay, RunStuck, RunFailed, and what `work` raises, after storing it.
         """
+        started = asyncio.get_running_loop().time()
+        limit = asyncio.timeout_at(started + self.answer_within_seconds)
+        try:
+            async with limit:
+                return await self._run(call, work, started + CUT_OFF_AT * self.answer_within_seconds)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise DatabaseUnavailable from error
+
+    async def _run(self, call: CronCall, work: CronWork, cut_off_at: float) -> Answer:
+        """Do the same; `cut_off_at` is a time of the event loop."""
+        stop_at = self._clock.monotonic() + STOP_AT * self.answer_within_seconds
         name = call.name.removeprefix("pancake_")
-        now = self._clock.now()
-        tick = {"name": name, "scheduled_time": call.scheduled_time, "now": now}
+        tick = _Tick(name=name, scheduled_time=call.scheduled_time, now=self._clock.now())
+        if name in self._running:
+            # Without a session of its own: Hasura delivers all ticks of an outage at once.
+            return self._answer_busy(name, await self._db.fetch_one("cron_runs/skip_run", tick, _SkippedRun))
+        self._running.add(name)
+        try:
+            return await self._run_alone(call, work, cut_off_at, stop_at, tick)
+        finally:
+            self._running.remove(name)
+
+    async def _run_alone(
+        self, call: CronCall, work: CronWork, cut_off_at: float, stop_at: float, tick: _Tick
+    ) -> Answer:
+        name, now = tick["name"], tick["now"]
         async with self._db.exclusive(name) as (is_free, session):
             if not is_free:
                 return self._answer_busy(name, await _skip(session, tick))
@@ -110,16 +164,16 @@ class CronRuns:
                 return self._count(name, {"result": "already_done"})
             if started.outcome == "skipped":
                 return self._answer_skipped(name, "A later run did this work.")
-            deadline = self._clock.monotonic() + stop_after_seconds
             run = CronRun(
                 id=started.id,
                 scheduled_time=call.scheduled_time,
                 now=now,
                 payload=call.payload,
-                seconds_left=lambda: deadline - self._clock.monotonic(),
+                seconds_left=lambda: stop_at - self._clock.monotonic(),
+                overrun_seconds=OVERRUN * self.answer_within_seconds,
                 state=started.report.get("state", {}),
             )
-            return await self._work(name, run, work)
+            return await self._work(name, run, partial(_cut_off, run, work, cut_off_at), session)
 
     def _answer_busy(self, name: str, run: _SkippedRun | None) -> Answer:
         if run is not None and run.outcome == "running":
@@ -131,19 +185,24 @@ class CronRuns:
     def _answer_skipped(self, name: str, reason: str) -> Answer:
         return self._count(name, {"result": "skipped", "reason": reason})
 
-    async def _work(self, name: str, run: CronRun, work: CronWork) -> Answer:
+    async def _work(
+        self, name: str, run: CronRun, work: Callable[[], Awaitable[CronReport]], session: Transaction
+    ) -> Answer:
         try:
-            report = await work(run)
+            report = await work()
         except Exception as error:
-            await self._store_error(run, error)
+            run.forget_failures()
+            problem = CronReport({}, problem=summarize(error))
+            await self._store(session, run, "failed", problem, [])
             self._count(name, {"result": "failed"})
             raise
         notifications = await self._notifications(report)
         outcome = "running" if report.unfinished else "failed" if report.problem else "succeeded"
-        state = {"state": run.state} if outcome != "succeeded" and run.state else {}
-        await self._store(run, outcome, {**report.body, **state, "notifications": notifications}, report)
+        if outcome == "failed":
+            run.forget_failures()
+        await self._store(session, run, outcome, report, notifications)
         if notifications:
-            await self._send_notices(run.id)
+            await self._send_notices(run)
         if report.unfinished:
             raise RunUnfinished
         answer = self._count(name, {"result": outcome, "report": shorten(report.body)})
@@ -151,18 +210,28 @@ class CronRuns:
             raise RunFailed(report.problem)
         return answer
 
-    async def _send_notices(self, run_id: int) -> None:
-        """Send the notices of a stored run; what fails is left to retry_failed."""
+    async def _send_notices(self, run: CronRun) -> None:
+        """Send the notices of a stored run; those that fail, or have no time, are left to retry_failed."""
         try:
-            await self.notices.claim_and_send([run_id])
+            await self.notices.claim_and_send([run.id], has_time=partial(has_time_to_send, run))
         except Retryable as error:
-            fields = {"run": run_id, "reason": str(error)}
+            fields = {"run": run.id, "reason": str(error)}
             LOGGER.warning("notifications deferred to the retry cron", extra={"fields": fields})
 
-    async def _store_error(self, run: CronRun, error: Exception) -> None:
-        await self._store(run, "failed", {"state": run.state}, CronReport({}, problem=summarize(error)))
+    async def _store(
+        self,
+        session: Transaction,
+        run: CronRun,
+        outcome: str,
+        report: CronReport,
+        notifications: list[dict[str, object]],
+    ) -> None:
+        """Store the run in the session that holds its lock: a run that lost its lock cannot.
 
-    async def _store(self, run: CronRun, outcome: str, body: dict[str, object], report: CronReport) -> None:
+        Raises Contended if the session is lost.
+        """
+        state = {"state": run.state} if outcome != "succeeded" and run.state else {}
+        body = {**report.body, **state, "notifications": notifications}
         params = {
             "id": run.id,
             "outcome": outcome,
@@ -172,8 +241,7 @@ class CronRuns:
             "window_from": report.window[0],
             "window_to": report.window[1],
         }
-        async with self._db.transaction() as transaction:
-            await transaction.run(*report.statements, ("cron_runs/finish_run", params), commit=True)
+        await session.run(*report.statements, ("cron_runs/finish_run", params), commit=True)
 
     async def _notifications(self, report: CronReport) -> list[dict[str, object]]:
         """Return the inputs of sendNotifications for a report's notices."""
@@ -200,6 +268,28 @@ class CronRuns:
     def _count(self, name: str, answer: Answer) -> Answer:
         self._metrics.cron_runs.labels(name, answer["result"]).inc()
         return answer
+
+
+async def _cut_off(run: CronRun, work: CronWork, at: float) -> CronReport:
+    """Do the work until `at`. What it keeps in the run's state must then be what is done, at any `await`.
+
+    Returns an unfinished report if it was cut off. Raises RunStuck if it had achieved nothing.
+    """
+    before = _digest(run.state)
+    cut_off = asyncio.timeout_at(at)
+    try:
+        async with cut_off:
+            return await work(run)
+    except TimeoutError as error:
+        if not cut_off.expired():
+            raise
+        if _digest(run.state) == before:
+            raise RunStuck from error
+    return CronReport({}, unfinished=True)
+
+
+def _digest(state: dict[str, object]) -> int:
+    return crc32(json.dumps(state, default=str).encode())
 
 
 async def _start(session: Transaction, tick: Params) -> _StartedRun | None:

@@ -3,9 +3,22 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from leads.adapters.database import Statement
+
+ANSWER_WITHIN_SECONDS = 8.0
+"""The longest call of a cron. Hasura delivers the crons of all applications in one loop, which waits for the
+slowest of them and then sleeps 10 s: longer calls make every other cron late (Eventing/ScheduledTrigger).
+"""
+STOP_AT = 0.6
+"""The share of that time after which a run begins nothing more."""
+CUT_OFF_AT = 0.8
+"""The share after which it is cut off. The rest is for storing what was done."""
+OVERRUN = 0.175
+"""The share that one step may take beyond STOP_AT: it is stopped before the whole run is cut off."""
+PAUSED = "paused"
+"""How work ended that had no time left."""
 
 Saved = TypeVar("Saved")
 
@@ -39,8 +52,8 @@ class CronReport:
 class CronRun:
     """One execution of a cron. `now` does not change during the run.
 
-    `state` is a JSON object; it is stored when the run ends, and given to the next delivery of the same tick
-    until one succeeds.
+    `seconds_left` is 0 or less when nothing more may begin. `state` is a JSON object; it is stored when a
+    delivery of the tick ends, also when it is cut off, and given to the next one until one succeeds.
     """
 
     id: int
@@ -48,12 +61,23 @@ class CronRun:
     now: datetime
     payload: Mapping[str, object]
     seconds_left: Callable[[], float]
+    overrun_seconds: float = 0.0
     state: dict[str, object] = field(default_factory=dict)
 
     def saved(self, key: str, kind: type[Saved]) -> Saved | None:
         """Return what an earlier delivery of the tick saved in `state`; None if it saved nothing."""
         # The same cron wrote the value, as `kind`: JSON from the database carries no type.
         return cast(Saved | None, self.state.get(key))
+
+    @property
+    def reports(self) -> dict[str, Any]:
+        """What parts of the work have reported, by name; a later delivery does not repeat them."""
+        return cast(dict[str, Any], self.state.setdefault("reports", {}))
+
+    def forget_failures(self) -> None:
+        """Forget the reports with an `error`, so that these parts are tried again."""
+        if "reports" in self.state:
+            self.state["reports"] = {k: v for k, v in self.reports.items() if "error" not in v}
 
 
 CronWork = Callable[[CronRun], Awaitable[CronReport]]

@@ -14,15 +14,16 @@ from leads.domain.delivery import Delivery
 from leads.domain.digest import Digester
 from leads.domain.lead import read_lead
 from leads.domain.listing import ListedLead, ListPosition, modified_in_utc, read_listed_leads
+from leads.domain.look_ups import LookUps
 from leads.domain.table_record import TableRecord
 from leads.domain.versions import possible_time
 from leads.domain.window import Window
 from leads.services.connections import Connection
 from leads.services.contention import retry_contended
+from leads.services.cron_work import PAUSED
 from leads.services.ingest_record import Origin, StoredDelivery, store_deliveries_statement
 from leads.services.process_record.load import lock_records_statement
 
-PAUSED = "paused"
 LEADS_PER_GROUP = 300
 """How many leads are compared and stored together, about ten pages."""
 
@@ -53,53 +54,74 @@ async def read_pages(
     """Read the window's records of every table, from `position`, which advances after each group of pages.
 
     `on_leads` gets some leads of one table at a time. Returns COMPLETE, or why reading stopped: PAUSED (no
-    time left), REPEATED_CURSOR or PAGE_LIMIT.
+    time left), REPEATED_CURSOR or PAGE_LIMIT. If it is cut off, it continues after the last whole group.
     """
-    record_filter = window.record_filter()
-    while position.table < len(connection.tables):
-        table = connection.tables[position.table]
-        # A saved cursor is used once: if Pancake refuses it, the next attempt reads the table from its start.
-        cursor, position.cursor = position.cursor, None
+    while position.ending is None and position.table < len(connection.tables):
+        table, has_answered = connection.tables[position.table], False
         entries: list[JsonObject] = []
-        async for page in pancake.pages(connection.access, table, record_filter, cursor=cursor):
-            entries += page.entries
-            position.pages += 1
-            position.short_pages += page.after_short
-            ending = page.ending or (PAGE_LIMIT if position.pages >= max_pages else None)
-            ending = ending or (PAUSED if seconds_left() <= 0 else None)
-            if ending or len(entries) >= LEADS_PER_GROUP:
-                await on_leads(read_listed_leads(entries, table, connection.zone))
-                entries, position.cursor = [], page.cursor
-            if ending and ending != COMPLETE:
-                return ending
-        position.cursor = None
-        position.table += 1
-    return COMPLETE
+        pages = short_pages = 0
+        ending: str | None = COMPLETE
+        listed = pancake.pages(connection.access, table, window.record_filter(), cursor=position.cursor)
+        try:
+            async for page in listed:
+                has_answered = True
+                entries += page.entries
+                pages += 1
+                short_pages += page.after_short
+                ending = page.ending or (PAGE_LIMIT if position.pages + pages >= max_pages else None)
+                ending = ending or (PAUSED if seconds_left() <= 0 else None)
+                if ending or len(entries) >= LEADS_PER_GROUP:
+                    await on_leads(read_listed_leads(entries, table, connection.zone))
+                    position.advance(page.cursor, pages, short_pages)
+                    entries, pages, short_pages = [], 0, 0
+                if ending == PAUSED:
+                    return PAUSED
+                if ending:
+                    break
+        except Exception:
+            # A saved cursor is used once: if Pancake refuses it, the next attempt reads the table again.
+            if not has_answered:
+                position.cursor = None
+            raise
+        if ending == COMPLETE:
+            position.cursor = None
+            position.table += 1
+        else:
+            position.ending = ending
+    return position.ending or COMPLETE
 
 
-async def look_up(
-    pancake: PancakeApi, connection: Connection, keys: Iterable[TableRecord]
-) -> dict[TableRecord, JsonObject]:
-    """Read records one by one; those that do not exist are left out.
+async def _look_up(pancake: PancakeApi, connection: Connection, key: TableRecord) -> JsonObject | None:
+    """Read one record; None if it does not exist.
 
-    One whose table is not known is read from the first of the connection's tables that holds its id.
+    If its table is not known, it is read from the first of the connection's tables that holds its id.
     """
-    present: dict[TableRecord, JsonObject] = {}
-    for key in keys:
-        for table in (key.table_name,) if key.table_name else connection.tables:
-            record = await pancake.record(connection.access, table, key.record_id)
-            if record is not None:
-                present[key] = record
-                break
-    return present
+    for table in (key.table_name,) if key.table_name else connection.tables:
+        record = await pancake.record(connection.access, table, key.record_id)
+        if record is not None:
+            return record
+    return None
 
 
 async def look_up_times(
-    pancake: PancakeApi, connection: Connection, keys: Iterable[TableRecord]
-) -> dict[TableRecord, datetime | None]:
-    """Look records up and return when each was modified."""
-    present = await look_up(pancake, connection, keys)
-    return {key: modified_in_utc(entry, connection.zone) for key, entry in present.items()}
+    pancake: PancakeApi,
+    connection: Connection,
+    keys: Iterable[TableRecord],
+    look_ups: LookUps,
+    *,
+    seconds_left: Callable[[], float],
+) -> bool:
+    """Add to `look_ups` when each record was modified; return whether there was time for all of them."""
+    for key in keys:
+        if key in look_ups:
+            continue
+        if seconds_left() <= 0:
+            return False
+        if (entry := await _look_up(pancake, connection, key)) is None:
+            look_ups.absent.add(key)
+        else:
+            look_ups.present[key] = modified_in_utc(entry, connection.zone)
+    return True
 
 
 async def load_events(db: Database, connection: Connection, leads: Sequence[ListedLead]) -> EventsByRecord:

@@ -8,7 +8,7 @@ from leads.adapters.database import Params
 from leads.services.outbox import SEND_LEASE
 from leads.services.sending.calls import NotificationInput
 from leads.services.sending.rows import DueRow, UnsentRow
-from leads.services.sending.sender import HasTime, Sender
+from leads.services.sending.sender import Sender
 
 MAX_RUNS_PER_TICK = 200
 
@@ -23,11 +23,10 @@ class RunNotices(Sender[NotificationInput]):
 
     rows_name = "runs"
 
-    async def send_unsent(self, now: datetime, has_time: HasTime) -> int:
-        """Send the notices that are due, while there is time; return of how many runs all are sent."""
+    async def list_unsent(self, now: datetime) -> list[DueRow]:
+        """Return the runs with notices that are due and that no sender has claimed."""
         params = {"now": now, "lease": SEND_LEASE, "limit": MAX_RUNS_PER_TICK}
-        due = await self._db.fetch_all("run_notices/list_unnotified", params, DueRow)
-        return await self.send_due(due, has_time)
+        return await self._db.fetch_all("run_notices/list_unnotified", params, DueRow)
 
     def _inputs(self, row: UnsentRow[NotificationInput]) -> dict[str, NotificationInput]:
         return {str(notice["idempotency_key"]): notice for notice in row.notifications}

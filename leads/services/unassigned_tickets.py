@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from leads.adapters.database import Database, StatementError
 from leads.adapters.logs import LOGGER, describe
@@ -18,14 +19,13 @@ from leads.services.cron_work import CronRun
 from leads.services.outbox import SEND_LEASE
 from leads.services.process_record.roster import choose_owner, store_roster_statement
 from leads.services.runtime import Runtime
+from leads.services.sending.time_left import has_time_to_send
 
 MAX_ASSIGNED_PER_TICK = 50
 """The member who comes on duty first must not get all leads of the night before the others have come."""
 MAX_TRIED_PER_TICK = 500
 """More than are assigned: tickets that Diva's database refuses to change must not stop the newer ones."""
 MAX_SETTLED_PER_TICK = 1000
-SECONDS_LEFT_AFTER_ASSIGNING = 30
-"""The run has 40, and sends notifications after this step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class UnassignedTickets:
 async def assign_tickets(runtime: Runtime, run: CronRun) -> dict[str, object]:
     """Assign what can be assigned, notify the owners; return what the run reports of it.
 
+    The notifications for which no time is left are sent by the step of retry_failed that follows.
     Raises DatabaseUnavailable.
     """
     settled = await runtime.db.fetch_all(
@@ -65,7 +66,7 @@ async def assign_tickets(runtime: Runtime, run: CronRun) -> dict[str, object]:
     )
     assigned = await _assign_listed(runtime.db, run)
     if assigned:
-        await runtime.outbox.claim_and_send(assigned)
+        await runtime.outbox.claim_and_send(assigned, has_time=partial(has_time_to_send, run))
     left = await count_unassigned(runtime.db)
     oldest = left.oldest_created_at
     runtime.metrics.unassigned_tickets.set(left.tickets)
@@ -93,7 +94,7 @@ async def _assign_listed(db: Database, run: CronRun) -> list[int]:
     without_member: set[str | None] = set()
     failed: list[tuple[int, Exception]] = []
     for event in listed:
-        if len(assigned) == MAX_ASSIGNED_PER_TICK or run.seconds_left() <= SECONDS_LEFT_AFTER_ASSIGNING:
+        if len(assigned) == MAX_ASSIGNED_PER_TICK or run.seconds_left() <= 0:
             break
         if event.roster_source_id in without_member:
             continue

@@ -19,7 +19,7 @@ from leads.adapters.settings import read_settings
 from leads.domain import coverage, poll
 from leads.domain.window import next_window
 from leads.services.cron_runs import CronRuns
-from leads.services.cron_work import CronRun, CronWork
+from leads.services.cron_work import ANSWER_WITHIN_SECONDS, CronRun, CronWork
 from leads.services.runtime import Runtime
 from sandbox.accelerated_clock import AcceleratedClock
 
@@ -58,12 +58,10 @@ def _without_identity() -> None:
 def _without_cron_runs() -> None:
     """Run the cron for every delivery of a tick, even if an earlier one did the work."""
 
-    async def run(
-        self: CronRuns, call: CronCall, work: CronWork, *, stop_after_seconds: float
-    ) -> dict[str, Any]:
+    async def run(self: CronRuns, call: CronCall, work: CronWork) -> dict[str, Any]:
         now = self._clock.now()
         report = await work(
-            CronRun(0, call.scheduled_time, now, dict(call.payload), lambda: stop_after_seconds)
+            CronRun(0, call.scheduled_time, now, dict(call.payload), lambda: ANSWER_WITHIN_SECONDS)
         )
         return {"result": "failed" if report.problem else "succeeded"}
 

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from functools import partial
+from itertools import count
 
 import psycopg
 import pytest
@@ -12,7 +13,7 @@ from leads.domain.errors import PancakeUnavailable
 from leads.domain.reports import shorten
 from leads.services.cron_runs import CRONS, CronRuns, RunFailed, RunUnfinished
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
-from tests.support.crons import CronHarness
+from tests.support.crons import PATIENCE_SECONDS, CronHarness
 from tests.support.waiting import eventually_async
 
 
@@ -61,15 +62,13 @@ async def test_two_ticks_of_one_cron_never_overlap(harness: CronHarness, cron_ru
         return CronReport({})
 
     first_call = call(harness)
-    first = asyncio.create_task(cron_runs.run(first_call, slow, stop_after_seconds=10))
+    first = asyncio.create_task(cron_runs.run(first_call, slow))
     await running.wait()
-    other = await cron_runs.run(call(harness, minutes=5), nothing, stop_after_seconds=10)
+    other = await cron_runs.run(call(harness, minutes=5), nothing)
     assert other["result"] == "skipped"
     with pytest.raises(Exception, match="being worked on"):
-        await cron_runs.run(first_call, nothing, stop_after_seconds=10)
-    assert (await cron_runs.run(call(harness, "check_sla"), nothing, stop_after_seconds=10))[
-        "result"
-    ] == "succeeded"
+        await cron_runs.run(first_call, nothing)
+    assert (await cron_runs.run(call(harness, "check_sla"), nothing))["result"] == "succeeded"
     gate.set()
     assert (await first)["result"] == "succeeded"
 
@@ -88,15 +87,15 @@ async def test_an_unfinished_run_resumes_from_its_saved_progress(
     tick = call(harness)
     for _ in range(2):
         with pytest.raises(RunUnfinished):
-            await cron_runs.run(tick, stepwise, stop_after_seconds=10)
-    assert (await cron_runs.run(tick, stepwise, stop_after_seconds=10))["report"] == {"step": 3}
+            await cron_runs.run(tick, stepwise)
+    assert (await cron_runs.run(tick, stepwise))["report"] == {"step": 3}
     assert seen == [{}, {"step": 1}, {"step": 2}]
     assert harness.last_run("poll_records")["report"] == {"step": 3, "notifications": []}
 
 
 async def test_an_unfinished_run_is_answered_with_503_and_retry_after_1(harness: CronHarness) -> None:
     """Retry-After makes Hasura deliver the tick again without counting an attempt."""
-    harness.clock.monotonic = partial(next, iter(range(0, 100_000, 1_000)))  # type: ignore[method-assign]
+    harness.clock.monotonic = partial(next, count(0, PATIENCE_SECONDS / 7))  # type: ignore[method-assign]
     harness.pancake.bulk(
         100, harness.clock.now() - timedelta(hours=1), harness.clock.now() - timedelta(minutes=5)
     )
@@ -123,7 +122,7 @@ async def test_the_run_of_a_process_that_died_is_taken_over(
         states.append(dict(run.state))
         return CronReport({})
 
-    assert (await cron_runs.run(tick, work, stop_after_seconds=10))["result"] == "succeeded"
+    assert (await cron_runs.run(tick, work))["result"] == "succeeded"
     assert states == [{"page": 7}]
 
 
@@ -134,7 +133,7 @@ async def test_a_later_tick_closes_the_run_of_a_process_that_died(
         "INSERT INTO pancake_cron_run (name, scheduled_time, started_at)"
         " VALUES ('poll_records', now() - interval '5 minutes', now() - interval '5 minutes')"
     )
-    await cron_runs.run(call(harness), nothing, stop_after_seconds=10)
+    await cron_runs.run(call(harness), nothing)
     rows = harness.sql("SELECT outcome, error FROM pancake_cron_run ORDER BY scheduled_time")
     assert [(row["outcome"], row["error"]) for row in rows] == [
         ("failed", "interrupted"),
@@ -145,12 +144,10 @@ async def test_a_later_tick_closes_the_run_of_a_process_that_died(
 async def test_a_terminated_session_releases_the_lock(harness: CronHarness, cron_runs: CronRuns) -> None:
     with psycopg.connect(harness.runtime.settings.database_url, autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(7, hashtext('poll_records'))")
-        assert (await cron_runs.run(call(harness), nothing, stop_after_seconds=10))["result"] == "skipped"
+        assert (await cron_runs.run(call(harness), nothing))["result"] == "skipped"
     held = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 7"
     await eventually_async(lambda: not harness.sql(held))
-    assert (await cron_runs.run(call(harness, minutes=1), nothing, stop_after_seconds=10))[
-        "result"
-    ] == "succeeded"
+    assert (await cron_runs.run(call(harness, minutes=1), nothing))["result"] == "succeeded"
 
 
 async def test_a_failed_run_stores_its_reason_and_may_be_delivered_again(
@@ -164,12 +161,12 @@ async def test_a_failed_run_stores_its_reason_and_may_be_delivered_again(
 
     tick = call(harness)
     with pytest.raises(PancakeUnavailable):
-        await cron_runs.run(tick, fails, stop_after_seconds=10)
+        await cron_runs.run(tick, fails)
     assert harness.last_run("poll_records")["error"] == "Pancake answered 503."
     with pytest.raises(RunFailed):
-        await cron_runs.run(tick, partly, stop_after_seconds=10)
+        await cron_runs.run(tick, partly)
     assert harness.last_run("poll_records")["outcome"] == "failed"
-    assert (await cron_runs.run(tick, nothing, stop_after_seconds=10))["result"] == "succeeded"
+    assert (await cron_runs.run(tick, nothing))["result"] == "succeeded"
 
 
 async def test_an_internal_error_is_stored_as_a_digest_without_its_message(
@@ -179,7 +176,7 @@ async def test_an_internal_error_is_stored_as_a_digest_without_its_message(
         raise KeyError("0905111222")
 
     with pytest.raises(KeyError):
-        await cron_runs.run(call(harness), bug, stop_after_seconds=10)
+        await cron_runs.run(call(harness), bug)
     error = harness.last_run("poll_records")["error"]
     assert error.startswith("KeyError, digest ")
     assert "0905" not in error
@@ -192,7 +189,7 @@ async def test_notifications_of_a_run_are_sent_once_even_if_the_service_was_unav
         return CronReport({}, notices=(AdminNotice("k1", "connection_silent", "detail"),))
 
     harness.hasura.failing = True
-    await cron_runs.run(call(harness), speaks, stop_after_seconds=10)
+    await cron_runs.run(call(harness), speaks)
     assert harness.hasura.sent == {}
     harness.hasura.failing = False
     harness.move_clock(minutes=2)
@@ -213,7 +210,7 @@ async def test_a_run_without_recipients_stores_no_notification(
         return CronReport({}, notices=(AdminNotice("k1", "connection_silent", "detail"),))
 
     harness.sql("UPDATE staff SET is_active = false WHERE role = 'admin'")
-    await cron_runs.run(call(harness), speaks, stop_after_seconds=10)
+    await cron_runs.run(call(harness), speaks)
     assert harness.last_run("poll_records")["outcome"] == "succeeded"
     harness.move_clock(minutes=2)
     assert (await harness.run("retry_failed"))["runs_notified"] == 0
@@ -231,7 +228,7 @@ async def test_the_retry_cron_sends_notifications_that_the_service_did_not_accep
         )
 
     harness.hasura.accepted_per_call = 1
-    await cron_runs.run(call(harness), speaks, stop_after_seconds=10)
+    await cron_runs.run(call(harness), speaks)
     assert "notified_at" not in harness.last_run("poll_records")["report"]
     harness.hasura.accepted_per_call = None
     harness.move_clock(minutes=2)

@@ -70,16 +70,6 @@ async def test_a_slow_service_that_ignores_keys_gets_five_sends_of_a_notificatio
     assert harness.count("pancake_cron_run", "notify_given_up_at IS NOT NULL") == 1
 
 
-async def test_a_service_that_needs_ten_seconds_gets_two_sends_of_a_notification(
-    harness: CronHarness,
-) -> None:
-    (event_id,) = insert_unsent(harness)
-    harness.hasura.slow, harness.hasura.slow_seconds = True, 10
-    await harness.run_for("retry_failed", hours=1, step_minutes=5)
-    assert taken(harness) == [*keys([event_id])] * 2
-    assert sending(harness, event_id)["is_sent"]
-
-
 async def test_a_handler_that_had_no_answer_counts_for_the_bound(harness: CronHarness) -> None:
     harness.fill_roster(1)
     harness.hasura.slow = True

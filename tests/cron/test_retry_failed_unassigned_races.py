@@ -15,7 +15,6 @@ from leads.domain.assign import choose
 from leads.services.runtime import Runtime
 from leads.services.unassigned_tickets import (
     MAX_ASSIGNED_PER_TICK,
-    SECONDS_LEFT_AFTER_ASSIGNING,
     assign_tickets,
 )
 from tests.support.builders import member
@@ -236,6 +235,6 @@ async def test_a_ticket_is_listed_if_and_only_if_its_roster_has_a_member_to_choo
 async def test_a_run_without_time_left_assigns_nothing(harness: CronHarness) -> None:
     seed_unassigned(harness, harness.connection_id, 2)
     harness.fill_roster(1)
-    run = replace(new_run(harness.clock.now()), seconds_left=lambda: float(SECONDS_LEFT_AFTER_ASSIGNING))
+    run = replace(new_run(harness.clock.now()), seconds_left=lambda: 0.0)
     assert (await assign_tickets(harness.runtime, run))["assigned"] == 0
     assert (await assign_once(harness.runtime))["assigned"] == 2

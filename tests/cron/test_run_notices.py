@@ -32,7 +32,7 @@ async def run_speaking(harness: CronHarness, *keys: str, problem: str | None = N
 async def deliver(harness: CronHarness, tick: CronCall, *keys: str, problem: str | None = None) -> None:
     try:
         work = speaking(*keys, problem=problem)
-        await harness.runtime.cron_runs.run(tick, work, stop_after_seconds=10)
+        await harness.runtime.cron_runs.run(tick, work)
     except RunFailed:
         assert problem
 

@@ -28,8 +28,8 @@ class FakeHasura(GraphqlClient):
     """Accepts notifications as sendNotifications does, each idempotency key once.
 
     `failing`: every call raises HasuraUnavailable. `refused`: a call with one of these keys raises
-    HasuraRefused. `slow`: a call takes the notifications, then raises HasuraUncertain, unless it is given
-    `slow_seconds` or more. `accepted_per_call`: the notifications beyond this number are ignored.
+    HasuraRefused. `slow`: a call takes the notifications, then raises HasuraUncertain. `accepted_per_call`:
+    the notifications beyond this number are ignored.
     `gate`: while it is not set, calls wait.
     `taken` holds the key of each notification that arrived, repeats too: what people get if keys are ignored.
     """
@@ -42,7 +42,6 @@ class FakeHasura(GraphqlClient):
         self.gate = asyncio.Event()
         self.gate.set()
         self.slow = False
-        self.slow_seconds = float("inf")
         self.taken: list[str] = []
         self.accepted_per_call: int | None = None
 
@@ -60,7 +59,7 @@ class FakeHasura(GraphqlClient):
         new = {n["idempotency_key"]: n for n in accepted if n["idempotency_key"] not in self.sent}
         self.sent |= new
         self.taken += [notification["idempotency_key"] for notification in accepted]
-        if self.slow and timeout_seconds < self.slow_seconds:
+        if self.slow:
             raise HasuraUncertain("no answer in time")
         return {"accepted": len(new), "duplicates": len(accepted) - len(new)}
 

@@ -1,4 +1,4 @@
-"""Compare one day with Pancake by the services of the cron, without its time limit."""
+"""Compare one day with Pancake by the services of the cron, without its short time limit."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -18,17 +18,18 @@ from leads.services.reconcile_daily.day import reconcile_day
 from leads.services.reconcile_daily.days import load_history, load_reports, reconcile_days
 from leads.services.runtime import Runtime
 
-STOP_AFTER_SECONDS = 6 * 3600.0
+MAX_SECONDS = 6 * 3600.0
 
 
 async def reconcile_and_store(settings: Settings, day: date) -> list[DayReport]:
     """Run the cron for this day; return the reports that it stored. Raises what the cron raises."""
     async with _open_runtime(settings) as runtime:
         await _check_keys(runtime)
+        runtime.cron_runs.answer_within_seconds = MAX_SECONDS
         call = CronCall("leads reconcile", "pancake_reconcile_daily", runtime.clock.now(), {})
         work = partial(_reconcile, runtime, day)
         try:
-            answer = await runtime.cron_runs.run(call, work, stop_after_seconds=STOP_AFTER_SECONDS)
+            answer = await runtime.cron_runs.run(call, work)
         except Retryable:
             # The run failed for some connections; what it stored of the day says why.
             if reports := await load_reports(runtime.db, day):
@@ -45,9 +46,9 @@ async def try_out(settings: Settings, day: date) -> list[DayReport]:
     async with _open_runtime(settings) as runtime:
         await _check_keys(runtime)
         now = runtime.clock.now()
-        run = CronRun(0, now, now, {}, lambda: STOP_AFTER_SECONDS)
+        run = CronRun(0, now, now, {}, lambda: MAX_SECONDS)
         work = partial(reconcile_day, runtime, run, day, dry_run=True)
-        return await for_each(await load_connections(runtime.db, settings.key_ring), work)
+        return await for_each(run, await load_connections(runtime.db, settings.key_ring), work)
 
 
 async def load_stored(settings: Settings, day: date) -> list[DayReport]:

@@ -14,8 +14,8 @@ from leads.domain.reports import DayReport
 from leads.domain.table_record import TableRecord
 from leads.domain.versions import MAX_FUTURE
 from leads.services.connections import Connection
-from leads.services.cron_work import CronRun
-from leads.services.pancake_lists import PAUSED, load_events, look_up_times, read_pages, store_missing
+from leads.services.cron_work import PAUSED, CronRun
+from leads.services.pancake_lists import load_events, look_up_times, read_pages, store_missing
 from leads.services.runtime import Runtime
 
 MAX_PAGES_PER_DAY = 50_000
@@ -49,11 +49,9 @@ async def reconcile_day(
     runtime: Runtime, run: CronRun, day: date, connection: Connection, *, dry_run: bool = False
 ) -> DayReport:
     """Reconcile one day of one connection. Raises PancakeUnavailable or PancakeRefused."""
-    key = f"{day}/{connection.id}"
+    key = part_of(day) + connection.id
     saved = run.saved(key, SavedLedger)
-    if saved and "report" in saved:
-        return saved["report"]
-    ledger = DayLedger.load(day, saved) if saved and "position" in saved else DayLedger(day)
+    ledger = DayLedger.load(day, saved) if saved else DayLedger(day)
 
     started = runtime.clock.monotonic()
     try:
@@ -66,15 +64,23 @@ async def reconcile_day(
             seconds_left=run.seconds_left,
             max_pages=MAX_PAGES_PER_DAY,
         )
+        report = None if ending == PAUSED else await _close(runtime, run, connection, ledger, ending)
     finally:
         ledger.add_seconds(runtime.clock.monotonic() - started)
         run.state[key] = ledger.save()
-    if ending == PAUSED:
-        return {"day": day.isoformat(), "ending": PAUSED}
 
-    report = await _close(runtime, connection, ledger, ending)
-    run.state[key] = ledger.restart().save() if "error" in report else SavedLedger(report=report)
+    if report is None:
+        return {"day": day.isoformat(), "ending": PAUSED}
+    if "error" in report:
+        run.state[key] = ledger.restart().save()
+    else:
+        del run.state[key]
     return report
+
+
+def part_of(day: date) -> str:
+    """Return what tells the progress and the reports of one day from those of others, in a run's state."""
+    return f"{day}/"
 
 
 async def _enter_leads(
@@ -86,10 +92,9 @@ async def _enter_leads(
     leads: list[ListedLead],
 ) -> None:
     """Enter some pages into the ledger, and store what is missing."""
-    selected = ledger.select(leads)
-    if not selected:
-        return
-    events = await load_events(runtime.db, connection, selected)
+    selection = ledger.select(leads)
+    selected = selection.leads
+    events = await load_events(runtime.db, connection, selected) if selected else {}
     added: set[TableRecord] = set()
     if not dry_run and coverage.missing(selected, events):
         stored = await store_missing(runtime.db, connection, selected, "reconcile", run.now, runtime.digester)
@@ -97,11 +102,16 @@ async def _enter_leads(
         runtime.metrics.webhook_missed.labels("reconcile").inc(len(added))
         # Webhook or polling may have stored some of them in the meantime.
         events = await load_events(runtime.db, connection, selected)
-    ledger.enter(selected, events, added)
+    ledger.enter(selection, events, added)
 
 
-async def _close(runtime: Runtime, connection: Connection, ledger: DayLedger, ending: str) -> DayReport:
-    """Return the day's report, with the stored records that were not listed and the origin of all records."""
+async def _close(
+    runtime: Runtime, run: CronRun, connection: Connection, ledger: DayLedger, ending: str
+) -> DayReport | None:
+    """Return the day's report, with the stored records that were not listed and the origin of all records.
+
+    None if there was no time left to look up all of the records that were not listed.
+    """
     params = _day_params(connection, ledger)
     seen = [(table_name, record_id) for table_name, ids in ledger.seen.items() for record_id in ids]
     (comparison,) = await runtime.db.fetch_all(
@@ -117,7 +127,11 @@ async def _close(runtime: Runtime, connection: Connection, ledger: DayLedger, en
     looked_up = [
         TableRecord(each["table_name"], each["record_id"]) for each in comparison.unlisted[:MAX_LOOK_UPS]
     ]
-    present = await look_up_times(runtime.pancake, connection, looked_up)
+    is_complete = await look_up_times(
+        runtime.pancake, connection, looked_up, ledger.look_ups, seconds_left=run.seconds_left
+    )
+    if not is_complete:
+        return None
     origins = await runtime.db.fetch_all("reconcile_daily/count_first_seen", params, FirstSeen)
 
     first_seen = {row.origin: row.records for row in origins}
@@ -126,7 +140,6 @@ async def _close(runtime: Runtime, connection: Connection, ledger: DayLedger, en
         superseded=comparison.superseded,
         looked_up=looked_up,
         not_looked_up=len(comparison.unlisted) - len(looked_up),
-        present=present,
     )
     report["ending"] = ending
     report["first_seen"] = first_seen

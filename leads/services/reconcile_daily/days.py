@@ -8,10 +8,9 @@ from functools import partial
 from leads.adapters.database import Database
 from leads.domain.reports import DayReport
 from leads.domain.window import day_window
-from leads.services.connections import for_each, load_connections, problems
+from leads.services.connections import for_each, is_unfinished, load_connections, problems
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
-from leads.services.pancake_lists import PAUSED
-from leads.services.reconcile_daily.day import reconcile_day
+from leads.services.reconcile_daily.day import part_of, reconcile_day
 from leads.services.runtime import Runtime
 
 MIN_FOUND_MISSING_NOTIFIED = 5
@@ -66,25 +65,23 @@ async def reconcile_days(
     closed: list[str] = []
     for day in days:
         existing = [each for each in connections if created_at[each.id] <= day_window(day).end]
-        if not existing:
-            continue
-        of_day = await for_each(existing, partial(reconcile_day, runtime, run, day))
+        of_day = await for_each(run, existing, partial(reconcile_day, runtime, run, day), part=part_of(day))
         reports += of_day
-        if any(report.get("ending") == PAUSED for report in of_day):
-            break
-        if problems(of_day) is None:
+        if is_unfinished(existing, of_day):
+            return _report(reports, closed, unfinished=True)
+        if existing and problems(of_day) is None:
             closed.append(day.isoformat())
     return _report(reports, closed)
 
 
-def _report(reports: Sequence[DayReport], closed: Sequence[str]) -> CronReport:
+def _report(reports: Sequence[DayReport], closed: Sequence[str], *, unfinished: bool = False) -> CronReport:
     days = [day_window(date.fromisoformat(report["day"])) for report in reports if "day" in report]
     return CronReport(
         {"days": reports, "closed_days": closed},
         window=(min((day.start for day in days), default=None), max((day.end for day in days), default=None)),
         notices=tuple(notice for report in reports for notice in _notices(report)),
         problem=problems(reports),
-        unfinished=any(report.get("ending") == PAUSED for report in reports),
+        unfinished=unfinished,
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from leads.adapters.graphql import REPEAT_TIMEOUT_SECONDS, SEND_TIMEOUT_SECONDS, GraphqlClient
+from leads.adapters.graphql import GraphqlClient
 from leads.adapters.metrics import Metrics
 from leads.domain.errors import HasuraRefused, HasuraUnavailable, HasuraUncertain
 from leads.domain.sending import REFUSED, UNKNOWN, UNREACHED
@@ -12,17 +12,13 @@ NotificationInput = Mapping[str, object]
 
 
 async def send_notifications(
-    graphql: GraphqlClient, metrics: Metrics, inputs: Sequence[NotificationInput], *, is_repeat: bool = False
+    graphql: GraphqlClient, metrics: Metrics, inputs: Sequence[NotificationInput]
 ) -> str | None:
-    """Send inputs and count those accepted; return None, or the error of leads/domain/sending.py.
-
-    `is_repeat`: they had no answer in time before, and get more time.
-    """
+    """Send inputs and count those accepted; return None, or the error of leads/domain/sending.py."""
     if not inputs:
         return None
-    timeout_seconds = REPEAT_TIMEOUT_SECONDS if is_repeat else SEND_TIMEOUT_SECONDS
     try:
-        result = await graphql.send_notifications(inputs, timeout_seconds=timeout_seconds)
+        result = await graphql.send_notifications(inputs)
     except HasuraRefused:
         return REFUSED
     except HasuraUncertain:

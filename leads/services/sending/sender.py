@@ -54,14 +54,15 @@ class Sender(ABC, Generic[Stored]):
         self._metrics = metrics
         self._clock = clock
 
-    async def claim_and_send(self, ids: Sequence[int]) -> int:
+    async def claim_and_send(self, ids: Sequence[int], *, has_time: HasTime | None = None) -> int:
         """Send what these rows hold and no other sender has claimed; return how many rows are done.
 
-        What cannot be sent in 20 seconds is left to retry_failed. Raises DatabaseUnavailable.
+        What cannot be sent while there is time, by default 20 seconds, is left to retry_failed. Raises
+        DatabaseUnavailable.
         """
         stop_at = self._clock.monotonic() + MAX_SECONDS_TO_START
         due = [DueRow(id_, 0, 0) for id_ in ids]
-        return await self.send_due(due, lambda: self._clock.monotonic() < stop_at)
+        return await self.send_due(due, has_time or (lambda: self._clock.monotonic() < stop_at))
 
     async def send_due(self, due: Sequence[DueRow], has_time: HasTime) -> int:
         """Send rows while there is time, first those that never failed; return how many are done.
@@ -114,10 +115,8 @@ class Sender(ABC, Generic[Stored]):
     async def _mark_unsent(self, params: Params) -> None: ...
 
     async def _work(self, round_: _Round[Stored]) -> None:
-        """Send groups, then rows alone, while there is time; at least one, however late it is."""
-        is_first = True
-        while (round_.groups or round_.alone) and (is_first or round_.has_time()):
-            is_first = False
+        """Send groups, then rows alone, while there is time."""
+        while (round_.groups or round_.alone) and round_.has_time():
             try:
                 if round_.groups:
                     rows = await self._claim(round_.groups.popleft())
@@ -140,15 +139,16 @@ class Sender(ABC, Generic[Stored]):
             error = await self._call([row], [inputs[name] for name in names])
             if error is None:
                 sent += names
-            elif failed != UNKNOWN:
+            else:
                 failed = error
+            if error == UNKNOWN:
+                break  # another call without an answer would take as long
         return self._result(row, sent, failed)
 
     async def _call(
         self, rows: Sequence[UnsentRow[Stored]], inputs: Sequence[NotificationInput]
     ) -> str | None:
-        is_repeat = any(row.unknowns for row in rows)
-        return await send_notifications(self._graphql, self._metrics, inputs, is_repeat=is_repeat)
+        return await send_notifications(self._graphql, self._metrics, inputs)
 
     def _sendable(self, row: UnsentRow[Stored]) -> dict[str, NotificationInput]:
         """The inputs with a recipient: the service refuses others."""

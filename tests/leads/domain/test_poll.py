@@ -20,9 +20,9 @@ def test_an_interrupted_poll_goes_on_from_its_state() -> None:
     inside = progress.window.start + timedelta(hours=1)
     a, b = TableRecord("lead", "a"), TableRecord("lead", "b")
     progress.expect({a: inside, b: inside, TableRecord(None, "c"): inside})
-    progress.select([listed("a", inside), listed("c", None)])
-    progress.add_missed(["c"])
-    progress.position.cursor = "next"
+    progress.enter([listed("a", inside), listed("c", None)], ["c"])
+    progress.position.advance("next", 1, 0)
+    progress.look_ups.present[b] = inside
     assert progress.latest is not None
     progress.latest.position.table = 1
 
@@ -36,7 +36,7 @@ def test_a_contact_in_the_list_is_not_the_lead_of_its_id() -> None:
     inside = progress.window.start
     lead, unknown = TableRecord("lead", "a"), TableRecord(None, "a")
     progress.expect({lead: inside, unknown: inside})
-    progress.select([ListedLead("contact", "a", inside, {})])
+    progress.enter([ListedLead("contact", "a", inside, {})], [])
     assert progress.suspects() == [lead]
     assert progress.report()["suspects"] == ["a"]
 
@@ -46,4 +46,5 @@ def test_only_leads_that_no_filter_would_return_count_as_outside() -> None:
     margin = 2 * ZONE_MARGIN
     leads = [listed("near", progress.window.start - margin), listed("far", progress.window.end + margin * 2)]
     assert progress.select(leads) == []
+    progress.enter(leads, [])
     assert progress.outside == 1

@@ -152,13 +152,6 @@ async def test_only_claimed_notifications_are_sent() -> None:
     assert (name, params["ids"], params["lease"]) == ("outbox/claim_notifications", [3, 4], SEND_LEASE)
 
 
-async def test_a_repeat_after_no_answer_is_given_more_time() -> None:
-    harness = OutboxHarness()
-    harness.hasura.slow, harness.hasura.slow_seconds = True, 10
-    harness.db.rows = [asdict(event(3, "a")) | {"attempts": 1, "unknowns": 1}]
-    assert await harness.outbox.claim_and_send([3]) == 1
-
-
 async def test_the_idempotency_key_names_event_and_notification() -> None:
     harness = OutboxHarness()
     await harness.outbox.send([event(5, "new_lead")])
