@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from leads.domain.window import ICT, day_window
+from leads.services.cron_work import ANSWER_WITHIN_SECONDS
 from sandbox.bench.environment import bench_environment, describe_machine
 from sandbox.bench.simulator import simulator
 
@@ -43,8 +44,10 @@ def reconcile(
             "records": records,
             "inserted": inserted,
             "records_per_second": round(records / first_seconds),
+            "calls": len(pancake.call_seconds),
+            "longest_call_seconds": round(max(pancake.call_seconds), 1),
             "rss_mb": round(bench.peak_rss_mb(), 1),
-            "bars": {"seconds": 60, "rss_mb": 128},
+            "bars": {"seconds": 60, "longest_call_seconds": ANSWER_WITHIN_SECONDS, "rss_mb": 128},
             "machine": describe_machine(),
         }
     if as_json:

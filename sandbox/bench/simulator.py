@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import httpx
@@ -26,6 +26,8 @@ class Simulator:
 
     url: str
     bench: BenchEnvironment
+    call_seconds: list[float] = field(default_factory=list)
+    """How long each call of a cron took so far."""
 
     def bulk(self, count: int, start: datetime, end: datetime) -> None:
         """Create past leads, without webhooks."""
@@ -38,12 +40,14 @@ class Simulator:
         due = {"scheduled_time": datetime.now(UTC).isoformat()}
         started = time.monotonic()
         while True:
+            called = time.monotonic()
             answer = httpx.post(
                 f"{self.bench.handler_url}/cron/{name}",
                 json=body | due,
                 headers={"X-Handler-Secret": SECRET},
                 timeout=600,
             )
+            self.call_seconds.append(time.monotonic() - called)
             if answer.status_code == 200:
                 return time.monotonic() - started
             if answer.headers.get("Retry-After") != "1" or time.monotonic() - started > timeout_seconds:
