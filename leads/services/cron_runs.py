@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TypedDict
-from zlib import crc32
 
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Params, Transaction
@@ -21,9 +20,11 @@ from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.adapters.logs import LOGGER, summarize
 from leads.adapters.metrics import Metrics
-from leads.domain.errors import DatabaseUnavailable, Retryable, Unavailable
+from leads.domain.errors import DatabaseUnavailable, Retryable
 from leads.domain.notifications import NEEDS_ATTENTION
 from leads.domain.reports import shorten
+from leads.services.cron_errors import RunFailed, RunUnderWay, RunUnfinished
+from leads.services.cron_limit import do_until
 from leads.services.cron_work import (
     ANSWER_WITHIN_SECONDS,
     CUT_OFF_AT,
@@ -48,32 +49,6 @@ CRONS = (
 """The names in pancake_cron_run; Hasura's have `pancake_` before them."""
 
 
-class RunUnfinished(Unavailable):
-    """The run used up its time; it continues when this tick is delivered again."""
-
-    code = "run_unfinished"
-    retry_after_seconds = 1
-
-
-class RunUnderWay(Unavailable):
-    """This tick is being worked on by another delivery."""
-
-    code = "run_under_way"
-    retry_after_seconds = 5
-
-
-class RunStuck(Retryable):
-    """One step of the run takes longer than a call of a cron may."""
-
-    code = "run_stuck"
-
-
-class RunFailed(Retryable):
-    """The run did not complete all of its work; its report says what is missing."""
-
-    code = "run_failed"
-
-
 class _Tick(TypedDict):
     """The parameters of cron_runs/start_run and skip_run."""
 
@@ -82,19 +57,13 @@ class _Tick(TypedDict):
     now: datetime
 
 
-class _StoredReport(TypedDict, total=False):
-    """The part of a stored report that continues a run."""
-
-    state: dict[str, object]
-
-
 @dataclass(frozen=True, slots=True)
 class _StartedRun:
-    """The row of cron_runs/start_run."""
+    """The row of cron_runs/start_run; `report` has a `state` if the run continues one."""
 
     id: int
     outcome: str
-    report: _StoredReport
+    report: dict[str, dict[str, object]]
     started_at: datetime
 
 
@@ -144,7 +113,7 @@ class CronRuns:
         name = call.name.removeprefix("pancake_")
         tick = _Tick(name=name, scheduled_time=call.scheduled_time, now=self._clock.now())
         if name in self._running:
-            # Without a session of its own: Hasura delivers all ticks of an outage at once.
+            # Without a session of its own: after an outage Hasura delivers many ticks together.
             return self._answer_busy(name, await self._db.fetch_one("cron_runs/skip_run", tick, _SkippedRun))
         self._running.add(name)
         try:
@@ -173,7 +142,7 @@ class CronRuns:
                 overrun_seconds=OVERRUN * self.answer_within_seconds,
                 state=started.report.get("state", {}),
             )
-            return await self._work(name, run, partial(_cut_off, run, work, cut_off_at), session)
+            return await self._work(name, run, partial(do_until, cut_off_at, run, work), session)
 
     def _answer_busy(self, name: str, run: _SkippedRun | None) -> Answer:
         if run is not None and run.outcome == "running":
@@ -268,28 +237,6 @@ class CronRuns:
     def _count(self, name: str, answer: Answer) -> Answer:
         self._metrics.cron_runs.labels(name, answer["result"]).inc()
         return answer
-
-
-async def _cut_off(run: CronRun, work: CronWork, at: float) -> CronReport:
-    """Do the work until `at`. What it keeps in the run's state must then be what is done, at any `await`.
-
-    Returns an unfinished report if it was cut off. Raises RunStuck if it had achieved nothing.
-    """
-    before = _digest(run.state)
-    cut_off = asyncio.timeout_at(at)
-    try:
-        async with cut_off:
-            return await work(run)
-    except TimeoutError as error:
-        if not cut_off.expired():
-            raise
-        if _digest(run.state) == before:
-            raise RunStuck from error
-    return CronReport({}, unfinished=True)
-
-
-def _digest(state: dict[str, object]) -> int:
-    return crc32(json.dumps(state, default=str).encode())
 
 
 async def _start(session: Transaction, tick: Params) -> _StartedRun | None:

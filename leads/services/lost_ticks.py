@@ -16,7 +16,7 @@ TOLD_AT_MOST_EVERY = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """The row of retry_failed/load_told_ticks."""
+    """The row of lost_ticks/load_told_ticks."""
 
     told_at: datetime | None
     told_until: datetime | None
@@ -24,7 +24,7 @@ class _Told:
 
 @dataclass(frozen=True, slots=True)
 class _LostTicks:
-    """A row of retry_failed/count_lost_ticks."""
+    """A row of lost_ticks/count_lost_ticks."""
 
     trigger_name: str
     ticks: int
@@ -37,13 +37,13 @@ async def count_lost_ticks(runtime: Runtime, run: CronRun) -> dict[str, object]:
 
     Raises DatabaseUnavailable, also of Hasura's metadata database.
     """
-    told = await runtime.db.fetch_one("retry_failed/load_told_ticks", {"now": run.now}, _Told)
+    told = await runtime.db.fetch_one("lost_ticks/load_told_ticks", {"now": run.now}, _Told)
     params = {
         "now": run.now,
         "triggers": [f"pancake_{name}" for name in CRONS],
         "told_until": told.told_until if told else None,
     }
-    lost = await runtime.metadata_db.fetch_all("retry_failed/count_lost_ticks", params, _LostTicks)
+    lost = await runtime.metadata_db.fetch_all("lost_ticks/count_lost_ticks", params, _LostTicks)
     ticks = {row.trigger_name.removeprefix("pancake_"): row for row in lost}
     for name in CRONS:
         runtime.metrics.lost_cron_ticks.labels(name).set(ticks[name].ticks if name in ticks else 0)

@@ -16,7 +16,8 @@ from leads.adapters.hasura_calls import CronCall
 from leads.adapters.pancake_api import TOTAL_TIMEOUT_SECONDS, PancakeApi
 from leads.domain.window import day_window
 from leads.services import pancake_lists
-from leads.services.cron_runs import CRONS, RunStuck, RunUnfinished
+from leads.services.cron_errors import RunStuck, RunUnfinished
+from leads.services.cron_runs import CRONS
 from leads.services.cron_work import ANSWER_WITHIN_SECONDS, CUT_OFF_AT, CronReport, CronRun
 from tests.support.crashes import Crash
 from tests.support.crons import CronHarness

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from leads.domain.window import day_window
-from tests.support.crons import PATIENCE_SECONDS, CronHarness
+from tests.support.crons import LONG_CALL_SECONDS, CronHarness
 
 
 def fill(harness: CronHarness, day: date, count: int) -> list[str]:
@@ -116,7 +116,7 @@ async def test_the_day_stays_open_while_pancake_is_down(harness: CronHarness, da
 
 async def deliver_in_slices(harness: CronHarness) -> list[httpx.Response]:
     """Deliver a tick until it is done, with a clock that leaves time for little each; return the answers."""
-    harness.clock.monotonic = partial(next, count(0, PATIENCE_SECONDS / 9))  # type: ignore[method-assign]
+    harness.clock.monotonic = partial(next, count(0, LONG_CALL_SECONDS / 9))  # type: ignore[method-assign]
     due = harness.clock.now()
     answers = [await harness.tick("reconcile_daily", due)]
     while answers[-1].status_code == 503 and len(answers) < 30:

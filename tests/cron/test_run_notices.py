@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from leads.adapters.hasura_calls import CronCall
 from leads.domain.sending import MAX_REFUSALS, MAX_UNKNOWNS
-from leads.services.cron_runs import RunFailed
+from leads.services.cron_errors import RunFailed
 from leads.services.cron_work import AdminNotice, CronReport, CronRun, CronWork
 from leads.services.run_notices import MAX_RUNS_PER_TICK
 from tests.support.crons import CronHarness
