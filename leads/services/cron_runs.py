@@ -113,7 +113,7 @@ class CronRuns:
         name = call.name.removeprefix("pancake_")
         tick = _Tick(name=name, scheduled_time=call.scheduled_time, now=self._clock.now())
         if name in self._running:
-            # Without a session of its own: after an outage Hasura delivers many ticks together.
+            # No session is opened: after an outage Hasura delivers many ticks at the same time.
             return self._answer_busy(name, await self._db.fetch_one("cron_runs/skip_run", tick, _SkippedRun))
         self._running.add(name)
         try:

@@ -39,6 +39,6 @@ async def test_lost_ticks_are_measured_and_told_once_and_at_most_once_an_hour(ha
     assert harness.reasons() == ["cron_ticks_lost"] * 2
 
 
-async def test_without_lost_ticks_nobody_is_told(harness: CronHarness) -> None:
+async def test_there_is_no_notice_without_lost_ticks(harness: CronHarness) -> None:
     assert "lost_ticks" not in await harness.run("retry_failed")
     assert harness.reasons() == []
