@@ -19,16 +19,21 @@ WITH day_event AS (
     SELECT d.record_id, d.table_name, count(DISTINCT date_trunc('milliseconds', d.modified_on)) AS versions
     FROM day_event AS d
     GROUP BY d.record_id, d.table_name
+), compared AS (
+    -- Sorted together. As IN or as a join, PostgreSQL compares every row with every id when there are many ids.
+    SELECT
+        u.record_id, u.table_name, sum(u.versions) AS versions, bool_or(u.is_listed) AS is_listed,
+        bool_or(bool_or(u.is_listed)) OVER (PARTITION BY u.record_id) AS is_listed_in_any
+    FROM (
+        SELECT r.record_id, r.table_name, r.versions, false AS is_listed FROM record AS r
+        UNION ALL
+        SELECT s.id, s.table_name, 0, true FROM unnest(%(seen_tables)s::text[], %(seen_ids)s::text[]) AS s (table_name, id)
+    ) AS u
+    GROUP BY u.record_id, u.table_name
 ), judged AS (
     SELECT
         r.record_id, r.table_name, r.versions,
-        -- IN is always hashed; as a join, the planner might compare every row with every id.
-        CASE
-            WHEN r.table_name IS NULL THEN r.record_id IN (SELECT s.id FROM unnest(%(seen_ids)s::text[]) AS s (id))
-            ELSE (r.table_name, r.record_id) IN (
-                SELECT s.table_name, s.id FROM unnest(%(seen_tables)s::text[], %(seen_ids)s::text[]) AS s (table_name, id)
-            )
-        END AS is_listed,
+        CASE WHEN r.table_name IS NULL THEN r.is_listed_in_any ELSE r.is_listed END AS is_listed,
         EXISTS (
             SELECT FROM public.pancake_webhook_event AS n
             WHERE
@@ -39,7 +44,8 @@ WITH day_event AS (
                 -- A version too far in the future counts as of its arrival.
                 AND (n.modified_on <= n.arrived_at + %(max_future)s::interval OR n.arrived_at > %(window_to)s)
         ) AS is_overtaken
-    FROM record AS r
+    FROM compared AS r
+    WHERE r.versions > 0
 )
 SELECT
     coalesce(sum(j.versions - CASE WHEN j.is_overtaken THEN 0 ELSE 1 END), 0)::bigint AS superseded,

@@ -9,9 +9,10 @@ import pytest
 from leads.adapters.pancake_api import Access, PancakeApi
 from leads.domain.coverage import Event, covering
 from leads.domain.listing import ListedLead
+from leads.domain.look_ups import LookUps
 from leads.domain.table_record import TableRecord
 from leads.services.connections import Connection
-from leads.services.pancake_lists import EventRow, load_events_params, look_up, read_event
+from leads.services.pancake_lists import EventRow, load_events_params, look_up_times, read_event
 
 T0 = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
 ACCESS = Access("c1", "https://crm.pancake.test/api", 123, "key")
@@ -29,19 +30,24 @@ class FakePancake(PancakeApi):
         self.asked.append((table, record_id))
         return {"id": record_id} if (table, record_id) in self.held else None
 
+    async def look_up(self, *keys: TableRecord) -> LookUps:
+        look_ups = LookUps()
+        assert await look_up_times(self, CONNECTION, keys, look_ups, seconds_left=lambda: 1)
+        return look_ups
+
 
 async def test_a_record_of_a_known_table_is_looked_for_there_alone() -> None:
     pancake = FakePancake(("contact", "a"), ("lead", "b"))
     a, b = TableRecord("contact", "a"), TableRecord("contact", "b")
-    assert await look_up(pancake, CONNECTION, [a, b]) == {a: {"id": "a"}}
+    assert await pancake.look_up(a, b) == LookUps({a: None}, {b})
     assert pancake.asked == [("contact", "a"), ("contact", "b")]
 
 
 async def test_a_record_that_any_table_may_hold_is_looked_for_until_it_is_found() -> None:
     pancake = FakePancake(("lead", "a"), ("contact", "b"))
     a, b = TableRecord(None, "a"), TableRecord(None, "b")
-    found = await look_up(pancake, CONNECTION, [a, b, TableRecord(None, "gone")])
-    assert found == {a: {"id": "a"}, b: {"id": "b"}}
+    gone = TableRecord(None, "gone")
+    assert await pancake.look_up(a, b, gone) == LookUps({a: None, b: None}, {gone})
     assert [name for table, name in pancake.asked if table == "lead"] == ["a", "b", "gone"]
     assert [name for table, name in pancake.asked if table == "contact"] == ["b", "gone"]
 

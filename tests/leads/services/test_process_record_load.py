@@ -8,7 +8,8 @@ from leads.domain.errors import InvalidBody
 from leads.domain.facts import Account, Ticket
 from leads.domain.lead import Lead
 from leads.domain.phone import PhoneReading
-from leads.services.process_record.load import read_facts, read_stored_lead
+from leads.services.process_record.load import read_stored_lead
+from leads.services.process_record.rows import read_facts
 from tests.support.builders import DIGESTER, applied, lead_case
 from tests.support.leads import PHONE
 

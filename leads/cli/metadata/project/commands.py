@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from leads.cli.exit_codes import ExitCode
-from leads.cli.metadata.command import Directory, Step
+from leads.cli.metadata.command import Step
 from leads.cli.metadata.directory import DIRECTORY
+from leads.cli.metadata.opening import Directory
 from leads.cli.metadata.project.check import find_problems
 from leads.cli.metadata.project.layout import find_layout
 from leads.cli.metadata.project.plan import Plan, find_our_part, plan_merge, plan_unmerge
