@@ -1,4 +1,4 @@
-"""The comparison of a day with a long list of Pancake ends, also when PostgreSQL knows how long the list is."""
+"""The comparison of a day with a long list ends, also when PostgreSQL knows how long the list is."""
 
 from datetime import UTC, datetime, timedelta
 
