@@ -28,4 +28,5 @@ async def do_until(at: float, run: CronRun, work: CronWork) -> CronReport:
 
 
 def _digest(state: dict[str, object]) -> int:
-    return crc32(json.dumps(state, default=str).encode())
+    """The database gives the keys of a stored state back in another order."""
+    return crc32(json.dumps(state, default=str, sort_keys=True).encode())

@@ -96,6 +96,24 @@ async def test_every_cron_answers_in_time_whatever_hangs_and_ends_afterwards(
     assert answer.json()["result"] == "succeeded", answer.text
 
 
+async def test_a_day_whose_comparison_never_ends_is_stuck(
+    harness: CronHarness, day: date, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be delivered again and again, without a word."""
+    real = Database._run_work
+
+    async def run_work(self: Database, name: str, *args: Any) -> Any:
+        await asyncio.sleep(3600 if name == "reconcile_daily/compare_day" else 0)
+        return await real(self, name, *args)
+
+    monkeypatch.setattr(Database, "_run_work", run_work)
+    harness.pancake.bulk(RECORDS, day_window(day).start, day_window(day).end)
+    harness.runtime.cron_runs.answer_within_seconds = BUDGET_SECONDS
+    due = harness.clock.now()
+    codes = [(await harness.tick("reconcile_daily", due)).json()["extensions"]["code"] for _ in range(2)]
+    assert codes == ["run_unfinished", "run_stuck"]
+
+
 @pytest.mark.parametrize("by_death", [False, True], ids=["cut off", "killed"])
 @pytest.mark.parametrize("name", ["poll_records", "reconcile_daily"])
 async def test_a_run_that_is_interrupted_at_any_step_ends_with_everything_stored_once(

@@ -53,7 +53,7 @@ async def reconcile_day(
     saved = run.saved(key, SavedLedger)
     ledger = DayLedger.load(day, saved) if saved else DayLedger(day)
 
-    started = runtime.clock.monotonic()
+    started, pages = runtime.clock.monotonic(), ledger.position.pages
     try:
         ending = await read_pages(
             runtime.pancake,
@@ -66,7 +66,8 @@ async def reconcile_day(
         )
         report = None if ending == PAUSED else await _close(runtime, run, connection, ledger, ending)
     finally:
-        ledger.add_seconds(runtime.clock.monotonic() - started)
+        if ledger.position.pages > pages:  # else the state would change though nothing was done
+            ledger.add_seconds(runtime.clock.monotonic() - started)
         run.state[key] = ledger.save()
 
     if report is None:
