@@ -16,7 +16,7 @@ from unittest.mock import patch
 import psycopg
 import uvloop
 from psycopg._preparing import PrepareManager
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, tuple_row
 
 from cron.retry_failed import retry_failed
 from handlers.ingest_record import ingest_record
@@ -77,10 +77,9 @@ RESETS_PER_TRUNCATE = 200
 
 
 @lru_cache(maxsize=1000)
-def _read_row(text: str) -> dict[str, Any]:
+def _read_row(text: str) -> Any:
     """Read a row, once for all steps that do not change it."""
-    row: dict[str, Any] = json.loads(text)
-    return row
+    return json.loads(text)
 
 
 class FrozenClock(SteadyClock):
@@ -199,7 +198,7 @@ class Product:
     def rows(self) -> Rows:
         """Return the rows of all tables that the checks read."""
         tables: Rows = {table: [] for table in TABLES}
-        for name, row in self._session.cursor(row_factory=psycopg.rows.tuple_row).execute(_DUMP):
+        for name, row in self._session.cursor(row_factory=tuple_row).execute(_DUMP):
             tables[name].append(_read_row(row))
         return tables
 
@@ -237,10 +236,8 @@ class Product:
 
     def dry_run(self, request: ReplayRequest) -> dict[str, Any]:
         """Return what processing the event of a request would change."""
-        ids = list(request.ids or ())
-        (change,) = self._call(
-            dry_run(self._runtime.db, self.clock, request, ids, {}, self._runtime.digester)
-        )
+        ids, runtime = list(request.ids or ()), self._runtime
+        (change,) = self._call(dry_run(runtime.db, self.clock, request, ids, {}, runtime.digester))
         return change
 
     def retry(self) -> dict[str, Any]:
