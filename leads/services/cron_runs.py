@@ -89,7 +89,7 @@ class CronRuns:
         self._metrics = metrics
         self._clock = clock
         self.answer_within_seconds = ANSWER_WITHIN_SECONDS
-        self._running: set[str] = set()
+        self._running: dict[str, datetime] = {}
         self.notices = RunNotices(db, graphql, metrics, clock)
 
     async def run(self, call: CronCall, work: CronWork) -> Answer:
@@ -112,14 +112,15 @@ class CronRuns:
         stop_at = self._clock.monotonic() + STOP_AT * self.answer_within_seconds
         name = call.name.removeprefix("pancake_")
         tick = _Tick(name=name, scheduled_time=call.scheduled_time, now=self._clock.now())
-        if name in self._running:
-            # No session is opened: after an outage Hasura delivers many ticks at the same time.
+        if self._running.get(name) == call.scheduled_time:
+            raise RunUnderWay  # its row may not be there yet, and must not be `skipped`
+        if name in self._running:  # no session is opened: after an outage Hasura delivers many ticks at once
             return self._answer_busy(name, await self._db.fetch_one("cron_runs/skip_run", tick, _SkippedRun))
-        self._running.add(name)
+        self._running[name] = call.scheduled_time
         try:
             return await self._run_alone(call, work, cut_off_at, stop_at, tick)
         finally:
-            self._running.remove(name)
+            del self._running[name]
 
     async def _run_alone(
         self, call: CronCall, work: CronWork, cut_off_at: float, stop_at: float, tick: _Tick

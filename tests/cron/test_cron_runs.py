@@ -44,6 +44,15 @@ async def test_the_same_tick_twice_runs_once(harness: CronHarness, name: str) ->
 
 
 @pytest.mark.parametrize("name", CRONS)
+async def test_the_same_tick_twice_at_the_same_time_is_worked_on(harness: CronHarness, name: str) -> None:
+    due = harness.clock.now()
+    answers = await asyncio.gather(harness.tick(name, due), harness.tick(name, due))
+    assert [answer.status_code for answer in answers] == [200, 503]
+    assert answers[0].json()["result"] == "succeeded"
+    assert answers[1].json()["extensions"]["code"] == "run_under_way"
+
+
+@pytest.mark.parametrize("name", CRONS)
 async def test_a_burst_of_sixty_late_ticks_does_the_work_once(harness: CronHarness, name: str) -> None:
     now = harness.clock.now()
     answers = await asyncio.gather(*(harness.tick(name, now - timedelta(minutes=m)) for m in range(60)))
