@@ -104,7 +104,7 @@ def recover(
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
     accept_engine: AcceptEngine = "", as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Put back what is missing of our metadata, after somebody replaced or cleared that of the engine.
+    """Put back what is missing of our metadata, after that of the engine was replaced or cleared.
 
     9a and 9b in one, with the permission for sendNotifications. Says how many rows wait.
     Exit code 1: refused, or the check found a problem.

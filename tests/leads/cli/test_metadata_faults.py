@@ -47,7 +47,7 @@ def test_the_permission_that_9a_gave_is_taken_back_and_one_of_diva_is_not(shared
 
 
 def test_payload_columns_that_the_console_drops_are_named(shared: Shared) -> None:
-    """What the console sends when somebody saves the event trigger, as it was recorded."""
+    """What the console sends when the event trigger is saved there, as it was recorded."""
     shared.run("9a")
     saved = {
         "name": TRIGGER, "table": {"schema": "public", "name": "pancake_webhook_event"},
@@ -66,7 +66,7 @@ def test_payload_columns_that_the_console_drops_are_named(shared: Shared) -> Non
 
 
 def test_a_difference_is_named_without_its_value(shared: Shared) -> None:
-    """Somebody may have entered a secret as the value of a header."""
+    """A header's value may be a secret that a person entered."""
     shared.run("9a")
     action = shared.pieces()["action", "pancake_ingest_record"]
     header = {"name": "X-Handler-Secret", "value": "typed-in-the-console"}

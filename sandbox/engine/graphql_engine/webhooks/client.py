@@ -155,7 +155,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._waiter is None or self._waiter.done():
-            self.close()  # nobody asked
+            self.close()  # no exchange waits for it
             return
         try:
             self._parser.feed_data(data)
