@@ -15,7 +15,12 @@ from leads.domain.reports import DayReport
 from leads.services.connections import for_each, load_connections
 from leads.services.cron_work import CronReport, CronRun
 from leads.services.reconcile_daily.day import reconcile_day
-from leads.services.reconcile_daily.days import load_history, load_reports, reconcile_days
+from leads.services.reconcile_daily.days import (
+    load_history,
+    load_reports,
+    reconcile_days,
+    unfinished_since,
+)
 from leads.services.runtime import Runtime
 
 MAX_SECONDS = 6 * 3600.0
@@ -25,6 +30,11 @@ async def reconcile_and_store(settings: Settings, day: date) -> list[DayReport]:
     """Run the cron for this day; return the reports that it stored. Raises what the cron raises."""
     async with _open_runtime(settings) as runtime:
         await _check_keys(runtime)
+        if due := await unfinished_since(runtime.db, runtime.clock.now()):
+            raise CommandFailed(
+                f"The run of {due:%Y-%m-%d %H:%M} UTC is not finished: it waits for its next delivery.\n"
+                "Run this again when it has ended, or in an hour."
+            )
         runtime.cron_runs.answer_within_seconds = MAX_SECONDS
         call = CronCall("leads reconcile", "pancake_reconcile_daily", runtime.clock.now(), {})
         work = partial(_reconcile, runtime, day)

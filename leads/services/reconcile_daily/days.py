@@ -40,6 +40,13 @@ class StoredReport:
     report: DayReport
 
 
+@dataclass(frozen=True, slots=True)
+class _UnfinishedRun:
+    """The row of reconcile_daily/load_unfinished."""
+
+    scheduled_time: datetime
+
+
 async def load_history(db: Database, run: CronRun) -> History:
     """Load what decides which days are owed. This run's own days are in its state."""
     params = {"now": run.now, "scheduled_time": run.scheduled_time}
@@ -54,6 +61,15 @@ async def load_reports(db: Database, day: date) -> list[DayReport]:
     """Load the newest stored report of a day, of each connection."""
     rows = await db.fetch_all("reconcile_daily/load_reports", {"day": day.isoformat()}, StoredReport)
     return [row.report for row in rows]
+
+
+async def unfinished_since(db: Database, now: datetime) -> datetime | None:
+    """Return the scheduled time of the run that waits for its next delivery, if there is one.
+
+    Another run that began now would continue with its progress, in its place.
+    """
+    run = await db.fetch_one("reconcile_daily/load_unfinished", {"now": now}, _UnfinishedRun)
+    return run.scheduled_time if run else None
 
 
 async def reconcile_days(

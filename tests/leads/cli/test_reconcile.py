@@ -122,6 +122,23 @@ def test_the_stored_report_of_every_connection_is_shown(environment: dict[str, s
     assert [(each["connection_id"], each["expected"]) for each in reports] == [("first", 3), ("second", 7)]
 
 
+def test_the_nightly_run_is_not_taken_over_while_it_waits_for_its_next_delivery(
+    environment: dict[str, str],
+) -> None:
+    with psycopg.connect(owner_url(environment["DATABASE_URL"]), autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, report)"
+            " VALUES ('reconcile_daily', date_trunc('minute', now()), now(), '{\"state\": {\"page\": 7}}')"
+        )
+        refused = reconcile(environment)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "is not finished: it waits for its next delivery." in refused.stderr
+        run = "SELECT outcome, report FROM pancake_cron_run"
+        assert connection.execute(run).fetchall() == [("running", {"state": {"page": 7}})]
+        connection.execute("UPDATE pancake_cron_run SET scheduled_time = scheduled_time - interval '61 min'")
+        assert reconcile(environment).returncode == 0
+
+
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])
 def test_keys_that_do_not_open_the_api_key_are_refused(
     environment: dict[str, str], database: str, options: tuple[str, ...]
