@@ -2,7 +2,8 @@
 -- run of that name that is still 'running' waits for its next delivery, or its process died: this one continues with its state,
 -- and it becomes 'skipped', without a state 'failed'. A run is 'skipped' if a newer one has begun, or one that started when this
 -- one was due has succeeded: that one does its work.
--- Returns id, outcome ('running' or 'skipped'), report, started_at; no row if the run is finished.
+-- A skipped run is taken over too: of two deliveries of one tick the one without the lock may have stored it.
+-- Returns id, outcome ('running' or 'skipped'), report, started_at; no row if the run has succeeded.
 -- Relies on uq_pancake_cron_run_tick.
 WITH other AS (
     SELECT r.id, r.scheduled_time, r.started_at, r.outcome, r.report
@@ -48,5 +49,5 @@ SELECT
 FROM later AS l
 ON CONFLICT ON CONSTRAINT uq_pancake_cron_run_tick DO UPDATE
 SET outcome = excluded.outcome, finished_at = excluded.finished_at, error = NULL
-WHERE r.outcome IN ('running', 'failed')
+WHERE r.outcome <> 'succeeded'
 RETURNING r.id, r.outcome, r.report, r.started_at

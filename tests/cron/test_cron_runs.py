@@ -52,6 +52,20 @@ async def test_the_same_tick_twice_at_the_same_time_is_worked_on(harness: CronHa
     assert answers[1].json()["extensions"]["code"] == "run_under_way"
 
 
+async def test_a_tick_that_another_process_gave_up_for_the_lock_is_worked_on(
+    harness: CronHarness, cron_runs: CronRuns
+) -> None:
+    """Two processes get one tick: the other one stores it as skipped before the lock's holder has its row."""
+    tick = call(harness)
+    with psycopg.connect(harness.runtime.settings.database_url, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(7, hashtext('poll_records'))")
+        assert (await cron_runs.run(tick, nothing))["result"] == "skipped"
+    held = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 7"
+    await eventually_async(lambda: not harness.sql(held))
+    assert (await cron_runs.run(tick, nothing))["result"] == "succeeded"
+    assert harness.last_run("poll_records")["outcome"] == "succeeded"
+
+
 @pytest.mark.parametrize("name", CRONS)
 async def test_a_burst_of_sixty_late_ticks_does_the_work_once(harness: CronHarness, name: str) -> None:
     now = harness.clock.now()
