@@ -3,6 +3,7 @@
 import typer
 
 from sandbox.bench.backfill import backfill
+from sandbox.bench.crons import crons
 from sandbox.bench.edge import edge
 from sandbox.bench.ingest import ingest
 from sandbox.bench.latency import latency
@@ -20,6 +21,7 @@ app.command()(process)
 app.command()(backfill)
 app.command()(reconcile)
 app.command()(poll)
+app.command()(crons)
 app.command()(edge)
 app.command()(latency)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from leads.services.cron_runs import CRONS
 from sandbox.bench.__main__ import app
 from sandbox.bench.pgbench import pgbench
 from sandbox.edge.packages import missing_packages
@@ -35,6 +36,18 @@ def test_the_cost_of_the_edge_is_measured() -> None:
         result["through_p50_ms"] - result["straight_p50_ms"], abs=0.01
     )
     assert result["verify_rps"] > 0
+
+
+def test_the_longest_call_of_each_cron_is_measured() -> None:
+    """Also of those whose work does not fit into one call, with what has to be brought back and emptied."""
+    printed = CliRunner().invoke(app, ["crons", "--events", "4000", "--records", "300", "--json"])
+    result = json.loads(printed.stdout)
+    assert printed.exit_code == 0, printed.output
+    assert list(result["crons"]) == list(CRONS)
+    assert result["longest_call_seconds"] == max(
+        each["longest_call_seconds"] for each in result["crons"].values()
+    )
+    assert all(each["calls"] >= 1 for each in result["crons"].values())
 
 
 def test_pgbench_gets_the_password_in_its_environment(
