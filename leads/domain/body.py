@@ -92,7 +92,7 @@ def body_of(value: Mapping[str, JsonValue]) -> Body:
         record_id=record_id,
         table_name=read_identifier(record.get("table_id")),
         modified_on=modified_time(record),
-        source_ids=source_ids(record) or (NO_SOURCE,),
+        source_ids=(source_ids(record) or (NO_SOURCE,)) if "source" in record else (),
         notes=notes,
         record=record,
     )

@@ -12,15 +12,13 @@ def matching_account(
 ) -> tuple[str | None, Account | None]:
     """The first phone with a match decides: an account that has it, oldest first, or that of its contact.
 
-    Of these the first enabled one is the customer's, else the first one. The phone is returned only if it is
-    the account's own.
+    Of these the first enabled one is the customer's, else the first one. Returns both, or None and None.
     """
     for phone in phones:
         own = [account for account in accounts if account.phone == phone]
         known = own + [account for account in accounts if account.contact_phone == phone]
         if known:
-            account = next((each for each in known if each.state == "enabled"), known[0])
-            return phone if account.phone == phone else None, account
+            return phone, next((each for each in known if each.state == "enabled"), known[0])
     return None, None
 
 
@@ -37,7 +35,7 @@ def phone_evidence(phones: PhoneReading, facts: Facts, winner: str, matched: str
 
 def usable_evidence(phones: PhoneReading, applied: Applied | None) -> dict[str, object]:
     """The usable phones of a version, which a later version without one takes over."""
-    usable: dict[str, object] = {"usable": list(phones.usable)}
+    usable: dict[str, object] = {"usable": list(phones.usable), "typed": phones.typed}
     return {**usable, "applied_before": applied.phone} if phones.are_applied and applied else usable
 
 

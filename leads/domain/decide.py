@@ -72,7 +72,7 @@ def decide(
     if phones.are_applied:
         lead = lead.naming(lead.named_fields - {"phones"})
     plan = _plan(lead, phones, facts, arrived_at, force=force)
-    return _with_notes(_with_phone_digests(plan, facts), facts) if plan.is_applied else plan
+    return _with_notes(_with_phone_digests(plan, facts) if plan.is_applied else plan, facts)
 
 
 def _plan(lead: Lead, phones: PhoneReading, facts: Facts, arrived_at: datetime, *, force: bool) -> Plan:
@@ -102,12 +102,15 @@ def _plan(lead: Lead, phones: PhoneReading, facts: Facts, arrived_at: datetime, 
 
 
 def _with_notes(plan: Plan, facts: Facts) -> Plan:
-    """Record what of the body was not taken as it is. A time in the future is told once for each record."""
+    """Record what of the body was not taken as it is.
+
+    A time in the future is told once for each record, by a version that is applied.
+    """
     notes: dict[str, object] = {}
     attention = plan.attention
     if plan.lead.has_future_time:
         notes["future_time"] = True
-        if facts.applied is None or not facts.applied.had_future_time:
+        if plan.is_applied and (facts.applied is None or not facts.applied.had_future_time):
             attention = (*attention, "future_time")
     if plan.lead.cut_fields:
         notes["cut_fields"] = list(plan.lead.cut_fields)
@@ -137,7 +140,9 @@ def _deletion(lead: Lead, phones: PhoneReading, facts: Facts, arrived_at: dateti
     if not force and not_stale_part(lead.naming(frozenset()), arrived_at, applied) is None:
         return _nothing_to_write(STALE, lead, applied.phone, applied)
     plan = _nothing_to_write(RECORD_DELETED, lead, applied.phone, applied)
-    evidence: dict[str, object] = {"phone": {"usable": list(applied.usable_phones)}}
+    evidence: dict[str, object] = {
+        "phone": {"usable": list(applied.usable_phones), "typed": applied.typed_phones}
+    }
     plan = replace(plan, digests=applied.digests, evidence=evidence)
     ticket = ticket_of_record(facts)
     if ticket is None or applied.outcome == RECORD_DELETED:
@@ -148,12 +153,13 @@ def _deletion(lead: Lead, phones: PhoneReading, facts: Facts, arrived_at: dateti
 def _with_customer(lead: Lead, phone: str, phones: PhoneReading, facts: Facts) -> Plan:
     """Find the customer: by phone, else where a person moved the record's ticket or account to, else new."""
     applied = facts.applied
-    matched, account = matching_account(phones.usable, facts.accounts)
+    led_by, account = matching_account(phones.usable, facts.accounts)
     if account is None and not is_phone_changed(phones, applied):
         known = (facts.ticket_account, facts.applied_account)
         account = next((each for each in known if each and each.state != "deleted"), None)
     account_id = account.id if account else facts.new_account_id
     known_phones = {each.phone for each in facts.accounts}
+    matched = phone if account is None else led_by if account.phone == led_by else None
     return Plan(
         outcome="contact_updated",
         lead=lead,
@@ -164,7 +170,7 @@ def _with_customer(lead: Lead, phone: str, phones: PhoneReading, facts: Facts) -
         other_phones=tuple(other for other in phones.usable if other not in {phone, *known_phones}),
         digests=_merged_digests(lead, applied),
         changed_fields=changed_fields(lead, applied),
-        evidence={"phone": phone_evidence(phones, facts, account_id, matched if account else phone)},
+        evidence={"phone": phone_evidence(phones, facts, account_id, matched)},
     )
 
 
@@ -176,7 +182,8 @@ def _with_ticket(plan: Plan, phones: PhoneReading, facts: Facts, *, force: bool)
     the customer, unless another record shares it.
     """
     applied, own = facts.applied, ticket_of_record(facts)
-    ticket = ticket_of_customer(plan.account, plan.account_id, facts)
+    led_by, _ = matching_account(phones.usable, facts.accounts)
+    ticket = ticket_of_customer(plan.account, plan.account_id, led_by, facts)
     if ticket is None and own is None and not force and is_closed(plan.lead, phones, applied):
         return replace(plan, ticket=ticket_applied(applied))
     if not is_phone_changed(phones, applied):

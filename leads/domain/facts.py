@@ -7,6 +7,7 @@ from typing import Literal
 
 from leads.domain.canonical_json import JsonValue
 from leads.domain.lead import Digests
+from leads.domain.record_phones import TypedPhones
 
 AccountState = Literal["enabled", "disabled", "deleted"]
 
@@ -18,7 +19,8 @@ class Applied:
     The times are those of all its applied versions: `newest_modified_on` is the newest, `newest_arrived_at`
     when that one arrived; `untimed_arrived_at` is the newest arrival of a version without a time, and
     `last_arrived_at` that of any version. Everything else is of the version that was applied last.
-    `digests` are those of every mapped field that a version has named so far.
+    `digests` are those of every mapped field that a version has named so far. `typed_phones` are the phones
+    of each key that a version has named; retention empties them.
 
     After retention a phone is known again if the lead or its customer in Diva has one with its digest;
     `is_phone_forgotten` says that `phone` is not. `phone_digests` are as they are stored.
@@ -35,6 +37,7 @@ class Applied:
     account_id: str | None
     phone: str | None
     usable_phones: tuple[str, ...]
+    typed_phones: TypedPhones = field(default_factory=dict, hash=False)
     phone_digests: Mapping[str, JsonValue] | None = None
     is_phone_forgotten: bool = False
 

@@ -18,7 +18,7 @@ from leads.domain.digest import NO_KEYS, Digester
 from leads.domain.errors import InvalidBody
 from leads.domain.phone import read_phones
 from leads.domain.phone_text import MAX_PHONE_CHARACTERS
-from leads.domain.record_phones import PHONE_KEYS, chat_phones, record_phones
+from leads.domain.record_phones import PHONE_KEYS, TypedPhones, all_phones, typed_phones
 from leads.domain.table_record import OTHER_TABLES
 from leads.domain.visible_text import without_unseen
 
@@ -48,7 +48,8 @@ class Lead:
     `is_deletion`: the body says that the record was deleted. `cut_fields` were longer than their limit.
     `has_future_time`: `modified_on` is the time of arrival, since the body claims one in the far future.
 
-    `phones` are as typed, those of Pancake's chat customer last. `modified_on` is in UTC; it and `table_name`
+    `phones` are as typed, those of Pancake's chat customer last; `typed_phones` are the same by the key that
+    names them. `modified_on` is in UTC; it and `table_name`
     come from the stored row, which knows the connection's time zone and tables; both are None for a lead that
     was read from a body alone. `digester` computes its digests.
     """
@@ -67,6 +68,7 @@ class Lead:
     has_future_time: bool = False
     modified_on: datetime | None = None
     table_name: str | None = None
+    typed_phones: TypedPhones = field(default_factory=dict, hash=False)
     digester: Digester = field(default=NO_KEYS, compare=False, repr=False)
 
     @property
@@ -113,6 +115,7 @@ class Lead:
             self,
             name=self.name if "name" in fields else None,
             phones=self.phones if "phones" in fields else (),
+            typed_phones=self.typed_phones if "phones" in fields else {},
             email=self.email if "email" in fields else None,
             address=self.address if "address" in fields else None,
             sources=self.sources if "sources" in fields else (),
@@ -152,22 +155,23 @@ def read_lead(
     record_id = read_identifier(record.get("id"))
     if record_id is None:
         raise InvalidBody("The body has no record id.", code="missing_record_id")
-    of_chat = chat_phones(record)
+    typed = typed_phones(record)
     named = {field for field, keys in _KEYS_OF_FIELD.items() if any(key in record for key in keys)}
     return Lead(
         record_id=record_id,
         name=_line(record.get("name"), MAX_NAME_CHARACTERS),
-        phones=record_phones(record, of_chat),
+        phones=all_phones(typed),
         email=_line(record.get("email"), MAX_EMAIL_CHARACTERS),
         address=_address(record.get("full_address")),
         sources=source_ids(record),
         tags=tuple(sorted(_lines(record.get("pancake_tags"), MAX_TAG_CHARACTERS))),
         interested_products=tuple(sorted(_lines(record.get("interested_product"), MAX_PRODUCT_CHARACTERS))),
-        named_fields=frozenset(named | {"phones"} if of_chat else named),
+        named_fields=frozenset(named | {"phones"} if typed else named),
         is_deletion=is_deletion(body),
         cut_fields=_cut_fields(record),
         modified_on=modified_on,
         table_name=table_name,
+        typed_phones=typed,
         digester=digester,
     )
 

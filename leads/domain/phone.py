@@ -6,9 +6,9 @@ old 11-digit numbers invalid, so that they are mapped first.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumberFormat
@@ -73,12 +73,14 @@ _MOBILE, _VIETNAMESE = _shortcuts()
 class PhoneReading:
     """The phones of one record: usable ones in E.164, in order, and (text, reason) of rejected ones.
 
-    `are_applied`: the usable ones are those of the version applied before.
+    `are_applied`: the usable ones are those of the version applied before. `typed` are the phones by the key
+    of the body that names them; a key that a later version does not name keeps them.
     """
 
     usable: tuple[str, ...]
     rejected: tuple[tuple[str, str], ...]
     are_applied: bool = False
+    typed: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     @property
     def primary(self) -> str | None:
@@ -168,11 +170,11 @@ def national_parts(number: str) -> tuple[str, str]:
 
 def _candidates(fields: Iterable[str]) -> Iterator[tuple[str | None, str, str]]:
     """Yield a number, or None with a text that is no number and why not."""
-    for field in fields:
-        if mobile := read_mobile(field):
-            yield mobile, field, ""
+    for typed in fields:
+        if mobile := read_mobile(typed):
+            yield mobile, typed, ""
             continue
-        (text, cut), end = clean_field(field), 0
+        (text, cut), end = clean_field(typed), 0
         with suppress(TooManyReadings):
             for found in find_numbers(text, _reader()):
                 yield from _rejected(text[end : found.start])

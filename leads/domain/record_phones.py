@@ -1,26 +1,37 @@
 """The phones of a record, as typed."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from leads.domain.body import MAX_ITEMS_PER_FIELD, read_text
 from leads.domain.canonical_json import JsonValue
-from leads.domain.phone import MAX_CANDIDATES_PER_RECORD, read_mobile, read_phones
+from leads.domain.phone import MAX_CANDIDATES_PER_RECORD, PhoneReading, read_mobile, read_phones
 from leads.domain.phone_text import MAX_PHONE_CHARACTERS
 
+CHAT_CUSTOMER = "pancake_customer_obj"
 PHONE_KEYS = ("phone_number", "secondary_phone_number")
+
+TypedPhones = Mapping[str, tuple[str, ...]]
+"""The phones of a record as typed, by the key of the body that names them, PHONE_KEYS or CHAT_CUSTOMER."""
+
 MAX_GROUPED_CHARACTERS = 24
 """Of a phone that is tried as one mobile number in groups of digits."""
 
 
-def record_phones(record: Mapping[str, JsonValue], of_chat: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the record's own phones as typed, then those of its chat customer that are other numbers.
+def typed_phones(record: Mapping[str, JsonValue]) -> TypedPhones:
+    """Return the phones of each key that the record names; it names a chat customer only with a phone."""
+    typed = {key: _texts(record[key], MAX_PHONE_CHARACTERS) for key in PHONE_KEYS if key in record}
+    of_chat = chat_phones(record)
+    return {**typed, CHAT_CUSTOMER: of_chat} if of_chat else typed
+
+
+def all_phones(typed: TypedPhones) -> tuple[str, ...]:
+    """Return the record's own phones, then those of its chat customer that are other numbers.
 
     A body that names the customer is then equal to one that does not, unless it brings a new number.
     """
-    phones = dict.fromkeys(
-        text for key in PHONE_KEYS for text in _texts(record.get(key), MAX_PHONE_CHARACTERS)
-    )
-    others = [text for text in of_chat if text not in phones]
+    phones = dict.fromkeys(text for key in PHONE_KEYS for text in typed.get(key, ()))
+    others = [text for text in typed.get(CHAT_CUSTOMER, ()) if text not in phones]
     known = set(read_phones(phones).usable) if others else set()
     for text in others:
         numbers = set(read_phones([text]).usable)
@@ -28,6 +39,11 @@ def record_phones(record: Mapping[str, JsonValue], of_chat: tuple[str, ...]) -> 
             phones[text] = None
             known |= numbers
     return tuple(phones)
+
+
+def read_typed_phones(typed: TypedPhones) -> PhoneReading:
+    """Read every number of a record; the reading keeps the phones as typed."""
+    return replace(read_phones(all_phones(typed)), typed=typed)
 
 
 def first_phone(record: Mapping[str, JsonValue]) -> str | None:
@@ -41,14 +57,12 @@ def first_phone(record: Mapping[str, JsonValue]) -> str | None:
         digits = text.strip().replace(" ", "").replace(".", "").replace("-", "")
         if number := read_mobile(f"+{digits}" if digits.startswith("84") else digits):
             return number
-    of_chat = chat_phones(record)
-    own = read_phones(record_phones(record, ())).primary
-    return own if own or not of_chat else read_phones(record_phones(record, of_chat)).primary
+    return read_phones(all_phones(typed_phones(record))).primary
 
 
 def chat_phones(record: Mapping[str, JsonValue]) -> tuple[str, ...]:
     """Return the phones of the record's customer in Pancake's chat, which Pancake finds in messages."""
-    customer = record.get("pancake_customer_obj")
+    customer = record.get(CHAT_CUSTOMER)
     numbers = customer.get("phone_numbers") if isinstance(customer, Mapping) else None
     return _texts(numbers, MAX_PHONE_CHARACTERS)[:MAX_CANDIDATES_PER_RECORD]
 

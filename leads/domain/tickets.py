@@ -12,16 +12,18 @@ def ticket_of_record(facts: Facts) -> Ticket | None:
     return next((ticket for ticket in facts.open_tickets if ticket.id == ticket_id), None)
 
 
-def ticket_of_customer(account: Account | None, account_id: str | None, facts: Facts) -> Ticket | None:
+def ticket_of_customer(
+    account: Account | None, account_id: str | None, led_by: str | None, facts: Facts
+) -> Ticket | None:
     """The open ticket on the customer's account, or on another account with the same phone.
 
-    The record's own comes first, else the newest. An `account` of None is a new customer's, who has none.
+    `led_by` is the phone of the lead that led to the customer: if an account that has it is disabled, the
+    customer may be that of its contact. The record's own ticket comes first, else the newest. An `account` of
+    None is a new customer's, who has none.
     """
-    ids = {account_id}
-    if account and account.phone:
-        ids |= {other.id for other in facts.accounts if other.phone == account.phone}
-        ids |= {each.account_id for each in facts.open_tickets if each.account_phone == account.phone}
-    tickets = [ticket for ticket in facts.open_tickets if ticket.account_id in ids]
+    phones = {led_by, account.phone} - {None} if account else set()
+    ids = {account_id, *(other.id for other in facts.accounts if other.phone in phones)}
+    tickets = [each for each in facts.open_tickets if each.account_id in ids or each.account_phone in phones]
     own = ticket_of_record(facts)
     return own if own in tickets else next(iter(tickets), None)
 

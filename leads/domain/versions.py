@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 from leads.domain.facts import Applied
 from leads.domain.lead import Lead
-from leads.domain.phone import PhoneReading
+from leads.domain.phone import PhoneReading, read_phones
+from leads.domain.record_phones import PHONE_KEYS, all_phones
 
 MAX_FUTURE = timedelta(hours=48)
 """How far ahead of its arrival a version may say that it was modified: more than any time zone is wrong."""
@@ -69,18 +70,38 @@ def changed_fields(lead: Lead, applied: Applied | None) -> tuple[str, ...]:
     )
 
 
+def with_kept_phones(lead: Lead, applied: Applied | None) -> Lead:
+    """Return the lead with the phones of the keys that its body does not name, as they were applied.
+
+    A body without any usable phone is left as it is: it keeps them all (phones_of_version). After retention
+    all phones that are known again count as those of the first key.
+    """
+    if applied is None or not lead.typed_phones:
+        return lead
+    before = applied.typed_phones or {PHONE_KEYS[0]: applied.usable_phones}
+    kept = {key: phones for key, phones in before.items() if phones and key not in lead.typed_phones}
+    if not kept or not read_phones(lead.phones).usable:
+        return lead
+    typed = {**lead.typed_phones, **kept}
+    return replace(lead, typed_phones=typed, phones=all_phones(typed))
+
+
 def phones_of_version(read: PhoneReading, applied: Applied | None) -> PhoneReading:
     """Return the phones of a version: those applied before, corrected ones too, if it has no usable one."""
     if read.usable or applied is None:
         return read
-    return PhoneReading(applied.usable_phones, read.rejected, are_applied=True)
+    return _applied_phones(read, applied)
 
 
 def phones_of_part(part: Lead, read: PhoneReading, applied: Applied) -> PhoneReading:
     """Return the phones of what is left of a stale version: those applied, unless it names phones at last."""
     if "phones" in part.named_fields or not applied.usable_phones:
         return read
-    return PhoneReading(applied.usable_phones, read.rejected, are_applied=True)
+    return _applied_phones(read, applied)
+
+
+def _applied_phones(read: PhoneReading, applied: Applied) -> PhoneReading:
+    return PhoneReading(applied.usable_phones, read.rejected, are_applied=True, typed=applied.typed_phones)
 
 
 def applied_phone_first(phones: PhoneReading, applied: Applied | None) -> PhoneReading:

@@ -3,7 +3,8 @@
 -- Relies on uq_pancake_connection_token, uq_pancake_source, uq_pancake_webhook_event_identity (also for the conflict), ix_customer_erasure_digest.
 WITH delivery AS (
     SELECT
-        d.ordinal, d.arrived_at, d.source_ip, d.record_id, d.error_code, d.error_detail, d.notes, d.source_ids, d.phone,
+        d.ordinal, d.arrived_at, d.source_ip, d.record_id, d.error_code, d.error_detail, d.notes, d.phone,
+        COALESCE(nullif(d.source_ids, '{}'), public.pancake_sources_of_record(c.id, t.table_name, d.record_id)) AS source_ids,
         d.erasure_digests, d.undated,
         c.id AS connection, %(origin)s <> 'webhook' OR c.signature_mode = 'enforce' AS is_proved, t.table_name,
         COALESCE(d.modified_at, d.modified_local AT TIME ZONE c.record_timezone) AS modified_on,

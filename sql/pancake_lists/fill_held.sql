@@ -3,12 +3,12 @@
 -- OFFSET 0 keeps the planner on one index look-up per record, whatever it estimates of the number of held rows.
 UPDATE public.pancake_webhook_event AS e
 SET
-    payload = h.payload::jsonb, status = 'received', origin = %(origin)s, created_at = %(now)s,
+    payload = h.payload::jsonb, normalized_phone = h.phone, status = 'received', origin = %(origin)s, created_at = %(now)s,
     replayed_by = %(origin)s, replayed_at = %(now)s
 FROM (
-    SELECT d.ordinal, d.payload, v.id
+    SELECT d.ordinal, d.payload, d.phone, v.id
     FROM json_to_recordset(%(deliveries)s::json) AS d (
-        ordinal integer, connection_id uuid, table_id text, record_id text, payload_hash text, payload text
+        ordinal integer, connection_id uuid, table_id text, record_id text, payload_hash text, payload text, phone text
     )
     CROSS JOIN LATERAL (
         SELECT w.id

@@ -12,7 +12,7 @@ SELECT
     v.newest_modified_on, v.newest_arrived_at, v.untimed_arrived_at, v.last_arrived_at, v.had_future_time, v.outcome,
     v.evidence -> 'digests' AS digests, v.ticket_id::text AS ticket_id, v.account_id::text AS account_id, v.normalized_phone AS phone,
     COALESCE(v.evidence -> 'phone' -> 'usable', to_jsonb(array_remove(ARRAY[v.normalized_phone], NULL))) AS usable_phones,
-    v.evidence #> '{phone,digests}' AS phone_digests,
+    COALESCE(v.evidence #> '{phone,typed}', '{}') AS typed_phones, v.evidence #> '{phone,digests}' AS phone_digests,
     CASE WHEN v.normalized_phone IS NULL THEN ARRAY(
         SELECT a.normalized_phone FROM public.account AS a WHERE a.id = v.account_id AND a.normalized_phone IS NOT NULL
         UNION

@@ -5,11 +5,11 @@
 -- Relies on account_normalized_phone_idx, account_phone_not_normalized_idx, uq_contact_book_primary_phone,
 -- ix_pancake_webhook_event_phone, ix_pancake_webhook_event_phone_digest, ix_pancake_webhook_event_ticket, Diva's index on ticket (account_id).
 WITH candidate AS (
-    SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, NULL AS contact_phone, NULL::jsonb AS named_digests
+    SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, NULL AS contact_phone, NULL::jsonb AS named
     FROM public.pancake_account_of_phone(%(phones)s, %(stored_digits)s) AS a
     UNION ALL
     SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, b.primary_phone,
-        CASE WHEN f.is_found AND NOT f.is_named THEN f.named_digests END
+        CASE WHEN f.is_found AND NOT f.is_named THEN jsonb_build_object('phones', f.named_phones, 'digests', f.named_digests) END
     FROM public.contact_book AS b
     JOIN public.account AS a ON a.id = b.account_id
     CROSS JOIN LATERAL public.pancake_phone_of_account(
@@ -19,8 +19,9 @@ WITH candidate AS (
         b.primary_phone = ANY (%(phones)s)
         AND a.normalized_phone IS DISTINCT FROM b.primary_phone
         AND a.deleted_at IS NULL
-        -- A former phone of the account leads to it no more. Of emptied events only digests are left, which the caller compares.
-        AND (f.is_named OR NOT f.is_found OR f.named_digests <> '[]')
+        -- A former phone of the account leads to it no more. The caller compares digests, and the phone of an account whose phone
+        -- is not normalized yet.
+        AND (f.is_named OR NOT f.is_found OR f.named_digests <> '[]' OR f.named_phones <> '[]')
 ), known AS (
     -- The accounts of the record, and those found through a contact: others may have their phones, which the lead does not name.
     SELECT a.id, a.normalized_phone
@@ -52,7 +53,7 @@ SELECT
     (
         SELECT COALESCE(jsonb_agg(jsonb_build_object(
             'id', c.id, 'normalized_phone', c.normalized_phone, 'phone_code', c.phone_code, 'phone_number', c.phone_number,
-            'contact_phone', c.contact_phone, 'named_digests', c.named_digests, 'state', CASE WHEN c.phone_enabled THEN 'enabled' ELSE 'disabled' END
+            'contact_phone', c.contact_phone, 'named', c.named, 'state', CASE WHEN c.phone_enabled THEN 'enabled' ELSE 'disabled' END
         ) ORDER BY c.created_at, c.id), '[]')
         FROM candidate AS c
     ) AS accounts,

@@ -66,6 +66,7 @@ async def test_held_leads_with_deleted_bodies_are_stored_again_once_their_source
     assert report["missed_ids"] == [record_id]
     (row,) = harness.sql("SELECT * FROM pancake_webhook_event WHERE payload IS NOT NULL")
     assert (row["status"], row["origin"]) == ("received", "poll")
+    assert row["normalized_phone"], "the phone is filled as it was when the row was stored"
     assert harness.one("SELECT count(*) FROM pancake_webhook_event")["count"] == (1 if by == "poll" else 2)
     assert await harness.process(row["id"]) == "ticket_created"
     harness.sql(back, start)

@@ -230,6 +230,18 @@ async def test_a_time_in_the_far_future_is_noted_whatever_becomes_of_the_version
     assert (result, title(harness)) == ("ticket_updated", "Lead Pancake: v2")
 
 
+async def test_a_stale_version_with_a_time_in_the_far_future_is_noted_and_told_to_no_one(
+    harness: HandlerHarness,
+) -> None:
+    harness.fill_roster(1)
+    far = (await harness.deliver(LEAD | {"modified_on": "2099-01-01T00:00:00"}))["event_id"]
+    harness.clock.ahead += timedelta(hours=1)
+    await harness.process_lead(name="v2", modified_on=None)
+    assert await harness.process(far) == "stale"
+    assert harness.event(far)["evidence"]["future_time"] is True
+    assert f"{far}:future_time" not in harness.hasura.sent
+
+
 async def test_a_forced_deletion_is_applied_although_it_is_older(harness: HandlerHarness) -> None:
     (owner,) = harness.fill_roster(1)
     await harness.process_lead(modified_on=LATER)

@@ -64,6 +64,19 @@ def test_b_the_enabled_account_of_the_contact_comes_before_a_disabled_one(histor
     assert results(history)[1] == ("ticket_updated", "A2", "T1")
 
 
+def test_b_the_open_ticket_on_the_disabled_account_of_the_phone_is_the_customers(history: History) -> None:
+    """The phone's contact was moved to an enabled account that has another number."""
+    history.deliver({"phones": (P1,)})
+    history.deliver({"phones": (P2,)}, record=1)
+    history.people.set_status(1)
+    history.people.merge_accounts(0, 1)
+    history.people.delete_account(0, restored=1)
+    history.people.enable_account(0)
+    history.people.move_ticket(0, 0)
+    history.deliver({"phones": (P1,)}, record=2)
+    assert results(history)[2] == ("ticket_updated", "A2", "T1")
+
+
 def test_c_a_former_phone_of_an_account_does_not_lead_to_it(history: History) -> None:
     history.deliver({"phones": (P1,)})
     history.people.change_phone(0, 1)
@@ -77,6 +90,13 @@ def test_c_a_phone_that_a_lead_named_with_the_accounts_phone_leads_to_it(history
     history.deliver({"phones": (P2,)}, record=1)
     history.deliver({"phones": (P1,)}, record=2)
     assert results(history)[1:] == [("ticket_updated", "A1", "T1")] * 2
+
+
+def test_c_the_accounts_phone_counts_before_it_is_normalized(history: History) -> None:
+    history.deliver({"phones": (P1, P2)})
+    history.people.change_phone(0, 1)
+    history.deliver({"phones": (P1,)}, record=1)
+    assert results(history)[1] == ("ticket_updated", "A1", "T1")
 
 
 def test_d_a_ticket_on_a_deleted_account_is_that_of_its_record_alone(history: History) -> None:
@@ -276,3 +296,47 @@ def test_n_a_new_ticket_of_a_known_record_has_the_fields_that_its_version_names(
     assert results(history)[1] == ("ticket_created", "A1", "T2")
     ticket = next(each for key, each in history.state.tickets.items() if history.story.name(key) == "T2")
     assert ticket.fields == {"interested_products": ("Serum",)}
+
+
+def test_o_a_key_that_a_version_does_not_name_keeps_its_phones(history: History) -> None:
+    history.deliver({"phones": (P1,), "second": (P2,), "name": "An"})
+    history.deliver({"phones": (P1,), "name": "An"}, minutes=1)
+    history.deliver({"second": (P3,)}, minutes=2)
+    history.deliver({"chat": (P2,)}, minutes=3)
+    assert results(history) == [
+        ("ticket_created", "A1", "T1"),
+        ("no_change", "A1", "T1"),
+        ("ticket_updated", "A1", "T1"),
+        ("ticket_updated", "A1", "T1"),
+    ]
+    (ticket,) = history.state.tickets.values()
+    assert ticket.fields == {"name": "An", "phones": (P1, P3, P2)}
+
+
+def test_o_a_second_phone_of_another_customer_does_not_take_the_record_there(history: History) -> None:
+    history.deliver({"phones": (P2,)}, record=1)
+    history.deliver({"phones": (P1,)})
+    history.deliver({"second": (P2,)}, minutes=1)
+    assert results(history)[1:] == [("ticket_created", "A2", "T2"), ("ticket_updated", "A2", "T2")]
+
+
+def test_o_a_key_without_a_usable_phone_takes_no_other_keys_phone_away(history: History) -> None:
+    history.deliver({"phones": (P1,), "second": (P2,)})
+    history.deliver({"phones": (), "name": "An"}, minutes=1)
+    assert results(history)[1] == ("ticket_updated", "A1", "T1")
+    (ticket,) = history.state.tickets.values()
+    assert ticket.fields == {"name": "An", "phones": (P1, P2)}
+
+
+def test_p_a_version_that_names_no_source_has_those_of_its_record(history: History) -> None:
+    history.people.set_source(2, 1)
+    history.deliver({"phones": (P1,), "sources": ("-1",)})
+    history.deliver({"name": "An"}, minutes=1)
+    history.deliver({"phones": (P2,)}, record=1)
+    history.deliver({"phones": (P1,), "sources": ()}, minutes=2)
+    assert [event.status for _, event in sorted(history.state.events.items())] == [
+        "processed",
+        "processed",
+        "skipped_source_disabled",
+        "skipped_source_disabled",
+    ]

@@ -126,3 +126,11 @@ def test_a_dry_run_names_an_owner_who_is_an_administrator_once(history: History)
     history.people.edit("assign_ticket", 0, 5)
     history.people.set_status(0, 0)
     history.deliver({"phones": ("0905111002",)})
+
+
+def test_a_forced_replay_of_a_deletion_tells_no_one_again(history: History) -> None:
+    history.deliver({"phones": ("0905111001",)})
+    history.deliver({}, minutes=1, deletion=True)
+    told = len(history.product.hasura.received)
+    history.replay(1, force=True)
+    assert len(history.product.hasura.received) == told

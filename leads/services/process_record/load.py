@@ -17,8 +17,9 @@ from leads.domain.errors import InvalidBody
 from leads.domain.facts import Applied, Facts
 from leads.domain.lead import Lead, read_lead
 from leads.domain.lifecycle import SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED
-from leads.domain.phone import PhoneReading, read_phones, stored_digits
-from leads.domain.versions import phones_of_version, with_possible_time
+from leads.domain.phone import PhoneReading, stored_digits
+from leads.domain.record_phones import PHONE_KEYS, read_typed_phones
+from leads.domain.versions import phones_of_version, with_kept_phones, with_possible_time
 from leads.services.process_record.claim import Claim
 from leads.services.process_record.rows import read_applied, read_facts
 
@@ -108,6 +109,8 @@ async def load_event(
     if past[0].pop("is_erased"):
         return NotProcessed(claim, ERASED)
     applied = read_applied(past[0], lead, read)
+    if not claim.corrected_phone and (whole := with_kept_phones(lead, applied)) is not lead:
+        lead, read = whole, read_typed_phones(whole.typed_phones)
     phones = phones_of_version(read, applied)
     locked_phones = {phone for lock in locks for phone in lock["phones"]}
     facts = await _load_facts(transaction, claim.id, record, phones, applied, digester, locked_phones)
@@ -198,7 +201,8 @@ def read_stored_lead(
         )
     body = _read_payload(payload)
     lead = read_lead(body, modified_on=modified_on, table_name=table_name, digester=digester)
-    return lead, read_phones([corrected_phone] if corrected_phone else lead.phones)
+    typed = {PHONE_KEYS[0]: (corrected_phone,)} if corrected_phone else lead.typed_phones
+    return lead, read_typed_phones(typed)
 
 
 def _read_payload(payload: str) -> JsonObject:

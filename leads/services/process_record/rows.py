@@ -19,7 +19,8 @@ def read_applied(row: Row, lead: Lead, read: PhoneReading) -> Applied | None:
     if row["last_arrived_at"] is None:
         return None
     known = [*read.usable, *row.pop("known_phones")]
-    applied = Applied(**{**row, "usable_phones": tuple(row["usable_phones"])})
+    typed = {key: tuple(phones) for key, phones in row["typed_phones"].items()}
+    applied = Applied(**{**row, "usable_phones": tuple(row["usable_phones"]), "typed_phones": typed})
     if applied.digests is not None:
         applied = replace(applied, digests=lead.restated(applied.digests))
     stored = applied.phone_digests
@@ -58,14 +59,16 @@ def read_facts(row: Row, applied: Applied | None, of_record: Row | None, digeste
 def _accounts(items: Iterable[Row], digester: Digester) -> Iterator[Account]:
     """Yield the accounts that a phone of the lead leads to.
 
-    `named_digests` are of the phones that emptied events named together with the contact's. It is null unless
-    the account has to have one of them.
+    `named` are the phones that events named together with the contact's, and the digests of those that
+    emptied events named. It is null unless the account has to have one of them.
     """
     for item in items:
-        named, own = item["named_digests"], item["normalized_phone"]
-        if named is not None and not any(digester.matches(each, PHONE, own) for each in named):
+        named, own = item["named"], _own_phone(item)
+        if named is not None and not (
+            own in named["phones"] or any(digester.matches(each, PHONE, own) for each in named["digests"])
+        ):
             continue
-        account = _account({key: value for key, value in item.items() if key != "named_digests"})
+        account = _account({key: value for key, value in item.items() if key != "named"})
         if account.phone or account.contact_phone:
             yield account
 

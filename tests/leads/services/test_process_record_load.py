@@ -34,7 +34,7 @@ def test_a_payload_may_exceed_the_limit_of_ingest_in_the_database() -> None:
 
 def test_facts_are_read_from_the_statements_rows() -> None:
     stored = {"normalized_phone": None, "phone_code": "84", "state": "enabled", "contact_phone": None}
-    listed = stored | {"named_digests": None}
+    listed = stored | {"named": None}
     changed = {"normalized_phone": None, "phone_code": "84", "phone_number": "0905111222"}
     ticket = {"id": "t", "account_id": None, "assignee_id": "s", "assignee_is_active": True}
     row: dict[str, Any] = {

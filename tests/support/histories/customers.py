@@ -24,14 +24,14 @@ class Customers:
         known = [*self.own(phone), *self._of_contact(phone)]
         return next((key for key in known if accounts[key].enabled), known[0] if known else None)
 
-    def open_tickets(self, phone: str, winner: str) -> list[str]:
+    def open_tickets(self, phone: str, winner: str, led: str | None) -> list[str]:
         """Return the open tickets that our events made, on the winner or on a living account with its phone.
 
-        The newest first. `phone` is that of a winner that is new.
+        The newest first. `phone` is that of a winner that is new, `led` the one that led to a known winner.
         """
         accounts = self.before.accounts
         own = accounts[winner].phone if winner in accounts else phone
-        same = {winner, *(self.own(own) if own else ())}
+        same = {winner, *(self.own(own) if own else ()), *(self.own(led) if led else ())}
         tickets = self.before.tickets.items()
         keys = [
             key
@@ -55,5 +55,4 @@ class Customers:
             each for each in self.memory.searches.values() if (each.phone, each.account) == (phone, key)
         ]
         is_former = any(each.matched == phone for each in searches)
-        now = account.phone if account.is_normalized else None
-        return [] if is_former and not any(now in each.usable for each in searches) else [key]
+        return [] if is_former and not any(account.phone in each.usable for each in searches) else [key]

@@ -1,5 +1,6 @@
 """A history: what happens to the product, step by step."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from tests.support.histories.edits import Edits
@@ -142,6 +143,10 @@ class History(Run):
             return None
         self.delivered[body] = event
         version = posting.version(event, self.start, self.product.clock.now())
+        earlier = [each for each in self.versions.values() if each.record == version.record]
+        if earlier:
+            known = max(earlier, key=lambda each: each.event).sources
+            version = replace(version, known_sources=known)
         if status == "received" and not self.state.is_active(version):
             status = "skipped_source_disabled"
         self.expect("answer", answer["status"], status)

@@ -5,7 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tests.support.histories.state import Fields, RecordKey, Version
-from tests.support.histories.vocabulary import FAR, KEYS, MINUTE, RECORDS, TABLES, WORKSPACES, usable
+from tests.support.histories.vocabulary import (
+    CHAT_PHONE,
+    FAR,
+    KEYS,
+    MINUTE,
+    PHONES_OF,
+    RECORDS,
+    SECOND_PHONE,
+    TABLES,
+    WORKSPACES,
+    flattened,
+    usable,
+)
 
 
 @dataclass(frozen=True)
@@ -45,20 +57,29 @@ class Posting:
             "event_type": "delete" if self.deletion else "update",
             "modified_on": f"{modified_at:%Y-%m-%dT%H:%M:%S}" if modified_at else None,
             "noise": self.noise or None,
-        } | {KEYS[name]: value for name, value in self.fields.items()}
+        } | {KEYS[name]: value for name, value in self.fields.items() if name in KEYS}
+        if SECOND_PHONE in self.fields:
+            body[PHONES_OF[SECOND_PHONE]] = self.fields[SECOND_PHONE]
+        if CHAT_PHONE in self.fields:
+            body[PHONES_OF[CHAT_PHONE]] = {"phone_numbers": self.fields[CHAT_PHONE]}
         named = {key: value for key, value in body.items() if value is not None}
         return json.dumps(named, ensure_ascii=False, sort_keys=True).encode()
 
     def version(self, event: int, start: datetime, arrived_at: datetime) -> Version:
         """Return the version of the event that it became."""
+        posted = {key: tuple(self.fields[name]) for name, key in PHONES_OF.items() if name in self.fields}
+        typed = {key: phones for key, phones in posted.items() if phones or key != PHONES_OF[CHAT_PHONE]}
+        fields = {name: value for name, value in self.fields.items() if name not in PHONES_OF}
+        phones = flattened(typed)
         return Version(
             event,
             self.key,
-            self.fields,
-            usable(tuple(self.fields.get("phones", ()))),
+            {**fields, "phones": phones} if typed else fields,
+            usable(phones),
             self.modified_at(start),
             arrived_at,
             self.deletion,
+            typed,
         )
 
     def __str__(self) -> str:

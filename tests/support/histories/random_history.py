@@ -12,10 +12,12 @@ from tests.support.histories.product import Product
 from tests.support.histories.state import Fields
 from tests.support.histories.vocabulary import (
     ADDRESSES,
+    CHAT_PHONE,
     EMAILS,
     NAMES,
     PHONES,
     PRODUCTS,
+    SECOND_PHONE,
     SOURCE_LISTS,
     TAGS,
 )
@@ -35,10 +37,12 @@ values = {
     "tags": st.sampled_from(TAGS),
     "interested_products": st.sampled_from(PRODUCTS),
 }
-some_fields = st.fixed_dictionaries({}, optional=values)
+second_phone = st.lists(one_phone, max_size=1).map(tuple)
+values_and_other_phones = values | {SECOND_PHONE: second_phone, CHAT_PHONE: second_phone}
+some_fields = st.fixed_dictionaries({}, optional=values_and_other_phones)
 a_phone_and_some_fields = st.fixed_dictionaries(
     {"phones": st.lists(one_phone, min_size=1, max_size=2, unique=True).map(tuple)},
-    optional={key: values[key] for key in values if key != "phones"},
+    optional={key: value for key, value in values_and_other_phones.items() if key != "phones"},
 )
 small_changes = st.fixed_dictionaries(
     {}, optional={key: values[key] for key in ("name", "email", "address", "tags")}

@@ -3,13 +3,14 @@
 `Decision.result` is what the specification and docs/decisions demand. What a result writes is in `writes.py`.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from tests.support.histories.customers import Customers
 from tests.support.histories.memory import Memory, counting_time, is_stale, merged
 from tests.support.histories.request import Request, Result
-from tests.support.histories.state import Fields, SourceKey, State, Ticket, Version
-from tests.support.histories.vocabulary import PHONES
+from tests.support.histories.state import Fields, Record, SourceKey, State, Ticket, Version
+from tests.support.histories.vocabulary import flattened, number_of, usable
 
 FIELDS_THAT_OPEN_A_TICKET = ("sources", "interested_products")
 
@@ -24,7 +25,9 @@ class Decision:
         self.version = request.version
         if not self.version.usable and not request.corrected_phone and self.record is not None:
             # A version without a usable phone of a known record keeps the phones that were applied.
-            self.version = replace(self.version, fields=_without_phones(self.version.fields))
+            self.version = replace(self.version, fields=_without_phones(self.version.fields), typed={})
+        elif self.record is not None and not request.corrected_phone:
+            self.version = _with_phones_of_other_keys(self.version, self.record)
 
     def result(self) -> Result:
         if not self.before.is_active(self.request.version):
@@ -58,7 +61,10 @@ class Decision:
         if at != max((each.at for each in record.applied if each.at is not None), default=None):
             return None
         new = {key: value for key, value in version.fields.items() if value and key not in record.named}
-        return replace(version, fields=new, usable=version.usable if "phones" in new else ()) if new else None
+        if not new:
+            return None
+        usable, typed = (version.usable, version.typed) if "phones" in new else ((), {})
+        return replace(version, fields=new, usable=usable, typed=typed)
 
     def roster(self) -> SourceKey | None:
         return self.before.roster_of(self.request.version)
@@ -83,6 +89,12 @@ class Decision:
         if record is not None and record.phone in named:
             return tuple(dict.fromkeys([str(record.phone), *named]))
         return named
+
+    def typed(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the phones by the key that names them; a corrected one takes the place of all."""
+        if self.request.corrected_phone:
+            return {"phone_number": (self.request.corrected_phone,)}
+        return self.version.typed or (self.record.typed if self.record else {})
 
     def has_new_phone(self) -> bool:
         """Tell whether the phone applied before is no longer one of the record's phones."""
@@ -143,7 +155,7 @@ class Decision:
         own, created = self.open_ticket_of_record(), ("ticket_created", self.request.new_ticket)
         if self.version.record[1] != "lead":
             return "contact_updated", None
-        found = self.customers.open_tickets(phone, winner)
+        found = self.open_tickets(phone, winner)
         if own in found or (own and not self.has_new_phone()):
             return "ticket_updated", own
         if found:
@@ -152,6 +164,11 @@ class Decision:
             return created if self.is_shared(own) else ("ticket_updated", own)
         has_had_one = self.record is not None and self.record.ticket is not None
         return ("contact_updated", None) if has_had_one and not self.opens_a_ticket() else created
+
+    def open_tickets(self, phone: str, winner: str) -> list[str]:
+        """Return the customer's open tickets, those of the phone that led to the customer included."""
+        led = next((each for each in self.phones() if self.customers.match(each)), None)
+        return self.customers.open_tickets(phone, winner, led)
 
     def opens_a_ticket(self) -> bool:
         """After a ticket that was closed or deleted: a new phone, product or source, or a person's demand."""
@@ -167,10 +184,19 @@ class Decision:
         return any(record.ticket == ticket for record in others)
 
 
+def _with_phones_of_other_keys(version: Version, record: Record) -> Version:
+    """A key that the body does not name keeps its phones."""
+    if not version.typed:
+        return version
+    typed = {**record.typed, **version.typed}
+    phones = flattened(typed)
+    return replace(version, fields={**version.fields, "phones": phones}, usable=usable(phones), typed=typed)
+
+
 def _without_phones(fields: Fields) -> Fields:
     return {key: value for key, value in fields.items() if key != "phones"}
 
 
 def _value(key: str, value: str | tuple[str, ...] | None) -> object:
     """Phones are compared by their numbers, in any order."""
-    return {PHONES[text] or text for text in value} if key == "phones" and value else value
+    return {number_of(text) or text for text in value} if key == "phones" and value else value

@@ -5,6 +5,7 @@ value open.
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias, TypeVar
@@ -163,7 +164,11 @@ class State:
 
 @dataclass(frozen=True)
 class Version:
-    """One body of a record as it was delivered. `usable` are the E.164 numbers of its phones, in order."""
+    """One body of a record as it was delivered. `usable` are the E.164 numbers of its phones, in order.
+
+    `typed` are the phones by the key of the body that named them, `known_sources` those of the record's last
+    event.
+    """
 
     event: int
     record: RecordKey
@@ -172,10 +177,14 @@ class Version:
     modified_at: datetime | None
     arrived_at: datetime
     is_deletion: bool = False
+    typed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    known_sources: tuple[str, ...] = ()
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """A version without a source belongs to the source `(none)`."""
+        """A version that names none has those of its record; without any it belongs to `(none)`."""
+        if "sources" not in self.fields and self.known_sources:
+            return self.known_sources
         return tuple(self.fields.get("sources", ())) or (NO_SOURCE,)
 
 
@@ -203,6 +212,7 @@ class Record:
     `phone`, `account` and `ticket` are None if no version had one. `usable` are the phones of the newest
     version that named usable ones or was corrected, `named` the fields that any version named. `is_deleted`:
     the version applied last was a deletion. `was_far_ahead`: a version had a time in the far future.
+    `typed` are the phones by the key that named them last.
     """
 
     fields: Fields
@@ -214,6 +224,7 @@ class Record:
     applied: tuple[Applied, ...]
     is_deleted: bool = False
     was_far_ahead: bool = False
+    typed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

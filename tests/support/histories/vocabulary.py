@@ -1,5 +1,6 @@
 """The words of a history: few workspaces, records, phones and texts, so that they often meet."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 WORKSPACES = ("W1", "W2")
@@ -35,7 +36,15 @@ KEYS = {
     "tags": "pancake_tags",
     "interested_products": "interested_product",
 }
-"""The mapped fields and the keys of a body."""
+"""The mapped fields and the keys of a body. Phones have two more keys, `second` and `chat` in a history."""
+
+SECOND_PHONE, CHAT_PHONE = "second", "chat"
+PHONES_OF = {
+    "phones": "phone_number",
+    SECOND_PHONE: "secondary_phone_number",
+    CHAT_PHONE: "pancake_customer_obj",
+}
+"""The keys of a body that name phones. Each keeps its phones in a version that names others only."""
 
 NAMES = ("An", "Bình", "")
 EMAILS = ("a@example.com", "b@example.com", "")
@@ -55,6 +64,21 @@ STAFF = dict(
 """The ids of Diva's base data, and their names in a history."""
 
 
+def number_of(text: str) -> str | None:
+    """Return the number of a phone as Pancake has it, or as a person corrected it."""
+    return text if text in NUMBERS else PHONES[text]
+
+
+def flattened(typed: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the phones of all keys, each once; of the chat only a new number, or the only phone."""
+    main, second, chat = (typed.get(key, ()) for key in PHONES_OF.values())
+    phones = list(dict.fromkeys((*main, *second)))
+    for text in chat:
+        if text not in phones and (not phones or number_of(text) not in (None, *map(number_of, phones))):
+            phones.append(text)
+    return tuple(phones)
+
+
 def usable(phones: tuple[str, ...]) -> tuple[str, ...]:
     """Return the numbers of phones, each once."""
-    return tuple(dict.fromkeys(number for phone in phones if (number := PHONES[phone])))
+    return tuple(dict.fromkeys(number for phone in phones if (number := number_of(phone))))

@@ -76,6 +76,7 @@ def _nothing_written(decision: Decision, outcome: str) -> Expected:
             usable=usable,
             applied=(*record.applied, _applied(decision)),
             was_far_ahead=record.was_far_ahead or decision.is_far_ahead(),
+            typed=decision.typed(),
         )
         if is_first:
             expected.search = Search(record.phone, record.account, None, usable)
@@ -93,7 +94,14 @@ def _deleted(decision: Decision) -> Expected:
     event.ticket = ANY
     usable = decision.phones()
     record = decision.record or Record(
-        {}, frozenset(), usable, next(iter(usable), None), account=None, ticket=None, applied=()
+        {},
+        frozenset(),
+        usable,
+        next(iter(usable), None),
+        account=None,
+        ticket=None,
+        applied=(),
+        typed=decision.typed(),
     )
     record = replace(
         record,
@@ -166,6 +174,7 @@ def _record(decision: Decision, result: Result) -> Record:
         ticket=result.ticket or (old.ticket if old else None),
         applied=(*(old.applied if old else ()), _applied(decision)),
         was_far_ahead=decision.is_far_ahead() or (old is not None and old.was_far_ahead),
+        typed=decision.typed(),
     )
 
 
@@ -215,7 +224,7 @@ def _update_ticket(decision: Decision, result: Result, expected: Expected) -> No
 
 def _is_customers(decision: Decision, result: Result) -> bool:
     """Tell whether the ticket was the customer's already, or stays with it as the record's."""
-    return result.ticket in decision.customers.open_tickets(result.phone, result.winner)
+    return result.ticket in decision.open_tickets(result.phone, result.winner)
 
 
 def _tell_of_a_new_phone(decision: Decision, result: Result, expected: Expected, owner: object) -> None:

@@ -22,6 +22,7 @@ DROP FUNCTION IF EXISTS public.pancake_applied_version(uuid, text, text);
 DROP FUNCTION IF EXISTS public.pancake_roster_source(uuid, text[]);
 DROP FUNCTION IF EXISTS public.pancake_unnamed_sources(uuid, timestamptz);
 DROP FUNCTION IF EXISTS public.pancake_active_source(uuid, text[]);
+DROP FUNCTION IF EXISTS public.pancake_sources_of_record(uuid, text, text);
 DROP VIEW IF EXISTS public.view_pancake_setting;
 DROP FUNCTION IF EXISTS public.pancake_setting_write();
 DROP FUNCTION IF EXISTS public.pancake_hasura_person();

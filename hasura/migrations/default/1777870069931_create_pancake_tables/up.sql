@@ -639,6 +639,20 @@ CREATE FUNCTION public.pancake_active_source(for_connection_id uuid, among_sourc
         AND EXISTS (SELECT FROM public.pancake_connection AS c WHERE c.id = for_connection_id AND c.status <> 'disabled')
 $$;
 
+-- The sources of a body that names none: those of the record's last event, `(none)` of an unknown record, and none without a
+-- record. An array of arrays has no first array, so that each is text meanwhile.
+CREATE FUNCTION public.pancake_sources_of_record(for_connection_id uuid, of_table_name text, of_record_id text) RETURNS text[]
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT CASE WHEN of_record_id IS NULL THEN '{}' ELSE coalesce((array_agg(e.source_ids::text ORDER BY e.id DESC))[1], '{(none)}') END::text[]
+    FROM public.pancake_webhook_event AS e
+    WHERE
+        e.record_id = of_record_id
+        AND e.connection_id = for_connection_id
+        AND e.table_name IS NOT DISTINCT FROM of_table_name
+        AND e.source_ids <> '{}'
+$$;
+
 -- How many sources deliveries have created for a connection since then. sync_sources gives a source its name, so it is the others
 -- that only deliveries named.
 CREATE FUNCTION public.pancake_unnamed_sources(for_connection_id uuid, since timestamptz)
@@ -742,15 +756,17 @@ CREATE FUNCTION public.pancake_account_of_phone(phones text[], digits text[])
 $$;
 
 -- Whether a phone of a contact leads to the contact's account. It does not if it is a former phone of the account: a lead found the
--- account by it (is_found), and no lead named it together with the account's present phone (is_named). Retention leaves digests of
--- phones: `phone_digests` are those of the phone, and named_digests those of the phones that emptied events named with it. Inlined.
+-- account by it (is_found), and no lead named it together with the account's present phone (is_named). While that is not normalized
+-- yet, named_phones are all phones that leads named with it. Retention leaves digests of phones: `phone_digests` are those of the
+-- phone, and named_digests those of the phones that emptied events named with it. Inlined.
 CREATE FUNCTION public.pancake_phone_of_account(phone text, phone_digests jsonb, of_account_id uuid, account_phone text)
-    RETURNS TABLE (is_named boolean, is_found boolean, named_digests jsonb)
+    RETURNS TABLE (is_named boolean, is_found boolean, named_phones jsonb, named_digests jsonb)
     LANGUAGE sql STABLE
     AS $$
     SELECT
         coalesce(bool_or(l.usable ? account_phone), false),
         coalesce(bool_or(l.is_matched), false),
+        coalesce(CASE WHEN account_phone IS NULL THEN jsonb_path_query_array(jsonb_agg(DISTINCT l.usable), '$[*][*]') END, '[]'),
         coalesce(jsonb_path_query_array(jsonb_agg(l.digests), '$[*][*]'), '[]')
     FROM (
         SELECT e.evidence -> 'phone' -> 'usable' AS usable, e.evidence -> 'phone' ->> 'matched' = phone AS is_matched, NULL AS digests
