@@ -75,7 +75,8 @@ async def test_a_deleted_account_is_named_as_that(harness: HandlerHarness) -> No
     event_id, result = await harness.process_lead(modified_on=LATER, name="B")
     event = harness.event(event_id)
     assert (result, event["ticket_id"]) == ("ticket_updated", harness.event(first)["ticket_id"])
-    assert event["evidence"]["ticket_account"] == {"account_id": str(account), "state": "deleted"}
+    of_deleted = {"account_id": str(account), "state": "deleted"}
+    assert event["evidence"]["ticket_account"] == event["evidence"]["applied_account"] == of_deleted
     assert "phone_changed" not in event["evidence"]
 
 
