@@ -116,7 +116,11 @@ def test_sources_come_as_text_numbers_or_objects(source: object, expected: tuple
 
 
 def test_a_record_without_sources_belongs_to_the_pseudo_source() -> None:
-    assert body_of({"id": "r"}).source_ids == (NO_SOURCE,)
+    assert body_of({"id": "r", "source": []}).source_ids == (NO_SOURCE,)
+
+
+def test_a_record_that_names_no_source_leaves_it_to_the_earlier_events() -> None:
+    assert body_of({"id": "r"}).source_ids == ()
 
 
 def test_sources_are_limited() -> None:
