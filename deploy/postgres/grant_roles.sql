@@ -89,7 +89,7 @@ BEGIN
             ('public.pancake_source', 'INSERT', NULL),
             ('public.pancake_webhook_event', 'SELECT', NULL),
             ('public.pancake_webhook_event', 'INSERT', NULL),
-            ('public.pancake_webhook_event', 'UPDATE', 'payload, status, origin, created_at, replayed_by, replayed_at'),
+            ('public.pancake_webhook_event', 'UPDATE', 'payload, normalized_phone, status, origin, created_at, replayed_by, replayed_at'),
             ('public.pancake_cron_run', 'SELECT', NULL),
             ('public.pancake_cron_run', 'INSERT', NULL),
             ('public.pancake_cron_run', 'UPDATE', NULL),

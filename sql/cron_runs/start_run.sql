@@ -1,10 +1,9 @@
--- Insert a run, or take over an unfinished or failed one of the same scheduled time. The caller holds the cron's lock. An older
--- run of that name that is still 'running' waits for its next delivery, or its process died: this one continues with its state,
--- and it becomes 'skipped', without a state 'failed'. A run is 'skipped' if a newer one has begun, or one that started when this
--- one was due has succeeded: that one does its work.
--- A skipped run is taken over too: of two deliveries of one tick the one without the lock may have stored it.
+-- Insert a run, or take over one of the same scheduled time that has not succeeded. The caller holds the cron's lock.
 -- Returns id, outcome ('running' or 'skipped'), report, started_at; no row if the run has succeeded.
--- Relies on uq_pancake_cron_run_tick.
+-- Relies on uq_pancake_cron_run_tick. An older run of that name that is still 'running' waits for its next delivery, or its process
+-- died: this one continues with its state, and it becomes 'skipped', without a state 'failed'. A run is 'skipped' if a newer one has
+-- begun, or one that started when this one was due has succeeded: that one does its work. A 'skipped' one is taken over too: of two
+-- deliveries of one tick the one without the lock may have stored it.
 WITH other AS (
     SELECT r.id, r.scheduled_time, r.started_at, r.outcome, r.report
     FROM public.pancake_cron_run AS r

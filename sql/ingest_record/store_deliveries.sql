@@ -5,8 +5,7 @@ WITH delivery AS (
     SELECT
         d.ordinal, d.arrived_at, d.source_ip, d.record_id, d.error_code, d.error_detail, d.notes, d.phone,
         COALESCE(nullif(d.source_ids, '{}'), public.pancake_sources_of_record(c.id, t.table_name, d.record_id)) AS source_ids,
-        d.erasure_digests, d.undated,
-        c.id AS connection, %(origin)s <> 'webhook' OR c.signature_mode = 'enforce' AS is_proved, t.table_name,
+        d.erasure_digests, d.undated, c.id AS connection, t.table_name, %(origin)s <> 'webhook' OR c.signature_mode = 'enforce' AS is_proved,
         COALESCE(d.modified_at, d.modified_local AT TIME ZONE c.record_timezone) AS modified_on,
         public.pancake_payload_hash(decode(d.payload_hash, 'hex'), c.id, t.table_name) AS payload_hash,
         d.payload::jsonb AS payload, decode(d.raw, 'hex') AS raw

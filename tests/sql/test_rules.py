@@ -288,6 +288,6 @@ def test_a_rule_is_inlined_into_the_statement_that_uses_it(db: psycopg.Connectio
         plan = "\n".join(line for (line,) in db.execute(explain).fetchall())
     finally:
         db.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(name)))
-    plan = plan.replace("pancake_pending_event_ids", "")
+    plan = re.sub("pancake_pending_event_ids|pancake_sources_of_record", "", plan)  # called, and rarely
     assert re.findall(r"Function Scan on public\.\w+|\bpancake_\w+\(", plan) == []
     assert re.search(r"on public\.(app_setting|pancake_source|pancake_webhook_event)", plan)
