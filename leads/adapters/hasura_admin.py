@@ -122,13 +122,16 @@ class HasuraAdmin:
             return AccessDenied(f"{self.url} does not accept the admin secret: {reason}")
         return RequestRefused(reason, code=code)
 
+    def close(self) -> None:
+        self._http.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._http.close()
+        self.close()
 
 
 def _unavailable(url: str, reason: str) -> HasuraUnavailable:
