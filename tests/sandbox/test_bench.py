@@ -37,6 +37,13 @@ def test_the_cost_of_the_edge_is_measured() -> None:
     assert result["verify_rps"] > 0
 
 
+def test_a_look_at_a_system_with_many_events_is_measured() -> None:
+    printed = CliRunner().invoke(app, ["status", "--events", "2000", "--looks", "10", "--json"])
+    result = json.loads(printed.stdout)
+    assert (printed.exit_code, result["events"], result["looks"]) == (0, 2000, 10)
+    assert 0 < result["tables_p50_ms"] < result["look_p50_ms"] <= result["look_p95_ms"]
+
+
 def test_pgbench_gets_the_password_in_its_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
