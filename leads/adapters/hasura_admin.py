@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import httpx
 
+from leads.adapters.tls import tls_context
 from leads.domain.errors import HasuraUnavailable, IntegrationError
 
 TIMEOUT_SECONDS = 120.0
@@ -42,6 +43,8 @@ class HasuraAdmin:
             timeout=timeout_seconds,
             headers={"X-Hasura-Admin-Secret": admin_secret, **(headers or {})},
             transport=transport,
+            # With proxies the environment may also name the certificates.
+            verify=True if use_proxies else tls_context(),
             trust_env=use_proxies,
         )
 

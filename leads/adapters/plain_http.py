@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from leads.adapters.tls import tls_context
 from leads.domain.errors import IntegrationError
 
 
@@ -40,7 +41,7 @@ def ask(
     """GET the URL, or POST `body` as JSON. Raises NoAnswer; its message quotes no header."""
     started = time.monotonic()
     try:
-        with httpx.Client(timeout=timeout_seconds, trust_env=False) as client:
+        with httpx.Client(timeout=timeout_seconds, verify=tls_context(), trust_env=False) as client:
             response = client.request("GET" if body is None else "POST", url, json=body, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         raise NoAnswer(f"{url} does not answer: {type(error).__name__}") from error
