@@ -53,7 +53,8 @@ def look(sandbox: Sandbox, **variables: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def sandbox(harness: EndToEndHarness) -> Sandbox:
     """A running system in which every cron has run."""
-    assert harness.sandbox is not None
+    if harness.sandbox is None:
+        pytest.skip("it breaks the parts of a sandbox, and not those of the system that --hasura names")
     for name in CRONS:
         result = call(harness.sandbox, "cron", "run", name)
         assert result.exit_code == 0, result.output
@@ -107,3 +108,38 @@ def test_the_cause_of_a_breakage_is_named_in_time(
     rows[breakage.name] = f"| {breakage.name} | {cause['level']} | {cause['name']}: {text} | {helps} |"
     mended = look(sandbox)
     assert mended["cause"] is None or mended["cause"]["name"] != breakage.line, mended
+
+
+def examine(sandbox: Sandbox, *, code: int, **variables: str) -> dict[str, str]:
+    """Return the levels of `leads doctor` by name."""
+    result = call(sandbox, "doctor", "--json", **variables)
+    assert result.exit_code == code, result.output
+    return {line["name"]: line["level"] for line in json.loads(result.stdout)}
+
+
+def test_a_complete_installation_is_green_for_the_doctor(sandbox: Sandbox) -> None:
+    levels = examine(sandbox, code=0)
+    assert set(levels.values()) <= {"green", "-"}
+    for name in ("environment", "database", "rights", "JWT role", "handlers", "secret", "Pancake", "clocks"):
+        assert levels[name] == "green"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "line"),
+    [
+        ("HANDLER_SECRET", "another-secret-of-the-test-with-32-chars", "secret"),
+        ("HASURA_ADMIN_SECRET", "wrong", "rights"),
+        ("HASURA_SERVICE_TOKEN", "no.token", "JWT role"),
+        ("PANCAKE_API_HOSTS", "crm.pancake.vn", "Pancake"),
+    ],
+)
+def test_a_wrong_variable_is_red_for_the_doctor(
+    sandbox: Sandbox, variable: str, value: str, line: str
+) -> None:
+    levels = examine(sandbox, code=1, **{variable: value})
+    assert [name for name, level in levels.items() if level == "red"] == [line]
+
+
+def test_a_token_of_the_edge_is_refused_by_the_doctor(sandbox: Sandbox) -> None:
+    token = sandbox.keys.token("pancake_edge")
+    assert examine(sandbox, code=1, HASURA_SERVICE_TOKEN=token)["JWT role"] == "red"

@@ -159,3 +159,20 @@ def test_without_variables_it_names_them_all_and_does_not_look() -> None:
 def test_watch_and_json_do_not_go_together(url: str) -> None:
     result = run(url, CLOSED, "--watch", "--json")
     assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_watching_prints_block_after_block_into_a_pipe_until_ctrl_c(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", wait)
+    result = run(url, CLOSED, "--watch")
+    assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
+    assert len(re.findall(r"^\S+ \S+ UTC  RED  ", result.stdout, re.MULTILINE)) == 2
+    assert waits == [5.0, 5.0]
