@@ -3,7 +3,7 @@
 Facts: https://hasura.io/docs/2.0/api-reference/metadata-api/index/ (version conflicts answer 409).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,6 +13,8 @@ from leads.adapters.tls import tls_context
 from leads.domain.errors import HasuraUnavailable, IntegrationError
 
 TIMEOUT_SECONDS = 120.0
+LIST = "answers"
+"""The key under which `bulk` finds an answer that is a list."""
 
 
 class AccessDenied(IntegrationError):
@@ -67,6 +69,16 @@ class HasuraAdmin:
         """
         return self._command("/v1/metadata", request)
 
+    def bulk(self, requests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Send requests to the metadata API in one; return the answer of each.
+
+        One that is refused refuses all. Raises RequestRefused, AccessDenied and HasuraUnavailable.
+        """
+        answers = self._command("/v1/metadata", {"type": "bulk", "args": list(requests)}).get(LIST)
+        if not isinstance(answers, list) or len(answers) != len(requests):
+            raise RequestRefused("bulk: the answer is not a list with an item for each request")
+        return answers
+
     def run_sql(self, sql: str, source: str, *, read_only: bool) -> list[list[str]]:
         """Run SQL as the role of the engine, in one transaction; return the rows of its last statement.
 
@@ -116,6 +128,8 @@ class HasuraAdmin:
             answer = response.json()
         except ValueError as error:
             raise _unavailable(url, f"status {response.status_code}, the body is not JSON") from error
+        if isinstance(answer, list):
+            answer = {LIST: answer}
         if not isinstance(answer, dict):
             raise _unavailable(url, "the answer is not a JSON object")
         return response.status_code, answer

@@ -67,7 +67,7 @@ class EngineProbes:
         self._configuration = probes.start(engine.configuration)
         self._triggers = probes.start(lambda: find_missing_triggers(engine, source, wanted))
         names = [name for kind, name in wanted if kind == CRON]
-        self._crons = [probes.start(partial(engine.future_events, [name])) for name in names]
+        self._crons = probes.start(partial(engine.future_events, names))
 
     def look(self) -> EngineLook:
         """Wait for the answers, and close the connections to the engine."""
@@ -77,16 +77,13 @@ class EngineProbes:
             self._hasura.close()
 
     def _answers(self) -> EngineLook:
-        crons = [probe.answer() for probe in self._crons]
-        failure = next((answer for answer in crons if isinstance(answer, Failure)), None)
-        merged = {name: count for each in crons if isinstance(each, dict) for name, count in each.items()}
         return EngineLook(
             version=self._version.answer(),
             pieces=self._pieces.answer(),
             inconsistencies=self._inconsistencies.answer(),
             configuration=self._configuration.answer(),
             triggers=self._triggers.answer(),
-            crons=failure or merged,
+            crons=self._crons.answer(),
         )
 
 

@@ -25,6 +25,7 @@ SWITCH_ON_WEBHOOK = "Pancake → Settings → Tools → Webhook: switch it on ag
 SET_KEY, TEST_KEY = "leads connection set-api-key", "leads connection test"
 END_KILL_SWITCH = f"Settings → Pancake: switch it off; then leads replay --status {HELD} --drain"
 BREAKER_OPEN = 2
+CHECK_CALLS = "Hasura does not reach the handlers: check its HANDLERS_URL and HANDLER_SECRET"
 UNSENT_MINUTES = 10
 
 
@@ -152,6 +153,8 @@ def judge_crons(state: State, schedules: Mapping[str, Schedule]) -> Line:
     more = f"; {len(late) - 1} more are late" if len(late) > 1 else ""
     text = f"{first.name} is late: it succeeded {since}{error}{more}"
     helps = "leads cron list" if more else f"leads cron run {first.name}"
+    if len(late) == len(state.crons):
+        helps = CHECK_CALLS
     return Line("crons", Level.RED, text, helps, is_symptom=True)
 
 

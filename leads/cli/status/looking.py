@@ -54,8 +54,9 @@ class Watcher:
         state = probes.start(partial(load_state, settings.database_url, now))
         blocker = probes.start(partial(find_blocker, settings.database_url, "status", state))
         engine = EngineProbes(probes, settings, self.source)
-        handlers = settings.handlers_url and probes.start(partial(look_at_handlers, settings.handlers_url))
-        edge = settings.edge_status_url and probes.start(partial(look_at_edge, settings.edge_status_url))
+        handlers_url, edge_url = settings.handlers_url, settings.edge_status_url
+        handlers = probes.start(partial(look_at_handlers, handlers_url)) if handlers_url else None
+        edge = probes.start(partial(look_at_edge, edge_url)) if edge_url else None
         keys = self._start_keys(probes, now)
         found_handlers = handlers.answer() if handlers else None
         chain = [

@@ -146,6 +146,7 @@ def test_late_crons_are_named_with_the_last_error() -> None:
     never = [LastRuns(name, None, None, None, None, None) for name in CRONS]
     line = judging.judge_crons(replace(STATE, crons=never), read_schedules())
     assert line.text.endswith("is late: it succeeded never; 6 more are late")
+    assert line.helps.startswith("Hasura does not reach the handlers")
 
 
 def test_rosters_without_members_are_red_without_duty_yellow() -> None:
