@@ -64,7 +64,8 @@ def open_limited(url: str, command: str) -> Iterator[DbSession]:
     Raises DatabaseUnavailable and LoginRefused.
     """
     with open_session(url, command, autocommit=False, connect_seconds=CONNECT_SECONDS) as db:
-        db.execute(QUERIES["probes/set_limits"], {"timeout": STATEMENT_TIMEOUT})
+        with db.pipeline():  # with the BEGIN in one round trip
+            db.execute(QUERIES["probes/set_limits"], {"timeout": STATEMENT_TIMEOUT})
         yield db
 
 

@@ -1,6 +1,6 @@
 """Load what the database says of tickets, switches, queue, crons, rosters and notifications."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -121,23 +121,31 @@ def load_state(url: str, now: datetime) -> State:
 
 
 def read_state(db: DbSession, now: datetime) -> State:
-    """Read it in an open session. Raises DatabaseError."""
+    """Read it in an open session, in one round trip. Raises DatabaseError."""
     params = {"now": now, "most": MOST_ROWS, "names": list(CRONS)}
 
-    def rows(name: str, kind: type[Row]) -> list[Row]:
-        cursor = db.cursor(row_factory=class_row(kind))
-        return cursor.execute(QUERIES[name], params).fetchall()
+    def ask(name: str, kind: type[Row]) -> Callable[[], list[Row]]:
+        return db.cursor(row_factory=class_row(kind)).execute(QUERIES[name], params).fetchall
 
+    with db.pipeline():
+        switches = ask("status/list_switches", Switch)
+        connections = ask("status/list_connections", ConnectionState)
+        queue = ask("status/count_events", Queue)
+        crons = ask("status/list_cron_runs", LastRuns)
+        rosters = ask("status/list_rosters", Roster)
+        unassigned = ask("status/count_unassigned", UnassignedCount)
+        unsent = ask("status/count_unsent", UnsentCount)
+        tickets = ask("status/count_tickets", Tickets)
     return State(
         now=now,
-        switches=rows("status/list_switches", Switch),
-        connections=rows("status/list_connections", ConnectionState),
-        queue=rows("status/count_events", Queue),
-        crons=rows("status/list_cron_runs", LastRuns),
-        rosters=rows("status/list_rosters", Roster),
-        unassigned=rows("status/count_unassigned", UnassignedCount)[0],
-        unsent=rows("status/count_unsent", UnsentCount)[0],
-        tickets=rows("status/count_tickets", Tickets)[0],
+        switches=switches(),
+        connections=connections(),
+        queue=queue(),
+        crons=crons(),
+        rosters=rosters(),
+        unassigned=unassigned()[0],
+        unsent=unsent()[0],
+        tickets=tickets()[0],
     )
 
 
