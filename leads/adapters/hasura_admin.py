@@ -74,7 +74,8 @@ class HasuraAdmin:
 
         One that is refused refuses all. Raises RequestRefused, AccessDenied and HasuraUnavailable.
         """
-        answers = self._command("/v1/metadata", {"type": "bulk", "args": list(requests)}).get(LIST)
+        bulk = {"type": "bulk", "args": list(requests)}
+        answers = self._command("/v1/metadata", bulk, takes_list=True).get(LIST)
         if not isinstance(answers, list) or len(answers) != len(requests):
             raise RequestRefused("bulk: the answer is not a list with an item for each request")
         return answers
@@ -98,8 +99,8 @@ class HasuraAdmin:
             raise self._refusal(answer.get("code"), _reason(answer))
         return answer
 
-    def _command(self, path: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        status, answer = self._post(path, dict(request))
+    def _command(self, path: str, request: Mapping[str, Any], *, takes_list: bool = False) -> dict[str, Any]:
+        status, answer = self._request("POST", path, dict(request), takes_list=takes_list)
         if status == 200:
             return answer
         if status == 409:
@@ -112,7 +113,7 @@ class HasuraAdmin:
         return self._request("POST", path, body)
 
     def _request(
-        self, method: str, path: str, body: dict[str, Any] | None = None
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, takes_list: bool = False
     ) -> tuple[int, dict[str, Any]]:
         url = f"{self.url}{path}"
         try:
@@ -128,7 +129,7 @@ class HasuraAdmin:
             answer = response.json()
         except ValueError as error:
             raise _unavailable(url, f"status {response.status_code}, the body is not JSON") from error
-        if isinstance(answer, list):
+        if takes_list and isinstance(answer, list):
             answer = {LIST: answer}
         if not isinstance(answer, dict):
             raise _unavailable(url, "the answer is not a JSON object")
