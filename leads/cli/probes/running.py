@@ -12,8 +12,8 @@ from leads.adapters.hasura_admin import AccessDenied
 from leads.cli.failures import CommandFailed
 from leads.domain.errors import IntegrationError
 
-PROBE_SECONDS = 2.8
-"""How long all probes of a look together may take: the whole look ends within 3 s."""
+PROBE_SECONDS = 2.4
+"""How long all probes of a look together may take: with the start of the program it ends within 3 s."""
 REQUEST_SECONDS = 2.0
 """How long one request or statement of a probe may take."""
 CONNECT_SECONDS = 2
