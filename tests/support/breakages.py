@@ -26,8 +26,8 @@ MEMBERS = "UPDATE pancake_assignee SET is_active = true"
 OFF_DUTY = "UPDATE staff SET on_duty = false"
 ON_DUTY = f"UPDATE staff SET on_duty = true WHERE id = ANY ('{{{','.join(STAFF[:5])}}}')"
 RUNS = (
-    "UPDATE pancake_cron_run SET scheduled_time = scheduled_time {} interval '3 days'"
-    " WHERE name = 'reconcile_daily'"
+    "UPDATE pancake_cron_run SET scheduled_time = scheduled_time {0} interval '3 days',"
+    " finished_at = finished_at {0} interval '3 days' WHERE name = 'reconcile_daily'"
 )
 
 BREAKAGES = (
