@@ -118,6 +118,6 @@ def judge_database(look: DatabaseLook | Failure) -> Line:
 def judge_wait(wait: LockWait, seconds: float) -> Line:
     """Name the session that others have waited for, for so long."""
     who = f"session {wait.blocking_pid} ({wait.blocking_application or 'no application name'})"
-    text = f"{wait.sessions} wait for a lock, the first for {seconds:.0f} s; {who} holds it"
+    text = f"sessions that wait for a lock: {wait.sessions}, one for {seconds:.0f} s; {who} holds it"
     helps = f"psql: SELECT pg_terminate_backend({wait.blocking_pid})"
     return Line(NAME, Level.RED if seconds >= RED_AFTER_SECONDS else Level.YELLOW, text, helps)
