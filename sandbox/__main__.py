@@ -3,11 +3,13 @@
 import typer
 
 from sandbox.secrets import secrets
+from sandbox.send import send
 from sandbox.up import up
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 app.command()(up)
 app.command()(secrets)
+app.command()(send)
 
 
 @app.callback()

@@ -74,12 +74,12 @@ BEGIN
         UNION ALL
         SELECT 'pancake_operators', g.name, g.privilege, string_to_array(g.columns, ', ')
         FROM (VALUES
-            -- Diva's: backfill-phones, tickets, and what reconcile reads.
+            -- Diva's: backfill-phones, tickets, and what status and reconcile read.
             ('public.account', 'SELECT', 'id, phone_code, phone_number, phone_enabled, normalized_phone'),
             ('public.account', 'UPDATE', 'normalized_phone'),
-            ('public.ticket', 'SELECT', 'id, source_id, data'),
+            ('public.ticket', 'SELECT', 'id, code, source_id, assignee_id, status, data, created_at'),
             ('public.ticket', 'UPDATE', 'source_id, data'),
-            ('public.staff', 'SELECT', 'id, full_name, role, is_active'),
+            ('public.staff', 'SELECT', 'id, full_name, role, is_active, on_duty'),
             ('public.view_pancake_stored_setting', 'SELECT', NULL),
             -- The integration's: connection and reconcile. The base URL of a connection is set when it is created, and never changed.
             ('public.pancake_connection', 'SELECT', NULL),
@@ -87,6 +87,7 @@ BEGIN
             ('public.pancake_connection', 'UPDATE', 'record_timezone, api_key_encrypted, token_sha256, previous_token_sha256, previous_token_expires_at, webhook_secret_encrypted, previous_webhook_secret_encrypted, previous_webhook_secret_expires_at, header_secret_encrypted, previous_header_secret_encrypted, previous_header_secret_expires_at, status, status_changed_at, poll_watermark, updated_at'),
             ('public.pancake_source', 'SELECT', NULL),
             ('public.pancake_source', 'INSERT', NULL),
+            ('public.pancake_assignee', 'SELECT', 'id, source_id, staff_id, is_active'),
             ('public.pancake_webhook_event', 'SELECT', NULL),
             ('public.pancake_webhook_event', 'INSERT', NULL),
             ('public.pancake_webhook_event', 'UPDATE', 'payload, normalized_phone, status, origin, created_at, replayed_by, replayed_at'),

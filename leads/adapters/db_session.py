@@ -36,8 +36,10 @@ class LoginRefused(IntegrationError):
     code = "login_refused"
 
 
-def open_session(url: str, command: str, *, autocommit: bool = True) -> DbSession:
-    """Open a session for a command of `leads`; use it as a context manager.
+def open_session(
+    url: str, command: str, *, autocommit: bool = True, connect_seconds: int = CONNECT_TIMEOUT_SECONDS
+) -> DbSession:
+    """Open a session for a command of `leads` within `connect_seconds`, at least 2; use it in a `with`.
 
     The database sees the application `leads COMMAND by USER`, also in the history of changes. With
     `autocommit` every statement commits alone unless `transaction()` is open; without, the block is one
@@ -48,7 +50,7 @@ def open_session(url: str, command: str, *, autocommit: bool = True) -> DbSessio
             url,
             autocommit=autocommit,
             row_factory=dict_row,
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            connect_timeout=connect_seconds,
             application_name=f"leads {command} by {_user()}",
         )
     except psycopg.OperationalError as error:

@@ -3,15 +3,18 @@
 Facts: https://hasura.io/docs/2.0/api-reference/metadata-api/index/ (version conflicts answer 409).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
+from leads.adapters.tls import tls_context
 from leads.domain.errors import HasuraUnavailable, IntegrationError
 
 TIMEOUT_SECONDS = 120.0
+LIST = "answers"
+"""The key under which `bulk` finds an answer that is a list."""
 
 
 class AccessDenied(IntegrationError):
@@ -42,6 +45,8 @@ class HasuraAdmin:
             timeout=timeout_seconds,
             headers={"X-Hasura-Admin-Secret": admin_secret, **(headers or {})},
             transport=transport,
+            # With proxies the environment may also name the certificates.
+            verify=True if use_proxies else tls_context(),
             trust_env=use_proxies,
         )
 
@@ -64,6 +69,17 @@ class HasuraAdmin:
         """
         return self._command("/v1/metadata", request)
 
+    def bulk(self, requests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Send requests to the metadata API in one; return the answer of each.
+
+        One that is refused refuses all. Raises RequestRefused, AccessDenied and HasuraUnavailable.
+        """
+        bulk = {"type": "bulk", "args": list(requests)}
+        answers = self._command("/v1/metadata", bulk, takes_list=True).get(LIST)
+        if not isinstance(answers, list) or len(answers) != len(requests):
+            raise RequestRefused("bulk: the answer is not a list with an item for each request")
+        return answers
+
     def run_sql(self, sql: str, source: str, *, read_only: bool) -> list[list[str]]:
         """Run SQL as the role of the engine, in one transaction; return the rows of its last statement.
 
@@ -83,8 +99,8 @@ class HasuraAdmin:
             raise self._refusal(answer.get("code"), _reason(answer))
         return answer
 
-    def _command(self, path: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        status, answer = self._post(path, dict(request))
+    def _command(self, path: str, request: Mapping[str, Any], *, takes_list: bool = False) -> dict[str, Any]:
+        status, answer = self._request("POST", path, dict(request), takes_list=takes_list)
         if status == 200:
             return answer
         if status == 409:
@@ -97,7 +113,7 @@ class HasuraAdmin:
         return self._request("POST", path, body)
 
     def _request(
-        self, method: str, path: str, body: dict[str, Any] | None = None
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, takes_list: bool = False
     ) -> tuple[int, dict[str, Any]]:
         url = f"{self.url}{path}"
         try:
@@ -113,6 +129,8 @@ class HasuraAdmin:
             answer = response.json()
         except ValueError as error:
             raise _unavailable(url, f"status {response.status_code}, the body is not JSON") from error
+        if takes_list and isinstance(answer, list):
+            answer = {LIST: answer}
         if not isinstance(answer, dict):
             raise _unavailable(url, "the answer is not a JSON object")
         return response.status_code, answer
@@ -122,13 +140,16 @@ class HasuraAdmin:
             return AccessDenied(f"{self.url} does not accept the admin secret: {reason}")
         return RequestRefused(reason, code=code)
 
+    def close(self) -> None:
+        self._http.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._http.close()
+        self.close()
 
 
 def _unavailable(url: str, reason: str) -> HasuraUnavailable:

@@ -49,6 +49,10 @@ class KeyRing:
         return cls(keys)
 
     @property
+    def is_empty(self) -> bool:
+        return not self._keys
+
+    @property
     def current(self) -> str:
         """Return the id of the key that encrypts. Raises ValueError if the ring is empty."""
         if not self._keys:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from leads.adapters.caller_secret import CallerSecret, read_caller_secret
 from leads.adapters.clear_text import ClearText, Hop
 from leads.adapters.clock import Clock
 from leads.adapters.secrets import KeyRing
+from leads.adapters.variables import VARIABLES
 from leads.domain.base_url import DEFAULT_HOSTS, read_hosts
 
 
@@ -111,23 +112,6 @@ def read_settings(environment: Mapping[str, str] = os.environ, now: datetime | N
     return settings
 
 
-VARIABLES: Mapping[str, str] = {
-    "DATABASE_URL": "the URL of Diva's database, postgresql://user:password@host:5432/database",
-    "METADATA_DATABASE_URL": "the URL of the database of Hasura's metadata, in the form of DATABASE_URL",
-    "ENCRYPTION_KEYS": "the keys of the handlers, the same for leads, id:base64[,id:base64]",
-    "HASURA_SERVICE_TOKEN": "a JWT of role pancake_service, made by: leads token pancake_service",
-    "HANDLER_SECRET": "the same value as that of Hasura, at least 32 characters",
-    "EDGE_SECRET": "the same value as that of the edge, at least 32 characters",
-    "HASURA_URL": "the base URL of Hasura, for example http://hasura.internal:8080",
-    "HASURA_ADMIN_SECRET": "the admin secret of the engine at HASURA_URL",
-    "HASURA_OTHER_ADMIN_SECRET": "the other engine's admin secret; HASURA_ADMIN_SECRET is not sent there",
-    "HASURA_GRAPHQL_JWT_SECRET": "the same value as that of the engine, a JSON object",
-    "EDGE_STATE_KEYS": "the same value as that of the edge, id:base64[,id:base64]",
-    "PUBLIC_URL": "the URL at which Pancake reaches the edge, for example https://crm.example.com",
-}
-"""The variables that handlers and verbs need, each with the value to give it."""
-
-
 # What the operators' command `leads` reads.
 
 
@@ -145,11 +129,21 @@ class OperatorSettings:
     edge_state_dir: Path
     pancake_api_hosts: frozenset[str]
     public_url: str
+    handlers_url: str
+    handler_secret: str = field(repr=False)
+    edge_status_url: str
+    hasura_service_token: str = field(repr=False)
 
 
-def read_operator_settings(*needs: str, environment: Mapping[str, str] = os.environ) -> OperatorSettings:
-    """Read and check the variables that a verb names. Raises SettingsError that lists every problem."""
-    values = {name: environment.get(name, "").strip() if name in needs else "" for name in VARIABLES}
+def read_operator_settings(
+    *needs: str, may_have: Collection[str] = (), environment: Mapping[str, str] = os.environ
+) -> OperatorSettings:
+    """Read and check the variables that a verb names; those that it `may_have` are empty if not set.
+
+    Raises SettingsError that lists every problem.
+    """
+    named = {*needs, *may_have}
+    values = {name: environment.get(name, "").strip() if name in named else "" for name in VARIABLES}
     problems = [f"{name} is not set: give it {VARIABLES[name]}" for name in needs if not values[name]]
     clear_text = ClearText(environment, problems)
     _check_database_url("DATABASE_URL", values["DATABASE_URL"], clear_text, problems)
@@ -164,8 +158,13 @@ def read_operator_settings(*needs: str, environment: Mapping[str, str] = os.envi
         edge_state_dir=Path(environment.get("EDGE_STATE_DIR", "").strip() or "/var/lib/pancake-edge"),
         pancake_api_hosts=_allowed_hosts(environment, problems),
         public_url=values["PUBLIC_URL"],
+        handlers_url=_base_url("HANDLERS_URL", values["HANDLERS_URL"], problems),
+        handler_secret=values["HANDLER_SECRET"],
+        edge_status_url=_base_url("EDGE_STATUS_URL", values["EDGE_STATUS_URL"], problems),
+        hasura_service_token=values["HASURA_SERVICE_TOKEN"],
     )
     _check_urls(clear_text, settings.hasura_url, settings.pancake_api_hosts)
+    clear_text.check_urls("HANDLERS_URL", "handlers", filter(_is_http, [settings.handlers_url]))
     clear_text.check_urls("PUBLIC_URL", "edge", filter(None, [settings.public_url]))
     if problems:
         raise SettingsError(*problems)

@@ -5,7 +5,10 @@ import signal
 import typer
 
 from leads.cli.backfill_phones.command import backfill_phones
+from leads.cli.config.command import app as config
 from leads.cli.connection.command import app as connection
+from leads.cli.cron.command import app as cron
+from leads.cli.doctor.command import doctor
 from leads.cli.edge_spool.command import app as edge_spool
 from leads.cli.erase.command import erase
 from leads.cli.failures import VerbGroup
@@ -16,7 +19,8 @@ from leads.cli.output import examples, exit_code_table
 from leads.cli.reconcile.command import reconcile
 from leads.cli.replay.command import replay
 from leads.cli.serve import serve
-from leads.cli.status import status
+from leads.cli.status.command import status
+from leads.cli.tail import tail
 from leads.cli.tickets.command import app as tickets
 from leads.cli.token import token
 
@@ -47,7 +51,11 @@ app.command(
 )(erase)
 add_project_verbs(metadata)
 app.add_typer(metadata, name="metadata")
-app.command("status", epilog=examples("status", "status --json"))(status)
+app.command("status", epilog=examples("status", "status --watch", "status --json"))(status)
+app.command("doctor", epilog=examples("doctor", "doctor --json"))(doctor)
+app.command("tail", epilog=examples("tail", "tail --last 50"))(tail)
+app.add_typer(cron, name="cron")
+app.add_typer(config, name="config")
 app.add_typer(edge_spool, name="edge-spool")
 app.add_typer(tickets, name="tickets")
 

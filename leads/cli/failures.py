@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from leads.adapters.db_session import DatabaseError, LoginRefused, is_lost
 from leads.adapters.hasura_admin import AccessDenied
+from leads.adapters.plain_http import NoAnswer
 from leads.adapters.settings import SettingsError
 from leads.cli.exit_codes import ExitCode
 from leads.domain.errors import (
@@ -22,6 +23,7 @@ from leads.domain.visible_text import escape_unseen
 SERVICES: tuple[tuple[type[IntegrationError], str, str], ...] = (
     (DatabaseUnavailable, "the database", "DATABASE_URL"),
     (HasuraUnavailable, "Hasura", "HASURA_URL"),
+    (NoAnswer, "the handlers", "HANDLERS_URL"),
     (PancakeUnavailable, "Pancake", "the connection's API URL (leads connection status)"),
 )
 """The services that may be unreachable, each with what to check."""

@@ -10,6 +10,7 @@ from sandbox.bench.latency import latency
 from sandbox.bench.poll import poll
 from sandbox.bench.process import process
 from sandbox.bench.reconcile import reconcile
+from sandbox.bench.status import status
 
 app = typer.Typer(
     add_completion=False,
@@ -24,6 +25,7 @@ app.command()(poll)
 app.command()(crons)
 app.command()(edge)
 app.command()(latency)
+app.command()(status)
 
 if __name__ == "__main__":
     app(prog_name="scripts/bench")

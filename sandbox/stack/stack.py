@@ -130,12 +130,17 @@ class Sandbox:
 
     def environment(self) -> dict[str, str]:
         """Return the addresses and secrets for a client of the sandbox."""
+        edge = {"EDGE_STATUS_URL": self.edge.ops_url} if isinstance(self.edge, NginxEdge) else {}
         return {
+            **edge,
             "DATABASE_URL": self.database_url,
             "HASURA_URL": self.hasura_url,
             "HASURA_ADMIN_SECRET": self.keys.admin_secret,
+            "HASURA_SERVICE_TOKEN": self.keys.token("pancake_service"),
             "HANDLERS_URL": self.handlers_url,
             "HANDLER_SECRET": self.keys.handler_secret,
+            "ENCRYPTION_KEYS": self.keys.encryption_keys,
+            "PANCAKE_API_HOSTS": self.pancake_url,
             "WEBHOOK_URL": self.webhook_url,
             "WEBHOOK_TOKEN": self.keys.webhook_token,
             "NOTIFICATIONS_URL": self.notifications_url,

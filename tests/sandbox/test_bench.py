@@ -50,6 +50,13 @@ def test_the_longest_call_of_each_cron_is_measured() -> None:
     assert all(each["calls"] >= 1 for each in result["crons"].values())
 
 
+def test_a_look_at_a_system_with_many_events_is_measured() -> None:
+    printed = CliRunner().invoke(app, ["status", "--events", "2000", "--looks", "10", "--json"])
+    result = json.loads(printed.stdout)
+    assert (printed.exit_code, result["events"], result["looks"]) == (0, 2000, 10)
+    assert 0 < result["tables_p50_ms"] < result["look_p50_ms"] <= result["look_p95_ms"]
+
+
 def test_pgbench_gets_the_password_in_its_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

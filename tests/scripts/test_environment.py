@@ -73,6 +73,13 @@ def test_an_operators_command_reads_the_file_and_prefers_the_environment(clone: 
     assert output(clone, name, DATABASE_URL="") == "database: , key: k:with space"
 
 
+def test_the_command_learns_which_variables_are_from_the_file(clone: Path) -> None:
+    (program,) = (clone / ".venv").glob("*/bin/python")
+    program.write_text('#!/bin/sh\necho "from the file: $LEADS_ENV_FILE_NAMES"\n')
+    assert output(clone, "leads") == "from the file: DATABASE_URL ENCRYPTION_KEYS"
+    assert output(clone, "leads", DATABASE_URL="") == "from the file: ENCRYPTION_KEYS"
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_scripts_do_not_read_the_file(clone: Path, name: str) -> None:
     assert output(clone, name) == "database: , key:"

@@ -11,7 +11,7 @@ from tests.support.plans import custom_plan, generic_plan, indexes, scanned
 
 FOLDERS = {"process_record", "ingest_record", "outbox", "retry_failed", "pancake_lists", "poll_records"}
 FOLDERS |= {"check_connection", "check_sla", "reconcile_daily", "cron_runs", "run_notices"}
-FOLDERS |= {"unassigned_tickets"}
+FOLDERS |= {"unassigned_tickets", "status", "tail"}
 HOT = [name for name in QUERIES if name.split("/")[0] in FOLDERS]
 FACTS_PARAMS: dict[str, Any] = {
     "id": 5000,
@@ -128,6 +128,16 @@ def test_an_event_is_found_by_its_key(filled: psycopg.Connection, name: str) -> 
         ("replay_events/replay_rows", "pk_pancake_webhook_event"),
         ("replay_events/load_leads", "pk_pancake_webhook_event"),
         ("kpi/load_success", "ix_pancake_webhook_event_held"),
+        ("status/count_tickets", "ix_pancake_webhook_event_created_at"),
+        ("status/list_connections", "ix_pancake_webhook_event_created_at"),
+        ("status/count_events", "ix_pancake_webhook_event_waiting"),
+        ("status/count_events", "ix_pancake_webhook_event_retry"),
+        ("status/count_events", "ix_pancake_webhook_event_held"),
+        ("status/list_cron_runs", "uq_pancake_cron_run_tick"),
+        ("status/count_unassigned", "ix_pancake_webhook_event_unassigned"),
+        ("status/count_unsent", "ix_pancake_webhook_event_unnotified"),
+        ("status/count_unsent", "ix_pancake_webhook_event_given_up"),
+        ("tail/list_events", "pk_pancake_webhook_event"),
     ],
 )
 def test_a_statement_uses_the_index_that_it_names(filled: psycopg.Connection, name: str, index: str) -> None:

@@ -52,23 +52,23 @@ class Engine:
     def future_events(self, crons: Iterable[str]) -> dict[str, int | None]:
         """Count the scheduled events of each cron trigger; None for one that is inconsistent.
 
-        An engine does not know an inconsistent cron trigger: it answers `not-exists`.
+        One request for all, unless the engine refuses it: it does not know an inconsistent cron trigger, and
+        answers `not-exists`.
         """
-        counts: dict[str, int | None] = {}
-        for name in crons:
-            arguments = {
-                "type": "cron", "trigger_name": name, "status": ["scheduled"], "limit": 1, "offset": 0,
-                "get_rows_count": True,
-            }  # fmt: skip
-            try:
-                answer = self._hasura.metadata({"type": "get_scheduled_events", "args": arguments})
-            except RequestRefused as error:
-                if error.code != "not-exists":
-                    raise self._refused(error) from error
-                counts[name] = None
-            else:
-                counts[name] = int(answer.get("count") or 0)
-        return counts
+        requests = {name: _count_scheduled(name) for name in crons}
+        try:
+            answers = self._hasura.bulk(list(requests.values()))
+        except RequestRefused:
+            return {name: self._count_alone(request) for name, request in requests.items()}
+        return {name: _read_count(answer) for name, answer in zip(requests, answers, strict=True)}
+
+    def _count_alone(self, request: Json) -> int | None:
+        try:
+            return _read_count(self._hasura.metadata(request))
+        except RequestRefused as error:
+            if error.code == "not-exists":
+                return None
+            raise self._refused(error) from error
 
     def set_permission(self, action: str, role: str, *, is_allowed: bool) -> None:
         """Allow an action to a role, or take that back."""
@@ -95,3 +95,15 @@ class Engine:
                 "run this again."
             )
         return MetadataError(f"{self.url} refused the request {error}")
+
+
+def _count_scheduled(cron: str) -> Json:
+    arguments = {
+        "type": "cron", "trigger_name": cron, "status": ["scheduled"], "limit": 1, "offset": 0,
+        "get_rows_count": True,
+    }  # fmt: skip
+    return {"type": "get_scheduled_events", "args": arguments}
+
+
+def _read_count(answer: Json) -> int:
+    return int(answer.get("count") or 0)

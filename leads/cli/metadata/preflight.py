@@ -29,7 +29,7 @@ def find_obstacles(
 
     Raises MetadataError.
     """
-    yield from _find_old_version(engine, accepted)
+    yield from find_old_version(engine, accepted)
     yield from _find_other_names(engine, metadata, source)
     yield from database.find_old_catalog(engine, source)
     yield from _find_missing_variables(engine, metadata, version, source, wanted)
@@ -40,7 +40,8 @@ def find_obstacles(
     yield from database.find_missing_triggers(engine, source, kept)
 
 
-def _find_old_version(engine: Engine, accepted: str) -> Iterator[str]:
+def find_old_version(engine: Engine, accepted: str) -> Iterator[str]:
+    """Say if the engine is too old; `accepted` is a version that the operator takes. Raises MetadataError."""
     found = engine.version()
     numbers = re.match(r"v?(\d+)\.(\d+)\.(\d+)", found)
     if found == accepted or (numbers and tuple(map(int, numbers.groups())) >= MIN_VERSION):

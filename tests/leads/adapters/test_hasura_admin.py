@@ -70,6 +70,25 @@ def test_what_is_no_answer_of_hasura_is_unavailable(status: int, body: dict[str,
         answering(status, **body).graphql("query { a }", {})
 
 
+def test_several_requests_are_answered_in_one() -> None:
+    assert answering(200, json=[{"count": 1}, {"count": 0}]).bulk([EXPORT, EXPORT]) == [
+        {"count": 1}, {"count": 0},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", [{"count": 1}, [{"count": 1}]])
+def test_a_bulk_without_an_answer_to_each_request_is_refused(answer: Any) -> None:
+    with pytest.raises(RequestRefused, match="bulk"):
+        answering(200, json=answer).bulk([EXPORT, EXPORT])
+
+
+def test_a_refused_bulk_keeps_the_code_of_the_engine() -> None:
+    body = {"code": "not-exists", "error": "no such cron trigger"}
+    with pytest.raises(RequestRefused) as error:
+        answering(400, json=body).bulk([EXPORT])
+    assert error.value.code == "not-exists"
+
+
 def test_an_address_that_is_none_is_unavailable() -> None:
     with HasuraAdmin("nonsense", "the-secret") as hasura, pytest.raises(HasuraUnavailable):
         hasura.metadata(EXPORT)

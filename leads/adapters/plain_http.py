@@ -1,0 +1,69 @@
+"""Ask the handlers and the edge, for operators' commands; leads/adapters/hasura_admin.py asks Hasura."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from leads.adapters.tls import tls_context
+from leads.domain.errors import IntegrationError
+
+
+class NoAnswer(IntegrationError):
+    """The service did not answer; the message names its URL and the kind of the failure."""
+
+    code = "no_answer"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """An answer, how many seconds it took, and the time in its header Date; `json` is None for other text."""
+
+    status: int
+    text: str
+    json: Any
+    seconds: float
+    date: datetime | None
+    retry_after: str | None
+
+
+def ask(
+    url: str,
+    *,
+    body: Mapping[str, object] | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout_seconds: float,
+) -> HttpAnswer:
+    """GET the URL, or POST `body` as JSON. Raises NoAnswer; its message quotes no header."""
+    started = time.monotonic()
+    try:
+        with httpx.Client(timeout=timeout_seconds, verify=tls_context(), trust_env=False) as client:
+            response = client.request("GET" if body is None else "POST", url, json=body, headers=headers)
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        raise NoAnswer(f"{url} does not answer: {type(error).__name__}") from error
+    return HttpAnswer(
+        status=response.status_code,
+        text=response.text,
+        json=_json(response),
+        seconds=time.monotonic() - started,
+        date=_date(response.headers.get("date")),
+        retry_after=response.headers.get("retry-after"),
+    )
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def _date(text: str | None) -> datetime | None:
+    try:
+        return parsedate_to_datetime(text) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,120 @@
+"""The command line of `leads cron`."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from leads.adapters.settings import read_operator_settings
+from leads.cli.cron.running import run_to_its_end
+from leads.cli.exit_codes import ExitCode
+from leads.cli.failures import WrongUsage
+from leads.cli.output import AsJson, examples, print_json, print_line, show_activity, text_of, verb_group
+from leads.cli.probes.database import open_limited
+from leads.cli.status.looking import read_expressions
+from leads.cli.status.state import LastRuns, load_last_runs
+from leads.cli.status.words import age
+from leads.domain.cron_schedule import Schedule
+from leads.services.cron_runs import CRONS
+
+INSTEAD_OF_DRY_RUN: Mapping[str, str] = {
+    "reconcile_daily": "leads reconcile --day D --dry-run compares a day and inserts nothing.",
+    "retry_failed": "leads status shows what waits for it.",
+}
+
+app = verb_group(
+    "Show the seven crons, and run one now.",
+    "The schedules are those of our metadata, in UTC.",
+    examples("cron list", "cron run retry_failed"),
+)
+
+
+@app.command("list", epilog=examples("cron list", "cron list --json"))
+def list_crons(as_json: AsJson = False) -> None:
+    """Show each cron with its schedule, last success, next tick, and whether it is late.
+
+    Late: two ticks failed and the time of the third has passed; of a daily one, an hour after its tick.
+    Needs DATABASE_URL. Exit code 1: one is late.
+    """
+    url = read_operator_settings("DATABASE_URL").database_url
+    now, expressions = datetime.now(UTC), read_expressions()
+    with open_limited(url, "cron") as db:
+        runs = load_last_runs(db)
+    shown = [describe(each, expressions[each.name], now) for each in runs]
+    if as_json:
+        print_json(shown)
+    else:
+        _print(shown, now)
+    if any(each["late_since"] for each in shown):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+@app.command(epilog=examples("cron run retry_failed", "cron run reconcile_daily --json"))
+def run(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One of those that `leads cron list` shows.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Refused: no cron has a dry run; says what to use instead.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Call the handlers as Hasura does at a tick, until the run is finished, and print its report.
+
+    Needs HANDLERS_URL and HANDLER_SECRET. Exit code 1: the run failed, or another one is under way.
+    """
+    name = name.removeprefix("pancake_")
+    if name not in CRONS:
+        raise WrongUsage(f"There is no cron {name!r}. Choose one of: {', '.join(CRONS)}")
+    if dry_run:
+        instead = INSTEAD_OF_DRY_RUN.get(name, "leads cron list shows its last run.")
+        raise WrongUsage(f"{name} has no dry run: what it writes depends on what it reads. {instead}")
+    settings = read_operator_settings("HANDLERS_URL", "HANDLER_SECRET")
+    with show_activity(f"running {name}"):
+        answer = run_to_its_end(settings.handlers_url, settings.handler_secret, name, datetime.now(UTC))
+    if as_json:
+        print_json({"name": name, **answer})
+    else:
+        _print_answer(name, answer)
+    if answer["result"] != "succeeded":
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def describe(each: LastRuns, expression: str, now: datetime) -> dict[str, Any]:
+    """Return what is known of a cron; times in UTC."""
+    schedule = Schedule.parse(expression)
+    return {
+        "name": each.name,
+        "schedule": expression,
+        "succeeded_tick": each.succeeded_tick,
+        "succeeded_at": each.succeeded_at,
+        "last_tick": each.last_tick,
+        "last_outcome": each.last_outcome,
+        "last_error": each.last_error,
+        "next_tick": schedule.next_after(now),
+        "late_since": schedule.overdue_since(each.succeeded_tick, now),
+    }
+
+
+def _print(shown: list[dict[str, Any]], now: datetime) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("cron", "schedule (UTC)", "last success", "next (UTC)", ""):
+        table.add_column(heading)
+    for each in shown:
+        succeeded = f"{age(each['succeeded_at'], now)} ago" if each["succeeded_at"] else "never"
+        state = "[bold red]late[/]" if each["late_since"] else "[green]in time[/]"
+        table.add_row(each["name"], each["schedule"], succeeded, f"{each['next_tick']:%d %b %H:%M}", state)
+    Console().print(table)
+    for each in shown:
+        if each["last_outcome"] == "failed":
+            tick = f"{each['last_tick']:%Y-%m-%d %H:%M} UTC"
+            print_line(f"{each['name']} failed at {tick}: {each['last_error']}")
+
+
+def _print_answer(name: str, answer: Mapping[str, Any]) -> None:
+    print_line(f"{name}: {answer['result']}")
+    if reason := answer.get("reason"):
+        print_line(f"  {reason}")
+    for key, value in (answer.get("report") or {}).items():
+        print_line(f"  {key}: {text_of(value)}")

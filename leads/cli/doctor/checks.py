@@ -1,0 +1,186 @@
+"""The checks of `leads doctor` besides the probes that it shares with `leads status`."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+
+from leads.adapters.graphql import GraphqlClient
+from leads.adapters.plain_http import HttpAnswer, ask
+from leads.cli.metadata.engine import Engine
+from leads.cli.metadata.preflight import find_old_version
+from leads.cli.metadata.source import find_missing_rights, find_old_catalog
+from leads.cli.probes.database import DatabaseLook
+from leads.cli.probes.engine import CHECK_ENGINE
+from leads.cli.probes.lines import Level, Line
+from leads.cli.probes.pancake import KeyLook
+from leads.cli.probes.running import REQUEST_SECONDS, Failure
+from leads.cli.token import NAMESPACE, Role
+
+MAX_CLOCK_DIFFERENCE = timedelta(seconds=5)
+"""Tokens, ticks and leases compare times of different machines."""
+MIN_TOKEN_DAYS = 14
+REFUSALS = ("invalid-jwt", "access-denied", "jwt-invalid-claims", "invalid-headers")
+"""Codes with which an engine refuses a token, whatever it is asked."""
+RENEW = "leads token pancake_service, then restart the handlers with it"
+SYNCHRONIZE = "Synchronize that machine's clock: timedatectl set-ntp true"
+
+TokenLook = tuple[str, Mapping[str, bool | None]]
+"""How the engine refuses the token (empty if it does not), and the checks that the handlers make of it."""
+
+
+def judge_health(found: HttpAnswer | Failure) -> Line:
+    """Say whether the engine answers."""
+    if isinstance(found, Failure):
+        return Line("Hasura", Level.RED, f"no usable answer: {found.reason}", CHECK_ENGINE)
+    return Line("Hasura", Level.GREEN, f"it answers, {found.seconds * 1000:.0f} ms")
+
+
+def find_engine_obstacles(engine: Engine, source: str) -> list[str]:
+    """List what keeps our parts from working on this engine and its database. Raises MetadataError."""
+    return [
+        *find_old_version(engine, ""),
+        *find_old_catalog(engine, source),
+        *find_missing_rights(engine, source),
+    ]
+
+
+def judge_obstacles(found: list[str] | Failure) -> Iterator[Line]:
+    """Say for each obstacle what to do; its text ends with that."""
+    if isinstance(found, Failure):
+        level = Level.RED if found.is_refused else Level.UNKNOWN
+        yield Line("rights", level, found.reason, "Check HASURA_ADMIN_SECRET" if found.is_refused else "")
+        return
+    for text in found:
+        yield Line("rights", Level.RED, text, "docs/runbook/install.md, steps 2 and 4")
+    if not found:
+        yield Line("rights", Level.GREEN, "the engine is new enough; the handlers may store a lead")
+
+
+def examine_token(url: str, token: str) -> TokenLook:
+    """Ask the engine as the handlers do. Raises NoAnswer."""
+    answer = ask(
+        f"{url}/v1/graphql",
+        body={"query": "query LeadsDoctor { __typename }"},
+        headers={"Authorization": f"Bearer {token}"},
+        timeout_seconds=REQUEST_SECONDS,
+    )
+    errors = answer.json.get("errors") if isinstance(answer.json, dict) else None
+    code = str((errors or [{}])[0].get("extensions", {}).get("code", ""))
+    return code if code in REFUSALS else "", asyncio.run(_examine(url, token))
+
+
+async def _examine(url: str, token: str) -> dict[str, bool | None]:
+    client = GraphqlClient(url, token)
+    try:
+        return await client.examine()
+    finally:
+        await client.close()
+
+
+def judge_token(token: str, found: TokenLook | Failure | None, now: datetime) -> Line:
+    """Say whether the engine accepts the token of the handlers for its role, and for how long."""
+    if found is None:
+        return Line("JWT role", Level.UNKNOWN, "not looked at: HASURA_SERVICE_TOKEN is not set")
+    claims = _claims(token)
+    if claims is None:
+        return Line("JWT role", Level.RED, "HASURA_SERVICE_TOKEN is not a JWT", RENEW)
+    if isinstance(found, Failure):
+        return Line("JWT role", Level.UNKNOWN, found.reason)
+    refusal, state = found
+    if refusal:
+        text = f"the engine refuses HASURA_SERVICE_TOKEN ({refusal}): it has another JWT secret, or has ended"
+        return Line("JWT role", Level.RED, text, RENEW)
+    role = _role(claims)
+    if role != Role.SERVICE:
+        text = f"HASURA_SERVICE_TOKEN is of role {role or 'unknown'}, not {Role.SERVICE}"
+        return Line("JWT role", Level.RED, text, RENEW)
+    if state.get("allow_list") is False:
+        return Line("JWT role", Level.RED, "the allow list stops the handlers' call", "leads metadata 9a")
+    if state.get("notifications") is False:
+        return Line(
+            "JWT role", Level.RED, f"{Role.SERVICE} may not call sendNotifications", "leads metadata 9a"
+        )
+    days = _days_left(claims, now)
+    if days is not None and days < MIN_TOKEN_DAYS:
+        return Line("JWT role", Level.YELLOW, f"HASURA_SERVICE_TOKEN ends in {days:.0f} days", RENEW)
+    left = "" if days is None else f", for {days:.0f} days more"
+    return Line("JWT role", Level.GREEN, f"{Role.SERVICE} may call sendNotifications{left}")
+
+
+def _claims(token: str) -> dict[str, Any] | None:
+    try:
+        claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    except jwt.PyJWTError:
+        return None
+    return claims
+
+
+def _role(claims: Mapping[str, Any]) -> str | None:
+    of_hasura = claims.get(NAMESPACE)
+    role = of_hasura.get("x-hasura-default-role") if isinstance(of_hasura, dict) else None
+    return role if isinstance(role, str) else None
+
+
+def _days_left(claims: Mapping[str, Any], now: datetime) -> float | None:
+    end = claims.get("exp")
+    return (end - now.timestamp()) / 86_400 if isinstance(end, (int, float)) else None
+
+
+def is_secret_accepted(handlers_url: str, secret: str) -> bool:
+    """Whether the handlers accept Hasura's secret: they check it before the name, which is of no trigger."""
+    answer = ask(
+        f"{handlers_url}/cron/retry_failed",
+        body={"id": "leads doctor", "name": "leads_doctor", "scheduled_time": "2026-01-01T00:00:00Z"},
+        headers={"X-Handler-Secret": secret},
+        timeout_seconds=REQUEST_SECONDS,
+    )
+    return answer.status != 401
+
+
+def judge_secret(found: bool | Failure | None) -> Line:
+    """Say whether the handlers accept HANDLER_SECRET."""
+    if found is None:
+        text = "not looked at: HANDLERS_URL or HANDLER_SECRET is not set"
+        return Line("secret", Level.UNKNOWN, text)
+    if isinstance(found, Failure):
+        return Line("secret", Level.UNKNOWN, found.reason)
+    if not found:
+        text = "the handlers do not accept HANDLER_SECRET"
+        return Line("secret", Level.RED, text, "Give Hasura, the handlers and leads the same HANDLER_SECRET")
+    return Line("secret", Level.GREEN, "the handlers accept HANDLER_SECRET")
+
+
+def judge_clocks(database: DatabaseLook | Failure, others: Mapping[str, datetime | None]) -> Line:
+    """Compare the clocks of database, engine and handlers with the one here; `others` were read just now."""
+    differences: dict[str, timedelta] = {}
+    if isinstance(database, DatabaseLook):
+        differences["database"] = database.server.now - database.asked_at
+    now = datetime.now(UTC)
+    differences |= {name: time - now for name, time in others.items() if time is not None}
+    if not differences:
+        return Line("clocks", Level.UNKNOWN, "no other clock could be read")
+    for name, difference in differences.items():
+        if abs(difference) > MAX_CLOCK_DIFFERENCE:
+            seconds = difference.total_seconds()
+            where = "ahead of" if seconds > 0 else "behind"
+            text = f"the clock of {name} is {abs(seconds):.0f} s {where} this one"
+            return Line("clocks", Level.RED, text, SYNCHRONIZE)
+    return Line("clocks", Level.GREEN, f"{', '.join(differences)} and this machine agree within 5 s")
+
+
+def judge_keys(keys: Mapping[str, KeyLook] | Failure | None) -> Line:
+    """Say whether Pancake accepts the API keys."""
+    if keys is None:
+        return Line("Pancake", Level.UNKNOWN, "not looked at: ENCRYPTION_KEYS is not set")
+    if isinstance(keys, Failure):
+        return Line("Pancake", Level.UNKNOWN, keys.reason)
+    if not keys:
+        return Line("Pancake", Level.YELLOW, "there is no connection yet", "leads connection create")
+    bad = next((look for look in keys.values() if not look.is_accepted), None)
+    if bad is not None:
+        level = Level.RED if bad.is_rejected else Level.YELLOW
+        return Line("Pancake", level, bad.reason, "leads connection set-api-key")
+    return Line("Pancake", Level.GREEN, f"it accepts the API keys of {len(keys)} connections")

@@ -1,0 +1,1 @@
+"""Look at all parts of the integration at the same time, for `leads status` and `leads doctor`."""

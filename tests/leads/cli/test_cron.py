@@ -1,0 +1,112 @@
+"""`leads cron`: what ran, what is late, and a run that is called until it is finished."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from typer.testing import CliRunner, Result
+
+from leads.cli.__main__ import app
+from leads.cli.cron.running import run_to_its_end
+from leads.cli.failures import CommandFailed, WrongUsage
+from leads.services.cron_runs import CRONS
+from sandbox.postgres.roles import operators_url
+from tests.support.scripted_server import Scripted, scripted_server
+
+SECRET = "handler-secret-of-the-test-32-characters"
+TICK = datetime(2026, 5, 14, 9, 7, 30, tzinfo=UTC)
+UNFINISHED: Scripted = (503, {"Retry-After": "1"}, {"message": "…", "extensions": {"code": "run_unfinished"}})
+DONE: Scripted = (200, {}, {"result": "succeeded", "report": {"released": 3}})
+
+
+def run(*words: str, **variables: str) -> Result:
+    return CliRunner().invoke(app, ["cron", *words], env=variables)
+
+
+def add_run(database: str, name: str, tick: datetime, outcome: str = "succeeded", error: str = "") -> None:
+    with psycopg.connect(database) as db:
+        db.execute(
+            "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, error)"
+            " VALUES (%s, %s, %s, %s, %s, %s)",
+            [name, tick, tick, tick, outcome, error or None],
+        )
+
+
+def listed(database: str, *, code: int) -> dict[str, dict[str, Any]]:
+    result = run("list", "--json", DATABASE_URL=operators_url(database))
+    assert result.exit_code == code, result.output
+    return {each["name"]: each for each in json.loads(result.stdout)}
+
+
+def test_an_unknown_name_is_wrong_usage_that_names_the_seven() -> None:
+    result = run("run", "nonsense")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert all(name in result.stderr for name in CRONS)
+
+
+def test_a_cron_is_late_until_it_succeeds(database: str) -> None:
+    now = datetime.now(UTC)
+    assert all(each["late_since"] for each in listed(database, code=1).values())
+    for name in CRONS:
+        add_run(database, name, now)
+    assert not any(each["late_since"] for each in listed(database, code=0).values())
+
+
+def test_a_failed_run_keeps_the_last_success_and_shows_its_error(database: str) -> None:
+    now = datetime.now(UTC)
+    for name in CRONS:
+        add_run(database, name, now - timedelta(seconds=90))
+    add_run(database, "poll_records", now, "failed", "Pancake answered 503.")
+    found = listed(database, code=0)["poll_records"]
+    assert (found["last_outcome"], found["last_error"]) == ("failed", "Pancake answered 503.")
+    shown = run("list", DATABASE_URL=operators_url(database))
+    assert "Pancake answered 503." in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+
+
+def test_a_run_is_called_again_with_the_same_tick_until_it_is_finished() -> None:
+    waits: list[float] = []
+    with scripted_server([UNFINISHED, UNFINISHED, DONE]) as handlers:
+        answer = run_to_its_end(handlers.url, SECRET, "retry_failed", TICK, waits.append)
+    assert answer == {"result": "succeeded", "report": {"released": 3}}
+    assert waits == [1.0, 1.0]
+    assert {each.path for each in handlers.asked} == {"/cron/retry_failed"}
+    assert {each.headers["X-Handler-Secret"] for each in handlers.asked} == {SECRET}
+    first, *others = (each.body for each in handlers.asked)
+    assert first["name"] == "pancake_retry_failed"
+    assert datetime.fromisoformat(first["scheduled_time"]) == TICK
+    assert others == [first, first]
+
+
+def test_a_failed_run_ends_with_its_message() -> None:
+    failed: Scripted = (503, {}, {"message": "Pancake answered 401.", "extensions": {"code": "run_failed"}})
+    with scripted_server([failed]) as handlers, pytest.raises(CommandFailed, match="Pancake answered 401"):
+        run_to_its_end(handlers.url, SECRET, "poll_records", TICK)
+
+
+def test_a_refused_secret_is_wrong_usage_and_not_shown() -> None:
+    with scripted_server([(401, {}, {"message": "…"})]) as handlers:
+        with pytest.raises(WrongUsage, match="HANDLER_SECRET"):
+            run_to_its_end(handlers.url, SECRET, "poll_records", TICK)
+        handlers_away = handlers.url
+    result = run("run", "poll_records", HANDLERS_URL=handlers_away, HANDLER_SECRET=SECRET)
+    assert result.exit_code == 3
+    assert SECRET not in result.output
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"), [({"result": "succeeded", "report": {}}, 0), ({"result": "skipped"}, 1)]
+)
+def test_what_the_run_did_is_the_exit_code(answer: dict[str, Any], code: int) -> None:
+    with scripted_server([(200, {}, answer)]) as handlers:
+        result = run("run", "pancake_check_sla", "--json", HANDLERS_URL=handlers.url, HANDLER_SECRET=SECRET)
+    assert result.exit_code == code
+    assert json.loads(result.stdout) == {"name": "check_sla", **answer}
+
+
+def test_a_dry_run_is_refused_with_what_to_use_instead() -> None:
+    result = run("run", "reconcile_daily", "--dry-run")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "leads reconcile --day D --dry-run" in result.stderr

@@ -1,0 +1,222 @@
+"""What `leads status` makes of each finding: level, words and the cause."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from leads.cli.probes.http_services import (
+    MANY_SPOOLED,
+    EdgeLook,
+    judge_edge,
+    judge_handlers,
+    look_at_edge,
+    look_at_handlers,
+)
+from leads.cli.probes.lines import Level, Line, find_cause, worst
+from leads.cli.probes.pancake import KeyLook
+from leads.cli.status import judging
+from leads.cli.status.looking import read_schedules
+from leads.cli.status.state import (
+    MOST_ROWS,
+    ConnectionState,
+    LastRuns,
+    Queue,
+    Roster,
+    State,
+    Switch,
+    Tickets,
+    UnassignedCount,
+    UnsentCount,
+)
+from leads.cli.status.words import age, count
+from leads.services.cron_runs import CRONS
+from tests.support.edge_status import edge_status
+
+NOW = datetime(2026, 5, 14, 9, 31, 7, tzinfo=UTC)
+CONNECTION = ConnectionState("c1", "Diva", "active", NOW, NOW, NOW - timedelta(seconds=40), 3)
+STATE = State(
+    now=NOW,
+    tickets=Tickets(12, 10, 14.0),
+    switches=[Switch("kill_switch", "setting", False, None, None, None)],
+    connections=[CONNECTION],
+    queue=[],
+    crons=[LastRuns(name, NOW, "succeeded", None, NOW, NOW) for name in CRONS],
+    rosters=[Roster(None, 5, 4)],
+    unassigned=UnassignedCount(0, None),
+    unsent=UnsentCount(0, None, 0),
+)
+EDGE = EdgeLook(0, 0, True, 1, 5.0, (), 0.001)
+
+
+@pytest.mark.parametrize(
+    ("leads", "tickets", "usual", "level"),
+    [
+        (12, 0, 14.0, Level.RED),
+        (0, 0, 5.0, Level.RED),
+        (0, 0, 4.9, Level.GREEN),
+        (0, 0, None, Level.GREEN),
+        (12, 3, 14.0, Level.YELLOW),
+        (12, 5, 14.0, Level.GREEN),
+        (2, 1, 9.0, Level.GREEN),
+    ],
+)
+def test_tickets_are_compared_with_what_is_usual(
+    leads: int, tickets: int, usual: float | None, level: Level
+) -> None:
+    line = judging.judge_tickets(replace(STATE, tickets=Tickets(leads, tickets, usual)))
+    assert (line.level, line.is_symptom) == (level, True)
+
+
+def test_a_switch_says_since_when_and_by_whom() -> None:
+    switch = Switch("kill_switch", "setting", True, NOW, "Phạm Thu Trang", "crm_admin")
+    (line,) = judging.judge_switches(replace(STATE, switches=[switch]))
+    assert line.text.startswith(
+        "the kill switch is on since 2026-05-14 09:31 UTC by Phạm Thu Trang (crm_admin)"
+    )
+    (line,) = judging.judge_switches(replace(STATE, switches=[replace(switch, changed_at=None)]))
+    assert "on since it was set up" in line.text
+
+
+def test_one_disabled_connection_of_two_is_yellow_the_only_one_red() -> None:
+    switch = Switch("Diva", "connection", True, NOW, "lan", None)
+    disabled = replace(CONNECTION, status="disabled")
+    both = replace(STATE, switches=[switch], connections=[disabled, replace(CONNECTION, id="c2")])
+    assert [line.level for line in judging.judge_switches(both)] == [Level.YELLOW]
+    only = replace(STATE, switches=[switch], connections=[disabled])
+    assert [line.level for line in judging.judge_switches(only)] == [Level.RED]
+    assert judging.judge_pancake(only, None, None) == []
+
+
+def test_no_connection_and_no_active_source_are_red() -> None:
+    (line,) = judging.judge_switches(replace(STATE, connections=[]))
+    assert line.helps == "leads connection create"
+    (line,) = judging.judge_switches(replace(STATE, connections=[replace(CONNECTION, active_sources=0)]))
+    assert (line.name, line.level) == ("sources", Level.RED)
+
+
+@pytest.mark.parametrize(
+    ("status", "key", "level"),
+    [
+        ("active", KeyLook(True), Level.GREEN),
+        ("active", None, Level.GREEN),
+        ("active", KeyLook(False, True, "Pancake answered 401."), Level.RED),
+        ("active", KeyLook(False, False, "Pancake answered 503."), Level.YELLOW),
+        ("key_invalid", None, Level.RED),
+        ("key_invalid", KeyLook(True), Level.GREEN),
+        ("suspended", KeyLook(True), Level.RED),
+        ("outage", None, Level.RED),
+        ("silent", KeyLook(True), Level.YELLOW),
+    ],
+)
+def test_a_connection_is_judged_by_its_status_and_by_what_pancake_says_now(
+    status: str, key: KeyLook | None, level: Level
+) -> None:
+    keys: Mapping[str, KeyLook] = {} if key is None else {"c1": key}
+    (line,) = judging.judge_pancake(replace(STATE, connections=[replace(CONNECTION, status=status)]), keys, 0)
+    assert line.level is level
+    assert bool(line.helps) is (level is not Level.GREEN)
+
+
+def test_an_open_breaker_is_yellow() -> None:
+    assert [line.name for line in judging.judge_pancake(STATE, None, 2.0)] == ["Pancake", "breaker"]
+
+
+def test_what_waits_too_long_is_red_unless_a_switch_lets_it_wait() -> None:
+    queue = [Queue("received", 7, NOW - timedelta(minutes=12), 7, 7)]
+    line = judging.judge_queue(queue, NOW, is_stopped=False)
+    assert (line.level, line.text) == (Level.RED, "7 overdue: received 7 (oldest 12 min)")
+    assert judging.judge_queue(queue, NOW, is_stopped=True).level is Level.GREEN
+    held = [Queue("skipped_source_disabled", MOST_ROWS, NOW, 0, 7)]
+    line = judging.judge_queue(held, NOW, is_stopped=False)
+    assert (line.level, line.helps) == (
+        Level.YELLOW, "leads replay --status skipped_source_disabled --dry-run",
+    )  # fmt: skip
+    assert "10000 or more" in line.text
+
+
+def test_late_crons_are_named_with_the_last_error() -> None:
+    old = NOW - timedelta(hours=3)
+    failed = LastRuns("poll_records", NOW, "failed", "Pancake answered 401.", old, old)
+    crons = [failed if each.name == failed.name else each for each in STATE.crons]
+    line = judging.judge_crons(replace(STATE, crons=crons), read_schedules())
+    assert line.text == "poll_records is late: it succeeded 3 h ago (Pancake answered 401.)"
+    assert line.helps == "leads cron run poll_records"
+    never = [LastRuns(name, None, None, None, None, None) for name in CRONS]
+    line = judging.judge_crons(replace(STATE, crons=never), read_schedules())
+    assert line.text.endswith("is late: it succeeded never; 6 more are late")
+    assert line.helps.startswith("Hasura does not reach the handlers")
+
+
+def test_rosters_without_members_are_red_without_duty_yellow() -> None:
+    assert judging.judge_rosters([Roster(None, 0, 0), Roster("TikTok", 2, 1)]).level is Level.RED
+    assert judging.judge_rosters([Roster(None, 3, 0)]).level is Level.YELLOW
+    assert judging.judge_rosters([Roster(None, 3, 1)]).level is Level.GREEN
+
+
+def test_unsent_and_unassigned_are_yellow() -> None:
+    assert judging.judge_unsent(UnsentCount(3, NOW - timedelta(minutes=5), 0), NOW).level is Level.GREEN
+    assert judging.judge_unsent(UnsentCount(3, NOW - timedelta(minutes=11), 0), NOW).level is Level.YELLOW
+    assert judging.judge_unsent(UnsentCount(0, None, 2), NOW).level is Level.YELLOW
+    unassigned = replace(STATE, unassigned=UnassignedCount(2, NOW - timedelta(hours=5)))
+    assert judging.judge_unassigned(unassigned).text.endswith("have no owner, the oldest for 5 h")
+
+
+@pytest.mark.parametrize(
+    ("look", "level", "words"),
+    [
+        (EDGE, Level.GREEN, "nothing waits"),
+        (replace(EDGE, spooled=3), Level.YELLOW, "3 deliveries wait"),
+        (replace(EDGE, quarantined=1), Level.YELLOW, "1 in quarantine"),
+        (replace(EDGE, spooled=MANY_SPOOLED, skipped=("hasura",)), Level.RED, "skips the path to hasura"),
+        (replace(EDGE, skipped=("hasura", "handlers")), Level.RED, "hasura, handlers"),
+        (replace(EDGE, is_writable=False), Level.RED, "cannot be written"),
+        (replace(EDGE, connections=0), Level.RED, "no policy"),
+        (replace(EDGE, policy_age_seconds=400.0), Level.YELLOW, "400 s old"),
+        (None, Level.UNKNOWN, "EDGE_STATUS_URL is not set"),
+    ],
+)
+def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy(
+    look: EdgeLook | None, level: Level, words: str
+) -> None:
+    line = judge_edge(look)
+    assert (line.level, words in line.text) == (level, True), line
+
+
+def test_the_answers_of_the_edge_are_read() -> None:
+    with edge_status(spooled=7, quarantined=2, skipped="handlers", policy_age_seconds=None) as url:
+        found = look_at_edge(url)
+    assert replace(found, seconds=0.0) == EdgeLook(7, 2, True, 1, None, ("handlers",), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("ready", "level"),
+    [
+        ({"database": True, "notifications": True}, Level.GREEN),
+        ({"database": False, "notifications": None}, Level.RED),
+        ({"database": True, "notifications": False}, Level.RED),
+    ],
+)
+def test_the_handlers_are_judged_by_what_they_reach(ready: dict[str, bool | None], level: Level) -> None:
+    with edge_status() as url:  # any server with /healthz and /metrics
+        look = look_at_handlers(url)
+    assert look.ready is None
+    assert judge_handlers(replace(look, ready=ready)).level is level
+    assert judge_handlers(look).level is Level.GREEN
+
+
+def test_the_cause_is_the_first_of_the_worst_level_that_is_no_symptom() -> None:
+    symptom = Line("tickets", Level.RED, "0 new", is_symptom=True)
+    yellow, first, second = (Line(name, level, name) for name, level in
+                             (("a", Level.YELLOW), ("b", Level.RED), ("c", Level.RED)))  # fmt: skip
+    assert find_cause([symptom, yellow, first, second]) is first
+    assert find_cause([symptom, yellow]) is symptom
+    assert find_cause([Line("x", Level.UNKNOWN, ""), Line("y", Level.GREEN, "")]) is None
+    assert worst([Line("x", Level.UNKNOWN, "")]) is Level.GREEN
+
+
+def test_ages_and_counts_are_short() -> None:
+    ages = [age(NOW - timedelta(seconds=seconds), NOW) for seconds in (5, 60, 3600, 7200, 100_000, 200_000)]
+    assert ages == ["5 s", "1 min", "60 min", "2 h", "27 h", "2 d"]
+    assert (count(3, 10), count(10, 10)) == ("3", "10 or more")
