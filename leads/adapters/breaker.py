@@ -41,6 +41,10 @@ class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
         self._clock = clock
         self._failures: deque[float] = deque(maxlen=FAILURES_TO_OPEN)
         self._probing = False
+        self.open_since: float | None = None
+        """When it opened, in seconds of the clock; kept while probes fail, None while it is closed."""
+        self.answered_at: float | None = None
+        """When a call was last answered, also by a refusal."""
 
     @property
     def level(self) -> int:
@@ -76,15 +80,19 @@ class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
         """Close, and forget every failure."""
         super().reset()
         self._failures.clear()
+        self.open_since = None
 
     def _settle(self, error: BaseException | None, probe: bool) -> None:
         """Count the result of a call. A cancelled call does not count, nor does one begun before opening."""
         if probe:
             self._probing = False
         failed = isinstance(error, PancakeUnavailable)
+        answered = error is None or (isinstance(error, Exception) and not failed)
+        if answered:
+            self.answered_at = self._clock.monotonic()
         if failed and (probe or self._state == STATE_CLOSED):
             self._failed(probe)
-        elif probe and (error is None or (isinstance(error, Exception) and not failed)):
+        elif probe and answered:
             self.reset()
 
     def _failed(self, probe: bool) -> None:
@@ -93,3 +101,4 @@ class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
         enough = len(self._failures) == FAILURES_TO_OPEN and now - self._failures[0] <= WINDOW_SECONDS
         if enough or probe:
             self._state, self._opened = STATE_OPEN, now
+            self.open_since = now if self.open_since is None else self.open_since

@@ -11,7 +11,7 @@ not followed.
 import json
 import logging
 from asyncio import timeout
-from collections.abc import AsyncIterator, Mapping, Set
+from collections.abc import AsyncIterator, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -126,6 +126,16 @@ class PancakeApi:
     def breaker_state(self) -> int:
         """Return the worst state of all breakers: 0 closed, 1 half-open, 2 open."""
         return max((breaker.level for breaker in self._breakers.values()), default=0)
+
+    def breaker_times(self) -> Iterator[tuple[str, float, float]]:
+        """Yield name, opening and last answer of each breaker, in seconds since 1970; 0 for neither."""
+        now, monotonic = self._clock.now().timestamp(), self._clock.monotonic()
+        for name, breaker in self._breakers.items():
+            opened, answered = (
+                0.0 if at is None else now - (monotonic - at)
+                for at in (breaker.open_since, breaker.answered_at)
+            )
+            yield name, opened, answered
 
     def breaker(self, name: str) -> Breaker:
         """Return the breaker of that name: a connection's id, or one that a caller adds for its own calls."""
