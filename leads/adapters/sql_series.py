@@ -81,7 +81,7 @@ FAMILIES = (
     Family("pancake_cron_last_delay_seconds", "From the last tick to the start of its run", _NAME),
     Family("pancake_kpi_latency_seconds", "Latency of the window", ("window", "quantile")),
     Family("pancake_kpi_success_ratio", "Share of processed deliveries", ("window",)),
-    Family("pancake_kpi_deliveries", "Deliveries of the window by what became of them", ("window", "result")),
+    Family("pancake_kpi_deliveries", "Deliveries of the window by result", ("window", "result")),
     Family("pancake_kpi_auto_assign_ratio", "Share of tickets that kept the chosen owner", ("window",)),
     Family("pancake_kpi_intervention_ratio", "Share of tickets whose owner was changed", ("window",)),
     Family("pancake_kpi_tickets", "Tickets that were created in the window", ("window",)),
@@ -93,6 +93,8 @@ FAMILIES = (
 
 class SqlSeries(Collector):
     """The samples of every statement, by its name. A family without samples is named, and has none."""
+
+    families = FAMILIES
 
     def __init__(self) -> None:
         self._samples: dict[str, Sequence[Sample]] = {}
