@@ -5,7 +5,8 @@ half-open; this subclass keeps its states and its interface and changes those th
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
 from typing import Protocol, TypeVar
 
 from circuitbreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN, CircuitBreaker
@@ -25,6 +26,12 @@ class MonotonicClock(Protocol):
     """The part of a clock that the breaker needs."""
 
     def monotonic(self) -> float: ...
+
+
+class Clock(MonotonicClock, Protocol):
+    """The part of a clock that the times of breakers need."""
+
+    def now(self) -> datetime: ...
 
 
 class BreakerOpen(PancakeUnavailable):
@@ -102,3 +109,32 @@ class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
         if enough or probe:
             self._state, self._opened = STATE_OPEN, now
             self.open_since = now if self.open_since is None else self.open_since
+
+
+class Breakers:
+    """The breakers of a service by name: a connection's id, or one that a caller adds for its own calls."""
+
+    def __init__(self, service: str, clock: Clock) -> None:
+        self._service = service
+        self._clock = clock
+        self._breakers: dict[str, Breaker] = {}
+
+    def __getitem__(self, name: str) -> Breaker:
+        """Return the breaker of that name."""
+        if name not in self._breakers:
+            self._breakers[name] = Breaker(f"{self._service}:{name}", self._clock)
+        return self._breakers[name]
+
+    def level(self) -> int:
+        """Return the worst level: 0 closed, 1 half-open, 2 open."""
+        return max((breaker.level for breaker in self._breakers.values()), default=0)
+
+    def times(self) -> Iterator[tuple[str, float, float]]:
+        """Yield name, opening and last answer of each, in seconds since 1970; 0 for neither."""
+        now, monotonic = self._clock.now().timestamp(), self._clock.monotonic()
+        for name, breaker in self._breakers.items():
+            opened, answered = (
+                0.0 if at is None else now - (monotonic - at)
+                for at in (breaker.open_since, breaker.answered_at)
+            )
+            yield name, opened, answered

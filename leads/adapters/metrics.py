@@ -1,5 +1,6 @@
 """The Prometheus series of a process. One registry per application, so that tests do not share counters."""
 
+from collections.abc import Callable
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -97,6 +98,11 @@ class Metrics:
             ["name", "connection"],
         )
         self.build_info = gauge("pancake_build_info", "1, with the version", ["version", "commit"])
+        self._add_figures(gauge)
+        self._start_at_zero()
+
+    def _add_figures(self, gauge: Callable[..., Gauge]) -> None:
+        """Add what is read from the database, and how old it is."""
         self.sql_last_success = gauge(
             "pancake_sql_last_success_timestamp_seconds",
             "When a figure was last read from the database; 0 before",
@@ -105,7 +111,6 @@ class Metrics:
         self.sql_seconds = gauge("pancake_sql_seconds", "How long it took", ["query"])
         self.sql_series = SqlSeries()
         self.registry.register(self.sql_series)
-        self._start_at_zero()
 
     def _start_at_zero(self) -> None:
         """Name every label of a closed set: increase() does not see the first event of a new series."""

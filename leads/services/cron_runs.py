@@ -27,6 +27,7 @@ from leads.services.cron_errors import RunFailed, RunUnderWay, RunUnfinished
 from leads.services.cron_limit import do_until
 from leads.services.cron_work import (
     ANSWER_WITHIN_SECONDS,
+    CRON_PERIOD_SECONDS,
     CUT_OFF_AT,
     OVERRUN,
     STOP_AT,
@@ -37,16 +38,6 @@ from leads.services.cron_work import (
 from leads.services.run_notices import RunNotices
 from leads.services.sending.time_left import has_time_to_send
 
-CRON_PERIOD_SECONDS = {
-    "sync_sources": 900,
-    "check_connection": 300,
-    "retry_failed": 60,
-    "check_sla": 300,
-    "purge_events": 86_400,
-    "poll_records": 300,
-    "reconcile_daily": 86_400,
-}
-"""The time between two ticks of each cron, as in hasura/metadata/cron_triggers.yaml."""
 CRONS = tuple(CRON_PERIOD_SECONDS)
 """The names in pancake_cron_run; Hasura's have `pancake_` before them."""
 

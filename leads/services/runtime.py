@@ -12,7 +12,8 @@ from leads.adapters.metrics import BREAKER, Metrics
 from leads.adapters.pancake_api import PancakeApi
 from leads.adapters.settings import Settings
 from leads.domain.digest import Digester
-from leads.services.cron_runs import CRON_PERIOD_SECONDS, CronRuns
+from leads.services.cron_runs import CronRuns
+from leads.services.cron_work import CRON_PERIOD_SECONDS
 from leads.services.engine_watch import EngineWatch
 from leads.services.ingest_record import IngestQueue
 from leads.services.metrics.scrape import Scrape
@@ -60,7 +61,7 @@ class Runtime:
         if settings.metadata_database_url != settings.database_url:
             metadata_db = Database(settings.metadata_database_url, ingest_connections=1, work_connections=1)
         pancake = pancake or PancakeApi(clock, settings.pancake_api_hosts)
-        metrics.circuit_breaker.labels(BREAKER).set_function(pancake.breaker_state)
+        metrics.circuit_breaker.labels(BREAKER).set_function(pancake.breakers.level)
         graphql = graphql or GraphqlClient(settings.hasura_url, settings.hasura_service_token)
         digester = settings.key_ring.digester()
         for name, seconds in CRON_PERIOD_SECONDS.items():

@@ -23,8 +23,7 @@ from app import HASURA_ROUTES
 from leads.adapters.hasura_calls import read_action, read_cron, read_event
 from leads.cli.replay.following import MAX_EVENTS_PER_QUERY
 from leads.domain.window import MAX_DAYS_BACK
-from leads.services.cron_runs import CRON_PERIOD_SECONDS
-from leads.services.cron_work import ANSWER_WITHIN_SECONDS, STOP_AT
+from leads.services.cron_work import ANSWER_WITHIN_SECONDS, CRON_PERIOD_SECONDS, STOP_AT
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.processes import Processes
 from sandbox.stack import hasura

@@ -126,6 +126,7 @@ class HandlerHarness(DatabaseHarness):
         for sql in self.runtime.scrape.sql:
             sql.forget()
         assert (await self.client.get("/metrics")).status_code == 200
+        await self.runtime.scrape.settle()
         return self.runtime.metrics.registry.get_sample_value(series, labels)
 
     async def process_lead(self, **fields: Any) -> tuple[int, str]:

@@ -54,8 +54,9 @@ class SqlMetrics:
         """Read the figures that are due."""
         now = asyncio.get_running_loop().time()
         due = [figure for figure in self._figures if self._readings[figure.query].due_at <= now]
-        for of_engine in (False, True):
-            await self._read([figure for figure in due if _of_engine(figure) is of_engine], of_engine)
+        # One session for both if they are one database.
+        for db in dict.fromkeys((self._db, self._metadata_db)):
+            await self._read(db, [figure for figure in due if self._db_of(figure) is db])
 
     def forget(self) -> None:
         """Let the next refresh read every figure, whatever its age. For tests."""
@@ -69,10 +70,12 @@ class SqlMetrics:
             if reading.read_at is not None and reading.read_at < oldest:
                 self._metrics.sql_series.withdraw(query)
 
-    async def _read(self, figures: Sequence[Figure | WindowFigure], of_engine: bool) -> None:
+    def _db_of(self, figure: Figure | WindowFigure) -> Database:
+        return self._metadata_db if isinstance(figure, Figure) and figure.of_engine else self._db
+
+    async def _read(self, db: Database, figures: Sequence[Figure | WindowFigure]) -> None:
         if not figures:
             return
-        db = self._metadata_db if of_engine else self._db
         left = list(figures)
         try:
             async with db.reader() as reader:
@@ -115,7 +118,3 @@ class SqlMetrics:
 def _figures(pace: Pace) -> tuple[Figure | WindowFigure, ...]:
     of_pace = tuple(figure for figure in FIGURES if figure.pace == pace)
     return (*of_pace, *KEY_FIGURES) if pace == "slow" else of_pace
-
-
-def _of_engine(figure: Figure | WindowFigure) -> bool:
-    return isinstance(figure, Figure) and figure.of_engine

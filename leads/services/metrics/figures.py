@@ -14,6 +14,7 @@ CRON_LOGS = ("hdb_cron_events", "hdb_cron_event_invocation_logs")
 
 Pace = Literal["fast", "slow"]
 """How old a figure may be: what grows with the traffic of an hour or a day is read less often."""
+PACES: tuple[Pace, Pace] = ("fast", "slow")
 
 
 @dataclass(frozen=True, slots=True)

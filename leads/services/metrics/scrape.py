@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database
@@ -11,9 +10,11 @@ from leads.adapters.metrics import BREAKER, Metrics
 from leads.adapters.pancake_api import PancakeApi
 from leads.services.engine_watch import EngineWatch
 from leads.services.metrics.collector import SqlMetrics
+from leads.services.metrics.figures import PACES
 
 ANSWER_WITHIN_SECONDS = 1.0
-"""A reading that takes longer goes on, and is shown by the next scrape."""
+"""A reading that takes longer goes on, and is shown by the next scrape. So are the slow figures always."""
+Source = Callable[[], Awaitable[object]]
 
 
 class Scrape:
@@ -30,28 +31,29 @@ class Scrape:
     ) -> None:
         self._metrics = metrics
         self._pancake = pancake
-        self.sql = [SqlMetrics(pace, db, metadata_db, metrics, clock) for pace in ("fast", "slow")]
-        self._sources: tuple[Callable[[], Awaitable[object]], ...] = (
-            engine_watch.state,
-            *(sql.refresh for sql in self.sql),
-        )
-        self._reading: dict[int, asyncio.Task[None]] = {}
+        fast, slow = (SqlMetrics(pace, db, metadata_db, metrics, clock) for pace in PACES)
+        self.sql = (fast, slow)
+        self._awaited: tuple[Source, ...] = (engine_watch.state, fast.refresh)
+        self._not_awaited: tuple[Source, ...] = (slow.refresh,)
+        self._reading: dict[Source, asyncio.Task[None]] = {}
         self.answer_within_seconds = ANSWER_WITHIN_SECONDS
 
     async def exposition(self) -> bytes:
         """Return the text for Prometheus within a second, whatever the state of database and Hasura."""
-        for number, read in enumerate(self._sources):
-            if number not in self._reading:
-                task = asyncio.create_task(_read(read))
-                self._reading[number] = task
-                task.add_done_callback(partial(self._forget, number))
-        await asyncio.wait(self._reading.values(), timeout=self.answer_within_seconds)
+        for source in self._not_awaited:
+            self._start(source)
+        awaited = [self._start(source) for source in self._awaited]
+        await asyncio.wait(awaited, timeout=self.answer_within_seconds)
         for sql in self.sql:
             sql.withdraw_old()
-        for connection, opened, answered in self._pancake.breaker_times():
+        for connection, opened, answered in self._pancake.breakers.times():
             self._metrics.breaker_open_since.labels(BREAKER, connection).set(opened)
             self._metrics.breaker_last_success.labels(BREAKER, connection).set(answered)
         return self._metrics.exposition()
+
+    async def settle(self) -> None:
+        """Wait for everything that is being read."""
+        await asyncio.gather(*self._reading.values())
 
     async def close(self) -> None:
         """End what is being read."""
@@ -60,12 +62,16 @@ class Scrape:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
 
-    def _forget(self, number: int, task: asyncio.Task[None]) -> None:
-        self._reading.pop(number, None)
+    def _start(self, source: Source) -> asyncio.Task[None]:
+        """Read a source, if it is not being read already."""
+        if source not in self._reading:
+            self._reading[source] = asyncio.create_task(_read(source))
+            self._reading[source].add_done_callback(lambda _: self._reading.pop(source, None))
+        return self._reading[source]
 
 
-async def _read(read: Callable[[], Awaitable[object]]) -> None:
+async def _read(source: Source) -> None:
     try:
-        await read()
+        await source()
     except Exception as error:  # noqa: BLE001 - a scrape shows the rest; the trace is logged
         LOGGER.error("metrics not read", exc_info=error)

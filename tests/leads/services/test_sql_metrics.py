@@ -172,10 +172,14 @@ async def test_a_figure_that_cannot_be_read_is_shown_for_a_while_and_then_left_o
 
 
 async def test_a_scrape_reads_once_in_a_few_seconds_and_once_at_a_time(harness: CronHarness) -> None:
+    scrape = harness.runtime.scrape
     await asyncio.gather(*(harness.client.get("/metrics") for _ in range(5)))
-    opened = harness.one("SELECT sessions FROM pg_stat_database WHERE datname = current_database()")
+    await scrape.settle()
+    read = [dict(sql._readings) for sql in scrape.sql]
+    times = [reading.read_at for readings in read for reading in readings.values()]
     await harness.client.get("/metrics")
-    assert harness.one("SELECT sessions FROM pg_stat_database WHERE datname = current_database()") == opened
+    await scrape.settle()
+    assert [reading.read_at for sql in scrape.sql for reading in sql._readings.values()] == times
 
 
 async def test_a_slow_database_does_not_hold_a_scrape(harness: CronHarness) -> None:
@@ -202,6 +206,8 @@ async def test_two_replicas_give_the_same_figures(harness: CronHarness) -> None:
         harness.clock,
     )
     other.answer_within_seconds = 60.0
+    await other.exposition()
+    await other.settle()
     text = (await other.exposition()).decode()
     await harness.scrape("pancake_kpi_tickets", window="1d")
     mine = (await harness.client.get("/metrics")).text
@@ -211,3 +217,13 @@ async def test_two_replicas_give_the_same_figures(harness: CronHarness) -> None:
     assert len(figures) > 20
     assert set(figures) <= set(mine.splitlines())
     await other.close()
+
+
+async def test_the_times_of_the_breakers_are_shown_by_connection(harness: CronHarness) -> None:
+    breaker = harness.runtime.pancake.breakers["c"]
+    breaker.answered_at = harness.clock.monotonic() - 30
+    labels = {"name": "pancake_rest", "connection": "c"}
+    opened = await harness.scrape("pancake_circuit_breaker_open_since_timestamp_seconds", **labels)
+    answered = value(harness, "pancake_circuit_breaker_last_success_timestamp_seconds", **labels)
+    assert opened == 0
+    assert answered == pytest.approx(harness.clock.now().timestamp() - 30, abs=5)
