@@ -110,6 +110,5 @@ async def readyz(runtime: Runtime, request: Request) -> Response:
 
 
 async def metrics(runtime: Runtime, request: Request) -> Response:
-    """Answer the process's series for Prometheus."""
-    await runtime.engine_watch.state()
-    return Response(runtime.metrics.exposition(), media_type=CONTENT_TYPE)
+    """Answer the series of the process and of the database, for Prometheus."""
+    return Response(await runtime.scrape.exposition(), media_type=CONTENT_TYPE)

@@ -33,6 +33,7 @@ class Processed:
 
     result: str
     unsent: UnsentEvent | None = None
+    is_invalid: bool = False
 
 
 async def process_record(runtime: Runtime, call: EventCall) -> Answer:
@@ -55,7 +56,7 @@ async def process_record(runtime: Runtime, call: EventCall) -> Answer:
         result = await _handle_not_received(runtime, call, event_id)
     if processed.unsent:
         await runtime.outbox.send([processed.unsent])
-    runtime.metrics.events.labels(result).inc()
+    runtime.metrics.events.labels("invalid" if processed.is_invalid else result).inc()
     return {"event_id": event_id, "result": result}
 
 
@@ -71,10 +72,14 @@ async def _claim_and_process(runtime: Runtime, event_id: int) -> Processed:
             runtime.db, runtime.clock, claim, find_table, timeout_seconds=NAME_TIMEOUT_SECONDS
         )
         if isinstance(named, FailedAttempt):
-            return Processed(named.status)
+            return _failed(named)
         claim = named
     processed = await attempt(runtime.db, runtime.clock, claim, partial(process_claim, runtime, claim))
-    return Processed(processed.status) if isinstance(processed, FailedAttempt) else processed
+    return _failed(processed) if isinstance(processed, FailedAttempt) else processed
+
+
+def _failed(attempt: FailedAttempt) -> Processed:
+    return Processed(attempt.status, is_invalid=attempt.is_invalid)
 
 
 async def process_claim(runtime: Runtime, claim: Claim) -> Processed:

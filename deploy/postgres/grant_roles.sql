@@ -66,6 +66,8 @@ BEGIN
             -- Hasura's. Its trigger functions run with the rights of the session that writes a row: without INSERT no lead is stored.
             -- What else they do with our events in this log, two functions of the migrations do.
             ('hdb_catalog.event_log', 'INSERT', NULL),
+            -- For the metrics: state and times of events, no payloads.
+            ('hdb_catalog.event_log', 'SELECT', 'trigger_name, delivered, error, archived, locked, created_at'),
             ('hdb_catalog.hdb_cron_events', 'SELECT', 'id, trigger_name, scheduled_time, status'),
             ('hdb_catalog.hdb_cron_events', 'DELETE', NULL),
             ('hdb_catalog.hdb_cron_event_invocation_logs', 'SELECT', 'event_id'),

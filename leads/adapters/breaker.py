@@ -5,7 +5,8 @@ half-open; this subclass keeps its states and its interface and changes those th
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
 from typing import Protocol, TypeVar
 
 from circuitbreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN, CircuitBreaker
@@ -27,6 +28,12 @@ class MonotonicClock(Protocol):
     def monotonic(self) -> float: ...
 
 
+class Clock(MonotonicClock, Protocol):
+    """The part of a clock that the times of breakers need."""
+
+    def now(self) -> datetime: ...
+
+
 class BreakerOpen(PancakeUnavailable):
     """Pancake failed repeatedly; no calls are made until a probe succeeds."""
 
@@ -41,6 +48,10 @@ class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
         self._clock = clock
         self._failures: deque[float] = deque(maxlen=FAILURES_TO_OPEN)
         self._probing = False
+        self.open_since: float | None = None
+        """When it opened, in seconds of the clock; kept while probes fail, None while it is closed."""
+        self.answered_at: float | None = None
+        """When a call was last answered, also by a refusal."""
 
     @property
     def level(self) -> int:
@@ -76,15 +87,19 @@ class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
         """Close, and forget every failure."""
         super().reset()
         self._failures.clear()
+        self.open_since = None
 
     def _settle(self, error: BaseException | None, probe: bool) -> None:
         """Count the result of a call. A cancelled call does not count, nor does one begun before opening."""
         if probe:
             self._probing = False
         failed = isinstance(error, PancakeUnavailable)
+        answered = error is None or (isinstance(error, Exception) and not failed)
+        if answered:
+            self.answered_at = self._clock.monotonic()
         if failed and (probe or self._state == STATE_CLOSED):
             self._failed(probe)
-        elif probe and (error is None or (isinstance(error, Exception) and not failed)):
+        elif probe and answered:
             self.reset()
 
     def _failed(self, probe: bool) -> None:
@@ -93,3 +108,33 @@ class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
         enough = len(self._failures) == FAILURES_TO_OPEN and now - self._failures[0] <= WINDOW_SECONDS
         if enough or probe:
             self._state, self._opened = STATE_OPEN, now
+            self.open_since = now if self.open_since is None else self.open_since
+
+
+class Breakers:
+    """The breakers of a service by name: a connection's id, or one that a caller adds for its own calls."""
+
+    def __init__(self, service: str, clock: Clock) -> None:
+        self._service = service
+        self._clock = clock
+        self._breakers: dict[str, Breaker] = {}
+
+    def __getitem__(self, name: str) -> Breaker:
+        """Return the breaker of that name."""
+        if name not in self._breakers:
+            self._breakers[name] = Breaker(f"{self._service}:{name}", self._clock)
+        return self._breakers[name]
+
+    def level(self) -> int:
+        """Return the worst level: 0 closed, 1 half-open, 2 open."""
+        return max((breaker.level for breaker in self._breakers.values()), default=0)
+
+    def times(self) -> Iterator[tuple[str, float, float]]:
+        """Yield name, opening and last answer of each, in seconds since 1970; 0 for neither."""
+        now, monotonic = self._clock.now().timestamp(), self._clock.monotonic()
+        for name, breaker in self._breakers.items():
+            opened, answered = (
+                0.0 if at is None else now - (monotonic - at)
+                for at in (breaker.open_since, breaker.answered_at)
+            )
+            yield name, opened, answered

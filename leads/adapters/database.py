@@ -14,7 +14,14 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow, class_row, dict_row
 
 from leads.adapters.pg_errors import translated
-from leads.adapters.pools import POOL_TIMEOUT_SECONDS, Pool, new_pool, pooled_connection, unpooled_connection
+from leads.adapters.pools import (
+    POOL_TIMEOUT_SECONDS,
+    READER_OPTIONS,
+    Pool,
+    new_pool,
+    pooled_connection,
+    unpooled_connection,
+)
 from leads.adapters.queries import QUERIES
 from leads.domain.errors import Busy, Contended, DatabaseUnavailable, Overloaded
 
@@ -67,6 +74,26 @@ class Transaction:
         """A part of the open transaction that is undone alone if it fails."""
         async with self._db_connection.transaction():
             yield
+
+
+class Reader:
+    """A session outside the pools in which each statement is a transaction that only reads."""
+
+    def __init__(self, db_connection: AsyncConnection[DictRow]) -> None:
+        self._db_connection = db_connection
+
+    @overload
+    async def fetch_all(self, name: str, params: Params) -> list[Row]: ...
+    @overload
+    async def fetch_all(self, name: str, params: Params, row_type: type[RowType]) -> list[RowType]: ...
+    async def fetch_all(
+        self, name: str, params: Params, row_type: type[RowType] | None = None
+    ) -> list[RowType] | list[Row]:
+        """Run one statement; rows are dictionaries, or built by `row_type`.
+
+        Raises DatabaseUnavailable, Contended if the statement takes too long, or StatementError.
+        """
+        return await _fetch(self._db_connection, name, params, row_type)
 
 
 class Database:
@@ -175,6 +202,15 @@ class Database:
                         await db_connection.execute(QUERIES["database/unlock"], {"name": name})
 
     @asynccontextmanager
+    async def reader(self) -> AsyncIterator[Reader]:
+        """A session for figures, outside the pools: they take no connection from leads.
+
+        A statement may take two seconds. Raises DatabaseUnavailable.
+        """
+        async with unpooled_connection(self._url, READER_OPTIONS) as db_connection:
+            yield Reader(db_connection)
+
+    @asynccontextmanager
     async def dry_run(self) -> AsyncIterator[Transaction]:
         """A transaction that is always rolled back. Raises Busy instead of Contended."""
         try:
@@ -193,7 +229,13 @@ class Database:
         self, pool: Pool, name: str, params: Params, row_type: type[RowType] | None
     ) -> list[Any]:
         async with pooled_connection(pool) as db_connection:
-            with translated(DatabaseUnavailable):
-                cursor = db_connection.cursor(row_factory=class_row(row_type) if row_type else dict_row)
-                await cursor.execute(QUERIES[name], params)
-                return await cursor.fetchall() if cursor.description else []
+            return await _fetch(db_connection, name, params, row_type)
+
+
+async def _fetch(
+    db_connection: AsyncConnection[DictRow], name: str, params: Params, row_type: type[RowType] | None
+) -> list[Any]:
+    with translated(DatabaseUnavailable):
+        cursor = db_connection.cursor(row_factory=class_row(row_type) if row_type else dict_row)
+        await cursor.execute(QUERIES[name], params)
+        return await cursor.fetchall() if cursor.description else []

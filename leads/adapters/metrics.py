@@ -1,12 +1,45 @@
 """The Prometheus series of a process. One registry per application, so that tests do not share counters."""
 
+from collections.abc import Callable
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from leads.adapters.sql_series import SqlSeries
+
 LATENCY_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
 PROCESS_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+BREAKER = "pancake_rest"
+"""The name of the circuit breakers of Pancake's API, one for each connection."""
+WEBHOOK_STATUSES = (
+    "received",
+    "duplicate",
+    "skipped_kill_switch",
+    "skipped_source_disabled",
+    "dead_letter",
+    "unknown_token",
+)
+EVENT_RESULTS = (
+    "ticket_created",
+    "ticket_updated",
+    "contact_updated",
+    "record_deleted",
+    "stale",
+    "no_change",
+    "failed",
+    "dead_letter",
+    "invalid",
+    "skipped_kill_switch",
+    "skipped_source_disabled",
+    "erased",
+    "claim_lost",
+    "replayed",
+    "kill_switch_on",
+    "not_received",
+)
+NOTIFICATION_RESULTS = ("accepted", "duplicates", "failed", "unknown", "given_up", "dropped")
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 class Metrics:
@@ -35,19 +68,9 @@ class Metrics:
         self.notifications = counter(
             "pancake_notifications", "Notifications by result of sending", ["result"]
         )
-        self.unassigned_tickets = gauge(
-            "pancake_unassigned_tickets",
-            "Open tickets of the integration without an owner, at the last run of retry_failed",
-        )
-        self.oldest_unassigned_ticket = gauge(
-            "pancake_unassigned_ticket_oldest_timestamp_seconds",
-            "Creation time of the oldest of them; 0 without one",
-        )
         self.cron_runs = counter("pancake_cron_runs", "Cron runs by result", ["name", "result"])
-        self.lost_cron_ticks = gauge(
-            "pancake_lost_cron_ticks",
-            "Ticks of the last day that Hasura gave up, at the last run of retry_failed",
-            ["name"],
+        self.cron_period = gauge(
+            "pancake_cron_period_seconds", "Longest time between two ticks of a cron", ["name"]
         )
         self.webhook_missed = counter(
             "pancake_webhook_missed",
@@ -64,6 +87,43 @@ class Metrics:
         self.circuit_breaker = gauge(
             "pancake_circuit_breaker_state", "0 closed, 1 half-open, 2 open", ["name"]
         )
+        self.breaker_open_since = gauge(
+            "pancake_circuit_breaker_open_since_timestamp_seconds",
+            "When the breaker opened, kept while it is half-open; 0 while it is closed",
+            ["name", "connection"],
+        )
+        self.breaker_last_success = gauge(
+            "pancake_circuit_breaker_last_success_timestamp_seconds",
+            "When Pancake last answered a call; 0 before one",
+            ["name", "connection"],
+        )
+        self.build_info = gauge("pancake_build_info", "1, with the version", ["version", "commit"])
+        self._add_figures(gauge)
+        self._start_at_zero()
+
+    def _add_figures(self, gauge: Callable[..., Gauge]) -> None:
+        """Add what is read from the database, and how old it is."""
+        self.sql_last_success = gauge(
+            "pancake_sql_last_success_timestamp_seconds",
+            "When a figure was last read from the database; 0 before",
+            ["query"],
+        )
+        self.sql_seconds = gauge("pancake_sql_seconds", "How long it took", ["query"])
+        self.sql_series = SqlSeries()
+        self.registry.register(self.sql_series)
+
+    def _start_at_zero(self) -> None:
+        """Name every label of a closed set: increase() does not see the first event of a new series."""
+        self.webhook_latency.labels("handler")
+        for counter, values in (
+            (self.webhook_requests, WEBHOOK_STATUSES),
+            (self.events, EVENT_RESULTS),
+            (self.notifications, NOTIFICATION_RESULTS),
+            (self.webhook_missed, ("poll", "reconcile")),
+            (self.log_messages, LOG_LEVELS),
+        ):
+            for value in values:
+                counter.labels(value)
 
     def exposition(self) -> bytes:
         """Return the text that `GET /metrics` answers."""

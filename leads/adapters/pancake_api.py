@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import httpx
 
-from leads.adapters.breaker import Breaker
+from leads.adapters.breaker import Breakers
 from leads.adapters.limited_body import read_limited
 from leads.domain.base_url import host_of
 from leads.domain.canonical_json import JsonObject, read_json_loosely
@@ -109,7 +109,7 @@ class PancakeApi:
         self._allowed_hosts = allowed_hosts
         self._total_timeout_seconds = total_timeout_seconds
         self._max_answer_bytes = max_answer_bytes
-        self._breakers: dict[str, Breaker] = {}
+        self.breakers = Breakers("pancake_rest", clock)
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(TOTAL_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
             limits=httpx.Limits(
@@ -122,16 +122,6 @@ class PancakeApi:
 
     async def aclose(self) -> None:
         await self._http.aclose()
-
-    def breaker_state(self) -> int:
-        """Return the worst state of all breakers: 0 closed, 1 half-open, 2 open."""
-        return max((breaker.level for breaker in self._breakers.values()), default=0)
-
-    def breaker(self, name: str) -> Breaker:
-        """Return the breaker of that name: a connection's id, or one that a caller adds for its own calls."""
-        if name not in self._breakers:
-            self._breakers[name] = Breaker(f"pancake_rest:{name}", self._clock)
-        return self._breakers[name]
 
     async def sources(self, access: Access) -> list[JsonObject]:
         """Read every source of the workspace, removed ones marked: the cheapest read that needs a key."""
@@ -196,7 +186,7 @@ class PancakeApi:
         """Return the answer's JSON object. Raises PancakeUnavailable, PancakeRefused or Misconfigured."""
         query = {**(query or {}), "api_key": access.require_key(self._allowed_hosts)}
         url = f"{access.base_url}/workspaces/{access.workspace_id}/{path}"
-        answer: JsonObject = await self.breaker(access.connection_id).call_async(self._ask, url, query)
+        answer: JsonObject = await self.breakers[access.connection_id].call_async(self._ask, url, query)
         return answer
 
     async def _ask(self, url: str, query: Mapping[str, str]) -> JsonObject:

@@ -25,6 +25,8 @@ SESSION_OPTIONS = " ".join(
         "idle_in_transaction_session_timeout": "20s",
     }.items()
 )
+READER_OPTIONS = f"{SESSION_OPTIONS} -c statement_timeout=2s -c default_transaction_read_only=on"
+"""Of a session that reads figures. The last value of an option counts."""
 CONNECTION_SETTINGS: dict[str, Any] = {
     "autocommit": True,
     "row_factory": dict_row,
@@ -63,11 +65,13 @@ async def pooled_connection(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow
 
 
 @asynccontextmanager
-async def unpooled_connection(url: str) -> AsyncIterator[AsyncConnection[DictRow]]:
+async def unpooled_connection(
+    url: str, options: str = SESSION_OPTIONS
+) -> AsyncIterator[AsyncConnection[DictRow]]:
     """Open a session outside the pools. Raises DatabaseUnavailable."""
     with translated(DatabaseUnavailable):
         db_connection = await AsyncConnection[DictRow].connect(
-            url, connect_timeout=int(POOL_TIMEOUT_SECONDS), **CONNECTION_SETTINGS
+            url, connect_timeout=int(POOL_TIMEOUT_SECONDS), **CONNECTION_SETTINGS | {"options": options}
         )
     try:
         yield db_connection

@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 import uvicorn
 
+from leads.adapters.logs import configure_logs
 from leads.adapters.settings import SettingsError, read_bind, read_ops_bind, read_settings
 from leads.cli.exit_codes import ExitCode
 
@@ -29,7 +30,8 @@ def serve() -> None:
     only. It needs the variables of the handlers, which .env.example lists. Logs are JSON lines on stdout.
     Exit code 2: the environment is incomplete; every problem is named.
     """
-    addresses = _check_environment()
+    addresses, log_level = _check_environment()
+    configure_logs(log_level)
     # uvicorn ends by the signal that stopped it, as an orchestrator expects.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.path.insert(0, str(APP_FOLDER))
@@ -48,25 +50,30 @@ def _configure(host: str, port: int) -> uvicorn.Config:
         host=host,
         port=port,
         access_log=False,
+        log_config=None,  # its lines go where those of the handlers go, as JSON, and are counted
         server_header=False,
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
 
 
-def _check_environment() -> list[tuple[str, int]]:
-    """Return the addresses and ports to serve on. Raises SettingsError with all problems at once."""
+def _check_environment() -> tuple[list[tuple[str, int]], str]:
+    """Return the addresses and ports to serve on, and the log level.
+
+    Raises SettingsError with all problems at once.
+    """
     problems: list[str] = []
     addresses: list[tuple[str, int]] = []
     try:
         addresses = [read_bind()]
     except SettingsError as error:
         problems += error.problems
+    log_level = ""
     try:
-        read_settings()
+        log_level = read_settings().log_level
     except SettingsError as error:
         problems += error.problems
     if problems:
         raise SettingsError(*problems)
     ops_address = read_ops_bind()
-    return [*addresses, ops_address] if ops_address else addresses
+    return ([*addresses, ops_address] if ops_address else addresses), log_level

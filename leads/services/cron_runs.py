@@ -27,6 +27,7 @@ from leads.services.cron_errors import RunFailed, RunUnderWay, RunUnfinished
 from leads.services.cron_limit import do_until
 from leads.services.cron_work import (
     ANSWER_WITHIN_SECONDS,
+    CRON_PERIOD_SECONDS,
     CUT_OFF_AT,
     OVERRUN,
     STOP_AT,
@@ -37,15 +38,7 @@ from leads.services.cron_work import (
 from leads.services.run_notices import RunNotices
 from leads.services.sending.time_left import has_time_to_send
 
-CRONS = (
-    "sync_sources",
-    "check_connection",
-    "retry_failed",
-    "check_sla",
-    "purge_events",
-    "poll_records",
-    "reconcile_daily",
-)
+CRONS = tuple(CRON_PERIOD_SECONDS)
 """The names in pancake_cron_run; Hasura's have `pancake_` before them."""
 
 

@@ -17,6 +17,16 @@ CUT_OFF_AT = 0.8
 """The share after which it is cut off. The rest is for storing what was done."""
 OVERRUN = 0.175
 """The share that one step may take beyond STOP_AT: it is stopped before the whole run is cut off."""
+CRON_PERIOD_SECONDS = {
+    "sync_sources": 900,
+    "check_connection": 300,
+    "retry_failed": 60,
+    "check_sla": 300,
+    "purge_events": 86_400,
+    "poll_records": 300,
+    "reconcile_daily": 86_400,
+}
+"""The time between two ticks of each cron, as in hasura/metadata/cron_triggers.yaml."""
 PAUSED = "paused"
 """How work ended that had no time left."""
 

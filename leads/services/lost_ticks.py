@@ -27,13 +27,12 @@ class _LostTicks:
     """A row of lost_ticks/count_lost_ticks."""
 
     trigger_name: str
-    ticks: int
     untold: int
     until: datetime
 
 
 async def count_lost_ticks(runtime: Runtime, run: CronRun) -> dict[str, object]:
-    """Measure the ticks lost in the last day; return those to tell of: at most once an hour, each once.
+    """Return the ticks lost in the last day that are to be told: at most once an hour, each once.
 
     Raises DatabaseUnavailable, also of Hasura's metadata database.
     """
@@ -45,8 +44,6 @@ async def count_lost_ticks(runtime: Runtime, run: CronRun) -> dict[str, object]:
     }
     lost = await runtime.metadata_db.fetch_all("lost_ticks/count_lost_ticks", params, _LostTicks)
     ticks = {row.trigger_name.removeprefix("pancake_"): row for row in lost}
-    for name in CRONS:
-        runtime.metrics.lost_cron_ticks.labels(name).set(ticks[name].ticks if name in ticks else 0)
     untold = {name: row.untold for name, row in ticks.items() if row.untold}
     is_told = told and told.told_at and told.told_at > run.now - TOLD_AT_MOST_EVERY
     if not untold or is_told:

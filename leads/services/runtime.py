@@ -8,13 +8,15 @@ from leads.adapters.clock import Clock
 from leads.adapters.database import Database
 from leads.adapters.graphql import GraphqlClient
 from leads.adapters.logs import counting_log_messages
-from leads.adapters.metrics import Metrics
+from leads.adapters.metrics import BREAKER, Metrics
 from leads.adapters.pancake_api import PancakeApi
 from leads.adapters.settings import Settings
 from leads.domain.digest import Digester
 from leads.services.cron_runs import CronRuns
+from leads.services.cron_work import CRON_PERIOD_SECONDS
 from leads.services.engine_watch import EngineWatch
 from leads.services.ingest_record import IngestQueue
+from leads.services.metrics.scrape import Scrape
 from leads.services.outbox import Outbox
 from leads.services.process_record.turns import Turns
 
@@ -35,6 +37,7 @@ class Runtime:
     ingest: IngestQueue
     turns: Turns
     engine_watch: EngineWatch
+    scrape: Scrape
     digester: Digester
 
     @classmethod
@@ -58,9 +61,13 @@ class Runtime:
         if settings.metadata_database_url != settings.database_url:
             metadata_db = Database(settings.metadata_database_url, ingest_connections=1, work_connections=1)
         pancake = pancake or PancakeApi(clock, settings.pancake_api_hosts)
-        metrics.circuit_breaker.labels("pancake_rest").set_function(pancake.breaker_state)
+        metrics.circuit_breaker.labels(BREAKER).set_function(pancake.breakers.level)
         graphql = graphql or GraphqlClient(settings.hasura_url, settings.hasura_service_token)
         digester = settings.key_ring.digester()
+        for name, seconds in CRON_PERIOD_SECONDS.items():
+            metrics.cron_period.labels(name).set(seconds)
+        metrics.build_info.labels(settings.version, settings.commit).set(1)
+        engine_watch = EngineWatch(db, graphql, metrics)
         return cls(
             settings=settings,
             clock=clock,
@@ -73,7 +80,8 @@ class Runtime:
             outbox=Outbox(db, graphql, metrics, clock),
             ingest=IngestQueue(db, clock, digester),
             turns=Turns(db, clock),
-            engine_watch=EngineWatch(db, graphql, metrics),
+            engine_watch=engine_watch,
+            scrape=Scrape(db, metadata_db, engine_watch, pancake, metrics, clock),
             digester=digester,
         )
 
@@ -94,6 +102,7 @@ class Runtime:
 
     async def close(self) -> None:
         """Finish what callers submitted, then close the connections."""
+        await self.scrape.close()
         await self.ingest.drain()
         await self.outbox.drain()
         await self.pancake.aclose()

@@ -69,8 +69,6 @@ async def assign_tickets(runtime: Runtime, run: CronRun) -> dict[str, object]:
         await runtime.outbox.claim_and_send(assigned, has_time=partial(has_time_to_send, run))
     left = await count_unassigned(runtime.db)
     oldest = left.oldest_created_at
-    runtime.metrics.unassigned_tickets.set(left.tickets)
-    runtime.metrics.oldest_unassigned_ticket.set(oldest.timestamp() if oldest else 0)
     return {
         "assigned": len(assigned),
         "settled_in_diva": len(settled),

@@ -61,19 +61,18 @@ async def test_the_number_of_unassigned_tickets_and_the_creation_of_the_oldest_a
     harness: CronHarness,
 ) -> None:
     name = "pancake_unassigned_ticket_oldest_timestamp_seconds"
-    registry = harness.runtime.metrics.registry
     harness.fill_roster(1)
     harness.sql(ALL_OFF_DUTY)
     event_id, _ = await harness.process_lead()
     await harness.process_lead(id="another", phone_number="0905111333")
     assert await tick(harness) == (0, 2)
     oldest = ticket_of(harness, event_id)["created_at"].timestamp()
-    assert registry.get_sample_value("pancake_unassigned_tickets") == 2
-    assert registry.get_sample_value(name) == pytest.approx(oldest)
+    assert await harness.scrape("pancake_unassigned_tickets") == 2
+    assert await harness.scrape(name) == pytest.approx(oldest)
     harness.sql(ALL_ON_DUTY)
     assert await tick(harness) == (2, 0)
-    assert registry.get_sample_value("pancake_unassigned_tickets") == 0
-    assert registry.get_sample_value(name) == 0
+    assert await harness.scrape("pancake_unassigned_tickets") == 0
+    assert await harness.scrape(name) == 0
 
 
 async def test_the_report_says_how_long_the_oldest_ticket_has_no_owner(harness: CronHarness) -> None:

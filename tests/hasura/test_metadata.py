@@ -23,7 +23,7 @@ from app import HASURA_ROUTES
 from leads.adapters.hasura_calls import read_action, read_cron, read_event
 from leads.cli.replay.following import MAX_EVENTS_PER_QUERY
 from leads.domain.window import MAX_DAYS_BACK
-from leads.services.cron_work import ANSWER_WITHIN_SECONDS, STOP_AT
+from leads.services.cron_work import ANSWER_WITHIN_SECONDS, CRON_PERIOD_SECONDS, STOP_AT
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.processes import Processes
 from sandbox.stack import hasura
@@ -146,6 +146,11 @@ def test_the_crons_have_their_schedules_and_comments() -> None:
         assert cron["include_in_metadata"] is True
         assert len(cron["comment"]) > 20
         assert "payload" in cron
+
+
+def test_the_periods_of_the_metrics_are_those_of_the_schedules() -> None:
+    periods = {f"pancake_{name}": seconds for name, seconds in CRON_PERIOD_SECONDS.items()}
+    assert periods == {cron["name"]: PERIOD_SECONDS.get(cron["schedule"], 86_400) for cron in CRONS}
 
 
 @pytest.mark.parametrize("cron", CRONS, ids=[cron["name"] for cron in CRONS])

@@ -146,6 +146,13 @@ def test_a_statement_uses_the_index_that_it_names(filled: psycopg.Connection, na
     assert index in indexes(plan) | arbiters
 
 
+@pytest.mark.parametrize("name", [name for name in QUERIES if name.split("/")[0] == "metrics"])
+def test_a_metric_reads_no_large_table_whole(filled: psycopg.Connection, name: str) -> None:
+    """Its session is new at each scrape, so each plan is a custom one."""
+    params = {"now": "2026-03-10T12:00:00Z", "names": ["poll_records"], "logs": ["event_log"]}
+    assert scanned(custom_plan(filled, name, params)) == set()
+
+
 def test_status_updates_do_not_touch_the_identity_index(filled: psycopg.Connection) -> None:
     """A status change of a finished row updates no column of an index."""
     found = filled.execute(

@@ -120,6 +120,15 @@ class HandlerHarness(DatabaseHarness):
         for row in self.sql("SELECT id FROM pancake_webhook_event ORDER BY id"):
             await self.process(row["id"])
 
+    async def scrape(self, series: str, **labels: str) -> float | None:
+        """Scrape the process, with every figure read anew; return the value of a series."""
+        self.runtime.scrape.answer_within_seconds = 60.0
+        for sql in self.runtime.scrape.sql:
+            sql.forget()
+        assert (await self.client.get("/metrics")).status_code == 200
+        await self.runtime.scrape.settle()
+        return self.runtime.metrics.registry.get_sample_value(series, labels)
+
     async def process_lead(self, **fields: Any) -> tuple[int, str]:
         """Deliver LEAD with these fields changed and process it; return event id and result."""
         answer = await self.deliver(LEAD | fields)

@@ -21,13 +21,19 @@ from leads.services.process_record.claim import Claim, mark_failed
 Result = TypeVar("Result")
 WORK_TIMEOUT_SECONDS = 20.0
 """For all tries together: less than the 30 s that Hasura waits and the lease of a claim."""
+INVALID_CODES = "invalid_"
+"""The beginning of the error codes of dead letters that do not count in sql/kpi/load_success.sql."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """An attempt that failed. `status` is what the event was marked: failed, or dead_letter."""
+    """An attempt that failed. `status` is what the event was marked: failed, or dead_letter.
+
+    `is_invalid`: a dead letter because of what it holds, which is no failure of the integration.
+    """
 
     status: str
+    is_invalid: bool = False
 
 
 async def attempt(
@@ -83,7 +89,8 @@ async def _mark_failed(db: Database, clock: Clock, claim: Claim, error: Exceptio
         error={} if isinstance(error, IntegrationError) else describe(error),
     )
     _log_internal_error(error, claim.id)
-    return FailedAttempt(FAILED if delay else DEAD_LETTER)
+    is_invalid = isinstance(error, Final) and code.startswith(INVALID_CODES)
+    return FailedAttempt(FAILED if delay else DEAD_LETTER, is_invalid)
 
 
 def _code_and_detail(error: Exception) -> tuple[str, str]:

@@ -77,7 +77,7 @@ async def find_table(pancake: PancakeApi, connection: Connection, record_id: str
         return connection.tables[0]
     # A separate breaker: the one of the connection does not count calls that are cut off here, and must
     # not open for polling, which can wait longer.
-    breaker = pancake.breaker(f"{connection.id}/table")
+    breaker = pancake.breakers[f"{connection.id}/table"]
     try:
         tables = await breaker.call_async(_tables_holding, pancake, connection, record_id)
     except (PancakeUnavailable, PancakeRefused, Misconfigured):

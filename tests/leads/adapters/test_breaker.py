@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from leads.adapters.breaker import Breaker, BreakerOpen
+from leads.adapters.breaker import FAILURES_TO_OPEN, RECOVERY_SECONDS, Breaker, BreakerOpen
 from leads.domain.errors import PancakeKeyRejected, PancakeUnavailable
 from tests.support.waiting import eventually_async
 
@@ -177,3 +177,19 @@ async def test_a_rejected_key_does_not_count_as_a_failure(
     with pytest.raises(PancakeKeyRejected):
         await breaker.call_async(service)
     assert breaker.level == 0, "the service answers again"
+
+
+async def test_it_says_since_when_it_is_not_closed_also_while_probes_fail(
+    clock: Ticks, breaker: Breaker, service: Service
+) -> None:
+    assert breaker.open_since is None
+    await fail(breaker, service, FAILURES_TO_OPEN)
+    opened = clock.seconds
+    for _ in range(3):
+        clock.seconds += RECOVERY_SECONDS
+        await fail(breaker, service)
+        assert breaker.open_since == opened
+    service.error = None
+    clock.seconds += RECOVERY_SECONDS
+    await breaker.call_async(service)
+    assert (breaker.open_since, breaker.answered_at) == (None, clock.seconds)

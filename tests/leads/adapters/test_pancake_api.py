@@ -96,7 +96,7 @@ async def test_no_request_goes_to_a_base_url_of_another_host_or_form(url: str) -
     api = client(script)
     with pytest.raises(HostNotAllowed, match="PANCAKE_API_HOSTS"):
         await api.sources(Access("c1", url, 123, KEY))
-    assert (script.requests, api.breaker_state()) == ([], 0)
+    assert (script.requests, api.breakers.level()) == ([], 0)
 
 
 async def test_a_redirect_does_not_take_the_key_along() -> None:
@@ -152,7 +152,7 @@ async def test_a_rejected_key_is_reported_and_does_not_open_the_breaker(answer: 
     for _ in range(6):
         with pytest.raises(PancakeKeyRejected):
             await api.sources(ACCESS)
-    assert api.breaker_state() == 0
+    assert api.breakers.level() == 0
 
 
 async def test_success_false_with_status_200_is_a_rejected_key_too() -> None:
@@ -166,7 +166,7 @@ async def test_an_invalid_request_does_not_open_the_breaker(status: int) -> None
     for _ in range(6):
         with pytest.raises(PancakeRefused):
             await api.sources(ACCESS)
-    assert api.breaker_state() == 0
+    assert api.breakers.level() == 0
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ async def test_after_five_failures_the_breaker_of_the_connection_opens() -> None
     with pytest.raises(BreakerOpen):
         await api.sources(ACCESS)
     assert len(script.requests) == 5
-    assert api.breaker_state() == 2
+    assert api.breakers.level() == 2
     with pytest.raises(PancakeUnavailable, match="500"):
         await api.sources(Access("c2", ACCESS.base_url, 124, KEY))
 

@@ -1,5 +1,6 @@
 """`leads serve`: it names every problem of its environment, and ends by the signal that stopped it."""
 
+import json
 import os
 import re
 import signal
@@ -108,3 +109,16 @@ def status(port: int, path: str) -> int:
         return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5).status_code
     except httpx.HTTPError:
         return 0
+
+
+def test_the_lines_of_the_server_are_json_and_counted(tmp_path: Path) -> None:
+    port = free_port()
+    with serving(tmp_path, BIND=f"127.0.0.1:{port}") as process:
+        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+        process.terminate()
+        output, errors = process.communicate(timeout=30)
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert {"uvicorn.error"} <= {line["logger"] for line in lines}
+    assert errors == ""
+    (counted,) = re.findall(r'^pancake_log_messages_total\{level="info"\} (\S+)$', metrics, re.MULTILINE)
+    assert float(counted) > 0

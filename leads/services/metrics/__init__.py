@@ -1,0 +1,1 @@
+"""The figures of `GET /metrics` that are read from the database."""

@@ -1,0 +1,229 @@
+"""The figures of `GET /metrics` that are read from the database."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from leads.adapters.secrets import KeyRing
+from leads.adapters.sql_series import FAMILIES
+from leads.services.cron_runs import CRONS
+from leads.services.metrics.figures import FIGURES
+from leads.services.metrics.scrape import Scrape
+from tests.support.crons import CronHarness, running_crons
+from tests.support.handlers import HandlerHarness
+from tests.support.settings import handler_settings
+
+STATUSES = (
+    "received", "ingested", "failed", "dead_letter", "invalid", "skipped_kill_switch",
+    "skipped_source_disabled",
+)  # fmt: skip
+LAST_SUCCESS = "pancake_sql_last_success_timestamp_seconds"
+
+
+@pytest.fixture
+async def harness(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[CronHarness]:
+    async with running_crons(handler_settings(database, key_ring), connection_id) as started:
+        yield started
+
+
+def value(harness: HandlerHarness, series: str, **labels: str) -> float | None:
+    return harness.runtime.metrics.registry.get_sample_value(series, labels)
+
+
+async def test_every_label_of_a_closed_set_is_there_with_0_on_an_empty_database(harness: CronHarness) -> None:
+    assert await harness.scrape("pancake_unassigned_tickets") == 0
+    for status in STATUSES:
+        assert value(harness, "pancake_stored_events", status=status) == 0
+        assert value(harness, "pancake_stored_event_oldest_timestamp_seconds", status=status) == 0
+        for origin in ("webhook", "poll", "reconcile"):
+            assert value(harness, "pancake_recent_events", status=status, origin=origin) == 0
+    for name in CRONS:
+        assert value(harness, "pancake_later_cron_ticks", name=name) == 0
+        assert value(harness, "pancake_cron_last_start_timestamp_seconds", name=name) == 0
+    for state in ("pending", "locked", "failed"):
+        assert value(harness, "pancake_engine_events", state=state) == 0
+    for source in ("events", "runs"):
+        assert value(harness, "pancake_unsent_notifications", source=source) == 0
+    for switch in ("kill_switch", "processing_paused"):
+        assert value(harness, "pancake_switch_on", switch=switch) == 0
+    connection = harness.connection_id
+    for status in ("active", "silent", "suspended", "outage", "key_invalid", "disabled"):
+        has_status = value(harness, "pancake_connection_status", connection=connection, status=status)
+        assert has_status == (status == "active")
+    for log in ("event_log", "event_invocation_logs", "hdb_cron_events", "hdb_cron_event_invocation_logs"):
+        assert value(harness, "pancake_engine_log_dead_rows", log=log) is not None
+
+
+async def test_each_figure_was_read_and_gives_only_declared_series(harness: CronHarness) -> None:
+    await harness.process_lead()
+    await harness.scrape("pancake_unassigned_tickets")
+    for figure in FIGURES:
+        read_at = value(harness, LAST_SUCCESS, query=figure.query)
+        assert read_at == pytest.approx(harness.clock.now().timestamp(), abs=60), figure.query
+    declared = {family.name: family.labels for family in FAMILIES}
+    for figure in FIGURES:
+        for column, name in figure.series.items():
+            assert len(declared[name]) == len(figure.labels) + (column in figure.fixed), figure.query
+
+
+async def test_the_oldest_event_of_each_status_is_shown_by_its_creation_or_replay(
+    harness: CronHarness,
+) -> None:
+    harness.refuse_tickets("RAISE EXCEPTION 'broken'", 99)
+    failed, _ = await harness.process_lead(id="broken")
+    dead, _ = await harness.process_lead(id="no-phone", phone_number="không có số")
+    waiting = (await harness.deliver({"id": "later", "phone_number": "0905111222"}))["event_id"]
+    oldest = "pancake_stored_event_oldest_timestamp_seconds"
+    harness.sql(
+        "UPDATE pancake_webhook_event SET created_at = now() - interval '2 hours' WHERE id = %s", failed
+    )
+    assert await harness.scrape("pancake_stored_events", status="failed") == 1
+    created = harness.event(failed)["created_at"].timestamp()
+    assert value(harness, oldest, status="failed") == pytest.approx(created)
+    assert value(harness, "pancake_stored_events", status="invalid") == 1
+    assert value(harness, "pancake_stored_events", status="dead_letter") == 0
+    harness.sql("UPDATE pancake_webhook_event SET error_code = 'internal' WHERE id = %s", dead)
+    harness.sql("UPDATE pancake_webhook_event SET replayed_at = now() WHERE id = %s", waiting)
+    assert await harness.scrape("pancake_stored_events", status="dead_letter") == 1
+    replayed = harness.event(waiting)["replayed_at"].timestamp()
+    assert value(harness, oldest, status="received") == pytest.approx(replayed)
+
+
+async def test_the_figures_of_leads_survive_an_idle_hour(harness: CronHarness) -> None:
+    event_id, _ = await harness.process_lead()
+    harness.sql(
+        "UPDATE pancake_webhook_event SET processed_at = created_at + interval '40 s',"
+        " arrived_at = created_at - interval '3 s' WHERE id = %s",
+        event_id,
+    )
+    labels = {"leads": "20", "quantile": "0.95"}
+    harness.move_clock(hours=3)
+    process = await harness.scrape("pancake_recent_lead_seconds", stage="process", **labels)
+    assert process == pytest.approx(40)
+    assert value(harness, "pancake_recent_lead_seconds", stage="store", **labels) == pytest.approx(3)
+    assert value(harness, "pancake_recent_lead_seconds", stage="store", leads="1h", quantile="0.99") is None
+    assert value(harness, "pancake_kpi_latency_seconds", window="1d", quantile="0.95") == pytest.approx(40)
+    assert value(harness, "pancake_kpi_latency_seconds", window="1h", quantile="0.95") is None
+
+
+async def test_what_is_usual_is_the_median_of_the_same_hour_of_four_weeks(harness: CronHarness) -> None:
+    harness.sql("UPDATE pancake_connection SET created_at = now() - interval '1 year'")
+    for week, deliveries in enumerate((1, 2, 4, 5, 0)):
+        for number in range(deliveries):
+            event_id, _ = await harness.process_lead(id=f"{week}-{number}")
+            harness.sql(
+                "UPDATE pancake_webhook_event SET created_at = created_at - %s WHERE id = %s",
+                timedelta(weeks=week),
+                event_id,
+            )
+    connection = harness.connection_id
+    assert await harness.scrape("pancake_recent_deliveries", connection=connection) == 1
+    assert value(harness, "pancake_usual_deliveries", connection=connection) == 3
+
+
+async def test_ticks_and_events_of_the_engine(harness: CronHarness) -> None:
+    for name, status, minutes in (
+        ("poll_records", "scheduled", 5), ("poll_records", "scheduled", -3), ("check_sla", "dead", -60),
+    ):  # fmt: skip
+        harness.sql(
+            "INSERT INTO hdb_catalog.hdb_cron_events (trigger_name, scheduled_time, status)"
+            " VALUES (%s, now() + %s, %s)",
+            f"pancake_{name}",
+            timedelta(minutes=minutes),
+            status,
+        )
+    harness.sql(
+        "INSERT INTO hdb_catalog.event_log (trigger_name, payload, locked, error) SELECT"
+        " 'pancake_webhook_event_status_update', '{}', l.locked, l.error FROM (VALUES (NULL, false),"
+        " (now(), false), (now() - interval '6 minutes', false), (NULL, true)) AS l (locked, error)"
+    )
+    assert await harness.scrape("pancake_later_cron_ticks", name="poll_records") == 1
+    assert value(harness, "pancake_overdue_cron_ticks", name="poll_records") == 1
+    assert value(harness, "pancake_lost_cron_ticks", name="check_sla") == 1
+    states = [value(harness, "pancake_engine_events", state=s) for s in ("pending", "locked", "failed")]
+    assert states == [2, 1, 1]
+
+
+async def test_without_the_engines_catalogue_the_rest_is_shown(harness: CronHarness) -> None:
+    harness.sql("DROP SCHEMA hdb_catalog CASCADE")
+    assert await harness.scrape("pancake_switch_on", switch="kill_switch") == 0
+    assert value(harness, "pancake_engine_events", state="pending") is None
+    assert value(harness, LAST_SUCCESS, query="metrics/count_engine_events") == 0
+
+
+async def test_without_rights_on_the_engines_catalogue_the_rest_is_shown(harness: CronHarness) -> None:
+    harness.sql("REVOKE SELECT ON ALL TABLES IN SCHEMA hdb_catalog FROM pancake_handlers")
+    harness.sql("REVOKE USAGE ON SCHEMA hdb_catalog FROM pancake_handlers")
+    assert await harness.scrape("pancake_switch_on", switch="kill_switch") == 0
+    assert value(harness, "pancake_later_cron_ticks", name="check_sla") is None
+
+
+async def test_a_figure_that_cannot_be_read_is_shown_for_a_while_and_then_left_out(
+    harness: CronHarness,
+) -> None:
+    assert await harness.scrape("pancake_engine_events", state="pending") == 0
+    harness.sql("DROP SCHEMA hdb_catalog CASCADE")
+    assert await harness.scrape("pancake_engine_events", state="pending") == 0
+    fast, _ = harness.runtime.scrape.sql
+    fast._withdrawn_after_seconds = 0.0
+    assert await harness.scrape("pancake_engine_events", state="pending") is None
+
+
+async def test_a_scrape_reads_once_in_a_few_seconds_and_once_at_a_time(harness: CronHarness) -> None:
+    scrape = harness.runtime.scrape
+    await asyncio.gather(*(harness.client.get("/metrics") for _ in range(5)))
+    await scrape.settle()
+    read = [dict(sql._readings) for sql in scrape.sql]
+    times = [reading.read_at for readings in read for reading in readings.values()]
+    await harness.client.get("/metrics")
+    await scrape.settle()
+    assert [reading.read_at for sql in scrape.sql for reading in sql._readings.values()] == times
+
+
+async def test_a_slow_database_does_not_hold_a_scrape(harness: CronHarness) -> None:
+    scrape: Scrape = harness.runtime.scrape
+    scrape.answer_within_seconds = 0.2
+    loop = asyncio.get_running_loop()
+    with harness.session.transaction():
+        harness.sql("LOCK pancake_connection, pancake_webhook_event IN ACCESS EXCLUSIVE MODE")
+        started = loop.time()
+        text = (await harness.client.get("/metrics")).text
+        took = loop.time() - started
+    assert took < 1.5
+    assert 'pancake_webhook_requests_total{status="received"} 0.0' in text
+
+
+async def test_two_replicas_give_the_same_figures(harness: CronHarness) -> None:
+    await harness.process_lead()
+    other = Scrape(
+        harness.runtime.db,
+        harness.runtime.metadata_db,
+        harness.runtime.engine_watch,
+        harness.runtime.pancake,
+        type(harness.runtime.metrics)(),
+        harness.clock,
+    )
+    other.answer_within_seconds = 60.0
+    await other.exposition()
+    await other.settle()
+    text = (await other.exposition()).decode()
+    await harness.scrape("pancake_kpi_tickets", window="1d")
+    mine = (await harness.client.get("/metrics")).text
+    names = tuple(family.name for family in FAMILIES if "_kpi_" in family.name or "stored" in family.name)
+    aging = "pancake_kpi_response_seconds"  # an unanswered ticket counts with its age
+    figures = [line for line in text.splitlines() if line.startswith(names) and not line.startswith(aging)]
+    assert len(figures) > 20
+    assert set(figures) <= set(mine.splitlines())
+    await other.close()
+
+
+async def test_the_times_of_the_breakers_are_shown_by_connection(harness: CronHarness) -> None:
+    breaker = harness.runtime.pancake.breakers["c"]
+    breaker.answered_at = harness.clock.monotonic() - 30
+    labels = {"name": "pancake_rest", "connection": "c"}
+    opened = await harness.scrape("pancake_circuit_breaker_open_since_timestamp_seconds", **labels)
+    answered = value(harness, "pancake_circuit_breaker_last_success_timestamp_seconds", **labels)
+    assert opened == 0
+    assert answered == pytest.approx(harness.clock.now().timestamp() - 30, abs=5)
