@@ -1,8 +1,9 @@
 """What a version of a lead writes to account and contacts."""
 
+from tests.support.histories.open_values import ANY
 from tests.support.histories.reference import Decision
 from tests.support.histories.request import Result
-from tests.support.histories.state import ANY, Account, Contact, State
+from tests.support.histories.state import Account, Contact, State
 
 
 def write_account(decision: Decision, result: Result, state: State) -> None:

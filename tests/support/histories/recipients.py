@@ -1,7 +1,8 @@
 """Who is told what, by the specification."""
 
+from tests.support.histories.open_values import ANY, OneOf
 from tests.support.histories.reference import Decision
-from tests.support.histories.state import ANY, NEEDS_ATTENTION, Expected, OneOf, Ticket, Told
+from tests.support.histories.state import NEEDS_ATTENTION, Expected, Ticket, Told
 
 People = frozenset[str]
 

@@ -1,7 +1,8 @@
 """What the retry cron does to tickets without an owner, by the specification."""
 
 from tests.support.histories.memory import Memory
-from tests.support.histories.state import NEW_LEAD, Expected, OneOf, State, Told
+from tests.support.histories.open_values import OneOf
+from tests.support.histories.state import NEW_LEAD, Expected, State, Told
 
 
 def retry_result(memory: Memory, before: State) -> Expected:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias, TypeVar
 
+from tests.support.histories.open_values import ANY, Anything, OneOf, Text
+
 OPEN = ("new", "in_progress")
 NEW_LEAD = "noti_pancake_new_lead"
 LEAD_UPDATED = "noti_pancake_lead_updated"
@@ -23,41 +25,6 @@ SourceKey: TypeAlias = tuple[str, str]
 """Connection, source id."""
 Fields: TypeAlias = dict[str, str | tuple[str, ...]]
 """Values of mapped fields by name; an empty value of a named field is "" or ()."""
-
-
-class Anything:
-    """Equals every value."""
-
-    def __eq__(self, other: object) -> bool:
-        return True
-
-    def __hash__(self) -> int:
-        raise TypeError("ANY has no hash")
-
-    def __repr__(self) -> str:
-        return "ANY"
-
-
-ANY = Anything()
-
-
-class OneOf:
-    """Equals each of its values."""
-
-    def __init__(self, *values: object) -> None:
-        self.values = values
-
-    def __eq__(self, other: object) -> bool:
-        return other in self.values
-
-    def __hash__(self) -> int:
-        raise TypeError("OneOf has no hash")
-
-    def __repr__(self) -> str:
-        return " or ".join(map(repr, self.values))
-
-
-Text: TypeAlias = str | Anything | OneOf | None
 
 
 @dataclass

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from tests.support.histories.customer_writes import write_account, write_contacts
 from tests.support.histories.memory import counting_time, merged
+from tests.support.histories.open_values import ANY, OneOf
 from tests.support.histories.recipients import (
     active_admins,
     owner_or_managers,
@@ -13,14 +14,12 @@ from tests.support.histories.recipients import (
 from tests.support.histories.reference import Decision
 from tests.support.histories.request import Result
 from tests.support.histories.state import (
-    ANY,
     LEAD_UPDATED,
     NEEDS_ATTENTION,
     NEW_LEAD,
     Applied,
     Event,
     Expected,
-    OneOf,
     Record,
     Search,
     State,
