@@ -1,8 +1,7 @@
 """Vietnamese phone numbers to E.164 (+84…), with the 2018 renumbering of mobile prefixes.
 
-Sources: the Ministry of Information and Communications' plan of 2018 (11-digit mobile numbers became
-10-digit ones on 15 November 2018) and Google's libphonenumber through `phonenumbers`, which calls the
-old 11-digit numbers invalid, so that they are mapped first.
+Sources: the Ministry of Information and Communications' plan of 2018 (11-digit mobile numbers got 10 digits
+on 15 November 2018), and Google's libphonenumber (`phonenumbers`), which calls the old ones invalid.
 """
 
 import re
@@ -73,8 +72,7 @@ _MOBILE, _VIETNAMESE = _shortcuts()
 class PhoneReading:
     """The phones of one record: usable ones in E.164, in order, and (text, reason) of rejected ones.
 
-    `are_applied`: the usable ones are those of the version applied before. `typed` are the phones by the key
-    of the body that names them; a key that a later version does not name keeps them.
+    `are_applied`: the usable ones are those of the version applied before. `typed`: by the key of the body.
     """
 
     usable: tuple[str, ...]
