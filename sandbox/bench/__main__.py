@@ -9,6 +9,7 @@ from sandbox.bench.latency import latency
 from sandbox.bench.poll import poll
 from sandbox.bench.process import process
 from sandbox.bench.reconcile import reconcile
+from sandbox.bench.trace import trace
 
 app = typer.Typer(
     add_completion=False,
@@ -22,6 +23,7 @@ app.command()(reconcile)
 app.command()(poll)
 app.command()(edge)
 app.command()(latency)
+app.command()(trace)
 
 if __name__ == "__main__":
     app(prog_name="scripts/bench")

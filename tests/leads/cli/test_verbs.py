@@ -45,6 +45,7 @@ def test_the_verbs_are_those_of_the_operators() -> None:
         "serve",
         "token",
         "replay",
+        "trace",
         "reconcile",
         "backfill-phones",
         "history",
