@@ -127,8 +127,8 @@ def test_a_late_owner_and_a_settled_ticket_are_explained() -> None:
     steps = list(decision_steps(late))
     assert text_of("owner", steps) == "Hạnh: found at 2026-11-26 03:00:00: the only one available"
     assert text_of("skipped", steps) == "when the ticket was created: Khoa (off duty)"
-    settled = {"assignment": {"roster": [], "skipped": [], "chosen": None, "settled": "ticket_closed"}}
-    steps = list(decision_steps(replace(EVENT, evidence=settled)))
+    settled: dict[str, Any] = {"chosen": None, "settled": "ticket_closed"}
+    steps = list(decision_steps(replace(EVENT, evidence={"assignment": settled})))
     assert text_of("owner", steps) == "left alone: a person closed it"
 
 
