@@ -24,6 +24,7 @@ from handlers.edge_policy import edge_policy, summarize_policy
 from handlers.ingest_record import ingest_record
 from handlers.process_record import process_record
 from handlers.replay_events import replay_events
+from handlers.trace_lead import trace_lead
 from leads.adapters import http
 from leads.adapters.hasura_calls import read_action, read_cron, read_event
 from leads.adapters.http import HasuraRoute, RequestLog
@@ -38,6 +39,7 @@ HASURA_ROUTES: tuple[HasuraRoute[Runtime, Any], ...] = (
         "/actions/ingest_record", "pancake_ingest_record", read_action, ingest_record, allows_edge=True
     ),
     HasuraRoute("/actions/replay_events", "pancake_replay_events", read_action, replay_events),
+    HasuraRoute("/actions/trace_lead", "pancake_trace_lead", read_action, trace_lead),
     HasuraRoute(
         "/events/process_record",
         "pancake_webhook_event_status_update",

@@ -43,7 +43,7 @@ BEGIN
             ('public.ticket', 'SELECT', 'id, code, title, description, source_id, account_id, contact_book_id, assignee_id, status, first_response_at, data, created_at'),
             ('public.ticket', 'INSERT', 'id, title, description, source_id, account_id, contact_book_id, assignee_id, status, data, created_at, updated_at'),
             ('public.ticket', 'UPDATE', 'title, description, account_id, contact_book_id, assignee_id, data, updated_at'),
-            ('public.staff', 'SELECT', 'id, role, is_active, on_duty'),
+            ('public.staff', 'SELECT', 'id, full_name, role, is_active, on_duty'),
             ('public.customer_consent', 'SELECT', 'account_id, consent_data, consent_version'),
             ('public.customer_consent', 'INSERT', 'account_id, consent_data, consent_version'),
             ('public.view_pancake_stored_setting', 'SELECT', NULL),
@@ -76,10 +76,11 @@ BEGIN
         UNION ALL
         SELECT 'pancake_operators', g.name, g.privilege, string_to_array(g.columns, ', ')
         FROM (VALUES
-            -- Diva's: backfill-phones, tickets, and what status and reconcile read.
-            ('public.account', 'SELECT', 'id, phone_code, phone_number, phone_enabled, normalized_phone'),
+            -- Diva's: backfill-phones, tickets, and what status, trace and reconcile read.
+            ('public.account', 'SELECT', 'id, display_name, phone_code, phone_number, phone_enabled, normalized_phone, deleted_at'),
             ('public.account', 'UPDATE', 'normalized_phone'),
-            ('public.ticket', 'SELECT', 'id, code, source_id, assignee_id, status, data, created_at'),
+            ('public.contact_book', 'SELECT', 'account_id, primary_phone'),
+            ('public.ticket', 'SELECT', 'id, code, source_id, account_id, assignee_id, status, first_response_at, data, created_at'),
             ('public.ticket', 'UPDATE', 'source_id, data'),
             ('public.staff', 'SELECT', 'id, full_name, role, is_active, on_duty'),
             ('public.view_pancake_stored_setting', 'SELECT', NULL),

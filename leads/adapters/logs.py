@@ -18,8 +18,9 @@ LOGGER = logging.getLogger("pancake")
 QUIET_LOGGERS = ("httpx", "httpcore", "gql", "gql.transport.httpx", "gql.transport.requests", "psycopg.pool")
 MAX_LOGGED_FRAMES = 8
 """The innermost ones: the outer frames are those of the server, the same in every request."""
-UNLOGGED_KEYS = frozenset({"changes", "replayed_ids"})
-"""Of a replay: customers' data that a dry run shows, and up to 1,000 ids."""
+UNLOGGED_KEYS = frozenset({"changes", "leads", "replayed_ids", "text"})
+"""Of a replay: customers' data that a dry run shows, and up to 1,000 ids. Of a trace: what was searched for,
+and what happened to the leads that were found."""
 DIGEST_CHARACTERS = 12
 """48 bits tell apart the few errors that one installation has."""
 

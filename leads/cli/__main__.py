@@ -23,6 +23,7 @@ from leads.cli.status.command import status
 from leads.cli.tail import tail
 from leads.cli.tickets.command import app as tickets
 from leads.cli.token import token
+from leads.cli.trace import trace
 
 app = typer.Typer(
     cls=VerbGroup,
@@ -39,6 +40,7 @@ app.command("token", epilog=examples("token pancake_service"))(token)
 app.command(
     "replay", epilog=examples("replay 17 18 --dry-run", "replay --status skipped_kill_switch --drain")
 )(replay)
+app.command("trace", epilog=examples("trace 0905111222", "trace TK000017 --json", "trace 17 --follow"))(trace)
 app.command("reconcile", epilog=examples("reconcile --day 2026-05-14 --dry-run"))(reconcile)
 app.command("backfill-phones", epilog=examples("backfill-phones --dry-run", "backfill-phones"))(
     backfill_phones

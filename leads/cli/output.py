@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -19,6 +20,10 @@ from rich.text import Text
 
 from leads.cli.exit_codes import MEANINGS
 from leads.domain.visible_text import escape_unseen
+
+MIN_COLUMN_WIDTH = 20
+NARROW_COLUMN = 8
+"""Where text begins on a terminal that leaves fewer than MIN_COLUMN_WIDTH behind its beginning."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 
@@ -54,6 +59,24 @@ def print_indented(text: str, level: int, console: Console) -> None:
     indentation = "  " * level
     for line in Text(escape_unseen(text)).wrap(console, console.width - len(indentation), overflow="fold"):
         console.print(indentation + line.plain.rstrip(), soft_wrap=True, highlight=False, markup=False)
+
+
+def print_in_column(beginning: str, text: str, console: Console) -> None:
+    """Print text behind a beginning; what is longer than a line goes on below the text's first column.
+
+    The beginning is the program's own. Columns are counted as the terminal shows the text.
+    """
+    column = cell_len(beginning)
+    if console.width - column < MIN_COLUMN_WIDTH:
+        # The terminal is too narrow for both: the beginning gets a separate line.
+        if beginning.strip():
+            console.print(beginning.rstrip(), soft_wrap=True, highlight=False, markup=False)
+        column = NARROW_COLUMN
+        beginning = " " * column
+    width = max(console.width - column, 1)
+    for number, line in enumerate(Text(escape_unseen(text)).wrap(console, width, overflow="fold")):
+        start = " " * column if number else beginning
+        console.print((start + line.plain).rstrip(), soft_wrap=True, highlight=False, markup=False)
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:

@@ -11,6 +11,7 @@ from sandbox.bench.poll import poll
 from sandbox.bench.process import process
 from sandbox.bench.reconcile import reconcile
 from sandbox.bench.status import status
+from sandbox.bench.trace import trace
 
 app = typer.Typer(
     add_completion=False,
@@ -26,6 +27,7 @@ app.command()(crons)
 app.command()(edge)
 app.command()(latency)
 app.command()(status)
+app.command()(trace)
 
 if __name__ == "__main__":
     app(prog_name="scripts/bench")

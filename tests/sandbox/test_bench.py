@@ -57,6 +57,13 @@ def test_a_look_at_a_system_with_many_events_is_measured() -> None:
     assert 0 < result["tables_p50_ms"] < result["look_p50_ms"] <= result["look_p95_ms"]
 
 
+def test_searches_for_leads_are_measured_and_find_what_they_name() -> None:
+    printed = CliRunner().invoke(app, ["trace", "--events", "2000", "--traces", "20", "--json"])
+    result = json.loads(printed.stdout)
+    assert (printed.exit_code, result["events"], result["traces"]) == (0, 2000, 20)
+    assert 0 < result["p50_ms"] <= result["p95_ms"] <= result["max_ms"]
+
+
 def test_pgbench_gets_the_password_in_its_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

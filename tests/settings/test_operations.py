@@ -241,6 +241,15 @@ class TestDeadLettersAndReplay:
         refusal = await harness.refusal("pancake_settings_replay", filter={})
         assert refusal == "filter names neither status, error_code nor source_id."
 
+    async def test_a_trace_says_what_happened_to_the_leads_of_a_text(self, harness: SettingsHarness) -> None:
+        data = await harness.run("pancake_settings_trace", text="record-10")
+        (story,) = data["pancake_trace_lead"]["leads"]
+        assert (story["record_id"], story["reason"]) == ("record-10", "kill_switch")
+        assert story["next"].startswith("switch kill_switch off in Settings, then: leads replay ")
+        assert data["pancake_trace_lead"]["has_ticket"] is False
+        refusal = await harness.refusal("pancake_settings_trace", text=" ")
+        assert refusal.startswith("Give a phone, a record id, a ticket code or an event id")
+
 
 class TestRunsAndKpis:
     """The fourth tab: cron runs and KPIs."""

@@ -11,7 +11,7 @@ from tests.support.plans import custom_plan, generic_plan, indexes, scanned
 
 FOLDERS = {"process_record", "ingest_record", "outbox", "retry_failed", "pancake_lists", "poll_records"}
 FOLDERS |= {"check_connection", "check_sla", "reconcile_daily", "cron_runs", "run_notices"}
-FOLDERS |= {"unassigned_tickets", "status", "tail"}
+FOLDERS |= {"unassigned_tickets", "status", "tail", "trace_lead"}
 HOT = [name for name in QUERIES if name.split("/")[0] in FOLDERS]
 FACTS_PARAMS: dict[str, Any] = {
     "id": 5000,
@@ -138,6 +138,16 @@ def test_an_event_is_found_by_its_key(filled: psycopg.Connection, name: str) -> 
         ("status/count_unsent", "ix_pancake_webhook_event_unnotified"),
         ("status/count_unsent", "ix_pancake_webhook_event_given_up"),
         ("tail/list_events", "pk_pancake_webhook_event"),
+        ("trace_lead/load_events", "pk_pancake_webhook_event"),
+        ("trace_lead/load_events", "uq_pancake_webhook_event_identity"),
+        ("trace_lead/load_events", "ix_pancake_webhook_event_phone"),
+        ("trace_lead/load_events", "ix_pancake_webhook_event_phone_digest"),
+        ("trace_lead/load_events", "ix_pancake_webhook_event_ticket"),
+        ("trace_lead/load_events", "ix_pancake_webhook_event_held"),
+        ("trace_lead/load_events", "account_normalized_phone_idx"),
+        ("trace_lead/load_events", "uq_contact_book_primary_phone"),
+        ("trace_lead/load_events", "ticket_code_key"),
+        ("trace_lead/load_events", "ticket_account_id_idx"),
     ],
 )
 def test_a_statement_uses_the_index_that_it_names(filled: psycopg.Connection, name: str, index: str) -> None:

@@ -14,6 +14,9 @@ from tests.support.statements import is_refused, placeholders, prepare
 BY_OWNER = {"backfill_phones/create_index", "backfill_phones/drop_index"}
 """An index is built by the owner of its table."""
 
+OF_TRACE = ("trace_lead",)
+"""Folders of the statements that the handlers and `leads trace` run."""
+
 OF_COMMANDS = (
     "backfill_phones", "connection_secrets", "history", "probes", "status", "tail", "tickets",
 )  # fmt: skip
@@ -30,7 +33,7 @@ STATEMENTS = {
     OPERATORS: [
         name
         for name in QUERIES
-        if name.partition("/")[0] in OF_COMMANDS + OF_RECONCILE and name not in BY_OWNER
+        if name.partition("/")[0] in OF_COMMANDS + OF_RECONCILE + OF_TRACE and name not in BY_OWNER
     ],
 }
 RIGHTS = """
@@ -51,8 +54,8 @@ TABLES = {
         f"{HASURA}hdb_cron_event_invocation_logs",
     },
     OPERATORS: {
-        "account", "customer_erasure", "integration_change", "staff", "ticket", "view_pancake_stored_setting",
-        "pancake_assignee", "pancake_connection", "pancake_cron_run", "pancake_source",
+        "account", "contact_book", "customer_erasure", "integration_change", "staff", "ticket",
+        "view_pancake_stored_setting", "pancake_assignee", "pancake_connection", "pancake_cron_run", "pancake_source",
         "pancake_webhook_event", f"{HASURA}event_log",
     },
 }  # fmt: skip

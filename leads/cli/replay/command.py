@@ -12,6 +12,7 @@ from leads.cli.failures import CommandFailed, WrongUsage
 from leads.cli.output import AsJson, ForeignTextConsole, print_json, progress_bar, say, show_activity
 from leads.cli.replay.action import ReplayAction
 from leads.cli.replay.draining import Drain
+from leads.cli.replay.dry_run import staff_ids
 from leads.cli.replay.following import FollowedEvents, follow
 from leads.cli.replay.report import print_report
 from leads.domain.errors import BadRequest, IntegrationError
@@ -92,7 +93,7 @@ def _finish(action: ReplayAction, report: dict[str, Any], *, wait: bool, as_json
     report["results"] = None
     if wait:
         _add_results(action, report, as_json=as_json)
-    _show(report, {} if as_json else _load_owner_names(action, report), as_json=as_json)
+    _show(report, {} if as_json else _load_names(action, report), as_json=as_json)
 
 
 def _add_results(action: ReplayAction, report: dict[str, Any], *, as_json: bool) -> None:
@@ -109,12 +110,11 @@ def _add_results(action: ReplayAction, report: dict[str, Any], *, as_json: bool)
     report |= {"results": events.results(), "processing_paused": events.processing_paused}
 
 
-def _load_owner_names(action: ReplayAction, report: dict[str, Any]) -> dict[str, str]:
-    """Return the names of the owners in the results, or of those and the members in a dry run's changes."""
-    owners = {item["owner"] for item in report["changes"] if item.get("owner")}
-    owners |= {member["after"]["staff_id"] for item in report["changes"] for member in item.get("roster", ())}
-    owners |= {owner["id"] for owner in report["results"]["owners"]} if report["results"] else set()
-    return action.load_names(sorted(owners))
+def _load_names(action: ReplayAction, report: dict[str, Any]) -> dict[str, str]:
+    """Return the names of the owners in the results, or of the staff in a dry run's changes."""
+    ids = staff_ids(report["changes"])
+    ids |= {owner["id"] for owner in report["results"]["owners"]} if report["results"] else set()
+    return action.load_names(sorted(ids))
 
 
 def _show(report: dict[str, Any], names: Mapping[str, str], *, as_json: bool) -> None:

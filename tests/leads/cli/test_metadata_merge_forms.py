@@ -248,7 +248,7 @@ def test_actions_of_ours_in_one_type_with_theirs_are_refused(project: Project) -
     project.write(SIGNATURES, text.replace("}\n\n" + theirs, "  sendNotifications(", 1))
     before = project.files()
     said = project.run("unmerge", code=1)
-    assert f"{SIGNATURES}: pancake_replay_events shares its `type` with sendNotifications" in said
+    assert f"{SIGNATURES}: pancake_trace_lead shares its `type` with sendNotifications" in said
     assert project.files() == before
 
 

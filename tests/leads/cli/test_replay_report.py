@@ -188,11 +188,17 @@ CHANGES: list[dict[str, Any]] = [
         "account": None,
         "contact": {"before": None, "after": {"id": "c"}},
         "ticket": {
-            "before": {"id": "t", "title": "Lead Pancake: Nguyễn Văn A", "data": {"pancake": {"tags": []}}},
+            "before": {
+                "id": "t",
+                "title": "Lead Pancake: Nguyễn Văn A",
+                "assignee_id": None,
+                "data": {"pancake": {"tags": []}},
+            },
             "after": {
                 "id": "t",
                 "title": "Lead Pancake: Nguyễn Văn A, từ một chiến dịch quảng cáo với cái tên rất dài",
-                "data": {"pancake": {"tags": ["hot"], "address": "x" * 200}},
+                "assignee_id": HANH["id"],
+                "data": {"pancake": {"tags": ["hot"], "address": "x" * 200, "written": {"title": "k:0a1b"}}},
             },
         },
         "other_contacts": [
@@ -209,7 +215,10 @@ CHANGES: list[dict[str, Any]] = [
             },
         ],
         "owner": HANH["id"],
-        "notifications": [{"name": "lead_updated"}, {"name": "needs_attention"}],
+        "notifications": [
+            {"name": "lead_updated", "recipient_ids": [HANH["id"]]},
+            {"name": "phone_changed", "recipient_ids": [HANH["id"], KHOA["id"]]},
+        ],
     },
     {"event_id": 18, "result": "dead_letter", "error_code": "invalid_phone", "error_detail": "No phone: 09"},
 ]
@@ -238,30 +247,46 @@ def test_a_dry_run_is_shown_event_by_event_and_nothing_is_cut(dry_run: dict[str,
     for expected in (
         "event 9 refused: unknown_id",
         "event 17: ticket_updated",
-        f"owner: {HANH['id']}",
         "contact: new",
-        "title: Lead Pancake: Nguyễn Văn A → Lead Pancake: Nguyễn Văn A, từ một chiến dịch quảng cáo với cái",
-        'data.pancake.tags: [] → ["hot"]',
-        f"data.pancake.address: none → {'x' * 200}",
-        "other contact +84905111333: new",
-        f"other contact +84905111444 name: A → Nguyễn Văn A {'b' * 90}",
-        f"roster {KHOA['id']} assigned_count: 3 → 4",
-        "would notify: lead_updated, needs_attention",
+        "title Lead Pancake: Nguyễn Văn A → Lead Pancake: Nguyễn Văn A, từ một chiến dịch quảng cáo với cái",
+        f"address none → {'x' * 200}",
+        "other contact +84905111333: new name A",
+        f"other contact +84905111444 name A → Nguyễn Văn A {'b' * 90}",
         "event 18: dead_letter, invalid_phone: No phone: 09",
         "2 events: dead_letter 1, ticket_updated 1",
     ):
         assert "".join(expected.split()) in words, expected
 
 
-def test_a_dry_run_names_the_owners(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_has_names_in_place_of_ids_and_no_digests(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ReplayEngine(dry_run=True, changes=CHANGES)
     result = run(monkeypatch, engine, "17", "18", "--dry-run")
+    assert result.exit_code == 0
+    assert not {HANH["id"], KHOA["id"], "k:0a1b"} & set(result.stdout.split())
     lines = result.stdout.splitlines()
-    assert (result.exit_code, "  owner: Vũ Thị Hạnh" in lines) == (0, True)
-    assert lines[lines.index("  roster Đặng Văn Khoa") + 1] == "    assigned_count: 3 → 4"
+    roster = lines.index("  roster")
+    assert lines[roster + 1] == "    Đặng Văn Khoa  assigned_count 3 → 4"
+    assert lines[roster + 2 : roster + 6] == [
+        "  people",
+        "    owner         Vũ Thị Hạnh",
+        "    would notify  Vũ Thị Hạnh: lead_updated",
+        "    would notify  Vũ Thị Hạnh, Đặng Văn Khoa: phone_changed",
+    ]
 
 
-def test_the_parts_of_an_event_are_indented_on_lines_of_their_own(dry_run: dict[str, Any]) -> None:
+def test_the_fields_of_a_part_are_aligned_and_a_long_change_is_on_two_lines(dry_run: dict[str, Any]) -> None:
     lines = shown(dry_run)
     assert "  contact: new" in lines
-    assert '    data.pancake.tags: [] → ["hot"]' in lines
+    ticket = lines.index("  ticket")
+    assert lines[ticket + 1] == f"    assignee  none → {HANH['id'][:8]}…"
+    assert lines[ticket + 2 : ticket + 4] == ["    address   none", f"              → {'x' * 64}"]
+    title = next(number for number, line in enumerate(lines) if line.startswith("    title "))
+    assert lines[title] == "    title     Lead Pancake: Nguyễn Văn A"
+    assert lines[title + 1].startswith("              → Lead Pancake: Nguyễn Văn A, từ")
+    assert "    tags      none → hot" in lines
+
+
+def test_an_event_that_changes_nothing_says_so() -> None:
+    report = {"refused": [], "results": None, "changes": [{"event_id": 19, "result": "no_change"}]}
+    counts = dict.fromkeys(("matched", "replayed", "remaining", "changed", "returned", "arrived", "held"), 0)
+    assert "event 19: no_change, nothing changes" in shown(report | counts)

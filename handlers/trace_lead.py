@@ -1,0 +1,20 @@
+"""Tell what happened to a lead and why.
+
+Called by: action `pancake_trace_lead`, from the Settings tabs.
+"""
+
+from leads.adapters.hasura_calls import ActionCall
+from leads.adapters.http import Answer
+from leads.domain.trace.search import read_search
+from leads.domain.trace.stored import StoredEvent
+from leads.domain.trace.story import document, tell_stories
+from leads.services.runtime import Runtime
+from leads.services.trace_lead import load_events_statement
+
+
+async def trace_lead(runtime: Runtime, call: ActionCall) -> Answer:
+    """Answer the stories of the leads that `text` names. Raises BadRequest."""
+    search = read_search(call.input.get("text"))
+    name, params = load_events_statement(search, runtime.digester)
+    events = await runtime.db.fetch_all(name, params, StoredEvent)
+    return document(search.text, tell_stories(events, runtime.clock.now()))

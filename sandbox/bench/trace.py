@@ -1,0 +1,133 @@
+"""`scripts/bench trace`: how long `leads trace` takes to find and tell leads among many stored events."""
+
+import json
+import random
+import statistics
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import psycopg
+import typer
+from psycopg.rows import class_row
+from rich.console import Console
+
+from leads.adapters.queries import QUERIES
+from leads.domain.trace.search import read_search
+from leads.domain.trace.stored import StoredEvent
+from leads.domain.trace.story import tell_stories
+from leads.services.trace_lead import load_events_statement
+from sandbox.bench.environment import describe_machine
+from sandbox.postgres.database import install_diva, migrate
+from sandbox.postgres.server import Cluster
+
+CONNECTION_ID = "f0000000-0000-4000-8000-000000000001"
+WARM_UP_TRACES = 10
+
+# Every fourth event is a later version of the record before it; of 100 records one has an unusable phone.
+FILL = (
+    "SET session_replication_role = replica",
+    "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256)"
+    f" VALUES ('{CONNECTION_ID}', 'benchmark', 1, sha256('token'))",
+    "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+    f" VALUES ('{CONNECTION_ID}', '-1', 'Facebook', true)",
+    "INSERT INTO account (id, display_name, phone_code, phone_number, normalized_phone)"
+    " SELECT md5('a' || n)::uuid, 'Khách ' || n, '84', '0' || (900000000 + n), '+84' || (900000000 + n)"
+    " FROM generate_series(1, %(events)s) AS n WHERE n %% 4 > 0 AND n %% 100 <> 99",
+    "INSERT INTO contact_book (account_id, primary_phone)"
+    " SELECT a.id, a.normalized_phone FROM account AS a WHERE a.display_name LIKE 'Khách %%'",
+    "INSERT INTO ticket (id, code, title, source_id, account_id, assignee_id, status)"
+    " SELECT md5('t' || n)::uuid, 'B' || n, 'x', 'ticket_source_pancake', md5('a' || n)::uuid,"
+    " 'c0000000-0000-4000-8000-000000000001', 'new'"
+    " FROM generate_series(1, %(events)s) AS n WHERE n %% 4 > 0 AND n %% 100 <> 99",
+    "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, table_name, modified_on,"
+    " payload_hash, payload, status, error_code, outcome, arrived_at, received_at, ingested_at, processed_at,"
+    " claim_id, normalized_phone, source_ids, account_id, ticket_id, assignee_id, evidence, notifications,"
+    " notified_at, created_at)"
+    f" SELECT '{CONNECTION_ID}', 'webhook', 'record-' || r.n, 'lead', t.at, sha256(g.event::text::bytea),"
+    " jsonb_build_object('id', 'record-' || r.n, 'name', 'Khách ' || r.n, 'phone_number',"
+    "   CASE WHEN b.is_bad THEN '0' || r.n ELSE '0' || (900000000 + r.n) END,"
+    "   'source', ARRAY['-1'], 'full_address', repeat('126 Hàng Trống, ', 20)),"
+    " CASE WHEN b.is_bad THEN 'dead_letter' ELSE 'processed' END,"
+    " CASE WHEN b.is_bad THEN 'invalid_phone' END, CASE WHEN NOT b.is_bad THEN o.outcome END,"
+    " t.at, t.at, t.at, CASE WHEN NOT b.is_bad THEN t.at END, gen_random_uuid(),"
+    " CASE WHEN NOT b.is_bad THEN '+84' || (900000000 + r.n) END, ARRAY['-1'],"
+    " CASE WHEN NOT b.is_bad THEN md5('a' || r.n)::uuid END,"
+    " CASE WHEN NOT b.is_bad THEN md5('t' || r.n)::uuid END,"
+    " CASE WHEN NOT b.is_bad THEN 'c0000000-0000-4000-8000-000000000001'::uuid END,"
+    " jsonb_build_object('result', o.outcome, 'digests', jsonb_build_object('name', 'k:0123456789abcdef'),"
+    "   'phone', jsonb_build_object('usable', ARRAY['+84' || (900000000 + r.n)],"
+    "   'candidates', ARRAY[]::text[], 'winner', md5('a' || r.n)::uuid,"
+    "   'matched', '+84' || (900000000 + r.n))),"
+    " jsonb_build_array(jsonb_build_object('name', 'new_lead', 'template_code', 'noti_pancake_new_lead',"
+    "   'recipient_ids', ARRAY['c0000000-0000-4000-8000-000000000001'],"
+    "   'data', jsonb_build_object('phone', '+84' || (900000000 + r.n)))), t.at, t.at"
+    " FROM generate_series(1, %(events)s) AS g (event)"
+    " CROSS JOIN LATERAL (SELECT g.event - (g.event %% 4 = 0)::integer AS n) AS r"
+    " CROSS JOIN LATERAL (SELECT r.n %% 100 = 99 AS is_bad) AS b"
+    " CROSS JOIN LATERAL (SELECT CASE WHEN r.n = g.event THEN 'ticket_created' ELSE 'ticket_updated' END"
+    "   AS outcome) AS o"
+    " CROSS JOIN LATERAL (SELECT now() - (%(events)s - g.event) * interval '7 seconds' AS at) AS t",
+    "VACUUM ANALYZE account, contact_book, ticket, pancake_webhook_event",
+)
+
+
+def trace(
+    events: Annotated[int, typer.Option(help="Stored events.", min=1000)] = 1_000_000,
+    traces: Annotated[int, typer.Option(help="Searches that are measured.", min=10)] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure searches by phone, record, ticket, event and by a phone that cannot be read."""
+    console = Console(stderr=True)
+    with Cluster(durable=False) as cluster:
+        url = cluster.create_database("trace")
+        install_diva(url)
+        migrate(url)
+        with psycopg.connect(url, autocommit=True) as db_connection:
+            console.print(f"storing {events:,} events ...")
+            for statement in FILL:
+                db_connection.execute(statement.encode(), {"events": events} if "%(" in statement else None)
+            searches = _searches(events, traces + WARM_UP_TRACES)
+            seconds = [_measure(db_connection, text) for text in searches][WARM_UP_TRACES:]
+    milliseconds = sorted(1000 * second for second in seconds)
+    result: dict[str, Any] = {
+        "events": events,
+        "traces": traces,
+        "p50_ms": round(statistics.median(milliseconds), 1),
+        "p95_ms": round(statistics.quantiles(milliseconds, n=20)[-1], 1),
+        "max_ms": round(milliseconds[-1], 1),
+        "bars": {"p95_ms": 300},
+        "machine": describe_machine(),
+    }
+    if as_json:
+        sys.stdout.write(json.dumps(result) + "\n")
+    else:
+        Console().print(result)
+
+
+def _searches(events: int, number: int) -> list[str]:
+    """Return texts to search for: each tenth is a phone that cannot be read, another tenth finds nothing."""
+    chosen = random.Random(1)
+    texts: list[str] = []
+    for index in range(number):
+        lead = 4 * chosen.randrange(events // 4) + 1
+        bad = 100 * chosen.randrange(events // 100) + 99
+        kinds = (
+            f"0{900000000 + lead}", f"record-{lead}", f"B{lead}", str(lead), f"+84 {900000000 + lead}",
+            f"0{900000000 + lead}", f"record-{lead + 2}", f"0{bad}", f"B{lead}", f"no-record-{lead}",
+        )  # fmt: skip
+        texts.append(kinds[index % len(kinds)])
+    return texts
+
+
+def _measure(db_connection: psycopg.Connection, text: str) -> float:
+    """Return the seconds from the text to its stories, as the command does it in an open session."""
+    start = time.perf_counter()
+    name, params = load_events_statement(read_search(text), None)
+    cursor = db_connection.cursor(row_factory=class_row(StoredEvent))
+    stories = tell_stories(cursor.execute(QUERIES[name], params).fetchall(), datetime.now(UTC))
+    seconds = time.perf_counter() - start
+    if bool(stories) is text.startswith("no-"):
+        raise RuntimeError(f"{text}: {len(stories)} leads were found")
+    return seconds

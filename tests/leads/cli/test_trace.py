@@ -1,0 +1,213 @@
+"""`leads trace`: one run says why a lead has a ticket or none; docs/runbook/why-no-ticket.md shows each."""
+
+import json
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from leads.adapters.secrets import KeyRing
+from leads.cli.__main__ import app
+from sandbox.postgres.roles import operators_url
+from tests.support.fakes import FakeHasura
+from tests.support.handlers import HandlerHarness, running_handlers
+from tests.support.leads import numbered_lead
+from tests.support.settings import handler_settings
+from tests.support.traced_arrivals import CASES as ARRIVALS
+from tests.support.traced_leads import restore, trace_samples
+from tests.support.traced_results import CASES as RESULTS
+
+PAGE = Path(__file__).parents[3] / "docs" / "runbook" / "why-no-ticket.md"
+FIRST_HEADING = "## The samples\n"
+NOT_PROCESSED, PROCESSED = "## Leads that were not processed\n", "## Leads that were processed\n"
+WRITE = "WRITE_DOCS=1 scripts/test tests/leads/cli/test_trace.py"
+WIDTH = 80
+
+
+@pytest.fixture
+async def harness(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[HandlerHarness]:
+    async with running_handlers(handler_settings(database, key_ring), connection_id, FakeHasura()) as started:
+        yield started
+
+
+def run(harness: HandlerHarness, *arguments: str, **variables: str) -> Result:
+    """Run the command with the rights of the operators."""
+    url = operators_url(harness.database_url)
+    return CliRunner().invoke(
+        app, ["trace", *arguments], env={"DATABASE_URL": url, "COLUMNS": str(WIDTH)} | variables
+    )
+
+
+def shown(heading: str, text: str, result: Result) -> str:
+    """One case of the page. Times, days and the digest of an error differ with each run."""
+    assert result.exit_code in (0, 1, 2), (result.output, result.exception)
+    lines = result.stdout + result.stderr
+    assert max(map(len, lines.splitlines())) <= WIDTH
+    lines = re.sub(r"\d{4}-\d\d-\d\d(?= UTC|\n| \d\d:)", "2026-11-26", lines)
+    lines = re.sub(r"\d\d:\d\d:\d\d", "03:00:00", lines)
+    lines = re.sub(r"digest\s+[0-9a-f]+", "digest 0a1b2c3d", lines)
+    lines = re.sub(r"in \d+ min", "in 29 min", lines)
+    argument = f"'{text}'" if " " in text else text
+    return f"{heading}\n\n```console\n$ leads trace {argument}\n{lines}$ echo $?\n{result.exit_code}\n```\n"
+
+
+async def test_the_page_shows_what_the_command_says_of_each_sample_and_each_broken_lead(
+    harness: HandlerHarness,
+) -> None:
+    parts = [FIRST_HEADING]
+    asked = [traced async for traced in trace_samples(harness)]
+    for traced in asked:
+        heading = f"### {traced.name}\n\n{fill(traced.title, 100)}"
+        before = next(other for other in asked if other.text == traced.text)
+        if before is traced:
+            parts.append(shown(heading, traced.text, run(harness, traced.text)))
+        else:
+            parts.append(f"{heading}.\nThe output is the same as for {before.name}.\n")
+    for start, heading, cases in ((100, NOT_PROCESSED, ARRIVALS), (200, PROCESSED, RESULTS)):
+        parts.append(heading)
+        for number, (title, make) in enumerate(cases.items(), start):
+            text = await make(harness, numbered_lead(number))
+            parts.append(shown(f"### {title}", text, run(harness, text)))
+            restore(harness)
+    page = "\n".join(parts)
+    introduction, _, rest = PAGE.read_text("utf-8").partition(FIRST_HEADING)
+    if os.environ.get("WRITE_DOCS"):
+        PAGE.write_text(introduction + page, "utf-8")
+    else:
+        assert FIRST_HEADING + rest == page, f"write it with: {WRITE}"
+    assert (len(asked), len(ARRIVALS) + len(RESULTS)) == (11, 29)
+
+
+async def test_json_has_the_story_in_parts_and_the_exit_code_is_the_same(harness: HandlerHarness) -> None:
+    harness.sql("INSERT INTO pancake_assignee (staff_id) SELECT id FROM staff WHERE role = 'telesale'")
+    lead = numbered_lead(300)
+    event_id = (await harness.deliver(lead))["event_id"]
+    await harness.process(event_id)
+    result = run(harness, "0900.000.300", "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    document: dict[str, Any] = json.loads(result.stdout)
+    (story,) = document.pop("leads")
+    assert document == {"text": "0900.000.300", "has_ticket": True}
+    steps = story.pop("steps")
+    assert story == {
+        "connection": "test",
+        "table": "lead",
+        "record_id": lead["id"],
+        "tickets": [harness.one("SELECT code FROM ticket WHERE source_id = 'ticket_source_pancake'")["code"]],
+        "reason": "ticket_created",
+        "is_at_rest": True,
+        "next": "nothing to do",
+    }
+    assert [step["kind"] for step in steps] == [
+        "webhook", "result", "customer", "owner", "skipped", "told", "ticket",
+    ]  # fmt: skip
+    assert {step["event_id"] for step in steps[:-1]} == {event_id}
+    nothing = run(harness, "no-such-record", "--json")
+    assert (nothing.exit_code, json.loads(nothing.stdout)["leads"]) == (2, [])
+
+
+@pytest.mark.parametrize(
+    "text", ["0905111222", "+84 905 111 222", "84905111222", "0905.111.222", "(0905) 111-222", "905111222"]
+)
+async def test_a_phone_is_found_in_every_notation_with_all_its_records(
+    harness: HandlerHarness, text: str
+) -> None:
+    for number, table in ((1, "lead"), (2, "lead"), (3, "contact")):
+        lead = numbered_lead(number, "0905 111 222", table_id=table)
+        await harness.process((await harness.deliver(lead))["event_id"])
+    result = run(harness, text, "--json")
+    found = [(story["table"], story["record_id"]) for story in json.loads(result.stdout)["leads"]]
+    assert found == [("contact", "lead-000003"), ("lead", "lead-000002"), ("lead", "lead-000001")]
+
+
+async def test_a_second_phone_and_a_phone_that_retention_emptied_are_found(
+    harness: HandlerHarness, key_ring: KeyRing
+) -> None:
+    lead = numbered_lead(310, secondary_phone_number="0283 822 9999")
+    event_id = (await harness.deliver(lead))["event_id"]
+    await harness.process(event_id)
+    assert run(harness, "02838229999").exit_code == 0
+    harness.sql("SELECT pancake_empty_events(ARRAY[%s::bigint])", event_id)
+    assert run(harness, "0900000310").exit_code == 0
+    harness.sql("UPDATE pancake_webhook_event SET ticket_id = NULL")
+    assert run(harness, "0900000310").exit_code == 2
+    assert run(harness, "0900000310", ENCRYPTION_KEYS=f"test:{'A' * 43}=").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("0905 11 12", {"phone_number": "0905 11 12"}),
+        ("0905.11.13", {"phone_number": None, "secondary_phone_number": "0905.11.13"}),
+        ("90511122", {"phone_number": 90511122}),
+        ("123-456", {"phone_number": "", "pancake_customer_obj": {"phone_numbers": ["123-456"]}}),
+    ],
+)
+async def test_a_phone_that_cannot_be_read_is_found_as_it_was_typed(
+    harness: HandlerHarness, text: str, fields: dict[str, Any]
+) -> None:
+    for number, body in ((1, numbered_lead(1, **fields)), (2, {"data": numbered_lead(2, **fields)})):
+        await harness.process((await harness.deliver(body))["event_id"])
+        assert (run(harness, text).exit_code, run(harness, text).stdout.count("of test:")) == (1, number)
+    assert run(harness, "0905 11 99").exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["", "  ", "x" * 201, "a\0b"])
+def test_what_cannot_be_searched_for_is_wrong_usage(text: str) -> None:
+    result = CliRunner().invoke(app, ["trace", text], env={"DATABASE_URL": "postgresql://nowhere"})
+    assert result.exit_code == 2
+    assert "Give a phone, a record id, a ticket code or an event id" in result.stderr
+    assert result.stdout == ""
+
+
+async def test_it_follows_a_lead_from_its_arrival_until_it_is_at_rest(
+    harness: HandlerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two questions the lead arrives, then it is processed; each line is printed once."""
+    lead = numbered_lead(320)
+    event_id = 0
+    waited: list[float] = []
+
+    def go_on(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 1:
+            harness.sql(
+                "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, payload,"
+                " status, arrived_at, created_at, normalized_phone, source_ids)"
+                " VALUES (%s, 'poll', %s, sha256('x'), %s, 'received', now(), now(), '+84900000320', '{-1}')",
+                harness.connection_id, lead["id"], json.dumps(lead),
+            )  # fmt: skip
+        elif len(waited) == 3:
+            harness.sql(
+                "UPDATE pancake_webhook_event SET status = 'dead_letter', error_code = 'invalid_phone'"
+            )
+
+    monkeypatch.setattr("time.sleep", go_on)
+    result = run(harness, "0900000320", "--follow")
+    assert (result.exit_code, len(waited), event_id) == (1, 3, 0)
+    kinds = [line.split()[1] for line in result.stdout.splitlines() if re.match(r"  \d\d:", line)]
+    assert kinds == ["poll", "waits", "dead_letter"]
+    assert result.stdout.splitlines()[-1].split()[0] == "next"
+
+
+async def test_following_ends_at_its_time_with_what_is_known_and_at_an_interrupt(
+    harness: HandlerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.change_settings(processing_paused=True)
+    await harness.deliver(numbered_lead(330))
+    result = run(harness, "0900000330", "--follow", "--timeout", "1")
+    assert result.exit_code == 1
+    assert "received: processing is paused" in result.stdout
+    assert "Stopped after 1 s" in result.stderr
+
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupt)
+    result = run(harness, "0900000330", "--follow")
+    assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")

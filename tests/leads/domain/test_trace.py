@@ -1,0 +1,300 @@
+"""What a trace says of one event; docs/runbook/why-no-ticket.md has whole stories."""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leads.domain.assign import Member, choose
+from leads.domain.errors import BadRequest
+from leads.domain.trace.advice import NOTHING, next_step
+from leads.domain.trace.decisions import RESULTS, UNAVAILABLE, decision_steps
+from leads.domain.trace.people import UNSENT, notification_steps, ticket_steps
+from leads.domain.trace.reasons import ERRORS, HELD, REJECTED, arrival_steps, state_step
+from leads.domain.trace.search import read_search
+from leads.domain.trace.step import Step, duration, listed
+from leads.domain.trace.stored import StoredEvent
+from leads.domain.trace.story import tell_stories
+from tests.support.builders import member
+
+FLOW = Path(__file__).parents[3] / "docs" / "flow.md"
+NOW = datetime(2026, 11, 26, 3, tzinfo=UTC)
+TICKET: dict[str, Any] = {
+    "code": "TK000017", "status": "new", "owner_id": "s-1", "created_at": NOW.isoformat(),
+    "first_response_at": None,
+}  # fmt: skip
+EVENT = StoredEvent(
+    id=17, newest_id=17, table_name="lead", connection="Diva", connection_status="active", record_id="r-1",
+    origin="webhook", status="processed", outcome="ticket_created", error_code=None, error_detail=None,
+    attempts=1, next_attempt_at=None, arrived_at=NOW, created_at=NOW, received_at=NOW, ingested_at=NOW,
+    processed_at=NOW, held_at=None, normalized_phone="+84905111222",
+    body='{"id": "r-1", "phone_number": "0905 111 222"}', has_no_body=False, has_raw=False, evidence={},
+    notifications=[], notified_at=NOW, notify_attempts=0, notify_error=None, notify_next_at=None,
+    notify_given_up_at=None, notify_sent=None, replay_count=0, replayed_by=None, replayed_at=None,
+    owner_id="s-1", ticket_id="t-1", sources=["Facebook"], has_active_source=True, ticket=TICKET,
+    account={"name": "Trang", "is_enabled": True, "is_deleted": False},
+    names={"s-1": "Hạnh", "s-2": "Khoa", "s-3": "Lan"}, kill_switch=False, processing_paused=False,
+    sla_minutes=30,
+)  # fmt: skip
+
+
+def text_of(kind: str, steps: list[Step]) -> str:
+    (text,) = [step.text for step in steps if step.kind == kind]
+    return text
+
+
+@pytest.mark.parametrize(
+    ("text", "event_id", "phones", "typed"),
+    [
+        ("17", 17, (), None),
+        ("TK000017", None, (), None),
+        (" +84 905 111 222 ", None, ("+84905111222",), None),
+        ("0905111222", None, ("+84905111222",), None),
+        ("905111222", 905111222, ("+84905111222",), None),
+        ("0905 11", None, (), "0905 11"),
+        ("1234567", 1234567, (), None),
+        ("12345678", 12345678, (), "12345678"),
+        ("9" * 19, None, (), "9" * 19),
+    ],
+)
+def test_a_text_names_all_that_it_can_be(
+    text: str, event_id: int | None, phones: tuple[str, ...], typed: str | None
+) -> None:
+    search = read_search(text)
+    found = (search.event_id, search.phones, search.typed)
+    assert (search.text, found) == (text.strip(), (event_id, phones, typed))
+
+
+def test_what_is_no_short_text_cannot_be_searched_for() -> None:
+    for value in (None, 17, "", " ", "x" * 201, "a\0b", ["17"]):
+        with pytest.raises(BadRequest, match="Give a phone, a record id"):
+            read_search(value)
+
+
+def test_every_documented_code_is_explained() -> None:
+    text = FLOW.read_text("utf-8")
+    codes = text[text.index("| error code |") :].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", codes, re.MULTILINE)))) == set(
+        ERRORS
+    )
+    outcomes = text[text.index("| outcome of a processed row |") :].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", outcomes, re.MULTILINE)) == set(RESULTS)
+    rejected = re.search(r"with a reason: ([^.]*)\.", text)
+    assert rejected is not None
+    assert set(re.findall(r"`(\w+)`", rejected[1])) == set(REJECTED)
+    assert set(re.findall(r"\| `(refused|unreached|unknown|no_recipients)` \|", text)) == set(UNSENT)
+
+
+def test_every_reason_for_which_a_member_is_skipped_has_words() -> None:
+    skipped = choose(
+        [member(1, is_active=False), member(2, staff_active=False), member(3, on_duty=False)]
+    ).skipped
+    assert {reason for _, reason in skipped} == set(UNAVAILABLE)
+
+
+@pytest.mark.parametrize(
+    ("roster", "text"),
+    [
+        ([member(1)], "Hạnh: the only one available"),
+        ([member(1), member(2)], "Hạnh: 0 tickets like 1 other, waited longest"),
+        (
+            [member(1, assigned_count=1), member(2, assigned_count=2)],
+            "Hạnh: 1 ticket, fewest of 2",
+        ),
+        (
+            [member(1, assigned_count=5, weight=3), member(2, assigned_count=2), member(3, assigned_count=2)],
+            "Hạnh: 5 tickets at weight 3, fewest of 3",
+        ),
+        ([member(1, on_duty=False)], "none: no one in the roster is available"),
+        ([], "none: the roster is empty"),
+    ],
+)
+def test_the_owner_is_explained_by_the_counters_that_decided(roster: list[Member], text: str) -> None:
+    evidence = {"assignment": choose(roster).evidence(), "result": "ticket_created"}
+    steps = list(decision_steps(replace(EVENT, evidence=evidence)))  # type: ignore[arg-type]
+    assert text_of("owner", steps) == text
+
+
+def test_a_late_owner_and_a_settled_ticket_are_explained() -> None:
+    assignment = choose([member(1)]).evidence() | {
+        "assigned_at": NOW.isoformat(),
+        "skipped_before": [{"staff_id": "s-2", "reason": "off_duty"}],
+    }
+    late = replace(EVENT, evidence={"assignment": assignment})  # type: ignore[dict-item]
+    steps = list(decision_steps(late))
+    assert text_of("owner", steps) == "Hạnh: found at 2026-11-26 03:00:00: the only one available"
+    assert text_of("skipped", steps) == "when the ticket was created: Khoa (off duty)"
+    settled: dict[str, Any] = {"chosen": None, "settled": "ticket_closed"}
+    steps = list(decision_steps(replace(EVENT, evidence={"assignment": settled})))
+    assert text_of("owner", steps) == "left alone: a person closed it"
+
+
+@pytest.mark.parametrize(
+    ("phone", "text"),
+    [
+        (
+            {"winner": "a", "matched": "+84905111222", "candidates": []},
+            "Trang: new, no account has +84905111222",
+        ),
+        (
+            {"winner": "a", "matched": "+84905111222", "candidates": ["a"]},
+            "Trang: its own phone is +84905111222",
+        ),
+        (
+            {"winner": "a", "matched": "+84905111222", "candidates": ["b", "a"]},
+            "Trang: its own phone is +84905111222, the oldest enabled of 2",
+        ),
+        ({"winner": "a", "matched": None, "candidates": ["a"]}, "Trang: a contact of it has the phone"),
+        (
+            {"winner": "a", "matched": None, "candidates": []},
+            "Trang: the account of the record's ticket or of its last version",
+        ),
+        (
+            {"winner": "a", "digests": {"matched": "k:1"}, "candidates": ["a"]},
+            "Trang: its own phone is the phone",
+        ),
+    ],
+)
+def test_the_rule_by_which_the_customer_was_found_is_named(phone: Any, text: str) -> None:
+    assert text_of("customer", list(decision_steps(replace(EVENT, evidence={"phone": phone})))) == text
+
+
+def test_what_a_version_left_for_people_to_look_at_is_noted() -> None:
+    evidence: dict[str, Any] = {
+        "notes": ["table_unknown"],
+        "future_time": True,
+        "cut_fields": ["name"],
+        "phone_changed": {"ticket_before": "t", "ticket_stays": "shared"},
+        "ticket_account": {"account_id": "a", "state": "deleted"},
+    }
+    notes = [step.text for step in decision_steps(replace(EVENT, evidence=evidence)) if step.kind == "note"]
+    assert notes == [
+        "Pancake did not say in which table the record is: it is taken as a lead",
+        "its time was in the far future: the time of arrival counts",
+        "longer than what is kept: name",
+        "the phone changed in Pancake; the former ticket stays: another record shares it",
+        "the account of its ticket is deleted",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"notified_at": NOW}, "Hạnh: new_lead, accepted"),
+        ({}, "Hạnh: new_lead, being sent"),
+        ({"notify_sent": ["new_lead"]}, "Hạnh: new_lead, accepted"),
+        (
+            {"notify_error": "refused", "notify_attempts": 2, "notify_next_at": NOW},
+            "Hạnh: new_lead, not accepted: the service refused it (2 tries); next at 2026-11-26 03:00:00",
+        ),
+        (
+            {"notify_error": "unreached", "notify_given_up_at": NOW},
+            "Hạnh: new_lead, given up: the service was not reached",
+        ),
+    ],
+)
+def test_a_notification_says_who_gets_it_and_whether_it_was_accepted(
+    changes: dict[str, Any], text: str
+) -> None:
+    sent: dict[str, Any] = {
+        "notifications": [{"name": "new_lead", "recipient_ids": ["s-1"]}],
+        "notified_at": None,
+    }
+    assert text_of("told", list(notification_steps(replace(EVENT, **(sent | changes))))) == text
+
+
+@pytest.mark.parametrize(
+    ("ticket", "minutes", "text"),
+    [
+        ({}, 10, "TK000017: new, Hạnh; unanswered, due in 20 min"),
+        ({}, 45, "TK000017: new, Hạnh; unanswered, 15 min late; managers told at 2026-11-26 03:00:00"),
+        ({"owner_id": "s-2"}, 10, "TK000017: new, Khoa (changed in Diva); unanswered, due in 20 min"),
+        ({"status": "done"}, 10, "TK000017: done, Hạnh; never answered"),
+        (
+            {"first_response_at": (NOW + timedelta(minutes=12)).isoformat()},
+            99,
+            "TK000017: new, Hạnh; answered after 12 min (SLA 30 min)",
+        ),
+        (
+            {"first_response_at": (NOW + timedelta(minutes=31)).isoformat()},
+            99,
+            "TK000017: new, Hạnh; answered after 31 min (SLA 30 min, too late)",
+        ),
+    ],
+)
+def test_the_ticket_says_who_owns_it_and_how_it_stands_against_the_sla(
+    ticket: dict[str, Any], minutes: int, text: str
+) -> None:
+    event = replace(EVENT, ticket=TICKET | ticket, evidence={"sla_notified_at": NOW.isoformat()})
+    assert text_of("ticket", list(ticket_steps([event], NOW + timedelta(minutes=minutes)))) == text
+
+
+def test_a_layer_a_corrected_phone_and_an_earlier_hold_are_told() -> None:
+    event = replace(
+        EVENT, origin="reconcile", held_at=NOW, replay_count=2, replayed_by="s-1", replayed_at=NOW,
+        evidence={"corrected_phone": "0905111223", "force": True},
+    )  # fmt: skip
+    steps = list(arrival_steps(event))
+    assert [step.kind for step in steps] == ["reconcile", "held", "replay"]
+    assert steps[2].text == 'replayed by Hạnh with the phone "0905111223", forced (replay 2)'
+
+
+@pytest.mark.parametrize("held_by", HELD)
+def test_what_holds_an_event_is_named(held_by: str) -> None:
+    status = "skipped_kill_switch" if held_by == "kill_switch" else "skipped_source_disabled"
+    step = state_step(replace(EVENT, status=status, evidence={"held_by": held_by}, held_at=NOW))
+    assert step.text == f"{status}: {HELD[held_by]}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"status": "dead_letter", "error_code": "internal"}, "leads replay 17"),
+        ({"status": "dead_letter", "error_code": "erased"}, NOTHING),
+        ({"status": "skipped_kill_switch"}, "leads replay 17"),
+        (
+            {"status": "skipped_kill_switch", "has_no_body": True, "body": None},
+            f"{NOTHING}: the body was emptied, so it cannot be replayed",
+        ),
+        (
+            {"status": "skipped_source_disabled", "connection_status": "disabled"},
+            "leads connection enable Diva, then: leads replay 17",
+        ),
+        ({"ticket": None}, "leads replay 17 --force opens a new ticket"),
+        ({"outcome": "record_deleted"}, NOTHING),
+        ({}, NOTHING),
+    ],
+)
+def test_the_next_step_is_a_command_where_one_helps(changes: dict[str, Any], text: str) -> None:
+    assert next_step([replace(EVENT, **changes)]) == text
+
+
+def test_a_dead_letter_is_past_once_a_later_version_was_applied() -> None:
+    dead = replace(EVENT, id=16, status="dead_letter", error_code="internal")
+    assert next_step([dead, EVENT]) == NOTHING
+    assert next_step([dead, replace(EVENT, outcome="stale")]) == "leads replay 16"
+
+
+def test_rows_of_one_lead_make_one_story() -> None:
+    first = replace(EVENT, id=16)
+    other = replace(EVENT, id=9, newest_id=9, status="received", ticket=None, ticket_id=None)
+    stories = tell_stories([first, EVENT, other], NOW)
+    assert [(story.reason, story.tickets, story.is_at_rest) for story in stories] == [
+        ("ticket_created", ("TK000017",), True),
+        ("received", (), False),
+    ]
+
+
+def test_spans_and_lists_are_short() -> None:
+    seconds = (-5, 40, 119 * 60, 47 * 3600, 72 * 3600)
+    assert [duration(timedelta(seconds=each)) for each in seconds] == [
+        "0 s",
+        "40 s",
+        "119 min",
+        "47 h",
+        "3 days",
+    ]
+    assert listed(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
