@@ -55,8 +55,8 @@ TABLES = {
     },
     OPERATORS: {
         "account", "contact_book", "customer_erasure", "integration_change", "staff", "ticket",
-        "view_pancake_stored_setting", "pancake_assignee", "pancake_connection", "pancake_cron_run", "pancake_source",
-        "pancake_webhook_event", f"{HASURA}event_log",
+        "view_pancake_stored_setting", "pancake_assignee", "pancake_connection", "pancake_cron_run",
+        "pancake_source", "pancake_webhook_event", f"{HASURA}event_log",
     },
 }  # fmt: skip
 BY_TRIGGERS = {("hdb_catalog.event_log", None, "INSERT")}
