@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphql_engine.errors import QErr, not_exists
+from graphql_engine.rawjson import kind_of
 
 Json = dict[str, Any]
 DEFAULT_SOURCE = "default"
@@ -76,12 +77,6 @@ def dict_of(value: Any) -> Json:
     if not isinstance(value, dict):
         raise QErr("parse-failed", f"expected Object, but encountered {kind_of(value)}")
     return value
-
-
-def kind_of(value: Any) -> str:
-    """Return JSON's name of a value's type, as parse errors spell it."""
-    names = {dict: "Object", list: "Array", str: "String", bool: "Boolean", int: "Number", float: "Number"}
-    return names.get(type(value), "Null")
 
 
 def mismatch(name: str, wanted: str, value: Any, path: str = "$") -> QErr:

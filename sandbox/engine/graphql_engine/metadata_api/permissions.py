@@ -8,7 +8,6 @@ from graphql_engine.errors import QErr
 from graphql_engine.metadata.access import (
     Json,
     find_table,
-    kind_of,
     mismatch,
     named,
     put_list,
@@ -18,6 +17,7 @@ from graphql_engine.metadata.access import (
 )
 from graphql_engine.metadata.names import permission_name
 from graphql_engine.metadata_api.registry import Function, command
+from graphql_engine.rawjson import kind_of
 
 KINDS = ("insert", "select", "update", "delete")
 REQUIRED = {

@@ -14,14 +14,13 @@ from graphql_engine.metadata.access import (
     Json,
     dict_of,
     find_table,
-    kind_of,
     named,
     qualified,
     required,
     spelled,
 )
 from graphql_engine.query.translate import columns_text, on_conflict, order_by, where
-from graphql_engine.rawjson import dumps, loads
+from graphql_engine.rawjson import dumps, kind_of, loads
 
 Command = Callable[[Engine, Session, Any], Awaitable[Any]]
 COUNT_NEEDS = '; "count" is only allowed if the role has "select" permissions on the table'

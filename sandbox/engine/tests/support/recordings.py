@@ -95,6 +95,7 @@ class Replay:
         version = client.get(f"{url}/v1/version").json()["version"]
         known = {"<engine>": url, "<engine-host>": url.removeprefix("http://"), "<sink>": sink.url}
         known |= {"<sink-host>": sink.url.removeprefix("http://"), "<admin-secret>": SECRET}
+        known |= {f"<text:{name}>": text for name, text in recording.head.get("texts", {}).items()}
         self._placeholders = Placeholders({**known, "<server-version>": version})
         self.result = Result()
         for path, answers in recording.head.get("sink", {}).items():
