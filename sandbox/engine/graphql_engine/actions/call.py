@@ -97,7 +97,7 @@ async def call_action(
         transform = definition.get("response_transform")
         answer = transform_response(transform, answer, response.status, call.url, session.variables)
     except KritiError as error:
-        raise unexpected("Response Transformation Failed", _template_error(error)) from error
+        raise unexpected("Response Transformation Failed", [error.shown()]) from error
     if 200 <= response.status < 300:
         try:
             check_output(answer, definition["output_type"], engine.metadata.get("custom_types", {}))
@@ -160,11 +160,7 @@ def _transformed(call: _Call, transform: Mapping[str, Any] | None, session: Sess
     try:
         return transform_request(transform, outgoing, call.body, session.variables)
     except KritiError as error:
-        raise unexpected("Request Transformation Failed", _template_error(error)) from error
-
-
-def _template_error(error: KritiError) -> list[JsonValue]:
-    return [{"error_code": "Template Error", "message": str(error)}]
+        raise unexpected("Request Transformation Failed", [error.shown()]) from error
 
 
 async def _send(engine: Engine, call: _Call, outgoing: Outgoing, seconds: float) -> Response:

@@ -94,8 +94,12 @@ def required(args: Json, key: str) -> Any:
 
 
 def check_headers(headers: Any, path: str) -> None:
-    """Raise QErr `parse-failed` if a configured header reads one of the engine's own variables."""
+    """Raise QErr `parse-failed` for a header without value, with two, or with an engine's own variable."""
     for index, header in enumerate(headers or []):
+        given = [key for key in ("value", "value_from_env") if header.get(key) is not None]
+        if len(given) != 1:
+            keys = "only one of value or value_from_env keys" if given else "value or value_from_env keys"
+            raise QErr("parse-failed", f"expecting {keys}", f"{path}[{index}]")
         if str(header.get("value_from_env", "")).startswith("HASURA_GRAPHQL_"):
             raise QErr(
                 "parse-failed",

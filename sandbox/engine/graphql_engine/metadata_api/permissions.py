@@ -109,6 +109,7 @@ for _kind in KINDS:
 async def set_permission_comment(context: Context, args: Json) -> None:
     table = find_table(context.metadata, required(args, "table"), args.get("source"))
     kind, role = required(args, "type"), required(args, "role")
+    required(args, "permission")  # not used, but the engine asks for it
     item = named(table.get(f"{kind}_permissions", []), role, "role")
     if item is None:
         raise QErr(
