@@ -7,7 +7,7 @@ record that no event covers is entered as found missing if it could be inserted,
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 from zlib import crc32
 
 from leads.domain.coverage import EventsByRecord, covering, standing
@@ -26,6 +26,8 @@ class SavedLedger(TypedDict):
 
     position: SavedPosition
     seen_records: dict[str, list[str]]
+    """The ids that were listed and are not in `found_records`, by table."""
+    found_records: NotRequired[dict[str, list[str]]]
     entries: LedgerEntries
     look_ups: list[SavedLookUp]
 
@@ -58,26 +60,30 @@ def no_entries() -> LedgerEntries:
 class DayLedger:
     """An interrupted day continues from what `save` returned.
 
-    `seen` holds the ids that the list of each table showed. `look_ups`: stored records that it did not show.
+    `seen` holds the ids that the list of each table showed, `found` those of them that were stored now: of a
+    day without any webhook these are all, and saved once. `look_ups`: stored records that it did not show.
     """
 
     day: date
     position: ListPosition = field(default_factory=ListPosition)
     seen: dict[str, set[str]] = field(default_factory=dict)
+    found: dict[str, list[str]] = field(default_factory=dict)
     entries: LedgerEntries = field(default_factory=no_entries)
     look_ups: LookUps = field(default_factory=LookUps)
 
     @classmethod
     def load(cls, day: date, saved: SavedLedger) -> "DayLedger":
-        seen = {table_name: set(ids) for table_name, ids in saved["seen_records"].items()}
+        found = saved.get("found_records", {})
+        seen = {name: {*ids, *found.get(name, ())} for name, ids in saved["seen_records"].items()}
         position, look_ups = ListPosition.load(saved["position"]), LookUps.load(saved["look_ups"])
-        return cls(day, position, seen, saved["entries"], look_ups)
+        return cls(day, position, seen, found, saved["entries"], look_ups)
 
     def save(self) -> SavedLedger:
-        seen = {table_name: sorted(ids) for table_name, ids in self.seen.items()}
+        seen = {name: sorted(ids.difference(self.found.get(name, ()))) for name, ids in self.seen.items()}
         return {
             "position": self.position.save(),
             "seen_records": seen,
+            "found_records": self.found,
             "entries": self.entries,
             "look_ups": self.look_ups.save(),
         }
@@ -118,7 +124,7 @@ class DayLedger:
                 continue
             self.seen.setdefault(lead.table_name, set()).add(lead.record_id)
             if is_added:
-                self.entries["found_missing"].append(lead.record_id)
+                self.found.setdefault(lead.table_name, []).append(lead.record_id)
             elif covered_by:
                 self._enter_found(lead.record_id, standing(covered_by), covered_by[-1].error_code)
             else:
@@ -131,7 +137,7 @@ class DayLedger:
     def restart(self) -> "DayLedger":
         """Return a ledger to read the day again; it keeps what was added in the attempt that failed."""
         entries = no_entries()
-        entries["found_missing"] = self.entries["found_missing"]
+        entries["found_missing"] = self._found_missing()
         entries["sample_missing"] = self.entries["sample_missing"]
         return DayLedger(self.day, entries=entries)
 
@@ -142,10 +148,11 @@ class DayLedger:
         that were not listed and are in `look_ups` now.
         """
         day, present = self.window, self.look_ups.present
+        found_missing = self._found_missing()
         compared: DayReport = {
             "day": self.day.isoformat(),
             "expected": sum(map(len, self.seen.values())),
-            "inserted": len(self.entries["found_missing"]) + len(self.entries["sample_missing"]),
+            "inserted": len(found_missing) + len(self.entries["sample_missing"]),
             "superseded": superseded,
             "unexpected": [key.record_id for key in looked_up if key not in present],
             "unlisted": [
@@ -156,7 +163,11 @@ class DayLedger:
             "short_pages": self.position.short_pages,
         }
         # mypy does not unpack a TypedDict into one that has more keys.
-        return cast(DayReport, {**compared, **self.entries})
+        return cast(DayReport, {**compared, **self.entries, "found_missing": found_missing})
+
+    def _found_missing(self) -> list[str]:
+        """Return the ids of an attempt that failed, then those of this one."""
+        return [*self.entries["found_missing"], *(id_ for ids in self.found.values() for id_ in ids)]
 
     def _is_of_day(self, lead: ListedLead) -> bool:
         return lead.modified_on is None or lead.modified_on in self.window

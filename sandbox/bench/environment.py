@@ -53,9 +53,14 @@ class BenchEnvironment:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that the handler process has used so far."""
-        fields = Path(f"/proc/{self.handler.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        # utime and stime: fields 14 and 15 of proc(5), of which the first two are cut off above.
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.handler.pid)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    # utime and stime: fields 14 and 15 of proc(5), of which the first two are cut off above.
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 Sender → edge → Hasura's RESTified endpoint → handlers → event trigger → handlers → ticket. The engine is the
 stand-in. Like Hasura it fetches new events once per second, which adds half a second on average.
+`engine_cpu_ms_per_lead` is the CPU time of the stand-in until the last ticket, divided by the leads.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import psycopg
 import typer
 from rich.console import Console
 
-from sandbox.bench.environment import describe_machine
+from sandbox.bench.environment import cpu_seconds, describe_machine
 from sandbox.bench.load import Measurement
 from sandbox.chaos.stream import Stream
 from sandbox.edge.packages import require_edge_packages
@@ -39,7 +40,12 @@ def latency(
     """Measure the time from the post of a webhook to the committed ticket, at a constant rate."""
     require_edge_packages()
     with Cluster(durable=True) as cluster, Sandbox(cluster, edge_environment={}) as sandbox:
+        assert sandbox.hasura.process is not None
+        engine = sandbox.hasura.process.pid
+        before = cpu_seconds(engine)
         result = asyncio.run(_run(sandbox, rate, seconds))
+        used = cpu_seconds(engine) - before
+    result["engine_cpu_ms_per_lead"] = round(1000 * used / result["leads"], 2)
     result["machine"] = describe_machine()
     if as_json:
         typer.echo(json.dumps(result))

@@ -1,4 +1,4 @@
--- Compare the events of a day with the records that Pancake listed (`seen_tables`, `seen_ids`): which were not listed, and how many
+-- Compare the events of a day with the records that Pancake listed (`seen`, the ids by table): which were not listed, and how many
 -- versions later ones replaced. Only the listed tables count, because the webhook may bring others.
 -- Returns one row: superseded, unlisted (JSON array of record_id and table_name: records that were not listed and have no
 -- later version). Relies on ix_pancake_webhook_event_created_at, uq_pancake_webhook_event_identity.
@@ -27,7 +27,9 @@ WITH day_event AS (
     FROM (
         SELECT r.record_id, r.table_name, r.versions, false AS is_listed FROM record AS r
         UNION ALL
-        SELECT s.id, s.table_name, 0, true FROM unnest(%(seen_tables)s::text[], %(seen_ids)s::text[]) AS s (table_name, id)
+        SELECT i.id, s.table_name, 0, true
+        FROM json_each(%(seen)s::json) AS s (table_name, ids)
+        CROSS JOIN LATERAL json_array_elements_text(s.ids) AS i (id)
     ) AS u
     GROUP BY u.record_id, u.table_name
 ), judged AS (

@@ -24,6 +24,7 @@ def test_the_whole_way_of_a_lead_is_measured() -> None:
     assert (printed.exit_code, result["unfinished"], result["non_2xx"]) == (0, [], [])
     assert result["leads"] >= 5
     assert 0 < result["p50_ms"] <= result["p95_ms"] <= result["max_ms"]
+    assert result["engine_cpu_ms_per_lead"] > 0
 
 
 @needs_nginx

@@ -1,5 +1,6 @@
 """The comparison of a day with a long list ends, also when PostgreSQL knows how long the list is."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -32,8 +33,7 @@ def test_a_list_of_many_records_is_compared_in_seconds(
                 "tables": ["lead"],
                 "window_from": now - timedelta(hours=1),
                 "window_to": now,
-                "seen_tables": ["lead"] * LISTED,
-                "seen_ids": [f"r-{n}" for n in range(1, LISTED + 1)],
+                "seen": json.dumps({"lead": [f"r-{n}" for n in range(1, LISTED + 1)]}),
                 "max_future": timedelta(hours=48),
             },
         ).fetchone()

@@ -9,16 +9,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from psycopg import AsyncConnection
+from psycopg.errors import WrongObjectType
 
 from graphql_engine.auth.session import Session
 from graphql_engine.catalog import load_catalog
 from graphql_engine.cron import store
 from graphql_engine.engine import Engine
-from graphql_engine.errors import QErr
+from graphql_engine.errors import QErr, unexpected
 from graphql_engine.events import install
-from graphql_engine.metadata.access import Json, qualified
+from graphql_engine.metadata.access import DEFAULT_SOURCE, Json, qualified, spelled, table_object
 from graphql_engine.metadata.consistency import find_inconsistencies
 from graphql_engine.metadata.defaults import DEFAULT_CRON_RETRY
+from graphql_engine.metadata.inconsistent import inconsistent
+from graphql_engine.metadata.root_fields import root_field_clash
+from graphql_engine.pg_report import postgres_error
 
 
 @dataclass
@@ -53,6 +57,8 @@ async def change(engine: Engine, context: Context, *, removes: bool) -> None:
         found = find_inconsistencies(context.metadata, engine.catalog, engine.settings.environment)
         if not context.allow_inconsistent:
             _refuse_new(engine, context, found, removes=removes)
+        if clash := root_field_clash(context.metadata, engine.catalog):
+            raise unexpected(clash)
         context.before_storing()
         async with connection.transaction():
             await adopt(engine, connection, context.metadata, found, context.notes.get("regenerate", set()))
@@ -151,8 +157,22 @@ async def install_event_triggers(
     for name, trigger in wanted.items():
         if reinstall or engine.event_triggers.get(name) != trigger:
             table = qualified(trigger["table"])
-            await install.install_trigger(connection, table, trigger, stringify=engine.stringify_numeric)
+            try:
+                await install.install_trigger(connection, table, trigger, stringify=engine.stringify_numeric)
+            except WrongObjectType as error:  # a view
+                raise _no_trigger(trigger, error) from error
     return wanted
+
+
+def _no_trigger(trigger: Json, error: WrongObjectType) -> QErr:
+    place = f"table {spelled(trigger['table'])} in source {DEFAULT_SOURCE}"
+    configuration = {key: value for key, value in trigger.items() if key != "table"}
+    definition = {"configuration": configuration, "table": table_object(trigger["table"])}
+    found = inconsistent(
+        "event_trigger", f"event_trigger {trigger['name']} in {place}", definition, "database query error"
+    )
+    report = postgres_error(error, "CREATE TRIGGER")
+    return QErr("invalid-configuration", found["reason"], internal=[found | {"message": report}])
 
 
 def event_triggers_of(metadata: Json, broken: set[str]) -> dict[str, dict[str, Any]]:

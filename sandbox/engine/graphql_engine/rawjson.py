@@ -34,8 +34,35 @@ def number_text(value: Decimal | int | float) -> str:
 
 
 def loads(text: str | bytes) -> Any:
-    """Parse JSON; numbers with a fraction or exponent become Decimal."""
-    return json.loads(text, parse_float=Decimal)
+    """Parse JSON: numbers with a fraction or exponent become Decimal, the first of equal keys counts.
+
+    Raises ValueError for what is no JSON, is no UTF-8 or has half of a surrogate pair.
+    """
+    parsed = json.loads(text, parse_float=Decimal, object_pairs_hook=_first_wins)
+    if b"\\ud" in text.lower() if isinstance(text, bytes) else "\\ud" in text.lower():
+        dumps(parsed).encode()  # raises UnicodeEncodeError, a ValueError
+    return parsed
+
+
+def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        for key, value in reversed(pairs):
+            found[key] = value
+    return found
+
+
+def kind_of(value: Any) -> str:
+    """Return the JSON kind of a value, in the words of the engine's parser."""
+    if value is None:
+        return "Null"
+    if isinstance(value, bool):
+        return "Boolean"
+    if isinstance(value, str):
+        return "String"
+    if isinstance(value, list):
+        return "Array"
+    return "Object" if isinstance(value, dict) else "Number"
 
 
 def canonical(value: Any) -> str:
@@ -64,8 +91,16 @@ def canonical_number(value: Decimal) -> str:
     """Return 1.5 for 1.50, 1.0 for 1.00, 100 for 1e2, 5.0e-2 for 0.05, 1.23456785e7 for 12345678.5."""
     sign, digits, exponent = value.as_tuple()
     assert isinstance(exponent, int)
-    if exponent >= 0:
-        return str(int(value))
+    if exponent < 0:
+        return scientific(value)
+    text = "".join(map(str, digits)) + "0" * exponent
+    return f"-{text}" if sign and value else text.lstrip("0") or "0"
+
+
+def scientific(value: Decimal) -> str:
+    """Return 1.5 for 1.50, 1.0 for 1, 100.0 for 1e2, 1.23456785e7 for 12345678.5, with all digits."""
+    sign, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int)
     if not value:
         return "0.0"
     text = "".join(map(str, digits)).lstrip("0")

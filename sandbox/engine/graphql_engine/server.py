@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 
 import anyio
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from graphql_engine.http import control, graphql, health, metadata, pg_dump, rest
+from graphql_engine.http import control, graphql, health, metadata, pg_dump, rest, swagger
 from graphql_engine.http.answers import bind, crashed, not_found
+from graphql_engine.http.paths import Cors, Paths
 from graphql_engine.lifecycle import Lifecycle
 
 HANDLERS = {404: not_found, 405: not_found, Exception: crashed}
@@ -30,9 +32,12 @@ def create_app(lifecycle: Lifecycle) -> Starlette:
     enabled = engine.settings.enabled_apis
     if "graphql" in enabled:
         routes += [
-            Route("/v1/graphql", bind(engine, graphql.v1), methods=["POST"]),
+            Route("/v1/graphql", bind(engine, graphql.v1), methods=graphql.METHODS),
             Route("/v1alpha1/graphql", bind(engine, graphql.v1alpha1), methods=["POST"]),
+            Route("/v1beta1/relay", bind(engine, graphql.relay), methods=["POST"]),
+            Route("/api/rest", bind(engine, rest.endpoint), methods=rest.METHODS),
             Route("/api/rest/{path:path}", bind(engine, rest.endpoint), methods=rest.METHODS),
+            Route("/api/swagger/json", bind(engine, swagger.document), methods=["GET"]),
         ]
     if "metadata" in enabled:
         routes += [
@@ -55,4 +60,9 @@ def create_app(lifecycle: Lifecycle) -> Starlette:
                 await lifecycle.drain()
                 group.cancel_scope.cancel()
 
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=HANDLERS)
+    return Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        exception_handlers=HANDLERS,
+        middleware=[Middleware(Cors), Middleware(Paths)],
+    )

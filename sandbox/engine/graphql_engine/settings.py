@@ -64,7 +64,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         enabled_apis=reader.names("ENABLED_APIS", "metadata,graphql,pgdump,config"),
         infer_function_permissions=reader.boolean("INFER_FUNCTION_PERMISSIONS", default=True),
         enable_allow_list=reader.boolean("ENABLE_ALLOWLIST", default=False),
-        query_max_bytes=reader.integer("SANDBOX_MAX_BYTES", 1_000_000),
+        query_max_bytes=reader.integer("SANDBOX_MAX_BYTES", 100_000_000),
         enabled_log_types=reader.names("ENABLED_LOG_TYPES", LOG_TYPES),
         environment=dict(environment),
     )

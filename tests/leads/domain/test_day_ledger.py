@@ -121,6 +121,33 @@ def test_an_interrupted_day_goes_on_from_its_state() -> None:
     assert not {"seen_records", "table", "cursor"} & report.keys()
 
 
+def test_a_record_that_was_stored_now_is_saved_once() -> None:
+    ledger = DayLedger(DAY)
+    ledger.enter(ledger.select([item("id-of-b"), item("id-of-c")]), {}, {key("id-of-b"), key("id-of-c")})
+    saved = json.dumps(ledger.save())
+    assert (saved.count("id-of-b"), saved.count("id-of-c")) == (1, 1)
+    resumed = DayLedger.load(DAY, json.loads(saved))
+    assert resumed.select([item("id-of-b")]).duplicates == ["id-of-b"]
+    report = report_of(resumed)
+    assert (report["expected"], report["inserted"]) == (2, 2)
+    assert report["found_missing"] == ["id-of-b", "id-of-c"]
+
+
+def test_a_state_in_which_such_records_are_saved_twice_is_continued() -> None:
+    """As an earlier release saved it."""
+    ledger = DayLedger(DAY)
+    ledger.enter(ledger.select([item("a")]), {}, {key("a")})
+    saved = ledger.save()
+    del saved["found_records"]
+    saved["seen_records"]["lead"] = ["a"]
+    saved["entries"]["found_missing"] = ["a"]
+    resumed = DayLedger.load(DAY, json.loads(json.dumps(saved)))
+    resumed.enter(resumed.select([item("a"), item("b")]), {}, {key("b")})
+    report = report_of(resumed)
+    assert (report["expected"], report["found_missing"]) == (2, ["a", "b"])
+    assert (report["duplicates"], report["inserted"]) == (["a"], 2)
+
+
 def test_a_lead_and_a_contact_of_one_id_are_two_records() -> None:
     ledger = DayLedger(DAY)
     selection = ledger.select([item("a"), item("a", table_name="contact")])

@@ -14,13 +14,15 @@ from graphql_engine.auth.session import Session
 from graphql_engine.engine import Engine
 from graphql_engine.errors import JsonValue, QErr, unexpected
 from graphql_engine.kriti import KritiError
-from graphql_engine.rawjson import Raw, canonical, loads
+from graphql_engine.rawjson import Raw, canonical, kind_of, loads
 from graphql_engine.webhooks.call import UNSENDABLE, USER_AGENT, failure, send
 from graphql_engine.webhooks.client import Response
 from graphql_engine.webhooks.environment import fill_template, resolve_headers
 from graphql_engine.webhooks.transforms import Outgoing, transform_request, transform_response
 
 DEFAULT_TIMEOUT_SECONDS = 30
+# The type of the engine that a handler's error is parsed as, in messages.
+FAILURE = "Hasura.GraphQL.Execute.Action.Types.ActionWebhookErrorResponse(ActionWebhookErrorResponse)"
 IGNORED_CLIENT_HEADERS = (
     "Content-Length",
     "Content-MD5",
@@ -95,7 +97,7 @@ async def call_action(
         transform = definition.get("response_transform")
         answer = transform_response(transform, answer, response.status, call.url, session.variables)
     except KritiError as error:
-        raise unexpected("Response Transformation Failed", _template_error(error)) from error
+        raise unexpected("Response Transformation Failed", [error.shown()]) from error
     if 200 <= response.status < 300:
         try:
             check_output(answer, definition["output_type"], engine.metadata.get("custom_types", {}))
@@ -158,11 +160,7 @@ def _transformed(call: _Call, transform: Mapping[str, Any] | None, session: Sess
     try:
         return transform_request(transform, outgoing, call.body, session.variables)
     except KritiError as error:
-        raise unexpected("Request Transformation Failed", _template_error(error)) from error
-
-
-def _template_error(error: KritiError) -> list[JsonValue]:
-    return [{"error_code": "Template Error", "message": str(error)}]
+        raise unexpected("Request Transformation Failed", [error.shown()]) from error
 
 
 async def _send(engine: Engine, call: _Call, outgoing: Outgoing, seconds: float) -> Response:
@@ -186,13 +184,13 @@ def _decode(response: Response, call: _Call) -> JsonValue:
 def _client_error(answer: JsonValue, call: _Call, response: Response) -> QErr:
     internal = _internal("unexpected response", call, response, answer)
     if not isinstance(answer, dict):
-        reason = "parsing ActionWebhookErrorResponse failed, expected Object"
+        reason = f"parsing {FAILURE} failed, expected Object, but encountered {kind_of(answer)}"
         return QErr("parse-failed", reason, internal=internal)
     if "message" not in answer:
-        return QErr("parse-failed", 'key "message" not found', internal=internal)
+        return QErr("parse-failed", f'parsing {FAILURE} failed, key "message" not found', internal=internal)
     message, code, extensions = answer["message"], answer.get("code"), answer.get("extensions")
     if not isinstance(message, str):
-        reason = "parsing Text failed, expected String"
+        reason = f"parsing Text failed, expected String, but encountered {kind_of(message)}"
         return QErr("parse-failed", reason, "$.message", internal=internal)
     if extensions is not None:
         return QErr(code or "unexpected", message, status=response.status, extensions=extensions)

@@ -11,6 +11,7 @@ from typing import Any
 import jwt
 
 from graphql_engine.errors import JsonValue, QErr
+from graphql_engine.rawjson import kind_of
 from graphql_engine.settings import StartError
 
 DEFAULT_NAMESPACE = "https://hasura.io/jwt/claims"
@@ -100,6 +101,8 @@ class JwtVerifier:
             raise _invalid(
                 f"JWSError (CompactDecodeError Invalid number of parts: Expected 3 parts; got {parts})"
             )
+        if token.endswith("."):
+            raise _invalid("JWSError JWSNoSignatures")
         options: Any = {
             "verify_aud": self._audience is not None,
             "verify_iat": False,
@@ -124,12 +127,10 @@ class JwtVerifier:
             raise _invalid("JWTNotInAudience") from error
         except jwt.InvalidIssuerError as error:
             raise _invalid("JWTNotInIssuer") from error
-        except jwt.InvalidSignatureError as error:
+        except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError) as error:
             raise _invalid("JWSError JWSInvalidSignature") from error
-        except jwt.InvalidAlgorithmError as error:
-            raise _invalid("JWSError JWSNoValidSignatures") from error
         except jwt.PyJWTError as error:
-            raise _invalid(f"JWSError (JSONDecodeError {json.dumps(str(error))})") from error
+            raise _invalid('JWSError (JSONDecodeError "Not valid base64url")') from error
 
     def _parsed_claims(self, value: JsonValue) -> dict[str, JsonValue]:
         if self._stringified:
@@ -170,7 +171,7 @@ def role_and_variables(claims: Mapping[str, JsonValue], asked_role: str | None) 
         if not isinstance(value, str):
             raise QErr(
                 "jwt-invalid-claims",
-                f"x-hasura-* claims: parsing Text failed, expected String, but encountered {_kind(value)}",
+                f"x-hasura-* claims: parsing Text failed, expected String, but encountered {kind_of(value)}",
             )
     return role, variables
 
@@ -183,12 +184,5 @@ def _claim(claims: Mapping[str, JsonValue], name: str) -> JsonValue:
 
 def _bad_claim(name: str, hint: str, wanted: str, value: JsonValue) -> QErr:
     expected = "Array" if wanted == "[]" else "String"
-    reason = f"parsing {wanted} failed, expected {expected}, but encountered {_kind(value)}"
-    return QErr("jwt-invalid-claims", f"invalid {name}; {hint}: {reason}")
-
-
-def _kind(value: JsonValue) -> str:
-    if value is None:
-        return "Null"
-    kinds = {bool: "Boolean", int: "Number", float: "Number", str: "String", list: "Array", dict: "Object"}
-    return kinds[type(value)]
+    reason = f"parsing {wanted} failed, expected {expected}, but encountered {kind_of(value)}"
+    return QErr("jwt-invalid-claims", f'invalid "{name}"; {hint}: {reason}')

@@ -18,6 +18,7 @@ from graphql_engine.rawjson import dumps, loads
 
 log = logging.getLogger("graphql_engine")
 LABEL = ("X-Sandbox", "stand-in for tests; this is not Hasura")
+NO_UTF8 = "Cannot decode input: Data.Text.Internal.Encoding.decodeUtf8: Invalid UTF-8 stream"
 Handler = Callable[[Request, Engine], Awaitable[Response]]
 
 
@@ -83,6 +84,10 @@ def parse_body(body: bytes, *, exact: bool = False) -> Any:
     """Parse the JSON of a request; `exact` keeps numbers as decimals. Raises QErr `invalid-json`."""
     try:
         return loads(body) if exact else json.loads(body)
+    except UnicodeError as error:
+        raise QErr("invalid-json", NO_UTF8) from error
     except ValueError as error:
-        reason = "not enough input" if not body.strip() else str(error)
-        raise QErr("invalid-json", f"Error in $: {reason}") from error
+        if not body.strip():
+            raise QErr("invalid-json", "Unexpected end-of-input, expecting JSON value") from error
+        trailing = str(error).startswith("Extra data")
+        raise QErr("invalid-json", "Trailing garbage" if trailing else f"Error in $: {error}") from error

@@ -7,13 +7,20 @@ from starlette.responses import Response
 
 from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr
-from graphql_engine.graphql.run.execute import execute, run_operation
+from graphql_engine.graphql.run.execute import execute, read_request, run_operation
 from graphql_engine.http.answers import answer, authenticate, parse_body, shows_internal
+
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 
 async def v1(request: Request, engine: Engine) -> Response:
+    """Serve /v1/graphql. GET is for persisted queries only, other methods than POST are a fault."""
+    if request.method not in ("GET", "POST"):
+        return answer(QErr("unexpected", "Internal Server Error").as_api(), 500)
     try:
         session = await authenticate(request, engine)
+        if request.method == "GET":
+            raise QErr("not-supported", "PersistedQueryNotSupported")
         body = _body(await request.body(), engine)
     except QErr as error:
         return answer({"errors": [error.as_graphql()]})
@@ -22,22 +29,31 @@ async def v1(request: Request, engine: Engine) -> Response:
 
 
 async def v1alpha1(request: Request, engine: Engine) -> Response:
-    """Serve /v1alpha1/graphql: errors are `{path, error, code}` items with their own status."""
+    """Serve /v1alpha1/graphql: as /v1/graphql, but the error of a single request has its own status."""
+    internal = False
     try:
         session = await authenticate(request, engine)
+        internal = shows_internal(engine, session)
         body = _body(await request.body(), engine)
+        if isinstance(body, list):
+            return answer(await execute(engine, session, body), cookies=session.response_cookies)
+        text, variables, name = read_request(body)
+        data = await run_operation(engine, session, text, variables, name)
     except QErr as error:
-        return answer({"errors": [error.as_api()]}, error.status)
-    if not isinstance(body, dict) or not isinstance(body.get("query"), str):
-        return answer(await execute(engine, session, body))
-    try:
-        data = await run_operation(
-            engine, session, body["query"], body.get("variables"), body.get("operationName")
-        )
-    except QErr as error:
-        shown = error.as_api(include_internal=shows_internal(engine, session))
-        return answer({"errors": [shown]}, error.status)
+        return answer({"errors": [error.as_graphql(include_internal=internal)]}, error.status)
     return answer({"data": data}, cookies=session.response_cookies)
+
+
+async def relay(request: Request, engine: Engine) -> Response:
+    """Serve /v1beta1/relay: refuse bad requests as the engine does, and all others: no Relay schema here."""
+    try:
+        await authenticate(request, engine)
+        body = _body(await request.body(), engine)
+        for item in body if isinstance(body, list) else [body]:
+            read_request(item)
+        raise QErr("not-supported", "this stand-in has no Relay schema")
+    except QErr as error:
+        return answer({"errors": [error.as_graphql()]})
 
 
 def _body(raw: bytes, engine: Engine) -> Any:

@@ -51,7 +51,7 @@ async def config(request: Request, engine: Engine) -> Response:
     """Return the configuration that a console asks for; admin only."""
     session = await authenticate(request, engine)
     if not session.is_admin:
-        raise QErr("access-denied", "restricted access : admin only")
+        raise QErr("access-denied", "You have to be an admin to access this endpoint")
     settings = engine.settings
     shared: dict[str, JsonValue] = {} if settings.jwt_secret is None else {"jwt": [JWT_SHOWN]}
     return answer(

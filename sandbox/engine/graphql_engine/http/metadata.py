@@ -12,10 +12,10 @@ from graphql_engine.auth.session import Session
 from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr
 from graphql_engine.http.answers import answer, authenticate, parse_body, shows_internal
-from graphql_engine.metadata.access import kind_of
 from graphql_engine.metadata_api.dispatch import malformed_means_refused
 from graphql_engine.query import dml
 from graphql_engine.query.run_sql import run_sql
+from graphql_engine.rawjson import kind_of
 
 V2_SQL = {"run_sql", "pg_run_sql"}
 BULKS = {"bulk", "concurrent_bulk"}

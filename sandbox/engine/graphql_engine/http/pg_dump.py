@@ -27,12 +27,12 @@ UNCLEAN = re.compile(
 async def dump(request: Request, engine: Engine) -> Response:
     """Return what `pg_dump` writes with the options of the request; admin only."""
     session = await authenticate(request, engine)
-    if not session.is_admin:
-        raise QErr("access-denied", "restricted access : admin only")
     body = dict_of(parse_body(await request.body()))
     options = required(body, "opts")
     if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
         raise mismatch("[]", "Array", options, "$.opts")
+    if not session.is_admin:
+        raise QErr("access-denied", "restricted access : admin only")
     find_source(engine.metadata, body.get("source"))
     text = await _dump(engine.database_url, options)
     if body.get("clean_output"):

@@ -1,6 +1,7 @@
 """/api/rest/…: run a stored query; respond without the `data` wrapper and with real statuses."""
 
 from typing import Any
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,15 +12,22 @@ from graphql_engine.errors import QErr
 from graphql_engine.graphql.run.execute import run_operation
 from graphql_engine.http.answers import answer, authenticate, shows_internal
 
-METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+SUPPORTED = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+METHODS = [*SUPPORTED, "HEAD", "OPTIONS"]
+FORM = "application/x-www-form-urlencoded"
 
 
 async def endpoint(request: Request, engine: Engine) -> Response:
     session = await authenticate(request, engine)
-    match = rest.find_endpoint(engine.metadata, request.method, request.path_params["path"])
+    if request.method not in SUPPORTED:
+        raise QErr("bad-request", f"Method {request.method} not supported.")
+    match = rest.find_endpoint(engine.metadata, request.method, request.path_params.get("path", ""))
     query = rest.stored_query(engine.metadata, match.endpoint)
     given: dict[str, Any] = {k: rest.TextValue(v) for k, v in request.query_params.multi_items()}
-    given.update(rest.body_arguments(await request.body()))
+    body = await request.body()
+    if request.headers.get("Content-Type", "").startswith(FORM):
+        given.update({k: rest.TextValue(v) for k, v in parse_qsl(body.decode(errors="replace"))})
+    given.update(rest.body_arguments(body))
     given.update(match.path_values)
     try:
         variables = rest.resolve_variables(query, given)

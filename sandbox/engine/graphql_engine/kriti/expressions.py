@@ -5,6 +5,7 @@ from typing import Any
 
 from graphql_engine.kriti.functions import FUNCTIONS
 from graphql_engine.kriti.scanner import CONSTANTS, NAME, KritiError, Scanner, Template, Variables
+from graphql_engine.rawjson import kind_of
 
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "==": lambda a, b: bool(a == b),
@@ -71,6 +72,8 @@ def _primary(parser: Scanner) -> Template:
 
 
 def _path(parser: Scanner, name: str) -> Template:
+    start = parser.at - len(name) + 1
+    ends: list[int] = []
     steps: list[str | Template] = []
     optional_from: int | None = None
     while True:
@@ -87,7 +90,9 @@ def _path(parser: Scanner, name: str) -> Template:
             parser.expect("]")
         else:
             break
-    return lambda variables: _look_up(variables, name, steps, optional_from)
+        ends.append(parser.at + 1)
+    places = [(start, end) for end in ends]
+    return lambda variables: _look_up(variables, name, steps, optional_from, places)
 
 
 def _subscript(parser: Scanner) -> str | Template:
@@ -103,7 +108,13 @@ def _subscript(parser: Scanner) -> str | Template:
     return parse_expression(parser)
 
 
-def _look_up(variables: Variables, name: str, steps: list[str | Template], optional_from: int | None) -> Any:
+def _look_up(
+    variables: Variables,
+    name: str,
+    steps: list[str | Template],
+    optional_from: int | None,
+    places: list[tuple[int, int]],
+) -> Any:
     if name not in variables:
         raise KritiError(f"variable {name} is not bound")
     value = variables[name]
@@ -115,7 +126,8 @@ def _look_up(variables: Variables, name: str, steps: list[str | Template], optio
         if not found:
             if optional_from is not None and index >= optional_from:
                 return None
-            raise KritiError(f"{key!r} was not found in {name}")
+            message = f"'{kind_of(value)}' has no attritubte '{key}'."  # spelled as the engine does
+            raise KritiError(message, "Attribute Error", places[index])
         value = value[key]
     return value
 

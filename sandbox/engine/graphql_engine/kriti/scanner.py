@@ -15,7 +15,26 @@ CONSTANTS = {"true": True, "false": False, "null": None}
 
 
 class KritiError(Exception):
-    """A template is malformed, or refers to a value that does not exist."""
+    """A template is malformed, or refers to a value that does not exist.
+
+    place: the columns of the fault, counted from 1, the second one not included; None if it is not known.
+    """
+
+    def __init__(
+        self, message: str, code: str = "Template Error", place: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.place = place
+
+    def shown(self) -> dict[str, Any]:
+        """Return the error as `internal` of an answer lists it."""
+        shown: dict[str, Any] = {"error_code": self.code, "message": str(self)}
+        if self.place is not None:
+            start, end = self.place
+            lines = {"start_line": 0, "end_line": 0}
+            shown["source_position"] = lines | {"start_column": start, "end_column": end}
+        return shown
 
 
 class Scanner(ABC):
@@ -26,9 +45,11 @@ class Scanner(ABC):
         self.at = 0
 
     def error(self, wanted: str) -> KritiError:
-        return KritiError(
-            f"expecting {wanted} at position {self.at}: {self.source[self.at : self.at + 20]!r}"
-        )
+        if self.at >= len(self.source):
+            return KritiError("ParseError: Empty token stream.", "Parse Error", (self.at, self.at + 1))
+        found = self.source[self.at : self.at + 20]
+        message = f"ParseError: expecting {wanted} at position {self.at}: {found!r}"
+        return KritiError(message, "Parse Error", (self.at + 1, self.at + 2))
 
     def skip(self) -> None:
         while self.at < len(self.source) and self.source[self.at].isspace():

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphql_engine.errors import QErr, not_exists
+from graphql_engine.rawjson import kind_of
 
 Json = dict[str, Any]
 DEFAULT_SOURCE = "default"
@@ -78,12 +79,6 @@ def dict_of(value: Any) -> Json:
     return value
 
 
-def kind_of(value: Any) -> str:
-    """Return JSON's name of a value's type, as parse errors spell it."""
-    names = {dict: "Object", list: "Array", str: "String", bool: "Boolean", int: "Number", float: "Number"}
-    return names.get(type(value), "Null")
-
-
 def mismatch(name: str, wanted: str, value: Any, path: str = "$") -> QErr:
     """Return the error for a JSON value of the wrong kind, where the type `name` is expected."""
     return QErr(
@@ -99,8 +94,12 @@ def required(args: Json, key: str) -> Any:
 
 
 def check_headers(headers: Any, path: str) -> None:
-    """Raise QErr `parse-failed` if a configured header reads one of the engine's own variables."""
+    """Raise QErr `parse-failed` for a header without value, with two, or with an engine's own variable."""
     for index, header in enumerate(headers or []):
+        given = [key for key in ("value", "value_from_env") if header.get(key) is not None]
+        if len(given) != 1:
+            keys = "only one of value or value_from_env keys" if given else "value or value_from_env keys"
+            raise QErr("parse-failed", f"expecting {keys}", f"{path}[{index}]")
         if str(header.get("value_from_env", "")).startswith("HASURA_GRAPHQL_"):
             raise QErr(
                 "parse-failed",

@@ -15,15 +15,24 @@ from graphql_engine.metadata.inconsistent import inconsistent
 from graphql_engine.metadata.names import permission_name
 from graphql_engine.metadata.object_checks import (
     configuration_problem,
+    could_be_enum,
+    enum_reason,
     function_problems,
     inherited_role_problems,
+    source_problem,
 )
 from graphql_engine.metadata.permission_check import Checker
 from graphql_engine.metadata.query_check import stored_query_problems
-from graphql_engine.metadata.type_check import action_problems, custom_type_problem
+from graphql_engine.metadata.type_check import (
+    action_problems,
+    complete_action,
+    complete_types,
+    custom_type_problem,
+)
 from graphql_engine.webhooks.environment import fill_template, resolve_headers, resolve_webhook
 
 PERMISSIONS = ("insert", "select", "update", "delete")
+CUSTOM_TYPES = "custom_types custom_types"
 NO_ADMIN = "cannot define permission for admin role"
 DEFAULTS: dict[str, Json] = {
     "select": {"computed_fields": [], "allow_aggregations": False},
@@ -51,14 +60,18 @@ def find_inconsistencies(metadata: Json, catalog: Catalog, environment: Mapping[
     place = Place(metadata, catalog, environment)
     found: list[Json] = []
     for source in metadata["sources"]:
+        if reason := source_problem(source, environment):
+            found.append(inconsistent("source", f"source {source['name']}", source["name"], reason))
+            continue
         for table in source["tables"]:
             found.extend(_table(place, source, table))
         found.extend(function_problems(source, catalog))
     found.extend(inherited_role_problems(metadata))
     found.extend(_cron_triggers(place))
-    found.extend(_custom_types(metadata))
-    for action, reason in action_problems(metadata):
-        found.append(inconsistent("action", f"action {action['name']}", action, reason))
+    found.extend(_custom_types(metadata, broken_sources=bool(found) and found[0]["type"] == "source"))
+    broken_types = bool(found) and found[-1]["type"] == "custom_types"
+    for action, reason in action_problems(metadata, environment, broken_types=broken_types):
+        found.append(inconsistent("action", f"action {action['name']}", complete_action(action), reason))
     found.extend(stored_query_problems(metadata, catalog, found))
     found.extend(endpoint_problems(metadata))
     return found
@@ -72,9 +85,9 @@ def _table(place: Place, source: Json, table: Json) -> Iterator[Json]:
         reason = f'no such table/view exists in source: "{name}"'
         yield inconsistent("table", label, table_object(table["table"]), reason)
         return
-    if table.get("is_enum") and not _could_be_enum(real):
+    if table.get("is_enum") and not could_be_enum(real):
         label = f"table {name} in source {source['name']}"
-        yield inconsistent("table", label, table_object(table["table"]), _enum_reason(name, real))
+        yield inconsistent("table", label, table_object(table["table"]), enum_reason(name, real))
         return
     if names := configuration_problem(table, real):
         label = f"table {name} in source {source['name']}"
@@ -86,43 +99,11 @@ def _table(place: Place, source: Json, table: Json) -> Iterator[Json]:
     yield from _computed_fields(place, source, table)
 
 
-def _custom_types(metadata: Json) -> Iterator[Json]:
-    reason = custom_type_problem(metadata.get("custom_types", {}))
+def _custom_types(metadata: Json, *, broken_sources: bool) -> Iterator[Json]:
+    types = metadata.get("custom_types", {})
+    reason = custom_type_problem(metadata, broken_sources=broken_sources)
     if reason:
-        yield inconsistent("custom_types", "custom_types", metadata["custom_types"], reason)
-
-
-def _could_be_enum(real: Table) -> bool:
-    key = real.primary_key
-    return key is not None and len(key.columns) == 1 and bool(real.enum_values)
-
-
-def _enum_reason(name: str, real: Table) -> str:
-    reasons = []
-    key = real.primary_key
-    if key is None:
-        reasons.append("the table must have a primary key")
-    elif len(key.columns) != 1:
-        columns = ", ".join(sorted(key.columns))
-        reasons.append(f"the table’s primary key must not span multiple columns ({columns})")
-    elif real.columns[key.columns[0]].type.internal != "text":
-        kind = real.columns[key.columns[0]].type.name
-        reasons.append(
-            f'the table’s primary key ("{key.columns[0]}") must have type "text", not type "{kind}"'
-        )
-    if len(real.columns) > 2:
-        columns = ", ".join(sorted(real.columns))
-        reasons.append(
-            "the table must have exactly one primary key and optionally one comment column, not"
-            f" {len(real.columns)} columns ({columns})"
-        )
-    if not reasons:
-        reasons.append("the table is empty")
-    start = f'the table "{name}" cannot be used as an enum'
-    if len(reasons) == 1:
-        return f"{start} because {reasons[0]}"
-    listed = "\n".join(f"  • {reason}" for reason in reasons)
-    return f"{start} for the following reasons:\n{listed}\n"
+        yield inconsistent("custom_types", CUSTOM_TYPES, complete_types(types), reason)
 
 
 def _relationships(place: Place, source: Json, table: Json, real: Table) -> Iterator[Json]:
@@ -163,6 +144,8 @@ def _relationship_reason(place: Place, source: Json, real: Table, item: Json) ->
         if isinstance(on, dict):
             remote_key = qualified(on["table"])
             remote = place.catalog.tables.get(remote_key)
+            if remote is None:
+                return f'table "{spelled(on["table"])}" does not exist in source: {source["name"]}'
             columns = [on["column"]] if "column" in on else list(on["columns"])
             keys = remote.foreign_keys if remote else ()
             fits = any(set(k.columns) == set(columns) and k.target == real.key for k in keys)
@@ -196,22 +179,30 @@ def _permissions(catalog: Catalog, source: Json, table: Json, real: Table) -> It
 
 def _event_triggers(place: Place, source: Json, table: Json, real: Table) -> Iterator[Json]:
     for trigger in table.get("event_triggers", []):
-        reason = None
-        try:
-            resolve_webhook(trigger, place.environment)
-            resolve_headers(trigger.get("headers"), place.environment)
-        except QErr as error:
-            reason = error.message
-        for operation in ("insert", "update", "delete"):
-            spec = trigger["definition"].get(operation) or {}
-            for columns in (spec.get("columns"), spec.get("payload")):
-                missing = [c for c in columns or [] if isinstance(columns, list) and c not in real.columns]
-                if missing:
-                    reason = f'column "{missing[0]}" does not exist'
+        name = spelled(table["table"])
+        reason = _event_trigger_problem(place, name, trigger, real)
         if reason:
-            name = spelled(table["table"])
             label = f"event_trigger {trigger['name']} in table {name} in source {source['name']}"
-            yield inconsistent("event_trigger", label, trigger, reason)
+            definition = {"configuration": trigger, "table": table_object(table["table"])}
+            yield inconsistent("event_trigger", label, definition, reason)
+
+
+def _event_trigger_problem(place: Place, table: str, trigger: Json, real: Table) -> str | None:
+    for operation in ("insert", "update", "delete"):
+        spec = trigger["definition"].get(operation) or {}
+        for column in _listed(spec.get("columns")) + _listed(spec.get("payload")):
+            if column not in real.columns:
+                return f'table "{table}" has no field named "{column}"'
+    try:
+        resolve_webhook(trigger, place.environment)
+        resolve_headers(trigger.get("headers"), place.environment)
+    except QErr as error:
+        return f'in table "{table}": in event trigger "{trigger["name"]}": {error.message}'
+    return None
+
+
+def _listed(columns: object) -> list[str]:
+    return columns if isinstance(columns, list) else []
 
 
 def _computed_fields(place: Place, source: Json, table: Json) -> Iterator[Json]:
@@ -232,4 +223,5 @@ def _cron_triggers(place: Place) -> Iterator[Json]:
             resolve_headers(trigger.get("headers"), place.environment)
         except QErr as error:
             label = f"cron_trigger {trigger['name']}"
-            yield inconsistent("cron_trigger", label, trigger, error.message)
+            reason = f"in cron trigger {trigger['name']}: {error.message}"
+            yield inconsistent("cron_trigger", label, trigger, reason)

@@ -20,6 +20,9 @@ def drop_inconsistent(metadata: Json, inconsistent: list[Json]) -> None:
     broken = {each["name"] for each in inconsistent}
     for source in metadata["sources"]:
         suffix = f" in source {source['name']}"
+        if f"source {source['name']}" in broken:
+            source["tables"] = []
+            source.pop("functions", None)
         source["tables"] = [
             t for t in source["tables"] if f"table {spelled(t['table'])}{suffix}" not in broken
         ]

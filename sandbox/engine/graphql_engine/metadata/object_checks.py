@@ -3,7 +3,7 @@
 Facts: recorded answers of a genuine engine of v2.48.10.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from graphql_engine.catalog import Catalog, Function, Table
 from graphql_engine.metadata.access import Json, qualified, spelled, table_object
@@ -32,6 +32,49 @@ def configuration_problem(table: Json, real: Table) -> str | None:
                 f' they are mapped to the same field name, "{shown}"'
             )
         owners[shown] = column
+    return None
+
+
+def could_be_enum(real: Table) -> bool:
+    """Whether a table has the shape of an enum table, and rows."""
+    key = real.primary_key
+    return key is not None and len(key.columns) == 1 and bool(real.enum_values)
+
+
+def enum_reason(name: str, real: Table) -> str:
+    """Return why a table cannot be used as an enum."""
+    reasons = []
+    key = real.primary_key
+    if key is None:
+        reasons.append("the table must have a primary key")
+    elif len(key.columns) != 1:
+        columns = ", ".join(sorted(key.columns))
+        reasons.append(f"the table’s primary key must not span multiple columns ({columns})")
+    elif real.columns[key.columns[0]].type.internal != "text":
+        kind = real.columns[key.columns[0]].type.name
+        reasons.append(
+            f'the table’s primary key ("{key.columns[0]}") must have type "text", not type "{kind}"'
+        )
+    if len(real.columns) > 2:
+        columns = ", ".join(sorted(real.columns))
+        reasons.append(
+            "the table must have exactly one primary key and optionally one comment column, not"
+            f" {len(real.columns)} columns ({columns})"
+        )
+    if not reasons:
+        reasons.append("the table is empty")
+    start = f'the table "{name}" cannot be used as an enum'
+    if len(reasons) == 1:
+        return f"{start} because {reasons[0]}"
+    listed = "\n".join(f"  • {reason}" for reason in reasons)
+    return f"{start} for the following reasons:\n{listed}\n"
+
+
+def source_problem(source: Json, environment: Mapping[str, str]) -> str | None:
+    """Return the reason why a source cannot be used, or None: its variable is not set."""
+    url = source["configuration"]["connection_info"]["database_url"]
+    if isinstance(url, dict) and url["from_env"] not in environment:
+        return f"environment variable '{url['from_env']}' not set"
     return None
 
 

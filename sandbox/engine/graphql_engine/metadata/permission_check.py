@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphql_engine.catalog import Catalog, Key, Table
-from graphql_engine.metadata.access import Json, kind_of, qualified, spelled
+from graphql_engine.metadata.access import Json, qualified, spelled
+from graphql_engine.rawjson import kind_of
 
 LISTS = {"_and", "_or", "$and", "$or"}
 COLUMN_OPERATORS = {"eq", "neq", "ne", "gt", "lt", "gte", "lte"}

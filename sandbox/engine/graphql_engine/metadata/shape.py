@@ -27,6 +27,14 @@ class Either:
     shapes: tuple[Shape, ...]
 
 
+class ShapeError(StartError):
+    """Metadata do not fit their description; `path` is the place below the checked value."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 ANY = object()
 EMPTY: tuple[Any, ...] = (None, "", [], {}, False)
 
@@ -35,17 +43,17 @@ def check(value: Any, shape: Shape, where: str, path: str = "$", *, lenient: boo
     """Compare a value with its shape.
 
     A dict shape lists keys (a trailing `!` marks required ones), a one-element list is a list of that shape,
-    a type or tuple of types is a scalar. Raises StartError naming `where` (a file) and the key.
+    a type or tuple of types is a scalar. Raises ShapeError naming `where` (a file) and the key.
     lenient: accept unknown keys and nulls, as the metadata API does.
     """
     if shape is ANY or (lenient and value is None):
         return
     if isinstance(shape, Unsupported):
         if not any(_same(value, harmless) for harmless in EMPTY + shape.harmless):
-            raise StartError(f"{where}: {path} is not supported by this stand-in")
+            raise ShapeError(path, f"{where}: {path} is not supported by this stand-in")
     elif isinstance(shape, OneOf):
         if not any(_same(value, allowed) for allowed in shape.values):
-            raise StartError(f"{where}: {path} must be one of {list(shape.values)}, not {value!r}")
+            raise ShapeError(path, f"{where}: {path} must be one of {list(shape.values)}, not {value!r}")
     elif isinstance(shape, Either):
         _check_either(value, shape, where, path, lenient)
     elif isinstance(shape, dict):
@@ -53,35 +61,35 @@ def check(value: Any, shape: Shape, where: str, path: str = "$", *, lenient: boo
     elif isinstance(shape, list):
         _check_list(value, shape[0], where, path, lenient)
     elif not isinstance(value, shape) or (isinstance(value, bool) and not _takes(shape, bool)):
-        raise StartError(f"{where}: {path} has a value of the wrong type: {value!r}")
+        raise ShapeError(path, f"{where}: {path} has a value of the wrong type: {value!r}")
 
 
 def _check_either(value: Any, shape: Either, where: str, path: str, lenient: bool) -> None:
     for option in shape.shapes[:-1]:
         try:
             return check(value, option, where, path, lenient=lenient)
-        except StartError:
+        except ShapeError:
             continue
     return check(value, shape.shapes[-1], where, path, lenient=lenient)
 
 
 def _check_object(value: Any, shape: dict[str, Shape], where: str, path: str, lenient: bool) -> None:
     if not isinstance(value, dict):
-        raise StartError(f"{where}: {path} must be an object, not {value!r}")
+        raise ShapeError(path, f"{where}: {path} must be an object, not {value!r}")
     known = {key.rstrip("!"): inner for key, inner in shape.items()}
     for key, inner in value.items():
         if key in known:
             check(inner, known[key], where, f"{path}.{key}", lenient=lenient)
         elif not lenient:
-            raise StartError(f"{where}: unknown key {key!r} at {path}")
+            raise ShapeError(path, f"{where}: unknown key {key!r} at {path}")
     for key in shape:
         if key.endswith("!") and key[:-1] not in value:
-            raise StartError(f"{where}: {path} lacks the key {key[:-1]!r}")
+            raise ShapeError(path, f"{where}: {path} lacks the key {key[:-1]!r}")
 
 
 def _check_list(value: Any, inner: Shape, where: str, path: str, lenient: bool) -> None:
     if not isinstance(value, list):
-        raise StartError(f"{where}: {path} must be a list, not {value!r}")
+        raise ShapeError(path, f"{where}: {path} must be a list, not {value!r}")
     for index, item in enumerate(value):
         check(item, inner, where, f"{path}[{index}]", lenient=lenient)
 

@@ -9,8 +9,19 @@ from graphql import GraphQLSyntaxError, parse_type
 
 from graphql_engine.changes import Context
 from graphql_engine.errors import QErr, not_exists
-from graphql_engine.metadata.access import Json, check_headers, dict_of, named, put_list, required, without
+from graphql_engine.metadata.access import (
+    Json,
+    check_headers,
+    dict_of,
+    mismatch,
+    named,
+    put_list,
+    required,
+    without,
+)
 from graphql_engine.metadata_api.registry import command
+from graphql_engine.metadata_api.transform_check import check_transforms
+from graphql_engine.rest import GRAPHQL_NAME
 
 KINDS = ("enums", "input_objects", "objects", "scalars")
 
@@ -18,6 +29,8 @@ KINDS = ("enums", "input_objects", "objects", "scalars")
 @command("create_action")
 async def create_action(context: Context, args: Json) -> None:
     name = required(args, "name")
+    if not isinstance(name, str) or not GRAPHQL_NAME.match(name):
+        raise QErr("parse-failed", f"{name} is not valid GraphQL name", "$.name")
     actions = context.metadata.setdefault("actions", [])
     if named(actions, name):
         raise QErr("already-exists", f'action with name "{name}" already exists')
@@ -52,8 +65,11 @@ async def drop_action(context: Context, args: Json) -> None:
 
 @command("create_action_permission")
 async def create_action_permission(context: Context, args: Json) -> None:
+    """Permit an action to a role. The engine accepts one that does not exist, and stores nothing."""
     name, role = required(args, "action"), required(args, "role")
-    entry = _find(context, name)
+    entry = named(context.metadata.get("actions", []), name)
+    if entry is None:
+        return
     if named(entry.get("permissions", []), role, "role"):
         raise QErr("already-exists", f'permission for role "{role}" is already defined on "{name}"')
     permission: Json = {"role": role}
@@ -74,11 +90,24 @@ async def drop_action_permission(context: Context, args: Json) -> None:
 @command("set_custom_types")
 async def set_custom_types(context: Context, args: Any) -> None:
     given = dict_of(args)
+    _check_types(given)
     types = {kind: given[kind] for kind in KINDS if given.get(kind)}
     context.metadata.pop("custom_types", None)
     if types:
         context.metadata["custom_types"] = types
-    context.subject = "custom_types"
+    context.subject = "custom_types custom_types"
+
+
+def _check_types(given: Json) -> None:
+    for kind in KINDS:
+        for index, item in enumerate(given.get(kind) or []):
+            place = f"$.{kind}[{index}]"
+            if not GRAPHQL_NAME.match(str(item["name"])):
+                raise QErr("parse-failed", f"{item['name']} is not valid GraphQL name", f"{place}.name")
+            inner = {"enums": "values", "scalars": ""}.get(kind, "fields")
+            if inner and not item.get(inner):
+                message = "parsing NonEmpty failed, unexpected empty list"
+                raise QErr("parse-failed", message, f"{place}.{inner}")
 
 
 def definition_of(given: Json) -> Json:
@@ -89,26 +118,40 @@ def definition_of(given: Json) -> Json:
     definition = dict(dict_of(given))
     kind = definition.setdefault("type", "mutation")
     if kind not in ("mutation", "query"):
-        raise QErr("parse-failed", f"unexpected type for action: {kind}", "$.definition.type")
+        raise QErr("parse-failed", f"expected mutation or query, but found {kind}", "$.definition")
     for key in ("handler", "output_type"):
         if key not in definition:
             raise QErr("parse-failed", f'key "{key}" not found', "$.definition")
+        if not isinstance(definition[key], str):
+            raise mismatch("String", "String", definition[key], f"$.definition.{key}")
+    if kind == "mutation" and definition.get("kind", "synchronous") not in ("synchronous", "asynchronous"):
+        raise QErr(
+            "parse-failed",
+            "parsing Hasura.RQL.Types.Action.ActionMutationKind failed, expected one of the tags"
+            f' ["synchronous","asynchronous"], but found tag "{definition["kind"]}"',
+            "$.definition.kind",
+        )
+    timeout = definition.get("timeout")
+    if isinstance(timeout, int) and timeout < 0:
+        raise QErr("parse-failed", "timeout value cannot be negative", "$.definition.timeout")
+    check_transforms(definition)
     check_headers(definition.get("headers"), "$.definition.headers")
     if kind == "query":
         definition.pop("kind", None)
     else:
         definition["kind"] = definition.get("kind") or "synchronous"
     definition["arguments"] = definition.get("arguments") or []
-    for place in [definition["output_type"], *(argument["type"] for argument in definition["arguments"])]:
-        _check_type(place)
+    _check_type(definition["output_type"], "$.definition.output_type")
+    for index, argument in enumerate(definition["arguments"]):
+        _check_type(argument["type"], f"$.definition.arguments[{index}].type")
     return {key: value for key, value in definition.items() if value is not None}
 
 
-def _check_type(text: str) -> None:
+def _check_type(text: str, path: str) -> None:
     try:
         parse_type(text)
     except GraphQLSyntaxError as error:
-        raise QErr("parse-failed", f"not a valid GraphQL type: {text}") from error
+        raise QErr("parse-failed", f"not a valid GraphQL type: {text}", path) from error
 
 
 def _find(context: Context, name: str) -> Json:

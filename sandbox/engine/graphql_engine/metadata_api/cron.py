@@ -8,9 +8,21 @@ from typing import Any
 from graphql_engine.changes import Context
 from graphql_engine.cron.schedule import read_schedule
 from graphql_engine.errors import QErr, not_exists
-from graphql_engine.metadata.access import Json, check_headers, named, put_list, required, without
+from graphql_engine.metadata.access import (
+    Json,
+    check_headers,
+    mismatch,
+    named,
+    put_list,
+    required,
+    without,
+)
 from graphql_engine.metadata.defaults import DEFAULT_CRON_RETRY
 from graphql_engine.metadata_api.registry import command
+from graphql_engine.metadata_api.transform_check import check_transforms
+
+# By the key of an argument: its type in the engine.
+NEEDED = {"name": "Text", "webhook": "String", "schedule": "CronSchedule"}
 
 
 @command("create_cron_trigger")
@@ -33,15 +45,22 @@ async def create_cron_trigger(context: Context, args: Json) -> None:
 
 
 def _entry(args: Json) -> Json:
-    for key in ("name", "webhook", "schedule", "include_in_metadata"):
+    for key, kind in NEEDED.items():
         if required(args, key) is None:
-            raise QErr("parse-failed", f"{key} must not be null", f"$.{key}")
+            raise mismatch(kind, "String", None, f"$.{key}")
+    if required(args, "include_in_metadata") is None:
+        raise QErr("parse-failed", "expected Bool, but encountered Null", "$.include_in_metadata")
     if args["name"] == "":
-        raise QErr("parse-failed", "the name of a cron trigger must not be empty", "$.name")
+        raise QErr("parse-failed", "empty string not allowed", "$.name")
     check_headers(args.get("headers"), "$.headers")
     retry = {**DEFAULT_CRON_RETRY, **(args.get("retry_conf") or {})}
-    if any(value < 0 for value in retry.values()):
-        raise QErr("parse-failed", "invalid value for retry_conf: negative values are not allowed")
+    for key, value in retry.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            kind = "Int" if key == "num_retries" else "DiffTime"
+            raise mismatch(kind, "Number", value, f"$.retry_conf.{key}")
+        if value < 0:
+            raise QErr("parse-failed", f"{key} cannot be a negative value", "$.retry_conf")
+    check_transforms(args)
     entry: Json = {key: args[key] for key in ("name", "webhook", "schedule", "include_in_metadata")}
     entry["schedule"] = read_schedule(args["schedule"])
     if "payload" in args:

@@ -26,6 +26,10 @@ BULKS = {"bulk", "bulk_keep_going", "bulk_atomic"}
 KEEP_GOING = "bulk_keep_going"
 TWO_VERSIONS = ("replace_metadata", "export_metadata")
 TRACKING = {"track_table", "untrack_table", "track_tables", "untrack_tables"}
+UNPARSED = (
+    "Error when parsing command {0}.\nSee our documentation at https://hasura.io/docs/latest/graphql/core/"
+    "api-reference/metadata-api/index.html#metadata-apis.\nInternal error message: {1}"
+)
 BACKENDS = {"citus", "cockroach", "mssql", "bigquery"}
 
 
@@ -84,11 +88,15 @@ def check_request(request: Any, names: str) -> None:
 
 async def run_one(engine: Engine, session: Session, request: Json, names: str) -> Any:
     """Run one checked request that is no bulk and holds the engine's lock."""
+    command = find(request["type"], names)
     try:
-        return await _single(engine, session, find(request["type"], names), request)
+        return await _single(engine, session, command, request)
     except QErr as error:
         if error.code == "conflict":
             raise
+        if error.code == "parse-failed" and command.postgres and names == "pg":
+            name = request["type"].removeprefix(PREFIX)
+            error.message = UNPARSED.format(name, error.message)
         raise error.under("args") from error
 
 

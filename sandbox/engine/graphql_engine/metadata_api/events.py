@@ -22,6 +22,7 @@ from graphql_engine.metadata.access import (
     find_event_trigger,
     find_source,
     find_table,
+    mismatch,
     named,
     put_list,
     qualified,
@@ -30,6 +31,7 @@ from graphql_engine.metadata.access import (
     without,
 )
 from graphql_engine.metadata_api.registry import command
+from graphql_engine.metadata_api.transform_check import check_transforms
 
 # Names of event triggers that the engine accepts.
 NAME = re.compile(r"[A-Za-z]+[A-Za-z0-9_-]*\Z")
@@ -52,6 +54,7 @@ async def create_event_trigger(context: Context, args: Json) -> None:
     name, table_name, source = required(args, "name"), required(args, "table"), args.get("source")
     _check_arguments(args)
     table = find_table(context.metadata, table_name, source)
+    _check_columns(context, args)
     existing = _owner(context.metadata, name, source)
     if args.get("replace"):
         if existing is None:
@@ -60,7 +63,7 @@ async def create_event_trigger(context: Context, args: Json) -> None:
             raise QErr("not-supported", "cannot replace table or schema for trigger")
         existing["event_triggers"] = without(existing["event_triggers"], name)
     elif existing is not None:
-        raise QErr("already-exists", f'event trigger with name "{name}" already exists')
+        raise QErr("already-exists", f'Event trigger with name "{name}" already exists')
     table.setdefault("event_triggers", []).append(_entry(args))
     context.subject = (
         f"event_trigger {name} in table {spelled(table_name)} in source {source or DEFAULT_SOURCE}"
@@ -70,6 +73,8 @@ async def create_event_trigger(context: Context, args: Json) -> None:
 
 def _check_arguments(args: Json) -> None:
     name = args["name"]
+    if name == "":
+        raise QErr("parse-failed", "empty string not allowed", "$.name")
     if not isinstance(name, str) or not NAME.match(name):
         raise QErr("parse-failed", "only alphanumeric and underscore and hyphens allowed for name")
     if len(name) > MAX_NAME_CHARACTERS:
@@ -86,10 +91,27 @@ def _check_arguments(args: Json) -> None:
         raise QErr("parse-failed", "only one of webhook or webhook_from_env should be given")
     if any(spec and (spec.get("columns") == [] or spec.get("payload") == []) for spec in specs):
         raise QErr("parse-failed", "found empty column specification")
+    for operation in ("insert", "update", "delete"):
+        columns = (args.get(operation) or {}).get("columns", "*")
+        if columns != "*" and not isinstance(columns, list):
+            raise QErr("parse-failed", "only * or [] allowed", f"$.{operation}.columns")
     check_headers(args.get("headers"), "$.headers")
+    for key, value in (args.get("retry_conf") or {}).items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise mismatch("Int", "Number", value, f"$.retry_conf.{key}")
+    check_transforms(args)
     for key in UNSUPPORTED:
         if args.get(key):
             raise QErr("not-supported", f"{key} is not supported by this stand-in")
+
+
+def _check_columns(context: Context, args: Json) -> None:
+    real = context.engine.catalog.tables.get(qualified(args["table"]))
+    for operation in ("insert", "update", "delete"):
+        columns = (args.get(operation) or {}).get("columns", "*")
+        for column in [] if columns == "*" else columns:
+            if real is not None and column not in real.columns:
+                raise not_exists(f'column "{column}" does not exist')
 
 
 def _entry(args: Json) -> Json:
@@ -190,7 +212,7 @@ async def get_event_by_id(context: Context, args: Json) -> Json:
     query = f"SELECT {EVENT_COLUMNS} FROM hdb_catalog.event_log AS l WHERE id = %(id)s"
     events = await _page(context, query, {}, {"id": event_id})
     if not events:
-        raise not_exists(f'event id "{event_id}" does not exist')
+        raise not_exists(f"event id {event_id} does not exist")
     query = f"SELECT {INVOCATION_COLUMNS} FROM hdb_catalog.event_invocation_logs AS l WHERE event_id = %(id)s"
     paging = {"limit": args.get("invocation_log_limit", 100), "offset": args.get("invocation_log_offset", 0)}
     return {"event": events[0], "invocations": await _page(context, query, paging, {"id": event_id})}

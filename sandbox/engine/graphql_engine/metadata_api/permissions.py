@@ -8,7 +8,6 @@ from graphql_engine.errors import QErr
 from graphql_engine.metadata.access import (
     Json,
     find_table,
-    kind_of,
     mismatch,
     named,
     put_list,
@@ -18,6 +17,7 @@ from graphql_engine.metadata.access import (
 )
 from graphql_engine.metadata.names import permission_name
 from graphql_engine.metadata_api.registry import Function, command
+from graphql_engine.rawjson import kind_of
 
 KINDS = ("insert", "select", "update", "delete")
 REQUIRED = {
@@ -109,6 +109,7 @@ for _kind in KINDS:
 async def set_permission_comment(context: Context, args: Json) -> None:
     table = find_table(context.metadata, required(args, "table"), args.get("source"))
     kind, role = required(args, "type"), required(args, "role")
+    required(args, "permission")  # not used, but the engine asks for it
     item = named(table.get(f"{kind}_permissions", []), role, "role")
     if item is None:
         raise QErr(

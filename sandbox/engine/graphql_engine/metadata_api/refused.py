@@ -4,7 +4,7 @@ from typing import Any
 
 from graphql_engine.changes import Context
 from graphql_engine.errors import QErr
-from graphql_engine.metadata_api.registry import COMMANDS, Function, command
+from graphql_engine.metadata_api.registry import COMMANDS, PREFIX, Function, command
 
 REFUSED = (
     "add_remote_schema", "update_remote_schema", "remove_remote_schema", "reload_remote_schema",
@@ -33,5 +33,6 @@ def _refusal(name: str) -> Function:
 
 
 for _name in REFUSED:
-    if _name not in COMMANDS:
-        command(_name, changes=False, postgres=True)(_refusal(_name))
+    for _spelled in (_name, f"{PREFIX}{_name}"):
+        if _spelled not in COMMANDS:
+            command(_spelled, changes=False)(_refusal(_name))

@@ -71,8 +71,9 @@ async def get_scheduled_events(context: Context, args: Json) -> Json:
     """Return events of one kind, filtered and paged; with `get_rows_count`, also their number."""
     events, _ = _tables(args)
     statuses = args.get("status") or []
-    if unknown := set(statuses) - STATUSES:
-        raise QErr("parse-failed", f"unexpected status {sorted(unknown)[0]}", "$.status")
+    for index, status in enumerate(statuses):
+        if status not in STATUSES:
+            raise QErr("parse-failed", f"unexpected status: {status}", f"$.status[{index}]")
     where, parameters = "true", {"statuses": statuses, "name": args.get("trigger_name")}
     if args["type"] == "cron":
         name = required(args, "trigger_name")

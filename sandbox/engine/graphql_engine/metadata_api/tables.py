@@ -6,13 +6,14 @@ Facts: the engine's `RQL/DDL/Schema/Table` and its tests under `v1/track_table`,
 from typing import Any
 
 from graphql_engine.changes import Context, find_again
-from graphql_engine.errors import QErr
+from graphql_engine.errors import QErr, not_exists
 from graphql_engine.metadata.access import (
     DEFAULT_SOURCE,
     Json,
     dict_of,
     find_source,
     find_table,
+    mismatch,
     qualified,
     required,
     spelled,
@@ -27,10 +28,12 @@ KINDS = ("pg", "citus", "cockroach", "mssql", "bigquery")
 
 @command("track_table", "add_existing_table_or_view", postgres=True)
 async def track_table(context: Context, args: Any) -> None:
-    bare = isinstance(args, str) or "table" not in args
+    if not isinstance(args, dict):
+        raise mismatch("TrackTableV2", "Object", args)
+    bare = "table" not in args
     arguments: Json = {"table": args} if bare else args
     name, source = arguments["table"], arguments.get("source")
-    if isinstance(name, dict) and "name" not in name:
+    if (isinstance(name, dict) and "name" not in name) or not isinstance(source, str | None):
         raise QErr("parse-failed", 'key "name" not found')
     _track(context, name, source, arguments)
 
@@ -180,8 +183,14 @@ async def list_source_kinds(_: Context, __: Json) -> Json:
 
 
 @command("add_source", "drop_source", "rename_source", "update_source", postgres=True)
-async def sources_are_fixed(_: Context, __: Json) -> Json:
+async def sources_are_fixed(context: Context, args: Json) -> Json:
     """Refuse changes of sources."""
+    name = required(args, "name")
+    is_known = any(source["name"] == name for source in context.metadata["sources"])
+    if "configuration" in args and is_known:
+        raise QErr("already-exists", f'source with name "{name}" already exists')
+    if "configuration" not in args and not is_known:
+        raise not_exists(f'source with name "{name}" does not exist')
     raise QErr("not-supported", "this stand-in has exactly one source, chosen when it starts")
 
 

@@ -11,6 +11,7 @@ from graphql_engine.errors import QErr
 from graphql_engine.kriti import KritiError
 from graphql_engine.metadata.access import Json, required
 from graphql_engine.metadata_api.registry import command
+from graphql_engine.metadata_api.transform_check import invalid_transform
 from graphql_engine.rawjson import dumps, loads
 from graphql_engine.webhooks.environment import TEMPLATE
 from graphql_engine.webhooks.transforms import Outgoing, transform_request
@@ -30,9 +31,7 @@ async def try_transform(_: Context, args: Json) -> Json:
     try:
         outgoing = transform_request(transform, outgoing, body, session)
     except KritiError as error:
-        raise QErr(
-            "validation-failed", "request transform validation failed", internal=[{"message": str(error)}]
-        ) from error
+        raise invalid_transform("request", error) from error
     return {
         "webhook_url": _with_path(outgoing.url),
         "method": outgoing.method,

@@ -8,16 +8,16 @@ import json
 from typing import Any, LiteralString
 
 from graphql_engine.changes import Context, find_again
-from graphql_engine.errors import QErr
+from graphql_engine.cron.schedule import read_schedule
+from graphql_engine.errors import QErr, not_exists
 from graphql_engine.metadata import keys
 from graphql_engine.metadata.access import Json, dict_of, mismatch, required, table_object
 from graphql_engine.metadata.defaults import default_source
 from graphql_engine.metadata.directory import LISTS, OBJECTS
 from graphql_engine.metadata.drop_inconsistent import drop_inconsistent
 from graphql_engine.metadata.export import exportable
-from graphql_engine.metadata.shape import check
+from graphql_engine.metadata.shape import ShapeError, check
 from graphql_engine.metadata_api.registry import command
-from graphql_engine.settings import StartError
 
 KNOWN = {
     "version",
@@ -101,14 +101,15 @@ def normalized(given: Json) -> Json:
     wanted["version"] = 3
     if wanted.pop("query_templates", None):
         raise QErr("not-supported", "query_templates are not supported by this stand-in")
-    if unknown := set(wanted) - KNOWN:
-        raise QErr("parse-failed", f"unexpected keys in the metadata: {', '.join(sorted(unknown))}")
+    for key in set(wanted) - KNOWN:
+        del wanted[key]  # the engine ignores them
     for key in REFUSED:
         if wanted.get(key):
             raise QErr("not-supported", f"{key} is not supported by this stand-in", f"$.{key}")
         wanted.pop(key, None)
-    for source in required(wanted, "sources"):
-        _checked(source, keys.SOURCE, "sources")
+    for index, source in enumerate(required(wanted, "sources")):
+        source.setdefault("kind", "postgres")
+        _checked(source, keys.SOURCE, f"sources[{index}]")
         for table in source["tables"]:
             table["table"] = table_object(table["table"])
     for name, shape in LISTS.items():
@@ -116,6 +117,11 @@ def normalized(given: Json) -> Json:
     for name, shape in OBJECTS.items():
         if name in wanted:
             _checked(wanted[name], shape, name)
+    for index, trigger in enumerate(wanted.get("cron_triggers", [])):
+        try:
+            read_schedule(trigger["schedule"])
+        except QErr as error:
+            raise QErr(error.code, error.message, f"$.cron_triggers[{index}].schedule") from error
     _checked(wanted.get("actions", []), [keys.ACTION], "actions")
     _checked(wanted.get("custom_types", {}), keys.CUSTOM_TYPES, "custom_types")
     return wanted
@@ -136,8 +142,8 @@ def _with_source(wanted: Json) -> Json:
 def _checked(value: Any, shape: Any, where: str) -> None:
     try:
         check(value, shape, where)
-    except StartError as error:
-        raise QErr("parse-failed", str(error)) from error
+    except ShapeError as error:
+        raise QErr("parse-failed", str(error), f"$.{where}{error.path[1:]}") from error
 
 
 def inconsistency_report(inconsistent: list[Json]) -> Json:
@@ -158,8 +164,13 @@ async def clear_metadata(context: Context, _: Any) -> None:
 
 
 @command("reload_metadata")
-async def reload_metadata(context: Context, _: Any) -> None:
-    """Read the catalog again."""
+async def reload_metadata(context: Context, args: Any) -> None:
+    """Read the catalog again. Raises QErr `not-exists` for a source that is not in the metadata."""
+    known = {source["name"] for source in context.metadata["sources"]}
+    wanted = (args or {}).get("reload_sources")
+    for name in wanted if isinstance(wanted, list) else []:
+        if name not in known:
+            raise not_exists(f'Source with name "{name}" not found in metadata')
     context.refresh = True
     context.allow_inconsistent = True
 

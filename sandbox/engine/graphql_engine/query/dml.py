@@ -8,20 +8,19 @@ from typing import Any
 
 from graphql_engine.auth.session import Session
 from graphql_engine.engine import Engine
-from graphql_engine.errors import QErr, json_path
+from graphql_engine.errors import QErr, json_path, not_exists
 from graphql_engine.graphql.run.execute import run_operation
 from graphql_engine.metadata.access import (
     Json,
     dict_of,
     find_table,
-    kind_of,
     named,
     qualified,
     required,
     spelled,
 )
 from graphql_engine.query.translate import columns_text, on_conflict, order_by, where
-from graphql_engine.rawjson import dumps, loads
+from graphql_engine.rawjson import dumps, kind_of, loads
 
 Command = Callable[[Engine, Session, Any], Awaitable[Any]]
 COUNT_NEEDS = '; "count" is only allowed if the role has "select" permissions on the table'
@@ -147,6 +146,11 @@ async def insert(engine: Engine, session: Session, args: Any) -> Json:
     """Insert rows, with an optional upsert."""
     target = Target(engine, session, dict_of(args), "insert")
     objects = required(args, "objects")
+    known = {*target.table.columns, *_relationships(target.entry)}
+    for index, item in enumerate(objects if isinstance(objects, list) else []):
+        for name in item:
+            if name not in known:
+                raise not_exists(f'column "{name}" does not exist', f"$.objects[{index}]")
     variables: Json = {"objects": objects}
     declared, passed = f"$objects: [{target.name}_insert_input!]!", "objects: $objects"
     if args.get("on_conflict"):
@@ -155,6 +159,11 @@ async def insert(engine: Engine, session: Session, args: Any) -> Json:
         variables["on_conflict"] = on_conflict(target.table, args["on_conflict"], objects)
     text = f"mutation ({declared}) {{ result: {target.field('insert')}({passed}) {_answer(target, args)} }}"
     return dict(loads(dumps(await target.run(text, variables))))
+
+
+def _relationships(entry: Json) -> list[str]:
+    kinds = ("object_relationships", "array_relationships")
+    return [item["name"] for kind in kinds for item in entry.get(kind, [])]
 
 
 async def update(engine: Engine, session: Session, args: Any) -> Json:

@@ -61,20 +61,20 @@ def _nested(path: str, direction: str) -> Json:
 def columns_text(engine: Engine, entry: Json, columns: list[Any], visible: list[str]) -> str:
     """Return a selection set for a list of columns. Raises QErr `not-exists` for an unknown column."""
     parts: list[str] = []
-    for item in columns:
+    for index, item in enumerate(columns):
         if item == "*":
             parts += visible
         elif isinstance(item, str):
             parts.append(_checked(item))
         else:
-            parts.append(_relationship_text(engine, entry, item))
+            parts.append(_relationship_text(engine, entry, item, index))
     return " ".join(parts)
 
 
-def _relationship_text(engine: Engine, entry: Json, item: Json) -> str:
+def _relationship_text(engine: Engine, entry: Json, item: Json, index: int) -> str:
     name = _checked(item["name"])
     alias = f"{_checked(item['alias'])}: " if item.get("alias") else ""
-    remote = _remote(engine, entry, name)
+    remote = _remote(engine, entry, name, f"$.columns[{index}].name")
     key = (remote["table"]["schema"], remote["table"]["name"])
     inner = columns_text(engine, remote, item.get("columns", []), list(engine.catalog.tables[key].columns))
     arguments = []
@@ -86,7 +86,7 @@ def _relationship_text(engine: Engine, entry: Json, item: Json) -> str:
     return f"{alias}{name}{f'({chr(44).join(arguments)})' if arguments else ''} {{ {inner} }}"
 
 
-def _remote(engine: Engine, entry: Json, name: str) -> Json:
+def _remote(engine: Engine, entry: Json, name: str, path: str) -> Json:
     for kind in ("object_relationships", "array_relationships"):
         item = named(entry.get(kind, []), name)
         if item is not None:
@@ -94,7 +94,7 @@ def _remote(engine: Engine, entry: Json, name: str) -> Json:
             key = target_of(item, own, engine.catalog)
             if key is not None:
                 return find_table(engine.metadata, {"schema": key[0], "name": key[1]})
-    raise QErr("not-exists", f'"{name}" does not exist', "$.columns")
+    raise QErr("not-exists", f'relationship "{name}" does not exist', path)
 
 
 def literal(value: Any, *, bare: bool = False) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from graphql_engine.kriti import KritiError, parse_json_template, parse_text_template
+from graphql_engine.kriti import KritiError, Template, parse_json_template, parse_text_template
 from graphql_engine.rawjson import canonical
 
 Json = Any
@@ -67,11 +67,31 @@ def transform_response(
     return parse_json_template(str(spec["template"]))(variables)
 
 
+def parse_templates(transform: Mapping[str, Any] | None) -> None:
+    """Parse every template of a transform. Raises KritiError for the first that is malformed."""
+    spec = transform or {}
+    query = spec.get("query_params")
+    texts = [spec.get("url"), *((spec.get("request_headers") or {}).get("add_headers") or {}).values()]
+    texts += [*query, *query.values()] if isinstance(query, dict) else [query]
+    body = spec.get("body")
+    whole: dict[str, Any] = {"template": body} if isinstance(body, str) else body or {}
+    texts += (whole.get("form_template") or {}).values()
+    for text in texts:
+        if isinstance(text, str):
+            _parsed(text)
+    if isinstance(whole.get("template"), str):
+        parse_json_template(whole["template"])
+
+
 def _text(template: str, variables: dict[str, Any]) -> str:
+    return str(_parsed(template)(variables))
+
+
+def _parsed(template: str) -> Template:
     text = template.strip()
     if text.startswith('"') and text.endswith('"'):
-        return str(parse_json_template(text)(variables))
-    return str(parse_text_template(template)(variables))
+        return parse_json_template(text)
+    return parse_text_template(template)
 
 
 def _query(spec: Mapping[str, str | None] | str, variables: dict[str, Any]) -> str:

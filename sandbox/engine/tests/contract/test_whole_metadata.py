@@ -1,5 +1,7 @@
 """The metadata as a whole: export, replace, resource version, inconsistencies, reload."""
 
+import copy
+
 from tests.support.hasura import Hasura, Json
 
 AUTHOR = "id serial PRIMARY KEY, name text UNIQUE"
@@ -70,3 +72,31 @@ def test_the_resource_version_is_looked_at_last(engine: Hasura) -> None:
     table = engine.table("one", "id int PRIMARY KEY", tracked=False)
     status, body = engine.call("pg_track_table", {"table": table}, resource_version=1)
     assert (status, body["code"], body["path"]) == (409, "conflict", "$")
+
+
+def test_metadata_with_unknown_keys_or_without_a_kind_are_taken(engine: Hasura) -> None:
+    before = engine.do("export_metadata", {})
+    source = {key: value for key, value in before["sources"][0].items() if key != "kind"}
+    wanted = {**before, "nothing": 1, "sources": [source, *before["sources"][1:]]}
+    assert engine.do("replace_metadata", {"metadata": wanted}, version=2)["is_consistent"]
+    assert engine.do("export_metadata", {}) == before
+    unfit = {**before, "sources": [{**source, "tables": [{"table": "t", "nothing": 1}]}]}
+    status, body = engine.call("replace_metadata", {"metadata": unfit}, version=2)
+    assert (status, body["code"]) == (400, "parse-failed")
+    assert body["path"] == "$.args.metadata.sources[0].tables[0]"
+
+
+def test_a_source_of_an_unset_variable_is_inconsistent(engine: Hasura) -> None:
+    before = engine.do("export_metadata", {})
+    source = copy.deepcopy(before["sources"][0])
+    source["configuration"]["connection_info"]["database_url"] = {"from_env": "MISSING_VARIABLE"}
+    wanted = {**before, "sources": [source]}
+    status, body = engine.call("replace_metadata", {"metadata": wanted}, version=2)
+    assert (status, body["code"]) == (400, "unexpected")
+    assert body["internal"][0] == {
+        "definition": source["name"],
+        "name": f"source {source['name']}",
+        "reason": "Inconsistent object: environment variable 'MISSING_VARIABLE' not set",
+        "type": "source",
+    }
+    assert engine.do("export_metadata", {}) == before

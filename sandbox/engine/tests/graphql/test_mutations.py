@@ -133,7 +133,7 @@ async def test_nothing_to_do_is_an_empty_answer(library: Library) -> None:
     assert data["insert_author"] == {"affected_rows": 0, "returning": []}
     assert data["update_author"]["affected_rows"] == 0
     assert data["update_author"]["__typename"] == "author_mutation_response"
-    assert data["update_author_by_pk"] is None
+    assert data["update_author_by_pk"] == {}
 
 
 async def test_update_many_answers_each_update_in_order(library: Library) -> None:

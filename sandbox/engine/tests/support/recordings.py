@@ -61,13 +61,18 @@ class Result:
 
 def read(path: Path) -> Recording:
     """Read one file of recordings."""
-    head, *lines = [_line(text) for text in path.read_text("utf-8").split("\n") if text]
+    first, *texts = [text for text in path.read_text("utf-8").split("\n") if text]
+    head = json.loads(first)
+    values = {f'"<value:{name}>"': json.dumps(value) for name, value in head.get("values", {}).items()}
+    lines = [_line(text, values) for text in texts]
     requests = [line for line in lines if "delivered" not in line]
     return Recording(path.stem, head, requests, [line for line in lines if "delivered" in line])
 
 
-def _line(text: str) -> Json:
+def _line(text: str, values: dict[str, str]) -> Json:
     """Parse one line; only what is compared with an answer keeps the digits of its numbers."""
+    for name, value in values.items():
+        text = text.replace(name, value)
     line, exact = json.loads(text), parse(text)
     return line | {key: exact[key] for key in ("answer",) if key in line}
 
@@ -95,6 +100,7 @@ class Replay:
         version = client.get(f"{url}/v1/version").json()["version"]
         known = {"<engine>": url, "<engine-host>": url.removeprefix("http://"), "<sink>": sink.url}
         known |= {"<sink-host>": sink.url.removeprefix("http://"), "<admin-secret>": SECRET}
+        known |= {f"<text:{name}>": text for name, text in recording.head.get("texts", {}).items()}
         self._placeholders = Placeholders({**known, "<server-version>": version})
         self.result = Result()
         for path, answers in recording.head.get("sink", {}).items():

@@ -28,6 +28,9 @@ from graphql import (
 from graphql_engine.errors import QErr, json_path
 from graphql_engine.graphql.document.limits import MAX_TOKENS
 
+BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
+NO_QUERY = "not a valid graphql query"
+
 
 @dataclass(frozen=True)
 class Json:
@@ -67,15 +70,36 @@ def failed(message: str, path: str = "$") -> QErr:
     return QErr("validation-failed", message, path)
 
 
+class _Grammar(Visitor):
+    """Refuse what graphql-core parses and the engine does not: empty selections, an argument twice."""
+
+    def enter_selection_set(self, node: SelectionSetNode, *_: Any) -> None:
+        if not node.selections:
+            raise failed(NO_QUERY, "$.query")
+
+    def enter_field(self, node: FieldNode, *_: Any) -> None:
+        names = [argument.name.value for argument in node.arguments or ()]
+        if len(names) > len(set(names)):
+            raise failed(NO_QUERY, "$.query")
+
+
 @lru_cache(maxsize=512)
 def parse_document(text: str) -> DocumentNode:
     """Parse a document. Raises QErr if it is not GraphQL or too large."""
+    if text.startswith(BYTE_ORDER_MARK):
+        raise failed(NO_QUERY, "$.query")
     try:
-        return parse(text, no_location=True, max_tokens=MAX_TOKENS)
+        document = parse(text, no_location=True, max_tokens=MAX_TOKENS)
+        if not all(
+            isinstance(d, OperationDefinitionNode | FragmentDefinitionNode) for d in document.definitions
+        ):
+            raise failed(NO_QUERY, "$.query")
+        visit(document, _Grammar())
+        return document
     except GraphQLSyntaxError as error:
         if "Document contains more than" in error.message:
             raise failed("the query is too large", "$.query") from error
-        raise failed("not a valid graphql query", "$.query") from error
+        raise failed(NO_QUERY, "$.query") from error
     except RecursionError as error:
         raise failed("the query is nested too deeply", "$.query") from error
 
@@ -112,7 +136,7 @@ def _choose(document: DocumentNode, name: str | None) -> OperationDefinitionNode
             )
         return found[0]
     named = [d for d in found if d.name is not None]
-    if any(d.name is None for d in found) and len(found) > 1:
+    if any(d.name is None for d in found):
         raise failed("operationName cannot be used when an anonymous operation exists in the document")
     for node in named:
         if node.name is not None and node.name.value == name:
@@ -131,6 +155,8 @@ def _variables(node: OperationDefinitionNode, given: dict[str, Any]) -> dict[str
         value: Json | ValueNode | None = default
         if name in given:
             value = Json(given[name])
+            if required and given[name] is None:
+                raise failed(f'null value found for non-nullable type: "{print_ast(definition.type)}"')
         elif required and default is None:
             raise failed(f'expecting a value for non-nullable variable: "{name}"')
         variables[name] = Variable(name, definition.type, default, value)
@@ -202,8 +228,8 @@ def _check_spreads(
             name = item.name.value
             if name in stack:
                 cycle = [name, *reversed(stack[stack.index(name) + 1 :])]
-                spelled = ", ".join(f'"{n}"' for n in cycle[:-1])
-                spelled = f'{spelled} and "{cycle[-1]}"' if spelled else f'"{cycle[-1]}"'
+                spelled = ", ".join(cycle[:-1])
+                spelled = f"{spelled} and {cycle[-1]}" if spelled else cycle[-1]
                 raise failed(f"the fragment definition(s) {spelled} form a cycle", json_path(*path))
             if name not in fragments:
                 raise failed(f'reference to undefined fragment "{name}"', json_path(*path))

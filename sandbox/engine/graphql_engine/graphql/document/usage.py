@@ -35,9 +35,6 @@ def _compatible(location: Any, node: TypeNode) -> bool:
         if not isinstance(node, ListTypeNode):
             return False
         inner = location.of_type
-        if isinstance(inner, GraphQLNonNull):
-            if not isinstance(node.type, NonNullTypeNode):
-                return False
-            inner = inner.of_type
+        inner = inner.of_type if isinstance(inner, GraphQLNonNull) else inner
         return _compatible(inner, _nullable(node.type))
     return isinstance(node, NamedTypeNode) and bool(node.name.value == location.name)

@@ -32,7 +32,8 @@ from graphql_engine.graphql.document.literals import Value, described, is_null, 
 from graphql_engine.graphql.document.operation import Json, Variable, failed
 from graphql_engine.graphql.document.usage import usage_allowed
 from graphql_engine.graphql.model.names import scalar_name
-from graphql_engine.graphql.model.pg_values import PARSERS, parse_pg, scientific
+from graphql_engine.graphql.model.pg_values import PARSERS, parse_pg
+from graphql_engine.rawjson import scientific
 
 Path = tuple[str | int, ...]
 BUILT_IN = {"Boolean", "Float", "ID", "Int", "String"}
@@ -185,7 +186,7 @@ class Reader:
         if number != int(number) or not -bound <= number < bound:
             raise QErr(
                 "parse-failed",
-                f"The value {scientific(number)} lies outside the bounds or is not an integer. "
+                f"The value {scientific(Decimal(str(number)))} lies outside the bounds or is not an integer. "
                 "Maybe it is a float, or is there integer overflow?",
             ).under(*path)
         return int(number)

@@ -22,8 +22,6 @@ INFIX = {
     "_has_key": "?",
     "_has_keys_any": "?|",
     "_has_keys_all": "?&",
-    "_jsonb_path_exists": "@?",
-    "_jsonb_path_match": "@@",
     "_ancestor": "@>",
     "_descendant": "<@",
     "_ancestor_any": "@>",

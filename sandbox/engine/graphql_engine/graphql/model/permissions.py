@@ -59,7 +59,7 @@ def operand_type(op: str, type_: Type) -> Type:
         return BOOLEAN
     if op in ("_in", "_nin", "_ancestor_any", "_descendant_any"):
         return array_of(type_)
-    if op in ("_has_key", "_jsonb_path_exists", "_jsonb_path_match"):
+    if op == "_has_key":
         return TEXT
     if op in ("_has_keys_any", "_has_keys_all"):
         return TEXTS

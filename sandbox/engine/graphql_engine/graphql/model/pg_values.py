@@ -8,9 +8,9 @@ from typing import Any
 
 from graphql_engine.catalog import Type
 from graphql_engine.errors import QErr
-from graphql_engine.rawjson import dumps, number_text
+from graphql_engine.rawjson import canonical, kind_of, scientific
 
-INTEGERS = {"int2": (16, "smallint"), "int4": (32, "integer"), "int8": (64, "bigint")}
+INTEGERS = {"int2": (16, "PGSmallInt"), "int4": (32, "PGInteger"), "int8": (64, "PGBigInt")}
 FLOATS = {"float4": "real", "float8": "double precision"}
 TEXTS = {"text", "varchar", "citext", "bpchar", "uuid", "date", "timestamp", "timestamptz", "timetz", "char"}
 PARSERS = {
@@ -26,38 +26,6 @@ PARSERS = {
     "timetz": "ZonedTimeOfDay",
 }
 NO_PATH = "Expecting label path: a sequence of zero or more labels separated by dots, for example L1.L2.L3"
-SMALL, LARGE = Decimal("0.1"), Decimal(10) ** 7
-
-
-def scientific(number: int | float | Decimal) -> str:
-    """Format a number as the engine's messages do: 5.0, 2.147483648e9."""
-    value = Decimal(str(number))
-    if value == 0:
-        return "0.0"
-    sign, digits, exponent = value.normalize().as_tuple()
-    assert isinstance(exponent, int)
-    text = "".join(map(str, digits))
-    point = len(text) + exponent
-    prefix = "-" if sign else ""
-    if SMALL <= abs(value) < LARGE:
-        if point <= 0:
-            return f"{prefix}0.{'0' * -point}{text}"
-        whole = text[:point].ljust(point, "0")
-        return f"{prefix}{whole}.{text[point:] or '0'}"
-    return f"{prefix}{text[0]}.{text[1:] or '0'}e{point - 1}"
-
-
-def kind_of(value: Any) -> str:
-    """Return the JSON kind of a value, in the words of the engine's parser."""
-    if value is None:
-        return "Null"
-    if isinstance(value, bool):
-        return "Boolean"
-    if isinstance(value, str):
-        return "String"
-    if isinstance(value, list):
-        return "Array"
-    return "Object" if isinstance(value, dict) else "Number"
 
 
 def parse_pg(type_: Type, value: Any, path: tuple[str | int, ...]) -> Any:
@@ -95,7 +63,7 @@ def refusal(type_: Type, value: Any) -> str | None:
             else f"parsing Scientific failed, expected Number, but encountered {kind}"
         )
     if name == "bool":
-        return None if kind == "Boolean" else f"parsing Bool failed, expected Bool, but encountered {kind}"
+        return None if kind == "Boolean" else f"expected Bool, but encountered {kind}"
     if name in TEXTS:
         return f"parsing {PARSERS[name]} failed, expected String, but encountered {kind}"
     if name in ("json", "jsonb", "geometry", "geography"):
@@ -127,7 +95,7 @@ def _fits(value: Any, bits: int) -> bool:
 
 def _outside(value: Any) -> str:
     return (
-        f"The value {scientific(value)} lies outside the bounds or is not an integer. "
+        f"The value {scientific(Decimal(str(value)))} lies outside the bounds or is not an integer. "
         "Maybe it is a float, or is there integer overflow?"
     )
 
@@ -137,7 +105,7 @@ def to_text(type_: Type, value: Any) -> str | None:
     if value is None:
         return None
     if type_.internal in ("json", "jsonb"):
-        return dumps(value)
+        return canonical(value)
     if type_.element is not None:
         return value if isinstance(value, str) else array_text(type_.element, value)
     if isinstance(value, bool):
@@ -146,15 +114,14 @@ def to_text(type_: Type, value: Any) -> str | None:
         return value
     if isinstance(value, int | float | Decimal):
         return _number(type_, value)
-    return dumps(value)
+    return canonical(value)
 
 
 def _number(type_: Type, value: int | float | Decimal) -> str:
-    if type_.internal in INTEGERS:
-        exact = Decimal(str(value))
-        if exact == exact.to_integral_value():
-            return str(int(exact))
-    return number_text(value)
+    exact = Decimal(str(value))
+    if type_.internal in INTEGERS and exact == exact.to_integral_value():
+        return str(int(exact))
+    return scientific(exact)
 
 
 def array_text(element: Type, items: Any) -> str:

@@ -15,15 +15,19 @@ from graphql_engine.graphql.document import allow_list, limits
 from graphql_engine.graphql.document.introspect import introspect
 from graphql_engine.graphql.document.operation import Operation, failed, prepare
 from graphql_engine.graphql.document.selection import INTROSPECTION, Sel, Selector
+from graphql_engine.graphql.model.names import is_graphql_name
 from graphql_engine.graphql.run.actions import ActionRunner
 from graphql_engine.graphql.run.tables import READS, WRITES, Conn, read, write
 from graphql_engine.graphql.schema.roots import Root
 from graphql_engine.graphql.schema.schemas import PLACEHOLDER, PLACEHOLDER_TEXT, RoleSchema, Schemas
 from graphql_engine.graphql.sql.context import Context
 from graphql_engine.graphql.sql.database import announce
+from graphql_engine.rawjson import kind_of
 
 Json = dict[str, Any]
 IN_DATABASE = READS | WRITES
+REQUEST = "Hasura.GraphQL.Transport.HTTP.Protocol.GQLReq(GQLReq)"
+NO_INTROSPECTION = "Introspection at root field level is not supported over subscriptions"
 NO_SUBSCRIPTIONS = "subscriptions are not supported over HTTP, use websockets instead"
 
 _SCHEMAS: WeakKeyDictionary[Engine, Schemas] = WeakKeyDictionary()
@@ -44,31 +48,54 @@ async def execute(engine: Engine, session: Session, request: Any) -> Any:
         if len(request) > limits.MAX_REQUESTS_PER_BATCH:
             error = failed(f"a batch may hold at most {limits.MAX_REQUESTS_PER_BATCH} requests")
             return {"errors": [error.as_graphql()]}
-        return [await execute(engine, session, item) for item in request]
+        try:
+            requests = [_read_item(index, item) for index, item in enumerate(request)]
+        except QErr as error:
+            return {"errors": [error.as_graphql()]}
+        return [await _answer(engine, session, item) for item in requests]
     try:
-        text, variables, name = _request(request)
-        return {"data": await run_operation(engine, session, text, variables, name)}
+        return await _answer(engine, session, read_request(request))
+    except QErr as error:
+        return {"errors": [error.as_graphql()]}
+
+
+async def _answer(engine: Engine, session: Session, request: tuple[str, Json, str | None]) -> Json:
+    try:
+        return {"data": await run_operation(engine, session, *request)}
     except QErr as error:
         return {"errors": [error.as_graphql(include_internal=session.is_admin)]}
 
 
-def _request(request: Any) -> tuple[str, Json, str | None]:
+def _read_item(index: int, item: Any) -> tuple[str, Json, str | None]:
+    try:
+        return read_request(item)
+    except QErr as error:
+        raise error.under(index) from None
+
+
+def read_request(request: Any) -> tuple[str, Json, str | None]:
+    """Return document, variables and name of the operation. Raises QErr for another shape."""
     if not isinstance(request, dict):
-        raise QErr("parse-failed", "Error in $: expected Object")
+        raise QErr("parse-failed", f"parsing {REQUEST} failed, {_expected('Object', request)}")
     if "query" not in request:
-        kind = "Hasura.GraphQL.Transport.HTTP.Protocol.GQLReq(GQLReq)"
-        raise QErr("parse-failed", f'parsing {kind} failed, key "query" not found')
+        raise QErr("parse-failed", f'parsing {REQUEST} failed, key "query" not found')
     text, variables, name = request["query"], request.get("variables"), request.get("operationName")
     if not isinstance(text, str):
-        raise QErr("parse-failed", "parsing Text failed, expected String", "$.query")
+        raise QErr("parse-failed", f"parsing Text failed, {_expected('String', text)}", "$.query")
     if variables is not None and not isinstance(variables, dict):
-        raise QErr("parse-failed", "parsing HashMap ~Text failed, expected Object", "$.variables")
+        raise QErr("parse-failed", f"parsing HashMap failed, {_expected('Object', variables)}", "$.variables")
     if name is not None and not isinstance(name, str):
-        raise QErr("parse-failed", "parsing Text failed, expected String", "$.operationName")
+        raise QErr("parse-failed", f"parsing Name failed, {_expected('String', name)}", "$.operationName")
+    if name is not None and not is_graphql_name(name):
+        raise QErr("parse-failed", f"{name} is not valid GraphQL name", "$.operationName")
     extensions = request.get("extensions")
     if isinstance(extensions, dict) and "persistedQuery" in extensions:
         raise QErr("not-supported", "Automatic Persisted Queries is not enabled")
-    return text, variables or {}, name or None
+    return text, variables or {}, name
+
+
+def _expected(kind: str, value: Any) -> str:
+    return f"expected {kind}, but encountered {kind_of(value)}"
 
 
 async def run_operation(
@@ -85,6 +112,7 @@ async def run_operation(
         operation = prepare(document_text, variables or {}, operation_name)
         role = schemas_of(engine).of(session.role, session.is_admin or session.backend_only)
         if operation.kind == "subscription":
+            _Run(engine, session, role, operation).select_subscription()
             raise QErr("unexpected-payload", NO_SUBSCRIPTIONS)
         run = _Run(engine, session, role, operation)
         return await run.all(run.select())
@@ -100,14 +128,21 @@ class _Run:
     operation: Operation
 
     def select(self) -> list[Sel]:
+        """Return the selected root fields. Raises QErr for what the schema of the role does not have."""
         schema = self.role.schema
-        root = schema.query_type if self.operation.kind == "query" else schema.mutation_type
+        roots = {"query": schema.query_type, "mutation": schema.mutation_type}
+        root = roots.get(self.operation.kind, schema.subscription_type)
         if root is None:
-            raise failed("no mutations exist")
+            raise failed(f"no {self.operation.kind}s exist")
         metadata, role = self.engine.metadata, self.session.role
         depth = limits.limit_of(metadata, "depth_limit", role, limits.MAX_DEPTH)
         nodes = limits.limit_of(metadata, "node_limit", role, limits.MAX_NODES)
         return Selector(self.operation, depth, nodes).root(root)
+
+    def select_subscription(self) -> None:
+        """Check a subscription. Raises QErr."""
+        if any(sel.is_typename or sel.name in INTROSPECTION for sel in self.select()):
+            raise QErr("not-supported", NO_INTROSPECTION)
 
     def new_context(self) -> Context:
         return Context(self.role, self.session, self.engine.stringify_numeric)

@@ -5,7 +5,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from graphql_engine.errors import QErr
+from graphql_engine.errors import QErr, unexpected
 from graphql_engine.graphql.document.selection import Sel
 from graphql_engine.graphql.model.tables import configuration
 from graphql_engine.graphql.model.views import TableView
@@ -64,16 +64,38 @@ async def write(conn: Conn, new_context: NewContext, root: Root, sel: Sel) -> Ra
         inserter = Inserter(conn, new_context)
         return await inserter.run(view, objects, sel.args.get("on_conflict"), output, (*path, word))
     if root.kind == "update_many":
-        answers = [
-            await _update(conn, new_context(), view, item, output, (*path, "updates", index))
-            for index, item in enumerate(sel.args["updates"])
-        ]
-        return Raw(dumps(answers))
+        return await _update_many(conn, new_context, view, sel.args["updates"], output, (*path, "updates"))
     if root.kind in ("update", "update_by_pk"):
         return await _update(conn, new_context(), view, sel.args, output, path)
     ctx = new_context()
     where = key_exp(view, sel.args) if root.kind == "delete_by_pk" else client_where(ctx, view, sel.args)
     return await run_mutation(conn, ctx, delete_cte(ctx, view, where), output)
+
+
+async def _update_many(
+    conn: Conn,
+    new_context: NewContext,
+    view: TableView,
+    updates: list[dict[str, Any]],
+    output: Output,
+    path: tuple[str | int, ...],
+) -> Raw:
+    """Run the updates in order. Those that set nothing have no answer; the engine fails on a mix of both."""
+    places = enumerate(updates)
+    changing = [bool(changed_columns(view, item, (*path, index))) for index, item in places]
+    if not any(changing) and not _presets(view):
+        return Raw("[]")
+    if not all(changing) and not _presets(view):
+        raise unexpected("database query error")
+    answers = [
+        await _update(conn, new_context(), view, item, output, (*path, index))
+        for index, item in enumerate(updates)
+    ]
+    return Raw(dumps(answers))
+
+
+def _presets(view: TableView) -> bool:
+    return view.update is not None and bool(view.update.presets)
 
 
 async def _update(

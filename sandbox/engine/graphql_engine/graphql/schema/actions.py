@@ -92,7 +92,9 @@ class Actions:
             item["name"]: argument(
                 self.input_type(item["type"]), item.get("description"), action_argument=True
             )
-            for item in action["definition"].get("arguments") or []
+            for item in sorted(
+                action["definition"].get("arguments") or [], key=lambda each: str(each["name"])
+            )
         }
 
     def input_type(self, spelled: str) -> AnyType:

@@ -33,15 +33,17 @@ PLACEHOLDER_TEXT = (
     "There are no queries available to the current role. Either there are no sources or remote schemas "
     "configured, or the current role doesn't have the required permissions."
 )
+# A type of introspection that the engine does not list among its types.
+UNSHOWN = {"__DirectiveLocation"}
 CACHED = GraphQLDirective(
     "cached",
     [DirectiveLocation.QUERY],
     {
-        "refresh": GraphQLArgument(
-            GraphQLNonNull(GraphQLBoolean), default_value=False, description="refresh the cache entry"
-        ),
         "ttl": GraphQLArgument(
             GraphQLNonNull(GraphQLInt), default_value=60, description="measured in seconds"
+        ),
+        "refresh": GraphQLArgument(
+            GraphQLNonNull(GraphQLBoolean), default_value=False, description="refresh the cache entry"
         ),
     },
     description="whether this query should be cached (Hasura Cloud only)",
@@ -83,7 +85,8 @@ def build_schema(
         directives=[GraphQLIncludeDirective, GraphQLSkipDirective, CACHED],
         assume_valid=True,
     )
-    schema.type_map = {name: sorted_type(schema.type_map[name]) for name in sorted(schema.type_map)}
+    shown = sorted(schema.type_map.keys() - UNSHOWN)
+    schema.type_map = {name: sorted_type(schema.type_map[name]) for name in shown}
     return RoleSchema(schema, views, catalog, is_empty)
 
 

@@ -76,7 +76,7 @@ def _table_fields(b: Builder, view: TableView) -> dict[str, GraphQLField]:
 
 def _column_arguments(column: Column) -> dict[str, GraphQLArgument] | None:
     if column.type.internal in ("json", "jsonb"):
-        return {"path": argument(GraphQLString, "JSON select path", json_path=True)}
+        return {"path": argument(GraphQLString, "JSON select path", json_path=True, strict=True)}
     return None
 
 

@@ -48,8 +48,6 @@ JSONB_OPERATORS = {
     "_has_key": "does the string exist as a top-level key in the column",
     "_has_keys_any": "do any of these strings exist as top-level keys in the column",
     "_has_keys_all": "do all of these strings exist as top-level keys in the column",
-    "_jsonb_path_exists": "does the jsonpath return any item for the specified JSON value",
-    "_jsonb_path_match": "does the jsonpath predicate check return true for the specified JSON value",
 }
 LTREE_OPERATORS = {
     "_ancestor": "is the left argument an ancestor of right (or equal)?",
@@ -148,7 +146,7 @@ def comparison_of(b: Builder, type_: Type) -> GraphQLInputObjectType:
 def _comparison_fields(b: Builder, type_: Type) -> Fields:
     value = b.value_type(type_)
     fields: Fields = {}
-    if type_.element is None and scalar_name(type_) != "String":
+    if type_.internal == "jsonb":
         fields["_cast"] = input_field(_cast(b, type_), strict=True)
     for op in EQUALITY:
         fields[op] = input_field(value, column=type_, strict=True)

@@ -49,11 +49,9 @@ class Context:
         return self.text(type_, to_text(type_, value))
 
     def text(self, type_: Type, text: str | None) -> str:
-        """Add a text that PostgreSQL reads as `type_`. Raises QErr for a NUL character."""
-        if text is not None and "\x00" in text:
-            raise QErr("data-exception", 'invalid byte sequence for encoding "UTF8": 0x00')
+        """Add a text that PostgreSQL reads as `type_`. A NUL character ends it, as in the engine."""
         name = f"p{len(self.params)}"
-        self.params[name] = text
+        self.params[name] = None if text is None else text.partition("\x00")[0]
         return f"((%({name})s)::{type_name(type_)})"
 
     def operand(self, operand: Operand, type_: Type, scope: Scope) -> str:

@@ -185,4 +185,5 @@ def aggregate_json(ctx: Context, view: TableView, sel: Sel, source: Source) -> s
             value = f"coalesce(json_agg({row_json(ctx, view, sub.subs, alias)}){cut}, '[]'::json)"
         fields.append((sub.alias, value))
     pairs = ", ".join(f"{literal(name)}, {value}" for name, value in fields)
-    return f"(SELECT json_build_object({pairs}) FROM {rows} AS {alias})"
+    # Without an aggregate function among the pairs, HAVING makes all rows one group.
+    return f"(SELECT json_build_object({pairs}) FROM {rows} AS {alias} HAVING true)"

@@ -22,8 +22,6 @@ from graphql_engine.graphql.model.permissions import operand_type
 from graphql_engine.graphql.sql.context import Context, ident, join, key_name
 from graphql_engine.graphql.sql.functions import computed_call
 
-JSONPATH = Type("jsonpath", "jsonpath")
-
 
 def condition(ctx: Context, exp: BoolExp, scope: Scope) -> str:
     """Return the SQL of `exp` on the row at `scope`."""
@@ -74,8 +72,7 @@ def compare(ctx: Context, exp: Compare, scope: Scope) -> str:
     left = f"{scope.alias}.{ident(exp.column.name)}"
     if exp.cast is not None:
         left = f"({left})::{exp.cast.name}"
-    type_ = JSONPATH if exp.op.startswith("_jsonb_path") else exp.operand_type
-    return tested(ctx, left, exp.op, exp.operand, type_, scope)
+    return tested(ctx, left, exp.op, exp.operand, exp.operand_type, scope)
 
 
 def tested(ctx: Context, left: str, op: str, operand: Operand, type_: Type, scope: Scope) -> str:

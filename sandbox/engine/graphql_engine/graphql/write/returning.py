@@ -41,9 +41,9 @@ class Output:
         )
 
     def empty(self) -> Raw:
-        """Return the response when there was nothing to do."""
+        """Return the response of an update that sets nothing: no field of a single row is in it."""
         if self.single:
-            return Raw("null")
+            return Raw("{}")
         values: Json = {}
         for sel in self.sels:
             known = {"affected_rows": 0, "returning": []}
