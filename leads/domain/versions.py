@@ -93,6 +93,16 @@ def phones_of_version(read: PhoneReading, applied: Applied | None) -> PhoneReadi
     return _applied_phones(read, applied)
 
 
+def phones_that_decide(
+    lead: Lead, phones: PhoneReading, arrived_at: datetime, applied: Applied | None, *, force: bool
+) -> PhoneReading:
+    """Return the phones of a version, or of what is left of it if it is stale."""
+    if applied is None or force or lead.is_deletion:
+        return phones
+    part = not_stale_part(lead, arrived_at, applied)
+    return phones if part is None or part is lead else phones_of_part(part, phones, applied)
+
+
 def phones_of_part(part: Lead, read: PhoneReading, applied: Applied) -> PhoneReading:
     """Return the phones of what is left of a stale version: those applied, unless it names phones at last."""
     if "phones" in part.named_fields or not applied.usable_phones:

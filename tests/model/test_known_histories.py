@@ -134,3 +134,12 @@ def test_a_forced_replay_of_a_deletion_tells_no_one_again(history: History) -> N
     told = len(history.product.hasura.received)
     history.replay(1, force=True)
     assert len(history.product.hasura.received) == told
+
+
+def test_what_is_left_of_a_stale_version_finds_the_customer_by_the_phone_applied(history: History) -> None:
+    """The accounts of the phones that the stale version named were read, and those of the applied one not."""
+    history.deliver({"phones": ("0905111001",)}, record=1)
+    history.people.insert_older_account(0)
+    history.deliver({"phones": ("0905111003",), "tags": ("vip",)}, then=WAIT)
+    history.deliver({"phones": ("0905111001",)})
+    history.process_waiting()

@@ -19,7 +19,12 @@ from leads.domain.lead import Lead, read_lead
 from leads.domain.lifecycle import SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED
 from leads.domain.phone import PhoneReading, stored_digits
 from leads.domain.record_phones import PHONE_KEYS, read_typed_phones
-from leads.domain.versions import phones_of_version, with_kept_phones, with_possible_time
+from leads.domain.versions import (
+    phones_of_version,
+    phones_that_decide,
+    with_kept_phones,
+    with_possible_time,
+)
 from leads.services.process_record.claim import Claim
 from leads.services.process_record.rows import read_applied, read_facts
 
@@ -113,7 +118,8 @@ async def load_event(
         lead, read = whole, read_typed_phones(whole.typed_phones)
     phones = phones_of_version(read, applied)
     locked_phones = {phone for lock in locks for phone in lock["phones"]}
-    facts = await _load_facts(transaction, claim.id, record, phones, applied, digester, locked_phones)
+    deciding = phones_that_decide(lead, phones, claim.arrived_at, applied, force=claim.force)
+    facts = await _load_facts(transaction, claim.id, record, deciding, applied, digester, locked_phones)
     return LoadedEvent(claim, lead, phones, facts, frozenset(locked_phones))
 
 
