@@ -9,13 +9,12 @@ from typer.testing import CliRunner
 
 from leads.adapters.hasura_admin import HasuraAdmin
 from leads.cli.__main__ import app
-from leads.cli.metadata.directory import DIRECTORY, read_directory
+from leads.cli.metadata.directory import read_directory
 from leads.cli.metadata.engine import Engine, MetadataError
 from leads.cli.metadata.normal import same
 from leads.cli.metadata.pieces import Json, put, split
 from leads.services.cron_runs import CRONS
-from sandbox.diva import METADATA as DIVA_METADATA
-from sandbox.stack.merge_metadata import merge_directories
+from sandbox.diva.project import merge_project
 from tests.support.fixed_engine import fixed_engine
 from tests.support.shared_engine import SECRET, Shared, of_others
 
@@ -249,8 +248,7 @@ def test_spellings_that_mean_the_same_are_the_same() -> None:
 
 def test_the_pieces_are_the_whole_metadata(tmp_path: Path) -> None:
     """Taking every piece out and putting it back gives the same metadata again."""
-    merge_directories(tmp_path / "merged", [DIRECTORY, DIVA_METADATA])
-    whole = read_directory(tmp_path / "merged")
+    whole = read_directory(merge_project(tmp_path / "project"))
     pieces = split(whole, "default")
     movable = {key: piece for key, piece in pieces.items() if key[0] not in ("setting", "source settings")}
     emptied = put(whole, "default", {}, set(movable))
