@@ -9,7 +9,12 @@ import typer
 
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import LINE_LENGTH, WrongUsage
-from leads.cli.metadata.checks import find_differences, find_idle_crons, find_inconsistencies
+from leads.cli.metadata.checks import (
+    find_differences,
+    find_idle_crons,
+    find_inconsistencies,
+    find_stopped_calls,
+)
 from leads.cli.metadata.deploy import Deployment
 from leads.cli.metadata.opening import open_deployment
 from leads.cli.metadata.permission import find_missing_permission
@@ -64,20 +69,13 @@ def _look(deployment: Deployment) -> Iterator[Check]:
         problems += (f"{len(missing)} of {len(wanted)} pieces are missing, {missing[0]} first. {RECOVER}",)
     yield Check("metadata", f"{len(present)} pieces", problems)
     yield Check("consistent", problems=tuple(find_inconsistencies(engine)))
-    yield _look_at_allow_list(deployment, missing)
+    stopped = tuple(find_stopped_calls(engine, wanted, held))
+    yield Check("allow list", "on" if engine.has_allow_list() else "off", stopped)
     yield Check("notifications", problems=tuple(find_missing_permission(held)))
     yield Check("triggers", problems=tuple(find_missing_triggers(engine, deployment.source, present)))
     crons = [name for kind, name in present if kind == CRON]
     yield Check("crons", f"{len(crons)} crons", tuple(find_idle_crons(engine, crons, 0)))
     yield Check("waiting", f"{count_waiting(engine, deployment.source)} rows wait to be processed")
-
-
-def _look_at_allow_list(deployment: Deployment, missing: list[str]) -> Check:
-    if not deployment.engine.configuration().get("is_allow_list_enabled"):
-        return Check("allow list", "off")
-    stopped = [name for name in missing if name.startswith(("allow-list entry", "query collection"))]
-    problems = tuple(f"{name} is missing: Hasura stops its calls" for name in stopped)
-    return Check("allow list", "on", problems)
 
 
 def _print(check: Check) -> None:
