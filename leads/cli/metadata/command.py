@@ -21,16 +21,14 @@ from leads.cli.metadata.opening import (
     Source,
     open_deployment,
 )
-from leads.cli.metadata.source import count_waiting
 from leads.cli.metadata.steps import (
     Step,
-    apply_pieces,
     apply_step,
     deliver_probe,
     dry_run_step,
+    recover_pieces,
     report,
     show_changes,
-    verify_after,
 )
 from leads.cli.output import (
     AsJson,
@@ -103,16 +101,11 @@ def recover(
 ) -> None:  # fmt: skip
     """Put back what is missing of our metadata, after that of the engine was replaced or cleared.
 
-    9a and 9b in one, with the permission for sendNotifications. Says how many rows wait.
+    9a and 9b in one, with the permission for sendNotifications. Fires the rows that wait again.
     Exit code 1: refused, or the check found a problem.
     """
     with open_deployment(folder, source, directory, accept_engine) as deployment:
-        for step in Step:
-            apply_pieces(deployment, step, over_drift=False)
-        waiting = count_waiting(deployment.engine, source)
-        say(f"{waiting} rows wait to be processed: pancake_retry_failed begins within two minutes.")
-        problems = verify_after(deployment, Step.AFTER_SERVICES)
-    report(problems, {"waiting": waiting}, as_json=as_json)
+        recover_pieces(deployment, as_json=as_json)
 
 
 @app.command(epilog=examples("metadata verify 9b"))

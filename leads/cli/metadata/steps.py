@@ -8,7 +8,10 @@ import typer
 from leads.cli.exit_codes import ExitCode
 from leads.cli.metadata.changes import Change, print_changes
 from leads.cli.metadata.deploy import MAX_EVENTS_WAIT_SECONDS, Deployment
+from leads.cli.metadata.engine import MetadataError
 from leads.cli.metadata.probe import MAX_WAIT_SECONDS
+from leads.cli.metadata.source import count_waiting
+from leads.cli.metadata.waiting import fire_waiting
 from leads.cli.output import ForeignTextConsole, print_json, say, show_activity
 
 
@@ -54,11 +57,45 @@ def show_changes(step: Step, changes: list[Change], if_none: str, *, as_json: bo
 
 def verify_after(deployment: Deployment, step: Step) -> list[str]:
     """List the problems after a step was applied; wait for what the engine does later."""
-    problems = deliver_probe(deployment, step)
+    return deliver_probe(deployment, step) + verify_pieces(deployment, step)
+
+
+def recover_pieces(deployment: Deployment, *, as_json: bool) -> None:
+    """Put back what is missing, and process what was stored meanwhile.
+
+    Raises MetadataError, and Exit with code 1 for a problem.
+    """
+    for step in Step:
+        apply_pieces(deployment, step, over_drift=False)
+    problems = deliver_probe(deployment, Step.AFTER_SERVICES)
+    waiting = count_waiting(deployment.engine, deployment.source)
+    fired = None if problems else _fire_waiting(deployment)
+    what = (
+        "pancake_retry_failed begins within two minutes"
+        if fired is None
+        else f"{fired} of them had no event and were fired again"
+    )
+    say(f"{waiting} rows wait to be processed; {what}.")
+    problems += verify_pieces(deployment, Step.AFTER_SERVICES)
+    report(problems, {"waiting": waiting, "fired": fired}, as_json=as_json)
+
+
+def _fire_waiting(deployment: Deployment) -> int | None:
+    """Return how many rows were fired; None if that was refused, and say why."""
+    try:
+        with show_activity("firing what waits"):
+            return fire_waiting(deployment.engine, deployment.source)
+    except MetadataError as error:
+        say(f"What waits was not fired: {error}")
+        return None
+
+
+def verify_pieces(deployment: Deployment, step: Step) -> list[str]:
+    """List what is not as it should be; wait until the engine has scheduled the crons."""
     if step is Step.AFTER_SERVICES:
         say(f"Waiting up to {MAX_EVENTS_WAIT_SECONDS:.0f} s until the engine has scheduled every cron ...")
     with show_activity("verifying"):
-        return problems + deployment.verify(step, MAX_EVENTS_WAIT_SECONDS)
+        return deployment.verify(step, MAX_EVENTS_WAIT_SECONDS)
 
 
 def deliver_probe(deployment: Deployment, step: Step) -> list[str]:
