@@ -1,8 +1,10 @@
-"""Our metadata is wiped while leads come in: seen, put back, and no lead is lost."""
+"""Our metadata is wiped while leads come in, and the engine loses its environment: seen, and mended."""
 
 import asyncio
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,8 +12,10 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
+from leads.adapters.hasura_admin import HasuraAdmin
 from leads.cli.__main__ import app
 from leads.cli.metadata.directory import read_directory
+from leads.cli.metadata.engine import Engine
 from leads.cli.metadata.pieces import Json
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.stack.services import Service
@@ -35,6 +39,7 @@ EVENTS = """
 """
 RECORDS = "lead-07%"
 FIRST = 70_000
+LOST_VARIABLES = ("HANDLERS_URL", "HANDLER_SECRET")
 
 pytestmark = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 
@@ -77,6 +82,51 @@ async def test_a_wipe_under_load_is_seen_and_nothing_is_lost_or_doubled(
     }
     mended = await _checks(harness, event_trigger="1.0", allow_list="1.0")
     assert [alert for alert in alerts() if fires(alert, tmp_path, [wiped, mended])] == []
+
+
+async def test_a_lost_environment_is_seen(
+    harness: EndToEndHarness, engine: Service, without_environment: Service, tmp_path: Path
+) -> None:
+    """A genuine engine starts with the metadata of its database, and calls inconsistent what it lacks."""
+    lost = await _checks(harness, consistent="0.0")
+    async with httpx.AsyncClient(timeout=30) as client:
+        ready = await client.get(f"{harness.handlers_url}/readyz")
+    said = await _leads(harness, "status")
+
+    assert (ready.status_code, ready.json()["consistent"], ready.json()["hasura"]) == (200, False, True)
+    assert said.exit_code == 1
+    text = " ".join(said.output.split())
+    assert "problem consistent inconsistent:" in text
+    assert "environment variables not found: HANDLERS_URL" in text
+    assert "PancakeMetadataInconsistent" in [a for a in alerts() if fires(a, tmp_path, [lost])]
+
+    without_environment.stop()
+    engine.start()
+    engine.wait_ready()
+    mended = await _checks(harness, consistent="1.0")
+    assert [alert for alert in alerts() if fires(alert, tmp_path, [lost, mended])] == []
+    said = await _leads(harness, "status")
+    assert "inconsistent" not in said.output
+
+
+@pytest.fixture
+def without_environment(harness: EndToEndHarness, engine: Service) -> Iterator[Service]:
+    """The engine, started again without two variables, with the same metadata."""
+    with HasuraAdmin(harness.hasura_url, harness.admin_secret) as hasura:
+        metadata, _ = Engine(hasura).export()
+        engine.stop()
+        place = list(engine.arguments).index("--metadata") + 1
+        arguments = [*engine.arguments[:place], str(DIVA_METADATA), *engine.arguments[place + 1 :]]
+        kept = {name: value for name, value in engine.environment.items() if name not in LOST_VARIABLES}
+        poor = replace(engine, arguments=arguments, environment=kept)
+        poor.start()
+        poor.wait_ready()
+        Engine(hasura).replace(metadata, Engine(hasura).export()[1], allow_inconsistent=True)
+        yield poor
+    poor.stop()
+    if engine.process is None:
+        engine.start()
+        engine.wait_ready()
 
 
 async def _load(harness: EndToEndHarness, stop: asyncio.Event) -> int:
