@@ -31,7 +31,7 @@ MAX_LEADS = 1200
 MAX_PROCESSING_SECONDS = 60
 MAX_SEEN_SECONDS = 30
 """A handler looks at the engine at most every 15 s."""
-OURS = "SELECT count(*) AS n FROM pg_trigger WHERE starts_with(tgname, 'notify_hasura_pancake')"
+SQL_TRIGGERS = "SELECT count(*) AS n FROM pg_trigger WHERE starts_with(tgname, 'notify_hasura_pancake')"
 EVENTS = """
     SELECT id, status, outcome, ticket_id, notified_at
     FROM pancake_webhook_event
@@ -162,7 +162,7 @@ def _events(harness: EndToEndHarness) -> list[Json]:
 
 
 def _is_ours_back(harness: EndToEndHarness) -> bool:
-    return bool(harness.query(OURS)[0]["n"] == 2)
+    return bool(harness.query(SQL_TRIGGERS)[0]["n"] == 2)
 
 
 async def _checks(harness: EndToEndHarness, **wanted: str) -> dict[str, str]:

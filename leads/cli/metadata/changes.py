@@ -1,4 +1,4 @@
-"""What lies between the engine's metadata and ours, object by object."""
+"""Where the engine's metadata differs from our directory, object by object."""
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ TRANSFORMS = ("request_transform", "response_transform")
 
 @dataclass(frozen=True)
 class Change:
-    """An object of ours that differs on the engine. `before` is the engine's, `after` ours; None: none."""
+    """One of our objects that differs. `before` is on the engine, `after` in our directory; None: none."""
 
     key: Key
     before: Any

@@ -26,7 +26,7 @@ def find_differences(wanted: Mapping[Key, Any], held: Mapping[Key, Any]) -> list
 
 
 def find_stopped_calls(engine: Engine, wanted: Mapping[Key, Any], held: Mapping[Key, Any]) -> list[str]:
-    """List what an allow list that is on lacks of ours; empty if it is off."""
+    """List our calls that an allow list stops; empty if it is off."""
     if not engine.has_allow_list():
         return []
     kinds = ("allow-list entry", "query collection")

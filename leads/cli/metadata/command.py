@@ -135,7 +135,7 @@ def diff(
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Show what lies between the engine's metadata and ours, with the value before and after a step.
+    """Show where the engine's metadata differs from our directory, with the values before and after.
 
     Values of headers are hidden, of URLs the path. Exit code 1: they differ.
     """

@@ -82,7 +82,7 @@ class Deployment:
         return changes
 
     def describe_allow_list(self, step: str) -> str:
-        """Say that the allow list is on and a step adds ours to it; empty otherwise."""
+        """Say that the allow list is on and a step adds our entries; empty otherwise."""
         return describe_allow_list(self.engine, self.wanted(step), self.held()[2])
 
     def check_before(self, step: str, *, over_drift: bool) -> None:

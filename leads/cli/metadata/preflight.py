@@ -43,13 +43,13 @@ def find_obstacles(
 
 
 def describe_allow_list(engine: Engine, wanted: Mapping[Key, Any], held: Mapping[Key, Any]) -> str:
-    """Say that the allow list stops our calls until a step has added ours to it; empty if it does not."""
+    """Say that the allow list stops our calls until a step has added our entries; empty if it does not."""
     missing = [name for kind, name in _entries(wanted) if (kind, name) not in held]
     if not missing or not engine.has_allow_list():
         return ""
     return (
-        f"The engine's allow list is on, without ours: {', '.join(missing)}. This step adds them; until then "
-        "Hasura refuses the calls of edge and handlers."
+        f"The engine's allow list is on, without our entries: {', '.join(missing)}. This step adds them; "
+        "until then Hasura refuses the calls of edge and handlers."
     )
 
 

@@ -23,7 +23,7 @@ PAUSED = "processing_paused"
 
 @dataclass(frozen=True)
 class Probe:
-    """What became of a probe event; no problem means that the handlers answered it."""
+    """The result of a probe event; no problem means that the handlers answered it."""
 
     problem: str = ""
     is_answered: bool = True

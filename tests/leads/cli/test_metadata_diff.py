@@ -1,4 +1,4 @@
-"""`leads metadata diff` shows what lies between the engine's metadata and ours, and hides secrets."""
+"""`leads metadata diff` shows where the engine's metadata differs from our directory, and hides secrets."""
 
 import json
 from pathlib import Path

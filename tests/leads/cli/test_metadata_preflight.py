@@ -131,8 +131,8 @@ def test_a_missing_sql_trigger_stops_the_next_9a(shared: Shared, database: str) 
     assert shared.export() == before
 
 
-def test_an_allow_list_without_ours_is_named_and_step_9a_adds_ours(database: str, tmp_path: Path) -> None:
-    said = "The engine's allow list is on, without ours: pancake, pancake_calls, pancake_settings."
+def test_an_allow_list_without_our_entries_is_named_and_9a_adds_them(database: str, tmp_path: Path) -> None:
+    said = "The engine's allow list is on, without our entries: pancake, pancake_calls, pancake_settings."
     is_on = {"HASURA_GRAPHQL_ENABLE_ALLOWLIST": "true"}
     with running_shared_engine(database, tmp_path / "backups", **is_on) as engine:
         assert said in engine.run("9a", "--dry-run")
