@@ -33,12 +33,13 @@ RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
         /wheels/*.whl
 
 # Stand-ins for external services (Pancake, Diva's notification service), the program that stores the sandbox's
-# connection, and the merge of the metadata.
+# connection, and Diva's project of the Hasura CLI with our part in it.
 FROM project AS sandbox
 COPY sandbox sandbox
 COPY hasura hasura
 COPY deploy/postgres deploy/postgres
-RUN python -m sandbox.stack.merge_metadata /merged-metadata hasura/metadata sandbox/diva/metadata
+RUN mkdir /project && cp -r sandbox/diva/config.yaml sandbox/diva/metadata /project \
+    && leads metadata merge --into /project --metadata hasura/metadata
 USER 10001:10001
 
 # The version of the engine stands here only; tests/deploy/test_engine_version.py compares what else names it. It is the
@@ -46,10 +47,10 @@ USER 10001:10001
 # database with event triggers).
 FROM hasura/graphql-engine:v2.50.6.cli-migrations-v3 AS engine
 
-# Hasura with our migrations and the merged metadata: it applies the metadata first, then the migrations.
+# Hasura with that project: it applies the metadata first, then the migrations.
 FROM engine AS hasura
-COPY --from=sandbox /merged-metadata /hasura-metadata
-COPY hasura/migrations /hasura-migrations
+COPY --from=sandbox /project/metadata /hasura-metadata
+COPY --from=sandbox /project/migrations /hasura-migrations
 
 FROM project AS handlers
 ARG VERSION=unknown

@@ -14,10 +14,11 @@ from pathlib import Path
 import httpx
 import psycopg
 
+from sandbox.diva.project import merge_project
 from sandbox.postgres.database import install_diva
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import Processes
-from sandbox.stack.hasura import metadata_arguments, start_engine
+from sandbox.stack.hasura import start_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "token-of-the-benchmark"
@@ -99,8 +100,8 @@ def _install_engine(processes: Processes, url: str) -> None:
         "NOTIFICATIONS_URL": UNREACHABLE_URL,
         "HANDLER_SECRET": SECRET,
     }
-    arguments = metadata_arguments(ROOT / "hasura/metadata", ROOT / "sandbox/diva/metadata")
-    arguments += ["--migrations", str(ROOT / "hasura/migrations")]
+    metadata = merge_project(processes.directory("bench-") / "hasura")
+    arguments = ("--metadata", str(metadata), "--migrations", str(ROOT / "hasura/migrations"))
     engine = start_engine(processes, url, *arguments, environment=environment)
     processes.stop(engine.process)
 

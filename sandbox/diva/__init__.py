@@ -6,3 +6,5 @@ HERE = Path(__file__).parent
 BASE_SQL = HERE / "base.sql"
 SEED_SQL = HERE / "seed.sql"
 METADATA = HERE / "metadata"
+CONFIG = HERE / "config.yaml"
+"""Of the project of the Hasura CLI that the metadata are of."""

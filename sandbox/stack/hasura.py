@@ -59,11 +59,6 @@ def engine_environment(database_url: str) -> dict[str, str]:
     }
 
 
-def metadata_arguments(*directories: Path) -> list[str]:
-    """Return the options that name metadata directories."""
-    return [part for directory in directories for part in ("--metadata", str(directory))]
-
-
 def start_engine(
     processes: Processes, database_url: str, *arguments: str, environment: Mapping[str, str]
 ) -> RunningEngine:

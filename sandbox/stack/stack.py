@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from leads.services.connection_secrets import HEADER_NAME
-from sandbox.diva import METADATA as DIVA_METADATA
+from sandbox.diva.project import merge_project
 from sandbox.edge.nginx import EdgeSettings, NginxEdge
 from sandbox.edge.packages import missing_packages
 from sandbox.postgres.database import install_diva
@@ -188,11 +188,8 @@ class Sandbox:
         )
 
     def _hasura_arguments(self) -> list[str]:
-        return [
-            *hasura.metadata_arguments(ROOT / "hasura" / "metadata", DIVA_METADATA),
-            "--migrations",
-            str(ROOT / "hasura" / "migrations"),
-        ]
+        metadata = merge_project(self.home / "hasura")
+        return ["--metadata", str(metadata), "--migrations", str(ROOT / "hasura" / "migrations")]
 
     def _pancake_arguments(self) -> list[str]:
         return [f"--workspace-id={WORKSPACE_ID}"]

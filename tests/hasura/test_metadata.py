@@ -25,6 +25,7 @@ from leads.cli.replay.following import MAX_EVENTS_PER_QUERY
 from leads.domain.window import MAX_DAYS_BACK
 from leads.services.cron_work import ANSWER_WITHIN_SECONDS, CRON_PERIOD_SECONDS, STOP_AT
 from sandbox.diva import METADATA as DIVA_METADATA
+from sandbox.diva.project import merge_project
 from sandbox.processes import Processes
 from sandbox.stack import hasura
 
@@ -83,9 +84,9 @@ def environment(database: str) -> dict[str, str]:
     }
 
 
-def tracked_tables(database: str, *directories: Path) -> set[str]:
-    """Return the tables that an engine with these metadata directories tracks."""
-    arguments = hasura.metadata_arguments(*directories)
+def tracked_tables(database: str, directory: Path) -> set[str]:
+    """Return the tables that an engine with this metadata directory tracks."""
+    arguments = ("--metadata", str(directory))
     with Processes() as processes:
         engine = hasura.start_engine(processes, database, *arguments, environment=environment(database))
         answer = httpx.post(f"{engine.url}/v1/metadata", json={"type": "export_metadata", "args": {}})
@@ -93,9 +94,9 @@ def tracked_tables(database: str, *directories: Path) -> set[str]:
     return {table["table"]["name"] for table in source["tables"]}
 
 
-def test_the_engine_reads_the_metadata_directory(database: str) -> None:
+def test_the_engine_reads_the_merged_project(database: str, tmp_path: Path) -> None:
     theirs = tracked_tables(database, DIVA_METADATA)
-    both = tracked_tables(database, METADATA, DIVA_METADATA)
+    both = tracked_tables(database, merge_project(tmp_path / "project"))
     assert both == theirs | {table["table"]["name"] for table in TABLES}
 
 

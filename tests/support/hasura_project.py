@@ -7,7 +7,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from leads.cli.__main__ import app
-from sandbox.diva import METADATA as DIVA_METADATA
+from sandbox.diva.project import copy_project
 from sandbox.metadata_form.files import formatted_files
 
 ROOT = Path(__file__).parents[2]
@@ -104,11 +104,8 @@ class Project:
 
 def make_project(root: Path) -> Project:
     """Create Diva's project in the form of `hasura metadata export`, without the permission of our role."""
-    shutil.copytree(DIVA_METADATA, root / "metadata")
+    copy_project(root)
     project = Project(root)
-    project.write(
-        "config.yaml", "version: 3\nendpoint: http://localhost:8080\nmetadata_directory: metadata\n"
-    )
     project.write("metadata/cron_triggers.yaml", CRON)
     project.write("metadata/query_collections.yaml", COLLECTIONS)
     project.write("metadata/rest_endpoints.yaml", ENDPOINTS)

@@ -21,10 +21,10 @@ from leads.adapters.caller_secret import CallerSecret
 from leads.adapters.graphql import GraphqlClient
 from leads.adapters.secrets import KeyRing
 from leads.services.runtime import Runtime
-from sandbox.diva import METADATA as DIVA_METADATA
+from sandbox.diva.project import merge_project
 from sandbox.postgres.roles import grant_rights
 from sandbox.processes import Processes
-from sandbox.stack.hasura import metadata_arguments, start_engine
+from sandbox.stack.hasura import start_engine
 from sandbox.stack.keys import Keys
 from tests.support.seeding import DatabaseHarness
 from tests.support.settings import ADMIN_ID, UNREACHABLE_URL, handler_settings
@@ -112,11 +112,13 @@ async def running_settings_tab(
     secrets = CallerSecret(keys.handler_secret), CallerSecret(keys.edge_secret)
     settings = handler_settings(database_url, key_ring, *secrets)
     handlers = create_app(Runtime.assemble(settings, graphql=GraphqlClient(UNREACHABLE_URL, "unused")))
-    arguments = metadata_arguments(METADATA, DIVA_METADATA)
     with Processes() as processes:
+        metadata = merge_project(processes.directory("hasura-") / "project")
         async with served(handlers) as handlers_url:
             environment = engine_environment(keys, database_url, handlers_url, has_allow_list=has_allow_list)
-            engine = start_engine(processes, database_url, *arguments, environment=environment)
+            engine = start_engine(
+                processes, database_url, "--metadata", str(metadata), environment=environment
+            )
             grant_rights(database_url)
             async with httpx.AsyncClient(base_url=engine.url, timeout=30) as client:
                 # Crons must not run during a test: the engine drops every delivery.

@@ -15,6 +15,7 @@ from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.postgres.roles import grant_rights
 from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
+from tests.support.fixed_handlers import fixed_handlers
 
 SECRET = "admin-secret-of-the-test"
 FOREIGN = [
@@ -104,20 +105,19 @@ def running_shared_engine(
 ) -> Iterator[Shared]:
     """Start an engine with Diva's metadata and with triggers, crons and endpoints of other applications.
 
-    The handlers have their rights in its database. `without` names a variable that its environment lacks;
-    `variables` are added to it.
+    The handlers have their rights in its database; what answers in their place takes every call.
+    `without` names a variable that its environment lacks; `variables` are added to it.
     """
     environment = {
         "PG_DATABASE_URL": database,
         "HASURA_GRAPHQL_ADMIN_SECRET": SECRET,
-        "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "0",
-        "HANDLERS_URL": "http://127.0.0.1:9",
+        "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "50",
         "HANDLER_SECRET": "handler-secret",
         "NOTIFICATIONS_URL": "http://127.0.0.1:9",
     }
-    environment.pop(without, None)
-    environment |= variables
-    with Processes() as processes:
+    with fixed_handlers() as handlers_url, Processes() as processes:
+        environment |= {"HANDLERS_URL": handlers_url} | variables
+        environment.pop(without, None)
         arguments = ("--metadata", str(DIVA_METADATA))
         running = start_engine(processes, database, *arguments, environment=environment)
         engine = Shared(running.url, folder)

@@ -4,9 +4,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from leads.cli.metadata.changes import find_changes
 from leads.cli.metadata.detail import describe_places
 from leads.cli.metadata.engine import Engine
-from leads.cli.metadata.normal import same
 from leads.cli.metadata.pieces import Key
 
 EVENTS_CHECK_INTERVAL_SECONDS = 1
@@ -14,13 +14,24 @@ EVENTS_CHECK_INTERVAL_SECONDS = 1
 
 def find_differences(wanted: Mapping[Key, Any], held: Mapping[Key, Any]) -> list[str]:
     """List our pieces that are missing or differ, each with the places."""
-    problems = []
-    for key, piece in wanted.items():
-        if key not in held:
-            problems.append(f"{key[0]} {key[1]} is missing")
-        elif not same(piece, held[key]):
-            problems.append(f"{key[0]} {key[1]} differs: {describe_places(piece, held[key])}")
-    return problems
+    return [
+        " ".join(change.key)
+        + (
+            " is missing"
+            if change.kind == "added"
+            else f" differs: {describe_places(change.after, change.before)}"
+        )
+        for change in find_changes(wanted, held)
+    ]
+
+
+def find_stopped_calls(engine: Engine, wanted: Mapping[Key, Any], held: Mapping[Key, Any]) -> list[str]:
+    """List our calls that an allow list stops; empty if it is off."""
+    if not engine.has_allow_list():
+        return []
+    kinds = ("allow-list entry", "query collection")
+    missing = (" ".join(key) for key in wanted if key[0] in kinds and key not in held)
+    return [f"{name} is missing: Hasura stops its calls" for name in missing]
 
 
 def find_inconsistencies(engine: Engine) -> list[str]:

@@ -1,17 +1,14 @@
 """The command line of `leads metadata`."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from leads.adapters.hasura_admin import HasuraAdmin
 from leads.adapters.settings import check_url, read_operator_settings
 from leads.cli.exit_codes import ExitCode
-from leads.cli.metadata.checks import find_differences
 from leads.cli.metadata.compare import compare_engines, print_differences
-from leads.cli.metadata.deploy import MAX_EVENTS_WAIT_SECONDS, Deployment
 from leads.cli.metadata.directory import DIRECTORY
 from leads.cli.metadata.engine import Engine
 from leads.cli.metadata.opening import (
@@ -24,25 +21,23 @@ from leads.cli.metadata.opening import (
     Source,
     open_deployment,
 )
-from leads.cli.metadata.source import count_waiting
+from leads.cli.metadata.steps import (
+    Step,
+    apply_step,
+    deliver_probe,
+    dry_run_step,
+    recover_pieces,
+    report,
+    show_changes,
+)
 from leads.cli.output import (
     AsJson,
     ForeignTextConsole,
     examples,
     print_json,
-    print_line,
     say,
-    show_activity,
     verb_group,
 )
-
-
-class Step(StrEnum):
-    """The two steps of a deployment."""
-
-    BEFORE_SERVICES = "9a"
-    AFTER_SERVICES = "9b"
-
 
 app = verb_group(
     "Apply, check and remove our Hasura metadata.",
@@ -76,9 +71,9 @@ def apply_9a(
     """
     with open_deployment(folder, source, directory, accept_engine) as deployment:
         if dry_run:
-            _show_changes(deployment, Step.BEFORE_SERVICES, over_drift=over_drift, as_json=as_json)
+            dry_run_step(deployment, Step.BEFORE_SERVICES, over_drift=over_drift, as_json=as_json)
         else:
-            _apply(deployment, Step.BEFORE_SERVICES, over_drift=over_drift, as_json=as_json)
+            apply_step(deployment, Step.BEFORE_SERVICES, over_drift=over_drift, as_json=as_json)
 
 
 @app.command("9b", epilog=examples("metadata 9b"))
@@ -94,9 +89,9 @@ def apply_9b(
     """
     with open_deployment(folder, source, directory, accept_engine) as deployment:
         if dry_run:
-            _show_changes(deployment, Step.AFTER_SERVICES, over_drift=over_drift, as_json=as_json)
+            dry_run_step(deployment, Step.AFTER_SERVICES, over_drift=over_drift, as_json=as_json)
         else:
-            _apply(deployment, Step.AFTER_SERVICES, over_drift=over_drift, as_json=as_json)
+            apply_step(deployment, Step.AFTER_SERVICES, over_drift=over_drift, as_json=as_json)
 
 
 @app.command(epilog=examples("metadata recover"))
@@ -106,22 +101,19 @@ def recover(
 ) -> None:  # fmt: skip
     """Put back what is missing of our metadata, after that of the engine was replaced or cleared.
 
-    9a and 9b in one, with the permission for sendNotifications. Says how many rows wait.
+    9a and 9b in one, with the permission for sendNotifications. Fires the rows that wait again.
     Exit code 1: refused, or the check found a problem.
     """
     with open_deployment(folder, source, directory, accept_engine) as deployment:
-        for step in Step:
-            path = deployment.apply(step, over_drift=False)
-            say(f"Applied {step}. The state before is in {path}.")
-        waiting = count_waiting(deployment.engine, source)
-        say(f"{waiting} rows wait to be processed: pancake_retry_failed begins within two minutes.")
-        problems = _verify_after(deployment, Step.AFTER_SERVICES)
-    _report(problems, {"waiting": waiting}, as_json=as_json)
+        recover_pieces(deployment, as_json=as_json)
 
 
 @app.command(epilog=examples("metadata verify 9b"))
 def verify(
     step: Annotated[Step, typer.Argument(help="The step that was applied last.")] = Step.AFTER_SERVICES,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Also deliver a probe event to the handlers, as 9a and 9b do.")
+    ] = False,
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
@@ -131,7 +123,26 @@ def verify(
     Exit code 1: it is not; every problem is named.
     """
     with open_deployment(folder, source, directory) as deployment:
-        _report(deployment.verify(step), {"step": step.value}, as_json=as_json)
+        problems = deliver_probe(deployment, step) if probe else []
+        report(problems + deployment.verify(step), {"step": step.value}, as_json=as_json)
+
+
+@app.command(epilog=examples("metadata diff", "metadata diff 9a --json"))
+def diff(
+    step: Annotated[Step, typer.Argument(help="9a: without cron triggers; 9b: everything.")] = (
+        Step.AFTER_SERVICES
+    ),
+    folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Show where the engine's metadata differs from our directory, with the values before and after.
+
+    Values of headers are hidden, of URLs the path. Exit code 1: they differ.
+    """
+    with open_deployment(folder, source, directory) as deployment:
+        changes = deployment.changes(step)
+    show_changes(step, changes, "No differences.", as_json=as_json)
+    raise typer.Exit(ExitCode.FAILED if changes else ExitCode.OK)
 
 
 @app.command(epilog=examples("metadata restore 9a", "metadata restore --backup FILE.json"))
@@ -195,38 +206,3 @@ def compare(
     else:
         say("No differences.")
     raise typer.Exit(ExitCode.FAILED if found else ExitCode.OK)
-
-
-def _apply(deployment: Deployment, step: Step, *, over_drift: bool, as_json: bool) -> None:
-    path = deployment.apply(step, over_drift=over_drift)
-    say(f"Applied {step}. The state before is in {path}.")
-    problems = _verify_after(deployment, step)
-    _report(problems, {"step": step.value, "backup": str(path)}, as_json=as_json)
-
-
-def _show_changes(deployment: Deployment, step: Step, *, over_drift: bool, as_json: bool) -> None:
-    deployment.check_before(step, over_drift=over_drift)
-    changes = find_differences(deployment.wanted(step), deployment.held()[2])
-    if as_json:
-        print_json({"step": step.value, "changes": changes})
-    for change in [] if as_json else changes or ["Nothing would change."]:
-        print_line(change)
-
-
-def _verify_after(deployment: Deployment, step: Step) -> list[str]:
-    if step is Step.AFTER_SERVICES:
-        say(f"Waiting up to {MAX_EVENTS_WAIT_SECONDS:.0f} s until the engine has scheduled every cron ...")
-    with show_activity("verifying"):
-        return deployment.verify(step, MAX_EVENTS_WAIT_SECONDS)
-
-
-def _report(problems: list[str], result: dict[str, Any], *, as_json: bool) -> None:
-    """Print the result of a check; exit code 1 if there are problems."""
-    if as_json:
-        print_json(result | {"problems": problems})
-    for problem in problems:
-        say(problem)
-    if problems:
-        raise typer.Exit(ExitCode.FAILED)
-    if not as_json:
-        typer.echo("Verified: our metadata is in place and nothing is inconsistent.")

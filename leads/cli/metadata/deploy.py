@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from leads.cli.failures import WrongUsage
-from leads.cli.metadata.checks import find_differences, find_idle_crons, find_inconsistencies
+from leads.cli.metadata.changes import Change, find_changes
+from leads.cli.metadata.checks import (
+    find_differences,
+    find_idle_crons,
+    find_inconsistencies,
+    find_stopped_calls,
+)
 from leads.cli.metadata.engine import Engine, MetadataError
 from leads.cli.metadata.files import Files
 from leads.cli.metadata.ownership import drift, foreign
@@ -19,7 +25,8 @@ from leads.cli.metadata.permission import (
     is_allowed,
 )
 from leads.cli.metadata.pieces import CRON, Json, Key, put, split
-from leads.cli.metadata.preflight import find_obstacles
+from leads.cli.metadata.preflight import describe_allow_list, find_obstacles
+from leads.cli.metadata.probe import Probe, deliver_probe
 from leads.cli.metadata.source import find_missing_triggers
 
 RENAME_FIRST = "Nothing was changed. Ask its owner to rename it, then run this again."
@@ -66,6 +73,18 @@ class Deployment:
     def back_up(self, step: str) -> Path:
         return self.files.back_up(step, self.engine.export()[0])
 
+    def changes(self, step: str) -> list[Change]:
+        """List what a step changes of the engine's metadata. Raises MetadataError."""
+        _, _, held = self.held()
+        changes = find_changes(self.wanted(step), held, self._former(held))
+        if OF_DIVA in held and not is_allowed(held):
+            changes.append(Change(PERMISSION, None, ROLE))
+        return changes
+
+    def describe_allow_list(self, step: str) -> str:
+        """Say that the allow list is on and a step adds our entries; empty otherwise."""
+        return describe_allow_list(self.engine, self.wanted(step), self.held()[2])
+
     def check_before(self, step: str, *, over_drift: bool) -> None:
         """Check everything that can be checked before this step. Raises MetadataError."""
         _, _, held = self.held()
@@ -77,10 +96,9 @@ class Deployment:
         """Apply our pieces of this step; return the path of the backup. Raises MetadataError."""
         self.check_before(step, over_drift=over_drift)
         metadata, version, held = self.held()
-        recorded = self.files.recorded()
         wanted = self.wanted(step)
         backup = self.files.back_up(step, metadata)
-        gone = {key for key in (recorded or {}) if key not in self.wanted("9b") and key in held}
+        gone = self._former(held)
         bad = self.engine.inconsistencies()
         changed = put(metadata, self.source, wanted, gone)
         self.engine.replace(changed, version, allow_inconsistent=bool(bad))
@@ -108,6 +126,7 @@ class Deployment:
         _, _, held = self.held()
         problems = find_differences(self.wanted(step), held)
         problems += find_missing_permission(held)
+        problems += find_stopped_calls(self.engine, self.wanted(step), held)
         problems += find_inconsistencies(self.engine)
         present = {key: held[key] for key in self.wanted(step) if key in held}
         problems += find_missing_triggers(self.engine, self.source, present)
@@ -115,6 +134,10 @@ class Deployment:
             crons = [name for kind, name in present if kind == CRON]
             problems += find_idle_crons(self.engine, crons, wait_seconds)
         return problems
+
+    def deliver_probe(self, wait_seconds: float) -> Probe:
+        """Deliver a probe event to the handlers, and wait for their answer. Raises MetadataError."""
+        return deliver_probe(self.engine, self.source, self.wanted("9a"), wait_seconds)
 
     def restore(self, backup: Path) -> None:
         """Restore our pieces from the backup; later changes to other metadata stay. Raises MetadataError."""
@@ -151,6 +174,10 @@ class Deployment:
         self._record()
         return backup
 
+    def _former(self, held: Mapping[Key, Any]) -> set[Key]:
+        """Return the pieces that we applied before and that are in our directory no more."""
+        return {key for key in self.files.recorded() or {} if key in held and key not in self.wanted("9b")}
+
     def _check_pieces(
         self, step: str, wanted: Mapping[Key, Any], held: Mapping[Key, Any],
         recorded: Mapping[Key, Any] | None, over_drift: bool,
@@ -164,7 +191,7 @@ class Deployment:
             names = ", ".join(f"{kind} {name}" for kind, name in drifted)
             raise MetadataError(
                 f"Changed on the engine since it was applied: {names}. "
-                "See the differences with `leads metadata verify`, or overwrite them with --over-drift."
+                "See the differences with `leads metadata diff`, or overwrite them with --over-drift."
             )
         if step == "9b" and (missing := [key for key in self.wanted("9a") if key not in held]):
             raise MetadataError(

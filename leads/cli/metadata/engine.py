@@ -44,6 +44,10 @@ class Engine:
         """Return what the console asks first: naming convention, allow list and the like."""
         return self._hasura.read("/v1alpha1/config")
 
+    def has_allow_list(self) -> bool:
+        """Return whether only allowed queries are answered."""
+        return bool(self.configuration().get("is_allow_list_enabled"))
+
     def inconsistencies(self) -> dict[str, str]:
         """Return the inconsistent objects by name, with the reason."""
         answer = self._send({"type": "get_inconsistent_metadata", "args": {}})
@@ -69,6 +73,21 @@ class Engine:
             if error.code == "not-exists":
                 return None
             raise self._refused(error) from error
+
+    def invoke_event_trigger(self, name: str, source: str, row: Json) -> str:
+        """Let an event trigger deliver a row, as the console does; return the event's id.
+
+        Raises RequestRefused, for example if the engine has no such trigger.
+        """
+        arguments = {"name": name, "source": source, "payload": row}
+        answer = self._hasura.metadata({"type": "pg_invoke_event_trigger", "args": arguments})
+        return str(answer["event_id"])
+
+    def invocations(self, event_id: str, source: str) -> list[Json]:
+        """Return the deliveries of an event so far, newest first, with the answers."""
+        arguments = {"event_id": event_id, "source": source}
+        answer = self._send({"type": "pg_get_event_by_id", "args": arguments})
+        return list(answer["invocations"])
 
     def set_permission(self, action: str, role: str, *, is_allowed: bool) -> None:
         """Allow an action to a role, or take that back."""

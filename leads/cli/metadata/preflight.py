@@ -8,6 +8,7 @@ from typing import Any
 
 from leads.adapters.hasura_admin import RequestRefused
 from leads.cli.metadata import source as database
+from leads.cli.metadata.checks import find_stopped_calls
 from leads.cli.metadata.engine import Engine
 from leads.cli.metadata.permission import OF_DIVA, find_missing_permission
 from leads.cli.metadata.pieces import Json, Key
@@ -34,10 +35,27 @@ def find_obstacles(
     yield from database.find_old_catalog(engine, source)
     yield from _find_missing_variables(engine, metadata, version, source, wanted)
     yield from database.find_missing_rights(engine, source)
+    yield from find_stopped_calls(engine, dict.fromkeys(_entries(wanted)), wanted)
     if OF_DIVA not in held:
         yield from find_missing_permission(held)
     kept = {key: held[key] for key in wanted if key in held}
     yield from database.find_missing_triggers(engine, source, kept)
+
+
+def describe_allow_list(engine: Engine, wanted: Mapping[Key, Any], held: Mapping[Key, Any]) -> str:
+    """Say that the allow list stops our calls until a step has added our entries; empty if it does not."""
+    missing = [name for kind, name in _entries(wanted) if (kind, name) not in held]
+    if not missing or not engine.has_allow_list():
+        return ""
+    return (
+        f"The engine's allow list is on, without our entries: {', '.join(missing)}. This step adds them; "
+        "until then Hasura refuses the calls of edge and handlers."
+    )
+
+
+def _entries(wanted: Mapping[Key, Any]) -> list[Key]:
+    """Return the entry in the allow list that each of our collections needs."""
+    return [("allow-list entry", name) for kind, name in wanted if kind == "query collection"]
 
 
 def find_old_version(engine: Engine, accepted: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ import uvicorn
 
 from graphql_engine.engine import Engine
 from graphql_engine.lifecycle import Lifecycle
-from graphql_engine.metadata.directory import read_directories
+from graphql_engine.metadata.directory import empty_metadata, read_directory
 from graphql_engine.server import create_app
 from graphql_engine.settings import StartError, read_settings
 
@@ -33,10 +33,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--metadata",
         type=Path,
-        action="append",
-        default=[],
         metavar="DIR",
-        help="metadata directory (CLI config v3); given several times, they are merged",
+        help="metadata directory (CLI config v3)",
     )
     parser.add_argument("--migrations", type=Path, metavar="DIR", help="migrations to apply before serving")
     parser.add_argument(
@@ -86,7 +84,7 @@ async def serve(chosen: argparse.Namespace, plan: dict[str, Any] | None) -> None
     environment = dict(os.environ)
     environment.setdefault("HASURA_GRAPHQL_DATABASE_URL", chosen.database_url)
     settings = read_settings(environment)
-    metadata = read_directories(chosen.metadata)
+    metadata = read_directory(chosen.metadata) if chosen.metadata else empty_metadata()
     database_url = source_url(metadata, environment, chosen.database_url)
     engine = Engine(settings, database_url, metadata)
     lifecycle = Lifecycle(engine, chosen.migrations)

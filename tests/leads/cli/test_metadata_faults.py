@@ -126,7 +126,7 @@ def test_after_a_wipe_one_command_brings_ours_back(shared: Shared, database: str
 
     said = shared.run("recover")
 
-    assert "1 rows wait to be processed" in said
+    assert "1 rows wait to be processed; 1 of them had no event" in said
     shared.run("verify", "9b")
     assert of_others(shared.pieces()).keys() == split(_project_of_diva(), "default").keys()
     with psycopg.connect(database) as connection:

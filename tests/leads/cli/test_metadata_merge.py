@@ -12,7 +12,7 @@ from leads.cli.metadata.pieces import split
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.metadata_form.files import formatted_files
 from sandbox.processes import Processes
-from sandbox.stack.hasura import metadata_arguments, start_engine
+from sandbox.stack.hasura import start_engine
 from tests.support.hasura_project import OWN, TABLES, Project, make_own, make_project
 
 SECRET = "admin-secret-of-the-test"
@@ -64,7 +64,7 @@ def test_the_merged_project_applied_to_an_engine_is_whole_and_consistent(
         "NOTIFICATIONS_URL": "http://127.0.0.1:9",
     }  # fmt: skip
     with Processes() as processes:
-        arguments = metadata_arguments(DIVA_METADATA)
+        arguments = ("--metadata", str(DIVA_METADATA))
         running = start_engine(processes, database, *arguments, environment=environment)
         with HasuraAdmin(running.url, SECRET) as hasura:
             engine = Engine(hasura)

@@ -14,6 +14,7 @@ from leads.cli.metadata.deploy import Deployment
 from leads.cli.metadata.directory import DIRECTORY, read_directory
 from leads.cli.metadata.engine import Engine, MetadataError
 from leads.cli.metadata.files import Files
+from tests.support.hasura_project import make_own
 from tests.support.shared_engine import SECRET, Shared, running_shared_engine
 
 TRIGGER = '"notify_hasura_pancake_webhook_event_status_update_INSERT"'
@@ -130,9 +131,35 @@ def test_a_missing_sql_trigger_stops_the_next_9a(shared: Shared, database: str) 
     assert shared.export() == before
 
 
+def test_an_allow_list_without_our_entries_is_named_and_9a_adds_them(database: str, tmp_path: Path) -> None:
+    said = "The engine's allow list is on, without our entries: pancake, pancake_calls, pancake_settings."
+    is_on = {"HASURA_GRAPHQL_ENABLE_ALLOWLIST": "true"}
+    with running_shared_engine(database, tmp_path / "backups", **is_on) as engine:
+        assert said in engine.run("9a", "--dry-run")
+        assert said in engine.run("9a")
+        assert "allow list" not in engine.run("9a")
+        engine.api("drop_collection_from_allowlist", {"collection": "pancake_calls"})
+        verified = engine.run("verify", "9a", code=1)
+    assert "allow-list entry pancake_calls is missing: Hasura stops its calls" in verified
+
+
+def test_a_directory_without_an_entry_for_the_allow_list_is_refused(database: str, tmp_path: Path) -> None:
+    """While the list is off, nothing needs the entry."""
+    own = make_own(tmp_path / "own")
+    (own / "allow_list.yaml").write_text("- collection: pancake\n  scope:\n    global: true\n")
+    said = "allow-list entry pancake_calls is missing: Hasura stops its calls"
+    is_on = {"HASURA_GRAPHQL_ENABLE_ALLOWLIST": "true"}
+    with running_shared_engine(database, tmp_path / "backups", **is_on) as engine:
+        before = engine.export()
+        assert said in engine.run("9a", "--metadata", str(own), code=1)
+        assert engine.export() == before
+    with running_shared_engine(database, tmp_path / "backups") as engine:
+        assert "allow list" not in engine.run("9a", "--dry-run", "--metadata", str(own))
+
+
 def test_a_dry_run_shows_what_would_change_and_changes_nothing(shared: Shared) -> None:
     before = shared.export()
-    assert "table public.pancake_webhook_event is missing" in shared.run("9a", "--dry-run")
+    assert "table public.pancake_webhook_event\n  missing" in shared.run("9a", "--dry-run")
     assert shared.export() == before
     assert not list(shared.folder.glob("*"))
 
@@ -142,15 +169,19 @@ def test_a_dry_run_shows_what_would_change_and_changes_nothing(shared: Shared) -
     shared.api("pg_drop_select_permission", permission)
     assert "Changed on the engine" in shared.run("9a", "--dry-run", code=1)
     said = json.loads(shared.run("9a", "--dry-run", "--over-drift", "--json"))
-    assert said == {"step": "9a", "changes": ["table public.pancake_source differs: select_permissions"]}
+    (change,) = said["changes"]
+    assert (said["step"], change["name"], change["change"]) == ("9a", "public.pancake_source", "changed")
+    assert [place["path"] for place in change["places"]] == ["select_permissions"]
 
 
 def test_the_attempt_to_store_a_lead_leaves_nothing(shared: Shared, database: str) -> None:
     shared.run("9a")
-    tables = ("pancake_connection", "pancake_webhook_event", "integration_change", "hdb_catalog.event_log")
+    tables = ("pancake_connection", "pancake_webhook_event", "integration_change")
     with psycopg.connect(database) as connection:
         for table in tables:
             assert connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone() == (0,), table
+        events = connection.execute("SELECT payload ->> 'op' FROM hdb_catalog.event_log").fetchall()
+    assert events == [("MANUAL",)]  # the probe event, which is delivered afterwards
 
 
 def test_an_engine_that_may_not_act_as_the_handlers_is_asked_for_their_rights(

@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from leads.cli.exit_codes import ExitCode
-from leads.cli.metadata.command import Step
 from leads.cli.metadata.directory import DIRECTORY
 from leads.cli.metadata.opening import Directory
 from leads.cli.metadata.project.check import find_problems
 from leads.cli.metadata.project.layout import find_layout
 from leads.cli.metadata.project.plan import Plan, find_our_part, plan_merge, plan_unmerge
 from leads.cli.metadata.project.write import write_plan
+from leads.cli.metadata.steps import Step
 from leads.cli.output import AsJson, examples, print_json, print_line, say
 
 ProjectArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The project: it has config.yaml.")]

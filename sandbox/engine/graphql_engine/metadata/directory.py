@@ -1,4 +1,4 @@
-"""Read metadata directories into the JSON that the engine works on.
+"""Read a metadata directory into the JSON that the engine works on.
 
 An unknown file, an unknown key, or an unsupported key stops the start; the message names file and key.
 """
@@ -8,7 +8,6 @@ from typing import Any
 
 from graphql_engine.metadata import keys, yaml_files
 from graphql_engine.metadata.access import Json
-from graphql_engine.metadata.merge import merge
 from graphql_engine.metadata.sdl import read_sdl
 from graphql_engine.metadata.shape import ANY, Shape, check
 from graphql_engine.metadata.yaml_files import INCLUDE
@@ -43,14 +42,6 @@ KNOWN |= {"actions.graphql", "databases"}
 
 def empty_metadata() -> dict[str, Any]:
     return {"version": 3, "sources": []}
-
-
-def read_directories(directories: list[Path]) -> dict[str, Any]:
-    """Read several directories and merge them. Raises StartError if two contradict each other."""
-    merged = empty_metadata()
-    for directory in directories:
-        merged = merge(merged, read_directory(directory), str(directory))
-    return merged
 
 
 def read_directory(directory: Path) -> Json:

@@ -1,11 +1,10 @@
-"""Metadata directories: an unknown or unsupported key or file stops the start and is named."""
+"""A metadata directory: an unknown or unsupported key or file stops the start and is named."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from graphql_engine.metadata.directory import read_directories, read_directory
+from graphql_engine.metadata.directory import read_directory
 from graphql_engine.settings import StartError
 
 SOURCE = """
@@ -110,24 +109,3 @@ def test_a_key_given_twice_is_refused(directory: Path) -> None:
     (directory / "actions.yaml").write_text("actions: []\nactions: []\n")
     with pytest.raises(StartError, match="given twice"):
         read_directory(directory)
-
-
-def test_directories_are_merged_by_identity(directory: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(directory, other)
-    (other / "actions.graphql").unlink()
-    (other / "actions.yaml").unlink()
-    table = "table: {name: job, schema: public}\nis_enum: false\n"
-    (other / "databases/default/tables/public_job.yaml").write_text(table)
-    tables = read_directories([directory, other])["sources"][0]["tables"]
-    assert len(tables) == 1
-    assert set(tables[0]) == {"table", "event_triggers", "is_enum"}
-
-
-def test_directories_that_contradict_each_other_are_refused(directory: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(directory, other)
-    path = other / "databases/default/tables/public_job.yaml"
-    path.write_text(path.read_text().replace("num_retries: 3", "num_retries: 4"))
-    with pytest.raises(StartError, match="num_retries"):
-        read_directories([directory, other])

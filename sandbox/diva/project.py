@@ -1,0 +1,27 @@
+"""Diva's project of the Hasura CLI, alone and with our part in it."""
+
+import shutil
+from pathlib import Path
+
+from leads.cli.metadata.directory import DIRECTORY
+from leads.cli.metadata.project.layout import find_layout
+from leads.cli.metadata.project.plan import find_our_part, plan_merge
+from leads.cli.metadata.project.write import write_plan
+from leads.cli.metadata.steps import Step
+from sandbox.diva import CONFIG, METADATA
+
+
+def copy_project(root: Path) -> None:
+    """Copy Diva's project to `root`, which must not exist."""
+    shutil.copytree(METADATA, root / METADATA.name)
+    shutil.copy(CONFIG, root)
+
+
+def merge_project(root: Path) -> Path:
+    """Copy Diva's project to `root` and do what `leads metadata merge` does; return the metadata directory.
+
+    An engine starts with one metadata directory, and our metadata refers to Diva's tables.
+    """
+    copy_project(root)
+    write_plan(plan_merge(find_our_part(find_layout(root, None), Step.AFTER_SERVICES, DIRECTORY)))
+    return root / METADATA.name
