@@ -81,6 +81,10 @@ BEGIN
             ('public.ticket', 'UPDATE', 'source_id, data'),
             ('public.staff', 'SELECT', 'id, full_name, role, is_active'),
             ('public.view_pancake_stored_setting', 'SELECT', NULL),
+            -- The switches, and no other setting: the trigger of the view writes Diva's table with the rights of its owner.
+            ('public.view_pancake_setting', 'SELECT', 'id'),
+            ('public.view_pancake_setting', 'UPDATE', 'kill_switch, processing_paused, change_reason'),
+            ('public.pancake_source', 'UPDATE', 'is_active, change_reason'),
             -- The integration's: connection and reconcile. The base URL of a connection is set when it is created, and never changed.
             ('public.pancake_connection', 'SELECT', NULL),
             ('public.pancake_connection', 'INSERT', 'id, name, workspace_id, table_names, api_base_url, record_timezone, api_key_encrypted, header_secret_encrypted, signature_mode, token_sha256'),
@@ -96,7 +100,7 @@ BEGIN
             -- What reconcile stores is compared with it; rotate-keys names its keys.
             ('public.customer_erasure', 'SELECT', 'id, digest, connection_id, table_name, erased_at'),
             -- The history of changes is written by triggers with the rights of their owner.
-            ('public.integration_change', 'SELECT', 'id, transaction_id, changed_at, kind, action, row_id, name, changed_by, hasura_role, database_role, application, before, after'),
+            ('public.integration_change', 'SELECT', 'id, transaction_id, changed_at, kind, action, row_id, name, changed_by, hasura_role, database_role, application, before, after, reason'),
             -- Hasura's, for its trigger function, when reconcile stores a lead.
             ('hdb_catalog.event_log', 'INSERT', NULL)
         ) AS g (name, privilege, columns)

@@ -17,6 +17,7 @@ from leads.cli.reconcile.command import reconcile
 from leads.cli.replay.command import replay
 from leads.cli.serve import serve
 from leads.cli.status import status
+from leads.cli.switch import app as switch
 from leads.cli.tickets.command import app as tickets
 from leads.cli.token import token
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command("serve", epilog=examples("serve"))(serve)
 app.add_typer(connection, name="connection")
+app.add_typer(switch, name="switch")
 app.command("token", epilog=examples("token pancake_service"))(token)
 app.command(
     "replay", epilog=examples("replay 17 18 --dry-run", "replay --status skipped_kill_switch --drain")

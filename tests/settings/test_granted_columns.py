@@ -16,7 +16,7 @@ UNTRACKED = ["customer_erasure", "view_pancake_stored_setting"]
 GRANTED: dict[tuple[str, str], str] = {
     ("integration_change", "select"): (
         "action after application before changed_at changed_by database_role hasura_role id kind "
-        "name row_id transaction_id"
+        "name reason row_id transaction_id"
     ),
     (
         "pancake_assignee",
@@ -41,7 +41,7 @@ GRANTED: dict[tuple[str, str], str] = {
         "connection_id first_seen_at id is_active is_removed name pancake_source_id "
         "parent_source_id synced_at"
     ),
-    ("pancake_source", "update"): "is_active",
+    ("pancake_source", "update"): "change_reason is_active",
     ("pancake_webhook_event", "select"): (
         "account_id applied_at arrived_at assignee_id attempts connection_id created_at "
         "error_code error_detail evidence held_at id ingested_at modified_on next_attempt_at "
@@ -60,7 +60,7 @@ GRANTED: dict[tuple[str, str], str] = {
         "replay_rate_per_second sla_minutes"
     ),
     ("view_pancake_setting", "update"): (
-        "consent_mode cron_run_retention_days engine_log_retention_days held_retention_days "
+        "change_reason consent_mode cron_run_retention_days engine_log_retention_days held_retention_days "
         "kill_switch payload_retention_days processing_paused replay_rate_per_second sla_minutes"
     ),
 }

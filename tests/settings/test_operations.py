@@ -74,6 +74,18 @@ class TestConnectionAndSwitches:
             ({"allowlist_mode": "off"}, {"allowlist_mode": "monitor"}),
         ]
 
+    async def test_a_switch_may_be_turned_with_a_reason(self, harness: SettingsHarness) -> None:
+        change = {"kill_switch": False, "change_reason": "go-live W1"}
+        await harness.run("pancake_settings_update_settings", set=change)
+        source = harness.one("SELECT id::text FROM pancake_source WHERE pancake_source_id = '-1'")["id"]
+        for is_active, reason in ((False, "spam"), (True, None)):
+            variables = {"is_active": is_active} | ({"reason": reason} if reason else {})
+            await harness.run("pancake_settings_set_source_active", id=source, **variables)
+        entries = (await harness.run("pancake_settings_history", limit=3))["integration_change"]
+        assert [(entry["kind"], entry["changed_by"], entry["reason"]) for entry in entries] == [
+            ("source", ADMIN_ID, None), ("source", ADMIN_ID, "spam"), ("setting", ADMIN_ID, "go-live W1"),
+        ]  # fmt: skip
+
     async def test_unreadable_settings_show_the_value_that_the_handlers_use(
         self, harness: SettingsHarness
     ) -> None:

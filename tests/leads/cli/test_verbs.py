@@ -51,6 +51,7 @@ def test_the_verbs_are_those_of_the_operators() -> None:
         "erase",
         "status",
         "connection",
+        "switch",
         "metadata",
         "edge-spool",
         "tickets",

@@ -86,6 +86,8 @@ CREATE TABLE public.pancake_source (
     synced_at timestamptz,
     -- When sync_sources notified the admins of the new source.
     announced_at timestamptz,
+    -- Written only, with is_active: the trigger of 1777870069938 moves it into the history.
+    change_reason text,
     CONSTRAINT pk_pancake_source PRIMARY KEY (id),
     CONSTRAINT uq_pancake_source UNIQUE (connection_id, pancake_source_id),
     -- A source has no name until sync_sources has read it from Pancake. Its leads cannot be attributed, so it stays inactive.
@@ -563,7 +565,9 @@ SELECT
     (jsonb_path_query_first_tz(
         s.setting, '$.changed_at ? (@ like_regex "^[0-9]{4}-").datetime()', silent => true
     ) #>> '{}')::timestamptz AS changed_at,
-    s.setting ->> 'changed_by' AS changed_by
+    s.setting ->> 'changed_by' AS changed_by,
+    -- Written only: the reason of a change, for the history.
+    NULL::text AS change_reason
 FROM (
     SELECT (SELECT v.setting FROM public.view_pancake_stored_setting AS v) AS setting
 ) AS s
@@ -579,14 +583,20 @@ $$;
 
 -- Write the settings that an UPDATE of the view changes. Other keys of app_settings and unchanged settings are not written, except
 -- those that cannot be read: they get the value that is shown, which was used for them before.
+-- With the rights of the owner: who may write columns of the view may write nothing else of Diva's settings.
 CREATE FUNCTION public.pancake_setting_write() RETURNS trigger
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     wanted CONSTANT jsonb := to_jsonb(NEW);
     refused text;
     changes jsonb;
 BEGIN
+    IF NEW.change_reason IS NOT NULL THEN
+        PERFORM set_config('integration.change_reason', NEW.change_reason, true);
+        NEW.change_reason := NULL;
+    END IF;
     -- What the view shows has no problem, so this one is of the change.
     SELECT min(p.problem) INTO refused FROM public.pancake_setting_problem(wanted) AS p;
     IF refused IS NOT NULL THEN
@@ -619,6 +629,8 @@ BEGIN
     RETURN NEW;
 END
 $$;
+
+REVOKE EXECUTE ON FUNCTION public.pancake_setting_write() FROM PUBLIC;
 
 CREATE TRIGGER pancake_setting_write
     INSTEAD OF UPDATE ON public.view_pancake_setting
