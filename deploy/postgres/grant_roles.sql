@@ -77,7 +77,7 @@ BEGIN
             -- Diva's: backfill-phones, tickets, and what reconcile reads.
             ('public.account', 'SELECT', 'id, phone_code, phone_number, phone_enabled, normalized_phone'),
             ('public.account', 'UPDATE', 'normalized_phone'),
-            ('public.ticket', 'SELECT', 'id, source_id, data'),
+            ('public.ticket', 'SELECT', 'id, source_id, assignee_id, first_response_at, data, created_at'),
             ('public.ticket', 'UPDATE', 'source_id, data'),
             ('public.staff', 'SELECT', 'id, full_name, role, is_active'),
             ('public.view_pancake_stored_setting', 'SELECT', NULL),
@@ -91,6 +91,7 @@ BEGIN
             ('public.pancake_connection', 'UPDATE', 'record_timezone, api_key_encrypted, token_sha256, previous_token_sha256, previous_token_expires_at, webhook_secret_encrypted, previous_webhook_secret_encrypted, previous_webhook_secret_expires_at, header_secret_encrypted, previous_header_secret_encrypted, previous_header_secret_expires_at, status, status_changed_at, poll_watermark, updated_at'),
             ('public.pancake_source', 'SELECT', NULL),
             ('public.pancake_source', 'INSERT', NULL),
+            ('public.pancake_assignee', 'SELECT', 'source_id, staff_id, is_active, weight, assigned_count, was_available'),
             ('public.pancake_webhook_event', 'SELECT', NULL),
             ('public.pancake_webhook_event', 'INSERT', NULL),
             ('public.pancake_webhook_event', 'UPDATE', 'payload, status, origin, created_at, replayed_by, replayed_at'),

@@ -15,6 +15,7 @@ from leads.cli.metadata.project.commands import add_project_verbs
 from leads.cli.output import examples, exit_code_table
 from leads.cli.reconcile.command import reconcile
 from leads.cli.replay.command import replay
+from leads.cli.report.command import report
 from leads.cli.serve import serve
 from leads.cli.status import status
 from leads.cli.switch import app as switch
@@ -47,6 +48,7 @@ app.command("history", epilog=examples("history", "history --of connection --of 
 app.command(
     "erase", epilog=examples("erase --phone 0905111222 --dry-run", "erase --record Diva/lead/8f0c… --yes")
 )(erase)
+app.command("report", epilog=examples("report", "report --from 2026-05-01 --html > may.html"))(report)
 add_project_verbs(metadata)
 app.add_typer(metadata, name="metadata")
 app.command("status", epilog=examples("status", "status --json"))(status)

@@ -54,17 +54,28 @@ GRANTED: dict[tuple[str, str], str] = {
         "view_pancake_connection_status",
         "select",
     ): "connection_id reason scheduled_time status_after status_before",
+    ("view_pancake_report_owner", "select"): (
+        "bound changed connection owner share source source_id spread tickets week weight"
+    ),
+    ("view_pancake_report_source", "select"): (
+        "changed connection held leads missed_by_webhook no_phone response_p50_business_minutes "
+        "response_p50_minutes response_p95_business_minutes response_p95_minutes source source_id tickets "
+        "unanswered unassigned week"
+    ),
     ("view_pancake_setting", "select"): (
-        "changed_at changed_by consent_mode cron_run_retention_days engine_log_retention_days "
-        "held_retention_days id kill_switch payload_retention_days problems processing_paused "
-        "replay_rate_per_second sla_minutes"
+        "business_hours changed_at changed_by consent_mode cron_run_retention_days engine_log_retention_days "
+        "former_owner held_retention_days holidays id kill_switch payload_retention_days problems "
+        "processing_paused replay_rate_per_second sla_minutes"
     ),
     ("view_pancake_setting", "update"): (
-        "change_reason consent_mode cron_run_retention_days engine_log_retention_days held_retention_days "
+        "business_hours change_reason consent_mode cron_run_retention_days engine_log_retention_days "
+        "former_owner held_retention_days holidays "
         "kill_switch payload_retention_days processing_paused replay_rate_per_second sla_minutes"
     ),
 }
-"""What crm_admin may do, with the columns. No other role may do anything with our tables."""
+"""What crm_admin may do, with the columns."""
+FOR_MANAGERS = ("view_pancake_report_owner", "view_pancake_report_source")
+"""What crm_manager may read, with the same columns. No other role may do anything with our tables."""
 TABLES = sorted({table for table, _ in GRANTED})
 # The type that holds an operation's columns, and the field without which the type is of no use.
 HOLDERS = {
@@ -77,7 +88,8 @@ OTHER_INPUTS = ("{table}_bool_exp", "{table}_order_by", "{table}_inc_input", "{t
 
 def granted(role: str, table: str, operation: str) -> set[str] | None:
     """The columns that a role may use; None if it has no such operation."""
-    columns = GRANTED.get((table, operation)) if role == "crm_admin" else None
+    may = role == "crm_admin" or (role == "crm_manager" and table in FOR_MANAGERS)
+    columns = GRANTED.get((table, operation)) if may else None
     return None if columns is None else set(columns.split())
 
 

@@ -14,7 +14,7 @@ from tests.support.statements import is_refused, placeholders, prepare
 BY_OWNER = {"backfill_phones/create_index", "backfill_phones/drop_index"}
 """An index is built by the owner of its table."""
 
-OF_COMMANDS = ("backfill_phones", "connection_secrets", "history", "switches", "tickets")
+OF_COMMANDS = ("backfill_phones", "connection_secrets", "history", "report", "switches", "tickets")
 """Folders of the statements that only `leads` runs with the operators' role. The owner erases."""
 
 OF_RECONCILE = (
@@ -50,7 +50,7 @@ TABLES = {
     },
     OPERATORS: {
         "account", "customer_erasure", "integration_change", "staff", "ticket", "view_pancake_stored_setting",
-        "view_pancake_setting", "pancake_connection", "pancake_cron_run", "pancake_source",
+        "view_pancake_setting", "pancake_assignee", "pancake_connection", "pancake_cron_run", "pancake_source",
         "pancake_webhook_event", f"{HASURA}event_log",
     },
 }  # fmt: skip

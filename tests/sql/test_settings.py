@@ -18,6 +18,9 @@ DEFAULTS: dict[str, Any] = {
     "held_retention_days": 365,
     "cron_run_retention_days": 180,
     "engine_log_retention_days": 7,
+    "former_owner": "off",
+    "business_hours": "always",
+    "holidays": "none",
 }
 BOUNDS = {
     "sla_minutes": (1, 1440),

@@ -5,6 +5,15 @@ SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
 DROP VIEW IF EXISTS public.view_pancake_connection_status;
+DROP VIEW IF EXISTS public.view_pancake_report_owner;
+DROP VIEW IF EXISTS public.view_pancake_report_source;
+DROP FUNCTION IF EXISTS public.pancake_report_week();
+DROP FUNCTION IF EXISTS public.pancake_report_owner(timestamptz, timestamptz);
+DROP FUNCTION IF EXISTS public.pancake_report_source(timestamptz, timestamptz);
+DROP FUNCTION IF EXISTS public.pancake_created_ticket(timestamptz, timestamptz);
+DROP FUNCTION IF EXISTS public.pancake_arrived_event(timestamptz, timestamptz);
+DROP FUNCTION IF EXISTS public.pancake_business_minutes(timestamptz, timestamptz, text, text);
+DROP FUNCTION IF EXISTS public.pancake_business_period(text);
 DROP FUNCTION IF EXISTS public.pancake_delete_event_logs(timestamptz, bigint);
 DROP FUNCTION IF EXISTS public.pancake_pending_event_ids(interval);
 DROP FUNCTION IF EXISTS public.pancake_payload_hash(bytea, uuid, text);
