@@ -21,9 +21,12 @@ GRANTED: dict[tuple[str, str], str] = {
     (
         "pancake_assignee",
         "select",
-    ): "assigned_count created_at id is_active source_id staff_id total_assigned weight",
-    ("pancake_assignee", "insert"): "is_active source_id staff_id weight",
-    ("pancake_assignee", "update"): "is_active weight",
+    ): (
+        "assigned_count assigned_on assigned_today created_at daily_cap id is_active open_cap shift "
+        "source_id staff_id total_assigned weight"
+    ),
+    ("pancake_assignee", "insert"): "daily_cap is_active open_cap shift source_id staff_id weight",
+    ("pancake_assignee", "update"): "daily_cap is_active open_cap shift weight",
     ("pancake_assignee", "delete"): "",
     ("pancake_connection", "select"): (
         "allowed_ip_ranges allowlist_mode api_base_url created_at has_api_key has_header_secret "
@@ -64,13 +67,14 @@ GRANTED: dict[tuple[str, str], str] = {
     ),
     ("view_pancake_setting", "select"): (
         "business_hours changed_at changed_by consent_mode cron_run_retention_days engine_log_retention_days "
-        "former_owner held_retention_days holidays id kill_switch payload_retention_days problems "
-        "processing_paused replay_rate_per_second sla_minutes"
+        "former_owner held_retention_days holidays id kill_switch max_tickets_ahead payload_retention_days "
+        "problems processing_paused recall_after_minutes recall_max_times replay_rate_per_second sla_minutes"
     ),
     ("view_pancake_setting", "update"): (
         "business_hours change_reason consent_mode cron_run_retention_days engine_log_retention_days "
         "former_owner held_retention_days holidays "
-        "kill_switch payload_retention_days processing_paused replay_rate_per_second sla_minutes"
+        "kill_switch max_tickets_ahead payload_retention_days processing_paused recall_after_minutes "
+        "recall_max_times replay_rate_per_second sla_minutes"
     ),
 }
 """What crm_admin may do, with the columns."""

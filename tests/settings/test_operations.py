@@ -37,6 +37,9 @@ class TestConnectionAndSwitches:
             "cron_run_retention_days": 180,
             "engine_log_retention_days": 7,
             "former_owner": "off",
+            "recall_after_minutes": 0,
+            "recall_max_times": 1,
+            "max_tickets_ahead": 5,
             "business_hours": "always",
             "holidays": "none",
             "replay_rate_per_second": 20,
@@ -108,6 +111,9 @@ class TestConnectionAndSwitches:
             ({"kill_switch": None}, "kill_switch must be true or false, not null"),
             ({"consent_mode": "maybe"}, "consent_mode must be off or record"),
             ({"sla_minutes": 0}, "sla_minutes must be 1 to 1440"),
+            ({"recall_after_minutes": 1441}, "recall_after_minutes must be 0 to 1440"),
+            ({"recall_max_times": 0}, "recall_max_times must be 1 to 10"),
+            ({"max_tickets_ahead": 0}, "max_tickets_ahead must be 1 to 100"),
             ({"former_owner": "maybe"}, "former_owner must be off or on"),
             ({"business_hours": "9 to 5"}, "business_hours must be always, or like: mon-fri 08:00-17:30"),
             ({"business_hours": "mon 25:00-26:00"}, "business_hours must be always, or like: mon-fri"),
@@ -204,6 +210,9 @@ class TestSourcesAndRosters:
             "pancake_settings_update_assignee", id=member, set={"weight": 5, "is_active": False}
         )
         assert data["update_pancake_assignee_by_pk"]["weight"] == 5
+        limits = {"shift": "mon-fri 08:00-12:00, sat 08:00-10:00", "daily_cap": 20, "open_cap": None}
+        data = await harness.run("pancake_settings_update_assignee", id=member, set=limits)
+        assert {name: data["update_pancake_assignee_by_pk"][name] for name in limits} == limits
         await harness.run("pancake_settings_remove_assignee", id=member)
         assert len(harness.sql("SELECT id FROM pancake_assignee")) == 1
 
@@ -215,6 +224,14 @@ class TestSourcesAndRosters:
                 "pancake_settings_update_assignee", id=member, set={"weight": weight}
             )
             assert "ck_pancake_assignee_weight" in refusal
+        for change, constraint in (
+            ({"shift": "9 to 5"}, "ck_pancake_assignee_shift"),
+            ({"shift": "mon 17:00-08:00"}, "ck_pancake_assignee_shift"),
+            ({"daily_cap": 0}, "ck_pancake_assignee_caps"),
+            ({"open_cap": -1}, "ck_pancake_assignee_caps"),
+        ):
+            refusal = await harness.refusal("pancake_settings_update_assignee", id=member, set=change)
+            assert constraint in refusal
         again = await harness.refusal("pancake_settings_add_assignee", staff_id=HANH)
         assert "uq_pancake_assignee" in again
         stranger = await harness.refusal("pancake_settings_add_assignee", staff_id=HANH[:-1] + "9")

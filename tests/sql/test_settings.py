@@ -19,6 +19,9 @@ DEFAULTS: dict[str, Any] = {
     "cron_run_retention_days": 180,
     "engine_log_retention_days": 7,
     "former_owner": "off",
+    "recall_after_minutes": 0,
+    "recall_max_times": 1,
+    "max_tickets_ahead": 5,
     "business_hours": "always",
     "holidays": "none",
 }
@@ -29,6 +32,9 @@ BOUNDS = {
     "held_retention_days": (90, 3650),
     "cron_run_retention_days": (30, 3650),
     "engine_log_retention_days": (1, 365),
+    "recall_after_minutes": (0, 1440),
+    "recall_max_times": (1, 10),
+    "max_tickets_ahead": (1, 100),
 }
 """With the default of payload_retention_days, which is the lower bound of held_retention_days."""
 LONGEST = {name: highest for name, (_, highest) in BOUNDS.items() if name.endswith("_retention_days")}

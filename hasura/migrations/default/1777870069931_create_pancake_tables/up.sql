@@ -4,6 +4,59 @@
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
+-- The settings: the values that each may have, and the one that is used in place of any other. It is the only place with bounds
+-- and defaults. The planner replaces the call by its result. A retention of 0 or less may mean "for ever" to the person who
+-- wrote it, and what is deleted is gone: it is read as the longest.
+CREATE FUNCTION public.pancake_setting_rules() RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT '{
+        "kill_switch": {"default": true, "one_of": ["true", "false"]},
+        "processing_paused": {"default": false, "one_of": ["true", "false"]},
+        "consent_mode": {"default": "off", "one_of": ["off", "record"]},
+        "sla_minutes": {"default": 30, "lowest": 1, "highest": 1440},
+        "replay_rate_per_second": {"default": 20, "lowest": 1, "highest": 1000},
+        "payload_retention_days": {"default": 90, "lowest": 7, "highest": 3650, "zero_or_less": 3650},
+        "held_retention_days": {"default": 365, "lowest": 7, "highest": 3650, "zero_or_less": 3650},
+        "cron_run_retention_days": {"default": 180, "lowest": 30, "highest": 3650, "zero_or_less": 3650},
+        "engine_log_retention_days": {"default": 7, "lowest": 1, "highest": 365, "zero_or_less": 365},
+        "former_owner": {"default": "off", "one_of": ["off", "on"]},
+        "recall_after_minutes": {"default": 0, "lowest": 0, "highest": 1440},
+        "recall_max_times": {"default": 1, "lowest": 1, "highest": 10},
+        "max_tickets_ahead": {"default": 5, "lowest": 1, "highest": 100},
+        "business_hours": {
+            "default": "always",
+            "matches": "^(always|(mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sat|sun))? ([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)(, (mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sat|sun))? ([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)){0,20})$",
+            "like": "always, or like: mon-fri 08:00-17:30, sat 08:00-12:00"
+        },
+        "holidays": {
+            "default": "none",
+            "matches": "^(none|[0-9]{4}-[01][0-9]-[0-3][0-9]([.][.][0-9]{4}-[01][0-9]-[0-3][0-9])?(, [0-9]{4}-[01][0-9]-[0-3][0-9]([.][.][0-9]{4}-[01][0-9]-[0-3][0-9])?){0,30})$",
+            "like": "none, or like: 2027-02-05..2027-02-11, 2027-04-30"
+        }
+    }'::jsonb
+$$;
+
+-- The stored text of a setting if its rule allows it, else null. A number has digits only: neither 1.5 nor " 90 " is one.
+CREATE FUNCTION public.pancake_valid_setting(stored text, rule jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT CASE
+        WHEN rule -> 'one_of' ? stored OR stored ~ (rule ->> 'matches') THEN stored
+        WHEN substring(stored FROM '^[0-9]{1,6}$')::integer BETWEEN (rule ->> 'lowest')::integer AND (rule ->> 'highest')::integer
+            THEN stored
+    END
+$$;
+
+-- Whether text has the form of the setting business_hours, and no period of it ends before it begins.
+CREATE FUNCTION public.pancake_valid_hours(hours text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT public.pancake_valid_setting(hours, public.pancake_setting_rules() -> 'business_hours') IS NOT NULL AND NOT EXISTS (
+        SELECT FROM regexp_split_to_table(hours, ', ') AS e (entry) WHERE substring(e.entry FROM '([0-9:]{5})-') >= right(e.entry, 5)
+    )
+$$;
+
 CREATE TABLE public.pancake_connection (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     name text NOT NULL,
@@ -110,12 +163,22 @@ CREATE TABLE public.pancake_assignee (
     total_assigned bigint DEFAULT 0 NOT NULL,
     last_assigned_seq bigint DEFAULT 0 NOT NULL,
     was_available boolean DEFAULT false NOT NULL,
+    -- When the member gets tickets, in the form of the setting business_hours; and how many a day in Vietnam, or open ones in all
+    -- of Diva, at most. The defaults limit nothing.
+    shift text DEFAULT 'always' NOT NULL,
+    daily_cap bigint,
+    open_cap bigint,
+    -- The last day on which the member was chosen, and how often on that day.
+    assigned_on date,
+    assigned_today bigint DEFAULT 0 NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT pk_pancake_assignee PRIMARY KEY (id),
     CONSTRAINT uq_pancake_assignee UNIQUE NULLS NOT DISTINCT (source_id, staff_id),
     CONSTRAINT fk_pancake_assignee_source FOREIGN KEY (source_id) REFERENCES public.pancake_source (id),
     CONSTRAINT fk_pancake_assignee_staff FOREIGN KEY (staff_id) REFERENCES public.staff (id),
-    CONSTRAINT ck_pancake_assignee_weight CHECK (weight BETWEEN 1 AND 100)
+    CONSTRAINT ck_pancake_assignee_weight CHECK (weight BETWEEN 1 AND 100),
+    CONSTRAINT ck_pancake_assignee_shift CHECK (public.pancake_valid_hours(shift)),
+    CONSTRAINT ck_pancake_assignee_caps CHECK (daily_cap >= 1 AND open_cap >= 1)
 );
 
 CREATE TABLE public.pancake_webhook_event (
@@ -416,47 +479,6 @@ CREATE TRIGGER pancake_assignee_keep_ratio
 -- STABLE or IMMUTABLE, not STRICT and without SET. Inlined, they cost nothing, use the indexes of the statement that calls
 -- them, and need the caller's privileges on the tables and on view_pancake_stored_setting only.
 
--- The settings: the values that each may have, and the one that is used in place of any other. It is the only place with bounds
--- and defaults. The planner replaces the call by its result. A retention of 0 or less may mean "for ever" to the person who
--- wrote it, and what is deleted is gone: it is read as the longest.
-CREATE FUNCTION public.pancake_setting_rules() RETURNS jsonb
-    LANGUAGE sql IMMUTABLE
-    AS $$
-    SELECT '{
-        "kill_switch": {"default": true, "one_of": ["true", "false"]},
-        "processing_paused": {"default": false, "one_of": ["true", "false"]},
-        "consent_mode": {"default": "off", "one_of": ["off", "record"]},
-        "sla_minutes": {"default": 30, "lowest": 1, "highest": 1440},
-        "replay_rate_per_second": {"default": 20, "lowest": 1, "highest": 1000},
-        "payload_retention_days": {"default": 90, "lowest": 7, "highest": 3650, "zero_or_less": 3650},
-        "held_retention_days": {"default": 365, "lowest": 7, "highest": 3650, "zero_or_less": 3650},
-        "cron_run_retention_days": {"default": 180, "lowest": 30, "highest": 3650, "zero_or_less": 3650},
-        "engine_log_retention_days": {"default": 7, "lowest": 1, "highest": 365, "zero_or_less": 365},
-        "former_owner": {"default": "off", "one_of": ["off", "on"]},
-        "business_hours": {
-            "default": "always",
-            "matches": "^(always|(mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sat|sun))? ([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)(, (mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sat|sun))? ([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)){0,20})$",
-            "like": "always, or like: mon-fri 08:00-17:30, sat 08:00-12:00"
-        },
-        "holidays": {
-            "default": "none",
-            "matches": "^(none|[0-9]{4}-[01][0-9]-[0-3][0-9]([.][.][0-9]{4}-[01][0-9]-[0-3][0-9])?(, [0-9]{4}-[01][0-9]-[0-3][0-9]([.][.][0-9]{4}-[01][0-9]-[0-3][0-9])?){0,30})$",
-            "like": "none, or like: 2027-02-05..2027-02-11, 2027-04-30"
-        }
-    }'::jsonb
-$$;
-
--- The stored text of a setting if its rule allows it, else null. A number has digits only: neither 1.5 nor " 90 " is one.
-CREATE FUNCTION public.pancake_valid_setting(stored text, rule jsonb) RETURNS text
-    LANGUAGE sql IMMUTABLE
-    AS $$
-    SELECT CASE
-        WHEN rule -> 'one_of' ? stored OR stored ~ (rule ->> 'matches') THEN stored
-        WHEN substring(stored FROM '^[0-9]{1,6}$')::integer BETWEEN (rule ->> 'lowest')::integer AND (rule ->> 'highest')::integer
-            THEN stored
-    END
-$$;
-
 -- The text of the value that is used for a setting; never null. `setting` is the JSON object with all of them, or anything else.
 CREATE FUNCTION public.pancake_setting_value(setting jsonb, name text) RETURNS text
     LANGUAGE sql IMMUTABLE
@@ -495,11 +517,10 @@ CREATE FUNCTION public.pancake_setting_problem(setting jsonb)
             setting ->> 'payload_retention_days', public.pancake_setting_rules() -> 'payload_retention_days'
         )::integer
     UNION ALL
-    SELECT 'business_hours', 'business_hours must not end before they begin, as in ' || e.entry
-    FROM regexp_split_to_table(
-        public.pancake_valid_setting(setting ->> 'business_hours', public.pancake_setting_rules() -> 'business_hours'), ', '
-    ) AS e (entry)
-    WHERE substring(e.entry FROM '([0-9:]{5})-') >= right(e.entry, 5)
+    SELECT 'business_hours', 'business_hours must not end before they begin'
+    WHERE
+        public.pancake_valid_setting(setting ->> 'business_hours', public.pancake_setting_rules() -> 'business_hours') IS NOT NULL
+        AND NOT public.pancake_valid_hours(setting ->> 'business_hours')
 $$;
 
 -- The settings as the handlers use them, always one row without nulls. It reads no table: the view below gives it what its owner
@@ -508,7 +529,8 @@ CREATE FUNCTION public.pancake_read_setting(setting jsonb)
     RETURNS TABLE (
         kill_switch boolean, processing_paused boolean, consent_mode text, sla_minutes integer, replay_rate_per_second integer,
         payload_retention_days integer, held_retention_days integer, cron_run_retention_days integer,
-        engine_log_retention_days integer, former_owner text, business_hours text, holidays text, problems text[]
+        engine_log_retention_days integer, former_owner text, recall_after_minutes integer,
+        recall_max_times integer, max_tickets_ahead integer, business_hours text, holidays text, problems text[]
     )
     LANGUAGE sql IMMUTABLE
     AS $$
@@ -527,6 +549,9 @@ CREATE FUNCTION public.pancake_read_setting(setting jsonb)
         public.pancake_setting_value(setting, 'cron_run_retention_days')::integer,
         public.pancake_setting_value(setting, 'engine_log_retention_days')::integer,
         public.pancake_setting_value(setting, 'former_owner'),
+        public.pancake_setting_value(setting, 'recall_after_minutes')::integer,
+        public.pancake_setting_value(setting, 'recall_max_times')::integer,
+        public.pancake_setting_value(setting, 'max_tickets_ahead')::integer,
         public.pancake_setting_value(setting, 'business_hours'),
         public.pancake_setting_value(setting, 'holidays'),
         ARRAY(SELECT p.problem FROM public.pancake_setting_problem(setting) AS p ORDER BY p.problem)
@@ -547,14 +572,15 @@ CREATE FUNCTION public.pancake_setting()
     RETURNS TABLE (
         kill_switch boolean, processing_paused boolean, consent_mode text, sla_minutes integer, replay_rate_per_second integer,
         payload_retention_days integer, held_retention_days integer, cron_run_retention_days integer,
-        engine_log_retention_days integer, former_owner text, business_hours text, holidays text, problems text[]
+        engine_log_retention_days integer, former_owner text, recall_after_minutes integer,
+        recall_max_times integer, max_tickets_ahead integer, business_hours text, holidays text, problems text[]
     )
     LANGUAGE sql STABLE
     AS $$
     SELECT
         r.kill_switch, r.processing_paused, r.consent_mode, r.sla_minutes, r.replay_rate_per_second, r.payload_retention_days,
-        r.held_retention_days, r.cron_run_retention_days, r.engine_log_retention_days, r.former_owner, r.business_hours,
-        r.holidays, r.problems
+        r.held_retention_days, r.cron_run_retention_days, r.engine_log_retention_days, r.former_owner,
+        r.recall_after_minutes, r.recall_max_times, r.max_tickets_ahead, r.business_hours, r.holidays, r.problems
     FROM (
         SELECT (SELECT v.setting FROM public.view_pancake_stored_setting AS v) AS setting OFFSET 0
     ) AS s
@@ -584,6 +610,9 @@ SELECT
     r.cron_run_retention_days,
     r.engine_log_retention_days,
     r.former_owner,
+    r.recall_after_minutes,
+    r.recall_max_times,
+    r.max_tickets_ahead,
     r.business_hours,
     r.holidays,
     r.problems,
@@ -703,6 +732,41 @@ CREATE FUNCTION public.pancake_business_minutes(started timestamptz, ended times
         ) AS o
         CROSS JOIN unnest(o.open_times) AS b (open_time)
     ), 0) END
+$$;
+
+-- What keeps a member of a roster from getting a ticket at a time, besides being inactive or off duty: the shift or a cap; null if
+-- nothing does. Open tickets are all of Diva's. Callers ask only for members who have a limit: it is not inlined.
+CREATE FUNCTION public.pancake_member_limit(member public.pancake_assignee, moment timestamptz) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT CASE
+        WHEN member.shift <> 'always' AND NOT EXISTS (
+            SELECT FROM public.pancake_business_period(member.shift) AS p
+            WHERE
+                p.weekday = extract(isodow FROM l.moment)
+                AND l.moment - date_trunc('day', l.moment) >= p.opens
+                AND l.moment - date_trunc('day', l.moment) < p.closes
+        ) THEN 'outside_shift'
+        WHEN member.daily_cap <= CASE WHEN member.assigned_on = l.moment::date THEN member.assigned_today ELSE 0 END THEN 'daily_cap'
+        WHEN member.open_cap <= (
+            SELECT count(*) FROM public.ticket AS t WHERE t.assignee_id = member.staff_id AND t.status IN ('new', 'in_progress')
+        ) THEN 'open_cap'
+    END
+    FROM (SELECT moment AT TIME ZONE 'Asia/Ho_Chi_Minh' AS moment) AS l
+$$;
+
+-- Whether a ticket waited for its first response for as long as the settings allow, since its owner was chosen last, and was not
+-- recalled too often. The minutes are business hours.
+CREATE FUNCTION public.pancake_recall_is_due(evidence jsonb, ticket_created_at timestamptz, moment timestamptz) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT
+        jsonb_array_length(coalesce(evidence #> '{assignment,recalls}', '[]')) < s.recall_max_times
+        AND public.pancake_business_minutes(
+            greatest(ticket_created_at, (evidence #>> '{assignment,assigned_at}')::timestamptz), moment, s.business_hours, s.holidays
+        ) >= s.recall_after_minutes
+        AND s.recall_after_minutes > 0
+    FROM public.pancake_setting() AS s
 $$;
 
 -- The active sources among those that a lead names; none while their connection is disabled. A lead is processed if it has at
@@ -1069,7 +1133,8 @@ $$;
 
 -- Whose tickets the sources' new ones became: one row for each source with tickets and each owner that was chosen, and for each
 -- active member of its roster. `spread` is the largest difference of assigned_count / weight between the members that were
--- available at the roster's last choice, `bound` what round robin guarantees for it: 1 / the lowest weight.
+-- available at the roster's last choice, `bound` what round robin guarantees for it: 1 / the lowest weight, or as many tickets as a
+-- member may be ahead if former owners or recalls go before turns.
 CREATE FUNCTION public.pancake_report_owner(since timestamptz, until timestamptz)
     RETURNS TABLE (
         connection text, source_id text, source text, owner text, tickets bigint, share double precision, changed bigint,
@@ -1095,7 +1160,10 @@ CREATE FUNCTION public.pancake_report_owner(since timestamptz, until timestamptz
         CROSS JOIN LATERAL (
             SELECT
                 max(a.assigned_count::double precision / a.weight) - min(a.assigned_count::double precision / a.weight) AS spread,
-                1::double precision / min(a.weight) AS bound
+                (
+                    SELECT CASE WHEN p.former_owner = 'on' OR p.recall_after_minutes > 0 THEN p.max_tickets_ahead ELSE 1 END
+                    FROM public.pancake_setting() AS p
+                )::double precision / min(a.weight) AS bound
             FROM public.pancake_assignee AS a
             WHERE a.source_id IS NOT DISTINCT FROM r.id AND a.is_active AND a.was_available
         ) AS f

@@ -234,9 +234,9 @@ CREATE OR REPLACE TRIGGER integration_change_record_delete
     );
 
 CREATE OR REPLACE TRIGGER integration_change_record
-    AFTER INSERT OR DELETE OR UPDATE OF source_id, staff_id, is_active, weight ON public.pancake_assignee
+    AFTER INSERT OR DELETE OR UPDATE OF source_id, staff_id, is_active, weight, shift, daily_cap, open_cap ON public.pancake_assignee
     FOR EACH ROW EXECUTE FUNCTION public.integration_change_record(
-        'roster', 'id', 'staff_id', 'source_id staff_id is_active weight'
+        'roster', 'id', 'staff_id', 'source_id staff_id is_active weight shift daily_cap open_cap'
     );
 
 CREATE OR REPLACE TRIGGER integration_change_record_truncate
