@@ -6,7 +6,7 @@ choice) is lifted to the lowest ratio of the members that stayed: it does not ge
 A choice without an available member changes no counter.
 
 A returning customer's former owner, if available, goes before the turns, and so does anyone but those who had
-a recalled ticket (`Rules`). They are counted as every other choice, and nobody gets more than so many tickets
+a recalled ticket (`Rules`). They are counted as every other choice, and no one gets more than so many tickets
 ahead of the member with the lowest ratio. So among members that are available the ratios differ by at most
 `max_ahead` over the lowest weight, and by at most 1 over it where only turns decide.
 """
@@ -133,7 +133,7 @@ def choose(roster: Sequence[Member], rules: Rules = TURNS) -> Choice:
 
 
 def _barred(available: Sequence[Member], rules: Rules) -> dict[str, str]:
-    """Return why available members may not get a recalled ticket; of any other ticket nobody is barred."""
+    """Return why available members may not get a recalled ticket; of any other ticket no one is barred."""
     if not rules.not_again:
         return {}
     lowest = min((member.ratio for member in available), default=Fraction())

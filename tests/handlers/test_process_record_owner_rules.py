@@ -67,7 +67,7 @@ async def test_a_former_owner_off_duty_loses_the_turn_to_others(harness: Handler
     assert assignment(again)["former_owner"] == {"staff_id": owner(first), "result": "off_duty"}
 
 
-async def test_the_former_owner_is_that_of_the_newest_ticket_whoever_gave_it(harness: HandlerHarness) -> None:
+async def test_the_former_owner_is_that_of_the_newest_ticket_by_whomever_it_was_given(harness: HandlerHarness) -> None:
     """A person moved the ticket to somebody in the roster: the customer knows that one."""
     staff = harness.fill_roster(2)
     harness.change_settings(former_owner="on")

@@ -32,7 +32,7 @@ def report(
     as_html: Annotated[bool, typer.Option("--html", help="Print a page for managers.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show managers what became of the leads of a week: sources, response times, owners.
+    """Show managers what happened to the leads of a week: sources, response times, owners.
 
     Without a period it is the last week that is over. The figures are counted as the key figures are. Needs
     DATABASE_URL.

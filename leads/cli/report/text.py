@@ -43,7 +43,7 @@ def is_fair(owner: OwnerFigures) -> bool:
 def fairness(owner: OwnerFigures) -> str:
     """Return the spread of the roster's counters and its bound."""
     if owner.spread is None or owner.bound is None:
-        return "nobody available"
+        return "no one available"
     return f"{owner.spread:.2f} of at most {owner.bound:.2f}"
 
 

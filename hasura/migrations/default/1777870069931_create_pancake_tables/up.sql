@@ -1073,7 +1073,10 @@ CREATE FUNCTION public.pancake_created_ticket(since timestamptz, until timestamp
             t.assignee_id::text AS owner, t.first_response_at IS NULL AS is_unanswered, t.created_at,
             coalesce(t.first_response_at, greatest(until, t.created_at)) AS ended_at
         FROM public.pancake_webhook_event AS e
-        JOIN public.ticket AS t ON t.id = e.ticket_id
+        -- OFFSET 0 keeps the planner from merging the subquery: tickets are read by key, never the whole table.
+        CROSS JOIN LATERAL (
+            SELECT k.assignee_id, k.first_response_at, k.created_at FROM public.ticket AS k WHERE k.id = e.ticket_id OFFSET 0
+        ) AS t
         WHERE e.created_at >= since AND e.created_at < until AND e.outcome = 'ticket_created'
     ) AS m
     CROSS JOIN public.pancake_setting() AS s
