@@ -16,6 +16,7 @@ from leads.services.cron_work import AdminNotice, CronReport, CronRun
 from leads.services.lost_ticks import count_lost_ticks, lost_ticks_notice
 from leads.services.outbox import SEND_LEASE
 from leads.services.process_record.claim import CLAIM_LEASE
+from leads.services.recalled_tickets import recall_tickets
 from leads.services.runtime import Runtime
 from leads.services.sending.rows import DueRow
 from leads.services.sending.time_left import has_time_to_send
@@ -107,6 +108,7 @@ STEPS: Sequence[Step] = (
     release_claims,
     refire_received,
     assign_tickets,
+    recall_tickets,
     send_notifications,
     send_notices,
     count_given_up,

@@ -85,7 +85,7 @@ def _failed(attempt: FailedAttempt) -> Processed:
 async def process_claim(runtime: Runtime, claim: Claim) -> Processed:
     """Load, decide, apply in one transaction, which commits with its last statement."""
     async with runtime.db.transaction() as transaction:
-        planned = await load_and_decide(transaction, claim, runtime.digester)
+        planned = await load_and_decide(transaction, claim, runtime.digester, runtime.clock.now())
         if isinstance(planned, NotProcessed):
             if planned.result == ERASED:
                 await erase_event(transaction, claim)

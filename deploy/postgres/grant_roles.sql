@@ -54,7 +54,7 @@ BEGIN
             ('public.pancake_source', 'INSERT', 'connection_id, pancake_source_id, name, parent_source_id, is_removed, first_seen_at, synced_at'),
             ('public.pancake_source', 'UPDATE', 'name, parent_source_id, is_removed, synced_at, announced_at'),
             ('public.pancake_assignee', 'SELECT', NULL),
-            ('public.pancake_assignee', 'UPDATE', 'assigned_count, total_assigned, last_assigned_seq, was_available'),
+            ('public.pancake_assignee', 'UPDATE', 'assigned_count, total_assigned, last_assigned_seq, was_available, assigned_on, assigned_today'),
             ('public.pancake_webhook_event', 'SELECT', NULL),
             ('public.pancake_webhook_event', 'INSERT', NULL),
             ('public.pancake_webhook_event', 'UPDATE', NULL),
@@ -84,13 +84,17 @@ BEGIN
             ('public.ticket', 'UPDATE', 'source_id, data'),
             ('public.staff', 'SELECT', 'id, full_name, role, is_active, on_duty'),
             ('public.view_pancake_stored_setting', 'SELECT', NULL),
+            -- The switches, and no other setting: the trigger of the view writes Diva's table with the rights of its owner.
+            ('public.view_pancake_setting', 'SELECT', 'id'),
+            ('public.view_pancake_setting', 'UPDATE', 'kill_switch, processing_paused, change_reason'),
+            ('public.pancake_source', 'UPDATE', 'is_active, change_reason'),
             -- The integration's: connection and reconcile. The base URL of a connection is set when it is created, and never changed.
             ('public.pancake_connection', 'SELECT', NULL),
             ('public.pancake_connection', 'INSERT', 'id, name, workspace_id, table_names, api_base_url, record_timezone, api_key_encrypted, header_secret_encrypted, signature_mode, token_sha256'),
             ('public.pancake_connection', 'UPDATE', 'record_timezone, api_key_encrypted, token_sha256, previous_token_sha256, previous_token_expires_at, webhook_secret_encrypted, previous_webhook_secret_encrypted, previous_webhook_secret_expires_at, header_secret_encrypted, previous_header_secret_encrypted, previous_header_secret_expires_at, status, status_changed_at, poll_watermark, updated_at'),
             ('public.pancake_source', 'SELECT', NULL),
             ('public.pancake_source', 'INSERT', NULL),
-            ('public.pancake_assignee', 'SELECT', 'id, source_id, staff_id, is_active'),
+            ('public.pancake_assignee', 'SELECT', 'id, source_id, staff_id, is_active, weight, assigned_count, was_available'),
             ('public.pancake_webhook_event', 'SELECT', NULL),
             ('public.pancake_webhook_event', 'INSERT', NULL),
             ('public.pancake_webhook_event', 'UPDATE', 'payload, normalized_phone, status, origin, created_at, replayed_by, replayed_at'),
@@ -100,7 +104,7 @@ BEGIN
             -- What reconcile stores is compared with it; rotate-keys names its keys.
             ('public.customer_erasure', 'SELECT', 'id, digest, connection_id, table_name, erased_at'),
             -- The history of changes is written by triggers with the rights of their owner.
-            ('public.integration_change', 'SELECT', 'id, transaction_id, changed_at, kind, action, row_id, name, changed_by, hasura_role, database_role, application, before, after'),
+            ('public.integration_change', 'SELECT', 'id, transaction_id, changed_at, kind, action, row_id, name, changed_by, hasura_role, database_role, application, before, after, reason'),
             -- Hasura's, for its trigger function, when reconcile stores a lead.
             ('hdb_catalog.event_log', 'INSERT', NULL)
         ) AS g (name, privilege, columns)

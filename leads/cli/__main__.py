@@ -18,8 +18,10 @@ from leads.cli.metadata.project.commands import add_project_verbs
 from leads.cli.output import examples, exit_code_table
 from leads.cli.reconcile.command import reconcile
 from leads.cli.replay.command import replay
+from leads.cli.report.command import report
 from leads.cli.serve import serve
 from leads.cli.status.command import status
+from leads.cli.switch import app as switch
 from leads.cli.tail import tail
 from leads.cli.tickets.command import app as tickets
 from leads.cli.token import token
@@ -36,6 +38,7 @@ app = typer.Typer(
 )
 app.command("serve", epilog=examples("serve"))(serve)
 app.add_typer(connection, name="connection")
+app.add_typer(switch, name="switch")
 app.command("token", epilog=examples("token pancake_service"))(token)
 app.command(
     "replay", epilog=examples("replay 17 18 --dry-run", "replay --status skipped_kill_switch --drain")
@@ -51,6 +54,7 @@ app.command("history", epilog=examples("history", "history --of connection --of 
 app.command(
     "erase", epilog=examples("erase --phone 0905111222 --dry-run", "erase --record Diva/lead/8f0c… --yes")
 )(erase)
+app.command("report", epilog=examples("report", "report --from 2026-05-01 --html > may.html"))(report)
 add_project_verbs(metadata)
 app.add_typer(metadata, name="metadata")
 app.command("status", epilog=examples("status", "status --watch", "status --json"))(status)

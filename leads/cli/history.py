@@ -47,6 +47,7 @@ class Change:
     application: str
     before: dict[str, Any]
     after: dict[str, Any]
+    reason: str | None
 
 
 def history(
@@ -90,6 +91,8 @@ def print_change(change: Change, console: Console) -> None:
     print_indented(f"by {person}{role}", 1, console)
     application = f", application {change.application}" if change.application else ""
     print_indented(f"database role {change.database_role}{application}", 1, console)
+    if change.reason:
+        print_indented(f"reason: {change.reason}", 1, console)
     if change.kind in (Kind.REPLAY, Kind.EVENT):
         return
     for name in sorted(change.before.keys() | change.after.keys()):

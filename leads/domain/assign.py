@@ -4,6 +4,11 @@ Among the available members the one with the lowest `assigned_count / weight` is
 `last_assigned_seq`, then to the lowest id. A member that joins or returns (was not available at the last
 choice) is lifted to the lowest ratio of the members that stayed: it does not get all tickets that it missed.
 A choice without an available member changes no counter.
+
+A returning customer's former owner, if available, goes before the turns, and so does anyone but those who had
+a recalled ticket (`Rules`). They are counted as every other choice, and no one gets more than so many tickets
+ahead of the member with the lowest ratio. So among members that are available the ratios differ by at most
+`max_ahead` over the lowest weight, and by at most 1 over it where only turns decide.
 """
 
 from collections.abc import Sequence
@@ -25,6 +30,8 @@ class Member:
     assigned_count: int
     last_assigned_seq: int
     was_available: bool
+    limited_by: str | None = None
+    """outside_shift, daily_cap or open_cap: why the member gets no ticket now."""
 
     @property
     def unavailable_because(self) -> str | None:
@@ -32,7 +39,31 @@ class Member:
             return "roster_row_inactive"
         if not self.staff_active:
             return "staff_inactive"
-        return None if self.on_duty else "off_duty"
+        return self.limited_by if self.on_duty else "off_duty"
+
+    @property
+    def ratio(self) -> Fraction:
+        return Fraction(self.assigned_count, self.weight)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What goes before the turns; the defaults are the turns alone. Ids are staff ids.
+
+    `former_owner` is preferred; `not_again` had the ticket before and do not get it. With either, a member
+    may get at most `max_ahead` tickets (1 or more) above what the lowest ratio is for its weight.
+    """
+
+    former_owner: str | None = None
+    not_again: frozenset[str] = frozenset()
+    max_ahead: int = 1
+
+
+TURNS = Rules()
+CHOSEN = "chosen"
+NOT_IN_ROSTER = "not_in_roster"
+TOO_FAR_AHEAD = "too_far_ahead"
+HAD_IT = "had_the_ticket"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,38 +84,82 @@ class Choice:
     compared: tuple[Member, ...]
     """The roster whose counters decided: members that returned are lifted, nothing is counted yet."""
 
+    former_owner: tuple[str, str] | None = None
+    """(staff id, `chosen` or why not); None unless the customer had an owner before."""
+
     def evidence(self) -> dict[str, object]:
         """Return what the event's row records of the choice."""
-        return {
+        shown: dict[str, object] = {
             "roster": [
                 _counters(before, member) for before, member in zip(self.seen, self.compared, strict=True)
             ],
             "skipped": [{"staff_id": staff_id, "reason": reason} for staff_id, reason in self.skipped],
             "chosen": self.staff_id,
         }
+        if self.former_owner:
+            staff_id, result = self.former_owner
+            shown["former_owner"] = {"staff_id": staff_id, "result": result}
+        return shown
 
     def changed(self) -> tuple[Member, ...]:
         """Return the members whose counters differ from what was read."""
         return tuple(after for before, after in zip(self.seen, self.roster, strict=True) if after != before)
 
 
-def choose(roster: Sequence[Member]) -> Choice:
+def choose(roster: Sequence[Member], rules: Rules = TURNS) -> Choice:
     """Choose the next owner. Call it under the roster's lock; store `roster` in the same transaction."""
-    skipped = tuple((m.staff_id, reason) for m in roster if (reason := m.unavailable_because))
-    if len(skipped) == len(roster):
-        return Choice(None, None, skipped, tuple(roster), tuple(roster), tuple(roster))
     members = tuple(_lifted(member, roster) for member in roster)
-    available = [member for member in members if member.was_available]
-    chosen = min(
-        available, key=lambda m: (Fraction(m.assigned_count, m.weight), m.last_assigned_seq, m.assignee_id)
+    available = [member for member in members if member.unavailable_because is None]
+    barred = _barred(available, rules)
+    skipped = tuple(
+        (m.staff_id, reason)
+        for m in members
+        if (reason := m.unavailable_because or barred.get(m.staff_id)) is not None
     )
+    former = _former_owner(members, available, rules)
+    candidates = [member for member in available if member.staff_id not in barred]
+    if not candidates:
+        return Choice(None, None, skipped, tuple(roster), tuple(roster), tuple(roster), former)
+    chosen = min(candidates, key=lambda m: (m.ratio, m.last_assigned_seq, m.assignee_id))
+    if former and former[1] == CHOSEN:
+        chosen = next(member for member in candidates if member.staff_id == former[0])
     counted = replace(
         chosen,
         assigned_count=chosen.assigned_count + 1,
         last_assigned_seq=max(m.last_assigned_seq for m in roster) + 1,
     )
     after = tuple(counted if m is chosen else m for m in members)
-    return Choice(chosen.staff_id, chosen, skipped, after, tuple(roster), members)
+    return Choice(chosen.staff_id, chosen, skipped, after, tuple(roster), members, former)
+
+
+def _barred(available: Sequence[Member], rules: Rules) -> dict[str, str]:
+    """Return why available members may not get a recalled ticket; of any other ticket no one is barred."""
+    if not rules.not_again:
+        return {}
+    lowest = min((member.ratio for member in available), default=Fraction())
+    barred = {m.staff_id: TOO_FAR_AHEAD for m in available if _is_too_far_ahead(m, lowest, rules)}
+    return barred | {m.staff_id: HAD_IT for m in available if m.staff_id in rules.not_again}
+
+
+def _former_owner(
+    members: Sequence[Member], available: Sequence[Member], rules: Rules
+) -> tuple[str, str] | None:
+    """Return the former owner, with `chosen` or with the reason why the turns decide."""
+    staff_id = rules.former_owner
+    if staff_id is None or rules.not_again:
+        return None
+    member = next((each for each in members if each.staff_id == staff_id), None)
+    if member is None:
+        return staff_id, NOT_IN_ROSTER
+    if reason := member.unavailable_because:
+        return staff_id, reason
+    lowest = min(each.ratio for each in available)
+    return staff_id, TOO_FAR_AHEAD if _is_too_far_ahead(member, lowest, rules) else CHOSEN
+
+
+def _is_too_far_ahead(member: Member, lowest: Fraction, rules: Rules) -> bool:
+    """Whether one more ticket is more than `max_ahead` above what the lowest ratio is for the weight."""
+    return member.assigned_count + 1 - member.weight * lowest > rules.max_ahead
 
 
 def _lifted(member: Member, roster: Sequence[Member]) -> Member:
@@ -95,7 +170,7 @@ def _lifted(member: Member, roster: Sequence[Member]) -> Member:
         were = [m for m in roster if m.was_available]
         stayed = [m for m in were if m.unavailable_because is None] or were
         if stayed:
-            lowest = min(Fraction(m.assigned_count, m.weight) for m in stayed)
+            lowest = min(m.ratio for m in stayed)
             count = max(count, ceil(member.weight * lowest))
     return replace(member, was_available=available, assigned_count=count)
 

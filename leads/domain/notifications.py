@@ -9,6 +9,8 @@ from leads.domain.facts import Facts
 NEW_LEAD = "noti_pancake_new_lead"
 LEAD_UPDATED = "noti_pancake_lead_updated"
 NEEDS_ATTENTION = "noti_pancake_needs_attention"
+TICKET_RECALLED = "ticket_recalled"
+"""The reason by which the owner who loses a ticket is told."""
 
 FIELD_LABELS = {
     "name": "tên",
@@ -54,6 +56,16 @@ def new_lead_notification(owner: str, data: dict[str, str], replay_count: int) -
     """Return the notification of an owner who was found after the ticket was created."""
     name = _numbered("new_lead", replay_count)
     return Notification(name=name, template_code=NEW_LEAD, recipient_ids=[owner], data=data)
+
+
+def recall_notifications(
+    former_owner: str, owner: str, data: dict[str, str], number: int, replay_count: int
+) -> list[Notification]:
+    """Return what the two owners get when a ticket is recalled for the `number`th time."""
+    lost = _attention(TICKET_RECALLED, [former_owner], data)
+    lost["name"] = _numbered(f"{TICKET_RECALLED}_{number}", replay_count)
+    name = _numbered(f"new_lead_after_recall_{number}", replay_count)
+    return [Notification(name=name, template_code=NEW_LEAD, recipient_ids=[owner], data=data), lost]
 
 
 def _notifications(plan: Plan, facts: Facts, owner: str | None) -> Iterator[Notification]:

@@ -67,11 +67,14 @@ class Intervention:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Minutes from a ticket's creation to its first response."""
+    """Minutes from a ticket's creation to its first response, by the clock and by business hours."""
 
     tickets: int
     unanswered: int
+    p50_minutes: float | None
     p95_minutes: float | None
+    p50_business_minutes: float | None
+    p95_business_minutes: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,7 +206,7 @@ async def _process_in_dry_run(
     claim = await claim_event()
     if isinstance(claim, str):
         return {"result": claim}
-    planned = await load_and_decide(transaction, claim, digester)
+    planned = await load_and_decide(transaction, claim, digester, now)
     if isinstance(planned, NotProcessed):
         return {"result": planned.result}
     # One round trip, as when it is processed: the locks of all leads are held meanwhile.

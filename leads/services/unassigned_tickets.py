@@ -17,7 +17,7 @@ from leads.domain.errors import Contended
 from leads.domain.notifications import Notification, new_lead_notification
 from leads.services.cron_work import CronRun
 from leads.services.outbox import SEND_LEASE
-from leads.services.process_record.roster import choose_owner, store_roster_statement
+from leads.services.process_record.roster import OwnerRequest, choose_owner, store_roster_statement
 from leads.services.runtime import Runtime
 from leads.services.sending.time_left import has_time_to_send
 
@@ -41,6 +41,7 @@ class _LockedTicket:
     """The row of unassigned_tickets/lock_ticket."""
 
     ticket_id: str
+    account_id: str | None
     customer_name: str
     phone: str
     replay_count: int
@@ -86,7 +87,7 @@ async def count_unassigned(db: Database) -> UnassignedTickets:
 async def _assign_listed(db: Database, run: CronRun) -> list[int]:
     """Assign tickets, oldest first, while there is time; return the ids of their events."""
     listed = await db.fetch_all(
-        "unassigned_tickets/list_events", {"limit": MAX_TRIED_PER_TICK}, _AssignableEvent
+        "unassigned_tickets/list_events", {"limit": MAX_TRIED_PER_TICK, "now": run.now}, _AssignableEvent
     )
     assigned: list[int] = []
     without_member: set[str | None] = set()
@@ -121,7 +122,8 @@ async def _assign(db: Database, event_id: int, now: datetime) -> Choice | None:
         if not rows:
             return None
         ticket = _LockedTicket(**rows[0])
-        choice = await choose_owner(transaction, ticket.roster_source_id)
+        asked = OwnerRequest(ticket.roster_source_id, ticket.account_id, now)
+        choice = await choose_owner(transaction, asked)
         if choice.staff_id:
             owner = {"owner": choice.staff_id, "now": now}
             stored = {
@@ -131,7 +133,7 @@ async def _assign(db: Database, event_id: int, now: datetime) -> Choice | None:
             }
             await transaction.run(
                 ("unassigned_tickets/set_owner", owner | {"ticket_id": ticket.ticket_id}),
-                store_roster_statement(choice),
+                store_roster_statement(choice, now),
                 ("unassigned_tickets/store_choice", owner | stored),
                 commit=True,
             )

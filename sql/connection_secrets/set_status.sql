@@ -1,8 +1,11 @@
 -- Disable a connection, or make it active again, and record that in the history of its status. Nothing changes if it is disabled
--- already, or is to be enabled and not disabled.
+-- already, or is to be enabled and not disabled. The history of changes takes its reason from the transaction.
 -- Returns one row: before (its status), is_changed; no row if the connection does not exist. Relies on pk_pancake_connection.
 WITH connection AS (
-    SELECT c.id, c.name, c.status FROM public.pancake_connection AS c WHERE c.id = %(id)s::uuid FOR NO KEY UPDATE
+    SELECT c.id, c.name, c.status, set_config('integration.change_reason', coalesce(%(reason)s::text, ''), true) AS reason
+    FROM public.pancake_connection AS c
+    WHERE c.id = %(id)s::uuid
+    FOR NO KEY UPDATE
 ), changed AS (
     UPDATE public.pancake_connection AS c
     SET status = %(after)s, status_changed_at = %(now)s, updated_at = %(now)s

@@ -1,7 +1,7 @@
 -- List the changes of a period, the newest first. The replays of one transaction are one row, and so are its deletes of events, and
 -- an erasure: `rows` counts the events or digests, `row_id` and `last_row_id` are the first and the last.
 -- Returns id, changed_at, kind, action, row_id, last_row_id, rows, name, changed_by, person (name of a member of staff),
--- hasura_role, database_role, application, before, after. Relies on ix_integration_change_changed_at.
+-- hasura_role, database_role, application, before, after, reason. Relies on ix_integration_change_changed_at.
 SELECT
     max(c.id) AS id,
     max(c.changed_at) AS changed_at,
@@ -17,7 +17,8 @@ SELECT
     c.database_role,
     c.application,
     (array_agg(c.before ORDER BY c.id))[1] AS before,
-    (array_agg(c.after ORDER BY c.id))[1] AS after
+    (array_agg(c.after ORDER BY c.id))[1] AS after,
+    (array_agg(c.reason ORDER BY c.id))[1] AS reason
 FROM public.integration_change AS c
 WHERE c.changed_at >= %(since)s AND (%(kinds)s::text[] IS NULL OR c.kind = ANY (%(kinds)s))
 GROUP BY

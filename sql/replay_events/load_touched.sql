@@ -45,7 +45,8 @@ SELECT
     (
         SELECT COALESCE(jsonb_object_agg(r.id, jsonb_build_object(
             'id', r.id, 'source_id', r.source_id, 'staff_id', r.staff_id, 'assigned_count', r.assigned_count,
-            'total_assigned', r.total_assigned, 'last_assigned_seq', r.last_assigned_seq, 'was_available', r.was_available
+            'total_assigned', r.total_assigned, 'last_assigned_seq', r.last_assigned_seq, 'was_available', r.was_available,
+            'assigned_on', r.assigned_on, 'assigned_today', r.assigned_today
         )), '{}')
         FROM public.pancake_assignee AS r
         WHERE %(choosing)s AND r.source_id IS NOT DISTINCT FROM %(roster_source_id)s::uuid

@@ -23,6 +23,8 @@ WITH unassigned AS MATERIALIZED (
         SELECT FROM public.pancake_assignee AS a
         JOIN public.staff AS s ON s.id = a.staff_id
         WHERE a.source_id IS NOT DISTINCT FROM r.id AND a.is_active AND s.is_active AND s.on_duty
+            AND CASE WHEN a.shift <> 'always' OR a.daily_cap IS NOT NULL OR a.open_cap IS NOT NULL
+                THEN public.pancake_member_limit(a, %(now)s) END IS NULL
     )
 )
 SELECT u.id, r.id::text AS roster_source_id

@@ -1,9 +1,10 @@
 -- Lock an event and the ticket that it created, if the ticket may still be assigned: open, without an owner, the switches as they
 -- should be. Rows that another session has locked are left for the next call: a person may be assigning the ticket right now.
--- Returns one row or none: ticket_id, customer_name, phone, replay_count, roster_source_id (null = the default roster).
+-- Returns one row or none: ticket_id, account_id, customer_name, phone, replay_count, roster_source_id (null = the default roster).
 -- Relies on pk_pancake_webhook_event and the primary keys of Diva's tables ticket and contact_book.
 SELECT
     t.id::text AS ticket_id,
+    t.account_id::text AS account_id,
     COALESCE(t.data -> 'pancake' ->> 'name', '') AS customer_name,
     COALESCE((SELECT c.primary_phone FROM public.contact_book AS c WHERE c.id = t.contact_book_id), e.normalized_phone) AS phone,
     e.replay_count,

@@ -227,7 +227,8 @@ async def test_a_ticket_is_listed_if_and_only_if_its_roster_has_a_member_to_choo
         harness.sql(
             "UPDATE staff SET is_active = %s, on_duty = %s WHERE id = %s", staff_active, on_duty, staff_id
         )
-        listed = harness.session.execute(QUERIES["unassigned_tickets/list_events"], {"limit": 9}).fetchall()
+        params = {"limit": 9, "now": harness.runtime.clock.now()}
+        listed = harness.session.execute(QUERIES["unassigned_tickets/list_events"], params).fetchall()
         chosen = choose([member(1, is_active=is_active, staff_active=staff_active, on_duty=on_duty)])
         assert bool(listed) is (chosen.staff_id is not None)
 

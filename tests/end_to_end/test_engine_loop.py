@@ -1,6 +1,6 @@
 """The one loop in which the engine delivers the crons of all applications: genuine order, genuine pauses.
 
-In real time: the engine looks for due events every 10 s, after the slowest call of the round before has ended.
+In real time: the engine looks for due events every 10 s, after the slowest call of the round before.
 """
 
 import time

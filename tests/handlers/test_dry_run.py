@@ -23,7 +23,8 @@ PARTS = {
     "consent": ("customer_consent", "account_id, consent_data, consent_version"),
     "roster": (
         "pancake_assignee",
-        "id, source_id, staff_id, assigned_count, total_assigned, last_assigned_seq, was_available",
+        "id, source_id, staff_id, assigned_count, total_assigned, last_assigned_seq, was_available,"
+        " assigned_on, assigned_today",
     ),
 }
 """The tables and columns that a dry run reports."""

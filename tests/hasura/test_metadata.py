@@ -259,7 +259,7 @@ def test_every_reader_has_a_limit_and_the_programs_ask_for_no_more() -> None:
         for table in TABLES
         for each in table.get("select_permissions", [])
     }
-    assert len(limits) == 8
+    assert len(limits) == 12
     assert set(limits.values()) == {1, MAX_EVENTS_PER_QUERY}
     assert [name for name, limit in limits.items() if limit == 1] == ["view_pancake_setting: crm_admin"]
 

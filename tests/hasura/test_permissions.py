@@ -33,8 +33,11 @@ def permissions() -> list[tuple[str, str, str, dict[str, Any]]]:
     ]
 
 
-def test_only_crm_admin_sees_our_tables_and_never_the_built_in_admin() -> None:
-    assert {role for _, _, role, _ in permissions()} == {"crm_admin"}
+def test_only_crm_admin_sees_our_tables_and_managers_the_report() -> None:
+    assert {role for _, _, role, _ in permissions()} == {"crm_admin", "crm_manager"}
+    assert {(table, kind) for table, kind, role, _ in permissions() if role == "crm_manager"} == {
+        ("view_pancake_report_owner", "select"), ("view_pancake_report_source", "select"),
+    }  # fmt: skip
 
 
 def test_every_column_is_named_and_exists(database: str) -> None:

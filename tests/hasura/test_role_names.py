@@ -15,7 +15,7 @@ SOURCES = ("app.py", "cron", "handlers", "leads", "sql", "hasura", "deploy")
 STAFF_ROLE = re.compile(r"""(?<!pancake_staff_role\()(['"])(admin|manager|telesale)\1""")
 DEFINITION = re.compile(r"CREATE FUNCTION public\.pancake_staff_role.*?^\$\$;", re.DOTALL | re.MULTILINE)
 HASURA_ROLE = re.compile(r"crm_(?:admin|manager|telesale)")
-PERMISSION = re.compile(r"^ *- role: crm_admin$", re.MULTILINE)
+PERMISSION = re.compile(r"^ *- role: crm_(?:admin|manager)$", re.MULTILINE)
 
 
 def files() -> list[Path]:

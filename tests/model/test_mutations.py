@@ -30,7 +30,7 @@ MUTATIONS: dict[str, tuple[str, Callable[..., object]]] = {
     "phones are forgotten": ("leads.services.process_record.load.phones_of_version", lambda read, _: read),
     "the last member gets all tickets": (
         "leads.services.process_record.roster.choose",
-        lambda members: choose(members[-1:]),
+        lambda members, *_: choose(members[-1:]),
     ),
     "typed texts are overwritten": (
         "leads.services.process_record.apply.texts_to_write",

@@ -16,14 +16,17 @@ UNTRACKED = ["customer_erasure", "view_pancake_stored_setting"]
 GRANTED: dict[tuple[str, str], str] = {
     ("integration_change", "select"): (
         "action after application before changed_at changed_by database_role hasura_role id kind "
-        "name row_id transaction_id"
+        "name reason row_id transaction_id"
     ),
     (
         "pancake_assignee",
         "select",
-    ): "assigned_count created_at id is_active source_id staff_id total_assigned weight",
-    ("pancake_assignee", "insert"): "is_active source_id staff_id weight",
-    ("pancake_assignee", "update"): "is_active weight",
+    ): (
+        "assigned_count assigned_on assigned_today created_at daily_cap id is_active open_cap shift "
+        "source_id staff_id total_assigned weight"
+    ),
+    ("pancake_assignee", "insert"): "daily_cap is_active open_cap shift source_id staff_id weight",
+    ("pancake_assignee", "update"): "daily_cap is_active open_cap shift weight",
     ("pancake_assignee", "delete"): "",
     ("pancake_connection", "select"): (
         "allowed_ip_ranges allowlist_mode api_base_url created_at has_api_key has_header_secret "
@@ -41,7 +44,7 @@ GRANTED: dict[tuple[str, str], str] = {
         "connection_id first_seen_at id is_active is_removed name pancake_source_id "
         "parent_source_id synced_at"
     ),
-    ("pancake_source", "update"): "is_active",
+    ("pancake_source", "update"): "change_reason is_active",
     ("pancake_webhook_event", "select"): (
         "account_id applied_at arrived_at assignee_id attempts connection_id created_at "
         "error_code error_detail evidence held_at id ingested_at modified_on next_attempt_at "
@@ -54,17 +57,29 @@ GRANTED: dict[tuple[str, str], str] = {
         "view_pancake_connection_status",
         "select",
     ): "connection_id reason scheduled_time status_after status_before",
+    ("view_pancake_report_owner", "select"): (
+        "bound changed connection owner share source source_id spread tickets week weight"
+    ),
+    ("view_pancake_report_source", "select"): (
+        "changed connection held leads missed_by_webhook no_phone response_p50_business_minutes "
+        "response_p50_minutes response_p95_business_minutes response_p95_minutes source source_id tickets "
+        "unanswered unassigned week"
+    ),
     ("view_pancake_setting", "select"): (
-        "changed_at changed_by consent_mode cron_run_retention_days engine_log_retention_days "
-        "held_retention_days id kill_switch payload_retention_days problems processing_paused "
-        "replay_rate_per_second sla_minutes"
+        "business_hours changed_at changed_by consent_mode cron_run_retention_days engine_log_retention_days "
+        "former_owner held_retention_days holidays id kill_switch max_tickets_ahead payload_retention_days "
+        "problems processing_paused recall_after_minutes recall_max_times replay_rate_per_second sla_minutes"
     ),
     ("view_pancake_setting", "update"): (
-        "consent_mode cron_run_retention_days engine_log_retention_days held_retention_days "
-        "kill_switch payload_retention_days processing_paused replay_rate_per_second sla_minutes"
+        "business_hours change_reason consent_mode cron_run_retention_days engine_log_retention_days "
+        "former_owner held_retention_days holidays "
+        "kill_switch max_tickets_ahead payload_retention_days processing_paused recall_after_minutes "
+        "recall_max_times replay_rate_per_second sla_minutes"
     ),
 }
-"""What crm_admin may do, with the columns. No other role may do anything with our tables."""
+"""What crm_admin may do, with the columns."""
+FOR_MANAGERS = ("view_pancake_report_owner", "view_pancake_report_source")
+"""What crm_manager may read, with the same columns. No other role may do anything with our tables."""
 TABLES = sorted({table for table, _ in GRANTED})
 # The type that holds an operation's columns, and the field without which the type is of no use.
 HOLDERS = {
@@ -77,7 +92,8 @@ OTHER_INPUTS = ("{table}_bool_exp", "{table}_order_by", "{table}_inc_input", "{t
 
 def granted(role: str, table: str, operation: str) -> set[str] | None:
     """The columns that a role may use; None if it has no such operation."""
-    columns = GRANTED.get((table, operation)) if role == "crm_admin" else None
+    may = role == "crm_admin" or (role == "crm_manager" and table in FOR_MANAGERS)
+    columns = GRANTED.get((table, operation)) if may else None
     return None if columns is None else set(columns.split())
 
 

@@ -1,5 +1,6 @@
 """The stored operations of the four Settings tabs, as an administrator of Diva uses them."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -36,6 +37,12 @@ class TestConnectionAndSwitches:
             "held_retention_days": 365,
             "cron_run_retention_days": 180,
             "engine_log_retention_days": 7,
+            "former_owner": "off",
+            "recall_after_minutes": 0,
+            "recall_max_times": 1,
+            "max_tickets_ahead": 5,
+            "business_hours": "always",
+            "holidays": "none",
             "replay_rate_per_second": 20,
             "problems": [],
             "changed_at": None,
@@ -74,6 +81,18 @@ class TestConnectionAndSwitches:
             ({"allowlist_mode": "off"}, {"allowlist_mode": "monitor"}),
         ]
 
+    async def test_a_switch_may_be_turned_with_a_reason(self, harness: SettingsHarness) -> None:
+        change = {"kill_switch": False, "change_reason": "go-live W1"}
+        await harness.run("pancake_settings_update_settings", set=change)
+        source = harness.one("SELECT id::text FROM pancake_source WHERE pancake_source_id = '-1'")["id"]
+        for is_active, reason in ((False, "spam"), (True, None)):
+            given = {"id": source, "is_active": is_active} | ({"reason": reason} if reason else {})
+            await harness.run("pancake_settings_set_source_active", **given)
+        entries = (await harness.run("pancake_settings_history", limit=3))["integration_change"]
+        assert [(entry["kind"], entry["changed_by"], entry["reason"]) for entry in entries] == [
+            ("source", ADMIN_ID, None), ("source", ADMIN_ID, "spam"), ("setting", ADMIN_ID, "go-live W1"),
+        ]  # fmt: skip
+
     async def test_unreadable_settings_show_the_value_that_the_handlers_use(
         self, harness: SettingsHarness
     ) -> None:
@@ -93,6 +112,17 @@ class TestConnectionAndSwitches:
             ({"kill_switch": None}, "kill_switch must be true or false, not null"),
             ({"consent_mode": "maybe"}, "consent_mode must be off or record"),
             ({"sla_minutes": 0}, "sla_minutes must be 1 to 1440"),
+            ({"recall_after_minutes": 1441}, "recall_after_minutes must be 0 to 1440"),
+            ({"recall_max_times": 0}, "recall_max_times must be 1 to 10"),
+            ({"max_tickets_ahead": 0}, "max_tickets_ahead must be 1 to 100"),
+            ({"former_owner": "maybe"}, "former_owner must be off or on"),
+            ({"business_hours": "9 to 5"}, "business_hours must be always, or like: mon-fri 08:00-17:30"),
+            ({"business_hours": "mon 25:00-26:00"}, "business_hours must be always, or like: mon-fri"),
+            (
+                {"business_hours": "mon 17:00-08:00"},
+                "business_hours must not end before they begin",
+            ),
+            ({"holidays": "tomorrow"}, "holidays must be none, or like: 2027-02-05..2027-02-11"),
             ({"replay_rate_per_second": 0}, "replay_rate_per_second must be 1 to 1000"),
             ({"replay_rate_per_second": 5000}, "replay_rate_per_second must be 1 to 1000"),
             ({"payload_retention_days": 1}, "payload_retention_days must be 7 to 3650"),
@@ -181,6 +211,9 @@ class TestSourcesAndRosters:
             "pancake_settings_update_assignee", id=member, set={"weight": 5, "is_active": False}
         )
         assert data["update_pancake_assignee_by_pk"]["weight"] == 5
+        limits = {"shift": "mon-fri 08:00-12:00, sat 08:00-10:00", "daily_cap": 20, "open_cap": None}
+        data = await harness.run("pancake_settings_update_assignee", id=member, set=limits)
+        assert {name: data["update_pancake_assignee_by_pk"][name] for name in limits} == limits
         await harness.run("pancake_settings_remove_assignee", id=member)
         assert len(harness.sql("SELECT id FROM pancake_assignee")) == 1
 
@@ -192,6 +225,10 @@ class TestSourcesAndRosters:
                 "pancake_settings_update_assignee", id=member, set={"weight": weight}
             )
             assert "ck_pancake_assignee_weight" in refusal
+        limits: list[dict[str, Any]] = [{"shift": "9 to 5"}, {"shift": "mon 17:00-08:00"}, {"open_cap": 0}]
+        for change in limits:
+            refusal = await harness.refusal("pancake_settings_update_assignee", id=member, set=change)
+            assert re.search("ck_pancake_assignee_(shift|caps)", refusal)
         again = await harness.refusal("pancake_settings_add_assignee", staff_id=HANH)
         assert "uq_pancake_assignee" in again
         stranger = await harness.refusal("pancake_settings_add_assignee", staff_id=HANH[:-1] + "9")

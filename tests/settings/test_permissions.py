@@ -18,9 +18,12 @@ ALLOWED = {
     "pancake_cron_run": {"select", "aggregate"},
     "integration_change": {"select"},
     "view_pancake_connection_status": {"select", "aggregate"},
+    "view_pancake_report_owner": {"select"},
+    "view_pancake_report_source": {"select"},
     "view_pancake_setting": {"select", "update"},
 }
-"""What crm_admin may do; other roles may do nothing."""
+"""What crm_admin may do; crm_manager may read the report; other roles may do nothing."""
+REPORT = {"view_pancake_report_owner", "view_pancake_report_source"}
 
 SETS = {
     "pancake_connection": 'name: "x"',
@@ -30,6 +33,8 @@ SETS = {
     "pancake_cron_run": 'outcome: "failed"',
     "integration_change": 'changed_by: "x"',
     "view_pancake_connection_status": 'status_after: "active"',
+    "view_pancake_report_owner": "tickets: 1",
+    "view_pancake_report_source": "tickets: 1",
     "view_pancake_setting": "kill_switch: false",
 }
 OPERATIONS = {
@@ -51,6 +56,8 @@ SECRET_COLUMNS = {
     ],
     "pancake_webhook_event": ["raw", "payload_hash", "claim_id", "source_ip"],
 }  # fmt: skip
+SUFFIXES = "(_bool_exp|_order_by|_select_column|_stream)$|_stream_cursor(_value)?_input$"
+"""Of the names of types and fields that belong to a table."""
 NOT_FOUND = ("not found in type", "no mutations exist", "no subscriptions exist", "unexpected mutation")
 
 
@@ -61,6 +68,9 @@ async def test_other_roles_find_no_operation(
     shared_harness: SettingsHarness, role: str | None, table: str, operation: str
 ) -> None:
     answer = await shared_harness.query(OPERATIONS[operation].format(table=table, set=SETS[table]), role=role)
+    if role == "crm_manager" and table in REPORT and operation == "select":
+        assert "errors" not in answer
+        return
     assert "data" not in answer
     assert any(words in answer["errors"][0]["message"] for words in NOT_FOUND), answer
 
@@ -98,7 +108,26 @@ async def _schema(harness: SettingsHarness, role: str | None) -> dict[str, Any]:
     return schema
 
 
-@pytest.mark.parametrize("role", ["crm_manager", "crm_telesale", "pancake_service", None])
+async def test_managers_see_the_report_and_nothing_else_of_the_integration(
+    shared_harness: SettingsHarness,
+) -> None:
+    schema = await _schema(shared_harness, "crm_manager")
+    shown = re.findall(r'"name": "(\w*(?:pancake|integration)\w*)"', json.dumps(schema))
+    assert {re.sub(SUFFIXES, "", name) for name in shown} == REPORT
+    (queries,) = (kind for kind in schema["types"] if kind["name"] == "query_root")
+    assert {item["name"] for item in queries["fields"]} >= REPORT
+
+
+async def test_only_managers_and_administrators_get_the_report(shared_harness: SettingsHarness) -> None:
+    (operation,) = stored_operations("pancake_reports").values()
+    for role in ("crm_manager", "crm_admin"):
+        answer = await shared_harness.query(operation, {"week": "2026-05-11"}, role=role)
+        assert answer["data"] == {table: [] for table in REPORT}
+    for other in ("crm_telesale", "pancake_edge", "pancake_service", None):
+        assert "data" not in await shared_harness.query(operation, {"week": "2026-05-11"}, role=other)
+
+
+@pytest.mark.parametrize("role", ["crm_telesale", "pancake_service", None])
 async def test_introspection_of_other_roles_shows_nothing_of_the_integration(
     shared_harness: SettingsHarness, role: str | None
 ) -> None:

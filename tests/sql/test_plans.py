@@ -7,11 +7,11 @@ import psycopg
 import pytest
 
 from leads.adapters.queries import QUERIES
-from tests.support.plans import custom_plan, generic_plan, indexes, scanned
+from tests.support.plans import custom_plan, generic_plan, indexes, nodes, scanned
 
 FOLDERS = {"process_record", "ingest_record", "outbox", "retry_failed", "pancake_lists", "poll_records"}
 FOLDERS |= {"check_connection", "check_sla", "reconcile_daily", "cron_runs", "run_notices"}
-FOLDERS |= {"unassigned_tickets", "status", "tail", "trace_lead"}
+FOLDERS |= {"unassigned_tickets", "recalled_tickets", "status", "tail", "trace_lead"}
 HOT = [name for name in QUERIES if name.split("/")[0] in FOLDERS]
 FACTS_PARAMS: dict[str, Any] = {
     "id": 5000,
@@ -204,10 +204,27 @@ def test_a_replay_finds_its_rows_by_index(
 
 
 @pytest.mark.parametrize(
-    "name", sorted({n for n in QUERIES if n.split("/")[0] == "kpi"} - {"kpi/load_zero_miss"})
+    "name", sorted({n for n in QUERIES if n.split("/")[0] in ("kpi", "report")} - {"kpi/load_zero_miss"})
 )
 def test_a_figure_reads_only_the_events_of_its_window(filled: psycopg.Connection, name: str) -> None:
     window = {"from": "2026-05-14T00:00:00Z", "to": "2026-05-14T01:00:00Z"}
     plan = custom_plan(filled, name, window)
     assert "ix_pancake_webhook_event_created_at" in indexes(plan)
     assert scanned(plan) == set()
+
+
+@pytest.mark.parametrize("view", ["view_pancake_report_source", "view_pancake_report_owner"])
+def test_the_report_of_a_week_reads_the_events_of_that_week_once(
+    filled: psycopg.Connection, view: str
+) -> None:
+    query = (
+        f"SELECT * FROM {view} WHERE week = date_trunc('week', now() AT TIME ZONE 'Asia/Ho_Chi_Minh')::date"
+    )
+    ((found,),) = filled.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}".encode()).fetchall()
+    plan = list(nodes(found[0]["Plan"]))
+    assert scanned(plan) == set()
+    calls = [node for node in plan if str(node.get("Function Name", "")).startswith("pancake_report_")] or [
+        node for node in plan if node.get("Index Name") == "ix_pancake_webhook_event_created_at"
+    ]
+    assert calls
+    assert max(node["Actual Loops"] for node in calls) == 1

@@ -18,7 +18,8 @@ OF_TRACE = ("trace_lead",)
 """Folders of the statements that the handlers and `leads trace` run."""
 
 OF_COMMANDS = (
-    "backfill_phones", "connection_secrets", "history", "probes", "status", "tail", "tickets",
+    "backfill_phones", "connection_secrets", "history", "probes", "report", "status", "switches", "tail",
+    "tickets",
 )  # fmt: skip
 """Folders of the statements that only `leads` runs with the operators' role. The owner erases."""
 
@@ -55,8 +56,8 @@ TABLES = {
     },
     OPERATORS: {
         "account", "contact_book", "customer_erasure", "integration_change", "staff", "ticket",
-        "view_pancake_stored_setting", "pancake_assignee", "pancake_connection", "pancake_cron_run",
-        "pancake_source", "pancake_webhook_event", f"{HASURA}event_log",
+        "view_pancake_setting", "view_pancake_stored_setting", "pancake_assignee", "pancake_connection",
+        "pancake_cron_run", "pancake_source", "pancake_webhook_event", f"{HASURA}event_log",
     },
 }  # fmt: skip
 BY_TRIGGERS = {("hdb_catalog.event_log", None, "INSERT")}

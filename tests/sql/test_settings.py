@@ -18,6 +18,12 @@ DEFAULTS: dict[str, Any] = {
     "held_retention_days": 365,
     "cron_run_retention_days": 180,
     "engine_log_retention_days": 7,
+    "former_owner": "off",
+    "recall_after_minutes": 0,
+    "recall_max_times": 1,
+    "max_tickets_ahead": 5,
+    "business_hours": "always",
+    "holidays": "none",
 }
 BOUNDS = {
     "sla_minutes": (1, 1440),
@@ -26,8 +32,12 @@ BOUNDS = {
     "held_retention_days": (90, 3650),
     "cron_run_retention_days": (30, 3650),
     "engine_log_retention_days": (1, 365),
+    "recall_after_minutes": (0, 1440),
+    "recall_max_times": (1, 10),
+    "max_tickets_ahead": (1, 100),
 }
 """With the default of payload_retention_days, which is the lower bound of held_retention_days."""
+ABOVE_ZERO = {name for name, (lowest, _) in BOUNDS.items() if lowest > 0}
 LONGEST = {name: highest for name, (_, highest) in BOUNDS.items() if name.endswith("_retention_days")}
 NO_NUMBER: list[Any] = [
     "ninety", "30 phút", "  90 ", "90\n", "٩٠", "", "NaN", "1e2", 1.5, 90.5, 5_000_000, 2**31, 10**30,
@@ -110,9 +120,9 @@ def test_what_is_no_number_is_replaced_by_the_default(db: psycopg.Connection, va
 
 @pytest.mark.parametrize("value", ZERO_OR_LESS, ids=json.dumps)
 def test_a_retention_of_zero_or_less_is_replaced_by_the_longest(db: psycopg.Connection, value: Any) -> None:
-    store(db, **dict.fromkeys(BOUNDS, value))
+    store(db, **dict.fromkeys(ABOVE_ZERO, value))
     row, problems = used(db)
-    assert (row, named(problems)) == (DEFAULTS | LONGEST, set(BOUNDS))
+    assert (row, named(problems)) == (DEFAULTS | LONGEST, ABOVE_ZERO)
 
 
 @pytest.mark.parametrize("value", ["on", "Off", "OFF ", True, 0, None, {}, ["record"]], ids=json.dumps)

@@ -22,7 +22,7 @@ def generic_plan(connection: psycopg.Connection, name: str) -> Plan:
 def custom_plan(connection: psycopg.Connection, name: str, params: dict[str, Any]) -> Plan:
     """Return the plan for these parameters."""
     ((found,),) = connection.execute(b"EXPLAIN (FORMAT JSON) " + QUERIES[name], params).fetchall()
-    return list(_nodes(found[0]["Plan"]))
+    return list(nodes(found[0]["Plan"]))
 
 
 def executed_plan(connection: psycopg.Connection, name: str, params: dict[str, Any], kind: str) -> Plan:
@@ -67,10 +67,10 @@ def _explain_prepared(
     ((found,),) = connection.execute(call).fetchall()
     connection.execute("RESET plan_cache_mode")
     connection.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(name)))
-    return list(_nodes(found[0]["Plan"]))
+    return list(nodes(found[0]["Plan"]))
 
 
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for child in plan.get("Plans", []):
-        yield from _nodes(child)
+        yield from nodes(child)

@@ -32,10 +32,10 @@ from tests.support.settings import ADMIN_ID, UNREACHABLE_URL, handler_settings
 METADATA = Path(__file__).parents[2] / "hasura" / "metadata"
 
 
-def stored_operations() -> dict[str, str]:
-    """Read the stored operations of the Settings tabs: queries by name."""
+def stored_operations(collection: str = "pancake_settings") -> dict[str, str]:
+    """Read a collection's operations, without a name those of the Settings tabs: queries by name."""
     collections = yaml.safe_load((METADATA / "query_collections.yaml").read_text("utf-8"))
-    (found,) = (item for item in collections if item["name"] == "pancake_settings")
+    (found,) = (item for item in collections if item["name"] == collection)
     return {query["name"]: query["query"] for query in found["definition"]["queries"]}
 
 

@@ -9,6 +9,14 @@ from psycopg.adapt import Transformer
 
 from leads.adapters.queries import QUERIES
 
+CALLED_FUNCTION = re.compile(
+    r"\bpancake_(?:pending_event_ids|sources_of_record|member_limit|recall_is_due|business_minutes"
+    r"|business_period|valid_hours)\b"
+)
+"""Functions that are called, not inlined: once, or for few rows."""
+SWITCHING = {"switches/list_switches", "switches/set_setting", "switches/set_source"}
+"""Statements that show and turn the switches; they decide nothing by them."""
+
 
 def placeholders(name: str) -> list[str]:
     """The names of the parameters, each once, in their order."""

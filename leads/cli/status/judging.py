@@ -6,9 +6,10 @@ from datetime import datetime
 from leads.cli.probes.lines import Level, Line
 from leads.cli.probes.pancake import KeyLook
 from leads.cli.probes.running import Failure
-from leads.cli.status.state import MOST_ROWS, ConnectionState, Queue, Roster, State, Switch, UnsentCount
+from leads.cli.status.state import MOST_ROWS, ConnectionState, Queue, Roster, State, UnsentCount
 from leads.cli.status.words import age, count, times
 from leads.domain.cron_schedule import Schedule
+from leads.services.switches import Switch
 
 LEAST_USUAL = 5.0
 """With fewer usual tickets in ten minutes, none in ten minutes may be chance."""
@@ -23,7 +24,8 @@ WEBHOOK_PROBLEMS = {
 }
 SWITCH_ON_WEBHOOK = "Pancake → Settings → Tools → Webhook: switch it on again"
 SET_KEY, TEST_KEY = "leads connection set-api-key", "leads connection test"
-END_KILL_SWITCH = f"Settings → Pancake: switch it off; then leads replay --status {HELD} --drain"
+END_KILL_SWITCH = f"leads switch kill off --reason TEXT; then leads replay --status {HELD} --drain"
+END_PAUSE = "leads switch pause off --reason TEXT"
 BREAKER_OPEN = 2
 CHECK_CALLS = "Hasura does not reach the handlers: check its HANDLERS_URL and HANDLER_SECRET"
 UNSENT_MINUTES = 10
@@ -42,7 +44,7 @@ def judge_tickets(state: State) -> Line:
 
 def judge_switches(state: State) -> list[Line]:
     """Name each switch that keeps leads from being processed, and who switched it off."""
-    lines = [_judge_switch(state, switch) for switch in state.switches if switch.stops]
+    lines = [_judge_switch(state, switch) for switch in state.switches if _stops(switch)]
     if not state.connections:
         text = "there is no connection to Pancake"
         lines.append(Line("switches", Level.RED, text, "leads connection create"))
@@ -52,6 +54,11 @@ def judge_switches(state: State) -> list[Line]:
     return lines or [Line("switches", Level.GREEN, "the kill switch is off, nothing is paused")]
 
 
+def _stops(switch: Switch) -> bool:
+    """Whether it keeps leads from being processed; one source alone does not."""
+    return not switch.is_on if switch.kind == "connection" else switch.is_on and switch.kind != "source"
+
+
 def _judge_switch(state: State, switch: Switch) -> Line:
     since = _since(switch)
     if switch.kind == "connection":
@@ -59,19 +66,19 @@ def _judge_switch(state: State, switch: Switch) -> Line:
         text = f"connection {switch.name} is disabled {since}: its leads are held"
         level = Level.RED if is_only else Level.YELLOW
         return Line("connection", level, text, f"leads connection enable {switch.name!r}")
-    if switch.name == "kill_switch":
+    if switch.kind == "kill":
         text = f"the kill switch is on {since}: every lead is held"
         return Line("kill switch", Level.RED, text, END_KILL_SWITCH)
     text = f"processing is paused {since}: leads wait"
-    return Line("pause", Level.RED, text, "Settings → Pancake: end the pause")
+    return Line("pause", Level.RED, text, END_PAUSE)
 
 
 def _since(switch: Switch) -> str:
     """Say since when and by whom, as far as the history has it."""
     if switch.changed_at is None:
         return "since it was set up"
-    role = f" ({switch.hasura_role})" if switch.hasura_role else ""
-    return f"since {switch.changed_at:%Y-%m-%d %H:%M} UTC by {switch.changed_by}{role}"
+    reason = f" ({switch.reason})" if switch.reason else ""
+    return f"since {switch.changed_at:%Y-%m-%d %H:%M} UTC by {switch.person or switch.changed_by}{reason}"
 
 
 def judge_pancake(

@@ -46,7 +46,7 @@ def plan_statements(planned: PlannedEvent, now: datetime) -> list[Statement]:
         name = "process_record/insert_ticket" if plan.ticket_is_new else "process_record/update_ticket"
         statements.append((name, ticket_params(planned, now)))
     if choice and choice.changed():
-        statements.append(store_roster_statement(choice))
+        statements.append(store_roster_statement(choice, now))
     statements.append(("process_record/finish_event", event_params(planned, now)))
     return statements
 

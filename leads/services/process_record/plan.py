@@ -1,6 +1,7 @@
 """Plan what an event writes: the decision, the owner of a new ticket, the notifications."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from leads.adapters.database import Transaction
 from leads.domain.assign import Choice
@@ -11,7 +12,7 @@ from leads.domain.notifications import Notification, notifications_of
 from leads.domain.phone import PhoneReading
 from leads.services.process_record.claim import Claim
 from leads.services.process_record.load import LoadedEvent, NotProcessed, load_event
-from leads.services.process_record.roster import choose_owner
+from leads.services.process_record.roster import OwnerRequest, choose_owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class PlannedEvent:
 
 
 async def load_and_decide(
-    transaction: Transaction, claim: Claim, digester: Digester
+    transaction: Transaction, claim: Claim, digester: Digester, now: datetime
 ) -> PlannedEvent | NotProcessed:
     """Load the facts and decide: what processing and the dry run have in common.
 
@@ -43,17 +44,18 @@ async def load_and_decide(
     loaded = await load_event(transaction, claim, digester)
     if isinstance(loaded, NotProcessed):
         return loaded
-    return await _decide(transaction, loaded)
+    return await _decide(transaction, loaded, now)
 
 
-async def _decide(transaction: Transaction, loaded: LoadedEvent) -> PlannedEvent:
+async def _decide(transaction: Transaction, loaded: LoadedEvent, now: datetime) -> PlannedEvent:
     """Decide, then choose the owner of a new ticket from the roster; only that needs a round trip."""
     claim, lead, phones, facts = loaded.claim, loaded.lead, loaded.phones, loaded.facts
     plan = decide(lead, phones, facts, claim.arrived_at, force=claim.force)
     if not _customer_phones(plan) <= loaded.locked_phones:
         raise Contended("The phone's contact came to this customer while its locks were taken.")
     if plan.ticket_is_new:
-        choice = await choose_owner(transaction, facts.roster_source_id)
+        account_id = plan.account.id if plan.account else None
+        choice = await choose_owner(transaction, OwnerRequest(facts.roster_source_id, account_id, now))
         owner = choice.staff_id
     else:
         choice = None

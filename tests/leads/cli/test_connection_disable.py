@@ -47,6 +47,10 @@ def test_a_connection_is_disabled_and_enabled_with_a_history(
         ("active", "disabled", "moving to another workspace"),
         ("disabled", "active", None),
     ]
+    changes = db.execute(
+        "SELECT reason FROM integration_change WHERE after ? 'status' ORDER BY id"
+    ).fetchall()
+    assert [row["reason"] for row in changes] == [None, "moving to another workspace", None]
     runs = db.execute("SELECT report -> 'connections' -> 0 ->> 'by' AS by FROM pancake_cron_run").fetchall()
     assert all(run["by"].startswith("script:") for run in runs)
 

@@ -175,7 +175,7 @@ def test_an_engine_that_was_changed_meanwhile_is_left_alone(shared: Shared) -> N
 def test_a_step_that_the_engine_refuses_changes_nothing(shared: Shared, database: str) -> None:
     """Our tables are not migrated: the engine names what does not fit, and nothing of it stays."""
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute("DROP TABLE pancake_assignee")
+        connection.execute("DROP TABLE pancake_assignee CASCADE")
     before = shared.export()
 
     assert "pancake_assignee" in shared.run("9a", code=1)

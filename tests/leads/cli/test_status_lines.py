@@ -25,21 +25,35 @@ from leads.cli.status.state import (
     Queue,
     Roster,
     State,
-    Switch,
     Tickets,
     UnassignedCount,
     UnsentCount,
 )
 from leads.cli.status.words import age, count
 from leads.services.cron_runs import CRONS
+from leads.services.switches import Switch
 from tests.support.edge_status import edge_status
 
 NOW = datetime(2026, 5, 14, 9, 31, 7, tzinfo=UTC)
 CONNECTION = ConnectionState("c1", "Diva", "active", NOW, NOW, NOW - timedelta(seconds=40), 3)
+OFF = Switch(
+    kind="kill",
+    row_id="all",
+    name=None,
+    pancake_source_id=None,
+    connection=None,
+    is_on=False,
+    can_be_on=True,
+    changed_at=None,
+    changed_by=None,
+    person=None,
+    application=None,
+    reason=None,
+)
 STATE = State(
     now=NOW,
     tickets=Tickets(12, 10, 14.0),
-    switches=[Switch("kill_switch", "setting", False, None, None, None)],
+    switches=[OFF],
     connections=[CONNECTION],
     queue=[],
     crons=[LastRuns(name, NOW, "succeeded", None, NOW, NOW) for name in CRONS],
@@ -70,17 +84,23 @@ def test_tickets_are_compared_with_what_is_usual(
 
 
 def test_a_switch_says_since_when_and_by_whom() -> None:
-    switch = Switch("kill_switch", "setting", True, NOW, "Phạm Thu Trang", "crm_admin")
+    by_person = {
+        "changed_at": NOW,
+        "changed_by": "a0",
+        "person": "Phạm Thu Trang",
+        "reason": "doubled tickets",
+    }
+    switch = replace(OFF, is_on=True, **by_person)
     (line,) = judging.judge_switches(replace(STATE, switches=[switch]))
     assert line.text.startswith(
-        "the kill switch is on since 2026-05-14 09:31 UTC by Phạm Thu Trang (crm_admin)"
+        "the kill switch is on since 2026-05-14 09:31 UTC by Phạm Thu Trang (doubled tickets)"
     )
     (line,) = judging.judge_switches(replace(STATE, switches=[replace(switch, changed_at=None)]))
     assert "on since it was set up" in line.text
 
 
 def test_one_disabled_connection_of_two_is_yellow_the_only_one_red() -> None:
-    switch = Switch("Diva", "connection", True, NOW, "lan", None)
+    switch = replace(OFF, kind="connection", name="Diva", changed_at=NOW, changed_by="lan")
     disabled = replace(CONNECTION, status="disabled")
     both = replace(STATE, switches=[switch], connections=[disabled, replace(CONNECTION, id="c2")])
     assert [line.level for line in judging.judge_switches(both)] == [Level.YELLOW]

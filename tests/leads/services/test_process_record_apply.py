@@ -56,7 +56,7 @@ def test_metadata_holds_only_fields_that_the_body_named() -> None:
 
 
 def test_only_changed_members_are_stored() -> None:
-    _, params = store_roster_statement(choose((member(1), member(2, was_available=False))))
+    _, params = store_roster_statement(choose((member(1), member(2, was_available=False))), NOW)
     assert params["chosen"] == "a-1"
     assert params["assignee_ids"] == ["a-1", "a-2"]
     assert params["assigned_counts"] == [1, 0]

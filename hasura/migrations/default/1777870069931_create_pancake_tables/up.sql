@@ -4,6 +4,59 @@
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
+-- The settings: the values that each may have, and the one that is used in place of any other. It is the only place with bounds
+-- and defaults. The planner replaces the call by its result. A retention of 0 or less may mean "for ever" to the person who
+-- wrote it, and what is deleted is gone: it is read as the longest.
+CREATE FUNCTION public.pancake_setting_rules() RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT '{
+        "kill_switch": {"default": true, "one_of": ["true", "false"]},
+        "processing_paused": {"default": false, "one_of": ["true", "false"]},
+        "consent_mode": {"default": "off", "one_of": ["off", "record"]},
+        "sla_minutes": {"default": 30, "lowest": 1, "highest": 1440},
+        "replay_rate_per_second": {"default": 20, "lowest": 1, "highest": 1000},
+        "payload_retention_days": {"default": 90, "lowest": 7, "highest": 3650, "zero_or_less": 3650},
+        "held_retention_days": {"default": 365, "lowest": 7, "highest": 3650, "zero_or_less": 3650},
+        "cron_run_retention_days": {"default": 180, "lowest": 30, "highest": 3650, "zero_or_less": 3650},
+        "engine_log_retention_days": {"default": 7, "lowest": 1, "highest": 365, "zero_or_less": 365},
+        "former_owner": {"default": "off", "one_of": ["off", "on"]},
+        "recall_after_minutes": {"default": 0, "lowest": 0, "highest": 1440},
+        "recall_max_times": {"default": 1, "lowest": 1, "highest": 10},
+        "max_tickets_ahead": {"default": 5, "lowest": 1, "highest": 100},
+        "business_hours": {
+            "default": "always",
+            "matches": "^(always|(mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sat|sun))? ([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)(, (mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sat|sun))? ([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)){0,20})$",
+            "like": "always, or like: mon-fri 08:00-17:30, sat 08:00-12:00"
+        },
+        "holidays": {
+            "default": "none",
+            "matches": "^(none|[0-9]{4}-[01][0-9]-[0-3][0-9]([.][.][0-9]{4}-[01][0-9]-[0-3][0-9])?(, [0-9]{4}-[01][0-9]-[0-3][0-9]([.][.][0-9]{4}-[01][0-9]-[0-3][0-9])?){0,30})$",
+            "like": "none, or like: 2027-02-05..2027-02-11, 2027-04-30"
+        }
+    }'::jsonb
+$$;
+
+-- The stored text of a setting if its rule allows it, else null. A number has digits only: neither 1.5 nor " 90 " is one.
+CREATE FUNCTION public.pancake_valid_setting(stored text, rule jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT CASE
+        WHEN rule -> 'one_of' ? stored OR stored ~ (rule ->> 'matches') THEN stored
+        WHEN substring(stored FROM '^[0-9]{1,6}$')::integer BETWEEN (rule ->> 'lowest')::integer AND (rule ->> 'highest')::integer
+            THEN stored
+    END
+$$;
+
+-- Whether text has the form of the setting business_hours, and no period of it ends before it begins.
+CREATE FUNCTION public.pancake_valid_hours(hours text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT public.pancake_valid_setting(hours, public.pancake_setting_rules() -> 'business_hours') IS NOT NULL AND NOT EXISTS (
+        SELECT FROM regexp_split_to_table(hours, ', ') AS e (entry) WHERE substring(e.entry FROM '([0-9:]{5})-') >= right(e.entry, 5)
+    )
+$$;
+
 CREATE TABLE public.pancake_connection (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     name text NOT NULL,
@@ -86,6 +139,8 @@ CREATE TABLE public.pancake_source (
     synced_at timestamptz,
     -- When sync_sources notified the admins of the new source.
     announced_at timestamptz,
+    -- Written only, with is_active: the trigger of 1777870069938 moves it into the history.
+    change_reason text,
     CONSTRAINT pk_pancake_source PRIMARY KEY (id),
     CONSTRAINT uq_pancake_source UNIQUE (connection_id, pancake_source_id),
     -- A source has no name until sync_sources has read it from Pancake. Its leads cannot be attributed, so it stays inactive.
@@ -108,12 +163,22 @@ CREATE TABLE public.pancake_assignee (
     total_assigned bigint DEFAULT 0 NOT NULL,
     last_assigned_seq bigint DEFAULT 0 NOT NULL,
     was_available boolean DEFAULT false NOT NULL,
+    -- When the member gets tickets, in the form of the setting business_hours; and how many a day in Vietnam, or open ones in all
+    -- of Diva, at most. The defaults limit nothing.
+    shift text DEFAULT 'always' NOT NULL,
+    daily_cap bigint,
+    open_cap bigint,
+    -- The last day on which the member was chosen, and how often on that day.
+    assigned_on date,
+    assigned_today bigint DEFAULT 0 NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT pk_pancake_assignee PRIMARY KEY (id),
     CONSTRAINT uq_pancake_assignee UNIQUE NULLS NOT DISTINCT (source_id, staff_id),
     CONSTRAINT fk_pancake_assignee_source FOREIGN KEY (source_id) REFERENCES public.pancake_source (id),
     CONSTRAINT fk_pancake_assignee_staff FOREIGN KEY (staff_id) REFERENCES public.staff (id),
-    CONSTRAINT ck_pancake_assignee_weight CHECK (weight BETWEEN 1 AND 100)
+    CONSTRAINT ck_pancake_assignee_weight CHECK (weight BETWEEN 1 AND 100),
+    CONSTRAINT ck_pancake_assignee_shift CHECK (public.pancake_valid_hours(shift)),
+    CONSTRAINT ck_pancake_assignee_caps CHECK (daily_cap >= 1 AND open_cap >= 1)
 );
 
 CREATE TABLE public.pancake_webhook_event (
@@ -414,36 +479,6 @@ CREATE TRIGGER pancake_assignee_keep_ratio
 -- STABLE or IMMUTABLE, not STRICT and without SET. Inlined, they cost nothing, use the indexes of the statement that calls
 -- them, and need the caller's privileges on the tables and on view_pancake_stored_setting only.
 
--- The settings: the values that each may have, and the one that is used in place of any other. It is the only place with bounds
--- and defaults. The planner replaces the call by its result. A retention of 0 or less may mean "for ever" to the person who
--- wrote it, and what is deleted is gone: it is read as the longest.
-CREATE FUNCTION public.pancake_setting_rules() RETURNS jsonb
-    LANGUAGE sql IMMUTABLE
-    AS $$
-    SELECT '{
-        "kill_switch": {"default": true, "one_of": ["true", "false"]},
-        "processing_paused": {"default": false, "one_of": ["true", "false"]},
-        "consent_mode": {"default": "off", "one_of": ["off", "record"]},
-        "sla_minutes": {"default": 30, "lowest": 1, "highest": 1440},
-        "replay_rate_per_second": {"default": 20, "lowest": 1, "highest": 1000},
-        "payload_retention_days": {"default": 90, "lowest": 7, "highest": 3650, "zero_or_less": 3650},
-        "held_retention_days": {"default": 365, "lowest": 7, "highest": 3650, "zero_or_less": 3650},
-        "cron_run_retention_days": {"default": 180, "lowest": 30, "highest": 3650, "zero_or_less": 3650},
-        "engine_log_retention_days": {"default": 7, "lowest": 1, "highest": 365, "zero_or_less": 365}
-    }'::jsonb
-$$;
-
--- The stored text of a setting if its rule allows it, else null. A number has digits only: neither 1.5 nor " 90 " is one.
-CREATE FUNCTION public.pancake_valid_setting(stored text, rule jsonb) RETURNS text
-    LANGUAGE sql IMMUTABLE
-    AS $$
-    SELECT CASE
-        WHEN rule -> 'one_of' ? stored THEN stored
-        WHEN substring(stored FROM '^[0-9]{1,6}$')::integer BETWEEN (rule ->> 'lowest')::integer AND (rule ->> 'highest')::integer
-            THEN stored
-    END
-$$;
-
 -- The text of the value that is used for a setting; never null. `setting` is the JSON object with all of them, or anything else.
 CREATE FUNCTION public.pancake_setting_value(setting jsonb, name text) RETURNS text
     LANGUAGE sql IMMUTABLE
@@ -468,6 +503,7 @@ CREATE FUNCTION public.pancake_setting_problem(setting jsonb)
         r.name,
         r.name || ' must be ' || coalesce(
             (SELECT string_agg(o.word, ' or ' ORDER BY o.n) FROM jsonb_array_elements_text(r.rule -> 'one_of') WITH ORDINALITY AS o (word, n)),
+            r.rule ->> 'like',
             (r.rule ->> 'lowest') || ' to ' || (r.rule ->> 'highest')
         ) || coalesce(', not ' || left((setting -> r.name)::text, 20), ', but is missing')
     FROM jsonb_each(public.pancake_setting_rules()) AS r (name, rule)
@@ -480,6 +516,11 @@ CREATE FUNCTION public.pancake_setting_problem(setting jsonb)
         < public.pancake_valid_setting(
             setting ->> 'payload_retention_days', public.pancake_setting_rules() -> 'payload_retention_days'
         )::integer
+    UNION ALL
+    SELECT 'business_hours', 'business_hours must not end before they begin'
+    WHERE
+        public.pancake_valid_setting(setting ->> 'business_hours', public.pancake_setting_rules() -> 'business_hours') IS NOT NULL
+        AND NOT public.pancake_valid_hours(setting ->> 'business_hours')
 $$;
 
 -- The settings as the handlers use them, always one row without nulls. It reads no table: the view below gives it what its owner
@@ -488,7 +529,8 @@ CREATE FUNCTION public.pancake_read_setting(setting jsonb)
     RETURNS TABLE (
         kill_switch boolean, processing_paused boolean, consent_mode text, sla_minutes integer, replay_rate_per_second integer,
         payload_retention_days integer, held_retention_days integer, cron_run_retention_days integer,
-        engine_log_retention_days integer, problems text[]
+        engine_log_retention_days integer, former_owner text, recall_after_minutes integer,
+        recall_max_times integer, max_tickets_ahead integer, business_hours text, holidays text, problems text[]
     )
     LANGUAGE sql IMMUTABLE
     AS $$
@@ -506,6 +548,12 @@ CREATE FUNCTION public.pancake_read_setting(setting jsonb)
         END,
         public.pancake_setting_value(setting, 'cron_run_retention_days')::integer,
         public.pancake_setting_value(setting, 'engine_log_retention_days')::integer,
+        public.pancake_setting_value(setting, 'former_owner'),
+        public.pancake_setting_value(setting, 'recall_after_minutes')::integer,
+        public.pancake_setting_value(setting, 'recall_max_times')::integer,
+        public.pancake_setting_value(setting, 'max_tickets_ahead')::integer,
+        public.pancake_setting_value(setting, 'business_hours'),
+        public.pancake_setting_value(setting, 'holidays'),
         ARRAY(SELECT p.problem FROM public.pancake_setting_problem(setting) AS p ORDER BY p.problem)
     FROM (
         SELECT
@@ -524,13 +572,15 @@ CREATE FUNCTION public.pancake_setting()
     RETURNS TABLE (
         kill_switch boolean, processing_paused boolean, consent_mode text, sla_minutes integer, replay_rate_per_second integer,
         payload_retention_days integer, held_retention_days integer, cron_run_retention_days integer,
-        engine_log_retention_days integer, problems text[]
+        engine_log_retention_days integer, former_owner text, recall_after_minutes integer,
+        recall_max_times integer, max_tickets_ahead integer, business_hours text, holidays text, problems text[]
     )
     LANGUAGE sql STABLE
     AS $$
     SELECT
         r.kill_switch, r.processing_paused, r.consent_mode, r.sla_minutes, r.replay_rate_per_second, r.payload_retention_days,
-        r.held_retention_days, r.cron_run_retention_days, r.engine_log_retention_days, r.problems
+        r.held_retention_days, r.cron_run_retention_days, r.engine_log_retention_days, r.former_owner,
+        r.recall_after_minutes, r.recall_max_times, r.max_tickets_ahead, r.business_hours, r.holidays, r.problems
     FROM (
         SELECT (SELECT v.setting FROM public.view_pancake_stored_setting AS v) AS setting OFFSET 0
     ) AS s
@@ -559,11 +609,19 @@ SELECT
     r.held_retention_days,
     r.cron_run_retention_days,
     r.engine_log_retention_days,
+    r.former_owner,
+    r.recall_after_minutes,
+    r.recall_max_times,
+    r.max_tickets_ahead,
+    r.business_hours,
+    r.holidays,
     r.problems,
     (jsonb_path_query_first_tz(
         s.setting, '$.changed_at ? (@ like_regex "^[0-9]{4}-").datetime()', silent => true
     ) #>> '{}')::timestamptz AS changed_at,
-    s.setting ->> 'changed_by' AS changed_by
+    s.setting ->> 'changed_by' AS changed_by,
+    -- Written only: the reason of a change, for the history.
+    NULL::text AS change_reason
 FROM (
     SELECT (SELECT v.setting FROM public.view_pancake_stored_setting AS v) AS setting
 ) AS s
@@ -579,14 +637,20 @@ $$;
 
 -- Write the settings that an UPDATE of the view changes. Other keys of app_settings and unchanged settings are not written, except
 -- those that cannot be read: they get the value that is shown, which was used for them before.
+-- With the rights of the owner: who may write columns of the view may write nothing else of Diva's settings.
 CREATE FUNCTION public.pancake_setting_write() RETURNS trigger
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     wanted CONSTANT jsonb := to_jsonb(NEW);
     refused text;
     changes jsonb;
 BEGIN
+    IF NEW.change_reason IS NOT NULL THEN
+        PERFORM set_config('integration.change_reason', NEW.change_reason, true);
+        NEW.change_reason := NULL;
+    END IF;
     -- What the view shows has no problem, so this one is of the change.
     SELECT min(p.problem) INTO refused FROM public.pancake_setting_problem(wanted) AS p;
     IF refused IS NOT NULL THEN
@@ -620,9 +684,90 @@ BEGIN
 END
 $$;
 
+REVOKE EXECUTE ON FUNCTION public.pancake_setting_write() FROM PUBLIC;
+
 CREATE TRIGGER pancake_setting_write
     INSTEAD OF UPDATE ON public.view_pancake_setting
     FOR EACH ROW EXECUTE FUNCTION public.pancake_setting_write();
+
+-- The business hours of a week, one row for each day and period: 1 is Monday. `hours` is the setting business_hours.
+CREATE FUNCTION public.pancake_business_period(hours text)
+    RETURNS TABLE (weekday integer, opens interval, closes interval)
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT d.weekday, p.part[3]::interval, p.part[4]::interval
+    FROM (
+        SELECT regexp_match(
+            e.entry, '^(mon|tue|wed|thu|fri|sat|sun)-?(mon|tue|wed|thu|fri|sat|sun)? ([0-9]{2}:[0-9]{2})-([0-9]{2}:[0-9]{2})$'
+        ) AS part
+        FROM regexp_split_to_table(CASE hours WHEN 'always' THEN 'mon-sun 00:00-24:00' ELSE hours END, ', ') AS e (entry)
+    ) AS p
+    CROSS JOIN generate_series(1, 7) AS d (weekday)
+    -- sat-mon is a period too: it goes on over Sunday.
+    WHERE (d.weekday - array_position('{mon,tue,wed,thu,fri,sat,sun}', p.part[1]) + 7) % 7
+        <= (array_position('{mon,tue,wed,thu,fri,sat,sun}', coalesce(p.part[2], p.part[1]))
+            - array_position('{mon,tue,wed,thu,fri,sat,sun}', p.part[1]) + 7) % 7
+        AND p.part[3] < p.part[4]
+$$;
+
+-- The minutes of a period of time that are business hours in Vietnam and no holiday; `hours` and `off_days` are the settings
+-- business_hours and holidays. Dates are compared as text: one that does not exist is no holiday.
+CREATE FUNCTION public.pancake_business_minutes(started timestamptz, ended timestamptz, hours text, off_days text) RETURNS double precision
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT CASE WHEN hours = 'always' AND off_days = 'none' THEN extract(epoch FROM ended - started)::double precision / 60 ELSE coalesce((
+        SELECT sum(extract(epoch FROM upper(b.open_time) - lower(b.open_time)))::double precision / 60
+        FROM (
+            SELECT range_agg(tsrange(d.day + p.opens, d.day + p.closes)) * tsmultirange(tsrange(l.started, l.ended)) AS open_times
+            FROM (
+                SELECT started AT TIME ZONE 'Asia/Ho_Chi_Minh' AS started, greatest(started, ended) AT TIME ZONE 'Asia/Ho_Chi_Minh' AS ended
+            ) AS l
+            CROSS JOIN generate_series(date_trunc('day', l.started), l.ended, interval '1 day') AS d (day)
+            JOIN public.pancake_business_period(hours) AS p ON p.weekday = extract(isodow FROM d.day)
+            WHERE NOT EXISTS (
+                SELECT FROM regexp_split_to_table(off_days, ', ') AS h (entry)
+                WHERE to_char(d.day, 'YYYY-MM-DD') BETWEEN split_part(h.entry, '..', 1) AND right(h.entry, 10)
+            )
+            GROUP BY l.started, l.ended
+        ) AS o
+        CROSS JOIN unnest(o.open_times) AS b (open_time)
+    ), 0) END
+$$;
+
+-- What keeps a member of a roster from getting a ticket at a time, besides being inactive or off duty: the shift or a cap; null if
+-- nothing does. Open tickets are all of Diva's. Callers ask only for members who have a limit: it is not inlined.
+CREATE FUNCTION public.pancake_member_limit(member public.pancake_assignee, moment timestamptz) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT CASE
+        WHEN member.shift <> 'always' AND NOT EXISTS (
+            SELECT FROM public.pancake_business_period(member.shift) AS p
+            WHERE
+                p.weekday = extract(isodow FROM l.moment)
+                AND l.moment - date_trunc('day', l.moment) >= p.opens
+                AND l.moment - date_trunc('day', l.moment) < p.closes
+        ) THEN 'outside_shift'
+        WHEN member.daily_cap <= CASE WHEN member.assigned_on = l.moment::date THEN member.assigned_today ELSE 0 END THEN 'daily_cap'
+        WHEN member.open_cap <= (
+            SELECT count(*) FROM public.ticket AS t WHERE t.assignee_id = member.staff_id AND t.status IN ('new', 'in_progress')
+        ) THEN 'open_cap'
+    END
+    FROM (SELECT moment AT TIME ZONE 'Asia/Ho_Chi_Minh' AS moment) AS l
+$$;
+
+-- Whether a ticket waited for its first response for as long as the settings allow, since its owner was chosen last, and was not
+-- recalled too often. The minutes are business hours.
+CREATE FUNCTION public.pancake_recall_is_due(evidence jsonb, ticket_created_at timestamptz, moment timestamptz) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT
+        jsonb_array_length(coalesce(evidence #> '{assignment,recalls}', '[]')) < s.recall_max_times
+        AND public.pancake_business_minutes(
+            greatest(ticket_created_at, (evidence #>> '{assignment,assigned_at}')::timestamptz), moment, s.business_hours, s.holidays
+        ) >= s.recall_after_minutes
+        AND s.recall_after_minutes > 0
+    FROM public.pancake_setting() AS s
+$$;
 
 -- The active sources among those that a lead names; none while their connection is disabled. A lead is processed if it has at
 -- least one.
@@ -899,6 +1044,194 @@ CREATE FUNCTION public.pancake_status_on_arrival(
         ) THEN 'erased' ELSE $1 END AS code
     ) AS c
 $$;
+
+-- The events of a period with their class in the key figure success, for the figures and the report.
+CREATE FUNCTION public.pancake_arrived_event(since timestamptz, until timestamptz)
+    RETURNS TABLE (
+        id bigint, connection_id uuid, record_id text, source_id text, is_lead boolean, origin text, error_code text, class text
+    )
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT
+        e.id, e.connection_id, e.record_id, coalesce(e.source_ids[1], '(none)'),
+        e.record_id IS NOT NULL AND coalesce(e.table_name, 'lead') NOT IN ('account', 'contact'), e.origin, e.error_code,
+        CASE
+            WHEN e.status = 'dead_letter' AND (e.error_code LIKE 'invalid\_%' OR e.error_code IN ('test_ping', 'erased')) THEN 'invalid'
+            WHEN e.status = 'dead_letter' THEN 'dead'
+            WHEN e.status LIKE 'skipped\_%' THEN 'held'
+            -- Not received_at: each refire sets it, and a stuck event would never be more than a few minutes old. An event that was
+            -- held or given up counts from its replay, which alone brings it back.
+            WHEN e.status IN ('received', 'ingested')
+                THEN CASE WHEN greatest(e.created_at, e.replayed_at) < until - interval '5 minutes' THEN 'stuck' ELSE 'waiting' END
+            ELSE e.status
+        END
+    FROM public.pancake_webhook_event AS e
+    WHERE e.created_at >= since AND e.created_at < until
+$$;
+
+-- The tickets that events of a period created, for the figures and the report: the owner that the integration chose, at once or
+-- later, and whether the ticket has another one now. An unanswered ticket has its age at the end of the period as its minutes; a
+-- ticket that was closed without a response too.
+CREATE FUNCTION public.pancake_created_ticket(since timestamptz, until timestamptz)
+    RETURNS TABLE (
+        connection_id uuid, source_id text, chosen text, is_correct boolean, is_changed boolean, is_unanswered boolean,
+        minutes double precision, business_minutes double precision
+    )
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT
+        m.connection_id, m.source_id, m.chosen, m.chosen = m.owner, m.chosen IS DISTINCT FROM m.owner, m.is_unanswered,
+        extract(epoch FROM m.ended_at - m.created_at)::double precision / 60,
+        public.pancake_business_minutes(m.created_at, m.ended_at, s.business_hours, s.holidays)
+    FROM (
+        SELECT
+            e.connection_id, coalesce(e.source_ids[1], '(none)') AS source_id, e.evidence -> 'assignment' ->> 'chosen' AS chosen,
+            t.assignee_id::text AS owner, t.first_response_at IS NULL AS is_unanswered, t.created_at,
+            coalesce(t.first_response_at, greatest(until, t.created_at)) AS ended_at
+        FROM public.pancake_webhook_event AS e
+        -- OFFSET 0 keeps the planner from merging the subquery: tickets are read by key, never the whole table.
+        CROSS JOIN LATERAL (
+            SELECT k.assignee_id, k.first_response_at, k.created_at FROM public.ticket AS k WHERE k.id = e.ticket_id OFFSET 0
+        ) AS t
+        WHERE e.created_at >= since AND e.created_at < until AND e.outcome = 'ticket_created'
+    ) AS m
+    CROSS JOIN public.pancake_setting() AS s
+$$;
+
+-- The report for managers: one row for each source, and one for all of them without connection and source. A lead counts for the
+-- source that its first event of the period names first, and as held or without a phone only if nothing better became of it.
+CREATE FUNCTION public.pancake_report_source(since timestamptz, until timestamptz)
+    RETURNS TABLE (
+        connection text, source_id text, source text, leads bigint, tickets bigint, held bigint, no_phone bigint,
+        missed_by_webhook bigint, unassigned bigint, changed bigint, unanswered bigint, response_p50_minutes double precision,
+        response_p95_minutes double precision, response_p50_business_minutes double precision,
+        response_p95_business_minutes double precision
+    )
+    LANGUAGE sql STABLE
+    AS $$
+    WITH lead AS (
+        SELECT
+            e.connection_id, (array_agg(e.source_id ORDER BY e.id))[1] AS source_id,
+            bool_or(e.class IN ('processed', 'failed', 'stuck', 'waiting')) AS is_accepted,
+            bool_or(e.class = 'held') AS is_held,
+            bool_or(e.class = 'invalid' AND e.error_code = 'invalid_phone') AS has_no_phone,
+            bool_or(e.origin <> 'webhook') AS is_missed
+        FROM public.pancake_arrived_event(since, until) AS e
+        WHERE e.is_lead
+        GROUP BY e.connection_id, e.record_id
+    ), of_leads AS (
+        SELECT
+            l.connection_id, l.source_id, count(*) AS leads,
+            count(*) FILTER (WHERE l.is_held AND NOT l.is_accepted) AS held,
+            count(*) FILTER (WHERE l.has_no_phone AND NOT l.is_accepted AND NOT l.is_held) AS no_phone,
+            count(*) FILTER (WHERE l.is_missed) AS missed_by_webhook
+        FROM lead AS l
+        GROUP BY GROUPING SETS ((l.connection_id, l.source_id), ())
+    ), of_tickets AS (
+        SELECT
+            t.connection_id, t.source_id, count(*) AS tickets,
+            count(*) FILTER (WHERE t.chosen IS NULL) AS unassigned,
+            count(*) FILTER (WHERE t.is_changed) AS changed,
+            count(*) FILTER (WHERE t.is_unanswered) AS unanswered,
+            percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY t.minutes) AS minutes,
+            percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY t.business_minutes) AS business_minutes
+        FROM public.pancake_created_ticket(since, until) AS t
+        GROUP BY GROUPING SETS ((t.connection_id, t.source_id), ())
+    )
+    SELECT
+        c.name, coalesce(l.source_id, t.source_id),
+        (SELECT s.name FROM public.pancake_source AS s WHERE s.connection_id = c.id AND s.pancake_source_id = coalesce(l.source_id, t.source_id)),
+        coalesce(l.leads, 0), coalesce(t.tickets, 0), coalesce(l.held, 0), coalesce(l.no_phone, 0), coalesce(l.missed_by_webhook, 0),
+        coalesce(t.unassigned, 0), coalesce(t.changed, 0), coalesce(t.unanswered, 0),
+        t.minutes[1], t.minutes[2], t.business_minutes[1], t.business_minutes[2]
+    FROM of_leads AS l
+    FULL JOIN of_tickets AS t
+        ON coalesce(t.connection_id::text || t.source_id, '') = coalesce(l.connection_id::text || l.source_id, '')
+    LEFT JOIN public.pancake_connection AS c ON c.id = coalesce(l.connection_id, t.connection_id)
+$$;
+
+-- Whose tickets the sources' new ones became: one row for each source with tickets and each owner that was chosen, and for each
+-- active member of its roster. `spread` is the largest difference of assigned_count / weight between the members that were
+-- available at the roster's last choice, `bound` what round robin guarantees for it: 1 / the lowest weight, or as many tickets as a
+-- member may be ahead if former owners or recalls go before turns.
+CREATE FUNCTION public.pancake_report_owner(since timestamptz, until timestamptz)
+    RETURNS TABLE (
+        connection text, source_id text, source text, owner text, tickets bigint, share double precision, changed bigint,
+        weight integer, spread double precision, bound double precision
+    )
+    LANGUAGE sql STABLE
+    AS $$
+    WITH owned AS MATERIALIZED (
+        SELECT t.connection_id, t.source_id, t.chosen, count(*) AS tickets, count(*) FILTER (WHERE t.is_changed) AS changed
+        FROM public.pancake_created_ticket(since, until) AS t
+        GROUP BY t.connection_id, t.source_id, t.chosen
+    ), roster AS (
+        SELECT o.connection_id, o.source_id, s.name, o.assigned, r.id, f.spread, f.bound
+        FROM (
+            SELECT o.connection_id, o.source_id, sum(o.tickets) FILTER (WHERE o.chosen IS NOT NULL) AS assigned
+            FROM owned AS o
+            GROUP BY o.connection_id, o.source_id
+        ) AS o
+        LEFT JOIN public.pancake_source AS s ON s.connection_id = o.connection_id AND s.pancake_source_id = o.source_id
+        LEFT JOIN LATERAL (
+            SELECT s.id WHERE EXISTS (SELECT FROM public.pancake_assignee AS a WHERE a.source_id = s.id AND a.is_active)
+        ) AS r ON true
+        CROSS JOIN LATERAL (
+            SELECT
+                max(a.assigned_count::double precision / a.weight) - min(a.assigned_count::double precision / a.weight) AS spread,
+                (
+                    SELECT CASE WHEN p.former_owner = 'on' OR p.recall_after_minutes > 0 THEN p.max_tickets_ahead ELSE 1 END
+                    FROM public.pancake_setting() AS p
+                )::double precision / min(a.weight) AS bound
+            FROM public.pancake_assignee AS a
+            WHERE a.source_id IS NOT DISTINCT FROM r.id AND a.is_active AND a.was_available
+        ) AS f
+    ), member AS (
+        SELECT r.connection_id, r.source_id, a.staff_id::text AS owner, a.weight
+        FROM roster AS r
+        JOIN public.pancake_assignee AS a ON a.source_id IS NOT DISTINCT FROM r.id AND a.is_active
+    )
+    SELECT
+        c.name, r.source_id, r.name, (SELECT f.full_name FROM public.staff AS f WHERE f.id::text = w.owner),
+        coalesce(o.tickets, 0), coalesce(o.tickets, 0)::double precision / nullif(r.assigned, 0)::double precision,
+        coalesce(o.changed, 0), m.weight, r.spread, r.bound
+    FROM roster AS r
+    JOIN public.pancake_connection AS c ON c.id = r.connection_id
+    JOIN LATERAL (
+        SELECT o.chosen AS owner FROM owned AS o
+        WHERE o.connection_id = r.connection_id AND o.source_id = r.source_id AND o.chosen IS NOT NULL
+        UNION
+        SELECT m.owner FROM member AS m WHERE m.connection_id = r.connection_id AND m.source_id = r.source_id
+    ) AS w ON true
+    LEFT JOIN owned AS o ON o.connection_id = r.connection_id AND o.source_id = r.source_id AND o.chosen = w.owner
+    LEFT JOIN member AS m ON m.connection_id = r.connection_id AND m.source_id = r.source_id AND m.owner = w.owner
+$$;
+
+-- The present week in Vietnam and the 12 before, each with its first instant and its end; the present one ends now.
+CREATE FUNCTION public.pancake_report_week()
+    RETURNS TABLE (week date, since timestamptz, until timestamptz)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT
+        d.week, d.week::timestamp AT TIME ZONE 'Asia/Ho_Chi_Minh',
+        least(now(), (d.week + 7)::timestamp AT TIME ZONE 'Asia/Ho_Chi_Minh')
+    FROM (
+        SELECT date_trunc('week', now() AT TIME ZONE 'Asia/Ho_Chi_Minh')::date - 7 * w.back AS week FROM generate_series(0, 12) AS w (back)
+    ) AS d
+$$;
+
+-- The report by weeks, which managers may read. A condition on `week` reads the events of that week alone.
+CREATE VIEW public.view_pancake_report_source AS
+SELECT
+    w.week, r.connection, r.source_id, r.source, r.leads, r.tickets, r.held, r.no_phone, r.missed_by_webhook, r.unassigned, r.changed,
+    r.unanswered, r.response_p50_minutes, r.response_p95_minutes, r.response_p50_business_minutes, r.response_p95_business_minutes
+FROM public.pancake_report_week() AS w
+CROSS JOIN LATERAL public.pancake_report_source(w.since, w.until) AS r;
+
+CREATE VIEW public.view_pancake_report_owner AS
+SELECT w.week, r.connection, r.source_id, r.source, r.owner, r.tickets, r.share, r.changed, r.weight, r.spread, r.bound
+FROM public.pancake_report_week() AS w
+CROSS JOIN LATERAL public.pancake_report_owner(w.since, w.until) AS r;
 
 -- Diva's names of the staff roles, as in staff.role and module_permission_action.role: the only place that knows them.
 CREATE FUNCTION public.pancake_staff_role(word text) RETURNS text

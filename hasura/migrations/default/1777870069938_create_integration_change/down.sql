@@ -6,6 +6,7 @@ SET LOCAL statement_timeout = '60s';
 -- CASCADE drops the triggers.
 DROP FUNCTION IF EXISTS public.integration_change_record_setting() CASCADE;
 DROP FUNCTION IF EXISTS public.integration_change_record() CASCADE;
+DROP FUNCTION IF EXISTS public.integration_change_take_reason() CASCADE;
 DROP TABLE IF EXISTS public.integration_change;
 DROP FUNCTION IF EXISTS public.integration_change_guard() CASCADE;
 DROP FUNCTION IF EXISTS public.integration_change_add(jsonb, jsonb, jsonb);

@@ -22,12 +22,17 @@ CREATE TABLE IF NOT EXISTS public.integration_change (
     -- The columns or settings that changed. Of a secret: the id of the key that seals it, or that it is set.
     before jsonb NOT NULL,
     after jsonb NOT NULL,
+    -- Why: what the transaction gave as its reason.
+    reason text,
     CONSTRAINT pk_integration_change PRIMARY KEY (id),
     CONSTRAINT ck_integration_change_kind CHECK (kind IN ('connection', 'source', 'roster', 'setting', 'event', 'replay', 'erasure')),
     CONSTRAINT ck_integration_change_action CHECK (action IN ('insert', 'update', 'delete', 'truncate'))
 );
 
 CREATE INDEX IF NOT EXISTS ix_integration_change_changed_at ON public.integration_change (changed_at);
+
+-- For the last change of a switch.
+CREATE INDEX IF NOT EXISTS ix_integration_change_row ON public.integration_change (kind, row_id, id);
 
 -- A new table of the owner may be open to others by default privileges.
 REVOKE ALL ON TABLE public.integration_change FROM PUBLIC;
@@ -69,16 +74,18 @@ CREATE OR REPLACE FUNCTION public.integration_change_shown(column_name text, sto
     END
 $$;
 
--- Add an entry. `entry` has kind, action, row_id, name, replayed_by. Nothing is added if nothing changed.
+-- Add an entry. `entry` has kind, action, row_id, name, replayed_by. Nothing is added if nothing changed. The reason is that of the
+-- transaction: `leads` and the Settings screens give it.
 CREATE OR REPLACE FUNCTION public.integration_change_add(entry jsonb, old_values jsonb, new_values jsonb) RETURNS void
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
     AS $$
-    INSERT INTO public.integration_change (kind, action, row_id, name, changed_by, hasura_role, before, after)
+    INSERT INTO public.integration_change (kind, action, row_id, name, changed_by, hasura_role, before, after, reason)
     SELECT
         entry ->> 'kind', entry ->> 'action', entry ->> 'row_id', left(entry ->> 'name', 200),
         left(coalesce(public.pancake_hasura_person(), entry ->> 'replayed_by', session_user), 200),
-        left(nullif(current_setting('hasura.user', true), '')::jsonb ->> 'x-hasura-role', 200), c.before, c.after
+        left(nullif(current_setting('hasura.user', true), '')::jsonb ->> 'x-hasura-role', 200), c.before, c.after,
+        left(nullif(btrim(current_setting('integration.change_reason', true)), ''), 200)
     FROM (
         SELECT
             coalesce(jsonb_object_agg(n.label, public.integration_change_shown(n.name, old_values -> n.name))
@@ -157,10 +164,22 @@ BEGIN
 END
 $$;
 
+-- Take the reason of a change of a source from its row: it is the transaction's, for every change that follows, and is not stored.
+CREATE OR REPLACE FUNCTION public.integration_change_take_reason() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM set_config('integration.change_reason', NEW.change_reason, true);
+    NEW.change_reason := NULL;
+    RETURN NEW;
+END
+$$;
+
 -- A function of a trigger can be attached to a table by every role that may execute it.
 REVOKE EXECUTE ON FUNCTION public.integration_change_guard(), public.integration_change_shown(text, jsonb),
     public.integration_change_add(jsonb, jsonb, jsonb), public.integration_change_record(),
-    public.integration_change_record_setting() FROM PUBLIC;
+    public.integration_change_record_setting(), public.integration_change_take_reason() FROM PUBLIC;
 
 CREATE OR REPLACE TRIGGER integration_change_guard
     BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON public.integration_change
@@ -194,6 +213,12 @@ CREATE OR REPLACE TRIGGER integration_change_record_update
         'source', 'id', 'pancake_source_id', 'connection_id pancake_source_id name is_active'
     );
 
+CREATE OR REPLACE TRIGGER integration_change_take_reason
+    BEFORE UPDATE OF change_reason ON public.pancake_source
+    FOR EACH ROW
+    WHEN (NEW.change_reason IS NOT NULL)
+    EXECUTE FUNCTION public.integration_change_take_reason();
+
 CREATE OR REPLACE TRIGGER integration_change_record_insert
     AFTER INSERT ON public.pancake_source
     FOR EACH ROW
@@ -209,9 +234,9 @@ CREATE OR REPLACE TRIGGER integration_change_record_delete
     );
 
 CREATE OR REPLACE TRIGGER integration_change_record
-    AFTER INSERT OR DELETE OR UPDATE OF source_id, staff_id, is_active, weight ON public.pancake_assignee
+    AFTER INSERT OR DELETE OR UPDATE OF source_id, staff_id, is_active, weight, shift, daily_cap, open_cap ON public.pancake_assignee
     FOR EACH ROW EXECUTE FUNCTION public.integration_change_record(
-        'roster', 'id', 'staff_id', 'source_id staff_id is_active weight'
+        'roster', 'id', 'staff_id', 'source_id staff_id is_active weight shift daily_cap open_cap'
     );
 
 CREATE OR REPLACE TRIGGER integration_change_record_truncate

@@ -1,0 +1,1 @@
+"""`leads report`: the figures of a period for sales managers."""

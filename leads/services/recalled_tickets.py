@@ -1,0 +1,112 @@
+"""Recall tickets whose owner does not respond in time, and give each to another member of its roster.
+
+Off unless the setting recall_after_minutes says so. A ticket that its owner touched (a response, another
+status) or that a person gave to somebody else is never recalled. One transaction for each ticket: it locks
+the event that created the ticket, the ticket and the roster, in the order of processing.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from leads.adapters.database import Database, StatementError
+from leads.adapters.logs import LOGGER, describe
+from leads.domain.errors import Contended
+from leads.domain.notifications import Notification, recall_notifications
+from leads.services.cron_work import CronRun
+from leads.services.outbox import SEND_LEASE
+from leads.services.process_record.roster import OwnerRequest, choose_owner, store_roster_statement
+from leads.services.runtime import Runtime
+from leads.services.sending.time_left import has_time_to_send
+
+MAX_RECALLED_PER_TICK = 50
+MAX_TRIED_PER_TICK = 500
+"""More than are recalled: tickets that no one else can take must not stop the newer ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class _RecallableEvent:
+    """A row of recalled_tickets/list_events."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class _LockedTicket:
+    """The row of recalled_tickets/lock_ticket."""
+
+    ticket_id: str
+    account_id: str | None
+    owner: str
+    former_owners: Sequence[str]
+    customer_name: str
+    phone: str
+    replay_count: int
+    roster_source_id: str | None
+
+
+async def recall_tickets(runtime: Runtime, run: CronRun) -> dict[str, object]:
+    """Recall what is due, notify both owners of each; return what the run reports of it.
+
+    The notifications for which no time is left are sent by the step of retry_failed that follows.
+    Raises DatabaseUnavailable.
+    """
+    due = {"now": run.now, "limit": MAX_TRIED_PER_TICK}
+    listed = await runtime.db.fetch_all("recalled_tickets/list_events", due, _RecallableEvent)
+    recalled: list[int] = []
+    failed: list[tuple[int, Exception]] = []
+    for event in listed:
+        if len(recalled) == MAX_RECALLED_PER_TICK or run.seconds_left() <= 0:
+            break
+        try:
+            if await _recall(runtime.db, event.id, run.now):
+                recalled.append(event.id)
+        except (Contended, StatementError) as error:
+            failed.append((event.id, error))
+    if failed:
+        first_id, first_error = failed[0]
+        fields = {"count": len(failed), "first_event_id": first_id, **describe(first_error)}
+        LOGGER.warning("tickets not recalled", extra={"fields": fields})
+    if recalled:
+        await runtime.outbox.claim_and_send(recalled, has_time=partial(has_time_to_send, run))
+    return {"recalled": len(recalled)}
+
+
+async def _recall(db: Database, event_id: int, now: datetime) -> bool:
+    """Give an event's ticket to another member and commit; False if it stays where it is.
+
+    It stays if it is not to be recalled any more, or if no one else can take it; then no counter changes.
+    Raises Contended, StatementError.
+    """
+    async with db.transaction() as transaction:
+        locked = {"id": event_id, "lease": SEND_LEASE, "now": now}
+        (rows,) = await transaction.run(("recalled_tickets/lock_ticket", locked))
+        if not rows:
+            return False
+        ticket = _LockedTicket(**rows[0])
+        had_it = frozenset({ticket.owner, *ticket.former_owners})
+        asked = OwnerRequest(ticket.roster_source_id, ticket.account_id, now, not_again=had_it)
+        choice = await choose_owner(transaction, asked)
+        if choice.staff_id is None:
+            return False
+        change = {"owner": choice.staff_id, "former_owner": ticket.owner, "now": now}
+        stored = {
+            "id": event_id,
+            "assignment": json.dumps(choice.evidence()),
+            "notifications": json.dumps(_notifications(ticket, choice.staff_id), ensure_ascii=False),
+        }
+        await transaction.run(
+            ("recalled_tickets/set_owner", change | {"ticket_id": ticket.ticket_id}),
+            store_roster_statement(choice, now),
+            ("recalled_tickets/store_choice", change | stored),
+            commit=True,
+        )
+    return True
+
+
+def _notifications(ticket: _LockedTicket, owner: str) -> list[Notification]:
+    data = {"ticket_id": ticket.ticket_id, "customer_name": ticket.customer_name, "phone": ticket.phone}
+    number = len(ticket.former_owners) + 1
+    return recall_notifications(ticket.owner, owner, data, number, ticket.replay_count)

@@ -1,0 +1,54 @@
+"""The switches: their state, since when, by whom and why; and how those of `leads switch` are turned."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from leads.adapters.db_session import DbSession, class_row
+from leads.adapters.queries import QUERIES
+
+Setting = Literal["kill_switch", "processing_paused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A row of switches/list_switches.
+
+    `kind`: kill, pause, connection or source. `is_on`: of a connection, that it is not disabled. `can_be_on`
+    is false of a source that Pancake removed or that has no name yet. `changed_at` and what follows are of
+    the last change, None if the history has none; `person` is the name behind `changed_by`.
+    """
+
+    kind: str
+    row_id: str
+    name: str | None
+    pancake_source_id: str | None
+    connection: str | None
+    is_on: bool
+    can_be_on: bool
+    changed_at: datetime | None
+    changed_by: str | None
+    person: str | None
+    application: str | None
+    reason: str | None
+
+
+def list_switches(db: DbSession) -> list[Switch]:
+    """Return all switches: the kill switch, the pause, connections, sources."""
+    cursor = db.cursor(row_factory=class_row(Switch))
+    return cursor.execute(QUERIES["switches/list_switches"]).fetchall()
+
+
+def set_setting(db: DbSession, setting: Setting, *, is_on: bool, reason: str) -> bool:
+    """Turn the kill switch or the pause on or off; return whether it was on before."""
+    params = {"kill_switch": None, "processing_paused": None, "reason": reason} | {setting: is_on}
+    row = db.execute(QUERIES["switches/set_setting"], params).fetchone()
+    assert row is not None
+    return bool(row[setting])
+
+
+def set_source(db: DbSession, source_id: str, *, is_on: bool, reason: str) -> bool | None:
+    """Switch a source on or off; return whether it was on before, None if that is not possible (any more)."""
+    params = {"id": source_id, "is_on": is_on, "reason": reason}
+    row = db.execute(QUERIES["switches/set_source"], params).fetchone()
+    return bool(row["was_on"]) if row else None
