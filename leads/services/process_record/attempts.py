@@ -25,9 +25,10 @@ WORK_TIMEOUT_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """An attempt that failed. `status` is what the event was marked: failed, or dead_letter."""
+    """An attempt that failed, with what the event was marked: failed or dead_letter, and the reason."""
 
     status: str
+    error_code: str
 
 
 async def attempt(
@@ -83,7 +84,7 @@ async def _mark_failed(db: Database, clock: Clock, claim: Claim, error: Exceptio
         error={} if isinstance(error, IntegrationError) else describe(error),
     )
     _log_internal_error(error, claim.id)
-    return FailedAttempt(FAILED if delay else DEAD_LETTER)
+    return FailedAttempt(FAILED if delay else DEAD_LETTER, code)
 
 
 def _code_and_detail(error: Exception) -> tuple[str, str]:

@@ -5,6 +5,8 @@ SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
 DROP VIEW IF EXISTS public.view_pancake_connection_status;
+DROP FUNCTION IF EXISTS public.pancake_fired_event_id(bigint);
+DROP FUNCTION IF EXISTS public.pancake_delivery_history(text, integer);
 DROP FUNCTION IF EXISTS public.pancake_delete_event_logs(timestamptz, bigint);
 DROP FUNCTION IF EXISTS public.pancake_pending_event_ids(interval);
 DROP FUNCTION IF EXISTS public.pancake_payload_hash(bytea, uuid, text);

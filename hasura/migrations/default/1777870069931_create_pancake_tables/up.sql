@@ -337,7 +337,7 @@ BEGIN
             NEW.replay_count := OLD.replay_count + 1;
             IF NEW.replayed_at IS NOT DISTINCT FROM OLD.replayed_at THEN
                 NEW.replayed_at := clock_timestamp();
-                NEW.replayed_by := session_user;
+                NEW.replayed_by := coalesce(public.pancake_hasura_person(), session_user);
             END IF;
             NEW.evidence := NEW.evidence - 'held_by';
         END IF;
@@ -891,9 +891,7 @@ CREATE FUNCTION public.pancake_staff_role(word text) RETURNS text
     SELECT CASE word WHEN 'admin' THEN 'admin' WHEN 'manager' THEN 'manager' WHEN 'telesale' THEN 'telesale' END
 $$;
 
--- The history of a connection's status: one row for each change that a run of check_connection or `leads connection` made.
--- Only the latter has a reason.
--- The two functions below have the rights of their owner, because Hasura's log holds the payloads of all event triggers and the
+-- The four functions below have the rights of their owner, because Hasura's log holds the payloads of all event triggers and the
 -- handlers need those of one. They are PL/pgSQL, so that they may be created before Hasura's catalogue, and so that nothing of
 -- that catalogue depends on them. deploy/postgres/grant_roles.sql says who may call them.
 
@@ -943,6 +941,55 @@ END
 $$;
 REVOKE EXECUTE ON FUNCTION public.pancake_delete_event_logs(timestamptz, bigint) FROM PUBLIC;
 
+-- What Hasura's log says of a delivery, which Hasura has tried `tries` times. "Redeliver" in the console starts that count again and
+-- keeps the log: a delivery is redelivered if the log has more tries than Hasura counts. is_answered: one of those that it counts was
+-- not answered 503, so the handler may have done its work.
+CREATE FUNCTION public.pancake_delivery_history(hasura_event_id text, tries integer)
+    RETURNS TABLE (is_redelivered boolean, is_answered boolean)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    -- Without its catalogue, which "clear metadata" drops, Hasura has no log.
+    IF to_regclass('hdb_catalog.event_invocation_logs') IS NULL THEN
+        RETURN QUERY SELECT false, tries > 0;
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT count(*) > tries, count(*) FILTER (WHERE l.newest <= tries AND l.status IS DISTINCT FROM 503) > 0
+    FROM (
+        SELECT i.status, row_number() OVER (ORDER BY i.created_at DESC) AS newest
+        FROM hdb_catalog.event_invocation_logs AS i
+        WHERE i.event_id = hasura_event_id
+    ) AS l;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION public.pancake_delivery_history(text, integer) FROM PUBLIC;
+
+-- The id of Hasura's event that this transaction fired for a row; null if there is none. It is not locked yet, and no other
+-- transaction sees it.
+CREATE FUNCTION public.pancake_fired_event_id(event_id bigint) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF to_regclass('hdb_catalog.event_log') IS NULL THEN
+        RETURN NULL;
+    END IF;
+    RETURN (
+        SELECT l.id
+        FROM hdb_catalog.event_log AS l
+        WHERE
+            l.delivered = 'f' AND l.error = 'f' AND l.archived = 'f'
+            AND l.locked IS NULL AND l.next_retry_at IS NULL AND l.created_at = LOCALTIMESTAMP
+            AND l.trigger_name = 'pancake_webhook_event_status_update'
+            AND (l.payload -> 'data' -> 'new' ->> 'id')::bigint = event_id
+        LIMIT 1
+    );
+END
+$$;
+REVOKE EXECUTE ON FUNCTION public.pancake_fired_event_id(bigint) FROM PUBLIC;
+
+-- The history of a connection's status: one row for each change that a run of check_connection or `leads connection` made.
+-- Only the latter has a reason.
 CREATE VIEW public.view_pancake_connection_status AS
 SELECT
     (c ->> 'connection_id')::uuid AS connection_id,
