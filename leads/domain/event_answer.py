@@ -31,7 +31,7 @@ _ALREADY = {
     SKIPPED_SOURCE_DISABLED: "already_held",
 }
 _WITH_ERROR = (FAILED, DEAD_LETTER)
-_NOBODY_ASKED = (
+_REPEATED = (
     " Nothing was done: Hasura repeated a delivery."
     " To process the event again: Redeliver, or leads replay {id}."
 )
@@ -42,10 +42,9 @@ _SENTENCES = {
         "Event {id} was processed before: {outcome}, {ticket}. Nothing was done."
         " To process it again: leads replay {id}."
     ),
-    "already_failed": "Event {id} failed ({error_code}) and is tried again at {next_attempt_at}."
-    + _NOBODY_ASKED,
-    "already_dead_letter": "Event {id} is a dead letter ({error_code})." + _NOBODY_ASKED,
-    "already_held": "Event {id} is held ({held_by})." + _NOBODY_ASKED,
+    "already_failed": "Event {id} failed ({error_code}) and is tried again at {next_attempt_at}." + _REPEATED,
+    "already_dead_letter": "Event {id} is a dead letter ({error_code})." + _REPEATED,
+    "already_held": "Event {id} is held ({held_by})." + _REPEATED,
     "no_record_id": "Event {id} holds no record that could be processed ({error_code}). Nothing was done.",
     "payload_purged": (
         "The body of event {id} was emptied by retention or by an erasure: there is nothing to process."

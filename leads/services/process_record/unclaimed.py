@@ -1,6 +1,6 @@
-"""A delivery whose event is not `received`: answer what became of it, or replay it for a person.
+"""A delivery whose event is not `received`: answer its state, or replay it for a person.
 
-"Redeliver" in the Hasura console delivers the same event of Hasura again, "Invoke" makes one of its own.
+"Redeliver" in the Hasura console delivers the same event of Hasura again, "Invoke" makes a new one.
 """
 
 from leads.adapters.hasura_calls import EventCall
