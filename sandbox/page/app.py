@@ -65,6 +65,7 @@ class Page:
             "/leads": partial(buttons.send_leads, 1),
             "/leads/burst": partial(buttons.send_leads, 10),
             "/leads/again": buttons.send_last_again,
+            "/leads/held": buttons.process_held,
             "/leads/{event_id:int}/again": buttons.process_again,
             "/samples/{name}": buttons.send_sample,
             "/switches/{name}/{state}": buttons.turn,

@@ -84,6 +84,14 @@ class Buttons:
                 raise Refused("it is being processed") from error
         return f"Event {event_id} is processed again." if done else "There is no such event."
 
+    def process_held(self) -> str:
+        """Set all held events to received."""
+        with psycopg.connect(self.database_url) as db_connection:
+            done = db_connection.execute(
+                "UPDATE pancake_webhook_event SET status = 'received' WHERE status LIKE 'skipped%'"
+            ).rowcount
+        return f"{done} held {'lead is' if done == 1 else 'leads are'} processed again."
+
     def turn(self, name: str, state: str) -> str:
         if name not in SWITCHES or state not in ("on", "off"):
             raise Refused("there is no such switch")

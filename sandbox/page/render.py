@@ -57,10 +57,12 @@ def live_part(view: View, parts: Mapping[str, bool], token: str, note: str = "")
     """Return the part of the page that changes. `parts`: whether each part runs."""
     chain = "".join(_part(name, token, runs=parts[name]) for name in CHAIN)
     leads = "".join(_lead(lead, token) for lead in view.leads)
+    held = any(number for status, number in view.counts.items() if status.startswith("skipped"))
+    process = _button("/leads/held", "Process all held leads", token, "small") if held else ""
     said = f'<p class="note">{escape(note)}</p>' if note else ""
     return f"""{said}<section aria-label="The way of a lead"><h2>The way of a lead</h2>
 <ol class="chain">{chain}</ol>{_switches(view, token)}</section>
-<div class="columns"><section aria-label="Leads"><h2>Leads <small>{_counts(view)}</small></h2>
+<div class="columns"><section aria-label="Leads"><h2>Leads <small>{_counts(view)}</small> {process}</h2>
 {leads or "<p>No lead yet. Send one.</p>"}</section>
 <section aria-label="Owners"><h2>Tickets by owner</h2>{_owners(view)}</section></div>"""
 

@@ -59,6 +59,16 @@ def test_the_kill_switch_holds_a_lead_until_it_is_processed_again(
     eventually(lambda: not harness.query(left), seconds=SECONDS)
 
 
+def test_all_held_leads_are_processed_again_at_once(page: Page, harness: EndToEndHarness) -> None:
+    press(page, "/switches/kill_switch/on")
+    for number in range(2):
+        body = {"id": f"held-{number}", "name": "Thử", "phone_number": f"090511180{number}", "source": ["-1"]}
+        httpx.post(harness.webhook_url, json=body, timeout=SECONDS).raise_for_status()
+    assert "Process all held leads" in press(page, "/switches/kill_switch/off")
+    assert "2 held leads are processed again." in press(page, "/leads/held")
+    assert "Process all held leads" not in live(page)
+
+
 def test_what_does_not_exist_is_said(page: Page) -> None:
     for path in ("/samples/no", "/switches/no/on", "/switches/kill_switch/no", "/parts/no/stop"):
         assert "That did not work: there is no such" in press(page, path)

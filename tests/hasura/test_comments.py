@@ -39,7 +39,9 @@ FEWEST = {"table or view": 10, "column": 150, "function": 39, "trigger": 19}
 
 @pytest.mark.parametrize("kind", OBJECTS)
 def test_it_has_a_comment(constrained: psycopg.Connection, kind: str) -> None:
-    comments = dict(constrained.execute(OBJECTS[kind].encode(), {"ours": OURS}).fetchall())
+    comments: dict[str, str | None] = dict(
+        constrained.execute(OBJECTS[kind].encode(), {"ours": OURS}).fetchall()
+    )
     assert [name for name, comment in comments.items() if not comment] == []
     assert len(comments) >= FEWEST[kind]
 
