@@ -10,6 +10,7 @@ from typing import Any, Self
 import httpx
 
 from leads.domain.errors import HasuraUnavailable, IntegrationError
+from leads.domain.reasons import connection_reason
 
 TIMEOUT_SECONDS = 120.0
 
@@ -106,7 +107,7 @@ class HasuraAdmin:
             # Its text quotes the header that cannot be sent: the admin secret.
             raise _unavailable(url, "a header cannot be sent; check the admin secret") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _unavailable(url, f"{type(error).__name__}: {error}") from error
+            raise _unavailable(url, connection_reason(error)) from error
         except UnicodeError as error:
             raise RequestRefused("an argument is not valid Unicode text") from error
         try:
