@@ -1,11 +1,13 @@
 """A real browser, headless, driven by WebDriver: chromium with chromium-driver."""
 
+import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -54,29 +56,42 @@ class Browser:
 def browsing(width: int, height: int) -> Iterator[Browser]:
     """Start a browser with a window of this size, in pixels; a narrow one is that of a phone."""
     assert DRIVER
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True) as profile:
-        driver = subprocess.Popen(
-            [DRIVER, f"--port={port}", "--silent"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        url = f"http://127.0.0.1:{port}"
-        try:
-            eventually(lambda: _answers(f"{url}/status"), seconds=TIMEOUT_SECONDS)
-            metrics = {"width": width, "height": height, "pixelRatio": 1, "touch": False}
-            chrome = {
-                "args": [*ARGUMENTS, f"--user-data-dir={profile}"],
-                "mobileEmulation": {"deviceMetrics": metrics},
-            }
-            wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": chrome}}}
-            answer = httpx.post(f"{url}/session", json=wanted, timeout=TIMEOUT_SECONDS)
-            assert answer.status_code == 200, answer.text
-            session = f"{url}/session/{answer.json()['value']['sessionId']}"
-            with httpx.Client(base_url=session, timeout=TIMEOUT_SECONDS) as client:
-                yield Browser(client)
-                client.delete("")
-        finally:
-            driver.terminate()
-            driver.wait(timeout=10)
+    profile = Path(tempfile.mkdtemp(prefix="browser-"))
+    url, session = f"http://127.0.0.1:{free_port()}", ""
+    driver = subprocess.Popen(
+        [DRIVER, f"--port={url.rpartition(':')[2]}", "--silent"],
+        env={**os.environ, "TMPDIR": str(profile)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        eventually(lambda: _answers(f"{url}/status"), seconds=TIMEOUT_SECONDS)
+        answer = httpx.post(f"{url}/session", json=_wanted(profile, width, height), timeout=TIMEOUT_SECONDS)
+        assert answer.status_code == 200, answer.text
+        session = f"{url}/session/{answer.json()['value']['sessionId']}"
+        with httpx.Client(base_url=session, timeout=TIMEOUT_SECONDS) as client:
+            yield Browser(client)
+    finally:
+        if session:
+            httpx.delete(session, timeout=TIMEOUT_SECONDS)  # ends the browser; the driver alone does not
+        driver.terminate()
+        driver.wait(timeout=10)
+        # The browser's processes write into the folder until they have ended too.
+        eventually(lambda: _is_removed(profile), seconds=TIMEOUT_SECONDS)
+
+
+def _wanted(profile: Path, width: int, height: int) -> dict[str, Any]:
+    metrics = {"width": width, "height": height, "pixelRatio": 1, "touch": False}
+    chrome = {
+        "args": [*ARGUMENTS, f"--user-data-dir={profile / 'profile'}"],
+        "mobileEmulation": {"deviceMetrics": metrics},
+    }
+    return {"capabilities": {"alwaysMatch": {"goog:chromeOptions": chrome}}}
+
+
+def _is_removed(folder: Path) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 def _answers(url: str) -> bool:
