@@ -30,7 +30,7 @@ EVENT_LOCK_LEASE = timedelta(seconds=20)
 A delivery claims its row within this time: it waits at most 5 s for a work slot and 5 s for a connection, and
 the claim takes at most 10 s. If the row is still received, the instance that locked the event died, and no
 other one takes the event for 30 minutes; or the event waits within an instance, and then one event more is
-answered `not_received`.
+answered that there is nothing to do.
 """
 
 

@@ -11,8 +11,8 @@ from functools import partial
 from leads.adapters.hasura_calls import EventCall
 from leads.adapters.http import Answer
 from leads.domain.errors import BadRequest, ProcessingPaused
-from leads.domain.lifecycle import INGESTED, REPLAYED_BY_MANUAL_INVOCATION
-from leads.domain.replay import ReplayRequest
+from leads.domain.event_answer import processed_answer
+from leads.domain.lifecycle import DEAD_LETTER, INGESTED
 from leads.services.outbox import UnsentEvent
 from leads.services.process_record.apply import apply_plan, erase_event, hold_event
 from leads.services.process_record.attempts import FailedAttempt, attempt
@@ -20,10 +20,9 @@ from leads.services.process_record.claim import Claim, claim_event
 from leads.services.process_record.load import CLAIM_LOST, ERASED, NotProcessed
 from leads.services.process_record.plan import load_and_decide
 from leads.services.process_record.table import NAME_TIMEOUT_SECONDS, name_table
-from leads.services.replay_events import replay_batch
+from leads.services.process_record.unclaimed import answer_unclaimed
 from leads.services.runtime import Runtime
 
-NOT_RECEIVED = "not_received"
 _BIGINT = re.compile(r"[0-9]{1,18}")  # always less than 2^63
 
 
@@ -33,14 +32,16 @@ class Processed:
 
     result: str
     unsent: UnsentEvent | None = None
+    error_code: str | None = None
     is_invalid: bool = False
 
 
 async def process_record(runtime: Runtime, call: EventCall) -> Answer:
-    """Answer `{event_id, result}`.
+    """Answer `{event_id, result, message}` and what else is known of the event.
 
-    The result is an outcome, `failed`, `dead_letter`, a skipped status, `erased`, `claim_lost`, `replayed`,
-    `kill_switch_on` or `not_received`. Raises Unavailable when nothing was claimed.
+    The result is an outcome, `failed`, `dead_letter`, a skipped status or `claim_lost`; of an event that was
+    not received it is `replayed`, or why nothing was done (leads/domain/event_answer.py). Raises Unavailable
+    when nothing was claimed.
     """
     event_id = _event_id(call)
     try:
@@ -51,19 +52,22 @@ async def process_record(runtime: Runtime, call: EventCall) -> Answer:
     except ProcessingPaused:
         runtime.turns.note_pause()
         raise
-    result = processed.result
-    if result == NOT_RECEIVED:
-        result = await _handle_not_received(runtime, call, event_id)
-    if processed.unsent:
-        await runtime.outbox.send([processed.unsent])
-    runtime.metrics.events.labels("invalid" if processed.is_invalid else result).inc()
-    return {"event_id": event_id, "result": result}
+    if processed is None:
+        answer = await answer_unclaimed(runtime, call, event_id)
+    else:
+        answer = processed_answer(event_id, processed.result, processed.error_code)
+        if processed.unsent:
+            await runtime.outbox.send([processed.unsent])
+    is_invalid = processed is not None and processed.is_invalid
+    runtime.metrics.events.labels("invalid" if is_invalid else answer["result"]).inc()
+    return answer
 
 
-async def _claim_and_process(runtime: Runtime, event_id: int) -> Processed:
+async def _claim_and_process(runtime: Runtime, event_id: int) -> Processed | None:
+    """Return None if the event is not received."""
     claim = await claim_event(runtime.db, event_id)
     if claim is None:
-        return Processed(NOT_RECEIVED)
+        return None
     if claim.status != INGESTED:
         return Processed(claim.status)
     if claim.lacks_table:
@@ -78,8 +82,8 @@ async def _claim_and_process(runtime: Runtime, event_id: int) -> Processed:
     return _failed(processed) if isinstance(processed, FailedAttempt) else processed
 
 
-def _failed(attempt: FailedAttempt) -> Processed:
-    return Processed(attempt.status, is_invalid=attempt.is_invalid)
+def _failed(failed: FailedAttempt) -> Processed:
+    return Processed(failed.status, error_code=failed.error_code, is_invalid=failed.is_invalid)
 
 
 async def process_claim(runtime: Runtime, claim: Claim) -> Processed:
@@ -89,7 +93,8 @@ async def process_claim(runtime: Runtime, claim: Claim) -> Processed:
         if isinstance(planned, NotProcessed):
             if planned.result == ERASED:
                 await erase_event(transaction, claim)
-            elif planned.result != CLAIM_LOST:
+                return Processed(DEAD_LETTER, error_code=ERASED)
+            if planned.result != CLAIM_LOST:
                 await hold_event(transaction, claim, planned.result)
             return Processed(planned.result)
         now = runtime.clock.now()
@@ -98,19 +103,6 @@ async def process_claim(runtime: Runtime, claim: Claim) -> Processed:
     if not claim.is_apart and not runtime.turns.has_waited(claim.created_at):
         runtime.metrics.process_duration.observe((now - claim.created_at).total_seconds())
     return Processed(planned.plan.outcome, unsent)
-
-
-async def _handle_not_received(runtime: Runtime, call: EventCall, event_id: int) -> str:
-    """Replay the event if a person invoked the trigger by hand; else send what the event has not sent yet."""
-    if call.op == "MANUAL":
-        request = ReplayRequest(states=REPLAYED_BY_MANUAL_INVOCATION, requested_by="console")
-        replayed = await replay_batch(runtime.db, request, [event_id], runtime.clock.now())
-        if replayed.ids:
-            return "replayed"
-        if not replayed.switched_on:
-            return "kill_switch_on"
-    await runtime.outbox.claim_and_send([event_id])
-    return NOT_RECEIVED
 
 
 def _event_id(call: EventCall) -> int:

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sandbox.edge.packages import describe_edge, missing_packages
+from sandbox.page.app import Page
+from sandbox.page.buttons import Buttons
 from sandbox.payloads import Sample, load_samples
 from sandbox.postgres.binaries import PostgresNotFound
 from sandbox.postgres.server import ClusterError, server_url_from_environment
@@ -162,8 +164,8 @@ def report(sandbox: Sandbox, console: Console, started: float, *, as_json: bool)
     return bool(figures["ok"])
 
 
-def print_next_steps(sandbox: Sandbox, console: Console) -> None:
-    """Print the URLs and secrets of the sandbox, and commands to try."""
+def print_next_steps(sandbox: Sandbox, page_url: str, console: Console) -> None:
+    """Print the URLs and secrets of the sandbox, commands to try, and last the address of the page."""
     for name, value in sandbox.environment().items():
         console.print(f"{name}={value}", highlight=False, soft_wrap=True)
     lead = '{"id": "my-first", "name": "Thử", "phone_number": "0912 000 111", "source": ["-1"]}'
@@ -178,6 +180,8 @@ def print_next_steps(sandbox: Sandbox, console: Console) -> None:
         *(f"  {line}" for line in tries),
         "",
         f"Logs are in {sandbox.home}. Stop everything with Ctrl-C.",
+        "",
+        f"Open this page to watch leads, and to stop parts: {page_url}",
     ]
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
@@ -205,8 +209,9 @@ def demo(
             sandbox.start()
         is_ok = report(sandbox, console, started, as_json=as_json)
         if serve:
-            print_next_steps(sandbox, console)
-            wait_until_stopped()
+            with Page(Buttons(sandbox)) as page:
+                print_next_steps(sandbox, page.url, console)
+                wait_until_stopped()
     except tuple(EXIT_CODES) as error:
         console.print(f"[red]The demo failed:[/] {error}", highlight=False)
         raise typer.Exit(next(EXIT_CODES[kind] for kind in EXIT_CODES if isinstance(error, kind))) from error

@@ -7,6 +7,8 @@ import typer
 from rich.console import Console
 
 from sandbox.edge.packages import describe_edge, missing_packages
+from sandbox.page.app import Page
+from sandbox.page.buttons import Buttons
 from sandbox.postgres.binaries import PostgresNotFound
 from sandbox.postgres.server import ClusterError, server_url_from_environment
 from sandbox.stack.services import NotReady
@@ -42,7 +44,9 @@ def up(
             _write_private(env_file, lines)
         console.print(f"Ready. {describe_edge(missing_packages())}", highlight=False)
         console.print(f"Logs are in {sandbox.home}. Stop everything with Ctrl-C.", highlight=False)
-        wait_until_stopped()
+        with Page(Buttons(sandbox)) as page:
+            console.print(f"Page: {page.url}", highlight=False)
+            wait_until_stopped()
     finally:
         sandbox.close()
         if env_file is not None:

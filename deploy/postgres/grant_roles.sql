@@ -64,7 +64,7 @@ BEGIN
             ('public.pancake_cron_run', 'DELETE', NULL),
             ('public.customer_erasure', 'SELECT', 'id, digest, connection_id, table_name, erased_at'),
             -- Hasura's. Its trigger functions run with the rights of the session that writes a row: without INSERT no lead is stored.
-            -- What else they do with our events in this log, two functions of the migrations do.
+            -- What else they do with our events in this log, four functions of the migrations do.
             ('hdb_catalog.event_log', 'INSERT', NULL),
             -- For the metrics: state and times of events, no payloads.
             ('hdb_catalog.event_log', 'SELECT', 'trigger_name, delivered, error, archived, locked, created_at'),
@@ -165,7 +165,7 @@ BEGIN
         AND to_regclass('hdb_catalog.event_log') IS NOT NULL
         AND NOT has_table_privilege(f.proowner, to_regclass('hdb_catalog.event_log'), 'SELECT, DELETE');
     IF FOUND THEN
-        RAISE WARNING 'role % owns pancake_pending_event_ids() and pancake_delete_event_logs() and has no rights on hdb_catalog.event_log: ALTER FUNCTION … OWNER TO the role of Hasura', item.owner;
+        RAISE WARNING 'role % owns pancake_pending_event_ids() and the other functions that read Hasura''s log and has no rights on hdb_catalog.event_log: ALTER FUNCTION … OWNER TO the role of Hasura', item.owner;
     END IF;
     IF missing <> '{}' THEN
         RAISE WARNING 'not granted, because these do not exist: %. Run this again once they do', (SELECT string_agg(DISTINCT m.name, ', ') FROM unnest(missing) AS m (name));

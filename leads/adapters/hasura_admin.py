@@ -11,6 +11,7 @@ import httpx
 
 from leads.adapters.tls import tls_context
 from leads.domain.errors import HasuraUnavailable, IntegrationError
+from leads.domain.reasons import connection_reason
 
 TIMEOUT_SECONDS = 120.0
 LIST = "answers"
@@ -122,7 +123,7 @@ class HasuraAdmin:
             # Its text quotes the header that cannot be sent: the admin secret.
             raise _unavailable(url, "a header cannot be sent; check the admin secret") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _unavailable(url, f"{type(error).__name__}: {error}") from error
+            raise _unavailable(url, connection_reason(error)) from error
         except UnicodeError as error:
             raise RequestRefused("an argument is not valid Unicode text") from error
         try:

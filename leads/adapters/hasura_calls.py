@@ -29,7 +29,8 @@ class ActionCall:
 class EventCall:
     """One delivery of an event. `id` is the same on every retry and redelivery.
 
-    `current_retry`: how often the event was delivered before, without success.
+    `current_retry`: how often the event was delivered before, without success, since it was fired or, in the
+    console, redelivered. `user_id`: X-Hasura-User-Id of the session that fired it.
     """
 
     id: str
@@ -37,6 +38,12 @@ class EventCall:
     op: str
     new: Mapping[str, Any]
     current_retry: int = 0
+    user_id: str | None = None
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether a person invoked the trigger, instead of a change of the row."""
+        return self.op == "MANUAL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,16 @@ def read_event(body: bytes, name: str) -> EventCall:
     _expect_name(_get(envelope, "trigger", dict), name)
     event = _get(envelope, "event", dict)
     new = _get(_get(event, "data", dict), "new", dict)
-    return EventCall(_get(envelope, "id", str), name, _get(event, "op", str), new, _current_retry(envelope))
+    session = event.get("session_variables")
+    user_id = session.get("x-hasura-user-id") if isinstance(session, dict) else None
+    return EventCall(
+        id=_get(envelope, "id", str),
+        name=name,
+        op=_get(event, "op", str),
+        new=new,
+        current_retry=_current_retry(envelope),
+        user_id=user_id if isinstance(user_id, str) else None,
+    )
 
 
 def read_cron(body: bytes, name: str) -> CronCall:

@@ -14,12 +14,14 @@ from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Statement, Transaction
 from leads.domain.digest import Digester
 from leads.domain.errors import Busy, ProcessingPaused
-from leads.domain.lifecycle import INGESTED
+from leads.domain.event_answer import UNDER_WAY
+from leads.domain.lifecycle import DEAD_LETTER, INGESTED
 from leads.domain.replay import Refusal, ReplayRequest, TouchedRows, changed_parts
 from leads.services.process_record.apply import plan_statements
 from leads.services.process_record.attempts import attempt_dry_run
 from leads.services.process_record.claim import Claim, claim_statement, read_claim
 from leads.services.process_record.load import (
+    ERASED,
     NotProcessed,
     RecordKey,
     lock_phones_statement,
@@ -47,11 +49,11 @@ class FoundEvents:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayedBatch:
-    """A row of replay_events/replay_rows: the events set to received; none while the kill switch is on."""
+class ReplayedEvent:
+    """Whether an event was set to received, and Hasura's event that this fired."""
 
-    switched_on: bool
-    ids: list[int]
+    done: bool
+    hasura_event_id: str | None
 
 
 async def find_events(db: Database, request: ReplayRequest) -> FoundEvents:
@@ -101,13 +103,17 @@ async def replay(
     return replayed
 
 
-async def replay_batch(
-    db: Database, request: ReplayRequest, ids: Sequence[int], now: datetime
-) -> ReplayedBatch:
-    """Set a few events to received at once."""
-    name, params = replay_statement(request, ids, now)
-    (batch,) = await db.fetch_all(name, params, ReplayedBatch)
-    return batch
+async def replay_one(db: Database, request: ReplayRequest, event_id: int, now: datetime) -> ReplayedEvent:
+    """Set one event to received, unless another session changed it or the kill switch is on.
+
+    Raises DatabaseUnavailable, or Contended if the connection was lost.
+    """
+    find_fired: Statement = ("replay_events/find_fired", {"id": event_id})
+    async with db.transaction() as transaction:
+        (row,), (fired,) = await transaction.run(
+            replay_statement(request, [event_id], now), find_fired, commit=True
+        )
+    return ReplayedEvent(bool(row["ids"]), fired["hasura_event_id"])
 
 
 def replay_statement(request: ReplayRequest, ids: Sequence[int], now: datetime) -> Statement:
@@ -189,7 +195,7 @@ async def _claim_in_dry_run(
     except ProcessingPaused as error:
         return error.code
     if claim is None:
-        return "not_received"
+        return UNDER_WAY
     if claim.status != INGESTED:
         return claim.status
     return replace(claim, table_name=claim.table_name or tables.get(event_id))
@@ -208,6 +214,8 @@ async def _process_in_dry_run(
         return {"result": claim}
     planned = await load_and_decide(transaction, claim, digester, now)
     if isinstance(planned, NotProcessed):
+        if planned.result == ERASED:
+            return {"result": DEAD_LETTER, "error_code": ERASED}
         return {"result": planned.result}
     # One round trip, as when it is processed: the locks of all leads are held meanwhile.
     touched = _load_touched_statement(planned)

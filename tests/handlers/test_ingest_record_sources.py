@@ -99,7 +99,7 @@ async def test_a_lead_of_an_unknown_source_becomes_a_ticket_once_the_source_is_k
 ) -> None:
     answer = await harness.deliver(LEAD | {"source": ["777"]})
     event_id = answer["event_id"]
-    assert await harness.process(event_id) == "not_received"
+    assert await harness.process(event_id) == "already_held"
     harness.sql(
         "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
         " VALUES (%s, '777', 'Fair', true)",

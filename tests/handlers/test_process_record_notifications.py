@@ -20,7 +20,7 @@ async def test_a_notification_that_hasura_fails_is_sent_after_its_lease(
     await harness.process(event_id)
     assert harness.hasura.sent == {}  # the sender that claimed it may still be sending
     harness.expire_leases()
-    assert await harness.process(event_id) == "not_received"
+    assert await harness.process(event_id) == "already_processed"
     assert list(harness.hasura.sent) == [f"{event_id}:new_lead"]
     assert harness.event(event_id)["notified_at"] is not None
 

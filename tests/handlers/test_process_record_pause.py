@@ -57,7 +57,7 @@ async def test_a_repeated_delivery_of_a_finished_event_is_answered_at_once(harne
         other.execute(TURNS)
         async with asyncio.timeout(3):
             answer = await harness.fire(event_id, current_retry=5)
-    assert answer.json()["result"] == "not_received"
+    assert answer.json()["result"] == "already_processed"
 
 
 @pytest.mark.parametrize("current_retry", [0, 1, 40])

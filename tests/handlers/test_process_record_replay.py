@@ -15,18 +15,19 @@ async def test_invoking_by_hand_replays_only_events_that_were_not_processed(harn
     assert await harness.process(dead) == "dead_letter"
     results = {i: await harness.process(i, "MANUAL") for i in (done, waiting, claimed, held, dead)}
     assert results == {
-        done: "not_received",
+        done: "already_processed",
         waiting: "ticket_created",
-        claimed: "not_received",
-        held: "replayed",
+        claimed: "under_way",
+        held: "source_disabled",
         dead: "replayed",
     }
+    harness.sql("UPDATE pancake_source SET is_active = true")
+    assert await harness.process(held, "MANUAL") == "replayed"
     for event_id in (held, dead):
         event = harness.event(event_id)
-        assert (event["status"], event["replayed_by"], event["attempts"]) == ("received", "console", 0)
+        assert (event["status"], event["replayed_by"], event["attempts"]) == ("received", "console:invoke", 0)
         assert event["replay_count"] == 1
         assert event["replayed_at"] is not None
-    harness.sql("UPDATE pancake_source SET is_active = true")
     assert await harness.process(held, "UPDATE") == "ticket_created"
     assert await harness.process(dead, "UPDATE") == "dead_letter"
     assert harness.event(claimed)["status"] == "ingested"
@@ -53,7 +54,7 @@ async def test_an_invalid_body_stays_a_dead_letter_after_every_replay(harness: H
     invalid = ((b"not json", "invalid_payload"), (b'{"name": "no id"}', "missing_record_id"))
     for body_, code in invalid:
         event_id = (await harness.deliver(body_))["event_id"]
-        assert await harness.process(event_id, "MANUAL") == "not_received"
+        assert await harness.process(event_id, "MANUAL") == "no_record_id"
         harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
         assert await harness.process(event_id, "UPDATE") == "dead_letter"
         event = harness.event(event_id)

@@ -1,68 +1,170 @@
-"""Redelivering and invoking in the Hasura console, on a row in every state."""
+"""Redeliver and Invoke in the Hasura console: what each does to a row, says of it, and how often."""
+
+from datetime import UTC, datetime
 
 import pytest
 
+from tests.support.console import ADMIN, Console
 from tests.support.handlers import HandlerHarness
-from tests.support.held_leads import held_lead, hold_leads
+from tests.support.held_leads import hold_leads
+from tests.support.leads import LEAD
 
 
-class TestConsole:
-    """Redelivering and invoking in the Hasura console, on a row in every state."""
-
-    @pytest.mark.parametrize("op", ["INSERT", "UPDATE"])
-    async def test_redelivery_processes_received_rows_only(self, harness: HandlerHarness, op: str) -> None:
-        for status, event_id in (await _one_in_each_state(harness)).items():
-            result = await harness.process(event_id, op)
-            expected = "ticket_created" if status == "received" else "not_received"
-            assert (status, result) == (status, expected)
-            assert harness.event(event_id)["status"] == ("processed" if status == "received" else status)
-
-    async def test_invoking_replays_held_and_failed_rows(self, harness: HandlerHarness) -> None:
-        expected = dict.fromkeys(("failed", "dead_letter", "skipped_kill_switch"), "replayed")
-        expected |= {"received": "ticket_created", "processed": "not_received", "ingested": "not_received"}
-        for status, event_id in (await _one_in_each_state(harness)).items():
-            result = await harness.process(event_id, "MANUAL")
-            assert (status, result) == (status, expected[status])
-            if result == "replayed":
-                event = harness.event(event_id)
-                assert (event["status"], event["replayed_by"]) == ("received", "console")
-                assert (event["replay_count"], event["attempts"]) == (1, 0)
-
-    async def test_invoking_is_refused_while_the_kill_switch_is_on(self, harness: HandlerHarness) -> None:
-        (event_id,) = await hold_leads(harness, 1)
-        harness.change_settings(kill_switch=True)
-        assert await harness.process(event_id, "MANUAL") == "kill_switch_on"
-        assert harness.event(event_id)["status"] == "skipped_kill_switch"
-
-    async def test_a_body_without_a_record_becomes_a_dead_letter_again(self, harness: HandlerHarness) -> None:
-        event_id = (await harness.deliver(b"not json"))["event_id"]
-        assert await harness.process(event_id, "MANUAL") == "not_received"
-        harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
-        user = harness.one("SELECT session_user::text AS name")["name"]
-        assert harness.event(event_id)["replayed_by"] == user
-        harness.sql("UPDATE pancake_source SET is_active = true")
-        harness.sql("UPDATE pancake_webhook_event SET source_ids = '{-1}' WHERE id = %s", event_id)
-        await harness.process(event_id, "UPDATE")
-        event = harness.event(event_id)
-        assert (event["status"], event["error_code"]) == ("dead_letter", "invalid_payload")
+@pytest.fixture
+def console(harness: HandlerHarness) -> Console:
+    return Console.open(harness)
 
 
-async def _one_in_each_state(harness: HandlerHarness) -> dict[str, int]:
-    """Create one row in each state, each of a different lead; return the ids by status."""
-    ids = {"skipped_kill_switch": (await hold_leads(harness, 1))[0]}
-    for number, status in enumerate(("received", "ingested", "processed", "failed", "dead_letter"), 10):
-        ids[status] = (await harness.deliver(held_lead(number)))["event_id"]
-        if status != "received":
-            harness.sql(
-                "UPDATE pancake_webhook_event SET status = 'ingested', claim_id = gen_random_uuid(),"
-                " ingested_at = clock_timestamp() WHERE id = %s",
-                ids[status],
-            )
-        if status not in ("received", "ingested"):
-            harness.sql(
-                "UPDATE pancake_webhook_event SET status = %s, error_code = 'x', next_attempt_at = now(),"
-                " processed_at = now(), outcome = 'ticket_created' WHERE id = %s",
-                status,
-                ids[status],
-            )
-    return ids
+async def dead_letter(console: Console) -> int:
+    """Deliver and process a lead without a usable phone, whose account may be corrected later."""
+    event_id = (await console.harness.deliver(LEAD | {"phone_number": "none"}))["event_id"]
+    assert [answer["result"] for answer in await console.deliver_all()] == ["dead_letter"]
+    return int(event_id)
+
+
+async def test_redeliver_processes_a_dead_letter_again(console: Console) -> None:
+    event_id = await dead_letter(console)
+    answer = await console.redeliver(event_id)
+    (fired,) = console.pending()
+    assert (answer["result"], answer["hasura_event_id"]) == ("replayed", fired)
+    assert answer["message"] == (
+        f"Event {event_id} was dead_letter and is processed again."
+        f" Hasura's event {fired} shows what becomes of it, and so does its row."
+    )
+    event = console.harness.event(event_id)
+    assert (event["status"], event["replayed_by"], event["replay_count"], event["attempts"]) == (
+        "received", "console:redeliver", 1, 0,
+    )  # fmt: skip
+    (outcome,) = await console.deliver_all()
+    assert (outcome["result"], outcome["error_code"]) == ("dead_letter", "invalid_phone")
+
+
+async def test_redeliver_tries_a_failed_row_at_once(console: Console) -> None:
+    console.harness.refuse_tickets("RAISE EXCEPTION 'no'", 1)
+    event_id = (await console.harness.deliver(LEAD))["event_id"]
+    (failed,) = await console.deliver_all()
+    assert (failed["result"], failed["error_code"]) == ("failed", "internal")
+    assert (await console.redeliver(event_id))["result"] == "replayed"
+    assert [answer["result"] for answer in await console.deliver_all()] == ["ticket_created"]
+
+
+async def test_redeliver_of_a_processed_row_names_its_ticket_and_changes_nothing(console: Console) -> None:
+    event_id = (await console.harness.deliver(LEAD))["event_id"]
+    await console.deliver_all()
+    before = console.harness.event(event_id)
+    answer = await console.redeliver(event_id)
+    code = console.harness.one("SELECT code FROM ticket WHERE id = %s", before["ticket_id"])["code"]
+    assert (answer["result"], answer["ticket_code"], answer["outcome"]) == (
+        "already_processed", code, "ticket_created",
+    )  # fmt: skip
+    assert f"ticket {code}. Nothing was done." in answer["message"]
+    assert console.harness.event(event_id) == before
+    assert console.pending() == []
+
+
+async def test_redeliver_of_a_held_row_waits_for_the_switch(console: Console) -> None:
+    (event_id,) = await hold_leads(console.harness, 1)
+    await console.deliver_all()
+    console.harness.change_settings(kill_switch=True)
+    assert (await console.redeliver(event_id))["result"] == "kill_switch_on"
+    assert console.harness.event(event_id)["status"] == "skipped_kill_switch"
+    console.harness.change_settings(kill_switch=False)
+    assert (await console.redeliver(event_id))["result"] == "replayed"
+    assert [answer["result"] for answer in await console.deliver_all()] == ["ticket_created"]
+
+
+async def test_a_row_held_by_its_source_stays_held_until_the_source_is_active(console: Console) -> None:
+    event_id = (await console.harness.deliver(LEAD | {"source": [-3]}))["event_id"]
+    await console.deliver_all()
+    for ask in (console.redeliver, console.invoke):
+        assert (await ask(event_id))["result"] == "source_disabled"
+    console.harness.sql("UPDATE pancake_source SET is_active = true")
+    assert (await console.redeliver(event_id))["result"] == "replayed"
+
+
+async def test_hasuras_own_second_try_replays_nothing(console: Console) -> None:
+    """Its first answer was lost: the handler took longer than Hasura waits."""
+    console.harness.refuse_tickets("RAISE EXCEPTION 'no'", 1)
+    event_id = (await console.harness.deliver(LEAD))["event_id"]
+    hasura_event_id = console.event_of(event_id)
+    await console.harness.fire(event_id)
+    console.log(hasura_event_id, 500)
+    before = console.harness.event(event_id)
+    answer = (await console.deliver(hasura_event_id)).json()
+    assert (before["status"], answer["result"], answer["error_code"]) == (
+        "failed",
+        "already_failed",
+        "internal",
+    )
+    assert datetime.fromisoformat(answer["next_attempt_at"]) > datetime.now(UTC)
+    assert "Nothing was done: Hasura repeated a delivery." in answer["message"]
+    assert console.harness.event(event_id) == before
+
+
+async def test_a_second_event_of_the_row_replays_nothing(console: Console) -> None:
+    """retry_failed fires a row again whose event a dead engine locked; later the engine delivers both."""
+    event_id = (await console.harness.deliver(LEAD | {"phone_number": "none"}))["event_id"]
+    console.harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
+    results = [answer["result"] for answer in await console.deliver_all()]
+    assert results == ["dead_letter", "already_dead_letter"]
+    assert console.harness.event(event_id)["replay_count"] == 0
+
+
+async def test_a_lost_answer_of_a_redelivery_replays_the_row_once(console: Console) -> None:
+    event_id = await dead_letter(console)
+    hasura_event_id = console.event_of(event_id)
+    console.start_again(hasura_event_id)
+    await console.harness.fire(event_id, hasura_event_id=hasura_event_id)
+    console.log(hasura_event_id, 500)
+    await console.deliver(console.pending()[-1])
+    results = []
+    for _ in range(5):
+        results.append((await console.deliver(hasura_event_id)).json()["result"])
+        console.log(hasura_event_id, 500)
+    assert results == ["already_dead_letter"] * 5
+    assert console.harness.event(event_id)["replay_count"] == 1
+
+
+async def test_a_redelivery_during_a_pause_is_made_after_it(console: Console) -> None:
+    event_id = await dead_letter(console)
+    hasura_event_id = console.event_of(event_id)
+    console.harness.change_settings(processing_paused=True)
+    console.start_again(hasura_event_id)
+    tries = [(await console.deliver(hasura_event_id)).status_code for _ in range(3)]
+    assert (tries, console.harness.event(event_id)["status"]) == ([503] * 3, "dead_letter")
+    console.harness.change_settings(processing_paused=False)
+    assert (await console.deliver(hasura_event_id)).json()["result"] == "replayed"
+
+
+async def test_two_people_who_ask_at_once_replay_the_row_once(console: Console) -> None:
+    event_id = await dead_letter(console)
+    first = await console.redeliver(event_id)
+    second = await console.invoke(event_id)
+    assert (first["result"], second["result"]) == ("replayed", "dead_letter")
+    assert console.harness.event(event_id)["replay_count"] == 1
+
+
+async def test_the_person_is_named_on_every_route(console: Console) -> None:
+    """By X-Hasura-User-Id if the session has one, else the way."""
+    staff = {"x-hasura-role": "crm_admin", "x-hasura-user-id": "staff-7"}
+    event_id = await dead_letter(console)
+    named = []
+    for session in (None, staff):
+        await console.invoke(event_id, session)
+        named.append(console.harness.event(event_id)["replayed_by"])
+        await console.deliver_all()
+        console.edit_status(event_id, session)
+        named.append(console.harness.event(event_id)["replayed_by"])
+        await console.deliver_all()
+        action = {"ids": [event_id], "wait": False}
+        await console.harness.call_action(action, name="replay_events", session=session or ADMIN)
+        named.append(console.harness.event(event_id)["replayed_by"])
+        await console.deliver_all()
+    assert named == ["console:invoke", "role admin", "role admin", "staff-7", "staff-7", "staff-7"]
+    assert console.harness.event(event_id)["replay_count"] == 6
+
+
+async def test_a_database_without_hasuras_catalogue_is_answered(harness: HandlerHarness) -> None:
+    event_id, _ = await harness.process_lead(phone_number="none")
+    assert await harness.process(event_id) == "already_dead_letter"
+    assert await harness.process(event_id, "MANUAL") == "replayed"

@@ -59,6 +59,8 @@ def test_the_handlers_may_not(db: psycopg.Connection, statement: str) -> None:
     [
         "SELECT public.pancake_pending_event_ids('20 seconds')",
         "SELECT public.pancake_delete_event_logs(now(), 1)",
+        "SELECT public.pancake_delivery_history('0', 0)",
+        "SELECT public.pancake_fired_event_id(1)",
         "SELECT on_duty FROM staff",
         "DELETE FROM integration_change",
         "DELETE FROM customer_erasure",

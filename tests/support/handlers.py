@@ -83,10 +83,20 @@ class HandlerHarness(DatabaseHarness):
         report: dict[str, Any] = response.json()
         return report
 
-    async def fire(self, event_id: int, op: str = "INSERT", current_retry: int = 0) -> httpx.Response:
-        """Deliver the row's event as Hasura does. `current_retry`: how often it was delivered before."""
+    async def fire(
+        self,
+        event_id: int,
+        op: str = "INSERT",
+        current_retry: int = 0,
+        hasura_event_id: str = "0b8f6c1e-3f1a-4f0e-9a51-0d6a8c1f7a11",
+        session: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        """Deliver the row's event as Hasura does.
+
+        `current_retry`: how often it was delivered before. `session`: the session variables of who fired it.
+        """
         body = {
-            "id": "0b8f6c1e-3f1a-4f0e-9a51-0d6a8c1f7a11",
+            "id": hasura_event_id,
             "created_at": "2026-03-04T05:06:07.123456",
             "table": {"schema": "public", "name": "pancake_webhook_event"},
             "trigger": {"name": "pancake_webhook_event_status_update"},
@@ -94,7 +104,7 @@ class HandlerHarness(DatabaseHarness):
             "event": {
                 "op": op,
                 "data": {"old": None, "new": {"id": event_id, "status": "received"}},
-                "session_variables": None,
+                "session_variables": session,
                 "trace_context": None,
             },
         }

@@ -11,9 +11,9 @@ from leads.adapters.queries import QUERIES
 
 CALLED_FUNCTION = re.compile(
     r"\bpancake_(?:pending_event_ids|sources_of_record|member_limit|recall_is_due|business_minutes"
-    r"|business_period|valid_hours)\b"
+    r"|business_period|valid_hours|delivery_history|fired_event_id)\b"
 )
-"""Functions that are called, not inlined: once, or for few rows."""
+"""Functions that are called, not inlined: once, for few rows, or with the rights of their owner."""
 SWITCHING = {"switches/list_switches", "switches/set_setting", "switches/set_source"}
 """Statements that show and turn the switches; they decide nothing by them."""
 

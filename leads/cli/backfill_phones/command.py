@@ -9,13 +9,13 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TimeRemainingColumn
 from rich.text import Text
 
-from leads.adapters.db_session import DatabaseError, is_lost
+from leads.adapters.db_session import DatabaseError
 from leads.adapters.settings import read_operator_settings
 from leads.cli.backfill_phones.limits import Limits, Stopped
 from leads.cli.backfill_phones.report import Report
 from leads.cli.backfill_phones.run import Options, run
 from leads.cli.exit_codes import ExitCode
-from leads.cli.failures import WrongUsage
+from leads.cli.failures import WrongUsage, describe
 from leads.cli.output import AsJson, ForeignTextConsole, print_json, progress_bar
 from leads.domain.errors import DatabaseUnavailable
 
@@ -81,12 +81,9 @@ def _attempt(database_url: str, options: Options, report: Report) -> ExitCode:
     except KeyboardInterrupt:
         report.outcome, report.reason = "interrupted", "Interrupted. The next run continues from here."
         return ExitCode.INTERRUPTED
-    except DatabaseUnavailable as error:
-        report.reason = str(error)
-        return ExitCode.UNREACHABLE
-    except DatabaseError as error:
-        report.reason = f"{type(error).__name__}: {str(error).strip()}"
-        return ExitCode.UNREACHABLE if is_lost(error) else ExitCode.FAILED
+    except (DatabaseUnavailable, DatabaseError) as error:
+        report.reason, exit_code = describe(error)
+        return exit_code
     finally:
         report.seconds = round(time.monotonic() - started, 2)
     return ExitCode.FAILED if report.outcome == "not verified" else ExitCode.OK

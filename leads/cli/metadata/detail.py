@@ -10,7 +10,10 @@ NAMING = ("name", "role")
 """The keys that name an item of a list: of columns' relationships, triggers and headers, of permissions."""
 
 EXPLAINED = {
-    "payload": "all columns are delivered: the console drops this list when it saves an event trigger",
+    "payload": (
+        "all columns are delivered, and Hasura's event log gets whole rows with personal data:"
+        " the console drops this list when it saves an event trigger"
+    ),
 }
 """By the last key of a path: what it means that the engine lacks it."""
 

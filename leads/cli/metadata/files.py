@@ -10,6 +10,7 @@ from typing import Any
 
 from leads.cli.metadata.engine import MetadataError
 from leads.cli.metadata.pieces import Json, Key
+from leads.domain.reasons import file_reason
 
 
 class Files:
@@ -44,7 +45,7 @@ class Files:
             url, metadata = content["url"], content["metadata"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MetadataError(
-                f"{path} is not a backup: {type(error).__name__}. Give another with --backup."
+                f"{path} is not a backup: {file_reason(error)}. Give another with --backup."
             ) from error
         if url != self._url:
             raise MetadataError(

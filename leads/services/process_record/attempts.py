@@ -33,6 +33,7 @@ class FailedAttempt:
     """
 
     status: str
+    error_code: str
     is_invalid: bool = False
 
 
@@ -90,7 +91,7 @@ async def _mark_failed(db: Database, clock: Clock, claim: Claim, error: Exceptio
     )
     _log_internal_error(error, claim.id)
     is_invalid = isinstance(error, Final) and code.startswith(INVALID_CODES)
-    return FailedAttempt(FAILED if delay else DEAD_LETTER, is_invalid)
+    return FailedAttempt(FAILED if delay else DEAD_LETTER, code, is_invalid)
 
 
 def _code_and_detail(error: Exception) -> tuple[str, str]:

@@ -55,7 +55,7 @@ async def test_a_claimed_event_that_waited_for_the_erasure_is_erased(
             " VALUES (%s, now(), 'a', 'a', '{}')",
             [digests],
         )
-    assert await processing == "erased"
+    assert await processing == "dead_letter"
     assert harness.count("account", "normalized_phone = '+84905111222'") == 0
 
 

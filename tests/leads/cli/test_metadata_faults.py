@@ -62,7 +62,8 @@ def test_payload_columns_that_the_console_drops_are_named(shared: Shared) -> Non
     said = shared.run("verify", "9a", code=1)
 
     for operation in ("insert", "update"):
-        assert f"event_triggers.{TRIGGER}.definition.{operation}.payload (all columns are delivered" in said
+        place = f"event_triggers.{TRIGGER}.definition.{operation}.payload"
+        assert f"{place} (all columns are delivered, and Hasura's event log gets whole rows" in said
 
 
 def test_a_difference_is_named_without_its_value(shared: Shared) -> None:

@@ -84,13 +84,7 @@ def test_tickets_are_compared_with_what_is_usual(
 
 
 def test_a_switch_says_since_when_and_by_whom() -> None:
-    by_person = {
-        "changed_at": NOW,
-        "changed_by": "a0",
-        "person": "Phạm Thu Trang",
-        "reason": "doubled tickets",
-    }
-    switch = replace(OFF, is_on=True, **by_person)
+    switch = replace(OFF, is_on=True, changed_at=NOW, person="Phạm Thu Trang", reason="doubled tickets")
     (line,) = judging.judge_switches(replace(STATE, switches=[switch]))
     assert line.text.startswith(
         "the kill switch is on since 2026-05-14 09:31 UTC by Phạm Thu Trang (doubled tickets)"

@@ -18,7 +18,7 @@ from tests.support.clock import SteadyClock
 from tests.support.fakes import FakeDatabase
 
 CLOCK = SteadyClock()
-FAILED, DEAD_LETTER = FailedAttempt("failed"), FailedAttempt("dead_letter")
+CONTENDED = FailedAttempt("failed", "contended")
 
 
 class Work:
@@ -76,7 +76,7 @@ async def test_contention_is_retried_twice() -> None:
 
 async def test_the_third_contention_fails_the_event_until_later() -> None:
     db, work = FakeDatabase(), Work(*[Contended("lost")] * 3)
-    assert await attempt(db, work) == FAILED
+    assert await attempt(db, work) == CONTENDED
     ((name, params),) = db.ran
     assert (work.calls, name) == (3, "process_record/fail_event")
     assert (params["id"], params["claim_id"], params["error_code"]) == (7, CLAIM.claim_id, "contended")
@@ -87,13 +87,13 @@ async def test_the_third_contention_fails_the_event_until_later() -> None:
 @pytest.mark.parametrize("attempts", [5, 6])
 async def test_after_the_last_attempt_the_event_is_a_dead_letter(attempts: int) -> None:
     db = FakeDatabase()
-    assert await attempt(db, Work(*[Contended()] * 3), attempts) == DEAD_LETTER
+    assert await attempt(db, Work(*[Contended()] * 3), attempts) == FailedAttempt("dead_letter", "contended")
     assert db.ran[0][1]["next_attempt_at"] is None
 
 
 async def test_a_permanent_error_is_a_dead_letter_at_once() -> None:
     db, work = FakeDatabase(), Work(InvalidPhone("no phone"))
-    assert await attempt(db, work) == DEAD_LETTER
+    assert await attempt(db, work) == FailedAttempt("dead_letter", "invalid_phone")
     params = db.ran[0][1]
     assert (work.calls, params["next_attempt_at"]) == (1, None)
     assert (params["error_code"], params["error_detail"]) == ("invalid_phone", "no phone")
@@ -101,7 +101,7 @@ async def test_a_permanent_error_is_a_dead_letter_at_once() -> None:
 
 async def test_an_internal_error_is_retried_later_and_stored_as_a_digest() -> None:
     db = FakeDatabase()
-    assert await attempt(db, Work(KeyError("0905111222"))) == FAILED
+    assert await attempt(db, Work(KeyError("0905111222"))) == FailedAttempt("failed", "internal")
     params = db.ran[0][1]
     assert params["error_code"] == "internal"
     assert params["next_attempt_at"] is not None
@@ -120,7 +120,7 @@ async def test_work_that_exceeds_its_time_is_cancelled_and_retried_later() -> No
             cut.set()
 
     async with asyncio.timeout(5):
-        assert await attempt(db, endless, timeout_seconds=0.05) == FAILED
+        assert await attempt(db, endless, timeout_seconds=0.05) == CONTENDED
     assert cut.is_set()
     params = db.ran[0][1]
     assert (params["error_code"], params["error_detail"]) == (

@@ -28,3 +28,5 @@ CREATE TRIGGER account_clear_normalized_phone
 
 COMMENT ON COLUMN public.account.normalized_phone IS 'E.164, derived from phone_code and phone_number; null until normalised';
 COMMENT ON COLUMN public.account.pancake_metadata IS 'Mapped fields of the newest Pancake record of this customer';
+COMMENT ON FUNCTION public.account_clear_normalized_phone() IS 'Clears normalized_phone when another program changes the phone';
+COMMENT ON TRIGGER account_clear_normalized_phone ON public.account IS 'Keeps normalized_phone from contradicting the phone';

@@ -16,6 +16,8 @@ DROP FUNCTION IF EXISTS public.pancake_recall_is_due(jsonb, timestamptz, timesta
 DROP FUNCTION IF EXISTS public.pancake_business_minutes(timestamptz, timestamptz, text, text);
 DROP FUNCTION IF EXISTS public.pancake_member_limit(public.pancake_assignee, timestamptz);
 DROP FUNCTION IF EXISTS public.pancake_business_period(text);
+DROP FUNCTION IF EXISTS public.pancake_fired_event_id(bigint);
+DROP FUNCTION IF EXISTS public.pancake_delivery_history(text, integer);
 DROP FUNCTION IF EXISTS public.pancake_delete_event_logs(timestamptz, bigint);
 DROP FUNCTION IF EXISTS public.pancake_pending_event_ids(interval);
 DROP FUNCTION IF EXISTS public.pancake_payload_hash(bytea, uuid, text);

@@ -402,7 +402,7 @@ BEGIN
             NEW.replay_count := OLD.replay_count + 1;
             IF NEW.replayed_at IS NOT DISTINCT FROM OLD.replayed_at THEN
                 NEW.replayed_at := clock_timestamp();
-                NEW.replayed_by := session_user;
+                NEW.replayed_by := coalesce(public.pancake_hasura_person(), session_user);
             END IF;
             NEW.evidence := NEW.evidence - 'held_by';
         END IF;
@@ -1240,9 +1240,7 @@ CREATE FUNCTION public.pancake_staff_role(word text) RETURNS text
     SELECT CASE word WHEN 'admin' THEN 'admin' WHEN 'manager' THEN 'manager' WHEN 'telesale' THEN 'telesale' END
 $$;
 
--- The history of a connection's status: one row for each change that a run of check_connection or `leads connection` made.
--- Only the latter has a reason.
--- The two functions below have the rights of their owner, because Hasura's log holds the payloads of all event triggers and the
+-- The four functions below have the rights of their owner, because Hasura's log holds the payloads of all event triggers and the
 -- handlers need those of one. They are PL/pgSQL, so that they may be created before Hasura's catalogue, and so that nothing of
 -- that catalogue depends on them. deploy/postgres/grant_roles.sql says who may call them.
 
@@ -1292,6 +1290,55 @@ END
 $$;
 REVOKE EXECUTE ON FUNCTION public.pancake_delete_event_logs(timestamptz, bigint) FROM PUBLIC;
 
+-- What Hasura's log says of a delivery, which Hasura has tried `tries` times. "Redeliver" in the console starts that count again and
+-- keeps the log: a delivery is redelivered if the log has more tries than Hasura counts. is_answered: one of those that it counts was
+-- not answered 503, so the handler may have done its work.
+CREATE FUNCTION public.pancake_delivery_history(hasura_event_id text, tries integer)
+    RETURNS TABLE (is_redelivered boolean, is_answered boolean)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    -- Without its catalogue, which "clear metadata" drops, Hasura has no log.
+    IF to_regclass('hdb_catalog.event_invocation_logs') IS NULL THEN
+        RETURN QUERY SELECT false, tries > 0;
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT count(*) > tries, count(*) FILTER (WHERE l.newest <= tries AND l.status IS DISTINCT FROM 503) > 0
+    FROM (
+        SELECT i.status, row_number() OVER (ORDER BY i.created_at DESC) AS newest
+        FROM hdb_catalog.event_invocation_logs AS i
+        WHERE i.event_id = hasura_event_id
+    ) AS l;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION public.pancake_delivery_history(text, integer) FROM PUBLIC;
+
+-- The id of Hasura's event that this transaction fired for a row; null if there is none. It is not locked yet, and no other
+-- transaction sees it.
+CREATE FUNCTION public.pancake_fired_event_id(event_id bigint) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF to_regclass('hdb_catalog.event_log') IS NULL THEN
+        RETURN NULL;
+    END IF;
+    RETURN (
+        SELECT l.id
+        FROM hdb_catalog.event_log AS l
+        WHERE
+            l.delivered = 'f' AND l.error = 'f' AND l.archived = 'f'
+            AND l.locked IS NULL AND l.next_retry_at IS NULL AND l.created_at = LOCALTIMESTAMP
+            AND l.trigger_name = 'pancake_webhook_event_status_update'
+            AND (l.payload -> 'data' -> 'new' ->> 'id')::bigint = event_id
+        LIMIT 1
+    );
+END
+$$;
+REVOKE EXECUTE ON FUNCTION public.pancake_fired_event_id(bigint) FROM PUBLIC;
+
+-- The history of a connection's status: one row for each change that a run of check_connection or `leads connection` made.
+-- Only the latter has a reason.
 CREATE VIEW public.view_pancake_connection_status AS
 SELECT
     (c ->> 'connection_id')::uuid AS connection_id,
@@ -1304,5 +1351,193 @@ CROSS JOIN LATERAL jsonb_array_elements(r.report -> 'connections') AS c
 WHERE r.name IN ('check_connection', 'connection_status')
     AND c ->> 'before' IS DISTINCT FROM c ->> 'after';
 
-COMMENT ON TABLE public.pancake_webhook_event IS 'One row for each delivery and each polled record, with its state and result; rows are never deleted, so duplicates are always detected';
+-- What the console, GraphiQL and \d+ show of the tables, their columns and views.
+COMMENT ON TABLE public.pancake_connection IS 'One row for each workspace of Pancake that we are connected to, with its sealed secrets and its state';
+COMMENT ON COLUMN public.pancake_connection.id IS 'Identifies the connection; part of what its secrets are sealed for';
+COMMENT ON COLUMN public.pancake_connection.name IS 'What people call the connection; leads commands take it';
+COMMENT ON COLUMN public.pancake_connection.workspace_id IS 'Number of the workspace in Pancake';
+COMMENT ON COLUMN public.pancake_connection.table_names IS 'Tables of the workspace that are listed: lead, account, contact';
+COMMENT ON COLUMN public.pancake_connection.api_base_url IS 'Where the workspace''s API is, in one spelling; the API key is sealed for it';
+COMMENT ON COLUMN public.pancake_connection.record_timezone IS 'Time zone of times that Pancake writes without one';
+COMMENT ON COLUMN public.pancake_connection.api_key_encrypted IS 'API key of Pancake, sealed with a key of ENCRYPTION_KEYS';
+COMMENT ON COLUMN public.pancake_connection.token_sha256 IS 'SHA-256 of the token in the webhook URL';
+COMMENT ON COLUMN public.pancake_connection.previous_token_sha256 IS 'SHA-256 of the token before the last rotation, accepted until previous_token_expires_at';
+COMMENT ON COLUMN public.pancake_connection.previous_token_expires_at IS 'Until when the token before the last rotation is accepted';
+COMMENT ON COLUMN public.pancake_connection.webhook_secret_encrypted IS 'Secret of the webhook''s signature, sealed';
+COMMENT ON COLUMN public.pancake_connection.previous_webhook_secret_encrypted IS 'The secret before it, sealed, accepted until previous_webhook_secret_expires_at';
+COMMENT ON COLUMN public.pancake_connection.previous_webhook_secret_expires_at IS 'Until when the former webhook secret is accepted';
+COMMENT ON COLUMN public.pancake_connection.header_secret_encrypted IS 'Value of the request header X-Pancake-Secret, sealed';
+COMMENT ON COLUMN public.pancake_connection.previous_header_secret_encrypted IS 'The value before it, sealed, accepted until previous_header_secret_expires_at';
+COMMENT ON COLUMN public.pancake_connection.previous_header_secret_expires_at IS 'Until when the former header value is accepted';
+COMMENT ON COLUMN public.pancake_connection.signature_mode IS 'Check of signature or header at the edge: off, monitor (count only) or enforce';
+COMMENT ON COLUMN public.pancake_connection.allowlist_mode IS 'Check of the sender''s address at the edge: off, monitor (count only) or enforce';
+COMMENT ON COLUMN public.pancake_connection.allowed_ip_ranges IS 'Networks that deliveries may come from, for allowlist_mode';
+COMMENT ON COLUMN public.pancake_connection.status IS 'active, silent, suspended, outage or key_invalid as check_connection finds it; disabled is a switch';
+COMMENT ON COLUMN public.pancake_connection.status_changed_at IS 'When status changed last';
+COMMENT ON COLUMN public.pancake_connection.last_poll_at IS 'When the lists of the workspace were last read completely';
+COMMENT ON COLUMN public.pancake_connection.poll_watermark IS 'Time up to which the workspace was polled; set it back to poll again from there';
+COMMENT ON COLUMN public.pancake_connection.created_at IS 'When the connection was created';
+COMMENT ON COLUMN public.pancake_connection.updated_at IS 'When the connection was last changed, by whomever';
+COMMENT ON COLUMN public.pancake_connection.has_api_key IS 'Whether an API key is stored; the screens never see the key';
+COMMENT ON COLUMN public.pancake_connection.has_webhook_secret IS 'Whether a webhook secret is stored';
+COMMENT ON COLUMN public.pancake_connection.has_header_secret IS 'Whether a header secret is stored';
+COMMENT ON TABLE public.pancake_source IS 'The sources of leads in Pancake (Facebook, TikTok …); leads of an inactive one are held';
+COMMENT ON COLUMN public.pancake_source.id IS 'Identifies the source; a roster refers to it';
+COMMENT ON COLUMN public.pancake_source.connection_id IS 'The connection whose workspace has the source';
+COMMENT ON COLUMN public.pancake_source.pancake_source_id IS 'Id of the source in Pancake; (none) stands for leads without a source';
+COMMENT ON COLUMN public.pancake_source.name IS 'Name in Pancake, read by sync_sources; null while only a delivery named the source';
+COMMENT ON COLUMN public.pancake_source.parent_source_id IS 'Id in Pancake of the source above it';
+COMMENT ON COLUMN public.pancake_source.is_active IS 'The switch: leads are processed if one of their sources is active, else held';
+COMMENT ON COLUMN public.pancake_source.is_removed IS 'Whether Pancake does not list the source any more';
+COMMENT ON COLUMN public.pancake_source.first_seen_at IS 'When a list or a delivery first named the source';
+COMMENT ON COLUMN public.pancake_source.synced_at IS 'When sync_sources last read the source from Pancake';
+COMMENT ON COLUMN public.pancake_source.announced_at IS 'When the administrators were told of the new source';
+COMMENT ON TABLE public.pancake_assignee IS 'The rosters: which staff get the tickets of a source, in turns; rows without a source are the default roster';
+COMMENT ON COLUMN public.pancake_assignee.id IS 'Identifies the member';
+COMMENT ON COLUMN public.pancake_assignee.source_id IS 'The source whose tickets the member gets; null is the default roster';
+COMMENT ON COLUMN public.pancake_assignee.staff_id IS 'The member of staff';
+COMMENT ON COLUMN public.pancake_assignee.is_active IS 'Whether the member gets tickets; off keeps the counters';
+COMMENT ON COLUMN public.pancake_assignee.weight IS 'Share of the tickets, 1 to 100: with 2 a member gets twice as many as with 1';
+COMMENT ON COLUMN public.pancake_assignee.assigned_count IS 'Tickets counted for the turn; lifted when a member returns, scaled when the weight changes';
+COMMENT ON COLUMN public.pancake_assignee.total_assigned IS 'Tickets that the member was ever given from this roster';
+COMMENT ON COLUMN public.pancake_assignee.last_assigned_seq IS 'Number of the member''s last turn; of equal members the one with the lowest is next';
+COMMENT ON COLUMN public.pancake_assignee.was_available IS 'Whether the member was available at the last choice; shows who returns';
+COMMENT ON COLUMN public.pancake_assignee.created_at IS 'When the member was added';
+COMMENT ON TABLE public.pancake_webhook_event IS 'One row for each delivery and each polled record, with its state and result. Do not delete rows: they detect duplicates. Retention (purge_events) alone removes what is in them, and keeps the rows; a DELETE is recorded in integration_change';
+COMMENT ON COLUMN public.pancake_webhook_event.id IS 'Identifies the event in commands, logs and notifications';
+COMMENT ON COLUMN public.pancake_webhook_event.connection_id IS 'The connection that the delivery came by';
+COMMENT ON COLUMN public.pancake_webhook_event.origin IS 'How the event came: webhook, poll or reconcile';
+COMMENT ON COLUMN public.pancake_webhook_event.record_id IS 'Id of the record in Pancake; null if the body had none';
+COMMENT ON COLUMN public.pancake_webhook_event.table_name IS 'Table of the record in Pancake; null if it is not known, which counts as lead';
+COMMENT ON COLUMN public.pancake_webhook_event.modified_on IS 'Time of the version in Pancake';
+COMMENT ON COLUMN public.pancake_webhook_event.payload_hash IS 'Hash of body, connection and table: the same delivery is stored once';
+COMMENT ON COLUMN public.pancake_webhook_event.payload IS 'The body as JSON; emptied by retention';
+COMMENT ON COLUMN public.pancake_webhook_event.raw IS 'The bytes of a body that is not JSON; emptied by retention';
+COMMENT ON COLUMN public.pancake_webhook_event.status IS 'State: received, ingested, processed, failed, dead_letter, skipped_kill_switch or skipped_source_disabled. Set it to received to process the event again';
+COMMENT ON COLUMN public.pancake_webhook_event.error_code IS 'Why the event failed or is a dead letter; docs/flow.md lists the codes';
+COMMENT ON COLUMN public.pancake_webhook_event.error_detail IS 'The same in a sentence, without personal data';
+COMMENT ON COLUMN public.pancake_webhook_event.attempts IS 'Attempts at the work since the event was received or replayed, at most 5';
+COMMENT ON COLUMN public.pancake_webhook_event.next_attempt_at IS 'When a failed event is tried again';
+COMMENT ON COLUMN public.pancake_webhook_event.claim_id IS 'Who works on the event, or did; a handler whose claim was lost writes nothing';
+COMMENT ON COLUMN public.pancake_webhook_event.arrived_at IS 'When the delivery arrived at the edge, or was read from a list';
+COMMENT ON COLUMN public.pancake_webhook_event.received_at IS 'When status last became received; Hasura''s event trigger listens to this column alone';
+COMMENT ON COLUMN public.pancake_webhook_event.ingested_at IS 'When a handler last claimed the event';
+COMMENT ON COLUMN public.pancake_webhook_event.processed_at IS 'When the event was last processed';
+COMMENT ON COLUMN public.pancake_webhook_event.applied_at IS 'When this version became what Diva''s data shows; null if it never did';
+COMMENT ON COLUMN public.pancake_webhook_event.normalized_phone IS 'The phone that was used, else the first usable one of the body, in E.164; emptied by retention';
+COMMENT ON COLUMN public.pancake_webhook_event.source_ids IS 'Ids in Pancake of the lead''s sources';
+COMMENT ON COLUMN public.pancake_webhook_event.account_id IS 'The customer''s account';
+COMMENT ON COLUMN public.pancake_webhook_event.ticket_id IS 'The ticket that the event created or updated';
+COMMENT ON COLUMN public.pancake_webhook_event.assignee_id IS 'The ticket''s owner when the event was processed';
+COMMENT ON COLUMN public.pancake_webhook_event.outcome IS 'Result of the last processing that changed something: ticket_created, ticket_updated, contact_updated, record_deleted, stale or no_change';
+COMMENT ON COLUMN public.pancake_webhook_event.evidence IS 'Why it was decided so: phones and the account they led to, roster and counters, keyed digests of fields, result of the last processing';
+COMMENT ON COLUMN public.pancake_webhook_event.notifications IS 'The notifications of the event, until they are sent and retention empties them';
+COMMENT ON COLUMN public.pancake_webhook_event.notify_claimed_at IS 'When a sender last claimed the notifications; the claim ends after 60 s';
+COMMENT ON COLUMN public.pancake_webhook_event.notified_at IS 'When all notifications were accepted by sendNotifications';
+COMMENT ON COLUMN public.pancake_webhook_event.notify_attempts IS 'Attempts to send the notifications that did not succeed';
+COMMENT ON COLUMN public.pancake_webhook_event.notify_refusals IS 'How many of these attempts were refused';
+COMMENT ON COLUMN public.pancake_webhook_event.notify_unknowns IS 'How many of these attempts had no answer in time';
+COMMENT ON COLUMN public.pancake_webhook_event.notify_unsent_since IS 'When the first attempt that did not succeed was made; sending ends 24 hours later';
+COMMENT ON COLUMN public.pancake_webhook_event.notify_next_at IS 'When the notifications are sent again';
+COMMENT ON COLUMN public.pancake_webhook_event.notify_given_up_at IS 'When sending was given up; an administrator was told';
+COMMENT ON COLUMN public.pancake_webhook_event.notify_error IS 'Why the last attempt did not succeed: refused, unreached, unknown or no_recipients';
+COMMENT ON COLUMN public.pancake_webhook_event.notify_sent IS 'Names of the notifications that were accepted; the others are sent again';
+COMMENT ON COLUMN public.pancake_webhook_event.held_at IS 'When the event was first held, by the kill switch or a source';
+COMMENT ON COLUMN public.pancake_webhook_event.replay_count IS 'How often people set the event back to received';
+COMMENT ON COLUMN public.pancake_webhook_event.replayed_by IS 'Who last did: the user id of the session, else the way, for example console:redeliver';
+COMMENT ON COLUMN public.pancake_webhook_event.replayed_at IS 'When that was';
+COMMENT ON COLUMN public.pancake_webhook_event.source_ip IS 'Address that the delivery came from; emptied by retention';
+COMMENT ON COLUMN public.pancake_webhook_event.created_at IS 'When the event was stored, by the database''s clock of the handlers';
 COMMENT ON TABLE public.pancake_cron_run IS 'One row for each scheduled run of the seven crons, with its report, and for each connection that `leads connection` disabled or enabled';
+COMMENT ON COLUMN public.pancake_cron_run.id IS 'Identifies the run';
+COMMENT ON COLUMN public.pancake_cron_run.name IS 'Name of the cron; connection_status for what `leads connection` did';
+COMMENT ON COLUMN public.pancake_cron_run.scheduled_time IS 'The tick''s scheduled time: with the name it identifies the tick on every delivery';
+COMMENT ON COLUMN public.pancake_cron_run.started_at IS 'When the run started, or last continued';
+COMMENT ON COLUMN public.pancake_cron_run.finished_at IS 'When it ended';
+COMMENT ON COLUMN public.pancake_cron_run.outcome IS 'running, succeeded, failed, or skipped because another run was under way';
+COMMENT ON COLUMN public.pancake_cron_run.window_from IS 'Begin of the time window that the run asked Pancake for';
+COMMENT ON COLUMN public.pancake_cron_run.window_to IS 'End of that window';
+COMMENT ON COLUMN public.pancake_cron_run.report IS 'What the run did, in numbers and by connection; its progress while it is running';
+COMMENT ON COLUMN public.pancake_cron_run.error IS 'Why it failed';
+COMMENT ON COLUMN public.pancake_cron_run.notify_claimed_at IS 'When a sender last claimed the notifications; the claim ends after 60 s';
+COMMENT ON COLUMN public.pancake_cron_run.notified_at IS 'When all notifications were accepted by sendNotifications';
+COMMENT ON COLUMN public.pancake_cron_run.notify_attempts IS 'Attempts to send the notifications that did not succeed';
+COMMENT ON COLUMN public.pancake_cron_run.notify_refusals IS 'How many of these attempts were refused';
+COMMENT ON COLUMN public.pancake_cron_run.notify_unknowns IS 'How many of these attempts had no answer in time';
+COMMENT ON COLUMN public.pancake_cron_run.notify_unsent_since IS 'When the first attempt that did not succeed was made; sending ends 24 hours later';
+COMMENT ON COLUMN public.pancake_cron_run.notify_next_at IS 'When the notifications are sent again';
+COMMENT ON COLUMN public.pancake_cron_run.notify_given_up_at IS 'When sending was given up; an administrator was told';
+COMMENT ON COLUMN public.pancake_cron_run.notify_error IS 'Why the last attempt did not succeed: refused, unreached, unknown or no_recipients';
+COMMENT ON COLUMN public.pancake_cron_run.notify_sent IS 'Names of the notifications that were accepted; the others are sent again';
+COMMENT ON TABLE public.customer_erasure IS 'What is left of an erased customer: keyed digests that keep old versions out. Written by `leads erase`, never changed or deleted';
+COMMENT ON COLUMN public.customer_erasure.id IS 'Identifies the row';
+COMMENT ON COLUMN public.customer_erasure.digest IS 'Keyed digest of a phone, or of a record id if connection_id is set';
+COMMENT ON COLUMN public.customer_erasure.connection_id IS 'The connection of the erased record; null in a row for a phone';
+COMMENT ON COLUMN public.customer_erasure.table_name IS 'The table of the erased record; null in a row for a phone';
+COMMENT ON COLUMN public.customer_erasure.erased_at IS 'Versions that are not newer than this are dead letters';
+COMMENT ON COLUMN public.customer_erasure.requested_by IS 'Who asked for the erasure';
+COMMENT ON COLUMN public.customer_erasure.run_by IS 'Who ran it';
+COMMENT ON COLUMN public.customer_erasure.reason IS 'Why, as the operator wrote it';
+COMMENT ON COLUMN public.customer_erasure.counts IS 'How many rows of each kind were emptied';
+COMMENT ON VIEW public.view_pancake_stored_setting IS 'The part of app_setting that is the integration''s, as it is stored';
+COMMENT ON COLUMN public.view_pancake_stored_setting.setting IS 'The JSON object pancake_integration; anything else if it was damaged';
+COMMENT ON VIEW public.view_pancake_setting IS 'The settings as they are used, one row; an UPDATE changes them, within their bounds';
+COMMENT ON COLUMN public.view_pancake_setting.id IS 'Always 1';
+COMMENT ON COLUMN public.view_pancake_setting.kill_switch IS 'While on, leads are stored and held: no ticket is created. On if it cannot be read';
+COMMENT ON COLUMN public.view_pancake_setting.processing_paused IS 'While on, stored leads wait as received and nothing is held';
+COMMENT ON COLUMN public.view_pancake_setting.consent_mode IS 'off, or record: a new customer gets a consent row';
+COMMENT ON COLUMN public.view_pancake_setting.sla_minutes IS 'Minutes to the first response after which a ticket is late';
+COMMENT ON COLUMN public.view_pancake_setting.replay_rate_per_second IS 'How many events a second replays and the backlog of a pause are processed at';
+COMMENT ON COLUMN public.view_pancake_setting.payload_retention_days IS 'Days after which bodies of finished events are emptied';
+COMMENT ON COLUMN public.view_pancake_setting.held_retention_days IS 'Days after which bodies of held events are emptied';
+COMMENT ON COLUMN public.view_pancake_setting.cron_run_retention_days IS 'Days after which runs of crons are deleted';
+COMMENT ON COLUMN public.view_pancake_setting.engine_log_retention_days IS 'Days after which Hasura''s logs of our trigger and crons are deleted';
+COMMENT ON COLUMN public.view_pancake_setting.problems IS 'What is wrong with stored settings, for which other values are used; empty if nothing is';
+COMMENT ON COLUMN public.view_pancake_setting.changed_at IS 'When a setting was last changed through this view';
+COMMENT ON COLUMN public.view_pancake_setting.changed_by IS 'Who changed it';
+COMMENT ON VIEW public.view_pancake_connection_status IS 'History of the status of connections: one row for each change';
+COMMENT ON COLUMN public.view_pancake_connection_status.connection_id IS 'The connection';
+COMMENT ON COLUMN public.view_pancake_connection_status.scheduled_time IS 'When the run that changed the status was due';
+COMMENT ON COLUMN public.view_pancake_connection_status.status_before IS 'Status before the change';
+COMMENT ON COLUMN public.view_pancake_connection_status.status_after IS 'Status after it';
+COMMENT ON COLUMN public.view_pancake_connection_status.reason IS 'Why, for a change by `leads connection`';
+
+-- Of the functions and triggers.
+COMMENT ON FUNCTION public.pancake_event_transition_allowed(text, text) IS 'Whether an event may go from one status to another; null is a new row';
+COMMENT ON FUNCTION public.pancake_webhook_event_guard_status() IS 'Checks a change of status, and sets received_at, held_at and the replay columns';
+COMMENT ON FUNCTION public.pancake_restart_sending() IS 'Starts the sending of notifications afresh when they change';
+COMMENT ON FUNCTION public.pancake_unsent(jsonb, text[]) IS 'Those of an event''s notifications that were not accepted';
+COMMENT ON FUNCTION public.pancake_assignee_keep_ratio() IS 'Scales assigned_count when the weight changes, so that the member''s turn stays the same';
+COMMENT ON FUNCTION public.pancake_setting_rules() IS 'The settings: allowed values, bounds and defaults; the only place with them';
+COMMENT ON FUNCTION public.pancake_valid_setting(text, jsonb) IS 'The stored text of a setting if its rule allows it, else null';
+COMMENT ON FUNCTION public.pancake_setting_value(jsonb, text) IS 'The value that is used for a setting';
+COMMENT ON FUNCTION public.pancake_setting_problem(jsonb) IS 'What is wrong with the settings, one row for each';
+COMMENT ON FUNCTION public.pancake_read_setting(jsonb) IS 'The settings as they are used, from a JSON object';
+COMMENT ON FUNCTION public.pancake_setting() IS 'The settings as they are used, one row';
+COMMENT ON FUNCTION public.pancake_switch() IS 'The kill switch and the pause, one row';
+COMMENT ON FUNCTION public.pancake_hasura_person() IS 'Who changes something through Hasura: the user, else the role; null for other sessions';
+COMMENT ON FUNCTION public.pancake_setting_write() IS 'Writes the settings that an UPDATE of view_pancake_setting changes';
+COMMENT ON FUNCTION public.pancake_active_source(uuid, text[]) IS 'The active sources among those that a lead names; none while the connection is disabled';
+COMMENT ON FUNCTION public.pancake_unnamed_sources(uuid, timestamptz) IS 'How many sources only deliveries named since then';
+COMMENT ON FUNCTION public.pancake_roster_source(uuid, text[]) IS 'The source whose roster serves a lead; no row is the default roster';
+COMMENT ON FUNCTION public.pancake_applied_version(uuid, text, text) IS 'The versions of a record that were applied';
+COMMENT ON FUNCTION public.pancake_applied_event(uuid, text, text) IS 'The version of a record that was applied last';
+COMMENT ON FUNCTION public.pancake_event_is_unassigned(text, uuid, jsonb) IS 'Whether the ticket that an event created still waits for an owner';
+COMMENT ON FUNCTION public.pancake_payload_hash(bytea, uuid, text) IS 'The hash that identifies a body of a connection and table';
+COMMENT ON FUNCTION public.pancake_account_of_phone(text[], text[]) IS 'The accounts that have one of the phones themselves';
+COMMENT ON FUNCTION public.pancake_phone_of_account(text, jsonb, uuid, text) IS 'Whether a phone of a contact leads to the contact''s account';
+COMMENT ON FUNCTION public.pancake_emptied_evidence(jsonb) IS 'What retention keeps of evidence: nothing personal';
+COMMENT ON FUNCTION public.pancake_empty_events(bigint[]) IS 'Empties everything personal of finished events; returns how many';
+COMMENT ON FUNCTION public.pancake_erase_events(bigint[]) IS 'Erases events of a customer; returns how many';
+COMMENT ON FUNCTION public.pancake_erasure(text[], uuid, text, timestamptz) IS 'The erasures that a version of a record falls under';
+COMMENT ON FUNCTION public.pancake_status_on_arrival(text, uuid, text, text[], text[], timestamptz) IS 'Status and error code of an event when it is stored';
+COMMENT ON FUNCTION public.pancake_staff_role(text) IS 'Diva''s name of a staff role';
+COMMENT ON FUNCTION public.pancake_pending_event_ids(interval) IS 'Ids of the events that Hasura is about to deliver';
+COMMENT ON FUNCTION public.pancake_delete_event_logs(timestamptz, bigint) IS 'Deletes Hasura''s finished events of our trigger with their logs; returns how many';
+COMMENT ON FUNCTION public.pancake_delivery_history(text, integer) IS 'Whether a delivery of Hasura was redelivered by a person, and answered since';
+COMMENT ON FUNCTION public.pancake_fired_event_id(bigint) IS 'Hasura''s event that this transaction fired for a row';
+COMMENT ON TRIGGER pancake_webhook_event_guard_status ON public.pancake_webhook_event IS 'Checks a change of status; setting received again makes Hasura deliver the event again';
+COMMENT ON TRIGGER pancake_webhook_event_restart_sending ON public.pancake_webhook_event IS 'New notifications are sent, whatever was given up before';
+COMMENT ON TRIGGER pancake_cron_run_restart_sending ON public.pancake_cron_run IS 'New notices are sent, whatever was given up before';
+COMMENT ON TRIGGER pancake_assignee_keep_ratio ON public.pancake_assignee IS 'A new weight keeps the member''s turn';
+COMMENT ON TRIGGER pancake_setting_write ON public.view_pancake_setting IS 'Makes the view writable';

@@ -38,6 +38,19 @@ CREATE INDEX IF NOT EXISTS ix_integration_change_row ON public.integration_chang
 REVOKE ALL ON TABLE public.integration_change FROM PUBLIC;
 
 COMMENT ON TABLE public.integration_change IS 'Who changed what of the integration, when, before and after; written by triggers, never changed or deleted';
+COMMENT ON COLUMN public.integration_change.id IS 'Identifies the change; higher is later';
+COMMENT ON COLUMN public.integration_change.changed_at IS 'When it was changed';
+COMMENT ON COLUMN public.integration_change.transaction_id IS 'The changes of one transaction have the same number';
+COMMENT ON COLUMN public.integration_change.kind IS 'What was changed: connection, source, roster, setting, event, replay or erasure';
+COMMENT ON COLUMN public.integration_change.action IS 'insert, update, delete or truncate';
+COMMENT ON COLUMN public.integration_change.row_id IS 'Key of the changed row';
+COMMENT ON COLUMN public.integration_change.name IS 'Name of the changed row: that of a connection, Pancake''s id of a source, the staff of a member';
+COMMENT ON COLUMN public.integration_change.changed_by IS 'Who: Hasura''s user or role, else who asked for a replay, else the database role';
+COMMENT ON COLUMN public.integration_change.hasura_role IS 'Role of the Hasura session, if it was one';
+COMMENT ON COLUMN public.integration_change.database_role IS 'Role that the database session logged in as';
+COMMENT ON COLUMN public.integration_change.application IS 'application_name of the database session; leads VERB by USER for a command';
+COMMENT ON COLUMN public.integration_change.before IS 'The columns or settings that changed, before; of a secret only the id of its key';
+COMMENT ON COLUMN public.integration_change.after IS 'The same, after';
 
 -- Refuse everything but INSERTs of the triggers below. The argument says what writes the table.
 CREATE OR REPLACE FUNCTION public.integration_change_guard() RETURNS trigger
@@ -280,3 +293,26 @@ CREATE OR REPLACE TRIGGER integration_change_record
 CREATE OR REPLACE TRIGGER integration_change_record
     AFTER INSERT OR DELETE OR UPDATE OF id, app_settings ON public.app_setting
     FOR EACH ROW EXECUTE FUNCTION public.integration_change_record_setting();
+
+-- What the console and \d+ show of the functions and triggers.
+COMMENT ON FUNCTION public.integration_change_guard() IS 'Refuses everything but INSERTs of the triggers';
+COMMENT ON FUNCTION public.integration_change_shown(text, jsonb) IS 'What the history shows of a column: nothing of a secret, and at most 1000 characters';
+COMMENT ON FUNCTION public.integration_change_add(jsonb, jsonb, jsonb) IS 'Adds an entry to the history';
+COMMENT ON FUNCTION public.integration_change_record() IS 'Records a change of a table, with the rights of the owner';
+COMMENT ON FUNCTION public.integration_change_record_setting() IS 'Records a change of the integration''s settings';
+COMMENT ON TRIGGER integration_change_guard ON public.integration_change IS 'The history is written by triggers only';
+COMMENT ON TRIGGER integration_change_guard ON public.customer_erasure IS 'What is left of an erasure stays';
+COMMENT ON TRIGGER integration_change_record ON public.pancake_connection IS 'Records who changed a connection';
+COMMENT ON TRIGGER integration_change_record ON public.pancake_assignee IS 'Records who changed a roster';
+COMMENT ON TRIGGER integration_change_record ON public.customer_erasure IS 'Records who asked for an erasure';
+COMMENT ON TRIGGER integration_change_record ON public.app_setting IS 'Records who changed a setting of the integration';
+COMMENT ON TRIGGER integration_change_record_update ON public.pancake_source IS 'Records who changed a source';
+COMMENT ON TRIGGER integration_change_record_insert ON public.pancake_source IS 'Records who created an active source';
+COMMENT ON TRIGGER integration_change_record_delete ON public.pancake_source IS 'Records who deleted a source';
+COMMENT ON TRIGGER integration_change_record_delete ON public.pancake_webhook_event IS 'Records who deleted an event, which nothing of the integration does';
+COMMENT ON TRIGGER integration_change_record_truncate ON public.pancake_connection IS 'Records who emptied the table';
+COMMENT ON TRIGGER integration_change_record_truncate ON public.pancake_source IS 'Records who emptied the table';
+COMMENT ON TRIGGER integration_change_record_truncate ON public.pancake_assignee IS 'Records who emptied the table';
+COMMENT ON TRIGGER integration_change_record_truncate ON public.app_setting IS 'Records who emptied the table';
+COMMENT ON TRIGGER integration_change_record_truncate ON public.pancake_webhook_event IS 'Records who emptied the table';
+COMMENT ON TRIGGER integration_change_record_replay ON public.pancake_webhook_event IS 'Records who replayed an event';

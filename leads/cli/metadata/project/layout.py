@@ -10,6 +10,7 @@ from leads.cli.metadata.directory import read_project
 from leads.cli.metadata.pieces import Key, split
 from leads.cli.metadata.project.edit_error import EXPORT_FIRST, ProjectRefused
 from leads.cli.metadata.yaml_files import INCLUDE, DirectoryError, parse
+from leads.domain.reasons import file_reason
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Layout:
             raise ProjectRefused(f"{error}. Nothing was changed.") from error
         except (KeyError, TypeError, ValueError) as error:
             raise ProjectRefused(
-                f"{self.metadata} cannot be read: {type(error).__name__}. Nothing was changed."
+                f"{self.metadata} cannot be read: {file_reason(error)}. Nothing was changed."
             ) from error
 
 

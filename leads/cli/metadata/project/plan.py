@@ -15,6 +15,7 @@ from leads.cli.metadata.project.layout import Layout
 from leads.cli.metadata.project.our_part import MIGRATION, OurPart, held_migrations
 from leads.cli.metadata.project.record import FILE, Before, Record, digest, read_record, record_text
 from leads.cli.metadata.project.yaml_lists import find_list
+from leads.domain.reasons import file_reason
 
 OUR_ACTION = ("action", "pancake_ingest_record")
 """A project without a record that has it has our part, as after an export from an engine that has it."""
@@ -141,6 +142,4 @@ def read_text(path: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise ProjectRefused(
-            f"{path} cannot be read: {type(error).__name__}. Nothing was changed."
-        ) from error
+        raise ProjectRefused(f"{path} cannot be read: {file_reason(error)}. Nothing was changed.") from error

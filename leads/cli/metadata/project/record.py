@@ -8,6 +8,7 @@ from pathlib import Path
 
 from leads.cli.metadata.pieces import Key
 from leads.cli.metadata.project.edit_error import ProjectRefused
+from leads.domain.reasons import file_reason
 
 FILE = "leads-merge.json"
 
@@ -60,7 +61,7 @@ def read_record(root: Path) -> Record | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProjectRefused(
-            f"{path} is not a record of a merge: {type(error).__name__}. Restore it from your repository."
+            f"{path} is not a record of a merge: {file_reason(error)}. Restore it from your repository."
         ) from error
 
 

@@ -1,0 +1,152 @@
+"""What a delivery of the event trigger is answered: a result for programs, and a sentence for people.
+
+The sentence is what the Hasura console shows of a delivery. It holds no customer's data.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from leads.domain.lifecycle import (
+    DEAD_LETTER,
+    FAILED,
+    INGESTED,
+    PROCESSED,
+    RECEIVED,
+    SKIPPED_KILL_SWITCH,
+    SKIPPED_SOURCE_DISABLED,
+)
+from leads.domain.replay_results import KILL_SWITCH, SOURCE_INACTIVE
+
+REPLAYED = "replayed"
+KILL_SWITCH_ON = "kill_switch_on"
+ALREADY_PROCESSED = "already_processed"
+UNDER_WAY = "under_way"
+UNKNOWN_ID = "unknown_id"
+
+_ALREADY = {
+    PROCESSED: ALREADY_PROCESSED,
+    FAILED: "already_failed",
+    DEAD_LETTER: "already_dead_letter",
+    SKIPPED_KILL_SWITCH: "already_held",
+    SKIPPED_SOURCE_DISABLED: "already_held",
+}
+_WITH_ERROR = (FAILED, DEAD_LETTER)
+_REPEATED = (
+    " Nothing was done: Hasura repeated a delivery."
+    " To process the event again: Redeliver, or leads replay {id}."
+)
+_SENTENCES = {
+    UNKNOWN_ID: "There is no event {id}.",
+    UNDER_WAY: "Event {id} waits to be processed or is being processed. Look at its row in a moment.",
+    ALREADY_PROCESSED: (
+        "Event {id} was processed before: {outcome}, {ticket}. Nothing was done."
+        " To process it again: leads replay {id}."
+    ),
+    "already_failed": "Event {id} failed ({error_code}) and is tried again at {next_attempt_at}." + _REPEATED,
+    "already_dead_letter": "Event {id} is a dead letter ({error_code})." + _REPEATED,
+    "already_held": "Event {id} is held ({held_by})." + _REPEATED,
+    "no_record_id": "Event {id} holds no record that could be processed ({error_code}). Nothing was done.",
+    "payload_purged": (
+        "The body of event {id} was emptied by retention or by an erasure: there is nothing to process."
+        " Nothing was done."
+    ),
+    KILL_SWITCH_ON: "The kill switch is on. Event {id} stays {status}. Turn the switch off, then try again.",
+    "source_disabled": (
+        "Event {id} stays held ({held_by}): none of its sources is active, or its connection is disabled."
+        " Enable one, then try again."
+    ),
+    REPLAYED: (
+        "Event {id} was {status} and is processed again."
+        " {where} shows what becomes of it, and so does its row."
+    ),
+    "ticket_created": "Event {id} was processed: a ticket was created.",
+    "ticket_updated": "Event {id} was processed: the customer's open ticket was updated.",
+    "contact_updated": "Event {id} was processed: account and contact were updated, no ticket.",
+    "record_deleted": "Event {id} was processed: the record was deleted in Pancake, nothing was changed.",
+    "no_change": "Event {id} was processed: no mapped field differs from what was applied last.",
+    "stale": "Event {id} was processed: a newer version was applied before, nothing was changed.",
+    FAILED: "Event {id} failed ({error_code}). The cron pancake_retry_failed tries it again.",
+    DEAD_LETTER: "Event {id} is a dead letter ({error_code}). A person has to look at it.",
+    SKIPPED_KILL_SWITCH: "Event {id} is held: the kill switch is on.",
+    SKIPPED_SOURCE_DISABLED: (
+        "Event {id} is held: none of its sources is active, or its connection is disabled."
+    ),
+    "claim_lost": "Another handler took over event {id}. Its row shows what becomes of it.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class UnclaimedEvent:
+    """The row of process_record/load_unclaimed: an event that a delivery finds not `received`.
+
+    `status` is None if there is no such event. `is_redelivered`: Hasura had finished this delivery before,
+    and a person asked for it again. `is_answered`: since then a try was answered otherwise than 503, or not.
+    """
+
+    status: str | None
+    outcome: str | None
+    error_code: str | None
+    next_attempt_at: datetime | None
+    held_by: str | None
+    ticket_code: str | None
+    has_record: bool
+    has_payload: bool
+    has_active_source: bool
+    switched_on: bool
+    is_redelivered: bool
+    is_answered: bool
+
+
+def refusal(event: UnclaimedEvent, *, by_hand: bool) -> str | None:
+    """Return why the event stays as it is; None if it is to be replayed.
+
+    It is replayed for a person who invoked the trigger (`by_hand`) or redelivered, once each time.
+    """
+    if event.status is None:
+        return UNKNOWN_ID
+    if event.status in (RECEIVED, INGESTED):
+        return UNDER_WAY
+    is_asked = (by_hand or event.is_redelivered) and not event.is_answered
+    if event.status == PROCESSED or not is_asked:
+        return _ALREADY[event.status]
+    if not event.has_record:
+        return "no_record_id"
+    if not event.has_payload:
+        return "payload_purged"
+    if not event.switched_on:
+        return KILL_SWITCH_ON
+    is_inactive = event.status == SKIPPED_SOURCE_DISABLED and not event.has_active_source
+    return "source_disabled" if is_inactive else None
+
+
+def unclaimed_answer(
+    event_id: int, result: str, event: UnclaimedEvent, fired_event_id: str | None = None
+) -> dict[str, object]:
+    """Return the answer for an event that was not claimed.
+
+    `fired_event_id`: Hasura's event that a replay fired, whose invocation log has the outcome.
+    """
+    facts: dict[str, object] = {
+        "outcome": event.outcome,
+        "ticket_code": event.ticket_code,
+        "error_code": None if result == REPLAYED or event.status not in _WITH_ERROR else event.error_code,
+        "next_attempt_at": event.next_attempt_at and event.next_attempt_at.isoformat(timespec="seconds"),
+        "hasura_event_id": fired_event_id,
+    }
+    sentence = _SENTENCES[result].format(
+        **facts,
+        id=event_id,
+        status=event.status,
+        held_by=KILL_SWITCH if event.status == SKIPPED_KILL_SWITCH else event.held_by or SOURCE_INACTIVE,
+        ticket=f"ticket {event.ticket_code}" if event.ticket_code else "no ticket",
+        where=f"Hasura's event {fired_event_id}" if fired_event_id else "The next event of this trigger",
+    )
+    known = {name: fact for name, fact in facts.items() if fact is not None}
+    return {"event_id": event_id, "result": result, "message": sentence, **known}
+
+
+def processed_answer(event_id: int, result: str, error_code: str | None) -> dict[str, object]:
+    """Return the answer for an event that was claimed; `error_code` is why it failed or is a dead letter."""
+    sentence = _SENTENCES[result].format(id=event_id, error_code=error_code)
+    answer: dict[str, object] = {"event_id": event_id, "result": result, "message": sentence}
+    return answer | {"error_code": error_code} if error_code else answer

@@ -1,0 +1,134 @@
+"""The application of the page, and its server on loopback, in a thread of the process that runs the sandbox.
+
+Other pages that a browser has open must not press its buttons: a POST needs the token of the page, comes from
+the page itself, and the Host header is that of loopback (a foreign name that leads here is refused).
+"""
+
+import asyncio
+import secrets
+import socket
+import threading
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import parse_qs
+
+import httpx
+import psycopg
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from sandbox.page.buttons import Buttons, Refused
+from sandbox.page.render import live_part, page
+from sandbox.page.stories import load_view
+from sandbox.payloads import load_samples
+
+HERE = Path(__file__).parent
+HOST = "127.0.0.1"
+
+
+class Page:
+    """The page of one sandbox. `url` is its address once it was started."""
+
+    def __init__(self, buttons: Buttons) -> None:
+        self.buttons = buttons
+        self.token = secrets.token_urlsafe(24)
+        self.url = ""
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        """Serve on a free port of loopback."""
+        listener = socket.create_server((HOST, 0))
+        self.url = f"http://{HOST}:{listener.getsockname()[1]}"
+        config = uvicorn.Config(self.application(), log_level="warning", access_log=False)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server and self._thread:
+            self._server.should_exit = True
+            self._thread.join(timeout=5)
+
+    def application(self) -> Starlette:
+        buttons = self.buttons
+        presses: dict[str, Callable[..., str]] = {
+            "/leads": partial(buttons.send_leads, 1),
+            "/leads/burst": partial(buttons.send_leads, 10),
+            "/leads/again": buttons.send_last_again,
+            "/leads/held": buttons.process_held,
+            "/leads/{event_id:int}/again": buttons.process_again,
+            "/samples/{name}": buttons.send_sample,
+            "/switches/{name}/{state}": buttons.turn,
+            "/parts/{name}/{action}": buttons.run_part,
+        }
+        return Starlette(
+            routes=[
+                Route("/", self._show),
+                Route("/live", self._show_live),
+                Route("/page.css", partial(_file, "page.css")),
+                Route("/page.js", partial(_file, "page.js")),
+                *(Route(path, self._on(press), methods=["POST"]) for path, press in presses.items()),
+            ]
+        )
+
+    async def _show(self, request: Request) -> Response:
+        if refused := self._refuse_host(request):
+            return refused
+        nonce = secrets.token_urlsafe(12)
+        live = await asyncio.to_thread(self._live)
+        answer = HTMLResponse(page(live, load_samples(), self.token, nonce))
+        answer.headers["Content-Security-Policy"] = (
+            f"default-src 'none'; style-src 'self'; script-src 'nonce-{nonce}'; connect-src 'self';"
+            " img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+        )
+        answer.headers["Cache-Control"] = "no-store"
+        return answer
+
+    async def _show_live(self, request: Request) -> Response:
+        return self._refuse_host(request) or HTMLResponse(await asyncio.to_thread(self._live))
+
+    def _on(self, press: Callable[..., str]) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            if refused := self._refuse_host(request) or await self._refuse_foreign(request):
+                return refused
+            try:
+                note = await asyncio.to_thread(partial(press, **request.path_params))
+            except (Refused, httpx.HTTPError, psycopg.Error) as error:
+                note = f"That did not work: {error if isinstance(error, Refused) else type(error).__name__}."
+            if "x-live" in request.headers:
+                return HTMLResponse(await asyncio.to_thread(self._live, note))
+            return RedirectResponse("/", status_code=303)
+
+        return answer
+
+    def _live(self, note: str = "") -> str:
+        buttons = self.buttons
+        return live_part(load_view(buttons.database_url), buttons.running(), self.token, note)
+
+    def _refuse_host(self, request: Request) -> Response | None:
+        port = self.url.rpartition(":")[2]
+        known = {f"{HOST}:{port}", f"localhost:{port}"}
+        return None if request.headers.get("host") in known else PlainTextResponse("unknown host", 403)
+
+    async def _refuse_foreign(self, request: Request) -> Response | None:
+        """Refuse a POST that another page made: by its Origin, or because it does not know the token."""
+        origin = request.headers.get("origin")
+        given = parse_qs((await request.body()).decode("utf-8", "replace")).get("token", [""])[0]
+        is_ours = origin in (None, f"http://{request.headers['host']}")
+        if is_ours and secrets.compare_digest(given.encode(), self.token.encode()):
+            return None
+        return PlainTextResponse("Press the button on the page itself.", 403)
+
+
+async def _file(name: str, request: Request) -> Response:
+    return FileResponse(HERE / name)
