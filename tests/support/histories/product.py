@@ -25,7 +25,7 @@ from leads.adapters.graphql import SEND_TIMEOUT_SECONDS
 from leads.adapters.hasura_calls import ActionCall, CronCall, EventCall
 from leads.adapters.secrets import KeyRing
 from leads.domain.replay import ReplayRequest, read_request
-from leads.services.replay_events import dry_run, find_events, replay_batch
+from leads.services.replay_events import dry_run, find_events, replay_one
 from leads.services.runtime import Runtime
 from sandbox.postgres.roles import grant_rights
 from tests.support.clock import SteadyClock
@@ -230,9 +230,9 @@ class Product:
 
     def replay(self, request: ReplayRequest) -> None:
         """Set the event of a request to received."""
-        ids = list(request.ids or ())
-        batch = self._call(replay_batch(self._runtime.db, request, ids, self.clock.now()))
-        assert batch.ids == ids
+        (event_id,) = request.ids or ()
+        replayed = self._call(replay_one(self._runtime.db, request, event_id, self.clock.now()))
+        assert replayed.done
 
     def dry_run(self, request: ReplayRequest) -> dict[str, Any]:
         """Return what processing the event of a request would change."""
