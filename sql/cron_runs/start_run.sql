@@ -16,7 +16,7 @@ WITH other AS (
     FROM other AS o
     WHERE
         (o.started_at >= %(scheduled_time)s AND o.outcome = 'succeeded')
-        OR (o.scheduled_time > %(scheduled_time)s AND o.outcome IN ('running', 'failed'))
+        OR (o.scheduled_time > %(scheduled_time)s AND o.outcome <> 'skipped')
 ), unfinished AS (
     SELECT o.id, o.scheduled_time, o.report -> 'state' AS state
     FROM other AS o

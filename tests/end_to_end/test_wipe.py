@@ -94,9 +94,9 @@ async def test_a_lost_environment_is_seen(
     said = await _leads(harness, "status")
 
     assert (ready.status_code, ready.json()["consistent"], ready.json()["hasura"]) == (200, False, True)
-    assert said.exit_code == 1
+    assert said.exit_code != 0
     text = " ".join(said.output.split())
-    assert "problem consistent inconsistent:" in text
+    assert "inconsistent:" in text
     assert "environment variables not found: HANDLERS_URL" in text
     assert "PancakeMetadataInconsistent" in [a for a in alerts() if fires(a, tmp_path, [lost])]
 

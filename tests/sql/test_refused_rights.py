@@ -18,7 +18,6 @@ def db(migrated: psycopg.Connection) -> psycopg.Connection:
 @pytest.mark.parametrize(
     "statement",
     [
-        "SELECT full_name FROM staff",
         "SELECT reason FROM customer_erasure",
         "DELETE FROM customer_erasure",
         "SELECT request FROM hdb_catalog.event_invocation_logs",
@@ -61,7 +60,6 @@ def test_the_handlers_may_not(db: psycopg.Connection, statement: str) -> None:
         "SELECT public.pancake_delete_event_logs(now(), 1)",
         "SELECT public.pancake_delivery_history('0', 0)",
         "SELECT public.pancake_fired_event_id(1)",
-        "SELECT on_duty FROM staff",
         "DELETE FROM integration_change",
         "DELETE FROM customer_erasure",
         "INSERT INTO customer_erasure DEFAULT VALUES",

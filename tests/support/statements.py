@@ -14,7 +14,14 @@ CALLED_FUNCTION = re.compile(
     r"|business_period|valid_hours|delivery_history|fired_event_id)\b"
 )
 """Functions that are called, not inlined: once, for few rows, or with the rights of their owner."""
-SWITCHING = {"switches/list_switches", "switches/set_setting", "switches/set_source"}
+SWITCHING = {
+    "switches/list_switches",
+    "switches/set_setting",
+    "switches/set_source",
+    "status/list_connections",
+    "status/list_rosters",
+    "metrics/count_source_events",
+}
 """Statements that show and turn the switches; they decide nothing by them."""
 
 

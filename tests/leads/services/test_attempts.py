@@ -93,7 +93,7 @@ async def test_after_the_last_attempt_the_event_is_a_dead_letter(attempts: int) 
 
 async def test_a_permanent_error_is_a_dead_letter_at_once() -> None:
     db, work = FakeDatabase(), Work(InvalidPhone("no phone"))
-    assert await attempt(db, work) == FailedAttempt("dead_letter", "invalid_phone")
+    assert await attempt(db, work) == FailedAttempt("dead_letter", "invalid_phone", is_invalid=True)
     params = db.ran[0][1]
     assert (work.calls, params["next_attempt_at"]) == (1, None)
     assert (params["error_code"], params["error_detail"]) == ("invalid_phone", "no phone")

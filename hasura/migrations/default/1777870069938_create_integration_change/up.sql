@@ -316,3 +316,6 @@ COMMENT ON TRIGGER integration_change_record_truncate ON public.pancake_assignee
 COMMENT ON TRIGGER integration_change_record_truncate ON public.app_setting IS 'Records who emptied the table';
 COMMENT ON TRIGGER integration_change_record_truncate ON public.pancake_webhook_event IS 'Records who emptied the table';
 COMMENT ON TRIGGER integration_change_record_replay ON public.pancake_webhook_event IS 'Records who replayed an event';
+COMMENT ON COLUMN public.integration_change.reason IS 'Why it was changed, if the person gave a reason';
+COMMENT ON FUNCTION public.integration_change_take_reason() IS 'Takes the reason of a change from the column change_reason';
+COMMENT ON TRIGGER integration_change_take_reason ON public.pancake_source IS 'Takes the reason of a change of a source';
