@@ -78,21 +78,51 @@ async def test_notifications_are_not_stopped(allowing: SettingsHarness) -> None:
     assert answer["errors"][0]["message"] == "http exception when calling webhook"
 
 
-async def test_readiness_sees_whether_the_allow_list_stops_us(allowing: SettingsHarness) -> None:
-    """Without a call of the notification service; the collection is allowed again at the end."""
+async def change_metadata(allowing: SettingsHarness, kind: str, args: dict[str, Any]) -> None:
     admin = {"X-Hasura-Admin-Secret": allowing.keys.admin_secret}
-    scoped = {"collection": "pancake_calls", "scope": {"global": True}}
+    answer = await allowing.client.post("/v1/metadata", json={"type": kind, "args": args}, headers=admin)
+    answer.raise_for_status()
+
+
+@pytest.mark.parametrize(
+    ("drop", "add", "dropped", "added", "lost"),
+    [
+        (
+            "drop_collection_from_allowlist",
+            "add_collection_to_allowlist",
+            {"collection": "pancake_calls"},
+            {"collection": "pancake_calls", "scope": {"global": True}},
+            {"allow_list": False, "notifications": None},
+        ),
+        (
+            "drop_action_permission",
+            "create_action_permission",
+            {"action": "sendNotifications", "role": "pancake_service"},
+            {"action": "sendNotifications", "role": "pancake_service"},
+            {"notifications": False},
+        ),
+    ],
+    ids=["allow list", "permission"],
+)
+async def test_readiness_sees_what_stops_our_notifications(
+    allowing: SettingsHarness,
+    drop: str,
+    add: str,
+    dropped: dict[str, Any],
+    added: dict[str, Any],
+    lost: dict[str, bool | None],
+) -> None:
+    """Without a call of the notification service. What is taken away is given back at the end."""
     hasura = GraphqlClient(str(allowing.client.base_url).rstrip("/"), allowing.keys.token("pancake_service"))
     healthy = dict.fromkeys(("hasura", "consistent", "allow_list", "notifications"), True)
-    assert await hasura.examine() == healthy
     try:
-        for kind, args, expected in (
-            ("drop_collection_from_allowlist", {"collection": "pancake_calls"}, False),
-            ("add_collection_to_allowlist", scoped, True),
-        ):
-            body = {"type": kind, "args": args}
-            (await allowing.client.post("/v1/metadata", json=body, headers=admin)).raise_for_status()
-            assert (await hasura.examine())["allow_list"] is expected
+        assert await hasura.examine() == healthy
+        await change_metadata(allowing, drop, dropped)
+        try:
+            assert await hasura.examine() == healthy | lost
+        finally:
+            await change_metadata(allowing, add, added)
+        assert await hasura.examine() == healthy
     finally:
         await hasura.close()
 

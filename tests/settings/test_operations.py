@@ -12,6 +12,12 @@ from tests.support.settings_tab import SettingsHarness
 HANH = "c0000000-0000-4000-8000-000000000001"
 
 
+@pytest.fixture(scope="module")
+def has_allow_list() -> bool:
+    """Every operation here is a stored one, run as on an engine that allows no other."""
+    return True
+
+
 class TestConnectionAndSwitches:
     """The first tab: connection and switches."""
 

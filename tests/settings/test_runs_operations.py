@@ -2,7 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from tests.support.settings_tab import SettingsHarness
+
+
+@pytest.fixture(scope="module")
+def has_allow_list() -> bool:
+    """Every operation here is a stored one, run as on an engine that allows no other."""
+    return True
 
 
 class TestRunsAndKpis:

@@ -129,6 +129,15 @@ async def test_backend_only_mutations_need_the_backend(library: Library) -> None
     }
 
 
+async def test_a_role_without_mutations_is_refused_before_its_variables(library: Library) -> None:
+    """Whoever has another mutation is told of the missing variable, whatever the mutation is."""
+    query = "mutation($a: [article_insert_input!]!) { insert_article(objects: $a) { affected_rows } }"
+    missing = ("$", "validation-failed", 'expecting a value for non-nullable variable: "a"')
+    assert await library.fail(query, "service") == ("$", "validation-failed", "no mutations exist")
+    assert await library.fail(query, "service", backend_only="true") == missing
+    assert await library.fail(query.replace("insert_article", "nothing"), "user", user_id="2") == missing
+
+
 async def test_an_inherited_role_sees_a_column_only_in_rows_that_grant_it(library: Library) -> None:
     """`title` comes from one parent and `id` from the other."""
     data = await library.ask("{ article(order_by: {id: asc}) { id title } }", "both", ids="{2}")

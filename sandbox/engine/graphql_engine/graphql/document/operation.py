@@ -104,9 +104,13 @@ def parse_document(text: str) -> DocumentNode:
         raise failed("the query is nested too deeply", "$.query") from error
 
 
-def prepare(text: str, variables: dict[str, Any], operation_name: str | None) -> Operation:
-    """Return the operation to run. Raises QErr."""
-    node, fragments = single_operation(parse_document(text), operation_name)
+def prepare(
+    text: str,
+    node: OperationDefinitionNode,
+    fragments: dict[str, FragmentDefinitionNode],
+    variables: dict[str, Any],
+) -> Operation:
+    """Return the operation to run: `node`, which single_operation chose. Raises QErr."""
     resolved = _variables(node, variables)
     _check_uses(node, fragments, resolved, variables)
     return Operation(node.operation.value, node, fragments, resolved, text)

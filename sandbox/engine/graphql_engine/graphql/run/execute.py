@@ -8,12 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from graphql import OperationType
+
 from graphql_engine.auth.session import Session
 from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr
 from graphql_engine.graphql.document import allow_list, limits
 from graphql_engine.graphql.document.introspect import introspect
-from graphql_engine.graphql.document.operation import Operation, failed, prepare
+from graphql_engine.graphql.document.operation import (
+    Operation,
+    failed,
+    parse_document,
+    prepare,
+    single_operation,
+)
 from graphql_engine.graphql.document.selection import INTROSPECTION, Sel, Selector
 from graphql_engine.graphql.model.names import is_graphql_name
 from graphql_engine.graphql.run.actions import ActionRunner
@@ -109,8 +117,12 @@ async def run_operation(
     try:
         if engine.settings.enable_allow_list and not session.is_admin:
             allow_list.check(engine.metadata, document_text)
-        operation = prepare(document_text, variables or {}, operation_name)
+        node, fragments = single_operation(parse_document(document_text), operation_name)
         role = schemas_of(engine).of(session.role, session.is_admin or session.backend_only)
+        if node.operation is OperationType.MUTATION and role.schema.mutation_type is None:
+            # Before the variables are looked at; queries and subscriptions have theirs checked first.
+            raise failed("no mutations exist")
+        operation = prepare(document_text, node, fragments, variables or {})
         if operation.kind == "subscription":
             _Run(engine, session, role, operation).select_subscription()
             raise QErr("unexpected-payload", NO_SUBSCRIPTIONS)
