@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from leads.domain.assign import Member, choose
+from leads.domain.assign import Member, Rules, choose
 from leads.domain.errors import BadRequest
 from leads.domain.trace.advice import NOTHING, next_step
-from leads.domain.trace.decisions import RESULTS, UNAVAILABLE, decision_steps
+from leads.domain.trace.decisions import RESULTS, decision_steps
+from leads.domain.trace.owners import LIMITED, UNAVAILABLE
 from leads.domain.trace.people import UNSENT, notification_steps, ticket_steps
 from leads.domain.trace.reasons import ERRORS, HELD, REJECTED, arrival_steps, state_step
 from leads.domain.trace.search import read_search
@@ -20,6 +21,12 @@ from leads.domain.trace.stored import StoredEvent
 from leads.domain.trace.story import tell_stories
 from tests.support.builders import member
 
+LIMITS = (
+    Path(__file__)
+    .parents[3]
+    .joinpath("hasura", "migrations", "default", "1777870069931_create_pancake_tables", "up.sql")
+)
+MEMBER_LIMIT = "CREATE FUNCTION public.pancake_member_limit"
 FLOW = Path(__file__).parents[3] / "docs" / "flow.md"
 NOW = datetime(2026, 11, 26, 3, tzinfo=UTC)
 TICKET: dict[str, Any] = {
@@ -89,10 +96,17 @@ def test_every_documented_code_is_explained() -> None:
 
 
 def test_every_reason_for_which_a_member_is_skipped_has_words() -> None:
-    skipped = choose(
-        [member(1, is_active=False), member(2, staff_active=False), member(3, on_duty=False)]
-    ).skipped
-    assert {reason for _, reason in skipped} == set(UNAVAILABLE)
+    limits = re.findall(
+        r"THEN '(\w+)'", LIMITS.read_text("utf-8").partition(MEMBER_LIMIT)[2].partition("$$;")[0]
+    )
+    unavailable = [member(1, is_active=False), member(2, staff_active=False), member(3, on_duty=False)]
+    limited = [member(number, limited_by=limit) for number, limit in enumerate(limits, 4)]
+    available = [member(7), member(8, assigned_count=9), member(9)]
+    skipped = choose([*unavailable, *limited, *available], Rules(not_again=frozenset({"s-9"}))).skipped
+    absent = choose([member(1)], Rules(former_owner="s-2")).former_owner
+    assert absent is not None
+    assert {reason for _, reason in skipped} | {absent[1]} == set(UNAVAILABLE)
+    assert set(limits) == set(LIMITED)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +130,48 @@ def test_the_owner_is_explained_by_the_counters_that_decided(roster: list[Member
     evidence = {"assignment": choose(roster).evidence(), "result": "ticket_created"}
     steps = list(decision_steps(replace(EVENT, evidence=evidence)))  # type: ignore[arg-type]
     assert text_of("owner", steps) == text
+
+
+@pytest.mark.parametrize(
+    ("former", "text"),
+    [
+        (member(1), "Hạnh: the customer's former owner"),
+        (member(1, on_duty=False), "Khoa: the only one available; former owner Hạnh not taken: off duty"),
+        (
+            member(1, limited_by="daily_cap"),
+            "Khoa: the only one available; former owner Hạnh not taken: has the most tickets of a day",
+        ),
+        (
+            member(1, assigned_count=9),
+            "Khoa: 0 tickets, fewest of 2; former owner Hạnh not taken: too many tickets ahead of the others",
+        ),
+        (
+            member(3),
+            "Khoa: 0 tickets like 1 other, waited longest; former owner Hạnh not taken: not in the roster",
+        ),
+    ],
+)
+def test_a_former_owner_is_named_with_why_the_turns_decided(former: Member, text: str) -> None:
+    choice = choose([former, member(2, last_assigned_seq=-1)], Rules(former_owner="s-1"))
+    evidence = {"assignment": choice.evidence()}
+    steps = list(decision_steps(replace(EVENT, evidence=evidence)))  # type: ignore[arg-type]
+    assert text_of("owner", steps) == text
+
+
+def test_each_recall_is_told_and_why_of_the_last() -> None:
+    choice = choose([member(1), member(2), member(3)], Rules(not_again=frozenset({"s-1", "s-2"})))
+    hops = [
+        {"from": f"s-{n}", "to": f"s-{n + 1}", "at": NOW.isoformat(), "reason": "no_first_response"}
+        for n in (1, 2)
+    ]
+    assignment = choice.evidence() | {"assigned_at": NOW.isoformat(), "recalls": hops, "skipped_before": []}
+    steps = list(decision_steps(replace(EVENT, evidence={"assignment": assignment})))  # type: ignore[dict-item]
+    assert text_of("owner", steps) == "Hạnh: until the ticket was recalled"
+    assert [(step.text, step.at) for step in steps if step.kind == "recall"] == [
+        ("from Hạnh (no response in time) to Khoa", NOW),
+        ("from Khoa (no response in time) to Lan: the only one available", NOW),
+    ]
+    assert text_of("skipped", steps) == "Hạnh (had the ticket before), Khoa (had the ticket before)"
 
 
 def test_a_late_owner_and_a_settled_ticket_are_explained() -> None:
@@ -262,6 +318,37 @@ def test_what_holds_an_event_is_named(held_by: str) -> None:
         (
             {"status": "skipped_source_disabled", "connection_status": "disabled"},
             "leads connection enable Diva, then: leads replay 17",
+        ),
+        (
+            {
+                "status": "skipped_source_disabled",
+                "connection": "Diva sandbox",
+                "connection_status": "disabled",
+            },
+            "leads connection enable 'Diva sandbox', then: leads replay 17",
+        ),
+        (
+            {"status": "skipped_kill_switch", "kill_switch": True},
+            "leads switch kill off --reason TEXT, then: leads replay 17",
+        ),
+        (
+            {"status": "skipped_source_disabled", "sources": ["Cộng tác viên"], "has_active_source": False},
+            "leads switch source 'Cộng tác viên' on --reason TEXT, then: leads replay 17",
+        ),
+        (
+            {"status": "skipped_source_disabled", "sources": ["A", "B"], "has_active_source": False},
+            "leads switch source A on --reason TEXT (or B), then: leads replay 17",
+        ),
+        (
+            {"status": "received", "processing_paused": True},
+            "leads switch pause off --reason TEXT: it is processed then",
+        ),
+        (
+            {
+                "ticket": TICKET | {"owner_id": None},
+                "evidence": {"assignment": {"skipped": [{"staff_id": "s-1", "reason": "open_cap"}]}},
+            },
+            "raise a limit, or put somebody into the roster or on duty: retry_failed assigns it then",
         ),
         ({"ticket": None}, "leads replay 17 --force opens a new ticket"),
         ({"outcome": "record_deleted"}, NOTHING),
