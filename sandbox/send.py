@@ -11,6 +11,7 @@ from uuid import uuid4
 import httpx
 import typer
 
+from leads.domain.reasons import connection_reason
 from sandbox.payloads import HERE
 
 KINDS = {"happy": "01-happy-path", "no-phone": "09-unusable-phone", "duplicate": "01-happy-path"}
@@ -36,9 +37,8 @@ def send(
             headers = {"Content-Type": "application/json"}
             answer = httpx.post(url, content=body, headers=headers, timeout=TIMEOUT_SECONDS)
         except httpx.HTTPError as error:
-            typer.echo(
-                f"The edge does not answer: {type(error).__name__}. Start scripts/sandbox up.", err=True
-            )
+            reason = connection_reason(error)
+            typer.echo(f"The edge does not answer: {reason}. Start scripts/sandbox up.", err=True)
             raise typer.Exit(3) from error
         typer.echo(f"{answer.status_code} {answer.text}")
 

@@ -222,8 +222,17 @@ class PancakeApi:
             problem = f"no complete answer within {self._total_timeout_seconds:g} s"
         # UnicodeError: httpx reads the address of a redirect although it does not follow it.
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
-            problem = type(error).__name__
+            problem = _reason(error)
         raise PancakeUnavailable(f"Pancake could not be read: {problem}.")
+
+
+def _reason(error: Exception) -> str:
+    """Say why there is no answer. The text of httpx is not quoted: it may have the URL, with the API key."""
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    if isinstance(error, httpx.ConnectError):
+        return "no connection"
+    return "the connection broke, or the answer is not HTTP"
 
 
 def _objects(value: object) -> list[JsonObject]:

@@ -11,10 +11,11 @@ import httpx
 
 from leads.adapters.tls import tls_context
 from leads.domain.errors import IntegrationError
+from leads.domain.reasons import connection_reason
 
 
 class NoAnswer(IntegrationError):
-    """The service did not answer; the message names its URL and the kind of the failure."""
+    """The service did not answer; the message names its URL and why."""
 
     code = "no_answer"
 
@@ -44,7 +45,7 @@ def ask(
         with httpx.Client(timeout=timeout_seconds, verify=tls_context(), trust_env=False) as client:
             response = client.request("GET" if body is None else "POST", url, json=body, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-        raise NoAnswer(f"{url} does not answer: {type(error).__name__}") from error
+        raise NoAnswer(f"{url} does not answer: {connection_reason(error)}") from error
     return HttpAnswer(
         status=response.status_code,
         text=response.text,

@@ -10,7 +10,6 @@ from rich.console import Console
 from leads.cli.output import differences, print_in_column, print_indented, text_of
 
 ARROW = "→"
-INDENTATION = "    "
 MAX_NAME_CELLS = 28
 """A longer name has its value behind it, and does not move those of the others to the right."""
 
@@ -26,13 +25,17 @@ class ChangeBlock:
     changes: Sequence[tuple[str, str | None, str]] = ()
 
 
-def print_block(block: ChangeBlock, console: Console) -> None:
-    """Print a block within the width of the terminal; a change that is longer than a line has several."""
-    print_indented(block.title, 1, console)
+def print_block(block: ChangeBlock, console: Console, level: int = 1) -> None:
+    """Print a block within the width of the terminal; a change that is longer than a line has several.
+
+    The title is indented by `level` steps, the changes by one more.
+    """
+    print_indented(block.title, level, console)
+    indentation = "  " * (level + 1)
     names = [cell_len(name) for name, _, _ in block.changes]
     width = min(max(names, default=0), MAX_NAME_CELLS)
     for name, before, after in block.changes:
-        beginning = f"{INDENTATION}{set_cell_size(name, max(width, cell_len(name)))}  "
+        beginning = f"{indentation}{set_cell_size(name, max(width, cell_len(name)))}  "
         if before is None:
             print_in_column(beginning, after, console)
             continue

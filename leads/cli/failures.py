@@ -31,6 +31,7 @@ SERVICES: tuple[tuple[type[IntegrationError], str, str], ...] = (
 SET_VARIABLES = """Set the variables in the environment, or in .env of the clone for scripts/leads.
 The file .env.example explains each of them."""
 LINE_LENGTH = 80
+NO_REASON = "no reason was given"
 
 
 class CommandFailed(Exception):
@@ -78,12 +79,12 @@ def describe_settings(error: SettingsError) -> str:
 
 def describe(error: IntegrationError | DatabaseError) -> tuple[str, ExitCode]:
     """Return the message and the exit code of an error that a verb did not catch."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()) or NO_REASON
     if isinstance(error, DatabaseError):
         if is_lost(error):
             return _unreachable("the database", text, "DATABASE_URL")
         # Only the first line: DETAIL quotes the values of the row, secrets and customers' data.
-        reason = (str(error).splitlines() or [type(error).__name__])[0].strip()
+        reason = (str(error).splitlines() or [NO_REASON])[0].strip()
         return f"The database refused a statement: {reason}", ExitCode.FAILED
     for kind, service, check in SERVICES:
         if isinstance(error, kind):

@@ -78,7 +78,10 @@ def pause(to: To, reason: Reason, as_json: AsJson = False) -> None:
     _set("processing_paused", "pause", to, reason, as_json, {State.ON: PAUSE_ON, State.OFF: PAUSE_OFF})
 
 
-@app.command(epilog=examples("switch source Facebook on --reason W1", 'switch source -1 off --reason "spam"'))
+@app.command(
+    context_settings={"ignore_unknown_options": True},  # Pancake's ids of sources begin with a minus: -1
+    epilog=examples("switch source Facebook on --reason W1", 'switch source -1 off --reason "spam"'),
+)
 def source(
     which: Annotated[str, typer.Argument(metavar="SOURCE", help="Its name, its id in Pancake, or its id.")],
     to: To,

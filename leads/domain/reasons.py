@@ -7,7 +7,7 @@ _ERROR_NUMBER = re.compile(r"\[Errno -?\d+\] ?")
 
 
 def file_reason(error: Exception) -> str:
-    """Say why a file cannot be used; nothing of its content is quoted."""
+    """Say why a file, or an answer, cannot be used; nothing of its content is quoted."""
     if isinstance(error, OSError):
         return error.strerror or "it cannot be read"
     if isinstance(error, UnicodeError):
@@ -18,5 +18,6 @@ def file_reason(error: Exception) -> str:
 
 
 def connection_reason(error: Exception) -> str:
-    """Say why a server does not answer."""
-    return _ERROR_NUMBER.sub("", str(error)).strip() or "no answer in time, or the connection broke"
+    """Say why a server does not answer: the first line of the error, for what follows quotes or explains."""
+    lines = _ERROR_NUMBER.sub("", str(error)).strip().splitlines()
+    return lines[0] if lines else "no answer in time, or the connection broke"

@@ -8,6 +8,8 @@ from leads.adapters.db_session import DbSession, class_row
 from leads.adapters.queries import QUERIES
 
 Setting = Literal["kill_switch", "processing_paused"]
+LIST_SWITCHES = "switches/list_switches"
+"""The statement of all switches, without parameters; its rows are Switch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Switch:
 def list_switches(db: DbSession) -> list[Switch]:
     """Return all switches: the kill switch, the pause, connections, sources."""
     cursor = db.cursor(row_factory=class_row(Switch))
-    return cursor.execute(QUERIES["switches/list_switches"]).fetchall()
+    return cursor.execute(QUERIES[LIST_SWITCHES]).fetchall()
 
 
 def set_setting(db: DbSession, setting: Setting, *, is_on: bool, reason: str) -> bool:

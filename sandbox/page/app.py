@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from leads.domain.reasons import connection_reason
 from sandbox.page.buttons import Buttons, Refused
 from sandbox.page.render import live_part, page
 from sandbox.page.stories import load_view
@@ -103,8 +104,10 @@ class Page:
                 return refused
             try:
                 note = await asyncio.to_thread(partial(press, **request.path_params))
-            except (Refused, httpx.HTTPError, psycopg.Error) as error:
-                note = f"That did not work: {error if isinstance(error, Refused) else type(error).__name__}."
+            except Refused as error:
+                note = f"That did not work: {error}."
+            except (httpx.HTTPError, psycopg.Error) as error:
+                note = f"That did not work: {connection_reason(error)}."
             if "x-live" in request.headers:
                 return HTMLResponse(await asyncio.to_thread(self._live, note))
             return RedirectResponse("/", status_code=303)

@@ -67,7 +67,7 @@ def test_the_url_comes_from_the_file_of_the_sandbox(posted: list[bytes], tmp_pat
         (["nonsense"], URL, 2, "nonsense is neither a file nor one of happy, no-phone, duplicate."),
         (["happy"], "", 2, "WEBHOOK_URL is not set"),
         (["happy", "--env-file", "/missing"], "", 2, "/missing cannot be read"),
-        (["happy"], URL, 3, "The edge does not answer: ConnectError"),
+        (["happy"], URL, 3, "The edge does not answer: Connection refused"),
     ],
 )
 def test_what_cannot_be_sent_is_said(words: list[str], url: str, code: int, said: str) -> None:

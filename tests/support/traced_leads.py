@@ -74,11 +74,14 @@ async def again(harness: HandlerHarness, lead: Lead, **fields: Any) -> int:
 
 def restore(harness: HandlerHarness) -> None:
     """Undo what a case changed of switches, staff, roster, triggers and notifications."""
-    harness.change_settings(kill_switch=False, processing_paused=False)
+    harness.change_settings(
+        kill_switch=False, processing_paused=False, former_owner="off", recall_after_minutes=0
+    )
     harness.sql("UPDATE pancake_connection SET status = 'active' WHERE status <> 'active'")
     harness.sql("UPDATE staff SET is_active = true, on_duty = full_name <> 'Dương Thị Quế'")
     harness.sql("DROP TRIGGER IF EXISTS refuse_ticket ON ticket")
     harness.sql("DROP SEQUENCE IF EXISTS refused")
+    harness.sql("UPDATE pancake_assignee SET daily_cap = NULL")
     if not harness.count("pancake_assignee"):
         fill_roster(harness)
     harness.hasura.failing = False

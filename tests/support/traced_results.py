@@ -1,7 +1,10 @@
 """Leads that are processed, with a result that raises a question."""
 
+from leads.services.recalled_tickets import recall_tickets
 from tests.support.handlers import HandlerHarness
+from tests.support.leads import numbered_lead
 from tests.support.traced_leads import Case, Lead, again, send
+from tests.support.unassigned import new_run
 
 
 async def contact_record(harness: HandlerHarness, lead: Lead) -> str:
@@ -47,6 +50,34 @@ async def changed_owner(harness: HandlerHarness, lead: Lead) -> str:
 async def off_duty(harness: HandlerHarness, lead: Lead) -> str:
     harness.sql("UPDATE staff SET on_duty = false WHERE role = 'telesale'")
     await send(harness, lead)
+    return str(lead["phone_number"])
+
+
+async def former_owner(harness: HandlerHarness, lead: Lead) -> str:
+    harness.change_settings(former_owner="on")
+    event_id = await send(harness, lead)
+    harness.sql("UPDATE ticket SET status = 'done' WHERE id = %s", harness.event(event_id)["ticket_id"])
+    returned = lead | {"id": f"{lead['id']}-again"}
+    await send(harness, returned)
+    return str(returned["id"])
+
+
+async def all_at_daily_cap(harness: HandlerHarness, lead: Lead) -> str:
+    harness.sql("UPDATE pancake_assignee SET daily_cap = 1")
+    for number in range(harness.count("pancake_assignee")):
+        await send(harness, numbered_lead(900 + number))
+    await send(harness, lead)
+    return str(lead["phone_number"])
+
+
+async def recalled_ticket(harness: HandlerHarness, lead: Lead) -> str:
+    harness.change_settings(recall_after_minutes=10)
+    event_id = await send(harness, lead)
+    harness.sql(
+        "UPDATE ticket SET created_at = created_at - interval '11 minutes' WHERE id = %s",
+        harness.event(event_id)["ticket_id"],
+    )
+    await recall_tickets(harness.runtime, new_run(harness.runtime.clock.now()))
     return str(lead["phone_number"])
 
 
@@ -134,4 +165,7 @@ CASES: dict[str, Case] = {
     "Hasura cannot be reached to notify the owner": unsent_notification,
     "A notification that was given up": given_up_notification,
     "An event that retention emptied": emptied,
+    "A customer who returns to the former owner": former_owner,
+    "Every member of the roster has the most tickets of a day": all_at_daily_cap,
+    "A ticket that was recalled": recalled_ticket,
 }

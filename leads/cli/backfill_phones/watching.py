@@ -8,6 +8,7 @@ from leads.adapters.db_session import DatabaseError, DbSession, open_session
 from leads.adapters.queries import QUERIES
 from leads.cli.backfill_phones.limits import Stopped
 from leads.domain.errors import IntegrationError
+from leads.domain.reasons import connection_reason
 
 CHECK_INTERVAL_SECONDS = 0.05
 JOIN_TIMEOUT_SECONDS = 5
@@ -28,7 +29,7 @@ class LockWatch:
     def check(self) -> None:
         """Raise Stopped if another session waited too long, or if the watch failed."""
         if self._failure is not None:
-            raise Stopped(f"Lock waits can no longer be watched ({type(self._failure).__name__})")
+            raise Stopped(f"Lock waits can no longer be watched: {connection_reason(self._failure)}")
         if self.longest_ms > self._limit_ms:
             raise Stopped(
                 f"Another session waited {self.longest_ms:.0f} ms for a row that this run held "

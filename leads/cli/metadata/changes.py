@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from rich.console import Console
-
+from leads.cli.changes import ChangeBlock
 from leads.cli.metadata.detail import changed_places
 from leads.cli.metadata.normal import same
 from leads.cli.metadata.pieces import Json, Key
-from leads.cli.output import print_indented, text_of
+from leads.cli.output import text_of
 
 HIDDEN = "(hidden)"
 TRANSFORMS = ("request_transform", "response_transform")
@@ -38,6 +37,16 @@ class Change:
             place = path.lstrip(".")
             yield place, shown(before, place), shown(after, place)
 
+    def block(self) -> ChangeBlock:
+        """Return the change for people: before and after of each place, the engine's value first."""
+        title = " ".join(self.key)
+        if self.kind == "added":
+            return ChangeBlock(title, [("on the engine", "missing", "added")])
+        if self.kind == "removed":
+            return ChangeBlock(title, [("on the engine", "of a former version", "removed")])
+        places = [(path, text_of(before), text_of(after)) for path, before, after in self.places()]
+        return ChangeBlock(title, places)
+
     def document(self) -> Json:
         """Return the change as JSON."""
         places = [{"path": path, "before": before, "after": after} for path, before, after in self.places()]
@@ -54,18 +63,6 @@ def find_changes(
         if key not in held or not same(piece, held[key])
     ]
     return changes + [Change(key, held[key], None) for key in sorted(gone) if key in held]
-
-
-def print_changes(changes: list[Change], console: Console) -> None:
-    """Print a block for each object: `before → after` of each place, the engine's value first."""
-    for change in changes:
-        print_indented(" ".join(change.key), 0, console)
-        if change.kind == "added":
-            print_indented("missing on the engine → added", 1, console)
-        elif change.kind == "removed":
-            print_indented("of a former version → removed", 1, console)
-        for path, before, after in change.places():
-            print_indented(f"{path}: {text_of(before)} → {text_of(after)}", 1, console)
 
 
 def shown(value: Any, path: str = "") -> Any:

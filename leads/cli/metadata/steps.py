@@ -5,8 +5,9 @@ from typing import Any
 
 import typer
 
+from leads.cli.changes import print_block
 from leads.cli.exit_codes import ExitCode
-from leads.cli.metadata.changes import Change, print_changes
+from leads.cli.metadata.changes import Change
 from leads.cli.metadata.deploy import MAX_EVENTS_WAIT_SECONDS, Deployment
 from leads.cli.metadata.engine import MetadataError
 from leads.cli.metadata.probe import MAX_WAIT_SECONDS
@@ -50,7 +51,9 @@ def show_changes(step: Step, changes: list[Change], if_none: str, *, as_json: bo
     if as_json:
         print_json({"step": step.value, "changes": [change.document() for change in changes]})
     elif changes:
-        print_changes(changes, ForeignTextConsole())
+        console = ForeignTextConsole()
+        for change in changes:
+            print_block(change.block(), console, level=0)
     else:
         say(if_none)
 

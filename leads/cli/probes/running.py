@@ -9,8 +9,9 @@ from typing import Generic, TypeVar
 
 from leads.adapters.db_session import DatabaseError, LoginRefused, QueryCanceled, is_lost
 from leads.adapters.hasura_admin import AccessDenied
-from leads.cli.failures import CommandFailed
+from leads.cli.failures import NO_REASON, CommandFailed
 from leads.domain.errors import IntegrationError
+from leads.domain.reasons import file_reason
 
 PROBE_SECONDS = 2.4
 """How long all probes of a look together may take: with the start of the program it ends within 3 s."""
@@ -60,7 +61,7 @@ class Probe(Generic[Result]):
             return _failure(error)
         except (LookupError, TypeError, ValueError) as error:
             # What others answer may have any form: that is a finding of the look, not its end.
-            return Failure(f"its answer has an unexpected form ({type(error).__name__})")
+            return Failure(f"its answer cannot be used: {file_reason(error)}")
 
 
 class Probes:
@@ -74,10 +75,11 @@ class Probes:
 
 
 def _failure(error: CommandFailed | IntegrationError | DatabaseError) -> Failure:
-    # Only the first line of PostgreSQL: DETAIL quotes values of the row.
-    text = str(error).strip().splitlines() or [type(error).__name__]
     if isinstance(error, QueryCanceled):
         return Failure(f"a statement did not end within {REQUEST_SECONDS:g} s", is_late=True)
     if isinstance(error, DatabaseError):
-        return Failure(text[0], is_refused=not is_lost(error))
-    return Failure(" ".join(text), is_refused=isinstance(error, (AccessDenied, LoginRefused)))
+        # Only the first line of PostgreSQL: DETAIL quotes values of the row.
+        lines = str(error).strip().splitlines() or [NO_REASON]
+        return Failure(lines[0], is_refused=not is_lost(error))
+    text = " ".join(str(error).split()) or NO_REASON
+    return Failure(text, is_refused=isinstance(error, (AccessDenied, LoginRefused)))

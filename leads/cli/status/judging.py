@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from shlex import quote
 
 from leads.cli.probes.lines import Level, Line
 from leads.cli.probes.pancake import KeyLook
@@ -9,6 +10,7 @@ from leads.cli.probes.running import Failure
 from leads.cli.status.state import MOST_ROWS, ConnectionState, Queue, Roster, State, UnsentCount
 from leads.cli.status.words import age, count, times
 from leads.domain.cron_schedule import Schedule
+from leads.domain.trace.advice import END_KILL_SWITCH, END_PAUSE
 from leads.services.switches import Switch
 
 LEAST_USUAL = 5.0
@@ -24,8 +26,8 @@ WEBHOOK_PROBLEMS = {
 }
 SWITCH_ON_WEBHOOK = "Pancake → Settings → Tools → Webhook: switch it on again"
 SET_KEY, TEST_KEY = "leads connection set-api-key", "leads connection test"
-END_KILL_SWITCH = f"leads switch kill off --reason TEXT; then leads replay --status {HELD} --drain"
-END_PAUSE = "leads switch pause off --reason TEXT"
+REPLAY_HELD = f"{END_KILL_SWITCH}; then leads replay --status {HELD} --drain"
+SOURCE_ON = f"leads switch source NAME on --reason TEXT; then leads replay --status {DISABLED_SOURCE} --drain"
 BREAKER_OPEN = 2
 CHECK_CALLS = "Hasura does not reach the handlers: check its HANDLERS_URL and HANDLER_SECRET"
 UNSENT_MINUTES = 10
@@ -50,7 +52,7 @@ def judge_switches(state: State) -> list[Line]:
         lines.append(Line("switches", Level.RED, text, "leads connection create"))
     elif not any(each.active_sources for each in state.connections):
         text = "no source is active: every lead is held"
-        lines.append(Line("sources", Level.RED, text, "Settings → Pancake → Sources: activate them"))
+        lines.append(Line("sources", Level.RED, text, SOURCE_ON))
     return lines or [Line("switches", Level.GREEN, "the kill switch is off, nothing is paused")]
 
 
@@ -65,10 +67,12 @@ def _judge_switch(state: State, switch: Switch) -> Line:
         is_only = all(each.status == "disabled" for each in state.connections)
         text = f"connection {switch.name} is disabled {since}: its leads are held"
         level = Level.RED if is_only else Level.YELLOW
-        return Line("connection", level, text, f"leads connection enable {switch.name!r}")
+        return Line(
+            "connection", level, text, f"leads connection enable {quote(switch.name or switch.row_id)}"
+        )
     if switch.kind == "kill":
         text = f"the kill switch is on {since}: every lead is held"
-        return Line("kill switch", Level.RED, text, END_KILL_SWITCH)
+        return Line("kill switch", Level.RED, text, REPLAY_HELD)
     text = f"processing is paused {since}: leads wait"
     return Line("pause", Level.RED, text, END_PAUSE)
 

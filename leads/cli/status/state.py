@@ -9,7 +9,7 @@ from leads.adapters.db_session import DbSession, class_row
 from leads.adapters.queries import QUERIES
 from leads.cli.probes.database import open_limited
 from leads.services.cron_runs import CRONS
-from leads.services.switches import Switch, list_switches
+from leads.services.switches import LIST_SWITCHES, Switch
 
 MOST_ROWS = 10_000
 """At most so many rows of each kind are counted: a look has to be quick whatever waits."""
@@ -110,14 +110,14 @@ def load_state(url: str, now: datetime) -> State:
 
 
 def read_state(db: DbSession, now: datetime) -> State:
-    """Read it in an open session, in two round trips. Raises DatabaseError."""
+    """Read it in an open session, in one round trip. Raises DatabaseError."""
     params = {"now": now, "most": MOST_ROWS, "names": list(CRONS)}
 
     def ask(name: str, kind: type[Row]) -> Callable[[], list[Row]]:
         return db.cursor(row_factory=class_row(kind)).execute(QUERIES[name], params).fetchall
 
-    switches = list_switches(db)
     with db.pipeline():
+        switches = ask(LIST_SWITCHES, Switch)
         connections = ask("status/list_connections", ConnectionState)
         queue = ask("status/count_events", Queue)
         crons = ask("status/list_cron_runs", LastRuns)
@@ -127,7 +127,7 @@ def read_state(db: DbSession, now: datetime) -> State:
         tickets = ask("status/count_tickets", Tickets)
     return State(
         now=now,
-        switches=switches,
+        switches=switches(),
         connections=connections(),
         queue=queue(),
         crons=crons(),

@@ -1,13 +1,18 @@
 """What to do next about a lead, as a command where one helps."""
 
+from shlex import quote
+
 from leads.domain.replay_results import KILL_SWITCH
 from leads.domain.table_record import OTHER_TABLES
+from leads.domain.trace.owners import limits_of
 from leads.domain.trace.people import OPEN
 from leads.domain.trace.reasons import held_by, is_held
 from leads.domain.trace.step import listed
 from leads.domain.trace.stored import StoredEvent, text_at
 
 NOTHING = "nothing to do"
+END_KILL_SWITCH = "leads switch kill off --reason TEXT"
+END_PAUSE = "leads switch pause off --reason TEXT"
 REPLAYED_AS_IT_IS = frozenset({"contended", "database_unavailable", "internal", "claim_expired"})
 """Error codes whose cause was not the event."""
 
@@ -31,7 +36,7 @@ def next_step(events: list[StoredEvent]) -> str:
 def _of_pending(event: StoredEvent) -> str:
     replay = f"leads replay {event.id}"
     if event.status == "received" and event.processing_paused:
-        return "switch processing_paused off in Settings: it is processed then"
+        return f"{END_PAUSE}: it is processed then"
     if event.status in ("received", "ingested"):
         return f"leads trace {event.id} --follow; if it stays so: leads status"
     if event.status == "failed":
@@ -51,14 +56,21 @@ def _of_pending(event: StoredEvent) -> str:
 
 def _of_held(event: StoredEvent, replay: str) -> str:
     if event.kill_switch:
-        return f"switch kill_switch off in Settings, then: {replay}"
+        return f"{END_KILL_SWITCH}, then: {replay}"
     if event.connection_status == "disabled":
-        return f"leads connection enable {event.connection}, then: {replay}"
+        return f"leads connection enable {quote(event.connection)}, then: {replay}"
     if event.has_active_source or held_by(event) == KILL_SWITCH:
         return replay
     if held_by(event) == "source_unknown":
-        return f"wait until sync_sources has its name, switch it on in Settings, then: {replay}"
-    return f"switch the source {listed(event.sources)} on in Settings, then: {replay}"
+        return f"wait until sync_sources has its name, then: {_source_on(event)}, then: {replay}"
+    return f"{_source_on(event)}, then: {replay}"
+
+
+def _source_on(event: StoredEvent) -> str:
+    """Return the command that switches the first source on, and name the others: one suffices."""
+    first, *others = [quote(name) for name in event.sources] or ["NAME"]
+    instead = f" (or {listed(others)})" if others else ""
+    return f"leads switch source {first} on --reason TEXT{instead}"
 
 
 def _of_processed(newest: StoredEvent, with_ticket: StoredEvent | None) -> str:
@@ -77,5 +89,6 @@ def _of_processed(newest: StoredEvent, with_ticket: StoredEvent | None) -> str:
         return forced
     settled = text_at(with_ticket.evidence, "assignment", "settled")
     if is_open and text_at(with_ticket.ticket, "owner_id") is None and not settled:
-        return "put somebody into the roster or on duty: retry_failed assigns it then"
+        limit = "raise a limit, or " if limits_of(with_ticket) else ""
+        return f"{limit}put somebody into the roster or on duty: retry_failed assigns it then"
     return NOTHING

@@ -21,8 +21,8 @@ class Step:
 
 
 KINDS = (
-    "replay", "held", "waits", "failed", "dead_letter", "result", "customer", "owner", "skipped", "note",
-    "told", "ticket",
+    "replay", "held", "waits", "failed", "dead_letter", "result", "customer", "owner", "recall", "skipped",
+    "note", "told", "ticket",
 )  # fmt: skip
 """The kinds of steps that are no arrival, in the order in which an event has them."""
 

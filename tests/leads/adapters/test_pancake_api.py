@@ -251,6 +251,22 @@ def _refuse(request: httpx.Request) -> httpx.Response:
 
 
 @pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (httpx.ConnectError, "no connection"),
+        (httpx.ReadTimeout, "no answer in time"),
+        (httpx.RemoteProtocolError, "the connection broke, or the answer is not HTTP"),
+    ],
+)
+async def test_why_there_is_no_answer_is_said_in_words(error: type[httpx.RequestError], words: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise error(f"cannot read {request.url}", request=request)
+
+    with pytest.raises(PancakeUnavailable, match=rf"^Pancake could not be read: {words}\.$"):
+        await client(answer).sources(ACCESS)
+
+
+@pytest.mark.parametrize(
     "answer", [always(200, {"data": []}), always(500), always(401), always(404), _refuse]
 )
 async def test_the_key_is_in_no_log_exception_or_repr(

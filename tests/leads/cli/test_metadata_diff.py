@@ -52,10 +52,10 @@ def test_each_object_is_a_block_with_its_values_before_and_after(shared: Shared,
 
     said = shared.run("diff", code=1)
 
-    assert "cron trigger pancake_check_sla\n  schedule: 0 * * * * → */5 * * * *\n" in said
-    assert "cron trigger pancake_former\n  of a former version → removed\n" in said
-    assert "allow-list entry pancake\n  missing on the engine → added\n" in said
-    added = "action permission sendNotifications for pancake_service\n  missing on the engine → added\n"
+    assert "cron trigger pancake_check_sla\n  schedule  0 * * * * → */5 * * * *\n" in said
+    assert "cron trigger pancake_former\n  on the engine  of a former version → removed\n" in said
+    assert "allow-list entry pancake\n  on the engine  missing → added\n" in said
+    added = "action permission sendNotifications for pancake_service\n  on the engine  missing → added\n"
     assert added in said
     assert shared.export() == changed
     assert {each["change"] for each in changes(shared)} == {"added", "changed", "removed"}
@@ -76,8 +76,8 @@ def test_what_may_be_a_secret_is_hidden(shared: Shared) -> None:
     said = " ".join(shared.run("diff", "9a", code=1).split())
 
     assert "typed" not in said
-    assert "definition.handler: https://crm.example.com/… → {{HANDLERS_URL}}/actions/ingest_record" in said
-    assert "definition.headers.X-Handler-Secret.value: (hidden) → none" in said
+    assert "definition.handler https://crm.example.com/… → {{HANDLERS_URL}}/actions/ingest_record" in said
+    assert "definition.headers.X-Handler-Secret.value (hidden) → none" in said
 
 
 def test_what_writes_headers_is_hidden_at_every_depth() -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import pq
 
 from leads.adapters.db_session import open_session
 from leads.cli.probes.database import open_limited
-from leads.cli.status.state import Roster, State, load_state
+from leads.cli.status.state import Roster, State, load_state, read_state
 from sandbox.postgres.roles import operators_url
 from tests.support.seeding import DatabaseHarness, seed_connection
 from tests.support.settings import ADMIN_ID
@@ -156,6 +157,22 @@ def test_an_open_ticket_without_an_owner_is_counted(database: str, harness: Data
         add_events(harness, 1, at + timedelta(seconds=number), ticket_id=ticket, assignee_id=None)
     found = state(database).unassigned
     assert (found.tickets, found.oldest_at) == (1, at)
+
+
+def test_a_look_reads_everything_in_one_round_trip(
+    database: str, harness: DatabaseHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[pq.PipelineStatus] = []
+    with open_limited(operators_url(database), "test") as db:
+        make_cursor = db.cursor
+
+        def cursor(**options: Any) -> Any:
+            asked.append(pq.PipelineStatus(db.pgconn.pipeline_status))
+            return make_cursor(**options)
+
+        monkeypatch.setattr(db, "cursor", cursor)
+        read_state(db, NOW)
+    assert asked == [pq.PipelineStatus.ON] * 8
 
 
 def test_a_look_changes_nothing(database: str, harness: DatabaseHarness) -> None:

@@ -83,7 +83,7 @@ def test_a_source_is_switched_by_its_name_or_its_id_in_pancake(db: psycopg.Conne
     assert "Process what was held meanwhile: leads replay" in on.stderr
     assert switches(db)["source Facebook Diva"]["is_on"] is True
     assert switches(db)["source Facebook Second"]["is_on"] is False
-    off = run(db, "source", "--connection", "Diva", "--reason", "spam", "--", "-1", "off")
+    off = run(db, "source", "-1", "off", "--connection", "Diva", "--reason", "spam")
     assert off.exit_code == 0, off.stderr
     found = switches(db)["source Facebook Diva"]
     assert (found["is_on"], found["reason"]) == (False, "spam")
@@ -99,6 +99,8 @@ def test_a_source_is_switched_by_its_name_or_its_id_in_pancake(db: psycopg.Conne
         (("Zalo", "on"), 1, "source Zalo (-2) of Diva cannot be switched on"),
         (("9", "on"), 1, "source without a name (9) of Diva cannot be switched on"),
         (("Facebook", "maybe"), 2, "Invalid value"),
+        (("-15", "on"), 2, "There is no source '-15'."),
+        (("-1", "on", "--connecton", "Diva"), 2, "Got unexpected extra argument"),
     ],
 )
 def test_what_cannot_be_switched_is_said(

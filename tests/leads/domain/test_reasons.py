@@ -3,6 +3,7 @@
 import json
 
 import httpx
+import psycopg
 import pytest
 
 from leads.domain.reasons import connection_reason, file_reason
@@ -28,6 +29,10 @@ def test_the_reason_of_a_file_is_in_words(error: Exception, words: str) -> None:
         (httpx.ConnectError("[Errno 111] Connection refused"), "Connection refused"),
         (httpx.ConnectError("[Errno -2] Name or service not known"), "Name or service not known"),
         (httpx.ReadTimeout("timed out"), "timed out"),
+        (
+            psycopg.OperationalError("the connection is lost\nDETAIL: it quotes a row"),
+            "the connection is lost",
+        ),
         (httpx.ReadTimeout(""), "no answer in time, or the connection broke"),
     ],
 )

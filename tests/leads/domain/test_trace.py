@@ -2,48 +2,23 @@
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from leads.domain.assign import Member, choose
 from leads.domain.errors import BadRequest
 from leads.domain.trace.advice import NOTHING, next_step
-from leads.domain.trace.decisions import RESULTS, UNAVAILABLE, decision_steps
+from leads.domain.trace.decisions import RESULTS, decision_steps
 from leads.domain.trace.people import UNSENT, notification_steps, ticket_steps
 from leads.domain.trace.reasons import ERRORS, HELD, REJECTED, arrival_steps, state_step
 from leads.domain.trace.search import read_search
-from leads.domain.trace.step import Step, duration, listed
-from leads.domain.trace.stored import StoredEvent
+from leads.domain.trace.step import duration, listed
 from leads.domain.trace.story import tell_stories
-from tests.support.builders import member
+from tests.support.stored_event import EVENT, NOW, TICKET, text_of
 
 FLOW = Path(__file__).parents[3] / "docs" / "flow.md"
-NOW = datetime(2026, 11, 26, 3, tzinfo=UTC)
-TICKET: dict[str, Any] = {
-    "code": "TK000017", "status": "new", "owner_id": "s-1", "created_at": NOW.isoformat(),
-    "first_response_at": None,
-}  # fmt: skip
-EVENT = StoredEvent(
-    id=17, newest_id=17, table_name="lead", connection="Diva", connection_status="active", record_id="r-1",
-    origin="webhook", status="processed", outcome="ticket_created", error_code=None, error_detail=None,
-    attempts=1, next_attempt_at=None, arrived_at=NOW, created_at=NOW, received_at=NOW, ingested_at=NOW,
-    processed_at=NOW, held_at=None, normalized_phone="+84905111222",
-    body='{"id": "r-1", "phone_number": "0905 111 222"}', has_no_body=False, has_raw=False, evidence={},
-    notifications=[], notified_at=NOW, notify_attempts=0, notify_error=None, notify_next_at=None,
-    notify_given_up_at=None, notify_sent=None, replay_count=0, replayed_by=None, replayed_at=None,
-    owner_id="s-1", ticket_id="t-1", sources=["Facebook"], has_active_source=True, ticket=TICKET,
-    account={"name": "Trang", "is_enabled": True, "is_deleted": False},
-    names={"s-1": "Hạnh", "s-2": "Khoa", "s-3": "Lan"}, kill_switch=False, processing_paused=False,
-    sla_minutes=30,
-)  # fmt: skip
-
-
-def text_of(kind: str, steps: list[Step]) -> str:
-    (text,) = [step.text for step in steps if step.kind == kind]
-    return text
 
 
 @pytest.mark.parametrize(
@@ -86,50 +61,6 @@ def test_every_documented_code_is_explained() -> None:
     assert rejected is not None
     assert set(re.findall(r"`(\w+)`", rejected[1])) == set(REJECTED)
     assert set(re.findall(r"\| `(refused|unreached|unknown|no_recipients)` \|", text)) == set(UNSENT)
-
-
-def test_every_reason_for_which_a_member_is_skipped_has_words() -> None:
-    skipped = choose(
-        [member(1, is_active=False), member(2, staff_active=False), member(3, on_duty=False)]
-    ).skipped
-    assert {reason for _, reason in skipped} == set(UNAVAILABLE)
-
-
-@pytest.mark.parametrize(
-    ("roster", "text"),
-    [
-        ([member(1)], "Hạnh: the only one available"),
-        ([member(1), member(2)], "Hạnh: 0 tickets like 1 other, waited longest"),
-        (
-            [member(1, assigned_count=1), member(2, assigned_count=2)],
-            "Hạnh: 1 ticket, fewest of 2",
-        ),
-        (
-            [member(1, assigned_count=5, weight=3), member(2, assigned_count=2), member(3, assigned_count=2)],
-            "Hạnh: 5 tickets at weight 3, fewest of 3",
-        ),
-        ([member(1, on_duty=False)], "none: no one in the roster is available"),
-        ([], "none: the roster is empty"),
-    ],
-)
-def test_the_owner_is_explained_by_the_counters_that_decided(roster: list[Member], text: str) -> None:
-    evidence = {"assignment": choose(roster).evidence(), "result": "ticket_created"}
-    steps = list(decision_steps(replace(EVENT, evidence=evidence)))  # type: ignore[arg-type]
-    assert text_of("owner", steps) == text
-
-
-def test_a_late_owner_and_a_settled_ticket_are_explained() -> None:
-    assignment = choose([member(1)]).evidence() | {
-        "assigned_at": NOW.isoformat(),
-        "skipped_before": [{"staff_id": "s-2", "reason": "off_duty"}],
-    }
-    late = replace(EVENT, evidence={"assignment": assignment})  # type: ignore[dict-item]
-    steps = list(decision_steps(late))
-    assert text_of("owner", steps) == "Hạnh: found at 2026-11-26 03:00:00: the only one available"
-    assert text_of("skipped", steps) == "when the ticket was created: Khoa (off duty)"
-    settled: dict[str, Any] = {"chosen": None, "settled": "ticket_closed"}
-    steps = list(decision_steps(replace(EVENT, evidence={"assignment": settled})))
-    assert text_of("owner", steps) == "left alone: a person closed it"
 
 
 @pytest.mark.parametrize(
@@ -262,6 +193,37 @@ def test_what_holds_an_event_is_named(held_by: str) -> None:
         (
             {"status": "skipped_source_disabled", "connection_status": "disabled"},
             "leads connection enable Diva, then: leads replay 17",
+        ),
+        (
+            {
+                "status": "skipped_source_disabled",
+                "connection": "Diva sandbox",
+                "connection_status": "disabled",
+            },
+            "leads connection enable 'Diva sandbox', then: leads replay 17",
+        ),
+        (
+            {"status": "skipped_kill_switch", "kill_switch": True},
+            "leads switch kill off --reason TEXT, then: leads replay 17",
+        ),
+        (
+            {"status": "skipped_source_disabled", "sources": ["Cộng tác viên"], "has_active_source": False},
+            "leads switch source 'Cộng tác viên' on --reason TEXT, then: leads replay 17",
+        ),
+        (
+            {"status": "skipped_source_disabled", "sources": ["A", "B"], "has_active_source": False},
+            "leads switch source A on --reason TEXT (or B), then: leads replay 17",
+        ),
+        (
+            {"status": "received", "processing_paused": True},
+            "leads switch pause off --reason TEXT: it is processed then",
+        ),
+        (
+            {
+                "ticket": TICKET | {"owner_id": None},
+                "evidence": {"assignment": {"skipped": [{"staff_id": "s-1", "reason": "open_cap"}]}},
+            },
+            "raise a limit, or put somebody into the roster or on duty: retry_failed assigns it then",
         ),
         ({"ticket": None}, "leads replay 17 --force opens a new ticket"),
         ({"outcome": "record_deleted"}, NOTHING),
