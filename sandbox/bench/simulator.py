@@ -65,7 +65,8 @@ def simulator(bench: BenchEnvironment) -> Iterator[Simulator]:
             command, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT, stdout=subprocess.PIPE
         )
         assert process.stdout is not None
-        url = process.stdout.readline().strip()
+        with process.stdout:
+            url = process.stdout.readline().strip()
         with psycopg.connect(bench.database_url, autocommit=True) as db_connection:
             (connection_id,) = db_connection.execute(
                 "SELECT id::text FROM pancake_connection"
