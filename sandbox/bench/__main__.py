@@ -16,7 +16,8 @@ from sandbox.bench.trace import trace
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Run a benchmark. Each prints the machine; compare ratios, not rates, between machines.",
+    help="Run a benchmark. Each prints the machine; compare ratios, not rates, between machines. "
+    "Exit code 1: a figure is above its bar (`bars` in the result), or the run was not valid.",
 )
 app.command()(ingest)
 app.command()(process)

@@ -1,7 +1,5 @@
 """`scripts/bench crons`: the longest call of each of the seven crons, with many stored events and records."""
 
-import json
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -12,6 +10,7 @@ from rich.console import Console
 from leads.domain.window import ICT, day_window
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import ANSWER_WITHIN_SECONDS
+from sandbox.bench.bars import print_result
 from sandbox.bench.environment import bench_environment, describe_machine
 from sandbox.bench.simulator import Simulator, simulator
 
@@ -47,12 +46,7 @@ def crons(
         "bars": {"longest_call_seconds": ANSWER_WITHIN_SECONDS},
         "machine": describe_machine(),
     }
-    if as_json:
-        sys.stdout.write(json.dumps(result) + "\n")
-    else:
-        Console().print(result)
-    if longest > ANSWER_WITHIN_SECONDS:
-        raise typer.Exit(1)
+    print_result(result, as_json)
 
 
 def _measure(pancake: Simulator, name: str) -> dict[str, float]:

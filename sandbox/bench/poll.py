@@ -1,8 +1,6 @@
 """`scripts/bench poll`: the time of a poll that finds nothing new, with few and with many stored events."""
 
-import json
 import statistics
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -10,6 +8,7 @@ import psycopg
 import typer
 from rich.console import Console
 
+from sandbox.bench.bars import print_result
 from sandbox.bench.environment import bench_environment, describe_machine
 from sandbox.bench.simulator import Simulator, simulator
 
@@ -24,7 +23,10 @@ def poll(
     large: Annotated[int, typer.Option(help="Stored events in the second measurement.", min=1)] = 1_000_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure polls that find nothing new: their time with many stored events to that with few."""
+    """Measure polls that find nothing new: their time with many stored events to that with few.
+
+    Exit code 1: the ratio is above its bar.
+    """
     console = Console(stderr=True)
     medians = []
     now = datetime.now(UTC)
@@ -45,10 +47,7 @@ def poll(
         "bars": {"ratio": 1.3},
         "machine": describe_machine(),
     }
-    if as_json:
-        sys.stdout.write(json.dumps(result) + "\n")
-    else:
-        Console().print(result)
+    print_result(result, as_json)
 
 
 def _measure(pancake: Simulator, rounds: int) -> float:

@@ -1,9 +1,7 @@
 """`scripts/bench trace`: how long `leads trace` takes to find and tell leads among many stored events."""
 
-import json
 import random
 import statistics
-import sys
 import time
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -18,6 +16,7 @@ from leads.domain.trace.search import read_search
 from leads.domain.trace.stored import StoredEvent
 from leads.domain.trace.story import tell_stories
 from leads.services.trace_lead import load_events_statement
+from sandbox.bench.bars import print_result
 from sandbox.bench.environment import describe_machine
 from sandbox.postgres.database import install_diva, migrate
 from sandbox.postgres.server import Cluster
@@ -78,7 +77,10 @@ def trace(
     traces: Annotated[int, typer.Option(help="Searches that are measured.", min=10)] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure searches by phone, record, ticket, event and by a phone that cannot be read."""
+    """Measure searches by phone, record, ticket, event and by a phone that cannot be read.
+
+    Exit code 1: p95 is above its bar.
+    """
     console = Console(stderr=True)
     with Cluster(durable=False) as cluster:
         url = cluster.create_database("trace")
@@ -100,10 +102,7 @@ def trace(
         "bars": {"p95_ms": 300},
         "machine": describe_machine(),
     }
-    if as_json:
-        sys.stdout.write(json.dumps(result) + "\n")
-    else:
-        Console().print(result)
+    print_result(result, as_json)
 
 
 def _searches(events: int, number: int) -> list[str]:

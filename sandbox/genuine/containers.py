@@ -119,6 +119,9 @@ class Containers:
             "NOTIFICATIONS_URL": "http://127.0.0.1:8082",
             "HANDLERS_URL": "http://127.0.0.1:8085",
             "HANDLER_SECRET": secrets["HANDLER_SECRET"],
+            # Of the engine of the contract suite: the key of its tokens, and a header that a trigger sends.
+            "HASURA_GRAPHQL_JWT_SECRET": secrets["HASURA_GRAPHQL_JWT_SECRET"],
+            "CONTRACT_SECRET": secrets["HANDLER_SECRET"],
         }
 
     def _command(self, *arguments: str) -> list[str]:

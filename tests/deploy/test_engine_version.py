@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from leads.cli.metadata.preflight import MIN_VERSION
 from tests.support import source_tree
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +28,10 @@ def test_it_is_a_patch_of_the_supported_line() -> None:
     major, minor, patch = map(int, pinned().removeprefix("v").split("."))
     assert (major, minor) == (2, 50)
     assert patch >= FIRST_PATCH
+
+
+def test_the_first_patch_is_the_first_version_that_leads_metadata_accepts() -> None:
+    assert MIN_VERSION == (2, 50, FIRST_PATCH)
 
 
 def test_the_image_is_named_in_the_example_for_kubernetes_too() -> None:

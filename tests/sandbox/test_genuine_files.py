@@ -46,6 +46,22 @@ def test_the_contract_suite_has_the_pinned_image_without_our_metadata() -> None:
     assert "--hasura-webhook-host=host.docker.internal" in SUITES["contract suite"]
 
 
+def test_the_contract_suite_knows_the_environment_of_its_engine() -> None:
+    """Else the tests of tokens and of the values from the environment are skipped."""
+    secrets = new_secrets()
+    engine = {
+        name: re.sub(r"\$\{(\w+):\?\}", lambda found: secrets[found[1]], value)
+        for name, value in ADDED["contract"]["environment"].items()
+    }
+    given = Containers(secrets).test_environment()
+    read = (ROOT / "sandbox/engine/tests/contract/conftest.py").read_text()
+    for name in ("HASURA_GRAPHQL_JWT_SECRET", "CONTRACT_SECRET"):
+        assert engine[name] == given[name] != ""
+        assert f'.get("{name}")' in read
+    host = engine["CONTRACT_WEBHOOK"].removeprefix("http://")
+    assert f"--hasura-webhook-host={host}" in SUITES["contract suite"]
+
+
 def test_the_addresses_of_the_tests_are_published_on_loopback() -> None:
     addresses = published(BASE, ADDED)
     given = Containers(new_secrets()).test_environment()

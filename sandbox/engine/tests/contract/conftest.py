@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import httpx
 import pytest
@@ -12,6 +12,16 @@ from tests.support.process import CANARIES, SECRET, Engines
 from tests.support.receiver import Receiver
 
 JWT_KEY = CANARIES["the JWT key"]
+CONTRACT_SECRET = CANARIES["a secret header"]
+
+
+def jwt_key(environment: Mapping[str, str]) -> str | None:
+    """Return the key of HASURA_GRAPHQL_JWT_SECRET, which has the engine's value; None if it is not set.
+
+    Raises ValueError if it is no JSON, KeyError if it has no `key`.
+    """
+    jwt_secret = environment.get("HASURA_GRAPHQL_JWT_SECRET")
+    return str(json.loads(jwt_secret)["key"]) if jwt_secret else None
 
 
 @pytest.fixture(scope="session")
@@ -32,8 +42,8 @@ def stand_in(request: pytest.FixtureRequest, receiver: Receiver) -> Iterator[str
             HASURA_GRAPHQL_JWT_SECRET=json.dumps({"type": "HS256", "key": JWT_KEY}),
             HASURA_GRAPHQL_ASYNC_ACTIONS_FETCH_INTERVAL="50",
             HASURA_GRAPHQL_SANDBOX_SCHEDULED_FETCH_INTERVAL="200",
-            CONTRACT_WEBHOOK=receiver.url,
-            CONTRACT_SECRET=CANARIES["a secret header"],
+            CONTRACT_WEBHOOK=receiver.host_url,
+            CONTRACT_SECRET=CONTRACT_SECRET,
         )
         yield url
         assert engines.stop(process) == 0
@@ -47,11 +57,12 @@ def engine(request: pytest.FixtureRequest, receiver: Receiver) -> Iterator[Hasur
     with httpx.Client(timeout=30, trust_env=False) as client:
         if given is None:
             url = request.getfixturevalue("stand_in")
-            engine = Hasura(url, SECRET, receiver, client, stand_in=True, jwt_key=JWT_KEY)
+            engine = Hasura(url, SECRET, receiver, client, True, JWT_KEY, CONTRACT_SECRET)
         else:
             named = request.config.getoption("--hasura-admin-secret")
             secret = str(named or os.environ.get("HASURA_ADMIN_SECRET", ""))
-            engine = Hasura(str(given).rstrip("/"), secret, receiver, client, stand_in=False)
+            known = jwt_key(os.environ), os.environ.get("CONTRACT_SECRET")
+            engine = Hasura(str(given).rstrip("/"), secret, receiver, client, False, *known)
         yield engine
         engine.close()
 

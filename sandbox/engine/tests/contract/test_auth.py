@@ -20,7 +20,7 @@ CLAIMS = {
 def bearer(engine: Hasura) -> Json:
     """Makes the Authorization header for claims."""
     if engine.jwt_key is None:
-        pytest.skip("the key of a genuine engine is not known")
+        pytest.skip("HASURA_GRAPHQL_JWT_SECRET of the engine is not known")
 
     def make(claims: Json, key: str | None = None, **registered: Json) -> dict[str, str]:
         token = jwt.encode({NAMESPACE: claims, **registered}, key or str(engine.jwt_key))

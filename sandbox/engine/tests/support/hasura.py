@@ -17,7 +17,10 @@ _numbers = count(1)
 
 @dataclass
 class Hasura:
-    """An engine by URL and secret. stand_in: it is the stand-in, which has control routes."""
+    """An engine by URL and secret. stand_in: it is the stand-in, which has control routes.
+
+    jwt_key, contract_secret: the key of its tokens and its variable CONTRACT_SECRET; None if not known.
+    """
 
     url: str
     secret: str
@@ -25,6 +28,7 @@ class Hasura:
     client: httpx.Client
     stand_in: bool
     jwt_key: str | None = None
+    contract_secret: str | None = None
     schema: str = ""
     leftovers: list[tuple[str, Json]] = field(default_factory=list)
 

@@ -40,7 +40,10 @@ class Receiver:
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
-        self.url = f"http://{shown_host}:{self._server.server_port}"
+        self.port = self._server.server_port
+        self.host_url = f"http://{shown_host}"
+        """The URL without the port, which is new at each start: an engine's environment can name it."""
+        self.url = f"{self.host_url}:{self.port}"
 
     def close(self) -> None:
         self._server.shutdown()
