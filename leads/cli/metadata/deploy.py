@@ -115,9 +115,9 @@ class Deployment:
 
     def find_obstacles(self, step: str) -> list[str]:
         """List what would keep our metadata from working on this engine; nothing is changed."""
-        metadata, version, held = self.held()
+        metadata, _, held = self.held()
         found = find_obstacles(
-            self.engine, metadata, version, self.source, self.wanted(step), held, self.accepted_engine
+            self.engine, metadata, self.source, self.wanted(step), held, self.accepted_engine
         )
         return list(found)
 

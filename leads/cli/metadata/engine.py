@@ -1,11 +1,19 @@
 """The metadata API of an engine."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from leads.adapters.hasura_admin import HasuraAdmin, RequestRefused
 from leads.cli.failures import CommandFailed
 from leads.cli.metadata.pieces import Json
+
+PROBE = "pancake_preflight"
+NEVER_SET = "PANCAKE_PREFLIGHT_NEVER_SET"
+NEVER_SOON = "0 0 1 1 *"
+NOT_FOUND = "Value for environment variables not found: "
+"""What the engine says before the names, which it separates by commas."""
+WORD = re.compile(r"\w+")
 
 
 class MetadataError(CommandFailed):
@@ -30,11 +38,30 @@ class Engine:
         request = {"type": "replace_metadata", "version": 2, "resource_version": version, "args": arguments}
         self._send(request)
 
-    def refused_replacement(self, metadata: Json, version: int) -> None:
-        """Send metadata that the engine refuses as a whole. Raises RequestRefused, which names each fault."""
-        arguments = {"allow_inconsistent_metadata": False, "metadata": metadata}
-        self._hasura.metadata(
-            {"type": "replace_metadata", "version": 2, "resource_version": version, "args": arguments}
+    def missing_variables(self, names: Sequence[str]) -> list[str]:
+        """Return which of `names` the engine's environment lacks; nothing is changed.
+
+        One request: a cron trigger whose webhook has all the names and one that is never set. The engine
+        resolves the webhook before it stores anything, so it always refuses, and lists what it lacks in
+        `error`, which it answers with HASURA_GRAPHQL_ADMIN_INTERNAL_ERRORS=false too.
+        """
+        if not names:
+            return []
+        webhook = "/".join("{{" + name + "}}" for name in (*names, NEVER_SET))
+        arguments = {
+            "name": PROBE, "webhook": webhook, "schedule": NEVER_SOON, "include_in_metadata": True,
+        }  # fmt: skip
+        try:
+            self._hasura.metadata({"type": "create_cron_trigger", "args": arguments})
+        except RequestRefused as error:
+            _, _, listed = str(error).partition(NOT_FOUND)
+            lacking = set(WORD.findall(listed))
+            if NEVER_SET not in lacking:
+                raise self._refused(error) from error
+            return [name for name in names if name in lacking]
+        raise MetadataError(
+            f"The engine has the variable {NEVER_SET}, and so created the cron trigger {PROBE}. "
+            "Delete the trigger, take the variable out of the engine's environment, then run this again."
         )
 
     def version(self) -> str:

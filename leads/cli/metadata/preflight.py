@@ -1,12 +1,10 @@
 """Look, before anything is changed, for what would keep our metadata from working on an engine."""
 
-import copy
 import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from leads.adapters.hasura_admin import RequestRefused
 from leads.cli.metadata import source as database
 from leads.cli.metadata.checks import find_stopped_calls
 from leads.cli.metadata.engine import Engine
@@ -17,13 +15,11 @@ MIN_VERSION = (2, 50, 6)
 """Of 2.48 no patch, and of 2.49 none before 2.49.2, mends CVE-2026-54698; 2.50.1 has the switches that keep
 customers' data out of the log; a database that 2.50 has used refuses earlier engines."""
 
-PROBE = "pancake_preflight"
-NEVER_SOON = "0 0 1 1 *"
 VARIABLE = re.compile(r'\{\{\s*(\w+)\s*\}\}|"value_from_env": "(\w+)"')
 
 
 def find_obstacles(
-    engine: Engine, metadata: Json, version: int, source: str,
+    engine: Engine, metadata: Json, source: str,
     wanted: Mapping[Key, Any], held: Mapping[Key, Any], accepted: str = "",
 ) -> Iterator[str]:  # fmt: skip
     """Yield each obstacle in words; `accepted` is an old engine version that the operator takes.
@@ -33,7 +29,7 @@ def find_obstacles(
     yield from find_old_version(engine, accepted)
     yield from _find_other_names(engine, metadata, source)
     yield from database.find_old_catalog(engine, source)
-    yield from _find_missing_variables(engine, metadata, version, source, wanted)
+    yield from _find_missing_variables(engine, wanted)
     yield from database.find_missing_rights(engine, source)
     yield from find_stopped_calls(engine, dict.fromkeys(_entries(wanted)), wanted)
     if OF_DIVA not in held:
@@ -82,28 +78,8 @@ def _find_other_names(engine: Engine, metadata: Json, source: str) -> Iterator[s
                 yield f"the source gives {part} the {kind} {text!r}: our stored queries have names without it"
 
 
-def _find_missing_variables(
-    engine: Engine, metadata: Json, version: int, source: str, wanted: Mapping[Key, Any]
-) -> Iterator[str]:
-    """Ask the engine to apply its own metadata, a cron for each variable, and a table that does not exist.
-
-    The engine refuses that as a whole because of the table, and names the crons whose variable is missing. It
-    names nothing if HASURA_GRAPHQL_ADMIN_INTERNAL_ERRORS is false; then the step itself is refused instead.
-    """
-    variables = sorted({"".join(found) for found in VARIABLE.findall(json.dumps(list(wanted.values())))})
-    probed = copy.deepcopy(metadata)
-    for each in probed["sources"]:
-        if each["name"] == source:
-            each["tables"] = [*each.get("tables", []), {"table": {"schema": "public", "name": PROBE}}]
-    crons = [
-        {"name": f"{PROBE}_{name}", "webhook": "{{" + name + "}}/", "schedule": NEVER_SOON,
-         "include_in_metadata": True}
-        for name in variables
-    ]  # fmt: skip
-    probed["cron_triggers"] = [*probed.get("cron_triggers", []), *crons]
-    try:
-        engine.refused_replacement(probed, version)
-    except RequestRefused as error:
-        for name in variables:
-            if f"{PROBE}_{name}" in str(error):
-                yield f"the engine has no environment variable {name}: set it and restart the engine"
+def _find_missing_variables(engine: Engine, wanted: Mapping[Key, Any]) -> Iterator[str]:
+    """Say which variables of our metadata the engine's environment lacks."""
+    names = sorted({"".join(found) for found in VARIABLE.findall(json.dumps(list(wanted.values())))})
+    for name in engine.missing_variables(names):
+        yield f"the engine has no environment variable {name}: set it and restart the engine"

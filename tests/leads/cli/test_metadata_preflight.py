@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+import yaml
 
 from leads.adapters.hasura_admin import HasuraAdmin
 from leads.cli.metadata.deploy import Deployment
@@ -82,15 +83,44 @@ def test_an_old_engine_may_be_accepted_by_its_version(shared: Shared) -> None:
     assert refusal(shared, old, accepted="v2.48.10") == ""
 
 
-def test_a_variable_that_the_engine_lacks_is_named(database: str, tmp_path: Path) -> None:
-    with running_shared_engine(database, tmp_path / "backups", without="HANDLERS_URL") as engine:
-        before = engine.export()
+@pytest.mark.parametrize("lacking", ["HANDLERS_URL", "HANDLER_SECRET"])
+@pytest.mark.parametrize("internal", ["true", "false"])
+@pytest.mark.parametrize("is_foreign_inconsistent", [False, True])
+def test_a_variable_that_the_engine_lacks_is_named(
+    database: str, tmp_path: Path, lacking: str, internal: str, is_foreign_inconsistent: bool
+) -> None:
+    """With the setting `false` the engine answers no details; next to other faults it takes our step."""
+    setting = {"HASURA_GRAPHQL_ADMIN_INTERNAL_ERRORS": internal}
+    with running_shared_engine(database, tmp_path / "backups", without=lacking, **setting) as engine:
+        if is_foreign_inconsistent:
+            metadata = engine.export()
+            metadata["cron_triggers"][0]["webhook"] = "{{URL_OF_ANOTHER_APPLICATION}}/nightly"
+            arguments = {"allow_inconsistent_metadata": True, "metadata": metadata}
+            engine.api("replace_metadata", arguments, version=2)
+        consistency = engine.api("get_inconsistent_metadata")
+        assert consistency["is_consistent"] is not is_foreign_inconsistent
+        before = engine.api("export_metadata", version=2)
 
         said = engine.run("9a", code=1)
 
         assert said.count("the engine has no environment variable") == 1
-        assert "environment variable HANDLERS_URL" in said
-        assert engine.export() == before
+        assert f"environment variable {lacking}:" in said
+        assert "Nothing was changed" in said
+        assert engine.api("export_metadata", version=2) == before
+        assert engine.api("get_inconsistent_metadata") == consistency
+    with psycopg.connect(database) as connection:
+        probes = connection.execute(
+            "SELECT count(*) FROM hdb_catalog.hdb_cron_events WHERE trigger_name LIKE 'pancake%'"
+        )
+        assert probes.fetchone() == (0,)
+
+
+def test_a_variable_that_should_never_be_set_is_refused(database: str, tmp_path: Path) -> None:
+    is_set = {"PANCAKE_PREFLIGHT_NEVER_SET": "set"}
+    with running_shared_engine(database, tmp_path / "backups", **is_set) as engine:
+        said = " ".join(engine.run("9a", code=1).split())
+    assert "The engine has the variable PANCAKE_PREFLIGHT_NEVER_SET" in said
+    assert "Delete the trigger" in said
 
 
 @pytest.mark.parametrize(
@@ -132,7 +162,9 @@ def test_a_missing_sql_trigger_stops_the_next_9a(shared: Shared, database: str) 
 
 
 def test_an_allow_list_without_our_entries_is_named_and_9a_adds_them(database: str, tmp_path: Path) -> None:
-    said = "The engine's allow list is on, without our entries: pancake, pancake_calls, pancake_settings."
+    entries = yaml.safe_load((DIRECTORY / "allow_list.yaml").read_text())
+    names = ", ".join(entry["collection"] for entry in entries)
+    said = f"The engine's allow list is on, without our entries: {names}."
     is_on = {"HASURA_GRAPHQL_ENABLE_ALLOWLIST": "true"}
     with running_shared_engine(database, tmp_path / "backups", **is_on) as engine:
         assert said in engine.run("9a", "--dry-run")
