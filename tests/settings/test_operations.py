@@ -288,7 +288,7 @@ class TestDeadLettersAndReplay:
         data = await harness.run("pancake_settings_trace", text="record-10")
         (story,) = data["pancake_trace_lead"]["leads"]
         assert (story["record_id"], story["reason"]) == ("record-10", "kill_switch")
-        assert story["next"].startswith("switch kill_switch off in Settings, then: leads replay ")
+        assert story["next"].startswith("leads switch kill off --reason TEXT, then: leads replay ")
         assert data["pancake_trace_lead"]["has_ticket"] is False
         refusal = await harness.refusal("pancake_settings_trace", text=" ")
         assert refusal.startswith("Give a phone, a record id, a ticket code or an event id")

@@ -191,7 +191,7 @@ def test_a_directory_without_an_entry_for_the_allow_list_is_refused(database: st
 
 def test_a_dry_run_shows_what_would_change_and_changes_nothing(shared: Shared) -> None:
     before = shared.export()
-    assert "table public.pancake_webhook_event\n  missing" in shared.run("9a", "--dry-run")
+    assert "table public.pancake_webhook_event\n  on the engine  missing" in shared.run("9a", "--dry-run")
     assert shared.export() == before
     assert not list(shared.folder.glob("*"))
 
