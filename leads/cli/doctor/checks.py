@@ -23,7 +23,7 @@ MAX_CLOCK_DIFFERENCE = timedelta(seconds=5)
 """Tokens, ticks and leases compare times of different machines."""
 MIN_TOKEN_DAYS = 14
 REFUSALS = ("invalid-jwt", "access-denied", "jwt-invalid-claims", "invalid-headers")
-"""Codes with which an engine refuses a token, whatever it is asked."""
+"""Codes with which an engine refuses a token, for every request."""
 RENEW = "leads token pancake_service, then restart the handlers with it"
 SYNCHRONIZE = "Synchronize that machine's clock: timedatectl set-ntp true"
 

@@ -26,7 +26,7 @@ class _KeyRow:
 
 @dataclass(frozen=True, slots=True)
 class KeyLook:
-    """How a call with a connection's key ended. `is_rejected`: a person has to act, whatever Pancake does."""
+    """How a call with a connection's key ended. `is_rejected`: a person has to act, no other try helps."""
 
     is_accepted: bool
     is_rejected: bool = False

@@ -36,5 +36,5 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     text = escape_unseen(str(value))
-    # A number is one whatever it begins with.
+    # A number is one with any first digits.
     return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA) else text

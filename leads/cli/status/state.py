@@ -12,7 +12,7 @@ from leads.services.cron_runs import CRONS
 from leads.services.switches import LIST_SWITCHES, Switch
 
 MOST_ROWS = 10_000
-"""At most so many rows of each kind are counted: a look has to be quick whatever waits."""
+"""At most so many rows of each kind are counted: a look has to be quick with any number of them."""
 
 Row = TypeVar("Row")
 

@@ -18,7 +18,7 @@ MIN_TYPED_DIGITS_OF_A_NUMBER = 8
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What a text can name. Whatever exists of it is found.
+    """What a text can name. Each of these that exists is found.
 
     `event_id` is None unless the text is one. `phones` are in E.164. `typed` is the text itself if it looks
     like a phone that cannot be read; a lead may have been typed with it.

@@ -59,7 +59,7 @@ class SqlMetrics:
             await self._read(db, [figure for figure in due if self._db_of(figure) is db])
 
     def forget(self) -> None:
-        """Let the next refresh read every figure, whatever its age. For tests."""
+        """Let the next refresh read every figure, of any age. For tests."""
         for reading in self._readings.values():
             reading.due_at = 0.0
 

@@ -39,7 +39,7 @@ class Scrape:
         self.answer_within_seconds = ANSWER_WITHIN_SECONDS
 
     async def exposition(self) -> bytes:
-        """Return the text for Prometheus within a second, whatever the state of database and Hasura."""
+        """Return the text for Prometheus within a second, in every state of database and Hasura."""
         for source in self._not_awaited:
             self._start(source)
         awaited = [self._start(source) for source in self._awaited]

@@ -1537,8 +1537,8 @@ COMMENT ON FUNCTION public.pancake_delete_event_logs(timestamptz, bigint) IS 'De
 COMMENT ON FUNCTION public.pancake_delivery_history(text, integer) IS 'Whether a delivery of Hasura was redelivered by a person, and answered since';
 COMMENT ON FUNCTION public.pancake_fired_event_id(bigint) IS 'Hasura''s event that this transaction fired for a row';
 COMMENT ON TRIGGER pancake_webhook_event_guard_status ON public.pancake_webhook_event IS 'Checks a change of status; setting received again makes Hasura deliver the event again';
-COMMENT ON TRIGGER pancake_webhook_event_restart_sending ON public.pancake_webhook_event IS 'New notifications are sent, whatever was given up before';
-COMMENT ON TRIGGER pancake_cron_run_restart_sending ON public.pancake_cron_run IS 'New notices are sent, whatever was given up before';
+COMMENT ON TRIGGER pancake_webhook_event_restart_sending ON public.pancake_webhook_event IS 'New notifications are sent, also after earlier ones were given up';
+COMMENT ON TRIGGER pancake_cron_run_restart_sending ON public.pancake_cron_run IS 'New notices are sent, also after earlier ones were given up';
 COMMENT ON TRIGGER pancake_assignee_keep_ratio ON public.pancake_assignee IS 'A new weight keeps the member''s turn';
 COMMENT ON TRIGGER pancake_setting_write ON public.view_pancake_setting IS 'Makes the view writable';
 COMMENT ON VIEW public.view_pancake_report_source IS 'The report for managers by week: one row for each source, and one for all of them without connection and source';

@@ -130,7 +130,7 @@ async def test_backend_only_mutations_need_the_backend(library: Library) -> None
 
 
 async def test_a_role_without_mutations_is_refused_before_its_variables(library: Library) -> None:
-    """Whoever has another mutation is told of the missing variable, whatever the mutation is."""
+    """A role with any other mutation is told of the missing variable."""
     query = "mutation($a: [article_insert_input!]!) { insert_article(objects: $a) { affected_rows } }"
     missing = ("$", "validation-failed", 'expecting a value for non-nullable variable: "a"')
     assert await library.fail(query, "service") == ("$", "validation-failed", "no mutations exist")
