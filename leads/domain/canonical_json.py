@@ -120,7 +120,7 @@ _LOOSE_DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_co
 def _reason(error: ValueError) -> str:
     """Say where and why, without quoting the body."""
     if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at character {error.pos}"
+        return f"{error.msg.removesuffix(' at')} at character {error.pos}"
     if isinstance(error, UnicodeError):
         return "the text is not valid Unicode"
     return str(error)

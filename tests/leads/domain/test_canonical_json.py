@@ -169,3 +169,8 @@ def test_only_nul_is_removed_from_keys_and_strings() -> None:
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     with suppress(InvalidBody):
         canonical(read_json(body)).encode()
+
+
+def test_the_place_of_an_error_is_named_once() -> None:
+    with pytest.raises(InvalidBody, match=r"Unterminated string starting at character 6$"):
+        read_json(b'{"a": "b')
