@@ -157,7 +157,7 @@ GUIDES = [
 
 FOLDERS = "app|cron|deploy|docs|handlers|hasura|leads|sandbox|scripts|sql|tests"
 # A dotted name of code, not the end of a path or of a file name (`adding-a-cron.md`).
-MODULE = re.compile(r"(?<![\w/.-])(?:leads|handlers|cron|sandbox)(?:\.(?!py\b|md\b)[a-z_]+)+\b")
+MODULE = re.compile(r"(?<![\w/.-])(?:leads|handlers|cron|sandbox)(?:\.(?!py\b|md\b|yaml\b)[a-z_]+)+\b")
 IMPORT = re.compile(
     r"^ *from ((?:leads|handlers|cron|sandbox|tests)[\w.]*) import (\w+(?:, \w+)*)$", re.MULTILINE
 )

@@ -32,9 +32,9 @@ def container_site(port: int, ops_port: int, home: str) -> dict[str, str]:
     start = start.replace("/var/lib/pancake-edge/tmp", f"{home}/scratch").replace(
         "/var/lib/pancake-edge", f"{home}/scratch"
     )
-    environment = {"PATH": os.environ["PATH"], "EDGE_REAL_IP_FROM": "127.0.0.1 10.0.0.0/8"}
-    subprocess.run(["sh", "-c", start], env=environment, check=True, timeout=10)
-    for name in ("resolver.conf", "real_ip.conf"):
+    settings = {"EDGE_REAL_IP_FROM": "127.0.0.1 10.0.0.0/8", "EDGE_WORKERS": "2"}
+    subprocess.run(["sh", "-c", start], env={"PATH": os.environ["PATH"], **settings}, check=True, timeout=10)
+    for name in ("resolver.conf", "real_ip.conf", "workers.conf"):
         Path(f"{home}/scratch/{name}").chmod(0o644)
     replacements = {
         "listen 8443": f"listen 127.0.0.1:{port}", "listen 9145": f"listen 127.0.0.1:{ops_port}",
@@ -110,6 +110,15 @@ def test_the_files_of_the_container_serve_http(start_harness: Callable[..., Edge
     with harness.sender() as sender:
         assert sender.post(TOKEN, headers={"X-Forwarded-For": "203.0.113.7"}).status == "received"
     assert harness.hasura.deliveries[0].source_ip == "203.0.113.7"
+    assert len(harness.edge.workers()) == 2  # EDGE_WORKERS
+
+
+@pytest.mark.parametrize("workers", ["0", "65", "2; user root", "two", "-1"])
+def test_the_container_refuses_a_wrong_number_of_workers(tmp_path: Path, workers: str) -> None:
+    start = (DEPLOY / "container" / "start").read_text().replace("/var/lib/pancake-edge", str(tmp_path))
+    environment = {"PATH": os.environ["PATH"], "EDGE_WORKERS": workers}
+    ended = subprocess.run(["sh", "-c", start], env=environment, capture_output=True, text=True, timeout=10)
+    assert (ended.returncode, ended.stderr) == (1, "EDGE_WORKERS is not auto or a number from 1 to 64\n")
 
 
 def test_the_shipped_files_serve_https(
