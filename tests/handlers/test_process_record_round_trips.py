@@ -10,7 +10,7 @@ from tests.support.handlers import HandlerHarness
 from tests.support.leads import LATER, RECORD_ID
 
 CLAIM = ["claim_event"]
-LOAD = ["set_generic_plans", "fence_claim", "lock_records", "lock_phones", "load_applied"]
+LOAD = ["fence_claim", "lock_records", "lock_phones", "load_applied"]
 FACTS = ["load_facts"]
 RECORD_FACTS = ["load_facts", "load_record_facts"]
 ROSTER = ["lock_roster", "load_roster"]

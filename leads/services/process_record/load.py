@@ -97,8 +97,7 @@ async def load_event(
         "id": claim.id,
         "erasure_digests": erasure_digests(digester, read.usable, record.record_id),
     }
-    _, fences, _, locks, past = await transaction.run(
-        ("process_record/set_generic_plans", {}),
+    fences, _, locks, past = await transaction.run(
         ("process_record/fence_claim", {"id": claim.id, "claim_id": claim.claim_id}),
         lock_records_statement([record.record_id]),
         lock_phones_statement([record], read.usable),
