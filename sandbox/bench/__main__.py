@@ -3,6 +3,7 @@
 import typer
 
 from sandbox.bench.backfill import backfill
+from sandbox.bench.compare import compare
 from sandbox.bench.crons import crons
 from sandbox.bench.edge import edge
 from sandbox.bench.ingest import ingest
@@ -29,6 +30,7 @@ app.command()(edge)
 app.command()(latency)
 app.command()(status)
 app.command()(trace)
+app.command()(compare)
 
 if __name__ == "__main__":
     app(prog_name="scripts/bench")

@@ -42,25 +42,34 @@ def request_for(url: str, headers: dict[str, str], body: bytes) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-class _Client:
+class Client:
     """One HTTP connection that sends requests, one at a time."""
 
     def __init__(self, host: str, port: int) -> None:
         self._address = (host, port)
+        self._writer: asyncio.StreamWriter | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._writer is not None
 
     async def open(self) -> None:
         self._reader, self._writer = await asyncio.open_connection(*self._address)
 
-    async def send(self, request: bytes) -> int:
+    async def send(self, request: bytes) -> tuple[int, bytes]:
+        """Return the status and the body of the answer, which has to state its length."""
+        assert self._writer is not None
         self._writer.write(request)
         head = await self._reader.readuntil(b"\r\n\r\n")
         lower = head.lower()
         at = lower.index(b"content-length:") + len(b"content-length:")
-        await self._reader.readexactly(int(lower[at : lower.index(b"\r\n", at)]))
-        return int(head[9:12])  # the status after "HTTP/1.1 "
+        body = await self._reader.readexactly(int(lower[at : lower.index(b"\r\n", at)]))
+        return int(head[9:12]), body  # the status after "HTTP/1.1 "
 
     def close(self) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
 async def closed_loop(url: str, requests: Iterator[bytes], clients: int, seconds: float) -> Measurement:
@@ -68,7 +77,7 @@ async def closed_loop(url: str, requests: Iterator[bytes], clients: int, seconds
     measurement = Measurement()
     started = time.perf_counter()
 
-    async def run(client: _Client) -> None:
+    async def run(client: Client) -> None:
         while time.perf_counter() - started < seconds:
             request = next(requests, None)
             if request is None:
@@ -88,7 +97,7 @@ async def constant_arrival(
     started = time.perf_counter() + 0.1  # time to open the connections
     numbers = iter(range(len(requests)))
 
-    async def run(client: _Client) -> None:
+    async def run(client: Client) -> None:
         for number in numbers:
             due = started + number / rate_per_second
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
@@ -99,18 +108,18 @@ async def constant_arrival(
     return measurement
 
 
-async def _measure(client: _Client, request: bytes, since: float, measurement: Measurement) -> None:
+async def _measure(client: Client, request: bytes, since: float, measurement: Measurement) -> None:
     async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
-        status = await client.send(request)
+        status, _ = await client.send(request)
     if status == 200:
         measurement.latencies_seconds.append(time.perf_counter() - since)
     else:
         measurement.errors[status] = measurement.errors.get(status, 0) + 1
 
 
-async def _with_clients(url: str, count: int, run: Callable[[_Client], object]) -> None:
+async def _with_clients(url: str, count: int, run: Callable[[Client], object]) -> None:
     parts = urlsplit(url)
-    clients = [_Client(parts.hostname or "127.0.0.1", parts.port or 80) for _ in range(count)]
+    clients = [Client(parts.hostname or "127.0.0.1", parts.port or 80) for _ in range(count)]
     await asyncio.gather(*(client.open() for client in clients))
     try:
         await asyncio.gather(*(run(client) for client in clients))  # type: ignore[call-overload]

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from sandbox.chaos.ledger import Ledger, compare, count_unfinished
+from sandbox.chaos.checker import Reckoning
+from sandbox.chaos.effects import count_unfinished
 from sandbox.chaos.stream import Sent, Stream
+from sandbox.chaos.stream_effects import reckon_stream
 from sandbox.edge.nginx import NginxEdge
 from sandbox.edge.packages import require_edge_packages
 from sandbox.postgres.server import Cluster
@@ -68,9 +70,9 @@ async def _run(
     stream.stop()
     await posting
     left = await _wait_until_final(sandbox, console)
-    ledger = compare(sandbox.database_url, stream.sent.versions)
+    reckoning = reckon_stream(sandbox.database_url, sandbox.notifications_url, stream.sent)
     by_path = {path: sandbox.edge.taken(path) for path in ("hasura", "handlers")}
-    return _result(stream.sent, ledger, left, by_path, time.monotonic() - started)
+    return _result(stream.sent, reckoning, left, by_path, time.monotonic() - started)
 
 
 def _restart(sandbox: Sandbox, cluster: Cluster) -> None:
@@ -96,22 +98,21 @@ async def _wait_until_final(sandbox: Sandbox, console: Console) -> int:
     return sum(len(sandbox.edge.held(folder)) for folder in ("spool", "unknown", "quarantine"))
 
 
-def _result(sent: Sent, ledger: Ledger, left: int, by_path: dict[str, int], seconds: float) -> dict[str, Any]:
+def _result(
+    sent: Sent, reckoning: Reckoning, left: int, by_path: dict[str, int], seconds: float
+) -> dict[str, Any]:
     """Return the result. It is valid only if deliveries took every path: Hasura, handlers, spool."""
-    problems = (ledger.lost, ledger.duplicated, ledger.unfinished, ledger.not_newest, sent.non_2xx)
     spooled = sent.answers.get("spooled", 0)
+    is_complete = not sent.non_2xx and left == 0 and all((spooled, *by_path.values()))
     return {
         "sent": len(sent.versions),
-        "lost": ledger.lost,
-        "duplicated": ledger.duplicated,
+        **reckoning.as_json(),
         "non_2xx": sent.non_2xx,
         "spooled": spooled,
         "by_path": by_path,
-        "not_newest": ledger.not_newest,
-        "unfinished": ledger.unfinished,
         "spool_left": left,
         "answers": sent.answers,
         "slowest_answer_ms": round(sent.slowest_ms),
         "seconds": round(seconds, 1),
-        "ok": not any(problems) and left == 0 and all((spooled, *by_path.values())),
+        "ok": reckoning.is_valid and is_complete,
     }

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from sandbox.bench.load import request_for
 
+KEPT = ("200 received", "200 spooled")
+
 
 @dataclass
 class Flood:
@@ -16,6 +18,9 @@ class Flood:
 
     answers: Counter[str] = field(default_factory=Counter)
     sent_at: list[float] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
+    """The bodies, as text; `kept` those that were answered as received or spooled."""
+    kept: list[str] = field(default_factory=list)
 
     @property
     def per_second(self) -> float:
@@ -40,9 +45,14 @@ async def flood(
             for number in numbers:
                 await asyncio.sleep(max(0.0, started + number / rate_per_second - time.perf_counter()))
                 path = f"{url}/api/pancake/record/{token(number)}"
-                writer.write(request_for(path, {}, body(number)))
+                text = body(number).decode()
+                writer.write(request_for(path, {}, text.encode()))
                 result.sent_at.append(time.perf_counter())
-                result.answers[await _answer(reader)] += 1
+                result.sent.append(text)
+                answer = await _answer(reader)
+                result.answers[answer] += 1
+                if answer in KEPT:
+                    result.kept.append(text)
         except (ConnectionError, asyncio.IncompleteReadError) as error:
             result.answers[type(error).__name__] += 1
         finally:

@@ -25,7 +25,7 @@ from leads.cli.replay.draining import Drain
 from leads.domain.window import ICT
 from sandbox.accelerated_clock import AcceleratedClock
 from sandbox.chaos.accelerated_handlers import CLOCK_FILE, MUTATION, MUTATIONS
-from sandbox.chaos.layers_ledger import Evidence, LayersLedger, compare
+from sandbox.chaos.layers_effects import Evidence, LayersResult, reckon_layers
 from sandbox.chaos.layers_plan import BACKGROUND, PHASES, POLL_INTERVAL, Step, plan
 from sandbox.pancake.leads import SOURCES
 from sandbox.stack.observer import Observer
@@ -120,9 +120,9 @@ class Afternoon:
         await self._wait_until_final()
         deep_lag = self._phases["deep_lag"]
         evidence = Evidence(await self._records(), (deep_lag[0], deep_lag[1]), self._ticks)
-        ledger = await asyncio.to_thread(compare, self._sandbox.database_url, evidence)
+        layers = await asyncio.to_thread(reckon_layers, self._sandbox.database_url, evidence)
         await self._http.aclose()
-        return self._result(evidence, ledger, time.monotonic() - started)
+        return self._result(evidence, layers, time.monotonic() - started)
 
     def _prepare(self, start: datetime) -> None:
         """Activate every source, raise the replay rate, and start polling at `start`."""
@@ -218,15 +218,13 @@ class Afternoon:
                 (name, value),
             )
 
-    def _result(self, evidence: Evidence, ledger: LayersLedger, seconds: float) -> dict[str, Any]:
+    def _result(self, evidence: Evidence, layers: LayersResult, seconds: float) -> dict[str, Any]:
         return {
             "sent": len(evidence.records),
-            "processed": ledger.processed,
-            "lost": ledger.lost,
-            "duplicated": ledger.duplicated,
-            "unexpected": ledger.unexpected,
-            "by_layer": ledger.by_layer,
+            "processed": sum(layers.by_layer.values()),
+            **layers.reckoning.as_json(),
+            "by_layer": dict(layers.by_layer),
             "ticks": len(evidence.ticks),
             "seconds": round(seconds, 1),
-            "ok": not (ledger.lost or ledger.duplicated or ledger.unexpected),
+            "ok": layers.reckoning.is_valid,
         }

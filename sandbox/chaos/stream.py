@@ -60,6 +60,8 @@ class Sent:
     """The posted versions, and the answers by status, HTTP status or exception."""
 
     versions: list[LeadVersion] = field(default_factory=list)
+    acknowledged: list[LeadVersion] = field(default_factory=list)
+    """Those that were answered with 2xx; a version that was posted twice may be in it twice."""
     answers: dict[str, int] = field(default_factory=dict)
     non_2xx: list[str] = field(default_factory=list)
     departures: dict[str, float] = field(default_factory=dict)
@@ -70,7 +72,9 @@ class Sent:
         """Record one answer or failure."""
         self.answers[status] = self.answers.get(status, 0) + 1
         self.slowest_ms = max(self.slowest_ms, seconds * 1000)
-        if not delivered:
+        if delivered:
+            self.acknowledged.append(version)
+        else:
             self.non_2xx.append(f"{version.record_id}@{version.modified_on}: {status}")
 
 

@@ -1,5 +1,6 @@
-"""The upstream of an edge that is tested alone: it accepts and counts every delivery."""
+"""The upstream of an edge that is tested alone: it accepts and keeps every delivery."""
 
+import base64
 import hashlib
 
 from starlette.applications import Starlette
@@ -24,24 +25,24 @@ POLICY = {
 
 
 def create_upstream() -> Starlette:
-    """Create Hasura's endpoint, the handlers' policy, and `/taken`: the number of different bodies."""
-    taken: set[str] = set()
+    """Create Hasura's endpoint, the handlers' policy, and `/taken`: the bodies as they arrived."""
+    taken: list[str] = []
 
     async def record(request: Request) -> Response:
-        taken.add((await request.json())["raw"])
+        taken.append(base64.b64decode((await request.json())["raw"]).decode())
         answer = {"status": "received", "event_id": len(taken), "error_code": None}
         return JSONResponse({"pancake_ingest_record": answer})
 
     async def policy(request: Request) -> Response:
         return JSONResponse(POLICY)
 
-    async def count(request: Request) -> Response:
-        return JSONResponse({"count": len(taken)})
+    async def bodies(request: Request) -> Response:
+        return JSONResponse(taken)
 
     return Starlette(
         routes=[
             Route("/api/rest/pancake/record", record, methods=["POST"]),
             Route("/edge/policy", policy),
-            Route("/taken", count),
+            Route("/taken", bodies),
         ]
     )

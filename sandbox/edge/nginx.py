@@ -143,10 +143,15 @@ class NginxEdge:
         assert self._running is not None
         self._running.send_signal(signal.SIGHUP)
 
+    @property
+    def pid(self) -> int:
+        """The process id of the master."""
+        assert self._running is not None
+        return self._running.pid
+
     def workers(self) -> list[int]:
         """Return the process ids of the workers, oldest first."""
-        assert self._running is not None
-        master = self._running.pid
+        master = self.pid
         return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
 
     def kill_worker(self) -> None:

@@ -9,9 +9,10 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -50,11 +51,18 @@ class Cluster:
     """Context manager of one PostgreSQL server: an embedded one, or the one at `server_url`.
 
     `durable` keeps fsync and synchronous_commit on (benchmarks, chaos, demo). Tests switch it off: they need
-    no commit that survives a crash, and run faster.
+    no commit that survives a crash, and run faster. `settings` are further settings of an embedded server.
     """
 
-    def __init__(self, *, durable: bool = True, server_url: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        durable: bool = True,
+        server_url: str | None = None,
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.durable = durable
+        self._settings = {**_SETTINGS, **({} if durable else _WITHOUT_FLUSH), **settings}
         self._server_url = server_url
         self._processes = Processes()
         self._owner = Unprivileged.choose()
@@ -67,6 +75,12 @@ class Cluster:
     def is_embedded(self) -> bool:
         """Whether this process started the server, and may therefore stop and restart it."""
         return self._server_url is None
+
+    @property
+    def pid(self) -> int:
+        """The process id of an embedded server that runs."""
+        assert self._server is not None
+        return self._server.pid
 
     @property
     def log(self) -> Path:
@@ -151,7 +165,7 @@ class Cluster:
             raise ClusterError(f"initdb failed:\n{initdb.stderr}")
 
     def _command(self) -> list[str]:
-        settings = {**_SETTINGS, "port": str(self._port), **({} if self.durable else _WITHOUT_FLUSH)}
+        settings = {**self._settings, "port": str(self._port)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [str(self._bin / "postgres"), "-D", str(self._data), *options]
 

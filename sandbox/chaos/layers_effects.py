@@ -1,0 +1,123 @@
+"""The effects that every record of Pancake must have after `scripts/chaos four_layers`, for the checker."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from sandbox.chaos.checker import Reckoning, Verdict, check
+
+_ROWS = """
+    SELECT
+        id, record_id, date_trunc('milliseconds', modified_on) AS modified_on, normalized_phone AS phone,
+        origin, status, replay_count, created_at
+    FROM pancake_webhook_event ORDER BY id
+"""
+_TICKETS = """
+    SELECT a.normalized_phone AS phone
+    FROM ticket AS t JOIN account AS a ON a.id = t.account_id
+    WHERE t.source_id = 'ticket_source_pancake' AND t.status IN ('new', 'in_progress')
+"""
+_RUNS = "SELECT scheduled_time FROM pancake_cron_run WHERE name = 'poll_records'"
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The records of a scenario: Pancake's records, the period of deep lag, the answers to each tick."""
+
+    records: Sequence[Mapping[str, Any]]
+    deep_lag: tuple[datetime, datetime]
+    ticks: Mapping[datetime, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class LayersResult:
+    """The verdict on records, tickets and ticks; and how many records each layer stored."""
+
+    reckoning: Reckoning
+    by_layer: Mapping[str, int]
+
+
+def reckon_layers(database_url: str, evidence: Evidence) -> LayersResult:
+    """Check that each record was processed, each customer has one open ticket, and each tick worked once.
+
+    All are acknowledged: Pancake's lists show every record, so none may be missing.
+    """
+    with psycopg.connect(database_url, row_factory=dict_row) as db_connection:
+        rows = db_connection.execute(_ROWS).fetchall()
+        tickets = [row["phone"] for row in db_connection.execute(_TICKETS)]
+        runs = {row["scheduled_time"] for row in db_connection.execute(_RUNS)}
+    events: dict[str, list[Row]] = {}
+    for row in rows:
+        events.setdefault(row["record_id"], []).append(row)
+    covering = {record["id"]: _covering(record, events.get(record["id"], [])) for record in evidence.records}
+    done = {record_id: found for record_id, found in covering.items() if found is not None}
+    phones = {found["phone"] for found in done.values()}
+    ticks = [f"{tick:%H:%M:%S}" for tick in evidence.ticks]
+    verdicts = {
+        "event": _complete(covering, _observed_records(evidence, events, done)),
+        "ticket": _complete(phones, tickets),
+        "cron tick": _complete(ticks, _observed_ticks(evidence.ticks, runs)),
+    }
+    layers = Counter("replay" if row["replay_count"] else row["origin"] for row in done.values())
+    return LayersResult(Reckoning(verdicts), dict(sorted(layers.items())))
+
+
+def _complete(ids: Iterable[str], observed: Iterable[str]) -> Verdict:
+    attempted = list(ids)
+    return check(attempted, attempted, observed)
+
+
+def _covering(record: Mapping[str, Any], rows: Sequence[Row]) -> Row | None:
+    """Return the first event that covers the newest version of a record, if one of them was processed."""
+    newest = _moment(record["modified_on"])
+    covering = [row for row in rows if row["modified_on"] >= newest]
+    return covering[0] if any(row["status"] == "processed" for row in covering) else None
+
+
+def _observed_records(
+    evidence: Evidence, events: Mapping[str, Sequence[Row]], done: Mapping[str, Row]
+) -> Iterable[str]:
+    """Yield each processed record, and again for each version that a layer stored although it was covered.
+
+    A record has another id if reconciliation stored it and polling should have, or if Pancake lacks it.
+    """
+    known = {record["id"] for record in evidence.records}
+    yield from done
+    for record_id, rows in events.items():
+        if record_id not in known:
+            yield record_id
+        yield from [record_id] * _count_stored_twice(rows)
+    for record_id, row in done.items():
+        in_deep_lag = evidence.deep_lag[0] <= row["modified_on"] <= evidence.deep_lag[1]
+        if row["origin"] == "reconcile" and not in_deep_lag:
+            yield f"{record_id} stored by reconciliation, polling should have"
+
+
+def _count_stored_twice(rows: Sequence[Row]) -> int:
+    return sum(
+        later["origin"] != "webhook"
+        and any(
+            earlier["modified_on"] >= later["modified_on"] and earlier["created_at"] < later["created_at"]
+            for earlier in rows[:number]
+        )
+        for number, later in enumerate(rows)
+    )
+
+
+def _observed_ticks(ticks: Mapping[datetime, Sequence[str]], runs: set[datetime]) -> Iterable[str]:
+    """Yield each tick that has a run, once for each time that it worked, at least once."""
+    for tick, answers in ticks.items():
+        if tick in runs:
+            yield from [f"{tick:%H:%M:%S}"] * max(1, answers.count("succeeded"))
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text).replace(tzinfo=UTC)
+    return moment - timedelta(microseconds=moment.microsecond % 1000)

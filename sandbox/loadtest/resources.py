@@ -1,0 +1,94 @@
+"""CPU time and memory of the processes of the sandbox, read from /proc once a second."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+INTERVAL_SECONDS = 1.0
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Usage:
+    """What a service used: a process and all its children, those that ended included."""
+
+    cpu_seconds: float = 0.0
+    peak_mb: float = 0.0
+    samples: list[tuple[float, float, float]] = field(default_factory=list)
+    """Time of the day in seconds since 1970, cores in use since the last sample, memory in MB."""
+
+
+class Sampler:
+    """Samples the usage of services, each given by its first process, while the context is open."""
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self.usage = {name: Usage() for name in pids}
+        self._pids = dict(pids)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Sampler":
+        self._first = {name: _cpu_seconds(pid) for name, pid in self._pids.items()}
+        self._last = dict(self._first)
+        self._at = time.time()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._sample()
+
+    def _run(self) -> None:
+        while not self._stop.wait(INTERVAL_SECONDS):
+            self._sample()
+
+    def _sample(self) -> None:
+        now = time.time()
+        for name, pid in self._pids.items():
+            usage, cpu, memory = self.usage[name], _cpu_seconds(pid), _memory_mb(pid)
+            cores = (cpu - self._last[name]) / (now - self._at)
+            usage.samples.append((round(now, 1), round(cores, 2), round(memory, 1)))
+            usage.cpu_seconds = cpu - self._first[name]
+            usage.peak_mb = max(usage.peak_mb, memory)
+            self._last[name] = cpu
+        self._at = now
+
+
+def _tree(pid: int) -> Iterator[int]:
+    """Yield a process and all that it started."""
+    yield pid
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:  # it has ended
+        return
+    for child in children.split():
+        yield from _tree(int(child))
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process, its running children, and those that ended and were waited for."""
+    ticks = 0
+    for each in _tree(pid):
+        try:
+            fields = Path(f"/proc/{each}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:  # it has ended; its parent has its time
+            continue
+        # utime, stime, cutime and cstime: fields 14 to 17 of proc(5); the first two are cut off above.
+        ticks += sum(int(field_) for field_ in fields[11:15])
+    return ticks / TICKS_PER_SECOND
+
+
+def _memory_mb(pid: int) -> float:
+    """Return the memory of a process and its children, each page that they share counted once."""
+    kilobytes = 0
+    for each in _tree(pid):
+        try:
+            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
+        except OSError:  # it has ended, or belongs to another user
+            continue
+        kilobytes += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return kilobytes / 1024
