@@ -11,6 +11,7 @@ from sandbox.bench.latency import latency
 from sandbox.bench.poll import poll
 from sandbox.bench.process import process
 from sandbox.bench.reconcile import reconcile
+from sandbox.bench.scale import scale
 from sandbox.bench.status import status
 from sandbox.bench.trace import trace
 
@@ -30,6 +31,7 @@ app.command()(edge)
 app.command()(latency)
 app.command()(status)
 app.command()(trace)
+app.command()(scale)
 app.command()(compare)
 
 if __name__ == "__main__":

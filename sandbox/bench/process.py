@@ -135,7 +135,7 @@ def process(
 
 
 def _baseline(bench: BenchEnvironment, seconds: float) -> float:
-    first = _store_events(bench, int(MAX_REQUESTS_PER_SECOND * seconds))
+    first = store_events(bench, int(MAX_REQUESTS_PER_SECOND * seconds))
     steps = [f"{_statement(name)}{CAPTURE_COMMANDS.get(name, ';')}" for name in STATEMENTS]
     script = "\n".join(
         [
@@ -155,9 +155,9 @@ def _baseline(bench: BenchEnvironment, seconds: float) -> float:
 
 def _process_events(bench: BenchEnvironment, seconds: float) -> Measurement:
     count = int(MAX_REQUESTS_PER_SECOND * seconds)
-    first = _store_events(bench, count)
+    first = store_events(bench, count)
     url = f"{bench.handler_url}/events/process_record"
-    requests = [_request(url, event_id) for event_id in range(first, first + count)]
+    requests = [process_request(url, event_id) for event_id in range(first, first + count)]
     return uvloop.run(closed_loop(url, iter(requests), CONCURRENT_CLIENTS, seconds))
 
 
@@ -167,7 +167,7 @@ def _statement(name: str) -> str:
     return re.sub(r"%\((\w+)\)s", lambda match: EXPRESSIONS[match[1]], text)
 
 
-def _store_events(bench: BenchEnvironment, count: int) -> int:
+def store_events(bench: BenchEnvironment, count: int) -> int:
     """Store `count` received leads of new customers; return the first of their consecutive ids."""
     with psycopg.connect(bench.database_url, autocommit=True) as db_connection:
         db_connection.execute("DELETE FROM hdb_catalog.event_log")
@@ -188,7 +188,7 @@ def _store_events(bench: BenchEnvironment, count: int) -> int:
     return int(first)
 
 
-def _request(url: str, event_id: int) -> bytes:
+def process_request(url: str, event_id: int) -> bytes:
     body = {
         "id": f"event-{event_id}",
         "created_at": "2026-03-04T05:06:07.123456",

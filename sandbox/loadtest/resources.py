@@ -31,7 +31,7 @@ class Sampler:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> "Sampler":
-        self._first = {name: _cpu_seconds(pid) for name, pid in self._pids.items()}
+        self._first = {name: cpu_seconds_of_tree(pid) for name, pid in self._pids.items()}
         self._last = dict(self._first)
         self._at = time.time()
         self._thread.start()
@@ -49,7 +49,7 @@ class Sampler:
     def _sample(self) -> None:
         now = time.time()
         for name, pid in self._pids.items():
-            usage, cpu, memory = self.usage[name], _cpu_seconds(pid), _memory_mb(pid)
+            usage, cpu, memory = self.usage[name], cpu_seconds_of_tree(pid), _memory_mb(pid)
             cores = (cpu - self._last[name]) / (now - self._at)
             usage.samples.append((round(now, 1), round(cores, 2), round(memory, 1)))
             usage.cpu_seconds = cpu - self._first[name]
@@ -69,7 +69,7 @@ def _tree(pid: int) -> Iterator[int]:
         yield from _tree(int(child))
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds_of_tree(pid: int) -> float:
     """Return the CPU time of a process, its running children, and those that ended and were waited for."""
     ticks = 0
     for each in _tree(pid):

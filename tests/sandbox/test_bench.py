@@ -107,3 +107,23 @@ def test_pgbench_gets_the_password_in_its_environment(
     assert rate == 1.5
     assert "pass-word" not in (tmp_path / "pgbench.arguments").read_text()
     assert (tmp_path / "pgbench.environment").read_text() == "owner pass-word bench\n"
+
+
+def test_the_costs_of_work_at_two_sizes_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The delay is for PostgreSQL's statistics; without it a count of blocks may be of an earlier piece."""
+    monkeypatch.setattr("sandbox.bench.scale.STATISTICS_DELAY_SECONDS", 0)
+    monkeypatch.setattr("sandbox.bench.scale.SCRAPE_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("sandbox.bench.scale.REQUESTS", 5)
+    monkeypatch.setattr("sandbox.bench.scale.TICKS", 1)
+    printed = CliRunner().invoke(app, ["scale", "--sizes", "1000,2000", "--json"])
+    result = json.loads(printed.stdout)
+    assert {"ingest", "process", "poll", "retry", "scrape"} <= result["costs"].keys()
+    assert all(found.keys() == {"1000", "2000"} for found in result["costs"].values())
+    assert printed.exit_code == is_above_a_bar(result)
+
+
+@pytest.mark.parametrize("sizes", ["many", "2000,1000", "1000,1000", "999", "1000,20000001"])
+def test_sizes_that_do_not_rise_are_refused(sizes: str) -> None:
+    refused = CliRunner().invoke(app, ["scale", "--sizes", sizes], env={"COLUMNS": "200"})
+    assert refused.exit_code == 2
+    assert "--sizes" in refused.output
