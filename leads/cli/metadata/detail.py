@@ -24,12 +24,17 @@ def changed_places(wanted: Any, held: Any) -> Iterator[tuple[str, Any, Any]]:
 
 
 def describe_places(wanted: Any, held: Any) -> str:
-    """Return the paths of what differs. Values are left out: a header of the engine may hold a secret."""
-    found = []
+    """Return the paths of what differs, each meaning once.
+
+    Values are left out: a header of the engine may hold a secret.
+    """
+    found, told = [], set()
     for path, _, theirs in changed_places(wanted, held):
         place = path.lstrip(".")
         explained = EXPLAINED.get(place.rpartition(".")[2]) if theirs is None else None
-        found.append(f"{place} ({explained})" if explained else place)
+        meaning = "the same" if explained in told else explained
+        found.append(f"{place} ({meaning})" if meaning else place)
+        told.add(explained)
     return "; ".join(found)
 
 
