@@ -110,7 +110,7 @@ def test_an_event_is_found_by_its_key(filled: psycopg.Connection, name: str) -> 
         ("outbox/claim_notifications", "pk_pancake_webhook_event"),
         ("retry_failed/list_unnotified", "ix_pancake_webhook_event_unnotified"),
         ("unassigned_tickets/store_choice", "pk_pancake_webhook_event"),
-        ("unassigned_tickets/set_owner", "ticket_pkey"),
+        ("locked_tickets/set_owner", "ticket_pkey"),
         ("retry_failed/count_given_up", "ix_pancake_webhook_event_given_up"),
         ("pancake_lists/load_events", "uq_pancake_webhook_event_identity"),
         ("pancake_lists/fill_held", "uq_pancake_webhook_event_identity"),

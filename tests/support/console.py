@@ -113,8 +113,7 @@ class Console:
             "session_variables": session or ADMIN,
         }
         row = self.harness.one(
-            "INSERT INTO hdb_catalog.event_log (trigger_name, payload)"
-            " VALUES (%s, %s) RETURNING id",
+            "INSERT INTO hdb_catalog.event_log (trigger_name, payload) VALUES (%s, %s) RETURNING id",
             TRIGGER,
             json.dumps(payload),
         )
