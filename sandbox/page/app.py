@@ -69,7 +69,8 @@ class Page:
             "/leads/held": buttons.process_held,
             "/leads/{event_id:int}/again": buttons.process_again,
             "/samples/{name}": buttons.send_sample,
-            "/switches/{name}/{state}": buttons.turn,
+            "/switches/{kind}/{state}": buttons.turn,
+            "/sources/{source_id}/{state}": buttons.turn_source,
             "/parts/{name}/{action}": buttons.run_part,
         }
         return Starlette(
