@@ -119,10 +119,11 @@ def _key(story: Story) -> str:
 
 
 def _load(db: DbSession, search: Search, digester: Digester | None) -> list[Story]:
-    name, params = load_events_statement(search, digester)
+    now = datetime.now(UTC)
+    name, params = load_events_statement(search, digester, now)
     cursor = db.cursor(row_factory=class_row(StoredEvent))
     events = cursor.execute(QUERIES[name], params).fetchall()
-    return tell_stories(events, datetime.now(UTC))
+    return tell_stories(events, now)
 
 
 def _follow(

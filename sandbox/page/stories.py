@@ -75,15 +75,15 @@ def load_view(database_url: str) -> View:
 def _load_leads(db: DbSession) -> list[Lead]:
     now, rows = datetime.now(UTC), db.execute(_NEWEST).fetchall()
     with db.pipeline():
-        found = [_trace(db, row["id"]) for row in rows]
+        found = [_trace(db, row["id"], now) for row in rows]
     stories = [tell_stories(cursor.fetchall(), now)[0] for cursor in found]
     return [
         Lead(row["id"], row["status"], row["name"], story) for row, story in zip(rows, stories, strict=True)
     ]
 
 
-def _trace(db: DbSession, event_id: int) -> Any:
+def _trace(db: DbSession, event_id: int, now: datetime) -> Any:
     """Send the statement of `leads trace` for an event; return the cursor."""
     search = Search(text="", event_id=event_id, phones=(), typed=None)
-    name, params = load_events_statement(search, None)
+    name, params = load_events_statement(search, None, now)
     return db.cursor(row_factory=class_row(StoredEvent)).execute(QUERIES[name], params)

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from leads.domain.trace.decisions import RESULTS, decision_steps
 from leads.domain.trace.people import UNSENT, notification_steps, ticket_steps
 from leads.domain.trace.reasons import ERRORS, HELD, REJECTED, arrival_steps, state_step
 from leads.domain.trace.search import read_search
-from leads.domain.trace.step import duration, listed
+from leads.domain.trace.step import clock_time, duration, listed
 from leads.domain.trace.story import tell_stories
 from tests.support.stored_event import EVENT, NOW, TICKET, text_of
 
@@ -154,6 +154,40 @@ def test_a_notification_says_who_gets_it_and_whether_it_was_accepted(
             99,
             "TK000017: new, Hạnh; answered after 31 min (SLA 30 min, too late)",
         ),
+        (
+            {"business_minutes": 45.0},
+            45,
+            "TK000017: new, Hạnh; unanswered, 15 min late; managers told at 2026-11-26 03:00:00",
+        ),
+        (
+            {"business_minutes": 0.0},
+            20,
+            "TK000017: new, Hạnh; unanswered, by the clock due in 10 min, by business hours due in 30 min",
+        ),
+        (
+            {"business_minutes": 25.0},
+            600,
+            "TK000017: new, Hạnh; unanswered, by the clock 9 h late, by business hours due in 5 min;"
+            " managers told at 2026-11-26 03:00:00",
+        ),
+        (
+            {"business_minutes": 40.0},
+            600,
+            "TK000017: new, Hạnh; unanswered, by the clock 9 h late, by business hours 10 min late;"
+            " managers told at 2026-11-26 03:00:00",
+        ),
+        (
+            {"first_response_at": (NOW + timedelta(hours=9)).isoformat(), "business_minutes": 12.0},
+            999,
+            "TK000017: new, Hạnh; answered after 9 h by the clock, 12 min by business hours"
+            " (SLA 30 min, too late by the clock)",
+        ),
+        (
+            {"first_response_at": (NOW + timedelta(hours=9)).isoformat(), "business_minutes": 50.0},
+            999,
+            "TK000017: new, Hạnh; answered after 9 h by the clock, 50 min by business hours"
+            " (SLA 30 min, too late)",
+        ),
     ],
 )
 def test_the_ticket_says_who_owns_it_and_how_it_stands_against_the_sla(
@@ -248,6 +282,11 @@ def test_rows_of_one_lead_make_one_story() -> None:
         ("ticket_created", ("TK000017",), True),
         ("received", (), False),
     ]
+
+
+def test_a_time_in_a_text_is_in_utc_whatever_the_zone_of_the_server() -> None:
+    saigon = timezone(timedelta(hours=7))
+    assert clock_time(NOW.astimezone(saigon)) == clock_time(NOW) == "2026-11-26 03:00:00"
 
 
 def test_spans_and_lists_are_short() -> None:
