@@ -11,6 +11,7 @@ from rich.console import Console
 from leads.adapters.settings import read_operator_settings
 from leads.cli.status.looking import MAY_HAVE, NEEDS, Watcher
 from leads.cli.status.state import load_state
+from leads.services.cron_runs import CRONS
 from sandbox.bench.bars import print_result
 from sandbox.bench.commands import Meter, measure_command
 from sandbox.bench.environment import describe_machine
@@ -47,7 +48,7 @@ FILL = (
     """
     INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome)
     SELECT n.name, t.at, t.at, t.at, 'succeeded'
-    FROM unnest('{sync_sources,check_connection,retry_failed,check_sla,poll_records}'::text[]) AS n (name)
+    FROM unnest(%(crons)s::text[]) AS n (name)
     CROSS JOIN generate_series(now() - interval '30 days', now(), interval '5 minutes') AS t (at)
     """,
     "RESET session_replication_role",
@@ -92,5 +93,5 @@ def _read_tables(database_url: str) -> None:
 def _fill(database_url: str, events: int) -> None:
     with psycopg.connect(database_url, autocommit=True) as db_connection:
         for statement in FILL:
-            params = {"events": events, "days": DAYS} if "%(events)s" in statement else None
-            db_connection.execute(statement.encode(), params)
+            params = {"events": events, "days": DAYS, "crons": list(CRONS)}
+            db_connection.execute(statement.encode(), params if "%(" in statement else None)

@@ -176,7 +176,7 @@ CASES: dict[str, Case] = {
     "A notification that was given up": given_up_notification,
     "An event that retention emptied": emptied,
     "A customer who returns to the former owner": former_owner,
-    "Every member of the roster has the most tickets of a day": all_at_daily_cap,
+    "Every member of the roster has reached the daily cap": all_at_daily_cap,
     "A ticket that was recalled": recalled_ticket,
     "A ticket that waits over the holidays": in_holidays,
 }

@@ -9,7 +9,7 @@ from leads.domain.trace.stored import StoredEvent, list_at, text_at, time_at, va
 
 UNSENT: Mapping[str, str] = {
     "refused": "the service refused it",
-    "unreached": "the service was not reached",
+    "unreached": "Hasura, or the service behind it, was not reached",
     "unknown": "the service did not answer",
     "no_recipients": "it has no recipients",
 }

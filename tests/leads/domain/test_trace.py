@@ -123,7 +123,7 @@ def test_what_a_version_left_for_people_to_look_at_is_noted() -> None:
         ),
         (
             {"notify_error": "unreached", "notify_given_up_at": NOW},
-            "Hạnh: new_lead, given up: the service was not reached",
+            "Hạnh: new_lead, given up: Hasura, or the service behind it, was not reached",
         ),
     ],
 )
@@ -210,14 +210,14 @@ def test_a_layer_a_corrected_phone_and_an_earlier_hold_are_told() -> None:
 @pytest.mark.parametrize("held_by", HELD)
 def test_what_holds_an_event_is_named(held_by: str) -> None:
     status = "skipped_kill_switch" if held_by == "kill_switch" else "skipped_source_disabled"
-    step = state_step(replace(EVENT, status=status, evidence={"held_by": held_by}, held_at=NOW))
+    step = state_step(replace(EVENT, status=status, evidence={"held_by": held_by}, held_at=NOW), NOW)
     assert step.text == f"{status}: {HELD[held_by]}"
 
 
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"status": "dead_letter", "error_code": "internal"}, "leads replay 17"),
+        ({"status": "dead_letter", "error_code": "claim_expired"}, "leads replay 17"),
         ({"status": "dead_letter", "error_code": "erased"}, NOTHING),
         ({"status": "skipped_kill_switch"}, "leads replay 17"),
         (
@@ -259,6 +259,10 @@ def test_what_holds_an_event_is_named(held_by: str) -> None:
             },
             "raise a limit, or put somebody into the roster or on duty: retry_failed assigns it then",
         ),
+        (
+            {"status": "dead_letter", "error_code": "internal"},
+            "mend what the handlers' log says under that digest, then: leads replay 17",
+        ),
         ({"ticket": None}, "leads replay 17 --force opens a new ticket"),
         ({"outcome": "record_deleted"}, NOTHING),
         ({}, NOTHING),
@@ -268,8 +272,20 @@ def test_the_next_step_is_a_command_where_one_helps(changes: dict[str, Any], tex
     assert next_step([replace(EVENT, **changes)]) == text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (60, "ingested: a handler works on it"),
+        (61, "ingested: the handler stopped: its claim of 1 min has ended"),
+    ],
+)
+def test_a_handler_that_stopped_is_told_from_one_that_works(seconds: int, text: str) -> None:
+    step = state_step(replace(EVENT, status="ingested"), NOW + timedelta(seconds=seconds))
+    assert (step.kind, step.text) == ("waits", text)
+
+
 def test_a_dead_letter_is_past_once_a_later_version_was_applied() -> None:
-    dead = replace(EVENT, id=16, status="dead_letter", error_code="internal")
+    dead = replace(EVENT, id=16, status="dead_letter", error_code="claim_expired")
     assert next_step([dead, EVENT]) == NOTHING
     assert next_step([dead, replace(EVENT, outcome="stale")]) == "leads replay 16"
 
