@@ -44,7 +44,7 @@ BREAKAGES = (
         "event trigger",
         "SQL trigger .* is missing",
     ),
-    Breakage("the SQL trigger is disabled", breaking.without_sql_triggers, "event trigger", "no event"),
+    Breakage("the SQL trigger is disabled", breaking.without_sql_triggers, "event trigger", "is disabled"),
     Breakage(
         "our event trigger was saved in the console",
         metadata("pg_create_event_trigger", **TRIGGER_SAVED_IN_CONSOLE),

@@ -10,6 +10,7 @@ NAMING = ("name", "role")
 """The keys that name an item of a list: of columns' relationships, triggers and headers, of permissions."""
 
 EXPLAINED = {
+    "event_triggers": "the table has no event trigger on the engine",
     "payload": (
         "all columns are delivered, and Hasura's event log gets whole rows with personal data:"
         " the console drops this list when it saves an event trigger"
