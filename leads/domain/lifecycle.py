@@ -29,11 +29,10 @@ TRANSITIONS: dict[str, frozenset[str]] = {
 }
 
 STATES = frozenset(TRANSITIONS)
-
-CLAIM_LEASE = timedelta(seconds=60)
-"""How long an ingested event is left to its handler; the database refuses to release it earlier."""
 REPLAYED_BY_MANUAL_INVOCATION = frozenset({FAILED, DEAD_LETTER}) | _SKIPPED
 """States in which "Invoke" in the Hasura console replays the event."""
+CLAIM_LEASE = timedelta(seconds=60)
+"""How long an ingested event is left to its handler; the database refuses to release it earlier."""
 
 
 def is_allowed(old: str | None, new: str) -> bool:

@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from leads.domain.errors import IntegrationError
 from leads.domain.reasons import connection_reason
 from sandbox.page.buttons import Buttons, Refused
 from sandbox.page.render import live_part, page
@@ -105,7 +106,7 @@ class Page:
                 return refused
             try:
                 note = await asyncio.to_thread(partial(press, **request.path_params))
-            except Refused as error:
+            except (Refused, IntegrationError) as error:
                 note = f"That did not work: {error}."
             except (httpx.HTTPError, psycopg.Error) as error:
                 note = f"That did not work: {connection_reason(error)}."

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from psycopg import Cursor
+
 from leads.adapters.db_session import DbSession, class_row, open_session
 from leads.adapters.queries import QUERIES
 from leads.domain.trace.search import Search
@@ -82,7 +84,7 @@ def _load_leads(db: DbSession) -> list[Lead]:
     ]
 
 
-def _trace(db: DbSession, event_id: int, now: datetime) -> Any:
+def _trace(db: DbSession, event_id: int, now: datetime) -> Cursor[StoredEvent]:
     """Send the statement of `leads trace` for an event; return the cursor."""
     search = Search(text="", event_id=event_id, phones=(), typed=None)
     name, params = load_events_statement(search, None, now)

@@ -82,11 +82,10 @@ def find_missing_triggers(engine: Engine, source: str, pieces: Mapping[Key, Any]
     """
     fires = {(table, name): is_on == "t" for table, name, is_on in engine.run_sql(TRIGGERS, source)}
     return [
-        f"the SQL trigger {name} is {'disabled' if key in fires else 'missing'} on table {table}:"
+        f"the SQL trigger {name} is {'disabled' if (table, name) in fires else 'missing'} on table {table}:"
         f" its rows make no event. {REINSTALL}"
-        for key in _sql_triggers(pieces)
-        if not fires.get(key)
-        for table, name in [key]
+        for table, name in _sql_triggers(pieces)
+        if not fires.get((table, name))
     ]
 
 

@@ -48,7 +48,7 @@ def _of_pending(event: StoredEvent) -> str:
     if event.error_code == "invalid_phone":
         return f"{replay} --corrected-phone PHONE"
     if event.error_code == "internal":
-        return f"mend what the handlers' log says under that digest, then: {replay}"
+        return f"find that digest in the handlers' log, mend the cause, then: {replay}"
     if event.error_code in REPLAYED_AS_IT_IS:
         return replay
     if event.error_code in ("test_ping", "erased"):

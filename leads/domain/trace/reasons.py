@@ -109,7 +109,7 @@ def _replay_text(event: StoredEvent) -> str:
     times = f" (replay {event.replay_count})" if event.replay_count > 1 else ""
     corrected = text_at(event.evidence, "corrected_phone")
     phone = f' with the phone "{corrected}"' if corrected else ""
-    forced = ", forced" if event.evidence.get("force") else ""
+    forced = ", forced" if event.evidence.keys() & {"force", "forced"} else ""
     return f"replayed{by}{phone}{forced}{times}"
 
 

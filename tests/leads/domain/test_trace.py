@@ -200,7 +200,7 @@ def test_the_ticket_says_who_owns_it_and_how_it_stands_against_the_sla(
 def test_a_layer_a_corrected_phone_and_an_earlier_hold_are_told() -> None:
     event = replace(
         EVENT, origin="reconcile", held_at=NOW, replay_count=2, replayed_by="s-1", replayed_at=NOW,
-        evidence={"corrected_phone": "0905111223", "force": True},
+        evidence={"corrected_phone": "0905111223", "forced": True},
     )  # fmt: skip
     steps = list(arrival_steps(event))
     assert [step.kind for step in steps] == ["reconcile", "held", "replay"]
@@ -261,7 +261,7 @@ def test_what_holds_an_event_is_named(held_by: str) -> None:
         ),
         (
             {"status": "dead_letter", "error_code": "internal"},
-            "mend what the handlers' log says under that digest, then: leads replay 17",
+            "find that digest in the handlers' log, mend the cause, then: leads replay 17",
         ),
         ({"ticket": None}, "leads replay 17 --force opens a new ticket"),
         ({"outcome": "record_deleted"}, NOTHING),

@@ -951,7 +951,7 @@ CREATE FUNCTION public.pancake_emptied_evidence(evidence jsonb) RETURNS jsonb
     END), '{}')
     FROM jsonb_each(evidence) AS e
     WHERE e.key IN (
-        'applied_account', 'assignment', 'cut_fields', 'digests', 'error', 'force', 'future_time', 'held_by', 'notes', 'phone',
+        'applied_account', 'assignment', 'cut_fields', 'digests', 'error', 'force', 'forced', 'future_time', 'held_by', 'notes', 'phone',
         'phone_changed', 'result', 'sla_notified_at', 'ticket_account'
     )
 $$;
