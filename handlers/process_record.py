@@ -23,6 +23,8 @@ from leads.services.process_record.table import NAME_TIMEOUT_SECONDS, name_table
 from leads.services.process_record.unclaimed import answer_unclaimed
 from leads.services.runtime import Runtime
 
+DELIVERED_COLUMNS = frozenset({"id", "status", "received_at"})
+"""The columns that our event trigger delivers."""
 _BIGINT = re.compile(r"[0-9]{1,18}")  # always less than 2^63
 
 
@@ -44,6 +46,8 @@ async def process_record(runtime: Runtime, call: EventCall) -> Answer:
     when nothing was claimed.
     """
     event_id = _event_id(call)
+    if not call.is_by_hand and call.new.keys() - DELIVERED_COLUMNS:
+        runtime.metrics.whole_row_deliveries.inc()
     try:
         if call.current_retry:
             await runtime.turns.take(event_id)

@@ -15,6 +15,7 @@ from leads.services.trace_lead import load_events_statement
 async def trace_lead(runtime: Runtime, call: ActionCall) -> Answer:
     """Answer the stories of the leads that `text` names. Raises BadRequest."""
     search = read_search(call.input.get("text"))
-    name, params = load_events_statement(search, runtime.digester)
+    now = runtime.clock.now()
+    name, params = load_events_statement(search, runtime.digester, now)
     events = await runtime.db.fetch_all(name, params, StoredEvent)
-    return document(search.text, tell_stories(events, runtime.clock.now()))
+    return document(search.text, tell_stories(events, now))

@@ -65,6 +65,9 @@ class Metrics:
             buckets=PROCESS_BUCKETS_SECONDS,
         )
         self.events = counter("pancake_events", "Processed events by outcome, others by result", ["result"])
+        self.whole_row_deliveries = counter(
+            "pancake_whole_row_deliveries", "Events with more columns of the row than our trigger delivers"
+        )
         self.notifications = counter(
             "pancake_notifications", "Notifications by result of sending", ["result"]
         )

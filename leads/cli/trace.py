@@ -26,7 +26,7 @@ POLL_SECONDS = 0.5
 TICKET, NO_TICKET, UNKNOWN = ExitCode.OK, ExitCode.FAILED, ExitCode.USAGE
 """The exit codes of this verb: a lead has a ticket, none has one, nothing is found."""
 
-NOT_FOUND = """No event has it: it did not arrive, or it was erased.
+NOT_FOUND = """No event has it: it did not arrive, came to an old or wrong URL, or was erased.
 See what the edge keeps: leads edge-spool list
 Compare a day with Pancake: leads reconcile --day DAY --dry-run"""
 
@@ -119,10 +119,11 @@ def _key(story: Story) -> str:
 
 
 def _load(db: DbSession, search: Search, digester: Digester | None) -> list[Story]:
-    name, params = load_events_statement(search, digester)
+    now = datetime.now(UTC)
+    name, params = load_events_statement(search, digester, now)
     cursor = db.cursor(row_factory=class_row(StoredEvent))
     events = cursor.execute(QUERIES[name], params).fetchall()
-    return tell_stories(events, datetime.now(UTC))
+    return tell_stories(events, now)
 
 
 def _follow(

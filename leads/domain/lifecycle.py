@@ -4,6 +4,7 @@ The database refuses every transition that is not in TRANSITIONS (function
 pancake_event_transition_allowed in migration 1777870069931); a test compares the two.
 """
 
+from datetime import timedelta
 from typing import Final
 
 RECEIVED: Final = "received"
@@ -30,6 +31,8 @@ TRANSITIONS: dict[str, frozenset[str]] = {
 STATES = frozenset(TRANSITIONS)
 REPLAYED_BY_MANUAL_INVOCATION = frozenset({FAILED, DEAD_LETTER}) | _SKIPPED
 """States in which "Invoke" in the Hasura console replays the event."""
+CLAIM_LEASE = timedelta(seconds=60)
+"""How long an ingested event is left to its handler; the database refuses to release it earlier."""
 
 
 def is_allowed(old: str | None, new: str) -> bool:

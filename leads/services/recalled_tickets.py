@@ -6,7 +6,6 @@ the event that created the ticket, the ticket and the roster, in the order of pr
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -16,7 +15,7 @@ from leads.adapters.logs import LOGGER, describe
 from leads.domain.errors import Contended
 from leads.domain.notifications import Notification, recall_notifications
 from leads.services.cron_work import CronRun
-from leads.services.outbox import SEND_LEASE
+from leads.services.locked_tickets import LockedTicket, lock_ticket
 from leads.services.process_record.roster import OwnerRequest, choose_owner, store_roster_statement
 from leads.services.runtime import Runtime
 from leads.services.sending.time_left import has_time_to_send
@@ -31,20 +30,6 @@ class _RecallableEvent:
     """A row of recalled_tickets/list_events."""
 
     id: int
-
-
-@dataclass(frozen=True, slots=True)
-class _LockedTicket:
-    """The row of recalled_tickets/lock_ticket."""
-
-    ticket_id: str
-    account_id: str | None
-    owner: str
-    former_owners: Sequence[str]
-    customer_name: str
-    phone: str
-    replay_count: int
-    roster_source_id: str | None
 
 
 async def recall_tickets(runtime: Runtime, run: CronRun) -> dict[str, object]:
@@ -81,11 +66,9 @@ async def _recall(db: Database, event_id: int, now: datetime) -> bool:
     Raises Contended, StatementError.
     """
     async with db.transaction() as transaction:
-        locked = {"id": event_id, "lease": SEND_LEASE, "now": now}
-        (rows,) = await transaction.run(("recalled_tickets/lock_ticket", locked))
-        if not rows:
+        ticket = await lock_ticket(transaction, event_id, now, is_recall=True)
+        if ticket is None or ticket.owner is None:
             return False
-        ticket = _LockedTicket(**rows[0])
         had_it = frozenset({ticket.owner, *ticket.former_owners})
         asked = OwnerRequest(ticket.roster_source_id, ticket.account_id, now, not_again=had_it)
         choice = await choose_owner(transaction, asked)
@@ -95,10 +78,12 @@ async def _recall(db: Database, event_id: int, now: datetime) -> bool:
         stored = {
             "id": event_id,
             "assignment": json.dumps(choice.evidence()),
-            "notifications": json.dumps(_notifications(ticket, choice.staff_id), ensure_ascii=False),
+            "notifications": json.dumps(
+                _notifications(ticket, ticket.owner, choice.staff_id), ensure_ascii=False
+            ),
         }
         await transaction.run(
-            ("recalled_tickets/set_owner", change | {"ticket_id": ticket.ticket_id}),
+            ticket.set_owner_statement(choice.staff_id, now),
             store_roster_statement(choice, now),
             ("recalled_tickets/store_choice", change | stored),
             commit=True,
@@ -106,7 +91,6 @@ async def _recall(db: Database, event_id: int, now: datetime) -> bool:
     return True
 
 
-def _notifications(ticket: _LockedTicket, owner: str) -> list[Notification]:
-    data = {"ticket_id": ticket.ticket_id, "customer_name": ticket.customer_name, "phone": ticket.phone}
+def _notifications(ticket: LockedTicket, former_owner: str, owner: str) -> list[Notification]:
     number = len(ticket.former_owners) + 1
-    return recall_notifications(ticket.owner, owner, data, number, ticket.replay_count)
+    return recall_notifications(former_owner, owner, ticket.data(), number, ticket.replay_count)

@@ -16,7 +16,7 @@ from leads.domain.assign import Choice
 from leads.domain.errors import Contended
 from leads.domain.notifications import Notification, new_lead_notification
 from leads.services.cron_work import CronRun
-from leads.services.outbox import SEND_LEASE
+from leads.services.locked_tickets import LockedTicket, lock_ticket
 from leads.services.process_record.roster import OwnerRequest, choose_owner, store_roster_statement
 from leads.services.runtime import Runtime
 from leads.services.sending.time_left import has_time_to_send
@@ -33,18 +33,6 @@ class _AssignableEvent:
     """A row of unassigned_tickets/list_events."""
 
     id: int
-    roster_source_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _LockedTicket:
-    """The row of unassigned_tickets/lock_ticket."""
-
-    ticket_id: str
-    account_id: str | None
-    customer_name: str
-    phone: str
-    replay_count: int
     roster_source_id: str | None
 
 
@@ -116,33 +104,30 @@ async def _assign(db: Database, event_id: int, now: datetime) -> Choice | None:
     A choice without a member changes nothing. Raises Contended, StatementError.
     """
     async with db.transaction() as transaction:
-        (rows,) = await transaction.run(
-            ("unassigned_tickets/lock_ticket", {"id": event_id, "lease": SEND_LEASE})
-        )
-        if not rows:
+        ticket = await lock_ticket(transaction, event_id, now, is_recall=False)
+        if ticket is None:
             return None
-        ticket = _LockedTicket(**rows[0])
         asked = OwnerRequest(ticket.roster_source_id, ticket.account_id, now)
         choice = await choose_owner(transaction, asked)
         if choice.staff_id:
-            owner = {"owner": choice.staff_id, "now": now}
             stored = {
                 "id": event_id,
+                "owner": choice.staff_id,
+                "now": now,
                 "assignment": json.dumps(choice.evidence()),
                 "notifications": json.dumps([_notification(ticket, choice.staff_id)], ensure_ascii=False),
             }
             await transaction.run(
-                ("unassigned_tickets/set_owner", owner | {"ticket_id": ticket.ticket_id}),
+                ticket.set_owner_statement(choice.staff_id, now),
                 store_roster_statement(choice, now),
-                ("unassigned_tickets/store_choice", owner | stored),
+                ("unassigned_tickets/store_choice", stored),
                 commit=True,
             )
     return choice
 
 
-def _notification(ticket: _LockedTicket, owner: str) -> Notification:
-    data = {"ticket_id": ticket.ticket_id, "customer_name": ticket.customer_name, "phone": ticket.phone}
-    return new_lead_notification(owner, data, ticket.replay_count)
+def _notification(ticket: LockedTicket, owner: str) -> Notification:
+    return new_lead_notification(owner, ticket.data(), ticket.replay_count)
 
 
 def _log_failed(failed: Sequence[tuple[int, Exception]]) -> None:

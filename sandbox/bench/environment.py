@@ -57,11 +57,12 @@ class BenchEnvironment:
         return cpu_seconds(self.handler.pid)
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a process has used so far."""
+def cpu_seconds(pid: int, *, with_ended_children: bool = False) -> float:
+    """Return the CPU time that a process has used so far. Raises FileNotFoundError if it has ended."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    # utime and stime: fields 14 and 15 of proc(5), of which the first two are cut off above.
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    # utime, stime, cutime, cstime: fields 14 to 17 of proc(5), of which the first two are cut off above.
+    counted = fields[11:15] if with_ended_children else fields[11:13]
+    return sum(map(int, counted)) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

@@ -1,20 +1,19 @@
 """`scripts/bench status`: how long `leads status` looks at a running system with many events."""
 
-import json
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
-from statistics import quantiles
+from functools import partial
 from typing import Annotated
 
 import psycopg
 import typer
 from rich.console import Console
 
-from leads.adapters.db_session import open_session
 from leads.adapters.settings import read_operator_settings
 from leads.cli.status.looking import MAY_HAVE, NEEDS, Watcher
-from leads.cli.status.state import read_state
+from leads.cli.status.state import load_state
+from leads.services.cron_runs import CRONS
+from sandbox.bench.bars import print_result
+from sandbox.bench.commands import Meter, measure_command
 from sandbox.bench.environment import describe_machine
 from sandbox.postgres.server import Cluster
 from sandbox.stack.stack import Sandbox
@@ -49,7 +48,7 @@ FILL = (
     """
     INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome)
     SELECT n.name, t.at, t.at, t.at, 'succeeded'
-    FROM unnest('{sync_sources,check_connection,retry_failed,check_sla,poll_records}'::text[]) AS n (name)
+    FROM unnest(%(crons)s::text[]) AS n (name)
     CROSS JOIN generate_series(now() - interval '30 days', now(), interval '5 minutes') AS t (at)
     """,
     "RESET session_replication_role",
@@ -60,12 +59,13 @@ FILL = (
 def status(
     events: Annotated[int, typer.Option(help="Number of events.", min=1000)] = 1_000_000,
     looks: Annotated[int, typer.Option(help="Number of looks.", min=10)] = 60,
-    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Fill the sandbox with events of 30 days, look at it again and again, and measure each look.
 
-    One look asks database, engine, handlers and edge at the same time; Pancake once a minute. The start of
-    the program is not in it.
+    `look`: what the command does once it has started, with its connections: it asks database, engine,
+    handlers and edge at the same time, Pancake once a minute. `tables`: the part that reads our tables.
+    `command`: whole commands, with the start of Python. Exit code 1: p95 of a look is above its bar.
     """
     console = Console(stderr=True)
     with Cluster(durable=False) as cluster, Sandbox(cluster) as sandbox:
@@ -73,34 +73,25 @@ def status(
             _fill(sandbox.database_url, events)
         settings = read_operator_settings(*NEEDS, may_have=MAY_HAVE, environment=sandbox.environment())
         watcher = Watcher(settings, "default")
-        whole = [_measure(watcher.look) for _ in range(looks)]
-        with open_session(sandbox.database_url, "bench") as db:
-            tables = [_measure(lambda: read_state(db, datetime.now(UTC))) for _ in range(looks)]
-    result = {"events": events, "looks": looks, **_describe("look", whole), **_describe("tables", tables)}
-    if not as_json:
-        console.print(describe_machine())
-    typer.echo(json.dumps(result))
+        meter = Meter(cluster, sandbox.database_url)
+        result = {
+            "events": events,
+            "looks": looks,
+            **meter.measure("look", [watcher.look] * looks),
+            **meter.measure("tables", [partial(_read_tables, sandbox.database_url)] * looks),
+            **measure_command(["status"], sandbox.environment()),
+            "bars": {"look_p95_ms": 300},
+            "machine": describe_machine(),
+        }
+    print_result(result, as_json)
+
+
+def _read_tables(database_url: str) -> None:
+    load_state(database_url, datetime.now(UTC))
 
 
 def _fill(database_url: str, events: int) -> None:
     with psycopg.connect(database_url, autocommit=True) as db_connection:
         for statement in FILL:
-            params = {"events": events, "days": DAYS} if "%(events)s" in statement else None
-            db_connection.execute(statement.encode(), params)
-
-
-def _measure(work: Callable[[], object]) -> float:
-    """Return how many milliseconds a call takes."""
-    started = time.perf_counter()
-    work()
-    return (time.perf_counter() - started) * 1000
-
-
-def _describe(name: str, milliseconds: list[float]) -> dict[str, float]:
-    """Return median, 95th percentile and maximum."""
-    cuts = quantiles(milliseconds, n=20)
-    return {
-        f"{name}_p50_ms": round(cuts[9], 1),
-        f"{name}_p95_ms": round(cuts[18], 1),
-        f"{name}_max_ms": round(max(milliseconds), 1),
-    }
+            params = {"events": events, "days": DAYS, "crons": list(CRONS)}
+            db_connection.execute(statement.encode(), params if "%(" in statement else None)

@@ -1,22 +1,22 @@
 """`scripts/bench trace`: how long `leads trace` takes to find and tell leads among many stored events."""
 
 import random
-import statistics
-import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import psycopg
 import typer
-from psycopg.rows import class_row
 from rich.console import Console
 
+from leads.adapters.db_session import class_row, open_session
 from leads.adapters.queries import QUERIES
 from leads.domain.trace.search import read_search
 from leads.domain.trace.stored import StoredEvent
 from leads.domain.trace.story import tell_stories
 from leads.services.trace_lead import load_events_statement
 from sandbox.bench.bars import print_result
+from sandbox.bench.commands import Meter, measure_command
 from sandbox.bench.environment import describe_machine
 from sandbox.postgres.database import install_diva, migrate
 from sandbox.postgres.server import Cluster
@@ -79,7 +79,9 @@ def trace(
 ) -> None:
     """Measure searches by phone, record, ticket, event and by a phone that cannot be read.
 
-    Exit code 1: p95 is above its bar.
+    `trace`: what the command does once it has started, from connecting to the told stories. `connect`: the
+    part until the session is open. `command`: whole commands, with the start of Python.
+    Exit code 1: p95 of a trace is above its bar.
     """
     console = Console(stderr=True)
     with Cluster(durable=False) as cluster:
@@ -90,18 +92,19 @@ def trace(
             console.print(f"storing {events:,} events ...")
             for statement in FILL:
                 db_connection.execute(statement.encode(), {"events": events} if "%(" in statement else None)
-            searches = _searches(events, traces + WARM_UP_TRACES)
-            seconds = [_measure(db_connection, text) for text in searches][WARM_UP_TRACES:]
-    milliseconds = sorted(1000 * second for second in seconds)
-    result: dict[str, Any] = {
-        "events": events,
-        "traces": traces,
-        "p50_ms": round(statistics.median(milliseconds), 1),
-        "p95_ms": round(statistics.quantiles(milliseconds, n=20)[-1], 1),
-        "max_ms": round(milliseconds[-1], 1),
-        "bars": {"p95_ms": 300},
-        "machine": describe_machine(),
-    }
+        searches = _searches(events, WARM_UP_TRACES + traces)
+        for text in searches[:WARM_UP_TRACES]:
+            _trace(url, text)
+        meter = Meter(cluster, url)
+        result: dict[str, Any] = {
+            "events": events,
+            "traces": traces,
+            **meter.measure("trace", [partial(_trace, url, text) for text in searches[WARM_UP_TRACES:]]),
+            **meter.measure("connect", [partial(_connect, url)] * traces),
+            **measure_command(["trace", searches[0]], {"DATABASE_URL": url}),
+            "bars": {"trace_p95_ms": 300},
+            "machine": describe_machine(),
+        }
     print_result(result, as_json)
 
 
@@ -120,13 +123,16 @@ def _searches(events: int, number: int) -> list[str]:
     return texts
 
 
-def _measure(db_connection: psycopg.Connection, text: str) -> float:
-    """Return the seconds from the text to its stories, as the command does it in an open session."""
-    start = time.perf_counter()
-    name, params = load_events_statement(read_search(text), None)
-    cursor = db_connection.cursor(row_factory=class_row(StoredEvent))
-    stories = tell_stories(cursor.execute(QUERIES[name], params).fetchall(), datetime.now(UTC))
-    seconds = time.perf_counter() - start
+def _trace(url: str, text: str) -> None:
+    """Search as the command does, with a session of its own."""
+    now = datetime.now(UTC)
+    with open_session(url, "bench") as db:
+        name, params = load_events_statement(read_search(text), None, now)
+        cursor = db.cursor(row_factory=class_row(StoredEvent))
+        stories = tell_stories(cursor.execute(QUERIES[name], params).fetchall(), now)
     if bool(stories) is text.startswith("no-"):
         raise RuntimeError(f"{text}: {len(stories)} leads were found")
-    return seconds
+
+
+def _connect(url: str) -> None:
+    open_session(url, "bench").close()

@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from leads.domain.errors import IntegrationError
 from leads.domain.reasons import connection_reason
 from sandbox.page.buttons import Buttons, Refused
 from sandbox.page.render import live_part, page
@@ -69,7 +70,8 @@ class Page:
             "/leads/held": buttons.process_held,
             "/leads/{event_id:int}/again": buttons.process_again,
             "/samples/{name}": buttons.send_sample,
-            "/switches/{name}/{state}": buttons.turn,
+            "/switches/{kind}/{state}": buttons.turn,
+            "/sources/{source_id}/{state}": buttons.turn_source,
             "/parts/{name}/{action}": buttons.run_part,
         }
         return Starlette(
@@ -104,7 +106,7 @@ class Page:
                 return refused
             try:
                 note = await asyncio.to_thread(partial(press, **request.path_params))
-            except Refused as error:
+            except (Refused, IntegrationError) as error:
                 note = f"That did not work: {error}."
             except (httpx.HTTPError, psycopg.Error) as error:
                 note = f"That did not work: {connection_reason(error)}."

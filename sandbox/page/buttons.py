@@ -2,18 +2,30 @@
 
 import json
 import threading
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import httpx
 import psycopg
-from psycopg import sql
 
+from leads.adapters.db_session import open_session
+from leads.cli.failures import CommandFailed
+from leads.cli.replay.action import ReplayAction
+from leads.domain.errors import IntegrationError
+from leads.services import switches
+from leads.services.switches import Setting
 from sandbox.page.render import CHAIN
 from sandbox.payloads import load_samples
 from sandbox.stack.services import NotReady
 from sandbox.stack.stack import Sandbox
 
-SWITCHES = {"kill_switch": "Kill switch", "processing_paused": "Pause"}
+SETTINGS: Mapping[str, tuple[str, Setting]] = {
+    "kill": ("Kill switch", "kill_switch"),
+    "pause": ("Pause", "processing_paused"),
+}
+STATES = ("on", "off")
+HELD = ("skipped_kill_switch", "skipped_source_disabled")
+REASON = "pressed on the sandbox's page"
 JSON = {"Content-Type": "application/json"}
 TIMEOUT_SECONDS = 10
 
@@ -74,31 +86,35 @@ class Buttons:
         raise Refused("there is no such sample")
 
     def process_again(self, event_id: int) -> str:
-        """Set an event to received, as a person does in the console."""
-        with psycopg.connect(self.database_url) as db_connection:
-            try:
-                done = db_connection.execute(
-                    "UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", [event_id]
-                ).rowcount
-            except psycopg.errors.CheckViolation as error:
-                raise Refused("it is being processed") from error
-        return f"Event {event_id} is processed again." if done else "There is no such event."
+        """Replay an event by the action, as `leads replay` and Settings do."""
+        report = self._replay({"ids": [event_id]})
+        if report["refused"]:
+            raise Refused(f"event {event_id} was refused: {report['refused'][0]['reason']}")
+        return f"Event {event_id} is processed again."
 
     def process_held(self) -> str:
-        """Set all held events to received."""
-        with psycopg.connect(self.database_url) as db_connection:
-            done = db_connection.execute(
-                "UPDATE pancake_webhook_event SET status = 'received' WHERE status LIKE 'skipped%'"
-            ).rowcount
+        """Replay all held events."""
+        done = sum(self._replay({"filter": {"status": status}})["replayed"] for status in HELD)
         return f"{done} held {'lead is' if done == 1 else 'leads are'} processed again."
 
-    def turn(self, name: str, state: str) -> str:
-        if name not in SWITCHES or state not in ("on", "off"):
+    def turn(self, kind: str, state: str) -> str:
+        """Turn the kill switch or the pause."""
+        if kind not in SETTINGS or state not in STATES:
             raise Refused("there is no such switch")
-        with psycopg.connect(self.database_url) as db_connection:
-            update = sql.SQL("UPDATE view_pancake_setting SET {} = %s").format(sql.Identifier(name))
-            db_connection.execute(update, [state == "on"])
-        return f"{SWITCHES[name]} is {state}."
+        title, setting = SETTINGS[kind]
+        with open_session(self.database_url, "page") as db:
+            switches.set_setting(db, setting, is_on=state == "on", reason=REASON)
+        return f"{title} is {state}."
+
+    def turn_source(self, source_id: str, state: str) -> str:
+        """Switch a source on or off; `source_id` is the id of its row."""
+        with open_session(self.database_url, "page") as db:
+            found = [each for each in switches.list_switches(db) if each.row_id == source_id]
+            if not found or state not in STATES:
+                raise Refused("there is no such source")
+            if switches.set_source(db, source_id, is_on=state == "on", reason=REASON) is None:
+                raise Refused("Pancake removed it, or it has no name yet")
+        return f"Source {found[0].name or found[0].pancake_source_id} is {state}."
 
     def run_part(self, name: str, action: str) -> str:
         """Stop a part, or start it and wait until it is ready."""
@@ -111,14 +127,24 @@ class Buttons:
             if action == "stop":
                 part.stop()
                 self._stopped.add(name)
-                return f"{CHAIN[name][0]}: stopped. Send a lead, then start it again."
+                return f"{CHAIN[name][0]}: stopped. Send a lead, then press Start."
             try:
                 part.start()
                 part.wait_ready()
             except NotReady as error:
                 raise Refused(f"{CHAIN[name][0]} does not start, see its log") from error
             self._stopped.discard(name)
-            return f"{CHAIN[name][0]}: runs again. What waited comes within a minute."
+            return f"{CHAIN[name][0]}: started again. What waited comes within a minute."
+
+    def _replay(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the report of the action. Raises Refused."""
+        self._require("hasura")
+        self._require("handlers")
+        try:
+            with ReplayAction.at(self._sandbox.hasura_url, self._sandbox.keys.admin_secret) as action:
+                return action.call(request)
+        except (CommandFailed, IntegrationError) as error:
+            raise Refused(str(error)) from error
 
     def _deliver(self, body: bytes) -> str:
         """Post a body to the edge as Pancake does; the answer is what Pancake sees."""

@@ -1,24 +1,27 @@
 """The page as HTML, written on the server. Every value is escaped."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from html import escape
-from typing import Any
-from zoneinfo import ZoneInfo
 
-from sandbox.page.stories import View, story
+from leads.services.switches import Switch
+from sandbox.page.stories import Lead, View
 from sandbox.payloads import Sample
 
-VIETNAM = ZoneInfo("Asia/Ho_Chi_Minh")
 CHAIN = {
     "pancake": ("Pancake", "where leads come from"),
-    "edge": ("edge", "checks and forwards, keeps what it cannot deliver"),
+    "edge": ("Edge", "checks and forwards, keeps what it cannot deliver"),
     "hasura": ("Hasura", "REST endpoint, event trigger, crons"),
-    "handlers": ("handlers", "our code: store, decide, write"),
-    "notifications": ("Diva's messages", "tells the staff"),
+    "handlers": ("Handlers", "our code: store, decide, write"),
+    "notifications": ("Messages", "Diva's service, tells the staff"),
 }
 """The parts in the order of a lead's way, with what each does."""
 
+SWITCHES = {
+    "kill": ("Kill switch", "leads are stored and held, no ticket is created"),
+    "pause": ("Pause", "leads are stored and wait, nothing is held"),
+}
+"""By the kind of a switch: its name, and what it does while it is on."""
 STATUS = {
     "processed": ("done", "ok"),
     "received": ("waits", "wait"),
@@ -50,7 +53,8 @@ lost.</p>
 odd phones</summary><div class="actions">{extra}</div></details></header>
 <p id="note" class="note" role="status">Nothing pressed yet.</p><main id="live">{live}</main>
 <footer>The sandbox on this machine: Pancake, Hasura and Diva are stand-ins; edge, handlers and database are
-the product's. All people are invented.</footer></body></html>"""
+the product's. All people are invented. The story of a lead is that of <code>leads trace</code>;
+times are in UTC.</footer></body></html>"""
 
 
 def live_part(view: View, parts: Mapping[str, bool], token: str, note: str = "") -> str:
@@ -62,9 +66,11 @@ def live_part(view: View, parts: Mapping[str, bool], token: str, note: str = "")
     said = f'<p class="note">{escape(note)}</p>' if note else ""
     return f"""{said}<section aria-label="The way of a lead"><h2>The way of a lead</h2>
 <ol class="chain">{chain}</ol>{_switches(view, token)}</section>
-<div class="columns"><section aria-label="Leads"><h2>Leads <small>{_counts(view)}</small> {process}</h2>
-{leads or "<p>No lead yet. Send one.</p>"}</section>
-<section aria-label="Owners"><h2>Tickets by owner</h2>{_owners(view)}</section></div>"""
+<div class="columns"><section aria-label="Leads"><div class="bar"><h2>Leads</h2>
+<small>{_counts(view)}</small>{process}</div>
+{leads or '<p class="empty">No lead yet. Send one with the button above.</p>'}</section>
+<section aria-label="Owners"><h2>Tickets by owner</h2>{_owners(view)}
+<h2>Sources</h2>{_sources(view, token)}</section></div>"""
 
 
 def _part(name: str, token: str, *, runs: bool) -> str:
@@ -78,31 +84,56 @@ def _part(name: str, token: str, *, runs: bool) -> str:
 
 
 def _switches(view: View, token: str) -> str:
-    rows = (
-        ("kill_switch", view.kill_switch, "Kill switch", "leads are stored and held, no ticket is created"),
-        ("processing_paused", view.processing_paused, "Pause", "leads are stored and wait, nothing is held"),
-    )
     items = ""
-    for name, is_on, title, meaning in rows:
-        now, then = ("on", "off") if is_on else ("off", "on")
-        button = _button(f"/switches/{name}/{then}", f"Turn {then}", token, "small")
-        items += f'<li class="{now}"><b>{title} is {now}</b><span>While on, {meaning}</span>{button}</li>'
+    for switch in view.switches:
+        if switch.kind not in SWITCHES:
+            continue
+        title, meaning = SWITCHES[switch.kind]
+        now, then = _states(switch)
+        button = _button(f"/switches/{switch.kind}/{then}", f"Turn {then}", token, "small")
+        text = f"<b>{title} is {now}{_since(switch)}</b><span>While on, {meaning}</span>"
+        items += f'<li class="{now}">{text}{button}</li>'
     return f'<ul class="switches">{items}</ul>'
 
 
-def _lead(lead: dict[str, Any], token: str) -> str:
-    word, kind = STATUS[lead["status"]]
-    steps = "".join(f"<li><time>{_time(at)}</time> {escape(sentence)}</li>" for at, sentence in story(lead))
+def _sources(view: View, token: str) -> str:
+    rows = ""
+    for switch in view.switches:
+        if switch.kind != "source" or not switch.can_be_on:
+            continue
+        now, then = _states(switch)
+        button = _button(f"/sources/{switch.row_id}/{then}", f"Turn {then}", token, "small")
+        name = escape(switch.name or switch.pancake_source_id or "")
+        rows += f"<tr><td>{name}</td><td>{now}</td><td>{button}</td></tr>"
+    return f"<table>{rows}</table><p>A lead makes a ticket if one of its sources is on.</p>"
+
+
+def _states(switch: Switch) -> tuple[str, str]:
+    """Return how a switch is, and how the button turns it."""
+    return ("on", "off") if switch.is_on else ("off", "on")
+
+
+def _since(switch: Switch) -> str:
+    return f" since {_time(switch.changed_at)}" if switch.is_on and switch.changed_at else ""
+
+
+def _lead(lead: Lead, token: str) -> str:
+    story, (word, kind) = lead.story, STATUS[lead.status]
+    steps = "".join(_step(_time(step.at), step.kind, step.text) for step in story.steps)
     again = ""
-    if lead["status"] in AGAIN:
-        again = _button(f"/leads/{lead['id']}/again", "Process again", token, "small")
-    who = escape(lead["name"] or "(no name)")
-    where = " · ".join(escape(part) for part in (lead["phone"], lead["source"]) if part)
-    ticket = f"<b>{escape(lead['ticket_code'])}</b> " if lead["ticket_code"] else ""
+    if lead.status in AGAIN:
+        again = _button(f"/leads/{lead.event_id}/again", "Process again", token, "small")
+    tickets = f"<b>{escape(', '.join(story.tickets))}</b> " if story.tickets else ""
     return (
-        f'<article class="{kind}"><h3>{who} <small>{where}</small>'
-        f'<span class="chip">{ticket}{word}</span></h3><ol>{steps}</ol>{again}</article>'
+        f'<article class="{kind}"><h3>{escape(lead.name or "(no name)")}'
+        f'<span class="chip">{tickets}{word}</span></h3>'
+        f"<ol>{steps}{_step('', 'next', story.next)}</ol>{again}</article>"
     )
+
+
+def _step(at: str, kind: str, text: str) -> str:
+    """Return a line of a story, as `leads trace` prints it."""
+    return f"<li><time>{at}</time><b>{escape(kind)}</b><span>{escape(text)}</span></li>"
 
 
 def _counts(view: View) -> str:
@@ -130,4 +161,4 @@ def _button(action: str, label: str, token: str, kind: str = "") -> str:
 
 
 def _time(at: datetime | None) -> str:
-    return at.astimezone(VIETNAM).strftime("%H:%M:%S") if at else ""
+    return f"{at.astimezone(UTC):%H:%M:%S}" if at else ""

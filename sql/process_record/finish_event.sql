@@ -1,6 +1,6 @@
 -- Finish the event with its result, and claim its notifications for this handler; unsent older ones are kept.
 -- A replay that changes nothing keeps the recorded result and what was sent. The event that created its ticket stays that event.
--- applied_at is the database's: it orders the versions that different handlers applied.
+-- Of `force` in the evidence `forced` is left. applied_at is the database's: it orders the versions that different handlers applied.
 -- Returns one row: notify_claimed_at. Relies on pk_pancake_webhook_event.
 UPDATE public.pancake_webhook_event
 SET
@@ -15,7 +15,7 @@ SET
     account_id = CASE WHEN %(changes)s THEN %(account_id)s::uuid ELSE COALESCE(account_id, %(account_id)s::uuid) END,
     ticket_id = CASE WHEN %(changes)s THEN %(ticket_id)s::uuid ELSE COALESCE(ticket_id, %(ticket_id)s::uuid) END,
     assignee_id = CASE WHEN %(changes)s THEN %(assignee_id)s::uuid ELSE assignee_id END,
-    evidence = (evidence - '{force,error}'::text[])
+    evidence = (evidence - '{force,forced,error}'::text[]) || CASE WHEN evidence ? 'force' THEN '{"forced": true}' ELSE '{}' END::jsonb
         || CASE WHEN %(changes)s OR NOT evidence ? 'phone' THEN %(evidence)s::jsonb ELSE %(evidence)s::jsonb - 'phone' END,
     notifications = CASE
         WHEN %(notifications)s::jsonb = '[]'::jsonb THEN notifications

@@ -1,7 +1,7 @@
 -- Count the events that are not processed, by status: at most `most` of those that wait, of the failed and of the held ones.
 -- Returns one row per status that has any: status, events, oldest_at (since when it waits, or arrived), late (waiting for more than
 -- five minutes, or five minutes after the time of its next attempt), last_day (those that arrived in the last 24 hours).
--- Relies on ix_pancake_webhook_event_waiting, ix_pancake_webhook_event_retry and ix_pancake_webhook_event_held.
+-- Relies on ix_pancake_webhook_event_waiting, ix_pancake_webhook_event_retry and, read alone, ix_pancake_webhook_event_held.
 WITH found AS (
     (
         -- As in kpi/load_success: not received_at, which each refire sets.

@@ -42,8 +42,7 @@ WITH customer AS (
         SELECT e.id
         FROM public.pancake_webhook_event AS e
         WHERE
-            e.record_id = l.record_id
-            AND e.connection_id = l.connection_id
+            e.record_id = l.record_id AND e.connection_id = l.connection_id
             AND CASE WHEN e.table_name IN ('account', 'contact') THEN e.table_name ELSE 'lead' END = l.table_name
         UNION ALL
         SELECT l.event_id WHERE l.event_id IS NOT NULL
@@ -74,7 +73,8 @@ CROSS JOIN public.pancake_setting() AS s
 -- One row read by its key each, whatever the planner expects.
 LEFT JOIN LATERAL (
     SELECT jsonb_build_object('code', k.code, 'status', k.status, 'owner_id', k.assignee_id, 'created_at', k.created_at,
-        'first_response_at', k.first_response_at) AS found
+        'first_response_at', k.first_response_at, 'business_minutes', public.pancake_business_minutes(
+            k.created_at, coalesce(k.first_response_at, %(now)s), s.business_hours, s.holidays)) AS found
     FROM public.ticket AS k WHERE k.id = e.ticket_id OFFSET 0
 ) AS t ON true
 ORDER BY c.newest_id DESC, e.id

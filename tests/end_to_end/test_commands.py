@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import httpx
 import pytest
@@ -69,6 +70,33 @@ def test_a_difference_from_a_sample_is_named() -> None:
     assert not any(difference.startswith(("answer", "row", "phone")) for difference in differences)
 
 
+def test_a_demo_that_goes_on_ends_with_the_address_of_its_page(cluster: Cluster) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "sandbox.demo", "--serve"],
+        cwd=ROOT, env=_environment(cluster), stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert demo.stdout is not None
+        assert_serves_the_page(read_until(demo.stdout, "Open this page to watch leads, and to stop parts: "))
+        demo.send_signal(signal.SIGTERM)
+        assert demo.stdout.read() == "", "the address is the last line"
+        assert demo.wait(30) == 128 + signal.SIGTERM
+    finally:
+        demo.kill()
+        demo.communicate()
+
+
+def read_until(output: IO[str], words: str) -> str:
+    """Read lines up to the one with these words; return what follows them, empty at the end of the output."""
+    return next((line for line in output if words in line), "").partition(words)[2].strip()
+
+
+def assert_serves_the_page(url: str) -> None:
+    answer = httpx.get(url)
+    assert answer.status_code == 200
+    assert "Send a new lead" in answer.text
+
+
 class Running:
     """A running `scripts/sandbox up` with its own PostgreSQL, its processes and its directories."""
 
@@ -79,8 +107,8 @@ class Running:
             cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stderr is not None
-        said = next((line for line in self.process.stderr if "Logs are in" in line), "")
-        logs = Path(said.partition("Logs are in ")[2].split(". ")[0])
+        logs = Path(read_until(self.process.stderr, "Logs are in ").split(". ")[0])
+        self.page_url = read_until(self.process.stderr, "Page: ")
         self.children = _descendants(self.process.pid)
         working = {Path(f"/proc/{pid}/cwd").resolve() for pid in self.children}
         temporary = Path(tempfile.gettempdir()).resolve()
@@ -144,6 +172,7 @@ def test_a_sandbox_serves_and_exits_on_sigterm(running: Running) -> None:
     assert running.env_file.stat().st_mode & 0o077 == 0
     answer = httpx.post(values["WEBHOOK_URL"], content=body(numbered_lead(1)))
     assert answer.json()["status"] == "received"
+    assert_serves_the_page(running.page_url)
     assert len(running.remains()) > 6
     running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(30) == 128 + signal.SIGTERM

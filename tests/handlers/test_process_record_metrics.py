@@ -1,9 +1,13 @@
 """What process_record counts and measures of an event."""
 
 from datetime import timedelta
+from typing import Any
 
+from handlers.process_record import DELIVERED_COLUMNS
+from leads.cli.metadata.directory import DIRECTORY, read_directory
 from tests.support.handlers import HandlerHarness
 from tests.support.held_leads import held_lead, hold_leads
+from tests.support.leads import LEAD
 
 DURATION = "pancake_event_process_duration_seconds_count"
 
@@ -86,3 +90,35 @@ async def test_the_duration_is_measured_of_an_event_that_failed_and_was_retried(
     harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
     assert await harness.process(event_id) == "ticket_created"
     assert _measured(harness) == 1
+
+
+WHOLE_ROWS = "pancake_whole_row_deliveries_total"
+
+
+def _event_trigger() -> dict[str, Any]:
+    """Return the definition of our event trigger in the metadata."""
+    tables = read_directory(DIRECTORY)["sources"][0]["tables"]
+    (triggers,) = [table["event_triggers"] for table in tables if "event_triggers" in table]
+    (trigger,) = triggers
+    definition: dict[str, Any] = trigger["definition"]
+    return definition
+
+
+def test_the_columns_that_are_delivered_are_those_of_the_metadata() -> None:
+    definition = _event_trigger()
+    assert {*definition["insert"]["payload"]} == {*definition["update"]["payload"]} == DELIVERED_COLUMNS
+
+
+async def test_a_delivered_row_with_more_columns_than_our_trigger_sends_is_counted(
+    harness: HandlerHarness,
+) -> None:
+    """A trigger that was saved in the console sends whole rows; "Invoke" sends them on purpose."""
+    event_id = (await harness.deliver(LEAD))["event_id"]
+    for op, columns, counted in (
+        ("INSERT", {}, 0),
+        ("MANUAL", {"payload": LEAD}, 0),
+        ("INSERT", {"payload": LEAD}, 1),
+        ("UPDATE", {"normalized_phone": "+84905111222"}, 2),
+    ):
+        assert (await harness.fire(event_id, op, **columns)).status_code == 200
+        assert await harness.scrape(WHOLE_ROWS) == counted

@@ -146,7 +146,10 @@ async def test_a_processed_row_is_applied_again_only_with_force(harness: Handler
     assert await harness.process_received() == {event_id: "ticket_updated"}
     ticket = harness.one(f"SELECT title, updated_at > created_at AS is_updated FROM ticket WHERE {tickets}")
     assert ticket == {"title": "changed by hand", "is_updated": True}
-    assert "force" not in harness.event(event_id)["evidence"]
+    assert harness.event(event_id)["evidence"].keys() & {"force", "forced"} == {"forced"}
+    await harness.replay(ids=[event_id])
+    assert await harness.process_received() == {event_id: "no_change"}
+    assert harness.event(event_id)["evidence"].keys() & {"force", "forced"} == set()
 
 
 async def test_rows_that_cannot_be_replayed_are_listed_with_their_reason(harness: HandlerHarness) -> None:

@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from leads.adapters.queries import QUERIES, SQL_FOLDER, load_queries
+from leads.domain.lifecycle import CLAIM_LEASE
 from leads.domain.notifications import NEEDS_ATTENTION
-from leads.services.process_record.claim import CLAIM_LEASE
 from tests.support.statements import prepare
 
 FILES = sorted(SQL_FOLDER.rglob("*.sql"))

@@ -89,12 +89,13 @@ def test_a_search_reads_the_unassigned_tickets_alone(
     assert shared_buffers(found) <= MAX_BUFFERS
 
 
+@pytest.mark.parametrize("is_recall", [False, True], ids=["first owner", "recall"])
 @pytest.mark.parametrize("plan", ["generic", "custom"])
-def test_a_ticket_is_locked_by_its_keys(tickets: psycopg.Connection, plan: str) -> None:
+def test_a_ticket_is_locked_by_its_keys(tickets: psycopg.Connection, plan: str, is_recall: bool) -> None:
     event = tickets.execute("SELECT max(id) AS id FROM pancake_webhook_event").fetchone()
     assert event
-    params = {"id": event[0], "lease": "60 seconds"}
-    found = executed_plan(tickets, "unassigned_tickets/lock_ticket", params, plan)
+    params = {"id": event[0], "lease": "60 seconds", "now": "2026-03-04T05:06:07Z", "is_recall": is_recall}
+    found = executed_plan(tickets, "locked_tickets/lock_ticket", params, plan)
     assert scanned(found) <= {"contact_book"}, "it has one row here"
     assert "ticket_pkey" in indexes(found)
     assert shared_buffers(found) <= MAX_BUFFERS

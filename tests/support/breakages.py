@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sandbox.stack.connection import STAFF
 from tests.support import breaking
 from tests.support.breaking import Break, by_setting, by_sql, metadata, with_, without_service
+from tests.support.console import TRIGGER, TRIGGER_SAVED_IN_CONSOLE
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,17 @@ BREAKAGES = (
     Breakage("our metadata were wiped", breaking.wiped, "metadata", "pieces are missing"),
     Breakage(
         "the event trigger was deleted",
-        metadata("pg_delete_event_trigger", name="pancake_webhook_event_status_update", source="default"),
+        metadata("pg_delete_event_trigger", name=TRIGGER, source="default"),
         "event trigger",
         "SQL trigger .* is missing",
     ),
-    Breakage("the SQL trigger is disabled", breaking.without_sql_triggers, "event trigger", "no event"),
+    Breakage("the SQL trigger is disabled", breaking.without_sql_triggers, "event trigger", "is disabled"),
+    Breakage(
+        "our event trigger was saved in the console",
+        metadata("pg_create_event_trigger", **TRIGGER_SAVED_IN_CONSOLE),
+        "metadata",
+        "insert.payload .all columns are delivered",
+    ),
     Breakage("the crons were deleted", breaking.without_crons, "metadata", "cron trigger pancake_"),
     Breakage("the future runs of the crons are gone", breaking.without_future_runs, "schedule", "future run"),
     Breakage(

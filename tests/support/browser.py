@@ -1,5 +1,6 @@
 """A real browser, headless, driven by WebDriver: chromium with chromium-driver."""
 
+import base64
 import os
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ DRIVER = shutil.which("chromedriver")
 ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage",
+    "--disable-dev-shm-usage", "--disable-lcd-text",
 )  # fmt: skip
 TIMEOUT_SECONDS = 60
 
@@ -37,14 +38,30 @@ class Browser:
         """Run a script in the page; return its value."""
         return self._post("/execute/sync", {"script": script, "args": []})
 
-    def press(self, label: str) -> None:
-        """Click the first button with this text, as a person does."""
-        using = {"using": "xpath", "value": f"//button[normalize-space()='{label}']"}
-        (element,) = self._post("/element", using).values()
-        self._post(f"/element/{element}/click", {})
+    def press(self, button: str) -> None:
+        """Click the first button that an XPath finds, once it is there; a page may replace it meanwhile."""
+        eventually(lambda: self._clicked(button), seconds=TIMEOUT_SECONDS)
 
     def text(self) -> str:
         return str(self.run("return document.body.innerText"))
+
+    def wait_for(self, text: str) -> None:
+        eventually(lambda: text in self.text(), seconds=TIMEOUT_SECONDS)
+
+    def picture(self, width: int, height: int) -> bytes:
+        """Return the top of the page as PNG, also what is below the window."""
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        params = {"format": "png", "captureBeyondViewport": True, "clip": clip}
+        taken = self._post("/goog/cdp/execute", {"cmd": "Page.captureScreenshot", "params": params})
+        return base64.b64decode(taken["data"])
+
+    def _clicked(self, button: str) -> bool:
+        """Find and click; False if the button is not there, or was replaced between the two."""
+        found = self.session.post("/element", json={"using": "xpath", "value": button})
+        if found.status_code != 200:
+            return False
+        (element,) = found.json()["value"].values()
+        return self.session.post(f"/element/{element}/click", json={}).status_code == 200
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
         answer = self.session.post(path, json=body)

@@ -15,6 +15,16 @@ from tests.support.crons import HDB_CATALOG
 from tests.support.handlers import HandlerHarness
 
 ADMIN = {"x-hasura-role": "admin"}
+TRIGGER = "pancake_webhook_event_status_update"
+TRIGGER_SAVED_IN_CONSOLE = {
+    "name": TRIGGER, "table": {"schema": "public", "name": "pancake_webhook_event"},
+    "webhook": "{{HANDLERS_URL}}/events/process_record", "webhook_from_env": None,
+    "insert": {"columns": "*"}, "update": {"columns": ["received_at"]}, "delete": None,
+    "enable_manual": True, "replace": True, "source": "default",
+    "retry_conf": {"num_retries": 20, "interval_sec": 15, "timeout_sec": 30},
+    "headers": [{"name": "X-Handler-Secret", "value_from_env": "HANDLER_SECRET"}],
+}  # fmt: skip
+"""What pg_create_event_trigger gets when our trigger is saved in the console, as it was recorded."""
 
 
 @dataclass
@@ -103,8 +113,8 @@ class Console:
             "session_variables": session or ADMIN,
         }
         row = self.harness.one(
-            "INSERT INTO hdb_catalog.event_log (trigger_name, payload)"
-            " VALUES ('pancake_webhook_event_status_update', %s) RETURNING id",
+            "INSERT INTO hdb_catalog.event_log (trigger_name, payload) VALUES (%s, %s) RETURNING id",
+            TRIGGER,
             json.dumps(payload),
         )
         answer = await self.deliver(row["id"])

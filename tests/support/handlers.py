@@ -90,11 +90,14 @@ class HandlerHarness(DatabaseHarness):
         current_retry: int = 0,
         hasura_event_id: str = "0b8f6c1e-3f1a-4f0e-9a51-0d6a8c1f7a11",
         session: dict[str, str] | None = None,
+        **more_columns: Any,
     ) -> httpx.Response:
         """Deliver the row's event as Hasura does.
 
         `current_retry`: how often it was delivered before. `session`: the session variables of who fired it.
+        `more_columns`: of the row, besides those that our trigger delivers.
         """
+        new = {"id": event_id, "status": "received", "received_at": "2026-03-04T05:06:07.123456+00:00"}
         body = {
             "id": hasura_event_id,
             "created_at": "2026-03-04T05:06:07.123456",
@@ -103,7 +106,7 @@ class HandlerHarness(DatabaseHarness):
             "delivery_info": {"current_retry": current_retry, "max_retries": 20},
             "event": {
                 "op": op,
-                "data": {"old": None, "new": {"id": event_id, "status": "received"}},
+                "data": {"old": None, "new": new | more_columns},
                 "session_variables": session,
                 "trace_context": None,
             },

@@ -9,7 +9,7 @@ from leads.domain.trace.stored import StoredEvent
 NOW = datetime(2026, 11, 26, 3, tzinfo=UTC)
 TICKET: dict[str, Any] = {
     "code": "TK000017", "status": "new", "owner_id": "s-1", "created_at": NOW.isoformat(),
-    "first_response_at": None,
+    "first_response_at": None, "business_minutes": None,
 }  # fmt: skip
 EVENT = StoredEvent(
     id=17, newest_id=17, table_name="lead", connection="Diva", connection_status="active", record_id="r-1",

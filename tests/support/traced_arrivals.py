@@ -65,7 +65,7 @@ async def dead_handler(harness: HandlerHarness, lead: Lead) -> str:
     event_id = await send(harness, lead, process=False)
     harness.sql(
         "UPDATE pancake_webhook_event SET status = 'ingested', claim_id = gen_random_uuid(),"
-        " ingested_at = now(), attempts = 1 WHERE id = %s",
+        " ingested_at = now() - interval '90 seconds', attempts = 1 WHERE id = %s",
         event_id,
     )
     return str(event_id)

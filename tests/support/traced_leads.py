@@ -75,8 +75,9 @@ async def again(harness: HandlerHarness, lead: Lead, **fields: Any) -> int:
 def restore(harness: HandlerHarness) -> None:
     """Undo what a case changed of switches, staff, roster, triggers and notifications."""
     harness.change_settings(
-        kill_switch=False, processing_paused=False, former_owner="off", recall_after_minutes=0
-    )
+        kill_switch=False, processing_paused=False, former_owner="off", recall_after_minutes=0,
+        business_hours="always", holidays="none",
+    )  # fmt: skip
     harness.sql("UPDATE pancake_connection SET status = 'active' WHERE status <> 'active'")
     harness.sql("UPDATE staff SET is_active = true, on_duty = full_name <> 'Dương Thị Quế'")
     harness.sql("DROP TRIGGER IF EXISTS refuse_ticket ON ticket")

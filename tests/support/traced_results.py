@@ -148,6 +148,16 @@ async def emptied(harness: HandlerHarness, lead: Lead) -> str:
     return str(lead["phone_number"])
 
 
+async def in_holidays(harness: HandlerHarness, lead: Lead) -> str:
+    harness.change_settings(business_hours="mon-sat 08:00-17:30", holidays="2020-01-01..2099-12-31")
+    event_id = await send(harness, lead)
+    harness.sql(
+        "UPDATE ticket SET created_at = created_at - interval '9 hours 59 minutes' WHERE id = %s",
+        harness.event(event_id)["ticket_id"],
+    )
+    return str(lead["phone_number"])
+
+
 CASES: dict[str, Case] = {
     "A record of Pancake's table contact": contact_record,
     "A record that was deleted in Pancake": deleted_record,
@@ -166,6 +176,7 @@ CASES: dict[str, Case] = {
     "A notification that was given up": given_up_notification,
     "An event that retention emptied": emptied,
     "A customer who returns to the former owner": former_owner,
-    "Every member of the roster has the most tickets of a day": all_at_daily_cap,
+    "Every member of the roster has reached the daily cap": all_at_daily_cap,
     "A ticket that was recalled": recalled_ticket,
+    "A ticket that waits over the holidays": in_holidays,
 }

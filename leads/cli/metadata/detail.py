@@ -10,6 +10,7 @@ NAMING = ("name", "role")
 """The keys that name an item of a list: of columns' relationships, triggers and headers, of permissions."""
 
 EXPLAINED = {
+    "event_triggers": "the table has no event trigger on the engine",
     "payload": (
         "all columns are delivered, and Hasura's event log gets whole rows with personal data:"
         " the console drops this list when it saves an event trigger"
@@ -24,12 +25,17 @@ def changed_places(wanted: Any, held: Any) -> Iterator[tuple[str, Any, Any]]:
 
 
 def describe_places(wanted: Any, held: Any) -> str:
-    """Return the paths of what differs. Values are left out: a header of the engine may hold a secret."""
-    found = []
+    """Return the paths of what differs, each meaning once.
+
+    Values are left out: a header of the engine may hold a secret.
+    """
+    found, told = [], set()
     for path, _, theirs in changed_places(wanted, held):
         place = path.lstrip(".")
         explained = EXPLAINED.get(place.rpartition(".")[2]) if theirs is None else None
-        found.append(f"{place} ({explained})" if explained else place)
+        meaning = "the same" if explained in told else explained
+        found.append(f"{place} ({meaning})" if meaning else place)
+        told.add(explained)
     return "; ".join(found)
 
 

@@ -8,13 +8,13 @@ from leads.cli.metadata.pieces import Key
 
 WAITING = "SELECT count(*) FROM public.pancake_webhook_event WHERE status = 'received'"
 TRIGGERS = """
-    SELECT n.nspname || '.' || c.relname, t.tgname
+    SELECT n.nspname || '.' || c.relname, t.tgname, t.tgenabled IN ('O', 'A')
     FROM pg_catalog.pg_trigger AS t
     JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE t.tgname LIKE 'notify_hasura_%' AND t.tgenabled IN ('O', 'A')
+    WHERE t.tgname LIKE 'notify_hasura_%'
 """
-"""Those that fire: not disabled, nor for replication only."""
+"""The last column: whether it fires, and is neither disabled nor for replication only."""
 
 REINSTALL = (
     "Install it again by the metadata API: "
@@ -80,11 +80,12 @@ def find_missing_triggers(engine: Engine, source: str, pieces: Mapping[Key, Any]
     Without its SQL trigger a row makes no event, and the engine calls that consistent. The names are those of
     `Backends/Postgres/DDL/EventTrigger.hs`.
     """
-    present = {(table, name) for table, name in engine.run_sql(TRIGGERS, source)}
+    fires = {(table, name): is_on == "t" for table, name, is_on in engine.run_sql(TRIGGERS, source)}
     return [
-        f"the SQL trigger {name} is missing on table {table}: its rows make no event. {REINSTALL}"
+        f"the SQL trigger {name} is {'disabled' if (table, name) in fires else 'missing'} on table {table}:"
+        f" its rows make no event. {REINSTALL}"
         for table, name in _sql_triggers(pieces)
-        if (table, name) not in present
+        if not fires.get((table, name))
     ]
 
 

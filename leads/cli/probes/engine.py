@@ -24,6 +24,7 @@ from leads.cli.probes.running import REQUEST_SECONDS, Failure, Probes
 
 RECOVER = "leads metadata recover"
 VERIFY = "leads metadata verify"
+UNDO = "leads metadata diff; to undo the change: leads metadata {} --over-drift"
 CHECK_ENGINE = "Check HASURA_URL, and start Hasura again: its log says why it ended"
 INSTALL = "Install it again"
 ALLOW_LIST_KINDS = ("allow-list entry", "query collection")
@@ -142,8 +143,10 @@ def _judge_pieces(pieces: Pieces) -> Line:
         text = f"{len(pieces.missing)} of {pieces.wanted} pieces are missing, {kind} {name} first"
         return Line("metadata", Level.RED, text, RECOVER)
     if pieces.differences:
+        first = pieces.differences[0]
         more = f" (and {len(pieces.differences) - 1} more)" if len(pieces.differences) > 1 else ""
-        return Line("metadata", Level.RED, f"{pieces.differences[0]}{more}", VERIFY)
+        step = "9b" if first.startswith(CRON) else "9a"
+        return Line("metadata", Level.RED, f"{first}{more}", UNDO.format(step))
     return Line("metadata", Level.GREEN, f"{pieces.wanted} pieces, all in place")
 
 

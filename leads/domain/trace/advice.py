@@ -13,7 +13,7 @@ from leads.domain.trace.stored import StoredEvent, text_at
 NOTHING = "nothing to do"
 END_KILL_SWITCH = "leads switch kill off --reason TEXT"
 END_PAUSE = "leads switch pause off --reason TEXT"
-REPLAYED_AS_IT_IS = frozenset({"contended", "database_unavailable", "internal", "claim_expired"})
+REPLAYED_AS_IT_IS = frozenset({"contended", "database_unavailable", "claim_expired"})
 """Error codes whose cause was not the event."""
 
 
@@ -47,6 +47,8 @@ def _of_pending(event: StoredEvent) -> str:
         return _of_held(event, replay)
     if event.error_code == "invalid_phone":
         return f"{replay} --corrected-phone PHONE"
+    if event.error_code == "internal":
+        return f"find that digest in the handlers' log, mend the cause, then: {replay}"
     if event.error_code in REPLAYED_AS_IT_IS:
         return replay
     if event.error_code in ("test_ping", "erased"):

@@ -10,8 +10,8 @@ from leads.domain.trace.stored import StoredEvent, list_at, text_at, time_at, va
 
 LIMITED: Mapping[str, str] = {
     "outside_shift": "outside the shift",
-    "daily_cap": "has the most tickets of a day",
-    "open_cap": "has the most open tickets",
+    "daily_cap": "daily cap reached",
+    "open_cap": "cap of open tickets reached",
 }
 """The limits of a member, by the codes of the SQL function pancake_member_limit."""
 UNAVAILABLE: Mapping[str, str] = {

@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 
 from leads.domain.canonical_json import JsonObject
 from leads.domain.trace.step import Step, clock_time, duration, listed
-from leads.domain.trace.stored import StoredEvent, list_at, text_at, time_at
+from leads.domain.trace.stored import StoredEvent, list_at, text_at, time_at, value_at
 
 UNSENT: Mapping[str, str] = {
     "refused": "the service refused it",
-    "unreached": "the service was not reached",
+    "unreached": "Hasura, or the service behind it, was not reached",
     "unknown": "the service did not answer",
     "no_recipients": "it has no recipients",
 }
@@ -68,13 +68,36 @@ def _response(ticket: JsonObject, sla_minutes: int, told: datetime | None, now: 
     created, responded = time_at(ticket, "created_at"), time_at(ticket, "first_response_at")
     if created is None:
         return "no time is stored"
-    due = created + timedelta(minutes=sla_minutes)
+    taken = (responded or now) - created
+    in_hours = _business_time(ticket, taken)
+    sla = timedelta(minutes=sla_minutes)
     if responded:
-        late = "" if responded <= due else ", too late"
-        return f"answered after {duration(responded - created)} (SLA {sla_minutes} min{late})"
+        return _answered(taken, in_hours, sla)
     if text_at(ticket, "status") not in OPEN:
         return "never answered"
-    if now <= due:
-        return f"unanswered, due in {duration(due - now)}"
-    known = f"; managers told at {clock_time(told)}" if told else ""
-    return f"unanswered, {duration(now - due)} late{known}"
+    known = f"; managers told at {clock_time(told)}" if told and taken > sla else ""
+    if in_hours is None:
+        return f"unanswered, {_due(sla - taken)}{known}"
+    return f"unanswered, by the clock {_due(sla - taken)}, by business hours {_due(sla - in_hours)}{known}"
+
+
+def _business_time(ticket: JsonObject, taken: timedelta) -> timedelta | None:
+    """Return how much of the time was business hours; None if all of it, to the minute."""
+    minutes: object = value_at(ticket, "business_minutes")
+    if not isinstance(minutes, (int, float)):
+        return None
+    found = timedelta(minutes=minutes)
+    return found if taken - found >= timedelta(minutes=1) else None
+
+
+def _answered(taken: timedelta, in_hours: timedelta | None, sla: timedelta) -> str:
+    late = ", too late" if taken > sla else ""
+    after = duration(taken)
+    if in_hours is not None:
+        after += f" by the clock, {duration(in_hours)} by business hours"
+        late += " by the clock" if late and in_hours <= sla else ""
+    return f"answered after {after} (SLA {sla // timedelta(minutes=1)} min{late})"
+
+
+def _due(left: timedelta) -> str:
+    return f"due in {duration(left)}" if left >= timedelta() else f"{duration(-left)} late"

@@ -1,11 +1,13 @@
 """How an event arrived, and in which state it is, in words. docs/flow.md explains the codes."""
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 
 from leads.domain.backoff import MAX_ATTEMPTS
+from leads.domain.lifecycle import CLAIM_LEASE
 from leads.domain.phone import read_phones
 from leads.domain.replay_results import KILL_SWITCH, SOURCE_INACTIVE
-from leads.domain.trace.step import Step, clock_time, listed, quoted
+from leads.domain.trace.step import Step, clock_time, duration, listed, quoted
 from leads.domain.trace.stored import StoredEvent, text_at, typed_phones
 
 ERRORS: Mapping[str, str] = {
@@ -65,7 +67,7 @@ def held_by(event: StoredEvent) -> str:
     return text_at(event.evidence, "held_by") or SOURCE_INACTIVE
 
 
-def state_step(event: StoredEvent) -> Step:
+def state_step(event: StoredEvent, now: datetime) -> Step:
     """Say in which state an event is that is not processed, and why."""
     if is_held(event):
         return Step("held", f"{event.status}: {HELD[held_by(event)]}", event.held_at, event.id)
@@ -76,7 +78,10 @@ def state_step(event: StoredEvent) -> Step:
             text = "received: Hasura has not delivered it yet"
         return Step("waits", text, event.received_at, event.id)
     if event.status == "ingested":
-        return Step("waits", "ingested: a handler works on it", event.ingested_at, event.id)
+        text = "a handler works on it"
+        if event.ingested_at and now - event.ingested_at > CLAIM_LEASE:
+            text = f"the handler stopped: its claim of {duration(CLAIM_LEASE)} has ended"
+        return Step("waits", f"ingested: {text}", event.ingested_at, event.id)
     reason = f"{event.error_code}: {_error_text(event)}"
     if event.status == "failed":
         tried = f"attempt {event.attempts} of {MAX_ATTEMPTS}"
@@ -104,7 +109,7 @@ def _replay_text(event: StoredEvent) -> str:
     times = f" (replay {event.replay_count})" if event.replay_count > 1 else ""
     corrected = text_at(event.evidence, "corrected_phone")
     phone = f' with the phone "{corrected}"' if corrected else ""
-    forced = ", forced" if event.evidence.get("force") else ""
+    forced = ", forced" if event.evidence.keys() & {"force", "forced"} else ""
     return f"replayed{by}{phone}{forced}{times}"
 
 

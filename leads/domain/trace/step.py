@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 MAX_NAMES = 3
 
@@ -28,8 +28,8 @@ KINDS = (
 
 
 def clock_time(time: datetime | None) -> str:
-    """Return the date and time to the second, in the zone that it has."""
-    return f"{time:%Y-%m-%d %H:%M:%S}" if time else "an unknown time"
+    """Return the date and time to the second, in UTC."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if time else "an unknown time"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -77,19 +77,19 @@ def _story(events: list[StoredEvent], now: datetime) -> Story:
         record_id=newest.record_id,
         tickets=tuple(dict.fromkeys(codes)),
         reason=_reason(newest),
-        steps=tuple(step for event in events for step in _event_steps(event))
+        steps=tuple(step for event in events for step in _event_steps(event, now))
         + tuple(ticket_steps(events, now)),
         next=next_step(events),
         is_at_rest=all(event.is_at_rest for event in events),
     )
 
 
-def _event_steps(event: StoredEvent) -> Iterator[Step]:
+def _event_steps(event: StoredEvent, now: datetime) -> Iterator[Step]:
     yield from arrival_steps(event)
     if event.status == "processed":
         yield from decision_steps(event)
     else:
-        yield state_step(event)
+        yield state_step(event, now)
     yield from notification_steps(event)
 
 

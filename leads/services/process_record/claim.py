@@ -2,15 +2,12 @@
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from leads.adapters.database import Database, Row, Statement
 from leads.domain.errors import ProcessingPaused
 from leads.domain.notifications import Notification
-
-CLAIM_LEASE = timedelta(seconds=60)
-"""How long a claimed event is left to its handler; the database refuses to release it earlier."""
 
 
 @dataclass(frozen=True, slots=True)

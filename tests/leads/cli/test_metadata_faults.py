@@ -10,12 +10,12 @@ from leads.cli.metadata.directory import read_directory
 from leads.cli.metadata.engine import Engine, MetadataError
 from leads.cli.metadata.pieces import Json, put, split
 from sandbox.diva import METADATA as DIVA_METADATA
+from tests.support.console import TRIGGER, TRIGGER_SAVED_IN_CONSOLE
 from tests.support.fixed_engine import fixed_engine
 from tests.support.seeding import seed_connection
 from tests.support.shared_engine import SECRET, Shared, of_others
 
 PERMISSION = {"action": "sendNotifications", "role": "pancake_service"}
-TRIGGER = "pancake_webhook_event_status_update"
 
 
 def test_a_notification_that_is_not_allowed_is_a_problem_and_9a_allows_it(shared: Shared) -> None:
@@ -47,23 +47,14 @@ def test_the_permission_that_9a_gave_is_taken_back_and_one_of_diva_is_not(shared
 
 
 def test_payload_columns_that_the_console_drops_are_named(shared: Shared) -> None:
-    """What the console sends when the event trigger is saved there, as it was recorded."""
     shared.run("9a")
-    saved = {
-        "name": TRIGGER, "table": {"schema": "public", "name": "pancake_webhook_event"},
-        "webhook": "{{HANDLERS_URL}}/events/process_record", "webhook_from_env": None,
-        "insert": {"columns": "*"}, "update": {"columns": ["received_at"]}, "delete": None,
-        "enable_manual": True, "replace": True, "source": "default",
-        "retry_conf": {"num_retries": 20, "interval_sec": 15, "timeout_sec": 30},
-        "headers": [{"name": "X-Handler-Secret", "value_from_env": "HANDLER_SECRET"}],
-    }  # fmt: skip
-    shared.api("pg_create_event_trigger", saved)
+    shared.api("pg_create_event_trigger", TRIGGER_SAVED_IN_CONSOLE)
 
     said = shared.run("verify", "9a", code=1)
 
-    for operation in ("insert", "update"):
-        place = f"event_triggers.{TRIGGER}.definition.{operation}.payload"
-        assert f"{place} (all columns are delivered, and Hasura's event log gets whole rows" in said
+    place = f"event_triggers.{TRIGGER}.definition"
+    assert f"{place}.insert.payload (all columns are delivered, and Hasura's event log gets whole" in said
+    assert f"{place}.update.payload (the same)" in said
 
 
 def test_a_difference_is_named_without_its_value(shared: Shared) -> None:
@@ -82,7 +73,7 @@ def test_a_difference_is_named_without_its_value(shared: Shared) -> None:
     assert "typed-in-the-console" not in said
 
 
-def test_a_missing_sql_trigger_is_named(shared: Shared, database: str) -> None:
+def test_a_sql_trigger_that_is_missing_or_disabled_is_named(shared: Shared, database: str) -> None:
     """The engine calls this consistent, and no lead is processed."""
     shared.run("9a")
     inserting, updating = (f'"notify_hasura_{TRIGGER}_{operation}"' for operation in ("INSERT", "UPDATE"))
@@ -92,8 +83,8 @@ def test_a_missing_sql_trigger_is_named(shared: Shared, database: str) -> None:
 
     said = shared.run("verify", "9a", code=1)
 
-    for operation in ("INSERT", "UPDATE"):
-        assert f"the SQL trigger notify_hasura_{TRIGGER}_{operation} is missing" in said
+    for operation, state in (("INSERT", "missing"), ("UPDATE", "disabled")):
+        assert f"the SQL trigger notify_hasura_{TRIGGER}_{operation} is {state} on table" in said
 
 
 @pytest.mark.parametrize("code", ["not-exists", "busy"])

@@ -80,7 +80,7 @@ async def test_the_page_shows_what_the_command_says_of_each_sample_and_each_brok
         PAGE.write_text(introduction + page, "utf-8")
     else:
         assert FIRST_HEADING + rest == page, f"write it with: {WRITE}"
-    assert (len(asked), len(ARRIVALS) + len(RESULTS)) == (11, 32)
+    assert (len(asked), len(ARRIVALS) + len(RESULTS)) == (11, 33)
 
 
 async def test_json_has_the_story_in_parts_and_the_exit_code_is_the_same(harness: HandlerHarness) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,10 @@ import pytest
 from leads.domain.errors import BadRequest
 from leads.domain.trace.advice import NOTHING, next_step
 from leads.domain.trace.decisions import RESULTS, decision_steps
-from leads.domain.trace.people import UNSENT, notification_steps, ticket_steps
+from leads.domain.trace.people import UNSENT
 from leads.domain.trace.reasons import ERRORS, HELD, REJECTED, arrival_steps, state_step
 from leads.domain.trace.search import read_search
-from leads.domain.trace.step import duration, listed
+from leads.domain.trace.step import clock_time, duration, listed
 from leads.domain.trace.story import tell_stories
 from tests.support.stored_event import EVENT, NOW, TICKET, text_of
 
@@ -111,62 +111,10 @@ def test_what_a_version_left_for_people_to_look_at_is_noted() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"notified_at": NOW}, "Hạnh: new_lead, accepted"),
-        ({}, "Hạnh: new_lead, being sent"),
-        ({"notify_sent": ["new_lead"]}, "Hạnh: new_lead, accepted"),
-        (
-            {"notify_error": "refused", "notify_attempts": 2, "notify_next_at": NOW},
-            "Hạnh: new_lead, not accepted: the service refused it (2 tries); next at 2026-11-26 03:00:00",
-        ),
-        (
-            {"notify_error": "unreached", "notify_given_up_at": NOW},
-            "Hạnh: new_lead, given up: the service was not reached",
-        ),
-    ],
-)
-def test_a_notification_says_who_gets_it_and_whether_it_was_accepted(
-    changes: dict[str, Any], text: str
-) -> None:
-    sent: dict[str, Any] = {
-        "notifications": [{"name": "new_lead", "recipient_ids": ["s-1"]}],
-        "notified_at": None,
-    }
-    assert text_of("told", list(notification_steps(replace(EVENT, **(sent | changes))))) == text
-
-
-@pytest.mark.parametrize(
-    ("ticket", "minutes", "text"),
-    [
-        ({}, 10, "TK000017: new, Hạnh; unanswered, due in 20 min"),
-        ({}, 45, "TK000017: new, Hạnh; unanswered, 15 min late; managers told at 2026-11-26 03:00:00"),
-        ({"owner_id": "s-2"}, 10, "TK000017: new, Khoa (changed in Diva); unanswered, due in 20 min"),
-        ({"status": "done"}, 10, "TK000017: done, Hạnh; never answered"),
-        (
-            {"first_response_at": (NOW + timedelta(minutes=12)).isoformat()},
-            99,
-            "TK000017: new, Hạnh; answered after 12 min (SLA 30 min)",
-        ),
-        (
-            {"first_response_at": (NOW + timedelta(minutes=31)).isoformat()},
-            99,
-            "TK000017: new, Hạnh; answered after 31 min (SLA 30 min, too late)",
-        ),
-    ],
-)
-def test_the_ticket_says_who_owns_it_and_how_it_stands_against_the_sla(
-    ticket: dict[str, Any], minutes: int, text: str
-) -> None:
-    event = replace(EVENT, ticket=TICKET | ticket, evidence={"sla_notified_at": NOW.isoformat()})
-    assert text_of("ticket", list(ticket_steps([event], NOW + timedelta(minutes=minutes)))) == text
-
-
 def test_a_layer_a_corrected_phone_and_an_earlier_hold_are_told() -> None:
     event = replace(
         EVENT, origin="reconcile", held_at=NOW, replay_count=2, replayed_by="s-1", replayed_at=NOW,
-        evidence={"corrected_phone": "0905111223", "force": True},
+        evidence={"corrected_phone": "0905111223", "forced": True},
     )  # fmt: skip
     steps = list(arrival_steps(event))
     assert [step.kind for step in steps] == ["reconcile", "held", "replay"]
@@ -176,14 +124,14 @@ def test_a_layer_a_corrected_phone_and_an_earlier_hold_are_told() -> None:
 @pytest.mark.parametrize("held_by", HELD)
 def test_what_holds_an_event_is_named(held_by: str) -> None:
     status = "skipped_kill_switch" if held_by == "kill_switch" else "skipped_source_disabled"
-    step = state_step(replace(EVENT, status=status, evidence={"held_by": held_by}, held_at=NOW))
+    step = state_step(replace(EVENT, status=status, evidence={"held_by": held_by}, held_at=NOW), NOW)
     assert step.text == f"{status}: {HELD[held_by]}"
 
 
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"status": "dead_letter", "error_code": "internal"}, "leads replay 17"),
+        ({"status": "dead_letter", "error_code": "claim_expired"}, "leads replay 17"),
         ({"status": "dead_letter", "error_code": "erased"}, NOTHING),
         ({"status": "skipped_kill_switch"}, "leads replay 17"),
         (
@@ -225,6 +173,10 @@ def test_what_holds_an_event_is_named(held_by: str) -> None:
             },
             "raise a limit, or put somebody into the roster or on duty: retry_failed assigns it then",
         ),
+        (
+            {"status": "dead_letter", "error_code": "internal"},
+            "find that digest in the handlers' log, mend the cause, then: leads replay 17",
+        ),
         ({"ticket": None}, "leads replay 17 --force opens a new ticket"),
         ({"outcome": "record_deleted"}, NOTHING),
         ({}, NOTHING),
@@ -234,8 +186,20 @@ def test_the_next_step_is_a_command_where_one_helps(changes: dict[str, Any], tex
     assert next_step([replace(EVENT, **changes)]) == text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (60, "ingested: a handler works on it"),
+        (61, "ingested: the handler stopped: its claim of 1 min has ended"),
+    ],
+)
+def test_a_handler_that_stopped_is_told_from_one_that_works(seconds: int, text: str) -> None:
+    step = state_step(replace(EVENT, status="ingested"), NOW + timedelta(seconds=seconds))
+    assert (step.kind, step.text) == ("waits", text)
+
+
 def test_a_dead_letter_is_past_once_a_later_version_was_applied() -> None:
-    dead = replace(EVENT, id=16, status="dead_letter", error_code="internal")
+    dead = replace(EVENT, id=16, status="dead_letter", error_code="claim_expired")
     assert next_step([dead, EVENT]) == NOTHING
     assert next_step([dead, replace(EVENT, outcome="stale")]) == "leads replay 16"
 
@@ -248,6 +212,11 @@ def test_rows_of_one_lead_make_one_story() -> None:
         ("ticket_created", ("TK000017",), True),
         ("received", (), False),
     ]
+
+
+def test_a_time_in_a_text_is_in_utc_whatever_the_zone_of_the_server() -> None:
+    saigon = timezone(timedelta(hours=7))
+    assert clock_time(NOW.astimezone(saigon)) == clock_time(NOW) == "2026-11-26 03:00:00"
 
 
 def test_spans_and_lists_are_short() -> None:

@@ -65,7 +65,7 @@ def test_the_owner_is_explained_by_the_counters_that_decided(roster: list[Member
         (member(1, on_duty=False), "Khoa: the only one available; former owner Hạnh not taken: off duty"),
         (
             member(1, limited_by="daily_cap"),
-            "Khoa: the only one available; former owner Hạnh not taken: has the most tickets of a day",
+            "Khoa: the only one available; former owner Hạnh not taken: daily cap reached",
         ),
         (
             member(1, assigned_count=9),

@@ -283,7 +283,7 @@ CREATE INDEX ix_pancake_webhook_event_waiting ON public.pancake_webhook_event (r
     WHERE status IN ('received', 'ingested');
 CREATE INDEX ix_pancake_webhook_event_retry ON public.pancake_webhook_event (next_attempt_at)
     WHERE status = 'failed';
-CREATE INDEX ix_pancake_webhook_event_held ON public.pancake_webhook_event (id)
+CREATE INDEX ix_pancake_webhook_event_held ON public.pancake_webhook_event (id) INCLUDE (status, created_at)
     WHERE status IN ('dead_letter', 'skipped_kill_switch', 'skipped_source_disabled');
 CREATE INDEX ix_pancake_webhook_event_unnotified ON public.pancake_webhook_event (notify_next_at, id)
     WHERE notified_at IS NULL AND notify_given_up_at IS NULL AND notifications <> '[]'::jsonb;
@@ -951,7 +951,7 @@ CREATE FUNCTION public.pancake_emptied_evidence(evidence jsonb) RETURNS jsonb
     END), '{}')
     FROM jsonb_each(evidence) AS e
     WHERE e.key IN (
-        'applied_account', 'assignment', 'cut_fields', 'digests', 'error', 'force', 'future_time', 'held_by', 'notes', 'phone',
+        'applied_account', 'assignment', 'cut_fields', 'digests', 'error', 'force', 'forced', 'future_time', 'held_by', 'notes', 'phone',
         'phone_changed', 'result', 'sla_notified_at', 'ticket_account'
     )
 $$;
