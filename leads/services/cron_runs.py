@@ -222,7 +222,7 @@ class CronRuns:
             {
                 "template_code": NEEDS_ATTENTION,
                 "recipient_ids": [recipient.id for recipient in recipients],
-                "data": {"reason": notice.reason, "detail": notice.detail},
+                "data": {"reason": notice.reason, "detail": notice.detail, **notice.facts},
                 "idempotency_key": notice.key,
             }
             for notice in report.notices

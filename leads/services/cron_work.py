@@ -35,11 +35,15 @@ Saved = TypeVar("Saved")
 
 @dataclass(frozen=True, slots=True)
 class AdminNotice:
-    """What the active admins are notified of. Diva's notification service sends the same `key` once."""
+    """What the active admins are notified of. Diva's notification service sends the same `key` once.
+
+    `reason` is a key of TEXTS in leads/domain/notice_text.py; `facts` are further values of that text.
+    """
 
     key: str
     reason: str
     detail: str
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
