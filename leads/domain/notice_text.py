@@ -1,4 +1,4 @@
-"""Say in Vietnamese what a notice is about and what to do: the template noti_pancake_needs_attention shows it.
+"""Say in Vietnamese what a notice is about and what to do, for the template noti_pancake_needs_attention.
 
 A text names sources, connections, tickets and the lead's phone, which the notice holds already. It never has
 a customer's name, address or e-mail.
