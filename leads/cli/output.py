@@ -3,6 +3,8 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import Annotated, Any
 
 import typer
@@ -39,8 +41,18 @@ def print_line(text: str) -> None:
 
 
 def say(message: str) -> None:
-    """Print a message for a person on stderr; what is not seen of it is escaped."""
-    typer.echo(escape_unseen(message), err=True)
+    """Print a message for a person on stderr, wrapped at the terminal's width; what is not seen is escaped.
+
+    A word that is longer than a line stays whole: it may be a URL or a path to copy.
+    """
+    columns = get_terminal_size().columns
+    typer.echo("\n".join(_wrapped(line, columns) for line in escape_unseen(message).split("\n")), err=True)
+
+
+def _wrapped(line: str, columns: int) -> str:
+    """Wrap a line between words; what follows is indented by two columns more than the line."""
+    indentation = " " * (len(line) - len(line.lstrip(" ")) + 2)
+    return fill(line, columns, subsequent_indent=indentation, break_long_words=False, break_on_hyphens=False)
 
 
 class ForeignTextConsole(Console):

@@ -82,7 +82,7 @@ def judge_handlers(look: HandlersLook | Failure | None) -> Line:
     if look is None:
         return Line(HANDLERS, Level.UNKNOWN, "not looked at: HANDLERS_URL is not set")
     if isinstance(look, Failure):
-        return Line(HANDLERS, Level.RED, f"no usable answer: {look.reason}", START_HANDLERS)
+        return Line(HANDLERS, Level.RED, look.reason, START_HANDLERS)
     ready = look.ready or {}
     if ready.get("database") is False:
         text = "they answer, but do not reach the database"
@@ -99,7 +99,7 @@ def judge_edge(look: EdgeLook | Failure | None) -> Line:
     if look is None:
         return Line(EDGE, Level.UNKNOWN, "not looked at: EDGE_STATUS_URL is not set")
     if isinstance(look, Failure):
-        return Line(EDGE, Level.RED, f"no usable answer: {look.reason}", START_EDGE)
+        return Line(EDGE, Level.RED, look.reason, START_EDGE)
     if not look.is_writable:
         return Line(EDGE, Level.RED, "its spool cannot be written", "docs/runbook/edge.md")
     if look.connections == 0:

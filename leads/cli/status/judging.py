@@ -28,7 +28,9 @@ SWITCH_ON_WEBHOOK = "Pancake → Settings → Tools → Webhook: switch it on ag
 SET_KEY, TEST_KEY = "leads connection set-api-key", "leads connection test"
 REPLAY_HELD = f"{END_KILL_SWITCH}; then leads replay --status {HELD} --drain"
 SOURCE_ON = f"leads switch source NAME on --reason TEXT; then leads replay --status {DISABLED_SOURCE} --drain"
+NEVER = "it never succeeded"
 BREAKER_OPEN = 2
+ADD_MEMBERS = "Settings → Pancake → Rosters: add members"
 CHECK_CALLS = "Hasura does not reach the handlers: check its HANDLERS_URL and HANDLER_SECRET"
 UNSENT_MINUTES = 10
 
@@ -119,10 +121,12 @@ def _judge_connection(each: ConnectionState, key: KeyLook | None, now: datetime)
 
 def judge_rosters(rosters: Sequence[Roster]) -> Line:
     """Name the rosters that give no ticket an owner now."""
+    if not rosters:
+        return Line("rosters", Level.RED, "there is no roster: new tickets get no owner", ADD_MEMBERS)
     empty = [each.source or "default" for each in rosters if not each.members]
     if empty:
         text = f"no active member: {', '.join(empty)}; new tickets get no owner"
-        return Line("rosters", Level.RED, text, "Settings → Pancake → Rosters: add members")
+        return Line("rosters", Level.RED, text, ADD_MEMBERS)
     absent = [each.source or "default" for each in rosters if not each.available]
     if absent:
         text = f"no one on duty: {', '.join(absent)}; new tickets get no owner"
@@ -159,10 +163,10 @@ def judge_crons(state: State, schedules: Mapping[str, Schedule]) -> Line:
     if not late:
         return Line("crons", Level.GREEN, f"all {len(state.crons)} succeeded in time", is_symptom=True)
     first = late[0]
-    since = f"{age(first.succeeded_at, state.now)} ago" if first.succeeded_at else "never"
+    ago = f"it succeeded {age(first.succeeded_at, state.now)} ago" if first.succeeded_at else ""
     error = f" ({first.last_error[:80]})" if first.last_error and first.last_outcome == "failed" else ""
     more = f"; {len(late) - 1} more are late" if len(late) > 1 else ""
-    text = f"{first.name} is late: it succeeded {since}{error}{more}"
+    text = f"{first.name} is late: {ago or NEVER}{error}{more}"
     helps = "leads cron list" if more else f"leads cron run {first.name}"
     if len(late) == len(state.crons):
         helps = CHECK_CALLS

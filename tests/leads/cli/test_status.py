@@ -143,7 +143,7 @@ def test_the_screen_has_80_columns_no_colours_in_a_pipe_and_a_command_for_each_r
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert "\x1b" not in result.stdout
-    assert "RED  Hasura: no usable answer" in lines[0]
+    assert "RED  Hasura: http" in lines[0]
     found = look(url, CLOSED, HANDLERS_URL=CLOSED)["lines"].values()
     assert [line["name"] for line in found if line["level"] == "red" and not line["helps"]] == []
     assert result.stdout.count("→ ") >= sum(line["level"] == "red" for line in found)

@@ -159,7 +159,7 @@ def test_late_crons_are_named_with_the_last_error() -> None:
     assert line.helps == "leads cron run poll_records"
     never = [LastRuns(name, None, None, None, None, None) for name in CRONS]
     line = judging.judge_crons(replace(STATE, crons=never), read_schedules())
-    assert line.text.endswith("is late: it succeeded never; 6 more are late")
+    assert line.text.endswith("is late: it never succeeded; 6 more are late")
     assert line.helps.startswith("Hasura does not reach the handlers")
 
 
