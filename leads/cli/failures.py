@@ -55,7 +55,7 @@ class VerbGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            fail("Interrupted.", ExitCode.INTERRUPTED, as_json=as_json)
+            fail("Interrupted.", ExitCode.INTERRUPTED)
         except SettingsError as error:
             fail(describe_settings(error), ExitCode.USAGE, as_json=as_json)
         except CommandFailed as error:

@@ -1,6 +1,7 @@
 """What verbs print: results on stdout, messages and progress on stderr."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from shutil import get_terminal_size
@@ -24,6 +25,9 @@ from leads.cli.exit_codes import MEANINGS
 from leads.domain.visible_text import escape_unseen
 
 MIN_COLUMN_WIDTH = 20
+# A command that ends a line: `See: leads status`.
+_COMMAND = re.compile(r"(?<=: )leads [^.;]+$")
+_KEPT_SPACE = "\N{NO-BREAK SPACE}"
 NARROW_COLUMN = 8
 """Where text begins on a terminal that leaves fewer than MIN_COLUMN_WIDTH behind its beginning."""
 
@@ -43,7 +47,7 @@ def print_line(text: str) -> None:
 def say(message: str) -> None:
     """Print a message for a person on stderr, wrapped at the terminal's width; what is not seen is escaped.
 
-    A word that is longer than a line stays whole: it may be a URL or a path to copy.
+    A word that is longer than a line stays whole, and a command at the end of a line: they may be copied.
     """
     columns = get_terminal_size().columns
     typer.echo("\n".join(_wrapped(line, columns) for line in escape_unseen(message).split("\n")), err=True)
@@ -52,7 +56,9 @@ def say(message: str) -> None:
 def _wrapped(line: str, columns: int) -> str:
     """Wrap a line between words; what follows is indented by two columns more than the line."""
     indentation = " " * (len(line) - len(line.lstrip(" ")) + 2)
-    return fill(line, columns, subsequent_indent=indentation, break_long_words=False, break_on_hyphens=False)
+    whole = _COMMAND.sub(lambda found: found[0].replace(" ", _KEPT_SPACE), line)
+    made = fill(whole, columns, subsequent_indent=indentation, break_long_words=False, break_on_hyphens=False)
+    return made.replace(_KEPT_SPACE, " ")
 
 
 class ForeignTextConsole(Console):

@@ -29,6 +29,8 @@ CRON_PERIOD_SECONDS = {
 """The time between two ticks of each cron, as in hasura/metadata/cron_triggers.yaml."""
 PAUSED = "paused"
 """How work ended that had no time left."""
+DRY_RUN = "dry_run"
+"""The key in a tick's payload that asks for a dry run, and the result of one."""
 
 Saved = TypeVar("Saved")
 
@@ -76,6 +78,7 @@ class CronRun:
     payload: Mapping[str, object]
     seconds_left: Callable[[], float]
     overrun_seconds: float = 0.0
+    is_dry_run: bool = False
     state: dict[str, object] = field(default_factory=dict)
 
     def saved(self, key: str, kind: type[Saved]) -> Saved | None:

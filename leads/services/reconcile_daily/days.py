@@ -82,7 +82,8 @@ async def reconcile_days(
     names = {each.id: each.name for each in connections}
     for day in days:
         existing = [each for each in connections if created_at[each.id] <= day_window(day).end]
-        of_day = await for_each(run, existing, partial(reconcile_day, runtime, run, day), part=part_of(day))
+        work = partial(reconcile_day, runtime, run, day, dry_run=run.is_dry_run)
+        of_day = await for_each(run, existing, work, part=part_of(day))
         reports += of_day
         if is_unfinished(existing, of_day):
             return _report(names, reports, closed, unfinished=True)

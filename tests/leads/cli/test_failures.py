@@ -85,7 +85,11 @@ def test_every_failure_has_its_message_and_code(error: BaseException, code: int,
 
 
 def test_a_failure_is_a_document_too_if_it_is_asked_for_as_json() -> None:
-    for error, code in ((WrongUsage("Gib: Đ\x1b"), 2), (typer.BadParameter("too long"), 2), (NoAnswer("x"), 3)):
+    for error, code in (
+        (WrongUsage("Gib: Đ\x1b"), 2),
+        (typer.BadParameter("too long"), 2),
+        (NoAnswer("x"), 3),
+    ):
         result = fail_with(error, "--json")
         found = json.loads(result.stdout)
         assert (result.exit_code, found["exit_code"]) == (code, code)

@@ -93,6 +93,24 @@ def test_a_switch_says_since_when_and_by_whom() -> None:
     assert "on since it was set up" in line.text
 
 
+def test_switches_that_keep_nothing_waiting_say_since_when_and_by_whom_too() -> None:
+    changed = replace(OFF, changed_at=NOW, person="Phạm Thu Trang", reason="Tết")
+    connection = replace(changed, kind="connection", name="Diva", is_on=True, person=None, changed_by="lan")
+    source = replace(changed, kind="source", pancake_source_id="-1")
+    sources = [replace(source, name=f"Nguồn {number}", is_on=number != 9) for number in range(1, 11)]
+    switches = [OFF, replace(changed, kind="pause"), connection, *sources]
+    lines = judging.judge_switches(replace(STATE, switches=switches))
+    since = "since 2026-05-14 09:31 UTC by Phạm Thu Trang (Tết)"
+    assert [(line.name, line.level) for line in lines] == [
+        (name, Level.GREEN) for name in ("kill switch", "pause", "connection", "sources")
+    ]
+    kill, pause, of_connection, of_sources = (line.text for line in lines)
+    assert (kill, pause) == ("off since it was set up", f"off {since}")
+    assert of_connection == "Diva is enabled since 2026-05-14 09:31 UTC by lan (Tết)"
+    assert of_sources.splitlines()[:2] == [f"Nguồn 9: off {since}", f"Nguồn 1: on {since}"]
+    assert of_sources.splitlines()[8:] == ["and 2 more: leads switch list"]
+
+
 def test_one_disabled_connection_of_two_is_yellow_the_only_one_red() -> None:
     switch = replace(OFF, kind="connection", name="Diva", changed_at=NOW, changed_by="lan")
     disabled = replace(CONNECTION, status="disabled")
@@ -104,9 +122,9 @@ def test_one_disabled_connection_of_two_is_yellow_the_only_one_red() -> None:
 
 
 def test_no_connection_and_no_active_source_are_red() -> None:
-    (line,) = judging.judge_switches(replace(STATE, connections=[]))
+    line, _ = judging.judge_switches(replace(STATE, connections=[]))
     assert line.helps == "leads connection create"
-    (line,) = judging.judge_switches(replace(STATE, connections=[replace(CONNECTION, active_sources=0)]))
+    _, line = judging.judge_switches(replace(STATE, connections=[replace(CONNECTION, active_sources=0)]))
     assert (line.name, line.level) == ("sources", Level.RED)
 
 

@@ -37,7 +37,7 @@ def run(db: psycopg.Connection, *arguments: str) -> Result:
     """Run a command with the rights of the operators."""
     url = f"postgresql://{db.info.user}:{db.info.password}@{db.info.host}:{db.info.port}/{db.info.dbname}"
     variables = {"DATABASE_URL": operators_url(url), "COLUMNS": "80"}
-    return CliRunner().invoke(app, ["switch", *arguments], env=variables)
+    return CliRunner().invoke(app, ["switch", *arguments], env={"COLUMNS": "200", **variables})
 
 
 def switches(db: psycopg.Connection) -> dict[str, dict[str, Any]]:
