@@ -101,6 +101,7 @@ def test_the_replays_and_the_deletes_of_one_transaction_are_one_change(db: psyco
     shown = run(db, "history", "--of", "replay").stdout
     assert "replay of 11 events, 1 to 11" in shown
     assert f"replay of event {last['row_id']}" in shown
+    db.execute("SET pancake.delete_events = 'on'")
     db.execute("DELETE FROM pancake_webhook_event WHERE id < 12")
     db.execute("TRUNCATE pancake_webhook_event")
     shown = run(db, "history", "--of", "event").stdout
