@@ -61,10 +61,7 @@ _DUMP = " UNION ALL ".join(
     f" FROM {_EVENT if table == 'pancake_webhook_event' else table} AS t"
     for table in TABLES
 )
-_EMPTIED = (
-    "pancake_webhook_event", "ticket", "contact_book", "customer_consent", "account", "pancake_cron_run",
-    "pancake_assignee",
-)  # fmt: skip
+_EMPTIED = (*reversed(TABLES[:6]), "pancake_cron_run")
 _RESET = f"""
 {"".join(f"DELETE FROM {table};" for table in _EMPTIED)}
 UPDATE pancake_source SET is_active = true WHERE NOT is_active;
