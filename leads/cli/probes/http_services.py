@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 from leads.adapters.plain_http import HttpAnswer, NoAnswer, ask
 from leads.cli.probes.lines import Level, Line
@@ -38,6 +39,8 @@ class EdgeLook:
     skipped: tuple[str, ...]
     """The paths that the edge skips now because they fail: `hasura`, `handlers`."""
     seconds: float
+    date: datetime | None = None
+    """The clock of its machine."""
 
 
 def look_at_handlers(url: str) -> HandlersLook:
@@ -74,6 +77,7 @@ def look_at_edge(url: str) -> EdgeLook:
         policy_age_seconds=found.get("policy_age_seconds"),
         skipped=tuple(skipped),
         seconds=health.seconds,
+        date=health.date,
     )
 
 
