@@ -46,8 +46,8 @@ def doctor(
     """Check an installation before and after each step: each failure is one line, with the fix.
 
     Environment, database and rights, engine with its variables, JWT role, handlers, edge policy, clocks,
-    within 3 s. What it stores to check a right is undone. It looks at what the variables of .env.example name.
-    Exit code 1: something is red.
+    within 3 s. What it stores to check a right is undone. It looks at what the variables of .env.example
+    name. Exit code 1: something is red.
     """
     lines = examine(source)
     if as_json:

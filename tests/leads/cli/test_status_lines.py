@@ -26,12 +26,12 @@ from leads.cli.status.state import (
     Roster,
     State,
     Tickets,
-    UnassignedCount,
     UnsentCount,
 )
 from leads.cli.status.words import age, count
 from leads.services.cron_runs import CRONS
 from leads.services.switches import Switch
+from leads.services.unassigned_count import UnassignedTickets
 from tests.support.edge_status import edge_status
 
 NOW = datetime(2026, 5, 14, 9, 31, 7, tzinfo=UTC)
@@ -58,7 +58,7 @@ STATE = State(
     queue=[],
     crons=[LastRuns(name, NOW, "succeeded", None, NOW, NOW) for name in CRONS],
     rosters=[Roster(None, 5, 4)],
-    unassigned=UnassignedCount(0, None),
+    unassigned=UnassignedTickets(0, None),
     unsent=UnsentCount(0, None, 0),
 )
 EDGE = EdgeLook(0, 0, True, 1, 5.0, (), 0.001)
@@ -191,7 +191,7 @@ def test_unsent_and_unassigned_are_yellow() -> None:
     assert judging.judge_unsent(UnsentCount(3, NOW - timedelta(minutes=5), 0), NOW).level is Level.GREEN
     assert judging.judge_unsent(UnsentCount(3, NOW - timedelta(minutes=11), 0), NOW).level is Level.YELLOW
     assert judging.judge_unsent(UnsentCount(0, None, 2), NOW).level is Level.YELLOW
-    unassigned = replace(STATE, unassigned=UnassignedCount(2, NOW - timedelta(hours=5)))
+    unassigned = replace(STATE, unassigned=UnassignedTickets(2, NOW - timedelta(hours=5)))
     assert judging.judge_unassigned(unassigned).text.endswith("have no owner, the oldest for 5 h")
 
 
@@ -243,7 +243,7 @@ def test_the_cause_is_the_first_of_the_worst_level_that_is_no_symptom() -> None:
     yellow, first, second = (Line(name, level, name) for name, level in
                              (("a", Level.YELLOW), ("b", Level.RED), ("c", Level.RED)))  # fmt: skip
     assert find_cause([symptom, yellow, first, second]) == first
-    assert find_cause([symptom, yellow]) is symptom
+    assert find_cause([symptom, yellow]) == symptom
     assert find_cause([Line("x", Level.UNKNOWN, ""), Line("y", Level.GREEN, "")]) is None
     assert worst([Line("x", Level.UNKNOWN, "")]) is Level.GREEN
 
