@@ -6,7 +6,7 @@ lock of the cron is not taken: a real run may be under way.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import wraps
 from typing import Any
@@ -95,15 +95,15 @@ class DryRuns(CronRuns):
 async def _dry_runtime(runtime: Runtime) -> AsyncIterator[Runtime]:
     """The parts of the process, with databases whose work is undone, and nothing that is sent or counted."""
     not_sent, metrics = NotSent(), Metrics()
-    async with runtime.db.dry_run() as transaction, runtime.metadata_db.dry_run() as of_metadata:
-        db = UndoneDatabase(transaction)
-        # In the same database the work on metadata must see the other work, and not wait for its locks.
-        is_same = runtime.metadata_db is runtime.db
+    async with AsyncExitStack() as stack:
+        db = metadata_db = UndoneDatabase(await stack.enter_async_context(runtime.db.dry_run()))
+        if runtime.metadata_db is not runtime.db:
+            metadata_db = UndoneDatabase(await stack.enter_async_context(runtime.metadata_db.dry_run()))
         yield replace(
             runtime,
             metrics=metrics,
             db=db,
-            metadata_db=db if is_same else UndoneDatabase(of_metadata),
+            metadata_db=metadata_db,
             graphql=not_sent,
             cron_runs=DryRuns(runtime, db, not_sent, metrics),
             outbox=Outbox(db, not_sent, metrics, runtime.clock),
