@@ -32,6 +32,7 @@ from leads.adapters.logs import configure_logs
 from leads.adapters.metrics import CONTENT_TYPE
 from leads.adapters.settings import read_settings
 from leads.domain.errors import IntegrationError
+from leads.services.cron_dry_run import with_dry_run
 from leads.services.runtime import Runtime
 
 HASURA_ROUTES: tuple[HasuraRoute[Runtime, Any], ...] = (
@@ -49,11 +50,11 @@ HASURA_ROUTES: tuple[HasuraRoute[Runtime, Any], ...] = (
     ),
     HasuraRoute("/cron/sync_sources", "pancake_sync_sources", read_cron, sync_sources),
     HasuraRoute("/cron/check_connection", "pancake_check_connection", read_cron, check_connection),
-    HasuraRoute("/cron/retry_failed", "pancake_retry_failed", read_cron, retry_failed),
-    HasuraRoute("/cron/check_sla", "pancake_check_sla", read_cron, check_sla),
-    HasuraRoute("/cron/purge_events", "pancake_purge_events", read_cron, purge_events),
+    HasuraRoute("/cron/retry_failed", "pancake_retry_failed", read_cron, with_dry_run(retry_failed)),
+    HasuraRoute("/cron/check_sla", "pancake_check_sla", read_cron, with_dry_run(check_sla)),
+    HasuraRoute("/cron/purge_events", "pancake_purge_events", read_cron, with_dry_run(purge_events)),
     HasuraRoute("/cron/poll_records", "pancake_poll_records", read_cron, poll_records),
-    HasuraRoute("/cron/reconcile_daily", "pancake_reconcile_daily", read_cron, reconcile_daily),
+    HasuraRoute("/cron/reconcile_daily", "pancake_reconcile_daily", read_cron, with_dry_run(reconcile_daily)),
 )
 
 

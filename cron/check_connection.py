@@ -175,5 +175,6 @@ def _notice(run: CronRun, finding: Finding) -> AdminNotice:
     return AdminNotice(
         key=f"connection_status:{finding.connection_id}:{run.scheduled_time.isoformat()}",
         reason=f"connection_{finding.after}",
-        detail=f"{finding.name}: {finding.before} → {finding.after}",
+        detail=f"{finding.before} → {finding.after}",
+        facts={"connection": finding.name},
     )

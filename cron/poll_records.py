@@ -47,7 +47,12 @@ async def poll_all(runtime: Runtime, run: CronRun) -> CronReport:
     return CronReport(
         {"connections": reports},
         window=_window(reports),
-        notices=tuple(notice for report in reports for notice in _notices(run, report)),
+        notices=tuple(
+            notice
+            # There are fewer reports than connections while the run is unfinished.
+            for connection, report in zip(connections, reports, strict=False)
+            for notice in _notices(run, connection, report)
+        ),
         problem=problems(reports),
         unfinished=is_unfinished(connections, reports),
     )
@@ -160,15 +165,16 @@ def _window(reports: Sequence[PollReport]) -> tuple[datetime | None, datetime | 
     return min(times, default=None), max(times, default=None)
 
 
-def _notices(run: CronRun, report: PollReport) -> list[AdminNotice]:
+def _notices(run: CronRun, connection: Connection, report: PollReport) -> list[AdminNotice]:
     """Once a day: a list that is not trusted, or a filter that Pancake ignores."""
     reasons = {
         "filter_suspect": report.get("trusted") is False and not report.get("may_lag"),
         "filter_ignored": report.get("outside", 0) > 0,
     }
-    day, connection_id = run.now.date().isoformat(), report["connection_id"]
+    day = run.now.date().isoformat()
+    detail = f"{connection.name}, {' – '.join(report.get('window', ()))}"
     return [
-        AdminNotice(f"{reason}:{connection_id}:{day}", reason, f"{connection_id}, {report.get('window')}")
+        AdminNotice(f"{reason}:{connection.id}:{day}", reason, detail)
         for reason, applies in reasons.items()
         if applies
     ]

@@ -129,5 +129,6 @@ def _notices(run: CronRun, body: Report) -> tuple[AdminNotice, ...]:
     if isinstance(given_up, dict):
         detail = f"events: {given_up['events']}, cron runs: {given_up['runs']}"
         key = f"notifications_given_up:{run.scheduled_time.isoformat()}"
-        notices.append(AdminNotice(key, "notifications_given_up", detail))
+        facts = {name: str(given_up[name]) for name in ("events", "runs")}
+        notices.append(AdminNotice(key, "notifications_given_up", detail, facts))
     return tuple(notices)

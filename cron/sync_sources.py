@@ -5,7 +5,7 @@ The admins get one notification for all new sources of a connection, those creat
 Called by: cron trigger `pancake_sync_sources`, every 15 minutes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -38,6 +38,11 @@ class NewSource:
     id: str
     connection_id: str
     source_id: str
+    name: str | None
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} ({self.source_id})" if self.name else self.source_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ async def sync_all(runtime: Runtime, run: CronRun) -> CronReport:
     return CronReport(
         {"connections": reports},
         statements=(("sync_sources/mark_announced", announced),),
-        notices=tuple(_notices(new)),
+        notices=tuple(_notices({each.id: each.name for each in connections}, new)),
         problem=problems(reports),
     )
 
@@ -93,11 +98,15 @@ def _store_sources_params(connection_id: str, sources: Sequence[Source], now: da
     }
 
 
-def _notices(new: Sequence[NewSource]) -> Iterator[AdminNotice]:
-    """One notice for all new sources of a connection. A source is announced once, so its id is a key."""
+def _notices(names: Mapping[str, str], new: Sequence[NewSource]) -> Iterator[AdminNotice]:
+    """One notice for all new sources of a connection. A source is announced once, so its id is a key.
+
+    `names` are those of the connections by id; one that was disabled meanwhile is named by its id.
+    """
     for connection_id, group in groupby(new, attrgetter("connection_id")):
         sources = list(group)
-        named = ", ".join(source.source_id for source in sources[:MAX_ITEMS_PER_ANSWERED_LIST])
+        named = ", ".join(source.label for source in sources[:MAX_ITEMS_PER_ANSWERED_LIST])
         left = len(sources) - MAX_ITEMS_PER_ANSWERED_LIST
-        detail = f"{named} and {left} more" if left > 0 else named
-        yield AdminNotice(f"new_source:{connection_id}:{sources[0].id}", "new_source", detail)
+        detail = f"{named}, … (+{left})" if left > 0 else named
+        facts = {"connection": names.get(connection_id, connection_id), "count": str(len(sources))}
+        yield AdminNotice(f"new_source:{connection_id}:{sources[0].id}", "new_source", detail, facts)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sandbox.edge.packages import describe_edge, missing_packages
+from sandbox.env_file import env_lines
 from sandbox.page.app import Page
 from sandbox.page.buttons import Buttons
 from sandbox.payloads import Sample, load_samples
@@ -166,8 +167,8 @@ def report(sandbox: Sandbox, console: Console, started: float, *, as_json: bool)
 
 def print_next_steps(sandbox: Sandbox, page_url: str, console: Console) -> None:
     """Print the URLs and secrets of the sandbox, commands to try, and last the address of the page."""
-    for name, value in sandbox.environment().items():
-        console.print(f"{name}={value}", highlight=False, soft_wrap=True)
+    for line in env_lines(sandbox.environment()):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     lead = '{"id": "my-first", "name": "Thử", "phone_number": "0912 000 111", "source": ["-1"]}'
     tries = (
         f"curl -s -d '{lead}' {sandbox.webhook_url}",

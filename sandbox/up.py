@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from sandbox.edge.packages import describe_edge, missing_packages
+from sandbox.env_file import env_lines
 from sandbox.page.app import Page
 from sandbox.page.buttons import Buttons
 from sandbox.postgres.binaries import PostgresNotFound
@@ -24,7 +25,8 @@ def up(
     """Start the sandbox and run it until Ctrl-C or SIGTERM.
 
     Prints the addresses and secrets as KEY=value lines, or writes them to --env-file: the file is created
-    when every service is ready, only you can read it, and it is removed at the end.
+    when every service is ready, only you can read it, and it is removed at the end. It has what the commands
+    of leads need: `--env-file .env` in the clone is read by scripts/leads.
     Exit code 2: PostgreSQL is not installed. Exit code 3: a service does not start.
     """
     exit_on_sigterm()
@@ -37,7 +39,7 @@ def up(
         console.print(f"[red]The sandbox did not start:[/] {error}", highlight=False)
         raise typer.Exit(2 if isinstance(error, PostgresNotFound) else 3) from error
     try:
-        lines = "".join(f"{name}={value}\n" for name, value in sandbox.environment().items())
+        lines = "".join(f"{line}\n" for line in env_lines(sandbox.environment()))
         if env_file is None:
             typer.echo(lines, nl=False)
         else:

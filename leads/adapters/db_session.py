@@ -54,11 +54,17 @@ def open_session(
             application_name=f"leads {command} by {_user()}",
         )
     except psycopg.OperationalError as error:
-        reason = str(error).strip()
+        reason = _reason(error)
         # The server was reached and asked for the password. psycopg has no SQLSTATE of a failed connection.
         if error.pgconn is not None and error.pgconn.used_password:
             raise LoginRefused(reason) from error
         raise DatabaseUnavailable(reason) from error
+
+
+def _reason(error: psycopg.OperationalError) -> str:
+    """Return what libpq says in one line, without its question whether a server runs there."""
+    lines = [line.strip() for line in str(error).removeprefix("connection failed: ").splitlines()]
+    return "; ".join(line for line in lines if line and not line.startswith("Is the server running"))
 
 
 def is_lost(error: psycopg.Error) -> bool:

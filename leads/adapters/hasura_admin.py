@@ -123,7 +123,7 @@ class HasuraAdmin:
             # Its text quotes the header that cannot be sent: the admin secret.
             raise _unavailable(url, "a header cannot be sent; check the admin secret") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _unavailable(url, connection_reason(error)) from error
+            raise HasuraUnavailable(f"{url} does not answer: {connection_reason(error)}") from error
         except UnicodeError as error:
             raise RequestRefused("an argument is not valid Unicode text") from error
         try:

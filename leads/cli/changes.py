@@ -31,10 +31,15 @@ def print_block(block: ChangeBlock, console: Console, level: int = 1) -> None:
     The title is indented by `level` steps, the changes by one more.
     """
     print_indented(block.title, level, console)
-    indentation = "  " * (level + 1)
-    names = [cell_len(name) for name, _, _ in block.changes]
+    print_changes(block.changes, console, level + 1)
+
+
+def print_changes(changes: Sequence[tuple[str, str | None, str]], console: Console, level: int) -> None:
+    """Print the changes of a block alone, indented by `level` steps."""
+    indentation = "  " * level
+    names = [cell_len(name) for name, _, _ in changes]
     width = min(max(names, default=0), MAX_NAME_CELLS)
-    for name, before, after in block.changes:
+    for name, before, after in changes:
         beginning = f"{indentation}{set_cell_size(name, max(width, cell_len(name)))}  "
         if before is None:
             print_in_column(beginning, after, console)

@@ -1,6 +1,6 @@
 """Report every failure of a verb as one message on stderr and one exit code."""
 
-from textwrap import fill
+import json
 from typing import Any, NoReturn
 
 import typer
@@ -11,6 +11,7 @@ from leads.adapters.hasura_admin import AccessDenied
 from leads.adapters.plain_http import NoAnswer
 from leads.adapters.settings import SettingsError
 from leads.cli.exit_codes import ExitCode
+from leads.cli.output import print_line, say
 from leads.domain.errors import (
     DatabaseUnavailable,
     HasuraUnavailable,
@@ -18,7 +19,6 @@ from leads.domain.errors import (
     Misconfigured,
     PancakeUnavailable,
 )
-from leads.domain.visible_text import escape_unseen
 
 SERVICES: tuple[tuple[type[IntegrationError], str, str], ...] = (
     (DatabaseUnavailable, "the database", "DATABASE_URL"),
@@ -31,6 +31,7 @@ SERVICES: tuple[tuple[type[IntegrationError], str, str], ...] = (
 SET_VARIABLES = """Set the variables in the environment, or in .env of the clone for scripts/leads.
 The file .env.example explains each of them."""
 LINE_LENGTH = 80
+AS_JSON = "--json"
 NO_REASON = "no reason was given"
 
 
@@ -50,30 +51,40 @@ class VerbGroup(TyperGroup):
     """The group of all verbs. What a verb raises ends the command with a message instead of a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
+        as_json = AS_JSON in ctx.args
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             fail("Interrupted.", ExitCode.INTERRUPTED)
         except SettingsError as error:
-            fail(describe_settings(error), ExitCode.USAGE)
+            fail(describe_settings(error), ExitCode.USAGE, as_json=as_json)
         except CommandFailed as error:
-            fail(str(error), error.exit_code)
+            fail(str(error), error.exit_code, as_json=as_json)
         except (IntegrationError, DatabaseError) as error:
-            fail(*describe(error))
+            fail(*describe(error), as_json=as_json)
+        except typer.BadParameter as error:
+            if as_json:
+                print_failure(error.format_message(), ExitCode.USAGE)
+            raise
 
 
-def fail(message: str, exit_code: ExitCode) -> NoReturn:
-    """Print the message and end with the code."""
-    typer.echo(escape_unseen(message), err=True)
+def fail(message: str, exit_code: ExitCode, *, as_json: bool = False) -> NoReturn:
+    """Print the message, with `as_json` also as a document on stdout, and end with the code."""
+    if as_json:
+        print_failure(message, exit_code)
+    say(message)
     raise typer.Exit(exit_code)
 
 
+def print_failure(message: str, exit_code: ExitCode) -> None:
+    """Print a failure for programs, in one line: `leads tail --json` has printed lines before."""
+    document = {"error": message, "exit_code": int(exit_code)}
+    print_line(json.dumps(document, ensure_ascii=False))
+
+
 def describe_settings(error: SettingsError) -> str:
-    """Format all problems of the configuration, each in its own lines."""
-    problems = [
-        fill(problem, LINE_LENGTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
-        for problem in error.problems
-    ]
+    """Format all problems of the configuration, each in its own line."""
+    problems = [f"  {problem}" for problem in error.problems]
     return "\n".join(["The configuration is incomplete:", *problems, SET_VARIABLES])
 
 

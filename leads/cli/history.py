@@ -11,7 +11,8 @@ from rich.console import Console
 from leads.adapters.db_session import class_row, open_session
 from leads.adapters.queries import QUERIES
 from leads.adapters.settings import read_operator_settings
-from leads.cli.output import AsJson, differences, print_indented, print_json, say, text_of
+from leads.cli.changes import changed_fields, print_changes
+from leads.cli.output import AsJson, print_indented, print_json, say, text_of
 
 DEFAULT_DAYS = 30
 
@@ -95,11 +96,12 @@ def print_change(change: Change, console: Console) -> None:
         print_indented(f"reason: {change.reason}", 1, console)
     if change.kind in (Kind.REPLAY, Kind.EVENT):
         return
-    for name in sorted(change.before.keys() | change.after.keys()):
-        if change.before.get(name) == change.after.get(name):
-            print_indented(f"{name}: another one ({text_of(change.after.get(name))})", 2, console)
-    for name, before, after in differences(change.before, change.after):
-        print_indented(f"{name}: {text_of(before)} → {text_of(after)}", 2, console)
+    hidden = [
+        (name, None, f"another one ({text_of(value)})")
+        for name, value in sorted(change.after.items())
+        if name in change.before and change.before[name] == value
+    ]
+    print_changes([*hidden, *changed_fields(change.before, change.after)], console, 2)
 
 
 def _describe(change: Change) -> str:

@@ -1,8 +1,11 @@
 """What verbs print: results on stdout, messages and progress on stderr."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +25,9 @@ from leads.cli.exit_codes import MEANINGS
 from leads.domain.visible_text import escape_unseen
 
 MIN_COLUMN_WIDTH = 20
+# A command that ends a line: `See: leads status`.
+_COMMAND = re.compile(r"(?<=: )leads [^.;]+$")
+_KEPT_SPACE = "\N{NO-BREAK SPACE}"
 NARROW_COLUMN = 8
 """Where text begins on a terminal that leaves fewer than MIN_COLUMN_WIDTH behind its beginning."""
 
@@ -39,8 +45,20 @@ def print_line(text: str) -> None:
 
 
 def say(message: str) -> None:
-    """Print a message for a person on stderr; what is not seen of it is escaped."""
-    typer.echo(escape_unseen(message), err=True)
+    """Print a message for a person on stderr, wrapped at the terminal's width; what is not seen is escaped.
+
+    A word that is longer than a line stays whole, and a command at the end of a line: they may be copied.
+    """
+    columns = get_terminal_size().columns
+    typer.echo("\n".join(_wrapped(line, columns) for line in escape_unseen(message).split("\n")), err=True)
+
+
+def _wrapped(line: str, columns: int) -> str:
+    """Wrap a line between words; what follows is indented by two columns more than the line."""
+    indentation = " " * (len(line) - len(line.lstrip(" ")) + 2)
+    whole = _COMMAND.sub(lambda found: found[0].replace(" ", _KEPT_SPACE), line)
+    made = fill(whole, columns, subsequent_indent=indentation, break_long_words=False, break_on_hyphens=False)
+    return made.replace(_KEPT_SPACE, " ")
 
 
 class ForeignTextConsole(Console):

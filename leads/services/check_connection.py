@@ -63,7 +63,8 @@ class OperatorChange:
         return AdminNotice(
             key=f"connection_status:{self.connection_id}:{self.id}",
             reason=f"connection_{self.after}",
-            detail=f"{self.name}: {self.before} → {self.after}{reason}",
+            detail=f"{self.before} → {self.after}{reason}",
+            facts={"connection": self.name},
         )
 
 

@@ -20,7 +20,7 @@ from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.adapters.logs import LOGGER, summarize
 from leads.adapters.metrics import Metrics
-from leads.domain.errors import DatabaseUnavailable, Retryable
+from leads.domain.errors import BadRequest, DatabaseUnavailable, Retryable
 from leads.domain.notifications import NEEDS_ATTENTION
 from leads.domain.reports import shorten
 from leads.services.cron_errors import RunFailed, RunUnderWay, RunUnfinished
@@ -29,6 +29,7 @@ from leads.services.cron_work import (
     ANSWER_WITHIN_SECONDS,
     CRON_PERIOD_SECONDS,
     CUT_OFF_AT,
+    DRY_RUN,
     OVERRUN,
     STOP_AT,
     CronReport,
@@ -88,8 +89,11 @@ class CronRuns:
     async def run(self, call: CronCall, work: CronWork) -> Answer:
         """Answer `{result, report}` in time; work that takes longer goes on when the tick comes again.
 
-        Raises RunUnfinished, RunUnderWay, RunStuck, RunFailed, and what `work` raises, after storing it.
+        Raises RunUnfinished, RunUnderWay, RunStuck, RunFailed, and what `work` raises, after storing it;
+        BadRequest if the call asks for a dry run, which `with_dry_run` did not take.
         """
+        if DRY_RUN in call.payload:
+            raise BadRequest(f"{call.name} has no dry run.")
         started = asyncio.get_running_loop().time()
         limit = asyncio.timeout_at(started + self.answer_within_seconds)
         try:
@@ -222,7 +226,7 @@ class CronRuns:
             {
                 "template_code": NEEDS_ATTENTION,
                 "recipient_ids": [recipient.id for recipient in recipients],
-                "data": {"reason": notice.reason, "detail": notice.detail},
+                "data": {"reason": notice.reason, "detail": notice.detail, **notice.facts},
                 "idempotency_key": notice.key,
             }
             for notice in report.notices

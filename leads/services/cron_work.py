@@ -29,17 +29,23 @@ CRON_PERIOD_SECONDS = {
 """The time between two ticks of each cron, as in hasura/metadata/cron_triggers.yaml."""
 PAUSED = "paused"
 """How work ended that had no time left."""
+DRY_RUN = "dry_run"
+"""The key in a tick's payload that asks for a dry run, and the result of one."""
 
 Saved = TypeVar("Saved")
 
 
 @dataclass(frozen=True, slots=True)
 class AdminNotice:
-    """What the active admins are notified of. Diva's notification service sends the same `key` once."""
+    """What the active admins are notified of. Diva's notification service sends the same `key` once.
+
+    `reason` is a key of TEXTS in leads/domain/notice_text.py; `facts` are further values of that text.
+    """
 
     key: str
     reason: str
     detail: str
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,7 @@ class CronRun:
     payload: Mapping[str, object]
     seconds_left: Callable[[], float]
     overrun_seconds: float = 0.0
+    is_dry_run: bool = False
     state: dict[str, object] = field(default_factory=dict)
 
     def saved(self, key: str, kind: type[Saved]) -> Saved | None:

@@ -20,6 +20,7 @@ from leads.services.locked_tickets import LockedTicket, lock_ticket
 from leads.services.process_record.roster import OwnerRequest, choose_owner, store_roster_statement
 from leads.services.runtime import Runtime
 from leads.services.sending.time_left import has_time_to_send
+from leads.services.unassigned_count import count_unassigned
 
 MAX_ASSIGNED_PER_TICK = 50
 """The member who comes on duty first must not get all leads of the night before the others have come."""
@@ -36,14 +37,6 @@ class _AssignableEvent:
     roster_source_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class UnassignedTickets:
-    """The open tickets of our events that have no owner; `oldest_created_at` is None if there are none."""
-
-    tickets: int
-    oldest_created_at: datetime | None
-
-
 async def assign_tickets(runtime: Runtime, run: CronRun) -> dict[str, object]:
     """Assign what can be assigned, notify the owners; return what the run reports of it.
 
@@ -57,19 +50,13 @@ async def assign_tickets(runtime: Runtime, run: CronRun) -> dict[str, object]:
     if assigned:
         await runtime.outbox.claim_and_send(assigned, has_time=partial(has_time_to_send, run))
     left = await count_unassigned(runtime.db)
-    oldest = left.oldest_created_at
+    oldest = left.oldest_at
     return {
         "assigned": len(assigned),
         "settled_in_diva": len(settled),
         "unassigned": left.tickets,
         "oldest_unassigned_seconds": int((run.now - oldest).total_seconds()) if oldest else None,
     }
-
-
-async def count_unassigned(db: Database) -> UnassignedTickets:
-    """Count the unassigned tickets and find the oldest. Raises DatabaseUnavailable."""
-    (row,) = await db.fetch_all("unassigned_tickets/count_tickets", {}, UnassignedTickets)
-    return row
 
 
 async def _assign_listed(db: Database, run: CronRun) -> list[int]:

@@ -76,6 +76,14 @@ class NginxEdge:
         """Base URL of /healthz and /metrics."""
         return f"http://127.0.0.1:{self.ops_port}"
 
+    def operators_environment(self) -> dict[str, str]:
+        """Return what the operators' commands need on the machine of the edge."""
+        return {
+            "EDGE_STATUS_URL": self.ops_url,
+            "EDGE_STATE_KEYS": self.state_keys,
+            "EDGE_STATE_DIR": str(self.state),
+        }
+
     @property
     def limits_file(self) -> Path:
         """The file with rate, burst and deny list. It may be replaced while the edge runs."""

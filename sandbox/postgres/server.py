@@ -93,12 +93,6 @@ class Cluster:
             return urlunsplit(parts._replace(path="/" + quote(database, safe="")))
         return f"postgresql://postgres:{self._password}@127.0.0.1:{self._port}/{quote(database, safe='')}"
 
-    @property
-    def pid(self) -> int:
-        """The process of an embedded server that runs."""
-        assert self._server is not None
-        return self._server.pid
-
     def create_database(self, name: str, template: str | None = None) -> str:
         """Create a database, as a copy of `template` if given, and return its URL.
 

@@ -8,6 +8,7 @@ from secrets import token_hex
 from types import TracebackType
 from typing import Self
 
+from leads.adapters.variables import VARIABLES
 from leads.services.connection_secrets import HEADER_NAME
 from sandbox.diva.project import merge_project
 from sandbox.edge.nginx import EdgeSettings, NginxEdge
@@ -129,17 +130,13 @@ class Sandbox:
             self.cluster.close()
 
     def environment(self) -> dict[str, str]:
-        """Return the addresses and secrets for a client of the sandbox."""
-        edge = {"EDGE_STATUS_URL": self.edge.ops_url} if isinstance(self.edge, NginxEdge) else {}
+        """Return the addresses and secrets for the commands of leads and other clients of the sandbox."""
+        services = self._service_variables()
         return {
-            **edge,
-            "DATABASE_URL": self.database_url,
-            "HASURA_URL": self.hasura_url,
+            **(self.edge.operators_environment() if isinstance(self.edge, NginxEdge) else {}),
+            **{name: services[name] for name in VARIABLES if name in services},
             "HASURA_ADMIN_SECRET": self.keys.admin_secret,
-            "HASURA_SERVICE_TOKEN": self.keys.token("pancake_service"),
-            "HANDLERS_URL": self.handlers_url,
-            "HANDLER_SECRET": self.keys.handler_secret,
-            "ENCRYPTION_KEYS": self.keys.encryption_keys,
+            "PUBLIC_URL": self.edge_url,
             "PANCAKE_API_HOSTS": self.pancake_url,
             "WEBHOOK_URL": self.webhook_url,
             "WEBHOOK_TOKEN": self.keys.webhook_token,
@@ -195,10 +192,11 @@ class Sandbox:
         return [f"--workspace-id={WORKSPACE_ID}"]
 
     def _service_environment(self) -> Mapping[str, str]:
+        return {**os.environ, "PYTHONPATH": str(ROOT), **self._service_variables()}
+
+    def _service_variables(self) -> Mapping[str, str]:
         """Return the variables of all services; none has two meanings."""
         return {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
             "DATABASE_URL": self.database_url,
             "PG_DATABASE_URL": hasura.source_url(self.database_url),
             "HASURA_GRAPHQL_DATABASE_URL": self.database_url,

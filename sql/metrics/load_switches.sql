@@ -1,4 +1,5 @@
 -- Load the two switches as the handlers use them, and when the settings were changed last.
+-- Without the history of switches/list_switches, which the handlers may not read.
 -- Returns switch (kill_switch, processing_paused), is_on, changed_at (null if the time cannot be read).
 SELECT
     n.switch,

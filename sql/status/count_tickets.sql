@@ -1,5 +1,5 @@
 -- Count the leads of the last ten minutes and their new tickets, and the new tickets that are usual in ten minutes of this hour.
--- Returns one row: leads, tickets, usual (average of the days among the last seven that had any in this hour; null without one).
+-- Returns one row: leads, tickets, usual (median of the days among the last seven that had any in this hour; null without one).
 -- Relies on ix_pancake_webhook_event_created_at: it reads ten minutes and seven hours.
 SELECT r.leads, r.tickets, u.usual::float AS usual
 FROM (
@@ -8,7 +8,8 @@ FROM (
     WHERE e.created_at > %(now)s::timestamptz - interval '10 minutes'
 ) AS r
 CROSS JOIN (
-    SELECT avg(d.tickets) FILTER (WHERE d.tickets > 0) / 6 AS usual
+    -- The median, as of the webhook's usual deliveries (metrics/count_webhook_hours): a day of a campaign is not usual.
+    SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY d.tickets) FILTER (WHERE d.tickets > 0) / 6 AS usual
     FROM (
         SELECT count(e.id) AS tickets
         FROM generate_series(1, 7) AS b (days)

@@ -1,4 +1,5 @@
 -- Count the events with notifications that were not accepted yet, at most `most`, and those that were given up in the last day.
+-- metrics/count_unsent has cron runs too, and none that were given up.
 -- Returns one row: unsent, oldest_at (when the oldest of them was processed; null without one), given_up.
 -- Relies on ix_pancake_webhook_event_unnotified and ix_pancake_webhook_event_given_up.
 SELECT u.unsent, u.oldest_at, g.given_up

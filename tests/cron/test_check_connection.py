@@ -128,8 +128,9 @@ async def test_admins_are_notified_once_when_an_operator_disables_or_enables_a_c
         for _ in range(2):
             assert await check(harness) == status
     assert harness.reasons() == ["connection_disabled", "connection_active"]
-    details = [sent["data"]["detail"] for sent in harness.hasura.sent.values()]
-    assert details == ["test: active → disabled (moving)", "test: disabled → active (moving)"]
+    texts = [sent["data"]["text"] for sent in harness.hasura.sent.values()]
+    assert texts[0].startswith("Kết nối test đã bị tắt (active → disabled (moving));")
+    assert texts[1].startswith("Kết nối test hoạt động bình thường (disabled → active (moving)).")
     assert history(harness) == [("active", "disabled"), ("disabled", "active")]
 
 

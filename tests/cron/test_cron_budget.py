@@ -128,6 +128,7 @@ async def test_a_run_that_is_interrupted_at_any_step_ends_with_everything_stored
     harness.pancake.bulk(RECORDS, window.start, window.end)
     step, reached = 0, True
     while reached:
+        harness.sql("SET pancake.delete_events = 'on'")
         harness.sql("TRUNCATE pancake_cron_run, pancake_webhook_event CASCADE")
         harness.sql("UPDATE pancake_connection SET poll_watermark = %s", window.start)
         harness.move_clock(seconds=1)

@@ -10,6 +10,7 @@ import pytest
 
 from leads.adapters.hasura_calls import CronCall
 from leads.domain.errors import PancakeUnavailable
+from leads.domain.notice_text import with_text
 from leads.domain.reports import shorten
 from leads.services.cron_errors import RunFailed, RunUnfinished
 from leads.services.cron_runs import CRONS, CronRuns
@@ -213,7 +214,7 @@ async def test_notifications_of_a_run_are_sent_once_even_if_the_service_was_unav
     harness: CronHarness, cron_runs: CronRuns
 ) -> None:
     async def speaks(run: CronRun) -> CronReport:
-        return CronReport({}, notices=(AdminNotice("k1", "connection_silent", "detail"),))
+        return CronReport({}, notices=(AdminNotice("k1", "sla_missed", "TK1", {"more": "m"}),))
 
     harness.hasura.failing = True
     await cron_runs.run(call(harness), speaks)
@@ -224,7 +225,8 @@ async def test_notifications_of_a_run_are_sent_once_even_if_the_service_was_unav
     harness.move_clock(minutes=1)
     assert (await harness.run("retry_failed"))["runs_notified"] == 0
     (notification,) = harness.hasura.sent.values()
-    assert notification["data"] == {"reason": "connection_silent", "detail": "detail"}
+    data = {"reason": "sla_missed", "detail": "TK1", "more": "m"}
+    assert notification["data"] == with_text(data)
     assert len(notification["recipient_ids"]) == 3
 
 

@@ -140,6 +140,7 @@ async def test_decisions_do_not_change(harness: CronHarness, name: str, diva: st
     harness.sql("DELETE FROM customer_consent")
     harness.sql("DELETE FROM account")
     expected = await decide_twice(harness, NEXT_VERSIONS[name], IN_DIVA[diva], purge=False)
+    harness.sql("SET pancake.delete_events = 'on'")
     for table in ("pancake_webhook_event", "ticket", "contact_book", "customer_consent", "account"):
         harness.sql(f"DELETE FROM {table}")
     assert await decide_twice(harness, NEXT_VERSIONS[name], IN_DIVA[diva], purge=True) == expected

@@ -125,7 +125,8 @@ async def test_a_notice_is_given_up_after_twenty_refusals_and_another_notice_say
     given_up = {"refusals": 20, "unknowns": 0, "error": "refused", "is_sent": False, "is_given_up": True}
     assert state(harness) == given_up
     (notice,) = harness.hasura.sent.values()
-    assert notice["data"] == {"reason": "notifications_given_up", "detail": "events: 0, cron runs: 1"}
+    assert notice["data"]["detail"] == "events: 0, cron runs: 1"
+    assert "0 lead và 1 lượt chạy cron có thông báo bị bỏ" in notice["data"]["text"]
 
 
 async def test_a_slow_service_that_ignores_keys_gets_five_sends_of_a_notice(harness: CronHarness) -> None:

@@ -35,8 +35,10 @@ async def test_one_notice_names_all_new_sources_of_a_run_those_of_deliveries_too
     harness.move_clock(minutes=15)
     await harness.run("sync_sources")
     (sent,) = harness.hasura.sent.values()
-    expected = ["777", *(f"8{n}{m:03}" for n in range(2) for m in range(10))][:20]
-    assert sent["data"] == {"reason": "new_source", "detail": f"{', '.join(expected)} and 1 more"}
+    expected = ["Hội chợ (777)", *(f"8{n}{m:03}" for n in range(2) for m in range(10))][:20]
+    data = sent["data"]
+    assert (data["reason"], data["detail"]) == ("new_source", f"{', '.join(expected)}, … (+1)")
+    assert data["text"].startswith("Kết nối test có 21 nguồn mới: Hội chợ (777), ")
     harness.move_clock(minutes=15)
     await harness.run("sync_sources")
     assert len(harness.hasura.sent) == 1

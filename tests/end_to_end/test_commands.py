@@ -8,13 +8,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from leads.cli.__main__ import app
+from leads.cli.config.command import describe
 from sandbox.demo import Result
-from sandbox.edge.packages import describe_edge
+from sandbox.edge.packages import describe_edge, missing_packages
 from sandbox.payloads import load_samples
 from sandbox.postgres.server import Cluster
 from sandbox.stack.observer import Effect
@@ -117,8 +120,11 @@ class Running:
     @property
     def values(self) -> dict[str, str]:
         """The variables in the env file."""
-        lines = self.env_file.read_text().splitlines()
-        return {name: value for name, _, value in (line.partition("=") for line in lines)}
+        run = subprocess.run(
+            [ROOT / "scripts/read_env", self.env_file], capture_output=True, text=True, timeout=30, check=True
+        )
+        lines = [line.removeprefix("export ") for line in run.stdout.splitlines()]
+        return {name: value.strip("'") for name, _, value in (line.partition("=") for line in lines)}
 
     def remains(self) -> list[object]:
         """Return the processes and directories that still exist."""
@@ -161,6 +167,44 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running
     sandbox.process.wait()
     if sandbox.process.stderr is not None:
         sandbox.process.stderr.close()
+
+
+NOT_IN_THE_FILE = {
+    "HASURA_OTHER_ADMIN_SECRET": "there is no second engine to compare with",
+    "ALLOW_CLEAR_TEXT": "every address is on the loopback interface",
+    "BIND": "the handlers of the sandbox have their port",
+    "OPS_BIND": "the same",
+    "INGEST_CONNECTIONS": "its default is meant",
+    "WORK_CONNECTIONS": "its default is meant",
+    "LOG_LEVEL": "its default is meant",
+    "VERSION": "a clone has none",
+    "COMMIT": "a clone has none",
+    "HANDLER_SECRET_PREVIOUS": "no secret of a new sandbox was changed",
+    "HANDLER_SECRET_PREVIOUS_UNTIL": "the same",
+    "EDGE_SECRET_PREVIOUS": "the same",
+    "EDGE_SECRET_PREVIOUS_UNTIL": "the same",
+}
+NEEDS_NGINX = {"EDGE_STATUS_URL", "EDGE_STATE_KEYS", "EDGE_STATE_DIR"}
+"""The stand-in for the edge has no internal listener and no spool."""
+
+
+def test_the_file_of_a_sandbox_has_every_variable_of_the_commands(running: Running) -> None:
+    values = running.values
+    read = {each["name"] for each in describe()}
+    without_nginx = NEEDS_NGINX if missing_packages() else set()
+    assert read - values.keys() == NOT_IN_THE_FILE.keys() | without_nginx
+    assert all(values.values())
+
+    def leads(*words: str) -> Any:
+        return CliRunner().invoke(app, words, env=values)
+
+    assert leads("token", "pancake_edge").exit_code == 0
+    assert json.loads(leads("config", "show", "--json").stdout)["problems"] == []
+    assert json.loads(leads("reconcile", "--day", "2026-05-14", "--stored", "--json").stdout) == []
+    lines = {line["name"]: line["level"] for line in json.loads(leads("doctor", "--json").stdout)}
+    assert "red" not in lines.values(), lines
+    if not without_nginx:
+        assert leads("edge-spool", "list").exit_code == 0
 
 
 def test_a_sandbox_serves_and_exits_on_sigterm(running: Running) -> None:

@@ -61,6 +61,19 @@ def test_redeliver_and_invoke_name_the_event_that_has_the_outcome(harness: EndTo
     assert answers(harness, invoked)[0]["result"] == "replayed"
 
 
+def test_the_button_delete_of_a_row_is_refused_with_the_reason(harness: EndToEndHarness) -> None:
+    """Browse Rows deletes by the mutation of the role admin."""
+    event_id, _ = process(harness, {"id": "console-3", "phone_number": "0905333444", "source": ["-1"]})
+    answer = httpx.post(
+        f"{harness.hasura_url}/v1/graphql",
+        json={"query": f"mutation {{ delete_pancake_webhook_event_by_pk(id: {event_id}) {{ id }} }}"},
+        headers={"X-Hasura-Admin-Secret": harness.admin_secret},
+        timeout=SECONDS,
+    ).json()
+    assert "they detect duplicates" in json.dumps(answer["errors"])
+    assert len(harness.query(f"SELECT id FROM pancake_webhook_event WHERE id = {event_id}")) == 1
+
+
 def test_redeliver_of_a_processed_lead_names_its_ticket(harness: EndToEndHarness) -> None:
     lead = {"id": "console-2", "name": "Thử", "phone_number": "0905111777", "source": ["-1"]}
     event_id, hasura_event_id = process(harness, lead)

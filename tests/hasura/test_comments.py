@@ -50,5 +50,5 @@ def test_the_table_of_events_says_that_rows_are_kept(constrained: psycopg.Connec
     (comment,) = constrained.execute(
         "SELECT obj_description('pancake_webhook_event'::regclass, 'pg_class')"
     ).fetchone() or ("",)
-    assert "Do not delete rows" in comment
-    assert "Retention (purge_events) alone" in comment
+    assert "Rows are not deleted" in comment
+    assert "Retention (purge_events) and leads erase alone" in comment

@@ -134,7 +134,7 @@ def test_an_event_is_found_by_its_key(filled: psycopg.Connection, name: str) -> 
         ("status/count_events", "ix_pancake_webhook_event_retry"),
         ("status/count_events", "ix_pancake_webhook_event_held"),
         ("status/list_cron_runs", "uq_pancake_cron_run_tick"),
-        ("status/count_unassigned", "ix_pancake_webhook_event_unassigned"),
+        ("unassigned_count/count_tickets", "ix_pancake_webhook_event_unassigned"),
         ("status/count_unsent", "ix_pancake_webhook_event_unnotified"),
         ("status/count_unsent", "ix_pancake_webhook_event_given_up"),
         ("tail/list_events", "pk_pancake_webhook_event"),

@@ -155,6 +155,7 @@ def waiting_event(sandbox: Sandbox) -> Iterator[Variables]:
         try:
             yield {}
         finally:
+            db.execute("SET pancake.delete_events = 'on'")
             db.execute("DELETE FROM pancake_webhook_event WHERE record_id = 'waiting'")
 
 

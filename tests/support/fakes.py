@@ -7,6 +7,8 @@ from typing import Any
 from leads.adapters.database import Database, Params, Row, RowType
 from leads.adapters.graphql import SEND_TIMEOUT_SECONDS, GraphqlClient
 from leads.domain.errors import HasuraRefused, HasuraUnavailable, HasuraUncertain
+from leads.domain.notice_text import TEXTS
+from leads.domain.notifications import NEEDS_ATTENTION
 
 
 class FakeDatabase(Database):
@@ -31,6 +33,7 @@ class FakeHasura(GraphqlClient):
     HasuraRefused. `slow`: a call takes the notifications, then raises HasuraUncertain. `accepted_per_call`:
     the notifications beyond this number are ignored.
     `gate`: while it is not set, calls wait.
+    A notice whose reason has no text fails the test.
     `taken` holds the key of each notification that arrived, repeats too: what people get if keys are ignored.
     """
 
@@ -56,6 +59,9 @@ class FakeHasura(GraphqlClient):
         if self.refused.intersection(keys):
             raise HasuraRefused("a notification was refused")
         accepted = notifications[: self.accepted_per_call]
+        for data in (each["data"] for each in accepted if each["template_code"] == NEEDS_ATTENTION):
+            assert data["reason"] in TEXTS
+            assert len(data["title"]) * len(data["text"]) > 0
         new = {n["idempotency_key"]: n for n in accepted if n["idempotency_key"] not in self.sent}
         self.sent |= new
         self.taken += [notification["idempotency_key"] for notification in accepted]

@@ -96,7 +96,7 @@ class Project:
     def run(self, verb: str, *arguments: str, code: int = 0) -> str:
         """Run `leads metadata <verb>` on this project, and return what it printed."""
         target = ("--into", str(self.root)) if verb == "merge" else (str(self.root),)
-        result = CliRunner().invoke(app, ["metadata", verb, *target, *arguments])
+        result = CliRunner().invoke(app, ["metadata", verb, *target, *arguments], env={"COLUMNS": "500"})
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         assert result.exit_code == code, result.output
         return result.output

@@ -72,6 +72,7 @@ class Shared:
             "HASURA_URL": self.url,
             "HASURA_ADMIN_SECRET": SECRET,
             "HASURA_OTHER_ADMIN_SECRET": other_secret,
+            "COLUMNS": "500",
         }
         options = [] if arguments[0] == "compare" else ["--backups", str(self.folder)]
         result = CliRunner().invoke(app, ["metadata", *arguments, *options], env=environment)

@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from leads.cli.output import print_indented
+
 
 @dataclass
 class Report:
@@ -39,7 +41,8 @@ class Report:
         for reason, examples in sorted(self.rejected.items()):
             console.print(f"  {reason}: {', '.join(map(repr, examples))}", highlight=False)
         if self.reason:
-            console.print(self.reason, highlight=False)
+            for line in self.reason.splitlines():
+                print_indented(line, 0, console)
 
     def _print_table(self, console: Console) -> None:
         table = Table(title=f"normalized_phone: {self.mode}, {self.outcome}", show_header=False)

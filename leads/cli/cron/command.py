@@ -12,18 +12,31 @@ from leads.adapters.settings import read_operator_settings
 from leads.cli.cron.running import run_to_its_end
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import WrongUsage
-from leads.cli.output import AsJson, examples, print_json, print_line, show_activity, text_of, verb_group
+from leads.cli.output import (
+    AsJson,
+    ForeignTextConsole,
+    examples,
+    print_indented,
+    print_json,
+    print_line,
+    show_activity,
+    text_of,
+    verb_group,
+)
 from leads.cli.probes.database import open_limited
 from leads.cli.status.looking import read_expressions
 from leads.cli.status.state import LastRuns, load_last_runs
-from leads.cli.status.words import age
+from leads.cli.status.words import age, times
 from leads.domain.cron_schedule import Schedule
 from leads.services.cron_runs import CRONS
+from leads.services.cron_work import DRY_RUN
 
 INSTEAD_OF_DRY_RUN: Mapping[str, str] = {
-    "reconcile_daily": "leads reconcile --day D --dry-run compares a day and inserts nothing.",
-    "retry_failed": "leads status shows what waits for it.",
+    "sync_sources": "leads connection test counts the sources that Pancake lists.",
+    "check_connection": "leads connection test calls Pancake with the stored key, and changes nothing.",
+    "poll_records": "leads reconcile --day D --dry-run compares a day with Pancake, and inserts nothing.",
 }
+"""The crons without a dry run: they write what Pancake answers, while other leads arrive."""
 
 app = verb_group(
     "Show the seven crons, and run one now.",
@@ -52,32 +65,37 @@ def list_crons(as_json: AsJson = False) -> None:
         raise typer.Exit(ExitCode.FAILED)
 
 
-@app.command(epilog=examples("cron run retry_failed", "cron run reconcile_daily --json"))
+@app.command(epilog=examples("cron run retry_failed", "cron run purge_events --dry-run"))
 def run(
     name: Annotated[str, typer.Argument(metavar="NAME", help="One of those that `leads cron list` shows.")],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Refused: no cron has a dry run; says what to use instead.")
+        bool,
+        typer.Option("--dry-run", help="Do the work of one call and undo it. Not every cron can."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Call the handlers as Hasura does at a tick, until the run is finished, and print its report.
 
+    A dry run is the real work of one call in a transaction that is rolled back: nothing is stored, Hasura
+    gets no event, and nothing is sent to people. reconcile_daily reads Pancake's lists in it.
     Needs HANDLERS_URL and HANDLER_SECRET. Exit code 1: the run failed, or another one is under way.
     """
     name = name.removeprefix("pancake_")
     if name not in CRONS:
         raise WrongUsage(f"There is no cron {name!r}. Choose one of: {', '.join(CRONS)}")
-    if dry_run:
-        instead = INSTEAD_OF_DRY_RUN.get(name, "leads cron list shows its last run.")
-        raise WrongUsage(f"{name} has no dry run: what it writes depends on what it reads. {instead}")
+    if dry_run and name in INSTEAD_OF_DRY_RUN:
+        raise WrongUsage(
+            f"{name} has no dry run: it writes what Pancake answers.\n{INSTEAD_OF_DRY_RUN[name]}"
+        )
     settings = read_operator_settings("HANDLERS_URL", "HANDLER_SECRET")
+    url, secret, now = settings.handlers_url, settings.handler_secret, datetime.now(UTC)
     with show_activity(f"running {name}"):
-        answer = run_to_its_end(settings.handlers_url, settings.handler_secret, name, datetime.now(UTC))
+        answer = run_to_its_end(url, secret, name, now, dry_run=dry_run)
     if as_json:
         print_json({"name": name, **answer})
     else:
         _print_answer(name, answer)
-    if answer["result"] != "succeeded":
+    if answer["result"] not in ("succeeded", DRY_RUN) or answer.get("problem"):
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -113,8 +131,28 @@ def _print(shown: list[dict[str, Any]], now: datetime) -> None:
 
 
 def _print_answer(name: str, answer: Mapping[str, Any]) -> None:
-    print_line(f"{name}: {answer['result']}")
-    if reason := answer.get("reason"):
-        print_line(f"  {reason}")
+    console = ForeignTextConsole()
+    if answer["result"] == DRY_RUN:
+        print_indented(f"{name}: dry run, rolled back. Nothing was changed and nothing was sent.", 0, console)
+    else:
+        print_indented(f"{name}: {answer['result']}", 0, console)
+    for reason in filter(None, (answer.get("reason"), answer.get("problem"))):
+        print_indented(reason, 1, console)
     for key, value in (answer.get("report") or {}).items():
-        print_line(f"  {key}: {text_of(value)}")
+        print_indented(f"{key}: {text_of(value)}", 1, console)
+    if answer["result"] == DRY_RUN:
+        _print_left_out(answer, console)
+
+
+def _print_left_out(answer: Mapping[str, Any], console: Console) -> None:
+    """Say what a dry run left out: notifications, and the work of further calls."""
+    for each in answer["would_send"]:
+        reason = f", {each['reason']}" if each["reason"] else ""
+        recipients = times(each["recipients"], "recipient")
+        text = f"would send: {each['idempotency_key']} ({each['template_code']}{reason}) to {recipients}"
+        print_indented(text, 1, console)
+    if more := answer["would_send_count"] - len(answer["would_send"]):
+        print_indented(f"would send {more} more", 1, console)
+    if answer["unfinished"]:
+        text = "The time of one call was not enough: the real run would go on at the next delivery."
+        print_indented(text, 1, console)

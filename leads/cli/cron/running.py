@@ -9,20 +9,31 @@ from uuid import uuid4
 from leads.adapters.plain_http import HttpAnswer, ask
 from leads.cli.failures import CommandFailed, WrongUsage
 from leads.domain.retry_after import read_retry_after
-from leads.services.cron_work import ANSWER_WITHIN_SECONDS
+from leads.services.cron_work import ANSWER_WITHIN_SECONDS, DRY_RUN
 
 REQUEST_SECONDS = ANSWER_WITHIN_SECONDS + 2
 SECRET_HEADER = "X-Handler-Secret"  # noqa: S105 - the name of a header
 
 
 def run_to_its_end(
-    handlers_url: str, secret: str, name: str, tick: datetime, wait: Callable[[float], None] = time.sleep
+    handlers_url: str,
+    secret: str,
+    name: str,
+    tick: datetime,
+    wait: Callable[[float], None] = time.sleep,
+    *,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Return the answer of the finished run. `wait` gets seconds.
+    """Return the answer of the finished run, or of the one call of a dry run. `wait` gets seconds.
 
     Raises NoAnswer; WrongUsage if the handlers refuse the secret; CommandFailed if the run failed.
     """
-    body = {"id": str(uuid4()), "name": f"pancake_{name}", "scheduled_time": tick.isoformat(), "payload": {}}
+    body = {
+        "id": str(uuid4()),
+        "name": f"pancake_{name}",
+        "scheduled_time": tick.isoformat(),
+        "payload": {DRY_RUN: True} if dry_run else {},
+    }
     while True:
         answer = ask(
             f"{handlers_url}/cron/{name}",

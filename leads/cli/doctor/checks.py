@@ -9,11 +9,8 @@ import jwt
 
 from leads.adapters.graphql import GraphqlClient
 from leads.adapters.plain_http import HttpAnswer, ask
-from leads.cli.metadata.engine import Engine
-from leads.cli.metadata.preflight import find_old_version
-from leads.cli.metadata.source import find_missing_rights, find_old_catalog
 from leads.cli.probes.database import DatabaseLook
-from leads.cli.probes.engine import CHECK_ENGINE
+from leads.cli.probes.engine import CHECK_ADMIN, CHECK_ENGINE
 from leads.cli.probes.lines import Level, Line
 from leads.cli.probes.pancake import KeyLook
 from leads.cli.probes.running import REQUEST_SECONDS, Failure
@@ -27,6 +24,21 @@ REFUSALS = ("invalid-jwt", "access-denied", "jwt-invalid-claims", "invalid-heade
 RENEW = "leads token pancake_service, then restart the handlers with it"
 SYNCHRONIZE = "Synchronize that machine's clock: timedatectl set-ntp true"
 
+PREFLIGHT: Mapping[str, tuple[str, str]] = {
+    "engine version": ("new enough", "docs/runbook/install.md, step 2"),
+    "naming": ("as our stored queries need it", "Change the source's customization in Diva's metadata"),
+    "catalog": ("new enough", "docs/runbook/install.md, step 2"),
+    "variables": ("the engine has those of our metadata", "docs/runbook/install.md, step 2"),
+    "rights": ("the handlers may store a lead", "Run deploy/postgres/grant_roles.sql as the owner"),
+    "allow list": ("it stops none of our calls", "leads metadata 9a"),
+    "notifications": ("sendNotifications can be allowed to the handlers", "Apply Diva's metadata first"),
+    "event trigger": (
+        "its SQL triggers are there, as far as it is applied",
+        "leads metadata 9a --over-drift",
+    ),
+}
+"""What to say of each check of the preflight if it finds nothing, and the fix if it does."""
+
 TokenLook = tuple[str, Mapping[str, bool | None]]
 """How the engine refuses the token (empty if it does not), and the checks that the handlers make of it."""
 
@@ -34,29 +46,29 @@ TokenLook = tuple[str, Mapping[str, bool | None]]
 def judge_health(found: HttpAnswer | Failure) -> Line:
     """Say whether the engine answers."""
     if isinstance(found, Failure):
-        return Line("Hasura", Level.RED, f"no usable answer: {found.reason}", CHECK_ENGINE)
+        return Line("Hasura", Level.RED, found.reason, CHECK_ENGINE)
     return Line("Hasura", Level.GREEN, f"it answers, {found.seconds * 1000:.0f} ms")
 
 
-def find_engine_obstacles(engine: Engine, source: str) -> list[str]:
-    """List what keeps our parts from working on this engine and its database. Raises MetadataError."""
-    return [
-        *find_old_version(engine, ""),
-        *find_old_catalog(engine, source),
-        *find_missing_rights(engine, source),
-    ]
+def judge_unreadable(failure: Failure, *, engine_answers: bool) -> Line:
+    """Say why the metadata of an engine could not be read; if it is away, its own line says that."""
+    if failure.is_refused:
+        return Line("metadata", Level.RED, failure.reason, CHECK_ADMIN)
+    if engine_answers and not failure.is_late:
+        return Line("metadata", Level.RED, failure.reason, "leads metadata verify")
+    return Line("metadata", Level.UNKNOWN, failure.reason)
 
 
-def judge_obstacles(found: list[str] | Failure) -> Iterator[Line]:
-    """Say for each obstacle what to do; its text ends with that."""
+def judge_obstacles(name: str, found: list[str] | Failure) -> Iterator[Line]:
+    """Judge a check of leads/cli/metadata/preflight.py: a line for each obstacle, with the fix."""
+    fine, fix = PREFLIGHT[name]
     if isinstance(found, Failure):
-        level = Level.RED if found.is_refused else Level.UNKNOWN
-        yield Line("rights", level, found.reason, "Check HASURA_ADMIN_SECRET" if found.is_refused else "")
+        yield Line(name, Level.UNKNOWN, found.reason)
         return
     for text in found:
-        yield Line("rights", Level.RED, text, "docs/runbook/install.md, steps 2 and 4")
+        yield Line(name, Level.RED, text, fix)
     if not found:
-        yield Line("rights", Level.GREEN, "the engine is new enough; the handlers may store a lead")
+        yield Line(name, Level.GREEN, fine)
 
 
 def examine_token(url: str, token: str) -> TokenLook:
@@ -154,7 +166,7 @@ def judge_secret(found: bool | Failure | None) -> Line:
 
 
 def judge_clocks(database: DatabaseLook | Failure, others: Mapping[str, datetime | None]) -> Line:
-    """Compare the clocks of database, engine and handlers with the one here; `others` were read just now."""
+    """Compare the clock of the database and those of `others`, read just now, with the one here."""
     differences: dict[str, timedelta] = {}
     if isinstance(database, DatabaseLook):
         differences["database"] = database.server.now - database.asked_at

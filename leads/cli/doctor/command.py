@@ -1,5 +1,6 @@
 """The command line of `leads doctor`."""
 
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
@@ -13,10 +14,16 @@ from leads.adapters.settings import OperatorSettings, SettingsError, read_operat
 from leads.adapters.variables import VARIABLES
 from leads.cli.doctor import checks
 from leads.cli.exit_codes import ExitCode
+from leads.cli.metadata.deploy import Deployment
 from leads.cli.metadata.engine import Engine
+from leads.cli.metadata.files import Files
+from leads.cli.metadata.opening import BACKUPS
+from leads.cli.metadata.preflight import Check
 from leads.cli.output import AsJson, print_json
 from leads.cli.probes.database import judge_database, look_at_database
+from leads.cli.probes.engine import own_metadata
 from leads.cli.probes.http_services import (
+    EdgeLook,
     HandlersLook,
     judge_edge,
     judge_handlers,
@@ -25,9 +32,10 @@ from leads.cli.probes.http_services import (
 )
 from leads.cli.probes.lines import Level, Line, print_lines
 from leads.cli.probes.pancake import look_at_keys
-from leads.cli.probes.running import REQUEST_SECONDS, Probe, Probes
+from leads.cli.probes.running import REQUEST_SECONDS, Failure, Probe, Probes
 
 NEEDS = ("DATABASE_URL", "HASURA_URL", "HASURA_ADMIN_SECRET")
+AFTER_9B = "9b"
 MAY_HAVE = ("HASURA_SERVICE_TOKEN", "HANDLERS_URL", "HANDLER_SECRET", "EDGE_STATUS_URL", "ENCRYPTION_KEYS")
 
 
@@ -37,9 +45,9 @@ def doctor(
 ) -> None:
     """Check an installation before and after each step: each failure is one line, with the fix.
 
-    Environment, database and rights, engine and JWT role, handlers, edge policy, clocks, within 3 s. What it
-    stores to check a right is undone. It looks at what the variables of .env.example name.
-    Exit code 1: something is red.
+    Environment, database and rights, engine with its variables, JWT role, handlers, edge policy, clocks,
+    within 3 s. What it stores to check a right is undone. It looks at what the variables of .env.example
+    name. Exit code 1: something is red.
     """
     lines = examine(source)
     if as_json:
@@ -82,32 +90,58 @@ def _look(settings: OperatorSettings, engine: Engine, source: str) -> list[Line]
     health_url = f"{settings.hasura_url}/healthz"
     database = probes.start(partial(look_at_database, settings.database_url, "doctor"))
     health = probes.start(partial(ask, health_url, timeout_seconds=REQUEST_SECONDS))
-    obstacles = probes.start(partial(checks.find_engine_obstacles, engine, source))
+    deployment = Deployment(engine, Files(BACKUPS, engine.url), own_metadata(), source)
+    preflight = probes.start(partial(deployment.obstacle_checks, AFTER_9B))
     token = _start_token(probes, settings)
     handlers, accepted = _start_handlers(probes, settings)
     edge_url = settings.edge_status_url
     edge = probes.start(partial(look_at_edge, edge_url)) if edge_url else None
     keys = None if settings.key_ring.is_empty else probes.start(partial(look_at_keys, settings, "doctor"))
 
+    obstacles = _start_preflight(probes, preflight.answer())
+
     found_health, found_handlers = health.answer(), handlers.answer() if handlers else None
+    found_edge = edge.answer() if edge else None
     times = {
         "Hasura": found_health.date if isinstance(found_health, HttpAnswer) else None,
         "the handlers": found_handlers.health.date if isinstance(found_handlers, HandlersLook) else None,
+        "the edge": found_edge.date if isinstance(found_edge, EdgeLook) else None,
     }
     clocks = checks.judge_clocks(database.answer(), times)
     return [
         judge_database(database.answer()),
         checks.judge_health(found_health),
-        *checks.judge_obstacles(obstacles.answer()),
+        *_judge_preflight(obstacles, engine_answers=isinstance(found_health, HttpAnswer)),
         checks.judge_token(
             settings.hasura_service_token, token.answer() if token else None, datetime.now(UTC)
         ),
         judge_handlers(found_handlers),
         checks.judge_secret(accepted.answer() if accepted else None),
-        judge_edge(edge.answer() if edge else None),
+        judge_edge(found_edge),
         checks.judge_keys(keys.answer() if keys else None),
         clocks,
     ]
+
+
+def _start_preflight(
+    probes: Probes, found: Mapping[str, Check] | Failure
+) -> dict[str, Probe[list[str]]] | Failure:
+    """Make the checks that a step of `leads metadata` makes first, at the same time."""
+    if isinstance(found, Failure):
+        return found
+    return {name: probes.start(partial(_listed, check)) for name, check in found.items()}
+
+
+def _listed(check: Check) -> list[str]:
+    return list(check())
+
+
+def _judge_preflight(found: dict[str, Probe[list[str]]] | Failure, *, engine_answers: bool) -> Iterator[Line]:
+    if isinstance(found, Failure):
+        yield checks.judge_unreadable(found, engine_answers=engine_answers)
+        return
+    for name, probe in found.items():
+        yield from checks.judge_obstacles(name, probe.answer())
 
 
 def _start_token(probes: Probes, settings: OperatorSettings) -> Probe[checks.TokenLook] | None:

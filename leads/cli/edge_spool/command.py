@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from leads.adapters.settings import read_operator_settings
-from leads.cli.edge_spool.spool import Folder, Spool, Unreadable
+from leads.cli.edge_spool.spool import Folder, Spool, Unreadable, read_failure
 from leads.cli.erase.files import erase_deliveries
 from leads.cli.erase.target import Phone, Record, read_target
 from leads.cli.exit_codes import ExitCode
@@ -36,7 +36,7 @@ def list_folder(
     With --json a list of objects; `error` says why a delivery is unreadable.
     """
     spool = _open_spool()
-    names = _read_names(spool, folder)
+    names = spool.names(folder)
     described = [_describe(spool, folder, name) for name in names[:max_files]]
     if as_json:
         print_json(described)
@@ -60,7 +60,7 @@ def show(
         print_json(spool.read(folder, name).as_document())
     except (Unreadable, OSError) as error:
         raise CommandFailed(
-            f"{name} in {folder} cannot be read: {error}. "
+            f"{name} in {folder} cannot be read: {read_failure(error)}. "
             f"See the names with: leads edge-spool list --folder {folder}"
         ) from error
 
@@ -80,7 +80,7 @@ def release(
     if bool(names) == every:
         raise WrongUsage("Give the file names, or --all.")
     spool = _open_spool()
-    chosen = names or _read_names(spool, Folder.QUARANTINE)
+    chosen = names or spool.names(Folder.QUARANTINE)
     released: list[str] = []
     failed: dict[str, str] = {}
     with progress_bar() as progress:
@@ -89,7 +89,7 @@ def release(
                 if spool.release(name, even_denied=not every):
                     released.append(name)
             except (Unreadable, OSError) as error:
-                failed[name] = str(error)
+                failed[name] = read_failure(error)
     for name, reason in failed.items():
         say(f"{name}: {reason}")
     kept = [name for name in chosen if name not in released]
@@ -118,7 +118,7 @@ def purge(
     limit = datetime.now(UTC) - timedelta(days=days)
     older = removed = 0
     failed: list[str] = []
-    for name in _read_names(spool, folder):
+    for name in spool.names(folder):
         try:
             if Spool.arrived_at(name) >= limit:
                 continue
@@ -166,22 +166,12 @@ def _open_spool() -> Spool:
     return Spool(settings.edge_state_dir, settings.edge_state_keys)
 
 
-def _read_names(spool: Spool, folder: Folder) -> list[str]:
-    try:
-        return spool.names(folder)
-    except OSError as error:
-        raise WrongUsage(
-            f"The folder {folder} cannot be read: {error}. "
-            "Check EDGE_STATE_DIR, and run this as root or pancake-edge."
-        ) from error
-
-
 def _describe(spool: Spool, folder: Folder, name: str) -> dict[str, Any]:
     """Describe a delivery as `list` shows it."""
     try:
         delivery = spool.read(folder, name)
     except (Unreadable, OSError) as error:
-        return {"name": name, "error": str(error)}
+        return {"name": name, "error": read_failure(error)}
     return {
         "name": name,
         "arrived_at": delivery.arrived_at,

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from leads.adapters.secrets import DecryptionError, KeyRing
+from leads.cli.failures import WrongUsage
+from leads.domain.reasons import file_reason
 
 MAGIC = b"PE1"
 PURPOSE = "delivery"
@@ -36,6 +38,11 @@ class Folder(StrEnum):
 
 class Unreadable(Exception):
     """The file is not a sealed delivery, or the keys do not decrypt it; the message says which."""
+
+
+def read_failure(error: Unreadable | OSError) -> str:
+    """Say why a delivery could not be read or moved."""
+    return str(error) if isinstance(error, Unreadable) else file_reason(error)
 
 
 @dataclass(frozen=True)
@@ -83,12 +90,18 @@ class Spool:
         self._state, self._keys = state, keys
 
     def names(self, folder: Folder) -> list[str]:
-        """List the file names, oldest first. Raises OSError if the folder cannot be read."""
-        return sorted(
-            entry.name
-            for entry in os.scandir(self._state / folder)
-            if entry.name.endswith(".sealed") and not entry.name.startswith(".")
-        )
+        """List the file names, oldest first. Raises WrongUsage if the folder cannot be read."""
+        try:
+            return sorted(
+                entry.name
+                for entry in os.scandir(self._state / folder)
+                if entry.name.endswith(".sealed") and not entry.name.startswith(".")
+            )
+        except OSError as error:
+            raise WrongUsage(
+                f"{self._state / folder} cannot be read: {file_reason(error)}. "
+                "Check EDGE_STATE_DIR, and run this as root or pancake-edge."
+            ) from error
 
     def read(self, folder: Folder, name: str) -> SpooledDelivery:
         """Read one delivery. Raises Unreadable; OSError if the file no longer exists (delivered)."""

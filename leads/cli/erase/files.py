@@ -12,7 +12,7 @@ def erase_deliveries(spool: Spool, target: Target, *, dry_run: bool) -> tuple[in
     """Remove a customer's deliveries; return how many, and the names of files that cannot be read.
 
     A record's delivery stays if its token is of another connection; one whose token is of none is removed.
-    Raises OSError if a folder cannot be read.
+    Raises WrongUsage if a folder cannot be read.
     """
     erased, unreadable = 0, []
     connections = spool.connections() if target.record_id else {}

@@ -25,7 +25,7 @@ from leads.cli.metadata.permission import (
     is_allowed,
 )
 from leads.cli.metadata.pieces import CRON, Json, Key, put, split
-from leads.cli.metadata.preflight import describe_allow_list, find_obstacles
+from leads.cli.metadata.preflight import Check, describe_allow_list, obstacle_checks
 from leads.cli.metadata.probe import Probe, deliver_probe
 from leads.cli.metadata.source import find_missing_triggers
 
@@ -113,13 +113,16 @@ class Deployment:
         self._record()
         return backup
 
-    def find_obstacles(self, step: str) -> list[str]:
-        """List what would keep our metadata from working on this engine; nothing is changed."""
+    def obstacle_checks(self, step: str) -> Mapping[str, Check]:
+        """Return the checks, by name, of what would keep our metadata from working on this engine."""
         metadata, _, held = self.held()
-        found = find_obstacles(
+        return obstacle_checks(
             self.engine, metadata, self.source, self.wanted(step), held, self.accepted_engine
         )
-        return list(found)
+
+    def find_obstacles(self, step: str) -> list[str]:
+        """List what would keep our metadata from working on this engine; nothing is changed."""
+        return [obstacle for check in self.obstacle_checks(step).values() for obstacle in check()]
 
     def verify(self, step: str, wait_seconds: float = 0.0) -> list[str]:
         """List the problems after a step; wait at most `wait_seconds` for the events of its crons."""

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from leads.cli.metadata import source as database
@@ -18,24 +18,29 @@ customers' data out of the log; a database that 2.50 has used refuses earlier en
 VARIABLE = re.compile(r'\{\{\s*(\w+)\s*\}\}|"value_from_env": "(\w+)"')
 
 
-def find_obstacles(
+Check = Callable[[], Iterable[str]]
+"""Lists obstacles in words. Raises MetadataError."""
+
+
+def obstacle_checks(
     engine: Engine, metadata: Json, source: str,
     wanted: Mapping[Key, Any], held: Mapping[Key, Any], accepted: str = "",
-) -> Iterator[str]:  # fmt: skip
-    """Yield each obstacle in words; `accepted` is an old engine version that the operator takes.
+) -> Mapping[str, Check]:  # fmt: skip
+    """Return the checks by name; `accepted` is an old engine version that the operator takes.
 
-    Raises MetadataError.
+    A step makes them one after the other; `leads doctor` makes them at the same time.
     """
-    yield from find_old_version(engine, accepted)
-    yield from _find_other_names(engine, metadata, source)
-    yield from database.find_old_catalog(engine, source)
-    yield from _find_missing_variables(engine, wanted)
-    yield from database.find_missing_rights(engine, source)
-    yield from find_stopped_calls(engine, dict.fromkeys(_entries(wanted)), wanted)
-    if OF_DIVA not in held:
-        yield from find_missing_permission(held)
     kept = {key: held[key] for key in wanted if key in held}
-    yield from database.find_missing_triggers(engine, source, kept)
+    return {
+        "engine version": lambda: find_old_version(engine, accepted),
+        "naming": lambda: _find_other_names(engine, metadata, source),
+        "catalog": lambda: database.find_old_catalog(engine, source),
+        "variables": lambda: _find_missing_variables(engine, wanted),
+        "rights": lambda: database.find_missing_rights(engine, source),
+        "allow list": lambda: find_stopped_calls(engine, dict.fromkeys(_entries(wanted)), wanted),
+        "notifications": lambda: [] if OF_DIVA in held else find_missing_permission(held),
+        "event trigger": lambda: database.find_missing_triggers(engine, source, kept),
+    }
 
 
 def describe_allow_list(engine: Engine, wanted: Mapping[Key, Any], held: Mapping[Key, Any]) -> str:

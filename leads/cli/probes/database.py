@@ -102,7 +102,7 @@ def judge_database(look: DatabaseLook | Failure) -> Line:
     if isinstance(look, Failure):
         is_password = look.is_refused and "password" in look.reason
         helps = "Check user and password in DATABASE_URL" if is_password else CHECK_URL
-        return Line(NAME, Level.RED, look.reason.removeprefix("connection failed: "), helps)
+        return Line(NAME, Level.RED, look.reason, helps)
     server, wait = look.server, look.lock_wait
     if server.missing:
         return Line(NAME, Level.RED, f"tables are missing: {', '.join(server.missing)}", MIGRATE)

@@ -25,6 +25,7 @@ from leads.cli.probes.running import REQUEST_SECONDS, Failure, Probes
 RECOVER = "leads metadata recover"
 VERIFY = "leads metadata verify"
 UNDO = "leads metadata diff; to undo the change: leads metadata {} --over-drift"
+CHECK_ADMIN = "Check HASURA_ADMIN_SECRET"
 CHECK_ENGINE = "Check HASURA_URL, and start Hasura again: its log says why it ended"
 INSTALL = "Install it again"
 ALLOW_LIST_KINDS = ("allow-list entry", "query collection")
@@ -114,7 +115,8 @@ def _find_pieces(deployment: Deployment, wanted: Mapping[Key, Any]) -> Pieces:
 def judge_engine(look: EngineLook) -> list[Line]:
     """Say what is wrong with Hasura, the first cause first."""
     if isinstance(look.version, Failure):
-        return [Line("Hasura", Level.RED, f"no usable answer: {look.version.reason}", CHECK_ENGINE)]
+        helps = CHECK_ADMIN if look.version.is_refused else CHECK_ENGINE
+        return [Line("Hasura", Level.RED, look.version.reason, helps)]
     version, seconds = look.version
     lines = [Line("Hasura", Level.GREEN, f"{version}, {seconds * 1000:.0f} ms")]
     if isinstance(look.pieces, Failure):
@@ -133,7 +135,7 @@ def judge_engine(look: EngineLook) -> list[Line]:
 
 def _judge_failed_export(failure: Failure) -> Line:
     if failure.is_refused:
-        return Line("metadata", Level.RED, failure.reason, "Check HASURA_ADMIN_SECRET")
+        return Line("metadata", Level.RED, failure.reason, CHECK_ADMIN)
     return Line("metadata", Level.RED, failure.reason, VERIFY)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 from leads.adapters.plain_http import HttpAnswer, NoAnswer, ask
 from leads.cli.probes.lines import Level, Line
@@ -38,6 +39,8 @@ class EdgeLook:
     skipped: tuple[str, ...]
     """The paths that the edge skips now because they fail: `hasura`, `handlers`."""
     seconds: float
+    date: datetime | None = None
+    """The clock of its machine."""
 
 
 def look_at_handlers(url: str) -> HandlersLook:
@@ -74,6 +77,7 @@ def look_at_edge(url: str) -> EdgeLook:
         policy_age_seconds=found.get("policy_age_seconds"),
         skipped=tuple(skipped),
         seconds=health.seconds,
+        date=health.date,
     )
 
 
@@ -82,7 +86,7 @@ def judge_handlers(look: HandlersLook | Failure | None) -> Line:
     if look is None:
         return Line(HANDLERS, Level.UNKNOWN, "not looked at: HANDLERS_URL is not set")
     if isinstance(look, Failure):
-        return Line(HANDLERS, Level.RED, f"no usable answer: {look.reason}", START_HANDLERS)
+        return Line(HANDLERS, Level.RED, look.reason, START_HANDLERS)
     ready = look.ready or {}
     if ready.get("database") is False:
         text = "they answer, but do not reach the database"
@@ -99,7 +103,7 @@ def judge_edge(look: EdgeLook | Failure | None) -> Line:
     if look is None:
         return Line(EDGE, Level.UNKNOWN, "not looked at: EDGE_STATUS_URL is not set")
     if isinstance(look, Failure):
-        return Line(EDGE, Level.RED, f"no usable answer: {look.reason}", START_EDGE)
+        return Line(EDGE, Level.RED, look.reason, START_EDGE)
     if not look.is_writable:
         return Line(EDGE, Level.RED, "its spool cannot be written", "docs/runbook/edge.md")
     if look.connections == 0:

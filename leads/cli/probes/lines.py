@@ -1,7 +1,7 @@
 """What a look says of one part, as a line of the screen, and which line names the cause."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from textwrap import wrap
 from typing import Any
@@ -56,11 +56,12 @@ def worst(lines: Sequence[Line]) -> Level:
 def find_cause(lines: Sequence[Line]) -> Line | None:
     """Return the first of the worst lines that is no symptom, else the first symptom; None if all is well.
 
-    The lines stand in the order in which one part needs another.
+    The lines stand in the order in which one part needs another. Of a text of several lines it has the first.
     """
     level = worst(lines)
     found = [line for line in lines if line.level is level and level is not Level.GREEN]
-    return next((line for line in found if not line.is_symptom), found[0] if found else None)
+    cause = next((line for line in found if not line.is_symptom), found[0] if found else None)
+    return cause and replace(cause, text=cause.text.partition("\n")[0])
 
 
 def print_lines(lines: Sequence[Line], console: Console) -> None:

@@ -28,7 +28,12 @@ SWITCH_ON_WEBHOOK = "Pancake → Settings → Tools → Webhook: switch it on ag
 SET_KEY, TEST_KEY = "leads connection set-api-key", "leads connection test"
 REPLAY_HELD = f"{END_KILL_SWITCH}; then leads replay --status {HELD} --drain"
 SOURCE_ON = f"leads switch source NAME on --reason TEXT; then leads replay --status {DISABLED_SOURCE} --drain"
+NEVER = "it never succeeded"
+SWITCH_NAMES = {"kill": "kill switch", "pause": "pause", "connection": "connection"}
+MAX_SOURCES = 8
+"""So many sources are listed on the one screen."""
 BREAKER_OPEN = 2
+ADD_MEMBERS = "Settings → Pancake → Rosters: add members"
 CHECK_CALLS = "Hasura does not reach the handlers: check its HANDLERS_URL and HANDLER_SECRET"
 UNSENT_MINUTES = 10
 
@@ -45,15 +50,40 @@ def judge_tickets(state: State) -> Line:
 
 
 def judge_switches(state: State) -> list[Line]:
-    """Name each switch that keeps leads from being processed, and who switched it off."""
-    lines = [_judge_switch(state, switch) for switch in state.switches if _stops(switch)]
+    """Say of every switch since when and by whom it is as it is; first of those that keep leads waiting."""
+    sources = [switch for switch in state.switches if switch.kind == "source"]
+    stopping = [switch for switch in state.switches if _stops(switch)]
+    others = [switch for switch in state.switches if switch not in (*stopping, *sources)]
+    lines = [_judge_switch(state, switch) for switch in stopping]
     if not state.connections:
         text = "there is no connection to Pancake"
         lines.append(Line("switches", Level.RED, text, "leads connection create"))
-    elif not any(each.active_sources for each in state.connections):
-        text = "no source is active: every lead is held"
-        lines.append(Line("sources", Level.RED, text, SOURCE_ON))
-    return lines or [Line("switches", Level.GREEN, "the kill switch is off, nothing is paused")]
+    lines += [Line(SWITCH_NAMES[switch.kind], Level.GREEN, _as_it_is(switch)) for switch in others]
+    return [*lines, *_judge_sources(state, sources)]
+
+
+def _judge_sources(state: State, sources: Sequence[Switch]) -> list[Line]:
+    if state.connections and not any(each.active_sources for each in state.connections):
+        text = "\n".join(["no source is active: every lead is held", *_list_sources(sources)])
+        return [Line("sources", Level.RED, text, SOURCE_ON)]
+    return [Line("sources", Level.GREEN, "\n".join(_list_sources(sources)))] if sources else []
+
+
+def _as_it_is(switch: Switch) -> str:
+    """Return the state of a switch that keeps nothing waiting."""
+    if switch.kind == "connection":
+        return f"{switch.name} is enabled {_since(switch)}"
+    name = switch.name or switch.pancake_source_id
+    return f"{f'{name}: ' if name else ''}{'on' if switch.is_on else 'off'} {_since(switch)}"
+
+
+def _list_sources(sources: Sequence[Switch]) -> list[str]:
+    """Return a line for each source, those that are off first; of many the first ones."""
+    listed = sorted(sources, key=lambda switch: switch.is_on)
+    lines = [_as_it_is(switch) for switch in listed[:MAX_SOURCES]]
+    if len(listed) > MAX_SOURCES:
+        lines.append(f"and {len(listed) - MAX_SOURCES} more: leads switch list")
+    return lines
 
 
 def _stops(switch: Switch) -> bool:
@@ -119,10 +149,12 @@ def _judge_connection(each: ConnectionState, key: KeyLook | None, now: datetime)
 
 def judge_rosters(rosters: Sequence[Roster]) -> Line:
     """Name the rosters that give no ticket an owner now."""
+    if not rosters:
+        return Line("rosters", Level.RED, "there is no roster: new tickets get no owner", ADD_MEMBERS)
     empty = [each.source or "default" for each in rosters if not each.members]
     if empty:
         text = f"no active member: {', '.join(empty)}; new tickets get no owner"
-        return Line("rosters", Level.RED, text, "Settings → Pancake → Rosters: add members")
+        return Line("rosters", Level.RED, text, ADD_MEMBERS)
     absent = [each.source or "default" for each in rosters if not each.available]
     if absent:
         text = f"no one on duty: {', '.join(absent)}; new tickets get no owner"
@@ -159,10 +191,10 @@ def judge_crons(state: State, schedules: Mapping[str, Schedule]) -> Line:
     if not late:
         return Line("crons", Level.GREEN, f"all {len(state.crons)} succeeded in time", is_symptom=True)
     first = late[0]
-    since = f"{age(first.succeeded_at, state.now)} ago" if first.succeeded_at else "never"
+    ago = f"it succeeded {age(first.succeeded_at, state.now)} ago" if first.succeeded_at else ""
     error = f" ({first.last_error[:80]})" if first.last_error and first.last_outcome == "failed" else ""
     more = f"; {len(late) - 1} more are late" if len(late) > 1 else ""
-    text = f"{first.name} is late: it succeeded {since}{error}{more}"
+    text = f"{first.name} is late: {ago or NEVER}{error}{more}"
     helps = "leads cron list" if more else f"leads cron run {first.name}"
     if len(late) == len(state.crons):
         helps = CHECK_CALLS

@@ -10,6 +10,7 @@ from leads.adapters.queries import QUERIES
 from leads.cli.probes.database import open_limited
 from leads.services.cron_runs import CRONS
 from leads.services.switches import LIST_SWITCHES, Switch
+from leads.services.unassigned_count import COUNT_TICKETS, UnassignedTickets
 
 MOST_ROWS = 10_000
 """At most so many rows of each kind are counted: a look has to be quick with any number of them."""
@@ -72,14 +73,6 @@ class Roster:
 
 
 @dataclass(frozen=True, slots=True)
-class UnassignedCount:
-    """The row of status/count_unassigned."""
-
-    tickets: int
-    oldest_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class UnsentCount:
     """The row of status/count_unsent."""
 
@@ -99,7 +92,7 @@ class State:
     queue: Sequence[Queue]
     crons: Sequence[LastRuns]
     rosters: Sequence[Roster]
-    unassigned: UnassignedCount
+    unassigned: UnassignedTickets
     unsent: UnsentCount
 
 
@@ -122,7 +115,7 @@ def read_state(db: DbSession, now: datetime) -> State:
         queue = ask("status/count_events", Queue)
         crons = ask("status/list_cron_runs", LastRuns)
         rosters = ask("status/list_rosters", Roster)
-        unassigned = ask("status/count_unassigned", UnassignedCount)
+        unassigned = ask(COUNT_TICKETS, UnassignedTickets)
         unsent = ask("status/count_unsent", UnsentCount)
         tickets = ask("status/count_tickets", Tickets)
     return State(

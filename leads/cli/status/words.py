@@ -2,16 +2,12 @@
 
 from datetime import datetime
 
+from leads.domain.duration import duration
+
 
 def age(then: datetime | None, now: datetime) -> str:
-    """Return how long ago a time is, in its largest unit, for example `4 min`."""
-    if then is None:
-        return "an unknown time"
-    seconds = max(0, int((now - then).total_seconds()))
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size or (seconds >= size and unit == "min"):
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+    """Return how long ago a time is, for example `4 min`."""
+    return duration(now - then) if then else "an unknown time"
 
 
 def count(number: int, most: int) -> str:

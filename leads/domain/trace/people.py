@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from leads.domain.canonical_json import JsonObject
-from leads.domain.trace.step import Step, clock_time, duration, listed
+from leads.domain.duration import duration
+from leads.domain.trace.step import Step, clock_time, listed
 from leads.domain.trace.stored import StoredEvent, list_at, text_at, time_at, value_at
 
 UNSENT: Mapping[str, str] = {

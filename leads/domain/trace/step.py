@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 MAX_NAMES = 3
 
@@ -41,13 +41,3 @@ def listed(names: Sequence[str]) -> str:
 def quoted(texts: Sequence[str]) -> str:
     """Return the first texts, each in quotes."""
     return listed([f'"{text}"' for text in texts])
-
-
-def duration(time: timedelta) -> str:
-    """Return a span of time in its largest unit: 40 s, 12 min, 5 h, 3 days."""
-    seconds = max(int(time.total_seconds()), 0)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 2 * 3600:
-        return f"{seconds // 60} min"
-    return f"{seconds // 3600} h" if seconds < 2 * 86_400 else f"{seconds // 86_400} days"

@@ -8,6 +8,7 @@ from typing import Literal
 from leads.adapters.database import Params, Row
 from leads.adapters.sql_series import Sample
 from leads.services.cron_runs import CRONS
+from leads.services.unassigned_count import COUNT_TICKETS
 
 EVENT_LOGS = ("event_log", "event_invocation_logs")
 CRON_LOGS = ("hdb_cron_events", "hdb_cron_event_invocation_logs")
@@ -99,12 +100,13 @@ FIGURES = (
         ("source",),
     ),
     Figure(
-        "metrics/count_unassigned",
+        COUNT_TICKETS,
         "fast",
         {
             "tickets": "pancake_unassigned_tickets",
             "oldest_at": "pancake_unassigned_ticket_oldest_timestamp_seconds",
         },
+        params={"most": None},
     ),
     Figure(
         "metrics/list_connection_statuses",

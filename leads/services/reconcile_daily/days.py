@@ -79,29 +79,34 @@ async def reconcile_days(
     connections = await load_connections(runtime.db, runtime.settings.key_ring)
     reports: list[DayReport] = []
     closed: list[str] = []
+    names = {each.id: each.name for each in connections}
     for day in days:
         existing = [each for each in connections if created_at[each.id] <= day_window(day).end]
-        of_day = await for_each(run, existing, partial(reconcile_day, runtime, run, day), part=part_of(day))
+        work = partial(reconcile_day, runtime, run, day, dry_run=run.is_dry_run)
+        of_day = await for_each(run, existing, work, part=part_of(day))
         reports += of_day
         if is_unfinished(existing, of_day):
-            return _report(reports, closed, unfinished=True)
+            return _report(names, reports, closed, unfinished=True)
         if existing and problems(of_day) is None:
             closed.append(day.isoformat())
-    return _report(reports, closed)
+    return _report(names, reports, closed)
 
 
-def _report(reports: Sequence[DayReport], closed: Sequence[str], *, unfinished: bool = False) -> CronReport:
+def _report(
+    names: Mapping[str, str], reports: Sequence[DayReport], closed: Sequence[str], *, unfinished: bool = False
+) -> CronReport:
+    """Put the reports together; `names` are those of the connections, by id."""
     days = [day_window(date.fromisoformat(report["day"])) for report in reports if "day" in report]
     return CronReport(
         {"days": reports, "closed_days": closed},
         window=(min((day.start for day in days), default=None), max((day.end for day in days), default=None)),
-        notices=tuple(notice for report in reports for notice in _notices(report)),
+        notices=tuple(notice for report in reports for notice in _notices(names, report)),
         problem=problems(reports),
         unfinished=unfinished,
     )
 
 
-def _notices(report: DayReport) -> list[AdminNotice]:
+def _notices(names: Mapping[str, str], report: DayReport) -> list[AdminNotice]:
     """Notify of a day on which webhook and polling missed many records, or a record could not be stored."""
     found, left = len(report.get("found_missing", ())), len(report.get("left_missing", ()))
     if found < MIN_FOUND_MISSING_NOTIFIED and not left:
@@ -111,5 +116,11 @@ def _notices(report: DayReport) -> list[AdminNotice]:
             key=f"reconciliation_miss:{report['connection_id']}:{report['day']}",
             reason="reconciliation_miss",
             detail=f"{report['day']}: {found} found missing, {left} left missing",
+            facts={
+                "connection": names[report["connection_id"]],
+                "day": report["day"],
+                "found": str(found),
+                "left": str(left),
+            },
         )
     ]

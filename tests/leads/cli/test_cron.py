@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from leads.cli.__main__ import app
+from leads.cli.cron.command import INSTEAD_OF_DRY_RUN
 from leads.cli.cron.running import run_to_its_end
 from leads.cli.failures import CommandFailed, WrongUsage
 from leads.services.cron_runs import CRONS
@@ -106,7 +107,36 @@ def test_what_the_run_did_is_the_exit_code(answer: dict[str, Any], code: int) ->
     assert json.loads(result.stdout) == {"name": "check_sla", **answer}
 
 
-def test_a_dry_run_is_refused_with_what_to_use_instead() -> None:
-    result = run("run", "reconcile_daily", "--dry-run")
+@pytest.mark.parametrize("name", INSTEAD_OF_DRY_RUN)
+def test_a_cron_without_a_dry_run_says_what_to_use_instead(name: str) -> None:
+    result = run("run", name, "--dry-run")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "leads reconcile --day D --dry-run" in result.stderr
+    assert f"{name} has no dry run" in result.stderr
+    assert "leads " in result.stderr
+
+
+def test_a_dry_run_says_what_it_left_out() -> None:
+    told = {"idempotency_key": "7:sla_missed", "template_code": "t", "reason": "sla_missed", "recipients": 1}
+    answer = {
+        "result": "dry_run", "report": {"late": 22}, "would_send": [told], "would_send_count": 22,
+        "unfinished": True,
+    }  # fmt: skip
+    with scripted_server([(200, {}, answer)]) as handlers:
+        result = run("run", "check_sla", "--dry-run", HANDLERS_URL=handlers.url, HANDLER_SECRET=SECRET)
+    assert (result.exit_code, handlers.asked[0].body["payload"]) == (0, {"dry_run": True})
+    assert result.stdout.splitlines() == [
+        "check_sla: dry run, rolled back. Nothing was changed and nothing was sent.",
+        "  late: 22",
+        "  would send: 7:sla_missed (t, sla_missed) to 1 recipient",
+        "  would send 21 more",
+        "  The time of one call was not enough: the real run would go on at the next",
+        "  delivery.",
+    ]
+
+
+def test_a_dry_run_that_would_fail_is_exit_code_1() -> None:
+    left_out = {"would_send": [], "would_send_count": 0, "unfinished": False}
+    answer = {"result": "dry_run", "report": {}, "problem": "notify_late: down", **left_out}
+    with scripted_server([(200, {}, answer)]) as handlers:
+        result = run("run", "check_sla", "--dry-run", HANDLERS_URL=handlers.url, HANDLER_SECRET=SECRET)
+    assert (result.exit_code, "  notify_late: down\n" in result.stdout) == (1, True)

@@ -4,21 +4,27 @@ import json
 import socket
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import jwt
+import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
 from leads.adapters.variables import VARIABLES
 from leads.cli.__main__ import app
-from leads.cli.doctor.checks import TokenLook, judge_clocks, judge_token
+from leads.cli.doctor.checks import PREFLIGHT, TokenLook, judge_clocks, judge_token
 from leads.cli.probes.database import DatabaseLook, Server
+from leads.cli.probes.http_services import look_at_edge
 from leads.cli.probes.lines import Level
+from leads.cli.probes.running import Failure
 from leads.cli.token import NAMESPACE
 from sandbox.postgres.roles import operators_url
+from tests.support.edge_status import edge_status
+from tests.support.fixed_engine import fixed_engine
 from tests.support.scripted_server import scripted_server
-from tests.support.shared_engine import SECRET, Shared
+from tests.support.shared_engine import SECRET, Shared, running_shared_engine
 
 KEY = "key-of-the-test-with-32-characters"
 NOW = datetime(2026, 5, 14, 9, 30, tzinfo=UTC)
@@ -87,16 +93,42 @@ def test_before_the_migrations_it_says_so_and_after_them_not(
     assert before["helps"] == "Apply the migrations: docs/runbook/install.md, step 4"
     after = lines(code=0, DATABASE_URL=operators_url(database), **given)
     assert {name: line["level"] for name, line in after.items()} == {
-        "environment": "green", "database": "green", "Hasura": "green", "rights": "green", "JWT role": "-",
+        "environment": "green", "database": "green", "Hasura": "green", "JWT role": "-",
         "handlers": "-", "secret": "-", "edge": "-", "Pancake": "-", "clocks": "green",
+        **dict.fromkeys(PREFLIGHT, "green"),
     }  # fmt: skip
 
 
 def test_a_wrong_admin_secret_is_named_and_not_shown(shared: Shared, database: str) -> None:
     given = {"DATABASE_URL": operators_url(database), "HASURA_URL": shared.url}
     found = lines(code=1, HASURA_ADMIN_SECRET="wrong-secret-of-the-test", **given)
-    assert found["rights"]["helps"] == "Check HASURA_ADMIN_SECRET"
+    assert found["metadata"]["helps"] == "Check HASURA_ADMIN_SECRET"
     assert "wrong-secret-of-the-test" not in json.dumps(found)
+
+
+def test_what_a_step_of_the_metadata_would_refuse_is_a_line_with_its_fix(
+    database: str, tmp_path: Path
+) -> None:
+    with (
+        running_shared_engine(database, tmp_path, without="HANDLER_SECRET") as engine,
+        psycopg.connect(database, autocommit=True) as db,
+    ):
+        db.execute("REVOKE INSERT ON hdb_catalog.event_log FROM pancake_handlers")
+        given = {"HASURA_URL": engine.url, "HASURA_ADMIN_SECRET": SECRET}
+        found = lines(code=1, DATABASE_URL=operators_url(database), **given)
+        refused = engine.run("9a", code=1)
+    red = {name for name, line in found.items() if line["level"] == "red"}
+    assert red == {"variables", "rights"}
+    assert found["variables"]["text"].startswith("the engine has no environment variable HANDLER_SECRET")
+    assert "run deploy/postgres/grant_roles.sql" in found["rights"]["text"]
+    assert all(found[name]["helps"] and found[name]["text"] in refused for name in red)
+
+
+def test_an_engine_without_diva_s_source_is_red() -> None:
+    with fixed_engine({"version": 3, "sources": []}) as url:
+        given = {"HASURA_URL": url, "HASURA_ADMIN_SECRET": SECRET}
+        line = lines(code=1, DATABASE_URL="postgresql://127.0.0.1:9/x", **given)["metadata"]
+    assert (line["level"], line["helps"]) == ("red", "leads metadata verify")
 
 
 @pytest.mark.parametrize(("status", "level"), [(401, "red"), (400, "green")])
@@ -136,3 +168,12 @@ def test_a_clock_that_differs_is_named(seconds: int, level: Level) -> None:
     line = judge_clocks(DatabaseLook(server, None, 0.01, NOW), {"Hasura": None})
     assert line.level is level
     assert ("database is 40 s" in line.text) is (level is Level.RED)
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(0, Level.GREEN), (40, Level.RED)])
+def test_the_clock_of_the_edge_is_read_from_its_listener(seconds: int, level: Level) -> None:
+    ahead = datetime.now(UTC) + timedelta(seconds=seconds)
+    line = judge_clocks(Failure("away"), {"the edge": ahead})
+    assert (line.level, "the edge" in line.text) == (level, True)
+    with edge_status() as url:
+        assert abs((look_at_edge(url).date or ahead) - datetime.now(UTC)) < timedelta(seconds=5)

@@ -1,5 +1,6 @@
 """What a verb does not explain itself still ends with a message and the exit code of the table."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from typer.testing import CliRunner
 
 from leads.adapters.db_session import LoginRefused
 from leads.adapters.hasura_admin import AccessDenied
+from leads.adapters.plain_http import NoAnswer
 from leads.adapters.settings import SettingsError
 from leads.cli.failures import CommandFailed, VerbGroup, WrongUsage
+from leads.cli.output import AsJson
 from leads.domain.errors import (
     DatabaseUnavailable,
     HasuraUnavailable,
@@ -28,19 +31,19 @@ from leads.domain.errors import (
 ROOT = Path(__file__).parents[3]
 
 
-def fail_with(error: BaseException) -> Any:
+def fail_with(error: BaseException, *arguments: str) -> Any:
     """The result of a verb that raises this."""
     app = typer.Typer(cls=VerbGroup, pretty_exceptions_enable=False)
 
     @app.command()
-    def verb() -> None:
+    def verb(as_json: AsJson = False) -> None:
         raise error
 
     @app.command()
     def other() -> None:
         """A second command keeps the first one a command: Typer calls a single one without its name."""
 
-    return CliRunner().invoke(app, ["verb"])
+    return CliRunner().invoke(app, ["verb", *arguments])
 
 
 @pytest.mark.parametrize(
@@ -79,6 +82,30 @@ def test_every_failure_has_its_message_and_code(error: BaseException, code: int,
     assert (result.exit_code, result.stdout) == (code, "")
     assert words in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_failure_is_a_document_too_if_it_is_asked_for_as_json() -> None:
+    for error, code in (
+        (WrongUsage("Gib: Đ\x1b"), 2),
+        (typer.BadParameter("too long"), 2),
+        (NoAnswer("x"), 3),
+    ):
+        result = fail_with(error, "--json")
+        found = json.loads(result.stdout)
+        assert (result.exit_code, found["exit_code"]) == (code, code)
+        assert found["error"].splitlines()[0] in result.stderr.replace("\\u001b", "\x1b")
+        assert "\x1b" not in result.stdout + result.stderr
+
+
+def test_a_message_is_wrapped_at_the_width_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    message = f"  What happened, in many words: /{'long-path/' * 4}file\nDo this."
+    assert fail_with(CommandFailed(message)).stderr.splitlines() == [
+        "  What happened, in many",
+        "    words:",
+        f"    /{'long-path/' * 4}file",
+        "Do this.",
+    ]
 
 
 def test_sigterm_interrupts_as_ctrl_c_does() -> None:

@@ -1,132 +1,236 @@
-"""What each command says when nothing is configured, no service answers, or Hasura refuses the secret.
+"""What each command says when nothing is configured, a service is away, or does not accept who asks.
 
-The outputs are files in golden/, as on a terminal of 80 columns without colours. After a change of a message,
-run this with WRITE_GOLDEN=1 and read the difference.
+The outputs are files in golden/, as they are without a terminal, without colours and at 80 columns. After a
+change of a message, run this with WRITE_GOLDEN=1 and read the difference. With --json the same failures have
+to be one JSON document on stdout.
 """
 
 import json
 import os
 import re
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from rich.cells import cell_len
 from typer.testing import CliRunner
 
+from leads.adapters.variables import VARIABLES
 from leads.cli.__main__ import app
+from sandbox.postgres.roles import operators_url
+from sandbox.postgres.server import Cluster
+from tests.support.away import refusing_database, refusing_http
+from tests.support.fixed_engine import fixed_engine
 
 GOLDEN = Path(__file__).parent / "golden"
-REFUSAL, CODE = 'invalid "x-hasura-admin-secret"/"x-hasura-access-key"', "access-denied"
+WRITES = bool(os.environ.get("WRITE_GOLDEN"))
+MAX_COLUMNS = 80
+NOWHERE = "http://127.0.0.1:1"
+DATABASE_AWAY = "postgresql://operator@127.0.0.1:1/diva"
 # A name of a Python class, which says nothing to an operator.
-CLASS_NAME = re.compile(r"\b[A-Z][a-z]+(?:[A-Z][a-z]+)*(?:Error|Exception)\b|Traceback")
-TIME = re.compile(r"\d{4}-\d\d-\d\d [\d:.]+[+]00:00")
-COMMANDS: dict[str, list[str]] = {
-    "token pancake_edge": [],
-    "replay 17": [],
-    "replay --status dead_letter": ["--json"],
-    "reconcile --day 2026-05-14": [],
-    "backfill-phones": [],
-    "history": ["--json"],
-    "erase --phone 0905111222 --dry-run": [],
-    "status": ["--json"],
-    "cron run retry_failed": [],
-    "connection status": ["--json"],
-    "connection test --connection Diva": [],
-    "connection disable Diva --reason moving": [],
-    "connection rotate-keys": [],
-    "metadata 9a": [],
-    "metadata 9b": [],
-    "metadata verify 9b": ["--json"],
-    "edge-spool list": [],
-    "tickets move": [],
+CLASS_NAME = re.compile(r"\b[A-Z][a-z]+(?:[A-Z][a-z]+)*(?:Error|Exception)\b|Traceback|<[a-z_.]+ object at")
+VARYING = {
+    r"\d{4}-\d\d-\d\d[ T][\d:.]+[+]00:00": "2026-05-14 02:20:00+00:00",
+    r"\d{4}-\d\d-\d\d [\d:]+ UTC": "2026-05-14 02:20:00 UTC",
+    r"\b\d+ ms": "1 ms",
+    r"PostgreSQL \d[\d.]*[^,\n]*": "PostgreSQL 17",
+    r'"seconds": [\d.]+': '"seconds": 0.0',
+    r"127\.0\.0\.1:\d{4,5}": "127.0.0.1:5000",
+    r"port \d{4,5}": "port 5000",
 }
-"""Each command with what makes it complete, and how it is given in its form for programs."""
-REPORTING = ("backfill-phones", "status")
-"""They print how far they came, or what does not answer."""
+DATABASE, HASURA, HANDLERS, SPOOL = "database", "Hasura", "handlers", "spool"
 
 
-class Refusing(BaseHTTPRequestHandler):
-    """Answers as an engine does to a wrong admin secret."""
+@dataclass(frozen=True)
+class Call:
+    """What makes a command complete, and the services that it calls."""
 
-    def do_GET(self) -> None:
-        self._refuse()
+    arguments: str = ""
+    calls: tuple[str, ...] = ()
 
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self._refuse()
 
-    def _refuse(self) -> None:
-        is_graphql = self.path == "/v1/graphql"
-        answer = {"errors": [{"message": REFUSAL, "extensions": {"path": "$", "code": CODE}}]}
-        body = json.dumps(answer if is_graphql else {"path": "$", "error": REFUSAL, "code": CODE}).encode()
-        self.send_response(200 if is_graphql else 401)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the parent's name
-        return None
+D, E, B = Call("", (DATABASE,)), Call("", (HASURA,)), Call("", (DATABASE, HASURA, HANDLERS))
+COMMANDS: dict[str, Call] = {
+    "serve": Call(),
+    "token": Call("pancake_edge"),
+    "replay": Call("17", (HASURA,)),
+    "trace": Call("0905111222", (DATABASE,)),
+    "reconcile": Call("--day 2026-05-14", (DATABASE,)),
+    "backfill-phones": D,
+    "history": D,
+    "erase": Call("--phone 0905111222 --dry-run", (DATABASE,)),
+    "report": Call("--week 20", (DATABASE,)),
+    "status": B,
+    "doctor": B,
+    "tail": D,
+    "connection create": Call("--name Diva --workspace 1 --no-key", (DATABASE,)),
+    "connection set-time-zone": Call("Asia/Ho_Chi_Minh --yes", (DATABASE,)),
+    "connection test": D,
+    "connection status": D,
+    "connection rotate-keys": D,
+    "connection rotate-token": D,
+    "connection set-webhook-secret": Call("--generate", (DATABASE,)),
+    "connection set-header-secret": Call("--generate", (DATABASE,)),
+    "connection set-api-key": Call("--variable PATH", (DATABASE,)),
+    "connection forget": Call("webhook_secret", (DATABASE,)),
+    "connection disable": Call("Diva --reason moving", (DATABASE,)),
+    "connection enable": Call("Diva", (DATABASE,)),
+    "switch list": D,
+    "switch kill": Call("on --reason test", (DATABASE,)),
+    "switch pause": Call("on --reason test", (DATABASE,)),
+    "switch source": Call("Facebook on --reason test", (DATABASE,)),
+    "metadata backup": E,
+    "metadata 9a": E,
+    "metadata 9b": E,
+    "metadata recover": E,
+    "metadata verify": E,
+    "metadata diff": E,
+    "metadata restore": E,
+    "metadata remove": Call("9b", (HASURA,)),
+    "metadata compare": Call(f"--with {NOWHERE}", (HASURA,)),
+    "metadata merge": Call("--into project"),
+    "metadata unmerge": Call("project"),
+    "metadata check": Call("project"),
+    "cron list": D,
+    "cron run": Call("retry_failed", (HANDLERS,)),
+    "config show": Call(),
+    "edge-spool list": Call("", (SPOOL,)),
+    "edge-spool show": Call("1-2-3", (SPOOL,)),
+    "edge-spool release": Call("--all", (SPOOL,)),
+    "edge-spool purge": Call("", (SPOOL,)),
+    "edge-spool erase": Call("--phone 0905111222 --dry-run", (SPOOL,)),
+    "tickets move": D,
+}
+ALWAYS_JSON = ("serve", "edge-spool show")
+"""They have no option --json: log lines, and one delivery."""
+REPORTING = ("backfill-phones", "status", "doctor", "config show")
+"""With --json they print their own document also if something is missing or away."""
 
 
 @pytest.fixture(scope="module")
-def refusing_engine() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def cases(cluster: Cluster, template: str) -> Iterator[dict[str, dict[str, str]]]:
+    """The environments: by the name of the case. One service is away, the others are not."""
+    name = f"{template}_golden"
+    database = operators_url(cluster.create_database(name, template))
+    with ExitStack() as stack:
+        engine = stack.enter_context(fixed_engine({"version": 3, "sources": []}))
+        refusing = stack.enter_context(refusing_http())
+        refused = stack.enter_context(refusing_database())
+        all_answer = variables(database, engine, engine)
+        yield {
+            "without an environment": {"EDGE_STATE_DIR": "edge"},  # its default may exist on this machine
+            "the database is away": all_answer | {"DATABASE_URL": DATABASE_AWAY},
+            "the database refuses the password": all_answer | {"DATABASE_URL": refused},
+            "Hasura is away": all_answer | {"HASURA_URL": NOWHERE},
+            "Hasura refuses the secret": all_answer | {"HASURA_URL": refusing},
+            "the handlers are away": all_answer | {"HANDLERS_URL": NOWHERE},
+            "the edge's folder is missing": all_answer,
+            "the handlers refuse the secret": all_answer | {"HANDLERS_URL": refusing},
+        }
+    cluster.drop_database(name)
 
 
-def variables(hasura_url: str) -> dict[str, str]:
-    """A complete configuration, with a database and Pancake that do not answer."""
-    return {
-        "DATABASE_URL": "postgresql://operator@127.0.0.1:1/diva",
-        "METADATA_DATABASE_URL": "postgresql://operator@127.0.0.1:1/diva",
-        "HASURA_URL": hasura_url,
+def variables(database: str, engine: str, handlers: str) -> dict[str, str]:
+    """A complete configuration; the edge's spool is a folder that does not exist."""
+    keys = "k1:" + "A" * 43 + "="
+    return dict.fromkeys(VARIABLES, "") | {
+        "DATABASE_URL": database,
+        "METADATA_DATABASE_URL": database,
+        "HASURA_URL": engine,
         "HASURA_ADMIN_SECRET": "not-the-secret",
-        "HANDLERS_URL": "http://127.0.0.1:1",
+        "HASURA_OTHER_ADMIN_SECRET": "not-the-secret",
+        "HANDLERS_URL": handlers,
         "HASURA_SERVICE_TOKEN": "token",
         "HANDLER_SECRET": "h" * 40,
         "EDGE_SECRET": "e" * 40,
-        "ENCRYPTION_KEYS": "k1:" + "A" * 43 + "=",
-        "PANCAKE_API_HOSTS": "https://crm.pancake.vn",
+        "ENCRYPTION_KEYS": keys,
+        "EDGE_STATE_KEYS": keys,
+        "EDGE_STATE_DIR": "edge",
+        "EDGE_STATUS_URL": NOWHERE,
+        "PUBLIC_URL": "https://crm.example.com",
+        "PANCAKE_API_HOSTS": "crm.pancake.vn",
     }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_output_is_the_golden_file(
-    command: str, refusing_engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    is_writing = bool(os.environ.get("WRITE_GOLDEN"))
+@pytest.fixture(autouse=True)
+def _plain_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """80 columns, no colours, an empty folder, and none of the variables of this process."""
     for name in list(os.environ):
         if name not in {"PATH", "HOME", "LANG", "TMPDIR"} and not name.startswith("PYTEST"):
             monkeypatch.delenv(name)
     for name, value in {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
-    made = ""
-    cases = {
-        "without an environment": {},
-        "no service answers": variables("http://127.0.0.1:1"),
-        "Hasura refuses the secret": variables(refusing_engine),
+
+
+def cases_of(command: str) -> list[str]:
+    """Return the cases that concern a command: those of the services that it calls."""
+    of_services = {
+        DATABASE: ["the database is away", "the database refuses the password"],
+        HASURA: ["Hasura is away", "Hasura refuses the secret"],
+        HANDLERS: ["the handlers are away", "the handlers refuse the secret"],
+        SPOOL: ["the edge's folder is missing"],
     }
-    for case, given in cases.items():
-        result = CliRunner().invoke(app, [*command.split(), *COMMANDS[command]], env=given, prog_name="leads")
-        said = TIME.sub("2026-05-14 02:20:00+00:00", result.stdout + result.stderr)
-        said = said.replace(refusing_engine, "http://hasura").replace(str(tmp_path), "TMP")
+    return [
+        "without an environment",
+        *(case for name in COMMANDS[command].calls for case in of_services[name]),
+    ]
+
+
+def run(words: str, environment: Mapping[str, str]) -> Any:
+    result = CliRunner().invoke(app, words.split(), env=environment, prog_name="leads")
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def replaced(text: str) -> str:
+    """Return an output without what differs between two runs."""
+    for pattern, shown in VARYING.items():
+        text = re.sub(pattern, shown, text)
+    return text
+
+
+def test_every_command_has_a_golden_file_and_there_is_no_other() -> None:
+    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    leaves = [
+        f"{verb} {name}".strip()
+        for verb, command in verbs.items()
+        for name in getattr(command, "commands", None) or [""]
+    ]
+    assert list(COMMANDS) == leaves
+    assert {path.stem for path in GOLDEN.glob("*.txt")} == {name.replace(" ", "-") for name in COMMANDS}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_output_is_the_golden_file(
+    command: str, cases: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    words = f"{command} {COMMANDS[command].arguments}".strip()
+    made = f"$ leads {words}\n\n"
+    for case in cases_of(command):
+        result = run(words, cases[case])
+        said = replaced((result.stdout + result.stderr).replace(str(tmp_path), "TMP"))
         made += f"# {case}: exit code {result.exit_code}\n{said.rstrip()}\n\n"
-        if command not in REPORTING:
-            assert result.stdout == "", case
-        assert not CLASS_NAME.search(said), said
-        assert result.exit_code in (1, 2, 3) or command.startswith("token"), said
-    path = GOLDEN / f"{re.sub(r'[^a-z0-9]+', '-', command.lower()).strip('-')}.txt"
-    made = f"$ leads {' '.join([command, *COMMANDS[command]])}\n\n{made}"
-    if is_writing:
+    for line in made.splitlines():
+        assert cell_len(line) <= MAX_COLUMNS or " " not in line.strip(), line
+        assert not CLASS_NAME.search(line)
+    path = GOLDEN / f"{command.replace(' ', '-')}.txt"
+    if WRITES:
         path.write_text(made, "utf-8")
     assert path.read_text("utf-8") == made
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ALWAYS_JSON])
+def test_a_failure_is_one_json_document_too(command: str, cases: dict[str, dict[str, str]]) -> None:
+    for case in cases_of(command):
+        words = f"{command} {COMMANDS[command].arguments}"
+        plain, result = run(words, cases[case]), run(f"{words} --json", cases[case])
+        found = json.loads(result.stdout)
+        assert result.exit_code == plain.exit_code, case
+        if command not in REPORTING:
+            assert found.keys() >= {"error", "exit_code"}, found
+            assert (found["exit_code"], plain.stdout) == (result.exit_code, ""), case

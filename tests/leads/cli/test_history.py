@@ -59,7 +59,7 @@ def test_a_command_is_recorded_with_its_name_and_the_user_of_the_machine(db: psy
     assert rotation["after"] == {"header_secret": "key k1", "previous_header_secret": "key k1"}
     shown = run(db, "history").stdout
     assert "connection Diva: update" in shown
-    assert "header_secret: another one (key k1)" in shown
+    assert "header_secret another one (key k1)" in " ".join(shown.split())
     assert len(secret) >= 32
     assert secret not in shown + str(found(db))
 
@@ -80,7 +80,7 @@ def test_it_prints_who_changed_what_within_80_columns(db: psycopg.Connection) ->
     assert not {"\x1b", "\u202e"} & set(result.stdout)
     (name,) = db.execute("SELECT full_name FROM staff WHERE id = %s", [ADMIN_ID]).fetchone() or ("",)
     assert f"  by {name} ({ADMIN_ID}), Hasura role" in " ".join(lines)
-    assert "    kill_switch: true → false" in lines
+    assert "    kill_switch  true → false" in lines
     assert f"  database role {db.info.user}, application psql" in lines
 
 
@@ -101,6 +101,7 @@ def test_the_replays_and_the_deletes_of_one_transaction_are_one_change(db: psyco
     shown = run(db, "history", "--of", "replay").stdout
     assert "replay of 11 events, 1 to 11" in shown
     assert f"replay of event {last['row_id']}" in shown
+    db.execute("SET pancake.delete_events = 'on'")
     db.execute("DELETE FROM pancake_webhook_event WHERE id < 12")
     db.execute("TRUNCATE pancake_webhook_event")
     shown = run(db, "history", "--of", "event").stdout
@@ -119,10 +120,10 @@ def test_an_erasure_is_one_change_with_who_asked_for_it_and_why(db: psycopg.Conn
     lines = run(db, "history", "--of", "erasure").stdout.splitlines()
     assert "erasure of a customer: 3 digests" in lines[0]
     assert lines[3:] == [
-        '    counts: none → {"events": 2}',
-        "    reason: none → case 12",
-        "    requested_by: none → Lan",
-        "    run_by: none → operator",
+        '    counts        none → {"events": 2}',
+        "    reason        none → case 12",
+        "    requested_by  none → Lan",
+        "    run_by        none → operator",
     ]
 
 

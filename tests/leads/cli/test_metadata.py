@@ -226,7 +226,7 @@ def test_compare_names_each_difference(shared: Shared, database: str) -> None:
 
 def test_an_engine_that_is_no_engine_is_named(tmp_path: Path) -> None:
     """Exit code 3 and the URL; missing variables end with 2."""
-    assert "does not answer as Hasura does" in Shared("http://127.0.0.1:9", tmp_path).run("9a", code=3)
+    assert "does not answer: Connection refused" in Shared("http://127.0.0.1:9", tmp_path).run("9a", code=3)
     result = CliRunner().invoke(
         app, ["metadata", "backup"], env={"HASURA_URL": "", "HASURA_ADMIN_SECRET": ""}
     )

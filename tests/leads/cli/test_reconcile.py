@@ -72,7 +72,7 @@ def reconcile(
     return subprocess.run(
         [sys.executable, "-m", "leads.cli", "reconcile", "--day", day.isoformat(), *options],
         cwd=ROOT,
-        env=environment,
+        env={"COLUMNS": "200", **environment},
         capture_output=True,
         text=True,
         timeout=60,

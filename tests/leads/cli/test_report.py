@@ -166,7 +166,7 @@ def test_the_page_is_one_file_without_a_script_and_names_are_text_in_it(seeded: 
 )
 def test_a_wrong_period_is_refused(figures: Figures, arguments: tuple[str, ...], said: str) -> None:
     result = run(figures, *arguments)
-    assert (result.exit_code, result.stdout) == (2, "")
+    assert (result.exit_code, "error" in result.stdout) == (2, "--json" in arguments)
     assert said in result.stderr
 
 

@@ -26,12 +26,12 @@ from leads.cli.status.state import (
     Roster,
     State,
     Tickets,
-    UnassignedCount,
     UnsentCount,
 )
 from leads.cli.status.words import age, count
 from leads.services.cron_runs import CRONS
 from leads.services.switches import Switch
+from leads.services.unassigned_count import UnassignedTickets
 from tests.support.edge_status import edge_status
 
 NOW = datetime(2026, 5, 14, 9, 31, 7, tzinfo=UTC)
@@ -58,7 +58,7 @@ STATE = State(
     queue=[],
     crons=[LastRuns(name, NOW, "succeeded", None, NOW, NOW) for name in CRONS],
     rosters=[Roster(None, 5, 4)],
-    unassigned=UnassignedCount(0, None),
+    unassigned=UnassignedTickets(0, None),
     unsent=UnsentCount(0, None, 0),
 )
 EDGE = EdgeLook(0, 0, True, 1, 5.0, (), 0.001)
@@ -93,6 +93,24 @@ def test_a_switch_says_since_when_and_by_whom() -> None:
     assert "on since it was set up" in line.text
 
 
+def test_switches_that_keep_nothing_waiting_say_since_when_and_by_whom_too() -> None:
+    changed = replace(OFF, changed_at=NOW, person="Phạm Thu Trang", reason="Tết")
+    connection = replace(changed, kind="connection", name="Diva", is_on=True, person=None, changed_by="lan")
+    source = replace(changed, kind="source", pancake_source_id="-1")
+    sources = [replace(source, name=f"Nguồn {number}", is_on=number != 9) for number in range(1, 11)]
+    switches = [OFF, replace(changed, kind="pause"), connection, *sources]
+    lines = judging.judge_switches(replace(STATE, switches=switches))
+    since = "since 2026-05-14 09:31 UTC by Phạm Thu Trang (Tết)"
+    assert [(line.name, line.level) for line in lines] == [
+        (name, Level.GREEN) for name in ("kill switch", "pause", "connection", "sources")
+    ]
+    kill, pause, of_connection, of_sources = (line.text for line in lines)
+    assert (kill, pause) == ("off since it was set up", f"off {since}")
+    assert of_connection == "Diva is enabled since 2026-05-14 09:31 UTC by lan (Tết)"
+    assert of_sources.splitlines()[:2] == [f"Nguồn 9: off {since}", f"Nguồn 1: on {since}"]
+    assert of_sources.splitlines()[8:] == ["and 2 more: leads switch list"]
+
+
 def test_one_disabled_connection_of_two_is_yellow_the_only_one_red() -> None:
     switch = replace(OFF, kind="connection", name="Diva", changed_at=NOW, changed_by="lan")
     disabled = replace(CONNECTION, status="disabled")
@@ -104,9 +122,9 @@ def test_one_disabled_connection_of_two_is_yellow_the_only_one_red() -> None:
 
 
 def test_no_connection_and_no_active_source_are_red() -> None:
-    (line,) = judging.judge_switches(replace(STATE, connections=[]))
+    line, _ = judging.judge_switches(replace(STATE, connections=[]))
     assert line.helps == "leads connection create"
-    (line,) = judging.judge_switches(replace(STATE, connections=[replace(CONNECTION, active_sources=0)]))
+    _, line = judging.judge_switches(replace(STATE, connections=[replace(CONNECTION, active_sources=0)]))
     assert (line.name, line.level) == ("sources", Level.RED)
 
 
@@ -159,7 +177,7 @@ def test_late_crons_are_named_with_the_last_error() -> None:
     assert line.helps == "leads cron run poll_records"
     never = [LastRuns(name, None, None, None, None, None) for name in CRONS]
     line = judging.judge_crons(replace(STATE, crons=never), read_schedules())
-    assert line.text.endswith("is late: it succeeded never; 6 more are late")
+    assert line.text.endswith("is late: it never succeeded; 6 more are late")
     assert line.helps.startswith("Hasura does not reach the handlers")
 
 
@@ -173,7 +191,7 @@ def test_unsent_and_unassigned_are_yellow() -> None:
     assert judging.judge_unsent(UnsentCount(3, NOW - timedelta(minutes=5), 0), NOW).level is Level.GREEN
     assert judging.judge_unsent(UnsentCount(3, NOW - timedelta(minutes=11), 0), NOW).level is Level.YELLOW
     assert judging.judge_unsent(UnsentCount(0, None, 2), NOW).level is Level.YELLOW
-    unassigned = replace(STATE, unassigned=UnassignedCount(2, NOW - timedelta(hours=5)))
+    unassigned = replace(STATE, unassigned=UnassignedTickets(2, NOW - timedelta(hours=5)))
     assert judging.judge_unassigned(unassigned).text.endswith("have no owner, the oldest for 5 h")
 
 
@@ -201,7 +219,7 @@ def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy(
 def test_the_answers_of_the_edge_are_read() -> None:
     with edge_status(spooled=7, quarantined=2, skipped="handlers", policy_age_seconds=None) as url:
         found = look_at_edge(url)
-    assert replace(found, seconds=0.0) == EdgeLook(7, 2, True, 1, None, ("handlers",), 0.0)
+    assert replace(found, seconds=0.0, date=None) == EdgeLook(7, 2, True, 1, None, ("handlers",), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -224,8 +242,8 @@ def test_the_cause_is_the_first_of_the_worst_level_that_is_no_symptom() -> None:
     symptom = Line("tickets", Level.RED, "0 new", is_symptom=True)
     yellow, first, second = (Line(name, level, name) for name, level in
                              (("a", Level.YELLOW), ("b", Level.RED), ("c", Level.RED)))  # fmt: skip
-    assert find_cause([symptom, yellow, first, second]) is first
-    assert find_cause([symptom, yellow]) is symptom
+    assert find_cause([symptom, yellow, first, second]) == first
+    assert find_cause([symptom, yellow]) == symptom
     assert find_cause([Line("x", Level.UNKNOWN, ""), Line("y", Level.GREEN, "")]) is None
     assert worst([Line("x", Level.UNKNOWN, "")]) is Level.GREEN
 

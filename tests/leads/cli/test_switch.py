@@ -80,7 +80,7 @@ def test_turning_a_switch_to_what_it_is_changes_nothing(db: psycopg.Connection) 
 def test_a_source_is_switched_by_its_name_or_its_id_in_pancake(db: psycopg.Connection) -> None:
     on = run(db, "source", "Facebook", "on", "--connection", "Diva", "--reason", "W1")
     assert on.exit_code == 0, on.stderr
-    assert "Process what was held meanwhile: leads replay" in on.stderr
+    assert "Process what was held meanwhile:\n  leads replay --status" in on.stderr
     assert switches(db)["source Facebook Diva"]["is_on"] is True
     assert switches(db)["source Facebook Second"]["is_on"] is False
     off = run(db, "source", "-1", "off", "--connection", "Diva", "--reason", "spam")
@@ -94,7 +94,7 @@ def test_a_source_is_switched_by_its_name_or_its_id_in_pancake(db: psycopg.Conne
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("Facebook", "on"), 2, "Several sources are 'Facebook'. Choose one by its id: "),
+        (("Facebook", "on"), 2, "Several sources are 'Facebook'. Choose one by its id:"),
         (("TikTok", "on"), 2, "There is no source 'TikTok'. They are listed by: leads switch list"),
         (("Zalo", "on"), 1, "source Zalo (-2) of Diva cannot be switched on"),
         (("9", "on"), 1, "source without a name (9) of Diva cannot be switched on"),

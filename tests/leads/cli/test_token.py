@@ -30,7 +30,7 @@ KEY = "a-key-of-thirty-two-characters-or-more"
 
 def run(configuration: Any, *arguments: str) -> Result:
     value = configuration if isinstance(configuration, str) else json.dumps(configuration)
-    return CliRunner().invoke(app, ["token", *arguments], env={VARIABLE: value})
+    return CliRunner().invoke(app, ["token", *arguments], env={VARIABLE: value, "COLUMNS": "200"})
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from leads.domain.duration import duration
 from leads.domain.errors import BadRequest
 from leads.domain.trace.advice import NOTHING, next_step
 from leads.domain.trace.decisions import RESULTS, decision_steps
 from leads.domain.trace.people import UNSENT
 from leads.domain.trace.reasons import ERRORS, HELD, REJECTED, arrival_steps, state_step
 from leads.domain.trace.search import read_search
-from leads.domain.trace.step import clock_time, duration, listed
+from leads.domain.trace.step import clock_time, listed
 from leads.domain.trace.story import tell_stories
 from tests.support.stored_event import EVENT, NOW, TICKET, text_of
 
@@ -226,6 +227,6 @@ def test_spans_and_lists_are_short() -> None:
         "40 s",
         "119 min",
         "47 h",
-        "3 days",
+        "3 d",
     ]
     assert listed(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"

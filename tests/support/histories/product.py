@@ -61,11 +61,9 @@ _DUMP = " UNION ALL ".join(
     f" FROM {_EVENT if table == 'pancake_webhook_event' else table} AS t"
     for table in TABLES
 )
-_EMPTIED = ("pancake_webhook_event", "ticket", "contact_book", "customer_consent", "account")
+_EMPTIED = (*reversed(TABLES[:6]), "pancake_cron_run")
 _RESET = f"""
 {"".join(f"DELETE FROM {table};" for table in _EMPTIED)}
-DELETE FROM pancake_cron_run;
-DELETE FROM pancake_assignee;
 UPDATE pancake_source SET is_active = true WHERE NOT is_active;
 UPDATE staff SET is_active = true, on_duty = true WHERE NOT (is_active AND on_duty);
 INSERT INTO pancake_assignee (id, staff_id)
@@ -183,7 +181,7 @@ class Product:
     def reset(self) -> None:
         """Go back to the state before a history: no leads, three telesales on duty in the roster."""
         if self._resets % RESETS_PER_TRUNCATE == 0:
-            self.sql(f"TRUNCATE {', '.join(_EMPTIED)}, pancake_cron_run, pancake_assignee CASCADE")
+            self.sql(f"SET pancake.delete_events = 'on'; TRUNCATE {', '.join(_EMPTIED)} CASCADE")
             self.sql("ANALYZE")
         self._resets += 1
         self.sql(_RESET)

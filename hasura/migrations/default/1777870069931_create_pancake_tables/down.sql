@@ -53,6 +53,7 @@ DROP TABLE IF EXISTS public.pancake_source;
 DROP TABLE IF EXISTS public.pancake_connection;
 DROP FUNCTION IF EXISTS public.pancake_unsent(jsonb, text[]);
 DROP FUNCTION IF EXISTS public.pancake_restart_sending();
+DROP FUNCTION IF EXISTS public.pancake_webhook_event_keep_rows();
 DROP FUNCTION IF EXISTS public.pancake_assignee_keep_ratio();
 DROP FUNCTION IF EXISTS public.pancake_webhook_event_guard_status();
 DROP FUNCTION IF EXISTS public.pancake_event_transition_allowed(text, text);

@@ -452,6 +452,30 @@ CREATE TRIGGER pancake_cron_run_restart_sending
     WHEN (OLD.report -> 'notifications' IS DISTINCT FROM NEW.report -> 'notifications')
     EXECUTE FUNCTION public.pancake_restart_sending();
 
+-- Refuse to delete events: the integration never does. A transaction that has to sets pancake.delete_events to on.
+CREATE FUNCTION public.pancake_webhook_event_keep_rows() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF current_setting('pancake.delete_events', true) = 'on' THEN
+        RETURN OLD;
+    END IF;
+    RAISE EXCEPTION 'rows of pancake_webhook_event are not deleted: they detect duplicates, and Pancake''s next copy of a lead would be processed as new'
+        USING
+            ERRCODE = 'restrict_violation',
+            HINT = 'Retention (cron purge_events) and leads erase empty a row and keep it. '
+                'If rows have to go all the same: SET LOCAL pancake.delete_events = ''on'' in the same transaction.';
+END
+$$;
+
+CREATE TRIGGER pancake_webhook_event_keep_rows
+    BEFORE DELETE ON public.pancake_webhook_event
+    FOR EACH ROW EXECUTE FUNCTION public.pancake_webhook_event_keep_rows();
+
+CREATE TRIGGER pancake_webhook_event_keep_table
+    BEFORE TRUNCATE ON public.pancake_webhook_event
+    FOR EACH STATEMENT EXECUTE FUNCTION public.pancake_webhook_event_keep_rows();
+
 -- Those of an event's notifications that were not accepted. `sent` holds names; null = none. Inlined.
 CREATE FUNCTION public.pancake_unsent(notifications jsonb, sent text[]) RETURNS jsonb
     LANGUAGE sql STABLE
@@ -1403,7 +1427,7 @@ COMMENT ON COLUMN public.pancake_assignee.total_assigned IS 'Tickets that the me
 COMMENT ON COLUMN public.pancake_assignee.last_assigned_seq IS 'Number of the member''s last turn; of equal members the one with the lowest is next';
 COMMENT ON COLUMN public.pancake_assignee.was_available IS 'Whether the member was available at the last choice; shows who returns';
 COMMENT ON COLUMN public.pancake_assignee.created_at IS 'When the member was added';
-COMMENT ON TABLE public.pancake_webhook_event IS 'One row for each delivery and each polled record, with its state and result. Do not delete rows: they detect duplicates. Retention (purge_events) alone removes what is in them, and keeps the rows; a DELETE is recorded in integration_change';
+COMMENT ON TABLE public.pancake_webhook_event IS 'One row for each delivery and each polled record, with its state and result. Rows are not deleted: they detect duplicates, and a trigger refuses it. Retention (purge_events) and leads erase alone remove what is in them, and keep the rows';
 COMMENT ON COLUMN public.pancake_webhook_event.id IS 'Identifies the event in commands, logs and notifications';
 COMMENT ON COLUMN public.pancake_webhook_event.connection_id IS 'The connection that the delivery came by';
 COMMENT ON COLUMN public.pancake_webhook_event.origin IS 'How the event came: webhook, poll or reconcile';
@@ -1507,6 +1531,7 @@ COMMENT ON FUNCTION public.pancake_event_transition_allowed(text, text) IS 'Whet
 COMMENT ON FUNCTION public.pancake_webhook_event_guard_status() IS 'Checks a change of status, and sets received_at, held_at and the replay columns';
 COMMENT ON FUNCTION public.pancake_restart_sending() IS 'Starts the sending of notifications afresh when they change';
 COMMENT ON FUNCTION public.pancake_unsent(jsonb, text[]) IS 'Those of an event''s notifications that were not accepted';
+COMMENT ON FUNCTION public.pancake_webhook_event_keep_rows() IS 'Refuses DELETE and TRUNCATE, unless the transaction sets pancake.delete_events to on';
 COMMENT ON FUNCTION public.pancake_assignee_keep_ratio() IS 'Scales assigned_count when the weight changes, so that the member''s turn stays the same';
 COMMENT ON FUNCTION public.pancake_setting_rules() IS 'The settings: allowed values, bounds and defaults; the only place with them';
 COMMENT ON FUNCTION public.pancake_valid_setting(text, jsonb) IS 'The stored text of a setting if its rule allows it, else null';
@@ -1538,6 +1563,8 @@ COMMENT ON FUNCTION public.pancake_delivery_history(text, integer) IS 'Whether a
 COMMENT ON FUNCTION public.pancake_fired_event_id(bigint) IS 'Hasura''s event that this transaction fired for a row';
 COMMENT ON TRIGGER pancake_webhook_event_guard_status ON public.pancake_webhook_event IS 'Checks a change of status; setting received again makes Hasura deliver the event again';
 COMMENT ON TRIGGER pancake_webhook_event_restart_sending ON public.pancake_webhook_event IS 'New notifications are sent, also after earlier ones were given up';
+COMMENT ON TRIGGER pancake_webhook_event_keep_rows ON public.pancake_webhook_event IS 'Refuses DELETE: the rows detect duplicates';
+COMMENT ON TRIGGER pancake_webhook_event_keep_table ON public.pancake_webhook_event IS 'Refuses TRUNCATE: the rows detect duplicates';
 COMMENT ON TRIGGER pancake_cron_run_restart_sending ON public.pancake_cron_run IS 'New notices are sent, also after earlier ones were given up';
 COMMENT ON TRIGGER pancake_assignee_keep_ratio ON public.pancake_assignee IS 'A new weight keeps the member''s turn';
 COMMENT ON TRIGGER pancake_setting_write ON public.view_pancake_setting IS 'Makes the view writable';

@@ -9,7 +9,7 @@ DECLARE
     wanted CONSTANT jsonb := '[
         {"code": "noti_pancake_new_lead", "channel": "in_app", "title": "Lead mới từ Pancake", "body": "Bạn được giao lead {{customer_name}} ({{phone}})."},
         {"code": "noti_pancake_lead_updated", "channel": "in_app", "title": "Lead Pancake được cập nhật", "body": "Lead {{customer_name}} ({{phone}}) có thông tin mới: {{changes}}."},
-        {"code": "noti_pancake_needs_attention", "channel": "in_app", "title": "Tích hợp Pancake cần chú ý", "body": "{{reason}}: {{detail}}"}
+        {"code": "noti_pancake_needs_attention", "channel": "in_app", "title": "Tích hợp Pancake cần chú ý", "body": "{{title}}: {{text}}"}
     ]';
     others text;
     found bigint;

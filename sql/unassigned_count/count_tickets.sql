@@ -1,4 +1,4 @@
--- Count the open tickets that our events created without an owner and that still have none: at most `most`.
+-- Count the open tickets that our events created without an owner and that still have none: at most `most`, all if it is null.
 -- Returns one row: tickets, oldest_at (null without tickets).
 -- Relies on ix_pancake_webhook_event_unassigned and the primary key of Diva's ticket table.
 SELECT count(*) AS tickets, min(u.created_at) AS oldest_at
