@@ -128,7 +128,7 @@ def test_a_complete_installation_is_green_for_the_doctor(sandbox: Sandbox) -> No
     ("variable", "value", "line"),
     [
         ("HANDLER_SECRET", "another-secret-of-the-test-with-32-chars", "secret"),
-        ("HASURA_ADMIN_SECRET", "wrong", "rights"),
+        ("HASURA_ADMIN_SECRET", "wrong", "metadata"),
         ("HASURA_SERVICE_TOKEN", "no.token", "JWT role"),
         ("PANCAKE_API_HOSTS", "crm.pancake.vn", "Pancake"),
     ],

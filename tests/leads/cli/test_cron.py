@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
+from app import HASURA_ROUTES
 from leads.cli.__main__ import app
 from leads.cli.cron.command import INSTEAD_OF_DRY_RUN
 from leads.cli.cron.running import run_to_its_end
@@ -113,6 +114,12 @@ def test_a_cron_without_a_dry_run_says_what_to_use_instead(name: str) -> None:
     assert (result.exit_code, result.stdout) == (2, "")
     assert f"{name} has no dry run" in result.stderr
     assert "leads " in result.stderr
+
+
+def test_each_cron_has_a_dry_run_or_names_what_to_use_instead() -> None:
+    routes = {route.name.removeprefix("pancake_"): route for route in HASURA_ROUTES}
+    with_dry_run = {name for name in CRONS if hasattr(routes[name].handle, "__wrapped__")}
+    assert with_dry_run == set(CRONS) - INSTEAD_OF_DRY_RUN.keys()
 
 
 def test_a_dry_run_says_what_it_left_out() -> None:
