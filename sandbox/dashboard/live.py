@@ -1,0 +1,124 @@
+"""A sandbox with leads and a few disturbances, while Prometheus scrapes it."""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import psycopg
+from rich.console import Console
+from rich.progress import Progress
+
+from sandbox.dashboard.pictures import View
+from sandbox.dashboard.prometheus import prometheus
+from sandbox.edge.nginx import NginxEdge
+from sandbox.page.buttons import Buttons
+from sandbox.processes import Processes
+from sandbox.stack.stack import Sandbox
+
+SCRAPE_SECONDS = 5
+LEADS_PER_SECOND = 1.0
+TIMEOUT_SECONDS = 30
+PEOPLE = (
+    "UPDATE ticket SET first_response_at = now()"
+    " WHERE first_response_at IS NULL AND created_at < now() - interval '20 s' AND random() < 0.2",
+    "UPDATE ticket SET assignee_id = (SELECT id FROM staff WHERE role = 'telesale' ORDER BY random() LIMIT 1)"
+    " WHERE id IN (SELECT id FROM ticket WHERE source_id = 'ticket_source_pancake'"
+    " AND created_at > now() - interval '15 s' ORDER BY random() LIMIT 1) AND random() < 0.06",
+)
+"""What people do in Diva: they answer customers, and managers change some owners."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """Something that is wrong from one share of the time to another."""
+
+    begins: float
+    ends: float
+    begin: Callable[[], object]
+    end: Callable[[], object]
+
+
+@contextmanager
+def observed(minutes: float, console: Console) -> Iterator[View]:
+    """Run it for some minutes and give a view of all of it; everything stops at the end of the block."""
+    with Processes() as processes, Sandbox() as sandbox:
+        second = sandbox.add_handlers("second")
+        targets = {"pancake_handlers": [sandbox.handlers_url, second.url]}
+        if isinstance(sandbox.edge, NginxEdge):
+            targets["pancake_edge"] = [sandbox.edge.ops_url]
+        server = prometheus(processes, targets, SCRAPE_SECONDS)
+        server.start()
+        server.wait_ready()
+        since = datetime.now(UTC)
+        _run(sandbox, timedelta(minutes=minutes), console)
+        yield View(server.url, since, datetime.now(UTC))
+
+
+def _run(sandbox: Sandbox, length: timedelta, console: Console) -> None:
+    buttons = Buttons(sandbox)
+    waiting = disturbances(sandbox, buttons)
+    running: list[Disturbance] = []
+    begun = time.monotonic()
+    chance = random.Random(1)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("leads", total=length.total_seconds())
+        while (share := (time.monotonic() - begun) / length.total_seconds()) < 1:
+            progress.update(task, completed=time.monotonic() - begun)
+            for each in [each for each in waiting if each.begins <= share]:
+                waiting.remove(each)
+                running.append(each)
+                each.begin()
+            for each in [each for each in running if each.ends <= share]:
+                running.remove(each)
+                each.end()
+            buttons.send_leads(1)
+            _let_people_work(sandbox.database_url)
+            time.sleep(chance.expovariate(LEADS_PER_SECOND))
+
+
+def disturbances(sandbox: Sandbox, buttons: Buttons) -> list[Disturbance]:
+    """Return what goes wrong: each ends before the time does."""
+
+    def faults(**values: object) -> Callable[[], object]:
+        return lambda: _post(f"{sandbox.pancake_url}/control/faults", values)
+
+    return [
+        Disturbance(0.1, 0.6, faults(drop=0.3), faults(drop=0)),
+        Disturbance(
+            0.2, 0.28, lambda: buttons.turn("kill_switch", "on"), lambda: buttons.turn("kill_switch", "off")
+        ),
+        Disturbance(0.3, 0.32, lambda: None, buttons.process_held),
+        Disturbance(
+            0.4, 0.48, lambda: buttons.run_part("hasura", "stop"), lambda: buttons.run_part("hasura", "start")
+        ),
+        Disturbance(
+            0.6,
+            0.68,
+            lambda: buttons.turn("processing_paused", "on"),
+            lambda: buttons.turn("processing_paused", "off"),
+        ),
+        Disturbance(0.7, 0.85, faults(down=True), faults(down=False)),
+        Disturbance(0.02, 0.9, lambda: None, lambda: _reconcile(sandbox)),
+    ]
+
+
+def _reconcile(sandbox: Sandbox) -> None:
+    """Deliver a tick of reconcile_daily: its hour is at night."""
+    at = datetime.now(UTC).isoformat()
+    tick = {"id": "dashboard", "name": "pancake_reconcile_daily", "scheduled_time": at, "payload": {}}
+    headers = {"X-Handler-Secret": sandbox.keys.handler_secret}
+    _post(f"{sandbox.handlers_url}/cron/reconcile_daily", tick, headers)
+
+
+def _post(url: str, body: Mapping[str, object], headers: dict[str, str] | None = None) -> None:
+    httpx.post(url, json=body, headers=headers, timeout=TIMEOUT_SECONDS).raise_for_status()
+
+
+def _let_people_work(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as db_connection:
+        for statement in PEOPLE:
+            db_connection.execute(statement)

@@ -1,0 +1,159 @@
+"""Draw the panels of the dashboard from the answers of a Prometheus, with the queries that Grafana sends."""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from leads.cli.plot.draw import draw
+from leads.cli.plot.panels import Bar, Bars, Heatmap, Limit, Line, Point, Stat, TimeSeries
+from sandbox.dashboard.prometheus import Series, query, query_range
+from sandbox.dashboard.source import PanelSource, Section
+
+COLUMN_WIDTH, ROW_HEIGHT, GAP, HEADING_HEIGHT = 52, 34, 8, 34
+"""In pixels: 24 columns are 1248 wide, which fits a screen of 1280."""
+MOST_STEPS = 240
+"""Points of a line."""
+STAT_STEPS, STATES_STEPS, HEATMAP_STEPS = 120, 120, 40
+LABEL = re.compile(r"\{\{(\w+)\}\}")
+VIETNAMESE = "chưa có dữ liệu"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Which Prometheus is asked, about which time."""
+
+    url: str
+    since: datetime
+    until: datetime
+
+    def step_seconds(self, steps: int) -> float:
+        return max(1.0, math.ceil((self.until - self.since).total_seconds() / steps))
+
+
+def draw_panel(panel: PanelSource, view: View, width: int, height: int) -> str:
+    """Return the panel as SVG. Raises QueryFailed."""
+    limits = [drawn.limit for drawn in panel.limits]
+    nothing = VIETNAMESE if _is_vietnamese(panel.title) else "no data"
+    match panel.kind:
+        case "stat":
+            return draw(_stat(panel, view, limits, nothing), width, height)
+        case "bars":
+            bars = sorted(_bars(panel, view), key=lambda bar: (-(bar.value or 0), bar.name))
+            drawn = Bars(
+                title=panel.title, description=panel.description, unit=panel.unit, limits=limits,
+                nothing=nothing, bars=bars,
+            )  # fmt: skip
+            return draw(drawn, width, height)
+        case "time_series":
+            return draw(_time_series(panel, view, limits, nothing), width, height)
+        case "heatmap" | "states":
+            return draw(_rows(panel, view, nothing), width, height)
+
+
+def draw_section(section: Section, view: View) -> str:
+    """Return the panels of a section below its heading, as one SVG."""
+    x = y = 0
+    row_height = 0
+    parts: list[str] = []
+    for panel in section.panels:
+        width, height = panel.width * COLUMN_WIDTH - GAP, panel.height * ROW_HEIGHT - GAP
+        if x + panel.width > 24:
+            x, y, row_height = 0, y + row_height, 0
+        svg = draw_panel(panel, view, width, height)
+        parts.append(svg.replace("<svg ", f'<svg x="{x * COLUMN_WIDTH}" y="{HEADING_HEIGHT + y}" ', 1))
+        (drawn,) = re.findall(r'viewBox="0 0 \d+ (\d+)"', svg)
+        x, row_height = x + panel.width, max(row_height, int(drawn) + GAP)
+    return _sheet(section.title, parts, HEADING_HEIGHT + y + row_height)
+
+
+def _sheet(title: str, parts: Iterable[str], height: int) -> str:
+    width = 24 * COLUMN_WIDTH
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
+        f' viewBox="0 0 {width} {height}" font-family="system-ui, \'DejaVu Sans\', sans-serif">'
+        f'<rect width="{width}" height="{height}" fill="#ffffff" />'
+        f'<text x="12" y="24" font-size="17" font-weight="700" fill="#1b1f24">{title}</text>'
+        f"{''.join(parts)}</svg>\n"
+    )
+
+
+def _stat(panel: PanelSource, view: View, limits: Sequence[Limit], nothing: str) -> Stat:
+    ((legend, expression),) = panel.queries.items()
+    found = query(view.url, expression, view.until)
+    lines = _lines(
+        legend, query_range(view.url, expression, view.since, view.until, view.step_seconds(STAT_STEPS))
+    )
+    return Stat(
+        title=panel.title, description=panel.description, unit=panel.unit, limits=limits, nothing=nothing,
+        value=found[0].points[0][1] if found else None, line=lines[0] if lines else None,
+    )  # fmt: skip
+
+
+def _bars(panel: PanelSource, view: View) -> Iterator[Bar]:
+    for legend, expression in panel.queries.items():
+        for name, series in _named(legend, query(view.url, expression, view.until)):
+            yield Bar(name, series.points[0][1])
+
+
+def _time_series(panel: PanelSource, view: View, limits: Sequence[Limit], nothing: str) -> TimeSeries:
+    step = view.step_seconds(MOST_STEPS)
+    return TimeSeries(
+        title=panel.title, description=panel.description, unit=panel.unit, limits=limits, nothing=nothing,
+        since=view.since, until=view.until, lines=_ranges(panel, view, step), step_seconds=step,
+        is_cut=panel.is_cut, is_stepped=panel.is_stepped,
+    )  # fmt: skip
+
+
+def _rows(panel: PanelSource, view: View, nothing: str) -> Heatmap:
+    is_states = panel.kind == "states"
+    step = view.step_seconds(STATES_STEPS if is_states else HEATMAP_STEPS)
+    lines = _ranges(panel, view, step)
+    return Heatmap(
+        title=panel.title, description=panel.description, unit=panel.unit, nothing=nothing,
+        since=view.since, until=view.until, rows=lines if is_states else _buckets(lines), step_seconds=step,
+    )  # fmt: skip
+
+
+def _ranges(panel: PanelSource, view: View, step: float) -> list[Line]:
+    return [
+        line
+        for legend, expression in panel.queries.items()
+        for line in _lines(legend, query_range(view.url, expression, view.since, view.until, step))
+    ]
+
+
+def _lines(legend: str, found: Sequence[Series]) -> list[Line]:
+    return [Line(name, series.points) for name, series in _named(legend, found)]
+
+
+def _named(legend: str, found: Sequence[Series]) -> list[tuple[str, Series]]:
+    """Return the series with their names, in order; labels that all share are left out beside other words."""
+    labels = LABEL.findall(legend)
+    shared = [label for label in labels if len({series.labels.get(label) for series in found}) == 1]
+    if LABEL.sub("", legend).strip() or len(shared) < len(labels):
+        legend = re.sub("|".join(f"{{{{{label}}}}}" for label in shared) or "^$", "", legend).strip()
+    named = [
+        (LABEL.sub(lambda label: series.labels.get(label[1], ""), legend), series)  # noqa: B023 - called at once
+        for series in found
+    ]
+    return sorted(named, key=lambda each: each[0])
+
+
+def _buckets(cumulative: Iterable[Line]) -> list[Line]:
+    """Return what is in each bucket of a histogram, the highest first, without empty ones at the ends."""
+    below: dict[datetime, float | None] = {}
+    rows: list[Line] = []
+    for line in sorted(cumulative, key=lambda each: float(each.name)):
+        points: list[Point] = [
+            (at, max(0.0, (value or 0) - (below.get(at) or 0))) for at, value in line.points
+        ]
+        below = dict(line.points)
+        rows.append(Line(f"≤ {line.name} s", points))
+    used = [number for number, row in enumerate(rows) if any(value for _, value in row.points)]
+    return rows[min(used) : max(used) + 1][::-1] if used else rows[::-1]
+
+
+def _is_vietnamese(text: str) -> bool:
+    return not text.isascii() and text != "Pancake → Diva"
