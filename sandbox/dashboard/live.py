@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sandbox.dashboard.pictures import View
-from sandbox.dashboard.prometheus import prometheus
+from sandbox.dashboard.prometheus import Queries, prometheus
 from sandbox.edge.nginx import NginxEdge
 from sandbox.page.buttons import Buttons
 from sandbox.processes import Processes
@@ -55,7 +55,8 @@ def observed(minutes: float, console: Console) -> Iterator[View]:
         server.wait_ready()
         since = datetime.now(UTC)
         _run(sandbox, timedelta(minutes=minutes), console)
-        yield View(server.url, since, datetime.now(UTC))
+        with closing(Queries(server.url)) as queries:
+            yield View(queries, since, datetime.now(UTC))
 
 
 def _run(sandbox: Sandbox, length: timedelta, console: Console) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from leads.cli.plot.draw import draw
 from leads.cli.plot.panels import Bar, Bars, Heatmap, Limit, Line, Point, Stat, TimeSeries
-from sandbox.dashboard.prometheus import Series, query, query_range
+from sandbox.dashboard.prometheus import Queries, Series
 from sandbox.dashboard.source import PanelSource, Section
 
 COLUMN_WIDTH, ROW_HEIGHT, GAP, HEADING_HEIGHT = 52, 34, 8, 34
@@ -24,7 +24,7 @@ VIETNAMESE = "chưa có dữ liệu"
 class View:
     """Which Prometheus is asked, about which time."""
 
-    url: str
+    queries: Queries
     since: datetime
     until: datetime
 
@@ -81,9 +81,9 @@ def _sheet(title: str, parts: Iterable[str], height: int) -> str:
 
 def _stat(panel: PanelSource, view: View, limits: Sequence[Limit], nothing: str) -> Stat:
     ((legend, expression),) = panel.queries.items()
-    found = query(view.url, expression, view.until)
+    found = view.queries.at(expression, view.until)
     lines = _lines(
-        legend, query_range(view.url, expression, view.since, view.until, view.step_seconds(STAT_STEPS))
+        legend, view.queries.between(expression, view.since, view.until, view.step_seconds(STAT_STEPS))
     )
     return Stat(
         title=panel.title, description=panel.description, unit=panel.unit, limits=limits, nothing=nothing,
@@ -93,7 +93,7 @@ def _stat(panel: PanelSource, view: View, limits: Sequence[Limit], nothing: str)
 
 def _bars(panel: PanelSource, view: View) -> Iterator[Bar]:
     for legend, expression in panel.queries.items():
-        for name, series in _named(legend, query(view.url, expression, view.until)):
+        for name, series in _named(legend, view.queries.at(expression, view.until)):
             yield Bar(name, series.points[0][1])
 
 
@@ -120,7 +120,7 @@ def _ranges(panel: PanelSource, view: View, step: float) -> list[Line]:
     return [
         line
         for legend, expression in panel.queries.items()
-        for line in _lines(legend, query_range(view.url, expression, view.since, view.until, step))
+        for line in _lines(legend, view.queries.between(expression, view.since, view.until, step))
     ]
 
 

@@ -68,29 +68,32 @@ def _config(targets: Mapping[str, Sequence[str]], scrape_seconds: int) -> dict[s
     return config
 
 
-def query(url: str, expression: str, at: datetime) -> list[Series]:
-    """Return the answer of an instant query. Raises QueryFailed."""
-    result = _get(url, "query", {"query": expression, "time": at.timestamp()})
-    return [_series(found["metric"], [found["value"]]) for found in result]
+class Queries:
+    """Asks a Prometheus. Close it after use."""
 
+    def __init__(self, url: str) -> None:
+        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS)
 
-def query_range(
-    url: str, expression: str, since: datetime, until: datetime, step_seconds: float
-) -> list[Series]:
-    """Return the answer of a range query. Raises QueryFailed."""
-    window = {"start": since.timestamp(), "end": until.timestamp(), "step": step_seconds}
-    return [
-        _series(found["metric"], found["values"])
-        for found in _get(url, "query_range", {"query": expression, **window})
-    ]
+    def at(self, expression: str, moment: datetime) -> list[Series]:
+        """Return the answer of an instant query. Raises QueryFailed."""
+        result = self._get("query", {"query": expression, "time": moment.timestamp()})
+        return [_series(found["metric"], [found["value"]]) for found in result]
 
+    def between(self, expression: str, since: datetime, until: datetime, step_seconds: float) -> list[Series]:
+        """Return the answer of a range query. Raises QueryFailed."""
+        window = {"start": since.timestamp(), "end": until.timestamp(), "step": step_seconds}
+        result = self._get("query_range", {"query": expression, **window})
+        return [_series(found["metric"], found["values"]) for found in result]
 
-def _get(url: str, path: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-    answer = httpx.get(f"{url}/api/v1/{path}", params=dict(parameters), timeout=TIMEOUT_SECONDS).json()
-    if answer["status"] != "success":
-        raise QueryFailed(f"{parameters['query']}: {answer['error']}")
-    result: list[dict[str, Any]] = answer["data"]["result"]
-    return result
+    def close(self) -> None:
+        self._http.close()
+
+    def _get(self, path: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        answer = self._http.get(f"/api/v1/{path}", params=dict(parameters)).json()
+        if answer["status"] != "success":
+            raise QueryFailed(f"{parameters['query']}: {answer['error']}")
+        result: list[dict[str, Any]] = answer["data"]["result"]
+        return result
 
 
 def _series(labels: dict[str, str], values: list[tuple[float, str]]) -> Series:
