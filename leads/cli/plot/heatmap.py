@@ -20,6 +20,7 @@ from leads.cli.plot.units import known, shown
 
 SCALE_HEIGHT = 20.0
 LIGHT, DARK = (255, 255, 255), (8, 48, 107)
+WIDE_CELL = 40.0
 MOST_SHADES = 5
 """In the key."""
 
@@ -57,7 +58,9 @@ def _draw_row(svg: Element, panel: Heatmap, row: Line, area: Area, x: Scale, hig
         share = max(value, 0.0) / highest if highest else 0.0
         draw_box(svg, left, area.top, right - left, area.height, _shade(share), stroke=GRID)
         text = shown(value, panel.unit)
-        if value and text_width(text, 10) < right - left - 2 and area.height >= 13:
+        # Zeros are white; they are written where a cell is wide, for example a state that lasts.
+        is_written = value or right - left > WIDE_CELL
+        if is_written and text_width(text, 10) < right - left - 2 and area.height >= 13:
             middle = (area.top + area.bottom) / 2 + 4
             colour = "#ffffff" if share > 0.5 else INK
             write(svg, (left + right) / 2, middle, text, text_anchor="middle", font_size="10", fill=colour)

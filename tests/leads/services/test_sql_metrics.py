@@ -182,6 +182,30 @@ async def test_a_scrape_reads_once_in_a_few_seconds_and_once_at_a_time(harness: 
     assert [reading.read_at for sql in scrape.sql for reading in sql._readings.values()] == times
 
 
+async def session_of_a_reading(harness: CronHarness) -> int:
+    async with harness.runtime.db.reader() as reader:
+        return reader._db_connection.info.backend_pid
+
+
+async def test_the_session_is_kept_and_a_lost_one_is_replaced_without_a_failure(harness: CronHarness) -> None:
+    first = await session_of_a_reading(harness)
+    assert await harness.scrape("pancake_switch_on", switch="kill_switch") == 0
+    assert await session_of_a_reading(harness) == first
+    harness.terminate_backends()
+    assert await harness.scrape("pancake_switch_on", switch="kill_switch") == 0
+    assert not [
+        sql for sql in harness.runtime.scrape.sql for each in sql._readings.values() if each.is_failing
+    ]
+    assert await session_of_a_reading(harness) != first
+
+
+async def test_a_session_in_which_something_failed_is_closed(harness: CronHarness) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with harness.runtime.db.reader() as reader:
+            1 / 0  # noqa: B018
+    assert reader._db_connection.closed
+
+
 async def test_a_slow_database_does_not_hold_a_scrape(harness: CronHarness) -> None:
     scrape: Scrape = harness.runtime.scrape
     scrape.answer_within_seconds = 0.2
