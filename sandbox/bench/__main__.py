@@ -10,6 +10,7 @@ from sandbox.bench.latency import latency
 from sandbox.bench.poll import poll
 from sandbox.bench.process import process
 from sandbox.bench.reconcile import reconcile
+from sandbox.bench.scrape import scrape
 from sandbox.bench.status import status
 from sandbox.bench.trace import trace
 
@@ -28,6 +29,7 @@ app.command()(crons)
 app.command()(edge)
 app.command()(latency)
 app.command()(status)
+app.command()(scrape)
 app.command()(trace)
 
 if __name__ == "__main__":
