@@ -1,5 +1,6 @@
 """The command line of `scripts/dashboard`."""
 
+from html import escape
 from pathlib import Path
 from shutil import which
 from typing import Annotated
@@ -9,9 +10,9 @@ from rich.console import Console
 
 from sandbox.dashboard.grafana import TARGET, json_model
 from sandbox.dashboard.live import observed
-from sandbox.dashboard.pictures import draw_section
+from sandbox.dashboard.pictures import PAPER, draw_sections
 from sandbox.dashboard.prometheus import PROGRAM
-from sandbox.dashboard.source import read_dashboard
+from sandbox.dashboard.source import Dashboard, Section, read_dashboard
 from sandbox.stack.signals import exit_on_sigterm
 
 app = typer.Typer(
@@ -19,6 +20,14 @@ app = typer.Typer(
     no_args_is_help=True,
     help="The dashboard of deploy/grafana: its JSON, its pictures.",
 )
+PAGE = """<!doctype html>
+<html lang="vi">
+<meta charset="utf-8">
+<title>{title}</title>
+<style>@page {{ size: A4; margin: 10mm }} body {{ margin: 0 }}
+body > svg {{ display: block; width: 100%; height: auto; break-inside: avoid }}</style>
+{sections}</html>
+"""
 
 
 @app.command()
@@ -30,10 +39,12 @@ def json() -> None:
 
 @app.command()
 def pictures(
-    folder: Annotated[Path, typer.Argument(help="Where the SVG files are written; created if missing.")],
+    folder: Annotated[Path, typer.Argument(help="Where the files are written; created if missing.")],
     minutes: Annotated[float, typer.Option(help="How long leads are sent.", min=0.5, max=120)] = 12,
 ) -> None:
     """Draw every section from a sandbox that runs for some minutes, with a few disturbances.
+
+    paper.html has them all in a width that prints well on A4.
 
     Exit code 2: Prometheus is not installed. Exit code 3: a service does not start.
     """
@@ -43,11 +54,26 @@ def pictures(
     exit_on_sigterm()
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
+    dashboard = read_dashboard()
     with observed(minutes, console) as view:
-        for number, section in enumerate(read_dashboard().sections, 1):
-            path = folder / f"{number:02}.svg"
-            path.write_text(draw_section(section, view), "utf-8")
-            typer.echo(f"{path}  {section.title}")
+        for name, sections in _files(dashboard).items():
+            _write(folder / f"{name}.svg", draw_sections(sections, view))
+        drawn = "".join(draw_sections([section], view, PAPER) for section in dashboard.sections)
+    _write(folder / "paper.html", PAGE.format(title=escape(dashboard.title), sections=drawn))
+
+
+def _files(dashboard: Dashboard) -> dict[str, list[Section]]:
+    """Return the sections of each picture: the key figures are one."""
+    files: dict[str, list[Section]] = {}
+    for section in dashboard.sections:
+        name = "kpi" if section.title.startswith("KPI") else section.title.lower().replace(" ", "-")
+        files.setdefault(name, []).append(section)
+    return files
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, "utf-8")
+    typer.echo(path)
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def _defaults(panel: PanelSource) -> dict[str, Any]:
         "color": {"mode": "thresholds" if panel.kind in ("stat", "bars", "states") else "palette-classic"},
         "thresholds": {"mode": "absolute", "steps": _steps(panel)},
         "mappings": [],
-        "noValue": "–",
+        "noValue": panel.no_value,
     }
     if panel.kind != "stat" and not panel.is_cut:
         defaults["min"] = 0

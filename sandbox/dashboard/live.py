@@ -22,6 +22,8 @@ from sandbox.stack.stack import Sandbox
 SCRAPE_SECONDS = 5
 LEADS_PER_SECOND = 1.0
 TIMEOUT_SECONDS = 30
+CALLS_UNTIL_OPEN = 6
+"""More failures than the circuit breaker accepts in a minute."""
 PEOPLE = (
     "UPDATE ticket SET first_response_at = now()"
     " WHERE first_response_at IS NULL AND created_at < now() - interval '20 s' AND random() < 0.2",
@@ -102,21 +104,43 @@ def disturbances(sandbox: Sandbox, buttons: Buttons) -> list[Disturbance]:
             lambda: buttons.turn("processing_paused", "on"),
             lambda: buttons.turn("processing_paused", "off"),
         ),
-        Disturbance(0.7, 0.85, faults(down=True), faults(down=False)),
+        Disturbance(0.7, 0.85, lambda: _stop_api(sandbox), lambda: _start_api(sandbox)),
         Disturbance(0.02, 0.9, lambda: None, lambda: _reconcile(sandbox)),
     ]
 
 
+def _stop_api(sandbox: Sandbox) -> None:
+    """Let Pancake's API be down, and poll until the circuit breaker opens."""
+    _post(f"{sandbox.pancake_url}/control/faults", {"down": True})
+    for _ in range(CALLS_UNTIL_OPEN):
+        _tick(sandbox, "poll_records")
+
+
+def _start_api(sandbox: Sandbox) -> None:
+    _post(f"{sandbox.pancake_url}/control/faults", {"down": False})
+    _tick(sandbox, "poll_records")
+
+
 def _reconcile(sandbox: Sandbox) -> None:
-    """Deliver a tick of reconcile_daily: its hour is at night."""
-    at = datetime.now(UTC).isoformat()
-    tick = {"id": "dashboard", "name": "pancake_reconcile_daily", "scheduled_time": at, "payload": {}}
-    headers = {"X-Handler-Secret": sandbox.keys.handler_secret}
-    _post(f"{sandbox.handlers_url}/cron/reconcile_daily", tick, headers)
+    """Reconcile yesterday, as if the connection were older."""
+    with psycopg.connect(sandbox.database_url, autocommit=True) as db_connection:
+        db_connection.execute("UPDATE pancake_connection SET created_at = created_at - interval '3 days'")
+    _tick(sandbox, "reconcile_daily")
 
 
-def _post(url: str, body: Mapping[str, object], headers: dict[str, str] | None = None) -> None:
-    httpx.post(url, json=body, headers=headers, timeout=TIMEOUT_SECONDS).raise_for_status()
+def _tick(sandbox: Sandbox, cron: str) -> None:
+    """Deliver a tick between those of the engine; the cron may fail."""
+    tick = {"id": f"dashboard-{time.time_ns()}", "name": f"pancake_{cron}", "payload": {}}
+    httpx.post(
+        f"{sandbox.handlers_url}/cron/{cron}",
+        json={**tick, "scheduled_time": datetime.now(UTC).isoformat()},
+        headers={"X-Handler-Secret": sandbox.keys.handler_secret},
+        timeout=TIMEOUT_SECONDS,
+    )
+
+
+def _post(url: str, body: Mapping[str, object]) -> None:
+    httpx.post(url, json=body, timeout=TIMEOUT_SECONDS).raise_for_status()
 
 
 def _let_people_work(database_url: str) -> None:

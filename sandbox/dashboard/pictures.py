@@ -5,19 +5,33 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from html import escape
 
 from leads.cli.plot.draw import draw
+from leads.cli.plot.elements import FONT
 from leads.cli.plot.panels import Bar, Bars, Heatmap, Limit, Line, Point, Stat, TimeSeries
+from leads.cli.plot.units import Unit, shown
 from sandbox.dashboard.prometheus import Queries, Series
 from sandbox.dashboard.source import PanelSource, Section
 
-COLUMN_WIDTH, ROW_HEIGHT, GAP, HEADING_HEIGHT = 52, 34, 8, 34
-"""In pixels: 24 columns are 1248 wide, which fits a screen of 1280."""
+COLUMNS, ROW_HEIGHT, GAP, HEADING_HEIGHT = 24, 34, 8, 34
+"""Columns of a row; the rest in pixels."""
 MOST_STEPS = 240
 """Points of a line."""
 STAT_STEPS, STATES_STEPS, HEATMAP_STEPS = 120, 120, 40
 LABEL = re.compile(r"\{\{(\w+)\}\}")
-VIETNAMESE = "chưa có dữ liệu"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How wide a picture is, in pixels, and how many times as wide its panels are as in Grafana."""
+
+    width: int
+    widening: int
+
+
+SCREEN, PAPER = Layout(1248, 1), Layout(720, 2)
+"""For a window of 1280 pixels, and for A4 with margins of 10 mm: 11 pixels are 8 points there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,59 +49,61 @@ class View:
 def draw_panel(panel: PanelSource, view: View, width: int, height: int) -> str:
     """Return the panel as SVG. Raises QueryFailed."""
     limits = [drawn.limit for drawn in panel.limits]
-    nothing = VIETNAMESE if _is_vietnamese(panel.title) else "no data"
     match panel.kind:
         case "stat":
-            return draw(_stat(panel, view, limits, nothing), width, height)
+            return draw(_stat(panel, view, limits), width, height)
         case "bars":
             bars = sorted(_bars(panel, view), key=lambda bar: (-(bar.value or 0), bar.name))
             drawn = Bars(
                 title=panel.title, description=panel.description, unit=panel.unit, limits=limits,
-                nothing=nothing, bars=bars,
+                nothing=panel.no_value, bars=bars,
             )  # fmt: skip
             return draw(drawn, width, height)
         case "time_series":
-            return draw(_time_series(panel, view, limits, nothing), width, height)
+            return draw(_time_series(panel, view, limits), width, height)
         case "heatmap" | "states":
-            return draw(_rows(panel, view, nothing), width, height)
+            return draw(_rows(panel, view), width, height)
 
 
-def draw_section(section: Section, view: View) -> str:
-    """Return the panels of a section below its heading, as one SVG."""
-    x = y = 0
-    row_height = 0
+def draw_sections(sections: Sequence[Section], view: View, layout: Layout = SCREEN) -> str:
+    """Return the panels of the sections below their headings, as one SVG. Raises QueryFailed."""
     parts: list[str] = []
-    for panel in section.panels:
-        width, height = panel.width * COLUMN_WIDTH - GAP, panel.height * ROW_HEIGHT - GAP
-        if x + panel.width > 24:
-            x, y, row_height = 0, y + row_height, 0
-        svg = draw_panel(panel, view, width, height)
-        parts.append(svg.replace("<svg ", f'<svg x="{x * COLUMN_WIDTH}" y="{HEADING_HEIGHT + y}" ', 1))
-        (drawn,) = re.findall(r'viewBox="0 0 \d+ (\d+)"', svg)
-        x, row_height = x + panel.width, max(row_height, int(drawn) + GAP)
-    return _sheet(section.title, parts, HEADING_HEIGHT + y + row_height)
-
-
-def _sheet(title: str, parts: Iterable[str], height: int) -> str:
-    width = 24 * COLUMN_WIDTH
+    y = 0
+    for section in sections:
+        heading = f'<text x="12" y="{y + 24}" font-size="17" font-weight="700" fill="#1b1f24">'
+        parts.append(f"{heading}{escape(section.title)}</text>")
+        y = _draw_rows(section, view, layout, y + HEADING_HEIGHT, parts)
+    size = f'width="{layout.width}" height="{y}"'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
-        f' viewBox="0 0 {width} {height}" font-family="system-ui, \'DejaVu Sans\', sans-serif">'
-        f'<rect width="{width}" height="{height}" fill="#ffffff" />'
-        f'<text x="12" y="24" font-size="17" font-weight="700" fill="#1b1f24">{title}</text>'
-        f"{''.join(parts)}</svg>\n"
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {layout.width} {y}"'
+        f' font-family="{FONT}"><rect {size} fill="#ffffff" />{"".join(parts)}</svg>\n'
     )
 
 
-def _stat(panel: PanelSource, view: View, limits: Sequence[Limit], nothing: str) -> Stat:
+def _draw_rows(section: Section, view: View, layout: Layout, y: int, parts: list[str]) -> int:
+    """Add the panels from left to right, then down; return where the next section begins."""
+    x = row_height = 0
+    for panel in section.panels:
+        columns = min(COLUMNS, panel.width * layout.widening)
+        if x + columns > COLUMNS:
+            x, y, row_height = 0, y + row_height, 0
+        width = columns * layout.width // COLUMNS - GAP
+        svg = draw_panel(panel, view, width, panel.height * ROW_HEIGHT - GAP)
+        parts.append(svg.replace("<svg ", f'<svg x="{x * layout.width // COLUMNS}" y="{y}" ', 1))
+        (height,) = re.findall(r'viewBox="0 0 \d+ (\d+)"', svg)
+        x, row_height = x + columns, max(row_height, int(height) + GAP)
+    return y + row_height
+
+
+def _stat(panel: PanelSource, view: View, limits: Sequence[Limit]) -> Stat:
     ((legend, expression),) = panel.queries.items()
     found = view.queries.at(expression, view.until)
     lines = _lines(
         legend, view.queries.between(expression, view.since, view.until, view.step_seconds(STAT_STEPS))
     )
     return Stat(
-        title=panel.title, description=panel.description, unit=panel.unit, limits=limits, nothing=nothing,
-        value=found[0].points[0][1] if found else None, line=lines[0] if lines else None,
+        title=panel.title, description=panel.description, unit=panel.unit, limits=limits,
+        nothing=panel.no_value, value=found[0].points[0][1] if found else None, line=lines[0] if lines else None,
     )  # fmt: skip
 
 
@@ -97,21 +113,21 @@ def _bars(panel: PanelSource, view: View) -> Iterator[Bar]:
             yield Bar(name, series.points[0][1])
 
 
-def _time_series(panel: PanelSource, view: View, limits: Sequence[Limit], nothing: str) -> TimeSeries:
+def _time_series(panel: PanelSource, view: View, limits: Sequence[Limit]) -> TimeSeries:
     step = view.step_seconds(MOST_STEPS)
     return TimeSeries(
-        title=panel.title, description=panel.description, unit=panel.unit, limits=limits, nothing=nothing,
-        since=view.since, until=view.until, lines=_ranges(panel, view, step), step_seconds=step,
+        title=panel.title, description=panel.description, unit=panel.unit, limits=limits,
+        nothing=panel.no_value, since=view.since, until=view.until, lines=_ranges(panel, view, step), step_seconds=step,
         is_cut=panel.is_cut, is_stepped=panel.is_stepped,
     )  # fmt: skip
 
 
-def _rows(panel: PanelSource, view: View, nothing: str) -> Heatmap:
+def _rows(panel: PanelSource, view: View) -> Heatmap:
     is_states = panel.kind == "states"
     step = view.step_seconds(STATES_STEPS if is_states else HEATMAP_STEPS)
     lines = _ranges(panel, view, step)
     return Heatmap(
-        title=panel.title, description=panel.description, unit=panel.unit, nothing=nothing,
+        title=panel.title, description=panel.description, unit=panel.unit, nothing=panel.no_value,
         since=view.since, until=view.until, rows=lines if is_states else _buckets(lines), step_seconds=step,
     )  # fmt: skip
 
@@ -150,10 +166,6 @@ def _buckets(cumulative: Iterable[Line]) -> list[Line]:
             (at, max(0.0, (value or 0) - (below.get(at) or 0))) for at, value in line.points
         ]
         below = dict(line.points)
-        rows.append(Line(f"≤ {line.name} s", points))
+        rows.append(Line(f"≤ {shown(float(line.name), Unit.SECONDS, '∞')}", points))
     used = [number for number, row in enumerate(rows) if any(value for _, value in row.points)]
     return rows[min(used) : max(used) + 1][::-1] if used else rows[::-1]
-
-
-def _is_vietnamese(text: str) -> bool:
-    return not text.isascii() and text != "Pancake → Diva"

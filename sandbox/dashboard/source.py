@@ -12,6 +12,7 @@ from leads.cli.plot.units import Unit
 
 GRAFANA = Path(__file__).resolve().parents[2] / "deploy" / "grafana"
 SOURCE = GRAFANA / "panels.yaml"
+NO_VALUE = "no data"
 Kind = Literal["stat", "time_series", "bars", "heatmap", "states"]
 HEIGHTS: Mapping[Kind, int] = {"stat": 7, "time_series": 8, "bars": 8, "heatmap": 8, "states": 8}
 """By default, in units of Grafana's grid: 30 pixels and the gap between panels."""
@@ -27,7 +28,7 @@ class DrawnLimit:
 
 @dataclass(frozen=True, slots=True)
 class PanelSource:
-    """A panel: `queries` by their legend, `width` of 24 columns."""
+    """A panel: `queries` by their legend, `width` of 24 columns, `no_value` is shown without an answer."""
 
     title: str
     description: str
@@ -39,6 +40,7 @@ class PanelSource:
     height: int
     is_cut: bool
     is_stepped: bool
+    no_value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +69,16 @@ def read_dashboard() -> Dashboard:
     """Return the dashboard. Raises ValueError or KeyError: a panel has an unknown or misses a field."""
     document = yaml.safe_load(SOURCE.read_text("utf-8"))
     sections = tuple(
-        Section(section["title"], tuple(_panel(panel) for panel in section["panels"]))
+        Section(
+            section["title"],
+            tuple(_panel(panel, section.get("no_value", NO_VALUE)) for panel in section["panels"]),
+        )
         for section in document["sections"]
     )
     return Dashboard(document["uid"], document["title"], document["description"], sections)
 
 
-def _panel(fields: dict[str, Any]) -> PanelSource:
+def _panel(fields: dict[str, Any], no_value: str) -> PanelSource:
     given = dict(fields)
     title = given.pop("title")
     kind: Kind = given.pop("kind", "time_series")
@@ -90,6 +95,7 @@ def _panel(fields: dict[str, Any]) -> PanelSource:
         height=given.pop("height", HEIGHTS[kind]),
         is_cut=given.pop("is_cut", False),
         is_stepped=given.pop("is_stepped", False),
+        no_value=no_value,
     )
     if given:
         raise ValueError(f"{title}: unknown fields {', '.join(given)}")

@@ -20,9 +20,9 @@ from leads.cli.__main__ import app
 from leads.services.cron_runs import CRONS
 from leads.services.metrics.figures import FIGURES
 from leads.services.metrics.key_figures import KEY_FIGURES
-from sandbox.dashboard.pictures import View, draw_section
+from sandbox.dashboard.pictures import PAPER, SCREEN, Layout, View, draw_sections
 from sandbox.dashboard.prometheus import Queries, prometheus
-from sandbox.dashboard.source import Section, read_dashboard
+from sandbox.dashboard.source import read_dashboard
 from sandbox.edge.nginx import NginxEdge
 from sandbox.page.buttons import Buttons
 from sandbox.processes import Processes
@@ -210,9 +210,13 @@ def test_the_alerts_that_fire_are_shown(observed: Observed) -> None:
     eventually(lambda: frozenset({("alertname", "PancakeCronTicksLost")}) in observed.answer(text))
 
 
-@pytest.mark.parametrize("section", DASHBOARD.sections, ids=lambda section: section.title)
-def test_every_section_can_be_drawn(observed: Observed, section: Section) -> None:
+@pytest.mark.parametrize("layout", [SCREEN, PAPER], ids=["screen", "paper"])
+def test_every_section_can_be_drawn_within_its_width(observed: Observed, layout: Layout) -> None:
     until = datetime.now(UTC)
-    root = fromstring(draw_section(section, View(observed.two, until - timedelta(minutes=5), until)))
+    view = View(observed.two, until - timedelta(minutes=5), until)
+    root = fromstring(draw_sections(DASHBOARD.sections, view, layout))
     titles = [element.text for element in root.iter("{http://www.w3.org/2000/svg}title")]
-    assert {panel.title for panel in section.panels} <= set(titles)
+    assert {panel.title for panel in DASHBOARD.panels} <= set(titles)
+    for drawn in root.findall("{http://www.w3.org/2000/svg}svg"):
+        assert float(drawn.get("x", "")) + float(drawn.get("width", "")) <= layout.width
+        assert float(drawn.get("y", "")) + float(drawn.get("height", "")) <= float(root.get("height", ""))
