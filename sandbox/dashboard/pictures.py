@@ -103,7 +103,8 @@ def _stat(panel: PanelSource, view: View, limits: Sequence[Limit]) -> Stat:
     )
     return Stat(
         title=panel.title, description=panel.description, unit=panel.unit, limits=limits,
-        nothing=panel.no_value, value=found[0].points[0][1] if found else None, line=lines[0] if lines else None,
+        nothing=panel.no_value, value=found[0].points[0][1] if found else None,
+        line=lines[0] if lines else None,
     )  # fmt: skip
 
 
@@ -117,8 +118,8 @@ def _time_series(panel: PanelSource, view: View, limits: Sequence[Limit]) -> Tim
     step = view.step_seconds(MOST_STEPS)
     return TimeSeries(
         title=panel.title, description=panel.description, unit=panel.unit, limits=limits,
-        nothing=panel.no_value, since=view.since, until=view.until, lines=_ranges(panel, view, step), step_seconds=step,
-        is_cut=panel.is_cut, is_stepped=panel.is_stepped,
+        nothing=panel.no_value, since=view.since, until=view.until, lines=_ranges(panel, view, step),
+        step_seconds=step, is_cut=panel.is_cut, is_stepped=panel.is_stepped,
     )  # fmt: skip
 
 
