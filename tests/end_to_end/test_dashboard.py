@@ -191,13 +191,13 @@ def test_key_figures_dashboard_and_alerts_say_the_same(observed: Observed) -> No
     """One statement of sql/kpi each, read by the gates, the dashboard and the alerts."""
     eventually(lambda: differences(observed) == {} or None, seconds=20)
     sql = Sql(observed.db, datetime.now(UTC))
-    success, missing = sql.kpi("load_success", DAY), sql.kpi("load_zero_miss", DAY)
+    success, missing = sql.kpi("kpi/load_success", DAY), sql.kpi("kpi/load_zero_miss", DAY)
     assert success["ratio"] < 0.995
     assert missing == {"days": missing["days"], "found_missing": 6, "left_missing": 1}
     eventually(lambda: observed.answer('ALERTS{alertname="PancakeSuccessRateLow"}'))
     assert alert_value(observed, "PancakeSuccessRateLow") == pytest.approx([success["ratio"]])
     assert alert_value(observed, "PancakeReconciliationMiss") in ([6.0], [1.0])
-    late = sql.kpi("load_latency", HOUR)["p95_seconds"]
+    late = sql.kpi("kpi/load_latency", HOUR)["p95_seconds"]
     assert late > 30
     assert alert_value(observed, "PancakeProcessSlowLastHour") == pytest.approx([late])
     dead = success["dead"] / sum(success[name] for name in ("processed", "failed", "dead", "stuck"))

@@ -189,50 +189,6 @@ def test_ports_are_published_on_loopback_and_none_of_an_ops_endpoint(services: d
     assert of_pod == {"8443"}, "neither 8080, where /metrics and /readyz of the handlers are, nor 9145"
 
 
-OBSERVING = {"prometheus", "alertmanager", "grafana"}
-
-
-def test_prometheus_alertmanager_and_grafana_start_on_request(services: dict[str, Any]) -> None:
-    assert {name for name, service in services.items() if service.get("profiles") == ["observe"]} == OBSERVING
-    assert not [name for name, service in services.items() if OBSERVING & set(service.get("depends_on", {}))]
-
-
-def test_they_read_the_configuration_of_deploy(services: dict[str, Any]) -> None:
-    mounts = {
-        target: ROOT / source
-        for name in OBSERVING
-        for source, _, rest in (volume.partition(":") for volume in services[name]["volumes"])
-        if source.startswith("./")
-        for target in [rest.removesuffix(":ro")]
-        if rest.endswith(":ro")
-    }
-    for path in mounts.values():
-        assert path.exists(), path
-    commands = " ".join(services["prometheus"]["command"] + services["alertmanager"]["command"])
-    for path in re.findall(r"--config\.file=(\S+)", commands):
-        folder, _, name = path.rpartition("/")
-        assert (mounts.get(path) or mounts[folder] / name).is_file(), path
-    provider = yaml.safe_load((ROOT / "deploy/grafana/provisioning/dashboards/pancake.yaml").read_text())
-    folder = provider["providers"][0]["options"]["path"]
-    home = services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
-    assert (mounts[folder] / home.removeprefix(f"{folder}/")).is_file()
-
-
-def test_prometheus_keeps_the_pilot_and_its_targets_are_services(services: dict[str, Any]) -> None:
-    (days,) = re.findall(r"retention\.time=(\d+)d", " ".join(services["prometheus"]["command"]))
-    assert int(days) >= 45
-    known = {*services, *services["pod"]["networks"]["default"]["aliases"], "localhost"}
-    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
-    jobs = [*config["scrape_configs"], *config["alerting"]["alertmanagers"]]
-    hosts = {
-        target.partition(":")[0]
-        for job in jobs
-        for each in job["static_configs"]
-        for target in each["targets"]
-    }
-    assert hosts <= known
-
-
 def test_every_service_has_its_limits(services: dict[str, Any]) -> None:
     for name, service in services.items():
         assert (service["init"], service["read_only"]) == (True, True), name

@@ -112,8 +112,8 @@ class Sql:
         self._db, self._now = db, now
 
     def kpi(self, name: str, window: timedelta) -> dict[str, Any]:
-        """The row of a statement of sql/kpi."""
-        (row,) = self._rows(f"kpi/{name}", {"from": self._now - window, "to": self._now})
+        """The row of a statement of sql/kpi, by its full name."""
+        (row,) = self._rows(name, {"from": self._now - window, "to": self._now})
         return row
 
     def samples(self) -> Samples:
@@ -131,7 +131,7 @@ class Sql:
 
     def _kpis(self) -> Iterator[tuple[str, dict[str, str], float | None]]:
         for window, length in (("1d", timedelta(days=1)), ("1h", timedelta(hours=1))):
-            latency, success = self.kpi("load_latency", length), self.kpi("load_success", length)
+            latency, success = self.kpi("kpi/load_latency", length), self.kpi("kpi/load_success", length)
             for quantile, column in (("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99")):
                 labels = {"window": window, "quantile": quantile}
                 yield "pancake_kpi_latency_seconds", labels, latency[f"{column}_seconds"]
@@ -140,11 +140,11 @@ class Sql:
                 yield "pancake_kpi_deliveries", {"window": window, "result": result}, number
         day = timedelta(days=1)
         in_a_day = {"window": "1d"}
-        yield "pancake_kpi_auto_assign_ratio", in_a_day, self.kpi("load_auto_assign", day)["ratio"]
-        yield "pancake_kpi_intervention_ratio", in_a_day, self.kpi("load_intervention", day)["ratio"]
-        minutes = self.kpi("load_response", day)["p95_minutes"]
+        yield "pancake_kpi_auto_assign_ratio", in_a_day, self.kpi("kpi/load_auto_assign", day)["ratio"]
+        yield "pancake_kpi_intervention_ratio", in_a_day, self.kpi("kpi/load_intervention", day)["ratio"]
+        minutes = self.kpi("kpi/load_response", day)["p95_minutes"]
         yield "pancake_kpi_response_seconds", {**in_a_day, "quantile": "0.95"}, minutes * 60
-        missing = self.kpi("load_zero_miss", day)
+        missing = self.kpi("kpi/load_zero_miss", day)
         yield "pancake_kpi_found_missing", in_a_day, missing["found_missing"]
         yield "pancake_kpi_left_missing", in_a_day, missing["left_missing"]
 
