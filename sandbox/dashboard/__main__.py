@@ -10,7 +10,7 @@ from rich.console import Console
 
 from sandbox.dashboard.grafana import TARGET, json_model
 from sandbox.dashboard.live import observed
-from sandbox.dashboard.pictures import PAPER, draw_sections
+from sandbox.dashboard.pictures import PAPER, View, draw_row, draw_sections, rows
 from sandbox.dashboard.prometheus import PROGRAM
 from sandbox.dashboard.source import Dashboard, Section, read_dashboard
 from sandbox.stack.signals import exit_on_sigterm
@@ -25,6 +25,7 @@ PAGE = """<!doctype html>
 <meta charset="utf-8">
 <title>{title}</title>
 <style>@page {{ size: A4; margin: 10mm }} body {{ margin: 0 }}
+h2 {{ font: 700 17px system-ui, "DejaVu Sans", sans-serif; margin: 12px; break-after: avoid }}
 body > svg {{ display: block; width: 100%; height: auto; break-inside: avoid }}</style>
 {sections}</html>
 """
@@ -58,7 +59,7 @@ def pictures(
     with observed(minutes, console) as view:
         for name, sections in _files(dashboard).items():
             _write(folder / f"{name}.svg", draw_sections(sections, view))
-        drawn = "".join(draw_sections([section], view, PAPER) for section in dashboard.sections)
+        drawn = "".join(_on_paper(section, view) for section in dashboard.sections)
     _write(folder / "paper.html", PAGE.format(title=escape(dashboard.title), sections=drawn))
 
 
@@ -69,6 +70,12 @@ def _files(dashboard: Dashboard) -> dict[str, list[Section]]:
         name = "kpi" if section.title.startswith("KPI") else section.title.lower().replace(" ", "-")
         files.setdefault(name, []).append(section)
     return files
+
+
+def _on_paper(section: Section, view: View) -> str:
+    """Return a section in HTML, with an SVG for each row: a page ends between two rows."""
+    drawn = "".join(draw_row(row, view, PAPER) for row in rows(section, PAPER))
+    return f"<h2>{escape(section.title)}</h2>\n{drawn}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -14,6 +14,9 @@ from leads.cli.plot.units import Unit, shown
 from sandbox.dashboard.prometheus import Queries, Series
 from sandbox.dashboard.source import PanelSource, Section
 
+Row = list[PanelSource]
+"""Panels side by side."""
+
 COLUMNS, ROW_HEIGHT, GAP, HEADING_HEIGHT = 24, 34, 8, 34
 """Columns of a row; the rest in pixels."""
 MOST_STEPS = 240
@@ -24,13 +27,17 @@ LABEL = re.compile(r"\{\{(\w+)\}\}")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How wide a picture is, in pixels, and how many times as wide its panels are as in Grafana."""
+    """The width of a picture in pixels. With `is_halved` a panel takes half of it, or all."""
 
     width: int
-    widening: int
+    is_halved: bool = False
+
+    def columns(self, panel: PanelSource) -> int:
+        half = COLUMNS // 2
+        return panel.width if not self.is_halved else half if panel.width <= half else COLUMNS
 
 
-SCREEN, PAPER = Layout(1248, 1), Layout(720, 2)
+SCREEN, PAPER = Layout(1248), Layout(720, is_halved=True)
 """For a window of 1280 pixels, and for A4 with margins of 10 mm: 11 pixels are 8 points there."""
 
 
@@ -62,7 +69,7 @@ def draw_panel(panel: PanelSource, view: View, width: int, height: int) -> str:
         case "time_series":
             return draw(_time_series(panel, view, limits), width, height)
         case "heatmap" | "states":
-            return draw(_rows(panel, view), width, height)
+            return draw(_heatmap(panel, view), width, height)
 
 
 def draw_sections(sections: Sequence[Section], view: View, layout: Layout = SCREEN) -> str:
@@ -72,27 +79,50 @@ def draw_sections(sections: Sequence[Section], view: View, layout: Layout = SCRE
     for section in sections:
         heading = f'<text x="12" y="{y + 24}" font-size="17" font-weight="700" fill="#1b1f24">'
         parts.append(f"{heading}{escape(section.title)}</text>")
-        y = _draw_rows(section, view, layout, y + HEADING_HEIGHT, parts)
-    size = f'width="{layout.width}" height="{y}"'
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {layout.width} {y}"'
-        f' font-family="{FONT}"><rect {size} fill="#ffffff" />{"".join(parts)}</svg>\n'
-    )
+        y += HEADING_HEIGHT
+        for row in rows(section, layout):
+            drawn, height = _draw_row(row, view, layout, y)
+            parts.append(drawn)
+            y += height
+    return _svg(layout.width, y, "".join(parts))
 
 
-def _draw_rows(section: Section, view: View, layout: Layout, y: int, parts: list[str]) -> int:
-    """Add the panels from left to right, then down; return where the next section begins."""
-    x = row_height = 0
+def draw_row(row: Row, view: View, layout: Layout) -> str:
+    """Return the panels of a row, as one SVG. Raises QueryFailed."""
+    drawn, height = _draw_row(row, view, layout, 0)
+    return _svg(layout.width, height, drawn)
+
+
+def rows(section: Section, layout: Layout) -> list[Row]:
+    """Return the panels from left to right, then down, as Grafana places them."""
+    found: list[Row] = [[]]
     for panel in section.panels:
-        columns = min(COLUMNS, panel.width * layout.widening)
-        if x + columns > COLUMNS:
-            x, y, row_height = 0, y + row_height, 0
+        if sum(map(layout.columns, [*found[-1], panel])) > COLUMNS:
+            found.append([])
+        found[-1].append(panel)
+    return found
+
+
+def _draw_row(row: Row, view: View, layout: Layout, y: int) -> tuple[str, int]:
+    """Return the elements of a row at that height, and how high they are."""
+    parts: list[str] = []
+    x = highest = 0
+    for panel in row:
+        columns = layout.columns(panel)
         width = columns * layout.width // COLUMNS - GAP
         svg = draw_panel(panel, view, width, panel.height * ROW_HEIGHT - GAP)
         parts.append(svg.replace("<svg ", f'<svg x="{x * layout.width // COLUMNS}" y="{y}" ', 1))
         (height,) = re.findall(r'viewBox="0 0 \d+ (\d+)"', svg)
-        x, row_height = x + columns, max(row_height, int(height) + GAP)
-    return y + row_height
+        x, highest = x + columns, max(highest, int(height) + GAP)
+    return "".join(parts), highest
+
+
+def _svg(width: int, height: int, content: str) -> str:
+    size = f'width="{width}" height="{height}"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {width} {height}"'
+        f' font-family="{FONT}"><rect {size} fill="#ffffff" />{content}</svg>\n'
+    )
 
 
 def _stat(panel: PanelSource, view: View, limits: Sequence[Limit]) -> Stat:
@@ -123,7 +153,7 @@ def _time_series(panel: PanelSource, view: View, limits: Sequence[Limit]) -> Tim
     )  # fmt: skip
 
 
-def _rows(panel: PanelSource, view: View) -> Heatmap:
+def _heatmap(panel: PanelSource, view: View) -> Heatmap:
     is_states = panel.kind == "states"
     step = view.step_seconds(STATES_STEPS if is_states else HEATMAP_STEPS)
     lines = _ranges(panel, view, step)
