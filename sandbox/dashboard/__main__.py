@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from yaml import YAMLError
 
 from sandbox.dashboard.grafana import TARGET, json_model
 from sandbox.dashboard.live import observed
 from sandbox.dashboard.pictures import PAPER, View, draw_row, draw_sections, rows
 from sandbox.dashboard.prometheus import PROGRAM
-from sandbox.dashboard.source import Dashboard, Section, read_dashboard
+from sandbox.dashboard.source import SOURCE, Dashboard, Section, read_dashboard
+from sandbox.postgres.binaries import PostgresNotFound
+from sandbox.postgres.server import ClusterError
+from sandbox.stack.services import ROOT, NotReady
 from sandbox.stack.signals import exit_on_sigterm
 
 app = typer.Typer(
@@ -33,9 +37,17 @@ body > svg {{ display: block; width: 100%; height: auto; break-inside: avoid }}<
 
 @app.command()
 def json() -> None:
-    """Write deploy/grafana/dashboards/pancake-diva.json from deploy/grafana/panels.yaml."""
-    TARGET.write_text(json_model(read_dashboard()), "utf-8")
-    typer.echo(f"Wrote {TARGET.relative_to(TARGET.parents[3])}.")
+    """Write deploy/grafana/dashboards/pancake-diva.json from deploy/grafana/panels.yaml.
+
+    Exit code 2: a panel has a field that is unknown, missing or of a wrong value.
+    """
+    try:
+        model = json_model(read_dashboard())
+    except (KeyError, ValueError, YAMLError) as error:
+        typer.echo(f"{SOURCE.relative_to(ROOT)} cannot be used: {error}", err=True)
+        raise typer.Exit(2) from error
+    TARGET.write_text(model, "utf-8")
+    typer.echo(f"Wrote {TARGET.relative_to(ROOT)}.")
 
 
 @app.command()
@@ -47,7 +59,7 @@ def pictures(
 
     paper.html has them all in a width that prints well on A4.
 
-    Exit code 2: Prometheus is not installed. Exit code 3: a service does not start.
+    Exit code 2: Prometheus or PostgreSQL is not installed. Exit code 3: a service does not start.
     """
     if which(PROGRAM) is None:
         typer.echo("Prometheus is not installed. Install it with: apt-get install prometheus", err=True)
@@ -55,11 +67,18 @@ def pictures(
     exit_on_sigterm()
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
-    dashboard = read_dashboard()
-    with observed(minutes, console) as view:
-        for name, sections in _files(dashboard).items():
-            _write(folder / f"{name}.svg", draw_sections(sections, view))
-        drawn = "".join(_on_paper(section, view) for section in dashboard.sections)
+    try:
+        with observed(minutes, console) as view:
+            _draw(read_dashboard(), view, folder)
+    except (ClusterError, PostgresNotFound, NotReady) as error:
+        console.print(f"[red]The sandbox did not start:[/] {error}", highlight=False)
+        raise typer.Exit(2 if isinstance(error, PostgresNotFound) else 3) from error
+
+
+def _draw(dashboard: Dashboard, view: View, folder: Path) -> None:
+    for name, sections in _files(dashboard).items():
+        _write(folder / f"{name}.svg", draw_sections(sections, view))
+    drawn = "".join(_on_paper(section, view) for section in dashboard.sections)
     _write(folder / "paper.html", PAGE.format(title=escape(dashboard.title), sections=drawn))
 
 

@@ -66,7 +66,10 @@ class Dashboard:
 
 
 def read_dashboard() -> Dashboard:
-    """Return the dashboard. Raises ValueError or KeyError: a panel has an unknown or misses a field."""
+    """Return the dashboard.
+
+    Raises ValueError or KeyError for a field that is unknown, missing or of a wrong value, or YAMLError.
+    """
     document = yaml.safe_load(SOURCE.read_text("utf-8"))
     sections = tuple(
         Section(
@@ -81,6 +84,9 @@ def read_dashboard() -> Dashboard:
 def _panel(fields: dict[str, Any], no_value: str) -> PanelSource:
     given = dict(fields)
     title = given.pop("title")
+    missing = {"description", "unit", "queries", "width"} - given.keys()
+    if missing:
+        raise ValueError(f"{title}: misses {', '.join(sorted(missing))}")
     kind: Kind = given.pop("kind", "time_series")
     if kind not in get_args(Kind):
         raise ValueError(f"{title}: kind {kind} is none of {', '.join(get_args(Kind))}")
