@@ -710,12 +710,12 @@ CREATE FUNCTION public.pancake_business_period(hours text)
         AND p.part[3] < p.part[4]
 $$;
 
--- The minutes of a period of time that are business hours in Vietnam and no holiday; `hours` and `off_days` are the settings
--- business_hours and holidays. Dates are compared as text: one that does not exist is no holiday.
-CREATE FUNCTION public.pancake_business_minutes(started timestamptz, ended timestamptz, hours text, off_days text) RETURNS double precision
+-- The minutes of a period of time within the business hours `hours`, in Vietnam, and on none of `off_days`. Dates are compared as
+-- text: one that does not exist is no holiday.
+CREATE FUNCTION public.pancake_open_minutes(started timestamptz, ended timestamptz, hours text, off_days text) RETURNS double precision
     LANGUAGE sql IMMUTABLE
     AS $$
-    SELECT CASE WHEN hours = 'always' AND off_days = 'none' THEN extract(epoch FROM ended - started)::double precision / 60 ELSE coalesce((
+    SELECT coalesce((
         SELECT sum(extract(epoch FROM upper(b.open_time) - lower(b.open_time)))::double precision / 60
         FROM (
             SELECT range_agg(tsrange(d.day + p.opens, d.day + p.closes)) * tsmultirange(tsrange(l.started, l.ended)) AS open_times
@@ -731,7 +731,18 @@ CREATE FUNCTION public.pancake_business_minutes(started timestamptz, ended times
             GROUP BY l.started, l.ended
         ) AS o
         CROSS JOIN unnest(o.open_times) AS b (open_time)
-    ), 0) END
+    ), 0)
+$$;
+
+-- The minutes of a period of time that are business hours and no holiday; `hours` and `off_days` are the settings business_hours
+-- and holidays. It has no subquery, so that it is inlined: by default no function is called for each ticket.
+CREATE FUNCTION public.pancake_business_minutes(started timestamptz, ended timestamptz, hours text, off_days text) RETURNS double precision
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT CASE
+        WHEN hours = 'always' AND off_days = 'none' THEN extract(epoch FROM ended - started)::double precision / 60
+        ELSE public.pancake_open_minutes(started, ended, hours, off_days)
+    END
 $$;
 
 -- What keeps a member of a roster from getting a ticket at a time, besides being inactive or off duty: the shift or a cap; null if
@@ -1587,6 +1598,7 @@ COMMENT ON FUNCTION public.pancake_recall_is_due(jsonb, timestamptz, timestamptz
 COMMENT ON FUNCTION public.pancake_valid_hours(text) IS 'Whether text has the form of the setting business_hours';
 COMMENT ON FUNCTION public.pancake_sources_of_record(uuid, text, text) IS 'The sources of a body that names none';
 COMMENT ON FUNCTION public.pancake_business_period(text) IS 'The business hours of a week, one row for each day and period';
+COMMENT ON FUNCTION public.pancake_open_minutes(timestamptz, timestamptz, text, text) IS 'The minutes of a period of time within business hours and on no holiday';
 COMMENT ON FUNCTION public.pancake_business_minutes(timestamptz, timestamptz, text, text) IS 'The business minutes of a period of time';
 COMMENT ON FUNCTION public.pancake_member_limit(public.pancake_assignee, timestamptz) IS 'What keeps a member of a roster from getting a ticket: the shift or a cap; null if nothing does';
 COMMENT ON FUNCTION public.pancake_arrived_event(timestamptz, timestamptz) IS 'The events of a period with their class in the key figure success';
