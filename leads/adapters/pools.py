@@ -1,5 +1,6 @@
 """Connections to PostgreSQL: the pools of a process, and sessions outside them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,8 @@ from leads.domain.errors import DatabaseUnavailable
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 
 POOL_TIMEOUT_SECONDS = 5.0
+CHECK_SECONDS = 2.0
+"""How long an idle session may take to answer, before another is opened."""
 MAX_WAITING_FOR_CONNECTION = 500
 SESSION_OPTIONS = " ".join(
     f"-c {name}={value}"
@@ -108,8 +111,9 @@ class ReaderSessions:
         while self._idle:
             db_connection = self._idle.pop()
             try:
-                await AsyncConnectionPool.check_connection(db_connection)
-            except OperationalError:
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await AsyncConnectionPool.check_connection(db_connection)
+            except (OperationalError, TimeoutError):
                 await db_connection.close()
             except BaseException:
                 await db_connection.close()

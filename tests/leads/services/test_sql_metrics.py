@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from psycopg_pool import AsyncConnectionPool
 
+from leads.adapters import pools
 from leads.adapters.secrets import KeyRing
 from leads.adapters.sql_series import FAMILIES
 from leads.services.cron_runs import CRONS
@@ -197,6 +199,21 @@ async def test_the_session_is_kept_and_a_lost_one_is_replaced_without_a_failure(
         sql for sql in harness.runtime.scrape.sql for each in sql._readings.values() if each.is_failing
     ]
     assert await session_of_a_reading(harness) != first
+
+
+async def test_a_session_that_does_not_answer_is_replaced(
+    harness: CronHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one whose packets a firewall drops since it was idle."""
+
+    async def hang(db_connection: object) -> None:
+        await asyncio.sleep(60)
+
+    first = await session_of_a_reading(harness)
+    monkeypatch.setattr(pools, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(AsyncConnectionPool, "check_connection", hang)
+    async with asyncio.timeout(30):
+        assert await session_of_a_reading(harness) != first
 
 
 async def test_a_session_in_which_something_failed_is_closed(harness: CronHarness) -> None:
