@@ -16,8 +16,8 @@ from psycopg.rows import DictRow, class_row, dict_row
 from leads.adapters.pg_errors import translated
 from leads.adapters.pools import (
     POOL_TIMEOUT_SECONDS,
-    READER_OPTIONS,
     Pool,
+    ReaderSessions,
     new_pool,
     pooled_connection,
     unpooled_connection,
@@ -111,6 +111,7 @@ class Database:
         self._url = url
         self._ingest = new_pool(url, "ingest", ingest_connections, wait_seconds)
         self._work = new_pool(url, "work", work_connections, wait_seconds)
+        self._readers = ReaderSessions(url)
         self._work_slots = asyncio.Semaphore(work_connections)
 
     async def open(self) -> None:
@@ -120,6 +121,7 @@ class Database:
     async def close(self) -> None:
         await self._ingest.close()
         await self._work.close()
+        await self._readers.close()
 
     async def ingest(self, name: str, params: Params, row_type: type[RowType]) -> list[RowType]:
         """Run one statement in its own transaction, on the connections kept for ingest."""
@@ -205,9 +207,9 @@ class Database:
     async def reader(self) -> AsyncIterator[Reader]:
         """A session for figures, outside the pools: they take no connection from leads.
 
-        A statement may take two seconds. Raises DatabaseUnavailable.
+        It is kept for the next caller. A statement may take two seconds. Raises DatabaseUnavailable.
         """
-        async with unpooled_connection(self._url, READER_OPTIONS) as db_connection:
+        async with self._readers.session() as db_connection:
             yield Reader(db_connection)
 
     @asynccontextmanager

@@ -1,10 +1,11 @@
 """Connections to PostgreSQL: the pools of a process, and sessions outside them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
@@ -14,6 +15,8 @@ from leads.domain.errors import DatabaseUnavailable
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 
 POOL_TIMEOUT_SECONDS = 5.0
+CHECK_SECONDS = 2.0
+"""How long an idle session may take to answer, before another is opened."""
 MAX_WAITING_FOR_CONNECTION = 500
 SESSION_OPTIONS = " ".join(
     f"-c {name}={value}"
@@ -25,13 +28,17 @@ SESSION_OPTIONS = " ".join(
         "idle_in_transaction_session_timeout": "20s",
     }.items()
 )
-READER_OPTIONS = f"{SESSION_OPTIONS} -c statement_timeout=2s -c default_transaction_read_only=on"
-"""Of a session that reads figures. The last value of an option counts."""
 CONNECTION_SETTINGS: dict[str, Any] = {
     "autocommit": True,
     "row_factory": dict_row,
     "options": SESSION_OPTIONS,
     "fallback_application_name": "pancake handlers",
+}
+READER_SETTINGS = CONNECTION_SETTINGS | {
+    # The last value of an option counts.
+    "options": f"{SESSION_OPTIONS} -c statement_timeout=2s -c default_transaction_read_only=on",
+    # Each statement is planned for its times: a generic plan does not know how short a window is.
+    "prepare_threshold": None,
 }
 
 
@@ -65,15 +72,59 @@ async def pooled_connection(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow
 
 
 @asynccontextmanager
-async def unpooled_connection(
-    url: str, options: str = SESSION_OPTIONS
-) -> AsyncIterator[AsyncConnection[DictRow]]:
+async def unpooled_connection(url: str) -> AsyncIterator[AsyncConnection[DictRow]]:
     """Open a session outside the pools. Raises DatabaseUnavailable."""
-    with translated(DatabaseUnavailable):
-        db_connection = await AsyncConnection[DictRow].connect(
-            url, connect_timeout=int(POOL_TIMEOUT_SECONDS), **CONNECTION_SETTINGS | {"options": options}
-        )
+    db_connection = await _connect(url, CONNECTION_SETTINGS)
     try:
         yield db_connection
     finally:
         await db_connection.close()
+
+
+class ReaderSessions:
+    """Sessions that only read figures, outside the pools.
+
+    They are kept: in a new one each statement is planned with empty caches, longer than it runs.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._idle: list[AsyncConnection[DictRow]] = []
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncConnection[DictRow]]:
+        """Take a session, or open one. Raises DatabaseUnavailable. An error in the block closes it."""
+        db_connection = await self._take_idle() or await _connect(self._url, READER_SETTINGS)
+        try:
+            yield db_connection
+        except BaseException:
+            await db_connection.close()
+            raise
+        self._idle.append(db_connection)
+
+    async def close(self) -> None:
+        while self._idle:
+            await self._idle.pop().close()
+
+    async def _take_idle(self) -> AsyncConnection[DictRow] | None:
+        """Return a session that still answers."""
+        while self._idle:
+            db_connection = self._idle.pop()
+            try:
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await AsyncConnectionPool.check_connection(db_connection)
+            except (OperationalError, TimeoutError):
+                await db_connection.close()
+            except BaseException:
+                await db_connection.close()
+                raise
+            else:
+                return db_connection
+        return None
+
+
+async def _connect(url: str, settings: dict[str, Any]) -> AsyncConnection[DictRow]:
+    with translated(DatabaseUnavailable):
+        return await AsyncConnection[DictRow].connect(
+            url, connect_timeout=int(POOL_TIMEOUT_SECONDS), **settings
+        )

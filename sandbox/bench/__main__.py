@@ -12,6 +12,7 @@ from sandbox.bench.poll import poll
 from sandbox.bench.process import process
 from sandbox.bench.reconcile import reconcile
 from sandbox.bench.scale import scale
+from sandbox.bench.scrape import scrape
 from sandbox.bench.status import status
 from sandbox.bench.trace import trace
 
@@ -30,6 +31,7 @@ app.command()(crons)
 app.command()(edge)
 app.command()(latency)
 app.command()(status)
+app.command()(scrape)
 app.command()(trace)
 app.command()(scale)
 app.command()(compare)

@@ -70,7 +70,7 @@ def status(
     console = Console(stderr=True)
     with Cluster(durable=False) as cluster, Sandbox(cluster) as sandbox:
         with console.status(f"Inserting {events} events ..."):
-            _fill(sandbox.database_url, events)
+            fill(sandbox.database_url, events)
         settings = read_operator_settings(*NEEDS, may_have=MAY_HAVE, environment=sandbox.environment())
         watcher = Watcher(settings, "default")
         meter = Meter(cluster, sandbox.database_url)
@@ -90,7 +90,8 @@ def _read_tables(database_url: str) -> None:
     load_state(database_url, datetime.now(UTC))
 
 
-def _fill(database_url: str, events: int) -> None:
+def fill(database_url: str, events: int) -> None:
+    """Insert events of the last 30 days, without their tickets."""
     with psycopg.connect(database_url, autocommit=True) as db_connection:
         for statement in FILL:
             params = {"events": events, "days": DAYS, "crons": list(CRONS)}

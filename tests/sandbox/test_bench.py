@@ -12,6 +12,9 @@ import typer
 from typer.testing import CliRunner
 
 from leads.services.cron_runs import CRONS
+from leads.services.metrics.figures import FIGURES
+from leads.services.metrics.key_figures import KEY_FIGURES
+from sandbox.bench import scrape
 from sandbox.bench.__main__ import app
 from sandbox.bench.bars import print_result
 from sandbox.bench.pgbench import pgbench
@@ -86,6 +89,18 @@ def test_a_look_at_a_system_with_many_events_is_measured() -> None:
     assert 0 < result["tables_p50_ms"] < result["look_p50_ms"] <= result["look_p95_ms"]
     assert result["look_blocks"] > result["tables_blocks"] > 0
     assert result["command_cpu_ms"] > 0
+
+
+def test_a_scrape_and_the_statements_of_its_figures_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scrape, "PAUSE_SECONDS", 0.05)
+    printed = CliRunner().invoke(
+        app, ["scrape", "--events", "2000", "--scrapes", "3", "--rounds", "3", "--json"]
+    )
+    result = json.loads(printed.stdout)
+    assert 0 < result["scrape_min_ms"] <= result["scrape_p50_ms"] <= result["scrape_max_ms"]
+    figures = [*(figure.query for figure in FIGURES), *(figure.query for figure in KEY_FIGURES)]
+    assert set(figures) == set(result["statements"])
+    assert result["statements"]["kpi/load_auto_assign of 1d"]["blocks"] > 100, "it reads the tickets"
 
 
 def test_searches_for_leads_are_measured_and_find_what_they_name() -> None:

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FILES = ("compose.yaml", "Dockerfile", "deploy/nginx/Dockerfile")
 DIGEST = "sha256:" + "ab" * 32
-IMAGES = 5
+IMAGES = 8
 
 
 @pytest.fixture

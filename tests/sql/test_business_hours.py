@@ -92,3 +92,13 @@ def is_open(moment: datetime, entries: list[tuple[str, str, time, time]]) -> boo
         if (at.weekday() - begin) % 7 <= length and opens <= at.time() < closes:
             return True
     return False
+
+
+def test_no_function_is_called_for_each_ticket_before_the_hours_are_looked_at(db: psycopg.Connection) -> None:
+    """PostgreSQL inlines no function with a subquery: the figure of a day called it for each ticket."""
+    plan = db.execute(
+        "EXPLAIN (VERBOSE, COSTS OFF)"
+        " SELECT pancake_business_minutes(t.created_at, t.updated_at, s.hours, s.days)"
+        " FROM ticket AS t, (VALUES ('always', 'none')) AS s (hours, days)"
+    ).fetchall()
+    assert "pancake_business_minutes" not in str(plan)

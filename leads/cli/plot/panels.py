@@ -103,7 +103,10 @@ class Bars(Panel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heatmap(OverTime):
-    """Rows of values over time, the first row at the top. A point holds from its time for `step_seconds`."""
+    """Rows of values over time, the first row at the top. A point holds from its time for `step_seconds`.
+
+    Limits are in the description only.
+    """
 
     rows: Sequence[Line]
     step_seconds: float

@@ -48,6 +48,8 @@ def shown(value: float | None, unit: Unit, nothing: str = "–") -> str:
 
 def _ratio(value: float) -> str:
     """Return a percentage; one near 100 % with as many digits as tell it from 100 %."""
+    if abs(value) < 0.01:
+        return f"{_digits(value * 100)} %"
     missing = abs(1 - value) * 100
     decimals = 1 if missing == 0 or missing >= 1 else min(4, 1 - floor(log10(missing)))
     return f"{_trimmed(f'{value * 100:.{decimals}f}')} %"

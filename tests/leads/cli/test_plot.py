@@ -112,9 +112,19 @@ def test_missing_values_are_named_not_drawn_as_0(panel: TimeSeries | Stat | Bars
 
 
 def test_a_missing_cell_of_a_heatmap_differs_from_0() -> None:
-    zero, missing = draw(heatmap(Line("a", points(0, 1)))), draw(heatmap(Line("a", points(None, 1))))
+    known = Line("a", [(SINCE, 0), (SINCE + timedelta(hours=1), 1)])
+    zero, missing = (
+        draw(heatmap(known, Line("b", [(SINCE, value), *known.points[1:]]))) for value in (0, None)
+    )
     assert len(found(missing, "line")) == len(found(zero, "line")) + 1
     assert len(found(missing, "rect")) == len(found(zero, "rect")) - 1
+
+
+def test_equal_values_of_a_heatmap_that_follow_each_other_are_one_cell() -> None:
+    hours = [(SINCE + timedelta(hours=hour), value) for hour, value in enumerate((1, 1, 1, 2, 2, None, 2))]
+    boxes = found(draw(heatmap(Line("a", hours))), "rect")
+    white_and_frame, key = 2, 2
+    assert len(boxes) == white_and_frame + key + 3
 
 
 def test_readers_who_cannot_see_get_the_title_and_the_values() -> None:

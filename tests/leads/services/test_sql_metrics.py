@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from psycopg_pool import AsyncConnectionPool
 
+from leads.adapters import pools
 from leads.adapters.secrets import KeyRing
 from leads.adapters.sql_series import FAMILIES
 from leads.services.cron_runs import CRONS
@@ -180,6 +182,45 @@ async def test_a_scrape_reads_once_in_a_few_seconds_and_once_at_a_time(harness: 
     await harness.client.get("/metrics")
     await scrape.settle()
     assert [reading.read_at for sql in scrape.sql for reading in sql._readings.values()] == times
+
+
+async def session_of_a_reading(harness: CronHarness) -> int:
+    async with harness.runtime.db.reader() as reader:
+        return reader._db_connection.info.backend_pid
+
+
+async def test_the_session_is_kept_and_a_lost_one_is_replaced_without_a_failure(harness: CronHarness) -> None:
+    first = await session_of_a_reading(harness)
+    assert await harness.scrape("pancake_switch_on", switch="kill_switch") == 0
+    assert await session_of_a_reading(harness) == first
+    harness.terminate_backends()
+    assert await harness.scrape("pancake_switch_on", switch="kill_switch") == 0
+    assert not [
+        sql for sql in harness.runtime.scrape.sql for each in sql._readings.values() if each.is_failing
+    ]
+    assert await session_of_a_reading(harness) != first
+
+
+async def test_a_session_that_does_not_answer_is_replaced(
+    harness: CronHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one whose packets a firewall drops since it was idle."""
+
+    async def hang(db_connection: object) -> None:
+        await asyncio.sleep(60)
+
+    first = await session_of_a_reading(harness)
+    monkeypatch.setattr(pools, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(AsyncConnectionPool, "check_connection", hang)
+    async with asyncio.timeout(30):
+        assert await session_of_a_reading(harness) != first
+
+
+async def test_a_session_in_which_something_failed_is_closed(harness: CronHarness) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with harness.runtime.db.reader() as reader:
+            1 / 0  # noqa: B018
+    assert reader._db_connection.closed
 
 
 async def test_a_slow_database_does_not_hold_a_scrape(harness: CronHarness) -> None:

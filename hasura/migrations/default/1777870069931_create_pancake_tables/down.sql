@@ -14,6 +14,7 @@ DROP FUNCTION IF EXISTS public.pancake_created_ticket(timestamptz, timestamptz);
 DROP FUNCTION IF EXISTS public.pancake_arrived_event(timestamptz, timestamptz);
 DROP FUNCTION IF EXISTS public.pancake_recall_is_due(jsonb, timestamptz, timestamptz);
 DROP FUNCTION IF EXISTS public.pancake_business_minutes(timestamptz, timestamptz, text, text);
+DROP FUNCTION IF EXISTS public.pancake_open_minutes(timestamptz, timestamptz, text, text);
 DROP FUNCTION IF EXISTS public.pancake_member_limit(public.pancake_assignee, timestamptz);
 DROP FUNCTION IF EXISTS public.pancake_business_period(text);
 DROP FUNCTION IF EXISTS public.pancake_fired_event_id(bigint);

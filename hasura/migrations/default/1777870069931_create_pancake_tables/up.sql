@@ -734,12 +734,12 @@ CREATE FUNCTION public.pancake_business_period(hours text)
         AND p.part[3] < p.part[4]
 $$;
 
--- The minutes of a period of time that are business hours in Vietnam and no holiday; `hours` and `off_days` are the settings
--- business_hours and holidays. Dates are compared as text: one that does not exist is no holiday.
-CREATE FUNCTION public.pancake_business_minutes(started timestamptz, ended timestamptz, hours text, off_days text) RETURNS double precision
+-- The minutes of a period of time within the business hours `hours`, in Vietnam, and on none of `off_days`. Dates are compared as
+-- text: one that does not exist is no holiday.
+CREATE FUNCTION public.pancake_open_minutes(started timestamptz, ended timestamptz, hours text, off_days text) RETURNS double precision
     LANGUAGE sql IMMUTABLE
     AS $$
-    SELECT CASE WHEN hours = 'always' AND off_days = 'none' THEN extract(epoch FROM ended - started)::double precision / 60 ELSE coalesce((
+    SELECT coalesce((
         SELECT sum(extract(epoch FROM upper(b.open_time) - lower(b.open_time)))::double precision / 60
         FROM (
             SELECT range_agg(tsrange(d.day + p.opens, d.day + p.closes)) * tsmultirange(tsrange(l.started, l.ended)) AS open_times
@@ -755,7 +755,18 @@ CREATE FUNCTION public.pancake_business_minutes(started timestamptz, ended times
             GROUP BY l.started, l.ended
         ) AS o
         CROSS JOIN unnest(o.open_times) AS b (open_time)
-    ), 0) END
+    ), 0)
+$$;
+
+-- The minutes of a period of time that are business hours and no holiday; `hours` and `off_days` are the settings business_hours
+-- and holidays. It has no subquery, so that it is inlined: by default no function is called for each ticket.
+CREATE FUNCTION public.pancake_business_minutes(started timestamptz, ended timestamptz, hours text, off_days text) RETURNS double precision
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT CASE
+        WHEN hours = 'always' AND off_days = 'none' THEN extract(epoch FROM ended - started)::double precision / 60
+        ELSE public.pancake_open_minutes(started, ended, hours, off_days)
+    END
 $$;
 
 -- What keeps a member of a roster from getting a ticket at a time, besides being inactive or off duty: the shift or a cap; null if
@@ -1103,6 +1114,8 @@ CREATE FUNCTION public.pancake_created_ticket(since timestamptz, until timestamp
     )
     LANGUAGE sql STABLE
     AS $$
+    -- The planner would check the settings against their rules for each ticket.
+    WITH s AS MATERIALIZED (SELECT g.business_hours, g.holidays FROM public.pancake_setting() AS g)
     SELECT
         m.connection_id, m.source_id, m.chosen, m.chosen = m.owner, m.chosen IS DISTINCT FROM m.owner, m.is_unanswered,
         extract(epoch FROM m.ended_at - m.created_at)::double precision / 60,
@@ -1119,7 +1132,7 @@ CREATE FUNCTION public.pancake_created_ticket(since timestamptz, until timestamp
         ) AS t
         WHERE e.created_at >= since AND e.created_at < until AND e.outcome = 'ticket_created'
     ) AS m
-    CROSS JOIN public.pancake_setting() AS s
+    CROSS JOIN s
 $$;
 
 -- The report for managers: one row for each source, and one for all of them without connection and source. A lead counts for the
@@ -1614,6 +1627,7 @@ COMMENT ON FUNCTION public.pancake_recall_is_due(jsonb, timestamptz, timestamptz
 COMMENT ON FUNCTION public.pancake_valid_hours(text) IS 'Whether text has the form of the setting business_hours';
 COMMENT ON FUNCTION public.pancake_sources_of_record(uuid, text, text) IS 'The sources of a body that names none';
 COMMENT ON FUNCTION public.pancake_business_period(text) IS 'The business hours of a week, one row for each day and period';
+COMMENT ON FUNCTION public.pancake_open_minutes(timestamptz, timestamptz, text, text) IS 'The minutes of a period of time within business hours and on no holiday';
 COMMENT ON FUNCTION public.pancake_business_minutes(timestamptz, timestamptz, text, text) IS 'The business minutes of a period of time';
 COMMENT ON FUNCTION public.pancake_member_limit(public.pancake_assignee, timestamptz) IS 'What keeps a member of a roster from getting a ticket: the shift or a cap; null if nothing does';
 COMMENT ON FUNCTION public.pancake_arrived_event(timestamptz, timestamptz) IS 'The events of a period with their class in the key figure success';

@@ -1,0 +1,222 @@
+"""The dashboard's queries on a real Prometheus that scrapes a running system, compared with SQL."""
+
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from xml.etree.ElementTree import fromstring
+
+import httpx
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from typer.testing import CliRunner
+
+from leads.adapters.sql_series import FAMILIES
+from leads.cli.__main__ import app
+from leads.services.cron_runs import CRONS
+from leads.services.metrics.figures import FIGURES
+from leads.services.metrics.key_figures import KEY_FIGURES
+from sandbox.dashboard.pictures import PAPER, SCREEN, Layout, View, draw_sections
+from sandbox.dashboard.prometheus import Queries, prometheus
+from sandbox.dashboard.source import read_dashboard
+from sandbox.edge.nginx import NginxEdge
+from sandbox.page.buttons import Buttons
+from sandbox.processes import Processes
+from sandbox.stack.observer import Observer
+from sandbox.stack.stack import Sandbox
+from tests.support.alerts import alerts
+from tests.support.dashboard import Labels, Samples, Sql, expected, seed
+from tests.support.end_to_end import EndToEndHarness
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("prometheus") is None, reason="Debian's package prometheus is not installed"
+)
+DASHBOARD = read_dashboard()
+OF_DATABASE = {family.name for family in FAMILIES}
+QUERIES = [text for panel in DASHBOARD.panels for text in panel.queries.values()]
+PER_PERIOD = "pancake_cron_period_seconds"
+"""The one query that joins a figure of the database with one of the processes."""
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+
+
+def is_of_processes(text: str) -> bool:
+    return not any(name in text for name in OF_DATABASE) and "ALERTS" not in text
+
+
+@dataclass
+class Observed:
+    """A system with two processes of the handlers: `one` scrapes the first, `two` both, and the edge."""
+
+    sandbox: Sandbox
+    db: psycopg.Connection[dict[str, Any]]
+    one: Queries
+    two: Queries
+    unanswered: set[str]
+    """Queries on what processes count that had no answer while leads were processed."""
+
+    def answer(
+        self, text: str, queries: Queries | None = None, at: datetime | None = None
+    ) -> dict[Labels, float]:
+        found = (queries or self.two).at(text, at or datetime.now(UTC))
+        left_out = {"job", "__name__"}
+        return {
+            frozenset(each for each in series.labels.items() if each[0] not in left_out): series.points[0][1]
+            for series in found
+        }
+
+
+@pytest.fixture(scope="module")
+def observed(harness: EndToEndHarness) -> Iterator[Observed]:
+    """Leads are processed while Prometheus scrapes; then rows are seeded and the handlers start again."""
+    sandbox = harness.sandbox
+    if sandbox is None or not isinstance(sandbox.edge, NginxEdge):
+        pytest.skip("it needs a sandbox with the real edge: Debian's nginx with Lua")
+    with ExitStack() as stack:
+        processes = stack.enter_context(Processes())
+        db = stack.enter_context(psycopg.connect(sandbox.database_url, autocommit=True, row_factory=dict_row))
+        second = sandbox.add_handlers("second")
+        servers = [
+            prometheus(processes, {"pancake_handlers": handlers, "pancake_edge": [sandbox.edge.ops_url]}, 1)
+            for handlers in ([sandbox.handlers_url], [sandbox.handlers_url, second.url])
+        ]
+        for server in servers:
+            server.start()
+        for server in servers:
+            server.wait_ready()
+        one, two = (stack.enter_context(closing(Queries(server.url))) for server in servers)
+        found = Observed(sandbox, db, one, two, set())
+        eventually(lambda: len(found.answer("up == 1")) == 3)
+        work(sandbox, CRONS)
+        eventually(lambda: found.answer('pancake_cron_runs_total{name="check_sla"}'))
+        work(sandbox, ["check_sla"])
+        texts = {text for text in QUERIES if is_of_processes(text)}
+        found.unanswered = texts
+        eventually(lambda: not still_unanswered(found))
+        sandbox.hasura.stop()
+        since = time.time()
+        seed(sandbox.database_url, datetime.now(UTC))
+        for process in (sandbox.handlers, second):
+            process.stop()
+            process.start()
+            process.wait_ready()
+        eventually(lambda: have_read(found, since))
+        yield found
+
+
+def work(sandbox: Sandbox, crons: Iterable[str]) -> None:
+    """Process three leads, and run crons."""
+    Buttons(sandbox).send_leads(3)
+    httpx.post(f"{sandbox.pancake_url}/control/webhook/idle", timeout=30).raise_for_status()
+    Observer(sandbox.database_url, sandbox.notifications_url).wait_final()
+    for name in crons:
+        assert CliRunner().invoke(app, ["cron", "run", name], env=sandbox.environment()).exit_code == 0
+
+
+def have_read(found: Observed, since: float) -> bool:
+    """Whether every process has read every figure of the database since then."""
+    read = f"count by (instance) (pancake_sql_last_success_timestamp_seconds > {since})"
+    numbers = [*found.answer(read, found.one).values(), *found.answer(read).values()]
+    return numbers == [len(FIGURES) + len(KEY_FIGURES)] * 3
+
+
+def still_unanswered(found: Observed) -> set[str]:
+    found.unanswered = {text for text in found.unanswered if not found.answer(text)}
+    return found.unanswered
+
+
+def test_every_query_on_what_processes_count_has_an_answer(observed: Observed) -> None:
+    assert observed.unanswered == set()
+
+
+def differences(observed: Observed) -> dict[str, object]:
+    """The queries whose answers with one process, with two and in SQL are not the same, now."""
+    at = datetime.now(UTC)
+    samples = Sql(observed.db, at).samples()
+    found: dict[str, object] = {}
+    for text in QUERIES:
+        wanted = expected(text, samples, at)
+        if wanted is None:
+            continue
+        with_one, with_two = (observed.answer(text, queries, at) for queries in (observed.one, observed.two))
+        if not wanted or not with_one == with_two == pytest.approx(wanted, rel=1e-6, abs=1e-3):
+            found[text] = {"SQL": wanted, "one process": with_one, "two processes": with_two}
+    return found
+
+
+def test_every_figure_of_the_database_is_the_same_in_sql_with_one_process_and_with_two(
+    observed: Observed,
+) -> None:
+    eventually(lambda: differences(observed) == {} or None, seconds=20)
+
+
+def test_every_query_on_the_database_is_compared_with_sql() -> None:
+    """But for the one that joins both kinds: its figure is compared in another panel's form below."""
+    samples: Samples = {name: {} for name in OF_DATABASE}
+    left = [
+        text
+        for text in QUERIES
+        if any(name in text for name in OF_DATABASE) and expected(text, samples, datetime.now(UTC)) is None
+    ]
+    assert [PER_PERIOD in text for text in left] == [True]
+
+
+def test_the_periods_since_a_success_are_those_of_the_runs(observed: Observed) -> None:
+    (text,) = [text for text in QUERIES if PER_PERIOD in text]
+    at = datetime.now(UTC)
+    ages = expected(
+        "time() - max without (instance) (pancake_cron_last_success_timestamp_seconds > 0)",
+        Sql(observed.db, at).samples(),
+        at,
+    )
+    assert ages is not None
+    assert len(ages) == len(CRONS)
+    periods = observed.answer(f"max without (instance) ({PER_PERIOD})", at=at)
+    wanted = {labels: age / periods[labels] for labels, age in ages.items()}
+    assert observed.answer(text, at=at) == pytest.approx(wanted, rel=1e-3)
+
+
+def alert_value(observed: Observed, name: str) -> list[float]:
+    """The values with which an alert is pending or fires, from its own expression."""
+    (rule,) = [rule for rule in alerts() if rule["alert"] == name]
+    assert observed.answer(f'ALERTS{{alertname="{name}"}}'), f"{name} is not even pending"
+    return sorted(observed.answer(rule["expr"]).values())
+
+
+def test_key_figures_dashboard_and_alerts_say_the_same(observed: Observed) -> None:
+    """One statement of sql/kpi each, read by the gates, the dashboard and the alerts."""
+    eventually(lambda: differences(observed) == {} or None, seconds=20)
+    sql = Sql(observed.db, datetime.now(UTC))
+    success, missing = sql.kpi("kpi/load_success", DAY), sql.kpi("kpi/load_zero_miss", DAY)
+    assert success["ratio"] < 0.995
+    assert missing == {"days": missing["days"], "found_missing": 6, "left_missing": 1}
+    eventually(lambda: observed.answer('ALERTS{alertname="PancakeSuccessRateLow"}'))
+    assert alert_value(observed, "PancakeSuccessRateLow") == pytest.approx([success["ratio"]])
+    assert alert_value(observed, "PancakeReconciliationMiss") in ([6.0], [1.0])
+    late = sql.kpi("kpi/load_latency", HOUR)["p95_seconds"]
+    assert late > 30
+    assert alert_value(observed, "PancakeProcessSlowLastHour") == pytest.approx([late])
+    dead = success["dead"] / sum(success[name] for name in ("processed", "failed", "dead", "stuck"))
+    assert dead >= 0.01
+    assert alert_value(observed, "PancakeDlqCountHigh") == pytest.approx([dead])
+
+
+def test_the_alerts_that_fire_are_shown(observed: Observed) -> None:
+    (text,) = [text for text in QUERIES if "ALERTS" in text]
+    eventually(lambda: frozenset({("alertname", "PancakeCronTicksLost")}) in observed.answer(text))
+
+
+@pytest.mark.parametrize("layout", [SCREEN, PAPER], ids=["screen", "paper"])
+def test_every_section_can_be_drawn_within_its_width(observed: Observed, layout: Layout) -> None:
+    until = datetime.now(UTC)
+    view = View(observed.two, until - timedelta(minutes=5), until)
+    root = fromstring(draw_sections(DASHBOARD.sections, view, layout))
+    titles = [element.text for element in root.iter("{http://www.w3.org/2000/svg}title")]
+    assert {panel.title for panel in DASHBOARD.panels} <= set(titles)
+    for drawn in root.findall("{http://www.w3.org/2000/svg}svg"):
+        assert float(drawn.get("x", "")) + float(drawn.get("width", "")) <= layout.width
+        assert float(drawn.get("y", "")) + float(drawn.get("height", "")) <= float(root.get("height", ""))
