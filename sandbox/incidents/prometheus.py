@@ -55,6 +55,7 @@ def alertmanager(processes: Processes, config: Path, data: Path) -> Service:
     arguments = [
         "prometheus-alertmanager", f"--config.file={config}", f"--storage.path={data}",
         f"--web.listen-address={HOST}:{port}", "--cluster.listen-address=", "--log.level=warn",
+        "--enable-feature=receiver-name-in-metrics",
     ]  # fmt: skip
     return _service("alertmanager", processes, arguments, port, config.parent)
 

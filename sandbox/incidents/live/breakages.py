@@ -156,6 +156,8 @@ def reconciliation_misses(stage: Stage) -> Iterator[None]:
     )
     stage.pancake("bulk", {"count": 6, **_span(midnight - timedelta(hours=3), midnight - timedelta(hours=1))})
     stage.tick("reconcile_daily")
+    # A cron that never succeeded counts from the creation of the connection.
+    stage.sql("UPDATE pancake_connection SET created_at = now()")
     yield
     stage.age_runs("reconcile_daily", "25 hours")
 
@@ -194,4 +196,4 @@ def _slow(name: str, share: float, seconds: float, when: str, each: str) -> str:
 
 
 def _span(start: datetime, end: datetime) -> dict[str, str]:
-    return {"start": start.isoformat(), "end": end.isoformat()}
+    return {"start": start.astimezone(UTC).isoformat(), "end": end.astimezone(UTC).isoformat()}

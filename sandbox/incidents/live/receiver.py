@@ -74,12 +74,13 @@ class Inbox:
         async def take(request: Request) -> Response:
             message = await request.json()
             for alert in message["alerts"]:
-                self._add(Notification(request.path_params["receiver"], alert["status"], alert["labels"]))
+                self.add(Notification(request.path_params["receiver"], alert["status"], alert["labels"]))
             return JSONResponse({})
 
         return Starlette(routes=[Route("/{receiver}", take, methods=["POST"])])
 
-    def _add(self, notification: Notification) -> None:
+    def add(self, notification: Notification) -> None:
+        """Take a notification."""
         with self._arrived:
             self._received.append(notification)
             self._arrived.notify_all()
