@@ -1,20 +1,25 @@
 """`scripts/chaos incidents`: break a sandbox in twelve ways, and compare the alerts that are sent."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Annotated
 
+import httpx
+import psycopg
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from sandbox.edge.packages import require_edge_packages
 from sandbox.incidents.catalogue import INCIDENTS
-from sandbox.incidents.live.incident_run import CLEAN, Outcome, run_clean, run_incident
+from sandbox.incidents.live.incident_run import CLEAN, Outcome, failed, run_clean, run_incident
 from sandbox.incidents.live.observation import DEFAULT_FACTOR
 from sandbox.incidents.live.receiver import Notification
 from sandbox.incidents.prometheus import require_monitoring
 from sandbox.postgres.server import Cluster
+from sandbox.stack.observer import Unfinished
+from sandbox.stack.services import NotReady
 from sandbox.stack.signals import exit_on_sigterm
 
 
@@ -63,10 +68,15 @@ def _run(names: list[str], clean_seconds: float, factor: float, console: Console
     with Cluster() as cluster:
         for number, name in enumerate(names, 1):
             console.print(f"{number} of {len(names)}: {name} ...", highlight=False)
-            if name == CLEAN:
-                yield run_clean(clean_seconds, cluster, factor, show)
-            else:
-                yield run_incident(name, cluster, factor, show)
+            started = time.monotonic()
+            try:
+                if name == CLEAN:
+                    yield run_clean(clean_seconds, cluster, factor, show)
+                else:
+                    yield run_incident(name, cluster, factor, show)
+            except (NotReady, TimeoutError, Unfinished, httpx.HTTPError, psycopg.Error) as error:
+                console.print(f"  {error}", style="red", highlight=False, markup=False)
+                yield failed(name, f"{type(error).__name__}: {error}", time.monotonic() - started)
 
 
 def _print(outcomes: list[Outcome]) -> None:
@@ -77,7 +87,9 @@ def _print(outcomes: list[Outcome]) -> None:
             for kind in ("missing", "unexpected", "early", "unresolved")
             for name in sorted(getattr(each, kind))
         ]
-        if not each.has_heartbeat:
+        if each.error:
+            problems.append(each.error)
+        elif not each.has_heartbeat:
             problems.append("no heartbeat")
         table.add_row(each.name, "\n".join(sorted(each.sent)), "\n".join(problems), f"{each.seconds:.0f}")
     Console().print(table)

@@ -51,7 +51,7 @@ def metadata_wiped(stage: Stage) -> Iterator[None]:
     stage.metadata("replace_metadata", project)
     yield
     stage.metadata("replace_metadata", ours)
-    stage.catch_up()
+    stage.retry_waiting()
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def allow_list_on(stage: Stage) -> Iterator[None]:
     yield
     for collection in ours:
         stage.metadata("add_collection_to_allowlist", {"collection": collection})
-    stage.catch_up()
+    stage.retry_waiting()
 
 
 @contextmanager
@@ -79,14 +79,14 @@ def handlers_down(stage: Stage) -> Iterator[None]:
 @contextmanager
 def database_slow(stage: Stage) -> Iterator[None]:
     """Let every insert and every claim take seconds; then six minutes pass for the leads that wait."""
-    stage.sql(_slow("insert", 1.0, 4, "AFTER INSERT", "FOR EACH STATEMENT"))
-    stage.sql(_slow("update", 1.0, 3, "AFTER UPDATE OF status", "FOR EACH STATEMENT"))
-    stage.wait_for_status("received", 40)
+    stage.sql(_slow("insert", 1.0, 2.5, "AFTER INSERT", "FOR EACH STATEMENT"))
+    stage.sql(_slow("update", 1.0, 6, "AFTER UPDATE OF status", "FOR EACH STATEMENT"))
+    stage.wait_for_status("received", 25)
     stage.age("6 minutes")
     yield
     stage.sql(_FAST_AGAIN.format(name="insert"))
     stage.sql(_FAST_AGAIN.format(name="update"))
-    stage.catch_up()
+    stage.retry_waiting()
 
 
 @contextmanager
@@ -126,7 +126,7 @@ def dead_letters(stage: Stage) -> Iterator[None]:
     yield
     stage.sql("DROP FUNCTION public.incident_refused CASCADE")
     stage.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE status = 'dead_letter'")
-    stage.catch_up()
+    stage.retry_waiting()
 
 
 @contextmanager

@@ -41,6 +41,8 @@ class Outcome:
     unresolved: frozenset[str]
     seconds: float
     has_heartbeat: bool
+    error: str = ""
+    """Why the incident could not be made or mended."""
 
     @property
     def missing(self) -> frozenset[str]:
@@ -53,7 +55,7 @@ class Outcome:
     @property
     def is_ok(self) -> bool:
         problems = (self.missing, self.unexpected, self.early, self.unresolved)
-        return self.has_heartbeat and not any(problems)
+        return self.has_heartbeat and not self.error and not any(problems)
 
     def as_json(self) -> dict[str, Any]:
         """Return the outcome as it is printed."""
@@ -61,7 +63,13 @@ class Outcome:
             field: sorted(getattr(self, field))
             for field in ("sent", "missing", "unexpected", "early", "unresolved")
         }
-        return {"name": self.name, "ok": self.is_ok, **names, "seconds": round(self.seconds, 1)}
+        return {
+            "name": self.name,
+            "ok": self.is_ok,
+            **names,
+            "error": self.error,
+            "seconds": round(self.seconds, 1),
+        }
 
 
 def run_incident(
@@ -113,3 +121,9 @@ def run_clean(
             seconds=time.monotonic() - started,
             has_heartbeat=inbox.sent() >= HEARTBEAT,
         )
+
+
+def failed(name: str, error: str, seconds: float) -> Outcome:
+    """Return the outcome of an incident that could not be made or mended."""
+    none: frozenset[str] = frozenset()
+    return Outcome(name, none, none, none, none, seconds, has_heartbeat=False, error=error)

@@ -97,7 +97,7 @@ class Stage:
         with psycopg.connect(self.sandbox.database_url, autocommit=True) as db_connection:
             return db_connection.execute(sql.SQL(statement), parameters).rowcount
 
-    def catch_up(self) -> None:
+    def retry_waiting(self) -> None:
         """Let everything that waits for a later try be due, and try it."""
         self.sql("UPDATE pancake_webhook_event SET next_attempt_at = now() WHERE status = 'failed'")
         self.sql("UPDATE pancake_webhook_event SET notify_next_at = now() WHERE notified_at IS NULL")
