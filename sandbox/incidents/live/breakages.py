@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 
+from leads.adapters.breaker import FAILURES_TO_OPEN
 from leads.cli.metadata.directory import read_directory
 from leads.domain.window import ICT
 from sandbox.diva import METADATA as DIVA_METADATA
@@ -78,14 +79,14 @@ def handlers_down(stage: Stage) -> Iterator[None]:
 
 @contextmanager
 def database_slow(stage: Stage) -> Iterator[None]:
-    """Let every insert and every claim take seconds; then six minutes pass for the leads that wait."""
+    """Let every claim take seconds until leads queue, and then every insert; for those six minutes pass."""
+    stage.sql(_slow("claim", 1.0, 3, "AFTER UPDATE OF status", "FOR EACH ROW WHEN (NEW.status = 'ingested')"))
+    stage.wait_for_status("received", 110)
     stage.sql(_slow("insert", 1.0, 2.5, "AFTER INSERT", "FOR EACH STATEMENT"))
-    stage.sql(_slow("update", 1.0, 6, "AFTER UPDATE OF status", "FOR EACH STATEMENT"))
-    stage.wait_for_status("received", 25)
-    stage.age("6 minutes")
+    stage.age_waiting("6 minutes")
     yield
     stage.sql(_FAST_AGAIN.format(name="insert"))
-    stage.sql(_FAST_AGAIN.format(name="update"))
+    stage.sql(_FAST_AGAIN.format(name="claim"))
     stage.retry_waiting()
 
 
@@ -94,7 +95,8 @@ def pancake_rest_down(stage: Stage) -> Iterator[None]:
     """Let the API answer 503, and the last success of polling be two periods ago."""
     stage.tick("poll_records")
     stage.pancake("faults", {"down": True})
-    stage.tick("poll_records")
+    for _ in range(FAILURES_TO_OPEN):  # Hasura repeats a tick that failed every minute
+        stage.tick("poll_records")
     stage.age_runs("poll_records", "12 minutes")
     yield
     stage.pancake("faults", {"down": False})

@@ -26,7 +26,7 @@ HOLD_SECONDS = {"metadata_wiped": 35.0}
 """Longer: until leads count as slow."""
 CLEAN, CLEAN_LEADS_PER_SECOND = "clean", 1.0
 HEARTBEAT = frozenset({WATCHDOG})
-LEADS_PER_SECOND = {"database_slow": 4.0, "p99_regression": 4.0, "webhook_silent": 0.0, "stuck_lock": 0.2}
+LEADS_PER_SECOND = {"database_slow": 6.0, "p99_regression": 4.0, "webhook_silent": 0.0, "stuck_lock": 0.2}
 """Traffic during an incident, by default 2.0: the database has to queue, and a silent webhook brings none."""
 
 
@@ -89,8 +89,8 @@ def run_incident(
                     inbox.wait(lambda box: incident.sent - incident.after <= box.sent(), MAX_SECONDS)
                     time.sleep(HOLD_SECONDS.get(name, MIN_HOLD_SECONDS))
                 inbox.wait(lambda box: incident.sent <= box.sent(), MAX_SECONDS)
-            stage.age("2 hours")
-            inbox.wait(lambda box: box.firing() == HEARTBEAT, MAX_RESOLVE_SECONDS)
+                stage.age("2 hours")
+                inbox.wait(lambda box: box.firing() == HEARTBEAT, MAX_RESOLVE_SECONDS)
             return Outcome(
                 name=name,
                 sent=frozenset(inbox.sent() - HEARTBEAT),

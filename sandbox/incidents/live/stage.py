@@ -109,6 +109,10 @@ class Stage:
         """Let time pass for the stored events: the windows of the database move on."""
         self.sql(_AGE, {"by": by})
 
+    def age_waiting(self, by: str) -> None:
+        """Let time pass for the events that wait."""
+        self.sql(f"{_AGE} WHERE status = 'received'", {"by": by})
+
     def age_runs(self, name: str, by: str) -> None:
         """Let time pass for the runs of a cron."""
         self.sql(_AGE_RUNS, {"by": by, "name": name})
