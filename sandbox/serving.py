@@ -36,15 +36,17 @@ def serve(app: ASGIApp, host: str, port: int) -> None:
 
 
 class LoopbackServer:
-    """Context manager: serves an application on a free port of loopback, in a thread."""
+    """Context manager: serves an application on a free port of loopback, in a thread; then it has a `url`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread: threading.Thread | None = None
+        self.url = ""
 
     def __enter__(self) -> Self:
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), daemon=True)
         self._thread.start()
         return self
 
@@ -52,4 +54,5 @@ class LoopbackServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.should_exit = True
-        self._thread.join(timeout=5)
+        if self._thread is not None:
+            self._thread.join(timeout=5)

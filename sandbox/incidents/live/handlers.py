@@ -1,10 +1,13 @@
-"""The handlers of an observed sandbox: they read figures of the database as much faster as the rules are."""
+"""The handlers of an observed sandbox: they look at the database and at Hasura as often as the factor needs."""
 
 import os
+from functools import partialmethod
 
 from starlette.applications import Starlette
 
 import app
+from leads.services import engine_watch
+from leads.services.engine_watch import EngineWatch
 from leads.services.metrics import collector
 
 FACTOR = "OBSERVE_FACTOR"
@@ -17,4 +20,7 @@ def create_app() -> Starlette:
     for ages in (collector.MAX_AGE_SECONDS, collector.WITHDRAWN_AFTER_SECONDS):
         ages.update({pace: max(MIN_AGE_SECONDS, age / factor) for pace, age in ages.items()})
     setattr(collector, "RETRY_SECONDS", max(MIN_AGE_SECONDS, collector.RETRY_SECONDS / factor))  # noqa: B010
+    watch_seconds = max(MIN_AGE_SECONDS, engine_watch.MAX_AGE_SECONDS / factor)
+    watching = partialmethod(EngineWatch.__init__, max_age_seconds=watch_seconds)
+    setattr(EngineWatch, "__init__", watching)  # noqa: B010
     return app.create_app()

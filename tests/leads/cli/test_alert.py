@@ -12,6 +12,7 @@ from leads.adapters.alertmanager import Attempts
 from leads.cli.__main__ import app
 from leads.cli.alert.delivery import Result, judge
 from sandbox.incidents.prometheus import missing_monitoring
+from sandbox.incidents.rules import ALERTMANAGER, load
 from tests.support.alertmanager import RunningAlertmanager, running_alertmanager
 
 TIMEOUT = "20"
@@ -74,6 +75,25 @@ def test_a_long_group_wait_is_said() -> None:
     assert result.exit_code == 1
     assert result.stdout == "team_channel: webhook was not sent it yet\n"
     assert "group_wait of the route is longer" in result.stderr
+
+
+@needs_alertmanager
+def test_a_second_test_does_not_wait_for_the_group_of_the_first() -> None:
+    route = {
+        "receiver": "team_channel",
+        "group_by": config_group_by(),
+        "group_wait": "1s",
+        "group_interval": "1h",
+    }
+    with running_alertmanager(changes={"route": route, "inhibit_rules": []}) as running:
+        for _ in range(2):
+            result = leads(running.url, "--timeout", "10")
+            assert result.exit_code == 0, result.output
+
+
+def config_group_by() -> list[str]:
+    """By which labels the configuration of deploy/ groups."""
+    return list(load(ALERTMANAGER)["route"]["group_by"])
 
 
 @needs_alertmanager
