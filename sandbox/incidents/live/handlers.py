@@ -1,4 +1,4 @@
-"""The handlers of an observed sandbox: they look at the database and at Hasura as often as the factor needs."""
+"""The handlers of an observed sandbox: they look at database and Hasura as often as the factor needs."""
 
 import os
 from functools import partialmethod
