@@ -28,10 +28,10 @@ def test_an_unknown_incident_is_refused_with_those_that_exist() -> None:
 
 def test_exactly_the_expected_alerts_are_ok() -> None:
     assert WELL.is_ok
-    assert WELL.as_json() == {
-        "name": "stuck_lock", "ok": True, "sent": ["PancakeEngineEventsLocked"], "missing": [], "unexpected": [],
-        "early": [], "unresolved": [], "error": "", "seconds": 61.2,
-    }  # fmt: skip
+    shown = WELL.as_json()
+    assert (shown["name"], shown["ok"], shown["seconds"]) == ("stuck_lock", True, 61.2)
+    assert shown["sent"] == ["PancakeEngineEventsLocked"]
+    assert not any(shown[problem] for problem in ("missing", "unexpected", "early", "unresolved", "error"))
 
 
 @pytest.mark.parametrize(
