@@ -26,6 +26,9 @@ _AGE = """
     SET created_at = created_at - %(by)s::interval, arrived_at = arrived_at - %(by)s::interval,
         processed_at = processed_at - %(by)s::interval, replayed_at = replayed_at - %(by)s::interval
 """
+_WAITING = """
+    SELECT id FROM pancake_webhook_event WHERE status = 'received' FOR UPDATE SKIP LOCKED
+"""
 _AGE_RUNS = """
     UPDATE pancake_cron_run
     SET scheduled_time = scheduled_time - %(by)s::interval, started_at = started_at - %(by)s::interval,
@@ -111,7 +114,7 @@ class Stage:
 
     def age_waiting(self, by: str) -> None:
         """Let time pass for the events that wait."""
-        self.sql(f"{_AGE} WHERE status = 'received'", {"by": by})
+        self.sql(f"{_AGE} WHERE id IN ({_WAITING})", {"by": by})
 
     def age_runs(self, name: str, by: str) -> None:
         """Let time pass for the runs of a cron."""
