@@ -17,8 +17,8 @@ MIN_AGE_SECONDS = 1.0
 def create_app() -> Starlette:
     """Create the application, configured by the environment and by OBSERVE_FACTOR."""
     factor = float(os.environ[FACTOR])
-    for ages in (collector.MAX_AGE_SECONDS, collector.WITHDRAWN_AFTER_SECONDS):
-        ages.update({pace: max(MIN_AGE_SECONDS, age / factor) for pace, age in ages.items()})
+    ages = collector.MAX_AGE_SECONDS
+    ages.update({pace: max(MIN_AGE_SECONDS, age / factor) for pace, age in ages.items()})
     setattr(collector, "RETRY_SECONDS", max(MIN_AGE_SECONDS, collector.RETRY_SECONDS / factor))  # noqa: B010
     watch_seconds = max(MIN_AGE_SECONDS, engine_watch.MAX_AGE_SECONDS / factor)
     watching = partialmethod(EngineWatch.__init__, max_age_seconds=watch_seconds)
