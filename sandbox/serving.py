@@ -1,8 +1,11 @@
-"""Serve one ASGI application of the sandbox; print its URL when it listens."""
+"""Serve one ASGI application of the sandbox: as a process that prints its URL, or in a thread."""
 
 import argparse
 import socket
 import sys
+import threading
+from types import TracebackType
+from typing import Self
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -30,3 +33,26 @@ def serve(app: ASGIApp, host: str, port: int) -> None:
     sys.stdout.flush()
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
     uvicorn.Server(config).run(sockets=[listener])
+
+
+class LoopbackServer:
+    """Context manager: serves an application on a free port of loopback, in a thread; then it has a `url`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+        self._thread: threading.Thread | None = None
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(timeout=5)

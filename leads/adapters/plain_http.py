@@ -1,7 +1,7 @@
-"""Ask the handlers and the edge, for operators' commands; leads/adapters/hasura_admin.py asks Hasura."""
+"""Ask the handlers, the edge and Alertmanager, for operators' commands; hasura_admin.py asks Hasura."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -35,7 +35,7 @@ class HttpAnswer:
 def ask(
     url: str,
     *,
-    body: Mapping[str, object] | None = None,
+    body: Mapping[str, object] | Sequence[object] | None = None,
     headers: Mapping[str, str] | None = None,
     timeout_seconds: float,
 ) -> HttpAnswer:

@@ -132,6 +132,7 @@ class OperatorSettings:
     handlers_url: str
     handler_secret: str = field(repr=False)
     edge_status_url: str
+    alertmanager_url: str
     hasura_service_token: str = field(repr=False)
 
 
@@ -161,6 +162,7 @@ def read_operator_settings(
         handlers_url=_base_url("HANDLERS_URL", values["HANDLERS_URL"], problems),
         handler_secret=values["HANDLER_SECRET"],
         edge_status_url=_base_url("EDGE_STATUS_URL", values["EDGE_STATUS_URL"], problems),
+        alertmanager_url=_base_url("ALERTMANAGER_URL", values["ALERTMANAGER_URL"], problems),
         hasura_service_token=values["HASURA_SERVICE_TOKEN"],
     )
     _check_urls(clear_text, settings.hasura_url, settings.pancake_api_hosts)

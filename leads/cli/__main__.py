@@ -4,6 +4,7 @@ import signal
 
 import typer
 
+from leads.cli.alert.command import app as alert
 from leads.cli.backfill_phones.command import backfill_phones
 from leads.cli.config.command import app as config
 from leads.cli.connection.command import app as connection
@@ -60,6 +61,7 @@ app.add_typer(metadata, name="metadata")
 app.command("status", epilog=examples("status", "status --watch", "status --json"))(status)
 app.command("doctor", epilog=examples("doctor", "doctor --json"))(doctor)
 app.command("tail", epilog=examples("tail", "tail --last 50"))(tail)
+app.add_typer(alert, name="alert")
 app.add_typer(cron, name="cron")
 app.add_typer(config, name="config")
 app.add_typer(edge_spool, name="edge-spool")

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from leads.adapters.alertmanager import AlertmanagerUnavailable
 from leads.adapters.db_session import DatabaseError, LoginRefused, is_lost
 from leads.adapters.hasura_admin import AccessDenied
 from leads.adapters.plain_http import NoAnswer
@@ -23,6 +24,7 @@ from leads.domain.errors import (
 SERVICES: tuple[tuple[type[IntegrationError], str, str], ...] = (
     (DatabaseUnavailable, "the database", "DATABASE_URL"),
     (HasuraUnavailable, "Hasura", "HASURA_URL"),
+    (AlertmanagerUnavailable, "Alertmanager", "ALERTMANAGER_URL"),
     (NoAnswer, "the handlers", "HANDLERS_URL"),
     (PancakeUnavailable, "Pancake", "the connection's API URL (leads connection status)"),
 )

@@ -6,17 +6,19 @@ from sandbox.chaos.edge_flood import edge_flood
 from sandbox.chaos.edge_outage import edge_outage
 from sandbox.chaos.engine_kill import engine_kill
 from sandbox.chaos.four_layers import four_layers
+from sandbox.chaos.incidents import incidents
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     help="Inject faults and count every lead. Exit codes: 0 all checks passed, 1 a lead was lost, "
-    "duplicated or answered with an error, 2 the scenario could not run.",
+    "duplicated or answered with an error, or an alert is not as expected, 2 the scenario could not run.",
 )
 app.command("edge_outage")(edge_outage)
 app.command("four_layers")(four_layers)
 app.command("edge_flood")(edge_flood)
 app.command("engine_kill")(engine_kill)
+app.command("incidents")(incidents)
 
 
 @app.callback()

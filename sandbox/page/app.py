@@ -6,8 +6,6 @@ the page itself, and the Host header is that of loopback (a foreign name that le
 
 import asyncio
 import secrets
-import socket
-import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -17,7 +15,6 @@ from urllib.parse import parse_qs
 
 import httpx
 import psycopg
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
@@ -29,6 +26,7 @@ from sandbox.page.buttons import Buttons, Refused
 from sandbox.page.render import live_part, page
 from sandbox.page.stories import load_view
 from sandbox.payloads import load_samples
+from sandbox.serving import LoopbackServer
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
@@ -41,25 +39,17 @@ class Page:
         self.buttons = buttons
         self.token = secrets.token_urlsafe(24)
         self.url = ""
-        self._server: uvicorn.Server | None = None
-        self._thread: threading.Thread | None = None
+        self._server = LoopbackServer(self.application())
 
     def __enter__(self) -> Self:
         """Serve on a free port of loopback."""
-        listener = socket.create_server((HOST, 0))
-        self.url = f"http://{HOST}:{listener.getsockname()[1]}"
-        config = uvicorn.Config(self.application(), log_level="warning", access_log=False)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([listener],), daemon=True)
-        self._thread.start()
+        self.url = self._server.__enter__().url
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._server and self._thread:
-            self._server.should_exit = True
-            self._thread.join(timeout=5)
+        self._server.__exit__(kind, error, trace)
 
     def application(self) -> Starlette:
         buttons = self.buttons

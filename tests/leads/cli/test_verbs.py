@@ -57,6 +57,7 @@ def test_the_verbs_are_those_of_the_operators() -> None:
         "connection",
         "switch",
         "metadata",
+        "alert",
         "cron",
         "config",
         "edge-spool",

@@ -1,0 +1,1 @@
+"""`leads alert`: whether alerts reach their receivers."""

@@ -1,0 +1,5 @@
+"""The twelve incidents: replayed as series into a real Prometheus, and made on purpose in a sandbox.
+
+`catalogue` names them and the alerts that each raises. `replay/` writes what Prometheus would have scraped,
+and evaluates the rules of deploy/prometheus over it. `live/` breaks a sandbox and waits for the alerts.
+"""

@@ -1,0 +1,26 @@
+"""The handlers of an observed sandbox: they look at database and Hasura as often as the factor needs."""
+
+import os
+from functools import partialmethod
+
+from starlette.applications import Starlette
+
+import app
+from leads.services import engine_watch
+from leads.services.engine_watch import EngineWatch
+from leads.services.metrics import collector
+
+FACTOR = "OBSERVE_FACTOR"
+MIN_AGE_SECONDS = 1.0
+
+
+def create_app() -> Starlette:
+    """Create the application, configured by the environment and by OBSERVE_FACTOR."""
+    factor = float(os.environ[FACTOR])
+    ages = collector.MAX_AGE_SECONDS
+    ages.update({pace: max(MIN_AGE_SECONDS, age / factor) for pace, age in ages.items()})
+    setattr(collector, "RETRY_SECONDS", max(MIN_AGE_SECONDS, collector.RETRY_SECONDS / factor))  # noqa: B010
+    watch_seconds = max(MIN_AGE_SECONDS, engine_watch.MAX_AGE_SECONDS / factor)
+    watching = partialmethod(EngineWatch.__init__, max_age_seconds=watch_seconds)
+    setattr(EngineWatch, "__init__", watching)  # noqa: B010
+    return app.create_app()
