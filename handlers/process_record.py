@@ -10,6 +10,8 @@ from functools import partial
 
 from leads.adapters.hasura_calls import EventCall
 from leads.adapters.http import Answer
+from leads.adapters.logs import bind, loggable_record_id
+from leads.adapters.tracing import follow
 from leads.domain.errors import BadRequest, ProcessingPaused
 from leads.domain.event_answer import processed_answer
 from leads.domain.lifecycle import DEAD_LETTER, INGESTED
@@ -44,6 +46,7 @@ async def process_record(runtime: Runtime, call: EventCall) -> Answer:
     when nothing was claimed.
     """
     event_id = _event_id(call)
+    bind(event_id=event_id, event_trace_id=follow(call.trace))
     try:
         if call.current_retry:
             await runtime.turns.take(event_id)
@@ -57,7 +60,7 @@ async def process_record(runtime: Runtime, call: EventCall) -> Answer:
     else:
         answer = processed_answer(event_id, processed.result, processed.error_code)
         if processed.unsent:
-            await runtime.outbox.send([processed.unsent])
+            bind(notified=await runtime.outbox.send([processed.unsent]) == 1)
     is_invalid = processed is not None and processed.is_invalid
     runtime.metrics.events.labels("invalid" if is_invalid else answer["result"]).inc()
     return answer
@@ -68,6 +71,7 @@ async def _claim_and_process(runtime: Runtime, event_id: int) -> Processed | Non
     claim = await claim_event(runtime.db, event_id)
     if claim is None:
         return None
+    bind(record_id=loggable_record_id(claim.record_id))
     if claim.status != INGESTED:
         return Processed(claim.status)
     if claim.lacks_table:

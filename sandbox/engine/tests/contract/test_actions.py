@@ -184,6 +184,15 @@ def test_client_headers_are_forwarded_only_on_demand(action: Action) -> None:
     assert "origin" not in got
 
 
+def test_the_trace_of_the_client_goes_on_to_an_action(action: Action) -> None:
+    action.answers(Answer(200, {"id": 1}))
+    trace = {"X-B3-TraceId": "0af7651916cd43dd8448eb211c80319c", "X-B3-SpanId": "b7ad6b7169203331"}
+    action.call(**(action.engine.admin | trace))
+    got = action.received().headers
+    assert (got["x-b3-traceid"], got["x-b3-parentspanid"]) == tuple(trace.values())
+    assert len(got["x-b3-spanid"]) == 16
+
+
 def test_set_cookie_comes_back(action: Action) -> None:
     engine = action.engine
     action.answers(Answer(200, {"id": 1}, {"Set-Cookie": "a=b"}))
