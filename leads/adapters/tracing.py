@@ -24,7 +24,7 @@ _current: ContextVar["Trace | None"] = ContextVar("trace", default=None)
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A place in a trace: ids in lower-case hexadecimal digits; `is_sampled` is None if nobody decided."""
+    """A place in a trace: ids in lower-case hexadecimal digits; `is_sampled` is None while undecided."""
 
     trace_id: str
     span_id: str
