@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.alerts import FILES, ROOT, alerts, all_rules
+from tests.support.alerts import FILES, ROOT, alerts, all_rules, recorded, recordings
 from tests.support.promql import Lint, lint_of
-from tests.support.promql_metrics import Metrics, recorded_rules
+from tests.support.promql_metrics import Metrics
 
 DASHBOARDS = ROOT / "deploy" / "grafana"
 NO_THRESHOLD = {"PancakeWatchdog"}
@@ -26,7 +26,8 @@ def lint() -> Lint:
     """The lint with all metrics, the recorded ones too."""
     metrics = Metrics()
     found = lint_of(metrics)
-    metrics.add_recorded({name: found.labels(expr) | more for name, (expr, more) in recorded_rules().items()})
+    for rule in recorded():
+        metrics.add_recorded(rule["record"], found.labels(rule["expr"]) | set(rule.get("labels", ())))
     return found
 
 
@@ -48,8 +49,8 @@ def test_the_texts_of_an_alert_name_labels_that_it_has(rule: dict[str, Any]) -> 
 
 
 def test_each_recorded_series_is_read_by_an_alert_whose_cases_test_it() -> None:
-    read = " ".join(rule["expr"] for rule in alerts())
-    assert [name for name in recorded_rules() if not re.search(rf"\b{name}\b", read)] == []
+    read = [rule["record"] for alert in alerts() for rule in recordings(alert)]
+    assert {rule["record"] for rule in recorded()} == set(read)
 
 
 def panel_queries() -> Iterator[tuple[str, str]]:

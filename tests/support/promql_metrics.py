@@ -1,7 +1,7 @@
 """The metrics that exist: of the handlers, of the database, of the edge, of others, and those recorded."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,7 +9,7 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from leads.adapters.metrics import Metrics as HandlerMetrics
-from tests.support.alerts import FILES, PROMETHEUS, ROOT, all_rules
+from tests.support.alerts import PROMETHEUS, ROOT
 
 SCRAPE_LABELS = frozenset({"job", "instance"})
 HANDLERS, EDGE = "pancake_handlers", "pancake_edge"
@@ -59,10 +59,9 @@ class Metrics:
         pauses += [job["scrape_interval"] for job in config["scrape_configs"] if "scrape_interval" in job]
         self.scrape_seconds = max(int(pause.removesuffix("s")) for pause in pauses)
 
-    def add_recorded(self, labels_of: Mapping[str, set[str]]) -> None:
-        """Add the recorded series; `labels_of` has the labels that their expressions give."""
-        for name, labels in labels_of.items():
-            self.by_name.setdefault(name, []).append(Metric(None, frozenset(labels), False, "single"))
+    def add_recorded(self, name: str, labels: Set[str]) -> None:
+        """Add a recorded series with the labels that its rule gives."""
+        self.by_name.setdefault(name, []).append(Metric(None, frozenset(labels), False, "single"))
 
 
 def of_handlers() -> Iterator[tuple[str, Metric]]:
@@ -104,9 +103,3 @@ def of_edge() -> Iterator[tuple[str, Metric]]:
             yield f"{name}_sum", Metric(EDGE, each, True, "single")
         else:
             yield name, Metric(EDGE, each, kinds.get(name) == "counter", "single")
-
-
-def recorded_rules() -> dict[str, tuple[str, set[str]]]:
-    """Expression and added labels of each recorded series. Rules of one name must agree."""
-    rules = [rule for name in FILES for rule in all_rules(name) if "record" in rule]
-    return {rule["record"]: (rule["expr"], set(rule.get("labels", ()))) for rule in rules}
