@@ -3,14 +3,12 @@
 import json
 import re
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import pytest
 
 from tests.support.alerts import FILES, ROOT, alerts, all_rules, recorded, recordings
-from tests.support.promql import Lint, lint_of
-from tests.support.promql_metrics import Metrics
+from tests.support.promql import lint
 
 DASHBOARDS = ROOT / "deploy" / "grafana"
 NO_THRESHOLD = {"PancakeWatchdog"}
@@ -19,16 +17,6 @@ GRAFANA_RANGES = {"$__rate_interval": "1m", "$__interval": "1m", "$__range": "1d
 """The shortest that Grafana fills in: __rate_interval is at least four scrapes."""
 
 RULES = [rule for name in FILES for rule in all_rules(name)]
-
-
-@cache
-def lint() -> Lint:
-    """The lint with all metrics, the recorded ones too."""
-    metrics = Metrics()
-    found = lint_of(metrics)
-    for rule in recorded():
-        metrics.add_recorded(rule["record"], found.labels(rule["expr"]) | set(rule.get("labels", ())))
-    return found
 
 
 def name_of(rule: dict[str, Any]) -> str:

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import cache
 
 import promql_parser as promql
 from promql_parser import AggregateExpr, BinaryExpr, Call, Expr, MatrixSelector, SubqueryExpr, VectorSelector
 
+from tests.support.alerts import recorded
 from tests.support.promql_labels import is_scalar, labels_of, unwrapped
 from tests.support.promql_metrics import SCRAPE_LABELS, Metric, Metrics
 
@@ -94,9 +96,14 @@ class Lint:
         return set().union(*(metric.labels | SCRAPE_LABELS for metric in known if fits(metric, selector)))
 
 
-def lint_of(metrics: Metrics) -> Lint:
-    """The lint with the metrics of this tree."""
-    return Lint(metrics.by_name, metrics.scrape_seconds)
+@cache
+def lint() -> Lint:
+    """The lint with all metrics of the tree, the recorded ones too."""
+    metrics = Metrics()
+    found = Lint(metrics.by_name, metrics.scrape_seconds)
+    for rule in recorded():
+        metrics.add_recorded(rule["record"], found.labels(rule["expr"]) | set(rule.get("labels", ())))
+    return found
 
 
 def selectors(text: str) -> Iterator[VectorSelector]:
