@@ -48,6 +48,16 @@ def test_an_alert_has_a_section_of_four_parts_in_a_runbook(rule: dict[str, Any])
     section = sections[match[2]]
     found = [section.find(part) for part in PARTS]
     assert -1 < found[0] < found[1] < found[2] < found[3]
+    mitigation = " ".join(section[found[3] :].split())
+    # Who is told within which time is a table of docs/alerts.md, by tier.
+    assert re.match(r"\*\*Mitigation\*\* \(tier [1-4]", mitigation)
+    assert re.search(r"[Ii]t is over ", mitigation)
+
+
+def test_the_page_says_who_is_told_within_which_time() -> None:
+    page = (ROOT / "docs" / "alerts.md").read_text()
+    rows = re.findall(r"^\| (\d) \|.*\| (\d+) min \|$", page, re.M)
+    assert rows == [("1", "5"), ("2", "15"), ("3", "30"), ("4", "15")]
 
 
 def test_no_two_sections_are_the_same() -> None:

@@ -15,12 +15,16 @@ _SPAN = re.compile(r"`([^`]+)`")
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement of a diagnosis, and the output that the page shows; None without one."""
+    """A statement of a diagnosis, and the output that the page shows; None without one.
+
+    `is_for_owner`: the sentence before it says to be the owner of the tables.
+    """
 
     page: str
     section: str
     text: str
     output: str | None
+    is_for_owner: bool
 
 
 def sections(page: str) -> dict[str, str]:
@@ -35,7 +39,9 @@ def diagnoses() -> Iterator[Statement]:
         for section, text in sections(page).items():
             if section.startswith("Pancake"):
                 for match in STATEMENT.finditer(text):
-                    yield Statement(page, section, match["statement"], match["output"])
+                    before = text[: match.start()].rpartition("**Diagnosis**")[2]
+                    is_for_owner = "as the owner" in before.lower()
+                    yield Statement(page, section, match["statement"], match["output"], is_for_owner)
 
 
 def words_of_code(page: str) -> Iterator[str]:
