@@ -97,7 +97,7 @@ async def process_claim(runtime: Runtime, claim: Claim) -> Processed:
         if isinstance(planned, NotProcessed):
             if planned.result == ERASED:
                 await erase_event(transaction, claim)
-                return Processed(DEAD_LETTER, error_code=ERASED)
+                return Processed(DEAD_LETTER, error_code=ERASED, is_invalid=True)
             if planned.result != CLAIM_LOST:
                 await hold_event(transaction, claim, planned.result)
             return Processed(planned.result)

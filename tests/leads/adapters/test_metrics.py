@@ -3,8 +3,15 @@
 import re
 from pathlib import Path
 
-from leads.adapters.metrics import Metrics
+from leads.adapters.metrics import (
+    CRON_RESULTS,
+    EVENT_RESULTS,
+    NOTIFICATION_RESULTS,
+    WEBHOOK_STATUSES,
+    Metrics,
+)
 
+FLOW = (Path(__file__).parents[3] / "docs" / "flow.md").read_text("utf-8")
 PAGE = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text("utf-8")
 
 
@@ -14,3 +21,26 @@ def test_the_documented_series_are_the_series_of_the_handlers() -> None:
         for family in Metrics().registry.collect()
     }
     assert set(re.findall(r"^\| `(pancake_\w+)", PAGE, re.MULTILINE)) == families
+
+
+def test_every_result_that_can_occur_is_documented() -> None:
+    for result in (*CRON_RESULTS, *NOTIFICATION_RESULTS):
+        assert f"`{result}`" in PAGE, result
+    for result in (*EVENT_RESULTS, *WEBHOOK_STATUSES):
+        assert f"`{result}`" in PAGE + FLOW, result
+
+
+def test_every_label_of_a_closed_set_begins_at_0() -> None:
+    """increase() does not see the first event of a series that appears with it."""
+    metrics = Metrics()
+    metrics.add_cron("check_sla", 300)
+    shown = metrics.exposition().decode()
+    for name, label, values in (
+        ("pancake_events", "result", EVENT_RESULTS),
+        ("pancake_notifications", "result", NOTIFICATION_RESULTS),
+        ("pancake_webhook_requests", "status", WEBHOOK_STATUSES),
+        ("pancake_webhook_missed", "origin", ("poll", "reconcile")),
+        ("pancake_cron_runs", 'name="check_sla",result', CRON_RESULTS),
+    ):
+        for value in values:
+            assert f'{name}_total{{{label}="{value}"}} 0.0' in shown, (name, value)
