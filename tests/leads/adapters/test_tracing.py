@@ -22,7 +22,7 @@ ZERO_TRACE, ZERO_SPAN = "0" * 32, "0" * 16
 
 
 def read(*headers: tuple[str, str]) -> Trace | None:
-    return read_headers([(name.encode(), value.encode("latin-1")) for name, value in headers])
+    return read_headers([(name.lower().encode(), value.encode("latin-1")) for name, value in headers])
 
 
 @pytest.mark.parametrize(
