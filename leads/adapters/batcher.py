@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import Generic, TypeVar
 
-from leads.adapters.tracing import Trace, current_trace, within
+from leads.adapters.tracing import TraceContext, current_trace, within
 from leads.domain.errors import Overloaded
 
 Item = TypeVar("Item")
@@ -35,7 +35,7 @@ class Batcher(Generic[Item, Result]):
         self._max_batch_size = max_batch_size
         self._batches_at_a_time = batches_at_a_time
         self._max_waiting = max_waiting
-        self._waiting: deque[tuple[Item, asyncio.Future[Result], Trace | None]] = deque()
+        self._waiting: deque[tuple[Item, asyncio.Future[Result], TraceContext | None]] = deque()
         self._sending = 0
         self._running: set[asyncio.Task[None]] = set()
 

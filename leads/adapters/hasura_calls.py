@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from leads.adapters.tracing import Trace, read_context
+from leads.adapters.tracing import TraceContext, read_context
 from leads.domain.errors import BadRequest, UnknownTrigger
 
 MAX_ENVELOPE_BYTES = 1024 * 1024
@@ -41,7 +41,7 @@ class EventCall:
     new: Mapping[str, Any]
     current_retry: int = 0
     user_id: str | None = None
-    trace: Trace | None = None
+    trace: TraceContext | None = None
 
     @property
     def is_by_hand(self) -> bool:

@@ -19,11 +19,11 @@ _TRACE_ID = re.compile(r"[0-9a-f]{16}|[0-9a-f]{32}")
 _SPAN_ID = re.compile(r"[0-9a-f]{16}")
 _IS_SAMPLED = {"1": True, "d": True, "true": True, "0": False, "false": False}
 
-_current: ContextVar["Trace | None"] = ContextVar("trace", default=None)
+_current: ContextVar["TraceContext | None"] = ContextVar("trace", default=None)
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class TraceContext:
     """A place in a trace: ids in lower-case hexadecimal digits; `is_sampled` is None while undecided."""
 
     trace_id: str
@@ -31,9 +31,9 @@ class Trace:
     parent_span_id: str | None = None
     is_sampled: bool | None = None
 
-    def child(self) -> "Trace":
+    def child(self) -> "TraceContext":
         """Return a new span below this one."""
-        return Trace(self.trace_id, _random_hex(64), self.span_id, self.is_sampled)
+        return TraceContext(self.trace_id, _random_hex(64), self.span_id, self.is_sampled)
 
     def fields(self) -> dict[str, str]:
         """Return what a log line shows."""
@@ -51,13 +51,13 @@ class Trace:
         }
 
 
-def current_trace() -> Trace | None:
+def current_trace() -> TraceContext | None:
     """Return the trace of the request that this code serves."""
     return _current.get()
 
 
 @contextmanager
-def within(trace: Trace | None) -> Iterator[None]:
+def within(trace: TraceContext | None) -> Iterator[None]:
     """Run the block, and what it calls, within a trace."""
     token = _current.set(trace)
     try:
@@ -66,13 +66,13 @@ def within(trace: Trace | None) -> Iterator[None]:
         _current.reset(token)
 
 
-def trace_of_request(headers: Iterable[tuple[bytes, bytes]]) -> Trace:
+def trace_of_request(headers: Iterable[tuple[bytes, bytes]]) -> TraceContext:
     """Return a span below the caller's, or the first one of a new trace."""
     caller = read_headers(headers)
-    return caller.child() if caller else Trace(_random_hex(128), _random_hex(64))
+    return caller.child() if caller else TraceContext(_random_hex(128), _random_hex(64))
 
 
-def follow(trace: Trace | None) -> str | None:
+def follow(trace: TraceContext | None) -> str | None:
     """Go on with the trace of an event if the caller named none; else return its id if it is another one."""
     current = _current.get()
     if trace is None or current is None or trace.trace_id == current.trace_id:
@@ -83,7 +83,7 @@ def follow(trace: Trace | None) -> str | None:
     return trace.trace_id
 
 
-def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Trace | None:
+def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> TraceContext | None:
     """Read the caller's trace from the headers of an ASGI request; None without a valid one.
 
     `traceparent` goes before `b3`, and that before `X-B3-…`. A header that is repeated is invalid.
@@ -99,7 +99,7 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Trace | None:
     return _read_traceparent(given) or _read_b3(given) or _read_b3_of_many(given)
 
 
-def read_context(value: object) -> Trace | None:
+def read_context(value: object) -> TraceContext | None:
     """Read `event.trace_context` of an event trigger: the trace in which Hasura's client changed the row."""
     if not isinstance(value, Mapping):
         return None
@@ -113,7 +113,7 @@ async def add_trace(request: httpx.Request) -> None:
         request.headers.update(trace.headers())
 
 
-def _read_traceparent(headers: Mapping[str, str]) -> Trace | None:
+def _read_traceparent(headers: Mapping[str, str]) -> TraceContext | None:
     match = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
     # Version ff is forbidden; a later version may have more after the flags, version 00 may not.
     if match is None or match[1] == "ff" or (match[1] == "00" and match[5]):
@@ -121,12 +121,12 @@ def _read_traceparent(headers: Mapping[str, str]) -> Trace | None:
     return _trace(match[2], match[3], str(int(match[4], 16) & 1))
 
 
-def _read_b3(headers: Mapping[str, str]) -> Trace | None:
+def _read_b3(headers: Mapping[str, str]) -> TraceContext | None:
     match = _B3.fullmatch(headers.get("b3", ""))
     return _trace(match[1], match[2], match[3]) if match else None
 
 
-def _read_b3_of_many(headers: Mapping[str, str]) -> Trace | None:
+def _read_b3_of_many(headers: Mapping[str, str]) -> TraceContext | None:
     sampled = "d" if headers.get("x-b3-flags") == "1" else headers.get("x-b3-sampled")
     return _trace(headers.get("x-b3-traceid"), headers.get("x-b3-spanid"), sampled)
 
@@ -136,7 +136,7 @@ def _random_hex(bits: int) -> str:
     return f"{getrandbits(bits) or 1:0{bits // 4}x}"
 
 
-def _trace(trace_id: object, span_id: object, sampled: object) -> Trace | None:
+def _trace(trace_id: object, span_id: object, sampled: object) -> TraceContext | None:
     """Build a trace from untrusted ids; None if one is malformed or zero. B3 allows ids of 64 bits."""
     if not (isinstance(trace_id, str) and isinstance(span_id, str)):
         return None
@@ -144,4 +144,4 @@ def _trace(trace_id: object, span_id: object, sampled: object) -> Trace | None:
         return None
     if not (int(trace_id, 16) and int(span_id, 16)):
         return None
-    return Trace(trace_id.zfill(32), span_id, is_sampled=_IS_SAMPLED.get(str(sampled)))
+    return TraceContext(trace_id.zfill(32), span_id, is_sampled=_IS_SAMPLED.get(str(sampled)))

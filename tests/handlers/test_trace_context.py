@@ -14,7 +14,7 @@ from leads.adapters.clock import Clock
 from leads.adapters.graphql import GraphqlClient
 from leads.adapters.pancake_api import Access, PancakeApi
 from leads.adapters.secrets import KeyRing
-from leads.adapters.tracing import Trace, current_trace, within
+from leads.adapters.tracing import TraceContext, current_trace, within
 from leads.services.runtime import Runtime
 from tests.support.fakes import FakeHasura
 from tests.support.handlers import HandlerHarness, running_handlers, started
@@ -145,7 +145,7 @@ async def test_a_shared_call_has_the_trace_of_its_first_item_and_the_next_one_an
         return list(items)
 
     async def submit(number: int) -> None:
-        with within(Trace(str(number) * 32, SPAN)):
+        with within(TraceContext(str(number) * 32, SPAN)):
             await batcher.submit(number)
 
     batcher: Batcher[int, int] = Batcher(send, max_batch_size=9, batches_at_a_time=1)
@@ -189,7 +189,7 @@ async def test_pancake_gets_the_trace() -> None:
         return httpx.Response(200, json={"data": []})
 
     api = PancakeApi(Clock(), {"http://pancake.test"}, transport=httpx.MockTransport(answer))
-    with within(Trace(TRACE, SPAN, is_sampled=True)):
+    with within(TraceContext(TRACE, SPAN, is_sampled=True)):
         await api.sources(Access("c", "http://pancake.test", 1, "key"))
     await api.aclose()
     assert asked[0].headers["traceparent"] == f"00-{TRACE}-{SPAN}-01"

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from leads.adapters.tracing import (
-    Trace,
+    TraceContext,
     add_trace,
     current_trace,
     follow,
@@ -21,7 +21,7 @@ SHORT = "8448eb211c80319c"
 ZERO_TRACE, ZERO_SPAN = "0" * 32, "0" * 16
 
 
-def read(*headers: tuple[str, str]) -> Trace | None:
+def read(*headers: tuple[str, str]) -> TraceContext | None:
     return read_headers([(name.lower().encode(), value.encode("latin-1")) for name, value in headers])
 
 
@@ -46,11 +46,11 @@ def read(*headers: tuple[str, str]) -> Trace | None:
     ],
 )
 def test_a_valid_trace_of_the_caller_is_read(headers: list[tuple[str, str]], is_sampled: bool | None) -> None:
-    assert read(*headers) == Trace(TRACE, SPAN, is_sampled=is_sampled)
+    assert read(*headers) == TraceContext(TRACE, SPAN, is_sampled=is_sampled)
 
 
 def test_an_id_of_64_bits_is_filled_up() -> None:
-    assert read(("x-b3-traceid", SHORT), ("x-b3-spanid", SPAN)) == Trace(SHORT.zfill(32), SPAN)
+    assert read(("x-b3-traceid", SHORT), ("x-b3-spanid", SPAN)) == TraceContext(SHORT.zfill(32), SPAN)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,11 @@ def test_what_is_not_a_trace_is_ignored(headers: list[tuple[str, str]]) -> None:
 @pytest.mark.parametrize(
     ("value", "trace"),
     [
-        ({"trace_id": TRACE, "span_id": SPAN, "sampling_state": "1"}, Trace(TRACE, SPAN, is_sampled=True)),
-        ({"trace_id": TRACE, "span_id": SPAN}, Trace(TRACE, SPAN)),
+        (
+            {"trace_id": TRACE, "span_id": SPAN, "sampling_state": "1"},
+            TraceContext(TRACE, SPAN, is_sampled=True),
+        ),
+        ({"trace_id": TRACE, "span_id": SPAN}, TraceContext(TRACE, SPAN)),
         (None, None),
         ([], None),
         ({}, None),
@@ -92,7 +95,7 @@ def test_what_is_not_a_trace_is_ignored(headers: list[tuple[str, str]]) -> None:
         ({"trace_id": TRACE, "span_id": None}, None),
     ],
 )
-def test_the_trace_of_an_event_is_read(value: object, trace: Trace | None) -> None:
+def test_the_trace_of_an_event_is_read(value: object, trace: TraceContext | None) -> None:
     assert read_context(value) == trace
 
 
@@ -106,7 +109,7 @@ def test_a_request_is_a_span_below_its_caller_or_the_first_of_a_trace() -> None:
 
 
 def test_the_event_decides_if_the_caller_named_no_trace() -> None:
-    event = Trace(TRACE, SPAN)
+    event = TraceContext(TRACE, SPAN)
     with within(trace_of_request([])):
         assert follow(event) is None
         current = current_trace()
@@ -115,7 +118,7 @@ def test_the_event_decides_if_the_caller_named_no_trace() -> None:
     other = "1" * 32
     with within(trace_of_request([(b"b3", f"{other}-{SPAN}-1".encode())])):
         assert follow(event) == TRACE
-        assert follow(Trace(other, SPAN)) is None
+        assert follow(TraceContext(other, SPAN)) is None
         assert follow(None) is None
         current = current_trace()
         assert current is not None
@@ -130,7 +133,7 @@ async def test_a_call_carries_the_trace_in_both_forms(
     is_sampled: bool | None, flag: str, b3: str | None
 ) -> None:
     request = httpx.Request("GET", "http://x.test")
-    with within(Trace(TRACE, SPAN, is_sampled=is_sampled)):
+    with within(TraceContext(TRACE, SPAN, is_sampled=is_sampled)):
         await add_trace(request)
     assert request.headers["traceparent"] == f"00-{TRACE}-{SPAN}-{flag}"
     assert (request.headers["x-b3-traceid"], request.headers["x-b3-spanid"]) == (TRACE, SPAN)
