@@ -23,7 +23,7 @@ WITH bounds AS (
             WHERE k.status IN ('failed', 'dead_letter') AND k.attempts > 0 AND k.created_at > b.hour
                 AND k.error_code IS DISTINCT FROM 'claim_expired'
         ) AS failed,
-        coalesce(sum(k.attempts - (k.status = 'processed')::integer), 0) AS attempts,
+        coalesce(sum(greatest(k.attempts - (k.status = 'processed')::integer, 0)), 0) AS attempts,
         coalesce(sum(jsonb_array_length(k.notifications)) FILTER (WHERE k.notified_at > b.hour), 0) AS notified
     FROM known AS k
     CROSS JOIN bounds AS b
