@@ -35,6 +35,7 @@ class Metric:
 
 OF_OTHERS = {
     "up": Metric(None, frozenset(), False, "single"),
+    "ALERTS": Metric(None, frozenset({"alertname", "alertstate", "severity", "team"}), False, "single"),
     "prometheus_rule_evaluation_failures_total": Metric(
         "prometheus", frozenset({"rule_group"}), True, "single"
     ),
@@ -52,7 +53,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.by_name: dict[str, list[Metric]] = {}
-        for name, metric in (*of_handlers(), *of_database(), *of_edge(), *OF_OTHERS.items()):
+        for name, metric in (*of_handlers(), *of_libraries(), *of_database(), *of_edge(), *OF_OTHERS.items()):
             self.by_name.setdefault(name, []).append(metric)
         config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
         pauses = [config["global"]["scrape_interval"]]
@@ -81,6 +82,19 @@ def of_handlers() -> Iterator[tuple[str, Metric]]:
             is_counter = kind == "counter"
             name = f"{declared._name}_total" if is_counter else declared._name
             yield name, Metric(HANDLERS, labels, is_counter, "share", values)
+
+
+def of_libraries() -> Iterator[tuple[str, Metric]]:
+    """What a library adds to the registry, for instance memory and CPU: each process has figures apart."""
+    metrics = HandlerMetrics()
+    ours = {each._name for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)}
+    ours |= {family.name for family in metrics.sql_series.families}
+    for family in metrics.registry.collect():
+        if family.name not in ours:
+            is_counter = family.type == "counter"
+            name = f"{family.name}_total" if is_counter else family.name
+            labels = frozenset(label for sample in family.samples for label in sample.labels)
+            yield name, Metric(HANDLERS, labels, is_counter, "single")
 
 
 def of_database() -> Iterator[tuple[str, Metric]]:
