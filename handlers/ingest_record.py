@@ -13,6 +13,7 @@ from ipaddress import ip_address
 
 from leads.adapters.hasura_calls import MAX_ENVELOPE_BYTES, ActionCall
 from leads.adapters.http import Answer
+from leads.adapters.logs import bind, loggable_record_id
 from leads.domain.body import Body, body_of, read_body
 from leads.domain.canonical_json import JsonValue, read_json
 from leads.domain.delivery import Delivery
@@ -32,6 +33,7 @@ async def ingest_record(runtime: Runtime, call: ActionCall) -> Answer:
     stored = await runtime.ingest.store(delivery)
     answer = UNKNOWN_TOKEN
     if stored:
+        bind(event_id=stored.event_id, record_id=loggable_record_id(delivery.body.record_id))
         answer = {"status": stored.status, "event_id": stored.event_id, "error_code": stored.error_code}
     runtime.metrics.webhook_requests.labels(answer["status"]).inc()
     return answer

@@ -10,6 +10,8 @@ from functools import partial
 
 from leads.adapters.hasura_calls import EventCall
 from leads.adapters.http import Answer
+from leads.adapters.logs import bind, loggable_record_id
+from leads.adapters.tracing import follow
 from leads.domain.errors import BadRequest, ProcessingPaused
 from leads.domain.event_answer import processed_answer
 from leads.domain.lifecycle import DEAD_LETTER, INGESTED
@@ -48,6 +50,7 @@ async def process_record(runtime: Runtime, call: EventCall) -> Answer:
     event_id = _event_id(call)
     if not call.is_by_hand and call.new.keys() - DELIVERED_COLUMNS:
         runtime.metrics.whole_row_deliveries.inc()
+    bind(event_id=event_id, event_trace_id=follow(call.trace))
     try:
         if call.current_retry:
             await runtime.turns.take(event_id)
@@ -61,7 +64,7 @@ async def process_record(runtime: Runtime, call: EventCall) -> Answer:
     else:
         answer = processed_answer(event_id, processed.result, processed.error_code)
         if processed.unsent:
-            await runtime.outbox.send([processed.unsent])
+            bind(notified=await runtime.outbox.send([processed.unsent]) == 1)
     is_invalid = processed is not None and processed.is_invalid
     runtime.metrics.events.labels("invalid" if is_invalid else answer["result"]).inc()
     return answer
@@ -72,6 +75,7 @@ async def _claim_and_process(runtime: Runtime, event_id: int) -> Processed | Non
     claim = await claim_event(runtime.db, event_id)
     if claim is None:
         return None
+    bind(record_id=loggable_record_id(claim.record_id))
     if claim.status != INGESTED:
         return Processed(claim.status)
     if claim.lacks_table:
@@ -97,7 +101,7 @@ async def process_claim(runtime: Runtime, claim: Claim) -> Processed:
         if isinstance(planned, NotProcessed):
             if planned.result == ERASED:
                 await erase_event(transaction, claim)
-                return Processed(DEAD_LETTER, error_code=ERASED)
+                return Processed(DEAD_LETTER, error_code=ERASED, is_invalid=True)
             if planned.result != CLAIM_LOST:
                 await hold_event(transaction, claim, planned.result)
             return Processed(planned.result)

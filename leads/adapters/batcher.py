@@ -6,8 +6,10 @@ An idle batcher sends a single item at once. No timer, no background loop.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
+from leads.adapters.tracing import TraceContext, current_trace, within
 from leads.domain.errors import Overloaded
 
 Item = TypeVar("Item")
@@ -17,7 +19,8 @@ Result = TypeVar("Result")
 class Batcher(Generic[Item, Result]):
     """Collects items and hands them to `send`, which returns one result or exception for each, in order.
 
-    At most `max_batch_size` items per batch, `batches_at_a_time`, and `max_waiting` items in the queue.
+    At most `max_batch_size` items per batch, `batches_at_a_time`, and `max_waiting` items in the queue. A
+    batch is within the trace of its first item: a call has one trace only.
     """
 
     def __init__(
@@ -32,7 +35,7 @@ class Batcher(Generic[Item, Result]):
         self._max_batch_size = max_batch_size
         self._batches_at_a_time = batches_at_a_time
         self._max_waiting = max_waiting
-        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._waiting: deque[tuple[Item, asyncio.Future[Result], TraceContext | None]] = deque()
         self._sending = 0
         self._running: set[asyncio.Task[None]] = set()
 
@@ -44,10 +47,11 @@ class Batcher(Generic[Item, Result]):
         if len(self._waiting) >= self._max_waiting:
             raise Overloaded
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+        self._waiting.append((item, future, current_trace()))
         if self._sending < self._batches_at_a_time:
             self._sending += 1
-            task = asyncio.create_task(self._work())
+            # An empty context: the task goes on with the items of other requests.
+            task = asyncio.create_task(self._work(), context=Context())
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         return await future
@@ -68,10 +72,11 @@ class Batcher(Generic[Item, Result]):
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(self._max_batch_size, len(self._waiting)))]
             try:
-                results = await self._send([item for item, _ in batch])
+                with within(batch[0][2]):
+                    results = await self._send([item for item, _, _ in batch])
             except Exception as error:  # noqa: BLE001 - raised in every caller of the batch
                 results = [error] * len(batch)
-            for (_, future), result in zip(batch, results, strict=True):
+            for (_, future, _), result in zip(batch, results, strict=True):
                 if future.done():
                     continue
                 if isinstance(result, Exception):

@@ -14,6 +14,7 @@ from gql.transport.exceptions import TransportError, TransportQueryError, Transp
 from gql.transport.httpx import HTTPXAsyncTransport
 from graphql import GraphQLError, print_ast
 
+from leads.adapters.tracing import add_trace
 from leads.domain.errors import HasuraRefused, HasuraUnavailable, HasuraUncertain
 
 SEND_TIMEOUT_SECONDS = 5.0
@@ -43,6 +44,7 @@ class GraphqlClient:
             url=f"{url}/v1/graphql",
             headers={"Authorization": f"Bearer {token}"},
             timeout=httpx.Timeout(SEND_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
+            event_hooks={"request": [add_trace]},
         )
         self._client = Client(transport=self._transport, execute_timeout=None)
         self._session: AsyncClientSession | None = None

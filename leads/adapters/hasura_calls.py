@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from leads.adapters.tracing import TraceContext, read_context
 from leads.domain.errors import BadRequest, UnknownTrigger
 
 MAX_ENVELOPE_BYTES = 1024 * 1024
@@ -30,7 +31,8 @@ class EventCall:
     """One delivery of an event. `id` is the same on every retry and redelivery.
 
     `current_retry`: how often the event was delivered before, without success, since it was fired or, in the
-    console, redelivered. `user_id`: X-Hasura-User-Id of the session that fired it.
+    console, redelivered. `user_id`: X-Hasura-User-Id of the session that fired it. `trace`: that of the
+    request that changed the row, if Hasura served it.
     """
 
     id: str
@@ -39,6 +41,7 @@ class EventCall:
     new: Mapping[str, Any]
     current_retry: int = 0
     user_id: str | None = None
+    trace: TraceContext | None = None
 
     @property
     def is_by_hand(self) -> bool:
@@ -91,6 +94,7 @@ def read_event(body: bytes, name: str) -> EventCall:
         new=new,
         current_retry=_current_retry(envelope),
         user_id=user_id if isinstance(user_id, str) else None,
+        trace=read_context(event.get("trace_context")),
     )
 
 

@@ -21,9 +21,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from leads.adapters.clock import Clock
 from leads.adapters.hasura_calls import read_body
-from leads.adapters.logs import log_request
+from leads.adapters.logs import binding, log_request
 from leads.adapters.metrics import Metrics
 from leads.adapters.settings import Settings
+from leads.adapters.tracing import trace_of_request, within
 from leads.domain.errors import (
     InClearText,
     IntegrationError,
@@ -113,13 +114,14 @@ class RequestLog:
                 self._log(scope, message["status"], self._clock.monotonic() - started)
             await send(message)
 
-        try:
-            await self._app(scope, receive, log_and_send)
-        except Exception as error:
-            if has_started:
-                raise
-            response = await answer_error(Request(scope, receive), error)
-            await response(scope, receive, log_and_send)
+        with within(trace_of_request(scope["headers"])), binding():
+            try:
+                await self._app(scope, receive, log_and_send)
+            except Exception as error:
+                if has_started:
+                    raise
+                response = await answer_error(Request(scope, receive), error)
+                await response(scope, receive, log_and_send)
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
         self._metrics.requests.labels(self._route, str(status)).inc()

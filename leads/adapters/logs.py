@@ -2,16 +2,19 @@
 
 import json
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
 from prometheus_client import Counter
 
+from leads.adapters.tracing import current_trace
 from leads.domain.errors import IntegrationError
 
 LOGGER = logging.getLogger("pancake")
@@ -21,19 +24,48 @@ MAX_LOGGED_FRAMES = 8
 UNLOGGED_KEYS = frozenset({"changes", "leads", "replayed_ids", "text"})
 """Of a replay: customers' data that a dry run shows, and up to 1,000 ids. Of a trace: what was searched for,
 and what happened to the leads that were found."""
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 DIGEST_CHARACTERS = 12
 """48 bits tell apart the few errors that one installation has."""
 
 
+_bound: ContextVar[dict[str, object] | None] = ContextVar("bound", default=None)
+
+
+@contextmanager
+def binding() -> Iterator[None]:
+    """Let `bind` add fields to the lines of one request, until the context ends."""
+    token = _bound.set({})
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+def bind(**fields: object) -> None:
+    """Add fields to every further line of this request, its canonical line too; None adds nothing."""
+    bound = _bound.get()
+    if bound is not None:
+        bound.update({name: value for name, value in fields.items() if value is not None})
+
+
+def loggable_record_id(record_id: str | None) -> str | None:
+    """Return the id of a record if it is a UUID, as Pancake's are: any other may be anything, a phone too."""
+    return record_id if record_id and _UUID.fullmatch(record_id) else None
+
+
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line; `extra={"fields": {...}}` adds keys to it."""
+    """One JSON object per line. `extra={"fields": {...}}` adds keys to it, and so do the trace and `bind`."""
 
     def format(self, record: logging.LogRecord) -> str:
+        trace = current_trace()
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **(trace.fields() if trace else {}),
+            **(_bound.get() or {}),
             **getattr(record, "fields", {}),
         }
         if record.exc_info and record.exc_info[1]:

@@ -6,6 +6,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from leads.adapters.sql_series import SqlSeries
+from leads.domain.event_answer import RESULTS
 
 LATENCY_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
 PROCESS_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
@@ -20,24 +21,9 @@ WEBHOOK_STATUSES = (
     "dead_letter",
     "unknown_token",
 )
-EVENT_RESULTS = (
-    "ticket_created",
-    "ticket_updated",
-    "contact_updated",
-    "record_deleted",
-    "stale",
-    "no_change",
-    "failed",
-    "dead_letter",
-    "invalid",
-    "skipped_kill_switch",
-    "skipped_source_disabled",
-    "erased",
-    "claim_lost",
-    "replayed",
-    "kill_switch_on",
-    "not_received",
-)
+EVENT_RESULTS = (*RESULTS, "invalid")
+"""`invalid` is a dead letter because of what it holds."""
+CRON_RESULTS = ("succeeded", "failed", "skipped", "already_done")
 NOTIFICATION_RESULTS = ("accepted", "duplicates", "failed", "unknown", "given_up", "dropped")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -129,6 +115,12 @@ class Metrics:
         ):
             for value in values:
                 counter.labels(value)
+
+    def add_cron(self, name: str, period_seconds: float) -> None:
+        """Name the series of a cron, its runs with 0."""
+        self.cron_period.labels(name).set(period_seconds)
+        for result in CRON_RESULTS:
+            self.cron_runs.labels(name, result)
 
     def exposition(self) -> bytes:
         """Return the text that `GET /metrics` answers."""

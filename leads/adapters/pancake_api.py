@@ -21,6 +21,7 @@ import httpx
 
 from leads.adapters.breaker import Breakers
 from leads.adapters.limited_body import read_limited
+from leads.adapters.tracing import add_trace
 from leads.domain.base_url import host_of
 from leads.domain.canonical_json import JsonObject, read_json_loosely
 from leads.domain.errors import (
@@ -118,6 +119,7 @@ class PancakeApi:
             headers={"Accept": "application/json", "Accept-Encoding": "gzip"},
             transport=transport,
             trust_env=False,
+            event_hooks={"request": [add_trace]},
         )
 
     async def aclose(self) -> None:

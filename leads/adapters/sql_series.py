@@ -29,6 +29,11 @@ FAMILIES = (
     ),
     Family("pancake_recent_events", "Events of the last hour", ("status", "origin")),
     Family(
+        "pancake_counted_rows",
+        "Rows of the last hour that a counter has counted, at least and at most",
+        ("counter", "bound"),
+    ),
+    Family(
         "pancake_recent_source_events",
         "Events of the last hour by active source; `other` are the rest",
         ("connection", "source"),

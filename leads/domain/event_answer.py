@@ -73,6 +73,8 @@ _SENTENCES = {
     ),
     "claim_lost": "Another handler took over event {id}. Its row shows what becomes of it.",
 }
+RESULTS = tuple(_SENTENCES)
+"""Every result of a delivery."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class Runtime:
         graphql = graphql or GraphqlClient(settings.hasura_url, settings.hasura_service_token)
         digester = settings.key_ring.digester()
         for name, seconds in CRON_PERIOD_SECONDS.items():
-            metrics.cron_period.labels(name).set(seconds)
+            metrics.add_cron(name, seconds)
         metrics.build_info.labels(settings.version, settings.commit).set(1)
         engine_watch = EngineWatch(db, graphql, metrics)
         return cls(

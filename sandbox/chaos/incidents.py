@@ -38,7 +38,7 @@ def incidents(
     """Make twelve incidents, each in a new sandbox with a real Prometheus and Alertmanager.
 
     Exactly the alerts of docs/alerts.md have to arrive and to be resolved, and none in a run in which nothing
-    is broken. The rules are those of deploy/, with all times divided by --factor. Takes about 25 minutes.
+    is broken. The rules are those of deploy/, with all times divided by --factor. Takes about 40 minutes.
     """
     names = only or [*INCIDENTS, CLEAN]
     if unknown := set(names) - set(INCIDENTS) - {CLEAN}:

@@ -20,7 +20,12 @@ def test_the_edge_exposes_every_metric_of_the_rules() -> None:
         edge = NginxEdge(processes, EdgeSettings(nowhere, nowhere, "jwt", EDGE_SECRET))
         edge.start()
         edge.wait_ready()
-        exposed = set(re.findall(r"^# TYPE (\w+)", httpx.get(f"{edge.ops_url}/metrics").text, re.MULTILINE))
+        text = httpx.get(f"{edge.ops_url}/metrics").text
+    exposed = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
+    # increase() does not see the first event of a series that appears with it.
+    for path in ("hasura", "handlers"):
+        for result in ("ok", "refused", "down"):
+            assert f'pancake_edge_upstream_seconds_count{{upstream="{path}",result="{result}"}} 0\n' in text
     # One per connection; there is none here.
     exposed |= {"pancake_edge_budget_used", "pancake_edge_unproved_failures"}
     for rule in alerts("edge"):

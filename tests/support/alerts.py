@@ -36,10 +36,24 @@ def write_promtool_tests(name: str, folder: Path) -> list[Path]:
     return [_write(by_name[alert], found, folder) for alert, found in cases(name).items()]
 
 
+def recorded() -> list[Rule]:
+    """The rules that record series, in the order of evaluation."""
+    return [rule for name in FILES for rule in all_rules(name) if "record" in rule]
+
+
+def recordings(rule: Rule) -> list[Rule]:
+    """The rules that record what a rule reads, also through others, in the order of evaluation."""
+    needed: list[Rule] = []
+    read = rule["expr"]
+    for other in reversed(recorded()):
+        if re.search(rf"\b{other['record']}\b", read):
+            needed.insert(0, other)
+            read += other["expr"]
+    return needed
+
+
 def _write(rule: Rule, found: dict[str, list[dict[str, Any]]], folder: Path) -> Path:
-    recorded = [other for name in FILES for other in all_rules(name) if "record" in other]
-    recordings = [other for other in recorded if other["record"] in rule["expr"]]
-    rules = {"groups": [{"name": "one", "rules": [*recordings, rule]}]}
+    rules = {"groups": [{"name": "one", "rules": [*recordings(rule), rule]}]}
     steps = {case.get("step", "1m") for listed in found.values() for case in listed}
     (step,) = steps
     tests = [_test(rule, kind, case, step) for kind, listed in found.items() for case in listed]

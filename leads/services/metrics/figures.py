@@ -72,6 +72,14 @@ FIGURES = (
     Figure("metrics/count_held", "slow", _EVENTS, ("status",)),
     Figure("metrics/count_recent", "slow", {"events": "pancake_recent_events"}, ("status", "origin")),
     Figure(
+        "metrics/count_counted",
+        "slow",
+        dict.fromkeys(("least", "most"), "pancake_counted_rows"),
+        ("counter",),
+        fixed={"least": "least", "most": "most"},
+        params=_NAMES,
+    ),
+    Figure(
         "metrics/count_source_events",
         "slow",
         {"events": "pancake_recent_source_events"},

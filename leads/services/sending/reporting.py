@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from leads.adapters.logs import LOGGER
 from leads.adapters.metrics import Metrics
@@ -23,6 +23,13 @@ def report_unsent(metrics: Metrics, rows_name: str, results: Sequence[Result[Sto
     deferred = [result for result in tried if result not in given_up]
     _log(logging.WARNING, "notifications deferred", rows_name, deferred)
     _log(logging.ERROR, "notifications given up", rows_name, given_up)
+
+
+def report_sent(rows_name: str, ids: Collection[int]) -> None:
+    """One log line for the rows that are done, when no request of their own says it."""
+    if ids:
+        fields = {"rows": rows_name, "count": len(ids), "ids": sorted(ids)[:MAX_LOGGED_IDS]}
+        LOGGER.info("notifications sent", extra={"fields": fields})
 
 
 def _log(level: int, message: str, rows_name: str, results: Sequence[Result[Stored]]) -> None:

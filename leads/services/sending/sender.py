@@ -18,7 +18,7 @@ from leads.adapters.graphql import GraphqlClient
 from leads.adapters.metrics import Metrics
 from leads.domain.sending import NO_RECIPIENTS, REFUSED, UNKNOWN
 from leads.services.sending.calls import NotificationInput, send_notifications
-from leads.services.sending.reporting import report_unsent
+from leads.services.sending.reporting import report_sent, report_unsent
 from leads.services.sending.rows import DueRow, Result, Stored, UnsentRow, group
 
 CALLS_AT_A_TIME = 2
@@ -123,6 +123,7 @@ class Sender(ABC, Generic[Stored]):
                 else:
                     rows = [round_.alone.popleft()]
                 done, refused = await self.attempt(rows)
+                report_sent(self.rows_name, done)
             except Exception as error:  # noqa: BLE001 - raised when the others were tried: they must not starve
                 round_.errors.append(error)
             else:

@@ -3,8 +3,15 @@
 import re
 from pathlib import Path
 
-from leads.adapters.metrics import Metrics
+from leads.adapters.metrics import (
+    CRON_RESULTS,
+    EVENT_RESULTS,
+    NOTIFICATION_RESULTS,
+    WEBHOOK_STATUSES,
+    Metrics,
+)
 
+FLOW = (Path(__file__).parents[3] / "docs" / "flow.md").read_text("utf-8")
 PAGE = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text("utf-8")
 
 
@@ -26,3 +33,26 @@ def test_memory_and_cpu_of_the_process_are_shown() -> None:
     assert 10 * 2**20 < memory < 4 * 2**30
     assert cpu is not None
     assert cpu > 0
+
+
+def test_every_result_that_can_occur_is_documented() -> None:
+    for result in (*CRON_RESULTS, *NOTIFICATION_RESULTS):
+        assert f"`{result}`" in PAGE, result
+    for result in (*EVENT_RESULTS, *WEBHOOK_STATUSES):
+        assert f"`{result}`" in PAGE + FLOW, result
+
+
+def test_every_label_of_a_closed_set_begins_at_0() -> None:
+    """increase() does not see the first event of a series that appears with it."""
+    metrics = Metrics()
+    metrics.add_cron("check_sla", 300)
+    shown = metrics.exposition().decode()
+    for name, label, values in (
+        ("pancake_events", "result", EVENT_RESULTS),
+        ("pancake_notifications", "result", NOTIFICATION_RESULTS),
+        ("pancake_webhook_requests", "status", WEBHOOK_STATUSES),
+        ("pancake_webhook_missed", "origin", ("poll", "reconcile")),
+        ("pancake_cron_runs", 'name="check_sla",result', CRON_RESULTS),
+    ):
+        for value in values:
+            assert f'{name}_total{{{label}="{value}"}} 0.0' in shown, (name, value)

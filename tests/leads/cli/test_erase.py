@@ -148,6 +148,10 @@ async def test_a_version_that_only_a_later_phone_shows_is_erased_when_processed(
     assert result == "dead_letter"
     row = harness.event(event)
     assert (row["status"], row["error_code"], row["payload"]) == ("dead_letter", "erased", None)
+    # No failure, as in the figures of the database.
+    counted = harness.runtime.metrics.registry.get_sample_value
+    assert counted("pancake_events_total", {"result": "invalid"}) == 1
+    assert counted("pancake_events_total", {"result": "dead_letter"}) == 0
     assert found_in([dump(harness)["public.pancake_webhook_event"]]) == set()
     await harness.replay(ids=[event], corrected_phone=None)
     assert await harness.process(event) in ("dead_letter", "already_dead_letter")

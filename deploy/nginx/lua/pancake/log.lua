@@ -1,7 +1,9 @@
 -- The access log: one JSON line per request, written by nginx's access_log, a limited number per second and outcome.
 -- And the errors of this program, the first of each second and source. A flood changes counters, not the log's size.
 local metrics = require "pancake.metrics"
+local request = require "pancake.request"
 local settings = require "pancake.settings"
+local trace = require "pancake.trace"
 
 local dict = ngx.shared.edge_log
 
@@ -54,6 +56,8 @@ local function finish()
     var.edge_method = (var.request_method or ""):sub(1, MAX_METHOD_CHARACTERS)
     var.edge_outcome, var.edge_upstream, var.edge_monitored = outcome, ctx.upstream or "", ctx.monitored or ""
     var.edge_connection = connection and connection.id or ""
+    var.edge_event_id = ctx.event_id or ""
+    var.edge_trace_id = is_logged and trace.id_of(request.traceparent()) or ""
 end
 
 -- The log phase of every public request, including those that nginx answered without Lua.

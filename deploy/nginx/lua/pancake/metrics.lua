@@ -29,6 +29,9 @@ local AT_ZERO = {
     { "pancake_edge_quarantined_total", 'reason="denied"' },
 }
 
+-- The same for the attempts on a path: their histogram is counted by an alert.
+local PATHS, RESULTS = { "hasura", "handlers" }, { "ok", "refused", "down" }
+
 local function series_key(name, labels)
     assert(M.families[name], name)
     return name .. "{" .. labels .. "}"
@@ -38,6 +41,12 @@ end
 function M.init()
     for _, series in ipairs(AT_ZERO) do
         dict:add(series_key(series[1], series[2]), 0)
+    end
+    for _, path in ipairs(PATHS) do
+        for _, result in ipairs(RESULTS) do
+            dict:add(series_key("pancake_edge_upstream_seconds",
+                ('upstream="%s",result="%s"'):format(path, result)) .. "\0sum", 0)
+        end
     end
 end
 

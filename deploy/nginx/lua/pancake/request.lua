@@ -2,6 +2,7 @@
 -- pancake.delivery.
 local crypto = require "pancake.crypto"
 local files = require "pancake.files"
+local trace = require "pancake.trace"
 
 local PATH_PREFIX = "/api/pancake/record/"
 local MAX_TOKEN_CHARACTERS = 128
@@ -29,9 +30,10 @@ end
 -- Answer with the result of the handlers: its status, and event_id and error_code where they have the expected form.
 function M.answer_result(result)
     local event_id, error_code = tonumber(result.event_id), result.error_code
+    ngx.ctx.event_id = event_id and ("%.0f"):format(event_id) -- tostring would write 1e+15
     local has_error_code = type(error_code) == "string" and error_code:match("^[%w_]+$")
     M.answer(200, result.status, (',"event_id":%s,"error_code":%s'):format(
-        event_id and ("%.0f"):format(event_id) or "null", -- tostring would write 1e+15
+        ngx.ctx.event_id or "null",
         has_error_code and '"' .. error_code .. '"' or "null"))
 end
 
@@ -99,6 +101,12 @@ function M.single_headers()
     return headers
 end
 
+-- The trace context of this request, the same at every call.
+function M.traceparent()
+    ngx.ctx.traceparent = ngx.ctx.traceparent or trace.of_request(ngx.var.http_traceparent, ngx.var.request_id)
+    return ngx.ctx.traceparent
+end
+
 local function iso_time(seconds)
     local milliseconds = math.floor(seconds * 1000) % 1000
     return os.date("!%Y-%m-%dT%H:%M:%S", math.floor(seconds)) .. (".%03dZ"):format(milliseconds)
@@ -109,6 +117,7 @@ function M.to_delivery(token, body, arrived_at)
     return {
         token_sha256 = crypto.sha256_hex(token), raw = ngx.encode_base64(body), source_ip = ngx.var.remote_addr,
         arrived = arrived_at, arrived_at = iso_time(arrived_at),
+        traceparent = M.traceparent(),
     }
 end
 

@@ -6,6 +6,7 @@ local clock = require "pancake.clock"
 local http = require "pancake.http"
 local metrics = require "pancake.metrics"
 local settings = require "pancake.settings"
+local trace = require "pancake.trace"
 
 local dict = ngx.shared.edge_state
 
@@ -36,13 +37,13 @@ local PATHS = {
     {
         name = "hasura", endpoint = settings.hasura_endpoint, path = "/api/rest/pancake/record",
         to_body = action_input,
-        headers = { "Authorization: Bearer " .. settings.hasura_token },
+        header = "Authorization: Bearer " .. settings.hasura_token,
         unwrap = function(document) return document.pancake_ingest_record end,
     },
     {
         name = "handlers", endpoint = settings.handlers_endpoint, path = "/actions/ingest_record",
         to_body = action_call,
-        headers = { "X-Edge-Secret: " .. settings.edge_secret },
+        header = "X-Edge-Secret: " .. settings.edge_secret,
         unwrap = function(document) return document end,
     },
 }
@@ -109,8 +110,10 @@ end
 -- Try one path. Return the result of the action; else nil, an error, and whether the path received the delivery.
 local function attempt(path, delivery, timeout_seconds, is_from_spool)
     local started_at = clock.now()
+    local headers = trace.header_lines(delivery.traceparent)
+    headers[#headers + 1] = path.header
     local status, body, is_received = http.request(
-        path.endpoint, "POST", path.path, path.headers, path.to_body(delivery), timeout_seconds)
+        path.endpoint, "POST", path.path, headers, path.to_body(delivery), timeout_seconds)
     local result, err = read_result(path, status, body)
     local outcome = result and "ok" or ((not status or UNAVAILABLE_STATUSES[status]) and "down" or "refused")
     if result then

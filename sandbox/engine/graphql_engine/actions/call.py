@@ -15,6 +15,7 @@ from graphql_engine.engine import Engine
 from graphql_engine.errors import JsonValue, QErr, unexpected
 from graphql_engine.kriti import KritiError
 from graphql_engine.rawjson import Raw, canonical, kind_of, loads
+from graphql_engine.traces import Trace, of_client
 from graphql_engine.webhooks.call import UNSENDABLE, USER_AGENT, failure, send
 from graphql_engine.webhooks.client import Response
 from graphql_engine.webhooks.environment import fill_template, resolve_headers
@@ -90,7 +91,8 @@ async def call_action(
     definition = action["definition"]
     call = _prepare(engine, session, name, definition, arguments, request_query, client_headers)
     outgoing = _transformed(call, definition.get("request_transform"), session)
-    response = await _send(engine, call, outgoing, float(definition.get("timeout", DEFAULT_TIMEOUT_SECONDS)))
+    seconds = float(definition.get("timeout", DEFAULT_TIMEOUT_SECONDS))
+    response = await _send(engine, call, outgoing, seconds, of_client(session.client_headers))
     session.response_cookies.extend(reversed(response.all("set-cookie")))
     answer = _decode(response, call)
     try:
@@ -163,10 +165,10 @@ def _transformed(call: _Call, transform: Mapping[str, Any] | None, session: Sess
         raise unexpected("Request Transformation Failed", [error.shown()]) from error
 
 
-async def _send(engine: Engine, call: _Call, outgoing: Outgoing, seconds: float) -> Response:
+async def _send(engine: Engine, call: _Call, outgoing: Outgoing, seconds: float, trace: Trace) -> Response:
     try:
         with anyio.fail_after(seconds):
-            return await send(engine.http, outgoing)
+            return await send(engine.http, outgoing, trace)
     except UNSENDABLE as error:
         reason = failure(error, outgoing, seconds)
         internal = {"error": reason, "request": call.shown(), "response": None}

@@ -23,6 +23,7 @@ from graphql_engine.errors import QErr
 from graphql_engine.kriti import KritiError
 from graphql_engine.metadata.defaults import DEFAULT_CRON_RETRY
 from graphql_engine.rawjson import canonical
+from graphql_engine.traces import of_event
 from graphql_engine.webhooks.call import Reply, call, logged_body, logged_request, request_headers
 from graphql_engine.webhooks.environment import fill_template, resolve_headers
 from graphql_engine.webhooks.transforms import Outgoing, transform_request
@@ -124,7 +125,9 @@ class Scheduler:
             try:
                 reply = await self._engine.chaos.carry_out(
                     fate,
-                    lambda: call(self._engine.http, outgoing, float(retry["timeout_seconds"])),
+                    lambda: call(
+                        self._engine.http, outgoing, float(retry["timeout_seconds"]), of_event(None)
+                    ),
                 )
             except TimeoutError:
                 kind = "Cron" if due.kind == "cron" else "One-off"

@@ -21,6 +21,7 @@ from graphql_engine.events import store
 from graphql_engine.kriti import KritiError
 from graphql_engine.rawjson import canonical, loads
 from graphql_engine.sql import statement
+from graphql_engine.traces import Trace, of_event
 from graphql_engine.webhooks.call import Reply, call, logged_body, logged_request, request_headers
 from graphql_engine.webhooks.environment import resolve_headers, resolve_webhook
 from graphql_engine.webhooks.transforms import Outgoing, transform_request
@@ -54,6 +55,10 @@ class Event:
                 "event": loads(self.payload),
             }
         )
+
+    def trace(self) -> Trace:
+        """Return a span in the trace in which the row was written."""
+        return of_event(json.loads(self.payload).get("trace_context"))
 
 
 class Deliverer:
@@ -153,7 +158,7 @@ class Deliverer:
             body = logged_body(outgoing)
             try:
                 reply = await self._engine.chaos.carry_out(
-                    fate, lambda: call(self._engine.http, outgoing, seconds)
+                    fate, lambda: call(self._engine.http, outgoing, seconds, event.trace())
                 )
             except TimeoutError:
                 reason = f'Event Trigger "{event.trigger}" timed out while processing.'

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 
 from graphql_engine.settings import VERSION
+from graphql_engine.traces import Trace
 from graphql_engine.webhooks.client import Client, InvalidUrl, Response, origin_of, split_url
 from graphql_engine.webhooks.transforms import Outgoing
 
@@ -50,12 +51,12 @@ class Reply:
         return {"data": data, "type": "webhook_response", "version": LOG_VERSION}
 
 
-def request_headers(configured: list[tuple[str, str]], trace: str | None = None) -> list[tuple[str, str]]:
-    """Return the headers to send: the engine's own two (which win), configured ones, then tracing."""
+def request_headers(configured: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the headers to send: the engine's own two (which win), then configured ones."""
     own = [("Content-Type", "application/json"), ("User-Agent", USER_AGENT)]
     names = {name.lower() for name, _ in own}
     kept = [(name, value) for name, value in configured if name.lower() not in names]
-    return own + kept + ([("traceparent", trace)] if trace else [])
+    return own + kept
 
 
 def logged_body(request: Outgoing) -> str:
@@ -79,19 +80,20 @@ def logged_request(
     return f'{{"payload":{body},"headers":{json.dumps(shown)},"version":"{version}"}}'
 
 
-async def send(client: Client, request: Outgoing) -> Response:
-    """Send a request, without a limit of time. Raises one of UNSENDABLE."""
-    return await client.request(request.method, request.url, request.headers, request.content)
+async def send(client: Client, request: Outgoing, trace: Trace) -> Response:
+    """Send a request, without a limit of time; logs do not show the trace. Raises one of UNSENDABLE."""
+    headers = [*request.headers, *trace.headers()]
+    return await client.request(request.method, request.url, headers, request.content)
 
 
-async def call(client: Client, request: Outgoing, seconds: float) -> Reply:
+async def call(client: Client, request: Outgoing, seconds: float, trace: Trace) -> Reply:
     """Send a request. Failures of the network or the webhook never raise; the reply tells them.
 
     seconds: limit of the whole exchange. Raises TimeoutError after it.
     """
     try:
         with anyio.fail_after(seconds):
-            response = await send(client, request)
+            response = await send(client, request, trace)
     except TimeoutError:
         raise
     except UNSENDABLE as error:

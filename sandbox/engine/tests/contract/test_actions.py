@@ -172,8 +172,10 @@ def test_timeouts_and_dead_handlers_are_http_exceptions(action: Action) -> None:
 def test_client_headers_are_forwarded_only_on_demand(action: Action) -> None:
     engine = action.engine
     sent = engine.admin | {"authorization": "token", "cookie": "c=1", "origin": "http://o", "x-mine": "1"}
+    sent |= {"x-b3-traceid": "0af7651916cd43dd8448eb211c80319c", "x-b3-spanid": "b7ad6b7169203331"}
     action.answers(Answer(200, {"id": 1}))
     action.call(**sent)
+    assert action.received().headers["x-b3-traceid"] == sent["x-b3-traceid"]
     assert not {"authorization", "cookie", "x-mine"} & set(action.received().headers)
     action.define(forward_client_headers=True, headers=[{"name": "X-Conf", "value": "c"}])
     action.call(**sent)

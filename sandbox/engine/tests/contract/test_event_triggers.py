@@ -110,6 +110,19 @@ def test_the_engine_sets_content_type_and_user_agent(engine: Hasura, job: Json, 
     assert got["user-agent"].startswith("hasura-graphql-engine/")
 
 
+def test_the_trace_of_the_writer_goes_on_to_the_event(engine: Hasura, job: Json, path: str) -> None:
+    trace_id, span_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    make_trigger(engine, job, path)
+    headers = engine.admin | {"X-B3-TraceId": trace_id, "X-B3-SpanId": span_id, "X-B3-Sampled": "1"}
+    root = f"insert_{engine.schema}_job"
+    engine.graphql(f"mutation {{ {root}(objects: {{id: 1}}) {{ affected_rows }} }}", headers)
+    got = engine.receiver.wait_for(path, 1)[0]
+    assert got.body["event"]["trace_context"]["trace_id"] == trace_id
+    assert got.headers["x-b3-traceid"] == trace_id
+    assert got.headers["x-b3-spanid"] not in (span_id, got.headers["x-b3-parentspanid"])
+    assert got.headers["x-b3-sampled"] == "1"
+
+
 def test_headers_and_webhooks_come_from_the_environment(engine: Hasura, job: Json, path: str) -> None:
     if engine.contract_secret is None:
         pytest.skip("CONTRACT_WEBHOOK and CONTRACT_SECRET of the engine are not known")

@@ -56,6 +56,7 @@ def test_a_tick_is_delivered_with_the_documented_body(engine: Hasura, path: str,
         "a note",
     )
     assert got.headers["content-type"] == "application/json"
+    assert (len(got.headers["x-b3-traceid"]), len(got.headers["x-b3-spanid"])) == (32, 16)
     event = eventually(lambda: cron_events(engine, name, "delivered"))[0]
     assert (event["id"], event["tries"]) == (got.body["id"], 1)
     args = {"type": "cron", "trigger_name": name, "get_rows_count": True}

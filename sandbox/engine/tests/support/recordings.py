@@ -32,6 +32,8 @@ SENT_ALWAYS = {
 }
 # What the stand-in may leave out or send besides: differences of kind C.
 UNCOMPARED = {"accept", "connection", "accept-encoding", "host", "content-length"}
+TRACING = "x-b3-"
+"""Beginning of the headers of a trace, which were not recorded: their values are new each time."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,8 @@ def path_of(request: Json) -> str:
 
 
 def _compared(headers: dict[str, str]) -> dict[str, str]:
-    return {k.lower(): v for k, v in headers.items() if k.lower() not in UNCOMPARED}
+    given = {name.lower(): value for name, value in headers.items()}
+    return {k: v for k, v in given.items() if k not in UNCOMPARED and not k.startswith(TRACING)}
 
 
 def _answer(planned: Json) -> Answer:

@@ -1,6 +1,5 @@
 """Run statements: errors become QErr, and a mutation's transaction carries the session."""
 
-import secrets
 from typing import Any
 
 import psycopg
@@ -9,6 +8,7 @@ from psycopg import AsyncConnection
 from graphql_engine.auth.session import Session
 from graphql_engine.graphql.sql.pg_errors import query_error
 from graphql_engine.rawjson import dumps
+from graphql_engine.traces import of_client
 
 SET_SESSION = (
     "SELECT set_config('hasura.user', %(session)s, true), set_config('hasura.tracecontext', %(trace)s, true)"
@@ -26,5 +26,5 @@ async def fetch(conn: AsyncConnection[Any], statement: str, params: dict[str, An
 
 async def announce(conn: AsyncConnection[Any], session: Session) -> None:
     """Set the session for triggers and functions of this transaction (event payloads show it)."""
-    trace = {"trace_id": secrets.token_hex(16), "span_id": secrets.token_hex(8), "sampling_state": "1"}
+    trace = of_client(session.client_headers).context()
     await fetch(conn, SET_SESSION, {"session": dumps(session.variables), "trace": dumps(trace)})

@@ -1,0 +1,62 @@
+"""The runbooks: their sections, and the blocks and words of code in them."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "docs" / "runbook"
+PAGES = {path.stem: path.read_text("utf-8") for path in sorted(FOLDER.glob("*.md"))}
+STATEMENT = re.compile(r"```sql\n(?P<statement>.*?)```(?:\n```text\n(?P<output>.*?)```)?", re.S)
+_BLOCK = re.compile(r"^ *```(?P<kind>\w*)\n(?P<text>.*?)^ *```", re.S | re.M)
+_SPAN = re.compile(r"`([^`]+)`")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement of a diagnosis, and the output that the page shows; None without one.
+
+    `is_for_owner`: the sentence before it says to be the owner of the tables.
+    """
+
+    page: str
+    section: str
+    text: str
+    output: str | None
+    is_for_owner: bool
+
+
+def sections(page: str) -> dict[str, str]:
+    """The sections of a page by their heading."""
+    parts = re.split(r"^## ", PAGES[page], flags=re.M)[1:]
+    return {part.partition("\n")[0]: part for part in parts}
+
+
+def diagnoses() -> Iterator[Statement]:
+    """The statements in the sections of alerts."""
+    for page in PAGES:
+        for section, text in sections(page).items():
+            if section.startswith("Pancake"):
+                for match in STATEMENT.finditer(text):
+                    before = text[: match.start()].rpartition("**Diagnosis**")[2]
+                    is_for_owner = "as the owner" in before.lower()
+                    yield Statement(page, section, match["statement"], match["output"], is_for_owner)
+
+
+def words_of_code(page: str) -> Iterator[str]:
+    """The code within sentences, on one line each."""
+    for match in _SPAN.finditer(_BLOCK.sub("", PAGES[page])):
+        yield " ".join(match[1].split())
+
+
+def lines_of_code(page: str) -> Iterator[str]:
+    """The lines of the blocks for a shell, without prompts, outputs and comments."""
+    for match in _BLOCK.finditer(PAGES[page]):
+        if match["kind"] not in ("", "bash", "console"):
+            continue
+        text = match["text"].replace("\\\n", " ")
+        lines = [line.strip() for line in text.splitlines()]
+        prompted = [line[2:] for line in lines if line.startswith("$ ")]
+        for line in prompted or lines:
+            yield re.sub(r"\s#.*", "", line)
