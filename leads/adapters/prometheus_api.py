@@ -1,0 +1,61 @@
+"""Ask Prometheus for the present value of an expression (HTTP API, `GET /api/v1/query`).
+
+Source: https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries
+"""
+
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from leads.domain.errors import IntegrationError
+
+TIMEOUT_SECONDS = 10.0
+
+
+class PrometheusUnavailable(IntegrationError):
+    """Prometheus does not answer, or refuses the expression."""
+
+    code = "prometheus_unavailable"
+
+
+class PrometheusApi:
+    """Context manager around the connection to one Prometheus."""
+
+    def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(timeout=TIMEOUT_SECONDS, transport=transport, trust_env=False)
+
+    def query(self, expression: str, at: datetime) -> list[float]:
+        """Return the values of the series that the expression has at that time; NaN and infinity are kept.
+
+        Raises PrometheusUnavailable.
+        """
+        parameters = {"query": expression, "time": f"{at.timestamp():.3f}"}
+        try:
+            answer = self._http.get(f"{self.url}/api/v1/query", params=parameters)
+            document: dict[str, Any] = answer.json()
+            if document.get("status") != "success":
+                raise PrometheusUnavailable(f"{self.url} refused the query: {document.get('error')}")
+            return [float(value) for value in _values(document["data"])]
+        except httpx.HTTPError as error:
+            raise PrometheusUnavailable(f"{self.url}: {type(error).__name__}: {error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise PrometheusUnavailable(f"{self.url} does not answer as Prometheus does") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+
+def _values(data: dict[str, Any]) -> list[str]:
+    if data["resultType"] == "scalar":
+        return [data["result"][1]]
+    if data["resultType"] != "vector":
+        raise ValueError(data["resultType"])
+    return [series["value"][1] for series in data["result"]]

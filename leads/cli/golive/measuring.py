@@ -1,0 +1,187 @@
+"""Measure criteria: ask each source, and say in words which one could not be asked."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from leads.adapters.db_session import DatabaseError, DbSession, LoginRefused, open_session
+from leads.adapters.prometheus_api import PrometheusApi, PrometheusUnavailable
+from leads.adapters.queries import QUERIES
+from leads.cli.golive.criterion import Criterion, Source
+from leads.cli.golive.evidence import EvidenceError, read_evidence_file
+from leads.cli.golive.judgement import Measurement, Why
+from leads.cli.golive.records import Kind, Record, Records, RecordsError, newest
+from leads.cli.golive.windows import Period, WaveNotBegun, period_of
+from leads.domain.errors import DatabaseUnavailable, IntegrationError
+
+STATEMENT_TIMEOUT = "30s"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the sources are; an empty one makes its criteria inconclusive."""
+
+    database_url: str = field(default="", repr=False)
+    prometheus_url: str = ""
+    hasura_url: str = ""
+    hasura_admin_secret: str = field(default="", repr=False)
+    public_url: str = ""
+
+
+class SourceDown(Exception):
+    """A source cannot be asked; the text says why."""
+
+
+class Sources:
+    """The sources of one evaluation, opened when they are first asked. A context manager.
+
+    A source that did not answer is not asked again in the same evaluation.
+    """
+
+    def __init__(self, places: Places, records: Records) -> None:
+        self.places = places
+        self.records = records
+        self._open = ExitStack()
+        self._down: dict[str, str] = {}
+        self._database: DbSession | None = None
+        self._prometheus: PrometheusApi | None = None
+
+    def database(self) -> DbSession:
+        """Return a session that can only read, with a statement timeout. Raises SourceDown."""
+        if self._database is None:
+            self._database = self._opened("database", self._open_database)
+        return self._database
+
+    def prometheus(self) -> PrometheusApi:
+        """Raises SourceDown if PROMETHEUS_URL is not set."""
+        if self._prometheus is None:
+            self._prometheus = self._opened("prometheus", self._open_prometheus)
+        return self._prometheus
+
+    def _opened(self, name: str, opening: Callable[[], Any]) -> Any:
+        if name in self._down:
+            raise SourceDown(self._down[name])
+        try:
+            return opening()
+        except SourceDown as error:
+            self._down[name] = str(error)
+            raise
+
+    def _open_database(self) -> DbSession:
+        if not self.places.database_url:
+            raise SourceDown("DATABASE_URL is not set.")
+        try:
+            session = self._open.enter_context(open_session(self.places.database_url, "golive"))
+            session.execute("SELECT set_config('statement_timeout', %s, false)", [STATEMENT_TIMEOUT])
+            session.execute("SET default_transaction_read_only = on")
+        except (DatabaseUnavailable, LoginRefused, DatabaseError) as error:
+            raise SourceDown(f"The database does not answer: {first_line(error)}") from error
+        return session
+
+    def _open_prometheus(self) -> PrometheusApi:
+        if not self.places.prometheus_url:
+            raise SourceDown("PROMETHEUS_URL is not set.")
+        return self._open.enter_context(PrometheusApi(self.places.prometheus_url))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+
+Probe = Callable[[Sources, Criterion], Measurement]
+"""A measurement of its own code, for the sources `engine` and `command`. Raises SourceDown."""
+
+
+def measure(
+    criterion: Criterion, sources: Sources, records: tuple[Record, ...], at: datetime, wave: str | None,
+    probes: Mapping[str, Probe],
+) -> Measurement:  # fmt: skip
+    """Return what the source says at `at`; a source that cannot be asked is part of the measurement."""
+    try:
+        if criterion.source in (Source.PERSON, Source.FILE):
+            return _attested(criterion, sources.records, records, at)
+        period = period_of(criterion, wave, at, records)
+        if criterion.source is Source.SQL:
+            return _from_sql(criterion, sources.database(), period)
+        if criterion.source is Source.PROMQL:
+            return _from_prometheus(criterion, sources.prometheus(), period)
+        return probes[criterion.query](sources, criterion)
+    except WaveNotBegun as error:
+        return Measurement(why=Why.NO_DATA, problem=f"{error} has no beginning: leads golive begin {error}")
+    except SourceDown as error:
+        return Measurement(why=Why.SOURCE_DOWN, problem=str(error))
+    except (DatabaseError, IntegrationError) as error:
+        return Measurement(why=Why.SOURCE_DOWN, problem=first_line(error))
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error: the others may quote rows."""
+    return (str(error).splitlines() or [type(error).__name__])[0].strip()
+
+
+def _from_sql(criterion: Criterion, session: DbSession, period: Period) -> Measurement:
+    row = session.execute(
+        QUERIES[criterion.query], {"from": period.start, "to": period.end, **criterion.parameters}
+    ).fetchone()
+    if row is None:
+        return Measurement(why=Why.NO_DATA, problem="The statement returned no row.")
+    value, total = row[criterion.value], _sum(row, criterion.samples)
+    good, bad = _sum(row, criterion.good), _sum(row, criterion.bad)
+    return Measurement(
+        value=None if value is None else float(value),
+        total=total,
+        bad=total - good if total is not None and good is not None else bad,
+        details=str(row.get("details") or ""),
+    )
+
+
+def _sum(row: Mapping[str, Any], columns: tuple[str, ...]) -> int | None:
+    return sum(int(row[name] or 0) for name in columns) if columns else None
+
+
+def _from_prometheus(criterion: Criterion, prometheus: PrometheusApi, period: Period) -> Measurement:
+    expression = criterion.query.replace("$window", f"{period.seconds}s")
+    try:
+        values = prometheus.query(expression, period.end)
+        samples = _samples(criterion, prometheus, period)
+    except PrometheusUnavailable as error:
+        return Measurement(why=Why.SOURCE_DOWN, problem=str(error))
+    if len(values) != 1:
+        return Measurement(why=Why.NO_DATA, problem=f"The query has {len(values)} series; it needs one.")
+    return Measurement(value=values[0], total=samples)
+
+
+def _samples(criterion: Criterion, prometheus: PrometheusApi, period: Period) -> int | None:
+    """Ask how many cases the value is made of, with the parameter `samples`."""
+    if "samples" not in criterion.parameters:
+        return None
+    expression = criterion.parameters["samples"].replace("$window", f"{period.seconds}s")
+    values = prometheus.query(expression, period.end)
+    return int(values[0]) if len(values) == 1 and values[0] == values[0] else 0
+
+
+def _attested(
+    criterion: Criterion, files: Records, records: tuple[Record, ...], at: datetime
+) -> Measurement:
+    record = newest(records, Kind.ATTEST, criterion.id, at)
+    if record is None:
+        how = f"leads golive attest {criterion.id}"
+        return Measurement(why=Why.NO_DATA, problem=f"Nobody attested it yet: {how}")
+    details = f"by {record.by}, {record.at:%Y-%m-%d}"
+    if criterion.source is Source.PERSON:
+        return Measurement(record.value, total=record.cases, measured_at=record.at, details=details)
+    try:
+        found = read_evidence_file(criterion, files.read_evidence(record.evidence[0]))
+    except (RecordsError, EvidenceError) as error:
+        return Measurement(why=Why.NO_DATA, problem=str(error))
+    return Measurement(
+        found.value, found.total, found.bad, found.measured_at or record.at, found.commit,
+        details=", ".join(filter(None, [details, found.details])),
+    )  # fmt: skip
