@@ -1,4 +1,4 @@
-"""The criteria as data: what is not valid is refused, every line of the checklist has one, and the docs show it."""
+"""The criteria as data: what is not valid is refused, every line has a criterion, and the docs show it."""
 
 import os
 import re

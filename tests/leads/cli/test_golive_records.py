@@ -1,4 +1,4 @@
-"""The chain of records: what is changed, removed or reordered is found; writers that are killed lose nothing."""
+"""The chain of records: what is changed, removed or reordered is found; killed writers lose nothing."""
 
 import os
 import signal
@@ -150,9 +150,9 @@ def test_parallel_writers_make_one_chain(tmp_path: Path) -> None:
         writer.join(60)
     assert [writer.exitcode for writer in writers] == [0] * 3
     found = Records(tmp_path).read()
-    for writer in range(3):
-        values = [each.statement.value for each in found if each.of == f"G-{writer}"]
-        assert values == [float(number) for number in range(10)]
+    for number in range(3):
+        values = [each.statement.value for each in found if each.of == f"G-{number}"]
+        assert values == [float(value) for value in range(10)]
     assert [path.name for path in tmp_path.rglob("*partial*")] == []
 
 
