@@ -2,7 +2,9 @@
 
 from leads.cli.golive.beginning import begin
 from leads.cli.golive.gate import gate, list_criteria
+from leads.cli.golive.report import report
 from leads.cli.golive.stating import attest, not_applicable, waive
+from leads.cli.golive.verify import verify
 from leads.cli.output import examples, verb_group
 
 app = verb_group(
@@ -30,3 +32,8 @@ app.command(
     "not-applicable",
     epilog=examples("golive not-applicable allowlist-W4 --reason 'no ranges' --by Hoa"),
 )(not_applicable)
+app.command("report", epilog=examples("golive report W1 --key golive.pem --to reports"))(report)
+app.command(
+    "verify",
+    epilog=examples("golive verify reports/W1-20260604T020000Z/report.dsse.json --public-key golive.pub"),
+)(verify)
