@@ -1,6 +1,7 @@
 """What people hand in for a gate: files that prove it, as the tools write them."""
 
 import json
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
@@ -52,7 +53,7 @@ def baseline(minutes: int = 90, tickets: int = 60) -> bytes:
     return "\n".join(["created_at,first_response_at", *rows]).encode()
 
 
-FILES = {
+FILES: Mapping[str, Callable[[], bytes]] = {
     "junit": junit,
     "baseline": baseline,
     "loadtest": lambda: figures("loadtest", rate=100, minutes=10, p95_seconds=0.05, process_p95_seconds=1.2),

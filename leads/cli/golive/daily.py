@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from leads.adapters.db_session import DbSession
+from leads.cli.golive.html_page import Figure
 from leads.cli.golive.statements import read_row
+from leads.cli.plot.draw import draw
 from leads.cli.plot.panels import Broken, Limit, Line, Point, TimeSeries
 from leads.cli.plot.units import Unit
 from leads.domain.window import ICT
@@ -14,6 +16,8 @@ from leads.services.kpi import KpiName
 DAY = timedelta(days=1)
 MAX_DAYS = 120
 STEP_SECONDS = DAY.total_seconds()
+WIDTH, HEIGHT = 400, 220
+"""In pixels: a phone shows it about as large as it is drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +64,13 @@ FIGURES = (
 )  # fmt: skip
 
 
-def daily_panels(session: DbSession, since: datetime, until: datetime) -> list[TimeSeries]:
-    """Return a panel for each key figure, with a point for each day of Vietnam. Raises DatabaseError.
+def daily_figures(session: DbSession, since: datetime, until: datetime) -> list[Figure]:
+    """Draw each key figure, with a point for each day of Vietnam. Raises DatabaseError.
 
     Only the last MAX_DAYS days are drawn.
     """
     days = days_between(max(since, until - MAX_DAYS * DAY), until)
-    return [_panel(figure, days, _points(session, figure, days)) for figure in FIGURES]
+    return [drawn(figure, days, _points(session, figure, days)) for figure in FIGURES]
 
 
 def days_between(since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
@@ -92,16 +96,18 @@ def _points(
     return points
 
 
-def _panel(figure: DailyFigure, days: Sequence[tuple[datetime, datetime]], points: list[Point]) -> TimeSeries:
-    return TimeSeries(
-        title=f"{figure.title_vi} · {figure.title_en}",
-        description="Mỗi điểm là một ngày. · A point is a day.",
+def drawn(figure: DailyFigure, days: Sequence[tuple[datetime, datetime]], points: list[Point]) -> Figure:
+    """Draw a figure of these days, with a point for each."""
+    panel = TimeSeries(
+        title=figure.title_vi,
+        description="Mỗi điểm là một ngày.",
         unit=figure.unit,
-        limits=[Limit(figure.target, figure.broken, f"mục tiêu · target {figure.label}")],
-        nothing="không có số liệu · no data",
+        limits=[Limit(figure.target, figure.broken, f"mục tiêu {figure.label}")],
+        nothing="không có số liệu",
         since=days[0][0],
         until=days[-1][1],
-        lines=[Line("p95" if "p95" in figure.column else "ngày · day", points)],
+        lines=[Line("theo ngày", points)],
         step_seconds=STEP_SECONDS,
         is_cut=figure.is_cut,
     )
+    return Figure(draw(panel, WIDTH, HEIGHT), f"{figure.title_en}, by day. Target {figure.label}.")

@@ -1,6 +1,7 @@
 """The report of a gate as one HTML file, in Vietnamese and English: no script, nothing from elsewhere."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 from leads.cli.golive.gates import Evaluation
@@ -28,8 +29,16 @@ KINDS = {
 }
 
 
-def html_page(evaluation: Evaluation, figures: Sequence[str], records: Sequence[Record]) -> str:
-    """Return the page; `figures` are SVG images. Every text in it is escaped."""
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """An SVG image in Vietnamese, and its caption in English."""
+
+    svg: str
+    caption_en: str
+
+
+def html_page(evaluation: Evaluation, figures: Sequence[Figure], records: Sequence[Record]) -> str:
+    """Return the page; `figures` are of the key figures. Every text in it is escaped."""
     local = f"{evaluation.at.astimezone(ICT):%H:%M %d/%m/%Y}"
     title = f"Go-live {evaluation.subject} {local}"
     sections = "".join(_section(evaluation, outcome) for outcome in WORDS)
@@ -89,10 +98,13 @@ def _before(evaluation: Evaluation) -> str:
     )
 
 
-def _figures(figures: Sequence[str]) -> str:
+def _figures(figures: Sequence[Figure]) -> str:
     if not figures:
         return ""
-    drawn = "".join(f"<figure>{figure}</figure>\n" for figure in figures)
+    drawn = "".join(
+        f'<figure>{figure.svg}<figcaption lang="en">{_text(figure.caption_en)}</figcaption></figure>\n'
+        for figure in figures
+    )
     heading = '<h2>Chỉ số theo ngày <span lang="en">Key figures by day</span></h2>'
     return f'<section>{heading}\n<div class="figures">{drawn}</div></section>\n'
 

@@ -26,7 +26,8 @@ article { border: 1px solid var(--line); border-left: .3rem solid; border-radius
 article > p { color: var(--text) }
 .pass { color: var(--pass) } .fail { color: var(--fail) } .inconclusive { color: var(--inconclusive) }
 .waived { color: var(--waived) } .not_applicable { color: var(--not_applicable) }
-.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); gap: .75rem }
+.figures { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)) }
+figcaption { font-size: .875rem }
 figure { margin: 0; break-inside: avoid }
 figure svg { display: block; width: 100%; height: auto; border: 1px solid var(--line) }
 .records { padding-left: 1.5rem } .records li { margin: .35rem 0; overflow-wrap: anywhere }

@@ -13,7 +13,7 @@ Sample = tuple[str, float]
 
 
 def junit_text(evaluation: Evaluation) -> str:
-    """Return the gate as a JUnit file: a failure fails, an inconclusive one is an error, others are skipped."""
+    """Return the gate as a JUnit file; what is inconclusive is an error, waivers and the rest are skipped."""
     suite = ElementTree.Element(
         "testsuite", name=f"golive {evaluation.subject}", tests=str(len(evaluation.judgements)),
         failures=str(evaluation.count(Outcome.FAIL)), errors=str(evaluation.count(Outcome.INCONCLUSIVE)),

@@ -14,11 +14,11 @@ from leads.adapters.db_session import DatabaseError
 from leads.adapters.signing import SigningKey
 from leads.cli.failures import CommandFailed
 from leads.cli.golive.criterion import Criterion
-from leads.cli.golive.daily import daily_panels
+from leads.cli.golive.daily import daily_figures
 from leads.cli.golive.document import evaluation_document
 from leads.cli.golive.gate import At, exit_code, moment
 from leads.cli.golive.gates import Evaluation, Inputs
-from leads.cli.golive.html_page import html_page
+from leads.cli.golive.html_page import Figure, html_page
 from leads.cli.golive.load import load_criteria
 from leads.cli.golive.machine_files import junit_text, prometheus_text
 from leads.cli.golive.measuring import SourceDown
@@ -27,11 +27,9 @@ from leads.cli.golive.records import Record
 from leads.cli.golive.statement import EVIDENCE, PAYLOAD_TYPE, SignedReport, digest_of, statement_bytes
 from leads.cli.golive.windows import WaveNotBegun, beginning
 from leads.cli.output import AsJson, print_json, print_line, show_activity
-from leads.cli.plot.draw import draw
 from leads.domain.errors import IntegrationError
 
 ENVELOPE = "report.dsse.json"
-FIGURE_WIDTH, FIGURE_HEIGHT = 560, 240
 
 
 def report(
@@ -80,14 +78,13 @@ def report_files(evaluation: Evaluation, criteria: tuple[Criterion, ...], inputs
     }
 
 
-def _figures(evaluation: Evaluation, inputs: Inputs) -> list[str]:
+def _figures(evaluation: Evaluation, inputs: Inputs) -> list[Figure]:
     """Draw the key figures of the pilot; without the database or a beginning there are none."""
     try:
         since = beginning("W1", evaluation.at, inputs.records)
-        panels = daily_panels(inputs.sources.database(), since, evaluation.at)
+        return daily_figures(inputs.sources.database(), since, evaluation.at)
     except (WaveNotBegun, SourceDown, DatabaseError, IntegrationError):
         return []
-    return [draw(panel, FIGURE_WIDTH, FIGURE_HEIGHT) for panel in panels]
 
 
 def criteria_bytes(criteria: tuple[Criterion, ...]) -> bytes:
