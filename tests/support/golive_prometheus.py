@@ -1,4 +1,4 @@
-"""A stand-in for Prometheus' HTTP API: answers the expressions of the criteria with values that a test sets."""
+"""A stand-in for Prometheus' HTTP API: answers expressions of the criteria with values that a test sets."""
 
 import json
 import re
@@ -32,7 +32,7 @@ class FakePrometheus:
 
 @contextmanager
 def fake_prometheus() -> Iterator[FakePrometheus]:
-    """Answer as long as the block lasts. tests/leads/adapters/test_prometheus_api.py compares with a real one."""
+    """Answer as long as the block lasts; tests/leads/adapters/test_prometheus_api.py asks a real one."""
     prometheus = FakePrometheus()
 
     class Answer(JsonHandler):

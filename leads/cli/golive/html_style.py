@@ -26,13 +26,14 @@ article { border: 1px solid var(--line); border-left: .3rem solid; border-radius
 article > p { color: var(--text) }
 .pass { color: var(--pass) } .fail { color: var(--fail) } .inconclusive { color: var(--inconclusive) }
 .waived { color: var(--waived) } .not_applicable { color: var(--not_applicable) }
-.figures { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)) }
+.figures { display: grid; gap: .75rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)) }
 figcaption { font-size: .875rem }
 figure { margin: 0; break-inside: avoid }
 figure svg { display: block; width: 100%; height: auto; border: 1px solid var(--line) }
 .records { padding-left: 1.5rem } .records li { margin: .35rem 0; overflow-wrap: anywhere }
 @media print { :root { color-scheme: light; --line: #0003; --text: #000; --page: #fff; --pass: #166534;
   --fail: #b91c1c; --inconclusive: #92400e; --waived: #1e40af; --not_applicable: #52525b }
-  body { font-size: 10pt } main { max-width: none; padding: 0 } h2 { break-after: avoid }
+  body { font-size: 10pt } main { max-width: none; padding: 0 } h2 { break-after: avoid; break-inside: avoid }
   .figures { grid-template-columns: 1fr 1fr } }
 """

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 SAMPLE = ROOT / "docs" / "go-live-report.html"
 WRITE = "WRITE_DOCS=1 scripts/test tests/leads/cli/test_golive_page.py"
 AXE = "axe-core@4.11.0"
-HOSTILE = '<script>alert(1)</script>"\'&\u202e'
+HOSTILE = "<script>alert(1)</script>\"'&\u202e"
 PHONE, DESKTOP = (390, 844), (1280, 900)
 needs_browser = pytest.mark.skipif(DRIVER is None, reason="needs chromium-driver")
 
