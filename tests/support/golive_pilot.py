@@ -43,9 +43,9 @@ WITH made AS (
 )
 SELECT id, substr(title, 7)::integer AS n INTO TEMPORARY pilot_ticket FROM made
 """
-RECONCILED = """
+RUNS = """
 INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)
-VALUES ('reconcile_daily', %(at)s, %(at)s, %(at)s + interval '4 minutes', 'succeeded', %(report)s)
+VALUES (%(name)s, %(at)s, %(at)s, %(at)s + interval '4 minutes', 'succeeded', %(report)s)
 """
 
 
@@ -69,8 +69,8 @@ class Pilot:
             cursor = session.execute(statement.encode(), params)
             return cursor.fetchall() if cursor.description else []
 
-    def seed(self) -> None:
-        """Fill the database with a week of leads, tickets and reconciliations."""
+    def seed(self, reconciled_days: int = DAYS) -> None:
+        """Fill the database with a week of leads and tickets, and the crons of these days."""
         window = {"since": self.since, "until": self.now, "leads": LEADS, "owner": HANH}
         with psycopg.connect(self.url, autocommit=True) as session:
             session.execute("ALTER TABLE pancake_webhook_event DISABLE TRIGGER USER")
@@ -81,10 +81,12 @@ class Pilot:
             )
             session.execute(TICKETS.encode(), window)
             session.execute(EVENTS.encode(), window)
-            for day in range(DAYS):
-                at = self.since + timedelta(days=day, hours=6)
+            for day in range(reconciled_days):
+                at = self.now - timedelta(days=day, hours=18)
                 day_report = {"day": f"{at:%Y-%m-%d}", "found_missing": [], "left_missing": []}
-                session.execute(RECONCILED.encode(), {"at": at, "report": Jsonb({"days": [day_report]})})
+                reports = {"reconcile_daily": {"days": [day_report]}, "check_connection": {"connections": []}}
+                for name, report in reports.items():
+                    session.execute(RUNS.encode(), {"name": name, "at": at, "report": Jsonb(report)})
             session.execute("UPDATE pancake_webhook_event SET replayed_at = created_at, replay_count = 1,"
                             " replayed_by = 'lan' WHERE record_id = 'pilot-1'")  # fmt: skip
             session.execute("ANALYZE")

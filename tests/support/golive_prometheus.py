@@ -10,12 +10,14 @@ from urllib.parse import parse_qs, urlsplit
 from tests.support.local_server import JsonHandler, serving
 
 HEALTHY: dict[str, list[str]] = {
-    'sum(prometheus_rule_group_rules{rule_group=~".+;pancake_crm_integration"})': ["17"],
+    'sum(prometheus_rule_group_rules{rule_group=~".+;pancake_crm_integration"})'
+    " or 0 * count(prometheus_build_info)": ["17"],
     "histogram_quantile(0.95, sum by (le) (rate(pancake_webhook_latency_seconds_bucket[$window])))": ["0.02"],
     "sum(increase(pancake_webhook_latency_seconds_count[$window]))": ["700"],
     'max(max_over_time(process_resident_memory_bytes{job="pancake_handlers"}[$window])) / 1048576': ["96"],
-    'sum(increase(pancake_log_messages_total{level="ERROR"}[$window]))': ["0"],
-    "count(pancake_webhook_requests_total)": ["3"],
+    'sum(increase(pancake_log_messages_total{level="error"}[$window]))'
+    ' or 0 * count(up{job="pancake_handlers"} == 1)': ["0"],
+    'count(pancake_webhook_requests_total) or 0 * count(up{job="pancake_handlers"} == 1)': ["3"],
     'min(up{job=~"pancake.*"})': ["1"],
     'min(up{job="pancake_handlers"})': ["1"],
 }
