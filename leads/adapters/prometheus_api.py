@@ -6,10 +6,13 @@ Source: https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queri
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import httpx
 
+from leads.adapters.tls import tls_context
 from leads.domain.errors import IntegrationError
+from leads.domain.reasons import connection_reason
 
 TIMEOUT_SECONDS = 10.0
 
@@ -20,12 +23,17 @@ class PrometheusUnavailable(IntegrationError):
     code = "prometheus_unavailable"
 
 
-class PrometheusApi:
-    """Context manager around the connection to one Prometheus."""
+class PrometheusRefused(PrometheusUnavailable):
+    """Prometheus answers that it cannot evaluate this expression."""
 
-    def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
+
+class PrometheusApi:
+    """Context manager around the connection to one Prometheus. Its URL may hold a user and a password."""
+
+    def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(timeout=TIMEOUT_SECONDS, transport=transport, trust_env=False)
+        self._name = f"Prometheus at {urlsplit(url).hostname}"
+        self._http = httpx.Client(timeout=TIMEOUT_SECONDS, verify=tls_context(), trust_env=False)
 
     def query(self, expression: str, at: datetime) -> list[float]:
         """Return the values of the series that the expression has at that time; NaN and infinity are kept.
@@ -36,13 +44,15 @@ class PrometheusApi:
         try:
             answer = self._http.get(f"{self.url}/api/v1/query", params=parameters)
             document: dict[str, Any] = answer.json()
-            if document.get("status") != "success":
-                raise PrometheusUnavailable(f"{self.url} refused the query: {document.get('error')}")
+            if document.get("status") == "error":
+                raise PrometheusRefused(f"{self._name} refused the query: {document.get('error')}")
             return [float(value) for value in _values(document["data"])]
-        except httpx.HTTPError as error:
-            raise PrometheusUnavailable(f"{self.url}: {type(error).__name__}: {error}") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise PrometheusUnavailable(
+                f"{self._name} does not answer: {connection_reason(error)}"
+            ) from error
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise PrometheusUnavailable(f"{self.url} does not answer as Prometheus does") from error
+            raise PrometheusUnavailable(f"{self._name} does not answer as Prometheus does") from error
 
     def __enter__(self) -> Self:
         return self

@@ -133,6 +133,10 @@ class OperatorSettings:
     handler_secret: str = field(repr=False)
     edge_status_url: str
     hasura_service_token: str = field(repr=False)
+    prometheus_url: str = field(repr=False)
+    """It may hold a user and a password."""
+    commit: str
+    """The commit that is installed; empty if it is unknown."""
 
 
 def read_operator_settings(
@@ -162,6 +166,8 @@ def read_operator_settings(
         handler_secret=values["HANDLER_SECRET"],
         edge_status_url=_base_url("EDGE_STATUS_URL", values["EDGE_STATUS_URL"], problems),
         hasura_service_token=values["HASURA_SERVICE_TOKEN"],
+        prometheus_url=_base_url("PROMETHEUS_URL", values["PROMETHEUS_URL"], problems),
+        commit=environment.get("COMMIT", "").strip(),
     )
     _check_urls(clear_text, settings.hasura_url, settings.pancake_api_hosts)
     clear_text.check_urls("HANDLERS_URL", "handlers", filter(_is_http, [settings.handlers_url]))

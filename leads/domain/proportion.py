@@ -28,7 +28,7 @@ def is_shown_below(bad: int, total: int, limit: float) -> bool:
     One-sided exact binomial test. Without any bad one it needs log(0.05) / log(1 - limit) cases: 598 for a
     limit of 0.5 %.
     """
-    if total == 0 or not 0 < limit < 1:
+    if not 0 < limit < 1 or bad >= total:
         return False
     probability = 0.0
     for count in range(bad + 1):
@@ -41,9 +41,17 @@ def is_shown_below(bad: int, total: int, limit: float) -> bool:
     return True
 
 
-def needed_without_bad(limit: float) -> int:
-    """Return how many cases without a bad one show that their share is below `limit`."""
-    total = int(log(SHOWN_AT) / log(1 - limit))
-    while not is_shown_below(0, total, limit):
-        total += 1
-    return total
+def needed_to_show(bad: int, limit: float) -> int:
+    """Return how many cases with no more than `bad` bad ones show that their share is below `limit`.
+
+    Raises ValueError for a limit that is not between 0 and 1.
+    """
+    if not 0 < limit < 1:
+        raise ValueError(f"{limit} is no limit of a share")
+    low, high = bad, max(bad, int(log(SHOWN_AT) / log(1 - limit)))
+    while not is_shown_below(bad, high, limit):
+        low, high = high, 2 * high + 1
+    while low + 1 < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_shown_below(bad, middle, limit) else (middle, high)
+    return high

@@ -21,6 +21,7 @@ SWITCHING = {
     "status/list_connections",
     "status/list_rosters",
     "metrics/count_source_events",
+    "golive/count_active_sources",
 }
 """Statements that show and turn the switches; they decide nothing by them."""
 

@@ -1,13 +1,36 @@
 """The verbs of `leads golive`."""
 
-from leads.cli.golive.deploy.command import deploy_command
+from leads.cli.golive.beginning import begin
+from leads.cli.golive.deploy.command import deploy_command as deploy
+from leads.cli.golive.gate import gate, list_criteria
+from leads.cli.golive.stating import attest, not_applicable, waive
 from leads.cli.output import examples, verb_group
 
 app = verb_group(
-    "The go-live checklist as commands: precheck, deploy, watch, gates, drills.",
-    "docs/go-live.md has each line of the checklist with the command that answers it.",
-    examples("golive deploy --plan", "golive precheck"),
+    "Check, record and sign the go-live, line by line of the checklist.",
+    "The criteria are data. docs/go-live.md shows which of them answers which line.",
+    examples("golive gate W1", "golive list --gate W1"),
 )
+app.command("list", epilog=examples("golive list", "golive list --gate W1 --json"))(list_criteria)
 app.command(
-    "deploy", epilog=examples("golive deploy --plan", "golive deploy", "golive deploy --rollback 9a")
-)(deploy_command)
+    "begin", epilog=examples("golive begin W1 --by 'Lan'", "golive begin W2 --by 'Lan' --since 2026-06-05")
+)(begin)
+app.command("gate", epilog=examples("golive gate W1", "golive gate W1 --at 2026-06-04T10:00 --json"))(gate)
+app.command(
+    "attest",
+    epilog=examples(
+        "golive attest G-1 --value 1 --evidence prd-signed.pdf --by 'Lan'",
+        "golive attest G-3 --evidence junit.xml --by 'Minh'",
+    ),
+)(attest)
+app.command(
+    "waive",
+    epilog=examples("golive waive G-10 --reason 'no answer' --until 2026-06-30 --by Hoa"),
+)(waive)
+app.command(
+    "not-applicable",
+    epilog=examples("golive not-applicable allowlist-W4 --reason 'no ranges' --by Hoa"),
+)(not_applicable)
+app.command("deploy", epilog=examples("golive deploy --plan", "golive deploy", "golive deploy --rollback 9a"))(
+    deploy
+)

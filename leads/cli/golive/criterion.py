@@ -45,21 +45,20 @@ class Window(StrEnum):
     WEEK = "week"
     WAVE = "wave"
     PILOT = "pilot"
-    BASELINE = "baseline"
-    """The week before the first wave began."""
 
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """One line of the checklist with its measurement.
+    """What is measured for lines of the checklist (`lines`, their ids), and the target.
 
     `query` is the name of a statement under sql/, a PromQL expression, a reader of evidence, or a probe, by
-    `source`. `value` is the column of a statement; `samples` are the columns whose sum is the number of cases,
-    of which `min_samples` are needed. A share names those of its `good` or of its `bad` cases.
+    `source`. `value` is the column of a statement; `samples` are the columns whose sum is the number of
+    cases, of which `min_samples` are needed. A share names the columns of its `good` or of its `bad` cases.
+    `range` are the lowest and the highest value that a person can attest.
     """
 
     id: str
-    line: str
+    lines: tuple[str, ...]
     title_vi: str
     title_en: str
     part: Part
@@ -80,6 +79,7 @@ class Criterion:
     max_age: timedelta | None = None
     same_commit: bool = False
     runbook: str = ""
+    range: tuple[float, float] | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
 
     def is_met_by(self, value: float) -> bool:

@@ -1,13 +1,22 @@
-"""Evaluate a gate of a wave: every criterion that it needs, and the gate before it."""
+"""Evaluate a gate of a wave, or a part of the checklist: every criterion that it needs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from leads.cli.golive.criterion import WAVES, Criterion, Part
-from leads.cli.golive.judgement import Exemption, Judgement, Outcome, judge
+from leads.cli.golive.judgement import Exemption, Judgement, Outcome, Why, judge
 from leads.cli.golive.measuring import Probe, Sources, measure
 from leads.cli.golive.records import Kind, Record, newest
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The gate of the wave before: whether it was open when the wave began, and what is known of that."""
+
+    wave: str
+    outcome: Outcome
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,70 +25,72 @@ class Evaluation:
 
     subject: str
     at: datetime
+    commit: str
     judgements: tuple[Judgement, ...]
-    before: "Evaluation | None" = None
-    """The gate that must be open before this one."""
+    before: Before | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether all of it, and the gate before it, is pass, waived or not applicable."""
-        return not any(each.is_open for each in self.judgements) and (
-            self.before is None or self.before.is_open
-        )
+        is_before_open = self.before is None or self.before.outcome is Outcome.PASS
+        return is_before_open and not any(each.is_blocking for each in self.judgements)
+
+    @property
+    def is_unreachable(self) -> bool:
+        """Whether only services that do not answer keep the gate closed."""
+        blocking = [each for each in self.judgements if each.is_blocking]
+        is_before_open = self.before is None or self.before.outcome is Outcome.PASS
+        return is_before_open and bool(blocking) and all(each.why is Why.SOURCE_DOWN for each in blocking)
 
     def count(self, outcome: Outcome) -> int:
         """Return how many criteria have this outcome."""
         return sum(each.outcome is outcome for each in self.judgements)
 
 
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What an evaluation reads: the sources, the records of people, the installed commit, the probes."""
+
+    sources: Sources
+    records: tuple[Record, ...]
+    commit: str
+    probes: Mapping[str, Probe]
+
+
 def evaluate(
-    subject: str, criteria: Sequence[Criterion], sources: Sources, records: tuple[Record, ...],
-    at: datetime, probes: Mapping[str, Probe], wave: str | None = None, commit: str = "",
-) -> Evaluation:  # fmt: skip
-    """Measure and judge each of the criteria."""
-    judgements = tuple(
-        judge(
-            criterion, measure(criterion, sources, records, at, wave, probes), at, commit,
-            exemption_of(criterion, records, at),
-        )
-        for criterion in criteria
-    )  # fmt: skip
-    return Evaluation(subject, at, judgements)
+    subject: str, criteria: Sequence[Criterion], inputs: Inputs, at: datetime, wave: str | None = None
+) -> Evaluation:
+    """Measure and judge each of the criteria at `at`; `wave` is that of the window `wave`."""
+    judgements = []
+    for criterion in criteria:
+        measured = measure(criterion, inputs.sources, inputs.records, at, wave, inputs.probes)
+        exemption = exemption_of(criterion, inputs.records, at)
+        judgements.append(judge(criterion, measured, at, inputs.commit, exemption))
+    return Evaluation(subject, at, inputs.commit, tuple(judgements))
 
 
 def evaluate_gate(
-    wave: str, criteria: Sequence[Criterion], sources: Sources, records: tuple[Record, ...], at: datetime,
-    probes: Mapping[str, Probe], commit: str = "",
-) -> Evaluation:  # fmt: skip
-    """Evaluate the gate of a wave, with those of the waves before it."""
-    before = None
-    for each in WAVES[: WAVES.index(wave) + 1]:
-        needed = [criterion for criterion in criteria if each in criterion.waves]
-        found = evaluate(each, needed, sources, records, _end(each, wave, at, records), probes, each, commit)
-        before = Evaluation(each, found.at, found.judgements, before)
-    assert before is not None
-    return before
-
-
-def _end(wave: str, asked: str, at: datetime, records: tuple[Record, ...]) -> datetime:
-    """A wave that is over is judged by its own time: until the next one began."""
-    if wave == asked:
-        return at
-    following = newest(records, Kind.BEGIN, WAVES[WAVES.index(wave) + 1], at)
-    return following.at if following else at
+    wave: str, criteria: Sequence[Criterion], inputs: Inputs, at: datetime, before: Before | None
+) -> Evaluation:
+    """Evaluate the gate of a wave; `before` is what `gate_before` says."""
+    needed = [criterion for criterion in criteria if wave in criterion.waves]
+    found = evaluate(wave, needed, inputs, at, wave)
+    return Evaluation(wave, at, inputs.commit, found.judgements, before)
 
 
 def exemption_of(criterion: Criterion, records: tuple[Record, ...], at: datetime) -> Exemption | None:
     """Return the newest waiver of a criterion, or the statement that it does not apply."""
-    found = [
-        record for kind in (Kind.WAIVE, Kind.NOT_APPLICABLE)
-        if (record := newest(records, kind, criterion.id, at))
-    ]  # fmt: skip
+    kinds = {Kind.WAIVE: Outcome.WAIVED, Kind.NOT_APPLICABLE: Outcome.NOT_APPLICABLE}
+    found = [record for kind in kinds if (record := newest(records, kind, criterion.id, at))]
     if not found:
         return None
-    record = max(found, key=lambda each: each.number)
-    outcome = Outcome.WAIVED if record.kind is Kind.WAIVE else Outcome.NOT_APPLICABLE
-    return Exemption(outcome, record.reason, record.by, record.until)
+    stated = max(found, key=lambda each: each.number).statement
+    return Exemption(kinds[stated.kind], stated.reason, stated.by, stated.until)
+
+
+def wave_before(wave: str) -> str | None:
+    """Return the wave before; None for the first."""
+    return WAVES[WAVES.index(wave) - 1] if wave != WAVES[0] else None
 
 
 def criteria_of(part: Part, criteria: Sequence[Criterion]) -> list[Criterion]:

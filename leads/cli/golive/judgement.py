@@ -1,12 +1,16 @@
-"""Judge a measurement by its criterion. Nothing is coerced: what is no number is inconclusive, never a pass."""
+"""Judge a measurement by its criterion. What is no number is inconclusive, never a pass."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from math import isfinite
 
 from leads.cli.golive.criterion import Criterion
-from leads.domain.proportion import is_shown_below, needed_without_bad, wilson_interval
+from leads.domain.proportion import is_shown_below, needed_to_show, wilson_interval
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""Evidence may be dated so much after the evaluation: two machines' clocks differ."""
+SHORTEST_COMMIT = 7
 
 
 class Outcome(StrEnum):
@@ -19,7 +23,7 @@ class Outcome(StrEnum):
     NOT_APPLICABLE = "not_applicable"
 
 
-OPEN = frozenset({Outcome.FAIL, Outcome.INCONCLUSIVE})
+BLOCKING = frozenset({Outcome.FAIL, Outcome.INCONCLUSIVE})
 """The outcomes with which a gate stays closed."""
 
 
@@ -34,8 +38,9 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a source said. `problem` is in words, for a source that could not be asked (`why`).
+    """What a source said of the time from `since` to `until`.
 
+    `problem` says in words why it said nothing (`why`). `total` cases were counted, of which `bad` were bad.
     `measured_at` is the time of evidence that was made earlier; `commit` that on which it was made.
     """
 
@@ -47,6 +52,8 @@ class Measurement:
     why: Why | None = None
     problem: str = ""
     details: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,11 @@ class Exemption:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The outcome of one criterion. `interval` and `is_shown` are those of a share."""
+    """The outcome of one criterion.
+
+    Of a share also Wilson's 95 % `interval`, whether the target `is_shown` to be met, not only met by chance,
+    and how many cases are `needed` to show it, if none of the further ones is bad.
+    """
 
     criterion: Criterion
     outcome: Outcome
@@ -74,58 +85,74 @@ class Judgement:
     exemption: Exemption | None = None
 
     @property
-    def is_open(self) -> bool:
+    def is_blocking(self) -> bool:
         """Whether this keeps a gate closed."""
-        return self.outcome in OPEN
+        return self.outcome in BLOCKING
 
 
 def judge(
-    criterion: Criterion, measured: Measurement, at: datetime, commit: str = "",
-    exemption: Exemption | None = None,
-) -> Judgement:  # fmt: skip
+    criterion: Criterion, measured: Measurement, at: datetime, commit: str, exemption: Exemption | None = None
+) -> Judgement:
     """Judge what was measured at `at`, on the installed `commit` (empty: unknown).
 
     An exemption counts only for what did not pass, and a waiver only until its end.
     """
     judgement = _judge(criterion, measured, at, commit)
-    if exemption is None or not judgement.is_open or (exemption.until and exemption.until < at):
+    if exemption is None or not judgement.is_blocking or (exemption.until and exemption.until <= at):
         return judgement
-    return Judgement(
-        criterion, exemption.outcome, measured, judgement.why, judgement.reason, judgement.interval,
-        judgement.is_shown, judgement.needed, exemption,
-    )  # fmt: skip
+    return replace(judgement, outcome=exemption.outcome, exemption=exemption)
 
 
 def _judge(criterion: Criterion, measured: Measurement, at: datetime, commit: str) -> Judgement:
-    def inconclusive(why: Why, reason: str) -> Judgement:
-        return Judgement(criterion, Outcome.INCONCLUSIVE, measured, why, reason)
-
     if measured.why is not None:
-        return inconclusive(measured.why, measured.problem)
-    if measured.value is None or not isfinite(measured.value):
-        return inconclusive(Why.NO_DATA, measured.problem or "There is no value.")
-    if criterion.min_samples and (measured.total is None or measured.total < criterion.min_samples):
-        found = 0 if measured.total is None else measured.total
-        return inconclusive(Why.TOO_FEW, f"{found} cases; at least {criterion.min_samples} are needed.")
+        why: tuple[Why, str] | None = (measured.why, measured.problem)
+    elif measured.value is None or not isfinite(measured.value):
+        why = Why.NO_DATA, measured.problem or "There is no value."
+    else:
+        why = _too_few(criterion, measured) or _stale(criterion, measured, at, commit)
+    if why is not None:
+        return Judgement(criterion, Outcome.INCONCLUSIVE, measured, *why)
+    assert measured.value is not None
+    is_met = criterion.is_met_by(measured.value)
+    judgement = Judgement(criterion, Outcome.PASS if is_met else Outcome.FAIL, measured)
+    return _with_interval(judgement, criterion.bad_limit, measured.total, measured.bad)
+
+
+def _too_few(criterion: Criterion, measured: Measurement) -> tuple[Why, str] | None:
+    found = measured.total or 0
+    if found >= criterion.min_samples:
+        return None
+    return Why.TOO_FEW, f"{found} cases; at least {criterion.min_samples} are needed."
+
+
+def _stale(criterion: Criterion, measured: Measurement, at: datetime, commit: str) -> tuple[Why, str] | None:
+    if measured.measured_at and measured.measured_at > at + CLOCK_TOLERANCE:
+        return Why.STALE, f"It is dated {measured.measured_at:%Y-%m-%d %H:%M}, after the evaluation."
     if criterion.max_age and measured.measured_at and at - measured.measured_at > criterion.max_age:
-        days = (at - measured.measured_at).total_seconds() / 86_400
-        allowed = criterion.max_age.total_seconds() / 86_400
-        return inconclusive(Why.STALE, f"It is {days:.1f} days old; at most {allowed:g} are allowed.")
-    if criterion.same_commit and commit and measured.commit != commit:
+        days, allowed = (
+            age.total_seconds() / 86_400 for age in (at - measured.measured_at, criterion.max_age)
+        )
+        return Why.STALE, f"It is {days:.1f} days old; at most {allowed:g} are allowed."
+    if not criterion.same_commit:
+        return None
+    if len(commit) < SHORTEST_COMMIT:
+        return Why.STALE, "The installed commit is unknown: set COMMIT to it."
+    if len(measured.commit) < SHORTEST_COMMIT or not (
+        measured.commit.startswith(commit) or commit.startswith(measured.commit)
+    ):
         made_on = measured.commit[:12] or "an unknown commit"
-        return inconclusive(Why.STALE, f"It was made on {made_on}, installed is {commit[:12]}.")
-    outcome = Outcome.PASS if criterion.is_met_by(measured.value) else Outcome.FAIL
-    return _with_interval(criterion, measured, outcome)
+        return Why.STALE, f"It was made on {made_on}, installed is {commit[:12]}."
+    return None
 
 
-def _with_interval(criterion: Criterion, measured: Measurement, outcome: Outcome) -> Judgement:
-    limit, total, bad = criterion.bad_limit, measured.total, measured.bad
+def _with_interval(
+    judgement: Judgement, limit: float | None, total: int | None, bad: int | None
+) -> Judgement:
     if limit is None or not total or bad is None:
-        return Judgement(criterion, outcome, measured)
-    is_upward = criterion.operator in (">=", ">")
-    interval = wilson_interval(total - bad if is_upward else bad, total)
-    is_shown = is_shown_below(bad, total, limit) if 0 < limit < 1 else None
-    needed = needed_without_bad(limit) if is_shown is False else None
-    return Judgement(
-        criterion, outcome, measured, interval=interval, is_shown=is_shown, needed=needed
-    )
+        return judgement
+    is_upward = judgement.criterion.operator in (">=", ">")
+    judgement = replace(judgement, interval=wilson_interval(total - bad if is_upward else bad, total))
+    if judgement.outcome is not Outcome.PASS or not 0 < limit < 1:
+        return judgement
+    is_shown = is_shown_below(bad, total, limit)
+    return replace(judgement, is_shown=is_shown, needed=None if is_shown else needed_to_show(bad, limit))

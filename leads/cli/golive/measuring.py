@@ -2,22 +2,25 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from math import isfinite
 from types import TracebackType
 from typing import Any, Self
 
-from leads.adapters.db_session import DatabaseError, DbSession, LoginRefused, open_session
-from leads.adapters.prometheus_api import PrometheusApi, PrometheusUnavailable
-from leads.adapters.queries import QUERIES
+from leads.adapters.db_session import DatabaseError, DbSession, LoginRefused, is_lost, open_session
+from leads.adapters.prometheus_api import PrometheusApi, PrometheusRefused
 from leads.cli.golive.criterion import Criterion, Source
 from leads.cli.golive.evidence import EvidenceError, read_evidence_file
 from leads.cli.golive.judgement import Measurement, Why
 from leads.cli.golive.records import Kind, Record, Records, RecordsError, newest
+from leads.cli.golive.statements import knows_the_past, read_row
 from leads.cli.golive.windows import Period, WaveNotBegun, period_of
 from leads.domain.errors import DatabaseUnavailable, IntegrationError
 
 STATEMENT_TIMEOUT = "30s"
+PRESENT = timedelta(minutes=15)
+"""An evaluation at a time not longer ago than this is one of the present."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +48,35 @@ class Sources:
         self.places = places
         self.records = records
         self._open = ExitStack()
-        self._down: dict[str, str] = {}
+        self._down: dict[Source, str] = {}
         self._database: DbSession | None = None
         self._prometheus: PrometheusApi | None = None
 
     def database(self) -> DbSession:
         """Return a session that can only read, with a statement timeout. Raises SourceDown."""
+        self._check(Source.SQL)
         if self._database is None:
-            self._database = self._opened("database", self._open_database)
+            self._database = self._open_database()
         return self._database
 
     def prometheus(self) -> PrometheusApi:
-        """Raises SourceDown if PROMETHEUS_URL is not set."""
+        """Return the API of PROMETHEUS_URL. Raises SourceDown if it is not set or did not answer before."""
+        self._check(Source.PROMQL)
         if self._prometheus is None:
-            self._prometheus = self._opened("prometheus", self._open_prometheus)
+            self._prometheus = self._open_prometheus()
         return self._prometheus
 
-    def _opened(self, name: str, opening: Callable[[], Any]) -> Any:
-        if name in self._down:
-            raise SourceDown(self._down[name])
-        try:
-            return opening()
-        except SourceDown as error:
-            self._down[name] = str(error)
-            raise
+    def note(self, source: Source, error: Exception) -> None:
+        """Note that a source cannot be asked again; one that only refused a question can."""
+        is_refusal = isinstance(error, PrometheusRefused) or (
+            isinstance(error, DatabaseError) and not is_lost(error)
+        )
+        if not is_refusal:
+            self._down[source] = first_line(error)
+
+    def _check(self, source: Source) -> None:
+        if source in self._down:
+            raise SourceDown(self._down[source])
 
     def _open_database(self) -> DbSession:
         if not self.places.database_url:
@@ -96,7 +104,7 @@ class Sources:
 
 
 Probe = Callable[[Sources, Criterion], Measurement]
-"""A measurement of its own code, for the sources `engine` and `command`. Raises SourceDown."""
+"""A measurement by a program, for the sources `engine` and `command`. Raises SourceDown."""
 
 
 def measure(
@@ -107,6 +115,9 @@ def measure(
     try:
         if criterion.source in (Source.PERSON, Source.FILE):
             return _attested(criterion, sources.records, records, at)
+        if not _can_be_asked(criterion, at):
+            problem = f"Its source tells the present only, not {at:%Y-%m-%d %H:%M} UTC."
+            return Measurement(why=Why.NO_DATA, problem=problem)
         period = period_of(criterion, wave, at, records)
         if criterion.source is Source.SQL:
             return _from_sql(criterion, sources.database(), period)
@@ -114,11 +125,17 @@ def measure(
             return _from_prometheus(criterion, sources.prometheus(), period)
         return probes[criterion.query](sources, criterion)
     except WaveNotBegun as error:
-        return Measurement(why=Why.NO_DATA, problem=f"{error} has no beginning: leads golive begin {error}")
-    except SourceDown as error:
-        return Measurement(why=Why.SOURCE_DOWN, problem=str(error))
-    except (DatabaseError, IntegrationError) as error:
+        problem = f"Wave {error} has not begun: leads golive begin {error} --by NAME"
+        return Measurement(why=Why.NO_DATA, problem=problem)
+    except (SourceDown, DatabaseError, IntegrationError) as error:
+        sources.note(criterion.source, error)
         return Measurement(why=Why.SOURCE_DOWN, problem=first_line(error))
+
+
+def _can_be_asked(criterion: Criterion, at: datetime) -> bool:
+    if datetime.now(UTC) - at <= PRESENT or criterion.source is Source.PROMQL:
+        return True
+    return criterion.source is Source.SQL and knows_the_past(criterion.query)
 
 
 def first_line(error: Exception) -> str:
@@ -127,9 +144,8 @@ def first_line(error: Exception) -> str:
 
 
 def _from_sql(criterion: Criterion, session: DbSession, period: Period) -> Measurement:
-    row = session.execute(
-        QUERIES[criterion.query], {"from": period.start, "to": period.end, **criterion.parameters}
-    ).fetchone()
+    parameters = {"from": period.start, "to": period.end, **criterion.parameters}
+    row = read_row(session, criterion.query, parameters)
     if row is None:
         return Measurement(why=Why.NO_DATA, problem="The statement returned no row.")
     value, total = row[criterion.value], _sum(row, criterion.samples)
@@ -139,6 +155,8 @@ def _from_sql(criterion: Criterion, session: DbSession, period: Period) -> Measu
         total=total,
         bad=total - good if total is not None and good is not None else bad,
         details=str(row.get("details") or ""),
+        since=period.start,
+        until=period.end,
     )
 
 
@@ -148,14 +166,11 @@ def _sum(row: Mapping[str, Any], columns: tuple[str, ...]) -> int | None:
 
 def _from_prometheus(criterion: Criterion, prometheus: PrometheusApi, period: Period) -> Measurement:
     expression = criterion.query.replace("$window", f"{period.seconds}s")
-    try:
-        values = prometheus.query(expression, period.end)
-        samples = _samples(criterion, prometheus, period)
-    except PrometheusUnavailable as error:
-        return Measurement(why=Why.SOURCE_DOWN, problem=str(error))
+    values = prometheus.query(expression, period.end)
+    samples = _samples(criterion, prometheus, period)
     if len(values) != 1:
         return Measurement(why=Why.NO_DATA, problem=f"The query has {len(values)} series; it needs one.")
-    return Measurement(value=values[0], total=samples)
+    return Measurement(value=values[0], total=samples, since=period.start, until=period.end)
 
 
 def _samples(criterion: Criterion, prometheus: PrometheusApi, period: Period) -> int | None:
@@ -164,24 +179,24 @@ def _samples(criterion: Criterion, prometheus: PrometheusApi, period: Period) ->
         return None
     expression = criterion.parameters["samples"].replace("$window", f"{period.seconds}s")
     values = prometheus.query(expression, period.end)
-    return int(values[0]) if len(values) == 1 and values[0] == values[0] else 0
+    return int(values[0]) if len(values) == 1 and isfinite(values[0]) else 0
 
 
-def _attested(
-    criterion: Criterion, files: Records, records: tuple[Record, ...], at: datetime
-) -> Measurement:
+def _attested(criterion: Criterion, files: Records, records: tuple[Record, ...], at: datetime) -> Measurement:
     record = newest(records, Kind.ATTEST, criterion.id, at)
     if record is None:
-        how = f"leads golive attest {criterion.id}"
-        return Measurement(why=Why.NO_DATA, problem=f"Nobody attested it yet: {how}")
-    details = f"by {record.by}, {record.at:%Y-%m-%d}"
+        problem = f"Not attested yet: leads golive attest {criterion.id}"
+        return Measurement(why=Why.NO_DATA, problem=problem)
+    stated = record.statement
+    details = f"by {stated.by}, {stated.at:%Y-%m-%d}"
     if criterion.source is Source.PERSON:
-        return Measurement(record.value, total=record.cases, measured_at=record.at, details=details)
+        return Measurement(stated.value, total=stated.cases, measured_at=stated.at, details=details)
     try:
         found = read_evidence_file(criterion, files.read_evidence(record.evidence[0]))
     except (RecordsError, EvidenceError) as error:
         return Measurement(why=Why.NO_DATA, problem=str(error))
-    return Measurement(
-        found.value, found.total, found.bad, found.measured_at or record.at, found.commit,
+    return replace(
+        found,
+        measured_at=found.measured_at or stated.at,
         details=", ".join(filter(None, [details, found.details])),
-    )  # fmt: skip
+    )

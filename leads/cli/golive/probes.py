@@ -27,9 +27,9 @@ SMALL_TABLE_ROWS = 10_000
 OUR_NIGHTLY_MINUTE = 19 * 60
 NEAR_MINUTES = 15
 EXAMPLES: Mapping[str, Mapping[str, object]] = {
-    "golive/lookup_account": {"phone": "+84900000000"},
-    "golive/lookup_events_of_phone": {"phone": "+84900000000"},
-    "golive/lookup_event": {
+    "golive/find_account": {"phone": "+84900000000"},
+    "golive/find_events_of_phone": {"phone": "+84900000000"},
+    "golive/find_event": {
         "record_id": "golive", "modified_on": datetime(2026, 1, 1, tzinfo=UTC), "payload_hash": b"\0" * 32,
     },
 }  # fmt: skip

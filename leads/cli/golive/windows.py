@@ -27,9 +27,7 @@ class WaveNotBegun(Exception):
     """The window begins with a wave that has no record of its beginning; the text names the wave."""
 
 
-def period_of(
-    criterion: Criterion, wave: str | None, at: datetime, records: tuple[Record, ...]
-) -> Period:
+def period_of(criterion: Criterion, wave: str | None, at: datetime, records: tuple[Record, ...]) -> Period:
     """Return the window of a criterion up to `at`. Raises WaveNotBegun."""
     window = criterion.window
     if window is Window.NONE:
@@ -37,8 +35,6 @@ def period_of(
     if length := LENGTHS.get(window):
         return Period(at - length, at)
     begun = beginning(wave if window is Window.WAVE and wave else "W1", at, records)
-    if window is Window.BASELINE:
-        return Period(begun - LENGTHS[Window.WEEK], begun)
     return Period(begun, at)
 
 
@@ -47,4 +43,4 @@ def beginning(wave: str, at: datetime, records: tuple[Record, ...]) -> datetime:
     record = newest(records, Kind.BEGIN, wave, at)
     if record is None:
         raise WaveNotBegun(wave)
-    return record.at
+    return record.holds_at

@@ -61,6 +61,7 @@ def test_the_verbs_are_those_of_the_operators() -> None:
         "config",
         "edge-spool",
         "tickets",
+        "golive",
     ]
 
 
@@ -73,7 +74,7 @@ def test_a_verb_has_a_module_a_test_and_a_heading_of_its_name(verb: str) -> None
 
 
 def test_every_module_is_a_verb_or_shared_by_all() -> None:
-    shared = {"__init__", "__main__", "changes", "exit_codes", "failures", "output", "probes"}
+    shared = {"__init__", "__main__", "changes", "exit_codes", "failures", "output", "plot", "probes"}
     found = {path.stem for path in (ROOT / "leads" / "cli").iterdir() if path.stem != "__pycache__"}
     assert found == shared | {module(verb) for verb in VERBS}
 
