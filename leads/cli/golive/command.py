@@ -3,7 +3,9 @@
 from leads.cli.golive.beginning import begin
 from leads.cli.golive.deploy.command import deploy_command as deploy
 from leads.cli.golive.gate import gate, list_criteria
+from leads.cli.golive.precheck.command import precheck
 from leads.cli.golive.stating import attest, not_applicable, waive
+from leads.cli.golive.watching import day0, watch
 from leads.cli.output import examples, verb_group
 
 app = verb_group(
@@ -31,6 +33,11 @@ app.command(
     "not-applicable",
     epilog=examples("golive not-applicable allowlist-W4 --reason 'no ranges' --by Hoa"),
 )(not_applicable)
-app.command("deploy", epilog=examples("golive deploy --plan", "golive deploy", "golive deploy --rollback 9a"))(
-    deploy
+app.command(
+    "deploy", epilog=examples("golive deploy --plan", "golive deploy", "golive deploy --rollback 9a")
+)(deploy)
+app.command("precheck", epilog=examples("golive precheck", "golive precheck engine metadata --json"))(
+    precheck
 )
+app.command("day0", epilog=examples("golive day0"))(day0)
+app.command("watch", epilog=examples("golive watch", "golive watch --json"))(watch)

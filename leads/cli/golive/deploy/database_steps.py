@@ -8,7 +8,7 @@ from pathlib import Path
 from leads.adapters.pg_programs import PgProgramFailed, dump_tables, list_dumped_tables
 from leads.cli.golive.deploy import checks
 from leads.cli.golive.deploy.actions import function, sql_file, verb
-from leads.cli.golive.deploy.journal import sha256_of
+from leads.cli.golive.deploy.journal import Journal, sha256_of
 from leads.cli.golive.deploy.site import CLONE, Site
 from leads.cli.golive.deploy.step import Action, Found, State, Step
 
@@ -82,12 +82,22 @@ def take_snapshot(
 
 def _check_snapshot(site: Site) -> Found:
     """The file has to be there with the digest that the journal names."""
-    noted = [entry for entry in site.journal.entries() if entry.get("event") == "snapshot"]
-    for entry in noted:
-        path = site.folder / str(entry.get("file"))
-        if entry.get("when") == "before" and path.is_file() and sha256_of(path) == entry.get("sha256"):
-            return Found(State.DONE, f"{path}, of {str(entry['at'])[:16]}")
-    return Found(State.ABSENT, "there is no snapshot with the digest that the journal names")
+    found = newest_snapshot(site.folder)
+    if found is None:
+        return Found(State.ABSENT, "there is no snapshot with the digest that the journal names")
+    path, at = found
+    return Found(State.DONE, f"{path}, of {at:%Y-%m-%d %H:%M} UTC")
+
+
+def newest_snapshot(folder: Path) -> tuple[Path, datetime] | None:
+    """Return the newest snapshot from before the deployment that is there as the journal notes it."""
+    found = None
+    for entry in Journal(folder, "", "").entries():
+        if entry["event"] == "snapshot" and entry.get("when") == "before":
+            path = folder / str(entry["file"])
+            if path.is_file() and sha256_of(path) == entry["sha256"]:
+                found = path, datetime.fromisoformat(entry["at"])
+    return found
 
 
 def _file(site: Site, version: str, name: str) -> Action:

@@ -54,6 +54,14 @@ class PlanFile:
     roster: str = ""
     """A staff role whose active members join the default roster in step 14."""
 
+    engine_manifest: str = ""
+    """The file with the engine's Deployment or compose service, which `golive precheck` reads."""
+
+    staging_url: str = ""
+    """The engine of staging, whose metadata has to equal production's."""
+
+    handler_processes: int = 1
+
     tell: tuple[str, ...] = ()
     """The command that tells people of a rollback: it gets channel, audience and text as arguments."""
 
@@ -87,6 +95,9 @@ def _read(document: Mapping[str, Any]) -> PlanFile:
         pancake=Pancake(**pancake) if pancake else None,
         source=str(document.get("source") or ""),
         roster=str(document.get("roster") or ""),
+        engine_manifest=str(document.get("engine_manifest") or ""),
+        staging_url=str(document.get("staging_url") or ""),
+        handler_processes=int(document.get("handler_processes") or 1),
         tell=tuple(shlex.split(str(document.get("tell") or ""))),
     )
 
