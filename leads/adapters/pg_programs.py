@@ -34,6 +34,20 @@ def dump_tables(database_url: str, tables: tuple[str, ...], path: Path, programs
     partial.rename(path)
 
 
+def restore_rows(database_url: str, path: Path, programs: Path | None = None) -> None:
+    """Bring the rows of a dump into its tables, which are there and empty, in one transaction.
+
+    Triggers are off meanwhile, which only a superuser may do. Raises PgProgramFailed.
+    """
+    arguments = ["--data-only", "--disable-triggers", "--single-transaction", "--no-password"]
+    _run(
+        "pg_restore",
+        [*arguments, "--dbname", _without_password(database_url), str(path)],
+        database_url,
+        programs,
+    )
+
+
 def list_dumped_tables(path: Path, programs: Path | None = None) -> set[str]:
     """Return the tables, `schema.table`, of which a dump holds the rows. Raises PgProgramFailed."""
     listing = _run("pg_restore", ["--list", str(path)], "", programs)

@@ -2,6 +2,7 @@
 
 from leads.cli.golive.beginning import begin
 from leads.cli.golive.deploy.command import deploy_command as deploy
+from leads.cli.golive.drill.command import drill
 from leads.cli.golive.gate import gate, list_criteria
 from leads.cli.golive.precheck.command import precheck
 from leads.cli.golive.stating import attest, not_applicable, waive
@@ -41,3 +42,4 @@ app.command("precheck", epilog=examples("golive precheck", "golive precheck engi
 )
 app.command("day0", epilog=examples("golive day0"))(day0)
 app.command("watch", epilog=examples("golive watch", "golive watch --json"))(watch)
+app.command("drill", epilog=examples("golive drill tier1 --database diva_staging"))(drill)

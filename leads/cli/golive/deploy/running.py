@@ -47,7 +47,7 @@ def deploy(site: Site, until: str | None = None) -> list[Outcome]:
         say(f"The last run was stopped in step {stopped_in} at {at:%Y-%m-%d %H:%M:%S} UTC.")
     outcomes: list[Outcome] = []
     for step in all_steps():
-        outcomes.append(_forward(site, step))
+        outcomes.append(bring_forward(site, step))
         if outcomes[-1].stops or step.id == until:
             break
     return outcomes
@@ -63,10 +63,10 @@ def roll_back(site: Site, to: str, confirmed: Sequence[str] = ()) -> list[Outcom
     for step in reversed(wanted):
         if not is_saved and step.id in of_database:
             # The metadata is gone, the schema is next: what the migrations drop is kept in a file.
-            if not _act(site, step, take_snapshot(site, "before-rollback", OF_DIVA, OURS)):
+            if not act(site, step, take_snapshot(site, "before-rollback", OF_DIVA, OURS)):
                 return [*outcomes, _said(Outcome(step, "failed", "Nothing of the schema was undone."))]
             is_saved = True
-        outcomes.append(_back(site, step, is_confirmed=step.id in confirmed))
+        outcomes.append(take_back(site, step, is_confirmed=step.id in confirmed))
         if outcomes[-1].stops:
             break
     return outcomes
@@ -81,7 +81,7 @@ def _look(site: Site) -> list[tuple[Step, Found]]:
     return [(step, _check(site, step)) for step in all_steps()]
 
 
-def _forward(site: Site, step: Step) -> Outcome:
+def bring_forward(site: Site, step: Step) -> Outcome:
     say(f"{step.id}  {step.title}")
     found = _check(site, step)
     site.journal.write("check", step.id, state=found.state.value, text=found.text)
@@ -91,7 +91,7 @@ def _forward(site: Site, step: Step) -> Outcome:
     if not actions:
         return _said(_wait_for_person(site, step, found))
     for action in actions:
-        if not _act(site, step, action):
+        if not act(site, step, action):
             return _said(Outcome(step, "failed", f"{' '.join(action.argv[:3])} failed. {step.fix}"))
     found = _wait_until(site, step, State.DONE)
     site.journal.write("verify", step.id, state=found.state.value, text=found.text)
@@ -111,7 +111,7 @@ def _wait_for_person(site: Site, step: Step, found: Found) -> Outcome:
     return Outcome(step, "waiting", f"{found.text}. {step.do_by_hand or step.fix}")
 
 
-def _back(site: Site, step: Step, *, is_confirmed: bool) -> Outcome:
+def take_back(site: Site, step: Step, *, is_confirmed: bool) -> Outcome:
     say(f"{step.id}  {step.title}")
     found = _check(site, step)
     site.journal.write("check", step.id, state=found.state.value, text=found.text)
@@ -126,7 +126,7 @@ def _back(site: Site, step: Step, *, is_confirmed: bool) -> Outcome:
             return _said(_undone(site, step, "undone", f"confirmed by {site.journal.by}"))
         return _said(Outcome(step, "waiting", step.undo_by_hand))
     for action in actions:
-        if not _act(site, step, action):
+        if not act(site, step, action):
             text = f"{' '.join(action.argv[:3])} failed. docs/runbook/rollback.md"
             return _said(Outcome(step, "failed", text))
     if step.has_other_undo:
@@ -147,7 +147,7 @@ def _said(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _act(site: Site, step: Step, action: Action) -> bool:
+def act(site: Site, step: Step, action: Action) -> bool:
     """Run an action between two entries of the journal; say whether it ended with 0."""
     say(f"  $ {' '.join(action.argv)}")
     site.journal.write("begin", step.id, argv=list(action.argv))
