@@ -3,6 +3,7 @@
 Source: https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries
 """
 
+import re
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +16,10 @@ from leads.domain.errors import IntegrationError
 from leads.domain.reasons import connection_reason
 
 TIMEOUT_SECONDS = 10.0
+DAYS_OF_UNIT = {
+    "y": 365.0, "w": 7.0, "d": 1.0, "h": 1 / 24, "m": 1 / 1440, "s": 1 / 86_400, "ms": 1 / 86_400_000,
+}  # fmt: skip
+"""The units of a duration in Prometheus, for example 15d or 1d12h."""
 
 
 class PrometheusUnavailable(IntegrationError):
@@ -53,6 +58,25 @@ class PrometheusApi:
             ) from error
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise PrometheusUnavailable(f"{self._name} does not answer as Prometheus does") from error
+
+    def retention_days(self) -> float | None:
+        """Return how long samples are kept (`GET /api/v1/status/flags`); None if only their size is limited.
+
+        Raises PrometheusUnavailable.
+        """
+        try:
+            answer = self._http.get(f"{self.url}/api/v1/status/flags")
+            flags: dict[str, str] = answer.json()["data"]
+            text = flags.get("storage.tsdb.retention.time") or flags.get("storage.tsdb.retention") or ""
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise PrometheusUnavailable(
+                f"{self._name} does not answer: {connection_reason(error)}"
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PrometheusUnavailable(f"{self._name} does not answer as Prometheus does") from error
+        parts = re.findall(r"(\d+)(ms|[ywdhms])", text)
+        days = sum(int(number) * DAYS_OF_UNIT[unit] for number, unit in parts)
+        return days or None
 
     def __enter__(self) -> Self:
         return self

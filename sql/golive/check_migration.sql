@@ -30,6 +30,8 @@ WITH declared AS (
         ('930', 'foreign key of contact_book', 'fk_contact_book_account')
     ) AS c (migration, name, constraint_name)
     UNION ALL
+    SELECT '929', 'index account_normalized_phone_idx', to_regclass('public.account_normalized_phone_idx') IS NOT NULL
+    UNION ALL
     SELECT '932', 'ticket source', EXISTS (SELECT FROM public.crm_master_data AS m WHERE m.id = 'ticket_source_pancake')
     UNION ALL
     SELECT '933', 'six permissions', count(*) = 6

@@ -135,6 +135,7 @@ BREAKS: dict[str, Break] = {
     "E6-zero-miss": Break(LEFT),
     "E6-suspension": Break(SUSPENDED),
     "E6-missing": Break(FOUND),
+    "heartbeat": Break(value="0"),
     "E7.1": Break(value="5", also=frozenset({"E2-OPS-alerts"})),
     "E7.5-accounts": Break("UPDATE pg_class SET reltuples = 3000000 WHERE oid = 'account'::regclass"),
 }  # fmt: skip

@@ -18,6 +18,9 @@ HEALTHY: dict[str, list[str]] = {
     'sum(increase(pancake_log_messages_total{level="error"}[$window]))'
     ' or 0 * count(up{job="pancake_handlers"} == 1)': ["0"],
     'count(pancake_webhook_requests_total) or 0 * count(up{job="pancake_handlers"} == 1)': ["3"],
+    'count(ALERTS{alertname="PancakeWatchdog", alertstate="firing"}) or 0 * count(prometheus_build_info)': [
+        "1"
+    ],
     'min(up{job=~"pancake.*"})': ["1"],
     'min(up{job="pancake_handlers"})': ["1"],
 }

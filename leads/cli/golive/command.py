@@ -1,10 +1,14 @@
 """The verbs of `leads golive`."""
 
 from leads.cli.golive.beginning import begin
+from leads.cli.golive.deploy.command import deploy_command as deploy
+from leads.cli.golive.drill.command import drill
 from leads.cli.golive.gate import gate, list_criteria
+from leads.cli.golive.precheck.command import precheck
 from leads.cli.golive.report import report
 from leads.cli.golive.stating import attest, not_applicable, waive
 from leads.cli.golive.verify import verify
+from leads.cli.golive.watching import day0, watch
 from leads.cli.output import examples, verb_group
 
 app = verb_group(
@@ -37,3 +41,12 @@ app.command(
     "verify",
     epilog=examples("golive verify reports/W1-20260604T020000Z/report.dsse.json --public-key golive.pub"),
 )(verify)
+app.command(
+    "deploy", epilog=examples("golive deploy --plan", "golive deploy", "golive deploy --rollback 9a")
+)(deploy)
+app.command("precheck", epilog=examples("golive precheck", "golive precheck engine metadata --json"))(
+    precheck
+)
+app.command("day0", epilog=examples("golive day0"))(day0)
+app.command("watch", epilog=examples("golive watch", "golive watch --json"))(watch)
+app.command("drill", epilog=examples("golive drill tier1 --database diva_staging"))(drill)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from leads.cli.golive.criterion import Criterion
+from leads.cli.golive.criterion import WAVES, Criterion
 from leads.cli.golive.gates import Evaluation
 from leads.cli.golive.judgement import Judgement, Outcome
 from leads.cli.output import print_in_column
@@ -23,10 +23,13 @@ SIGNS = {">=": "≥", "<=": "≤"}
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """Print what keeps the gate closed first, with what to do, then the rest in a line each."""
-    state = "open" if evaluation.is_open else "CLOSED"
+    is_gate = evaluation.subject in WAVES
+    fine, bad = ("open", "CLOSED") if is_gate else ("passed", "NOT PASSED")
+    title = f"Gate {evaluation.subject}" if is_gate else evaluation.subject.capitalize()
+    state = fine if evaluation.is_open else bad
     commit = evaluation.commit[:12] or "unknown"
     print_line = console.print
-    print_line(f"Gate {evaluation.subject}: {state}, {time_text(evaluation.at)}, commit {commit}")
+    print_line(f"{title}: {state}, {time_text(evaluation.at)}, commit {commit}")
     counts = [f"{evaluation.count(outcome)} {WORDS[outcome].lower()}" for outcome in ORDER]
     print_line(", ".join(counts))
     if evaluation.before is not None:

@@ -41,6 +41,7 @@ GAUGES = {
     'prometheus_build_info{job="prometheus",version="2"}': 1,
     'prometheus_rule_group_rules{rule_group="/etc/pancake.rules.yml;pancake_crm_integration"}': 17,
     'prometheus_rule_group_rules{rule_group="/etc/pancake.rules.yml;pancake_further"}': 20,
+    'ALERTS{alertname="PancakeWatchdog",alertstate="firing"}': 1,
     "nothing_known": float("nan"),
 }
 NOW = datetime.now(UTC).replace(microsecond=0)
