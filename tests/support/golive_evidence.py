@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -45,11 +45,9 @@ def figures(kind: str, commit: str = COMMIT, **values: float) -> bytes:
 
 def baseline(minutes: int = 90, tickets: int = 60) -> bytes:
     """The week before the pilot: each ticket was answered after so many minutes."""
-    rows = [
-        f"2026-05-{18 + number % 5}T08:{number % 60:02}:00+07:00,"
-        f"2026-05-{18 + number % 5}T{8 + minutes // 60:02}:{number % 60:02}:00+07:00"
-        for number in range(tickets)
-    ]
+    monday = datetime(2026, 5, 18, 8, tzinfo=UTC)
+    created = [monday + timedelta(days=number % 5, minutes=number) for number in range(tickets)]
+    rows = [f"{at.isoformat()},{(at + timedelta(minutes=minutes)).isoformat()}" for at in created]
     return "\n".join(["created_at,first_response_at", *rows]).encode()
 
 

@@ -22,7 +22,7 @@ from leads.cli.golive.html_page import Figure, html_page
 from leads.cli.golive.load import load_criteria
 from leads.cli.golive.machine_files import junit_text, prometheus_text
 from leads.cli.golive.measuring import SourceDown
-from leads.cli.golive.opening import DEFAULT_RECORDS, RecordsFolder, Wave, gate_at, open_inputs
+from leads.cli.golive.opening import DEFAULT_RECORDS, RecordsFolder, Subject, gate_at, open_inputs
 from leads.cli.golive.records import Record
 from leads.cli.golive.statement import EVIDENCE, PAYLOAD_TYPE, SignedReport, digest_of, statement_bytes
 from leads.cli.golive.windows import WaveNotBegun, beginning
@@ -33,7 +33,7 @@ ENVELOPE = "report.dsse.json"
 
 
 def report(
-    wave: Annotated[Wave, typer.Argument(help="The wave whose gate is reported.")],
+    subject: Annotated[Subject, typer.Argument(help="The wave whose gate is reported, or the sign-off.")],
     key: Annotated[Path, typer.Option(metavar="FILE", help="The private key, Ed25519 in PEM.")],
     to: Annotated[Path, typer.Option(metavar="DIR", help="Where the folder of the report is made.")],
     at: At = None,
@@ -49,8 +49,8 @@ def report(
     """
     signing_key = SigningKey.read(key)
     criteria = load_criteria()
-    with open_inputs(folder) as inputs, show_activity(f"evaluating gate {wave}"):
-        evaluation = gate_at(wave, criteria, inputs, moment(at))
+    with open_inputs(folder) as inputs, show_activity(f"evaluating gate {subject}"):
+        evaluation = gate_at(subject, criteria, inputs, moment(at))
         files = report_files(evaluation, criteria, inputs)
     payload = statement_bytes(signed_report(evaluation, files, inputs.records))
     envelope = json.dumps(signing_key.envelope(PAYLOAD_TYPE, payload), indent=1) + "\n"
@@ -59,7 +59,7 @@ def report(
         print_json({"folder": made, "is_open": evaluation.is_open, "key_id": signing_key.key_id})
     else:
         state = "open" if evaluation.is_open else "closed"
-        print_line(f"Gate {wave} is {state}. Report: {made / 'report.html'}")
+        print_line(f"Gate {subject} is {state}. Report: {made / 'report.html'}")
         print_line(f"Check it with: leads golive verify {made / ENVELOPE} --public-key FILE")
     raise typer.Exit(exit_code(evaluation))
 
