@@ -37,6 +37,9 @@ MIGRATIONS = {
 }
 """By the number of the step; 8a and 8b are not in the checklist, and go before its step 9."""
 
+MIGRATED = frozenset({*MIGRATIONS, "2"})
+"""The steps whose undo drops or empties something."""
+
 FIX_MIGRATION = "Read the message; the file changed nothing. docs/runbook/install.md, step 4"
 
 

@@ -97,9 +97,12 @@ def after_tier2(drill: Drill) -> None:
 def tier3(drill: Drill) -> None:
     """Hold leads, remove metadata and schema; the edge keeps what arrives."""
     _hold(drill)
-    steps = [_step("9b"), _step("9a"), *reversed(database_steps())]
+    *tables, roles = database_steps()
+    for step in (_step("9b"), _step("9a"), roles):
+        _check_outcome(take_back(drill.site, step, is_confirmed=False).result, step)
+    # Only now nothing can store a lead any more: one that came after the dump would be lost.
     drill.do("4", take_snapshot(drill.site, OURS_FILE, (), OURS))
-    for step in steps:
+    for step in reversed(tables):
         _check_outcome(take_back(drill.site, step, is_confirmed=False).result, step)
     accepted = len(drill.sender.sent.accepted)
     drill.wait("The edge keeps what arrives", lambda: len(drill.sender.sent.accepted) >= accepted + ENOUGH)
