@@ -19,7 +19,8 @@ def wilson_interval(successes: int, total: int) -> tuple[float, float]:
     share, square = successes / total, Z95 * Z95
     middle = (share + square / (2 * total)) / (1 + square / total)
     half = Z95 / (1 + square / total) * sqrt(share * (1 - share) / total + square / (4 * total * total))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # Rounding would leave the bound of all or nothing a little inside.
+    return 0.0 if successes == 0 else middle - half, 1.0 if successes == total else middle + half
 
 
 def is_shown_below(bad: int, total: int, limit: float) -> bool:

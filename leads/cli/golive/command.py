@@ -6,8 +6,10 @@ from leads.cli.golive.drill.command import drill
 from leads.cli.golive.gate import gate, list_criteria
 from leads.cli.golive.handover import handover
 from leads.cli.golive.precheck.command import precheck
+from leads.cli.golive.report import report
 from leads.cli.golive.smoke import smoke
 from leads.cli.golive.stating import attest, not_applicable, waive
+from leads.cli.golive.verify import verify
 from leads.cli.golive.watching import day0, watch
 from leads.cli.output import examples, verb_group
 
@@ -36,6 +38,11 @@ app.command(
     "not-applicable",
     epilog=examples("golive not-applicable allowlist-W4 --reason 'no ranges' --by Hoa"),
 )(not_applicable)
+app.command("report", epilog=examples("golive report W1 --key golive.pem --to reports"))(report)
+app.command(
+    "verify",
+    epilog=examples("golive verify reports/W1-20260604T020000Z/report.dsse.json --public-key golive.pub"),
+)(verify)
 app.command(
     "deploy", epilog=examples("golive deploy --plan", "golive deploy", "golive deploy --rollback 9a")
 )(deploy)

@@ -11,7 +11,7 @@ from leads.cli.failures import WrongUsage
 from leads.cli.golive.document import evaluation_document
 from leads.cli.golive.gates import Evaluation
 from leads.cli.golive.load import load_criteria
-from leads.cli.golive.opening import DEFAULT_RECORDS, RecordsFolder, Wave, gate_at, open_inputs
+from leads.cli.golive.opening import DEFAULT_RECORDS, RecordsFolder, Subject, Wave, gate_at, open_inputs
 from leads.cli.golive.text import print_criterion, print_evaluation, sign
 from leads.cli.output import AsJson, print_json, show_activity
 
@@ -22,15 +22,16 @@ At = Annotated[
 
 
 def gate(
-    wave: Annotated[Wave, typer.Argument(help="The wave whose end is judged.")],
+    subject: Annotated[Subject, typer.Argument(help="The wave whose end is judged, or the sign-off.")],
     at: At = None,
     folder: RecordsFolder = DEFAULT_RECORDS,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate the exit gate of a wave: may the next wave begin?
+    """Evaluate the exit gate of a wave (may the next wave begin?), or the sign-off.
 
     The gate is open if every criterion is pass, waived or not applicable, and the
-    gate of the wave before was open when this wave began. What cannot be measured
+    gate of the wave before was open when this wave began; the sign-off needs that
+    of W4. What cannot be measured
     is inconclusive, never a pass. Exit codes: 0 open, 1 closed, 3 closed only
     because a service does not answer.
 
@@ -39,8 +40,8 @@ def gate(
     and the records say of it.
     """
     criteria = load_criteria()
-    with open_inputs(folder) as inputs, show_activity(f"evaluating gate {wave}"):
-        evaluation = gate_at(wave, criteria, inputs, moment(at))
+    with open_inputs(folder) as inputs, show_activity(f"evaluating gate {subject}"):
+        evaluation = gate_at(subject, criteria, inputs, moment(at))
     if as_json:
         print_json(evaluation_document(evaluation))
     else:

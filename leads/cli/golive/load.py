@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import timedelta
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def load_checklist(path: Path = CHECKLIST) -> Mapping[str, str]:
     return lines
 
 
+@cache
 def load_criteria(folder: Path = CRITERIA, checklist: Path = CHECKLIST) -> tuple[Criterion, ...]:
     """Read all criteria, in the order of files and entries. Raises CriteriaError."""
     lines = load_checklist(checklist)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -11,8 +12,16 @@ from typing import Annotated
 import typer
 
 from leads.adapters.settings import read_operator_settings
-from leads.cli.golive.criterion import WAVES, Criterion
-from leads.cli.golive.gates import Before, Evaluation, Inputs, evaluate_gate, wave_before
+from leads.cli.golive.criterion import WAVES, Criterion, Part
+from leads.cli.golive.gates import (
+    Before,
+    Evaluation,
+    Inputs,
+    criteria_of,
+    evaluate,
+    evaluate_gate,
+    wave_before,
+)
 from leads.cli.golive.judgement import Outcome
 from leads.cli.golive.measuring import Places, Probe, Sources
 from leads.cli.golive.plans import explain_lookups
@@ -31,6 +40,13 @@ class Wave(StrEnum):
     """A wave of the pilot."""
 
     W1, W2, W3, W4 = WAVES
+
+
+class Subject(StrEnum):
+    """What is judged: the gate of a wave, or the sign-off at the end of the pilot."""
+
+    W1, W2, W3, W4 = WAVES
+    SIGN_OFF = "sign-off"
 
 
 RecordsFolder = Annotated[
@@ -58,9 +74,14 @@ def gate_file(wave: str) -> str:
     return f"gate-{wave}.json"
 
 
-def gate_at(wave: str, criteria: tuple[Criterion, ...], inputs: Inputs, at: datetime) -> Evaluation:
-    """Evaluate the gate of a wave at a time. Raises RecordsError."""
-    return evaluate_gate(wave, criteria, inputs, at, _gate_before(wave, inputs, at))
+def gate_at(subject: str, criteria: tuple[Criterion, ...], inputs: Inputs, at: datetime) -> Evaluation:
+    """Evaluate the gate of a wave, or the sign-off, at a time. Raises RecordsError."""
+    if subject != Subject.SIGN_OFF:
+        return evaluate_gate(subject, criteria, inputs, at, _gate_before(subject, inputs, at))
+    last = gate_at(WAVES[-1], criteria, inputs, at)
+    outcome, reason = (Outcome.PASS, "It is open.") if last.is_open else (Outcome.FAIL, "It is closed.")
+    found = evaluate(subject, criteria_of(Part.SIGN_OFF, criteria), inputs, at, last.subject)
+    return replace(found, before=Before(last.subject, outcome, reason))
 
 
 def _gate_before(wave: str, inputs: Inputs, at: datetime) -> Before | None:

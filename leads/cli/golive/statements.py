@@ -18,7 +18,7 @@ OWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "golive/count_inactive_connections": ("value", "details"),
     "golive/count_lock_waits": ("value",),
     "golive/count_replays": ("value",),
-    "golive/count_suspensions": ("value",),
+    "golive/count_suspensions": ("value", "checks"),
     "golive/count_unenforced": ("signature", "allowlist"),
     "golive/count_unfilled": ("value",),
     "golive/load_migration_log": ("newest",),

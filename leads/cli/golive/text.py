@@ -61,7 +61,7 @@ def finding(judgement: Judgement) -> str:
         return f"{judgement.why}: {judgement.reason} ({target})"
     parts = [number(measured.value, criterion)]
     if measured.total is not None:
-        parts.append(f"of {measured.total}")
+        parts.append(f"of {measured.total}" if judgement.interval else f"(n = {measured.total})")
     if judgement.interval is not None:
         low, high = judgement.interval
         parts.append(f"(95 %: {low:.1%} to {high:.1%})")
