@@ -1,4 +1,4 @@
--- Load what became of the newest event of a record.
+-- Load the state of the newest event of a record, with its ticket.
 -- Returns one row, or none: event_id, status, outcome, error_code, ticket, ticket_id, owner, seconds (from arrival to processed).
 -- Relies on uq_pancake_webhook_event_identity.
 SELECT

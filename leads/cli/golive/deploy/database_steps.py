@@ -19,7 +19,7 @@ OF_DIVA = (
 )  # fmt: skip
 """Diva's tables that the steps change."""
 
-OURS = ("pancake_*", "customer_erasure", "integration_change")
+OWN_TABLES = ("pancake_*", "customer_erasure", "integration_change")
 GRANT = CLONE / "deploy" / "postgres" / "grant_roles.sql"
 REVOKE = CLONE / "deploy" / "postgres" / "revoke_roles.sql"
 STATEMENT_LIMIT = "60 s"

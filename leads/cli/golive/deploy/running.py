@@ -10,7 +10,7 @@ from leads.cli.failures import CommandFailed
 from leads.cli.golive.deploy.database_steps import (
     MIGRATED,
     OF_DIVA,
-    OURS,
+    OWN_TABLES,
     database_steps,
     snapshot_step,
     take_snapshot,
@@ -69,7 +69,7 @@ def roll_back(site: Site, to: str, confirmed: Sequence[str] = ()) -> list[Outcom
     for step in reversed(wanted):
         if not is_saved and step.id in MIGRATED:
             # Handlers and edge have no rights any more: a lead stored after the dump would be lost.
-            if not act(site, step, take_snapshot(site, "before-rollback", OF_DIVA, OURS)):
+            if not act(site, step, take_snapshot(site, "before-rollback", OF_DIVA, OWN_TABLES)):
                 return [*outcomes, _said(Outcome(step, "failed", "Nothing of the schema was undone."))]
             is_saved = True
         outcomes.append(take_back(site, step, is_confirmed=step.id in confirmed))
