@@ -11,15 +11,19 @@ from sandbox.postgres.database import run_file
 from sandbox.postgres.roles import GRANTS, HANDLERS, OPERATORS, ROLES
 from tests.support.statements import is_refused, placeholders, prepare
 
-BY_OWNER = {"backfill_phones/create_index", "backfill_phones/drop_index"}
-"""An index is built by the owner of its table."""
+BY_OWNER = {
+    "backfill_phones/create_index", "backfill_phones/drop_index", "golive/check_migration",
+    "golive/check_ticket_sources", "golive/insert_roster", "golive/load_migration_log",
+    "golive/load_ticket_source",
+}  # fmt: skip
+"""An index is built by the owner of its table; checks of Diva's schema and the deployment are the owner's."""
 
 OF_TRACE = ("trace_lead",)
 """Folders of the statements that the handlers and `leads trace` run."""
 
 OF_COMMANDS = (
-    "backfill_phones", "connection_secrets", "history", "probes", "report", "status", "switches", "tail",
-    "tickets",
+    "backfill_phones", "connection_secrets", "golive", "history", "probes", "report", "status", "switches",
+    "tail", "tickets",
 )  # fmt: skip
 """Folders of the statements that only `leads` runs with the operators' role."""
 
@@ -59,7 +63,8 @@ TABLES = {
     },
     OPERATORS: {
         "account", "contact_book", "customer_erasure", "integration_change", "staff", "ticket",
-        "view_pancake_setting", "view_pancake_stored_setting", "pancake_assignee", "pancake_connection",
+        "view_pancake_connection_status", "view_pancake_setting", "view_pancake_stored_setting",
+        "pancake_assignee", "pancake_connection",
         "pancake_cron_run", "pancake_source", "pancake_webhook_event", f"{HASURA}event_log",
     },
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """The verbs of `leads golive`."""
 
+from leads.cli.golive.baseline import baseline
 from leads.cli.golive.beginning import begin
 from leads.cli.golive.deploy.command import deploy_command as deploy
 from leads.cli.golive.drill.command import drill
@@ -22,6 +23,9 @@ app.command("list", epilog=examples("golive list", "golive list --gate W1 --json
 app.command(
     "begin", epilog=examples("golive begin W1 --by 'Lan'", "golive begin W2 --by 'Lan' --since 2026-06-05")
 )(begin)
+app.command("baseline", epilog=examples("golive baseline --from 2026-05-18 --to 2026-05-24 > baseline.csv"))(
+    baseline
+)
 app.command("gate", epilog=examples("golive gate W1", "golive gate W1 --at 2026-06-04T10:00 --json"))(gate)
 app.command(
     "attest",

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from math import isfinite
 from statistics import quantiles
@@ -16,8 +16,8 @@ from leads.cli.golive.judgement import Measurement
 
 Reader = Callable[[Criterion, bytes], Measurement]
 MAX_ROWS = 1_000_000
-MINUTES_P95 = 20
-"""statistics.quantiles with n = 20 has the 95th percentile last."""
+TWENTIETHS = 20
+"""The last of the cut points between them is the 95th percentile."""
 
 
 class EvidenceError(WrongUsage):
@@ -156,10 +156,14 @@ def _baseline(criterion: Criterion, content: bytes) -> Measurement:
             raise ValueError(f"row {len(minutes)}: the first response is earlier than its ticket")
         if len(minutes) > MAX_ROWS:
             raise ValueError(f"it has more than {MAX_ROWS} rows")
+    return Measurement(value=p95_minutes(minutes), total=len(minutes))
+
+
+def p95_minutes(minutes: Sequence[float]) -> float | None:
+    """Return the 95th percentile, as percentile_cont of PostgreSQL; None of fewer than two values."""
     if len(minutes) < 2:
-        return Measurement(total=len(minutes))
-    p95 = quantiles(minutes, n=MINUTES_P95, method="inclusive")[-1]
-    return Measurement(value=p95, total=len(minutes))
+        return None
+    return quantiles(minutes, n=TWENTIETHS, method="inclusive")[-1]
 
 
 def _time(text: Any) -> datetime:

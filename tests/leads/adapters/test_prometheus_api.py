@@ -20,7 +20,9 @@ from tests.support.local_server import JsonHandler, serving
 from tests.support.waiting import eventually
 
 PROGRAM, TOOL = shutil.which("prometheus"), shutil.which("promtool")
-needs_prometheus = pytest.mark.skipif(not (PROGRAM and TOOL), reason="needs prometheus and promtool")
+needs_prometheus = pytest.mark.skipif(
+    not (PROGRAM and TOOL), reason="prometheus or promtool is not installed"
+)
 STEP = timedelta(minutes=4)
 """Below the 5 min for which Prometheus takes a sample for the present value."""
 HOURS = 8

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -168,3 +169,32 @@ def test_a_wave_begins_once_and_in_order(folder: Path, database: str) -> None:
     assert closed.exit_code == 1
     assert "W2 cannot begin: the gate of W1 is closed" in closed.output
     assert len(Records(folder).read()) == 1
+
+
+def test_the_baseline_is_made_of_tickets_by_hand_and_can_be_attested(
+    folder: Path, tmp_path: Path, database: str
+) -> None:
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute(
+            "INSERT INTO ticket (title, source_id, created_at, first_response_at)"
+            " SELECT 'x', s.id, at, CASE WHEN n > 1 THEN at + n * interval '1 minute' END"
+            " FROM generate_series(1, 40) AS n"
+            " CROSS JOIN (VALUES ('ticket_source_1'), ('ticket_source_pancake')) AS s (id)"
+            " CROSS JOIN LATERAL (SELECT timestamptz '2026-05-18 08:00+07' + n * interval '1 hour' AS at)"
+            " AS t"
+        )
+    days = ["--from", "2026-05-18", "--to", "2026-05-20"]
+    environment = {"DATABASE_URL": database}
+    result = CliRunner().invoke(app, ["golive", "baseline", *days], env=environment)
+    assert len(result.stdout.splitlines()) == 1 + 40, "without Pancake's tickets"
+    document_of_it = json.loads(
+        CliRunner().invoke(app, ["golive", "baseline", *days, "--json"], env=environment).stdout
+    )
+    assert (document_of_it["tickets"], round(document_of_it["p95_minutes"], 2)) == (40, 39.05)
+    file = tmp_path / "baseline.csv"
+    file.write_text(result.stdout)
+    attested = golive(folder, "attest", "G-9", "--evidence", str(file), "--by", "PO")
+    assert "Attested G-9 = 39.05 min p95" in attested.stdout
+    other = CliRunner().invoke(app, ["golive", "baseline", *days, "--source", "x"], env=environment)
+    assert other.exit_code == 1
+    assert "There are no such tickets" in other.output

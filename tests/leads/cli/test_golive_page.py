@@ -23,7 +23,7 @@ WRITE = "WRITE_DOCS=1 scripts/test tests/leads/cli/test_golive_page.py"
 AXE = "axe-core@4.11.0"
 HOSTILE = "<script>alert(1)</script>\"'&\u202e"
 PHONE, DESKTOP = (390, 844), (1280, 900)
-needs_browser = pytest.mark.skipif(DRIVER is None, reason="needs chromium-driver")
+needs_browser = pytest.mark.skipif(DRIVER is None, reason="chromium-driver is not installed")
 
 
 def page() -> str:
@@ -132,7 +132,7 @@ def test_it_prints_on_a_few_pages(file: Path) -> None:
 
 @needs_browser
 @pytest.mark.skipif("TEST_FULL" not in os.environ, reason="npm installs axe-core: scripts/test --full")
-@pytest.mark.skipif(shutil.which("npm") is None, reason="needs npm")
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 def test_axe_core_finds_nothing(browser: Browser, tmp_path: Path) -> None:
     subprocess.run(
         ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(tmp_path), AXE],
