@@ -14,8 +14,10 @@ from typer.testing import CliRunner, Result
 
 from leads.cli.__main__ import app
 from leads.cli.golive.deploy.journal import Journal
+from leads.cli.golive.deploy.plan_file import read_plan_file
 from leads.cli.golive.deploy.site import known_secrets
 from sandbox.payloads import HERE as PAYLOADS
+from sandbox.stack.services import ROOT
 from tests.support.crashes import Crash
 from tests.support.golive_site import GoLiveSite
 
@@ -251,3 +253,12 @@ def test_without_pg_dump_nothing_is_changed(diva_database: str, tmp_path: Path) 
     with psycopg.connect(diva_database) as db:
         columns = "SELECT FROM information_schema.columns WHERE column_name = 'normalized_phone'"
         assert db.execute(columns).fetchone() is None
+
+
+def test_the_example_of_golive_yaml_is_one_and_stands_in_the_runbook() -> None:
+    path = ROOT / "deploy" / "golive" / "golive.yaml"
+    plan = read_plan_file(path)
+    assert plan.service("handlers").back[:3] == ("kubectl", "set", "image")
+    assert (plan.source, plan.handler_processes, plan.tell) == ("-1", 2, ("/usr/local/bin/tell",))
+    _, _, text = path.read_text("utf-8").partition("\n")
+    assert f"```yaml\n{text}```" in (ROOT / "docs" / "runbook" / "go-live.md").read_text("utf-8")
