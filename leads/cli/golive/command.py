@@ -45,7 +45,7 @@ app.command(
 app.command("report", epilog=examples("golive report W1 --key golive.pem --to reports"))(report)
 app.command(
     "verify",
-    epilog=examples("golive verify reports/W1-20260604T020000Z/report.dsse.json --public-key golive.pub"),
+    epilog=examples("golive verify report/report.dsse.json --public-key golive.pub"),
 )(verify)
 app.command(
     "deploy", epilog=examples("golive deploy --plan", "golive deploy", "golive deploy --rollback 9a")
