@@ -46,9 +46,8 @@ def tell(site: Site, tier: int, started: float) -> Told:
     announcement = ANNOUNCEMENTS[tier]
     text = f"Drill: rollback tier {tier} begins. This is a rehearsal in {site.db.info.dbname}."
     if not site.plan.tell:
-        say(
-            f"Tell {announcement.audience} within {announcement.within_minutes} min, by {announcement.channel}: {text}"
-        )
+        who, how = announcement.audience, announcement.channel
+        say(f"Tell {who} within {announcement.within_minutes} min, by {how}: {text}")
         return Told(announcement, None)
     result = program((*site.plan.tell, announcement.channel, announcement.audience, text)).run()
     if result.exit_code != 0:
