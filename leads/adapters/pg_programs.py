@@ -2,11 +2,13 @@
 
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from leads.adapters.settings import child_environment
 from leads.domain.errors import IntegrationError
 
 MAX_SECONDS = 3600.0
@@ -30,7 +32,8 @@ def dump_tables(database_url: str, tables: tuple[str, ...], path: Path, programs
     partial.touch(mode=0o600)
     patterns = [argument for table in tables for argument in ("--table", table)]
     arguments = ["--format", "custom", "--no-password", "--file", str(partial), *patterns]
-    _run("pg_dump", [*arguments, "--dbname", _without_password(database_url)], database_url, programs)
+    with _connection(database_url) as connection:
+        _run("pg_dump", [*arguments, "--dbname", connection], programs)
     partial.rename(path)
 
 
@@ -40,32 +43,26 @@ def restore_rows(database_url: str, path: Path, programs: Path | None = None) ->
     Triggers are off meanwhile, which only a superuser may do. Raises PgProgramFailed.
     """
     arguments = ["--data-only", "--disable-triggers", "--single-transaction", "--no-password"]
-    _run(
-        "pg_restore",
-        [*arguments, "--dbname", _without_password(database_url), str(path)],
-        database_url,
-        programs,
-    )
+    with _connection(database_url) as connection:
+        _run("pg_restore", [*arguments, "--dbname", connection, str(path)], programs)
 
 
 def list_dumped_tables(path: Path, programs: Path | None = None) -> set[str]:
     """Return the tables, `schema.table`, of which a dump holds the rows. Raises PgProgramFailed."""
-    listing = _run("pg_restore", ["--list", str(path)], "", programs)
+    listing = _run("pg_restore", ["--list", str(path)], programs)
     # 3512; 0 16390 TABLE DATA public account postgres
     words = (line.partition(" TABLE DATA ")[2].split() for line in listing.splitlines())
     return {f"{found[0]}.{found[1]}" for found in words if found}
 
 
-def _run(name: str, arguments: list[str], database_url: str, programs: Path | None) -> str:
+def _run(name: str, arguments: list[str], programs: Path | None) -> str:
     program = str(programs / name) if programs else shutil.which(name)
     if program is None:
         raise PgProgramFailed(f"{name} is not on PATH. Install PostgreSQL's client programs.")
-    password = str(conninfo_to_dict(database_url).get("password") or "") if database_url else ""
-    environment = child_environment(PGPASSWORD=password) if password else child_environment()
     try:
         run = subprocess.run(
             [program, *arguments],
-            env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
             timeout=MAX_SECONDS, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -76,9 +73,15 @@ def _run(name: str, arguments: list[str], database_url: str, programs: Path | No
     return run.stdout
 
 
-def _without_password(database_url: str) -> str:
-    """Return the connection without its password, which any process could read among the arguments."""
-    values = {
-        name: str(value) for name, value in conninfo_to_dict(database_url).items() if name != "password"
-    }
-    return make_conninfo(**values)
+@contextmanager
+def _connection(database_url: str) -> Iterator[str]:
+    """Yield the connection with its password in a file: any process could read it among the arguments."""
+    values = {name: str(value) for name, value in conninfo_to_dict(database_url).items()}
+    password = values.pop("password", "")
+    with NamedTemporaryFile("w", encoding="utf-8") as file:  # mode 0600
+        if password:
+            escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+            file.write(f"*:*:*:*:{escaped}\n")
+            file.flush()
+            values["passfile"] = file.name
+        yield make_conninfo(**values)

@@ -200,11 +200,6 @@ def read_variable(name: str, environment: Mapping[str, str] = os.environ) -> str
     return environment.get(name, "")
 
 
-def child_environment(**added: str) -> dict[str, str]:
-    """Return the environment for a program that a command starts."""
-    return {**os.environ, **added}
-
-
 def _check_database_url(name: str, url: str, clear_text: ClearText, problems: list[str]) -> None:
     try:
         conninfo_to_dict(url)

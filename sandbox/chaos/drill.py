@@ -42,7 +42,7 @@ def drill(
     ):
         go_live(sandbox)
         for tier in tiers or TIERS:
-            results.append(_rehearse(sandbox, tier, rate, warm_up))
+            results.append(_run_drill(sandbox, tier, rate, warm_up))
     if as_json:
         typer.echo(json.dumps(results))
     else:
@@ -61,7 +61,7 @@ def go_live(sandbox: BareSandbox) -> None:
     _leads(sandbox, "deploy", "--anytime")
 
 
-def _rehearse(sandbox: BareSandbox, tier: str, rate: float, warm_up: float) -> dict[str, Any]:
+def _run_drill(sandbox: BareSandbox, tier: str, rate: float, warm_up: float) -> dict[str, Any]:
     words = ["--database", sandbox.database, "--rate", f"{rate:g}", "--warm-up", f"{warm_up:g}", "--json"]
     result: dict[str, Any] = json.loads(_leads(sandbox, "drill", tier, *words, codes=(0, 1)))
     return result

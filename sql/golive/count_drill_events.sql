@@ -1,4 +1,4 @@
--- Count what became of the records of a drill that were stored since a moment, by the clock of the database.
+-- Count the records of a drill by their state that were stored since a moment, by the clock of the database.
 -- Returns one row: events, held (by the kill switch), processed.
 -- Relies on ix_pancake_webhook_event_created_at.
 SELECT

@@ -1,6 +1,7 @@
--- Load what opens the pilot: the switches, the members of rosters, and the newest lead that became a ticket.
--- Returns one row: is_held (kill switch or pause), active (names of active sources), members, is_waiting (a lead was
--- held by the kill switch), is_processed (an event made a ticket). Relies on the settings, pancake_source and pancake_assignee, which are small, and on ix_pancake_webhook_event_ticket, …_held.
+-- Load what opens the pilot: the switches, the members of rosters, and whether a lead became a ticket.
+-- Returns one row: is_held (kill switch or pause), active (names of active sources), members, is_waiting (a lead was held by the
+-- kill switch), is_processed (an event made a ticket).
+-- Relies on the settings, pancake_source and pancake_assignee, which are small, and on ix_pancake_webhook_event_ticket, …_held.
 SELECT
     s.kill_switch OR s.processing_paused AS is_held,
     COALESCE((

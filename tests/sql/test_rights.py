@@ -25,7 +25,10 @@ OF_COMMANDS = (
     "backfill_phones", "connection_secrets", "golive", "history", "probes", "report", "status", "switches",
     "tail", "tickets",
 )  # fmt: skip
-"""Folders of the statements that only `leads` runs with the operators' role. The owner erases."""
+"""Folders of the statements that only `leads` runs with the operators' role."""
+
+BY_OWNER_ALONE = ("erase", "golive")
+"""Folders of the statements of commands that the owner of the tables runs."""
 
 OF_RECONCILE = (
     "connections", "cron_runs", "database", "ingest_record", "pancake_lists", "reconcile_daily",
@@ -34,7 +37,7 @@ OF_RECONCILE = (
 """Folders of the statements that the handlers and `leads reconcile` run."""
 
 STATEMENTS = {
-    HANDLERS: [name for name in QUERIES if name.partition("/")[0] not in (*OF_COMMANDS, "erase")],
+    HANDLERS: [name for name in QUERIES if name.partition("/")[0] not in (*OF_COMMANDS, *BY_OWNER_ALONE)],
     OPERATORS: [
         name
         for name in QUERIES

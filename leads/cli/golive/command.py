@@ -5,8 +5,10 @@ from leads.cli.golive.beginning import begin
 from leads.cli.golive.deploy.command import deploy_command as deploy
 from leads.cli.golive.drill.command import drill
 from leads.cli.golive.gate import gate, list_criteria
+from leads.cli.golive.handover import handover
 from leads.cli.golive.precheck.command import precheck
 from leads.cli.golive.report import report
+from leads.cli.golive.smoke import smoke
 from leads.cli.golive.stating import attest, not_applicable, waive
 from leads.cli.golive.verify import verify
 from leads.cli.golive.watching import day0, watch
@@ -54,3 +56,5 @@ app.command("precheck", epilog=examples("golive precheck", "golive precheck engi
 app.command("day0", epilog=examples("golive day0"))(day0)
 app.command("watch", epilog=examples("golive watch", "golive watch --json"))(watch)
 app.command("drill", epilog=examples("golive drill tier1 --database diva_staging"))(drill)
+app.command("smoke", epilog=examples("golive smoke captured.json --phone 0905111222"))(smoke)
+app.command("handover", epilog=examples("golive handover --to handover.tar.gz"))(handover)

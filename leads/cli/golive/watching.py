@@ -2,8 +2,10 @@
 
 import json
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -66,10 +68,15 @@ def _look(subject: str, part: Part, folder: Path, file: Path, source: str, *, as
 
 def _keep(evaluation: Evaluation, folder: Path, part: Part) -> Path:
     """Keep the result under the day in Vietnam; a later one of the same day replaces it."""
+    return keep_document(evaluation_document(evaluation), folder, f"{part.value}-{_day(evaluation.at)}")
+
+
+def keep_document(document: Mapping[str, Any], folder: Path, name: str) -> Path:
+    """Write a result as a whole, or not at all; return its path."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = folder / f"{part.value}-{_day(evaluation.at)}.json"
+    path = folder / f"{name}.json"
     partial = path.with_suffix(".partial")
-    text = json.dumps(evaluation_document(evaluation), ensure_ascii=False, indent=2)
+    text = json.dumps(document, ensure_ascii=False, indent=2)
     with partial.open("w", encoding="utf-8") as file:
         file.write(text + "\n")
         file.flush()

@@ -77,14 +77,14 @@ def check_metadata(site: Site, step: str) -> Found:
     """Compare our metadata with the engine's, as `leads metadata verify` does."""
     _, _, held = site.deployment.held()
     wanted = site.deployment.wanted(step)
-    ours = [key for key in wanted if key in held and (step == "9a" or key[0] == CRON)]
-    if not ours:
+    own = [key for key in wanted if key in held and (step == "9a" or key[0] == CRON)]
+    if not own:
         return Found(State.ABSENT, "nothing of it is on the engine")
     problems = site.deployment.verify(step)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         return Found(State.PARTIAL, f"{problems[0]}{more}")
-    return Found(State.DONE, f"{len(ours)} pieces as in our directory")
+    return Found(State.DONE, f"{len(own)} pieces as in our directory")
 
 
 def check_edge(site: Site) -> Found:

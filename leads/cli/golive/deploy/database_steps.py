@@ -19,7 +19,7 @@ OF_DIVA = (
 )  # fmt: skip
 """Diva's tables that the steps change."""
 
-OURS = ("pancake_*", "customer_erasure", "integration_change")
+OWN_TABLES = ("pancake_*", "customer_erasure", "integration_change")
 GRANT = CLONE / "deploy" / "postgres" / "grant_roles.sql"
 REVOKE = CLONE / "deploy" / "postgres" / "revoke_roles.sql"
 STATEMENT_LIMIT = "60 s"
@@ -36,6 +36,9 @@ MIGRATIONS = {
     "8a": ("938", "History of changes"),
 }
 """By the number of the step; 8a and 8b are not in the checklist, and go before its step 9."""
+
+MIGRATED = frozenset({*MIGRATIONS, "2"})
+"""The steps whose undo drops or empties something."""
 
 FIX_MIGRATION = "Read the message; the file changed nothing. docs/runbook/install.md, step 4"
 

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from leads.adapters.db_session import DatabaseError
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import CommandFailed
-from leads.cli.golive.deploy.database_steps import OF_DIVA, OURS, database_steps, snapshot_step, take_snapshot
+from leads.cli.golive.deploy.database_steps import (
+    MIGRATED,
+    OF_DIVA,
+    OWN_TABLES,
+    database_steps,
+    snapshot_step,
+    take_snapshot,
+)
 from leads.cli.golive.deploy.service_steps import service_steps
 from leads.cli.golive.deploy.site import Site, first_line
 from leads.cli.golive.deploy.step import Action, Found, State, Step
@@ -57,13 +64,12 @@ def roll_back(site: Site, to: str, confirmed: Sequence[str] = ()) -> list[Outcom
     """Undo the steps from the last back to `to`, which is undone too."""
     steps = all_steps()[1:]
     wanted = steps[[step.id for step in steps].index(to) :]
-    of_database = {step.id for step in database_steps()}
     outcomes: list[Outcome] = []
     is_saved = False
     for step in reversed(wanted):
-        if not is_saved and step.id in of_database:
-            # The metadata is gone, the schema is next: what the migrations drop is kept in a file.
-            if not act(site, step, take_snapshot(site, "before-rollback", OF_DIVA, OURS)):
+        if not is_saved and step.id in MIGRATED:
+            # Handlers and edge have no rights any more: a lead stored after the dump would be lost.
+            if not act(site, step, take_snapshot(site, "before-rollback", OF_DIVA, OWN_TABLES)):
                 return [*outcomes, _said(Outcome(step, "failed", "Nothing of the schema was undone."))]
             is_saved = True
         outcomes.append(take_back(site, step, is_confirmed=step.id in confirmed))

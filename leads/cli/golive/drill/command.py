@@ -75,7 +75,7 @@ def drill(
         workspace, source_id = _traffic_of(site)
         prefix = f"golive-drill-{datetime.now(UTC):%Y%m%d%H%M%S}-"
         sender = Sender(webhook, prefix, rate, source_id, workspace)
-        result = _rehearse(Drill(site, sender), int(tier.value[-1]), (rate, warm_up, finish))
+        result = _run_drill(Drill(site, sender), int(tier.value[-1]), (rate, warm_up, finish))
         path, digest = _keep(site, tier, result)
     if as_json:
         print_json(result | {"file": str(path), "sha256": digest})
@@ -100,7 +100,7 @@ def _traffic_of(site: Site) -> tuple[int, str]:
     raise WrongUsage("No source is active: leads switch source NAME on --reason TEXT")
 
 
-def _rehearse(drill: Drill, tier: int, plan: tuple[float, float, float]) -> dict[str, Any]:
+def _run_drill(drill: Drill, tier: int, plan: tuple[float, float, float]) -> dict[str, Any]:
     rate, warm_up, finish = plan
     roll_back, bring_back, limit_minutes = TIERS[tier]
     begun_at = datetime.now(UTC)
@@ -152,8 +152,8 @@ def _result(
             "unfinished": ledger.unfinished[:NAMED_IDS], "unexpected": ledger.unexpected[:NAMED_IDS],
         },
         "told": {
-            "audience": told.notice.audience, "channel": told.notice.channel,
-            "within_minutes": told.notice.within_minutes, "after_minutes": told.after_minutes,
+            "audience": told.announcement.audience, "channel": told.announcement.channel,
+            "within_minutes": told.announcement.within_minutes, "after_minutes": told.after_minutes,
             "in_time": told.is_in_time,
         },
     }  # fmt: skip

@@ -9,7 +9,7 @@ from leads.cli.output import say
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class Announcement:
     """The people of a tier, and how they are told."""
 
     audience: str
@@ -17,10 +17,10 @@ class Notice:
     within_minutes: int
 
 
-NOTICES = {
-    1: Notice("PO, Tech Lead", "Slack #pancake-integration", 5),
-    2: Notice("PO, Tech Lead, Ops, DevOps", "Slack #pancake-integration, email", 15),
-    3: Notice("PO, Tech Lead, Ops, DevOps, director, whole team", "Slack urgent, email, meeting", 30),
+ANNOUNCEMENTS = {
+    1: Announcement("PO, Tech Lead", "Slack #pancake-integration", 5),
+    2: Announcement("PO, Tech Lead, Ops, DevOps", "Slack #pancake-integration, email", 15),
+    3: Announcement("PO, Tech Lead, Ops, DevOps, director, whole team", "Slack urgent, email, meeting", 30),
 }
 
 
@@ -28,14 +28,14 @@ NOTICES = {
 class Told:
     """Whether the command of golive.yaml told them, and after how many minutes; None: no command was run."""
 
-    notice: Notice
+    announcement: Announcement
     after_minutes: float | None
 
     @property
     def is_in_time(self) -> bool | None:
         if self.after_minutes is None:
             return None
-        return self.after_minutes <= self.notice.within_minutes
+        return self.after_minutes <= self.announcement.within_minutes
 
 
 def tell(site: Site, tier: int, started: float) -> Told:
@@ -43,13 +43,14 @@ def tell(site: Site, tier: int, started: float) -> Told:
 
     `started` is when the tier began, by time.monotonic().
     """
-    notice = NOTICES[tier]
+    announcement = ANNOUNCEMENTS[tier]
     text = f"Drill: rollback tier {tier} begins. This is a rehearsal in {site.db.info.dbname}."
     if not site.plan.tell:
-        say(f"Tell {notice.audience} within {notice.within_minutes} min, by {notice.channel}: {text}")
-        return Told(notice, None)
-    result = program((*site.plan.tell, notice.channel, notice.audience, text)).run()
+        who, how = announcement.audience, announcement.channel
+        say(f"Tell {who} within {announcement.within_minutes} min, by {how}: {text}")
+        return Told(announcement, None)
+    result = program((*site.plan.tell, announcement.channel, announcement.audience, text)).run()
     if result.exit_code != 0:
         say(f"They were not told: {site.plan.tell[0]} ended with {result.exit_code}.")
-        return Told(notice, None)
-    return Told(notice, round((time.monotonic() - started) / 60, 2))
+        return Told(announcement, None)
+    return Told(announcement, round((time.monotonic() - started) / 60, 2))

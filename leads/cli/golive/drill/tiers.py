@@ -10,7 +10,7 @@ from leads.adapters.plain_http import NoAnswer
 from leads.cli.failures import CommandFailed
 from leads.cli.golive.deploy.actions import function, program, verb
 from leads.cli.golive.deploy.checks import check_handlers
-from leads.cli.golive.deploy.database_steps import OURS, database_steps, take_snapshot
+from leads.cli.golive.deploy.database_steps import OWN_TABLES, database_steps, take_snapshot
 from leads.cli.golive.deploy.running import act, bring_forward, find_step, take_back
 from leads.cli.golive.deploy.site import Site
 from leads.cli.golive.deploy.step import Action, State, Step
@@ -23,7 +23,7 @@ ENOUGH = 5
 """Leads in a row that have to show the effect."""
 EFFECT_SECONDS = 120.0
 POLL_SECONDS = 0.25
-OURS_FILE = "ours-of-drill"
+ROWS_FILE = "rows-of-drill"
 
 
 class DrillFailed(CommandFailed):
@@ -97,9 +97,12 @@ def after_tier2(drill: Drill) -> None:
 def tier3(drill: Drill) -> None:
     """Hold leads, remove metadata and schema; the edge keeps what arrives."""
     _hold(drill)
-    steps = [_step("9b"), _step("9a"), *reversed(database_steps())]
-    drill.do("4", take_snapshot(drill.site, OURS_FILE, (), OURS))
-    for step in steps:
+    *tables, roles = database_steps()
+    for step in (_step("9b"), _step("9a"), roles):
+        _check_outcome(take_back(drill.site, step, is_confirmed=False).result, step)
+    # Only now nothing can store a lead any more: one that came after the dump would be lost.
+    drill.do("4", take_snapshot(drill.site, ROWS_FILE, (), OWN_TABLES))
+    for step in reversed(tables):
         _check_outcome(take_back(drill.site, step, is_confirmed=False).result, step)
     accepted = len(drill.sender.sent.accepted)
     drill.wait("The edge keeps what arrives", lambda: len(drill.sender.sent.accepted) >= accepted + ENOUGH)
@@ -118,7 +121,7 @@ def after_tier3(drill: Drill) -> None:
 
 
 def _restore(site: Site) -> str:
-    noted = [entry for entry in site.journal.entries() if entry.get("when") == OURS_FILE]
+    noted = [entry for entry in site.journal.entries() if entry.get("when") == ROWS_FILE]
     path = site.folder / str(noted[-1]["file"])
     restore_rows(site.settings.database_url, path, site.programs)
     return f"the rows of {path} are back"

@@ -78,12 +78,12 @@ def crons_without_events(link: Link) -> Measurement:
 
 def crons_at_two(link: Link) -> Measurement:
     """Count the crons of others that are due within 15 minutes of 02:00 in Vietnam."""
-    ours = {name for kind, name in link.deployment.wanted("9b") if kind == CRON}
+    own = {name for kind, name in link.deployment.wanted("9b") if kind == CRON}
     metadata, _ = link.deployment.engine.export()
     return counted(
         f"{each['name']} ({each['schedule']})"
         for each in metadata.get("cron_triggers", [])
-        if each["name"] not in ours and _is_near(str(each["schedule"]))
+        if each["name"] not in own and _is_near(str(each["schedule"]))
     )
 
 

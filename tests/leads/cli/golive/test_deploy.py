@@ -3,6 +3,8 @@
 import fcntl
 import json
 import os
+import tarfile
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,10 @@ from typer.testing import CliRunner, Result
 
 from leads.cli.__main__ import app
 from leads.cli.golive.deploy.journal import Journal
+from leads.cli.golive.deploy.plan_file import read_plan_file
 from leads.cli.golive.deploy.site import known_secrets
+from sandbox.payloads import HERE as PAYLOADS
+from sandbox.stack.services import ROOT
 from tests.support.crashes import Crash
 from tests.support.golive_site import GoLiveSite
 
@@ -50,11 +55,77 @@ def test_it_leads_from_divas_schema_to_a_processed_lead_and_back(site: GoLiveSit
     ]
     assert set(deploy().values()) == {"was done"}
 
+    _check_smoke(site)
+    _check_drill(site)
+    _check_handover(site)
+
     back = deploy("--rollback", "1", "--confirm", "12", "--move-tickets")
     assert list(back) == FORWARD[:0:-1]
     assert set(back.values()) == {"undone"}
     assert site.dump() == before
     _check_journal(site)
+
+
+def run_golive(*words: str, code: int = 0) -> Any:
+    """Run another verb of `leads golive`; return its JSON document."""
+    run = CliRunner().invoke(app, ["golive", *words, "--json"])
+    assert run.exit_code == code, run.output
+    return json.loads(run.stdout)
+
+
+def _check_smoke(site: GoLiveSite) -> None:
+    """A captured body becomes a ticket of a colleague, which is closed; nothing of the customer is sent."""
+    body = str(PAYLOADS / "01-happy-path.json")
+    found = run_golive("smoke", body, "--phone", "0905333444")
+    assert (found["ok"], found["outcome"], found["answer"]) == (True, "ticket_created", "received")
+    ((status, mark, title),) = site.query(
+        f"SELECT status, data ->> 'golive_smoke', title FROM ticket WHERE code = '{found['ticket']}'"
+    )
+    assert (status, mark) == ("cancelled", "true")
+    assert "[SMOKE]" in title
+    ((payload,),) = site.query(
+        f"SELECT payload::text FROM pancake_webhook_event WHERE record_id = '{found['record_id']}'"
+    )
+    assert not any(word in payload for word in ("0903", "thutrang", "Hàng Trống", "Trang"))
+    site.query("UPDATE view_pancake_setting SET kill_switch = true RETURNING id")
+    held = CliRunner().invoke(app, ["golive", "smoke", body, "--phone", "0905333444"])
+    assert held.exit_code == 1
+    assert "Its event is skipped_kill_switch" in held.stdout
+    site.query("UPDATE view_pancake_setting SET kill_switch = false RETURNING id")
+    assert "0905333444" not in held.output
+
+
+def _check_drill(site: GoLiveSite) -> None:
+    """scripts/chaos drill runs all three; here the first, and its refusal of another database."""
+    wrong = CliRunner().invoke(app, ["golive", "drill", "tier1", "--database", "production"])
+    assert (wrong.exit_code, "Nothing was changed" in wrong.stderr) == (2, True)
+    words = ["--database", site.database, "--rate", "5", "--warm-up", "1"]
+    found = run_golive("drill", "tier1", *words)
+    assert found["ok"]
+    assert found["kind"], found["tier"] == ("drill", 1)
+    assert found["sent"] == found["acknowledged"] == found["processed"] > 0
+    assert [found[name] for name in ("lost", "doubled", "unfinished", "unexpected")] == [0, 0, 0, 0]
+    assert found["told"]["in_time"] is True
+    evidence = (site.folder / found["file"]).read_bytes()
+    assert sha256(evidence).hexdigest() == found["sha256"]
+
+
+def _check_handover(site: GoLiveSite) -> None:
+    """The bundle has journal, results and pages with their hashes, no dump, and is refused with a secret."""
+    found = run_golive("handover", "--to", "handover.tar.gz")
+    with tarfile.open(site.folder / "handover.tar.gz") as bundle:
+        names = bundle.getnames()
+        manifest = json.loads(bundle.extractfile("MANIFEST.json").read())  # type: ignore[union-attr]
+    assert found["files"] == len(names)
+    assert {"golive/deploy.jsonl", "inventory.json", "docs/runbook/rollback.md"} <= set(names)
+    assert set(manifest["sha256"]) == set(names) - {"MANIFEST.json"}
+    assert not [name for name in names if name.endswith(".dump")]
+    leak = site.folder / "golive" / "leak.json"
+    leak.write_text((site.folder / "webhook-url.txt").read_text())
+    refused = CliRunner().invoke(app, ["golive", "handover", "--to", "second.tar.gz"])
+    leak.unlink()
+    assert (refused.exit_code, (site.folder / "second.tar.gz").exists()) == (1, False)
+    assert "A secret is in golive/leak.json" in refused.stderr
 
 
 def _check_journal(site: GoLiveSite) -> None:
@@ -182,3 +253,12 @@ def test_without_pg_dump_nothing_is_changed(diva_database: str, tmp_path: Path) 
     with psycopg.connect(diva_database) as db:
         columns = "SELECT FROM information_schema.columns WHERE column_name = 'normalized_phone'"
         assert db.execute(columns).fetchone() is None
+
+
+def test_the_example_of_golive_yaml_is_one_and_stands_in_the_runbook() -> None:
+    path = ROOT / "deploy" / "golive" / "golive.yaml"
+    plan = read_plan_file(path)
+    assert plan.service("handlers").back[:3] == ("kubectl", "set", "image")
+    assert (plan.source, plan.handler_processes, plan.tell) == ("-1", 2, ("/usr/local/bin/tell",))
+    _, _, text = path.read_text("utf-8").partition("\n")
+    assert f"```yaml\n{text}```" in (ROOT / "docs" / "runbook" / "go-live.md").read_text("utf-8")

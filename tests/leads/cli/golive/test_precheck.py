@@ -15,6 +15,7 @@ from leads.cli.__main__ import app
 from leads.cli.golive.criterion import Part, Source
 from leads.cli.golive.load import load_criteria
 from leads.cli.golive.measuring import STATEMENT_TIMEOUT
+from leads.cli.golive.precheck import evaluating
 from leads.cli.golive.precheck.link import Link
 from leads.cli.golive.precheck.manifest import Manifest, read_manifest
 from leads.cli.golive.probes import OF_LINK, OF_SOURCES
@@ -28,6 +29,14 @@ CLOSED = "http://127.0.0.1:9"
 CRITERIA = load_criteria()
 SLOW_HERE = {"E3-BE-capacity"}
 """A busy machine may need more than 100 ms for 1,000 rows."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def criteria_read_once() -> Iterator[None]:
+    """Reading the files takes longer than asking the sandbox."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluating, "load_criteria", lambda: CRITERIA)
+        yield
 
 
 @pytest.fixture(scope="module")
