@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def tested_commit() -> str:
+def commit_of_clone() -> str:
     """Return the commit, with `modified` before it if files differ from it; COMMIT outside a clone."""
     try:
         commit = _git("rev-parse", "HEAD")

@@ -12,7 +12,7 @@ from leads.cli.golive.evidence import EvidenceError, read_evidence_file
 from leads.cli.golive.judgement import Exemption, Measurement, Outcome, Why, judge
 from leads.cli.golive.load import load_criteria
 from sandbox.chaos.proof import proof
-from sandbox.commit import tested_commit
+from sandbox.commit import commit_of_clone
 from tests.support.golive_evidence import CASES, baseline, figures, good_file, junit
 from tests.support.golive_pilot import COMMIT
 
@@ -181,5 +181,5 @@ def test_an_outage_test_counts_the_lost_leads_and_has_to_be_right_as_a_whole() -
 def test_a_scenario_writes_what_the_criterion_reads() -> None:
     result = {"sent": 2000, "lost": [], "ok": True}
     found = read_evidence_file(CRITERIA["G-5"], json.dumps(proof("four_layers", result)).encode())
-    assert (found.value, found.commit) == (0, tested_commit())
+    assert (found.value, found.commit) == (0, commit_of_clone())
     assert found.measured_at is not None
