@@ -18,8 +18,8 @@ BY_OWNER = {
 }  # fmt: skip
 """An index is built by the owner of its table; checks of Diva's schema and the deployment are the owner's."""
 
-OF_TRACE = ("trace_lead",)
-"""Folders of the statements that the handlers and `leads trace` run."""
+OF_BOTH = ("kpi", "trace_lead")
+"""Folders of the statements that the handlers and `leads golive` or `leads trace` run."""
 
 OF_COMMANDS = (
     "backfill_phones", "connection_secrets", "golive", "history", "probes", "report", "status", "switches",
@@ -41,7 +41,7 @@ STATEMENTS = {
     OPERATORS: [
         name
         for name in QUERIES
-        if name.partition("/")[0] in OF_COMMANDS + OF_RECONCILE + OF_TRACE and name not in BY_OWNER
+        if name.partition("/")[0] in OF_COMMANDS + OF_RECONCILE + OF_BOTH and name not in BY_OWNER
     ],
 }
 RIGHTS = """

@@ -15,8 +15,9 @@ FILES = sorted(SQL_FOLDER.rglob("*.sql"))
 IDS = [path.relative_to(SQL_FOLDER).with_suffix("").as_posix() for path in FILES]
 VERBS = {
     "check", "claim", "clear", "compare", "count", "create", "delete", "drop", "empty", "end", "fail",
-    "fence", "fill", "find", "finish", "flag", "hold", "insert", "list", "load", "lock", "mark",
-    "ping", "refire", "release", "replay", "set", "skip", "start", "store", "take", "touch", "try", "unlock", "update", "upsert",
+    "fence", "fill", "find", "finish", "flag", "hold", "insert", "list", "load", "lock", "mark", "ping",
+    "refire", "release", "replay", "set", "skip", "start", "store", "take", "touch", "try", "unlock",
+    "update", "upsert",
 }  # fmt: skip
 
 
