@@ -31,9 +31,8 @@ def gate(
 
     The gate is open if every criterion is pass, waived or not applicable, and the
     gate of the wave before was open when this wave began; the sign-off needs that
-    of W4. What cannot be measured
-    is inconclusive, never a pass. Exit codes: 0 open, 1 closed, 3 closed only
-    because a service does not answer.
+    of W4. What cannot be measured is inconclusive, never a pass. Exit codes: 0
+    open, 1 closed, 3 closed only because a service does not answer.
 
     Reads DATABASE_URL, PROMETHEUS_URL and COMMIT; a source without its variable is
     inconclusive. --at judges a time in the past by what the database, Prometheus

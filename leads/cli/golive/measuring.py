@@ -10,6 +10,8 @@ from typing import Any, Self
 
 from leads.adapters.db_session import DatabaseError, DbSession, LoginRefused, is_lost, open_session
 from leads.adapters.prometheus_api import PrometheusApi, PrometheusRefused
+from leads.cli.exit_codes import ExitCode
+from leads.cli.failures import CommandFailed
 from leads.cli.golive.criterion import Criterion, Source
 from leads.cli.golive.evidence import EvidenceError, read_evidence_file
 from leads.cli.golive.judgement import Measurement, Why
@@ -34,8 +36,10 @@ class Places:
     public_url: str = ""
 
 
-class SourceDown(Exception):
-    """A source cannot be asked; the text says why."""
+class SourceDown(CommandFailed):
+    """A source cannot be asked; the text says why. It ends a command that cannot do without it."""
+
+    exit_code = ExitCode.UNREACHABLE
 
 
 class Sources:

@@ -68,6 +68,8 @@ class Records:
 
     def _append(self, file: BinaryIO, statement: Statement, evidence: tuple[Evidence, ...]) -> Record:
         records, end = self._read(file)
+        if statement.kind is Kind.BEGIN and newest(records, Kind.BEGIN, statement.of, statement.at):
+            raise RecordsError(f"{statement.of} has begun already.")
         # What an interrupted append left behind the last full line; it was never confirmed.
         file.truncate(end)
         record = Record(len(records) + 1, statement, evidence, _last_hash(list(records)))

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from leads.cli.__main__ import app
 from leads.cli.golive.records import Records
+from sandbox.postgres.server import free_port
 
 JUNIT = """<testsuites><testsuite timestamp="2026-05-28T03:00:00+00:00">
 <properties><property name="commit" value="0123456789abcdef"/></properties>
@@ -155,6 +156,13 @@ def test_a_wave_cannot_begin_without_the_database(folder: Path) -> None:
     result = golive(folder, "begin", "W1", "--by", "Lan")
     assert (result.exit_code, Records(folder).read()) == (2, ())
     assert "DATABASE_URL is not set" in result.output
+
+
+def test_a_wave_cannot_begin_while_the_database_is_away(folder: Path) -> None:
+    away = f"postgresql://x@127.0.0.1:{free_port()}/x"
+    result = golive(folder, "begin", "W1", "--by", "Lan", DATABASE_URL=away)
+    assert (result.exit_code, Records(folder).read()) == (3, ())
+    assert "The database does not answer" in result.stderr
 
 
 def test_a_wave_begins_once_and_in_order(folder: Path, database: str) -> None:

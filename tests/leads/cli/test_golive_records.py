@@ -217,3 +217,5 @@ def test_the_newest_statement_that_holds_at_a_time_counts(tmp_path: Path) -> Non
         assert record.statement.value == value
     assert newest(found, Kind.ATTEST, "G-1", NOW.replace(hour=1)) is None
     assert newest(found, Kind.BEGIN, "W1", NOW) is not None
+    with pytest.raises(RecordsError, match="W1 has begun already"):
+        records.add(statement("W1", kind=Kind.BEGIN, at=later))
