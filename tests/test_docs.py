@@ -182,6 +182,7 @@ EXAMPLES = {
         "test_count_events", "test_it_counts_the_events_of_a_status", "tests/handlers/test_count_events.py",
     },
     "flow.md": {"test_ping"},
+    "go-live.md": {"test_case"},
     "test-cases.md": {"test_case"},
     "why-no-ticket.md": {"test_ping"},
 }  # fmt: skip

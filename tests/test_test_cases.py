@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-import pytest
-
 from leads.cli.golive.evidence import read_evidence_file
 from leads.cli.golive.load import load_criteria
 from tests.support.golive_evidence import CASES

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from sandbox.chaos.ledger import Ledger, compare, count_unfinished
+from sandbox.chaos.proof import proof
 from sandbox.chaos.stream import Sent, Stream
 from sandbox.edge.nginx import NginxEdge
 from sandbox.edge.packages import require_edge_packages
@@ -37,7 +38,7 @@ def edge_outage(
     with Cluster(durable=True) as cluster, Sandbox(cluster, edge_environment={}) as sandbox:
         result = asyncio.run(_run(sandbox, cluster, console, (seconds, rate, seed)))
     if as_json:
-        typer.echo(json.dumps(result))
+        typer.echo(json.dumps(proof("edge_outage", result)))
     else:
         Console().print(result)
     if not result["ok"]:

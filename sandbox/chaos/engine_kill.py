@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from sandbox.chaos.ledger import Ledger, compare, count_unfinished
+from sandbox.chaos.proof import proof
 from sandbox.chaos.stream import Sent, Stream
 from sandbox.edge.packages import require_edge_packages
 from sandbox.stack.signals import exit_on_sigterm
@@ -43,7 +44,7 @@ def engine_kill(
     with Sandbox(edge_environment={}) as sandbox:
         result = asyncio.run(_run(sandbox, console, (kills, pause), Stream(sandbox.webhook_url, rate, seed)))
     if as_json:
-        typer.echo(json.dumps(result))
+        typer.echo(json.dumps(proof("engine_kill", result)))
     else:
         Console().print(result)
     if not result["ok"]:

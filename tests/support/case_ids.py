@@ -3,16 +3,14 @@
 The JUnit file gets the ids as properties `test_case` of a test, and the commit as a property of the suite.
 """
 
-import os
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from _pytest.junitxml import xml_key
 
+from sandbox.commit import commit_of_clone
+
 PROPERTY = "test_case"
-ROOT = Path(__file__).parents[2]
 
 
 def ids_of(item: pytest.Item) -> Iterator[str]:
@@ -31,21 +29,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Write the commit into the JUnit file; the processes of xdist write none."""
     xml = session.config.stash.get(xml_key, None)
     if xml is not None:
-        xml.add_global_property("commit", tested_commit())
-
-
-def tested_commit() -> str:
-    """Return the commit, with `modified` before it if files differ from it; COMMIT outside a clone."""
-    try:
-        commit = _git("rev-parse", "HEAD")
-        return f"modified {commit}" if _git("status", "--porcelain") else commit
-    except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("COMMIT", "")
-
-
-def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+        xml.add_global_property("commit", commit_of_clone())
 
 
 def results_by_id(reports: dict[str, list[pytest.TestReport]]) -> dict[str, bool]:

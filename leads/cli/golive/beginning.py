@@ -26,7 +26,7 @@ from leads.cli.golive.records import Kind, Record, newest
 from leads.cli.golive.scans import FILE, scans_file
 from leads.cli.golive.stating import state
 from leads.cli.golive.text import print_evaluation, time_text
-from leads.cli.output import AsJson, print_json, print_line, show_activity
+from leads.cli.output import AsJson, print_json, print_line, say, show_activity
 
 MAX_BACKDATED = timedelta(days=7)
 
@@ -54,7 +54,7 @@ def begin(
             before = _evaluate_before(wave, inputs)
         if before is not None and not before.is_open:
             print_evaluation(before, Console(stderr=True))
-            print_line(f"{wave} cannot begin: the gate of {before.subject} is closed.")
+            say(f"{wave} cannot begin: the gate of {before.subject} is closed.")
             raise typer.Exit(exit_code(before))
         record = _append(wave, by, start, before, inputs)
     if as_json:

@@ -118,7 +118,8 @@ def _figures(criterion: Criterion, content: bytes) -> Measurement:
     """A figure of a JSON result of a load test, an outage test or a rollback drill.
 
     The object has `kind`, `at` (a time with a zone), `commit` and figures. `kind` has to be that of the
-    criterion; `at_least` are figures that must have been reached, `name=number` each.
+    criterion; `at_least` are figures that must have been reached, `name=number` each; `is_true` names a
+    value that must be true.
     """
     document = json.loads(content)
     if not isinstance(document, dict):
@@ -130,6 +131,9 @@ def _figures(criterion: Criterion, content: bytes) -> Measurement:
         name, _, minimum = condition.partition("=")
         if _number(document, name) < float(minimum):
             raise ValueError(f"{name} is {document[name]}, at least {minimum} is needed")
+    condition = criterion.parameters.get("is_true", "")
+    if condition and document[condition] is not True:
+        raise ValueError(f"{condition} is {document[condition]}, not true")
     return Measurement(
         value=_number(document, criterion.value),
         measured_at=_time(document["at"]),
@@ -138,7 +142,10 @@ def _figures(criterion: Criterion, content: bytes) -> Measurement:
 
 
 def _number(document: Mapping[str, Any], name: str) -> float:
+    """Return a figure; that of a list, for example of lost leads, is its length."""
     value = document[name]
+    if isinstance(value, list):
+        return float(len(value))
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         raise ValueError(f"{name} is no number")
     return float(value)

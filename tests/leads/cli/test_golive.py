@@ -167,7 +167,8 @@ def test_a_wave_begins_once_and_in_order(folder: Path, database: str) -> None:
     assert "already (record 1)" in again.output
     closed = golive(folder, "begin", "W2", "--by", "Lan", DATABASE_URL=database)
     assert closed.exit_code == 1
-    assert "W2 cannot begin: the gate of W1 is closed" in closed.output
+    assert "W2 cannot begin: the gate of W1 is closed" in closed.stderr
+    assert closed.stdout == ""
     assert len(Records(folder).read()) == 1
 
 

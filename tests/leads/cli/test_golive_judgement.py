@@ -1,5 +1,6 @@
 """How a measurement is judged: what is no number, too few, too old or of another commit is inconclusive."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import inf, nan
@@ -10,6 +11,8 @@ from leads.cli.golive.criterion import Criterion, Source
 from leads.cli.golive.evidence import EvidenceError, read_evidence_file
 from leads.cli.golive.judgement import Exemption, Measurement, Outcome, Why, judge
 from leads.cli.golive.load import load_criteria
+from sandbox.chaos.proof import proof
+from sandbox.commit import commit_of_clone
 from tests.support.golive_evidence import CASES, baseline, figures, good_file, junit
 from tests.support.golive_pilot import COMMIT
 
@@ -144,6 +147,7 @@ def test_a_file_with_entities_is_refused(entity: bytes) -> None:
         (figures("loadtest", rate=100, minutes=10), "it has no 'p95_seconds'"),
         (figures("loadtest", rate=100, minutes=10, p95_seconds=True), "p95_seconds is no number"),
         (figures("loadtest", rate=100, minutes=10, p95_seconds=nan), "p95_seconds is no number"),
+        (figures("loadtest", rate=100, minutes=10, p95_seconds="fast"), "p95_seconds is no number"),
     ],
 )
 def test_a_load_test_has_to_be_the_one_that_was_asked_for(file: bytes, reason: str) -> None:
@@ -162,3 +166,20 @@ def test_the_baseline_is_the_p95_of_its_tickets() -> None:
     )
     with pytest.raises(EvidenceError, match="row 1: the first response is earlier"):
         read_evidence_file(CRITERIA["G-9"], swapped)
+
+
+def test_an_outage_test_counts_the_lost_leads_and_has_to_be_right_as_a_whole() -> None:
+    criterion = CRITERIA["G-5"]
+    lost = figures("four_layers", sent=2000, lost=["r-1: ['received']", "r-2: []"], ok=False)
+    with pytest.raises(EvidenceError, match="ok is False, not true"):
+        read_evidence_file(criterion, lost)
+    assert read_evidence_file(criterion, lost.replace(b"false", b"true")).value == 2
+    with pytest.raises(EvidenceError, match="sent is 200, at least 1000"):
+        read_evidence_file(criterion, figures("four_layers", sent=200, lost=[], ok=True))
+
+
+def test_a_scenario_writes_what_the_criterion_reads() -> None:
+    result = {"sent": 2000, "lost": [], "ok": True}
+    found = read_evidence_file(CRITERIA["G-5"], json.dumps(proof("four_layers", result)).encode())
+    assert (found.value, found.commit) == (0, commit_of_clone())
+    assert found.measured_at is not None
