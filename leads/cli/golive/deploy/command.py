@@ -1,6 +1,7 @@
 """The command line of `leads golive deploy`."""
 
 import getpass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import WrongUsage
-from leads.cli.golive.deploy.plan_file import read_plan_file
+from leads.cli.golive.deploy.plan_file import commands_of, read_plan_file
 from leads.cli.golive.deploy.running import Outcome, all_steps, deploy, find_step, roll_back, survey
 from leads.cli.golive.deploy.site import CLONE, Choices, Site, open_site
 from leads.cli.golive.deploy.step import Step
@@ -61,7 +62,7 @@ def deploy_command(
     steps = [until, rollback, *(confirm or [])]
     _check_usage(steps, sum([plan, check, bool(until), bool(rollback)]))
     if plan:
-        _print_plan(as_json=as_json)
+        _print_plan(commands_of(read_plan_file(file)), as_json=as_json)
         return
     choices = Choices(
         folder, read_plan_file(file), by or getpass.getuser(), backups, source, migrations, programs,
@@ -118,21 +119,22 @@ def _end(site: Site, outcomes: list[Outcome], *, is_survey: bool, as_json: bool)
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _print_plan(*, as_json: bool) -> None:
+def _print_plan(commands: Mapping[str, str], *, as_json: bool) -> None:
     if as_json:
-        print_json([_document(step) for step in all_steps()])
+        print_json([_document(step, commands) for step in all_steps()])
         return
     console = Console()
     for step in all_steps():
         print_indented(f"{step.id}  {step.title} ({step.owner}, at most {step.at_most})", 0, console)
         for command in step.shown:
-            print_indented(f"do    {command}", 1, console)
+            print_indented(f"do    {commands.get(command, command)}", 1, console)
         for command in step.shown_undo:
-            print_indented(f"undo  {command}", 1, console)
+            print_indented(f"undo  {commands.get(command, command)}", 1, console)
 
 
-def _document(step: Step) -> dict[str, object]:
+def _document(step: Step, commands: Mapping[str, str]) -> dict[str, object]:
     return {
         "step": step.id, "title": step.title, "owner": step.owner, "at_most": step.at_most,
-        "do": list(step.shown), "undo": list(step.shown_undo),
+        "do": [commands.get(each, each) for each in step.shown],
+        "undo": [commands.get(each, each) for each in step.shown_undo],
     }  # fmt: skip

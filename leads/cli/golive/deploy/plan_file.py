@@ -85,6 +85,16 @@ def read_plan_file(path: Path) -> PlanFile:
         ) from error
 
 
+def commands_of(plan: PlanFile) -> dict[str, str]:
+    """Return the commands of the services by the words with which a step names them."""
+    return {
+        f"golive.yaml, services.{name}.{verb}": shlex.join(command)
+        for name, service in plan.services.items()
+        for verb, command in (("do", service.do), ("undo", service.undo))
+        if command
+    }
+
+
 def _read(document: Mapping[str, Any]) -> PlanFile:
     _refuse_unknown("the file", document, {each.name for each in fields(PlanFile)})
     services = document.get("services") or {}

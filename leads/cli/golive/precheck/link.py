@@ -32,6 +32,8 @@ class Link:
         self.plan = plan
         self.source = source
         self.folder = folder
+        self.engine_problem = ""
+        """Why the engine did not answer, once it did not."""
         self._open = ExitStack()
 
     @cached_property

@@ -188,6 +188,9 @@ def test_the_plan_needs_no_service(monkeypatch: pytest.MonkeyPatch) -> None:
     said = golive("--plan").stdout
     assert "1  Columns normalized_phone and pancake_metadata of account (BE, at most 60 s)" in said
     assert "undo  leads metadata remove 9a" in said
+    assert "do    golive.yaml, services.edge.do" in said
+    mine = golive("--plan", "--file", str(ROOT / "deploy" / "golive" / "golive.yaml")).stdout
+    assert "do    systemctl reload-or-restart pancake-edge" in mine
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from leads.cli.golive.measuring import STATEMENT_TIMEOUT
 from leads.cli.golive.precheck import evaluating
 from leads.cli.golive.precheck.link import Link
 from leads.cli.golive.precheck.manifest import Manifest, read_manifest
-from leads.cli.golive.probes import OF_LINK, OF_SOURCES
+from leads.cli.golive.probes import OF_ENGINE, OF_LINK, OF_SOURCES
 from leads.cli.metadata.engine import Engine
 from sandbox.postgres.server import Cluster
 from sandbox.stack.stack import Sandbox
@@ -188,5 +188,5 @@ def test_a_compose_file_tells_the_same_as_a_deployment(tmp_path: Path) -> None:
 def test_every_probe_of_a_criterion_exists_and_none_is_left_over() -> None:
     named = {each.query for each in CRITERIA if each.source in (Source.ENGINE, Source.COMMAND)}
     own = {"connection_share", "explain_lookups", "scans_since_begin"}
-    assert named == {*OF_LINK, *OF_SOURCES, *own}
+    assert named == {*OF_ENGINE, *OF_LINK, *OF_SOURCES, *own}
     assert {part.value for part in Part} >= set(AREAS)
