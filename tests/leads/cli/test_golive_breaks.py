@@ -18,6 +18,7 @@ from leads.cli.golive.judgement import Outcome, Why
 from leads.cli.golive.load import load_criteria
 from leads.cli.golive.measuring import Places, Sources
 from leads.cli.golive.records import Kind, Record, Records, Statement
+from leads.cli.golive.statements import read_row
 from sandbox.postgres.server import Cluster, free_port
 from tests.support.golive_breaks import BREAKS, MORE_SOURCES, ONE_ACTIVE, STARTED
 from tests.support.golive_pilot import Pilot
@@ -193,6 +194,24 @@ def test_no_row_and_a_time_out_are_inconclusive(
 
     monkeypatch.setattr("leads.cli.golive.measuring.read_row", wait)
     assert set(outcomes(seeded, session, prometheus, SQL).values()) == {Why.SOURCE_DOWN}
+
+
+def test_switches_and_modes_are_told_as_they_were_at_a_time(database: str, tmp_path: Path) -> None:
+    pilot = Pilot(database, tmp_path)
+    pilot.seed()
+    names = ("golive/count_active_sources", "golive/count_unenforced")
+    with psycopg.Connection[dict[str, Any]].connect(
+        database, row_factory=dict_row, autocommit=True
+    ) as opened:
+        before = datetime.now(UTC)
+        opened.execute("UPDATE pancake_source SET is_active = false")
+        opened.execute("UPDATE pancake_connection SET signature_mode = 'monitor'")
+        then, now = (
+            [dict(read_row(opened, name, {"to": to}) or {}) for name in names]
+            for to in (before, datetime.now(UTC))
+        )
+    assert then == [{"value": 1}, {"signature": 0, "allowlist": 0}]
+    assert now == [{"value": 0}, {"signature": 1, "allowlist": 0}]
 
 
 def test_an_empty_database_passes_no_criterion_of_a_gate(database: str, prometheus: FakePrometheus) -> None:

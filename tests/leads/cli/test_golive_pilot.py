@@ -1,5 +1,6 @@
 """A compressed pilot: people alone keep each gate closed, then it is open, and its report verifies."""
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from leads.cli.golive.criterion import Source
 from leads.cli.golive.load import load_criteria
+from tests.support.golive_breaks import OLDER, dead
 from tests.support.golive_evidence import attest_all
 from tests.support.golive_keys import write_keys
 from tests.support.golive_pilot import Pilot
@@ -54,6 +56,18 @@ def test_four_waves_are_opened_by_their_people_one_after_the_other(pilot: Pilot,
         assert is_open["is_open"]
         check_report(pilot, wave, tmp_path)
     check_sign_off(pilot, tmp_path)
+    check_later_changes(pilot, tmp_path)
+
+
+def check_later_changes(pilot: Pilot, folder: Path) -> None:
+    """What changes in the data after a report is named when the sources are asked again."""
+    pilot.sql(dead(10, OLDER))
+    (made,) = (folder / "W1").iterdir()
+    words = ["verify", str(made / "report.dsse.json"), "--public-key", str(folder / "W1-keys/golive.pub")]
+    result = pilot.golive(*words, "--reevaluate", "--json")
+    assert result.exit_code == 1
+    differing = {each["name"] for each in json.loads(result.stdout)["checks"] if each["problem"]}
+    assert differing == {"again: success-rate"}
 
 
 def check_sign_off(pilot: Pilot, folder: Path) -> None:
@@ -81,7 +95,9 @@ def check_sign_off(pilot: Pilot, folder: Path) -> None:
 
 def check_report(pilot: Pilot, wave: str, folder: Path) -> None:
     """Write the report of an open gate, and verify it, also by the sources."""
-    private, public = write_keys(folder)
+    keys = folder / f"{wave}-keys"
+    keys.mkdir()
+    private, public = write_keys(keys)
     result = pilot.golive("report", wave, "--key", str(private), "--to", str(folder / wave))
     assert result.exit_code == 0, result.output
     (made,) = (folder / wave).iterdir()
