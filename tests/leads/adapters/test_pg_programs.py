@@ -12,7 +12,9 @@ from tests.support.postgres_programs import need_pg_dump
 FAKE = """#!/bin/sh
 for each in "$@"; do echo "$each"; done > {out}
 for each in "$@"; do
-    case "$each" in *passfile=*) cat "$(echo "$each" | sed "s/.*passfile=\\([^ ]*\\).*/\\1/")" >> {out} ;; esac
+    case "$each" in
+        *passfile=*) cat "$(echo "$each" | sed "s/.*passfile=\\([^ ]*\\).*/\\1/")" >> {out} ;;
+    esac
 done
 echo "error: connection of $0 refused" >&2
 exit 1
