@@ -88,6 +88,7 @@ def _look(site: Site) -> list[tuple[Step, Found]]:
 
 
 def bring_forward(site: Site, step: Step) -> Outcome:
+    """Check a step, do it if it is not done, and check again."""
     say(f"{step.id}  {step.title}")
     found = _check(site, step)
     site.journal.write("check", step.id, state=found.state.value, text=found.text)
@@ -118,6 +119,7 @@ def _wait_for_person(site: Site, step: Step, found: Found) -> Outcome:
 
 
 def take_back(site: Site, step: Step, *, is_confirmed: bool) -> Outcome:
+    """Check a step, undo it if it is there, and check again."""
     say(f"{step.id}  {step.title}")
     found = _check(site, step)
     site.journal.write("check", step.id, state=found.state.value, text=found.text)
