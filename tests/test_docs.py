@@ -182,9 +182,11 @@ EXAMPLES = {
         "test_count_events", "test_it_counts_the_events_of_a_status", "tests/handlers/test_count_events.py",
     },
     "flow.md": {"test_ping"},
+    "go-live.md": {"test_case"},
+    "test-cases.md": {"test_case"},
     "why-no-ticket.md": {"test_ping"},
 }  # fmt: skip
-"""Names that a recipe creates, by page, and the console's test of an event trigger."""
+"""Names that a recipe creates, by page, the console's test of an event trigger, and a mark of pytest."""
 
 
 def files() -> set[Path]:

@@ -84,6 +84,8 @@ BEGIN
             ('public.ticket', 'UPDATE', 'source_id, data'),
             ('public.staff', 'SELECT', 'id, full_name, role, is_active, on_duty'),
             ('public.view_pancake_stored_setting', 'SELECT', NULL),
+            -- How often a connection was suspended, for the gates of the go-live.
+            ('public.view_pancake_connection_status', 'SELECT', 'status_after, scheduled_time'),
             -- The switches, and no other setting: the trigger of the view writes Diva's table with the rights of its owner.
             ('public.view_pancake_setting', 'SELECT', 'id'),
             ('public.view_pancake_setting', 'UPDATE', 'kill_switch, processing_paused, change_reason'),

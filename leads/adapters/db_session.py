@@ -18,6 +18,7 @@ __all__ = [
     "QueryCanceled",
     "class_row",
     "is_lost",
+    "login_name",
     "open_session",
 ]
 
@@ -51,7 +52,7 @@ def open_session(
             autocommit=autocommit,
             row_factory=dict_row,
             connect_timeout=connect_seconds,
-            application_name=f"leads {command} by {_user()}",
+            application_name=f"leads {command} by {login_name()}",
         )
     except psycopg.OperationalError as error:
         reason = _reason(error)
@@ -74,7 +75,7 @@ def is_lost(error: psycopg.Error) -> bool:
     return error.sqlstate is None or error.sqlstate.startswith("08") or error.sqlstate in SHUTDOWN_STATES
 
 
-def _user() -> str:
+def login_name() -> str:
     """Return the name of the operating system's user; in a container there may be only a number."""
     try:
         return getpass.getuser()

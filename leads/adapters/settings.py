@@ -1,7 +1,6 @@
 """Read the configuration of a process from environment variables. `.env.example` explains each of them."""
 
 import os
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +13,7 @@ from leads.adapters.caller_secret import CallerSecret, read_caller_secret
 from leads.adapters.clear_text import ClearText, Hop
 from leads.adapters.clock import Clock
 from leads.adapters.secrets import KeyRing
+from leads.adapters.url_variables import is_http, read_base_url
 from leads.adapters.variables import VARIABLES
 from leads.domain.base_url import DEFAULT_HOSTS, read_hosts
 
@@ -92,7 +92,7 @@ def read_settings(environment: Mapping[str, str] = os.environ, now: datetime | N
     settings = Settings(
         database_url=database_url,
         metadata_database_url=metadata_database_url,
-        hasura_url=_base_url("HASURA_URL", required("HASURA_URL"), problems),
+        hasura_url=read_base_url("HASURA_URL", required("HASURA_URL"), problems),
         hasura_service_token=required("HASURA_SERVICE_TOKEN"),
         handler_secret=caller_secret("HANDLER_SECRET"),
         edge_secret=caller_secret("EDGE_SECRET"),
@@ -134,6 +134,10 @@ class OperatorSettings:
     edge_status_url: str
     alertmanager_url: str
     hasura_service_token: str = field(repr=False)
+    prometheus_url: str = field(repr=False)
+    """It may hold a user and a password."""
+    commit: str
+    """The commit that is installed; empty if it is unknown."""
 
 
 def read_operator_settings(
@@ -150,7 +154,7 @@ def read_operator_settings(
     _check_database_url("DATABASE_URL", values["DATABASE_URL"], clear_text, problems)
     settings = OperatorSettings(
         database_url=values["DATABASE_URL"],
-        hasura_url=_base_url("HASURA_URL", values["HASURA_URL"], problems),
+        hasura_url=read_base_url("HASURA_URL", values["HASURA_URL"], problems),
         key_ring=_key_ring("ENCRYPTION_KEYS", values, problems),
         hasura_admin_secret=values["HASURA_ADMIN_SECRET"],
         hasura_other_admin_secret=values["HASURA_OTHER_ADMIN_SECRET"],
@@ -159,14 +163,16 @@ def read_operator_settings(
         edge_state_dir=Path(environment.get("EDGE_STATE_DIR", "").strip() or "/var/lib/pancake-edge"),
         pancake_api_hosts=_allowed_hosts(environment, problems),
         public_url=values["PUBLIC_URL"],
-        handlers_url=_base_url("HANDLERS_URL", values["HANDLERS_URL"], problems),
+        handlers_url=read_base_url("HANDLERS_URL", values["HANDLERS_URL"], problems),
         handler_secret=values["HANDLER_SECRET"],
-        edge_status_url=_base_url("EDGE_STATUS_URL", values["EDGE_STATUS_URL"], problems),
-        alertmanager_url=_base_url("ALERTMANAGER_URL", values["ALERTMANAGER_URL"], problems),
+        edge_status_url=read_base_url("EDGE_STATUS_URL", values["EDGE_STATUS_URL"], problems),
+        alertmanager_url=read_base_url("ALERTMANAGER_URL", values["ALERTMANAGER_URL"], problems),
         hasura_service_token=values["HASURA_SERVICE_TOKEN"],
+        prometheus_url=read_base_url("PROMETHEUS_URL", values["PROMETHEUS_URL"], problems),
+        commit=environment.get("COMMIT", "").strip(),
     )
     _check_urls(clear_text, settings.hasura_url, settings.pancake_api_hosts)
-    clear_text.check_urls("HANDLERS_URL", "handlers", filter(_is_http, [settings.handlers_url]))
+    clear_text.check_urls("HANDLERS_URL", "handlers", filter(is_http, [settings.handlers_url]))
     clear_text.check_urls("PUBLIC_URL", "edge", filter(None, [settings.public_url]))
     if problems:
         raise SettingsError(*problems)
@@ -206,17 +212,6 @@ def _check_database_url(name: str, url: str, clear_text: ClearText, problems: li
         clear_text.check_database(name, url)
 
 
-def _is_http(url: str) -> bool:
-    return re.match(r"https?://[^/]", url) is not None
-
-
-def _base_url(name: str, url: str, problems: list[str]) -> str:
-    """Return a URL without a slash at its end. An empty one was found missing before."""
-    if url and not _is_http(url):
-        problems.append(f"{name} is not an http or https URL: give it {VARIABLES[name]}")
-    return url.rstrip("/")
-
-
 def check_url(variable: str, hop: Hop, url: str, environment: Mapping[str, str] = os.environ) -> None:
     """Check a URL that an option gives in place of a variable. Raises SettingsError."""
     problems: list[str] = []
@@ -226,7 +221,7 @@ def check_url(variable: str, hop: Hop, url: str, environment: Mapping[str, str] 
 
 
 def _check_urls(clear_text: ClearText, hasura_url: str, pancake_api_hosts: frozenset[str]) -> None:
-    clear_text.check_urls("HASURA_URL", "hasura", [hasura_url] if _is_http(hasura_url) else [])
+    clear_text.check_urls("HASURA_URL", "hasura", [hasura_url] if is_http(hasura_url) else [])
     clear_text.check_urls("PANCAKE_API_HOSTS", "pancake", pancake_api_hosts)
 
 

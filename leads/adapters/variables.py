@@ -17,6 +17,7 @@ VARIABLES: Mapping[str, str] = {
     "EDGE_STATE_KEYS": "the same value as that of the edge, id:base64[,id:base64]",
     "EDGE_STATUS_URL": "the URL of the edge's internal listener, for example http://127.0.0.1:9145",
     "ALERTMANAGER_URL": "the base URL of Alertmanager, for example http://alertmanager.internal:9093",
+    "PROMETHEUS_URL": "the base URL of Prometheus, for example http://prometheus.internal:9090",
     "PUBLIC_URL": "the URL at which Pancake reaches the edge, for example https://crm.example.com",
 }
 """Each with the value to give it."""

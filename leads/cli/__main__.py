@@ -13,6 +13,7 @@ from leads.cli.doctor.command import doctor
 from leads.cli.edge_spool.command import app as edge_spool
 from leads.cli.erase.command import erase
 from leads.cli.failures import VerbGroup
+from leads.cli.golive.command import app as golive
 from leads.cli.history import history
 from leads.cli.metadata.command import app as metadata
 from leads.cli.metadata.project.commands import add_project_verbs
@@ -66,6 +67,7 @@ app.add_typer(cron, name="cron")
 app.add_typer(config, name="config")
 app.add_typer(edge_spool, name="edge-spool")
 app.add_typer(tickets, name="tickets")
+app.add_typer(golive, name="golive")
 
 
 def main() -> None:

@@ -1,11 +1,14 @@
 """The six key figures of the integration: one statement each, for acceptance, screens and alerts."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
 from leads.adapters.database import Params, RowType
+from leads.adapters.db_session import DbSession, DictRow
+from leads.adapters.queries import QUERIES
 
 
 class Reads(Protocol):
@@ -120,6 +123,19 @@ _ROWS: dict[KpiName, type[KeyFigure]] = {
     KpiName.RESPONSE: Response,
     KpiName.ZERO_MISS: ZeroMiss,
 }
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    name: tuple(field.name for field in fields(row_type)) for name, row_type in _ROWS.items()
+}
+"""The columns of each statement's row."""
+
+
+def read_kpi_row(session: DbSession, name: KpiName, window: Mapping[str, object]) -> DictRow | None:
+    """Return the row of a figure for a command, of what arrived from `from` (included) to `to` (excluded).
+
+    Raises DatabaseError.
+    """
+    return session.execute(QUERIES[name], window).fetchone()
 
 
 async def load_kpi(db: Reads, name: KpiName, since: datetime, until: datetime) -> KeyFigure:

@@ -2,6 +2,7 @@
 
 import typer
 
+from sandbox.chaos.drill import drill
 from sandbox.chaos.edge_flood import edge_flood
 from sandbox.chaos.edge_outage import edge_outage
 from sandbox.chaos.engine_kill import engine_kill
@@ -19,6 +20,7 @@ app.command("four_layers")(four_layers)
 app.command("edge_flood")(edge_flood)
 app.command("engine_kill")(engine_kill)
 app.command("incidents")(incidents)
+app.command("drill")(drill)
 
 
 @app.callback()

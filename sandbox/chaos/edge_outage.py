@@ -10,6 +10,7 @@ from rich.console import Console
 
 from sandbox.chaos.checker import Reckoning
 from sandbox.chaos.effects import count_unfinished
+from sandbox.chaos.proof import proof
 from sandbox.chaos.stream import Sent, Stream
 from sandbox.chaos.stream_effects import reckon_stream
 from sandbox.edge.nginx import NginxEdge
@@ -39,7 +40,7 @@ def edge_outage(
     with Cluster(durable=True) as cluster, Sandbox(cluster, edge_environment={}) as sandbox:
         result = asyncio.run(_run(sandbox, cluster, console, (seconds, rate, seed)))
     if as_json:
-        typer.echo(json.dumps(result))
+        typer.echo(json.dumps(proof("edge_outage", result)))
     else:
         Console().print(result)
     if not result["ok"]:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from sandbox.chaos.checker import Reckoning
 from sandbox.chaos.effects import count_unfinished
+from sandbox.chaos.proof import proof
 from sandbox.chaos.stream import Sent, Stream
 from sandbox.chaos.stream_effects import reckon_stream
 from sandbox.edge.packages import require_edge_packages
@@ -45,7 +46,7 @@ def engine_kill(
     with Sandbox(edge_environment={}) as sandbox:
         result = asyncio.run(_run(sandbox, console, (kills, pause), Stream(sandbox.webhook_url, rate, seed)))
     if as_json:
-        typer.echo(json.dumps(result))
+        typer.echo(json.dumps(proof("engine_kill", result)))
     else:
         Console().print(result)
     if not result["ok"]:

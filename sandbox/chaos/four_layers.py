@@ -27,6 +27,7 @@ from sandbox.accelerated_clock import AcceleratedClock
 from sandbox.chaos.accelerated_handlers import CLOCK_FILE, MUTATION, MUTATIONS
 from sandbox.chaos.layers_effects import Evidence, LayersResult, reckon_layers
 from sandbox.chaos.layers_plan import BACKGROUND, PHASES, POLL_INTERVAL, Step, plan
+from sandbox.chaos.proof import proof
 from sandbox.pancake.leads import SOURCES
 from sandbox.stack.observer import Observer
 from sandbox.stack.signals import exit_on_sigterm
@@ -77,7 +78,7 @@ def four_layers(
     with AcceleratedSandbox(noon, speed, mutate, seed) as sandbox:
         result = asyncio.run(Afternoon(sandbox, console).run(leads, seed))
     if as_json:
-        typer.echo(json.dumps(result, ensure_ascii=False))
+        typer.echo(json.dumps(proof("four_layers", result), ensure_ascii=False))
     else:
         Console().print(result)
     if not result["ok"]:

@@ -31,6 +31,7 @@ def rows(harness: CronHarness, origin: str) -> list[dict[str, Any]]:
     return harness.sql("SELECT * FROM pancake_webhook_event WHERE origin = %s ORDER BY id", origin)
 
 
+@pytest.mark.test_case("TC-014-001")
 async def test_it_stores_what_the_webhook_missed_and_only_that(harness: CronHarness) -> None:
     await lead(harness, 3)
     harness.pancake.faults.drop = 1
@@ -95,6 +96,7 @@ async def test_the_kill_switch_applies_to_polling(harness: CronHarness) -> None:
     assert {row["status"] for row in rows(harness, "poll")} == {"skipped_kill_switch"}
 
 
+@pytest.mark.test_case("TC-013")
 async def test_a_failed_page_does_not_move_the_watermark(harness: CronHarness) -> None:
     await poll(harness)
     before = harness.connection()["poll_watermark"]
@@ -176,6 +178,7 @@ async def test_incomplete_pages_are_reported(harness: CronHarness) -> None:
     assert (await poll(harness))["short_pages"] == 0, "all full pages are equally short"
 
 
+@pytest.mark.test_case("TC-014")
 async def test_two_layers_at_the_same_moment_store_a_version_once(harness: CronHarness) -> None:
     harness.pancake.faults.drop = 1
     harness.sql("UPDATE pancake_connection SET created_at = now() - interval '3 days'")
@@ -240,6 +243,7 @@ async def test_a_watermark_that_does_not_move_delays_no_new_record(harness: Cron
     assert {row["record_id"] for row in rows(harness, "poll")} == set(missed)
 
 
+@pytest.mark.test_case("TC-014-003")
 async def test_after_an_outage_the_newest_records_come_first_and_none_is_lost(
     harness: CronHarness,
 ) -> None:

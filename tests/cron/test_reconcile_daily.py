@@ -35,6 +35,7 @@ async def reconcile(harness: CronHarness) -> dict[str, Any]:
     return dict(report)
 
 
+@pytest.mark.test_case("TC-014-002")
 async def test_it_inserts_and_names_records_that_webhook_and_poll_missed(
     harness: CronHarness, day: date
 ) -> None:
@@ -52,6 +53,7 @@ async def test_it_inserts_and_names_records_that_webhook_and_poll_missed(
     assert row["n"] == 10
 
 
+@pytest.mark.test_case("TC-016")
 async def test_the_ledger_counts_each_record_by_its_state(harness: CronHarness, day: date) -> None:
     ids = fill(harness, day, 8)
     await by_webhook(harness, ids)
@@ -103,6 +105,7 @@ async def test_it_goes_at_most_fourteen_days_back_and_not_before_the_connection(
     assert [report["day"] for report in (await harness.run("reconcile_daily"))["days"]] == [day.isoformat()]
 
 
+@pytest.mark.test_case("TC-014-004")
 async def test_the_day_stays_open_while_pancake_is_down(harness: CronHarness, day: date) -> None:
     ids = fill(harness, day, 5)
     harness.pancake.faults.down = True
@@ -124,6 +127,7 @@ async def deliver_in_slices(harness: CronHarness) -> list[httpx.Response]:
     return answers
 
 
+@pytest.mark.test_case("TC-014-005")
 async def test_an_interrupted_day_resumes_where_it_stopped(harness: CronHarness, day: date) -> None:
     ids = fill(harness, day, 200)
     answers = await deliver_in_slices(harness)

@@ -1,5 +1,7 @@
 """Cron 3: releases failed rows, expired claims, lost events and unsent notifications, bounded."""
 
+import pytest
+
 from tests.support.crons import CronHarness
 
 
@@ -42,6 +44,7 @@ def events(harness: CronHarness) -> int:
     return int(harness.one("SELECT count(*) AS n FROM hdb_catalog.event_log")["n"])
 
 
+@pytest.mark.test_case("TC-014-013")
 async def test_a_failed_row_is_released_at_its_next_attempt(harness: CronHarness) -> None:
     insert(harness, "failed")
     assert (await harness.run("retry_failed"))["failed"] == 0
@@ -67,6 +70,7 @@ async def test_a_failed_row_is_held_at_its_next_claim_while_the_kill_switch_is_o
     assert row["held_at"] is not None
 
 
+@pytest.mark.test_case("TC-014-010")
 async def test_the_claim_of_a_dead_handler_is_released_after_its_lease(harness: CronHarness) -> None:
     insert(harness, "ingested")
     assert (await harness.run("retry_failed"))["claims"] == 0
@@ -84,6 +88,7 @@ async def test_a_row_that_keeps_killing_handlers_becomes_a_dead_letter(harness: 
     assert row == {"status": "dead_letter", "error_code": "claim_expired"}
 
 
+@pytest.mark.test_case("TC-014-011")
 async def test_a_received_row_with_a_lost_event_is_fired_again(harness: CronHarness) -> None:
     insert(harness, "received")
     harness.sql("DELETE FROM hdb_catalog.event_log")

@@ -44,6 +44,7 @@ async def test_an_event_that_cannot_be_reached_is_given_up_after_a_day(harness: 
     assert [*keys([event_id])] not in harness.hasura.calls
 
 
+@pytest.mark.test_case("TC-014-014")
 async def test_after_an_outage_the_waiting_notifications_are_sent_within_five_minutes(
     harness: CronHarness,
 ) -> None:

@@ -24,6 +24,7 @@ async def refired(harness: CronHarness) -> int:
     return int((await harness.run("retry_failed"))["refired"])
 
 
+@pytest.mark.test_case("TC-014-012")
 @pytest.mark.parametrize("locked_before_tick", [0, 1, 15, 19, 21, 40, 59])
 async def test_a_lead_whose_engine_was_killed_is_fired_again_in_time(
     harness: CronHarness, locked_before_tick: int

@@ -170,6 +170,7 @@ def test_an_unknown_token_is_answered_and_nothing_is_stored(harness: EdgeHarness
     assert (harness.rows(), harness.edge.held("unknown")) == (stored, [])
 
 
+@pytest.mark.test_case("TC-014-006")
 def test_leads_are_spooled_while_hasura_and_handlers_are_down_and_stored_later(harness: EdgeHarness) -> None:
     """Each spooled delivery is stored once, with the time at which it arrived."""
     stored = harness.rows()
@@ -186,6 +187,7 @@ def test_leads_are_spooled_while_hasura_and_handlers_are_down_and_stored_later(h
     assert harness.sql(late, "away-%") == [(20,)]
 
 
+@pytest.mark.test_case("TC-017")
 def test_what_is_stored_by_signature_timestamp_secret_and_mode(harness: EdgeHarness) -> None:
     """Each of the 48 deliveries has its exact answer; exactly those that were not refused are stored."""
     for mode in MODES:
@@ -206,6 +208,7 @@ def test_what_is_stored_by_signature_timestamp_secret_and_mode(harness: EdgeHarn
     }
 
 
+@pytest.mark.test_case("TC-017")
 def test_what_is_stored_by_allowlist_and_mode(harness: EdgeHarness) -> None:
     """Inside and outside of the ranges: only enforce refuses, and refused deliveries are not stored."""
     wanted = set()

@@ -30,6 +30,7 @@ def run_scenario(*options: str) -> tuple[int, dict[str, Any]]:
     return run.returncode, json.loads(run.stdout)
 
 
+@pytest.mark.test_case("TC-014-015")
 def test_no_record_is_lost_and_no_customer_has_two_tickets() -> None:
     code, result = run_scenario("--leads", "60")
     assert code == 0, result

@@ -17,6 +17,7 @@ def results(harness: EndToEndHarness) -> list[Result]:
     return run_samples(harness.webhook_url, harness.observer())
 
 
+@pytest.mark.test_case("TC-001")
 def test_every_sample_ends_as_its_file_expects(results: list[Result]) -> None:
     assert {result.sample.name: result.differences for result in results if result.differences} == {}
 

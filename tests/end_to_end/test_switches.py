@@ -54,6 +54,7 @@ async def test_rows_received_while_paused_are_processed_afterwards(harness: EndT
     assert _status(harness, event_id) == "processed"
 
 
+@pytest.mark.test_case("TC-011")
 async def test_a_waiting_row_is_held_by_the_kill_switch(harness: EndToEndHarness) -> None:
     event_id = await _received_while_paused(harness, 2)
     harness.query(SETTING, ["kill_switch", True])
@@ -62,6 +63,7 @@ async def test_a_waiting_row_is_held_by_the_kill_switch(harness: EndToEndHarness
     assert harness.query("SELECT 1 FROM ticket WHERE title LIKE '%%Khách 2'") == []
 
 
+@pytest.mark.test_case("TC-012")
 async def test_a_waiting_row_is_held_by_its_source(harness: EndToEndHarness) -> None:
     event_id = await _received_while_paused(harness, 3)
     harness.query(SOURCE, [False, "-5"])

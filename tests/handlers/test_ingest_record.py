@@ -16,6 +16,7 @@ from tests.support.settings import WEBHOOK_TOKEN, WEBHOOK_TOKEN_SHA256
 MINUTE = timedelta(minutes=1)
 
 
+@pytest.mark.test_case("TC-001")
 async def test_a_delivery_is_stored_as_received_before_the_answer(harness: HandlerHarness) -> None:
     arrived_at = harness.clock.now() - timedelta(days=6)
     found = await harness.deliver(LEAD, source_ip="192.0.2.7", arrived_at=arrived_at.isoformat())
@@ -55,6 +56,7 @@ async def test_the_table_is_named_by_the_body_or_is_the_only_one_of_the_connecti
     assert harness.event((await harness.deliver(LEAD | {"id": "c"}))["event_id"])["table_name"] is None
 
 
+@pytest.mark.test_case("TC-002")
 async def test_an_unknown_token_stores_nothing(harness: HandlerHarness) -> None:
     for token in ("unknown", "' OR 1=1 --", "\ud800", "x" * 200, WEBHOOK_TOKEN + " ", WEBHOOK_TOKEN.upper()):
         assert await harness.deliver(LEAD, token=token) == ingest_answer("unknown_token")

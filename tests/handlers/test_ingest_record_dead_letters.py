@@ -5,6 +5,8 @@ import json
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from leads.domain.canonical_json import MAX_BODY_BYTES
 from tests.support.handlers import HandlerHarness, ingest_answer
 from tests.support.leads import LEAD
@@ -26,6 +28,7 @@ INVALID = (
 )
 
 
+@pytest.mark.test_case("TC-018")
 async def test_a_body_that_cannot_be_processed_is_stored_with_its_reason(harness: HandlerHarness) -> None:
     for body, error_code in INVALID:
         found = await harness.deliver(body)

@@ -11,6 +11,7 @@ from tests.support.leads import LEAD
 from tests.support.locks import count_deadlocks
 
 
+@pytest.mark.test_case("TC-003")
 async def test_a_repeat_with_other_key_order_or_white_space_adds_no_row(harness: HandlerHarness) -> None:
     first = await harness.deliver(LEAD)
     for body in (LEAD, dict(reversed(LEAD.items())), json.dumps(LEAD, indent=3), "\ufeff" + json.dumps(LEAD)):

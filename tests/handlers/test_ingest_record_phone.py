@@ -18,6 +18,7 @@ def phone_of(harness: HandlerHarness) -> str | None:
     return phone
 
 
+@pytest.mark.test_case("TC-010")
 @pytest.mark.parametrize(
     ("fields", "phone"),
     [

@@ -2,10 +2,13 @@
 
 from hashlib import sha256
 
+import pytest
+
 from tests.support.handlers import HandlerHarness, ingest_answer
 from tests.support.leads import LEAD
 
 
+@pytest.mark.test_case("TC-011")
 async def test_the_kill_switch_holds_new_deliveries(harness: HandlerHarness) -> None:
     harness.change_settings(kill_switch=True)
     found = await harness.deliver(LEAD)
@@ -38,6 +41,7 @@ async def test_a_missing_or_unreadable_kill_switch_counts_as_on(harness: Handler
         assert await harness.process(event_id) == "skipped_kill_switch"
 
 
+@pytest.mark.test_case("TC-012")
 async def test_a_record_is_active_if_any_of_its_sources_is(harness: HandlerHarness) -> None:
     assert (await harness.deliver(LEAD | {"source": ["-3"]}))["status"] == "skipped_source_disabled"
     assert (await harness.deliver(LEAD | {"source": ["-3", "-1"]}))["status"] == "received"

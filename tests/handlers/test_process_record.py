@@ -3,10 +3,13 @@
 import asyncio
 from collections import Counter
 
+import pytest
+
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import PHONE, RECORD_ID
 
 
+@pytest.mark.test_case("TC-004")
 async def test_a_lead_becomes_account_contact_ticket_owner_and_notification(harness: HandlerHarness) -> None:
     owner = harness.fill_roster(1)[0]
     event_id, result = await harness.process_lead(email="a@example.com")
@@ -34,6 +37,7 @@ async def test_a_lead_becomes_account_contact_ticket_owner_and_notification(harn
     assert event["evidence"]["phone"]["winner"] == str(event["account_id"])
 
 
+@pytest.mark.test_case("TC-005")
 async def test_fifty_records_of_one_phone_give_one_account_one_contact_one_ticket(
     harness: HandlerHarness, second_harness: HandlerHarness
 ) -> None:
@@ -55,6 +59,7 @@ async def test_fifty_records_of_one_phone_give_one_account_one_contact_one_ticke
     assert harness.count_tickets() == 1
 
 
+@pytest.mark.test_case("TC-008")
 async def test_fifty_concurrent_leads_are_distributed_evenly(
     harness: HandlerHarness, second_harness: HandlerHarness
 ) -> None:

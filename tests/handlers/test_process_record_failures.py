@@ -65,6 +65,7 @@ async def test_an_internal_error_is_stored_as_a_digest_and_is_final_after_five_a
     assert "quotes a row" not in "".join(capture_logs)
 
 
+@pytest.mark.test_case("TC-014-007")
 async def test_an_unavailable_database_answers_503_before_any_claim(harness: HandlerHarness) -> None:
     event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
     await harness.process(event_id + 1)
@@ -121,6 +122,7 @@ async def test_statements_with_array_parameters_use_generic_plans(
     assert min(row["generic_plans"] for row in found) > 0
 
 
+@pytest.mark.test_case("TC-014-008")
 async def test_a_crash_at_any_round_trip_leaves_every_lead_processed_once(harness: HandlerHarness) -> None:
     """The handler is killed before and after each round trip; a retry finishes the work."""
     harness.fill_roster(3)
@@ -151,6 +153,7 @@ async def test_a_crash_at_any_round_trip_leaves_every_lead_processed_once(harnes
     assert (totals["sum"], totals["gap"] <= 1) == (step, True)
 
 
+@pytest.mark.test_case("TC-014-009")
 @pytest.mark.parametrize(
     "table", ["account", "contact_book", "ticket", "pancake_assignee", "customer_consent"]
 )

@@ -3,12 +3,14 @@
 import asyncio
 
 import psycopg
+import pytest
 
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import LATER, PHONE
 from tests.support.locks import wait_for_lock_waiter
 
 
+@pytest.mark.test_case("TC-006")
 async def test_a_new_record_of_a_customer_with_an_open_ticket_updates_it(harness: HandlerHarness) -> None:
     await harness.process_lead()
     _, result = await harness.process_lead(id="another record", name="B")

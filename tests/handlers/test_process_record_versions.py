@@ -4,12 +4,14 @@ import asyncio
 from collections import Counter
 
 import psycopg
+import pytest
 
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import EARLIER, LATER, PHONE, RECORD_ID
 from tests.support.locks import PHONE_LOCK, wait_for_lock_waiter
 
 
+@pytest.mark.test_case("TC-009")
 async def test_an_older_version_changes_nothing(harness: HandlerHarness) -> None:
     harness.fill_roster(1)
     await harness.process_lead(name="New")
@@ -30,6 +32,7 @@ async def test_a_later_version_without_changes_writes_and_notifies_nothing(harne
     assert len(harness.hasura.sent) == 1
 
 
+@pytest.mark.test_case("TC-007")
 async def test_a_later_version_updates_the_ticket_and_notifies_its_owner(harness: HandlerHarness) -> None:
     owner = harness.fill_roster(1)[0]
     first, _ = await harness.process_lead()

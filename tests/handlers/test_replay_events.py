@@ -123,6 +123,7 @@ async def test_rows_of_a_source_are_replayed_once_it_is_enabled(harness: Handler
     assert await harness.process_received() == {answer["event_id"]: "ticket_created"}
 
 
+@pytest.mark.test_case("TC-015")
 async def test_a_corrected_phone_replaces_an_invalid_one(harness: HandlerHarness) -> None:
     event_id, result = await harness.process_lead(phone_number="không có số")
     assert (result, harness.event(event_id)["error_code"]) == ("dead_letter", "invalid_phone")

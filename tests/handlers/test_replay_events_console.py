@@ -22,6 +22,7 @@ async def dead_letter(console: Console) -> int:
     return int(event_id)
 
 
+@pytest.mark.test_case("TC-015")
 async def test_redeliver_processes_a_dead_letter_again(console: Console) -> None:
     event_id = await dead_letter(console)
     answer = await console.redeliver(event_id)

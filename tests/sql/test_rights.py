@@ -11,17 +11,24 @@ from sandbox.postgres.database import run_file
 from sandbox.postgres.roles import GRANTS, HANDLERS, OPERATORS, ROLES
 from tests.support.statements import is_refused, placeholders, prepare
 
-BY_OWNER = {"backfill_phones/create_index", "backfill_phones/drop_index"}
-"""An index is built by the owner of its table."""
+BY_OWNER = {
+    "backfill_phones/create_index", "backfill_phones/drop_index", "golive/check_migration",
+    "golive/check_ticket_sources", "golive/insert_roster", "golive/load_migration_log",
+    "golive/load_ticket_source", "golive/update_test_ticket",
+}  # fmt: skip
+"""An index is built by the owner of its table; checks of Diva's schema and the deployment are the owner's."""
 
-OF_TRACE = ("trace_lead",)
-"""Folders of the statements that the handlers and `leads trace` run."""
+OF_BOTH = ("kpi", "trace_lead")
+"""Folders of the statements that the handlers and `leads golive` or `leads trace` run."""
 
 OF_COMMANDS = (
-    "backfill_phones", "connection_secrets", "history", "probes", "report", "status", "switches", "tail",
-    "tickets",
+    "backfill_phones", "connection_secrets", "golive", "history", "probes", "report", "status", "switches",
+    "tail", "tickets",
 )  # fmt: skip
-"""Folders of the statements that only `leads` runs with the operators' role. The owner erases."""
+"""Folders of the statements that only `leads` runs with the operators' role."""
+
+BY_OWNER_ALONE = ("erase", "golive")
+"""Folders of the statements of commands that the owner of the tables runs."""
 
 OF_RECONCILE = (
     "connections", "cron_runs", "database", "ingest_record", "pancake_lists", "reconcile_daily",
@@ -30,11 +37,11 @@ OF_RECONCILE = (
 """Folders of the statements that the handlers and `leads reconcile` run."""
 
 STATEMENTS = {
-    HANDLERS: [name for name in QUERIES if name.partition("/")[0] not in (*OF_COMMANDS, "erase")],
+    HANDLERS: [name for name in QUERIES if name.partition("/")[0] not in (*OF_COMMANDS, *BY_OWNER_ALONE)],
     OPERATORS: [
         name
         for name in QUERIES
-        if name.partition("/")[0] in OF_COMMANDS + OF_RECONCILE + OF_TRACE and name not in BY_OWNER
+        if name.partition("/")[0] in OF_COMMANDS + OF_RECONCILE + OF_BOTH and name not in BY_OWNER
     ],
 }
 RIGHTS = """
@@ -56,7 +63,8 @@ TABLES = {
     },
     OPERATORS: {
         "account", "contact_book", "customer_erasure", "integration_change", "staff", "ticket",
-        "view_pancake_setting", "view_pancake_stored_setting", "pancake_assignee", "pancake_connection",
+        "view_pancake_connection_status", "view_pancake_setting", "view_pancake_stored_setting",
+        "pancake_assignee", "pancake_connection",
         "pancake_cron_run", "pancake_source", "pancake_webhook_event", f"{HASURA}event_log",
     },
 }  # fmt: skip

@@ -14,9 +14,10 @@ from tests.support.statements import prepare
 FILES = sorted(SQL_FOLDER.rglob("*.sql"))
 IDS = [path.relative_to(SQL_FOLDER).with_suffix("").as_posix() for path in FILES]
 VERBS = {
-    "claim", "clear", "compare", "count", "create", "delete", "drop", "empty", "end", "fail", "fence", "fill",
-    "find", "finish", "flag", "hold", "insert", "list", "load", "lock", "mark", "ping", "refire", "release",
-    "replay", "set", "skip", "start", "store", "take", "touch", "try", "unlock", "update", "upsert",
+    "check", "claim", "clear", "compare", "count", "create", "delete", "drop", "empty", "end", "fail",
+    "fence", "fill", "find", "finish", "flag", "hold", "insert", "list", "load", "lock", "mark", "ping",
+    "refire", "release", "replay", "set", "skip", "start", "store", "take", "touch", "try", "unlock",
+    "update", "upsert",
 }  # fmt: skip
 
 

@@ -21,8 +21,17 @@ SWITCHING = {
     "status/list_connections",
     "status/list_rosters",
     "metrics/count_source_events",
+    "golive/count_active_sources",
 }
 """Statements that show and turn the switches; they decide nothing by them."""
+CHECKING = {
+    "golive/check_diva_columns",
+    "golive/check_migration",
+    "golive/check_switches",
+    "golive/insert_thousand_events",
+    "golive/load_opening",
+}
+"""Statements that check the installation before and after the go-live; no lead is decided by them."""
 
 
 def placeholders(name: str) -> list[str]:

@@ -16,7 +16,9 @@ from leads.domain.visible_text import escape_unseen
 FROM_FILE = "LEADS_ENV_FILE_NAMES"
 """scripts/leads names here the variables that it read from .env."""
 DATABASES = ("DATABASE_URL", "METADATA_DATABASE_URL")
-URLS = ("HASURA_URL", "HANDLERS_URL", "EDGE_STATUS_URL", "ALERTMANAGER_URL", "PUBLIC_URL")
+URLS = (
+    "HASURA_URL", "HANDLERS_URL", "EDGE_STATUS_URL", "ALERTMANAGER_URL", "PROMETHEUS_URL", "PUBLIC_URL",
+)  # fmt: skip
 PREVIOUS = {f"{name}_PREVIOUS": "" for name in ("HANDLER_SECRET", "EDGE_SECRET")}
 UNTIL = {f"{name}_UNTIL": "" for name in PREVIOUS}
 

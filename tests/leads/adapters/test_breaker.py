@@ -57,6 +57,7 @@ async def fail(breaker: Breaker, service: Service, times: int = 1) -> None:
             await breaker.call_async(service)
 
 
+@pytest.mark.test_case("TC-013-003")
 async def test_it_opens_at_the_fifth_failure_within_sixty_seconds(
     breaker: Breaker, service: Service, clock: Ticks
 ) -> None:
@@ -91,6 +92,7 @@ async def test_successes_in_between_do_not_hide_five_failures(breaker: Breaker, 
     assert breaker.level == 2
 
 
+@pytest.mark.test_case("TC-013-004")
 async def test_it_is_half_open_after_thirty_seconds_and_closes_on_success(
     breaker: Breaker, service: Service, clock: Ticks
 ) -> None:
@@ -107,6 +109,7 @@ async def test_it_is_half_open_after_thirty_seconds_and_closes_on_success(
     assert breaker.level == 0, "old failures were forgotten"
 
 
+@pytest.mark.test_case("TC-013-005")
 async def test_a_failed_probe_opens_it_for_another_thirty_seconds(
     breaker: Breaker, service: Service, clock: Ticks
 ) -> None:

@@ -62,6 +62,7 @@ def test_the_verbs_are_those_of_the_operators() -> None:
         "config",
         "edge-spool",
         "tickets",
+        "golive",
     ]
 
 

@@ -1,0 +1,36 @@
+-- Take back what grant_roles.sql granted in this database: afterwards pancake_handlers and pancake_operators have no right in it.
+-- The roles and their logins stay: other databases of the server may use them. Run it as the owner of the tables (or a superuser),
+-- when the integration is removed for good; docs/runbook/rollback.md.
+DO $$
+DECLARE
+    roles CONSTANT text[] := '{pancake_handlers,pancake_operators}';
+    item record;
+BEGIN
+    FOR item IN
+        SELECT DISTINCT
+            CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS name, r.role_name
+        FROM unnest(roles) AS r (role_name)
+        JOIN pg_catalog.pg_roles AS p ON p.rolname = r.role_name
+        CROSS JOIN pg_catalog.pg_class AS c
+        LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid
+        CROSS JOIN LATERAL aclexplode(c.relacl || a.attacl) AS g
+        WHERE g.grantee = p.oid AND c.relkind IN ('r', 'p', 'v', 'S')
+        UNION
+        SELECT 'FUNCTION', f.oid::regprocedure::text, r.role_name
+        FROM unnest(roles) AS r (role_name)
+        JOIN pg_catalog.pg_roles AS p ON p.rolname = r.role_name
+        CROSS JOIN pg_catalog.pg_proc AS f
+        CROSS JOIN LATERAL aclexplode(f.proacl) AS g
+        WHERE g.grantee = p.oid
+        UNION
+        SELECT 'SCHEMA', quote_ident(n.nspname), r.role_name
+        FROM unnest(roles) AS r (role_name)
+        JOIN pg_catalog.pg_roles AS p ON p.rolname = r.role_name
+        CROSS JOIN pg_catalog.pg_namespace AS n
+        CROSS JOIN LATERAL aclexplode(n.nspacl) AS g
+        WHERE g.grantee = p.oid
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s %s FROM %I', item.kind, item.name, item.role_name);
+    END LOOP;
+END
+$$;

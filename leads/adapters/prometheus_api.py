@@ -1,0 +1,95 @@
+"""Ask Prometheus for the present value of an expression (HTTP API, `GET /api/v1/query`).
+
+Source: https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries
+"""
+
+import re
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from leads.adapters.tls import tls_context
+from leads.domain.errors import IntegrationError
+from leads.domain.reasons import connection_reason
+
+TIMEOUT_SECONDS = 10.0
+DAYS_OF_UNIT = {
+    "y": 365.0, "w": 7.0, "d": 1.0, "h": 1 / 24, "m": 1 / 1440, "s": 1 / 86_400, "ms": 1 / 86_400_000,
+}  # fmt: skip
+"""The units of a duration in Prometheus, for example 15d or 1d12h."""
+
+
+class PrometheusUnavailable(IntegrationError):
+    """Prometheus does not answer, or refuses the expression."""
+
+    code = "prometheus_unavailable"
+
+
+class PrometheusRefused(PrometheusUnavailable):
+    """Prometheus answers that it cannot evaluate this expression."""
+
+
+class PrometheusApi:
+    """Context manager around the connection to one Prometheus. Its URL may hold a user and a password."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._name = f"Prometheus at {urlsplit(url).hostname}"
+        self._http = httpx.Client(timeout=TIMEOUT_SECONDS, verify=tls_context(), trust_env=False)
+
+    def query(self, expression: str, at: datetime) -> list[float]:
+        """Return the values of the series that the expression has at that time; NaN and infinity are kept.
+
+        Raises PrometheusUnavailable.
+        """
+        parameters = {"query": expression, "time": f"{at.timestamp():.3f}"}
+        try:
+            answer = self._http.get(f"{self.url}/api/v1/query", params=parameters)
+            document: dict[str, Any] = answer.json()
+            if document.get("status") == "error":
+                raise PrometheusRefused(f"{self._name} refused the query: {document.get('error')}")
+            return [float(value) for value in _values(document["data"])]
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise PrometheusUnavailable(
+                f"{self._name} does not answer: {connection_reason(error)}"
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise PrometheusUnavailable(f"{self._name} does not answer as Prometheus does") from error
+
+    def retention_days(self) -> float | None:
+        """Return how long samples are kept (`GET /api/v1/status/flags`); None if only their size is limited.
+
+        Raises PrometheusUnavailable.
+        """
+        try:
+            answer = self._http.get(f"{self.url}/api/v1/status/flags")
+            flags: dict[str, str] = answer.json()["data"]
+            text = flags.get("storage.tsdb.retention.time") or flags.get("storage.tsdb.retention") or ""
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise PrometheusUnavailable(
+                f"{self._name} does not answer: {connection_reason(error)}"
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PrometheusUnavailable(f"{self._name} does not answer as Prometheus does") from error
+        parts = re.findall(r"(\d+)(ms|[ywdhms])", text)
+        days = sum(int(number) * DAYS_OF_UNIT[unit] for number, unit in parts)
+        return days or None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+
+def _values(data: dict[str, Any]) -> list[str]:
+    if data["resultType"] == "scalar":
+        return [data["result"][1]]
+    if data["resultType"] != "vector":
+        raise ValueError(data["resultType"])
+    return [series["value"][1] for series in data["result"]]

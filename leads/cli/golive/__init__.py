@@ -1,0 +1,1 @@
+"""`leads golive`: the checklist of the go-live as data, evaluated, recorded and signed."""

@@ -1,0 +1,1 @@
+"""What a program measures before and after the go-live: probes of database, engine, edge and metadata."""

@@ -1,0 +1,159 @@
+"""Probes of Hasura: version, catalog, settings, triggers, crons, rights, roles."""
+
+import re
+from collections.abc import Iterable
+
+from leads.adapters.hasura_admin import RequestRefused
+from leads.cli.golive.judgement import Measurement
+from leads.cli.golive.precheck.link import Link
+from leads.cli.metadata.checks import find_idle_crons, find_inconsistencies, find_stopped_calls
+from leads.cli.metadata.pieces import CRON
+from leads.cli.metadata.preflight import find_old_version
+from leads.cli.metadata.source import find_missing_rights, find_missing_triggers, find_old_catalog
+from leads.cli.probes.engine import own_metadata
+from leads.services.process_record.turns import MAX_WAITING
+
+SHOWN = 5
+OUR_NIGHTLY_MINUTE = 19 * 60
+"""02:00 in Vietnam, by the clock of the engine, which is UTC."""
+NEAR_MINUTES = 15
+DEFAULT_POOL, DEFAULT_SHUTDOWN_SECONDS = 100.0, 60.0
+LEAKING_LOGS = {"http-log", "websocket-log", "query-log", "action-handler-log", "http-response-log"}
+DEFAULT_LOG_TYPES = "startup,http-log,webhook-log,websocket-log,jwk-refresh-log"
+REDACTIONS = ("EVENT_TRIGGER", "SCHEDULED_TRIGGER", "ACTION_HANDLER")
+READER, QUERY = "crm_admin", "pancake_settings_connections"
+HIDDEN = "'pancake_connection' not found in type"
+"""What Hasura answers a role that has no right on the table."""
+
+OTHERS = ("crm_manager", "crm_telesale", "pancake_edge", "pancake_service")
+"""Roles that must not read what READER reads."""
+
+
+def counted(problems: Iterable[str]) -> Measurement:
+    """Return the number of problems, with the first ones in words."""
+    found = list(problems)
+    return Measurement(value=float(len(found)), details="; ".join(found[:SHOWN]))
+
+
+def old_engine(link: Link) -> Measurement:
+    """Count what is wrong with the engine's version."""
+    return counted(find_old_version(link.deployment.engine, ""))
+
+
+def old_catalog(link: Link) -> Measurement:
+    """Count what is wrong with the tables that Hasura keeps in the source."""
+    return counted(find_old_catalog(link.deployment.engine, link.source))
+
+
+def older_image(link: Link) -> Measurement:
+    """Return 1 if the manifest names an older engine than runs: it would refuse the catalog of the newer."""
+    running, wanted = link.deployment.engine.version(), link.manifest.image
+    if not wanted:
+        return Measurement(problem="The image of the manifest has no version as its tag.")
+    is_older = _numbers(wanted) < _numbers(running)
+    return Measurement(value=float(is_older), details=f"{running} runs, the manifest has {wanted}")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def inconsistent_metadata(link: Link) -> Measurement:
+    """Count the inconsistent objects, of other applications too."""
+    return counted(find_inconsistencies(link.deployment.engine))
+
+
+def missing_triggers(link: Link) -> Measurement:
+    """Count the SQL triggers of our event trigger that PostgreSQL lacks."""
+    deployment = link.deployment
+    return counted(find_missing_triggers(deployment.engine, deployment.source, deployment.wanted("9a")))
+
+
+def crons_without_events(link: Link) -> Measurement:
+    """Count our cron triggers that the engine will not run."""
+    deployment = link.deployment
+    crons = [name for kind, name in deployment.wanted("9b") if kind == CRON]
+    return counted(find_idle_crons(deployment.engine, crons, 0))
+
+
+def crons_at_two(link: Link) -> Measurement:
+    """Count the crons of others that are due within 15 minutes of 02:00 in Vietnam."""
+    own = {name for kind, name in link.deployment.wanted("9b") if kind == CRON}
+    metadata, _ = link.deployment.engine.export()
+    return counted(
+        f"{each['name']} ({each['schedule']})"
+        for each in metadata.get("cron_triggers", [])
+        if each["name"] not in own and _is_near(str(each["schedule"]))
+    )
+
+
+def _is_near(schedule: str) -> bool:
+    """Whether a schedule is due near that minute, once a day or less: an hourly cron is no nightly batch."""
+    minute, hour, *_ = [*schedule.split(), "*", "*"]
+    if not minute.isdecimal() or not hour.isdecimal():
+        return False
+    distance = abs(int(hour) * 60 + int(minute) - OUR_NIGHTLY_MINUTE)
+    return min(distance, 24 * 60 - distance) <= NEAR_MINUTES
+
+
+def stopped_calls(link: Link) -> Measurement:
+    """Count our calls that an allow list stops; none if it is off."""
+    _, _, held = link.deployment.held()
+    return counted(find_stopped_calls(link.deployment.engine, link.deployment.wanted("9a"), held))
+
+
+def refused_insert(link: Link) -> Measurement:
+    """Store a lead as the handlers do, through the trigger, and undo it; count what refuses it."""
+    return counted(find_missing_rights(link.deployment.engine, link.source))
+
+
+def refused_roles(link: Link) -> Measurement:
+    """Ask as each role for the connections; count those that see too much, or too little."""
+    return counted(_role_problems(link))
+
+
+def _role_problems(link: Link) -> Iterable[str]:
+    collections = own_metadata()["query_collections"]
+    queries = {each["name"]: each["query"] for one in collections for each in one["definition"]["queries"]}
+    for role in (READER, *OTHERS):
+        try:
+            link.as_role(role).graphql(queries[QUERY], {})
+        except RequestRefused as error:
+            if role == READER:
+                yield f"{role} may not read the connections: {error}"
+            elif HIDDEN not in str(error):
+                yield f"{role} may read a part of the connections: {error}"
+        else:
+            if role != READER:
+                yield f"{role} may read the connections"
+
+
+def waiting_share(link: Link) -> Measurement:
+    """Return which share of the engine's deliveries repeated events of our handlers may fill."""
+    pool = link.manifest.number("EVENTS_HTTP_POOL_SIZE", DEFAULT_POOL) * link.manifest.replicas
+    waiting = MAX_WAITING * link.plan.handler_processes
+    details = f"{waiting} of {pool:.0f} deliveries at a time, of {link.plan.handler_processes} processes"
+    return Measurement(value=waiting / pool, details=details)
+
+
+def stop_factor(link: Link) -> Measurement:
+    """Return how often the engine's shutdown time-out fits into the time that it gets to stop."""
+    timeout = link.manifest.number("GRACEFUL_SHUTDOWN_TIMEOUT", DEFAULT_SHUTDOWN_SECONDS)
+    grace = link.manifest.grace_seconds
+    if not timeout:
+        return Measurement(problem="The shutdown time-out is 0.")
+    return Measurement(value=grace / timeout, details=f"{grace:.0f} s to stop, time-out {timeout:.0f} s")
+
+
+def leaking_logs(link: Link) -> Measurement:
+    """Count the settings with which the engine's log holds customers' data."""
+    variables = link.manifest.environment
+    types = variables.get("HASURA_GRAPHQL_ENABLED_LOG_TYPES") or DEFAULT_LOG_TYPES
+    problems = [f"{name} is on" for name in map(str.strip, types.split(",")) if name in LEAKING_LOGS]
+    for name in REDACTIONS:
+        variable = f"HASURA_GRAPHQL_REDACT_{name}_LOGS"
+        if variables.get(variable, "").lower() != "true":
+            problems.append(f"{variable} is not true")
+    if variables.get("HASURA_GRAPHQL_DEV_MODE", "").lower() == "true":
+        problems.append("HASURA_GRAPHQL_DEV_MODE is true")
+    return counted(problems)

@@ -1,0 +1,133 @@
+"""The sandbox before the go-live: Diva's tables and engine, Pancake, and services that commands start."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import yaml
+
+from sandbox.diva import METADATA as DIVA_METADATA
+from sandbox.edge.nginx import NginxEdge
+from sandbox.postgres import binaries
+from sandbox.postgres.database import install_diva
+from sandbox.postgres.roles import grant_rights
+from sandbox.postgres.server import Cluster
+from sandbox.stack.connection import WORKSPACE_ID
+from sandbox.stack.services import ROOT, Service
+from sandbox.stack.stack import Sandbox
+
+WATCH_SECONDS = 0.05
+SOURCE = "-1"
+VERSION, FORMER_VERSION = "2.0.0", "1.0.0"
+
+
+class BareSandbox(Sandbox):
+    """A sandbox without our migrations and metadata, for `leads golive deploy`. It needs the real edge.
+
+    `folder` is the working directory of `leads`: golive.yaml, api-key.txt, and what the commands write. A
+    thread is the service manager: it starts and stops edge and handlers when the commands of golive.yaml
+    touch a file.
+    """
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        super().__init__(cluster)
+        self.folder = folder
+        self._is_closing = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def start(self) -> None:
+        """Start what exists before the go-live, and write golive.yaml."""
+        self.cluster.create_database(self.database)
+        self._drops_database = True
+        install_diva(self.database_url)
+        grant_rights(self.cluster.url("postgres"))  # the logins; their rights here come with step 8b
+        self.hasura = self._engine()
+        self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
+        self.pancake = self._module(
+            "pancake", "sandbox.pancake", *self._pancake_arguments(),
+            ready="/control/state", PANCAKE_API_KEY=self.keys.pancake_api_key,
+        )  # fmt: skip
+        services = (self.hasura, self.notifications, self.pancake)
+        for service in services:
+            service.start()
+        for service in services:
+            service.wait_ready()
+        self._forbid_notifications()
+        self.handlers = self._handlers("handlers")
+        self.edge = self._edge()
+        self._write_plan()
+        self._watcher.start()
+
+    def close(self) -> None:
+        self._is_closing.set()
+        super().close()
+
+    def leads_environment(self) -> dict[str, str]:
+        """The environment of an operator, who is the owner of the tables."""
+        path = os.pathsep.join([str(binaries.find()), os.environ["PATH"]])
+        given = self.environment()
+        return {
+            **{name: given[name] for name in given if not name.startswith(("WEBHOOK", "PANCAKE_C"))},
+            "PUBLIC_URL": self.edge_url, "EDGE_SECRET": self.keys.edge_secret,
+            "PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(self.folder),
+        }  # fmt: skip
+
+    def _forbid_notifications(self) -> None:
+        """Diva's engine has not heard of our role yet."""
+        httpx.post(
+            f"{self.hasura_url}/v1/metadata",
+            json={
+                "type": "drop_action_permission",
+                "args": {"action": "sendNotifications", "role": "pancake_service"},
+            },
+            headers={"X-Hasura-Admin-Secret": self.keys.admin_secret},
+        ).raise_for_status()
+
+    def _hasura_arguments(self) -> list[str]:
+        return ["--metadata", str(DIVA_METADATA)]
+
+    def _handlers(self, name: str) -> Service:
+        handlers = super()._handlers(name)
+        handlers.environment = {**handlers.environment, "VERSION": VERSION}
+        return handlers
+
+    def _write_plan(self) -> None:
+        plan = {
+            "services": {
+                "edge": {"do": f"touch {self.folder}/edge.start", "undo": f"touch {self.folder}/edge.stop"},
+                "handlers": {
+                    "do": f"touch {self.folder}/handlers.start", "undo": f"touch {self.folder}/handlers.stop",
+                    "back": f"touch {self.folder}/handlers.former",
+                    "version": VERSION, "former_version": FORMER_VERSION,
+                },
+            },
+            "pancake": {
+                "name": "Diva", "workspace": WORKSPACE_ID, "key_file": "api-key.txt",
+                "api_url": f"{self.pancake_url}/api",
+            },
+            "source": SOURCE, "roster": "telesale", "tell": "true",
+        }  # fmt: skip
+        (self.folder / "golive.yaml").write_text(yaml.safe_dump(plan))
+        (self.folder / "api-key.txt").write_text(self.keys.pancake_api_key)
+
+    def _watch(self) -> None:
+        assert isinstance(self.edge, NginxEdge)
+        asked: dict[str, Callable[[], None]] = {
+            "edge.start": self.edge.start, "edge.stop": self.edge.stop,
+            "handlers.start": lambda: self._run_handlers(VERSION), "handlers.stop": self.handlers.stop,
+            "handlers.former": lambda: self._run_handlers(FORMER_VERSION),
+        }  # fmt: skip
+        while not self._is_closing.wait(WATCH_SECONDS):
+            for name, act in asked.items():
+                path = self.folder / name
+                if path.exists():
+                    path.unlink()
+                    act()
+
+    def _run_handlers(self, version: str) -> None:
+        """Run the handlers as that version: the only difference is what /healthz names."""
+        self.handlers.stop()
+        self.handlers.environment = {**self.handlers.environment, "VERSION": version}
+        self.handlers.start()

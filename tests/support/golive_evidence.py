@@ -1,0 +1,91 @@
+"""What people hand in for a gate: files that prove it, as the tools write them."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from xml.etree import ElementTree
+
+from leads.cli.golive.criterion import Criterion, Source
+from leads.cli.golive.load import load_criteria
+from tests.support.golive_pilot import COMMIT, Pilot
+
+CASES = (
+    *(f"TC-{number:03}" for number in range(1, 19)),
+    *(f"TC-013-{number:03}" for number in range(3, 6)),
+    *(f"TC-014-{number:03}" for number in range(1, 16)),
+)
+"""The test cases of the checklist."""
+
+
+def junit(failed: tuple[str, ...] = (), commit: str = COMMIT, skipped: tuple[str, ...] = ()) -> bytes:
+    """A run of the test cases, a test for each, as pytest writes it."""
+    suite = ElementTree.Element("testsuite", timestamp=datetime.now(UTC).isoformat())
+    properties = ElementTree.SubElement(suite, "properties")
+    ElementTree.SubElement(properties, "property", name="commit", value=commit)
+    for case in CASES:
+        test = ElementTree.SubElement(suite, "testcase", name=f"test of {case}")
+        marks = ElementTree.SubElement(test, "properties")
+        ElementTree.SubElement(marks, "property", name="test_case", value=case)
+        if case in failed:
+            ElementTree.SubElement(test, "failure", message="it is wrong")
+        if case in skipped:
+            ElementTree.SubElement(test, "skipped", message="no browser")
+    root = ElementTree.Element("testsuites")
+    root.append(suite)
+    return ElementTree.tostring(root)
+
+
+def figures(kind: str, commit: str = COMMIT, **values: object) -> bytes:
+    """The result of a load test, an outage test or a drill."""
+    return json.dumps(
+        {"kind": kind, "at": datetime.now(UTC).isoformat(), "commit": commit, **values}
+    ).encode()
+
+
+def baseline(minutes: int = 90, tickets: int = 60) -> bytes:
+    """The week before the pilot: each ticket was answered after so many minutes."""
+    monday = datetime(2026, 5, 18, 8, tzinfo=UTC)
+    created = [monday + timedelta(days=number % 5, minutes=number) for number in range(tickets)]
+    rows = [f"{at.isoformat()},{(at + timedelta(minutes=minutes)).isoformat()}" for at in created]
+    return "\n".join(["created_at,first_response_at", *rows]).encode()
+
+
+FILES: Mapping[str, Callable[[], bytes]] = {
+    "junit": junit,
+    "baseline": baseline,
+    "loadtest": lambda: figures("loadtest", rate=100, minutes=10, p95_seconds=0.05, process_p95_seconds=1.2),
+    "four_layers": lambda: figures("four_layers", sent=2000, lost=[], ok=True),
+    "drill": lambda: figures("drill", tier=2, minutes=6.5, ok=True),
+}
+"""By the reader, or by the kind of a result."""
+ENOUGH_CASES = 60
+
+
+def good_file(criterion: Criterion) -> bytes:
+    """A file with which the criterion passes."""
+    return FILES[criterion.parameters.get("kind", criterion.query)]()
+
+
+def attest_all(pilot: Pilot, wave: str, folder: Path) -> list[str]:
+    """Attest everything that a gate asks of people and that has no attestation yet; return the ids."""
+    open_ids = [name for name, outcome in pilot.outcomes(wave).items() if outcome == "no_data"]
+    asked = [each for each in load_criteria() if each.id in open_ids]
+    asked = [each for each in asked if each.source in (Source.PERSON, Source.FILE)]
+    for criterion in asked:
+        attest(pilot, criterion, folder)
+    return [each.id for each in asked]
+
+
+def attest(pilot: Pilot, criterion: Criterion, folder: Path, value: float | None = None) -> None:
+    """Attest a criterion; without a value with one that passes."""
+    path = folder / f"{criterion.id}.evidence"
+    words = ["attest", criterion.id, "--by", criterion.owner, "--evidence", str(path)]
+    if criterion.source is Source.FILE:
+        path.write_bytes(good_file(criterion))
+    else:
+        path.write_text(f"proof of {criterion.id}")
+        words += ["--value", f"{criterion.target if value is None else value:g}"]
+        words += ["--cases", str(criterion.min_samples)] if criterion.min_samples else []
+    result = pilot.golive(*words)
+    assert result.exit_code == 0, result.output
