@@ -2,6 +2,7 @@
 
 import typer
 
+from sandbox.chaos.crash_points import crash_points
 from sandbox.chaos.edge_flood import edge_flood
 from sandbox.chaos.edge_outage import edge_outage
 from sandbox.chaos.engine_kill import engine_kill
@@ -13,6 +14,7 @@ app = typer.Typer(
     help="Inject faults and count every lead. Exit codes: 0 all checks passed, 1 a lead was lost, "
     "duplicated or answered with an error, 2 the scenario could not run.",
 )
+app.command("crash_points")(crash_points)
 app.command("edge_outage")(edge_outage)
 app.command("four_layers")(four_layers)
 app.command("edge_flood")(edge_flood)

@@ -1,0 +1,209 @@
+"""The scenarios whose round trips are the crash points: what is stored before, and the calls that are struck."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sandbox.chaos.crashes.callers import Callers
+from sandbox.chaos.crashes.outside import Outside
+from sandbox.stack.connection import CONNECTION_ID
+
+TOKEN = "token-of-the-crash-points-of-43-characters-"
+_SET_ROSTERS = "UPDATE pancake_assignee SET is_active = %(on)s"
+_SET_KILL_SWITCH = """
+    UPDATE app_setting
+    SET app_settings = jsonb_set(app_settings, '{pancake_integration,kill_switch}', %(on)s::text::jsonb)
+"""
+_FAIL = """
+    UPDATE pancake_webhook_event SET
+        status = 'failed', attempts = 1, next_attempt_at = now() - interval '1 minute',
+        ingested_at = now() - interval '2 minutes', error_code = 'internal'
+    WHERE record_id = %(record)s;
+    UPDATE hdb_catalog.event_log SET delivered = true WHERE (payload #>> '{data,new,id}')::bigint = (
+        SELECT e.id FROM pancake_webhook_event AS e WHERE e.record_id = %(record)s
+    )
+"""
+_ABANDON = """
+    UPDATE pancake_webhook_event SET
+        status = 'ingested', attempts = 1, claim_id = gen_random_uuid(),
+        ingested_at = now() - interval '5 minutes'
+    WHERE record_id = %(record)s;
+    UPDATE hdb_catalog.event_log SET delivered = true WHERE (payload #>> '{data,new,id}')::bigint = (
+        SELECT e.id FROM pancake_webhook_event AS e WHERE e.record_id = %(record)s
+    )
+"""
+_LOCK_FOR_A_DEAD_ENGINE = """
+    UPDATE pancake_webhook_event SET received_at = received_at - interval '5 minutes'
+    WHERE record_id = %(record)s;
+    UPDATE hdb_catalog.event_log SET locked = now() - interval '5 minutes'
+    WHERE (payload #>> '{data,new,id}')::bigint = (
+        SELECT e.id FROM pancake_webhook_event AS e WHERE e.record_id = %(record)s
+    )
+"""
+_AGE = """
+    UPDATE pancake_webhook_event
+    SET created_at = created_at - %(by)s, received_at = received_at - %(by)s, arrived_at = arrived_at - %(by)s,
+        processed_at = processed_at - %(by)s, ingested_at = ingested_at - %(by)s
+"""
+
+
+def lead(number: int, **fields: Any) -> dict[str, Any]:
+    """Return a record as Pancake posts it; each number has a phone of its own."""
+    return {
+        "type": "records", "event_type": "update", "workspace_id": 607, "table_id": "lead",
+        "id": f"crash-{number:03d}", "name": f"Khách {number}", "phone_number": f"0912000{number:03d}",
+        "source": ["-1"], "created_on": "2026-11-20T02:00:00", "modified_on": "2026-11-20T02:00:00", **fields,
+    }  # fmt: skip
+
+
+Step = Callable[[Callers, Outside], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`prepare` runs once, without faults; its database is the template of each run of `act`."""
+
+    name: str
+    prepare: Step
+    act: Step
+
+
+async def _nothing(callers: Callers, outside: Outside) -> None:
+    pass
+
+
+async def _deliver(callers: Callers, number: int, **fields: Any) -> None:
+    await callers.deliver(lead(number, **fields), TOKEN)
+
+
+def _delivering(number: int, **fields: Any) -> Step:
+    async def deliver(callers: Callers, outside: Outside) -> None:
+        await _deliver(callers, number, **fields)
+
+    return deliver
+
+
+async def _process(callers: Callers, outside: Outside) -> None:
+    await callers.deliver_events()
+
+
+def _ticking(name: str) -> Step:
+    async def tick(callers: Callers, outside: Outside) -> None:
+        await callers.tick(name)
+
+    return tick
+
+
+async def _store_a_later_version(callers: Callers, outside: Outside) -> None:
+    await _deliver(callers, 1)
+    await callers.deliver_events()
+    later = {"name": "Khách 1 mới", "interested_product": ["Trị nám"], "modified_on": "2026-11-20T03:00:00"}
+    await _deliver(callers, 1, **later)
+
+
+async def _store_one_without_table(callers: Callers, outside: Outside) -> None:
+    tables = "UPDATE pancake_connection SET table_names = ARRAY['lead', 'contact']"
+    callers.sql(tables)
+    await _deliver(callers, 1, table_id=None)
+
+
+async def _process_a_listed_lead(callers: Callers, outside: Outside) -> None:
+    outside.workspace.tables["lead"].write({"id": "crash-001"})
+    await callers.deliver_events()
+
+
+async def _hold_two(callers: Callers, outside: Outside) -> None:
+    callers.sql(_SET_KILL_SWITCH, {"on": True})
+    await _deliver(callers, 1)
+    await _deliver(callers, 2)
+    callers.sql(_SET_KILL_SWITCH, {"on": False})
+
+
+async def _replay(callers: Callers, outside: Outside) -> None:
+    await callers.replay(filter={"status": "skipped_kill_switch"})
+
+
+async def _leave_work_for_the_retry(callers: Callers, outside: Outside) -> None:
+    """Leave one piece of work for each step of the cron."""
+    callers.sql(_SET_ROSTERS, {"on": False})
+    await _deliver(callers, 1)
+    await callers.deliver_events()
+    callers.sql(_SET_ROSTERS, {"on": True})
+    outside.hasura_is_down = True
+    await _deliver(callers, 2)
+    await callers.deliver_events()
+    await _sync_a_new_source(callers, outside)
+    outside.hasura_is_down = False
+    for number, leave in ((3, _FAIL), (4, _ABANDON), (5, _LOCK_FOR_A_DEAD_ENGINE)):
+        await _deliver(callers, number)
+        callers.sql(leave, {"record": f"crash-{number:03d}"})
+    callers.pass_time(timedelta(minutes=3))
+
+
+async def _sync_a_new_source(callers: Callers, outside: Outside) -> None:
+    outside.workspace.more_sources["77"] = "Hội chợ"
+    await callers.tick("sync_sources")
+
+
+async def _poll(callers: Callers, outside: Outside) -> None:
+    for number in (1, 2):
+        outside.workspace.tables["lead"].write(_listed(number), at=outside.begun)
+    callers.pass_time(timedelta(minutes=2))  # more than the settle time
+    await callers.tick("poll_records")
+
+
+async def _reconcile(callers: Callers, outside: Outside) -> None:
+    outside.workspace.tables["lead"].write(_listed(1), at=outside.begun - timedelta(days=1))
+    await callers.tick("reconcile_daily")
+
+
+def _listed(number: int) -> Mapping[str, Any]:
+    names = ("id", "name", "phone_number", "source")
+    return {key: value for key, value in lead(number).items() if key in names}
+
+
+async def _connect_days_ago(callers: Callers, outside: Outside) -> None:
+    callers.sql(
+        "UPDATE pancake_connection SET created_at = created_at - interval '3 days' WHERE id = %(id)s",
+        {"id": CONNECTION_ID},
+    )
+
+
+async def _check_a_refused_key(callers: Callers, outside: Outside) -> None:
+    outside.workspace.faults.unauthorized = True
+    await callers.tick("check_connection")
+    outside.workspace.faults.unauthorized = False
+
+
+async def _process_one(callers: Callers, outside: Outside) -> None:
+    await _deliver(callers, 1)
+    await callers.deliver_events()
+
+
+async def _process_one_hours_ago(callers: Callers, outside: Outside) -> None:
+    await _process_one(callers, outside)
+    callers.pass_time(timedelta(hours=3))
+
+
+async def _process_one_years_ago(callers: Callers, outside: Outside) -> None:
+    await _process_one(callers, outside)
+    callers.sql(_AGE, {"by": timedelta(days=800)})
+
+
+SCENARIOS = (
+    Scenario("ingest", _nothing, _delivering(1)),
+    Scenario("process", _delivering(1), _process),
+    Scenario("process_update", _store_a_later_version, _process),
+    Scenario("process_unusable", _delivering(1, phone_number="12"), _process),
+    Scenario("process_without_table", _store_one_without_table, _process_a_listed_lead),
+    Scenario("replay", _hold_two, _replay),
+    Scenario("retry_failed", _leave_work_for_the_retry, _ticking("retry_failed")),
+    Scenario("poll_records", _nothing, _poll),
+    Scenario("reconcile_daily", _connect_days_ago, _reconcile),
+    Scenario("sync_sources", _nothing, _sync_a_new_source),
+    Scenario("check_connection", _process_one, _check_a_refused_key),
+    Scenario("check_sla", _process_one_hours_ago, _ticking("check_sla")),
+    Scenario("purge_events", _process_one_years_ago, _ticking("purge_events")),
+)
+"""Those of the edge are in edge.py."""
