@@ -51,13 +51,16 @@ class Callers:
     """The callers of one run, on its database."""
 
     def __init__(
-        self, handlers_url: str, database_url: str, clock: AcceleratedClock, handler: Handler, wire: Tripwire
+        self,
+        http: httpx.AsyncClient,
+        session: psycopg.AsyncConnection[Any],
+        clock: AcceleratedClock,
+        handler: Handler,
+        wire: Tripwire,
     ) -> None:
-        self._http = httpx.AsyncClient(
-            base_url=handlers_url, headers={"X-Handler-Secret": SECRET}, timeout=30,
-            limits=httpx.Limits(max_keepalive_connections=0), trust_env=False,
-        )  # fmt: skip
-        self._database_url = database_url
+        """`session` is a superuser's, with the triggers off."""
+        self._http = http
+        self._session = session
         self.clock = clock
         self._handler = handler
         self._wire = wire
@@ -65,23 +68,20 @@ class Callers:
         """The time that `pass_time` let pass."""
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._session.close()
 
-    def sql(self, statement: str, params: Mapping[str, object] | None = None) -> list[Any]:
+    async def sql(self, statement: str, params: Mapping[str, object] | None = None) -> list[Any]:
         """Run statements as a superuser, without triggers."""
-        with psycopg.connect(self._database_url, autocommit=True) as session:
-            session.execute("SET session_replication_role = replica")
-            text = statement.encode()
-            cursor = psycopg.ClientCursor(session).execute(text, params)
-            return cursor.fetchall() if cursor.description else []
+        cursor = await psycopg.AsyncClientCursor(self._session).execute(statement.encode(), params)
+        return await cursor.fetchall() if cursor.description else []
 
-    def pass_time(self, by: timedelta) -> None:
+    async def pass_time(self, by: timedelta) -> None:
         """Let time pass for the handlers' clock, and for leases and locks, which the database's clock ends.
 
         That clock cannot be changed, so what it wrote is moved into the past.
         """
         self.clock.advance(by)
-        self.sql(_PASS_TIME, {"by": by})
+        await self.sql(_PASS_TIME, {"by": by})
         self.passed += by
 
     async def deliver(self, record: Mapping[str, Any], token: str) -> None:
@@ -110,7 +110,7 @@ class Callers:
 
     async def deliver_events(self) -> None:
         """Deliver every due event of the event log, one by one; an event without 2xx is due again later."""
-        while event := self._lock_event():
+        while event := await self._lock_event():
             id_, trigger, payload, tries = event
             moment = self._wire.reached("event", EVENT_LABEL)
             if moment == Moment.BEFORE:
@@ -124,14 +124,14 @@ class Callers:
             if moment == Moment.AFTER:
                 continue
             is_delivered = answer is not None and answer.is_success
-            self.sql(
+            await self.sql(
                 "UPDATE hdb_catalog.event_log SET locked = NULL, tries = tries + 1, delivered = %(done)s,"
                 " next_retry_at = CASE WHEN NOT %(done)s THEN now() + %(wait)s END WHERE id = %(id)s",
                 {"done": is_delivered, "wait": RETRY_AFTER, "id": id_},
             )
 
-    def _lock_event(self) -> tuple[Any, ...] | None:
-        rows = self.sql(_LOCK_EVENT)
+    async def _lock_event(self) -> tuple[Any, ...] | None:
+        rows = await self.sql(_LOCK_EVENT)
         return rows[0] if rows else None
 
     async def _until_answered(self, path: str, body: bytes) -> None:
@@ -140,7 +140,7 @@ class Callers:
             answer = await self._post(path, body)
             if answer is not None and answer.is_success:
                 return
-            self.pass_time(RETRY_AFTER)
+            await self.pass_time(RETRY_AFTER)
         described = f"{answer.status_code} {answer.text}" if answer is not None else "no answer"
         raise NotAnswered(f"{path}, {MAX_REPEATS} times: {described}")
 

@@ -9,7 +9,6 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-import httpx
 import uvicorn
 
 from sandbox.chaos.accelerated_handlers import create_app
@@ -38,6 +37,11 @@ class Handler:
     async def start(self) -> None:
         """Start the process, and return when it answers. Raises HandlerNotStarted."""
         await asyncio.to_thread(self._start)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: handlers\r\nconnection: close\r\n\r\n")
+        if not (await reader.read()).startswith(b"HTTP/1.1 200"):
+            raise HandlerNotStarted(self._log.read_text(errors="replace")[-2000:])
+        writer.close()
 
     async def kill(self) -> None:
         """Send SIGKILL, and return when the process is gone."""
@@ -59,7 +63,6 @@ class Handler:
             self.port = receiver.recv()
         except EOFError as error:
             raise HandlerNotStarted(self._log.read_text(errors="replace")[-2000:]) from error
-        httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=START_TIMEOUT_SECONDS).raise_for_status()
 
 
 def _serve(environment: Mapping[str, str], log: str, sender: Connection) -> None:

@@ -99,7 +99,7 @@ class Runner:
             await _rest(run.callers)
             rest = run.callers.passed - before
             wire.end()
-            run.callers.pass_time(ENGINE_LOCK)
+            await run.callers.pass_time(ENGINE_LOCK)
             await run.callers.deliver_events()
             sent = self._world.outside.sent(repeats=len(wire.struck))
             return observe(run.database_url, sent), rest, expected_assignments(run.database_url)
@@ -114,11 +114,11 @@ async def _rest(callers: Callers) -> None:
     """
     steps = 0
     await callers.deliver_events()
-    while callers.sql(_UNFINISHED)[0][0]:
+    while left := (await callers.sql(_UNFINISHED))[0][0]:
         if steps * STEP > MAX_REST_UNANSWERED_TWICE:
-            raise NotAnswered(f"{callers.sql(_UNFINISHED)[0][0]} pieces of work were left")
+            raise NotAnswered(f"{left} pieces of work were left")
         steps += 1
-        callers.pass_time(STEP)
+        await callers.pass_time(STEP)
         await callers.deliver_events()
         if steps % STEPS_PER_MINUTE == 0:
             await callers.tick("retry_failed")

@@ -104,7 +104,7 @@ async def _store_a_later_version(callers: Callers, outside: Outside) -> None:
 
 async def _store_one_without_table(callers: Callers, outside: Outside) -> None:
     tables = "UPDATE pancake_connection SET table_names = ARRAY['lead', 'contact']"
-    callers.sql(tables)
+    await callers.sql(tables)
     await _deliver(callers, 1, table_id=None)
 
 
@@ -114,10 +114,10 @@ async def _process_a_listed_lead(callers: Callers, outside: Outside) -> None:
 
 
 async def _hold_two(callers: Callers, outside: Outside) -> None:
-    callers.sql(_SET_KILL_SWITCH, {"on": True})
+    await callers.sql(_SET_KILL_SWITCH, {"on": True})
     await _deliver(callers, 1)
     await _deliver(callers, 2)
-    callers.sql(_SET_KILL_SWITCH, {"on": False})
+    await callers.sql(_SET_KILL_SWITCH, {"on": False})
 
 
 async def _replay(callers: Callers, outside: Outside) -> None:
@@ -126,10 +126,10 @@ async def _replay(callers: Callers, outside: Outside) -> None:
 
 async def _leave_work_for_the_retry(callers: Callers, outside: Outside) -> None:
     """Leave one piece of work for each step of the cron."""
-    callers.sql(_SET_ROSTERS, {"on": False})
+    await callers.sql(_SET_ROSTERS, {"on": False})
     await _deliver(callers, 1)
     await callers.deliver_events()
-    callers.sql(_SET_ROSTERS, {"on": True})
+    await callers.sql(_SET_ROSTERS, {"on": True})
     outside.hasura_is_down = True
     await _deliver(callers, 2)
     await callers.deliver_events()
@@ -137,8 +137,8 @@ async def _leave_work_for_the_retry(callers: Callers, outside: Outside) -> None:
     outside.hasura_is_down = False
     for number, leave in ((3, _FAIL), (4, _ABANDON), (5, _LOCK_FOR_A_DEAD_ENGINE)):
         await _deliver(callers, number)
-        callers.sql(leave, {"record": f"crash-{number:03d}"})
-    callers.pass_time(timedelta(minutes=3))
+        await callers.sql(leave, {"record": f"crash-{number:03d}"})
+    await callers.pass_time(timedelta(minutes=3))
 
 
 async def _sync_a_new_source(callers: Callers, outside: Outside) -> None:
@@ -149,7 +149,7 @@ async def _sync_a_new_source(callers: Callers, outside: Outside) -> None:
 async def _poll(callers: Callers, outside: Outside) -> None:
     for number in (1, 2):
         outside.workspace.tables["lead"].write(_listed(number), at=outside.begun)
-    callers.pass_time(timedelta(minutes=2))  # more than the settle time
+    await callers.pass_time(timedelta(minutes=2))  # more than the settle time
     await callers.tick("poll_records")
 
 
@@ -164,7 +164,7 @@ def _listed(number: int) -> Mapping[str, Any]:
 
 
 async def _connect_days_ago(callers: Callers, outside: Outside) -> None:
-    callers.sql(
+    await callers.sql(
         "UPDATE pancake_connection SET created_at = created_at - interval '3 days' WHERE id = %(id)s",
         {"id": CONNECTION_ID},
     )
@@ -183,12 +183,12 @@ async def _process_one(callers: Callers, outside: Outside) -> None:
 
 async def _process_one_hours_ago(callers: Callers, outside: Outside) -> None:
     await _process_one(callers, outside)
-    callers.pass_time(timedelta(hours=3))
+    await callers.pass_time(timedelta(hours=3))
 
 
 async def _process_one_years_ago(callers: Callers, outside: Outside) -> None:
     await _process_one(callers, outside)
-    callers.sql(_AGE, {"by": timedelta(days=800)})
+    await callers.sql(_AGE, {"by": timedelta(days=800)})
 
 
 SCENARIOS = (

@@ -10,6 +10,9 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
+import httpx
+import psycopg
+
 from sandbox.accelerated_clock import AcceleratedClock
 from sandbox.bench.environment import ENCRYPTION_KEYS, SECRET, install_engine
 from sandbox.chaos.accelerated_handlers import CLOCK_FILE
@@ -71,6 +74,10 @@ class World:
         outside_port = self.outside.start()
         self._calls = HttpProxy("call", lambda: outside_port, Tripwire())
         self._sql_port, self._calls_port = await self._sql.start(), await self._calls.start()
+        self._http = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{self._answers_port}", headers={"X-Handler-Secret": SECRET}, timeout=30,
+            limits=httpx.Limits(max_keepalive_connections=0), trust_env=False,
+        )  # fmt: skip
         self._create_base()
         return self
 
@@ -78,13 +85,9 @@ class World:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._handler.kill()
+        await self._http.aclose()
         self._processes.close()
         self._cluster.close()
-
-    @property
-    def handlers_url(self) -> str:
-        """Where callers find the handlers: the proxy before them."""
-        return f"http://127.0.0.1:{self._answers_port}"
 
     async def prepare(self, scenario: Scenario) -> None:
         """Create the template of a scenario, once."""
@@ -105,7 +108,7 @@ class World:
         name = f"run_{token_hex(4)}"
         await asyncio.to_thread(self._cluster.create_database, name, prepared.template)
         run = await self._begin(name, prepared.shown, prepared.sent, wire)
-        run.callers.pass_time(prepared.real - datetime.now(UTC))
+        await run.callers.pass_time(prepared.real - datetime.now(UTC))
         run.callers.clock.advance(datetime.now(UTC) - prepared.real)
         run.callers.passed = timedelta()
         return run
@@ -131,7 +134,9 @@ class World:
         wire.kill = self._handler.kill
         self._sql.wire = self._calls.wire = self._answers.wire = wire
         self.outside.reset(clock.now, shown, sent)
-        callers = Callers(self.handlers_url, url, clock, self._handler, wire)
+        session = await psycopg.AsyncConnection.connect(url, autocommit=True)
+        await session.execute("SET session_replication_role = replica")
+        callers = Callers(self._http, session, clock, self._handler, wire)
         return Run(callers, self._handler, wire, url)
 
     def _create_base(self) -> None:
