@@ -37,10 +37,16 @@ def crash_points(
     point: Annotated[
         list[str] | None, typer.Option(help="Only points with this text, as --json prints them; repeatable.")
     ] = None,
-    sample: Annotated[int, typer.Option(help="Only so many points, chosen by the seed; 0 takes all.", min=0)] = 0,
-    pairs: Annotated[int, typer.Option(help="Then so many runs with two faults, chosen by the seed.", min=0)] = 0,
+    sample: Annotated[
+        int, typer.Option(help="Only so many points, chosen by the seed; 0 takes all.", min=0)
+    ] = 0,
+    pairs: Annotated[
+        int, typer.Option(help="Then so many runs with two faults, chosen by the seed.", min=0)
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the sample and of the pairs.")] = 1,
-    write: Annotated[bool, typer.Option("--write", help="Only trace, and write the file of the points.")] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Only trace, and write the file of the points.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Kill handlers, edge and Hasura at every round trip, or lose its answer, and reckon with every effect.
@@ -73,9 +79,13 @@ class _Choice:
 
     def select(self, points: Sequence[Point]) -> list[Point]:
         """Raises BadParameter if no point is chosen."""
-        chosen = [point for point in points if not self.texts or any(text in str(point) for text in self.texts)]
+        chosen = [
+            point for point in points if not self.texts or any(text in str(point) for text in self.texts)
+        ]
         if not chosen:
-            raise typer.BadParameter("no point has this text; --json prints all of them", param_hint="--point")
+            raise typer.BadParameter(
+                "no point has this text; --json prints all of them", param_hint="--point"
+            )
         if self.sample and self.sample < len(chosen):
             return random.Random(self.seed).sample(chosen, self.sample)
         return chosen

@@ -11,7 +11,8 @@ import httpx
 import psycopg
 
 from sandbox.accelerated_clock import AcceleratedClock
-from sandbox.bench.environment import SECRET, action_call
+from sandbox.bench.environment import action_call
+from sandbox.chaos.crashes.edge import CrashEdge
 from sandbox.chaos.crashes.handler import Handler
 from sandbox.chaos.crashes.points import Moment
 from sandbox.chaos.crashes.tripwire import Tripwire
@@ -33,7 +34,7 @@ _LOCK_EVENT = """
     )
     RETURNING id, trigger_name, payload, tries
 """
-_PASS_TIME = """
+_AGE_LEASES = """
     UPDATE pancake_webhook_event SET
         received_at = received_at - %(by)s, ingested_at = ingested_at - %(by)s,
         notify_claimed_at = notify_claimed_at - %(by)s;
@@ -56,6 +57,7 @@ class Callers:
         session: psycopg.AsyncConnection[Any],
         clock: AcceleratedClock,
         handler: Handler,
+        edge: CrashEdge,
         wire: Tripwire,
     ) -> None:
         """`session` is a superuser's, with the triggers off."""
@@ -63,6 +65,7 @@ class Callers:
         self._session = session
         self.clock = clock
         self._handler = handler
+        self._edge = edge
         self._wire = wire
         self.passed = timedelta()
         """The time that `pass_time` let pass."""
@@ -81,18 +84,38 @@ class Callers:
         That clock cannot be changed, so what it wrote is moved into the past.
         """
         self.clock.advance(by)
-        await self.sql(_PASS_TIME, {"by": by})
+        await self.sql(_AGE_LEASES, {"by": by})
         self.passed += by
 
     async def deliver(self, record: Mapping[str, Any], token: str) -> None:
         """Deliver a body as the edge does."""
         raw = json.dumps(record, ensure_ascii=False).encode()
-        given = {
+        given: dict[str, object] = {
             "token_sha256": hashlib.sha256(token.encode()).hexdigest(),
             "raw": base64.b64encode(raw).decode(),
             "arrived_at": self.clock.now().isoformat(),
         }
         await self._until_answered("/actions/ingest_record", action_call("pancake_ingest_record", given))
+
+    async def post(self, record: Mapping[str, Any], token: str) -> None:
+        """Post a body to the edge as Pancake does, until it is answered with 200. Raises NotAnswered."""
+        for _ in range(MAX_REPEATS):
+            if await self._edge.post(self._http, record, token):
+                return
+            await self.pass_time(RETRY_AFTER)
+        raise NotAnswered(f"the edge, {MAX_REPEATS} times")
+
+    async def wait_drained(self) -> None:
+        """Wait until the edge holds no delivery. Raises NotDrained."""
+        await self._edge.wait_drained()
+
+    def cut_edge(self, is_cut: bool) -> None:
+        """Let the edge reach neither Hasura nor the handlers, or both again."""
+        self._edge.cut(is_cut)
+
+    async def start_handlers(self) -> None:
+        if not self._handler.is_running:
+            await self._handler.start()
 
     async def tick(self, name: str) -> None:
         """Deliver a tick of a cron, due at this minute of the accelerated clock."""
@@ -146,8 +169,7 @@ class Callers:
 
     async def _post(self, path: str, body: bytes) -> httpx.Response | None:
         """Call the handlers, which are started again if they were killed; None without an answer."""
-        if not self._handler.is_running:
-            await self._handler.start()
+        await self.start_handlers()
         try:
             return await self._http.post(path, content=body)
         except httpx.TransportError:

@@ -1,4 +1,4 @@
-"""A process of the handlers that is forked from one that has imported everything, so that it starts at once."""
+"""A process of the handlers, forked from one that has imported everything, so that it starts at once."""
 
 import asyncio
 import multiprocessing

@@ -10,15 +10,20 @@ from sandbox.chaos.crashes.tripwire import Tripwire
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)
-_VARIABLE_PART = re.compile(r"(?<=/workspaces/)\d+|(?<=/record/)(?!\w+$)[^/]+")
+_VARIABLE_PART = re.compile(r"(?<=/workspaces/)\d+|(?<=/record/)[^/]+")
 
 
 class HttpProxy:
-    """Stands between a client and a server. `kind` is that of its round trips."""
+    """Stands between a client and a server. `kind` is that of its round trips; a path may be `ignored`.
 
-    def __init__(self, kind: str, port: Callable[[], int], wire: Tripwire) -> None:
+    While it is cut no request arrives, and only the first of each kind counts: timers make the others.
+    """
+
+    def __init__(self, kind: str, port: Callable[[], int], wire: Tripwire, ignored: str = "") -> None:
         self.wire = wire
-        self._kind, self._server_port = kind, port
+        self._is_down = False
+        self._kind, self._server_port, self._ignored = kind, port, ignored
+        self._refused: set[str] = set()
 
     async def start(self) -> int:
         """Listen, and return the port."""
@@ -29,8 +34,8 @@ class HttpProxy:
         try:
             while await self._exchange(reader, writer):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the end of a connection, whichever side ended it
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the end of a connection, whichever side ended it, or of the program
         finally:
             writer.transport.abort()
 
@@ -38,30 +43,50 @@ class HttpProxy:
         """Pass one request and its answer on; return whether the connection continues."""
         request = await _read(reader)
         method, path, _ = request.split(b" ", 2)
-        label = f"{method.decode()} {_VARIABLE_PART.sub('{id}', path.decode().partition('?')[0])}"
-        moment = self.wire.reached(self._kind, label)
+        route = _VARIABLE_PART.sub("{id}", path.decode().partition("?")[0])
+        moment = self._reached(f"{method.decode()} {route}") if route != self._ignored else None
         if moment == Moment.BEFORE and self._kind != "answer":
             await self.wire.kill()
             return False
         answer = await self._ask(request)
         is_withheld = moment == Moment.LOST or (moment is not None and not self._answers_first(moment))
-        if not is_withheld:
+        if answer and not is_withheld:
             writer.write(answer)
             await writer.drain()
         if moment in (Moment.BEFORE, Moment.AFTER):
             await self.wire.kill()
-        return moment is None
+        return moment is None and answer != b""
+
+    def cut(self, is_down: bool) -> None:
+        """Let no request arrive, or all again."""
+        self._is_down = is_down
+        self._refused.clear()
+
+    def _reached(self, label: str) -> Moment | None:
+        if self._is_down:
+            if label in self._refused:
+                return None
+            self._refused.add(label)
+        return self.wire.reached(self._kind, label)
 
     def _answers_first(self, moment: Moment) -> bool:
         """Whether the client has the answer when the process is killed: only our own, after it."""
         return self._kind == "answer" and moment == Moment.AFTER
 
     async def _ask(self, request: bytes) -> bytes:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._server_port())
+        """Return the server's answer, empty if there is none."""
+        if self._is_down:
+            return b""
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._server_port())
+        except ConnectionRefusedError:
+            return b""
         try:
             writer.write(request)
             await writer.drain()
             return await _read(reader)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return b""
         finally:
             writer.transport.abort()
 

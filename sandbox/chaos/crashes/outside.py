@@ -1,4 +1,4 @@
-"""What the handlers and the edge call, in one server: Hasura's API, Diva's notification service, Pancake's API."""
+"""What handlers and edge call, in one server: Hasura's API, Diva's notifications, Pancake's API."""
 
 import threading
 from collections import Counter
@@ -65,7 +65,7 @@ class Outside:
         self.notifications.accept([dict(each) for each in sent])
 
     def sent(self, repeats: int) -> list[dict[str, Any]]:
-        """Return what the notification service accepted, and what it refused as known more often than `repeats`.
+        """Return what the service accepted, and what it was sent again more often than `repeats`.
 
         A sender that dies between call and commit has to repeat, with the same key, once for each death.
         """

@@ -1,4 +1,4 @@
-"""The crash points: a round trip of a scenario and a moment of it; and the file that lists the round trips."""
+"""The crash points: a round trip of a scenario and a moment of it; the file that lists the trips."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Moment(StrEnum):
     | kind | before | after | lost |
     |---|---|---|---|
     | sql, call | killed instead of sending the request | killed when the answer came | answer lost |
-    | answer | killed when the handler has answered, the caller has no answer | killed when the caller has it | answer lost |
+    | answer | killed when it has answered, the caller has nothing | killed when the caller has it | answer lost |
     | event | Hasura killed when it has locked the event | killed when the handler has answered | |
     | forward | the edge killed instead of sending on | killed when the answer came | answer lost |
 

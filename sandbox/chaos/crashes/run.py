@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from sandbox.chaos.checker import Reckoning
 from sandbox.chaos.crashes.callers import Callers, NotAnswered
+from sandbox.chaos.crashes.edge import NotDrained
 from sandbox.chaos.crashes.points import Point, Trip
 from sandbox.chaos.crashes.scenarios import Scenario
 from sandbox.chaos.crashes.tripwire import Tripwire
@@ -17,7 +18,9 @@ STEPS_PER_MINUTE = 3
 MAX_REST = timedelta(seconds=180)
 """The lease of a claim and two minutes."""
 MAX_REST_UNANSWERED_TWICE = timedelta(minutes=21)
-"""If two calls of sendNotifications had no answer: the next one waits 20 minutes (leads/domain/sending.py)."""
+"""If two calls of sendNotifications had no answer: the next waits 20 minutes (leads/domain/sending.py)."""
+CRON_PERIOD = timedelta(days=1)
+"""The longest of all crons."""
 ENGINE_LOCK = timedelta(minutes=31)
 """After it Hasura delivers an event again that an engine locked before it was killed."""
 _UNFINISHED = """
@@ -77,16 +80,14 @@ class Runner:
         wire = Tripwire(points)
         try:
             observed, rest, assignments = await self._run(scenario, wire)
-        except NotAnswered as error:
+        except (NotAnswered, NotDrained) as error:
             return Result(points, len(wire.struck), 0, None, [f"did not recover: {error}"])
         expected = _with_assignments(self._expected[scenario.name], assignments)
         problems = [f"did not strike: {point}" for point in points[len(wire.struck) :]]
         if rest > _max_rest(points):
             problems.append(f"at rest after {rest.total_seconds():.0f} s")
         reckoning = reckon(expected, expected, observed)
-        return Result(
-            points, len(wire.struck), rest.total_seconds(), reckoning, problems, wire.traces[-1]
-        )
+        return Result(points, len(wire.struck), rest.total_seconds(), reckoning, problems, wire.traces[-1])
 
     async def _run(self, scenario: Scenario, wire: Tripwire) -> tuple[Ids, timedelta, list[str]]:
         """Return the effects, the time until rest, and the assignments that the tickets show."""
@@ -95,10 +96,16 @@ class Runner:
             wire.start()
             await scenario.act(run.callers, self._world.outside)
             wire.stop()
+            if scenario.strikes_edge:
+                await run.callers.wait_drained()
             before = run.callers.passed
             await _rest(run.callers)
             rest = run.callers.passed - before
             wire.end()
+            if scenario.cron:
+                await run.callers.pass_time(CRON_PERIOD)
+                await run.callers.tick(scenario.cron)
+                await _rest(run.callers)
             await run.callers.pass_time(ENGINE_LOCK)
             await run.callers.deliver_events()
             sent = self._world.outside.sent(repeats=len(wire.struck))
@@ -131,6 +138,6 @@ def _max_rest(points: Sequence[Point]) -> timedelta:
 
 
 def _with_assignments(ids: Ids, assignments: Sequence[str]) -> Ids:
-    """Return the expected ids with the assignments of this run: which member gets a ticket depends on the order."""
+    """Return the expected ids with the assignments of this run: who gets a ticket depends on the order."""
     tickets = [id_ for id_ in ids["ticket"] if not id_.startswith("assignment ")]
     return {**ids, "ticket": [*tickets, *assignments]}

@@ -1,15 +1,17 @@
-"""The scenarios whose round trips are the crash points: what is stored before, and the calls that are struck."""
+"""The scenarios whose round trips are the crash points: what is stored before, and the calls struck."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from sandbox.bench.environment import SECRET
 from sandbox.chaos.crashes.callers import Callers
 from sandbox.chaos.crashes.outside import Outside
 from sandbox.stack.connection import CONNECTION_ID
 
-TOKEN = "token-of-the-crash-points-of-43-characters-"
+TOKEN = SECRET
+"""Of the webhook's URL."""
 _SET_ROSTERS = "UPDATE pancake_assignee SET is_active = %(on)s"
 _SET_KILL_SWITCH = """
     UPDATE app_setting
@@ -43,8 +45,9 @@ _LOCK_FOR_A_DEAD_ENGINE = """
 """
 _AGE = """
     UPDATE pancake_webhook_event
-    SET created_at = created_at - %(by)s, received_at = received_at - %(by)s, arrived_at = arrived_at - %(by)s,
-        processed_at = processed_at - %(by)s, ingested_at = ingested_at - %(by)s
+    SET
+        created_at = created_at - %(by)s, received_at = received_at - %(by)s,
+        arrived_at = arrived_at - %(by)s, processed_at = processed_at - %(by)s, ingested_at = ingested_at - %(by)s
 """
 
 
@@ -62,11 +65,17 @@ Step = Callable[[Callers, Outside], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Scenario:
-    """`prepare` runs once, without faults; its database is the template of each run of `act`."""
+    """`prepare` runs once, without faults; its database is the template of each run of `act`.
+
+    `cron`: it ticks again when the run is at rest, as it does in a later period. `strikes_edge`: the faults
+    strike the edge and its calls, not the handlers and theirs.
+    """
 
     name: str
     prepare: Step
     act: Step
+    cron: str = ""
+    strikes_edge: bool = False
 
 
 async def _nothing(callers: Callers, outside: Outside) -> None:
@@ -141,6 +150,11 @@ async def _leave_work_for_the_retry(callers: Callers, outside: Outside) -> None:
     await callers.pass_time(timedelta(minutes=3))
 
 
+async def _sync_sources(callers: Callers, outside: Outside) -> None:
+    await callers.tick("sync_sources")
+    await callers.pass_time(timedelta(minutes=2))
+
+
 async def _sync_a_new_source(callers: Callers, outside: Outside) -> None:
     outside.workspace.more_sources["77"] = "Hội chợ"
     await callers.tick("sync_sources")
@@ -158,7 +172,7 @@ async def _reconcile(callers: Callers, outside: Outside) -> None:
     await callers.tick("reconcile_daily")
 
 
-def _listed(number: int) -> Mapping[str, Any]:
+def _listed(number: int) -> dict[str, Any]:
     names = ("id", "name", "phone_number", "source")
     return {key: value for key, value in lead(number).items() if key in names}
 
@@ -173,7 +187,6 @@ async def _connect_days_ago(callers: Callers, outside: Outside) -> None:
 async def _check_a_refused_key(callers: Callers, outside: Outside) -> None:
     outside.workspace.faults.unauthorized = True
     await callers.tick("check_connection")
-    outside.workspace.faults.unauthorized = False
 
 
 async def _process_one(callers: Callers, outside: Outside) -> None:
@@ -191,6 +204,23 @@ async def _process_one_years_ago(callers: Callers, outside: Outside) -> None:
     await callers.sql(_AGE, {"by": timedelta(days=800)})
 
 
+async def _post(callers: Callers, outside: Outside) -> None:
+    await callers.post(lead(1), TOKEN)
+
+
+async def _post_around_hasura(callers: Callers, outside: Outside) -> None:
+    outside.hasura_is_down = True
+    await callers.post(lead(1), TOKEN)
+    outside.hasura_is_down = False
+
+
+async def _post_into_the_spool(callers: Callers, outside: Outside) -> None:
+    callers.cut_edge(True)
+    await callers.post(lead(1), TOKEN)
+    callers.cut_edge(False)
+    await callers.wait_drained()
+
+
 SCENARIOS = (
     Scenario("ingest", _nothing, _delivering(1)),
     Scenario("process", _delivering(1), _process),
@@ -198,12 +228,14 @@ SCENARIOS = (
     Scenario("process_unusable", _delivering(1, phone_number="12"), _process),
     Scenario("process_without_table", _store_one_without_table, _process_a_listed_lead),
     Scenario("replay", _hold_two, _replay),
-    Scenario("retry_failed", _leave_work_for_the_retry, _ticking("retry_failed")),
-    Scenario("poll_records", _nothing, _poll),
-    Scenario("reconcile_daily", _connect_days_ago, _reconcile),
-    Scenario("sync_sources", _nothing, _sync_a_new_source),
-    Scenario("check_connection", _process_one, _check_a_refused_key),
-    Scenario("check_sla", _process_one_hours_ago, _ticking("check_sla")),
-    Scenario("purge_events", _process_one_years_ago, _ticking("purge_events")),
+    Scenario("retry_failed", _leave_work_for_the_retry, _ticking("retry_failed"), cron="retry_failed"),
+    Scenario("poll_records", _nothing, _poll, cron="poll_records"),
+    Scenario("reconcile_daily", _connect_days_ago, _reconcile, cron="reconcile_daily"),
+    Scenario("sync_sources", _sync_sources, _sync_a_new_source, cron="sync_sources"),
+    Scenario("check_connection", _process_one, _check_a_refused_key, cron="check_connection"),
+    Scenario("check_sla", _process_one_hours_ago, _ticking("check_sla"), cron="check_sla"),
+    Scenario("purge_events", _process_one_years_ago, _ticking("purge_events"), cron="purge_events"),
+    Scenario("edge_forward", _nothing, _post, strikes_edge=True),
+    Scenario("edge_around_hasura", _nothing, _post_around_hasura, strikes_edge=True),
+    Scenario("edge_spool", _nothing, _post_into_the_spool, strikes_edge=True),
 )
-"""Those of the edge are in edge.py."""

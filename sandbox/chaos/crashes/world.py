@@ -1,7 +1,7 @@
-"""What all runs share: PostgreSQL, a template database for each scenario, proxies, and the outside servers."""
+"""What all runs share: PostgreSQL, a template database for each scenario, proxies, outside servers."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from sandbox.accelerated_clock import AcceleratedClock
 from sandbox.bench.environment import ENCRYPTION_KEYS, SECRET, install_engine
 from sandbox.chaos.accelerated_handlers import CLOCK_FILE
 from sandbox.chaos.crashes.callers import Callers
+from sandbox.chaos.crashes.edge import CrashEdge
 from sandbox.chaos.crashes.handler import Handler
 from sandbox.chaos.crashes.http_proxy import HttpProxy
 from sandbox.chaos.crashes.outside import API_KEY, Outside
@@ -39,7 +40,7 @@ class Prepared:
     template: str
     real: datetime
     shown: datetime
-    sent: list[Mapping[str, Any]]
+    sent: Sequence[Mapping[str, Any]]
 
 
 @dataclass
@@ -73,9 +74,11 @@ class World:
         self.outside = Outside(self._answers_port)
         outside_port = self.outside.start()
         self._calls = HttpProxy("call", lambda: outside_port, Tripwire())
+        self._edge = CrashEdge(self._processes, lambda: outside_port, lambda: self._answers_port)
         self._sql_port, self._calls_port = await self._sql.start(), await self._calls.start()
         self._http = httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{self._answers_port}", headers={"X-Handler-Secret": SECRET}, timeout=30,
+            base_url=f"http://127.0.0.1:{self._answers_port}",
+            headers={"X-Handler-Secret": SECRET}, timeout=30,
             limits=httpx.Limits(max_keepalive_connections=0), trust_env=False,
         )  # fmt: skip
         self._create_base()
@@ -95,7 +98,7 @@ class World:
             return
         name = f"crash_{scenario.name}"
         await asyncio.to_thread(self._cluster.create_database, name, BASE)
-        run = await self._begin(name, datetime.now(UTC), [])
+        run = await self._begin(name, datetime.now(UTC), [], Tripwire())
         await scenario.prepare(run.callers, self.outside)
         await self._stop(run)
         clock = run.callers.clock
@@ -107,7 +110,7 @@ class World:
         prepared = self._prepared[scenario.name]
         name = f"run_{token_hex(4)}"
         await asyncio.to_thread(self._cluster.create_database, name, prepared.template)
-        run = await self._begin(name, prepared.shown, prepared.sent, wire)
+        run = await self._begin(name, prepared.shown, prepared.sent, wire, strikes_edge=scenario.strikes_edge)
         await run.callers.pass_time(prepared.real - datetime.now(UTC))
         run.callers.clock.advance(datetime.now(UTC) - prepared.real)
         run.callers.passed = timedelta()
@@ -119,24 +122,28 @@ class World:
         await asyncio.to_thread(self._cluster.drop_database, urlsplit(run.database_url).path.strip("/"))
 
     async def _stop(self, run: Run) -> None:
+        await self._edge.kill()
         await run.handler.kill()
         await run.callers.close()
         await self._sql.wait_closed()
 
     async def _begin(
-        self, database: str, shown: datetime, sent: list[Mapping[str, Any]], wire: Tripwire | None = None
-    ) -> Run:
-        wire = wire or Tripwire()
+        self, database: str, shown: datetime, sent: Sequence[Mapping[str, Any]], wire: Tripwire, *,
+        strikes_edge: bool = False,
+    ) -> Run:  # fmt: skip
         clock_file = self.home / "clock.json"
         clock = AcceleratedClock.begin(clock_file, shown, 1.0)
         url = self._cluster.url(database)
         self._handler = Handler(self._environment(url, clock_file), self.home / "handlers.log")
         wire.kill = self._handler.kill
-        self._sql.wire = self._calls.wire = self._answers.wire = wire
+        self._sql.wire = self._calls.wire = self._answers.wire = Tripwire() if strikes_edge else wire
         self.outside.reset(clock.now, shown, sent)
         session = await psycopg.AsyncConnection.connect(url, autocommit=True)
         await session.execute("SET session_replication_role = replica")
-        callers = Callers(self._http, session, clock, self._handler, wire)
+        callers = Callers(self._http, session, clock, self._handler, self._edge, wire)
+        if strikes_edge:
+            await callers.start_handlers()
+            await self._edge.begin(wire)
         return Run(callers, self._handler, wire, url)
 
     def _create_base(self) -> None:
