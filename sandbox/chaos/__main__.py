@@ -7,6 +7,7 @@ from sandbox.chaos.edge_flood import edge_flood
 from sandbox.chaos.edge_outage import edge_outage
 from sandbox.chaos.engine_kill import engine_kill
 from sandbox.chaos.four_layers import four_layers
+from sandbox.chaos.mutations import mutations
 
 app = typer.Typer(
     add_completion=False,
@@ -19,6 +20,7 @@ app.command("edge_outage")(edge_outage)
 app.command("four_layers")(four_layers)
 app.command("edge_flood")(edge_flood)
 app.command("engine_kill")(engine_kill)
+app.command("mutations")(mutations)
 
 
 @app.callback()

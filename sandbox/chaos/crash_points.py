@@ -15,6 +15,8 @@ from rich.progress import Progress
 
 from sandbox.bench.environment import describe_machine
 from sandbox.chaos.checker import PROBLEMS
+from sandbox.chaos.crashes.callers import NotAnswered
+from sandbox.chaos.crashes.edge import NotDrained
 from sandbox.chaos.crashes.points import (
     POINTS_FILE,
     Point,
@@ -24,8 +26,8 @@ from sandbox.chaos.crashes.points import (
     read_points,
     write_points,
 )
-from sandbox.chaos.crashes.run import Result, Runner
-from sandbox.chaos.crashes.scenarios import SCENARIOS
+from sandbox.chaos.crashes.run import Result, Runner, WrongEffects
+from sandbox.chaos.crashes.scenarios import SCENARIOS, Scenario
 from sandbox.chaos.crashes.world import World
 from sandbox.stack.signals import exit_on_sigterm
 
@@ -58,7 +60,11 @@ def crash_points(
     """
     exit_on_sigterm()
     console = Console(stderr=True)
-    report = asyncio.run(_run(console, _Choice(point or [], sample, pairs, seed, write)))
+    try:
+        report = asyncio.run(_run(console, _Choice(point or [], sample, pairs, seed, write)))
+    except (NotAnswered, NotDrained, WrongEffects) as error:
+        console.print(f"A run without a fault failed. {error}", markup=False, highlight=False)
+        raise typer.Exit(1) from error
     for line in report.problems():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if as_json:
@@ -77,11 +83,17 @@ class _Choice:
     seed: int
     write: bool
 
+    def scenarios(self, listed: Trips) -> list[Scenario]:
+        """Return the scenarios with a point that is chosen by its text; without a text all of them."""
+        named = {name for name, trips in listed.items() if any(map(self._has, points_of(name, trips)))}
+        return [scenario for scenario in SCENARIOS if not self.texts or scenario.name in named]
+
+    def _has(self, point: Point) -> bool:
+        return not self.texts or any(text in str(point) for text in self.texts)
+
     def select(self, points: Sequence[Point]) -> list[Point]:
         """Raises BadParameter if no point is chosen."""
-        chosen = [
-            point for point in points if not self.texts or any(text in str(point) for text in self.texts)
-        ]
+        chosen = list(filter(self._has, points))
         if not chosen:
             raise typer.BadParameter(
                 "no point has this text; --json prints all of them", param_hint="--point"
@@ -142,11 +154,12 @@ async def _run(console: Console, choice: _Choice) -> Report:
     report = Report()
     async with World() as world:
         runner = Runner(world)
-        traced = await _trace(console, runner)
+        listed = read_points()
+        traced = await _trace(console, runner, SCENARIOS if choice.write else choice.scenarios(listed))
         if choice.write:
             write_points(traced)
             return report
-        report.differences = differences(read_points(), traced)
+        report.differences = differences({name: listed.get(name, []) for name in traced}, traced)
         points = [point for scenario, trips in traced.items() for point in points_of(scenario, trips)]
         for point in _shown(console, "one fault", choice.select(points)):
             report.singles.append(await runner.strike(BY_NAME[point.scenario], [point]))
@@ -158,9 +171,9 @@ async def _run(console: Console, choice: _Choice) -> Report:
     return report
 
 
-async def _trace(console: Console, runner: Runner) -> Trips:
+async def _trace(console: Console, runner: Runner, scenarios: Sequence[Scenario]) -> Trips:
     traced = {}
-    for scenario in _shown(console, "tracing", SCENARIOS):
+    for scenario in _shown(console, "tracing", scenarios):
         traced[scenario.name] = await runner.trace(scenario)
     return traced
 

@@ -18,7 +18,7 @@ class Moment(StrEnum):
     | kind | before | after | lost |
     |---|---|---|---|
     | sql, call | killed instead of sending the request | killed when the answer came | answer lost |
-    | answer | killed when it has answered, the caller has nothing | killed when the caller has it | answer lost |
+    | answer | killed when it has answered, before the caller has it | killed after that | answer lost |
     | event | Hasura killed when it has locked the event | killed when the handler has answered | |
     | forward | the edge killed instead of sending on | killed when the answer came | answer lost |
 

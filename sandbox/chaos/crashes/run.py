@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sandbox.chaos.checker import Reckoning
+from sandbox.chaos.checker import EFFECTS, Reckoning
 from sandbox.chaos.crashes.callers import Callers, NotAnswered
 from sandbox.chaos.crashes.edge import NotDrained
 from sandbox.chaos.crashes.points import Point, Trip
@@ -60,6 +60,10 @@ class Result:
         return not self.problems and self.reckoning is not None and self.reckoning.is_valid
 
 
+class WrongEffects(Exception):
+    """A scenario has other effects than it says, without a fault."""
+
+
 class Runner:
     """Runs scenarios; the effects of the run without faults are those that every other one must have."""
 
@@ -68,10 +72,13 @@ class Runner:
         self._expected: dict[str, Ids] = {}
 
     async def trace(self, scenario: Scenario) -> list[Trip]:
-        """Run a scenario without faults; return its round trips. Raises NotAnswered."""
+        """Run a scenario without faults; return its round trips. Raises NotAnswered or WrongEffects."""
         await self._world.prepare(scenario)
         wire = Tripwire()
         ids, _, _ = await self._run(scenario, wire)
+        counts = tuple(len(ids[effect]) for effect in EFFECTS)
+        if counts != scenario.counts:
+            raise WrongEffects(f"{scenario.name}: without a fault {counts} effects, not {scenario.counts}")
         self._expected[scenario.name] = ids
         return wire.traces[0]
 

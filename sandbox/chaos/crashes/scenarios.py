@@ -47,7 +47,8 @@ _AGE = """
     UPDATE pancake_webhook_event
     SET
         created_at = created_at - %(by)s, received_at = received_at - %(by)s,
-        arrived_at = arrived_at - %(by)s, processed_at = processed_at - %(by)s, ingested_at = ingested_at - %(by)s
+        arrived_at = arrived_at - %(by)s, processed_at = processed_at - %(by)s,
+        ingested_at = ingested_at - %(by)s
 """
 
 
@@ -67,13 +68,15 @@ Step = Callable[[Callers, Outside], Awaitable[None]]
 class Scenario:
     """`prepare` runs once, without faults; its database is the template of each run of `act`.
 
-    `cron`: it ticks again when the run is at rest, as it does in a later period. `strikes_edge`: the faults
-    strike the edge and its calls, not the handlers and theirs.
+    `counts`: how many ids of each of EFFECTS there are in the end. `cron`: it ticks again when the run is at
+    rest, as it does in a later period. `strikes_edge`: the faults strike the edge and its calls, not the
+    handlers and theirs.
     """
 
     name: str
     prepare: Step
     act: Step
+    counts: tuple[int, int, int, int]
     cron: str = ""
     strikes_edge: bool = False
 
@@ -222,20 +225,28 @@ async def _post_into_the_spool(callers: Callers, outside: Outside) -> None:
 
 
 SCENARIOS = (
-    Scenario("ingest", _nothing, _delivering(1)),
-    Scenario("process", _delivering(1), _process),
-    Scenario("process_update", _store_a_later_version, _process),
-    Scenario("process_unusable", _delivering(1, phone_number="12"), _process),
-    Scenario("process_without_table", _store_one_without_table, _process_a_listed_lead),
-    Scenario("replay", _hold_two, _replay),
-    Scenario("retry_failed", _leave_work_for_the_retry, _ticking("retry_failed"), cron="retry_failed"),
-    Scenario("poll_records", _nothing, _poll, cron="poll_records"),
-    Scenario("reconcile_daily", _connect_days_ago, _reconcile, cron="reconcile_daily"),
-    Scenario("sync_sources", _sync_sources, _sync_a_new_source, cron="sync_sources"),
-    Scenario("check_connection", _process_one, _check_a_refused_key, cron="check_connection"),
-    Scenario("check_sla", _process_one_hours_ago, _ticking("check_sla"), cron="check_sla"),
-    Scenario("purge_events", _process_one_years_ago, _ticking("purge_events"), cron="purge_events"),
-    Scenario("edge_forward", _nothing, _post, strikes_edge=True),
-    Scenario("edge_around_hasura", _nothing, _post_around_hasura, strikes_edge=True),
-    Scenario("edge_spool", _nothing, _post_into_the_spool, strikes_edge=True),
+    Scenario("ingest", _nothing, _delivering(1), (1, 2, 2, 1)),
+    Scenario("process", _delivering(1), _process, (1, 2, 2, 1)),
+    Scenario("process_update", _store_a_later_version, _process, (2, 2, 2, 2)),
+    Scenario("process_unusable", _delivering(1, phone_number="12"), _process, (1, 0, 0, 0)),
+    Scenario("process_without_table", _store_one_without_table, _process_a_listed_lead, (1, 2, 2, 1)),
+    Scenario("replay", _hold_two, _replay, (2, 4, 4, 2)),
+    Scenario(
+        "retry_failed",
+        _leave_work_for_the_retry,
+        _ticking("retry_failed"),
+        (5, 10, 10, 7),
+        cron="retry_failed",
+    ),
+    Scenario("poll_records", _nothing, _poll, (2, 4, 4, 2), cron="poll_records"),
+    Scenario("reconcile_daily", _connect_days_ago, _reconcile, (1, 2, 2, 1), cron="reconcile_daily"),
+    Scenario("sync_sources", _sync_sources, _sync_a_new_source, (0, 0, 0, 2), cron="sync_sources"),
+    Scenario("check_connection", _process_one, _check_a_refused_key, (1, 2, 2, 2), cron="check_connection"),
+    Scenario("check_sla", _process_one_hours_ago, _ticking("check_sla"), (1, 2, 2, 2), cron="check_sla"),
+    Scenario(
+        "purge_events", _process_one_years_ago, _ticking("purge_events"), (1, 1, 2, 1), cron="purge_events"
+    ),
+    Scenario("edge_forward", _nothing, _post, (1, 2, 2, 1), strikes_edge=True),
+    Scenario("edge_around_hasura", _nothing, _post_around_hasura, (1, 2, 2, 1), strikes_edge=True),
+    Scenario("edge_spool", _nothing, _post_into_the_spool, (1, 2, 2, 1), strikes_edge=True),
 )
