@@ -46,7 +46,7 @@ class Mutation:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the proof failed without the guard. `output` is the end of its output if it did not."""
+    """Whether the proof failed without the guard. `output` is the end of the proof's output."""
 
     guard: str
     proof: str
@@ -101,7 +101,7 @@ def _run(chosen: Sequence[Mutation], home: Path, console: Console) -> list[Verdi
             verdict = _judge(mutation, original, home / "mutated")
         verdicts.append(verdict)
         console.print(f"{verdict.result}: {verdict.guard} ({verdict.seconds:.0f} s)", markup=False)
-        if verdict.output:
+        if verdict.result != CAUGHT:
             console.print(verdict.output, markup=False, highlight=False)
     return verdicts
 
@@ -116,7 +116,7 @@ def _judge(mutation: Mutation, original: Path, mutated: Path) -> Verdict:
         shutil.rmtree(mutated)
     result = {0: MISSED, 1: CAUGHT}.get(code, BROKEN)
     seconds = round(time.monotonic() - started, 1)
-    return Verdict(mutation.guard, mutation.proof, result, seconds, "" if result == CAUGHT else output)
+    return Verdict(mutation.guard, mutation.proof, result, seconds, output)
 
 
 def command(proof: str) -> list[str]:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from handlers.process_record import Processed, process_claim
-from leads.services.process_record.claim import claim_event
+from leads.services.process_record.claim import claim_event, mark_failed
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import PHONE
 from tests.support.locks import PHONE_LOCK, count_deadlocks, wait_for_lock_waiter
@@ -109,3 +109,16 @@ async def test_a_valid_lease_cannot_be_released_by_hand(harness: HandlerHarness)
     await claim_event(harness.runtime.db, event_id)
     with pytest.raises(psycopg.errors.CheckViolation, match="lease"):
         harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
+
+
+async def test_a_lost_claim_marks_nothing(harness: HandlerHarness) -> None:
+    event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
+    late = await claim_event(harness.runtime.db, event_id)
+    assert late is not None
+    harness.expire_leases()
+    harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
+    newer = await claim_event(harness.runtime.db, event_id)
+    assert newer is not None
+    await mark_failed(harness.runtime.db, late, "internal", "", next_attempt_at=None, error={})
+    row = harness.one("SELECT status, claim_id FROM pancake_webhook_event WHERE id = %s", event_id)
+    assert row == {"status": "ingested", "claim_id": newer.claim_id}

@@ -62,6 +62,12 @@ class CrashEdge:
             self._is_running = False
             await asyncio.to_thread(self._edge.kill)
 
+    def close(self) -> None:
+        """Close the proxies; the edge is killed already."""
+        if self._ports:
+            for proxy in (self._front, self._to_hasura, self._to_handlers):
+                proxy.close()
+
     async def post(self, http: httpx.AsyncClient, record: Mapping[str, Any], token: str) -> bool:
         """Post a record as Pancake does; return whether the answer was 200."""
         await self._ensure_running()

@@ -1,5 +1,6 @@
 """What handlers and edge call, in one server: Hasura's API, Diva's notifications, Pancake's API."""
 
+import asyncio
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -27,13 +28,14 @@ class Now(Protocol):
 
 
 class Outside:
-    """The state of all of them; `reset` begins a run. Serves in a thread until the process ends."""
+    """The state of all of them; `reset` begins a run. Serves in a thread."""
 
     def __init__(self, handlers_port: int) -> None:
         """`handlers_port`: where Hasura finds the handlers."""
         self._handlers = httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{handlers_port}", headers={"X-Handler-Secret": SECRET}, timeout=30
-        )
+            base_url=f"http://127.0.0.1:{handlers_port}", headers={"X-Handler-Secret": SECRET},
+            limits=httpx.Limits(max_keepalive_connections=0), timeout=30,
+        )  # fmt: skip
         self.hasura_is_down = False
         self.app = Starlette(
             routes=[
@@ -46,10 +48,19 @@ class Outside:
     def start(self) -> int:
         """Serve in a thread; return the port."""
         config = uvicorn.Config(self.app, host="127.0.0.1", port=0, log_level="error", access_log=False)
-        listener = config.bind_socket()
-        listener.listen()
-        threading.Thread(target=uvicorn.Server(config).run, args=([listener],), daemon=True).start()
-        return int(listener.getsockname()[1])
+        self._listener = config.bind_socket()
+        self._listener.listen()
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
+        self._thread.start()
+        return int(self._listener.getsockname()[1])
+
+    async def close(self) -> None:
+        """Stop serving."""
+        self._server.should_exit = True
+        await asyncio.to_thread(self._thread.join)
+        self._listener.close()
+        await self._handlers.aclose()
 
     def reset(self, now: Now, begun: datetime, sent: Iterable[Mapping[str, Any]]) -> None:
         """Begin a run: an empty workspace, and the notifications that were sent before.

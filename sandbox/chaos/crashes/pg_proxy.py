@@ -54,6 +54,10 @@ class PgProxy:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         return int(self._server.sockets[0].getsockname()[1])
 
+    def close(self) -> None:
+        """Listen no more."""
+        self._server.close()
+
     async def wait_closed(self) -> None:
         """Wait until every session has ended; their process is gone."""
         if self._sessions:

@@ -89,6 +89,9 @@ class World:
     ) -> None:
         await self._handler.kill()
         await self._http.aclose()
+        for part in (self._sql, self._calls, self._answers, self._edge):
+            part.close()
+        await self.outside.close()
         self._processes.close()
         self._cluster.close()
 
