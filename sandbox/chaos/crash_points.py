@@ -91,13 +91,18 @@ class _Choice:
     def _has(self, point: Point) -> bool:
         return not self.texts or any(text in str(point) for text in self.texts)
 
-    def select(self, points: Sequence[Point]) -> list[Point]:
-        """Raises BadParameter if no point is chosen."""
+    def named(self, points: Sequence[Point]) -> list[Point]:
+        """Return the points with one of the texts. Raises BadParameter if there is none."""
         chosen = list(filter(self._has, points))
         if not chosen:
             raise typer.BadParameter(
                 "no point has this text; --json prints all of them", param_hint="--point"
             )
+        return chosen
+
+    def select(self, points: Sequence[Point]) -> list[Point]:
+        """Return the points of the runs with one fault. Raises BadParameter if there is none."""
+        chosen = self.named(points)
         if self.sample and self.sample < len(chosen):
             return random.Random(self.seed).sample(chosen, self.sample)
         return chosen
@@ -107,6 +112,7 @@ class _Choice:
 class Report:
     """What the file and the trace disagree on, and the result of each run."""
 
+    seed: int
     differences: list[str] = field(default_factory=list)
     singles: list[Result] = field(default_factory=list)
     pairs: list[Result] = field(default_factory=list)
@@ -143,6 +149,7 @@ class Report:
         """Return the counts, the machine and every run."""
         return {
             **self.summary(),
+            "seed": self.seed,
             "problems": self.problems(),
             "machine": describe_machine(),
             "runs": [_as_json(result) for result in self.runs],
@@ -151,7 +158,7 @@ class Report:
 
 async def _run(console: Console, choice: _Choice) -> Report:
     started = time.monotonic()
-    report = Report()
+    report = Report(choice.seed)
     async with World() as world:
         runner = Runner(world)
         listed = read_points()
@@ -163,7 +170,7 @@ async def _run(console: Console, choice: _Choice) -> Report:
         points = [point for scenario, trips in traced.items() for point in points_of(scenario, trips)]
         for point in _shown(console, "one fault", choice.select(points)):
             report.singles.append(await runner.strike(BY_NAME[point.scenario], [point]))
-        chosen = random.Random(choice.seed).choices(choice.select(points), k=choice.pairs)
+        chosen = random.Random(choice.seed).choices(choice.named(points), k=choice.pairs)
         chance = random.Random(choice.seed)
         for point in _shown(console, "two faults", chosen):
             report.pairs.append(await _strike_twice(runner, point, chance))

@@ -17,6 +17,8 @@ STEP = timedelta(seconds=20)
 STEPS_PER_MINUTE = 3
 MAX_REST = timedelta(seconds=180)
 """The lease of a claim and two minutes."""
+MAX_REST_AFTER_ENGINE_KILL = timedelta(seconds=100)
+"""An event that a killed Hasura left locked is found by then (docs/decisions/0039)."""
 MAX_REST_UNANSWERED_TWICE = timedelta(minutes=21)
 """If two calls of sendNotifications had no answer: the next waits 20 minutes (leads/domain/sending.py)."""
 CRON_PERIOD = timedelta(days=1)
@@ -105,14 +107,12 @@ class Runner:
             wire.stop()
             if scenario.strikes_edge:
                 await run.callers.wait_drained()
-            before = run.callers.passed
-            await _rest(run.callers)
-            rest = run.callers.passed - before
+            rest = await _rest(run.callers, wire)
             wire.end()
             if scenario.cron:
                 await run.callers.pass_time(CRON_PERIOD)
                 await run.callers.tick(scenario.cron)
-                await _rest(run.callers)
+                await _rest(run.callers, wire)
             await run.callers.pass_time(ENGINE_LOCK)
             await run.callers.deliver_events()
             sent = self._world.outside.sent(repeats=len(wire.struck))
@@ -121,12 +121,12 @@ class Runner:
             await self._world.end(run)
 
 
-async def _rest(callers: Callers) -> None:
+async def _rest(callers: Callers, wire: Tripwire) -> timedelta:
     """Deliver events, and each minute a tick of retry_failed, until nothing is left to do.
 
-    Raises NotAnswered after MAX_REST_UNANSWERED_TWICE.
+    Returns the time since the last fault. Raises NotAnswered after MAX_REST_UNANSWERED_TWICE.
     """
-    steps = 0
+    steps, struck, since = 0, len(wire.struck), callers.passed
     await callers.deliver_events()
     while left := (await callers.sql(_UNFINISHED))[0][0]:
         if steps * STEP > MAX_REST_UNANSWERED_TWICE:
@@ -137,9 +137,14 @@ async def _rest(callers: Callers) -> None:
         if steps % STEPS_PER_MINUTE == 0:
             await callers.tick("retry_failed")
             await callers.deliver_events()
+        if len(wire.struck) > struck:
+            struck, since = len(wire.struck), callers.passed
+    return callers.passed - since
 
 
 def _max_rest(points: Sequence[Point]) -> timedelta:
+    if len(points) == 1 and points[0].trip.kind == "event":
+        return MAX_REST_AFTER_ENGINE_KILL
     unanswered = [point for point in points if point.trip.label == "POST /v1/graphql"]
     return MAX_REST_UNANSWERED_TWICE if len(unanswered) > 1 else MAX_REST
 
