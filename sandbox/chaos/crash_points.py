@@ -29,6 +29,7 @@ from sandbox.chaos.crashes.points import (
 from sandbox.chaos.crashes.run import Result, Runner, WrongEffects
 from sandbox.chaos.crashes.scenarios import SCENARIOS, Scenario
 from sandbox.chaos.crashes.world import World
+from sandbox.edge.packages import require_edge_packages
 from sandbox.stack.signals import exit_on_sigterm
 
 Item = TypeVar("Item")
@@ -58,6 +59,7 @@ def crash_points(
     without a fault, at rest within the lease of a claim and two minutes. Exit codes: 0 nothing lost or
     doubled, 1 a run failed, a fault did not strike, or the file of the points differs from the trace.
     """
+    require_edge_packages()
     exit_on_sigterm()
     console = Console(stderr=True)
     try:

@@ -111,7 +111,7 @@ async def test_a_valid_lease_cannot_be_released_by_hand(harness: HandlerHarness)
         harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
 
 
-async def test_a_lost_claim_marks_nothing(harness: HandlerHarness) -> None:
+async def test_a_lost_claim_writes_nothing_while_a_newer_one_works(harness: HandlerHarness) -> None:
     event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
     late = await claim_event(harness.runtime.db, event_id)
     assert late is not None
@@ -119,6 +119,8 @@ async def test_a_lost_claim_marks_nothing(harness: HandlerHarness) -> None:
     harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
     newer = await claim_event(harness.runtime.db, event_id)
     assert newer is not None
+    assert await process_claim(harness.runtime, late) == Processed("claim_lost")
     await mark_failed(harness.runtime.db, late, "internal", "", next_attempt_at=None, error={})
     row = harness.one("SELECT status, claim_id FROM pancake_webhook_event WHERE id = %s", event_id)
     assert row == {"status": "ingested", "claim_id": newer.claim_id}
+    assert harness.count_tickets() == 0
