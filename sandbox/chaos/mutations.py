@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +22,13 @@ from sandbox.stack.signals import exit_on_sigterm
 TABLE = Path(__file__).parent / "mutations.yaml"
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", "node_modules")
 MAX_PROOF_SECONDS = 900
+PROOFS: dict[str, Callable[[Iterable[str]], list[str]]] = {
+    "pytest": lambda subjects: ["pytest", "-n0", "-q", "-x", "-p", "no:cacheprovider", *subjects],
+    "crash_points": lambda subjects: [
+        "sandbox.chaos", "crash_points", *(word for text in subjects for word in ("--point", text)),
+    ],
+}  # fmt: skip
+"""The kinds of proofs, each with the command for several."""
 CAUGHT, MISSED, BROKEN = "caught", "not caught", "proof broken"
 
 
@@ -63,7 +70,7 @@ def mutations(
 ) -> None:
     """Remove one guard at a time from a copy of the tree, and run its proof, which must fail.
 
-    Each proof must pass on the unchanged copy first. Exit codes: 0 every guard is caught, 1 a guard is not
+    The proofs must pass on the unchanged copy first. Exit codes: 0 every guard is caught, 1 a guard is not
     caught, 2 a proof fails without a mutation or a text was not found.
     """
     exit_on_sigterm()
@@ -89,14 +96,12 @@ def read_table(path: Path = TABLE) -> list[Mutation]:
 def _run(chosen: Sequence[Mutation], home: Path, console: Console) -> list[Verdict]:
     original = home / "original"
     shutil.copytree(ROOT, original, ignore=LEFT_OUT)
-    passes: dict[str, str] = {}
+    broken = _check_unchanged(chosen, original)
     verdicts = []
     for mutation in chosen:
-        if mutation.proof not in passes:
-            code, output = run_proof(mutation.proof, original)
-            passes[mutation.proof] = "" if code == 0 else output
-        if passes[mutation.proof]:
-            verdict = Verdict(mutation.guard, mutation.proof, BROKEN, 0.0, passes[mutation.proof])
+        kind = mutation.proof.partition(" ")[0]
+        if kind in broken:
+            verdict = Verdict(mutation.guard, mutation.proof, BROKEN, 0.0, broken[kind])
         else:
             verdict = _judge(mutation, original, home / "mutated")
         verdicts.append(verdict)
@@ -106,12 +111,25 @@ def _run(chosen: Sequence[Mutation], home: Path, console: Console) -> list[Verdi
     return verdicts
 
 
+def _check_unchanged(chosen: Sequence[Mutation], original: Path) -> dict[str, str]:
+    """Run all proofs of a kind together on the unchanged copy; return the output of a kind that fails."""
+    broken = {}
+    for kind in PROOFS:
+        subjects = [each.proof.partition(" ")[2] for each in chosen if each.proof.startswith(f"{kind} ")]
+        if subjects:
+            code, output = run_proof(kind, subjects, original)
+            if code != 0:
+                broken[kind] = output
+    return broken
+
+
 def _judge(mutation: Mutation, original: Path, mutated: Path) -> Verdict:
     started = time.monotonic()
     shutil.copytree(original, mutated)
     try:
         mutation.apply(mutated)
-        code, output = run_proof(mutation.proof, mutated)
+        kind, _, subject = mutation.proof.partition(" ")
+        code, output = run_proof(kind, [subject], mutated)
     finally:
         shutil.rmtree(mutated)
     result = {0: MISSED, 1: CAUGHT}.get(code, BROKEN)
@@ -119,23 +137,13 @@ def _judge(mutation: Mutation, original: Path, mutated: Path) -> Verdict:
     return Verdict(mutation.guard, mutation.proof, result, seconds, output)
 
 
-def command(proof: str) -> list[str]:
-    """Return the command of a proof. Raises ValueError for an unknown kind."""
-    kind, _, rest = proof.partition(" ")
-    if kind == "pytest":
-        return [sys.executable, "-m", "pytest", "-n0", "-q", "-x", "-p", "no:cacheprovider", *rest.split()]
-    if kind == "crash_points":
-        return [sys.executable, "-m", "sandbox.chaos", "crash_points", "--point", rest]
-    raise ValueError(f"unknown kind of proof: {proof}")
-
-
-def run_proof(proof: str, root: Path) -> tuple[int, str]:
-    """Run a proof in a tree; return its exit code, and the end of its output."""
+def run_proof(kind: str, subjects: Sequence[str], root: Path) -> tuple[int, str]:
+    """Run proofs of one kind in a tree; return the exit code, and the end of the output."""
     environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
     environment.pop("DATABASE_URL", None)
     try:
         run = subprocess.run(
-            command(proof), cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            [sys.executable, "-m", *PROOFS[kind](dict.fromkeys(subjects))], cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, check=False, timeout=MAX_PROOF_SECONDS,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
