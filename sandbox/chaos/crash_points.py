@@ -32,7 +32,7 @@ from sandbox.chaos.crashes.world import World
 from sandbox.edge.packages import require_edge_packages
 from sandbox.stack.signals import exit_on_sigterm
 
-Item = TypeVar("Item")
+Shown = TypeVar("Shown")
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
@@ -194,7 +194,7 @@ async def _strike_twice(runner: Runner, point: Point, chance: random.Random) -> 
     return await runner.strike(scenario, [point, chance.choice(points_of(scenario.name, once.recovery))])
 
 
-def _shown(console: Console, what: str, items: Sequence[Item]) -> Iterable[Item]:
+def _shown(console: Console, what: str, items: Sequence[Shown]) -> Iterable[Shown]:
     """Yield the items behind a progress bar, which only a terminal shows."""
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         yield from progress.track(items, description=what)

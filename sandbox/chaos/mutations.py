@@ -143,8 +143,9 @@ def run_proof(kind: str, subjects: Sequence[str], root: Path) -> tuple[int, str]
     environment.pop("DATABASE_URL", None)
     try:
         run = subprocess.run(
-            [sys.executable, "-m", *PROOFS[kind](dict.fromkeys(subjects))], cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, check=False, timeout=MAX_PROOF_SECONDS,
+            [sys.executable, "-m", *PROOFS[kind](dict.fromkeys(subjects))], cwd=root, env=environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+            timeout=MAX_PROOF_SECONDS,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         return 124, f"{error}"

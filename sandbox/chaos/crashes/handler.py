@@ -14,6 +14,8 @@ import uvicorn
 from sandbox.chaos.accelerated_handlers import create_app
 
 START_TIMEOUT_SECONDS = 20.0
+CRON_SECONDS = 120.0
+"""For a call of a cron, so that on a slow machine it makes the same round trips as on a fast one."""
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload([__name__, "sandbox.chaos.__main__"])
 
@@ -72,7 +74,9 @@ def _serve(environment: Mapping[str, str], log: str, sender: Connection) -> None
     os.dup2(output, 2)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(environment)
-    config = uvicorn.Config(create_app(), host="127.0.0.1", port=0, log_level="error", access_log=False)
+    app = create_app()
+    app.state.runtime.cron_runs.answer_within_seconds = CRON_SECONDS
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", access_log=False)
     listener = config.bind_socket()
     listener.listen()
     sender.send(listener.getsockname()[1])
