@@ -52,7 +52,7 @@ def crash_points(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Kill handlers, edge and Hasura at every round trip, or lose its answer, and reckon with every effect.
+    """Kill handlers, edge and Hasura at every round trip, or lose its answer, and check every effect.
 
     A trace finds the round trips of ingest, processing, outbox, replay, each cron and the edge. Each run
     starts from the same state, is struck once, is left to recover, and must end with the effects of the run
@@ -130,15 +130,15 @@ class Report:
         for result in self.runs:
             name = " then ".join(map(str, result.points))
             lines += [f"{name}: {problem}" for problem in result.problems]
-            if result.reckoning is not None:
+            if result.verdicts is not None:
                 for problem in PROBLEMS:
-                    lines += [f"{name}: {problem} {id_}" for id_ in result.reckoning.ids(problem)]
+                    lines += [f"{name}: {problem} {id_}" for id_ in result.verdicts.ids(problem)]
         return lines
 
     def summary(self) -> dict[str, Any]:
         """Return the counts."""
-        reckonings = [result.reckoning for result in self.runs if result.reckoning is not None]
-        counts = {problem: sum(len(each.ids(problem)) for each in reckonings) for problem in PROBLEMS}
+        all_verdicts = [result.verdicts for result in self.runs if result.verdicts is not None]
+        counts = {problem: sum(len(each.ids(problem)) for each in all_verdicts) for problem in PROBLEMS}
         return {
             "points": len(self.singles), "pairs": len(self.pairs),
             "struck": sum(result.struck for result in self.runs), **counts,
@@ -206,5 +206,5 @@ def _as_json(result: Result) -> dict[str, Any]:
         "struck": result.struck,
         "rest_seconds": result.rest_seconds,
         "problems": list(result.problems),
-        **({} if result.reckoning is None else result.reckoning.as_json()),
+        **({} if result.verdicts is None else result.verdicts.as_json()),
     }

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from sandbox.chaos.checker import EFFECTS, Reckoning, check
+from sandbox.chaos.checker import EFFECTS, Verdicts, check
 
 FINAL_STATUSES = ("processed", "dead_letter", "skipped_kill_switch", "skipped_source_disabled")
 _KEY_END = re.compile(r":(\d{4}-\d\d-\d\d(T[\d:.]+(\+00:00|Z)?)?|[0-9a-f-]{36})$")
@@ -84,9 +84,9 @@ def expected_assignments(database_url: str) -> list[str]:
     return _assignments(Counter(row["owner"] for row in tickets if row["owner"] is not None))
 
 
-def reckon(attempted: Ids, acknowledged: Ids, observed: Ids) -> Reckoning:
+def check_effects(attempted: Ids, acknowledged: Ids, observed: Ids) -> Verdicts:
     """Check each of EFFECTS."""
-    return Reckoning(
+    return Verdicts(
         {effect: check(attempted[effect], acknowledged[effect], observed[effect]) for effect in EFFECTS}
     )
 

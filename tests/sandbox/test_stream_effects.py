@@ -3,7 +3,7 @@
 from itertools import islice
 
 from sandbox.chaos.checker import EFFECTS
-from sandbox.chaos.effects import reckon
+from sandbox.chaos.effects import check_effects
 from sandbox.chaos.stream import LeadVersion, Sent, versions
 from sandbox.chaos.stream_effects import NEW_LEAD, expected_effects
 
@@ -25,12 +25,14 @@ def test_a_record_has_one_ticket_with_its_newest_name_and_one_notification() -> 
 
 def test_every_effect_of_a_stream_is_checked() -> None:
     expected = expected_effects(list(islice(versions(seed=3), 50)), [])
-    assert reckon(expected, expected, expected).is_valid
+    assert check_effects(expected, expected, expected).is_valid
     for effect in EFFECTS:
         missing = {**expected, effect: expected[effect][1:]}
         doubled = {**expected, effect: [*expected[effect], expected[effect][0]]}
-        assert reckon(expected, expected, missing).ids("lost") == [f"{effect}: {expected[effect][0]}"]
-        assert reckon(expected, expected, doubled).ids("duplicated") == [f"{effect}: {expected[effect][0]}"]
+        assert check_effects(expected, expected, missing).ids("lost") == [f"{effect}: {expected[effect][0]}"]
+        assert check_effects(expected, expected, doubled).ids("duplicated") == [
+            f"{effect}: {expected[effect][0]}"
+        ]
 
 
 def test_only_what_was_answered_with_2xx_is_acknowledged() -> None:

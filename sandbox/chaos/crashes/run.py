@@ -1,17 +1,17 @@
-"""One run: a scenario, struck at given points, then left to recover, and reckoned with."""
+"""One run: a scenario, struck at given points, then left to recover, and checked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sandbox.chaos.checker import EFFECTS, Reckoning
+from sandbox.chaos.checker import EFFECTS, Verdicts
 from sandbox.chaos.crashes.callers import Callers, NotAnswered
 from sandbox.chaos.crashes.edge import NotDrained
 from sandbox.chaos.crashes.points import Point, Trip
 from sandbox.chaos.crashes.scenarios import Scenario
 from sandbox.chaos.crashes.tripwire import Tripwire
 from sandbox.chaos.crashes.world import World
-from sandbox.chaos.effects import Ids, expected_assignments, observe, reckon
+from sandbox.chaos.effects import Ids, check_effects, expected_assignments, observe
 
 STEP = timedelta(seconds=20)
 STEPS_PER_MINUTE = 3
@@ -52,14 +52,14 @@ class Result:
     points: Sequence[Point]
     struck: int
     rest_seconds: float
-    reckoning: Reckoning | None
+    verdicts: Verdicts | None
     problems: Sequence[str] = ()
     recovery: Sequence[Trip] = field(default=())
     """The round trips after the last strike, for a second fault."""
 
     @property
     def is_valid(self) -> bool:
-        return not self.problems and self.reckoning is not None and self.reckoning.is_valid
+        return not self.problems and self.verdicts is not None and self.verdicts.is_valid
 
 
 class WrongEffects(Exception):
@@ -95,8 +95,8 @@ class Runner:
         problems = [f"did not strike: {point}" for point in points[len(wire.struck) :]]
         if rest > _max_rest(points):
             problems.append(f"at rest after {rest.total_seconds():.0f} s")
-        reckoning = reckon(expected, expected, observed)
-        return Result(points, len(wire.struck), rest.total_seconds(), reckoning, problems, wire.traces[-1])
+        verdicts = check_effects(expected, expected, observed)
+        return Result(points, len(wire.struck), rest.total_seconds(), verdicts, problems, wire.traces[-1])
 
     async def _run(self, scenario: Scenario, wire: Tripwire) -> tuple[Ids, timedelta, list[str]]:
         """Return the effects, the time until rest, and the assignments that the tickets show."""

@@ -141,7 +141,7 @@ async def _replay(callers: Callers, outside: Outside) -> None:
     await callers.replay(filter={"status": "skipped_kill_switch"})
 
 
-async def _leave_work_for_the_retry(callers: Callers, outside: Outside) -> None:
+async def _leave_work(callers: Callers, outside: Outside) -> None:
     """Leave one piece of work for each step of the cron."""
     await callers.sql(_SET_ROSTERS, {"on": False})
     await _deliver(callers, 1)
@@ -202,12 +202,12 @@ async def _process_one(callers: Callers, outside: Outside) -> None:
     await callers.deliver_events()
 
 
-async def _process_one_hours_ago(callers: Callers, outside: Outside) -> None:
+async def _hours_ago(callers: Callers, outside: Outside) -> None:
     await _process_one(callers, outside)
     await callers.pass_time(timedelta(hours=3))
 
 
-async def _process_one_years_ago(callers: Callers, outside: Outside) -> None:
+async def _years_ago(callers: Callers, outside: Outside) -> None:
     await _process_one(callers, outside)
     await callers.sql(_AGE, {"by": timedelta(days=800)})
 
@@ -236,21 +236,13 @@ SCENARIOS = (
     Scenario("process_unusable", _delivering(1, phone_number="12"), _process, (1, 0, 0, 0)),
     Scenario("process_without_table", _store_one_without_table, _process_a_listed_lead, (1, 2, 2, 1)),
     Scenario("replay", _hold_two, _replay, (2, 4, 4, 2)),
-    Scenario(
-        "retry_failed",
-        _leave_work_for_the_retry,
-        _ticking("retry_failed"),
-        (5, 10, 10, 7),
-        cron="retry_failed",
-    ),
+    Scenario("retry_failed", _leave_work, _ticking("retry_failed"), (5, 10, 10, 7), cron="retry_failed"),
     Scenario("poll_records", _nothing, _poll, (2, 4, 4, 2), cron="poll_records"),
     Scenario("reconcile_daily", _connect_days_ago, _reconcile, (1, 2, 2, 1), cron="reconcile_daily"),
     Scenario("sync_sources", _sync_sources, _sync_a_new_source, (0, 0, 0, 2), cron="sync_sources"),
     Scenario("check_connection", _process_one, _check_a_refused_key, (1, 2, 2, 2), cron="check_connection"),
-    Scenario("check_sla", _process_one_hours_ago, _ticking("check_sla"), (1, 2, 2, 2), cron="check_sla"),
-    Scenario(
-        "purge_events", _process_one_years_ago, _ticking("purge_events"), (1, 1, 2, 1), cron="purge_events"
-    ),
+    Scenario("check_sla", _hours_ago, _ticking("check_sla"), (1, 2, 2, 2), cron="check_sla"),
+    Scenario("purge_events", _years_ago, _ticking("purge_events"), (1, 1, 2, 1), cron="purge_events"),
     Scenario("edge_forward", _nothing, _post, (1, 2, 2, 1), strikes_edge=True),
     Scenario("edge_around_hasura", _nothing, _post_around_hasura, (1, 2, 2, 1), strikes_edge=True),
     Scenario("edge_spool", _nothing, _post_into_the_spool, (1, 2, 2, 1), strikes_edge=True),
