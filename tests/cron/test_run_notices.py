@@ -1,16 +1,14 @@
 """The notices of cron runs are sent in a fair order, not for ever, and are not lost."""
 
-import asyncio
 from datetime import timedelta
 
-from cron.retry_failed import send_notices
 from leads.adapters.hasura_calls import CronCall
 from leads.domain.sending import MAX_REFUSALS, MAX_UNKNOWNS
 from leads.services.cron_errors import RunFailed
 from leads.services.cron_work import AdminNotice, CronReport, CronRun, CronWork
+from leads.services.outbox import SEND_LEASE
 from leads.services.run_notices import MAX_RUNS_PER_TICK
 from tests.support.crons import CronHarness
-from tests.support.unassigned import new_run
 from tests.support.unsent import counted
 
 
@@ -177,7 +175,10 @@ async def test_notices_without_an_active_administrator_are_counted(harness: Cron
     assert counted(harness, "dropped") == 2
 
 
-async def test_two_runs_at_the_same_time_send_each_notice_once(harness: CronHarness) -> None:
-    keys = insert_runs(harness, 40, "n")
-    await asyncio.gather(*(send_notices(harness.runtime, new_run(harness.clock.now())) for _ in range(2)))
-    assert sorted(harness.hasura.taken) == sorted(keys)
+async def test_a_notice_that_a_sender_has_claimed_is_left_to_it(harness: CronHarness) -> None:
+    insert_runs(harness, 2, "n")
+    ids = [row["id"] for row in harness.sql("SELECT id FROM pancake_cron_run")]
+    claim = {"ids": ids, "lease": SEND_LEASE, "now": harness.clock.now()}
+    claimed = await harness.runtime.db.fetch_all("run_notices/claim_notifications", claim)
+    assert sorted(row["id"] for row in claimed) == sorted(ids)
+    assert await harness.runtime.db.fetch_all("run_notices/claim_notifications", claim) == []

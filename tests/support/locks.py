@@ -16,7 +16,7 @@ RECORD_LOCK = "locktype = 'advisory' AND classid = 1"
 PHONE_LOCK = "locktype = 'advisory' AND classid = 2"
 ROSTER_LOCK = "locktype = 'advisory' AND classid = 3"
 ROW_LOCK = "locktype = 'transactionid'"
-"""Conditions on pg_locks: the lock of a record, a phone, a roster, and a row that another transaction has locked."""
+"""Conditions on pg_locks: the lock of a record, a phone, a roster, and of a row of another transaction."""
 
 
 async def wait_for_lock_waiter(
