@@ -37,6 +37,7 @@ class CrashEdge:
         self._to_handlers = HttpProxy("forward", handlers_port, Tripwire(), ignored=POLICY_PATH)
         self._ports: list[int] = []
         self._is_running = False
+        self._changing = asyncio.Lock()
 
     async def begin(self, wire: Tripwire) -> None:
         """Start an edge with an empty spool, whose round trips go over the wire."""
@@ -58,9 +59,10 @@ class CrashEdge:
 
     async def kill(self) -> None:
         """Send SIGKILL to the master and the worker."""
-        if self._is_running:
-            self._is_running = False
-            await asyncio.to_thread(self._edge.kill)
+        async with self._changing:
+            if self._is_running:
+                self._is_running = False
+                await asyncio.to_thread(self._edge.kill)
 
     def close(self) -> None:
         """Close the proxies; the edge is killed already."""
@@ -95,6 +97,7 @@ class CrashEdge:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _ensure_running(self) -> None:
-        if not self._is_running:
-            await asyncio.to_thread(self._edge.bring_up)
-            self._is_running = True
+        async with self._changing:
+            if not self._is_running:
+                await asyncio.to_thread(self._edge.bring_up)
+                self._is_running = True
