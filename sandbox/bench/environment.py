@@ -71,7 +71,7 @@ def bench_environment(hasura_url: str = UNREACHABLE_URL) -> Iterator[BenchEnviro
     with Cluster(durable=True) as cluster, Processes() as processes:
         url = cluster.create_database("benchmark")
         install_diva(url)
-        _install_engine(processes, url)
+        install_engine(processes, url)
         _seed(url)
         pancake_url = f"http://127.0.0.1:{free_port()}"
         handler, handler_url = _start_handler(processes, url, hasura_url, pancake_url)
@@ -91,7 +91,7 @@ def describe_machine() -> dict[str, object]:
     return {"cpu": model, "cores": os.cpu_count(), "python": sys.version.split()[0]}
 
 
-def _install_engine(processes: Processes, url: str) -> None:
+def install_engine(processes: Processes, url: str) -> None:
     """Let the engine apply migrations and install its event trigger, then stop it: it delivers no events."""
     environment = {
         "PG_DATABASE_URL": url,

@@ -2,12 +2,14 @@
 
 import typer
 
+from sandbox.chaos.crash_points import crash_points
 from sandbox.chaos.drill import drill
 from sandbox.chaos.edge_flood import edge_flood
 from sandbox.chaos.edge_outage import edge_outage
 from sandbox.chaos.engine_kill import engine_kill
 from sandbox.chaos.four_layers import four_layers
 from sandbox.chaos.incidents import incidents
+from sandbox.chaos.mutations import mutations
 
 app = typer.Typer(
     add_completion=False,
@@ -15,12 +17,14 @@ app = typer.Typer(
     help="Inject faults and count every lead. Exit codes: 0 all checks passed, 1 a lead was lost, "
     "duplicated or answered with an error, or an alert is not as expected, 2 the scenario could not run.",
 )
+app.command("crash_points")(crash_points)
 app.command("edge_outage")(edge_outage)
 app.command("four_layers")(four_layers)
 app.command("edge_flood")(edge_flood)
 app.command("engine_kill")(engine_kill)
 app.command("incidents")(incidents)
 app.command("drill")(drill)
+app.command("mutations")(mutations)
 
 
 @app.callback()

@@ -63,7 +63,7 @@ def check(attempted: Iterable[str], acknowledged: Iterable[str], observed: Itera
 
 
 @dataclass(frozen=True, slots=True)
-class Reckoning:
+class Verdicts:
     """The verdict on each effect that a run observes."""
 
     effects: Mapping[str, Verdict]

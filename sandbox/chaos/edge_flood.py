@@ -11,7 +11,7 @@ from rich.console import Console
 
 from sandbox.bench.environment import SECRET, TOKEN
 from sandbox.bench.sink import serve_in_process
-from sandbox.chaos.checker import Reckoning, check
+from sandbox.chaos.checker import Verdicts, check
 from sandbox.chaos.flood import Flood, flood
 from sandbox.chaos.upstream import CONNECTION, create_upstream
 from sandbox.edge.nginx import EdgeSettings, NginxEdge
@@ -89,7 +89,7 @@ async def _run(edge: NginxEdge, url: str, rate_per_second: float, seconds: float
         "log_bounded": lines <= MAX_LOG_LINES_PER_SECOND * LOGGED_OUTCOMES * (elapsed_seconds + 2),
     }
     return {
-        "sent": sum((valid + neighbour + strangers).values()), **Reckoning({"delivery": verdict}).as_json(),
+        "sent": sum((valid + neighbour + strangers).values()), **Verdicts({"delivery": verdict}).as_json(),
         "valid": dict(valid), "neighbour": dict(neighbour), "strangers": dict(strangers),
         "valid_per_second": round(sent_valid.per_second),
         "strangers_per_second": round(sent_strangers.per_second), "budget_used": used,

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from sandbox.chaos.checker import Reckoning
+from sandbox.chaos.checker import Verdicts
 from sandbox.chaos.effects import count_unfinished
 from sandbox.chaos.proof import proof
 from sandbox.chaos.stream import Sent, Stream
-from sandbox.chaos.stream_effects import reckon_stream
+from sandbox.chaos.stream_effects import check_stream
 from sandbox.edge.nginx import NginxEdge
 from sandbox.edge.packages import require_edge_packages
 from sandbox.postgres.server import Cluster
@@ -71,9 +71,9 @@ async def _run(
     stream.stop()
     await posting
     left = await _wait_until_final(sandbox, console)
-    reckoning = reckon_stream(sandbox.database_url, sandbox.notifications_url, stream.sent)
+    verdicts = check_stream(sandbox.database_url, sandbox.notifications_url, stream.sent)
     by_path = {path: sandbox.edge.taken(path) for path in ("hasura", "handlers")}
-    return _result(stream.sent, reckoning, left, by_path, time.monotonic() - started)
+    return _result(stream.sent, verdicts, left, by_path, time.monotonic() - started)
 
 
 def _restart(sandbox: Sandbox, cluster: Cluster) -> None:
@@ -100,14 +100,14 @@ async def _wait_until_final(sandbox: Sandbox, console: Console) -> int:
 
 
 def _result(
-    sent: Sent, reckoning: Reckoning, left: int, by_path: dict[str, int], seconds: float
+    sent: Sent, verdicts: Verdicts, left: int, by_path: dict[str, int], seconds: float
 ) -> dict[str, Any]:
     """Return the result. It is valid only if deliveries took every path: Hasura, handlers, spool."""
     spooled = sent.answers.get("spooled", 0)
     is_complete = not sent.non_2xx and left == 0 and all((spooled, *by_path.values()))
     return {
         "sent": len(sent.versions),
-        **reckoning.as_json(),
+        **verdicts.as_json(),
         "non_2xx": sent.non_2xx,
         "spooled": spooled,
         "by_path": by_path,
@@ -115,5 +115,5 @@ def _result(
         "answers": sent.answers,
         "slowest_answer_ms": round(sent.slowest_ms),
         "seconds": round(seconds, 1),
-        "ok": reckoning.is_valid and is_complete,
+        "ok": verdicts.is_valid and is_complete,
     }

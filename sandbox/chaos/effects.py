@@ -5,7 +5,7 @@
 | event | `<record>@<modified_on> <status>` |
 | customer | `account <phone>`, `contact <phone>` |
 | ticket | `<record> <name>` of each ticket, `assignment <number> of <staff>` of each that has an owner |
-| notification | `<record>@<modified_on> <template>`; of a cron run its key without the time |
+| notification | `<record>@<modified_on> <template>`; of a cron run its key without its time |
 """
 
 import re
@@ -16,11 +16,13 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from sandbox.chaos.checker import EFFECTS, Reckoning, check
+from sandbox.chaos.checker import EFFECTS, Verdicts, check
 
 FINAL_STATUSES = ("processed", "dead_letter", "skipped_kill_switch", "skipped_source_disabled")
 _KEY_TIME = re.compile(r":\d{4}-\d\d-\d\d(T[\d:.]+(\+00:00|Z)?)?$")
-"""The end of an idempotency key of a cron run: its day, or its scheduled time."""
+"""The end of an idempotency key of a cron run: a day, or a scheduled time."""
+_NEW_SOURCE = re.compile(r"^(new_source:[^:]+):.*")
+"""Ends with the id of a row, which differs in each run."""
 
 _EVENTS = """
     SELECT
@@ -84,9 +86,9 @@ def expected_assignments(database_url: str) -> list[str]:
     return _assignments(Counter(row["owner"] for row in tickets if row["owner"] is not None))
 
 
-def reckon(attempted: Ids, acknowledged: Ids, observed: Ids) -> Reckoning:
+def check_effects(attempted: Ids, acknowledged: Ids, observed: Ids) -> Verdicts:
     """Check each of EFFECTS."""
-    return Reckoning(
+    return Verdicts(
         {effect: check(attempted[effect], acknowledged[effect], observed[effect]) for effect in EFFECTS}
     )
 
@@ -102,7 +104,11 @@ def _assignments(tickets_by_owner: Mapping[str, int]) -> list[str]:
 def _notification_id(notification: Mapping[str, Any], versions: Mapping[str, str]) -> str:
     key = str(notification["idempotency_key"])
     version = versions.get(key.partition(":")[0])
-    return f"{version} {notification['template_code']}" if version else _KEY_TIME.sub("", key)
+    if version:
+        return f"{version} {notification['template_code']}"
+    if new_source := _NEW_SOURCE.match(key):
+        return f"{new_source[1]} {notification['data']['detail']}"
+    return _KEY_TIME.sub("", key)
 
 
 def _read(database_url: str, *statements: tuple[str, Sequence[object]]) -> list[list[dict[str, Any]]]:

@@ -9,11 +9,11 @@ import psycopg
 import typer
 from rich.console import Console
 
-from sandbox.chaos.checker import Reckoning
+from sandbox.chaos.checker import Verdicts
 from sandbox.chaos.effects import count_unfinished
 from sandbox.chaos.proof import proof
 from sandbox.chaos.stream import Sent, Stream
-from sandbox.chaos.stream_effects import reckon_stream
+from sandbox.chaos.stream_effects import check_stream
 from sandbox.edge.packages import require_edge_packages
 from sandbox.stack.signals import exit_on_sigterm
 from sandbox.stack.stack import Sandbox
@@ -65,9 +65,9 @@ async def _run(sandbox: Sandbox, console: Console, plan: tuple[int, float], stre
     await posting
     await _wait_until_final(sandbox, console)
     slowest_seconds, late = await asyncio.to_thread(_read_slowest, sandbox.database_url)
-    reckoning = reckon_stream(sandbox.database_url, sandbox.notifications_url, stream.sent)
+    verdicts = check_stream(sandbox.database_url, sandbox.notifications_url, stream.sent)
     return {
-        **_result(stream.sent, reckoning, locked, slowest_seconds),
+        **_result(stream.sent, verdicts, locked, slowest_seconds),
         "left_locked": locked,
         "slower_than_15_seconds": late,
     }
@@ -111,13 +111,13 @@ def _read_slowest(database_url: str) -> tuple[float, int]:
     return float(row[0] or 0), int(row[1])
 
 
-def _result(sent: Sent, reckoning: Reckoning, locked: list[int], slowest_seconds: float) -> dict[str, Any]:
+def _result(sent: Sent, verdicts: Verdicts, locked: list[int], slowest_seconds: float) -> dict[str, Any]:
     """Return the result. It is valid only if a kill left events locked."""
     is_in_time = any(locked) and slowest_seconds <= MAX_LEAD_SECONDS
     return {
         "sent": len(sent.versions),
-        **reckoning.as_json(),
+        **verdicts.as_json(),
         "non_2xx": sent.non_2xx,
         "slowest_lead_seconds": round(slowest_seconds, 1),
-        "ok": reckoning.is_valid and not sent.non_2xx and is_in_time,
+        "ok": verdicts.is_valid and not sent.non_2xx and is_in_time,
     }

@@ -25,7 +25,7 @@ from leads.cli.replay.draining import Drain
 from leads.domain.window import ICT
 from sandbox.accelerated_clock import AcceleratedClock
 from sandbox.chaos.accelerated_handlers import CLOCK_FILE, MUTATION, MUTATIONS
-from sandbox.chaos.layers_effects import Evidence, LayersResult, reckon_layers
+from sandbox.chaos.layers_effects import Evidence, LayersResult, check_layers
 from sandbox.chaos.layers_plan import BACKGROUND, PHASES, POLL_INTERVAL, Step, plan
 from sandbox.chaos.proof import proof
 from sandbox.pancake.leads import SOURCES
@@ -121,7 +121,7 @@ class Afternoon:
         await self._wait_until_final()
         deep_lag = self._phases["deep_lag"]
         evidence = Evidence(await self._records(), (deep_lag[0], deep_lag[1]), self._ticks)
-        layers = await asyncio.to_thread(reckon_layers, self._sandbox.database_url, evidence)
+        layers = await asyncio.to_thread(check_layers, self._sandbox.database_url, evidence)
         await self._http.aclose()
         return self._result(evidence, layers, time.monotonic() - started)
 
@@ -223,9 +223,9 @@ class Afternoon:
         return {
             "sent": len(evidence.records),
             "processed": sum(layers.by_layer.values()),
-            **layers.reckoning.as_json(),
+            **layers.verdicts.as_json(),
             "by_layer": dict(layers.by_layer),
             "ticks": len(evidence.ticks),
             "seconds": round(seconds, 1),
-            "ok": layers.reckoning.is_valid,
+            "ok": layers.verdicts.is_valid,
         }

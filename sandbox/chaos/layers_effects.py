@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from sandbox.chaos.checker import Reckoning, Verdict, check
+from sandbox.chaos.checker import Verdict, Verdicts, check
 
 _ROWS = """
     SELECT
@@ -40,11 +40,11 @@ class Evidence:
 class LayersResult:
     """The verdict on records, tickets and ticks; and how many records each layer stored."""
 
-    reckoning: Reckoning
+    verdicts: Verdicts
     by_layer: Mapping[str, int]
 
 
-def reckon_layers(database_url: str, evidence: Evidence) -> LayersResult:
+def check_layers(database_url: str, evidence: Evidence) -> LayersResult:
     """Check that each record was processed, each customer has one open ticket, and each tick worked once.
 
     All are acknowledged: Pancake's lists show every record, so none may be missing.
@@ -66,7 +66,7 @@ def reckon_layers(database_url: str, evidence: Evidence) -> LayersResult:
         "cron tick": _complete(ticks, _observed_ticks(evidence.ticks, runs)),
     }
     layers = Counter("replay" if row["replay_count"] else row["origin"] for row in done.values())
-    return LayersResult(Reckoning(verdicts), dict(sorted(layers.items())))
+    return LayersResult(Verdicts(verdicts), dict(sorted(layers.items())))
 
 
 def _complete(ids: Iterable[str], observed: Iterable[str]) -> Verdict:

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 
 import httpx
 
-from sandbox.chaos.checker import Reckoning
-from sandbox.chaos.effects import Ids, expected_assignments, observe, reckon
+from sandbox.chaos.checker import Verdicts
+from sandbox.chaos.effects import Ids, check_effects, expected_assignments, observe
 from sandbox.chaos.stream import LeadVersion, Sent
 
 NEW_LEAD = "noti_pancake_new_lead"
 
 
-def reckon_stream(database_url: str, notifications_url: str, sent: Sent) -> Reckoning:
+def check_stream(database_url: str, notifications_url: str, sent: Sent) -> Verdicts:
     """Check every effect of the versions that were posted. A ticket has to show its newest version."""
     notifications = httpx.get(f"{notifications_url}/sent", timeout=30).json()["sent"]
     observed = observe(database_url, notifications)
@@ -20,7 +20,7 @@ def reckon_stream(database_url: str, notifications_url: str, sent: Sent) -> Reck
     attempted = expected_effects(sent.versions, assignments)
     acknowledged = expected_effects(sent.acknowledged, assignments)
     acknowledged["ticket"] = [id_ for id_ in attempted["ticket"] if id_.split(" ")[0] in _records(sent)]
-    return reckon(attempted, acknowledged, observed)
+    return check_effects(attempted, acknowledged, observed)
 
 
 def expected_effects(versions: Sequence[LeadVersion], assignments: Sequence[str]) -> Ids:

@@ -286,3 +286,16 @@ async def test_a_polled_record_has_its_phone_before_it_is_processed(harness: Cro
     harness.pancake.save({"name": "Lan", "phone_number": "0905 111 222", "source": ["-1"]})
     await poll(harness)
     assert [row["normalized_phone"] for row in rows(harness, "poll")] == ["+84905111222"]
+
+
+async def test_a_slower_poll_does_not_move_the_watermark_back(harness: CronHarness) -> None:
+    await poll(harness)
+    connection = harness.connection()
+    newest = connection["poll_watermark"]
+    earlier = {
+        "connection_id": connection["id"],
+        "now": harness.clock.now(),
+        "watermark": newest - timedelta(hours=1),
+    }
+    await harness.runtime.db.fetch_all("poll_records/set_watermark", earlier)
+    assert harness.connection()["poll_watermark"] == newest

@@ -1,6 +1,11 @@
 """The webhook's copy of a version that polling stored first."""
 
+import asyncio
+
+import psycopg
+
 from tests.support.crons import CronHarness
+from tests.support.locks import RECORD_LOCK, wait_for_lock_waiter
 
 
 async def test_a_field_that_only_the_webhooks_copy_of_a_polled_version_names_is_applied(
@@ -21,3 +26,18 @@ async def test_a_field_that_only_the_webhooks_copy_of_a_polled_version_names_is_
     assert ticket["data"]["pancake"]["email"] == "lan@example.com"
     contact = harness.one("SELECT email FROM contact_book WHERE primary_phone = '+84905111222'")
     assert contact == {"email": "lan@example.com"}
+
+
+async def test_a_version_that_the_webhook_brings_while_a_poll_waits_is_stored_once(
+    harness: CronHarness,
+) -> None:
+    harness.pancake.faults.drop = 1
+    record = harness.pancake.new_lead()
+    harness.move_clock(minutes=5)
+    with psycopg.connect(harness.database_url) as other:
+        other.execute("SELECT pg_advisory_xact_lock(1, hashtext(%s))", (record["id"],))
+        work = asyncio.create_task(harness.run("poll_records"))
+        await wait_for_lock_waiter(harness, work, RECORD_LOCK)
+        await harness.deliver({**record, "table_id": "lead", "event_type": "insert"})
+    await work
+    assert harness.count("pancake_webhook_event") == 1

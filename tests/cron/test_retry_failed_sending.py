@@ -8,6 +8,7 @@ import pytest
 from cron.retry_failed import release, send_notifications
 from leads.domain.sending import MAX_UNKNOWNS
 from leads.services.cron_work import CronRun
+from leads.services.outbox import SEND_LEASE
 from leads.services.sending.time_left import SECONDS_LEFT_TO_SEND
 from tests.support.crashes import Crash, crashing
 from tests.support.crons import CronHarness
@@ -135,3 +136,17 @@ async def test_what_a_run_has_no_time_for_stays_as_it_was(harness: CronHarness) 
     assert "send_notifications" not in run.reports
     assert harness.count("pancake_webhook_event", "notify_attempts = 0 AND notify_claimed_at IS NULL") == 120
     assert harness.hasura.calls == []
+
+
+async def test_a_sender_whose_claim_ended_marks_nothing(harness: CronHarness) -> None:
+    (event_id,) = insert_unsent(harness)
+    claim = {"ids": [event_id], "lease": SEND_LEASE, "now": harness.clock.now()}
+    (late,) = await harness.runtime.db.fetch_all("outbox/claim_notifications", claim)
+    harness.expire_leases()
+    (newer,) = await harness.runtime.db.fetch_all("outbox/claim_notifications", claim)
+    mark = {"ids": [event_id], "claimed_ats": [late["notify_claimed_at"]], "now": harness.clock.now()}
+    await harness.runtime.db.fetch_all("outbox/mark_notified", mark)
+    assert not sending(harness, event_id)["is_sent"]
+    mark["claimed_ats"] = [newer["notify_claimed_at"]]
+    await harness.runtime.db.fetch_all("outbox/mark_notified", mark)
+    assert sending(harness, event_id)["is_sent"]

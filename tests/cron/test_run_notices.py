@@ -6,6 +6,7 @@ from leads.adapters.hasura_calls import CronCall
 from leads.domain.sending import MAX_REFUSALS, MAX_UNKNOWNS
 from leads.services.cron_errors import RunFailed
 from leads.services.cron_work import AdminNotice, CronReport, CronRun, CronWork
+from leads.services.outbox import SEND_LEASE
 from leads.services.run_notices import MAX_RUNS_PER_TICK
 from tests.support.crons import CronHarness
 from tests.support.unsent import counted
@@ -173,3 +174,12 @@ async def test_notices_without_an_active_administrator_are_counted(harness: Cron
     harness.sql("UPDATE staff SET is_active = false WHERE role = 'admin'")
     await run_speaking(harness, "k1", "k2")
     assert counted(harness, "dropped") == 2
+
+
+async def test_a_notice_that_a_sender_has_claimed_is_left_to_it(harness: CronHarness) -> None:
+    insert_runs(harness, 2, "n")
+    ids = [row["id"] for row in harness.sql("SELECT id FROM pancake_cron_run")]
+    claim = {"ids": ids, "lease": SEND_LEASE, "now": harness.clock.now()}
+    claimed = await harness.runtime.db.fetch_all("run_notices/claim_notifications", claim)
+    assert sorted(row["id"] for row in claimed) == sorted(ids)
+    assert await harness.runtime.db.fetch_all("run_notices/claim_notifications", claim) == []

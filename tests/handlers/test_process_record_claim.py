@@ -8,10 +8,10 @@ import psycopg
 import pytest
 
 from handlers.process_record import Processed, process_claim
-from leads.services.process_record.claim import claim_event
+from leads.services.process_record.claim import claim_event, mark_failed
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import PHONE
-from tests.support.locks import PHONE_LOCK, count_deadlocks, wait_for_lock_waiter
+from tests.support.locks import PHONE_LOCK, RECORD_LOCK, ROSTER_LOCK, count_deadlocks, wait_for_lock_waiter
 
 
 async def test_a_redelivered_event_changes_nothing(harness: HandlerHarness) -> None:
@@ -109,3 +109,37 @@ async def test_a_valid_lease_cannot_be_released_by_hand(harness: HandlerHarness)
     await claim_event(harness.runtime.db, event_id)
     with pytest.raises(psycopg.errors.CheckViolation, match="lease"):
         harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
+
+
+async def test_a_lost_claim_writes_nothing_while_a_newer_one_works(harness: HandlerHarness) -> None:
+    event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
+    late = await claim_event(harness.runtime.db, event_id)
+    assert late is not None
+    harness.expire_leases()
+    harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
+    newer = await claim_event(harness.runtime.db, event_id)
+    assert newer is not None
+    assert await process_claim(harness.runtime, late) == Processed("claim_lost")
+    await mark_failed(harness.runtime.db, late, "internal", "", next_attempt_at=None, error={})
+    row = harness.one("SELECT status, claim_id FROM pancake_webhook_event WHERE id = %s", event_id)
+    assert row == {"status": "ingested", "claim_id": newer.claim_id}
+    assert harness.count_tickets() == 0
+
+
+async def test_processing_waits_for_another_session_that_holds_its_record(harness: HandlerHarness) -> None:
+    event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
+    with psycopg.connect(harness.database_url) as other:
+        other.execute("SELECT pg_advisory_xact_lock(1, hashtext('r'))")
+        work = asyncio.create_task(harness.process(event_id))
+        await wait_for_lock_waiter(harness, work, RECORD_LOCK)
+    assert await work == "ticket_created"
+
+
+async def test_processing_waits_for_another_session_that_holds_its_roster(harness: HandlerHarness) -> None:
+    harness.fill_roster(3)
+    event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
+    with psycopg.connect(harness.database_url) as other:
+        other.execute("SELECT pg_advisory_xact_lock(3, hashtext('default'))")
+        work = asyncio.create_task(harness.process(event_id))
+        await wait_for_lock_waiter(harness, work, ROSTER_LOCK)
+    assert await work == "ticket_created"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.chaos.checker import PROBLEMS, Reckoning, Verdict, check
+from sandbox.chaos.checker import PROBLEMS, Verdict, Verdicts, check
 
 IDS = st.lists(st.sampled_from("abcdefgh"), max_size=12)
 
@@ -45,21 +45,21 @@ def test_an_acknowledged_id_that_was_not_attempted_is_an_error_of_the_run() -> N
         check("a", "ayx", "a")
 
 
-def test_a_reckoning_names_effect_and_id() -> None:
-    reckoning = Reckoning({"event": check("ab", "ab", "a"), "ticket": check("t", "t", "tt")})
-    assert not reckoning.is_valid
-    assert reckoning.as_json() == {
+def test_a_problem_is_named_by_effect_and_id() -> None:
+    verdicts = Verdicts({"event": check("ab", "ab", "a"), "ticket": check("t", "t", "tt")})
+    assert not verdicts.is_valid
+    assert verdicts.as_json() == {
         "lost": ["event: b"],
         "duplicated": ["ticket: t"],
         "unexpected": [],
-        "effects": {name: verdict.counts() for name, verdict in reckoning.effects.items()},
+        "effects": {name: verdict.counts() for name, verdict in verdicts.effects.items()},
     }
 
 
-def test_one_invalid_effect_makes_the_reckoning_invalid() -> None:
-    assert Reckoning({"event": check("a", "a", "a")}).is_valid
+def test_one_invalid_effect_makes_all_invalid() -> None:
+    assert Verdicts({"event": check("a", "a", "a")}).is_valid
     for observed in ("", "aa", "ab"):
-        assert not Reckoning({"event": check("a", "a", "a"), "ticket": check("a", "a", observed)}).is_valid
+        assert not Verdicts({"event": check("a", "a", "a"), "ticket": check("a", "a", observed)}).is_valid
 
 
 @given(IDS, IDS, IDS)

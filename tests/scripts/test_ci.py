@@ -11,6 +11,7 @@ SCRIPTS = ("check", "audit", "pin_images", "test", "chaos")
 CALLS = [
     "check", "audit", "pin_images --check", "test", "test --engine",
     "chaos edge_outage --seconds 3 --rate 25 --json", "chaos edge_flood --seconds 2 --json",
+    "chaos crash_points --sample 8 --json",
 ]  # fmt: skip
 
 

@@ -12,9 +12,11 @@ from tests.support.handlers import HandlerHarness
 from tests.support.seeding import SESSION_NAME
 from tests.support.waiting import eventually_async
 
+RECORD_LOCK = "locktype = 'advisory' AND classid = 1"
 PHONE_LOCK = "locktype = 'advisory' AND classid = 2"
+ROSTER_LOCK = "locktype = 'advisory' AND classid = 3"
 ROW_LOCK = "locktype = 'transactionid'"
-"""Conditions on pg_locks: the lock of a phone, and a row that another transaction has locked."""
+"""Conditions on pg_locks: the lock of a record, a phone, a roster, and of a row of another transaction."""
 
 
 async def wait_for_lock_waiter(
