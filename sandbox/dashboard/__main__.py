@@ -2,7 +2,6 @@
 
 from html import escape
 from pathlib import Path
-from shutil import which
 from typing import Annotated
 
 import typer
@@ -12,8 +11,8 @@ from yaml import YAMLError
 from sandbox.dashboard.grafana import TARGET, json_model
 from sandbox.dashboard.live import observed
 from sandbox.dashboard.pictures import PAPER, View, draw_row, draw_sections, rows
-from sandbox.dashboard.prometheus import PROGRAM
 from sandbox.dashboard.source import SOURCE, Dashboard, Section, read_dashboard
+from sandbox.incidents.prometheus import require_monitoring
 from sandbox.postgres.binaries import PostgresNotFound
 from sandbox.postgres.server import ClusterError
 from sandbox.stack.services import ROOT, NotReady
@@ -61,9 +60,7 @@ def pictures(
 
     Exit code 2: Prometheus or PostgreSQL is not installed. Exit code 3: a service does not start.
     """
-    if which(PROGRAM) is None:
-        typer.echo("Prometheus is not installed. Install it with: apt-get install prometheus", err=True)
-        raise typer.Exit(2)
+    require_monitoring()
     exit_on_sigterm()
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)

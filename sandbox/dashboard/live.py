@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sandbox.dashboard.pictures import View
-from sandbox.dashboard.prometheus import Queries, prometheus
+from sandbox.dashboard.prometheus import Queries, scraping_prometheus
 from sandbox.edge.nginx import NginxEdge
 from sandbox.page.buttons import Buttons
 from sandbox.processes import Processes
@@ -52,7 +52,7 @@ def observed(minutes: float, console: Console) -> Iterator[View]:
         targets = {"pancake_handlers": [sandbox.handlers_url, second.url]}
         if isinstance(sandbox.edge, NginxEdge):
             targets["pancake_edge"] = [sandbox.edge.ops_url]
-        server = prometheus(processes, targets, SCRAPE_SECONDS)
+        server = scraping_prometheus(processes, targets, SCRAPE_SECONDS)
         server.start()
         server.wait_ready()
         since = datetime.now(UTC)

@@ -1,6 +1,5 @@
 """A real Prometheus that scrapes a sandbox, with the jobs and rules of `deploy/prometheus`."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,11 +9,10 @@ from typing import Any
 import httpx
 import yaml
 
-from sandbox.postgres.server import free_port
+from sandbox.incidents.prometheus import prometheus
 from sandbox.processes import Processes
 from sandbox.stack.services import ROOT, Service
 
-PROGRAM = "prometheus"
 DEPLOYED = ROOT / "deploy" / "prometheus"
 TIMEOUT_SECONDS = 30.0
 
@@ -31,27 +29,14 @@ class Series:
     points: Sequence[tuple[datetime, float]]
 
 
-def prometheus(processes: Processes, targets: Mapping[str, Sequence[str]], scrape_seconds: int) -> Service:
+def scraping_prometheus(
+    processes: Processes, targets: Mapping[str, Sequence[str]], scrape_seconds: int
+) -> Service:
     """Return a Prometheus that is not started yet; `targets` are URLs by the name of the job."""
     home = processes.directory("prometheus-")
     config = home / "prometheus.yml"
     config.write_text(yaml.safe_dump(_config(targets, scrape_seconds)))
-    port = free_port()
-    return Service(
-        name=PROGRAM,
-        arguments=[
-            PROGRAM,
-            f"--config.file={config}",
-            f"--storage.tsdb.path={home / 'data'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-            "--log.level=warn",
-        ],
-        environment=dict(os.environ),
-        url=f"http://127.0.0.1:{port}",
-        ready_path="/-/ready",
-        log=home / "prometheus.log",
-        processes=processes,
-    )
+    return prometheus(processes, config, home / "data")
 
 
 def _config(targets: Mapping[str, Sequence[str]], scrape_seconds: int) -> dict[str, Any]:

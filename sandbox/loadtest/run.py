@@ -1,7 +1,6 @@
 """Run the legs of a load test and collect its result."""
 
 import asyncio
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,10 +12,11 @@ from hdrh.histogram import HdrHistogram
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sandbox.bench.environment import ROOT, describe_machine
+from sandbox.bench.environment import describe_machine
 from sandbox.chaos.effects import count_unfinished
+from sandbox.chaos.proof import proof
 from sandbox.chaos.stream import LeadVersion, Sent, versions
-from sandbox.chaos.stream_effects import reckon_stream
+from sandbox.chaos.stream_effects import check_stream
 from sandbox.edge.nginx import NginxEdge
 from sandbox.loadtest.database import server_version, table_bytes, ticket_latencies, wal_bytes
 from sandbox.loadtest.histograms import milliseconds
@@ -62,21 +62,33 @@ async def run(
         steps.append({**step, **{f"{name}_ms": milliseconds(each) for name, each in latencies.items()}})
     sent = _merged([leg for leg, _ in legs])
     console.print(f"looking for {len(sent.versions)} versions ...")
-    reckoning = await asyncio.to_thread(reckon_stream, sandbox.database_url, sandbox.notifications_url, sent)
+    verdicts = await asyncio.to_thread(check_stream, sandbox.database_url, sandbox.notifications_url, sent)
     kept = [step for step in steps if _is_kept(step)]
     result = {
-        "commit": _commit(),
         "started_at": started.isoformat(timespec="seconds"),
         "machine": describe_machine() | {"postgres": server_version(sandbox.database_url)},
         "seed": plan.seed,
         "steps": steps,
         "knee_per_second": max((step["offered_per_second"] for step in kept), default=None),
-        **reckoning.as_json(),
+        **verdicts.as_json(),
         "non_2xx": sent.non_2xx[:MAX_LISTED],
         "table_bytes": table_bytes(sandbox.database_url),
-        "ok": reckoning.is_valid and (plan.is_search or kept == steps),
+        "ok": verdicts.is_valid and (plan.is_search or kept == steps),
     }
-    return result, legs
+    if not plan.is_search:
+        result |= _summary(plan, steps[0])
+    return proof("loadtest", result), legs
+
+
+def _summary(plan: Plan, step: dict[str, Any]) -> dict[str, Any]:
+    """Return what the gates of the go-live ask a load test (docs/go-live.md)."""
+    edge, ticket = (step[name]["p95"] for name in ("edge_ms", "ticket_ms"))
+    return {
+        "rate": plan.rates[0],
+        "minutes": plan.seconds / 60,
+        "p95_seconds": None if edge is None else edge / 1000,
+        "process_p95_seconds": None if ticket is None else ticket / 1000,
+    }
 
 
 async def _run_leg(
@@ -183,18 +195,3 @@ def _merged(legs: Sequence[Leg]) -> Sent:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
-
-
-def _commit() -> str:
-    """Return the commit of the clone, with "+changes" if files differ from it; "unknown" without git."""
-    try:
-        git = ["git", "-C", str(ROOT)]
-        commit = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout
-        changes = subprocess.run(
-            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit.strip() + ("+changes" if changes else "")

@@ -21,7 +21,7 @@ from leads.services.cron_runs import CRONS
 from leads.services.metrics.figures import FIGURES
 from leads.services.metrics.key_figures import KEY_FIGURES
 from sandbox.dashboard.pictures import PAPER, SCREEN, Layout, View, draw_sections
-from sandbox.dashboard.prometheus import Queries, prometheus
+from sandbox.dashboard.prometheus import Queries, scraping_prometheus
 from sandbox.dashboard.source import read_dashboard
 from sandbox.edge.nginx import NginxEdge
 from sandbox.page.buttons import Buttons
@@ -81,7 +81,9 @@ def observed(harness: EndToEndHarness) -> Iterator[Observed]:
         db = stack.enter_context(psycopg.connect(sandbox.database_url, autocommit=True, row_factory=dict_row))
         second = sandbox.add_handlers("second")
         servers = [
-            prometheus(processes, {"pancake_handlers": handlers, "pancake_edge": [sandbox.edge.ops_url]}, 1)
+            scraping_prometheus(
+                processes, {"pancake_handlers": handlers, "pancake_edge": [sandbox.edge.ops_url]}, 1
+            )
             for handlers in ([sandbox.handlers_url], [sandbox.handlers_url, second.url])
         ]
         for server in servers:
