@@ -12,7 +12,7 @@ from leads.cli.golive.document import evaluation_document
 from leads.cli.golive.gates import Evaluation
 from leads.cli.golive.load import load_criteria
 from leads.cli.golive.opening import DEFAULT_RECORDS, RecordsFolder, Subject, Wave, gate_at, open_inputs
-from leads.cli.golive.text import print_criterion, print_evaluation, sign
+from leads.cli.golive.text import number, print_criterion, print_evaluation, sign
 from leads.cli.output import AsJson, print_json, show_activity
 
 TIMES = ["%Y-%m-%dT%H:%M", "%Y-%m-%d"]
@@ -79,7 +79,7 @@ def list_criteria(
             {
                 "id": each.id, "lines": each.lines, "title": {"vi": each.title_vi, "en": each.title_en},
                 "part": each.part, "waves": each.waves, "source": each.source, "query": each.query,
-                "target": f"{sign(each.operator)} {each.target:g} {each.unit}".strip(), "owner": each.owner,
+                "target": f"{sign(each.operator)} {number(each.target, each)}", "owner": each.owner,
                 "remediation": each.remediation, "runbook": each.runbook,
             }
             for each in criteria

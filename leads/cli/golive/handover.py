@@ -44,6 +44,8 @@ def handover(
     secrets of the environment and of the webhook file; one that holds one ends
     it with exit code 1, and nothing is written.
     """
+    if not to.parent.is_dir():
+        raise WrongUsage(f"The folder {to.parent} does not exist. Make it, or give another file with --to.")
     if to.exists():
         raise WrongUsage(f"{to} exists already. Give another file with --to.")
     files = dict(_collect(folder, report))

@@ -94,7 +94,10 @@ def number(value: float | None, criterion: Criterion) -> str:
         return "no value"
     if criterion.unit == "share":
         return f"{value * 100:.4g} %"
-    return f"{value:,.6g} {criterion.unit}".strip()
+    if criterion.unit == "version":
+        return f"{criterion.unit} {value:.0f}"
+    shown = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.6g}"
+    return f"{shown} {criterion.unit}".strip()
 
 
 def sign(operator: str) -> str:

@@ -42,7 +42,7 @@ VARYING = {
     r"127\.0\.0\.1:\d{4,5}": "127.0.0.1:5000",
     r"port \d{4,5}": "port 5000",
 }
-DATABASE, HASURA, HANDLERS, SPOOL = "database", "Hasura", "handlers", "spool"
+DATABASE, HASURA, HANDLERS, SPOOL, ALERTMANAGER = "database", "Hasura", "handlers", "spool", "Alertmanager"
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ COMMANDS: dict[str, Call] = {
     "metadata merge": Call("--into project"),
     "metadata unmerge": Call("project"),
     "metadata check": Call("project"),
+    "alert test": Call("", (ALERTMANAGER,)),
     "cron list": D,
     "cron run": Call("retry_failed", (HANDLERS,)),
     "config show": Call(),
@@ -104,10 +105,29 @@ COMMANDS: dict[str, Call] = {
     "edge-spool purge": Call("", (SPOOL,)),
     "edge-spool erase": Call("--phone 0905111222 --dry-run", (SPOOL,)),
     "tickets move": D,
+    "golive list": Call("--gate W1"),
+    "golive begin": Call("W1 --by Lan", (DATABASE,)),
+    "golive baseline": Call("--from 2026-05-04 --to 2026-05-10", (DATABASE,)),
+    "golive gate": Call("W1", (DATABASE,)),
+    "golive attest": Call("none --by Lan --evidence file"),
+    "golive waive": Call("none --reason moving --until 2026-06-01 --by Lan"),
+    "golive not-applicable": Call("none --reason moving --by Lan"),
+    "golive report": Call("W1 --key key.pem --to report"),
+    "golive verify": Call("report.dsse.json --public-key key.pem"),
+    "golive deploy": Call("--plan", (DATABASE,)),
+    "golive precheck": Call("database", (DATABASE,)),
+    "golive day0": D,
+    "golive watch": D,
+    "golive drill": Call("tier1 --database diva", (DATABASE,)),
+    "golive smoke": Call("body.json"),
+    "golive handover": Call("--to missing/bundle.tar.gz"),
 }
 ALWAYS_JSON = ("serve", "edge-spool show")
 """They have no option --json: log lines, and one delivery."""
-REPORTING = ("backfill-phones", "status", "doctor", "config show")
+REPORTING = (
+    "backfill-phones", "status", "doctor", "config show", "golive list", "golive gate", "golive deploy",
+    "golive precheck", "golive day0", "golive watch",
+)  # fmt: skip
 """With --json they print their own document also if something is missing or away."""
 
 
@@ -129,6 +149,7 @@ def cases(cluster: Cluster, template: str) -> Iterator[dict[str, dict[str, str]]
             "Hasura refuses the secret": all_answer | {"HASURA_URL": refusing},
             "the handlers are away": all_answer | {"HANDLERS_URL": NOWHERE},
             "the edge's folder is missing": all_answer,
+            "Alertmanager is away": all_answer,
             "the handlers refuse the secret": all_answer | {"HANDLERS_URL": refusing},
         }
     cluster.drop_database(name)
@@ -151,6 +172,8 @@ def variables(database: str, engine: str, handlers: str) -> dict[str, str]:
         "EDGE_STATE_KEYS": keys,
         "EDGE_STATE_DIR": "edge",
         "EDGE_STATUS_URL": NOWHERE,
+        "ALERTMANAGER_URL": NOWHERE,
+        "PROMETHEUS_URL": NOWHERE,
         "PUBLIC_URL": "https://crm.example.com",
         "PANCAKE_API_HOSTS": "crm.pancake.vn",
     }
@@ -174,6 +197,7 @@ def cases_of(command: str) -> list[str]:
         HASURA: ["Hasura is away", "Hasura refuses the secret"],
         HANDLERS: ["the handlers are away", "the handlers refuse the secret"],
         SPOOL: ["the edge's folder is missing"],
+        ALERTMANAGER: ["Alertmanager is away"],
     }
     return [
         "without an environment",
