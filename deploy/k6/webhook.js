@@ -3,7 +3,7 @@
 //   k6 run --env WEBHOOK_URL=… --env WEBHOOK_SECRET=… --env RATE=20 --env DURATION=5m deploy/k6/webhook.js
 //
 // WEBHOOK_URL and WEBHOOK_SECRET: URL and value of X-Pancake-Secret, as `leads connection create` prints them.
-// Run it against staging. Each lead has a phone of its own under 09 with a name that begins with "k6", and becomes an
+// Run it against staging. Each lead has another phone under 09 and a name that begins with "k6", and becomes an
 // account, a contact and a ticket, unless the kill switch is on. One address may send 1,000 requests per second.
 // What arrived is counted with: leads report, and psql -c "SELECT count(*), count(DISTINCT record_id) FROM
 // pancake_webhook_event WHERE record_id LIKE 'k6-…-%'", which the run prints at its end.

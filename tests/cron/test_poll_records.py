@@ -281,13 +281,6 @@ async def test_a_connection_with_an_unreadable_time_zone_stops_no_other(harness:
     assert harness.connection()["poll_watermark"] is not None
 
 
-async def test_a_polled_record_has_its_phone_before_it_is_processed(harness: CronHarness) -> None:
-    harness.pancake.faults.drop = 1
-    harness.pancake.save({"name": "Lan", "phone_number": "0905 111 222", "source": ["-1"]})
-    await poll(harness)
-    assert [row["normalized_phone"] for row in rows(harness, "poll")] == ["+84905111222"]
-
-
 async def test_a_slower_poll_does_not_move_the_watermark_back(harness: CronHarness) -> None:
     await poll(harness)
     connection = harness.connection()

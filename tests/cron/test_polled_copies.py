@@ -1,4 +1,4 @@
-"""The webhook's copy of a version that polling stored first."""
+"""What polling stores, and the webhook's copy of a version that polling stored first."""
 
 import asyncio
 
@@ -41,3 +41,12 @@ async def test_a_version_that_the_webhook_brings_while_a_poll_waits_is_stored_on
         await harness.deliver({**record, "table_id": "lead", "event_type": "insert"})
     await work
     assert harness.count("pancake_webhook_event") == 1
+
+
+async def test_a_polled_record_has_its_phone_before_it_is_processed(harness: CronHarness) -> None:
+    harness.pancake.faults.drop = 1
+    harness.pancake.save({"name": "Lan", "phone_number": "0905 111 222", "source": ["-1"]})
+    harness.move_clock(minutes=5)
+    await harness.run("poll_records")
+    polled = harness.one("SELECT origin, normalized_phone FROM pancake_webhook_event")
+    assert polled == {"origin": "poll", "normalized_phone": "+84905111222"}

@@ -4,8 +4,6 @@ from typing import Any
 
 import pytest
 
-from leads.domain.replay import ReplayRequest
-from leads.services.replay_events import find_events, replay
 from tests.support.handlers import HandlerHarness
 from tests.support.held_leads import held_lead, hold_leads
 from tests.support.settings import ADMIN_ID
@@ -292,11 +290,3 @@ class TestPaused:
         harness.change_settings(processing_paused=True)
         report = await harness.replay(ids=[event_id], dry_run=True)
         assert report["changes"] == [{"event_id": event_id, "result": "processing_paused"}]
-
-
-async def test_a_row_that_changed_after_it_was_found_is_left_alone(harness: HandlerHarness) -> None:
-    (event_id,) = await hold_leads(harness, 1)
-    request = ReplayRequest("t", frozenset({"skipped_kill_switch"}), ids=(event_id,))
-    found = await find_events(harness.runtime.db, request)
-    harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
-    assert await replay(harness.runtime.db, harness.clock, request, found.ids, 10) == []
