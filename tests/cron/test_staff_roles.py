@@ -56,7 +56,7 @@ async def test_a_lead_a_late_ticket_and_a_cron_notify_staff_under_other_role_nam
 
     renamed.pancake.more_sources["4711"] = "Zalo"
     await renamed.run("sync_sources")
-    assert recipients(renamed, reason="new_source", detail="4711") == admins
+    assert recipients(renamed, reason="new_source", detail="Zalo (4711)") == admins
 
 
 async def test_the_menu_permissions_follow_the_name_of_the_role(renamed: CronHarness) -> None:

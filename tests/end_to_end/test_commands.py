@@ -171,6 +171,8 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running
 
 NOT_IN_THE_FILE = {
     "HASURA_OTHER_ADMIN_SECRET": "there is no second engine to compare with",
+    "ALERTMANAGER_URL": "it runs with --observe only",
+    "PROMETHEUS_URL": "the same",
     "ALLOW_CLEAR_TEXT": "every address is on the loopback interface",
     "BIND": "the handlers of the sandbox have their port",
     "OPS_BIND": "the same",

@@ -105,7 +105,7 @@ def test_the_key_figures_are_one_picture() -> None:
 
 
 def test_without_prometheus_the_command_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "which", lambda program: None)
+    monkeypatch.setattr("sandbox.incidents.prometheus.which", lambda program: None)
     done = CliRunner().invoke(command.app, ["pictures", "/nonexistent"])
     assert done.exit_code == 2
     assert "apt-get install prometheus" in done.output

@@ -10,7 +10,7 @@ from psycopg.adapt import Transformer
 from leads.adapters.queries import QUERIES
 
 CALLED_FUNCTION = re.compile(
-    r"\bpancake_(?:pending_event_ids|sources_of_record|member_limit|recall_is_due|business_minutes"
+    r"\bpancake_(?:pending_event_ids|sources_of_record|member_limit|recall_is_due|business_minutes|open_minutes"
     r"|business_period|valid_hours|delivery_history|fired_event_id)\b"
 )
 """Functions that are called, not inlined: once, for few rows, or with the rights of their owner."""

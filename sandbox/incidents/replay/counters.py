@@ -83,6 +83,7 @@ class Handlers:
             for value in values:
                 labels = f'{label}="{value}"'
                 yield name, labels, float(self._counts[name, labels])
+        yield "pancake_whole_row_deliveries_total", "", 0.0
         for code in ("200", "400"):
             labels = f'route="/events/process_record",code="{code}"'
             yield (

@@ -1,5 +1,6 @@
 """The figures that the handlers read from the database: from the minutes of the model, as in sql/."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from statistics import median
@@ -14,6 +15,7 @@ CONNECTION = "f0000000-0000-4000-8000-000000000001"
 HOUR, DAY = 60, 1440
 STUCK_AFTER_MINUTES = 5
 WEEKS_BEFORE = 4
+FAILED_RESULTS = ("failed", "dead_letter", "invalid")
 STATUSES = ("active", "silent", "suspended", "outage", "key_invalid", "disabled")
 QUERIES = {figure.query: 5.0 for figure in FIGURES} | {figure.query: 60.0 for figure in KEY_FIGURES}
 """How old each figure is at a scrape, at most, in seconds."""
@@ -36,6 +38,7 @@ class Figures:
         """Return what grows with the traffic. `recent` are the minutes of the last hour, oldest first."""
         yield from self._key_figures(minute, recent, now)
         yield from self._recent(minute, recent)
+        yield from _counted(recent)
 
     def fast(self, minute: int, seen: Minute, now: Conditions) -> Iterator[Sample]:
         """Return the states of a minute."""
@@ -156,3 +159,19 @@ def _quantile(times: Sequence[tuple[float, int]], quantile: float) -> float:
         if left <= 0:
             return seconds
     return max(seconds for seconds, _ in times)
+
+
+def _counted(recent: Sequence[Minute]) -> Iterator[Sample]:
+    """Return the rows behind the counters: in the model each has exactly as many as are counted."""
+    stored = sum((each.stored for each in recent), Counter[str]())
+    results = sum((each.results for each in recent), Counter[str]())
+    failed = sum(results[result] for result in FAILED_RESULTS)
+    rows = {
+        "deliveries": stored.total() - stored["duplicate"] - stored["unknown_token"],
+        "processed": results.total() - failed,
+        "failed": failed,
+        "notifications": sum(each.notified for each in recent),
+    }
+    for counter, count in rows.items():
+        for bound in ("least", "most"):
+            yield "pancake_counted_rows", f'counter="{counter}",bound="{bound}"', float(count)

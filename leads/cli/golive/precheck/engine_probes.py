@@ -1,7 +1,7 @@
 """Probes of Hasura: version, catalog, settings, triggers, crons, rights, roles."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 from leads.adapters.hasura_admin import RequestRefused
 from leads.cli.golive.judgement import Measurement
@@ -21,12 +21,9 @@ DEFAULT_POOL, DEFAULT_SHUTDOWN_SECONDS = 100.0, 60.0
 LEAKING_LOGS = {"http-log", "websocket-log", "query-log", "action-handler-log", "http-response-log"}
 DEFAULT_LOG_TYPES = "startup,http-log,webhook-log,websocket-log,jwk-refresh-log"
 REDACTIONS = ("EVENT_TRIGGER", "SCHEDULED_TRIGGER", "ACTION_HANDLER")
-READER, QUERY = "crm_admin", "pancake_settings_connections"
+QUERY = "pancake_settings_connections"
 HIDDEN = "'pancake_connection' not found in type"
 """What Hasura answers a role that has no right on the table."""
-
-OTHERS = ("crm_manager", "crm_telesale", "pancake_edge", "pancake_service")
-"""Roles that must not read what READER reads."""
 
 
 def counted(problems: Iterable[str]) -> Measurement:
@@ -113,19 +110,43 @@ def refused_roles(link: Link) -> Measurement:
 
 
 def _role_problems(link: Link) -> Iterable[str]:
-    collections = own_metadata()["query_collections"]
-    queries = {each["name"]: each["query"] for one in collections for each in one["definition"]["queries"]}
-    for role in (READER, *OTHERS):
+    own = own_metadata()
+    queries = {
+        each["name"]: each["query"]
+        for one in own["query_collections"]
+        for each in one["definition"]["queries"]
+    }
+    tables = [table for source in own["sources"] for table in source["tables"]]
+    readers = {
+        permission["role"]
+        for table in tables
+        if table["table"]["name"] == "pancake_connection"
+        for permission in table["select_permissions"]
+    }
+    _, _, held = link.deployment.held()
+    for role in sorted({*_roles_in(held), *_roles_in(own)}):
         try:
             link.as_role(role).graphql(queries[QUERY], {})
         except RequestRefused as error:
-            if role == READER:
+            if role in readers:
                 yield f"{role} may not read the connections: {error}"
             elif HIDDEN not in str(error):
                 yield f"{role} may read a part of the connections: {error}"
         else:
-            if role != READER:
+            if role not in readers:
                 yield f"{role} may read the connections"
+
+
+def _roles_in(metadata: object) -> Iterator[str]:
+    """Yield every role that metadata name."""
+    if isinstance(metadata, Mapping):
+        if isinstance(metadata.get("role"), str):
+            yield metadata["role"]
+        for part in metadata.values():
+            yield from _roles_in(part)
+    elif isinstance(metadata, list):
+        for part in metadata:
+            yield from _roles_in(part)
 
 
 def waiting_share(link: Link) -> Measurement:
