@@ -15,6 +15,7 @@ from leads.adapters.metrics import Metrics
 from sandbox.incidents.catalogue import INCIDENTS
 from sandbox.incidents.prometheus import missing_monitoring
 from sandbox.incidents.replay.conditions import Conditions
+from sandbox.incidents.replay.evaluation import replay
 from sandbox.incidents.replay.recording import Recording, Scenario
 from sandbox.incidents.replay.scenarios import clean, incident
 from sandbox.incidents.rules import alerts
@@ -71,6 +72,14 @@ def test_clean_hours_raise_none_but_the_watchdog(raised: dict[str, Raised]) -> N
 def test_a_clean_week_raises_none_but_the_watchdog(leads_per_hour: float, tmp_path: Path) -> None:
     (week,) = evaluate([clean(leads_per_hour)], tmp_path).values()
     assert week == Raised(frozenset(), frozenset(), has_watchdog=True)
+
+
+@needs_monitoring
+def test_a_rule_that_reads_a_recorded_series_is_recorded_too(tmp_path: Path) -> None:
+    scenario = clean(60, 200)
+    with replay([Recording(scenario)], tmp_path) as replayed:
+        for name in ("pancake:counted:increase1h", "pancake_metric_drift"):
+            assert replayed.has_samples(name, scenario), name
 
 
 def test_the_same_seed_writes_the_same_text_and_another_seed_another(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def _check_drill(site: GoLiveSite) -> None:
     words = ["--database", site.database, "--rate", "5", "--warm-up", "1"]
     found = run_golive("drill", "tier1", *words)
     assert found["ok"]
-    assert found["kind"], found["tier"] == ("drill", 1)
+    assert (found["kind"], found["tier"]) == ("drill", 1)
     assert found["sent"] == found["acknowledged"] == found["processed"] > 0
     assert [found[name] for name in ("lost", "doubled", "unfinished", "unexpected")] == [0, 0, 0, 0]
     assert found["told"]["in_time"] is True
