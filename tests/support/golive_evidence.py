@@ -56,7 +56,7 @@ FILES: Mapping[str, Callable[[], bytes]] = {
     "baseline": baseline,
     "loadtest": lambda: figures("loadtest", rate=100, minutes=10, p95_seconds=0.05, process_p95_seconds=1.2),
     "four_layers": lambda: figures("four_layers", sent=2000, lost=[], ok=True),
-    "drill": lambda: figures("drill", tier=2, minutes=6.5, ok=True),
+    "drill": lambda: figures("drill", tier=2, rate=20, minutes=6.5, ok=True),
 }
 """By the reader, or by the kind of a result."""
 ENOUGH_CASES = 60
