@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,7 +73,8 @@ def _webhook_url(env_file: Path | None) -> str:
         except OSError as error:
             typer.echo(f"{env_file} cannot be read. Is scripts/sandbox up running?", err=True)
             raise typer.Exit(2) from error
-        url = dict(line.split("=", 1) for line in lines if "=" in line).get("WEBHOOK_URL", "")
+        quoted = dict(line.split("=", 1) for line in lines if "=" in line).get("WEBHOOK_URL", "")
+        url = "".join(shlex.split(quoted))
     if not url:
         typer.echo("WEBHOOK_URL is not set: give --env-file, as for scripts/sandbox up.", err=True)
         raise typer.Exit(2)
