@@ -16,14 +16,13 @@ from sandbox.commit import commit_of_clone
 from tests.support.golive_evidence import CASES, baseline, figures, good_file, junit
 from tests.support.golive_pilot import COMMIT
 
-AT = datetime.now(UTC)
 CRITERIA = {each.id: each for each in load_criteria()}
 SUCCESS = CRITERIA["success-rate"]
 HAND_IN = [each for each in CRITERIA.values() if each.source is Source.FILE and each.query != "junit_all"]
 
 
 def judged(measured: Measurement, criterion: Criterion = SUCCESS, commit: str = COMMIT) -> str:
-    found = judge(criterion, measured, AT, commit)
+    found = judge(criterion, measured, datetime.now(UTC), commit)
     return found.why or found.outcome
 
 
@@ -58,14 +57,14 @@ def test_without_a_number_of_cases_a_minimum_is_not_met() -> None:
     [(597, 0, False, 598), (598, 0, True, None), (300, 1, False, 947), (2000, 1, True, None)],
 )
 def test_a_met_target_is_shown_or_not_yet(total: int, bad: int, is_shown: bool, needed: int | None) -> None:
-    found = judge(SUCCESS, Measurement((total - bad) / total, total, bad), AT, COMMIT)
+    found = judge(SUCCESS, Measurement((total - bad) / total, total, bad), datetime.now(UTC), COMMIT)
     assert (found.outcome, found.is_shown, found.needed) == (Outcome.PASS, is_shown, needed)
     assert found.interval is not None
     assert found.interval[0] < (total - bad) / total <= found.interval[1]
 
 
 def test_a_target_that_is_not_met_needs_no_number_to_be_shown() -> None:
-    found = judge(SUCCESS, Measurement(0.9, 100, 10), AT, COMMIT)
+    found = judge(SUCCESS, Measurement(0.9, 100, 10), datetime.now(UTC), COMMIT)
     assert (found.outcome, found.is_shown, found.needed) == (Outcome.FAIL, None, None)
 
 
@@ -95,17 +94,18 @@ def test_thirteen_of_fifteen_managers_are_a_count() -> None:
 def test_evidence_is_of_the_installed_commit_and_not_too_old(
     age: timedelta, commit: str, installed: str, outcome: str
 ) -> None:
-    measured = Measurement(1.0, 18, 0, measured_at=AT - age, commit=commit)
+    measured = Measurement(1.0, 18, 0, measured_at=datetime.now(UTC) - age, commit=commit)
     assert judged(measured, CRITERIA["G-3"], installed) == outcome
 
 
 def test_a_waiver_counts_until_its_end_and_never_hides_a_pass() -> None:
-    waiver = Exemption(Outcome.WAIVED, "reason", "Hoa", AT + timedelta(days=1))
+    at = datetime.now(UTC)
+    waiver = Exemption(Outcome.WAIVED, "reason", "Hoa", at + timedelta(days=1))
     failed, passed = Measurement(0.9, 100, 10), Measurement(1.0, 100, 0)
-    assert judge(SUCCESS, failed, AT, COMMIT, waiver).outcome is Outcome.WAIVED
-    assert judge(SUCCESS, Measurement(), AT, COMMIT, waiver).outcome is Outcome.WAIVED
-    assert judge(SUCCESS, passed, AT, COMMIT, waiver).outcome is Outcome.PASS
-    assert judge(SUCCESS, failed, AT, COMMIT, replace(waiver, until=AT)).outcome is Outcome.FAIL
+    assert judge(SUCCESS, failed, at, COMMIT, waiver).outcome is Outcome.WAIVED
+    assert judge(SUCCESS, Measurement(), at, COMMIT, waiver).outcome is Outcome.WAIVED
+    assert judge(SUCCESS, passed, at, COMMIT, waiver).outcome is Outcome.PASS
+    assert judge(SUCCESS, failed, at, COMMIT, replace(waiver, until=at)).outcome is Outcome.FAIL
 
 
 @pytest.mark.parametrize("criterion", HAND_IN, ids=lambda each: each.id)
