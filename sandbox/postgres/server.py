@@ -23,6 +23,8 @@ from sandbox.postgres import binaries
 from sandbox.processes import Processes, Unprivileged
 
 START_TIMEOUT_SECONDS = 20.0
+REACH_TIMEOUT_SECONDS = 5.0
+"""For a server that DATABASE_URL names: it should run already."""
 LOWEST_PORT = 12_000
 """Above the default ports of common services."""
 EPHEMERAL_PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -113,7 +115,7 @@ class Cluster:
     def start(self) -> None:
         """Start the server, with the data of before if it was stopped.
 
-        Raises ClusterError if it does not accept connections within START_TIMEOUT_SECONDS.
+        Raises ClusterError if it does not accept connections in time.
         """
         if self._server_url is not None:
             self._wait_ready(Path(os.devnull))
@@ -171,7 +173,7 @@ class Cluster:
 
     def _wait_ready(self, log: Path) -> bool:
         """Wait until connections are accepted; return False if another process took the port."""
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        deadline = time.monotonic() + (START_TIMEOUT_SECONDS if self.is_embedded else REACH_TIMEOUT_SECONDS)
         while True:
             try:
                 with psycopg.connect(self.url(self._maintenance_database), connect_timeout=5):

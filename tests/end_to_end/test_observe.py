@@ -22,6 +22,7 @@ from sandbox.incidents.live.receiver import FIRING, RESOLVED, Inbox, Notificatio
 from sandbox.incidents.prometheus import missing_monitoring
 from sandbox.incidents.rules import WATCHDOG, alerts
 from sandbox.postgres.server import Cluster
+from tests.support.full_suite import only_full
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +84,7 @@ def test_an_observed_sandbox_shows_its_alerts_and_stops_with_its_servers(observe
 
 
 @needs_programs
+@only_full("more than a minute of real time")
 def test_a_removed_cron_raises_exactly_its_alert_which_is_resolved(cluster: Cluster) -> None:
     outcome = run_incident("cron_removed", cluster, DEFAULT_FACTOR, print_nothing)
     assert outcome.is_ok, outcome

@@ -4,13 +4,14 @@ import json
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from itertools import cycle
+from itertools import cycle, islice
 from typing import Any
 
 import pytest
 
 from app import HASURA_ROUTES
 from leads.domain.canonical_json import MAX_BODY_BYTES
+from tests.support.full_suite import IS_FULL
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import LEAD
 from tests.support.settings import ADMIN_ID, WEBHOOK_TOKEN_SHA256
@@ -87,7 +88,10 @@ async def test_an_argument_of_ingest_of_any_size(harness: HandlerHarness) -> Non
 async def test_a_record_with_a_field_of_any_size_is_stored_and_processed(
     harness: HandlerHarness, field: str
 ) -> None:
-    for value in values(MAX_BODY_BYTES - 1000):
+    of_this_field = values(MAX_BODY_BYTES - 1000)
+    if not IS_FULL:  # each value in a third of the fields
+        of_this_field = islice(of_this_field, len(field) % 3, None, 3)
+    for value in of_this_field:
         held = {"phone_numbers": value} if field == "pancake_customer_obj" else value
         raw = b64encode(json.dumps(LEAD | {field: held}).encode()).decode()
         given = {"token_sha256": WEBHOOK_TOKEN_SHA256, "raw": raw}

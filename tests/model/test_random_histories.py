@@ -7,18 +7,17 @@ import os
 
 import pytest
 
+from tests.support.full_suite import IS_FULL
 from tests.support.histories.product import Product
 from tests.support.histories.random_history import STEPS, run_histories
 
-HISTORIES_PER_PIECE = 240
-STEPS_PER_PIECE = 10_000
+HISTORIES_PER_PIECE = 240 if IS_FULL else 60
+STEPS_PER_PIECE = 10_000 if IS_FULL else 2_500
 """At least: a history ends early if no step is possible."""
 
 
 def chosen_pieces() -> range:
-    first, _, last = os.environ.get("HISTORY_PIECES", "0-9" if "TEST_FULL" in os.environ else "0").partition(
-        "-"
-    )
+    first, _, last = os.environ.get("HISTORY_PIECES", "0-9" if IS_FULL else "0").partition("-")
     return range(int(first), int(last or first) + 1)
 
 

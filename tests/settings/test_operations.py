@@ -140,11 +140,11 @@ class TestConnectionAndSwitches:
         ],
     )
     async def test_an_invalid_setting_is_refused_with_the_reason(
-        self, harness: SettingsHarness, change: dict[str, Any], reason: str
+        self, shared_harness: SettingsHarness, change: dict[str, Any], reason: str
     ) -> None:
-        before = harness.sql("SELECT app_settings FROM app_setting")
-        assert reason in await harness.refusal("pancake_settings_update_settings", set=change)
-        assert harness.sql("SELECT app_settings FROM app_setting") == before
+        before = shared_harness.sql("SELECT app_settings FROM app_setting")
+        assert reason in await shared_harness.refusal("pancake_settings_update_settings", set=change)
+        assert shared_harness.sql("SELECT app_settings FROM app_setting") == before
 
     @pytest.mark.parametrize(
         ("change", "reason"),
@@ -158,10 +158,11 @@ class TestConnectionAndSwitches:
         ],
     )
     async def test_an_invalid_connection_is_refused(
-        self, harness: SettingsHarness, change: dict[str, Any], reason: str
+        self, shared_harness: SettingsHarness, change: dict[str, Any], reason: str
     ) -> None:
-        connection = harness.one("SELECT id::text FROM pancake_connection")
-        refusal = await harness.refusal("pancake_settings_update_connection", id=connection["id"], set=change)
+        connection = shared_harness.one("SELECT id::text FROM pancake_connection")
+        operation = "pancake_settings_update_connection"
+        refusal = await shared_harness.refusal(operation, id=connection["id"], set=change)
         assert reason in refusal
 
     async def test_the_allowlist_can_be_enforced_once_it_has_ranges(self, harness: SettingsHarness) -> None:

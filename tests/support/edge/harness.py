@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,8 +22,6 @@ SUSPENSION_FAILURES = 300
 """Failures within 30 minutes at which Pancake suspends a webhook."""
 BUDGET_MAX_FAILURES = 150
 """The errors that the edge chooses per connection within 30 minutes: half of what suspends the webhook."""
-MUTATION_VARIABLE = "EDGE_MUTATION"
-"""Environment variable of test_mutations.py: JSON [module, {text: replacement}], applied to every edge."""
 
 
 @dataclass
@@ -48,9 +45,6 @@ class EdgeHarness:
         )  # fmt: skip
         harness = cls(NginxEdge(processes, settings), hasura, handlers, connection)
         harness.write_limits(rate=UNLIMITED, burst=UNLIMITED)
-        module, replacements = json.loads(os.environ.get(MUTATION_VARIABLE, '["", {}]'))
-        for text, replacement in replacements.items():
-            harness.edge.edit(module, text, replacement)
         return harness
 
     def close(self) -> None:
