@@ -11,6 +11,7 @@ import pytest
 
 from leads.domain.errors import Contended, DatabaseUnavailable, Final, IntegrationError
 from leads.services.cron_runs import CRONS
+from tests.support.pages import anchors, text_lines
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -26,7 +27,6 @@ PAGES = sorted(
 IDS = [path.relative_to(ROOT).as_posix() for path in PAGES]
 # A link of Markdown without an address of the web: its text, then the path and the heading.
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
-FENCE = re.compile(r"^ *```")
 
 OLD_NAMES = {
     "Arrival", "RecordVersion", "Situation", "Reckoning", "Order", "Intent", "Unsent", "Register", "Listed",
@@ -78,26 +78,10 @@ def test_every_cron_is_listed_once_and_has_its_advice() -> None:
 # --- pages
 
 
-def text_lines(page: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a page with their numbers, without the blocks between fences."""
-    is_fenced = False
-    for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
-        if FENCE.match(line):
-            is_fenced = not is_fenced
-        elif not is_fenced:
-            yield number, line
-
-
 def links(page: Path) -> set[tuple[str, str]]:
     """(path, heading) of every relative link of a page; the path is empty for a link within the page."""
     text = "\n".join(line for _, line in text_lines(page))
     return {(path, heading or "") for path, heading in LINK.findall(text)}
-
-
-def anchors(page: Path) -> set[str]:
-    """The anchors that GitHub gives to the headings of a page."""
-    headings = (line.lstrip("#").strip() for _, line in text_lines(page) if line.startswith("#"))
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)

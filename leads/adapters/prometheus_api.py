@@ -1,12 +1,13 @@
-"""Ask Prometheus for the present value of an expression (HTTP API, `GET /api/v1/query`).
+"""Ask Prometheus: the value of an expression, its loaded alerts, its retention (HTTP API, `/api/v1`).
 
-Source: https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries
+Source: https://prometheus.io/docs/prometheus/latest/querying/api/
 """
 
 import re
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -20,6 +21,8 @@ DAYS_OF_UNIT = {
     "y": 365.0, "w": 7.0, "d": 1.0, "h": 1 / 24, "m": 1 / 1440, "s": 1 / 86_400, "ms": 1 / 86_400_000,
 }  # fmt: skip
 """The units of a duration in Prometheus, for example 15d or 1d12h."""
+
+Answer = TypeVar("Answer")
 
 
 class PrometheusUnavailable(IntegrationError):
@@ -46,37 +49,38 @@ class PrometheusApi:
         Raises PrometheusUnavailable.
         """
         parameters = {"query": expression, "time": f"{at.timestamp():.3f}"}
-        try:
-            answer = self._http.get(f"{self.url}/api/v1/query", params=parameters)
-            document: dict[str, Any] = answer.json()
-            if document.get("status") == "error":
-                raise PrometheusRefused(f"{self._name} refused the query: {document.get('error')}")
-            return [float(value) for value in _values(document["data"])]
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise PrometheusUnavailable(
-                f"{self._name} does not answer: {connection_reason(error)}"
-            ) from error
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise PrometheusUnavailable(f"{self._name} does not answer as Prometheus does") from error
+        return self._ask("query", _values, parameters)
 
     def retention_days(self) -> float | None:
         """Return how long samples are kept (`GET /api/v1/status/flags`); None if only their size is limited.
 
         Raises PrometheusUnavailable.
         """
+        return self._ask("status/flags", _retention_days)
+
+    def alerts(self) -> dict[str, str]:
+        """Return the loaded alerts, each with its `health`: ok, err or unknown (`GET /api/v1/rules`).
+
+        Raises PrometheusUnavailable.
+        """
+        return self._ask("rules", _alerts, {"type": "alert"})
+
+    def _ask(
+        self, path: str, read: Callable[[Any], Answer], parameters: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Return what `read` finds in the data of an answer. Raises PrometheusUnavailable."""
         try:
-            answer = self._http.get(f"{self.url}/api/v1/status/flags")
-            flags: dict[str, str] = answer.json()["data"]
-            text = flags.get("storage.tsdb.retention.time") or flags.get("storage.tsdb.retention") or ""
+            answer = self._http.get(f"{self.url}/api/v1/{path}", params=parameters)
+            document: dict[str, Any] = answer.json()
+            if document.get("status") == "error":
+                raise PrometheusRefused(f"{self._name} refused the query: {document.get('error')}")
+            return read(document["data"])
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise PrometheusUnavailable(
                 f"{self._name} does not answer: {connection_reason(error)}"
             ) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise PrometheusUnavailable(f"{self._name} does not answer as Prometheus does") from error
-        parts = re.findall(r"(\d+)(ms|[ywdhms])", text)
-        days = sum(int(number) * DAYS_OF_UNIT[unit] for number, unit in parts)
-        return days or None
 
     def __enter__(self) -> Self:
         return self
@@ -87,9 +91,25 @@ class PrometheusApi:
         self._http.close()
 
 
-def _values(data: dict[str, Any]) -> list[str]:
+def _values(data: dict[str, Any]) -> list[float]:
     if data["resultType"] == "scalar":
-        return [data["result"][1]]
+        return [float(data["result"][1])]
     if data["resultType"] != "vector":
         raise ValueError(data["resultType"])
-    return [series["value"][1] for series in data["result"]]
+    return [float(series["value"][1]) for series in data["result"]]
+
+
+def _retention_days(flags: dict[str, str]) -> float | None:
+    text = flags.get("storage.tsdb.retention.time") or flags.get("storage.tsdb.retention") or ""
+    parts = re.findall(r"(\d+)(ms|[ywdhms])", text)
+    return sum(int(number) * DAYS_OF_UNIT[unit] for number, unit in parts) or None
+
+
+def _alerts(data: dict[str, Any]) -> dict[str, str]:
+    """Read the name and health of each alert; of two with the same name the one that is not ok counts."""
+    found: dict[str, str] = {}
+    for group in data["groups"]:
+        for rule in group["rules"]:
+            if found.get(rule["name"], "ok") == "ok":
+                found[rule["name"]] = str(rule["health"])
+    return found

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from _pytest.junitxml import xml_key
 
-from sandbox.commit import commit_of_clone
+from leads.cli.golive.commit import commit_of_run
 
 PROPERTY = "test_case"
 
@@ -29,7 +29,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Write the commit into the JUnit file; the processes of xdist write none."""
     xml = session.config.stash.get(xml_key, None)
     if xml is not None:
-        xml.add_global_property("commit", commit_of_clone())
+        xml.add_global_property("commit", commit_of_run())
 
 
 def results_by_id(reports: dict[str, list[pytest.TestReport]]) -> dict[str, bool]:

@@ -1,19 +1,25 @@
-"""Ways to break one condition of the go-live in a running sandbox, each with how it is mended."""
+"""What breaks each criterion that asks a running sandbox."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
-import httpx
-import psycopg
-import yaml
+from leads.cli.golive.precheck import other_probes
+from leads.cli.metadata.engine import Engine
+from tests.support.golive_ground import (
+    Breakage,
+    by_another_edge,
+    by_broken_object,
+    by_manifest,
+    by_metadata,
+    by_old_snapshot,
+    by_other_staging,
+    by_patch,
+    by_short_retention,
+    by_sql,
+    no_package,
+    set_image,
+    set_variable,
+)
 
-from sandbox.stack.services import ROOT
-from sandbox.stack.stack import Sandbox
-
-MANIFEST = ROOT / "deploy" / "kubernetes" / "hasura.yaml"
 TRIGGER = "notify_hasura_pancake_webhook_event_status_update_INSERT"
 CRON = "pancake_check_sla"
 SLOW = """
@@ -21,91 +27,16 @@ SLOW = """
         AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$;
     CREATE TRIGGER slow AFTER INSERT ON pancake_webhook_event FOR EACH STATEMENT EXECUTE FUNCTION slow()
 """
-
-
-@dataclass(frozen=True)
-class Ground:
-    """The sandbox, and the folder with golive.yaml and the engine's manifest."""
-
-    sandbox: Sandbox
-    folder: Path
-
-    def sql(self, statement: str) -> None:
-        with psycopg.connect(self.sandbox.database_url, autocommit=True) as db:
-            db.execute(statement.encode())
-
-    def metadata(self, kind: str, args: Mapping[str, Any]) -> None:
-        """Call the engine's metadata API."""
-        httpx.post(
-            f"{self.sandbox.hasura_url}/v1/metadata",
-            json={"type": kind, "args": args},
-            headers={"X-Hasura-Admin-Secret": self.sandbox.keys.admin_secret},
-            timeout=30,
-        ).raise_for_status()
-
-    def write_manifest(self, edit: Callable[[dict[str, Any]], None] = lambda pod: None) -> None:
-        """Write the example of the repository, with its Pod edited."""
-        documents = list(yaml.safe_load_all(MANIFEST.read_text("utf-8")))
-        edit(documents[0]["spec"]["template"]["spec"])
-        (self.folder / "hasura.yaml").write_text(yaml.safe_dump_all(documents))
-
-
-Breakage = Callable[[Ground], "Iterator[None]"]
-
-
-def by_sql(breaks: str, mends: str) -> Breakage:
-    def broken(ground: Ground) -> Iterator[None]:
-        ground.sql(breaks)
-        yield
-        ground.sql(mends)
-
-    return broken
-
-
-def by_metadata(breaks: tuple[str, Any], mends: tuple[str, Any]) -> Breakage:
-    def broken(ground: Ground) -> Iterator[None]:
-        ground.metadata(*breaks)
-        yield
-        ground.metadata(*mends)
-
-    return broken
-
-
-def by_manifest(edit: Callable[[dict[str, Any]], None]) -> Breakage:
-    def broken(ground: Ground) -> Iterator[None]:
-        ground.write_manifest(edit)
-        yield
-        ground.write_manifest()
-
-    return broken
-
-
-def set_variable(name: str, value: str) -> Callable[[dict[str, Any]], None]:
-    """Set a variable of the engine's container."""
-
-    def edit(pod: dict[str, Any]) -> None:
-        environment = [each for each in pod["containers"][0]["env"] if each["name"] != name]
-        pod["containers"][0]["env"] = [*environment, {"name": name, "value": value}]
-
-    return edit
-
-
-def set_image(pod: dict[str, Any]) -> None:
-    pod["containers"][0]["image"] = "hasura/graphql-engine:v2.48.1"
-
-
-@contextmanager
-def broken(ground: Ground, breakage: Breakage) -> Iterator[None]:
-    """Break it for the block, and mend it in any case."""
-    steps = breakage(ground)
-    next(steps)
-    try:
-        yield
-    finally:
-        next(steps, None)
-
-
 TABLE = {"source": "default", "table": {"schema": "public", "name": "pancake_connection"}}
+RUNS = {"source": "default", "table": {"schema": "public", "name": "pancake_cron_run"}, "role": "crm_manager"}
+OTHER_PERMISSION = by_metadata(
+    ("pg_create_select_permission", RUNS | {"permission": {"columns": "*", "filter": {}}}),
+    ("pg_drop_select_permission", RUNS),
+)
+NO_EVENTS = by_sql(
+    f"UPDATE hdb_catalog.hdb_cron_events SET status = 'delivered' WHERE trigger_name = '{CRON}'",
+    f"UPDATE hdb_catalog.hdb_cron_events SET status = 'scheduled' WHERE trigger_name = '{CRON}'",
+)
 FOREIGN_CRON = {
     "name": "night_batch", "webhook": "http://127.0.0.1:9/night", "schedule": "5 19 * * *",
     "include_in_metadata": True,
@@ -127,13 +58,28 @@ BREAKAGES: Mapping[str, tuple[Breakage, set[str]]] = {
         ),
         {"database-rights"},
     ),
-    "engine-crons": (
+    "engine-crons": (NO_EVENTS, set()),
+    "D0-crons": (NO_EVENTS, set()),
+    "E4-9b": (NO_EVENTS, set()),
+    "E4-9a": (OTHER_PERMISSION, set()),
+    "E2-BE-metadata-version": (OTHER_PERMISSION, set()),
+    "D0-webhook": (by_another_edge, set()),
+    "E4-10": (by_another_edge, set()),
+    "E2-OPS-route": (by_another_edge, set()),
+    "engine-version": (by_patch(Engine, "version", lambda _: "v2.40.0"), set()),
+    "engine-consistent": (by_broken_object, set()),
+    "staging-metadata": (by_other_staging, set()),
+    "database-snapshot": (by_old_snapshot, set()),
+    "database-rights": (
         by_sql(
-            f"UPDATE hdb_catalog.hdb_cron_events SET status = 'delivered' WHERE trigger_name = '{CRON}'",
-            f"UPDATE hdb_catalog.hdb_cron_events SET status = 'scheduled' WHERE trigger_name = '{CRON}'",
+            "REVOKE SELECT (erased_at) ON customer_erasure FROM pancake_operators",
+            "GRANT SELECT (erased_at) ON customer_erasure TO pancake_operators",
         ),
         set(),
     ),
+    "E2-BE-phone-library": (by_patch(other_probes, "version", no_package), {"E2-BE-breaker-library"}),
+    "E2-BE-breaker-library": (by_patch(other_probes, "version", no_package), {"E2-BE-phone-library"}),
+    "E7.7-9": (by_short_retention, set()),
     "engine-pool": (by_manifest(set_variable("HASURA_GRAPHQL_EVENTS_HTTP_POOL_SIZE", "20")), set()),
     "engine-stop": (by_manifest(lambda pod: pod.update(terminationGracePeriodSeconds=30)), set()),
     "engine-logs": (by_manifest(set_variable("HASURA_GRAPHQL_ENABLED_LOG_TYPES", "http-log")), set()),
@@ -200,3 +146,5 @@ BREAKAGES: Mapping[str, tuple[Breakage, set[str]]] = {
     ),
 }
 """By the criterion that it breaks, with the other criteria that rightly see the same."""
+ELSEWHERE = {"E2-OPS-tls"}
+"""tests/leads/cli/golive/test_precheck_probes.py has the server with a certificate."""

@@ -1,4 +1,4 @@
-"""How each criterion of source sql and promql is broken: a statement, or the value of its series."""
+"""How what a gate measures is broken: a statement, the value of a series, an alert that is not loaded."""
 
 from dataclasses import dataclass
 
@@ -42,13 +42,16 @@ DEAD = (
 
 @dataclass(frozen=True)
 class Break:
-    """A statement that breaks a criterion, or the `value` of its series; `also` breaks with it, always.
+    """A statement that breaks a criterion, the `value` of its series, or the `alert` that is not loaded.
+
+    `also` breaks with it, always.
 
     `before` brings the database into the state in which the criterion passes.
     """
 
     statement: str = ""
     value: str = ""
+    alert: str = ""
     also: frozenset[str] = frozenset()
     before: str = ""
 
@@ -57,6 +60,7 @@ def dead(number: int, condition: str) -> str:
     return f"{DEAD} (SELECT id FROM pancake_webhook_event WHERE {condition} ORDER BY id LIMIT {number})"
 
 
+UNINDEXED = "DROP INDEX account_normalized_phone_idx"
 ONE_ACTIVE = "UPDATE pancake_source SET is_active = pancake_source_id = 'source-1'"
 KILL_SWITCH = (
     "UPDATE app_setting SET app_settings ="
@@ -72,7 +76,8 @@ BREAKS: dict[str, Break] = {
     "D7-dead-letters": Break(dead(2, NEWEST_DAY)),
     "D7-missing": Break(LEFT),
     "D7-suspension": Break("UPDATE pancake_connection SET status = 'suspended'"),
-    "G-7": Break(value="5"),
+    "D7-plans": Break(UNINDEXED),
+    "G-7": Break(alert="PancakeOutageActive"),
     "success-rate": Break(dead(5, OLDER)),
     "success-rate-day": Break(dead(2, NEWEST_DAY)),
     "webhook-latency": Break(value="1.5"),
@@ -93,6 +98,7 @@ BREAKS: dict[str, Break] = {
         " WHERE id = (SELECT max(id) FROM pancake_cron_run WHERE name = 'reconcile_daily')"
     ),
     "memory-W3": Break(value="300"),
+    "no-sequential-scan-W3": Break(UNINDEXED),
     "sources-W3": Break(MORE_SOURCES),
     "sources-W4": Break(ONE_ACTIVE, before=MORE_SOURCES),
     "response-W4": Break(UNANSWERED),
@@ -107,7 +113,8 @@ BREAKS: dict[str, Break] = {
         "INSERT INTO controller.migration_log (timestamp, name) VALUES (1777870069999, 'a later one')"
     ),
     "E2-OPS-scrape": Break(value="0"),
-    "E2-OPS-alerts": Break(value="5", also=frozenset({"E7.1"})),
+    "E2-OPS-alerts": Break(alert="PancakeDlqCountHigh"),
+    "E3-BE-explain": Break(UNINDEXED),
     "E3-OPS-kill-switch": Break(KILL_SWITCH.format("false"), before=KILL_SWITCH.format("true")),
     "E4-1": Break("ALTER TABLE account RENAME COLUMN pancake_metadata TO other"),
     "E4-2": Break(
@@ -136,7 +143,7 @@ BREAKS: dict[str, Break] = {
     "E6-suspension": Break(SUSPENDED),
     "E6-missing": Break(FOUND),
     "heartbeat": Break(value="0"),
-    "E7.1": Break(value="5", also=frozenset({"E2-OPS-alerts"})),
+    "E7.1": Break(alert="PancakeCircuitBreakerOpenLong"),
     "E7.5-accounts": Break("UPDATE pg_class SET reltuples = 3000000 WHERE oid = 'account'::regclass"),
 }  # fmt: skip
-"""By id. E7.5-locks and E7.7-8, the version of the server, are broken in separate tests."""
+"""By id. tests/leads/cli/test_golive_breaks.py names those that have a test of their kind alone."""

@@ -81,16 +81,30 @@ class Pilot:
             )
             session.execute(TICKETS.encode(), window)
             session.execute(EVENTS.encode(), window)
-            for day in range(reconciled_days):
-                at = self.now - timedelta(days=day, hours=18)
-                day_report = {"day": f"{at:%Y-%m-%d}", "found_missing": [], "left_missing": []}
-                reports = {"reconcile_daily": {"days": [day_report]}, "check_connection": {"connections": []}}
-                for name, report in reports.items():
-                    session.execute(RUNS.encode(), {"name": name, "at": at, "report": Jsonb(report)})
-            session.execute("UPDATE pancake_webhook_event SET replayed_at = created_at, replay_count = 1,"
-                            " replayed_by = 'lan' WHERE record_id = 'pilot-1'")  # fmt: skip
-            session.execute("ANALYZE")
+        self.seed_runs(reconciled_days)
         self.activate_sources(1)
+
+    def seed_runs(self, days: int = DAYS) -> None:
+        """Have the daily crons of so many days succeed, and one lead replayed."""
+        for day in range(days):
+            at = self.now - timedelta(days=day, hours=18)
+            day_report = {"day": f"{at:%Y-%m-%d}", "found_missing": [], "left_missing": []}
+            reports = {"reconcile_daily": {"days": [day_report]}, "check_connection": {"connections": []}}
+            for name, report in reports.items():
+                self.sql(RUNS, name=name, at=at, report=Jsonb(report))
+        self.sql(
+            "UPDATE pancake_webhook_event SET replayed_at = created_at, replay_count = 1, replayed_by = 'lan'"
+            " WHERE id = (SELECT min(id) FROM pancake_webhook_event)"
+        )
+        self.sql("ANALYZE")
+
+    def enforce(self) -> None:
+        """Have every connection enforce its signature and its address ranges."""
+        self.sql(
+            "UPDATE pancake_connection SET signature_mode = 'enforce', allowlist_mode = 'enforce',"
+            " header_secret_encrypted = coalesce(header_secret_encrypted, 'sealed'),"
+            " allowed_ip_ranges = '{10.0.0.0/8}'"
+        )
 
     def activate_sources(self, number: int) -> None:
         """Have so many active sources."""

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from math import isfinite
 from statistics import quantiles
@@ -118,8 +118,8 @@ def _figures(criterion: Criterion, content: bytes) -> Measurement:
     """A figure of a JSON result of a load test, an outage test or a rollback drill.
 
     The object has `kind`, `at` (a time with a zone), `commit` and figures. `kind` has to be that of the
-    criterion; `at_least` are figures that must have been reached, `name=number` each; `is_true` names a
-    value that must be true.
+    criterion; `exactly` and `at_least` are figures that must be equal or have been reached, `name=number`
+    each; `is_true` names a value that must be true.
     """
     document = json.loads(content)
     if not isinstance(document, dict):
@@ -127,10 +127,12 @@ def _figures(criterion: Criterion, content: bytes) -> Measurement:
     wanted = criterion.parameters["kind"]
     if document.get("kind") != wanted:
         raise ValueError(f"its kind is {str(document.get('kind'))[:40]!r}, not {wanted!r}")
-    for condition in criterion.parameters.get("at_least", "").split():
-        name, _, minimum = condition.partition("=")
-        if _number(document, name) < float(minimum):
-            raise ValueError(f"{name} is {document[name]}, at least {minimum} is needed")
+    for name, wanted_number in _conditions(criterion, "exactly"):
+        if _number(document, name) != wanted_number:
+            raise ValueError(f"{name} is {document[name]}, {wanted_number:g} is needed")
+    for name, minimum in _conditions(criterion, "at_least"):
+        if _number(document, name) < minimum:
+            raise ValueError(f"{name} is {document[name]}, at least {minimum:g} is needed")
     condition = criterion.parameters.get("is_true", "")
     if condition and document[condition] is not True:
         raise ValueError(f"{condition} is {document[condition]}, not true")
@@ -139,6 +141,12 @@ def _figures(criterion: Criterion, content: bytes) -> Measurement:
         measured_at=_time(document["at"]),
         commit=str(document.get("commit", "")),
     )
+
+
+def _conditions(criterion: Criterion, parameter: str) -> Iterator[tuple[str, float]]:
+    for condition in criterion.parameters.get(parameter, "").split():
+        name, _, number = condition.partition("=")
+        yield name, float(number)
 
 
 def _number(document: Mapping[str, Any], name: str) -> float:
@@ -182,3 +190,8 @@ def _time(text: Any) -> datetime:
 READERS: Mapping[str, Reader] = {
     "junit": _test_cases, "junit_all": _all_tests, "figures": _figures, "baseline": _baseline,
 }  # fmt: skip
+PARAMETERS: Mapping[str, frozenset[str]] = {
+    "junit": frozenset({"prefix", "first", "last"}),
+    "figures": frozenset({"kind", "exactly", "at_least", "is_true"}),
+}
+"""The parameters that a reader knows; the others have none."""

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from leads.cli.failures import CommandFailed, WrongUsage
-from leads.cli.golive.deploy.site import CLONE, installed_commit, known_secrets
+from leads.cli.golive.commit import CLONE, installed_commit
+from leads.cli.golive.deploy.site import known_secrets
 from leads.cli.golive.drill.command import WEBHOOK_FILE, WebhookFile
 from leads.cli.golive.opening import DEFAULT_RECORDS, RecordsFolder
 from leads.cli.output import AsJson, print_json

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from leads.cli.golive.criterion import OPERATORS, WAVES, Criterion, Part, Source, Window
-from leads.cli.golive.evidence import READERS
+from leads.cli.golive.evidence import PARAMETERS, READERS
 from leads.cli.golive.statements import STATEMENT_COLUMNS
 from leads.cli.metadata.yaml_files import DirectoryError, parse
 
@@ -175,11 +175,17 @@ def _fault(criterion: Criterion) -> str | None:
         return "a range is for source person"
     if criterion.good and criterion.bad:
         return "a share names its good or its bad cases, not both"
-    if criterion.source is Source.FILE and criterion.query not in READERS:
+    if criterion.source is Source.FILE:
+        return _fault_of_reader(criterion)
+    return _fault_of_statement(criterion) if criterion.source is Source.SQL else None
+
+
+def _fault_of_reader(criterion: Criterion) -> str | None:
+    if criterion.query not in READERS:
         return f"query {criterion.query!r} is not a reader of evidence: {', '.join(READERS)}"
-    if criterion.source is not Source.SQL:
-        return None
-    return _fault_of_statement(criterion)
+    if unknown := sorted(criterion.parameters.keys() - PARAMETERS.get(criterion.query, frozenset())):
+        return f"{criterion.query} has no parameter {', '.join(unknown)}"
+    return None
 
 
 def _fault_of_statement(criterion: Criterion) -> str | None:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from leads.adapters.settings import read_operator_settings
+from leads.cli.golive.alerts import missing_alerts
 from leads.cli.golive.criterion import WAVES, Criterion, Part
 from leads.cli.golive.gates import (
     Before,
@@ -32,6 +33,7 @@ VARIABLES = ("DATABASE_URL", "PROMETHEUS_URL", "HASURA_URL", "HASURA_ADMIN_SECRE
 GATE_PROBES: Mapping[str, Probe] = {
     "explain_lookups": explain_lookups,
     "scans_since_begin": scans_since_begin,
+    "missing_alerts": missing_alerts,
 }
 """The measurements by a program that gates need, by the name that `query` of a criterion has."""
 

@@ -1,19 +1,18 @@
 """The measurements by a program, by the name that `query` of a criterion has."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from leads.cli.failures import CommandFailed
 from leads.cli.golive.criterion import Criterion
 from leads.cli.golive.judgement import Measurement
 from leads.cli.golive.measuring import Probe, SourceDown, Sources, first_line
-from leads.cli.golive.plans import explain_lookups
+from leads.cli.golive.opening import GATE_PROBES
 from leads.cli.golive.precheck import engine_probes, other_probes
 from leads.cli.golive.precheck.link import Link
-from leads.cli.golive.scans import scans_since_begin
 from leads.domain.errors import HasuraUnavailable
 
 OF_ENGINE: Mapping[str, Callable[[Link], Measurement]] = {
-    "old_engine": engine_probes.old_engine,
     "old_catalog": engine_probes.old_catalog,
     "older_image": engine_probes.older_image,
     "inconsistent_metadata": engine_probes.inconsistent_metadata,
@@ -55,9 +54,11 @@ def probes_of(link: Link) -> Mapping[str, Probe]:
         **{name: _of_engine(ask, link) for name, ask in OF_ENGINE.items()},
         **{name: _of_link(ask, link) for name, ask in OF_LINK.items()},
         **{name: _of_sources(ask) for name, ask in OF_SOURCES.items()},
+        **GATE_PROBES,
         "connection_share": lambda sources, _: other_probes.connection_share(link, sources),
-        "explain_lookups": explain_lookups,
-        "scans_since_begin": scans_since_begin,
+        "wrong_engine": lambda sources, criterion: _of_engine(
+            partial(engine_probes.wrong_engine, below=criterion.parameters["below"]), link
+        )(sources, criterion),
     }
 
 

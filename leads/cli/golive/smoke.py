@@ -15,7 +15,7 @@ from leads.adapters.queries import QUERIES
 from leads.adapters.settings import read_operator_settings
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import CommandFailed, WrongUsage
-from leads.cli.golive.deploy.site import installed_commit
+from leads.cli.golive.commit import installed_commit
 from leads.cli.golive.drill.command import WEBHOOK_FILE, WebhookFile
 from leads.cli.golive.drill.sender import read_webhook
 from leads.cli.golive.opening import DEFAULT_RECORDS, RecordsFolder

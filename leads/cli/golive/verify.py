@@ -16,7 +16,7 @@ from leads.cli.golive.document import evaluation_document
 from leads.cli.golive.load import load_criteria
 from leads.cli.golive.opening import DEFAULT_RECORDS, RecordsFolder, gate_at, open_inputs
 from leads.cli.golive.records import Records, RecordsError
-from leads.cli.golive.report import records_bytes
+from leads.cli.golive.report import criteria_bytes, records_bytes
 from leads.cli.golive.statement import EVIDENCE, PAYLOAD_TYPE, SignedReport, digest_of, read_statement
 from leads.cli.golive.text import time_text
 from leads.cli.output import AsJson, print_in_column, print_json, show_activity
@@ -24,6 +24,7 @@ from leads.cli.output import AsJson, print_in_column, print_json, show_activity
 MAX_FILE_BYTES = 64 * 1024 * 1024
 COLUMN = 10
 RECORDS_FILE = "records.jsonl"
+CRITERIA_FILE = "criteria.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ def verify(
     Every file has to have the hash that was signed, and the records of the folder
     have to begin with those of the report. With --reevaluate the statements run
     again for the time of the report (needs the variables of gate): late changes of
-    the data show as differences. Exit code 1: something differs.
+    the data show as differences, and criteria that were changed since are named.
+    Exit code 1: something differs.
     """
     key = VerifyKey.read(public_key)
     try:
@@ -111,25 +113,32 @@ def check_records(records: Records, signed: SignedReport, folder: Path) -> list[
 
 
 def compare_again(folder: Path, signed: SignedReport, report: Path) -> list[Check]:
-    """Evaluate the gate again for the time of the report; a difference of a measured value is a problem."""
+    """Evaluate the gate again for the time of the report; a difference of a measured value is a problem.
+
+    A criterion that is another one by now is not asked again: its difference would say nothing.
+    """
     before: dict[str, Any] = json.loads(_read(report / "report.json", MAX_FILE_BYTES))
-    criteria = load_criteria()
+    then, now = (
+        {each["id"]: each for each in json.loads(content)}
+        for content in (_read(report / CRITERIA_FILE, MAX_FILE_BYTES), criteria_bytes(load_criteria()))
+    )
     with open_inputs(folder) as inputs:
-        again = evaluation_document(gate_at(signed.gate, criteria, inputs, signed.at))
+        again = evaluation_document(gate_at(signed.gate, load_criteria(), inputs, signed.at))
     found = {each["id"]: each for each in again["criteria"]}
-    checks = []
-    for old in before["criteria"]:
-        if old["source"] not in (Source.SQL, Source.PROMQL) or old["value"] is None:
-            continue
-        new = found.get(old["id"])
-        if new is None:
-            checks.append(Check(f"again: {old['id']}", "it is no criterion any more"))
-        elif new["outcome"] != old["outcome"] or new["value"] != old["value"]:
-            was, now = (f"{each['outcome']} ({each['value']})" for each in (old, new))
-            checks.append(Check(f"again: {old['id']}", f"it was {was}, it is {now}. {new['reason']}".strip()))
-        else:
-            checks.append(Check(f"again: {old['id']}"))
-    return checks
+    return [
+        Check(f"again: {old['id']}", _difference(old, found[old["id"]]))
+        if then[old["id"]] == now.get(old["id"])
+        else Check(f"again: {old['id']}", "the installed criterion is not that of the report")
+        for old in before["criteria"]
+        if old["source"] in (Source.SQL, Source.PROMQL)
+    ]
+
+
+def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+    if (new["outcome"], new["value"]) == (old["outcome"], old["value"]):
+        return ""
+    was, now = (f"{each['outcome']} ({each['value']})" for each in (old, new))
+    return f"it was {was}, it is {now}. {new['reason']}".strip()
 
 
 def _read(path: Path, limit: int) -> bytes:

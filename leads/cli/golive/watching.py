@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,9 @@ from leads.cli.golive.precheck.evaluating import PLAN, PlanOption, evaluate_part
 from leads.cli.golive.records import Kind, Records, newest
 from leads.cli.metadata.opening import Source
 from leads.cli.output import AsJson, say
+from leads.domain.window import ICT
 
 DAYS = 7
-ICT = timedelta(hours=7)
-"""A day of the pilot begins at midnight in Vietnam."""
 
 
 def day0(
@@ -32,11 +31,12 @@ def day0(
 ) -> None:
     """Check the installation right after the deployment.
 
-    Webhook, event trigger, crons, errors, metrics; the menu and the dashboard
-    are attested. The result is kept in the folder of the records. Reads what
-    precheck reads. Exit codes as of precheck.
+    What each step of the deployment left, webhook, event trigger, crons, errors,
+    metrics; the menu and the dashboard are attested. The result is kept in the
+    folder of the records. Reads what precheck reads. Exit codes as of precheck.
     """
-    _look("day 0", Part.DAY0, folder, file, source, as_json=as_json)
+    parts = [Part.DEPLOY, Part.DAY0]
+    raise typer.Exit(exit_code(_look("day 0", parts, folder, file, source, as_json=as_json)))
 
 
 def watch(
@@ -51,19 +51,24 @@ def watch(
     and review. The result of the day is kept, and the days without a result
     are named. Reads what precheck reads. Exit codes as of precheck.
     """
-    begun = newest(Records(folder).read(), Kind.BEGIN, "W1", datetime.now(UTC))
-    day = None if begun is None else _days_between(begun.holds_at, datetime.now(UTC))
-    _look("watch" if day is None else f"day {day}", Part.WATCH, folder, file, source, as_json=as_json)
-
-
-def _look(subject: str, part: Part, folder: Path, file: Path, source: str, *, as_json: bool) -> None:
-    evaluation = evaluate_parts(subject, [part], folder, file, source)
-    show(evaluation, as_json=as_json)
-    path = _keep(evaluation, folder, part)
-    say(f"The result is kept in {path}.")
-    if part is Part.WATCH:
-        _tell_days(folder)
+    now = datetime.now(UTC)
+    begun = newest(Records(folder).read(), Kind.BEGIN, "W1", now)
+    first = _day(now if begun is None else begun.holds_at)
+    subject = "watch" if begun is None else f"day {(_day(now) - first).days}"
+    evaluation = _look(subject, [Part.WATCH], folder, file, source, as_json=as_json)
+    if begun is not None:
+        _tell_days(folder, [first + timedelta(days=number) for number in range(1, DAYS + 1)], _day(now))
     raise typer.Exit(exit_code(evaluation))
+
+
+def _look(
+    subject: str, parts: Sequence[Part], folder: Path, file: Path, source: str, *, as_json: bool
+) -> Evaluation:
+    """Evaluate parts of the checklist, and keep the result under the name of the last of them."""
+    evaluation = evaluate_parts(subject, parts, folder, file, source)
+    show(evaluation, as_json=as_json)
+    say(f"The result is kept in {_keep(evaluation, folder, parts[-1])}.")
+    return evaluation
 
 
 def _keep(evaluation: Evaluation, folder: Path, part: Part) -> Path:
@@ -85,17 +90,15 @@ def keep_document(document: Mapping[str, Any], folder: Path, name: str) -> Path:
     return path
 
 
-def _tell_days(folder: Path) -> None:
-    """Say how many of the first seven days have a result, and on which all passed."""
-    days = sorted(folder.glob(f"{Part.WATCH.value}-*.json"))[:DAYS]
-    passed = [path.stem[-10:] for path in days if json.loads(path.read_text("utf-8"))["is_open"]]
-    say(f"{len(days)} of {DAYS} days have a result, on {len(passed)} of them all passed.")
+def _tell_days(folder: Path, days: Sequence[date], today: date) -> None:
+    """Say how many of these days have a result, on which all passed, and which have none so far."""
+    kept = {day: path for day in days if (path := folder / f"{Part.WATCH.value}-{day}.json").is_file()}
+    passed = [day for day, path in kept.items() if json.loads(path.read_text("utf-8"))["is_open"]]
+    say(f"{len(kept)} of {len(days)} days have a result, on {len(passed)} of them all passed.")
+    if missing := [f"{day}" for day in days if day <= today and day not in kept]:
+        say(f"Without a result: {', '.join(missing)}.")
 
 
-def _day(at: datetime) -> str:
-    return f"{at.astimezone(UTC) + ICT:%Y-%m-%d}"
-
-
-def _days_between(begun: datetime, now: datetime) -> int:
-    first, last = (datetime.fromisoformat(_day(each)) for each in (begun, now))
-    return (last - first).days
+def _day(at: datetime) -> date:
+    """Return the day in Vietnam."""
+    return at.astimezone(ICT).date()

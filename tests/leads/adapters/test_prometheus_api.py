@@ -1,7 +1,5 @@
 """A genuine Prometheus with a week of series: the expressions of the criteria, and what is no answer."""
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
@@ -13,87 +11,18 @@ import pytest
 from leads.adapters.prometheus_api import PrometheusApi, PrometheusRefused, PrometheusUnavailable
 from leads.cli.golive.criterion import Source
 from leads.cli.golive.load import load_criteria
-from sandbox.postgres.server import free_port
-from sandbox.processes import Processes
 from tests.support.golive_prometheus import fake_prometheus
+from tests.support.golive_series import genuine_prometheus, needs_prometheus
 from tests.support.local_server import JsonHandler, serving
-from tests.support.waiting import eventually
 
-PROGRAM, TOOL = shutil.which("prometheus"), shutil.which("promtool")
-needs_prometheus = pytest.mark.skipif(
-    not (PROGRAM and TOOL), reason="prometheus or promtool is not installed"
-)
-STEP = timedelta(minutes=4)
-"""Below the 5 min for which Prometheus takes a sample for the present value."""
 HOURS = 8
-HANDLERS = 'job="pancake_handlers",instance="h:9146"'
-COUNTERS = {
-    f'pancake_webhook_latency_seconds_bucket{{{HANDLERS},le="0.1"}}': 99,
-    f'pancake_webhook_latency_seconds_bucket{{{HANDLERS},le="1.0"}}': 100,
-    f'pancake_webhook_latency_seconds_bucket{{{HANDLERS},le="+Inf"}}': 100,
-    f"pancake_webhook_latency_seconds_count{{{HANDLERS}}}": 100,
-    f'pancake_webhook_requests_total{{{HANDLERS},result="received"}}': 100,
-    f'pancake_log_messages_total{{{HANDLERS},level="error"}}': 0,
-}
-"""Increase of each in a step."""
-GAUGES = {
-    f"process_resident_memory_bytes{{{HANDLERS}}}": 96 * 1024 * 1024,
-    f"up{{{HANDLERS}}}": 1,
-    'up{job="pancake_edge",instance="e:9145"}': 1,
-    'prometheus_build_info{job="prometheus",version="2"}': 1,
-    'prometheus_rule_group_rules{rule_group="/etc/pancake.rules.yml;pancake_crm_integration"}': 17,
-    'prometheus_rule_group_rules{rule_group="/etc/pancake.rules.yml;pancake_further"}': 20,
-    'ALERTS{alertname="PancakeWatchdog",alertstate="firing"}': 1,
-    "nothing_known": float("nan"),
-}
 NOW = datetime.now(UTC).replace(microsecond=0)
-
-
-def open_metrics() -> str:
-    """The series in OpenMetrics' text format, each with its samples in order."""
-    times = [NOW - number * STEP for number in range(int(timedelta(hours=HOURS) / STEP), -1, -1)]
-    lines = []
-    for name, step in {**COUNTERS, **GAUGES}.items():
-        for number, at in enumerate(times):
-            value = step * number if name in COUNTERS else step
-            lines.append(f"{name} {value} {at.timestamp():.0f}")
-    return "\n".join([*lines, "# EOF", ""])
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prometheus that scrapes nothing; its storage holds the series."""
-    folder = tmp_path_factory.mktemp("prometheus")
-    (folder / "series.txt").write_text(open_metrics())
-    (folder / "prometheus.yml").write_text("{}")
-    words = [
-        "tsdb",
-        "create-blocks-from",
-        "openmetrics",
-        "-q",
-        str(folder / "series.txt"),
-        str(folder / "data"),
-    ]
-    subprocess.run([str(TOOL), *words], check=True, capture_output=True)
-    address = f"127.0.0.1:{free_port()}"
-    with Processes() as processes:
-        processes.start(
-            [
-                str(PROGRAM), f"--config.file={folder / 'prometheus.yml'}", f"--web.listen-address={address}",
-                f"--storage.tsdb.path={folder / 'data'}", "--storage.tsdb.retention.time=90d",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        eventually(lambda: _is_ready(f"http://{address}/-/ready"), seconds=20)
-        yield f"http://{address}"
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
+    with genuine_prometheus(tmp_path_factory.mktemp("prometheus"), timedelta(hours=HOURS)) as running:
+        yield running
 
 
 @needs_prometheus
@@ -109,6 +38,16 @@ def test_a_genuine_prometheus_answers_the_expression_of_a_criterion(url: str, na
     assert criterion.is_met_by(found[0][0])
     if criterion.min_samples:
         assert found[1][0] >= criterion.min_samples
+
+
+@needs_prometheus
+def test_a_genuine_prometheus_names_the_alerts_of_the_criteria(url: str) -> None:
+    named = {name for each in load_criteria() for name in each.parameters.get("alerts", "").split()}
+    with PrometheusApi(url) as prometheus, fake_prometheus() as fake, PrometheusApi(fake.url) as imitated:
+        loaded = prometheus.alerts()
+        assert imitated.alerts().items() <= loaded.items()
+    assert len(named) == 8
+    assert {loaded.get(name) for name in named} == {"ok"}
 
 
 @needs_prometheus

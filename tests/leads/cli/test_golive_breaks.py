@@ -1,5 +1,6 @@
 """Each criterion that SQL or Prometheus decides: broken, it alone is red; without its source inconclusive."""
 
+import json
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,17 +18,27 @@ from leads.cli.golive.gates import Inputs, evaluate
 from leads.cli.golive.judgement import Outcome, Why
 from leads.cli.golive.load import load_criteria
 from leads.cli.golive.measuring import Places, Sources
+from leads.cli.golive.opening import GATE_PROBES
 from leads.cli.golive.records import Kind, Record, Records, Statement
+from leads.cli.golive.scans import FILE, scans_file
 from leads.cli.golive.statements import read_row
-from sandbox.postgres.server import Cluster, free_port
+from sandbox.postgres.server import Cluster
+from tests.support.golive_breakages import BREAKAGES, ELSEWHERE
 from tests.support.golive_breaks import BREAKS, MORE_SOURCES, ONE_ACTIVE, STARTED
 from tests.support.golive_pilot import Pilot
-from tests.support.golive_prometheus import HEALTHY, FakePrometheus, fake_prometheus
+from tests.support.golive_prometheus import ALERTS, HEALTHY, FakePrometheus, fake_prometheus
 
-MEASURED = {each.id: each for each in load_criteria() if each.source in (Source.SQL, Source.PROMQL)}
+DECIDED = {each.id: each for each in load_criteria() if each.source not in (Source.PERSON, Source.FILE)}
+MEASURED = {
+    name: each
+    for name, each in DECIDED.items()
+    if each.source in (Source.SQL, Source.PROMQL) or each.query in GATE_PROBES
+}
 SQL = [each for each in MEASURED.values() if each.source is Source.SQL]
 PROMQL = [each for each in MEASURED.values() if each.source is Source.PROMQL]
-SEPARATELY = {"E7.5-locks", "E7.7-8"}
+SEPARATELY = {"E7.5-locks", "E7.7-8", "seq-scans-W3"}
+LARGE_TABLE = 10_001
+NO_SCANS = (FILE, json.dumps({"at": datetime.now(UTC).isoformat(), "scans": {}}).encode())
 BEFORE = {"deploy": STARTED, "W1": ONE_ACTIVE, "W4": MORE_SOURCES}
 """What a subject needs beside the seeded pilot."""
 
@@ -56,7 +67,7 @@ def seeded(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFac
     records = Records(pilot.folder)
     for wave in ("W1", "W2", "W3", "W4"):
         since = datetime.now(UTC) - timedelta(days=29)
-        records.add(Statement(Kind.BEGIN, wave, "Lan", "lan", datetime.now(UTC), since=since))
+        records.add(Statement(Kind.BEGIN, wave, "Lan", "lan", datetime.now(UTC), since=since), [NO_SCANS])
     yield pilot
     cluster.drop_database(name)
 
@@ -82,13 +93,15 @@ def outcomes(
     pilot: Pilot, session: DbSession, prometheus: FakePrometheus, criteria: list[Criterion], wave: str = "W1"
 ) -> Mapping[str, str]:
     with OpenSources(pilot, session, prometheus.url) as sources:
-        inputs = Inputs(sources, sources.records.read(), "", {})
+        inputs = Inputs(sources, sources.records.read(), "", GATE_PROBES)
         found = evaluate("test", criteria, inputs, datetime.now(UTC), wave)
     return {each.criterion.id: each.why or each.outcome for each in found.judgements}
 
 
-def test_every_measured_criterion_is_broken_here() -> None:
+def test_every_criterion_that_a_program_decides_is_broken_by_a_test() -> None:
+    """Here, or in tests/leads/cli/golive/test_precheck.py: a new criterion needs its breakage."""
     assert BREAKS.keys() | SEPARATELY == MEASURED.keys()
+    assert MEASURED.keys() | BREAKAGES.keys() | ELSEWHERE == DECIDED.keys()
 
 
 @pytest.mark.parametrize("name", BREAKS)
@@ -104,12 +117,14 @@ def test_a_broken_condition_makes_that_criterion_red_and_no_other(
     assert not_healthy == {}
     if change.value:
         prometheus.values[criterion.query] = [change.value]
-    else:
+    if change.statement:
         session.execute(change.statement.encode())
+    prometheus.alerts.pop(change.alert, None)
     try:
         broken = outcomes(seeded, session, prometheus, criteria_of(subject), subject)
     finally:
         prometheus.values.update(HEALTHY)
+        prometheus.alerts.update(ALERTS)
     red = {each for each, outcome in broken.items() if outcome == Outcome.FAIL}
     assert red == {name} | change.also
 
@@ -135,15 +150,25 @@ def test_an_old_server_is_red(seeded: Pilot, session: DbSession, prometheus: Fak
     assert outcomes(seeded, session, prometheus, [criterion]) == {criterion.id: Outcome.FAIL}
 
 
-def test_with_their_sources_stopped_all_are_inconclusive(seeded: Pilot) -> None:
-    closed = f"127.0.0.1:{free_port()}"
-    places = Places(f"postgresql://x@{closed}/x", f"http://{closed}")
-    records = Records(seeded.folder)
-    with Sources(places, records) as sources:
-        inputs = Inputs(sources, records.read(), "", {})
-        found = evaluate("test", list(MEASURED.values()), inputs, datetime.now(UTC), "W1")
-    assert {each.why for each in found.judgements} == {Why.SOURCE_DOWN}
-    assert {each.outcome for each in found.judgements} == {Outcome.INCONCLUSIVE}
+def test_a_large_table_that_is_read_whole_since_the_wave_began_is_red(
+    database: str, tmp_path: Path, prometheus: FakePrometheus
+) -> None:
+    pilot, criterion = Pilot(database, tmp_path), MEASURED["seq-scans-W3"]
+    pilot.sql(
+        "INSERT INTO account (display_name, phone_code, phone_number)"
+        f" SELECT 'An', '84', '0' || n FROM generate_series(900000000, {900000000 + LARGE_TABLE}) AS n"
+    )
+    pilot.sql("ANALYZE account")
+    with psycopg.Connection[dict[str, Any]].connect(
+        database, row_factory=dict_row, autocommit=True
+    ) as opened:
+        now = datetime.now(UTC)
+        kept = [(FILE, scans_file(opened, now))]
+        Records(tmp_path).add(Statement(Kind.BEGIN, "W3", "Lan", "lan", now), kept)
+        assert outcomes(pilot, opened, prometheus, [criterion], "W3") == {criterion.id: Outcome.PASS}
+        for _ in range(2):
+            pilot.sql("SELECT count(display_name) FROM account")
+        assert outcomes(pilot, opened, prometheus, [criterion], "W3") == {criterion.id: Outcome.FAIL}
 
 
 @pytest.mark.parametrize("values", [[], ["NaN"], ["+Inf"], ["-Inf"], ["1", "2"]], ids=str)

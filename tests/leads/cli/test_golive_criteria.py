@@ -15,6 +15,7 @@ from leads.cli.golive.load import CHECKLIST, CRITERIA, CriteriaError, load_check
 from leads.cli.golive.opening import GATE_PROBES
 from leads.cli.golive.statements import STATEMENT_COLUMNS
 from leads.cli.golive.text import number, sign
+from tests.support.pages import anchors
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "go-live.md"
@@ -68,6 +69,7 @@ def test_a_missing_field_is_named(tmp_path: Path, name: str) -> None:
         ({"range": [1, 5]}, "a range is for source person"),
         ({"source": "person"}, "a query is for every source but person"),
         ({"source": "file", "query": "excel"}, "'excel' is not a reader"),
+        ({"source": "file", "query": "figures", "parameters": {"at_most": "a=1"}}, "no parameter at_most"),
         ({"lines": ["L2"]}, "L2 is no line of"),
         ({"owner": " "}, "owner is ' ', not a text"),
     ],
@@ -130,9 +132,19 @@ def test_what_gates_measure_by_a_program_exists() -> None:
     assert named == set(GATE_PROBES)
 
 
+def test_what_a_program_or_a_file_decides_has_a_place_in_a_runbook() -> None:
+    decided = [each for each in load_criteria() if each.source is not Source.PERSON]
+    assert [each.id for each in decided if "#" not in each.runbook] == []
+
+
 def test_runbooks_exist() -> None:
-    named = {each.runbook for each in load_criteria() if each.runbook}
-    assert sorted(path for path in named if not (ROOT / path).is_file()) == []
+    named = {each.runbook.partition("#")[::2] for each in load_criteria() if each.runbook}
+    missing = [
+        f"{path}#{heading}"
+        for path, heading in sorted(named)
+        if not (ROOT / path).is_file() or (heading and heading not in anchors(ROOT / path))
+    ]
+    assert missing == []
 
 
 def test_the_files_of_the_criteria_are_read_all() -> None:

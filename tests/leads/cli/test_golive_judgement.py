@@ -7,12 +7,12 @@ from math import inf, nan
 
 import pytest
 
+from leads.cli.golive.commit import commit_of_run
 from leads.cli.golive.criterion import Criterion, Source
 from leads.cli.golive.evidence import EvidenceError, read_evidence_file
 from leads.cli.golive.judgement import Exemption, Measurement, Outcome, Why, judge
 from leads.cli.golive.load import load_criteria
 from sandbox.chaos.proof import proof
-from sandbox.commit import commit_of_clone
 from tests.support.golive_evidence import CASES, baseline, figures, good_file, junit
 from tests.support.golive_pilot import COMMIT
 
@@ -155,6 +155,13 @@ def test_a_load_test_has_to_be_the_one_that_was_asked_for(file: bytes, reason: s
         read_evidence_file(CRITERIA["G-4-latency"], file)
 
 
+@pytest.mark.parametrize("name", ["G-8", "rollback-drill-W3"])
+@pytest.mark.parametrize("tier", [1, 3])
+def test_a_drill_of_another_tier_does_not_count_for_tier_2(name: str, tier: int) -> None:
+    with pytest.raises(EvidenceError, match=f"tier is {tier}, 2 is needed"):
+        read_evidence_file(CRITERIA[name], figures("drill", tier=tier, rate=20, minutes=1, ok=True))
+
+
 def test_the_baseline_is_the_p95_of_its_tickets() -> None:
     found = read_evidence_file(CRITERIA["G-9"], baseline(minutes=90, tickets=60))
     assert found.value == pytest.approx(90)
@@ -181,5 +188,5 @@ def test_an_outage_test_counts_the_lost_leads_and_has_to_be_right_as_a_whole() -
 def test_a_scenario_writes_what_the_criterion_reads() -> None:
     result = {"sent": 2000, "lost": [], "ok": True}
     found = read_evidence_file(CRITERIA["G-5"], json.dumps(proof("four_layers", result)).encode())
-    assert (found.value, found.commit) == (0, commit_of_clone())
+    assert (found.value, found.commit) == (0, commit_of_run())
     assert found.measured_at is not None

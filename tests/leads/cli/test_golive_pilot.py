@@ -1,107 +1,35 @@
-"""A compressed pilot: people alone keep each gate closed, then it is open, and its report verifies."""
+"""A compressed pilot in a seeded database, with a genuine Prometheus where one is installed."""
 
-import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from leads.cli.golive.criterion import Source
-from leads.cli.golive.load import load_criteria
-from tests.support.golive_breaks import OLDER, dead
-from tests.support.golive_evidence import attest_all
-from tests.support.golive_keys import write_keys
+from sandbox.incidents.prometheus import missing_monitoring
 from tests.support.golive_pilot import Pilot
-from tests.support.golive_prometheus import FakePrometheus, fake_prometheus
+from tests.support.golive_prometheus import fake_prometheus
+from tests.support.golive_series import genuine_prometheus
+from tests.support.golive_waves import open_waves
 
 SOURCES = {"W1": 1, "W2": 5, "W3": 15, "W4": 41}
 
 
 @pytest.fixture
-def prometheus() -> Iterator[FakePrometheus]:
-    with fake_prometheus() as running:
-        yield running
+def prometheus_url(tmp_path: Path) -> Iterator[str]:
+    if missing_monitoring():
+        with fake_prometheus() as running:
+            yield running.url
+    else:
+        folder = tmp_path / "prometheus"
+        folder.mkdir()
+        with genuine_prometheus(folder, timedelta(days=8)) as url:
+            yield url
 
 
-@pytest.fixture
-def pilot(database: str, tmp_path: Path, prometheus: FakePrometheus) -> Pilot:
-    pilot = Pilot(database, tmp_path / "records", prometheus.url)
+def test_four_waves_are_opened_by_their_people_one_after_the_other(
+    database: str, tmp_path: Path, prometheus_url: str
+) -> None:
+    pilot = Pilot(database, tmp_path / "records", prometheus_url)
     pilot.seed()
-    return pilot
-
-
-def manual(wave: str) -> set[str]:
-    """What a gate asks of people."""
-    sources = (Source.PERSON, Source.FILE)
-    return {each.id for each in load_criteria() if wave in each.waves and each.source in sources}
-
-
-def test_four_waves_are_opened_by_their_people_one_after_the_other(pilot: Pilot, tmp_path: Path) -> None:
-    attested: set[str] = set()
-    for number, (wave, sources) in enumerate(SOURCES.items()):
-        begun = pilot.begin(wave, pilot.since + timedelta(hours=number, minutes=5))
-        assert begun.exit_code == 0, begun.output
-        pilot.activate_sources(sources)
-
-        closed = pilot.gate(wave)
-        keeps_closed = {each["id"] for each in closed["criteria"] if each["outcome"] != "pass"}
-        assert keeps_closed == manual(wave) - attested, wave
-        assert {each["outcome"] for each in closed["criteria"]} == {"pass", "inconclusive"}
-        assert not closed["is_open"]
-
-        attested |= set(attest_all(pilot, wave, tmp_path))
-        is_open = pilot.gate(wave)
-        assert {each["outcome"] for each in is_open["criteria"]} == {"pass"}, wave
-        assert is_open["is_open"]
-        check_report(pilot, wave, tmp_path)
-    check_sign_off(pilot, tmp_path)
-    check_later_changes(pilot, tmp_path)
-
-
-def check_later_changes(pilot: Pilot, folder: Path) -> None:
-    """What changes in the data after a report is named when the sources are asked again."""
-    pilot.sql(dead(10, OLDER))
-    (made,) = (folder / "W1").iterdir()
-    words = ["verify", str(made / "report.dsse.json"), "--public-key", str(folder / "W1-keys/golive.pub")]
-    result = pilot.golive(*words, "--reevaluate", "--json")
-    assert result.exit_code == 1
-    differing = {each["name"] for each in json.loads(result.stdout)["checks"] if each["problem"]}
-    assert differing == {"again: success-rate"}
-
-
-def check_sign_off(pilot: Pilot, folder: Path) -> None:
-    """After W4 only the signatures, and what only a longer pilot shows, are missing."""
-    closed = pilot.gate("sign-off")
-    assert closed["before"] == {"gate": "W4", "outcome": "pass", "reason": "It is open."}
-    too_few = {each["id"] for each in closed["criteria"] if each["why"] == "too_few"}
-    assert too_few == {"E6-zero-miss", "E6-missing"}, "seven days of reconciliations; twenty are needed"
-    for name in too_few:
-        reason = [
-            "--reason",
-            "nén thời gian",
-            "--until",
-            f"{pilot.now + timedelta(days=2):%Y-%m-%d}",
-            "--by",
-            "Sếp",
-        ]
-        assert pilot.golive("waive", name, *reason).exit_code == 0
-    attest_all(pilot, "sign-off", folder)
-    signed = pilot.gate("sign-off")
-    assert signed["is_open"]
-    assert signed["counts"]["waived"] == 2
-    check_report(pilot, "sign-off", folder)
-
-
-def check_report(pilot: Pilot, wave: str, folder: Path) -> None:
-    """Write the report of an open gate, and verify it, also by the sources."""
-    keys = folder / f"{wave}-keys"
-    keys.mkdir()
-    private, public = write_keys(keys)
-    result = pilot.golive("report", wave, "--key", str(private), "--to", str(folder / wave))
-    assert result.exit_code == 0, result.output
-    (made,) = (folder / wave).iterdir()
-    words = ["verify", str(made / "report.dsse.json"), "--public-key", str(public), "--reevaluate"]
-    verified = pilot.golive(*words)
-    assert verified.exit_code == 0, verified.output
-    assert f"The report is what was signed: gate {wave} was open at" in verified.stdout
+    open_waves(pilot, tmp_path, SOURCES)

@@ -1,6 +1,8 @@
 """What each step finds. Nothing here changes anything."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from leads.adapters.db_session import DatabaseError
 from leads.adapters.plain_http import NoAnswer, ask
@@ -10,10 +12,13 @@ from leads.cli.backfill_phones.report import Report
 from leads.cli.backfill_phones.run import Options, run
 from leads.cli.golive.deploy.site import Site, first_line
 from leads.cli.golive.deploy.step import Found, State
+from leads.cli.golive.rights import load_rights
 from leads.cli.metadata.pieces import CRON
 from leads.cli.output import progress_bar
 from leads.cli.probes.http_services import look_at_edge, look_at_handlers
 from leads.cli.probes.running import REQUEST_SECONDS
+
+Look = TypeVar("Look")
 
 
 def check_migration(site: Site, version: str) -> Found:
@@ -63,14 +68,13 @@ def check_ticket_source(site: Site) -> Found:
 
 
 def check_roles(site: Site) -> Found:
-    """Look for a right of each of the two roles."""
-    try:
-        is_granted = bool(site.row("golive/load_rights")["is_granted"])
-    except DatabaseError as error:
-        return Found(State.ABSENT, first_line(error))
-    if is_granted:
-        return Found(State.DONE, "handlers and operators have their rights")
-    return Found(State.ABSENT, "a role lacks its rights")
+    """Compare the rights of the two roles with those that the file of this step gives."""
+    row = load_rights(site.db)
+    if not row["granted"]:
+        return Found(State.ABSENT, "no role has a right on a table")
+    if missing := row["missing"]:
+        return Found(State.PARTIAL, f"{len(missing)} rights are missing, the first: {missing[0]}")
+    return Found(State.DONE, "handlers and operators have their rights")
 
 
 def check_metadata(site: Site, step: str) -> Found:
@@ -89,13 +93,9 @@ def check_metadata(site: Site, step: str) -> Found:
 
 def check_edge(site: Site) -> Found:
     """Ask the edge's internal listener."""
-    url = site.settings.edge_status_url
-    if not url:
-        return Found(State.ABSENT, "EDGE_STATUS_URL is not set, so the edge cannot be asked")
-    try:
-        look = look_at_edge(url)
-    except NoAnswer as error:
-        return Found(State.ABSENT, str(error))
+    look = _look("EDGE_STATUS_URL", site.settings.edge_status_url, look_at_edge)
+    if isinstance(look, Found):
+        return look
     if not look.is_writable:
         return Found(State.PARTIAL, "its spool cannot be written")
     return Found(State.DONE, "it answers, and its spool can be written")
@@ -103,13 +103,9 @@ def check_edge(site: Site) -> Found:
 
 def check_handlers(site: Site) -> Found:
     """Ask the handlers whether they are the wanted version, and reach what they need."""
-    url = site.settings.handlers_url
-    if not url:
-        return Found(State.ABSENT, "HANDLERS_URL is not set, so the handlers cannot be asked")
-    try:
-        look = look_at_handlers(url)
-    except NoAnswer as error:
-        return Found(State.ABSENT, str(error))
+    look = _look("HANDLERS_URL", site.settings.handlers_url, look_at_handlers)
+    if isinstance(look, Found):
+        return look
     told = look.health.json if isinstance(look.health.json, dict) else {}
     wanted = site.plan.service("handlers").version
     if wanted and told.get("version") != wanted:
@@ -118,6 +114,16 @@ def check_handlers(site: Site) -> Found:
     if lacking:
         return Found(State.PARTIAL, f"/readyz says false of: {', '.join(lacking)}")
     return Found(State.DONE, f"version {told.get('version', 'unknown')} answers")
+
+
+def _look(variable: str, url: str, ask_it: Callable[[str], Look]) -> Look | Found:
+    """Ask edge or handlers; without an address or an answer they count as absent."""
+    if not url:
+        return Found(State.ABSENT, f"{variable} is not set, so it cannot be asked")
+    try:
+        return ask_it(url)
+    except NoAnswer as error:
+        return Found(State.ABSENT, str(error))
 
 
 def check_front_end(site: Site) -> Found:

@@ -10,9 +10,10 @@ from rich.console import Console
 
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import WrongUsage
+from leads.cli.golive.commit import CLONE
 from leads.cli.golive.deploy.plan_file import commands_of, read_plan_file
 from leads.cli.golive.deploy.running import Outcome, all_steps, deploy, find_step, roll_back, survey
-from leads.cli.golive.deploy.site import CLONE, Choices, Site, open_site
+from leads.cli.golive.deploy.site import Choices, Site, open_site
 from leads.cli.golive.deploy.step import Step
 from leads.cli.metadata.opening import BACKUPS, Folder, Source
 from leads.cli.output import AsJson, print_indented, print_json, say

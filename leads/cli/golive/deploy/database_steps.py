@@ -6,11 +6,13 @@ from functools import partial
 from pathlib import Path
 
 from leads.adapters.pg_programs import PgProgramFailed, dump_tables, list_dumped_tables
+from leads.cli.golive.commit import CLONE
 from leads.cli.golive.deploy import checks
 from leads.cli.golive.deploy.actions import function, sql_file, verb
 from leads.cli.golive.deploy.journal import Journal, sha256_of
-from leads.cli.golive.deploy.site import CLONE, Site
+from leads.cli.golive.deploy.site import Site
 from leads.cli.golive.deploy.step import Action, Found, State, Step
+from leads.cli.golive.rights import GRANT
 
 SNAPSHOT = "snapshot"
 OF_DIVA = (
@@ -20,7 +22,6 @@ OF_DIVA = (
 """Diva's tables that the steps change."""
 
 OWN_TABLES = ("pancake_*", "customer_erasure", "integration_change")
-GRANT = CLONE / "deploy" / "postgres" / "grant_roles.sql"
 REVOKE = CLONE / "deploy" / "postgres" / "revoke_roles.sql"
 STATEMENT_LIMIT = "60 s"
 """statement_timeout of the migrations."""
@@ -72,8 +73,8 @@ def take_snapshot(
         path = site.folder / name
         wanted = tuple(f"public.{table}" for table in tables)
         more = tuple(f"public.{table}" for table in if_there)
-        dump_tables(site.settings.database_url, wanted + more, path, site.programs)
-        held = list_dumped_tables(path, site.programs)
+        dump_tables(site.settings.database_url, wanted + more, path, site.choices.programs)
+        held = list_dumped_tables(path, site.choices.programs)
         if missing := [each for each in wanted if each not in held]:
             raise PgProgramFailed(f"{path} does not hold {', '.join(missing)}")
         digest = sha256_of(path)
@@ -128,7 +129,7 @@ def _ticket_source(step: Step) -> Step:
     def undo(site: Site) -> Sequence[Action]:
         if not site.row("golive/load_ticket_source")["tickets"]:
             return (_file(site, "932", "down.sql"),)
-        if site.move_tickets:
+        if site.choices.move_tickets:
             return (verb("tickets", "move"), _file(site, "932", "down.sql"))
         return (_file(site, "932", "down-soft.sql"),)
 
@@ -145,7 +146,7 @@ def _backfill() -> Step:
         return verb("backfill-phones", "--state", state, "--unusable", unusable, *more)
 
     def do(site: Site) -> Sequence[Action]:
-        return _file(site, "929", "up.sql"), words(site, *(["--anytime"] if site.anytime else []))
+        return _file(site, "929", "up.sql"), words(site, *(["--anytime"] if site.choices.anytime else []))
 
     def undo(site: Site) -> Sequence[Action]:
         return words(site, "--undo", "--anytime"), _file(site, "929", "down.sql")

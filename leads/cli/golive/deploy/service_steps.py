@@ -50,7 +50,8 @@ def service_steps() -> list[Step]:
 def _metadata(step: str, title: str) -> Step:
     def act(name: str, site: Site) -> Sequence[Action]:
         words = ("remove", step) if name == "remove" else (step,)
-        return (verb("metadata", *words, "--backups", str(site.backups), "--source", site.source),)
+        backups, source = str(site.choices.backups), site.choices.source
+        return (verb("metadata", *words, "--backups", backups, "--source", source),)
 
     return Step(
         step, title, "BE", "130 s", (f"leads metadata {step}",), (f"leads metadata remove {step}",),

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ from leads.adapters.queries import QUERIES
 from leads.adapters.settings import OperatorSettings, read_operator_settings, read_variable
 from leads.adapters.variables import VARIABLES
 from leads.cli.failures import CommandFailed, WrongUsage
+from leads.cli.golive.commit import CLONE, installed_commit
 from leads.cli.golive.deploy.journal import Journal
 from leads.cli.golive.deploy.plan_file import PlanFile
 from leads.cli.metadata.deploy import Deployment
 from leads.cli.metadata.opening import open_deployment
 
-CLONE = Path(__file__).resolve().parents[4]
 LOCK_FILE = "deploy.lock"
 NEEDS = ("DATABASE_URL", "HASURA_URL", "HASURA_ADMIN_SECRET")
 MAY_HAVE = ("HANDLERS_URL", "EDGE_STATUS_URL", "PUBLIC_URL")
@@ -28,54 +27,15 @@ SECRETS = (
     "EDGE_SECRET", "HASURA_ADMIN_SECRET", "HASURA_OTHER_ADMIN_SECRET", "HASURA_GRAPHQL_JWT_SECRET",
     "EDGE_STATE_KEYS",
 )  # fmt: skip
-GIT_SECONDS = 10.0
 
 
 class AnotherDeployment(CommandFailed):
     """Another deployment runs, here or on another machine."""
 
 
-@dataclass(frozen=True)
-class Site:
-    """What the steps work on. `programs` is the folder of pg_dump, None: the one on PATH."""
-
-    settings: OperatorSettings
-    db: DbSession
-    deployment: Deployment
-    plan: PlanFile
-    journal: Journal
-    backups: Path
-    source: str
-    migrations: Path
-    programs: Path | None = None
-    anytime: bool = False
-    move_tickets: bool = False
-
-    @property
-    def folder(self) -> Path:
-        return self.journal.folder
-
-    def row(self, name: str, **parameters: object) -> Mapping[str, Any]:
-        """Return the only row of a statement of sql/golive. Raises DatabaseError."""
-        found = self.db.execute(QUERIES[name], parameters).fetchone()
-        assert found is not None
-        return found
-
-    def migration(self, version: str, file: str) -> Path:
-        """Return a file of the migration with these last digits. Raises WrongUsage."""
-        found = sorted(self.migrations.glob(f"*{version}_*/{file}"))
-        if len(found) != 1:
-            raise WrongUsage(f"{self.migrations} has no migration …{version} with {file}. Give --migrations.")
-        return found[0]
-
-    def named(self, path: Path) -> str:
-        """Return a path as it stands in the clone."""
-        return path.relative_to(CLONE).as_posix() if path.is_relative_to(CLONE) else str(path)
-
-
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What the options of the command choose."""
+    """What the options of the command choose. `programs` is the folder of pg_dump, None: the one on PATH."""
 
     folder: Path
     plan: PlanFile
@@ -86,6 +46,43 @@ class Choices:
     programs: Path | None = None
     anytime: bool = False
     move_tickets: bool = False
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the steps work on."""
+
+    settings: OperatorSettings
+    db: DbSession
+    deployment: Deployment
+    journal: Journal
+    choices: Choices
+
+    @property
+    def plan(self) -> PlanFile:
+        return self.choices.plan
+
+    @property
+    def folder(self) -> Path:
+        return self.choices.folder
+
+    def row(self, name: str, **parameters: object) -> Mapping[str, Any]:
+        """Return the only row of a statement of sql/golive. Raises DatabaseError."""
+        found = self.db.execute(QUERIES[name], parameters).fetchone()
+        assert found is not None
+        return found
+
+    def migration(self, version: str, file: str) -> Path:
+        """Return a file of the migration with these last digits. Raises WrongUsage."""
+        migrations = self.choices.migrations
+        found = sorted(migrations.glob(f"*{version}_*/{file}"))
+        if len(found) != 1:
+            raise WrongUsage(f"{migrations} has no migration …{version} with {file}. Give --migrations.")
+        return found[0]
+
+    def named(self, path: Path) -> str:
+        """Return a path as it stands in the clone."""
+        return path.relative_to(CLONE).as_posix() if path.is_relative_to(CLONE) else str(path)
 
 
 @contextmanager
@@ -104,10 +101,7 @@ def open_site(choices: Choices) -> Iterator[Site]:
         if row is None or not row["locked"]:
             raise AnotherDeployment("Another deployment runs on this database: wait until it ends.")
         deployment = stack.enter_context(open_deployment(choices.backups, choices.source))
-        yield Site(
-            settings, db, deployment, choices.plan, journal, choices.backups, choices.source,
-            choices.migrations, choices.programs, choices.anytime, choices.move_tickets,
-        )  # fmt: skip
+        yield Site(settings, db, deployment, journal, choices)
 
 
 @contextmanager
@@ -126,18 +120,6 @@ def _file_lock(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def installed_commit() -> str:
-    """Return the commit of what runs: COMMIT of the image, else that of the clone; empty if neither tells."""
-    if given := read_variable("COMMIT"):
-        return given
-    command = ["git", "-C", str(CLONE), "rev-parse", "HEAD"]
-    try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return run.stdout.strip() if run.returncode == 0 else ""
 
 
 def known_secrets() -> frozenset[str]:

@@ -14,8 +14,9 @@ import typer
 
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import WrongUsage
+from leads.cli.golive.commit import CLONE
 from leads.cli.golive.deploy.plan_file import read_plan_file
-from leads.cli.golive.deploy.site import CLONE, Choices, Site, open_site
+from leads.cli.golive.deploy.site import Choices, Site, open_site
 from leads.cli.golive.drill.counting import NAMED as NAMED_IDS
 from leads.cli.golive.drill.counting import Ledger, wait_until_final
 from leads.cli.golive.drill.sender import Sender, read_webhook
@@ -63,7 +64,8 @@ def drill(
     everything is brought back, and every test lead is counted by its id.
 
     Needs what deploy needs. The result is evidence for G-8 and W3: attest it.
-    Exit code 1: too slow, a lead was lost or doubled, or a step failed.
+    Exit code 1: too slow, a lead was lost or doubled, a step failed, or `tell` of
+    golive.yaml is missing or did not tell people in time.
     """
     webhook = read_webhook(webhook_url_file)
     choices = Choices(
@@ -122,7 +124,7 @@ def _run_drill(drill: Drill, tier: int, plan: tuple[float, float, float]) -> dic
     return _result(drill, tier, begun_at, times, told, ledger) | {
         "rate": rate,
         "limit_minutes": limit_minutes,
-        "ok": times["minutes"] <= limit_minutes and ledger.is_fine and told.is_in_time is not False,
+        "ok": times["minutes"] <= limit_minutes and ledger.is_fine and told.is_in_time,
     }
 
 
@@ -174,7 +176,8 @@ def _keep(site: Site, tier: Tier, result: dict[str, Any]) -> tuple[Path, str]:
 
 def _print(result: dict[str, Any], path: Path, digest: str) -> None:
     told = result["told"]
-    when = "no command told them" if told["after_minutes"] is None else f"after {told['after_minutes']} min"
+    was_told = told["after_minutes"] is not None
+    when = f"after {told['after_minutes']} min" if was_told else "which did not happen"
     typer.echo(
         f"Tier {result['tier']}: rolled back in {result['minutes']:.2f} min "
         f"(at most {result['limit_minutes']:g}), back to normal in {result['minutes_back']:.2f} min.\n"

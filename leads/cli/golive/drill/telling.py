@@ -26,16 +26,14 @@ ANNOUNCEMENTS = {
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Whether the command of golive.yaml told them, and after how many minutes; None: no command was run."""
+    """After how many minutes the command of golive.yaml had told them; None: they were not told."""
 
     announcement: Announcement
     after_minutes: float | None
 
     @property
-    def is_in_time(self) -> bool | None:
-        if self.after_minutes is None:
-            return None
-        return self.after_minutes <= self.announcement.within_minutes
+    def is_in_time(self) -> bool:
+        return self.after_minutes is not None and self.after_minutes <= self.announcement.within_minutes
 
 
 def tell(site: Site, tier: int, started: float) -> Told:

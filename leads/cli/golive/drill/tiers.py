@@ -123,7 +123,7 @@ def after_tier3(drill: Drill) -> None:
 def _restore(site: Site) -> str:
     noted = [entry for entry in site.journal.entries() if entry.get("when") == ROWS_FILE]
     path = site.folder / str(noted[-1]["file"])
-    restore_rows(site.settings.database_url, path, site.programs)
+    restore_rows(site.settings.database_url, path, site.choices.programs)
     return f"the rows of {path} are back"
 
 

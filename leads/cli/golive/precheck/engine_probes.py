@@ -32,9 +32,13 @@ def counted(problems: Iterable[str]) -> Measurement:
     return Measurement(value=float(len(found)), details="; ".join(found[:SHOWN]))
 
 
-def old_engine(link: Link) -> Measurement:
-    """Count what is wrong with the engine's version."""
-    return counted(find_old_version(link.deployment.engine, ""))
+def wrong_engine(link: Link, below: str) -> Measurement:
+    """Count what is wrong with the engine's version; `below` is the first one that was not tried with us."""
+    faults = list(find_old_version(link.deployment.engine, ""))
+    running = link.deployment.engine.version()
+    if _numbers(running) >= _numbers(below):
+        faults.append(f"the engine is {running}: one below v{below} is needed")
+    return counted(faults)
 
 
 def old_catalog(link: Link) -> Measurement:

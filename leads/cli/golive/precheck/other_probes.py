@@ -14,6 +14,7 @@ from leads.cli.golive.judgement import Measurement
 from leads.cli.golive.measuring import SourceDown, Sources
 from leads.cli.golive.precheck.engine_probes import counted
 from leads.cli.golive.precheck.link import Link
+from leads.cli.golive.rights import load_rights
 from leads.cli.metadata.checks import find_differences
 from leads.cli.metadata.compare import compare_engines
 
@@ -36,9 +37,10 @@ def insert_thousand_events(sources: Sources) -> Measurement:
 
 
 def missing_rights(sources: Sources) -> Measurement:
-    """Return 1 if handlers or operators lack their rights in the database."""
-    row = sources.database().execute(QUERIES["golive/load_rights"]).fetchone()
-    return Measurement(value=float(row is None or not row["is_granted"]))
+    """Count the rights that handlers and operators lack in the database, and those that they have besides."""
+    row = load_rights(sources.database())
+    missing, further = row["missing"], row["further"]
+    return counted([*(f"missing: {each}" for each in missing), *(f"too much: {each}" for each in further)])
 
 
 def connection_share(link: Link, sources: Sources) -> Measurement:

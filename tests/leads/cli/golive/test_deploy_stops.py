@@ -1,6 +1,6 @@
 """Random deployments with stops: the walk through the steps, with steps that are only rows of a dictionary.
 
-tests/leads/cli/golive/test_deploy.py stops the real steps.
+tests/leads/cli/golive/test_deploy_killed.py stops the real steps.
 """
 
 import tempfile

@@ -18,6 +18,8 @@ from cryptography.x509.oid import NameOID
 
 from leads.adapters.prometheus_api import PrometheusApi, PrometheusUnavailable
 from leads.cli.golive.deploy.plan_file import PlanFile
+from leads.cli.golive.judgement import Outcome, judge
+from leads.cli.golive.load import load_criteria
 from leads.cli.golive.measuring import SourceDown
 from leads.cli.golive.precheck import engine_probes
 from leads.cli.golive.precheck.link import Link
@@ -84,7 +86,11 @@ def test_the_days_of_a_certificate_are_counted(
         context = ssl.create_default_context(cafile=str(path))
         monkeypatch.setattr(ssl, "create_default_context", lambda: context)
         monkeypatch.setenv("PUBLIC_URL", url)
-        assert certificate_days(link).value == pytest.approx(days, abs=0.1)
+        found = certificate_days(link)
+    assert found.value == pytest.approx(days, abs=0.1)
+    (criterion,) = (each for each in load_criteria() if each.query == "certificate_days")
+    judged = judge(criterion, found, datetime.now(UTC), "")
+    assert judged.outcome is (Outcome.PASS if days > 14 else Outcome.FAIL)
 
 
 def test_a_certificate_that_is_not_valid_counts_as_over(

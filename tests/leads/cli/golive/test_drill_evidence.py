@@ -1,0 +1,74 @@
+"""When a drill is evidence: fast enough, no lead lost or doubled, and people told in time."""
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from leads.cli.golive.deploy.plan_file import PlanFile
+from leads.cli.golive.drill import command
+from leads.cli.golive.drill.counting import Ledger
+from leads.cli.golive.drill.sender import Sent
+from leads.cli.golive.drill.telling import tell
+
+FINE = Ledger(processed=5, lost=[], doubled=[], unfinished=[], unexpected=[])
+MINUTE = 60.0
+
+
+def site(*words: str) -> Any:
+    return SimpleNamespace(
+        plan=PlanFile(tell=words), db=SimpleNamespace(info=SimpleNamespace(dbname="diva_staging")),
+        journal=SimpleNamespace(commit="0123abc", by="Lan"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "minutes_ago", "is_in_time"),
+    [
+        (["true"], 0, True), (["true"], 6, False), (["false"], 0, False), (["/no/such/program"], 0, False),
+        ([], 0, False),
+    ],
+)  # fmt: skip
+def test_people_are_told_if_the_command_ends_well_and_in_time(
+    words: list[str], minutes_ago: float, is_in_time: bool
+) -> None:
+    told = tell(site(*words), 1, time.monotonic() - minutes_ago * MINUTE)
+    assert told.is_in_time is is_in_time
+
+
+class Traffic:
+    """Stands for the sender: nothing is sent."""
+
+    sent, prefix = Sent(), "golive-drill-"
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("words", "limit_minutes", "ledger", "is_ok"),
+    [
+        (["true"], 5.0, FINE, True),
+        ([], 5.0, FINE, False),
+        (["false"], 5.0, FINE, False),
+        (["true"], 0.0, FINE, False),
+        (["true"], 5.0, Ledger(5, ["a"], [], [], []), False),
+        (["true"], 5.0, Ledger(5, [], ["a"], [], []), False),
+        (["true"], 5.0, Ledger(5, [], [], ["a"], []), False),
+    ],
+    ids=["fine", "no tell", "tell fails", "too slow", "lost", "doubled", "unfinished"],
+)
+def test_each_condition_alone_keeps_a_drill_from_being_evidence(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], limit_minutes: float, ledger: Ledger, is_ok: bool
+) -> None:
+    tiers = {1: (lambda _: None, lambda _: None, limit_minutes)}
+    monkeypatch.setattr(command, "TIERS", tiers)
+    monkeypatch.setattr(command, "wait_until_final", lambda *_: ledger)
+    drill: Any = SimpleNamespace(site=site(*words), sender=Traffic())
+    result = command._run_drill(drill, 1, (20, 0, 0))
+    assert result["ok"] is is_ok
+    assert result["told"]["in_time"] is (words == ["true"])
