@@ -1,7 +1,5 @@
 """A genuine Prometheus with a week of series: the expressions of the criteria, and what is no answer."""
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
@@ -13,16 +11,12 @@ import pytest
 from leads.adapters.prometheus_api import PrometheusApi, PrometheusRefused, PrometheusUnavailable
 from leads.cli.golive.criterion import Source
 from leads.cli.golive.load import load_criteria
-from sandbox.postgres.server import free_port
+from sandbox.incidents.prometheus import prometheus, run_promtool
 from sandbox.processes import Processes
 from tests.support.golive_prometheus import fake_prometheus
 from tests.support.local_server import JsonHandler, serving
-from tests.support.waiting import eventually
+from tests.support.monitoring import needs_monitoring
 
-PROGRAM, TOOL = shutil.which("prometheus"), shutil.which("promtool")
-needs_prometheus = pytest.mark.skipif(
-    not (PROGRAM and TOOL), reason="prometheus or promtool is not installed"
-)
 STEP = timedelta(minutes=4)
 """Below the 5 min for which Prometheus takes a sample for the present value."""
 HOURS = 8
@@ -65,38 +59,17 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prometheus that scrapes nothing; its storage holds the series."""
     folder = tmp_path_factory.mktemp("prometheus")
     (folder / "series.txt").write_text(open_metrics())
-    (folder / "prometheus.yml").write_text("{}")
-    words = [
-        "tsdb",
-        "create-blocks-from",
-        "openmetrics",
-        "-q",
-        str(folder / "series.txt"),
-        str(folder / "data"),
-    ]
-    subprocess.run([str(TOOL), *words], check=True, capture_output=True)
-    address = f"127.0.0.1:{free_port()}"
+    config, data = folder / "prometheus.yml", folder / "data"
+    config.write_text("{}")
+    run_promtool("tsdb", "create-blocks-from", "openmetrics", "-q", folder / "series.txt", data)
     with Processes() as processes:
-        processes.start(
-            [
-                str(PROGRAM), f"--config.file={folder / 'prometheus.yml'}", f"--web.listen-address={address}",
-                f"--storage.tsdb.path={folder / 'data'}", "--storage.tsdb.retention.time=90d",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        eventually(lambda: _is_ready(f"http://{address}/-/ready"), seconds=20)
-        yield f"http://{address}"
+        server = prometheus(processes, config, data, "--storage.tsdb.retention.time=90d")
+        server.start()
+        server.wait_ready()
+        yield server.url
 
 
-def _is_ready(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
-@needs_prometheus
+@needs_monitoring
 @pytest.mark.parametrize(
     "name", [each.id for each in load_criteria() if each.source is Source.PROMQL]
 )  # fmt: skip
@@ -111,7 +84,7 @@ def test_a_genuine_prometheus_answers_the_expression_of_a_criterion(url: str, na
         assert found[1][0] >= criterion.min_samples
 
 
-@needs_prometheus
+@needs_monitoring
 def test_the_stand_in_answers_as_a_genuine_one(url: str) -> None:
     asked = {"query": "count(up) ", "time": f"{NOW.timestamp():.3f}"}
     with fake_prometheus() as fake:
@@ -137,7 +110,7 @@ def _shape(value: object) -> object:
     return value if value in ("success", "error", "vector", "bad_data", "NaN", "2") else type(value).__name__
 
 
-@needs_prometheus
+@needs_monitoring
 def test_what_is_missing_and_what_is_no_number_are_kept_apart(url: str) -> None:
     with PrometheusApi(f"{url}/") as prometheus:
         assert prometheus.query("absent_series", NOW) == []
