@@ -98,6 +98,26 @@ def test_the_eight_of_the_checklist_are_in_their_group_with_their_thresholds() -
         assert rule["labels"] == {"team": "pancake", "severity": "critical"}, name
 
 
+@pytest.mark.parametrize(
+    ("name", "factor", "windows", "severity"),
+    [
+        ("PancakeBurnFast", 14.4, ("1h", "5m"), "critical"),
+        ("PancakeBurnSteady", 6, ("6h", "30m"), "critical"),
+        ("PancakeBurnSlow", 3, ("1d", "2h"), "warning"),
+        ("PancakeBurnCreeping", 1, ("3d", "6h"), "warning"),
+    ],
+)
+def test_a_burn_rate_is_a_multiple_of_what_the_success_rate_allows(
+    name: str, factor: float, windows: tuple[str, str], severity: str
+) -> None:
+    (rule,) = [rule for rule in ALERTS if rule["alert"] == name]
+    burnt = f"> {factor * (1 - 0.995):g}"
+    assert thresholds(rule["expr"]) == [burnt, burnt, ">= 3"]
+    series = {selector.name for selector in selectors(rule["expr"])} - {"pancake_events_total"}
+    assert series == {f"pancake:failed_attempts:ratio_rate{window}" for window in windows}
+    assert rule["labels"]["severity"] == severity
+
+
 def test_the_table_of_the_docs_names_every_alert_with_its_severity() -> None:
     page = (ROOT / "docs" / "alerts.md").read_text()
     rows = re.findall(r"^\| \[(\w+)\]\(runbook/([\w-]+)\.md#(\w+)\) \| (\w+) \|", page, re.M)
