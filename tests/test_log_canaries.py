@@ -3,18 +3,23 @@
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from sandbox.pancake.leads import Leads
 from sandbox.postgres.roles import HANDLERS_LOGIN, LOGINS
+from sandbox.stack.keys import Keys
 from tests.support.leads import LEAD, PHONE
 from tests.support.log_canaries import LogWatch, find_kinds, lines_of_logins
 from tests.support.settings import HANDLER_SECRET, WEBHOOK_TOKEN
 
 ROOT = Path(__file__).parents[1]
+NAMES_OF_SOURCES = {"Cộng tác viên", "Nguồn ", "Tên cũ"}
 PLANTED = """
 from tests.conftest import clean_logs
 from sandbox.processes import Processes
@@ -37,15 +42,41 @@ def test_plants_a_token_in_the_log_of_a_server() -> None:
         ("84905111222", ["phone"]),
         (f"name={LEAD['name']}", ["name"]),
         (json.dumps(LEAD["name"]), ["name"]),
+        ('{"display_name": "Lan"}', ["name"]),
+        (f"Bearer {Keys.generate().token('pancake_service')}", ["token"]),
         (f"GET /api/pancake/record/{WEBHOOK_TOKEN}", ["token"]),
         (f"x-handler-secret: {HANDLER_SECRET}", ["secret"]),
         (f"raw: {base64.b64encode(json.dumps(LEAD).encode()).decode()}", ["name", "phone"]),
         ("id 0f0905111222, 0.905111222 s, 1778752800, 00905111222333, +49905111222", []),
+        ("An error of Lan's: name=poll_records, Khách hàng", []),
         ('{"event_id": 17, "digest": "0123456789ab", "ms": 12.5}', []),
     ],
 )
 def test_each_kind_of_value_is_found(line: str, kinds: list[str]) -> None:
     assert find_kinds(line) == kinds
+
+
+def names_in_use() -> Iterator[str]:
+    """The names of customers and staff in samples, seeds and tests; without those of one word."""
+    for path in (ROOT / "sandbox" / "payloads").glob("*.json"):
+        yield from re.findall(r'"name": "([^"]+)"', path.read_text())
+    yield from re.findall(r"0', '(\w+ \w+ \w+)'", (ROOT / "sandbox" / "diva" / "seed.sql").read_text())
+    leads = Leads(seed=1)
+    yield from (leads.lead()["name"] for _ in range(300))
+    for folder in ("tests", "sandbox"):
+        for path in (ROOT / folder).rglob("*.py"):
+            yield from re.findall(r'\bname"?(?:: |=)f?"(\w+ \w[^"]*)"', path.read_text())
+            yield from re.findall(r'\bname"?(?:: |=)f"(\w+ )\{', path.read_text())
+
+
+def is_vietnamese(name: str) -> bool:
+    return not name.isascii() or name.startswith("Nguyen")
+
+
+def test_the_names_that_are_in_use_are_found() -> None:
+    names = {name for name in names_in_use() if " " in name and is_vietnamese(name)} - NAMES_OF_SOURCES
+    assert len(names) > 200
+    assert {name for name in names if find_kinds(f"{name}1") != ["name"]} == set()
 
 
 @pytest.mark.parametrize("name", ["handlers.log", "logs/access.json", "log", "server.log"])
@@ -59,6 +90,12 @@ def test_a_value_in_a_log_fails_with_the_log_and_the_kind_but_without_the_value(
     with pytest.raises(AssertionError, match=f"{name} holds: phone") as raised:
         watch.check()
     assert PHONE not in str(raised.value)
+
+
+def test_the_secrets_of_each_sandbox_are_searched_for() -> None:
+    keys = Keys.generate()
+    for secret in (keys.admin_secret, keys.webhook_token, keys.pancake_api_key, keys.jwt_key):
+        assert len(find_kinds(f"given {secret}")) == 1
 
 
 @pytest.mark.parametrize("login", LOGINS, ids=lambda login: login.rpartition("_")[0])

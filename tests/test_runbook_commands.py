@@ -1,4 +1,7 @@
-"""What the runbooks tell a person to type exists: verbs and options of `leads`, series of Prometheus."""
+"""What the runbooks tell a person to type exists: verbs and options of `leads`, series of Prometheus.
+
+Those that change nothing run in tests/end_to_end/test_runbook_commands.py.
+"""
 
 import re
 import shlex
@@ -11,9 +14,8 @@ import typer
 from app import HASURA_ROUTES
 from leads.cli.__main__ import app
 from tests.support.promql import lint
-from tests.support.runbook import PAGES, lines_of_code, words_of_code
+from tests.support.runbook import PAGES, commands, words_of_code
 
-COMMAND = re.compile(r"(?:^|[;&|(\s])(?:scripts/)?leads ([^;&|()>]*)")
 SERIES = re.compile(r"\bpancake_\w+")
 ROLES = {f"pancake_{name}" for name in ("service", "edge", "handlers", "operators")}
 """Roles of Hasura and PostgreSQL, and the jobs of Prometheus."""
@@ -21,13 +23,6 @@ IN_DATABASE = re.compile(
     r"pancake_(webhook_event|cron_run|connection|source|assignee|switch|integration|metadata|crm_integration)\w*"
 )
 MISSING = ("does not exist", "has no such label or value")
-
-
-def commands(page: str) -> Iterator[str]:
-    """The calls of `leads` on a page, without the word itself."""
-    for code in (*words_of_code(page), *lines_of_code(page)):
-        plain = code.replace("\\|", "/").replace("[", "").replace("]", "")
-        yield from (match[1].strip() for match in COMMAND.finditer(plain))
 
 
 def fault(command: str) -> str | None:

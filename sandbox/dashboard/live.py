@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sandbox.dashboard.pictures import View
-from sandbox.dashboard.prometheus import Queries, scraping_prometheus
+from sandbox.dashboard.prometheus import scraping_prometheus
 from sandbox.edge.nginx import NginxEdge
+from sandbox.incidents.queries import Queries
 from sandbox.page.buttons import Buttons
 from sandbox.processes import Processes
 from sandbox.stack.stack import Sandbox
@@ -57,7 +58,7 @@ def observed(minutes: float, console: Console) -> Iterator[View]:
         server.wait_ready()
         since = datetime.now(UTC)
         _run(sandbox, timedelta(minutes=minutes), console)
-        with closing(Queries(server.url)) as queries:
+        with Queries(server.url) as queries:
             yield View(queries, since, datetime.now(UTC))
 
 
@@ -91,9 +92,7 @@ def disturbances(sandbox: Sandbox, buttons: Buttons) -> list[Disturbance]:
 
     return [
         Disturbance(0.1, 0.6, faults(drop=0.3), faults(drop=0)),
-        Disturbance(
-            0.2, 0.28, lambda: buttons.turn("kill_switch", "on"), lambda: buttons.turn("kill_switch", "off")
-        ),
+        Disturbance(0.2, 0.28, lambda: buttons.turn("kill", "on"), lambda: buttons.turn("kill", "off")),
         Disturbance(0.3, 0.32, lambda: None, buttons.process_held),
         Disturbance(
             0.4, 0.48, lambda: buttons.run_part("hasura", "stop"), lambda: buttons.run_part("hasura", "start")
@@ -101,8 +100,8 @@ def disturbances(sandbox: Sandbox, buttons: Buttons) -> list[Disturbance]:
         Disturbance(
             0.6,
             0.68,
-            lambda: buttons.turn("processing_paused", "on"),
-            lambda: buttons.turn("processing_paused", "off"),
+            lambda: buttons.turn("pause", "on"),
+            lambda: buttons.turn("pause", "off"),
         ),
         Disturbance(0.7, 0.85, lambda: _stop_api(sandbox), lambda: _start_api(sandbox)),
         Disturbance(0.02, 0.9, lambda: None, lambda: _reconcile(sandbox)),

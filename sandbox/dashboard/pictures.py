@@ -11,8 +11,8 @@ from leads.cli.plot.draw import draw
 from leads.cli.plot.elements import FONT
 from leads.cli.plot.panels import Bar, Bars, Heatmap, Limit, Line, Point, Stat, TimeSeries
 from leads.cli.plot.units import Unit, shown
-from sandbox.dashboard.prometheus import Queries, Series
 from sandbox.dashboard.source import PanelSource, Section
+from sandbox.incidents.queries import Queries, Series
 
 Row = list[PanelSource]
 """Panels side by side."""

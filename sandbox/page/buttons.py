@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import httpx
 import psycopg
@@ -19,11 +19,13 @@ from sandbox.payloads import load_samples
 from sandbox.stack.services import NotReady
 from sandbox.stack.stack import Sandbox
 
-SETTINGS: Mapping[str, tuple[str, Setting]] = {
+Switch = Literal["kill", "pause"]
+State = Literal["on", "off"]
+SETTINGS: Mapping[Switch, tuple[str, Setting]] = {
     "kill": ("Kill switch", "kill_switch"),
     "pause": ("Pause", "processing_paused"),
 }
-STATES = ("on", "off")
+STATES = get_args(State)
 HELD = ("skipped_kill_switch", "skipped_source_disabled")
 REASON = "pressed on the sandbox's page"
 JSON = {"Content-Type": "application/json"}
@@ -97,8 +99,8 @@ class Buttons:
         done = sum(self._replay({"filter": {"status": status}})["replayed"] for status in HELD)
         return f"{done} held {'lead is' if done == 1 else 'leads are'} processed again."
 
-    def turn(self, kind: str, state: str) -> str:
-        """Turn the kill switch or the pause."""
+    def turn(self, kind: Switch, state: State) -> str:
+        """Turn the kill switch or the pause. Raises Refused if a URL names another one."""
         if kind not in SETTINGS or state not in STATES:
             raise Refused("there is no such switch")
         title, setting = SETTINGS[kind]

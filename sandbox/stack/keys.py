@@ -3,8 +3,9 @@
 import base64
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Self
+from typing import ClassVar, Self
 
 import jwt
 
@@ -15,6 +16,8 @@ CLAIMS = "https://hasura.io/jwt/claims"
 class Keys:
     """The secrets with which the services of a sandbox authenticate each other."""
 
+    after_generation: ClassVar[list[Callable[["Keys"], None]]] = []
+    """Called with each set of new secrets."""
     admin_secret: str = field(repr=False)
     jwt_key: str = field(repr=False)
     handler_secret: str = field(repr=False)
@@ -27,7 +30,7 @@ class Keys:
     @classmethod
     def generate(cls) -> Self:
         """Return new random secrets; the API key has the form of Pancake's: 32 hex digits."""
-        return cls(
+        keys = cls(
             admin_secret=secrets.token_urlsafe(24),
             jwt_key=secrets.token_urlsafe(48),
             handler_secret=secrets.token_urlsafe(24),
@@ -37,6 +40,9 @@ class Keys:
             header_secret=secrets.token_urlsafe(24),
             pancake_api_key=secrets.token_hex(16),
         )
+        for call in cls.after_generation:
+            call(keys)
+        return keys
 
     @property
     def jwt_secret(self) -> str:

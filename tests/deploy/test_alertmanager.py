@@ -1,7 +1,6 @@
 """Where alerts go: the configuration is valid, and each severity reaches its receivers."""
 
 import re
-import shutil
 import subprocess
 from typing import Any
 
@@ -9,15 +8,10 @@ import pytest
 import yaml
 
 from tests.support.alerts import FILES, PROMETHEUS, ROOT, Rule, alerts
+from tests.support.monitoring import needs_monitoring
 
 CONFIG = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
 RECEIVERS = {"critical": "pager,team_channel", "warning": "team_channel", "none": "heartbeat"}
-needs_amtool = pytest.mark.skipif(
-    shutil.which("amtool") is None, reason="Debian's package prometheus-alertmanager is not installed"
-)
-needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="Debian's package promtool is not installed"
-)
 
 
 def run(*command: object) -> str:
@@ -31,12 +25,12 @@ def config() -> dict[str, Any]:
     return yaml.safe_load(CONFIG.read_text())  # type: ignore[no-any-return]
 
 
-@needs_amtool
+@needs_monitoring
 def test_the_configuration_is_valid() -> None:
     assert "SUCCESS" in run("amtool", "check-config", CONFIG)
 
 
-@needs_amtool
+@needs_monitoring
 @pytest.mark.parametrize("severity", RECEIVERS)
 def test_every_alert_of_a_severity_reaches_its_receivers(severity: str) -> None:
     rules = [rule for rule in alerts() if rule["labels"]["severity"] == severity]
@@ -75,7 +69,7 @@ def test_an_inhibition_names_alerts_that_exist_and_none_silences_itself() -> Non
         assert not sources & targets, sources & targets
 
 
-@needs_promtool
+@needs_monitoring
 def test_prometheus_loads_every_rule_file_and_the_jobs_that_the_rules_name() -> None:
     path = PROMETHEUS / "prometheus.yml"
     assert "SUCCESS" in run("promtool", "check", "config", path)

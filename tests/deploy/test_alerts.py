@@ -1,7 +1,6 @@
 """The alerts: each has a runbook, and cases that pass in promtool. Their expressions: test_promql.py."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,33 @@ from tests.support.alerts import (
     minutes,
     write_promtool_tests,
 )
+from tests.support.monitoring import needs_monitoring
+from tests.support.promql import selectors, thresholds
 
 URL = re.compile(r"https://docs\.diva\.com\.vn/runbook/([\w-]+)#(\w+)")
 PARTS = ("**Meaning**", "**Impact**", "**Diagnosis**", "**Mitigation**")
 CHECKLIST = {
-    "PancakeSuccessRateLow", "PancakeOutageActive", "PancakeDlqCountHigh", "PancakeReconciliationMiss",
-    "PancakeWebhookErrorRateHigh", "PancakeEventProcessLatencyHigh", "PancakeWebhookLatencyP99High",
-    "PancakeCircuitBreakerOpenLong",
+    "PancakeSuccessRateLow": ("10m", ["< 0.995"], {"pancake_kpi_success_ratio"}),
+    "PancakeOutageActive": ("5m", ["== 1"], {"pancake_connection_status"}),
+    # In an hour; of a day, 1 %.
+    "PancakeDlqCountHigh": ("5m", ["> 100", ">= 0.01"], {"pancake_recent_events", "pancake_kpi_deliveries"}),
+    "PancakeReconciliationMiss": (
+        "5m", [">= 5", ">= 1"], {"pancake_kpi_found_missing", "pancake_kpi_left_missing"},
+    ),
+    "PancakeWebhookErrorRateHigh": ("5m", ["> 0.05"], {"pancake_webhook_requests_total"}),
+    # The p95 and the p99, in seconds.
+    "PancakeEventProcessLatencyHigh": ("10m", ["> 30"], {"pancake_event_process_duration_seconds_bucket"}),
+    "PancakeWebhookLatencyP99High": ("5m", ["> 2"], {"pancake_webhook_latency_seconds_bucket"}),
+    # The 30 minutes are a limit, so that a process that starts again does not begin them anew.
+    "PancakeCircuitBreakerOpenLong": (
+        "0m", ["> 1800"],
+        {
+            "pancake_circuit_breaker_open_since_timestamp_seconds",
+            "pancake_circuit_breaker_last_success_timestamp_seconds",
+        },
+    ),
 }  # fmt: skip
+"""The eight of the go-live checklist (E1 G-7, E5, E7.1): how long, the thresholds, the series."""
 ALERTS = alerts()
 IDS = [rule["alert"] for rule in ALERTS]
 
@@ -68,10 +86,36 @@ def test_no_two_sections_are_the_same() -> None:
     assert len(set(texts)) == len(texts)
 
 
-def test_the_eight_of_the_checklist_are_in_their_group() -> None:
+def test_the_eight_of_the_checklist_are_in_their_group_with_their_thresholds() -> None:
     groups = yaml.safe_load((PROMETHEUS / "pancake.rules.yml").read_text())["groups"]
     (group,) = [group for group in groups if group["name"] == "pancake_crm_integration"]
-    assert {rule["alert"] for rule in group["rules"]} >= CHECKLIST
+    found = {rule["alert"]: rule for rule in group["rules"]}
+    assert found.keys() >= CHECKLIST.keys()
+    for name, expected in CHECKLIST.items():
+        rule = found[name]
+        series = {selector.name for selector in selectors(rule["expr"])}
+        assert (rule.get("for", "0m"), thresholds(rule["expr"]), series) == expected, name
+        assert rule["labels"] == {"team": "pancake", "severity": "critical"}, name
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "windows", "severity"),
+    [
+        ("PancakeBurnFast", 14.4, ("1h", "5m"), "critical"),
+        ("PancakeBurnSteady", 6, ("6h", "30m"), "critical"),
+        ("PancakeBurnSlow", 3, ("1d", "2h"), "warning"),
+        ("PancakeBurnCreeping", 1, ("3d", "6h"), "warning"),
+    ],
+)
+def test_a_burn_rate_is_a_multiple_of_what_the_success_rate_allows(
+    name: str, factor: float, windows: tuple[str, str], severity: str
+) -> None:
+    (rule,) = [rule for rule in ALERTS if rule["alert"] == name]
+    burnt = f"> {factor * (1 - 0.995):g}"
+    assert thresholds(rule["expr"]) == [burnt, burnt, ">= 3"]
+    series = {selector.name for selector in selectors(rule["expr"])} - {"pancake_events_total"}
+    assert series == {f"pancake:failed_attempts:ratio_rate{window}" for window in windows}
+    assert rule["labels"]["severity"] == severity
 
 
 def test_the_table_of_the_docs_names_every_alert_with_its_severity() -> None:
@@ -98,7 +142,7 @@ def test_an_alert_has_cases_just_before_and_at_its_time_and_one_where_it_is_sile
             assert minutes(case["at"]) - minutes(case["before"]) == step, alert
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="Debian's package promtool is not installed")
+@needs_monitoring
 @pytest.mark.parametrize("name", FILES)
 def test_the_cases_pass_in_promtool(name: str, tmp_path: Path) -> None:
     written = write_promtool_tests(name, tmp_path)

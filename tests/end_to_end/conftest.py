@@ -9,7 +9,6 @@ import pytest
 from sandbox.postgres.server import Cluster
 from sandbox.stack.stack import Sandbox
 from tests.support.end_to_end import EndToEndHarness
-from tests.support.log_canaries import add_canary
 
 HERE = Path(__file__).parent
 
@@ -37,8 +36,4 @@ def harness(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[EndToE
         yield EndToEndHarness.from_environment({**os.environ, **given})
         return
     with Sandbox(cluster) as sandbox:
-        add_canary("token", sandbox.keys.webhook_token)
-        add_canary("API key", sandbox.keys.pancake_api_key)
-        for secret in ("admin_secret", "handler_secret", "edge_secret", "header_secret"):
-            add_canary("secret", getattr(sandbox.keys, secret))
         yield EndToEndHarness.from_environment(sandbox.environment(), sandbox)

@@ -1,9 +1,8 @@
 """The dashboard's queries on a real Prometheus that scrapes a running system, compared with SQL."""
 
-import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,9 +20,10 @@ from leads.services.cron_runs import CRONS
 from leads.services.metrics.figures import FIGURES
 from leads.services.metrics.key_figures import KEY_FIGURES
 from sandbox.dashboard.pictures import PAPER, SCREEN, Layout, View, draw_sections
-from sandbox.dashboard.prometheus import Queries, scraping_prometheus
+from sandbox.dashboard.prometheus import scraping_prometheus
 from sandbox.dashboard.source import read_dashboard
 from sandbox.edge.nginx import NginxEdge
+from sandbox.incidents.queries import Queries
 from sandbox.page.buttons import Buttons
 from sandbox.processes import Processes
 from sandbox.stack.observer import Observer
@@ -31,11 +31,10 @@ from sandbox.stack.stack import Sandbox
 from tests.support.alerts import alerts
 from tests.support.dashboard import Labels, Samples, Sql, expected, seed
 from tests.support.end_to_end import EndToEndHarness
+from tests.support.monitoring import needs_monitoring
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("prometheus") is None, reason="Debian's package prometheus is not installed"
-)
+pytestmark = needs_monitoring
 DASHBOARD = read_dashboard()
 OF_DATABASE = {family.name for family in FAMILIES}
 QUERIES = [text for panel in DASHBOARD.panels for text in panel.queries.values()]
@@ -90,7 +89,7 @@ def observed(harness: EndToEndHarness) -> Iterator[Observed]:
             server.start()
         for server in servers:
             server.wait_ready()
-        one, two = (stack.enter_context(closing(Queries(server.url))) for server in servers)
+        one, two = (stack.enter_context(Queries(server.url)) for server in servers)
         found = Observed(sandbox, db, one, two, set())
         eventually(lambda: len(found.answer("up == 1")) == 3)
         work(sandbox, CRONS)

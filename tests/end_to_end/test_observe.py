@@ -19,15 +19,16 @@ from sandbox.incidents.live.breakages import BREAKAGES
 from sandbox.incidents.live.incident_run import run_incident
 from sandbox.incidents.live.observation import DEFAULT_FACTOR
 from sandbox.incidents.live.receiver import FIRING, RESOLVED, Inbox, Notification, print_nothing
-from sandbox.incidents.prometheus import missing_monitoring
 from sandbox.incidents.rules import WATCHDOG, alerts
 from sandbox.postgres.server import Cluster
 from tests.support.full_suite import only_full
+from tests.support.monitoring import needs_monitoring
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
-MISSING = [*missing_packages(), *missing_monitoring()]
-needs_programs = pytest.mark.skipif(bool(MISSING), reason=f"needs Debian's {', '.join(MISSING)}")
+needs_edge = pytest.mark.skipif(
+    bool(missing_packages()), reason=f"needs these packages of Debian: {' '.join(missing_packages())}"
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def observed(tmp_path: Path) -> Iterator[Observed]:
         process.wait(30)
 
 
-@needs_programs
+@needs_edge
+@needs_monitoring
 def test_an_observed_sandbox_shows_its_alerts_and_stops_with_its_servers(observed: Observed) -> None:
     rules = httpx.get(f"{observed.values['PROMETHEUS_URL']}/api/v1/rules?type=alert", timeout=10).json()
     loaded = [rule["name"] for group in rules["data"]["groups"] for rule in group["rules"]]
@@ -83,7 +85,8 @@ def test_an_observed_sandbox_shows_its_alerts_and_stops_with_its_servers(observe
             httpx.get(observed.values[name], timeout=5)
 
 
-@needs_programs
+@needs_edge
+@needs_monitoring
 @only_full("more than a minute of real time")
 def test_a_removed_cron_raises_exactly_its_alert_which_is_resolved(cluster: Cluster) -> None:
     outcome = run_incident("cron_removed", cluster, DEFAULT_FACTOR, print_nothing)

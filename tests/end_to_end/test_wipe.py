@@ -1,7 +1,6 @@
 """Our metadata is wiped while leads come in, and the engine loses its environment: seen, and mended."""
 
 import asyncio
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,6 +20,7 @@ from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.stack.services import Service
 from tests.support.end_to_end import EndToEndHarness
 from tests.support.leads import body, numbered_lead
+from tests.support.monitoring import needs_monitoring
 from tests.support.seen_alerts import alerts, fires, read_checks
 from tests.support.waiting import eventually_async
 
@@ -41,7 +41,7 @@ RECORDS = "lead-07%"
 FIRST = 70_000
 LOST_VARIABLES = ("HANDLERS_URL", "HANDLER_SECRET")
 
-pytestmark = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+pytestmark = needs_monitoring
 
 
 @pytest.fixture

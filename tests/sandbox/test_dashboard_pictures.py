@@ -15,8 +15,8 @@ from sandbox.dashboard import __main__ as command
 from sandbox.dashboard import source
 from sandbox.dashboard.grafana import TARGET
 from sandbox.dashboard.pictures import PAPER, SCREEN, View, draw_panel, draw_row, rows
-from sandbox.dashboard.prometheus import Queries, Series
 from sandbox.dashboard.source import DrawnLimit, Kind, PanelSource, Section, read_dashboard
+from sandbox.incidents.queries import Queries, Series
 
 SINCE = datetime(2026, 5, 14, 3, tzinfo=UTC)
 UNTIL = SINCE + timedelta(hours=1)

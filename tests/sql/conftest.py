@@ -4,10 +4,12 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from sandbox.postgres.server import Cluster
 from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
+from tests.support.figures import Figures
 from tests.support.large_tables import fill_tables
 
 
@@ -28,3 +30,9 @@ def filled(migrated: psycopg.Connection) -> psycopg.Connection:
     """The same with 100,000 accounts and 100,000 events; half of the accounts are not normalised yet."""
     fill_tables(migrated)
     return migrated
+
+
+@pytest.fixture
+def figures(database: str) -> Iterator[Figures]:
+    with psycopg.connect(database, autocommit=True, row_factory=dict_row) as connection:
+        yield Figures(connection)

@@ -1,21 +1,12 @@
 """The six figures, each on a few rows whose figure is known."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
-import psycopg
 import pytest
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from leads.adapters.queries import QUERIES
 from tests.support.figures import FROM, HANH, KHOA, NOON, TO, Figures
-
-
-@pytest.fixture
-def figures(database: str) -> Iterator[Figures]:
-    with psycopg.connect(database, autocommit=True, row_factory=dict_row) as connection:
-        yield Figures(connection)
 
 
 def test_without_events_every_figure_is_null(figures: Figures) -> None:

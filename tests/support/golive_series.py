@@ -7,10 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-import pytest
 import yaml
 
-from sandbox.incidents.prometheus import missing_monitoring, prometheus, run_promtool
+from sandbox.incidents.prometheus import prometheus, run_promtool
 from sandbox.incidents.rules import rule_files
 from sandbox.processes import Processes
 from tests.support.waiting import eventually
@@ -35,9 +34,6 @@ GAUGES = {
     'ALERTS{alertname="PancakeWatchdog",alertstate="firing"}': 1,
     "nothing_known": float("nan"),
 }
-needs_prometheus = pytest.mark.skipif(
-    bool(missing_monitoring()), reason="prometheus or promtool is not installed"
-)
 
 
 def open_metrics(span: timedelta, until: datetime) -> str:

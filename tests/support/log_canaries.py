@@ -1,5 +1,6 @@
-"""No log of a test run holds a phone, a name, a token or a key: the values that tests use are searched for.
+"""No log of a test run holds a phone, a name, a token or a key: those that tests use are searched for.
 
+Phones and names are found by their form, secrets by their value; those of a sandbox are new in each.
 Searched are the logs of every server that `sandbox.processes.Processes` started (handlers, edge, stand-ins,
 PostgreSQL), before their directories are removed, and the lines that handlers inside the test process would
 write. `watching_logs` fails at the end of the session; with several workers each of them does.
@@ -7,7 +8,6 @@ write. `watching_logs` fails at the end of the session; with several workers eac
 
 import base64
 import binascii
-import json
 import logging
 import re
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ from pathlib import Path
 from leads.adapters.logs import QUIET_LOGGERS, JsonFormatter
 from sandbox.postgres.roles import LOGINS
 from sandbox.processes import Processes
+from sandbox.stack.keys import Keys
 from tests.support.edge import fakes
 from tests.support.edge.harness import TOKEN
-from tests.support.leads import LEAD
 from tests.support.pancake_simulator import API_KEY
 from tests.support.settings import (
     EDGE_SECRET,
@@ -33,10 +33,19 @@ POSTGRES_LOG = "server.log"
 LOGS = ("*.log", "log", "access.json")
 # Any Vietnamese mobile number, alone or after its prefix.
 PHONE = re.compile(r"(?<![0-9A-Za-z.])(?:0|\+?84)[35789][0-9]{8}(?![0-9A-Za-z])")
+# A family name with a given one, and what tests call a customer without one.
+NAME = re.compile(
+    r"\b(?:Nguyễn|Trần|Lê|Phạm|Hoàng|Huỳnh|Phan|Vũ|Võ|Đặng|Bùi|Đỗ|Ngô|Dương|Lý|Mai|Tô|Hồ|Cao|Đinh|Nguyen|Bích"
+    r"|Hạnh|Khách|Chị|Anh|Lan) [A-ZĐ0-9]"
+)
+# One word may be anything: it counts as the value of a key.
+_SHORT_NAME = re.compile(r"""name['"]?\s*[:=]\s*['"](?:An|Bình|Lan|Thử|Hạnh)['"]""")
+_JWT = re.compile(r"\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,}")
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 # Long enough for a body, too long for a word or a digest.
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{80,}={0,2}")
 _values: dict[str, set[str]] = {
-    "name": {str(LEAD["name"]), "Khách ", "Nguyễn Thu Trang", "Phan Quốc Huy", "Cao Thị Yến", "Chị Sen"},
+    "name": {"Số điện thoại hỏng", "Không có mã", "Không có số"},
     "token": {WEBHOOK_TOKEN, TOKEN},
     "API key": {API_KEY},
     "secret": {
@@ -46,20 +55,24 @@ _values: dict[str, set[str]] = {
 }  # fmt: skip
 
 
-def add_canary(kind: str, value: str) -> None:
-    """Search for one more value, for instance a secret that was made for this run."""
-    _values.setdefault(kind, set()).add(value)
+_FORMS = (("phone", PHONE), ("name", NAME), ("name", _SHORT_NAME), ("token", _JWT))
+
+
+def add_keys(keys: Keys) -> None:
+    """Search for the secrets of a sandbox too."""
+    _values["token"].add(keys.webhook_token)
+    _values["API key"].add(keys.pancake_api_key)
+    _values["secret"] |= {
+        keys.admin_secret, keys.jwt_key, keys.handler_secret, keys.edge_secret, keys.header_secret,
+        keys.encryption_keys.partition(":")[2],
+    }  # fmt: skip
 
 
 def find_kinds(text: str) -> list[str]:
     """Return the kinds of the values in a text: as they are, as JSON with escapes, or inside base64."""
-    text = "\n".join([text, *decoded(text)])
-    found = {
-        kind
-        for kind, values in _values.items()
-        if any(form in text for value in values for form in (value, json.dumps(value)[1:-1]))
-    }
-    return sorted(found | ({"phone"} if PHONE.search(text) else set()))
+    text = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), "\n".join([text, *decoded(text)]))
+    found = {kind for kind, values in _values.items() if any(value in text for value in values)}
+    return sorted(found | {kind for kind, form in _FORMS if form.search(text)})
 
 
 def decoded(text: str) -> Iterator[str]:
@@ -121,9 +134,11 @@ def watching_logs() -> Iterator[LogWatch]:
     root.addHandler(watch)
     handlers.setLevel(logging.INFO)
     Processes.before_removal.append(watch.inspect)
+    Keys.after_generation.append(add_keys)
     try:
         yield watch
     finally:
+        Keys.after_generation.remove(add_keys)
         Processes.before_removal.remove(watch.inspect)
         handlers.setLevel(level)
         root.removeHandler(watch)

@@ -6,7 +6,16 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import promql_parser as promql
-from promql_parser import AggregateExpr, BinaryExpr, Call, Expr, MatrixSelector, SubqueryExpr, VectorSelector
+from promql_parser import (
+    AggregateExpr,
+    BinaryExpr,
+    Call,
+    Expr,
+    MatrixSelector,
+    NumberLiteral,
+    SubqueryExpr,
+    VectorSelector,
+)  # fmt: skip
 
 from tests.support.alerts import recorded
 from tests.support.promql_labels import is_scalar, labels_of, unwrapped
@@ -111,6 +120,21 @@ def selectors(text: str) -> Iterator[VectorSelector]:
     for path in paths(promql.parse(text)):
         if isinstance(path[-1], VectorSelector):
             yield path[-1]
+
+
+def selectors_of_ranges(text: str) -> Iterator[VectorSelector]:
+    """Yield the selectors that have a range, as those under rate and increase have."""
+    for path in paths(promql.parse(text)):
+        if isinstance(path[-1], MatrixSelector):
+            yield path[-1].vector_selector
+
+
+def thresholds(text: str) -> list[str]:
+    """The comparisons of an expression with a number, as `> 30`; without `> 0`: whether there is any."""
+    nodes = [path[-1] for path in paths(promql.parse(text))]
+    compared = [node for node in nodes if isinstance(node, BinaryExpr) and str(node.op) in COMPARISONS]
+    found = [f"{node.op} {node.rhs.val:g}" for node in compared if isinstance(node.rhs, NumberLiteral)]
+    return [threshold for threshold in found if threshold != "> 0"]
 
 
 def paths(tree: Expr, above: tuple[Expr, ...] = ()) -> Iterator[tuple[Expr, ...]]:

@@ -36,6 +36,8 @@ class Metric:
 OF_OTHERS = {
     "up": Metric(None, frozenset(), False, "single"),
     "ALERTS": Metric(None, frozenset({"alertname", "alertstate", "severity", "team"}), False, "single"),
+    "prometheus_build_info": Metric("prometheus", frozenset({"version"}), False, "single"),
+    "alertmanager_build_info": Metric("alertmanager", frozenset({"version"}), False, "single"),
     "prometheus_rule_evaluation_failures_total": Metric(
         "prometheus", frozenset({"rule_group"}), True, "single"
     ),

@@ -1,4 +1,4 @@
-"""Evaluate the rules over recorded times, and the table of docs/alerts.md that shows the results."""
+"""Evaluate the rules over recorded times, and the tables of docs/alerts.md that show the results."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from sandbox.incidents.rules import WATCHDOG, inhibitions
 
 PAGE = Path(__file__).parents[2] / "docs" / "alerts.md"
 HEAD = "| incident | alerts that are sent | alerts that fire and are silenced |\n|---|---|---|\n"
+HEAD_OF_FEW = HEAD.replace("incident", "incident at 5 leads an hour")
 
 
 @dataclass(frozen=True)
@@ -37,27 +38,21 @@ def _raised(firings: Sequence[Firing]) -> Raised:
     return Raised(frozenset(reached - {WATCHDOG}), frozenset(names - reached), WATCHDOG in reached)
 
 
-def table(found: Mapping[str, Raised]) -> str:
-    """Return the table of all incidents."""
+def documented(head: str = HEAD) -> dict[str, Raised]:
+    """Return the table of the page with this head, by the titles of the incidents."""
+    text = PAGE.read_text().partition(head)[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (.+) \| (.*) \| (.*) \|$", text, re.M)
+    return {title: Raised(_read(sent), _read(silenced), has_watchdog=True) for title, sent, silenced in rows}
+
+
+def write(found: Mapping[str, Raised], head: str = HEAD) -> None:
+    """Replace the table of the page with this head."""
+    before, _, rest = PAGE.read_text().partition(head)
     rows = [
         f"| {incident.title} | {_listed(found[name].sent)} | {_listed(found[name].silenced)} |\n"
         for name, incident in INCIDENTS.items()
     ]
-    return HEAD + "".join(rows)
-
-
-def documented() -> dict[str, tuple[frozenset[str], frozenset[str]]]:
-    """Return the table of the page: sent and silenced alerts by title."""
-    rows = re.findall(
-        r"^\| (.+) \| (.*) \| (.*) \|$", PAGE.read_text().partition(HEAD)[2].partition("\n\n")[0], re.M
-    )
-    return {title: (_read(first), _read(second)) for title, first, second in rows}
-
-
-def write(found: Mapping[str, Raised]) -> None:
-    """Replace the table of the page."""
-    before, _, rest = PAGE.read_text().partition(HEAD)
-    PAGE.write_text(before + table(found) + "\n" + rest.partition("\n\n")[2])
+    PAGE.write_text(before + head + "".join(rows) + "\n" + rest.partition("\n\n")[2])
 
 
 def _listed(names: frozenset[str]) -> str:

@@ -38,7 +38,7 @@ def _area(panel: Bars, width: float, height: float) -> Area:
     """Return where the bars are: the names to the left, the values to the right, limits below."""
     names = max((text_width(bar.name) for bar in panel.bars), default=0)
     values = max((text_width(shown(bar.value, panel.unit)) for bar in panel.bars), default=0)
-    left = MARGIN + min(names, width * 0.4) + 8
+    left = MARGIN + min(names, width * 0.55) + 8
     bottom = height - MARGIN - (LIMIT_HEIGHT if panel.limits else 0)
     return Area(left, TITLE_HEIGHT + 4, width - MARGIN - values - 8, bottom)
 

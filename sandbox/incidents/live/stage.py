@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from sandbox.chaos.stream import versions
+from sandbox.edge.nginx import NginxEdge
 from sandbox.incidents.live.observation import ObservedSandbox
 from sandbox.stack.observer import Observer
 
@@ -21,13 +22,18 @@ BASELINE_LEADS = 60
 """Processed before the incident, as a part of the day but not of the last hour."""
 TIMEOUT_SECONDS = 60.0
 MAX_OPEN_POSTS = 64
+AGEING_SECONDS = 1.0
 _AGE = """
     UPDATE pancake_webhook_event
     SET created_at = created_at - %(by)s::interval, arrived_at = arrived_at - %(by)s::interval,
         processed_at = processed_at - %(by)s::interval, replayed_at = replayed_at - %(by)s::interval
 """
 _WAITING = """
-    SELECT id FROM pancake_webhook_event WHERE status = 'received' FOR UPDATE SKIP LOCKED
+    SELECT id FROM pancake_webhook_event
+    WHERE status = 'received' AND created_at > now() - %(by)s::interval FOR UPDATE SKIP LOCKED
+"""
+_LEFT = """
+    SELECT id FROM pancake_webhook_event WHERE status IN ('received', 'ingested') AND created_at <= %(now)s
 """
 _AGE_RUNS = """
     UPDATE pancake_cron_run
@@ -35,6 +41,27 @@ _AGE_RUNS = """
         finished_at = finished_at - %(by)s::interval
     WHERE name = %(name)s
 """
+
+
+@contextmanager
+def repeating(work: Callable[[], object], seconds: float) -> Iterator[None]:
+    """Do some work again and again within the block, at a constant rate as long as it takes no longer."""
+    stop = threading.Event()
+
+    def run() -> None:
+        started = time.monotonic()
+        for number in itertools.count(1):
+            work()
+            if stop.wait(max(0.0, started + number * seconds - time.monotonic())):
+                return
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(TIMEOUT_SECONDS)
 
 
 class Stage:
@@ -66,23 +93,11 @@ class Stage:
     @contextmanager
     def traffic(self, leads_per_second: float) -> Iterator[None]:
         """Post leads at a constant rate within the block, whatever the answers are."""
-        stop = threading.Event()
-
-        def run() -> None:
-            started = time.monotonic()
-            with ThreadPoolExecutor(MAX_OPEN_POSTS) as posts:
-                for number in itertools.count(1):
-                    posts.submit(self.deliver)
-                    if stop.wait(max(0.0, started + number / leads_per_second - time.monotonic())):
-                        return
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        try:
+        with (
+            ThreadPoolExecutor(MAX_OPEN_POSTS) as posts,
+            repeating(lambda: posts.submit(self.deliver), 1 / leads_per_second),
+        ):
             yield
-        finally:
-            stop.set()
-            thread.join(TIMEOUT_SECONDS)
 
     def wait_for_status(self, status: str, count: int) -> None:
         """Wait until so many events have a status. Raises TimeoutError."""
@@ -112,9 +127,22 @@ class Stage:
         """Let time pass for the stored events: the windows of the database move on."""
         self.sql(_AGE, {"by": by})
 
-    def age_waiting(self, by: str) -> None:
-        """Let time pass for the events that wait."""
-        self.sql(f"{_AGE} WHERE id IN ({_WAITING})", {"by": by})
+    @contextmanager
+    def ageing_waiting(self, by: str) -> Iterator[None]:
+        """Let that much time pass for each event that waits within the block, once."""
+        with repeating(lambda: self.sql(f"{_AGE} WHERE id IN ({_WAITING})", {"by": by}), AGEING_SECONDS):
+            yield
+
+    def wait_processed(self) -> None:
+        """Wait, for a minute at most, for what is in the edge's spool and for the events that wait now.
+
+        What is stored or processed after `age` would count as slow for an hour.
+        """
+        edge, now = self.sandbox.edge, {"now": datetime.now(UTC)}
+        assert isinstance(edge, NginxEdge)
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while time.monotonic() < deadline and (edge.held() or self.sql(_LEFT, now)):
+            time.sleep(0.2)
 
     def age_runs(self, name: str, by: str) -> None:
         """Let time pass for the runs of a cron."""

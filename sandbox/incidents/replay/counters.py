@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import product
 
 from leads.adapters.metrics import (
+    CRON_RESULTS,
     EVENT_RESULTS,
     LATENCY_BUCKETS_SECONDS,
     LOG_LEVELS,
@@ -11,7 +13,7 @@ from leads.adapters.metrics import (
     PROCESS_BUCKETS_SECONDS,
     WEBHOOK_STATUSES,
 )
-from sandbox.incidents.replay.conditions import Conditions
+from sandbox.incidents.replay.conditions import CRONS, Conditions
 from sandbox.incidents.replay.figures import CONNECTION, Sample
 from sandbox.incidents.replay.minute import Minute
 
@@ -66,6 +68,9 @@ class Handlers:
             route = 'route="/events/process_record",code="200"'
             self._counts["pancake_http_requests_total", route] += share(count)
         self._counts["pancake_notifications_total", 'result="accepted"'] += share(seen.notified)
+        self._counts["pancake_webhook_missed_total", 'origin="poll"'] += share(seen.missed)
+        for name, count in seen.cron_runs.items():
+            self._counts["pancake_cron_runs_total", f'name="{name}",result="succeeded"'] += share(count)
         self._counts["pancake_log_messages_total", 'level="error"'] += share(seen.errors)
         for seconds, count in seen.store_seconds:
             # A delivery from the spool is stored as fast as another one; it waited elsewhere.
@@ -78,11 +83,16 @@ class Handlers:
             ("pancake_webhook_requests_total", "status", WEBHOOK_STATUSES),
             ("pancake_events_total", "result", EVENT_RESULTS),
             ("pancake_notifications_total", "result", NOTIFICATION_RESULTS),
+            ("pancake_webhook_missed_total", "origin", ("poll", "reconcile")),
             ("pancake_log_messages_total", "level", LOG_LEVELS),
         ):
             for value in values:
                 labels = f'{label}="{value}"'
                 yield name, labels, float(self._counts[name, labels])
+        for cron, result in product(CRONS, CRON_RESULTS):
+            labels = f'name="{cron}",result="{result}"'
+            runs = "pancake_cron_runs_total"
+            yield runs, labels, float(self._counts[runs, labels])
         yield "pancake_whole_row_deliveries_total", "", 0.0
         for code in ("200", "400"):
             labels = f'route="/events/process_record",code="{code}"'
@@ -158,9 +168,15 @@ class Edge:
         yield "pancake_edge_policy_age_seconds", "", self._policy_age_seconds
 
 
-def monitoring() -> Iterator[Sample]:
-    """Return what Prometheus and Alertmanager count of themselves on a good day."""
+def prometheus() -> Iterator[Sample]:
+    """Return what Prometheus shows of itself on a good day."""
+    yield "prometheus_build_info", "", 1.0
     yield "prometheus_rule_evaluation_failures_total", 'rule_group="pancake_meta"', 0.0
     yield "prometheus_notifications_alertmanagers_discovered", "", 1.0
     yield "prometheus_notifications_dropped_total", "", 0.0
+
+
+def alertmanager() -> Iterator[Sample]:
+    """Return what Alertmanager shows of itself on a good day."""
+    yield "alertmanager_build_info", "", 1.0
     yield "alertmanager_notifications_failed_total", 'integration="slack"', 0.0

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
 from sandbox.incidents.prometheus import prometheus, run_promtool
+from sandbox.incidents.queries import Queries
 from sandbox.incidents.replay.firing import Firing, apply_for
 from sandbox.incidents.replay.recording import Recording, Scenario
 from sandbox.incidents.rules import Alert, alerts, rule_files
@@ -31,8 +30,8 @@ KEEP_ALL = ("--storage.tsdb.retention.time=100y", f"--query.timeout={QUERY_TIMEO
 class Replay:
     """A Prometheus with recordings."""
 
-    def __init__(self, client: httpx.Client) -> None:
-        self._client = client
+    def __init__(self, queries: Queries) -> None:
+        self._queries = queries
 
     def firings(self, scenario: Scenario) -> list[Firing]:
         """Return every alert that fires within the time of a scenario."""
@@ -40,28 +39,16 @@ class Replay:
 
     def has_samples(self, name: str, scenario: Scenario) -> bool:
         """Whether a series has samples within the time of a scenario."""
-        seconds = scenario.ends_at - scenario.recorded_from
-        query = {"query": f"count_over_time({name}[{seconds:.0f}s])", "time": scenario.ends_at}
-        return bool(self._client.post("/api/v1/query", data=query).json()["data"]["result"])
+        since, until = scenario.recorded_time
+        seconds = (until - since).total_seconds()
+        return bool(self._queries.at(f"count_over_time({name}[{seconds:.0f}s])", until))
 
     def _evaluate(self, alert: Alert, scenario: Scenario) -> Iterator[Firing]:
-        answer = self._client.post(
-            "/api/v1/query_range",
-            data={
-                "query": alert.expr,
-                "start": scenario.recorded_from,
-                "end": scenario.ends_at,
-                "step": STEP_SECONDS,
-            },
-        )
-        document = answer.json()
-        if document["status"] != "success":
-            raise RuntimeError(f"{alert.name}: {document['error']}")
-        for found in document["data"]["result"]:
-            times = [float(time) for time, _ in found["values"]]
+        for series in self._queries.between(alert.expr, *scenario.recorded_time, STEP_SECONDS):
+            times = [moment.timestamp() for moment, _ in series.points]
             firing = apply_for(times, alert, scenario.steps(STEP_SECONDS))
             if firing:
-                labels = {**found["metric"], "alertname": alert.name, "severity": alert.severity}
+                labels = {**series.labels, "alertname": alert.name, "severity": alert.severity}
                 labels.pop("__name__", None)
                 yield Firing(tuple(sorted(labels.items())), firing)
 
@@ -86,13 +73,14 @@ def replay(recordings: Sequence[Recording], folder: Path) -> Iterator[Replay]:
             server.stop()
             server.start()  # it looks for new blocks only now and then
             server.wait_ready()
-        with httpx.Client(base_url=server.url, timeout=QUERY_TIMEOUT_SECONDS, trust_env=False) as client:
-            yield Replay(client)
+        with Queries(server.url, QUERY_TIMEOUT_SECONDS) as queries:
+            yield Replay(queries)
 
 
 def _record_rules(server: Service, scenario: Scenario, data: Path) -> None:
+    since, until = scenario.recorded_time
     run_promtool(
         "tsdb", "create-blocks-from", FULL_BLOCKS, "rules", f"--url={server.url}",
-        f"--start={scenario.recorded_from:.0f}", f"--end={scenario.ends_at:.0f}",
+        f"--start={since.timestamp():.0f}", f"--end={until.timestamp():.0f}",
         f"--output-dir={data}", f"--eval-interval={STEP_SECONDS:.0f}s", *rule_files(),
     )  # fmt: skip

@@ -171,6 +171,8 @@ def _counted(recent: Sequence[Minute]) -> Iterator[Sample]:
         "processed": results.total() - failed,
         "failed": failed,
         "notifications": sum(each.notified for each in recent),
+        "missed": sum(each.missed for each in recent),
+        "cron_runs": sum(each.cron_runs.total() for each in recent),
     }
     for counter, count in rows.items():
         for bound in ("least", "most"):

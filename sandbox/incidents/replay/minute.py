@@ -20,6 +20,10 @@ class Minute:
     """How long deliveries took to be stored, as (seconds, deliveries)."""
     process_seconds: list[tuple[float, int]] = field(default_factory=list)
     results: Counter[str] = field(default_factory=Counter)
+    missed: int = 0
+    """Deliveries that polling stored because the webhook did not bring them."""
+    cron_runs: Counter[str] = field(default_factory=Counter)
+    """Runs that succeeded, by name."""
     notified: int = 0
     errors: int = 0
     spooled: int = 0

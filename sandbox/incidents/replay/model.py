@@ -56,7 +56,7 @@ class Model:
         if now.kill_switch != self._kill_switch:
             self._kill_switch, self._switched_at = now.kill_switch, minute * 60.0
         self._deliver(minute, now, seen)
-        self._run_crons(minute, now)
+        self._run_crons(minute, now, seen)
         self._process(minute, now, seen)
         self._retry(minute, now, seen)
         self._notify(minute, now, seen)
@@ -108,7 +108,7 @@ class Model:
         elif count:
             self._waiting.append((minute, count))
 
-    def _run_crons(self, minute: int, now: Conditions) -> None:
+    def _run_crons(self, minute: int, now: Conditions, seen: Minute) -> None:
         moment = self.start + minute * MINUTE
         for name in CRONS:
             period = CRON_PERIOD_SECONDS[name] // 60
@@ -117,9 +117,9 @@ class Model:
                 self._due.add(name)
         if now.is_served:
             for name in sorted(self._due):
-                self._run_cron(name, minute, now)
+                self._run_cron(name, minute, now, seen)
 
-    def _run_cron(self, name: str, minute: int, now: Conditions) -> None:
+    def _run_cron(self, name: str, minute: int, now: Conditions, seen: Minute) -> None:
         if name in CRONS_WITH_PANCAKE:
             self._call_pancake(minute, now)
             if not now.pancake_answers:
@@ -127,12 +127,14 @@ class Model:
         if name == "poll_records" and self._owed:
             self._missed += self._owed
             self._missed_since = self._missed_since if self._missed_since is not None else minute
+            seen.missed = self._owed
             self.stored.poll[minute] += self._owed
             self._queue(minute, self._owed, now)
             self._owed = 0
         if name == "check_connection":
             self._check_connection(minute, now)
         self._succeeded_at[name] = minute * 60.0
+        seen.cron_runs[name] += 1
         self._due.discard(name)
 
     def _call_pancake(self, minute: int, now: Conditions) -> None:

@@ -8,11 +8,11 @@ from datetime import datetime
 from pathlib import Path
 
 from sandbox.incidents.replay.conditions import Conditions, Timeline
-from sandbox.incidents.replay.counters import Edge, Handlers, breaker, checks, monitoring
+from sandbox.incidents.replay.counters import Edge, Handlers, alertmanager, breaker, checks, prometheus
 from sandbox.incidents.replay.figures import HOUR, WEEKS_BEFORE, Figures, Sample, periods
 from sandbox.incidents.replay.minute import Minute
 from sandbox.incidents.replay.model import Model
-from sandbox.incidents.replay.traffic import arrivals
+from sandbox.incidents.replay.traffic import MINUTE, arrivals
 
 HANDLERS = ("10.0.0.1:9146", "10.0.0.2:9146")
 EDGE = "10.0.0.3:9145"
@@ -41,18 +41,14 @@ class Scenario:
     restarts: tuple[int, ...] = ()
 
     @property
-    def recorded_from(self) -> float:
-        """In seconds since 1970."""
-        return self.start.timestamp() + self.first_minute * 60
-
-    @property
-    def ends_at(self) -> float:
-        return self.start.timestamp() + (self.minutes - 1) * 60
+    def recorded_time(self) -> tuple[datetime, datetime]:
+        """The first and the last minute that is recorded in full."""
+        return self.start + self.first_minute * MINUTE, self.start + (self.minutes - 1) * MINUTE
 
     def steps(self, seconds: float) -> list[float]:
-        """Return the times at which rules are evaluated."""
-        count = int((self.ends_at - self.recorded_from) / seconds) + 1
-        return [self.recorded_from + number * seconds for number in range(count)]
+        """Return the times at which rules are evaluated, in seconds since 1970."""
+        since, until = (moment.timestamp() for moment in self.recorded_time)
+        return [since + number * seconds for number in range(int((until - since) / seconds) + 1)]
 
 
 @dataclass
@@ -128,7 +124,8 @@ class Recording:
                 self._put(minute, "pancake_handlers", instance, engine)
         self._put(minute, "pancake_edge", EDGE, [("up", "", 1.0)])
         self._put(minute, "pancake_edge", EDGE, edge.samples(seen.spooled))
-        self._put(minute, "prometheus", "localhost:9090", [*monitoring(), ("up", "", 1.0)])
+        self._put(minute, "prometheus", "localhost:9090", [*prometheus(), ("up", "", 1.0)])
+        self._put(minute, "alertmanager", "alertmanager:9093", [*alertmanager(), ("up", "", 1.0)])
 
     def _scrape_long_windows(self, minute: int, handlers: list[Handlers]) -> None:
         for instance, process in zip(HANDLERS, handlers, strict=True):

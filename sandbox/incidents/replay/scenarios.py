@@ -12,9 +12,9 @@ BEFORE = 3 * 1440 + 120
 """Minutes: the longest window of a rule, and until 09:00 in Vietnam."""
 RECORDED_BEFORE, RECORDED_AFTER, LONGEST_RECORDED = 90, 60, 120
 """Minutes that are recorded in full: before and after an incident, and of the incident its last ones."""
-LEADS_PER_HOUR = 300.0
-"""During the incidents but webhook_silent: with as many the webhook soon counts as suspended."""
-FEW_LEADS_PER_HOUR = 5.0
+LEADS_PER_HOUR, FEW_LEADS_PER_HOUR = 300.0, 5.0
+USUAL_LEADS_PER_HOUR = {"webhook_silent": FEW_LEADS_PER_HOUR}
+"""Of the incidents that do not have LEADS_PER_HOUR: with as many the webhook soon counts as suspended."""
 
 _CHANGES: dict[str, tuple[int, dict[str, Any]]] = {
     "metadata_wiped": (
@@ -41,14 +41,17 @@ _CHANGES: dict[str, tuple[int, dict[str, Any]]] = {
 """For each incident how long it lasts, in minutes, and what it changes."""
 
 
-def incident(name: str) -> Scenario:
-    """Return the recorded time of an incident. Those of two incidents do not overlap."""
+def incident(name: str, leads_per_hour: float | None = None) -> Scenario:
+    """Return the recorded time of an incident, by default with its usual traffic.
+
+    Those of two incidents do not overlap.
+    """
     minutes, changes = _CHANGES[name]
     return Scenario(
         name=name,
         start=FIRST_MONDAY + timedelta(weeks=1 + list(INCIDENTS).index(name)),
         minutes=BEFORE + minutes + RECORDED_AFTER,
-        leads_per_hour=FEW_LEADS_PER_HOUR if name == "webhook_silent" else LEADS_PER_HOUR,
+        leads_per_hour=leads_per_hour or USUAL_LEADS_PER_HOUR.get(name, LEADS_PER_HOUR),
         timeline=during(BEFORE, BEFORE + minutes, **changes),
         first_minute=BEFORE + max(0, minutes - LONGEST_RECORDED) - RECORDED_BEFORE,
         seed=list(INCIDENTS).index(name),

@@ -12,8 +12,9 @@ from leads.adapters.prometheus_api import PrometheusApi, PrometheusRefused, Prom
 from leads.cli.golive.criterion import Source
 from leads.cli.golive.load import load_criteria
 from tests.support.golive_prometheus import fake_prometheus
-from tests.support.golive_series import genuine_prometheus, needs_prometheus
+from tests.support.golive_series import genuine_prometheus
 from tests.support.local_server import JsonHandler, serving
+from tests.support.monitoring import needs_monitoring
 
 HOURS = 8
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -25,7 +26,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield running
 
 
-@needs_prometheus
+@needs_monitoring
 @pytest.mark.parametrize(
     "name", [each.id for each in load_criteria() if each.source is Source.PROMQL]
 )  # fmt: skip
@@ -40,7 +41,7 @@ def test_a_genuine_prometheus_answers_the_expression_of_a_criterion(url: str, na
         assert found[1][0] >= criterion.min_samples
 
 
-@needs_prometheus
+@needs_monitoring
 def test_a_genuine_prometheus_names_the_alerts_of_the_criteria(url: str) -> None:
     named = {name for each in load_criteria() for name in each.parameters.get("alerts", "").split()}
     with PrometheusApi(url) as prometheus, fake_prometheus() as fake, PrometheusApi(fake.url) as imitated:
@@ -50,7 +51,7 @@ def test_a_genuine_prometheus_names_the_alerts_of_the_criteria(url: str) -> None
     assert {loaded.get(name) for name in named} == {"ok"}
 
 
-@needs_prometheus
+@needs_monitoring
 def test_the_stand_in_answers_as_a_genuine_one(url: str) -> None:
     asked = {"query": "count(up) ", "time": f"{NOW.timestamp():.3f}"}
     with fake_prometheus() as fake:
@@ -76,7 +77,7 @@ def _shape(value: object) -> object:
     return value if value in ("success", "error", "vector", "bad_data", "NaN", "2") else type(value).__name__
 
 
-@needs_prometheus
+@needs_monitoring
 def test_what_is_missing_and_what_is_no_number_are_kept_apart(url: str) -> None:
     with PrometheusApi(f"{url}/") as prometheus:
         assert prometheus.query("absent_series", NOW) == []

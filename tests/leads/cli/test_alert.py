@@ -11,14 +11,11 @@ from typer.testing import Result as Run
 from leads.adapters.alertmanager import Attempts
 from leads.cli.__main__ import app
 from leads.cli.alert.delivery import Result, judge
-from sandbox.incidents.prometheus import missing_monitoring
 from sandbox.incidents.rules import ALERTMANAGER, load
 from tests.support.alertmanager import RunningAlertmanager, running_alertmanager
+from tests.support.monitoring import needs_monitoring
 
 TIMEOUT = "20"
-needs_alertmanager = pytest.mark.skipif(
-    bool(missing_monitoring()), reason=f"needs Debian's {', '.join(missing_monitoring())}"
-)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +28,7 @@ def leads(url: str, *arguments: str) -> Run:
     return CliRunner().invoke(app, ["alert", "test", *arguments], env={"ALERTMANAGER_URL": url})
 
 
-@needs_alertmanager
+@needs_monitoring
 @pytest.mark.parametrize(
     ("severity", "receivers"), [("warning", ["team_channel"]), ("critical", ["pager", "team_channel"])]
 )
@@ -50,7 +47,7 @@ def test_it_says_that_the_alert_arrived_and_ends_it(
     assert alertmanager.inbox.wait(lambda inbox: "PancakeAlertTest" not in inbox.firing(), 20)
 
 
-@needs_alertmanager
+@needs_monitoring
 def test_for_people_it_names_each_receiver(alertmanager: RunningAlertmanager) -> None:
     result = leads(alertmanager.url, "--timeout", TIMEOUT)
     assert result.exit_code == 0, result.output
@@ -58,7 +55,7 @@ def test_for_people_it_names_each_receiver(alertmanager: RunningAlertmanager) ->
     assert "The alert arrived after" in result.stderr
 
 
-@needs_alertmanager
+@needs_monitoring
 def test_a_receiver_that_refuses_it_is_named_and_the_others_are_not() -> None:
     with running_alertmanager(refuses="pager") as running:
         result = leads(running.url, "--severity", "critical", "--timeout", "5")
@@ -67,7 +64,7 @@ def test_a_receiver_that_refuses_it_is_named_and_the_others_are_not() -> None:
     assert "401 or 403 is a key" in " ".join(result.stderr.split())
 
 
-@needs_alertmanager
+@needs_monitoring
 def test_a_long_group_wait_is_said() -> None:
     route = {"receiver": "team_channel", "group_wait": "1m"}
     with running_alertmanager(changes={"route": route, "inhibit_rules": []}) as running:
@@ -77,7 +74,7 @@ def test_a_long_group_wait_is_said() -> None:
     assert "group_wait of the route is longer" in result.stderr
 
 
-@needs_alertmanager
+@needs_monitoring
 def test_a_second_test_does_not_wait_for_the_group_of_the_first() -> None:
     route = {
         "receiver": "team_channel",
@@ -96,7 +93,7 @@ def config_group_by() -> list[str]:
     return list(load(ALERTMANAGER)["route"]["group_by"])
 
 
-@needs_alertmanager
+@needs_monitoring
 def test_a_silence_is_named() -> None:
     with running_alertmanager() as running:
         running.silence("PancakeAlertTest")
@@ -105,7 +102,7 @@ def test_a_silence_is_named() -> None:
     assert "A silence keeps the alert back" in result.stderr
 
 
-@needs_alertmanager
+@needs_monitoring
 def test_a_receiver_without_integration_sends_nothing() -> None:
     receivers = [{"name": name} for name in ("pager", "team_channel", "heartbeat")]
     with running_alertmanager(changes={"receivers": receivers}) as running:

@@ -1,6 +1,5 @@
 """The rules and routes of deploy/, faster by a factor."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from sandbox.incidents.compression import (
 )
 from sandbox.incidents.prometheus import run_promtool
 from sandbox.incidents.rules import ALERTMANAGER, load, rule_files
+from tests.support.monitoring import needs_monitoring
 
 TARGETS = {
     "pancake_handlers": "127.0.0.1:1",
@@ -40,7 +40,7 @@ def test_ranges_and_limits_are_divided_and_hours_of_the_database_are_not(
     assert compress_expression(expression, 30) == faster
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="Debian's package promtool is not installed")
+@needs_monitoring
 def test_prometheus_accepts_what_is_written(tmp_path: Path) -> None:
     for name, document in compress_rules(30).items():
         (tmp_path / name).write_text(yaml.safe_dump(document))

@@ -283,7 +283,8 @@ CREATE INDEX ix_pancake_webhook_event_waiting ON public.pancake_webhook_event (r
     WHERE status IN ('received', 'ingested');
 CREATE INDEX ix_pancake_webhook_event_retry ON public.pancake_webhook_event (next_attempt_at)
     WHERE status = 'failed';
-CREATE INDEX ix_pancake_webhook_event_held ON public.pancake_webhook_event (id) INCLUDE (status, created_at)
+CREATE INDEX ix_pancake_webhook_event_held ON public.pancake_webhook_event (id)
+    INCLUDE (status, error_code, created_at, replayed_at)
     WHERE status IN ('dead_letter', 'skipped_kill_switch', 'skipped_source_disabled');
 CREATE INDEX ix_pancake_webhook_event_unnotified ON public.pancake_webhook_event (notify_next_at, id)
     WHERE notified_at IS NULL AND notify_given_up_at IS NULL AND notifications <> '[]'::jsonb;

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 from leads.cli.__main__ import app
 from tests.support.golive_pilot import Pilot
-from tests.support.golive_series import genuine_prometheus, needs_prometheus
+from tests.support.golive_series import genuine_prometheus
 from tests.support.golive_site import GoLiveSite
 from tests.support.golive_waves import open_waves
+from tests.support.monitoring import needs_monitoring
 from tests.support.waiting import eventually
 
 LEADS = 120
@@ -43,7 +44,7 @@ def deploy(*words: str, code: int = 0) -> None:
     assert run.exit_code == code, run.output
 
 
-@needs_prometheus
+@needs_monitoring
 @pytest.mark.skipif("TEST_FULL" not in os.environ, reason="long: scripts/test --full runs it")
 def test_a_compressed_week_of_a_sandbox_opens_the_gates(site: GoLiveSite, tmp_path: Path) -> None:
     deploy("--confirm", "12", code=1)
