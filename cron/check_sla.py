@@ -19,15 +19,7 @@ from leads.services.runtime import Runtime
 from leads.services.sending.reporting import MAX_LOGGED_IDS
 from leads.services.sending.time_left import has_time_to_send
 
-MINUTES_BETWEEN_TICKS = 5
 MAX_TICKETS_PER_TICK = 200
-MAX_EVENT_AGE = timedelta(days=3)
-"""How long ago the event of a ticket was stored or replayed at most, for most ticks."""
-MAX_WAITING_EVENT_AGE = timedelta(days=90)
-"""The same for the first tick of an hour, which also covers leads that waited for long without a replay.
-
-They wait while processing is paused.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +42,7 @@ async def check(runtime: Runtime, run: CronRun) -> CronReport:
 
 async def notify_late(runtime: Runtime, run: CronRun) -> Report:
     """Flag late tickets and notify once: the flag and the notification are stored together."""
-    is_first_of_hour = run.scheduled_time.minute < MINUTES_BETWEEN_TICKS
-    params = {
-        "now": run.now,
-        "limit": MAX_TICKETS_PER_TICK,
-        "lease": SEND_LEASE,
-        "max_event_age": MAX_WAITING_EVENT_AGE if is_first_of_hour else MAX_EVENT_AGE,
-    }
+    params = {"now": run.now, "limit": MAX_TICKETS_PER_TICK, "lease": SEND_LEASE}
     late = await runtime.db.fetch_all("check_sla/flag_late_tickets", params, LateEvent)
     flagged = [event.id for event in late if event.is_flagged]
     untold = [event.id for event in late if not event.is_flagged]

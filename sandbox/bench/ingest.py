@@ -2,8 +2,7 @@
 
 import base64
 import json
-import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Annotated, Any
 from uuid import uuid4
@@ -17,17 +16,18 @@ from sandbox.bench.environment import (
     TOKEN_SHA256,
     BenchEnvironment,
     action_call,
+    analyze,
     bench_environment,
     describe_machine,
 )
 from sandbox.bench.load import Measurement, closed_loop, constant_arrival, request_for
 from sandbox.bench.pgbench import pgbench
+from sandbox.bench.slices import Done, figures, ratio, run_slices
 
 CONCURRENT_CLIENTS = 32
 BODY_BYTES = 1500
 ARRIVALS_PER_SECOND = 1000
 STEADY_CONNECTIONS = 64
-WARM_UP_SECONDS = 2
 MAX_REQUESTS_PER_SECOND = 10_000
 """Requests are built before the measurement, so that the load generator uses little CPU during it."""
 BASELINE = """
@@ -44,41 +44,40 @@ VALUES (
 
 
 def ingest(
-    rounds: Annotated[int, typer.Option(help="Rounds; the result is the median ratio.", min=1)] = 3,
-    seconds: Annotated[float, typer.Option(help="Seconds per measurement.", min=1)] = 8,
+    slices: Annotated[int, typer.Option(help="Slices of each, in turn.", min=1)] = 12,
+    seconds: Annotated[float, typer.Option(help="Seconds per slice.", min=1)] = 2,
+    steady_seconds: Annotated[float, typer.Option(help="Seconds at a constant rate.", min=1)] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure ingest with 32 clients in a closed loop, as a ratio to pgbench inserting the same row.
 
-    Then measure its latency at a constant 1,000 deliveries per second.
+    Slices of both take turns. Then measure its latency at a constant 1,000 deliveries per second: it counts
+    from the time at which each was due; `missed` were sent more than 10 ms after that.
     """
     console = Console(stderr=True)
-    ratios: list[float] = []
+    total = Measurement()
     with bench_environment() as bench:
         numbers = count()
-        uvloop.run(_closed_loop(bench, numbers, WARM_UP_SECONDS))
-        for number in range(1, rounds + 1):
-            script = BASELINE.format(payload=_record(0))
-            baseline_rate = pgbench(bench.database_url, script, clients=CONCURRENT_CLIENTS, seconds=seconds)
-            cpu_seconds_before = bench.cpu_seconds()
-            measurement = uvloop.run(_closed_loop(bench, numbers, seconds))
-            cpu_seconds = bench.cpu_seconds() - cpu_seconds_before
-            ratios.append(measurement.rate / baseline_rate)
-            console.print(
-                f"round {number}: {measurement.rate:,.0f}/s, pgbench {baseline_rate:,.0f}/s, "
-                f"ratio {ratios[-1]:.2f}"
-            )
+        _closed_loop(bench, numbers, seconds, Measurement())()
+        analyze(bench.database_url)
+        found = run_slices(
+            bench,
+            {
+                "ours": lambda: _closed_loop(bench, numbers, seconds, total),
+                "pgbench": lambda: _baseline(bench.database_url, seconds),
+            },
+            slices,
+            console,
+        )
         rss_mb = bench.rss_mb()
-        steady = uvloop.run(_steady(bench, numbers, seconds))
+        steady = uvloop.run(_steady(bench, numbers, steady_seconds))
     result: dict[str, Any] = {
-        "ratio": round(statistics.median(ratios), 3),
-        "ratios": [round(ratio, 3) for ratio in ratios],
-        "rate": round(measurement.rate),
-        "baseline_rate": round(baseline_rate),
-        "cpu_us_per_request": round(cpu_seconds / len(measurement.latencies_seconds) * 1e6),
-        **measurement.percentiles(),
-        "errors": measurement.errors,
-        "steady": {"rate": ARRIVALS_PER_SECOND, **steady.percentiles(), "errors": steady.errors},
+        "slice_seconds": seconds,
+        "ratio": ratio(found["ours"], found["pgbench"]),
+        **{name: figures(each) for name, each in found.items()},
+        "latency": total.percentiles(),
+        "errors": total.errors,
+        "steady": steady.summary() | {"rate": ARRIVALS_PER_SECOND},
         "rss_mb": round(rss_mb, 1),
         "machine": describe_machine(),
     }
@@ -88,10 +87,18 @@ def ingest(
         Console().print(result)
 
 
-async def _closed_loop(bench: BenchEnvironment, numbers: Iterator[int], seconds: float) -> Measurement:
+def _closed_loop(
+    bench: BenchEnvironment, numbers: Iterator[int], seconds: float, total: Measurement
+) -> Callable[[], Done]:
+    """Build the requests of a slice; its work adds what it measures to `total`."""
     url = f"{bench.handler_url}/actions/ingest_record"
     requests = [_request(url, next(numbers)) for _ in range(int(MAX_REQUESTS_PER_SECOND * seconds))]
-    return await closed_loop(url, iter(requests), CONCURRENT_CLIENTS, seconds)
+    return lambda: total.add(uvloop.run(closed_loop(url, iter(requests), CONCURRENT_CLIENTS, seconds)))
+
+
+def _baseline(database_url: str, seconds: float) -> Callable[[], Done]:
+    script = BASELINE.format(payload=_record(0))
+    return pgbench(database_url, script, clients=CONCURRENT_CLIENTS, seconds=seconds)
 
 
 async def _steady(bench: BenchEnvironment, numbers: Iterator[int], seconds: float) -> Measurement:

@@ -11,7 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from sandbox.bench.slices import Done
+
 REQUEST_TIMEOUT_SECONDS = 30.0
+PUNCTUAL_SECONDS = 0.01
+"""A request that is sent later after its due time has missed it."""
 
 
 @dataclass
@@ -21,15 +25,25 @@ class Measurement:
     latencies_seconds: list[float] = field(default_factory=list)
     errors: dict[int, int] = field(default_factory=dict)
     seconds: float = 0.0
+    missed: int = 0
+    """Requests at a constant rate that were not sent when they were due: no connection was free."""
 
-    @property
-    def rate(self) -> float:
-        return len(self.latencies_seconds) / self.seconds if self.seconds else 0.0
+    def add(self, other: "Measurement") -> Done:
+        """Add another run; return how much that one did."""
+        self.latencies_seconds += other.latencies_seconds
+        for status, number in other.errors.items():
+            self.errors[status] = self.errors.get(status, 0) + number
+        return Done(len(other.latencies_seconds), other.seconds)
 
     def percentile(self, share: float) -> float:
         """Return the latency in milliseconds that this share of the answers did not exceed."""
         ordered = sorted(self.latencies_seconds)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000 if ordered else float("nan")
+
+    def summary(self) -> dict[str, object]:
+        """Return the percentiles with the number of answers, errors and missed due times."""
+        counts = {"n": len(self.latencies_seconds), "errors": self.errors, "missed": self.missed}
+        return self.percentiles() | counts
 
     def percentiles(self) -> dict[str, float]:
         return {f"p{int(share * 100)}_ms": round(self.percentile(share), 2) for share in (0.5, 0.95, 0.99)}
@@ -101,6 +115,7 @@ async def constant_arrival(
         for number in numbers:
             due = started + number / rate_per_second
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            measurement.missed += time.perf_counter() - due > PUNCTUAL_SECONDS
             await _measure(client, requests[number], due, measurement)
 
     await _with_clients(url, clients, run)

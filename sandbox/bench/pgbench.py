@@ -5,12 +5,16 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import typer
 
+from sandbox.bench.slices import Done
 from sandbox.postgres.psql import psql_environment
+
+WARM_UP_SECONDS = 2
+"""A new session plans a statement anew at each of its first five executions."""
 
 
 def pgbench(
@@ -20,28 +24,27 @@ def pgbench(
     clients: int,
     seconds: float,
     variables: Mapping[str, str] | None = None,
-) -> float:
-    """Run a script with prepared statements and return its transactions per second.
+) -> Callable[[], Done]:
+    """Run a script with prepared statements; return when its sessions are warm.
 
-    Raises typer.Exit if pgbench is not installed, RuntimeError if it fails.
+    The returned call waits for the end, and returns the transactions since then. Raises typer.Exit if pgbench
+    is not installed; both raise RuntimeError if it fails.
     """
-    program = find()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "script.sql"
-        path.write_text(script)
-        options = ["--no-vacuum", "--protocol=prepared", f"--client={clients}", "--jobs=2"]
-        options += [f"--define={name}={value}" for name, value in (variables or {}).items()]
-        done = subprocess.run(
-            [program, *options, f"--time={max(1, round(seconds))}", f"--file={path}"],
+    seconds = max(1, round(seconds))
+    options = ["--no-vacuum", "--protocol=prepared", f"--client={clients}", "--jobs=2", "--progress=1"]
+    options += [f"--define={name}={value}" for name, value in (variables or {}).items()]
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
+        file.write(script)
+        file.flush()
+        process = subprocess.Popen(
+            [find(), *options, f"--time={WARM_UP_SECONDS + seconds}", f"--file={file.name}"],
             env=os.environ | psql_environment(database_url),
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
-    found = re.search(r"tps = ([\d.]+)", done.stdout)
-    if done.returncode != 0 or not found:
-        raise RuntimeError(f"pgbench failed:\n{done.stderr[-2000:]}")
-    return float(found[1])
+        before = _warm_up(process)
+    return lambda: _finish(process, before, seconds)
 
 
 def find() -> str:
@@ -55,3 +58,25 @@ def find() -> str:
         )
         raise typer.Exit(2)
     return program
+
+
+def _warm_up(process: subprocess.Popen[str]) -> float:
+    """Return how many transactions were made in the seconds of the warm-up. Raises RuntimeError."""
+    assert process.stderr is not None
+    lines, number = [], 0.0
+    for _ in range(WARM_UP_SECONDS):
+        while not (found := re.match(r"progress: [\d.]+ s, ([\d.]+) tps", line := process.stderr.readline())):
+            lines.append(line)
+            if not line:
+                process.communicate()
+                raise RuntimeError(f"pgbench failed:\n{''.join(lines)[-2000:]}")
+        number += float(found[1])
+    return number
+
+
+def _finish(process: subprocess.Popen[str], before: float, seconds: float) -> Done:
+    stdout, stderr = process.communicate()
+    number = re.search(r"transactions actually processed: (\d+)", stdout)
+    if process.returncode != 0 or not number:
+        raise RuntimeError(f"pgbench failed:\n{stderr[-2000:]}")
+    return Done(round(int(number[1]) - before), seconds)

@@ -7,7 +7,7 @@ sent; it spends no time on parsing, deciding and sending.
 
 import json
 import re
-import statistics
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import psycopg
@@ -16,14 +16,21 @@ import uvloop
 from rich.console import Console
 
 from leads.adapters.queries import QUERIES
-from sandbox.bench.environment import SECRET, BenchEnvironment, bench_environment, describe_machine
+from sandbox.bench.environment import (
+    SECRET,
+    BenchEnvironment,
+    analyze,
+    bench_environment,
+    describe_machine,
+)
 from sandbox.bench.load import Measurement, closed_loop, request_for
-from sandbox.bench.pgbench import pgbench
+from sandbox.bench.pgbench import WARM_UP_SECONDS, pgbench
 from sandbox.bench.sink import notification_sink
+from sandbox.bench.slices import Done, figures, ratio, run_slices
 
 CONCURRENT_CLIENTS = 32
-MAX_REQUESTS_PER_SECOND = 4000
-WARM_UP_SECONDS = 1
+MAX_REQUESTS_PER_SECOND = 3000
+START_PIPELINE, END_PIPELINE = "\\startpipeline", "\\endpipeline"
 PHONE = "'+84' || (900000000 + :id)::text"
 CONNECTION = "(SELECT id FROM pancake_connection LIMIT 1)"
 EXPRESSIONS = {
@@ -97,34 +104,38 @@ CAPTURE_COMMANDS = {
 
 
 def process(
-    rounds: Annotated[int, typer.Option(help="Rounds; the result is the median ratio.", min=1)] = 3,
-    seconds: Annotated[float, typer.Option(help="Seconds per measurement.", min=1)] = 8,
+    slices: Annotated[int, typer.Option(help="Slices of each, in turn.", min=1)] = 12,
+    seconds: Annotated[float, typer.Option(help="Seconds per slice.", min=1)] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure processing with 32 clients in a closed loop, as a ratio to pgbench."""
+    """Measure processing with 32 clients in a closed loop, as a ratio to pgbench.
+
+    Slices take turns: ours, pgbench that waits for the answer to each statement (`ratio`), and pgbench that
+    sends in pipelines all statements between two whose result it needs (`pipelined_ratio`).
+    """
     console = Console(stderr=True)
-    ratios: list[float] = []
+    total = Measurement()
     with notification_sink() as hasura_url, bench_environment(hasura_url) as bench:
-        _process_events(bench, WARM_UP_SECONDS)
-        for number in range(1, rounds + 1):
-            baseline_rate = _baseline(bench, seconds)
-            cpu_seconds_before = bench.cpu_seconds()
-            measurement = _process_events(bench, seconds)
-            cpu_seconds = bench.cpu_seconds() - cpu_seconds_before
-            ratios.append(measurement.rate / baseline_rate)
-            console.print(
-                f"round {number}: {measurement.rate:,.0f}/s, pgbench {baseline_rate:,.0f}/s, "
-                f"ratio {ratios[-1]:.2f}"
-            )
+        _process_events(bench, seconds, Measurement())()
+        analyze(bench.database_url)
+        found = run_slices(
+            bench,
+            {
+                "ours": lambda: _process_events(bench, seconds, total),
+                "pgbench": lambda: _baseline(bench, seconds, _alone()),
+                "pipelined": lambda: _baseline(bench, seconds, _in_pipelines()),
+            },
+            slices,
+            console,
+        )
         rss_mb = bench.rss_mb()
     result: dict[str, Any] = {
-        "ratio": round(statistics.median(ratios), 3),
-        "ratios": [round(ratio, 3) for ratio in ratios],
-        "rate": round(measurement.rate),
-        "baseline_rate": round(baseline_rate),
-        "cpu_us_per_event": round(cpu_seconds / len(measurement.latencies_seconds) * 1e6),
-        **measurement.percentiles(),
-        "errors": measurement.errors,
+        "slice_seconds": seconds,
+        "ratio": ratio(found["ours"], found["pgbench"]),
+        "pipelined_ratio": ratio(found["ours"], found["pipelined"]),
+        **{name: figures(each) for name, each in found.items()},
+        "latency": total.percentiles(),
+        "errors": total.errors,
         "rss_mb": round(rss_mb, 1),
         "machine": describe_machine(),
     }
@@ -134,31 +145,46 @@ def process(
         Console().print(result)
 
 
-def _baseline(bench: BenchEnvironment, seconds: float) -> float:
-    first = store_events(bench, int(MAX_REQUESTS_PER_SECOND * seconds))
-    steps = [f"{_statement(name)}{CAPTURE_COMMANDS.get(name, ';')}" for name in STATEMENTS]
-    script = "\n".join(
-        [
-            "\\set n :n + 1",
-            f"\\set id {first} + :client_id + :n * {CONCURRENT_CLIENTS}",
-            f"{_statement('process_record/claim_event')};",
-            "BEGIN;",
-            *steps,
-            "COMMIT;",
-            f"{_statement('outbox/mark_notified')};",
-        ]
-    )
+def _baseline(bench: BenchEnvironment, seconds: float, steps: Sequence[str]) -> Callable[[], Done]:
+    first = store_events(bench, int(MAX_REQUESTS_PER_SECOND * (WARM_UP_SECONDS + seconds)))
+    ids = ["\\set n :n + 1", f"\\set id {first} + :client_id + :n * {CONCURRENT_CLIENTS}"]
     return pgbench(
-        bench.database_url, script, clients=CONCURRENT_CLIENTS, seconds=seconds, variables={"n": "-1"}
+        bench.database_url,
+        "\n".join([*ids, *steps]),
+        clients=CONCURRENT_CLIENTS,
+        seconds=seconds,
+        variables={"n": "-1"},
     )
 
 
-def _process_events(bench: BenchEnvironment, seconds: float) -> Measurement:
+def _alone() -> list[str]:
+    """Return the steps of one event: each statement waits for the answer to the one before."""
+    return [
+        f"{_statement('process_record/claim_event')};",
+        "BEGIN;",
+        *(f"{_statement(name)}{CAPTURE_COMMANDS.get(name, ';')}" for name in STATEMENTS),
+        "COMMIT;",
+        f"{_statement('outbox/mark_notified')};",
+    ]
+
+
+def _in_pipelines() -> list[str]:
+    """Return the same steps in pipelines; pgbench cannot keep the row of a statement within one."""
+    claim, *work = _alone()
+    steps = [claim, START_PIPELINE]
+    for step in work:
+        captures = "\\gset" in step
+        steps += [END_PIPELINE, step, START_PIPELINE] if captures else [step]
+    return [*steps, END_PIPELINE]
+
+
+def _process_events(bench: BenchEnvironment, seconds: float, total: Measurement) -> Callable[[], Done]:
+    """Store the events of a slice; its work adds what it measures to `total`."""
     count = int(MAX_REQUESTS_PER_SECOND * seconds)
     first = store_events(bench, count)
     url = f"{bench.handler_url}/events/process_record"
     requests = [process_request(url, event_id) for event_id in range(first, first + count)]
-    return uvloop.run(closed_loop(url, iter(requests), CONCURRENT_CLIENTS, seconds))
+    return lambda: total.add(uvloop.run(closed_loop(url, iter(requests), CONCURRENT_CLIENTS, seconds)))
 
 
 def _statement(name: str) -> str:
@@ -167,8 +193,11 @@ def _statement(name: str) -> str:
     return re.sub(r"%\((\w+)\)s", lambda match: EXPRESSIONS[match[1]], text)
 
 
-def store_events(bench: BenchEnvironment, count: int) -> int:
-    """Store `count` received leads of new customers; return the first of their consecutive ids."""
+def store_events(bench: BenchEnvironment, count: int, sources: Sequence[str] = ("-1",)) -> int:
+    """Store `count` received leads of new customers; return the first of their ids, which follow each other.
+
+    They are of the sources in turn.
+    """
     with psycopg.connect(bench.database_url, autocommit=True) as db_connection:
         db_connection.execute("DELETE FROM hdb_catalog.event_log")
         (first,) = db_connection.execute(
@@ -178,11 +207,13 @@ def store_events(bench: BenchEnvironment, count: int) -> int:
             "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, table_name, modified_on,"
             " payload_hash, payload, status, arrived_at, source_ids, created_at)"
             " SELECT c.id, 'webhook', 'bench-' || n, 'lead', now(), sha256(n::text::bytea),"
-            " jsonb_build_object('id', 'bench-' || n, 'name', 'Nguyen Van A', 'source', ARRAY['-1'],"
+            " jsonb_build_object('id', 'bench-' || n, 'name', 'Nguyen Van A', 'source', ARRAY[s.id],"
             " 'phone_number', '0' || (900000000 + n), 'email', 'a@example.com'),"
-            " 'received', now(), ARRAY['-1'], now()"
-            " FROM pancake_connection AS c, generate_series(%s::bigint, %s::bigint) AS n",
-            (first, first + count - 1),
+            " 'received', now(), ARRAY[s.id], now()"
+            " FROM pancake_connection AS c, generate_series(%(first)s::bigint, %(last)s::bigint) AS n"
+            " INNER JOIN unnest(%(sources)s::text[]) WITH ORDINALITY AS s (id, number)"
+            " ON s.number = 1 + n %% cardinality(%(sources)s::text[])",
+            {"first": first, "last": first + count - 1, "sources": list(sources)},
         )
         db_connection.execute("VACUUM ANALYZE pancake_webhook_event, account, ticket, contact_book")
     return int(first)

@@ -56,8 +56,8 @@ async def run(
     legs: list[tuple[Leg, Latencies]] = []
     for rate in plan.rates:
         leg = Leg(rate, plan.seconds)
-        step = await _run_leg(sandbox, leg, generated, plan.connections, console)
-        latencies = {"edge": leg.latencies, "ticket": await asyncio.to_thread(_of_tickets, sandbox, leg)}
+        step = await run_leg(sandbox, leg, generated, plan.connections, console)
+        latencies = {"edge": leg.latencies, "ticket": await asyncio.to_thread(of_tickets, sandbox, leg)}
         legs.append((leg, latencies))
         steps.append({**step, **{f"{name}_ms": milliseconds(each) for name, each in latencies.items()}})
     sent = _merged([leg for leg, _ in legs])
@@ -91,10 +91,15 @@ def _summary(plan: Plan, step: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def _run_leg(
+async def run_leg(
     sandbox: Sandbox, leg: Leg, generated: Iterator[LeadVersion], connections: int, console: Console
 ) -> dict[str, Any]:
-    wal = wal_bytes(sandbox.database_url)
+    """Post the deliveries of a leg, wait until all is at rest, and return what was seen and what it cost.
+
+    `round_the_engine`: deliveries that the edge gave to the handlers directly.
+    """
+    assert isinstance(sandbox.edge, NginxEdge)
+    wal, direct = wal_bytes(sandbox.database_url), sandbox.edge.taken("handlers")
     with Sampler(_pids(sandbox)) as sampler:
         sending = asyncio.create_task(send(leg, sandbox.webhook_url, generated, connections))
         await _show_progress(leg, sending, console)
@@ -117,6 +122,7 @@ async def _run_leg(
         "answers": dict(Counter(leg.sent.answers)),
         "non_2xx": len(leg.sent.non_2xx),
         "late": leg.late,
+        "round_the_engine": sandbox.edge.taken("handlers") - direct,
         "leads": leads,
         "versions": len({version.number for version in leg.sent.versions}),
         "settled": settled,
@@ -177,7 +183,7 @@ async def _settle(sandbox: Sandbox, console: Console) -> bool:
     return False
 
 
-def _of_tickets(sandbox: Sandbox, leg: Leg) -> HdrHistogram:
+def of_tickets(sandbox: Sandbox, leg: Leg) -> HdrHistogram:
     """Return the times to the tickets of the records of which the leg posted a single version."""
     posted = Counter(record for record, _ in {(each.record_id, each.number) for each in leg.sent.versions})
     first = {record: at for record, at in leg.due.items() if posted[record] == 1}

@@ -15,13 +15,12 @@ from urllib.parse import urlsplit
 
 from hdrh.histogram import HdrHistogram
 
-from sandbox.bench.load import Client, request_for
+from sandbox.bench.load import PUNCTUAL_SECONDS, Client, request_for
 from sandbox.chaos.stream import DELIVERIES_PER_DUPLICATE, LeadVersion, Sent
 
 ANSWER_TIMEOUT_SECONDS = 10.0
 MAX_DELAY_SECONDS = 10.0
 """A delivery that no connection is free for until then is dropped."""
-PUNCTUAL_SECONDS = 0.01
 LATE_SECONDS = 1.0
 MAX_INTERVALS = 60
 HIGHEST_LATENCY_US = 60_000_000

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from tests.support.crons import CronHarness
+from tests.support.leads import LEAD
 
 
 def late(harness: CronHarness) -> list[str]:
@@ -123,12 +124,6 @@ async def test_without_active_staff_nothing_is_stored_and_a_late_ticket_is_notif
     assert late(harness) == ["sla_missed"]
 
 
-def on_the_hour(harness: CronHarness) -> None:
-    """Move the clock to the first tick of the next hour."""
-    now = harness.clock.now()
-    harness.clock.ahead += now.replace(minute=0, second=1, microsecond=0) + timedelta(hours=1) - now
-
-
 async def hold_lead(harness: CronHarness, **lead: str) -> None:
     harness.sql("UPDATE pancake_source SET is_active = false")
     await harness.process_lead(**lead)
@@ -145,11 +140,22 @@ async def test_a_lead_held_for_days_is_notified_like_any_other(harness: CronHarn
     harness.move_clock(days=4)
     await release_leads(harness)
     harness.move_clock(minutes=31)
-    on_the_hour(harness)
     assert (await harness.run("check_sla"))["late"] == 1
-    on_the_hour(harness)
+    harness.move_clock(minutes=5)
     assert (await harness.run("check_sla"))["late"] == 0
     assert late(harness) == ["sla_missed"]
+
+
+@pytest.mark.parametrize("waited", [timedelta(hours=23), timedelta(hours=25), timedelta(days=300)], ids=str)
+async def test_a_lead_that_waited_without_a_replay_is_told_within_three_days_of_its_ticket(
+    harness: CronHarness, waited: timedelta
+) -> None:
+    """As in a pause. What was stored lately and what waited for more than a day are found apart."""
+    await harness.deliver(LEAD)
+    harness.clock.ahead += waited
+    await harness.process_received()
+    harness.move_clock(days=2, hours=23)
+    assert (await harness.run("check_sla"))["late"] == 1
 
 
 async def test_a_lead_held_for_most_of_a_year_is_notified_like_any_other(harness: CronHarness) -> None:

@@ -7,9 +7,10 @@ import pytest
 
 from leads.adapters.queries import QUERIES
 from sandbox.postgres.database import migrate
+from sandbox.postgres.plans import generic_plan, scanned
 from sandbox.postgres.server import Cluster
 from tests.support.large_tables import insert_events
-from tests.support.plans import generic_plan, index_scans, scanned
+from tests.support.plans import index_scans
 
 ALONE = ["process_record/claim_event", "process_record/fail_event", "process_record/fence_claim"]
 """Those that come before the fence has chosen how the others are planned, the fence included."""

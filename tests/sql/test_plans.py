@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from leads.adapters.queries import QUERIES
-from tests.support.plans import custom_plan, generic_plan, indexes, nodes, scanned
+from sandbox.postgres.plans import custom_plan, generic_plan, indexes, nodes, scanned
 
 FOLDERS = {"process_record", "ingest_record", "outbox", "retry_failed", "pancake_lists", "poll_records"}
 FOLDERS |= {"check_connection", "check_sla", "reconcile_daily", "cron_runs", "run_notices"}
@@ -117,7 +117,8 @@ def test_an_event_is_found_by_its_key(filled: psycopg.Connection, name: str) -> 
         ("poll_records/load_known", "ix_pancake_webhook_event_created_at"),
         ("check_connection/load_signs", "ix_pancake_webhook_event_created_at"),
         ("check_sla/flag_late_tickets", "ix_pancake_webhook_event_created_at"),
-        ("check_sla/flag_late_tickets", "ix_pancake_webhook_event_replayed"),
+        ("check_sla/flag_late_tickets", "ix_pancake_webhook_event_waited"),
+        ("check_sla/flag_late_tickets", "ix_pancake_webhook_event_ticket"),
         ("purge_events/empty_payloads", "ix_pancake_webhook_event_created_at"),
         ("purge_events/empty_replayed", "ix_pancake_webhook_event_replayed"),
         ("purge_events/empty_leftovers", "ix_pancake_webhook_event_leftover"),

@@ -8,8 +8,9 @@ from psycopg import sql
 
 from leads.adapters.queries import QUERIES
 from sandbox.postgres.database import run_file
+from sandbox.postgres.plans import placeholders, prepare
 from sandbox.postgres.roles import GRANTS, HANDLERS, OPERATORS, ROLES
-from tests.support.statements import is_refused, placeholders, prepare
+from tests.support.statements import is_refused
 
 BY_OWNER = {
     "backfill_phones/create_index", "backfill_phones/drop_index", "golive/check_migration",

@@ -11,7 +11,8 @@ import pytest
 from psycopg import sql
 
 from leads.adapters.queries import QUERIES
-from tests.support.statements import CALLED_FUNCTION, CHECKING, SWITCHING, prepare
+from sandbox.postgres.plans import prepare
+from tests.support.statements import CALLED_FUNCTION, CHECKING, SWITCHING
 
 CONNECTION = "00000000-0000-4000-8000-000000000001"
 SWITCHES = b"SELECT kill_switch, processing_paused FROM pancake_switch()"

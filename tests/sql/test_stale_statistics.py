@@ -8,9 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from sandbox.postgres.plans import scanned
 from sandbox.postgres.server import Cluster
 from tests.support.large_tables import insert_events
-from tests.support.plans import executed_plan, index_scans, scanned, shared_buffers
+from tests.support.plans import executed_plan, index_scans, shared_buffers
 
 BACKLOG = ("received", "ingested", "failed", "skipped_kill_switch")
 MAX_BUFFERS = 120

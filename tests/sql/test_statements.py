@@ -9,7 +9,7 @@ import pytest
 from leads.adapters.queries import QUERIES, SQL_FOLDER, load_queries
 from leads.domain.lifecycle import CLAIM_LEASE
 from leads.domain.notifications import NEEDS_ATTENTION
-from tests.support.statements import prepare
+from sandbox.postgres.plans import prepare
 
 FILES = sorted(SQL_FOLDER.rglob("*.sql"))
 IDS = [path.relative_to(SQL_FOLDER).with_suffix("").as_posix() for path in FILES]

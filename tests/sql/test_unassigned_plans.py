@@ -6,9 +6,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from sandbox.postgres.plans import indexes, scanned
 from sandbox.postgres.server import Cluster
 from tests.support.large_tables import CONNECTION
-from tests.support.plans import executed_plan, indexes, scanned, shared_buffers
+from tests.support.plans import executed_plan, shared_buffers
 
 UNASSIGNED = 20
 MAX_BUFFERS = 20 * UNASSIGNED

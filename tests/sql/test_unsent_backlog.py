@@ -6,9 +6,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from sandbox.postgres.plans import scanned
 from sandbox.postgres.server import Cluster
 from tests.support.large_tables import CONNECTION, insert_events
-from tests.support.plans import executed_plan, index_scans, scanned, shared_buffers
+from tests.support.plans import executed_plan, index_scans, shared_buffers
 
 NOW = "2026-05-14T00:00:00Z"
 ROWS = 20_000

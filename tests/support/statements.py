@@ -1,13 +1,9 @@
-"""Prepare a statement of the integration as psycopg hands it to PostgreSQL; try one as a role."""
+"""Statements with exceptions to the rules for statements; try one as a role."""
 
 import re
 
 import psycopg
-from psycopg import pq, sql
-from psycopg._queries import PostgresQuery
-from psycopg.adapt import Transformer
-
-from leads.adapters.queries import QUERIES
+from psycopg import sql
 
 CALLED_FUNCTION = re.compile(
     r"\bpancake_(?:pending_event_ids|sources_of_record|member_limit|recall_is_due|business_minutes|open_minutes"
@@ -32,21 +28,6 @@ CHECKING = {
     "golive/load_opening",
 }
 """Statements that check the installation before and after the go-live; no lead is decided by them."""
-
-
-def placeholders(name: str) -> list[str]:
-    """The names of the parameters, each once, in their order."""
-    return list(dict.fromkeys(re.findall(r"%\((\w+)\)s", QUERIES[name].decode())))
-
-
-def prepare(connection: psycopg.Connection, name: str) -> int:
-    """Prepare the statement under its own name; the number of its parameters. Raises psycopg.Error."""
-    query = PostgresQuery(Transformer(connection))
-    query.convert(QUERIES[name], dict.fromkeys(placeholders(name)))
-    result = connection.pgconn.prepare(name.encode(), query.query)
-    if result.status != pq.ExecStatus.COMMAND_OK:
-        raise psycopg.ProgrammingError(result.error_message.decode())
-    return len(placeholders(name))
 
 
 def is_refused(db: psycopg.Connection, role: str, statement: bytes | sql.Composed) -> bool:

@@ -278,7 +278,7 @@ CREATE INDEX ix_pancake_webhook_event_phone ON public.pancake_webhook_event (nor
     WHERE normalized_phone IS NOT NULL;
 CREATE INDEX ix_pancake_webhook_event_created_at ON public.pancake_webhook_event (created_at);
 -- Small partial indexes, one per search: expired claims and refires, retries, replays, unsent notifications and those given up,
--- tickets, and what was replayed lately.
+-- tickets, what was replayed lately, and what waited for more than a day before it was processed.
 CREATE INDEX ix_pancake_webhook_event_waiting ON public.pancake_webhook_event (received_at)
     WHERE status IN ('received', 'ingested');
 CREATE INDEX ix_pancake_webhook_event_retry ON public.pancake_webhook_event (next_attempt_at)
@@ -294,6 +294,8 @@ CREATE INDEX ix_pancake_webhook_event_ticket ON public.pancake_webhook_event (ti
     WHERE ticket_id IS NOT NULL;
 CREATE INDEX ix_pancake_webhook_event_replayed ON public.pancake_webhook_event (replayed_at)
     WHERE replayed_at IS NOT NULL;
+CREATE INDEX ix_pancake_webhook_event_waited ON public.pancake_webhook_event (processed_at)
+    WHERE processed_at - created_at > interval '1 day';
 
 CREATE TABLE public.pancake_cron_run (
     id bigint GENERATED ALWAYS AS IDENTITY,
