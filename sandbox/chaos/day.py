@@ -33,7 +33,7 @@ CLOCK_STEP_SECONDS = 0.1
 
 def day(
     leads: Annotated[int, typer.Option(help="Number of leads, each with a unique phone.", min=20)] = 5000,
-    minutes: Annotated[float, typer.Option(help="Real minutes that the day takes.", min=1)] = 4.5,
+    minutes: Annotated[float, typer.Option(help="Real minutes that the day takes.", min=1)] = 4.25,
     seed: Annotated[int, typer.Option(help="Seed of leads, edits and faults.")] = 1,
     processes: ProcessCount = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
