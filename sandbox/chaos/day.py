@@ -19,7 +19,7 @@ from leads.domain.window import ICT
 from leads.services.cron_runs import CRONS
 from sandbox.chaos.accelerated_sandbox import AcceleratedSandbox
 from sandbox.chaos.layers_plan import DAY, plan_day
-from sandbox.chaos.layers_run import LayersRun
+from sandbox.chaos.layers_run import LayersRun, end_task
 from sandbox.chaos.processes import ProcessCount
 from sandbox.chaos.proof import proof
 from sandbox.chaos.ticks import check_engine_ticks, count_succeeded, load_engine_ticks, load_runs
@@ -27,6 +27,8 @@ from sandbox.stack.signals import exit_on_sigterm
 
 NIGHT = timedelta(hours=2, minutes=15)
 """After the day: reconciliation ticks at 02:00."""
+MIN_DELIVERED_SHARE = 0.95
+"""Of the ticks; the last ones may still be late on a slow machine."""
 CLOCK_STEP_SECONDS = 0.1
 """Real seconds between two settings of Hasura's clock, which runs in real time between them."""
 
@@ -70,15 +72,16 @@ class WholeDay:
         self._run.console.print("the night, until the day is reconciled ...")
         end = start + DAY + NIGHT
         await asyncio.sleep(self._clock.seconds_until(end))
-        crons.cancel()
-        await asyncio.gather(crons, return_exceptions=True)
+        await end_task(crons)
         await self._run.finish()
         url = self._run.sandbox.database_url
-        ticks = await asyncio.to_thread(load_engine_ticks, url, start, end)
-        runs = await asyncio.to_thread(load_runs, url)
-        result = await self._run.check(check_engine_ticks(ticks, runs))
+        engine_ticks = await asyncio.to_thread(load_engine_ticks, url, start, end)
+        runs = await asyncio.to_thread(load_runs, url)  # after it: late ticks may still be delivered
+        ticks = check_engine_ticks(engine_ticks, runs)
+        result = await self._run.check(ticks)
         by_cron = {name: count_succeeded(runs, name) for name in CRONS}
-        return {**result, "succeeded_ticks": by_cron, "ok": result["ok"] and all(by_cron.values())}
+        is_ticking = all(by_cron.values()) and ticks.acknowledged >= MIN_DELIVERED_SHARE * ticks.attempted
+        return {**result, "succeeded_ticks": by_cron, "ok": result["ok"] and is_ticking}
 
     def _forget_ticks(self) -> None:
         """Delete the ticks that the engine generated at its start, for the real time."""

@@ -18,7 +18,7 @@ from rich.console import Console
 from leads.domain.window import ICT
 from sandbox.chaos.accelerated_sandbox import AcceleratedSandbox
 from sandbox.chaos.layers_plan import POLL_INTERVAL, plan_afternoon
-from sandbox.chaos.layers_run import LayersRun
+from sandbox.chaos.layers_run import LayersRun, end_task
 from sandbox.chaos.processes import ProcessCount
 from sandbox.chaos.proof import proof
 from sandbox.chaos.ticks import check_delivered, load_runs, tick_id
@@ -64,8 +64,7 @@ class Afternoon:
         self._run.prepare(start)
         crons = asyncio.create_task(self._crons(start))
         await self._run.execute(plan_afternoon(start, leads, seed))
-        crons.cancel()
-        await asyncio.gather(crons, return_exceptions=True)
+        await end_task(crons)
         for _ in range(FINAL_POLLS):
             self._clock.advance(POLL_INTERVAL)
             await self._poll(self._clock.now())

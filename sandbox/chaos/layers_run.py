@@ -151,3 +151,11 @@ class LayersRun:
                 " jsonb_set(app_settings, ARRAY['pancake_integration', %s], %s::jsonb) WHERE id = 1",
                 (name, value),
             )
+
+
+async def end_task(task: asyncio.Task[None]) -> None:
+    """Cancel a task that runs until then. Raises what ended it before."""
+    if task.done():
+        task.result()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
