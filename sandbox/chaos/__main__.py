@@ -3,6 +3,7 @@
 import typer
 
 from sandbox.chaos.crash_points import crash_points
+from sandbox.chaos.day import day
 from sandbox.chaos.drill import drill
 from sandbox.chaos.edge_flood import edge_flood
 from sandbox.chaos.edge_outage import edge_outage
@@ -20,6 +21,7 @@ app = typer.Typer(
 app.command("crash_points")(crash_points)
 app.command("edge_outage")(edge_outage)
 app.command("four_layers")(four_layers)
+app.command("day")(day)
 app.command("edge_flood")(edge_flood)
 app.command("engine_kill")(engine_kill)
 app.command("incidents")(incidents)

@@ -4,7 +4,6 @@ import asyncio
 import json
 import random
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
@@ -14,21 +13,24 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sandbox.bench.environment import describe_machine
-from sandbox.chaos.checker import PROBLEMS
+from sandbox.chaos.checker import EFFECTS, PROBLEMS
 from sandbox.chaos.crashes.callers import NotAnswered
 from sandbox.chaos.crashes.edge import NotDrained
 from sandbox.chaos.crashes.points import (
+    FOUND_FILE,
     POINTS_FILE,
     Point,
     Trips,
     differences,
     points_of,
+    read_found,
     read_points,
     write_points,
 )
 from sandbox.chaos.crashes.run import Result, Runner, WrongEffects
 from sandbox.chaos.crashes.scenarios import SCENARIOS, Scenario
 from sandbox.chaos.crashes.world import World
+from sandbox.chaos.processes import ProcessCount
 from sandbox.edge.packages import require_edge_packages
 from sandbox.stack.signals import exit_on_sigterm
 
@@ -41,12 +43,17 @@ def crash_points(
         list[str] | None, typer.Option(help="Only points with this text, as --json prints them; repeatable.")
     ] = None,
     sample: Annotated[
-        int, typer.Option(help="Only so many points, chosen by the seed; 0 takes all.", min=0)
+        int,
+        typer.Option(
+            help=f"Only the points of {FOUND_FILE.name}, and so many more, chosen by the seed; 0 takes all.",
+            min=0,
+        ),
     ] = 0,
     pairs: Annotated[
         int, typer.Option(help="Then so many runs with two faults, chosen by the seed.", min=0)
     ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the sample and of the pairs.")] = 1,
+    processes: ProcessCount = 1,
     write: Annotated[
         bool, typer.Option("--write", help="Only trace, and write the file of the points.")
     ] = False,
@@ -56,14 +63,20 @@ def crash_points(
 
     A trace finds the round trips of ingest, processing, outbox, replay, each cron and the edge. Each run
     starts from the same state, is struck once, is left to recover, and must end with the effects of the run
-    without a fault, at rest within the lease of a claim and two minutes. Exit codes: 0 nothing lost or
-    doubled, 1 a run failed, a fault did not strike, or the file of the points differs from the trace.
+    without a fault, at rest within the lease of a claim and two minutes. With several processes another one
+    takes the calls after a fault, and the one before lives on if only an answer was lost. Exit codes: 0
+    nothing lost or doubled, 1 a run failed, a fault did not strike, or the file of the points differs from
+    the trace.
     """
+    if pairs and processes > 1:
+        raise typer.BadParameter(
+            "a second fault has to name the process that it kills: use one process", param_hint="--pairs"
+        )
     require_edge_packages()
     exit_on_sigterm()
     console = Console(stderr=True)
     try:
-        report = asyncio.run(_run(console, _Choice(point or [], sample, pairs, seed, write)))
+        report = asyncio.run(_run(console, Choice(point or [], sample, pairs, seed, write), processes))
     except (NotAnswered, NotDrained, WrongEffects) as error:
         console.print(f"A run without a fault failed. {error}", markup=False, highlight=False)
         raise typer.Exit(1) from error
@@ -78,7 +91,9 @@ def crash_points(
 
 
 @dataclass(frozen=True)
-class _Choice:
+class Choice:
+    """The options that choose points."""
+
     texts: Sequence[str]
     sample: int
     pairs: int
@@ -105,8 +120,10 @@ class _Choice:
     def select(self, points: Sequence[Point]) -> list[Point]:
         """Return the points of the runs with one fault. Raises BadParameter if there is none."""
         chosen = self.named(points)
-        if self.sample and self.sample < len(chosen):
-            return random.Random(self.seed).sample(chosen, self.sample)
+        found = [point for point in chosen if str(point) in read_found()]
+        others = [point for point in chosen if point not in found]
+        if self.sample and self.sample < len(others):
+            return [*found, *random.Random(self.seed).sample(others, self.sample)]
         return chosen
 
 
@@ -143,9 +160,20 @@ class Report:
             "points": len(self.singles), "pairs": len(self.pairs),
             "struck": sum(result.struck for result in self.runs), **counts,
             "slowest_rest_seconds": max((result.rest_seconds for result in self.runs), default=0.0),
-            "by_scenario": dict(Counter(result.points[0].scenario for result in self.singles)),
+            "by_scenario": self._by_scenario(),
             "seconds": round(self.seconds, 1), "ok": not self.problems(),
         }  # fmt: skip
+
+    def _by_scenario(self) -> dict[str, dict[str, float]]:
+        """Return the points of each scenario, the ids of each effect that are ok, and the slowest rest."""
+        table: dict[str, dict[str, float]] = {}
+        for result in self.singles:
+            row = table.setdefault(result.points[0].scenario, dict.fromkeys(("points", *EFFECTS), 0))
+            row["points"] += 1
+            row["slowest_rest_seconds"] = max(row.get("slowest_rest_seconds", 0), result.rest_seconds)
+            for effect, verdict in result.verdicts.effects.items() if result.verdicts else ():
+                row[effect] += len(verdict.ok)
+        return table
 
     def as_json(self) -> dict[str, Any]:
         """Return the counts, the machine and every run."""
@@ -158,10 +186,10 @@ class Report:
         }
 
 
-async def _run(console: Console, choice: _Choice) -> Report:
+async def _run(console: Console, choice: Choice, processes: int) -> Report:
     started = time.monotonic()
     report = Report(choice.seed)
-    async with World() as world:
+    async with World(processes) as world:
         runner = Runner(world)
         listed = read_points()
         traced = await _trace(console, runner, SCENARIOS if choice.write else choice.scenarios(listed))

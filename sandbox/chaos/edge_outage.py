@@ -10,6 +10,7 @@ from rich.console import Console
 
 from sandbox.chaos.checker import Verdicts
 from sandbox.chaos.effects import count_unfinished
+from sandbox.chaos.processes import ProcessCount, events_by_process
 from sandbox.chaos.proof import proof
 from sandbox.chaos.stream import Sent, Stream
 from sandbox.chaos.stream_effects import check_stream
@@ -28,6 +29,7 @@ def edge_outage(
     seconds: Annotated[float, typer.Option(help="How long each of the three outages lasts.", min=1)] = 60,
     rate: Annotated[float, typer.Option(help="Deliveries per second.", min=1)] = 100,
     seed: Annotated[int, typer.Option(help="Seed of the generated leads.")] = 1,
+    processes: ProcessCount = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Stop Hasura, then the handlers, then PostgreSQL, and start all again while leads continue to arrive.
@@ -37,7 +39,10 @@ def edge_outage(
     require_edge_packages()
     exit_on_sigterm()
     console = Console(stderr=True)
-    with Cluster(durable=True) as cluster, Sandbox(cluster, edge_environment={}) as sandbox:
+    with (
+        Cluster(durable=True) as cluster,
+        Sandbox(cluster, edge_environment={}, processes=processes) as sandbox,
+    ):
         result = asyncio.run(_run(sandbox, cluster, console, (seconds, rate, seed)))
     if as_json:
         typer.echo(json.dumps(proof("edge_outage", result)))
@@ -58,7 +63,7 @@ async def _run(
     await asyncio.sleep(NORMAL_OPERATION_SECONDS)
     stops = {
         "Hasura": sandbox.hasura.stop,
-        "the handlers": sandbox.handlers.stop,
+        "the handlers": lambda: _stop_handlers(sandbox),
         "PostgreSQL": cluster.stop,
     }
     for name, stop in stops.items():
@@ -73,14 +78,21 @@ async def _run(
     left = await _wait_until_final(sandbox, console)
     verdicts = check_stream(sandbox.database_url, sandbox.notifications_url, stream.sent)
     by_path = {path: sandbox.edge.taken(path) for path in ("hasura", "handlers")}
-    return _result(stream.sent, verdicts, left, by_path, time.monotonic() - started)
+    by_process = events_by_process(sandbox)
+    return _result(stream.sent, verdicts, left, (by_path, by_process), time.monotonic() - started)
+
+
+def _stop_handlers(sandbox: Sandbox) -> None:
+    for process in sandbox.replicas:
+        process.stop()
 
 
 def _restart(sandbox: Sandbox, cluster: Cluster) -> None:
     cluster.start()
-    for service in (sandbox.hasura, sandbox.handlers):
+    services = (sandbox.hasura, *sandbox.replicas)
+    for service in services:
         service.start()
-    for service in (sandbox.hasura, sandbox.handlers):
+    for service in services:
         service.wait_ready()
 
 
@@ -100,17 +112,21 @@ async def _wait_until_final(sandbox: Sandbox, console: Console) -> int:
 
 
 def _result(
-    sent: Sent, verdicts: Verdicts, left: int, by_path: dict[str, int], seconds: float
+    sent: Sent, verdicts: Verdicts, left: int, shares: tuple[dict[str, int], list[int]], seconds: float
 ) -> dict[str, Any]:
-    """Return the result. It is valid only if deliveries took every path: Hasura, handlers, spool."""
+    """Return the result. It is valid only if deliveries took every path, Hasura, handlers and spool, and
+    every process had a share of the events.
+    """
+    by_path, by_process = shares
     spooled = sent.answers.get("spooled", 0)
-    is_complete = not sent.non_2xx and left == 0 and all((spooled, *by_path.values()))
+    is_complete = not sent.non_2xx and left == 0 and all((spooled, *by_path.values(), *by_process))
     return {
         "sent": len(sent.versions),
         **verdicts.as_json(),
         "non_2xx": sent.non_2xx,
         "spooled": spooled,
         "by_path": by_path,
+        "by_process": by_process,
         "spool_left": left,
         "answers": sent.answers,
         "slowest_answer_ms": round(sent.slowest_ms),

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from sandbox.chaos.checker import Verdicts
 from sandbox.chaos.effects import count_unfinished
+from sandbox.chaos.processes import ProcessCount, events_by_process
 from sandbox.chaos.proof import proof
 from sandbox.chaos.stream import Sent, Stream
 from sandbox.chaos.stream_effects import check_stream
@@ -34,6 +35,7 @@ def engine_kill(
     pause: Annotated[float, typer.Option(help="Seconds between two kills.", min=1)] = 47,
     rate: Annotated[float, typer.Option(help="Deliveries per second.", min=1)] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the generated leads.")] = 1,
+    processes: ProcessCount = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Kill Hasura with SIGKILL while it delivers events, and start it again, several times.
@@ -43,7 +45,7 @@ def engine_kill(
     require_edge_packages()
     exit_on_sigterm()
     console = Console(stderr=True)
-    with Sandbox(edge_environment={}) as sandbox:
+    with Sandbox(edge_environment={}, processes=processes) as sandbox:
         result = asyncio.run(_run(sandbox, console, (kills, pause), Stream(sandbox.webhook_url, rate, seed)))
     if as_json:
         typer.echo(json.dumps(proof("engine_kill", result)))
@@ -66,9 +68,9 @@ async def _run(sandbox: Sandbox, console: Console, plan: tuple[int, float], stre
     await _wait_until_final(sandbox, console)
     slowest_seconds, late = await asyncio.to_thread(_read_slowest, sandbox.database_url)
     verdicts = check_stream(sandbox.database_url, sandbox.notifications_url, stream.sent)
+    by_process = await asyncio.to_thread(events_by_process, sandbox)
     return {
-        **_result(stream.sent, verdicts, locked, slowest_seconds),
-        "left_locked": locked,
+        **_result(stream.sent, verdicts, (locked, by_process), slowest_seconds),
         "slower_than_15_seconds": late,
     }
 
@@ -111,13 +113,18 @@ def _read_slowest(database_url: str) -> tuple[float, int]:
     return float(row[0] or 0), int(row[1])
 
 
-def _result(sent: Sent, verdicts: Verdicts, locked: list[int], slowest_seconds: float) -> dict[str, Any]:
-    """Return the result. It is valid only if a kill left events locked."""
+def _result(
+    sent: Sent, verdicts: Verdicts, counts: tuple[list[int], list[int]], slowest_seconds: float
+) -> dict[str, Any]:
+    """Return the result. It is valid only if a kill left events locked, and every process had a share."""
+    locked, by_process = counts
     is_in_time = any(locked) and slowest_seconds <= MAX_LEAD_SECONDS
     return {
         "sent": len(sent.versions),
         **verdicts.as_json(),
         "non_2xx": sent.non_2xx,
         "slowest_lead_seconds": round(slowest_seconds, 1),
-        "ok": verdicts.is_valid and not sent.non_2xx and is_in_time,
+        "left_locked": locked,
+        "by_process": by_process,
+        "ok": verdicts.is_valid and not sent.non_2xx and is_in_time and all(by_process),
     }

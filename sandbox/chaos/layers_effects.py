@@ -1,4 +1,4 @@
-"""The effects that every record of Pancake must have after `scripts/chaos four_layers`, for the checker."""
+"""The effects that every record of Pancake must have after `scripts/chaos four_layers` or `day`."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +10,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from sandbox.chaos.checker import Verdict, Verdicts, check
+from sandbox.chaos.effects import Ids, expected_assignments, observe
+from sandbox.chaos.stream_effects import NEW_LEAD, of_new_leads
 
 _ROWS = """
     SELECT
@@ -22,48 +24,68 @@ _TICKETS = """
     FROM ticket AS t JOIN account AS a ON a.id = t.account_id
     WHERE t.source_id = 'ticket_source_pancake' AND t.status IN ('new', 'in_progress')
 """
-_RUNS = "SELECT scheduled_time FROM pancake_cron_run WHERE name = 'poll_records'"
-
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The records of a scenario: Pancake's records, the period of deep lag, the answers to each tick."""
+    """Pancake's records, the period of deep lag, the notifications that were sent."""
 
     records: Sequence[Mapping[str, Any]]
     deep_lag: tuple[datetime, datetime]
-    ticks: Mapping[datetime, Sequence[str]]
+    sent: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The rows of events, the phones of open tickets, all effects, and the assignments that tickets show."""
+
+    rows: Sequence[Row]
+    tickets: Sequence[str]
+    observed: Ids
+    assignments: Sequence[str]
 
 
 @dataclass(frozen=True)
 class LayersResult:
-    """The verdict on records, tickets and ticks; and how many records each layer stored."""
+    """The verdict on each effect; and how many records each layer stored."""
 
     verdicts: Verdicts
     by_layer: Mapping[str, int]
 
 
 def check_layers(database_url: str, evidence: Evidence) -> LayersResult:
-    """Check that each record was processed, each customer has one open ticket, and each tick worked once.
-
-    All are acknowledged: Pancake's lists show every record, so none may be missing.
-    """
+    """Read what is stored, and judge it."""
     with psycopg.connect(database_url, row_factory=dict_row) as db_connection:
         rows = db_connection.execute(_ROWS).fetchall()
         tickets = [row["phone"] for row in db_connection.execute(_TICKETS)]
-        runs = {row["scheduled_time"] for row in db_connection.execute(_RUNS)}
+    observed = observe(database_url, evidence.sent)
+    return judge(evidence, Stored(rows, tickets, observed, expected_assignments(database_url)))
+
+
+def judge(evidence: Evidence, stored: Stored) -> LayersResult:
+    """Judge whether each record was processed and has one customer, one open ticket and one notification.
+
+    All are acknowledged: Pancake's lists show every record, so none may be missing.
+    """
     events: dict[str, list[Row]] = {}
-    for row in rows:
+    for row in stored.rows:
         events.setdefault(row["record_id"], []).append(row)
     covering = {record["id"]: _covering(record, events.get(record["id"], [])) for record in evidence.records}
     done = {record_id: found for record_id, found in covering.items() if found is not None}
     phones = {found["phone"] for found in done.values()}
-    ticks = [f"{tick:%H:%M:%S}" for tick in evidence.ticks]
+    assigned = [id_ for id_ in stored.observed["ticket"] if id_.startswith("assignment ")]
     verdicts = {
         "event": _complete(covering, _observed_records(evidence, events, done)),
-        "ticket": _complete(phones, tickets),
-        "cron tick": _complete(ticks, _observed_ticks(evidence.ticks, runs)),
+        "customer": _complete(
+            (f"{kind} {phone}" for kind in ("account", "contact") for phone in phones),
+            stored.observed["customer"],
+        ),
+        "ticket": _complete([*phones, *stored.assignments], [*stored.tickets, *assigned]),
+        "notification": _complete(
+            (f"{record_id} {NEW_LEAD}" for record_id in covering),
+            of_new_leads(stored.observed["notification"]),
+        ),
     }
     layers = Counter("replay" if row["replay_count"] else row["origin"] for row in done.values())
     return LayersResult(Verdicts(verdicts), dict(sorted(layers.items())))
@@ -109,13 +131,6 @@ def _count_stored_twice(rows: Sequence[Row]) -> int:
         )
         for number, later in enumerate(rows)
     )
-
-
-def _observed_ticks(ticks: Mapping[datetime, Sequence[str]], runs: set[datetime]) -> Iterable[str]:
-    """Yield each tick that has a run, once for each time that it worked, at least once."""
-    for tick, answers in ticks.items():
-        if tick in runs:
-            yield from [f"{tick:%H:%M:%S}"] * max(1, answers.count("succeeded"))
 
 
 def _moment(text: str) -> datetime:

@@ -1,13 +1,19 @@
-"""The schedule of `scripts/chaos four_layers`: leads, edits and faults during one afternoon."""
+"""The schedules of `scripts/chaos four_layers` and `day`: leads, edits and faults."""
 
 import random
-from collections.abc import Mapping
+from bisect import bisect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
-CREATION_TIME = timedelta(minutes=40)
-"""All leads are created within this time."""
+from leads.domain.window import ICT
+from sandbox.pancake.leads import relative_rate
+
+AFTERNOON = timedelta(minutes=40)
+"""All leads of four_layers are created within this time."""
+DAY = timedelta(days=1)
 POLL_INTERVAL = timedelta(minutes=5)
 EDITED_SHARE = 0.1
 """Share of leads that are edited twice."""
@@ -15,7 +21,7 @@ EDITED_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Phase:
-    """A time range with a fault; start and end are fractions of CREATION_TIME."""
+    """A time range with a fault; start and end are fractions of the time in which leads are created."""
 
     name: str
     start: float
@@ -44,17 +50,34 @@ class Step:
     number: int = 0
 
 
-def plan(start: datetime, leads: int, seed: int) -> list[Step]:
-    """Return every step in order of time."""
+def plan_afternoon(start: datetime, leads: int, seed: int) -> list[Step]:
+    """Return every step in order of time; the leads come at equal intervals."""
+    return _plan(start, AFTERNOON, [AFTERNOON * number / leads for number in range(leads)], seed)
+
+
+def plan_day(start: datetime, leads: int, seed: int) -> list[Step]:
+    """Return every step in order of time; the leads follow the hours of a day that begins at `start`."""
+    rates = [relative_rate((start + timedelta(hours=hour)).astimezone(ICT)) for hour in range(24)]
+    return _plan(start, DAY, [_moment(rates, (number + 0.5) / leads) for number in range(leads)], seed)
+
+
+def _moment(rates: Sequence[float], share: float) -> timedelta:
+    """Return the time of a day when this share of its leads has come; `rates` are those of its hours."""
+    ends = list(accumulate(rates))
+    reached = share * ends[-1]
+    hour = bisect(ends, reached)
+    return timedelta(hours=hour + 1 - (ends[hour] - reached) / rates[hour])
+
+
+def _plan(start: datetime, length: timedelta, moments: Sequence[timedelta], seed: int) -> list[Step]:
     chance = random.Random(seed)
-    gap = CREATION_TIME / leads
-    steps = [Step(start + gap * number, "lead", number=number) for number in range(leads)]
-    for number in chance.sample(range(leads), round(leads * EDITED_SHARE)):
-        created_at = start + gap * number
+    steps = [Step(start + moment, "lead", number=number) for number, moment in enumerate(moments)]
+    for number in chance.sample(range(len(moments)), round(len(moments) * EDITED_SHARE)):
+        created_at = start + moments[number]
         for _ in range(2):
-            later = created_at + (start + CREATION_TIME - created_at) * chance.uniform(0.05, 1)
+            later = created_at + (start + length - created_at) * chance.uniform(0.05, 1)
             steps.append(Step(max(later, created_at + timedelta(seconds=1)), "edit", number=number))
     for phase in PHASES:
-        steps.append(Step(start + CREATION_TIME * phase.start, "begin", phase.name))
-        steps.append(Step(start + CREATION_TIME * phase.end, "end", phase.name))
+        steps.append(Step(start + length * phase.start, "begin", phase.name))
+        steps.append(Step(start + length * phase.end, "end", phase.name))
     return sorted(steps, key=lambda step: step.at)

@@ -15,7 +15,7 @@ def check_stream(database_url: str, notifications_url: str, sent: Sent) -> Verdi
     """Check every effect of the versions that were posted. A ticket has to show its newest version."""
     notifications = httpx.get(f"{notifications_url}/sent", timeout=30).json()["sent"]
     observed = observe(database_url, notifications)
-    observed["notification"] = _of_new_leads(observed["notification"])
+    observed["notification"] = of_new_leads(observed["notification"])
     assignments = expected_assignments(database_url)
     attempted = expected_effects(sent.versions, assignments)
     acknowledged = expected_effects(sent.acknowledged, assignments)
@@ -40,6 +40,6 @@ def _records(sent: Sent) -> set[str]:
     return {version.record_id for version in sent.acknowledged} | {"assignment"}
 
 
-def _of_new_leads(ids: Iterable[str]) -> list[str]:
+def of_new_leads(ids: Iterable[str]) -> list[str]:
     """Leave the time of the version out: whichever was processed first created the ticket."""
     return [f"{id_.partition('@')[0]} {NEW_LEAD}" for id_ in ids if id_.endswith(f" {NEW_LEAD}")]

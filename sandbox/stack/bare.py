@@ -88,8 +88,8 @@ class BareSandbox(Sandbox):
     def _hasura_arguments(self) -> list[str]:
         return ["--metadata", str(DIVA_METADATA)]
 
-    def _handlers(self, name: str) -> Service:
-        handlers = super()._handlers(name)
+    def _handlers(self, name: str, *, is_shared: bool = False) -> Service:
+        handlers = super()._handlers(name, is_shared=is_shared)
         handlers.environment = {**handlers.environment, "VERSION": VERSION}
         return handlers
 

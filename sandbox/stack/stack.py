@@ -36,6 +36,7 @@ class Sandbox:
     is used, or else an embedded one is started. On a server that continues to run, the database is dropped
     at the end.
     `edge_environment`: EDGE_* variables of the real edge; by default SLOW_MACHINE_SETTINGS.
+    `processes`: how many processes of the handlers, the `replicas`, share the address that others call.
     """
 
     application = "app:create_app"
@@ -45,9 +46,11 @@ class Sandbox:
         cluster: Cluster | None = None,
         server_url: str | None = None,
         edge_environment: Mapping[str, str] | None = None,
+        processes: int = 1,
     ) -> None:
         self.keys = Keys.generate()
         self._edge_environment = SLOW_MACHINE_SETTINGS if edge_environment is None else edge_environment
+        self._handlers_count = processes
         self._own_cluster = cluster is None
         self.cluster = cluster or Cluster(server_url=server_url)
         self.database = f"diva_{token_hex(4)}"
@@ -88,8 +91,9 @@ class Sandbox:
             PANCAKE_WEBHOOK_HEADER=f"{HEADER_NAME}={self.keys.header_secret}",
         )
         self.edge = self._edge()
-        self.handlers = self._handlers("handlers")
-        services = (self.hasura, self.notifications, self.pancake, self.handlers)
+        self.replicas = self._replicas()
+        self.handlers = self.replicas[0]
+        services = (self.hasura, self.notifications, self.pancake, *self.replicas)
         for service in services:
             service.start()
         for service in services:
@@ -162,12 +166,21 @@ class Sandbox:
         )
         return NginxEdge(self._processes, settings)
 
-    def _handlers(self, name: str) -> Service:
-        arguments = (self.application, "--factory", "--no-access-log")
+    def _replicas(self) -> list[Service]:
+        if self._handlers_count == 1:
+            return [self._handlers("handlers")]
+        names = [f"handlers-{number}" for number in range(1, self._handlers_count + 1)]
+        self._ports |= {name: free_port() for name in names}
+        return [self._handlers(name, is_shared=True) for name in names]
+
+    def _handlers(self, name: str, *, is_shared: bool = False) -> Service:
+        alone = ("uvicorn", self.application, "--factory", "--no-access-log")
+        shared = ("sandbox.stack.replica", self.application, f"--shared-port={self._ports['handlers']}")
         url = handlers_url(self.database_url)
         return self._module(
-            name, "uvicorn", *arguments, ready="/readyz", DATABASE_URL=url, METADATA_DATABASE_URL=url
-        )
+            name, *(shared if is_shared else alone),
+            ready="/readyz", DATABASE_URL=url, METADATA_DATABASE_URL=url,
+        )  # fmt: skip
 
     def _module(self, name: str, module: str, *arguments: str, ready: str, **environment: str) -> Service:
         return self._service(name, (sys.executable, "-m", module, *arguments), ready=ready, **environment)

@@ -8,6 +8,7 @@ from psycopg._queries import PostgresQuery
 from psycopg.adapt import Transformer
 
 from leads.adapters.queries import QUERIES
+from sandbox.chaos.crash_points import Choice
 from sandbox.chaos.crashes.pg_proxy import statement_names
 from sandbox.chaos.crashes.points import (
     Moment,
@@ -15,6 +16,7 @@ from sandbox.chaos.crashes.points import (
     Trip,
     differences,
     points_of,
+    read_found,
     read_points,
     write_points,
 )
@@ -24,6 +26,7 @@ from sandbox.chaos.crashes.tripwire import Tripwire
 from sandbox.chaos.crashes.world import World
 
 FIRST, AGAIN, OTHER = Trip("sql", "a", 1), Trip("sql", "a", 2), Trip("call", "b", 1)
+README = Path(__file__).parents[2] / "README.md"
 INGEST = next(scenario for scenario in SCENARIOS if scenario.name == "ingest")
 
 
@@ -49,6 +52,24 @@ def test_a_round_trip_that_only_the_file_or_only_the_trace_has_is_a_difference()
     assert differences({"one": [FIRST]}, {"one": [FIRST]}) == []
     found = differences({"one": [FIRST], "gone": [OTHER]}, {"one": [FIRST, AGAIN]})
     assert found == [f"one: not in the file: {AGAIN}", f"gone: not in the trace: {OTHER}"]
+
+
+def all_points() -> list[Point]:
+    return [point for scenario, trips in read_points().items() for point in points_of(scenario, trips)]
+
+
+def test_the_readme_states_how_many_points_there_are() -> None:
+    assert f"at {len(all_points())} points" in README.read_text()
+
+
+def test_a_point_that_failed_once_is_in_every_sample() -> None:
+    points = all_points()
+    assert read_found()
+    assert set(read_found()) <= {str(point) for point in points}
+    for seed in range(3):
+        sample = [str(point) for point in Choice([], 2, 0, seed, write=False).select(points)]
+        assert sorted(sample[:-2]) == sorted(read_found())
+        assert len(set(sample)) == len(read_found()) + 2
 
 
 def test_hasura_has_no_answer_to_lose() -> None:
@@ -91,17 +112,20 @@ class _Anything(dict[str, object]):
 
 @pytest.fixture
 async def runner() -> AsyncIterator[Runner]:
-    async with World() as world:
+    async with World(processes=2) as world:
         yield Runner(world)
 
 
-async def test_a_run_names_what_a_fault_did(runner: Runner) -> None:
+async def test_a_run_names_what_a_fault_did_and_another_process_goes_on(runner: Runner) -> None:
     trips = await runner.trace(INGEST)
     assert trips == read_points()["ingest"]
     store = Trip("sql", "ingest_record/store_deliveries", 1)
     struck = await runner.strike(INGEST, [Point("ingest", store, Moment.AFTER)])
     assert (struck.is_valid, struck.struck) == (True, 1), struck
     assert store in struck.recovery
+
+    lost = await runner.strike(INGEST, [Point("ingest", store, Moment.LOST)])
+    assert (lost.is_valid, lost.struck) == (True, 1), lost
 
     absent = Point("ingest", Trip("sql", "no such statement", 1), Moment.BEFORE)
     missed = await runner.strike(INGEST, [absent])

@@ -13,7 +13,7 @@ import psycopg
 from sandbox.accelerated_clock import AcceleratedClock
 from sandbox.bench.environment import action_call
 from sandbox.chaos.crashes.edge import CrashEdge
-from sandbox.chaos.crashes.handler import Handler
+from sandbox.chaos.crashes.handler import Handlers
 from sandbox.chaos.crashes.points import Moment
 from sandbox.chaos.crashes.tripwire import Tripwire
 
@@ -56,7 +56,7 @@ class Callers:
         http: httpx.AsyncClient,
         session: psycopg.AsyncConnection[Any],
         clock: AcceleratedClock,
-        handler: Handler,
+        handlers: Handlers,
         edge: CrashEdge,
         wire: Tripwire,
     ) -> None:
@@ -64,7 +64,8 @@ class Callers:
         self._http = http
         self._session = session
         self.clock = clock
-        self._handler = handler
+        self._handlers = handlers
+        self._faults_seen = 0
         self._edge = edge
         self._wire = wire
         self.passed = timedelta()
@@ -114,8 +115,11 @@ class Callers:
         self._edge.cut(is_cut)
 
     async def start_handlers(self) -> None:
-        if not self._handler.is_running:
-            await self._handler.start()
+        """Let the next process take the calls if a fault has struck, and start it if it is not running."""
+        if len(self._wire.struck) > self._faults_seen:
+            self._faults_seen = len(self._wire.struck)
+            self._handlers.pass_on()
+        await self._handlers.ensure_running()
 
     async def tick(self, name: str) -> None:
         """Deliver a tick of a cron, due at this minute of the accelerated clock."""

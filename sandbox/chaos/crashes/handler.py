@@ -1,4 +1,4 @@
-"""A process of the handlers, forked from one that has imported everything, so that it starts at once."""
+"""Processes of the handlers, forked from one that has imported everything, so that they start at once."""
 
 import asyncio
 import multiprocessing
@@ -24,9 +24,40 @@ class HandlerNotStarted(Exception):
     """The process ended or did not answer in time; the message holds the end of its log."""
 
 
-class Handler:
-    """One process at a time. It logs to `log`."""
+class Handlers:
+    """Processes of which one takes all calls; after a fault the next does, and the one before may live on.
 
+    All log to `log`. One process alone takes the calls again: it is started again if it was killed.
+    """
+
+    def __init__(self, environment: Mapping[str, str], log: Path, count: int = 1) -> None:
+        self._processes = [_Process(environment, log) for _ in range(count)]
+
+    @property
+    def port(self) -> int:
+        """Of the process that takes the calls."""
+        return self._processes[0].port
+
+    async def ensure_running(self) -> None:
+        """Start the process that takes the calls, if it is not running. Raises HandlerNotStarted."""
+        if not self._processes[0].is_running:
+            await self._processes[0].start()
+
+    def pass_on(self) -> None:
+        """Let the next process take the calls."""
+        self._processes.append(self._processes.pop(0))
+
+    async def kill(self) -> None:
+        """Send SIGKILL to the process that takes the calls, and return when it is gone."""
+        await self._processes[0].kill()
+
+    async def kill_all(self) -> None:
+        """Send SIGKILL to all, and return when they are gone."""
+        for process in self._processes:
+            await process.kill()
+
+
+class _Process:
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         self._environment, self._log = dict(environment), log
         self._process: ForkServerProcess | None = None
@@ -37,7 +68,7 @@ class Handler:
         return self._process is not None
 
     async def start(self) -> None:
-        """Start the process, and return when it answers. Raises HandlerNotStarted."""
+        """Start, and return when it answers. Raises HandlerNotStarted."""
         await asyncio.to_thread(self._start)
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(b"GET /healthz HTTP/1.1\r\nhost: handlers\r\nconnection: close\r\n\r\n")

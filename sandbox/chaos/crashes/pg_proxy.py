@@ -41,7 +41,7 @@ def _as_sent(text: bytes) -> bytes:
 
 
 class PgProxy:
-    """Serves one handler process at a time."""
+    """Serves the processes of the handlers of one run at a time."""
 
     def __init__(self, host: str, port: int, wire: Tripwire) -> None:
         self.wire = wire

@@ -1,4 +1,4 @@
-"""The crash points: a round trip of a scenario and a moment of it; the file that lists the trips."""
+"""The crash points: a round trip of a scenario and a moment of it; the files of trips and of what failed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 
 POINTS_FILE = Path(__file__).parent / "crash_points.txt"
+FOUND_FILE = Path(__file__).parent / "found.txt"
+"""The points at which a run failed once."""
 HEADER = """\
 # The round trips of each scenario, in order: scenario, kind, number among equal ones, label.
 # Written by `scripts/chaos crash_points --write`; the run fails if a trace finds other ones.
@@ -78,6 +80,11 @@ def read_points(path: Path = POINTS_FILE) -> Trips:
         scenario, kind, count, label = fields
         trips.setdefault(scenario, []).append(Trip(kind, label, int(count)))
     return trips
+
+
+def read_found(path: Path = FOUND_FILE) -> list[str]:
+    """Return the points at which a run failed once, as text."""
+    return [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
 
 
 def write_points(trips: Trips, path: Path = POINTS_FILE) -> None:

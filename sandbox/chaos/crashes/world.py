@@ -18,7 +18,7 @@ from sandbox.bench.environment import ENCRYPTION_KEYS, SECRET, install_engine
 from sandbox.chaos.accelerated_handlers import CLOCK_FILE
 from sandbox.chaos.crashes.callers import Callers
 from sandbox.chaos.crashes.edge import CrashEdge
-from sandbox.chaos.crashes.handler import Handler
+from sandbox.chaos.crashes.handler import Handlers
 from sandbox.chaos.crashes.http_proxy import HttpProxy
 from sandbox.chaos.crashes.outside import API_KEY, Outside
 from sandbox.chaos.crashes.pg_proxy import PgProxy
@@ -48,15 +48,19 @@ class Run:
     """A run: its callers on a database of its own, and the wire of its faults."""
 
     callers: Callers
-    handler: Handler
+    handlers: Handlers
     wire: Tripwire
     database_url: str
 
 
 class World:
-    """Async context manager. Commits are not flushed to disk: processes die, PostgreSQL does not."""
+    """Async context manager. Commits are not flushed to disk: processes die, PostgreSQL does not.
 
-    def __init__(self) -> None:
+    With several `processes` of the handlers another one takes the calls after each fault.
+    """
+
+    def __init__(self, processes: int = 1) -> None:
+        self._handlers_count = processes
         self._cluster = Cluster(durable=False)
         self._processes = Processes()
         self.home = self._processes.directory("crash-points-")
@@ -67,9 +71,9 @@ class World:
         parts = urlsplit(self._cluster.url("postgres"))
         assert parts.hostname is not None
         assert parts.port is not None
-        self._handler = Handler({}, self.home / "handlers.log")
+        self._handlers = Handlers({}, self.home / "handlers.log")
         self._sql = PgProxy(parts.hostname, parts.port, Tripwire())
-        self._answers = HttpProxy("answer", lambda: self._handler.port, Tripwire())
+        self._answers = HttpProxy("answer", lambda: self._handlers.port, Tripwire())
         self._answers_port = await self._answers.start()
         self.outside = Outside(self._answers_port)
         outside_port = self.outside.start()
@@ -87,7 +91,7 @@ class World:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._handler.kill()
+        await self._handlers.kill_all()
         await self._http.aclose()
         for part in (self._sql, self._calls, self._answers, self._edge):
             part.close()
@@ -126,7 +130,7 @@ class World:
 
     async def _stop(self, run: Run) -> None:
         await self._edge.kill()
-        await run.handler.kill()
+        await run.handlers.kill_all()
         await run.callers.close()
         await self._sql.wait_closed()
 
@@ -137,17 +141,18 @@ class World:
         clock_file = self.home / "clock.json"
         clock = AcceleratedClock.begin(clock_file, shown, 1.0)
         url = self._cluster.url(database)
-        self._handler = Handler(self._environment(url, clock_file), self.home / "handlers.log")
-        wire.kill = self._handler.kill
+        environment = self._environment(url, clock_file)
+        self._handlers = Handlers(environment, self.home / "handlers.log", self._handlers_count)
+        wire.kill = self._handlers.kill
         self._sql.wire = self._calls.wire = self._answers.wire = Tripwire() if strikes_edge else wire
         self.outside.reset(clock.now, shown, sent)
         session = await psycopg.AsyncConnection.connect(url, autocommit=True)
         await session.execute("SET session_replication_role = replica")
-        callers = Callers(self._http, session, clock, self._handler, self._edge, wire)
+        callers = Callers(self._http, session, clock, self._handlers, self._edge, wire)
         if strikes_edge:
             await callers.start_handlers()
             await self._edge.begin(wire)
-        return Run(callers, self._handler, wire, url)
+        return Run(callers, self._handlers, wire, url)
 
     def _create_base(self) -> None:
         url = self._cluster.create_database(BASE)
