@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from leads.adapters.queries import QUERIES
+from sandbox.postgres.plans import custom_plan
 from tests.support.figures import FROM, NOON, TO, Figures
-from tests.support.plans import custom_plan
 
 HELD = ("dead_letter", "skipped_kill_switch", "skipped_source_disabled")
 INVALID = ("invalid_json", "invalid_phone", "test_ping", "erased")

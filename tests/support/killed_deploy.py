@@ -52,6 +52,6 @@ def running(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 if __name__ == "__main__":
-    Journal.write = write  # type: ignore[method-assign]
+    Journal.write = write  # type: ignore[method-assign, assignment]
     actions._running = running
     main()
