@@ -17,9 +17,7 @@ CHECK_HANDLERS = "Check DATABASE_URL in the environment of the handlers: leads c
 CHECK_POLICY = (
     "Check EDGE_SECRET and HANDLERS_URL of the edge; on its machine: tail /var/log/pancake-edge/error.log"
 )
-CHECK_DISK = (
-    "docs/runbook/edge.md, PancakeEdgeSpoolUnwritable; on its machine: df -h /var/lib/pancake-edge"
-)
+CHECK_DISK = "docs/runbook/edge.md, PancakeEdgeSpoolUnwritable; on its machine: df -h /var/lib/pancake-edge"
 START_EDGE = "On its machine: systemctl status pancake-edge"
 BREAKER = re.compile(r"^pancake_circuit_breaker_state\{[^}]*\} ([0-9.]+)", re.MULTILINE)
 

@@ -13,8 +13,8 @@ from leads.cli.probes.running import Failure
 from leads.cli.status import judging, looking
 from leads.cli.status.state import LastRuns, Queue, Roster, Tickets
 from leads.services.cron_runs import CRONS
-from tests.leads.cli.test_status_lines import CONNECTION, EDGE, NOW, OFF, STATE
 from tests.support.ending_command import ends_with_command
+from tests.support.status_look import CONNECTION, EDGE, NOW, OFF, STATE
 
 AWAY, REFUSED = Failure("Connection refused"), Failure("password authentication failed", is_refused=True)
 SERVER = database.Server("17.2", NOW, "operator", [], [])

@@ -75,7 +75,18 @@ def test_a_verb_has_a_module_a_test_and_a_heading_of_its_name(verb: str) -> None
 
 
 def test_every_module_is_a_verb_or_shared_by_all() -> None:
-    shared = {"__init__", "__main__", "changes", "exit_codes", "failure_texts", "failures", "loading", "output", "plot", "probes"}
+    shared = {
+        "__init__",
+        "__main__",
+        "changes",
+        "exit_codes",
+        "failure_texts",
+        "failures",
+        "loading",
+        "output",
+        "plot",
+        "probes",
+    }
     found = {path.stem for path in (ROOT / "leads" / "cli").iterdir() if path.stem != "__pycache__"}
     assert found == shared | {module(verb) for verb in VERBS}
 
