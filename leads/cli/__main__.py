@@ -60,7 +60,8 @@ class Leads(VerbGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = Verbs(VERBS)
+        # A mapping that is only read is enough: nothing adds a command later.
+        self.commands = Verbs(VERBS)  # type: ignore[assignment]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name in ELSEWHERE:
