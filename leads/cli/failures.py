@@ -6,32 +6,9 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from leads.adapters.alertmanager import AlertmanagerUnavailable
-from leads.adapters.db_session import DatabaseError, LoginRefused, is_lost
-from leads.adapters.hasura_admin import AccessDenied
-from leads.adapters.plain_http import NoAnswer
-from leads.adapters.settings import SettingsError
 from leads.cli.exit_codes import ExitCode
 from leads.cli.output import print_line, say
-from leads.domain.errors import (
-    DatabaseUnavailable,
-    HasuraUnavailable,
-    IntegrationError,
-    Misconfigured,
-    PancakeUnavailable,
-)
 
-SERVICES: tuple[tuple[type[IntegrationError], str, str], ...] = (
-    (DatabaseUnavailable, "the database", "DATABASE_URL"),
-    (HasuraUnavailable, "Hasura", "HASURA_URL"),
-    (AlertmanagerUnavailable, "Alertmanager", "ALERTMANAGER_URL"),
-    (NoAnswer, "the handlers", "HANDLERS_URL"),
-    (PancakeUnavailable, "Pancake", "the connection's API URL (leads connection status)"),
-)
-"""The services that may be unreachable, each with what to check."""
-
-SET_VARIABLES = """Set the variables in the environment, or in .env of the clone for scripts/leads.
-The file .env.example explains each of them."""
 LINE_LENGTH = 80
 AS_JSON = "--json"
 NO_REASON = "no reason was given"
@@ -58,16 +35,22 @@ class VerbGroup(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             fail("Interrupted.", ExitCode.INTERRUPTED)
-        except SettingsError as error:
-            fail(describe_settings(error), ExitCode.USAGE, as_json=as_json)
         except CommandFailed as error:
             fail(str(error), error.exit_code, as_json=as_json)
-        except (IntegrationError, DatabaseError) as error:
-            fail(*describe(error), as_json=as_json)
         except typer.BadParameter as error:
             if as_json:
                 print_failure(error.format_message(), ExitCode.USAGE)
             raise
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            # Only now: it knows the errors of every adapter, and so imports all of their libraries.
+            from leads.cli.failure_texts import describe
+
+            described = describe(error)
+            if described is None:
+                raise
+            fail(*described, as_json=as_json)
 
 
 def fail(message: str, exit_code: ExitCode, *, as_json: bool = False) -> NoReturn:
@@ -82,35 +65,3 @@ def print_failure(message: str, exit_code: ExitCode) -> None:
     """Print a failure for programs, in one line: `leads tail --json` has printed lines before."""
     document = {"error": message, "exit_code": int(exit_code)}
     print_line(json.dumps(document, ensure_ascii=False))
-
-
-def describe_settings(error: SettingsError) -> str:
-    """Format all problems of the configuration, each in its own line."""
-    problems = [f"  {problem}" for problem in error.problems]
-    return "\n".join(["The configuration is incomplete:", *problems, SET_VARIABLES])
-
-
-def describe(error: IntegrationError | DatabaseError) -> tuple[str, ExitCode]:
-    """Return the message and the exit code of an error that a verb did not catch."""
-    text = " ".join(str(error).split()) or NO_REASON
-    if isinstance(error, DatabaseError):
-        if is_lost(error):
-            return _unreachable("the database", text, "DATABASE_URL")
-        # Only the first line: DETAIL quotes the values of the row, secrets and customers' data.
-        reason = (str(error).splitlines() or [NO_REASON])[0].strip()
-        return f"The database refused a statement: {reason}", ExitCode.FAILED
-    for kind, service, check in SERVICES:
-        if isinstance(error, kind):
-            return _unreachable(service, text, check)
-    if isinstance(error, Misconfigured):
-        return text, ExitCode.USAGE
-    if isinstance(error, LoginRefused):
-        return f"The database refused the login: {text}\nCheck DATABASE_URL.", ExitCode.USAGE
-    if isinstance(error, AccessDenied):
-        return f"{text}\nCheck HASURA_ADMIN_SECRET.", ExitCode.USAGE
-    return f"Failed: {text} ({error.code})", ExitCode.FAILED
-
-
-def _unreachable(service: str, reason: str, check: str) -> tuple[str, ExitCode]:
-    message = f"Could not reach {service}: {reason}\nCheck {check} and try again."
-    return message, ExitCode.UNREACHABLE

@@ -18,7 +18,8 @@ def fixed_engine(metadata: dict[str, Any]) -> Iterator[str]:
 
         def do_POST(self) -> None:
             self.read_body()
-            self.answer(200, json.dumps({"resource_version": 1, "metadata": metadata}).encode())
+            answer = {"resource_version": 1, "metadata": metadata, "inconsistent_objects": []}
+            self.answer(200, json.dumps(answer).encode())
 
     with serving(Answer) as url:
         yield url

@@ -15,7 +15,8 @@ from leads.cli.backfill_phones.limits import Limits, Stopped
 from leads.cli.backfill_phones.report import Report
 from leads.cli.backfill_phones.run import Options, run
 from leads.cli.exit_codes import ExitCode
-from leads.cli.failures import WrongUsage, describe
+from leads.cli.failure_texts import describe_answer
+from leads.cli.failures import WrongUsage
 from leads.cli.output import AsJson, ForeignTextConsole, print_json, progress_bar
 from leads.domain.errors import DatabaseUnavailable
 
@@ -82,7 +83,7 @@ def _attempt(database_url: str, options: Options, report: Report) -> ExitCode:
         report.outcome, report.reason = "interrupted", "Interrupted. The next run continues from here."
         return ExitCode.INTERRUPTED
     except (DatabaseUnavailable, DatabaseError) as error:
-        report.reason, exit_code = describe(error)
+        report.reason, exit_code = describe_answer(error)
         return exit_code
     finally:
         report.seconds = round(time.monotonic() - started, 2)

@@ -193,6 +193,7 @@ def judge_keys(keys: Mapping[str, KeyLook] | Failure | None) -> Line:
         return Line("Pancake", Level.YELLOW, "there is no connection yet", "leads connection create")
     bad = next((look for look in keys.values() if not look.is_accepted), None)
     if bad is not None:
-        level = Level.RED if bad.is_rejected else Level.YELLOW
-        return Line("Pancake", level, bad.reason, "leads connection set-api-key")
+        if bad.is_rejected:
+            return Line("Pancake", Level.RED, bad.reason, "leads connection set-api-key")
+        return Line("Pancake", Level.YELLOW, bad.reason, "leads connection test")
     return Line("Pancake", Level.GREEN, f"it accepts the API keys of {len(keys)} connections")

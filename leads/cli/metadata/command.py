@@ -21,6 +21,7 @@ from leads.cli.metadata.opening import (
     Source,
     open_deployment,
 )
+from leads.cli.metadata.project.commands import check, merge, unmerge
 from leads.cli.metadata.steps import (
     Step,
     apply_step,
@@ -206,3 +207,8 @@ def compare(
     else:
         say("No differences.")
     raise typer.Exit(ExitCode.FAILED if found else ExitCode.OK)
+
+
+app.command(epilog=examples("metadata merge --into ../hasura --dry-run"))(merge)
+app.command(epilog=examples("metadata unmerge ../hasura"))(unmerge)
+app.command(epilog=examples("metadata check ../hasura"))(check)

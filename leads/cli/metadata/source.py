@@ -17,9 +17,11 @@ TRIGGERS = """
 """The last column: whether it fires, and is neither disabled nor for replication only."""
 
 REINSTALL = (
-    "Install it again by the metadata API: "
-    '{"type": "reload_metadata", "args": {"recreate_event_triggers": true}}'
+    """Install it again: printf 'X-Hasura-Admin-Secret: %s' "$HASURA_ADMIN_SECRET" | curl -H @- """
+    """"$HASURA_URL/v1/metadata" -d '{"type":"reload_metadata","args":{"recreate_event_triggers":true}}'"""
 )
+"""The secret goes through a pipe: arguments are seen by every user of the machine."""
+ENABLE = 'Enable it again as the owner of the table; psql: ALTER TABLE {} ENABLE TRIGGER "{}"'
 
 HAS_CATALOG = "SELECT to_regclass('hdb_catalog.hdb_source_catalog_version') IS NOT NULL"
 CATALOG = "SELECT version FROM hdb_catalog.hdb_source_catalog_version"
@@ -82,8 +84,10 @@ def find_missing_triggers(engine: Engine, source: str, pieces: Mapping[Key, Any]
     """
     fires = {(table, name): is_on == "t" for table, name, is_on in engine.run_sql(TRIGGERS, source)}
     return [
-        f"the SQL trigger {name} is {'disabled' if (table, name) in fires else 'missing'} on table {table}:"
-        f" its rows make no event. {REINSTALL}"
+        f"the SQL trigger {name} is disabled on table {table}: its rows make no event."
+        f" {ENABLE.format(table, name)}"
+        if (table, name) in fires
+        else f"the SQL trigger {name} is missing on table {table}: its rows make no event. {REINSTALL}"
         for table, name in _sql_triggers(pieces)
         if not fires.get((table, name))
     ]

@@ -20,8 +20,9 @@ UNUSUAL_SECONDS = 1.0
 """Our own statements take a fraction of that."""
 RED_AFTER_SECONDS = 10.0
 """How long a lock may be waited for before the look is red."""
-MIGRATE = "Apply the migrations: docs/runbook/install.md, step 4"
-GRANT = "Run deploy/postgres/grant_roles.sql, or log in as a member of pancake_operators"
+MIGRATE = "Apply the migrations (docs/runbook/install.md, step 4): hasura migrate apply"
+GRANT = "Log in as a member of pancake_operators, or as the owner: psql -f deploy/postgres/grant_roles.sql"
+CHECK_LOGIN = "Check user and password in DATABASE_URL: leads config show"
 CHECK_URL = "Check DATABASE_URL, and on its server: systemctl status postgresql"
 
 
@@ -101,7 +102,7 @@ def judge_database(look: DatabaseLook | Failure) -> Line:
     """Say whether the database can be used, and who holds what others wait for."""
     if isinstance(look, Failure):
         is_password = look.is_refused and "password" in look.reason
-        helps = "Check user and password in DATABASE_URL" if is_password else CHECK_URL
+        helps = CHECK_LOGIN if is_password else CHECK_URL
         return Line(NAME, Level.RED, look.reason, helps)
     server, wait = look.server, look.lock_wait
     if server.missing:

@@ -25,9 +25,11 @@ from leads.cli.probes.running import REQUEST_SECONDS, Failure, Probes
 RECOVER = "leads metadata recover"
 VERIFY = "leads metadata verify"
 UNDO = "leads metadata diff; to undo the change: leads metadata {} --over-drift"
-CHECK_ADMIN = "Check HASURA_ADMIN_SECRET"
-CHECK_ENGINE = "Check HASURA_URL, and start Hasura again: its log says why it ended"
-INSTALL = "Install it again"
+CHECK_ADMIN = "Check HASURA_ADMIN_SECRET: leads config show"
+CHECK_ENGINE = (
+    "Check HASURA_URL, and start Hasura again (its log says why it ended); with compose: "
+    "docker compose up -d hasura"
+)
 ALLOW_LIST_KINDS = ("allow-list entry", "query collection")
 
 
@@ -157,13 +159,13 @@ def _judge_trigger(missing: list[str] | Failure, pieces: Pieces) -> Line:
         return Line("event trigger", Level.UNKNOWN, missing.reason)
     if not missing:
         return Line("event trigger", Level.GREEN, "its SQL triggers are there")
-    text, _, install = missing[0].partition(f". {INSTALL}")
+    text, _, install = missing[0].partition(". ")
     if pieces.missing:
         helps = RECOVER
     elif any("event_triggers" in difference for difference in pieces.differences):
         helps = "leads metadata 9a --over-drift"
     else:
-        helps = f"{INSTALL}{install}"
+        helps = install
     return Line("event trigger", Level.RED, text, helps)
 
 

@@ -12,8 +12,12 @@ HANDLERS, EDGE = "handlers", "edge"
 MANY_SPOOLED = 100
 """So many deliveries on disk are more than a short fault of the path behind the edge leaves."""
 OLD_POLICY_SECONDS = 300
-START_HANDLERS = "Start them again (leads serve), and look at their log"
-CHECK_POLICY = "Check EDGE_SECRET and HANDLERS_URL of the edge, and its error.log"
+START_HANDLERS = "Look at their log, and start them again: leads serve"
+CHECK_HANDLERS = "Check DATABASE_URL in the environment of the handlers: leads config show"
+CHECK_POLICY = (
+    "Check EDGE_SECRET and HANDLERS_URL of the edge; on its machine: tail /var/log/pancake-edge/error.log"
+)
+CHECK_DISK = "docs/runbook/edge.md, PancakeEdgeSpoolUnwritable; on its machine: df -h /var/lib/pancake-edge"
 START_EDGE = "On its machine: systemctl status pancake-edge"
 BREAKER = re.compile(r"^pancake_circuit_breaker_state\{[^}]*\} ([0-9.]+)", re.MULTILINE)
 
@@ -90,7 +94,7 @@ def judge_handlers(look: HandlersLook | Failure | None) -> Line:
     ready = look.ready or {}
     if ready.get("database") is False:
         text = "they answer, but do not reach the database"
-        return Line(HANDLERS, Level.RED, text, "Check DATABASE_URL of the handlers, and their log")
+        return Line(HANDLERS, Level.RED, text, CHECK_HANDLERS)
     if ready.get("notifications") is False:
         text = "they may not call sendNotifications: their token has ended, or the permission is missing"
         return Line(HANDLERS, Level.RED, text, "leads token pancake_service")
@@ -105,7 +109,7 @@ def judge_edge(look: EdgeLook | Failure | None) -> Line:
     if isinstance(look, Failure):
         return Line(EDGE, Level.RED, look.reason, START_EDGE)
     if not look.is_writable:
-        return Line(EDGE, Level.RED, "its spool cannot be written", "docs/runbook/edge.md")
+        return Line(EDGE, Level.RED, "its spool cannot be written", CHECK_DISK)
     if look.connections == 0:
         text = "it has no policy of the handlers: every token is unknown to it"
         return Line(EDGE, Level.RED, text, CHECK_POLICY)

@@ -24,7 +24,7 @@ WEBHOOK_PROBLEMS = {
     "outage": "Pancake answers neither by webhook nor by API",
     "key_invalid": "its API key was not accepted at the last check",
 }
-SWITCH_ON_WEBHOOK = "Pancake → Settings → Tools → Webhook: switch it on again"
+SWITCH_ON_WEBHOOK = "Pancake → Settings → Tools → Webhook: switch it on again; then: leads connection test"
 SET_KEY, TEST_KEY = "leads connection set-api-key", "leads connection test"
 REPLAY_HELD = f"{END_KILL_SWITCH}; then leads replay --status {HELD} --drain"
 SOURCE_ON = f"leads switch source NAME on --reason TEXT; then leads replay --status {DISABLED_SOURCE} --drain"
@@ -33,8 +33,11 @@ SWITCH_NAMES = {"kill": "kill switch", "pause": "pause", "connection": "connecti
 MAX_SOURCES = 8
 """So many sources are listed on the one screen."""
 BREAKER_OPEN = 2
-ADD_MEMBERS = "Settings → Pancake → Rosters: add members"
-CHECK_CALLS = "Hasura does not reach the handlers: check its HANDLERS_URL and HANDLER_SECRET"
+ADD_MEMBERS = "Settings → Pancake → Rosters: add members; who took them out: leads history --of roster"
+CHECK_CALLS = (
+    "Hasura does not reach the handlers: check its HANDLERS_URL and HANDLER_SECRET; "
+    "then: leads metadata verify 9b --probe"
+)
 UNSENT_MINUTES = 10
 
 

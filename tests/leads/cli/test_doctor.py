@@ -90,7 +90,7 @@ def test_before_the_migrations_it_says_so_and_after_them_not(
     given = {"HASURA_URL": shared.url, "HASURA_ADMIN_SECRET": SECRET}
     before = lines(code=1, DATABASE_URL=diva_database, **given)["database"]
     assert before["text"].startswith("tables are missing: ")
-    assert before["helps"] == "Apply the migrations: docs/runbook/install.md, step 4"
+    assert before["helps"].startswith("Apply the migrations (docs/runbook/install.md, step 4): ")
     after = lines(code=0, DATABASE_URL=operators_url(database), **given)
     assert {name: line["level"] for name, line in after.items()} == {
         "environment": "green", "database": "green", "Hasura": "green", "JWT role": "-",
@@ -102,7 +102,7 @@ def test_before_the_migrations_it_says_so_and_after_them_not(
 def test_a_wrong_admin_secret_is_named_and_not_shown(shared: Shared, database: str) -> None:
     given = {"DATABASE_URL": operators_url(database), "HASURA_URL": shared.url}
     found = lines(code=1, HASURA_ADMIN_SECRET="wrong-secret-of-the-test", **given)
-    assert found["metadata"]["helps"] == "Check HASURA_ADMIN_SECRET"
+    assert found["metadata"]["helps"] == "Check HASURA_ADMIN_SECRET: leads config show"
     assert "wrong-secret-of-the-test" not in json.dumps(found)
 
 

@@ -17,6 +17,7 @@ from leads.cli.__main__ import app
 from leads.cli.metadata.directory import read_directory
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.postgres.roles import operators_url
+from tests.support.ending_command import ends_with_command
 from tests.support.fixed_engine import fixed_engine
 from tests.support.seeding import seed_connection
 from tests.support.shared_engine import SECRET, Shared, running_shared_engine
@@ -121,7 +122,7 @@ def test_what_refuses_is_red_and_the_rest_is_still_shown(url: str) -> None:
 
 def test_a_wrong_password_is_told_from_a_server_that_is_away(url: str) -> None:
     found = look(url.replace("@", "x@"), CLOSED)
-    assert found["lines"]["database"]["helps"] == "Check user and password in DATABASE_URL"
+    assert found["lines"]["database"]["helps"] == "Check user and password in DATABASE_URL: leads config show"
 
 
 def test_a_database_before_the_migrations_is_named(diva_database: str) -> None:
@@ -145,7 +146,7 @@ def test_the_screen_has_80_columns_no_colours_in_a_pipe_and_a_command_for_each_r
     assert "\x1b" not in result.stdout
     assert "RED  Hasura: http" in lines[0]
     found = look(url, CLOSED, HANDLERS_URL=CLOSED)["lines"].values()
-    assert [line["name"] for line in found if line["level"] == "red" and not line["helps"]] == []
+    assert all(ends_with_command(line["helps"]) for line in found if line["level"] == "red"), found
     assert result.stdout.count("→ ") >= sum(line["level"] == "red" for line in found)
 
 

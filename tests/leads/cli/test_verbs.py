@@ -75,7 +75,18 @@ def test_a_verb_has_a_module_a_test_and_a_heading_of_its_name(verb: str) -> None
 
 
 def test_every_module_is_a_verb_or_shared_by_all() -> None:
-    shared = {"__init__", "__main__", "changes", "exit_codes", "failures", "output", "plot", "probes"}
+    shared = {
+        "__init__",
+        "__main__",
+        "changes",
+        "exit_codes",
+        "failure_texts",
+        "failures",
+        "loading",
+        "output",
+        "plot",
+        "probes",
+    }
     found = {path.stem for path in (ROOT / "leads" / "cli").iterdir() if path.stem != "__pycache__"}
     assert found == shared | {module(verb) for verb in VERBS}
 
@@ -103,6 +114,26 @@ def test_the_exit_codes_are_in_the_help_and_in_the_documentation() -> None:
     for code, meaning in MEANINGS.items():
         assert re.search(rf"^ +{code}  {meaning}$", said, re.MULTILINE)
         assert f"| {code} | {meaning} |" in page
+
+
+def test_a_command_imports_no_module_of_another_verb() -> None:
+    program = (
+        "import sys\n"
+        "from leads.cli.__main__ import VERBS, app\n"
+        "app(['token', '--help'], standalone_mode=False)\n"
+        "own = {verb.target.partition(':')[0] for verb in VERBS.values()}\n"
+        "print(*own & sys.modules.keys())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "leads.cli.token"
+
+
+def test_who_looks_for_the_samples_is_sent_to_the_sandbox() -> None:
+    result = CliRunner().invoke(app, ["send", "happy"], prog_name="leads")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "scripts/sandbox send happy|no-phone|duplicate|FILE" in result.stderr
 
 
 def test_the_codes_that_typer_gives_by_itself_are_those_of_the_table() -> None:

@@ -13,7 +13,7 @@ from leads.cli.metadata.project.layout import find_layout
 from leads.cli.metadata.project.plan import Plan, find_our_part, plan_merge, plan_unmerge
 from leads.cli.metadata.project.write import write_plan
 from leads.cli.metadata.steps import Step
-from leads.cli.output import AsJson, examples, print_json, print_line, say
+from leads.cli.output import AsJson, print_json, print_line, say
 
 ProjectArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The project: it has config.yaml.")]
 Database = Annotated[
@@ -66,12 +66,6 @@ def check(
         raise typer.Exit(ExitCode.FAILED)
     if not as_json:
         print_line("Our part is in the project, whole and in this version.")
-
-
-def add_project_verbs(app: typer.Typer) -> None:
-    app.command(epilog=examples("metadata merge --into ../hasura --dry-run"))(merge)
-    app.command(epilog=examples("metadata unmerge ../hasura"))(unmerge)
-    app.command(epilog=examples("metadata check ../hasura"))(check)
 
 
 def _carry_out(plan: Plan, result: str, *, dry_run: bool, as_json: bool) -> None:

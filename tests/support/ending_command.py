@@ -1,0 +1,12 @@
+"""Whether a piece of advice ends with a command that a person can copy."""
+
+import re
+
+_ENDS = re.compile(
+    r"(?:^|[:;] (?:then )?)"
+    r"(?:(?:leads|hasura|systemctl|docker compose|tail|df|psql) [^;:]*|psql: [^;]*|printf '.*)$"
+)
+
+
+def ends_with_command(helps: str) -> bool:
+    return _ENDS.search(helps) is not None
