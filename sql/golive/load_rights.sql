@@ -30,7 +30,7 @@ WITH listed AS (
         OR f.pronamespace = to_regnamespace('hdb_catalog') AND f.proname IN ('insert_event_log', 'gen_hasura_uuid')
     UNION ALL
     SELECT DISTINCT 'pancake_handlers USAGE ' || p.refobjid::regclass,
-        has_sequence_privilege(to_regrole('pancake_handlers')::oid, p.refobjid, 'USAGE')
+        CASE WHEN s.relkind = 'S' THEN has_sequence_privilege(to_regrole('pancake_handlers')::oid, s.oid, 'USAGE') END
     FROM pg_catalog.pg_attrdef AS d
     INNER JOIN pg_catalog.pg_depend AS p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid
     INNER JOIN pg_catalog.pg_class AS s ON s.oid = p.refobjid AND p.refclassid = 'pg_class'::regclass AND s.relkind = 'S'

@@ -135,7 +135,7 @@ BREAKAGES: Mapping[str, tuple[Breakage, set[str]]] = {
             "ALTER TABLE customer_consent RENAME COLUMN consent_version TO version",
             "ALTER TABLE customer_consent RENAME COLUMN version TO consent_version",
         ),
-        set(),
+        {"database-rights"},
     ),
     "E3-OPS-kill-switch": (
         by_sql(

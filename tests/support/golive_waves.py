@@ -42,7 +42,6 @@ def open_waves(pilot: Pilot, folder: Path, sources_of: Mapping[str, int]) -> Non
         assert is_open["is_open"]
         check_report(pilot, wave, folder)
     check_sign_off(pilot, folder)
-    check_later_changes(pilot, folder)
 
 
 def check_later_changes(pilot: Pilot, folder: Path) -> None:

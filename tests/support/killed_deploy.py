@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from leads.cli.__main__ import main
 from leads.cli.golive.deploy import actions
@@ -52,6 +53,5 @@ def running(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 if __name__ == "__main__":
-    Journal.write = write  # type: ignore[method-assign, assignment]
-    actions._running = running
-    main()
+    with mock.patch.object(Journal, "write", write), mock.patch.object(actions, "_running", running):
+        main()

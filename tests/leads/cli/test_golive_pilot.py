@@ -10,7 +10,7 @@ from sandbox.incidents.prometheus import missing_monitoring
 from tests.support.golive_pilot import Pilot
 from tests.support.golive_prometheus import fake_prometheus
 from tests.support.golive_series import genuine_prometheus
-from tests.support.golive_waves import open_waves
+from tests.support.golive_waves import check_later_changes, open_waves
 
 SOURCES = {"W1": 1, "W2": 5, "W3": 15, "W4": 41}
 
@@ -33,3 +33,4 @@ def test_four_waves_are_opened_by_their_people_one_after_the_other(
     pilot = Pilot(database, tmp_path / "records", prometheus_url)
     pilot.seed()
     open_waves(pilot, tmp_path, SOURCES)
+    check_later_changes(pilot, tmp_path)

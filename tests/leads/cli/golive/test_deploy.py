@@ -76,7 +76,7 @@ def _check_day0() -> None:
     found = {each["id"]: each["outcome"] for each in run_golive("day0", code=1)["criteria"]}
     steps = {name: outcome for name, outcome in found.items() if name.startswith("E4-")}
     assert {name for name, outcome in steps.items() if outcome != "pass"} == {"E4-11", "E4-12", "E4-13"}
-    assert {found[name] for name in ("D0-webhook", "D0-trigger", "D0-crons")} == {"pass"}
+    assert (found["D0-webhook"], found["D0-crons"]) == ("pass", "pass")
     assert "fail" not in found.values()
 
 
@@ -192,7 +192,7 @@ def test_a_wrong_golive_yaml_is_refused_by_its_place(tmp_path: Path, text: str, 
     (tmp_path / "golive.yaml").write_text(text)
     run = golive("--file", str(tmp_path / "golive.yaml"), "--folder", str(tmp_path / "golive"))
     assert run.exit_code == 2
-    assert said in run.stderr
+    assert said in " ".join(run.stderr.split())
     assert not (tmp_path / "golive").exists()
 
 
