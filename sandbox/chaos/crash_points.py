@@ -31,6 +31,7 @@ from sandbox.chaos.crashes.run import Result, Runner, WrongEffects
 from sandbox.chaos.crashes.scenarios import SCENARIOS, Scenario
 from sandbox.chaos.crashes.world import World
 from sandbox.chaos.processes import ProcessCount
+from sandbox.chaos.proof import proof
 from sandbox.edge.packages import require_edge_packages
 from sandbox.stack.signals import exit_on_sigterm
 
@@ -83,7 +84,7 @@ def crash_points(
     for line in report.problems():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if as_json:
-        typer.echo(json.dumps(report.as_json(), ensure_ascii=False))
+        typer.echo(json.dumps(proof("crash_points", report.as_json()), ensure_ascii=False))
     else:
         Console().print(report.summary())
     if report.problems():
