@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar, overload
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import DictRow, class_row, dict_row
 
 from leads.adapters.pg_errors import translated
@@ -23,6 +23,7 @@ from leads.adapters.pools import (
     unpooled_connection,
 )
 from leads.adapters.queries import QUERIES
+from leads.adapters.queued_cursor import QueuedCursor
 from leads.domain.errors import Busy, Contended, DatabaseUnavailable, Overloaded
 
 Row = dict[str, Any]
@@ -53,16 +54,23 @@ class Transaction:
         Returns the rows of each. Raises Contended, or StatementError.
         """
         db_connection = self._db_connection
+        if self._is_open and len(statements) == 1 and not commit:
+            ((name, params),) = statements
+            with translated(Contended):
+                return [await _rows(await db_connection.execute(QUERIES[name], params))]
         with translated(Contended):
             async with db_connection.pipeline():
                 if not self._is_open:
-                    await db_connection.execute("BEGIN")
+                    await QueuedCursor(db_connection).execute("BEGIN")
                     self._is_open = True
-                cursors = [await db_connection.execute(QUERIES[name], params) for name, params in statements]
+                cursors = [
+                    await QueuedCursor(db_connection).execute(QUERIES[name], params)
+                    for name, params in statements
+                ]
                 if commit:
-                    await db_connection.execute("COMMIT")
+                    await QueuedCursor(db_connection).execute("COMMIT")
             self._is_open = not commit
-            return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
+            return [await _rows(cursor) for cursor in cursors]
 
     async def commit(self) -> None:
         """Commit if the last statements did not. Raises Contended if the connection is lost."""
@@ -239,5 +247,9 @@ async def _fetch(
 ) -> list[Any]:
     with translated(DatabaseUnavailable):
         cursor = db_connection.cursor(row_factory=class_row(row_type) if row_type else dict_row)
-        await cursor.execute(QUERIES[name], params)
-        return await cursor.fetchall() if cursor.description else []
+        return await _rows(await cursor.execute(QUERIES[name], params))
+
+
+async def _rows(cursor: AsyncCursor[RowType]) -> list[RowType]:
+    """Return all rows; none of a statement without any, whose row number is None."""
+    return [] if cursor.rownumber is None else await cursor.fetchall()
