@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from leads.adapters.database import Database
-from leads.adapters.pools import SESSION_OPTIONS
+from leads.adapters.pools import SESSION_OPTIONS, unpooled_connection
+from leads.adapters.queued_cursor import QueuedCursor
 from leads.domain.errors import Contended, DatabaseUnavailable
 from sandbox.postgres.server import Cluster
 
@@ -109,6 +110,23 @@ async def test_an_error_in_the_middle_of_a_round_trip_keeps_its_type(
             await transaction.run(PING, CONSENT, PING, commit=True)
     async with db.transaction() as transaction:
         assert await transaction.run(PING) == [[{"one": 1}]]
+
+
+async def test_no_statement_of_a_round_trip_leaves_before_the_last(database: str) -> None:
+    """The lock would be taken otherwise, while the pipeline is still open."""
+    async with (
+        unpooled_connection(database) as db_connection,
+        unpooled_connection(database) as other_connection,
+    ):
+        async with db_connection.pipeline():
+            cursor = await QueuedCursor(db_connection).execute("SELECT pg_advisory_lock(9)")
+            await asyncio.sleep(0.05)
+            other = await other_connection.execute("SELECT pg_try_advisory_lock(9) AS is_free")
+            assert await other.fetchall() == [{"is_free": True}]
+            await other_connection.execute("SELECT pg_advisory_unlock(9)")
+        assert len(await cursor.fetchall()) == 1
+        other = await other_connection.execute("SELECT pg_try_advisory_lock(9) AS is_free")
+        assert await other.fetchall() == [{"is_free": False}]
 
 
 async def test_a_lost_connection_is_unavailable_for_a_statement_and_contended_in_a_transaction(
