@@ -23,7 +23,7 @@ from leads.adapters.pools import (
     unpooled_connection,
 )
 from leads.adapters.queries import QUERIES
-from leads.adapters.queued_cursor import QueuedCursor
+from leads.adapters.round_trip import run_together
 from leads.domain.errors import Busy, Contended, DatabaseUnavailable, Overloaded
 
 Row = dict[str, Any]
@@ -53,24 +53,17 @@ class Transaction:
 
         Returns the rows of each. Raises Contended, or StatementError.
         """
-        db_connection = self._db_connection
-        if self._is_open and len(statements) == 1 and not commit:
-            ((name, params),) = statements
-            with translated(Contended):
-                return [await _rows(await db_connection.execute(QUERIES[name], params))]
+        parts: list[tuple[bytes, Params | None]] = [(QUERIES[name], params) for name, params in statements]
+        if not self._is_open:
+            parts.insert(0, (b"BEGIN", None))
+        if commit:
+            parts.append((b"COMMIT", None))
+        was_open, self._is_open = self._is_open, True
         with translated(Contended):
-            async with db_connection.pipeline():
-                if not self._is_open:
-                    await QueuedCursor(db_connection).execute("BEGIN")
-                    self._is_open = True
-                cursors = [
-                    await QueuedCursor(db_connection).execute(QUERIES[name], params)
-                    for name, params in statements
-                ]
-                if commit:
-                    await QueuedCursor(db_connection).execute("COMMIT")
-            self._is_open = not commit
-            return [await _rows(cursor) for cursor in cursors]
+            cursors = await run_together(self._db_connection, parts)
+        self._is_open = not commit
+        first = 0 if was_open else 1
+        return [await _rows(cursor) for cursor in cursors[first : first + len(statements)]]
 
     async def commit(self) -> None:
         """Commit if the last statements did not. Raises Contended if the connection is lost."""

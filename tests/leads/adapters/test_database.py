@@ -8,8 +8,7 @@ import psycopg
 import pytest
 
 from leads.adapters.database import Database
-from leads.adapters.pools import SESSION_OPTIONS, unpooled_connection
-from leads.adapters.queued_cursor import QueuedCursor
+from leads.adapters.pools import SESSION_OPTIONS
 from leads.domain.errors import Contended, DatabaseUnavailable
 from sandbox.postgres.server import Cluster
 
@@ -112,21 +111,37 @@ async def test_an_error_in_the_middle_of_a_round_trip_keeps_its_type(
         assert await transaction.run(PING) == [[{"one": 1}]]
 
 
-async def test_no_statement_of_a_round_trip_leaves_before_the_last(database: str) -> None:
-    """The lock would be taken otherwise, while the pipeline is still open."""
-    async with (
-        unpooled_connection(database) as db_connection,
-        unpooled_connection(database) as other_connection,
-    ):
-        async with db_connection.pipeline():
-            cursor = await QueuedCursor(db_connection).execute("SELECT pg_advisory_lock(9)")
-            await asyncio.sleep(0.05)
-            other = await other_connection.execute("SELECT pg_try_advisory_lock(9) AS is_free")
-            assert await other.fetchall() == [{"is_free": True}]
-            await other_connection.execute("SELECT pg_advisory_unlock(9)")
-        assert len(await cursor.fetchall()) == 1
-        other = await other_connection.execute("SELECT pg_try_advisory_lock(9) AS is_free")
-        assert await other.fetchall() == [{"is_free": False}]
+async def test_a_round_trip_that_cannot_be_sent_whole_leaves_the_connection_usable(db: Database) -> None:
+    with pytest.raises(psycopg.ProgrammingError):
+        async with db.transaction() as transaction:
+            await transaction.run(PING, ("database/try_lock", {"name": object()}), PING)
+    async with db.transaction() as transaction:
+        assert await transaction.run(PING) == [[{"one": 1}]]
+
+
+async def test_a_round_trip_larger_than_the_buffers_of_the_socket_arrives(db: Database) -> None:
+    long = ("database/try_lock", {"name": "x" * 8_000_000})
+    async with db.transaction() as transaction:
+        assert await transaction.run(long, PING, long, PING, commit=True) == [
+            [{"locked": True}], [{"one": 1}], [{"locked": True}], [{"one": 1}],
+        ]  # fmt: skip
+
+
+async def test_a_cancelled_round_trip_leaves_the_connection_usable(db: Database, database: str) -> None:
+    with psycopg.connect(database) as holder:
+        holder.execute("SELECT pg_advisory_xact_lock(3, hashtext('default'))")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2), db.transaction() as transaction:
+                await transaction.run(PING, ("process_record/lock_roster", {"roster_source_id": None}), PING)
+    async with db.transaction() as transaction:
+        assert await transaction.run(PING, commit=True) == [[{"one": 1}]]
+
+
+async def test_statements_that_are_prepared_meanwhile_give_the_same_rows(db: Database) -> None:
+    """psycopg prepares a statement at its sixth execution."""
+    for _ in range(8):
+        async with db.transaction() as transaction:
+            assert await transaction.run(PING, PING, commit=True) == [[{"one": 1}], [{"one": 1}]]
 
 
 async def test_a_lost_connection_is_unavailable_for_a_statement_and_contended_in_a_transaction(
