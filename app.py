@@ -7,7 +7,6 @@ does not answer. Prometheus and the orchestrator call the rest.
 from functools import partial
 from typing import Any
 
-from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -27,11 +26,10 @@ from handlers.replay_events import replay_events
 from handlers.trace_lead import trace_lead
 from leads.adapters import http
 from leads.adapters.hasura_calls import read_action, read_cron, read_event
-from leads.adapters.http import HasuraRoute, RequestLog
+from leads.adapters.http import Application, HasuraRoute, RequestLog
 from leads.adapters.logs import configure_logs
 from leads.adapters.metrics import CONTENT_TYPE
 from leads.adapters.settings import read_settings
-from leads.domain.errors import IntegrationError
 from leads.services.cron_dry_run import with_dry_run
 from leads.services.runtime import Runtime
 
@@ -58,7 +56,7 @@ HASURA_ROUTES: tuple[HasuraRoute[Runtime, Any], ...] = (
 )
 
 
-def create_app(runtime: Runtime | None = None) -> Starlette:
+def create_app(runtime: Runtime | None = None) -> Application:
     """Build the ASGI application; without a runtime it is configured by the environment.
 
     Raises SettingsError that names every variable that is missing or invalid.
@@ -74,21 +72,16 @@ def create_app(runtime: Runtime | None = None) -> Starlette:
         clock=runtime.clock,
         headers={"Cache-Control": "no-store"},
     )
-    app = Starlette(
-        routes=[
-            *(
-                route.bind(runtime, runtime.settings, runtime.metrics, runtime.clock)
-                for route in HASURA_ROUTES
-            ),
+    app = Application(
+        [route.bind(runtime, runtime.settings, runtime.metrics, runtime.clock) for route in HASURA_ROUTES],
+        [
             Route("/edge/policy", partial(policy, runtime), middleware=[log_policy]),
             Route("/healthz", partial(healthz, runtime)),
             Route("/readyz", http.only_on(runtime.settings.ops_port, partial(readyz, runtime))),
             Route("/metrics", http.only_on(runtime.settings.ops_port, partial(metrics, runtime))),
         ],
-        exception_handlers={IntegrationError: http.answer_error},
         lifespan=lambda app: runtime.running(),
     )
-    app.router.redirect_slashes = False
     app.state.runtime = runtime
     return app
 

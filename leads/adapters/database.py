@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar, overload
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import DictRow, class_row, dict_row
 
 from leads.adapters.pg_errors import translated
@@ -23,6 +23,7 @@ from leads.adapters.pools import (
     unpooled_connection,
 )
 from leads.adapters.queries import QUERIES
+from leads.adapters.round_trip import run_together
 from leads.domain.errors import Busy, Contended, DatabaseUnavailable, Overloaded
 
 Row = dict[str, Any]
@@ -52,17 +53,17 @@ class Transaction:
 
         Returns the rows of each. Raises Contended, or StatementError.
         """
-        db_connection = self._db_connection
+        parts: list[tuple[bytes, Params | None]] = [(QUERIES[name], params) for name, params in statements]
+        if not self._is_open:
+            parts.insert(0, (b"BEGIN", None))
+        if commit:
+            parts.append((b"COMMIT", None))
+        was_open, self._is_open = self._is_open, True
         with translated(Contended):
-            async with db_connection.pipeline():
-                if not self._is_open:
-                    await db_connection.execute("BEGIN")
-                    self._is_open = True
-                cursors = [await db_connection.execute(QUERIES[name], params) for name, params in statements]
-                if commit:
-                    await db_connection.execute("COMMIT")
-            self._is_open = not commit
-            return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
+            cursors = await run_together(self._db_connection, parts)
+        self._is_open = not commit
+        first = 0 if was_open else 1
+        return [await _rows(cursor) for cursor in cursors[first : first + len(statements)]]
 
     async def commit(self) -> None:
         """Commit if the last statements did not. Raises Contended if the connection is lost."""
@@ -239,5 +240,9 @@ async def _fetch(
 ) -> list[Any]:
     with translated(DatabaseUnavailable):
         cursor = db_connection.cursor(row_factory=class_row(row_type) if row_type else dict_row)
-        await cursor.execute(QUERIES[name], params)
-        return await cursor.fetchall() if cursor.description else []
+        return await _rows(await cursor.execute(QUERIES[name], params))
+
+
+async def _rows(cursor: AsyncCursor[RowType]) -> list[RowType]:
+    """Return all rows; none of a statement without any, whose row number is None."""
+    return [] if cursor.rownumber is None else await cursor.fetchall()

@@ -98,9 +98,11 @@ def counting_log_messages(counter: Counter) -> Iterator[None]:
 def configure_logs(level: str = "INFO") -> None:
     """Format all log records as JSON; libraries that log every call are limited to WARNING.
 
-    Threads and processes are not collected: no line shows them, and that costs as much as the line itself.
+    Threads, processes and callers are not collected: no line shows them, and that costs as much as the line
+    itself.
     """
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # no callers: "Optimization" in Python's logging HOWTO
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

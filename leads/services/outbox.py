@@ -20,8 +20,10 @@ from leads.domain.notifications import Notification
 from leads.domain.sending import MAX_ROWS_PER_CALL
 from leads.services.sending.calls import NotificationInput
 from leads.services.sending.rows import UnsentRow
-from leads.services.sending.sender import CALLS_AT_A_TIME, MAX_SECONDS_TO_START, Sender
+from leads.services.sending.sender import MAX_SECONDS_TO_START, Sender
 
+BATCHES_AT_A_TIME = 1
+"""Events that are processed during a call share the next one. A second call at a time would halve both."""
 SEND_LEASE = timedelta(seconds=60)
 """How long claimed notifications are left to their sender."""
 
@@ -47,7 +49,7 @@ class Outbox(Sender[Notification]):
     def __init__(self, db: Database, graphql: GraphqlClient, metrics: Metrics, clock: Clock) -> None:
         super().__init__(db, graphql, metrics, clock)
         self._batcher: Batcher[_Submitted, bool] = Batcher(
-            self._send_batch, max_batch_size=MAX_ROWS_PER_CALL, batches_at_a_time=CALLS_AT_A_TIME
+            self._send_batch, max_batch_size=MAX_ROWS_PER_CALL, batches_at_a_time=BATCHES_AT_A_TIME
         )
 
     async def send(self, events: Iterable[UnsentEvent]) -> int:

@@ -111,6 +111,39 @@ async def test_an_error_in_the_middle_of_a_round_trip_keeps_its_type(
         assert await transaction.run(PING) == [[{"one": 1}]]
 
 
+async def test_a_round_trip_that_cannot_be_sent_whole_leaves_the_connection_usable(db: Database) -> None:
+    with pytest.raises(psycopg.ProgrammingError):
+        async with db.transaction() as transaction:
+            await transaction.run(PING, ("database/try_lock", {"name": object()}), PING)
+    async with db.transaction() as transaction:
+        assert await transaction.run(PING) == [[{"one": 1}]]
+
+
+async def test_a_round_trip_larger_than_the_buffers_of_the_socket_arrives(db: Database) -> None:
+    long = ("database/try_lock", {"name": "x" * 8_000_000})
+    async with db.transaction() as transaction:
+        assert await transaction.run(long, PING, long, PING, commit=True) == [
+            [{"locked": True}], [{"one": 1}], [{"locked": True}], [{"one": 1}],
+        ]  # fmt: skip
+
+
+async def test_a_cancelled_round_trip_leaves_the_connection_usable(db: Database, database: str) -> None:
+    with psycopg.connect(database) as holder:
+        holder.execute("SELECT pg_advisory_xact_lock(3, hashtext('default'))")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2), db.transaction() as transaction:
+                await transaction.run(PING, ("process_record/lock_roster", {"roster_source_id": None}), PING)
+    async with db.transaction() as transaction:
+        assert await transaction.run(PING, commit=True) == [[{"one": 1}]]
+
+
+async def test_statements_that_are_prepared_meanwhile_give_the_same_rows(db: Database) -> None:
+    """psycopg prepares a statement at its sixth execution."""
+    for _ in range(8):
+        async with db.transaction() as transaction:
+            assert await transaction.run(PING, PING, commit=True) == [[{"one": 1}], [{"one": 1}]]
+
+
 async def test_a_lost_connection_is_unavailable_for_a_statement_and_contended_in_a_transaction(
     db: Database, database: str
 ) -> None:

@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 from leads.adapters.metrics import Metrics
 from leads.domain.errors import DatabaseUnavailable
 from leads.domain.notifications import Notification
-from leads.services.outbox import SEND_LEASE, Outbox, UnsentEvent
-from leads.services.sending.sender import CALLS_AT_A_TIME, MAX_SECONDS_TO_START
+from leads.services.outbox import BATCHES_AT_A_TIME, SEND_LEASE, Outbox, UnsentEvent
+from leads.services.sending.sender import MAX_SECONDS_TO_START
 from tests.support.clock import MovableClock
 from tests.support.fakes import FakeDatabase, FakeHasura
 from tests.support.waiting import eventually_async
@@ -102,14 +102,14 @@ async def test_an_event_that_waited_too_long_for_its_call_is_left_as_it_was() ->
     harness = OutboxHarness()
     harness.hasura.gate.clear()
     sending: list[asyncio.Task[int]] = []
-    for number in range(CALLS_AT_A_TIME + 1):
+    for number in range(BATCHES_AT_A_TIME + 1):
         sending.append(asyncio.create_task(harness.outbox.send([event(number, "a")])))
-        await eventually_async(lambda: len(harness.hasura.calls) == min(len(sending), CALLS_AT_A_TIME))
+        await eventually_async(lambda: len(harness.hasura.calls) == min(len(sending), BATCHES_AT_A_TIME))
     await eventually_async(lambda: len(harness.outbox._batcher._waiting) == 1)
     harness.clock.ahead += timedelta(seconds=MAX_SECONDS_TO_START)
     harness.hasura.gate.set()
-    assert [await each for each in sending] == [1, 1, 0]
-    assert harness.unsent()[CALLS_AT_A_TIME]["attempts"] == 0
+    assert [await each for each in sending] == [1] * BATCHES_AT_A_TIME + [0]
+    assert harness.unsent()[BATCHES_AT_A_TIME]["attempts"] == 0
 
 
 async def test_a_refused_notification_does_not_delay_the_others() -> None:
