@@ -36,6 +36,7 @@ CLASS_NAME = re.compile(r"\b[A-Z][a-z]+(?:[A-Z][a-z]+)*(?:Error|Exception)\b|Tra
 VARYING = {
     r"\d{4}-\d\d-\d\d[ T][\d:.]+[+]00:00": "2026-05-14 02:20:00+00:00",
     r"\d{4}-\d\d-\d\d [\d:]+ UTC": "2026-05-14 02:20:00 UTC",
+    r"(day0|watch)-\d{4}-\d\d-\d\d\.json": r"\1-2026-05-14.json",
     r"\b\d+ ms": "1 ms",
     r"PostgreSQL \d[\d.]*[^,\n]*": "PostgreSQL 17",
     r'"seconds": [\d.]+': '"seconds": 0.0',
