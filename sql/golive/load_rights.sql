@@ -3,7 +3,7 @@
 -- A table of Hasura counts only if it is in this database. Relies on the catalog alone.
 WITH listed AS (
     SELECT r.role AS role_name, r.name, r.privilege, c.column_name
-    FROM jsonb_to_recordset(%(rights)s) AS r (role text, name text, privilege text, columns text[])
+    FROM jsonb_to_recordset(%(rights)s::jsonb) AS r (role text, name text, privilege text, columns text[])
     LEFT JOIN LATERAL unnest(r.columns) AS c (column_name) ON true
     WHERE r.name NOT LIKE 'hdb\_catalog.%%' OR to_regclass(r.name) IS NOT NULL
 ), on_tables AS (

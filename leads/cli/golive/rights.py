@@ -1,10 +1,9 @@
 """The rights of the database roles, compared with those that deploy/postgres/grant_roles.sql gives."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-from psycopg.types.json import Jsonb
 
 from leads.adapters.db_session import DbSession
 from leads.adapters.queries import QUERIES
@@ -20,7 +19,8 @@ RIGHT = re.compile(r"\s+\('([\w.]+)', '([A-Z]+)', (?:NULL|'([\w, ]+)')\),?")
 
 def load_rights(session: DbSession) -> Mapping[str, Any]:
     """Return the row of golive/load_rights. Raises DatabaseError and CommandFailed."""
-    row = session.execute(QUERIES["golive/load_rights"], {"rights": Jsonb(list(listed_rights()))}).fetchone()
+    rights = json.dumps(list(listed_rights()))
+    row = session.execute(QUERIES["golive/load_rights"], {"rights": rights}).fetchone()
     assert row is not None
     return row
 

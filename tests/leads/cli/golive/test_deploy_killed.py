@@ -56,7 +56,9 @@ class Killed:
         raise AssertionError(f"it does not end; the last places: {self.places.read_text()[-500:]}")
 
 
-@pytest.mark.skipif("TEST_FULL" not in os.environ, reason="long: scripts/test --full kills it some 130 times")
+@pytest.mark.skipif(
+    "TEST_FULL" not in os.environ, reason="long: scripts/test --full kills it more than 100 times"
+)
 def test_killed_at_every_place_it_goes_on_and_back(site: GoLiveSite, tmp_path: Path) -> None:
     """The end is that of a run without a stop: one ticket, and after the way back Diva's dump as before."""
     before, killed = site.dump(), Killed(site)
