@@ -81,8 +81,8 @@ def handlers_down(stage: Stage) -> Iterator[None]:
 def database_slow(stage: Stage) -> Iterator[None]:
     """Let every claim take seconds until leads queue, and then every insert; what waits is six minutes old.
 
-    The handlers claim two leads a second then (WORK_CONNECTIONS are 8), so the queue lasts for a minute, however
-    many leads the edge hands over meanwhile.
+    The handlers claim two leads a second then (WORK_CONNECTIONS are 8): the queue lasts for a minute, even if
+    the edge hands over none meanwhile.
     """
     stage.sql(_slow("claim", 1.0, 4, "AFTER UPDATE OF status", "FOR EACH ROW WHEN (NEW.status = 'ingested')"))
     stage.wait_for_status("received", 110)
