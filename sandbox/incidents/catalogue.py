@@ -29,7 +29,6 @@ INCIDENTS = {
         "WebhookLatencyP99High",
         "EventProcessLatencyHigh",
         "LeadWaits",
-        "LeadsFailed",
         "SuccessRateLow",
         after=(
             "StoreSlowLastHour",
