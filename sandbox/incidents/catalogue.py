@@ -29,6 +29,7 @@ INCIDENTS = {
         "WebhookLatencyP99High",
         "EventProcessLatencyHigh",
         "LeadWaits",
+        "LeadsFailed",
         "SuccessRateLow",
         after=(
             "StoreSlowLastHour",
