@@ -31,7 +31,7 @@ Cell = tuple[float, float, float | None]
 def draw_heatmap(svg: Element, panel: Heatmap, width: float, height: float) -> None:
     draw_title(svg, panel, width)
     names = max((text_width(row.name) for row in panel.rows), default=0)
-    left = MARGIN + min(names, width * 0.5) + 8
+    left = MARGIN + min(names, width * 0.4) + 8
     area = Area(left, TITLE_HEIGHT + 4, width - MARGIN, height - AXIS_HEIGHT - SCALE_HEIGHT - MARGIN / 2)
     x = time_scale(panel, area)
     values = [value for row in panel.rows for _, value in known_points(row)]

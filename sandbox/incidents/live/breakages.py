@@ -81,10 +81,11 @@ def handlers_down(stage: Stage) -> Iterator[None]:
 def database_slow(stage: Stage) -> Iterator[None]:
     """Let every claim take seconds until leads queue, and then every insert; what waits is six minutes old.
 
-    The handlers claim two leads a second then (WORK_CONNECTIONS are 8), whatever the machine can do.
+    The handlers claim two leads a second then (WORK_CONNECTIONS are 8): the queue lasts for a minute, even if
+    the edge hands over none meanwhile.
     """
     stage.sql(_slow("claim", 1.0, 4, "AFTER UPDATE OF status", "FOR EACH ROW WHEN (NEW.status = 'ingested')"))
-    stage.wait_for_status("received", 40)
+    stage.wait_for_status("received", 110)
     stage.sql(_slow("insert", 1.0, 2.5, "AFTER INSERT", "FOR EACH STATEMENT"))
     with stage.ageing_waiting("6 minutes"):
         yield

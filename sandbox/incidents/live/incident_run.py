@@ -89,7 +89,7 @@ def run_incident(
                     inbox.wait(lambda box: incident.sent - incident.after <= box.sent(), MAX_SECONDS)
                     time.sleep(HOLD_SECONDS.get(name, MIN_HOLD_SECONDS))
                 inbox.wait(lambda box: incident.sent <= box.sent(), MAX_SECONDS)
-                stage.wait_processed()
+                stage.wait_finished()
                 stage.age("2 hours")
                 inbox.wait(lambda box: box.firing() == HEARTBEAT, MAX_RESOLVE_SECONDS)
             return Outcome(

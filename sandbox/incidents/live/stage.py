@@ -32,8 +32,9 @@ _WAITING = """
     SELECT id FROM pancake_webhook_event
     WHERE status = 'received' AND created_at > now() - %(by)s::interval FOR UPDATE SKIP LOCKED
 """
-_LEFT = """
-    SELECT id FROM pancake_webhook_event WHERE status IN ('received', 'ingested') AND created_at <= %(now)s
+_IS_UNFINISHED = """
+    (status IN ('received', 'ingested')
+        OR notifications <> '[]' AND notified_at IS NULL AND notify_given_up_at IS NULL)
 """
 _AGE_RUNS = """
     UPDATE pancake_cron_run
@@ -124,8 +125,8 @@ class Stage:
         self.tick("retry_failed")
 
     def age(self, by: str) -> None:
-        """Let time pass for the stored events: the windows of the database move on."""
-        self.sql(_AGE, {"by": by})
+        """Let time pass for the events that are finished: the windows of the database move on."""
+        self.sql(f"{_AGE} WHERE NOT {_IS_UNFINISHED}", {"by": by})
 
     @contextmanager
     def ageing_waiting(self, by: str) -> Iterator[None]:
@@ -133,15 +134,16 @@ class Stage:
         with repeating(lambda: self.sql(f"{_AGE} WHERE id IN ({_WAITING})", {"by": by}), AGEING_SECONDS):
             yield
 
-    def wait_processed(self) -> None:
-        """Wait, for a minute at most, for what is in the edge's spool and for the events that wait now.
+    def wait_finished(self) -> None:
+        """Wait, for a minute at most, for what is in the edge's spool and for the events of now.
 
         What is stored or processed after `age` would count as slow for an hour.
         """
         edge, now = self.sandbox.edge, {"now": datetime.now(UTC)}
+        left = f"SELECT id FROM pancake_webhook_event WHERE created_at <= %(now)s AND {_IS_UNFINISHED}"
         assert isinstance(edge, NginxEdge)
         deadline = time.monotonic() + TIMEOUT_SECONDS
-        while time.monotonic() < deadline and (edge.held() or self.sql(_LEFT, now)):
+        while time.monotonic() < deadline and (edge.held() or self.sql(left, now)):
             time.sleep(0.2)
 
     def age_runs(self, name: str, by: str) -> None:
