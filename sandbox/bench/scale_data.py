@@ -33,6 +33,8 @@ ROSTERS = (
 # The higher n, the older. Of four events the first creates a ticket, two change it, the last changes nothing.
 HISTORY = (
     "SET session_replication_role = replica",
+    # What the measured work stored: at a later size a poll and a retry would read it too.
+    "DELETE FROM pancake_webhook_event WHERE origin = 'webhook' AND created_at > %(until)s",
     """
     CREATE TEMPORARY TABLE made AS
     SELECT
@@ -67,14 +69,14 @@ HISTORY = (
     INSERT INTO pancake_webhook_event (
         connection_id, origin, record_id, table_name, modified_on, payload_hash, payload, status, outcome,
         arrived_at, received_at, ingested_at, processed_at, notified_at, claim_id, normalized_phone,
-        source_ids, account_id, ticket_id, evidence, created_at
+        source_ids, account_id, ticket_id, assignee_id, evidence, created_at
     )
     SELECT
         c.id, 'webhook', 'scale-' || m.record, 'lead', m.at,
         sha256(m.n::text::bytea), jsonb_build_object('id', 'scale-' || m.record), 'processed',
         CASE m.n - m.record WHEN 3 THEN 'ticket_created' WHEN 0 THEN 'no_change' ELSE 'ticket_updated' END,
         m.at, m.at, m.at, m.at + interval '1 second', m.at, gen_random_uuid(), m.phone,
-        ARRAY[m.source_id], md5('a' || m.record)::uuid, md5('t' || m.record)::uuid,
+        ARRAY[m.source_id], md5('a' || m.record)::uuid, md5('t' || m.record)::uuid, t.assignee_id,
         CASE
             WHEN m.is_first THEN jsonb_build_object('assignment', jsonb_build_object('chosen', t.assignee_id))
             ELSE '{}'
