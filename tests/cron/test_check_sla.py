@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import psycopg
 import pytest
 
 from tests.support.crons import CronHarness
@@ -92,6 +93,27 @@ async def test_a_late_ticket_is_flagged_while_older_notifications_of_its_event_w
     harness.move_clock(minutes=1)
     await harness.run("retry_failed")
     assert set(harness.hasura.sent) == {f"{event_id}:unassigned", f"{event_id}:sla_missed"}
+
+
+async def test_an_event_whose_notifications_are_being_sent_is_left_for_a_later_tick(
+    harness: CronHarness, ticket: str
+) -> None:
+    """Their sender marks all of them as sent, also one that is added meanwhile."""
+    harness.sql("UPDATE pancake_webhook_event SET notified_at = NULL, notify_claimed_at = clock_timestamp()")
+    assert (await harness.run("check_sla"))["late"] == 0
+    harness.expire_leases()
+    harness.move_clock(minutes=5)
+    assert (await harness.run("check_sla"))["late"] == 1
+
+
+async def test_an_event_that_a_handler_works_on_is_left_for_a_later_tick(
+    harness: CronHarness, ticket: str
+) -> None:
+    with psycopg.connect(harness.runtime.settings.database_url) as handler:
+        handler.execute("SELECT id FROM pancake_webhook_event FOR UPDATE")
+        assert (await harness.run("check_sla"))["late"] == 0
+    harness.move_clock(minutes=5)
+    assert (await harness.run("check_sla"))["late"] == 1
 
 
 async def test_without_an_active_manager_the_administrators_are_notified(

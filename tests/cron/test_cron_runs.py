@@ -89,8 +89,9 @@ async def test_two_ticks_of_one_cron_never_overlap(harness: CronHarness, cron_ru
     first_call = call(harness)
     first = asyncio.create_task(cron_runs.run(first_call, slow))
     await running.wait()
-    other = await cron_runs.run(call(harness, minutes=5), nothing)
-    assert other["result"] == "skipped"
+    later = call(harness, minutes=5)
+    for _ in range(2):  # Hasura may deliver it again
+        assert (await cron_runs.run(later, nothing))["result"] == "skipped"
     with pytest.raises(Exception, match="being worked on"):
         await cron_runs.run(first_call, nothing)
     assert (await cron_runs.run(call(harness, "check_sla"), nothing))["result"] == "succeeded"

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from leads.adapters.queries import QUERIES
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import PHONE
 from tests.support.locks import PHONE_LOCK, count_deadlocks, wait_for_lock_waiter
@@ -181,6 +182,20 @@ async def test_a_lead_with_the_phone_of_a_contact_belongs_to_the_contacts_accoun
         str(harness.one("SELECT normalized_phone AS p FROM account WHERE id = %s", account)["p"])
         == "+84905999888"
     )
+
+
+async def test_a_contact_of_another_customer_keeps_its_account(harness: HandlerHarness) -> None:
+    """Diva may have stored it after the facts were loaded: its people take no lock of a phone."""
+    contacts = "SELECT primary_phone, account_id::text FROM contact_book ORDER BY primary_phone"
+    event_id, _ = await harness.process_lead(id="one")
+    before = harness.sql(contacts)
+    await harness.process_lead(id="another", phone_number=OTHER_PHONE)
+    after = harness.sql(contacts)
+    (other,) = [row for row in after if row not in before]
+    customer = dict.fromkeys(("name", "email", "address"), None) | {"now": harness.clock.now()}
+    taken = {"account_id": harness.event(event_id)["account_id"], "phones": [other["primary_phone"]]}
+    harness.session.execute(QUERIES["process_record/insert_other_contacts"], customer | taken)
+    assert harness.sql(contacts) == after
 
 
 async def test_concurrent_leads_with_any_phone_of_a_customer_are_one_ticket(
