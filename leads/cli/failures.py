@@ -38,6 +38,10 @@ class VerbGroup(TyperGroup):
         except CommandFailed as error:
             fail(str(error), error.exit_code, as_json=as_json)
         except typer.BadParameter as error:
+            # Only now, as below: it imports the library that checks values.
+            from leads.cli.usage_texts import describe_value
+
+            error.message = describe_value(error)
             if as_json:
                 print_failure(error.format_message(), ExitCode.USAGE)
             raise

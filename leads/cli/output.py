@@ -49,12 +49,12 @@ def say(message: str) -> None:
 
     A word that is longer than a line stays whole, and a command at the end of a line: they may be copied.
     """
+    typer.echo("\n".join(wrapped(line) for line in escape_unseen(message).split("\n")), err=True)
+
+
+def wrapped(line: str) -> str:
+    """Wrap a line at the terminal's width, between words; what follows is indented by two columns more."""
     columns = get_terminal_size().columns
-    typer.echo("\n".join(_wrapped(line, columns) for line in escape_unseen(message).split("\n")), err=True)
-
-
-def _wrapped(line: str, columns: int) -> str:
-    """Wrap a line between words; what follows is indented by two columns more than the line."""
     indentation = " " * (len(line) - len(line.lstrip(" ")) + 2)
     whole = _COMMAND.sub(lambda found: found[0].replace(" ", _KEPT_SPACE), line)
     made = fill(whole, columns, subsequent_indent=indentation, break_long_words=False, break_on_hyphens=False)
