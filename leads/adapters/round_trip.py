@@ -2,7 +2,7 @@
 
 psycopg's pipeline sends each statement when it is executed, then its end, then a request to flush: a system
 call each, and the server wakes up for most. This is the only module that uses what psycopg does not document
-(docs/decisions/9401).
+(docs/decisions/0067).
 """
 
 from collections.abc import Mapping, Sequence
