@@ -30,7 +30,9 @@ def read_plans(database_url: str, window: Mapping[str, Any]) -> dict[str, list[s
     """
     with psycopg.connect(database_url, autocommit=True) as db:
         return {
-            name: _reads(custom_plan(db, name, window) if name.startswith("kpi/") else generic_plan(db, name))
+            name: _reads(
+                custom_plan(db, name, window) if name.partition("/")[0] == "kpi" else generic_plan(db, name)
+            )
             for name in STATEMENTS
         }
 
