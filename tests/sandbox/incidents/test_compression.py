@@ -57,8 +57,10 @@ def test_every_alert_is_kept_with_its_labels_and_a_shorter_time() -> None:
                 new["labels" if "alert" in new else "record"] == old["labels" if "alert" in old else "record"]
             )
             assert ("for" in old) == ("for" in new)
-    (trigger,) = [rule for rule in _rules(after) if rule.get("alert") == "PancakeHandlersDown"]
-    assert (trigger["for"], trigger["keep_firing_for"]) == ("4000ms", "20000ms")
+    documents = compress_rules(30).values()
+    written = {rule.get("alert"): rule for document in documents for rule in _rules(document)}
+    down, stuck = written["PancakeHandlersDown"], written["PancakeEdgeSpoolStuck"]
+    assert (down["for"], down["keep_firing_for"], stuck["for"]) == ("4000ms", "20000ms", "15m")
 
 
 def test_alertmanager_keeps_routes_and_inhibitions_and_posts_to_loopback() -> None:
