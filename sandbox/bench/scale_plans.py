@@ -10,7 +10,6 @@ import psycopg
 from leads.adapters.queries import QUERIES
 from sandbox.postgres.plans import LARGE_TABLES, Plan, custom_plan, generic_plan
 
-SNAPSHOT = Path(__file__).with_name("scale_plans.json")
 FOLDERS = (
     "ingest_record", "process_record", "outbox", "poll_records", "pancake_lists", "retry_failed",
     "check_sla", "kpi", "metrics",
