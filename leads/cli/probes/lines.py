@@ -18,7 +18,7 @@ NAME_COLUMNS = 15
 LEVEL_COLUMNS = 8
 TEXT_COLUMNS = LINE_LENGTH - LEVEL_COLUMNS - NAME_COLUMNS
 # A call of leads, up to what ends it within a sentence.
-_COMMAND = re.compile(r"\bleads [^;,]+")
+_COMMAND = re.compile(r"(?:^|(?<=[:;] )|(?<=then ))leads [^;,]+")
 INDENTATION = " " * (LEVEL_COLUMNS + NAME_COLUMNS)
 
 
