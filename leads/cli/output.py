@@ -27,7 +27,8 @@ from leads.domain.visible_text import escape_unseen
 MIN_COLUMN_WIDTH = 20
 # A command that ends a line: `See: leads status`.
 _COMMAND = re.compile(r"(?<=: )leads [^.;]+$")
-_KEPT_SPACE = "\N{NO-BREAK SPACE}"
+KEPT_SPACE = "\N{NO-BREAK SPACE}"
+"""Stands for a space at which a line is not wrapped."""
 NARROW_COLUMN = 8
 """Where text begins on a terminal that leaves fewer than MIN_COLUMN_WIDTH behind its beginning."""
 
@@ -56,9 +57,9 @@ def wrapped(line: str) -> str:
     """Wrap a line at the terminal's width, between words; what follows is indented by two columns more."""
     columns = get_terminal_size().columns
     indentation = " " * (len(line) - len(line.lstrip(" ")) + 2)
-    whole = _COMMAND.sub(lambda found: found[0].replace(" ", _KEPT_SPACE), line)
+    whole = _COMMAND.sub(lambda found: found[0].replace(" ", KEPT_SPACE), line)
     made = fill(whole, columns, subsequent_indent=indentation, break_long_words=False, break_on_hyphens=False)
-    return made.replace(_KEPT_SPACE, " ")
+    return made.replace(KEPT_SPACE, " ")
 
 
 class ForeignTextConsole(Console):

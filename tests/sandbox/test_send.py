@@ -1,6 +1,7 @@
 """`scripts/sandbox send`: a new lead at each call, the same one twice, or a file as it is."""
 
 import json
+import re
 from pathlib import Path
 
 import httpx
@@ -9,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from leads.domain.phone import read_phones
 from sandbox.__main__ import app
+from sandbox.page.render import page
 from sandbox.send import KINDS, new_lead
 
 URL = "http://127.0.0.1:9/api/pancake/record/token"
@@ -74,3 +76,8 @@ def test_what_cannot_be_sent_is_said(words: list[str], url: str, code: int, said
     result = send(*words, url=url)
     assert (result.exit_code, result.stdout) == (code, "")
     assert said in result.stderr
+
+
+def test_the_page_names_a_call_that_exists() -> None:
+    (kind,) = re.findall(r"<code>scripts/sandbox send (\S+) --env-file \.env</code>", page("", [], "t", "n"))
+    assert kind in KINDS

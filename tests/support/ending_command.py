@@ -3,8 +3,8 @@
 import re
 
 _ENDS = re.compile(
-    r"(?:^|[:;] (?:then )?)"
-    r"(?:(?:leads|hasura|systemctl|docker compose|tail|df|psql) [^;:]*|psql: [^;]*|printf '.*)$"
+    r"(?:^|[:;]\s(?:then )?)"
+    r"(?:(?:leads|hasura|systemctl|docker compose|tail|df|psql) [^;:]*|psql: [^;]*|printf '[\s\S]*)$"
 )
 
 

@@ -49,7 +49,8 @@ app = verb_group(
 def list_crons(as_json: AsJson = False) -> None:
     """Show each cron with its schedule, last success, next tick, and whether it is late.
 
-    Late: two ticks failed and the time of the third has passed; of a daily one, an hour after its tick.
+    Late: two ticks failed and the time of the third has passed; of a daily one, an hour after its tick. On
+    the day of the installation a daily one is not late before its first tick.
     Needs DATABASE_URL. Exit code 1: one is late.
     """
     url = read_operator_settings("DATABASE_URL").database_url
@@ -111,7 +112,7 @@ def describe(each: LastRuns, expression: str, now: datetime) -> dict[str, Any]:
         "last_outcome": each.last_outcome,
         "last_error": each.last_error,
         "next_tick": schedule.next_after(now),
-        "late_since": schedule.overdue_since(each.succeeded_tick, now),
+        "late_since": each.late_since(schedule, now),
     }
 
 
@@ -138,10 +139,20 @@ def _print_answer(name: str, answer: Mapping[str, Any]) -> None:
         print_indented(f"{name}: {answer['result']}", 0, console)
     for reason in filter(None, (answer.get("reason"), answer.get("problem"))):
         print_indented(reason, 1, console)
-    for key, value in (answer.get("report") or {}).items():
-        print_indented(f"{key}: {text_of(value)}", 1, console)
+    _print_report(answer.get("report") or {}, 1, console)
     if answer["result"] == DRY_RUN:
         _print_left_out(answer, console)
+
+
+def _print_report(report: Mapping[str, Any], level: int, console: Console) -> None:
+    """Print one figure in a line; those of an object are indented below its name."""
+    for key, value in report.items():
+        if isinstance(value, Mapping) and value:
+            print_indented(f"{key}:", level, console)
+            _print_report(value, level + 1, console)
+        else:
+            shown = round(value, 3) if isinstance(value, float) else value
+            print_indented(f"{key}: {text_of(shown)}", level, console)
 
 
 def _print_left_out(answer: Mapping[str, Any], console: Console) -> None:

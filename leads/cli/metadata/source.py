@@ -16,11 +16,14 @@ TRIGGERS = """
 """
 """The last column: whether it fires, and is neither disabled nor for replication only."""
 
-REINSTALL = (
-    """Install it again: printf 'X-Hasura-Admin-Secret: %s' "$HASURA_ADMIN_SECRET" | curl -H @- """
-    """"$HASURA_URL/v1/metadata" -d '{"type":"reload_metadata","args":{"recreate_event_triggers":true}}'"""
-)
-"""The secret goes through a pipe: arguments are seen by every user of the machine."""
+REINSTALL = r"""Install it again:
+printf 'X-Hasura-Admin-Secret: %s' \
+"$HASURA_ADMIN_SECRET" | curl -H @- \
+"$HASURA_URL/v1/metadata" -d \
+'{"type": "reload_metadata", "args":
+{"recreate_event_triggers": true}}'"""
+"""The secret goes through a pipe: arguments are seen by every user of the machine. No line is wrapped by a
+screen: a shell would take a part for a call, and the secret for its name."""
 ENABLE = 'Enable it again as the owner of the table; psql: ALTER TABLE {} ENABLE TRIGGER "{}"'
 
 HAS_CATALOG = "SELECT to_regclass('hdb_catalog.hdb_source_catalog_version') IS NOT NULL"

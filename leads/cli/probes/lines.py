@@ -1,5 +1,6 @@
 """What a look says of one part, as a line of the screen, and which line names the cause."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -10,11 +11,14 @@ from rich.console import Console
 from rich.text import Text
 
 from leads.cli.failures import LINE_LENGTH
+from leads.cli.output import KEPT_SPACE
 from leads.domain.visible_text import escape_unseen
 
 NAME_COLUMNS = 15
 LEVEL_COLUMNS = 8
 TEXT_COLUMNS = LINE_LENGTH - LEVEL_COLUMNS - NAME_COLUMNS
+# A call of leads, up to what ends it within a sentence.
+_COMMAND = re.compile(r"(?:^|(?<=[:;] )|(?<=then ))leads [^;,]+")
 INDENTATION = " " * (LEVEL_COLUMNS + NAME_COLUMNS)
 
 
@@ -65,7 +69,10 @@ def find_cause(lines: Sequence[Line]) -> Line | None:
 
 
 def print_lines(lines: Sequence[Line], console: Console) -> None:
-    """Print one line per part, wrapped at 80 columns, in colour on a terminal that has it."""
+    """Print one line per part, wrapped at 80 columns, in colour on a terminal that has it.
+
+    A call of leads in what helps stays in one line, so that it can be copied.
+    """
     for line in lines:
         first, *more = list(_wrapped(line.text)) or [""]
         head = Text(f"{line.level:<{LEVEL_COLUMNS}}", STYLES[line.level])
@@ -73,10 +80,12 @@ def print_lines(lines: Sequence[Line], console: Console) -> None:
         console.print(head, soft_wrap=True)
         for text in more:
             console.print(Text(INDENTATION + text), soft_wrap=True)
-        for number, text in enumerate(_wrapped(line.helps, TEXT_COLUMNS - 2)):
+        helps = _COMMAND.sub(lambda found: found[0].replace(" ", KEPT_SPACE), line.helps)
+        for number, text in enumerate(_wrapped(helps, TEXT_COLUMNS - 2, may_break=False)):
+            text = text.replace(KEPT_SPACE, " ")
             console.print(Text(f"{INDENTATION}{'  ' if number else '→ '}{text}", "bold"), soft_wrap=True)
 
 
-def _wrapped(text: str, columns: int = TEXT_COLUMNS) -> Iterator[str]:
+def _wrapped(text: str, columns: int = TEXT_COLUMNS, *, may_break: bool = True) -> Iterator[str]:
     for line in escape_unseen(text).splitlines():
-        yield from wrap(line, columns, break_on_hyphens=False)
+        yield from wrap(line, columns, break_on_hyphens=False, break_long_words=may_break)

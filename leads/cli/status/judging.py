@@ -186,13 +186,15 @@ def judge_queue(queue: Sequence[Queue], now: datetime, *, is_stopped: bool) -> L
 
 def judge_crons(state: State, schedules: Mapping[str, Schedule]) -> Line:
     """Name the crons whose work is overdue, with the last error."""
-    late = [
-        each
-        for each in state.crons
-        if schedules[each.name].overdue_since(each.succeeded_tick, state.now) is not None
-    ]
+    late = [each for each in state.crons if each.late_since(schedules[each.name], state.now) is not None]
     if not late:
-        return Line("crons", Level.GREEN, f"all {len(state.crons)} succeeded in time", is_symptom=True)
+        waiting = sum(each.succeeded_tick is None for each in state.crons)
+        text = (
+            f"{len(state.crons) - waiting} succeeded in time, the first ticks of {waiting} are still to come"
+        )
+        if not waiting:
+            text = f"all {len(state.crons)} succeeded in time"
+        return Line("crons", Level.GREEN, text, is_symptom=True)
     first = late[0]
     ago = f"it succeeded {age(first.succeeded_at, state.now)} ago" if first.succeeded_at else ""
     error = f" ({first.last_error[:80]})" if first.last_error and first.last_outcome == "failed" else ""

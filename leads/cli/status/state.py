@@ -8,6 +8,7 @@ from typing import TypeVar
 from leads.adapters.db_session import DbSession, class_row
 from leads.adapters.queries import QUERIES
 from leads.cli.probes.database import open_limited
+from leads.domain.cron_schedule import Schedule
 from leads.services.cron_runs import CRONS
 from leads.services.switches import LIST_SWITCHES, Switch
 from leads.services.unassigned_count import COUNT_TICKETS, UnassignedTickets
@@ -61,6 +62,15 @@ class LastRuns:
     last_error: str | None
     succeeded_tick: datetime | None
     succeeded_at: datetime | None
+    first_tick: datetime | None
+
+    def late_since(self, schedule: Schedule, now: datetime) -> datetime | None:
+        """Return the tick whose work is overdue; None without one.
+
+        A cron that never succeeded is as old as the first tick of any cron: on the day of the installation
+        the daily ones have not been due.
+        """
+        return schedule.overdue_since(self.succeeded_tick or self.first_tick, now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,11 @@ async def change(engine: Engine, context: Context, *, removes: bool) -> None:
             raise unexpected(clash)
         context.before_storing()
         async with connection.transaction():
-            await adopt(engine, connection, context.metadata, found, context.notes.get("regenerate", set()))
+            regenerate, reinstall = (
+                context.notes.get("regenerate", set()),
+                context.notes.get("reinstall", False),
+            )
+            await adopt(engine, connection, context.metadata, found, regenerate, reinstall=reinstall)
     if not context.notes.get("keep_version"):
         engine.resource_version += 1
 
@@ -133,7 +137,7 @@ async def adopt(
     """Make this metadata the engine's, and update its event triggers and cron events.
 
     regenerate: cron triggers whose future events are replaced even if their definition is unchanged;
-    reinstall: create every SQL trigger again (after DDL).
+    reinstall: create every SQL trigger again (after DDL, or because a reload asks for it).
     """
     broken = {each["name"] for each in found}
     events = await install_event_triggers(engine, connection, metadata, broken, reinstall=reinstall)

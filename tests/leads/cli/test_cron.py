@@ -56,6 +56,17 @@ def test_a_cron_is_late_until_it_succeeds(database: str) -> None:
     assert not any(each["late_since"] for each in listed(database, code=0).values())
 
 
+def test_a_daily_cron_is_not_late_before_its_first_tick(database: str) -> None:
+    """On the day of the installation: the others have run since then."""
+    now = datetime.now(UTC)
+    for name in CRONS:
+        if name != "purge_events":
+            add_run(database, name, now)
+    assert listed(database, code=0)["purge_events"]["succeeded_at"] is None
+    add_run(database, "retry_failed", now - timedelta(days=3))
+    assert listed(database, code=1)["purge_events"]["late_since"]
+
+
 def test_a_failed_run_keeps_the_last_success_and_shows_its_error(database: str) -> None:
     now = datetime.now(UTC)
     for name in CRONS:
@@ -138,6 +149,21 @@ def test_a_dry_run_says_what_it_left_out() -> None:
         "  would send 21 more",
         "  The time of one call was not enough: the real run would go on at the next",
         "  delivery.",
+    ]
+
+
+def test_the_figures_of_an_object_are_below_its_name() -> None:
+    report = {"late": 0, "kpi": {"response": {"p50_minutes": 10.403994175, "unanswered": None}, "days": {}}}
+    with scripted_server([(200, {}, {"result": "succeeded", "report": report})]) as handlers:
+        result = run("run", "check_sla", HANDLERS_URL=handlers.url, HANDLER_SECRET=SECRET)
+    assert result.stdout.splitlines() == [
+        "check_sla: succeeded",
+        "  late: 0",
+        "  kpi:",
+        "    response:",
+        "      p50_minutes: 10.404",
+        "      unanswered: none",
+        "    days: {}",
     ]
 
 

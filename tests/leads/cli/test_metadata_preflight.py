@@ -1,6 +1,8 @@
 """`leads metadata 9a` looks at the engine first: what would not work is named, and nothing is changed."""
 
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,6 +161,10 @@ def test_a_missing_sql_trigger_stops_the_next_9a(shared: Shared, database: str) 
     assert "the SQL trigger notify_hasura_pancake_webhook_event_status_update_INSERT is missing" in said
     assert "Nothing was changed" in said
     assert shared.export() == before
+    install_again = said.partition("Install it again:\n")[2]
+    variables = {**os.environ, "HASURA_URL": shared.url, "HASURA_ADMIN_SECRET": SECRET}
+    subprocess.run(["sh", "-c", install_again], env=variables, check=True, capture_output=True, timeout=30)
+    shared.run("9a")
 
 
 def test_an_allow_list_without_our_entries_is_named_and_9a_adds_them(database: str, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def state_lines() -> Iterator[Line]:
     yield judging.judge_rosters([])
     yield judging.judge_rosters([Roster(None, 0, 0)])
     yield judging.judge_queue([Queue("received", 7, NOW, 7, 7)], NOW, is_stopped=False)
-    never = [LastRuns(name, None, None, None, None, None) for name in CRONS]
+    never = [LastRuns(name, None, None, None, None, None, None) for name in CRONS]
     for crons in (never, [*never[:1], *STATE.crons[1:]], [*never[:2], *STATE.crons[2:]]):
         yield judging.judge_crons(replace(STATE, crons=crons), looking.read_schedules())
 

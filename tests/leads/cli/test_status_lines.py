@@ -5,7 +5,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from rich.console import Console
 
+from leads.cli.metadata.source import REINSTALL
 from leads.cli.probes.http_services import (
     MANY_SPOOLED,
     EdgeLook,
@@ -14,7 +16,7 @@ from leads.cli.probes.http_services import (
     look_at_edge,
     look_at_handlers,
 )
-from leads.cli.probes.lines import Level, Line, find_cause, worst
+from leads.cli.probes.lines import Level, Line, find_cause, print_lines, worst
 from leads.cli.probes.pancake import KeyLook
 from leads.cli.status import judging
 from leads.cli.status.looking import read_schedules
@@ -139,15 +141,50 @@ def test_what_waits_too_long_is_red_unless_a_switch_lets_it_wait() -> None:
 
 def test_late_crons_are_named_with_the_last_error() -> None:
     old = NOW - timedelta(hours=3)
-    failed = LastRuns("poll_records", NOW, "failed", "Pancake answered 401.", old, old)
+    failed = LastRuns("poll_records", NOW, "failed", "Pancake answered 401.", old, old, old)
     crons = [failed if each.name == failed.name else each for each in STATE.crons]
     line = judging.judge_crons(replace(STATE, crons=crons), read_schedules())
     assert line.text == "poll_records is late: it succeeded 3 h ago (Pancake answered 401.)"
     assert line.helps == "leads cron run poll_records"
-    never = [LastRuns(name, None, None, None, None, None) for name in CRONS]
+    never = [LastRuns(name, None, None, None, None, None, None) for name in CRONS]
     line = judging.judge_crons(replace(STATE, crons=never), read_schedules())
     assert line.text.endswith("is late: it never succeeded; 6 more are late")
     assert line.helps.startswith("Hasura does not reach the handlers")
+
+
+def test_a_daily_cron_that_was_never_due_is_not_late() -> None:
+    """On the day of the installation: the others have run since then."""
+    schedules, names = read_schedules(), ("purge_events", "reconcile_daily")
+    for hours, level in ((1, Level.GREEN), (30, Level.RED)):
+        first = NOW - timedelta(hours=hours)
+        crons = [
+            replace(each, first_tick=first, succeeded_tick=None, succeeded_at=None)
+            if each.name in names
+            else replace(each, first_tick=first)
+            for each in STATE.crons
+        ]
+        line = judging.judge_crons(replace(STATE, crons=crons), schedules)
+        assert line.level is level, line
+        assert (
+            level is Level.RED or line.text == "5 succeeded in time, the first ticks of 2 are still to come"
+        )
+
+
+def test_a_call_of_leads_in_what_helps_is_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    command = "leads replay --status skipped_source_disabled --drain"
+    line = Line("sources", Level.RED, "x", f"leads switch source NAME on --reason TEXT; then {command}")
+    print_lines([line], Console(width=80))
+    shown = capsys.readouterr().out
+    assert command in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_the_call_of_curl_is_shown_in_its_own_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """A shell that gets a broken line would take the secret for the name of a program, and print it."""
+    print_lines([Line("event trigger", Level.RED, "x", REINSTALL)], Console(width=80))
+    shown = capsys.readouterr().out.splitlines()[1:]
+    assert [line.strip(" →") for line in shown] == REINSTALL.splitlines()
+    assert max(map(len, shown)) <= 80
 
 
 def test_rosters_without_members_are_red_without_duty_yellow() -> None:

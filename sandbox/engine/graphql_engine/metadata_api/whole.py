@@ -165,7 +165,10 @@ async def clear_metadata(context: Context, _: Any) -> None:
 
 @command("reload_metadata")
 async def reload_metadata(context: Context, args: Any) -> None:
-    """Read the catalog again. Raises QErr `not-exists` for a source that is not in the metadata."""
+    """Read the catalog again; create the SQL triggers again if asked to.
+
+    Raises QErr `not-exists` for a source that is not in the metadata.
+    """
     known = {source["name"] for source in context.metadata["sources"]}
     wanted = (args or {}).get("reload_sources")
     for name in wanted if isinstance(wanted, list) else []:
@@ -173,6 +176,7 @@ async def reload_metadata(context: Context, args: Any) -> None:
             raise not_exists(f'Source with name "{name}" not found in metadata')
     context.refresh = True
     context.allow_inconsistent = True
+    context.notes["reinstall"] = bool((args or {}).get("recreate_event_triggers"))
 
     def report() -> Json:
         found = context.engine.inconsistent

@@ -204,6 +204,18 @@ def test_a_malformed_trigger_is_refused(engine: Hasura, job: Json, change: Json,
     assert (status, body["code"], message in body["error"]) == (400, "parse-failed", True)
 
 
+def test_a_reload_creates_a_dropped_sql_trigger_again_only_if_asked_to(
+    engine: Hasura, job: Json, path: str
+) -> None:
+    name = make_trigger(engine, job, path)
+    drop = f'DROP TRIGGER "notify_hasura_{name}_INSERT" ON "{engine.schema}".job'
+    assert engine.query("run_sql", {"sql": drop, "check_metadata_consistency": False})[0] == 200
+    for args, count in (({}, 0), ({"recreate_event_triggers": True}, 1)):
+        assert engine.do("reload_metadata", args) == {"message": "success", "is_consistent": True}
+        insert(engine, f"({count}, 'new', NULL, NULL)")
+        assert len(engine.events(name)) == count
+
+
 def test_a_listened_column_cannot_be_dropped(engine: Hasura, job: Json, path: str) -> None:
     make_trigger(engine, job, path, update={"columns": ["state"]})
     args = {"sql": f'ALTER TABLE "{engine.schema}".job DROP COLUMN state'}
