@@ -18,6 +18,7 @@ SELECT
 FROM public.pancake_assignee AS a
 JOIN public.staff AS s ON s.id = a.staff_id
 CROSS JOIN public.pancake_setting() AS p
-WHERE a.source_id IS NOT DISTINCT FROM %(roster_source_id)s::uuid
+-- Not IS NOT DISTINCT FROM, for which PostgreSQL uses no index.
+WHERE a.source_id = %(roster_source_id)s::uuid OR (%(roster_source_id)s::uuid IS NULL AND a.source_id IS NULL)
 ORDER BY a.id
 FOR NO KEY UPDATE OF a

@@ -22,7 +22,7 @@ WITH unassigned AS MATERIALIZED (
     WHERE EXISTS (
         SELECT FROM public.pancake_assignee AS a
         JOIN public.staff AS s ON s.id = a.staff_id
-        WHERE a.source_id IS NOT DISTINCT FROM r.id AND a.is_active AND s.is_active AND s.on_duty
+        WHERE (a.source_id = r.id OR (r.id IS NULL AND a.source_id IS NULL)) AND a.is_active AND s.is_active AND s.on_duty
             AND CASE WHEN a.shift <> 'always' OR a.daily_cap IS NOT NULL OR a.open_cap IS NOT NULL
                 THEN public.pancake_member_limit(a, %(now)s) END IS NULL
     )

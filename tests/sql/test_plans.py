@@ -24,6 +24,17 @@ FACTS_PARAMS: dict[str, Any] = {
     "phone_digests": '{"+84900005001": ["test:0123456789abcdef"]}',
 }
 
+MANY_ROSTERS = (
+    b"INSERT INTO pancake_source (connection_id, pancake_source_id, name)"
+    b" SELECT c.id, '-8' || n, 'Source ' || n FROM pancake_connection AS c, generate_series(1, 40) AS n",
+    b"INSERT INTO staff (full_name, role)"
+    b" SELECT 'Telesale ' || n, 'telesale' FROM generate_series(1, 60) AS n",
+    b"INSERT INTO pancake_assignee (source_id, staff_id)"
+    b" SELECT p.id, s.id FROM pancake_source AS p, staff AS s WHERE s.full_name LIKE 'Telesale %'",
+    b"ANALYZE pancake_assignee, staff",
+    b"SET LOCAL enable_seqscan = off",  # as in the sessions that process
+)
+
 
 @pytest.mark.parametrize("name", HOT)
 def test_no_hot_statement_scans_a_large_table_sequentially(filled: psycopg.Connection, name: str) -> None:
@@ -230,3 +241,14 @@ def test_the_report_of_a_week_reads_the_events_of_that_week_once(
     ]
     assert calls
     assert max(node["Actual Loops"] for node in calls) == 1
+
+
+def test_a_roster_is_read_by_its_source(filled: psycopg.Connection) -> None:
+    """Not the members of all rosters."""
+    with filled.transaction(force_rollback=True):
+        for statement in MANY_ROSTERS:
+            filled.execute(statement)
+        found = generic_plan(filled, "process_record/load_roster")
+    nodes_of_source = [node for node in found if node.get("Index Name") == "uq_pancake_assignee"]
+    conditions = sorted(node["Index Cond"].rstrip(" $0123456789)") for node in nodes_of_source)
+    assert conditions == ["(source_id =", "(source_id IS NULL"]
