@@ -86,6 +86,7 @@ def test_every_module_is_a_verb_or_shared_by_all() -> None:
         "output",
         "plot",
         "probes",
+        "usage_texts",
     }
     found = {path.stem for path in (ROOT / "leads" / "cli").iterdir() if path.stem != "__pycache__"}
     assert found == shared | {module(verb) for verb in VERBS}
