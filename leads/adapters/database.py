@@ -244,5 +244,5 @@ async def _fetch(
 
 
 async def _rows(cursor: AsyncCursor[RowType]) -> list[RowType]:
-    """Return all rows; none of a statement without any, whose row number is None."""
+    """Return all rows, [] of a statement that returns none: then there is no row number."""
     return [] if cursor.rownumber is None else await cursor.fetchall()

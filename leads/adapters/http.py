@@ -64,7 +64,7 @@ class HasuraRoute(Generic[Parts, Call]):
     def bind(self, parts: Parts, settings: Settings, metrics: Metrics, clock: Clock) -> Route:
         """Return the Starlette route: check the secret, read the body, call the handler."""
 
-        async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             request = Request(scope, receive)
             request.state.retry_after_seconds = self.retry_after_seconds
             authenticate(request, settings, clock.now(), allows_edge=self.allows_edge)
@@ -74,7 +74,7 @@ class HasuraRoute(Generic[Parts, Call]):
 
         # An ASGI application, not a function of a request: Starlette would wrap that one twice.
         log = RequestLog(
-            endpoint, route=self.path, metrics=metrics, clock=clock, measures_delivery=self.allows_edge
+            serve, route=self.path, metrics=metrics, clock=clock, measures_delivery=self.allows_edge
         )
         return Route(self.path, log, methods=["POST"])
 
@@ -88,8 +88,7 @@ class Application(Starlette):
     def __init__(
         self, hasura_routes: Sequence[Route], routes: Sequence[Route], lifespan: Lifespan[Any]
     ) -> None:
-        handlers: Any = {IntegrationError: answer_error}
-        super().__init__(routes=[*hasura_routes, *routes], exception_handlers=handlers, lifespan=lifespan)
+        super().__init__(routes=[*hasura_routes, *routes], lifespan=lifespan)
         self.router.redirect_slashes = False
         self._posts = {route.path: route.app for route in hasura_routes}
 
@@ -101,8 +100,8 @@ class Application(Starlette):
 class RequestLog:
     """Middleware of a route: counts each request and writes its canonical log line as the answer starts.
 
-    It also answers 500 for an exception without a handler: Starlette's own handler for `Exception` raises it
-    again to the server, whose log would quote its message, which may hold personal data.
+    It also answers every exception that reaches it: Starlette's own handler for `Exception` raises it again
+    to the server, whose log would quote its message, which may hold personal data.
     """
 
     def __init__(
@@ -205,7 +204,7 @@ def authenticate_edge_in_private(request: Request, settings: Settings, now: date
 
 def _is_tls(request: Request) -> bool:
     # Not request.url, which costs more than the rest of the check.
-    return bool(request.scope["scheme"] == "https")
+    return request.scope.get("scheme") == "https"
 
 
 def _is_caller_private(request: Request) -> bool:

@@ -73,7 +73,7 @@ class PrometheusApi:
             answer = self._http.get(f"{self.url}/api/v1/{path}", params=parameters)
             document: dict[str, Any] = answer.json()
             if document.get("status") == "error":
-                raise PrometheusRefused(f"{self._name} refused the query: {document.get('error')}")
+                raise PrometheusRefused(f"{self._name} refused the request: {document.get('error')}")
             return read(document["data"])
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise PrometheusUnavailable(

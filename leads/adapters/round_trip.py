@@ -5,6 +5,7 @@ call each, and the server wakes up for most. This is the only module that uses w
 (docs/decisions/0067).
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 
 from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline
@@ -42,7 +43,9 @@ def _run_together(
             yield from send(db_connection.pgconn)  # what did not fit into the socket
             yield from pipeline._fetch_gen(flush=False)
     finally:
-        pipeline._exit(None)
-        db_connection._pipeline = None
+        try:
+            pipeline._exit(sys.exception())  # with an error it logs a second one instead of raising it
+        finally:
+            db_connection._pipeline = None
     yield from db_connection._prepared.maintain_gen(db_connection)
     return cursors

@@ -64,7 +64,7 @@ class Leads(VerbGroup):
         self.commands = Verbs(VERBS)  # type: ignore[assignment]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name in ELSEWHERE:
+        if cmd_name in ELSEWHERE and not ctx.resilient_parsing:
             ctx.fail(ELSEWHERE[cmd_name])
         return super().get_command(ctx, cmd_name)
 

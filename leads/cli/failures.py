@@ -45,7 +45,7 @@ class VerbGroup(TyperGroup):
             if as_json:
                 print_failure(error.format_message(), ExitCode.USAGE)
             raise
-        except (typer.Exit, typer.Abort):
+        except (typer.Exit, typer.Abort, typer.TyperException):
             raise
         except Exception as error:
             # Only now: it knows the errors of every adapter, and so imports all of their libraries.

@@ -23,7 +23,7 @@ from leads.services.sending.rows import UnsentRow
 from leads.services.sending.sender import MAX_SECONDS_TO_START, Sender
 
 BATCHES_AT_A_TIME = 1
-"""Events that are processed during a call share the next one. A second call at a time would halve both."""
+"""Events that are processed during a call share the next one; of two calls each would carry half as many."""
 SEND_LEASE = timedelta(seconds=60)
 """How long claimed notifications are left to their sender."""
 
@@ -48,8 +48,12 @@ class Outbox(Sender[Notification]):
 
     def __init__(self, db: Database, graphql: GraphqlClient, metrics: Metrics, clock: Clock) -> None:
         super().__init__(db, graphql, metrics, clock)
-        self._batcher: Batcher[_Submitted, bool] = Batcher(
+        self._batcher: Batcher[_Submitted, bool | None] = Batcher(
             self._send_batch, max_batch_size=MAX_ROWS_PER_CALL, batches_at_a_time=BATCHES_AT_A_TIME
+        )
+        # Events whose call was refused, one in each call. The others do not wait for them.
+        self._alone: Batcher[_Submitted, bool | None] = Batcher(
+            self._send_batch, max_batch_size=1, batches_at_a_time=1
         )
 
     async def send(self, events: Iterable[UnsentEvent]) -> int:
@@ -70,32 +74,31 @@ class Outbox(Sender[Notification]):
     async def drain(self) -> None:
         """Wait until everything submitted is sent."""
         await self._batcher.drain()
+        await self._alone.drain()
 
     async def _send_one(self, event: UnsentEvent) -> bool:
-        start_before = self._clock.monotonic() + MAX_SECONDS_TO_START
+        submitted = _Submitted(event, self._clock.monotonic() + MAX_SECONDS_TO_START)
         try:
-            return await self._batcher.submit(_Submitted(event, start_before))
+            is_done = await self._batcher.submit(submitted)
+            if is_done is None:
+                is_done = await self._alone.submit(submitted)
+            return bool(is_done)
         except Retryable as error:
             fields = {"event_id": event.id, "reason": str(error)}
             LOGGER.warning("notifications deferred to the retry cron", extra={"fields": fields})
             self._metrics.notifications.labels("failed").inc(len(event.notifications))
             return False
 
-    async def _send_batch(self, submitted: Sequence[_Submitted]) -> list[bool]:
-        """Send in one call; if it is refused, in one call for each event, so that only refused ones stay."""
-        start_before = {each.event.id: each.start_before for each in submitted}
+    async def _send_batch(self, submitted: Sequence[_Submitted]) -> list[bool | None]:
+        """Send in one call; return whether each event is done, or None: a call for several was refused."""
         late: list[UnsentRow[Notification]] = []
         in_time: list[UnsentEvent] = []
         for each in submitted:
             (in_time if self._clock.monotonic() < each.start_before else late).append(each.event)
-        done, alone = await self.attempt(in_time)
-        for event in alone:
-            if self._clock.monotonic() < start_before[event.id]:
-                done |= (await self.attempt([event]))[0]
-            else:
-                late.append(event)
+        done, refused = await self.attempt(in_time)
         await self.release(late)
-        return [each.event.id in done for each in submitted]
+        again = {row.id for row in refused}
+        return [None if each.event.id in again else each.event.id in done for each in submitted]
 
     def _inputs(self, row: UnsentRow[Notification]) -> dict[str, NotificationInput]:
         """The key makes a repeat harmless if the service uses it."""

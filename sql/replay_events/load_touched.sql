@@ -49,5 +49,6 @@ SELECT
             'assigned_on', r.assigned_on, 'assigned_today', r.assigned_today
         )), '{}')
         FROM public.pancake_assignee AS r
-        WHERE %(choosing)s AND r.source_id IS NOT DISTINCT FROM %(roster_source_id)s::uuid
+        WHERE %(choosing)s
+            AND (r.source_id = %(roster_source_id)s::uuid OR (%(roster_source_id)s::uuid IS NULL AND r.source_id IS NULL))
     ) AS roster

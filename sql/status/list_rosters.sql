@@ -19,7 +19,7 @@ SELECT
     count(a.id) AS members,
     count(a.id) FILTER (WHERE p.is_active AND p.on_duty) AS available
 FROM roster AS r
-LEFT JOIN public.pancake_assignee AS a ON a.source_id IS NOT DISTINCT FROM r.id AND a.is_active
+LEFT JOIN public.pancake_assignee AS a ON (a.source_id = r.id OR (r.id IS NULL AND a.source_id IS NULL)) AND a.is_active
 LEFT JOIN public.staff AS p ON p.id = a.staff_id
 GROUP BY r.id, r.source
 ORDER BY r.source NULLS FIRST

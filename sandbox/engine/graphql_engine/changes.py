@@ -61,11 +61,11 @@ async def change(engine: Engine, context: Context, *, removes: bool) -> None:
             raise unexpected(clash)
         context.before_storing()
         async with connection.transaction():
-            regenerate, reinstall = (
-                context.notes.get("regenerate", set()),
-                context.notes.get("reinstall", False),
-            )
-            await adopt(engine, connection, context.metadata, found, regenerate, reinstall=reinstall)
+            regenerate = context.notes.get("regenerate", set())
+            await adopt(
+                engine, connection, context.metadata, found, regenerate,
+                reinstall=context.notes.get("reinstall", False),
+            )  # fmt: skip
     if not context.notes.get("keep_version"):
         engine.resource_version += 1
 

@@ -85,7 +85,7 @@ def test_what_is_missing_and_what_is_no_number_are_kept_apart(url: str) -> None:
         (value,) = prometheus.query("nothing_known", NOW)
         assert isnan(value)
         with pytest.raises(
-            PrometheusRefused, match=r"Prometheus at 127\.0\.0\.1 refused the query: .*parse error"
+            PrometheusRefused, match=r"Prometheus at 127\.0\.0\.1 refused the request: .*parse error"
         ):
             prometheus.query("sum(", NOW)
 

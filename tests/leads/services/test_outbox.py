@@ -121,6 +121,19 @@ async def test_a_refused_notification_does_not_delay_the_others() -> None:
     assert harness.counted("failed") == 1
 
 
+async def test_events_that_are_sent_one_by_one_do_not_delay_those_of_the_next_call() -> None:
+    harness = OutboxHarness()
+    harness.hasura.refused = {"0:a"}
+    harness.hasura.gate.clear()
+    refused = asyncio.create_task(harness.outbox.send([event(number, "a") for number in range(10)]))
+    await eventually_async(lambda: len(harness.hasura.calls) == 1)
+    next_one = asyncio.create_task(harness.outbox.send([event(99, "a")]))
+    await eventually_async(lambda: len(harness.outbox._batcher._waiting) == 1)
+    harness.hasura.gate.set()
+    assert (await next_one, await refused) == (1, 9)
+    assert harness.hasura.calls[1:4].count(["99:a"]) == 1, harness.hasura.calls
+
+
 async def test_events_are_not_retried_one_by_one_while_hasura_is_unavailable() -> None:
     harness = OutboxHarness()
     harness.hasura.failing = True
