@@ -14,7 +14,7 @@ import typer
 from app import HASURA_ROUTES
 from leads.cli.__main__ import app
 from tests.support.promql import lint
-from tests.support.runbook import PAGES, commands, words_of_code
+from tests.support.runbook import PAGES, commands, queries_of_blocks, words_of_code
 
 SERIES = re.compile(r"\bpancake_\w+")
 ROLES = {f"pancake_{name}" for name in ("service", "edge", "handlers", "operators")}
@@ -105,8 +105,13 @@ def test_the_series_that_a_runbook_names_exist_with_these_labels(page: str) -> N
     assert {query: faults for query in queries(page) if (faults := missing(query))} == {}
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_the_blocks_of_promql_are_right(page: str) -> None:
+    assert {query: faults for query in queries_of_blocks(page) if (faults := lint().faults(query))} == {}
+
+
 def test_a_series_that_does_not_exist_is_found() -> None:
-    assert sum(1 for page in PAGES for _ in queries(page)) > 30
+    assert sum(1 for page in PAGES for _ in (*queries(page), *queries_of_blocks(page))) > 50
     assert missing("pancake_edge_spool_file") == ["pancake_edge_spool_file does not exist"]
     assert missing("pancake_edge_quarantined_total{raison}") != []
     assert missing('pancake_events_total{result="faild"}') != []

@@ -19,9 +19,12 @@ from tests.support.alerts import (
 )
 from tests.support.monitoring import needs_monitoring
 from tests.support.promql import selectors, thresholds
+from tests.support.runbook import blocks_without_output, has_blocks, parts, sections
 
 URL = re.compile(r"https://docs\.diva\.com\.vn/runbook/([\w-]+)#(\w+)")
 PARTS = ("**Meaning**", "**Impact**", "**Diagnosis**", "**Mitigation**")
+CONCERNED = re.compile(r"\b(customer|lead|ticket|telesale|owner|manager|admin)s?\b")
+OTHER_SECTION = re.compile(r"\]\((?:([\w-]+)\.md)?#(pancake\w+)\)")
 CHECKLIST = {
     "PancakeSuccessRateLow": ("10m", ["< 0.995"], {"pancake_kpi_success_ratio"}),
     "PancakeOutageActive": ("5m", ["== 1"], {"pancake_connection_status"}),
@@ -60,16 +63,57 @@ def test_an_alert_has_its_team_its_severity_and_its_texts(rule: dict[str, Any]) 
 def test_an_alert_has_a_section_of_four_parts_in_a_runbook(rule: dict[str, Any]) -> None:
     match = URL.fullmatch(rule["annotations"]["runbook_url"])
     assert match
-    page = (ROOT / "docs" / "runbook" / f"{match[1]}.md").read_text()
-    sections = {part.partition("\n")[0].lower(): part for part in re.split(r"^## ", page, flags=re.M)}
     assert match[2] == rule["alert"].lower()
-    section = sections[match[2]]
+    section = sections(match[1])[rule["alert"]]
     found = [section.find(part) for part in PARTS]
     assert -1 < found[0] < found[1] < found[2] < found[3]
     mitigation = " ".join(section[found[3] :].split())
     # Who is told within which time is a table of docs/alerts.md, by tier.
     assert re.match(r"\*\*Mitigation\*\* \(tier [1-4]", mitigation)
     assert re.search(r"[Ii]t is over ", mitigation)
+
+
+def diagnosis_of(page: str, alert: str) -> str:
+    by_anchor = {heading.lower(): section for heading, section in sections(page).items()}
+    return parts(by_anchor[alert.lower()])["diagnosis"]
+
+
+def lack_of_diagnosis(page: str, diagnosis: str) -> str | None:
+    """What a person misses who has to find the cause; None if nothing."""
+    if without := blocks_without_output(diagnosis):
+        return f"no expected output: {without[0]}"
+    linked = (diagnosis_of(link[1] or page, link[2]) for link in OTHER_SECTION.finditer(diagnosis))
+    if has_blocks(diagnosis) or any(has_blocks(each) for each in linked):
+        return None
+    return "no command, statement or query, and no section that has one"
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=IDS)
+def test_a_runbook_has_what_to_type_with_its_output_and_says_whom_it_concerns(rule: dict[str, Any]) -> None:
+    match = URL.fullmatch(rule["annotations"]["runbook_url"])
+    assert match
+    section = sections(match[1])[rule["alert"]]
+    assert lack_of_diagnosis(match[1], parts(section)["diagnosis"]) is None
+    assert CONCERNED.search(parts(section)["impact"])
+
+
+@pytest.mark.parametrize(
+    ("diagnosis", "lack"),
+    [
+        ("look into its log.", "no command"),
+        ("`leads status` names it.", "no command"),
+        ("the page [alerts](../alerts.md#who-is-told).", "no command"),
+        ("who?\n```\n$ leads status\n```\nLook at it.", "no expected output"),
+        ("who?\n```promql\nup\n```\n", "no expected output"),
+        ("who?\n```sql\nSELECT 1;\n```\n", "no expected output"),
+        ("who?\n```promql\nup\n```\nExpected: 0.", None),
+        ("who?\n```\n$ leads status\nRED\n```\n", None),
+        ("as [there](leads-late-or-failed.md#pancakedeadletters).", None),
+    ],
+)
+def test_a_diagnosis_without_a_command_or_its_output_is_found(diagnosis: str, lack: str | None) -> None:
+    found = lack_of_diagnosis("edge", diagnosis)
+    assert found is None if lack is None else found and found.startswith(lack)
 
 
 def test_the_page_says_who_is_told_within_which_time() -> None:
