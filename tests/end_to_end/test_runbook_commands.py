@@ -4,7 +4,6 @@ The others change keys, metadata or leads, need a site, or name a lead of an exa
 by tests/test_runbook_commands.py, and what they do by the tests of each command.
 """
 
-import os
 import re
 import shlex
 
@@ -17,11 +16,10 @@ from leads.services.cron_runs import CRONS
 from sandbox.edge.nginx import NginxEdge
 from sandbox.stack.stack import Sandbox
 from tests.support.end_to_end import EndToEndHarness
+from tests.support.full_suite import only_full
 from tests.support.runbook import PAGES, commands, lines_of_code, words_of_code
 
-pytestmark = pytest.mark.skipif(
-    "TEST_FULL" not in os.environ, reason="some twenty commands at a sandbox: scripts/test --full runs them"
-)
+pytestmark = only_full("some twenty commands at a sandbox")
 READING = (
     "connection status", "connection test", "cron list", "doctor", "history", "metadata diff",
     "metadata verify", "status", "token",

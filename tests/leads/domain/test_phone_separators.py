@@ -1,6 +1,5 @@
 """Two numbers in one field, generated: both are found, and never a third one made of their digits."""
 
-import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,8 +7,9 @@ from dataclasses import dataclass
 import pytest
 
 from leads.domain.phone import read_phones
+from tests.support.full_suite import IS_FULL
 
-PAIRS_PER_SEPARATOR = 100_000 if os.environ.get("TEST_FULL") else 600
+PAIRS_PER_SEPARATOR = 100_000 if IS_FULL else 600
 SEED = 20260514
 SEPARATORS = (
     "&", " & ", "+", " + ", "_", "\\", "、", "，", "；", "／", "–", " – ", "—", " — ", "•", "·", "~", "*",

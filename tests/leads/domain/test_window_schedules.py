@@ -1,6 +1,5 @@
 """Polling by windows loses no version of a record, whatever the order of writes, listing and polls."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,8 +17,9 @@ from leads.domain.window import (
     filter_bounds,
     next_window,
 )
+from tests.support.full_suite import IS_FULL
 
-EXAMPLES = 10_000 if os.environ.get("TEST_FULL") else 500
+EXAMPLES = 10_000 if IS_FULL else 500
 T0 = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
 SEARCH = settings(max_examples=5_000, database=None, phases=[Phase.generate])
 LAG_SECONDS = int((OVERLAP + SETTLE).total_seconds()) - 1
