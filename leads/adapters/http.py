@@ -121,6 +121,7 @@ class RequestLog:
         self._clock = clock
         self._measures_delivery = measures_delivery
         self._headers = headers or {}
+        metrics.add_route(route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = self._clock.monotonic()

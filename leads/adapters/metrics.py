@@ -25,6 +25,8 @@ EVENT_RESULTS = (*RESULTS, "invalid")
 """`invalid` is a dead letter because of what it holds."""
 CRON_RESULTS = ("succeeded", "failed", "skipped", "already_done")
 NOTIFICATION_RESULTS = ("accepted", "duplicates", "failed", "unknown", "given_up", "dropped")
+HTTP_CODES = ("200", "400", "401", "403", "409", "422", "500", "503")
+"""What a route that is counted can answer."""
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -121,6 +123,11 @@ class Metrics:
         self.cron_period.labels(name).set(period_seconds)
         for result in CRON_RESULTS:
             self.cron_runs.labels(name, result)
+
+    def add_route(self, route: str) -> None:
+        """Name the series of the requests to a route with 0."""
+        for code in HTTP_CODES:
+            self.requests.labels(route, code)
 
     def exposition(self) -> bytes:
         """Return the text that `GET /metrics` answers."""

@@ -142,7 +142,8 @@ def _refused(nginx: NginxEdge) -> dict[str, int]:
     """Count the deliveries through the edge that were not received, by outcome and HTTP status."""
     text = httpx.get(f"{nginx.ops_url}/metrics", timeout=5).text
     counted = re.findall(r'^pancake_webhook_requests_total\{hop="edge",(.+)\} (\d+)$', text, re.MULTILINE)
-    return {labels: int(count) for labels, count in counted if labels != 'status="received",code="200"'}
+    received = 'status="received",code="200"'
+    return {labels: int(count) for labels, count in counted if labels != received and int(count)}
 
 
 def _verify_rate(nginx: NginxEdge) -> int:

@@ -37,7 +37,7 @@ CHECKLIST = {
     # The p95 and the p99, in seconds.
     "PancakeEventProcessLatencyHigh": ("10m", ["> 30"], {"pancake_event_process_duration_seconds_bucket"}),
     "PancakeWebhookLatencyP99High": ("5m", ["> 2"], {"pancake_webhook_latency_seconds_bucket"}),
-    # The 30 minutes are a limit, so that a process that starts again does not begin them anew.
+    # The 30 minutes are a limit, not a `for`: the earliest opening of all processes counts.
     "PancakeCircuitBreakerOpenLong": (
         "0m", ["> 1800"],
         {

@@ -4,6 +4,7 @@ import re
 import socket
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from sandbox.processes import Processes
@@ -20,9 +21,17 @@ def shared_harness() -> Iterator[EdgeHarness]:
     with Processes() as processes:
         harness = EdgeHarness.create(processes, 2, {})
         harness.edge.bring_up()
+        errors = counted_errors(harness)
         yield harness
         assert harness.edge.errors() == ""
+        assert counted_errors(harness) == errors, "a series that appears with its first event"
         harness.close()
+
+
+def counted_errors(harness: EdgeHarness) -> set[str]:
+    """Return the labels of the answers with an error that are counted, with 0 or more."""
+    text = httpx.get(f"{harness.edge.ops_url}/metrics").text
+    return set(re.findall(r'^pancake_webhook_requests_total\{(.*code="[45].*)\}', text, re.MULTILINE))
 
 
 def exchange(port: int, sent: bytes) -> bytes:

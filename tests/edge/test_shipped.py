@@ -18,10 +18,11 @@ from sandbox.edge.nginx import DEPLOY
 from sandbox.postgres.server import free_port
 from sandbox.processes import Processes
 from sandbox.stack.services import NotReady
-from tests.support.alerts import alerts
 from tests.support.edge.certificates import write_certificate
 from tests.support.edge.harness import TOKEN, UNLIMITED, EdgeHarness
 from tests.support.promql import selectors_of_ranges
+from tests.support.promql_metrics import EDGE
+from tests.support.scrapes import samples_of, selectors_of_rules, without_series
 from tests.support.waiting import eventually
 
 ZERO_KEY = "A" * 43 + "="
@@ -244,11 +245,19 @@ def test_health_reports_whether_the_folders_are_writable(start_harness: Callable
 
 def test_counters_of_alerts_exist_before_their_first_event(harness: EdgeHarness) -> None:
     """increase() does not see the first event of a counter that appears with it."""
-    text = httpx.get(f"{harness.edge.ops_url}/metrics").text
-    counters = {selector.name for rule in alerts("edge") for selector in selectors_of_ranges(rule["expr"])}
-    assert counters
-    for name in counters:
-        assert re.search(rf"^{name}\{{.*\}} 0$", text, re.MULTILINE), name
+    found = samples_of(httpx.get(f"{harness.edge.ops_url}/metrics").text)
+    wanted = list(selectors_of_rules(EDGE, selectors_of_ranges))
+    assert len(wanted) > 5
+    assert without_series(wanted, found) == []
+    lua = {
+        name: (DEPLOY / "lua" / "pancake" / f"{name}.lua").read_text()
+        for name in ("answers", "delivery", "log")
+    }
+    errors = {*re.findall(r'\b([45]\d\d), "(\w+)"', lua["answers"] + lua["delivery"])}
+    errors |= {*re.findall(r'\[([45]\d\d)\] = "(\w+)"', lua["log"])}
+    assert len(errors) > 10
+    requests = found["pancake_webhook_requests_total"]
+    assert errors <= {(labels["code"], labels["status"]) for labels in requests}
 
 
 def test_the_readme_states_the_defaults() -> None:

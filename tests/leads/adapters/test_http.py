@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from leads.adapters.clock import Clock
 from leads.adapters.http import RequestLog, error_response
-from leads.adapters.metrics import Metrics
+from leads.adapters.metrics import HTTP_CODES, Metrics
 from leads.domain import errors
 from leads.domain.errors import IntegrationError
 
@@ -31,6 +31,7 @@ def made(kind: type[IntegrationError]) -> IntegrationError:
 def test_every_error_is_answered_with_message_and_code(kind: type[IntegrationError]) -> None:
     status, body, _ = error_response(made(kind))
     assert 400 <= status <= 599
+    assert str(status) in HTTP_CODES
     assert set(body) == {"message", "extensions"}
     assert isinstance(body["message"], str)
     assert body["message"]
@@ -123,4 +124,4 @@ async def test_an_answer_that_cannot_be_sent_is_counted_once_with_its_own_status
     metrics = Metrics()
     with pytest.raises(OSError, match="gone"):
         await serve(JSONResponse({}), metrics, fails_to_send=True)
-    assert (requests(metrics, "200"), requests(metrics, "500")) == (1, None)
+    assert (requests(metrics, "200"), requests(metrics, "500")) == (1, 0)

@@ -6,6 +6,7 @@ from pathlib import Path
 from leads.adapters.metrics import (
     CRON_RESULTS,
     EVENT_RESULTS,
+    HTTP_CODES,
     NOTIFICATION_RESULTS,
     WEBHOOK_STATUSES,
     Metrics,
@@ -46,13 +47,15 @@ def test_every_label_of_a_closed_set_begins_at_0() -> None:
     """increase() does not see the first event of a series that appears with it."""
     metrics = Metrics()
     metrics.add_cron("check_sla", 300)
-    shown = metrics.exposition().decode()
-    for name, label, values in (
-        ("pancake_events", "result", EVENT_RESULTS),
-        ("pancake_notifications", "result", NOTIFICATION_RESULTS),
-        ("pancake_webhook_requests", "status", WEBHOOK_STATUSES),
-        ("pancake_webhook_missed", "origin", ("poll", "reconcile")),
-        ("pancake_cron_runs", 'name="check_sla",result', CRON_RESULTS),
+    metrics.add_route("/edge/policy")
+    for name, others, label, values in (
+        ("pancake_events", {}, "result", EVENT_RESULTS),
+        ("pancake_notifications", {}, "result", NOTIFICATION_RESULTS),
+        ("pancake_webhook_requests", {}, "status", WEBHOOK_STATUSES),
+        ("pancake_webhook_missed", {}, "origin", ("poll", "reconcile")),
+        ("pancake_cron_runs", {"name": "check_sla"}, "result", CRON_RESULTS),
+        ("pancake_http_requests", {"route": "/edge/policy"}, "code", HTTP_CODES),
     ):
         for value in values:
-            assert f'{name}_total{{{label}="{value}"}} 0.0' in shown, (name, value)
+            labels = {**others, label: value}
+            assert metrics.registry.get_sample_value(f"{name}_total", labels) == 0, (name, value)

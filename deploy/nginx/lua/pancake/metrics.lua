@@ -29,7 +29,16 @@ local AT_ZERO = {
     { "pancake_edge_quarantined_total", 'reason="denied"' },
 }
 
--- The same for the attempts on a path: their histogram is counted by an alert.
+-- The same for every error that a request can get, by outcome: first those that this program answers, then those of
+-- nginx, which pancake.log names.
+local ERRORS = {
+    denied = { 429 }, error = { 500 }, method_not_allowed = { 405 }, not_found = { 404 }, rate_limited = { 429 },
+    spool_full = { 503 }, too_many_connections = { 429, 444 },
+    bad_request = { 400 }, client_gone = { 499 }, client_timeout = { 408 }, too_large = { 413 }, uri_too_long = { 414 },
+    other = { 405, 501, 505 },
+}
+
+-- The same for the histograms that alerts read.
 local PATHS, RESULTS = { "hasura", "handlers" }, { "ok", "refused", "down" }
 
 local function series_key(name, labels)
@@ -42,6 +51,13 @@ function M.init()
     for _, series in ipairs(AT_ZERO) do
         dict:add(series_key(series[1], series[2]), 0)
     end
+    for outcome, codes in pairs(ERRORS) do
+        for _, code in ipairs(codes) do
+            dict:add(series_key("pancake_webhook_requests_total",
+                ('hop="edge",status="%s",code="%d"'):format(outcome, code)), 0)
+        end
+    end
+    dict:add(series_key("pancake_webhook_latency_seconds", 'hop="edge"') .. "\0sum", 0)
     for _, path in ipairs(PATHS) do
         for _, result in ipairs(RESULTS) do
             dict:add(series_key("pancake_edge_upstream_seconds",
