@@ -11,11 +11,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, ClassVar, Self
+from typing import IO, Self
+
+from sandbox.handover import hand_over_logs
 
 _REAPER = r"""
 trap '' INT TERM HUP
@@ -69,10 +71,8 @@ class Unprivileged:
 class Processes:
     """Context manager: ends its processes and removes its directories at the end of the block or process.
 
-    `before_removal` is called with each directory at the end of the block, when its processes have ended.
+    At the end of the block the logs in its directories are handed over (`sandbox.handover`).
     """
-
-    before_removal: ClassVar[list[Callable[[Path], None]]] = []
 
     def __init__(self) -> None:
         self._reaper = subprocess.Popen(
@@ -138,8 +138,7 @@ class Processes:
             self.stop(process)
         try:
             for path in self._directories:
-                for inspect in self.before_removal:
-                    inspect(path)
+                hand_over_logs(path)
         finally:
             for path in self._directories:
                 shutil.rmtree(path, ignore_errors=True)

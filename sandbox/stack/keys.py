@@ -3,11 +3,12 @@
 import base64
 import json
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from dataclasses import asdict, dataclass, field
+from typing import Self
 
 import jwt
+
+from sandbox.handover import hand_over_secrets
 
 CLAIMS = "https://hasura.io/jwt/claims"
 
@@ -16,8 +17,6 @@ CLAIMS = "https://hasura.io/jwt/claims"
 class Keys:
     """The secrets with which the services of a sandbox authenticate each other."""
 
-    after_generation: ClassVar[list[Callable[["Keys"], None]]] = []
-    """Called with each set of new secrets."""
     admin_secret: str = field(repr=False)
     jwt_key: str = field(repr=False)
     handler_secret: str = field(repr=False)
@@ -29,7 +28,7 @@ class Keys:
 
     @classmethod
     def generate(cls) -> Self:
-        """Return new random secrets; the API key has the form of Pancake's: 32 hex digits."""
+        """Return new random secrets, and hand them over; the API key has the form of Pancake's: 32 hex digits."""
         keys = cls(
             admin_secret=secrets.token_urlsafe(24),
             jwt_key=secrets.token_urlsafe(48),
@@ -40,8 +39,7 @@ class Keys:
             header_secret=secrets.token_urlsafe(24),
             pancake_api_key=secrets.token_hex(16),
         )
-        for call in cls.after_generation:
-            call(keys)
+        hand_over_secrets(asdict(keys))
         return keys
 
     @property

@@ -4,21 +4,19 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.handover import FOLDER, LOGS
 from sandbox.postgres.psql import psql_environment
 from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
-from tests.support.log_canaries import LOGS
 
 
-def test_its_log_is_where_the_canaries_are_searched(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    found: list[str] = []
-
-    def read(directory: Path) -> None:
-        found.extend(path.read_text() for pattern in LOGS for path in directory.glob(f"**/{pattern}"))
-
-    monkeypatch.setattr(Processes, "before_removal", [read])
+def test_its_log_is_where_the_canaries_are_searched(
+    database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(FOLDER, str(tmp_path))
     with Processes() as processes:
         start_engine(processes, database, environment={})
+    found = [path.read_text() for pattern in LOGS for path in tmp_path.glob(f"**/{pattern}")]
     assert ["Stand-in" in text for text in found] == [True]
 
 
