@@ -64,7 +64,7 @@ def drill(
     everything is brought back, and every test lead is counted by its id.
 
     Needs what deploy needs. The result is evidence for G-8 and W3: attest it.
-    Exit code 1: too slow, a lead was lost or doubled, a step failed, or `tell` of
+    Exit code 1: too slow, a lead not stored or doubled, a step failed, or `tell` of
     golive.yaml is missing or did not tell people in time.
     """
     webhook = read_webhook(webhook_url_file)
@@ -146,12 +146,14 @@ def _result(
         "slowest_answer_seconds": round(sent.slowest_seconds, 3),
         "processed": ledger.processed,
         "lost": len(ledger.lost),
+        "unacknowledged": len(ledger.unacknowledged),
         "doubled": len(ledger.doubled),
         "unfinished": len(ledger.unfinished),
         "unexpected": len(ledger.unexpected),
         "ids": {
-            "lost": ledger.lost[:NAMED_IDS], "doubled": ledger.doubled[:NAMED_IDS],
-            "unfinished": ledger.unfinished[:NAMED_IDS], "unexpected": ledger.unexpected[:NAMED_IDS],
+            "lost": ledger.lost[:NAMED_IDS], "unacknowledged": ledger.unacknowledged[:NAMED_IDS],
+            "doubled": ledger.doubled[:NAMED_IDS], "unfinished": ledger.unfinished[:NAMED_IDS],
+            "unexpected": ledger.unexpected[:NAMED_IDS],
         },
         "told": {
             "audience": told.announcement.audience, "channel": told.announcement.channel,
@@ -182,8 +184,9 @@ def _print(result: dict[str, Any], path: Path, digest: str) -> None:
         f"Tier {result['tier']}: rolled back in {result['minutes']:.2f} min "
         f"(at most {result['limit_minutes']:g}), back to normal in {result['minutes_back']:.2f} min.\n"
         f"Leads: {result['sent']} sent, {result['acknowledged']} acknowledged, "
-        f"{result['processed']} processed, {result['lost']} lost, {result['doubled']} doubled, "
-        f"{result['unfinished']} unfinished.\n"
+        f"{result['processed']} processed.\n"
+        f"Of them {result['lost']} lost, {result['unacknowledged']} unacknowledged and not stored, "
+        f"{result['doubled']} doubled, {result['unfinished']} unfinished.\n"
         f"Told: {told['audience']} by {told['channel']}, {when} (at most {told['within_minutes']}).\n"
         f"{path}\nsha256 {digest}"
     )

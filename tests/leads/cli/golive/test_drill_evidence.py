@@ -1,6 +1,7 @@
 """When a drill is evidence: fast enough, no lead lost or doubled, and people told in time."""
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,11 +9,11 @@ import pytest
 
 from leads.cli.golive.deploy.plan_file import PlanFile
 from leads.cli.golive.drill import command
-from leads.cli.golive.drill.counting import Ledger
+from leads.cli.golive.drill.counting import Ledger, count_records
 from leads.cli.golive.drill.sender import Sent
 from leads.cli.golive.drill.telling import tell
 
-FINE = Ledger(processed=5, lost=[], doubled=[], unfinished=[], unexpected=[])
+FINE = Ledger(processed=5, lost=[], unacknowledged=[], doubled=[], unfinished=[], unexpected=[])
 MINUTE = 60.0
 
 
@@ -56,12 +57,17 @@ class Traffic:
         ([], 5.0, FINE, False),
         (["false"], 5.0, FINE, False),
         (["true"], 0.0, FINE, False),
-        (["true"], 5.0, Ledger(5, ["a"], [], [], []), False),
-        (["true"], 5.0, Ledger(5, [], ["a"], [], []), False),
-        (["true"], 5.0, Ledger(5, [], [], ["a"], []), False),
+        (["true"], 5.0, replace(FINE, lost=["a"]), False),
+        (["true"], 5.0, replace(FINE, unacknowledged=["a"]), False),
+        (["true"], 5.0, replace(FINE, doubled=["a"]), False),
+        (["true"], 5.0, replace(FINE, unfinished=["a"]), False),
+        (["true"], 5.0, replace(FINE, unexpected=["a"]), False),
     ],
-    ids=["fine", "no tell", "tell fails", "too slow", "lost", "doubled", "unfinished"],
-)
+    ids=[
+        "fine", "no tell", "tell fails", "too slow", "lost", "unacknowledged", "doubled", "unfinished",
+        "unexpected",
+    ],
+)  # fmt: skip
 def test_each_condition_alone_keeps_a_drill_from_being_evidence(
     monkeypatch: pytest.MonkeyPatch, words: list[str], limit_minutes: float, ledger: Ledger, is_ok: bool
 ) -> None:
@@ -72,3 +78,25 @@ def test_each_condition_alone_keeps_a_drill_from_being_evidence(
     result = command._run_drill(drill, 1, (20, 0, 0))
     assert result["ok"] is is_ok
     assert result["told"]["in_time"] is (words == ["true"])
+
+
+@pytest.mark.parametrize(
+    ("accepted", "stored", "lost", "unacknowledged"),
+    [
+        ({"a", "b"}, ["a", "b"], [], []),
+        ({"a", "b"}, ["a"], ["b"], []),
+        ({"a"}, ["a", "b"], [], []),
+        ({"a"}, ["a"], [], ["b"]),
+        (set(), [], [], ["a", "b"]),
+    ],
+    ids=["all", "lost", "stored without an answer", "refused", "the edge is down"],
+)
+def test_a_lead_that_is_not_stored_counts_whatever_it_was_answered(
+    accepted: set[str], stored: list[str], lost: list[str], unacknowledged: list[str]
+) -> None:
+    rows = [{"record_id": name, "events": 1, "is_processed": True, "tickets": 1} for name in stored]
+    answer = SimpleNamespace(fetchall=lambda: rows)
+    counted: Any = SimpleNamespace(db=SimpleNamespace(execute=lambda *_: answer))
+    ledger = count_records(counted, "golive-drill-", Sent(ids=["a", "b"], accepted=accepted))
+    assert (ledger.lost, ledger.unacknowledged, ledger.processed) == (lost, unacknowledged, len(stored))
+    assert ledger.is_fine is (len(stored) == 2)
