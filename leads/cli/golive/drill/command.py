@@ -29,6 +29,8 @@ from leads.cli.output import AsJson, print_json, say, show_activity
 from leads.services.switches import list_switches
 
 WEBHOOK_FILE = Path("webhook-url.txt")
+STEADY = 0.95
+"""The share of the planned rate that the traffic has to keep."""
 WebhookFile = Annotated[
     Path, typer.Option("--webhook-url-file", help="The file that leads connection create wrote.")
 ]
@@ -64,8 +66,8 @@ def drill(
     everything is brought back, and every test lead is counted by its id.
 
     Needs what deploy needs. The result is evidence for G-8 and W3: attest it.
-    Exit code 1: too slow, a lead not stored or doubled, a step failed, or `tell` of
-    golive.yaml is missing or did not tell people in time.
+    Exit code 1: too slow, a lead not stored or doubled, less than 95 % of the rate,
+    a step failed, or `tell` of golive.yaml is missing or did not tell in time.
     """
     webhook = read_webhook(webhook_url_file)
     choices = Choices(
@@ -121,10 +123,11 @@ def _run_drill(drill: Drill, tier: int, plan: tuple[float, float, float]) -> dic
     with show_activity("waiting until every lead is done"):
         ledger = wait_until_final(drill.site, drill.sender.prefix, drill.sender.sent, finish)
     times = {"minutes": (rolled_back - started) / 60, "minutes_back": (back - rolled_back) / 60}
+    is_steady = drill.sender.sent.per_second >= rate * STEADY
     return _result(drill, tier, begun_at, times, told, ledger) | {
         "rate": rate,
         "limit_minutes": limit_minutes,
-        "ok": times["minutes"] <= limit_minutes and ledger.is_fine and told.is_in_time,
+        "ok": times["minutes"] <= limit_minutes and ledger.is_fine and told.is_in_time and is_steady,
     }
 
 
@@ -141,6 +144,7 @@ def _result(
         "database": drill.site.db.info.dbname,
         **{name: round(value, 3) for name, value in times.items()},
         "sent": len(sent.ids),
+        "achieved_per_second": round(sent.per_second, 2),
         "acknowledged": len(sent.accepted),
         "answers": dict(sorted(sent.answers.items())),
         "slowest_answer_seconds": round(sent.slowest_seconds, 3),
@@ -183,7 +187,8 @@ def _print(result: dict[str, Any], path: Path, digest: str) -> None:
     typer.echo(
         f"Tier {result['tier']}: rolled back in {result['minutes']:.2f} min "
         f"(at most {result['limit_minutes']:g}), back to normal in {result['minutes_back']:.2f} min.\n"
-        f"Leads: {result['sent']} sent, {result['acknowledged']} acknowledged, "
+        f"Leads: {result['sent']} sent, {result['achieved_per_second']:.1f} a second of {result['rate']:g}, "
+        f"{result['acknowledged']} acknowledged, "
         f"{result['processed']} processed.\n"
         f"Of them {result['lost']} lost, {result['unacknowledged']} unacknowledged and not stored, "
         f"{result['doubled']} doubled, {result['unfinished']} unfinished.\n"

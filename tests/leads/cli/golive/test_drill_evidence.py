@@ -10,7 +10,7 @@ import pytest
 from leads.cli.golive.deploy.plan_file import PlanFile
 from leads.cli.golive.drill import command
 from leads.cli.golive.drill.counting import Ledger, count_records
-from leads.cli.golive.drill.sender import Sent
+from leads.cli.golive.drill.sender import Sender, Sent, Webhook
 from leads.cli.golive.drill.telling import tell
 
 FINE = Ledger(processed=5, lost=[], unacknowledged=[], doubled=[], unfinished=[], unexpected=[])
@@ -41,7 +41,10 @@ def test_people_are_told_if_the_command_ends_well_and_in_time(
 class Traffic:
     """Stands for the sender: nothing is sent."""
 
-    sent, prefix = Sent(), "golive-drill-"
+    prefix = "golive-drill-"
+
+    def __init__(self, per_second: float) -> None:
+        self.sent = Sent(ids=["a"] * 101, first_at=1000, last_at=1000 + 100 / per_second)
 
     def __enter__(self) -> None: ...
 
@@ -74,10 +77,33 @@ def test_each_condition_alone_keeps_a_drill_from_being_evidence(
     tiers = {1: (lambda _: None, lambda _: None, limit_minutes)}
     monkeypatch.setattr(command, "TIERS", tiers)
     monkeypatch.setattr(command, "wait_until_final", lambda *_: ledger)
-    drill: Any = SimpleNamespace(site=site(*words), sender=Traffic())
+    drill: Any = SimpleNamespace(site=site(*words), sender=Traffic(20))
     result = command._run_drill(drill, 1, (20, 0, 0))
     assert result["ok"] is is_ok
     assert result["told"]["in_time"] is (words == ["true"])
+
+
+@pytest.mark.parametrize(("achieved", "is_ok"), [(20, True), (19.01, True), (18.9, False)])
+def test_traffic_has_to_keep_95_percent_of_its_rate(
+    monkeypatch: pytest.MonkeyPatch, achieved: float, is_ok: bool
+) -> None:
+    monkeypatch.setattr(command, "TIERS", {1: (lambda _: None, lambda _: None, 5.0)})
+    monkeypatch.setattr(command, "wait_until_final", lambda *_: FINE)
+    drill: Any = SimpleNamespace(site=site("true"), sender=Traffic(achieved))
+    result = command._run_drill(drill, 1, (20, 0, 0))
+    assert (result["ok"], result["rate"]) == (is_ok, 20)
+    assert result["achieved_per_second"] == achieved
+
+
+def test_the_rate_is_that_of_the_first_to_the_last_lead() -> None:
+    """At port 9 no server listens: every post fails at once."""
+    begun = time.monotonic()
+    with Sender(Webhook("http://127.0.0.1:9/", {}), "golive-drill-", 100, "-1", 1) as sender:
+        time.sleep(0.2)
+    sent = sender.sent
+    assert begun <= sent.first_at < sent.last_at <= time.monotonic()
+    assert sent.answers == {"no answer": len(sent.ids)}
+    assert Sent(ids=["a"], first_at=1, last_at=1).per_second == 0
 
 
 @pytest.mark.parametrize(
