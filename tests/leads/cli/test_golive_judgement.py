@@ -19,6 +19,7 @@ from tests.support.golive_pilot import COMMIT
 CRITERIA = {each.id: each for each in load_criteria()}
 SUCCESS = CRITERIA["success-rate"]
 FIGURES = [each for each in CRITERIA.values() if each.query == "figures"]
+DRILLS = [each for each in FIGURES if each.parameters["kind"] == "drill"]
 HAND_IN = [each for each in CRITERIA.values() if each.source is Source.FILE and each.query != "junit_all"]
 
 
@@ -162,11 +163,12 @@ def test_a_result_that_is_not_ok_counts_for_nothing(criterion: Criterion) -> Non
         read_evidence_file(criterion, good_file(criterion, ok=False))
 
 
-@pytest.mark.parametrize("name", ["G-8", "rollback-drill-W3"])
-@pytest.mark.parametrize("tier", [1, 3])
-def test_a_drill_of_another_tier_does_not_count_for_tier_2(name: str, tier: int) -> None:
-    with pytest.raises(EvidenceError, match=f"tier is {tier}, 2 is needed"):
-        read_evidence_file(CRITERIA[name], figures("drill", tier=tier, rate=20, minutes=1, ok=True))
+@pytest.mark.parametrize("criterion", DRILLS, ids=lambda each: each.id)
+def test_a_drill_of_another_tier_does_not_count(criterion: Criterion) -> None:
+    wanted = int(criterion.parameters["exactly"].removeprefix("tier="))
+    for tier in {1, 2, 3} - {wanted}:
+        with pytest.raises(EvidenceError, match=f"tier is {tier}, {wanted} is needed"):
+            read_evidence_file(criterion, good_file(criterion, tier=tier))
 
 
 def test_the_baseline_is_the_p95_of_its_tickets() -> None:

@@ -12,6 +12,8 @@ from leads.cli.golive.drill import command
 from leads.cli.golive.drill.counting import Ledger, count_records
 from leads.cli.golive.drill.sender import Sender, Sent, Webhook
 from leads.cli.golive.drill.telling import tell
+from leads.cli.golive.drill.tiers import TIERS, Limit
+from leads.cli.golive.load import load_criteria
 
 FINE = Ledger(processed=5, lost=[], unacknowledged=[], doubled=[], unfinished=[], unexpected=[])
 MINUTE = 60.0
@@ -74,7 +76,7 @@ class Traffic:
 def test_each_condition_alone_keeps_a_drill_from_being_evidence(
     monkeypatch: pytest.MonkeyPatch, words: list[str], limit_minutes: float, ledger: Ledger, is_ok: bool
 ) -> None:
-    tiers = {1: (lambda _: None, lambda _: None, limit_minutes)}
+    tiers = {1: (lambda _: None, lambda _: None, Limit("<", limit_minutes))}
     monkeypatch.setattr(command, "TIERS", tiers)
     monkeypatch.setattr(command, "wait_until_final", lambda *_: ledger)
     drill: Any = SimpleNamespace(site=site(*words), sender=Traffic(20))
@@ -83,11 +85,31 @@ def test_each_condition_alone_keeps_a_drill_from_being_evidence(
     assert result["told"]["in_time"] is (words == ["true"])
 
 
+@pytest.mark.parametrize(
+    ("tier", "minutes", "is_kept"),
+    [
+        (1, 4.999, True),
+        (1, 5.0, False),
+        (2, 15.0, True),
+        (2, 15.001, False),
+        (3, 30.0, True),
+        (3, 30.1, False),
+    ],
+)
+def test_tier_1_takes_less_than_5_minutes_the_others_at_most_15_and_30(
+    tier: int, minutes: float, is_kept: bool
+) -> None:
+    limit = TIERS[tier][2]
+    assert limit.is_kept_by(minutes) is is_kept
+    (criterion,) = [each for each in load_criteria() if each.id == f"G-8-tier{tier}"]
+    assert (criterion.operator, criterion.target) == (limit.operator, limit.minutes)
+
+
 @pytest.mark.parametrize(("achieved", "is_ok"), [(20, True), (19.01, True), (18.9, False)])
 def test_traffic_has_to_keep_95_percent_of_its_rate(
     monkeypatch: pytest.MonkeyPatch, achieved: float, is_ok: bool
 ) -> None:
-    monkeypatch.setattr(command, "TIERS", {1: (lambda _: None, lambda _: None, 5.0)})
+    monkeypatch.setattr(command, "TIERS", {1: (lambda _: None, lambda _: None, Limit("<", 5.0))})
     monkeypatch.setattr(command, "wait_until_final", lambda *_: FINE)
     drill: Any = SimpleNamespace(site=site("true"), sender=Traffic(achieved))
     result = command._run_drill(drill, 1, (20, 0, 0))
