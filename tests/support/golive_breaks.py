@@ -74,6 +74,7 @@ BREAKS: dict[str, Break] = {
     "D0-errors": Break(value="17"),
     "D0-metrics": Break(value="0"),
     "D7-dead-letters": Break(dead(2, NEWEST_DAY)),
+    "D7-errors": Break(value="17"),
     "D7-missing": Break(LEFT),
     "D7-suspension": Break("UPDATE pancake_connection SET status = 'suspended'"),
     "D7-plans": Break(UNINDEXED),
@@ -112,7 +113,7 @@ BREAKS: dict[str, Break] = {
     "E2-BE-migration-log": Break(
         "INSERT INTO controller.migration_log (timestamp, name) VALUES (1777870069999, 'a later one')"
     ),
-    "E2-OPS-scrape": Break(value="0"),
+    "E2-OPS-scrape": Break(value="1"),
     "E2-OPS-alerts": Break(alert="PancakeDlqCountHigh"),
     "E3-BE-explain": Break(UNINDEXED),
     "E3-OPS-kill-switch": Break(KILL_SWITCH.format("false"), before=KILL_SWITCH.format("true")),

@@ -21,7 +21,7 @@ HEALTHY: dict[str, list[str]] = {
     'count(ALERTS{alertname="PancakeWatchdog", alertstate="firing"}) or 0 * count(prometheus_build_info)': [
         "1"
     ],
-    'min(up{job=~"pancake.*"})': ["1"],
+    'sum(min by (job) (up{job=~"pancake_(handlers|edge)"}))': ["2"],
     'min(up{job="pancake_handlers"})': ["1"],
 }
 """The values of the series of each expression while all is well."""

@@ -50,7 +50,7 @@ def smoke(
     It gets a new id, the name "[SMOKE] …" and the given phone; the customer's
     data are left out. Afterwards the ticket is marked as a test
     (data.golive_smoke) and cancelled; account and contact stay. The result is
-    kept in the folder of the records.
+    kept in the folder of the records, as evidence for D0-smoke.
 
     Needs DATABASE_URL (the owner's). Exit code 1: no ticket came, the text says
     why.
@@ -79,10 +79,11 @@ def smoke(
         **{name: row and row[name] for name in ("status", "outcome", "error_code", "ticket", "owner")},
         "seconds": row and row["seconds"], "is_cancelled": not keep,
     }  # fmt: skip
-    path = keep_document(result, folder, f"smoke-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
     problem = _problem(result, wait)
+    result["ok"] = not problem
+    path = keep_document(result, folder, f"smoke-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
     if as_json:
-        print_json(result | {"ok": not problem, "file": str(path)})
+        print_json(result | {"file": str(path)})
     else:
         typer.echo(
             problem

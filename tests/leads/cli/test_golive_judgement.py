@@ -18,6 +18,8 @@ from tests.support.golive_pilot import COMMIT
 
 CRITERIA = {each.id: each for each in load_criteria()}
 SUCCESS = CRITERIA["success-rate"]
+FIGURES = [each for each in CRITERIA.values() if each.query == "figures"]
+DRILLS = [each for each in FIGURES if each.parameters["kind"] == "drill"]
 HAND_IN = [each for each in CRITERIA.values() if each.source is Source.FILE and each.query != "junit_all"]
 
 
@@ -144,10 +146,10 @@ def test_a_file_with_entities_is_refused(entity: bytes) -> None:
         (figures("chaos", rate=100, minutes=10, p95_seconds=0.1), "its kind is 'chaos', not 'loadtest'"),
         (figures("loadtest", rate=99, minutes=10, p95_seconds=0.1), "rate is 99, at least 100"),
         (figures("loadtest", rate=100, minutes=9.9, p95_seconds=0.1), "minutes is 9.9, at least 10"),
-        (figures("loadtest", rate=100, minutes=10), "it has no 'p95_seconds'"),
-        (figures("loadtest", rate=100, minutes=10, p95_seconds=True), "p95_seconds is no number"),
-        (figures("loadtest", rate=100, minutes=10, p95_seconds=nan), "p95_seconds is no number"),
-        (figures("loadtest", rate=100, minutes=10, p95_seconds="fast"), "p95_seconds is no number"),
+        (figures("loadtest", rate=100, minutes=10, ok=True), "it has no 'p95_seconds'"),
+        (figures("loadtest", rate=100, minutes=10, ok=True, p95_seconds=True), "p95_seconds is no number"),
+        (figures("loadtest", rate=100, minutes=10, ok=True, p95_seconds=nan), "p95_seconds is no number"),
+        (figures("loadtest", rate=100, minutes=10, ok=True, p95_seconds="fast"), "p95_seconds is no number"),
     ],
 )
 def test_a_load_test_has_to_be_the_one_that_was_asked_for(file: bytes, reason: str) -> None:
@@ -155,11 +157,18 @@ def test_a_load_test_has_to_be_the_one_that_was_asked_for(file: bytes, reason: s
         read_evidence_file(CRITERIA["G-4-latency"], file)
 
 
-@pytest.mark.parametrize("name", ["G-8", "rollback-drill-W3"])
-@pytest.mark.parametrize("tier", [1, 3])
-def test_a_drill_of_another_tier_does_not_count_for_tier_2(name: str, tier: int) -> None:
-    with pytest.raises(EvidenceError, match=f"tier is {tier}, 2 is needed"):
-        read_evidence_file(CRITERIA[name], figures("drill", tier=tier, rate=20, minutes=1, ok=True))
+@pytest.mark.parametrize("criterion", FIGURES, ids=lambda each: each.id)
+def test_a_result_that_is_not_ok_counts_for_nothing(criterion: Criterion) -> None:
+    with pytest.raises(EvidenceError, match="ok is False, not true"):
+        read_evidence_file(criterion, good_file(criterion, ok=False))
+
+
+@pytest.mark.parametrize("criterion", DRILLS, ids=lambda each: each.id)
+def test_a_drill_of_another_tier_does_not_count(criterion: Criterion) -> None:
+    wanted = int(criterion.parameters["exactly"].removeprefix("tier="))
+    for tier in {1, 2, 3} - {wanted}:
+        with pytest.raises(EvidenceError, match=f"tier is {tier}, {wanted} is needed"):
+            read_evidence_file(criterion, good_file(criterion, tier=tier))
 
 
 def test_the_baseline_is_the_p95_of_its_tickets() -> None:

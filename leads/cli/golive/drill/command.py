@@ -24,11 +24,14 @@ from leads.cli.golive.drill.telling import Told, tell
 from leads.cli.golive.drill.tiers import TIERS, Drill
 from leads.cli.golive.opening import DEFAULT_RECORDS, RecordsFolder
 from leads.cli.golive.precheck.evaluating import PLAN, PlanOption
+from leads.cli.golive.text import sign
 from leads.cli.metadata.opening import BACKUPS, Folder, Source
 from leads.cli.output import AsJson, print_json, say, show_activity
 from leads.services.switches import list_switches
 
 WEBHOOK_FILE = Path("webhook-url.txt")
+STEADY = 0.95
+"""The share of the planned rate that the traffic has to keep."""
 WebhookFile = Annotated[
     Path, typer.Option("--webhook-url-file", help="The file that leads connection create wrote.")
 ]
@@ -63,9 +66,9 @@ def drill(
     The time runs from the first command until the effect is seen. Afterwards
     everything is brought back, and every test lead is counted by its id.
 
-    Needs what deploy needs. The result is evidence for G-8 and W3: attest it.
-    Exit code 1: too slow, a lead was lost or doubled, a step failed, or `tell` of
-    golive.yaml is missing or did not tell people in time.
+    Needs what deploy needs. The result is evidence for its G-8-tier: attest it.
+    Exit code 1: too slow, a lead not stored or doubled, less than 95 % of the rate,
+    a step failed, or `tell` of golive.yaml is missing or did not tell in time.
     """
     webhook = read_webhook(webhook_url_file)
     choices = Choices(
@@ -104,7 +107,7 @@ def _traffic_of(site: Site) -> tuple[int, str]:
 
 def _run_drill(drill: Drill, tier: int, plan: tuple[float, float, float]) -> dict[str, Any]:
     rate, warm_up, finish = plan
-    roll_back, bring_back, limit_minutes = TIERS[tier]
+    roll_back, bring_back, limit = TIERS[tier]
     begun_at = datetime.now(UTC)
     with drill.sender:
         say(f"Tier {tier}: {rate:g} test leads a second, {warm_up:g} s of traffic first ...")
@@ -120,11 +123,15 @@ def _run_drill(drill: Drill, tier: int, plan: tuple[float, float, float]) -> dic
         drill.sender.stop()
     with show_activity("waiting until every lead is done"):
         ledger = wait_until_final(drill.site, drill.sender.prefix, drill.sender.sent, finish)
-    times = {"minutes": (rolled_back - started) / 60, "minutes_back": (back - rolled_back) / 60}
+    times = {
+        "minutes": round((rolled_back - started) / 60, 3),
+        "minutes_back": round((back - rolled_back) / 60, 3),
+    }
+    is_steady = drill.sender.sent.per_second >= rate * STEADY
     return _result(drill, tier, begun_at, times, told, ledger) | {
         "rate": rate,
-        "limit_minutes": limit_minutes,
-        "ok": times["minutes"] <= limit_minutes and ledger.is_fine and told.is_in_time,
+        "limit_minutes": limit.minutes,
+        "ok": limit.is_kept_by(times["minutes"]) and ledger.is_fine and told.is_in_time and is_steady,
     }
 
 
@@ -139,19 +146,22 @@ def _result(
         "commit": drill.site.journal.commit,
         "by": drill.site.journal.by,
         "database": drill.site.db.info.dbname,
-        **{name: round(value, 3) for name, value in times.items()},
+        **times,
         "sent": len(sent.ids),
+        "achieved_per_second": round(sent.per_second, 2),
         "acknowledged": len(sent.accepted),
         "answers": dict(sorted(sent.answers.items())),
         "slowest_answer_seconds": round(sent.slowest_seconds, 3),
         "processed": ledger.processed,
         "lost": len(ledger.lost),
+        "unacknowledged": len(ledger.unacknowledged),
         "doubled": len(ledger.doubled),
         "unfinished": len(ledger.unfinished),
         "unexpected": len(ledger.unexpected),
         "ids": {
-            "lost": ledger.lost[:NAMED_IDS], "doubled": ledger.doubled[:NAMED_IDS],
-            "unfinished": ledger.unfinished[:NAMED_IDS], "unexpected": ledger.unexpected[:NAMED_IDS],
+            "lost": ledger.lost[:NAMED_IDS], "unacknowledged": ledger.unacknowledged[:NAMED_IDS],
+            "doubled": ledger.doubled[:NAMED_IDS], "unfinished": ledger.unfinished[:NAMED_IDS],
+            "unexpected": ledger.unexpected[:NAMED_IDS],
         },
         "told": {
             "audience": told.announcement.audience, "channel": told.announcement.channel,
@@ -177,13 +187,15 @@ def _keep(site: Site, tier: Tier, result: dict[str, Any]) -> tuple[Path, str]:
 def _print(result: dict[str, Any], path: Path, digest: str) -> None:
     told = result["told"]
     was_told = told["after_minutes"] is not None
+    limit = TIERS[result["tier"]][2]
     when = f"after {told['after_minutes']} min" if was_told else "which did not happen"
     typer.echo(
         f"Tier {result['tier']}: rolled back in {result['minutes']:.2f} min "
-        f"(at most {result['limit_minutes']:g}), back to normal in {result['minutes_back']:.2f} min.\n"
-        f"Leads: {result['sent']} sent, {result['acknowledged']} acknowledged, "
-        f"{result['processed']} processed, {result['lost']} lost, {result['doubled']} doubled, "
-        f"{result['unfinished']} unfinished.\n"
+        f"({sign(limit.operator)} {limit.minutes:g}), back to normal in {result['minutes_back']:.2f} min.\n"
+        f"Leads: {result['sent']} sent, {result['achieved_per_second']:.1f} a second of {result['rate']:g}, "
+        f"{result['acknowledged']} acknowledged, {result['processed']} processed.\n"
+        f"Of them {result['lost']} lost, {result['unacknowledged']} unacknowledged and not stored, "
+        f"{result['doubled']} doubled, {result['unfinished']} unfinished.\n"
         f"Told: {told['audience']} by {told['channel']}, {when} (at most {told['within_minutes']}).\n"
         f"{path}\nsha256 {digest}"
     )

@@ -42,12 +42,23 @@ def read_webhook(path: Path) -> Webhook:
 
 @dataclass(slots=True)
 class Sent:
-    """What was sent: record ids by their answer. `slowest_seconds` is of those that were answered."""
+    """What was sent: record ids by their answer. `slowest_seconds` is of those that were answered.
+
+    `first_at` and `last_at` are when the first and the last lead were sent, by time.monotonic().
+    """
 
     ids: list[str] = field(default_factory=list)
     accepted: set[str] = field(default_factory=set)
     answers: dict[str, int] = field(default_factory=dict)
     slowest_seconds: float = 0.0
+    first_at: float = 0.0
+    last_at: float = 0.0
+
+    @property
+    def per_second(self) -> float:
+        """The rate at which leads were sent, whatever was planned; 0 of fewer than two."""
+        seconds = self.last_at - self.first_at
+        return (len(self.ids) - 1) / seconds if seconds > 0 else 0.0
 
 
 class Sender:
@@ -82,8 +93,9 @@ class Sender:
     def _post(self, number: int) -> None:
         lead = self._numbered(number)
         with self._lock:
+            started = self.sent.last_at = time.monotonic()
+            self.sent.first_at = self.sent.first_at or started
             self.sent.ids.append(lead["id"])
-        started = time.monotonic()
         try:
             answer = ask(
                 self._webhook.url, body=lead, headers=self._webhook.headers, timeout_seconds=ANSWER_SECONDS

@@ -8,6 +8,7 @@ from datetime import datetime
 from leads.adapters.pg_programs import restore_rows
 from leads.adapters.plain_http import NoAnswer
 from leads.cli.failures import CommandFailed
+from leads.cli.golive.criterion import OPERATORS
 from leads.cli.golive.deploy.actions import function, program, verb
 from leads.cli.golive.deploy.checks import check_handlers
 from leads.cli.golive.deploy.database_steps import OWN_TABLES, database_steps, take_snapshot
@@ -164,9 +165,20 @@ def _check_outcome(result: str, step: Step) -> None:
         raise DrillFailed(f"Step {step.id} {result}. {AFTERWARDS.capitalize()}")
 
 
-TIERS: dict[int, tuple[Callable[[Drill], None], Callable[[Drill], None], float]] = {
-    1: (tier1, after_tier1, 5.0),
-    2: (tier2, after_tier2, 15.0),
-    3: (tier3, after_tier3, 30.0),
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How many minutes a rollback may take: with < fewer than `minutes`, with <= so many too."""
+
+    operator: str
+    minutes: float
+
+    def is_kept_by(self, minutes: float) -> bool:
+        return OPERATORS[self.operator](minutes, self.minutes)
+
+
+TIERS: dict[int, tuple[Callable[[Drill], None], Callable[[Drill], None], Limit]] = {
+    1: (tier1, after_tier1, Limit("<", 5.0)),
+    2: (tier2, after_tier2, Limit("<=", 15.0)),
+    3: (tier3, after_tier3, Limit("<=", 30.0)),
 }
-"""By tier: the rollback that is timed, the way back to normal, and the minutes that it may take."""
+"""By tier: the rollback that is timed, the way back to normal, and its limit (E5, G-8)."""

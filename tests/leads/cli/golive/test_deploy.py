@@ -14,6 +14,8 @@ from typer.testing import CliRunner, Result
 from leads.cli.__main__ import app
 from leads.cli.golive.deploy.plan_file import read_plan_file
 from leads.cli.golive.deploy.site import known_secrets
+from leads.cli.golive.evidence import read_evidence_file
+from leads.cli.golive.load import load_criteria
 from sandbox.payloads import HERE as PAYLOADS
 from sandbox.stack.services import ROOT
 from tests.support.golive_site import GoLiveSite
@@ -85,6 +87,9 @@ def _check_smoke(site: GoLiveSite) -> None:
     body = str(PAYLOADS / "01-happy-path.json")
     found = run_golive("smoke", body, "--phone", "0905333444")
     assert (found["ok"], found["outcome"], found["answer"]) == (True, "ticket_created", "received")
+    (criterion,) = [each for each in load_criteria() if each.id == "D0-smoke"]
+    kept = read_evidence_file(criterion, (site.folder / found["file"]).read_bytes())
+    assert (kept.value, kept.commit) == (200, "0123abc")
     ((status, mark, title),) = site.query(
         f"SELECT status, data ->> 'golive_smoke', title FROM ticket WHERE code = '{found['ticket']}'"
     )
@@ -104,14 +109,15 @@ def _check_smoke(site: GoLiveSite) -> None:
 
 def _check_drill(site: GoLiveSite) -> None:
     """scripts/chaos drill runs all three; here the first, and its refusal of another database."""
-    wrong = CliRunner().invoke(app, ["golive", "drill", "tier1", "--database", "production"])
-    assert (wrong.exit_code, "Nothing was changed" in " ".join(wrong.stderr.split())) == (2, True)
+    other = CliRunner().invoke(app, ["golive", "drill", "tier1", "--database", "production"])
+    assert (other.exit_code, "Nothing was changed" in " ".join(other.stderr.split())) == (2, True)
     words = ["--database", site.database, "--rate", "5", "--warm-up", "1"]
     found = run_golive("drill", "tier1", *words)
     assert found["ok"]
     assert (found["kind"], found["tier"]) == ("drill", 1)
     assert found["sent"] == found["acknowledged"] == found["processed"] > 0
-    assert [found[name] for name in ("lost", "doubled", "unfinished", "unexpected")] == [0, 0, 0, 0]
+    wrong = ("lost", "unacknowledged", "doubled", "unfinished", "unexpected")
+    assert [found[name] for name in wrong] == [0, 0, 0, 0, 0]
     assert found["told"]["in_time"] is True
     evidence = (site.folder / found["file"]).read_bytes()
     assert sha256(evidence).hexdigest() == found["sha256"]

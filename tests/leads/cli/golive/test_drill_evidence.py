@@ -1,6 +1,7 @@
 """When a drill is evidence: fast enough, no lead lost or doubled, and people told in time."""
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,11 +9,13 @@ import pytest
 
 from leads.cli.golive.deploy.plan_file import PlanFile
 from leads.cli.golive.drill import command
-from leads.cli.golive.drill.counting import Ledger
-from leads.cli.golive.drill.sender import Sent
+from leads.cli.golive.drill.counting import Ledger, count_records
+from leads.cli.golive.drill.sender import Sender, Sent, Webhook
 from leads.cli.golive.drill.telling import tell
+from leads.cli.golive.drill.tiers import TIERS, Limit
+from leads.cli.golive.load import load_criteria
 
-FINE = Ledger(processed=5, lost=[], doubled=[], unfinished=[], unexpected=[])
+FINE = Ledger(processed=5, lost=[], unacknowledged=[], doubled=[], unfinished=[], unexpected=[])
 MINUTE = 60.0
 
 
@@ -40,7 +43,10 @@ def test_people_are_told_if_the_command_ends_well_and_in_time(
 class Traffic:
     """Stands for the sender: nothing is sent."""
 
-    sent, prefix = Sent(), "golive-drill-"
+    prefix = "golive-drill-"
+
+    def __init__(self, per_second: float) -> None:
+        self.sent = Sent(ids=["a"] * 101, first_at=1000, last_at=1000 + 100 / per_second)
 
     def __enter__(self) -> None: ...
 
@@ -56,19 +62,89 @@ class Traffic:
         ([], 5.0, FINE, False),
         (["false"], 5.0, FINE, False),
         (["true"], 0.0, FINE, False),
-        (["true"], 5.0, Ledger(5, ["a"], [], [], []), False),
-        (["true"], 5.0, Ledger(5, [], ["a"], [], []), False),
-        (["true"], 5.0, Ledger(5, [], [], ["a"], []), False),
+        (["true"], 5.0, replace(FINE, lost=["a"]), False),
+        (["true"], 5.0, replace(FINE, unacknowledged=["a"]), False),
+        (["true"], 5.0, replace(FINE, doubled=["a"]), False),
+        (["true"], 5.0, replace(FINE, unfinished=["a"]), False),
+        (["true"], 5.0, replace(FINE, unexpected=["a"]), False),
     ],
-    ids=["fine", "no tell", "tell fails", "too slow", "lost", "doubled", "unfinished"],
-)
+    ids=[
+        "fine", "no tell", "tell fails", "too slow", "lost", "unacknowledged", "doubled", "unfinished",
+        "unexpected",
+    ],
+)  # fmt: skip
 def test_each_condition_alone_keeps_a_drill_from_being_evidence(
     monkeypatch: pytest.MonkeyPatch, words: list[str], limit_minutes: float, ledger: Ledger, is_ok: bool
 ) -> None:
-    tiers = {1: (lambda _: None, lambda _: None, limit_minutes)}
+    tiers = {1: (lambda _: None, lambda _: None, Limit("<", limit_minutes))}
     monkeypatch.setattr(command, "TIERS", tiers)
     monkeypatch.setattr(command, "wait_until_final", lambda *_: ledger)
-    drill: Any = SimpleNamespace(site=site(*words), sender=Traffic())
+    drill: Any = SimpleNamespace(site=site(*words), sender=Traffic(20))
     result = command._run_drill(drill, 1, (20, 0, 0))
     assert result["ok"] is is_ok
     assert result["told"]["in_time"] is (words == ["true"])
+
+
+@pytest.mark.parametrize(
+    ("tier", "minutes", "is_kept"),
+    [
+        (1, 4.999, True),
+        (1, 5.0, False),
+        (2, 15.0, True),
+        (2, 15.001, False),
+        (3, 30.0, True),
+        (3, 30.1, False),
+    ],
+)
+def test_tier_1_takes_less_than_5_minutes_the_others_at_most_15_and_30(
+    tier: int, minutes: float, is_kept: bool
+) -> None:
+    limit = TIERS[tier][2]
+    assert limit.is_kept_by(minutes) is is_kept
+    (criterion,) = [each for each in load_criteria() if each.id == f"G-8-tier{tier}"]
+    assert (criterion.operator, criterion.target) == (limit.operator, limit.minutes)
+
+
+@pytest.mark.parametrize(("achieved", "is_ok"), [(20, True), (19.01, True), (18.9, False)])
+def test_traffic_has_to_keep_95_percent_of_its_rate(
+    monkeypatch: pytest.MonkeyPatch, achieved: float, is_ok: bool
+) -> None:
+    monkeypatch.setattr(command, "TIERS", {1: (lambda _: None, lambda _: None, Limit("<", 5.0))})
+    monkeypatch.setattr(command, "wait_until_final", lambda *_: FINE)
+    drill: Any = SimpleNamespace(site=site("true"), sender=Traffic(achieved))
+    result = command._run_drill(drill, 1, (20, 0, 0))
+    assert (result["ok"], result["rate"]) == (is_ok, 20)
+    assert result["achieved_per_second"] == achieved
+
+
+def test_the_rate_is_that_of_the_first_to_the_last_lead() -> None:
+    """At port 9 no server listens: every post fails at once."""
+    begun = time.monotonic()
+    with Sender(Webhook("http://127.0.0.1:9/", {}), "golive-drill-", 100, "-1", 1) as sender:
+        time.sleep(0.2)
+    sent = sender.sent
+    assert begun <= sent.first_at < sent.last_at <= time.monotonic()
+    assert sent.answers == {"no answer": len(sent.ids)}
+    assert Sent(ids=["a"], first_at=1, last_at=1).per_second == 0
+
+
+@pytest.mark.parametrize(
+    ("accepted", "stored", "lost", "unacknowledged"),
+    [
+        ({"a", "b"}, ["a", "b"], [], []),
+        ({"a", "b"}, ["a"], ["b"], []),
+        ({"a"}, ["a", "b"], [], []),
+        ({"a"}, ["a"], [], ["b"]),
+        (set(), [], [], ["a", "b"]),
+    ],
+    ids=["all", "lost", "stored without an answer", "refused", "the edge is down"],
+)
+def test_a_lead_that_is_not_stored_counts_whatever_it_was_answered(
+    accepted: set[str], stored: list[str], lost: list[str], unacknowledged: list[str]
+) -> None:
+    rows = [{"record_id": name, "events": 1, "is_processed": True, "tickets": 1} for name in stored]
+    answer = SimpleNamespace(fetchall=lambda: rows)
+    counted: Any = SimpleNamespace(db=SimpleNamespace(execute=lambda *_: answer))
+    ledger = count_records(counted, "golive-drill-", Sent(ids=["a", "b"], accepted=accepted))
+    assert (ledger.lost, ledger.unacknowledged, ledger.processed) == (lost, unacknowledged, len(stored))
+    assert ledger.is_fine is (len(stored) == 2)
