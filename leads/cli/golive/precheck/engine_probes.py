@@ -89,12 +89,26 @@ def crons_at_two(link: Link) -> Measurement:
 
 
 def _is_near(schedule: str) -> bool:
-    """Whether a schedule is due near that minute, once a day or less: an hourly cron is no nightly batch."""
+    """Whether a schedule is due near that minute on some day; one of every hour is no nightly batch."""
     minute, hour, *_ = [*schedule.split(), "*", "*"]
-    if not minute.isdecimal() or not hour.isdecimal():
+    hours = _expand(hour, 24)
+    if len(hours) == 24:
         return False
-    distance = abs(int(hour) * 60 + int(minute) - OUR_NIGHTLY_MINUTE)
-    return min(distance, 24 * 60 - distance) <= NEAR_MINUTES
+    due = {each * 60 + minutes for each in hours for minutes in _expand(minute, 60)}
+    distances = (abs(each - OUR_NIGHTLY_MINUTE) for each in due)
+    return any(min(distance, 24 * 60 - distance) <= NEAR_MINUTES for distance in distances)
+
+
+def _expand(field: str, end: int) -> set[int]:
+    """Return the numbers below `end` that a field of a cron schedule names: lists, ranges and steps."""
+    found: set[int] = set()
+    for part in field.split(","):
+        numbers, _, step = part.partition("/")
+        first, is_range, last = ("0", "-", str(end - 1)) if numbers == "*" else numbers.partition("-")
+        if not is_range:
+            last = str(end - 1) if step else first
+        found.update(range(int(first), int(last) + 1, int(step or 1)))
+    return found
 
 
 def stopped_calls(link: Link) -> Measurement:
