@@ -27,7 +27,7 @@ SLOW = """
         AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$;
     CREATE TRIGGER slow AFTER INSERT ON pancake_webhook_event FOR EACH STATEMENT EXECUTE FUNCTION slow()
 """
-TABLE = {"source": "default", "table": {"schema": "public", "name": "pancake_connection"}}
+EVENTS = {"source": "default", "table": {"schema": "public", "name": "pancake_webhook_event"}}
 RUNS = {"source": "default", "table": {"schema": "public", "name": "pancake_cron_run"}, "role": "crm_manager"}
 OTHER_PERMISSION = by_metadata(
     ("pg_create_select_permission", RUNS | {"permission": {"columns": "*", "filter": {}}}),
@@ -62,7 +62,7 @@ BREAKAGES: Mapping[str, tuple[Breakage, set[str]]] = {
     "D0-crons": (NO_EVENTS, set()),
     "E4-9b": (NO_EVENTS, set()),
     "E4-9a": (OTHER_PERMISSION, set()),
-    "E2-BE-metadata-version": (OTHER_PERMISSION, set()),
+    "E2-BE-metadata-version": (OTHER_PERMISSION, {"role-permissions"}),
     "D0-webhook": (by_another_edge, set()),
     "E4-10": (by_another_edge, set()),
     "E2-OPS-route": (by_another_edge, set()),
@@ -99,15 +99,15 @@ BREAKAGES: Mapping[str, tuple[Breakage, set[str]]] = {
             ("drop_collection_from_allowlist", {"collection": "pancake_reports"}),
             ("add_collection_to_allowlist", {"collection": "pancake_reports"}),
         ),
-        {"E2-BE-metadata-version"},
+        {"E2-BE-metadata-version", "role-permissions"},
     ),
     "role-permissions": (
         by_metadata(
             (
                 "pg_create_select_permission",
-                TABLE | {"role": "crm_manager", "permission": {"columns": "*", "filter": {}}},
+                EVENTS | {"role": "crm_manager", "permission": {"columns": "*", "filter": {}}},
             ),
-            ("pg_drop_select_permission", TABLE | {"role": "crm_manager"}),
+            ("pg_drop_select_permission", EVENTS | {"role": "crm_manager"}),
         ),
         {"E2-BE-metadata-version"},
     ),

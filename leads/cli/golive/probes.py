@@ -8,7 +8,7 @@ from leads.cli.golive.criterion import Criterion
 from leads.cli.golive.judgement import Measurement
 from leads.cli.golive.measuring import Probe, SourceDown, Sources, first_line
 from leads.cli.golive.opening import GATE_PROBES
-from leads.cli.golive.precheck import engine_probes, other_probes
+from leads.cli.golive.precheck import engine_probes, other_probes, role_probes
 from leads.cli.golive.precheck.link import Link
 from leads.domain.errors import HasuraUnavailable
 
@@ -21,7 +21,7 @@ OF_ENGINE: Mapping[str, Callable[[Link], Measurement]] = {
     "crons_at_two": engine_probes.crons_at_two,
     "stopped_calls": engine_probes.stopped_calls,
     "refused_insert": engine_probes.refused_insert,
-    "refused_roles": engine_probes.refused_roles,
+    "refused_roles": role_probes.refused_roles,
     "metadata_differences": lambda link: other_probes.metadata_differences(link, "9b"),
     "metadata_9a_differences": lambda link: other_probes.metadata_differences(link, "9a"),
 }

@@ -1,7 +1,8 @@
 """Steps 1 to 8 of the checklist: the migrations, the backfill and the rights."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from leads.cli.golive.deploy.step import Action, Found, State, Step
 from leads.cli.golive.rights import GRANT
 
 SNAPSHOT = "snapshot"
+MAX_AGE = timedelta(hours=24)
+"""As long as the criterion database-snapshot allows."""
+
 OF_DIVA = (
     "account", "contact_book", "crm_master_data", "module_permission_action", "notification_template",
     "app_setting",
@@ -84,23 +88,42 @@ def take_snapshot(
     return function(("pg_dump", "--format", "custom", "--file", name), dump)
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A dump from before the deployment; `is_undone_since`: a step was undone after it was taken."""
+
+    path: Path
+    at: datetime
+    is_undone_since: bool
+
+
 def _check_snapshot(site: Site) -> Found:
-    """The file has to be there with the digest that the journal names."""
+    """The file has to be there with the digest that the journal names.
+
+    Before the first step it also has to be of this deployment: later a new one would hold what the steps did.
+    """
     found = newest_snapshot(site.folder)
     if found is None:
         return Found(State.ABSENT, "there is no snapshot with the digest that the journal names")
-    path, at = found
-    return Found(State.DONE, f"{path}, of {at:%Y-%m-%d %H:%M} UTC")
+    text = f"{found.path}, of {found.at:%Y-%m-%d %H:%M} UTC"
+    if checks.check_migration(site, "928").state is State.ABSENT:
+        if found.is_undone_since:
+            return Found(State.ABSENT, f"{text}, is of a deployment that was rolled back")
+        if datetime.now(UTC) - found.at > MAX_AGE:
+            return Found(State.ABSENT, f"{text}, is older than 24 hours")
+    return Found(State.DONE, text)
 
 
-def newest_snapshot(folder: Path) -> tuple[Path, datetime] | None:
+def newest_snapshot(folder: Path) -> Snapshot | None:
     """Return the newest snapshot from before the deployment that is there as the journal notes it."""
     found = None
     for entry in Journal(folder, "", "").entries():
         if entry["event"] == "snapshot" and entry.get("when") == "before":
             path = folder / str(entry["file"])
             if path.is_file() and sha256_of(path) == entry["sha256"]:
-                found = path, datetime.fromisoformat(entry["at"])
+                found = Snapshot(path, datetime.fromisoformat(entry["at"]), is_undone_since=False)
+        elif entry["event"] == "undone" and found is not None:
+            found = replace(found, is_undone_since=True)
     return found
 
 

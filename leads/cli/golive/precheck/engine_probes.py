@@ -1,16 +1,14 @@
-"""Probes of Hasura: version, catalog, settings, triggers, crons, rights, roles."""
+"""Probes of Hasura: version, catalog, settings, triggers, crons, rights."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 
-from leads.adapters.hasura_admin import RequestRefused
 from leads.cli.golive.judgement import Measurement
 from leads.cli.golive.precheck.link import Link
 from leads.cli.metadata.checks import find_idle_crons, find_inconsistencies, find_stopped_calls
 from leads.cli.metadata.pieces import CRON
 from leads.cli.metadata.preflight import find_old_version
 from leads.cli.metadata.source import find_missing_rights, find_missing_triggers, find_old_catalog
-from leads.cli.probes.engine import own_metadata
 from leads.services.process_record.turns import MAX_WAITING
 
 SHOWN = 5
@@ -21,9 +19,6 @@ DEFAULT_POOL, DEFAULT_SHUTDOWN_SECONDS = 100.0, 60.0
 LEAKING_LOGS = {"http-log", "websocket-log", "query-log", "action-handler-log", "http-response-log"}
 DEFAULT_LOG_TYPES = "startup,http-log,webhook-log,websocket-log,jwk-refresh-log"
 REDACTIONS = ("EVENT_TRIGGER", "SCHEDULED_TRIGGER", "ACTION_HANDLER")
-QUERY = "pancake_settings_connections"
-HIDDEN = "'pancake_connection' not found in type"
-"""What Hasura answers a role that has no right on the table."""
 
 
 def counted(problems: Iterable[str]) -> Measurement:
@@ -89,12 +84,26 @@ def crons_at_two(link: Link) -> Measurement:
 
 
 def _is_near(schedule: str) -> bool:
-    """Whether a schedule is due near that minute, once a day or less: an hourly cron is no nightly batch."""
+    """Whether a schedule is due near that minute on some day; one of every hour is no nightly batch."""
     minute, hour, *_ = [*schedule.split(), "*", "*"]
-    if not minute.isdecimal() or not hour.isdecimal():
+    hours = _expand(hour, 24)
+    if len(hours) == 24:
         return False
-    distance = abs(int(hour) * 60 + int(minute) - OUR_NIGHTLY_MINUTE)
-    return min(distance, 24 * 60 - distance) <= NEAR_MINUTES
+    due = {each * 60 + minutes for each in hours for minutes in _expand(minute, 60)}
+    distances = (abs(each - OUR_NIGHTLY_MINUTE) for each in due)
+    return any(min(distance, 24 * 60 - distance) <= NEAR_MINUTES for distance in distances)
+
+
+def _expand(field: str, end: int) -> set[int]:
+    """Return the numbers below `end` that a field of a cron schedule names: lists, ranges and steps."""
+    found: set[int] = set()
+    for part in field.split(","):
+        numbers, _, step = part.partition("/")
+        first, is_range, last = ("0", "-", str(end - 1)) if numbers == "*" else numbers.partition("-")
+        if not is_range:
+            last = str(end - 1) if step else first
+        found.update(range(int(first), int(last) + 1, int(step or 1)))
+    return found
 
 
 def stopped_calls(link: Link) -> Measurement:
@@ -106,51 +115,6 @@ def stopped_calls(link: Link) -> Measurement:
 def refused_insert(link: Link) -> Measurement:
     """Store a lead as the handlers do, through the trigger, and undo it; count what refuses it."""
     return counted(find_missing_rights(link.deployment.engine, link.source))
-
-
-def refused_roles(link: Link) -> Measurement:
-    """Ask as each role for the connections; count those that see too much, or too little."""
-    return counted(_role_problems(link))
-
-
-def _role_problems(link: Link) -> Iterable[str]:
-    own = own_metadata()
-    queries = {
-        each["name"]: each["query"]
-        for one in own["query_collections"]
-        for each in one["definition"]["queries"]
-    }
-    tables = [table for source in own["sources"] for table in source["tables"]]
-    readers = {
-        permission["role"]
-        for table in tables
-        if table["table"]["name"] == "pancake_connection"
-        for permission in table["select_permissions"]
-    }
-    _, _, held = link.deployment.held()
-    for role in sorted({*_roles_in(held), *_roles_in(own)}):
-        try:
-            link.as_role(role).graphql(queries[QUERY], {})
-        except RequestRefused as error:
-            if role in readers:
-                yield f"{role} may not read the connections: {error}"
-            elif HIDDEN not in str(error):
-                yield f"{role} may read a part of the connections: {error}"
-        else:
-            if role not in readers:
-                yield f"{role} may read the connections"
-
-
-def _roles_in(metadata: object) -> Iterator[str]:
-    """Yield every role that metadata name."""
-    if isinstance(metadata, Mapping):
-        if isinstance(metadata.get("role"), str):
-            yield metadata["role"]
-        for part in metadata.values():
-            yield from _roles_in(part)
-    elif isinstance(metadata, list):
-        for part in metadata:
-            yield from _roles_in(part)
 
 
 def waiting_share(link: Link) -> Measurement:

@@ -58,8 +58,8 @@ def snapshot_hours(link: Link) -> Measurement:
     found = newest_snapshot(link.folder)
     if found is None:
         return Measurement(problem="There is no snapshot: leads golive deploy --until snapshot")
-    path, at = found
-    return Measurement(value=(datetime.now(UTC) - at).total_seconds() / 3600, details=str(path))
+    hours = (datetime.now(UTC) - found.at).total_seconds() / 3600
+    return Measurement(value=hours, details=str(found.path))
 
 
 def metadata_differences(link: Link, step: str) -> Measurement:

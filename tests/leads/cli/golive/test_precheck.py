@@ -1,6 +1,7 @@
 """`leads golive precheck`: what is broken is red, and what cannot be asked is inconclusive."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from leads.cli.golive.opening import GATE_PROBES
 from leads.cli.golive.precheck import evaluating
 from leads.cli.golive.precheck.evaluating import evaluate_parts
 from leads.cli.golive.precheck.manifest import Manifest, read_manifest
+from leads.cli.golive.precheck.role_probes import ACTIONS, TABLES, stored_operations
 from leads.cli.golive.probes import OF_ENGINE, OF_LINK, OF_SOURCES
 from leads.cli.metadata.engine import Engine
+from leads.cli.probes.engine import own_metadata
 from sandbox.postgres.server import Cluster
 from sandbox.stack.stack import Sandbox
 from tests.support.golive_breakages import BREAKAGES
-from tests.support.golive_ground import Ground, broken, by_sql
+from tests.support.golive_ground import Ground, broken, by_metadata, by_sql
 from tests.support.golive_prometheus import fake_prometheus
 
 CRITERIA = load_criteria()
@@ -123,6 +126,54 @@ def test_what_lacks_and_what_is_too_much_is_named(ground: Ground) -> None:
     missing, further = found["details"].split("; ")
     assert missing == "missing: pancake_operators UPDATE public.ticket data"
     assert further == "too much: pancake_handlers DELETE public.account"
+
+
+def permission(table: str) -> dict[str, Any]:
+    """The right of crm_admin to read a table, as arguments for Hasura."""
+    (found,) = (
+        each for each in own_metadata()["sources"][0]["tables"] if each["table"]["name"] == table
+    )  # fmt: skip
+    (right,) = (each for each in found["select_permissions"] if each["role"] == "crm_admin")
+    return {"source": "default", "table": found["table"], **right}
+
+
+@pytest.mark.parametrize("table", ["pancake_webhook_event", "view_pancake_report_owner"])
+def test_a_role_that_lost_the_right_to_read_a_table_is_named(ground: Ground, table: str) -> None:
+    arguments = permission(table)
+    taken = ("pg_drop_select_permission", {name: arguments[name] for name in ("source", "table", "role")})
+    with broken(ground, by_metadata(taken, ("pg_create_select_permission", arguments))):
+        found = precheck(ground, "metadata")["role-permissions"]
+    assert (found["outcome"], found["value"]) == ("fail", 1)
+    assert found["details"].startswith("crm_admin may not use ")
+    assert f"field '{table}' not found" in found["details"]
+
+
+@pytest.mark.parametrize(
+    ("role", "breaks", "mends", "says"),
+    [
+        ("crm_manager", "create", "drop", "crm_manager sees pancake_replay_events or a part of it"),
+        ("pancake_edge", "create", "drop", "pancake_edge sees pancake_replay_events or a part of it"),
+        ("crm_admin", "drop", "create", "crm_admin may not use pancake_replay_events: "),
+    ],
+)
+def test_a_role_that_may_call_too_much_or_too_little_is_named(
+    ground: Ground, role: str, breaks: str, mends: str, says: str
+) -> None:
+    arguments = {"action": "pancake_replay_events", "role": role}
+    calls = [(f"{word}_action_permission", arguments) for word in (breaks, mends)]
+    with broken(ground, by_metadata(*calls)):
+        found = precheck(ground, "metadata")["role-permissions"]
+    assert (found["outcome"], found["value"]) == ("fail", 1)
+    assert found["details"].startswith(says)
+
+
+def test_every_table_and_action_is_probed() -> None:
+    own, operations = own_metadata(), stored_operations()
+    asked = " ".join(operations[each.operation] for each in (*TABLES, *ACTIONS))
+    joined_as = {"view_pancake_connection_status": "status_history"}
+    named = {each["table"]["name"] for each in own["sources"][0]["tables"] if "select_permissions" in each}
+    assert [each for each in named if not re.search(rf"\b{joined_as.get(each, each)}\b", asked)] == []
+    assert {each.name for each in ACTIONS} == {each["name"] for each in own["actions"]}
 
 
 def test_without_a_manifest_what_it_tells_is_inconclusive(ground: Ground) -> None:

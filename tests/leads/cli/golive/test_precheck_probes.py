@@ -178,7 +178,10 @@ def test_a_package_is_there_or_not() -> None:
 @pytest.mark.parametrize(
     ("schedule", "is_near"),
     [("0 19 * * *", True), ("15 19 * * 1", True), ("46 18 * * *", True), ("16 19 * * *", False),
-     ("0 * * * *", False), ("*/5 19 * * *", False), ("0 2 * * *", False)],
+     ("0 * * * *", False), ("0 */1 * * *", False), ("*/5 19 * * *", True), ("0 2 * * *", False),
+     ("0,30 19 * * *", True), ("*/30 19 * * *", True), ("0 1,19 * * *", True), ("0 18-20 * * *", True),
+     ("30,40 19 * * *", False), ("20-40 18-19 * * *", False), ("50/5 18 * * 0", True), ("0 */2 * * *", False),
+     ("5 1/6 * * *", True), ("@daily", False)],
 )  # fmt: skip
 def test_a_nightly_batch_is_near_two_in_vietnam(schedule: str, is_near: bool) -> None:
     assert engine_probes._is_near(schedule) is is_near
