@@ -69,7 +69,7 @@ def good_file(criterion: Criterion, **changed: object) -> bytes:
     kind = criterion.parameters["kind"]
     pairs = (each.partition("=") for each in criterion.parameters.get("exactly", "").split())
     exact = {name: float(number) for name, _, number in pairs}
-    return figures(kind, **{**FIGURES[kind], **exact, **changed})
+    return figures(kind, COMMIT, **{**FIGURES[kind], **exact, **changed})
 
 
 def attest_all(pilot: Pilot, wave: str, folder: Path) -> list[str]:
