@@ -44,10 +44,14 @@ def figures(kind: str, commit: str = COMMIT, **values: object) -> bytes:
     ).encode()
 
 
-def baseline(minutes: int = 90, tickets: int = 60) -> bytes:
+def baseline(
+    minutes: int = 90,
+    tickets: int = 60,
+    days: int = 7,
+    since: datetime = datetime(2026, 5, 18, 8, tzinfo=UTC),
+) -> bytes:
     """The week before the pilot: each ticket was answered after so many minutes."""
-    monday = datetime(2026, 5, 18, 8, tzinfo=UTC)
-    created = [monday + timedelta(days=number % 5, minutes=number) for number in range(tickets)]
+    created = [since + timedelta(days=number % days, minutes=number) for number in range(tickets)]
     rows = [f"{at.isoformat()},{(at + timedelta(minutes=minutes)).isoformat()}" for at in created]
     return "\n".join(["created_at,first_response_at", *rows]).encode()
 

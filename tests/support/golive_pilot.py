@@ -81,8 +81,13 @@ class Pilot:
             )
             session.execute(TICKETS.encode(), window)
             session.execute(EVENTS.encode(), window)
+        self.seed_contacts()
         self.seed_runs(reconciled_days)
         self.activate_sources(1)
+
+    def seed_contacts(self) -> None:
+        """Have a table that is large enough for its reads to be compared."""
+        self.sql("INSERT INTO contact_book (name) SELECT 'An' FROM generate_series(0, 10000)")
 
     def seed_runs(self, days: int = DAYS) -> None:
         """Have the daily crons of so many days succeed, and one lead replayed."""

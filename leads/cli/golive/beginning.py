@@ -44,8 +44,8 @@ def begin(
     """Record that a wave begins: its figures count from then on.
 
     Evaluates the gate of the wave before and refuses (exit code 1) while it is
-    closed. Keeps the result of the gate, and how often the large tables have been
-    read whole, as evidence. Needs DATABASE_URL.
+    closed. Keeps the result of the gate, and how often large tables were read
+    whole and indexes were read, as evidence. Needs DATABASE_URL.
     """
     read_operator_settings("DATABASE_URL")
     with open_inputs(folder) as inputs:

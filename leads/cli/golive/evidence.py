@@ -13,9 +13,12 @@ from xml.etree import ElementTree
 from leads.cli.failures import WrongUsage
 from leads.cli.golive.criterion import Criterion
 from leads.cli.golive.judgement import Measurement
+from leads.domain.window import ICT
 
 Reader = Callable[[Criterion, bytes], Measurement]
 MAX_ROWS = 1_000_000
+BASELINE_DAYS = 7
+"""From the day of the first ticket to that of the last, both counted, as the days of Vietnam."""
 TWENTIETHS = 20
 """The last of the cut points between them is the 95th percentile."""
 
@@ -160,18 +163,24 @@ def _number(document: Mapping[str, Any], name: str) -> float:
 
 
 def _baseline(criterion: Criterion, content: bytes) -> Measurement:
-    """The p95 of minutes from `created_at` to `first_response_at`, a CSV of the week before the pilot."""
+    """The p95 of minutes from `created_at` to `first_response_at`, a CSV of a week before the pilot."""
     rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig")))
     if missing := {"created_at", "first_response_at"} - set(rows.fieldnames or ()):
         raise ValueError(f"it has no column {', '.join(sorted(missing))}")
-    minutes = []
+    minutes, created = [], []
     for row in rows:
-        minutes.append((_time(row["first_response_at"]) - _time(row["created_at"])).total_seconds() / 60)
+        created.append(_time(row["created_at"]))
+        minutes.append((_time(row["first_response_at"]) - created[-1]).total_seconds() / 60)
         if minutes[-1] < 0:
             raise ValueError(f"row {len(minutes)}: the first response is earlier than its ticket")
         if len(minutes) > MAX_ROWS:
             raise ValueError(f"it has more than {MAX_ROWS} rows")
-    return Measurement(value=p95_minutes(minutes), total=len(minutes))
+    if not created:
+        raise ValueError("it has no row")
+    first, last = min(created), max(created)
+    if (days := (last.astimezone(ICT).date() - first.astimezone(ICT).date()).days + 1) < BASELINE_DAYS:
+        raise ValueError(f"it has {days} days from the first ticket to the last, a week is needed")
+    return Measurement(value=p95_minutes(minutes), total=len(minutes), since=first, until=last)
 
 
 def p95_minutes(minutes: Sequence[float]) -> float | None:

@@ -12,7 +12,7 @@ from leads.adapters.db_session import DatabaseError, DbSession, LoginRefused, is
 from leads.adapters.prometheus_api import PrometheusApi, PrometheusRefused
 from leads.cli.exit_codes import ExitCode
 from leads.cli.failures import CommandFailed
-from leads.cli.golive.criterion import Criterion, Source
+from leads.cli.golive.criterion import WAVES, Criterion, Source
 from leads.cli.golive.evidence import EvidenceError, read_evidence_file
 from leads.cli.golive.judgement import Measurement, Why
 from leads.cli.golive.records import Kind, Record, Records, RecordsError, newest
@@ -199,6 +199,9 @@ def _attested(criterion: Criterion, files: Records, records: tuple[Record, ...],
         found = read_evidence_file(criterion, files.read_evidence(record.evidence[0]))
     except (RecordsError, EvidenceError) as error:
         return Measurement(why=Why.NO_DATA, problem=str(error))
+    begun = newest(records, Kind.BEGIN, WAVES[0], at)
+    if criterion.query == "baseline" and begun and found.until and found.until >= begun.holds_at:
+        return Measurement(why=Why.NO_DATA, problem=f"It has tickets from after {WAVES[0]} began.")
     return replace(
         found,
         measured_at=found.measured_at or stated.at,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from leads.cli.metadata.engine import Engine
+from leads.cli.metadata.engine import Engine, MetadataError
 from leads.cli.metadata.pieces import Key
 
 WAITING = "SELECT count(*) FROM public.pancake_webhook_event WHERE status = 'received'"
@@ -115,13 +115,29 @@ def find_old_catalog(engine: Engine, source: str) -> Iterator[str]:
             )
 
 
+class InsertNotTried(MetadataError):
+    """The engine's role may not take the role of the handlers, so it cannot store a lead as they do."""
+
+
 def find_missing_rights(engine: Engine, source: str) -> Iterator[str]:
-    """Say if the handlers could not store a lead, by an INSERT that is undone. Raises MetadataError."""
-    refusal = engine.run_sql(INSERT, source, read_only=False)[0][0]
-    if "permission denied to set role" in refusal:
+    """Say if the handlers could not store a lead, by an INSERT that is undone. Raises MetadataError.
+
+    Without the right to take their role the rights in the catalog are looked at instead.
+    """
+    try:
+        refusal = try_insert(engine, source)
+    except InsertNotTried:
         refusal = "" if engine.run_sql(RIGHTS, source) == [["t"]] else "a right on hdb_catalog is missing"
     if refusal:
         yield (
             f"the role pancake_handlers cannot store a lead: {refusal}. "
             "Apply the migrations, then run deploy/postgres/grant_roles.sql"
         )
+
+
+def try_insert(engine: Engine, source: str) -> str:
+    """Return what refuses an INSERT of the handlers, which is undone. Raises MetadataError."""
+    refusal = engine.run_sql(INSERT, source, read_only=False)[0][0]
+    if "permission denied to set role" in refusal:
+        raise InsertNotTried(f"{refusal}: grant it to the engine's role, or waive this")
+    return refusal

@@ -190,10 +190,10 @@ def test_the_baseline_is_made_of_tickets_by_hand_and_can_be_attested(
             " SELECT 'x', s.id, at, CASE WHEN n > 1 THEN at + n * interval '1 minute' END"
             " FROM generate_series(1, 40) AS n"
             " CROSS JOIN (VALUES ('ticket_source_1'), ('ticket_source_pancake')) AS s (id)"
-            " CROSS JOIN LATERAL (SELECT timestamptz '2026-05-18 08:00+07' + n * interval '1 hour' AS at)"
+            " CROSS JOIN LATERAL (SELECT timestamptz '2026-05-18 08:00+07' + n * interval '230 min' AS at)"
             " AS t"
         )
-    days = ["--from", "2026-05-18", "--to", "2026-05-20"]
+    days = ["--from", "2026-05-18", "--to", "2026-05-24"]
     environment = {"DATABASE_URL": database}
     result = CliRunner().invoke(app, ["golive", "baseline", *days], env=environment)
     assert len(result.stdout.splitlines()) == 1 + 40, "without Pancake's tickets"

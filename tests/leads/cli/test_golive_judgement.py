@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import inf, nan
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,8 @@ from leads.cli.golive.criterion import Criterion, Source
 from leads.cli.golive.evidence import EvidenceError, read_evidence_file
 from leads.cli.golive.judgement import Exemption, Measurement, Outcome, Why, judge
 from leads.cli.golive.load import load_criteria
+from leads.cli.golive.measuring import Places, Sources, measure
+from leads.cli.golive.records import Kind, Records, Statement
 from sandbox.chaos.proof import proof
 from tests.support.golive_evidence import CASES, baseline, figures, good_file, junit
 from tests.support.golive_pilot import COMMIT
@@ -182,6 +185,25 @@ def test_the_baseline_is_the_p95_of_its_tickets() -> None:
     )
     with pytest.raises(EvidenceError, match="row 1: the first response is earlier"):
         read_evidence_file(CRITERIA["G-9"], swapped)
+    with pytest.raises(EvidenceError, match="6 days from the first ticket to the last, a week is needed"):
+        read_evidence_file(CRITERIA["G-9"], baseline(days=6))
+    with pytest.raises(EvidenceError, match="it has no row"):
+        read_evidence_file(CRITERIA["G-9"], baseline(tickets=0))
+
+
+@pytest.mark.parametrize(("days_before", "why"), [(7, None), (6, Why.NO_DATA)])
+def test_a_baseline_with_tickets_of_the_pilot_is_none(
+    tmp_path: Path, days_before: int, why: Why | None
+) -> None:
+    now = datetime.now(UTC)
+    records = Records(tmp_path)
+    content = baseline(since=now - timedelta(days=days_before))
+    records.add(Statement(Kind.ATTEST, "G-9", "PO", "po", now), [("baseline.csv", content)])
+    records.add(Statement(Kind.BEGIN, "W1", "Lan", "lan", now, since=now))
+    with Sources(Places(), records) as sources:
+        found = measure(CRITERIA["G-9"], sources, records.read(), datetime.now(UTC), "W1", {})
+    assert found.why == why
+    assert (found.value is None) == (why is Why.NO_DATA)
 
 
 def test_an_outage_test_counts_the_lost_leads_and_has_to_be_right_as_a_whole() -> None:

@@ -8,7 +8,7 @@ from leads.cli.golive.precheck.link import Link
 from leads.cli.metadata.checks import find_idle_crons, find_inconsistencies, find_stopped_calls
 from leads.cli.metadata.pieces import CRON
 from leads.cli.metadata.preflight import find_old_version
-from leads.cli.metadata.source import find_missing_rights, find_missing_triggers, find_old_catalog
+from leads.cli.metadata.source import find_missing_triggers, find_old_catalog, try_insert
 from leads.services.process_record.turns import MAX_WAITING
 
 SHOWN = 5
@@ -114,7 +114,8 @@ def stopped_calls(link: Link) -> Measurement:
 
 def refused_insert(link: Link) -> Measurement:
     """Store a lead as the handlers do, through the trigger, and undo it; count what refuses it."""
-    return counted(find_missing_rights(link.deployment.engine, link.source))
+    refusal = try_insert(link.deployment.engine, link.source)
+    return counted([f"the role pancake_handlers cannot store a lead: {refusal}"] if refusal else [])
 
 
 def waiting_share(link: Link) -> Measurement:

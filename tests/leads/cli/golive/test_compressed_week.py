@@ -60,6 +60,7 @@ def test_a_compressed_week_of_a_sandbox_opens_the_gates(site: GoLiveSite, tmp_pa
         pilot = Pilot(site.database_url, tmp_path / "records", url)
         pilot.sql("ALTER TABLE pancake_webhook_event DISABLE TRIGGER USER")
         pilot.sql(SPREAD, since=pilot.since, until=pilot.now)
+        pilot.seed_contacts()
         pilot.seed_runs()
         pilot.enforce()
         open_waves(pilot, tmp_path, SOURCES)

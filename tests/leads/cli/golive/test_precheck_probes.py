@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -18,9 +19,9 @@ from cryptography.x509.oid import NameOID
 
 from leads.adapters.prometheus_api import PrometheusApi, PrometheusUnavailable
 from leads.cli.golive.deploy.plan_file import PlanFile
-from leads.cli.golive.judgement import Outcome, judge
+from leads.cli.golive.judgement import Measurement, Outcome, Why, judge
 from leads.cli.golive.load import load_criteria
-from leads.cli.golive.measuring import SourceDown
+from leads.cli.golive.measuring import Places, SourceDown, Sources, measure
 from leads.cli.golive.precheck import engine_probes
 from leads.cli.golive.precheck.link import Link
 from leads.cli.golive.precheck.other_probes import (
@@ -29,6 +30,8 @@ from leads.cli.golive.precheck.other_probes import (
     package_is_there,
     snapshot_hours,
 )
+from leads.cli.golive.probes import probes_of
+from leads.cli.golive.records import Records
 from sandbox.postgres.server import free_port
 from tests.support.local_server import JsonHandler, serving
 
@@ -173,6 +176,23 @@ def test_only_an_unchanged_snapshot_has_an_age(link: Link, tmp_path: Path) -> No
 def test_a_package_is_there_or_not() -> None:
     assert package_is_there("phonenumbers").value == 1
     assert package_is_there("no-such-package").value == 0
+
+
+def asked_to_insert(link: Link, refusal: str) -> Measurement:
+    """What the criterion engine-insert measures with an engine that says this of the INSERT."""
+    engine = SimpleNamespace(run_sql=lambda sql, source, read_only=True: [["t" if read_only else refusal]])
+    link.__dict__["deployment"] = SimpleNamespace(engine=engine)
+    (criterion,) = (each for each in load_criteria() if each.id == "engine-insert")
+    with Sources(Places(), Records(link.folder)) as sources:
+        return measure(criterion, sources, (), datetime.now(UTC), None, probes_of(link))
+
+
+def test_an_engine_that_may_not_take_the_role_of_the_handlers_tells_nothing(link: Link) -> None:
+    assert asked_to_insert(link, "").value == 0
+    assert asked_to_insert(link, "permission denied for table event_log").value == 1
+    found = asked_to_insert(link, 'permission denied to set role "pancake_handlers"')
+    assert (found.value, found.why) == (None, Why.SOURCE_DOWN)
+    assert "grant it to the engine's role" in found.problem
 
 
 @pytest.mark.parametrize(
