@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 from leads.cli.golive.criterion import Criterion, Source
@@ -78,8 +77,7 @@ def good_file(criterion: Criterion, **changed: object) -> bytes:
     kind = criterion.parameters["kind"]
     pairs = (each.partition("=") for each in criterion.parameters.get("exactly", "").split())
     exact = {name: float(number) for name, _, number in pairs}
-    values: dict[str, Any] = {**FIGURES[kind], **exact, **changed}
-    return figures(kind, **values)
+    return figures(kind, COMMIT, **{**FIGURES[kind], **exact, **changed})
 
 
 def bad_file(criterion: Criterion) -> bytes:
