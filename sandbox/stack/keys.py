@@ -28,7 +28,7 @@ class Keys:
 
     @classmethod
     def generate(cls) -> Self:
-        """Return new random secrets, and hand them over; the API key has 32 hex digits, as Pancake's have."""
+        """Return new random secrets, and hand them over. Pancake's API keys are 32 hex digits too."""
         keys = cls(
             admin_secret=secrets.token_urlsafe(24),
             jwt_key=secrets.token_urlsafe(48),

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import fromstring
 
@@ -16,6 +18,10 @@ from typer.testing import CliRunner
 
 from leads.adapters.sql_series import FAMILIES
 from leads.cli.__main__ import app
+from leads.cli.golive.judgement import Measurement
+from leads.cli.golive.load import load_criteria
+from leads.cli.golive.measuring import Places, Sources, measure
+from leads.cli.golive.records import Records
 from leads.services.cron_runs import CRONS
 from leads.services.metrics.figures import FIGURES
 from leads.services.metrics.key_figures import KEY_FIGURES
@@ -29,8 +35,10 @@ from sandbox.processes import Processes
 from sandbox.stack.observer import Observer
 from sandbox.stack.stack import Sandbox
 from tests.support.alerts import alerts
+from tests.support.counted import DRIFT, ROWS, WITHOUT_ROWS, bounds, counted_rows, drift
 from tests.support.dashboard import Labels, Samples, Sql, expected, seed
 from tests.support.end_to_end import EndToEndHarness
+from tests.support.leads import body, numbered_lead
 from tests.support.monitoring import needs_monitoring
 from tests.support.waiting import eventually
 
@@ -40,6 +48,7 @@ OF_DATABASE = {family.name for family in FAMILIES}
 QUERIES = [text for panel in DASHBOARD.panels for text in panel.queries.values()]
 PER_PERIOD = "pancake_cron_period_seconds"
 """The one query that joins a figure of the database with one of the processes."""
+NUMBERS = count(900)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 
@@ -57,6 +66,12 @@ class Observed:
     two: Queries
     unanswered: set[str]
     """Queries on what processes count that had no answer while leads were processed."""
+    miscounted: dict[str, object] = field(default_factory=dict)
+    """Queries on counters whose answers were not the rows, when the leads were processed."""
+    counted: dict[str, int] = field(default_factory=dict)
+    """The rows of each counter then."""
+    drift: dict[Labels, float] = field(default_factory=dict)
+    """What those counters lack of the rows in the end."""
 
     def answer(
         self, text: str, queries: Queries | None = None, at: datetime | None = None
@@ -92,12 +107,18 @@ def observed(harness: EndToEndHarness) -> Iterator[Observed]:
         one, two = (stack.enter_context(Queries(server.url)) for server in servers)
         found = Observed(sandbox, db, one, two, set())
         eventually(lambda: len(found.answer("up == 1")) == 3)
+        began = datetime.now(UTC)
+        before = bounds(db, began)
         work(sandbox, CRONS)
         eventually(lambda: found.answer('pancake_cron_runs_total{name="check_sla"}'))
         work(sandbox, ["check_sla"])
         texts = {text for text in QUERIES if is_of_processes(text)}
         found.unanswered = texts
         eventually(lambda: not still_unanswered(found))
+        with suppress(AssertionError):
+            eventually(lambda: not still_miscounted(found, began))
+        rows = bounds(db, datetime.now(UTC))
+        found.counted = {name: least - before[name][0] for name, (least, _) in rows.items()}
         sandbox.hasura.stop()
         since = time.time()
         seed(sandbox.database_url, datetime.now(UTC))
@@ -106,12 +127,19 @@ def observed(harness: EndToEndHarness) -> Iterator[Observed]:
             process.start()
             process.wait_ready()
         eventually(lambda: have_read(found, since))
+        found.drift = drift(found.counted, bounds(db, datetime.now(UTC)))
         yield found
 
 
 def work(sandbox: Sandbox, crons: Iterable[str]) -> None:
-    """Process three leads, and run crons."""
+    """Process three leads and one without a phone, and run crons; polling finds two more."""
+    now = datetime.now(UTC)
+    span = {"start": now - timedelta(minutes=6), "end": now - timedelta(minutes=2)}
+    bulk = {"count": 2, **{name: moment.isoformat() for name, moment in span.items()}}
+    httpx.post(f"{sandbox.pancake_url}/control/bulk", json=bulk, timeout=30).raise_for_status()
     Buttons(sandbox).send_leads(3)
+    lead = numbered_lead(next(NUMBERS), phone="1")
+    httpx.post(sandbox.webhook_url, content=body(lead), timeout=30).raise_for_status()
     httpx.post(f"{sandbox.pancake_url}/control/webhook/idle", timeout=30).raise_for_status()
     Observer(sandbox.database_url, sandbox.notifications_url).wait_final()
     for name in crons:
@@ -128,6 +156,45 @@ def have_read(found: Observed, since: float) -> bool:
 def still_unanswered(found: Observed) -> set[str]:
     found.unanswered = {text for text in found.unanswered if not found.answer(text)}
     return found.unanswered
+
+
+def still_miscounted(found: Observed, since: datetime) -> object:
+    at = datetime.now(UTC)
+    found.miscounted = {}
+    for text in ROWS:
+        wanted = counted_rows(found.db, text, since)
+        answers = [
+            {
+                labels: float(round(value))
+                for labels, value in found.answer(text, queries, at).items()
+                if "bucket" not in text or labels in wanted
+            }
+            for queries in (found.one, found.two)
+        ]
+        if not any(wanted.values()) or answers != [wanted, wanted]:
+            found.miscounted[text] = {"rows": wanted, "one process and two": answers}
+    return found.miscounted
+
+
+def test_the_queries_on_counters_answer_what_the_rows_say(observed: Observed) -> None:
+    assert observed.miscounted == {}
+
+
+def test_the_drift_is_what_the_counters_lack_of_the_rows(observed: Observed) -> None:
+    """By less than 1: increase() answers a little more than was counted, up to half a scrape at each end."""
+    assert all(observed.counted.values()), observed.counted
+    assert min(observed.drift.values()) < -2
+    wanted = pytest.approx(observed.drift, abs=0.9)
+    eventually(
+        lambda: [observed.answer(DRIFT, each) for each in (observed.one, observed.two)] == [wanted] * 2
+    )
+
+
+def test_a_query_on_what_processes_count_is_compared_with_rows_or_has_none() -> None:
+    compared = {*ROWS, DRIFT}
+    left = {text for text in QUERIES if is_of_processes(text)} - compared
+    assert compared <= set(QUERIES)
+    assert {text for text in left if not any(name in text for name in WITHOUT_ROWS)} == set()
 
 
 def test_every_query_on_what_processes_count_has_an_answer(observed: Observed) -> None:
@@ -188,12 +255,22 @@ def alert_value(observed: Observed, name: str) -> list[float]:
     return sorted(observed.answer(rule["expr"]).values())
 
 
-def test_key_figures_dashboard_and_alerts_say_the_same(observed: Observed) -> None:
+def golive_success(database_url: str, folder: Path) -> Measurement:
+    """What `leads golive` reads for the success rate of the last day."""
+    (criterion,) = [each for each in load_criteria() if each.id == "success-rate-day"]
+    with Sources(Places(database_url), Records(folder)) as sources:
+        return measure(criterion, sources, (), datetime.now(UTC), "W1", {})
+
+
+def test_key_figures_dashboard_alerts_and_golive_say_the_same(observed: Observed, tmp_path: Path) -> None:
     """One statement of sql/kpi each, read by the gates, the dashboard and the alerts."""
     eventually(lambda: differences(observed) == {} or None, seconds=20)
     sql = Sql(observed.db, datetime.now(UTC))
     success, missing = sql.kpi("kpi/load_success", DAY), sql.kpi("kpi/load_zero_miss", DAY)
     assert success["ratio"] < 0.995
+    at_gate = golive_success(observed.sandbox.database_url, tmp_path)
+    assert at_gate.value == pytest.approx(success["ratio"])
+    assert at_gate.total == sum(success[name] for name in ("processed", "failed", "dead", "stuck"))
     assert missing == {"days": missing["days"], "found_missing": 6, "left_missing": 1}
     eventually(lambda: observed.answer('ALERTS{alertname="PancakeSuccessRateLow"}'))
     assert alert_value(observed, "PancakeSuccessRateLow") == pytest.approx([success["ratio"]])
