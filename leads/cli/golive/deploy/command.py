@@ -33,6 +33,9 @@ def deploy_command(
     confirm: Annotated[
         list[str] | None, typer.Option(metavar="STEP", help="You did this step by hand; may be repeated.")
     ] = None,
+    wait: Annotated[
+        int, typer.Option(min=0, max=86_400, help="Seconds to wait for Pancake's first delivery and lead.")
+    ] = 0,
     by: By = "",
     file: Annotated[Path, typer.Option("--file", help="What is special to your installation.")] = Path(
         "golive.yaml"
@@ -74,7 +77,10 @@ def deploy_command(
             outcomes = survey(site)
         else:
             _note_confirmations(site, confirm or [], is_rollback=bool(rollback))
-            outcomes = roll_back(site, rollback, confirm or []) if rollback else deploy(site, until or None)
+            if rollback:
+                outcomes = roll_back(site, rollback, confirm or [])
+            else:
+                outcomes = deploy(site, until or None, wait)
         _end(site, outcomes, is_survey=check, as_json=as_json)
 
 

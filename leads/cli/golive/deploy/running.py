@@ -47,14 +47,14 @@ def find_step(number: str) -> Step | None:
     return next((step for step in all_steps() if step.id == number), None)
 
 
-def deploy(site: Site, until: str | None = None) -> list[Outcome]:
-    """Bring every step to done, in order; end with the first that waits for a person or fails."""
+def deploy(site: Site, until: str | None = None, person_seconds: float = 0.0) -> list[Outcome]:
+    """Bring every step to done, in order; end with the first that fails, or waits longer for a person."""
     if interrupted := site.journal.interrupted():
         stopped_in, at = interrupted
         say(f"The last run was stopped in step {stopped_in} at {at:%Y-%m-%d %H:%M:%S} UTC.")
     outcomes: list[Outcome] = []
     for step in all_steps():
-        outcomes.append(bring_forward(site, step))
+        outcomes.append(bring_forward(site, step, person_seconds))
         if outcomes[-1].stops or step.id == until:
             break
     return outcomes
@@ -87,8 +87,8 @@ def _look(site: Site) -> list[tuple[Step, Found]]:
     return [(step, _check(site, step)) for step in all_steps()]
 
 
-def bring_forward(site: Site, step: Step) -> Outcome:
-    """Check a step, do it if it is not done, and check again."""
+def bring_forward(site: Site, step: Step, person_seconds: float = 0.0) -> Outcome:
+    """Check a step, do it if it is not done, and check again; wait so long for what a person has to do."""
     say(f"{step.id}  {step.title}")
     found = _check(site, step)
     site.journal.write("check", step.id, state=found.state.value, text=found.text)
@@ -96,23 +96,26 @@ def bring_forward(site: Site, step: Step) -> Outcome:
         return _said(Outcome(step, "was done", found.text))
     actions = step.do(site)
     if not actions:
-        return _said(_wait_for_person(site, step, found))
+        under_way = step.wait_seconds if found.state is State.PARTIAL else 0.0
+        return _said(_wait_for_person(site, step, found, max(under_way, person_seconds)))
     for action in actions:
         if not act(site, step, action):
             return _said(Outcome(step, "failed", f"{' '.join(action.argv[:3])} failed. {step.fix}"))
-    found = _wait_until(site, step, State.DONE)
+    found = _wait_until(site, step, State.DONE, step.wait_seconds)
     site.journal.write("verify", step.id, state=found.state.value, text=found.text)
     if found.state is State.DONE:
         return _said(Outcome(step, "done", found.text))
     if step.do_by_hand:
-        return _said(Outcome(step, "waiting", f"{found.text}. {step.do_by_hand}"))
+        return _said(_wait_for_person(site, step, found, person_seconds))
     return _said(Outcome(step, "failed", f"{found.text}. {step.fix}"))
 
 
-def _wait_for_person(site: Site, step: Step, found: Found) -> Outcome:
-    """A step without an action: only a person can bring it on, or it is under way."""
-    if step.wait_seconds and found.state is State.PARTIAL:
-        found = _wait_until(site, step, State.DONE)
+def _wait_for_person(site: Site, step: Step, found: Found, seconds: float) -> Outcome:
+    """Only a person can bring the step on, or it is under way."""
+    if seconds and not step.is_confirmed_by_person:
+        say(f"  waits up to {seconds:.0f} s. {found.text}. {step.do_by_hand or step.fix}")
+        found = _wait_until(site, step, State.DONE, seconds)
+        site.journal.write("verify", step.id, state=found.state.value, text=found.text)
         if found.state is State.DONE:
             return Outcome(step, "done", found.text)
     return Outcome(step, "waiting", f"{found.text}. {step.do_by_hand or step.fix}")
@@ -182,9 +185,9 @@ def _check(site: Site, step: Step) -> Found:
         return Found(State.PARTIAL, first_line(error))
 
 
-def _wait_until(site: Site, step: Step, state: State) -> Found:
-    """Check until the state is reached or the step's time is over."""
-    deadline = time.monotonic() + step.wait_seconds
+def _wait_until(site: Site, step: Step, state: State, seconds: float) -> Found:
+    """Check until the state is reached or the time is over."""
+    deadline = time.monotonic() + seconds
     while True:
         found = _check(site, step)
         if found.state is state or time.monotonic() >= deadline:
