@@ -36,7 +36,7 @@ class Piece:
 def measure(bench: BenchEnvironment, piece: Piece) -> Costs:
     """Return the costs of one repeat, after a round for warm connections, plans and caches.
 
-    The least of the rounds: whatever else the machine does can only add to a time. `ms_p50` is the median,
+    The least of the rounds: other work on the machine can only add to a time. `ms_p50` is the median,
     `blocks` are those of 8 KiB that PostgreSQL touched in one more round.
     """
     piece.prepare()()

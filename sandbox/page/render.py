@@ -56,7 +56,7 @@ odd phones</summary><div class="actions">{extra}</div></details></header>
 the product's. All people are invented. The story of a lead is that of <code>leads trace</code>;
 times are in UTC. From a shell, with the sandbox that <code>scripts/sandbox up --env-file .env</code> started:
 <code>scripts/sandbox send happy --env-file .env</code> sends a lead, <code>scripts/leads tail</code> shows
-what became of it.</footer></body></html>"""
+its result.</footer></body></html>"""
 
 
 def live_part(view: View, parts: Mapping[str, bool], token: str, note: str = "") -> str:

@@ -38,7 +38,7 @@ class Ledger:
 
 
 def count_records(site: Site, prefix: str, sent: Sent) -> Ledger:
-    """Compare what was sent with what is stored, whatever the answer was."""
+    """Compare what was sent with what is stored, with or without an answer."""
     rows = site.db.execute(QUERIES["golive/list_drill_records"], {"prefix": prefix}).fetchall()
     stored = {row["record_id"]: row for row in rows}
     return Ledger(

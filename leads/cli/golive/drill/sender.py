@@ -56,7 +56,7 @@ class Sent:
 
     @property
     def per_second(self) -> float:
-        """The rate at which leads were sent, whatever was planned; 0 of fewer than two."""
+        """The rate at which leads were sent, not the planned one; 0 of fewer than two."""
         seconds = self.last_at - self.first_at
         return (len(self.ids) - 1) / seconds if seconds > 0 else 0.0
 
