@@ -2,9 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
+from leads.domain.window import ICT
 from sandbox.bench.environment import SECRET
 from sandbox.chaos.crashes.callers import Callers
 from sandbox.chaos.crashes.outside import Outside
@@ -12,6 +13,10 @@ from sandbox.stack.connection import CONNECTION_ID
 
 TOKEN = SECRET
 """Of the webhook's URL."""
+_RECONCILED_AT = time(2)
+"""When the daily reconciliation runs, in ICT."""
+_SINCE_EVENING = timedelta(hours=8)
+"""From 18:00 of the day before, which is in the filter of that day alone."""
 _SET_ROSTERS = "UPDATE pancake_assignee SET is_active = %(on)s"
 _SET_KILL_SWITCH = """
     UPDATE app_setting
@@ -176,7 +181,7 @@ async def _poll(callers: Callers, outside: Outside) -> None:
 
 
 async def _reconcile(callers: Callers, outside: Outside) -> None:
-    outside.workspace.tables["lead"].write(_listed(1), at=outside.begun - timedelta(days=1))
+    outside.workspace.tables["lead"].write(_listed(1), at=outside.begun - _SINCE_EVENING)
     await callers.tick("reconcile_daily")
 
 
@@ -186,9 +191,16 @@ def _listed(number: int) -> dict[str, Any]:
 
 
 async def _connect_days_ago(callers: Callers, outside: Outside) -> None:
+    """Wait for the hour of the cron.
+
+    The list of a day is asked for with a margin, so the hour of a record decides which days show it.
+    """
+    now = callers.clock.now().astimezone(ICT)
+    due = datetime.combine(now.date() + timedelta(days=1), _RECONCILED_AT, ICT)
+    await callers.pass_time(due - now)
     await callers.sql(
-        "UPDATE pancake_connection SET created_at = created_at - interval '3 days' WHERE id = %(id)s",
-        {"id": CONNECTION_ID},
+        "UPDATE pancake_connection SET created_at = %(at)s WHERE id = %(id)s",
+        {"at": due - timedelta(days=3), "id": CONNECTION_ID},
     )
 
 
