@@ -10,8 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar, overload
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor
-from psycopg.rows import DictRow, class_row, dict_row
+from psycopg.rows import class_row, dict_row
 
 from leads.adapters.pg_errors import translated
 from leads.adapters.pools import (
@@ -23,7 +22,7 @@ from leads.adapters.pools import (
     unpooled_connection,
 )
 from leads.adapters.queries import QUERIES
-from leads.adapters.round_trip import run_together
+from leads.adapters.round_trip import PreparingConnection, run_together
 from leads.domain.errors import Busy, Contended, DatabaseUnavailable, Overloaded
 
 Row = dict[str, Any]
@@ -44,7 +43,7 @@ HEALTH_TIMEOUT_SECONDS = 2
 class Transaction:
     """A transaction, begun with its first statements, in which several statements can share a round trip."""
 
-    def __init__(self, db_connection: AsyncConnection[DictRow], *, is_open: bool = False) -> None:
+    def __init__(self, db_connection: PreparingConnection, *, is_open: bool = False) -> None:
         self._db_connection = db_connection
         self._is_open = is_open
 
@@ -53,17 +52,17 @@ class Transaction:
 
         Returns the rows of each. Raises Contended, or StatementError.
         """
-        parts: list[tuple[bytes, Params | None]] = [(QUERIES[name], params) for name, params in statements]
+        parts = [(QUERIES[name], params) for name, params in statements]
+        first = 0 if self._is_open else 1
         if not self._is_open:
-            parts.insert(0, (b"BEGIN", None))
+            parts.insert(0, (b"BEGIN", {}))
         if commit:
-            parts.append((b"COMMIT", None))
-        was_open, self._is_open = self._is_open, True
+            parts.append((b"COMMIT", {}))
+        self._is_open = True
         with translated(Contended):
-            cursors = await run_together(self._db_connection, parts)
+            rows = await run_together(self._db_connection, parts)
         self._is_open = not commit
-        first = 0 if was_open else 1
-        return [await _rows(cursor) for cursor in cursors[first : first + len(statements)]]
+        return rows[first : first + len(statements)]
 
     async def commit(self) -> None:
         """Commit if the last statements did not. Raises Contended if the connection is lost."""
@@ -80,7 +79,7 @@ class Transaction:
 class Reader:
     """A session outside the pools in which each statement is a transaction that only reads."""
 
-    def __init__(self, db_connection: AsyncConnection[DictRow]) -> None:
+    def __init__(self, db_connection: PreparingConnection) -> None:
         self._db_connection = db_connection
 
     @overload
@@ -94,7 +93,10 @@ class Reader:
 
         Raises DatabaseUnavailable, Contended if the statement takes too long, or StatementError.
         """
-        return await _fetch(self._db_connection, name, params, row_type)
+        rows: Any = class_row(row_type) if row_type else dict_row
+        with translated(DatabaseUnavailable):
+            cursor = await self._db_connection.cursor(row_factory=rows).execute(QUERIES[name], params)
+            return await cursor.fetchall()
 
 
 class Database:
@@ -232,17 +234,6 @@ class Database:
         self, pool: Pool, name: str, params: Params, row_type: type[RowType] | None
     ) -> list[Any]:
         async with pooled_connection(pool) as db_connection:
-            return await _fetch(db_connection, name, params, row_type)
-
-
-async def _fetch(
-    db_connection: AsyncConnection[DictRow], name: str, params: Params, row_type: type[RowType] | None
-) -> list[Any]:
-    with translated(DatabaseUnavailable):
-        cursor = db_connection.cursor(row_factory=class_row(row_type) if row_type else dict_row)
-        return await _rows(await cursor.execute(QUERIES[name], params))
-
-
-async def _rows(cursor: AsyncCursor[RowType]) -> list[RowType]:
-    """Return all rows, [] of a statement that returns none: then there is no row number."""
-    return [] if cursor.rownumber is None else await cursor.fetchall()
+            with translated(DatabaseUnavailable):
+                (rows,) = await run_together(db_connection, [(QUERIES[name], params)])
+        return [row_type(**row) for row in rows] if row_type else rows

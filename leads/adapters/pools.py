@@ -5,14 +5,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from psycopg import AsyncConnection, OperationalError
-from psycopg.rows import DictRow, dict_row
+from psycopg import OperationalError
+from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from leads.adapters.pg_errors import translated
+from leads.adapters.round_trip import PreparingConnection
 from leads.domain.errors import DatabaseUnavailable
 
-Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
+Pool = AsyncConnectionPool[PreparingConnection]
 
 POOL_TIMEOUT_SECONDS = 5.0
 CHECK_SECONDS = 2.0
@@ -46,7 +47,7 @@ def new_pool(url: str, name: str, size: int, wait_seconds: float) -> Pool:
     """Return a pool of `size` connections, not yet open; `wait_seconds` is the longest wait for one."""
     return AsyncConnectionPool(
         url,
-        connection_class=AsyncConnection[DictRow],
+        connection_class=PreparingConnection,
         kwargs=CONNECTION_SETTINGS,
         min_size=1,
         max_size=size,
@@ -58,7 +59,7 @@ def new_pool(url: str, name: str, size: int, wait_seconds: float) -> Pool:
 
 
 @asynccontextmanager
-async def pooled_connection(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow]]:
+async def pooled_connection(pool: Pool) -> AsyncIterator[PreparingConnection]:
     """Take a connection of the pool. Raises DatabaseUnavailable."""
     try:
         db_connection = await pool.getconn()
@@ -72,7 +73,7 @@ async def pooled_connection(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow
 
 
 @asynccontextmanager
-async def unpooled_connection(url: str) -> AsyncIterator[AsyncConnection[DictRow]]:
+async def unpooled_connection(url: str) -> AsyncIterator[PreparingConnection]:
     """Open a session outside the pools. Raises DatabaseUnavailable."""
     db_connection = await _connect(url, CONNECTION_SETTINGS)
     try:
@@ -89,10 +90,10 @@ class ReaderSessions:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._idle: list[AsyncConnection[DictRow]] = []
+        self._idle: list[PreparingConnection] = []
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[AsyncConnection[DictRow]]:
+    async def session(self) -> AsyncIterator[PreparingConnection]:
         """Take a session, or open one. Raises DatabaseUnavailable. An error in the block closes it."""
         db_connection = await self._take_idle() or await _connect(self._url, READER_SETTINGS)
         try:
@@ -106,7 +107,7 @@ class ReaderSessions:
         while self._idle:
             await self._idle.pop().close()
 
-    async def _take_idle(self) -> AsyncConnection[DictRow] | None:
+    async def _take_idle(self) -> PreparingConnection | None:
         """Return a session that still answers."""
         while self._idle:
             db_connection = self._idle.pop()
@@ -123,8 +124,6 @@ class ReaderSessions:
         return None
 
 
-async def _connect(url: str, settings: dict[str, Any]) -> AsyncConnection[DictRow]:
+async def _connect(url: str, settings: dict[str, Any]) -> PreparingConnection:
     with translated(DatabaseUnavailable):
-        return await AsyncConnection[DictRow].connect(
-            url, connect_timeout=int(POOL_TIMEOUT_SECONDS), **settings
-        )
+        return await PreparingConnection.connect(url, connect_timeout=int(POOL_TIMEOUT_SECONDS), **settings)

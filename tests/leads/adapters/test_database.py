@@ -137,8 +137,8 @@ async def test_a_cancelled_round_trip_leaves_the_connection_usable(db: Database,
         assert await transaction.run(PING, commit=True) == [[{"one": 1}]]
 
 
-async def test_statements_that_are_prepared_meanwhile_give_the_same_rows(db: Database) -> None:
-    """psycopg prepares a statement at its sixth execution."""
+async def test_prepared_statements_give_the_same_rows_under_any_plan(db: Database) -> None:
+    """PostgreSQL decides at the sixth execution whether it keeps a plan."""
     for _ in range(8):
         async with db.transaction() as transaction:
             assert await transaction.run(PING, PING, commit=True) == [[{"one": 1}], [{"one": 1}]]
