@@ -1,12 +1,13 @@
 """Let concurrent callers share one call: items that arrive while a batch is being sent form the next batch.
 
-An idle batcher sends a single item at once. No timer, no background loop.
+An idle batcher sends a single item at once; after a batch of several, the next one may wait to become larger.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
+from time import monotonic
 from typing import Generic, TypeVar
 
 from leads.adapters.tracing import TraceContext, current_trace, within
@@ -30,11 +31,15 @@ class Batcher(Generic[Item, Result]):
         max_batch_size: int,
         batches_at_a_time: int,
         max_waiting: int = 2000,
+        gather_seconds: float = 0.0,
     ) -> None:
+        """`gather_seconds`: from the start of a batch of several items to that of the next one, at least."""
         self._send = send
         self._max_batch_size = max_batch_size
         self._batches_at_a_time = batches_at_a_time
         self._max_waiting = max_waiting
+        self._gather_seconds = gather_seconds
+        self._gathers_until = 0.0
         self._waiting: deque[tuple[Item, asyncio.Future[Result], TraceContext | None]] = deque()
         self._sending = 0
         self._running: set[asyncio.Task[None]] = set()
@@ -70,7 +75,11 @@ class Batcher(Generic[Item, Result]):
 
     async def _empty_queue(self) -> None:
         while self._waiting:
+            if (seconds := self._gathers_until - monotonic()) > 0:
+                await asyncio.sleep(seconds)
             batch = [self._waiting.popleft() for _ in range(min(self._max_batch_size, len(self._waiting)))]
+            if len(batch) > 1:
+                self._gathers_until = monotonic() + self._gather_seconds
             try:
                 with within(batch[0][2]):
                     results = await self._send([item for item, _, _ in batch])

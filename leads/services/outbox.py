@@ -24,6 +24,8 @@ from leads.services.sending.sender import MAX_SECONDS_TO_START, Sender
 
 BATCHES_AT_A_TIME = 1
 """Events that are processed during a call share the next one; of two calls each would carry half as many."""
+GATHER_SECONDS = 0.05
+"""From a call for several events to the next: while many are processed, each call carries more of them."""
 SEND_LEASE = timedelta(seconds=60)
 """How long claimed notifications are left to their sender."""
 
@@ -49,7 +51,10 @@ class Outbox(Sender[Notification]):
     def __init__(self, db: Database, graphql: GraphqlClient, metrics: Metrics, clock: Clock) -> None:
         super().__init__(db, graphql, metrics, clock)
         self._batcher: Batcher[_Submitted, bool | None] = Batcher(
-            self._send_batch, max_batch_size=MAX_ROWS_PER_CALL, batches_at_a_time=BATCHES_AT_A_TIME
+            self._send_batch,
+            max_batch_size=MAX_ROWS_PER_CALL,
+            batches_at_a_time=BATCHES_AT_A_TIME,
+            gather_seconds=GATHER_SECONDS,
         )
         # Events whose call was refused, one in each call. The others do not wait for them.
         self._alone: Batcher[_Submitted, bool | None] = Batcher(

@@ -1,6 +1,7 @@
 """Concurrent callers share one call; each gets its own result."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -9,6 +10,7 @@ from leads.adapters.batcher import Batcher
 from leads.domain.errors import Overloaded
 
 TIMEOUT_SECONDS = 5.0
+GATHER_SECONDS = 0.4
 
 
 class Sink:
@@ -64,6 +66,21 @@ async def test_items_that_arrive_during_a_batch_go_into_the_next_one() -> None:
     assert await asyncio.gather(*calls) == [item * 10 for item in range(8)]
     assert [item for batch in sink.batches for item in batch] == list(range(8))
     assert all(len(batch) <= 3 for batch in sink.batches)
+
+
+async def test_after_a_batch_of_several_the_next_one_waits_for_more() -> None:
+    sink = Sink()
+    batcher = Batcher(sink, max_batch_size=10, batches_at_a_time=1, gather_seconds=GATHER_SECONDS)
+    started = time.monotonic()
+    assert await batcher.submit(0) == 0
+    assert await batcher.submit(1) == 10
+    assert time.monotonic() - started < GATHER_SECONDS  # one by one they do not wait
+    await asyncio.gather(batcher.submit(2), batcher.submit(3))
+    calls = [asyncio.create_task(batcher.submit(item)) for item in (4, 5)]
+    await asyncio.sleep(GATHER_SECONDS / 4)
+    await asyncio.gather(*calls, batcher.submit(6))
+    assert sink.batches == [[0], [1], [2, 3], [4, 5, 6]]
+    assert time.monotonic() - started >= GATHER_SECONDS
 
 
 async def test_there_are_never_more_concurrent_batches_than_lanes() -> None:

@@ -6,11 +6,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from leads.adapters.metrics import Metrics
 from leads.domain.errors import DatabaseUnavailable
 from leads.domain.notifications import Notification
+from leads.services import outbox
 from leads.services.outbox import BATCHES_AT_A_TIME, SEND_LEASE, Outbox, UnsentEvent
 from leads.services.sending.sender import MAX_SECONDS_TO_START
 from tests.support.clock import MovableClock
@@ -121,7 +123,10 @@ async def test_a_refused_notification_does_not_delay_the_others() -> None:
     assert harness.counted("failed") == 1
 
 
-async def test_events_that_are_sent_one_by_one_do_not_delay_those_of_the_next_call() -> None:
+async def test_events_that_are_sent_one_by_one_do_not_delay_those_of_the_next_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outbox, "GATHER_SECONDS", 0.0)
     harness = OutboxHarness()
     harness.hasura.refused = {"0:a"}
     harness.hasura.gate.clear()
