@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 INTERVAL_SECONDS = 1.0
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -22,16 +23,20 @@ class Usage:
 
 
 class Sampler:
-    """Samples the usage of services, each given by its first process, while the context is open."""
+    """Samples the usage of services, each given by its first process, while the context is open.
 
-    def __init__(self, pids: Mapping[str, int]) -> None:
+    `titles`: of these services only the processes count whose command line begins so.
+    """
+
+    def __init__(self, pids: Mapping[str, int], titles: Mapping[str, str] = MappingProxyType({})) -> None:
         self.usage = {name: Usage() for name in pids}
         self._pids = dict(pids)
+        self._titles = titles
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> "Sampler":
-        self._first = {name: cpu_seconds_of_tree(pid) for name, pid in self._pids.items()}
+        self._first = {name: self._cpu_seconds(name) for name in self._pids}
         self._last = dict(self._first)
         self._at = time.time()
         self._thread.start()
@@ -49,13 +54,17 @@ class Sampler:
     def _sample(self) -> None:
         now = time.time()
         for name, pid in self._pids.items():
-            usage, cpu, memory = self.usage[name], cpu_seconds_of_tree(pid), _memory_mb(pid)
+            usage, cpu = self.usage[name], self._cpu_seconds(name)
+            memory = _memory_mb(pid, self._titles.get(name, ""))
             cores = (cpu - self._last[name]) / (now - self._at)
             usage.samples.append((round(now, 1), round(cores, 2), round(memory, 1)))
             usage.cpu_seconds = cpu - self._first[name]
             usage.peak_mb = max(usage.peak_mb, memory)
             self._last[name] = cpu
         self._at = now
+
+    def _cpu_seconds(self, name: str) -> float:
+        return cpu_seconds_of_tree(self._pids[name], self._titles.get(name, ""))
 
 
 def _tree(pid: int) -> Iterator[int]:
@@ -69,10 +78,23 @@ def _tree(pid: int) -> Iterator[int]:
         yield from _tree(int(child))
 
 
-def cpu_seconds_of_tree(pid: int) -> float:
-    """Return the CPU time of a process, its running children, and those that ended and were waited for."""
-    ticks = 0
+def _titled(pid: int, title: str) -> Iterator[int]:
+    """Yield those of a tree whose command line begins with `title`."""
     for each in _tree(pid):
+        try:
+            if Path(f"/proc/{each}/cmdline").read_text().startswith(title):
+                yield each
+        except OSError:  # it has ended
+            continue
+
+
+def cpu_seconds_of_tree(pid: int, title: str = "") -> float:
+    """Return the CPU time of a process, its running children, and those that ended and were waited for.
+
+    Only of those whose command line begins with `title`: PostgreSQL's sessions name their user in it.
+    """
+    ticks = 0
+    for each in _titled(pid, title):
         try:
             fields = Path(f"/proc/{each}/stat").read_text().rsplit(")", 1)[1].split()
         except OSError:  # it has ended; its parent has its time
@@ -82,10 +104,10 @@ def cpu_seconds_of_tree(pid: int) -> float:
     return ticks / TICKS_PER_SECOND
 
 
-def _memory_mb(pid: int) -> float:
+def _memory_mb(pid: int, title: str) -> float:
     """Return the memory of a process and its children, each page that they share counted once."""
     kilobytes = 0
-    for each in _tree(pid):
+    for each in _titled(pid, title):
         try:
             lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
         except OSError:  # it has ended, or belongs to another user

@@ -112,6 +112,9 @@ def test_a_histogram_log_is_read_by_its_library(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+SERVICES = ("edge", "engine", "handlers", "postgres", "engine_sessions")
+
+
 def test_the_cpu_of_children_that_ended_counts() -> None:
     child = "import time\nwhile time.process_time() < 0.3: pass"
     code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])\ninput()"
@@ -121,6 +124,16 @@ def test_the_cpu_of_children_that_ended_counts() -> None:
         process.communicate(b"\n")
     assert sampler.usage["parent"].cpu_seconds >= 0.25
     assert sampler.usage["parent"].peak_mb > 1
+
+
+def test_only_processes_of_a_title_count_if_one_is_given() -> None:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        titles = {"same": sys.executable, "other": "postgres: "}
+        with Sampler(dict.fromkeys(titles, process.pid), titles) as sampler:
+            time.sleep(0.5)
+        process.kill()
+    assert sampler.usage["same"].cpu_seconds > 0
+    assert (sampler.usage["other"].cpu_seconds, sampler.usage["other"].peak_mb) == (0, 0)
 
 
 @pytest.mark.skipif(bool(missing_packages()), reason="nginx with Lua is not installed")
@@ -135,7 +148,8 @@ def test_a_short_run_counts_every_lead_and_writes_its_report(tmp_path: Path) -> 
     assert ended.exit_code == (0 if result["ok"] else 1)  # how fast this machine is, is no test's business
     assert step["ticket_ms"]["n"] > 10
     assert step["ticket_ms"]["p50"] > step["edge_ms"]["p50"]
-    assert all(step["cpu_ms_per_lead"][name] > 0 for name in ("edge", "engine", "handlers", "postgres"))
+    assert all(step["cpu_ms_per_lead"][name] > 0 for name in SERVICES)
+    assert step["cpu_ms_per_lead"]["engine_sessions"] < step["cpu_ms_per_lead"]["postgres"]
     assert result["table_bytes"]["public.pancake_webhook_event"] > 0
     page = (tmp_path / "report.html").read_text()
     assert ("Passed: " if result["ok"] else "Failed: ") in page
