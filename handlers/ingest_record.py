@@ -9,6 +9,7 @@ import binascii
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from ipaddress import ip_address
 
 from leads.adapters.hasura_calls import MAX_ENVELOPE_BYTES, ActionCall
@@ -94,6 +95,11 @@ def _arrived_at(value: object, now: datetime) -> datetime:
 def _address(value: object) -> str | None:
     """Read an IP address as PostgreSQL accepts it, without the zone of a link-local one."""
     try:
-        return str(ip_address(value.partition("%")[0])) if isinstance(value, str) else None
+        return _normal_address(value.partition("%")[0]) if isinstance(value, str) else None
     except ValueError:
         return None
+
+
+@lru_cache(maxsize=256)  # Pancake has few; what is not an address is not kept
+def _normal_address(text: str) -> str:
+    return str(ip_address(text))

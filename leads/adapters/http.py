@@ -8,7 +8,9 @@ action as "not a valid json response from webhook".
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from ipaddress import ip_address
+from json import JSONEncoder
 from typing import Any, Generic, TypeVar
 
 from starlette.applications import Starlette
@@ -117,9 +119,9 @@ class RequestLog:
         """`headers` are added to every answer. `measures_delivery`: observe the latency of a delivery."""
         self._app = app
         self._route = route
-        self._metrics = metrics
         self._clock = clock
-        self._measures_delivery = measures_delivery
+        self._count = cache(lambda status: metrics.requests.labels(route, str(status)))
+        self._latency = metrics.webhook_latency.labels("handler") if measures_delivery else None
         self._headers = headers or {}
         metrics.add_route(route)
 
@@ -146,17 +148,26 @@ class RequestLog:
                 await response(scope, receive, log_and_send)
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
-        self._metrics.requests.labels(self._route, str(status)).inc()
-        if self._measures_delivery:
-            self._metrics.webhook_latency.labels("handler").observe(seconds)
+        self._count(status).inc()
+        if self._latency:
+            self._latency.observe(seconds)
         state = scope.get("state", {})
         log_request(self._route, status, seconds, state.get("log_answer", {}), state.get("error"))
+
+
+class _Json(JSONResponse):
+    """As Starlette's, which builds an encoder for each answer."""
+
+    _encode = staticmethod(JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode)
+
+    def render(self, content: object) -> bytes:
+        return self._encode(content).encode()
 
 
 def answer(request: Request, body: Answer, *, log: Mapping[str, object] | None = None) -> Response:
     """Answer 200 with a JSON object; the log line shows `log` instead of the body, if given."""
     request.state.log_answer = body if log is None else log
-    return JSONResponse(body)
+    return _Json(body)
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
@@ -167,7 +178,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
         headers = {"Retry-After": str(seconds)} | headers
     request.state.error = error
     request.state.log_answer = body
-    return JSONResponse(body, status, headers)
+    return _Json(body, status, headers)
 
 
 def error_response(error: Exception) -> tuple[int, dict[str, object], dict[str, str]]:

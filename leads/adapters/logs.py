@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
@@ -54,6 +55,9 @@ def loggable_record_id(record_id: str | None) -> str | None:
     return record_id if record_id and _UUID.fullmatch(record_id) else None
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode  # json.dumps would build one for each line
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object per line. `extra={"fields": {...}}` adds keys to it, and so do the trace and `bind`."""
 
@@ -70,7 +74,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[1]:
             line |= describe(record.exc_info[1])
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _encode(line)
 
 
 class CountingHandler(logging.Handler):
@@ -78,10 +82,10 @@ class CountingHandler(logging.Handler):
 
     def __init__(self, counter: Counter) -> None:
         super().__init__()
-        self._counter = counter
+        self._count = cache(lambda level: counter.labels(level.lower()))
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._counter.labels(record.levelname.lower()).inc()
+        self._count(record.levelname).inc()
 
 
 @contextmanager

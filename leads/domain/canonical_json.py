@@ -6,6 +6,7 @@ The canonical text sorts keys and drops white space; numbers keep the digits the
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from json.encoder import encode_basestring
@@ -41,7 +42,7 @@ def read_json(raw: bytes, max_bytes: int | None = MAX_BODY_BYTES) -> JsonValue:
     if max_bytes is not None and len(raw) > max_bytes:
         raise InvalidBody(f"The body has {len(raw)} bytes, the limit is {max_bytes}.", code="too_large")
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.removeprefix(BOM_UTF8).decode()
         value: JsonValue = _DECODER.decode(text)
         if "\\ud" in text or "\\uD" in text:
             canonical(value).encode()
@@ -60,7 +61,7 @@ def read_json_loosely(content: bytes) -> JsonValue:
     Returns None for anything that is not JSON.
     """
     try:
-        value: JsonValue = _LOOSE_DECODER.decode(content.decode("utf-8-sig"))
+        value: JsonValue = _LOOSE_DECODER.decode(content.removeprefix(BOM_UTF8).decode())
     except (ValueError, RecursionError):
         return None
     return value

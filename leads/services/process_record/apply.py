@@ -13,6 +13,8 @@ from leads.services.process_record.claim import Claim
 from leads.services.process_record.plan import PlannedEvent
 from leads.services.process_record.roster import store_roster_statement
 
+_json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would build an encoder at each call
+
 
 async def apply_plan(transaction: Transaction, planned: PlannedEvent, now: datetime) -> UnsentEvent:
     """Write the plan and commit in one round trip; return the notifications to send. Raises Contended."""
@@ -142,7 +144,3 @@ def event_params(planned: PlannedEvent, now: datetime) -> Params:
         "notifications": _json(planned.notifications),
         "now": now,
     }
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)

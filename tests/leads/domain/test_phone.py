@@ -197,4 +197,5 @@ def test_every_stored_form_normalises_to_its_number() -> None:
 
 def test_the_national_parts_stored_in_accounts() -> None:
     assert national_parts("+84905111222") == ("84", "0905111222")
+    assert national_parts("+842838221234") == ("84", "02838221234")
     assert national_parts("+6591234567") == ("65", "91234567")
