@@ -161,10 +161,9 @@ def stored_digits(number: str) -> tuple[str, ...]:
 def national_parts(number: str) -> tuple[str, str]:
     """Split an E.164 number as accounts store it: country code and national form ("84", "0912345678")."""
     if number.startswith(f"+{COUNTRY_CODE}"):  # parsing costs as much as a statement
-        return COUNTRY_CODE, f"0{number.removeprefix(f'+{COUNTRY_CODE}')}"
+        return COUNTRY_CODE, number.replace(f"+{COUNTRY_CODE}", "0", 1)
     parsed = phonenumbers.parse(number)
-    national = phonenumbers.national_significant_number(parsed)
-    return str(parsed.country_code), national
+    return str(parsed.country_code), phonenumbers.national_significant_number(parsed)
 
 
 def _candidates(fields: Iterable[str]) -> Iterator[tuple[str | None, str, str]]:

@@ -47,7 +47,8 @@ def value_ticks(values: Iterable[float], unit: Unit, number: int, is_cut: bool) 
     if unit == Unit.RATIO:
         high = min(high, 1.0) if max(found) <= 1 else high
     step = _step((high - low) / number, unit)
-    first, last = floor(round(low / step, 6)), ceil(round(high / step, 6))
+    first = floor(round(low / step, 6))
+    last = max(ceil(round(high / step, 6)), first + 1)
     return [round(n * step, 12) for n in range(first, last + 1)]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from leads.domain.window import ICT
 from sandbox.bench.environment import SECRET
+from sandbox.chaos.crashes import states
 from sandbox.chaos.crashes.callers import Callers
 from sandbox.chaos.crashes.outside import Outside
 from sandbox.stack.connection import CONNECTION_ID
@@ -17,49 +18,6 @@ _RECONCILED_AT = time(2)
 """When the daily reconciliation runs, in ICT."""
 _SINCE_EVENING = timedelta(hours=8)
 """From 18:00 of the day before, which is in the filter of that day alone."""
-_SET_ROSTERS = "UPDATE pancake_assignee SET is_active = %(on)s"
-_SET_KILL_SWITCH = """
-    UPDATE app_setting
-    SET app_settings = jsonb_set(app_settings, '{pancake_integration,kill_switch}', %(on)s::text::jsonb)
-"""
-_SET_DELIVERED = """
-    UPDATE hdb_catalog.event_log SET delivered = true WHERE (payload #>> '{data,new,id}')::bigint = (
-        SELECT e.id FROM pancake_webhook_event AS e WHERE e.record_id = %(record)s
-    )
-"""
-_FAIL = (
-    """
-    UPDATE pancake_webhook_event SET
-        status = 'failed', attempts = 1, next_attempt_at = now() - interval '1 minute',
-        ingested_at = now() - interval '2 minutes', error_code = 'internal'
-    WHERE record_id = %(record)s;
-"""
-    + _SET_DELIVERED
-)
-_ABANDON = (
-    """
-    UPDATE pancake_webhook_event SET
-        status = 'ingested', attempts = 1, claim_id = gen_random_uuid(),
-        ingested_at = now() - interval '5 minutes'
-    WHERE record_id = %(record)s;
-"""
-    + _SET_DELIVERED
-)
-_LOCK_FOR_A_DEAD_ENGINE = """
-    UPDATE pancake_webhook_event SET received_at = received_at - interval '5 minutes'
-    WHERE record_id = %(record)s;
-    UPDATE hdb_catalog.event_log SET locked = now() - interval '5 minutes'
-    WHERE (payload #>> '{data,new,id}')::bigint = (
-        SELECT e.id FROM pancake_webhook_event AS e WHERE e.record_id = %(record)s
-    )
-"""
-_AGE = """
-    UPDATE pancake_webhook_event
-    SET
-        created_at = created_at - %(by)s, received_at = received_at - %(by)s,
-        arrived_at = arrived_at - %(by)s, processed_at = processed_at - %(by)s,
-        ingested_at = ingested_at - %(by)s
-"""
 
 
 def lead(number: int, **fields: Any) -> dict[str, Any]:
@@ -136,10 +94,10 @@ async def _process_a_listed_lead(callers: Callers, outside: Outside) -> None:
 
 
 async def _hold_two(callers: Callers, outside: Outside) -> None:
-    await callers.sql(_SET_KILL_SWITCH, {"on": True})
+    await callers.sql(states.SET_KILL_SWITCH, {"on": True})
     await _deliver(callers, 1)
     await _deliver(callers, 2)
-    await callers.sql(_SET_KILL_SWITCH, {"on": False})
+    await callers.sql(states.SET_KILL_SWITCH, {"on": False})
 
 
 async def _replay(callers: Callers, outside: Outside) -> None:
@@ -148,16 +106,16 @@ async def _replay(callers: Callers, outside: Outside) -> None:
 
 async def _leave_work(callers: Callers, outside: Outside) -> None:
     """Leave one piece of work for each step of the cron."""
-    await callers.sql(_SET_ROSTERS, {"on": False})
+    await callers.sql(states.SET_ROSTERS, {"on": False})
     await _deliver(callers, 1)
     await callers.deliver_events()
-    await callers.sql(_SET_ROSTERS, {"on": True})
+    await callers.sql(states.SET_ROSTERS, {"on": True})
     outside.hasura_is_down = True
     await _deliver(callers, 2)
     await callers.deliver_events()
     await _sync_a_new_source(callers, outside)
     outside.hasura_is_down = False
-    for number, leave in ((3, _FAIL), (4, _ABANDON), (5, _LOCK_FOR_A_DEAD_ENGINE)):
+    for number, leave in ((3, states.FAIL), (4, states.ABANDON), (5, states.LOCK_FOR_A_DEAD_ENGINE)):
         await _deliver(callers, number)
         await callers.sql(leave, {"record": f"crash-{number:03d}"})
     await callers.pass_time(timedelta(minutes=3))
@@ -221,7 +179,7 @@ async def _hours_ago(callers: Callers, outside: Outside) -> None:
 
 async def _years_ago(callers: Callers, outside: Outside) -> None:
     await _process_one(callers, outside)
-    await callers.sql(_AGE, {"by": timedelta(days=800)})
+    await callers.sql(states.AGE, {"by": timedelta(days=800)})
 
 
 async def _post(callers: Callers, outside: Outside) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from xml.etree.ElementTree import Element, fromstring
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from leads.cli.plot.draw import draw
@@ -194,6 +194,7 @@ def test_a_ratio_below_1_is_never_written_as_100_percent(ratio: float) -> None:
 
 
 @given(st.lists(st.floats(-1e15, 1e15), max_size=5), st.sampled_from(list(Unit)), st.booleans())
+@example([6e-8], Unit.COUNT, False)  # far below the step of 1
 @settings(deadline=None)
 def test_the_axis_encloses_every_value(values: list[float], unit: Unit, is_cut: bool) -> None:
     ticks = value_ticks(values, unit, 5, is_cut)
