@@ -13,6 +13,8 @@ from leads.adapters.pools import CONNECTION_SETTINGS
 from leads.adapters.queries import QUERIES
 from leads.adapters.round_trip import PreparingConnection, Text, run_together
 
+MAX_PARAMETERS = 65_535
+"""Of libpq for one statement."""
 ONE: Text = (b"SELECT 1 AS one", {})
 DIVIDE: Text = (b"SELECT 1 / %(by)s::integer AS quotient", {"by": 0})
 NO_TABLE: Text = (b"SELECT * FROM no_such_table", {})
@@ -100,6 +102,17 @@ async def test_statements_beyond_the_limit_are_not_prepared(
     for _ in range(2):
         assert await run_together(session, [ONE, other]) == [[{"one": 1}], [{"value": "x"}]]
     assert len(session.prepared) == 1
+
+
+async def test_a_session_is_closed_if_a_statement_is_refused_while_others_are_in_the_buffer(
+    session: PreparingConnection,
+) -> None:
+    """Else the next answers would be taken for those of other statements."""
+    names = [f"p{number}" for number in range(MAX_PARAMETERS + 1)]
+    text = "SELECT " + ", ".join(f"%({name})s::text" for name in names)
+    with pytest.raises(psycopg.OperationalError):
+        await run_together(session, [ONE, (text.encode(), dict.fromkeys(names))])
+    assert session.closed
 
 
 async def test_a_percent_sign_is_doubled(session: PreparingConnection) -> None:
