@@ -25,6 +25,7 @@ from handlers.process_record import process_record
 from handlers.replay_events import replay_events
 from handlers.trace_lead import trace_lead
 from leads.adapters import http
+from leads.adapters.callers import authenticate_edge_in_private
 from leads.adapters.hasura_calls import read_action, read_cron, read_event
 from leads.adapters.http import Application, HasuraRoute, RequestLog
 from leads.adapters.logs import configure_logs
@@ -88,7 +89,7 @@ def create_app(runtime: Runtime | None = None) -> Application:
 
 async def policy(runtime: Runtime, request: Request) -> Response:
     """Answer the edge's policy, which holds secrets: over loopback or TLS only, in the log as a summary."""
-    http.authenticate_edge_in_private(request, runtime.settings, runtime.clock.now())
+    authenticate_edge_in_private(request.scope, runtime.settings, runtime.clock.now())
     body = await edge_policy(runtime)
     return http.answer(request, body, log=summarize_policy(body))
 

@@ -4,10 +4,13 @@ Shapes: Hasura GraphQL Engine v2 documentation, "Event trigger payload", "Action
 """
 
 import json
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from leads.adapters.tracing import TraceContext, read_context
 from leads.domain.errors import BadRequest, UnknownTrigger
@@ -59,11 +62,18 @@ class CronCall:
     payload: Mapping[str, Any]
 
 
-async def read_body(stream: AsyncIterable[bytes]) -> bytes:
-    """Read the whole body. Raises BadRequest as soon as it is longer than MAX_ENVELOPE_BYTES."""
+async def read_body(receive: Receive) -> bytes:
+    """Read the whole body of an ASGI request.
+
+    Raises BadRequest as soon as it is longer than MAX_ENVELOPE_BYTES, ClientDisconnect if it does not end.
+    """
     chunks: list[bytes] = []
-    length = 0
-    async for chunk in stream:
+    length, has_more = 0, True
+    while has_more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk, has_more = message.get("body", b""), message.get("more_body", False)
         length += len(chunk)
         if length > MAX_ENVELOPE_BYTES:
             raise BadRequest(f"The body is longer than {MAX_ENVELOPE_BYTES} bytes.")

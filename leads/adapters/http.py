@@ -7,10 +7,9 @@ action as "not a valid json response from webhook".
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
-from ipaddress import ip_address
 from json import JSONEncoder
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from starlette.applications import Starlette
@@ -21,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
+from leads.adapters.callers import authenticate
 from leads.adapters.clock import Clock
 from leads.adapters.hasura_calls import read_body
 from leads.adapters.logs import binding, log_request
@@ -28,19 +28,15 @@ from leads.adapters.metrics import Metrics
 from leads.adapters.settings import Settings
 from leads.adapters.tracing import trace_of_request, within
 from leads.domain.errors import (
-    InClearText,
     IntegrationError,
     Misconfigured,
     Refused,
     Retryable,
-    Unauthorized,
     Unavailable,
 )
-from leads.domain.private_hosts import is_private
 
-HANDLER_SECRET_HEADER = "x-handler-secret"  # noqa: S105 - the name of a header
-EDGE_SECRET_HEADER = "x-edge-secret"  # noqa: S105 - the name of a header
-
+_encode = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 Endpoint = Callable[[Request], Awaitable[Response]]
 Answer = dict[str, Any]
 """What a handler answers with status 200: a JSON object."""
@@ -66,17 +62,19 @@ class HasuraRoute(Generic[Parts, Call]):
     def bind(self, parts: Parts, settings: Settings, metrics: Metrics, clock: Clock) -> Route:
         """Return the Starlette route: check the secret, read the body, call the handler."""
 
+        # An ASGI application: Starlette's requests and responses cost as much as reading a delivery.
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            request = Request(scope, receive)
-            request.state.retry_after_seconds = self.retry_after_seconds
-            authenticate(request, settings, clock.now(), allows_edge=self.allows_edge)
-            call = self.read(await read_body(request.stream()), self.name)
-            response = answer(request, await self.handle(parts, call))
-            await response(scope, receive, send)
+            authenticate(scope, settings, clock.now(), allows_edge=self.allows_edge)
+            call = self.read(await read_body(receive), self.name)
+            await send_answer(scope, send, await self.handle(parts, call))
 
-        # An ASGI application, not a function of a request: Starlette would wrap that one twice.
         log = RequestLog(
-            serve, route=self.path, metrics=metrics, clock=clock, measures_delivery=self.allows_edge
+            serve,
+            route=self.path,
+            metrics=metrics,
+            clock=clock,
+            measures_delivery=self.allows_edge,
+            retry_after_seconds=self.retry_after_seconds,
         )
         return Route(self.path, log, methods=["POST"])
 
@@ -114,14 +112,19 @@ class RequestLog:
         metrics: Metrics,
         clock: Clock,
         measures_delivery: bool = False,
+        retry_after_seconds: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """`headers` are added to every answer. `measures_delivery`: observe the latency of a delivery."""
+        """`headers` are added to every answer. `measures_delivery`: observe the latency of a delivery.
+
+        `retry_after_seconds`: the Retry-After of each 503 whose error names no other.
+        """
         self._app = app
         self._route = route
         self._clock = clock
         self._count = cache(lambda status: metrics.requests.labels(route, str(status)))
         self._latency = metrics.webhook_latency.labels("handler") if measures_delivery else None
+        self._retry_after_seconds = retry_after_seconds
         self._headers = headers or {}
         metrics.add_route(route)
 
@@ -144,44 +147,45 @@ class RequestLog:
             except Exception as error:
                 if has_started:
                     raise
-                response = await answer_error(Request(scope, receive), error)
-                await response(scope, receive, log_and_send)
+                status, body, headers = error_response(error, self._retry_after_seconds)
+                _notes(scope)["error"] = error
+                await send_answer(scope, log_and_send, body, status, headers)
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
         self._count(status).inc()
         if self._latency:
             self._latency.observe(seconds)
-        state = scope.get("state", {})
-        log_request(self._route, status, seconds, state.get("log_answer", {}), state.get("error"))
-
-
-class _Json(JSONResponse):
-    """As Starlette's, which builds an encoder for each answer."""
-
-    _encode = staticmethod(JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode)
-
-    def render(self, content: object) -> bytes:
-        return self._encode(content).encode()
+        notes = _notes(scope)
+        log_request(self._route, status, seconds, notes.get("log_answer", {}), notes.get("error"))
 
 
 def answer(request: Request, body: Answer, *, log: Mapping[str, object] | None = None) -> Response:
     """Answer 200 with a JSON object; the log line shows `log` instead of the body, if given."""
-    request.state.log_answer = body if log is None else log
-    return _Json(body)
+    _notes(request.scope)["log_answer"] = body if log is None else log
+    return JSONResponse(body)
 
 
-async def answer_error(request: Request, error: Exception) -> Response:
-    """Answer an exception with its status, body and headers."""
-    status, body, headers = error_response(error)
-    seconds = getattr(request.state, "retry_after_seconds", None)
-    if status == 503 and seconds:
-        headers = {"Retry-After": str(seconds)} | headers
-    request.state.error = error
-    request.state.log_answer = body
-    return _Json(body, status, headers)
+async def send_answer(
+    scope: Scope, send: Send, body: Answer, status: int = 200, headers: Mapping[str, str] = NO_HEADERS
+) -> None:
+    """Send a JSON object, which the log line shows too."""
+    _notes(scope)["log_answer"] = body
+    content = _encode(body).encode()
+    lines = [(b"content-length", b"%d" % len(content)), (b"content-type", b"application/json")]
+    lines += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": lines})
+    await send({"type": "http.response.body", "body": content})
 
 
-def error_response(error: Exception) -> tuple[int, dict[str, object], dict[str, str]]:
+def _notes(scope: Scope) -> dict[str, Any]:
+    """Return what a request leaves for its log line; `request.state` of Starlette has it too."""
+    notes: dict[str, Any] = scope.setdefault("state", {})
+    return notes
+
+
+def error_response(
+    error: Exception, default_retry_after_seconds: int | None = None
+) -> tuple[int, dict[str, object], dict[str, str]]:
     """Return status, body and headers for an exception; the only map from errors to answers."""
     if not isinstance(error, IntegrationError):
         return 500, _error_body("internal error", "internal"), {}
@@ -190,48 +194,11 @@ def error_response(error: Exception) -> tuple[int, dict[str, object], dict[str, 
     if isinstance(error, Refused):
         return error.status, _error_body(str(error), error.code), {}
     if isinstance(error, Retryable):
-        retry_after_seconds = error.retry_after_seconds if isinstance(error, Unavailable) else None
-        headers = {"Retry-After": str(retry_after_seconds)} if retry_after_seconds else {}
+        named = error.retry_after_seconds if isinstance(error, Unavailable) else None
+        seconds = named or default_retry_after_seconds
+        headers = {"Retry-After": str(seconds)} if seconds else {}
         return 503, _error_body(str(error), error.code), headers
     return 422, _error_body(str(error), error.code), {}
-
-
-def authenticate(request: Request, settings: Settings, now: datetime, *, allows_edge: bool) -> None:
-    """Accept Hasura's secret, and the edge's where it may call. Raises Unauthorized and InClearText."""
-    if not (_is_tls(request) or "handlers" in settings.clear_text or _is_caller_private(request)):
-        raise InClearText
-    if settings.handler_secret.accepts(request.headers.get(HANDLER_SECRET_HEADER), now):
-        return
-    if allows_edge and settings.edge_secret.accepts(request.headers.get(EDGE_SECRET_HEADER), now):
-        return
-    raise Unauthorized
-
-
-def authenticate_edge_in_private(request: Request, settings: Settings, now: datetime) -> None:
-    """Accept the edge's secret, over loopback or TLS only. Raises Unauthorized."""
-    is_edge = settings.edge_secret.accepts(request.headers.get(EDGE_SECRET_HEADER), now)
-    if not is_edge or not _is_private(request):
-        raise Unauthorized
-
-
-def _is_tls(request: Request) -> bool:
-    # Not request.url, which costs more than the rest of the check.
-    return request.scope.get("scheme") == "https"
-
-
-def _is_caller_private(request: Request) -> bool:
-    """Whether the caller is on this machine or in a private network."""
-    return request.client is not None and is_private(request.client.host)
-
-
-def _is_private(request: Request) -> bool:
-    """Whether the hop cannot be read by others: TLS, or a caller on this machine."""
-    if _is_tls(request):
-        return True
-    try:
-        return request.client is not None and ip_address(request.client.host).is_loopback
-    except ValueError:
-        return False
 
 
 def _error_body(message: str, code: str) -> dict[str, object]:

@@ -33,14 +33,14 @@ DIGEST_CHARACTERS = 12
 _bound: ContextVar[dict[str, object] | None] = ContextVar("bound", default=None)
 
 
-@contextmanager
-def binding() -> Iterator[None]:
+class binding:
     """Let `bind` add fields to the lines of one request, until the context ends."""
-    token = _bound.set({})
-    try:
-        yield
-    finally:
-        _bound.reset(token)
+
+    def __enter__(self) -> None:
+        self._token = _bound.set({})
+
+    def __exit__(self, *error: object) -> None:
+        _bound.reset(self._token)
 
 
 def bind(**fields: object) -> None:

@@ -5,8 +5,7 @@ Formats: W3C Trace Context (https://www.w3.org/TR/trace-context/) and B3, which 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from random import getrandbits
@@ -56,14 +55,17 @@ def current_trace() -> TraceContext | None:
     return _current.get()
 
 
-@contextmanager
-def within(trace: TraceContext | None) -> Iterator[None]:
+class within:
     """Run the block, and what it calls, within a trace."""
-    token = _current.set(trace)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+
+    def __init__(self, trace: TraceContext | None) -> None:
+        self._trace = trace
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._trace)
+
+    def __exit__(self, *error: object) -> None:
+        _current.reset(self._token)
 
 
 def trace_of_request(headers: Iterable[tuple[bytes, bytes]]) -> TraceContext:

@@ -50,9 +50,9 @@ async def test_answers_never_mix(database: str) -> None:
         nonlocal done
         chance = random.Random(seed)
         while time.monotonic() < until:
-            patience = chance.random() * 0.03 if chance.random() < 0.3 else 10
+            seconds = chance.random() * 0.03 if chance.random() < 0.3 else 10
             with suppress(*EXPECTED):
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(seconds):
                     await work(db, chance)
                 done += 1
 

@@ -1,13 +1,15 @@
 """Reading the bodies that Hasura sends; all others are refused."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive
 
 from leads.adapters.hasura_calls import MAX_ENVELOPE_BYTES, read_action, read_body, read_cron, read_event
 from leads.domain.errors import BadRequest, Refused, UnknownTrigger
@@ -101,13 +103,25 @@ def test_deep_nesting_and_long_numbers_are_refused(read: Read, body: dict[str, A
             read(data, "a")
 
 
-async def stream(*chunks: bytes) -> AsyncIterator[bytes]:
-    for chunk in chunks:
-        yield chunk
+def sending(*chunks: bytes, ends: bool = True) -> Receive:
+    """An ASGI client that sends a body in chunks, and breaks off unless it `ends`."""
+    messages: list[Message] = [
+        {"type": "http.request", "body": chunk, "more_body": not ends or number < len(chunks)}
+        for number, chunk in enumerate(chunks, 1)
+    ]
+    messages.append({"type": "http.disconnect"})
+    left = iter(messages)
+
+    async def receive() -> Message:
+        return next(left)
+
+    return receive
 
 
 async def test_a_body_is_read_to_its_end_and_no_further_than_the_limit() -> None:
-    assert await read_body(stream(b"a", b"", b"bc")) == b"abc"
-    assert len(await read_body(stream(b"x" * MAX_ENVELOPE_BYTES))) == MAX_ENVELOPE_BYTES
+    assert await read_body(sending(b"a", b"", b"bc")) == b"abc"
+    assert len(await read_body(sending(b"x" * MAX_ENVELOPE_BYTES))) == MAX_ENVELOPE_BYTES
     with pytest.raises(BadRequest):
-        await read_body(stream(b"x" * MAX_ENVELOPE_BYTES, b"y"))
+        await read_body(sending(b"x" * MAX_ENVELOPE_BYTES, b"y", ends=False))
+    with pytest.raises(ClientDisconnect):
+        await read_body(sending(b"a", ends=False))
