@@ -10,10 +10,17 @@ from rich.table import Table
 
 from sandbox.bench.bars import print_result
 from sandbox.bench.costs import Costs, measure
-from sandbox.bench.environment import BenchEnvironment, bench_environment, describe_machine
+from sandbox.bench.environment import BenchEnvironment, analyze, bench_environment, describe_machine
 from sandbox.bench.poll import list_records
 from sandbox.bench.scale_data import SOURCES, TELESALES, add_history, add_rosters
-from sandbox.bench.scale_plans import Reads, read_plans, scanned_whole, write_snapshot
+from sandbox.bench.scale_plans import (
+    Readings,
+    Snapshot,
+    read_plans,
+    scanned_whole,
+    summarize,
+    write_snapshot,
+)
 from sandbox.bench.scale_work import Work
 from sandbox.bench.simulator import simulator
 from sandbox.bench.sink import notification_sink
@@ -41,17 +48,19 @@ def scale(
     steps = _read_sizes(sizes)
     console = Console(stderr=True)
     costs: dict[str, dict[str, Costs]] = {}
-    reads: Reads = {}
+    readings: Readings = {}
     with notification_sink() as hasura_url, bench_environment(hasura_url) as bench:
         for size, work in _stored(bench, steps, console):
-            for name, found in read_plans(bench.database_url, work.window()).items():
-                reads.setdefault(name, {})[str(size)] = found
+            for name, found in read_plans(bench.database_url, work.until).items():
+                readings.setdefault(name, {})[size] = found
+            analyze(bench.database_url)  # the row versions that were undone would be measured too
             for piece in work.pieces():
                 costs.setdefault(piece.name, {})[str(size)] = cost = measure(bench, piece)
                 console.print(f"{piece.name}: {cost}")
+    snapshot = summarize(readings)
     if plans is not None:
-        write_snapshot(plans, reads)
-    result = _result(costs, reads, steps)
+        write_snapshot(plans, snapshot)
+    result = _result(costs, snapshot, steps)
     if not as_json:
         Console().print(_table(result.pop("costs"), steps))
     print_result(result, as_json)
@@ -70,11 +79,11 @@ def _stored(bench: BenchEnvironment, steps: list[int], console: Console) -> Iter
             yield size, work
 
 
-def _result(costs: dict[str, dict[str, Costs]], reads: Reads, steps: list[int]) -> dict[str, Any]:
+def _result(costs: dict[str, dict[str, Costs]], snapshot: Snapshot, steps: list[int]) -> dict[str, Any]:
     last = str(steps[-1])
     growth = {f"{name}_blocks_growth": _growth(costs[name], steps, "blocks") for name in MAX_GROWTH}
     of_day = {name: cost[last]["ms"] for name, cost in costs.items() if name.endswith(" of 1d")}
-    whole = scanned_whole({name: by_size[last] for name, by_size in reads.items()})
+    whole = scanned_whole(snapshot)
     return {
         "sizes": steps,
         "sources": SOURCES,

@@ -57,10 +57,6 @@ class Work:
         yield self._statement("check_sla/flag_late_tickets", "check_sla/flag_late_tickets", late)
         yield Piece("scrape", SCRAPES, lambda: self._scrape, rounds=1, pause_seconds=SCRAPE_PAUSE_SECONDS)
 
-    def window(self) -> dict[str, datetime]:
-        """Return the last day of the history."""
-        return {"from": self.until - timedelta(days=1), "to": self.until}
-
     def _ingest(self) -> Callable[[], object]:
         url = f"{self.bench.handler_url}/actions/ingest_record"
         return partial(_post, url, [_ingest_request(url, next(self.numbers)) for _ in range(REQUESTS)])

@@ -1,8 +1,9 @@
 """The plans that PostgreSQL chooses for the product's statements, prepared as psycopg prepares them."""
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import pq, sql
@@ -12,8 +13,17 @@ from psycopg.adapt import Transformer
 from leads.adapters.queries import QUERIES
 
 LARGE_TABLES = {"account", "contact_book", "ticket", "pancake_webhook_event"}
+PLANNED_EACH_TIME = 5
+"""PostgreSQL plans the first executions of a prepared statement for their parameters, then chooses."""
 Plan = list[dict[str, Any]]
 """The nodes of a plan, the outermost first."""
+
+
+class Chosen(NamedTuple):
+    """The plan of a statement, and its kind: `custom`, made for the parameters, or `generic`."""
+
+    kind: str
+    plan: Plan
 
 
 def placeholders(name: str) -> list[str]:
@@ -21,11 +31,16 @@ def placeholders(name: str) -> list[str]:
     return list(dict.fromkeys(re.findall(r"%\((\w+)\)s", QUERIES[name].decode())))
 
 
-def prepare(connection: psycopg.Connection[Any], name: str) -> int:
-    """Prepare the statement under its own name; the number of its parameters. Raises psycopg.Error."""
+def prepare(
+    connection: psycopg.Connection[Any], name: str, params: Mapping[str, Any] = MappingProxyType({})
+) -> int:
+    """Prepare the statement under its own name; the number of its parameters. Raises psycopg.Error.
+
+    PostgreSQL chooses the types of those that are not in `params`.
+    """
     query = PostgresQuery(Transformer(connection))
-    query.convert(QUERIES[name], dict.fromkeys(placeholders(name)))
-    result = connection.pgconn.prepare(name.encode(), query.query)
+    query.convert(QUERIES[name], {key: params.get(key) for key in placeholders(name)})
+    result = connection.pgconn.prepare(name.encode(), query.query, query.types)
     if result.status != pq.ExecStatus.COMMAND_OK:
         raise psycopg.ProgrammingError(result.error_message.decode())
     return len(placeholders(name))
@@ -36,17 +51,11 @@ def explain_prepared(
 ) -> Plan:
     """Return the `generic` or `custom` plan of a prepared statement; with ANALYZE it is executed."""
     prepare(connection, name)
-    arguments = sql.SQL(", ").join(sql.Literal(params.get(key)) for key in placeholders(name))
-    call = sql.SQL("EXPLAIN ({}) EXECUTE {}{}").format(
-        sql.SQL(options),
-        sql.Identifier(name),
-        sql.SQL("({})").format(arguments) if placeholders(name) else sql.SQL(""),
-    )
     connection.execute(f"SET plan_cache_mode = force_{kind}_plan".encode())
-    ((found,),) = connection.execute(call).fetchall()
+    plan = _explain(connection, name, params, options)
     connection.execute("RESET plan_cache_mode")
     connection.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(name)))
-    return list(nodes(found[0]["Plan"]))
+    return plan
 
 
 def generic_plan(connection: psycopg.Connection[Any], name: str) -> Plan:
@@ -58,6 +67,31 @@ def custom_plan(connection: psycopg.Connection[Any], name: str, params: Mapping[
     """Return the plan for these parameters."""
     ((found,),) = connection.execute(b"EXPLAIN (FORMAT JSON) " + QUERIES[name], params).fetchall()
     return list(nodes(found[0]["Plan"]))
+
+
+def chosen_plan(
+    connection: psycopg.Connection[Any],
+    name: str,
+    params: Mapping[str, Any],
+    begin: Callable[[], object] = lambda: None,
+) -> Chosen:
+    """Return the plan that PostgreSQL chooses for a prepared statement after PLANNED_EACH_TIME executions.
+
+    Each execution is undone; `begin` is called before it, in its transaction. Raises psycopg.Error.
+    """
+    prepare(connection, name, params)
+    for _ in range(PLANNED_EACH_TIME):
+        with connection.transaction(force_rollback=True):
+            begin()
+            connection.execute(_call(name, params))
+    with connection.transaction(force_rollback=True):
+        begin()
+        plan = _explain(connection, name, params, "FORMAT JSON")
+    ((generic,),) = connection.execute(
+        "SELECT generic_plans FROM pg_prepared_statements WHERE name = %s", (name,)
+    ).fetchall()
+    connection.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(name)))
+    return Chosen("generic" if generic else "custom", plan)
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -75,3 +109,17 @@ def scanned(plan: Plan) -> set[str]:
 def indexes(plan: Plan) -> set[str]:
     """Return the indexes that a plan reads."""
     return {node["Index Name"] for node in plan if "Index Name" in node}
+
+
+def _call(name: str, params: Mapping[str, Any]) -> sql.Composed:
+    """The execution of a prepared statement."""
+    if not placeholders(name):
+        return sql.SQL("EXECUTE {}").format(sql.Identifier(name))
+    arguments = sql.SQL(", ").join(sql.Literal(params.get(key)) for key in placeholders(name))
+    return sql.SQL("EXECUTE {}({})").format(sql.Identifier(name), arguments)
+
+
+def _explain(connection: psycopg.Connection[Any], name: str, params: Mapping[str, Any], options: str) -> Plan:
+    call = sql.SQL("EXPLAIN ({}) {}").format(sql.SQL(options), _call(name, params))
+    ((found,),) = connection.execute(call).fetchall()
+    return list(nodes(found[0]["Plan"]))
