@@ -55,6 +55,7 @@ class PreparingConnection(AsyncConnection[DictRow]):
         super().__init__(pgconn)
         self.prepared: dict[Key, bytes] = {}
         self.numbers = count()
+        """For the names of prepared statements."""
         self.transformer: abc.Transformer = Transformer(self)
         """Kept, because it remembers how to convert each type."""
 
