@@ -43,6 +43,25 @@ async def test_a_version_that_the_webhook_brings_while_a_poll_waits_is_stored_on
     assert harness.count("pancake_webhook_event") == 1
 
 
+async def test_a_poll_stores_a_lead_whose_source_another_process_creates_meanwhile(
+    harness: CronHarness,
+) -> None:
+    harness.pancake.faults.drop = 1
+    harness.pancake.save({"name": "Lan", "phone_number": "0905 111 222", "source": ["777"]})
+    harness.move_clock(minutes=5)
+    with psycopg.connect(harness.database_url) as other:
+        other.execute(
+            "INSERT INTO pancake_source (connection_id, pancake_source_id) VALUES (%s, '777')",
+            [harness.connection_id],
+        )
+        work = asyncio.create_task(harness.run("poll_records"))
+        await wait_for_lock_waiter(harness, work)
+    (report,) = (await work)["connections"]
+    assert (report["missed"], report.get("error")) == (1, None)
+    assert harness.one("SELECT status FROM pancake_webhook_event")["status"] == "skipped_source_disabled"
+    assert harness.count("pancake_source", "pancake_source_id = '777'") == 1
+
+
 async def test_a_polled_record_has_its_phone_before_it_is_processed(harness: CronHarness) -> None:
     harness.pancake.faults.drop = 1
     harness.pancake.save({"name": "Lan", "phone_number": "0905 111 222", "source": ["-1"]})

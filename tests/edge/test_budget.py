@@ -54,6 +54,16 @@ def test_failures_at_the_same_time_all_survive_a_restart(start_harness: Callable
     assert harness.budget_used() == 200
 
 
+def test_a_reload_counts_no_failure_twice(harness: EdgeHarness) -> None:
+    """The counts stay in memory: the journal is read after a start only."""
+    harness.set_limits(rate=1001, burst=1000, deny=["127.0.0.4"])
+    harness.flood(3, address="127.0.0.4")
+    assert len((harness.edge.state / "budget.log").read_text().splitlines()) == 3
+    harness.edge.reload()
+    harness.wait_for_new_policy()
+    assert harness.budget_used() == 3
+
+
 def test_a_burst_at_a_full_spool_spends_the_budget_before_anything_is_shed(
     start_harness: Callable[..., EdgeHarness],
 ) -> None:

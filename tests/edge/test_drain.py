@@ -133,6 +133,18 @@ def test_failures_from_the_spool_do_not_skip_a_path_for_live_traffic(
     assert set(statuses) == {"received"}
 
 
+def test_refusals_from_the_spool_do_not_skip_a_path_for_live_traffic(harness: EdgeHarness) -> None:
+    """Many in a row: three of live deliveries would close the path."""
+    harness.stop_upstreams()
+    harness.post_many([b"poison"] * 8 + [b"good"])
+    harness.handlers.refuses = lambda raw: raw == b"poison"
+    harness.handlers.start()
+    eventually(lambda: harness.bodies == [b"good"])
+    before = harness.count_offers(b"poison")
+    eventually(lambda: harness.count_offers(b"poison") >= before + 8)
+    assert harness.post_many([b"live"]) == ["received"]
+
+
 def test_a_file_that_cannot_be_removed_is_handed_over_once(harness: EdgeHarness) -> None:
     """For instance on a disk that became read-only. The errors are counted."""
     harness.stop_upstreams()

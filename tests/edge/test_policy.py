@@ -245,3 +245,15 @@ def test_no_log_holds_a_token_or_a_body(harness: EdgeHarness) -> None:
     assert entries[0]["connection"] == harness.connection.id
     assert entries[0]["upstream"] == "hasura"
     assert entries[0]["source_ip"] == "127.0.0.1"
+
+
+def test_after_a_fetch_without_an_answer_other_strangers_do_not_wait(
+    start_harness: Callable[..., EdgeHarness],
+) -> None:
+    harness = start_harness(EDGE_POLICY_SECONDS=LONG_INTERVAL_SECONDS)
+    harness.handlers.policy_override = Answer(200, b"{}", delay_seconds=30)
+    with harness.sender() as sender:
+        assert sender.post("unknown").status == "spooled"
+        began = time.monotonic()
+        assert sender.post("unknown").status == "spooled"
+    assert time.monotonic() - began < 0.5

@@ -85,3 +85,13 @@ def test_a_claim_and_a_lost_fence_do_not_wait_for_the_work_on_the_event(
     assert claim(second, event_id)["id"] is None
     lost = {"id": event_id, "claim_id": "00000000-0000-4000-8000-000000000009"}
     assert second.execute(FENCE, lost).fetchone() is None
+
+
+def test_a_lost_claim_stores_no_table(observer: DatabaseHarness, second: Session) -> None:
+    event_id = observer.one("SELECT id FROM pancake_webhook_event")["id"]
+    held = claim(second, event_id)
+    lost = "00000000-0000-4000-8000-000000000009"
+    for claim_id, stored in ((lost, None), (held["claim_id"], "contact")):
+        params = {"id": event_id, "claim_id": claim_id, "table_name": "contact"}
+        second.execute(QUERIES["process_record/set_table"], params)
+        assert observer.event(event_id)["table_name"] == stored

@@ -1,6 +1,7 @@
 """`leads erase` beside processing, and after retention."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -66,3 +67,34 @@ async def test_after_retention_all_contacts_are_found(harness: CronHarness, tmp_
     assert run_erase(harness, tmp_path, *PHONE).exit_code == 0
     harness.sql("UPDATE account SET display_name = NULL, phone_number = NULL")
     assert {table: found for table, text in dump(harness).items() if (found := found_in([text]))} == {}
+
+
+async def test_while_it_waits_for_an_event_that_is_worked_on_it_holds_no_phone(
+    harness: CronHarness, tmp_path: Path
+) -> None:
+    """Processing has its event and takes the phone after it: in the other order both would wait."""
+    event_id, _ = await harness.process_lead(**PERSON)
+    with psycopg.connect(harness.database_url) as processing:
+        processing.execute("SELECT FROM pancake_webhook_event WHERE id = %s FOR UPDATE", [event_id])
+        erasing = asyncio.create_task(asyncio.to_thread(run_erase, harness, tmp_path, *PHONE))
+        await wait_for_lock_waiter(harness, erasing)
+        locked = processing.execute("SELECT pg_try_advisory_xact_lock(2, hashtext('+84905111222'))")
+        is_free = locked.fetchone()
+    result = await erasing
+    assert (is_free, result.exit_code) == ((True,), 0), result.output
+
+
+async def test_a_text_that_a_person_changes_meanwhile_is_left_to_diva(
+    harness: CronHarness, tmp_path: Path
+) -> None:
+    await harness.process_lead(**PERSON)
+    text = "description = 'gọi sau 17h'"
+    with psycopg.connect(harness.database_url) as person:
+        person.execute(f"UPDATE ticket SET {text} WHERE source_id = 'ticket_source_pancake'".encode())
+        erasing = asyncio.create_task(asyncio.to_thread(run_erase, harness, tmp_path, *PHONE))
+        await wait_for_lock_waiter(harness, erasing)
+    result = await erasing
+    assert result.exit_code == 0, result.output
+    (ticket,) = harness.sql("SELECT code FROM ticket WHERE source_id = 'ticket_source_pancake'")
+    assert json.loads(result.stdout)["diva_tickets"] == [ticket["code"]]
+    assert harness.count("ticket", text) == 1
