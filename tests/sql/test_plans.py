@@ -1,6 +1,7 @@
 """Hot statements use indexes, on tables with 100,000 accounts and 100,000 events."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -54,6 +55,15 @@ def test_an_account_is_looked_up_by_its_phone_or_by_the_digits_it_was_stored_wit
         "ix_pancake_webhook_event_ticket",
         "ticket_account_id_idx",
     } <= indexes(found)
+
+
+def test_the_counted_rows_are_estimated_by_their_times(filled: psycopg.Connection) -> None:
+    """A third of the table would be expected of times that the planner does not know: it scans it then."""
+    params = {"now": datetime.now(UTC) + timedelta(days=30), "names": ["check_sla"]}
+    plan = custom_plan(filled, "metrics/count_counted", params)
+    expected = [node["Plan Rows"] for node in plan if node.get("Relation Name") == "pancake_webhook_event"]
+    assert len(expected) == 2
+    assert max(expected) < 1000
 
 
 def test_the_lookup_finds_normalized_and_stored_phones(filled: psycopg.Connection) -> None:
