@@ -18,9 +18,14 @@ def check_stream(database_url: str, notifications_url: str, sent: Sent) -> Verdi
     observed["notification"] = of_new_leads(observed["notification"])
     assignments = expected_assignments(database_url)
     attempted = expected_effects(sent.versions, assignments)
-    acknowledged = expected_effects(sent.acknowledged, assignments)
-    acknowledged["ticket"] = [id_ for id_ in attempted["ticket"] if id_.split(" ")[0] in _records(sent)]
-    return check_effects(attempted, acknowledged, observed)
+    return check_effects(attempted, acknowledged_effects(sent, attempted, assignments), observed)
+
+
+def acknowledged_effects(sent: Sent, attempted: Ids, assignments: Sequence[str]) -> Ids:
+    """Return the ids of what was answered with 2xx; of a record's ticket the name of any version."""
+    records = {version.record_id for version in sent.acknowledged} | {"assignment"}
+    tickets = [id_ for id_ in attempted["ticket"] if id_.split(" ")[0] in records]
+    return {**expected_effects(sent.acknowledged, assignments), "ticket": tickets}
 
 
 def expected_effects(versions: Sequence[LeadVersion], assignments: Sequence[str]) -> Ids:
@@ -33,11 +38,6 @@ def expected_effects(versions: Sequence[LeadVersion], assignments: Sequence[str]
         "ticket": [*(f"{record} {version.name}" for record, version in newest.items()), *assignments],
         "notification": [f"{record} {NEW_LEAD}" for record in newest],
     }
-
-
-def _records(sent: Sent) -> set[str]:
-    """The first words of the ids of tickets that were acknowledged."""
-    return {version.record_id for version in sent.acknowledged} | {"assignment"}
 
 
 def of_new_leads(ids: Iterable[str]) -> list[str]:

@@ -1,11 +1,12 @@
 """What a stream of lead versions must have in the end."""
 
+import time
 from itertools import islice
 
 from sandbox.chaos.checker import EFFECTS
 from sandbox.chaos.effects import check_effects
 from sandbox.chaos.stream import LeadVersion, Sent, versions
-from sandbox.chaos.stream_effects import NEW_LEAD, expected_effects
+from sandbox.chaos.stream_effects import NEW_LEAD, acknowledged_effects, expected_effects
 
 FIRST = LeadVersion(1, "chaos-000001", "0910000001", "Khách 1", "2026-11-01T00:00:00.001000")
 LATER = LeadVersion(2, "chaos-000001", "0910000001", "Khách 2", "2026-11-01T00:00:00.002000")
@@ -33,6 +34,18 @@ def test_every_effect_of_a_stream_is_checked() -> None:
         assert check_effects(expected, expected, doubled).ids("duplicated") == [
             f"{effect}: {expected[effect][0]}"
         ]
+
+
+def test_a_long_stream_is_checked_within_seconds() -> None:
+    """The load test has 60,000 versions."""
+    sent = Sent()
+    for version in islice(versions(seed=3, new_share=1.0), 20_000):
+        sent.versions.append(version)
+        sent.record(version, "received", True, 0.1)
+    attempted = expected_effects(sent.versions, ["assignment 1 of s"])
+    started = time.process_time()
+    assert acknowledged_effects(sent, attempted, ["assignment 1 of s"]) == attempted
+    assert time.process_time() - started < 3
 
 
 def test_only_what_was_answered_with_2xx_is_acknowledged() -> None:
