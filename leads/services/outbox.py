@@ -24,7 +24,7 @@ from leads.services.sending.sender import MAX_SECONDS_TO_START, Sender
 
 BATCHES_AT_A_TIME = 1
 """Events that are processed during a call share the next one; of two calls each would carry half as many."""
-GATHER_SECONDS = 0.03
+GATHER_SECONDS = 0.05
 """From a call for several events to the next: while many are processed, each call carries more of them."""
 SEND_LEASE = timedelta(seconds=60)
 """How long claimed notifications are left to their sender."""
