@@ -114,7 +114,7 @@ def observed(harness: EndToEndHarness) -> Iterator[Observed]:
         work(sandbox, ["check_sla"])
         texts = {text for text in QUERIES if is_of_processes(text)}
         found.unanswered = texts
-        eventually(lambda: not still_unanswered(found))
+        eventually(lambda: not still_unanswered(found), seconds=100)
         with suppress(AssertionError):
             eventually(lambda: not still_miscounted(found, began))
         rows = bounds(db, datetime.now(UTC))
