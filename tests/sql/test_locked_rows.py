@@ -107,6 +107,12 @@ def seed(harness: DatabaseHarness, work: Work) -> None:
     assert harness.count(work.table, f"NOT ({work.done})") == 3
 
 
+def run(harness: DatabaseHarness, work: Work) -> None:
+    """Run the statement. NOW is when the tests were collected; the rows are due by the clock of the test."""
+    now = {"now": datetime.now(UTC)} if "now" in work.params else {}
+    harness.session.execute(QUERIES[work.statement], {**work.params, **now})
+
+
 @pytest.mark.parametrize("work", WORKS, ids=lambda work: work.statement)
 def test_a_row_that_another_session_holds_is_left_and_the_others_are_done(
     harness: DatabaseHarness, database: str, work: Work
@@ -115,10 +121,8 @@ def test_a_row_that_another_session_holds_is_left_and_the_others_are_done(
     with psycopg.connect(database) as other:
         first = f"SELECT id FROM {work.table} ORDER BY id LIMIT 1 FOR UPDATE"
         (held,) = other.execute(first.encode()).fetchone() or (None,)
-        # NOW is when the tests were collected, and the rows are due by the clock of this test.
-        now = {"now": datetime.now(UTC)} if "now" in work.params else {}
-        harness.session.execute(QUERIES[work.statement], {**work.params, **now})
+        run(harness, work)
         left = harness.sql(f"SELECT id FROM {work.table} WHERE NOT ({work.done})")
         assert left == [{"id": held}]
-    harness.session.execute(QUERIES[work.statement], dict(work.params))
+    run(harness, work)
     assert harness.count(work.table, f"NOT ({work.done})") == 0
