@@ -21,7 +21,7 @@ from leads.services.cron_runs import CRONS
 from leads.services.cron_work import ANSWER_WITHIN_SECONDS, CUT_OFF_AT, CronReport, CronRun
 from tests.support.crashes import Crash
 from tests.support.crons import CronHarness
-from tests.support.full_suite import IS_FULL
+from tests.support.suites import IS_FULL
 
 BUDGET_SECONDS = 1.5
 """In place of ANSWER_WITHIN_SECONDS, so that the tests are short."""

@@ -13,7 +13,6 @@ import pytest
 from leads.domain.window import ICT, day_window
 from tests.support.end_to_end import EndToEndHarness
 from tests.support.fixed_engine import fixed_engine
-from tests.support.full_suite import only_full
 from tests.support.waiting import eventually
 
 OURS, NEIGHBOUR = "pancake_reconcile_daily", "neighbour"
@@ -36,7 +35,7 @@ CALLS = """
 """
 
 
-@only_full("half a minute of real time")
+@pytest.mark.full("half a minute of real time")
 def test_a_long_reconciliation_makes_no_minute_cron_of_a_neighbour_late(harness: EndToEndHarness) -> None:
     """The neighbour's second tick comes while the first call of the reconciliation still reads pages."""
     if harness.sandbox is None:

@@ -21,7 +21,6 @@ from sandbox.incidents.live.observation import DEFAULT_FACTOR
 from sandbox.incidents.live.receiver import FIRING, RESOLVED, Inbox, Notification, print_nothing
 from sandbox.incidents.rules import WATCHDOG, alerts
 from sandbox.postgres.server import Cluster
-from tests.support.full_suite import only_full
 from tests.support.monitoring import needs_monitoring
 from tests.support.waiting import eventually
 
@@ -87,7 +86,7 @@ def test_an_observed_sandbox_shows_its_alerts_and_stops_with_its_servers(observe
 
 @needs_edge
 @needs_monitoring
-@only_full("more than a minute of real time")
+@pytest.mark.full("more than a minute of real time")
 def test_a_removed_cron_raises_exactly_its_alert_which_is_resolved(cluster: Cluster) -> None:
     outcome = run_incident("cron_removed", cluster, DEFAULT_FACTOR, print_nothing)
     assert outcome.is_ok, outcome

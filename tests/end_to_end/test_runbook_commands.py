@@ -16,10 +16,9 @@ from leads.services.cron_runs import CRONS
 from sandbox.edge.nginx import NginxEdge
 from sandbox.stack.stack import Sandbox
 from tests.support.end_to_end import EndToEndHarness
-from tests.support.full_suite import only_full
 from tests.support.runbook import PAGES, commands, lines_of_code, words_of_code
 
-pytestmark = only_full("some twenty commands at a sandbox")
+pytestmark = pytest.mark.full("some twenty commands at a sandbox")
 READING = (
     "connection status", "connection test", "cron list", "doctor", "history", "metadata diff",
     "metadata verify", "status", "token",

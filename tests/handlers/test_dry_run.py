@@ -6,8 +6,8 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.support.full_suite import IS_FULL
 from tests.support.handlers import HandlerHarness
+from tests.support.suites import IS_FULL
 
 CASES = 200 if IS_FULL else 60
 START = datetime(2026, 5, 14)  # noqa: DTZ001 - Pancake's times name no zone

@@ -11,10 +11,10 @@ import pytest
 
 from app import HASURA_ROUTES
 from leads.domain.canonical_json import MAX_BODY_BYTES
-from tests.support.full_suite import IS_FULL
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import LEAD
 from tests.support.settings import ADMIN_ID, WEBHOOK_TOKEN_SHA256
+from tests.support.suites import IS_FULL
 
 pytestmark = pytest.mark.anyio
 

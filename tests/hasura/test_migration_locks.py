@@ -12,7 +12,6 @@ from leads.adapters.db_session import open_session
 from leads.adapters.queries import QUERIES
 from leads.cli.backfill_phones.index import build_index
 from sandbox.postgres.database import migrate
-from tests.support.full_suite import only_full
 
 ROWS = 1_000_000
 SCAN = (
@@ -78,7 +77,7 @@ def large_database(diva_database: str) -> str:
     return diva_database
 
 
-@only_full("a million accounts")
+@pytest.mark.full("a million accounts")
 def test_no_writer_waits_for_the_scans_of_a_million_rows(large_database: str) -> None:
     """Neither during the migrations, nor while the backfill builds the index that they leave out.
 

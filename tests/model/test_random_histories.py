@@ -7,9 +7,9 @@ import os
 
 import pytest
 
-from tests.support.full_suite import IS_FULL
 from tests.support.histories.product import Product
 from tests.support.histories.random_history import STEPS, run_histories
+from tests.support.suites import IS_FULL
 
 HISTORIES_PER_PIECE = 240 if IS_FULL else 60
 STEPS_PER_PIECE = 10_000 if IS_FULL else 2_500

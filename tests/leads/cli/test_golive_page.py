@@ -15,7 +15,6 @@ import pytest
 from leads.cli.golive.html_page import html_page
 from leads.cli.golive.judgement import Outcome
 from tests.support.browser import DRIVER, Browser, browsing
-from tests.support.full_suite import only_full
 from tests.support.golive_sample import sample_evaluation, sample_figures, sample_records
 
 ROOT = Path(__file__).parents[3]
@@ -129,7 +128,7 @@ def test_it_fits_a_phone_with_readable_letters_and_prints_on_a_few_pages(file: P
 
 
 @needs_browser
-@only_full("npm installs axe-core")
+@pytest.mark.full("npm installs axe-core")
 @pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 def test_axe_core_finds_nothing(browser: Browser, tmp_path: Path) -> None:
     subprocess.run(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from leads.domain.phone import read_phones
-from tests.support.full_suite import IS_FULL
+from tests.support.suites import IS_FULL
 
 PAIRS_PER_SEPARATOR = 100_000 if IS_FULL else 600
 SEED = 20260514

@@ -17,7 +17,7 @@ from leads.domain.window import (
     filter_bounds,
     next_window,
 )
-from tests.support.full_suite import IS_FULL
+from tests.support.suites import IS_FULL
 
 EXAMPLES = 10_000 if IS_FULL else 500
 T0 = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)

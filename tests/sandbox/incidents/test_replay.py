@@ -18,10 +18,10 @@ from sandbox.incidents.replay.evaluation import replay
 from sandbox.incidents.replay.recording import Recording, Scenario
 from sandbox.incidents.replay.scenarios import FEW_LEADS_PER_HOUR, clean, incident
 from tests.support.alerts import FILES, all_rules, recorded
-from tests.support.full_suite import IS_FULL, only_full
 from tests.support.monitoring import needs_monitoring
 from tests.support.promql import selectors
 from tests.support.replay import HEAD_OF_FEW, Raised, documented, evaluate, write
+from tests.support.suites import IS_FULL
 
 SHORT = ("metadata_wiped", "pancake_rest_down", "kill_switch_left_on")
 """A loss with much that follows from it, an alert with a limit of time, and a state of a day."""
@@ -57,7 +57,7 @@ def test_the_table_of_the_docs_is_what_the_replay_raises(raised: dict[str, Raise
 
 
 @needs_monitoring
-@only_full("twelve more incidents")
+@pytest.mark.full("twelve more incidents")
 def test_the_second_table_is_what_the_replay_raises_at_five_leads_an_hour(tmp_path: Path) -> None:
     raised = evaluate([incident(name, FEW_LEADS_PER_HOUR) for name in INCIDENTS], tmp_path)
     if os.environ.get("WRITE_DOCS"):
@@ -83,7 +83,7 @@ def test_clean_hours_raise_none_but_the_watchdog(raised: dict[str, Raised]) -> N
 
 
 @needs_monitoring
-@only_full("two weeks of samples")
+@pytest.mark.full("two weeks of samples")
 @pytest.mark.parametrize("leads_per_hour", [5, 50 * 3600])
 def test_a_clean_week_raises_none_but_the_watchdog(leads_per_hour: float, tmp_path: Path) -> None:
     (week,) = evaluate([clean(leads_per_hour)], tmp_path).values()

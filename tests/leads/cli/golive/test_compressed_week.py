@@ -7,10 +7,10 @@ over a week), the answers of the telesales, the runs of the daily crons, and Pro
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from leads.cli.__main__ import app
-from tests.support.full_suite import only_full
 from tests.support.golive_pilot import Pilot
 from tests.support.golive_series import genuine_prometheus
 from tests.support.golive_site import GoLiveSite
@@ -44,7 +44,7 @@ def deploy(*words: str, code: int = 0) -> None:
 
 
 @needs_monitoring
-@only_full("leads pass a whole sandbox")
+@pytest.mark.full("leads pass a whole sandbox")
 def test_a_compressed_week_of_a_sandbox_opens_the_gates(site: GoLiveSite, tmp_path: Path) -> None:
     deploy("--confirm", "12", code=1)
     assert site.deliver(1) == "skipped_kill_switch"

@@ -7,8 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from sandbox.stack.services import ROOT
-from tests.support.full_suite import only_full
 from tests.support.golive_site import GoLiveSite
 
 MAX_RUNS = 400
@@ -55,7 +56,7 @@ class Killed:
         raise AssertionError(f"it does not end; the last places: {self.places.read_text()[-500:]}")
 
 
-@only_full("it is killed more than 100 times")
+@pytest.mark.full("it is killed more than 100 times")
 def test_killed_at_every_place_it_goes_on_and_back(site: GoLiveSite, tmp_path: Path) -> None:
     """The end is that of a run without a stop: one ticket, and after the way back Diva's dump as before."""
     before, killed = site.dump(), Killed(site)

@@ -1,0 +1,127 @@
+"""Plugin: which tests a suite runs, and tests that assert times run alone. scripts/test names the suite."""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Generator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+IS_FULL = "TEST_FULL" in os.environ
+"""Whether `scripts/test --full` runs: more examples, and the tests marked `full`."""
+SERVER_FIXTURE = "cluster"
+"""The fixture that starts PostgreSQL; every fixture with a database requests it."""
+PATHS_WITH_SERVERS = (
+    "tests/edge/",
+    "tests/end_to_end/",
+    "tests/leads/services/test_restart.py",
+    "tests/sandbox/test_postgres.py",
+    "tests/sandbox/test_bench.py",
+)
+"""Their tests start servers themselves."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --suite."""
+    parser.addoption(
+        "--suite",
+        choices=("default", "fast", "slow", "full"),
+        help="leave out what another suite of scripts/test runs; without it every test runs",
+    )
+
+
+def _belongs(item: pytest.Item, suite: str) -> bool:
+    is_slow, is_full = (item.get_closest_marker(name) is not None for name in ("slow", "full"))
+    match suite:
+        case "fast":
+            starts_servers = SERVER_FIXTURE in getattr(item, "fixturenames", ())
+            return not (is_slow or is_full or starts_servers or item.nodeid.startswith(PATHS_WITH_SERVERS))
+        case "slow":
+            return is_slow and not is_full
+        case "default":
+            return not (is_slow or is_full)
+    return True
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the tests of other suites, after pytest has resolved which fixtures each one requests."""
+    suite = config.getoption("--suite")
+    if suite:
+        others = [item for item in items if not _belongs(item, suite)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if _belongs(item, suite)]
+
+
+class _Turn:
+    """One worker's right to run a test: beside those of other workers, or alone.
+
+    A lock that all share while their tests run, and a gate in front of it. A worker that waits to be alone
+    holds the gate, so that the tests of the others end and no new one begins.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        folder = Path(tempfile.gettempdir())
+        self._paths = [folder / f"pancake-tests-{run_id}-{name}.lock" for name in ("gate", "running")]
+        self._gate, self._running = (path.open("w") for path in self._paths)
+        self.is_alone = False
+
+    def begin(self, *, alone: bool) -> None:
+        if self.is_alone:
+            return
+        fcntl.flock(self._gate, fcntl.LOCK_EX)
+        fcntl.flock(self._running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        self.is_alone = alone
+        if not alone:
+            fcntl.flock(self._gate, fcntl.LOCK_UN)
+
+    def end(self) -> None:
+        for lock in (self._running, self._gate):
+            fcntl.flock(lock, fcntl.LOCK_UN)
+        self.is_alone = False
+
+    def close(self) -> None:
+        files: tuple[IO[str], ...] = (self._gate, self._running)
+        for lock in files:
+            lock.close()
+        for path in self._paths:
+            with suppress(FileNotFoundError):  # another worker was first
+                path.unlink()
+
+
+def _is_serial(item: pytest.Item | None) -> bool:
+    return item is not None and item.get_closest_marker("serial") is not None
+
+
+_TURN = pytest.StashKey[_Turn]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Prepare the turns; a run without xdist needs none."""
+    run_id = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run_id:
+        session.config.stash[_TURN] = _Turn(run_id)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    turn = config.stash.get(_TURN, None)
+    if turn is not None:
+        turn.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """Run a test marked `serial` while no other worker runs one."""
+    turn = item.config.stash.get(_TURN, None)
+    if turn is None:
+        return (yield)
+    turn.begin(alone=_is_serial(item))
+    try:
+        return (yield)
+    finally:
+        if not (turn.is_alone and _is_serial(nextitem)):
+            turn.end()
