@@ -12,7 +12,7 @@ import pytest
 
 from leads.domain.window import ICT, day_window
 from tests.support.end_to_end import EndToEndHarness
-from tests.support.fixed_engine import fixed_engine
+from tests.support.fake_services import fixed_engine
 from tests.support.waiting import eventually
 
 OURS, NEIGHBOUR = "pancake_reconcile_daily", "neighbour"

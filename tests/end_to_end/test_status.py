@@ -18,6 +18,7 @@ from leads.cli.__main__ import app
 from leads.services.cron_runs import CRONS
 from sandbox.stack.stack import Sandbox
 from tests.support.breakages import BREAKAGES, Breakage
+from tests.support.breaking import Installation
 from tests.support.end_to_end import EndToEndHarness
 from tests.support.ending_command import ends_with_command
 
@@ -25,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "status.md"
 BEGIN, END = "| part that is broken |", "\n\n"
 MAX_SECONDS = 3.0
+NAMED = [each for each in BREAKAGES if each.line]
 CHANGING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"), "2026-05-14 09:20 UTC"),
     (re.compile(r"https?://127\.0\.0\.1:\d+"), "http://host"),
@@ -67,7 +69,7 @@ def rows() -> Iterator[dict[str, str]]:
     """The rows of the table, by breakage; compared with the page at the end."""
     found: dict[str, str] = {}
     yield found
-    if len(found) < len(BREAKAGES):
+    if len(found) < len(NAMED):
         return  # some tests were left out
     text = PAGE.read_text("utf-8")
     begin = text.index(BEGIN)
@@ -93,11 +95,11 @@ def test_a_system_in_which_every_part_works_is_green(sandbox: Sandbox) -> None:
     assert call(sandbox, "status").exit_code == 0
 
 
-@pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda each: each.name)
+@pytest.mark.parametrize("breakage", NAMED, ids=lambda each: each.name)
 def test_the_cause_of_a_breakage_is_named_in_time(
     sandbox: Sandbox, rows: dict[str, str], breakage: Breakage
 ) -> None:
-    with breakage.broken(sandbox) as variables:
+    with breakage.broken(Installation(sandbox)) as variables:
         found = look(sandbox, **variables)
         cause = found["cause"]
         assert cause is not None

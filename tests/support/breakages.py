@@ -1,23 +1,32 @@
-"""Parts of a running sandbox to break, each with the line of `leads status` that has to name it."""
+"""What can break in a running installation: how it is done and undone, and everything that has to name it."""
 
 from dataclasses import dataclass
 
 from sandbox.stack.connection import STAFF
 from tests.support import breaking
-from tests.support.breaking import Break, by_setting, by_sql, metadata, with_, without_service
+from tests.support.breaking import Break, by_metadata, by_setting, by_sql, by_variables, without_service
 from tests.support.console import TRIGGER, TRIGGER_SAVED_IN_CONSOLE
 
 
 @dataclass(frozen=True)
 class Breakage:
-    """A part, how to break it, and the line and words with which `leads status` has to name it."""
+    """Something that breaks, how, and who names it; an empty field is of someone who is not asked.
+
+    `line`: the line that `leads status` names as the cause, with `text`, a regular expression.
+    `alert`: the alert that fires.
+    `criteria`: the criteria of the go-live that fail.
+    """
 
     name: str
     broken: Break
-    line: str
-    text: str
+    line: str = ""
+    text: str = ""
+    alert: str = ""
+    criteria: frozenset[str] = frozenset()
 
 
+SQL_TRIGGER = '"notify_hasura_pancake_webhook_event_status_update_INSERT"'
+NO_SQL_TRIGGER = f"ALTER TABLE pancake_webhook_event DISABLE TRIGGER {SQL_TRIGGER}"
 NO_CONNECTION = "UPDATE pancake_connection SET status = 'disabled'"
 CONNECTION = "UPDATE pancake_connection SET status = 'active'"
 NO_SOURCE = "UPDATE pancake_source SET is_active = false"
@@ -30,24 +39,43 @@ RUNS = (
     "UPDATE pancake_cron_run SET scheduled_time = scheduled_time {0} interval '3 days',"
     " finished_at = finished_at {0} interval '3 days' WHERE name = 'reconcile_daily'"
 )
+# An event that is claimed again and again for 20 minutes, and whose present claim is valid.
+WAITING_EVENT = """
+    SET session_replication_role = replica;
+    INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, payload, status,
+        claim_id, ingested_at, received_at, arrived_at, created_at)
+    SELECT c.id, 'poll', 'waiting', sha256('waiting'), '{}', 'ingested',
+        gen_random_uuid(), now(), now(), now(), now() - interval '20 minutes'
+    FROM pancake_connection AS c
+"""
+NO_WAITING_EVENT = """
+    SET session_replication_role = replica;
+    SET pancake.delete_events = 'on';
+    DELETE FROM pancake_webhook_event WHERE record_id = 'waiting'
+"""
 
 BREAKAGES = (
     Breakage("the database refuses connections", breaking.without_database, "database", "not currently acc"),
     Breakage("a wrong password in `DATABASE_URL`", breaking.wrong_password, "database", "password auth"),
     Breakage("a session holds a lock on the events", breaking.locked_table, "database", "forgotten psql"),
     Breakage("Hasura is away", without_service("hasura"), "Hasura", "does not answer"),
-    Breakage("a wrong admin secret", with_(HASURA_ADMIN_SECRET="wrong"), "metadata", "admin secret"),
+    Breakage("a wrong admin secret", by_variables(HASURA_ADMIN_SECRET="wrong"), "metadata", "admin secret"),
     Breakage("our metadata were wiped", breaking.wiped, "metadata", "pieces are missing"),
     Breakage(
         "the event trigger was deleted",
-        metadata("pg_delete_event_trigger", name=TRIGGER, source="default"),
+        by_metadata(("pg_delete_event_trigger", {"name": TRIGGER, "source": "default"})),
         "event trigger",
         "SQL trigger .* is missing",
     ),
-    Breakage("the SQL trigger is disabled", breaking.without_sql_triggers, "event trigger", "is disabled"),
+    Breakage(
+        "the SQL trigger is disabled",  # as by a dump that was restored without triggers
+        by_sql(NO_SQL_TRIGGER, NO_SQL_TRIGGER.replace("DISABLE", "ENABLE")),
+        "event trigger",
+        "is disabled",
+    ),
     Breakage(
         "our event trigger was saved in the console",
-        metadata("pg_create_event_trigger", **TRIGGER_SAVED_IN_CONSOLE),
+        by_metadata(("pg_create_event_trigger", TRIGGER_SAVED_IN_CONSOLE)),
         "metadata",
         "insert.payload .all columns are delivered",
     ),
@@ -55,13 +83,13 @@ BREAKAGES = (
     Breakage("the future runs of the crons are gone", breaking.without_future_runs, "schedule", "future run"),
     Breakage(
         "our calls left the allow list",
-        metadata("drop_collection_from_allowlist", collection="pancake_calls"),
+        by_metadata(("drop_collection_from_allowlist", {"collection": "pancake_calls"})),
         "metadata",
         "allow-list entry pancake_calls",
     ),
     Breakage(
         "the permission for `sendNotifications` was dropped",
-        metadata("drop_action_permission", action="sendNotifications", role="pancake_service"),
+        by_metadata(("drop_action_permission", {"action": "sendNotifications", "role": "pancake_service"})),
         "notifications",
         "not allowed for pancake_service",
     ),
@@ -75,7 +103,7 @@ BREAKAGES = (
     Breakage("Pancake refuses the API key", breaking.refused_key, "Pancake", "Pancake answered 401"),
     Breakage("the rosters are empty", by_sql(NO_MEMBERS, MEMBERS), "rosters", "no active member: default"),
     Breakage("no one is on duty", by_sql(OFF_DUTY, ON_DUTY), "rosters", "no one on duty"),
-    Breakage("an event is stuck", breaking.waiting_event, "queue", "1 overdue: ingested 1"),
+    Breakage("an event is stuck", by_sql(WAITING_EVENT, NO_WAITING_EVENT), "queue", "1 overdue: ingested 1"),
     Breakage("a cron does not run", by_sql(RUNS.format("-"), RUNS.format("+")), "crons", "reconcile_daily"),
 )
-"""In the order in which one part needs another, as in the table of docs/status.md."""
+"""Those with a line in the order in which one part needs another, as in the table of docs/status.md."""

@@ -1,7 +1,9 @@
-"""Break a part of a running sandbox for the length of a block, and mend it."""
+"""How a part of a running installation is broken for the length of a block, and mended: for breakages.py."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,97 +14,118 @@ from leads.cli.metadata.directory import read_directory
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.edge.nginx import NginxEdge
 from sandbox.stack.stack import Sandbox
-from tests.support.edge_status import edge_status
 from tests.support.end_to_end import CHANGE_SETTINGS
+from tests.support.fake_services import edge_status
+from tests.support.golive_prometheus import FakePrometheus
 
 Variables = dict[str, str]
 """What the operator's command gets besides the sandbox's own variables."""
-Break = Callable[[Sandbox], AbstractContextManager[Variables]]
 
 
-def sql(sandbox: Sandbox, statement: str, *values: Any) -> None:
-    with psycopg.connect(sandbox.database_url, autocommit=True) as db:
-        db.execute(statement, values)
+@dataclass(frozen=True)
+class Installation:
+    """A running sandbox; for the go-live also the folder of its plan, and a stand-in for Prometheus."""
+
+    sandbox: Sandbox
+    folder: Path = Path("/nonexistent")
+    prometheus: FakePrometheus = field(default_factory=FakePrometheus)
+
+    def sql(self, statement: str) -> None:
+        with psycopg.connect(self.sandbox.database_url, autocommit=True) as db:
+            db.execute(statement.encode())
+
+    def metadata(self, kind: str, args: Any = None) -> Any:
+        """Send a request to the metadata API; return the answer."""
+        answer = httpx.post(
+            f"{self.sandbox.hasura_url}/v1/metadata",
+            json={"type": kind, "args": args or {}, **({"version": 2} if kind == "export_metadata" else {})},
+            headers={"X-Hasura-Admin-Secret": self.sandbox.keys.admin_secret},
+            timeout=30,
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    @contextmanager
+    def restored_metadata(self) -> Iterator[dict[str, Any]]:
+        """Give the present metadata, and put them back at the end of the block."""
+        before: dict[str, Any] = self.metadata("export_metadata")["metadata"]
+        try:
+            yield before
+        finally:
+            self.metadata("replace_metadata", before)
 
 
-def api(sandbox: Sandbox, kind: str, **args: Any) -> Any:
-    """Send a request to the metadata API; return the answer."""
-    answer = httpx.post(
-        f"{sandbox.hasura_url}/v1/metadata",
-        json={"type": kind, "args": args, **({"version": 2} if kind == "export_metadata" else {})},
-        headers={"X-Hasura-Admin-Secret": sandbox.keys.admin_secret},
-        timeout=30,
-    )
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+Break = Callable[[Installation], AbstractContextManager[Variables]]
+"""Breaks something on entry, gives variables for the command, and mends it on exit."""
 
 
 def by_sql(broken: str, mended: str) -> Break:
     """Break and mend something with a statement each."""
 
     @contextmanager
-    def change(sandbox: Sandbox) -> Iterator[Variables]:
-        sql(sandbox, broken)
+    def change(system: Installation) -> Iterator[Variables]:
+        system.sql(broken)
         try:
             yield {}
         finally:
-            sql(sandbox, mended)
+            system.sql(mended)
 
     return change
 
 
 def by_setting(name: str) -> Break:
     """Switch a setting on, then off."""
-    return by_sql(
-        CHANGE_SETTINGS.replace("%s", f"'{{\"{name}\": true}}'"),
-        CHANGE_SETTINGS.replace("%s", f"'{{\"{name}\": false}}'"),
-    )
+    on, off = (CHANGE_SETTINGS.replace("%s", f"'{{\"{name}\": {value}}}'") for value in ("true", "false"))
+    return by_sql(on, off)
+
+
+def by_variables(**variables: str) -> Break:
+    """Give the command other variables; nothing is broken."""
+    return lambda system: nullcontext(variables)
+
+
+def by_metadata(*requests: tuple[str, Any]) -> Break:
+    """Send requests to the metadata API, and put everything back."""
+
+    @contextmanager
+    def change(system: Installation) -> Iterator[Variables]:
+        with system.restored_metadata():
+            for kind, args in requests:
+                system.metadata(kind, args)
+            yield {}
+
+    return change
+
+
+wiped = by_metadata(("replace_metadata", read_directory(DIVA_METADATA)))
 
 
 @contextmanager
-def by_metadata(sandbox: Sandbox, kind: str, **args: Any) -> Iterator[Variables]:
-    """Send a request to the metadata API, and put everything back."""
-    before = api(sandbox, "export_metadata")["metadata"]
-    api(sandbox, kind, **args)
-    try:
+def without_crons(system: Installation) -> Iterator[Variables]:
+    with system.restored_metadata() as before:
+        for cron in before["cron_triggers"]:
+            if cron["name"].startswith("pancake_"):
+                system.metadata("delete_cron_trigger", {"name": cron["name"]})
         yield {}
-    finally:
-        api(sandbox, "replace_metadata", **before)
-
-
-def metadata(kind: str, **args: Any) -> Break:
-    return lambda sandbox: by_metadata(sandbox, kind, **args)
 
 
 @contextmanager
-def without_crons(sandbox: Sandbox) -> Iterator[Variables]:
-    before = api(sandbox, "export_metadata")["metadata"]
-    for cron in before["cron_triggers"]:
-        if cron["name"].startswith("pancake_"):
-            api(sandbox, "delete_cron_trigger", name=cron["name"])
-    try:
-        yield {}
-    finally:
-        api(sandbox, "replace_metadata", **before)
-
-
-@contextmanager
-def without_sql_triggers(sandbox: Sandbox) -> Iterator[Variables]:
-    """Disable them: a dump that was restored without triggers has the same effect."""
-    name = "notify_hasura_pancake_webhook_event_status_update_INSERT"
-    sql(sandbox, f'ALTER TABLE pancake_webhook_event DISABLE TRIGGER "{name}"')
-    try:
-        yield {}
-    finally:
-        sql(sandbox, f'ALTER TABLE pancake_webhook_event ENABLE TRIGGER "{name}"')
+def without_future_runs(system: Installation) -> Iterator[Variables]:
+    """Delete them, as a restored dump of the metadata database would; new metadata make them again."""
+    with system.restored_metadata() as before:
+        system.sql("DELETE FROM hdb_catalog.hdb_cron_events WHERE status = 'scheduled'")
+        try:
+            yield {}
+        finally:
+            system.metadata("replace_metadata", before | {"cron_triggers": []})
 
 
 def without_service(name: str) -> Break:
     """Stop a service of the sandbox and start it again."""
 
     @contextmanager
-    def stopped(sandbox: Sandbox) -> Iterator[Variables]:
-        service = getattr(sandbox, name)
+    def stopped(system: Installation) -> Iterator[Variables]:
+        service = getattr(system.sandbox, name)
         service.stop()
         try:
             yield {}
@@ -114,8 +137,25 @@ def without_service(name: str) -> Break:
 
 
 @contextmanager
-def without_database(sandbox: Sandbox) -> Iterator[Variables]:
+def without_edge(system: Installation) -> Iterator[Variables]:
+    if not isinstance(system.sandbox.edge, NginxEdge):
+        pytest.skip("the stand-in of the edge has no internal listener")
+    with without_service("edge")(system):
+        yield {}
+    system.sandbox.edge.wait_policy()
+
+
+@contextmanager
+def spooling_edge(system: Installation) -> Iterator[Variables]:
+    """An edge whose path to Hasura fails, and whose spool has grown."""
+    with edge_status(spooled=640, skipped="hasura") as url:
+        yield {"EDGE_STATUS_URL": url}
+
+
+@contextmanager
+def without_database(system: Installation) -> Iterator[Variables]:
     """Refuse every connection to the database, and end those that are open."""
+    sandbox = system.sandbox
     with psycopg.connect(sandbox.cluster.url("postgres"), autocommit=True) as db:
         db.execute(f"ALTER DATABASE {sandbox.database} ALLOW_CONNECTIONS false".encode())
         db.execute(
@@ -130,87 +170,22 @@ def without_database(sandbox: Sandbox) -> Iterator[Variables]:
 
 
 @contextmanager
-def with_variables(**variables: str) -> Iterator[Variables]:
-    yield variables
+def wrong_password(system: Installation) -> Iterator[Variables]:
+    yield {"DATABASE_URL": system.sandbox.database_url.replace("@", "x@")}
 
 
 @contextmanager
-def locked_table(sandbox: Sandbox) -> Iterator[Variables]:
-    with psycopg.connect(sandbox.database_url, application_name="forgotten psql") as db:
+def locked_table(system: Installation) -> Iterator[Variables]:
+    with psycopg.connect(system.sandbox.database_url, application_name="forgotten psql") as db:
         db.execute("LOCK TABLE pancake_webhook_event")
         yield {}
 
 
 @contextmanager
-def waiting_event(sandbox: Sandbox) -> Iterator[Variables]:
-    """An event that is claimed again and again for 20 minutes, and whose present claim is valid."""
-    with psycopg.connect(sandbox.database_url, autocommit=True) as db:
-        db.execute("SET session_replication_role = replica")
-        db.execute(
-            "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, payload,"
-            " status, claim_id, ingested_at, received_at, arrived_at, created_at)"
-            " SELECT c.id, 'poll', 'waiting', sha256('waiting'), '{}', 'ingested', gen_random_uuid(), now(),"
-            " now(), now(), now() - interval '20 minutes' FROM pancake_connection AS c"
-        )
-        try:
-            yield {}
-        finally:
-            db.execute("SET pancake.delete_events = 'on'")
-            db.execute("DELETE FROM pancake_webhook_event WHERE record_id = 'waiting'")
-
-
-@contextmanager
-def without_edge(sandbox: Sandbox) -> Iterator[Variables]:
-    if not isinstance(sandbox.edge, NginxEdge):
-        pytest.skip("the stand-in of the edge has no internal listener")
-    sandbox.edge.stop()
-    try:
-        yield {}
-    finally:
-        sandbox.edge.start()
-        sandbox.edge.wait_ready()
-        sandbox.edge.wait_policy()
-
-
-@contextmanager
-def spooling_edge(sandbox: Sandbox) -> Iterator[Variables]:
-    """An edge whose path to Hasura fails, and whose spool has grown."""
-    with edge_status(spooled=640, skipped="hasura") as url:
-        yield {"EDGE_STATUS_URL": url}
-
-
-@contextmanager
-def refused_key(sandbox: Sandbox) -> Iterator[Variables]:
-    faults = f"{sandbox.pancake_url}/control/faults"
+def refused_key(system: Installation) -> Iterator[Variables]:
+    faults = f"{system.sandbox.pancake_url}/control/faults"
     httpx.post(faults, json={"unauthorized": True}).raise_for_status()
     try:
         yield {}
     finally:
         httpx.delete(faults).raise_for_status()
-
-
-@contextmanager
-def wiped(sandbox: Sandbox) -> Iterator[Variables]:
-    with by_metadata(sandbox, "replace_metadata", **read_directory(DIVA_METADATA)) as variables:
-        yield variables
-
-
-@contextmanager
-def without_future_runs(sandbox: Sandbox) -> Iterator[Variables]:
-    """Delete them, as a restored dump of the metadata database would; new metadata make them again."""
-    before = api(sandbox, "export_metadata")["metadata"]
-    sql(sandbox, "DELETE FROM hdb_catalog.hdb_cron_events WHERE status = 'scheduled'")
-    try:
-        yield {}
-    finally:
-        api(sandbox, "replace_metadata", **(before | {"cron_triggers": []}))
-        api(sandbox, "replace_metadata", **before)
-
-
-def with_(**variables: str) -> Break:
-    return lambda sandbox: with_variables(**variables)
-
-
-@contextmanager
-def wrong_password(sandbox: Sandbox) -> Iterator[Variables]:
-    yield {"DATABASE_URL": sandbox.database_url.replace("@", "x@")}

@@ -11,8 +11,7 @@ from leads.adapters.variables import VARIABLES
 from leads.services.sealed_secrets import Use, seal
 from sandbox.postgres.roles import operators_url
 from sandbox.postgres.server import Cluster
-from tests.support.away import refusing_database, refusing_http
-from tests.support.fixed_engine import fixed_engine
+from tests.support.fake_services import fixed_engine, refusing_database, refusing_http
 from tests.support.seeding import seed_connection
 
 NOWHERE = "http://127.0.0.1:1"

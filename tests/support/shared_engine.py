@@ -15,7 +15,7 @@ from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.postgres.roles import grant_rights
 from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
-from tests.support.fixed_handlers import fixed_handlers
+from tests.support.fake_services import fixed_handlers
 
 SECRET = "admin-secret-of-the-test"
 FOREIGN = [

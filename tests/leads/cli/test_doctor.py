@@ -21,8 +21,7 @@ from leads.cli.probes.lines import Level
 from leads.cli.probes.running import Failure
 from leads.cli.token import NAMESPACE
 from sandbox.postgres.roles import operators_url
-from tests.support.edge_status import edge_status
-from tests.support.fixed_engine import fixed_engine
+from tests.support.fake_services import edge_status, fixed_engine
 from tests.support.scripted_server import scripted_server
 from tests.support.shared_engine import SECRET, Shared, running_shared_engine
 

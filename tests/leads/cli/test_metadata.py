@@ -15,7 +15,7 @@ from leads.cli.metadata.normal import same
 from leads.cli.metadata.pieces import Json, put, split
 from leads.services.cron_runs import CRONS
 from sandbox.diva.project import merge_project
-from tests.support.fixed_engine import fixed_engine
+from tests.support.fake_services import fixed_engine
 from tests.support.shared_engine import SECRET, Shared, of_others
 
 ROOT = Path(__file__).parents[3]

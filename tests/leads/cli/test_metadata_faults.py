@@ -11,7 +11,7 @@ from leads.cli.metadata.engine import Engine, MetadataError
 from leads.cli.metadata.pieces import Json, put, split
 from sandbox.diva import METADATA as DIVA_METADATA
 from tests.support.console import TRIGGER, TRIGGER_SAVED_IN_CONSOLE
-from tests.support.fixed_engine import fixed_engine
+from tests.support.fake_services import fixed_engine
 from tests.support.seeding import seed_connection
 from tests.support.shared_engine import SECRET, Shared, of_others
 

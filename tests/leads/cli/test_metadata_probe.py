@@ -15,7 +15,7 @@ from leads.adapters.graphql import GraphqlClient
 from leads.adapters.secrets import KeyRing
 from leads.cli.metadata.probe import Probe, judge
 from leads.services.runtime import Runtime
-from tests.support.fixed_handlers import fixed_handlers
+from tests.support.fake_services import fixed_handlers
 from tests.support.settings import UNREACHABLE_URL, handler_settings
 from tests.support.settings_tab import served
 from tests.support.shared_engine import running_shared_engine
@@ -84,7 +84,7 @@ def test_an_engine_that_delivers_no_events_is_named(
 
 @pytest.fixture
 def another_server() -> Iterator[str]:
-    with fixed_handlers(404, b"<html>not here</html>") as url:
+    with fixed_handlers(404, "<html>not here</html>") as url:
         yield url
 
 

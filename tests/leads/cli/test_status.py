@@ -18,7 +18,7 @@ from leads.cli.metadata.directory import read_directory
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.postgres.roles import operators_url
 from tests.support.ending_command import ends_with_command
-from tests.support.fixed_engine import fixed_engine
+from tests.support.fake_services import fixed_engine
 from tests.support.seeding import seed_connection
 from tests.support.shared_engine import SECRET, Shared, running_shared_engine
 

@@ -31,7 +31,7 @@ from leads.cli.status.state import (
 from leads.cli.status.words import age, count
 from leads.services.cron_runs import CRONS
 from leads.services.unassigned_count import UnassignedTickets
-from tests.support.edge_status import edge_status
+from tests.support.fake_services import edge_status
 from tests.support.status_look import CONNECTION, EDGE, NOW, OFF, STATE
 
 
