@@ -31,6 +31,7 @@ PROBE_OF_ERROR = {
     "pancake_key_rejected": REJECTED,
     "pancake_refused": UNAVAILABLE,
     "pancake_unavailable": UNAVAILABLE,
+    "breaker_open": UNAVAILABLE,
 }
 """What an error of the probe says about key and Pancake. Any other error is internal and says nothing."""
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from leads.adapters.tracing import TraceContext, read_context
@@ -65,14 +64,14 @@ class CronCall:
 async def read_body(receive: Receive) -> bytes:
     """Read the whole body of an ASGI request.
 
-    Raises BadRequest as soon as it is longer than MAX_ENVELOPE_BYTES, ClientDisconnect if it does not end.
+    Raises BadRequest as soon as it is longer than MAX_ENVELOPE_BYTES, or if the client leaves before its end.
     """
     chunks: list[bytes] = []
     length, has_more = 0, True
     while has_more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientDisconnect
+            raise BadRequest("The body is not complete: the client closed the connection.")
         chunk, has_more = message.get("body", b""), message.get("more_body", False)
         length += len(chunk)
         if length > MAX_ENVELOPE_BYTES:

@@ -45,6 +45,8 @@ class KeyRing:
                 raise ValueError(f"key {position} is not base64") from error
             if not key_id or len(key_id.encode()) > 255 or len(key) != 32:
                 raise ValueError(f"key {position} is not an id with 32 bytes in base64")
+            if key_id in keys:
+                raise ValueError(f"key {position} has the id of an earlier key")
             keys[key_id] = key
         return cls(keys)
 

@@ -6,9 +6,11 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from cron.check_connection import PROBE_OF_ERROR
+from leads.adapters.breaker import FAILURES_TO_OPEN, BreakerOpen
 from leads.adapters.pancake_api import Access
 from leads.domain.canonical_json import JsonObject
-from leads.domain.errors import PancakeKeyRejected
+from leads.domain.errors import PancakeKeyRejected, PancakeUnavailable
 from leads.services.connection_secrets import change_status
 from tests.support.crons import CronHarness
 
@@ -79,6 +81,20 @@ async def test_an_outage_is_both_channels_down_for_two_checks(harness: CronHarne
     assert await check(harness) == "active"
     assert history(harness) == [("active", "outage"), ("outage", "active")]
     assert harness.reasons() == ["connection_outage", "connection_active"]
+
+
+async def test_an_open_circuit_breaker_counts_as_a_failed_probe(harness: CronHarness) -> None:
+    await lead(harness)
+    harness.pancake.faults.down = True
+    for _ in range(FAILURES_TO_OPEN):
+        await harness.tick("poll_records")
+    harness.move_clock(minutes=20)
+    for status in ("active", "outage"):
+        for _ in range(FAILURES_TO_OPEN):
+            await harness.tick("poll_records")
+        (finding,) = (await harness.run("check_connection"))["connections"]
+        assert (finding["probe"], finding["after"]) == ("unavailable", status)
+    assert set(PROBE_OF_ERROR) >= {PancakeUnavailable.code, BreakerOpen.code}
 
 
 async def test_a_failing_api_is_no_outage_while_webhooks_arrive(harness: CronHarness) -> None:

@@ -9,6 +9,8 @@ import httpx
 import pytest
 
 from leads.domain.window import day_window
+from leads.services.connections import load_connections
+from leads.services.reconcile_daily import days
 from tests.support.crons import LONG_CALL_SECONDS, CronHarness
 
 
@@ -51,6 +53,22 @@ async def test_it_inserts_and_names_records_that_webhook_and_poll_missed(
     assert "reconciliation_miss" in harness.reasons()
     (row,) = harness.sql("SELECT count(*) AS n FROM pancake_webhook_event WHERE origin = 'reconcile'")
     assert row["n"] == 10
+
+
+async def test_a_connection_that_is_created_meanwhile_has_no_closed_days(
+    harness: CronHarness, day: date, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = load_connections
+
+    async def create_and_load(*arguments: Any) -> Any:
+        harness.sql(
+            "INSERT INTO pancake_connection (name, workspace_id, token_sha256) VALUES ('new', 9, %s)",
+            b"n" * 32,
+        )
+        return await load(*arguments)
+
+    monkeypatch.setattr(days, "load_connections", create_and_load)
+    assert (await reconcile(harness))["connection_id"] == harness.connection_id
 
 
 @pytest.mark.test_case("TC-016")

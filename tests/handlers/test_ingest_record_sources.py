@@ -117,3 +117,16 @@ async def test_the_kill_switch_holds_a_lead_of_an_unknown_source_under_its_own_n
     answer = await harness.deliver(LEAD | {"source": ["777"]})
     assert answer["status"] == "skipped_kill_switch"
     assert "held_by" not in harness.event(answer["event_id"])["evidence"]
+
+
+async def test_a_body_without_table_and_source_has_the_sources_of_the_lead_of_its_record(
+    harness: HandlerHarness,
+) -> None:
+    harness.sql("UPDATE pancake_connection SET table_names = '{lead,contact}'")
+    await harness.deliver(LEAD | {"table_id": "lead"})
+    later = {key: value for key, value in LEAD.items() if key != "source"} | {"full_name": "Later"}
+    answer = await harness.deliver(later)
+    assert harness.event(answer["event_id"])["table_name"] is None
+    assert (answer["status"], harness.event(answer["event_id"])["source_ids"]) == ("received", ["-1"])
+    of_a_contact = await harness.deliver(later | {"table_id": "contact"})
+    assert harness.event(of_a_contact["event_id"])["source_ids"] == ["(none)"]

@@ -75,13 +75,17 @@ async def unfinished_since(db: Database, now: datetime) -> datetime | None:
 async def reconcile_days(
     runtime: Runtime, run: CronRun, days: Sequence[date], created_at: Mapping[str, datetime]
 ) -> CronReport:
-    """Reconcile days one after the other, each for the connections that existed on it (`created_at`)."""
+    """Reconcile days one after the other, each for the connections that existed on it.
+
+    A connection that `created_at` does not name was created after it was read.
+    """
     connections = await load_connections(runtime.db, runtime.settings.key_ring)
     reports: list[DayReport] = []
     closed: list[str] = []
     names = {each.id: each.name for each in connections}
     for day in days:
-        existing = [each for each in connections if created_at[each.id] <= day_window(day).end]
+        end = day_window(day).end
+        existing = [each for each in connections if each.id in created_at and created_at[each.id] <= end]
         work = partial(reconcile_day, runtime, run, day, dry_run=run.is_dry_run)
         of_day = await for_each(run, existing, work, part=part_of(day))
         reports += of_day

@@ -15,6 +15,7 @@ from typing import ClassVar, Generic
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Params
 from leads.adapters.graphql import GraphqlClient
+from leads.adapters.logs import LOGGER
 from leads.adapters.metrics import Metrics
 from leads.domain.sending import NO_RECIPIENTS, REFUSED, UNKNOWN
 from leads.services.sending.calls import NotificationInput, send_notifications
@@ -67,12 +68,14 @@ class Sender(ABC, Generic[Stored]):
     async def send_due(self, due: Sequence[DueRow], has_time: HasTime) -> int:
         """Send rows while there is time, first those that never failed; return how many are done.
 
-        An error does not stop the other rows; it is raised at the end.
+        An error does not stop the other rows. The first is raised at the end, the others are logged.
         """
         round_: _Round[Stored] = _Round(deque(group(due)), has_time)
         await asyncio.gather(*(self._work(round_) for _ in range(CALLS_AT_A_TIME)))
         await self.release(round_.alone)
-        for error in round_.errors:
+        for error in round_.errors[1:]:
+            LOGGER.error("sending failed", exc_info=error)
+        for error in round_.errors[:1]:
             raise error
         return round_.done
 

@@ -61,6 +61,12 @@ def test_a_key_ring_is_parsed_and_errors_never_contain_its_keys() -> None:
         assert first[:20] not in str(caught.value)
 
 
+def test_a_key_id_stands_in_a_key_ring_once() -> None:
+    first, second = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
+    with pytest.raises(ValueError, match="key 2 has the id of an earlier key"):
+        KeyRing.parse(f"k1:{first},k1:{second}")
+
+
 def test_an_empty_key_ring_raises_a_clear_error() -> None:
     with pytest.raises(ValueError, match="empty"):
         KeyRing({}).encrypt("x", "p")

@@ -4,7 +4,7 @@ import asyncio
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -14,6 +14,7 @@ from leads.domain.errors import DatabaseUnavailable
 from leads.domain.notifications import Notification
 from leads.services import outbox
 from leads.services.outbox import BATCHES_AT_A_TIME, SEND_LEASE, Outbox, UnsentEvent
+from leads.services.sending.rows import DueRow
 from leads.services.sending.sender import MAX_SECONDS_TO_START
 from tests.support.clock import MovableClock
 from tests.support.fakes import FakeDatabase, FakeHasura
@@ -160,6 +161,22 @@ async def test_after_a_failed_mark_the_next_sender_repeats_with_the_same_key() -
     harness.db.error = None
     assert await harness.outbox.send([event(1, "a")]) == 1
     assert harness.hasura.calls == [["1:a"], ["1:a"]]
+
+
+async def test_each_error_of_several_calls_is_reported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness = OutboxHarness()
+    errors: list[Exception] = [KeyError("a"), DatabaseUnavailable(), ValueError("c")]
+    left = iter(errors)
+
+    async def fail(ids: object) -> NoReturn:
+        raise next(left)
+
+    monkeypatch.setattr(harness.outbox, "_claim", fail)
+    with pytest.raises(KeyError):
+        await harness.outbox.send_due([DueRow(number, 1, 1) for number in range(3)], lambda: True)
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == errors[1:]
 
 
 async def test_only_claimed_notifications_are_sent() -> None:

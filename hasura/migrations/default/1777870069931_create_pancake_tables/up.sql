@@ -832,7 +832,8 @@ CREATE FUNCTION public.pancake_sources_of_record(for_connection_id uuid, of_tabl
     WHERE
         e.record_id = of_record_id
         AND e.connection_id = for_connection_id
-        AND e.table_name IS NOT DISTINCT FROM of_table_name
+        AND CASE WHEN e.table_name IN ('account', 'contact') THEN e.table_name ELSE 'lead' END
+            = CASE WHEN of_table_name IN ('account', 'contact') THEN of_table_name ELSE 'lead' END
         AND e.source_ids <> '{}'
 $$;
 
