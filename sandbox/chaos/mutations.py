@@ -15,6 +15,7 @@ import typer
 import yaml
 from rich.console import Console
 
+from sandbox.mutants.places import find_place
 from sandbox.processes import Processes
 from sandbox.stack.services import ROOT
 from sandbox.stack.signals import exit_on_sigterm
@@ -34,21 +35,17 @@ CAUGHT, MISSED, BROKEN = "caught", "not caught", "proof broken"
 
 @dataclass(frozen=True)
 class Mutation:
-    """A guard, the text to replace in a file, and the proof that must fail then."""
+    """A guard, the text to replace at a place of the product, and the proof that must fail then."""
 
     guard: str
-    file: str
+    place: str
     text: str
     replacement: str
     proof: str
 
     def apply(self, root: Path) -> None:
-        """Remove the guard from a tree. Raises LookupError unless the file holds the text once."""
-        path = root / self.file
-        whole = path.read_text()
-        if whole.count(self.text) != 1:
-            raise LookupError(f"{self.file} holds the text of “{self.guard}” {whole.count(self.text)} times")
-        path.write_text(whole.replace(self.text, self.replacement))
+        """Remove the guard from a tree. Raises LookupError unless the place exists and has the text once."""
+        find_place(root, self.place).replace(self.text, self.replacement)
 
 
 @dataclass(frozen=True)

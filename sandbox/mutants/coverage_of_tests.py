@@ -1,0 +1,118 @@
+"""Which tests execute which line, and how long each takes: from one run of the suite under coverage."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import coverage
+import pytest
+
+FOLDER = Path(__file__).parents[2] / ".mutants"
+TIMES = "times.json"
+PRODUCT = ("app.py", "cron", "handlers", "leads")
+SETTINGS = """\
+[run]
+branch = true
+parallel = true
+data_file = {folder}/data
+# Of a process that a test starts. pytest itself sets the context of each test.
+context = ${{PYTEST_CURRENT_TEST-}}
+include =
+{include}
+disable_warnings = no-data-collected, module-not-measured, module-not-imported, already-imported
+"""
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Name the test whose lines are recorded. This module is a plugin of the measured run."""
+    current = coverage.Coverage.current()
+    if current is not None:
+        current.switch_context(item.nodeid)
+    return (yield)
+
+
+_seconds: dict[str, float] = defaultdict(float)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Add up how long each test takes; with xdist its controller sees the reports of all."""
+    _seconds[report.nodeid] += report.duration
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the times of the tests."""
+    if not hasattr(session.config, "workerinput"):
+        (FOLDER / TIMES).write_text(json.dumps(_seconds))
+
+
+def measure(root: Path, arguments: list[str]) -> int:
+    """Run pytest on the tree under coverage, into FOLDER; return its exit code."""
+    FOLDER.mkdir(exist_ok=True)
+    for path in FOLDER.glob("data*"):
+        path.unlink()
+    include = "\n".join(f"    {root / name}{'' if name.endswith('.py') else '/*'}" for name in PRODUCT)
+    settings = FOLDER / "coveragerc"
+    settings.write_text(SETTINGS.format(folder=FOLDER, include=include))
+    environment = {**os.environ, "COVERAGE_PROCESS_START": str(settings), "PYTHONPATH": str(root)}
+    command = [
+        sys.executable, "-m", "pytest", "-p", "tests.support.suites", "-p", __name__, "-q", *arguments,
+    ]  # fmt: skip
+    code = subprocess.run(command, cwd=root, env=environment, check=False).returncode
+    subprocess.run(
+        [sys.executable, "-m", "coverage", "combine", "--quiet", f"--rcfile={settings}"], cwd=root, check=True
+    )
+    return code
+
+
+@dataclass(frozen=True)
+class CoveringTests:
+    """The lines that each test executed, and the seconds of each test."""
+
+    data: coverage.CoverageData
+    root: Path
+    seconds: dict[str, float]
+
+    @classmethod
+    def read(cls, root: Path, folder: Path = FOLDER) -> "CoveringTests":
+        """Read what `measure` wrote. Raises FileNotFoundError if it did not run."""
+        if not (folder / "data").exists():
+            raise FileNotFoundError(f"{folder / 'data'} is missing")
+        data = coverage.CoverageData(str(folder / "data"))
+        data.read()
+        return cls(data, root, json.loads((folder / TIMES).read_text()))
+
+    def of_line(self, path: Path, line: int, limit_seconds: float) -> list[str]:
+        """Return tests that execute a line, the cheapest first, for at most `limit_seconds` together.
+
+        One test of each file goes first, because what the first one misses its neighbours often miss too.
+        """
+        contexts = self.data.contexts_by_lineno(str(self.root / path)).get(line, [])
+        by_file: dict[str, list[str]] = defaultdict(list)
+        for test in {test for context in contexts if (test := _test(context))}:
+            by_file[test.partition("::")[0]].append(test)
+        for tests in by_file.values():
+            tests.sort(key=lambda test: (self.seconds.get(test, 1.0), test))
+        ranked = [(place, test) for tests in by_file.values() for place, test in enumerate(tests)]
+        name = path.stem
+        ranked.sort(key=lambda pair: (name not in pair[1], pair[0], self.seconds.get(pair[1], 1.0)))
+        chosen: list[str] = []
+        left = limit_seconds
+        for _, test in ranked:
+            left -= self.seconds.get(test, 1.0)
+            if left < 0 and chosen:
+                break
+            chosen.append(test)
+        return chosen
+
+
+def _test(context: str) -> str:
+    """The test of a context: `static|dynamic`, each `file::name`, the first with ` (call)` behind it."""
+    static, _, dynamic = context.rpartition("|")
+    return dynamic if "::" in dynamic else re.sub(r" \(\w+\)$", "", static)

@@ -1,0 +1,148 @@
+"""Draw the sample with the operators of cosmic-ray. Runs in the environment of scripts/lock/mutants.txt."""
+
+import ast
+import random
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from cosmic_ray.ast import ast_nodes, get_ast_from_path
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
+
+from sandbox.mutants.places import definitions
+from sandbox.mutants.sample import Mutant, read_sample, write_sample
+
+ROOT = Path(__file__).parents[2]
+QUOTAS = {
+    "app": 2, "handlers": 10, "cron": 14,
+    "leads.domain": 48, "leads.services": 46, "leads.adapters": 32, "leads.cli": 64,
+}  # fmt: skip
+"""Mutants by part: more where the rules are than the number of lines would say."""
+SEED = 20261129
+Position = tuple[str, int]
+"""The name of an operator, and which of the places where it applies."""
+
+
+def draw(root: Path = ROOT) -> None:
+    """Fill the sample up to the quotas; mutants whose function and line still exist stay."""
+    kept = [mutant for mutant in read_sample() if _is_there(mutant, root)]
+    for part, quota in QUOTAS.items():
+        have = [mutant for mutant in kept if mutant.part == part]
+        taken = {mutant.function for mutant in have}
+        fresh = (mutant for mutant in _candidates(root, part) if mutant.function not in taken)
+        for mutant in fresh:
+            if len(have) >= quota:
+                break
+            have.append(mutant)
+        kept = [mutant for mutant in kept if mutant.part != part] + have
+        print(f"{part}: {len(have)}", file=sys.stderr)
+    write_sample(kept)
+
+
+def _is_there(mutant: Mutant, root: Path) -> bool:
+    try:
+        mutant.line_number(root)
+    except LookupError:
+        return False
+    return True
+
+
+def _files(root: Path, part: str) -> list[Path]:
+    folder = root.joinpath(*part.split("."))
+    return sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+
+
+def _candidates(root: Path, part: str) -> Iterator[Mutant]:
+    """Yield one mutant of each function of a part, in a random order that is always the same."""
+    chance = random.Random(f"{SEED} {part}")
+    functions = [
+        (path, name, kinds) for path in _files(root, part) for name, kinds in _positions(path).items()
+    ]
+    chance.shuffle(functions)
+    for path, name, kinds in functions:
+        module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+        order = chance.sample(sorted(kinds), len(kinds))
+        for operator, occurrence in (
+            position for kind in order for position in _shuffled(kinds[kind], chance)
+        ):
+            mutant = _one_line(path.read_text("utf-8"), f"{module}:{name}", operator, occurrence)
+            if mutant is not None:
+                yield mutant
+                break
+
+
+def _shuffled(positions: list[Position], chance: random.Random) -> list[Position]:
+    return chance.sample(positions, len(positions))
+
+
+def _positions(path: Path) -> dict[str, dict[str, list[Position]]]:
+    """Where the operators apply in a module, by function and kind of operator."""
+    functions, annotations = _spans(ast.parse(path.read_text("utf-8")))
+    found: dict[str, dict[str, list[Position]]] = defaultdict(lambda: defaultdict(list))
+    nodes = list(ast_nodes(get_ast_from_path(path)))
+    for name in operator_names():
+        operator_class = get_operator(name)
+        if operator_class.arguments():
+            continue
+        operator = operator_class()
+        places = (start for node in nodes for start, _ in operator.mutation_positions(node))
+        for occurrence, start in enumerate(places):
+            inside = [function for function, first, last in functions if first <= start[0] <= last]
+            # A changed annotation changes a type, not what happens.
+            if inside and not any(first <= start <= last for first, last in annotations):
+                found[inside[-1]][_kind(name)].append((name, occurrence))
+    return found
+
+
+def _kind(operator: str) -> str:
+    return operator.removeprefix("core/").partition("_")[0]
+
+
+def _spans(
+    tree: ast.Module,
+) -> tuple[list[tuple[str, int, int]], list[tuple[tuple[int, int], tuple[int, int]]]]:
+    """The lines of each function and method, and the positions of annotations."""
+    functions = [
+        (
+            name,
+            min([node.lineno, *(each.lineno for each in node.decorator_list)]),
+            node.end_lineno or node.lineno,
+        )
+        for name, node in definitions(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    found = (getattr(node, field, None) for node in ast.walk(tree) for field in ("annotation", "returns"))
+    annotations = [
+        ((node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0))
+        for node in found
+        if isinstance(node, ast.expr)
+    ]
+    return functions, annotations
+
+
+def _one_line(source: str, function: str, operator: str, occurrence: int) -> Mutant | None:
+    """The mutant, if it changes one line of its function and still compiles."""
+    try:
+        changed = mutate_code(source, get_operator(operator)(), occurrence)
+        compile(changed, "mutant", "exec")
+    except (AttributeError, SyntaxError, TypeError, ValueError):
+        return None  # among them what cosmic-ray cannot change: `except some.name`
+    before, after = source.splitlines(), changed.splitlines()
+    if len(after) == len(before) - 1:  # a decorator was removed
+        gap = next((n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), len(after))
+        after.insert(gap, "")
+    different = [n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b]
+    if len(before) != len(after) or len(different) != 1:
+        return None
+    (number,) = different
+    spans, _ = _spans(ast.parse(source))
+    first = next(first for name, first, _ in spans if name == function.partition(":")[2])
+    line = before[number].strip()
+    earlier = sum(each.strip() == line for each in before[first - 1 : number])
+    return Mutant(function, operator.removeprefix("core/"), line, after[number].strip(), earlier)
+
+
+if __name__ == "__main__":
+    draw()

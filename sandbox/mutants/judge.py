@@ -1,0 +1,141 @@
+"""Put one mutant after the other into a copy of the tree, and run the tests that execute its line."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+
+from sandbox.mutants.coverage_of_tests import CoveringTests
+from sandbox.mutants.sample import CAUGHT, SURVIVED, TIMED_OUT, UNCOVERED, Mutant
+
+LIMIT_SECONDS = 60.0
+STARTING_SECONDS = 15.0
+"""Of the limit, what pytest and PostgreSQL may need before the first test."""
+STOP_SECONDS = 10.0
+PASSED, FAILED = 0, 1
+LEFT_OUT = ("tests/scripts/",)
+"""Tests that install an environment for the copy."""
+
+
+class Copy:
+    """A copy of the committed tree, to change and to test."""
+
+    def __init__(self, root: Path, home: Path) -> None:
+        self.root = home
+        subprocess.run(["git", "clone", "--quiet", "--shared", str(root), str(home)], check=True)
+        (home / ".mutants").mkdir()
+        self._sound: dict[str, bool] = {}
+
+    def judge(self, mutant: Mutant, covering: CoveringTests) -> None:
+        """Set the mutant's verdict."""
+        number, path = mutant.line_number(self.root), mutant.place(self.root).path
+        limit = LIMIT_SECONDS - STARTING_SECONDS
+        tests = covering.of_line(path.relative_to(self.root), number, limit)
+        tests = [test for test in tests if not test.startswith(LEFT_OUT) and self._exists(test)]
+        if mutant.by in tests:
+            tests.remove(mutant.by)
+            tests.insert(0, mutant.by)
+        started = time.monotonic()
+        mutant.verdict, mutant.by = self._verdict(mutant, path, tests)
+        mutant.seconds = round(time.monotonic() - started, 1)
+        mutant.digest = mutant.digest_in(self.root)
+
+    def _exists(self, test: str) -> bool:
+        return (self.root / test.partition("::")[0]).exists()
+
+    def _verdict(self, mutant: Mutant, path: Path, tests: list[str]) -> tuple[str, str]:
+        if not tests:
+            return UNCOVERED, ""
+        whole = path.read_text("utf-8")
+        while tests:
+            try:
+                mutant.apply(self.root)
+                code, failed = self._run(tests)
+            finally:
+                path.write_text(whole, "utf-8")
+            if code is None:
+                return TIMED_OUT, ""
+            if code == PASSED:
+                break
+            if not failed or self._is_sound(failed):
+                return CAUGHT, failed
+            tests = [test for test in tests if test != failed]
+        return SURVIVED, ""
+
+    def _is_sound(self, test: str) -> bool:
+        """Whether the test passes on the product as it is."""
+        if test not in self._sound:
+            self._sound[test] = self._run([test])[0] == PASSED
+        return self._sound[test]
+
+    def _run(self, tests: list[str]) -> tuple[int | None, str]:
+        """Run tests up to the first failure; return the exit code (None: the limit) and the failed test."""
+        environment = {**os.environ, "PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment.pop("DATABASE_URL", None)
+        named = self.root / ".mutants" / "tests"
+        named.write_text("\n".join(tests))
+        log = self.root / ".mutants" / "log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", "-n0", "-q", "-x", "-p", "no:cacheprovider", f"@{named}"],
+                cwd=self.root, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True,
+                start_new_session=True,
+            )  # fmt: skip
+            try:
+                code: int | None = process.wait(LIMIT_SECONDS)
+            except subprocess.TimeoutExpired:
+                code = None
+                stop(process)
+        lines = log.read_text(errors="replace").splitlines()
+        failed = next((line.split(" ", 2)[1] for line in lines if line.startswith(("FAILED ", "ERROR "))), "")
+        return code, failed if "::" in failed else ""
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End a test run: with Ctrl-C, so that it stops its servers, then by force."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+            return
+
+
+def judge_all(
+    mutants: list[Mutant],
+    root: Path,
+    home: Path,
+    workers: int,
+    seconds: float,
+    done: Callable[[Mutant], None],
+) -> None:
+    """Judge mutants in `workers` copies at once, and begin no more after `seconds`.
+
+    `done` is called after each, by one thread. Raises FileNotFoundError if the coverage was not measured.
+    """
+    end = time.monotonic() + seconds
+    covering = CoveringTests.read(root)
+    copies: SimpleQueue[Copy] = SimpleQueue()
+    for number in range(workers):
+        copies.put(Copy(root, home / str(number)))
+
+    def judge(mutant: Mutant) -> Mutant | None:
+        if time.monotonic() > end:
+            return None
+        copy = copies.get()
+        try:
+            copy.judge(mutant, covering)
+        finally:
+            copies.put(copy)
+        return mutant
+
+    with ThreadPoolExecutor(workers) as pool:
+        for judged in as_completed([pool.submit(judge, mutant) for mutant in mutants]):
+            if (mutant := judged.result()) is not None:
+                done(mutant)
