@@ -82,9 +82,9 @@ class Processes:
         self._running: dict[int, tuple[subprocess.Popen[str], signal.Signals]] = {}
         self._directories: list[Path] = []
 
-    def directory(self, prefix: str, owner: Unprivileged | None = None) -> Path:
-        """Create a directory of mode 0700 in the system's temporary directory, owned by `owner`."""
-        path = Path(tempfile.mkdtemp(prefix=prefix))
+    def directory(self, prefix: str, owner: Unprivileged | None = None, parent: Path | None = None) -> Path:
+        """Create a directory of mode 0700, owned by `owner`; by default in the system's temporary one."""
+        path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         self._notify_reaper(f"dir {path}")
         self._directories.append(path)
         if owner is not None and owner.uid is not None and owner.gid is not None:

@@ -1,6 +1,6 @@
-"""Fixtures for all tests: asyncio, one PostgreSQL per session, one database per test."""
+"""Fixtures for all tests: asyncio, and one PostgreSQL per session with a database for each test."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from typing import Any
 
@@ -10,8 +10,11 @@ from leads.adapters.secrets import KeyRing
 from sandbox.postgres.database import install_diva, migrate
 from sandbox.postgres.roles import drop_logins, grant_rights
 from sandbox.postgres.server import RUN_ID, Cluster, server_url_from_environment
+from tests.support.crons import CronHarness, add_engine_tables, running_crons
+from tests.support.databases import Databases
 from tests.support.log_canaries import watching_logs
 from tests.support.seeding import seed_connection
+from tests.support.settings import handler_settings
 
 _names = (f"{RUN_ID}_{number}" for number in count(1))
 
@@ -57,12 +60,54 @@ def template(cluster: Cluster) -> Iterator[str]:
     cluster.drop_database(name)
 
 
-@pytest.fixture
-def database(cluster: Cluster, template: str) -> Iterator[str]:
-    """URL of a migrated database, one per test."""
-    name = f"pancake_test_{next(_names)}"
-    yield cluster.create_database(name, template)
+@pytest.fixture(scope="session")
+def engine_template(cluster: Cluster, template: str) -> Iterator[str]:
+    """Name of a template that has the engine's tables too."""
+    name = f"pancake_template_{next(_names)}"
+    add_engine_tables(cluster.create_database(name, template))
+    yield name
     cluster.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def databases(cluster: Cluster, template: str, engine_template: str) -> Iterator[Databases]:
+    found = Databases(cluster, {"migrated": template, "with engine": engine_template})
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+async def kept_pools(databases: Databases, anyio_backend: object) -> AsyncIterator[None]:
+    """Async tests share one event loop, in which the handlers' connections stay open from test to test."""
+    async with databases.keeping_pools():
+        yield
+
+
+@pytest.fixture
+def database(databases: Databases, request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of a migrated database, which is emptied after the test.
+
+    A test marked `own_database` gets a clone, and may change more than rows; a process that it starts opens
+    connections of its own.
+    """
+    kind = "with engine" if "engine_tables" in request.fixturenames else "migrated"
+    is_own = request.node.get_closest_marker("own_database") is not None
+    with databases.lend(kind, is_own=is_own) as url:
+        yield url
+
+
+@pytest.fixture
+def engine_tables(database: str) -> None:
+    """The test's database has the engine's tables and its trigger."""
+
+
+@pytest.fixture
+async def cron_harness(
+    kept_pools: None, database: str, engine_tables: None, connection_id: str, key_ring: KeyRing
+) -> AsyncIterator[CronHarness]:
+    """The handlers with Pancake's simulator behind them."""
+    async with running_crons(handler_settings(database, key_ring), connection_id) as started:
+        yield started
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ Tests, demo and sandbox accept DATABASE_URL; benchmarks and chaos always start t
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,7 +32,17 @@ EPHEMERAL_PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 RUN_ID = secrets.token_hex(4)
 """Part of the database names of this process: a server named by DATABASE_URL may be shared."""
 
-_WITHOUT_FLUSH = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+MEMORY = Path("/dev/shm")  # noqa: S108 - the directory that Linux keeps in memory
+"""For the data of a server that is not durable, if it has room for them."""
+MIN_MEMORY_BYTES = 4 * 2**30
+"""Some tests write a million rows, and three servers run at a time."""
+
+_WITHOUT_FLUSH = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_wal_size": "512MB",
+}
 _SETTINGS = {
     "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "200",
     "timezone": "UTC", "log_timezone": "UTC", "log_min_messages": "error", "jit": "off",
@@ -152,7 +163,9 @@ class Cluster:
 
     def _initialise(self) -> None:
         self._home = self._processes.directory("pg-", self._owner)
-        self._data = self._home / "data"
+        in_memory = not self.durable and has_room_in_memory()
+        parent = self._processes.directory("pg-", self._owner, MEMORY) if in_memory else self._home
+        self._data = parent / "data"
         self._bin = binaries.executable_by(self._owner, binaries.find(), self._home)
         password = self._home / "password"
         password.write_text(self._password)
@@ -211,6 +224,12 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def has_room_in_memory() -> bool:
+    """Return whether any user may keep data in memory, and there is room: a container may have little."""
+    is_open = MEMORY.is_dir() and MEMORY.stat().st_mode & 0o007 == 0o007
+    return is_open and shutil.disk_usage(MEMORY).free >= MIN_MEMORY_BYTES
 
 
 _RETURNED_PORTS: set[int] = set()

@@ -1,20 +1,16 @@
-"""The handlers with Pancake's simulator behind them, on a database of the test's own."""
+"""The handlers with Pancake's simulator behind them."""
 
-from collections.abc import AsyncIterator
 from datetime import date, datetime, time, timedelta
 
 import pytest
 
-from leads.adapters.secrets import KeyRing
 from leads.domain.window import ICT, day_window
-from tests.support.crons import CronHarness, running_crons
-from tests.support.settings import handler_settings
+from tests.support.crons import CronHarness
 
 
 @pytest.fixture
-async def harness(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[CronHarness]:
-    async with running_crons(handler_settings(database, key_ring), connection_id) as started:
-        yield started
+def harness(cron_harness: CronHarness) -> CronHarness:
+    return cron_harness
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ BREAK = "ALTER FUNCTION pancake_pending_event_ids RENAME TO moved"
 REPAIR = "ALTER FUNCTION moved RENAME TO pancake_pending_event_ids"
 
 
+@pytest.mark.own_database
 async def test_a_failing_step_stops_no_other(harness: CronHarness) -> None:
     ids = insert_unsent(harness)
     harness.sql(BREAK)
@@ -66,6 +67,7 @@ async def test_a_step_that_waits_for_a_lock_of_the_engine_gives_up_and_the_other
     assert taken(harness) == [*keys(ids)]
 
 
+@pytest.mark.own_database
 async def test_the_error_of_a_step_is_stored_and_logged_with_its_digest(
     harness: CronHarness, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -197,6 +197,7 @@ async def test_an_event_that_a_handler_works_on_is_left_for_a_later_tick(harness
     assert owners(harness) == {str(harness.event(event_id)["assignee_id"]): 1}
 
 
+@pytest.mark.own_database
 async def test_a_ticket_that_diva_refuses_to_change_does_not_stop_the_others(harness: CronHarness) -> None:
     harness.fill_roster(1)
     events = seed_unassigned(harness, harness.connection_id, 3)

@@ -9,6 +9,8 @@ import pytest
 from sandbox.postgres.database import MIGRATIONS, run_file
 from tests.support.crons import CronHarness
 
+pytestmark = pytest.mark.own_database
+
 CONTRACT = Path(__file__).parents[2] / "docs" / "diva-contract.md"
 OTHER_NAMES = {"admin": "quan_tri", "manager": "quan_ly", "telesale": "tu_van"}
 

@@ -1,21 +1,16 @@
 """What the rules select is in a scrape of the handlers: each value of a label is one that occurs."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from leads.adapters.secrets import KeyRing
-from tests.support.crons import CronHarness, running_crons
+from tests.support.crons import CronHarness
 from tests.support.promql import selectors, selectors_of_ranges
 from tests.support.promql_metrics import HANDLERS
 from tests.support.scrapes import Samples, samples_of, selectors_of_rules, without_series
-from tests.support.settings import handler_settings
 
 
 @pytest.fixture
-async def harness(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[CronHarness]:
-    async with running_crons(handler_settings(database, key_ring), connection_id) as started:
-        yield started
+def harness(cron_harness: CronHarness) -> CronHarness:
+    return cron_harness
 
 
 async def scraped(harness: CronHarness) -> Samples:

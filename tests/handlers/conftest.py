@@ -1,4 +1,4 @@
-"""One or two processes of the handlers on a database of the test's own."""
+"""One or two processes of the handlers."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -12,7 +12,9 @@ from tests.support.settings import handler_settings
 
 
 @pytest.fixture
-async def harness(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[HandlerHarness]:
+async def harness(
+    kept_pools: None, database: str, connection_id: str, key_ring: KeyRing
+) -> AsyncIterator[HandlerHarness]:
     async with running_handlers(handler_settings(database, key_ring), connection_id, FakeHasura()) as started:
         yield started
 

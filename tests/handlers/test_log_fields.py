@@ -4,19 +4,18 @@ import ast
 import json
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 from leads.adapters.logs import describe
-from leads.adapters.secrets import KeyRing
 from leads.services.cron_runs import CRONS
-from tests.support.crons import CronHarness, running_crons
+from tests.support.crons import CronHarness
 from tests.support.leads import LEAD
 from tests.support.logs import captured_logs
-from tests.support.settings import EDGE_SECRET, handler_settings
+from tests.support.settings import EDGE_SECRET
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "logs.md").read_text("utf-8")
@@ -38,9 +37,8 @@ def codes(cell: str) -> set[str]:
 
 
 @pytest.fixture
-async def harness(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[CronHarness]:
-    async with running_crons(handler_settings(database, key_ring), connection_id) as started:
-        yield started
+def harness(cron_harness: CronHarness) -> CronHarness:
+    return cron_harness
 
 
 async def all_kinds_of_requests(harness: CronHarness) -> None:

@@ -153,6 +153,7 @@ async def test_a_crash_at_any_round_trip_leaves_every_lead_processed_once(harnes
     assert (totals["sum"], totals["gap"] <= 1) == (step, True)
 
 
+@pytest.mark.own_database
 @pytest.mark.test_case("TC-014-009")
 @pytest.mark.parametrize(
     "table", ["account", "contact_book", "ticket", "pancake_assignee", "customer_consent"]

@@ -52,6 +52,7 @@ STORED = (
 )
 
 
+@pytest.mark.own_database
 @pytest.mark.parametrize("is_indexed", [True, False])
 async def test_an_account_without_normalized_phone_is_found_and_filled(
     harness: HandlerHarness, is_indexed: bool

@@ -1,30 +1,26 @@
 """A body that names no table, on a connection with several: Pancake is asked before it makes a ticket."""
 
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from handlers.process_record import Processed, process_claim
 from leads.adapters.pools import POOL_TIMEOUT_SECONDS
-from leads.adapters.secrets import KeyRing
 from leads.services.process_record import table
 from leads.services.process_record.attempts import WORK_TIMEOUT_SECONDS
 from leads.services.process_record.claim import claim_event
-from tests.support.crons import CronHarness, running_crons
+from tests.support.crons import CronHarness
 from tests.support.leads import LEAD
-from tests.support.settings import handler_settings
 
 Evidence = dict[str, Any]
 
 
 @pytest.fixture
-async def harness(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[CronHarness]:
+def harness(cron_harness: CronHarness) -> CronHarness:
     """The handlers with the simulator of Pancake behind them; the connection has two tables."""
-    async with running_crons(handler_settings(database, key_ring), connection_id) as started:
-        started.sql("UPDATE pancake_connection SET table_names = '{lead,contact}'")
-        yield started
+    cron_harness.sql("UPDATE pancake_connection SET table_names = '{lead,contact}'")
+    return cron_harness
 
 
 def write(harness: CronHarness, *tables: str) -> None:

@@ -11,7 +11,7 @@ from tests.support.leads import LEAD
 
 
 @pytest.fixture
-def console(harness: HandlerHarness) -> Console:
+def console(harness: HandlerHarness, engine_tables: None) -> Console:
     return Console.open(harness)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import psycopg
+import pytest
 
 from leads.adapters.hasura_admin import HasuraAdmin
 from leads.cli.failures import CommandFailed
@@ -192,6 +193,7 @@ async def _cell(console: Console, make: Make, way: Way) -> str:
     return f"{said}; {became}"
 
 
+@pytest.mark.usefixtures("engine_tables")
 async def test_the_table_of_ways_and_states_is_what_happens(harness: HandlerHarness) -> None:
     harness.fill_roster(1)
     console = Console.open(harness)

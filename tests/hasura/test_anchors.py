@@ -9,6 +9,8 @@ import pytest
 from sandbox.postgres.database import MIGRATIONS
 from tests.support.migrations import execute, run
 
+pytestmark = pytest.mark.own_database
+
 SOURCE, MENU, TEMPLATES, SETTINGS = (
     next(MIGRATIONS.glob(f"{version}_*")) for version in range(1777870069932, 1777870069936)
 )

@@ -94,6 +94,7 @@ def tracked_tables(database: str, directory: Path) -> set[str]:
     return {table["table"]["name"] for table in source["tables"]}
 
 
+@pytest.mark.own_database
 def test_the_engine_reads_the_merged_project(database: str, tmp_path: Path) -> None:
     theirs = tracked_tables(database, DIVA_METADATA)
     both = tracked_tables(database, merge_project(tmp_path / "project"))
@@ -285,6 +286,7 @@ def test_the_metadata_contains_no_url_host_or_secret() -> None:
         assert "value:" not in re.sub(r"\w+_value:", "", text), path
 
 
+@pytest.mark.own_database
 def test_our_metadata_needs_divas_metadata(database: str) -> None:
     """Our relationships refer to tables that Diva's metadata tracks."""
     started = subprocess.run(

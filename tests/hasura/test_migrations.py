@@ -10,6 +10,8 @@ import pytest
 from sandbox.postgres.database import MIGRATIONS, migrate
 from tests.support.migrations import execute, run
 
+pytestmark = pytest.mark.own_database
+
 VERSIONS = {
     "1777870069928": "add_account_normalized_phone",
     "1777870069929": "backfill_normalized_phone",

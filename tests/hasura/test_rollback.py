@@ -16,6 +16,8 @@ from sandbox.postgres.database import MIGRATIONS, migrate, run_file
 from sandbox.postgres.psql import psql_environment
 from tests.support.postgres_programs import need_pg_dump, run_program
 
+pytestmark = pytest.mark.own_database
+
 HELD = """
 SELECT 'event' AS what, to_jsonb(e) AS held FROM pancake_webhook_event AS e
 UNION ALL SELECT 'connection', to_jsonb(c) FROM pancake_connection AS c

@@ -30,7 +30,7 @@ KILLED_OWNER = """
 import sys
 from sandbox.postgres.server import Cluster
 with Cluster(durable=False) as cluster:
-    print(cluster._home, cluster._server.pid, flush=True)
+    print(cluster._home, cluster._data, cluster._server.pid, flush=True)
     sys.stdin.read()
 """
 
@@ -73,14 +73,15 @@ def test_the_server_and_its_files_are_removed_when_its_owner_is_killed() -> None
     )  # fmt: skip
     assert owner.stdin is not None
     assert owner.stdout is not None
-    home, pid = owner.stdout.readline().split()
+    home, data, pid = owner.stdout.readline().split()
     assert Path(home).exists()
+    assert Path(data).exists()
     owner.send_signal(signal.SIGKILL)
     owner.wait()
     owner.stdin.close()
     owner.stdout.close()
     eventually(lambda: _gone(int(pid)), seconds=20)
-    eventually(lambda: not Path(home).exists(), seconds=20)
+    eventually(lambda: not Path(home).exists() and not Path(data).parent.exists(), seconds=20)
 
 
 def test_the_server_of_the_environment_is_used_only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:

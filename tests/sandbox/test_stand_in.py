@@ -9,6 +9,8 @@ from sandbox.postgres.psql import psql_environment
 from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
 
+pytestmark = pytest.mark.own_database
+
 
 def test_its_log_is_where_the_canaries_are_searched(
     database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

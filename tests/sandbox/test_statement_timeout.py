@@ -11,6 +11,7 @@ from sandbox.stack.stack import Sandbox
 SECRET = "admin-secret-of-the-test"
 
 
+@pytest.mark.own_database
 def test_the_engine_ends_a_statement_that_takes_longer(database: str) -> None:
     with Processes() as processes:
         engine = start_engine(

@@ -36,3 +36,4 @@ def filled(migrated: psycopg.Connection) -> psycopg.Connection:
 def figures(database: str) -> Iterator[Figures]:
     with psycopg.connect(database, autocommit=True, row_factory=dict_row) as connection:
         yield Figures(connection)
+        connection.execute("ALTER TABLE pancake_webhook_event ENABLE TRIGGER USER")

@@ -46,6 +46,7 @@ def test_no_plan_of_processing_scans_a_table_that_is_going_to_grow(
         assert scanned(generic_plan(fresh, name)) == set()
 
 
+@pytest.mark.own_database
 @pytest.mark.parametrize("name", ALONE)
 def test_the_migrations_leave_no_statistics_of_an_empty_event_table(database: str, name: str) -> None:
     """The planner assumes ten pages of a table never analysed, but not of one analysed while empty."""

@@ -253,6 +253,7 @@ def test_not_even_the_owner_changes_history_or_erasures(db: Db, statement: str) 
     assert db.execute("SELECT requested_by FROM customer_erasure").fetchall() == [{"requested_by": "Lan"}]
 
 
+@pytest.mark.own_database
 def test_the_handlers_leave_traces_and_may_neither_read_nor_write_them(db: Db) -> None:
     db.execute(GRANTS.read_bytes())
     event_id = add_event(db, "dead_letter")

@@ -9,7 +9,6 @@ import pytest
 from psycopg.rows import dict_row
 
 from leads.adapters.queries import QUERIES
-from tests.support.crons import HDB_CATALOG
 from tests.support.large_tables import insert_events
 from tests.support.seeding import DatabaseHarness
 
@@ -89,10 +88,9 @@ WORKS = [
 
 
 @pytest.fixture
-def harness(database: str, connection_id: str) -> Iterator[DatabaseHarness]:
+def harness(database: str, engine_tables: None, connection_id: str) -> Iterator[DatabaseHarness]:
     """A session that waits at most two seconds for a lock."""
     with psycopg.connect(database, autocommit=True, row_factory=dict_row) as session:
-        session.execute(HDB_CATALOG.read_text().encode())
         session.execute("SET lock_timeout = '2s'")
         yield DatabaseHarness(session)
 

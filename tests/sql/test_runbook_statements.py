@@ -5,17 +5,16 @@ After a change run it with WRITE_DOCS=1, and read the difference.
 
 import os
 import re
-from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
 
-from leads.adapters.secrets import KeyRing
 from sandbox.postgres.roles import operators_url
-from tests.support.crons import CronHarness, running_crons
+from tests.support.crons import CronHarness
 from tests.support.psql import output
 from tests.support.runbook import FOLDER, PAGES, Statement, diagnoses
-from tests.support.settings import handler_settings
+
+pytestmark = pytest.mark.own_database
 
 DIAGNOSES = list(diagnoses())
 OF_AN_INCIDENT = """
@@ -44,25 +43,24 @@ OF_AN_INCIDENT = """
 
 
 @pytest.fixture
-async def incident(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[CronHarness]:
+async def incident(cron_harness: CronHarness) -> CronHarness:
     """A database after an incident: leads that are processed, slow, failed, dead, invalid and waiting."""
-    async with running_crons(handler_settings(database, key_ring), connection_id) as harness:
-        harness.sql(OF_AN_INCIDENT)
-        slow, _ = await harness.process_lead()
-        await harness.process_lead(id="no-phone", phone_number="x")
-        harness.refuse_tickets("RAISE EXCEPTION 'broken'", 2)
-        await harness.process_lead(id="failed", phone_number="0905111223")
-        dead, _ = await harness.process_lead(id="dead", phone_number="0905111224")
-        await harness.deliver({"id": "waits", "phone_number": "0905111225"})
-        harness.sql(
-            "UPDATE pancake_webhook_event SET processed_at = created_at + interval '41 s' WHERE id = %s", slow
-        )
-        harness.sql(
-            "UPDATE pancake_webhook_event SET status = 'dead_letter', attempts = 5, next_attempt_at = NULL"
-            " WHERE id = %s",
-            dead,
-        )
-        yield harness
+    cron_harness.sql(OF_AN_INCIDENT)
+    slow, _ = await cron_harness.process_lead()
+    await cron_harness.process_lead(id="no-phone", phone_number="x")
+    cron_harness.refuse_tickets("RAISE EXCEPTION 'broken'", 2)
+    await cron_harness.process_lead(id="failed", phone_number="0905111223")
+    dead, _ = await cron_harness.process_lead(id="dead", phone_number="0905111224")
+    await cron_harness.deliver({"id": "waits", "phone_number": "0905111225"})
+    cron_harness.sql(
+        "UPDATE pancake_webhook_event SET processed_at = created_at + interval '41 s' WHERE id = %s", slow
+    )
+    cron_harness.sql(
+        "UPDATE pancake_webhook_event SET status = 'dead_letter', attempts = 5, next_attempt_at = NULL"
+        " WHERE id = %s",
+        dead,
+    )
+    return cron_harness
 
 
 def printed(url: str, statement: str) -> str:

@@ -31,6 +31,7 @@ def refused_and_slow_statements(cluster: Cluster, url: str) -> str:
     return cluster.log.read_text()[before:]
 
 
+@pytest.mark.own_database
 def test_slow_and_refused_statements_are_logged_without_their_values(cluster: Cluster, database: str) -> None:
     if not cluster.is_embedded:
         pytest.skip("reads the server's log, which only an embedded server has here")

@@ -10,8 +10,6 @@ from typing import Any
 
 import httpx
 
-from sandbox.postgres.roles import grant_rights
-from tests.support.crons import HDB_CATALOG
 from tests.support.handlers import HandlerHarness
 
 ADMIN = {"x-hasura-role": "admin"}
@@ -35,9 +33,7 @@ class Console:
 
     @classmethod
     def open(cls, harness: HandlerHarness) -> "Console":
-        """Add the engine's catalogue and its trigger to the harness's database."""
-        harness.session.execute(HDB_CATALOG.read_bytes())
-        grant_rights(harness.database_url)
+        """Open it for a harness whose database has the engine's tables."""
         return cls(harness)
 
     async def deliver(self, hasura_event_id: str) -> httpx.Response:

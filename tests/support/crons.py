@@ -20,6 +20,7 @@ from sandbox.pancake.app import create_app as create_simulator
 from sandbox.pancake.workspace import Workspace
 from sandbox.postgres.roles import grant_rights, owner_url
 from tests.support.clock import MovableClock
+from tests.support.databases import owner_session
 from tests.support.fakes import FakeHasura
 from tests.support.handlers import HandlerHarness, started
 
@@ -86,28 +87,35 @@ class CronHarness(HandlerHarness):
         table.page = without  # type: ignore[method-assign]
 
 
-def seed_cron_connection(settings: Settings, connection_id: str) -> None:
-    """Add the engine's catalogue, an API key and the simulator's sources to a seeded connection."""
-    url = owner_url(settings.database_url)
+def add_engine_tables(url: str) -> None:
+    """Create the engine's tables and its trigger in a migrated database, with the rights of our roles."""
     with psycopg.connect(url, autocommit=True) as db_connection:
         db_connection.execute(HDB_CATALOG.read_text())
-        grant_rights(url)
-        db_connection.execute(
+    grant_rights(url)
+
+
+def seed_cron_connection(settings: Settings, connection_id: str) -> None:
+    """Add an API key and the simulator's sources to a seeded connection."""
+    with owner_session(settings.database_url) as session:
+        session.execute(
             "UPDATE pancake_connection SET api_key_encrypted = %s, api_base_url = %s,"
             " created_at = now() - interval '1 year'",
             (seal(settings.key_ring, API_KEY, Use("api_key", connection_id, API_URL)), API_URL),
         )
-        db_connection.execute(
+        session.execute(
             "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
             " SELECT %s, s, s, true FROM unnest(ARRAY['-5', '-12', '-9', '24895', '(none)']) AS s",
             (connection_id,),
         )
-        db_connection.execute("UPDATE pancake_source SET is_active = true, announced_at = now()")
+        session.execute("UPDATE pancake_source SET is_active = true, announced_at = now()")
 
 
 @asynccontextmanager
 async def running_crons(settings: Settings, connection_id: str) -> AsyncIterator[CronHarness]:
-    """Start one process of the handlers and a workspace whose webhook delivers to it."""
+    """Start one process of the handlers and a workspace whose webhook delivers to it.
+
+    The database needs the engine's tables: the fixture `engine_tables`.
+    """
     hasura, clock = FakeHasura(), MovableClock()
     harnesses: list[CronHarness] = []
 
@@ -132,4 +140,5 @@ async def running_crons(settings: Settings, connection_id: str) -> AsyncIterator
             )
         )
         yield harnesses[0]
+        harnesses[0].stop_disturbing()
         await workspace.aclose()

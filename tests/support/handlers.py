@@ -9,8 +9,6 @@ from hashlib import sha256
 from typing import Any
 
 import httpx
-import psycopg
-from psycopg.rows import dict_row
 from starlette.applications import Starlette
 
 from app import create_app
@@ -18,9 +16,10 @@ from leads.adapters.settings import Settings
 from leads.services.runtime import Runtime
 from sandbox.postgres.roles import owner_url
 from tests.support.clock import MovableClock
+from tests.support.databases import Session, borrowed_pools, owner_session
 from tests.support.fakes import FakeHasura
 from tests.support.leads import LEAD
-from tests.support.seeding import SESSION_NAME, DatabaseHarness
+from tests.support.seeding import DatabaseHarness
 from tests.support.settings import ADMIN_ID, HANDLER_SECRET, WEBHOOK_TOKEN
 
 
@@ -155,18 +154,16 @@ def ingest_answer(status: str, event_id: int | None = None, error_code: str | No
 
 
 @asynccontextmanager
-async def started(
-    app: Starlette, database_url: str
-) -> AsyncIterator[tuple[httpx.AsyncClient, psycopg.Connection[dict[str, Any]]]]:
+async def started(app: Starlette, database_url: str) -> AsyncIterator[tuple[httpx.AsyncClient, Session]]:
     """Run the application's lifespan; give a client of it and the test's session on its database."""
     async with (
+        borrowed_pools(app.state.runtime.db) as ends,
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://handlers") as client,
     ):
-        with psycopg.connect(
-            database_url, autocommit=True, row_factory=dict_row, application_name=SESSION_NAME
-        ) as session:
+        with owner_session(database_url) as session:
             yield client, session
+        ends()
 
 
 @asynccontextmanager
@@ -178,4 +175,6 @@ async def running_handlers(
     app = create_app(Runtime.assemble(settings, clock=clock, graphql=hasura))
     url = owner_url(settings.database_url)
     async with started(app, url) as (client, session):
-        yield HandlerHarness(session, client, hasura, clock, app.state.runtime, url, connection_id)
+        harness = HandlerHarness(session, client, hasura, clock, app.state.runtime, url, connection_id)
+        yield harness
+        harness.stop_disturbing()

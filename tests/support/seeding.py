@@ -1,16 +1,14 @@
 """A test's own session on the database: read rows, seed them, disturb the handlers."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
 import psycopg
 
+from tests.support.databases import SESSION_NAME, owner_session
 from tests.support.settings import WEBHOOK_TOKEN
-
-SESSION_NAME = "test"
-"""application_name of the session, to distinguish it from those of the handlers."""
 
 
 @dataclass
@@ -18,6 +16,7 @@ class DatabaseHarness:
     """The database under test, seen through a session of the test; each statement commits."""
 
     session: psycopg.Connection[dict[str, Any]]
+    _at_end: list[str] = field(default_factory=list, init=False)
 
     def sql(self, statement: str, *params: Any) -> list[dict[str, Any]]:
         """Run one statement and return its rows, if it has any."""
@@ -70,6 +69,7 @@ class DatabaseHarness:
 
     def slow_down(self, table: str, seconds: float) -> None:
         """Delay every insert into a table, so that concurrent ones overlap."""
+        self._at_end.append(f"DROP FUNCTION slow_{table} CASCADE")
         self.sql(
             f"CREATE FUNCTION slow_{table}() RETURNS trigger LANGUAGE plpgsql AS"
             f" $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END $$"
@@ -81,6 +81,7 @@ class DatabaseHarness:
 
     def refuse_tickets(self, reason: str, times: int) -> None:
         """Make the next `times` inserts of a ticket run `reason`, a PL/pgSQL statement."""
+        self._at_end += ["DROP SEQUENCE IF EXISTS refused", "DROP FUNCTION IF EXISTS refuse_ticket CASCADE"]
         self.sql("CREATE SEQUENCE IF NOT EXISTS refused")
         self.sql(
             "CREATE OR REPLACE FUNCTION refuse_ticket() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
@@ -91,6 +92,11 @@ class DatabaseHarness:
             "CREATE OR REPLACE TRIGGER refuse_ticket BEFORE INSERT ON ticket"
             " FOR EACH ROW EXECUTE FUNCTION refuse_ticket()"
         )
+
+    def stop_disturbing(self) -> None:
+        """Drop what `slow_down` and `refuse_tickets` created."""
+        while self._at_end:
+            self.sql(self._at_end.pop())
 
     def terminate_backends(self) -> None:
         """Cut every connection of the handlers to the database, as a restart of PostgreSQL does."""
@@ -112,19 +118,19 @@ class DatabaseHarness:
 def seed_connection(database_url: str) -> str:
     """Create a connection with WEBHOOK_TOKEN, the sources -1 (active) and -3 (inactive), and the kill
     switch off; return its id."""
-    with psycopg.connect(database_url, autocommit=True) as db_connection:
-        (connection_id,) = db_connection.execute(
+    with owner_session(database_url) as session:
+        (row,) = session.execute(
             "INSERT INTO pancake_connection (name, workspace_id, token_sha256)"
-            " VALUES ('test', 123, %s) RETURNING id",
+            " VALUES ('test', 123, %s) RETURNING id::text",
             (sha256(WEBHOOK_TOKEN.encode()).digest(),),
-        ).fetchone() or ("",)
-        db_connection.execute(
+        ).fetchall()
+        session.execute(
             "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
             " VALUES (%s, '-1', 'Facebook', true), (%s, '-3', 'Instagram', false)",
-            (connection_id, connection_id),
+            (row["id"], row["id"]),
         )
-        db_connection.execute(
+        session.execute(
             "UPDATE app_setting SET app_settings ="
             " jsonb_set(app_settings, '{pancake_integration,kill_switch}', 'false') WHERE id = 1"
         )
-    return str(connection_id)
+    return str(row["id"])

@@ -85,6 +85,7 @@ async def test_a_transaction_commits_with_its_last_statements_at_its_end_or_neve
         assert await consents() == before + 1
 
 
+@pytest.mark.own_database
 @pytest.mark.parametrize(
     ("sqlstate", "error"),
     [
@@ -215,6 +216,7 @@ async def test_a_lock_does_not_use_a_connection_of_the_pools(database: str) -> N
     await small.close()
 
 
+@pytest.mark.own_database
 async def test_a_statement_that_fails_under_a_lock_keeps_its_error_and_releases_the_lock(
     db: Database, database: str
 ) -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from sandbox.postgres.roles import operators_url
 
+pytestmark = pytest.mark.own_database
+
 ROOT = Path(__file__).parents[3]
 INDEX = (
     "SELECT pg_get_indexdef(indexrelid) FROM pg_index"

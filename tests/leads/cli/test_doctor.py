@@ -25,6 +25,8 @@ from tests.support.fake_services import edge_status, fixed_engine
 from tests.support.scripted_server import scripted_server
 from tests.support.shared_engine import SECRET, Shared, running_shared_engine
 
+pytestmark = pytest.mark.own_database
+
 KEY = "key-of-the-test-with-32-characters"
 NOW = datetime(2026, 5, 14, 9, 30, tzinfo=UTC)
 FINE = {"hasura": True, "consistent": True, "allow_list": True, "notifications": True}

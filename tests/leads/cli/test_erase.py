@@ -1,7 +1,7 @@
 """`leads erase`: nothing of the customer is left in any store, and old versions do not come back."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from leads.adapters.secrets import KeyRing
 from leads.cli.__main__ import app
 from leads.domain.listing import read_listed_leads
 from leads.services.connections import load_connections
 from leads.services.pancake_lists import store_missing
-from tests.support.crons import CronHarness, running_crons
+from tests.support.crons import CronHarness
 from tests.support.erasure import (
     EDGE_KEYS,
     KEYS,
@@ -29,16 +28,14 @@ from tests.support.erasure import (
 )
 from tests.support.leads import LATER
 from tests.support.logs import captured_logs
-from tests.support.settings import handler_settings
 
 PHONE = ("--phone", "84 905 111 222")
 
 
 @pytest.fixture
-async def harness(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[CronHarness]:
-    async with running_crons(handler_settings(database, key_ring), connection_id) as started:
-        started.sql("UPDATE ticket SET data = '{}'")
-        yield started
+def harness(cron_harness: CronHarness) -> CronHarness:
+    cron_harness.sql("UPDATE ticket SET data = '{}'")
+    return cron_harness
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """`leads erase` keeps the customer's phone out of PostgreSQL's own log, or says that its role may not."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -10,11 +10,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from leads.adapters.secrets import KeyRing
 from sandbox.postgres.server import RUN_ID, Cluster
-from tests.support.crons import CronHarness, running_crons
+from tests.support.crons import CronHarness
 from tests.support.erasure import PERSON, found_in, run_erase
-from tests.support.settings import handler_settings
+
+pytestmark = pytest.mark.own_database
 
 PHONE = ("--phone", "0905111222", "--yes", "--json")
 ROLE = f"owner_without_log_{RUN_ID}"
@@ -22,9 +22,8 @@ NAMES = ["log_parameter_max_length", "log_error_verbosity"]
 
 
 @pytest.fixture
-async def harness(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[CronHarness]:
-    async with running_crons(handler_settings(database, key_ring), connection_id) as started:
-        yield started
+def harness(cron_harness: CronHarness) -> CronHarness:
+    return cron_harness
 
 
 @pytest.fixture

@@ -2,27 +2,23 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from leads.adapters.secrets import KeyRing
-from tests.support.crons import CronHarness, running_crons
+from tests.support.crons import CronHarness
 from tests.support.erasure import PERSON, dump, found_in, run_erase
 from tests.support.locks import wait_for_lock_waiter
-from tests.support.settings import handler_settings
 
 PHONE = ("--phone", "0905111222", "--yes", "--json")
 PHONE_LOCK = "locktype = 'advisory' AND classid = 2"
 
 
 @pytest.fixture
-async def harness(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[CronHarness]:
-    async with running_crons(handler_settings(database, key_ring), connection_id) as started:
-        started.sql("UPDATE ticket SET data = '{}'")
-        yield started
+def harness(cron_harness: CronHarness) -> CronHarness:
+    cron_harness.sql("UPDATE ticket SET data = '{}'")
+    return cron_harness
 
 
 async def test_it_waits_for_the_lock_of_the_phone_and_sees_what_was_stored_meanwhile(

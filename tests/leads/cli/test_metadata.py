@@ -18,6 +18,8 @@ from sandbox.diva.project import merge_project
 from tests.support.fake_services import fixed_engine
 from tests.support.shared_engine import SECRET, Shared, of_others
 
+pytestmark = pytest.mark.own_database
+
 ROOT = Path(__file__).parents[3]
 MIGRATIONS = ROOT / "hasura" / "migrations" / "default"
 

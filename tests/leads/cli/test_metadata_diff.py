@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from leads.cli.metadata.changes import Change
 from leads.cli.metadata.pieces import Json, Key, put
 from tests.support.hasura_project import make_own
 from tests.support.shared_engine import Shared
+
+pytestmark = pytest.mark.own_database
 
 CRON: Key = ("cron trigger", "pancake_check_sla")
 ACTION: Key = ("action", "pancake_ingest_record")

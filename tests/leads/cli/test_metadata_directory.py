@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from leads.adapters.hasura_admin import HasuraAdmin
 from leads.cli.metadata.directory import read_directory
 from leads.cli.metadata.engine import Engine
@@ -10,6 +12,8 @@ from leads.cli.metadata.pieces import split
 from sandbox.diva.project import merge_project
 from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
+
+pytestmark = pytest.mark.own_database
 
 SECRET = "admin-secret-of-the-test"
 

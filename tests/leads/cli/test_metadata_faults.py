@@ -15,6 +15,8 @@ from tests.support.fake_services import fixed_engine
 from tests.support.seeding import seed_connection
 from tests.support.shared_engine import SECRET, Shared, of_others
 
+pytestmark = pytest.mark.own_database
+
 PERMISSION = {"action": "sendNotifications", "role": "pancake_service"}
 
 

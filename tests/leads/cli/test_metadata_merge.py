@@ -15,6 +15,8 @@ from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
 from tests.support.hasura_project import OWN, TABLES, Project, make_own, make_project
 
+pytestmark = pytest.mark.own_database
+
 SECRET = "admin-secret-of-the-test"
 ACTIONS = "metadata/actions.yaml"
 CRONS = "metadata/cron_triggers.yaml"

@@ -20,6 +20,8 @@ from leads.cli.metadata.files import Files
 from tests.support.hasura_project import make_own
 from tests.support.shared_engine import SECRET, Shared, running_shared_engine
 
+pytestmark = pytest.mark.own_database
+
 TRIGGER = '"notify_hasura_pancake_webhook_event_status_update_INSERT"'
 Change = Callable[[Any], None]
 

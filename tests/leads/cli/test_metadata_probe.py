@@ -20,6 +20,8 @@ from tests.support.settings import UNREACHABLE_URL, handler_settings
 from tests.support.settings_tab import served
 from tests.support.shared_engine import running_shared_engine
 
+pytestmark = pytest.mark.own_database
+
 ANSWERED = "The handlers answered a probe event."
 OTHER_SECRET = "the handlers answered 401: the engine has another HANDLER_SECRET than they have"
 TABLES = ("pancake_webhook_event", "integration_change")

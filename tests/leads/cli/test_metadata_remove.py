@@ -3,10 +3,13 @@
 import json
 
 import psycopg
+import pytest
 
 from leads.cli.metadata.pieces import put, split
 from sandbox.postgres.database import MIGRATIONS
 from tests.support.shared_engine import Shared, of_others
+
+pytestmark = pytest.mark.own_database
 
 
 def test_removing_leaves_nothing_of_ours_however_often_it_was_applied(shared: Shared) -> None:

@@ -27,6 +27,7 @@ FORMULA = "=HYPERLINK(1)"
 def figures(database: str) -> Iterator[Figures]:
     with psycopg.connect(database, autocommit=True, row_factory=dict_row) as connection:
         yield Figures(connection)
+        connection.execute("ALTER TABLE pancake_webhook_event ENABLE TRIGGER USER")
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ from tests.support.fake_services import fixed_engine
 from tests.support.seeding import seed_connection
 from tests.support.shared_engine import SECRET, Shared, running_shared_engine
 
+pytestmark = pytest.mark.own_database
+
 GREEN, YELLOW, RED = 0, 1, 2
 CLOSED = "http://127.0.0.1:9"
 

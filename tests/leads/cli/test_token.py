@@ -22,6 +22,8 @@ from sandbox.postgres.server import RUN_ID, Cluster
 from sandbox.processes import Processes
 from sandbox.stack.hasura import RunningEngine, start_engine
 
+pytestmark = pytest.mark.own_database
+
 StartEngine = Callable[[dict[str, Any]], RunningEngine]
 ADMIN_SECRET = "an-admin-secret"
 CLAIMS = {"x-hasura-default-role": "crm_admin", "x-hasura-allowed-roles": ["crm_admin"]}

@@ -1,13 +1,9 @@
 """What the counters of a process counted is within the bounds that the database gives for them."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from leads.adapters.secrets import KeyRing
-from tests.support.crons import CronHarness, running_crons
+from tests.support.crons import CronHarness
 from tests.support.leads import LATER
-from tests.support.settings import handler_settings
 
 PROCESSED = ("ticket_created", "ticket_updated", "contact_updated", "record_deleted", "stale", "no_change")
 COUNTED = {
@@ -27,9 +23,8 @@ COUNTED = {
 
 
 @pytest.fixture
-async def harness(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[CronHarness]:
-    async with running_crons(handler_settings(database, key_ring), connection_id) as started:
-        yield started
+def harness(cron_harness: CronHarness) -> CronHarness:
+    return cron_harness
 
 
 async def drift(harness: CronHarness) -> dict[str, tuple[float, float, float]]:

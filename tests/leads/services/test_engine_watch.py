@@ -47,6 +47,7 @@ async def test_however_often_it_is_asked_it_looks_once(db: FakeDatabase) -> None
     assert len(db.ran) == 3
 
 
+@pytest.mark.own_database
 async def test_a_trigger_that_does_not_fire_is_missing(database: str) -> None:
     """After a wipe the engine drops it; a superuser may disable it."""
     db = Database(database, ingest_connections=1, work_connections=1)

@@ -1,7 +1,6 @@
 """The figures of `GET /metrics` that are read from the database."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -9,14 +8,12 @@ from psycopg_pool import AsyncConnectionPool
 
 from leads.adapters import pools
 from leads.adapters.metrics import Metrics
-from leads.adapters.secrets import KeyRing
 from leads.adapters.sql_series import FAMILIES
 from leads.services.cron_runs import CRONS
 from leads.services.metrics.figures import FIGURES
 from leads.services.metrics.scrape import Scrape
-from tests.support.crons import CronHarness, running_crons
+from tests.support.crons import CronHarness
 from tests.support.handlers import HandlerHarness
-from tests.support.settings import handler_settings
 
 STATUSES = (
     "received", "ingested", "failed", "dead_letter", "invalid", "skipped_kill_switch",
@@ -26,9 +23,8 @@ LAST_SUCCESS = "pancake_sql_last_success_timestamp_seconds"
 
 
 @pytest.fixture
-async def harness(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[CronHarness]:
-    async with running_crons(handler_settings(database, key_ring), connection_id) as started:
-        yield started
+def harness(cron_harness: CronHarness) -> CronHarness:
+    return cron_harness
 
 
 def value(harness: HandlerHarness, series: str, **labels: str) -> float | None:
@@ -149,6 +145,7 @@ async def test_ticks_and_events_of_the_engine(harness: CronHarness) -> None:
     assert states == [2, 1, 1]
 
 
+@pytest.mark.own_database
 async def test_without_the_engines_catalogue_the_rest_is_shown(harness: CronHarness) -> None:
     harness.sql("DROP SCHEMA hdb_catalog CASCADE")
     assert await harness.scrape("pancake_switch_on", switch="kill_switch") == 0
@@ -156,6 +153,7 @@ async def test_without_the_engines_catalogue_the_rest_is_shown(harness: CronHarn
     assert value(harness, LAST_SUCCESS, query="metrics/count_engine_events") == 0
 
 
+@pytest.mark.own_database
 async def test_without_rights_on_the_engines_catalogue_the_rest_is_shown(harness: CronHarness) -> None:
     harness.sql("REVOKE SELECT ON ALL TABLES IN SCHEMA hdb_catalog FROM pancake_handlers")
     harness.sql("REVOKE USAGE ON SCHEMA hdb_catalog FROM pancake_handlers")
@@ -163,6 +161,7 @@ async def test_without_rights_on_the_engines_catalogue_the_rest_is_shown(harness
     assert value(harness, "pancake_later_cron_ticks", name="check_sla") is None
 
 
+@pytest.mark.own_database
 async def test_a_figure_that_cannot_be_read_is_shown_for_a_while_and_then_left_out(
     harness: CronHarness,
 ) -> None:
