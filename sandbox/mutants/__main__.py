@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from sandbox.mutants.coverage_of_tests import measure
+from sandbox.mutants.coverage_of_tests import branch_coverage, measure
 from sandbox.mutants.judge import judge_all
-from sandbox.mutants.sample import CAUGHT, Mutant, read_sample, shares, write_sample
+from sandbox.mutants.sample import CAUGHT, QUOTAS, Mutant, read_sample, shares, write_sample
+from sandbox.mutants.sql_coverage import unsent
 from sandbox.processes import Processes
 from sandbox.stack.signals import exit_on_sigterm
 
@@ -64,6 +65,17 @@ def run(
 def draw() -> None:
     """Draw mutants for the sample, with cosmic-ray in an environment of its own."""
     raise typer.BadParameter("call scripts/mutants draw")
+
+
+@app.command()
+def uncovered() -> None:
+    """Print the coverage of the last `cover` by part, and the SQL statements and functions without a test."""
+    for part in QUOTAS:
+        path = ROOT.joinpath(*part.split("."))
+        share = branch_coverage(ROOT, f"{path}/*" if path.is_dir() else f"{path}.py")
+        typer.echo(f"{part}: {share:.1f} % of lines and branches")
+    for name in unsent(ROOT):
+        typer.echo(f"not sent: {name}")
 
 
 @app.command()

@@ -55,20 +55,39 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def measure(root: Path, arguments: list[str]) -> int:
     """Run pytest on the tree under coverage, into FOLDER; return its exit code."""
     FOLDER.mkdir(exist_ok=True)
-    for path in FOLDER.glob("data*"):
+    for path in (*FOLDER.glob("data*"), *FOLDER.glob("statements-*")):
         path.unlink()
     include = "\n".join(f"    {root / name}{'' if name.endswith('.py') else '/*'}" for name in PRODUCT)
     settings = FOLDER / "coveragerc"
     settings.write_text(SETTINGS.format(folder=FOLDER, include=include))
     environment = {**os.environ, "COVERAGE_PROCESS_START": str(settings), "PYTHONPATH": str(root)}
     command = [
-        sys.executable, "-m", "pytest", "-p", "tests.support.suites", "-p", __name__, "-q", *arguments,
+        sys.executable, "-m", "pytest", "-p", "tests.support.suites", "-p", __name__,
+        "-p", "sandbox.mutants.sql_coverage", "-q", *arguments,
     ]  # fmt: skip
     code = subprocess.run(command, cwd=root, env=environment, check=False).returncode
     subprocess.run(
         [sys.executable, "-m", "coverage", "combine", "--quiet", f"--rcfile={settings}"], cwd=root, check=True
     )
     return code
+
+
+def branch_coverage(root: Path, pattern: str) -> float:
+    """Return the percentage of lines and branches of a pattern's files that the measured run executed."""
+    settings = FOLDER / "coveragerc"
+    command = [
+        sys.executable,
+        "-m",
+        "coverage",
+        "report",
+        f"--rcfile={settings}",
+        "--format=total",
+        "--precision=2",
+    ]
+    done = subprocess.run(
+        [*command, f"--include={pattern}"], cwd=root, check=True, capture_output=True, text=True
+    )
+    return float(done.stdout)
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,9 @@ from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
 from sandbox.mutants.places import definitions
-from sandbox.mutants.sample import Mutant, read_sample, write_sample
+from sandbox.mutants.sample import QUOTAS, Mutant, read_sample, write_sample
 
 ROOT = Path(__file__).parents[2]
-QUOTAS = {
-    "app": 2, "handlers": 10, "cron": 14,
-    "leads.domain": 48, "leads.services": 46, "leads.adapters": 32, "leads.cli": 64,
-}  # fmt: skip
-"""Mutants by part: more where the rules are than the number of lines would say."""
 SEED = 20261129
 Position = tuple[str, int]
 """The name of an operator, and which of the places where it applies."""
