@@ -1,6 +1,7 @@
-"""Reading what Pancake sends: three shapes, loose types, times with and without a zone."""
+"""What Pancake sends: strict JSON with one identity, three shapes, loose types, what is stored of it."""
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from typing import Any
@@ -10,11 +11,163 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leads.domain.body import NO_SOURCE, Body, read_body
-from leads.domain.canonical_json import JsonObject, read_json
+from leads.domain.canonical_json import (
+    MAX_BODY_BYTES,
+    JsonObject,
+    Number,
+    canonical,
+    has_exponent,
+    object_without_nul,
+    payload_hash,
+    read_json,
+)
+from leads.domain.delivery import Delivery
 from leads.domain.errors import InvalidBody
 from leads.domain.lead import Lead, read_lead
+from leads.domain.sources import Source, read_sources
 from leads.domain.timestamps import in_utc, read_time
 from tests.support.builders import DIGESTER
+
+encodable = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+floats = st.floats(-1e99, 1e99).filter(lambda number: number == 0 or abs(number) > 1e-99)
+json_documents = st.recursive(
+    st.none() | st.booleans() | st.integers() | floats | encodable,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(encodable, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def hash_of(body: str | bytes) -> bytes:
+    return payload_hash(canonical(read_json(body.encode() if isinstance(body, str) else body)))
+
+
+def refusal(body: str | bytes) -> str:
+    with pytest.raises(InvalidBody) as caught:
+        read_json(body.encode() if isinstance(body, str) else body)
+    return caught.value.code
+
+
+def shuffled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: shuffled(value[key]) for key in reversed(value)}
+    return [shuffled(item) for item in value] if isinstance(value, list) else value
+
+
+def leaves(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [leaf for item in value for leaf in leaves(item)] if isinstance(value, list) else [value]
+
+
+@given(json_documents, st.sampled_from([None, 1, 4]), st.booleans())
+def test_the_hash_ignores_key_order_white_space_and_escapes(value: Any, indent: int, ascii_: bool) -> None:
+    written = json.dumps(shuffled(value), indent=indent, ensure_ascii=ascii_)
+    assert hash_of(written) == hash_of(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
+
+
+@given(json_documents)
+def test_the_canonical_text_is_json_of_the_same_value_and_canonical_itself(value: Any) -> None:
+    text = canonical(read_json(json.dumps(value).encode()))
+    assert json.loads(text) == value
+    assert canonical(read_json(text.encode())) == text
+
+
+def test_numbers_beyond_the_precision_of_a_float_differ() -> None:
+    assert hash_of(f'{{"n": {2**64}}}') != hash_of(f'{{"n": {2**64 + 1}}}')
+    assert hash_of('{"n": 0.1000000000000000055}') != hash_of('{"n": 0.1}')
+
+
+def test_a_number_and_its_text_differ() -> None:
+    assert hash_of('{"id": 5}') != hash_of('{"id": "5"}')
+    assert hash_of("[true]") != hash_of('["true"]')
+    assert hash_of("[null]") != hash_of('["null"]')
+
+
+def test_numbers_of_any_length_keep_their_digits() -> None:
+    digits = "7" * 10_000
+    assert read_json(f"[{digits}, 1e99, -0.0]".encode()) == [Number(digits), Number("1e99"), Number("-0.0")]
+
+
+@pytest.mark.parametrize("number", ["1e100", "1e999", "1E+999999", "-2.5e-12345", "1e" + "9" * 5000])
+def test_an_exponent_that_would_fill_the_database_with_digits_is_refused(number: str) -> None:
+    assert refusal(f'{{"n": {number}}}') == "unstorable"
+    assert read_json(b"[1e0000000010]") == ["1e0000000010"], "leading zeros do not count"
+
+
+@given(json_documents)
+def test_a_number_with_an_exponent_is_recognised_in_the_canonical_text(value: Any) -> None:
+    plain = canonical(read_json(json.dumps(value).encode()))
+    if any(isinstance(number, float) and "e" in json.dumps(number) for number in leaves(value)):
+        assert has_exponent(plain)
+    for text in ('{"id":"2e3","n":[-1.5,20]}', "[]", '["1e5"]'):
+        assert not has_exponent(text)
+
+
+def test_the_last_of_duplicate_keys_counts_and_a_byte_order_mark_is_ignored() -> None:
+    assert hash_of('{"a": 1, "a": 2}') == hash_of(b'\xef\xbb\xbf{"a": 2}') == hash_of('{"a": 2}')
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "", " ", "{", "nope", "{'a': 1}", '{"a": 1,}', "[1] [2]", '{"a": NaN}', "[Infinity]", "[-Infinity]",
+        "[01]", "[+1]", "[.5]", "[1.]", '["\x01"]', '["\\x"]', b"\xff\xfe", b'{"a": "\xc3"}', b"\x00",
+        '["\\ud800"]', '["\\udc00\\ud800"]', '{"\\uD83D": 1}', '["\\ud83d\\ud83d\\ude00"]',
+        b'["\xed\xa0\x80"]',
+    ],
+)  # fmt: skip
+def test_text_that_is_not_strict_json_is_refused(body: str | bytes) -> None:
+    assert refusal(body) == "invalid_json"
+
+
+def test_an_error_names_its_place_once_and_never_contains_the_body() -> None:
+    for body in ('{"api_key": "s3cret"', '["s3cret\\ud800"]', '{"s3cret": NaN}', 's3cret"'):
+        with pytest.raises(InvalidBody) as caught:
+            read_json(body.encode())
+        assert "s3cret" not in str(caught.value)
+    with pytest.raises(InvalidBody, match=r"Unterminated string starting at character 6$"):
+        read_json(b'{"a": "b')
+
+
+@pytest.mark.parametrize(("left", "right"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
+def test_thirty_two_levels_are_read_and_one_more_is_refused(left: str, right: str) -> None:
+    levels = left.count("[") + left.count("{")
+    fits = 32 // levels
+    read_json(f"{left * fits}1{right * fits}".encode())
+    assert refusal(f"{left * fits}[]{right * fits}") == "too_deep"
+
+
+@pytest.mark.parametrize("depth", [33, 900, 5000, 100_000])
+def test_depth_never_exhausts_the_stack(depth: int) -> None:
+    assert refusal("[" * depth + "]" * depth) == "too_deep"
+    assert refusal("[" * depth + '"\\ud800"' + "]" * depth) in {"too_deep", "invalid_json"}
+
+
+def test_brackets_in_strings_do_not_count_as_depth_and_two_surrogates_are_one_character() -> None:
+    assert read_json(('["' + "[" * 500 + '"]').encode()) == ["[" * 500]
+    assert read_json(b'["\\ud83d\\ude00"]') == ["😀"]
+
+
+def test_a_body_of_256_kib_is_read_and_one_byte_more_only_from_the_database() -> None:
+    body = b'["' + b"x" * (MAX_BODY_BYTES - 4) + b'"]'
+    assert read_json(body) == ["x" * (MAX_BODY_BYTES - 4)]
+    assert refusal(body + b" ") == "too_large"
+    body = b"[" + b"1, " * MAX_BODY_BYTES + b"1]"
+    assert read_json(body, max_bytes=None) == ["1"] * (MAX_BODY_BYTES + 1)
+
+
+def test_only_nul_is_removed_from_keys_and_strings() -> None:
+    value: Any = read_json(b'{"a\\u0000b": ["x\\u0000", {"c": "\\u0000"}, 1e5, null, true, "\\\\u0000"]}')
+    assert object_without_nul(value) == {"ab": ["x", {"c": ""}, "1e5", None, True, "\\u0000"]}
+    stripped: Any = object_without_nul(value)
+    assert isinstance(stripped["ab"][2], Number)
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+    with suppress(InvalidBody):
+        canonical(read_json(body)).encode()
+
 
 RECORD: dict[str, Any] = {"id": "r-1", "name": "An", "phone_number": "0905111222", "source": ["-1"]}
 FLAT = RECORD
@@ -44,14 +197,10 @@ def test_the_three_shapes_hold_the_same_record(body: dict[str, Any], table: str 
     assert read_lead(parse(body)).name == "An"
 
 
-def test_unknown_keys_are_kept() -> None:
-    stored = body_of(RECORD | {"utm": {"a": [1, None]}}).payload
-    assert stored is not None
-    assert json.loads(stored)["utm"] == {"a": [1, None]}
-
-
-def test_a_record_with_a_data_field_of_its_own_is_flat() -> None:
-    assert body_of(RECORD | {"data": {"id": "other"}}).record_id == "r-1"
+def test_unknown_keys_are_kept_and_a_record_with_a_data_field_of_its_own_is_flat() -> None:
+    found = body_of(RECORD | {"utm": {"a": [1, None]}, "data": {"id": "other"}})
+    assert found.record_id == "r-1"
+    assert json.loads(found.payload or "{}")["utm"] == {"a": [1, None]}
 
 
 @pytest.mark.parametrize(("given_id", "expected"), [(7, "7"), (" r ", "r"), (2**70, str(2**70))])
@@ -115,12 +264,9 @@ def test_sources_come_as_text_numbers_or_objects(source: object, expected: tuple
     assert body_of(RECORD | {"source": source}).source_ids == expected
 
 
-def test_a_record_without_sources_belongs_to_the_pseudo_source() -> None:
-    assert body_of({"id": "r", "source": []}).source_ids == (NO_SOURCE,)
-
-
 def test_a_record_that_names_no_source_leaves_it_to_the_earlier_events() -> None:
     assert body_of({"id": "r"}).source_ids == ()
+    assert body_of({"id": "r", "source": []}).source_ids == (NO_SOURCE,)
 
 
 def test_sources_are_limited() -> None:
@@ -134,10 +280,7 @@ def test_sources_are_limited() -> None:
         ("2026-05-14 02:35", datetime(2026, 5, 14, 2, 35)),  # noqa: DTZ001 - naive on purpose
         ("2026-05-14T02:35:56,123456789", datetime(2026, 5, 14, 2, 35, 56, 123456)),  # noqa: DTZ001 - naive
         ("2026-05-14T02:35:56Z", datetime(2026, 5, 14, 2, 35, 56, tzinfo=UTC)),
-        (
-            " 2026-05-14T02:35:56+07:00 ",
-            datetime(2026, 5, 14, 2, 35, 56, tzinfo=timezone(timedelta(hours=7))),
-        ),
+        (" 2026-05-14T02:35:56+07:00 ", datetime(2026, 5, 13, 19, 35, 56, tzinfo=UTC)),
     ],
 )
 def test_times_are_aware_only_if_they_have_a_zone(text: str, expected: datetime) -> None:
@@ -187,20 +330,14 @@ def test_loose_types_are_converted() -> None:
         pancake_tags=["b", "a", {"id": 1}],
         interested_product="Gói A",
     )
-    assert found.name == "An"
+    assert (found.name, found.email, found.address) == ("An", "5", "12 Hàng Trống")
     assert found.phones == ("0905111222", "905111222")
-    assert found.email == "5"
-    assert found.address == "12 Hàng Trống"
-    assert found.tags == ("a", "b")
-    assert found.interested_products == ("Gói A",)
+    assert (found.tags, found.interested_products) == (("a", "b"), ("Gói A",))
 
 
-def test_null_and_empty_values_count_as_missing() -> None:
+def test_null_and_empty_values_count_as_missing_and_only_named_fields_are_in_the_lead() -> None:
     found = lead(name="", phone_number=None, email=" ", full_address=[], pancake_tags=None)
     assert (found.name, found.phones, found.email, found.address, found.tags) == (None, (), None, None, ())
-
-
-def test_only_fields_in_the_body_are_in_the_lead() -> None:
     assert set(lead(name="An", phone_number=None).fields()) == {"name", "phones"}
     assert lead().fields() == {}
 
@@ -240,3 +377,40 @@ def test_digests_show_that_a_field_changed_but_not_its_text() -> None:
     assert read(RECORD | {"id": "r-2"}).digests()["name"] != one.digests()["name"]
     texts = one.digests()["name"], *one.digests()["sources"]
     assert {len(digest) for digest in texts} == {len("test:") + 16}
+
+
+ARRIVED_AT = datetime(2026, 5, 14, tzinfo=UTC)
+
+
+def delivery(body: dict[str, Any] | bytes) -> Delivery:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Delivery(read_body(raw), ARRIVED_AT, token_sha256=bytes(32), source_ip="192.0.2.1")
+
+
+def test_a_body_that_the_database_cannot_hold_is_stored_as_bytes_with_the_same_hash() -> None:
+    refused = delivery({"id": 1, "n": int("9" * 4000)})
+    kept = refused.as_raw()
+    assert kept.body.payload is None
+    assert kept.body.record_id is None
+    assert kept.body.raw == (refused.body.payload or "").encode()
+    assert kept.body.payload_hash == refused.body.payload_hash == payload_hash(kept.body.raw)
+    assert kept.body.error_code == "unstorable"
+    assert delivery(b"\xff\x00").as_raw().body.raw == b"\xff\x00", "no JSON: stored unchanged"
+    assert (kept.token_sha256, kept.arrived_at, kept.source_ip) == (bytes(32), ARRIVED_AT, "192.0.2.1")
+
+
+def test_sources_are_deduplicated_ordered_and_cleaned() -> None:
+    entries: list[dict[str, Any]] = [
+        {"id": "24895", "name": " Cộng tác viên\0 ", "parent_id": 50},
+        {"id": -1, "name": "Facebook", "is_removed": True},
+        {"id": "24895", "name": "Cộng tác viên", "parent_id": None},
+        {"id": None, "name": "?"},
+        {"id": "(none)", "name": "ours, not theirs"},
+        {"name": "no id"},
+        {"id": "7", "name": ""},
+    ]
+    assert read_sources(entries) == [
+        Source("-1", "Facebook", None, is_removed=True),
+        Source("24895", "Cộng tác viên", None, is_removed=False),
+        Source("7", None, None, is_removed=False),
+    ]

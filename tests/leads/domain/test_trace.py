@@ -8,18 +8,22 @@ from typing import Any
 
 import pytest
 
+from leads.domain.assign import Member, Rules, choose
 from leads.domain.duration import duration
 from leads.domain.errors import BadRequest
 from leads.domain.trace.advice import NOTHING, next_step
 from leads.domain.trace.decisions import RESULTS, decision_steps
-from leads.domain.trace.people import UNSENT
+from leads.domain.trace.owners import LIMITED, UNAVAILABLE
+from leads.domain.trace.people import UNSENT, notification_steps, ticket_steps
 from leads.domain.trace.reasons import ERRORS, HELD, REJECTED, arrival_steps, state_step
 from leads.domain.trace.search import read_search
 from leads.domain.trace.step import clock_time, listed
 from leads.domain.trace.story import tell_stories
+from tests.support.builders import member
 from tests.support.stored_event import EVENT, NOW, TICKET, text_of
 
-FLOW = Path(__file__).parents[3] / "docs" / "flow.md"
+ROOT = Path(__file__).parents[3]
+FLOW = ROOT / "docs" / "flow.md"
 
 
 @pytest.mark.parametrize(
@@ -65,33 +69,23 @@ def test_every_documented_code_is_explained() -> None:
 
 
 @pytest.mark.parametrize(
-    ("phone", "text"),
+    ("matched", "candidates", "text"),
     [
-        (
-            {"winner": "a", "matched": "+84905111222", "candidates": []},
-            "Trang: new, no account has +84905111222",
-        ),
-        (
-            {"winner": "a", "matched": "+84905111222", "candidates": ["a"]},
-            "Trang: its own phone is +84905111222",
-        ),
-        (
-            {"winner": "a", "matched": "+84905111222", "candidates": ["b", "a"]},
-            "Trang: its own phone is +84905111222, the oldest enabled of 2",
-        ),
-        ({"winner": "a", "matched": None, "candidates": ["a"]}, "Trang: a contact of it has the phone"),
-        (
-            {"winner": "a", "matched": None, "candidates": []},
-            "Trang: the account of the record's ticket or of its last version",
-        ),
-        (
-            {"winner": "a", "digests": {"matched": "k:1"}, "candidates": ["a"]},
-            "Trang: its own phone is the phone",
-        ),
+        ("+84905111222", [], "new, no account has +84905111222"),
+        ("+84905111222", ["a"], "its own phone is +84905111222"),
+        ("+84905111222", ["b", "a"], "its own phone is +84905111222, the oldest enabled of 2"),
+        (None, ["a"], "a contact of it has the phone"),
+        (None, [], "the account of the record's ticket or of its last version"),
+        ("", ["a"], "its own phone is the phone"),
     ],
 )
-def test_the_rule_by_which_the_customer_was_found_is_named(phone: Any, text: str) -> None:
-    assert text_of("customer", list(decision_steps(replace(EVENT, evidence={"phone": phone})))) == text
+def test_the_rule_by_which_the_customer_was_found_is_named(
+    matched: str | None, candidates: list[str], text: str
+) -> None:
+    found: Any = {"digests": {"matched": "k:1"}} if matched == "" else {"matched": matched}
+    phone = found | {"winner": "a", "candidates": candidates}
+    steps = list(decision_steps(replace(EVENT, evidence={"phone": phone})))
+    assert text_of("customer", steps) == f"Trang: {text}"
 
 
 def test_what_a_version_left_for_people_to_look_at_is_noted() -> None:
@@ -122,11 +116,15 @@ def test_a_layer_a_corrected_phone_and_an_earlier_hold_are_told() -> None:
     assert steps[2].text == 'replayed by Hạnh with the phone "0905111223", forced (replay 2)'
 
 
-@pytest.mark.parametrize("held_by", HELD)
-def test_what_holds_an_event_is_named(held_by: str) -> None:
-    status = "skipped_kill_switch" if held_by == "kill_switch" else "skipped_source_disabled"
-    step = state_step(replace(EVENT, status=status, evidence={"held_by": held_by}, held_at=NOW), NOW)
-    assert step.text == f"{status}: {HELD[held_by]}"
+def test_what_holds_an_event_is_named() -> None:
+    for held_by, words in HELD.items():
+        status = "skipped_kill_switch" if held_by == "kill_switch" else "skipped_source_disabled"
+        event = replace(EVENT, status=status, evidence={"held_by": held_by}, held_at=NOW)
+        assert state_step(event, NOW).text == f"{status}: {words}"
+
+
+SKIPPED_SOURCE = {"status": "skipped_source_disabled"}
+NONE_ACTIVE = SKIPPED_SOURCE | {"has_active_source": False}
 
 
 @pytest.mark.parametrize(
@@ -140,15 +138,11 @@ def test_what_holds_an_event_is_named(held_by: str) -> None:
             f"{NOTHING}: the body was emptied, so it cannot be replayed",
         ),
         (
-            {"status": "skipped_source_disabled", "connection_status": "disabled"},
+            SKIPPED_SOURCE | {"connection_status": "disabled"},
             "leads connection enable Diva, then: leads replay 17",
         ),
         (
-            {
-                "status": "skipped_source_disabled",
-                "connection": "Diva sandbox",
-                "connection_status": "disabled",
-            },
+            SKIPPED_SOURCE | {"connection": "Diva sandbox", "connection_status": "disabled"},
             "leads connection enable 'Diva sandbox', then: leads replay 17",
         ),
         (
@@ -156,11 +150,11 @@ def test_what_holds_an_event_is_named(held_by: str) -> None:
             "leads switch kill off --reason TEXT, then: leads replay 17",
         ),
         (
-            {"status": "skipped_source_disabled", "sources": ["Cộng tác viên"], "has_active_source": False},
+            NONE_ACTIVE | {"sources": ["Cộng tác viên"]},
             "leads switch source 'Cộng tác viên' on --reason TEXT, then: leads replay 17",
         ),
         (
-            {"status": "skipped_source_disabled", "sources": ["A", "B"], "has_active_source": False},
+            NONE_ACTIVE | {"sources": ["A", "B"]},
             "leads switch source A on --reason TEXT (or B), then: leads replay 17",
         ),
         (
@@ -187,16 +181,13 @@ def test_the_next_step_is_a_command_where_one_helps(changes: dict[str, Any], tex
     assert next_step([replace(EVENT, **changes)]) == text
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (60, "ingested: a handler works on it"),
-        (61, "ingested: the handler stopped: its claim of 1 min has ended"),
-    ],
-)
-def test_a_handler_that_stopped_is_told_from_one_that_works(seconds: int, text: str) -> None:
-    step = state_step(replace(EVENT, status="ingested"), NOW + timedelta(seconds=seconds))
-    assert (step.kind, step.text) == ("waits", text)
+def test_a_handler_that_stopped_is_told_from_one_that_works() -> None:
+    for seconds, text in {
+        60: "ingested: a handler works on it",
+        61: "ingested: the handler stopped: its claim of 1 min has ended",
+    }.items():
+        step = state_step(replace(EVENT, status="ingested"), NOW + timedelta(seconds=seconds))
+        assert (step.kind, step.text) == ("waits", text)
 
 
 def test_a_dead_letter_is_past_once_a_later_version_was_applied() -> None:
@@ -221,12 +212,175 @@ def test_a_time_in_a_text_is_in_utc_whatever_the_zone_of_the_server() -> None:
 
 
 def test_spans_and_lists_are_short() -> None:
-    seconds = (-5, 40, 119 * 60, 47 * 3600, 72 * 3600)
-    assert [duration(timedelta(seconds=each)) for each in seconds] == [
-        "0 s",
-        "40 s",
-        "119 min",
-        "47 h",
-        "3 d",
-    ]
+    spans = {"0 s": -5, "40 s": 40, "119 min": 119 * 60, "47 h": 47 * 3600, "3 d": 72 * 3600}
+    assert [duration(timedelta(seconds=each)) for each in spans.values()] == [*spans]
     assert listed(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
+
+
+TABLES = ROOT / "hasura/migrations/default/1777870069931_create_pancake_tables/up.sql"
+MEMBER_LIMIT = "CREATE FUNCTION public.pancake_member_limit"
+
+
+def test_every_reason_for_which_a_member_is_skipped_has_words() -> None:
+    function = TABLES.read_text("utf-8").partition(MEMBER_LIMIT)[2].partition("$$;")[0]
+    limits = re.findall(r"THEN '(\w+)'", function)
+    unavailable = [member(1, is_active=False), member(2, staff_active=False), member(3, on_duty=False)]
+    limited = [member(number, limited_by=limit) for number, limit in enumerate(limits, 4)]
+    available = [member(7), member(8, assigned_count=9), member(9)]
+    skipped = choose([*unavailable, *limited, *available], Rules(not_again=frozenset({"s-9"}))).skipped
+    absent = choose([member(1)], Rules(former_owner="s-2")).former_owner
+    assert absent is not None
+    assert {reason for _, reason in skipped} | {absent[1]} == set(UNAVAILABLE)
+    assert set(limits) == set(LIMITED)
+
+
+@pytest.mark.parametrize(
+    ("roster", "text"),
+    [
+        ([member(1)], "Hạnh: the only one available"),
+        ([member(1), member(2)], "Hạnh: 0 tickets like 1 other, waited longest"),
+        ([member(1, assigned_count=1), member(2, assigned_count=2)], "Hạnh: 1 ticket, fewest of 2"),
+        (
+            [member(1, assigned_count=5, weight=3), member(2, assigned_count=2), member(3, assigned_count=2)],
+            "Hạnh: 5 tickets at weight 3, fewest of 3",
+        ),
+        ([member(1, on_duty=False)], "none: no one in the roster is available"),
+        ([], "none: the roster is empty"),
+    ],
+)
+def test_the_owner_is_explained_by_the_counters_that_decided(roster: list[Member], text: str) -> None:
+    evidence = {"assignment": choose(roster).evidence(), "result": "ticket_created"}
+    steps = list(decision_steps(replace(EVENT, evidence=evidence)))  # type: ignore[arg-type]
+    assert text_of("owner", steps) == text
+
+
+@pytest.mark.parametrize(
+    ("former", "turn", "reason"),
+    [
+        (member(1, on_duty=False), "the only one available", "off duty"),
+        (member(1, limited_by="daily_cap"), "the only one available", "daily cap reached"),
+        (member(1, assigned_count=9), "0 tickets, fewest of 2", "too many tickets ahead of the others"),
+        (member(3), "0 tickets like 1 other, waited longest", "not in the roster"),
+        (member(1), "", ""),
+    ],
+)
+def test_a_former_owner_is_named_with_why_the_turns_decided(former: Member, turn: str, reason: str) -> None:
+    choice = choose([former, member(2, last_assigned_seq=-1)], Rules(former_owner="s-1"))
+    evidence = {"assignment": choice.evidence()}
+    steps = list(decision_steps(replace(EVENT, evidence=evidence)))  # type: ignore[arg-type]
+    why_not = f"Khoa: {turn}; former owner Hạnh not taken: {reason}"
+    assert text_of("owner", steps) == (why_not if reason else "Hạnh: the customer's former owner")
+
+
+def test_each_recall_is_told_and_why_of_the_last() -> None:
+    choice = choose([member(1), member(2), member(3)], Rules(not_again=frozenset({"s-1", "s-2"})))
+    hops = [
+        {"from": f"s-{n}", "to": f"s-{n + 1}", "at": NOW.isoformat(), "reason": "no_first_response"}
+        for n in (1, 2)
+    ]
+    assignment = choice.evidence() | {"assigned_at": NOW.isoformat(), "recalls": hops, "skipped_before": []}
+    steps = list(decision_steps(replace(EVENT, evidence={"assignment": assignment})))  # type: ignore[dict-item]
+    assert text_of("owner", steps) == "Hạnh: until the ticket was recalled"
+    assert [(step.text, step.at) for step in steps if step.kind == "recall"] == [
+        ("from Hạnh (no response in time) to Khoa", NOW),
+        ("from Khoa (no response in time) to Lan: the only one available", NOW),
+    ]
+    assert text_of("skipped", steps) == "Hạnh (had the ticket before), Khoa (had the ticket before)"
+
+
+def test_a_late_owner_and_a_settled_ticket_are_explained() -> None:
+    assignment = choose([member(1)]).evidence() | {
+        "assigned_at": NOW.isoformat(),
+        "skipped_before": [{"staff_id": "s-2", "reason": "off_duty"}],
+    }
+    late = replace(EVENT, evidence={"assignment": assignment})  # type: ignore[dict-item]
+    steps = list(decision_steps(late))
+    assert text_of("owner", steps) == "Hạnh: found at 2026-11-26 03:00:00: the only one available"
+    assert text_of("skipped", steps) == "when the ticket was created: Khoa (off duty)"
+    settled: dict[str, Any] = {"chosen": None, "settled": "ticket_closed"}
+    steps = list(decision_steps(replace(EVENT, evidence={"assignment": settled})))
+    assert text_of("owner", steps) == "left alone: a person closed it"
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"notified_at": NOW}, "accepted"),
+        ({}, "being sent"),
+        ({"notify_sent": ["new_lead"]}, "accepted"),
+        (
+            {"notify_error": "refused", "notify_attempts": 2, "notify_next_at": NOW},
+            "not accepted: the service refused it (2 tries); next at 2026-11-26 03:00:00",
+        ),
+        (
+            {"notify_error": "unreached", "notify_given_up_at": NOW},
+            "given up: Hasura, or the service behind it, was not reached",
+        ),
+    ],
+)
+def test_a_notification_says_who_gets_it_and_whether_it_was_accepted(
+    changes: dict[str, Any], text: str
+) -> None:
+    sent = [{"name": "new_lead", "recipient_ids": ["s-1"]}]
+    event = replace(EVENT, **({"notifications": sent, "notified_at": None} | changes))
+    assert text_of("told", list(notification_steps(event))) == f"Hạnh: new_lead, {text}"
+
+
+def after(**span: float) -> str:
+    return (NOW + timedelta(**span)).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("ticket", "minutes", "text"),
+    [
+        ({}, 10, "new, Hạnh; unanswered, due in 20 min"),
+        ({}, 45, "new, Hạnh; unanswered, 15 min late; managers told at 2026-11-26 03:00:00"),
+        ({"owner_id": "s-2"}, 10, "new, Khoa (changed in Diva); unanswered, due in 20 min"),
+        ({"status": "done"}, 10, "done, Hạnh; never answered"),
+        ({"first_response_at": after(minutes=12)}, 99, "new, Hạnh; answered after 12 min (SLA 30 min)"),
+        (
+            {"first_response_at": after(minutes=31)},
+            99,
+            "new, Hạnh; answered after 31 min (SLA 30 min, too late)",
+        ),
+        (
+            {"business_minutes": 45.0},
+            45,
+            "new, Hạnh; unanswered, 15 min late; managers told at 2026-11-26 03:00:00",
+        ),
+        (
+            {"business_minutes": 0.0},
+            20,
+            "new, Hạnh; unanswered, by the clock due in 10 min, by business hours due in 30 min",
+        ),
+        (
+            {"business_minutes": 25.0},
+            600,
+            "new, Hạnh; unanswered, by the clock 9 h late, by business hours due in 5 min;"
+            " managers told at 2026-11-26 03:00:00",
+        ),
+        (
+            {"business_minutes": 40.0},
+            600,
+            "new, Hạnh; unanswered, by the clock 9 h late, by business hours 10 min late;"
+            " managers told at 2026-11-26 03:00:00",
+        ),
+        (
+            {"first_response_at": after(hours=9), "business_minutes": 12.0},
+            999,
+            "new, Hạnh; answered after 9 h by the clock, 12 min by business hours"
+            " (SLA 30 min, too late by the clock)",
+        ),
+        (
+            {"first_response_at": after(hours=9), "business_minutes": 50.0},
+            999,
+            "new, Hạnh; answered after 9 h by the clock, 50 min by business hours (SLA 30 min, too late)",
+        ),
+    ],
+)
+def test_the_ticket_says_who_owns_it_and_how_it_stands_against_the_sla(
+    ticket: dict[str, Any], minutes: int, text: str
+) -> None:
+    event = replace(EVENT, ticket=TICKET | ticket, evidence={"sla_notified_at": NOW.isoformat()})
+    steps = list(ticket_steps([event], NOW + timedelta(minutes=minutes)))
+    assert text_of("ticket", steps) == f"TK000017: {text}"

@@ -1,0 +1,314 @@
+"""Modules of a few lines: waits, hosts, schedules of crons, states, shares, words for errors."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from math import log
+
+import httpx
+import psycopg
+import pytest
+from croniter import croniter
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leads.cli.status.looking import read_expressions
+from leads.domain.backoff import MAX_ATTEMPTS, delay_after
+from leads.domain.base_url import DEFAULT_HOSTS, EXAMPLE, host_of, read_hosts
+from leads.domain.cron_schedule import Schedule
+from leads.domain.health import Signs, judge
+from leads.domain.lifecycle import INITIAL, REPLAYED_BY_MANUAL_INVOCATION, STATES, TRANSITIONS, is_allowed
+from leads.domain.private_hosts import is_clear_text, is_private
+from leads.domain.proportion import is_shown_below, needed_to_show, wilson_interval
+from leads.domain.reasons import connection_reason, file_reason
+from leads.services.cron_runs import CRONS
+from tests.support.base_urls import BASE_URLS, NOT_BASE_URLS
+
+# --- backoff: 30 s, 2 min, 10 min, 1 h, each ±20 %, then never
+
+WAIT_SECONDS = {1: 30, 2: 120, 3: 600, 4: 3600}
+
+
+def test_the_wait_after_each_attempt_and_the_fifth_is_the_last() -> None:
+    waits = {attempts: delay_after(attempts, 0.0) for attempts in range(7)}
+    known = {attempts: timedelta(seconds=seconds) for attempts, seconds in WAIT_SECONDS.items()}
+    assert waits == {0: timedelta(seconds=30), **known, 5: None, 6: None}
+    assert (MAX_ATTEMPTS, delay_after(100, 0.0)) == (5, None)
+
+
+@given(st.integers(1, 4), st.floats(-1, 1))
+def test_jitter_moves_a_wait_by_a_fifth_at_most(attempts: int, jitter: float) -> None:
+    wait = delay_after(attempts, jitter)
+    assert wait is not None
+    seconds = wait.total_seconds()
+    assert 0.8 * WAIT_SECONDS[attempts] - 1e-6 <= seconds <= 1.2 * WAIT_SECONDS[attempts] + 1e-6
+
+
+# --- base_url; tests/hasura/test_constraints.py has the same of the database
+
+
+def test_the_host_of_a_base_url_has_scheme_and_port_and_others_have_none(subtests: pytest.Subtests) -> None:
+    for url, host in (BASE_URLS | dict.fromkeys(NOT_BASE_URLS)).items():
+        with subtests.test(url):
+            assert host_of(url) == host
+    assert host_of(EXAMPLE) in DEFAULT_HOSTS
+
+
+def test_what_is_no_host_is_refused(subtests: pytest.Subtests) -> None:
+    for entry in ("a/b", "https://a/", "a:b", "ftp://a", "*", "*.pancake.vn", "A", "a b", "a@b"):
+        with subtests.test(entry), pytest.raises(ValueError, match="is not a host"):
+            read_hosts(["crm.pancake.vn", entry])
+
+
+# --- cron_schedule
+
+
+NOW = datetime(2026, 5, 14, 9, 7, 30, tzinfo=UTC)
+
+
+def at(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(f"2026-05-{text}:00+00:00")
+
+
+def test_ticks_are_those_of_croniter(subtests: pytest.Subtests) -> None:
+    assert set(read_expressions()) == set(CRONS)
+    for expression in {*read_expressions().values(), "7-59/13 1,5 * 5 *", "0 3 * * 7", "5 0 14-16 * *"}:
+        schedule = Schedule.parse(expression)
+        with subtests.test(expression):
+            for minutes in range(0, 3000, 37):
+                time = NOW + timedelta(minutes=minutes)
+                expected = croniter(expression, time).get_next(datetime)
+                if expected - time <= timedelta(days=8):
+                    assert schedule.next_after(time) == expected
+
+
+def test_what_is_no_schedule_is_refused(subtests: pytest.Subtests) -> None:
+    for expression in ("* * * *", "60 * * * *", "*/0 * * * *", "5-1 * * * *", "a * * * *", "0 0 1 * 1"):
+        with subtests.test(expression), pytest.raises(ValueError, match=r"."):
+            Schedule.parse(expression)
+    with pytest.raises(ValueError, match="eight days"):
+        Schedule.parse("0 0 1 1 *").next_after(NOW)
+
+
+@pytest.mark.parametrize(
+    ("expression", "succeeded", "late_since"),
+    [
+        ("*/5 * * * *", "14T09:05", None),
+        ("*/5 * * * *", "14T08:55", None),
+        ("*/5 * * * *", "14T08:50", "14T08:55"),
+        ("* * * * *", "14T09:04", None),
+        ("* * * * *", "14T09:03", "14T09:04"),
+        ("*/15 * * * *", "14T08:30", None),
+        ("*/15 * * * *", "14T08:15", "14T08:30"),
+        ("0 19 * * *", "13T19:00", None),
+        ("0 19 * * *", "12T19:00", "13T19:00"),
+        ("30 8 * * *", "13T08:30", None),
+        ("5 8 * * *", "13T08:05", "14T08:05"),
+        ("0 19 * * *", None, "13T19:00"),
+    ],
+)
+def test_a_cron_is_late_after_two_failed_ticks_or_an_hour(
+    expression: str, succeeded: str | None, late_since: str | None
+) -> None:
+    assert Schedule.parse(expression).overdue_since(at(succeeded), NOW) == at(late_since)
+
+
+# --- health: the status of a connection from its two channels
+
+
+CHECKED_AT = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
+
+
+def minutes(number: float) -> datetime:
+    return CHECKED_AT - timedelta(minutes=number)
+
+
+@pytest.mark.parametrize("before", ["active", "silent", "suspended", "outage", "key_invalid"])
+def test_a_working_api_is_active_even_without_webhooks_and_a_rejected_key_is_reported_at_once(
+    before: str,
+) -> None:
+    assert judge(before, CHECKED_AT, Signs("alive", 0, minutes(600), 0, None)) == "active"
+    assert judge(before, CHECKED_AT, Signs("alive", 0, None, 0, None)) == "active"
+    assert judge(before, CHECKED_AT, Signs("rejected", 0, minutes(1), 0, None)) == "key_invalid"
+
+
+@pytest.mark.parametrize(
+    ("missed", "since", "expected"),
+    [
+        (1, 0, "silent"), (9, 600, "silent"), (10, 29.9, "silent"),
+        (10, 30, "suspended"), (500, 31, "suspended"),
+    ],
+)  # fmt: skip
+def test_records_found_by_polling_mean_silent_then_suspended(
+    missed: int, since: float, expected: str
+) -> None:
+    signs = Signs("alive", 0, minutes(700), missed, minutes(since))
+    assert judge("active", CHECKED_AT, signs) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "failed", "last_webhook", "expected"),
+    [
+        ("active", 1, 60, "active"),
+        ("active", 2, 60, "outage"),
+        ("active", 2, None, "outage"),
+        ("silent", 2, 60, "outage"),
+        ("active", 5, 9, "active"),
+        ("outage", 5, 1, "active"),
+        ("suspended", 1, 60, "suspended"),
+        ("key_invalid", 5, 1, "key_invalid"),
+    ],
+)
+def test_a_failing_api_is_an_outage_only_with_a_silent_webhook_for_two_checks(
+    before: str, failed: int, last_webhook: float | None, expected: str
+) -> None:
+    signs = Signs("unavailable", failed, None if last_webhook is None else minutes(last_webhook), 0, None)
+    assert judge(before, CHECKED_AT, signs) == expected
+
+
+# --- lifecycle: Python and the database allow the same transitions
+
+
+def test_python_and_the_database_allow_the_same_steps(database: str) -> None:
+    states = sorted(STATES)
+    pairs: list[tuple[str | None, str]] = [*product([None, *states], states)]
+    with psycopg.connect(database) as connection:
+        rows = connection.execute(
+            "SELECT public.pancake_event_transition_allowed(p.old, p.new)"
+            " FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS p (old, new, number) ORDER BY number",
+            ([old for old, _ in pairs], [new for _, new in pairs]),
+        ).fetchall()
+    found = dict(zip(pairs, (row[0] for row in rows), strict=True))
+    assert found == {(old, new): is_allowed(old, new) for old, new in pairs}
+
+
+def test_the_database_knows_the_same_states(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        (check,) = connection.execute(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
+            " WHERE conname = 'ck_pancake_webhook_event_status'"
+        ).fetchone() or ("",)
+    assert {word for word in check.split("'") if word.replace("_", "").isalpha()} >= STATES
+    assert check.count("::text") - check.count("'::text") <= 1
+    assert check.count("'::text") == len(STATES)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("received", "processed"), ("received", "failed"),  # never without a claim
+        ("processed", "ingested"), ("processed", "failed"), ("failed", "ingested"),
+        ("dead_letter", "processed"), ("skipped_kill_switch", "ingested"),
+        (None, "processed"), (None, "ingested"), (None, "failed"),
+    ],
+)  # fmt: skip
+def test_skipped_steps_are_refused(old: str | None, new: str) -> None:
+    assert not is_allowed(old, new)
+
+
+def test_every_state_can_be_reached_and_left_and_those_not_processed_are_replayed_by_hand() -> None:
+    assert set(INITIAL).union(*TRANSITIONS.values()) == STATES
+    assert all("received" in TRANSITIONS[state] for state in STATES)
+    assert STATES - {"received", "ingested", "processed"} == REPLAYED_BY_MANUAL_INVOCATION
+
+
+# --- private_hosts
+
+
+def test_hosts_of_a_private_network(subtests: pytest.Subtests) -> None:
+    private = (
+        "127.0.0.1", "127.9.9.9", "::1", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1",
+        "169.254.1.1", "fd00::1", "fe80::1%eth0", "::ffff:10.0.0.1", "localhost", "hasura", "db.internal",
+        "Hasura.Diva.SVC", "hasura.diva.svc.cluster.local", "printer.local.", "box.home.arpa",
+    )  # fmt: skip
+    for host in private:
+        with subtests.test(host):
+            address = f"[{host.partition('%')[0]}]" if ":" in host else host
+            assert is_private(host)
+            assert not is_clear_text(f"http://{address}:8080/v1/graphql")
+    public = (
+        "", "8.8.8.8", "172.32.0.1", "100.64.0.1", "192.169.0.1", "2001:db8::1", "::ffff:8.8.8.8", "diva.vn",
+        "10.example.com", "internal.example.com", "127.0.0.1.example.com", "0x7f.1", "a:b",
+    )  # fmt: skip
+    for host in public:
+        with subtests.test(host):
+            assert not is_private(host)
+
+
+@pytest.mark.parametrize(
+    ("url", "clear"),
+    [
+        ("https://diva.vn", False), ("http://diva.vn", True), ("HTTP://diva.vn", True),
+        ("ftp://diva.vn", True), ("http://10.0.0.1@diva.vn/", True), ("http://[broken", True), ("//", True),
+    ],
+)  # fmt: skip
+def test_clear_text_is_http_to_a_public_host(url: str, clear: bool) -> None:
+    assert is_clear_text(url) is clear
+
+
+# --- proportion: Wilson's interval, and whether a count shows that a limit is met
+
+
+@pytest.mark.parametrize(
+    ("successes", "total", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (8, 10, 0.4902, 0.9433), (10, 10, 0.7225, 1.0), (595, 598, 0.9853, 0.9983)],
+)
+def test_the_interval_is_that_of_tables(successes: int, total: int, low: float, high: float) -> None:
+    """The values of R's binom.confint(…, methods = "wilson")."""
+    assert wilson_interval(successes, total) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_what_is_no_share_or_no_limit_is_refused() -> None:
+    for successes, total in ((0, 0), (3, 2), (-1, 4)):
+        with pytest.raises(ValueError, match="no share"):
+            wilson_interval(successes, total)
+    with pytest.raises(ValueError, match="no limit"):
+        needed_to_show(0, 0.0)
+    assert not is_shown_below(0, 10_000, 0.0)
+    assert not is_shown_below(0, 10_000, 1.0)
+
+
+def test_a_success_rate_of_995_needs_598_cases_without_a_failure() -> None:
+    assert not is_shown_below(0, 597, 0.005)
+    assert is_shown_below(0, 598, 0.005)
+    assert needed_to_show(0, 0.005) == 598
+
+
+def test_the_needed_number_is_the_least_that_shows_it(subtests: pytest.Subtests) -> None:
+    for limit, bad in product((0.005, 0.01, 0.1, 0.15, 0.2), (0, 1, 2, 7, 40)):
+        with subtests.test(limit=limit, bad=bad):
+            needed = needed_to_show(bad, limit)
+            assert is_shown_below(bad, needed, limit)
+            assert not is_shown_below(bad, needed - 1, limit)
+            assert needed >= log(0.05) / log(1 - limit)
+
+
+# --- reasons: words that an operator understands, which quote nothing of a file
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (PermissionError(13, "Permission denied"), "Permission denied"),
+        (OSError(), "it cannot be read"),
+        (UnicodeDecodeError("utf-8", b"0905\xff", 4, 5, "invalid start byte"), "it is not UTF-8 text"),
+        (json.JSONDecodeError("Expecting value", "0905111222", 0), "its format is wrong"),
+        (KeyError("0905111222"), "a part of it is missing or of another kind"),
+    ],
+)
+def test_the_reason_of_a_file_is_in_words(error: Exception, words: str) -> None:
+    assert file_reason(error) == words
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (httpx.ConnectError("[Errno 111] Connection refused"), "Connection refused"),
+        (httpx.ConnectError("[Errno -2] Name or service not known"), "Name or service not known"),
+        (httpx.ReadTimeout("timed out"), "timed out"),
+        (psycopg.OperationalError("connection is lost\nDETAIL: it quotes a row"), "connection is lost"),
+        (httpx.ReadTimeout(""), "no answer in time, or the connection broke"),
+    ],
+)
+def test_the_reason_of_a_connection_is_in_words(error: Exception, words: str) -> None:
+    assert connection_reason(error) == words
