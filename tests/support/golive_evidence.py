@@ -103,15 +103,15 @@ def attest_all(pilot: Pilot, wave: str, folder: Path) -> list[str]:
     return [each.id for each in asked]
 
 
-def attest(pilot: Pilot, criterion: Criterion, folder: Path, value: float | None = None) -> None:
-    """Attest a criterion; without a value with one that passes."""
+def attest(pilot: Pilot, criterion: Criterion, folder: Path) -> None:
+    """Attest a criterion with a value that passes."""
     path = folder / f"{criterion.id}.evidence"
     words = ["attest", criterion.id, "--by", criterion.owner, "--evidence", str(path)]
     if criterion.source is Source.FILE:
         path.write_bytes(good_file(criterion))
     else:
         path.write_text(f"proof of {criterion.id}")
-        words += ["--value", f"{criterion.target if value is None else value:g}"]
+        words += ["--value", f"{criterion.target:g}"]
         words += ["--cases", str(criterion.min_samples)] if criterion.min_samples else []
     result = pilot.golive(*words)
     assert result.exit_code == 0, result.output

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from typer.testing import CliRunner, Result
 
 from leads.cli.__main__ import app
-from tests.support.figures import HANH, KHOA
+from tests.support.figures import HANH
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 DAYS = 7
@@ -57,7 +59,6 @@ class Pilot:
     folder: Path
     prometheus_url: str = ""
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
-    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def since(self) -> datetime:
@@ -125,7 +126,7 @@ class Pilot:
         """Run a command of `leads golive` with the variables of the pilot."""
         environment = {
             "DATABASE_URL": self.url, "PROMETHEUS_URL": self.prometheus_url, "COMMIT": COMMIT,
-            "COLUMNS": "80", **self.environment,
+            "COLUMNS": "80",
         }  # fmt: skip
         return CliRunner().invoke(app, ["golive", *words, "--records", str(self.folder)], env=environment)
 
@@ -143,11 +144,12 @@ class Pilot:
         """Return the outcome of each criterion of a gate, and why it is inconclusive."""
         return {each["id"]: each["why"] or each["outcome"] for each in self.gate(wave)["criteria"]}
 
-    def hand_over(self, number: int, owner: str = KHOA) -> None:
-        """Give the tickets of the newest leads another owner, as a manager does."""
-        self.sql(
-            "UPDATE ticket SET assignee_id = %(owner)s WHERE id IN (SELECT ticket_id FROM"
-            " pancake_webhook_event ORDER BY created_at DESC LIMIT %(number)s)",
-            owner=owner,
-            number=number,
-        )
+
+def write_keys(folder: Path) -> tuple[Path, Path]:
+    """Write a new private key, for its owner only, and its public key; return their paths."""
+    key = Ed25519PrivateKey.generate()
+    private, public = folder / "golive.pem", folder / "golive.pub"
+    private.touch(mode=0o600)
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return private, public

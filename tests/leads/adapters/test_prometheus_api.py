@@ -11,8 +11,7 @@ import pytest
 from leads.adapters.prometheus_api import PrometheusApi, PrometheusRefused, PrometheusUnavailable
 from leads.cli.golive.criterion import Source
 from leads.cli.golive.load import load_criteria
-from tests.support.golive_prometheus import fake_prometheus
-from tests.support.golive_series import genuine_prometheus
+from tests.support.golive_prometheus import fake_prometheus, genuine_prometheus
 from tests.support.local_server import JsonHandler, serving
 from tests.support.monitoring import needs_monitoring
 

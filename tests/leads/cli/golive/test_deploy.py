@@ -2,7 +2,11 @@
 
 import fcntl
 import json
+import os
+import subprocess
+import sys
 import tarfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from leads.cli.__main__ import app
 from leads.cli.golive.deploy.plan_file import read_plan_file
-from leads.cli.golive.deploy.site import known_secrets
+from leads.cli.golive.deploy.site import AnotherDeployment, _file_lock, known_secrets
 from leads.cli.golive.evidence import read_evidence_file
 from leads.cli.golive.load import load_criteria
 from sandbox.payloads import HERE as PAYLOADS
@@ -25,17 +29,28 @@ from tests.support.waiting import eventually
 FORWARD = [
     "snapshot", "1", "2", "3", "4", "5", "6", "7", "8", "8a", "8b", "9a", "10", "11", "9b", "12", "13", "14",
 ]  # fmt: skip
+BY_HAND = "12"
 
 
-def golive(*words: str) -> Result:
-    return CliRunner().invoke(app, ["golive", "deploy", *words])
+def golive(*words: str, **environment: str) -> Result:
+    return CliRunner().invoke(app, ["golive", *words], env=environment)
+
+
+def said_by(run: Result) -> str:
+    return " ".join(run.stderr.split())
+
+
+def run_golive(*words: str, code: int = 0) -> Any:
+    """Run a verb; return its JSON document."""
+    run = golive(*words, "--json")
+    assert run.exit_code == code, run.output
+    return json.loads(run.stdout)
 
 
 def deploy(*words: str, code: int = 0) -> dict[str, str]:
     """Deploy, and return the result of each step by its number."""
-    run = golive("--anytime", "--json", *words)
-    assert run.exit_code == code, run.output
-    return {each["step"]: each["result"] for each in json.loads(run.stdout)["steps"]}
+    steps = run_golive("deploy", "--anytime", *words, code=code)["steps"]
+    return {each["step"]: each["result"] for each in steps}
 
 
 def deliver_when_asked(site: GoLiveSite) -> str:
@@ -75,13 +90,6 @@ def test_it_leads_from_divas_schema_to_a_processed_lead_and_back(site: GoLiveSit
     _check_journal(site)
 
 
-def run_golive(*words: str, code: int = 0) -> Any:
-    """Run another verb of `leads golive`; return its JSON document."""
-    run = CliRunner().invoke(app, ["golive", *words, "--json"])
-    assert run.exit_code == code, run.output
-    return json.loads(run.stdout)
-
-
 def _check_day0() -> None:
     """Each step of the deployment is found done; Prometheus and people are missing."""
     found = {each["id"]: each["outcome"] for each in run_golive("day0", code=1)["criteria"]}
@@ -109,7 +117,7 @@ def _check_smoke(site: GoLiveSite) -> None:
     )
     assert not any(word in payload for word in ("0903", "thutrang", "Hàng Trống", "Trang"))
     site.query("UPDATE view_pancake_setting SET kill_switch = true RETURNING id")
-    held = CliRunner().invoke(app, ["golive", "smoke", body, "--phone", "0905333444"])
+    held = golive("smoke", body, "--phone", "0905333444")
     assert held.exit_code == 1
     assert "Its event is skipped_kill_switch" in held.stdout
     site.query("UPDATE view_pancake_setting SET kill_switch = false RETURNING id")
@@ -118,8 +126,8 @@ def _check_smoke(site: GoLiveSite) -> None:
 
 def _check_drill(site: GoLiveSite) -> None:
     """scripts/chaos drill runs all three; here the first, and its refusal of another database."""
-    other = CliRunner().invoke(app, ["golive", "drill", "tier1", "--database", "production"])
-    assert (other.exit_code, "Nothing was changed" in " ".join(other.stderr.split())) == (2, True)
+    other = golive("drill", "tier1", "--database", "production")
+    assert (other.exit_code, "Nothing was changed" in said_by(other)) == (2, True)
     words = ["--database", site.database, "--rate", "5", "--warm-up", "1"]
     found = run_golive("drill", "tier1", *words)
     assert found["ok"]
@@ -144,7 +152,7 @@ def _check_handover(site: GoLiveSite) -> None:
     assert not [name for name in names if name.endswith(".dump")]
     leak = site.folder / "golive" / "leak.json"
     leak.write_text((site.folder / "webhook-url.txt").read_text())
-    refused = CliRunner().invoke(app, ["golive", "handover", "--to", "second.tar.gz"])
+    refused = golive("handover", "--to", "second.tar.gz")
     leak.unlink()
     assert (refused.exit_code, (site.folder / "second.tar.gz").exists()) == (1, False)
     assert "A secret is in golive/leak.json" in refused.stderr
@@ -169,54 +177,41 @@ def _check_journal(site: GoLiveSite) -> None:
 def test_the_plan_needs_no_service(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DATABASE_URL", "HASURA_URL"):
         monkeypatch.delenv(name, raising=False)
-    run = golive("--plan", "--json")
-    assert run.exit_code == 0
-    assert [each["step"] for each in json.loads(run.stdout)] == FORWARD
-    said = golive("--plan").stdout
+    assert [each["step"] for each in run_golive("deploy", "--plan")] == FORWARD
+    said = golive("deploy", "--plan").stdout
     assert "1  Columns normalized_phone and pancake_metadata of account (BE, at most 60 s)" in said
     assert "undo  leads metadata remove 9a" in said
     assert "do    golive.yaml, services.edge.do" in said
-    mine = golive("--plan", "--file", str(ROOT / "deploy" / "golive" / "golive.yaml")).stdout
+    mine = golive("deploy", "--plan", "--file", str(ROOT / "deploy" / "golive" / "golive.yaml")).stdout
     assert "do    systemctl reload-or-restart pancake-edge" in mine
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "text", "said"),
     [
-        (["--until", "15"], "There is no step '15'. They are: snapshot, 1, 2"),
-        (["--plan", "--check"], "Give one of --plan, --check, --until and --rollback"),
-        (["--rollback", "snapshot"], "The snapshot is kept"),
+        (["--until", "15"], "", "There is no step '15'. They are: snapshot, 1, 2"),
+        (["--plan", "--check"], "", "Give one of --plan, --check, --until and --rollback"),
+        (["--rollback", "snapshot"], "", "The snapshot is kept"),
+        ([], "services: {api: {}}", "services has api; known are edge, front_end, handlers"),
+        ([], "[1", "is not a plan"),
+        ([], "pancake: {name: Diva}", "workspace"),
+        ([], "sauce: x", "the file has sauce"),
     ],
 )
-def test_wrong_usage_is_refused(words: list[str], said: str) -> None:
-    run = golive(*words)
-    assert run.exit_code == 2
-    assert said in run.stderr
+def test_wrong_usage_and_a_wrong_golive_yaml_are_refused(
+    tmp_path: Path, words: list[str], text: str, said: str
+) -> None:
+    file, folder = tmp_path / "golive.yaml", tmp_path / "golive"
+    file.write_text(text)
+    run = golive("deploy", "--file", str(file), "--folder", str(folder), *words)
+    assert (run.exit_code, folder.exists()) == (2, False)
+    assert said in said_by(run)
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("services: {api: {}}", "services has api; known are edge, front_end, handlers"),
-        ("[1", "is not a plan"),
-        ("pancake: {name: Diva}", "workspace"),
-        ("sauce: x", "the file has sauce"),
-    ],
-)
-def test_a_wrong_golive_yaml_is_refused_by_its_place(tmp_path: Path, text: str, said: str) -> None:
-    (tmp_path / "golive.yaml").write_text(text)
-    run = golive("--file", str(tmp_path / "golive.yaml"), "--folder", str(tmp_path / "golive"))
-    assert run.exit_code == 2
-    assert said in " ".join(run.stderr.split())
-    assert not (tmp_path / "golive").exists()
-
-
-def golive_on(database: str, folder: Path, *words: str) -> Result:
-    environment = {
-        "DATABASE_URL": database, "HASURA_URL": "http://127.0.0.1:9", "HASURA_ADMIN_SECRET": "s" * 32,
-    }  # fmt: skip
-    return CliRunner().invoke(
-        app, ["golive", "deploy", "--folder", str(folder), *words], env=environment
+def deploy_on(database: str, folder: Path, *words: str) -> Result:
+    return golive(
+        "deploy", "--folder", str(folder), *words, DATABASE_URL=database, HASURA_URL="http://127.0.0.1:9",
+        HASURA_ADMIN_SECRET="s" * 32,
     )  # fmt: skip
 
 
@@ -225,19 +220,19 @@ def test_two_deployments_exclude_each_other_here_and_on_the_database(
 ) -> None:
     with psycopg.connect(diva_database) as other:
         other.execute("SELECT pg_advisory_lock(hashtext('leads golive deploy'))")
-        run = golive_on(diva_database, tmp_path / "here", "--until", "snapshot")
+        run = deploy_on(diva_database, tmp_path / "here", "--until", "snapshot")
         assert (run.exit_code, run.stderr) == (
             1, "Another deployment runs on this database: wait until it ends.\n",
         )  # fmt: skip
     with (tmp_path / "here" / "deploy.lock").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        run = golive_on(diva_database, tmp_path / "here", "--until", "snapshot")
+        run = deploy_on(diva_database, tmp_path / "here", "--until", "snapshot")
     assert run.exit_code == 1
-    assert "deploy.lock is locked" in " ".join(run.stderr.split())
+    assert "deploy.lock is locked" in said_by(run)
 
 
 def test_without_pg_dump_nothing_is_changed(diva_database: str, tmp_path: Path) -> None:
-    run = golive_on(diva_database, tmp_path / "golive", "--programs", str(tmp_path))
+    run = deploy_on(diva_database, tmp_path / "golive", "--programs", str(tmp_path))
     assert run.exit_code == 1
     assert "pg_dump did not run" in run.stderr
     with psycopg.connect(diva_database) as db:
@@ -252,3 +247,97 @@ def test_the_example_of_golive_yaml_is_one_and_stands_in_the_runbook() -> None:
     assert (plan.source, plan.handler_processes, plan.tell) == ("-1", 2, ("/usr/local/bin/tell",))
     _, _, text = path.read_text("utf-8").partition("\n")
     assert f"```yaml\n{text}```" in (ROOT / "docs" / "runbook" / "go-live.md").read_text("utf-8")
+
+
+MAX_RUNS = 400
+LOCK_POLL_SECONDS = 0.2
+
+
+class Killed:
+    """Runs of the command, each of which ends at a new place."""
+
+    def __init__(self, site: GoLiveSite) -> None:
+        self.places = site.folder / "places"
+        self.environment = os.environ | {"KILL_PLACES": str(self.places), "PYTHONPATH": str(ROOT)}
+        self.kills = 0
+
+    def until_it_ends(self, *words: str) -> dict[str, str]:
+        """Run it until it ends by itself; return the result of each step by its number."""
+        command = [
+            sys.executable,
+            "-m",
+            "tests.support.golive_site",
+            "golive",
+            "deploy",
+            "--anytime",
+            "--json",
+        ]
+        for _ in range(MAX_RUNS):
+            run = subprocess.run(
+                [*command, *words], env=self.environment, capture_output=True, text=True, timeout=300,
+                check=False,
+            )  # fmt: skip
+            if run.returncode == -9:
+                self.kills += 1
+            elif "Another deployment" in run.stderr:
+                time.sleep(LOCK_POLL_SECONDS)  # the program of a step goes on, and holds the lock
+            else:
+                assert run.stdout, run.stderr
+                return {each["step"]: each["result"] for each in json.loads(run.stdout)["steps"]}
+        raise AssertionError(f"it does not end; the last places: {self.places.read_text()[-500:]}")
+
+
+@pytest.mark.full("it is killed more than 100 times")
+def test_killed_at_every_place_it_goes_on_and_back(site: GoLiveSite, tmp_path: Path) -> None:
+    """The end is that of a run without a stop: one ticket, and after the way back Diva's dump as before."""
+    before, killed = site.dump(), Killed(site)
+    killed.places.write_text("")
+    assert killed.until_it_ends("--confirm", "12")["13"] == "waiting"
+    assert site.deliver(1) == "skipped_kill_switch"
+    assert set(killed.until_it_ends().values()) <= {"done", "was done"}
+    assert site.query("SELECT count(*), count(DISTINCT ticket_id) FROM pancake_webhook_event") == [(1, 1)]
+    forward = {line.split()[1] for line in killed.places.read_text().splitlines()}
+    assert forward >= set(FORWARD) - {BY_HAND}
+
+    killed.places.write_text("")
+    back = killed.until_it_ends("--rollback", "1", "--confirm", "12", "--move-tickets")
+    assert set(back.values()) <= {"undone", "was absent", "was undone"}
+    assert site.dump() == before
+    backward = {line.split()[1] for line in killed.places.read_text().splitlines()}
+    assert backward >= set(FORWARD) - {BY_HAND, "snapshot"}
+    assert killed.kills > 100
+
+
+INTERRUPTED = """
+import signal
+from leads.cli.golive.deploy.actions import program
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+program(("sh", "-c", "echo $$; exec sleep 60")).run()
+"""
+
+
+def test_a_program_of_a_step_ends_with_leads() -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED], env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert running.stderr is not None
+    with running.stderr as said:
+        child = int(said.readline())
+        running.terminate()
+        assert running.wait(20) != 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_a_program_that_outlives_leads_keeps_the_next_deployment_back(tmp_path: Path) -> None:
+    """After a SIGKILL of leads its program goes on: the lock is free when that has ended."""
+    lock = tmp_path / "deploy.lock"
+    with _file_lock(lock):
+        left = subprocess.Popen(["sleep", "60"], close_fds=False)
+    with pytest.raises(AnotherDeployment), _file_lock(lock):
+        raise AssertionError
+    left.kill()
+    left.wait()
+    with _file_lock(lock):
+        pass

@@ -2,34 +2,46 @@
 
 import json
 import re
+import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from leads.adapters import prometheus_api
+from leads.adapters.hasura_admin import HasuraAdmin
 from leads.cli.__main__ import app
-from leads.cli.golive.criterion import Part, Source
+from leads.cli.golive.criterion import Criterion, Part, Source
+from leads.cli.golive.deploy.plan_file import PlanFile
+from leads.cli.golive.gates import Inputs, evaluate
+from leads.cli.golive.judgement import Judgement, Outcome, Why
 from leads.cli.golive.load import load_criteria
-from leads.cli.golive.measuring import STATEMENT_TIMEOUT
+from leads.cli.golive.measuring import Places, Sources
 from leads.cli.golive.opening import GATE_PROBES
-from leads.cli.golive.precheck import evaluating
+from leads.cli.golive.precheck import evaluating, link, other_probes
 from leads.cli.golive.precheck.evaluating import evaluate_parts
-from leads.cli.golive.precheck.manifest import Manifest, read_manifest
+from leads.cli.golive.precheck.link import Link
 from leads.cli.golive.precheck.role_probes import ACTIONS, TABLES, stored_operations
-from leads.cli.golive.probes import OF_ENGINE, OF_LINK, OF_SOURCES
+from leads.cli.golive.probes import probes_of
+from leads.cli.golive.records import Kind, Records, Statement
+from leads.cli.golive.scans import FILE
 from leads.cli.metadata.engine import Engine
 from leads.cli.probes.engine import own_metadata
-from sandbox.postgres.server import Cluster
+from sandbox.postgres.server import Cluster, free_port
+from sandbox.stack.services import ROOT
 from sandbox.stack.stack import Sandbox
-from tests.support.golive_breakages import BREAKAGES
-from tests.support.golive_ground import Ground, broken, by_metadata, by_sql
+from tests.support.breaking import Break, Variables, sql
+from tests.support.golive_breakages import SANDBOX_BREAKAGES, SandboxBreakage
 from tests.support.golive_prometheus import fake_prometheus
+from tests.support.golive_site import note_snapshot
 
 CRITERIA = load_criteria()
+DECIDED = [each for each in CRITERIA if each.source not in (Source.PERSON, Source.FILE)]
 SLOW_HERE = {"E3-BE-capacity"}
 """A busy machine may need more than 100 ms for 1,000 rows."""
 
@@ -42,129 +54,111 @@ def criteria_read_once() -> Iterator[None]:
         yield
 
 
+class Ground:
+    """A sandbox before its start, and the folder with golive.yaml, the engine's manifest and a snapshot."""
+
+    def __init__(self, sandbox: Sandbox, folder: Path, prometheus_url: str) -> None:
+        self.sandbox, self.folder = sandbox, folder
+        manifest = ROOT / "deploy" / "kubernetes" / "hasura.yaml"
+        plan = {"engine_manifest": str(manifest), "staging_url": sandbox.hasura_url}
+        (folder / "golive.yaml").write_text(yaml.safe_dump(plan))
+        note_snapshot(folder, 1)
+        sql(sandbox, "UPDATE view_pancake_setting SET kill_switch = true")
+        sql(sandbox, "UPDATE pancake_source SET is_active = false")
+        self.environment = sandbox.environment() | {
+            "PUBLIC_URL": sandbox.edge_url, "PROMETHEUS_URL": prometheus_url,
+            "HASURA_OTHER_ADMIN_SECRET": sandbox.keys.admin_secret,
+        }  # fmt: skip
+
+    def judgements(self, parts: set[Part], variables: Variables) -> dict[str, Judgement]:
+        """Return the judgement of each criterion of these parts of the checklist."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in (self.environment | variables).items():
+                patch.setenv(name, value)
+            found = evaluate_parts("test", sorted(parts), self.folder, self.folder / "golive.yaml", "default")
+        return {each.criterion.id: each for each in found.judgements}
+
+
 @pytest.fixture(scope="module")
 def ground(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    """A sandbox before its start: the kill switch is on."""
-    folder = tmp_path_factory.mktemp("precheck")
     with Sandbox(cluster) as sandbox, fake_prometheus() as prometheus:
-        found = Ground(sandbox, folder, prometheus)
-        found.write_manifest()
-        found.note_snapshot(1)
-        plan = {"engine_manifest": str(folder / "hasura.yaml"), "staging_url": sandbox.hasura_url}
-        (folder / "golive.yaml").write_text(yaml.safe_dump(plan))
-        found.sql("UPDATE view_pancake_setting SET kill_switch = true")
-        found.sql("UPDATE pancake_source SET is_active = false")
-        yield found
+        yield Ground(sandbox, tmp_path_factory.mktemp("precheck"), prometheus.url)
 
 
-def environment(ground: Ground) -> dict[str, str]:
-    return ground.sandbox.environment() | {
-        "PUBLIC_URL": ground.sandbox.edge_url, "PROMETHEUS_URL": ground.prometheus.url,
-        "HASURA_OTHER_ADMIN_SECRET": ground.sandbox.keys.admin_secret,
-    } | ground.environment  # fmt: skip
-
-
-def precheck(ground: Ground, *areas: str) -> dict[str, dict[str, Any]]:
-    """Return each criterion of the areas by its id."""
-    words = ["--records", str(ground.folder), "--file", str(ground.folder / "golive.yaml"), "--json"]
-    run = CliRunner().invoke(app, ["golive", "precheck", *areas, *words], env=environment(ground))
-    assert run.exit_code in (0, 1, 3), run.output
-    return {each["id"]: each for each in json.loads(run.stdout)["criteria"]}
-
-
-def found_in(ground: Ground, *parts: Part) -> dict[str, str]:
-    """Return the outcome of each criterion of these parts of the checklist."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment(ground).items():
-            patch.setenv(name, value)
-        found = evaluate_parts("test", parts, ground.folder, ground.folder / "golive.yaml", "default")
-    return {each.criterion.id: each.outcome.value for each in found.judgements}
-
-
-@pytest.fixture(scope="module")
-def healthy(ground: Ground) -> dict[str, str]:
-    """What is found of all parts that are no gate."""
-    return found_in(ground, *(part for part in Part if part is not Part.GATE))
-
-
-def test_a_healthy_installation_passes_all_that_a_program_decides_here(ground: Ground) -> None:
+def test_a_healthy_installation_passes_all_that_a_program_decides_and_nothing_stays(ground: Ground) -> None:
     """The public URL is not https."""
-    found = {name: each["outcome"] for name, each in precheck(ground).items()}
-    decided = {each.id for each in CRITERIA if each.source not in (Source.PERSON, Source.FILE)}
-    not_passed = {name for name, outcome in found.items() if outcome != "pass"} & decided
-    assert not_passed - SLOW_HERE == {"E2-OPS-tls"}
+    words = ["--records", str(ground.folder), "--file", str(ground.folder / "golive.yaml"), "--json"]
+    count = "SELECT count(*) FROM pancake_webhook_event"
+    with psycopg.connect(ground.sandbox.database_url, autocommit=True) as db:
+        before = db.execute(count).fetchone()
+        run = CliRunner().invoke(app, ["golive", "precheck", *words], env=ground.environment)
+        assert db.execute(count).fetchone() == before
+    assert run.exit_code in (0, 1, 3), run.output
+    found = {each["id"]: each["outcome"] for each in json.loads(run.stdout)["criteria"]}
+    not_passed = {name for name, outcome in found.items() if outcome != "pass"}
+    assert not_passed & {each.id for each in DECIDED} - SLOW_HERE == {"E2-OPS-tls"}
 
 
-@pytest.mark.parametrize("name", BREAKAGES)
-def test_what_is_broken_is_red_and_nothing_else(ground: Ground, healthy: dict[str, str], name: str) -> None:
-    breakage, also = BREAKAGES[name]
-    parts = {each.part for each in CRITERIA if each.id in {name, *also}}
-    with broken(ground, breakage):
-        found = found_in(ground, *sorted(parts))
-    changed = {each for each in found if found[each] != healthy[each]} - (SLOW_HERE - {name})
-    assert found[name] == "fail"
-    assert changed | {name} == {name, *also}
+@contextmanager
+def staging_without_a_cron(sandbox: Sandbox) -> Iterator[Variables]:
+    """Staging is the second engine that is opened."""
+    opened: list[str] = []
+
+    class WithoutCron(Engine):
+        def export(self) -> tuple[dict[str, object], int]:
+            metadata, version = super().export()
+            return metadata | {"cron_triggers": metadata["cron_triggers"][1:]}, version
+
+    def open_engine(link: Link, url: str, secret: str) -> Engine:
+        opened.append(url)
+        hasura = link._open.enter_context(HasuraAdmin(url, secret))
+        return (WithoutCron if len(opened) > 1 else Engine)(hasura)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Link, "_engine", open_engine)
+        yield {}
 
 
-@pytest.mark.parametrize("version", ["v2.50.5", "v2.51.0", "v3.0.0"])
-def test_an_engine_outside_its_range_is_red(
-    ground: Ground, monkeypatch: pytest.MonkeyPatch, version: str
-) -> None:
-    monkeypatch.setattr(Engine, "version", lambda _: version)
-    found = precheck(ground, "engine")["engine-version"]
-    assert (found["outcome"], found["value"]) == ("fail", 1)
+def of_version(version: str) -> Break:
+    @contextmanager
+    def replaced(sandbox: Sandbox) -> Iterator[Variables]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Engine, "version", lambda _: version)
+            yield {}
+
+    return replaced
 
 
-def test_what_lacks_and_what_is_too_much_is_named(ground: Ground) -> None:
-    wrong = ("GRANT DELETE ON account TO", "REVOKE UPDATE (data) ON ticket FROM")
-    right = ("REVOKE DELETE ON account FROM", "GRANT UPDATE (data) ON ticket TO")
-    roles = ("pancake_handlers", "pancake_operators")
-    breakage = by_sql(*("; ".join(map(" ".join, zip(each, roles, strict=True))) for each in (wrong, right)))
-    with broken(ground, breakage):
-        found = precheck(ground, "database")["database-rights"]
-    assert (found["outcome"], found["value"]) == ("fail", 2)
-    missing, further = found["details"].split("; ")
-    assert missing == "missing: pancake_operators UPDATE public.ticket data"
-    assert further == "too much: pancake_handlers DELETE public.account"
-
-
-def permission(table: str) -> dict[str, Any]:
-    """The right of crm_admin to read a table, as arguments for Hasura."""
-    (found,) = (
-        each for each in own_metadata()["sources"][0]["tables"] if each["table"]["name"] == table
-    )  # fmt: skip
-    (right,) = (each for each in found["select_permissions"] if each["role"] == "crm_admin")
-    return {"source": "default", "table": found["table"], **right}
-
-
-@pytest.mark.parametrize("table", ["pancake_webhook_event", "view_pancake_report_owner"])
-def test_a_role_that_lost_the_right_to_read_a_table_is_named(ground: Ground, table: str) -> None:
-    arguments = permission(table)
-    taken = ("pg_drop_select_permission", {name: arguments[name] for name in ("source", "table", "role")})
-    with broken(ground, by_metadata(taken, ("pg_create_select_permission", arguments))):
-        found = precheck(ground, "metadata")["role-permissions"]
-    assert (found["outcome"], found["value"]) == ("fail", 1)
-    assert found["details"].startswith("crm_admin may not use ")
-    assert f"field '{table}' not found" in found["details"]
-
-
-@pytest.mark.parametrize(
-    ("role", "breaks", "mends", "says"),
-    [
-        ("crm_manager", "create", "drop", "crm_manager sees pancake_replay_events or a part of it"),
-        ("pancake_edge", "create", "drop", "pancake_edge sees pancake_replay_events or a part of it"),
-        ("crm_admin", "drop", "create", "crm_admin may not use pancake_replay_events: "),
-    ],
+OF_THE_ENGINE = (
+    SandboxBreakage("staging-metadata", staging_without_a_cron),
+    SandboxBreakage("engine-version engine-no-downgrade", of_version("v2.51.0"), "the engine is v2.51.0"),
+    SandboxBreakage("engine-version", of_version("v2.50.5"), "the engine is v2.50.5"),
 )
-def test_a_role_that_may_call_too_much_or_too_little_is_named(
-    ground: Ground, role: str, breaks: str, mends: str, says: str
-) -> None:
-    arguments = {"action": "pancake_replay_events", "role": role}
-    calls = [(f"{word}_action_permission", arguments) for word in (breaks, mends)]
-    with broken(ground, by_metadata(*calls)):
-        found = precheck(ground, "metadata")["role-permissions"]
-    assert (found["outcome"], found["value"]) == ("fail", 1)
-    assert found["details"].startswith(says)
+ELSEWHERE = {
+    "E2-OPS-tls", "E7.7-9", "E2-BE-phone-library", "E2-BE-breaker-library", "database-snapshot",
+    "engine-pool", "engine-stop", "engine-logs", "database-connections",
+}  # fmt: skip
+"""tests/leads/cli/golive/test_probes.py has them."""
+
+
+def test_what_is_broken_is_red_and_nothing_else(ground: Ground, subtests: pytest.Subtests) -> None:
+    """Every criterion that a program decides is broken here, in test_probes.py or in test_gates.py."""
+    rows = [*SANDBOX_BREAKAGES, *OF_THE_ENGINE]
+    broken = {name for row in rows for name in row.criteria.split()}
+    at_gates = {each.id for each in DECIDED if each.query in GATE_PROBES}
+    at_gates |= {each.id for each in DECIDED if each.source in (Source.SQL, Source.PROMQL)}
+    assert broken | ELSEWHERE | at_gates == {each.id for each in DECIDED}
+    part_of = {each.id: each.part for each in CRITERIA}
+    healthy = ground.judgements(set(part_of.values()) - {Part.GATE}, {})
+    for row in rows:
+        names = row.criteria.split()
+        with subtests.test(row.criteria, says=row.says):
+            with row.broken(ground.sandbox) as variables:
+                found = ground.judgements({part_of[name] for name in names}, variables)
+            changed = {name for name, each in found.items() if each.outcome != healthy[name].outcome}
+            assert changed - SLOW_HERE == {*names} - SLOW_HERE
+            assert {found[name].outcome for name in names} == {Outcome.FAIL}
+            assert found[names[0]].measurement.details.startswith(row.says)
 
 
 def test_every_table_and_action_is_probed() -> None:
@@ -176,35 +170,56 @@ def test_every_table_and_action_is_probed() -> None:
     assert {each.name for each in ACTIONS} == {each["name"] for each in own["actions"]}
 
 
-def test_without_a_manifest_what_it_tells_is_inconclusive(ground: Ground) -> None:
-    (ground.folder / "hasura.yaml").write_text("services: {web: {image: nginx}}")
-    try:
-        found = precheck(ground, "engine", "database")
-    finally:
-        ground.write_manifest()
-    for name in ("engine-pool", "engine-stop", "engine-logs", "engine-no-downgrade", "database-connections"):
-        assert (found[name]["outcome"], found[name]["why"]) == ("inconclusive", "source_down")
+OF_THIS_PROGRAM = {"has_phonenumbers", "has_circuitbreaker"}
+"""They ask which packages are installed beside this program: that source does not stop alone."""
+STOPPABLE = [each for each in DECIDED if each.query not in OF_THIS_PROGRAM]
+SILENT_SECONDS = 0.1
+TIMEOUTS = ((link, "REQUEST_SECONDS"), (other_probes, "CONNECT_SECONDS"), (prometheus_api, "TIMEOUT_SECONDS"))
+"""By module: how long an answer may take. Here shorter, so that the test does not wait for them."""
 
 
-def test_nothing_that_it_writes_stays(ground: Ground) -> None:
-    with psycopg.connect(ground.sandbox.database_url) as db:
-        count = "SELECT count(*) FROM pancake_webhook_event"
-        before = db.execute(count).fetchone()
-        precheck(ground, "engine", "database")
-        assert db.execute(count).fetchone() == before
-    assert STATEMENT_TIMEOUT == "30s"
+def judge_without_sources(criteria: list[Criterion], folder: Path, web: str) -> dict[str, Judgement]:
+    """Judge in a pilot that has begun, with this address for engine, edge and Prometheus.
+
+    No database answers, and no file can be read.
+    """
+    now, database = datetime.now(UTC), f"postgresql://x@127.0.0.1:{free_port()}/x"
+    records = Records(folder)
+    for wave in ("W1", "W2", "W3", "W4"):
+        scans = json.dumps({"at": now.isoformat(), "scans": {}}).encode()
+        records.add(Statement(Kind.BEGIN, wave, "Lan", "lan", now), [(FILE, scans)])
+    (folder / "deploy.jsonl").mkdir()
+    plan = PlanFile(engine_manifest=str(folder / "hasura.yaml"), staging_url=f"http://{web}")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HASURA_ADMIN_SECRET", "HASURA_OTHER_ADMIN_SECRET"):
+            patch.setenv(name, "s" * 32)
+        patch.setenv("DATABASE_URL", database)
+        patch.setenv("HASURA_URL", f"http://{web}")
+        patch.setenv("PUBLIC_URL", f"https://{web}")
+        places = Places(database, f"http://{web}")
+        with Sources(places, records) as sources, Link(plan, "default", folder) as opened:
+            inputs = Inputs(sources, records.read(), "", probes_of(opened))
+            found = evaluate("test", criteria, inputs, datetime.now(UTC), "W4").judgements
+    return {each.criterion.id: each for each in found}
 
 
-def test_a_compose_file_tells_the_same_as_a_deployment(tmp_path: Path) -> None:
-    path = tmp_path / "compose.yaml"
-    path.write_text(
-        "services: {hasura: {image: 'hasura/graphql-engine:v2.50.6', stop_grace_period: 3m,"
-        " environment: [HASURA_GRAPHQL_DEV_MODE=false]}}"
-    )
-    assert read_manifest(path) == Manifest("v2.50.6", 1, 180.0, {"HASURA_GRAPHQL_DEV_MODE": "false"})
+def not_down(found: dict[str, Judgement]) -> dict[str, Judgement]:
+    """Those that are not inconclusive with a reason, because their source is down."""
+    down = (Outcome.INCONCLUSIVE, Why.SOURCE_DOWN)
+    return {name: each for name, each in found.items() if (each.outcome, each.why) != down or not each.reason}
 
 
-def test_every_probe_of_a_criterion_exists_and_none_is_left_over() -> None:
-    named = {each.query for each in CRITERIA if each.source in (Source.ENGINE, Source.COMMAND)}
-    own = {"connection_share", "wrong_engine"}
-    assert named == {*OF_ENGINE, *OF_LINK, *OF_SOURCES, *GATE_PROBES, *own}
+def test_a_stopped_source_is_inconclusive(tmp_path: Path) -> None:
+    assert not_down(judge_without_sources(STOPPABLE, tmp_path, f"127.0.0.1:{free_port()}")) == {}
+
+
+def test_a_source_that_never_answers_is_inconclusive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engine, edge and Prometheus take a connection; the time-out is what people are told."""
+    for module, name in TIMEOUTS:
+        monkeypatch.setattr(module, name, SILENT_SECONDS)
+    asked_by_http = [each for each in STOPPABLE if each.source is not Source.SQL]
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as server:
+        found = judge_without_sources(asked_by_http, tmp_path, f"127.0.0.1:{server.getsockname()[1]}")
+    assert not_down(found) == {}
+    for name in ("engine-version", "E2-OPS-alerts", "E2-OPS-scrape"):
+        assert "time" in found[name].reason

@@ -16,7 +16,6 @@ from leads.cli.golive.drill.tiers import TIERS, Limit
 from leads.cli.golive.load import load_criteria
 
 FINE = Ledger(processed=5, lost=[], unacknowledged=[], doubled=[], unfinished=[], unexpected=[])
-MINUTE = 60.0
 
 
 def site(*words: str) -> Any:
@@ -34,10 +33,9 @@ def site(*words: str) -> Any:
     ],
 )  # fmt: skip
 def test_people_are_told_if_the_command_ends_well_and_in_time(
-    words: list[str], minutes_ago: float, is_in_time: bool
+    words: list[str], minutes_ago: int, is_in_time: bool
 ) -> None:
-    told = tell(site(*words), 1, time.monotonic() - minutes_ago * MINUTE)
-    assert told.is_in_time is is_in_time
+    assert tell(site(*words), 1, time.monotonic() - minutes_ago * 60).is_in_time is is_in_time
 
 
 class Traffic:
@@ -55,34 +53,36 @@ class Traffic:
     def stop(self) -> None: ...
 
 
+LIMIT = {1: (lambda _: None, lambda _: None, Limit("<", 5.0))}
+NO_TIME = {1: (lambda _: None, lambda _: None, Limit("<", 0.0))}
+
+
 @pytest.mark.parametrize(
-    ("words", "limit_minutes", "ledger", "is_ok"),
+    ("told_by", "tiers", "ledger", "per_second", "is_ok"),
     [
-        (["true"], 5.0, FINE, True),
-        ([], 5.0, FINE, False),
-        (["false"], 5.0, FINE, False),
-        (["true"], 0.0, FINE, False),
-        (["true"], 5.0, replace(FINE, lost=["a"]), False),
-        (["true"], 5.0, replace(FINE, unacknowledged=["a"]), False),
-        (["true"], 5.0, replace(FINE, doubled=["a"]), False),
-        (["true"], 5.0, replace(FINE, unfinished=["a"]), False),
-        (["true"], 5.0, replace(FINE, unexpected=["a"]), False),
+        ("true", LIMIT, FINE, 20, True),
+        ("", LIMIT, FINE, 20, False),
+        ("false", LIMIT, FINE, 20, False),
+        ("true", NO_TIME, FINE, 20, False),
+        *(
+            ("true", LIMIT, replace(FINE, **{name: ["a"]}), 20, False)  # type: ignore[arg-type]
+            for name in ("lost", "unacknowledged", "doubled", "unfinished", "unexpected")
+        ),
+        ("true", LIMIT, FINE, 19.01, True),
+        ("true", LIMIT, FINE, 18.9, False),
     ],
-    ids=[
-        "fine", "no tell", "tell fails", "too slow", "lost", "unacknowledged", "doubled", "unfinished",
-        "unexpected",
-    ],
-)  # fmt: skip
+)
 def test_each_condition_alone_keeps_a_drill_from_being_evidence(
-    monkeypatch: pytest.MonkeyPatch, words: list[str], limit_minutes: float, ledger: Ledger, is_ok: bool
+    monkeypatch: pytest.MonkeyPatch, told_by: str, tiers: Any, ledger: Ledger, per_second: float, is_ok: bool
 ) -> None:
-    tiers = {1: (lambda _: None, lambda _: None, Limit("<", limit_minutes))}
+    """It has to keep 95 % of its rate, 20 a second."""
     monkeypatch.setattr(command, "TIERS", tiers)
     monkeypatch.setattr(command, "wait_until_final", lambda *_: ledger)
-    drill: Any = SimpleNamespace(site=site(*words), sender=Traffic(20))
+    drill: Any = SimpleNamespace(site=site(*filter(None, [told_by])), sender=Traffic(per_second))
     result = command._run_drill(drill, 1, (20, 0, 0))
     assert result["ok"] is is_ok
-    assert result["told"]["in_time"] is (words == ["true"])
+    assert result["told"]["in_time"] is (told_by == "true")
+    assert (result["rate"], result["achieved_per_second"]) == (20, per_second)
 
 
 @pytest.mark.parametrize(
@@ -103,18 +103,6 @@ def test_tier_1_takes_less_than_5_minutes_the_others_at_most_15_and_30(
     assert limit.is_kept_by(minutes) is is_kept
     (criterion,) = [each for each in load_criteria() if each.id == f"G-8-tier{tier}"]
     assert (criterion.operator, criterion.target) == (limit.operator, limit.minutes)
-
-
-@pytest.mark.parametrize(("achieved", "is_ok"), [(20, True), (19.01, True), (18.9, False)])
-def test_traffic_has_to_keep_95_percent_of_its_rate(
-    monkeypatch: pytest.MonkeyPatch, achieved: float, is_ok: bool
-) -> None:
-    monkeypatch.setattr(command, "TIERS", {1: (lambda _: None, lambda _: None, Limit("<", 5.0))})
-    monkeypatch.setattr(command, "wait_until_final", lambda *_: FINE)
-    drill: Any = SimpleNamespace(site=site("true"), sender=Traffic(achieved))
-    result = command._run_drill(drill, 1, (20, 0, 0))
-    assert (result["ok"], result["rate"]) == (is_ok, 20)
-    assert result["achieved_per_second"] == achieved
 
 
 def test_the_rate_is_that_of_the_first_to_the_last_lead() -> None:

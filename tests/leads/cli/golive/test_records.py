@@ -1,12 +1,11 @@
 """The chain of records: what is changed, removed or reordered is found; killed writers lose nothing."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -23,17 +22,17 @@ from leads.cli.golive.records import (
 )
 
 NOW = datetime(2026, 5, 28, 3, tzinfo=UTC)
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 WRITER = """
 import sys
 from datetime import UTC, datetime
+from itertools import count, islice
 from pathlib import Path
 from leads.cli.golive.records import Kind, Records, Statement
-number = 0
-while True:
-    number += 1
-    statement = Statement(Kind.ATTEST, "G-1", "Lan", "lan", datetime.now(UTC), value=number)
-    Records(Path(sys.argv[1])).add(statement, [("proof", str(number).encode())])
+folder, of, records = sys.argv[1:]
+for number in islice(count(1), int(records)):
+    statement = Statement(Kind.ATTEST, of, "Lan", "lan", datetime.now(UTC), value=number)
+    Records(Path(folder)).add(statement, [("proof", str(number).encode())])
     print(number, flush=True)
 """
 
@@ -53,16 +52,16 @@ def records(tmp_path: Path) -> Records:
     return records
 
 
-def test_records_are_read_as_they_were_added(records: Records) -> None:
+def test_records_are_read_as_they_were_added_and_are_for_their_owner_only(records: Records) -> None:
     found = records.read()
     assert [(each.number, each.of) for each in found] == [(1, "G-0"), (2, "G-1"), (3, "G-2"), (4, "G-3")]
     assert [each.previous for each in found] == [FIRST, *(each.sha256() for each in found[:-1])]
     assert found[0].statement == statement("G-0", reason="ký ngày 28")
     assert records.read_evidence(found[1].evidence[0]) == b"signed"
-
-
-def test_without_a_folder_there_are_no_records(tmp_path: Path) -> None:
-    assert Records(tmp_path / "none").read() == ()
+    modes = {path.name: path.stat().st_mode & 0o777 for path in records.folder.rglob("*")}
+    assert modes.pop("evidence") == 0o700
+    assert set(modes.values()) == {0o600}
+    assert Records(records.folder / "none").read() == ()
 
 
 def test_every_flipped_bit_of_every_byte_is_found(records: Records) -> None:
@@ -77,24 +76,17 @@ def test_every_flipped_bit_of_every_byte_is_found(records: Records) -> None:
     assert len(records.read()) == 4
 
 
-@pytest.mark.parametrize("removed", range(4))
-def test_a_removed_record_is_found(records: Records, removed: int) -> None:
+def test_removed_and_reordered_records_are_found(records: Records) -> None:
     lines = records.path.read_bytes().splitlines(keepends=True)
-    records.path.write_bytes(b"".join(lines[:removed] + lines[removed + 1 :]))
-    with pytest.raises(RecordsError):
-        records.read()
-
-
-@pytest.mark.parametrize("first", range(3))
-def test_reordered_records_are_found(records: Records, first: int) -> None:
-    lines = records.path.read_bytes().splitlines(keepends=True)
-    lines[first], lines[first + 1] = lines[first + 1], lines[first]
-    records.path.write_bytes(b"".join(lines))
-    with pytest.raises(RecordsError, match=f"line {first + 1}: the record was changed"):
-        records.read()
-
-
-def test_a_removed_file_is_found(records: Records) -> None:
+    for removed in range(4):
+        records.path.write_bytes(b"".join(lines[:removed] + lines[removed + 1 :]))
+        with pytest.raises(RecordsError):
+            records.read()
+    for first in range(3):
+        swapped = [*lines[:first], lines[first + 1], lines[first], *lines[first + 2 :]]
+        records.path.write_bytes(b"".join(swapped))
+        with pytest.raises(RecordsError, match=f"line {first + 1}: the record was changed"):
+            records.read()
     records.path.unlink()
     with pytest.raises(RecordsError, match="is missing"):
         records.read()
@@ -117,9 +109,8 @@ def test_an_interrupted_append_is_not_a_record_and_the_next_one_replaces_it(
     records: Records, torn: int
 ) -> None:
     whole = records.path.read_bytes()
-    line = records.path.read_bytes().splitlines()[-1]
     with records.path.open("ab") as file:
-        file.write(line[:torn])
+        file.write(whole.splitlines()[-1][:torn])
     assert len(records.read()) == 4
     records.add(statement("G-5"))
     assert records.path.read_bytes().startswith(whole)
@@ -136,48 +127,40 @@ def test_a_crash_before_the_head_was_written_loses_nothing(records: Records) -> 
     assert len(records.read()) == 6
 
 
-def _add_many(folder: str, writer: int) -> None:
-    for number in range(10):
-        Records(Path(folder)).add(statement(f"G-{writer}", value=float(number)), [("e", b"same")])
+def start_writer(folder: Path, of: str, number: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(folder), of, str(number)], cwd=ROOT, stdout=subprocess.PIPE,
+        text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
 
 
-def test_parallel_writers_make_one_chain(tmp_path: Path) -> None:
-    context = get_context("spawn")
-    writers = [context.Process(target=_add_many, args=(str(tmp_path), writer)) for writer in range(2)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(60)
-    assert [writer.exitcode for writer in writers] == [0] * 2
-    found = Records(tmp_path).read()
-    for number in range(2):
-        values = [each.statement.value for each in found if each.of == f"G-{number}"]
-        assert values == [float(value) for value in range(10)]
-    assert [path.name for path in tmp_path.rglob("*partial*")] == []
+def values_of(folder: Path, of: str) -> list[float | None]:
+    return [each.statement.value for each in Records(folder).read() if each.of == of]
 
 
-def test_a_killed_writer_leaves_every_confirmed_record(tmp_path: Path) -> None:
-    for _ in range(2):
-        before = len(Records(tmp_path).read())
-        with subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        ) as writer:  # fmt: skip
-            assert writer.stdout
+def test_parallel_writers_make_one_chain_and_a_killed_one_leaves_every_confirmed_record(
+    tmp_path: Path,
+) -> None:
+    writers = [start_writer(tmp_path, of, 10) for of in ("G-1", "G-2")]
+    assert [writer.communicate(timeout=60)[0].splitlines()[-1] for writer in writers] == ["10", "10"]
+    assert values_of(tmp_path, "G-1") == values_of(tmp_path, "G-2") == [*range(1, 11)]
+    assert list(tmp_path.rglob("*partial*")) == []
+
+    with start_writer(tmp_path, "G-3", sys.maxsize) as writer:
+        assert writer.stdout
+        for _ in range(10):
             writer.stdout.readline()
-            time.sleep(0.1)  # some more records; the kill comes at no particular place
-            writer.send_signal(signal.SIGKILL)
-            confirmed = 1 + len(writer.stdout.read().splitlines())
-        found = Records(tmp_path).read()
-        assert before + confirmed <= len(found) <= before + confirmed + 1
-        assert all(Records(tmp_path).read_evidence(each.evidence[0]) for each in found)
+        writer.send_signal(signal.SIGKILL)  # it comes at no particular place
+        confirmed = 10 + len(writer.stdout.read().splitlines())
+    found = values_of(tmp_path, "G-3")
+    assert found == [*range(1, len(found) + 1)]
+    assert confirmed <= len(found) <= confirmed + 1
+    assert all(Records(tmp_path).read_evidence(each.evidence[0]) for each in Records(tmp_path).read())
 
 
 def test_a_lock_that_is_held_ends_the_command_with_a_message(
     records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import fcntl
-
     monkeypatch.setattr("leads.cli.golive.records.LOCK_SECONDS", 0.05)
     with records.path.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -196,12 +179,6 @@ def test_what_is_too_large_or_no_file_is_refused(tmp_path: Path, records: Record
             read_file(path)
     with pytest.raises(RecordsError, match="at most 10"):
         records.add(statement(), [("e", b"")] * 11)
-
-
-def test_records_and_evidence_are_for_their_owner_only(records: Records) -> None:
-    modes = {path.name: path.stat().st_mode & 0o777 for path in records.folder.rglob("*")}
-    assert {mode for name, mode in modes.items() if name != "evidence"} == {0o600}
-    assert modes["evidence"] == 0o700
 
 
 def test_the_newest_statement_that_holds_at_a_time_counts(tmp_path: Path) -> None:

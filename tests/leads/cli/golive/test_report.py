@@ -1,10 +1,13 @@
-"""The signed report: what is flipped, removed or reordered in it, in its records or its evidence is found."""
+"""The signed report: what is changed in it is found, its sources are asked again, its page is harmless."""
 
 import base64
 import json
+import os
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -14,13 +17,29 @@ from typer.testing import CliRunner, Result
 
 from leads.adapters.signing import SignatureRefused, SigningKey, VerifyKey
 from leads.cli.__main__ import app
+from leads.cli.golive import verify
+from leads.cli.golive.criterion import Criterion, Source
+from leads.cli.golive.document import evaluation_document
+from leads.cli.golive.gates import Evaluation
+from leads.cli.golive.html_page import html_page
+from leads.cli.golive.judgement import Measurement, Outcome
+from leads.cli.golive.load import load_criteria
 from leads.cli.golive.records import Records
-from leads.cli.golive.statement import PAYLOAD_TYPE
+from leads.cli.golive.report import criteria_bytes
+from leads.cli.golive.statement import PAYLOAD_TYPE, SignedReport
 from sandbox.postgres.server import Cluster
-from tests.support.golive_keys import write_keys
-from tests.support.golive_pilot import Pilot
+from tests.support.browser import DRIVER, Browser, browsing
+from tests.support.golive_pilot import Pilot, write_keys
 from tests.support.golive_prometheus import fake_prometheus
+from tests.support.golive_sample import sample_evaluation, sample_figures, sample_records
 
+ROOT = Path(__file__).parents[4]
+SAMPLE = ROOT / "docs" / "go-live-report.html"
+WRITE = "WRITE_DOCS=1 scripts/test tests/leads/cli/golive/test_report.py"
+AXE = "axe-core@4.11.0"
+HOSTILE = "<script>alert(1)</script>\"'&\u202e"
+PHONE, DESKTOP = (390, 844), (1280, 900)
+needs_browser = pytest.mark.skipif(DRIVER is None, reason="chromium-driver is not installed")
 NAMES = ("report.html", "report.json", "report.xml", "report.prom", "criteria.json", "records.jsonl")
 
 
@@ -78,17 +97,16 @@ def test_an_unchanged_report_is_what_was_signed(signed: Signed) -> None:
     assert {each["name"] for each in document["checks"]} >= {*NAMES, "evidence proof.pdf"}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_flipped_bit_of_a_file_is_found(signed: Signed, name: str) -> None:
-    path = signed.report / name
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    result = signed.verify()
-    assert result.exit_code == 1
-    assert f"DIFFERS   {name} it was changed" in result.stdout
-    path.unlink()
-    assert "cannot be read" in signed.verify().stdout
+def test_a_flipped_bit_of_a_file_is_found(signed: Signed) -> None:
+    for name in NAMES:
+        path = signed.report / name
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        result = signed.verify()
+        assert (result.exit_code, f"DIFFERS   {name} it was changed" in result.stdout) == (1, True), name
+        path.unlink()
+        assert "cannot be read" in signed.verify().stdout
 
 
 def test_a_flipped_bit_of_every_byte_of_what_was_signed_is_found(signed: Signed) -> None:
@@ -118,21 +136,16 @@ def test_another_key_and_another_type_are_refused(signed: Signed, tmp_path: Path
     assert "The payload is 'text/plain'" in signed.verify().stderr
 
 
-@pytest.mark.parametrize("change", ["flip", "remove", "reorder", "append", "empty"])
-def test_what_happened_to_the_records_is_found(signed: Signed, change: str) -> None:
+def test_what_happened_to_the_records_is_found(signed: Signed) -> None:
     path = Records(signed.records).path
     lines = path.read_bytes().splitlines(keepends=True)
-    changed = {
-        "flip": [lines[0].replace(b'"Lan"', b'"Lam"'), *lines[1:]],
-        "remove": lines[:-1],
-        "reorder": [lines[1], lines[0], *lines[2:]],
-        "append": [*lines, lines[-1]],
-        "empty": [],
-    }[change]
-    path.write_bytes(b"".join(changed))
-    result = signed.verify()
-    assert result.exit_code == 1
-    assert "DIFFERS   records in" in result.stdout
+    for changed in (
+        [lines[0].replace(b'"Lan"', b'"Lam"'), *lines[1:]], lines[:-1], [lines[1], lines[0], *lines[2:]],
+        [*lines, lines[-1]], [],
+    ):  # fmt: skip
+        path.write_bytes(b"".join(changed))
+        result = signed.verify()
+        assert (result.exit_code, "DIFFERS   records in" in result.stdout) == (1, True), changed
 
 
 def test_later_records_are_no_difference_and_a_rewritten_chain_is(signed: Signed) -> None:
@@ -201,28 +214,160 @@ def test_the_files_for_programs_are_valid(signed: Signed) -> None:
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(
-    ("content", "mode", "message"),
-    [
-        (b"", 0o600, "is not a private key in PEM"),
-        (None, 0o644, "can be read by others"),
-        (None, None, "cannot be read"),
-    ],
-)
-def test_a_key_that_cannot_sign_is_refused(
-    signed: Signed, tmp_path: Path, content: bytes | None, mode: int | None, message: str
-) -> None:
+def test_a_key_that_cannot_sign_or_verify_is_refused(signed: Signed, tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
-    if mode is not None:
-        path.write_bytes(signed.private.read_bytes() if content is None else content)
-        path.chmod(mode)
     words = ["golive", "report", "W1", "--key", str(path), "--to", str(tmp_path), "--records", str(tmp_path)]
-    result = CliRunner().invoke(app, words)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert message in " ".join(result.output.split())
 
+    def refusal() -> str:
+        result = CliRunner().invoke(app, words)
+        assert (result.exit_code, result.stdout) == (2, "")
+        return " ".join(result.output.split())
 
-def test_a_public_key_does_not_sign_and_a_private_one_does_not_verify(signed: Signed) -> None:
+    assert "cannot be read" in refusal()
+    path.write_bytes(signed.private.read_bytes())
+    path.chmod(0o644)
+    assert "can be read by others" in refusal()
+    path.write_bytes(b"")
+    path.chmod(0o600)
+    assert "is not a private key in PEM" in refusal()
     result = signed._replace(public=signed.private).verify()
     assert result.exit_code == 2
     assert "is not a public key in PEM" in " ".join(result.output.split())
+
+
+THEN = sample_evaluation()
+MEASURED = {
+    each.criterion.id for each in THEN.judgements if each.criterion.source in (Source.SQL, Source.PROMQL)
+}
+NAME = "success-rate"
+WITHOUT_VALUE = replace(
+    THEN,
+    judgements=tuple(
+        replace(each, outcome=Outcome.INCONCLUSIVE, measurement=Measurement())
+        if each.criterion.id == NAME
+        else each
+        for each in THEN.judgements
+    ),
+)
+SIGNED = SignedReport({}, THEN.subject, THEN.at, THEN.commit, THEN.is_open, 0)
+
+
+@pytest.fixture
+def again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, str]]:
+    """Compare a report with what the sources say now; return the problem of each criterion."""
+
+    def compare(
+        then: Evaluation = THEN, now: Evaluation = THEN, installed: tuple[Criterion, ...] = load_criteria()
+    ) -> dict[str, str]:
+        (tmp_path / "report.json").write_text(json.dumps(evaluation_document(then)))
+        (tmp_path / "criteria.json").write_bytes(criteria_bytes(load_criteria()))
+        monkeypatch.setattr(verify, "gate_at", lambda *_: now)
+        monkeypatch.setattr(verify, "load_criteria", lambda: installed)
+        checks = verify.compare_again(tmp_path / "records", SIGNED, tmp_path)
+        return {check.name.removeprefix("again: "): check.problem for check in checks}
+
+    return compare
+
+
+def test_a_value_that_is_gone_and_one_that_was_not_there_differ(again: Callable[..., dict[str, str]]) -> None:
+    same = dict.fromkeys(MEASURED, "")
+    assert again() == again(WITHOUT_VALUE, WITHOUT_VALUE) == same
+    for then, now, words in (
+        (THEN, WITHOUT_VALUE, "it is inconclusive (None)"),
+        (WITHOUT_VALUE, THEN, "was inconclusive (None)"),
+    ):
+        found = again(then, now)
+        assert words in found[NAME]
+        assert found | {NAME: ""} == same
+
+
+def test_a_changed_and_a_removed_criterion_are_named_and_not_compared(
+    again: Callable[..., dict[str, str]],
+) -> None:
+    changed = tuple(replace(each, target=0.9) if each.id == NAME else each for each in load_criteria())
+    removed = tuple(each for each in load_criteria() if each.id != NAME)
+    for installed in (changed, removed):
+        found = again(now=WITHOUT_VALUE, installed=installed)
+        assert found.pop(NAME) == "the installed criterion is not that of the report"
+        assert set(found.values()) == {""}
+
+
+def page() -> str:
+    return html_page(sample_evaluation(), sample_figures(), sample_records())
+
+
+def test_the_sample_in_the_documentation_is_current() -> None:
+    if os.environ.get("WRITE_DOCS"):
+        SAMPLE.write_text(page(), "utf-8")
+    assert SAMPLE.read_text("utf-8") == page(), f"make it with: {WRITE}"
+
+
+def test_the_page_loads_nothing_and_runs_nothing() -> None:
+    text = page()
+    assert "default-src 'none'" in text
+    assert not re.search(r"<script|<link|<iframe|<img|src=|href=|url\(|@import|\son\w+=", text)
+
+
+def test_every_text_is_escaped() -> None:
+    evaluation = sample_evaluation()
+    judgements = [
+        replace(each, measurement=replace(each.measurement, details=HOSTILE), reason=HOSTILE)
+        for each in evaluation.judgements
+    ]
+    records = [
+        replace(each, statement=replace(each.statement, by=HOSTILE, reason=HOSTILE, of=HOSTILE))
+        for each in sample_records()
+    ]
+    hostile = replace(evaluation, judgements=tuple(judgements), commit=HOSTILE)
+    text = html_page(hostile, [], records)
+    assert "<script" not in text
+    assert "\u202e" not in text
+    assert "&lt;script&gt;" in text
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "report.html"
+    path.write_text(page(), "utf-8")
+    return path
+
+
+@pytest.fixture(params=[PHONE, DESKTOP], ids=["phone", "desktop"])
+def browser(request: pytest.FixtureRequest, file: Path) -> Iterator[Browser]:
+    with browsing(*request.param) as running:
+        running.open(file.as_uri())
+        yield running
+
+
+@needs_browser
+def test_it_fits_a_phone_with_readable_letters_and_prints_on_a_few_pages(file: Path) -> None:
+    with browsing(*PHONE) as running:
+        running.open(file.as_uri())
+        is_narrow = running.run("return document.documentElement.scrollWidth <= window.innerWidth")
+        smallest = running.run(
+            "return Math.min(...[...document.querySelectorAll('svg text')].map(text =>"
+            " parseFloat(getComputedStyle(text).fontSize) * text.getCTM().a))"
+        )
+        printed = running.session.post("/print", json={"page": {"width": 21.0, "height": 29.7}})
+    assert is_narrow
+    assert smallest >= 8
+    pdf = base64.b64decode(printed.json()["value"])
+    assert pdf.startswith(b"%PDF-")
+    assert 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 8
+
+
+@needs_browser
+@pytest.mark.full("npm installs axe-core")
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+def test_axe_core_finds_nothing(browser: Browser, tmp_path: Path) -> None:
+    subprocess.run(
+        ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(tmp_path), AXE],
+        check=True,
+        timeout=120,
+    )
+    browser.run((tmp_path / "node_modules" / "axe-core" / "axe.min.js").read_text("utf-8"))
+    violations, passes = browser.run(
+        "return axe.run().then(found => [found.violations.map(each => each.id), found.passes.length])"
+    )
+    assert violations == []
+    assert passes > 10

@@ -1,0 +1,384 @@
+"""The criteria of the go-live as data, and how what is measured or handed in for one is judged."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from math import inf, nan
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+from psycopg.rows import dict_row
+
+from leads.adapters.db_session import DbSession
+from leads.adapters.queries import QUERIES
+from leads.cli.golive.commit import commit_of_run
+from leads.cli.golive.criterion import Criterion, Source
+from leads.cli.golive.evidence import EvidenceError, read_evidence_file
+from leads.cli.golive.judgement import Exemption, Measurement, Outcome, Why, judge
+from leads.cli.golive.load import CriteriaError, load_checklist, load_criteria
+from leads.cli.golive.measuring import Places, Sources, measure
+from leads.cli.golive.opening import GATE_PROBES
+from leads.cli.golive.probes import OF_ENGINE, OF_LINK, OF_SOURCES
+from leads.cli.golive.records import Kind, Records, Statement
+from leads.cli.golive.rights import GRANT, RIGHT, listed_rights, load_rights
+from leads.cli.golive.statements import STATEMENT_COLUMNS
+from leads.cli.golive.text import number, sign
+from sandbox.chaos.proof import proof
+from tests.support.golive_evidence import CASES, bad_file, baseline, figures, good_file, junit
+from tests.support.golive_pilot import COMMIT
+from tests.support.pages import anchors
+
+ROOT = Path(__file__).parents[4]
+PAGE = ROOT / "docs" / "go-live.md"
+WRITE = "WRITE_DOCS=1 scripts/test tests/leads/cli/golive/test_criteria.py"
+HEADING = "| line | what | criteria | source | target | owner |"
+ENTRY: dict[str, Any] = {
+    "id": "share", "lines": ["L1"], "title": {"vi": "Tỷ lệ", "en": "Share"}, "part": "gate", "waves": ["W1"],
+    "source": "sql", "query": "kpi/load_success", "value": "ratio", "samples": ["processed", "failed"],
+    "good": ["processed"], "operator": ">=", "target": 0.995, "owner": "BE", "remediation": "Mend it.",
+}  # fmt: skip
+MANDATORY = ("id", "lines", "title", "part", "source", "operator", "target", "owner")
+NOT_VALID: list[tuple[dict[str, Any], str]] = [
+    ({"target": "0.9"}, "target is '0.9', not a number"),
+    ({"target": True}, "target is True, not a number"),
+    ({"target": nan}, "target is nan, not a number"),
+    ({"operator": "=="}, "operator is '==', not one of"),
+    ({"waves": ["W5"]}, "part gate, and no other"),
+    ({"waves": "W1"}, "waves is 'W1', not a list"),
+    ({"part": "watch"}, "part gate, and no other"),
+    ({"part": "gates"}, "part 'gates' is not a valid Part"),
+    ({"id": "a b"}, "id is 'a b'"),
+    ({"title": {"en": "Share"}}, "title is not a text in `vi`"),
+    ({"max_age": "1 month"}, "max_age is '1 month'"),
+    ({"min_samples": 0}, "min_samples is 0"),
+    ({"same_commit": "yes"}, "same_commit is 'yes'"),
+    ({"unknown": 1}, "unknown is unknown"),
+    ({"query": "kpi/load_all"}, "'kpi/load_all' is not a statement"),
+    ({"query": "process_record/claim_event"}, "is not a statement for criteria"),
+    ({"value": "rate"}, "kpi/load_success has no column rate"),
+    ({"bad": ["failed"]}, "its good or its bad"),
+    ({"samples": ["processed", "processed"]}, "not a list of different names"),
+    ({"range": [1, 5]}, "a range is for source person"),
+    ({"source": "person"}, "a query is for every source but person"),
+    ({"source": "file", "query": "excel"}, "'excel' is not a reader"),
+    ({"source": "file", "query": "figures", "parameters": {"at_most": "a=1"}}, "no parameter at_most"),
+    ({"owner": " "}, "owner is ' ', not a text"),
+]
+NOT_ENTRIES = [
+    ("- id: a\n  id: b\n", "'id' is given twice"), ("a: 1\n", "not a list of criteria"),
+    ("- [1]\n", "not a list of criteria"), ("- {\n", "not valid YAML"),
+]  # fmt: skip
+
+ALL = load_criteria()
+CRITERIA = {each.id: each for each in ALL}
+SUCCESS = CRITERIA["success-rate"]
+HAND_IN = [each for each in ALL if each.source is Source.FILE]
+RUBBISH = (b"", b"{}", b"[]", b"null", b"<a/>", b"\xff\xfe\x00", b'{"kind": 1}', b"[" * 100_000)
+
+
+def load(parent: Path, text: str, checklist: str = "L1: a line\n") -> None:
+    """Load a file of criteria from a folder of its own: what was loaded is kept."""
+    folder = parent / str(len(list(parent.iterdir())))
+    folder.mkdir()
+    (folder / "a.yaml").write_text(text, "utf-8")
+    (folder / "lines").write_text(checklist, "utf-8")
+    load_criteria(folder, folder / "lines")
+
+
+def entries(*found: dict[str, Any]) -> str:
+    return str(yaml.safe_dump(list(found), allow_unicode=True))
+
+
+def test_what_is_not_valid_is_refused_by_its_place(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    load(tmp_path, entries(ENTRY))
+    missing = [({name: None}, f"{name} is missing") for name in MANDATORY]
+    for change, fault in [*NOT_VALID, *missing]:
+        entry = {key: value for key, value in (ENTRY | change).items() if value is not None}
+        with subtests.test(fault), pytest.raises(CriteriaError, match=f"a.yaml: .*{re.escape(fault)}"):
+            load(tmp_path, entries(entry))
+    for text, fault in NOT_ENTRIES:
+        with subtests.test(text), pytest.raises(CriteriaError, match=fault):
+            load(tmp_path, text)
+    with pytest.raises(CriteriaError, match="L2 is no line of"):
+        load(tmp_path, entries(ENTRY | {"lines": ["L1", "L2"]}))
+    with pytest.raises(CriteriaError, match="share is declared twice"):
+        load(tmp_path, entries(ENTRY, ENTRY))
+    with pytest.raises(CriteriaError, match="L2 has no criterion"):
+        load(tmp_path, entries(ENTRY), checklist="L1: a\nL2: b\n")
+
+
+def test_the_columns_of_the_statements_are_declared_as_they_are(database: str) -> None:
+    params = {"from": None, "to": None, "migration": "all"}
+    with psycopg.connect(database, autocommit=True) as connection:
+        for name, columns in STATEMENT_COLUMNS.items():
+            found = connection.execute(QUERIES[name], params).description or []
+            assert {column.name for column in found} == set(columns), name
+
+
+def test_every_probe_of_a_criterion_exists_and_none_is_left_over() -> None:
+    probed = [each for each in ALL if each.source in (Source.COMMAND, Source.ENGINE)]
+    assert {each.query for each in probed if each.waves} == set(GATE_PROBES)
+    own = {"connection_share", "wrong_engine"}
+    assert {each.query for each in probed} == {*OF_ENGINE, *OF_LINK, *OF_SOURCES, *GATE_PROBES, *own}
+
+
+def test_what_a_program_or_a_file_decides_has_a_place_in_a_runbook() -> None:
+    assert [each.id for each in ALL if each.source is not Source.PERSON and "#" not in each.runbook] == []
+    named = {each.runbook.partition("#")[::2] for each in ALL if each.runbook}
+    missing = {
+        (path, heading)
+        for path, heading in named
+        if not (ROOT / path).is_file() or (heading and heading not in anchors(ROOT / path))
+    }
+    assert missing == set()
+
+
+def table() -> str:
+    """The lines of the checklist, each with its criteria."""
+    rows = [HEADING, "|---|---|---|---|---|---|"]
+    for line, words in load_checklist().items():
+        answers = [each for each in ALL if line in each.lines]
+        targets = (f"{sign(each.operator)} {number(each.target, each)}" for each in answers)
+        cells = (
+            " ".join(f"`{each.id}`" for each in answers),
+            ", ".join(dict.fromkeys(each.source.value for each in answers)),
+            ", ".join(dict.fromkeys(targets)),
+            ", ".join(dict.fromkeys(each.owner for each in answers)),
+        )
+        rows.append(f"| {line} | {words} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def test_the_page_shows_the_entry_of_every_line() -> None:
+    text = PAGE.read_text("utf-8")
+    before, _, rest = text.partition(HEADING)
+    wanted = before + table() + rest[rest.index("\n\n") :]
+    if os.environ.get("WRITE_DOCS"):
+        PAGE.write_text(wanted, "utf-8")
+    assert text == wanted, f"make the table with: {WRITE}"
+
+
+def judged(measured: Measurement, criterion: Criterion = SUCCESS, commit: str = COMMIT) -> str:
+    found = judge(criterion, measured, datetime.now(UTC), commit)
+    return found.why or found.outcome
+
+
+def test_what_is_no_number_or_was_not_said_is_inconclusive_for_every_criterion() -> None:
+    found = {
+        (criterion.id, value): judged(Measurement(value, total=10_000, commit=COMMIT), criterion)
+        for criterion, value in product(ALL, (None, nan, inf, -inf))
+    }
+    assert {key: why for key, why in found.items() if why != Why.NO_DATA} == {}
+    for why in Why:
+        assert judged(Measurement(1.0, total=1000, why=why, problem="x")) == why
+
+
+def test_the_number_of_cases_counts() -> None:
+    cases = [
+        (19, 19, Why.TOO_FEW), (20, 20, Outcome.PASS), (0, 0, Why.TOO_FEW), (994, 1000, Outcome.FAIL),
+    ]  # fmt: skip
+    for good, total, outcome in cases:
+        assert judged(Measurement(good / total if total else 0.0, total, total - good)) == outcome
+    assert judged(Measurement(1.0)) == Why.TOO_FEW
+    managers = CRITERIA["managers-W4"]
+    for value, total, outcome in ((13, 15, Outcome.PASS), (12, 15, Outcome.FAIL), (13, 14, Why.TOO_FEW)):
+        assert judged(Measurement(value, total=total), managers) == outcome
+
+
+@pytest.mark.parametrize(
+    ("total", "bad", "is_shown", "needed"),
+    [(597, 0, False, 598), (598, 0, True, None), (300, 1, False, 947), (2000, 1, True, None)],
+)
+def test_a_met_target_is_shown_or_not_yet(total: int, bad: int, is_shown: bool, needed: int | None) -> None:
+    now = datetime.now(UTC)
+    found = judge(SUCCESS, Measurement((total - bad) / total, total, bad), now, COMMIT)
+    assert (found.outcome, found.is_shown, found.needed) == (Outcome.PASS, is_shown, needed)
+    assert found.interval is not None
+    assert found.interval[0] < (total - bad) / total <= found.interval[1]
+    failed = judge(SUCCESS, Measurement(0.9, 100, 10), now, COMMIT)
+    assert (failed.outcome, failed.is_shown, failed.needed) == (Outcome.FAIL, None, None)
+
+
+@pytest.mark.parametrize(
+    ("age", "commit", "installed", "outcome"),
+    [
+        (timedelta(days=29), COMMIT, COMMIT, Outcome.PASS),
+        (timedelta(days=31), COMMIT, COMMIT, Why.STALE),
+        (-timedelta(minutes=1), COMMIT, COMMIT, Outcome.PASS),
+        (-timedelta(hours=1), COMMIT, COMMIT, Why.STALE),
+        (timedelta(0), COMMIT, COMMIT[:12], Outcome.PASS),
+        (timedelta(0), COMMIT[:12], COMMIT, Outcome.PASS),
+        (timedelta(0), "f" * 40, COMMIT, Why.STALE),
+        (timedelta(0), f"modified {COMMIT}", COMMIT, Why.STALE),
+        (timedelta(0), "", COMMIT, Why.STALE),
+        (timedelta(0), COMMIT, "", Why.STALE),
+        (timedelta(0), COMMIT, "0123", Why.STALE),
+    ],
+)
+def test_evidence_is_of_the_installed_commit_and_not_too_old(
+    age: timedelta, commit: str, installed: str, outcome: str
+) -> None:
+    measured = Measurement(1.0, 18, 0, measured_at=datetime.now(UTC) - age, commit=commit)
+    assert judged(measured, CRITERIA["G-3"], installed) == outcome
+
+
+def test_a_waiver_counts_until_its_end_and_never_hides_a_pass() -> None:
+    at = datetime.now(UTC)
+    waiver = Exemption(Outcome.WAIVED, "reason", "Hoa", at + timedelta(days=1))
+    failed, passed = Measurement(0.9, 100, 10), Measurement(1.0, 100, 0)
+    assert judge(SUCCESS, failed, at, COMMIT, waiver).outcome is Outcome.WAIVED
+    assert judge(SUCCESS, Measurement(), at, COMMIT, waiver).outcome is Outcome.WAIVED
+    assert judge(SUCCESS, passed, at, COMMIT, waiver).outcome is Outcome.PASS
+    assert judge(SUCCESS, failed, at, COMMIT, replace(waiver, until=at)).outcome is Outcome.FAIL
+
+
+def test_a_file_passes_or_fails_its_criterion_and_what_is_none_is_refused(subtests: pytest.Subtests) -> None:
+    for criterion in HAND_IN:
+        with subtests.test(criterion.id):
+            assert judged(read_evidence_file(criterion, good_file(criterion)), criterion) == Outcome.PASS
+            assert judged(read_evidence_file(criterion, bad_file(criterion)), criterion) == Outcome.FAIL
+            for rubbish in RUBBISH:
+                with pytest.raises(EvidenceError, match=criterion.id):
+                    read_evidence_file(criterion, rubbish)
+            if criterion.query == "figures":
+                with pytest.raises(EvidenceError, match="ok is False, not true"):
+                    read_evidence_file(criterion, good_file(criterion, ok=False))
+
+
+def test_each_test_case_decides_and_one_that_was_skipped_or_is_missing_did_not_pass() -> None:
+    criterion = CRITERIA["test-cases-W1"]
+    for case in CASES[:10]:
+        for file in (junit(failed=(case,)), junit(skipped=(case,))):
+            found = read_evidence_file(criterion, file)
+            assert judged(found, criterion) == Outcome.FAIL
+            assert found.details == f"failed: {case}"
+    assert judged(read_evidence_file(criterion, junit(failed=("TC-011",))), criterion) == Outcome.PASS
+    without = junit().replace(b'value="TC-018"', b'value="TC-118"')
+    found = read_evidence_file(CRITERIA["G-3"], without)
+    assert (found.value, found.details) == (17 / 18, "without a test: TC-018")
+
+
+def load_test(**values: object) -> bytes:
+    return figures("loadtest", COMMIT, **{"rate": 100, "minutes": 10, **values})
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "reason"),
+    [
+        ("G-3", b"<!DOCTYPE a>" + junit(), "document type"),
+        ("G-3", b'<!ENTITY a "b">' + junit(), "document type"),
+        ("G-4-latency", figures("chaos", rate=100, minutes=10), "its kind is 'chaos', not 'loadtest'"),
+        ("G-4-latency", load_test(rate=99), "rate is 99, at least 100"),
+        ("G-4-latency", load_test(minutes=9.9), "minutes is 9.9, at least 10"),
+        ("G-4-latency", load_test(ok=True), "it has no 'p95_seconds'"),
+        ("G-4-latency", load_test(ok=True, p95_seconds=True), "p95_seconds is no number"),
+        ("G-4-latency", load_test(ok=True, p95_seconds=nan), "p95_seconds is no number"),
+        ("G-4-latency", load_test(ok=True, p95_seconds="fast"), "p95_seconds is no number"),
+        ("G-5", figures("four_layers", sent=200, lost=[], ok=True), "sent is 200, at least 1000"),
+        *(
+            (name, good_file(CRITERIA[name], tier=tier), f"tier is {tier}, {name[-1]} is needed")
+            for name, tier in product(("G-8-tier1", "G-8-tier2", "G-8-tier3"), (1, 2, 3))
+            if tier != int(name[-1])
+        ),
+        ("G-9", baseline(days=6), "6 days from the first ticket to the last, a week is needed"),
+        ("G-9", baseline(tickets=0), "it has no row"),
+        ("G-9", baseline(minutes=-90), "row 1: the first response is earlier"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_file_has_to_be_the_one_that_was_asked_for(name: str, file: bytes, reason: str) -> None:
+    with pytest.raises(EvidenceError, match=reason):
+        read_evidence_file(CRITERIA[name], file)
+
+
+def test_the_baseline_is_the_p95_of_its_tickets() -> None:
+    found = read_evidence_file(CRITERIA["G-9"], baseline(minutes=90, tickets=60))
+    assert found.value == pytest.approx(90)
+    assert found.total == 60
+    few = read_evidence_file(CRITERIA["G-9"], baseline(tickets=19))
+    assert judged(few, CRITERIA["G-9"]) == Why.TOO_FEW
+
+
+@pytest.mark.parametrize(("days_before", "why"), [(7, None), (6, Why.NO_DATA)])
+def test_a_baseline_with_tickets_of_the_pilot_is_none(
+    tmp_path: Path, days_before: int, why: Why | None
+) -> None:
+    now = datetime.now(UTC)
+    records = Records(tmp_path)
+    content = baseline(since=now - timedelta(days=days_before))
+    records.add(Statement(Kind.ATTEST, "G-9", "PO", "po", now), [("baseline.csv", content)])
+    records.add(Statement(Kind.BEGIN, "W1", "Lan", "lan", now, since=now))
+    with Sources(Places(), records) as sources:
+        found = measure(CRITERIA["G-9"], sources, records.read(), datetime.now(UTC), "W1", {})
+    assert (found.why, found.value is None) == (why, why is Why.NO_DATA)
+
+
+def test_an_outage_test_counts_the_lost_leads_of_the_file_that_a_scenario_writes() -> None:
+    criterion = CRITERIA["G-5"]
+    lost = figures("four_layers", sent=2000, lost=["r-1: ['received']", "r-2: []"], ok=True)
+    assert read_evidence_file(criterion, lost).value == 2
+    written = json.dumps(proof("four_layers", {"sent": 2000, "lost": [], "ok": True})).encode()
+    found = read_evidence_file(criterion, written)
+    assert (found.value, found.commit) == (0, commit_of_run())
+    assert found.measured_at is not None
+
+
+@pytest.fixture
+def session(database: str) -> Iterator[DbSession]:
+    """A session whose grants are rolled back."""
+    with psycopg.Connection[dict[str, Any]].connect(database, row_factory=dict_row) as opened:
+        opened.execute(GRANT.read_bytes())
+        yield opened
+        opened.rollback()
+
+
+def test_the_rights_of_the_list_are_those_that_are_granted(
+    session: DbSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [line for line in GRANT.read_text("utf-8").splitlines() if line.strip().startswith("('")]
+    assert [line for line in lines if not RIGHT.fullmatch(line)] == []
+    rights = list(listed_rights())
+    assert len(rights) == len(lines)
+    assert {each["role"] for each in rights} == {"pancake_handlers", "pancake_operators"}
+    there = {each["name"] for each in session.execute(
+        "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NOT NULL",
+        [[each["name"] for each in rights]],
+    ).fetchall()}  # fmt: skip
+    row = load_rights(session)
+    assert (row["missing"], row["further"]) == ([], [])
+    assert row["granted"] == sum(len(each["columns"] or [None]) for each in rights if each["name"] in there)
+
+    unknown = [dict(each) | {"role": f"{each['role']}_unknown"} for each in rights]
+    monkeypatch.setattr("leads.cli.golive.rights.listed_rights", lambda: unknown)
+    without_roles = load_rights(session)
+    assert without_roles["granted"] == 0
+    assert len(without_roles["missing"]) >= len(unknown)
+
+
+RIGHTS: list[tuple[str, list[str], list[str]]] = [
+    ("REVOKE UPDATE (source_id) ON ticket FROM pancake_operators",
+     ["pancake_operators UPDATE public.ticket source_id"], []),
+    ("REVOKE INSERT ON pancake_webhook_event FROM pancake_handlers",
+     ["pancake_handlers INSERT public.pancake_webhook_event"], []),
+    ("GRANT UPDATE (role) ON staff TO pancake_operators", [], ["pancake_operators UPDATE public.staff role"]),
+    ("GRANT DELETE ON account TO pancake_handlers", [], ["pancake_handlers DELETE public.account"]),
+    ("ALTER ROLE pancake_handlers BYPASSRLS", [],
+     ["pancake_handlers is a superuser, passes row security, or creates roles or databases"]),
+    ("REVOKE USAGE ON SCHEMA public FROM PUBLIC, pancake_operators",
+     ["pancake_operators USAGE schema public"], []),
+]  # fmt: skip
+
+
+def test_a_right_that_is_missing_or_too_much_is_named(session: DbSession, subtests: pytest.Subtests) -> None:
+    for statement, missing, further in RIGHTS:
+        with subtests.test(statement), session.transaction(force_rollback=True):
+            session.execute(statement.encode())
+            row = load_rights(session)
+            assert (row["missing"], row["further"]) == (missing, further)
