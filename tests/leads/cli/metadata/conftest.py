@@ -1,0 +1,34 @@
+"""An engine that `leads metadata` shares with others: one for each module."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from leads.cli.metadata.pieces import Json
+from sandbox.postgres.server import Cluster
+from tests.support.hasura_project import Project, make_project
+from tests.support.shared_engine import Shared, running_shared_engine
+
+
+@pytest.fixture(scope="module")
+def engine(cluster: Cluster, template: str) -> Iterator[tuple[Shared, Json]]:
+    """The engine, with Diva's metadata and with triggers, crons and endpoints of others; and its metadata."""
+    name = f"{template}_metadata"
+    with running_shared_engine(cluster.create_database(name, template), Path("unused")) as running:
+        yield running, running.export()
+    cluster.drop_database(name)
+
+
+@pytest.fixture
+def shared(engine: tuple[Shared, Json], tmp_path: Path) -> Shared:
+    """The engine as it was at its start, with a new folder of backups."""
+    running, metadata = engine
+    running.empty(metadata)
+    return replace(running, folder=tmp_path / "backups")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return make_project(tmp_path / "hasura")
