@@ -12,9 +12,10 @@ from tests.support.console import TRIGGER, TRIGGER_SAVED_IN_CONSOLE
 class Breakage:
     """Something that breaks, how, and who names it; an empty field is of someone who is not asked.
 
-    `line`: the line that `leads status` names as the cause, with `text`, a regular expression.
+    `line`: the line that `leads status` names as the cause.
+    `text`: what that line says, or without a line the first criterion; a regular expression.
     `alert`: the alert that fires.
-    `criteria`: the criteria of the go-live that fail.
+    `criteria`: the criteria of the go-live that fail, and no other of their parts; separated by spaces.
     """
 
     name: str
@@ -22,7 +23,7 @@ class Breakage:
     line: str = ""
     text: str = ""
     alert: str = ""
-    criteria: frozenset[str] = frozenset()
+    criteria: str = ""
 
 
 SQL_TRIGGER = '"notify_hasura_pancake_webhook_event_status_update_INSERT"'
@@ -54,6 +55,25 @@ NO_WAITING_EVENT = """
     DELETE FROM pancake_webhook_event WHERE record_id = 'waiting'
 """
 
+OUR_METADATA = "E2-BE-metadata-version E4-9a"
+PERMISSIONS = f"role-permissions {OUR_METADATA}"
+OLD_CATALOG = "hdb_catalog.hdb_source_catalog_version"
+SLOW_INSERTS = """
+    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql
+        AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$;
+    CREATE TRIGGER slow AFTER INSERT ON pancake_webhook_event FOR EACH STATEMENT EXECUTE FUNCTION slow()
+"""
+NIGHT_BATCH = {
+    "name": "night_batch", "webhook": "http://127.0.0.1:9/night", "schedule": "5 19 * * *",
+    "include_in_metadata": True,
+}  # fmt: skip
+SELECT_OF_ADMIN = {"source": "default", "table": "view_pancake_report_owner", "role": "crm_admin"}
+SELECT_OF_MANAGER = {
+    "source": "default", "table": "pancake_webhook_event", "role": "crm_manager",
+    "permission": {"columns": "*", "filter": {}},
+}  # fmt: skip
+REPLAY = "pancake_replay_events"
+
 BREAKAGES = (
     Breakage("the database refuses connections", breaking.without_database, "database", "not currently acc"),
     Breakage("a wrong password in `DATABASE_URL`", breaking.wrong_password, "database", "password auth"),
@@ -72,6 +92,7 @@ BREAKAGES = (
         by_sql(NO_SQL_TRIGGER, NO_SQL_TRIGGER.replace("DISABLE", "ENABLE")),
         "event trigger",
         "is disabled",
+        criteria="E3-BE-trigger",
     ),
     Breakage(
         "our event trigger was saved in the console",
@@ -80,12 +101,19 @@ BREAKAGES = (
         "insert.payload .all columns are delivered",
     ),
     Breakage("the crons were deleted", breaking.without_crons, "metadata", "cron trigger pancake_"),
-    Breakage("the future runs of the crons are gone", breaking.without_future_runs, "schedule", "future run"),
+    Breakage(
+        "the future runs of the crons are gone",
+        breaking.without_future_runs,
+        "schedule",
+        "future run",
+        criteria="engine-crons D0-crons E4-9b",
+    ),
     Breakage(
         "our calls left the allow list",
         by_metadata(("drop_collection_from_allowlist", {"collection": "pancake_calls"})),
         "metadata",
         "allow-list entry pancake_calls",
+        criteria=f"allow-list {OUR_METADATA}",
     ),
     Breakage(
         "the permission for `sendNotifications` was dropped",
@@ -105,5 +133,74 @@ BREAKAGES = (
     Breakage("no one is on duty", by_sql(OFF_DUTY, ON_DUTY), "rosters", "no one on duty"),
     Breakage("an event is stuck", by_sql(WAITING_EVENT, NO_WAITING_EVENT), "queue", "1 overdue: ingested 1"),
     Breakage("a cron does not run", by_sql(RUNS.format("-"), RUNS.format("+")), "crons", "reconcile_daily"),
+    Breakage(
+        "the source has an old catalog of Hasura",
+        by_sql(f"CREATE TABLE {OLD_CATALOG} AS SELECT '3' AS version", f"DROP TABLE {OLD_CATALOG}"),
+        text="Hasura's catalog 3, 4 or later is needed",
+        criteria="engine-catalog",
+    ),
+    Breakage(
+        "the handlers may not store a lead",
+        by_sql(
+            "REVOKE INSERT ON pancake_webhook_event FROM pancake_handlers",
+            "GRANT INSERT ON pancake_webhook_event TO pancake_handlers",
+        ),
+        text="the role pancake_handlers cannot store a lead: permission denied",
+        criteria="engine-insert database-rights",
+    ),
+    Breakage(
+        "the rights of the roles are not those of the list",
+        by_sql(
+            "GRANT DELETE ON account TO pancake_handlers;"
+            " REVOKE UPDATE (data) ON ticket FROM pancake_operators",
+            "REVOKE DELETE ON account FROM pancake_handlers;"
+            " GRANT UPDATE (data) ON ticket TO pancake_operators",
+        ),
+        text="missing: pancake_operators UPDATE public.ticket data;"
+        " too much: pancake_handlers DELETE public.account",
+        criteria="database-rights",
+    ),
+    Breakage("a table of others is inconsistent", breaking.broken_object, criteria="engine-consistent"),
+    Breakage(
+        "the public URL leads to another service",
+        breaking.another_service,
+        criteria="D0-webhook E4-10 E2-OPS-route",
+    ),
+    Breakage(
+        "inserting is slow",
+        by_sql(SLOW_INSERTS, "DROP FUNCTION slow() CASCADE"),
+        criteria="E3-BE-capacity",
+    ),
+    Breakage(
+        "a cron of others runs at two",
+        by_metadata(("create_cron_trigger", NIGHT_BATCH)),
+        text="night_batch .5 19 ",
+        criteria="E7.7-7",
+    ),
+    Breakage(
+        "a role lost the right to read a table",
+        by_metadata(("pg_drop_select_permission", SELECT_OF_ADMIN)),
+        text="crm_admin may not use .*field 'view_pancake_report_owner' not found",
+        criteria=PERMISSIONS,
+    ),
+    Breakage(
+        "a role may read a table too much",
+        by_metadata(("pg_create_select_permission", SELECT_OF_MANAGER)),
+        text="crm_manager sees ",
+        criteria=PERMISSIONS,
+    ),
+    *(
+        Breakage(
+            f"{role}: {verb} the right to replay",
+            by_metadata((f"{verb}_action_permission", {"action": REPLAY, "role": role})),
+            text=says,
+            criteria=PERMISSIONS,
+        )
+        for verb, role, says in (
+            ("create", "crm_manager", f"^crm_manager sees {REPLAY} or a part of it"),
+            ("create", "pancake_edge", f"^pancake_edge sees {REPLAY} or a part of it"),
+            ("drop", "crm_admin", f"^crm_admin may not use {REPLAY}: "),
+        )
+    ),
 )
 """Those with a line in the order in which one part needs another, as in the table of docs/status.md."""

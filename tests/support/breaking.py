@@ -189,3 +189,19 @@ def refused_key(system: Installation) -> Iterator[Variables]:
         yield {}
     finally:
         httpx.delete(faults).raise_for_status()
+
+
+@contextmanager
+def another_service(system: Installation) -> Iterator[Variables]:
+    yield {"PUBLIC_URL": system.sandbox.hasura_url}
+
+
+@contextmanager
+def broken_object(system: Installation) -> Iterator[Variables]:
+    """A tracked table of others was dropped."""
+    with system.restored_metadata():
+        system.sql("CREATE TABLE of_others (id integer PRIMARY KEY)")
+        system.metadata("pg_track_table", {"source": "default", "table": "of_others"})
+        system.sql("DROP TABLE of_others")
+        system.metadata("reload_metadata")
+        yield {}

@@ -12,13 +12,13 @@ from typing import Any
 
 import httpx
 import yaml
-from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from leads.cli.golive.load import load_criteria
 from sandbox.incidents.prometheus import prometheus, run_promtool
 from sandbox.incidents.rules import rule_files
 from sandbox.processes import Processes
+from tests.support.fake_services import FakeServer
 from tests.support.waiting import eventually
 
 HEALTHY: dict[str, list[str]] = {
@@ -92,9 +92,9 @@ def fake_prometheus() -> Iterator[FakePrometheus]:
             return Response(json.dumps(error), 400, content_type="application/json")
         return Response(json.dumps({"status": "success", "data": data}), content_type="application/json")
 
-    with HTTPServer() as server:
+    with FakeServer() as server:
         server.expect_request(re.compile("/api/v1/.*")).respond_with_handler(answer)
-        fake.url = server.url_for("").rstrip("/")
+        fake.url = server.url
         yield fake
 
 

@@ -26,46 +26,14 @@ CRON = """\
   payload: {}
 """
 COLLECTIONS = """\
-- name: allowed-queries
-  definition:
-    queries:
-      - name: diva_me
-        query: |
-          query Me {
-            staff {
-              id
-            }
-          }
-- name: zalo
-  definition:
-    queries:
-      - name: zalo_staff
-        query: |
-          query Zalo {
-            staff {
-              id
-            }
-          }
+- {name: allowed-queries, definition: {queries: [{name: diva_me, query: "query Me { staff { id } }"}]}}
+- {name: zalo, definition: {queries: [{name: zalo_staff, query: "query Zalo { staff { id } }"}]}}
 """
 ENDPOINTS = """\
-- comment: Who am I
-  definition:
-    query:
-      collection_name: allowed-queries
-      query_name: diva_me
-  methods:
-    - GET
-  name: zz_me
-  url: me
-- comment: Staff
-  definition:
-    query:
-      collection_name: zalo
-      query_name: zalo_staff
-  methods:
-    - GET
-  name: aa_staff
-  url: zalo/staff
+- {name: zz_me, url: me, methods: [GET], comment: Who am I,
+   definition: {query: {collection_name: allowed-queries, query_name: diva_me}}}
+- {name: aa_staff, url: zalo/staff, methods: [GET], comment: Staff,
+   definition: {query: {collection_name: zalo, query_name: zalo_staff}}}
 """
 ALLOWED = "- collection: allowed-queries\n  scope:\n    global: true\n"
 
@@ -84,12 +52,15 @@ class Project:
         paths = (path for path in sorted(self.root.rglob("*")) if path.is_file())
         return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in paths}
 
+    def read(self, name: str) -> str:
+        return self.path(name).read_bytes().decode()
+
     def write(self, name: str, text: str) -> None:
         self.path(name).parent.mkdir(parents=True, exist_ok=True)
         self.path(name).write_bytes(text.encode())
 
     def edit(self, name: str, old: str, new: str) -> None:
-        text = self.path(name).read_bytes().decode()
+        text = self.read(name)
         assert old in text
         self.write(name, text.replace(old, new, 1))
 

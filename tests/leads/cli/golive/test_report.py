@@ -28,7 +28,6 @@ from leads.cli.golive.records import Records
 from leads.cli.golive.report import criteria_bytes
 from leads.cli.golive.statement import PAYLOAD_TYPE, SignedReport
 from sandbox.postgres.server import Cluster
-from tests.support.browser import DRIVER, Browser, browsing
 from tests.support.golive_pilot import Pilot, write_keys
 from tests.support.golive_prometheus import fake_prometheus
 from tests.support.golive_sample import sample_evaluation, sample_figures, sample_records
@@ -36,10 +35,7 @@ from tests.support.golive_sample import sample_evaluation, sample_figures, sampl
 ROOT = Path(__file__).parents[4]
 SAMPLE = ROOT / "docs" / "go-live-report.html"
 WRITE = "WRITE_DOCS=1 scripts/test tests/leads/cli/golive/test_report.py"
-AXE = "axe-core@4.11.0"
 HOSTILE = "<script>alert(1)</script>\"'&\u202e"
-PHONE, DESKTOP = (390, 844), (1280, 900)
-needs_browser = pytest.mark.skipif(DRIVER is None, reason="chromium-driver is not installed")
 NAMES = ("report.html", "report.json", "report.xml", "report.prom", "criteria.json", "records.jsonl")
 
 
@@ -323,51 +319,3 @@ def test_every_text_is_escaped() -> None:
     assert "<script" not in text
     assert "\u202e" not in text
     assert "&lt;script&gt;" in text
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "report.html"
-    path.write_text(page(), "utf-8")
-    return path
-
-
-@pytest.fixture(params=[PHONE, DESKTOP], ids=["phone", "desktop"])
-def browser(request: pytest.FixtureRequest, file: Path) -> Iterator[Browser]:
-    with browsing(*request.param) as running:
-        running.open(file.as_uri())
-        yield running
-
-
-@needs_browser
-def test_it_fits_a_phone_with_readable_letters_and_prints_on_a_few_pages(file: Path) -> None:
-    with browsing(*PHONE) as running:
-        running.open(file.as_uri())
-        is_narrow = running.run("return document.documentElement.scrollWidth <= window.innerWidth")
-        smallest = running.run(
-            "return Math.min(...[...document.querySelectorAll('svg text')].map(text =>"
-            " parseFloat(getComputedStyle(text).fontSize) * text.getCTM().a))"
-        )
-        printed = running.session.post("/print", json={"page": {"width": 21.0, "height": 29.7}})
-    assert is_narrow
-    assert smallest >= 8
-    pdf = base64.b64decode(printed.json()["value"])
-    assert pdf.startswith(b"%PDF-")
-    assert 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 8
-
-
-@needs_browser
-@pytest.mark.full("npm installs axe-core")
-@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
-def test_axe_core_finds_nothing(browser: Browser, tmp_path: Path) -> None:
-    subprocess.run(
-        ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(tmp_path), AXE],
-        check=True,
-        timeout=120,
-    )
-    browser.run((tmp_path / "node_modules" / "axe-core" / "axe.min.js").read_text("utf-8"))
-    violations, passes = browser.run(
-        "return axe.run().then(found => [found.violations.map(each => each.id), found.passes.length])"
-    )
-    assert violations == []
-    assert passes > 10
