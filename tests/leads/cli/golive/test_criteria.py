@@ -80,6 +80,7 @@ ALL = load_criteria()
 CRITERIA = {each.id: each for each in ALL}
 SUCCESS = CRITERIA["success-rate"]
 HAND_IN = [each for each in ALL if each.source is Source.FILE]
+NOW, MINUTE, DAY = timedelta(0), timedelta(minutes=1), timedelta(days=1)
 RUBBISH = (b"", b"{}", b"[]", b"null", b"<a/>", b"\xff\xfe\x00", b'{"kind": 1}', b"[" * 100_000)
 
 
@@ -181,10 +182,9 @@ def test_what_is_no_number_or_was_not_said_is_inconclusive_for_every_criterion()
 
 
 def test_the_number_of_cases_counts() -> None:
-    cases = [
+    for good, total, outcome in (
         (19, 19, Why.TOO_FEW), (20, 20, Outcome.PASS), (0, 0, Why.TOO_FEW), (994, 1000, Outcome.FAIL),
-    ]  # fmt: skip
-    for good, total, outcome in cases:
+    ):  # fmt: skip
         assert judged(Measurement(good / total if total else 0.0, total, total - good)) == outcome
     assert judged(Measurement(1.0)) == Why.TOO_FEW
     managers = CRITERIA["managers-W4"]
@@ -192,16 +192,15 @@ def test_the_number_of_cases_counts() -> None:
         assert judged(Measurement(value, total=total), managers) == outcome
 
 
-@pytest.mark.parametrize(
-    ("total", "bad", "is_shown", "needed"),
-    [(597, 0, False, 598), (598, 0, True, None), (300, 1, False, 947), (2000, 1, True, None)],
-)
-def test_a_met_target_is_shown_or_not_yet(total: int, bad: int, is_shown: bool, needed: int | None) -> None:
+def test_a_met_target_is_shown_or_not_yet() -> None:
     now = datetime.now(UTC)
-    found = judge(SUCCESS, Measurement((total - bad) / total, total, bad), now, COMMIT)
-    assert (found.outcome, found.is_shown, found.needed) == (Outcome.PASS, is_shown, needed)
-    assert found.interval is not None
-    assert found.interval[0] < (total - bad) / total <= found.interval[1]
+    for total, bad, is_shown, needed in (
+        (597, 0, False, 598), (598, 0, True, None), (300, 1, False, 947), (2000, 1, True, None),
+    ):  # fmt: skip
+        found = judge(SUCCESS, Measurement((total - bad) / total, total, bad), now, COMMIT)
+        assert (found.outcome, found.is_shown, found.needed) == (Outcome.PASS, is_shown, needed)
+        assert found.interval is not None
+        assert found.interval[0] < (total - bad) / total <= found.interval[1]
     failed = judge(SUCCESS, Measurement(0.9, 100, 10), now, COMMIT)
     assert (failed.outcome, failed.is_shown, failed.needed) == (Outcome.FAIL, None, None)
 
@@ -209,19 +208,13 @@ def test_a_met_target_is_shown_or_not_yet(total: int, bad: int, is_shown: bool, 
 @pytest.mark.parametrize(
     ("age", "commit", "installed", "outcome"),
     [
-        (timedelta(days=29), COMMIT, COMMIT, Outcome.PASS),
-        (timedelta(days=31), COMMIT, COMMIT, Why.STALE),
-        (-timedelta(minutes=1), COMMIT, COMMIT, Outcome.PASS),
-        (-timedelta(hours=1), COMMIT, COMMIT, Why.STALE),
-        (timedelta(0), COMMIT, COMMIT[:12], Outcome.PASS),
-        (timedelta(0), COMMIT[:12], COMMIT, Outcome.PASS),
-        (timedelta(0), "f" * 40, COMMIT, Why.STALE),
-        (timedelta(0), f"modified {COMMIT}", COMMIT, Why.STALE),
-        (timedelta(0), "", COMMIT, Why.STALE),
-        (timedelta(0), COMMIT, "", Why.STALE),
-        (timedelta(0), COMMIT, "0123", Why.STALE),
+        (DAY * 29, COMMIT, COMMIT, Outcome.PASS), (DAY * 31, COMMIT, COMMIT, Why.STALE),
+        (-MINUTE, COMMIT, COMMIT, Outcome.PASS), (-MINUTE * 60, COMMIT, COMMIT, Why.STALE),
+        (NOW, COMMIT, COMMIT[:12], Outcome.PASS), (NOW, COMMIT[:12], COMMIT, Outcome.PASS),
+        (NOW, "f" * 40, COMMIT, Why.STALE), (NOW, f"modified {COMMIT}", COMMIT, Why.STALE),
+        (NOW, "", COMMIT, Why.STALE), (NOW, COMMIT, "", Why.STALE), (NOW, COMMIT, "0123", Why.STALE),
     ],
-)
+)  # fmt: skip
 def test_evidence_is_of_the_installed_commit_and_not_too_old(
     age: timedelta, commit: str, installed: str, outcome: str
 ) -> None:
@@ -298,18 +291,14 @@ def test_a_file_has_to_be_the_one_that_was_asked_for(name: str, file: bytes, rea
         read_evidence_file(CRITERIA[name], file)
 
 
-def test_the_baseline_is_the_p95_of_its_tickets() -> None:
-    found = read_evidence_file(CRITERIA["G-9"], baseline(minutes=90, tickets=60))
-    assert found.value == pytest.approx(90)
-    assert found.total == 60
-    few = read_evidence_file(CRITERIA["G-9"], baseline(tickets=19))
-    assert judged(few, CRITERIA["G-9"]) == Why.TOO_FEW
-
-
 @pytest.mark.parametrize(("days_before", "why"), [(7, None), (6, Why.NO_DATA)])
-def test_a_baseline_with_tickets_of_the_pilot_is_none(
+def test_the_baseline_is_the_p95_of_its_tickets_and_none_with_tickets_of_the_pilot(
     tmp_path: Path, days_before: int, why: Why | None
 ) -> None:
+    whole = read_evidence_file(CRITERIA["G-9"], baseline(minutes=90, tickets=60))
+    assert (round(whole.value or 0, 6), whole.total) == (90, 60)
+    few = read_evidence_file(CRITERIA["G-9"], baseline(tickets=19))
+    assert judged(few, CRITERIA["G-9"]) == Why.TOO_FEW
     now = datetime.now(UTC)
     records = Records(tmp_path)
     content = baseline(since=now - timedelta(days=days_before))
@@ -362,23 +351,22 @@ def test_the_rights_of_the_list_are_those_that_are_granted(
     assert len(without_roles["missing"]) >= len(unknown)
 
 
-RIGHTS: list[tuple[str, list[str], list[str]]] = [
-    ("REVOKE UPDATE (source_id) ON ticket FROM pancake_operators",
-     ["pancake_operators UPDATE public.ticket source_id"], []),
-    ("REVOKE INSERT ON pancake_webhook_event FROM pancake_handlers",
-     ["pancake_handlers INSERT public.pancake_webhook_event"], []),
-    ("GRANT UPDATE (role) ON staff TO pancake_operators", [], ["pancake_operators UPDATE public.staff role"]),
-    ("GRANT DELETE ON account TO pancake_handlers", [], ["pancake_handlers DELETE public.account"]),
-    ("ALTER ROLE pancake_handlers BYPASSRLS", [],
-     ["pancake_handlers is a superuser, passes row security, or creates roles or databases"]),
-    ("REVOKE USAGE ON SCHEMA public FROM PUBLIC, pancake_operators",
-     ["pancake_operators USAGE schema public"], []),
-]  # fmt: skip
-
-
-def test_a_right_that_is_missing_or_too_much_is_named(session: DbSession, subtests: pytest.Subtests) -> None:
-    for statement, missing, further in RIGHTS:
-        with subtests.test(statement), session.transaction(force_rollback=True):
-            session.execute(statement.encode())
-            row = load_rights(session)
-            assert (row["missing"], row["further"]) == (missing, further)
+@pytest.mark.parametrize(
+    ("statement", "missing", "further"),
+    [
+        ("REVOKE INSERT ON pancake_webhook_event FROM pancake_handlers",
+         ["pancake_handlers INSERT public.pancake_webhook_event"], []),
+        ("REVOKE USAGE ON SCHEMA public FROM PUBLIC, pancake_operators",
+         ["pancake_operators USAGE schema public"], []),
+        ("GRANT UPDATE (role) ON staff TO pancake_operators",
+         [], ["pancake_operators UPDATE public.staff role"]),
+        ("ALTER ROLE pancake_handlers BYPASSRLS", [],
+         ["pancake_handlers is a superuser, passes row security, or creates roles or databases"]),
+    ],
+)  # fmt: skip
+def test_a_right_that_is_missing_or_too_much_is_named(
+    session: DbSession, statement: str, missing: list[str], further: list[str]
+) -> None:
+    session.execute(statement.encode())
+    row = load_rights(session)
+    assert (row["missing"], row["further"]) == (missing, further)

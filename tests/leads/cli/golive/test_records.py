@@ -1,15 +1,33 @@
-"""The chain of records: what is changed, removed or reordered is found; killed writers lose nothing."""
+"""The chain of records and the signed report: what is changed in them is found, and no writer loses any."""
 
+import base64
 import fcntl
+import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from leads.adapters.signing import SignatureRefused, SigningKey, VerifyKey
+from leads.cli.__main__ import app
+from leads.cli.golive import verify
+from leads.cli.golive.criterion import Criterion, Source
+from leads.cli.golive.document import evaluation_document
+from leads.cli.golive.gates import Evaluation
+from leads.cli.golive.html_page import html_page
+from leads.cli.golive.judgement import Measurement, Outcome
+from leads.cli.golive.load import load_criteria
 from leads.cli.golive.record import FIRST
 from leads.cli.golive.records import (
     MAX_EVIDENCE_BYTES,
@@ -20,6 +38,12 @@ from leads.cli.golive.records import (
     newest,
     read_file,
 )
+from leads.cli.golive.report import criteria_bytes
+from leads.cli.golive.statement import PAYLOAD_TYPE, SignedReport
+from sandbox.postgres.server import Cluster
+from tests.support.golive_pilot import Pilot, write_keys
+from tests.support.golive_prometheus import fake_prometheus
+from tests.support.golive_sample import sample_evaluation, sample_figures, sample_records
 
 NOW = datetime(2026, 5, 28, 3, tzinfo=UTC)
 ROOT = Path(__file__).parents[4]
@@ -196,3 +220,291 @@ def test_the_newest_statement_that_holds_at_a_time_counts(tmp_path: Path) -> Non
     assert newest(found, Kind.BEGIN, "W1", NOW) is not None
     with pytest.raises(RecordsError, match="W1 has begun already"):
         records.add(statement("W1", kind=Kind.BEGIN, at=later))
+
+
+SAMPLE = ROOT / "docs" / "go-live-report.html"
+WRITE = "WRITE_DOCS=1 scripts/test tests/leads/cli/golive/test_records.py"
+HOSTILE = "<script>alert(1)</script>\"'&\u202e"
+NAMES = ("report.html", "report.json", "report.xml", "report.prom", "criteria.json", "records.jsonl")
+
+
+class Signed(NamedTuple):
+    """A report in its folder, the folder of its records, and the keys."""
+
+    report: Path
+    records: Path
+    private: Path
+    public: Path
+
+    def verify(self, *words: str) -> Result:
+        arguments = ["golive", "verify", str(self.report / "report.dsse.json")]
+        arguments += ["--public-key", str(self.public), "--records", str(self.records), *words]
+        return CliRunner().invoke(app, arguments, env={"COLUMNS": "80"})
+
+
+@pytest.fixture(scope="module")
+def made(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signed]:
+    """A report of gate W1 with three records, made once."""
+    folder = tmp_path_factory.mktemp("report")
+    name = f"{template}_report"
+    with fake_prometheus() as prometheus:
+        pilot = Pilot(cluster.create_database(name, template), folder / "records", prometheus.url)
+        pilot.seed()
+        proof = folder / "proof.pdf"
+        proof.write_text("signed")
+        assert pilot.golive("begin", "W1", "--by", "Lan").exit_code == 0
+        for criterion in ("G-1", "G-2"):
+            words = ["attest", criterion, "--value", "1", "--evidence", str(proof), "--by", "Lan"]
+            assert pilot.golive(*words).exit_code == 0
+        private, public = write_keys(folder)
+        result = pilot.golive("report", "W1", "--key", str(private), "--to", str(folder / "reports"))
+        assert result.exit_code == 1, result.output
+    (report,) = (folder / "reports").iterdir()
+    yield Signed(report, folder / "records", private, public)
+    cluster.drop_database(name)
+
+
+@pytest.fixture
+def signed(made: Signed, tmp_path: Path) -> Signed:
+    """A copy that a test may change."""
+    shutil.copytree(made.report, tmp_path / "report")
+    shutil.copytree(made.records, tmp_path / "records")
+    return made._replace(report=tmp_path / "report", records=tmp_path / "records")
+
+
+def test_an_unchanged_report_is_what_was_signed(signed: Signed) -> None:
+    result = signed.verify()
+    assert result.exit_code == 0, result.output
+    assert "DIFFERS" not in result.stdout
+    assert "The report is what was signed: gate W1 was closed at" in result.stdout
+    document = json.loads(signed.verify("--json").stdout)
+    assert document["is_right"]
+    assert {each["name"] for each in document["checks"]} >= {*NAMES, "evidence proof.pdf"}
+
+
+def test_a_flipped_bit_of_a_file_is_found(signed: Signed) -> None:
+    for name in NAMES:
+        path = signed.report / name
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        result = signed.verify()
+        assert (result.exit_code, f"DIFFERS   {name} it was changed" in result.stdout) == (1, True), name
+        path.unlink()
+        assert "cannot be read" in signed.verify().stdout
+
+
+def test_a_flipped_bit_of_every_byte_of_what_was_signed_is_found(signed: Signed) -> None:
+    path = signed.report / "report.dsse.json"
+    envelope = json.loads(path.read_text())
+    payload = base64.b64decode(envelope["payload"])
+    key = VerifyKey.read(signed.public)
+    for position in range(0, len(payload), 7):
+        changed = bytearray(payload)
+        changed[position] ^= 1
+        encoded = base64.b64encode(changed).decode()
+        with pytest.raises(SignatureRefused, match="or was changed"):
+            key.open(json.dumps(envelope | {"payload": encoded}).encode(), PAYLOAD_TYPE)
+    path.write_text(json.dumps(envelope | {"payload": base64.b64encode(payload + b" ").decode()}))
+    result = signed.verify()
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "was not signed by the key" in result.stderr
+
+
+def test_another_key_and_another_type_are_refused(signed: Signed, tmp_path: Path) -> None:
+    _, other = write_keys(tmp_path)
+    result = signed._replace(public=other).verify()
+    assert result.exit_code == 1
+    assert "was not signed by the key" in result.stderr
+    envelope = SigningKey.read(signed.private).envelope("text/plain", b"{}")
+    (signed.report / "report.dsse.json").write_text(json.dumps(envelope))
+    assert "The payload is 'text/plain'" in signed.verify().stderr
+
+
+def test_what_happened_to_the_records_is_found(signed: Signed) -> None:
+    path = Records(signed.records).path
+    lines = path.read_bytes().splitlines(keepends=True)
+    for changed in (
+        [lines[0].replace(b'"Lan"', b'"Lam"'), *lines[1:]], lines[:-1], [lines[1], lines[0], *lines[2:]],
+        [*lines, lines[-1]], [],
+    ):  # fmt: skip
+        path.write_bytes(b"".join(changed))
+        result = signed.verify()
+        assert (result.exit_code, "DIFFERS   records in" in result.stdout) == (1, True), changed
+
+
+def test_later_records_are_no_difference_and_a_rewritten_chain_is(signed: Signed) -> None:
+    before = Records(signed.records).read()
+    Records(signed.records).add(before[-1].statement)
+    assert signed.verify().exit_code == 0
+    rewritten = Records(signed.records.with_name("rewritten"))
+    for record in before[1:]:
+        rewritten.add(record.statement)
+    shutil.copytree(signed.records / "evidence", rewritten.folder / "evidence")
+    result = signed._replace(records=rewritten.folder).verify()
+    assert result.exit_code == 1
+    assert "do not begin with the 3 records of the report" in " ".join(result.stdout.split())
+
+
+def test_changed_and_missing_evidence_is_found(signed: Signed) -> None:
+    evidence = Records(signed.records).read()[1].evidence[0]
+    path = Records(signed.records).evidence_path(evidence)
+    path.write_text("Signed")
+    assert "DIFFERS   evidence proof.pdf The evidence proof.pdf was changed" in signed.verify().stdout
+    path.unlink()
+    assert signed.verify().exit_code == 1
+
+
+def test_a_name_that_leaves_the_folder_is_refused(signed: Signed) -> None:
+    key = SigningKey.read(signed.private)
+    payload = json.loads(base64.b64decode(_envelope(signed)["payload"]))
+    payload["subject"].append({"name": "../records/records.head", "digest": {"sha256": "0" * 64}})
+    envelope = key.envelope(PAYLOAD_TYPE, json.dumps(payload).encode())
+    (signed.report / "report.dsse.json").write_text(json.dumps(envelope))
+    assert "it is no name of a file of a report" in " ".join(signed.verify().stdout.split())
+
+
+def _envelope(signed: Signed) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((signed.report / "report.dsse.json").read_text())
+    return document
+
+
+def test_openssl_verifies_the_signature(signed: Signed, tmp_path: Path) -> None:
+    """The envelope is what the protocol says, by another implementation of Ed25519."""
+    envelope = _envelope(signed)
+    payload = base64.b64decode(envelope["payload"])
+    kind = envelope["payloadType"].encode()
+    (tmp_path / "signed").write_bytes(b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload))
+    (tmp_path / "signature").write_bytes(base64.b64decode(envelope["signatures"][0]["sig"]))
+    words = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", str(signed.public), "-rawin"]
+    files = ["-in", str(tmp_path / "signed"), "-sigfile", str(tmp_path / "signature")]
+    assert subprocess.run([*words, *files], capture_output=True, check=False).returncode == 0
+    statement = json.loads(payload)
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    assert {each["name"] for each in statement["subject"]} >= set(NAMES)
+
+
+def test_the_files_for_programs_are_valid(signed: Signed) -> None:
+    suite = ElementTree.parse(signed.report / "report.xml").getroot().find("testsuite")
+    assert suite is not None
+    document = json.loads((signed.report / "report.json").read_text())
+    assert suite.get("errors") == str(document["counts"]["inconclusive"])
+    assert len(suite.findall("testcase")) == len(document["criteria"])
+    text = (signed.report / "report.prom").read_text()
+    assert 'pancake_golive_gate_open{gate="W1"} 0\n' in text
+    if tool := shutil.which("promtool"):
+        done = subprocess.run(
+            [tool, "check", "metrics"], input=text, text=True, capture_output=True, check=False
+        )
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_a_key_that_cannot_sign_or_verify_is_refused(signed: Signed, tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    words = ["golive", "report", "W1", "--key", str(path), "--to", str(tmp_path), "--records", str(tmp_path)]
+
+    def refusal() -> str:
+        result = CliRunner().invoke(app, words)
+        assert (result.exit_code, result.stdout) == (2, "")
+        return " ".join(result.output.split())
+
+    assert "cannot be read" in refusal()
+    path.write_bytes(signed.private.read_bytes())
+    path.chmod(0o644)
+    assert "can be read by others" in refusal()
+    path.write_bytes(b"")
+    path.chmod(0o600)
+    assert "is not a private key in PEM" in refusal()
+    result = signed._replace(public=signed.private).verify()
+    assert result.exit_code == 2
+    assert "is not a public key in PEM" in " ".join(result.output.split())
+
+
+THEN = sample_evaluation()
+MEASURED = {
+    each.criterion.id for each in THEN.judgements if each.criterion.source in (Source.SQL, Source.PROMQL)
+}
+NAME = "success-rate"
+WITHOUT_VALUE = replace(
+    THEN,
+    judgements=tuple(
+        replace(each, outcome=Outcome.INCONCLUSIVE, measurement=Measurement())
+        if each.criterion.id == NAME
+        else each
+        for each in THEN.judgements
+    ),
+)
+SIGNED = SignedReport({}, THEN.subject, THEN.at, THEN.commit, THEN.is_open, 0)
+
+
+@pytest.fixture
+def again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, str]]:
+    """Compare a report with what the sources say now; return the problem of each criterion."""
+
+    def compare(
+        then: Evaluation = THEN, now: Evaluation = THEN, installed: tuple[Criterion, ...] = load_criteria()
+    ) -> dict[str, str]:
+        (tmp_path / "report.json").write_text(json.dumps(evaluation_document(then)))
+        (tmp_path / "criteria.json").write_bytes(criteria_bytes(load_criteria()))
+        monkeypatch.setattr(verify, "gate_at", lambda *_: now)
+        monkeypatch.setattr(verify, "load_criteria", lambda: installed)
+        checks = verify.compare_again(tmp_path / "records", SIGNED, tmp_path)
+        return {check.name.removeprefix("again: "): check.problem for check in checks}
+
+    return compare
+
+
+def test_a_value_that_is_gone_and_one_that_was_not_there_differ(again: Callable[..., dict[str, str]]) -> None:
+    same = dict.fromkeys(MEASURED, "")
+    assert again() == again(WITHOUT_VALUE, WITHOUT_VALUE) == same
+    for then, now, words in (
+        (THEN, WITHOUT_VALUE, "it is inconclusive (None)"),
+        (WITHOUT_VALUE, THEN, "was inconclusive (None)"),
+    ):
+        found = again(then, now)
+        assert words in found[NAME]
+        assert found | {NAME: ""} == same
+
+
+def test_a_changed_and_a_removed_criterion_are_named_and_not_compared(
+    again: Callable[..., dict[str, str]],
+) -> None:
+    changed = tuple(replace(each, target=0.9) if each.id == NAME else each for each in load_criteria())
+    removed = tuple(each for each in load_criteria() if each.id != NAME)
+    for installed in (changed, removed):
+        found = again(now=WITHOUT_VALUE, installed=installed)
+        assert found.pop(NAME) == "the installed criterion is not that of the report"
+        assert set(found.values()) == {""}
+
+
+def page() -> str:
+    return html_page(sample_evaluation(), sample_figures(), sample_records())
+
+
+def test_the_sample_in_the_documentation_is_current() -> None:
+    if os.environ.get("WRITE_DOCS"):
+        SAMPLE.write_text(page(), "utf-8")
+    assert SAMPLE.read_text("utf-8") == page(), f"make it with: {WRITE}"
+
+
+def test_the_page_loads_nothing_and_runs_nothing() -> None:
+    text = page()
+    assert "default-src 'none'" in text
+    assert not re.search(r"<script|<link|<iframe|<img|src=|href=|url\(|@import|\son\w+=", text)
+
+
+def test_every_text_is_escaped() -> None:
+    evaluation = sample_evaluation()
+    judgements = [
+        replace(each, measurement=replace(each.measurement, details=HOSTILE), reason=HOSTILE)
+        for each in evaluation.judgements
+    ]
+    records = [
+        replace(each, statement=replace(each.statement, by=HOSTILE, reason=HOSTILE, of=HOSTILE))
+        for each in sample_records()
+    ]
+    hostile = replace(evaluation, judgements=tuple(judgements), commit=HOSTILE)
+    text = html_page(hostile, [], records)
+    assert "<script" not in text
+    assert "\u202e" not in text
+    assert "&lt;script&gt;" in text
