@@ -19,44 +19,28 @@ from sandbox.stack.hasura import start_engine
 from tests.support.fake_services import fixed_handlers
 
 SECRET = "admin-secret-of-the-test"
+STAFF_QUERY = {"collection_name": "diva", "query_name": "staff"}
 FOREIGN: list[tuple[str, Json]] = [
-    (
-        "pg_create_event_trigger",
-        {
-            "name": "diva_ticket_created", "source": "default",
-            "table": {"schema": "public", "name": "ticket"},
-            "webhook": "http://diva.internal/tickets", "insert": {"columns": "*"},
-            "retry_conf": {"num_retries": 3, "interval_sec": 15, "timeout_sec": 60},
-        },
-    ),
-    (
-        "create_cron_trigger",
-        {
-            "name": "diva_nightly", "webhook": "http://diva.internal/nightly", "schedule": "0 1 * * *",
-            "include_in_metadata": True, "payload": {"of": "diva"}, "comment": "theirs",
-        },
-    ),
-    (
-        "create_cron_trigger",
-        {
-            "name": "diva_private", "webhook": "http://diva.internal/private", "schedule": "0 2 * * *",
-            "include_in_metadata": False,
-        },
-    ),
-    (
-        "create_query_collection",
-        {
-            "name": "diva",
-            "definition": {"queries": [{"name": "staff", "query": "query Staff { staff { id } }"}]},
-        },
-    ),
-    (
-        "create_rest_endpoint",
-        {
-            "name": "diva staff", "url": "diva/staff", "methods": ["GET"],
-            "definition": {"query": {"collection_name": "diva", "query_name": "staff"}},
-        },
-    ),
+    ("pg_create_event_trigger", {
+        "name": "diva_ticket_created", "source": "default", "table": {"schema": "public", "name": "ticket"},
+        "webhook": "http://diva.internal/tickets", "insert": {"columns": "*"},
+        "retry_conf": {"num_retries": 3, "interval_sec": 15, "timeout_sec": 60},
+    }),
+    ("create_cron_trigger", {
+        "name": "diva_nightly", "webhook": "http://diva.internal/nightly", "schedule": "0 1 * * *",
+        "include_in_metadata": True, "payload": {"of": "diva"}, "comment": "theirs",
+    }),
+    ("create_cron_trigger", {
+        "name": "diva_private", "webhook": "http://diva.internal/private", "schedule": "0 2 * * *",
+        "include_in_metadata": False,
+    }),
+    ("create_query_collection", {
+        "name": "diva",
+        "definition": {"queries": [{"name": "staff", "query": "query Staff { staff { id } }"}]},
+    }),
+    ("create_rest_endpoint", {
+        "name": "diva staff", "url": "diva/staff", "methods": ["GET"], "definition": {"query": STAFF_QUERY},
+    }),
 ]  # fmt: skip
 OUR_ROWS = "pancake_connection, pancake_webhook_event, integration_change, hdb_catalog.event_log"
 

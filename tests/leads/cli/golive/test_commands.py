@@ -209,48 +209,31 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> Looked:
     return found
 
 
-def look(folder: Path, verb: str, **environment: str) -> Result:
-    return golive(folder, verb, "--json", **environment)
-
-
-def begin(folder: Path, days_ago: int) -> None:
-    since = NOW - timedelta(days=days_ago)
-    Records(folder).add(Statement(Kind.BEGIN, "W1", "Lan", "lan", NOW, since=since))
-
-
-def keep(folder: Path, days_ago: int, *, is_open: bool) -> None:
-    day = TODAY - timedelta(days=days_ago)
-    (folder / f"watch-{day}.json").write_text(json.dumps({"is_open": is_open}))
-
-
-def test_day_0_looks_at_the_deployment_and_at_the_day(looked: Looked, tmp_path: Path) -> None:
-    run = look(tmp_path, "day0")
+def test_a_look_is_kept_and_a_later_one_of_the_day_replaces_it(looked: Looked, tmp_path: Path) -> None:
+    run = golive(tmp_path, "day0", "--json")
     assert (run.exit_code, looked.asked) == (0, [("day 0", [Part.DEPLOY, Part.DAY0])])
-    assert json.loads((tmp_path / f"day0-{TODAY}.json").read_text()) == json.loads(run.stdout)
-
-
-def test_a_later_result_of_a_day_replaces_the_earlier_one(looked: Looked, tmp_path: Path) -> None:
+    assert json.loads((tmp_path / f"day0-{TODAY}.json").read_text()) == document(run)
     looked.is_open = False
-    assert look(tmp_path, "watch").exit_code == 1
+    assert golive(tmp_path, "watch").exit_code == 1
     looked.is_open = True
-    assert look(tmp_path, "watch").exit_code == 0
+    assert golive(tmp_path, "watch").exit_code == 0
     (kept,) = tmp_path.glob("watch-*")
     assert json.loads(kept.read_text())["is_open"]
 
 
-def test_the_days_count_from_the_beginning_of_w1(looked: Looked, tmp_path: Path) -> None:
-    assert "days have a result" not in look(tmp_path, "watch").stderr
-    begin(tmp_path, days_ago=4)
-    keep(tmp_path, 3, is_open=True)
-    keep(tmp_path, 2, is_open=False)
-    keep(tmp_path, 5, is_open=True)  # before the beginning
-    said = look(tmp_path, "watch").stderr
+def test_the_days_count_from_the_beginning_of_w1_and_midnight_in_vietnam_divides_them(
+    looked: Looked, tmp_path: Path
+) -> None:
+    assert "days have a result" not in golive(tmp_path, "watch").stderr
+    since = NOW - timedelta(days=4)
+    Records(tmp_path).add(Statement(Kind.BEGIN, "W1", "Lan", "lan", NOW, since=since))
+    for days_ago, is_open in ((3, True), (2, False), (5, True)):  # the last is from before the beginning
+        day = TODAY - timedelta(days=days_ago)
+        (tmp_path / f"watch-{day}.json").write_text(json.dumps({"is_open": is_open}))
+    said = golive(tmp_path, "watch").stderr
     assert [subject for subject, _ in looked.asked] == ["watch", "day 4"]
     assert "3 of 7 days have a result, on 2 of them all passed." in said
     assert f"Without a result: {TODAY - timedelta(days=1)}." in said
-
-
-def test_midnight_in_vietnam_divides_the_days() -> None:
     before = datetime(2026, 6, 4, 16, 59, tzinfo=UTC)
     assert [watching._day(before + timedelta(minutes=each)).day for each in (0, 1)] == [4, 5]
 
@@ -258,7 +241,7 @@ def test_midnight_in_vietnam_divides_the_days() -> None:
 @pytest.mark.parametrize("verb", ["day0", "watch"])
 def test_without_services_nothing_passes_and_the_result_is_kept(tmp_path: Path, verb: str) -> None:
     closed = f"127.0.0.1:{free_port()}"
-    run = look(
+    run = golive(
         tmp_path, verb, DATABASE_URL=f"postgresql://x@{closed}/x", HASURA_URL=f"http://{closed}",
         HASURA_ADMIN_SECRET="s" * 32, PROMETHEUS_URL=f"http://{closed}", PUBLIC_URL=f"http://{closed}",
     )  # fmt: skip

@@ -30,6 +30,7 @@ STEPS = ("1", "2", "8b", "9a", "10", "12", "14")
 BY_HAND = {"12"}
 """No program checks it: done means confirmed."""
 WITHOUT_CHECK_OF_UNDO = {"10"}
+EVENTS = ("check", "begin", "end", "verify", "confirmed", "undone", "snapshot")
 
 
 class World:
@@ -62,18 +63,13 @@ class World:
         return Found(State.DONE if parts == PARTS else State.PARTIAL if parts else State.ABSENT, number)
 
     def _do(self, number: str, site: Any) -> Sequence[Action]:
-        if number in BY_HAND:
-            return ()
-        return [
-            Action(("do", number), partial(self._act, number, 1)) for _ in range(PARTS - self.parts[number])
-        ]
+        missing = 0 if number in BY_HAND else PARTS - self.parts[number]
+        return [Action(("do", number), partial(self._act, number, 1))] * missing
 
     def _undo(self, number: str, site: Any) -> Sequence[Action]:
-        if number in BY_HAND:
-            return ()
         if number in WITHOUT_CHECK_OF_UNDO:
             return [Action(("undo", number), partial(self._act, number, 0))]
-        return [Action(("undo", number), partial(self._act, number, -1)) for _ in range(self.parts[number])]
+        return [Action(("undo", number), partial(self._act, number, -1))] * self.parts[number]
 
     def _act(self, number: str, change: int) -> Result:
         self.parts[number] += change
@@ -163,9 +159,7 @@ class Deployments(RuleBasedStateMachine):
     @invariant()
     def the_journal_can_be_read(self) -> None:
         for entry in self.world.site.journal.entries():
-            assert entry["event"] in (
-                "check", "begin", "end", "verify", "confirmed", "undone", "snapshot",
-            )  # fmt: skip
+            assert entry["event"] in EVENTS
 
     @invariant()
     def no_part_is_done_twice_or_undone_below_nothing(self) -> None:

@@ -273,6 +273,7 @@ def test_an_old_server_is_red(seeded: Pilot, session: DbSession, prometheus: Fak
     assert outcomes(seeded, session, prometheus, [criterion]) == {criterion.id: Outcome.FAIL}
 
 
+@pytest.mark.own_database
 def test_reads_of_large_tables_since_the_wave_began_are_compared(
     database: str, tmp_path: Path, prometheus: FakePrometheus
 ) -> None:
@@ -336,6 +337,7 @@ def test_a_statement_without_a_row_or_a_value_or_in_time_is_inconclusive(
     assert set(outcomes(seeded, session, prometheus, SQL).values()) == {Why.SOURCE_DOWN}
 
 
+@pytest.mark.own_database
 def test_switches_and_modes_are_told_as_they_were_at_a_time(database: str, tmp_path: Path) -> None:
     Pilot(database, tmp_path).seed()
     names = ("golive/count_active_sources", "golive/count_unenforced")
@@ -437,6 +439,7 @@ def prometheus_url(tmp_path: Path) -> Iterator[str]:
             yield url
 
 
+@pytest.mark.own_database
 def test_four_waves_are_opened_by_their_people_one_after_the_other(
     database: str, tmp_path: Path, prometheus_url: str
 ) -> None:

@@ -30,6 +30,8 @@ from tests.support.hasura_project import OWN, Project, make_own
 from tests.support.seeding import seed_connection
 from tests.support.shared_engine import SECRET, Shared, of_others, running_shared_engine
 
+pytestmark = pytest.mark.own_database
+
 CRON: Key = ("cron trigger", "pancake_check_sla")
 ACTION: Key = ("action", "pancake_ingest_record")
 FORMER: Key = ("action", "pancake_former")

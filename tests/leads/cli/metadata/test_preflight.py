@@ -31,6 +31,8 @@ from tests.support.settings import UNREACHABLE_URL, handler_settings
 from tests.support.settings_tab import served
 from tests.support.shared_engine import SECRET, Shared, running_shared_engine
 
+pytestmark = pytest.mark.own_database
+
 TRIGGER = "pancake_webhook_event_status_update"
 SQL_TRIGGER = f"notify_hasura_{TRIGGER}_INSERT"
 TABLES = ("pancake_connection", "pancake_webhook_event", "integration_change")
