@@ -197,6 +197,7 @@ def test_a_phone_changed_after_it_was_read_is_never_given_the_old_form(database:
         assert writer.fill([Account(*account)], ["+84912345678"]) == 0
 
 
+@pytest.mark.own_database
 def test_a_batch_that_takes_too_long_is_undone_and_halved(crowded: str) -> None:
     """Row locks are never held longer than the limit; smaller batches then go through."""
     execute(crowded, slow_trigger("0.002"))
@@ -211,6 +212,7 @@ def test_a_batch_that_takes_too_long_is_undone_and_halved(crowded: str) -> None:
     assert writer._size < len(usable) / 2
 
 
+@pytest.mark.own_database
 def test_it_stops_when_another_session_waits_too_long(crowded: str) -> None:
     """A session waits for a row of the batch beyond the limit: the batch is cancelled, the run ends."""
     execute(crowded, slow_trigger("20"))
