@@ -1,6 +1,6 @@
 """What the runbooks tell a person to type exists: verbs and options of `leads`, series of Prometheus.
 
-Those that change nothing run in tests/end_to_end/test_runbook_commands.py.
+Those that change nothing run in tests/end_to_end/test_operators.py.
 """
 
 import re

@@ -18,45 +18,45 @@ from leads.cli.__main__ import app
 from leads.cli.config.command import describe
 from sandbox.demo import Result
 from sandbox.edge.packages import describe_edge, missing_packages
+from sandbox.incidents.live.incident_run import run_incident
+from sandbox.incidents.live.observation import DEFAULT_FACTOR
+from sandbox.incidents.live.receiver import FIRING, print_nothing
+from sandbox.incidents.rules import WATCHDOG, alerts
 from sandbox.payloads import load_samples
 from sandbox.postgres.server import Cluster
 from sandbox.stack.observer import Effect
 from sandbox.stack.services import ROOT
 from tests.support.leads import body, numbered_lead
+from tests.support.monitoring import needs_monitoring
 from tests.support.waiting import eventually
 
 FIGURES = {
     "deliveries", "statuses", "duplicates", "accounts", "contacts", "tickets", "assigned", "notifications",
     "edge", "seconds",
 }  # fmt: skip
+needs_edge = pytest.mark.skipif(
+    bool(missing_packages()), reason=f"needs these packages of Debian: {' '.join(missing_packages())}"
+)
 
 
-def _environment(cluster: Cluster) -> dict[str, str]:
-    """Use the session's PostgreSQL, so that no other one is initialised."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "DATABASE_URL": cluster.url("postgres")}
-
-
-def test_the_demo_prints_one_object_and_succeeds(cluster: Cluster) -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "sandbox.demo", "--json"],
-        cwd=ROOT, env=_environment(cluster), capture_output=True, text=True, timeout=120, check=False,
+def start(*words: str, **more: Any) -> "subprocess.Popen[str]":
+    """Start a module of the sandbox with its own PostgreSQL; DATABASE_URL may be among `more`."""
+    inherited = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    return subprocess.Popen(
+        [sys.executable, "-m", *words],
+        cwd=ROOT, env={**inherited, "PYTHONPATH": str(ROOT), **more},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    figures = json.loads(run.stdout)
-    assert figures.keys() >= FIGURES
-    assert figures["differences"] == {}
 
 
-@pytest.mark.parametrize("command", [["sandbox.demo", "--json"], ["sandbox", "up"]], ids=" ".join)
-def test_a_service_that_does_not_start_is_exit_code_3(command: list[str]) -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=ROOT, env={**os.environ, "DATABASE_URL": "postgresql://postgres@127.0.0.1:9/postgres"},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert (run.returncode, run.stdout) == (3, ""), run.stderr
-    assert "127.0.0.1" in run.stderr
-    assert "Traceback" not in run.stderr
+def test_a_service_that_does_not_start_is_exit_code_3() -> None:
+    commands = (["sandbox.demo", "--json"], ["sandbox", "up"])
+    nowhere = "postgresql://postgres@127.0.0.1:9/postgres"
+    for run in [start(*command, DATABASE_URL=nowhere) for command in commands]:
+        output, errors = run.communicate(timeout=60)
+        assert (run.returncode, output) == (3, ""), errors
+        assert "127.0.0.1" in errors
+        assert "Traceback" not in errors
 
 
 def test_the_demo_says_which_edge_it_uses() -> None:
@@ -73,24 +73,9 @@ def test_a_difference_from_a_sample_is_named() -> None:
     assert not any(difference.startswith(("answer", "row", "phone")) for difference in differences)
 
 
-def test_a_demo_that_goes_on_ends_with_the_address_of_its_page(cluster: Cluster) -> None:
-    demo = subprocess.Popen(
-        [sys.executable, "-m", "sandbox.demo", "--serve"],
-        cwd=ROOT, env=_environment(cluster), stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert demo.stdout is not None
-        assert_serves_the_page(read_until(demo.stdout, "Open this page to watch leads, and to stop parts: "))
-        demo.send_signal(signal.SIGTERM)
-        assert demo.stdout.read() == "", "the address is the last line"
-        assert demo.wait(30) == 128 + signal.SIGTERM
-    finally:
-        demo.kill()
-        demo.communicate()
-
-
-def read_until(output: IO[str], words: str) -> str:
+def read_until(output: IO[str] | None, words: str) -> str:
     """Read lines up to the one with these words; return what follows them, empty at the end of the output."""
+    assert output is not None
     return next((line for line in output if words in line), "").partition(words)[2].strip()
 
 
@@ -100,40 +85,23 @@ def assert_serves_the_page(url: str) -> None:
     assert "Send a new lead" in answer.text
 
 
-class Running:
-    """A running `scripts/sandbox up` with its own PostgreSQL, its processes and its directories."""
+class Remains:
+    """The processes of a running sandbox and its directories, one of which has its logs."""
 
-    def __init__(self, env_file: Path) -> None:
-        self.env_file = env_file
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "sandbox", "up", "--env-file", str(env_file)],
-            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self.process.stderr is not None
-        logs = Path(read_until(self.process.stderr, "Logs are in ").split(". ")[0])
-        self.page_url = read_until(self.process.stderr, "Page: ")
-        self.children = _descendants(self.process.pid)
-        working = {Path(f"/proc/{pid}/cwd").resolve() for pid in self.children}
+    def __init__(self, owner: "subprocess.Popen[str]", logs: Path) -> None:
+        self._children = _descendants(owner.pid)
+        working = {Path(f"/proc/{pid}/cwd").resolve() for pid in self._children}
         temporary = Path(tempfile.gettempdir()).resolve()
-        self.directories = [logs, *(path for path in working if temporary in path.parents and path != ROOT)]
+        self._directories = [logs, *(path for path in working if temporary in path.parents and path != ROOT)]
+        assert len(self.left()) > 6
 
-    @property
-    def values(self) -> dict[str, str]:
-        """The variables in the env file."""
-        run = subprocess.run(
-            [ROOT / "scripts/read_env", self.env_file], capture_output=True, text=True, timeout=30, check=True
-        )
-        lines = [line.removeprefix("export ") for line in run.stdout.splitlines()]
-        return {name: value.strip("'") for name, _, value in (line.partition("=") for line in lines)}
-
-    def remains(self) -> list[object]:
+    def left(self) -> list[object]:
         """Return the processes and directories that still exist."""
-        alive = [pid for pid in self.children if _is_alive(pid)]
-        return [*alive, *(path for path in self.directories if path.exists())]
+        alive = [pid for pid in self._children if _stat(pid)[:1] not in ([], ["Z"])]
+        return [*alive, *(path for path in self._directories if path.exists())]
 
     def wait_gone(self) -> None:
-        """Wait until no process and no directory is left; fail after 20 s."""
-        eventually(lambda: not self.remains(), seconds=20)
+        eventually(lambda: not self.left(), seconds=20)
 
 
 def _stat(pid: int) -> list[str]:
@@ -142,10 +110,6 @@ def _stat(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []
-
-
-def _is_alive(pid: int) -> bool:
-    return _stat(pid)[:1] not in ([], ["Z"])
 
 
 def _descendants(pid: int) -> list[int]:
@@ -157,75 +121,129 @@ def _descendants(pid: int) -> list[int]:
     return found[1:]
 
 
-@pytest.fixture
-def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    """A running sandbox, one per test."""
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-    sandbox = Running(tmp_path / "env")
-    yield sandbox
-    sandbox.process.kill()
-    sandbox.process.wait()
-    if sandbox.process.stderr is not None:
-        sandbox.process.stderr.close()
+def test_the_demo_prints_one_object_serves_its_page_and_leaves_nothing_behind_when_it_is_killed() -> None:
+    demo = start("sandbox.demo", "--serve", "--json")
+    try:
+        assert demo.stdout is not None
+        figures = json.loads(demo.stdout.readline())
+        assert figures.keys() >= FIGURES
+        assert figures["differences"] == {}
+        logs = Path(read_until(demo.stderr, "Logs are in ").split(". ")[0])
+        assert_serves_the_page(read_until(demo.stderr, "Open this page to watch leads, and to stop parts: "))
+        remains = Remains(demo, logs)
+        demo.kill()
+        assert demo.communicate() == ("", ""), "the object and the address of the page are the last lines"
+        remains.wait_gone()
+    finally:
+        demo.kill()
+        demo.communicate()
+
+
+class Observed:
+    """A running `scripts/sandbox up --observe`: its variables, its page, and what it says of alerts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.env_file, self._said = folder / "env", folder / "said"
+        with self._said.open("w") as said:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "sandbox", "up", "--observe", "--env-file", str(self.env_file)],
+                cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=said, text=True,
+            )  # fmt: skip
+        eventually(lambda: "Page: " in self.said() or self.process.poll() is not None, seconds=60)
+        assert self.process.poll() is None, self.said()
+        self.remains = Remains(self.process, Path(self.after("Logs are in ").split(". ")[0]))
+        run = subprocess.run(
+            [ROOT / "scripts/read_env", self.env_file], capture_output=True, text=True, timeout=30, check=True
+        )
+        lines = [line.removeprefix("export ").partition("=") for line in run.stdout.splitlines()]
+        self.values = {name: value.strip("'") for name, _, value in lines}
+
+    def said(self) -> str:
+        return self._said.read_text()
+
+    def after(self, words: str) -> str:
+        """Return the rest of the line with these words."""
+        return self.said().partition(words)[2].splitlines()[0]
+
+    def prometheus(self, path: str) -> Any:
+        return httpx.get(f"{self.values['PROMETHEUS_URL']}/api/v1/{path}", timeout=10).json()["data"]
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DATABASE_URL", raising=False)
+        running = Observed(tmp_path_factory.mktemp("observed"))
+    yield running
+    running.process.kill()
+    running.process.wait()
 
 
 NOT_IN_THE_FILE = {
-    "HASURA_OTHER_ADMIN_SECRET": "there is no second engine to compare with",
-    "ALERTMANAGER_URL": "it runs with --observe only",
-    "PROMETHEUS_URL": "the same",
-    "ALLOW_CLEAR_TEXT": "every address is on the loopback interface",
-    "BIND": "the handlers of the sandbox have their port",
-    "OPS_BIND": "the same",
-    "INGEST_CONNECTIONS": "its default is meant",
-    "WORK_CONNECTIONS": "its default is meant",
-    "LOG_LEVEL": "its default is meant",
-    "VERSION": "a clone has none",
-    "COMMIT": "a clone has none",
-    "HANDLER_SECRET_PREVIOUS": "no secret of a new sandbox was changed",
-    "HANDLER_SECRET_PREVIOUS_UNTIL": "the same",
-    "EDGE_SECRET_PREVIOUS": "the same",
-    "EDGE_SECRET_PREVIOUS_UNTIL": "the same",
-}
-NEEDS_NGINX = {"EDGE_STATUS_URL", "EDGE_STATE_KEYS", "EDGE_STATE_DIR"}
-"""The stand-in for the edge has no internal listener and no spool."""
+    "HASURA_OTHER_ADMIN_SECRET",  # there is no second engine to compare with
+    "ALLOW_CLEAR_TEXT",  # every address is on the loopback interface
+    "BIND", "OPS_BIND",  # the handlers of the sandbox have their port
+    "INGEST_CONNECTIONS", "WORK_CONNECTIONS", "LOG_LEVEL",  # the defaults are meant
+    "VERSION", "COMMIT",  # a clone has none
+    "HANDLER_SECRET_PREVIOUS", "HANDLER_SECRET_PREVIOUS_UNTIL",  # no secret of a new sandbox was changed
+    "EDGE_SECRET_PREVIOUS", "EDGE_SECRET_PREVIOUS_UNTIL",
+}  # fmt: skip
 
 
-def test_the_file_of_a_sandbox_has_every_variable_of_the_commands(running: Running) -> None:
-    values = running.values
-    read = {each["name"] for each in describe()}
-    without_nginx = NEEDS_NGINX if missing_packages() else set()
-    assert read - values.keys() == NOT_IN_THE_FILE.keys() | without_nginx
-    assert all(values.values())
+@needs_edge
+@needs_monitoring
+def test_the_file_of_a_sandbox_has_every_variable_of_the_commands(observed: Observed) -> None:
+    assert {each["name"] for each in describe()} - observed.values.keys() == NOT_IN_THE_FILE
+    assert {"WEBHOOK_URL", "WEBHOOK_TOKEN"} <= observed.values.keys()
+    assert all(observed.values.values())
+    assert observed.env_file.stat().st_mode & 0o077 == 0
 
-    def leads(*words: str) -> Any:
-        return CliRunner().invoke(app, words, env=values)
+    def leads(*words: str) -> str:
+        result = CliRunner().invoke(app, words, env=observed.values)
+        assert result.exit_code == 0, result.output
+        return result.stdout
 
-    assert leads("token", "pancake_edge").exit_code == 0
-    assert json.loads(leads("config", "show", "--json").stdout)["problems"] == []
-    assert json.loads(leads("reconcile", "--day", "2026-05-14", "--stored", "--json").stdout) == []
-    lines = {line["name"]: line["level"] for line in json.loads(leads("doctor", "--json").stdout)}
+    leads("token", "pancake_edge")
+    leads("edge-spool", "list")
+    assert json.loads(leads("config", "show", "--json"))["problems"] == []
+    assert json.loads(leads("reconcile", "--day", "2026-05-14", "--stored", "--json")) == []
+    lines = {line["name"]: line["level"] for line in json.loads(leads("doctor", "--json"))}
     assert "red" not in lines.values(), lines
-    if not without_nginx:
-        assert leads("edge-spool", "list").exit_code == 0
 
 
-def test_a_sandbox_serves_and_exits_on_sigterm(running: Running) -> None:
-    values = running.values
-    assert set(values) >= {
-        "DATABASE_URL", "HASURA_URL", "HASURA_ADMIN_SECRET", "HANDLERS_URL", "HANDLER_SECRET",
-        "WEBHOOK_URL", "WEBHOOK_TOKEN",
-    }  # fmt: skip
-    assert running.env_file.stat().st_mode & 0o077 == 0
-    answer = httpx.post(values["WEBHOOK_URL"], content=body(numbered_lead(1)))
+@needs_edge
+@needs_monitoring
+def test_a_sandbox_serves_shows_its_alerts_and_leaves_nothing_behind_on_sigterm(observed: Observed) -> None:
+    answer = httpx.post(observed.values["WEBHOOK_URL"], content=body(numbered_lead(1)))
     assert answer.json()["status"] == "received"
-    assert_serves_the_page(running.page_url)
-    assert len(running.remains()) > 6
-    running.process.send_signal(signal.SIGTERM)
-    assert running.process.wait(30) == 128 + signal.SIGTERM
-    running.wait_gone()
-    assert not running.env_file.exists()
+    assert_serves_the_page(observed.after("Page: "))
+
+    groups = observed.prometheus("rules?type=alert")["groups"]
+    assert sorted(rule["name"] for group in groups for rule in group["rules"]) == sorted(
+        alert.name for alert in alerts()
+    )
+    environment = {"ALERTMANAGER_URL": observed.values["ALERTMANAGER_URL"]}
+    result = CliRunner().invoke(app, ["alert", "test", "--timeout", "20"], env=environment)
+    assert result.exit_code == 0, result.output
+    eventually(lambda: "FIRING PancakeAlertTest -> team_channel" in observed.said())
+    assert "30 times faster" in observed.said()
+    eventually(lambda: firing(observed) == {WATCHDOG})
+
+    observed.process.send_signal(signal.SIGTERM)
+    assert observed.process.wait(30) == 128 + signal.SIGTERM
+    observed.remains.wait_gone()
+    assert not observed.env_file.exists()
 
 
-def test_a_killed_sandbox_leaves_nothing_behind(running: Running) -> None:
-    running.process.kill()
-    running.wait_gone()
+def firing(observed: Observed) -> set[str]:
+    """The alerts that Prometheus sends."""
+    found = observed.prometheus("alerts")["alerts"]
+    return {each["labels"]["alertname"] for each in found if each["state"] == FIRING}
+
+
+@needs_edge
+@needs_monitoring
+@pytest.mark.full("more than a minute of real time")
+def test_a_removed_cron_raises_exactly_its_alert_which_is_resolved(cluster: Cluster) -> None:
+    outcome = run_incident("cron_removed", cluster, DEFAULT_FACTOR, print_nothing)
+    assert outcome.is_ok, outcome

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import fromstring
 
 import httpx
 import psycopg
@@ -25,7 +25,6 @@ from leads.cli.golive.records import Records
 from leads.services.cron_runs import CRONS
 from leads.services.metrics.figures import FIGURES
 from leads.services.metrics.key_figures import KEY_FIGURES
-from sandbox.dashboard.pictures import PAPER, SCREEN, Layout, View, draw_sections
 from sandbox.dashboard.prometheus import scraping_prometheus
 from sandbox.dashboard.source import read_dashboard
 from sandbox.edge.nginx import NginxEdge
@@ -50,6 +49,7 @@ PER_PERIOD = "pancake_cron_period_seconds"
 """The one query that joins a figure of the database with one of the processes."""
 NUMBERS = count(900)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+SCRAPE_SECONDS = 1
 
 
 def is_of_processes(text: str) -> bool:
@@ -64,7 +64,7 @@ class Observed:
     db: psycopg.Connection[dict[str, Any]]
     one: Queries
     two: Queries
-    unanswered: set[str]
+    unanswered: set[str] = field(default_factory=set)
     """Queries on what processes count that had no answer while leads were processed."""
     miscounted: dict[str, object] = field(default_factory=dict)
     """Queries on counters whose answers were not the rows, when the leads were processed."""
@@ -86,7 +86,11 @@ class Observed:
 
 @pytest.fixture(scope="module")
 def observed(harness: EndToEndHarness) -> Iterator[Observed]:
-    """Leads are processed while Prometheus scrapes; then rows are seeded and the handlers start again."""
+    """Leads are processed while Prometheus scrapes; then rows are seeded and the handlers start again.
+
+    A counter has a rate if two scrapes saw it with different values. So both servers scrape everything before
+    the work, between its two parts and after them, however slow they are.
+    """
     sandbox = harness.sandbox
     if sandbox is None or not isinstance(sandbox.edge, NginxEdge):
         pytest.skip("it needs a sandbox with the real edge: Debian's nginx with Lua")
@@ -94,29 +98,26 @@ def observed(harness: EndToEndHarness) -> Iterator[Observed]:
         processes = stack.enter_context(Processes())
         db = stack.enter_context(psycopg.connect(sandbox.database_url, autocommit=True, row_factory=dict_row))
         second = sandbox.add_handlers("second")
-        servers = [
-            scraping_prometheus(
-                processes, {"pancake_handlers": handlers, "pancake_edge": [sandbox.edge.ops_url]}, 1
-            )
+        targets = [
+            {"pancake_handlers": handlers, "pancake_edge": [sandbox.edge.ops_url]}
             for handlers in ([sandbox.handlers_url], [sandbox.handlers_url, second.url])
         ]
+        servers = [scraping_prometheus(processes, each, SCRAPE_SECONDS) for each in targets]
         for server in servers:
             server.start()
         for server in servers:
             server.wait_ready()
         one, two = (stack.enter_context(Queries(server.url)) for server in servers)
-        found = Observed(sandbox, db, one, two, set())
-        eventually(lambda: len(found.answer("up == 1")) == 3)
+        found = Observed(sandbox, db, one, two)
+        wait_scraped(found)
         before = bounds(db, began := datetime.now(UTC))
-        work(sandbox, CRONS)
-        eventually(lambda: found.answer('pancake_cron_runs_total{name="check_sla"}'))
-        work(sandbox, ["check_sla"])
-        found.unanswered = {text for text in QUERIES if is_of_processes(text)}
+        for crons in (CRONS, ["check_sla"]):
+            work(sandbox, crons)
+            wait_scraped(found)
+        found.unanswered = {text for text in QUERIES if is_of_processes(text) and not found.answer(text)}
+        # An increase is a little more than was counted, the less so the longer the series are.
         with suppress(AssertionError):
-            eventually(lambda: not still_unanswered(found), seconds=40)
-            eventually(lambda: not still_miscounted(found, began))
-        if found.unanswered:  # seen on two cores beside other tests: a burst between two scrapes has no rate
-            pytest.skip(f"the work was over before Prometheus saw it: {len(found.unanswered)} unanswered")
+            eventually(lambda: not still_miscounted(found, began), seconds=60)
         rows = bounds(db, datetime.now(UTC))
         found.counted = {name: least - before[name][0] for name, (least, _) in rows.items()}
         sandbox.hasura.stop()
@@ -129,6 +130,17 @@ def observed(harness: EndToEndHarness) -> Iterator[Observed]:
         eventually(lambda: have_read(found, since))
         found.drift = drift(found.counted, bounds(db, datetime.now(UTC)))
         yield found
+
+
+def wait_scraped(found: Observed) -> None:
+    """Wait until both servers have scraped each of their processes once more."""
+    text = f"count(timestamp(up) > {time.time():.3f} and up == 1)"
+    for queries, processes in ((found.one, 2), (found.two, 3)):
+        eventually(partial(is_answered, found, text, queries, processes), seconds=60)
+
+
+def is_answered(found: Observed, text: str, queries: Queries, number: float) -> bool:
+    return found.answer(text, queries) == {frozenset(): number}
 
 
 def work(sandbox: Sandbox, crons: Iterable[str]) -> None:
@@ -151,11 +163,6 @@ def have_read(found: Observed, since: float) -> bool:
     read = f"count by (instance) (pancake_sql_last_success_timestamp_seconds > {since})"
     numbers = [*found.answer(read, found.one).values(), *found.answer(read).values()]
     return numbers == [len(FIGURES) + len(KEY_FIGURES)] * 3
-
-
-def still_unanswered(found: Observed) -> set[str]:
-    found.unanswered = {text for text in found.unanswered if not found.answer(text)}
-    return found.unanswered
 
 
 def still_miscounted(found: Observed, since: datetime) -> object:
@@ -286,15 +293,3 @@ def test_key_figures_dashboard_alerts_and_golive_say_the_same(observed: Observed
 def test_the_alerts_that_fire_are_shown(observed: Observed) -> None:
     (text,) = [text for text in QUERIES if "ALERTS" in text]
     eventually(lambda: frozenset({("alertname", "PancakeCronTicksLost")}) in observed.answer(text))
-
-
-@pytest.mark.parametrize("layout", [SCREEN, PAPER], ids=["screen", "paper"])
-def test_every_section_can_be_drawn_within_its_width(observed: Observed, layout: Layout) -> None:
-    until = datetime.now(UTC)
-    view = View(observed.two, until - timedelta(minutes=5), until)
-    root = fromstring(draw_sections(DASHBOARD.sections, view, layout))
-    titles = [element.text for element in root.iter("{http://www.w3.org/2000/svg}title")]
-    assert {panel.title for panel in DASHBOARD.panels} <= set(titles)
-    for drawn in root.findall("{http://www.w3.org/2000/svg}svg"):
-        assert float(drawn.get("x", "")) + float(drawn.get("width", "")) <= layout.width
-        assert float(drawn.get("y", "")) + float(drawn.get("height", "")) <= float(root.get("height", ""))

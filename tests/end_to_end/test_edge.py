@@ -1,30 +1,43 @@
-"""The real edge with the real handlers: policy from the database, both paths, one identity."""
+"""The real edge with the real handlers: policy from the database, both paths, one identity; an erasure."""
 
 import json
+import os
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import product
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from leads.adapters.secrets import KeyRing
 from leads.services.sealed_secrets import Use, seal
 from sandbox.edge.nginx import NginxEdge
 from sandbox.edge.packages import missing_packages
+from sandbox.postgres.roles import HANDLERS_LOGIN, LOGINS
 from sandbox.postgres.server import Cluster
 from sandbox.stack.connection import CONNECTION_ID
+from sandbox.stack.services import ROOT
 from sandbox.stack.stack import Sandbox
+from tests.support.edge.harness import BUDGET_MAX_FAILURES
 from tests.support.edge.proofs import CURRENT, MODES, PREVIOUS, SHIFTS_SECONDS, SIGNERS, expected_outcome
 from tests.support.edge.sender import Sender, signed
+from tests.support.end_to_end import log_lines
+from tests.support.erasure import BYSTANDER, PERSON, WRITTEN, found_in, read_files
+from tests.support.leads import LATER, body
+from tests.support.postgres_programs import need_pg_dump, run_program
 from tests.support.waiting import eventually
 
 SECRET = b"secret of the connection"
+TRACE = "0af7651916cd43dd8448eb211c80319c"
 pytestmark = pytest.mark.skipif(
     bool(missing_packages()),
     reason=f"the real edge needs Debian's {', '.join(missing_packages())}: apt-get install them to run these",
@@ -32,7 +45,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @dataclass
-class EdgeHarness:
+class System:
     """A sandbox whose edge reloads its policy every 0.2 s, and a sender."""
 
     sandbox: Sandbox
@@ -45,16 +58,30 @@ class EdgeHarness:
             cursor = connection.execute(statement, values)
             return cursor.fetchall() if cursor.description else []
 
-    def post(self, body: bytes, headers: dict[str, str] | None = None) -> str:
+    def post(self, content: bytes, headers: dict[str, str] | None = None) -> str:
         """Deliver with the sandbox's token and return the status."""
-        return self.sender.post(self.sandbox.keys.webhook_token, body, headers).status
+        return self.sender.post(self.sandbox.keys.webhook_token, content, headers).status
 
     def rows(self) -> int:
         """Count the stored events."""
         return int(self.sql("SELECT count(*) FROM pancake_webhook_event")[0][0])
 
+    def switch(self, *, is_on: bool) -> None:
+        self.sql("UPDATE view_pancake_setting SET kill_switch = %s", is_on)
+
+    def stop_services(self) -> None:
+        self.sandbox.hasura.stop()
+        self.sandbox.handlers.stop()
+
+    def start_services(self) -> None:
+        services = (self.sandbox.hasura, self.sandbox.handlers)
+        for service in services:
+            service.start()
+        for service in services:
+            service.wait_ready()
+
     def connect(self, token: str, signature: str, allowlist: str, ranges: Sequence[str] = ()) -> None:
-        """Insert a connection with two webhook secrets and wait until the edge knows it."""
+        """Insert a connection with two webhook secrets."""
         ring = KeyRing.parse(self.sandbox.keys.encryption_keys)
         use = Use("webhook_secret", str(uuid4()))
         self.sql(
@@ -66,6 +93,9 @@ class EdgeHarness:
             use.connection_id, token, sha256(token.encode()).digest(), seal(ring, CURRENT.decode(), use),
             seal(ring, PREVIOUS.decode(), use), signature, allowlist, list(ranges),
         )  # fmt: skip
+
+    def wait_policy(self) -> None:
+        """Wait until the edge knows all connections."""
         ((count,),) = self.sql("SELECT count(*) FROM pancake_connection")
         eventually(lambda: self.edge.health()["policy_connections"] == count)
 
@@ -78,18 +108,18 @@ class EdgeHarness:
 
 
 @pytest.fixture(scope="module")
-def harness(cluster: Cluster) -> Iterator[EdgeHarness]:
+def system(cluster: Cluster) -> Iterator[System]:
     """A sandbox with the kill switch on, so that deliveries are stored and not processed."""
     patient = {"EDGE_PATH_TIMEOUT_MS": "1600", "EDGE_POLICY_SECONDS": "0.2"}
     with Sandbox(cluster, edge_environment=patient) as sandbox:
         assert isinstance(sandbox.edge, NginxEdge)
         with Sender(sandbox.edge.port) as sender:
-            harness = EdgeHarness(sandbox, sandbox.edge, sender)
-            harness.sql(
-                "UPDATE app_setting SET app_settings ="
-                " jsonb_set(app_settings, '{pancake_integration,kill_switch}', 'true')"
-            )
-            yield harness
+            system = System(sandbox, sandbox.edge, sender)
+            system.switch(is_on=True)
+            yield system
+
+
+COUNT = 400
 
 
 def bodies(count: int) -> list[bytes]:
@@ -114,84 +144,89 @@ def bodies(count: int) -> list[bytes]:
     return made
 
 
-def test_a_body_has_the_same_identity_by_either_path(harness: EdgeHarness) -> None:
+def test_a_body_has_the_same_identity_by_either_path(system: System) -> None:
     """First through Hasura, then directly to the handlers: every body is a duplicate."""
-    sent = bodies(1000)
-    first = [harness.post(body) for body in sent]
+    sent = bodies(COUNT)
+    first = [system.post(body) for body in sent]
     assert set(first) == {"skipped_kill_switch", "dead_letter"}
-    assert (harness.edge.taken("hasura"), harness.edge.taken("handlers")) == (1000, 0)
+    assert (system.edge.taken("hasura"), system.edge.taken("handlers")) == (COUNT, 0)
     kept_as_bytes = {
-        bytes(raw) for (raw,) in harness.sql("SELECT raw FROM pancake_webhook_event WHERE raw IS NOT NULL")
+        bytes(raw) for (raw,) in system.sql("SELECT raw FROM pancake_webhook_event WHERE raw IS NOT NULL")
     }
     assert kept_as_bytes == {body for body, word in zip(sent, first, strict=True) if word == "dead_letter"}
-    stored = harness.rows()
-    harness.sandbox.hasura.stop()
+    stored = system.rows()
+    system.sandbox.hasura.stop()
     try:
-        assert {harness.post(body) for body in sent} == {"duplicate"}
+        assert {system.post(body) for body in sent} == {"duplicate"}
     finally:
-        harness.sandbox.hasura.start()
-        harness.sandbox.hasura.wait_ready()
-    assert (harness.edge.taken("hasura"), harness.edge.taken("handlers")) == (1000, 1000)
-    assert harness.rows() == stored == 1000
+        system.sandbox.hasura.start()
+        system.sandbox.hasura.wait_ready()
+    assert (system.edge.taken("hasura"), system.edge.taken("handlers")) == (COUNT, COUNT)
+    assert system.rows() == stored == COUNT
 
 
-def test_the_edge_enforces_the_modes_set_in_the_database(harness: EdgeHarness) -> None:
+def test_the_edge_enforces_the_modes_set_in_the_database(system: System) -> None:
     """Enforce, rotate the secret and switch off again, without a change at the edge."""
-    ring = KeyRing.parse(harness.sandbox.keys.encryption_keys)
+    ring = KeyRing.parse(system.sandbox.keys.encryption_keys)
     use = Use("webhook_secret", CONNECTION_ID)
     current = seal(ring, SECRET.decode(), use)
     # Without the header secret of the sandbox, which would be demanded too.
-    harness.sql(
+    system.sql(
         "UPDATE pancake_connection SET webhook_secret_encrypted = %s, header_secret_encrypted = NULL,"
         " signature_mode = 'enforce'",
         current,
     )
-    eventually(lambda: harness.post(b'{"id":"x"}') == "timestamp_out_of_window")
-    stored = harness.rows()
-    assert harness.post(b'{"id":"y"}', signed(b"wrong", b'{"id":"y"}')) == "hmac_invalid"
-    assert harness.rows() == stored
-    assert harness.post(b'{"id":"z"}', signed(SECRET, b'{"id":"z"}')) == "skipped_kill_switch"
+    eventually(lambda: system.post(b'{"id":"x"}') == "timestamp_out_of_window")
+    stored = system.rows()
+    assert system.post(b'{"id":"y"}', signed(b"wrong", b'{"id":"y"}')) == "hmac_invalid"
+    assert system.rows() == stored
+    assert system.post(b'{"id":"z"}', signed(SECRET, b'{"id":"z"}')) == "skipped_kill_switch"
     fresh = seal(ring, "fresh", use)
-    harness.sql(
+    system.sql(
         "UPDATE pancake_connection SET webhook_secret_encrypted = %s, previous_webhook_secret_encrypted = %s,"
         " previous_webhook_secret_expires_at = now() + '1 day'",
         fresh, current,
     )  # fmt: skip
-    eventually(lambda: harness.post(b'{"id":"z"}', signed(b"fresh", b'{"id":"z"}')) == "duplicate")
-    assert harness.post(b'{"id":"z"}', signed(SECRET, b'{"id":"z"}')) == "duplicate"
-    harness.sql("UPDATE pancake_connection SET signature_mode = 'off'")
-    eventually(lambda: harness.post(b'{"id":"z"}') == "duplicate")
+    eventually(lambda: system.post(b'{"id":"z"}', signed(b"fresh", b'{"id":"z"}')) == "duplicate")
+    assert system.post(b'{"id":"z"}', signed(SECRET, b'{"id":"z"}')) == "duplicate"
+    system.sql("UPDATE pancake_connection SET signature_mode = 'off'")
+    eventually(lambda: system.post(b'{"id":"z"}') == "duplicate")
 
 
-def test_an_unknown_token_is_answered_and_nothing_is_stored(harness: EdgeHarness) -> None:
+def test_an_unknown_token_is_answered_and_nothing_is_stored(system: System) -> None:
     """The handlers answer that the token is unknown."""
-    stored = harness.rows()
-    assert harness.sender.post("nobody", b'{"id":"s"}').body == b'{"status":"unknown_token"}'
-    assert (harness.rows(), harness.edge.held("unknown")) == (stored, [])
+    stored = system.rows()
+    assert system.sender.post("nobody", b'{"id":"s"}').body == b'{"status":"unknown_token"}'
+    assert (system.rows(), system.edge.held("unknown")) == (stored, [])
 
 
 @pytest.mark.test_case("TC-014-006")
-def test_leads_are_spooled_while_hasura_and_handlers_are_down_and_stored_later(harness: EdgeHarness) -> None:
-    """Each spooled delivery is stored once, with the time at which it arrived."""
-    stored = harness.rows()
-    harness.sandbox.hasura.stop()
-    harness.sandbox.handlers.stop()
+def test_leads_are_spooled_while_hasura_and_handlers_are_down_and_stored_later(system: System) -> None:
+    """Each spooled delivery is stored once, with the time of its arrival and in its trace."""
+    stored = system.rows()
+    system.stop_services()
     sent = [b'{"id":"away-%d","modified_on":"2026-05-14T02:35:56"}' % number for number in range(20)]
-    assert {harness.post(body) for body in sent} == {"spooled"}
-    for service in (harness.sandbox.hasura, harness.sandbox.handlers):
-        service.start()
-        service.wait_ready()
-    eventually(lambda: not harness.edge.held(), seconds=30)
-    assert harness.rows() == stored + 20
-    late = "SELECT count(*) FROM pancake_webhook_event WHERE arrived_at < created_at AND record_id LIKE %s"
-    assert harness.sql(late, "away-%") == [(20,)]
+    traceparent = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+    assert {system.post(content, traceparent) for content in sent} == {"spooled"}
+    system.start_services()
+    eventually(lambda: not system.edge.held(), seconds=30)
+    assert system.rows() == stored + 20
+    late = "SELECT id FROM pancake_webhook_event WHERE arrived_at < created_at AND record_id LIKE 'away-%%'"
+    stored_ids = {row_id for (row_id,) in system.sql(late)}
+    assert len(stored_ids) == 20
+    at_edge = log_lines(system.edge.access_log(), trace_id=TRACE)
+    assert [(line["outcome"], line["event_id"]) for line in at_edge] == [("spooled", "")] * 20
+    log = (system.sandbox.home / "handlers.log").read_text()
+    of_handlers = log_lines(log, trace_id=TRACE, route="/actions/ingest_record")
+    assert stored_ids <= {line.get("event_id") for line in of_handlers}, of_handlers[-1]
 
 
 @pytest.mark.test_case("TC-017")
-def test_what_is_stored_by_signature_timestamp_secret_and_mode(harness: EdgeHarness) -> None:
+def test_what_is_stored_by_signature_timestamp_secret_and_mode(system: System) -> None:
     """Each of the 48 deliveries has its exact answer; exactly those that were not refused are stored."""
     for mode in MODES:
-        harness.connect(f"signed-{mode}", mode, "off")
+        system.connect(f"signed-{mode}", mode, "off")
+    system.wait_policy()
     answers, wanted = {}, {}
     for mode, shift, signer in product(MODES, SHIFTS_SECONDS, SIGNERS):
         record = f"signed-{mode}{shift:+}-{signer}"
@@ -199,26 +234,157 @@ def test_what_is_stored_by_signature_timestamp_secret_and_mode(harness: EdgeHarn
         headers = signed(SIGNERS[signer] or CURRENT, body, at=time.time() + shift)
         if SIGNERS[signer] is None:
             del headers["X-Pancake-Signature"]
-        answers[record] = harness.sender.post(f"signed-{mode}", body, headers).status
+        answers[record] = system.sender.post(f"signed-{mode}", body, headers).status
         outcome = expected_outcome(mode, shift, signer)
         wanted[record] = "skipped_kill_switch" if outcome == "received" else outcome
     assert answers == wanted
-    assert harness.stored("signed-") == {
+    assert system.stored("signed-") == {
         record for record, outcome in wanted.items() if outcome == "skipped_kill_switch"
     }
 
 
 @pytest.mark.test_case("TC-017")
-def test_what_is_stored_by_allowlist_and_mode(harness: EdgeHarness) -> None:
+def test_what_is_stored_by_allowlist_and_mode(system: System) -> None:
     """Inside and outside of the ranges: only enforce refuses, and refused deliveries are not stored."""
+    for mode in MODES:
+        system.connect(f"listed-{mode}", "off", mode, ["127.0.0.8/30", "203.0.113.7/32"])
+    system.wait_policy()
     wanted = set()
     for mode in MODES:
-        harness.connect(f"listed-{mode}", "off", mode, ["127.0.0.8/30", "203.0.113.7/32"])
         for address in ("127.0.0.9", "127.0.0.12"):
             record = f"listed-{mode}-{address}"
-            with Sender(harness.edge.port, address) as sender:
+            with Sender(system.edge.port, address) as sender:
                 answer = sender.post(f"listed-{mode}", json.dumps({"id": record}).encode()).status
             refused = mode == "enforce" and address == "127.0.0.12"
             assert answer == ("ip_not_allowed" if refused else "skipped_kill_switch"), record
             wanted |= set() if refused else {record}
-    assert harness.stored("listed-") == wanted
+    assert system.stored("listed-") == wanted
+
+
+DENIED = "127.0.0.4"
+HELD = PERSON | {"id": "held"}
+SPOOLED = PERSON | {"id": "spooled", "modified_on": LATER}
+
+
+def test_nothing_of_an_erased_customer_is_left_in_dump_files_and_logs(system: System) -> None:
+    database = system.sandbox.database_url
+    need_pg_dump(database)
+    log_start = log_statements(system)
+    others = deliver_everywhere(system)
+    assert [len(system.edge.held(folder)) for folder in ("spool", "quarantine")] == [1, len(others) + 1]
+    assert found_in([run_program(database, "pg_dump")]) == set(WRITTEN)
+    assert found_in(files(system)) >= {"Bích Hạnh", "090.511.1222", "hanh.tran"}
+
+    printed = erase(system)
+
+    report = json.loads(printed)
+    assert (report["counts"]["deliveries"], report["counts"]["events"]) == (2, 4)
+    assert report["counts"]["engine_logs"] > 0
+    (account,) = report["diva_accounts"]
+    # What the command says that Diva has to erase.
+    system.sql("UPDATE account SET display_name = NULL, phone_number = NULL WHERE id = %s", account)
+    assert left(system, log_start, printed) == set()
+    assert (system.edge.held("spool"), system.edge.held("quarantine")) == ([], others)
+
+    system.start_services()
+    # The edge tries a path that failed only now and then, and delivers what it kept meanwhile.
+    eventually(lambda: system.post(body(BYSTANDER)) == "duplicate")
+    eventually(lambda: not system.edge.held("spool"))
+    answers = [system.post(body(lead)) for lead in (PERSON, HELD, SPOOLED)]
+    assert answers == ["duplicate", "duplicate", "dead_letter"]
+    assert left(system, log_start) == set()
+    bystanders = "SELECT status, payload IS NOT NULL FROM pancake_webhook_event WHERE record_id = 'bystander'"
+    assert system.sql(bystanders) == [("processed", True)]
+
+
+def log_statements(system: System) -> int:
+    """From now on log every statement, in new sessions; return the length of the server's log before."""
+    database = sql.Identifier(system.sandbox.database)
+    with psycopg.connect(system.sandbox.database_url, autocommit=True) as db:
+        db.execute(sql.SQL("ALTER DATABASE {} SET log_min_duration_statement = 0").format(database))
+        for login in LOGINS:
+            for setting in ("log_parameter_max_length = 0", "log_error_verbosity = terse"):
+                of_login = sql.SQL("ALTER ROLE {} IN DATABASE {} SET ").format(
+                    sql.Identifier(login), database
+                )
+                db.execute(of_login + sql.SQL(setting))
+    cluster = system.sandbox.cluster
+    log_start = len(cluster.log.read_text(errors="replace")) if cluster.is_embedded else 0
+    system.stop_services()
+    system.start_services()
+    return log_start
+
+
+def deliver_everywhere(system: System) -> list[Path]:
+    """Deliver the customer's leads so that each store of the integration holds one, and a bystander's.
+
+    Return the quarantined deliveries that are not the customer's.
+    """
+    system.switch(is_on=False)
+    for content in (body(BYSTANDER), body(PERSON), "not JSON: Bích Hạnh 0905 111 222".encode()):
+        assert system.post(content) in ("received", "dead_letter")
+    eventually(lambda: is_processed(system))
+    later = PERSON | {"modified_on": LATER, "phone_number": "+84 905 111 222"}
+    assert system.post(body(later)) == "received"
+    eventually(lambda: is_processed(system))
+    system.switch(is_on=True)
+    assert system.post(body(HELD)) == "skipped_kill_switch"
+    system.switch(is_on=False)
+    others = quarantine(system, body(PERSON | {"id": "quarantined"}))
+    system.stop_services()
+    assert system.post(body(SPOOLED)) == "spooled"
+    return others
+
+
+def is_processed(system: System) -> bool:
+    waiting = "SELECT FROM pancake_webhook_event WHERE status IN ('received', 'ingested')"
+    return system.sql(waiting) == []
+
+
+def quarantine(system: System, content: bytes) -> list[Path]:
+    """A denied sender is told so until that has spent the budget of failures; then it is quarantined."""
+    limits = {"rate": 999, "burst": 999, "deny": [DENIED]}
+    system.edge.limits_file.write_text(json.dumps(limits))
+    system.edge.limits_file.chmod(0o644)
+    eventually(lambda: {system.edge.metric("pancake_edge_rate_limit{}") for _ in range(20)} == {999.0})
+    with Sender(system.edge.port, DENIED) as denied:
+
+        def post(content: bytes) -> str:
+            return denied.post(system.sandbox.keys.webhook_token, content).status
+
+        answers = [post(b"{}") for _ in range(BUDGET_MAX_FAILURES + 1)]
+        assert (set(answers), answers[-1]) == ({"denied", "quarantined"}, "quarantined")
+        others = system.edge.held("quarantine")
+        assert post(content) == "quarantined"
+    return others
+
+
+def erase(system: System) -> str:
+    """Erase by the phone, as an operator does; return what the command printed."""
+    environment = os.environ | system.sandbox.environment() | {"PYTHONPATH": str(ROOT)}
+    command = [
+        sys.executable, "-m", "leads.cli", "erase", "--phone", "0905111222", "--edge", "--yes", "--json",
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=system.sandbox.home, env=environment,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def files(system: System) -> list[str]:
+    """The files and logs of all services, with the edge's deliveries opened."""
+    folders = (system.sandbox.home, system.edge.directory)
+    return [text for folder in folders for text in read_files(folder, system.edge.state_keys)]
+
+
+def left(system: System, log_start: int, *printed: str) -> set[str]:
+    """What is left of the customer in the dump, files, logs and what was printed."""
+    texts = [run_program(system.sandbox.database_url, "pg_dump"), *files(system), *printed]
+    if system.sandbox.cluster.is_embedded:  # else the server's log is not of this run
+        logged = system.sandbox.cluster.log.read_text(errors="replace")[log_start:]
+        assert f"{HANDLERS_LOGIN} LOG:" in logged
+        assert "pancake_erase_events" in logged
+        texts.append(logged)
+    return found_in(texts)

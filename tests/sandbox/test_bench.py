@@ -1,29 +1,74 @@
-"""Benchmarks run and say what they measured; how fast this machine is, is no test's business.
+"""Benchmarks and the load test say what they measured; how fast this machine is, is no test's business.
 
 So a small run may be above a bar: its exit code has to say so.
 """
 
+import asyncio
 import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import psycopg
 import pytest
 import typer
+from hdrh.histogram import HdrHistogram
+from rich.console import Console
 from typer.testing import CliRunner
 
+from leads.adapters.queries import QUERIES
 from leads.services.cron_runs import CRONS
 from leads.services.metrics.figures import FIGURES
 from leads.services.metrics.key_figures import KEY_FIGURES
-from sandbox.bench import scrape
+from sandbox.bench import process, scrape
 from sandbox.bench.__main__ import app
 from sandbox.bench.bars import print_result
+from sandbox.bench.environment import ROOT, BenchEnvironment
+from sandbox.bench.load import constant_arrival, request_for
 from sandbox.bench.pgbench import pgbench
-from sandbox.bench.scale_plans import STATEMENTS
+from sandbox.bench.scale_data import HISTORY_AGE, add_history, add_rosters
+from sandbox.bench.scale_plans import (
+    FENCED,
+    STATEMENTS,
+    WHOLE,
+    Reading,
+    read_plans,
+    reads_at_the_end,
+    scanned_whole,
+    summarize,
+)
+from sandbox.bench.slices import Contender, Done, Slice, figures, ratio, run_slices, spread
+from sandbox.chaos.stream import versions
 from sandbox.edge.packages import missing_packages
+from sandbox.loadtest import sender
+from sandbox.loadtest.__main__ import app as loadtest
+from sandbox.loadtest.histograms import milliseconds, write_histograms
+from sandbox.loadtest.resources import Sampler, cpu_seconds_of_tree
+from sandbox.loadtest.sender import Leg, new_histogram, send
+from sandbox.postgres.plans import chosen_plan, generic_plan, scanned
+from sandbox.postgres.server import Cluster
+from sandbox.processes import Processes
+from sandbox.stack.hasura import start_engine
+from tests.support.seeding import seed_connection
+from tests.support.waiting import eventually
 
 needs_nginx = pytest.mark.skipif(
     bool(missing_packages()), reason=f"the real edge needs Debian's {', '.join(missing_packages())}"
 )
+
+
+def run(*words: str) -> tuple[int, dict[str, Any]]:
+    """Run a benchmark; return its exit code and its result."""
+    printed = CliRunner().invoke(app, [*words, "--json"])
+    result: dict[str, Any] = json.loads(printed.stdout)
+    return printed.exit_code, result
 
 
 def is_above_a_bar(result: dict[str, Any]) -> bool:
@@ -38,18 +83,15 @@ def test_a_figure_above_its_bar_is_named_and_ends_with_1(capsys: pytest.CaptureF
     printed = capsys.readouterr()
     assert json.loads(printed.out) == result
     assert printed.err == "seconds is 60.1, above its bar of 60.\n"
-
-
-def test_figures_up_to_their_bars_are_printed_alone(capsys: pytest.CaptureFixture[str]) -> None:
     print_result({"seconds": 60, "bars": {"seconds": 60}}, as_json=True)
     assert capsys.readouterr().err == ""
 
 
 @needs_nginx
+@pytest.mark.slow("it runs a benchmark")
 def test_the_whole_way_of_a_lead_is_measured() -> None:
     """Every lead that was posted got its ticket, and none of them at once."""
-    printed = CliRunner().invoke(app, ["latency", "--rate", "5", "--seconds", "2", "--json"])
-    result = json.loads(printed.stdout)
+    code, result = run("latency", "--rate", "5", "--seconds", "2")
     assert (result["unfinished"], result["non_2xx"], result["dropped"]) == (0, 0, 0)
     assert result["leads"] >= 5
     assert 0 < result["edge_ms"]["p50"] < result["ticket_ms"]["p50"] <= result["ticket_ms"]["max"]
@@ -57,26 +99,26 @@ def test_the_whole_way_of_a_lead_is_measured() -> None:
     assert result["missed"] >= 0
     assert result["engine_cpu_ms_per_lead"] > 0
     assert result["bars"] == {"engine_cpu_ms_per_lead": 4}
-    assert printed.exit_code == is_above_a_bar(result)
+    assert code == is_above_a_bar(result)
 
 
 @needs_nginx
+@pytest.mark.slow("it runs a benchmark")
 def test_the_cost_of_the_edge_is_measured() -> None:
     """The difference that it makes to one client, and its verifications per second."""
-    printed = CliRunner().invoke(app, ["edge", "--rounds", "1", "--seconds", "0.5", "--json"])
-    result = json.loads(printed.stdout)
-    assert (printed.exit_code, result["refused"]) == (0, {})
+    code, result = run("edge", "--rounds", "1", "--seconds", "0.5")
+    assert (code, result["refused"]) == (0, {})
     assert result["added_p50_ms"] == pytest.approx(
         result["through_p50_ms"] - result["straight_p50_ms"], abs=0.01
     )
     assert result["verify_rps"] > 0
 
 
+@pytest.mark.slow("it runs a benchmark")
 def test_the_longest_call_of_each_cron_is_measured() -> None:
     """Also of those whose work does not fit into one call, with what has to be brought back and emptied."""
-    printed = CliRunner().invoke(app, ["crons", "--events", "4000", "--records", "300", "--json"])
-    result = json.loads(printed.stdout)
-    assert printed.exit_code == is_above_a_bar(result), printed.output
+    code, result = run("crons", "--events", "4000", "--records", "300")
+    assert code == is_above_a_bar(result), result
     assert list(result["crons"]) == list(CRONS)
     assert result["longest_call_seconds"] == max(
         each["longest_call_seconds"] for each in result["crons"].values()
@@ -84,36 +126,56 @@ def test_the_longest_call_of_each_cron_is_measured() -> None:
     assert all(each["calls"] >= 1 for each in result["crons"].values())
 
 
+@pytest.mark.slow("it runs a benchmark")
 def test_a_look_at_a_system_with_many_events_is_measured() -> None:
-    printed = CliRunner().invoke(app, ["status", "--events", "2000", "--looks", "10", "--json"])
-    result = json.loads(printed.stdout)
+    code, result = run("status", "--events", "2000", "--looks", "10")
     assert (result["events"], result["looks"]) == (2000, 10)
-    assert printed.exit_code == is_above_a_bar(result)
+    assert code == is_above_a_bar(result)
     assert 0 < result["tables_p50_ms"] < result["look_p50_ms"] <= result["look_p95_ms"]
     assert result["look_blocks"] > result["tables_blocks"] > 0
     assert result["command_cpu_ms"] > 0
 
 
+@pytest.mark.slow("it runs a benchmark")
 def test_a_scrape_and_the_statements_of_its_figures_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scrape, "PAUSE_SECONDS", 0.05)
-    printed = CliRunner().invoke(
-        app, ["scrape", "--events", "2000", "--scrapes", "3", "--rounds", "3", "--json"]
-    )
-    result = json.loads(printed.stdout)
+    _, result = run("scrape", "--events", "2000", "--scrapes", "3", "--rounds", "3")
     assert 0 < result["scrape_min_ms"] <= result["scrape_p50_ms"] <= result["scrape_max_ms"]
-    figures = [*(figure.query for figure in FIGURES), *(figure.query for figure in KEY_FIGURES)]
-    assert set(figures) == set(result["statements"])
+    queries = [*(figure.query for figure in FIGURES), *(figure.query for figure in KEY_FIGURES)]
+    assert set(queries) == set(result["statements"])
     assert result["statements"]["kpi/load_auto_assign of 1d"]["blocks"] > 100, "it reads the tickets"
 
 
+@pytest.mark.slow("it runs a benchmark")
 def test_searches_for_leads_are_measured_and_find_what_they_name() -> None:
-    printed = CliRunner().invoke(app, ["trace", "--events", "2000", "--traces", "20", "--json"])
-    result = json.loads(printed.stdout)
+    code, result = run("trace", "--events", "2000", "--traces", "20")
     assert (result["events"], result["traces"]) == (2000, 20)
-    assert printed.exit_code == is_above_a_bar(result)
+    assert code == is_above_a_bar(result)
     assert 0 < result["trace_min_ms"] <= result["trace_p50_ms"] <= result["trace_p95_ms"]
     assert result["connect_p50_ms"] < result["trace_p50_ms"] < result["command_p50_ms"]
     assert result["trace_blocks"] > result["connect_blocks"]
+
+
+@pytest.mark.slow("it runs a benchmark")
+def test_the_costs_of_work_at_two_sizes_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a pause for PostgreSQL's statistics a count of blocks may be of an earlier piece."""
+    monkeypatch.setattr("sandbox.bench.costs._wait_for_statistics", lambda seconds: None)
+    monkeypatch.setattr("sandbox.bench.scale_work.SCRAPE_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("sandbox.bench.scale_work.REQUESTS", 5)
+    monkeypatch.setattr("sandbox.bench.scale_work.TICKS", 1)
+    plans = tmp_path / "plans.json"
+    code, result = run("scale", "--sizes", "1000,2000", "--plans", str(plans))
+    assert {"ingest", "process", "poll", "retry", "scrape"} <= result["costs"].keys()
+    assert list(json.loads(plans.read_text())) == STATEMENTS
+    assert all(found.keys() == {"1000", "2000"} for found in result["costs"].values())
+    assert code == is_above_a_bar(result)
+
+
+@pytest.mark.parametrize("sizes", ["many", "2000,1000", "1000,1000", "999", "1002", "1000,20000004"])
+def test_sizes_that_do_not_rise_are_refused(sizes: str) -> None:
+    refused = CliRunner().invoke(app, ["scale", "--sizes", sizes], env={"COLUMNS": "200"})
+    assert refused.exit_code == 2
+    assert "--sizes" in refused.output
 
 
 def test_pgbench_gets_the_password_in_its_environment(
@@ -135,23 +197,352 @@ def test_pgbench_gets_the_password_in_its_environment(
     assert (tmp_path / "pgbench.environment").read_text() == "owner pass-word bench\n"
 
 
-def test_the_costs_of_work_at_two_sizes_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a pause for PostgreSQL's statistics a count of blocks may be of an earlier piece."""
-    monkeypatch.setattr("sandbox.bench.costs._wait_for_statistics", lambda seconds: None)
-    monkeypatch.setattr("sandbox.bench.scale_work.SCRAPE_PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr("sandbox.bench.scale_work.REQUESTS", 5)
-    monkeypatch.setattr("sandbox.bench.scale_work.TICKS", 1)
-    plans = tmp_path / "plans.json"
-    printed = CliRunner().invoke(app, ["scale", "--sizes", "1000,2000", "--plans", str(plans), "--json"])
-    result = json.loads(printed.stdout)
-    assert {"ingest", "process", "poll", "retry", "scrape"} <= result["costs"].keys()
-    assert list(json.loads(plans.read_text())) == STATEMENTS
-    assert all(found.keys() == {"1000", "2000"} for found in result["costs"].values())
-    assert printed.exit_code == is_above_a_bar(result)
+MACHINE = {"cpu": "A", "cores": 2, "python": "3.11.7"}
 
 
-@pytest.mark.parametrize("sizes", ["many", "2000,1000", "1000,1000", "999", "1002", "1000,20000004"])
-def test_sizes_that_do_not_rise_are_refused(sizes: str) -> None:
-    refused = CliRunner().invoke(app, ["scale", "--sizes", sizes], env={"COLUMNS": "200"})
-    assert refused.exit_code == 2
-    assert "--sizes" in refused.output
+def write(path: Path, *results: object) -> str:
+    path.write_text("".join(f"{json.dumps(result)}\n" for result in results))
+    return str(path)
+
+
+def test_compare_shows_medians_and_their_quotient(tmp_path: Path) -> None:
+    a = [
+        {"machine": MACHINE, "cpu_us": value, "steps": [{"p95": 10}], "only_a": 1}
+        for value in (100, 300, 200)
+    ]
+    b = [{"machine": MACHINE, "cpu_us": 150, "steps": [{"p95": 20}], "seed": 5, "ok": True}]
+    ended = CliRunner().invoke(app, ["compare", write(tmp_path / "a", *a), write(tmp_path / "b", *b)])
+    assert ended.exit_code == 0
+    lines = [" ".join(line.split()) for line in ended.stdout.splitlines()]
+    assert "cpu_us 200 (100 to 300) 150 0.75" in lines
+    assert "steps.1.p95 10 (10 to 10) 20 2.00" in lines
+    assert not any(word in ended.stdout for word in ("only_a", "seed", "ok"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (json.dumps({"machine": {**MACHINE, "cores": 4}}), "unlike machines"),
+        ("rubbish", "not one JSON object a line"),
+        ("", "holds no results"),
+        ("[1]", "holds no results"),
+        ("{}", "states its machine"),
+        (None, "cannot be read"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(tmp_path: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "b").write_text(text)
+    a = write(tmp_path / "a", {"machine": MACHINE, "x": 1})
+    ended = CliRunner().invoke(app, ["compare", a, str(tmp_path / "b")], env={"COLUMNS": "300"})
+    assert ended.exit_code == 2
+    assert message in ended.output
+
+
+def bench() -> BenchEnvironment:
+    fake: Any = SimpleNamespace(cluster=SimpleNamespace(pid=os.getpid()), cpu_seconds=lambda: 0.0)
+    return cast(BenchEnvironment, fake)
+
+
+def test_contenders_take_turns_in_changing_order() -> None:
+    order: list[str] = []
+
+    def contender(name: str) -> Contender:
+        def work() -> Done:
+            order.append(name)
+            return Done(10, 2.0)
+
+        return lambda: work
+
+    contenders = {name: contender(name) for name in ("ours", "pgbench")}
+    found = run_slices(bench(), contenders, 3, Console(quiet=True))
+    assert order == ["ours", "pgbench", "pgbench", "ours", "ours", "pgbench"]
+    assert [each.rate for each in found["ours"]] == [5.0, 5.0, 5.0]
+    assert set(found["ours"][0].cpu_us) == {"handler", "postgres", "client"}
+
+
+def test_what_is_prepared_is_not_measured() -> None:
+    """Its CPU time would count as that of the client."""
+
+    def prepare() -> Any:
+        sum(range(5_000_000))
+        return lambda: Done(1, 1.0)
+
+    (found,) = run_slices(bench(), {"ours": prepare}, 1, Console(quiet=True))["ours"]
+    assert found.cpu_us["client"] < 50_000
+
+
+def test_rates_are_compared_in_pairs() -> None:
+    """The second round was twice as slow for both: that says nothing about their ratio."""
+    ours = [Slice(50, {"handler": 20.0}), Slice(25, {"handler": 30.0})]
+    theirs = [Slice(100, {}), Slice(50, {})]
+    assert ratio(ours, theirs) == {"median": 0.5, "q1": 0.5, "q3": 0.5, "min": 0.5, "n": 2}
+    cpu = {"handler": {"median": 25.0, "q1": 22.0, "q3": 28.0, "min": 20.0, "n": 2}}
+    assert figures(ours)["cpu_us"] == cpu
+    assert figures([Slice(50, {"handler": 20_000.0})])["cores"] == {"handler": 1.0}
+    assert spread([5, 1, 2, 3, 4]) == {"median": 3, "q1": 2, "q3": 4, "min": 1, "n": 5}
+    assert spread([7.0]) == {"median": 7.0, "q1": 7.0, "q3": 7.0, "min": 7.0, "n": 1}
+
+
+@pytest.mark.parametrize("step", ["BEGIN;", "COMMIT;"])
+def test_pipelines_hold_all_steps_but_those_whose_row_is_kept(step: str) -> None:
+    steps = process._in_pipelines()
+    assert [each for each in steps if not each.endswith("pipeline")] == process._alone()
+    assert step in steps
+    is_open = False
+    for each in steps:
+        assert not (is_open and "\\gset" in each)
+        is_open = each == process.START_PIPELINE or (is_open and each != process.END_PIPELINE)
+    assert not is_open
+    assert steps.count(process.START_PIPELINE) == steps.count(process.END_PIPELINE) == 3
+
+
+SNAPSHOT = json.loads((ROOT / "sandbox/bench/scale_plans.json").read_text())
+MAKE_AGAIN = "make the snapshot again: docs/performance.md, Scale"
+UNTIL = datetime.now(UTC) - HISTORY_AGE
+
+
+@pytest.fixture(scope="module")
+def history(cluster: Cluster, template: str) -> Iterator[str]:
+    """URL of a database with the engine's tables, and a history of 10,000 events."""
+    name = f"{template}_history"
+    url = cluster.create_database(name, template)
+    with Processes() as processes:
+        processes.stop(start_engine(processes, url, environment={}).process)
+    seed_connection(url)
+    add_rosters(url)
+    add_history(url, 0, 10_000, UNTIL)
+    yield url
+    cluster.drop_database(name)
+
+
+def test_a_large_table_that_is_read_whole_at_the_largest_size_is_found() -> None:
+    small = {"events": [1000], "plan": "custom", "reads": ["account whole"]}
+    large = {"events": [2000], "plan": "generic", "reads": ["app_setting whole", "ticket whole"]}
+    other = {"events": [1000, 2000], "plan": "custom", "reads": ["ticket_pkey"]}
+    assert scanned_whole({"kpi/load_response": [small, large, other], "outbox/x": [other]}) == [
+        "kpi/load_response: ticket"
+    ]
+
+
+def test_a_plan_stands_once_with_the_sizes_at_which_it_was_chosen() -> None:
+    scan, look_up = Reading("custom", ("ticket whole",)), Reading("custom", ("ticket_pkey",))
+    kept = Reading("generic", ("ticket_pkey",))
+    by_size = {1000: [scan, kept], 2000: [look_up, kept], 4000: [look_up, kept]}
+    assert summarize({"kpi/load_response": by_size}) == {
+        "kpi/load_response": [
+            {"events": [1000], "plan": "custom", "reads": ["ticket whole"]},
+            {"events": [1000, 2000, 4000], "plan": "generic", "reads": ["ticket_pkey"]},
+            {"events": [2000, 4000], "plan": "custom", "reads": ["ticket_pkey"]},
+        ]
+    }
+
+
+def test_the_snapshot_has_a_plan_of_each_statement_and_none_reads_a_large_table_whole(history: str) -> None:
+    assert list(SNAPSHOT) == STATEMENTS, MAKE_AGAIN
+    (largest,) = {max(max(plan["events"]) for plan in plans) for plans in SNAPSHOT.values()}
+    assert largest >= 1_000_000
+    assert scanned_whole(SNAPSHOT) == []
+    with psycopg.connect(history) as db:
+        existing = {name for (name,) in db.execute("SELECT relname FROM pg_class").fetchall()}
+    named = {each.removesuffix(WHOLE) for reads in reads_at_the_end(SNAPSHOT).values() for each in reads}
+    assert named - existing == set(), MAKE_AGAIN
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "kind"),
+    [("status", "received", "custom"), ("status", "processed", "generic"), ("id", 1, "generic")],
+)
+def test_the_plan_of_a_prepared_statement_is_the_one_that_postgresql_keeps(
+    history: str, monkeypatch: pytest.MonkeyPatch, column: str, value: object, kind: str
+) -> None:
+    """The generic plan for a status reads the table: PostgreSQL plans anew for a status that is rare."""
+    statement = f"SELECT FROM pancake_webhook_event WHERE {column} = %(value)s"
+    monkeypatch.setitem(QUERIES, "test/find", statement.encode())
+    with psycopg.connect(history, autocommit=True) as db:
+        chosen = chosen_plan(db, "test/find", {"value": value})
+        whole = scanned(generic_plan(db, "test/find"))
+    assert chosen.kind == kind
+    assert whole == ({"pancake_webhook_event"} if column == "status" else set())
+    assert scanned(chosen.plan) == (whole if kind == "generic" else set())
+
+
+def test_the_plans_of_a_small_history_are_read_as_the_handlers_execute_the_statements(history: str) -> None:
+    """And reading them leaves nothing behind."""
+    counted = "SELECT status, count(*) FROM pancake_webhook_event GROUP BY status"
+    kinds = {name: [each.kind for each in found] for name, found in read_plans(history, UNTIL).items()}
+    with psycopg.connect(history, autocommit=True) as db:
+        assert db.execute(counted).fetchall() == [("processed", 10_000)]
+    assert list(kinds) == STATEMENTS
+    assert [kinds[name] for name in FENCED] == [["generic"]] * len(FENCED)
+    assert kinds["process_record/list_without_table"] == ["custom"]
+    assert kinds["metrics/count_recent"] == ["custom"]
+    assert kinds["kpi/load_latency"] == ["custom", "generic"]
+
+
+ANSWER = b'{"status": "received"}'
+
+
+@asynccontextmanager
+async def server(*, delay: float = 0, status: int = 200, stall: float = 0) -> AsyncIterator[str]:
+    """Answer each request, on kept connections, after `delay` seconds; the first blocks all for `stall`."""
+    stalled = False
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal stalled
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = int(head.lower().partition(b"content-length:")[2].split()[0])
+                await reader.readexactly(length)
+                if stall and not stalled:
+                    stalled = True
+                    time.sleep(stall)  # noqa: ASYNC251 - the whole server stands still
+                await asyncio.sleep(delay)
+                line = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(ANSWER))
+                writer.write(line + ANSWER)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listening:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/api"
+
+
+async def post(leg: Leg, url: str, connections: int = 4) -> Leg:
+    await send(leg, url, versions(1), connections)
+    return leg
+
+
+async def test_latency_counts_from_the_due_time_and_missed_ones_are_counted() -> None:
+    """One connection, 50 ms for each answer, a request every 10 ms: all but the first are sent late."""
+    async with server(delay=0.05) as url:
+        measurement = await constant_arrival(url, [request_for(url, {}, b"{}")] * 4, 100, 1)
+    assert measurement.summary()["n"] == 4
+    assert measurement.missed == 3
+    assert measurement.latencies_seconds[-1] >= 4 * 0.05 - 0.03
+
+
+async def test_every_delivery_is_counted_and_duplicates_are_posted_twice() -> None:
+    async with server() as url:
+        started = time.time()
+        leg = await post(Leg(100, 0.42), url)
+        seconds = time.time() - started
+    numbers = [version.number for version in leg.sent.versions]
+    assert numbers == [*range(1, 21), 20, *range(21, 41), 40]
+    assert (leg.offered, leg.delivered, leg.dropped, leg.late) == (42, 42, 0, 0)
+    assert leg.latencies.get_total_count() == 42
+    assert leg.sent.answers == {"received": 42}
+    assert 42 / seconds <= leg.delivered_per_second < 42 / 0.4
+
+
+async def test_a_stall_shows_in_all_deliveries_that_were_due_during_it() -> None:
+    """No coordinated omission: one answer took 0.5 s, and about half of the others waited for it."""
+    async with server(stall=0.5) as url:
+        leg = await post(Leg(100, 1), url)
+    slow = [value for value in (25, 50, 75, 100) if leg.latencies.get_value_at_percentile(value) > 50_000]
+    assert 75 in slow
+    assert leg.latencies.get_value_at_percentile(100) > 400_000
+
+
+async def test_what_no_connection_is_free_for_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "MAX_DELAY_SECONDS", 0.2)
+    async with server(delay=0.3) as url:
+        leg = await post(Leg(100, 0.5), url, connections=2)
+    assert leg.dropped > 20
+    assert leg.offered == 50 == leg.dropped + leg.delivered
+    assert len(leg.sent.versions) == leg.delivered
+
+
+async def test_errors_are_counted_and_the_next_delivery_has_a_new_connection() -> None:
+    async with server(status=503) as url:
+        refused = await post(Leg(50, 0.2), url)
+    assert (refused.delivered, refused.sent.answers) == (0, {"503": 10})
+    assert len(refused.sent.non_2xx) == 10
+    unreachable = await post(Leg(50, 0.2), "http://127.0.0.1:9/api")
+    assert unreachable.sent.answers == {"ConnectionRefusedError": 10}
+    assert unreachable.sent.acknowledged == []
+
+
+def test_a_histogram_log_is_read_by_its_library(tmp_path: Path) -> None:
+    leg, histogram = Leg(100, 1, started_at=1000.0, ended_at=1001.0), new_histogram()
+    for value in (1_000, 2_000, 250_000):
+        histogram.record_value(value)
+    write_histograms(tmp_path / "log", [(leg, {"edge": histogram, "ticket": new_histogram()})])
+    line = next(line for line in (tmp_path / "log").read_text().splitlines() if line.startswith("Tag="))
+    tag, start, seconds, highest_ms, encoded = line.split(",")
+    assert (tag, float(start), float(seconds), float(highest_ms)) == ("Tag=edge-100", 1000, 1, 250)
+    read = HdrHistogram.decode(encoded)
+    assert read.get_total_count() == 3
+    assert milliseconds(read)["max"] == pytest.approx(250, rel=0.01)
+    assert milliseconds(new_histogram()) == {
+        "n": 0, "p50": None, "p95": None, "p99": None, "p99_9": None, "max": None
+    }  # fmt: skip
+
+
+SERVICES = ("edge", "engine", "handlers", "postgres", "engine_sessions")
+
+
+def test_the_cpu_of_children_that_ended_counts() -> None:
+    child = "import time\nwhile time.process_time() < 0.3: pass"
+    run_child = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])"
+    command = [sys.executable, "-c", f"{run_child}\nprint(flush=True)\ninput()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        with Sampler({"parent": parent.pid}) as sampler:
+            parent.stdout.readline()
+        parent.communicate(b"\n")
+    assert sampler.usage["parent"].cpu_seconds >= 0.25
+    assert sampler.usage["parent"].peak_mb > 1
+
+
+def test_only_processes_of_a_title_count_if_one_is_given() -> None:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        titles = {"same": sys.executable, "other": "postgres: "}
+        with Sampler(dict.fromkeys(titles, busy.pid), titles) as sampler:
+            before = cpu_seconds_of_tree(busy.pid)
+            eventually(lambda: cpu_seconds_of_tree(busy.pid) > before + 0.1)
+        busy.kill()
+    assert sampler.usage["same"].cpu_seconds > 0
+    assert (sampler.usage["other"].cpu_seconds, sampler.usage["other"].peak_mb) == (0, 0)
+
+
+@needs_nginx
+@pytest.mark.slow("it runs the load test")
+def test_a_short_load_test_counts_every_lead_and_writes_its_report(tmp_path: Path) -> None:
+    command = ["--rate", "10", "--minutes", "0.05", "--json"]
+    files = ["--html", str(tmp_path / "report.html"), "--histograms", str(tmp_path / "log")]
+    ended = CliRunner().invoke(loadtest, [*command, *files])
+    result = json.loads(ended.stdout)
+    (step,) = result["steps"]
+    assert (result["lost"], result["duplicated"], result["unexpected"]) == ([], [], [])
+    assert (step["offered"], step["delivered"], step["dropped"]) == (30, 30, 0)
+    assert ended.exit_code == (0 if result["ok"] else 1)
+    assert step["ticket_ms"]["n"] > 10
+    assert step["ticket_ms"]["p50"] > step["edge_ms"]["p50"]
+    assert all(step["cpu_ms_per_lead"][name] > 0 for name in SERVICES)
+    assert step["cpu_ms_per_lead"]["engine_sessions"] < step["cpu_ms_per_lead"]["postgres"]
+    assert result["table_bytes"]["public.pancake_webhook_event"] > 0
+    page = (tmp_path / "report.html").read_text()
+    assert ("Passed: " if result["ok"] else "Failed: ") in page
+    assert "<script" not in page
+    assert page.count("<svg") == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rate", "1500"], "--rate"),
+        (["--steps", "10,fast"], "is not a list of numbers"),
+        (["--steps", "0.5"], "from 1 to 900"),
+        (["--minutes", "1441"], "limited to 24"),
+        (["--html", "/nowhere/report.html"], "does not exist"),
+    ],
+)
+def test_wrong_options_of_the_load_test_are_named_before_anything_starts(
+    arguments: list[str], message: str
+) -> None:
+    ended = CliRunner().invoke(loadtest, arguments, env={"COLUMNS": "200"})
+    assert ended.exit_code == 2
+    assert message in ended.output

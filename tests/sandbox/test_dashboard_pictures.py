@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from math import nan
 from pathlib import Path
 from xml.etree.ElementTree import fromstring
 
@@ -14,12 +15,13 @@ from leads.cli.plot.units import Unit
 from sandbox.dashboard import __main__ as command
 from sandbox.dashboard import source
 from sandbox.dashboard.grafana import TARGET
-from sandbox.dashboard.pictures import PAPER, SCREEN, View, draw_panel, draw_row, rows
+from sandbox.dashboard.pictures import PAPER, SCREEN, View, draw_panel, draw_row, draw_sections, rows
 from sandbox.dashboard.source import DrawnLimit, Kind, PanelSource, Section, read_dashboard
 from sandbox.incidents.queries import Queries, Series
 
 SINCE = datetime(2026, 5, 14, 3, tzinfo=UTC)
 UNTIL = SINCE + timedelta(hours=1)
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 class Answers(Queries):
@@ -49,7 +51,7 @@ def panel(kind: Kind, legend: str, width: int = 12, limits: tuple[DrawnLimit, ..
 
 def texts(drawn: PanelSource, *series: tuple[Mapping[str, str], Sequence[float]]) -> list[str]:
     svg = draw_panel(drawn, View(Answers(series), SINCE, UNTIL), 600, 260)
-    return [element.text or "" for element in fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+    return [element.text or "" for element in fromstring(svg).iter(f"{SVG}text")]
 
 
 @pytest.mark.parametrize(
@@ -94,6 +96,18 @@ def test_panels_take_half_of_the_paper_or_all_of_it() -> None:
     assert [[each.width for each in row] for row in rows(section, PAPER)] == [[6, 6], [12], [18], [6]]
     svg = draw_row(rows(section, PAPER)[0], View(Answers([]), SINCE, UNTIL), PAPER)
     assert re.findall(r'<svg x="(\d+)"', svg) == ["0", "360"]
+
+
+def test_every_section_can_be_drawn_within_its_width() -> None:
+    dashboard = read_dashboard()
+    series = [({"le": le, "name": "x"}, [0.0, value, nan]) for le, value in (("0.1", 1.0), ("+Inf", 3.0))]
+    for layout in (SCREEN, PAPER):
+        root = fromstring(draw_sections(dashboard.sections, View(Answers(series), SINCE, UNTIL), layout))
+        titles = [element.text for element in root.iter(f"{SVG}title")]
+        assert {panel.title for panel in dashboard.panels} <= set(titles)
+        for drawn in root.findall(f"{SVG}svg"):
+            assert float(drawn.get("x", "")) + float(drawn.get("width", "")) <= layout.width
+            assert float(drawn.get("y", "")) + float(drawn.get("height", "")) <= float(root.get("height", ""))
 
 
 def test_the_key_figures_are_one_picture() -> None:

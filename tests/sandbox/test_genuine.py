@@ -1,15 +1,22 @@
-"""`scripts/test --genuine` with programs in the place of docker and pytest: nothing is started."""
+"""`scripts/test --genuine` with programs in the place of docker and pytest: nothing is started. Its files."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from sandbox.genuine.__main__ import SUITES
+from sandbox.genuine.containers import FILES, SERVICES, Containers
+from sandbox.genuine.report import HEADING, replace_section
+from sandbox.secrets import new_secrets
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +106,7 @@ def clone(tmp_path: Path) -> Iterator[Clone]:
 
 
 def test_both_suites_run_against_the_image_and_the_report_has_their_results(clone: Clone) -> None:
+    """Everything is started before and removed after; no secret is an argument, and the shell has no say."""
     before = clone.report
     code, out, err = clone.run(PASSED + SKIPPED)
     assert (code, err) == (0, "")
@@ -113,17 +121,11 @@ def test_both_suites_run_against_the_image_and_the_report_has_their_results(clon
     assert "--hasura-webhook-host=host.docker.internal" in contract
     assert end_to_end.startswith(f"{clone.path.name} tests/end_to_end --hasura=http://127.0.0.1:8081 ")
 
-
-def test_everything_is_started_before_and_removed_after(clone: Clone) -> None:
-    clone.run()
     first, *others, last = clone.compose_calls
     assert first.startswith("up --build --detach --wait --wait-timeout 600 postgres hasura contract")
     assert others[0] == "run --rm --no-deps connect"
     assert last == "down --volumes --remove-orphans --timeout 10"
 
-
-def test_no_secret_is_an_argument_and_the_shell_has_no_say(clone: Clone) -> None:
-    clone.run()
     secrets = dict(line.split("=", 1) for line in clone.lines("seen.env"))
     assert set(clone.lines("modes")) == {"600"}
     calls = "\n".join(clone.lines("calls") + clone.lines("suites"))
@@ -141,15 +143,11 @@ def test_tests_that_fail_are_named(clone: Clone) -> None:
     assert "```\ntests/x/test_b.py::test_three[1]\ntests/x/test_b.py::test_four\n```" in clone.report
 
 
-def test_a_suite_without_results_is_no_success(clone: Clone) -> None:
-    clone.program("pytest", "exit 4\n")
-    code, _, _ = clone.run()
-    assert code == 1
-    assert "did not come to its end: pytest ended with exit code 4 and wrote no results." in clone.report
-
-
-def test_a_suite_in_which_all_is_skipped_is_no_success(clone: Clone) -> None:
+def test_a_suite_without_results_or_in_which_all_is_skipped_is_no_success(clone: Clone) -> None:
     assert clone.run(SKIPPED)[0] == 1
+    clone.program("pytest", "exit 4\n")
+    assert clone.run()[0] == 1
+    assert "did not come to its end: pytest ended with exit code 4 and wrote no results." in clone.report
 
 
 def test_without_docker_it_says_what_to_install(clone: Clone) -> None:
@@ -193,8 +191,9 @@ def test_the_secrets_are_removed_even_if_docker_is_gone_at_the_end(clone: Clone)
     assert clone.run()[0] != 0
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("during", ["up", "suite"])
+@pytest.mark.parametrize(
+    ("during", "number", "code"), [("up", signal.SIGINT, 130), ("suite", signal.SIGTERM, 143)]
+)
 def test_a_signal_stops_everything(clone: Clone, during: str, number: int, code: int) -> None:
     before = clone.report
     wait = "touch waiting; exec sleep 60\n"
@@ -208,3 +207,88 @@ def test_a_signal_stops_everything(clone: Clone, during: str, number: int, code:
     process.communicate(timeout=30)
     assert (process.returncode, clone.report) == (code, before)
     assert clone.compose_calls[-1].startswith("down ")
+
+
+BASE, ADDED = (yaml.safe_load((ROOT / name).read_text())["services"] for name in FILES)
+
+
+def test_every_service_but_the_one_that_ends_is_waited_for() -> None:
+    on_request = {name for name, service in BASE.items() if service.get("profiles")}
+    assert set(SERVICES) | {"connect"} | on_request == BASE.keys() | ADDED.keys()
+
+
+def test_the_contract_suite_has_the_pinned_image_without_our_metadata_and_knows_its_environment() -> None:
+    """Else the tests of tokens and of the values from the environment are skipped."""
+    contract = ADDED["contract"]
+    assert contract["build"] == {"context": ".", "target": "engine"}
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert re.search(r"^FROM hasura/graphql-engine:\S+ AS engine$", dockerfile, re.MULTILINE)
+    database = contract["environment"]["HASURA_GRAPHQL_DATABASE_URL"].rpartition("/")[2]
+    assert f"CREATE DATABASE {database};" in (ROOT / "sandbox/genuine/create_contract.sql").read_text()
+    (mounted,) = ADDED["postgres"]["volumes"]
+    assert (ROOT / mounted.split(":")[0]).is_file()
+    assert contract["extra_hosts"] == ["host.docker.internal:host-gateway"]
+    assert set(re.findall(r"\$\{(\w+)", (ROOT / FILES[1]).read_text())) <= new_secrets().keys()
+    secrets = new_secrets()
+    engine = {
+        name: re.sub(r"\$\{(\w+):\?\}", lambda found: secrets[found[1]], value)
+        for name, value in contract["environment"].items()
+    }
+    given = Containers(secrets).test_environment()
+    read = (ROOT / "sandbox/engine/tests/contract/conftest.py").read_text()
+    for name in ("HASURA_GRAPHQL_JWT_SECRET", "CONTRACT_SECRET"):
+        assert engine[name] == given[name] != ""
+        assert f'.get("{name}")' in read
+    host = engine["CONTRACT_WEBHOOK"].removeprefix("http://")
+    assert f"--hasura-webhook-host={host}" in SUITES["contract suite"]
+
+
+def test_the_addresses_of_the_tests_are_published_on_loopback() -> None:
+    services: list[tuple[str, dict[str, Any]]] = [*BASE.items(), *ADDED.items()]
+    addresses = {
+        port.rpartition(":")[0]: name for name, service in services for port in service.get("ports", [])
+    }
+    given = Containers(new_secrets()).test_environment()
+    named = " ".join([*given.values(), *(word for words in SUITES.values() for word in words)])
+    used = set(re.findall(r"\b127\.0\.0\.1:80\d\d\b", named))
+    assert {addresses[address] for address in used} == {
+        "postgres", "hasura", "contract", "pod", "notifications",
+    }  # fmt: skip
+    assert all(address.startswith("127.0.0.1:") for address in addresses)
+    needed = set(re.findall(r'values\["([A-Z_]+)"\]', (ROOT / "tests/support/end_to_end.py").read_text()))
+    assert needed - {"HASURA_URL"} <= given.keys()
+
+
+def test_the_page_has_one_place_for_the_results() -> None:
+    page = (ROOT / "docs/engine-report.md").read_text()
+    once = replace_section(page, "Results.\n")
+    assert once.count(HEADING) == 1
+    assert replace_section(once, "Results.\n") == once
+    assert once.partition(HEADING)[2].startswith("\nResults.\n\n## An engine built from source\n")
+    with pytest.raises(ValueError, match="has no heading"):
+        replace_section("# Another page\n", "Results.\n")
+
+
+def test_the_workflow_may_read_only_runs_the_same_command_and_pins_its_actions() -> None:
+    text = (ROOT / ".github/workflows/genuine.yml").read_text()
+    workflow = yaml.safe_load(text)
+    assert workflow["permissions"] == {"contents": "read"}
+    (job,) = workflow["jobs"].values()
+    assert "permissions" not in job
+    assert job["timeout-minutes"] <= 60
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["scripts/test --genuine"]
+    assert "secrets." not in text
+    used = re.findall(r"uses: (.+)", text)
+    pinned = re.compile(r"actions/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+")
+    assert [line for line in used if not pinned.fullmatch(line)] == []
+
+
+def test_only_tests_that_meet_the_engine_are_counted() -> None:
+    """Without `--hasura` all tests of the folder are collected."""
+    where = [f"tests/end_to_end/test_{name}.py" for name in ("install", "edge", "leads")]
+    options = ["--collect-only", "-q", "-n0", "-p", "no:cacheprovider", "--hasura", "http://127.0.0.1:1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *where],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line} == {where[-1]}

@@ -4,12 +4,16 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psycopg
 from psycopg.rows import dict_row
+from typer.testing import CliRunner, Result
 
+from leads.cli.__main__ import app
 from sandbox.stack.observer import Observer
 from sandbox.stack.stack import Sandbox
 
@@ -28,6 +32,12 @@ CHANGE_SETTINGS = """
         app_settings -> 'pancake_integration' || %s::jsonb)
     WHERE id = 1
 """
+
+
+def log_lines(log: str, **fields: object) -> list[dict[str, Any]]:
+    """Return the lines of a log in JSON that have these fields."""
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    return [line for line in lines if fields.items() <= line.items()]
 
 
 @dataclass(frozen=True)
@@ -93,8 +103,34 @@ class EndToEndHarness:
             f"{self.hasura_url}/v1/metadata",
             json={"type": kind, "args": args},
             headers={"x-hasura-admin-secret": self.admin_secret},
+            timeout=30,
         )
         return answer.raise_for_status().json()
+
+    def tick(self, cron: str) -> dict[str, Any]:
+        """Call a cron for this moment, as the engine does; return the answer."""
+        call = {
+            "id": str(uuid4()),
+            "name": f"pancake_{cron}",
+            "scheduled_time": datetime.now(UTC).isoformat(),
+            "payload": {},
+        }
+        headers = {"X-Handler-Secret": self.handler_secret}
+        answer = httpx.post(f"{self.handlers_url}/cron/{cron}", json=call, headers=headers, timeout=60)
+        return dict(answer.raise_for_status().json())
+
+    def retry_pending(self) -> None:
+        """Make every event that the engine has not delivered due now."""
+        self.query("UPDATE hdb_catalog.event_log SET next_retry_at = NULL WHERE NOT delivered AND NOT error")
+
+    async def leads(self, *words: str) -> Result:
+        """Run an operator's command in a thread."""
+        environment = {
+            "DATABASE_URL": self.database_url,
+            "HASURA_URL": self.hasura_url,
+            "HASURA_ADMIN_SECRET": self.admin_secret,
+        }
+        return await asyncio.to_thread(CliRunner().invoke, app, words, env=environment)
 
     def events_of(self, event_id: int) -> list[dict[str, Any]]:
         """Return the events that the engine captured for one row, oldest first."""

@@ -18,7 +18,7 @@ PATHS_WITH_SERVERS = (
     "tests/edge/",
     "tests/end_to_end/",
     "tests/leads/services/test_restart.py",
-    "tests/sandbox/test_postgres.py",
+    "tests/sandbox/test_servers.py",
     "tests/sandbox/test_bench.py",
 )
 """Their tests start servers themselves."""

@@ -1,0 +1,368 @@
+"""Faults of a running system that take a while: each lead still has one ticket and one notification.
+
+The handlers are killed; our metadata is wiped while leads come in; the engine loses its environment; a
+neighbour's cron waits for ours. scripts/test --full runs the scenario four_layers, and a day, in full.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from leads.adapters.hasura_admin import HasuraAdmin
+from leads.cli.metadata.directory import read_directory
+from leads.cli.metadata.engine import Engine
+from leads.domain.window import ICT, day_window
+from sandbox.diva import METADATA as DIVA_METADATA
+from sandbox.stack.services import ROOT, Service
+from sandbox.stack.stack import Sandbox
+from tests.support.end_to_end import EndToEndHarness
+from tests.support.fake_services import fixed_engine
+from tests.support.leads import body, numbered_lead
+from tests.support.monitoring import needs_monitoring
+from tests.support.seen_alerts import alerts, fires, read_checks
+from tests.support.waiting import eventually, eventually_async
+
+MAX_SECONDS = 120
+PRODUCTION = "postgresql://nobody@127.0.0.1:9/production"
+"""The scenario must ignore DATABASE_URL."""
+
+
+@pytest.mark.slow("half a minute")
+@pytest.mark.test_case("TC-014-015")
+def test_four_layers_lose_no_record_and_make_no_customer_two_tickets() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "sandbox.chaos", "four_layers", "--json", "--speed=120", "--leads=60"],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "DATABASE_URL": PRODUCTION},
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert run.stdout, run.stderr
+    result = json.loads(run.stdout)
+    assert run.returncode == 0, result
+    assert result["sent"] == result["processed"] == 60
+    assert result["by_layer"].keys() == {"webhook", "poll", "reconcile", "replay"}
+
+
+@pytest.fixture
+def sandbox(harness: EndToEndHarness) -> Sandbox:
+    if harness.sandbox is None:
+        pytest.skip("breaks parts of the system, which only our own sandbox can start again")
+    return harness.sandbox
+
+
+async def deliver(harness: EndToEndHarness, client: httpx.AsyncClient, number: int) -> None:
+    """Post a lead until it is answered with 200, as Pancake does."""
+
+    async def is_taken() -> bool:
+        answer = await client.post(harness.webhook_url, content=body(numbered_lead(number)))
+        return answer.status_code == 200
+
+    await eventually_async(is_taken, MAX_SECONDS, poll_seconds=0.2)
+
+
+def events(harness: EndToEndHarness, records: str) -> list[dict[str, Any]]:
+    return harness.query(
+        "SELECT id, status, outcome, ticket_id, account_id, notified_at FROM pancake_webhook_event"
+        " WHERE record_id LIKE %s",
+        [records],
+    )
+
+
+async def check_each_once(harness: EndToEndHarness, records: str, leads: int) -> None:
+    """Wait until each lead is processed and notified, with a cron that runs at once; compare all effects."""
+
+    async def is_done() -> bool:
+        found = events(harness, records)
+        if len(found) == leads and all(
+            event["status"] == "processed" and event["notified_at"] is not None for event in found
+        ):
+            return True
+        harness.query(
+            "UPDATE pancake_webhook_event SET notify_next_at = now() WHERE notify_next_at > now()"
+            " AND record_id LIKE %s",
+            [records],
+        )
+        harness.retry_pending()
+        await asyncio.to_thread(harness.tick, "retry_failed")
+        return False
+
+    await eventually_async(is_done, MAX_SECONDS, poll_seconds=0.5)
+    found = events(harness, records)
+    assert Counter(event["outcome"] for event in found) == {"ticket_created": leads}
+    for column in ("ticket_id", "account_id"):
+        assert len({event[column] for event in found}) == leads, column
+    (tickets,) = harness.query(
+        "SELECT count(*) AS n FROM ticket WHERE data -> 'pancake' ->> 'record_id' LIKE %s", [records]
+    )
+    assert tickets["n"] == leads
+    sent = harness.observer().sent()
+    assert {event["id"]: dict(sent[event["id"]]) for event in found} == {
+        event["id"]: {"noti_pancake_new_lead": 1} for event in found
+    }
+
+
+CRASH_COUNT = 200
+KILL_WHEN = {
+    "while ingesting": "SELECT count(*) >= 50 AS now FROM pancake_webhook_event WHERE record_id LIKE %s",
+    "while processing": "SELECT count(*) >= 40 AS now FROM pancake_webhook_event"
+    " WHERE record_id LIKE %s AND status = 'processed'",
+}
+LEASES_RUN_OUT = """
+    UPDATE pancake_webhook_event
+    SET
+        ingested_at = ingested_at - interval '5 minutes',
+        received_at = received_at - interval '5 minutes',
+        notify_claimed_at = notify_claimed_at - interval '5 minutes'
+    WHERE status IN ('received', 'ingested') OR (notified_at IS NULL AND notify_claimed_at IS NOT NULL)
+"""
+
+
+@pytest.mark.slow("25 seconds each")
+@pytest.mark.parametrize("moment", KILL_WHEN)
+async def test_handlers_that_are_killed_lose_and_double_no_lead(
+    harness: EndToEndHarness, sandbox: Sandbox, moment: str
+) -> None:
+    first = 1000 * (1 + list(KILL_WHEN).index(moment))
+    records, limit = f"lead-{first // 1000:03d}%", asyncio.Semaphore(16)
+    async with httpx.AsyncClient(timeout=60) as client:
+
+        async def deliver_in_turn(number: int) -> None:
+            async with limit:
+                await deliver(harness, client, number)
+
+        delivering = asyncio.gather(*map(deliver_in_turn, range(first, first + CRASH_COUNT)))
+        await eventually_async(lambda: bool(harness.query(KILL_WHEN[moment], [records])[0]["now"]))
+        sandbox.handlers.kill()
+        harness.query(LEASES_RUN_OUT)
+        sandbox.handlers.start()
+        await asyncio.to_thread(sandbox.handlers.wait_ready)
+        await delivering
+    await check_each_once(harness, records, CRASH_COUNT)
+
+
+RATE = 20
+"""Leads a second."""
+BEFORE_THE_WIPE = 60
+MAX_LEADS = 1200
+MAX_PROCESSING_SECONDS = 60
+MAX_SEEN_SECONDS = 30
+"""A handler looks at the engine at most every 15 s."""
+SQL_TRIGGERS = "SELECT count(*) AS n FROM pg_trigger WHERE starts_with(tgname, 'notify_hasura_pancake')"
+WIPE_RECORDS, WIPE_FIRST = "lead-07%", 70_000
+LOST_VARIABLES = ("HANDLERS_URL", "HANDLER_SECRET")
+
+
+@needs_monitoring
+@pytest.mark.slow("more than half a minute")
+@pytest.mark.usefixtures("sandbox")
+async def test_wiped_metadata_are_seen_and_recovered_and_no_lead_is_lost_or_doubled(
+    harness: EndToEndHarness, tmp_path: Path
+) -> None:
+    stop, clock = asyncio.Event(), asyncio.get_running_loop().time
+    loading = asyncio.create_task(load(harness, stop))
+    await eventually_async(lambda: len(events(harness, WIPE_RECORDS)) >= BEFORE_THE_WIPE, poll_seconds=0.2)
+    well = await checks(harness, event_trigger="1.0")
+
+    harness.metadata_api("replace_metadata", project_without_ours())
+    wiped = await checks(harness, event_trigger="0.0")
+
+    recovering = asyncio.create_task(harness.leads("metadata", "recover", "--backups", str(tmp_path)))
+    await eventually_async(lambda: harness.query(SQL_TRIGGERS)[0]["n"] == 2, poll_seconds=0.2)
+    back = clock()
+    stop.set()
+    leads = await loading
+    await eventually_async(
+        lambda: Counter(event["status"] for event in events(harness, WIPE_RECORDS)) == {"processed": leads},
+        MAX_PROCESSING_SECONDS - (clock() - back),
+        poll_seconds=0.2,
+    )
+    recovered = await recovering
+    assert recovered.exit_code == 0, recovered.output
+    assert {alert for alert in alerts() if fires(alert, tmp_path, [well, wiped])} == {
+        "PancakeEventTriggerMissing",
+        "PancakeAllowListStopsUs",
+    }
+    mended = await checks(harness, event_trigger="1.0", allow_list="1.0")
+    assert [alert for alert in alerts() if fires(alert, tmp_path, [wiped, mended])] == []
+    await check_each_once(harness, WIPE_RECORDS, leads)
+
+
+@needs_monitoring
+@pytest.mark.slow("it waits for two looks at the engine")
+async def test_a_lost_environment_is_seen(
+    harness: EndToEndHarness, sandbox: Sandbox, without_environment: Service, tmp_path: Path
+) -> None:
+    """A genuine engine starts with the metadata of its database, and calls inconsistent what it lacks."""
+    lost = await checks(harness, consistent="0.0")
+    async with httpx.AsyncClient(timeout=30) as client:
+        ready = await client.get(f"{harness.handlers_url}/readyz")
+    said = await harness.leads("status")
+
+    assert (ready.status_code, ready.json()["consistent"], ready.json()["hasura"]) == (200, False, True)
+    assert said.exit_code != 0
+    text = " ".join(said.output.split())
+    assert "inconsistent:" in text
+    assert "environment variables not found: HANDLERS_URL" in text
+    assert "PancakeMetadataInconsistent" in [each for each in alerts() if fires(each, tmp_path, [lost])]
+
+    without_environment.stop()
+    sandbox.hasura.start()
+    await asyncio.to_thread(sandbox.hasura.wait_ready)
+    mended = await checks(harness, consistent="1.0")
+    assert [alert for alert in alerts() if fires(alert, tmp_path, [lost, mended])] == []
+    assert "nothing is inconsistent" in (await harness.leads("status")).output
+
+
+@pytest.fixture
+def without_environment(harness: EndToEndHarness, sandbox: Sandbox) -> Iterator[Service]:
+    """The engine, started again without two variables, with the same metadata."""
+    engine = sandbox.hasura
+    with HasuraAdmin(harness.hasura_url, harness.admin_secret) as hasura:
+        metadata, _ = Engine(hasura).export()
+        engine.stop()
+        place = list(engine.arguments).index("--metadata") + 1
+        arguments = [*engine.arguments[:place], str(DIVA_METADATA), *engine.arguments[place + 1 :]]
+        kept = {name: value for name, value in engine.environment.items() if name not in LOST_VARIABLES}
+        poor = replace(engine, arguments=arguments, environment=kept)
+        poor.start()
+        poor.wait_ready()
+        Engine(hasura).replace(metadata, Engine(hasura).export()[1], allow_inconsistent=True)
+        yield poor
+    poor.stop()
+    if engine.process is None:
+        engine.start()
+        engine.wait_ready()
+
+
+async def load(harness: EndToEndHarness, stop: asyncio.Event) -> int:
+    """Post leads at the rate until `stop`; return how many."""
+    clock = asyncio.get_running_loop().time
+    async with httpx.AsyncClient(timeout=60) as client:
+        started = clock()
+        posting: list[asyncio.Task[None]] = []
+        while len(posting) < MAX_LEADS and not stop.is_set():
+            posting.append(asyncio.create_task(deliver(harness, client, WIPE_FIRST + len(posting))))
+            await asyncio.sleep(max(0.0, started + len(posting) / RATE - clock()))
+        await asyncio.gather(*posting)
+    return len(posting)
+
+
+def project_without_ours() -> dict[str, Any]:
+    """Diva's own project, in which our role has no permission."""
+    project = read_directory(DIVA_METADATA)
+    for action in project["actions"]:
+        action["permissions"] = []
+    return project
+
+
+async def checks(harness: EndToEndHarness, **wanted: str) -> dict[str, str]:
+    """Return the metric of the checks as soon as it has these values."""
+    seen: dict[str, str] = {}
+
+    async def has_them() -> bool:
+        seen.update(await asyncio.to_thread(read_checks, harness.handlers_url))
+        return wanted.items() <= seen.items()
+
+    await eventually_async(has_them, MAX_SEEN_SECONDS, poll_seconds=0.5)
+    return seen
+
+
+OURS, NEIGHBOUR = "pancake_reconcile_daily", "neighbour"
+PAUSE = timedelta(seconds=10)
+"""The engine looks for due events every 10 s, after the slowest call of the round before."""
+MAX_LATE = timedelta(seconds=20)
+TICK_AFTER = timedelta(seconds=3)
+"""From the first call to the neighbour's next tick: less than the 4.8 s for which one call reads pages."""
+PAGED_RECORDS, SECONDS_PER_PAGE = 900, 0.6
+"""Thirty pages, 18 s of reading. Read in one call they make the neighbour 18 + 10 - 3 = 25 s late."""
+CALL_TIMEOUT_SECONDS = 60
+"""The engine's limit of a call. The real one, 10 s, would hide a handler that answers late."""
+RECONCILED = "SELECT id FROM pancake_cron_run WHERE name = 'reconcile_daily' AND outcome = 'succeeded'"
+CALLS = """
+    SELECT e.scheduled_time, i.created_at AS ended_at
+    FROM hdb_catalog.hdb_cron_events AS e
+    JOIN hdb_catalog.hdb_cron_event_invocation_logs AS i ON i.event_id = e.id
+    WHERE e.trigger_name = %s
+    ORDER BY i.created_at
+"""
+
+
+@pytest.mark.full("half a minute of real time")
+def test_a_long_reconciliation_makes_no_minute_cron_of_a_neighbour_late(
+    harness: EndToEndHarness, sandbox: Sandbox
+) -> None:
+    """The neighbour's second tick comes while the first call of the reconciliation still reads pages."""
+    minute = datetime.now(UTC).replace(second=0, microsecond=0)
+    window = day_window(minute.astimezone(ICT).date() - timedelta(days=1))
+    harness.query("UPDATE pancake_connection SET created_at = %s", [window.start])
+    faults = f"{sandbox.pancake_url}/control/faults"
+    period = {"start": window.start.isoformat(), "end": window.end.isoformat()}
+    post(f"{sandbox.pancake_url}/control/bulk", {"count": PAGED_RECORDS, **period})
+    post(faults, {"slow_seconds": SECONDS_PER_PAGE})
+    ours = trigger(harness, OURS)
+    with fixed_engine({}) as neighbour:
+        set_clock(harness, minute - timedelta(seconds=30))
+        theirs = {"name": NEIGHBOUR, "webhook": neighbour, "include_in_metadata": True}
+        harness.metadata_api("create_cron_trigger", {**theirs, "schedule": "* * * * *"})
+        retries = {**ours["retry_conf"], "timeout_seconds": CALL_TIMEOUT_SECONDS}
+        once = {"schedule": f"{minute.minute} {minute.hour} * * *", "retry_conf": retries}
+        harness.metadata_api("create_cron_trigger", {**ours, **once, "replace": True})
+        try:
+            # Both ticks of `minute` are due at once, the neighbour's second one after TICK_AFTER.
+            ahead = set_clock(harness, minute + timedelta(minutes=1) - TICK_AFTER)
+            eventually(lambda: len(calls(harness, NEIGHBOUR)) >= 2, seconds=90)
+            check_second_tick(harness, minute + timedelta(minutes=1), ahead)
+            eventually(lambda: len(calls(harness, OURS)) >= 2, seconds=30)
+            httpx.delete(faults).raise_for_status()
+            eventually(lambda: harness.query(RECONCILED), seconds=60)
+            eventually(lambda: len(calls(harness, OURS)) >= 3, seconds=30)
+        finally:
+            httpx.delete(faults).raise_for_status()
+            harness.metadata_api("create_cron_trigger", {**ours, "replace": True})
+            harness.metadata_api("delete_cron_trigger", {"name": NEIGHBOUR})
+    gaps = [later["ended_at"] - call["ended_at"] for call, later in pairwise(calls(harness, OURS))]
+    assert min(gaps) >= PAUSE, gaps
+
+
+def check_second_tick(harness: EndToEndHarness, tick: datetime, ahead: timedelta) -> None:
+    """The tick came during our first call, and was delivered in the round after it, in time."""
+    first_end = calls(harness, OURS)[0]["ended_at"]
+    called = calls(harness, NEIGHBOUR)[1]
+    assert called["scheduled_time"] == tick
+    due = tick - ahead
+    assert due < first_end, "the tick did not come during the first call"
+    assert called["ended_at"] - first_end >= PAUSE
+    assert called["ended_at"] - due <= MAX_LATE, called["ended_at"] - due
+
+
+def trigger(harness: EndToEndHarness, name: str) -> dict[str, Any]:
+    triggers = harness.metadata_api("get_cron_triggers", {})["cron_triggers"]
+    return dict(next(each for each in triggers if each["name"] == name))
+
+
+def calls(harness: EndToEndHarness, name: str) -> list[dict[str, Any]]:
+    """Return the calls of a cron, in the order of their ends: the tick, and the real time of the end."""
+    return harness.query(CALLS, [name])
+
+
+def set_clock(harness: EndToEndHarness, moment: datetime) -> timedelta:
+    """Set the engine's clock, from where it runs on; return by how much it is ahead of the real time."""
+    ahead = moment - datetime.now(UTC)
+    headers = {"x-hasura-admin-secret": harness.admin_secret}
+    post(f"{harness.hasura_url}/sandbox/clock", {"set": moment.isoformat()}, headers)
+    return ahead
+
+
+def post(url: str, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+    httpx.post(url, json=body, headers=headers, timeout=60).raise_for_status()

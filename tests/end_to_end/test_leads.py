@@ -1,0 +1,423 @@
+"""What becomes of leads in one system: samples, switches, a pause, replays, two processes at once.
+
+Each test posts leads of its own numbers. The samples come first, while there are no other rows.
+"""
+
+import asyncio
+import base64
+import dataclasses
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+import httpx
+import pytest
+
+from sandbox.demo import Result, run_samples, summary
+from sandbox.payloads import load_samples
+from tests.support.end_to_end import EndToEndHarness
+from tests.support.leads import body, numbered_lead
+from tests.support.waiting import eventually_async
+
+SOURCE = "UPDATE pancake_source SET is_active = %s WHERE pancake_source_id = %s"
+PENDING = "trigger_name = 'pancake_webhook_event_status_update' AND NOT delivered"
+
+
+@pytest.fixture(autouse=True)
+def _as_before(harness: EndToEndHarness) -> Iterator[None]:
+    yield
+    harness.change_settings(kill_switch=False, processing_paused=False, replay_rate_per_second=20)
+    harness.query(SOURCE, [True, "-5"])
+
+
+@pytest.fixture(scope="module")
+def results(harness: EndToEndHarness) -> list[Result]:
+    """Every sample, posted once in order, after it was processed."""
+    return run_samples(harness.webhook_url, harness.observer())
+
+
+@pytest.mark.test_case("TC-001")
+def test_every_sample_ends_as_its_file_expects(results: list[Result]) -> None:
+    assert {result.sample.name: result.differences for result in results if result.differences} == {}
+
+
+def test_the_summary_counts_the_rows(results: list[Result], harness: EndToEndHarness) -> None:
+    figures = summary(results, harness.observer(), 1.0)
+    counted = harness.query(
+        "SELECT count(*) AS tickets, count(assignee_id) AS assigned FROM ticket"
+        " WHERE source_id = 'ticket_source_pancake'"
+    )
+    assert {name: figures[name] for name in ("tickets", "assigned")} == counted[0]
+    assert figures["statuses"] == {"processed": 6, "dead_letter": 3}
+    assert (figures["deliveries"], figures["duplicates"]) == (11, 2)
+
+
+@pytest.mark.usefixtures("results")
+async def test_samples_posted_again_in_any_order_change_nothing(harness: EndToEndHarness) -> None:
+    before = harness.snapshot()
+    for seed in range(3):
+        bodies = [sample.body for sample in load_samples()] * 2
+        random.Random(seed).shuffle(bodies)
+        answers = await harness.post(bodies, at_once=8)
+        assert {answer["status"] for answer in answers} == {"duplicate"}
+        assert harness.snapshot() == before, f"seed {seed}"
+
+
+@pytest.mark.usefixtures("results")
+async def test_without_nginx_the_small_edge_takes_the_same_path(harness: EndToEndHarness) -> None:
+    if harness.sandbox is None:
+        pytest.skip("starts a second edge beside the first, which only our own sandbox can")
+    url = f"{harness.sandbox.add_small_edge().url}/api/pancake/record/{harness.webhook_token}"
+    before = harness.snapshot()
+    beside = dataclasses.replace(harness, webhook_url=url)
+    answers = await beside.post([sample.body for sample in load_samples()])
+    assert {answer["status"] for answer in answers} == {"duplicate"}
+    assert harness.snapshot() == before
+
+
+@pytest.mark.usefixtures("results")
+def test_only_the_status_received_fires_an_event(harness: EndToEndHarness) -> None:
+    """Each row had two or three states; the engine captured only its insertion."""
+    for row in harness.query("SELECT id, status FROM pancake_webhook_event"):
+        assert len(harness.events_of(row["id"])) == 1, row
+
+
+@pytest.mark.usefixtures("results")
+async def test_a_row_set_to_received_by_hand_is_processed_once(harness: EndToEndHarness) -> None:
+    (row,) = harness.query("SELECT max(id) AS id FROM pancake_webhook_event WHERE outcome = 'ticket_created'")
+    before = harness.snapshot()
+    harness.query("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", [row["id"]])
+    await eventually_async(lambda: all(event["delivered"] for event in harness.events_of(row["id"])))
+    first, by_hand = harness.events_of(row["id"])
+    assert (first["tries"], by_hand["tries"]) == (1, 1)
+    after = harness.snapshot()
+    assert status(harness, row["id"]) == "processed"
+    assert all(after[name] == before[name] for name in ("account", "ticket", "sent"))
+
+
+def status(harness: EndToEndHarness, event_id: int) -> str:
+    (row,) = harness.query("SELECT status FROM pancake_webhook_event WHERE id = %s", [event_id])
+    return str(row["status"])
+
+
+async def post_while_paused(harness: EndToEndHarness, number: int) -> int:
+    """Store a row while processing is paused; return its id."""
+    harness.change_settings(processing_paused=True)
+    (answer,) = await harness.post([body(numbered_lead(number, source=["-5"]))])
+    assert answer["status"] == "received"
+    event_id = int(answer["event_id"])
+    await eventually_async(lambda: harness.events_of(event_id)[0]["tries"] > 0)
+    assert status(harness, event_id) == "received"
+    return event_id
+
+
+async def resume(harness: EndToEndHarness, event_id: int) -> None:
+    """Resume processing without waiting for Retry-After."""
+    harness.change_settings(processing_paused=False)
+    harness.retry_pending()
+    await eventually_async(lambda: harness.events_of(event_id)[0]["delivered"])
+
+
+@pytest.mark.test_case("TC-011")
+async def test_a_waiting_row_is_held_by_the_kill_switch(harness: EndToEndHarness) -> None:
+    event_id = await post_while_paused(harness, 2)
+    harness.change_settings(kill_switch=True)
+    await resume(harness, event_id)
+    assert status(harness, event_id) == "skipped_kill_switch"
+    assert harness.query("SELECT 1 FROM ticket WHERE title LIKE '%%Khách 2'") == []
+
+
+@pytest.mark.test_case("TC-012")
+async def test_a_waiting_row_is_held_by_its_source(harness: EndToEndHarness) -> None:
+    event_id = await post_while_paused(harness, 3)
+    harness.query(SOURCE, [False, "-5"])
+    await resume(harness, event_id)
+    assert status(harness, event_id) == "skipped_source_disabled"
+    assert harness.query("SELECT 1 FROM ticket WHERE title LIKE '%%Khách 3'") == []
+
+
+TURNS, KILL_PHONES, KILL_FIRST = 50, 60, 20_000
+KILL_RECORDS = "lead-02%"
+
+
+@dataclasses.dataclass
+class Load:
+    """Posts leads in small bursts and counts the answers."""
+
+    harness: EndToEndHarness
+    client: httpx.AsyncClient
+    leads: int = 0
+    answers: Counter[str] = dataclasses.field(default_factory=Counter)
+    codes: Counter[int] = dataclasses.field(default_factory=Counter)
+
+    async def burst(self) -> Counter[str]:
+        """Post two new leads and one of them again, concurrently; return the answers."""
+        numbers = [self.leads + 1, self.leads + 2, self.leads + 2]
+        self.leads += 2
+        answers = Counter(await asyncio.gather(*(self._post(number) for number in numbers)))
+        self.answers += answers
+        return answers
+
+    async def _post(self, number: int) -> str:
+        content = body(numbered_lead(KILL_FIRST + number, phone=f"0905{number % KILL_PHONES:06d}"))
+        response = await self.client.post(self.harness.webhook_url, content=content)
+        self.codes[response.status_code] += 1
+        return str(response.json()["status"])
+
+    def rows(self) -> Counter[str]:
+        found = self.harness.query(
+            "SELECT status, count(*)::integer AS rows FROM pancake_webhook_event WHERE record_id LIKE %s"
+            " GROUP BY status",
+            [KILL_RECORDS],
+        )
+        return Counter({row["status"]: row["rows"] for row in found})
+
+    async def check(self) -> None:
+        """Assert that each delivery was received, skipped, a duplicate or spooled, and each lead has a row.
+
+        On a busy machine the edge spools a delivery that is not stored in time, and delivers it again.
+        """
+        assert set(self.answers) <= {"received", "skipped_kill_switch", "duplicate", "spooled"}
+        assert self.codes.total() == self.answers.total()
+        await eventually_async(lambda: self.rows().total() == self.leads, seconds=60)
+
+
+async def test_no_row_stays_held_after_fifty_switches_under_load_and_a_drain(
+    harness: EndToEndHarness,
+) -> None:
+    """Half of the deliveries are sent while the switch changes, half right after."""
+    harness.change_settings(replay_rate_per_second=1000)
+    held_now = "SELECT 1 FROM pancake_webhook_event WHERE status = 'skipped_kill_switch'"
+    async with httpx.AsyncClient(timeout=30) as client:
+        load = Load(harness, client)
+        for turn in range(TURNS):
+            on = turn % 2 == 0
+            await asyncio.gather(load.burst(), asyncio.to_thread(harness.change_settings, kill_switch=on))
+            took = await load.burst()
+            await load.check()
+            if not took["spooled"]:
+                assert took == {"skipped_kill_switch" if on else "received": 2, "duplicate": 1}
+        held = len(harness.query(held_now))
+        (now,) = harness.query("SELECT now() AS now")
+        drain = ("replay", "--status", "skipped_kill_switch", "--from", "2020-01-01", "--drain", "--json")
+        drained = asyncio.create_task(harness.leads(*drain))
+        while not (await asyncio.wait({drained}, timeout=0.2))[0]:
+            await load.burst()
+    ended = await drained
+    assert ended.exit_code == 0, ended.output
+    report = json.loads(ended.stdout)
+    assert report["matched"] == held
+    assert report["matched"] + report["arrived"] + report["returned"] == (
+        report["replayed"] + report["changed"] + report["held"]
+    )
+    assert (report["held"], report["returned"]) == (0, 0)
+    results = report["results"]
+    assert (sum(results["outcomes"].values()), results["waiting"]) == (report["replayed"], 0)
+    assert sum(owner["tickets"] for owner in results["owners"]) == len(
+        harness.query(
+            "SELECT DISTINCT ticket_id FROM pancake_webhook_event WHERE replayed_at > %s", [now["now"]]
+        )
+    )
+    await load.check()
+    assert load.answers["spooled"] < load.codes.total() / 10
+    await eventually_async(lambda: set(load.rows()) == {"processed"}, seconds=60)
+    assert harness.query(held_now) == []
+    assert set(load.codes) == {200}
+    tickets = tickets_of(harness, "+849050000%")
+    assert len(tickets) == len({row["account_id"] for row in tickets}) == KILL_PHONES
+
+
+def tickets_of(harness: EndToEndHarness, phones: str) -> list[dict[str, Any]]:
+    return harness.query(
+        "SELECT t.account_id, t.assignee_id FROM ticket AS t JOIN account AS a ON a.id = t.account_id"
+        " WHERE t.source_id = 'ticket_source_pancake' AND a.normalized_phone LIKE %s",
+        [phones],
+    )
+
+
+RATE = 40
+BACKLOG = range(10_000, 10_160)
+TRIES = 30
+"""More than the retries of the event trigger: without Retry-After the engine gives such an event up."""
+
+
+async def ingest(
+    url: str, token: str, bodies: Sequence[bytes], at_once: int, header: dict[str, str], **more: Any
+) -> list[str]:
+    """Call the action of one process of the handlers, without the edge; return the statuses in order."""
+    limit = asyncio.Semaphore(at_once)
+    async with httpx.AsyncClient(timeout=60, headers=header) as client:
+
+        async def one(raw: bytes) -> str:
+            given = {
+                "token_sha256": sha256(token.encode()).hexdigest(),
+                "raw": base64.b64encode(raw).decode(),
+                **more,
+            }
+            call = {"action": {"name": "pancake_ingest_record"}, "input": given, "session_variables": {}}
+            async with limit:
+                answer = await client.post(f"{url}/actions/ingest_record", json=call)
+            return str(answer.raise_for_status().json()["status"])
+
+        return list(await asyncio.gather(*map(one, bodies)))
+
+
+async def store(harness: EndToEndHarness, numbers: range, expected: str = "received") -> None:
+    """Store leads without the edge, which spools deliveries when the machine is slow."""
+    bodies = [body(numbered_lead(number)) for number in numbers]
+    header = {"X-Handler-Secret": harness.handler_secret}
+    statuses = await ingest(harness.handlers_url, harness.webhook_token, bodies, 16, header)
+    assert set(statuses) == {expected}
+
+
+def pending(harness: EndToEndHarness, condition: str) -> int:
+    """Count Hasura's undelivered events that fulfil a condition."""
+    (row,) = harness.query(f"SELECT count(*) FROM hdb_catalog.event_log WHERE {PENDING} AND {condition}")
+    return int(row["count"])
+
+
+def events(harness: EndToEndHarness, numbers: range) -> list[dict[str, Any]]:
+    return harness.query(
+        "SELECT status, outcome, attempts, ingested_at, ticket_id FROM pancake_webhook_event"
+        " WHERE record_id = ANY (%s) ORDER BY ingested_at",
+        [[numbered_lead(number)["id"] for number in numbers]],
+    )
+
+
+def are_processed(harness: EndToEndHarness, numbers: range) -> bool:
+    return {event["status"] for event in events(harness, numbers)} == {"processed"}
+
+
+async def pause_for_long(harness: EndToEndHarness, numbers: range) -> None:
+    """Store leads during a pause that used up the retries of their events, all of them due now."""
+    harness.change_settings(processing_paused=True)
+    await store(harness, numbers)
+    await eventually_async(lambda: pending(harness, "tries > 0") == len(numbers), seconds=60)
+    harness.query(
+        f"UPDATE hdb_catalog.event_log SET tries = %s, next_retry_at = now() WHERE {PENDING}", [TRIES]
+    )
+    await eventually_async(lambda: pending(harness, f"tries > {TRIES}") == len(numbers))
+    assert pending(harness, "error") == 0
+
+
+def end_pause(harness: EndToEndHarness) -> None:
+    """End it, and make every event due at once: the worst case."""
+    harness.change_settings(processing_paused=False)
+    harness.query(
+        f"UPDATE hdb_catalog.event_log SET next_retry_at = now() WHERE {PENDING} AND locked IS NULL"
+    )
+
+
+def most_within(times: list[datetime], span: timedelta) -> int:
+    """Return the largest number of times within a span."""
+    return max(sum(start <= each < start + span for each in times) for start in times)
+
+
+async def test_after_a_long_pause_the_backlog_drains_at_the_set_rate_and_no_event_is_given_up(
+    harness: EndToEndHarness,
+) -> None:
+    new = range(BACKLOG.stop, BACKLOG.stop + 1)
+    harness.change_settings(replay_rate_per_second=RATE)
+    await pause_for_long(harness, BACKLOG)
+    end_pause(harness)
+    started = time.monotonic()
+    await store(harness, new)
+    await eventually_async(lambda: are_processed(harness, new), seconds=10)
+    waited = time.monotonic() - started
+    assert not are_processed(harness, BACKLOG), f"the new lead was processed last, after {waited:.1f} s"
+    await eventually_async(lambda: are_processed(harness, BACKLOG), seconds=90, poll_seconds=0.2)
+    done = events(harness, BACKLOG)
+    times = [event["ingested_at"] for event in done]
+    assert (times[-1] - times[0]).total_seconds() >= (len(BACKLOG) - RATE) / RATE
+    assert most_within(times, timedelta(seconds=1)) <= 1.5 * RATE
+    assert {(event["outcome"], event["attempts"]) for event in done} == {("ticket_created", 1)}
+    assert len({event["ticket_id"] for event in done}) == len(BACKLOG)
+    assert (pending(harness, "true"), pending(harness, "error")) == (0, 0)
+
+
+async def test_an_event_that_hasura_gave_up_after_a_pause_is_fired_again(harness: EndToEndHarness) -> None:
+    """No answer at all has no Retry-After: the handlers were restarted during the pause."""
+    if harness.sandbox is None:
+        pytest.skip("stops the handlers, which only our own sandbox can start again")
+    numbers = range(12_000, 12_010)
+    await pause_for_long(harness, numbers)
+    await asyncio.to_thread(harness.sandbox.handlers.stop)
+    harness.query(f"UPDATE hdb_catalog.event_log SET next_retry_at = now() WHERE {PENDING}")
+    await eventually_async(lambda: pending(harness, "error") == len(numbers))
+    harness.sandbox.handlers.start()
+    await asyncio.to_thread(harness.sandbox.handlers.wait_ready)
+    harness.change_settings(processing_paused=False)
+    # As if three minutes had passed. A changed received_at must not fire the event itself.
+    harness.query(
+        "SET session_replication_role = replica;"
+        " UPDATE pancake_webhook_event SET received_at = received_at - interval '3 minutes'"
+        " WHERE status = 'received'"
+    )
+    # Without a report it was skipped, because a run that the engine called for is under way.
+    await eventually_async(lambda: "report" in harness.tick("retry_failed"), poll_seconds=1)
+    await eventually_async(lambda: are_processed(harness, numbers))
+    assert {event["attempts"] for event in events(harness, numbers)} == {1}
+
+
+async def test_a_replay_says_that_its_rows_wait_for_the_end_of_the_pause(harness: EndToEndHarness) -> None:
+    numbers = range(13_000, 13_002)
+    harness.change_settings(kill_switch=True)
+    await store(harness, numbers, expected="skipped_kill_switch")
+    harness.change_settings(kill_switch=False, processing_paused=True)
+    ids = harness.query(
+        "SELECT id::text FROM pancake_webhook_event WHERE record_id = ANY (%s)",
+        [[numbered_lead(number)["id"] for number in numbers]],
+    )
+    ended = await harness.leads("replay", "--json", *(row["id"] for row in ids))
+    assert (ended.exit_code, json.loads(ended.stdout)["results"]["waiting"]) == (1, 2), ended.output
+    assert "2 rows wait because processing is paused" in ended.stderr
+    end_pause(harness)
+    await eventually_async(lambda: are_processed(harness, numbers))
+
+
+TWICE, TWICE_PHONES = range(30_000, 30_200), 40
+
+
+async def test_two_processes_that_get_every_delivery_in_opposite_order_make_no_deadlock_or_duplicate(
+    harness: EndToEndHarness,
+) -> None:
+    sandbox = harness.sandbox
+    if sandbox is None:
+        pytest.skip("needs a second process of the handlers, which only our own sandbox can start")
+    second = sandbox.add_handlers("handlers-2")
+    bodies = [body(numbered_lead(number, phone=f"097{number % TWICE_PHONES:07d}")) for number in TWICE]
+    observer = harness.observer()
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    before = harness.query(deadlocks)
+
+    async def send(url: str, bodies: list[bytes]) -> list[str]:
+        """As the edge does while Hasura is down."""
+        header, now = {"X-Edge-Secret": sandbox.keys.edge_secret}, datetime.now(UTC).isoformat()
+        return await ingest(url, harness.webhook_token, bodies, 48, header, arrived_at=now)
+
+    forward, backward = await asyncio.gather(
+        send(harness.handlers_url, bodies), send(second.url, bodies[::-1])
+    )
+    assert sorted(forward + backward) == ["duplicate"] * len(TWICE) + ["received"] * len(TWICE)
+    await asyncio.to_thread(observer.wait_final, 60)
+    second.stop()
+    assert harness.query(deadlocks) == before
+    assert len(events(harness, TWICE)) == len(TWICE)
+    assert are_processed(harness, TWICE)
+    (counted,) = harness.query(
+        """
+        SELECT
+            (SELECT count(*) FROM account WHERE normalized_phone LIKE '+84970000%%') AS accounts,
+            (SELECT count(*) FROM contact_book WHERE primary_phone LIKE '+84970000%%') AS contacts
+        """
+    )
+    assert counted == {"accounts": TWICE_PHONES, "contacts": TWICE_PHONES}
+    tickets = tickets_of(harness, "+84970000%")
+    shares = Counter(ticket["assignee_id"] for ticket in tickets)
+    assert len(tickets) == TWICE_PHONES
+    assert max(shares.values()) - min(shares.values()) <= 1

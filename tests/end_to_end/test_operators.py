@@ -1,0 +1,465 @@
+"""What operators read and press at one running system: logs, status, doctor, runbooks, console, the page.
+
+The table of docs/status.md is made here: with WRITE_DOCS set the test writes it, else it has to be current.
+The commands of the runbooks that change something need a site, or name a lead of an example; that they exist
+is held by tests/test_runbook_commands.py, and what they do by the tests of each command.
+"""
+
+import json
+import os
+import re
+import shlex
+import time
+from collections.abc import Iterable, Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+from leads.cli.__main__ import app
+from leads.services.cron_runs import CRONS
+from sandbox.edge.nginx import NginxEdge
+from sandbox.page.app import Page
+from sandbox.page.buttons import Buttons
+from sandbox.page.stories import load_view
+from sandbox.stack.stack import Sandbox
+from tests.support.breakages import BREAKAGES
+from tests.support.breaking import Installation
+from tests.support.browser import DRIVER, Browser, browsing
+from tests.support.console import TRIGGER
+from tests.support.end_to_end import EndToEndHarness, log_lines
+from tests.support.ending_command import ends_with_command
+from tests.support.leads import numbered_lead
+from tests.support.runbook import PAGES, commands, lines_of_code, words_of_code
+from tests.support.waiting import eventually
+
+DOCS = Path(__file__).parents[2] / "docs"
+SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def sandbox(harness: EndToEndHarness) -> Sandbox:
+    """A system of our own, in which every cron has run."""
+    if harness.sandbox is None:
+        pytest.skip("it breaks the parts of a sandbox, and not those of the system that --hasura names")
+    for name in CRONS:
+        result = call(harness.sandbox, "cron", "run", name)
+        assert result.exit_code == 0, result.output
+    return harness.sandbox
+
+
+def call(sandbox: Sandbox, *words: str, **variables: str) -> Result:
+    """Run a command as an operator of the sandbox."""
+    return CliRunner().invoke(app, words, env={**sandbox.environment(), **variables})
+
+
+MAX_STATUS_SECONDS = 3.0
+BEGIN, END = "| part that is broken |", "\n\n"
+CHANGING = (
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"), "2026-05-14 09:20 UTC"),
+    (re.compile(r"https?://127\.0\.0\.1:\d+"), "http://host"),
+    (re.compile(r'server at "[^"]+", port \d+'), "server at host"),
+    (re.compile(r"diva_[0-9a-f]{8}"), "diva"),
+    (re.compile(r"(session |backend\()\d+"), r"\g<1>4711"),
+    (re.compile(r"for \d+ s;"), "for 12 s;"),
+    (re.compile(r"\|"), r"\\|"),
+)
+"""What differs from run to run, and what the table has in its place."""
+
+
+def look(sandbox: Sandbox, **variables: str) -> dict[str, Any]:
+    """Return a look, which must end in time."""
+    started = time.monotonic()
+    result = call(sandbox, "status", "--json", **variables)
+    seconds = time.monotonic() - started
+    assert seconds < MAX_STATUS_SECONDS, f"{seconds:.2f} s"
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def steady(text: str) -> str:
+    for pattern, replacement in CHANGING:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def test_status_names_the_cause_of_each_breakage_in_time(sandbox: Sandbox, subtests: pytest.Subtests) -> None:
+    """A part that was not mended would be named instead of those after it, which need it."""
+    is_green(sandbox)
+    assert call(sandbox, "status").exit_code == 0
+    rows = []
+    named = [breakage for breakage in BREAKAGES if breakage.line]
+    for breakage in named:
+        with subtests.test(breakage.name), breakage.broken(Installation(sandbox)) as variables:
+            found = look(sandbox, **variables)
+            cause = found["cause"]
+            assert cause is not None
+            assert cause["name"] == breakage.line, found
+            assert re.search(breakage.text, cause["text"]), cause
+            assert ends_with_command(cause["helps"]) or cause["level"] != "red", cause
+            text, helps = steady(cause["text"]), steady(cause["helps"])
+            helps = f"`{helps}`" if helps.startswith(("leads ", "psql: ")) else helps
+            rows.append(f"| {breakage.name} | {cause['level']} | {cause['name']}: {text} | {helps} |")
+    is_green(sandbox)
+    assert len(rows) == len(named)
+    hold_table(rows)
+
+
+def is_green(sandbox: Sandbox) -> None:
+    found = look(sandbox)
+    assert (found["level"], found["cause"]) == ("green", None), found
+
+
+def hold_table(rows: Iterable[str]) -> None:
+    page = DOCS / "status.md"
+    text = page.read_text("utf-8")
+    begin = text.index(BEGIN)
+    end = text.index(END, begin)
+    table = "\n".join([f"{BEGIN} level | cause | what helps |", "|---|---|---|---|", *rows])
+    if os.environ.get("WRITE_DOCS"):
+        page.write_text(text[:begin] + table + text[end:], "utf-8")
+    else:
+        command = "WRITE_DOCS=1 scripts/test tests/end_to_end/test_operators.py -k status"
+        assert text[begin:end] == table, f"make it with: {command}"
+
+
+def test_the_doctor_finds_a_complete_installation_green_and_names_a_wrong_variable(
+    sandbox: Sandbox, subtests: pytest.Subtests
+) -> None:
+    levels = examine(sandbox, code=0)
+    assert set(levels.values()) <= {"green", "-"}
+    for name in ("environment", "database", "rights", "JWT role", "handlers", "secret", "Pancake", "clocks"):
+        assert levels[name] == "green"
+    for variable, value, line in (
+        ("HANDLER_SECRET", "another-secret-of-the-test-with-32-chars", "secret"),
+        ("HASURA_ADMIN_SECRET", "wrong", "metadata"),
+        ("HASURA_SERVICE_TOKEN", "no.token", "JWT role"),
+        ("HASURA_SERVICE_TOKEN", sandbox.keys.token("pancake_edge"), "JWT role"),
+        ("PANCAKE_API_HOSTS", "crm.pancake.vn", "Pancake"),
+    ):
+        with subtests.test(variable):
+            levels = examine(sandbox, code=1, **{variable: value})
+            assert [name for name, level in levels.items() if level == "red"] == [line]
+
+
+def examine(sandbox: Sandbox, *, code: int, **variables: str) -> dict[str, str]:
+    """Return the levels of `leads doctor` by name."""
+    result = call(sandbox, "doctor", "--json", **variables)
+    assert result.exit_code == code, result.output
+    return {line["name"]: line["level"] for line in json.loads(result.stdout)}
+
+
+READING = (
+    "connection status", "connection test", "cron list", "doctor", "history", "metadata diff",
+    "metadata verify", "status", "token",
+)  # fmt: skip
+PLACEHOLDER = re.compile(r"[…<$/]|\b[A-Z]{2,}\b|--watch|--day D")
+
+
+def readings() -> set[str]:
+    """The calls of `leads` in the runbooks that are complete as they are written, and change nothing."""
+    found = {command for page in PAGES for command in commands(page) if not PLACEHOLDER.search(command)}
+    return {each for each in found if each.startswith(READING) or each.endswith("--dry-run")}
+
+
+@pytest.mark.slow("some twenty commands")
+def test_the_calls_of_the_runbooks_that_change_nothing_run_as_they_are_written(
+    sandbox: Sandbox, subtests: pytest.Subtests
+) -> None:
+    """They end with 0, or with 1 if they found something. Wrong usage would be 2, no answer 3."""
+    assert len(readings()) > 15
+    assert {"status", "doctor", "metadata verify", "replay --status dead_letter --dry-run"} <= readings()
+    for command in sorted(readings()):
+        with subtests.test(command):
+            result = call(sandbox, *shlex.split(command))
+            assert result.exit_code in (0, 1), result.output
+            assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+            assert result.output.strip()
+
+
+def test_the_pages_of_the_edge_that_runbooks_read_with_curl_are_there(sandbox: Sandbox) -> None:
+    code = [text for page in PAGES for text in (*words_of_code(page), *lines_of_code(page))]
+    named = re.compile(r"curl (?:--?\w+ )*127\.0\.0\.1:9145(/\w+)")
+    paths = {match[1] for text in code for match in named.finditer(text)}
+    assert paths == {"/healthz", "/metrics"}
+    assert isinstance(sandbox.edge, NginxEdge)
+    for path in paths:
+        assert httpx.get(sandbox.edge.ops_url + path).status_code == 200, path
+
+
+def test_a_lead_is_followed_by_its_record_id_and_event_id_as_docs_logs_says(
+    harness: EndToEndHarness, sandbox: Sandbox
+) -> None:
+    """tests/end_to_end/test_edge.py follows one that was in the spool."""
+    if not isinstance(sandbox.edge, NginxEdge):
+        pytest.skip("the small edge has no access log; the real one needs Debian's nginx with Lua")
+    log, record_id = sandbox.home / "handlers.log", "2f941efe-d9a3-4d9a-affe-000000000001"
+    lead = numbered_lead(1) | {"id": record_id}
+    event_id = httpx.post(harness.webhook_url, json=lead, timeout=SECONDS).json()["event_id"]
+    eventually(lambda: len(log_lines(log.read_text(), record_id=record_id)) == 2)
+
+    stored, processed = log_lines(log.read_text(), record_id=record_id)
+    assert (stored["route"], stored["event_id"]) == ("/actions/ingest_record", event_id)
+    (edge,) = log_lines(sandbox.edge.access_log(), event_id=str(event_id))
+    assert (edge["outcome"], edge["upstream"]) == ("received", "hasura")
+    # The edge's trace went through Hasura to the handlers.
+    assert edge["trace_id"] == edge["request_id"] == stored["trace_id"]
+    assert (processed["route"], processed["event_id"]) == ("/events/process_record", event_id)
+    assert (processed["answer"]["result"], processed["notified"]) == ("ticket_created", True)
+    assert processed["parent_span_id"]
+    (statement,) = re.findall(r"```sql\n(.*?);\n", (DOCS / "logs.md").read_text("utf-8"), re.S)
+    (fired,) = harness.query(statement.replace("'17'", "%s"), [str(event_id)])
+    assert (fired["delivered"], fired["tries"]) == (True, 1)
+    assert harness.observer().sent()[event_id].total() > 0
+
+
+def answers(harness: EndToEndHarness, hasura_event_id: str) -> list[dict[str, Any]]:
+    """The handler's answers to the deliveries of an event, the newest first, as in Invocation Logs."""
+    args = {"source": "default", "event_id": hasura_event_id}
+    found = harness.metadata_api("pg_get_event_by_id", args)["invocations"]
+    return [json.loads(each["response"]["data"]["body"]) for each in found]
+
+
+def process(harness: EndToEndHarness, lead: dict[str, Any]) -> tuple[int, str]:
+    """Deliver a lead and wait until it is processed; return its id, and Hasura's event."""
+    event_id = httpx.post(harness.webhook_url, json=lead, timeout=SECONDS).json()["event_id"]
+    (event,) = eventually(lambda: harness.events_of(event_id))
+    eventually(lambda: len(answers(harness, event["id"])) == 1)
+    return event_id, event["id"]
+
+
+def redeliver(harness: EndToEndHarness, hasura_event_id: str) -> dict[str, Any]:
+    """Press "Redeliver" at an event that was delivered once; return the handler's answer."""
+    harness.metadata_api("pg_redeliver_event", {"source": "default", "event_id": hasura_event_id})
+    eventually(lambda: len(answers(harness, hasura_event_id)) == 2)
+    return answers(harness, hasura_event_id)[0]
+
+
+def test_redeliver_and_invoke_of_the_console_name_the_event_that_has_the_outcome(
+    harness: EndToEndHarness,
+) -> None:
+    lead = {"id": "console-1", "phone_number": "none", "source": ["-1"]}
+    event_id, hasura_event_id = process(harness, lead)
+    assert answers(harness, hasura_event_id)[0]["result"] == "dead_letter"
+    replayed = redeliver(harness, hasura_event_id)
+    assert (replayed["result"], replayed["event_id"]) == ("replayed", event_id)
+    (answer,) = eventually(lambda: answers(harness, replayed["hasura_event_id"]))
+    assert answer["result"] == "dead_letter"
+    replays = f"SELECT replayed_by, replay_count FROM pancake_webhook_event WHERE id = {event_id}"
+    assert harness.query(replays) == [{"replayed_by": "console:redeliver", "replay_count": 1}]
+
+    row = {"id": event_id, "status": "dead_letter"}
+    args = {"source": "default", "name": TRIGGER, "payload": row}
+    invoked = harness.metadata_api("pg_invoke_event_trigger", args)["event_id"]
+    (answer,) = eventually(lambda: answers(harness, invoked))
+    assert answer["result"] == "replayed"
+
+
+def test_redeliver_of_a_processed_lead_names_its_ticket_and_changes_nothing(harness: EndToEndHarness) -> None:
+    lead = {"id": "console-2", "name": "Thử", "phone_number": "0905111777", "source": ["-1"]}
+    event_id, hasura_event_id = process(harness, lead)
+    before = harness.snapshot()
+    answer = redeliver(harness, hasura_event_id)
+    assert harness.snapshot() == before
+    (row,) = harness.query(
+        "SELECT t.code FROM ticket AS t JOIN pancake_webhook_event AS e ON e.ticket_id = t.id"
+        f" WHERE e.id = {event_id}"
+    )
+    assert (answer["result"], answer["ticket_code"]) == ("already_processed", row["code"])
+
+
+def test_the_button_delete_of_a_row_in_the_console_is_refused_with_the_reason(
+    harness: EndToEndHarness,
+) -> None:
+    """Browse Rows deletes by the mutation of the role admin."""
+    event_id, _ = process(harness, {"id": "console-3", "phone_number": "0905333444", "source": ["-1"]})
+    answer = httpx.post(
+        f"{harness.hasura_url}/v1/graphql",
+        json={"query": f"mutation {{ delete_pancake_webhook_event_by_pk(id: {event_id}) {{ id }} }}"},
+        headers={"X-Hasura-Admin-Secret": harness.admin_secret},
+        timeout=SECONDS,
+    ).json()
+    assert "they detect duplicates" in json.dumps(answer["errors"])
+    assert len(harness.query(f"SELECT id FROM pancake_webhook_event WHERE id = {event_id}")) == 1
+
+
+@pytest.fixture(scope="module")
+def page(sandbox: Sandbox) -> Iterator[Page]:
+    with Page(Buttons(sandbox)) as serving:
+        yield serving
+
+
+def press(page: Page, path: str) -> str:
+    """Press a button as the script of the page does; return the changed part."""
+    answer = httpx.post(page.url + path, data={"token": page.token}, headers={"X-Live": "1"}, timeout=SECONDS)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def live(page: Page) -> str:
+    return httpx.get(f"{page.url}/live", timeout=SECONDS).text
+
+
+def newest(harness: EndToEndHarness, condition: str = "true") -> int:
+    (event,) = harness.query(f"SELECT max(id) AS id FROM pancake_webhook_event WHERE {condition}")
+    return int(event["id"])
+
+
+def post_lead(harness: EndToEndHarness, record_id: str, name: str = "Thử") -> None:
+    """Post a lead of the source Facebook."""
+    lead = {"id": record_id, "name": name, "phone_number": "0905 111 801", "source": ["-1"]}
+    httpx.post(harness.webhook_url, json=lead, timeout=SECONDS).raise_for_status()
+
+
+def test_a_sample_on_the_page_becomes_the_story_that_leads_trace_tells(
+    page: Page, harness: EndToEndHarness
+) -> None:
+    assert "the answer to Pancake is received" in press(page, "/samples/01-happy-path")
+    event_id = newest(harness)
+    notified = f"SELECT 1 FROM pancake_webhook_event WHERE id = {event_id} AND notified_at IS NOT NULL"
+    eventually(lambda: harness.query(notified))
+    shown = unescape(live(page))
+    assert "result</b><span>ticket_created TK" in shown
+    assert "told</b><span>" in shown
+    environment = {"DATABASE_URL": harness.database_url}
+    traced = CliRunner().invoke(app, ["trace", str(event_id), "--json"], env=environment)
+    (lead,) = json.loads(traced.stdout)["leads"]
+    for step in lead["steps"]:
+        if step["kind"] != "ticket":  # how long it waits for a response changes
+            assert f"<b>{step['kind']}</b><span>{step['text']}</span>" in shown
+    assert f"<b>next</b><span>{lead['next']}</span>" in shown
+    assert "the answer to Pancake is duplicate" in press(page, "/samples/10-same-bytes")
+
+
+def test_a_dead_letter_on_the_page_says_why_and_what_helps(page: Page, harness: EndToEndHarness) -> None:
+    press(page, "/samples/09-unusable-phone")
+    eventually(lambda: "invalid_phone: &quot;0123&quot; is too short" in live(page))
+    assert "--corrected-phone PHONE" in live(page)
+    press(page, "/samples/08-no-record-id")
+    event_id = newest(harness, "error_code = 'missing_record_id'")
+    assert f"event {event_id} was refused: no_record_id." in press(page, f"/leads/{event_id}/again")
+
+
+def test_the_kill_switch_of_the_page_holds_a_lead_until_it_is_processed_again(
+    page: Page, harness: EndToEndHarness
+) -> None:
+    assert "Kill switch is on" in press(page, "/switches/kill/on")
+    (switch,) = [each for each in load_view(harness.database_url).switches if each.kind == "kill"]
+    assert (switch.is_on, switch.reason) == (True, "pressed on the sandbox's page")
+    press(page, "/samples/03-two-phones-old-prefix")
+    assert "skipped_kill_switch: the kill switch was on" in live(page)
+    event_id = newest(harness, "status = 'skipped_kill_switch'")
+    assert "The kill switch is on: turn it off" in press(page, f"/leads/{event_id}/again")
+    press(page, "/switches/kill/off")
+    assert f"Event {event_id} is processed again." in press(page, f"/leads/{event_id}/again")
+    processed = f"SELECT id FROM pancake_webhook_event WHERE id = {event_id} AND status = 'processed'"
+    eventually(lambda: harness.query(processed))
+
+
+def test_all_held_leads_are_processed_again_at_once(page: Page, harness: EndToEndHarness) -> None:
+    (source,) = harness.query("SELECT id FROM pancake_source WHERE pancake_source_id = '-1'")
+    press(page, "/switches/kill/on")
+    post_lead(harness, "held-1")
+    press(page, "/switches/kill/off")
+    assert "Source Facebook is off." in press(page, f"/sources/{source['id']}/off")
+    post_lead(harness, "held-2")
+    assert "skipped_source_disabled: none of its sources was active" in live(page)
+    assert "Process all held leads" in press(page, f"/sources/{source['id']}/on")
+    assert "2 held leads are processed again." in press(page, "/leads/held")
+    assert "Process all held leads" not in live(page)
+
+
+def test_the_page_says_what_does_not_exist_or_is_stopped(page: Page) -> None:
+    for path in ("/samples/no", "/switches/no/on", "/switches/kill/no", "/sources/no/on", "/parts/no/stop"):
+        assert "That did not work: there is no such" in press(page, path)
+    press(page, "/parts/edge/stop")
+    assert "That did not work: Edge is stopped: start it first." in press(page, "/samples/01-happy-path")
+    assert "Edge: started again." in press(page, "/parts/edge/start")
+
+
+def test_another_page_cannot_press_a_button(page: Page, harness: EndToEndHarness) -> None:
+    count = "SELECT count(*) FROM pancake_webhook_event"
+    before = harness.query(count)
+    for headers, token in (
+        ({}, "wrong"),
+        ({"Origin": "http://evil.example"}, page.token),
+        ({"Origin": "null"}, page.token),
+        ({"Host": "evil.example"}, page.token),
+    ):
+        url = f"{page.url}/samples/02-enveloped"
+        answer = httpx.post(url, data={"token": token}, headers=headers, timeout=SECONDS)
+        assert answer.status_code == 403, headers
+    assert harness.query(count) == before
+
+
+def test_the_page_is_for_this_machine_and_runs_its_own_script_only(
+    page: Page, harness: EndToEndHarness
+) -> None:
+    assert page.url.startswith("http://127.0.0.1:")
+    for path in ("/", "/live"):
+        assert httpx.get(page.url + path, headers={"Host": "evil.example"}).status_code == 403
+    policy = httpx.get(page.url).headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert httpx.get(f"{page.url}/samples/01-happy-path").status_code == 405
+    post_lead(harness, "html", name="<img src=x>&")
+    eventually(lambda: "&lt;img src=x&gt;&amp;" in live(page))
+    assert "<img" not in live(page)
+
+
+@pytest.mark.skipif(DRIVER is None, reason="chromium and chromium-driver are not installed")
+@pytest.mark.parametrize(
+    ("width", "height", "part"),
+    [(390, 844, "notifications"), (1280, 900, "handlers")],
+    ids=["phone", "desktop"],
+)
+def test_a_visitor_sends_a_lead_turns_a_switch_stops_a_part_and_brings_it_back(
+    page: Page, harness: EndToEndHarness, width: int, height: int, part: str
+) -> None:
+    with browsing(width, height) as browser:
+        browser.open(page.url)
+        browser.press(labelled("Send a new lead"))
+        browser.wait_for("Pancake delivers 1 new lead.")
+        browser.press("//summary")
+        browser.press(labelled("A new lead from Facebook, as Pancake sends it"))
+        browser.wait_for("the answer to Pancake is")
+        browser.press("//summary")
+        browser.press("//form[@action='/switches/pause/on']/button")
+        browser.wait_for("Pause is on since")
+        browser.press("//form[@action='/switches/pause/off']/button")
+        browser.wait_for("Pause is off")
+        browser.press(f"//form[@action='/parts/{part}/stop']/button")
+        browser.wait_for("stopped. Send a lead, then press Start.")
+        browser.press(f"//form[@action='/parts/{part}/start']/button")
+        browser.wait_for("started again. What waited comes within a minute.")
+        eventually(lambda: is_released(browser, harness), seconds=60)
+        assert browser.run("return document.documentElement.scrollWidth - window.innerWidth") <= 0
+        assert browser.run("return document.querySelectorAll('main h2').length") == 4
+        keep_picture(f"page-{width}.png", browser.picture(width, PICTURE_HEIGHT[width]))
+
+
+def is_released(browser: Browser, harness: EndToEndHarness) -> bool:
+    """Whether no lead waits. The pause may have caught one: let the engine try it again at once."""
+    harness.retry_pending()
+    return "waits" not in browser.text()
+
+
+PICTURE_HEIGHT = {390: 1500, 1280: 720}
+MAX_PICTURE_BYTES = 150_000
+
+
+def labelled(text: str) -> str:
+    return f"//button[normalize-space()='{text}']"
+
+
+def keep_picture(name: str, taken: bytes) -> None:
+    """Write a picture of the docs with WRITE_PICTURES set. None is compared: each run shows other times."""
+    path = DOCS / "pictures" / name
+    if os.environ.get("WRITE_PICTURES"):
+        path.write_bytes(taken)
+    for picture in (taken, kept := path.read_bytes()):
+        assert picture.startswith(b"\x89PNG")
+    assert len(kept) <= MAX_PICTURE_BYTES

@@ -1,0 +1,355 @@
+"""The chaos runs: what their checkers say, their plans, the crash points and the wire that strikes there."""
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg._queries import PostgresQuery
+from psycopg.adapt import Transformer
+
+from leads.adapters.queries import QUERIES
+from leads.domain.window import ICT
+from sandbox.chaos.checker import EFFECTS, PROBLEMS, Verdict, Verdicts, check
+from sandbox.chaos.crash_points import Choice
+from sandbox.chaos.crashes.pg_proxy import statement_names
+from sandbox.chaos.crashes.points import (
+    Moment,
+    Point,
+    Trip,
+    differences,
+    points_of,
+    read_found,
+    read_points,
+    write_points,
+)
+from sandbox.chaos.crashes.run import Runner, WrongEffects
+from sandbox.chaos.crashes.scenarios import SCENARIOS, Scenario
+from sandbox.chaos.crashes.tripwire import Tripwire
+from sandbox.chaos.crashes.world import World
+from sandbox.chaos.effects import check_effects
+from sandbox.chaos.layers_effects import Evidence, Stored, judge
+from sandbox.chaos.layers_plan import AFTERNOON, DAY, PHASES, plan_afternoon, plan_day
+from sandbox.chaos.stream import LeadVersion, Sent, versions
+from sandbox.chaos.stream_effects import NEW_LEAD, acknowledged_effects, expected_effects
+from sandbox.chaos.ticks import EngineTick, Run, check_delivered, check_engine_ticks, count_succeeded
+
+IDS = st.lists(st.sampled_from("abcdefgh"), max_size=12)
+
+
+def test_each_id_is_named_by_what_happened_to_it() -> None:
+    verdict = check("abcde", "abc", ["a", "b", "b", "d", "x"])
+    assert verdict == Verdict(
+        attempted=5,
+        acknowledged=3,
+        ok=("a", "d"),
+        lost=("c",),
+        duplicated=("b",),
+        unexpected=("x",),
+        recovered=("d",),
+    )
+    assert not verdict.is_valid
+    assert verdict.counts() == {
+        "attempted": 5, "acknowledged": 3, "ok": 2, "lost": 1, "duplicated": 1, "unexpected": 1,
+        "recovered": 1,
+    }  # fmt: skip
+    assert check("aab", "aab", "ab").is_valid, "a repeated delivery is one id"
+    assert check("ab", "a", "a").is_valid, "what was never acknowledged may be missing"
+    with pytest.raises(ValueError, match="acknowledged, but not attempted: x, y"):
+        check("a", "ayx", "a")
+
+
+def test_a_problem_is_named_by_effect_and_id_and_one_invalid_effect_makes_all_invalid() -> None:
+    verdicts = Verdicts({"event": check("ab", "ab", "a"), "ticket": check("t", "t", "tt")})
+    assert not verdicts.is_valid
+    assert verdicts.as_json() == {
+        "lost": ["event: b"],
+        "duplicated": ["ticket: t"],
+        "unexpected": [],
+        "effects": {name: verdict.counts() for name, verdict in verdicts.effects.items()},
+    }
+    assert Verdicts({"event": check("a", "a", "a")}).is_valid
+    for observed in ("", "aa", "ab"):
+        assert not Verdicts({"event": check("a", "a", "a"), "ticket": check("a", "a", observed)}).is_valid
+
+
+@given(IDS, IDS, IDS)
+def test_the_lists_divide_all_ids(attempted: list[str], acknowledged: list[str], observed: list[str]) -> None:
+    acknowledged = [id_ for id_ in acknowledged if id_ in attempted]
+    verdict = check(attempted, acknowledged, observed)
+    lists = [set(verdict.ok), *(set(getattr(verdict, problem)) for problem in PROBLEMS)]
+    absent = set(attempted) - set(acknowledged) - set(observed)
+    together = set().union(*lists, absent)
+    assert together == {*attempted, *observed}
+    assert sum(map(len, [*lists, absent])) == len(together), "each id is in one list"
+    assert set(verdict.recovered) <= set(verdict.ok)
+    assert not set(verdict.recovered) & set(acknowledged)
+    assert verdict.is_valid == all(len(ids) == 0 for ids in lists[1:])
+
+
+FIRST = LeadVersion(1, "chaos-000001", "0910000001", "Khách 1", "2026-11-01T00:00:00.001000")
+LATER = LeadVersion(2, "chaos-000001", "0910000001", "Khách 2", "2026-11-01T00:00:00.002000")
+
+
+def test_a_record_has_one_ticket_with_its_newest_name_and_one_notification() -> None:
+    assert expected_effects([FIRST, LATER], ["assignment 1 of s"]) == {
+        "event": [
+            "chaos-000001@2026-11-01T00:00:00.001000 processed",
+            "chaos-000001@2026-11-01T00:00:00.002000 processed",
+        ],
+        "customer": ["account +84910000001", "contact +84910000001"],
+        "ticket": ["chaos-000001 Khách 2", "assignment 1 of s"],
+        "notification": [f"chaos-000001 {NEW_LEAD}"],
+    }
+
+
+def test_every_effect_of_a_stream_is_checked() -> None:
+    expected = expected_effects(list(islice(versions(seed=3), 50)), [])
+    assert check_effects(expected, expected, expected).is_valid
+    for effect in EFFECTS:
+        first, *others = expected[effect]
+        missing = check_effects(expected, expected, {**expected, effect: others})
+        doubled = check_effects(expected, expected, {**expected, effect: [first, *expected[effect]]})
+        assert missing.ids("lost") == doubled.ids("duplicated") == [f"{effect}: {first}"]
+
+
+def test_a_long_stream_is_checked_within_seconds() -> None:
+    """The load test has 60,000 versions."""
+    sent = Sent()
+    for version in islice(versions(seed=3, new_share=1.0), 20_000):
+        sent.versions.append(version)
+        sent.record(version, "received", True, 0.1)
+    attempted = expected_effects(sent.versions, ["assignment 1 of s"])
+    started = time.process_time()
+    assert acknowledged_effects(sent, attempted, ["assignment 1 of s"]) == attempted
+    assert time.process_time() - started < 3
+
+
+def test_only_what_was_answered_with_2xx_is_acknowledged() -> None:
+    sent = Sent()
+    sent.record(FIRST, "received", True, 0.1)
+    sent.record(LATER, "502", False, 0.2)
+    assert sent.acknowledged == [FIRST]
+    assert sent.non_2xx == ["chaos-000001@2026-11-01T00:00:00.002000: 502"]
+
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+LAG = (NOON + timedelta(hours=7), NOON + timedelta(hours=8))
+EVIDENCE = Evidence([{"id": "r1", "modified_on": "2026-11-20T12:00:00"}], LAG, [])
+PHONE = "+84912000001"
+
+
+def row(**fields: Any) -> Mapping[str, Any]:
+    return {
+        "id": 1, "record_id": "r1", "modified_on": NOON, "phone": PHONE, "origin": "webhook",
+        "status": "processed", "replay_count": 0, "created_at": NOON, **fields,
+    }  # fmt: skip
+
+
+GOOD = Stored(
+    [row()],
+    [PHONE],
+    {
+        "event": [], "customer": [f"account {PHONE}", f"contact {PHONE}"], "ticket": ["assignment 1 of s"],
+        "notification": ["r1@2026-11-20T12:00:00.000000 noti_pancake_new_lead"],
+    },
+    ["assignment 1 of s"],
+)  # fmt: skip
+
+
+def test_a_record_of_the_layers_with_each_effect_once_is_valid() -> None:
+    result = judge(EVIDENCE, GOOD)
+    assert result.verdicts.is_valid, result
+    assert result.by_layer == {"webhook": 1}
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem", "id_"),
+    [
+        ([], "lost", "event: r1"),
+        ([row(status="failed")], "lost", "event: r1"),
+        ([row(modified_on=NOON - timedelta(seconds=1))], "lost", "event: r1"),
+        ([row(), row(origin="poll", created_at=NOON + timedelta(minutes=1))], "duplicated", "event: r1"),
+        ([row(), row(record_id="other")], "unexpected", "event: other"),
+        (
+            [row(origin="reconcile")],
+            "unexpected",
+            "event: r1 stored by reconciliation, polling should have",
+        ),
+    ],
+)
+def test_a_wrong_row_is_named(rows: list[Mapping[str, Any]], problem: str, id_: str) -> None:
+    assert id_ in judge(EVIDENCE, replace(GOOD, rows=rows)).verdicts.ids(problem)
+
+
+def test_a_version_of_the_deep_lag_may_come_from_reconciliation() -> None:
+    late = LAG[0] + timedelta(minutes=1)
+    evidence = replace(EVIDENCE, records=[{"id": "r1", "modified_on": f"{late:%Y-%m-%dT%H:%M:%S}"}])
+    result = judge(evidence, replace(GOOD, rows=[row(origin="reconcile", modified_on=late)]))
+    assert result.verdicts.is_valid, result
+
+
+@pytest.mark.parametrize(
+    ("effect", "ids"), [("customer", [f"contact {PHONE}"]), ("ticket", []), ("notification", [])]
+)
+def test_an_effect_that_is_missing_or_doubled_is_named(effect: str, ids: list[str]) -> None:
+    missing = judge(EVIDENCE, replace(GOOD, observed={**GOOD.observed, effect: ids}))
+    assert [id_.partition(":")[0] for id_ in missing.verdicts.ids("lost")] == [effect]
+    twice = [*GOOD.observed[effect], *GOOD.observed[effect]]
+    doubled = judge(EVIDENCE, replace(GOOD, observed={**GOOD.observed, effect: twice}))
+    assert {id_.partition(":")[0] for id_ in doubled.verdicts.ids("duplicated")} == {effect}
+
+
+def test_a_customer_with_two_open_tickets_is_named() -> None:
+    verdicts = judge(EVIDENCE, replace(GOOD, tickets=[PHONE, PHONE])).verdicts
+    assert verdicts.ids("duplicated") == [f"ticket: {PHONE}"]
+
+
+RUNS = [Run("poll 20 12:00:00", "poll", "succeeded"), Run("poll 20 12:05:00", "poll", "skipped")]
+
+
+def test_a_tick_has_a_run_and_works_once() -> None:
+    answers = {run.tick: ["succeeded", "already_done"] for run in RUNS}
+    assert check_delivered(answers, RUNS).is_valid
+    assert check_delivered({**answers, "gone": ["succeeded"]}, RUNS).lost == ("gone",)
+    assert check_delivered({RUNS[0].tick: ["succeeded", "succeeded"]}, RUNS).duplicated == (RUNS[0].tick,)
+    assert count_succeeded(RUNS, "poll") == 1
+    ticks = [EngineTick(RUNS[0].tick, True, 1), EngineTick("given up", False, 0)]
+    assert check_engine_ticks(ticks, RUNS).is_valid
+    assert check_engine_ticks([EngineTick("gone", True, 1)], RUNS).lost == ("gone",)
+    assert check_engine_ticks([EngineTick(RUNS[0].tick, True, 2)], RUNS).duplicated == (RUNS[0].tick,)
+
+
+MIDNIGHT = datetime(2026, 11, 19, 17, tzinfo=UTC)
+"""In Vietnam."""
+
+
+def test_the_leads_of_a_planned_day_follow_its_hours() -> None:
+    steps = plan_day(MIDNIGHT, 1000, seed=1)
+    hours = Counter(step.at.astimezone(ICT).hour for step in steps if step.kind == "lead")
+    assert sum(hours.values()) == 1000
+    assert hours.most_common(1)[0][0] == 20
+    assert 10 * hours[3] < hours[10] < hours[20]
+
+
+def test_planned_steps_are_in_order_within_their_time_and_edits_follow_their_lead() -> None:
+    for plan, length in ((plan_day, DAY), (plan_afternoon, AFTERNOON)):
+        steps = plan(MIDNIGHT, 100, 1)
+        assert [step.at for step in steps] == sorted(step.at for step in steps)
+        assert steps[0].at >= MIDNIGHT
+        assert steps[-1].at <= MIDNIGHT + length + timedelta(seconds=1)
+        created = {step.number: step.at for step in steps if step.kind == "lead"}
+        edits = [step for step in steps if step.kind == "edit"]
+        assert len(edits) == 20
+        assert all(created[step.number] < step.at for step in edits)
+        assert {step.name for step in steps if step.kind == "begin"} == {phase.name for phase in PHASES}
+
+
+ONCE, AGAIN, OTHER = Trip("sql", "a", 1), Trip("sql", "a", 2), Trip("call", "b", 1)
+README = Path(__file__).parents[2] / "README.md"
+INGEST = next(scenario for scenario in SCENARIOS if scenario.name == "ingest")
+
+
+def test_the_file_of_the_points_names_each_scenario_once_and_is_read_as_it_was_written(
+    tmp_path: Path,
+) -> None:
+    assert list(read_points()) == [scenario.name for scenario in SCENARIOS]
+    trips = {"one": [ONCE, AGAIN], "two": [OTHER]}
+    write_points(trips, tmp_path / "points.txt")
+    assert read_points(tmp_path / "points.txt") == trips
+
+
+@pytest.mark.parametrize("line", ["one\tsql\t1", "one\tdisk\t1\ta", "one\tsql\tx\ta"])
+def test_a_line_that_is_no_round_trip_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "points.txt"
+    path.write_text(f"# comment\n{line}\n")
+    with pytest.raises(ValueError, match=r"points\.txt, line 2"):
+        read_points(path)
+
+
+def test_a_round_trip_that_only_the_file_or_only_the_trace_has_is_a_difference() -> None:
+    assert differences({"one": [ONCE]}, {"one": [ONCE]}) == []
+    found = differences({"one": [ONCE], "gone": [OTHER]}, {"one": [ONCE, AGAIN]})
+    assert found == [f"one: not in the file: {AGAIN}", f"gone: not in the trace: {OTHER}"]
+
+
+def test_a_point_that_failed_once_is_in_every_sample() -> None:
+    points = [point for scenario, trips in read_points().items() for point in points_of(scenario, trips)]
+    assert f"at {len(points)} points" in README.read_text()
+    assert read_found()
+    assert set(read_found()) <= {str(point) for point in points}
+    for seed in range(3):
+        sample = [str(point) for point in Choice([], 2, 0, seed, write=False).select(points)]
+        assert sorted(sample[:-2]) == sorted(read_found())
+        assert len(set(sample)) == len(read_found()) + 2
+
+
+def test_hasura_has_no_answer_to_lose() -> None:
+    moments = [point.moment for point in points_of("one", [Trip("event", "lock", 1)])]
+    assert moments == [Moment.BEFORE, Moment.AFTER]
+
+
+def test_faults_strike_one_after_the_other_each_counted_anew() -> None:
+    first, second = Point("one", AGAIN, Moment.AFTER), Point("one", ONCE, Moment.LOST)
+    wire = Tripwire([first, second])
+    assert wire.reached("sql", "a") is None, "nothing is counted yet"
+    wire.start()
+    assert [wire.reached("sql", "a") for _ in range(3)] == [None, Moment.AFTER, Moment.LOST]
+    assert wire.struck == [first, second]
+    assert wire.reached("sql", "a") is None
+    assert wire.traces == [[ONCE, AGAIN], [ONCE], [ONCE]]
+
+
+def test_without_a_fault_nothing_is_counted_after_the_calls() -> None:
+    wire = Tripwire()
+    wire.start()
+    wire.reached("sql", "a")
+    wire.stop()
+    wire.reached("sql", "a")
+    assert wire.traces == [[ONCE]]
+
+
+def test_statements_are_known_as_psycopg_sends_them() -> None:
+    names = statement_names()
+    for name, text in QUERIES.items():
+        query = PostgresQuery(Transformer())
+        query.convert(text, _Anything())
+        assert names[query.query] == name
+
+
+class _Anything(dict[str, object]):
+    def __missing__(self, key: str) -> None:
+        return None
+
+
+@pytest.fixture
+async def runner() -> AsyncIterator[Runner]:
+    async with World(processes=2) as world:
+        yield Runner(world)
+
+
+async def test_a_run_names_what_a_fault_did_and_another_process_goes_on(runner: Runner) -> None:
+    trips = await runner.trace(INGEST)
+    assert trips == read_points()["ingest"]
+    store = Trip("sql", "ingest_record/store_deliveries", 1)
+    struck = await runner.strike(INGEST, [Point("ingest", store, Moment.AFTER)])
+    assert (struck.is_valid, struck.struck) == (True, 1), struck
+    assert store in struck.recovery
+
+    lost = await runner.strike(INGEST, [Point("ingest", store, Moment.LOST)])
+    assert (lost.is_valid, lost.struck) == (True, 1), lost
+
+    absent = Point("ingest", Trip("sql", "no such statement", 1), Moment.BEFORE)
+    missed = await runner.strike(INGEST, [absent])
+    assert missed.problems == [f"did not strike: {absent}"]
+
+    twice = Scenario("ingest", INGEST.prepare, INGEST.act, (1, 2, 2, 2))
+    with pytest.raises(WrongEffects, match=r"ingest: without a fault \(1, 2, 2, 1\) effects"):
+        await runner.trace(twice)
