@@ -338,17 +338,22 @@ def test_a_plan_stands_once_with_the_sizes_at_which_it_was_chosen() -> None:
     }
 
 
-def test_the_snapshot_has_a_plan_of_each_statement_and_none_reads_a_large_table_whole(history: str) -> None:
+def test_the_snapshot_has_a_plan_of_each_statement_and_none_reads_a_large_table_whole() -> None:
     assert list(SNAPSHOT) == STATEMENTS, MAKE_AGAIN
     (largest,) = {max(max(plan["events"]) for plan in plans) for plans in SNAPSHOT.values()}
     assert largest >= 1_000_000
     assert scanned_whole(SNAPSHOT) == []
+
+
+@pytest.mark.slow("it makes a history")
+def test_the_snapshot_names_indexes_and_tables_that_exist(history: str) -> None:
     with psycopg.connect(history) as db:
         existing = {name for (name,) in db.execute("SELECT relname FROM pg_class").fetchall()}
     named = {each.removesuffix(WHOLE) for reads in reads_at_the_end(SNAPSHOT).values() for each in reads}
     assert named - existing == set(), MAKE_AGAIN
 
 
+@pytest.mark.slow("it makes a history")
 @pytest.mark.parametrize(
     ("column", "value", "kind"),
     [("status", "received", "custom"), ("status", "processed", "generic"), ("id", 1, "generic")],
@@ -367,6 +372,7 @@ def test_the_plan_of_a_prepared_statement_is_the_one_that_postgresql_keeps(
     assert scanned(chosen.plan) == (whole if kind == "generic" else set())
 
 
+@pytest.mark.slow("it makes a history")
 def test_the_plans_of_a_small_history_are_read_as_the_handlers_execute_the_statements(history: str) -> None:
     """And reading them leaves nothing behind."""
     counted = "SELECT status, count(*) FROM pancake_webhook_event GROUP BY status"

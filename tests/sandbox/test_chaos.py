@@ -335,6 +335,7 @@ async def runner() -> AsyncIterator[Runner]:
         yield Runner(world)
 
 
+@pytest.mark.slow("it starts two processes and their proxies")
 async def test_a_run_names_what_a_fault_did_and_another_process_goes_on(runner: Runner) -> None:
     trips = await runner.trace(INGEST)
     assert trips == read_points()["ingest"]

@@ -283,6 +283,7 @@ def test_the_workflow_may_read_only_runs_the_same_command_and_pins_its_actions()
     assert [line for line in used if not pinned.fullmatch(line)] == []
 
 
+@pytest.mark.slow("it collects in another process")
 def test_only_tests_that_meet_the_engine_are_counted() -> None:
     """Without `--hasura` all tests of the folder are collected."""
     where = [f"tests/end_to_end/test_{name}.py" for name in ("install", "edge", "leads")]

@@ -59,6 +59,7 @@ def test_a_database_is_cloned_with_its_rows(cluster: Cluster) -> None:
         cluster.drop_database(origin)
 
 
+@pytest.mark.slow("it flushes to disk")
 def test_rows_survive_a_crash_of_a_durable_server() -> None:
     with Cluster(durable=True) as cluster:
         with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
