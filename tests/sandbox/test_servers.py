@@ -35,7 +35,7 @@ KILLED_OWNER = """
 import sys
 from sandbox.postgres.server import Cluster
 with Cluster(durable=False) as cluster:
-    print(cluster._home, cluster._server.pid, flush=True)
+    print(cluster._home, cluster._data, cluster._server.pid, flush=True)
     sys.stdin.read()
 """
 
@@ -78,11 +78,12 @@ def test_the_server_and_its_files_are_removed_when_its_owner_is_killed() -> None
         text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as owner:  # fmt: skip
         assert owner.stdout is not None
-        home, pid = owner.stdout.readline().split()
+        home, data, pid = owner.stdout.readline().split()
         assert Path(home).exists()
+        assert Path(data).exists()
         owner.kill()
     eventually(lambda: is_gone(int(pid)), seconds=20)
-    eventually(lambda: not Path(home).exists(), seconds=20)
+    eventually(lambda: not Path(home).exists() and not Path(data).parent.exists(), seconds=20)
 
 
 def test_the_server_of_the_environment_is_used_only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,6 +222,7 @@ def test_each_process_takes_a_share_of_the_connections_and_one_alone_takes_all(
 SECRET = "admin-secret-of-the-test"
 
 
+@pytest.mark.own_database
 def test_the_stand_in_ends_long_statements_hides_its_secrets_and_hands_over_its_log(
     database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
