@@ -34,8 +34,19 @@ from sandbox.processes import Processes
 from sandbox.stack.observer import Observer
 from sandbox.stack.stack import Sandbox
 from tests.support.alerts import alerts
-from tests.support.counted import DRIFT, ROWS, WITHOUT_ROWS, bounds, counted_rows, drift
-from tests.support.dashboard import Labels, Samples, Sql, expected, seed
+from tests.support.dashboard import (
+    DRIFT,
+    ROWS,
+    WITHOUT_ROWS,
+    Labels,
+    Samples,
+    Sql,
+    bounds,
+    counted_rows,
+    drift,
+    expected,
+    seed,
+)
 from tests.support.end_to_end import EndToEndHarness
 from tests.support.leads import body, numbered_lead
 from tests.support.monitoring import needs_monitoring
