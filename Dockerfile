@@ -42,7 +42,7 @@ RUN mkdir /project && cp -r sandbox/diva/config.yaml sandbox/diva/metadata /proj
     && leads metadata merge --into /project --metadata hasura/metadata
 USER 10001:10001
 
-# The version of the engine stands here only; tests/deploy/test_engine_version.py compares what else names it. It is the
+# The version of the engine stands here only; tests/deploy/test_engine.py compares what else names it. It is the
 # newest known patch of the line 2.50. Never 2.48 (CVE-2026-54698), nor 2.49.0 to 2.49.2 (cli-migrations fails on a fresh
 # database with event triggers).
 FROM hasura/graphql-engine:v2.50.6.cli-migrations-v3 AS engine

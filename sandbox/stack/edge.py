@@ -1,7 +1,7 @@
 """A stand-in for the edge: forward Pancake's raw body to Hasura's endpoint `pancake/record`.
 
 It serves machines without nginx. Path, answers and the call to Hasura are those of the real edge, as
-tests/edge/test_contract.py checks; signatures, allowlist, limits and spool are missing.
+tests/edge/test_requests.py checks; signatures, allowlist, limits and spool are missing.
 """
 
 import base64

@@ -1,30 +1,47 @@
-"""The alerts: each has a runbook, and cases that pass in promtool. Their expressions: test_promql.py."""
+"""The alerts: each has a runbook, receivers, an expression without fault, cases that pass in promtool."""
 
+import json
 import re
 import subprocess
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.support.alerts import (
+from leads.adapters.secrets import KeyRing
+from tests.support.crons import CronHarness, running_crons
+from tests.support.monitoring import (
     FILES,
     PROMETHEUS,
     ROOT,
+    Rule,
     alerts,
+    all_rules,
     cases,
     minutes,
+    needs_monitoring,
+    recorded,
+    recordings,
+    run_promtool,
     write_promtool_tests,
 )
-from tests.support.monitoring import needs_monitoring
-from tests.support.promql import selectors, thresholds
-from tests.support.runbook import blocks_without_output, has_blocks, parts, sections
+from tests.support.promql import (
+    HANDLERS,
+    lint,
+    samples_of,
+    selectors,
+    selectors_of_ranges,
+    selectors_of_rules,
+    thresholds,
+    without_series,
+)
+from tests.support.runbook import sections
+from tests.support.settings import handler_settings
 
 URL = re.compile(r"https://docs\.diva\.com\.vn/runbook/([\w-]+)#(\w+)")
 PARTS = ("**Meaning**", "**Impact**", "**Diagnosis**", "**Mitigation**")
-CONCERNED = re.compile(r"\b(customer|lead|ticket|telesale|owner|manager|admin)s?\b")
-OTHER_SECTION = re.compile(r"\]\((?:([\w-]+)\.md)?#(pancake\w+)\)")
 CHECKLIST = {
     "PancakeSuccessRateLow": ("10m", ["< 0.995"], {"pancake_kpi_success_ratio"}),
     "PancakeOutageActive": ("5m", ["== 1"], {"pancake_connection_status"}),
@@ -48,86 +65,50 @@ CHECKLIST = {
 }  # fmt: skip
 """The eight of the go-live checklist (E1 G-7, E5, E7.1): how long, the thresholds, the series."""
 ALERTS = alerts()
-IDS = [rule["alert"] for rule in ALERTS]
+ALERTMANAGER = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
+RECEIVERS = {"critical": "pager,team_channel", "warning": "team_channel", "none": "heartbeat"}
+NO_THRESHOLD = {"PancakeWatchdog"}
+"""It always fires."""
+GRAFANA_RANGES = {"$__rate_interval": "1m", "$__interval": "1m", "$__range": "1d"}
+"""The shortest that Grafana fills in: __rate_interval is at least four scrapes."""
 
 
-@pytest.mark.parametrize("rule", ALERTS, ids=IDS)
-def test_an_alert_has_its_team_its_severity_and_its_texts(rule: dict[str, Any]) -> None:
-    assert rule["labels"]["team"] == "pancake"
-    assert rule["labels"]["severity"] in ("critical", "warning", "none")
-    assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
-    assert len(set(IDS)) == len(IDS)
+def run(*command: object) -> str:
+    """Run a command that must succeed, and return what it says."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("rule", ALERTS, ids=IDS)
-def test_an_alert_has_a_section_of_four_parts_in_a_runbook(rule: dict[str, Any]) -> None:
-    match = URL.fullmatch(rule["annotations"]["runbook_url"])
-    assert match
-    assert match[2] == rule["alert"].lower()
-    section = sections(match[1])[rule["alert"]]
-    found = [section.find(part) for part in PARTS]
-    assert -1 < found[0] < found[1] < found[2] < found[3]
-    mitigation = " ".join(section[found[3] :].split())
-    # Who is told within which time is a table of docs/alerts.md, by tier.
-    assert re.match(r"\*\*Mitigation\*\* \(tier [1-4]", mitigation)
-    assert re.search(r"[Ii]t is over ", mitigation)
+def test_an_alert_has_its_texts_and_a_section_of_four_parts_in_a_runbook(subtests: pytest.Subtests) -> None:
+    assert len({rule["alert"] for rule in ALERTS}) == len(ALERTS)
+    for rule in ALERTS:
+        with subtests.test(rule["alert"]):
+            assert rule["labels"]["team"] == "pancake"
+            assert rule["labels"]["severity"] in RECEIVERS
+            assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+            match = URL.fullmatch(rule["annotations"]["runbook_url"])
+            assert match
+            assert match[2] == rule["alert"].lower()
+            section = sections(match[1])[rule["alert"]]
+            found = [section.find(part) for part in PARTS]
+            assert -1 < found[0] < found[1] < found[2] < found[3]
+            mitigation = " ".join(section[found[3] :].split())
+            # Who is told within which time is a table of docs/alerts.md, by tier.
+            assert re.match(r"\*\*Mitigation\*\* \(tier [1-4]", mitigation)
 
 
-def diagnosis_of(page: str, alert: str) -> str:
-    by_anchor = {heading.lower(): section for heading, section in sections(page).items()}
-    return parts(by_anchor[alert.lower()])["diagnosis"]
-
-
-def lack_of_diagnosis(page: str, diagnosis: str) -> str | None:
-    """What a person misses who has to find the cause; None if nothing."""
-    if without := blocks_without_output(diagnosis):
-        return f"no expected output: {without[0]}"
-    linked = (diagnosis_of(link[1] or page, link[2]) for link in OTHER_SECTION.finditer(diagnosis))
-    if has_blocks(diagnosis) or any(has_blocks(each) for each in linked):
-        return None
-    return "no command, statement or query, and no section that has one"
-
-
-@pytest.mark.parametrize("rule", ALERTS, ids=IDS)
-def test_a_runbook_has_what_to_type_with_its_output_and_says_whom_it_concerns(rule: dict[str, Any]) -> None:
-    match = URL.fullmatch(rule["annotations"]["runbook_url"])
-    assert match
-    section = sections(match[1])[rule["alert"]]
-    assert lack_of_diagnosis(match[1], parts(section)["diagnosis"]) is None
-    assert CONCERNED.search(parts(section)["impact"])
-
-
-@pytest.mark.parametrize(
-    ("diagnosis", "lack"),
-    [
-        ("look into its log.", "no command"),
-        ("`leads status` names it.", "no command"),
-        ("the page [alerts](../alerts.md#who-is-told).", "no command"),
-        ("who?\n```\n$ leads status\n```\nLook at it.", "no expected output"),
-        ("who?\n```promql\nup\n```\n", "no expected output"),
-        ("who?\n```sql\nSELECT 1;\n```\n", "no expected output"),
-        ("who?\n```promql\nup\n```\nExpected: 0.", None),
-        ("who?\n```\n$ leads status\nRED\n```\n", None),
-        ("as [there](leads-late-or-failed.md#pancakedeadletters).", None),
-    ],
-)
-def test_a_diagnosis_without_a_command_or_its_output_is_found(diagnosis: str, lack: str | None) -> None:
-    found = lack_of_diagnosis("edge", diagnosis)
-    assert found is None if lack is None else found and found.startswith(lack)
-
-
-def test_the_page_says_who_is_told_within_which_time() -> None:
+def test_the_table_of_the_docs_names_every_alert_with_its_severity() -> None:
     page = (ROOT / "docs" / "alerts.md").read_text()
-    rows = re.findall(r"^\| (\d) \|.*\| (\d+) min \|$", page, re.M)
-    assert rows == [("1", "5"), ("2", "15"), ("3", "30"), ("4", "15")]
-
-
-def test_no_two_sections_are_the_same() -> None:
-    texts = []
-    for path in (ROOT / "docs" / "runbook").glob("*.md"):
-        for section in re.split(r"^## ", path.read_text(), flags=re.M)[1:]:
-            texts += [part for part in section.split("\n\n") if len(part) > 200]
-    assert len(set(texts)) == len(texts)
+    rows = re.findall(r"^\| \[(\w+)\]\((runbook/[\w-]+)\.md#(\w+)\) \| (\w+) \|", page, re.M)
+    assert sorted((name, f"{file}#{part}", severity) for name, file, part, severity in rows) == sorted(
+        (
+            rule["alert"],
+            rule["annotations"]["runbook_url"].removeprefix("https://docs.diva.com.vn/"),
+            rule["labels"]["severity"],
+        )
+        for rule in ALERTS
+    )
 
 
 def test_the_eight_of_the_checklist_are_in_their_group_with_their_thresholds() -> None:
@@ -162,23 +143,15 @@ def test_a_burn_rate_is_a_multiple_of_what_the_success_rate_allows(
     assert rule["labels"]["severity"] == severity
 
 
-def test_the_table_of_the_docs_names_every_alert_with_its_severity() -> None:
-    page = (ROOT / "docs" / "alerts.md").read_text()
-    rows = re.findall(r"^\| \[(\w+)\]\(runbook/([\w-]+)\.md#(\w+)\) \| (\w+) \|", page, re.M)
-    wanted = []
-    for rule in ALERTS:
-        match = URL.fullmatch(rule["annotations"]["runbook_url"])
-        assert match
-        wanted.append((rule["alert"], match[1], match[2], rule["labels"]["severity"]))
-    assert sorted(rows) == sorted(wanted)
-
-
 @pytest.mark.parametrize("name", FILES)
 def test_an_alert_has_cases_just_before_and_at_its_time_and_one_where_it_is_silent(name: str) -> None:
+    """The series of a case are of metrics that exist, with their labels."""
     found = cases(name)
     assert set(found) == {rule["alert"] for rule in alerts(name)}
     for alert, kinds in found.items():
-        if alert == "PancakeWatchdog":
+        series = {each for listed in kinds.values() for case in listed for each in case["series"]}
+        assert [each for each in series if lint().lacks(each)] == [], alert
+        if alert in NO_THRESHOLD:
             continue
         assert kinds["silent"], alert
         for case in kinds["fires"]:
@@ -189,8 +162,167 @@ def test_an_alert_has_cases_just_before_and_at_its_time_and_one_where_it_is_sile
 @needs_monitoring
 @pytest.mark.parametrize("name", FILES)
 def test_the_cases_pass_in_promtool(name: str, tmp_path: Path) -> None:
-    written = write_promtool_tests(name, tmp_path)
-    done = subprocess.run(
-        ["promtool", "test", "rules", *written], capture_output=True, text=True, check=False
-    )
+    done = run_promtool(write_promtool_tests(name, tmp_path))
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+
+
+def name_of(rule: Rule) -> str:
+    return str(rule.get("alert") or rule["record"])
+
+
+def test_the_expression_of_a_rule_is_without_fault(subtests: pytest.Subtests) -> None:
+    """An alert with a misspelt metric would never fire."""
+    for rule in [rule for name in FILES for rule in all_rules(name)]:
+        has_threshold = "alert" in rule and rule["alert"] not in NO_THRESHOLD
+        with subtests.test(name_of(rule)):
+            assert lint().faults(rule["expr"], has_threshold=has_threshold) == []
+
+
+def test_each_recorded_series_is_read_by_an_alert_whose_cases_test_it() -> None:
+    read = [rule["record"] for alert in alerts() for rule in recordings(alert)]
+    assert {rule["record"] for rule in recorded()} == set(read)
+
+
+def queries(where: str, part: Any) -> Iterator[tuple[str, str]]:
+    """Yield the queries of a dashboard's panels, with where they are."""
+    if isinstance(part, dict):
+        title = part.get("title")
+        inside = f"{where}/{title}" if isinstance(title, str) and title else where
+        if isinstance(part.get("expr"), str):
+            yield inside, part["expr"]
+        for value in part.values():
+            yield from queries(inside, value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from queries(where, value)
+
+
+def filled_in(query: str) -> str:
+    """The query as Grafana sends it: with ranges, and any value for its own variables."""
+    for variable, duration in GRAFANA_RANGES.items():
+        query = query.replace(variable, duration)
+    return re.sub(r"\$\{?\w+(?::\w+)?\}?", ".*", query)
+
+
+def test_the_query_of_every_panel_is_without_fault() -> None:
+    found = [
+        query
+        for path in sorted((ROOT / "deploy" / "grafana").rglob("*.json"))
+        for query in queries(path.stem, json.loads(path.read_text()))
+    ]
+    assert len(found) > 30
+    assert {where: faults for where, query in found if (faults := lint().faults(filled_in(query)))} == {}
+
+
+SWITCH = "max without (instance) (pancake_switch_on)"
+BROKEN = {
+    SWITCH: "no comparison",
+    f"{SWITCH} == bool 1": "no comparison",
+    "max(pancake_switch_on) == 1 or max(pancake_switch_on)": "no comparison",
+    "time() - max(pancake_switch_changed_timestamp_seconds > 0)": "no comparison",
+    "max(pancake_swich_on) == 1": "pancake_swich_on does not exist",
+    'max({swich="x"}) == 1': "a selector without a name does not exist",
+    'max(pancake_switch_on{swich="x"}) == 1': "pancake_switch_on has no such label or value",
+    'sum(rate(pancake_events_total{result="fialed"}[5m])) > 1': (
+        "pancake_events_total has no such label or value"
+    ),
+    'sum(rate(pancake_events_total{result=~"failed|daed"}[5m])) > 1': (
+        "pancake_events_total has no such label or value"
+    ),
+    'sum(rate(pancake_events_total{job="pancake_edge"}[5m])) > 1': (
+        "pancake_events_total has no such label or value"
+    ),
+    'pancake_edge_shed_total{queue="spool"} > 0': "pancake_edge_shed_total has no such label or value",
+    "pancake_switch_on == 1": "pancake_switch_on is counted once per process",
+    "sum(pancake_unassigned_tickets) > 1": "pancake_unassigned_tickets is counted once per process",
+    "max by (instance) (pancake_unassigned_tickets) > 1": (
+        "pancake_unassigned_tickets is counted once per process"
+    ),
+    "increase(pancake_events_total[5m]) > 1": "pancake_events_total is counted once per process",
+    "max(rate(pancake_events_total[5m])) > 1": "pancake_events_total is counted once per process",
+    "sum(pancake_events_total) > 1": "pancake_events_total is a counter without rate or increase",
+    "sum(delta(pancake_events_total[5m])) > 1": "pancake_events_total is a counter without rate or increase",
+    "max(rate(pancake_unassigned_tickets[5m])) > 1": "pancake_unassigned_tickets is a gauge under rate",
+    "sum(rate(pancake_events_total[29s])) > 1": "29 s are shorter than two scrapes",
+    "max_over_time(up[20s:5s]) > 1": "20 s are shorter than two scrapes",
+    'absent(up{job="pancake_edge"})': None,
+    "time() - max(pancake_switch_changed_timestamp_seconds > 0) > 3": None,
+    "max(pancake_unassigned_tickets) > 1 unless on () max(pancake_switch_on) == 1": None,
+    'sum(increase(pancake_webhook_requests_total{status="received"}[1h])) > 1': None,
+    "increase(pancake_edge_shed_total[1h]) > 1": None,
+}
+
+
+def test_each_fault_of_an_expression_is_found() -> None:
+    found = {expr: lint().faults(expr, has_threshold=True) for expr in BROKEN}
+    assert found == {expr: [fault] if fault else [] for expr, fault in BROKEN.items()}
+    assert lint().faults("sum(rate(")[0].startswith("is not PromQL: ")
+    assert lint().lacks('pancake_events_total{swich="x"}')
+
+
+@pytest.fixture
+async def harness(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[CronHarness]:
+    async with running_crons(handler_settings(database, key_ring), connection_id) as started:
+        yield started
+
+
+async def test_every_selector_of_a_rule_finds_a_series_of_the_handlers(harness: CronHarness) -> None:
+    """An alert on a status or a window that does not exist would never fire.
+
+    increase() does not see the first event of a series that appears with it: an idle process must have it.
+    """
+    idle = samples_of((await harness.client.get("/metrics")).text)
+    counters = list(selectors_of_rules(HANDLERS, selectors_of_ranges))
+    assert len(counters) > 20
+    assert without_series(counters, idle) == []
+    wanted = list(selectors_of_rules(HANDLERS, selectors))
+    assert len(wanted) > 50
+    await harness.process_lead()
+    unreadable = {"trigger": {"name": "pancake_webhook_event_status_update"}, "event": {}}
+    await harness.client.post("/events/process_record", json=unreadable, headers=harness.headers)
+    await harness.run("sync_sources")
+    await harness.run("reconcile_daily")
+    await harness.scrape("pancake_unassigned_tickets")
+    assert without_series(wanted, samples_of((await harness.client.get("/metrics")).text)) == []
+
+
+@needs_monitoring
+def test_every_alert_reaches_the_receivers_of_its_severity() -> None:
+    assert "SUCCESS" in run("amtool", "check-config", ALERTMANAGER)
+    for rule in ALERTS:
+        labels = {"alertname": rule["alert"], **rule["labels"]}
+        run(
+            "amtool", "config", "routes", "test", f"--config.file={ALERTMANAGER}",
+            f"--verify.receivers={RECEIVERS[rule['labels']['severity']]}",
+            *(f"{key}={value}" for key, value in labels.items()),
+        )  # fmt: skip
+
+
+def test_the_configuration_of_alertmanager_holds_no_secret_and_silences_no_alert_by_itself() -> None:
+    config = yaml.safe_load(ALERTMANAGER.read_text())
+    for receiver in config["receivers"]:
+        for kind, listed in receiver.items():
+            for settings in listed if kind.endswith("_configs") else []:
+                assert any(name.endswith("_file") for name in settings), receiver["name"]
+                assert not {"routing_key", "api_url", "url"} & set(settings), receiver["name"]
+    for rule in config["inhibit_rules"]:
+        sources, targets = (
+            set(re.findall(r"Pancake\w+", " ".join(rule[f"{part}_matchers"])))
+            for part in ("source", "target")
+        )
+        assert sources, rule
+        assert targets, rule
+        assert (sources | targets) <= {alert["alert"] for alert in ALERTS}
+        assert not sources & targets, rule
+
+
+@needs_monitoring
+def test_prometheus_loads_every_rule_file_and_the_jobs_that_the_rules_name() -> None:
+    path = PROMETHEUS / "prometheus.yml"
+    assert "SUCCESS" in run("promtool", "check", "config", path)
+    loaded = yaml.safe_load(path.read_text())
+    assert loaded["rule_files"] == [f"{name}.rules.yml" for name in FILES]
+    jobs = {job["job_name"] for job in loaded["scrape_configs"]}
+    named = {job for rule in ALERTS for job in re.findall(r'job="(\w+)"', rule["expr"])}
+    assert named == {"pancake_handlers", "pancake_edge"}
+    assert named <= jobs

@@ -10,8 +10,8 @@ import yaml
 
 from leads.adapters.metrics import Metrics
 from sandbox.dashboard.grafana import TARGET, json_model
-from sandbox.dashboard.source import GRAFANA, PanelSource, read_dashboard
-from tests.support.alerts import ROOT, alerts
+from sandbox.dashboard.source import GRAFANA, read_dashboard
+from tests.support.monitoring import ROOT, alerts
 
 DASHBOARD = read_dashboard()
 MODEL: dict[str, Any] = json.loads(TARGET.read_text("utf-8"))
@@ -51,23 +51,16 @@ def test_the_targets_of_the_checklist_are_drawn() -> None:
     assert drawn == TARGETS
 
 
-@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
-def test_a_panel_has_its_texts_its_unit_and_the_datasource_that_is_chosen(panel: dict[str, Any]) -> None:
-    assert panel["title"]
-    assert len(panel["description"]) > 20
-    assert panel["fieldConfig"]["defaults"]["unit"]
-    for part in (panel, *panel["targets"]):
-        assert part["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
-    assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"]) > 0
-
-
-def test_the_source_of_the_data_is_a_variable() -> None:
+def test_a_panel_has_its_texts_its_unit_and_the_datasource_that_is_chosen() -> None:
+    for panel in PANELS:
+        assert panel["title"]
+        assert len(panel["description"]) > 20
+        assert panel["fieldConfig"]["defaults"]["unit"]
+        for part in (panel, *panel["targets"]):
+            assert part["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"]) > 0
     (variable,) = MODEL["templating"]["list"]
-    assert (variable["name"], variable["type"], variable["query"]) == (
-        "datasource",
-        "datasource",
-        "prometheus",
-    )
+    assert [variable[key] for key in ("name", "type", "query")] == ["datasource", "datasource", "prometheus"]
 
 
 def test_every_panel_has_an_id_and_a_place_that_no_other_has() -> None:
@@ -81,35 +74,32 @@ def test_every_panel_has_an_id_and_a_place_that_no_other_has() -> None:
         assert apart_x or one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
 
 
-@pytest.mark.parametrize(
-    ("panel", "drawn"),
-    [(panel, drawn) for panel in DASHBOARD.panels for drawn in panel.limits if drawn.alert],
-    ids=lambda value: getattr(value, "title", None) or value.alert,
-)
-def test_a_limit_has_the_value_of_its_alert_on_the_same_figure(panel: PanelSource, drawn: Any) -> None:
-    expr, limit = ALERTS[drawn.alert], drawn.limit
-    compared = [(operator, float(value)) for operator, value in COMPARISON.findall(expr)]
-    assert (limit.broken, limit.value) in [SAME.get(each, each) for each in compared]
-    figures = {name for query in panel.queries.values() for name in re.findall(r"pancake_\w+", query)}
-    assert figures & set(re.findall(r"pancake_\w+", expr)), figures
+def test_a_limit_has_the_value_of_its_alert_on_the_same_figure(subtests: pytest.Subtests) -> None:
+    limits = [(panel, drawn) for panel in DASHBOARD.panels for drawn in panel.limits if drawn.alert]
+    assert limits
+    for panel, drawn in limits:
+        with subtests.test(panel.title):
+            expr, limit = ALERTS[drawn.alert], drawn.limit
+            compared = [(operator, float(value)) for operator, value in COMPARISON.findall(expr)]
+            assert (limit.broken, limit.value) in [SAME.get(each, each) for each in compared]
+            figures = {name for query in panel.queries.values() for name in re.findall(r"pancake_\w+", query)}
+            assert figures & set(re.findall(r"pancake_\w+", expr)), figures
 
 
-@pytest.mark.parametrize(
-    "panel", [panel for panel in DASHBOARD.panels if panel.limits], ids=lambda p: p.title
-)
-def test_a_limit_is_drawn_in_grafana(panel: PanelSource) -> None:
-    (drawn,) = panel.limits
-    (found,) = [each for each in PANELS if each["title"] == panel.title]
-    defaults = found["fieldConfig"]["defaults"]
-    good, bad = (
-        defaults["thresholds"]["steps"] if drawn.limit.is_upper else defaults["thresholds"]["steps"][::-1]
-    )
-    assert bad["color"] == "red"
-    assert good["color"] in ("green", "transparent")
-    assert defaults["thresholds"]["steps"][1]["value"] == drawn.limit.value
-    assert drawn.limit.label in found["description"]
-    if panel.kind == "time_series":
-        assert defaults["custom"]["thresholdsStyle"]["mode"] == "dashed+area"
+def test_a_limit_is_drawn_in_grafana(subtests: pytest.Subtests) -> None:
+    for panel in [panel for panel in DASHBOARD.panels if panel.limits]:
+        with subtests.test(panel.title):
+            (drawn,) = panel.limits
+            (found,) = [each for each in PANELS if each["title"] == panel.title]
+            defaults = found["fieldConfig"]["defaults"]
+            steps = defaults["thresholds"]["steps"]
+            good, bad = steps if drawn.limit.is_upper else steps[::-1]
+            assert bad["color"] == "red"
+            assert good["color"] in ("green", "transparent")
+            assert steps[1]["value"] == drawn.limit.value
+            assert drawn.limit.label in found["description"]
+            if panel.kind == "time_series":
+                assert defaults["custom"]["thresholdsStyle"]["mode"] == "dashed+area"
 
 
 def test_figures_of_the_database_are_taken_once_and_counters_as_rates() -> None:

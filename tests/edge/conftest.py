@@ -1,4 +1,4 @@
-"""Fixtures of the edge's tests: each test has its own real nginx in front of fakes."""
+"""Fixtures of the edge's tests: a real nginx in front of fakes, shared by a file or of one test alone."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +8,8 @@ import pytest
 from sandbox.edge.packages import missing_packages
 from sandbox.processes import Processes
 from tests.support.edge.harness import EdgeHarness
-from tests.support.waiting import eventually
+
+Start = Callable[..., EdgeHarness]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -17,9 +18,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if missing:
         reason = f"the real edge needs Debian's {', '.join(missing)}: apt-get install them to run these tests"
         for item in items:
-            needs_nginx = {"start_harness", "harness", "shared_harness", "real"} & set(
-                getattr(item, "fixturenames", ())
-            )
+            needs_nginx = {"shared", "own", "real"} & set(getattr(item, "fixturenames", ()))
             if item.path.parent == Path(__file__).parent and (needs_nginx or "[real" in item.name):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
@@ -31,32 +30,55 @@ def processes() -> Iterator[Processes]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def running_edges() -> Iterator[Start]:
+    """The edges that the tests of a file share, one for each number of workers and environment."""
+    edges: dict[frozenset[tuple[str, object]], EdgeHarness] = {}
+    with Processes() as processes:
+
+        def get(workers: int = 2, **environment: str) -> EdgeHarness:
+            key = frozenset({"workers": workers, **environment}.items())
+            if key not in edges:
+                edges[key] = EdgeHarness(processes, environment, workers)
+                edges[key].bring_up()
+            else:
+                edges[key].reset()
+            return edges[key]
+
+        yield get
+        for edge in edges.values():
+            edge.close()
+
+
 @pytest.fixture
-def start_harness(processes: Processes) -> Iterator[Callable[..., EdgeHarness]]:
-    """Start an edge: `start_harness(EDGE_SPOOL_MAX_FILES="3")`; with `started=False` only prepare it.
+def shared(running_edges: Start) -> Iterator[Start]:
+    """An edge that is as good as new: `shared(EDGE_SPOOL_MAX_FILES="3")`. Its log must hold no traceback."""
+    used: list[EdgeHarness] = []
 
-    The error log of an edge that was started must hold no traceback at the end.
-    """
-    checked: list[EdgeHarness] = []
-    unchecked: list[EdgeHarness] = []
-
-    def start(started: bool = True, workers: int = 2, **environment: str) -> EdgeHarness:
-        harness = EdgeHarness.create(processes, workers, environment)
-        (checked if started else unchecked).append(harness)
-        if started:
-            harness.edge.start()
-            harness.edge.wait_ready()
-            eventually(lambda: harness.metric("pancake_edge_policy_age_seconds{}") >= 0, seconds=10)
-        return harness
+    def start(workers: int = 2, **environment: str) -> EdgeHarness:
+        used.append(running_edges(workers, **environment))
+        return used[-1]
 
     yield start
-    for harness in checked + unchecked:
-        harness.close()
-    for harness in checked:
-        assert "traceback" not in harness.edge.errors(), harness.edge.errors()
+    for harness in used:
+        assert "traceback" not in harness.errors(), harness.errors()
 
 
 @pytest.fixture
-def harness(start_harness: Callable[..., EdgeHarness]) -> EdgeHarness:
-    """An edge with its defaults and short intervals."""
-    return start_harness()
+def harness(shared: Start) -> EdgeHarness:
+    """A shared edge with its defaults and short intervals."""
+    return shared()
+
+
+@pytest.fixture
+def own(processes: Processes) -> Iterator[Start]:
+    """Prepare an edge of the test's own that is not started yet, because its files or its clock differ."""
+    prepared: list[EdgeHarness] = []
+
+    def prepare(workers: int = 2, **environment: str) -> EdgeHarness:
+        prepared.append(EdgeHarness(processes, environment, workers))
+        return prepared[-1]
+
+    yield prepare
+    for harness in prepared:
+        harness.close()

@@ -1,49 +1,55 @@
-"""Forwarding: through Hasura, else to the handlers directly, byte by byte, within two seconds."""
+"""Forwarding: through Hasura, else to the handlers directly, unchanged, within two seconds, with a trace.
+
+Also over TLS, to a host name, and while the machine's time is set.
+"""
 
 import json
 import random
+import re
+import socketserver
+import ssl
+import struct
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from tests.support.edge.fakes import ACCEPTED, FakePath
-from tests.support.edge.harness import TOKEN, TOKEN_SHA256, EdgeHarness
-from tests.support.edge.http_server import Answer
-from tests.support.edge.sender import Reply, signed
+from sandbox.processes import Processes
+from tests.support.edge.fakes import ACCEPTED, Answer, FakePath
+from tests.support.edge.harness import (
+    BUDGET_MAX_FAILURES,
+    TOKEN,
+    TOKEN_SHA256,
+    EdgeHarness,
+    new_connection,
+    write_certificate,
+)
+from tests.support.edge.sender import Reply
 from tests.support.waiting import eventually
+
+Edge = Callable[..., EdgeHarness]
+
+HASURA_SKIPPED = 'pancake_edge_upstream_skipped{upstream="hasura"}'
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+NEEDS_FAKETIME = pytest.mark.skipif(
+    FAKETIME is None,
+    reason="nginx's time is set by libfaketime: apt-get install libfaketime to run these tests",
+)
+STEPS = ("-1h", "+1h")
 
 
 def test_a_delivery_goes_through_hasura_with_all_inputs_of_the_action(harness: EdgeHarness) -> None:
     with harness.sender("127.0.0.7") as sender:
         reply = sender.post(TOKEN, b'{"id":"1"}')
     assert reply == Reply(200, b'{"status":"received","event_id":1,"error_code":null}')
-    delivery = harness.hasura.deliveries[0]
-    assert (delivery.token_sha256, delivery.raw, delivery.source_ip) == (
-        TOKEN_SHA256,
-        b'{"id":"1"}',
-        "127.0.0.7",
-    )
+    (delivery,) = harness.hasura.deliveries
+    assert delivery.token_sha256 == TOKEN_SHA256
+    assert (delivery.raw, delivery.source_ip) == (b'{"id":"1"}', "127.0.0.7")
     assert delivery.arrived_at.endswith("Z")
     assert not harness.handlers.deliveries
-
-
-@pytest.mark.parametrize(
-    "status",
-    [
-        "received",
-        "duplicate",
-        "skipped_kill_switch",
-        "skipped_source_disabled",
-        "dead_letter",
-        "unknown_token",
-    ],
-)
-def test_every_status_of_the_handlers_is_answered_to_the_sender(harness: EdgeHarness, status: str) -> None:
-    harness.hasura.status = status
-    with harness.sender() as sender:
-        assert sender.post(TOKEN).status == status
 
 
 def random_body(random_source: random.Random) -> bytes:
@@ -62,64 +68,78 @@ def random_body(random_source: random.Random) -> bytes:
 
 
 def test_a_thousand_bodies_arrive_unchanged_on_either_path(harness: EdgeHarness) -> None:
+    """The edge authenticates on both: the fakes answer 401 to a request without its secret."""
     source = random.Random(7)
     bodies = [random_body(source) for _ in range(1000)]
-    with harness.sender() as sender:
-        for number, body in enumerate(bodies):
-            if number == 500:
-                harness.hasura.stop()
-            assert sender.post(TOKEN, body).status == "received"
-    assert harness.hasura.bodies == bodies[:500]
-    assert harness.handlers.bodies == bodies[500:]
+    assert set(harness.post_many(bodies[:500])) == {"received"}
+    harness.hasura.stop()
+    assert set(harness.post_many(bodies[500:])) == {"received"}
+    assert (harness.hasura.bodies, harness.handlers.bodies) == (bodies[:500], bodies[500:])
+    assert (harness.hasura.unauthorized, harness.handlers.unauthorized) == (0, 0)
+
+
+BAD_ANSWERS = {
+    "a variable of the endpoint is missing": Answer(400, b'{"path":"$","code":"validation-failed"}'),
+    "the role is missing": Answer(401, b'{"path":"$","error":"x","code":"invalid-jwt"}'),
+    "forbidden": Answer(403),
+    "the endpoint is missing": Answer(404, b'{"path":"$","error":"Endpoint not found"}'),
+    "method not allowed": Answer(405),
+    "the handler failed": Answer(500, b'{"path":"$","error":"x","code":"unexpected"}'),
+    "an answer of a proxy": Answer(502, b"<html>"),
+    "a redirect": Answer(301, b""),
+    "no content": Answer(204, b""),
+    "no content and no length": Answer(raw=b"HTTP/1.1 204 No Content\r\n\r\n"),
+    "an empty 200": Answer(200, b""),
+    "a truncated 200": Answer(200, b"{"),
+    "a 200 of another shape": Answer(200, b"[]"),
+    "a GraphQL error under 200": Answer(200, b'{"errors":[{"message":"x"}]}'),
+    "a null result": Answer(200, b'{"pancake_ingest_record":null}'),
+    "an unknown status": Answer(200, b'{"pancake_ingest_record":{"status":"fine"}}'),
+    "a status that is not a text": Answer(200, b'{"pancake_ingest_record":{"status":7}}'),
+    "the right body under another status": Answer(201, ACCEPTED),
+    "another protocol": Answer(raw=b"SSH-2.0-OpenSSH_9.2\r\n\r\n"),
+    "a head that ends early": Answer(raw=b"HTTP/1.1 200 OK\r\nContent-Type: appl"),
+    "a head without an end": Answer(raw=b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 200),
+    "a body that ends early": Answer(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + ACCEPTED),
+    "a length that is no number": Answer(raw=b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n" + ACCEPTED),
+    "a body that is too long": Answer(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n" + ACCEPTED),
+    "a malformed chunk": Answer(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+    "a chunk that ends early": Answer(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{"),
+    "chunks that are too long": Answer(
+        raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffff\r\n" + ACCEPTED
+    ),
+}
+
+
+def test_any_answer_but_a_200_with_a_known_status_uses_the_other_path(
+    harness: EdgeHarness, subtests: pytest.Subtests
+) -> None:
+    """For instance after a broken metadata apply: no delivery is lost."""
+    for name, answer in BAD_ANSWERS.items():
+        with subtests.test(name):
+            harness.forget()
+            harness.hasura.requests.clear()
+            harness.handlers.deliveries.clear()
+            harness.hasura.override = answer
+            bodies = [b"%d" % number for number in range(6)]
+            assert harness.post_many(bodies) == ["received"] * 6
+            assert harness.hasura.posted
+            assert harness.handlers.bodies == bodies
+            assert not harness.edge.held()
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    "answer",
     [
-        (
-            Answer(400, b'{"path":"$","error":"x","code":"validation-failed"}'),
-            "a variable of the endpoint is missing",
-        ),
-        (Answer(401, b'{"path":"$","error":"x","code":"invalid-jwt"}'), "the role is missing"),
-        (Answer(403, b"{}"), "forbidden"),
-        (
-            Answer(404, b'{"path":"$","error":"Endpoint not found","code":"not-found"}'),
-            "the endpoint is missing",
-        ),
-        (Answer(405, b"{}"), "method not allowed"),
-        (Answer(500, b'{"path":"$","error":"x","code":"unexpected"}'), "the handler failed"),
-        (Answer(502, b"<html>"), "an answer of a proxy"),
-        (Answer(301, b""), "a redirect"),
-        (Answer(204, b""), "no content"),
-        (Answer(200, b""), "an empty 200"),
-        (Answer(200, b"{"), "a truncated 200"),
-        (Answer(200, b"[]"), "a 200 of another shape"),
-        (Answer(200, b'{"errors":[{"message":"x"}]}'), "a GraphQL error under 200"),
-        (Answer(200, b'{"pancake_ingest_record":null}'), "a null result"),
-        (Answer(200, b'{"pancake_ingest_record":{"status":"fine"}}'), "an unknown status"),
-        (Answer(200, b'{"pancake_ingest_record":{"status":7}}'), "a status that is not a text"),
-        (Answer(201, ACCEPTED), "the right body under another status"),
+        Answer(200, ACCEPTED, chunked=True),
+        Answer(200, ACCEPTED, close=True),
+        Answer(raw=b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nX-A\r\n\r\n" + ACCEPTED),
     ],
-    ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",
+    ids=["chunked", "until the connection closes", "after 100 Continue"],
 )
-def test_any_answer_but_a_200_with_a_known_status_uses_the_other_path(
-    harness: EdgeHarness, answer: Answer, reason: str
-) -> None:
-    """For instance after a broken metadata apply: no delivery is lost."""
-    harness.hasura.override = answer
-    with harness.sender() as sender:
-        replies = [sender.post(TOKEN, b"%d" % number) for number in range(6)]
-    assert {(reply.code, reply.status) for reply in replies} == {(200, "received")}, reason
-    assert harness.handlers.bodies == [b"%d" % number for number in range(6)]
-    assert not harness.edge.held()
-
-
-@pytest.mark.parametrize("answer", [Answer(200, ACCEPTED, chunked=True), Answer(200, ACCEPTED, close=True)])
 def test_every_framing_of_an_answer_is_understood(harness: EdgeHarness, answer: Answer) -> None:
-    """Chunked, and until the connection closes."""
     harness.hasura.override = answer
-    with harness.sender() as sender:
-        assert [sender.post(TOKEN).status for _ in range(3)] == ["received"] * 3
+    assert harness.post_many([b"1", b"2", b"3"]) == ["received"] * 3
     assert not harness.handlers.deliveries
 
 
@@ -129,116 +149,315 @@ def hang(*servers: FakePath) -> None:
         server.override = Answer(200, ACCEPTED, delay_seconds=30)
 
 
-def test_a_path_has_800_ms_and_the_sender_an_answer_within_two_seconds(
-    start_harness: Callable[..., EdgeHarness],
-) -> None:
+def timed_post(harness: EdgeHarness, token: str = TOKEN) -> float:
+    """Post a delivery that must be spooled. Return the seconds until its answer."""
+    began = time.monotonic()
+    assert harness.post(token=token) == "spooled"
+    return time.monotonic() - began
+
+
+def test_a_path_has_800_ms_and_the_sender_an_answer_within_two_seconds(shared: Edge) -> None:
     """Both paths hang: 1.6 s, then the spool. The next delivery does not wait: both paths are skipped."""
-    harness = start_harness(EDGE_SKIP_SECONDS="5")
+    harness = shared(EDGE_SKIP_SECONDS="5")
     hang(harness.hasura, harness.handlers)
-    with harness.sender() as sender:
-        began = time.monotonic()
-        assert sender.post(TOKEN, b"1").status == "spooled"
-        first = time.monotonic() - began
-        began = time.monotonic()
-        assert sender.post(TOKEN, b"2").status == "spooled"
-        second = time.monotonic() - began
-    assert 1.5 < first < 2
-    assert second < 0.5
+    assert 1.5 < timed_post(harness) < 2
+    assert timed_post(harness) < 0.5
     assert len(harness.edge.held()) == 2
 
 
-def test_confirming_a_token_is_part_of_the_two_seconds(start_harness: Callable[..., EdgeHarness]) -> None:
+def test_confirming_a_token_is_part_of_the_two_seconds(shared: Edge) -> None:
     """The slowest case: a late policy, then two paths that hang."""
-    harness = start_harness(EDGE_SKIP_SECONDS="5", EDGE_POLICY_SECONDS="60")
+    harness = shared(EDGE_SKIP_SECONDS="5", EDGE_POLICY_SECONDS="60")
     harness.connection.tokens["new"] = None
     harness.handlers.policy_delay_seconds = 0.6
     hang(harness.hasura, harness.handlers)
-    with harness.sender() as sender:
-        began = time.monotonic()
-        assert sender.post("new", b"1").status == "spooled"
-        took = time.monotonic() - began
-    assert 1.3 < took < 2
+    assert 1.3 < timed_post(harness, "new") < 2
     assert len(harness.edge.held()) == 1
 
 
-def test_a_failing_path_is_skipped_and_then_probed(start_harness: Callable[..., EdgeHarness]) -> None:
+def test_a_failing_path_is_skipped_and_then_probed(shared: Edge) -> None:
     """While it is skipped it gets no request; a probe that succeeds ends the skipping."""
-    harness = start_harness(EDGE_SKIP_SECONDS="1")
+    harness = shared(EDGE_SKIP_SECONDS="1")
     harness.hasura.override = Answer(503)
-    with harness.sender() as sender:
-        for _ in range(5):
-            assert sender.post(TOKEN).status == "received"
-        requests = len(harness.hasura.requests)
-        assert requests == 1
-        harness.hasura.override = None
-        eventually(lambda: sender.post(TOKEN).status == "received" and harness.hasura.deliveries)
-        assert harness.metric('pancake_edge_upstream_skipped{upstream="hasura"}') == 0
-        assert sender.post(TOKEN).status == "received"
+    assert harness.post_many([b"x"] * 5) == ["received"] * 5
+    assert len(harness.hasura.requests) == 1
+    harness.hasura.override = None
+    eventually(lambda: harness.post() == "received" and harness.hasura.deliveries)
+    assert harness.metric(HASURA_SKIPPED) == 0
+    assert harness.post() == "received"
     assert len(harness.hasura.deliveries) >= 2
 
 
-def test_only_one_delivery_at_a_time_probes_a_path_that_failed(
-    start_harness: Callable[..., EdgeHarness],
-) -> None:
+def test_only_one_delivery_at_a_time_probes_a_path_that_failed(shared: Edge) -> None:
     """Hasura hangs: of many deliveries after the pause one tries it, the others use the other path."""
-    harness = start_harness(EDGE_SKIP_SECONDS="1")
+    harness = shared(EDGE_SKIP_SECONDS="1")
     harness.hasura.override = Answer(503)
-    with harness.sender() as sender:
-        sender.post(TOKEN)
+    harness.post()
     hang(harness.hasura)
     requests = len(harness.hasura.requests)
     # Until the pause is over: no metric shows its end, and a delivery that looks for it would be the probe.
     time.sleep(1.1)
-
-    def deliver(number: int) -> str:
-        with harness.sender() as sender:
-            return sender.post(TOKEN, b"%d" % number).status
-
     with ThreadPoolExecutor(20) as threads:
-        assert set(threads.map(deliver, range(20))) == {"received"}
+        assert set(threads.map(lambda _: harness.post(), range(20))) == {"received"}
     assert len(harness.hasura.requests) - requests == 1
 
 
-def test_a_path_that_refuses_three_in_a_row_is_skipped(start_harness: Callable[..., EdgeHarness]) -> None:
+def test_a_path_that_refuses_three_in_a_row_is_skipped(shared: Edge) -> None:
     """As after a broken metadata apply. Two refused deliveries skip nothing."""
-    harness = start_harness(EDGE_SKIP_SECONDS="60")
+    harness = shared(EDGE_SKIP_SECONDS="60")
 
-    def count_requests(deliveries: int) -> int:
+    def count_requests(deliveries: int, answer: Answer | None) -> int:
+        harness.hasura.override = answer
         before = len(harness.hasura.requests)
-        with harness.sender() as sender:
-            assert {sender.post(TOKEN).status for _ in range(deliveries)} == {"received"}
+        assert set(harness.post_many([b"x"] * deliveries)) == {"received"}
         return len(harness.hasura.requests) - before
 
-    refusal = Answer(400)
-    harness.hasura.override = refusal
-    assert count_requests(2) == 2
-    harness.hasura.override = None
-    assert count_requests(1) == 1
-    harness.hasura.override = refusal
-    assert count_requests(5) == 3
-    assert harness.metric('pancake_edge_upstream_skipped{upstream="hasura"}') == 1
+    assert count_requests(2, Answer(400)) == 2
+    assert count_requests(1, None) == 1
+    assert count_requests(5, Answer(400)) == 3
+    assert harness.metric(HASURA_SKIPPED) == 1
 
 
 def test_an_idle_connection_closed_by_the_upstream_is_not_a_failure(harness: EdgeHarness) -> None:
-    with harness.sender() as sender:
-        assert sender.post(TOKEN).status == "received"
-        harness.hasura.stop()
-        harness.hasura.start()
-        assert sender.post(TOKEN).status == "received"
+    assert harness.post() == "received"
+    harness.hasura.stop()
+    harness.hasura.start()
+    assert harness.post() == "received"
     assert len(harness.hasura.deliveries) == 2
-    assert harness.metric('pancake_edge_upstream_skipped{upstream="hasura"}') == 0
+    assert harness.metric(HASURA_SKIPPED) == 0
 
 
-def test_the_edge_authenticates_on_both_paths(harness: EdgeHarness) -> None:
-    """The fakes answer 401 to a request without its secret."""
-    with harness.sender() as sender:
-        sender.post(TOKEN)
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+OUTGOING = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-(0[01])")
+INVALID = [
+    "", "x", f"00-{TRACE}-{SPAN}", f"ff-{TRACE}-{SPAN}-01", f"00-{'0' * 32}-{SPAN}-01",
+    f"00-{TRACE}-{'0' * 16}-01",
+    f"00-{TRACE.upper()}-{SPAN}-01", f"00-{TRACE}-{SPAN}-01-more", f"00-{TRACE[1:]}-{SPAN}-01",
+    f"01-{TRACE}-{SPAN}-01more", f"01-{TRACE}-{SPAN}-01-{'x' * 600}", f"00-{TRACE}-{SPAN}-zz",
+    f'00-{TRACE}-{SPAN}-01","x":"',
+]  # fmt: skip
+
+
+def post_traced(harness: EdgeHarness, traceparent: str) -> tuple[str, dict[str, str]]:
+    """Post a delivery; return its outcome, and its line in the access log."""
+    before = len(harness.access_log())
+    outcome = harness.post(b'{"id":"1"}', {"traceparent": traceparent})
+    eventually(lambda: len(harness.access_log()) > before)
+    return outcome, json.loads(harness.access_log()[-1])
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "flags"),
+    [
+        (f"00-{TRACE}-{SPAN}-00", "00"),
+        (f"00-{TRACE}-{SPAN}-01", "01"),
+        (f"01-{TRACE}-{SPAN}-03-further", "01"),  # a later version, sent on as the known one
+    ],
+)
+def test_the_senders_trace_goes_on_with_a_span_of_the_edge(
+    harness: EdgeHarness, traceparent: str, flags: str
+) -> None:
+    outcome, line = post_traced(harness, traceparent)
+    headers = harness.hasura.posted[-1].headers
+    match = OUTGOING.fullmatch(headers["traceparent"])
+    assert match
+    assert (match[1], match[3]) == (TRACE, flags)
+    assert match[2] != SPAN
+    assert (headers["x-b3-traceid"], headers["x-b3-spanid"]) == (TRACE, match[2])
+    assert headers.get("x-b3-sampled") == ("1" if flags == "01" else None)
+    assert (outcome, line["trace_id"], line["event_id"], line["outcome"]) == (
+        "received",
+        TRACE,
+        "1",
+        "received",
+    )
+    harness.hasura.stop()
+    post_traced(harness, traceparent)
+    assert harness.handlers.posted[-1].headers["x-b3-traceid"] == TRACE
+
+
+def test_without_a_valid_one_a_trace_begins_that_has_the_id_of_the_request(harness: EdgeHarness) -> None:
+    for invalid in INVALID:
+        _, line = post_traced(harness, invalid)
+        match = OUTGOING.fullmatch(harness.hasura.posted[-1].headers["traceparent"])
+        assert match, invalid
+        assert line["trace_id"] == line["request_id"] == match[1] != TRACE, invalid
+
+
+def test_a_stored_delivery_keeps_its_trace(harness: EdgeHarness) -> None:
+    harness.stop_upstreams()
+    outcome, line = post_traced(harness, f"00-{TRACE}-{SPAN}-01")
+    assert (outcome, line["trace_id"], line["event_id"]) == ("spooled", TRACE, "")
+    harness.start_upstreams()
+    eventually(lambda: harness.bodies)
+    (sent,) = harness.hasura.posted + harness.handlers.posted
+    assert sent.headers["x-b3-traceid"] == TRACE
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_policy_and_deliveries_use_tls_to_a_trusted_peer_only(processes: Processes, trusted: bool) -> None:
+    """Not trusted: no policy, no request, and the deliveries are spooled."""
+    peers, other = processes.directory("certificates-"), processes.directory("certificates-")
+    write_certificate(peers)
+    write_certificate(other)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(peers / "fullchain.pem", peers / "privkey.pem")
+    harness = EdgeHarness(processes, {}, tls=context)
+    with (harness.edge.directory / "site" / "http.conf").open("a") as site:
+        site.write(f"lua_ssl_trusted_certificate {(peers if trusted else other) / 'fullchain.pem'};\n")
+    harness.edge.start()
+    harness.edge.wait_ready()
+    if trusted:
+        harness.edge.wait_policy()
+        assert harness.post_many([b"0", b"1", b"2"]) == ["received"] * 3
+        assert harness.hasura.bodies == [b"0", b"1", b"2"]
         harness.hasura.stop()
-        sender.post(TOKEN)
-    assert (harness.hasura.unauthorized, harness.handlers.unauthorized) == (0, 0)
-    assert len(harness.bodies) == 2
+        assert harness.post(b"3") == "received"
+        assert harness.handlers.bodies == [b"3"]
+    else:
+        assert set(harness.post_many([b"x"] * 20)) == {"spooled"}
+        eventually(lambda: len(harness.edge.held("unknown")) == 20)
+        assert harness.hasura.requests + harness.handlers.requests == []
+    harness.close()
 
 
-def test_a_signature_is_ignored_in_mode_off(harness: EdgeHarness) -> None:
-    with harness.sender() as sender:
-        assert sender.post(TOKEN, b"x", signed(b"any secret", b"y", at=0)).status == "received"
+class NameServer(socketserver.ThreadingUDPServer):
+    """A name server on loopback: every name is 127.0.0.1 for one second, until `silent` is set."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Query)
+        self.silent = False
+        self.ignored_queries = 0
+
+
+class Query(socketserver.DatagramRequestHandler):
+    """One query (RFC 1035): the answer is its header and question with one A record behind them."""
+
+    server: NameServer
+
+    def handle(self) -> None:
+        """Answer the query, or count it as ignored."""
+        query = self.rfile.read()
+        if self.server.silent:
+            self.server.ignored_queries += 1
+            return
+        flags_and_counts = struct.pack(">HHHHH", 0x8180, 1, 1, 0, 0)
+        record = struct.pack(">HHHIH", 0xC00C, 1, 1, 1, 4) + bytes([127, 0, 0, 1])
+        self.wfile.write(query[:2] + flags_and_counts + query[12:] + record)
+
+
+@pytest.fixture
+def name_server() -> Iterator[NameServer]:
+    """A name server for the time of the test."""
+    with NameServer() as server:
+        threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_a_silent_name_server_delays_no_answer(own: Edge, name_server: NameServer) -> None:
+    """Hasura's name cannot be looked up: after 300 ms the delivery uses the other path."""
+    harness = own()
+    harness.edge.add_environment({"HASURA_URL": f"http://hasura.internal:{harness.hasura.port}"})
+    with (harness.edge.directory / "site" / "http.conf").open("a") as site:
+        site.write(f"resolver 127.0.0.1:{name_server.server_address[1]} ipv6=off valid=1s;\n")
+    harness.bring_up()
+    assert harness.post() == "received"
+    assert len(harness.hasura.bodies) == 1
+    name_server.silent = True
+    harness.hasura.stop()  # no pooled connection: each attempt looks the name up once its second is over
+    took_seconds: list[float] = []
+
+    def post_until_a_query_is_ignored() -> int:
+        began = time.monotonic()
+        assert harness.post() == "received"
+        took_seconds.append(time.monotonic() - began)
+        return name_server.ignored_queries
+
+    eventually(post_until_a_query_is_ignored, seconds=10)
+    assert max(took_seconds) < 0.8
+
+
+def set_time(harness: EdgeHarness, offset: str) -> None:
+    """Shift the edge's time of day by an offset such as "-1h"."""
+    fresh = harness.edge.directory / "time.new"
+    fresh.write_text(offset + "\n")
+    fresh.chmod(0o644)
+    fresh.rename(harness.edge.directory / "time")
+
+
+@pytest.fixture
+def settable(own: Edge) -> Edge:
+    """Start an edge whose time of day can be set, by libfaketime: `settable(EDGE_SKIP_SECONDS="1")`."""
+
+    def start(**environment: str) -> EdgeHarness:
+        harness = own(**environment)
+        set_time(harness, "+0")
+        variables = {
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_TIMESTAMP_FILE": str(harness.edge.directory / "time"),
+        }
+        harness.edge.add_environment({"LD_PRELOAD": str(FAKETIME), **variables})
+        with (harness.edge.directory / "site" / "main.conf").open("a") as main:
+            main.writelines(f"env {name};\n" for name in variables)
+        harness.bring_up()
+        return harness
+
+    return start
+
+
+@NEEDS_FAKETIME
+@pytest.mark.parametrize("step", STEPS)
+def test_paths_rates_and_unknown_tokens_do_not_depend_on_the_time_of_day(settable: Edge, step: str) -> None:
+    """The machine's time is set an hour back or forward; durations stay what they are."""
+    harness = settable(EDGE_POLICY_SECONDS="3600")
+    harness.set_limits(rate=200, burst=100)
+    assert {reply.status for reply in harness.flood(50)} == {"received"}
+    harness.stop_upstreams()
+    assert harness.post(b"before") == "spooled"
+    set_time(harness, step)
+    assert harness.post(b"after") == "spooled"
+    harness.start_upstreams()
+    # Skipping and probing take the same time: the spool is drained, live traffic passes.
+    eventually(lambda: {b"after", b"before"} <= set(harness.bodies))
+    eventually(lambda: harness.post() == "received")
+    # No bucket seems to be full for an hour.
+    assert {reply.status for reply in harness.flood(50)} == {"received"}
+    # An unknown token is confirmed at once, whatever the age of the policy seems to be.
+    harness.handlers.connections.append(new_connection(tokens={"brand-new": None}))
+    assert harness.post(token="brand-new") == "received"
+    served = harness.handlers.policies_served
+    assert harness.post(token="unknown") == "unknown_token"
+    assert harness.handlers.policies_served == served + 1
+
+
+@NEEDS_FAKETIME
+@pytest.mark.parametrize("step", STEPS)
+def test_setting_the_time_spends_no_budget_twice(settable: Edge, step: str) -> None:
+    """Also after a restart, which reads times of the past or of the next hour from the journal."""
+    harness = settable(EDGE_SPOOL_MAX_FILES="1")
+    eventually((harness.edge.state / "policy.sealed").exists)
+    harness.stop_upstreams()
+    codes = [reply.code for reply in harness.flood(101)]
+    set_time(harness, step)
+    codes += [reply.code for reply in harness.flood(100)]
+    assert codes.count(503) == BUDGET_MAX_FAILURES
+    if step.startswith("-"):
+        harness.kill()
+        assert harness.budget_used() == BUDGET_MAX_FAILURES
+        assert {reply.status for reply in harness.flood(20)} == {"shed"}
+
+
+@NEEDS_FAKETIME
+def test_setting_the_time_back_during_a_hand_over_does_not_stop_the_drain(settable: Edge) -> None:
+    harness = settable()
+    harness.stop_upstreams()
+    harness.post_many([b"%d" % number for number in range(8)])
+    harness.hasura.override = Answer(200, ACCEPTED, delay_seconds=0.5)
+    harness.hasura.start()
+    eventually(lambda: len(harness.hasura.requests) >= 4)
+    set_time(harness, "-1h")
+    eventually(lambda: not harness.edge.held())

@@ -1,13 +1,44 @@
-"""Rate limit and deny list: a flood is limited, and other senders are served."""
+"""Rates, deny list, open requests, suspension budget: floods are limited, Pancake never suspends us."""
 
+import asyncio
+import contextlib
+import http.client
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
-from tests.support.edge.harness import BUDGET_MAX_FAILURES, STRANGER, TOKEN, EdgeHarness
+import pytest
+
+from sandbox.pancake.faults import Faults
+from sandbox.pancake.leads import Leads
+from sandbox.pancake.webhook import Sender as PancakeSender
+from sandbox.pancake.webhook import Settings
+from tests.support.edge.harness import (
+    BUDGET_MAX_FAILURES,
+    STRANGER,
+    SUSPENSION_FAILURES,
+    TOKEN,
+    EdgeHarness,
+    new_connection,
+)
 from tests.support.edge.sender import Reply, raw_exchange, signed
 from tests.support.waiting import eventually
 
-HMAC_INVALID = b'{"status":"hmac_invalid"}'
+Edge = Callable[..., EdgeHarness]
+
+DENIED = "127.0.0.4"
+PATH = f"/api/pancake/record/{TOKEN}"
+LARGE = b"x" * 257 * 1024
+SECRET = b"secret"
+HEADER = {"X-Pancake-Secret": SECRET.decode()}
+MANY = BUDGET_MAX_FAILURES + 10
+MAX_OPEN = 5
+"""Instead of 2,000."""
+GREEDY = "203.0.113.9"
+CLOSED = None
+"""Instead of a reply: the connection was closed without an answer."""
 
 
 def test_requests_over_the_rate_get_429_until_the_budget_is_spent_then_they_are_spooled(
@@ -21,10 +52,9 @@ def test_requests_over_the_rate_get_429_until_the_budget_is_spent_then_they_are_
     last_refusal = max(number for number, reply in enumerate(replies) if reply.code == 429)
     assert "spooled" not in {reply.status for reply in replies[:last_refusal]}
     assert {reply.status for reply in refused} == {"rate_limited"}
-    spooled = [reply for reply in replies if reply.status == "spooled"]
-    accepted = [reply for reply in replies if reply.status == "received"]
-    assert len(spooled) + len(accepted) == 400 - BUDGET_MAX_FAILURES
-    assert len(accepted) >= 20
+    statuses = [reply.status for reply in replies]
+    assert statuses.count("spooled") + statuses.count("received") == 400 - BUDGET_MAX_FAILURES
+    assert statuses.count("received") >= 20
     assert harness.budget_used() == BUDGET_MAX_FAILURES
     eventually(lambda: len(harness.bodies) == 400 - BUDGET_MAX_FAILURES and not harness.edge.held())
 
@@ -42,57 +72,42 @@ def test_strangers_over_the_rate_get_429_without_using_the_budget(harness: EdgeH
     assert {reply.code for reply in replies[-100:]} <= {200, 429}
     assert sum(reply.code == 429 for reply in replies) > BUDGET_MAX_FAILURES
     assert {reply.status for reply in replies if reply.code == 200} == {"unknown_token"}
+    with harness.sender() as sender:
+        # Other routes and methods have the rate of a stranger too. Pancake sends nothing but POST.
+        assert {sender.request("GET", "/wp-login.php").code for _ in range(40)} <= {404, 429}
+        assert 429 in {sender.request("GET", PATH).code for _ in range(20)}
     assert harness.budget_used() == 0
     assert {reply.status for reply in harness.flood(15)} == {"received"}
     assert not harness.edge.held() + harness.edge.held("unknown")
 
 
-def test_other_routes_and_methods_have_the_rate_of_a_stranger(harness: EdgeHarness) -> None:
-    harness.set_limits(rate=10, burst=5)
-    with harness.sender() as sender:
-        assert {sender.request("GET", "/wp-login.php").code for _ in range(40)} == {404, 429}
-        assert {sender.request("GET", f"/api/pancake/record/{TOKEN}").code for _ in range(20)} <= {405, 429}
-        assert sender.post(TOKEN).status == "received"
-    assert harness.budget_used() == 0  # Pancake sends nothing but POST
-
-
-def trust_forwarded_addresses(harness: EdgeHarness) -> None:
-    """Start the edge as if behind a load balancer on this machine: X-Forwarded-For names the sender."""
+def trust_forwarded_addresses(harness: EdgeHarness) -> EdgeHarness:
+    """Start an edge as if behind a load balancer on this machine: X-Forwarded-For names the sender."""
     with (harness.edge.directory / "site" / "http.conf").open("a") as site:
         site.write("set_real_ip_from 127.0.0.1;\nreal_ip_header X-Forwarded-For;\n")
-    harness.edge.bring_up()
+    harness.bring_up()
+    return harness
 
 
-def test_the_deny_list_holds_ipv6_addresses(start_harness: Callable[..., EdgeHarness]) -> None:
-    """Addresses, prefixes whose length is not a multiple of eight, and IPv4 written as IPv6."""
-    harness = start_harness(started=False)
-    trust_forwarded_addresses(harness)
+def test_deny_list_and_rate_hold_for_ipv6_addresses(own: Edge) -> None:
+    """Addresses, prefixes whose length is not a multiple of eight, and IPv4 written as IPv6.
+
+    The strangers of one network share a rate: one machine may use all 2^64 addresses of it.
+    """
+    harness = trust_forwarded_addresses(own())
     ranges = ["2001:db8::/33", "2001:db9::7", "198.51.100.7", "::ffff:203.0.113.0/124"]
     harness.set_limits(rate=999, burst=999, deny=ranges)
     denied = [
-        "2001:db8:7fff::1",
-        "2001:db9::7",
-        "2001:db9:0:0:0:0:0:7",
-        "::ffff:198.51.100.7",
-        "203.0.113.15",
-    ]
+        "2001:db8:7fff::1", "2001:db9::7", "2001:db9:0:0:0:0:0:7", "::ffff:198.51.100.7", "203.0.113.15",
+    ]  # fmt: skip
     welcome = ["2001:db8:8000::1", "2001:db9::8", "::ffff:198.51.100.8", "203.0.113.16"]
     with harness.sender() as sender:
         for address in denied + welcome:
             reply = sender.post(TOKEN, headers={"X-Forwarded-For": address})
             assert reply.status == ("denied" if address in denied else "received"), address
-
-
-def test_strangers_of_one_ipv6_network_share_a_rate(start_harness: Callable[..., EdgeHarness]) -> None:
-    """One machine may use all 2^64 addresses of its network; another network has a separate rate."""
-    harness = start_harness(started=False)
-    trust_forwarded_addresses(harness)
-    harness.set_limits(rate=10, burst=5)
-    with harness.sender() as sender:
-        codes = [
-            sender.post(STRANGER, headers={"X-Forwarded-For": f"2001:db8::{number:x}"}).code
-            for number in range(40)
-        ]
+        harness.set_limits(rate=10, burst=5)
+        network = [f"2001:db8::{number:x}" for number in range(40)]
+        codes = [sender.post(STRANGER, headers={"X-Forwarded-For": each}).code for each in network]
         assert codes.count(429) > 20
         assert sender.post(STRANGER, headers={"X-Forwarded-For": "2001:db8:0:1::1"}).code == 200
 
@@ -109,37 +124,33 @@ def test_the_rate_is_that_of_the_file_after_a_burst(harness: EdgeHarness) -> Non
 
 def test_the_deny_list_can_be_changed_while_the_edge_runs(harness: EdgeHarness) -> None:
     """No reload is needed; a file that is not valid changes nothing."""
-    harness.set_limits(rate=1001, burst=1000, deny=["127.0.0.4", "127.0.1.0/24", "2001:db8::/32"])
-    for address in ("127.0.0.4", "127.0.1.77"):
+    harness.set_limits(deny=[DENIED, "127.0.1.0/24", "2001:db8::/32"])
+    for address in (DENIED, "127.0.1.77"):
         assert harness.flood(1, address=address)[0].code == 429, address
-    assert harness.flood(1, "unknown", "127.0.0.4")[0] == Reply(429, b'{"status":"denied"}')
+    assert harness.flood(1, "unknown", DENIED)[0] == Reply(429, b'{"status":"denied"}')
     assert harness.flood(1, address="127.0.0.5")[0].status == "received"
     assert harness.budget_used() == 2
-    harness.write_limits(rate="fast", deny=[])
-    eventually(lambda: harness.metric('pancake_edge_errors_total{source="limits"}') >= 2)
-    assert harness.flood(1, address="127.0.0.4")[0].code == 429
-    harness.edge.limits_file.write_text("")
-    eventually(lambda: harness.metric('pancake_edge_errors_total{source="limits"}') >= 4)
-    assert harness.flood(1, address="127.0.0.4")[0].code == 429
-    mistakes: list[dict[str, object]] = [
-        {"deny": ["not an address"]}, {"deny": {"127.0.0.9": True}}, {"deny": None},
-        {"denied": ["127.0.0.9"]}, {"rate": None}, {"burst": 0},
+    mistakes = [
+        '{"rate": "fast", "deny": []}', "", "7", "[1]", '{"deny": ["not an address"]}',
+        '{"deny": {"127.0.0.9": true}}', '{"deny": null}', '{"denied": ["127.0.0.9"]}', '{"rate": null}',
+        '{"burst": 0}', f'{{"deny": {["127.0.0.9"] * 1001}}}'.replace("'", '"'),
     ]  # fmt: skip
     for mistake in mistakes:
-        before = harness.metric('pancake_edge_errors_total{source="limits"}')
-        harness.write_limits(**mistake)
-        eventually(lambda: harness.metric('pancake_edge_errors_total{source="limits"}') >= before + 2)  # noqa: B023
-        assert harness.flood(1, address="127.0.0.4")[0].code == 429, mistake
-    harness.set_limits(rate=1002, burst=1000)
-    assert harness.flood(1, address="127.0.0.4")[0].status == "received"
+        before = harness.errors_of("limits")
+        harness.replace_limits(mistake)
+        assert harness.errors_of("limits") >= before + 2, mistake
+        assert harness.flood(1, address=DENIED)[0].code == 429, mistake
+    harness.set_limits()
+    assert harness.flood(1, address=DENIED)[0].status == "received"
     harness.edge.limits_file.unlink()
+    eventually(lambda: harness.metric("pancake_edge_denied_ranges{}") == 0)
     eventually(lambda: harness.metric("pancake_edge_rate_limit{}") == 1000)
 
 
 def test_a_denied_sender_with_a_valid_token_never_gets_the_webhook_suspended(harness: EdgeHarness) -> None:
     """429 until the budget is spent; then 200, and the delivery goes to quarantine."""
-    harness.set_limits(rate=1001, burst=1000, deny=["127.0.0.4"])
-    replies = harness.flood(160, address="127.0.0.4")
+    harness.set_limits(deny=[DENIED])
+    replies = harness.flood(160, address=DENIED)
     assert [reply.code for reply in replies] == [429] * BUDGET_MAX_FAILURES + [200] * 10
     assert {reply.status for reply in replies[BUDGET_MAX_FAILURES:]} == {"quarantined"}
     assert len(harness.edge.held("quarantine")) == 10
@@ -148,43 +159,38 @@ def test_a_denied_sender_with_a_valid_token_never_gets_the_webhook_suspended(har
 
 def test_a_denied_sender_must_prove_what_its_connection_demands(harness: EdgeHarness) -> None:
     """Quarantine holds only deliveries that would have been accepted: an operator may release them."""
-    harness.connection.webhook_secrets, harness.connection.signature_mode = [b"s"], "enforce"
-    harness.wait_for_new_policy()
-    harness.set_limits(rate=1001, burst=1000, deny=["127.0.0.4"])
-    with harness.sender("127.0.0.4") as sender:
+    harness.enforce(webhook_secrets=[b"s"])
+    harness.set_limits(deny=[DENIED])
+    with harness.sender(DENIED) as sender:
         codes = {sender.post(TOKEN, b"1", signed(b"s", b"1")).code for _ in range(BUDGET_MAX_FAILURES)}
         assert codes == {429}
-        assert sender.post(TOKEN, b"forged", signed(b"wrong", b"forged")) == Reply(200, HMAC_INVALID)
+        forged = sender.post(TOKEN, b"forged", signed(b"wrong", b"forged"))
+        assert forged == Reply(200, b'{"status":"hmac_invalid"}')
         assert sender.post(TOKEN, b"genuine", signed(b"s", b"genuine")).status == "quarantined"
     assert len(harness.edge.held("quarantine")) == 1
 
 
 def test_an_unreadable_file_of_limits_changes_nothing(harness: EdgeHarness) -> None:
     """A file that only root may read: the deny list stays active, in new workers too; the error counts."""
-    harness.set_limits(rate=500, burst=100, deny=["127.0.0.4"])
-    fresh = harness.edge.limits_file.with_suffix(".new")
-    fresh.write_text("{}")
-    fresh.chmod(0)
-    fresh.rename(harness.edge.limits_file)
-    eventually(lambda: harness.metric('pancake_edge_errors_total{source="limits"}') >= 2)
-    assert harness.flood(1, address="127.0.0.4")[0].code == 429
-    assert harness.metric("pancake_edge_rate_limit{}") == 500
+    harness.set_limits(rate=500, burst=100, deny=[DENIED])
+    harness.replace_limits("{}", mode=0)
+    assert harness.errors_of("limits") >= 2
     workers = harness.edge.workers()
-    harness.edge.reload()
-    eventually(lambda: not set(workers) & set(harness.edge.workers()))
-    assert harness.flood(1, address="127.0.0.4")[0].code == 429
-    assert harness.metric("pancake_edge_rate_limit{}") == 500
+    for _ in range(2):
+        assert harness.flood(1, address=DENIED)[0].code == 429
+        assert harness.metric("pancake_edge_rate_limit{}") == 500
+        harness.edge.reload()
+        eventually(lambda: not set(workers) & set(harness.edge.workers()))
 
 
 def test_deny_list_and_rate_apply_to_a_body_over_the_limit_too(harness: EdgeHarness) -> None:
-    large = b"x" * 257 * 1024
-    harness.set_limits(rate=10, burst=5, deny=["127.0.0.4"])
-    with harness.sender("127.0.0.4") as sender:
-        assert sender.post(TOKEN, large) == Reply(429, b'{"status":"denied"}')
-        assert sender.post(STRANGER, large) == Reply(429, b'{"status":"denied"}')
+    harness.set_limits(rate=10, burst=5, deny=[DENIED])
+    with harness.sender(DENIED) as sender:
+        assert sender.post(TOKEN, LARGE) == Reply(429, b'{"status":"denied"}')
+        assert sender.post(STRANGER, LARGE) == Reply(429, b'{"status":"denied"}')
     with harness.sender() as sender:
-        assert 429 in {sender.post(STRANGER, large).code for _ in range(20)}
-        assert sender.post(TOKEN, large) == Reply(200, b'{"status":"too_large"}')
+        assert 429 in {sender.post(STRANGER, LARGE).code for _ in range(20)}
+        assert sender.post(TOKEN, LARGE) == Reply(200, b'{"status":"too_large"}')
     assert harness.budget_used() == 1
 
 
@@ -193,21 +199,412 @@ def test_a_higher_rate_is_active_at_once(harness: EdgeHarness) -> None:
     harness.set_limits(rate=1, burst=60)
     assert 429 in {reply.code for reply in harness.flood(80)}
     harness.set_limits(rate=1000, burst=60)
-    eventually(lambda: harness.flood(1)[0].status == "received", seconds=5)
+    eventually(lambda: harness.post() == "received", seconds=5)
 
 
-def test_a_flood_does_not_fill_the_log(start_harness: Callable[..., EdgeHarness]) -> None:
+def test_a_flood_does_not_fill_the_log(shared: Edge) -> None:
     """The number of lines per second and outcome is limited; suppressed lines are counted."""
-    harness = start_harness(EDGE_LOG_PER_SECOND="5")
+    harness = shared(EDGE_LOG_PER_SECOND="5")
     harness.set_limits(rate=10, burst=5)
-    before = len(harness.edge.access_log().splitlines())
     began = time.time()
     raw_exchange(harness.edge.port, b"%s / HTTP/1.0\r\n\r\n" % (b"A" * 7000))
     harness.flood(1500, token=STRANGER)
     seconds = int(time.time() - began) + 2
-    lines = len(harness.edge.access_log().splitlines()) - before
-    assert lines <= 2 * 5 * seconds
-    assert max(map(len, harness.edge.access_log().splitlines())) < 400
-    suppressed = 'pancake_edge_log_suppressed_total{outcome="rate_limited"}'
-    assert harness.metric(suppressed) > 1000
-    assert len(harness.edge.errors()) < 2000
+    assert len(harness.access_log()) <= 2 * 5 * seconds
+    assert max(map(len, harness.access_log())) < 400
+    assert harness.metric('pancake_edge_log_suppressed_total{outcome="rate_limited"}') > 1000
+    assert len(harness.errors()) < 2000
+
+
+@pytest.fixture
+def limited(own: Edge) -> EdgeHarness:
+    """An edge where one address may have MAX_OPEN requests open; X-Forwarded-For names the address."""
+    harness = own()
+    conf = harness.edge.directory / "nginx.conf"
+    text = conf.read_text()
+    assert text.count("edge_requests 2000;") == 1
+    conf.write_text(text.replace("edge_requests 2000;", f"edge_requests {MAX_OPEN};"))
+    return trust_forwarded_addresses(harness)
+
+
+def post_from(
+    harness: EdgeHarness, address: str, token: str = TOKEN, headers: dict[str, str] | None = None
+) -> Reply | None:
+    """Post a delivery over a new connection. Return CLOSED if there is no answer."""
+    with harness.sender() as sender:
+        try:
+            return sender.post(token, b"{}", {"X-Forwarded-For": address, **(headers or {})})
+        except (http.client.RemoteDisconnected, ConnectionResetError):
+            return CLOSED
+
+
+def open_request(harness: EdgeHarness, address: str, path: str = PATH, expects: str = "") -> socket.socket:
+    """Send a delivery whose body does not arrive."""
+    connection = socket.create_connection(("127.0.0.1", harness.edge.port), timeout=8)
+    head = f"POST {path} HTTP/1.1\r\nHost: e\r\nX-Forwarded-For: {address}\r\nContent-Length: 9\r\n"
+    connection.sendall(f"{head}{expects}\r\n".encode())
+    return connection
+
+
+def hold_request(harness: EdgeHarness, address: str) -> socket.socket:
+    """Open a request and wait until the edge reads its body: it is counted now."""
+    connection = open_request(harness, address, expects="Expect: 100-continue\r\n")
+    assert connection.recv(65536).startswith(b"HTTP/1.1 100 ")
+    return connection
+
+
+def seconds_until_closed(connection: socket.socket) -> float:
+    """Read until the edge closes the connection."""
+    began = time.monotonic()
+    with connection, contextlib.suppress(ConnectionError):
+        while connection.recv(65536):
+            pass
+    return time.monotonic() - began
+
+
+@contextlib.contextmanager
+def all_open(harness: EdgeHarness, *addresses: str) -> Iterator[None]:
+    """Keep MAX_OPEN requests open, from these addresses in turn."""
+    with contextlib.ExitStack() as held:
+        for number in range(MAX_OPEN):
+            held.enter_context(hold_request(harness, addresses[number % len(addresses)]))
+        yield
+
+
+def test_a_stranger_over_the_limit_holds_no_connection(limited: EdgeHarness) -> None:
+    """Each further request is closed at once, not after the rest of its body. Other addresses are served."""
+    with all_open(limited, GREEDY):
+        for path in (f"/api/pancake/record/{STRANGER}", "/elsewhere", "/api/pancake/record/unknown"):
+            assert seconds_until_closed(open_request(limited, GREEDY, path)) < 1, path
+        other = post_from(limited, "203.0.113.10")
+        assert other is not None
+        assert other.status == "received"
+        eventually(lambda: limited.answered("too_many_connections", 444) == 3)
+        assert limited.budget_used() == 0
+    # One machine may use all 2^64 addresses of a network.
+    with all_open(limited, *(f"2001:db8::{number}" for number in range(1, 6))):
+        assert post_from(limited, "2001:db8::ffff", STRANGER) is CLOSED
+        assert post_from(limited, "2001:db8:0:1::1", STRANGER) == Reply(200, b'{"status":"unknown_token"}')
+
+
+def test_a_valid_token_over_the_limit_gets_429_until_the_budget_is_spent(limited: EdgeHarness) -> None:
+    with all_open(limited, GREEDY):
+        replies = [post_from(limited, GREEDY) for _ in range(MANY)]
+        refused = Reply(429, b'{"status":"too_many_connections"}')
+        assert replies[:BUDGET_MAX_FAILURES] == [refused] * BUDGET_MAX_FAILURES
+        assert {reply.status for reply in replies[BUDGET_MAX_FAILURES:] if reply} == {"received"}
+        assert limited.budget_used() == BUDGET_MAX_FAILURES
+
+
+def test_a_valid_token_without_the_proof_spends_no_budget_over_the_limit(limited: EdgeHarness) -> None:
+    """It is refused as usual, and has a second for its body."""
+    limited.enforce(webhook_secrets=[b"s"])
+    with all_open(limited, GREEDY):
+        unsigned, proved = (
+            post_from(limited, GREEDY), post_from(limited, GREEDY, headers=signed(b"s", b"{}")),
+        )  # fmt: skip
+        assert unsigned == Reply(200, b'{"status":"timestamp_out_of_window"}')
+        assert proved == Reply(429, b'{"status":"too_many_connections"}')
+        assert 0.5 < seconds_until_closed(open_request(limited, GREEDY)) < 3
+    assert limited.budget_used() == 1
+
+
+def send_headers_until_closed(harness: EdgeHarness) -> float:
+    """Send a head that never ends. Return the seconds until the edge closes."""
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", harness.edge.port), timeout=1) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\n")
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() - began < 12:
+                connection.sendall(b"X-A: b\r\n")
+                with contextlib.suppress(TimeoutError):
+                    if not connection.recv(1):
+                        break
+    return time.monotonic() - began
+
+
+def send_body_until_closed(harness: EdgeHarness) -> float:
+    """Send, slowly, the rest of a body that is not needed. Return the seconds until the edge closes."""
+    connection = open_request(harness, GREEDY, "/elsewhere")
+    began = time.monotonic()
+    with connection, contextlib.suppress(ConnectionError):
+        connection.settimeout(1)
+        while time.monotonic() - began < 12:
+            with contextlib.suppress(TimeoutError):
+                if not connection.recv(65536):
+                    break
+            if time.monotonic() - began < 6:
+                connection.sendall(b".")
+    return time.monotonic() - began
+
+
+def post_late(harness: EdgeHarness, token: str) -> bytes:
+    """Post a delivery whose body takes more than five seconds. Return the answer."""
+    head = f"POST /api/pancake/record/{token} HTTP/1.0\r\nContent-Length: 3\r\n\r\n".encode()
+    return raw_exchange(harness.edge.port, head, b"{", b"", b"}", b"", b"\n", pause_seconds=1.3)
+
+
+def test_what_takes_longer_than_five_seconds(harness: EdgeHarness) -> None:
+    """A head, and the rest of a refused body, are cut off. An answer is a failure for Pancake.
+
+    Pancake's documentation advises a timeout of five seconds. A sender without the proof is not Pancake.
+    """
+    strict = new_connection(tokens={"strict": None}, signature_mode="enforce", webhook_secrets=[SECRET])
+    harness.handlers.connections.append(strict)
+    harness.fetch_policy()
+    with ThreadPoolExecutor(4) as threads:
+        head = threads.submit(send_headers_until_closed, harness)
+        body = threads.submit(send_body_until_closed, harness)
+        proved = threads.submit(post_late, harness, TOKEN)
+        unproved = threads.submit(post_late, harness, "strict")
+    assert head.result() < 8
+    assert body.result() < 8
+    assert b"200 OK" in proved.result()
+    assert b"timestamp_out_of_window" in unproved.result()
+    eventually(lambda: harness.budget_used() == 1)
+    assert harness.unproved() == 0
+    eventually(lambda: harness.metric(f'pancake_edge_unproved_failures{{connection="{strict.id}"}}') == 1)
+    assert harness.metric(f'pancake_edge_budget_used{{connection="{strict.id}"}}') == 0
+
+
+def malform(harness: EdgeHarness, times: int = 1) -> None:
+    """Send the head of a delivery whose length is none: a failure that the edge observes."""
+    head = f"POST {PATH} HTTP/1.1\r\nHost: e\r\nContent-Length: x\r\n\r\n".encode()
+    for _ in range(times):
+        raw_exchange(harness.edge.port, head)
+
+
+def journal_lines(harness: EdgeHarness) -> list[str]:
+    """Return the failures of the connection on disk."""
+    lines = (harness.edge.state / "budget.log").read_text().splitlines()
+    return [line for line in lines if line.endswith(harness.connection.id)]
+
+
+def test_no_failure_is_chosen_if_it_cannot_be_written(own: Edge) -> None:
+    """A restart would forget failures that are not on disk, and the budget could be spent twice."""
+    harness = own()
+    harness.bring_up()
+    harness.stop_upstreams()
+    (harness.edge.state / "budget.log").mkdir()
+    with harness.unwritable():
+        replies = harness.flood(20)
+        assert harness.budget_used() == 0
+        harness.restart()
+        replies += harness.flood(20)
+    assert {(reply.code, reply.status) for reply in replies} == {(200, "shed")}
+
+
+def test_failures_at_the_same_time_all_survive_a_restart(harness: EdgeHarness) -> None:
+    malform(harness, 200)
+    eventually(lambda: harness.budget_used() == 200)
+    eventually(lambda: len(journal_lines(harness)) == 200)
+    harness.kill()
+    harness.fetch_policy()
+    assert harness.budget_used() == 200
+
+
+def test_a_reload_counts_no_failure_twice(harness: EdgeHarness) -> None:
+    """The counts stay in memory: the journal is read after a start only."""
+    harness.set_limits(deny=[DENIED])
+    harness.flood(3, address=DENIED)
+    assert len(journal_lines(harness)) == 3
+    workers = harness.edge.workers()
+    harness.edge.reload()
+    eventually(lambda: not set(workers) & set(harness.edge.workers()))
+    assert harness.budget_used() == 3
+
+
+def test_a_burst_at_a_full_spool_spends_the_budget_before_anything_is_shed(shared: Edge) -> None:
+    """Requests that fail at the same time share one write of the journal and wait for it."""
+    harness = shared(EDGE_SPOOL_MAX_FILES="1")
+    harness.stop_upstreams()
+    harness.flood(1)
+    with ThreadPoolExecutor(60) as threads:
+        replies = [reply for part in threads.map(lambda _: harness.flood(2), range(60)) for reply in part]
+    assert {(reply.code, reply.status) for reply in replies} == {(503, "spool_full")}
+    assert harness.budget_used() == 120
+
+
+def test_an_observed_failure_is_written_once_the_disk_works_again(own: Edge) -> None:
+    harness = own()
+    harness.bring_up()
+    journal = harness.edge.state / "budget.log"
+    journal.mkdir()
+    malform(harness)
+    eventually(lambda: harness.errors_of("budget") >= 1)
+    journal.rmdir()
+    eventually(lambda: journal.exists() and journal_lines(harness))
+
+
+def test_a_failure_counts_for_thirty_minutes(own: Edge) -> None:
+    """Pancake's window, rounded up to whole minutes."""
+    harness = own()
+    harness.bring_up()
+    for ages_seconds, counts in (
+        ({"budget.log": 0}, 1),
+        ({"budget.log": 29 * 60 + 55}, 1),
+        ({"budget.log": 32 * 60}, 0),
+        ({"budget.log": 60, "budget.log.former": 120}, 2),
+    ):
+        harness.edge.kill()
+        for name, age_seconds in ages_seconds.items():
+            journal = harness.edge.state / name
+            journal.write_text(f"{int(time.time()) - age_seconds} {harness.connection.id}\n")
+            journal.chmod(0o644)
+        harness.bring_up()
+        assert harness.budget_used() == counts, ages_seconds
+
+
+def test_the_journal_does_not_grow_without_limit(own: Edge) -> None:
+    """A new journal is started once the former one holds nothing that counts; here at once."""
+    harness = own()
+    harness.edge.edit("budget.lua", "> (WINDOW_MINUTES + 2) * 60", ">= 0")
+    harness.edge.edit("start.lua", "TIDY_INTERVAL_SECONDS = 60", "TIDY_INTERVAL_SECONDS = 0.05")
+    harness.bring_up()
+    harness.set_limits(deny=[DENIED])
+    harness.flood(3, address=DENIED)
+    eventually((harness.edge.state / "budget.log.former").exists)
+    assert harness.budget_used() == 3
+
+
+def test_an_outage_with_a_full_spool_never_gets_the_webhook_suspended(shared: Edge) -> None:
+    """1,000 deliveries over the rate with restarts in between: half of the failures that suspend."""
+    harness = shared(EDGE_SPOOL_MAX_FILES="10")
+    eventually((harness.edge.state / "policy.sealed").exists)
+    harness.stop_upstreams()
+    harness.set_limits(rate=200, burst=100)
+    replies = harness.flood(300)
+    harness.kill()
+    replies += harness.flood(300)
+    harness.restart()
+    replies += harness.flood(400, address="127.0.0.3")
+    failures = [reply for reply in replies if not 200 <= reply.code < 300]
+    assert len(failures) == BUDGET_MAX_FAILURES < SUSPENSION_FAILURES
+    assert harness.budget_used() == BUDGET_MAX_FAILURES
+    assert {reply.status for reply in replies[500:]} == {"shed"}
+
+
+def test_an_error_is_followed_by_no_further_bytes(harness: EdgeHarness) -> None:
+    """With and without a valid token. Further bytes would be taken for the next answer."""
+    harness.set_limits(deny=["127.0.0.1"])
+    for token in (TOKEN, STRANGER):
+        head = f"POST /api/pancake/record/{token} HTTP/1.1\r\nHost: e\r\nConnection: close\r\n"
+        answer = raw_exchange(harness.edge.port, head.encode() + b"Content-Length: 2\r\n\r\n{}")
+        assert answer.partition(b"\r\n\r\n")[2] == b'{"status":"denied"}'
+
+
+async def post_from_simulator(url: str, events: int) -> PancakeSender:
+    """Post events with the webhook sender of the Pancake simulator, which retries each twice."""
+    settings = Settings(url=url, retry_seconds=[0.0, 0.0])
+    sender = PancakeSender(settings, Faults(), Leads(1), lambda: datetime.now(UTC))
+    for number in range(events):
+        sender.emit({"id": f"r{number}", "modified_on": "2026-05-14T02:35:56"}, "lead", created=True)
+    await sender.idle()
+    await sender.aclose()
+    return sender
+
+
+async def test_the_simulator_never_suspends_the_webhook(shared: Edge) -> None:
+    """Every upstream is down and the spool is full. Without the edge the same events suspend the webhook."""
+    harness = shared(EDGE_SPOOL_MAX_FILES="1")
+    harness.stop_upstreams()
+    sender = await asyncio.wait_for(post_from_simulator(f"{harness.edge.url}{PATH}", 400), 60)
+    assert (sender.enabled, sender.suspensions) == (True, [])
+    assert sender.counts["status_503"] == BUDGET_MAX_FAILURES
+    bare = await asyncio.wait_for(post_from_simulator(f"{harness.hasura.url}/", 400), 60)
+    assert not bare.enabled
+
+
+def test_each_connection_has_a_budget_of_its_own(shared: Edge) -> None:
+    harness = shared(EDGE_SPOOL_MAX_FILES="1")
+    harness.handlers.connections.append(new_connection(tokens={"second": None}))
+    harness.fetch_policy()
+    harness.stop_upstreams()
+    for token in (TOKEN, "second"):
+        assert sum(reply.code == 503 for reply in harness.flood(160, token)) == BUDGET_MAX_FAILURES
+
+
+def break_off(harness: EdgeHarness, headers: dict[str, str], length: str = "9") -> None:
+    """Send the head of a delivery and half of its body, then close. `length` may be malformed."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"POST {PATH} HTTP/1.1\r\nHost: e\r\n{lines}Content-Length: {length}\r\n\r\n"
+    raw_exchange(harness.edge.port, head.encode() + b"half", gives_up_after=0.2)
+
+
+def await_failures(harness: EdgeHarness, *, counted: int, unproved: int) -> None:
+    """Wait for this number of failures in all; so many of them are counted as Pancake's."""
+    eventually(lambda: harness.unproved() + harness.budget_used() == counted + unproved)
+    assert (harness.budget_used(), harness.unproved()) == (counted, unproved)
+
+
+def test_a_method_that_pancake_does_not_send_spends_nothing(harness: EdgeHarness) -> None:
+    """Anybody who knows the URL could otherwise spend the budget with a browser."""
+    harness.set_limits(deny=[DENIED])
+    with harness.sender() as sender:
+        codes = [sender.request(method, PATH).code for method in ("GET", "PUT") for _ in range(MANY)]
+    assert set(codes) == {405}
+    assert {reply.status for reply in harness.flood(BUDGET_MAX_FAILURES, address=DENIED)} == {"denied"}
+    await_failures(harness, counted=BUDGET_MAX_FAILURES, unproved=2 * MANY)
+
+
+@pytest.mark.parametrize("length", ["9", "x"])
+def test_a_delivery_broken_off_counts_only_with_the_header_that_is_demanded(
+    harness: EdgeHarness, length: str
+) -> None:
+    """The header is checked without the body; a malformed request ends before its headers are read."""
+    harness.enforce(header_secrets=[SECRET])
+    break_off(harness, {}, length)
+    break_off(harness, {"X-Pancake-Secret": "wrong"}, length)
+    await_failures(harness, counted=0, unproved=2)
+    break_off(harness, HEADER, length)
+    await_failures(harness, counted=1, unproved=2)
+    assert not harness.bodies
+
+
+def test_a_delivery_broken_off_never_counts_where_a_signature_is_demanded(harness: EdgeHarness) -> None:
+    """A signature is over the whole body."""
+    harness.enforce(webhook_secrets=[SECRET])
+    break_off(harness, signed(SECRET, b"half"))
+    await_failures(harness, counted=0, unproved=1)
+
+
+def test_only_addresses_of_an_enforced_allowlist_spend_the_budget(harness: EdgeHarness) -> None:
+    harness.enforce(signature_mode="off", allowlist_mode="enforce", allowed_ip_ranges=["10.0.0.0/8"])
+    break_off(harness, {})
+    await_failures(harness, counted=0, unproved=1)
+    harness.enforce(signature_mode="off", allowed_ip_ranges=["127.0.0.1"])
+    break_off(harness, {})
+    await_failures(harness, counted=1, unproved=1)
+
+
+def test_a_check_that_is_only_monitored_excludes_no_failure(harness: EdgeHarness) -> None:
+    """It may be the check that is wrong: Pancake must not be suspended for it."""
+    harness.enforce(header_secrets=[SECRET], signature_mode="monitor")
+    break_off(harness, {})
+    await_failures(harness, counted=1, unproved=0)
+
+
+@pytest.mark.parametrize(("body", "refused"), [(b"{}", "secret_invalid"), (LARGE, "too_large")])
+def test_a_denied_sender_without_the_proof_spends_nothing(
+    harness: EdgeHarness, body: bytes, refused: str
+) -> None:
+    harness.enforce(header_secrets=[SECRET])
+    harness.set_limits(deny=[DENIED])
+    with harness.sender(DENIED) as sender:
+        assert {sender.post(TOKEN, body).status for _ in range(20)} == {refused}
+        assert (harness.budget_used(), harness.unproved()) == (0, 0)
+        assert sender.post(TOKEN, body, HEADER).status == "denied"
+    assert (harness.budget_used(), harness.unproved()) == (1, 0)
+
+
+def test_unproved_failures_count_for_thirty_minutes_and_not_after_a_restart(own: Edge) -> None:
+    """They change no decision, so they are not written to disk."""
+    harness = own()
+    harness.edge.edit("settings.lua", "budget_window_minutes = 30", "budget_window_minutes = 0")
+    harness.edge.edit("budget.lua", "math.floor(at / 60)", "math.floor(at)")
+    harness.bring_up()
+    with harness.sender() as sender:
+        # It counts for the rest of its second only, and on a busy machine that may be over before it is read.
+        eventually(lambda: sender.request("GET", PATH) and harness.unproved() > 0)
+    eventually(lambda: harness.unproved() == 0, seconds=5)
+    assert not (harness.edge.state / "budget.log").exists()

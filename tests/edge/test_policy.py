@@ -1,4 +1,7 @@
-"""Policy: the handlers decide which tokens are valid; the edge uses the last policy while they are down."""
+"""Policy and proofs: the handlers decide which tokens are valid and what a delivery must prove.
+
+The exact outcome for each signature, timestamp, secret, address, mode; the last policy while they are down.
+"""
 
 import hashlib
 import json
@@ -8,47 +11,229 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import product
+
+import pytest
 
 from sandbox.edge.nginx import state_key
-from tests.support.edge.fakes import Connection
-from tests.support.edge.harness import TOKEN, EdgeHarness
-from tests.support.edge.http_server import Answer
-from tests.support.edge.sender import signed
+from tests.support.edge.fakes import Answer
+from tests.support.edge.harness import TOKEN, EdgeHarness, new_connection
+from tests.support.edge.sender import (
+    CURRENT,
+    MODES,
+    PREVIOUS,
+    SHIFTS_SECONDS,
+    SIGNERS,
+    WRONG,
+    Reply,
+    expected_outcome,
+    signed,
+)
 from tests.support.waiting import eventually
 
-LONG_INTERVAL_SECONDS = "3600"
-"""Of EDGE_POLICY_SECONDS: no scheduled fetch happens during a test."""
+Shared = Callable[..., EdgeHarness]
+
+RARELY = {"EDGE_POLICY_SECONDS": "3600"}
+"""No scheduled fetch happens during a test."""
 LONG_SECRET = b"a-long-secret" * 100
-FAILED = 'pancake_edge_policy_refresh_total{result="failed"}'
+BODY = '{"id":"1","name":"Nguyễn Văn A"}'.encode()
 NO_TIMES = ("2026-05-14T02:35:56+16:00", "2026-05-14T02:35:56-1560", "2026-05-14T02:35:56 soon")
 """Offsets that PostgreSQL refuses, and one that is none."""
 
 
-def wait_for_failed_fetches(harness: EdgeHarness, count: float) -> None:
-    """Wait until this number of fetches of the policy has failed since the start."""
-    eventually(lambda: harness.metric(FAILED) >= count)
+def monitored(harness: EdgeHarness, check: str) -> float:
+    """Return the number of deliveries that a check in monitor mode would have refused."""
+    return harness.metric(f'pancake_edge_monitored_total{{check="{check}"}}')
 
 
-def test_a_new_token_is_known_at_once(start_harness: Callable[..., EdgeHarness]) -> None:
+def test_signature_by_timestamp_by_secret_by_mode(harness: EdgeHarness) -> None:
+    """48 cases: always 200, stored unless refused, every refusal counted."""
+    cases = list(product(MODES, SHIFTS_SECONDS, SIGNERS))
+    harness.handlers.connections = [
+        new_connection(
+            tokens={f"token-{number}": None}, signature_mode=mode, webhook_secrets=[CURRENT, PREVIOUS]
+        )
+        for number, (mode, _, _) in enumerate(cases)
+    ]
+    harness.fetch_policy()
+    wanted, got, stored = [], [], []
+    with harness.sender() as sender:
+        for number, (mode, shift, signer) in enumerate(cases):
+            body = BODY + str(number).encode()
+            headers = signed(SIGNERS[signer] or CURRENT, body, at=time.time() + shift)
+            if SIGNERS[signer] is None:
+                del headers["X-Pancake-Signature"]
+            reply = sender.post(f"token-{number}", body, headers)
+            got.append((reply.code, reply.status))
+            wanted.append((200, expected_outcome(mode, shift, signer)))
+            if wanted[-1][1] == "received":
+                stored.append(body)
+    assert got == wanted
+    assert harness.bodies == stored
+    for outcome in ("hmac_invalid", "timestamp_out_of_window"):
+        assert harness.answered(outcome) == [status for _, status in wanted].count(outcome)
+        assert monitored(harness, outcome) == [
+            expected_outcome("enforce", shift, signer) for mode, shift, signer in cases if mode == "monitor"
+        ].count(outcome)
+
+
+def test_allowlist_by_mode(harness: EdgeHarness) -> None:
+    """Addresses and ranges, inside and outside; enforce with an empty list refuses every address."""
+    cases = [
+        (mode, ranges, address)
+        for mode in MODES
+        for ranges, address in product(
+            ([], ["127.0.0.8/30"], ["10.0.0.1", "127.0.0.9"]), ("127.0.0.9", "127.0.0.12")
+        )
+    ]
+    harness.handlers.connections = [
+        new_connection(tokens={f"token-{number}": None}, allowlist_mode=mode, allowed_ip_ranges=ranges)
+        for number, (mode, ranges, _) in enumerate(cases)
+    ]
+    harness.fetch_policy()
+    stored = []
+    for number, (mode, ranges, address) in enumerate(cases):
+        inside = bool(ranges) and address == "127.0.0.9"
+        with harness.sender(address) as sender:
+            reply = sender.post(f"token-{number}", str(number).encode())
+        refused = mode == "enforce" and not inside
+        wanted = Reply(200, b'{"status":"ip_not_allowed"}').status if refused else "received"
+        assert (reply.code, reply.status) == (200, wanted), (mode, ranges, address)
+        stored += [] if refused else [str(number).encode()]
+    assert harness.bodies == stored
+    assert (harness.answered("ip_not_allowed"), monitored(harness, "ip_not_allowed")) == (4, 4)
+
+
+def test_malformed_proofs_are_refused_like_wrong_ones(harness: EdgeHarness) -> None:
+    """A missing or malformed timestamp is out of the window; a malformed signature is invalid."""
+    harness.enforce(webhook_secrets=[CURRENT])
+    good = signed(CURRENT, BODY)
+    stamp, signature = good["X-Pancake-Timestamp"], good["X-Pancake-Signature"]
+    out_of_window = [
+        None, "", "now", "0x10", "-5", "nan", "inf", "1e9", stamp + "000", stamp + "x", stamp + ".",
+        stamp + ".0", "9" * 21,
+    ]  # fmt: skip
+    invalid = [
+        None, "", signature[:-1], signature + "0", "g" + signature[1:], "sha256=" + signature,
+        signature[::-1], "0" * 64,
+    ]  # fmt: skip
+    with harness.sender() as sender:
+        for text in out_of_window:
+            headers = {"X-Pancake-Signature": signature} | (
+                {"X-Pancake-Timestamp": text} if text is not None else {}
+            )
+            assert sender.post(TOKEN, BODY, headers).status == "timestamp_out_of_window", text
+        for text in invalid:
+            headers = {"X-Pancake-Timestamp": stamp} | (
+                {"X-Pancake-Signature": text} if text is not None else {}
+            )
+            assert sender.post(TOKEN, BODY, headers).status == "hmac_invalid", text
+        assert sender.post(TOKEN, BODY + b" ", good).status == "hmac_invalid"
+        upper = {**good, "X-Pancake-Signature": signature.upper()}
+        assert sender.post(TOKEN, BODY, upper).status == "received"
+    assert harness.bodies == [BODY]
+
+
+def test_a_shared_secret_in_the_header_of_the_connection(harness: EdgeHarness) -> None:
+    """The proof that Pancake can send today. During rotation two values are valid."""
+    cases = {CURRENT: "received", PREVIOUS: "received", WRONG: "secret_invalid", None: "secret_invalid"}
+    for mode in MODES:
+        harness.enforce(header_secrets=[CURRENT, PREVIOUS], header_name="X-Diva-Key", signature_mode=mode)
+        for secret, strict in cases.items():
+            headers = {} if secret is None else {"X-Diva-Key": secret.decode()}
+            wanted = strict if mode == "enforce" else "received"
+            assert harness.post(headers=headers) == wanted, (mode, secret)
+    assert monitored(harness, "secret_invalid") == 2
+    assert len(harness.bodies) == 4 + 4 + 2
+
+
+def test_a_signature_proves_one_body_only(harness: EdgeHarness) -> None:
+    """timestamp.body is signed: a timestamp with a fraction could take its digits from another body."""
+    harness.enforce(webhook_secrets=[CURRENT])
+    proof = signed(CURRENT, b"5." + BODY)
+    moved = proof | {"X-Pancake-Timestamp": proof["X-Pancake-Timestamp"] + ".5"}
+    assert harness.post(b"5." + BODY, proof) == "received"
+    assert harness.post(BODY, moved) == "timestamp_out_of_window"
+    assert harness.bodies == [b"5." + BODY]
+
+
+def test_tokens_and_secrets_end_at_their_time_also_if_no_new_policy_comes(shared: Shared) -> None:
+    """By the clock of the edge: the policy still lists them. The time may be written with any offset."""
+    harness = shared(**RARELY)
+    ends = datetime.now(UTC) + timedelta(seconds=3)
+    vietnam = (ends + timedelta(hours=7)).strftime("%Y-%m-%dT%H:%M:%S.%f+07:00")
+    past = (datetime.now(UTC) - timedelta(seconds=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    harness.connection.tokens = {TOKEN: None, "old": vietnam, "older": past}
+    strict = {"signature_mode": "enforce", "secret_ends": [None, ends.isoformat()]}
+    harness.handlers.connections += [
+        new_connection(tokens={"signing": None}, webhook_secrets=[CURRENT, PREVIOUS], **strict),
+        new_connection(tokens={"sending": None}, header_secrets=[CURRENT, PREVIOUS], **strict),
+    ]
+    harness.fetch_policy()
+
+    def answers(secret: bytes = PREVIOUS) -> list[str]:
+        header = {"X-Pancake-Secret": secret.decode()}
+        return [
+            harness.post(token="old"),
+            harness.post(BODY, signed(secret, BODY), token="signing"),
+            harness.post(BODY, header, token="sending"),
+        ]
+
+    assert answers() == ["received"] * 3
+    assert harness.post(token="older") == "unknown_token"
+    harness.handlers.policy_override = Answer(500)
+    eventually(lambda: answers()[1:] == ["hmac_invalid", "secret_invalid"])
+    assert datetime.now(UTC) >= ends - timedelta(seconds=1), "the edge drops the fraction"
+    # An unknown token is stored while the handlers cannot be asked about it.
+    eventually(lambda: answers() == ["spooled", "hmac_invalid", "secret_invalid"])
+    assert answers(CURRENT)[1:] == ["received"] * 2
+    assert harness.post() == "received"
+
+
+def test_with_both_secrets_set_both_are_demanded(harness: EdgeHarness) -> None:
+    """Neither proof replaces the other."""
+    harness.enforce(webhook_secrets=[CURRENT], header_secrets=[PREVIOUS])
+    header = {"X-Pancake-Secret": PREVIOUS.decode()}
+    assert harness.post(BODY, signed(CURRENT, BODY)) == "secret_invalid"
+    assert harness.post(BODY, header) == "timestamp_out_of_window"
+    assert harness.post(BODY, {**signed(CURRENT, BODY), **header}) == "received"
+
+
+def test_enforce_without_a_secret_refuses_every_delivery(harness: EdgeHarness) -> None:
+    harness.enforce()
+    with harness.sender() as sender:
+        assert sender.post(TOKEN, BODY, signed(CURRENT, BODY)) == Reply(200, b'{"status":"hmac_invalid"}')
+    assert not harness.bodies
+
+
+def test_a_signature_is_ignored_in_mode_off(harness: EdgeHarness) -> None:
+    assert harness.post(b"x", signed(b"any secret", b"y", at=0)) == "received"
+
+
+def test_refused_deliveries_use_neither_rate_nor_budget(harness: EdgeHarness) -> None:
+    """A sender that knows a token but no secret takes no rate from Pancake at the same address."""
+    harness.enforce(webhook_secrets=[CURRENT])
+    harness.set_limits(rate=1, burst=3)
+    with harness.sender() as sender:
+        assert {sender.post(TOKEN, BODY).status for _ in range(50)} == {"timestamp_out_of_window"}
+        assert sender.post(TOKEN, BODY, signed(CURRENT, BODY)).status == "received"
+    assert harness.budget_used() == 0
+
+
+def test_a_token_is_called_unknown_only_after_a_fetch(shared: Shared) -> None:
     """An unknown token makes the edge fetch the policy before the next scheduled fetch."""
-    harness = start_harness(EDGE_POLICY_SECONDS=LONG_INTERVAL_SECONDS)
-    harness.handlers.connections.append(Connection(id="2", tokens={"brand-new": None}))
-    with harness.sender() as sender:
-        assert sender.post("brand-new").status == "received"
-
-
-def test_a_token_is_called_unknown_only_after_a_fetch(start_harness: Callable[..., EdgeHarness]) -> None:
-    harness = start_harness(EDGE_POLICY_SECONDS=LONG_INTERVAL_SECONDS)
+    harness = shared(**RARELY)
     served = harness.handlers.policies_served
-    with harness.sender() as sender:
-        for n in range(3):
-            assert sender.post("unknown").status == "unknown_token"
-            assert harness.handlers.policies_served == served + n + 1
+    for n in range(3):
+        assert harness.post(token="unknown") == "unknown_token"
+        assert harness.handlers.policies_served == served + n + 1
+    harness.handlers.connections.append(new_connection(tokens={"brand-new": None}))
+    assert harness.post(token="brand-new") == "received"
 
 
-def test_many_unknown_tokens_share_a_few_fetches(start_harness: Callable[..., EdgeHarness]) -> None:
+def test_many_unknown_tokens_share_a_few_fetches(shared: Shared) -> None:
     """At most about ten a second."""
-    harness = start_harness(EDGE_POLICY_SECONDS=LONG_INTERVAL_SECONDS)
+    harness = shared(**RARELY)
     served, began = harness.handlers.policies_served, time.monotonic()
 
     def post(number: int) -> set[str]:
@@ -60,67 +245,55 @@ def test_many_unknown_tokens_share_a_few_fetches(start_harness: Callable[..., Ed
     assert harness.handlers.policies_served - served <= 10 * (time.monotonic() - began) + 3
 
 
-def test_a_token_expires_at_its_time(harness: EdgeHarness) -> None:
-    """Rotation: the old URL works until then. The time may be written with any offset."""
-    soon = datetime.now(UTC) + timedelta(seconds=1.5)
-    vietnam = (soon + timedelta(hours=7)).strftime("%Y-%m-%dT%H:%M:%S.%f+07:00")
-    past = (datetime.now(UTC) - timedelta(seconds=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    harness.connection.tokens = {TOKEN: None, "old": vietnam, "older": past}
-    harness.wait_for_new_policy()
-    with harness.sender() as sender:
-        assert sender.post("old").status == "received"
-        assert sender.post("older").status == "unknown_token"
-        eventually(lambda: sender.post("old").status == "unknown_token")
-        assert datetime.now(UTC) > soon - timedelta(seconds=1)
-        assert sender.post(TOKEN).status == "received"
-
-
 def test_a_revoked_token_stops_with_the_next_policy(harness: EdgeHarness) -> None:
     harness.handlers.connections = []
-    with harness.sender() as sender:
-        eventually(lambda: sender.post(TOKEN).status == "unknown_token")
+    eventually(lambda: harness.post() == "unknown_token")
 
 
 def test_the_policy_stays_active_without_the_handlers_even_after_a_restart(harness: EdgeHarness) -> None:
     """Read from disk: signatures are still demanded, valid deliveries stored, wrong ones refused."""
-    harness.connection.webhook_secrets, harness.connection.signature_mode = [b"s"], "enforce"
-    harness.wait_for_new_policy()
+    sealed = harness.edge.state / "policy.sealed"
+    sealed.unlink(missing_ok=True)
+    harness.enforce(webhook_secrets=[b"s"])
+    eventually(sealed.exists)
     harness.stop_upstreams()
-    harness.restart()
-    with harness.sender() as sender:
-        assert sender.post(TOKEN, b"{}").status == "timestamp_out_of_window"
-        assert sender.post(TOKEN, b"{}", signed(b"s", b"{}")).status == "spooled"
-        assert sender.post("unknown", b"{}").status == "spooled"
+    harness.kill()
+    assert harness.post() == "timestamp_out_of_window"
+    assert harness.post(headers=signed(b"s", b"{}")) == "spooled"
+    assert harness.post(token="unknown") == "spooled"
     assert (len(harness.edge.held()), len(harness.edge.held("unknown"))) == (1, 1)
 
 
-def test_a_malformed_policy_is_rejected(harness: EdgeHarness) -> None:
+def test_a_malformed_policy_is_rejected(harness: EdgeHarness, subtests: pytest.Subtests) -> None:
     """The last valid policy stays active and the failure is counted."""
     good = json.loads(harness.handlers.policy())
     first = good["connections"][0]
+    assert harness.fault_of_policy(json.dumps(good).encode()) == ""
 
     def with_first(**changes: object) -> bytes:
         return json.dumps({**good, "connections": [{**first, **changes}]}).encode()
 
+    digest = "a" * 64
     broken = [
         b"", b"[]", b'{"version":"1"}', b'{"connections":[{"id":"1"}]}',
         *(with_first(**{key: None}) for key in first if key != "header_name"),
         with_first(token_sha256=[{"sha256": "ab", "expires_at": None}]),
-        with_first(token_sha256=[{"sha256": "a" * 64, "expires_at": 7}]),
-        *(with_first(token_sha256=[{"sha256": "a" * 64, "expires_at": time}]) for time in NO_TIMES),
-        with_first(signature_mode="maybe"),
-        with_first(webhook_secrets=["*"]),
-        with_first(allowed_ip_ranges=["x/y"]),
+        with_first(token_sha256=[{"sha256": digest, "expires_at": 7}]),
+        *(with_first(token_sha256=[{"sha256": digest, "expires_at": time}]) for time in NO_TIMES),
+        with_first(signature_mode="maybe"), with_first(allowlist_mode="maybe"),
+        with_first(webhook_secrets=["*"]), with_first(header_secrets=["*"]),
+        with_first(webhook_secrets_expire_at=["soon"]), with_first(allowed_ip_ranges=["x/y"]),
     ]  # fmt: skip
-    with harness.sender() as sender:
-        for body in broken:
-            failed = harness.metric(FAILED)
-            harness.handlers.policy_override = Answer(200, body)
-            wait_for_failed_fetches(harness, failed + 2)
-            assert sender.post(TOKEN).status == "received", body
-            assert sender.post("possibly-new-token").status == "spooled", body
-        harness.handlers.policy_override = Answer(401)
-        assert sender.post(TOKEN).status == "received"
+    for document in broken:
+        with subtests.test(document.decode()):
+            assert harness.fault_of_policy(document) != ""
+    failed = 'pancake_edge_policy_refresh_total{result="failed"}'
+    for answer in (Answer(200, broken[-1]), Answer(401)):
+        harness.handlers.policy_override = answer
+        before = harness.metric(failed)
+        eventually(lambda: harness.metric(failed) >= before + 2)  # noqa: B023
+        assert harness.post() == "received"
+        assert harness.post(token="possibly-new-token") == "spooled"
     harness.handlers.policy_override = None
     eventually(lambda: not harness.edge.held("unknown"))
 
@@ -129,37 +302,35 @@ def test_unknown_tokens_wait_in_their_own_folder_while_the_handlers_are_down(har
     """Later a token that became valid is delivered, an unknown one dropped, a wrong proof refused."""
     harness.stop_upstreams()
     body = b'{"id":"7"}'
-    with harness.sender() as sender:
-        assert sender.post("later", body).status == "spooled"
-        assert sender.post("strict", body, signed(b"s", body)).status == "spooled"
-        assert sender.post("strict", b"forged", signed(b"x", b"forged")).status == "spooled"
-        assert sender.post("headed", body, {"Authorization": LONG_SECRET.decode()}).status == "spooled"
-        assert sender.post("unknown", body).status == "spooled"
-    assert len(harness.edge.held("unknown")) == 5
-    assert not harness.edge.held()
-    strict = Connection(id="3", tokens={"strict": None}, signature_mode="enforce", webhook_secrets=[b"s"])
-    headed = Connection(
-        id="4", tokens={"headed": None}, signature_mode="enforce", header_secrets=[LONG_SECRET],
-        header_name="Authorization",
-    )  # fmt: skip
-    harness.handlers.connections += [Connection(id="2", tokens={"later": None}), strict, headed]
+    for token, sent, headers in (
+        ("later", body, {}),
+        ("strict", body, signed(b"s", body)),
+        ("strict", b"forged", signed(b"x", b"forged")),
+        ("headed", body, {"Authorization": LONG_SECRET.decode()}),
+        ("unknown", body, {}),
+    ):
+        assert harness.post(sent, headers, token=token) == "spooled"
+    assert (len(harness.edge.held("unknown")), harness.edge.held()) == (5, [])
+    harness.handlers.connections += [
+        new_connection(tokens={"later": None}),
+        new_connection(tokens={"strict": None}, signature_mode="enforce", webhook_secrets=[b"s"]),
+        new_connection(
+            tokens={"headed": None}, signature_mode="enforce", header_secrets=[LONG_SECRET],
+            header_name="Authorization",
+        ),
+    ]  # fmt: skip
     harness.start_upstreams()
     eventually(lambda: not harness.edge.held("unknown"))
     deliveries = harness.hasura.deliveries + harness.handlers.deliveries
-    tokens = ("headed", "later", "strict")
-    assert {(delivery.token_sha256, delivery.raw) for delivery in deliveries} == {
-        (hashlib.sha256(token.encode()).hexdigest(), body) for token in tokens
-    }
-    assert len(deliveries) == len(tokens)
-    assert harness.metric('pancake_edge_drained_total{folder="unknown",outcome="unknown_token"}') == 1
-    assert harness.metric('pancake_edge_drained_total{folder="unknown",outcome="hmac_invalid"}') == 1
+    assert sorted((delivery.token_sha256, delivery.raw) for delivery in deliveries) == sorted(
+        (hashlib.sha256(token.encode()).hexdigest(), body) for token in ("headed", "later", "strict")
+    )
+    assert harness.drained("unknown_token", "unknown") == harness.drained("hmac_invalid", "unknown") == 1
 
 
-def test_an_unknown_token_is_answered_before_its_body_is_read(
-    start_harness: Callable[..., EdgeHarness],
-) -> None:
+def test_an_unknown_token_is_answered_before_its_body_is_read(shared: Shared) -> None:
     """Strangers fill neither unknown/ nor memory with slow bodies."""
-    harness = start_harness(EDGE_POLICY_SECONDS=LONG_INTERVAL_SECONDS)
+    harness = shared(**RARELY)
     head = b"POST /api/pancake/record/unknown HTTP/1.0\r\nContent-Length: 2\r\n\r\n"
     with socket.create_connection(("127.0.0.1", harness.edge.port), timeout=2) as connection:
         connection.sendall(head)
@@ -167,93 +338,72 @@ def test_an_unknown_token_is_answered_before_its_body_is_read(
     assert not harness.edge.held("unknown")
 
 
-def restart_with(harness: EdgeHarness, keys: str) -> None:
-    """Restart the edge with other EDGE_STATE_KEYS and wait until it has a policy."""
-    harness.edge.stop()
-    harness.edge.state_keys = keys
-    harness.edge.bring_up()
-
-
 def test_after_a_change_of_keys_the_policy_is_encrypted_with_the_new_key(harness: EdgeHarness) -> None:
     """The old key can then be removed, even while the handlers are down."""
-    old, new = harness.edge.state_keys, state_key("k2")
-    restart_with(harness, f"{new},{old}")
+    new = state_key("k2")
+    harness.restart(keys=f"{new},{harness.edge.state_keys}")
     eventually(lambda: (harness.edge.state / "policy.sealed").read_bytes().startswith(b"PE1\x02k2"))
     harness.stop_upstreams()
-    restart_with(harness, new)
-    with harness.sender() as sender:
-        assert sender.post(TOKEN).status == "spooled"
+    harness.restart(keys=new)
+    assert harness.post() == "spooled"
     assert not harness.edge.held("unknown")
 
 
-def test_the_folder_of_unknown_tokens_is_small_and_then_sheds(
-    start_harness: Callable[..., EdgeHarness],
-) -> None:
+def test_the_folder_of_unknown_tokens_is_small_and_then_sheds(shared: Shared) -> None:
     """Strangers cannot fill the disk. The answer is 200 in both cases."""
-    harness = start_harness(EDGE_UNKNOWN_MAX_FILES="3")
+    harness = shared(EDGE_UNKNOWN_MAX_FILES="3")
     harness.stop_upstreams()
-    with harness.sender() as sender:
-        replies = [sender.post("unknown") for _ in range(5)]
+    replies = harness.flood(5, token="unknown")
     assert [reply.status for reply in replies] == ["spooled"] * 3 + ["shed"] * 2
     assert {reply.code for reply in replies} == {200}
 
 
-def test_handlers_that_hang_do_not_delay_valid_tokens(start_harness: Callable[..., EdgeHarness]) -> None:
+def test_handlers_that_hang_do_not_delay_valid_tokens(shared: Shared) -> None:
     """Only the sender with the unknown token waits."""
-    harness = start_harness(EDGE_POLICY_SECONDS=LONG_INTERVAL_SECONDS)
+    harness = shared(**RARELY)
     harness.handlers.policy_override = Answer(200, b"{}", delay_seconds=30)
     answers: list[str] = []
-
-    def post_unknown() -> None:
-        with harness.sender() as sender:
-            answers.append(sender.post("unknown").status)
-
-    stranger = threading.Thread(target=post_unknown)
+    stranger = threading.Thread(target=lambda: answers.append(harness.post(token="unknown")))
     stranger.start()
     began = time.monotonic()
-    with harness.sender() as sender:
-        assert sender.post(TOKEN).status == "received"
+    assert harness.post() == "received"
     assert time.monotonic() - began < 0.5
     stranger.join()
     assert answers == ["spooled"]
 
 
+def test_after_a_fetch_without_an_answer_other_strangers_do_not_wait(shared: Shared) -> None:
+    harness = shared(**RARELY)
+    harness.handlers.policy_override = Answer(200, b"{}", delay_seconds=30)
+    assert harness.post(token="unknown") == "spooled"
+    began = time.monotonic()
+    assert harness.post(token="unknown") == "spooled"
+    assert time.monotonic() - began < 0.5
+
+
 def test_unknown_token_from_the_handlers_overrides_the_policy(harness: EdgeHarness) -> None:
     """It is the answer, and nothing is spooled."""
     harness.hasura.status = "unknown_token"
-    with harness.sender() as sender:
-        assert sender.post(TOKEN).status == "unknown_token"
+    assert harness.post() == "unknown_token"
     assert not harness.edge.held()
 
 
 def test_no_log_holds_a_token_or_a_body(harness: EdgeHarness) -> None:
     """Neither access log nor error log, with and without upstreams."""
-    with harness.sender() as sender:
-        sender.post(TOKEN, b"secret body")
-        sender.post("stranger-token-value", b"secret body")
-        sender.post(TOKEN, b"z" * 300 * 1024)
-        harness.stop_upstreams()
-        sender.post(TOKEN, b"secret body")
-        sender.post("stranger-token-value", b"secret body")
+    stranger = "stranger-token-value"
+    harness.post(b"secret body")
+    harness.post(b"secret body", token=stranger)
+    harness.post(b"z" * 300 * 1024)
+    harness.stop_upstreams()
+    harness.post(b"secret body")
+    harness.post(b"secret body", token=stranger)
     outcomes = ["received", "unknown_token", "too_large", "spooled", "spooled"]
-    eventually(lambda: len(harness.edge.access_log().splitlines()) == len(outcomes))
-    text = harness.edge.access_log() + harness.edge.errors()
-    for hidden in (TOKEN, "stranger-token-value", "secret body", hashlib.sha256(TOKEN.encode()).hexdigest()):
+    eventually(lambda: len(harness.access_log()) == len(outcomes))
+    text = "\n".join(harness.access_log()) + harness.errors()
+    for hidden in (TOKEN, stranger, "secret body", hashlib.sha256(TOKEN.encode()).hexdigest()):
         assert hidden not in text
-    entries = [json.loads(line) for line in harness.edge.access_log().splitlines()]
+    entries = [json.loads(line) for line in harness.access_log()]
     assert [entry["outcome"] for entry in entries] == outcomes
-    assert entries[0]["connection"] == harness.connection.id
-    assert entries[0]["upstream"] == "hasura"
-    assert entries[0]["source_ip"] == "127.0.0.1"
-
-
-def test_after_a_fetch_without_an_answer_other_strangers_do_not_wait(
-    start_harness: Callable[..., EdgeHarness],
-) -> None:
-    harness = start_harness(EDGE_POLICY_SECONDS=LONG_INTERVAL_SECONDS)
-    harness.handlers.policy_override = Answer(200, b"{}", delay_seconds=30)
-    with harness.sender() as sender:
-        assert sender.post("unknown").status == "spooled"
-        began = time.monotonic()
-        assert sender.post("unknown").status == "spooled"
-    assert time.monotonic() - began < 0.5
+    assert entries[0].items() >= {
+        ("connection", harness.connection.id), ("upstream", "hasura"), ("source_ip", "127.0.0.1"),
+    }  # fmt: skip

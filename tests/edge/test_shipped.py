@@ -1,13 +1,17 @@
-"""The configuration as shipped: TLS, an internal listener for operators, required environment variables."""
+"""The configuration as shipped: TLS, internal listener, required environment, unit, versions of packages."""
 
 import contextlib
+import ctypes
+import ctypes.util
+import grp
 import math
 import os
 import re
+import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,15 +22,37 @@ from sandbox.edge.nginx import DEPLOY
 from sandbox.postgres.server import free_port
 from sandbox.processes import Processes
 from sandbox.stack.services import NotReady
-from tests.support.edge.certificates import write_certificate
-from tests.support.edge.harness import TOKEN, UNLIMITED, EdgeHarness
-from tests.support.promql import selectors_of_ranges
-from tests.support.promql_metrics import EDGE
-from tests.support.scrapes import samples_of, selectors_of_rules, without_series
+from tests.support.edge.harness import TOKEN, EdgeHarness, write_certificate
+from tests.support.promql import EDGE, samples_of, selectors, selectors_of_rules, without_series
 from tests.support.waiting import eventually
+
+Edge = Callable[..., EdgeHarness]
 
 ZERO_KEY = "A" * 43 + "="
 """32 zero bytes in base64."""
+NGINX, LUA = "1.26.3-3+deb13u11", "1:0.10.28-2"
+"""The oldest versions that are accepted."""
+UNIT = DEPLOY / "pancake-edge.service"
+LIBRARY = "libseccomp.so.2"
+ALLOW = 0x7FFF0000
+REFUSE_WITH_EPERM = 0x00050001
+UNKNOWN_CALL = -1
+"""What libseccomp answers for a system call of another architecture or of a newer kernel."""
+HIGHEST_EXPOSURE = 3.0
+NEEDS_SYSTEMD = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None,
+    reason="systemd-analyze is not installed: apt-get install systemd",
+)
+NEEDS_SECCOMP = pytest.mark.skipif(
+    ctypes.util.find_library("seccomp") is None,
+    reason="libseccomp.so.2 is not installed: apt-get install libseccomp2",
+)
+NEEDS_SETPRIV = pytest.mark.skipif(
+    shutil.which("setpriv") is None
+    or "--seccomp-filter"
+    not in subprocess.run(["setpriv", "--help"], capture_output=True, text=True, check=False).stdout,
+    reason="setpriv has no --seccomp-filter: it needs util-linux 2.41 (Debian 13)",
+)
 
 
 def container_site(port: int, ops_port: int, home: str) -> dict[str, str]:
@@ -102,13 +128,13 @@ def start_with(harness: EdgeHarness, files: dict[str, str], ops_port: int) -> No
     for name, text in files.items():
         (site / name).write_text(text)
     harness.edge.ops_port = ops_port
-    harness.edge.bring_up()
+    harness.bring_up()
 
 
-def test_the_files_of_the_container_serve_http(start_harness: Callable[..., EdgeHarness]) -> None:
+def test_the_files_of_the_container_serve_http(own: Edge) -> None:
     """TLS ends at a load balancer, which names the sender in X-Forwarded-For."""
     ops_port = free_port()
-    harness = start_harness(started=False)
+    harness = own()
     start_with(harness, container_site(harness.edge.port, ops_port, str(harness.edge.directory)), ops_port)
     with harness.sender() as sender:
         assert sender.post(TOKEN, headers={"X-Forwarded-For": "203.0.113.7"}).status == "received"
@@ -124,14 +150,12 @@ def test_the_container_refuses_a_wrong_number_of_workers(tmp_path: Path, workers
     assert (ended.returncode, ended.stderr) == (1, "EDGE_WORKERS is not auto or a number from 1 to 64\n")
 
 
-def test_the_shipped_files_serve_https(
-    start_harness: Callable[..., EdgeHarness], processes: Processes
-) -> None:
+def test_the_shipped_files_serve_https(own: Edge, processes: Processes) -> None:
     """TLS 1.2 and 1.3 only, HTTP/1.1 even if h2 is offered, no server version in the headers."""
     certificates = processes.directory("pancake-certificates-")
     write_certificate(certificates)
     ops_port = free_port()
-    harness = start_harness(started=False)
+    harness = own()
     port = harness.edge.port
     start_with(harness, shipped_site(port, ops_port, str(harness.edge.directory), certificates), ops_port)
     context = ssl.create_default_context(cafile=str(certificates / "fullchain.pem"))
@@ -145,8 +169,8 @@ def test_the_shipped_files_serve_https(
     with socket.create_connection(("127.0.0.1", port)) as plain, context.wrap_socket(plain) as tls:
         assert tls.selected_alpn_protocol() == "http/1.1"
     break_tls_during_a_request(port, context)
-    eventually(lambda: harness.edge.access_log().count("bad_request") == 1)
-    assert TOKEN not in harness.edge.errors()
+    eventually(lambda: str(harness.access_log()).count("bad_request") == 1)
+    assert TOKEN not in harness.errors()
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
     old.set_ciphers("ALL:@SECLEVEL=0")
@@ -156,98 +180,91 @@ def test_the_shipped_files_serve_https(
         client.get(f"https://127.0.0.1:{port}/")
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "message"),
-    [
-        ("EDGE_SECRET", "", "set EDGE_SECRET"),
-        ("EDGE_SECRET", "x" * 31, "EDGE_SECRET is shorter than 32 characters"),
-        ("HASURA_EDGE_TOKEN", "", "set HASURA_EDGE_TOKEN"),
-        ("EDGE_STATE_KEYS", "k1:c2hvcnQ=", "key 1 must read id:base64 of 32 bytes"),
-        ("EDGE_STATE_KEYS", f"k1:{ZERO_KEY},k2={ZERO_KEY}", "key 2 must read id:base64 of 32 bytes"),
-        ("HASURA_URL", "hasura:8080", "must be an http or https URL"),
-        ("HASURA_URL", "http://hasura.example:8080", "HASURA_URL is http to a public host"),
-        ("HASURA_URL", "http://203.0.113.7", "HASURA_URL is http to a public host"),
-        ("HASURA_URL", "http://[2001:db8::1]:8080", "HASURA_URL is http to a public host"),
-        ("ALLOW_CLEAR_TEXT", "all", "must be 'hasura' or empty, not 'all'"),
-        ("HANDLERS_URL", "http://handlers.example:8080", "must be https or a loopback address"),
-        ("HANDLERS_URL", "http://127.example:8080", "must be https or a loopback address"),
-        ("EDGE_SKIP_SECONDS", "soon", "must be a number"),
-        ("EDGE_DRAIN_PER_SECOND", "0", "must be a number from 1 to 10000, not '0'"),
-        ("EDGE_SPOOL_MAX_FILES", "-1", "must be a number from 1 to"),
-        ("EDGE_PATH_TIMEOUT_MS", "nan", "must be a number from 50 to 1600"),
-    ],
-)
-def test_a_wrong_environment_stops_the_start_with_a_message(
-    start_harness: Callable[..., EdgeHarness], variable: str, value: str, message: str
-) -> None:
-    harness = start_harness(started=False, **{variable: value})
-    harness.edge.start()
-    with pytest.raises(NotReady, match=message):
-        harness.edge.wait_ready()
+WRONG_SETTINGS = [
+    ("EDGE_SECRET", "", "set EDGE_SECRET"),
+    ("EDGE_SECRET", "x" * 31, "EDGE_SECRET is shorter than 32 characters"),
+    ("HASURA_EDGE_TOKEN", "", "set HASURA_EDGE_TOKEN"),
+    ("EDGE_STATE_KEYS", "k1:c2hvcnQ=", "key 1 must read id:base64 of 32 bytes"),
+    ("EDGE_STATE_KEYS", f"k1:{ZERO_KEY},k2={ZERO_KEY}", "key 2 must read id:base64 of 32 bytes"),
+    ("HASURA_URL", "hasura:8080", "must be an http or https URL"),
+    ("HASURA_URL", "http://hasura.example:8080", "HASURA_URL is http to a public host"),
+    ("HASURA_URL", "http://203.0.113.7", "HASURA_URL is http to a public host"),
+    ("HASURA_URL", "http://[2001:db8::1]:8080", "HASURA_URL is http to a public host"),
+    ("ALLOW_CLEAR_TEXT", "all", "must be 'hasura' or empty, not 'all'"),
+    ("HANDLERS_URL", "http://handlers.example:8080", "must be https or a loopback address"),
+    ("HANDLERS_URL", "http://127.example:8080", "must be https or a loopback address"),
+    ("EDGE_SKIP_SECONDS", "soon", "must be a number"),
+    ("EDGE_DRAIN_PER_SECOND", "0", "must be a number from 1 to 10000, not '0'"),
+    ("EDGE_SPOOL_MAX_FILES", "-1", "must be a number from 1 to"),
+    ("EDGE_PATH_TIMEOUT_MS", "nan", "must be a number from 50 to 1600"),
+]
+
+
+def test_a_wrong_environment_stops_the_start_with_a_message(own: Edge, subtests: pytest.Subtests) -> None:
+    for variable, value, message in WRONG_SETTINGS:
+        with subtests.test(f"{variable}={value}"):
+            harness = own(**{variable: value})
+            harness.edge.start()
+            with pytest.raises(NotReady, match=message):
+                harness.edge.wait_ready()
 
 
 @pytest.mark.parametrize(
     ("url", "allowed"),
     [
-        ("https://hasura.example", ""),
+        ("https://hasura.example/", ""),
         ("http://hasura:8080", ""),
+        ("http://localhost:8080", ""),
         ("http://hasura.diva.svc.cluster.local", ""),
         ("http://[fd00::1]:8080", ""),
         ("http://hasura.example", "hasura"),
     ],
 )
-def test_tls_a_private_host_and_what_is_allowed_start(
-    start_harness: Callable[..., EdgeHarness], url: str, allowed: str
-) -> None:
-    start_harness(HASURA_URL=url, ALLOW_CLEAR_TEXT=allowed)
+def test_tls_a_private_host_and_what_is_allowed_start(own: Edge, url: str, allowed: str) -> None:
+    own(HASURA_URL=url, ALLOW_CLEAR_TEXT=allowed).bring_up()
 
 
-@pytest.mark.parametrize("module", ["delivery", "request", "policy_document", "ops", "disk", "files"])
-def test_a_reload_with_a_broken_program_is_refused(
-    start_harness: Callable[..., EdgeHarness], module: str
-) -> None:
+def test_a_reload_with_a_broken_program_is_refused(own: Edge, subtests: pytest.Subtests) -> None:
     """After a failed upgrade the running workers continue: they serve and store deliveries."""
-    harness = start_harness(started=False)
-    harness.edge.bring_up()
-    # Both workers have run their timers then, and with them disk.prepare.
-    harness.set_limits(rate=UNLIMITED - 1, burst=UNLIMITED)
-    (harness.edge.directory / "lua" / "pancake" / f"{module}.lua").write_text("this is not Lua")
+    harness = own()
+    harness.bring_up()
+    harness.set_limits()  # both workers have run their timers then, and with them disk.prepare
     workers = harness.edge.workers()
-    harness.edge.reload()
-    eventually(lambda: "init_by_lua error" in harness.edge.errors())
-    with harness.sender() as sender:
-        assert [sender.post(TOKEN).status for _ in range(20)] == ["received"] * 20
-    assert harness.edge.workers() == workers
-    harness.stop_upstreams()
-    with ThreadPoolExecutor(30) as threads:
-        statuses = threads.map(lambda number: harness.post_many([b"%d" % number]), range(60))
-        assert list(statuses) == [["spooled"]] * 60
+    for module in ("delivery", "request", "policy_document", "ops", "disk", "files"):
+        with subtests.test(module):
+            path = harness.edge.directory / "lua" / "pancake" / f"{module}.lua"
+            program = path.read_text()
+            path.write_text("this is not Lua")
+            harness.edge.reload()
+            eventually(lambda: "init_by_lua error" in harness.errors())
+            assert harness.post_many([b"x"] * 20) == ["received"] * 20
+            assert harness.edge.workers() == workers
+            harness.stop_upstreams()
+            with ThreadPoolExecutor(30) as threads:
+                statuses = threads.map(lambda number: harness.post(b"%d" % number), range(60))
+                assert list(statuses) == ["spooled"] * 60
+            path.write_text(program)
+            harness.reset()
 
 
-def test_health_reports_whether_the_folders_are_writable(start_harness: Callable[..., EdgeHarness]) -> None:
+def test_health_reports_whether_the_folders_are_writable(own: Edge) -> None:
     """Tested once a minute and at each start of a worker."""
-    harness = start_harness()
-
-    def writable() -> object:
-        return httpx.get(f"{harness.edge.ops_url}/healthz").json().get("spool_writable")
-
-    eventually(lambda: writable() is True)
+    harness = own()
+    harness.bring_up()
+    eventually(lambda: harness.edge.health().get("spool_writable") is True)
     assert harness.metric("pancake_edge_spool_writable{}") == 1
-    (harness.edge.state / "unknown").chmod(0o500)
-    try:
+    with harness.unwritable("unknown"):
         harness.edge.reload()
-        eventually(lambda: writable() is False)
+        eventually(lambda: harness.edge.health().get("spool_writable") is False)
         assert harness.metric("pancake_edge_spool_writable{}") == 0
-    finally:
-        (harness.edge.state / "unknown").chmod(0o700)
-    assert "folder not writable: unknown" in harness.edge.errors()
+    eventually(lambda: "folder not writable: unknown" in harness.errors())
 
 
-def test_counters_of_alerts_exist_before_their_first_event(harness: EdgeHarness) -> None:
-    """increase() does not see the first event of a counter that appears with it."""
+def test_every_selector_of_a_rule_finds_a_series_before_its_first_event(harness: EdgeHarness) -> None:
+    """An alert on a misspelt metric would never fire, and increase() misses a counter's first event."""
     found = samples_of(httpx.get(f"{harness.edge.ops_url}/metrics").text)
-    wanted = list(selectors_of_rules(EDGE, selectors_of_ranges))
-    assert len(wanted) > 5
+    wanted = list(selectors_of_rules(EDGE, selectors))
+    assert len(wanted) > 20
     assert without_series(wanted, found) == []
     lua = {
         name: (DEPLOY / "lua" / "pancake" / f"{name}.lua").read_text()
@@ -272,7 +289,7 @@ def test_the_readme_states_the_defaults() -> None:
 
 
 def test_health_and_metrics_are_on_the_internal_listener_only(harness: EdgeHarness) -> None:
-    health = httpx.get(f"{harness.edge.ops_url}/healthz").json()
+    health = harness.edge.health()
     assert (health["status"], health["policy_connections"], health["spool_files"]) == ("ok", 1, 0)
     response = httpx.get(f"{harness.edge.ops_url}/metrics")
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -282,11 +299,172 @@ def test_health_and_metrics_are_on_the_internal_listener_only(harness: EdgeHarne
     assert httpx.get(f"{harness.edge.url}/healthz").status_code == 404
 
 
-def test_health_reports_the_version_after_a_reload_too(harness: EdgeHarness) -> None:
-    def version() -> object:
-        return httpx.get(f"{harness.edge.ops_url}/healthz").json()["version"]
-
-    assert f'version = "{version()}"' in (DEPLOY.parents[1] / "pyproject.toml").read_text()
+def test_health_reports_the_version_after_a_reload_too(own: Edge) -> None:
+    harness = own()
+    harness.bring_up()
+    assert (
+        f'version = "{harness.edge.health()["version"]}"'
+        in (DEPLOY.parents[1] / "pyproject.toml").read_text()
+    )
     (harness.edge.directory / "lua" / "pancake" / "version.lua").write_text('return "9.9.9"')
     harness.edge.reload()
-    eventually(lambda: version() == "9.9.9")
+    eventually(lambda: harness.edge.health()["version"] == "9.9.9")
+
+
+def allowed_calls(unit: str) -> set[str]:
+    """Return the system calls that the unit's SystemCallFilter lines allow, as systemd reads them."""
+    allowed: set[str] = set()
+    for value in re.findall(r"^SystemCallFilter=(.+)$", unit, re.MULTILINE):
+        calls = {call for name in value.removeprefix("~").split() for call in _expand(name)}
+        allowed = allowed - calls if value.startswith("~") else allowed | calls
+    return allowed
+
+
+def write_filter(path: Path, calls: Sequence[str]) -> None:
+    """Write a filter for the kernel that allows these calls and answers EPERM to all others."""
+    library = ctypes.CDLL(LIBRARY)
+    library.seccomp_init.restype = ctypes.c_void_p
+    context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(REFUSE_WITH_EPERM)))
+    try:
+        for call in calls:
+            number = library.seccomp_syscall_resolve_name(call.encode())
+            if number != UNKNOWN_CALL:
+                assert library.seccomp_rule_add(context, ctypes.c_uint32(ALLOW), number, 0) == 0, call
+        with path.open("wb") as file:
+            assert library.seccomp_export_bpf(context, file.fileno()) == 0
+    finally:
+        library.seccomp_release(context)
+    path.chmod(0o644)
+
+
+def _expand(name: str) -> set[str]:
+    """Return the calls of a set of systemd's, with those of the sets in it; a call is a set of itself."""
+    if not name.startswith("@"):
+        return {name}
+    command = ["systemd-analyze", "--no-pager", "syscall-filter", name]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+    members = [line.strip() for line in listed.splitlines()[1:]]
+    return {call for member in members if member and not member.startswith("#") for call in _expand(member)}
+
+
+@NEEDS_SYSTEMD
+def test_the_unit_leaves_little_open() -> None:
+    command = ["systemd-analyze", "--no-pager", "security", "--offline=true", str(UNIT)]
+    report = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    (exposure,) = re.findall(r"Overall exposure level for pancake-edge.service: ([\d.]+)", report)
+    assert float(exposure) <= HIGHEST_EXPOSURE, report
+
+
+def test_the_unit_has_a_user_that_no_other_service_has() -> None:
+    unit = UNIT.read_text()
+    assert "\nUser=pancake-edge\nGroup=pancake-edge\n" in unit
+    assert "\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\n" in unit
+
+
+@pytest.mark.parametrize("is_active", [True, False], ids=["running", "before the first start"])
+def test_the_copied_certificate_is_for_the_group_only_and_a_running_edge_reloads(
+    tmp_path: Path, is_active: bool
+) -> None:
+    write_certificate(tmp_path)
+    group = grp.getgrgid(os.getgid()).gr_name
+    script = (DEPLOY / "copy-certificate").read_text().replace("-g pancake-edge", f"-g {group}")
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(
+        f'#!/bin/sh\necho "$1" >>{tmp_path}/called\n[ "$1" = reload ] || {str(is_active).lower()}\n'
+    )
+    systemctl.chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}", "RENEWED_LINEAGE": str(tmp_path),
+        "EDGE_TLS_DIR": str(tmp_path / "tls"),
+    }  # fmt: skip
+    subprocess.run(["sh", "-c", script], env=environment, check=True, timeout=10)
+    assert {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "tls").iterdir()} == {
+        "fullchain.pem": 0o640, "privkey.pem": 0o640,
+    }  # fmt: skip
+    assert (tmp_path / "tls" / "privkey.pem").read_bytes() == (tmp_path / "privkey.pem").read_bytes()
+    assert (tmp_path / "tls").stat().st_mode & 0o777 == 0o750
+    called = (tmp_path / "called").read_text().split()
+    assert called == (["is-active", "reload"] if is_active else ["is-active"])
+
+
+@NEEDS_SYSTEMD
+@NEEDS_SECCOMP
+@NEEDS_SETPRIV
+def test_the_edge_stores_drains_and_reloads_under_the_filter_of_system_calls(own: Edge) -> None:
+    harness = own()
+    calls = allowed_calls(UNIT.read_text())
+    assert {"pwrite64", "fsync", "accept4"} <= calls
+    assert not {"mount", "setuid", "chroot", "ptrace", "bpf"} & calls
+    # setpriv calls capset after it has loaded the filter.
+    write_filter(harness.edge.directory / "calls.bpf", sorted(calls | {"capset"}))
+    harness.edge.run_under(
+        ["setpriv", "--no-new-privs", "--seccomp-filter", str(harness.edge.directory / "calls.bpf")]
+    )
+    harness.bring_up()
+    assert harness.post(b"live") == "received"
+    harness.stop_upstreams()
+    assert harness.post_many([b"%d" % number for number in range(20)]) == ["spooled"] * 20
+    harness.edge.kill_worker()
+    harness.edge.reload()
+    harness.start_upstreams()
+    eventually(lambda: len(harness.bodies) == 21 and not harness.edge.held(), seconds=20)
+    assert harness.post(b"after") == "received"
+    assert "not permitted" not in harness.errors()
+
+
+def check(folder: Path, old: str = "", **packages: str) -> subprocess.CompletedProcess[str]:
+    """Run the check on a machine with these packages: name with "_" for "-" -> state and version.
+
+    `old`: EDGE_OLD_PACKAGES.
+    """
+    lines = "".join(
+        f"{name.replace('_', '-')}) echo '{found}' ;;\n" for name, found in packages.items() if found
+    )
+    query = folder / "dpkg-query"
+    query.write_text(f'#!/bin/sh\nfor name; do :; done\ncase "$name" in\n{lines}*) exit 1 ;;\nesac\n')
+    query.chmod(0o755)
+    return subprocess.run(
+        [str(DEPLOY / "check-versions")],
+        env={"PATH": f"{folder}:{os.environ['PATH']}", "EDGE_OLD_PACKAGES": old},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("nginx", [NGINX, "1.26.3-3+deb13u12", "1.28.1-2", "1.30.7-1~trixie"])
+def test_packages_that_are_new_enough_pass_silently(tmp_path: Path, nginx: str) -> None:
+    done = check(tmp_path, nginx=f"installed {nginx}", libnginx_mod_http_lua=f"installed {LUA}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("nginx", "lua", "said"),
+    [
+        ("installed 1.26.3-3+deb13u10", f"installed {LUA}", f"nginx 1.26.3-3+deb13u10 is older than {NGINX}"),
+        ("installed 1.22.1-9+deb12u4", f"installed {LUA}", f"nginx 1.22.1-9+deb12u4 is older than {NGINX}"),
+        (f"installed {NGINX}", "installed 1:0.10.23-1", "libnginx-mod-http-lua 1:0.10.23-1 is older than"),
+        (f"installed {NGINX}", "", "libnginx-mod-http-lua is not installed"),
+        (f"config-files {NGINX}", f"installed {LUA}", "nginx is not installed"),
+    ],
+)  # fmt: skip
+def test_an_older_package_stops_the_start_by_its_name(
+    tmp_path: Path, nginx: str, lua: str, said: str
+) -> None:
+    done = check(tmp_path, nginx=nginx, libnginx_mod_http_lua=lua)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(said)
+    assert "apt-get install" in done.stderr
+
+
+@pytest.mark.parametrize(("old", "code"), [("allow", 0), ("", 1), ("yes", 1)])
+def test_an_operator_can_allow_old_packages_for_a_while(tmp_path: Path, old: str, code: int) -> None:
+    """An edge that does not start costs more deliveries than an old one."""
+    done = check(tmp_path, old, nginx="installed 1.26.3-3", libnginx_mod_http_lua=f"installed {LUA}")
+    assert done.returncode == code
+    assert done.stderr.startswith("nginx 1.26.3-3 is older than")
+
+
+def test_unit_and_container_check_before_nginx_starts() -> None:
+    for name in ("pancake-edge.service", "container/start"):
+        text = (DEPLOY / name).read_text()
+        assert "/etc/pancake-edge/check-versions\n" in text.partition("nginx -")[0], name
+    assert "COPY deploy/nginx/check-versions /etc/pancake-edge/\n" in (DEPLOY / "Dockerfile").read_text()

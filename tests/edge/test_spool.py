@@ -1,24 +1,42 @@
-"""The spool: a delivery that no path takes is on disk before its answer, within the limits of the spool."""
+"""The spool: a delivery that no path takes is on disk before its answer, within the limits of the spool.
+
+It survives kills, reloads and slow disks. No file that the edge did not write is delivered or stops a drain.
+"""
 
 import base64
 import contextlib
-import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
-import httpx
 import pytest
+from typer.testing import CliRunner
 
 from leads.adapters.secrets import KeyRing
-from tests.support.edge.harness import BUDGET_MAX_FAILURES, TOKEN, EdgeHarness
+from leads.cli.__main__ import app
+from tests.support.edge.harness import BUDGET_MAX_FAILURES, FOLDERS, TOKEN, TOKEN_SHA256, EdgeHarness
 from tests.support.waiting import eventually
+
+Edge = Callable[..., EdgeHarness]
+Tamper = Callable[[EdgeHarness, Path], object]
+
+LARGE_BYTES = 400_000_000
+MAX_WORKER_BYTES = 200_000_000
+
+
+def unsealed(harness: EdgeHarness, path: Path) -> dict[str, Any]:
+    """Return a stored delivery."""
+    text = KeyRing.parse(harness.edge.state_keys).decrypt(path.read_bytes()[3:], "delivery")
+    return dict(json.loads(text))
 
 
 def test_deliveries_of_an_outage_are_stored_and_drained_oldest_first(harness: EdgeHarness) -> None:
@@ -30,23 +48,29 @@ def test_deliveries_of_an_outage_are_stored_and_drained_oldest_first(harness: Ed
     harness.start_upstreams()
     eventually(lambda: len(harness.bodies) >= 40 and not harness.edge.held())
     assert sorted(harness.bodies) == bodies
-    positions = [harness.bodies_in_order.index(body) for body in bodies]
+    positions = [harness.bodies.index(body) for body in bodies]
     assert all(abs(position - number) <= 6 for number, position in enumerate(positions)), positions
     assert harness.metric('pancake_edge_spool_files{folder="spool"}') == 0
-    assert harness.metric('pancake_edge_drained_total{folder="spool",outcome="received"}') == 40
+    assert harness.drained() == 40
 
 
-def test_a_stored_delivery_holds_no_token(harness: EdgeHarness) -> None:
+def test_files_are_encrypted_and_a_stored_delivery_holds_no_token(harness: EdgeHarness) -> None:
+    """Neither a token nor a body nor a secret is readable."""
+    secret, stranger = b"secret-of-the-connection", "unknown-to-the-edge"
+    policy = harness.edge.state / "policy.sealed"
+    policy.unlink(missing_ok=True)
+    harness.enforce(signature_mode="off", webhook_secrets=[secret])
+    eventually(policy.exists)
     harness.stop_upstreams()
-    harness.post_many([b"1"])
-    with harness.sender() as sender:
-        sender.post("unknown-to-the-edge", b"2")
-    keys = KeyRing.parse(harness.edge.state_keys)
-    for folder, token in (("spool", TOKEN), ("unknown", "unknown-to-the-edge")):
+    assert harness.post(b'{"phone":"0912345678"}') == harness.post(b"2", token=stranger) == "spooled"
+    for path in harness.edge.state.rglob("*.sealed"):
+        for clear in (TOKEN.encode(), b"0912345678", b"secret-of", base64.b64encode(secret)):
+            assert clear not in path.read_bytes()
+    for folder, token in (("spool", TOKEN), ("unknown", stranger)):
         (path,) = harness.edge.held(folder)
-        text = keys.decrypt(path.read_bytes()[3:], "delivery")
-        assert json.loads(text)["token_sha256"] == hashlib.sha256(token.encode()).hexdigest()
-        assert token not in text
+        stored = unsealed(harness, path)
+        assert stored["token_sha256"] == sha256(token.encode()).hexdigest()
+        assert token not in json.dumps(stored)
 
 
 @contextlib.contextmanager
@@ -67,13 +91,13 @@ def trace_worker(harness: EdgeHarness, *options: str) -> Iterator[Path]:
             tracer.send_signal(signal.SIGINT)
 
 
-def test_a_delivery_is_on_disk_before_its_answer(start_harness: Callable[..., EdgeHarness]) -> None:
+def test_a_delivery_is_on_disk_before_its_answer(shared: Edge) -> None:
     """System calls in this order: write, fsync, rename, fsync of the folder, and then the answer."""
-    harness = start_harness(workers=1)
+    harness = shared(workers=1)
     harness.stop_upstreams()
     calls = "trace=fsync,?rename,?renameat,?renameat2,write,writev,sendto"
     with trace_worker(harness, "-e", calls) as trace:
-        harness.post_many([b"1"])
+        harness.post(b"1")
     (name,) = [path.name for path in harness.edge.held()]
     steps = [
         rf"fsync\(\d+<\S+/spool/\.part-{name}>", rf'rename\w*\(.*/\.part-{name}", .*/spool/{name}"',
@@ -82,44 +106,42 @@ def test_a_delivery_is_on_disk_before_its_answer(start_harness: Callable[..., Ed
     assert re.search(".*".join(steps), trace.read_text(), re.DOTALL), trace.read_text()
 
 
-def test_a_burst_on_a_slow_disk_is_stored(start_harness: Callable[..., EdgeHarness]) -> None:
+def test_a_burst_on_a_slow_disk_is_stored(shared: Edge) -> None:
     """120 ms per fsync: requests at the same time wait for their turn; none is shed or answered with 503."""
-    harness = start_harness(workers=1)
+    harness = shared(workers=1)
     harness.stop_upstreams()
     with (
         trace_worker(harness, "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=120ms"),
         ThreadPoolExecutor(80) as threads,
     ):
-        statuses = list(threads.map(lambda number: harness.post_many([b"%d" % number]), range(80)))
-    assert statuses == [["spooled"]] * 80
+        statuses = list(threads.map(lambda number: harness.post(b"%d" % number), range(80)))
+    assert statuses == ["spooled"] * 80
 
 
-def test_a_reload_waits_for_running_writes(start_harness: Callable[..., EdgeHarness]) -> None:
+def test_a_reload_waits_for_running_writes(shared: Edge) -> None:
     """On a slow disk: a delivery during the change of workers gets its answer."""
-    harness = start_harness(workers=1)
+    harness = shared(workers=1)
     harness.stop_upstreams()
     with (
         trace_worker(harness, "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=500ms"),
         ThreadPoolExecutor(4) as threads,
     ):
-        statuses = threads.map(lambda number: harness.post_many([b"%d" % number]), range(4))
+        statuses = threads.map(lambda number: harness.post(b"%d" % number), range(4))
         eventually(lambda: list((harness.edge.state / "spool").glob(".part-*")))
         harness.edge.reload()
-        assert list(statuses) == [["spooled"]] * 4
+        assert list(statuses) == ["spooled"] * 4
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
-def test_a_full_disk_is_noticed_before_a_delivery_needs_it(harness: EdgeHarness) -> None:
+def test_a_full_disk_is_noticed_before_a_delivery_needs_it(own: Edge) -> None:
     """The probe is as large as the largest delivery: an empty file would still fit on the disk."""
+    harness = own()
+    harness.bring_up()
     spool = harness.edge.state / "spool"
     owner = spool.stat()
     options = f"size=256k,mode=700,uid={owner.st_uid},gid={owner.st_gid}"
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(spool)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(spool)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     if mounted.returncode != 0:
         pytest.skip(f"mounting is not permitted here: {mounted.stderr.strip()}")
     try:
@@ -136,78 +158,53 @@ def test_an_unreadable_file_stays_in_the_spool_and_is_logged(harness: EdgeHarnes
     harness.stop_upstreams()
     harness.post_many([b"1", b"2"])
     closed, _ = harness.edge.held()
-    before = closed.stat()
     closed.chmod(0)
     os.chown(closed, os.geteuid(), os.getegid())
     harness.start_upstreams()
-    eventually(lambda: len(harness.bodies) == 1)
-    eventually(lambda: harness.metric('pancake_edge_errors_total{source="spool"}') >= 1)
+    eventually(lambda: len(harness.bodies) == 1 and harness.errors_of("spool") >= 1)
+    eventually(lambda: f"delivery not read: {closed.name}" in harness.errors())
     assert harness.edge.held() == [closed]
-    assert f"delivery not read: {closed.name}" in harness.edge.errors()
-    os.chown(closed, before.st_uid, before.st_gid)
-    closed.chmod(before.st_mode)
+    closed.unlink()
 
 
-def test_a_partial_file_of_a_killed_process_is_removed(start_harness: Callable[..., EdgeHarness]) -> None:
+def test_a_partial_file_of_a_killed_process_is_removed(own: Edge) -> None:
     """At its second sweep, a minute later (here 0.1 s). Its delivery was never answered."""
-    harness = start_harness(started=False)
+    harness = own()
     harness.edge.edit("start.lua", "TIDY_INTERVAL_SECONDS = 60", "TIDY_INTERVAL_SECONDS = 0.1")
     half = harness.edge.state / "spool" / ".part-1700000000000-0123456789ab-9.sealed"
     half.write_bytes(b"PE1")
-    harness.edge.start()
-    harness.edge.wait_ready()
+    harness.bring_up()
     eventually(lambda: not half.exists())
 
 
-def test_a_missing_folder_stops_only_what_needs_it(start_harness: Callable[..., EdgeHarness]) -> None:
+def test_a_missing_folder_stops_only_what_needs_it(own: Edge) -> None:
     """The edge starts and forwards, and its log names the folder."""
-    harness = start_harness(started=False)
+    harness = own()
     (harness.edge.state / "unknown").rmdir()
-    harness.edge.bring_up()
-    assert harness.post_many([b"1"]) == ["received"]
+    harness.bring_up()
+    assert harness.post(b"1") == "received"
     eventually(lambda: harness.metric("pancake_edge_spool_writable{}") == 0)
-    assert "/state/unknown: No such file" in harness.edge.errors()
+    assert "/state/unknown: No such file" in harness.errors()
 
 
-def test_the_size_of_the_spool_is_limited_in_bytes_too(start_harness: Callable[..., EdgeHarness]) -> None:
-    harness = start_harness(EDGE_SPOOL_MAX_BYTES="300000")
+def test_the_size_of_the_spool_is_limited_in_bytes_too(shared: Edge) -> None:
+    harness = shared(EDGE_SPOOL_MAX_BYTES="300000")
     harness.stop_upstreams()
-    with harness.sender() as sender:
-        replies = [sender.post(TOKEN, b"x" * 100_000).status for _ in range(3)]
-    assert replies == ["spooled", "spooled", "spool_full"]
+    assert harness.post_many([b"x" * 100_000] * 3) == ["spooled", "spooled", "spool_full"]
 
 
-def test_files_of_deliveries_and_policy_are_encrypted(harness: EdgeHarness) -> None:
-    """Neither a token nor a body nor a secret is readable."""
-    harness.connection.webhook_secrets = [b"secret-of-the-connection"]
-    harness.wait_for_new_policy()
-    harness.stop_upstreams()
-    harness.post_many([b'{"phone":"0912345678"}'])
-    for path in harness.edge.state.rglob("*.sealed"):
-        sealed = path.read_bytes()
-        for clear in (
-            TOKEN.encode(),
-            b"0912345678",
-            b"secret-of",
-            base64.b64encode(b"secret-of-the-connection"),
-        ):
-            assert clear not in sealed
-    assert (harness.edge.state / "policy.sealed").exists()
-
-
-def test_a_full_spool_survives_sigkill_of_every_process(start_harness: Callable[..., EdgeHarness]) -> None:
+def test_a_full_spool_survives_sigkill_of_every_process(shared: Edge) -> None:
     """All deliveries that were answered 200 are handed over after the restart."""
-    harness = start_harness(EDGE_SPOOL_MAX_FILES="30")
+    harness = shared(EDGE_SPOOL_MAX_FILES="30")
+    eventually((harness.edge.state / "policy.sealed").exists)
     harness.stop_upstreams()
-    statuses = harness.post_many([b"%d" % number for number in range(30)])
-    assert set(statuses) == {"spooled"}
-    harness.edge.kill()
-    harness.edge.start()
-    harness.edge.wait_ready()
-    assert harness.post_many([b"one too many"]) != ["spooled"]
+    bodies = [b"%d" % number for number in range(30)]
+    assert set(harness.post_many(bodies)) == {"spooled"}
+    harness.kill()
+    assert harness.post(b"one too many") != "spooled"
     harness.start_upstreams()
     eventually(lambda: not harness.edge.held())
-    assert sorted(harness.bodies) == sorted(b"%d" % number for number in range(30))
+    assert sorted(harness.bodies) == sorted(bodies)
 
 
 def test_sigkill_during_a_burst_loses_no_delivery_that_was_answered(harness: EdgeHarness) -> None:
@@ -244,54 +241,193 @@ def test_a_reload_loses_nothing(harness: EdgeHarness) -> None:
     harness.edge.reload()
     for number in range(10, 20):
         try:
-            statuses = harness.post_many([b"%d" % number])
+            status = harness.post(b"%d" % number)
         except ConnectionError:  # nginx closes connections without a request: nothing was answered
-            statuses = harness.post_many([b"%d" % number])
-        assert statuses == ["spooled"]
+            status = harness.post(b"%d" % number)
+        assert status == "spooled"
     harness.start_upstreams()
     eventually(lambda: not harness.edge.held())
     assert {int(body) for body in harness.bodies} == set(range(20))
 
 
-def test_an_unwritable_spool_answers_as_a_full_one(harness: EdgeHarness) -> None:
+def test_an_unwritable_spool_answers_as_a_full_one(own: Edge) -> None:
+    harness = own()
+    harness.bring_up()
     harness.stop_upstreams()
     # The probe of the disk at the start would count as one more error.
-    eventually(lambda: "spool_writable" in httpx.get(f"{harness.edge.ops_url}/healthz").json())
-    (harness.edge.state / "spool").chmod(0o500)
-    try:
-        with harness.sender() as sender:
-            replies = [sender.post(TOKEN, b"%d" % number) for number in range(3)]
-    finally:
-        (harness.edge.state / "spool").chmod(0o700)
+    eventually(lambda: "spool_writable" in harness.edge.health())
+    with harness.unwritable():
+        replies = harness.flood(3)
     assert {(reply.code, reply.status) for reply in replies} == {(503, "spool_full")}
-    assert harness.metric('pancake_edge_errors_total{source="spool"}') == 3
+    assert harness.errors_of("spool") == 3
     assert harness.metric('pancake_edge_spool_files{folder="spool"}') == 0
 
 
 def test_a_burst_of_spooled_deliveries_is_queued_not_refused(harness: EdgeHarness) -> None:
     """More deliveries at once than nginx has writing threads: each waits for its turn."""
     harness.stop_upstreams()
-
-    def deliver(number: int) -> list[str]:
-        return harness.post_many([b"%d-%d" % (number, step) for step in range(5)])
-
     with ThreadPoolExecutor(60) as threads:
-        statuses = [status for part in threads.map(deliver, range(60)) for status in part]
-    assert statuses == ["spooled"] * 300
+        groups = threads.map(lambda number: harness.post_many([b"%d" % number] * 5), range(60))
+        assert [status for group in groups for status in group] == ["spooled"] * 300
     assert len(harness.edge.held()) == 300
 
 
-def test_a_full_spool_answers_503_within_the_budget_and_then_sheds(
-    start_harness: Callable[..., EdgeHarness],
-) -> None:
+def test_a_full_spool_answers_503_within_the_budget_and_then_sheds(shared: Edge) -> None:
     """150 errors at most; then 200 shed, and only polling brings the record."""
-    harness = start_harness(EDGE_SPOOL_MAX_FILES="5")
+    harness = shared(EDGE_SPOOL_MAX_FILES="5")
     harness.stop_upstreams()
-    with harness.sender() as sender:
-        replies = [sender.post(TOKEN, b"%d" % number) for number in range(170)]
+    replies = harness.flood(170)
     assert [reply.status for reply in replies[:5]] == ["spooled"] * 5
     assert {(reply.code, reply.status) for reply in replies[5:155]} == {(503, "spool_full")}
     assert {(reply.code, reply.status) for reply in replies[155:]} == {(200, "shed")}
     assert len(harness.edge.held()) == 5
     assert harness.metric('pancake_edge_shed_total{folder="spool"}') == 15
     assert harness.budget_used() == BUDGET_MAX_FAILURES
+
+
+def sealed(harness: EdgeHarness, content: object, purpose: str = "delivery") -> bytes:
+    """Seal a document with the key of the edge."""
+    return b"PE1" + KeyRing.parse(harness.edge.state_keys).encrypt(json.dumps(content), purpose)
+
+
+DELIVERY = {
+    "token_sha256": TOKEN_SHA256, "raw": "e30=", "source_ip": "127.0.0.1", "arrived": 1778727600,
+    "arrived_at": "2026-05-14T03:00:00.000Z",
+}  # fmt: skip
+
+
+def change_byte(at: int) -> Tamper:
+    def tamper(_: EdgeHarness, path: Path) -> None:
+        content = bytearray(path.read_bytes())
+        content[at] ^= 1
+        path.write_bytes(content)
+
+    return tamper
+
+
+def write(content: bytes) -> Tamper:
+    return lambda _, path: path.write_bytes(content)
+
+
+def keep(part: slice) -> Tamper:
+    return lambda _, path: path.write_bytes(path.read_bytes()[part])
+
+
+def link_to(target: str) -> Tamper:
+    def tamper(_: EdgeHarness, path: Path) -> None:
+        path.unlink()
+        path.symlink_to(target)
+
+    return tamper
+
+
+def make_pipe(_: EdgeHarness, path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+    path.chmod(0o666)
+
+
+def make_folder(_: EdgeHarness, path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    os.chown(path, path.parent.stat().st_uid, path.parent.stat().st_gid)
+
+
+def seal_with_another_key(_: EdgeHarness, path: Path) -> None:
+    key = KeyRing({"k1": secrets.token_bytes(32)})
+    path.write_bytes(b"PE1" + key.encrypt(json.dumps(DELIVERY), "delivery"))
+
+
+TAMPERED: Mapping[str, Tamper] = {
+    "empty": write(b""),
+    "one byte": write(b"P"),
+    "the magic alone": write(b"PE1"),
+    "a key id that is longer than the file": write(b"PE1\xff" + b"k"),
+    "random bytes": write(secrets.token_bytes(500)),
+    "a delivery that is not sealed": write(json.dumps(DELIVERY).encode()),
+    "a NUL in a sealed form": write(b"PE1\x02k1" + bytes(100)),
+    "cut by one byte": keep(slice(-1)),
+    "cut in the middle": keep(slice(150)),
+    "cut before the tag": keep(slice(30)),
+    "without its first byte": keep(slice(1, None)),
+    "another magic": change_byte(0),
+    "another length of the key id": change_byte(3),
+    "another key id": change_byte(5),
+    "another nonce": change_byte(10),
+    "another first byte of the text": change_byte(20),
+    "another byte of the token's digest": change_byte(60),
+    "another tag": change_byte(-1),
+    "more bytes at the end": lambda _, path: path.write_bytes(path.read_bytes() * 2),
+    "sealed with another key": seal_with_another_key,
+    "sealed for the policy": lambda edge, path: path.write_bytes(sealed(edge, DELIVERY, "policy")),
+    "the policy of the edge": lambda edge, path: shutil.copyfile(edge.edge.state / "policy.sealed", path),
+    "sealed, but no JSON object": lambda edge, path: path.write_bytes(sealed(edge, "text")),
+    "a link to a device without an end": link_to("/dev/zero"),
+    "a link to a file": link_to("/etc/passwd"),
+    "a link to itself": link_to("loop.sealed"),
+    "a pipe": make_pipe,
+    "a folder": make_folder,
+    "very large": lambda _, path: os.truncate(path, LARGE_BYTES),
+}
+
+
+def test_a_tampered_file_is_quarantined(own: Edge, subtests: pytest.Subtests) -> None:
+    """Those before and after it are delivered once, live traffic goes on, and no worker grows or dies."""
+    harness = own()
+    harness.bring_up()
+    eventually((harness.edge.state / "policy.sealed").exists)
+    workers = harness.edge.workers()
+    harness.stop_upstreams()
+    harness.post_many([b"%d" % number for number in range(2 * len(TAMPERED) + 1)])
+    files = harness.edge.held()
+    whole = {base64.b64decode(unsealed(harness, path)["raw"]) for path in files[::2]}
+    for path, tamper in zip(files[1::2], TAMPERED.values(), strict=True):
+        tamper(harness, path)
+    harness.start_upstreams()
+    spool, quarantine = (harness.edge.state / name for name in ("spool", "quarantine"))
+    eventually(lambda: not any(map(os.path.lexists, spool.glob("[!.]*.sealed"))))
+    assert harness.post(b"live") == "received"
+    assert sorted(harness.bodies) == sorted([*whole, b"live"])
+    for path, name in zip(files[1::2], TAMPERED, strict=True):
+        with subtests.test(name):
+            assert os.path.lexists(quarantine / path.name)
+    unreadable = 'pancake_edge_quarantined_total{reason="unreadable"}'
+    eventually(lambda: harness.metric(unreadable) == len(TAMPERED))
+    assert harness.edge.workers() == workers
+    for pid in workers:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        assert pages * os.sysconf("SC_PAGE_SIZE") < MAX_WORKER_BYTES
+
+
+def test_leads_edge_spool_reads_releases_and_erases_what_the_edge_wrote(harness: EdgeHarness) -> None:
+    """A delivery of a denied sender, that its connection's customer has, from its list to its end."""
+    environment = {"EDGE_STATE_DIR": str(harness.edge.state), "EDGE_STATE_KEYS": harness.edge.state_keys}
+
+    def command(*arguments: str) -> str:
+        result = CliRunner().invoke(app, ["edge-spool", *arguments], env=environment)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    policy = harness.edge.state / "policy.sealed"
+    policy.unlink(missing_ok=True)
+    harness.handlers.connections[0].webhook_secrets = [b"a new version of the policy"]
+    harness.fetch_policy()
+    eventually(policy.exists)
+    harness.set_limits(deny=["127.0.0.4"])
+    harness.flood(BUDGET_MAX_FAILURES, address="127.0.0.4")
+    body = '{"table_id": "lead", "id": "r-1", "name": "Nguyễn Văn A"}'.encode()
+    with harness.sender("127.0.0.4") as sender:
+        assert [sender.post(TOKEN, body).status for _ in range(2)] == ["quarantined"] * 2
+    listed = command("list")
+    assert [line.partition("127.")[2] for line in listed.splitlines()] == ["0.0.4  lead/r-1  denied"] * 2
+    assert "Nguy" not in listed
+    name = listed.split()[0]
+    shown = command("show", name)
+    assert (json.loads(shown)["body"].encode(), TOKEN in shown) == (body, False)
+    assert command("release", name) == "1 released, 0 kept\n"
+    eventually(lambda: harness.bodies == [body])
+    other = "00000000-0000-0000-0000-00000000000f"
+    for connection, erased in ((other, 0), (harness.connection.id, 1)):
+        said = command("erase", "--record", f"{connection}/lead/r-1")
+        assert said == f"{erased} deliveries of the customer, removed.\n"
+    assert [harness.edge.held(folder) for folder in FOLDERS] == [[], [], []]

@@ -33,7 +33,6 @@ from sandbox.page.buttons import Buttons
 from sandbox.processes import Processes
 from sandbox.stack.observer import Observer
 from sandbox.stack.stack import Sandbox
-from tests.support.alerts import alerts
 from tests.support.dashboard import (
     DRIFT,
     ROWS,
@@ -49,7 +48,7 @@ from tests.support.dashboard import (
 )
 from tests.support.end_to_end import EndToEndHarness
 from tests.support.leads import body, numbered_lead
-from tests.support.monitoring import needs_monitoring
+from tests.support.monitoring import alerts, needs_monitoring
 from tests.support.waiting import eventually
 
 pytestmark = needs_monitoring

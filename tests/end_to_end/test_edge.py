@@ -28,8 +28,16 @@ from sandbox.stack.connection import CONNECTION_ID
 from sandbox.stack.services import ROOT
 from sandbox.stack.stack import Sandbox
 from tests.support.edge.harness import BUDGET_MAX_FAILURES
-from tests.support.edge.proofs import CURRENT, MODES, PREVIOUS, SHIFTS_SECONDS, SIGNERS, expected_outcome
-from tests.support.edge.sender import Sender, signed
+from tests.support.edge.sender import (
+    CURRENT,
+    MODES,
+    PREVIOUS,
+    SHIFTS_SECONDS,
+    SIGNERS,
+    Sender,
+    expected_outcome,
+    signed,
+)
 from tests.support.end_to_end import log_lines
 from tests.support.erasure import BYSTANDER, PERSON, WRITTEN, found_in, read_files
 from tests.support.leads import LATER, body

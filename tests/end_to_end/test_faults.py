@@ -26,8 +26,7 @@ from sandbox.stack.services import ROOT, Service
 from sandbox.stack.stack import Sandbox
 from tests.support.end_to_end import EndToEndHarness
 from tests.support.leads import body, numbered_lead
-from tests.support.monitoring import needs_monitoring
-from tests.support.seen_alerts import alerts, fires, read_checks
+from tests.support.monitoring import engine_alerts, fires, needs_monitoring, read_engine_checks
 from tests.support.waiting import eventually_async
 
 MAX_SECONDS = 120
@@ -185,12 +184,12 @@ async def test_wiped_metadata_are_seen_and_recovered_and_no_lead_is_lost_or_doub
     )
     recovered = await recovering
     assert recovered.exit_code == 0, recovered.output
-    assert {alert for alert in alerts() if fires(alert, tmp_path, [well, wiped])} == {
+    assert {alert for alert in engine_alerts() if fires(alert, tmp_path, [well, wiped])} == {
         "PancakeEventTriggerMissing",
         "PancakeAllowListStopsUs",
     }
     mended = await checks(harness, event_trigger="1.0", allow_list="1.0")
-    assert [alert for alert in alerts() if fires(alert, tmp_path, [wiped, mended])] == []
+    assert [alert for alert in engine_alerts() if fires(alert, tmp_path, [wiped, mended])] == []
     await check_each_once(harness, WIPE_RECORDS, leads)
 
 
@@ -210,13 +209,13 @@ async def test_a_lost_environment_is_seen(
     text = " ".join(said.output.split())
     assert "inconsistent:" in text
     assert "environment variables not found: HANDLERS_URL" in text
-    assert "PancakeMetadataInconsistent" in [each for each in alerts() if fires(each, tmp_path, [lost])]
+    assert "PancakeMetadataInconsistent" in [each for each in engine_alerts() if fires(each, tmp_path, [lost])]
 
     without_environment.stop()
     sandbox.hasura.start()
     await asyncio.to_thread(sandbox.hasura.wait_ready)
     mended = await checks(harness, consistent="1.0")
-    assert [alert for alert in alerts() if fires(alert, tmp_path, [lost, mended])] == []
+    assert [alert for alert in engine_alerts() if fires(alert, tmp_path, [lost, mended])] == []
     assert "nothing is inconsistent" in (await harness.leads("status")).output
 
 
@@ -267,7 +266,7 @@ async def checks(harness: EndToEndHarness, **wanted: str) -> dict[str, str]:
     seen: dict[str, str] = {}
 
     async def has_them() -> bool:
-        seen.update(await asyncio.to_thread(read_checks, harness.handlers_url))
+        seen.update(await asyncio.to_thread(read_engine_checks, harness.handlers_url))
         return wanted.items() <= seen.items()
 
     await eventually_async(has_them, MAX_SEEN_SECONDS, poll_seconds=0.5)

@@ -1,12 +1,235 @@
-"""Tests with the programs of Prometheus and Alertmanager: skipped without them, but not where CI is set."""
+"""The alert rules and their cases, evaluated by promtool; a real Alertmanager with the routes of deploy/."""
 
 import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+import yaml
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
-from sandbox.incidents.prometheus import missing_monitoring
+from sandbox.incidents.compression import compress_alertmanager
+from sandbox.incidents.live.receiver import Inbox
+from sandbox.incidents.prometheus import alertmanager, missing_monitoring
+from sandbox.processes import Processes
+from sandbox.serving import LoopbackServer
 
+ROOT = Path(__file__).parents[2]
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+FILES = ("pancake", "edge", "meta")
+"""The rule files, `<name>.rules.yml`, and their cases in tests/deploy/alert_cases."""
+Rule = dict[str, Any]
 MISSING = missing_monitoring()
 needs_monitoring = pytest.mark.skipif(
     bool(MISSING) and "CI" not in os.environ, reason=f"needs these packages of Debian: {' '.join(MISSING)}"
 )
+"""Of tests with the programs of Prometheus: skipped without them, but not where CI is set."""
+FACTOR = 60.0
+"""How much faster the Alertmanager of the tests is."""
+HELD_MINUTES = 12
+"""Longer than an alert is kept firing."""
+ENGINE_CHECK = re.compile(r'^pancake_engine_check\{check="(\w+)"\} (\S+)$', re.MULTILINE)
+
+
+def all_rules(name: str) -> list[Rule]:
+    """The rules of a file, recordings too."""
+    groups = yaml.safe_load((PROMETHEUS / f"{name}.rules.yml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def alerts(*names: str) -> list[Rule]:
+    """The alerts of these files, or of all."""
+    return [rule for name in names or FILES for rule in all_rules(name) if "alert" in rule]
+
+
+def cases(name: str) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """The cases of a file: by alert, `fires` and `silent`."""
+    path = ROOT / "tests" / "deploy" / "alert_cases" / f"{name}.yml"
+    return yaml.safe_load(path.read_text())  # type: ignore[no-any-return]
+
+
+def write_promtool_tests(name: str, folder: Path) -> list[Path]:
+    """Write the cases as test files of promtool: one for each alert, with the rules that it needs."""
+    by_name = {rule["alert"]: rule for rule in alerts(name)}
+    return [_of_alert(by_name[alert], found, folder) for alert, found in cases(name).items()]
+
+
+def recorded() -> list[Rule]:
+    """The rules that record series, in the order of evaluation."""
+    return [rule for name in FILES for rule in all_rules(name) if "record" in rule]
+
+
+def recordings(rule: Rule) -> list[Rule]:
+    """The rules that record what a rule reads, also through others, in the order of evaluation."""
+    needed: list[Rule] = []
+    read = rule["expr"]
+    for other in reversed(recorded()):
+        if re.search(rf"\b{other['record']}\b", read):
+            needed.insert(0, other)
+            read += other["expr"]
+    return needed
+
+
+def engine_alerts() -> list[str]:
+    """Return the names of the alerts on the checks of the engine's metadata."""
+    return [rule["alert"] for rule in alerts("pancake") if "pancake_engine_check" in rule["expr"]]
+
+
+def read_engine_checks(handlers_url: str) -> dict[str, str]:
+    """Return the metric of the checks of the engine, as Prometheus scrapes it."""
+    answer = httpx.get(f"{handlers_url}/metrics", timeout=30).raise_for_status()
+    return dict(ENGINE_CHECK.findall(answer.text))
+
+
+def fires(alert: str, folder: Path, moments: Sequence[Mapping[str, str]]) -> bool:
+    """Return whether an alert of the metadata fires after each moment held for twelve minutes.
+
+    promtool compares with what is expected, so the answer is that of the one expectation that it accepts.
+    """
+    (rule,) = [rule for rule in alerts("pancake") if rule["alert"] == alert]
+    values = {
+        f'pancake_engine_check{{check="{check}"}}': " ".join(
+            value for moment in moments for value in [moment[check]] * HELD_MINUTES
+        )
+        for check in moments[0]
+    }
+    (check,) = re.findall(r'check="(\w+)"', rule["expr"])
+    at = HELD_MINUTES * len(moments) - 1
+    accepted = []
+    for labels in ([], [{"check": check}]):
+        case = _case(alert, values, "1m", [_expect(rule, at, labels)])
+        done = run_promtool([_write(folder, alert, [rule], "1m", [case])])
+        accepted.append(done.returncode == 0)
+    assert sorted(accepted) == [False, True], accepted
+    return accepted[1]
+
+
+def run_promtool(paths: Sequence[Path]) -> subprocess.CompletedProcess[str]:
+    """Run tests of rules."""
+    return subprocess.run(["promtool", "test", "rules", *paths], capture_output=True, text=True, check=False)
+
+
+def _of_alert(rule: Rule, found: dict[str, list[dict[str, Any]]], folder: Path) -> Path:
+    (step,) = {case.get("step", "1m") for listed in found.values() for case in listed}
+    tests = [
+        _case(f"{rule['alert']} {kind}", case["series"], step, list(_expected(rule, kind, case, step)))
+        for kind, listed in found.items()
+        for case in listed
+    ]
+    return _write(folder, rule["alert"], [*recordings(rule), rule], step, tests)
+
+
+def _write(folder: Path, name: str, rules: list[Rule], step: str, tests: list[dict[str, Any]]) -> Path:
+    rule_file, path = folder / f"{name}.rules.yml", folder / f"{name}.test.yml"
+    rule_file.write_text(yaml.safe_dump({"groups": [{"name": "one", "rules": rules}]}))
+    document = {"rule_files": [rule_file.name], "evaluation_interval": step, "tests": tests}
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def _case(
+    name: str, series: Mapping[str, object], step: str, expected: list[dict[str, Any]]
+) -> dict[str, Any]:
+    values = [{"series": each, "values": str(text)} for each, text in series.items()]
+    return {"name": name, "interval": step, "input_series": values, "alert_rule_test": expected}
+
+
+def _expected(rule: Rule, kind: str, case: dict[str, Any], step: str) -> Iterator[dict[str, Any]]:
+    if kind == "silent":
+        first, last = minutes(case.get("from", "0m")), minutes(case["at"])
+        # At most 60 times, and at the end.
+        every = max(minutes(step), (last - first) // 60)
+        yield from (_expect(rule, minute, []) for minute in (*range(first, last, every), last))
+    else:
+        yield _expect(rule, minutes(case["at"]), case["labels"])
+        if "before" in case:
+            yield _expect(rule, minutes(case["before"]), [])
+
+
+def _expect(rule: Rule, minute: int, found: list[dict[str, str]]) -> dict[str, Any]:
+    expected = [
+        {
+            "exp_labels": rule["labels"] | labels,
+            "exp_annotations": {key: _fill(text, labels) for key, text in rule["annotations"].items()},
+        }
+        for labels in found
+    ]
+    return {"eval_time": f"{minute}m", "alertname": rule["alert"], "exp_alerts": expected}
+
+
+def _fill(text: str, labels: dict[str, str]) -> str:
+    """The text of an annotation with the values of the labels."""
+    return re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda match: labels[match[1]], text)
+
+
+def minutes(duration: str) -> int:
+    """The minutes of a duration of the cases, always written in minutes."""
+    return int(duration.removesuffix("m"))
+
+
+@dataclass(frozen=True)
+class RunningAlertmanager:
+    """Its base URL, and what its receivers got."""
+
+    url: str
+    inbox: Inbox
+
+    def call(self, path: str, body: object) -> Any:
+        """POST to the API."""
+        answer = httpx.post(f"{self.url}/api/v2/{path}", json=body, timeout=10)
+        return answer.raise_for_status().json() if answer.content else None
+
+    def fire(self, labels: Mapping[str, str]) -> None:
+        """Post an alert that fires for a minute."""
+        ends_at = datetime.now(UTC) + timedelta(minutes=1)
+        self.call("alerts", [{"labels": dict(labels), "endsAt": ends_at.isoformat()}])
+
+    def silence(self, alert: str) -> None:
+        now = datetime.now(UTC)
+        matcher = {"name": "alertname", "value": alert, "isRegex": False, "isEqual": True}
+        self.call(
+            "silences",
+            {
+                "matchers": [matcher],
+                "startsAt": now.isoformat(),
+                "endsAt": (now + timedelta(minutes=1)).isoformat(),
+                "createdBy": "test",
+                "comment": "test",
+            },
+        )
+
+
+@contextmanager
+def running_alertmanager(
+    *, refuses: str = "", changes: Mapping[str, Any] | None = None
+) -> Iterator[RunningAlertmanager]:
+    """Run it. The service behind the receiver `refuses` answers 403; `changes` go into its configuration."""
+    inbox = Inbox()
+    with Processes() as processes, LoopbackServer(_service(inbox, refuses)) as receivers:
+        folder = processes.directory("alertmanager-")
+        config = folder / "alertmanager.yml"
+        config.write_text(yaml.safe_dump(compress_alertmanager(FACTOR, receivers.url) | dict(changes or {})))
+        server = alertmanager(processes, config, folder / "data")
+        server.start()
+        server.wait_ready()
+        yield RunningAlertmanager(server.url, inbox)
+
+
+def _service(inbox: Inbox, refuses: str) -> Starlette:
+    async def refuse(request: Request) -> PlainTextResponse:
+        return PlainTextResponse("no such key", 403)
+
+    application = inbox.application()
+    if refuses:
+        application.router.routes.insert(0, Route(f"/{refuses}", refuse, methods=["POST"]))
+    return application

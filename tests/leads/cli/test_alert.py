@@ -12,8 +12,7 @@ from leads.adapters.alertmanager import Attempts
 from leads.cli.__main__ import app
 from leads.cli.alert.delivery import Result, judge
 from sandbox.incidents.rules import ALERTMANAGER, load
-from tests.support.alertmanager import RunningAlertmanager, running_alertmanager
-from tests.support.monitoring import needs_monitoring
+from tests.support.monitoring import RunningAlertmanager, needs_monitoring, running_alertmanager
 
 TIMEOUT = "20"
 

@@ -1,57 +1,192 @@
-"""The harness of the edge's tests: a real nginx in front of fakes."""
+"""The harness of the edge's tests: a real nginx in front of fakes, which many tests can share."""
 
-import base64
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+
+import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from sandbox.edge.nginx import EdgeSettings, NginxEdge
 from sandbox.processes import Processes
 from tests.support.edge.fakes import EDGE_SECRET, HASURA_TOKEN, Connection, FakeHandlers, FakeHasura
+from tests.support.edge.lua_lines import record_lines
 from tests.support.edge.sender import Reply, Sender
 from tests.support.waiting import eventually
 
 TOKEN = "token-of-the-first-connection"
 TOKEN_SHA256 = hashlib.sha256(TOKEN.encode()).hexdigest()
-SHORT_INTERVALS = {"EDGE_SKIP_SECONDS": "0.3", "EDGE_POLICY_SECONDS": "0.15"}
-UNLIMITED = 1_000_000
+SHORT_INTERVALS = {
+    "EDGE_SKIP_SECONDS": "0.3",
+    "EDGE_POLICY_SECONDS": "0.15",
+    "EDGE_DRAIN_PER_SECOND": "2000",
+}
+UNLIMITED = '{"rate": 1000000, "burst": 1000000}'
 STRANGER = "x" * 200
 """Too long for a token: the edge does not ask the handlers about it."""
 SUSPENSION_FAILURES = 300
 """Failures within 30 minutes at which Pancake suspends a webhook."""
 BUDGET_MAX_FAILURES = 150
 """The errors that the edge chooses per connection within 30 minutes: half of what suspends the webhook."""
+FOLDERS = ("spool", "unknown", "quarantine")
+_LIMITS_TIMER = "ngx.timer.every(LIMITS_INTERVAL_SECONDS, limits.reload)"
+_FAST_LIMITS_TIMER = """ngx.timer.every(0.05, function()
+        limits.reload()
+        ngx.shared.edge_state:incr("tests.reloads." .. ngx.worker.id(), 1, 0)
+    end)""".replace("\n", " ")
+_ROUTES = """
+location = /tests/policy {
+    content_by_lua_block {
+        local clock, policy = require "pancake.clock", require "pancake.policy"
+        local asked_at = clock.now()
+        while not policy.confirmed_after(asked_at) do
+            policy.refresh()
+            ngx.sleep(0.01)
+        end
+    }
+}
+location = /tests/parse-policy {
+    content_by_lua_block {
+        ngx.req.read_body()
+        local parsed, err = require("pancake.policy_document").parse(ngx.req.get_body_data() or "")
+        ngx.print(parsed and "" or err)
+    }
+}
+location = /tests/limits {
+    content_by_lua_block {
+        local state, before = ngx.shared.edge_state, {}
+        local function reloads(id) return state:get("tests.reloads." .. id) or 0 end
+        for id = 0, ngx.worker.count() - 1 do before[id] = reloads(id) end
+        for id = 0, ngx.worker.count() - 1 do
+            while reloads(id) < before[id] + 2 do ngx.sleep(0.01) end -- the second began after this
+        end
+    }
+}
+location = /tests/forget {
+    content_by_lua_block {
+        local claim, shared = require "pancake.claim", ngx.shared
+        local journal_started_at = shared.edge_budget:get("journal_started_at")
+        for _, name in ipairs { "edge_budget", "edge_rate", "edge_metrics", "edge_log" } do
+            shared[name]:flush_all()
+        end
+        shared.edge_budget:set("journal_started_at", journal_started_at)
+        require("pancake.metrics").init()
+        for _, path in ipairs { "hasura", "handlers" } do
+            shared.edge_state:delete(path .. ".skipped_until")
+            shared.edge_state:delete(path .. ".refusals")
+            claim.release(shared.edge_state, path .. ".probe")
+        end
+        shared.edge_state:delete("succeeded_at")
+        shared.edge_policy:delete("unreachable_until")
+    }
+}
+"""
+"""Of the internal server: fetch the policy, say what is wrong with one, wait until each worker has read the
+limits, forget what was counted."""
+_connection_numbers = count(1)
 
 
-@dataclass
+def new_connection(**settings: object) -> Connection:
+    """Return a connection with an id of its own and TOKEN."""
+    settings.setdefault("tokens", {TOKEN: None})
+    return Connection(f"00000000-0000-0000-0000-{next(_connection_numbers):012d}", **settings)  # type: ignore[arg-type]
+
+
+def write_certificate(directory: Path) -> None:
+    """Write fullchain.pem and privkey.pem for the DNS name 127.0.0.1: the edge compares names as texts."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "edge.example")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=9))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("127.0.0.1")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    pem = serialization.Encoding.PEM
+    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (directory / "fullchain.pem").write_bytes(signed.public_bytes(pem))
+    (directory / "privkey.pem").write_bytes(key.private_bytes(pem, *plain))
+    directory.chmod(0o755)
+    for path in directory.glob("*.pem"):
+        path.chmod(0o644)
+
+
 class EdgeHarness:
     """An edge, fakes of Hasura and the handlers, and one connection whose token is TOKEN."""
 
-    edge: NginxEdge
-    hasura: FakeHasura
-    handlers: FakeHandlers
-    connection: Connection
-
-    @classmethod
-    def create(cls, processes: Processes, workers: int, environment: dict[str, str]) -> "EdgeHarness":
-        """Create the fakes and an edge that is not started yet."""
-        hasura, handlers = FakeHasura(), FakeHandlers()
-        connection = Connection(tokens={TOKEN: None})
-        handlers.connections = [connection]
+    def __init__(
+        self,
+        processes: Processes,
+        environment: Mapping[str, str],
+        workers: int = 2,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Prepare an edge that is not started yet. `tls`: of Hasura and the handlers."""
+        self.hasura, self.handlers = FakeHasura(tls), FakeHandlers(tls)
+        self._renew_connection()
         settings = EdgeSettings(
-            hasura.url, handlers.url, HASURA_TOKEN, EDGE_SECRET,
-            workers=workers, environment={**SHORT_INTERVALS, **environment},
+            self.hasura.url, self.handlers.url, HASURA_TOKEN, EDGE_SECRET, workers=workers,
+            environment={**SHORT_INTERVALS, **environment}, site={"ops-extra-tests.conf": _ROUTES},
         )  # fmt: skip
-        harness = cls(NginxEdge(processes, settings), hasura, handlers, connection)
-        harness.write_limits(rate=UNLIMITED, burst=UNLIMITED)
-        return harness
+        self.edge = NginxEdge(processes, settings)
+        self.edge.edit("start.lua", _LIMITS_TIMER, _FAST_LIMITS_TIMER)
+        record_lines(self.edge)
+        self._logs_read: dict[Path, int] = {}
+        self._is_limited = False
+        self.write_limits(UNLIMITED)
+
+    def _renew_connection(self) -> None:
+        self.connection = new_connection()
+        self.handlers.connections = [self.connection]
+
+    def bring_up(self) -> None:
+        """Start the edge and return once it has fetched the policy."""
+        self.edge.start()
+        self.edge.wait_ready()
+        eventually(lambda: self.metric("pancake_edge_policy_age_seconds{}") >= 0, seconds=10)
 
     def close(self) -> None:
         """Stop everything."""
         self.edge.stop()
         self.hasura.close()
         self.handlers.close()
+
+    def reset(self) -> None:
+        """Make a running edge like a new one for the next test, except for its logs and journals."""
+        self.hasura.reset()
+        self.handlers.reset()
+        self._renew_connection()
+        self.forget()
+        self.fetch_policy()
+        for path in self.edge.held("quarantine"):
+            path.unlink()
+        eventually(self._is_drained)
+        if self._is_limited:
+            self.replace_limits(UNLIMITED)
+            self._is_limited = False
+        for fake in (self.hasura, self.handlers):
+            fake.requests.clear()
+            fake.deliveries.clear()
+        self.forget()
+        self._logs_read = {path: path.stat().st_size for path in self._logs() if path.exists()}
+
+    def forget(self) -> None:
+        """Let the edge forget failures, rates, counters, and which paths it skips."""
+        self._ask("forget")
+
+    def _is_drained(self) -> bool:
+        if self.edge.held("unknown"):
+            self.fetch_policy()  # the drain asks about them after a later fetch only
+        return not self.edge.held() + self.edge.held("unknown")
 
     def stop_upstreams(self) -> None:
         """Stop Hasura and the handlers."""
@@ -63,15 +198,27 @@ class EdgeHarness:
         self.hasura.start()
         self.handlers.start()
 
-    def restart(self) -> None:
+    def kill(self) -> None:
         """Kill all processes of the edge and start it again, without waiting for a policy."""
         self.edge.kill()
+        self.edge.start()
+        self.edge.wait_ready()
+
+    def restart(self, keys: str | None = None) -> None:
+        """The same, but stop it gracefully, and start it with other EDGE_STATE_KEYS."""
+        self.edge.stop()
+        self.edge.state_keys = keys or self.edge.state_keys
         self.edge.start()
         self.edge.wait_ready()
 
     def sender(self, address: str = "127.0.0.1") -> Sender:
         """Return a sender that comes from this address."""
         return Sender(self.edge.port, address)
+
+    def post(self, body: bytes = b"{}", headers: dict[str, str] | None = None, token: str = TOKEN) -> str:
+        """Post a delivery over a new connection. Return its outcome."""
+        with self.sender() as sender:
+            return sender.post(token, body, headers).status
 
     def post_many(self, bodies: Sequence[bytes]) -> list[str]:
         """Post deliveries one after the other. Return their outcomes."""
@@ -83,45 +230,93 @@ class EdgeHarness:
         with self.sender(address) as sender:
             return [sender.post(token, b"%d" % number) for number in range(count)]
 
-    def write_limits(self, **limits: object) -> None:
+    def write_limits(self, text: str, mode: int = 0o644) -> None:
         """Replace the file of limits atomically, as an operator does."""
+        self._is_limited = True
         fresh = self.edge.limits_file.with_suffix(".new")
-        fresh.write_text(json.dumps(limits))
-        fresh.chmod(0o644)
+        fresh.write_text(text)
+        fresh.chmod(mode)
         fresh.rename(self.edge.limits_file)
 
-    def set_limits(self, rate: float, burst: float, deny: Sequence[str] = ()) -> None:
-        """Replace the file of limits and wait until every worker uses it. `rate` must differ from before."""
-        self.write_limits(rate=rate, burst=burst, deny=list(deny))
-        series = "pancake_edge_rate_limit{}"
-        # Each request for the metrics may be answered by another worker.
-        eventually(lambda: {self.metric(series) for _ in range(20)} == {float(rate)}, seconds=10)
+    def replace_limits(self, text: str, mode: int = 0o644) -> None:
+        """The same, and wait until every worker has read it."""
+        self.write_limits(text, mode)
+        self._ask("limits")
 
-    def wait_for_new_policy(self) -> None:
-        """Wait until the edge uses the present connections of the fake handlers."""
-        served = self.handlers.policies_served
-        # The second request shows that the answer to the first one was processed.
-        eventually(lambda: self.handlers.policies_served >= served + 2, seconds=10)
+    def set_limits(self, rate: float = 1000, burst: float = 1000, deny: Sequence[str] = ()) -> None:
+        """Let the edge use these limits."""
+        self.replace_limits(json.dumps({"rate": rate, "burst": burst, "deny": list(deny)}))
+
+    def fetch_policy(self) -> None:
+        """Let the edge fetch the policy now, and return once it uses it."""
+        self._ask("policy")
+
+    def fault_of_policy(self, document: bytes) -> str:
+        """Return why the edge refuses a policy; "" if it does not."""
+        return self._ask("parse-policy", document)
+
+    def enforce(self, **settings: object) -> None:
+        """Let the connection demand proofs, with these settings, and return once the edge knows it."""
+        for name, value in {"signature_mode": "enforce", **settings}.items():
+            setattr(self.connection, name, value)
+        self.fetch_policy()
+
+    @contextmanager
+    def unwritable(self, folder: str = "spool") -> Iterator[None]:
+        """Take the right to write into a folder of the edge away, as long as the block lasts."""
+        path = self.edge.state / folder
+        path.chmod(0o500)
+        try:
+            yield
+        finally:
+            path.chmod(0o700)
 
     @property
     def bodies(self) -> list[bytes]:
-        """Bodies accepted by either path."""
-        return self.hasura.bodies + self.handlers.bodies
-
-    @property
-    def bodies_in_order(self) -> list[bytes]:
-        """The same in the order of arrival."""
+        """Bodies accepted by either path, in the order of arrival."""
         deliveries = self.hasura.deliveries + self.handlers.deliveries
         return [delivery.raw for delivery in sorted(deliveries, key=lambda delivery: delivery.received_at)]
-
-    def count_offers(self, body: bytes) -> int:
-        """Return how often the handlers received this body, accepted or not."""
-        return sum(base64.b64encode(body) in request.body for request in self.handlers.requests)
 
     def metric(self, series: str) -> float:
         """Return the value of a series of /metrics; 0 if there is none."""
         return self.edge.metric(series)
 
+    def errors_of(self, source: str) -> float:
+        """Return the number of internal errors of one source."""
+        return self.metric(f'pancake_edge_errors_total{{source="{source}"}}')
+
+    def answered(self, outcome: str, code: int = 200) -> float:
+        """Return the number of requests that got this answer."""
+        return self.metric(f'pancake_webhook_requests_total{{hop="edge",status="{outcome}",code="{code}"}}')
+
+    def drained(self, outcome: str = "received", folder: str = "spool") -> float:
+        """Return the number of stored deliveries that ended so."""
+        return self.metric(f'pancake_edge_drained_total{{folder="{folder}",outcome="{outcome}"}}')
+
     def budget_used(self) -> float:
         """Return the failures that the edge has counted for the connection."""
         return self.metric(f'pancake_edge_budget_used{{connection="{self.connection.id}"}}')
+
+    def unproved(self) -> float:
+        """Return the failures that the edge has seen and did not count as Pancake's."""
+        return self.metric(f'pancake_edge_unproved_failures{{connection="{self.connection.id}"}}')
+
+    def errors(self) -> str:
+        """Return the error logs since the start or the last reset."""
+        return "".join(self._read(path) for path in self._logs()[:2])
+
+    def access_log(self) -> list[str]:
+        """Return the lines of the access log since the start or the last reset."""
+        return self._read(self._logs()[2]).splitlines()
+
+    def _logs(self) -> list[Path]:
+        names = ("stderr.log", "scratch/error.log", "scratch/access.json")
+        return [self.edge.directory / name for name in names]
+
+    def _read(self, path: Path) -> str:
+        return path.read_bytes()[self._logs_read.get(path, 0) :].decode() if path.exists() else ""
+
+    def _ask(self, route: str, body: bytes = b"") -> str:
+        return (
+            httpx.post(f"{self.edge.ops_url}/tests/{route}", content=body, timeout=15).raise_for_status().text
+        )

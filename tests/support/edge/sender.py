@@ -1,4 +1,4 @@
-"""Clients of the edge: a sender of deliveries, and an exchange of raw bytes."""
+"""Clients of the edge: a sender of deliveries, its proofs with their outcomes, an exchange of raw bytes."""
 
 import hashlib
 import hmac
@@ -9,6 +9,22 @@ import time
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
+
+CURRENT, PREVIOUS, WRONG = b"current secret", b"previous secret", b"wrong secret"
+MODES = ("off", "monitor", "enforce")
+SHIFTS_SECONDS = (-360, -240, 240, 360)
+"""Distances of a signature's timestamp from now. The window is 300 s."""
+SIGNERS = {"current": CURRENT, "previous": PREVIOUS, "wrong": WRONG, "missing": None}
+"""Secrets by name; None stands for a delivery without signature."""
+
+
+def expected_outcome(mode: str, shift_seconds: int, signer: str) -> str:
+    """Return the outcome of a signature that the specification demands."""
+    if mode == "enforce" and abs(shift_seconds) > 300:
+        return "timestamp_out_of_window"
+    if mode == "enforce" and signer in ("wrong", "missing"):
+        return "hmac_invalid"
+    return "received"
 
 
 @dataclass(frozen=True)
@@ -72,17 +88,32 @@ class Sender:
         self.close()
 
 
-def raw_exchange(port: int, *pieces: bytes, pause_seconds: float = 0, timeout_seconds: float = 10) -> bytes:
-    """Send pieces of bytes with a pause between them. Return all bytes received until the edge closes."""
-    with socket.create_connection(("127.0.0.1", port), timeout=timeout_seconds) as connection:
-        received = b""
+def raw_exchange(
+    port: int,
+    *pieces: bytes,
+    pause_seconds: float = 0,
+    ends: bool = False,
+    gives_up_after: float | None = None,
+) -> bytes:
+    """Send pieces of bytes with a pause between them. Return all bytes received until the edge closes.
+
+    `ends`: say that no more bytes will come. `gives_up_after`: seconds without bytes after which the sender
+    closes the connection; without it the edge has to close within 10 s.
+    """
+    received = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=gives_up_after or 10) as connection:
         try:
             for number, piece in enumerate(pieces):
                 if number and pause_seconds:
                     time.sleep(pause_seconds)
                 connection.sendall(piece)
+            if ends:
+                connection.shutdown(socket.SHUT_WR)
             while chunk := connection.recv(65536):
                 received += chunk
-        except (ConnectionError, TimeoutError):
+        except ConnectionError:
             pass
-        return received
+        except TimeoutError:
+            if gives_up_after is None:
+                raise
+    return received

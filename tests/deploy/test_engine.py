@@ -1,4 +1,4 @@
-"""compose.yaml, the Kubernetes example and the install page give the engine the same settings."""
+"""The engine's settings in compose.yaml, the Kubernetes example and the install page; its one version."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
+from leads.cli.metadata.preflight import MIN_VERSION
 from leads.services.process_record.turns import MAX_WAITING
+from tests.support import source_tree
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/runbook/install.md").read_text()
@@ -28,6 +30,17 @@ EXPLAINED = SHARED[7:]
 """Each has a row in the table on restarts and latency; the page shows the others in other places."""
 SLOWEST_STOP_SECONDS = 155
 """Seen on a genuine engine, at a time-out of 60 s and with handlers that hang."""
+PINNED = re.compile(
+    r"^FROM hasura/graphql-engine:(v[\d.]+)\.cli-migrations-v3(?:@sha256:\w+)? AS engine$", re.M
+)
+VERSION = re.compile(r"(?<!prom/prometheus:)\bv2\.\d{2}\.\d+")
+FIRST_PATCH = 6
+NOT_READ = ("tests/", "CHANGELOG.md")
+FACTS = {
+    "v2.48.10": "the genuine engine that was tried and recorded",
+    "v2.50.1": "the first version with the switches for redacted logs",
+}
+"""Versions that a text may name besides the one that is used."""
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +57,15 @@ def pod() -> dict[str, Any]:
     return dict(deployment["spec"]["template"]["spec"])
 
 
-def variables(pod: dict[str, Any]) -> dict[str, str]:
-    return {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
-
-
-@pytest.mark.parametrize("name", SHARED)
-def test_a_setting_has_one_value(compose: dict[str, Any], pod: dict[str, Any], name: str) -> None:
-    name = f"HASURA_GRAPHQL_{name}"
-    assert variables(pod)[name] == compose["environment"][name]
-
-
-@pytest.mark.parametrize("name", EXPLAINED)
-def test_the_install_page_explains_it_with_its_value(compose: dict[str, Any], name: str) -> None:
-    value = compose["environment"][f"HASURA_GRAPHQL_{name}"]
-    assert re.search(rf"^\| `HASURA_GRAPHQL_{name}` \| `{value}` [^|]*\| [^|]{{40,}} \|$", PAGE, re.M)
+def test_a_setting_has_one_value_which_the_install_page_explains(
+    compose: dict[str, Any], pod: dict[str, Any]
+) -> None:
+    environment = {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
+    for name in SHARED:
+        name, value = f"HASURA_GRAPHQL_{name}", compose["environment"][f"HASURA_GRAPHQL_{name}"]
+        assert environment[name] == value, name
+        if name.removeprefix("HASURA_GRAPHQL_") in EXPLAINED:
+            assert re.search(rf"^\| `{name}` \| `{value}` [^|]*\| [^|]{{40,}} \|$", PAGE, re.M), name
 
 
 def test_the_engine_has_longer_to_stop_than_it_was_seen_to_take(
@@ -89,3 +97,43 @@ def test_no_instance_is_stopped_before_another_serves() -> None:
     assert (
         deployment["spec"]["selector"]["matchLabels"] == deployment["spec"]["template"]["metadata"]["labels"]
     )
+
+
+def pinned() -> str:
+    (version,) = PINNED.findall((ROOT / "Dockerfile").read_text())
+    return str(version)
+
+
+def test_it_is_a_patch_of_the_supported_line() -> None:
+    major, minor, patch = map(int, pinned().removeprefix("v").split("."))
+    assert (major, minor) == (2, 50)
+    assert patch >= FIRST_PATCH
+
+
+def test_the_first_patch_is_the_first_version_that_leads_metadata_accepts() -> None:
+    assert MIN_VERSION == (2, 50, FIRST_PATCH)
+
+
+def test_the_image_is_named_in_the_example_for_kubernetes_too() -> None:
+    named = [
+        source_tree.name(path)
+        for path in source_tree.tracked()
+        if re.search(r"graphql-engine:v?\d", path.read_text("utf-8", errors="replace"))
+        and not source_tree.name(path).startswith(NOT_READ)
+    ]
+    assert named == ["Dockerfile", "deploy/kubernetes/hasura.yaml"]
+
+
+def test_the_stand_in_reports_it() -> None:
+    settings = (ROOT / "sandbox/engine/graphql_engine/settings.py").read_text()
+    assert re.findall(r'^VERSION = "(.+)"$', settings, re.M) == [pinned()]
+
+
+def test_no_text_names_another_version() -> None:
+    others = {
+        source_tree.name(path): found - {pinned()} - FACTS.keys()
+        for path in source_tree.tracked()
+        if (found := set(VERSION.findall(path.read_text("utf-8", errors="replace"))))
+        and not source_tree.name(path).startswith(NOT_READ)
+    }
+    assert {name: found for name, found in others.items() if found} == {}

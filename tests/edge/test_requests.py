@@ -1,0 +1,463 @@
+"""The one route: requests of every kind to the real edge, and what it shares with the sandbox's small one."""
+
+import random
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from sandbox.postgres.server import free_port
+from sandbox.processes import Processes
+from sandbox.stack.services import Service
+from tests.support.edge.fakes import HASURA_TOKEN, Answer, FakeHandlers, FakeHasura
+from tests.support.edge.harness import FOLDERS, TOKEN, TOKEN_SHA256, EdgeHarness
+from tests.support.edge.sender import Reply, Sender, raw_exchange, signed
+from tests.support.waiting import eventually
+
+ROUTE = "/api/pancake/record/"
+PATH = ROUTE + TOKEN
+FORGED = "forged-by-the-sender"
+"""The value of each header that only the edge may send to Hasura."""
+LENGTH = "Content-Length: 2\r\n"
+CHUNKED = "Transfer-Encoding: chunked\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+LARGE = b"x" * 257 * 1024
+"""A body over the limit."""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Bytes to send, the status codes of all answers in order, and the bodies that arrive at Hasura."""
+
+    sent: bytes
+    codes: tuple[int, ...] = (400,)
+    delivered: tuple[bytes, ...] = ()
+
+
+def post(head: str = LENGTH, body: bytes = b"{}", path: str = PATH, line: str | None = None) -> bytes:
+    """Return one request. `line`: the whole request line; `head`: lines after Host, each with its end."""
+    first = f"POST {path} HTTP/1.1" if line is None else line
+    return f"{first}\r\nHost: edge\r\n{head}\r\n".encode("latin-1") + body
+
+
+def sound(sent: bytes) -> Attack:
+    """A request that is odd but has one meaning: it is delivered once."""
+    return Attack(sent, (200,), (b"{}",))
+
+
+INNER = post("Content-Length: 7\r\n", b"inner!!")
+
+FRAMING = {
+    "a length and chunks": Attack(post("Content-Length: 5\r\n" + CHUNKED, LAST_CHUNK + INNER)),
+    "chunks and a length": Attack(post(CHUNKED + "Content-Length: 5\r\n", LAST_CHUNK + INNER)),
+    "two lengths": Attack(post("Content-Length: 2\r\nContent-Length: 0\r\n", b"{}" + INNER)),
+    "one length twice": Attack(post(LENGTH + LENGTH)),
+    "chunks of HTTP/1.0": Attack(post(CHUNKED, LAST_CHUNK + INNER, line=f"POST {PATH} HTTP/1.0")),
+    "chunks declared twice": Attack(post(CHUNKED + CHUNKED, LAST_CHUNK + INNER)),
+    "chunks with a blank before the colon": Attack(post("Transfer-Encoding : chunked\r\n", LAST_CHUNK)),
+    "chunks with an underscore": Attack(
+        post("Transfer_Encoding: chunked\r\n", LAST_CHUNK), (200, 400), (b"",)
+    ),
+    "a body that is a request": Attack(post(f"Content-Length: {len(INNER)}\r\n", INNER), (200,), (INNER,)),
+    "an unread body that is a request": Attack(
+        post(f"Content-Length: {len(INNER)}\r\n", INNER, "/elsewhere"), (404,)
+    ),
+    "a body without a length": Attack(post("", b"{}"), (200, 400), (b"",)),
+    "a length that ends early": Attack(post("Content-Length: 1\r\n", b"{}"), (200, 400), (b"{",)),
+    "lines that end with LF alone": sound(post().replace(b"\r\n", b"\n")),
+    "a chunk with an extension": sound(post(CHUNKED, b"2;a=b\r\n{}\r\n" + LAST_CHUNK)),
+    "chunks with a trailer": sound(post(CHUNKED, b"2\r\n{}\r\n0\r\nHost: x\r\n\r\n")),
+    "chunks without an end": Attack(post(CHUNKED, b"2\r\n{}\r\n"), ()),
+    "a body that breaks off": Attack(post("Content-Length: 50\r\n", b"half"), ()),
+    "a request line that breaks off": Attack(post()[:30], ()),
+    "a head that breaks off": Attack(post()[:-6], ()),
+    "two requests at once": Attack(post() + INNER, (200, 200), (b"{}", b"inner!!")),
+    "a malformed chunk to nowhere": Attack(post(CHUNKED, b"zz\r\n", "/nowhere"), (404, 400)),
+    "a malformed chunk of a stranger": Attack(post(CHUNKED, b"zz\r\n", ROUTE + "unknown"), (200, 400)),
+    "a hundred requests at once": Attack(post() * 100, (200,) * 100, (b"{}",) * 100),
+    "a refused request before another": Attack(
+        post(path="/elsewhere") + INNER, (404, 200), (b"inner!!",)
+    ),
+    "a malformed request before another": Attack(post("X A: b\r\n" + LENGTH) + INNER),
+    **{
+        f"the length {value!r}": Attack(post(f"Content-Length: {value}\r\n"))
+        for value in ("2, 2", "-2", "+2", "0x2", "2a", "", "2 3", "\x0b2", "9" * 20, str(2**64 + 2))
+    },
+    **{
+        f"the encoding {value!r}": Attack(post(f"Transfer-Encoding: {value}\r\n", LAST_CHUNK + INNER), (501,))
+        for value in ("identity", "chunked, identity", "gzip, chunked", "xchunked", "chunked, chunked",
+                      "\x0bchunked")
+    },
+    **{
+        f"the chunk {chunk!r}": Attack(post(CHUNKED, chunk + b"\r\n" + LAST_CHUNK))
+        for chunk in (b"zz\r\n{}", b"-1\r\n{}", b"0x2\r\n{}", b"\r\n{}", b"2\r\n{}XX", b"f" * 17 + b"\r\n{}")
+    },
+}  # fmt: skip
+"""Two readers of a request could disagree about where it ends."""
+
+LINES = {
+    **{
+        f"the method {method[:12]!r}": Attack(post(line=f"{method} {PATH} HTTP/1.1"), (405,))
+        for method in ("GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PROPFIND",
+                       "_", "X" * 5000)
+    },
+    **{
+        f"the method {method!r}": Attack(post(line=f"{method} {PATH} HTTP/1.1"))
+        for method in ("post", "PO ST", "POST\x00", "P\xd6ST", "")
+    },
+    **{
+        f"the version {version!r}": Attack(post(line=f"POST {PATH}{version}"), codes)
+        for version, codes in {
+            "": (), " HTTP/0.9": (400,), " HTTP/1": (400,), " http/1.1": (400,), " HTTP/1.1 x": (400,),
+            " HTTP/1.\x001": (400,), "\tHTTP/1.1": (400,), " HTTP/2.0": (505,), " HTTP/9.9": (505,),
+            " HTTP/11": (505,),
+        }.items()
+    },
+    **{
+        f"the target {target[:40]!r}": Attack(post(path=target))
+        for target in (f"http://a@evil.example:1{PATH}", "*", "edge:443", f"file://{PATH}")
+    },
+    **{
+        f"the target {target[:40]!r}": Attack(post(path=target), (404,))
+        for target in (f"//evil.example{PATH}", f"https://127.0.0.1/{PATH}")
+    },
+    "the target of a proxy": sound(post(path=f"http://evil.example{PATH}")),
+    "the version 1.0": sound(post(line=f"POST {PATH} HTTP/1.0")),
+    "the version 1.2": sound(post(line=f"POST {PATH} HTTP/1.2")),
+    "blanks in the request line": sound(post(line=f"POST  {PATH}  HTTP/1.1 ")),
+    "empty lines first": sound(b"\r\n\r\n" + post()),
+    "nothing": Attack(b"", ()),
+    "a NUL": Attack(b"\0"),
+    "the hello of TLS": Attack(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500)),
+    "the preface of HTTP/2": Attack(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(30)),
+    "a greeting of SMTP": Attack(b"EHLO edge\r\nMAIL FROM:<a@b>\r\n"),
+    "an upgrade to HTTP/2": sound(post("Connection: Upgrade\r\nUpgrade: h2c\r\n" + LENGTH)),
+    "an upgrade to a websocket": sound(post("Connection: Upgrade\r\nUpgrade: websocket\r\n" + LENGTH)),
+    "a path of 40,000 characters": Attack(post(path=PATH + "x" * 40_000), (414,)),
+    "a query of 7,000 characters": sound(post(path=PATH + "?" + "x" * 7_000)),
+    "a query of 40,000 characters": Attack(post(path=PATH + "?" + "x" * 40_000), (414,)),
+}  # fmt: skip
+"""Request lines, versions, methods and protocols."""
+
+TOKENS = {
+    **{
+        f"the token {token[:50]!r}": Attack(post(path=ROUTE + token), (200,))
+        for token in (*(TOKEN + more for more in (
+                          "%2F", "%5C", ".", ";a=b", "%3Fa", "%23", "%0a", "%0d%0aX-A:%20b", "\\", "+",
+                          "%c0%af", "\xe9", "x", TOKEN, "#x")),
+                      "%c0%ae%c0%ae", "\\..\\" + TOKEN, "%ef%bb%bf" + TOKEN, TOKEN.upper(), TOKEN[:-1],
+                      "*", "%25", "$1", "{}", "'--", "${jndi:x}", "a" * 128, "a" * 129)
+    },
+    **{
+        f"the token {token!r}": Attack(post(path=ROUTE + token))
+        for token in ("%00", TOKEN + "%00", TOKEN + "%", TOKEN + "%2", "%zz", "%u0041",
+                      *(TOKEN + byte for byte in "\x00\x01\x08\x1f\x7f\t"))
+    },
+    "a token before a line end": Attack(post(path=PATH + "\n"), ()),
+    "a query and a fragment": sound(post(path=PATH + "?token=other#x")),
+    "a query with a path": sound(post(path=PATH + "?/../x")),
+}  # fmt: skip
+"""Other spellings of the token: none is the token, and an unknown one is not forwarded."""
+
+PATHS = {
+    **{
+        f"the path {path!r}": Attack(post(path=path), (404,))
+        for path in (*(ROUTE + token for token in (
+                         f"..%2f{TOKEN}", f"%2e%2e%2f{TOKEN}", f"%252e%252e/{TOKEN}", f"x/../{TOKEN}",
+                         f"../record/{TOKEN}", f"./{TOKEN}", f"/{TOKEN}", TOKEN + "/", TOKEN + "/.",
+                         TOKEN + "/..", TOKEN + "#/../x")),
+                     f"/api/pancake/./record/{TOKEN}", f"/api\\pancake\\record\\{TOKEN}",
+                     f"/%61pi/pancake/record/{TOKEN}", f"/api/pancake/record%2f{TOKEN}",
+                     f"/api/pancake/record;/{TOKEN}", "/api/rest/pancake/record", "/edge/policy",
+                     "/actions/ingest_record", "/v1/graphql", "/v1/metadata", "/metrics", "/healthz")
+    },
+    **{
+        f"the path {path!r}": Attack(post(path=path))
+        for path in ("/../../../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "", "?", "#", PATH[1:])
+    },
+}  # fmt: skip
+"""Other ways to the route, and routes of what is behind the edge."""
+
+HEADERS = {
+    "no host": Attack(post().replace(b"Host: edge\r\n", b"")),
+    "two hosts": Attack(post("Host: evil.example\r\n" + LENGTH)),
+    "100 KB of headers": Attack(post("X-A: b\r\n" * 12_500 + LENGTH)),
+    "a header of 9,000 characters": Attack(post(f"X-A: {'b' * 9_000}\r\n" + LENGTH)),
+    "2,000 headers": Attack(post("".join(f"A{n}: b\r\n" for n in range(2_000)) + LENGTH)),
+    "an announced body": Attack(post("Expect: 100-continue\r\n" + LENGTH), (100, 200), (b"{}",)),
+    **{
+        f"the header {line!r}": Attack(post(line + "\r\n" + LENGTH))
+        for line in ("X-A: b\r\n c", " X-A: b", ": b", "X A: b", "X-A : b", "X-\x00A: b", "X-\x01A: b",
+                     "X-A: \x00", "X-A: a\rb", "Host: a/b", "Host: ..", "Host: a\x00b")
+    },
+    **{
+        f"the header {line[:40]!r}": sound(post(line + "\r\n" + LENGTH))
+        for line in ("X-A", "X-A: \x01", "X-\xe9: b", "X-A: \xe9", "X_A: b", "X-A:" + "\t" * 500,
+                     "Content-Type: multipart/form-data; boundary=" + "x" * 300, "Content-Encoding: gzip",
+                     "Expect: something", "Range: bytes=0-0", "If-Match: *",
+                     "If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT", "Connection: Content-Length",
+                     "Keep-Alive: 99999999999", "Cookie: " + "a=b; " * 500, "Max-Forwards: 0")
+    },
+    **{
+        f"the forged {name}": sound(post(f"{name}: {FORGED}\r\n" + LENGTH))
+        for name in ("Authorization", "X-Hasura-Admin-Secret", "X-Hasura-Role", "X-Hasura-User-Id",
+                     "X-Handler-Secret", "X-Edge-Secret", "X-Forwarded-For", "X-Real-IP", "Forwarded",
+                     "X-Forwarded-Proto", "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override",
+                     "Cookie")
+    },
+}  # fmt: skip
+"""Headers that are malformed, too many, or that only the edge may send."""
+
+ATTACKS = FRAMING | LINES | TOKENS | PATHS | HEADERS
+
+
+def counted_errors(harness: EdgeHarness) -> set[str]:
+    """Return the labels of the answers with an error that are counted, with 0 or more."""
+    text = httpx.get(f"{harness.edge.ops_url}/metrics").text
+    return set(re.findall(r'^pancake_webhook_requests_total\{(.*code="[45].*)\}', text, re.MULTILINE))
+
+
+def test_an_attack_stores_and_delivers_nothing_else(harness: EdgeHarness, subtests: pytest.Subtests) -> None:
+    """Nothing is stored or delivered under another token or address, and the next delivery is served."""
+    hasura, counted = harness.hasura, counted_errors(harness)
+    with harness.sender() as sender:
+        for name, attack in ATTACKS.items():
+            with subtests.test(name):
+                hasura.requests.clear()
+                hasura.deliveries.clear()
+                answer = raw_exchange(harness.edge.port, attack.sent, ends=True)
+                assert sender.post(TOKEN, b"after").status == "received"
+                codes = tuple(int(code) for code in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer))
+                assert codes == attack.codes
+                assert hasura.bodies == [*attack.delivered, b"after"]
+                assert {(each.token_sha256, each.source_ip) for each in hasura.deliveries} == {
+                    (TOKEN_SHA256, "127.0.0.1")
+                }
+                assert not any(FORGED in str(request.headers) for request in hasura.requests)
+                assert not [path for folder in FOLDERS for path in harness.edge.held(folder)]
+    assert not harness.handlers.deliveries
+    assert harness.errors_of("delivery") == 0
+    assert harness.errors() == ""
+    assert counted_errors(harness) == counted, "a series that appears with its first event"
+
+
+def chunked(*parts: bytes) -> bytes:
+    """Return a body in these chunks."""
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (*parts, b""))
+
+
+def test_the_signature_of_a_chunked_body_covers_all_of_it(harness: EdgeHarness) -> None:
+    harness.enforce(webhook_secrets=[b"s"])
+    body = b"{" + b"a" * 70000 + b"}"
+    proof = "".join(f"{name}: {value}\r\n" for name, value in signed(b"s", body).items())
+    sent = post(f"Connection: close\r\n{proof}{CHUNKED}", chunked(body[:1], body[1:50000], body[50000:]))
+    assert b'"received"' in raw_exchange(harness.edge.port, sent)
+    assert harness.bodies == [body]
+
+
+def test_repeated_headers_prove_nothing(harness: EdgeHarness) -> None:
+    """Two signatures or two timestamps are refused, even if one of them is right."""
+    harness.enforce(webhook_secrets=[b"s"])
+    good = signed(b"s", b"{}")
+    stamp = f"X-Pancake-Timestamp: {good['X-Pancake-Timestamp']}\r\n"
+    right = f"X-Pancake-Signature: {good['X-Pancake-Signature']}\r\n"
+    wrong = f"X-Pancake-Signature: {'0' * 64}\r\n"
+    for lines, outcome in (
+        (stamp + right + wrong, b'"hmac_invalid"'),
+        (stamp + wrong + right, b'"hmac_invalid"'),
+        (stamp + stamp + right, b'"timestamp_out_of_window"'),
+        (stamp + right, b'"received"'),
+    ):
+        assert outcome in raw_exchange(harness.edge.port, post(f"Connection: close\r\n{LENGTH}{lines}"))
+
+
+def test_a_slow_client_is_served_and_delays_no_other(harness: EdgeHarness) -> None:
+    """Its body takes more than a second; meanwhile other requests are answered at once."""
+    head = post("Connection: close\r\nContent-Length: 5\r\n", b"")
+    with ThreadPoolExecutor(1) as thread:
+        slow = thread.submit(
+            raw_exchange, harness.edge.port, head, b"s", b"l", b"o", b"w", b"!", pause_seconds=0.25
+        )
+        began = time.monotonic()
+        assert harness.post(b"fast") == "received"
+        assert time.monotonic() - began < 1
+        assert b'"received"' in slow.result()
+    assert harness.bodies == [b"fast", b"slow!"]
+
+
+def test_a_body_that_is_too_slow_ends_the_request(own: Callable[..., EdgeHarness]) -> None:
+    """Each byte arrives within client_body_timeout, the body does not; the failure is counted."""
+    harness = own()
+    harness.edge.edit("request.lua", "BODY_TIMEOUT_SECONDS = 10", "BODY_TIMEOUT_SECONDS = 1")
+    harness.bring_up()
+    began = time.monotonic()
+    raw_exchange(harness.edge.port, post("Content-Length: 99\r\n", b""), *[b"."] * 30, pause_seconds=0.2)
+    assert 1 <= time.monotonic() - began < 3
+    eventually(lambda: harness.budget_used() == 1)
+    assert harness.answered("client_timeout", 408) == 1
+    assert not harness.bodies
+
+
+def test_a_body_that_nginx_wrote_to_a_file_is_read_or_is_a_failure(
+    harness: EdgeHarness, own: Callable[..., EdgeHarness]
+) -> None:
+    """A chunked body with long framing goes through a file. It must never become an empty delivery."""
+    body = b"{" + b"a" * 60_000 + b"}"
+    sent = post(f"Connection: close\r\n{CHUNKED}", chunked(*(b"%c" % byte for byte in body)))
+    assert b'"received"' in raw_exchange(harness.edge.port, sent)
+    assert harness.bodies == [body]
+    broken = own()
+    broken.edge.edit("files.lua", 'io.open(path, "rb")', 'io.open(path:gsub("client_body", "gone"), "rb")')
+    broken.bring_up()
+    assert raw_exchange(broken.edge.port, sent).startswith(b"HTTP/1.1 500 ")
+    assert broken.budget_used() == 1
+    assert not broken.bodies
+
+
+def test_a_token_is_decoded_once(harness: EdgeHarness) -> None:
+    """An encoding of the encoding, and a query, are other texts."""
+    encoded = "".join(f"%{ord(letter):02x}" for letter in TOKEN)
+    with harness.sender() as sender:
+        assert sender.post(encoded, b"1").status == "received"
+        assert sender.post(TOKEN + "?a=b&c", b"2").status == "received"
+        assert sender.post(encoded.replace("%", "%25")) == Reply(200, b'{"status":"unknown_token"}')
+    assert harness.bodies == [b"1", b"2"]
+    assert {delivery.token_sha256 for delivery in harness.hasura.deliveries} == {TOKEN_SHA256}
+    assert not harness.edge.held("unknown")
+
+
+def test_an_early_answer_keeps_a_connection_usable(harness: EdgeHarness) -> None:
+    """The unread body is discarded: it is not taken for the next request."""
+    smuggled = post(body=b"{}")
+    with harness.sender() as sender:
+        for _ in range(3):
+            assert sender.post("unknown", smuggled).status == "unknown_token"
+            assert sender.request("POST", "/elsewhere", smuggled).code == 404
+            assert sender.request("PUT", PATH, LARGE).code == 405
+            assert sender.request("POST", PATH + "/x", LARGE).code == 404
+            assert sender.post(TOKEN, LARGE) == Reply(200, b'{"status":"too_large"}')
+        assert sender.post(TOKEN, b"mine").status == "received"
+    assert harness.bodies == [b"mine"]
+    assert (harness.answered("too_large"), harness.answered("method_not_allowed", 405)) == (3, 3)
+    assert harness.budget_used() == 0
+
+
+@dataclass
+class Front:
+    """An edge in front of a fake Hasura that knows TOKEN. `handlers`: None if the edge has no direct path."""
+
+    port: int
+    hasura: FakeHasura
+    handlers: FakeHandlers | None = None
+
+    def post(self, token: str, body: bytes = b"{}") -> Reply:
+        """Post a delivery over a new connection."""
+        with Sender(self.port) as sender:
+            return sender.post(token, body)
+
+
+@pytest.fixture
+def real(harness: EdgeHarness) -> Front:
+    """The real edge in front of Hasura and the handlers."""
+    return Front(harness.edge.port, harness.hasura, harness.handlers)
+
+
+@pytest.fixture(scope="module")
+def running_small() -> Iterator[Front]:
+    """The sandbox's small edge as a process."""
+    port = free_port()
+    with Processes() as processes, FakeHasura() as hasura:
+        service = Service(
+            name="edge",
+            arguments=[sys.executable, "-m", "sandbox.stack.edge", "--port", str(port)],
+            environment={
+                "HASURA_URL": hasura.url,
+                "HASURA_EDGE_TOKEN": HASURA_TOKEN,
+                "PYTHONPATH": sys.path[0],
+            },
+            url=f"http://127.0.0.1:{port}",
+            ready_path="/healthz",
+            log=processes.directory("small-edge-") / "log",
+            processes=processes,
+        )
+        service.start()
+        service.wait_ready()
+        yield Front(port, hasura)
+
+
+@pytest.fixture
+def small(running_small: Front) -> Front:
+    """The small edge in front of a Hasura that has forgotten everything."""
+    running_small.hasura.reset()
+    return running_small
+
+
+@pytest.fixture(params=["real", "small"])
+def front(request: pytest.FixtureRequest) -> Front:
+    """Each edge in turn."""
+    edge: Front = request.getfixturevalue(request.param)
+    return edge
+
+
+def test_the_answer_of_the_handlers_is_passed_on(front: Front) -> None:
+    """Every known status with event_id and error_code, as 200."""
+    for status in ("received", "duplicate", "skipped_kill_switch", "skipped_source_disabled", "dead_letter"):
+        front.hasura.status = status
+        reply = front.post(TOKEN)
+        assert (reply.code, reply.document) == (200, {"status": status, "event_id": 1, "error_code": None})
+
+
+def test_a_body_may_be_any_bytes(front: Front) -> None:
+    """From 0 bytes to 256 KiB."""
+    source = random.Random(11)
+    bodies = [source.randbytes(size) for size in (0, 1, 1000, 255 * 1024, 256 * 1024)]
+    bodies += [b'{"n":18446744073709551617,"n":"\\ud800"}', '{"tên":"Nguyễn"}'.encode(), b"\0" * 10]
+    assert {front.post(TOKEN, body).status for body in bodies} == {"received"}
+    assert front.hasura.bodies == bodies
+
+
+def test_a_body_over_the_limit_is_answered_200_too_large(front: Front) -> None:
+    """257 KiB with a length or in chunks; nothing is stored."""
+    assert front.post(TOKEN, LARGE).body.replace(b" ", b"") == b'{"status":"too_large"}'
+    sent = post(f"Connection: close\r\n{CHUNKED}", chunked(*[b"z" * 65536] * 5))
+    answer = raw_exchange(front.port, sent)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b'"too_large"' in answer
+    assert not front.hasura.deliveries
+
+
+def test_a_malformed_token_is_unknown_and_not_forwarded(front: Front) -> None:
+    for token in ("x" * 129, "a%20b", "%c3%a9", "a;b", "a+b"):
+        assert (front.post(token).code, front.post(token).status) == (200, "unknown_token"), token
+    assert not front.hasura.deliveries
+
+
+def test_a_percent_encoded_token_is_decoded(front: Front) -> None:
+    assert front.post("".join(f"%{ord(letter):02X}" for letter in TOKEN)).status == "received"
+    assert front.hasura.deliveries[0].token_sha256 == TOKEN_SHA256
+
+
+def test_there_is_one_route_with_one_method(front: Front) -> None:
+    with Sender(front.port) as sender:
+        for path in ("/", "/api/pancake/record", ROUTE, PATH + "/x"):
+            assert sender.request("POST", path, b"{}").code == 404, path
+        assert sender.request("GET", PATH).code == 405
+    assert not front.hasura.deliveries
+
+
+@pytest.mark.parametrize("answer", [Answer(200), Answer(400), Answer(500), Answer(200, b"[]")])
+def test_a_delivery_that_hasura_did_not_accept_is_not_answered_as_accepted(
+    front: Front, answer: Answer
+) -> None:
+    """The real edge uses the other path; the small one answers 502."""
+    front.hasura.override = answer
+    reply = front.post(TOKEN)
+    if front.handlers is None:
+        assert reply.code == 502
+    else:
+        assert (reply.status, front.handlers.bodies) == ("received", [b"{}"])

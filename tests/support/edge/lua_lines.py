@@ -1,0 +1,103 @@
+"""Which lines of the edge's Lua no test executes. Off unless EDGE_LUA_LINES names a folder:
+
+EDGE_LUA_LINES=/tmp/lines scripts/test tests/edge && python -m tests.support.edge.lua_lines /tmp/lines
+"""
+
+import os
+import secrets
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from sandbox.edge.nginx import DEPLOY, NginxEdge
+
+FOLDER = "EDGE_LUA_LINES"
+HOOK = r"""
+-- In LuaJIT one hook serves all coroutines of a VM; compiled code would not call it. Workers inherit it, the
+-- threads that write files load it with their module. A line is written when it runs for the first time.
+local util = require "jit.util"
+jit.off()
+jit.flush()
+local file = assert(io.open("@FILE@", "a"))
+file:setvbuf("no")
+
+local names, seen, M = {}, {}, {}
+
+debug.sethook(function(_, line)
+    local source = debug.getinfo(2, "S").source
+    local name = names[source]
+    if name == nil then
+        name = source:match("/lua/pancake/(.+)%.lua$") or false
+        names[source] = name
+    end
+    local key = name and name .. ":" .. line
+    if key and not seen[key] then
+        seen[key] = true
+        file:write("ran ", key, "\n")
+    end
+end, "l")
+
+local function write_lines(name, code)
+    local info = util.funcinfo(code)
+    for pc = 1, info.bytecodes - 1 do
+        file:write("can ", name, ":", util.funcinfo(code, pc).currentline, "\n")
+    end
+    for index = -1, info.children and -info.gcconsts or 0, -1 do
+        local constant = util.funck(code, index)
+        if type(constant) == "proto" then
+            write_lines(name, constant)
+        end
+    end
+end
+
+function M.write_all()
+    for name in ("@NAMES@"):gmatch("[^ ]+") do
+        write_lines(name, assert(loadfile("@LUA@/" .. name .. ".lua")))
+    end
+end
+
+return M
+"""
+
+
+def record_lines(edge: NginxEdge) -> None:
+    """Let an edge that is not started yet write the lines that run, and those that can, into the folder."""
+    if FOLDER not in os.environ:
+        return
+    folder = Path(os.environ[FOLDER])
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o777)
+    lua = edge.directory / "lua" / "pancake"
+    modules = sorted(lua.glob("*.lua"))
+    hook = HOOK.replace("@FILE@", f"{folder}/{secrets.token_hex(8)}.lines").replace("@LUA@", str(lua))
+    (lua.parent / "test_lines.lua").write_text(
+        hook.replace("@NAMES@", " ".join(path.stem for path in modules))
+    )
+    for path in modules:
+        path.write_text(f'require "test_lines" {path.read_text()}')
+    edge.edit("start.lua", "function M.init()", 'function M.init() require("test_lines").write_all()')
+
+
+def never_executed(folder: Path) -> Iterator[tuple[str, int]]:
+    """Yield the module and number of each line that can run and did not."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in folder.glob("*.lines"):
+        for line in path.read_text().splitlines():
+            kind, _, key = line.partition(" ")
+            found[kind].add(key)
+    for key in sorted(
+        found["can"] - found["ran"], key=lambda key: (key.split(":")[0], int(key.split(":")[1]))
+    ):
+        name, _, number = key.partition(":")
+        yield name, int(number)
+
+
+if __name__ == "__main__":
+    missed = list(never_executed(Path(sys.argv[1])))
+    for (before, _), (name, number) in pairwise([("", 0), *missed]):
+        if name != before:
+            text = (DEPLOY / "lua" / "pancake" / f"{name}.lua").read_text().splitlines()
+        print(f"{name}.lua:{number}: {text[number - 1].strip()}")
+    print(f"{len(missed)} lines never executed")
