@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 import httpx
@@ -371,7 +372,7 @@ def real(harness: EdgeHarness) -> Front:
 def running_small() -> Iterator[Front]:
     """The sandbox's small edge as a process."""
     port = free_port()
-    with Processes() as processes, FakeHasura() as hasura:
+    with Processes() as processes, closing(FakeHasura()) as hasura:
         service = Service(
             name="edge",
             arguments=[sys.executable, "-m", "sandbox.stack.edge", "--port", str(port)],

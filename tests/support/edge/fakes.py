@@ -14,8 +14,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 EDGE_SECRET = "edge-secret-of-the-tests-with-32-characters"
 HASURA_TOKEN = "jwt.of.the.tests"
@@ -135,14 +134,6 @@ class FakePath:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(CALL_TIMEOUT_SECONDS)
@@ -289,9 +280,7 @@ class FakeHandlers(FakePath):
             return Answer(404)
         if self.override is not None:
             return self.override
-        return self._ingest(json.loads(request.body))
-
-    def _ingest(self, envelope: dict[str, Any]) -> Answer:
+        envelope = json.loads(request.body)
         if envelope["action"] != {"name": "pancake_ingest_record"}:
             return Answer(400, b'{"message":"unknown action"}')
         if envelope["session_variables"] != {"x-hasura-role": "pancake_edge"}:
