@@ -3,15 +3,14 @@
 import json
 import re
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from leads.adapters.secrets import KeyRing
-from tests.support.crons import CronHarness, running_crons
+from tests.support.crons import CronHarness
 from tests.support.monitoring import (
     FILES,
     PROMETHEUS,
@@ -38,7 +37,6 @@ from tests.support.promql import (
     without_series,
 )
 from tests.support.runbook import sections
-from tests.support.settings import handler_settings
 
 URL = re.compile(r"https://docs\.diva\.com\.vn/runbook/([\w-]+)#(\w+)")
 PARTS = ("**Meaning**", "**Impact**", "**Diagnosis**", "**Mitigation**")
@@ -260,30 +258,24 @@ def test_each_fault_of_an_expression_is_found() -> None:
     assert lint().lacks('pancake_events_total{swich="x"}')
 
 
-@pytest.fixture
-async def harness(database: str, connection_id: str, key_ring: KeyRing) -> AsyncIterator[CronHarness]:
-    async with running_crons(handler_settings(database, key_ring), connection_id) as started:
-        yield started
-
-
-async def test_every_selector_of_a_rule_finds_a_series_of_the_handlers(harness: CronHarness) -> None:
+async def test_every_selector_of_a_rule_finds_a_series_of_the_handlers(cron_harness: CronHarness) -> None:
     """An alert on a status or a window that does not exist would never fire.
 
     increase() does not see the first event of a series that appears with it: an idle process must have it.
     """
-    idle = samples_of((await harness.client.get("/metrics")).text)
+    idle = samples_of((await cron_harness.client.get("/metrics")).text)
     counters = list(selectors_of_rules(HANDLERS, selectors_of_ranges))
     assert len(counters) > 20
     assert without_series(counters, idle) == []
     wanted = list(selectors_of_rules(HANDLERS, selectors))
     assert len(wanted) > 50
-    await harness.process_lead()
+    await cron_harness.process_lead()
     unreadable = {"trigger": {"name": "pancake_webhook_event_status_update"}, "event": {}}
-    await harness.client.post("/events/process_record", json=unreadable, headers=harness.headers)
-    await harness.run("sync_sources")
-    await harness.run("reconcile_daily")
-    await harness.scrape("pancake_unassigned_tickets")
-    assert without_series(wanted, samples_of((await harness.client.get("/metrics")).text)) == []
+    await cron_harness.client.post("/events/process_record", json=unreadable, headers=cron_harness.headers)
+    await cron_harness.run("sync_sources")
+    await cron_harness.run("reconcile_daily")
+    await cron_harness.scrape("pancake_unassigned_tickets")
+    assert without_series(wanted, samples_of((await cron_harness.client.get("/metrics")).text)) == []
 
 
 @needs_monitoring

@@ -209,7 +209,9 @@ async def test_a_lost_environment_is_seen(
     text = " ".join(said.output.split())
     assert "inconsistent:" in text
     assert "environment variables not found: HANDLERS_URL" in text
-    assert "PancakeMetadataInconsistent" in [each for each in engine_alerts() if fires(each, tmp_path, [lost])]
+    assert "PancakeMetadataInconsistent" in [
+        each for each in engine_alerts() if fires(each, tmp_path, [lost])
+    ]
 
     without_environment.stop()
     sandbox.hasura.start()
