@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leads.domain.body import NO_SOURCE, Body, read_body
+from leads.domain.body import NO_SOURCE, Body, is_deletion, read_body
 from leads.domain.canonical_json import (
     MAX_BODY_BYTES,
     JsonObject,
@@ -127,6 +127,10 @@ def test_an_error_names_its_place_once_and_never_contains_the_body() -> None:
         assert "s3cret" not in str(caught.value)
     with pytest.raises(InvalidBody, match=r"Unterminated string starting at character 6$"):
         read_json(b'{"a": "b')
+    with pytest.raises(InvalidBody, match=r"the text is not valid Unicode$"):
+        read_json(b'{"a": "\xff"}')
+    with pytest.raises(InvalidBody, match=r"NaN"):
+        read_json(b'{"a": NaN}')
 
 
 @pytest.mark.parametrize(("left", "right"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
@@ -414,3 +418,18 @@ def test_sources_are_deduplicated_ordered_and_cleaned() -> None:
         Source("24895", "Cộng tác viên", None, is_removed=False),
         Source("7", None, None, is_removed=False),
     ]
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("delete", True),
+        ("Lead.Deleted", True),
+        ("record_delete", True),
+        ("deleted_field_changed", False),
+        ("update", False),
+    ],
+)
+def test_the_last_word_of_the_event_says_whether_the_record_was_deleted(word: str, expected: bool) -> None:
+    assert is_deletion({"action": word}) is expected
+    assert is_deletion({"event_type": word}) is expected

@@ -8,6 +8,7 @@ import pytest
 
 from leads.domain.errors import InvalidPhone
 from leads.domain.facts import Account, Ticket
+from leads.domain.tickets import ticket_applied
 from tests.support.builders import EMPTY, NOW, account, applied, decide_on, lead_case
 from tests.support.leads import PHONE
 
@@ -217,3 +218,10 @@ def test_without_a_usable_phone_there_is_no_plan(phone: object) -> None:
 def test_a_corrected_phone_replaces_the_phones_of_the_body() -> None:
     plan = decide_on(lead_case(phone_number="0905", corrected_phone="0912 345 678"), EMPTY)
     assert plan.phone == "+84912345678"
+
+
+def test_the_applied_ticket_is_that_of_the_version_applied_last_if_it_had_one() -> None:
+    assert ticket_applied(None) is None
+    assert ticket_applied(applied(lead_case(), ticket_id=None)) is None
+    found = ticket_applied(applied(lead_case(), ticket_id="t", account_id="a"))
+    assert found == Ticket("t", "a", None)

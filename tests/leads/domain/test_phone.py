@@ -23,7 +23,12 @@ from leads.domain.phone import (
     read_phones,
     stored_digits,
 )
-from leads.domain.phone_text import MAX_PHONE_CHARACTERS
+from leads.domain.phone_text import (
+    MAX_DIGITS_BEFORE_PARENTHESIS,
+    MAX_PHONE_CHARACTERS,
+    are_one_number,
+    groups_of,
+)
 from leads.domain.replay import read_request
 from tests.support.suites import IS_FULL
 
@@ -414,3 +419,12 @@ def test_both_numbers_are_found_and_no_other(subtests: pytest.Subtests) -> None:
         with subtests.test(separator=ascii(separator), grouped=grouped):
             for field, expected in pairs(separator, grouped=grouped):
                 assert read_phones([field]).usable == expected, field
+
+
+def test_a_parenthesis_after_a_whole_number_begins_an_extension() -> None:
+    for digits, expected in (
+        (MAX_DIGITS_BEFORE_PARENTHESIS, True),
+        (MAX_DIGITS_BEFORE_PARENTHESIS + 1, False),
+    ):
+        (groups,) = groups_of("1" * digits + " (55")
+        assert are_one_number(groups) is expected

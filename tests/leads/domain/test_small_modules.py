@@ -18,9 +18,11 @@ from leads.domain.base_url import DEFAULT_HOSTS, EXAMPLE, host_of, read_hosts
 from leads.domain.cron_schedule import Schedule
 from leads.domain.health import Signs, judge
 from leads.domain.lifecycle import INITIAL, REPLAYED_BY_MANUAL_INVOCATION, STATES, TRANSITIONS, is_allowed
+from leads.domain.look_ups import LookUps
 from leads.domain.private_hosts import is_clear_text, is_private
 from leads.domain.proportion import is_shown_below, needed_to_show, wilson_interval
 from leads.domain.reasons import connection_reason, file_reason
+from leads.domain.table_record import TableRecord
 from leads.services.cron_runs import CRONS
 from tests.support.base_urls import BASE_URLS, NOT_BASE_URLS
 
@@ -144,6 +146,13 @@ def test_records_found_by_polling_mean_silent_then_suspended(
 ) -> None:
     signs = Signs("alive", 0, minutes(700), missed, minutes(since))
     assert judge("active", CHECKED_AT, signs) == expected
+
+
+@pytest.mark.parametrize(("missed", "since"), [(0, minutes(90)), (12, None)])
+def test_without_missed_records_or_their_time_a_working_api_is_active(
+    missed: int, since: datetime | None
+) -> None:
+    assert judge("silent", CHECKED_AT, Signs("alive", 0, None, missed, since)) == "active"
 
 
 @pytest.mark.parametrize(
@@ -312,3 +321,10 @@ def test_the_reason_of_a_file_is_in_words(error: Exception, words: str) -> None:
 )
 def test_the_reason_of_a_connection_is_in_words(error: Exception, words: str) -> None:
     assert connection_reason(error) == words
+
+
+def test_look_ups_hold_records_that_exist_and_records_that_do_not() -> None:
+    present, absent = TableRecord("lead", "a"), TableRecord("lead", "b")
+    look_ups = LookUps({present: CHECKED_AT}, {absent})
+    assert [TableRecord("lead", name) in look_ups for name in "abc"] == [True, True, False]
+    assert LookUps.load(json.loads(json.dumps(look_ups.save()))) == look_ups
