@@ -214,6 +214,7 @@ def test_the_file_of_a_sandbox_has_every_variable_of_the_commands(observed: Obse
 @needs_edge
 @needs_monitoring
 def test_a_sandbox_serves_shows_its_alerts_and_leaves_nothing_behind_on_sigterm(observed: Observed) -> None:
+    eventually(lambda: firing(observed) == {WATCHDOG})
     answer = httpx.post(observed.values["WEBHOOK_URL"], content=body(numbered_lead(1)))
     assert answer.json()["status"] == "received"
     assert_serves_the_page(observed.after("Page: "))
@@ -227,7 +228,6 @@ def test_a_sandbox_serves_shows_its_alerts_and_leaves_nothing_behind_on_sigterm(
     assert result.exit_code == 0, result.output
     eventually(lambda: "FIRING PancakeAlertTest -> team_channel" in observed.said())
     assert "30 times faster" in observed.said()
-    eventually(lambda: firing(observed) == {WATCHDOG})
 
     observed.process.send_signal(signal.SIGTERM)
     assert observed.process.wait(30) == 128 + signal.SIGTERM

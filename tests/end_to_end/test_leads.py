@@ -8,7 +8,6 @@ import base64
 import dataclasses
 import json
 import random
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -325,14 +324,12 @@ async def test_after_a_long_pause_the_backlog_drains_at_the_set_rate_and_no_even
     harness.change_settings(replay_rate_per_second=RATE)
     await pause_for_long(harness, BACKLOG)
     end_pause(harness)
-    started = time.monotonic()
     await store(harness, new)
     await eventually_async(lambda: are_processed(harness, new), seconds=10)
-    waited = time.monotonic() - started
-    assert not are_processed(harness, BACKLOG), f"the new lead was processed last, after {waited:.1f} s"
     await eventually_async(lambda: are_processed(harness, BACKLOG), seconds=90, poll_seconds=0.2)
     done = events(harness, BACKLOG)
     times = [event["ingested_at"] for event in done]
+    assert events(harness, new)[0]["ingested_at"] < times[-1], "the new lead was processed last"
     assert (times[-1] - times[0]).total_seconds() >= (len(BACKLOG) - RATE) / RATE
     assert most_within(times, timedelta(seconds=1)) <= 1.5 * RATE
     assert {(event["outcome"], event["attempts"]) for event in done} == {("ticket_created", 1)}
