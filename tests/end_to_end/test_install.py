@@ -16,18 +16,15 @@ import httpx
 import psycopg
 import pytest
 
-from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.edge.nginx import EdgeSettings, NginxEdge
 from sandbox.edge.packages import missing_packages
 from sandbox.postgres import binaries
-from sandbox.postgres.database import install_diva
 from sandbox.postgres.psql import psql_environment
-from sandbox.postgres.server import RUN_ID, Cluster, free_port
+from sandbox.postgres.server import RUN_ID, Cluster
 from sandbox.processes import Processes
-from sandbox.stack import hasura
+from sandbox.stack.bare import BareSandbox
 from sandbox.stack.connection import WORKSPACE_ID
-from sandbox.stack.keys import Keys
-from sandbox.stack.services import ROOT, Service
+from sandbox.stack.services import ROOT
 from sandbox.stack.stack import SLOW_MACHINE_SETTINGS
 from tests.support.leads import body, numbered_lead
 from tests.support.waiting import eventually
@@ -44,13 +41,10 @@ GIVEN = {line for line in COMMANDS if line.startswith(('eval "$(scripts/read_env
 
 @dataclass
 class Installation:
-    """The machine of the reader: its folder, its environment and the services around it."""
+    """The machine of the reader: its folder and environment, and what exists before the installation."""
 
     folder: Path
-    keys: Keys
-    cluster: Cluster
-    database: str
-    processes: Processes
+    sandbox: BareSandbox
     environment: dict[str, str]
     replaced: dict[str, str] = field(default_factory=dict)
     """Names and addresses in the page, and those that replace them here."""
@@ -82,32 +76,38 @@ class Installation:
             text = re.sub(rf"^#?{name}=.*", f"{name}={value}", text, flags=re.MULTILINE)
         path.write_text(text)
 
-    def service(self, name: str, *arguments: str, url: str, ready: str, **environment: str) -> None:
-        """Start a server and wait until it is ready."""
-        given = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-        log = self.processes.directory(f"install-{name}-") / f"{name}.log"
-        service = Service(name, arguments, given, url, ready, log, self.processes)
-        service.start()
-        service.wait_ready()
+
+class WithoutAllowList(BareSandbox):
+    """The page asks for `__typename` before its calls are on the list."""
+
+    def _service_variables(self) -> Mapping[str, str]:
+        return {**super()._service_variables(), "HASURA_GRAPHQL_ENABLE_ALLOWLIST": "false"}
 
 
 @pytest.fixture
 def installation(cluster: Cluster, tmp_path: Path) -> Iterator[Installation]:
-    """Diva's tables, and a folder with the files of the clone that the page mentions."""
-    name = f"install_{os.getpid()}"
-    url = cluster.create_database(name)
-    install_diva(url)
+    """What is there before, and a folder with the files of the clone that the page mentions."""
     for shared in ("hasura", "deploy", ".env.example"):
         (tmp_path / shared).symlink_to(ROOT / shared)
-    path = os.pathsep.join([str(binaries.find()), os.environ["PATH"]])
-    with Processes() as processes:
-        environment = {"PATH": path, "HOME": str(tmp_path), "PYTHON": sys.executable}
+    with WithoutAllowList(cluster, tmp_path) as sandbox:
         password = token_hex(16)
-        environment |= {"HANDLERS_PASSWORD": token_hex(16), "OPERATORS_PASSWORD": password}
-        environment["OPERATORS_URL"] = login_url(url, "diva_operators", password)
-        environment |= psql_environment(url)
-        yield Installation(tmp_path, Keys.generate(), cluster, url, processes, environment, {**ROLES})
-    cluster.drop_database(name)
+        environment = {
+            "PATH": os.pathsep.join([str(binaries.find()), os.environ["PATH"]]),
+            "HOME": str(tmp_path),
+            "PYTHON": sys.executable,
+            "HANDLERS_PASSWORD": token_hex(16),
+            "OPERATORS_PASSWORD": password,
+            "OPERATORS_URL": login_url(sandbox.database_url, "diva_operators", password),
+            "HASURA_URL": sandbox.hasura_url,
+            "HANDLERS_URL": sandbox.handlers_url,
+            "PANCAKE_URL": sandbox.pancake_url,
+            "PUBLIC_URL": sandbox.edge_url,
+            "HASURA_ADMIN_SECRET": sandbox.keys.admin_secret,
+            "HASURA_GRAPHQL_JWT_SECRET": sandbox.keys.jwt_secret,
+            "WORKSPACE_ID": str(WORKSPACE_ID),
+            **psql_environment(sandbox.database_url),
+        }
+        yield Installation(tmp_path, sandbox, environment, {**ROLES})
     with psycopg.connect(cluster.url("postgres"), autocommit=True) as db_connection:
         for role in ROLES.values():
             db_connection.execute(f"DROP ROLE IF EXISTS {role}".encode())
@@ -124,48 +124,6 @@ def command_with(words: str) -> str:
     return found
 
 
-def start_what_is_around(at: Installation) -> None:
-    """Start what exists before the installation: Diva's engine, its notification service, Pancake."""
-    names = ("HASURA", "HANDLERS", "NOTIFICATIONS", "PANCAKE", "PUBLIC")
-    urls = {name: f"http://127.0.0.1:{free_port()}" for name in names}
-    at.environment |= {f"{name}_URL": url for name, url in urls.items()}
-    at.environment |= {
-        "HASURA_ADMIN_SECRET": at.keys.admin_secret,
-        "HASURA_GRAPHQL_JWT_SECRET": at.keys.jwt_secret,
-        "WORKSPACE_ID": str(WORKSPACE_ID),
-    }
-
-    def python(name: str, module: str, *arguments: str, ready: str, **environment: str) -> None:
-        url = urls[name]
-        command = [*hasura.PYTHON, "-m", module, "--port", url.rpartition(":")[2], *arguments]
-        at.service(name.lower(), *command, url=url, ready=ready, **environment)
-
-    python("NOTIFICATIONS", "sandbox.diva.notifications", ready="/healthz")
-    python(
-        "PANCAKE", "sandbox.pancake", f"--workspace-id={WORKSPACE_ID}",
-        ready="/control/state", PANCAKE_API_KEY=at.keys.pancake_api_key,
-    )  # fmt: skip
-    python(
-        "HASURA", hasura.MODULE, "--metadata", str(DIVA_METADATA),
-        ready="/healthz",
-        PYTHONPATH=hasura.PYTHONPATH,
-        HASURA_GRAPHQL_DATABASE_URL=at.database,
-        HASURA_GRAPHQL_ENABLED_LOG_TYPES=hasura.LOG_TYPES,
-        PG_DATABASE_URL=at.database,
-        HASURA_GRAPHQL_ADMIN_SECRET=at.keys.admin_secret,
-        HASURA_GRAPHQL_JWT_SECRET=at.keys.jwt_secret,
-        NOTIFICATIONS_URL=urls["NOTIFICATIONS"],
-        HANDLERS_URL=urls["HANDLERS"],
-        HANDLER_SECRET=at.keys.handler_secret,
-    )  # fmt: skip
-    dropped = {"action": "sendNotifications", "role": "pancake_service"}
-    httpx.post(
-        f"{urls['HASURA']}/v1/metadata",
-        json={"type": "drop_action_permission", "args": dropped},
-        headers={"X-Hasura-Admin-Secret": at.keys.admin_secret},
-    ).raise_for_status()
-
-
 def prepare_secrets_and_tokens(at: Installation) -> str:
     """Steps 1 and 2; returns the edge's token."""
     at.run("install -m 600 .env.example .env")
@@ -174,14 +132,16 @@ def prepare_secrets_and_tokens(at: Installation) -> str:
     assert (key_id, len(base64.b64decode(key))) == ("2026a", 32)
     at.fill_in(
         {
-            "DATABASE_URL": login_url(at.database, "diva_handlers", at.environment["HANDLERS_PASSWORD"]),
-            "HASURA_URL": at.environment["HASURA_URL"],
+            "DATABASE_URL": login_url(
+                at.sandbox.database_url, "diva_handlers", at.environment["HANDLERS_PASSWORD"]
+            ),
+            "HASURA_URL": at.sandbox.hasura_url,
             "HASURA_SERVICE_TOKEN": at.run("scripts/leads token pancake_service"),
-            "HANDLER_SECRET": at.keys.handler_secret,
-            "EDGE_SECRET": at.keys.edge_secret,
+            "HANDLER_SECRET": at.sandbox.keys.handler_secret,
+            "EDGE_SECRET": at.sandbox.keys.edge_secret,
             "ENCRYPTION_KEYS": f"{key_id}:{key}",
-            "BIND": at.environment["HANDLERS_URL"].removeprefix("http://"),
-            "PANCAKE_API_HOSTS": at.environment["PANCAKE_URL"],
+            "BIND": at.sandbox.handlers_url.removeprefix("http://"),
+            "PANCAKE_API_HOSTS": at.sandbox.pancake_url,
         }
     )
     asked = command_with("__typename")
@@ -202,37 +162,38 @@ def apply_migrations_and_metadata(at: Installation) -> None:
 
 def serve_and_connect(at: Installation) -> None:
     """Steps 6 to 8."""
-    url = at.environment["HANDLERS_URL"]
+    handlers = at.sandbox.handlers
+    handlers.arguments = [str(ROOT / "scripts" / "leads"), "serve"]
     values = dict(re.findall(r"^([A-Z_]+)=(.+)", (at.folder / ".env").read_text(), re.MULTILINE))
-    program = str(ROOT / "scripts" / "leads")
-    at.service("handlers", program, "serve", url=url, ready="/readyz", PYTHON=sys.executable, **values)
+    handlers.environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": sys.executable, **values}
+    handlers.start()
+    handlers.wait_ready()
     readyz = 'curl --fail --silent "${HANDLERS_OPS_URL:-$HANDLERS_URL}/readyz"'
     checks = ("database", "event_trigger", "hasura", "consistent", "allow_list", "notifications")
     assert json.loads(at.run(readyz)) == dict.fromkeys(checks, True)
-    (at.folder / "api-key.txt").write_text(at.keys.pancake_api_key)
     create = command_with("leads connection create")
-    at.run(create, "--api-url", f"{at.environment['PANCAKE_URL']}/api")
+    at.run(create, "--api-url", f"{at.sandbox.pancake_url}/api")
     assert re.fullmatch(r"The API key works: \d+ sources\.", at.run("scripts/leads connection test"))
     assert "Verified" in at.run("scripts/leads metadata 9b")
     tick = {
         "id": token_hex(4), "name": "pancake_sync_sources", "payload": {},
         "scheduled_time": datetime.now(UTC).isoformat(),
     }  # fmt: skip
-    secret = {"X-Handler-Secret": at.keys.handler_secret}
-    httpx.post(f"{url}/cron/sync_sources", json=tick, headers=secret).raise_for_status()
+    secret = {"X-Handler-Secret": at.sandbox.keys.handler_secret}
+    httpx.post(f"{handlers.url}/cron/sync_sources", json=tick, headers=secret).raise_for_status()
     sources = command_with("SELECT pancake_source_id")
     assert re.search(r"^ -1 .*\| f$", at.run(sources), re.MULTILINE)
 
 
-def start_the_edge(at: Installation, token: str) -> None:
+def start_the_edge(at: Installation, token: str, processes: Processes) -> None:
     """Step 9 without Debian's packages."""
-    hasura, handlers = (at.environment[f"{name}_URL"] for name in ("HASURA", "HANDLERS"))
-    port = int(at.environment["PUBLIC_URL"].rpartition(":")[2])
+    sandbox = at.sandbox
     settings = EdgeSettings(
-        hasura, handlers, token, at.keys.edge_secret, port=port,
+        sandbox.hasura_url, sandbox.handlers_url, token, sandbox.keys.edge_secret,
+        port=int(sandbox.edge_url.rpartition(":")[2]),
         environment={**SLOW_MACHINE_SETTINGS, "EDGE_POLICY_SECONDS": "0.2"},
     )  # fmt: skip
-    edge = NginxEdge(at.processes, settings)
+    edge = NginxEdge(processes, settings)
     edge.bring_up()
     at.replaced["127.0.0.1:9145"] = edge.ops_url.removeprefix("http://")
     assert '"policy_connections":1' in at.run("curl --silent 127.0.0.1:9145/healthz")
@@ -271,10 +232,10 @@ def make_the_first_ticket(at: Installation) -> None:
 )
 def test_the_commands_of_the_page_produce_the_first_ticket(installation: Installation) -> None:
     """In the order of the page; commands that the test does not run are marked there."""
-    start_what_is_around(installation)
     edge_token = prepare_secrets_and_tokens(installation)
     apply_migrations_and_metadata(installation)
     serve_and_connect(installation)
-    start_the_edge(installation, edge_token)
-    make_the_first_ticket(installation)
+    with Processes() as processes:
+        start_the_edge(installation, edge_token, processes)
+        make_the_first_ticket(installation)
     assert installation.ran | GIVEN == COMMANDS
