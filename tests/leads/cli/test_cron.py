@@ -1,26 +1,52 @@
-"""`leads cron`: what ran, what is late, and a run that is called until it is finished."""
+"""`leads cron`: what ran, what is late, a run to its end; `leads reconcile`: the ledger of a day."""
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
 from app import HASURA_ROUTES
+from leads.adapters.secrets import KeyRing
 from leads.cli.__main__ import app
 from leads.cli.cron.command import INSTEAD_OF_DRY_RUN
 from leads.cli.cron.running import run_to_its_end
 from leads.cli.failures import CommandFailed, WrongUsage
+from leads.domain.window import ICT, day_window
 from leads.services.cron_runs import CRONS
+from leads.services.sealed_secrets import Use, seal
 from sandbox.postgres.roles import operators_url
+from sandbox.processes import Processes
+from tests.support.fake_services import refusing_database
 from tests.support.scripted_server import Scripted, scripted_server
+from tests.support.settings import UNREACHABLE_URL
+
+ROOT = Path(__file__).parents[3]
 
 SECRET = "handler-secret-of-the-test-32-characters"
 TICK = datetime(2026, 5, 14, 9, 7, 30, tzinfo=UTC)
 UNFINISHED: Scripted = (503, {"Retry-After": "1"}, {"message": "…", "extensions": {"code": "run_unfinished"}})
 DONE: Scripted = (200, {}, {"result": "succeeded", "report": {"released": 3}})
+API_KEY = "0123456789abcdef0123456789abcdef"
+KEYS = "test:" + "A" * 43 + "="
+CONNECTION_ID = "f0000000-0000-4000-8000-000000000001"
+DAY = datetime.now(UTC).astimezone(ICT).date() - timedelta(days=1)
+CONFIGURATION = {
+    "DATABASE_URL": UNREACHABLE_URL.replace("http", "postgresql"),
+    "HASURA_URL": UNREACHABLE_URL,
+    "HASURA_SERVICE_TOKEN": "unused",
+    "HANDLER_SECRET": SECRET,
+    "EDGE_SECRET": SECRET,
+    "ENCRYPTION_KEYS": KEYS,
+    "COLUMNS": "200",
+}
 
 
 def run(*words: str, **variables: str) -> Result:
@@ -173,3 +199,128 @@ def test_a_dry_run_that_would_fail_is_exit_code_1() -> None:
     with scripted_server([(200, {}, answer)]) as handlers:
         result = run("run", "check_sla", "--dry-run", HANDLERS_URL=handlers.url, HANDLER_SECRET=SECRET)
     assert (result.exit_code, "  notify_late: down\n" in result.stdout) == (1, True)
+
+
+@pytest.fixture(scope="module")
+def pancake() -> Iterator[str]:
+    """A simulator that listed 40 leads yesterday; its URL."""
+    with Processes() as processes:
+        command = [sys.executable, "-m", "sandbox.pancake", "--api-key", API_KEY]
+        process = processes.start(command, cwd=ROOT, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        with process.stdout:
+            url = process.stdout.readline().strip()
+        window = day_window(DAY)
+        times = {"start": window.start.isoformat(), "end": window.end.isoformat()}
+        httpx.post(f"{url}/control/bulk", json={"count": 40, **times}).raise_for_status()
+        yield url
+
+
+@pytest.fixture
+def db(database: str, pancake: str) -> Iterator[psycopg.Connection]:
+    """A session of the owner, on a database with a connection to the simulator."""
+    url = f"{pancake}/api"
+    key = seal(KeyRing.parse(KEYS), API_KEY, Use("api_key", CONNECTION_ID, url))
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute(
+            "INSERT INTO pancake_connection"
+            " (id, name, workspace_id, token_sha256, api_base_url, api_key_encrypted, created_at)"
+            " VALUES (%s, 'test', 123, sha256('t'), %s, %s, now() - interval '1 year')",
+            (CONNECTION_ID, url, key),
+        )
+        yield session
+
+
+@pytest.fixture
+def configuration(database: str, pancake: str, db: psycopg.Connection) -> dict[str, str]:
+    return CONFIGURATION | {"DATABASE_URL": operators_url(database), "PANCAKE_API_HOSTS": pancake}
+
+
+def reconcile(configuration: dict[str, str], *options: str, day: object = DAY) -> Result:
+    return CliRunner().invoke(app, ["reconcile", "--day", str(day), *options], env=configuration)
+
+
+def stored_runs(db: psycopg.Connection) -> list[tuple[Any, ...]]:
+    return db.execute("SELECT outcome, report FROM pancake_cron_run").fetchall()
+
+
+def test_a_dry_run_names_what_is_missing_and_inserts_nothing_then_the_day_is_reconciled(
+    configuration: dict[str, str], db: psycopg.Connection
+) -> None:
+    dry = reconcile(configuration, "--dry-run", "--json")
+    (report,) = json.loads(dry.stdout)
+    assert (report["expected"], report["found"], len(report["left_missing"])) == (40, 0, 40)
+    assert dry.exit_code == 1, "records are missing"
+    real = reconcile(configuration, "--json")
+    assert real.exit_code == 0, real.stderr
+    (report,) = json.loads(real.stdout)
+    assert (report["inserted"], report["left_missing"]) == (40, [])
+    stored = reconcile(configuration, "--stored")
+    assert stored.exit_code == 0
+    assert "found_missing" in stored.stdout
+    assert db.execute("SELECT count(*) FROM pancake_webhook_event").fetchone() == (40,)
+
+
+def test_the_stored_report_of_every_connection_is_shown(
+    configuration: dict[str, str], db: psycopg.Connection
+) -> None:
+    """For each connection the newest report with numbers of that day, from any run."""
+    runs: list[dict[str, int | None]] = [{"first": 2, "second": 7}, {"first": 3}, {"first": None}]
+    for hour, run in enumerate(runs):
+        days = [
+            {"day": DAY.isoformat(), "connection_id": name}
+            | ({"error": "pancake_unavailable"} if expected is None else {"expected": expected})
+            for name, expected in run.items()
+        ]
+        db.execute(
+            "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
+            " VALUES ('reconcile_daily', now() + %s * interval '1 hour', now(), now(), 'succeeded', %s)",
+            (hour, json.dumps({"days": days})),
+        )
+    reports = json.loads(reconcile(configuration, "--stored", "--json").stdout)
+    assert [(each["connection_id"], each["expected"]) for each in reports] == [("first", 3), ("second", 7)]
+
+
+def test_the_nightly_run_is_not_taken_over_while_it_waits_for_its_next_delivery(
+    configuration: dict[str, str], db: psycopg.Connection
+) -> None:
+    db.execute(
+        "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, report)"
+        " VALUES ('reconcile_daily', date_trunc('minute', now()), now(), '{\"state\": {\"page\": 7}}')"
+    )
+    refused = reconcile(configuration)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "is not finished: it waits for its next delivery." in refused.stderr
+    assert stored_runs(db) == [("running", {"state": {"page": 7}})]
+    db.execute("UPDATE pancake_cron_run SET scheduled_time = scheduled_time - interval '61 min'")
+    assert reconcile(configuration).exit_code == 0
+
+
+def test_keys_that_do_not_open_the_api_key_are_refused(
+    configuration: dict[str, str], db: psycopg.Connection
+) -> None:
+    for options in ((), ("--dry-run",)):
+        done = reconcile(configuration | {"ENCRYPTION_KEYS": "other:" + "A" * 43 + "="}, *options)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert " ".join(done.stderr.split()) == (
+            f"The api_key of connection {CONNECTION_ID} cannot be opened: key 'test' is not in the key ring. "
+            "Check ENCRYPTION_KEYS and the base URL."
+        )
+    assert stored_runs(db) == []
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",), ("--stored",)])
+def test_a_wrong_password_is_a_wrong_configuration(options: tuple[str, ...]) -> None:
+    with refusing_database() as url:
+        done = reconcile(CONFIGURATION | {"DATABASE_URL": url}, *options)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("The database refused the login: ")
+
+
+@pytest.mark.parametrize("days_ahead", [0, 1, 400])
+def test_a_day_that_is_not_over_is_refused(days_ahead: int) -> None:
+    """A stored report would close the day, and the cron would not reconcile it any more."""
+    day = datetime.now(UTC).astimezone(ICT).date() + timedelta(days=days_ahead)
+    done = reconcile(CONFIGURATION, day=day)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == f"{day} is not over yet in Vietnam. Give an earlier day.\n"

@@ -1,22 +1,32 @@
-"""`leads trace`: one run says why a lead has a ticket or none; docs/runbook/why-no-ticket.md shows each."""
+"""`leads trace` says why a lead has a ticket or none, `leads tail` how far each lead came.
+
+docs/runbook/why-no-ticket.md has the output of `leads trace` for each reason.
+"""
 
 import json
 import os
 import re
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.rows import dict_row
 from typer.testing import CliRunner, Result
 
 from leads.adapters.secrets import KeyRing
 from leads.cli.__main__ import app
+from leads.cli.tail import EventRow, describe, follow
 from sandbox.postgres.roles import operators_url
 from tests.support.fakes import FakeHasura
 from tests.support.handlers import HandlerHarness, running_handlers
 from tests.support.leads import numbered_lead
+from tests.support.seeding import seed_connection
 from tests.support.settings import handler_settings
 from tests.support.traced_arrivals import CASES as ARRIVALS
 from tests.support.traced_leads import restore, trace_samples
@@ -27,6 +37,15 @@ FIRST_HEADING = "## The samples\n"
 NOT_PROCESSED, PROCESSED = "## Leads that were not processed\n", "## Leads that were processed\n"
 WRITE = "WRITE_DOCS=1 scripts/test tests/leads/cli/test_trace.py"
 WIDTH = 80
+NOTATIONS = ("0905111222", "+84 905 111 222", "84905111222", "0905.111.222", "(0905) 111-222", "905111222")
+UNREADABLE: dict[str, dict[str, Any]] = {
+    "0905 11 12": {"phone_number": "0905 11 12"},
+    "0905.11.13": {"phone_number": None, "secondary_phone_number": "0905.11.13"},
+    "90511122": {"phone_number": 90511122},
+    "123-456": {"phone_number": "", "pancake_customer_obj": {"phone_numbers": ["123-456"]}},
+}
+PHONE = "+84905111222"
+AT = datetime(2026, 5, 14, 9, 30, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -111,18 +130,17 @@ async def test_json_has_the_story_in_parts_and_the_exit_code_is_the_same(harness
     assert (nothing.exit_code, json.loads(nothing.stdout)["leads"]) == (2, [])
 
 
-@pytest.mark.parametrize(
-    "text", ["0905111222", "+84 905 111 222", "84905111222", "0905.111.222", "(0905) 111-222", "905111222"]
-)
 async def test_a_phone_is_found_in_every_notation_with_all_its_records(
-    harness: HandlerHarness, text: str
+    harness: HandlerHarness, subtests: pytest.Subtests
 ) -> None:
     for number, table in ((1, "lead"), (2, "lead"), (3, "contact")):
         lead = numbered_lead(number, "0905 111 222", table_id=table)
         await harness.process((await harness.deliver(lead))["event_id"])
-    result = run(harness, text, "--json")
-    found = [(story["table"], story["record_id"]) for story in json.loads(result.stdout)["leads"]]
-    assert found == [("contact", "lead-000003"), ("lead", "lead-000002"), ("lead", "lead-000001")]
+    for text in NOTATIONS:
+        with subtests.test(text):
+            result = run(harness, text, "--json")
+            found = [(story["table"], story["record_id"]) for story in json.loads(result.stdout)["leads"]]
+            assert found == [("contact", "lead-000003"), ("lead", "lead-000002"), ("lead", "lead-000001")]
 
 
 async def test_a_second_phone_and_a_phone_that_retention_emptied_are_found(
@@ -139,21 +157,16 @@ async def test_a_second_phone_and_a_phone_that_retention_emptied_are_found(
     assert run(harness, "0900000310", ENCRYPTION_KEYS=f"test:{'A' * 43}=").exit_code == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "fields"),
-    [
-        ("0905 11 12", {"phone_number": "0905 11 12"}),
-        ("0905.11.13", {"phone_number": None, "secondary_phone_number": "0905.11.13"}),
-        ("90511122", {"phone_number": 90511122}),
-        ("123-456", {"phone_number": "", "pancake_customer_obj": {"phone_numbers": ["123-456"]}}),
-    ],
-)
 async def test_a_phone_that_cannot_be_read_is_found_as_it_was_typed(
-    harness: HandlerHarness, text: str, fields: dict[str, Any]
+    harness: HandlerHarness, subtests: pytest.Subtests
 ) -> None:
-    for number, body in ((1, numbered_lead(1, **fields)), (2, {"data": numbered_lead(2, **fields)})):
-        await harness.process((await harness.deliver(body))["event_id"])
-        assert (run(harness, text).exit_code, run(harness, text).stdout.count("of test:")) == (1, number)
+    for number, (text, fields) in enumerate(UNREADABLE.items()):
+        with subtests.test(text):
+            plain, wrapped = (numbered_lead(2 * number + nth, **fields) for nth in (0, 1))
+            for count, body in enumerate((plain, {"data": wrapped}), 1):
+                await harness.process((await harness.deliver(body))["event_id"])
+                result = run(harness, text)
+                assert (result.exit_code, result.stdout.count("of test:")) == (1, count)
     assert run(harness, "0905 11 99").exit_code == 2
 
 
@@ -170,7 +183,6 @@ async def test_it_follows_a_lead_from_its_arrival_until_it_is_at_rest(
 ) -> None:
     """Between two questions the lead arrives, then it is processed; each line is printed once."""
     lead = numbered_lead(320)
-    event_id = 0
     waited: list[float] = []
 
     def go_on(seconds: float) -> None:
@@ -189,7 +201,7 @@ async def test_it_follows_a_lead_from_its_arrival_until_it_is_at_rest(
 
     monkeypatch.setattr("time.sleep", go_on)
     result = run(harness, "0900000320", "--follow")
-    assert (result.exit_code, len(waited), event_id) == (1, 3, 0)
+    assert (result.exit_code, len(waited)) == (1, 3)
     kinds = [line.split()[1] for line in result.stdout.splitlines() if re.match(r"  \d\d:", line)]
     assert kinds == ["poll", "waits", "dead_letter"]
     assert result.stdout.splitlines()[-1].split()[0] == "next"
@@ -211,3 +223,91 @@ async def test_following_ends_at_its_time_with_what_is_known_and_at_an_interrupt
     monkeypatch.setattr("time.sleep", interrupt)
     result = run(harness, "0900000330", "--follow")
     assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
+
+
+@pytest.fixture
+def db(database: str) -> Iterator[psycopg.Connection]:
+    """A session of the database's owner, in which no trigger interferes."""
+    seed_connection(database)
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute("SET session_replication_role = replica")
+        yield session
+
+
+def insert(db: psycopg.Connection, record: str) -> None:
+    db.execute(
+        "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, payload, status,"
+        " normalized_phone, source_ids, arrived_at, created_at)"
+        " SELECT c.id, 'webhook', %s, sha256(%s::text::bytea), '{}', 'received', %s, '{-1}', now(), now()"
+        " FROM pancake_connection AS c",
+        [record, record, PHONE],
+    )
+
+
+def finish(db: psycopg.Connection, record: str) -> None:
+    db.execute(
+        "UPDATE pancake_webhook_event SET status = 'processed', outcome = 'stale', processed_at = now()"
+        " WHERE record_id = %s",
+        [record],
+    )
+
+
+def test_arrival_and_rest_are_one_line_each(database: str, db: psycopg.Connection) -> None:
+    insert(db, "old")
+    steps = [lambda: insert(db, "a"), lambda: None, lambda: finish(db, "a"), lambda: insert(db, "b")]
+
+    def wait(seconds: float) -> None:
+        if not steps:
+            raise KeyboardInterrupt
+        steps.pop(0)()
+
+    seen: list[tuple[int, str]] = []
+    with psycopg.connect(operators_url(database), autocommit=True, row_factory=dict_row) as session:
+        rows = follow(session, 0, wait)
+        with suppress(KeyboardInterrupt):
+            seen += ((row.id, row.status) for row in rows)
+    assert seen == [(2, "received"), (2, "processed"), (3, "received")]
+
+
+def test_the_newest_leads_come_first_and_ctrl_c_ends_it(
+    database: str, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupt)
+    for record in ("a", "b", "c"):
+        insert(db, record)
+    url = operators_url(database)
+    result = CliRunner().invoke(app, ["tail", "--last", "2", "--json"], env={"DATABASE_URL": url})
+    assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(row["id"], row["source"]) for row in rows] == [(2, "Facebook"), (3, "Facebook")]
+    assert PHONE not in result.stdout
+
+
+CREATED = {"status": "processed", "outcome": "ticket_created", "ticket": "TK000002"}
+FAILED = {"status": "failed", "error_code": "internal", "next_attempt_at": AT + timedelta(minutes=1)}
+
+
+@pytest.mark.parametrize(
+    ("columns", "result"),
+    [
+        ({"status": "received"}, "arrived"),
+        (CREATED | {"owner": "Đỗ Văn Minh"}, "ticket_created TK000002, Đỗ Văn Minh (2.0 s)"),
+        (CREATED, "ticket_created TK000002, no owner (2.0 s)"),
+        ({"status": "dead_letter", "error_code": "invalid_phone"}, "dead_letter: invalid_phone"),
+        (FAILED, "failed: internal, again at 09:31:00"),
+        ({"status": "skipped_kill_switch"}, "skipped_kill_switch"),
+    ],
+)
+def test_a_line_says_how_far_the_lead_came(columns: dict[str, object], result: str) -> None:
+    is_processed = columns["status"] == "processed"
+    known: dict[str, object] = {
+        "id": 17, "created_at": AT, "origin": "webhook", "outcome": None, "error_code": None,
+        "next_attempt_at": None, "source": "Facebook", "ticket": None, "owner": None,
+        "processed_at": AT + timedelta(seconds=2) if is_processed else None,
+    }  # fmt: skip
+    line = describe(EventRow(**(known | columns)))  # type: ignore[arg-type]  # columns by name
+    second = "02" if is_processed else "00"
+    assert line == f"09:30:{second}        17  webhook    Facebook         {result}"
