@@ -1,7 +1,12 @@
-"""`leads edge-spool` on files sealed as the edge seals them; tests/edge has it on those of a real edge."""
+"""`leads edge-spool` on files sealed as the edge seals them, and on entries that the edge did not write.
+
+tests/edge has it on those of a real edge.
+"""
 
 import base64
 import json
+import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +24,7 @@ CONNECTION = "f0000000-0000-4000-8000-000000000001"
 OTHER_CONNECTION = "f0000000-0000-4000-8000-00000000000f"
 TOKEN = "the-token-of-the-test"
 TOKEN_SHA256 = sha256(TOKEN.encode()).hexdigest()
+FOREIGN = "0000000000001-ab-1.sealed"
 BODY = '{"table_id": "lead", "id": "r-1", "name": "Nguyễn Văn A"}'.encode()
 
 
@@ -27,12 +33,10 @@ def seal(
 ) -> Path:
     """Write a delivery as the edge does, or as it did when it stored the token."""
     content = {
-        "arrived_at": "2026-05-14T03:00:00.000Z",
-        "source_ip": "203.0.113.7",
+        "arrived_at": "2026-05-14T03:00:00.000Z", "source_ip": "203.0.113.7", "denied": denied,
         **({"token": TOKEN} if is_former else {"token_sha256": TOKEN_SHA256}),
         "raw": base64.b64encode(body).decode(),
-        "denied": denied,
-    }
+    }  # fmt: skip
     path = state / folder / name
     path.write_bytes(b"PE1" + KeyRing.parse(KEYS).encrypt(json.dumps(content), "delivery"))
     return path
@@ -213,3 +217,54 @@ def test_an_unreadable_delivery_may_be_the_customers_and_is_named(state: Path) -
     result = run(state, "erase", "--phone", "0905111222", keys=OTHER_KEYS)
     assert result.exit_code == 1
     assert "quarantine/1-a-1.sealed is unreadable" in result.stderr
+
+
+def make_link(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def make_large(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 1_000_000_000_000)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, make_link, Path.mkdir, make_large])
+def test_a_foreign_entry_is_unreadable(
+    state: Path, make: Callable[[Path], None], subtests: pytest.Subtests
+) -> None:
+    """The command waits for none, and shows none."""
+    make(state / "quarantine" / FOREIGN)
+    for words in ("list", f"show {FOREIGN}", f"release {FOREIGN}", "release --all"):
+        with subtests.test(words):
+            result = run(state, *words.split())
+            assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+            assert "not a sealed delivery" in result.output
+    assert not list((state / "spool").iterdir())
+
+
+@pytest.mark.parametrize("name", ["x.sealed", "9" * 15 + "-a.sealed", "9" * 40 + "-a.sealed", FOREIGN])
+def test_a_foreign_entry_does_not_keep_others_from_being_removed(state: Path, name: str) -> None:
+    quarantine = state / "quarantine"
+    (quarantine / name).mkdir()
+    old = [quarantine / "0000000000000-ab-1.sealed", quarantine / "0000000000002-ab-1.sealed"]
+    for path in old:
+        path.touch()
+    result = run(state, "purge")
+    assert (result.exit_code, name in result.stderr) == (1, True)
+    assert not any(path.exists() for path in old)
+    assert (quarantine / name).exists()
+
+
+@pytest.mark.parametrize("name", ["../policy.sealed", "../../outside.sealed", "/etc/passwd", "..", "."])
+def test_a_name_does_not_leave_the_folder(tmp_path: Path, name: str) -> None:
+    state = tmp_path / "state"
+    for folder in ("spool", "unknown", "quarantine"):
+        (state / folder).mkdir(parents=True)
+    (tmp_path / "outside.sealed").write_text("outside")
+    (state / "policy.sealed").write_text("policy")
+    for verb in ("show", "release"):
+        result = run(state, verb, name)
+        assert result.exit_code == 1
+        assert isinstance(result.exception, SystemExit), result.exception
+    assert (tmp_path / "outside.sealed").exists()
+    assert (state / "policy.sealed").exists()
