@@ -26,85 +26,40 @@ SESSION_NAME = "test"
 LARGE_TABLE_BYTES = 200_000
 """A larger table is truncated: deleting its rows takes longer, and leaves them in its files."""
 _numbers = count(1)
-_OURS = """
-    ns AS (
-        SELECT oid, nspname, nspowner, nspacl
-        FROM pg_namespace
-        WHERE nspname !~ '^(pg_|information_schema)'
-    )
-"""
 _FIRST_OWN_OID = 16_384
 """PostgreSQL's own objects have lower ones."""
-_STAMP = " UNION ALL ".join(
-    f"SELECT '{catalog}', count(*), sum(xmin::text::bigint) FROM {catalog} WHERE {key} >= {_FIRST_OWN_OID}"
-    for key, catalogs in {
-        "oid": (
-            "pg_class", "pg_attrdef", "pg_proc", "pg_trigger", "pg_constraint", "pg_policy", "pg_rewrite",
-            "pg_type", "pg_event_trigger",
-        ),
-        "attrelid": ("pg_attribute",),
-        "indexrelid": ("pg_index",),
-        "seqrelid": ("pg_sequence",),
-    }.items()
-    for catalog in catalogs
-) + (
-    " UNION ALL SELECT 'schema', count(*), sum(xmin::text::bigint) FROM pg_namespace"
-    " UNION ALL SELECT 'setting', count(*), sum(xmin::text::bigint) FROM pg_db_role_setting"
+_CATALOGS = {
+    "oid": (
+        "pg_class", "pg_attrdef", "pg_proc", "pg_trigger", "pg_constraint", "pg_policy", "pg_rewrite",
+        "pg_type", "pg_event_trigger", "pg_namespace",
+    ),
+    "attrelid": ("pg_attribute",),
+    "indexrelid": ("pg_index",),
+    "seqrelid": ("pg_sequence",),
+    "setdatabase": ("pg_db_role_setting",),
+}  # fmt: skip
+"""The catalogues that make up the schema, by the column that tells our objects."""
+_VOLATILE = (
+    "relfilenode", "relpages", "reltuples", "relallvisible", "relfrozenxid", "relminmxid", "relhastriggers",
 )  # fmt: skip
-"""Changes with each row of the catalogues that was written, also by a statement that changed nothing."""
-_SCHEMA = f"""
-WITH {_OURS}
-SELECT concat_ws(' ', 'schema', nspname, nspowner::regrole, nspacl) FROM ns
-UNION ALL
-SELECT concat_ws(
-    ' ', 'relation', c.oid::regclass, c.relkind, c.relowner::regrole, c.relacl, c.reloptions,
-    c.relrowsecurity, c.relforcerowsecurity, c.relpersistence,
-    CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END
-)
-FROM pg_class AS c INNER JOIN ns ON ns.oid = c.relnamespace
-UNION ALL
-SELECT concat_ws(
-    ' ', 'column', a.attrelid::regclass, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
-    a.attacl, a.attidentity, a.attgenerated, a.attstattarget, pg_get_expr(d.adbin, d.adrelid)
-)
-FROM pg_attribute AS a
-INNER JOIN pg_class AS c ON c.oid = a.attrelid
-INNER JOIN ns ON ns.oid = c.relnamespace
-LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE a.attnum > 0 AND NOT a.attisdropped
-UNION ALL
-SELECT concat_ws(' ', 'index', pg_get_indexdef(i.indexrelid), i.indisvalid)
-FROM pg_index AS i INNER JOIN pg_class AS c ON c.oid = i.indrelid INNER JOIN ns ON ns.oid = c.relnamespace
-UNION ALL
-SELECT concat_ws(
-    ' ', 'constraint', o.conrelid::regclass, o.conname, o.convalidated, pg_get_constraintdef(o.oid)
-)
-FROM pg_constraint AS o INNER JOIN ns ON ns.oid = o.connamespace
-UNION ALL
-SELECT concat_ws(' ', 'trigger', pg_get_triggerdef(t.oid), t.tgenabled)
-FROM pg_trigger AS t INNER JOIN pg_class AS c ON c.oid = t.tgrelid INNER JOIN ns ON ns.oid = c.relnamespace
-WHERE NOT t.tgisinternal OR t.tgenabled <> 'O'
-UNION ALL
-SELECT concat_ws(' ', 'function', pg_get_functiondef(p.oid), p.proowner::regrole, p.proacl)
-FROM pg_proc AS p INNER JOIN ns ON ns.oid = p.pronamespace
-WHERE p.prokind IN ('f', 'p')
-UNION ALL
-SELECT concat_ws(' ', 'policy', p.polrelid::regclass, p.polname, p.polcmd, pg_get_expr(p.polqual, p.polrelid))
-FROM pg_policy AS p
-UNION ALL
-SELECT concat_ws(' ', 'sequence', s.seqrelid::regclass, s.seqincrement, s.seqmin, s.seqmax, s.seqcycle)
-FROM pg_sequence AS s
-UNION ALL
-SELECT concat_ws(' ', 'event trigger', evtname, evtenabled) FROM pg_event_trigger
-UNION ALL
-SELECT concat_ws(' ', 'setting', setrole::text, setconfig)
-FROM pg_db_role_setting WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
-_TABLES = f"""
-WITH {_OURS}
-SELECT c.oid::regclass::text
-FROM pg_class AS c INNER JOIN ns ON ns.oid = c.relnamespace
-WHERE c.relkind = 'r'
+"""Columns that change with the rows of a table, and one that stays true after the last trigger is dropped."""
+
+
+def _of_catalogs(selected: str) -> str:
+    return " UNION ALL ".join(
+        f"SELECT '{catalog}', {selected} FROM {catalog} AS t WHERE t.{key} >= {_FIRST_OWN_OID}"
+        for key, catalogs in _CATALOGS.items()
+        for catalog in catalogs
+    )
+
+
+_STAMP = _of_catalogs("count(*), sum(t.xmin::text::bigint)")
+"""Changes with each row of the catalogues that is written, also if in the end nothing is different."""
+_SCHEMA = _of_catalogs(f"(to_jsonb(t) - '{{{', '.join(_VOLATILE)}}}'::text[])::text")
+_TABLES = """
+SELECT oid::regclass::text
+FROM pg_class
+WHERE relkind = 'r' AND relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
 ORDER BY 1
 """
 _SIZES = """
@@ -201,24 +156,20 @@ class EmptiedDatabase:
         self._session.execute(_END_SESSIONS, [kept])
         self._check_schema()
         truncated = self._tables_to_truncate()
-        statements = [f"TRUNCATE {', '.join(truncated)} CASCADE" if truncated else ""]
-        statements += [
-            f"DELETE FROM pg_statistic WHERE starelid = '{table}'::regclass" for table in truncated
-        ]
-        # TRUNCATE empties the tables that refer to these too.
-        stamps = {} if truncated else self._read_row_stamps()
+        stamps = {} if truncated else self._read_row_stamps()  # TRUNCATE empties more tables than these
         changed = [table for table in self._tables if stamps.get(table) != self._row_stamps[table]]
-        statements += [f"DELETE FROM {table}" for table in changed]
-        statements += [self._inserts[table] for table in changed]
-        statements += [
-            f"SELECT setval('{name}', {value}, {is_called})"
-            for name, value, is_called in self._sequences - self._read_sequences()
+        sequences = self._sequences - self._read_sequences()
+        statements = [
+            "BEGIN; SET LOCAL session_replication_role = 'replica'; SET LOCAL allow_system_table_mods = on",
+            *([f"TRUNCATE {', '.join(truncated)} CASCADE"] if truncated else []),
+            *(f"DELETE FROM pg_statistic WHERE starelid = '{table}'::regclass" for table in truncated),
+            *(f"DELETE FROM {table}" for table in changed),
+            *(self._inserts[table] for table in changed if self._inserts[table]),
+            *(f"SELECT setval('{name}', {value}, {is_called})" for name, value, is_called in sequences),
+            "COMMIT; SELECT pg_stat_reset()",
         ]
-        self._session.execute(
-            "BEGIN; SET LOCAL session_replication_role = 'replica'; SET LOCAL allow_system_table_mods = on;"
-            f"{';'.join(filter(None, statements))}; COMMIT; SELECT pg_stat_reset()".encode()
-        )
-        self._row_stamps = self._read_row_stamps()
+        self._session.execute(";".join(statements).encode())
+        self._row_stamps = self._read_row_stamps() if changed else self._row_stamps
         self._stamp = self._rows(_STAMP) if truncated else self._stamp
 
     @contextmanager
@@ -268,11 +219,8 @@ class EmptiedDatabase:
             return
         schema = set(self._rows(_SCHEMA))
         if schema != self._schema:
-            parts = sorted(f"{row[0][:300]}" for row in schema ^ self._schema)
-            raise SchemaChanged(
-                "the test changed the schema: mark it with own_database, or undo the change\n"
-                + "\n".join(parts)
-            )
+            changes = sorted(f"{catalog} {row[:300]}" for catalog, row in schema ^ self._schema)
+            raise SchemaChanged("\n".join(["mark the test with own_database, or undo its change:", *changes]))
         self._stamp = stamp
 
     def _read_row_stamps(self) -> dict[str, object]:
