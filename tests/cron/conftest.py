@@ -4,8 +4,10 @@ from datetime import date, datetime, time, timedelta
 
 import pytest
 
+from leads.adapters.secrets import KeyRing
 from leads.domain.window import ICT, day_window
-from tests.support.crons import CronHarness
+from leads.services.sealed_secrets import Use, seal
+from tests.support.crons import API_KEY, SAME_API_URL, CronHarness
 
 
 @pytest.fixture
@@ -21,3 +23,23 @@ def day(harness: CronHarness) -> date:
     found = (harness.clock.now().astimezone(ICT) - timedelta(days=1)).date()
     harness.sql("UPDATE pancake_connection SET created_at = %s", day_window(found).start)
     return found
+
+
+@pytest.fixture
+def other_connection(harness: CronHarness, key_ring: KeyRing) -> str:
+    """Id of a second connection, sorted before the first one, that lists the same records."""
+    other = "00000000-0000-4000-8000-000000000000"
+    harness.sql(
+        "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256, table_names, api_base_url,"
+        " api_key_encrypted, created_at) SELECT %s, 'other', 123, sha256('x'), table_names, %s, %s,"
+        " created_at FROM pancake_connection",
+        other,
+        SAME_API_URL,
+        seal(key_ring, API_KEY, Use("api_key", other, SAME_API_URL)),
+    )
+    harness.sql(
+        "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+        " SELECT %s, pancake_source_id, name, is_active FROM pancake_source",
+        other,
+    )
+    return other

@@ -1,16 +1,19 @@
-"""Cron 4: tickets without a first response in time."""
+"""Cron 4: tickets without a first response in time, and who is notified under Diva's names of the roles."""
 
-from datetime import timedelta
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
+from sandbox.postgres.database import MIGRATIONS, run_file
 from tests.support.crons import CronHarness
-from tests.support.leads import LEAD
+from tests.support.leads import EARLIER, LATER, LEAD
+from tests.support.unsent import counted
 
-
-def late(harness: CronHarness) -> list[str]:
-    return [reason for reason in harness.reasons() if reason == "sla_missed"]
+CONTRACT = Path(__file__).parents[2] / "docs" / "diva-contract.md"
 
 
 @pytest.fixture
@@ -25,43 +28,33 @@ async def ticket(harness: CronHarness) -> str:
 async def test_managers_are_notified_once_of_a_ticket_without_a_first_response(
     harness: CronHarness, ticket: str
 ) -> None:
-    assert (await harness.run("check_sla"))["late"] == 1
-    harness.move_clock(minutes=5)
-    assert (await harness.run("check_sla"))["late"] == 0
-    assert late(harness) == ["sla_missed"]
-    managers = {str(row["id"]) for row in harness.sql("SELECT id FROM staff WHERE role = 'manager'")}
-    notifications = next(n for n in harness.hasura.sent.values() if n["data"].get("reason") == "sla_missed")
-    assert set(notifications["recipient_ids"]) == managers
-    assert notifications["data"]["ticket_id"] == ticket
+    assert (await late(harness), await late(harness, 5)) == (1, 0)
+    (notice,) = notices(harness, "sla_missed")
+    assert set(notice["recipient_ids"]) == staff(harness, "manager")
+    assert notice["data"]["ticket_id"] == ticket
 
 
 async def test_a_ticket_answered_in_time_or_closed_is_not_late(harness: CronHarness, ticket: str) -> None:
-    harness.sql(
-        "UPDATE ticket SET first_response_at = created_at + interval '10 minutes' WHERE id = %s", ticket
-    )
+    harness.sql("UPDATE ticket SET first_response_at = created_at + interval '10 min' WHERE id = %s", ticket)
     report = await harness.run("check_sla")
     assert report["late"] == 0
     assert report["kpi"]["response"] == {"tickets": 1, "unanswered": 0} | dict.fromkeys(
         ("p50_minutes", "p95_minutes", "p50_business_minutes", "p95_business_minutes"), 10
     )
     harness.sql("UPDATE ticket SET first_response_at = NULL, status = 'cancelled' WHERE id = %s", ticket)
-    harness.move_clock(minutes=5)
-    assert (await harness.run("check_sla"))["late"] == 0
+    assert await late(harness, 5) == 0
 
 
 async def test_the_limit_is_a_setting(harness: CronHarness, ticket: str) -> None:
     harness.change_settings(sla_minutes=45)
-    assert (await harness.run("check_sla"))["late"] == 0
-    harness.move_clock(minutes=15)
-    assert (await harness.run("check_sla"))["late"] == 1
+    assert (await late(harness), await late(harness, 15)) == (0, 1)
 
 
 async def test_an_update_of_the_lead_does_not_notify_again(harness: CronHarness, ticket: str) -> None:
-    await harness.run("check_sla")
-    await harness.process_lead(modified_on="2026-05-15T02:35:56.000000", name="Nguyễn Văn B")
-    harness.move_clock(minutes=31)
-    assert (await harness.run("check_sla"))["late"] == 0
-    assert late(harness) == ["sla_missed"]
+    assert await late(harness) == 1
+    await harness.process_lead(modified_on=LATER, name="Nguyễn Văn B")
+    assert await late(harness, 31) == 0
+    assert len(notices(harness, "sla_missed")) == 1
 
 
 async def test_an_unanswered_ticket_counts_with_its_current_age(harness: CronHarness, ticket: str) -> None:
@@ -76,10 +69,10 @@ async def test_the_retry_cron_notifies_if_the_service_was_unavailable(
     harness.hasura.failing = True
     await harness.run("check_sla")
     harness.hasura.failing = False
-    assert late(harness) == []
+    assert notices(harness, "sla_missed") == []
     harness.move_clock(minutes=1)
     assert (await harness.run("retry_failed"))["notified"] == 1
-    assert late(harness) == ["sla_missed"]
+    assert len(notices(harness, "sla_missed")) == 1
 
 
 async def test_a_late_ticket_is_flagged_while_older_notifications_of_its_event_wait(
@@ -87,8 +80,7 @@ async def test_a_late_ticket_is_flagged_while_older_notifications_of_its_event_w
 ) -> None:
     harness.hasura.refused = {"1:unassigned"}
     event_id, _ = await harness.process_lead()
-    harness.move_clock(minutes=31)
-    assert (await harness.run("check_sla"))["late"] == 1
+    assert await late(harness, 31) == 1
     harness.hasura.refused = set()
     harness.move_clock(minutes=1)
     await harness.run("retry_failed")
@@ -100,10 +92,9 @@ async def test_an_event_whose_notifications_are_being_sent_is_left_for_a_later_t
 ) -> None:
     """Their sender marks all of them as sent, also one that is added meanwhile."""
     harness.sql("UPDATE pancake_webhook_event SET notified_at = NULL, notify_claimed_at = clock_timestamp()")
-    assert (await harness.run("check_sla"))["late"] == 0
+    assert await late(harness) == 0
     harness.expire_leases()
-    harness.move_clock(minutes=5)
-    assert (await harness.run("check_sla"))["late"] == 1
+    assert await late(harness, 5) == 1
 
 
 async def test_an_event_that_a_handler_works_on_is_left_for_a_later_tick(
@@ -111,9 +102,8 @@ async def test_an_event_that_a_handler_works_on_is_left_for_a_later_tick(
 ) -> None:
     with psycopg.connect(harness.runtime.settings.database_url) as handler:
         handler.execute("SELECT id FROM pancake_webhook_event FOR UPDATE")
-        assert (await harness.run("check_sla"))["late"] == 0
-    harness.move_clock(minutes=5)
-    assert (await harness.run("check_sla"))["late"] == 1
+        assert await late(harness) == 0
+    assert await late(harness, 5) == 1
 
 
 async def test_without_an_active_manager_the_administrators_are_notified(
@@ -121,9 +111,8 @@ async def test_without_an_active_manager_the_administrators_are_notified(
 ) -> None:
     harness.sql("UPDATE staff SET is_active = false WHERE role = 'manager'")
     await harness.run("check_sla")
-    (notification,) = [n for n in harness.hasura.sent.values() if n["data"].get("reason") == "sla_missed"]
-    admins = harness.sql("SELECT id::text FROM staff WHERE role = 'admin' AND is_active")
-    assert set(notification["recipient_ids"]) == {row["id"] for row in admins}
+    (notice,) = notices(harness, "sla_missed")
+    assert set(notice["recipient_ids"]) == staff(harness, "admin")
 
 
 async def test_without_active_staff_nothing_is_stored_and_a_late_ticket_is_notified_when_an_admin_is_active(
@@ -136,14 +125,12 @@ async def test_without_active_staff_nothing_is_stored_and_a_late_ticket_is_notif
     assert harness.one("SELECT notifications, evidence FROM pancake_webhook_event") == before
     (line,) = [each for each in caplog.records if each.message == "notifications dropped"]
     assert (line.__dict__["fields"]["name"], line.__dict__["fields"]["count"]) == ("sla_missed", 1)
-    assert (
-        'pancake_notifications_total{result="dropped"} 1.0' in harness.runtime.metrics.exposition().decode()
-    )
+    assert counted(harness, "dropped") == 1
     harness.sql("UPDATE staff SET is_active = true WHERE role = 'admin'")
     harness.move_clock(minutes=5)
     report = await harness.run("check_sla")
     assert (report["late"], report["late_untold"]) == (1, 0)
-    assert late(harness) == ["sla_missed"]
+    assert len(notices(harness, "sla_missed")) == 1
 
 
 async def hold_lead(harness: CronHarness, **lead: str) -> None:
@@ -157,58 +144,100 @@ async def release_leads(harness: CronHarness) -> None:
     await harness.process_received()
 
 
-async def test_a_lead_held_for_days_is_notified_like_any_other(harness: CronHarness) -> None:
+@pytest.mark.parametrize("days", [4, 300])
+async def test_a_lead_held_for_days_is_notified_like_any_other(harness: CronHarness, days: int) -> None:
     await hold_lead(harness)
-    harness.move_clock(days=4)
+    harness.move_clock(days=days)
     await release_leads(harness)
-    harness.move_clock(minutes=31)
-    assert (await harness.run("check_sla"))["late"] == 1
-    harness.move_clock(minutes=5)
-    assert (await harness.run("check_sla"))["late"] == 0
-    assert late(harness) == ["sla_missed"]
+    assert (await late(harness, 31), await late(harness, 5)) == (1, 0)
+    assert len(notices(harness, "sla_missed")) == 1
 
 
-@pytest.mark.parametrize("waited", [timedelta(hours=23), timedelta(hours=25), timedelta(days=300)], ids=str)
+@pytest.mark.parametrize("hours", [23, 25, 300 * 24])
 async def test_a_lead_that_waited_without_a_replay_is_told_within_three_days_of_its_ticket(
-    harness: CronHarness, waited: timedelta
+    harness: CronHarness, hours: int
 ) -> None:
     """As in a pause. What was stored lately and what waited for more than a day are found apart."""
     await harness.deliver(LEAD)
-    harness.clock.ahead += waited
+    harness.move_clock(hours=hours)
     await harness.process_received()
-    harness.move_clock(days=2, hours=23)
-    assert (await harness.run("check_sla"))["late"] == 1
-
-
-async def test_a_lead_held_for_most_of_a_year_is_notified_like_any_other(harness: CronHarness) -> None:
-    await hold_lead(harness)
-    harness.move_clock(days=300)
-    await release_leads(harness)
-    harness.move_clock(minutes=31)
-    assert (await harness.run("check_sla"))["late"] == 1
-    assert late(harness) == ["sla_missed"]
+    assert await late(harness, (2 * 24 + 23) * 60) == 1
 
 
 async def test_an_older_version_released_later_does_not_notify_again(harness: CronHarness) -> None:
-    await hold_lead(harness, modified_on="2026-05-13T02:35:56.000000")
+    await hold_lead(harness, modified_on=EARLIER)
     await harness.process_lead()
-    harness.move_clock(minutes=31)
-    assert (await harness.run("check_sla"))["late"] == 1
+    assert await late(harness, 31) == 1
     await release_leads(harness)
     outcomes = harness.sql("SELECT outcome FROM pancake_webhook_event ORDER BY id")
     assert [row["outcome"] for row in outcomes] == ["stale", "ticket_created"]
-    harness.move_clock(minutes=5)
-    assert (await harness.run("check_sla"))["late"] == 0
-    assert late(harness) == ["sla_missed"]
+    assert await late(harness, 5) == 0
 
 
 async def test_the_second_ticket_of_an_event_is_notified_too(harness: CronHarness, ticket: str) -> None:
-    assert (await harness.run("check_sla"))["late"] == 1
+    assert await late(harness) == 1
     harness.sql("UPDATE ticket SET status = 'cancelled' WHERE id = %s", ticket)
     (event,) = harness.sql("SELECT id FROM pancake_webhook_event")
     await harness.replay(ids=[event["id"]], force=True)
     await harness.process_received()
-    harness.move_clock(minutes=31)
-    assert (await harness.run("check_sla"))["late"] == 1
-    notifications = [n for n in harness.hasura.sent.values() if n["data"].get("reason") == "sla_missed"]
-    assert len({n["data"]["ticket_id"] for n in notifications}) == 2
+    assert await late(harness, 31) == 1
+    assert len({notice["data"]["ticket_id"] for notice in notices(harness, "sla_missed")}) == 2
+
+
+@pytest.fixture
+def renamed(harness: CronHarness) -> CronHarness:
+    """Diva's staff under other role names, after the change that docs/diva-contract.md describes."""
+    (change,) = re.findall(
+        r"^```sql\n(CREATE OR REPLACE FUNCTION.*?)^```", CONTRACT.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    harness.sql("ALTER TABLE staff DROP CONSTRAINT staff_role_check")
+    for name, other_name in (("admin", "quan_tri"), ("manager", "quan_ly"), ("telesale", "tu_van")):
+        harness.sql("UPDATE staff SET role = %s WHERE role = %s", other_name, name)
+        assert f"'{other_name}'" in change
+    harness.session.execute(change.encode())
+    return harness
+
+
+def staff(harness: CronHarness, role: str) -> set[str]:
+    rows = harness.sql("SELECT id::text AS id FROM staff WHERE role = %s AND is_active", role)
+    assert rows
+    return {row["id"] for row in rows}
+
+
+def notices(harness: CronHarness, reason: str) -> list[Mapping[str, Any]]:
+    return [sent for sent in harness.hasura.sent.values() if sent["data"].get("reason") == reason]
+
+
+async def late(harness: CronHarness, minutes: float = 0) -> int:
+    """Run the cron some minutes later; return how many tickets were flagged as late."""
+    harness.move_clock(minutes=minutes)
+    return int((await harness.run("check_sla"))["late"])
+
+
+@pytest.mark.own_database
+async def test_a_lead_a_late_ticket_and_a_cron_notify_staff_under_other_role_names(
+    renamed: CronHarness,
+) -> None:
+    admins, managers = staff(renamed, "quan_tri"), staff(renamed, "quan_ly")
+    event_id, result = await renamed.process_lead()
+    assert result == "ticket_created"
+    assert set(renamed.hasura.sent[f"{event_id}:unassigned"]["recipient_ids"]) == admins
+    assert await late(renamed, 31) == 1
+    (notice,) = notices(renamed, "sla_missed")
+    assert set(notice["recipient_ids"]) == managers
+    renamed.pancake.more_sources["4711"] = "Zalo"
+    await renamed.run("sync_sources")
+    (notice,) = notices(renamed, "new_source")
+    assert (set(notice["recipient_ids"]), notice["data"]["detail"]) == (admins, "Zalo (4711)")
+
+
+@pytest.mark.own_database
+async def test_the_menu_permissions_follow_the_name_of_the_role(renamed: CronHarness) -> None:
+    (folder,) = MIGRATIONS.glob("*_insert_pancake_permissions")
+    for script in ("down.sql", "up.sql"):
+        run_file(renamed.session, folder / script)  # type: ignore[arg-type]
+    rows = renamed.sql(
+        "SELECT role, count(*) FROM module_permission_action WHERE module = 'pancake_crm_integration'"
+        " GROUP BY role"
+    )
+    assert rows == [{"role": "quan_tri", "count": 6}]

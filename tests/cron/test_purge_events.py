@@ -1,25 +1,74 @@
-"""Cron 5: retention of bodies, runs and engine logs."""
+"""Cron 5: retention leaves nothing personal in old rows, changes no later decision, keeps what is needed."""
 
 from functools import partial
 from typing import Any
 
 import pytest
+from psycopg import sql
 
 from tests.support.crons import CronHarness
+from tests.support.leads import LEAD
+
+HELD = ("skipped_kill_switch", "skipped_source_disabled", "dead_letter")
+PERSON = {
+    "name": "Trần Thị Bích Hạnh",
+    "phone_number": "090.511.1222",
+    "secondary_phone_number": "0283 822 9999",
+    "email": "hanh.tran@example.com",
+    "full_address": "12 Nguyễn Huệ, Quận 1",
+    "pancake_tags": ["khách VIP"],
+}
+WRITTEN = (
+    "Hạnh", "090.511.1222", "0905111222", "905111222", "2838229999", "0283 822 9999", "hanh.tran",
+    "Nguyễn Huệ", "khách VIP", "198.51.100.7", "1-8-0", "0912345678", "912345678",
+)  # fmt: skip
+"""What a search for the person finds, in each form that was typed or computed."""
+OURS = (
+    "pancake_webhook_event",
+    "pancake_cron_run",
+    "pancake_source",
+    "pancake_connection",
+    "pancake_assignee",
+)
+SECOND = "0283 822 9999"
+NEXT_VERSIONS: dict[str, dict[str, Any]] = {
+    "unchanged": PERSON,
+    "another notation of the phone": PERSON | {"phone_number": "+84 905 111 222"},
+    "another name": PERSON | {"name": "Hạnh Trần"},
+    "another phone": PERSON | {"phone_number": "0912345678", "secondary_phone_number": None},
+    "one more phone": PERSON | {"phone_number": "0905111222, 0912345678"},
+    "phones in another order": PERSON | {"phone_number": SECOND, "secondary_phone_number": "0905111222"},
+    "no phone": PERSON | {"phone_number": None, "secondary_phone_number": None},
+    "an unusable phone": PERSON | {"phone_number": "1-8-0", "secondary_phone_number": None},
+    "a new product": PERSON | {"interested_product": ["Gói B"]},
+    "a deletion": PERSON | {"action": "delete"},
+    "a lead of the second phone": {"id": "other", "name": "B", "phone_number": SECOND},
+}
+IN_DIVA = {
+    "open": "SELECT 1",
+    "closed": "UPDATE ticket SET status = 'done'",
+    "another phone": "UPDATE account SET phone_number = '0909999888', normalized_phone = '+84909999888'",
+}
+RETENTIONS = ("payload_retention_days", "cron_run_retention_days", "engine_log_retention_days")
+
+
+async def purge(harness: CronHarness, **days: float) -> dict[str, int]:
+    """Run the cron some days later; return how many rows of which kind it changed."""
+    harness.move_clock(**days)
+    report = await harness.run("purge_events")
+    return {kind: count for kind, count in report.items() if isinstance(count, int) and count}
 
 
 async def test_old_bodies_are_deleted_and_their_identity_is_kept(harness: CronHarness) -> None:
     old, _ = await harness.process_lead(id="old")
     harness.sql("UPDATE pancake_webhook_event SET created_at = now() - interval '91 days'")
     young, _ = await harness.process_lead(id="young", phone_number="0905333444")
-    assert (await harness.run("purge_events"))["empty_payloads"] == 1
+    assert await purge(harness) == {"empty_payloads": 1}
     row = harness.event(old)
     assert row["payload"] is None
     assert (row["record_id"], row["status"], row["outcome"]) == ("old", "processed", "ticket_created")
     assert harness.event(young)["payload"] is not None
-    record = {"id": "old", "name": "Nguyễn Văn A", "phone_number": "0905111222", "source": ["-1"]}
-    again = await harness.deliver(record | {"modified_on": "2026-05-14T02:35:56.000000"})
-    assert again["status"] == "duplicate", "dedupe is permanent"
+    assert (await harness.deliver(LEAD | {"id": "old"}))["status"] == "duplicate", "dedupe is permanent"
 
 
 async def test_an_unchanged_lead_listed_after_its_body_was_deleted_is_no_change(harness: CronHarness) -> None:
@@ -27,16 +76,12 @@ async def test_an_unchanged_lead_listed_after_its_body_was_deleted_is_no_change(
     harness.fill_roster(1)
     await harness.process_lead(email="a@example.com", owner=["Lan"])
     harness.sql("UPDATE ticket SET status = 'done' WHERE source_id = 'ticket_source_pancake'")
-    harness.sql("UPDATE pancake_webhook_event SET created_at = now() - interval '91 days'")
-    assert (await harness.run("purge_events"))["empty_payloads"] == 1
-    touched: dict[str, Any] = {"email": "a@example.com", "owner": ["Minh"], "interested_product": []}
-    _, result = await harness.process_lead(**touched, modified_on="2026-05-15T00:00:00")
-    assert result == "no_change"
-    assert len(harness.hasura.sent) == 1
-    _, result = await harness.process_lead(
-        **touched | {"interested_product": ["Gói B"]}, modified_on="2026-05-16T00:00:00"
-    )
-    assert result == "ticket_created"
+    assert (await purge(harness, days=91))["empty_payloads"] == 1
+    touched: dict[str, Any] = {"email": "a@example.com", "owner": ["Minh"]}
+    for day, product, expected in ((15, [], "no_change"), (16, ["Gói B"], "ticket_created")):
+        fields = touched | {"interested_product": product, "modified_on": f"2026-05-{day}T00:00:00"}
+        _, result = await harness.process_lead(**fields)
+        assert (result, len(harness.hasura.sent)) == (expected, 1 if result == "no_change" else 2)
 
 
 @pytest.mark.parametrize("by", ["webhook", "poll"])
@@ -46,49 +91,34 @@ async def test_held_leads_with_deleted_bodies_are_stored_again_once_their_source
     """They come from Pancake's list: as new rows, or in the old row if the body is identical."""
     await harness.run("poll_records")
     start = harness.connection()["poll_watermark"]
+
+    async def poll_again() -> Any:
+        harness.sql("UPDATE pancake_connection SET poll_watermark = %s", start)
+        return (await harness.run("poll_records"))["connections"][0]["missed_ids"]
+
     harness.sql("UPDATE pancake_source SET is_active = false")
     harness.pancake.faults.drop = 5 if by == "poll" else 0
     record_id = harness.pancake.new_lead()["id"]
     await harness.pancake.sender.idle()
     harness.move_clock(minutes=5)
     await harness.run("poll_records")
-    harness.move_clock(days=366)
-    assert (await harness.run("purge_events"))["empty_held"] == 1
-    back = "UPDATE pancake_connection SET poll_watermark = %s"
-    harness.sql(back, start)
-    await harness.run("poll_records")
-    assert harness.sql("SELECT 1 FROM pancake_webhook_event WHERE payload IS NOT NULL") == [], (
-        "it is still held"
-    )
+    assert (await purge(harness, days=366))["empty_held"] == 1
+    await poll_again()
+    assert harness.count("pancake_webhook_event", "payload IS NOT NULL") == 0, "it is still held"
     harness.sql("UPDATE pancake_source SET is_active = true")
-    harness.sql(back, start)
-    (report,) = (await harness.run("poll_records"))["connections"]
-    assert report["missed_ids"] == [record_id]
-    (row,) = harness.sql("SELECT * FROM pancake_webhook_event WHERE payload IS NOT NULL")
+    assert await poll_again() == [record_id]
+    row = harness.one("SELECT * FROM pancake_webhook_event WHERE payload IS NOT NULL")
     assert (row["status"], row["origin"]) == ("received", "poll")
     assert row["normalized_phone"], "the phone is filled as it was when the row was stored"
-    assert harness.one("SELECT count(*) FROM pancake_webhook_event")["count"] == (1 if by == "poll" else 2)
+    assert harness.count("pancake_webhook_event") == (1 if by == "poll" else 2)
     assert await harness.process(row["id"]) == "ticket_created"
-    harness.sql(back, start)
-    (report,) = (await harness.run("poll_records"))["connections"]
-    assert report["missed_ids"] == []
+    assert await poll_again() == []
 
 
 async def test_unfinished_events_are_not_purged(harness: CronHarness) -> None:
     answer = await harness.deliver({"id": "waiting", "name": "Lan", "source": ["-1"]})
-    harness.sql("UPDATE pancake_webhook_event SET created_at = now() - interval '91 days'")
-    assert (await harness.run("purge_events"))["empty_payloads"] == 0
+    assert await purge(harness, days=91) == {}
     assert harness.event(answer["event_id"])["payload"] is not None
-
-
-async def test_the_retention_is_a_setting(harness: CronHarness) -> None:
-    await harness.process_lead()
-    harness.sql("UPDATE pancake_webhook_event SET created_at = now() - interval '11 days'")
-    harness.change_settings(payload_retention_days=10)
-    assert (await harness.run("purge_events"))["empty_payloads"] == 1
-
-
-HELD = ("skipped_kill_switch", "skipped_source_disabled", "dead_letter")
 
 
 async def hold_one_of_each(harness: CronHarness) -> dict[str, int]:
@@ -108,13 +138,10 @@ async def hold_one_of_each(harness: CronHarness) -> dict[str, int]:
 async def test_held_bodies_are_emptied_after_a_longer_limit(harness: CronHarness) -> None:
     ids = await hold_one_of_each(harness)
     bodies = "payload IS NOT NULL OR raw IS NOT NULL"
-    harness.move_clock(days=91)
-    assert (await harness.run("purge_events"))["empty_held"] == 0
-    harness.move_clock(days=273)
-    assert (await harness.run("purge_events"))["empty_held"] == 0
+    for days in (91, 273):
+        assert "empty_held" not in await purge(harness, days=days)
     assert harness.count("pancake_webhook_event", bodies) == len(ids)
-    harness.move_clock(days=2)
-    assert (await harness.run("purge_events"))["empty_held"] == len(ids)
+    assert (await purge(harness, days=2))["empty_held"] == len(ids)
     assert harness.count("pancake_webhook_event", bodies) == 0
 
 
@@ -124,8 +151,7 @@ async def test_a_lead_replayed_after_the_limit_of_processed_bodies_is_emptied_by
 ) -> None:
     held = (await hold_one_of_each(harness))[status]
     for _ in range(2):
-        harness.move_clock(days=100)
-        await harness.run("purge_events")
+        await purge(harness, days=100)
     await harness.replay(ids=[held])
     assert await harness.process_received() == {held: "ticket_created"}
     assert harness.event(held)["payload"] is not None
@@ -139,20 +165,20 @@ async def test_a_limit_of_held_bodies_below_the_other_is_not_used(harness: CronH
     """The default is used, or the other limit if that is longer."""
     await hold_one_of_each(harness)
     harness.change_settings(held_retention_days=days)
-    harness.move_clock(days=364)
-    assert (await harness.run("purge_events"))["empty_held"] == 0
+    assert "empty_held" not in await purge(harness, days=364)
     harness.change_settings(payload_retention_days=400)
-    harness.move_clock(days=35)
-    assert (await harness.run("purge_events"))["empty_held"] == 0
-    harness.move_clock(days=2)
-    assert (await harness.run("purge_events"))["empty_held"] == 3
+    assert "empty_held" not in await purge(harness, days=35)
+    assert (await purge(harness, days=2))["empty_held"] == 3
 
 
-async def test_the_limit_of_held_bodies_is_a_setting(harness: CronHarness) -> None:
+async def test_the_limits_are_settings(harness: CronHarness) -> None:
     await hold_one_of_each(harness)
-    harness.change_settings(held_retention_days=100)
-    harness.move_clock(days=101)
-    assert (await harness.run("purge_events"))["empty_held"] == 3
+    await harness.process_lead()
+    harness.change_settings(payload_retention_days=10, held_retention_days=100)
+    assert "empty_payloads" not in await purge(harness, days=9)
+    assert (await purge(harness, days=2))["empty_payloads"] == 1
+    assert "empty_held" not in await purge(harness, days=88)
+    assert (await purge(harness, days=2))["empty_held"] == 3
 
 
 async def test_old_runs_are_deleted_except_those_that_changed_a_status(harness: CronHarness) -> None:
@@ -225,3 +251,141 @@ async def test_a_purge_that_runs_out_of_time_resumes_at_the_next_delivery(harnes
     assert answers[0].status_code == 503
     assert answers[-1].json() == {"result": "already_done"}
     assert harness.last_run("purge_events")["report"]["delete_event_logs"] == 2_500
+
+
+def found_in(harness: CronHarness, table: str) -> set[str]:
+    """The texts that stand anywhere in the rows of a table."""
+    query = sql.SQL("SELECT row_to_json(t)::text AS row FROM {} AS t").format(sql.Identifier(table))
+    rows = " ".join(str(row["row"]) for row in harness.sql(query.as_string()))
+    return {text for text in WRITTEN if text in rows}
+
+
+async def store_each_kind(harness: CronHarness) -> None:
+    """A processed lead, one that changed its phone, a corrected one, a rejected one, held ones, no JSON."""
+    harness.fill_roster(1)
+    await harness.process_lead(**PERSON, source=["-1"])
+    await harness.process_lead(
+        **PERSON | {"phone_number": "0912345678", "note": "1-8-0"}, modified_on="2026-05-15T00:00:00"
+    )
+    event, _ = await harness.process_lead(
+        **PERSON | {"id": "invalid", "phone_number": "1-8-0", "secondary_phone_number": None}
+    )
+    harness.sql(
+        'UPDATE pancake_webhook_event SET evidence = evidence || \'{"corrected_phone": "0905111222"}\''
+    )
+    assert harness.event(event)["status"] == "dead_letter"
+    await harness.deliver("not JSON: Hạnh 0905111222")
+    harness.change_settings(kill_switch=True)
+    await harness.deliver(PERSON | {"id": "held", "source": ["-1"]})
+    harness.change_settings(kill_switch=False)
+    harness.sql("UPDATE pancake_webhook_event SET source_ip = '198.51.100.7', error_detail = 'Hạnh'")
+    await harness.run("check_connection")
+    harness.sql(
+        "UPDATE pancake_cron_run SET report = report || %s::jsonb, error = 'Hạnh'",
+        '{"connections": [{"before": "active", "after": "silent"}], "notifications": ["0905111222"]}',
+    )
+
+
+async def test_after_400_days_nothing_personal_is_left_in_our_tables(harness: CronHarness) -> None:
+    await store_each_kind(harness)
+    assert found_in(harness, "pancake_webhook_event") == set(WRITTEN)
+    assert found_in(harness, "pancake_cron_run") == {"Hạnh", "0905111222", "905111222"}
+    harness.sql("UPDATE pancake_webhook_event SET notified_at = now() WHERE notifications <> '[]'")
+    await purge(harness, days=400)
+    assert {table: found_in(harness, table) for table in OURS} == {table: set() for table in OURS}
+
+
+async def test_what_statistics_need_is_kept(harness: CronHarness) -> None:
+    harness.fill_roster(1)
+    event, _ = await harness.process_lead(**PERSON)
+    before = harness.event(event)
+    assert (await purge(harness, days=91))["empty_payloads"] == 1
+    after = harness.event(event)
+    emptied = {"payload", "normalized_phone", "evidence", "notifications"}
+    assert {name for name in before if before[name] != after[name]} - {"source_ip"} == emptied
+    assert after["evidence"]["assignment"] == before["evidence"]["assignment"]
+    assert after["evidence"]["result"] == "ticket_created"
+    assert after["notified_at"] == before["notified_at"] is not None
+    assert "empty_leftovers" not in await purge(harness, days=1)
+
+
+async def decide_twice(harness: CronHarness, fields: dict[str, Any], diva: str, *, purge: bool) -> list[Any]:
+    """What two next versions of a record decide, with or without a purge before each."""
+    harness.sql("SET pancake.delete_events = 'on'")
+    for table in ("pancake_webhook_event", "ticket", "contact_book", "customer_consent", "account"):
+        harness.sql(f"DELETE FROM {table}")
+    await harness.process_lead(**PERSON)
+    harness.sql(diva)
+    decided: list[Any] = []
+    for day in (16, 17):
+        if purge:
+            harness.move_clock(days=91)
+            assert (await harness.run("purge_events"))["empty_payloads"] == 1
+        event, result = await harness.process_lead(
+            **{"interested_product": [str(day)], **fields}, modified_on=f"2026-05-{day}T00:00:00"
+        )
+        row = harness.event(event)
+        phone = row["evidence"].get("phone", {})
+        decided.append([result, row["error_code"], row["normalized_phone"], row["ticket_id"] is not None])
+        decided.append([phone.get(key) for key in ("usable", "matched", "applied_before", "rejected")])
+        decided.append("phone_changed" in row["evidence"])
+    return [*decided, [harness.count(table) for table in ("account", "contact_book", "ticket")]]
+
+
+@pytest.mark.parametrize("diva", IN_DIVA)
+async def test_decisions_do_not_change(harness: CronHarness, subtests: pytest.Subtests, diva: str) -> None:
+    harness.fill_roster(1)
+    for name, fields in NEXT_VERSIONS.items():
+        with subtests.test(name):
+            expected = await decide_twice(harness, fields, IN_DIVA[diva], purge=False)
+            assert await decide_twice(harness, fields, IN_DIVA[diva], purge=True) == expected
+
+
+async def store_one_row_of_each_kind(harness: CronHarness) -> None:
+    """Store a processed lead, a run, and a finished event of the trigger and of a cron."""
+    await harness.process_lead()
+    await harness.run("check_sla")
+    harness.sql(
+        "INSERT INTO hdb_catalog.event_log (id, trigger_name, payload, delivered, created_at)"
+        " VALUES ('x', 'pancake_webhook_event_status_update', '{}', true, now())"
+    )
+    harness.sql(
+        "INSERT INTO hdb_catalog.hdb_cron_events (id, trigger_name, status, scheduled_time)"
+        " VALUES ('x', 'pancake_check_sla', 'delivered', now())"
+    )
+
+
+async def test_an_unreadable_retention_is_the_default(harness: CronHarness) -> None:
+    """tests/sql/test_settings.py has the other values that are unreadable."""
+    await store_one_row_of_each_kind(harness)
+    harness.change_settings(**dict.fromkeys(RETENTIONS, "30 phút"))
+    purged = [set(await purge(harness, days=days)) for days in (6, 2, 81, 2, 90)]
+    logs = {"delete_event_logs", "delete_cron_events"}
+    assert purged == [set(), logs, set(), {"empty_payloads"}, {"delete_runs"}]
+
+
+async def test_a_retention_below_zero_empties_and_deletes_nothing(harness: CronHarness) -> None:
+    await store_one_row_of_each_kind(harness)
+    harness.change_settings(**dict.fromkeys(RETENTIONS, -1))
+    assert await purge(harness, days=300) == {}
+
+
+async def test_an_unreadable_limit_of_the_first_response_is_the_default(harness: CronHarness) -> None:
+    await harness.process_lead()
+    harness.change_settings(sla_minutes="30 phút")
+    for minutes, late in ((29, 0), (2, 1)):
+        harness.move_clock(minutes=minutes)
+        assert (await harness.run("check_sla"))["late"] == late
+
+
+async def test_an_unreadable_rate_of_the_replay_is_the_default(harness: CronHarness) -> None:
+    harness.change_settings(replay_rate_per_second="30 phút")
+    assert (await harness.replay(filter={"status": "failed"}))["rate_per_second"] == 20
+
+
+async def test_without_settings_the_crons_work_with_the_defaults(harness: CronHarness) -> None:
+    await store_one_row_of_each_kind(harness)
+    harness.sql("DELETE FROM app_setting")
+    harness.move_clock(minutes=31)
+    assert (await harness.run("check_sla"))["late"] == 1
+    assert set(await purge(harness, days=91)) == {"delete_event_logs", "delete_cron_events", "empty_payloads"}

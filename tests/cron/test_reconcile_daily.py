@@ -1,4 +1,4 @@
-"""Cron 7, layer 3: the ledger of closed days."""
+"""Cron 7, layer 3: the ledger of closed days, and what layers 2 and 3 take for one record."""
 
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -13,6 +13,9 @@ from leads.services.connections import load_connections
 from leads.services.reconcile_daily import days
 from tests.support.crons import LONG_CALL_SECONDS, CronHarness
 
+RECORD = {"id": "r-1", "name": "Lan", "phone_number": "0905111222", "source": ["-1"]}
+FUTURE = "2099-01-01T00:00:00"
+
 
 def fill(harness: CronHarness, day: date, count: int) -> list[str]:
     """Create leads spread over a day, without webhooks; return their ids."""
@@ -22,6 +25,23 @@ def fill(harness: CronHarness, day: date, count: int) -> list[str]:
     return sorted(set(harness.pancake.tables["lead"].current) - before)
 
 
+def since(harness: CronHarness, first: date) -> None:
+    """Let the connection exist since the start of a day."""
+    harness.sql("UPDATE pancake_connection SET created_at = %s", day_window(first).start)
+
+
+def write(harness: CronHarness, day: date, hours: float, table: str = "lead") -> dict[str, Any]:
+    """Write RECORD in a table of the simulator, without a webhook, so many hours after the start of a day."""
+    return harness.pancake.tables[table].write(RECORD, at=day_window(day).start + timedelta(hours=hours))
+
+
+async def arrived(harness: CronHarness, record: dict[str, Any], at: datetime) -> None:
+    """Deliver a version as the webhook does, arrived at that time."""
+    event_id = (await harness.deliver(record))["event_id"]
+    change = "UPDATE pancake_webhook_event SET arrived_at = %s, created_at = %s WHERE id = %s"
+    harness.sql(change, at, at, event_id)
+
+
 async def by_webhook(harness: CronHarness, record_ids: list[str]) -> None:
     """Deliver these records as the webhook would have at their creation."""
     for record_id in record_ids:
@@ -29,12 +49,36 @@ async def by_webhook(harness: CronHarness, record_ids: list[str]) -> None:
         assert record is not None
         body = {key: value for key, value in record.items() if key != "interested_product"}
         await harness.deliver(body | {"pancake_tags_obj": []})
+    created_when_modified(harness)
+
+
+def created_when_modified(harness: CronHarness) -> None:
     harness.sql("UPDATE pancake_webhook_event SET created_at = modified_on WHERE origin = 'webhook'")
 
 
 async def reconcile(harness: CronHarness) -> dict[str, Any]:
     (report,) = (await harness.run("reconcile_daily"))["days"]
     return dict(report)
+
+
+async def reconcile_in_vain(harness: CronHarness) -> dict[str, Any]:
+    """Run the cron, which must fail; return the report of the only day."""
+    assert (await harness.tick("reconcile_daily")).status_code == 503
+    (report,) = harness.last_run("reconcile_daily")["report"]["days"]
+    return dict(report)
+
+
+async def poll_from(harness: CronHarness, day: date) -> dict[str, Any]:
+    """Poll from the start of a day; return the report of the only connection."""
+    harness.sql("UPDATE pancake_connection SET poll_watermark = %s", day_window(day).start)
+    (report,) = (await harness.run("poll_records"))["connections"]
+    return dict(report)
+
+
+def forget_runs(harness: CronHarness) -> None:
+    """Let the next run reconcile the same day again."""
+    harness.sql("DELETE FROM pancake_cron_run")
+    harness.move_clock(minutes=1)
 
 
 @pytest.mark.test_case("TC-014-002")
@@ -75,52 +119,38 @@ async def test_a_connection_that_is_created_meanwhile_has_no_closed_days(
 async def test_the_ledger_counts_each_record_by_its_state(harness: CronHarness, day: date) -> None:
     ids = fill(harness, day, 8)
     await by_webhook(harness, ids)
-    processed, held, rejected, waiting = ids[:4], ids[4:5], ids[5:6], ids[6:]
     await harness.process_received()
-    for record_id, status, code in [
-        *((i, "skipped_source_disabled", None) for i in held),
-        *((i, "dead_letter", "invalid_phone") for i in rejected),
-        *((i, "received", None) for i in waiting),
-    ]:
-        harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE record_id = %s", record_id)
-        harness.sql(
-            "UPDATE pancake_webhook_event SET status = %s, error_code = %s WHERE record_id = %s",
-            status,
-            code,
-            record_id,
-        )
+    change = "UPDATE pancake_webhook_event SET status = %s, error_code = %s WHERE record_id = ANY (%s)"
+    harness.sql(change, "received", None, ids[4:])
+    harness.sql(change, "skipped_source_disabled", None, ids[4:5])
+    harness.sql(change, "dead_letter", "invalid_phone", ids[5:6])
     report = await reconcile(harness)
-    assert (report["processed"], report["held"], report["pending"]) == (len(processed), 1, 2)
-    assert report["rejected"] == [[rejected[0], "invalid_phone"]]
+    assert (report["processed"], report["held"], report["pending"]) == (4, 1, 2)
+    assert report["rejected"] == [[ids[5], "invalid_phone"]]
 
 
 async def test_every_closed_day_without_a_successful_run_is_reconciled(
     harness: CronHarness, day: date
 ) -> None:
-    first = day - timedelta(days=3)
-    harness.sql("UPDATE pancake_connection SET created_at = %s", day_window(first).start)
-    for back in range(4):
-        fill(harness, day - timedelta(days=back), 5)
-    run = await harness.run("reconcile_daily")
-    assert [report["day"] for report in run["days"]] == [
-        (first + timedelta(days=n)).isoformat() for n in range(4)
-    ]
-    assert sum(report["inserted"] for report in run["days"]) == 20
+    days = [day - timedelta(days=back) for back in (3, 2, 1, 0)]
+    since(harness, days[0])
+    for each in days:
+        fill(harness, each, 5)
+    reports = (await harness.run("reconcile_daily"))["days"]
+    assert [report["day"] for report in reports] == [each.isoformat() for each in days]
+    assert sum(report["inserted"] for report in reports) == 20
     harness.move_clock(days=1)
-    assert [report["day"] for report in (await harness.run("reconcile_daily"))["days"]] == [
-        (day + timedelta(days=1)).isoformat()
-    ]
+    assert (await reconcile(harness))["day"] == (day + timedelta(days=1)).isoformat()
 
 
 async def test_it_goes_at_most_fourteen_days_back_and_not_before_the_connection(
     harness: CronHarness, day: date
 ) -> None:
-    harness.sql("UPDATE pancake_connection SET created_at = %s", datetime(2020, 1, 1, tzinfo=UTC))
+    since(harness, date(2020, 1, 1))
     assert len((await harness.run("reconcile_daily"))["closed_days"]) == 14
-    harness.sql("DELETE FROM pancake_cron_run")
+    forget_runs(harness)
     harness.sql("UPDATE pancake_connection SET created_at = %s", day_window(day).end)
-    harness.move_clock(minutes=1)
-    assert [report["day"] for report in (await harness.run("reconcile_daily"))["days"]] == [day.isoformat()]
+    assert (await reconcile(harness))["day"] == day.isoformat()
 
 
 @pytest.mark.test_case("TC-014-004")
@@ -159,7 +189,7 @@ async def test_an_interrupted_day_resumes_where_it_stopped(harness: CronHarness,
 
 async def test_a_tick_delivered_in_slices_reports_all_of_its_days(harness: CronHarness, day: date) -> None:
     first = day - timedelta(days=3)
-    harness.sql("UPDATE pancake_connection SET created_at = %s", day_window(first).start)
+    since(harness, first)
     ids = [fill(harness, first + timedelta(days=n), 70) for n in range(4)]
     assert len(await deliver_in_slices(harness)) > 2
     report = harness.last_run("reconcile_daily")["report"]
@@ -170,10 +200,9 @@ async def test_a_tick_delivered_in_slices_reports_all_of_its_days(harness: CronH
 async def test_a_day_that_keeps_failing_does_not_change_the_report_of_the_others(
     harness: CronHarness, day: date
 ) -> None:
-    before = day - timedelta(days=1)
-    harness.sql("UPDATE pancake_connection SET created_at = %s", day_window(before).start)
+    since(harness, day - timedelta(days=1))
     found = fill(harness, day, 6)
-    ids = fill(harness, before, 5)
+    ids = fill(harness, day - timedelta(days=1), 5)
     await by_webhook(harness, ids[:1])
     harness.hide_from_list(ids[0])
     due = harness.clock.now()
@@ -212,9 +241,9 @@ async def test_an_overtaken_version_is_superseded_not_lost(harness: CronHarness,
     await by_webhook(harness, ids)
     harness.pancake.faults.drop = 1
     harness.pancake.edit_lead(ids[0])
-    await harness.tick("poll_records")
-    harness.move_clock(minutes=5)
-    await harness.tick("poll_records")
+    for minutes in (0, 5):
+        harness.move_clock(minutes=minutes)
+        await harness.tick("poll_records")
     report = await reconcile(harness)
     assert (report["expected"], report["superseded"], report["unexpected"]) == (4, 1, [])
 
@@ -258,12 +287,180 @@ async def test_a_contact_from_the_webhook_is_not_unexpected_in_a_list_of_leads(
     harness: CronHarness, day: date
 ) -> None:
     ids = fill(harness, day, 5)
-    contacts = harness.pancake.tables["contact"]
-    contacts.write(harness.pancake.leads.lead(), at=day_window(day).start + timedelta(hours=5))
-    (contact,) = (contacts.get(record_id) for record_id in contacts.current)
-    assert contact is not None
-    await harness.deliver(contact | {"table_id": "contact"})
+    await harness.deliver(write(harness, day, 5, "contact") | {"table_id": "contact"})
     await by_webhook(harness, ids)
     report = await reconcile(harness)
     assert (report["expected"], report["unlisted"], report["superseded"]) == (5, [], 0)
     assert report["first_seen"] == {"webhook": 5}
+
+
+@pytest.fixture
+def two_tables(harness: CronHarness, day: date) -> date:
+    """The same day, and the connection has two tables."""
+    harness.sql("UPDATE pancake_connection SET table_names = '{lead,contact}'")
+    return day
+
+
+def stored(harness: CronHarness) -> list[tuple[Any, ...]]:
+    """The table and origin of every stored event."""
+    rows = harness.sql("SELECT table_name, origin FROM pancake_webhook_event ORDER BY table_name, origin")
+    return [(row["table_name"], row["origin"]) for row in rows]
+
+
+async def test_a_lead_and_a_contact_of_one_id_are_both_reconciled(
+    harness: CronHarness, two_tables: date
+) -> None:
+    write(harness, two_tables, 12)
+    write(harness, two_tables, 12, "contact")
+    report = await reconcile(harness)
+    assert (report["expected"], report["found_missing"]) == (2, ["r-1", "r-1"])
+    assert (report["duplicates"], report["left_missing"]) == ([], [])
+    assert stored(harness) == [("contact", "reconcile"), ("lead", "reconcile")]
+    forget_runs(harness)
+    report = await reconcile(harness)
+    assert (report["expected"], report["found"], report["inserted"]) == (2, 2, 0)
+    assert report["first_seen"] == {"reconcile": 2}
+
+
+async def test_a_later_contact_does_not_hide_a_lead_of_its_id(harness: CronHarness, two_tables: date) -> None:
+    await harness.deliver(write(harness, two_tables, 5, "contact") | {"table_id": "contact"})
+    write(harness, two_tables, 4)
+    assert (await poll_from(harness, two_tables))["missed_ids"] == ["r-1"]
+    assert stored(harness) == [("contact", "webhook"), ("lead", "poll")]
+    report = await reconcile(harness)
+    assert (report["expected"], report["found"], report["superseded"]) == (2, 2, 0)
+    assert report["unlisted"] == []
+
+
+async def test_a_body_without_a_table_covers_the_record_of_any_table(
+    harness: CronHarness, two_tables: date
+) -> None:
+    await harness.deliver(write(harness, two_tables, 5, "contact"))
+    created_when_modified(harness)
+    report = await reconcile(harness)
+    assert (report["expected"], report["found"], report["inserted"]) == (1, 1, 0)
+    assert (report["unexpected"], report["unlisted"]) == ([], [])
+    assert report["first_seen"] == {"webhook": 1}
+
+
+async def test_a_version_without_a_table_and_a_later_one_with_it_are_versions_of_one_record(
+    harness: CronHarness, two_tables: date
+) -> None:
+    await harness.deliver(write(harness, two_tables, 4))
+    await harness.deliver(write(harness, two_tables, 5) | {"table_id": "lead"})
+    created_when_modified(harness)
+    report = await reconcile(harness)
+    assert (report["expected"], report["superseded"], report["first_seen"]) == (1, 1, {"webhook": 1})
+
+
+async def test_a_list_that_leaves_out_a_lead_is_incomplete_though_it_shows_a_contact_of_its_id(
+    harness: CronHarness, two_tables: date
+) -> None:
+    lead = write(harness, two_tables, 4)
+    write(harness, two_tables, 5, "contact")
+    await harness.deliver(lead | {"table_id": "lead"})
+    created_when_modified(harness)
+    harness.hide_from_list("r-1")
+    report = await poll_from(harness, two_tables)
+    assert (report["trusted"], report["suspects"]) == (False, ["r-1"])
+    report = await reconcile_in_vain(harness)
+    assert (report["error"], report["unlisted"]) == ("list_incomplete", ["r-1"])
+
+
+async def test_two_workspaces_with_the_same_records_are_both_complete(
+    harness: CronHarness, two_tables: date, other_connection: str
+) -> None:
+    await harness.deliver(write(harness, two_tables, 12) | {"table_id": "lead"})
+    created_when_modified(harness)
+    for inserted in (1, 0):
+        forget_runs(harness)
+        reports = {each["connection_id"]: each for each in (await harness.run("reconcile_daily"))["days"]}
+        other, first = reports[other_connection], reports[harness.connection_id]
+        assert (other["left_missing"], first["left_missing"]) == ([], [])
+        assert (other["inserted"], first["inserted"]) == (inserted, 0)
+        assert (other["first_seen"], first["first_seen"]) == ({"reconcile": 1}, {"webhook": 1})
+    assert stored(harness) == [("lead", "reconcile"), ("lead", "webhook")]
+
+
+async def test_two_workspaces_with_the_same_bodies_are_both_polled(
+    harness: CronHarness, two_tables: date, other_connection: str
+) -> None:
+    harness.pancake.tables["lead"].write(RECORD, at=harness.clock.now() - timedelta(minutes=30))
+    reports = (await harness.run("poll_records"))["connections"]
+    assert [report["missed_ids"] for report in reports] == [["r-1"], ["r-1"]]
+    assert harness.count("pancake_webhook_event") == 2
+
+
+async def test_a_held_body_that_was_emptied_is_restored_for_its_own_table(
+    harness: CronHarness, two_tables: date
+) -> None:
+    write(harness, two_tables, 12)
+    write(harness, two_tables, 12, "contact")
+    harness.change_settings(kill_switch=True)
+    await reconcile(harness)
+    harness.sql("UPDATE pancake_webhook_event SET payload = NULL")
+    harness.change_settings(kill_switch=False)
+    forget_runs(harness)
+    report = await reconcile(harness)
+    assert (report["found_missing"], report["left_missing"]) == (["r-1", "r-1"], [])
+    rows = harness.sql("SELECT status, payload FROM pancake_webhook_event")
+    assert [(row["status"], row["payload"] is not None) for row in rows] == [("received", True)] * 2
+
+
+@pytest.mark.parametrize("cron", ["poll_records", "reconcile_daily"])
+async def test_a_version_after_the_arrival_of_one_from_2099_is_stored(
+    harness: CronHarness, day: date, cron: str
+) -> None:
+    start = day_window(day).start
+    await arrived(harness, RECORD | {"modified_on": FUTURE}, start + timedelta(hours=5))
+    write(harness, day, 6)
+    harness.sql("UPDATE pancake_connection SET poll_watermark = %s", start)
+    await harness.run(cron)
+    rows = harness.sql("SELECT origin, modified_on FROM pancake_webhook_event ORDER BY id")
+    assert [row["origin"] for row in rows] == ["webhook", cron.partition("_")[0]]
+    assert rows[1]["modified_on"] == start + timedelta(hours=6)
+
+
+@pytest.mark.parametrize(("listed_at", "claimed_at"), [(4, FUTURE), (6, 52)], ids=["2099", "48 hours ahead"])
+async def test_a_version_is_covered_by_one_that_claims_a_later_time_within_48_hours_or_arrived_later(
+    harness: CronHarness, day: date, listed_at: int, claimed_at: str | int
+) -> None:
+    """A wrong zone or clock makes a version look up to a day or so younger than it is."""
+    start = day_window(day).start
+    write(harness, day, listed_at)
+    if isinstance(claimed_at, int):
+        ahead = (start + timedelta(hours=claimed_at)).astimezone(UTC).replace(tzinfo=None)
+        claimed_at = ahead.isoformat()
+    await arrived(harness, RECORD | {"modified_on": claimed_at}, start + timedelta(hours=5))
+    report = await reconcile(harness)
+    assert (report["found"], report["inserted"], report["left_missing"]) == (1, 0, [])
+
+
+async def test_a_list_that_leaves_out_a_record_is_incomplete_though_a_version_is_from_2099(
+    harness: CronHarness, day: date
+) -> None:
+    start = day_window(day).start
+    await arrived(harness, RECORD | {"modified_on": FUTURE}, start - timedelta(days=1))
+    await arrived(harness, write(harness, day, 6), start + timedelta(hours=6))
+    harness.hide_from_list("r-1")
+    report = await poll_from(harness, day)
+    assert (report["trusted"], report["suspects"]) == (False, ["r-1"])
+    assert (await reconcile_in_vain(harness))["unlisted"] == ["r-1"]
+
+
+async def test_a_record_from_2099_in_pancake_is_not_missed_and_breaks_nothing(
+    harness: CronHarness, day: date
+) -> None:
+    start = day_window(day).start
+    await arrived(harness, write(harness, day, 4), start + timedelta(hours=4))
+    harness.pancake.tables["lead"].write(RECORD, at=datetime(2099, 1, 1, tzinfo=UTC))
+    await arrived(harness, RECORD | {"modified_on": FUTURE}, start + timedelta(hours=5))
+    for ignored in (False, True):
+        harness.pancake.faults.ignore_filter = ignored
+        harness.move_clock(minutes=1)
+        poll = await poll_from(harness, day)
+        assert (poll["trusted"], poll["missed"], poll["outside"]) == (True, 0, int(ignored))
+    report = await reconcile(harness)
+    assert (report["expected"], report["inserted"], report["left_missing"]) == (0, 0, [])
+    assert (report["unlisted"], report["unexpected"]) == ([], [])
+    assert harness.connection()["poll_watermark"] <= harness.clock.now()

@@ -1,57 +1,81 @@
-"""Cron 1: the sources of a workspace."""
+"""Cron 1: the sources of a workspace, read with a key that is sent to its own base URL only."""
 
 from typing import Any
 
-from tests.support.crons import CronHarness
+import pytest
+
+from leads.adapters.secrets import KeyRing
+from leads.services.sealed_secrets import Use, seal
+from tests.support.crons import API_KEY, API_URL, CronHarness
 from tests.support.leads import LEAD
+
+OTHER = "00000000-0000-4000-8000-000000000000"
 
 
 def sources(harness: CronHarness) -> dict[str, dict[str, Any]]:
     return {row["pancake_source_id"]: row for row in harness.sql("SELECT * FROM pancake_source")}
 
 
+async def sync(harness: CronHarness) -> dict[str, Any]:
+    """Run the cron a quarter of an hour later; return the report of the only connection."""
+    harness.move_clock(minutes=15)
+    (report,) = (await harness.run("sync_sources"))["connections"]
+    return dict(report)
+
+
+def add_source(harness: CronHarness, source: str) -> None:
+    """Store a source that Pancake does not list, as a delivery does."""
+    harness.sql(
+        "INSERT INTO pancake_source (connection_id, pancake_source_id) VALUES (%s, %s)",
+        harness.connection_id,
+        source,
+    )
+
+
+def add_connection(harness: CronHarness, key: str) -> None:
+    """Add a connection OTHER, whose API key is this SQL expression on the first one."""
+    harness.sql(
+        "INSERT INTO pancake_connection"
+        " (id, name, workspace_id, token_sha256, api_base_url, api_key_encrypted)"
+        f" SELECT %s, 'other', 9, sha256('x'), api_base_url, {key} FROM pancake_connection",
+        OTHER,
+    )
+
+
 async def test_new_sources_are_inactive_and_admins_are_notified_once(harness: CronHarness) -> None:
     harness.pancake.more_sources["777"] = "Hội chợ"
-    report = await harness.run("sync_sources")
-    assert report["connections"][0]["new"] == ["777"]
-    assert sources(harness)["777"]["is_active"] is False
-    assert sources(harness)["777"]["name"] == "Hội chợ"
+    assert (await sync(harness))["new"] == ["777"]
+    assert (sources(harness)["777"]["is_active"], sources(harness)["777"]["name"]) == (False, "Hội chợ")
     assert harness.reasons() == ["new_source"]
-    harness.move_clock(minutes=15)
-    assert (await harness.run("sync_sources"))["connections"][0]["new"] == []
+    assert (await sync(harness))["new"] == []
     assert harness.reasons() == ["new_source"]
 
 
 async def test_one_notice_names_all_new_sources_of_a_run_those_of_deliveries_too(
     harness: CronHarness,
 ) -> None:
-    await harness.run("sync_sources")
+    await sync(harness)
     harness.hasura.sent.clear()
     harness.enforce_header()
     for n in range(3):
         await harness.deliver(LEAD | {"id": str(n), "source": [f"8{n}{m:03}" for m in range(10)]})
     assert harness.hasura.sent == {}
     harness.pancake.more_sources["777"] = "Hội chợ"
-    harness.move_clock(minutes=15)
-    await harness.run("sync_sources")
+    await sync(harness)
     (sent,) = harness.hasura.sent.values()
     expected = ["Hội chợ (777)", *(f"8{n}{m:03}" for n in range(2) for m in range(10))][:20]
     data = sent["data"]
     assert (data["reason"], data["detail"]) == ("new_source", f"{', '.join(expected)}, … (+1)")
     assert data["text"].startswith("Kết nối test có 21 nguồn mới: Hội chợ (777), ")
-    harness.move_clock(minutes=15)
-    await harness.run("sync_sources")
+    await sync(harness)
     assert len(harness.hasura.sent) == 1
 
 
 async def test_new_sources_are_announced_also_while_pancake_fails(harness: CronHarness) -> None:
-    await harness.run("sync_sources")
+    await sync(harness)
     harness.hasura.sent.clear()
     await harness.deliver(LEAD | {"source": None})
-    harness.sql(
-        "INSERT INTO pancake_source (connection_id, pancake_source_id) VALUES (%s, '999')",
-        harness.connection_id,
-    )
+    add_source(harness, "999")
     harness.pancake.faults.down = True
     harness.move_clock(minutes=15)
     assert (await harness.tick("sync_sources")).status_code == 503
@@ -59,48 +83,96 @@ async def test_new_sources_are_announced_also_while_pancake_fails(harness: CronH
 
 
 async def test_a_known_source_keeps_its_state_and_takes_the_new_name(harness: CronHarness) -> None:
-    await harness.run("sync_sources")
+    await sync(harness)
     assert sources(harness)["-1"]["is_active"] is True
     assert sources(harness)["-5"]["name"] == "TikTok"
 
 
 async def test_removed_sources_are_marked_and_unmarked_when_they_return(harness: CronHarness) -> None:
-    await harness.run("sync_sources")
+    await sync(harness)
     harness.pancake.removed_sources.add("-9")
-    harness.sql(
-        "INSERT INTO pancake_source (connection_id, pancake_source_id) VALUES (%s, '999')",
-        harness.connection_id,
-    )
-    harness.move_clock(minutes=15)
-    assert (await harness.run("sync_sources"))["connections"][0]["removed"] == ["-9", "999"]
+    add_source(harness, "999")
+    assert (await sync(harness))["removed"] == ["-9", "999"]
     assert sources(harness)["(none)"]["is_removed"] is False
     harness.pancake.removed_sources.clear()
-    harness.move_clock(minutes=15)
-    assert (await harness.run("sync_sources"))["connections"][0]["restored"] == ["-9"]
+    assert (await sync(harness))["restored"] == ["-9"]
 
 
 async def test_nothing_changes_and_the_run_fails_when_pancake_fails(harness: CronHarness) -> None:
-    await harness.run("sync_sources")
+    await sync(harness)
     before = sources(harness)
     harness.pancake.faults.down = True
     harness.move_clock(minutes=15)
-    response = await harness.tick("sync_sources")
-    assert response.status_code == 503
+    assert (await harness.tick("sync_sources")).status_code == 503
     run = harness.last_run("sync_sources")
-    assert run["outcome"] == "failed"
-    assert "503" in run["error"]
+    assert (run["outcome"], "503" in run["error"]) == ("failed", True)
     assert run["report"]["connections"][0]["error"] == "pancake_unavailable"
     assert sources(harness) == before
 
 
 async def test_one_connection_that_fails_does_not_stop_the_others(harness: CronHarness) -> None:
-    harness.sql(
-        "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256, api_base_url) VALUES"
-        " ('00000000-0000-4000-8000-000000000000', 'no key', 9, sha256('x'), 'http://pancake/api')"
-    )
+    add_connection(harness, key="NULL")
     harness.pancake.more_sources["777"] = "Hội chợ"
     assert (await harness.tick("sync_sources")).status_code == 503
     assert "777" in sources(harness)
     (first, second) = harness.last_run("sync_sources")["report"]["connections"]
-    assert first["error"] == "pancake_key_rejected"
-    assert second["new"] == ["777"]
+    assert (first["error"], second["new"]) == ("pancake_key_rejected", ["777"])
+
+
+async def refused(harness: CronHarness) -> tuple[str, str]:
+    """Read the sources: no request is sent for the first connection. Return code and detail of its report."""
+    before = harness.pancake.counts["rest_requests"]
+    assert (await harness.tick("sync_sources")).status_code == 503
+    reports = harness.last_run("sync_sources")["report"]["connections"]
+    assert harness.pancake.counts["rest_requests"] == before + len(reports) - 1
+    return reports[0]["error"], reports[0]["detail"]
+
+
+def set_key(harness: CronHarness, ring: KeyRing, url: str) -> None:
+    sealed = seal(ring, API_KEY, Use("api_key", harness.connection_id, url))
+    harness.sql("UPDATE pancake_connection SET api_base_url = %s, api_key_encrypted = %s", url, sealed)
+
+
+async def test_a_key_is_not_sent_to_a_base_url_that_was_set_after_it(harness: CronHarness) -> None:
+    harness.sql("UPDATE pancake_connection SET api_base_url = 'http://pancake/another/api'")
+    assert await refused(harness) == (
+        "secret_unreadable",
+        f"The api_key of connection {harness.connection_id} cannot be opened: it was not sealed for this "
+        "use, or key 'test' of the key ring is another one. Check ENCRYPTION_KEYS and the base URL.",
+    )
+    harness.sql("UPDATE pancake_connection SET api_base_url = %s", API_URL)
+    await harness.run("sync_sources")
+
+
+async def test_a_key_does_not_serve_another_connection(harness: CronHarness) -> None:
+    add_connection(harness, key="api_key_encrypted")
+    code, detail = await refused(harness)
+    assert (code, OTHER in detail) == ("secret_unreadable", True)
+
+
+async def test_a_key_is_not_sent_to_a_host_that_is_not_allowed(
+    harness: CronHarness, key_ring: KeyRing
+) -> None:
+    """Even if a program that has the keys sealed it for that host."""
+    set_key(harness, key_ring, "https://pancake/api")
+    code, detail = await refused(harness)
+    assert (code, "'https://pancake' is not in PANCAKE_API_HOSTS" in detail) == ("host_not_allowed", True)
+
+
+@pytest.mark.parametrize("keys", [{"other": bytes(32)}, {"test": bytes([1]) * 32}])
+async def test_a_wrong_key_ring_is_told_once_and_no_request_is_sent(
+    harness: CronHarness, key_ring: KeyRing, keys: dict[str, bytes]
+) -> None:
+    """The status says that the key does not work; the failed runs of the other crons say why."""
+    set_key(harness, KeyRing(keys), API_URL)
+    code, detail = await refused(harness)
+    assert (code, f"key '{next(iter(keys))}'" in detail) == ("secret_unreadable", True)
+    assert harness.last_run("sync_sources")["error"] == f"{harness.connection_id}: {detail}"
+    for _ in range(2):
+        harness.move_clock(minutes=5)
+        await harness.run("check_connection")
+    assert (harness.connection()["status"], harness.reasons()) == ("key_invalid", ["connection_key_invalid"])
+    set_key(harness, key_ring, API_URL)
+    harness.move_clock(minutes=5)
+    await harness.run("check_connection")
+    assert harness.connection()["status"] == "active"

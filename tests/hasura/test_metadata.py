@@ -1,6 +1,7 @@
-"""The metadata: it matches the routes, sets every retry, and contains no URL and no secret."""
+"""The metadata: it matches the routes, sets every retry, has no URL and no secret; roles have one place."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,13 @@ from graphql import (
     FieldDefinitionNode,
     InputObjectTypeDefinitionNode,
     ObjectTypeDefinitionNode,
-    TypeNode,
     parse,
     print_ast,
 )
 
 from app import HASURA_ROUTES
 from leads.adapters.hasura_calls import read_action, read_cron, read_event
+from leads.cli.metadata.directory import DIRECTORY, read_directory, role_of_action
 from leads.cli.replay.following import MAX_EVENTS_PER_QUERY
 from leads.domain.window import MAX_DAYS_BACK
 from leads.services.cron_work import ANSWER_WITHIN_SECONDS, CRON_PERIOD_SECONDS, STOP_AT
@@ -31,8 +32,21 @@ from sandbox.stack import hasura
 
 ROOT = Path(__file__).parents[2]
 METADATA = ROOT / "hasura" / "metadata"
+
+
+def load(name: str) -> Any:
+    return yaml.safe_load((METADATA / name).read_text("utf-8"))
+
+
+ACTIONS: list[dict[str, Any]] = load("actions.yaml")["actions"]
+CRONS: list[dict[str, Any]] = load("cron_triggers.yaml")
+TABLES: list[dict[str, Any]] = [
+    load(f"databases/default/tables/{path.name}")
+    for path in sorted((METADATA / "databases/default/tables").glob("public_*.yaml"))
+]
+EVENTS: list[dict[str, Any]] = [trigger for table in TABLES for trigger in table.get("event_triggers", [])]
+CALLS = [*ACTIONS, *EVENTS, *CRONS]
 READERS = {"actions": read_action, "events": read_event, "cron": read_cron}
-ROLES = {"crm_admin", "pancake_edge", "pancake_service"}
 SCHEDULES = {
     "pancake_sync_sources": "*/15 * * * *",
     "pancake_check_connection": "*/5 * * * *",
@@ -49,17 +63,12 @@ SECONDS_TO_RECONCILE_A_DAY = 60
 """The bar for 100,000 records: docs/performance.md."""
 
 
-def load(name: str) -> Any:
-    return yaml.safe_load((METADATA / name).read_text("utf-8"))
-
-
-ACTIONS: list[dict[str, Any]] = load("actions.yaml")["actions"]
-CRONS: list[dict[str, Any]] = load("cron_triggers.yaml")
-TABLES: list[dict[str, Any]] = [
-    load(f"databases/default/tables/{path.name}")
-    for path in sorted((METADATA / "databases/default/tables").glob("public_*.yaml"))
-]
-EVENTS: list[dict[str, Any]] = [trigger for table in TABLES for trigger in table.get("event_triggers", [])]
+CONTRACT = ROOT / "docs" / "diva-contract.md"
+SOURCES = ("app.py", "cron", "handlers", "leads", "sql", "hasura", "deploy")
+STAFF_ROLE = re.compile(r"""(?<!pancake_staff_role\()(['"])(admin|manager|telesale)\1""")
+DEFINITION = re.compile(r"CREATE FUNCTION public\.pancake_staff_role.*?^\$\$;", re.DOTALL | re.MULTILINE)
+HASURA_ROLE = re.compile(r"crm_(?:admin|manager|telesale)")
+PERMISSION = re.compile(r"^ *- role: crm_(?:admin|manager)$", re.MULTILINE)
 
 
 def webhook(item: dict[str, Any]) -> str:
@@ -69,10 +78,6 @@ def webhook(item: dict[str, Any]) -> str:
 def headers(item: dict[str, Any]) -> list[dict[str, str]]:
     found: list[dict[str, str]] = item.get("headers") or item.get("definition", {}).get("headers", [])
     return found
-
-
-CALLS = [*ACTIONS, *EVENTS, *CRONS]
-CALL_IDS = [item["name"] for item in CALLS]
 
 
 def environment(database: str) -> dict[str, str]:
@@ -113,73 +118,68 @@ def test_a_route_reads_what_its_kind_of_call_sends() -> None:
         assert served.allows_edge == (served.path == "/actions/ingest_record")
 
 
-@pytest.mark.parametrize("item", CALLS, ids=CALL_IDS)
-def test_name_route_module_sql_folder_and_test_use_one_word(item: dict[str, Any]) -> None:
-    _, kind, word = webhook(item).removeprefix("{{HANDLERS_URL}}").split("/")
-    if kind != "events":  # the customer fixed the name of the event trigger
-        assert item["name"] == f"pancake_{word}"
-    room = "cron" if kind == "cron" else "handlers"
-    assert (ROOT / room / f"{word}.py").is_file()
-    assert (ROOT / "tests" / room / f"test_{word}.py").is_file()
-    assert (ROOT / "sql" / word).is_dir()
-    assert re.search(rf"^async def {word}\(", (ROOT / room / f"{word}.py").read_text("utf-8"), re.M)
-    assert item["name"] in (ROOT / room / f"{word}.py").read_text("utf-8")
+def test_name_route_module_sql_folder_and_test_use_one_word(subtests: pytest.Subtests) -> None:
+    for item in CALLS:
+        _, kind, word = webhook(item).removeprefix("{{HANDLERS_URL}}").split("/")
+        room = "cron" if kind == "cron" else "handlers"
+        with subtests.test(item["name"]):
+            if kind != "events":  # the customer fixed the name of the event trigger
+                assert item["name"] == f"pancake_{word}"
+            text = (ROOT / room / f"{word}.py").read_text("utf-8")
+            assert re.search(rf"^async def {word}\(", text, re.M)
+            assert item["name"] in text
+            assert (ROOT / "sql" / word).is_dir()
+            assert list((ROOT / "tests" / room).glob(f"test_{word}*.py"))
 
 
-@pytest.mark.parametrize("item", CALLS, ids=CALL_IDS)
-def test_every_call_takes_its_secret_and_url_from_the_environment(item: dict[str, Any]) -> None:
-    assert headers(item) == [{"name": "X-Handler-Secret", "value_from_env": "HANDLER_SECRET"}]
-    assert webhook(item).startswith("{{HANDLERS_URL}}/")
-    assert "request_transform" not in str(item)
+def test_every_call_takes_its_secret_and_url_from_the_environment(subtests: pytest.Subtests) -> None:
+    for item in CALLS:
+        with subtests.test(item["name"]):
+            assert headers(item) == [{"name": "X-Handler-Secret", "value_from_env": "HANDLER_SECRET"}]
+            assert webhook(item).startswith("{{HANDLERS_URL}}/")
+            assert "request_transform" not in str(item)
 
 
-@pytest.mark.parametrize("item", EVENTS + CRONS, ids=[item["name"] for item in EVENTS + CRONS])
-def test_every_retry_configuration_is_explicit(item: dict[str, Any]) -> None:
-    event, cron = {"interval_sec", "num_retries", "timeout_sec"}, {
-        "num_retries", "retry_interval_seconds", "timeout_seconds", "tolerance_seconds",
-    }  # fmt: skip
-    assert set(item["retry_conf"]) == (event if item in EVENTS else cron)
-    assert all(isinstance(value, int) for value in item["retry_conf"].values())
+def test_every_retry_configuration_is_explicit() -> None:
+    event = {"interval_sec", "num_retries", "timeout_sec"}
+    cron = {"num_retries", "retry_interval_seconds", "timeout_seconds", "tolerance_seconds"}
+    for item in EVENTS + CRONS:
+        assert set(item["retry_conf"]) == (event if item in EVENTS else cron), item["name"]
+        assert all(isinstance(value, int) for value in item["retry_conf"].values()), item["name"]
 
 
-def test_the_crons_have_their_schedules_and_comments() -> None:
+def test_the_crons_have_their_schedules_which_are_the_periods_of_the_metrics() -> None:
     assert {cron["name"]: cron["schedule"] for cron in CRONS} == SCHEDULES
-    for cron in CRONS:
-        assert cron["include_in_metadata"] is True
-        assert len(cron["comment"]) > 20
-        assert "payload" in cron
-
-
-def test_the_periods_of_the_metrics_are_those_of_the_schedules() -> None:
+    assert all(cron["include_in_metadata"] is True and "payload" in cron for cron in CRONS)
     periods = {f"pancake_{name}": seconds for name, seconds in CRON_PERIOD_SECONDS.items()}
     assert periods == {cron["name"]: PERIOD_SECONDS.get(cron["schedule"], 86_400) for cron in CRONS}
 
 
-@pytest.mark.parametrize("cron", CRONS, ids=[cron["name"] for cron in CRONS])
-def test_the_longest_run_of_a_cron_gets_all_its_deliveries(cron: dict[str, Any]) -> None:
+def test_the_longest_run_of_a_cron_gets_all_its_deliveries(subtests: pytest.Subtests) -> None:
     """Each delivery counts as a try, also those that Retry-After asks for."""
-    retries = cron["retry_conf"]
-    assert ANSWER_WITHIN_SECONDS < retries["timeout_seconds"] <= ANSWER_WITHIN_SECONDS + 2
-    if period := PERIOD_SECONDS.get(cron["schedule"]):
-        # Then the next tick continues, unless it comes while the run is at work: three may do so.
-        deliveries = period / ENGINE_SLEEP_SECONDS
-        longest_seconds = 4 * period
-    else:
-        deliveries = MAX_DAYS_BACK * SECONDS_TO_RECONCILE_A_DAY / (STOP_AT * ANSWER_WITHIN_SECONDS)
-        longest_seconds = deliveries * (ENGINE_SLEEP_SECONDS + retries["timeout_seconds"])
-    assert retries["num_retries"] > deliveries
-    assert retries["tolerance_seconds"] >= longest_seconds
+    for cron in CRONS:
+        retries = cron["retry_conf"]
+        with subtests.test(cron["name"]):
+            assert ANSWER_WITHIN_SECONDS < retries["timeout_seconds"] <= ANSWER_WITHIN_SECONDS + 2
+            if period := PERIOD_SECONDS.get(cron["schedule"]):
+                # Then the next tick continues, unless it comes while the run is at work: three may do so.
+                deliveries = period / ENGINE_SLEEP_SECONDS
+                longest_seconds = 4 * period
+            else:
+                deliveries = MAX_DAYS_BACK * SECONDS_TO_RECONCILE_A_DAY / (STOP_AT * ANSWER_WITHIN_SECONDS)
+                longest_seconds = deliveries * (ENGINE_SLEEP_SECONDS + retries["timeout_seconds"])
+            assert retries["num_retries"] > deliveries
+            assert retries["tolerance_seconds"] >= longest_seconds
 
 
 def test_the_event_trigger_fires_only_for_received_with_a_small_payload() -> None:
     (trigger,) = EVENTS
-    definition = trigger["definition"]
-    assert definition["enable_manual"] is True
-    assert set(definition) == {"enable_manual", "insert", "update"}
-    assert definition["update"]["columns"] == ["received_at"]
-    assert (
-        definition["insert"]["payload"] == definition["update"]["payload"] == ["id", "status", "received_at"]
-    )
+    payload = ["id", "status", "received_at"]
+    assert trigger["definition"] == {
+        "enable_manual": True,
+        "insert": {"columns": "*", "payload": payload},
+        "update": {"columns": ["received_at"], "payload": payload},
+    }
     retries, page = trigger["retry_conf"], " ".join((ROOT / "docs/flow.md").read_text("utf-8").split())
     assert f"no answer in {retries['timeout_sec']} s" in page
     assert f"repeats it {retries['num_retries']} times, every {retries['interval_sec']} s" in page
@@ -206,35 +206,28 @@ def test_actions_have_a_timeout_and_one_role_each_and_those_that_change_are_sync
         assert action["definition"]["kind"] == ("" if is_query else "synchronous")
         assert action["definition"]["timeout"] >= 5
         assert not action["definition"].get("forward_client_headers")
-        assert action["comment"]
 
 
 def test_the_signatures_and_the_list_of_types_name_the_same_things() -> None:
-    document = parse((METADATA / "actions.graphql").read_text("utf-8"))
-    mutations: dict[str, FieldDefinitionNode] = {}
-    objects, inputs, used = set(), set(), set()
-    for definition in document.definitions:
-        if isinstance(definition, ObjectTypeDefinitionNode) and definition.name.value in {
-            "Mutation",
-            "Query",
-        }:
-            mutations |= {field.name.value: field for field in definition.fields or ()}
-        elif isinstance(definition, ObjectTypeDefinitionNode):
-            objects.add(definition.name.value)
-        else:
-            assert isinstance(definition, InputObjectTypeDefinitionNode)
+    calls: dict[str, FieldDefinitionNode] = {}
+    objects, inputs = set(), set()
+    for definition in parse((METADATA / "actions.graphql").read_text("utf-8")).definitions:
+        if isinstance(definition, InputObjectTypeDefinitionNode):
             inputs.add(definition.name.value)
-    for field in mutations.values():
-        used |= {bare(field.type), *(bare(argument.type) for argument in field.arguments or ())}
+            continue
+        assert isinstance(definition, ObjectTypeDefinitionNode)
+        if definition.name.value in {"Mutation", "Query"}:
+            calls |= {field.name.value: field for field in definition.fields or ()}
+        else:
+            objects.add(definition.name.value)
+    kinds = [field.type for field in calls.values()]
+    kinds += [argument.type for field in calls.values() for argument in field.arguments or ()]
+    used = {re.sub(r"[\[\]!]", "", print_ast(kind)) for kind in kinds}
     types = load("actions.yaml")["custom_types"]
-    assert set(mutations) == {action["name"] for action in ACTIONS}
+    assert set(calls) == {action["name"] for action in ACTIONS}
     assert {item["name"] for item in types["objects"]} == objects <= used
     assert {item["name"] for item in types["input_objects"]} == inputs <= used
     assert used - objects - inputs <= {"String", "Int", "Boolean", "jsonb", "bigint", "timestamptz", "uuid"}
-
-
-def bare(node: TypeNode) -> str:
-    return re.sub(r"[\[\]!]", "", print_ast(node))
 
 
 def test_the_rest_endpoint_takes_the_arguments_of_the_action() -> None:
@@ -267,16 +260,13 @@ def test_every_foreign_key_relationship_has_its_foreign_key(database: str) -> No
             " JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]"
             " WHERE c.contype = 'f'"
         ).fetchall()
-    keys = set(rows)
     for table in TABLES:
-        name = table["table"]["name"]
-        for item in table.get("object_relationships", []):
-            if "foreign_key_constraint_on" in item["using"]:
-                assert (name, item["using"]["foreign_key_constraint_on"]) in keys
-        for item in table.get("array_relationships", []):
-            if "foreign_key_constraint_on" in item["using"]:
-                using = item["using"]["foreign_key_constraint_on"]
-                assert (using["table"]["name"], using["column"]) in keys
+        for item in (*table.get("object_relationships", []), *table.get("array_relationships", [])):
+            using = item["using"].get("foreign_key_constraint_on", {})
+            if isinstance(using, str):
+                assert (table["table"]["name"], using) in rows
+            elif using:
+                assert (using["table"]["name"], using["column"]) in rows
 
 
 def test_the_metadata_contains_no_url_host_or_secret() -> None:
@@ -296,3 +286,47 @@ def test_our_metadata_needs_divas_metadata(database: str) -> None:
     )  # fmt: skip
     assert started.returncode == 1
     assert 'in relationship "staff": table "staff" is not tracked' in started.stderr
+
+
+def files() -> list[Path]:
+    """Return every file of the product that may name a role."""
+    found = [path for name in SOURCES for path in (ROOT / name, *(ROOT / name).rglob("*")) if path.is_file()]
+    return [path for path in found if "__pycache__" not in path.parts]
+
+
+def names_in(path: Path) -> list[str]:
+    """Return the names of roles in a file, apart from their one place."""
+    text = DEFINITION.sub("", path.read_text("utf-8"))
+    found = [name for _, name in STAFF_ROLE.findall(text)]
+    if DIRECTORY in path.parents:
+        text = PERMISSION.sub("", text)
+    return found + HASURA_ROLE.findall(text)
+
+
+def test_a_role_is_named_only_in_its_one_place() -> None:
+    """The function pancake_staff_role for staff, the permissions of the metadata for Hasura."""
+    found = {str(path.relative_to(ROOT)): names_in(path) for path in files()}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_the_words_that_the_statements_use_are_mapped() -> None:
+    used = {
+        word
+        for path in files()
+        for word in re.findall(r"pancake_staff_role\('(\w+)'\)", path.read_text("utf-8"))
+    }
+    (definition,) = [found for path in files() for found in DEFINITION.findall(path.read_text("utf-8"))]
+    assert used
+    assert used <= set(re.findall(r"WHEN '(\w+)'", definition))
+
+
+def test_the_documented_command_renames_the_role_of_hasura_everywhere(tmp_path: Path) -> None:
+    """Afterwards the directory is the same but for the name, and `leads replay` calls under that name."""
+    (command,) = re.findall(r"^```sh\n(sed .*?)^```", CONTRACT.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    copy = tmp_path / "hasura" / "metadata"
+    shutil.copytree(DIRECTORY, copy)
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
+    before, after = yaml.safe_dump(read_directory(DIRECTORY)), yaml.safe_dump(read_directory(copy))
+    assert after == before.replace("role: crm_admin", "role: quan_tri") != before
+    assert "crm_admin" not in after
+    assert role_of_action("pancake_replay_events", copy) == "quan_tri"

@@ -15,9 +15,9 @@ from leads.cli.__main__ import app
 from sandbox.postgres.database import MIGRATIONS, migrate, run_file
 from sandbox.postgres.psql import psql_environment
 from tests.support.postgres_programs import need_pg_dump, run_program
+from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.own_database
-
+Db = psycopg.Connection[dict[str, Any]]
 HELD = """
 SELECT 'event' AS what, to_jsonb(e) AS held FROM pancake_webhook_event AS e
 UNION ALL SELECT 'connection', to_jsonb(c) FROM pancake_connection AS c
@@ -28,6 +28,7 @@ UNION ALL SELECT 'erasure', to_jsonb(c) FROM customer_erasure AS c
 ORDER BY what, held
 """
 FOLDERS = sorted(MIGRATIONS.iterdir())
+pytestmark = pytest.mark.own_database
 PANCAKE = "ticket_source_pancake"
 OTHERS = """
 SELECT to_jsonb(t) FROM ticket AS t WHERE source_id <> 'ticket_source_pancake'
@@ -45,7 +46,7 @@ def file(version: str, name: str = "down.sql") -> Path:
 
 
 @pytest.fixture
-def used_database(database: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+def used_database(database: str) -> Iterator[Db]:
     """A database with a normalised account, a contact, tickets, events, a run and a roster."""
     with psycopg.connect(database, autocommit=True, row_factory=dict_row) as db:
         db.execute("SET session_replication_role = replica")  # a processed row cannot be inserted otherwise
@@ -94,12 +95,12 @@ def used_database(database: str) -> Iterator[psycopg.Connection[dict[str, Any]]]
         yield db
 
 
-def down(db: psycopg.Connection[dict[str, Any]], *versions: str) -> None:
+def down(db: Db, *versions: str) -> None:
     for version in versions:
         run_file(db, file(version))  # type: ignore[arg-type]
 
 
-def others(db: psycopg.Connection[dict[str, Any]]) -> list[str]:
+def others(db: Db) -> list[str]:
     """Return the rows of Diva without our columns, in comparable form."""
     return sorted(str(row) for row in db.execute(OTHERS.encode()).fetchall())
 
@@ -109,54 +110,30 @@ def move_tickets(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def count(db: psycopg.Connection[dict[str, Any]], source: str) -> int:
+def count(db: Db, source: str) -> int:
     row = db.execute("SELECT count(*) AS n FROM ticket WHERE source_id = %s", [source]).fetchone()
     return int(row["n"]) if row else -1
 
 
-def test_932_refuses_while_tickets_refer_to_the_source_and_changes_nothing(
-    used_database: psycopg.Connection[dict[str, Any]],
-) -> None:
-    """The message has the number of tickets and names down-soft.sql, which only disables the source."""
-    down(used_database, "935", "934", "933")
-    with pytest.raises(psycopg.errors.RaiseException, match=r"25 tickets .* down-soft\.sql"):
-        down(used_database, "932")
-    assert count(used_database, PANCAKE) == 25
-
-    run_file(used_database, file("932", "down-soft.sql"))  # type: ignore[arg-type]
-
-    query = "SELECT disabled FROM crm_master_data WHERE id = 'ticket_source_pancake'"
-    assert used_database.execute(query).fetchone() == {"disabled": True}
-    assert count(used_database, PANCAKE) == 25
-
-
 def test_all_migrations_can_be_reverted_with_data_and_applied_again(
-    used_database: psycopg.Connection[dict[str, Any]], database: str, monkeypatch: pytest.MonkeyPatch
+    used_database: Db, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tickets moved, eight migrations down, Diva's rows unchanged, eight up, tickets moved back."""
     monkeypatch.setenv("DATABASE_URL", database)
-    before = others(used_database)
+    before, theirs = others(used_database), count(used_database, "ticket_source_8")
     assert move_tickets("--rows-per-batch", "10")[0] == 0
-
     down(used_database, "935", "934", "933", "932", "931", "930", "929", "928")
-
-    assert (
-        used_database.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE 'pancake%'").fetchall()
-        == []
-    )
-    assert count(used_database, "ticket_source_8") == before_in_8(before) + 25
+    ours = "SELECT tablename FROM pg_tables WHERE tablename LIKE 'pancake%'"
+    assert used_database.execute(ours).fetchall() == []
+    assert count(used_database, "ticket_source_8") == theirs + 25
     migrate(database)
     assert move_tickets("--back")[0] == 0
     assert count(used_database, PANCAKE) == 25
     assert others(used_database) == before
 
 
-def before_in_8(rows: list[str]) -> int:
-    return sum("'ticket_source_8'" in row and "'title'" in row for row in rows)
-
-
 def test_only_moved_tickets_are_moved_back(
-    used_database: psycopg.Connection[dict[str, Any]], database: str, monkeypatch: pytest.MonkeyPatch
+    used_database: Db, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tickets of the other source stay; only our mark is removed from `data`."""
     monkeypatch.setenv("DATABASE_URL", database)
@@ -178,7 +155,7 @@ def test_only_moved_tickets_are_moved_back(
 
 
 def test_a_locked_ticket_is_moved_once_it_is_unlocked(
-    used_database: psycopg.Connection[dict[str, Any]], database: str, monkeypatch: pytest.MonkeyPatch
+    used_database: Db, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The batches skip it and do not wait for it."""
     monkeypatch.setenv("DATABASE_URL", database)
@@ -187,10 +164,7 @@ def test_a_locked_ticket_is_moved_once_it_is_unlocked(
         done: list[int] = []
         thread = threading.Thread(target=lambda: done.append(move_tickets()[0]))
         thread.start()
-        for _ in range(1000):
-            if count(used_database, PANCAKE) == 1:
-                break
-            used_database.execute("SELECT pg_sleep(0.01)")
+        eventually(lambda: count(used_database, PANCAKE) == 1)
         other.rollback()
     thread.join(20)
     assert done == [0]
@@ -198,7 +172,7 @@ def test_a_locked_ticket_is_moved_once_it_is_unlocked(
 
 
 def test_reverting_930_reports_contacts_without_an_account(
-    used_database: psycopg.Connection[dict[str, Any]],
+    used_database: Db,
 ) -> None:
     """A contact without an account, inserted while the key was off, stops it; the message counts them."""
     used_database.execute("ALTER TABLE contact_book DISABLE TRIGGER ALL")
@@ -208,9 +182,7 @@ def test_reverting_930_reports_contacts_without_an_account(
         down(used_database, "930")
 
 
-def test_931_is_restored_from_its_dump(
-    used_database: psycopg.Connection[dict[str, Any]], database: str, tmp_path: Path
-) -> None:
+def test_931_is_restored_from_its_dump(used_database: Db, database: str, tmp_path: Path) -> None:
     """Run the commands of the runbook; new rows then get new ids."""
     need_pg_dump(database)
     dump = str(tmp_path / "pancake_tables.dump")
@@ -232,14 +204,6 @@ def test_931_is_restored_from_its_dump(
         " FROM pancake_cron_run) AS later"
     ).fetchone()
     assert added == {"later": True}
-
-
-def test_reverting_935_removes_only_its_own_key(used_database: psycopg.Connection[dict[str, Any]]) -> None:
-    """Diva's other settings stay; without those of the integration, the kill switch counts as on."""
-    down(used_database, "935")
-    row = used_database.execute("SELECT app_settings FROM app_setting WHERE id = 1").fetchone()
-    assert row is not None
-    assert set(row["app_settings"]) == {"company", "stringee"}
 
 
 def test_database_url_is_required(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,10 @@
-"""Claims of one event by two sessions, with the first claim not yet committed."""
+"""Claims of events and notifications by several sessions; statements leave what another one holds."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -9,8 +12,10 @@ import pytest
 from psycopg.rows import dict_row
 
 from leads.adapters.queries import QUERIES
+from tests.support.crons import HDB_CATALOG
 from tests.support.large_tables import insert_events
 from tests.support.seeding import DatabaseHarness
+from tests.support.unsent import insert_unsent
 from tests.support.waiting import eventually
 
 Session = psycopg.Connection[dict[str, Any]]
@@ -18,14 +23,107 @@ CLAIM = QUERIES["process_record/claim_event"]
 FENCE = QUERIES["process_record/fence_claim"]
 
 
+EVENT, RUN = "pancake_webhook_event", "pancake_cron_run"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with notifications, and where its statements are."""
+
+    name: str
+    listing: str
+    claims: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """A statement, its parameters, its three rows, and the condition that it makes true of a row.
+
+    `seed` stores the rows; of events, which are stored already with `status`, it makes them due.
+    """
+
+    statement: str
+    params: Mapping[str, object]
+    done: str
+    status: str = ""
+    table: str = EVENT
+    seed: list[str] = field(default_factory=list)
+
+
+def of_events(statement: str, status: str, due: str, done: str, **params: object) -> Work:
+    return Work(statement, params, done, status, seed=[f"UPDATE {EVENT} SET {due}"])
+
+
+EVENTS = Table("pancake_webhook_event", "retry_failed/list_unnotified", "outbox")
+RUNS = Table("pancake_cron_run", "run_notices/list_unnotified", "run_notices")
+tables = pytest.mark.parametrize("table", [EVENTS, RUNS], ids=lambda table: table.name)
+NOW = datetime.now(UTC)
+YEAR = timedelta(days=365)
+OLD = "created_at = now() - interval '100 days'"
+EMPTIED = "payload IS NULL AND normalized_phone IS NULL"
+PURGE = {"since": NOW - YEAR, "before": NOW - timedelta(days=90), "replayed_since": NOW - YEAR, "limit": 9}
+IDS = [f"00000000-0000-4000-8000-00000000000{n}" for n in (1, 2, 3)]
+ACCOUNTS = [
+    "DELETE FROM account",
+    "INSERT INTO account (id, phone_code, phone_number, normalized_phone)"
+    " SELECT ('00000000-0000-4000-8000-00000000000' || n)::uuid, '84', '090511122' || n, '+8490511122' || n"
+    " FROM generate_series(1, 3) AS n",
+]
+TICKETS = [
+    "DELETE FROM ticket",
+    "INSERT INTO ticket (title, source_id) SELECT 'Lead', 'ticket_source_pancake' FROM generate_series(1, 3)",
+]
+OLD_RUNS = [
+    "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
+    " SELECT 'check_connection', t.at, t.at, t.at, 'succeeded', '{\"connections\": [], \"status\": 1}'"
+    " FROM generate_series(1, 3) AS n, LATERAL (SELECT now() - n * interval '100 days' AS at) AS t"
+]
+WORKS = [
+    of_events("retry_failed/release_failed", "failed", "next_attempt_at = now() - interval '1 minute'",
+              "status = 'received'", now=NOW, limit=9),
+    of_events("retry_failed/release_claims", "ingested", "ingested_at = now() - interval '1 hour'",
+              "status = 'received'", lease="60 s", max_attempts=5, limit=9),
+    of_events("retry_failed/refire_received", "received", "received_at = now() - interval '1 hour'",
+              "received_at > now() - interval '1 minute'", lease="60 s", limit=9),
+    of_events("unassigned_tickets/mark_settled", "processed",
+              "processed_at = now() - interval '1 hour', evidence = '{\"assignment\": {\"chosen\": null}}'",
+              "evidence -> 'assignment' ? 'settled'", now=NOW, limit=9),
+    of_events("replay_events/replay_rows", "failed", "next_attempt_at = now() + interval '1 hour'",
+              "status = 'received'", ids=[1, 2, 3], states=["failed"], by="t", now=NOW, evidence="{}"),
+    of_events("purge_events/empty_payloads", "processed", OLD, EMPTIED, statuses=["processed"], **PURGE),
+    of_events("purge_events/empty_replayed", "processed", f"{OLD}, replayed_at = now()", EMPTIED, **PURGE),
+    of_events("purge_events/empty_leftovers", "processed",
+              f"{OLD}, payload = NULL, normalized_phone = '+84905111222'", EMPTIED,
+              statuses=["processed"], **PURGE),
+    Work("purge_events/empty_runs", PURGE, "NOT report ? 'status'", table=RUN, seed=OLD_RUNS),
+    Work("tickets/update_tickets",
+         {"from_source": "ticket_source_pancake", "to_source": "ticket_source_8", "only_marked": False,
+          "limit": 9},
+         "source_id = 'ticket_source_8'", table="ticket", seed=TICKETS),
+    Work("backfill_phones/clear_accounts", {"from_id": IDS[0], "limit": 9}, "normalized_phone IS NULL",
+         table="account", seed=ACCOUNTS),
+    Work("backfill_phones/fill_accounts",
+         {"ids": IDS, "phone_codes": ["84"] * 3, "phone_numbers": [f"090511122{n}" for n in (1, 2, 3)],
+          "phones": [f"+8490511122{n}" for n in (1, 2, 3)]},
+         "normalized_phone IS NOT NULL", table="account",
+         seed=[*ACCOUNTS, "UPDATE account SET normalized_phone = NULL"]),
+]  # fmt: skip
+
+
 @pytest.fixture
-def observer(database: str, connection_id: str) -> Iterator[DatabaseHarness]:
-    """A session that commits each statement, on a database with one received event without source."""
-    with psycopg.connect(database, autocommit=True, row_factory=dict_row) as session:
-        insert_events(session, "received", 1)
-        harness = DatabaseHarness(session)
-        harness.sql("UPDATE pancake_webhook_event SET source_ids = '{}', claim_id = NULL")
-        yield harness
+def session(database: str, connection_id: str) -> Iterator[DatabaseHarness]:
+    """A session that commits each statement and waits at most two seconds for a lock."""
+    options = "-c lock_timeout=2s"
+    with psycopg.connect(database, autocommit=True, row_factory=dict_row, options=options) as session:
+        yield DatabaseHarness(session)
+
+
+@pytest.fixture
+def observer(session: DatabaseHarness) -> DatabaseHarness:
+    """The same, with one received event without source."""
+    insert_events(session.session, "received", 1)
+    session.sql("UPDATE pancake_webhook_event SET source_ids = '{}', claim_id = NULL")
+    return session
 
 
 @pytest.fixture
@@ -95,3 +193,86 @@ def test_a_lost_claim_stores_no_table(observer: DatabaseHarness, second: Session
         params = {"id": event_id, "claim_id": claim_id, "table_name": "contact"}
         second.execute(QUERIES["process_record/set_table"], params)
         assert observer.event(event_id)["table_name"] == stored
+
+
+@pytest.fixture
+def unsent(session: DatabaseHarness) -> DatabaseHarness:
+    """Two events and two runs with unsent notifications."""
+    insert_unsent(session, 2)
+    session.sql(
+        "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
+        " SELECT 'sync_sources', t.at, t.at, t.at, 'succeeded', '{\"notifications\": [{\"data\": {}}]}'"
+        " FROM generate_series(1, 2) AS n, LATERAL (SELECT now() + n * interval '1 second' AS at) AS t"
+    )
+    return session
+
+
+def send(session: DatabaseHarness, statement: str, **params: object) -> list[dict[str, Any]]:
+    now = session.one("SELECT now() AS now")["now"]
+    cursor = session.session.execute(QUERIES[statement], {"now": now, "lease": "60 s", **params})
+    return cursor.fetchall() if cursor.description else []
+
+
+def end_leases(session: DatabaseHarness, table: Table) -> None:
+    session.sql(f"UPDATE {table.name} SET notify_claimed_at = notify_claimed_at - interval '61 seconds'")
+
+
+@tables
+@pytest.mark.parametrize("due", ["NULL", "now() - interval '1 minute'"], ids=["never tried", "due again"])
+def test_a_claimed_row_leaves_its_place_to_the_next_until_its_lease_ends(
+    unsent: DatabaseHarness, table: Table, due: str
+) -> None:
+    unsent.sql(f"UPDATE {table.name} SET notify_next_at = {due}")
+    claimed, other = (row["id"] for row in unsent.sql(f"SELECT id FROM {table.name} ORDER BY id"))
+    assert send(unsent, f"{table.claims}/claim_notifications", ids=[claimed]) != []
+    assert [row["id"] for row in send(unsent, table.listing, limit=1)] == [other]
+    end_leases(unsent, table)
+    assert [row["id"] for row in send(unsent, table.listing, limit=1)] == [claimed]
+
+
+@tables
+@pytest.mark.parametrize("result", ["mark_notified", "mark_unsent"])
+def test_a_result_is_stored_under_the_newest_claim_only(
+    unsent: DatabaseHarness, table: Table, result: str
+) -> None:
+    all_rows = f"SELECT * FROM {table.name} ORDER BY id"
+    id_ = unsent.sql(all_rows)[0]["id"]
+    (ended,) = send(unsent, f"{table.claims}/claim_notifications", ids=[id_])
+    end_leases(unsent, table)
+    (newest,) = send(unsent, f"{table.claims}/claim_notifications", ids=[id_])
+    before = unsent.sql(all_rows)
+    for claim, is_stored in ((ended, False), (newest, True)):
+        claimed_at = claim["notify_claimed_at"]
+        found = {"id": id_, "claimed_at": claimed_at.isoformat(), "error": "refused", "sent": []}
+        results = json.dumps([found | {"attempts": 1, "refusals": 1, "unknowns": 0}])
+        send(unsent, f"{table.claims}/{result}", ids=[id_], claimed_ats=[claimed_at], results=results)
+        assert (unsent.sql(all_rows) != before) is is_stored
+
+
+def seed(session: DatabaseHarness, work: Work) -> None:
+    if work.status:
+        insert_events(session.session, work.status, 3)
+    session.sql("SET session_replication_role = replica")
+    for statement in work.seed:
+        session.sql(statement)
+    session.sql("RESET session_replication_role")
+    assert session.count(work.table, f"NOT ({work.done})") == 3
+
+
+@pytest.mark.own_database
+@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.statement)
+def test_a_row_that_another_session_holds_is_left_and_the_others_are_done(
+    session: DatabaseHarness, database: str, work: Work
+) -> None:
+    """NOW is when the tests were collected; the rows are due by the clock of the test."""
+    session.sql(HDB_CATALOG.read_text())
+    seed(session, work)
+    params = {**work.params, **({"now": datetime.now(UTC)} if "now" in work.params else {})}
+    with psycopg.connect(database) as other:
+        first = f"SELECT id FROM {work.table} ORDER BY id LIMIT 1 FOR UPDATE"
+        (held,) = other.execute(first.encode()).fetchone() or (None,)
+        session.session.execute(QUERIES[work.statement], params)
+        left = session.sql(f"SELECT id FROM {work.table} WHERE NOT ({work.done})")
+        assert left == [{"id": held}]
+    session.session.execute(QUERIES[work.statement], params)
+    assert session.count(work.table, f"NOT ({work.done})") == 0

@@ -1,4 +1,4 @@
-"""The history of changes: what triggers record, what they leave out, and that nothing can change it."""
+"""The history of changes: what triggers record and leave out; nothing can change it, nor delete events."""
 
 import json
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.errors import RestrictViolation
 from psycopg.rows import dict_row
 
 from leads.adapters.secrets import KeyRing
@@ -16,6 +17,8 @@ RING = KeyRing({"k1": b"1" * 32})
 PLAIN = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef-plain"
 ENTRIES = "SELECT * FROM integration_change ORDER BY id"
 ADMIN = json.dumps({"x-hasura-role": "crm_admin", "x-hasura-user-id": "staff-1"})
+
+ALLOW = "SET LOCAL pancake.delete_events = 'on'"
 
 
 @pytest.fixture
@@ -100,23 +103,23 @@ def test_of_a_changed_secret_only_the_ids_of_the_keys_are_recorded(db: Db) -> No
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("secret", ["token_sha256", "webhook_secret_encrypted", "header_secret_encrypted"])
-def test_the_end_of_a_previous_secret_is_recorded(db: Db, secret: str) -> None:
-    ends = f"previous_{secret.rpartition('_')[0]}_expires_at"
-    for year in (2998, 2999):
-        db.execute(
-            f"UPDATE pancake_connection SET previous_{secret} = sha256('former'), {ends} = %s".encode(),
-            [f"{year}-01-01 00:00Z"],
-        )
-    assert last(db, "connection") == (
-        {ends: "2998-01-01T00:00:00+00:00"}, {ends: "2999-01-01T00:00:00+00:00"},
-    )  # fmt: skip
+def test_the_end_of_a_previous_secret_is_recorded(db: Db) -> None:
+    for secret in ("token_sha256", "webhook_secret_encrypted", "header_secret_encrypted"):
+        ends = f"previous_{secret.rpartition('_')[0]}_expires_at"
+        for year in (2998, 2999):
+            db.execute(
+                f"UPDATE pancake_connection SET previous_{secret} = sha256('former'), {ends} = %s".encode(),
+                [f"{year}-01-01 00:00Z"],
+            )
+        expected = [{ends: f"{year}-01-01T00:00:00+00:00"} for year in (2998, 2999)]
+        assert [*last(db, "connection")] == expected
 
 
-@pytest.mark.parametrize("stored", [PLAIN, "x", PLAIN[::-1], " " + PLAIN, "~" * 200])
-def test_text_that_was_stored_instead_of_a_ciphertext_is_not_recorded(db: Db, stored: str) -> None:
-    db.execute("UPDATE pancake_connection SET api_key_encrypted = %s", [stored.encode()])
-    assert last(db, "connection") == ({"api_key": None}, {"api_key": "set"})
+def test_text_that_was_stored_instead_of_a_ciphertext_is_not_recorded(db: Db) -> None:
+    for stored in (PLAIN, "x", PLAIN[::-1], " " + PLAIN, "~" * 200):
+        db.execute("UPDATE pancake_connection SET api_key_encrypted = %s", [stored.encode()])
+        assert last(db, "connection") == ({"api_key": None}, {"api_key": "set"})
+        db.execute("UPDATE pancake_connection SET api_key_encrypted = NULL")
 
 
 def test_the_switch_of_a_connection_is_recorded_and_other_changes_of_its_status_are_not(db: Db) -> None:
@@ -191,8 +194,10 @@ def test_who_empties_the_settings_leaves_a_trace(db: Db) -> None:
 def test_who_removes_events_leaves_a_trace(db: Db) -> None:
     event_id = add_event(db, "dead_letter")
     add_event(db, "received")
-    db.execute("SET pancake.delete_events = 'on'; DELETE FROM pancake_webhook_event WHERE id = 1")
-    db.execute("TRUNCATE pancake_webhook_event")
+    with db.transaction():
+        db.execute(ALLOW)
+        db.execute("DELETE FROM pancake_webhook_event WHERE id = %s", [event_id])
+        db.execute("TRUNCATE pancake_webhook_event")
     deleted, truncated = entries(db, "event")
     assert (deleted["action"], deleted["row_id"]) == ("delete", str(event_id))
     assert deleted["before"] == {"status": "dead_letter", "error_code": "invalid_phone"}
@@ -200,6 +205,7 @@ def test_who_removes_events_leaves_a_trace(db: Db) -> None:
 
 
 def test_a_replay_is_recorded_with_who_asked_for_it_and_a_retry_is_not(db: Db) -> None:
+    """The entry names nothing of the customer."""
     by_hand, by_action, failed = (add_event(db, "dead_letter") for _ in range(3))
     db.execute("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", [by_hand])
     db.execute(
@@ -207,11 +213,9 @@ def test_a_replay_is_recorded_with_who_asked_for_it_and_a_retry_is_not(db: Db) -
         " replayed_at = now() - interval '1 second' WHERE id = %s",
         [by_action],
     )
-    found = [(entry["row_id"], entry["changed_by"], entry["before"]) for entry in entries(db, "replay")]
-    assert found == [
-        (str(by_hand), db.info.user, {"status": "dead_letter"}),
-        (str(by_action), "staff-2", {"status": "dead_letter"}),
-    ]
+    found = [tuple(entry[key] for key in ("row_id", "name", "changed_by")) for entry in entries(db, "replay")]
+    assert found == [(str(by_hand), None, db.info.user), (str(by_action), None, "staff-2")]
+    assert [entry["before"] for entry in entries(db, "replay")] == [{"status": "dead_letter"}] * 2
     for status in ("received", "ingested"):
         db.execute(
             "UPDATE pancake_webhook_event SET status = %s, claim_id = gen_random_uuid(),"
@@ -227,9 +231,10 @@ def test_a_replay_is_recorded_with_who_asked_for_it_and_a_retry_is_not(db: Db) -
     assert len(entries(db)) == count
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
+def test_not_even_the_owner_changes_history_or_erasures(db: Db, subtests: pytest.Subtests) -> None:
+    erase(db)
+    before = entries(db)
+    for statement in (
         "UPDATE integration_change SET changed_by = 'other'",
         "UPDATE integration_change SET changed_by = 'other' WHERE false",
         "DELETE FROM integration_change",
@@ -241,15 +246,15 @@ def test_a_replay_is_recorded_with_who_asked_for_it_and_a_retry_is_not(db: Db) -
         "DELETE FROM customer_erasure",
         "TRUNCATE customer_erasure",
         "SET pancake.delete_events = 'on'; TRUNCATE pancake_connection CASCADE",
-    ],
-)
-def test_not_even_the_owner_changes_history_or_erasures(db: Db, statement: str) -> None:
-    erase(db)
-    before = entries(db)
-    writer = "leads erase" if "integration_change" not in statement else "triggers only"
-    with pytest.raises(psycopg.errors.InsufficientPrivilege, match=f"is written by {writer}, and never"):
-        db.execute(statement.encode())
-    assert entries(db) == before
+    ):
+        writer = "leads erase" if "integration_change" not in statement else "triggers only"
+        refused = pytest.raises(
+            psycopg.errors.InsufficientPrivilege, match=f"is written by {writer}, and never"
+        )
+        with subtests.test(statement):
+            with refused:
+                db.execute(statement.encode())
+            assert entries(db) == before
     assert db.execute("SELECT requested_by FROM customer_erasure").fetchall() == [{"requested_by": "Lan"}]
 
 
@@ -283,13 +288,6 @@ def test_a_long_value_is_cut(db: Db) -> None:
     assert (len(after["name"]), len(entries(db)[-1]["name"])) == (1002, 200)
 
 
-def test_the_entry_of_a_replay_names_nothing_of_the_customer(db: Db) -> None:
-    event_id = add_event(db, "dead_letter")
-    db.execute("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", [event_id])
-    (entry,) = entries(db, "replay")
-    assert (entry["row_id"], entry["name"]) == (str(event_id), None)
-
-
 def test_an_erasure_is_recorded_with_who_asked_and_nothing_of_the_person(db: Db) -> None:
     digest = erase(db)
     (entry,) = entries(db, "erasure")
@@ -299,3 +297,39 @@ def test_an_erasure_is_recorded_with_who_asked_and_nothing_of_the_person(db: Db)
     }  # fmt: skip
     assert entry["changed_by"] == db.info.user
     assert digest not in str(entry)
+
+
+def events(db: Db) -> int:
+    row = db.execute("SELECT count(*) AS n FROM pancake_webhook_event").fetchone()
+    assert row is not None
+    return int(row["n"])
+
+
+def test_events_are_not_deleted_and_the_error_says_what_to_do(db: Db) -> None:
+    """A wrong click would make Pancake's next copy of a lead a second ticket."""
+    add_event(db, "received")
+    for statement in (
+        "DELETE FROM pancake_webhook_event",
+        "TRUNCATE pancake_webhook_event",
+        "TRUNCATE pancake_connection CASCADE",
+    ):
+        with pytest.raises(RestrictViolation, match="they detect duplicates") as refused:
+            db.execute(statement.encode())
+        hint = str(refused.value.diag.message_hint)
+        assert ("leads erase" in hint, ALLOW in hint, events(db)) == (True, True, 1)
+    db.execute("DELETE FROM pancake_webhook_event WHERE id < 0")
+
+
+def test_a_transaction_that_says_so_may_delete_and_the_next_one_may_not(db: Db) -> None:
+    deleted = add_event(db, "received")
+    add_event(db, "received")
+    with db.transaction():
+        db.execute(ALLOW)
+        db.execute("DELETE FROM pancake_webhook_event WHERE id = %s", [deleted])
+    assert events(db) == 1
+    with pytest.raises(RestrictViolation):
+        db.execute("DELETE FROM pancake_webhook_event")
+    with db.transaction():
+        db.execute(ALLOW)
+        db.execute("TRUNCATE pancake_webhook_event")
+    assert events(db) == 0

@@ -1,8 +1,11 @@
-"""The rules that several statements share: each is defined once, in the migrations, and inlined."""
+"""Every statement fits the schema; the rules that several share are defined in migrations, and inlined."""
 
 import json
+import random
 import re
 from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -10,71 +13,79 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from leads.adapters.queries import QUERIES
+from leads.adapters.queries import QUERIES, SQL_FOLDER, load_queries
+from leads.domain.lifecycle import CLAIM_LEASE
+from leads.domain.notifications import NEEDS_ATTENTION
+from leads.domain.window import ICT
 from sandbox.postgres.plans import prepare
-from tests.support.statements import CALLED_FUNCTION, CHECKING, SWITCHING
 
 CONNECTION = "00000000-0000-4000-8000-000000000001"
+OTHER = "00000000-0000-4000-8000-000000000002"
 SWITCHES = b"SELECT kill_switch, processing_paused FROM pancake_switch()"
-SHOWN = b"SELECT kill_switch, processing_paused FROM view_pancake_setting"
+Db = psycopg.Connection[Any]
 RULES = (
-    "pancake_setting",
-    "pancake_switch",
-    "pancake_active_source",
-    "pancake_roster_source",
-    "pancake_applied_version",
-    "pancake_applied_event",
-    "pancake_event_is_unassigned",
+    "pancake_setting", "pancake_switch", "pancake_active_source", "pancake_roster_source",
+    "pancake_applied_version", "pancake_applied_event", "pancake_event_is_unassigned",
     "pancake_payload_hash",
-)
-COMMENT = re.compile(r"--.*")
+)  # fmt: skip
 SOURCES = re.compile(r"\bpancake_source(?:\s+AS)?\s+(?!WHERE|SET|ON|ORDER|JOIN)(\w+)")
+
+FILES = sorted(SQL_FOLDER.rglob("*.sql"))
+
+OFFICE = "mon-fri 08:00-12:00, mon-fri 13:30-17:30, sat 08:00-12:00"
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+TET = "2027-02-05..2027-02-11, 2027-04-30"
+
+CALLED_FUNCTION = re.compile(
+    r"\bpancake_(?:pending_event_ids|sources_of_record|member_limit|recall_is_due|business_minutes|open_minutes"
+    r"|business_period|valid_hours|delivery_history|fired_event_id)\b"
+)
+"""Functions that are called, not inlined: once, for few rows, or with the rights of their owner."""
+SWITCHING = {
+    "switches/list_switches", "switches/set_setting", "switches/set_source", "status/list_connections",
+    "status/list_rosters", "metrics/count_source_events", "golive/count_active_sources",
+}  # fmt: skip
+"""Statements that show and turn the switches; they decide nothing by them."""
+CHECKING = {
+    "golive/check_diva_columns", "golive/check_migration", "golive/check_switches",
+    "golive/insert_thousand_events", "golive/load_opening",
+}  # fmt: skip
+"""Statements that check the installation before and after the go-live; no lead is decided by them."""
 
 
 @pytest.fixture
-def db(migrated: psycopg.Connection) -> Iterator[psycopg.Connection]:
+def db(migrated: Db) -> Iterator[Db]:
     """The migrated database with a connection; what a test changes is undone."""
     with migrated.transaction(force_rollback=True):
         migrated.execute("SET LOCAL session_replication_role = replica")
-        migrated.execute(
-            "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256)"
-            " VALUES (%s, 'x', 1, sha256('t'))",
-            [CONNECTION],
-        )
+        add_connection(migrated, CONNECTION, 1)
         yield migrated
 
 
-def store(db: psycopg.Connection, **settings: Any) -> None:
-    """Replace the settings of the integration."""
+def add_connection(db: Db, connection_id: str, workspace: int) -> None:
     db.execute(
-        "UPDATE app_setting SET app_settings = jsonb_build_object('pancake_integration', %s::jsonb)"
-        " WHERE id = 1",
-        [json.dumps(settings)],
+        "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256)"
+        " VALUES (%s, %s, %s, sha256(%s))",
+        [connection_id, str(workspace), workspace, bytes([workspace])],
     )
 
 
 @pytest.mark.parametrize(
     ("stored", "kill_switch", "processing_paused"),
     [
-        (True, True, True),
-        (False, False, False),
-        ("true", True, True),
-        ("false", False, False),
-        ("no", True, False),
-        ("", True, False),
-        (0, True, False),
-        (1, True, False),
-        (None, True, False),
-        ([False], True, False),
-        ({"on": False}, True, False),
+        (True, True, True), (False, False, False), ("true", True, True), ("false", False, False),
+        ("no", True, False), ("", True, False), (0, True, False), (1, True, False), (None, True, False),
+        ([False], True, False), ({"on": False}, True, False),
     ],
-)
+)  # fmt: skip
 def test_an_unreadable_switch_has_its_safe_value(
-    db: psycopg.Connection, stored: Any, kill_switch: bool, processing_paused: bool
+    db: Db, stored: Any, kill_switch: bool, processing_paused: bool
 ) -> None:
-    store(db, kill_switch=stored, processing_paused=stored)
-    assert db.execute(SWITCHES).fetchall() == [(kill_switch, processing_paused)]
-    assert db.execute(SHOWN).fetchall() == [(kill_switch, processing_paused)]
+    settings = json.dumps({"pancake_integration": {"kill_switch": stored, "processing_paused": stored}})
+    db.execute("UPDATE app_setting SET app_settings = %s WHERE id = 1", [settings])
+    for source in ("pancake_switch()", "view_pancake_setting"):
+        look = f"SELECT kill_switch, processing_paused FROM {source}"
+        assert db.execute(look.encode()).fetchall() == [(kill_switch, processing_paused)]
 
 
 @pytest.mark.parametrize(
@@ -88,39 +99,35 @@ def test_an_unreadable_switch_has_its_safe_value(
         "DELETE FROM app_setting",
     ],
 )
-def test_without_settings_the_kill_switch_is_on(db: psycopg.Connection, change: str) -> None:
+def test_without_settings_the_kill_switch_is_on(db: Db, change: str) -> None:
     """The function always returns one row: a statement that found none would read null."""
     db.execute(change.encode())
     assert db.execute(SWITCHES).fetchall() == [(True, False)]
 
 
-def test_active_sources_are_those_that_a_lead_names_on_its_connection(db: psycopg.Connection) -> None:
-    other = "00000000-0000-4000-8000-000000000002"
-    db.execute(
-        "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256)"
-        " VALUES (%s, 'y', 2, sha256('u'))",
-        [other],
-    )
+def test_active_sources_are_those_that_a_lead_names_on_its_connection(db: Db) -> None:
+    add_connection(db, OTHER, 2)
     db.execute(
         "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
         " VALUES (%(own)s, '1', 'a', true), (%(own)s, '2', 'b', false), (%(own)s, '3', 'c', true),"
         " (%(other)s, '2', 'd', true)",
-        {"own": CONNECTION, "other": other},
+        {"own": CONNECTION, "other": OTHER},
     )
-    look = "SELECT pancake_source_id FROM pancake_active_source(%s, %s) ORDER BY 1"
-    assert db.execute(look, [CONNECTION, ["1", "2"]]).fetchall() == [("1",)]
-    assert db.execute(look, [CONNECTION, ["3", "1"]]).fetchall() == [("1",), ("3",)]
-    assert db.execute(look, [other, ["1", "2"]]).fetchall() == [("2",)]
-    assert db.execute(look, [CONNECTION, []]).fetchall() == []
-    assert db.execute(look, [CONNECTION, None]).fetchall() == []
+
+    def active(connection_id: str, *named: str) -> list[str]:
+        look = "SELECT pancake_source_id FROM pancake_active_source(%s, %s) ORDER BY 1"
+        return [source for (source,) in db.execute(look, [connection_id, [*named] or None]).fetchall()]
+
+    assert active(CONNECTION, "1", "2") == ["1"]
+    assert active(CONNECTION, "3", "1") == ["1", "3"]
+    assert active(OTHER, "1", "2") == ["2"]
+    assert active(CONNECTION) == []
     db.execute("UPDATE pancake_connection SET status = 'disabled' WHERE id = %s", [CONNECTION])
-    assert db.execute(look, [CONNECTION, ["1", "3"]]).fetchall() == []
-    assert db.execute(look, [other, ["2"]]).fetchall() == [("2",)]
+    assert active(CONNECTION, "1", "3") == []
+    assert active(OTHER, "2") == ["2"]
 
 
-def test_the_roster_is_that_of_the_first_active_source_that_has_an_active_member(
-    db: psycopg.Connection,
-) -> None:
+def test_the_roster_is_that_of_the_first_active_source_that_has_an_active_member(db: Db) -> None:
     db.execute(
         "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
         " VALUES (%(id)s, 'off', 'a', false), (%(id)s, 'none', 'b', true), (%(id)s, 'away', 'c', true),"
@@ -136,10 +143,14 @@ def test_the_roster_is_that_of_the_first_active_source_that_has_an_active_member
         "SELECT s.pancake_source_id FROM pancake_roster_source(%s, %s) AS r JOIN pancake_source AS s"
         " ON s.id = r.id"
     )
-    assert db.execute(look, [CONNECTION, ["off", "none", "away", "y", "x"]]).fetchall() == [("y",)]
-    assert db.execute(look, [CONNECTION, ["x", "y"]]).fetchall() == [("x",)]
-    assert db.execute(look, [CONNECTION, ["off", "none", "away"]]).fetchall() == []
-    assert db.execute(look, [CONNECTION, None]).fetchall() == []
+    named: list[tuple[list[str] | None, list[tuple[str]]]] = [
+        (["off", "none", "away", "y", "x"], [("y",)]),
+        (["x", "y"], [("x",)]),
+        (["off", "none", "away"], []),
+        (None, []),
+    ]
+    for sources, expected in named:
+        assert db.execute(look, [CONNECTION, sources]).fetchall() == expected
 
 
 def event(
@@ -190,13 +201,12 @@ def test_a_version_that_claims_the_far_future_has_the_time_of_its_arrival(db: ps
     assert db.execute(look, [CONNECTION]).fetchall() == [("2025-12-31",), ("2026-01-01",)]
 
 
-def test_a_body_has_another_hash_on_each_connection_and_in_each_table(db: psycopg.Connection) -> None:
-    other = "00000000-0000-4000-8000-000000000002"
+def test_a_body_has_another_hash_on_each_connection_and_in_each_table(db: Db) -> None:
     tables = ["lead", None, "not documented", "account", "contact"]
     look = "SELECT encode(pancake_payload_hash(sha256('x'), %s, %s), 'hex')"
     hashes = {
         (connection, table): db.execute(look, [connection, table]).fetchall()[0][0]
-        for connection in (CONNECTION, other)
+        for connection in (CONNECTION, OTHER)
         for table in tables
     }
     assert {len(found) for found in hashes.values()} == {64}
@@ -204,7 +214,7 @@ def test_a_body_has_another_hash_on_each_connection_and_in_each_table(db: psycop
     assert len({hashes[CONNECTION, table] for table in tables[:3]}) == 1
 
 
-def test_the_rules_need_no_privileges_beyond_those_on_the_tables(db: psycopg.Connection) -> None:
+def test_the_rules_need_no_privileges_beyond_those_on_the_tables(db: Db) -> None:
     """On the tables, and on the view of the settings that belong to the integration."""
     db.execute("CREATE ROLE handlers_of_the_test")
     db.execute(
@@ -214,40 +224,34 @@ def test_the_rules_need_no_privileges_beyond_those_on_the_tables(db: psycopg.Con
     db.execute("SET LOCAL ROLE handlers_of_the_test")
     assert db.execute(SWITCHES).fetchall() == [(True, False)]
     assert db.execute("SELECT payload_retention_days FROM pancake_setting()").fetchall() == [(90,)]
-    assert db.execute("SELECT id FROM pancake_active_source(%s, '{1}')", [CONNECTION]).fetchall() == []
-    look = "SELECT outcome FROM pancake_applied_version(%s, NULL, 'r')"
-    assert db.execute(look, [CONNECTION]).fetchall() == []
-    assert db.execute("SELECT id FROM pancake_roster_source(%s, '{1}')", [CONNECTION]).fetchall() == []
+    for look in ("active_source(%s, '{1}')", "applied_version(%s, NULL, 'r')", "roster_source(%s, '{1}')"):
+        assert db.execute(f"SELECT FROM pancake_{look}".encode(), [CONNECTION]).fetchall() == []
 
 
 def copied_rules(statement: str) -> set[str]:
     """The rules that a statement spells out instead of using their function."""
-    text = COMMENT.sub("", statement)
-    found = set()
-    if "app_setting" in text:
-        found.add("pancake_setting")
-    if "pancake_source" in text:
-        aliases = "|".join({"pancake_source", *SOURCES.findall(text)})
-        if re.search(rf"\b(?:{aliases})\.is_active\b|(?<!\.)\bis_active\b", text):
-            found.add("pancake_active_source")
-    if "sha256(" in text:
-        found.add("pancake_payload_hash")
-    if "'stale'" in text or re.search(r"\bapplied_at IS NOT NULL\b", text):
-        found.add("pancake_applied_version")
-    if re.search(r"\barray_position\(\s*(?:\w+\.)?source_ids\b", text):
-        found.add("pancake_roster_source")
-    if re.search(r"\b(?:\w+\.)?evidence\s*(?:#>|#>>)\s*'{assignment,settled}'|'settled'.*\bIS NULL", text):
-        found.add("pancake_event_is_unassigned")
-    if re.search(r"\bapplied_at DESC\b", text) and "pancake_applied_version" not in text:
-        found.add("pancake_applied_event")
-    return found
+    text = re.sub("--.*", "", statement)
+    aliases = "|".join({"pancake_source", *SOURCES.findall(text)})
+    spelled = {
+        "pancake_setting": "app_setting",
+        "pancake_active_source": rf"\b(?:{aliases})\.is_active\b|(?<!\.)\bis_active\b",
+        "pancake_payload_hash": r"sha256\(",
+        "pancake_applied_version": r"'stale'|\bapplied_at IS NOT NULL\b",
+        "pancake_roster_source": r"\barray_position\(\s*(?:\w+\.)?source_ids\b",
+        "pancake_event_is_unassigned": r"\bevidence\s*#>>?\s*'{assignment,settled}'|'settled'.*\bIS NULL",
+        "pancake_applied_event": r"\bapplied_at DESC\b",
+    }
+    if "pancake_source" not in text:
+        del spelled["pancake_active_source"]
+    if "pancake_applied_version" in text:
+        del spelled["pancake_applied_event"]
+    return {rule for rule, pattern in spelled.items() if re.search(pattern, text)}
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_is_defined_in_the_migrations_alone(rule: str) -> None:
-    users = [name for name, text in QUERIES.items() if f"public.{rule}".encode() in text]
+    assert any(f"public.{rule}".encode() in text for text in QUERIES.values())
     copies = {name for name, text in QUERIES.items() if rule in copied_rules(text.decode())}
-    assert users
     assert copies <= SWITCHING | CHECKING
 
 
@@ -275,24 +279,140 @@ def test_a_copy_of_a_rule_is_found_in_any_spelling(rule: str, copy: str) -> None
     assert copied_rules(copy) == {rule}
 
 
+def test_a_rule_is_inlined_into_the_statement_that_uses_it(db: Db, subtests: pytest.Subtests) -> None:
+    """A call that is not inlined is a separate node `Function Scan on public.pancake_…`."""
+    db.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+    for name, text in QUERIES.items():
+        if name in SWITCHING or not any(f"public.{rule}".encode() in text for rule in RULES):
+            continue
+        with subtests.test(name), db.transaction():
+            nulls = ", ".join(["NULL"] * prepare(db, name))
+            arguments = sql.SQL(f"({nulls})" if nulls else "")
+            explain = sql.SQL("EXPLAIN (VERBOSE) EXECUTE {}{}").format(sql.Identifier(name), arguments)
+            plan = "\n".join(line for (line,) in db.execute(explain).fetchall())
+            db.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(name)))
+            plan = CALLED_FUNCTION.sub("", plan)
+            assert re.findall(r"Function Scan on public\.\w+|\bpancake_\w+\(", plan) == []
+            assert re.search(r"on public\.(app_setting|pancake_source|pancake_webhook_event)", plan)
+
+
+def test_a_statement_can_be_prepared_on_the_migrated_schema(db: Db, subtests: pytest.Subtests) -> None:
+    for name in QUERIES:
+        with subtests.test(name), db.transaction():
+            prepare(db, name)
+
+
+def test_a_statement_says_its_purpose_its_result_and_its_index_and_psycopg_can_send_it(
+    subtests: pytest.Subtests,
+) -> None:
+    for path in FILES:
+        text = path.read_text("utf-8")
+        lines = text.splitlines()
+        header = " ".join(line for line in lines[:5] if line.startswith("--"))
+        with subtests.test(f"{path.parent.name}/{path.stem}"):
+            assert re.match("-- .*[.:;]", lines[0]), "the first line is a sentence"
+            assert "Returns" in header
+            is_on_large_table = re.search(r"\bpublic\.(pancake_webhook_event|account|ticket)\b", text)
+            if is_on_large_table and re.search(r"\b(JOIN|WHERE|UPDATE|DELETE)\b", text):
+                assert re.search("elies on|Reads the whole table", header), "it names its index"
+            assert len(lines) <= 80
+            assert not text.rstrip().endswith(";")
+            assert "%" not in re.sub(r"%\(\w+\)s|%%", "", text), "psycopg reads a lone % even in a comment"
+            assert "SELECT *" not in text.replace("count(*)", "").replace("SELECT *, row_number()", "")
+
+
+def test_the_loader_names_every_file() -> None:
+    names = {path.relative_to(SQL_FOLDER).with_suffix("").as_posix() for path in FILES}
+    assert set(QUERIES) == names
+    assert all(b"--" not in text and text.strip() for text in QUERIES.values())
+
+
+def test_a_statement_that_psycopg_would_parse_again_each_time_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "long.sql").write_text("-- Long.\nSELECT '" + "x" * 5000 + "'\n")
+    with pytest.raises(ValueError, match="bytes"):
+        load_queries(tmp_path)
+
+
+def test_the_lease_of_a_claim_equals_the_lease_checked_by_the_database(migrated: Db) -> None:
+    guard = "SELECT pg_get_functiondef('public.pancake_webhook_event_guard_status'::regproc)"
+    pattern = r"OLD\.ingested_at > clock_timestamp\(\) - interval '([^']+)'"
+    leases = re.findall(pattern, str(migrated.execute(guard).fetchone()))
+    assert leases == [f"{CLAIM_LEASE.total_seconds():g} seconds"]
+
+
+def test_statements_name_the_templates_of_the_decision() -> None:
+    named = {code for text in QUERIES.values() for code in re.findall(r"'(noti_\w+)'", text.decode())}
+    assert named == {NEEDS_ATTENTION}
+
+
+def test_no_statement_ever_deletes_from_the_tables_of_events_and_of_diva() -> None:
+    deleted = {table for text in QUERIES.values() for table in re.findall(rb"DELETE FROM ([\w.]+)", text)}
+    assert deleted <= {
+        b"public.pancake_cron_run", b"hdb_catalog.event_log", b"hdb_catalog.event_invocation_logs",
+        b"hdb_catalog.hdb_cron_events", b"hdb_catalog.hdb_cron_event_invocation_logs",
+    }  # fmt: skip
+
+
+def minutes(db: Db, start: datetime, end: datetime, hours: str, holidays: str = "none") -> float:
+    row = db.execute(
+        "SELECT pancake_business_minutes(%s, %s, %s, %s)", [start, end, hours, holidays]
+    ).fetchone()
+    assert row is not None
+    return float(row[0])
+
+
 @pytest.mark.parametrize(
-    "name",
+    ("start", "end", "hours", "holidays", "expected"),
     [
-        name
-        for name, text in QUERIES.items()
-        if any(f"public.{rule}".encode() in text for rule in RULES) and name not in SWITCHING
+        ("2026-05-14T09:00", "2026-05-14T09:30", "always", "none", 30),
+        ("2026-05-14T09:00", "2026-05-14T09:30", OFFICE, "none", 30),
+        ("2026-05-14T11:50", "2026-05-14T13:40", OFFICE, "none", 20),  # over lunch
+        ("2026-05-14T22:00", "2026-05-15T08:05", OFFICE, "none", 5),  # over night
+        ("2026-05-16T11:00", "2026-05-18T08:10", OFFICE, "none", 70),  # over Sunday
+        ("2026-05-17T09:00", "2026-05-17T10:00", OFFICE, "none", 0),  # on Sunday
+        ("2027-02-04T17:20", "2027-02-12T08:10", OFFICE, TET, 20),  # over Tết, a Thursday to a Friday
+        ("2027-04-30T08:00", "2027-04-30T17:00", "always", TET, 0),
+        ("2027-04-29T23:00", "2027-05-01T01:00", "always", TET, 120),
+        ("2026-05-16T23:00", "2026-05-19T01:00", "sat-mon 00:00-24:00", "none", 60 + 2 * 1440),
+        ("2026-05-14T09:00", "2026-05-14T10:00", "thu 08:00-09:30, thu 09:15-09:45", "none", 45),  # overlap
+        ("2026-05-14T10:00", "2026-05-14T09:00", OFFICE, "none", 0),  # ends before it begins
+        ("2026-05-14T09:00", "2026-05-14T10:00", "thu 17:00-08:00", "none", 0),
+        ("2026-05-14T09:00", "2026-05-14T10:00", "always", "2026-05-41", 60),  # no such day
     ],
 )
-def test_a_rule_is_inlined_into_the_statement_that_uses_it(db: psycopg.Connection, name: str) -> None:
-    """A call that is not inlined is a separate node `Function Scan on public.pancake_…`."""
-    nulls = ", ".join(["NULL"] * prepare(db, name))
-    arguments = sql.SQL(f"({nulls})" if nulls else "")
-    explain = sql.SQL("EXPLAIN (VERBOSE) EXECUTE {}{}").format(sql.Identifier(name), arguments)
-    db.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-    try:
-        plan = "\n".join(line for (line,) in db.execute(explain).fetchall())
-    finally:
-        db.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(name)))
-    plan = CALLED_FUNCTION.sub("", plan)
-    assert re.findall(r"Function Scan on public\.\w+|\bpancake_\w+\(", plan) == []
-    assert re.search(r"on public\.(app_setting|pancake_source|pancake_webhook_event)", plan)
+def test_business_minutes(
+    migrated: Db, start: str, end: str, hours: str, holidays: str, expected: float
+) -> None:
+    first, last = (datetime.fromisoformat(each).replace(tzinfo=ICT) for each in (start, end))
+    assert minutes(migrated, first, last, hours, holidays) == pytest.approx(expected)
+
+
+def test_random_periods_equal_a_count_of_their_minutes(migrated: Db) -> None:
+    chance = random.Random(16)
+    for _ in range(60):
+        start = datetime(2027, 2, 1, tzinfo=UTC) + timedelta(minutes=chance.randrange(20 * 1440))
+        end = start + timedelta(minutes=chance.randrange(6 * 1440))
+        entries = []
+        for _ in range(chance.randrange(1, 4)):
+            first, last = chance.choice(WEEKDAYS), chance.choice(WEEKDAYS)
+            opens, closes = sorted(chance.sample(range(24), 2))
+            entries.append((first, last, time(opens), time(closes)))
+        hours = ", ".join(
+            f"{first}-{last} {opens:%H:%M}-{closes:%H:%M}" for first, last, opens, closes in entries
+        )
+        counted = sum(
+            is_open(start + timedelta(minutes=minute), entries)
+            for minute in range(int((end - start).total_seconds() // 60))
+        )
+        assert minutes(migrated, start, end, hours, TET) == pytest.approx(counted), (start, end, hours)
+
+
+def is_open(moment: datetime, entries: list[tuple[str, str, time, time]]) -> bool:
+    at = moment.astimezone(ICT)
+    if date(2027, 2, 5) <= at.date() <= date(2027, 2, 11) or at.date() == date(2027, 4, 30):
+        return False
+    for first, last, opens, closes in entries:
+        begin, length = WEEKDAYS.index(first), (WEEKDAYS.index(last) - WEEKDAYS.index(first)) % 7
+        if (at.weekday() - begin) % 7 <= length and opens <= at.time() < closes:
+            return True
+    return False

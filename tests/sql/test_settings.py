@@ -1,6 +1,7 @@
-"""How the settings are read: a function for the handlers and a view for the screens, with the same values."""
+"""The settings: the function that handlers read, the view of the screens, and changes through the view."""
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,9 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from tests.support.waiting import eventually
+
+Db = psycopg.Connection[Any]
 DEFAULTS: dict[str, Any] = {
     "kill_switch": True,
     "processing_paused": False,
@@ -44,42 +48,39 @@ NO_NUMBER: list[Any] = [
     True, False, None, {"days": 90}, {}, [90], [],
 ]  # fmt: skip
 ZERO_OR_LESS: list[Any] = [0, -1, 0.0, -0.5, "0", "000", "-1", " -7 days", -(10**30)]
-NO_SETTINGS = [
-    "{}",
-    "[]",
-    '"text"',
-    "null",
-    '{"pancake_integration": null}',
-    '{"pancake_integration": "off"}',
-    '{"pancake_integration": [{"sla_minutes": 5}]}',
-    '{"pancake_integration": {}}',
-]
+NO_SETTINGS = (
+    "{}", "[]", '"text"', "null", '{"pancake_integration": null}', '{"pancake_integration": "off"}',
+    '{"pancake_integration": [{"sla_minutes": 5}]}', '{"pancake_integration": {}}',
+)  # fmt: skip
 
 
 @pytest.fixture
-def db(migrated: psycopg.Connection) -> Iterator[psycopg.Connection]:
+def db(migrated: Db) -> Iterator[Db]:
     """The migrated database; what a test changes is undone."""
     with migrated.transaction(force_rollback=True):
         yield migrated
 
 
-def store(db: psycopg.Connection, **settings: Any) -> None:
-    """Replace the settings of the integration, as a direct write does: the defaults with these changes."""
+def write(db: Db, text: str) -> None:
+    """Replace the settings of the integration, as a direct write does."""
     db.execute(
-        "UPDATE app_setting SET app_settings = jsonb_set(app_settings, '{pancake_integration}', %s)",
-        [json.dumps(DEFAULTS | settings)],
+        "UPDATE app_setting SET app_settings = jsonb_set(app_settings, '{pancake_integration}', %s)", [text]
     )
 
 
-def row_of(db: psycopg.Connection, source: str) -> dict[str, Any]:
+def store(db: Db, **settings: Any) -> None:
+    """Store the defaults with these changes."""
+    write(db, json.dumps(DEFAULTS | settings))
+
+
+def row_of(db: Db, source: str) -> dict[str, Any]:
     (row,) = db.cursor(row_factory=dict_row).execute(f"SELECT * FROM {source}".encode()).fetchall()
     return row
 
 
-def used(db: psycopg.Connection) -> tuple[dict[str, Any], list[str]]:
+def used(db: Db) -> tuple[dict[str, Any], list[str]]:
     """Return the settings that the handlers use, and the problems; the view must show the same."""
-    row = row_of(db, "pancake_setting()")
-    shown = row_of(db, "view_pancake_setting")
+    row, shown = row_of(db, "pancake_setting()"), row_of(db, "view_pancake_setting")
     assert {name: shown[name] for name in row} == row
     assert shown["id"] == 1
     return row, row.pop("problems")
@@ -89,22 +90,17 @@ def named(problems: list[str]) -> set[str]:
     return {problem.split(" ")[0] for problem in problems}
 
 
-def test_the_settings_of_the_migration_are_the_defaults(db: psycopg.Connection) -> None:
+def test_the_settings_of_the_migration_are_the_defaults(db: Db) -> None:
     assert used(db) == (DEFAULTS, [])
 
 
 @pytest.mark.parametrize("name", BOUNDS)
-def test_a_number_within_its_bounds_is_used(db: psycopg.Connection, name: str) -> None:
-    for bound in BOUNDS[name]:
-        for stored in (bound, str(bound)):
-            store(db, **{"held_retention_days": 3650, name: stored})
-            row, problems = used(db)
-            assert (row[name], problems) == (bound, [])
-
-
-@pytest.mark.parametrize("name", BOUNDS)
-def test_a_number_beyond_its_bounds_is_replaced_by_the_default(db: psycopg.Connection, name: str) -> None:
+def test_a_number_within_its_bounds_is_used_and_another_is_replaced_by_the_default(db: Db, name: str) -> None:
     lowest, highest = BOUNDS[name]
+    for stored in (lowest, highest, str(lowest), str(highest)):
+        store(db, **{"held_retention_days": 3650, name: stored})
+        row, problems = used(db)
+        assert (row[name], problems) == (int(stored), [])
     for beyond in {max(lowest - 1, 0), highest + 1} - {0}:
         store(db, **{name: beyond})
         row, problems = used(db)
@@ -112,47 +108,44 @@ def test_a_number_beyond_its_bounds_is_replaced_by_the_default(db: psycopg.Conne
 
 
 @pytest.mark.parametrize("value", NO_NUMBER, ids=json.dumps)
-def test_what_is_no_number_is_replaced_by_the_default(db: psycopg.Connection, value: Any) -> None:
+def test_what_is_no_number_is_replaced_by_the_default(db: Db, value: Any) -> None:
     store(db, **dict.fromkeys(BOUNDS, value))
     row, problems = used(db)
     assert (row, named(problems)) == (DEFAULTS, set(BOUNDS))
 
 
 @pytest.mark.parametrize("value", ZERO_OR_LESS, ids=json.dumps)
-def test_a_retention_of_zero_or_less_is_replaced_by_the_longest(db: psycopg.Connection, value: Any) -> None:
+def test_a_retention_of_zero_or_less_is_replaced_by_the_longest(db: Db, value: Any) -> None:
     store(db, **dict.fromkeys(ABOVE_ZERO, value))
     row, problems = used(db)
     assert (row, named(problems)) == (DEFAULTS | LONGEST, ABOVE_ZERO)
 
 
 @pytest.mark.parametrize("value", ["on", "Off", "OFF ", True, 0, None, {}, ["record"]], ids=json.dumps)
-def test_an_unreadable_consent_mode_is_off(db: psycopg.Connection, value: Any) -> None:
+def test_an_unreadable_consent_mode_is_off(db: Db, value: Any) -> None:
     store(db, consent_mode=value)
-    assert used(db)[0]["consent_mode"] == "off"
-    assert named(used(db)[1]) == {"consent_mode"}
+    row, problems = used(db)
+    assert (row["consent_mode"], named(problems)) == ("off", {"consent_mode"})
     store(db, consent_mode="record")
     assert used(db)[0]["consent_mode"] == "record"
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
-def test_a_missing_setting_is_the_default_and_a_problem(db: psycopg.Connection, name: str) -> None:
-    db.execute(
-        "UPDATE app_setting SET app_settings = app_settings #- ARRAY['pancake_integration', %s]", [name]
-    )
+def test_a_missing_setting_is_the_default_and_a_problem(db: Db, name: str) -> None:
+    missing = "UPDATE app_setting SET app_settings = app_settings #- ARRAY['pancake_integration', %s]"
+    db.execute(missing, [name])
     row, (problem,) = used(db)
     assert row == DEFAULTS
     assert problem.startswith(f"{name} must be ")
     assert problem.endswith(", but is missing")
 
 
-@pytest.mark.parametrize("settings", [*NO_SETTINGS, None])
-def test_without_settings_all_defaults_are_used(db: psycopg.Connection, settings: str | None) -> None:
-    if settings is None:
-        db.execute("DELETE FROM app_setting")
-    else:
+def test_without_settings_all_defaults_are_used(db: Db) -> None:
+    for settings in NO_SETTINGS:
         db.execute("UPDATE app_setting SET app_settings = %s", [settings])
-    row, problems = used(db)
-    assert (row, named(problems)) == (DEFAULTS, set(DEFAULTS))
+        assert (used(db)[0], named(used(db)[1])) == (DEFAULTS, set(DEFAULTS)), settings
+    db.execute("DELETE FROM app_setting")
+    assert (used(db)[0], named(used(db)[1])) == (DEFAULTS, set(DEFAULTS))
 
 
 @pytest.mark.parametrize(
@@ -160,15 +153,14 @@ def test_without_settings_all_defaults_are_used(db: psycopg.Connection, settings
     [(90, 90, 90), (90, 89, 365), (400, 365, 400), (400, None, 400), ("x", 89, 365), (-1, 365, 3650)],
 )
 def test_held_bodies_are_never_kept_shorter_than_others(
-    db: psycopg.Connection, payload: Any, held: Any, used_for_held: int
+    db: Db, payload: Any, held: Any, used_for_held: int
 ) -> None:
     store(db, payload_retention_days=payload, held_retention_days=held)
     row, _ = used(db)
-    assert row["held_retention_days"] == used_for_held
-    assert row["held_retention_days"] >= row["payload_retention_days"]
+    assert row["held_retention_days"] == used_for_held >= row["payload_retention_days"]
 
 
-def test_a_problem_quotes_the_beginning_of_the_stored_value(db: psycopg.Connection) -> None:
+def test_a_problem_quotes_the_beginning_of_the_stored_value(db: Db) -> None:
     store(db, sla_minutes="thirty minutes and a little more", kill_switch=None, consent_mode=1)
     assert used(db)[1] == [
         "consent_mode must be off or record, not 1",
@@ -177,14 +169,100 @@ def test_a_problem_quotes_the_beginning_of_the_stored_value(db: psycopg.Connecti
     ]
 
 
-@pytest.mark.parametrize("changed_at", ["ninety", "2026-02-30T00:00:00", "25:00:00", "10:00:00", 5, None, {}])
-def test_an_unreadable_time_of_the_last_change_is_null(db: psycopg.Connection, changed_at: Any) -> None:
-    store(db, changed_at=changed_at)
-    assert row_of(db, "view_pancake_setting")["changed_at"] is None
+def test_an_unreadable_time_of_the_last_change_is_null(db: Db) -> None:
+    times: list[Any] = ["ninety", "2026-02-30T00:00:00", "25:00:00", "10:00:00", 5, None, {}]
+    for changed_at in times:
+        store(db, changed_at=changed_at)
+        assert shown(db)["changed_at"] is None, changed_at
 
 
-def test_the_view_needs_no_privilege_on_the_table(db: psycopg.Connection) -> None:
+def test_the_view_needs_no_privilege_on_the_table(db: Db) -> None:
     db.execute("CREATE ROLE screens_of_the_test")
     db.execute("GRANT SELECT ON view_pancake_setting TO screens_of_the_test")
     db.execute("SET LOCAL ROLE screens_of_the_test")
-    assert row_of(db, "view_pancake_setting")["sla_minutes"] == 30
+    assert shown(db)["sla_minutes"] == 30
+
+
+def stored(db: Db) -> dict[str, Any]:
+    ((found,),) = db.execute("SELECT app_settings FROM app_setting").fetchall()
+    assert set(found) == {"company", "stringee", "pancake_integration"}
+    settings: dict[str, Any] = found["pancake_integration"]
+    return settings
+
+
+def shown(db: Db) -> dict[str, Any]:
+    return row_of(db, "view_pancake_setting")
+
+
+def change(db: Db, changes: str) -> None:
+    """Change settings through the view."""
+    db.execute(f"UPDATE view_pancake_setting SET {changes}".encode())
+
+
+@pytest.mark.parametrize(
+    "settings", ['{"sla_minutes": "soon", "kill_switch": "false"}', "{}", "null", "[]", '"off"']
+)
+def test_a_change_also_stores_the_shown_values_of_unreadable_settings(db: Db, settings: str) -> None:
+    write(db, settings)
+    before = shown(db)
+    row = db.execute("UPDATE view_pancake_setting SET processing_paused = true RETURNING problems").fetchone()
+    assert row == ([],)
+    after = shown(db)
+    changed = {"processing_paused", "problems", "changed_at", "changed_by"}
+    assert {name for name in before if after[name] != before[name]} == changed
+
+
+def test_a_change_leaves_readable_settings_and_unknown_keys_as_they_are(db: Db) -> None:
+    write(db, '{"kill_switch": "false", "unknown": 1}')
+    change(db, "processing_paused = true")
+    assert (stored(db)["kill_switch"], stored(db)["unknown"]) == ("false", 1)
+
+
+def test_saving_the_shown_value_mends_an_unreadable_setting(db: Db) -> None:
+    write(db, '{"sla_minutes": "soon"}')
+    change(db, "sla_minutes = 30")
+    assert (stored(db)["sla_minutes"], shown(db)["problems"]) == (30, [])
+    assert shown(db)["changed_at"] is not None
+
+
+def test_saving_what_is_stored_changes_nothing(db: Db) -> None:
+    before = stored(db)
+    change(db, "sla_minutes = 30, kill_switch = true")
+    assert stored(db) == before
+    assert shown(db)["changed_at"] is None
+
+
+def test_two_sessions_do_not_undo_each_others_change(database: str) -> None:
+    def change_the_rate() -> None:
+        with psycopg.connect(database) as second:
+            change(second, "replay_rate_per_second = 5")
+
+    thread = threading.Thread(target=change_the_rate)
+    with psycopg.connect(database, autocommit=True) as observer:
+        write(observer, '{"payload_retention_days": "ninety"}')
+        with psycopg.connect(database) as first:
+            change(first, "sla_minutes = 45, payload_retention_days = 30")
+            thread.start()
+            eventually(
+                lambda: observer.execute("SELECT FROM pg_locks WHERE NOT granted").fetchone() is not None
+            )
+        thread.join()
+        names = ("sla_minutes", "payload_retention_days", "replay_rate_per_second")
+        assert [stored(observer)[name] for name in names] == [45, 30, 5]
+
+
+def test_both_limits_of_bodies_can_be_raised_together(db: Db) -> None:
+    message = "must not be less than payload_retention_days"
+    with pytest.raises(psycopg.errors.CheckViolation, match=message), db.transaction():
+        change(db, "payload_retention_days = 400")
+    change(db, "payload_retention_days = 400, held_retention_days = 400")
+    assert (stored(db)["payload_retention_days"], stored(db)["held_retention_days"]) == (400, 400)
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM app_setting", "UPDATE app_setting SET app_settings = '[]'"]
+)
+def test_without_an_object_to_store_it_in_a_change_is_refused(db: Db, statement: str) -> None:
+    db.execute(statement.encode())
+    with pytest.raises(psycopg.errors.RaiseException, match="no row 1 with a JSON object"):
+        change(db, "kill_switch = false")

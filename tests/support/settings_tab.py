@@ -1,7 +1,6 @@
 """The stand-in engine with our metadata and Diva's, and the handlers that it calls."""
 
 import asyncio
-import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ import psycopg
 import uvicorn
 import yaml
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 from starlette.applications import Starlette
 
 from app import create_app
@@ -45,6 +45,7 @@ class SettingsHarness(DatabaseHarness):
 
     client: httpx.AsyncClient
     keys: Keys
+    first_settings: Jsonb
     operations: dict[str, str] = field(default_factory=stored_operations)
 
     async def query(
@@ -70,6 +71,47 @@ class SettingsHarness(DatabaseHarness):
         answer = await self.query(self.operations[name], variables)
         assert "errors" in answer, answer
         return str(answer["errors"][0]["message"])
+
+    def reset(self) -> None:
+        """Put back the first rows: those of the migration, and of each table that the tabs show."""
+        self.sql("SET session_replication_role = replica")  # triggers keep the rows of events and history
+        self.sql("TRUNCATE pancake_connection, pancake_cron_run, integration_change RESTART IDENTITY CASCADE")
+        self.sql("UPDATE app_setting SET app_settings = %s", self.first_settings)
+        self.sql("RESET session_replication_role")
+        self._seed()
+
+    def _seed(self) -> None:
+        """Insert one connection, three sources, five events that were not processed and two cron runs."""
+        connection_id = self.one(
+            "INSERT INTO pancake_connection (name, workspace_id, token_sha256, api_key_encrypted)"
+            " VALUES ('Diva', 607, sha256('token'), 'secret') RETURNING id"
+        )["id"]
+        for source, name in (("-1", "Facebook"), ("777", None), ("(none)", None)):
+            self.sql(
+                "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+                " VALUES (%s, %s, %s, %s)",
+                *(connection_id, source, name, name is not None),
+            )
+        self.sql(
+            "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, payload,"
+            " status, error_code, source_ids, arrived_at, created_at)"
+            " SELECT %s, 'webhook', 'record-' || n, sha256(n::text::bytea), jsonb_build_object("
+            " 'id', 'record-' || n, 'phone_number', '09051110' || n, 'source', ARRAY['-1']),"
+            " (ARRAY['skipped_kill_switch', 'dead_letter'])[1 + n %% 2],"
+            " (ARRAY[NULL, 'invalid_phone'])[1 + n %% 2], '{-1}', now(), now()"
+            " FROM generate_series(10, 14) AS n",
+            connection_id,
+        )
+        checked = {"connection_id": str(connection_id), "before": "silent", "after": "active"}
+        for cron, report in (
+            ("check_sla", {"kpi": {"success": {"ratio": 1}}}),
+            ("check_connection", {"connections": [checked]}),
+        ):
+            self.sql(
+                "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome,"
+                " report) VALUES (%s, now(), now(), now(), 'succeeded', %s)",
+                *(cron, Jsonb(report)),
+            )
 
 
 def engine_environment(
@@ -126,38 +168,7 @@ async def running_settings_tab(
                 plan = {"seed": 1, "triggers": {"*": {"drop": 1}}}
                 (await client.post("/sandbox/chaos", json=plan, headers=admin)).raise_for_status()
                 with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as session:
-                    yield SettingsHarness(session, client, keys)
-
-
-def seed_settings(database_url: str) -> None:
-    """Insert one connection, three sources, five events that were not processed and two cron runs."""
-    with psycopg.connect(database_url, autocommit=True) as db_connection:
-        (connection_id,) = db_connection.execute(
-            "INSERT INTO pancake_connection (name, workspace_id, token_sha256, api_key_encrypted)"
-            " VALUES ('Diva', 607, sha256('token'), 'secret') RETURNING id"
-        ).fetchone() or ("",)
-        db_connection.execute(
-            "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active) VALUES"
-            " (%(c)s, '-1', 'Facebook', true), (%(c)s, '777', NULL, false), (%(c)s, '(none)', NULL, false)",
-            {"c": connection_id},
-        )
-        db_connection.execute(
-            "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, payload,"
-            " status, error_code, source_ids, arrived_at, created_at)"
-            " SELECT %s, 'webhook', 'record-' || n, sha256(n::text::bytea), jsonb_build_object("
-            " 'id', 'record-' || n, 'phone_number', '09051110' || n, 'source', ARRAY['-1']),"
-            " (ARRAY['skipped_kill_switch', 'dead_letter'])[1 + n %% 2],"
-            " (ARRAY[NULL, 'invalid_phone'])[1 + n %% 2], '{-1}', now(), now()"
-            " FROM generate_series(10, 14) AS n",
-            (connection_id,),
-        )
-        checked = {"connection_id": str(connection_id), "before": "silent", "after": "active"}
-        for cron, report in (
-            ("check_sla", {"kpi": {"success": {"ratio": 1}}}),
-            ("check_connection", {"connections": [checked]}),
-        ):
-            db_connection.execute(
-                "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome,"
-                " report) VALUES (%s, now(), now(), now(), 'succeeded', %s)",
-                (cron, json.dumps(report)),
-            )
+                    (row,) = session.execute("SELECT app_settings FROM app_setting").fetchall()
+                    harness = SettingsHarness(session, client, keys, Jsonb(row["app_settings"]))
+                    harness.reset()
+                    yield harness

@@ -1,10 +1,10 @@
 """Leads that are processed, with a result that raises a question."""
 
+from leads.services.cron_work import CronRun
 from leads.services.recalled_tickets import recall_tickets
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import numbered_lead
 from tests.support.traced_leads import Case, Lead, again, send
-from tests.support.unassigned import new_run
 
 
 async def contact_record(harness: HandlerHarness, lead: Lead) -> str:
@@ -77,7 +77,8 @@ async def recalled_ticket(harness: HandlerHarness, lead: Lead) -> str:
         "UPDATE ticket SET created_at = created_at - interval '11 minutes' WHERE id = %s",
         harness.event(event_id)["ticket_id"],
     )
-    await recall_tickets(harness.runtime, new_run(harness.runtime.clock.now()))
+    now = harness.runtime.clock.now()
+    await recall_tickets(harness.runtime, CronRun(0, now, now, {}, lambda: 40.0))
     return str(lead["phone_number"])
 
 

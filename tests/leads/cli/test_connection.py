@@ -478,7 +478,7 @@ def test_a_wrong_use_ends_with_2_and_changes_nothing(
 
 
 # Base URLs that would send an API key elsewhere: the command refuses them, the client sends nothing. The
-# database has the same test in tests/hasura/test_constraints.py, for those with another form.
+# database has the same test in tests/hasura/test_migrations.py, for those with another form.
 
 
 def test_a_hostile_base_url_is_refused_before_the_database_is_asked(subtests: pytest.Subtests) -> None:

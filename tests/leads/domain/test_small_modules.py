@@ -46,7 +46,7 @@ def test_jitter_moves_a_wait_by_a_fifth_at_most(attempts: int, jitter: float) ->
     assert 0.8 * WAIT_SECONDS[attempts] - 1e-6 <= seconds <= 1.2 * WAIT_SECONDS[attempts] + 1e-6
 
 
-# --- base_url; tests/hasura/test_constraints.py has the same of the database
+# --- base_url; tests/hasura/test_migrations.py has the same of the database
 
 
 def test_the_host_of_a_base_url_has_scheme_and_port_and_others_have_none(subtests: pytest.Subtests) -> None:

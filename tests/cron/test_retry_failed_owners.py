@@ -1,0 +1,578 @@
+"""Cron 3 gives tickets without an owner to available members, fairly and once, and recalls silent ones."""
+
+import asyncio
+import itertools
+import json
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from typing import Any
+
+import psycopg
+import pytest
+
+from leads.adapters.queries import QUERIES
+from leads.adapters.secrets import KeyRing
+from leads.domain.assign import choose
+from leads.services.cron_work import CronRun
+from leads.services.runtime import Runtime
+from leads.services.unassigned_tickets import MAX_ASSIGNED_PER_TICK, MAX_TRIED_PER_TICK, assign_tickets
+from tests.support.builders import member
+from tests.support.crashes import Crash, crashing
+from tests.support.crons import CronHarness
+from tests.support.leads import LATER, LEAD, numbered_lead
+from tests.support.locks import ROSTER_LOCK, wait_for_lock_waiter
+from tests.support.logs import captured_logs
+from tests.support.settings import handler_settings
+
+ALL_OFF_DUTY = "UPDATE staff SET on_duty = false WHERE role = 'telesale'"
+ALL_ON_DUTY = "UPDATE staff SET on_duty = true WHERE role = 'telesale'"
+
+MANAGER = "b0000000-0000-4000-8000-000000000001"
+
+
+def seed_unassigned(harness: CronHarness, count: int, record: str = "night", hour: int = 18) -> list[int]:
+    """Insert processed events, one second after the other, whose tickets have no owner; return their ids."""
+    params = {
+        "connection_id": harness.connection_id,
+        "count": count,
+        "record": record,
+        "at": datetime(2026, 5, 14, hour, tzinfo=UTC),
+        "evidence": json.dumps({"assignment": {"roster": [], "skipped": [], "chosen": None}}),
+    }
+    harness.sql("SET session_replication_role = replica")  # in their final state, not through the steps to it
+    harness.session.execute(
+        "INSERT INTO ticket (id, title, source_id, data, created_at)"
+        " SELECT md5(%(record)s || n)::uuid, 'Lead', 'ticket_source_pancake',"
+        " jsonb_build_object('pancake', jsonb_build_object('name', 'Khách ' || n)),"
+        " %(at)s + n * interval '1 second' FROM generate_series(1, %(count)s) AS n",
+        params,
+    )
+    rows = harness.session.execute(
+        "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, payload, status,"
+        " outcome, source_ids, ticket_id, normalized_phone, evidence, arrived_at, created_at, received_at,"
+        " processed_at, notified_at) SELECT %(connection_id)s, 'webhook', %(record)s || n,"
+        " sha256(n::text::bytea), '{}', 'processed', 'ticket_created', '{-1}', md5(%(record)s || n)::uuid,"
+        " '+849' || (10000000 + n), %(evidence)s, %(at)s, %(at)s, %(at)s, %(at)s, %(at)s"
+        " FROM generate_series(1, %(count)s) AS n RETURNING id",
+        params,
+    ).fetchall()
+    harness.sql("RESET session_replication_role")
+    return [row["id"] for row in rows]
+
+
+def ticket_of(harness: CronHarness, event_id: int) -> dict[str, Any]:
+    """Return the ticket that an event created."""
+    return harness.one(
+        "SELECT t.* FROM ticket AS t JOIN pancake_webhook_event AS e ON e.ticket_id = t.id WHERE e.id = %s",
+        event_id,
+    )
+
+
+def owner_of(harness: CronHarness, event_id: int) -> str:
+    return str(ticket_of(harness, event_id)["assignee_id"])
+
+
+def owners(harness: CronHarness) -> dict[str, int]:
+    """Count the tickets of each owner."""
+    rows = harness.sql(
+        "SELECT t.assignee_id::text AS owner, count(*) AS tickets FROM ticket AS t"
+        " WHERE t.source_id = 'ticket_source_pancake' AND t.assignee_id IS NOT NULL GROUP BY t.assignee_id"
+    )
+    return {row["owner"]: row["tickets"] for row in rows}
+
+
+async def assign_once(runtime: Runtime, seconds_left: float = 40) -> dict[str, object]:
+    """Do the step of `retry_failed` alone, outside the lock that lets runs follow each other."""
+    now = runtime.clock.now()
+    return await assign_tickets(runtime, CronRun(0, now, now, {}, lambda: seconds_left))
+
+
+async def tick(harness: CronHarness, minutes: float = 1) -> tuple[object, object]:
+    """Run the cron some minutes later; return how many tickets were assigned, and how many have no owner."""
+    harness.move_clock(minutes=minutes)
+    report = await harness.run("retry_failed")
+    return report["assigned"], report["unassigned"]
+
+
+async def test_a_lead_of_the_night_gets_its_owner_in_the_morning(harness: CronHarness) -> None:
+    """The evidence is that of a choice, with its time and who was skipped before."""
+    staff = harness.fill_roster(3)
+    harness.sql(ALL_OFF_DUTY)
+    event_id, result = await harness.process_lead()
+    assert (result, ticket_of(harness, event_id)["assignee_id"]) == ("ticket_created", None)
+    assert [await tick(harness) for _ in range(3)] == [(0, 1)] * 3
+    assert list(harness.hasura.sent) == [f"{event_id}:unassigned"], "the admins are told once"
+    harness.sql("UPDATE staff SET on_duty = true WHERE id = %s", staff[1])
+    assert await tick(harness) == (1, 0)
+    event, ticket = harness.event(event_id), ticket_of(harness, event_id)
+    assert (str(ticket["assignee_id"]), str(event["assignee_id"])) == (staff[1], staff[1])
+    assert ticket["updated_at"] > ticket["created_at"]
+    sent = harness.hasura.sent[f"{event_id}:new_lead"]
+    assert (sent["template_code"], sent["recipient_ids"]) == ("noti_pancake_new_lead", [staff[1]])
+    data = {"ticket_id": str(event["ticket_id"]), "customer_name": LEAD["name"], "phone": "+84905111222"}
+    assert sent["data"] == data
+    assert event["notified_at"] is not None
+    assignment = event["evidence"]["assignment"]
+    assert assignment["chosen"] == staff[1]
+    skipped = [{"staff_id": each, "reason": "off_duty"} for each in (staff[0], staff[2])]
+    assert sorted(assignment["skipped"], key=str) == sorted(skipped, key=str)
+    assert {each["staff_id"] for each in assignment["skipped_before"]} == set(staff)
+    assert assignment["assigned_at"] > event["processed_at"].isoformat()
+    assert {"digests", "phone"} <= event["evidence"].keys()
+    assert await tick(harness) == (0, 0)
+    assert len(harness.hasura.sent) == 2
+
+
+async def test_the_number_of_unassigned_tickets_and_the_age_of_the_oldest_are_figures(
+    harness: CronHarness,
+) -> None:
+    """Not of those that people made."""
+    harness.sql("INSERT INTO ticket (title, source_id) VALUES ('theirs', 'ticket_source_pancake')")
+    name = "pancake_unassigned_ticket_oldest_timestamp_seconds"
+    assert (await harness.run("retry_failed"))["oldest_unassigned_seconds"] is None
+    event_id, _ = await harness.process_lead()
+    harness.move_clock(hours=8)
+    await harness.process_lead(id="another", phone_number="0905111333")
+    report = await harness.run("retry_failed")
+    assert (report["unassigned"], report["oldest_unassigned_seconds"] // 60) == (2, 480)
+    oldest = ticket_of(harness, event_id)["created_at"].timestamp()
+    assert await harness.scrape("pancake_unassigned_tickets") == 2
+    assert await harness.scrape(name) == pytest.approx(oldest)
+    harness.fill_roster(1)
+    assert await tick(harness) == (2, 0)
+    assert await harness.scrape("pancake_unassigned_tickets") == 0
+    assert await harness.scrape(name) == 0
+    assert harness.one("SELECT assignee_id FROM ticket WHERE title = 'theirs'")["assignee_id"] is None
+
+
+async def test_a_roster_that_is_empty_again_changes_nothing(harness: CronHarness) -> None:
+    await harness.process_lead()
+    harness.fill_roster(2, is_active=False)
+    counters = "SELECT assigned_count, last_assigned_seq, was_available FROM pancake_assignee"
+    before = harness.sql(counters)
+    assert await tick(harness) == (0, 1)
+    harness.sql("UPDATE pancake_assignee SET is_active = true")
+    harness.sql(ALL_OFF_DUTY)
+    assert await tick(harness) == (0, 1)
+    assert harness.sql(counters) == before
+    harness.sql("DELETE FROM pancake_assignee")
+    assert await tick(harness) == (0, 1)
+    assert len(harness.hasura.sent) == 1, "nothing but the notice of its creation"
+
+
+@pytest.mark.parametrize("switch", ["kill_switch", "processing_paused"])
+async def test_a_switch_keeps_tickets_unassigned_until_it_is_off(harness: CronHarness, switch: str) -> None:
+    await harness.process_lead()
+    harness.fill_roster(1)
+    for is_on, expected in ((True, (0, 1)), (False, (1, 0))):
+        harness.change_settings(**{switch: is_on})
+        assert await tick(harness) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("UPDATE ticket SET assignee_id = 'b0000000-0000-4000-8000-000000000001'", "assigned_in_diva"),
+        ("UPDATE ticket SET status = 'done'", "ticket_closed"),
+        ("UPDATE ticket SET status = 'cancelled'", "ticket_closed"),
+        ("DELETE FROM ticket", "ticket_deleted"),
+    ],
+)
+async def test_a_ticket_that_people_took_care_of_is_left_alone(
+    harness: CronHarness, change: str, reason: str
+) -> None:
+    event_id, _ = await harness.process_lead()
+    harness.sql(change + " WHERE source_id = 'ticket_source_pancake'")
+    before = harness.sql("SELECT * FROM ticket ORDER BY id")
+    harness.fill_roster(2)
+    assert [await tick(harness) for _ in range(2)] == [(0, 0)] * 2
+    assert harness.sql("SELECT * FROM ticket ORDER BY id") == before
+    event = harness.event(event_id)
+    assert event["evidence"]["assignment"]["settled"]["reason"] == reason
+    assert (event["assignee_id"], event["evidence"]["assignment"]["chosen"]) == (None, None)
+    assert harness.count("pancake_assignee", "total_assigned > 0") == 0
+    assert list(harness.hasura.sent) == [f"{event_id}:unassigned"]
+
+
+async def test_a_ticket_moved_to_another_source_is_assigned_too(harness: CronHarness) -> None:
+    event_id, _ = await harness.process_lead()
+    move = {"from_source": "ticket_source_pancake", "to_source": "ticket_source_8", "only_marked": False}
+    harness.session.execute(QUERIES["tickets/update_tickets"], move | {"limit": 10})
+    assert ticket_of(harness, event_id)["source_id"] == "ticket_source_8"
+    staff = harness.fill_roster(1)
+    assert await tick(harness) == (1, 0)
+    assert owner_of(harness, event_id) == staff[0]
+
+
+async def test_after_its_source_was_switched_off_the_default_roster_serves_a_ticket(
+    harness: CronHarness,
+) -> None:
+    (default,) = harness.fill_roster(1)
+    harness.fill_roster(3, source="-1", is_active=True)
+    harness.sql(ALL_OFF_DUTY)
+    event_id, _ = await harness.process_lead()
+    harness.sql("UPDATE staff SET on_duty = true WHERE id = %s", default)
+    harness.sql("DELETE FROM pancake_assignee WHERE source_id IS NOT NULL AND staff_id = %s", default)
+    assert await tick(harness) == (0, 1), "its own roster has no available member"
+    harness.sql("UPDATE pancake_source SET is_active = false")
+    assert await tick(harness) == (1, 0)
+    assert owner_of(harness, event_id) == default
+
+
+async def test_the_oldest_tickets_are_assigned_first_and_a_few_per_tick(harness: CronHarness) -> None:
+    newer = seed_unassigned(harness, 30, record="b", hour=23)
+    older = seed_unassigned(harness, 30, record="a", hour=20)
+    harness.fill_roster(1)
+    assert await tick(harness) == (MAX_ASSIGNED_PER_TICK, 60 - MAX_ASSIGNED_PER_TICK)
+    assert all(harness.event(event_id)["assignee_id"] for event_id in older)
+    left = harness.sql("SELECT id FROM pancake_webhook_event WHERE assignee_id IS NULL ORDER BY id")
+    assert [row["id"] for row in left] == newer[MAX_ASSIGNED_PER_TICK - 30 :]
+    assert await tick(harness) == (60 - MAX_ASSIGNED_PER_TICK, 0)
+
+
+async def test_tickets_of_a_roster_without_members_do_not_hide_newer_ones(harness: CronHarness) -> None:
+    (staff_id,) = harness.fill_roster(1, source="-1", is_active=True)
+    harness.sql(ALL_OFF_DUTY)
+    seed_unassigned(harness, MAX_TRIED_PER_TICK + 100)
+    event_id, _ = await harness.process_lead(source=["-5"])
+    harness.sql("UPDATE staff SET on_duty = true WHERE role = 'telesale' AND id <> %s", staff_id)
+    harness.fill_roster(1)
+    assert await tick(harness) == (1, MAX_TRIED_PER_TICK + 100)
+    assert ticket_of(harness, event_id)["assignee_id"] is not None
+
+
+async def test_a_ticket_assigned_later_counts_as_assigned_by_us(harness: CronHarness) -> None:
+    """The figures follow evidence.assignment.chosen, which is written later too."""
+    events = [(await harness.process_lead(id=f"l{n}", phone_number=f"090511100{n}"))[0] for n in range(4)]
+    for event_id, change in (
+        (events[1], "assignee_id = %s"),
+        (events[2], "status = 'done', assignee_id = NULL"),
+    ):
+        owner = ["b0000000-0000-4000-8000-000000000001"] if "%s" in change else []
+        where = " WHERE id = (SELECT ticket_id FROM pancake_webhook_event WHERE id = %s)"
+        harness.sql(f"UPDATE ticket SET {change}" + where, *owner, event_id)
+    harness.fill_roster(1)
+    assert await tick(harness) == (2, 0)
+    harness.sql("UPDATE ticket SET assignee_id = NULL WHERE id = %s", ticket_of(harness, events[3])["id"])
+    window = {"from": harness.clock.now() - timedelta(days=1), "to": harness.clock.now()}
+    auto = harness.session.execute(QUERIES["kpi/load_auto_assign"], window).fetchone()
+    assert auto == {"tickets": 4, "correct": 1, "unassigned": 2, "ratio": 0.25}
+    changed = harness.session.execute(QUERIES["kpi/load_intervention"], window).fetchone()
+    assert changed == {"tickets": 4, "changed": 2, "ratio": 0.5}
+
+
+async def test_a_replay_keeps_the_owner_and_the_evidence_of_a_later_assignment(harness: CronHarness) -> None:
+    event_id, _ = await harness.process_lead()
+    staff = harness.fill_roster(2)
+    assert await tick(harness) == (1, 0)
+    owner, before = owner_of(harness, event_id), harness.event(event_id)
+    await harness.replay(ids=[event_id])
+    assert await harness.process(event_id, "UPDATE") == "no_change"
+    assert harness.event(event_id)["evidence"]["assignment"] == before["evidence"]["assignment"]
+    assert str(harness.event(event_id)["assignee_id"]) == owner
+    await harness.process_lead(modified_on=LATER, name="Nguyễn Thị B")
+    assert owner_of(harness, event_id) == owner
+    assert await tick(harness) == (0, 0)
+    rows = harness.sql("SELECT staff_id::text AS id, total_assigned::integer AS n FROM pancake_assignee")
+    assert {row["id"]: row["n"] for row in rows} == dict.fromkeys(staff, 0) | {owner: 1}
+
+
+def spread(harness: CronHarness) -> Fraction:
+    """The difference between the highest and the lowest count per weight, over the default roster."""
+    rows = harness.sql("SELECT assigned_count, weight FROM pancake_assignee WHERE source_id IS NULL")
+    ratios = [Fraction(row["assigned_count"], row["weight"]) for row in rows]
+    return max(ratios) - min(ratios)
+
+
+def check_each_is_assigned_once(harness: CronHarness, tickets: int) -> None:
+    """Every ticket has one owner, whom the event names, the counters count, and one notification told."""
+    wrong = harness.sql(
+        "SELECT e.id FROM pancake_webhook_event AS e JOIN ticket AS t ON t.id = e.ticket_id"
+        " WHERE t.assignee_id IS NULL OR t.assignee_id IS DISTINCT FROM e.assignee_id"
+        " OR e.notified_at IS NULL"
+        " OR t.assignee_id::text IS DISTINCT FROM e.evidence #>> '{assignment,chosen}'"
+        " OR e.notifications -> 0 -> 'recipient_ids' <> jsonb_build_array(t.assignee_id)"
+    )
+    assert wrong == []
+    counted = harness.sql("SELECT staff_id::text AS id, total_assigned::integer AS n FROM pancake_assignee")
+    assert {row["id"]: row["n"] for row in counted if row["n"]} == owners(harness)
+    assert sum(owners(harness).values()) == tickets
+    assert sum(key.endswith(":new_lead") for key in harness.hasura.sent) == tickets
+
+
+async def test_tickets_are_shared_by_weight_over_several_ticks(harness: CronHarness) -> None:
+    staff = harness.fill_roster(4)
+    for weight, staff_id in enumerate(staff, start=1):
+        harness.sql("UPDATE pancake_assignee SET weight = %s WHERE staff_id = %s", weight, staff_id)
+    seed_unassigned(harness, 2 * MAX_ASSIGNED_PER_TICK)
+    for _ in range(2):
+        await tick(harness)
+        assert spread(harness) <= 1
+    share = 2 * MAX_ASSIGNED_PER_TICK // 10
+    assert owners(harness) == {staff_id: share * weight for weight, staff_id in enumerate(staff, start=1)}
+    check_each_is_assigned_once(harness, 2 * MAX_ASSIGNED_PER_TICK)
+
+
+async def test_a_crash_at_any_step_leaves_each_ticket_assigned_once_or_not_at_all(
+    harness: CronHarness,
+) -> None:
+    harness.fill_roster(3)
+    for step in itertools.count():
+        seed_unassigned(harness, 2, record=f"step-{step}-")
+        has_crashed = False
+        try:
+            await assign_once(crashing(harness.runtime, step))
+        except Crash:
+            has_crashed = True
+        harness.expire_leases()
+        await tick(harness)
+        assert spread(harness) <= 1
+        check_each_is_assigned_once(harness, 2 * (step + 1))
+        if not has_crashed:
+            break
+    assert step > 15
+
+
+async def test_runs_in_parallel_assign_each_ticket_once(
+    harness: CronHarness, database: str, key_ring: KeyRing
+) -> None:
+    """Those of two processes with the same Hasura."""
+    harness.fill_roster(3)
+    seed_unassigned(harness, 40)
+    settings = handler_settings(database, key_ring)
+    second = Runtime.assemble(settings, clock=harness.clock, graphql=harness.hasura)
+    async with second.running():
+        reports = await asyncio.gather(*(assign_once(runtime) for runtime in (harness.runtime, second) * 2))
+    assert sum(int(str(report["assigned"])) for report in reports) == 40
+    assert spread(harness) <= 1
+    check_each_is_assigned_once(harness, 40)
+
+
+async def test_new_leads_at_the_same_time_keep_the_counters_exact(harness: CronHarness) -> None:
+    harness.fill_roster(3)
+    seed_unassigned(harness, 30)
+    events = [(await harness.deliver(numbered_lead(n)))["event_id"] for n in range(30)]
+    await asyncio.gather(assign_once(harness.runtime), *map(harness.process, events))
+    assert sorted(owners(harness).values()) == [20, 20, 20]
+    check_each_is_assigned_once(harness, 60)
+
+
+@pytest.mark.parametrize("ending", ["commit", "rollback"])
+async def test_a_ticket_that_a_person_is_assigning_is_left_to_them(harness: CronHarness, ending: str) -> None:
+    event_id, _ = await harness.process_lead()
+    harness.fill_roster(1)
+    with psycopg.connect(harness.database_url) as person:
+        event = harness.event(event_id)
+        person.execute("UPDATE ticket SET assignee_id = %s WHERE id = %s", [MANAGER, event["ticket_id"]])
+        report = await asyncio.wait_for(assign_once(harness.runtime), timeout=3)
+        assert (report["assigned"], report["unassigned"]) == (0, 1)
+        person.commit() if ending == "commit" else person.rollback()
+    harness.move_clock(minutes=2)
+    report = await assign_once(harness.runtime)
+    assert report["assigned"] == (0 if ending == "commit" else 1)
+    assert (owner_of(harness, event_id) == MANAGER) is (ending == "commit")
+
+
+async def test_a_ticket_that_changed_after_it_was_listed_is_checked_again(harness: CronHarness) -> None:
+    """The run waits for the roster of the first ticket; meanwhile a person takes the second one."""
+    first, second = seed_unassigned(harness, 2)
+    harness.fill_roster(1)
+    with psycopg.connect(harness.database_url) as other:
+        other.execute("SELECT pg_advisory_xact_lock(3, hashtext('default'))")
+        work = asyncio.create_task(assign_once(harness.runtime))
+        await wait_for_lock_waiter(harness, work, ROSTER_LOCK)
+        taken = ticket_of(harness, second)["id"]
+        harness.sql("UPDATE ticket SET assignee_id = %s WHERE id = %s", MANAGER, taken)
+    assert (await work)["assigned"] == 1
+    assert owner_of(harness, second) == MANAGER
+    assert harness.event(second)["assignee_id"] is None
+    assert harness.event(first)["assignee_id"] is not None
+
+
+async def test_an_unsent_notice_of_the_night_is_kept_beside_the_new_one(harness: CronHarness) -> None:
+    harness.hasura.failing = True
+    event_id, _ = await harness.process_lead()
+    harness.fill_roster(1)
+    harness.hasura.failing = False
+    harness.sql("UPDATE pancake_webhook_event SET notify_claimed_at = clock_timestamp()")
+    assert (await assign_once(harness.runtime))["assigned"] == 0, "its sender may still be sending"
+    harness.expire_leases()
+    assert (await assign_once(harness.runtime))["assigned"] == 1
+    assert set(harness.hasura.sent) == {f"{event_id}:unassigned", f"{event_id}:new_lead"}
+    assert harness.event(event_id)["notified_at"] is not None
+
+
+async def test_an_event_that_a_handler_works_on_is_left_for_a_later_tick(harness: CronHarness) -> None:
+    """The handler read its unsent notifications at the claim, and marks all of them as sent."""
+    event_id, _ = await harness.process_lead()
+    harness.fill_roster(1)
+    await harness.replay(ids=[event_id])
+    harness.session.execute(QUERIES["process_record/claim_event"], {"id": event_id})
+    assert harness.event(event_id)["status"] == "ingested"
+    assert (await assign_once(harness.runtime))["assigned"] == 0
+    harness.expire_leases()
+    harness.move_clock(minutes=1)
+    assert (await harness.run("retry_failed"))["assigned"] == 1
+    assert await harness.process_received() == {event_id: "no_change"}
+    assert set(harness.hasura.sent) == {f"{event_id}:unassigned", f"{event_id}:new_lead.1"}
+    assert owners(harness) == {str(harness.event(event_id)["assignee_id"]): 1}
+
+
+@pytest.mark.own_database
+async def test_a_ticket_that_diva_refuses_to_change_does_not_stop_the_others(harness: CronHarness) -> None:
+    harness.fill_roster(1)
+    events = seed_unassigned(harness, 3)
+    harness.sql(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'secret of ticket %%', NEW.id; END $$"
+    )
+    harness.sql(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON ticket FOR EACH ROW"
+        f" WHEN (OLD.id = '{ticket_of(harness, events[0])['id']}') EXECUTE FUNCTION refuse()"
+    )
+    with captured_logs() as lines:
+        report = await assign_once(harness.runtime)
+    assert (report["assigned"], report["unassigned"]) == (2, 1)
+    assert harness.count("pancake_assignee", "total_assigned = 2") == 1
+    (line,) = [line for line in lines if "tickets not assigned" in line]
+    assert f'"first_event_id": {events[0]}' in line
+    assert "secret" not in line
+
+
+async def test_a_ticket_is_listed_if_and_only_if_its_roster_has_a_member_to_choose(
+    harness: CronHarness,
+) -> None:
+    seed_unassigned(harness, 1)
+    (staff_id,) = harness.fill_roster(1)
+    of_staff = "UPDATE staff SET is_active = %s, on_duty = %s WHERE id = %s"
+    for is_active, staff_active, on_duty in itertools.product([True, False], repeat=3):
+        harness.sql("UPDATE pancake_assignee SET is_active = %s", is_active)
+        harness.sql(of_staff, staff_active, on_duty, staff_id)
+        params = {"limit": 9, "now": harness.runtime.clock.now()}
+        listed = harness.session.execute(QUERIES["unassigned_tickets/list_events"], params).fetchall()
+        chosen = choose([member(1, is_active=is_active, staff_active=staff_active, on_duty=on_duty)])
+        assert bool(listed) is (chosen.staff_id is not None)
+
+
+async def test_a_run_without_time_left_assigns_nothing(harness: CronHarness) -> None:
+    seed_unassigned(harness, 2)
+    harness.fill_roster(1)
+    assert (await assign_once(harness.runtime, seconds_left=0))["assigned"] == 0
+    assert (await assign_once(harness.runtime))["assigned"] == 2
+
+
+async def recalled(harness: CronHarness, minutes: float) -> Any:
+    """Run the cron some minutes later; return how many tickets were recalled."""
+    harness.move_clock(minutes=minutes)
+    return (await harness.run("retry_failed"))["recalled"]
+
+
+def recalls(harness: CronHarness, event_id: int) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = harness.event(event_id)["evidence"]["assignment"].get("recalls", [])
+    return found
+
+
+async def new_ticket(harness: CronHarness, size: int = 3, **settings: Any) -> tuple[int, str]:
+    """Process a lead with a roster of that size; return the event's id and the owner."""
+    harness.fill_roster(size)
+    harness.change_settings(**settings)
+    event_id, result = await harness.process_lead()
+    assert result == "ticket_created"
+    return event_id, owner_of(harness, event_id)
+
+
+async def test_by_default_nothing_is_recalled(harness: CronHarness) -> None:
+    event_id, owner = await new_ticket(harness)
+    assert await recalled(harness, 1400) == 0
+    assert owner_of(harness, event_id) == owner
+
+
+async def test_a_ticket_without_a_response_goes_to_the_next_member_and_both_are_told(
+    harness: CronHarness,
+) -> None:
+    """The recall is counted for the new owner and is no intervention."""
+    event_id, first = await new_ticket(harness, recall_after_minutes=10)
+    assert (await recalled(harness, 9), await recalled(harness, 2)) == (0, 1)
+    event, second = harness.event(event_id), owner_of(harness, event_id)
+    assert second != first
+    assert (str(event["assignee_id"]), event["evidence"]["assignment"]["chosen"]) == (second, second)
+    (hop,) = recalls(harness, event_id)
+    assert (hop["from"], hop["to"], hop["reason"]) == (first, second, "no_first_response")
+    assert event["evidence"]["assignment"]["skipped"] == [{"staff_id": first, "reason": "had_the_ticket"}]
+    gained = harness.hasura.sent[f"{event_id}:new_lead_after_recall_1"]
+    assert (gained["template_code"], gained["recipient_ids"]) == ("noti_pancake_new_lead", [second])
+    lost = harness.hasura.sent[f"{event_id}:ticket_recalled_1"]
+    assert (lost["recipient_ids"], lost["data"]["reason"]) == ([first], "ticket_recalled")
+    counts = [row["assigned_count"] for row in harness.sql("SELECT assigned_count FROM pancake_assignee")]
+    assert sorted(counts) == [0, 1, 1]
+    window = {"from": event["created_at"], "to": harness.runtime.clock.now()}
+    for name, figure, expected in (
+        ("kpi/load_intervention", "changed", 0),
+        ("kpi/load_auto_assign", "correct", 1),
+    ):
+        row = harness.session.execute(QUERIES[name], window).fetchone()
+        assert row is not None
+        assert row[figure] == expected
+    assert await recalled(harness, 60) == 0, "once, by default"
+
+
+async def test_it_is_recalled_so_many_times_and_never_to_one_who_had_it(harness: CronHarness) -> None:
+    event_id, first = await new_ticket(harness, recall_after_minutes=10, recall_max_times=5)
+    owners = [first]
+    for _ in range(2):
+        assert await recalled(harness, 11) == 1
+        owners.append(owner_of(harness, event_id))
+    assert len(set(owners)) == 3
+    assert await recalled(harness, 11) == 0, "all three had it"
+    assert [hop["from"] for hop in recalls(harness, event_id)] == owners[:2]
+    harness.change_settings(recall_max_times=2)
+    harness.fill_roster(1, source="-1")
+    assert await recalled(harness, 11) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE ticket SET first_response_at = now()",
+        "UPDATE ticket SET status = 'in_progress'",
+        "UPDATE ticket SET status = 'done'",
+        "UPDATE ticket SET assignee_id = 'b0000000-0000-4000-8000-000000000001'",
+        "UPDATE ticket SET assignee_id = NULL",
+        "DELETE FROM ticket",
+    ],
+)
+async def test_a_ticket_that_somebody_touched_is_never_recalled(harness: CronHarness, change: str) -> None:
+    event_id, _ = await new_ticket(harness, recall_after_minutes=10)
+    harness.sql(change + " WHERE source_id = 'ticket_source_pancake'")
+    before = harness.sql("SELECT * FROM ticket ORDER BY id")
+    assert await recalled(harness, 60) == 0
+    assert harness.sql("SELECT * FROM ticket ORDER BY id") == before
+    assert recalls(harness, event_id) == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ({"kill_switch": True}, {"kill_switch": False}),
+        ({"processing_paused": True}, {"processing_paused": False}),
+        ({"business_hours": "mon 00:00-00:01", "holidays": "none"}, {"business_hours": "always"}),
+    ],
+    ids=["kill switch", "pause", "outside the business hours"],
+)
+async def test_a_switch_stops_recalls_until_it_is_off_and_the_minutes_are_business_hours(
+    harness: CronHarness, settings: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    await new_ticket(harness, recall_after_minutes=10)
+    for change, expected in zip(settings, (0, 1), strict=True):
+        harness.change_settings(**change)
+        assert await recalled(harness, 300 if expected == 0 else 1) == expected
+
+
+async def test_a_ticket_stays_with_its_owner_if_no_one_else_can_take_it(harness: CronHarness) -> None:
+    event_id, owner = await new_ticket(harness, size=1, recall_after_minutes=10)
+    before = harness.sql("SELECT * FROM pancake_assignee")
+    assert await recalled(harness, 11) == 0
+    assert owner_of(harness, event_id) == owner
+    assert harness.sql("SELECT * FROM pancake_assignee") == before
+    harness.fill_roster(2, source="-1")
+    assert (await recalled(harness, 1), len(recalls(harness, event_id))) == (1, 1)
