@@ -63,18 +63,6 @@ async def test_an_unanswered_ticket_counts_with_its_current_age(harness: CronHar
     assert 31 <= response["p95_minutes"] <= 32
 
 
-async def test_the_retry_cron_notifies_if_the_service_was_unavailable(
-    harness: CronHarness, ticket: str
-) -> None:
-    harness.hasura.failing = True
-    await harness.run("check_sla")
-    harness.hasura.failing = False
-    assert notices(harness, "sla_missed") == []
-    harness.move_clock(minutes=1)
-    assert (await harness.run("retry_failed"))["notified"] == 1
-    assert len(notices(harness, "sla_missed")) == 1
-
-
 async def test_a_late_ticket_is_flagged_while_older_notifications_of_its_event_wait(
     harness: CronHarness,
 ) -> None:

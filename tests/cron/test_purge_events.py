@@ -160,17 +160,6 @@ async def test_a_lead_replayed_after_the_limit_of_processed_bodies_is_emptied_by
     assert (report["empty_replayed"], report["empty_held"], harness.event(held)["payload"]) == (1, 0, None)
 
 
-@pytest.mark.parametrize("days", [30, "a year", None])
-async def test_a_limit_of_held_bodies_below_the_other_is_not_used(harness: CronHarness, days: object) -> None:
-    """The default is used, or the other limit if that is longer."""
-    await hold_one_of_each(harness)
-    harness.change_settings(held_retention_days=days)
-    assert "empty_held" not in await purge(harness, days=364)
-    harness.change_settings(payload_retention_days=400)
-    assert "empty_held" not in await purge(harness, days=35)
-    assert (await purge(harness, days=2))["empty_held"] == 3
-
-
 async def test_the_limits_are_settings(harness: CronHarness) -> None:
     await hold_one_of_each(harness)
     await harness.process_lead()
@@ -368,24 +357,3 @@ async def test_a_retention_below_zero_empties_and_deletes_nothing(harness: CronH
     await store_one_row_of_each_kind(harness)
     harness.change_settings(**dict.fromkeys(RETENTIONS, -1))
     assert await purge(harness, days=300) == {}
-
-
-async def test_an_unreadable_limit_of_the_first_response_is_the_default(harness: CronHarness) -> None:
-    await harness.process_lead()
-    harness.change_settings(sla_minutes="30 phút")
-    for minutes, late in ((29, 0), (2, 1)):
-        harness.move_clock(minutes=minutes)
-        assert (await harness.run("check_sla"))["late"] == late
-
-
-async def test_an_unreadable_rate_of_the_replay_is_the_default(harness: CronHarness) -> None:
-    harness.change_settings(replay_rate_per_second="30 phút")
-    assert (await harness.replay(filter={"status": "failed"}))["rate_per_second"] == 20
-
-
-async def test_without_settings_the_crons_work_with_the_defaults(harness: CronHarness) -> None:
-    await store_one_row_of_each_kind(harness)
-    harness.sql("DELETE FROM app_setting")
-    harness.move_clock(minutes=31)
-    assert (await harness.run("check_sla"))["late"] == 1
-    assert set(await purge(harness, days=91)) == {"delete_event_logs", "delete_cron_events", "empty_payloads"}

@@ -85,17 +85,6 @@ async def test_a_failed_row_is_released_at_its_next_attempt(harness: CronHarness
     assert row == {"status": "processed", "outcome": "ticket_created"}
 
 
-async def test_a_failed_row_is_held_at_its_next_claim_while_the_kill_switch_is_on(
-    harness: CronHarness,
-) -> None:
-    insert(harness, "failed")
-    harness.change_settings(kill_switch=True)
-    assert await run(harness, "failed", seconds=31) == 1
-    await harness.process_received()
-    row = harness.one("SELECT status, attempts, held_at FROM pancake_webhook_event")
-    assert (row["status"], row["attempts"], row["held_at"] is None) == ("skipped_kill_switch", 1, False)
-
-
 @pytest.mark.test_case("TC-014-010")
 async def test_the_claim_of_a_dead_handler_is_released_after_its_lease(harness: CronHarness) -> None:
     insert(harness, "ingested")
@@ -293,20 +282,3 @@ async def test_a_step_that_waits_for_a_lock_of_the_engine_gives_up_and_the_other
     run = harness.last_run("retry_failed")
     assert run["report"]["failed_steps"] == ["refire_received"]
     assert taken(harness) == [*keys(ids)]
-
-
-async def test_each_step_is_taken_when_all_others_fail(
-    harness: CronHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    statements: list[str] = []
-
-    async def refuse(name: str, *_: object) -> None:
-        statements.append(name)
-        raise KeyError("0905111222")
-
-    monkeypatch.setattr(harness.runtime.db, "_run_work", refuse)
-    assert (await harness.tick("retry_failed")).status_code == 503
-    run = harness.last_run("retry_failed")
-    assert run["report"]["failed_steps"] == [step.__name__ for step in STEPS]
-    assert len(statements) == len(STEPS)
-    assert "0905" not in run["error"]

@@ -56,20 +56,15 @@ async def test_unsent_notifications_are_sent_once(harness: CronHarness) -> None:
     assert len(harness.hasura.sent) == 1
 
 
-@pytest.mark.parametrize("refused_before", [False, True])
-async def test_three_hundred_refused_events_do_not_delay_a_newer_one(
-    harness: CronHarness, refused_before: bool
-) -> None:
+async def test_three_hundred_refused_events_do_not_delay_a_newer_one(harness: CronHarness) -> None:
     harness.hasura.refused = keys(insert_unsent(harness, 300, prefix="refused"))
-    if refused_before:
-        await harness.run("retry_failed")
     good = insert_unsent(harness, prefix="good")
-    assert await notified(harness, minutes=1) == 1
+    assert await notified(harness) == 1
     assert set(harness.hasura.sent) == keys(good)
 
 
-async def test_a_thousand_refused_events_that_are_due_do_not_delay_a_new_one(harness: CronHarness) -> None:
-    harness.hasura.refused = keys(insert_unsent(harness, 1_000, prefix="refused"))
+async def test_six_hundred_refused_events_that_are_due_do_not_delay_a_new_one(harness: CronHarness) -> None:
+    harness.hasura.refused = keys(insert_unsent(harness, 600, prefix="refused"))
     await harness.run_for("retry_failed", hours=2 / 60)
     harness.move_clock(hours=1)
     good = insert_unsent(harness, prefix="good")
@@ -87,14 +82,12 @@ async def test_events_that_could_not_be_reached_are_tried_in_turn(harness: CronH
 async def test_a_refused_event_is_tried_at_growing_intervals(harness: CronHarness) -> None:
     harness.hasura.refused = keys(insert_unsent(harness))
     tried: list[int] = []
-    for minute in range(130):
+    for minute in range(20):
         before = len(harness.hasura.calls)
         await harness.run("retry_failed")
         harness.move_clock(minutes=1)
         tried += [minute] * (len(harness.hasura.calls) - before)
-    assert [later - earlier for earlier, later in pairwise(tried)] == [
-        1, 2, 4, 8, 16, 32, 64,
-    ]  # fmt: skip
+    assert [later - earlier for earlier, later in pairwise(tried)] == [1, 2, 4, 8]
 
 
 async def test_a_refused_notification_does_not_hold_back_another_of_its_event(harness: CronHarness) -> None:
@@ -263,7 +256,7 @@ async def test_a_new_notification_of_an_event_that_was_given_up_is_sent(harness:
 async def test_the_administrators_are_told_once_an_hour_of_what_was_given_up(harness: CronHarness) -> None:
     for number in range(5):
         insert_unsent(harness, 2, recipients=(), prefix=f"batch {number} ")
-        await harness.run_for("retry_failed", hours=20 / 60)
+        await harness.run_for("retry_failed", hours=20 / 60, step_minutes=5)
     assert harness.reasons() == ["notifications_given_up"] * 2
     details = [notice["data"]["detail"] for notice in harness.hasura.sent.values()]
     assert details == ["events: 2, cron runs: 0", "events: 6, cron runs: 0"]
@@ -272,7 +265,7 @@ async def test_the_administrators_are_told_once_an_hour_of_what_was_given_up(har
 async def test_the_notice_of_what_was_given_up_ends_without_another_one(harness: CronHarness) -> None:
     insert_unsent(harness, recipients=())
     harness.hasura.failing = True
-    await harness.run_for("retry_failed", hours=50, step_minutes=30)
+    await harness.run_for("retry_failed", hours=50, step_minutes=60)
     rows = harness.sql(
         "SELECT notify_error, notify_given_up_at - scheduled_time > %s AS is_late FROM pancake_cron_run"
         " WHERE report -> 'notifications' <> '[]'",
@@ -296,18 +289,15 @@ async def run_speaking(
     return tick
 
 
-def insert_runs(
-    harness: CronHarness, count: int, prefix: str, age: timedelta = timedelta(), recipients: str = "[1]"
-) -> list[str]:
+def insert_runs(harness: CronHarness, count: int, prefix: str, age: timedelta = timedelta()) -> list[str]:
     """Insert runs whose notice no sender has claimed; return the keys."""
     rows = harness.sql(
         "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
         " SELECT 'sync_sources', t.at, t.at, t.at, 'succeeded', jsonb_build_object('notifications',"
-        " jsonb_build_array(jsonb_build_object('template_code', 't', 'recipient_ids', %s::jsonb,"
+        " jsonb_build_array(jsonb_build_object('template_code', 't', 'recipient_ids', '[1]'::jsonb,"
         " 'data', '{}'::jsonb, 'idempotency_key', %s || n))) FROM generate_series(1, %s) AS n,"
         " LATERAL (SELECT now() - %s - n * interval '1 second' AS at) AS t"
         " RETURNING report #>> '{notifications,0,idempotency_key}' AS key",
-        recipients,
         prefix,
         count,
         age,
@@ -324,13 +314,6 @@ def state(harness: CronHarness) -> dict[str, object]:
     )
 
 
-async def test_sixty_refused_runs_do_not_delay_a_newer_one(harness: CronHarness) -> None:
-    harness.hasura.refused = {*insert_runs(harness, 60, "refused", timedelta(minutes=5))}
-    good = insert_runs(harness, 1, "good")
-    assert await notified(harness, "runs_notified") == 1
-    assert list(harness.hasura.sent) == good
-
-
 async def test_refused_runs_that_are_due_do_not_starve_a_new_one(harness: CronHarness) -> None:
     """They are more than two ticks take, and all older."""
     refused = insert_runs(harness, 2 * MAX_RUNS_PER_TICK + 50, "refused", timedelta(hours=1))
@@ -342,14 +325,6 @@ async def test_refused_runs_that_are_due_do_not_starve_a_new_one(harness: CronHa
     good = insert_runs(harness, 1, "good")
     assert await notified(harness, "runs_notified") == 1
     assert list(harness.hasura.sent) == good
-
-
-async def test_stored_notices_without_recipients_do_not_starve_one_with_some(harness: CronHarness) -> None:
-    """They are more than a tick takes. Each is given up at once, so the second tick comes to the other."""
-    insert_runs(harness, MAX_RUNS_PER_TICK + 50, "empty", timedelta(hours=1), recipients="[]")
-    good = insert_runs(harness, 1, "good")
-    assert [await notified(harness, "runs_notified") for _ in range(2)] == [0, 1]
-    assert good[0] in harness.hasura.sent
 
 
 async def test_runs_while_no_administrator_is_active_do_not_starve_a_later_one(harness: CronHarness) -> None:

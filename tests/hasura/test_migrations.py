@@ -302,7 +302,7 @@ def test_the_templates_are_the_same_in_both_scripts() -> None:
 
 
 def refuses(db: psycopg.Connection, statement: str, message: str = "", *params: str) -> None:
-    with pytest.raises(psycopg.errors.CheckViolation, match=message), db.transaction():
+    with pytest.raises(psycopg.errors.CheckViolation, match=message or None), db.transaction():
         db.execute(statement.encode(), params)
 
 

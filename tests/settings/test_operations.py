@@ -67,8 +67,8 @@ def is_stopped(answer: dict[str, Any]) -> bool:
     return "query is not allowed" in json.dumps(answer)
 
 
-async def test_it_shows_the_connection_and_which_secrets_are_set(shared_harness: SettingsHarness) -> None:
-    data = await shared_harness.run("pancake_settings_connections")
+async def test_it_shows_the_connection_and_which_secrets_are_set(harness: SettingsHarness) -> None:
+    data = await harness.run("pancake_settings_connections")
     (connection,) = data["pancake_connection"]
     assert [connection[name] for name in ("name", "workspace_id", "status")] == ["Diva", 607, "active"]
     secrets = [connection[f"has_{name}"] for name in ("api_key", "webhook_secret", "header_secret")]
@@ -149,20 +149,18 @@ async def test_unreadable_settings_show_the_value_that_the_handlers_use(harness:
 
 
 async def test_an_invalid_setting_is_refused_with_the_reason(
-    shared_harness: SettingsHarness, subtests: pytest.Subtests
+    harness: SettingsHarness, subtests: pytest.Subtests
 ) -> None:
-    before = shared_harness.sql("SELECT app_settings FROM app_setting")
+    before = harness.sql("SELECT app_settings FROM app_setting")
     for name, value, reason in INVALID_SETTINGS:
         with subtests.test(name, value=value):
             change = {name: value}
-            refusal = await shared_harness.refusal("pancake_settings_update_settings", set=change)
+            refusal = await harness.refusal("pancake_settings_update_settings", set=change)
             assert reason in refusal
-            assert shared_harness.sql("SELECT app_settings FROM app_setting") == before
+            assert harness.sql("SELECT app_settings FROM app_setting") == before
 
 
-async def test_an_invalid_connection_is_refused(
-    shared_harness: SettingsHarness, subtests: pytest.Subtests
-) -> None:
+async def test_an_invalid_connection_is_refused(harness: SettingsHarness, subtests: pytest.Subtests) -> None:
     for name, value, reason in (
         ("signature_mode", "enforce", "ck_pancake_connection_signature_secret"),
         ("signature_mode", "maybe", "ck_pancake_connection_signature_mode"),
@@ -172,8 +170,8 @@ async def test_an_invalid_connection_is_refused(
         ("status", "active", "status"),
     ):
         with subtests.test(name, value=value):
-            change = {"id": connection_id(shared_harness), "set": {name: value}}
-            assert reason in await shared_harness.refusal("pancake_settings_update_connection", **change)
+            change = {"id": connection_id(harness), "set": {name: value}}
+            assert reason in await harness.refusal("pancake_settings_update_connection", **change)
 
 
 async def test_the_allowlist_can_be_enforced_once_it_has_ranges(harness: SettingsHarness) -> None:
@@ -246,17 +244,15 @@ async def test_an_invalid_roster_member_is_refused(harness: SettingsHarness) -> 
         assert reason in await harness.refusal("pancake_settings_add_assignee", staff_id=staff_id)
 
 
-async def test_the_filtered_list_is_paginated(shared_harness: SettingsHarness) -> None:
-    pages = [
-        await shared_harness.run("pancake_settings_events", limit=2, offset=offset) for offset in (0, 2, 4)
-    ]
+async def test_the_filtered_list_is_paginated(harness: SettingsHarness) -> None:
+    pages = [await harness.run("pancake_settings_events", limit=2, offset=offset) for offset in (0, 2, 4)]
     rows = [row["id"] for page in pages for row in page["pancake_webhook_event"]]
     assert (len(rows), rows) == (5, sorted(rows, reverse=True))
     assert {page["pancake_webhook_event_aggregate"]["aggregate"]["count"] for page in pages} == {5}
     where = {"status": {"_eq": "dead_letter"}, "error_code": {"_eq": "invalid_phone"}}
-    data = await shared_harness.run("pancake_settings_events", where=where)
+    data = await harness.run("pancake_settings_events", where=where)
     assert data["pancake_webhook_event_aggregate"]["aggregate"]["count"] == 2
-    data = await shared_harness.run("pancake_settings_event", id=rows[-1])
+    data = await harness.run("pancake_settings_event", id=rows[-1])
     assert data["pancake_webhook_event_by_pk"]["payload"]["id"] == "record-10"
     assert data["pancake_webhook_event_by_pk"]["evidence"] == {}
 
@@ -332,26 +328,24 @@ async def test_a_stored_operation_is_not_stopped(harness: SettingsHarness, subte
                 assert "errors" not in answer, answer
 
 
-async def test_the_edges_call_is_not_stopped(shared_harness: SettingsHarness) -> None:
-    headers = {"Authorization": f"Bearer {shared_harness.keys.token('pancake_edge')}"}
+async def test_the_edges_call_is_not_stopped(harness: SettingsHarness) -> None:
+    headers = {"Authorization": f"Bearer {harness.keys.token('pancake_edge')}"}
     body = {"token_sha256": "0" * 64, "raw": "e30="}
-    answer = await shared_harness.client.post("/api/rest/pancake/record", json=body, headers=headers)
+    answer = await harness.client.post("/api/rest/pancake/record", json=body, headers=headers)
     assert answer.status_code == 200, answer.text
     assert answer.json()["pancake_ingest_record"]["status"] == "unknown_token"
 
 
-async def test_notifications_are_not_stopped(shared_harness: SettingsHarness) -> None:
+async def test_notifications_are_not_stopped(harness: SettingsHarness) -> None:
     """The service behind the action cannot be reached here; the engine gets as far as calling it."""
     text = print_ast(SEND_NOTIFICATIONS.document)
-    answer = await shared_harness.query(text, {"notifications": []}, role="pancake_service")
+    answer = await harness.query(text, {"notifications": []}, role="pancake_service")
     assert answer["errors"][0]["message"] == "http exception when calling webhook"
 
 
-async def change_metadata(shared_harness: SettingsHarness, kind: str, args: dict[str, Any]) -> None:
-    admin = {"X-Hasura-Admin-Secret": shared_harness.keys.admin_secret}
-    answer = await shared_harness.client.post(
-        "/v1/metadata", json={"type": kind, "args": args}, headers=admin
-    )
+async def change_metadata(harness: SettingsHarness, kind: str, args: dict[str, Any]) -> None:
+    admin = {"X-Hasura-Admin-Secret": harness.keys.admin_secret}
+    answer = await harness.client.post("/v1/metadata", json={"type": kind, "args": args}, headers=admin)
     answer.raise_for_status()
 
 
@@ -376,7 +370,7 @@ async def change_metadata(shared_harness: SettingsHarness, kind: str, args: dict
     ids=["allow list", "permission"],
 )
 async def test_readiness_sees_what_stops_our_notifications(
-    shared_harness: SettingsHarness,
+    harness: SettingsHarness,
     drop: str,
     add: str,
     dropped: dict[str, Any],
@@ -384,16 +378,16 @@ async def test_readiness_sees_what_stops_our_notifications(
     lost: dict[str, bool | None],
 ) -> None:
     """Without a call of the notification service. What is taken away is given back at the end."""
-    url = str(shared_harness.client.base_url).rstrip("/")
-    hasura = GraphqlClient(url, shared_harness.keys.token("pancake_service"))
+    url = str(harness.client.base_url).rstrip("/")
+    hasura = GraphqlClient(url, harness.keys.token("pancake_service"))
     healthy = dict.fromkeys(("hasura", "consistent", "allow_list", "notifications"), True)
     try:
         assert await hasura.examine() == healthy
-        await change_metadata(shared_harness, drop, dropped)
+        await change_metadata(harness, drop, dropped)
         try:
             assert await hasura.examine() == healthy | lost
         finally:
-            await change_metadata(shared_harness, add, dropped | added)
+            await change_metadata(harness, add, dropped | added)
         assert await hasura.examine() == healthy
     finally:
         await hasura.close()
@@ -407,21 +401,21 @@ async def test_readiness_sees_what_stops_our_notifications(
         ("{ __schema { queryType { name } } }", "pancake_service"),
     ],
 )
-async def test_anything_else_is_stopped(shared_harness: SettingsHarness, query: str, role: str) -> None:
-    answer = await shared_harness.query(query, role=role)
+async def test_anything_else_is_stopped(harness: SettingsHarness, query: str, role: str) -> None:
+    answer = await harness.query(query, role=role)
     assert is_stopped(answer)
     assert answer["errors"][0]["extensions"] == {"code": "validation-failed", "path": "$"}
-    assert not is_stopped(await shared_harness.query("{ __typename }", role=role))
+    assert not is_stopped(await harness.query("{ __typename }", role=role))
 
 
-async def test_spelling_and_typenames_make_no_difference(shared_harness: SettingsHarness) -> None:
+async def test_spelling_and_typenames_make_no_difference(harness: SettingsHarness) -> None:
     query = STORED["pancake_settings_connections"].replace("\n", " ").replace("{", "{ __typename", 1)
-    assert "errors" not in await shared_harness.query(query)
+    assert "errors" not in await harness.query(query)
 
 
-async def test_an_admin_is_not_limited(shared_harness: SettingsHarness) -> None:
-    admin = {"X-Hasura-Admin-Secret": shared_harness.keys.admin_secret}
+async def test_an_admin_is_not_limited(harness: SettingsHarness) -> None:
+    admin = {"X-Hasura-Admin-Secret": harness.keys.admin_secret}
     request = {"query": "{ pancake_connection { id } }"}
-    assert "data" in (await shared_harness.client.post("/v1/graphql", json=request, headers=admin)).json()
-    config = (await shared_harness.client.get("/v1alpha1/config", headers=admin)).json()
+    assert "data" in (await harness.client.post("/v1/graphql", json=request, headers=admin)).json()
+    config = (await harness.client.get("/v1alpha1/config", headers=admin)).json()
     assert config["is_allow_list_enabled"] is True
