@@ -188,44 +188,42 @@ async def test_old_runs_are_deleted_except_those_that_changed_a_status(harness: 
 
 
 async def test_old_finished_engine_logs_of_our_triggers_are_deleted(harness: CronHarness) -> None:
-    harness.sql(
-        "INSERT INTO hdb_catalog.event_log (id, trigger_name, payload, delivered, locked, created_at) VALUES"
-        " ('old', 'pancake_webhook_event_status_update', '{}', true, NULL, now() - interval '8 days'),"
-        " ('young', 'pancake_webhook_event_status_update', '{}', true, NULL, now() - interval '6 days'),"
-        " ('pending', 'pancake_webhook_event_status_update', '{}', false, NULL, now() - interval '8 days'),"
-        " ('locked', 'pancake_webhook_event_status_update', '{}', true, now(), now() - interval '8 days'),"
-        " ('foreign', 'stringee_call', '{}', true, NULL, now() - interval '8 days')"
-    )
-    harness.sql(
-        "INSERT INTO hdb_catalog.event_invocation_logs (event_id) VALUES ('old'), ('young'), ('foreign')"
-    )
-    harness.sql(
-        "INSERT INTO hdb_catalog.hdb_cron_events (id, trigger_name, status, scheduled_time) VALUES"
-        " ('old', 'pancake_check_sla', 'delivered', now() - interval '8 days'),"
-        " ('dead', 'pancake_check_sla', 'dead', now() - interval '8 days'),"
-        " ('due', 'pancake_check_sla', 'scheduled', now() - interval '8 days'),"
-        " ('foreign', 'other_cron', 'delivered', now() - interval '8 days')"
-    )
-    harness.sql(
-        "INSERT INTO hdb_catalog.hdb_cron_event_invocation_logs (event_id) VALUES ('old'), ('foreign')"
-    )
-    report = await harness.run("purge_events")
-    assert (report["delete_event_logs"], report["delete_cron_events"]) == (1, 2)
-    left = {
-        name: sorted(row["id"] for row in harness.sql(f"SELECT {column} AS id FROM hdb_catalog.{name}"))
-        for name, column in [
-            ("event_log", "id"),
-            ("event_invocation_logs", "event_id"),
-            ("hdb_cron_events", "id"),
-            ("hdb_cron_event_invocation_logs", "event_id"),
-        ]
-    }
-    assert left == {
-        "event_log": ["foreign", "locked", "pending", "young"],
-        "event_invocation_logs": ["foreign", "young"],
-        "hdb_cron_events": ["due", "foreign"],
-        "hdb_cron_event_invocation_logs": ["foreign"],
-    }
+    ours, check_sla = "pancake_webhook_event_status_update", "pancake_check_sla"
+    for event in (
+        ("old", ours, True, None, 8),
+        ("young", ours, True, None, 6),
+        ("pending", ours, False, None, 8),
+        ("locked", ours, True, "now", 8),
+        ("foreign", "stringee_call", True, None, 8),
+    ):
+        harness.sql(
+            "INSERT INTO hdb_catalog.event_log (id, trigger_name, payload, delivered, locked, created_at)"
+            " VALUES (%s, %s, '{}', %s, %s, now() - make_interval(days => %s))",
+            *event,
+        )
+    for tick in (
+        ("old", check_sla, "delivered"),
+        ("dead", check_sla, "dead"),
+        ("due", check_sla, "scheduled"),
+        ("foreign", "other_cron", "delivered"),
+    ):
+        harness.sql(
+            "INSERT INTO hdb_catalog.hdb_cron_events (id, trigger_name, status, scheduled_time)"
+            " VALUES (%s, %s, %s, now() - interval '8 days')",
+            *tick,
+        )
+    for table, events in (("event_", ("old", "young", "foreign")), ("hdb_cron_event_", ("old", "foreign"))):
+        for event_id in events:
+            harness.sql(f"INSERT INTO hdb_catalog.{table}invocation_logs (event_id) VALUES (%s)", event_id)
+    assert await purge(harness) == {"delete_event_logs": 1, "delete_cron_events": 2}
+
+    def left(table: str, column: str) -> list[str]:
+        return sorted(row["id"] for row in harness.sql(f"SELECT {column} AS id FROM hdb_catalog.{table}"))
+
+    assert left("event_log", "id") == ["foreign", "locked", "pending", "young"]
+    assert left("event_invocation_logs", "event_id") == ["foreign", "young"]
+    assert left("hdb_cron_events", "id") == ["due", "foreign"]
+    assert left("hdb_cron_event_invocation_logs", "event_id") == ["foreign"]
 
 
 async def test_a_purge_that_runs_out_of_time_resumes_at_the_next_delivery(harness: CronHarness) -> None:

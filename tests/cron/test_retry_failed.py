@@ -270,6 +270,7 @@ def short_lock_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CONNECTION_SETTINGS, "options", options)
 
 
+@pytest.mark.own_database
 @pytest.mark.usefixtures("short_lock_timeout")
 async def test_a_step_that_waits_for_a_lock_of_the_engine_gives_up_and_the_others_are_taken(
     harness: CronHarness,

@@ -12,7 +12,6 @@ import pytest
 from psycopg.rows import dict_row
 
 from leads.adapters.queries import QUERIES
-from tests.support.crons import HDB_CATALOG
 from tests.support.large_tables import insert_events
 from tests.support.seeding import DatabaseHarness
 from tests.support.unsent import insert_unsent
@@ -259,13 +258,12 @@ def seed(session: DatabaseHarness, work: Work) -> None:
     assert session.count(work.table, f"NOT ({work.done})") == 3
 
 
-@pytest.mark.own_database
+@pytest.mark.usefixtures("engine_tables")
 @pytest.mark.parametrize("work", WORKS, ids=lambda work: work.statement)
 def test_a_row_that_another_session_holds_is_left_and_the_others_are_done(
     session: DatabaseHarness, database: str, work: Work
 ) -> None:
     """NOW is when the tests were collected; the rows are due by the clock of the test."""
-    session.sql(HDB_CATALOG.read_text())
     seed(session, work)
     params = {**work.params, **({"now": datetime.now(UTC)} if "now" in work.params else {})}
     with psycopg.connect(database) as other:

@@ -141,11 +141,14 @@ def test_a_missing_setting_is_the_default_and_a_problem(db: Db, name: str) -> No
 
 
 def test_without_settings_all_defaults_are_used(db: Db) -> None:
-    for settings in NO_SETTINGS:
-        db.execute("UPDATE app_setting SET app_settings = %s", [settings])
-        assert (used(db)[0], named(used(db)[1])) == (DEFAULTS, set(DEFAULTS)), settings
-    db.execute("DELETE FROM app_setting")
-    assert (used(db)[0], named(used(db)[1])) == (DEFAULTS, set(DEFAULTS))
+    """The functions always return one row: a statement that found none would read null."""
+    changes = [f"UPDATE app_setting SET app_settings = '{settings}'" for settings in NO_SETTINGS]
+    for change in (*changes, "DELETE FROM app_setting"):
+        db.execute(change.encode())
+        row, problems = used(db)
+        assert (row, named(problems)) == (DEFAULTS, set(DEFAULTS)), change
+        switches = db.execute("SELECT kill_switch, processing_paused FROM pancake_switch()").fetchall()
+        assert switches == [(True, False)], change
 
 
 @pytest.mark.parametrize(
