@@ -28,13 +28,14 @@ from tests.support.handlers import HandlerHarness, running_handlers
 from tests.support.leads import numbered_lead
 from tests.support.seeding import seed_connection
 from tests.support.settings import handler_settings
-from tests.support.traced_arrivals import CASES as ARRIVALS
-from tests.support.traced_leads import restore, trace_samples
-from tests.support.traced_results import CASES as RESULTS
+from tests.support.traced_leads import NOT_PROCESSED, PROCESSED, make, restore, trace_samples
 
 PAGE = Path(__file__).parents[3] / "docs" / "runbook" / "why-no-ticket.md"
 FIRST_HEADING = "## The samples\n"
-NOT_PROCESSED, PROCESSED = "## Leads that were not processed\n", "## Leads that were processed\n"
+CASES = (
+    (100, "## Leads that were not processed\n", NOT_PROCESSED),
+    (200, "## Leads that were processed\n", PROCESSED),
+)
 WRITE = "WRITE_DOCS=1 scripts/test tests/leads/cli/test_trace.py"
 WIDTH = 80
 NOTATIONS = ("0905111222", "+84 905 111 222", "84905111222", "0905.111.222", "(0905) 111-222", "905111222")
@@ -79,7 +80,7 @@ async def test_the_page_shows_what_the_command_says_of_each_sample_and_each_brok
     harness: HandlerHarness,
 ) -> None:
     parts = [FIRST_HEADING]
-    asked = [traced async for traced in trace_samples(harness)]
+    asked = await trace_samples(harness)
     for traced in asked:
         heading = f"### {traced.name}\n\n{fill(traced.title, 100)}"
         before = next(other for other in asked if other.text == traced.text)
@@ -87,10 +88,10 @@ async def test_the_page_shows_what_the_command_says_of_each_sample_and_each_brok
             parts.append(shown(heading, traced.text, run(harness, traced.text)))
         else:
             parts.append(f"{heading}.\nThe output is the same as for {before.name}.\n")
-    for start, heading, cases in ((100, NOT_PROCESSED, ARRIVALS), (200, PROCESSED, RESULTS)):
+    for start, heading, cases in CASES:
         parts.append(heading)
-        for number, (title, make) in enumerate(cases.items(), start):
-            text = await make(harness, numbered_lead(number))
+        for number, (title, case) in enumerate(cases.items(), start):
+            text = await make(harness, case, numbered_lead(number))
             parts.append(shown(f"### {title}", text, run(harness, text)))
             restore(harness)
     page = "\n".join(parts)
@@ -99,7 +100,7 @@ async def test_the_page_shows_what_the_command_says_of_each_sample_and_each_brok
         PAGE.write_text(introduction + page, "utf-8")
     else:
         assert FIRST_HEADING + rest == page, f"write it with: {WRITE}"
-    assert (len(asked), len(ARRIVALS) + len(RESULTS)) == (11, 33)
+    assert (len(asked), len(NOT_PROCESSED) + len(PROCESSED)) == (11, 33)
 
 
 async def test_json_has_the_story_in_parts_and_the_exit_code_is_the_same(harness: HandlerHarness) -> None:
