@@ -1,19 +1,33 @@
-"""The action that stores a delivery before it answers: one row each, never a 500."""
+"""The action that stores a delivery before it answers: one row each, once, never a 500."""
 
 import asyncio
 import base64
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from typing import Any
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
+from leads.domain.canonical_json import MAX_BODY_BYTES
+from leads.services import ingest_record
+from leads.services.connection_secrets import rotate_token
 from tests.support.handlers import HandlerHarness, ingest_answer
-from tests.support.leads import LEAD
+from tests.support.leads import LEAD, PHONE
+from tests.support.locks import count_deadlocks
+from tests.support.processing import insert_connection, process, replay, stored
 from tests.support.settings import WEBHOOK_TOKEN, WEBHOOK_TOKEN_SHA256
 
 MINUTE = timedelta(minutes=1)
+OTHER_TOKEN = "token-of-another-workspace"
+
+
+async def deliver(harness: HandlerHarness, *bodies: Any, **input_: Any) -> list[str]:
+    """Deliver one body after the other; return the statuses."""
+    return [(await harness.deliver(body, **input_))["status"] for body in bodies]
 
 
 @pytest.mark.test_case("TC-001")
@@ -32,89 +46,41 @@ async def test_a_delivery_is_stored_as_received_before_the_answer(harness: Handl
     assert (event["raw"], event["error_code"], event["attempts"]) == (None, None, 0)
 
 
-async def test_a_time_without_a_zone_uses_the_time_zone_of_the_connection(harness: HandlerHarness) -> None:
-    harness.sql("UPDATE pancake_connection SET record_timezone = 'Asia/Ho_Chi_Minh'")
-    naive = await harness.deliver(LEAD)
-    aware = await harness.deliver(LEAD | {"id": "aware", "modified_on": "2026-05-14T02:35:56+09:00"})
-    assert harness.event(naive["event_id"])["modified_on"] == datetime(2026, 5, 13, 19, 35, 56, tzinfo=UTC)
-    assert harness.event(aware["event_id"])["modified_on"] == datetime(2026, 5, 13, 17, 35, 56, tzinfo=UTC)
-
-
-async def test_a_time_zone_that_does_not_exist_cannot_be_set(harness: HandlerHarness) -> None:
-    for zone in ("Nowhere/Land", "", "'; DROP TABLE ticket"):
-        with pytest.raises(psycopg.errors.DataError):
-            harness.sql("UPDATE pancake_connection SET record_timezone = %s", zone)
-
-
-async def test_the_table_is_named_by_the_body_or_is_the_only_one_of_the_connection(
-    harness: HandlerHarness,
-) -> None:
-    assert harness.event((await harness.deliver(LEAD))["event_id"])["table_name"] == "lead"
-    named = await harness.deliver(LEAD | {"id": "b", "table_id": "contact"})
-    assert harness.event(named["event_id"])["table_name"] == "contact"
+async def test_the_table_is_that_of_the_body_or_the_only_one(harness: HandlerHarness) -> None:
+    first, named = await stored(harness), await stored(harness, id="b", table_id="contact")
     harness.sql("UPDATE pancake_connection SET table_names = '{lead,contact}'")
-    assert harness.event((await harness.deliver(LEAD | {"id": "c"}))["event_id"])["table_name"] is None
+    ids = (first, named, await stored(harness, id="c"))
+    assert [harness.event(event_id)["table_name"] for event_id in ids] == ["lead", "contact", None]
 
 
-@pytest.mark.test_case("TC-002")
-async def test_an_unknown_token_stores_nothing(harness: HandlerHarness) -> None:
-    for token in ("unknown", "' OR 1=1 --", "\ud800", "x" * 200, WEBHOOK_TOKEN + " ", WEBHOOK_TOKEN.upper()):
-        assert await harness.deliver(LEAD, token=token) == ingest_answer("unknown_token")
-    assert harness.count("pancake_webhook_event") == 0
-
-
-async def test_a_rotated_token_is_accepted_for_deliveries_that_arrived_in_its_grace_period(
-    harness: HandlerHarness,
-) -> None:
-    now = harness.clock.now()
-    harness.sql(
-        "UPDATE pancake_connection SET token_sha256 = %s, previous_token_sha256 = token_sha256,"
-        " previous_token_expires_at = %s",
-        sha256(b"the new token").digest(),
-        now + timedelta(hours=24),
+async def test_numbers_keep_their_value(harness: HandlerHarness) -> None:
+    found = await harness.deliver(f'{{"id": {2**64 + 1}, "source": [-1], "n": [{2**64}, 1e40, 0.1]}}')
+    event = harness.one(
+        "SELECT record_id, (payload -> 'n' -> 0)::text AS big, length((payload -> 'n' -> 1)::text) AS digits"
+        " FROM pancake_webhook_event WHERE id = %s",
+        found["event_id"],
     )
-    assert (await harness.deliver(LEAD, token="the new token"))["status"] == "received"
-    assert (await harness.deliver(LEAD | {"id": "b"}))["status"] == "received"
-    harness.clock.ahead = timedelta(hours=25)
-    assert (await harness.deliver(LEAD | {"id": "c"}))["status"] == "unknown_token"
-    spooled = (now + timedelta(hours=23)).isoformat()
-    assert (await harness.deliver(LEAD | {"id": "c"}, arrived_at=spooled))["status"] == "received"
-    assert (await harness.deliver(LEAD | {"id": "d"}, token="the new token"))["status"] == "received"
+    assert event == {"record_id": str(2**64 + 1), "big": str(2**64), "digits": 41}
+    other = f'{{"id": {2**64 + 1}, "source": [-1], "n": [{2**64 + 1}, 1e40, 0.1]}}'
+    assert await deliver(harness, other) == ["received"]
+    payload = LEAD | {"n": 2**64 + 1}
+    response = await harness.call_action({"token_sha256": WEBHOOK_TOKEN_SHA256, "payload": payload})
+    assert response.json()["status"] == "received", "a payload is accepted instead of raw bytes"
+    assert harness.event(response.json()["event_id"])["payload"] == payload
+    assert await deliver(harness, payload) == ["duplicate"]
 
 
-async def test_an_arrival_in_the_future_counts_as_now(harness: HandlerHarness) -> None:
-    found = await harness.deliver(LEAD, arrived_at="2999-01-01T00:00:00Z")
-    assert harness.event(found["event_id"])["arrived_at"] <= datetime.now(UTC)
-
-
-async def test_an_arrival_is_at_most_seven_days_back(harness: HandlerHarness) -> None:
-    """A caller that names the time of arrival cannot use a token that expired long ago."""
-    now = harness.clock.now()
-    found = await harness.deliver(LEAD, arrived_at="2020-01-01T00:00:00Z")
-    assert timedelta() <= harness.event(found["event_id"])["arrived_at"] - (now - timedelta(days=7)) < MINUTE
-    harness.sql(
-        "UPDATE pancake_connection SET token_sha256 = %s, previous_token_sha256 = token_sha256,"
-        " previous_token_expires_at = %s",
-        sha256(b"the new token").digest(),
-        now - timedelta(days=8),
-    )
-    long_ago = (now - timedelta(days=9)).isoformat()
-    assert (await harness.deliver(LEAD | {"id": "b"}, arrived_at=long_ago))["status"] == "unknown_token"
-
-
-@pytest.mark.parametrize("offset", ["+15:59", "+16:00", "-16:00", "+23:59"])
-async def test_an_offset_that_postgresql_refuses_is_no_time(harness: HandlerHarness, offset: str) -> None:
-    """Of the version and of the arrival: the delivery is stored as one without that time."""
-    lead = LEAD | {"modified_on": f"2026-05-14T02:35:56{offset}", "created_on": "2026-05-14T01:00:00Z"}
-    arrived_at = harness.clock.now().replace(tzinfo=None).isoformat() + offset
-    event = harness.event((await harness.deliver(lead, arrived_at=arrived_at))["event_id"])
-    expected = "2026-05-13T10:36:56" if offset == "+15:59" else "2026-05-14T01:00:00"
-    assert event["modified_on"] == datetime.fromisoformat(f"{expected}Z")
-    assert (harness.clock.now() - event["arrived_at"] < MINUTE) == (offset != "+15:59")
+async def test_metrics_count_deliveries_by_status(harness: HandlerHarness) -> None:
+    await deliver(harness, LEAD, LEAD)
+    await deliver(harness, LEAD, token="unknown")
+    text = (await harness.client.get("/metrics")).text
+    for status in ("received", "duplicate", "unknown_token"):
+        assert f'pancake_webhook_requests_total{{status="{status}"}} 1.0' in text
+    assert 'pancake_webhook_latency_seconds_count{hop="handler"} 3.0' in text
 
 
 async def test_a_lost_connection_answers_503_and_the_next_delivery_is_stored(harness: HandlerHarness) -> None:
-    assert (await harness.deliver(LEAD))["status"] == "received"
+    assert await deliver(harness, LEAD) == ["received"]
     harness.terminate_backends()
     codes = []
     body = base64.b64encode(json.dumps(LEAD | {"id": "b"}).encode()).decode()
@@ -127,11 +93,278 @@ async def test_a_lost_connection_answers_503_and_the_next_delivery_is_stored(har
     assert harness.count("pancake_webhook_event") == 2
 
 
-async def test_metrics_count_deliveries_by_status(harness: HandlerHarness) -> None:
-    await harness.deliver(LEAD)
-    await harness.deliver(LEAD)
-    await harness.deliver(LEAD, token="unknown")
-    text = (await harness.client.get("/metrics")).text
-    for status in ("received", "duplicate", "unknown_token"):
-        assert f'pancake_webhook_requests_total{{status="{status}"}} 1.0' in text
-    assert 'pancake_webhook_latency_seconds_count{hop="handler"} 3.0' in text
+# Tokens
+
+
+@pytest.mark.test_case("TC-002")
+async def test_an_unknown_token_stores_nothing(harness: HandlerHarness) -> None:
+    for token in ("unknown", "' OR 1=1 --", "\ud800", "x" * 200, WEBHOOK_TOKEN + " ", WEBHOOK_TOKEN.upper()):
+        assert await harness.deliver(LEAD, token=token) == ingest_answer("unknown_token")
+    assert harness.count("pancake_webhook_event") == 0
+
+
+async def test_after_a_rotation_both_tokens_work_for_24_hours(harness: HandlerHarness) -> None:
+    """The grace period starts at the rotation; a spooled delivery counts by its time of arrival."""
+    rotated_at = harness.clock.now()
+    with psycopg.connect(harness.database_url, autocommit=True, row_factory=dict_row) as db:
+        fresh = rotate_token(db, harness.connection_id, rotated_at)
+
+    async def statuses(hours: int, **input_: str) -> list[str]:
+        bodies = [LEAD | {"id": f"{hours} {len(input_)} {n}"} for n in range(2)]
+        old = await deliver(harness, bodies[0], token=WEBHOOK_TOKEN, **input_)
+        return old + await deliver(harness, bodies[1], token=fresh)
+
+    assert await statuses(0) == ["received", "received"]
+    harness.clock.ahead += timedelta(hours=23, minutes=59)
+    assert await statuses(23) == ["received", "received"]
+    harness.clock.ahead += timedelta(minutes=2)
+    assert await statuses(24) == ["unknown_token", "received"]
+    arrived = (rotated_at + timedelta(hours=23)).isoformat()
+    assert await statuses(24, arrived_at=arrived) == ["received", "received"]
+    assert harness.count("pancake_webhook_event") == 7
+
+
+# Times
+
+
+async def test_a_time_without_a_zone_uses_the_time_zone_of_the_connection(harness: HandlerHarness) -> None:
+    harness.sql("UPDATE pancake_connection SET record_timezone = 'Asia/Ho_Chi_Minh'")
+    naive, aware = (
+        await stored(harness),
+        await stored(harness, id="b", modified_on="2026-05-14T02:35:56+09:00"),
+    )
+    assert harness.event(naive)["modified_on"] == datetime(2026, 5, 13, 19, 35, 56, tzinfo=UTC)
+    assert harness.event(aware)["modified_on"] == datetime(2026, 5, 13, 17, 35, 56, tzinfo=UTC)
+    for zone in ("Nowhere/Land", "", "'; DROP TABLE ticket"):
+        with pytest.raises(psycopg.errors.DataError):
+            harness.sql("UPDATE pancake_connection SET record_timezone = %s", zone)
+
+
+async def test_an_arrival_is_at_most_seven_days_back_and_an_invalid_one_counts_as_now(
+    harness: HandlerHarness,
+) -> None:
+    """A caller that names the time of arrival cannot use a token that expired long ago."""
+    now = harness.clock.now()
+    times: list[object] = ["2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "0001-01-01T00:00:00Z"]
+    times += [None, "", "yesterday", 5, [], "\ud800"]
+    for n, arrived_at in enumerate(times):
+        found = await harness.deliver(LEAD | {"id": f"r-{n}"}, arrived_at=arrived_at)
+        expected = now if n else now - timedelta(days=7)
+        assert timedelta() <= harness.event(found["event_id"])["arrived_at"] - expected < MINUTE, arrived_at
+    harness.sql(
+        "UPDATE pancake_connection SET token_sha256 = %s, previous_token_sha256 = token_sha256,"
+        " previous_token_expires_at = %s",
+        sha256(b"the new token").digest(),
+        now - timedelta(days=8),
+    )
+    long_ago = (now - timedelta(days=9)).isoformat()
+    assert await deliver(harness, LEAD | {"id": "b"}, arrived_at=long_ago) == ["unknown_token"]
+
+
+async def test_an_offset_that_postgresql_refuses_is_no_time(harness: HandlerHarness) -> None:
+    """Of the version and of the arrival: the delivery is stored as one without that time."""
+    for offset in ("+15:59", "+16:00", "-16:00", "+23:59"):
+        times = {"modified_on": f"2026-05-14T02:35:56{offset}", "created_on": "2026-05-14T01:00:00Z"}
+        arrived_at = harness.clock.now().replace(tzinfo=None).isoformat() + offset
+        found = await harness.deliver(LEAD | times | {"id": offset}, arrived_at=arrived_at)
+        event = harness.event(found["event_id"])
+        expected = "2026-05-13T10:36:56" if offset == "+15:59" else "2026-05-14T01:00:00"
+        assert event["modified_on"] == datetime.fromisoformat(f"{expected}Z")
+        assert (harness.clock.now() - event["arrived_at"] < MINUTE) == (offset != "+15:59")
+
+
+# Duplicates: a body is stored once for each connection and table
+
+
+@pytest.mark.test_case("TC-003")
+async def test_a_repeat_with_other_key_order_or_white_space_adds_no_row(harness: HandlerHarness) -> None:
+    assert await deliver(harness, LEAD) == ["received"]
+    for body in (LEAD, dict(reversed(LEAD.items())), json.dumps(LEAD, indent=3), "\ufeff" + json.dumps(LEAD)):
+        assert await harness.deliver(body) == ingest_answer("duplicate")
+    assert harness.count("pancake_webhook_event") == 1
+    changes: list[dict[str, Any]] = [{"name": "B"}, {"modified_on": "2026-05-15T00:00:00"}, {"id": "b"}]
+    assert await deliver(harness, *(LEAD | change for change in changes)) == ["received"] * 3
+    assert harness.count("pancake_webhook_event") == 4
+
+
+async def test_duplicates_within_one_batch_are_one_row(harness: HandlerHarness) -> None:
+    answers = await asyncio.gather(*(harness.deliver(LEAD) for _ in range(60)))
+    assert Counter(a["status"] for a in answers) == {"received": 1, "duplicate": 59}
+    assert [a["event_id"] for a in answers if a["status"] == "duplicate"] == [None] * 59
+    assert harness.count("pancake_webhook_event") == 1
+
+
+async def test_a_repeat_stays_a_duplicate_after_processing_and_replay(harness: HandlerHarness) -> None:
+    lead = await process(harness)
+    assert await deliver(harness, LEAD) == ["duplicate"]
+    await replay(harness, lead.id)
+    assert await deliver(harness, LEAD) == ["duplicate"]
+    assert harness.count("pancake_webhook_event") == 1
+
+
+async def test_one_body_from_two_workspaces_is_stored_for_each(harness: HandlerHarness) -> None:
+    """Whichever connection was created first, what is stored stays a duplicate."""
+    assert await deliver(harness, LEAD, b"not json") == ["received", "dead_letter"]
+    other = insert_connection(harness, OTHER_TOKEN, created_at="2020-01-01Z")
+    assert await deliver(harness, LEAD, b"not json") == ["duplicate", "duplicate"]
+    new = LEAD | {"id": "b"}
+    bodies = [(body, token) for body in (LEAD, new) for token in (OTHER_TOKEN, WEBHOOK_TOKEN)] * 2
+    answers = await asyncio.gather(*(harness.deliver(body, token=token) for body, token in bodies))
+    assert Counter(answer["status"] for answer in answers) == {"received": 3, "duplicate": 5}
+    statuses = await deliver(harness, b"not json", b"not json", token=OTHER_TOKEN)
+    assert statuses == ["dead_letter", "duplicate"]
+    rows = harness.sql("SELECT connection_id::text AS id, count(*) FROM pancake_webhook_event GROUP BY 1")
+    assert {row["id"]: row["count"] for row in rows} == {harness.connection_id: 3, other: 3}
+
+
+async def test_a_body_is_stored_for_each_table_of_the_connection(harness: HandlerHarness) -> None:
+    """A body may name no table; then that of a connection with one table counts."""
+    for tables, status in (("{lead}", "received"), ("{contact}", "received"), ("{contact}", "duplicate")):
+        harness.sql("UPDATE pancake_connection SET table_names = %s", tables)
+        assert await deliver(harness, LEAD) == [status]
+    harness.sql("UPDATE pancake_connection SET table_names = '{lead,contact}'")
+    assert await deliver(harness, LEAD) == ["duplicate"], "without a table it counts as a lead"
+
+
+@pytest.mark.own_database
+@pytest.mark.parametrize("sources", [0, 7], ids=["known sources", "new sources"])
+async def test_two_processes_with_every_delivery_in_opposite_order_store_each_once(
+    harness: HandlerHarness, second_harness: HandlerHarness, sources: int
+) -> None:
+    """Of two workspaces that post the same bodies."""
+    insert_connection(harness, OTHER_TOKEN)
+    harness.enforce_header()
+    harness.slow_down("pancake_webhook_event", 0.001)
+    harness.slow_down("pancake_source", 0.01)
+    new = [[f"new-{n % sources}"] if sources else [] for n in range(75)]
+    deliveries = [
+        (LEAD | {"id": f"r-{n}", "source": [*new[n], "-1"]}, token)
+        for n in range(75)
+        for token in (WEBHOOK_TOKEN, OTHER_TOKEN)
+    ]
+    async with asyncio.timeout(30):
+        there = [harness.deliver(body, token=token) for body, token in deliveries]
+        back = [second_harness.deliver(body, token=token) for body, token in reversed(deliveries)]
+        answers = await asyncio.gather(*there, *back)
+    assert Counter(a["status"] for a in answers) == {"received": 150, "duplicate": 150}
+    assert harness.count("pancake_webhook_event") == 150
+    assert harness.count("pancake_source", "name IS NULL") == 2 * sources
+    assert await count_deadlocks(harness, second_harness) == 0
+
+
+# Dead letters: kept with their reason
+
+INVALID = (
+    (b"", "invalid_json"),
+    (b"not json", "invalid_json"),
+    (b"\xff\xfe\x00", "invalid_json"),
+    (b"[]", "invalid_json"),
+    (b'{"id": "a", "n": NaN}', "invalid_json"),
+    (b'{"id": "a\\ud800"}', "invalid_json"),
+    (b"[" * 5000 + b"]" * 5000, "too_deep"),
+    (b'{"id": "' + b"x" * MAX_BODY_BYTES + b'"}', "too_large"),
+    (b'{"id": "a", "n": 1e100}', "unstorable"),
+    (b'{"name": "no id"}', "missing_record_id"),
+    (b'{"id": null}', "missing_record_id"),
+    (b"{}", "test_ping"),
+    (b'{"test": true}', "test_ping"),
+)
+
+
+@pytest.mark.test_case("TC-018")
+async def test_a_body_that_cannot_be_processed_is_stored_with_its_reason(harness: HandlerHarness) -> None:
+    """Also while the kill switch is on."""
+    for body, error_code in INVALID:
+        found = await harness.deliver(body)
+        event = harness.event(found["event_id"])
+        assert found == ingest_answer("dead_letter", event["id"], error_code)
+        assert (event["status"], event["error_code"]) == ("dead_letter", error_code)
+        assert event["error_detail"]
+        if event["raw"] is None:
+            assert event["payload"] == json.loads(body)
+        else:
+            assert bytes(event["raw"]) == body
+    harness.change_settings(kill_switch=True)
+    assert await deliver(harness, b"nope") == ["dead_letter"]
+
+
+async def test_a_row_that_the_database_refuses_fails_alone(harness: HandlerHarness) -> None:
+    bad = '{"id": "bad", "source": ["-1"], "n": ' + "9" * 140_000 + "}"
+    bodies: list[Any] = [LEAD | {"id": f"r-{n}"} for n in range(40)]
+    bodies[20:20] = [bad, b"not json"]
+    answers = await asyncio.gather(*(harness.deliver(body) for body in bodies))
+    assert Counter(a["status"] for a in answers) == {"received": 40, "dead_letter": 2}
+    assert answers[20]["error_code"] == "unstorable"
+    assert bytes(harness.event(answers[20]["event_id"])["raw"]).startswith(b'{"id":"bad"')
+    assert await deliver(harness, bad) == ["duplicate"]
+
+
+async def test_nul_is_removed_and_recorded(harness: HandlerHarness) -> None:
+    found = await harness.deliver(
+        '{"id": "a\\u0000b", "name": "\\u0000", "k\\u0000": 1, "source": ["-1\\u0000"]}'
+    )
+    event = harness.event(found["event_id"])
+    assert (event["status"], event["record_id"], event["source_ids"]) == ("received", "ab", ["-1"])
+    assert "nul_removed" in str(event["evidence"]["notes"])
+
+
+# The phone of a body
+
+CUSTOMER = {"phone_numbers": ["0905 111 222"]}
+PHONES: list[tuple[dict[str, Any], str | None]] = [
+    ({}, PHONE),
+    ({"phone_number": "+84 905.111-222"}, PHONE),
+    ({"phone_number": 905111222}, PHONE),
+    ({"phone_number": ["0123", "Zalo 0905111222 / 0912345678"]}, PHONE),
+    ({"phone_number": None, "secondary_phone_number": "84905111222"}, PHONE),
+    ({"phone_number": "0123", "pancake_customer_obj": CUSTOMER}, PHONE),
+    ({"phone_number": "0123"}, None),
+    ({"phone_number": None}, None),
+    ({"phone_number": {"a": [PHONE]}}, None),
+]
+
+
+@pytest.mark.test_case("TC-010")
+async def test_the_first_usable_phone_is_stored_before_processing(harness: HandlerHarness) -> None:
+    for fields, phone in PHONES:
+        found = await harness.deliver(LEAD | fields)
+        event = harness.event(found["event_id"])
+        assert (found["status"], event["normalized_phone"]) == ("received", phone), fields
+
+
+async def test_what_is_held_enveloped_or_a_dead_letter_has_its_phone_too(harness: HandlerHarness) -> None:
+    bodies: list[tuple[object, str]] = [
+        (LEAD | {"source": ["-3"]}, "skipped_source_disabled"),
+        ({"event": "record", "action": "created", "data": LEAD}, "received"),
+        (LEAD | {"id": None}, "dead_letter"),
+        (json.dumps(LEAD | {"size": "HUGE"}).replace('"HUGE"', "9" * 140_000), "dead_letter"),
+    ]
+    for body, status in bodies:
+        assert await deliver(harness, body) == [status]
+    harness.change_settings(kill_switch=True)
+    assert await deliver(harness, LEAD | {"id": "switch"}) == ["skipped_kill_switch"]
+    phones = harness.sql("SELECT normalized_phone FROM pancake_webhook_event")
+    assert phones == [{"normalized_phone": PHONE}] * 5
+
+
+async def test_a_body_is_stored_though_its_phone_cannot_be_read(
+    harness: HandlerHarness, monkeypatch: pytest.MonkeyPatch, capture_logs: list[str]
+) -> None:
+    def fail(record: object) -> None:
+        raise ZeroDivisionError(f"{record} cannot be read")
+
+    monkeypatch.setattr(ingest_record, "first_phone", fail)
+    event_id = await stored(harness)
+    assert harness.event(event_id)["normalized_phone"] is None
+    (line,) = [line for line in capture_logs if "phone not read" in line]
+    assert "ZeroDivisionError" in line
+    assert "0905111222" not in line
+
+
+async def test_the_phone_of_a_lead_that_was_not_processed_decides_nothing(harness: HandlerHarness) -> None:
+    """A held lead names two phones; only a processed one makes the second a phone of the customer."""
+    harness.change_settings(kill_switch=True)
+    await stored(harness, id="held", secondary_phone_number="0912345678")
+    harness.change_settings(kill_switch=False)
+    first, second = await process(harness, id="a"), await process(harness, id="b", phone_number="0912345678")
+    assert first.account != second.account

@@ -1,4 +1,4 @@
-"""process_record claims an event: one worker at a time, every redelivery without effect."""
+"""process_record claims an event: one worker at a time, pauses and turns, round trips, "Invoke" by hand."""
 
 import asyncio
 from collections import Counter
@@ -8,29 +8,45 @@ import psycopg
 import pytest
 
 from handlers.process_record import Processed, process_claim
-from leads.services.process_record.claim import claim_event, mark_failed
+from leads.adapters.database import Database, Params, Row, Statement, Transaction
+from leads.adapters.pancake_api import Access, PancakeApi
+from leads.services.process_record.claim import Claim, claim_event, mark_failed
 from tests.support.handlers import HandlerHarness
-from tests.support.leads import PHONE
+from tests.support.leads import LATER, LEAD, PHONE, RECORD_ID, numbered_lead
 from tests.support.locks import PHONE_LOCK, RECORD_LOCK, ROSTER_LOCK, count_deadlocks, wait_for_lock_waiter
+from tests.support.processing import Lock, another_session, process, process_at_once, receive, stored
+
+
+async def claimed(harness: HandlerHarness, event_id: int) -> Claim:
+    """Claim the event as a process does that then works."""
+    claim = await claim_event(harness.runtime.db, event_id)
+    assert claim is not None
+    return claim
+
+
+def lose_claim(harness: HandlerHarness, event_id: int) -> None:
+    """Release a claim as the retry cron does after its lease."""
+    harness.expire_leases()
+    receive(harness, event_id)
 
 
 async def test_a_redelivered_event_changes_nothing(harness: HandlerHarness) -> None:
     harness.fill_roster(1)
-    event_id, _ = await harness.process_lead()
-    before = harness.event(event_id)
-    results = [await harness.process(event_id, op) for op in ("INSERT", "UPDATE", "INSERT")]
+    lead = await process(harness)
+    before = lead.event
+    results = [await harness.process(lead.id, op) for op in ("INSERT", "UPDATE", "INSERT")]
     assert results == ["already_processed"] * 3
-    assert harness.event(event_id) == before
+    assert lead.event == before
     assert (harness.count_tickets(), len(harness.hasura.sent), len(harness.hasura.calls)) == (1, 1, 1)
 
 
 async def test_an_event_delivered_concurrently_is_processed_once(
     harness: HandlerHarness, second_harness: HandlerHarness
 ) -> None:
-    event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
-    results = await asyncio.gather(*((harness, second_harness)[n % 2].process(event_id) for n in range(20)))
+    event_id = await stored(harness)
+    results = await process_at_once([event_id] * 20, harness, second_harness)
     assert set(results) <= {"ticket_created", "already_processed", "under_way"}
-    assert results.count("ticket_created") == 1
+    assert results["ticket_created"] == 1
     assert harness.event(event_id)["attempts"] == 1
     assert (harness.count_tickets(), len(harness.hasura.sent)) == (1, 1)
 
@@ -40,31 +56,16 @@ async def test_an_event_of_a_missing_row_is_answered(harness: HandlerHarness) ->
     assert await harness.process(10**17) == "unknown_id"
 
 
-async def test_a_row_set_to_received_by_hand_is_processed_again_without_duplicates(
-    harness: HandlerHarness,
-) -> None:
-    harness.fill_roster(2)
-    event_id, _ = await harness.process_lead()
-    first = harness.event(event_id)
-    harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
-    assert await harness.process(event_id, "UPDATE") == "no_change"
-    event = harness.event(event_id)
-    assert (harness.count_tickets(), len(harness.hasura.sent)) == (1, 1)
-    assert (event["replay_count"], event["replayed_by"], event["attempts"]) == (1, "postgres", 1)
-    kept = ("outcome", "assignee_id", "ticket_id", "account_id")
-    assert {key: event[key] for key in kept} == {key: first[key] for key in kept}
-
-
+@pytest.mark.own_database
 async def test_two_processes_with_every_event_in_opposite_order_process_each_once(
     harness: HandlerHarness, second_harness: HandlerHarness
 ) -> None:
     harness.fill_roster(3)
     phones = [f"09051113{n:02}" for n in range(12)]
-    bodies: list[dict[str, Any]] = [
-        {"id": f"r-{n}", "phone_number": [phones[n % 12], phones[(n * 5 + 1) % 12]], "source": [-1]}
+    ids = [
+        await stored(harness, id=f"r-{n}", phone_number=[phones[n % 12], phones[(n * 5 + 1) % 12]])
         for n in range(60)
     ]
-    ids = [(await harness.deliver(body))["event_id"] for body in bodies]
     async with asyncio.timeout(60):
         results = await asyncio.gather(
             *(harness.process(event_id) for event_id in ids),
@@ -78,23 +79,23 @@ async def test_two_processes_with_every_event_in_opposite_order_process_each_onc
     assert await count_deadlocks(harness, second_harness) == 0
 
 
-async def test_a_lost_claim_writes_nothing(harness: HandlerHarness, second_harness: HandlerHarness) -> None:
-    event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
-    late = await claim_event(harness.runtime.db, event_id)
-    assert late is not None
-    harness.expire_leases()
-    harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
-    assert await second_harness.process(event_id) == "ticket_created"
+async def test_a_lost_claim_writes_nothing_while_a_newer_one_works(harness: HandlerHarness) -> None:
+    event_id = await stored(harness)
+    late = await claimed(harness, event_id)
+    lose_claim(harness, event_id)
+    newer = await claimed(harness, event_id)
     assert await process_claim(harness.runtime, late) == Processed("claim_lost")
-    assert (harness.count_tickets(), len(harness.hasura.sent)) == (1, 1)
+    await mark_failed(harness.runtime.db, late, "internal", "", next_attempt_at=None, error={})
+    row = harness.one("SELECT status, claim_id FROM pancake_webhook_event WHERE id = %s", event_id)
+    assert row == {"status": "ingested", "claim_id": newer.claim_id}
+    assert harness.count_tickets() == 0
 
 
 async def test_a_row_being_processed_cannot_be_released_even_after_its_lease(
     harness: HandlerHarness,
 ) -> None:
-    event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
-    with psycopg.connect(harness.database_url) as other:
-        other.execute("SELECT pg_advisory_xact_lock(2, hashtext(%s))", (PHONE,))
+    event_id = await stored(harness)
+    with another_session(harness, Lock.PHONE, PHONE) as other:
         work = asyncio.create_task(harness.process(event_id))
         await wait_for_lock_waiter(harness, work, PHONE_LOCK)
         other.execute("SET lock_timeout = '50ms'")
@@ -105,31 +106,15 @@ async def test_a_row_being_processed_cannot_be_released_even_after_its_lease(
 
 
 async def test_a_valid_lease_cannot_be_released_by_hand(harness: HandlerHarness) -> None:
-    event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
-    await claim_event(harness.runtime.db, event_id)
+    event_id = await stored(harness)
+    await claimed(harness, event_id)
     with pytest.raises(psycopg.errors.CheckViolation, match="lease"):
-        harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
-
-
-async def test_a_lost_claim_writes_nothing_while_a_newer_one_works(harness: HandlerHarness) -> None:
-    event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
-    late = await claim_event(harness.runtime.db, event_id)
-    assert late is not None
-    harness.expire_leases()
-    harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
-    newer = await claim_event(harness.runtime.db, event_id)
-    assert newer is not None
-    assert await process_claim(harness.runtime, late) == Processed("claim_lost")
-    await mark_failed(harness.runtime.db, late, "internal", "", next_attempt_at=None, error={})
-    row = harness.one("SELECT status, claim_id FROM pancake_webhook_event WHERE id = %s", event_id)
-    assert row == {"status": "ingested", "claim_id": newer.claim_id}
-    assert harness.count_tickets() == 0
+        receive(harness, event_id)
 
 
 async def test_processing_waits_for_another_session_that_holds_its_record(harness: HandlerHarness) -> None:
-    event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
-    with psycopg.connect(harness.database_url) as other:
-        other.execute("SELECT pg_advisory_xact_lock(1, hashtext('r'))")
+    event_id = await stored(harness, id="r")
+    with another_session(harness, Lock.RECORD, "r"):
         work = asyncio.create_task(harness.process(event_id))
         await wait_for_lock_waiter(harness, work, RECORD_LOCK)
     assert await work == "ticket_created"
@@ -137,9 +122,172 @@ async def test_processing_waits_for_another_session_that_holds_its_record(harnes
 
 async def test_processing_waits_for_another_session_that_holds_its_roster(harness: HandlerHarness) -> None:
     harness.fill_roster(3)
-    event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
-    with psycopg.connect(harness.database_url) as other:
-        other.execute("SELECT pg_advisory_xact_lock(3, hashtext('default'))")
+    event_id = await stored(harness)
+    with another_session(harness, Lock.ROSTER, "default"):
         work = asyncio.create_task(harness.process(event_id))
         await wait_for_lock_waiter(harness, work, ROSTER_LOCK)
     assert await work == "ticket_created"
+
+
+# Pause and turns
+
+
+async def test_the_pause_answers_503_with_retry_after_and_changes_nothing(harness: HandlerHarness) -> None:
+    """The kill switch takes precedence once processing resumes; deliveries are still stored."""
+    event_id, held = await stored(harness), await stored(harness, id="held")
+    before = harness.event(event_id)
+    harness.change_settings(processing_paused=True)
+    for op in ("INSERT", "UPDATE", "MANUAL"):
+        response = await harness.fire(event_id, op)
+        assert (response.status_code, response.headers["Retry-After"]) == (503, "60")
+        assert response.json()["extensions"] == {"code": "processing_paused"}
+    assert harness.event(event_id) == before
+    assert (before["status"], before["attempts"], before["claim_id"]) == ("received", 0, None)
+    assert (await harness.deliver(LEAD | {"id": "new"}))["status"] == "received"
+    harness.change_settings(processing_paused=False)
+    assert await harness.process(event_id) == "ticket_created"
+    harness.change_settings(processing_paused=True, kill_switch=True)
+    assert (await harness.fire(held)).status_code == 503
+    harness.change_settings(processing_paused=False)
+    assert await harness.process(held) == "skipped_kill_switch"
+
+
+async def test_a_repeated_delivery_waits_for_its_turn_and_a_new_one_does_not(harness: HandlerHarness) -> None:
+    """Another process has the turn."""
+    repeated, new = [await stored(harness, **numbered_lead(number)) for number in (1, 2)]
+    with another_session(harness, Lock.TURNS) as other:
+        waiting = asyncio.create_task(harness.fire(repeated, current_retry=3))
+        assert (await harness.fire(new)).json()["result"] == "ticket_created"
+        assert not waiting.done()
+        assert harness.event(repeated)["status"] == "received"
+        other.rollback()
+        assert (await waiting).json()["result"] == "ticket_created"
+
+
+async def test_repeated_deliveries_beyond_the_line_come_back_later(harness: HandlerHarness) -> None:
+    harness.change_settings(replay_rate_per_second=2)
+    ids = [await stored(harness, **numbered_lead(number)) for number in range(8)]
+    with another_session(harness, Lock.TURNS) as other:
+        firing = [asyncio.create_task(harness.fire(event_id, current_retry=1)) for event_id in ids]
+        waiting = set(firing)
+        async with asyncio.timeout(10):
+            while len(waiting) > 2:
+                _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        other.rollback()
+        answers = await asyncio.gather(*firing)
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert len(refused) == 6
+    assert {(answer.status_code, answer.json()["extensions"]["code"]) for answer in refused} == {
+        (503, "deferred")
+    }
+    assert sorted(int(answer.headers["Retry-After"]) for answer in refused) == [2, 2, 3, 3, 4, 4]
+    assert harness.count("pancake_webhook_event", "status = 'received' AND attempts = 0") == 6
+
+
+@pytest.mark.parametrize("current_retry", [0, 1, 40])
+async def test_every_503_names_a_time_so_that_hasura_never_gives_the_event_up(
+    harness: HandlerHarness, current_retry: int
+) -> None:
+    """After a pause an event has more tries than retries: the first 503 without a time would be its last."""
+    event_id, db = await stored(harness), harness.runtime.db
+    harness.change_settings(processing_paused=True)
+    answers = [await harness.fire(event_id, current_retry=current_retry)]
+    harness.change_settings(processing_paused=False)
+    slots, db._work_slots = db._work_slots, asyncio.Semaphore(0)
+    db._work.timeout = 0.1
+    answers.append(await harness.fire(event_id, current_retry=current_retry))
+    db._work_slots = slots
+    await db.close()
+    answers.append(await harness.fire(event_id, current_retry=current_retry))
+    assert [
+        (answer.status_code, answer.json()["extensions"]["code"], answer.headers.get("Retry-After"))
+        for answer in answers
+    ] == [
+        (503, "processing_paused", "60"),
+        (503, "overloaded", "15"),
+        (503, "database_unavailable", "15"),
+    ]
+
+
+async def test_a_cron_and_an_action_name_no_time_when_the_database_is_away(harness: HandlerHarness) -> None:
+    """Hasura would repeat the tick without end; the next one is due in minutes."""
+    await harness.runtime.db.close()
+    tick = {"id": "c", "name": "pancake_retry_failed", "scheduled_time": "2026-05-14T00:00:00Z"}
+    cron = await harness.client.post("/cron/retry_failed", json=tick, headers=harness.headers)
+    replay = await harness.request_replay(ids=[1])
+    for answer in (cron, replay):
+        assert (answer.status_code, "Retry-After" in answer.headers) == (503, False)
+
+
+# Round trips: each costs latency and CPU for every lead
+
+CLAIM, FACTS, RECORD_FACTS = ["claim_event"], ["load_facts"], ["load_facts", "load_record_facts"]
+LOAD = ["fence_claim", "lock_records", "lock_phones", "load_applied"]
+ROSTER, MARK = ["lock_roster", "load_roster"], ["mark_notified"]
+
+
+@pytest.fixture
+def round_trips(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The statements of each round trip so far, without their folder."""
+    seen: list[list[str]] = []
+    run, run_work = Transaction.run, Database._run_work
+
+    async def note_run(self: Transaction, *statements: Statement, commit: bool = False) -> list[list[Row]]:
+        seen.append([name.partition("/")[2] for name, _ in statements])
+        return await run(self, *statements, commit=commit)
+
+    async def note_run_work(self: Database, name: str, params: Params, row_type: Any) -> list[Any]:
+        seen.append([name.partition("/")[2]])
+        return await run_work(self, name, params, row_type)
+
+    monkeypatch.setattr(Transaction, "run", note_run)
+    monkeypatch.setattr(Database, "_run_work", note_run_work)
+    return seen
+
+
+async def test_a_new_ticket_takes_six_round_trips_and_an_updated_one_needs_no_roster(
+    harness: HandlerHarness, round_trips: list[list[str]]
+) -> None:
+    harness.fill_roster(2)
+    assert (await process(harness)).result == "ticket_created"
+    write = ["insert_account", "upsert_contact", "insert_ticket", "store_roster", "finish_event"]
+    assert round_trips == [CLAIM, LOAD, FACTS, ROSTER, write, MARK]
+    round_trips.clear()
+    assert (await process(harness, name="Other", modified_on=LATER)).result == "ticket_updated"
+    write = ["touch_account", "upsert_contact", "update_ticket", "finish_event"]
+    assert round_trips == [CLAIM, LOAD, RECORD_FACTS, write, MARK]
+
+
+async def test_an_unchanged_lead_takes_four_and_without_a_table_two_more_on_a_connection_with_several(
+    harness: HandlerHarness, round_trips: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def record(self: PancakeApi, access: Access, table: str, record_id: str) -> None:
+        seen.append((table, record_id))
+
+    seen: list[tuple[str, str]] = []
+    monkeypatch.setattr(PancakeApi, "record", record)
+    await process(harness)
+    round_trips.clear()
+    assert (await process(harness, modified_on=LATER)).result == "no_change"
+    assert round_trips == [CLAIM, LOAD, RECORD_FACTS, ["finish_event"]]
+    harness.sql("UPDATE pancake_connection SET table_names = '{lead,contact}'")
+    assert (await process(harness, id="named", table_id="lead")).result == "ticket_updated"
+    assert seen == []
+    round_trips.clear()
+    assert (await process(harness, modified_on="2026-05-16T00:00:00")).result == "no_change"
+    assert seen == [("lead", RECORD_ID), ("contact", RECORD_ID)]
+    look_up = [["load_connections"], ["set_table"]]
+    assert round_trips == [CLAIM, *look_up, LOAD, RECORD_FACTS, ["finish_event"]]
+
+
+# By hand
+
+
+async def test_an_invalid_body_stays_a_dead_letter_after_every_replay(harness: HandlerHarness) -> None:
+    for body, code in ((b"not json", "invalid_payload"), (b'{"name": "no id"}', "missing_record_id")):
+        event_id = (await harness.deliver(body))["event_id"]
+        assert await harness.process(event_id, "MANUAL") == "no_record_id"
+        receive(harness, event_id)
+        assert await harness.process(event_id, "UPDATE") == "dead_letter"
+        event = harness.event(event_id)
+        assert (event["status"], event["error_code"]) == ("dead_letter", code)

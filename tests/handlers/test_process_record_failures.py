@@ -1,4 +1,4 @@
-"""process_record when the database, the process or our code fails."""
+"""process_record when the database, the process or our code fails; what it counts, and how it notifies."""
 
 import asyncio
 from dataclasses import replace
@@ -6,68 +6,85 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from handlers.process_record import process_record
+from handlers.process_record import DELIVERED_COLUMNS, process_record
 from leads.adapters.database import Database
 from leads.adapters.hasura_calls import EventCall
+from leads.cli.metadata.directory import DIRECTORY, read_directory
 from leads.domain.errors import Overloaded
 from tests.support.crashes import Crash, crashing
 from tests.support.handlers import HandlerHarness, running_handlers
-from tests.support.leads import PHONE
+from tests.support.leads import LATER, LEAD, PHONE, numbered_lead
+from tests.support.processing import hold_leads, process, receive, replay, stored
+
+BROKEN = "RAISE EXCEPTION 'quotes a row'"
+
+
+def call_of(event_id: int) -> EventCall:
+    return EventCall("e", "pancake_webhook_event_status_update", "INSERT", {"id": event_id})
+
+
+def counted(harness: HandlerHarness, *results: str) -> list[float]:
+    """Return how many events were counted with each of these results."""
+    sample = harness.runtime.metrics.registry.get_sample_value
+    return [sample("pancake_events_total", {"result": result}) or 0.0 for result in results]
+
+
+def measured(harness: HandlerHarness) -> float | None:
+    """Return how many durations were observed."""
+    name = "pancake_event_process_duration_seconds_count"
+    return harness.runtime.metrics.registry.get_sample_value(name)
 
 
 async def test_a_serialization_failure_is_retried_at_once(harness: HandlerHarness) -> None:
     harness.refuse_tickets("RAISE EXCEPTION 'lost' USING ERRCODE = 'serialization_failure'", 2)
-    event_id, result = await harness.process_lead()
-    assert result == "ticket_created"
-    assert (harness.event(event_id)["attempts"], harness.count_tickets()) == (1, 1)
+    lead = await process(harness)
+    assert (lead.result, lead.event["attempts"], harness.count_tickets()) == ("ticket_created", 1, 1)
 
 
 async def test_after_the_third_deadlock_the_row_waits_for_the_retry_cron(harness: HandlerHarness) -> None:
+    """Its duration is measured once, when it succeeds, and its error is not kept then."""
     harness.refuse_tickets("RAISE EXCEPTION 'lost' USING ERRCODE = 'deadlock_detected'", 3)
-    event_id, result = await harness.process_lead()
-    event = harness.event(event_id)
-    assert (result, event["status"], event["error_code"]) == ("failed", "failed", "contended")
+    lead = await process(harness)
+    event = lead.event
+    assert (lead.result, event["status"], event["error_code"]) == ("failed", "failed", "contended")
     assert timedelta(seconds=25) < event["next_attempt_at"] - datetime.now(UTC) <= timedelta(seconds=30)
     assert harness.count("account", f"normalized_phone = '{PHONE}'") == 0
-    harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
-    assert await harness.process(event_id) == "ticket_created"
-    assert (harness.event(event_id)["attempts"], harness.count_tickets()) == (2, 1)
-
-
-async def test_work_after_a_lost_connection_is_retried_without_duplicates(
-    harness: HandlerHarness,
-) -> None:
-    harness.fill_roster(2)
-    harness.refuse_tickets("PERFORM pg_terminate_backend(pg_backend_pid())", 1)
-    _, result = await harness.process_lead()
-    assert result == "ticket_created"
-    assert (harness.count_tickets(), harness.count("account", f"normalized_phone = '{PHONE}'")) == (1, 1)
-    assert harness.one("SELECT sum(total_assigned) AS total FROM pancake_assignee")["total"] == 1
+    assert ("error" in event["evidence"], measured(harness)) == (True, 0)
+    receive(harness, lead.id)
+    assert await harness.process(lead.id) == "ticket_created"
+    assert (lead.event["attempts"], harness.count_tickets()) == (2, 1)
+    assert ("error" in lead.evidence, measured(harness)) == (False, 1)
 
 
 async def test_an_internal_error_is_stored_as_a_digest_and_is_final_after_five_attempts(
     harness: HandlerHarness, capture_logs: list[str]
 ) -> None:
-    harness.refuse_tickets("RAISE EXCEPTION 'quotes a row'", 99)
-    event_id, _ = await harness.process_lead()
+    harness.refuse_tickets(BROKEN, 99)
+    lead = await process(harness)
     for attempt in range(1, 6):
-        event = harness.event(event_id)
+        event = lead.event
         assert (event["attempts"], event["error_code"]) == (attempt, "internal")
         assert event["status"] == ("failed" if attempt < 5 else "dead_letter")
         assert "RaiseException, digest " in event["error_detail"]
         if attempt < 5:
-            harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
-            result = await harness.process(event_id)
-            assert result == ("failed" if attempt < 4 else "dead_letter")
+            receive(harness, lead.id)
+            assert await harness.process(lead.id) == ("failed" if attempt < 4 else "dead_letter")
     assert event["evidence"]["error"]["digest"]
     faults = [line for line in capture_logs if '"level": "error"' in line]
     assert len(faults) == 5
     assert "quotes a row" not in "".join(capture_logs)
+    assert counted(harness, "failed", "dead_letter", "invalid") == [4, 1, 0]
+
+
+async def test_a_dead_letter_because_of_what_it_holds_is_counted_as_invalid(harness: HandlerHarness) -> None:
+    """It is no failure of the integration."""
+    assert (await process(harness, phone_number="không có số")).result == "dead_letter"
+    assert counted(harness, "failed", "dead_letter", "invalid") == [0, 0, 1]
 
 
 @pytest.mark.test_case("TC-014-007")
 async def test_an_unavailable_database_answers_503_before_any_claim(harness: HandlerHarness) -> None:
-    event_id = (await harness.deliver({"id": "r", "phone_number": "0905111222", "source": [-1]}))["event_id"]
+    event_id = await stored(harness)
     await harness.process(event_id + 1)
     harness.terminate_backends()
     codes = []
@@ -78,20 +95,14 @@ async def test_an_unavailable_database_answers_503_before_any_claim(harness: Han
     assert harness.event(event_id)["status"] == "processed"
 
 
-async def test_events_beyond_the_pool_stay_received_and_cost_no_attempt(
-    harness: HandlerHarness,
-) -> None:
+async def test_events_beyond_the_pool_stay_received_and_cost_no_attempt(harness: HandlerHarness) -> None:
     harness.slow_down("ticket", 0.4)
-    record = {"source": [-1]}
-    ids = [
-        (await harness.deliver(record | {"id": f"r-{n}", "phone_number": f"090511122{n}"}))["event_id"]
-        for n in range(4)
-    ]
+    ids = [await stored(harness, id=f"r-{n}", phone_number=f"090511122{n}") for n in range(4)]
     small = Database(harness.database_url, work_connections=1, wait_seconds=0.2)
     await small.open()
-    calls = [EventCall("e", "pancake_webhook_event_status_update", "INSERT", {"id": id_}) for id_ in ids]
+    runtime = replace(harness.runtime, db=small)
     answers = await asyncio.gather(
-        *(process_record(replace(harness.runtime, db=small), call) for call in calls), return_exceptions=True
+        *(process_record(runtime, call_of(event_id)) for event_id in ids), return_exceptions=True
     )
     await small.close()
     refused = [id_ for id_, answer in zip(ids, answers, strict=True) if isinstance(answer, Overloaded)]
@@ -102,9 +113,7 @@ async def test_events_beyond_the_pool_stay_received_and_cost_no_attempt(
     assert [await harness.process(event_id) for event_id in refused] == ["ticket_created"] * 3
 
 
-async def test_statements_with_array_parameters_use_generic_plans(
-    harness: HandlerHarness,
-) -> None:
+async def test_statements_with_array_parameters_use_generic_plans(harness: HandlerHarness) -> None:
     """A custom plan per execution costs more than the execution."""
     settings = replace(harness.runtime.settings, work_connections=1)
     async with running_handlers(settings, harness.connection_id, harness.hasura) as small:
@@ -129,11 +138,9 @@ async def test_a_crash_at_any_round_trip_leaves_every_lead_processed_once(harnes
     step = 0
     finished = False
     while not finished:
-        body = {"id": f"r-{step}", "phone_number": f"09051114{step:02}", "source": [-1]}
-        event_id = (await harness.deliver(body))["event_id"]
-        call = EventCall("e", "pancake_webhook_event_status_update", "INSERT", {"id": event_id})
+        event_id = await stored(harness, id=f"r-{step}", phone_number=f"09051114{step:02}")
         try:
-            await process_record(crashing(harness.runtime, step), call)
+            await process_record(crashing(harness.runtime, step), call_of(event_id))
             finished = True
         except Crash:
             assert harness.event(event_id)["status"] in {"received", "ingested", "processed"}
@@ -155,12 +162,7 @@ async def test_a_crash_at_any_round_trip_leaves_every_lead_processed_once(harnes
 
 @pytest.mark.own_database
 @pytest.mark.test_case("TC-014-009")
-@pytest.mark.parametrize(
-    "table", ["account", "contact_book", "ticket", "pancake_assignee", "customer_consent"]
-)
-async def test_a_connection_lost_at_any_write_leaves_the_lead_written_once(
-    harness: HandlerHarness, table: str
-) -> None:
+async def test_a_connection_lost_at_any_write_leaves_the_lead_written_once(harness: HandlerHarness) -> None:
     harness.fill_roster(2)
     harness.change_settings(consent_mode="record")
     harness.sql("CREATE SEQUENCE broken")
@@ -169,11 +171,112 @@ async def test_a_connection_lost_at_any_write_leaves_the_lead_written_once(
         " IF nextval('broken') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;"
         " RETURN NULL; END $$"
     )
-    harness.sql(
-        f"CREATE TRIGGER break AFTER INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION break()"
-    )
-    _, result = await harness.process_lead()
-    assert result == "ticket_created"
-    assert harness.one("SELECT last_value FROM broken")["last_value"] >= 2
-    assert (harness.count_tickets(), len(harness.hasura.sent)) == (1, 1)
-    assert harness.one("SELECT sum(total_assigned) AS sum FROM pancake_assignee")["sum"] == 1
+    tables = ("account", "contact_book", "ticket", "pancake_assignee", "customer_consent")
+    for number, table in enumerate(tables, 1):
+        harness.sql("ALTER SEQUENCE broken RESTART")
+        harness.sql(
+            f"CREATE TRIGGER break AFTER INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION break()"
+        )
+        lead = await process(harness, id=table, phone_number=f"090511130{number}")
+        harness.sql(f"DROP TRIGGER break ON {table}")
+        assert lead.result == "ticket_created", table
+        assert harness.one("SELECT last_value FROM broken")["last_value"] >= 2
+        assert (harness.count_tickets(), len(harness.hasura.sent)) == (number, number)
+        total = harness.one("SELECT sum(total_assigned)::integer AS total FROM pancake_assignee")
+        assert total == {"total": number}
+
+
+# What is counted and measured
+
+
+async def test_the_duration_is_measured_of_events_never_held_nor_replayed(harness: HandlerHarness) -> None:
+    """The wait of a held lead, or of a dead letter until it is replayed, says nothing about the handlers."""
+    await hold_leads(harness, 2)
+    await harness.replay(filter={"status": "skipped_kill_switch"}, wait=False)
+    assert set((await harness.process_received()).values()) == {"ticket_created"}
+    dead = await process(harness, id="no-phone", phone_number="không có số")
+    corrected = await replay(harness, dead.id, corrected_phone="0912 345 670")
+    assert (corrected.result, measured(harness)) == ("ticket_created", 0)
+    await process(harness, **numbered_lead(50))
+    assert measured(harness) == 1
+
+
+async def test_the_duration_is_not_measured_of_events_of_a_pause(harness: HandlerHarness) -> None:
+    """The first is from before the pause, the second from within it, the third from the drain."""
+    before = await stored(harness, **numbered_lead(1))
+    harness.clock.ahead += timedelta(minutes=1)
+    harness.change_settings(processing_paused=True)
+    within = await stored(harness, **numbered_lead(2))
+    assert (await harness.fire(within)).status_code == 503
+    harness.clock.ahead += timedelta(hours=1)
+    assert (await harness.fire(within, current_retry=1)).status_code == 503
+    harness.change_settings(processing_paused=False)
+    for event_id in (before, within):
+        answer = await harness.fire(event_id, current_retry=2)
+        assert answer.json()["result"] == "ticket_created"
+    assert measured(harness) == 0
+    harness.clock.ahead += timedelta(minutes=1)
+    await process(harness, **numbered_lead(3))
+    assert measured(harness) == 1
+
+
+def test_the_columns_that_are_delivered_are_those_of_the_metadata() -> None:
+    tables = read_directory(DIRECTORY)["sources"][0]["tables"]
+    ((trigger,),) = [table["event_triggers"] for table in tables if "event_triggers" in table]
+    definition = trigger["definition"]
+    assert {*definition["insert"]["payload"]} == {*definition["update"]["payload"]} == DELIVERED_COLUMNS
+
+
+async def test_a_delivered_row_with_more_columns_is_counted(harness: HandlerHarness) -> None:
+    """A trigger that was saved in the console sends whole rows; "Invoke" sends them on purpose."""
+    event_id = await stored(harness)
+    for op, columns, number in (
+        ("INSERT", {}, 0),
+        ("MANUAL", {"payload": LEAD}, 0),
+        ("INSERT", {"payload": LEAD}, 1),
+        ("UPDATE", {"normalized_phone": PHONE}, 2),
+    ):
+        assert (await harness.fire(event_id, op, **columns)).status_code == 200
+        assert await harness.scrape("pancake_whole_row_deliveries_total") == number
+
+
+# Notifications: once, now or later
+
+
+async def test_a_notification_that_hasura_fails_is_sent_after_its_lease(harness: HandlerHarness) -> None:
+    harness.fill_roster(1)
+    harness.hasura.failing = True
+    lead = await process(harness)
+    event = lead.event
+    assert (lead.result, event["status"], event["notified_at"]) == ("ticket_created", "processed", None)
+    harness.hasura.failing = False
+    await harness.process(lead.id)
+    assert harness.hasura.sent == {}  # the sender that claimed it may still be sending
+    harness.expire_leases()
+    assert await harness.process(lead.id) == "already_processed"
+    assert list(harness.hasura.sent) == [f"{lead.id}:new_lead"]
+    assert lead.event["notified_at"] is not None
+
+
+async def test_a_replay_of_a_given_up_event_sends_its_notifications(harness: HandlerHarness) -> None:
+    harness.fill_roster(1)
+    harness.hasura.failing = True
+    lead = await process(harness)
+    harness.sql("UPDATE pancake_webhook_event SET notify_given_up_at = now()")
+    harness.hasura.failing = False
+    await replay(harness, lead.id)
+    assert list(harness.hasura.sent) == [f"{lead.id}:new_lead"]
+    assert lead.event["notify_given_up_at"] is None
+
+
+async def test_a_replay_sends_only_what_was_not_accepted(harness: HandlerHarness) -> None:
+    harness.fill_roster(1)
+    await process(harness)
+    harness.hasura.failing = True
+    lead = await process(harness, modified_on=LATER, phone_number="0905999888")
+    harness.sql("UPDATE pancake_webhook_event SET notify_sent = ARRAY['lead_updated'] WHERE id = %s", lead.id)
+    harness.hasura.failing = False
+    harness.hasura.calls.clear()
+    await replay(harness, lead.id)
+    assert [f"{lead.id}:phone_changed"] in harness.hasura.calls
+    assert not [call for call in harness.hasura.calls if f"{lead.id}:lead_updated" in call]

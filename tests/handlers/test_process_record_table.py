@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from handlers.process_record import Processed, process_claim
+from leads.adapters.breaker import Breakers
 from leads.adapters.pools import POOL_TIMEOUT_SECONDS
 from leads.services.process_record import table
 from leads.services.process_record.attempts import WORK_TIMEOUT_SECONDS
 from leads.services.process_record.claim import claim_event
 from tests.support.crons import CronHarness
 from tests.support.leads import LEAD
-
-Evidence = dict[str, Any]
+from tests.support.processing import process, receive, replay, stored
 
 
 @pytest.fixture
@@ -23,74 +23,73 @@ def harness(cron_harness: CronHarness) -> CronHarness:
     return cron_harness
 
 
-def write(harness: CronHarness, *tables: str) -> None:
+def write(harness: CronHarness, *tables: str, **fields: Any) -> None:
     """Write LEAD's record into tables of Pancake, without a webhook."""
     for name in tables:
-        harness.pancake.tables[name].write(LEAD)
+        harness.pancake.tables[name].write(LEAD | fields)
 
 
 def requests(harness: CronHarness) -> int:
     return harness.pancake.counts["rest_requests"]
 
 
-def notes(harness: CronHarness, event_id: int) -> list[str] | None:
-    found: list[str] | None = harness.event(event_id)["evidence"].get("notes")
-    return found
-
-
-@pytest.mark.parametrize(("name", "outcome"), [("lead", "ticket_created"), ("contact", "contact_updated")])
-async def test_the_table_that_holds_the_record_is_stored_and_decides(
-    harness: CronHarness, name: str, outcome: str
-) -> None:
-    write(harness, name)
-    event_id, result = await harness.process_lead()
+def named(harness: CronHarness, event_id: int) -> tuple[str | None, list[str] | None]:
+    """Return the table of the event, and the notes of its evidence."""
     event = harness.event(event_id)
-    assert (result, event["table_name"], event["status"]) == (outcome, name, "processed")
-    assert requests(harness) == 2, "each table is asked, since several may hold the id"
-    assert notes(harness, event_id) is None
-    assert harness.count_tickets() == (outcome == "ticket_created")
+    return event["table_name"], event["evidence"].get("notes")
 
 
-@pytest.mark.parametrize("tables", [(), ("lead", "contact")], ids=["no table", "two tables"])
-async def test_a_record_in_no_table_or_in_several_is_taken_for_a_lead(
-    harness: CronHarness, tables: tuple[str, ...]
-) -> None:
-    write(harness, *tables)
-    event_id, result = await harness.process_lead()
-    assert (result, harness.event(event_id)["table_name"]) == ("ticket_created", None)
-    assert notes(harness, event_id) == ["table_unknown"]
+UNKNOWN = (None, ["table_unknown"])
 
 
-@pytest.mark.parametrize(
-    "fault", ["down", "rate_limited", "unauthorized", "success_false", "truncate_body", "breaker"]
-)
+async def test_the_table_that_holds_the_record_is_stored_and_decides(harness: CronHarness) -> None:
+    """A found table does not make a repeat new."""
+    cases: list[tuple[list[str], str, object]] = [
+        (["lead"], "ticket_created", ("lead", None)),
+        (["contact"], "contact_updated", ("contact", None)),
+        ([], "ticket_created", UNKNOWN),
+        (["lead", "contact"], "ticket_created", UNKNOWN),
+    ]
+    for number, (tables, outcome, found) in enumerate(cases):
+        record = {"id": str(tables), "phone_number": f"090511122{number}"}
+        write(harness, *tables, **record)
+        before, tickets = requests(harness), harness.count_tickets()
+        lead = await process(harness, **record)
+        assert (lead.result, lead.event["status"]) == (outcome, "processed"), tables
+        assert named(harness, lead.id) == found, tables
+        assert requests(harness) - before == 2, "each table is asked, since several may hold the id"
+        assert harness.count_tickets() - tickets == (outcome == "ticket_created")
+        assert (await harness.deliver(LEAD | record))["status"] == "duplicate"
+
+
 async def test_while_pancake_cannot_tell_a_record_is_taken_for_a_lead(
-    harness: CronHarness, fault: str
+    harness: CronHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(harness, "contact")
-    if fault == "breaker":
-        harness.pancake.faults.down = True
-        for number in range(5):
-            await harness.process_lead(id=f"other-{number}", phone_number="0912345678")
-        harness.pancake.faults.down = False
-        before = requests(harness)
-    else:
+    faults = ("rate_limited", "unauthorized", "success_false", "truncate_body", "down")
+    for number, fault in enumerate(faults):
+        monkeypatch.setattr(harness.runtime.pancake, "breakers", Breakers("pancake_rest", harness.clock))
         harness.pancake.faults.change({fault: True})
-    event_id, result = await harness.process_lead()
-    assert (result, harness.event(event_id)["table_name"]) == ("ticket_created", None)
-    assert notes(harness, event_id) == ["table_unknown"]
-    if fault == "breaker":
-        assert requests(harness) == before
+        lead = await process(harness, modified_on=f"2026-05-14T0{number}:00:00")
+        assert lead.result in ("ticket_created", "no_change"), fault
+        assert named(harness, lead.id) == UNKNOWN, fault
+        harness.pancake.faults.reset()
+    harness.pancake.faults.down = True
+    for number in range(5):
+        await process(harness, id=f"other-{number}", phone_number="0912345678")
+    harness.pancake.faults.reset()
+    before = requests(harness)
+    lead = await process(harness, modified_on="2026-05-15T00:00:00")
+    assert (named(harness, lead.id), requests(harness)) == (UNKNOWN, before), "the breaker is open"
 
 
-@pytest.mark.parametrize("url", ["http://pancake/other/api", "https://pancake/api"])
-async def test_without_a_key_that_may_be_sent_a_record_is_taken_for_a_lead(
-    harness: CronHarness, url: str
-) -> None:
+async def test_without_a_key_that_may_be_sent_a_record_is_taken_for_a_lead(harness: CronHarness) -> None:
     """The API key was sealed for another base URL, or the host is not an allowed one."""
-    harness.sql("UPDATE pancake_connection SET api_base_url = %s", url)
-    event_id, result = await harness.process_lead()
-    assert (result, notes(harness, event_id), requests(harness)) == ("ticket_created", ["table_unknown"], 0)
+    for url in ("http://pancake/other/api", "https://pancake/api"):
+        harness.sql("UPDATE pancake_connection SET api_base_url = %s", url)
+        lead = await process(harness, id=url)
+        assert lead.result in ("ticket_created", "ticket_updated")
+        assert (named(harness, lead.id), requests(harness)) == (UNKNOWN, 0)
 
 
 async def test_a_slow_pancake_is_not_waited_for_and_soon_not_asked(
@@ -103,7 +102,7 @@ async def test_a_slow_pancake_is_not_waited_for_and_soon_not_asked(
     asked = []
     for number in range(7):
         before = requests(harness)
-        assert (await harness.process_lead(modified_on=f"2026-05-14T02:35:{number:02}"))[1] != "failed"
+        assert (await process(harness, modified_on=f"2026-05-14T02:35:{number:02}")).result != "failed"
         asked.append(requests(harness) - before)
     assert time.monotonic() - started < 10
     assert asked == [1] * 5 + [0] * 2
@@ -117,64 +116,54 @@ def test_the_wait_leaves_the_work_its_time() -> None:
     assert longest < 30, "Hasura waits 30 s"
 
 
-async def test_a_body_with_a_table_and_a_connection_with_one_cost_no_request(harness: CronHarness) -> None:
+async def test_a_body_with_a_table_and_a_connection_with_one_by_now_cost_no_request(
+    harness: CronHarness,
+) -> None:
     write(harness, "contact")
-    assert (await harness.process_lead(table_id="contact"))[1] == "contact_updated"
+    assert (await process(harness, table_id="contact")).result == "contact_updated"
+    without = await stored(harness, id="without")
+    harness.sql("UPDATE pancake_connection SET table_names = '{contact}'")
+    assert await harness.process(without) == "contact_updated"
+    assert (named(harness, without), requests(harness)) == (("contact", None), 0)
     harness.sql("UPDATE pancake_connection SET table_names = '{lead}'")
-    assert (await harness.process_lead(id="other"))[1] == "ticket_created"
+    assert (await process(harness, id="other")).result == "ticket_created"
     assert requests(harness) == 0
 
 
-async def test_a_connection_that_has_one_table_by_now_needs_no_request(harness: CronHarness) -> None:
-    event_id = (await harness.deliver(LEAD))["event_id"]
-    harness.sql("UPDATE pancake_connection SET table_names = '{contact}'")
-    assert await harness.process(event_id) == "contact_updated"
-    assert (harness.event(event_id)["table_name"], requests(harness)) == ("contact", 0)
-
-
 async def test_a_replay_asks_again_and_takes_the_note_away(harness: CronHarness) -> None:
-    event_id, _ = await harness.process_lead(name="Lan\0")
-    assert notes(harness, event_id) == ["nul_removed", "table_unknown"]
-    await harness.replay(ids=[event_id])
-    assert await harness.process(event_id) == "no_change"
-    assert notes(harness, event_id) == ["nul_removed", "table_unknown"], "noted once"
+    lead = await process(harness, name="Lan\0")
+    assert named(harness, lead.id) == (None, ["nul_removed", "table_unknown"])
+    assert (await replay(harness, lead.id)).result == "no_change"
+    assert named(harness, lead.id) == (None, ["nul_removed", "table_unknown"]), "noted once"
     write(harness, "contact")
-    await harness.replay(ids=[event_id], force=True)
-    assert await harness.process(event_id) == "contact_updated"
-    assert (harness.event(event_id)["table_name"], notes(harness, event_id)) == ("contact", ["nul_removed"])
+    assert (await replay(harness, lead.id, force=True)).result == "contact_updated"
+    assert named(harness, lead.id) == ("contact", ["nul_removed"])
 
 
-async def test_a_found_table_does_not_make_a_repeat_new(harness: CronHarness) -> None:
-    write(harness, "contact")
-    await harness.process_lead()
-    assert (await harness.deliver(LEAD))["status"] == "duplicate"
-
-
-@pytest.mark.parametrize("tables", [("lead",), ("contact",), ("lead", "contact"), ()])
-async def test_a_dry_run_asks_too_and_says_what_the_replay_does(
-    harness: CronHarness, tables: tuple[str, ...]
-) -> None:
-    write(harness, *tables)
-    harness.change_settings(kill_switch=True)
-    event_id = (await harness.deliver(LEAD))["event_id"]
-    harness.change_settings(kill_switch=False)
-    before = harness.event(event_id)
-    report = await harness.replay(ids=[event_id], dry_run=True)
-    assert harness.event(event_id) == before
-    await harness.replay(ids=[event_id])
-    assert [change["result"] for change in report["changes"]] == [await harness.process(event_id)]
+async def test_a_dry_run_asks_too_and_says_what_the_replay_does(harness: CronHarness) -> None:
+    for tables in (["lead"], ["contact"], ["lead", "contact"], []):
+        record = {"id": str(tables)}
+        write(harness, *tables, **record)
+        harness.change_settings(kill_switch=True)
+        event_id = await stored(harness, **record)
+        harness.change_settings(kill_switch=False)
+        before = harness.event(event_id)
+        (change,) = (await harness.replay(ids=[event_id], dry_run=True))["changes"]
+        assert harness.event(event_id) == before
+        assert (await replay(harness, event_id)).result == change["result"], tables
+        assert (change["result"] == "contact_updated") == (tables == ["contact"])
 
 
 async def test_a_claim_lost_while_pancake_was_asked_writes_nothing(harness: CronHarness) -> None:
-    event_id = (await harness.deliver(LEAD))["event_id"]
+    event_id = await stored(harness)
     late = await claim_event(harness.runtime.db, event_id)
     assert late is not None
     harness.expire_leases()
-    harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", event_id)
+    receive(harness, event_id)
     write(harness, "contact")
-    named = await table.name_table(harness.runtime, late)
+    of_late = await table.name_table(harness.runtime, late)
     assert harness.event(event_id)["table_name"] is None
-    assert await process_claim(harness.runtime, named) == Processed("claim_lost")
+    assert await process_claim(harness.runtime, of_late) == Processed("claim_lost")
 
 
 async def test_an_error_before_the_work_is_an_attempt_that_failed(
@@ -183,7 +172,7 @@ async def test_an_error_before_the_work_is_an_attempt_that_failed(
     async def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    event_id = (await harness.deliver(LEAD))["event_id"]
+    event_id = await stored(harness)
     monkeypatch.setattr(table, "load_connections", fail)
     assert await harness.process(event_id) == "failed"
     assert harness.event(event_id)["error_code"] == "internal"

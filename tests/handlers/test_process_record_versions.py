@@ -1,107 +1,244 @@
-"""process_record with several versions of one record, in any order."""
+"""process_record and the versions of a record: order, what they name, replays, deletions, far times.
+
+One example of each rule, what the rows say of it, and versions at the same time; the random histories of
+tests/model try the rules together.
+"""
 
 import asyncio
-from collections import Counter
+from datetime import timedelta
+from typing import Any
 
-import psycopg
 import pytest
 
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import EARLIER, LATER, PHONE, RECORD_ID
 from tests.support.locks import PHONE_LOCK, wait_for_lock_waiter
+from tests.support.processing import (
+    Lock,
+    Processed,
+    another_session,
+    process,
+    process_at_once,
+    process_named,
+    replay,
+    stored,
+    the_ticket,
+)
+
+FAR = "2099-01-01T00:00:00"
+DELETION: dict[str, Any] = {"id": RECORD_ID, "event_type": "delete", "source": ["-1"]}
+
+
+def title(harness: HandlerHarness) -> str:
+    return str(the_ticket(harness)["title"])
 
 
 @pytest.mark.test_case("TC-009")
 async def test_an_older_version_changes_nothing(harness: HandlerHarness) -> None:
     harness.fill_roster(1)
-    await harness.process_lead(name="New")
-    ticket = harness.one("SELECT * FROM ticket WHERE source_id = 'ticket_source_pancake'")
-    event_id, result = await harness.process_lead(name="Old", modified_on=EARLIER)
-    assert result == "stale"
-    assert harness.event(event_id)["ticket_id"] == ticket["id"]
-    assert harness.one("SELECT * FROM ticket WHERE source_id = 'ticket_source_pancake'") == ticket
-    assert len(harness.hasura.sent) == 1
-
-
-async def test_a_later_version_without_changes_writes_and_notifies_nothing(harness: HandlerHarness) -> None:
-    harness.fill_roster(1)
-    await harness.process_lead()
-    event_id, result = await harness.process_lead(modified_on=LATER, owner=["another-user"])
-    assert result == "no_change"
-    assert harness.event(event_id)["notifications"] == []
+    await process(harness, name="New")
+    ticket = the_ticket(harness)
+    old = await process(harness, name="Old", modified_on=EARLIER)
+    assert (old.result, old.event["ticket_id"]) == ("stale", ticket["id"])
+    assert the_ticket(harness) == ticket
     assert len(harness.hasura.sent) == 1
 
 
 @pytest.mark.test_case("TC-007")
 async def test_a_later_version_updates_the_ticket_and_notifies_its_owner(harness: HandlerHarness) -> None:
-    owner = harness.fill_roster(1)[0]
-    first, _ = await harness.process_lead()
+    (owner,) = harness.fill_roster(1)
+    first = await process(harness)
     harness.fill_roster(1, source="-1")
-    second, result = await harness.process_lead(modified_on=LATER, name="Nguyễn Văn B", email="b@example.com")
-    assert result == "ticket_updated"
-    assert harness.event(first)["ticket_id"] == harness.event(second)["ticket_id"]
-    ticket = harness.one("SELECT * FROM ticket WHERE id = %s", harness.event(second)["ticket_id"])
-    assert (ticket["title"], str(ticket["assignee_id"])) == ("Lead Pancake: Nguyễn Văn B", owner)
-    sent = harness.hasura.sent[f"{second}:lead_updated"]
+    second = await process(harness, modified_on=LATER, name="Nguyễn Văn B", email="b@example.com")
+    assert second.result == "ticket_updated"
+    assert first.event["ticket_id"] == second.event["ticket_id"]
+    assert second.ticket["title"] == "Lead Pancake: Nguyễn Văn B"
+    assert str(second.ticket["assignee_id"]) == owner
+    sent = second.sent("lead_updated")
     assert (sent["template_code"], sent["recipient_ids"]) == ("noti_pancake_lead_updated", [owner])
 
 
-async def test_versions_in_any_order_end_in_the_newest(harness: HandlerHarness) -> None:
+async def test_an_id_with_white_space_is_the_same_record(harness: HandlerHarness) -> None:
+    await process(harness, id=" r ")
+    assert (await process(harness, id="r", name="Old", modified_on=EARLIER)).result == "stale"
+
+
+async def test_the_same_values_in_another_order_or_notation_are_no_change(harness: HandlerHarness) -> None:
     harness.fill_roster(1)
-    record = {"id": "r", "phone_number": "0905111222", "source": [-1]}
-    answers = [
-        await harness.deliver(record | {"name": f"v{day}", "modified_on": f"2026-05-0{day}T00:00"})
-        for day in (3, 1, 5, 2, 4)
-    ]
-    await asyncio.gather(*(harness.process(a["event_id"]) for a in answers))
-    assert harness.one("SELECT title FROM ticket WHERE source_id = 'ticket_source_pancake'") == {
-        "title": "Lead Pancake: v5"
-    }
-
-
-async def test_versions_with_different_phones_at_once_are_one_record_with_one_ticket(
-    harness: HandlerHarness,
-) -> None:
-    harness.slow_down("ticket", 0.05)
-    record = {"id": "r", "source": [-1]}
-    answers = [
-        await harness.deliver(
-            record | {"phone_number": f"090511122{day}", "modified_on": f"2026-05-0{day}T00:00"}
-        )
-        for day in (2, 1, 4, 3)
-    ]
-    results = await asyncio.gather(*(harness.process(a["event_id"]) for a in answers))
-    assert Counter(results)["ticket_created"] == 1
-    account = harness.one(
-        "SELECT a.normalized_phone FROM ticket AS t JOIN account AS a ON a.id = t.account_id"
-        " WHERE t.source_id = 'ticket_source_pancake'"
+    await process(
+        harness, source=["-1", "-3"], pancake_tags=["a", "b"], interested_product=["Gói A", "Gói B"]
     )
-    assert account == {"normalized_phone": "+84905111224"}
+    changed = {
+        "source": ["-3", "-1"],
+        "phone_number": "+84 905 111 222",
+        "pancake_tags": ["b", "a", "b"],
+        "interested_product": ["Gói B", "Gói A"],
+        "owner": ["another-user"],
+    }
+    for number, (key, value) in enumerate(changed.items()):
+        version = {"source": ["-1", "-3"], "modified_on": f"2026-05-15T0{number}:00:00", key: value}
+        again = await process_named(harness, **version)
+        assert (again.result, again.event["notifications"]) == ("no_change", []), key
+    assert len(harness.hasura.sent) == 1
 
 
-async def test_fields_missing_from_a_later_version_stay_in_the_contact(harness: HandlerHarness) -> None:
-    await harness.process_lead(email="a@example.com", full_address="Hà Nội")
-    await harness.process_lead(modified_on=LATER, name="B")
+async def test_what_a_version_does_not_name_keeps_its_value(harness: HandlerHarness) -> None:
+    await process(
+        harness,
+        email="a@example.com",
+        full_address="Hà Nội",
+        interested_product=["Gói A"],
+        pancake_tags=["vip"],
+    )
+    version = await process_named(harness, name="B", phone_number="0905111222", modified_on=LATER)
+    ticket, data = version.ticket, version.ticket["data"]["pancake"]
+    assert (version.result, ticket["title"]) == ("ticket_updated", "Lead Pancake: B")
+    assert ticket["description"].splitlines() == [
+        f"Điện thoại: {PHONE}",
+        "Email: a@example.com",
+        "Địa chỉ: Hà Nội",
+        "Quan tâm: Gói A",
+    ]
+    assert (data["email"], data["address"], data["name"]) == ("a@example.com", "Hà Nội", "B")
+    assert (data["tags"], data["interested_products"]) == (["vip"], ["Gói A"])
     contact = harness.one("SELECT name, email, address FROM contact_book WHERE primary_phone = %s", PHONE)
     assert contact == {"name": "B", "email": "a@example.com", "address": "Hà Nội"}
 
 
-async def test_a_record_with_a_changed_phone_waits_for_the_lock_of_the_old_phone(
+async def test_a_version_without_a_phone_uses_the_phone_applied_before(harness: HandlerHarness) -> None:
+    first = await process(harness)
+    unusable: list[dict[str, Any]] = [{}, {"phone_number": None}, {"phone_number": "không có"}]
+    for number, phone in enumerate(unusable):
+        later = f"2026-05-15T0{number}:00:00"
+        version = await process_named(harness, name=f"B{number}", modified_on=later, **phone)
+        event = version.event
+        assert (version.result, event["normalized_phone"]) == ("ticket_updated", PHONE)
+        assert event["evidence"]["phone"]["applied_before"] == PHONE
+        assert event["ticket_id"] == first.event["ticket_id"]
+        assert title(harness) == f"Lead Pancake: B{number}"
+        assert "phone_changed" not in event["evidence"]
+
+
+async def test_a_version_without_a_phone_holds_the_locks_of_the_customer_that_its_phone_leads_to(
     harness: HandlerHarness,
 ) -> None:
-    await harness.process_lead()
-    answer = await harness.deliver(
-        {"id": RECORD_ID, "phone_number": "0905999888", "source": [-1], "modified_on": LATER}
-    )
-    with psycopg.connect(harness.database_url) as other:
-        other.execute("SELECT pg_advisory_xact_lock(2, hashtext(%s))", (PHONE,))
-        work = asyncio.create_task(harness.process(answer["event_id"]))
+    """Else it lost against itself: the account of the phone's contact has a phone that was not locked."""
+    await process(harness, id="other", phone_number="0912000111", secondary_phone_number="0905111222")
+    await process(harness, event_type="delete", modified_on=None)
+    version = await process_named(harness, name="A", modified_on=LATER)
+    assert (version.result, version.event["error_code"]) == ("ticket_updated", None)
+
+
+async def test_a_time_in_the_far_future_is_told_once_and_blocks_nothing(harness: HandlerHarness) -> None:
+    harness.fill_roster(1)
+
+    def arriving() -> str:
+        harness.clock.ahead += timedelta(hours=1)
+        return harness.clock.now().strftime("%Y-%m-%dT%H:%M:%S")
+
+    far = await process(harness, name="v1", modified_on=FAR)
+    assert far.evidence["future_time"] is True
+    assert far.sent("future_time")["data"]["reason"] == "future_time"
+    assert (await process(harness, name="v2", modified_on=arriving())).result == "ticket_updated"
+    arriving()
+    again = await process(harness, name="v3", modified_on=FAR)
+    assert (again.result, title(harness)) == ("ticket_updated", "Lead Pancake: v3")
+    assert not again.is_sent("future_time")
+
+
+async def test_a_time_in_the_far_future_is_noted_whatever_the_result(harness: HandlerHarness) -> None:
+    harness.fill_roster(1)
+    await process(harness, modified_on=EARLIER)
+    unchanged = await process(harness, modified_on=FAR)
+    assert (unchanged.result, unchanged.evidence["future_time"]) == ("no_change", True)
+    assert unchanged.is_sent("future_time")
+    late = await stored(harness, id="late", modified_on=FAR)
+    harness.clock.ahead += timedelta(hours=1)
+    await process(harness, id="late", name="v2", modified_on=None)
+    stale = Processed(harness, late, await harness.process(late))
+    assert (stale.result, stale.evidence["future_time"]) == ("stale", True)
+    assert not stale.is_sent("future_time")
+
+
+@pytest.mark.parametrize(
+    "deletion",
+    [
+        DELETION | {"modified_on": LATER},
+        {"event": "record", "action": "deleted", "data": {"id": RECORD_ID, "source": ["-1"]}},
+    ],
+    ids=("flat", "enveloped"),
+)
+async def test_a_deleted_record_makes_no_ticket_and_tells_the_owner_once(
+    harness: HandlerHarness, deletion: dict[str, Any]
+) -> None:
+    (owner,) = harness.fill_roster(1)
+    first = await process(harness)
+    before = the_ticket(harness)
+    harness.clock.ahead += timedelta(minutes=1)
+    event_id = (await harness.deliver(deletion))["event_id"]
+    assert await harness.process(event_id) == "record_deleted"
+    assert harness.event(event_id)["outcome"] == "record_deleted"
+    assert harness.event(event_id)["ticket_id"] == first.event["ticket_id"]
+    assert the_ticket(harness) == before
+    assert owner in harness.hasura.sent[f"{event_id}:record_deleted"]["recipient_ids"]
+    assert (await replay(harness, event_id)).result == "record_deleted"
+    assert len([key for key in harness.hasura.sent if "record_deleted" in key]) == 1
+
+
+async def test_texts_that_are_cut_are_noted_even_if_nothing_changed(harness: HandlerHarness) -> None:
+    cut: dict[str, Any] = {"name": "N" * 501, "email": "e" * 321, "pancake_tags": ["t" * 201]}
+    cut |= {"interested_product": ["p"] * 51}
+    first, again = await process(harness, **cut), await process(harness, **cut, modified_on=LATER)
+    assert (first.result, again.result) == ("ticket_created", "no_change")
+    for version in (first, again):
+        assert version.evidence["cut_fields"] == ["email", "interested_products", "name", "tags"]
+
+
+# At the same time
+
+
+async def test_versions_in_any_order_end_in_the_newest(harness: HandlerHarness) -> None:
+    harness.fill_roster(1)
+    ids = [
+        await stored(harness, name=f"v{day}", modified_on=f"2026-05-0{day}T00:00") for day in (3, 1, 5, 2, 4)
+    ]
+    await process_at_once(ids, harness)
+    assert title(harness) == "Lead Pancake: v5"
+
+
+async def test_versions_with_different_phones_at_once_are_one_ticket(harness: HandlerHarness) -> None:
+    harness.slow_down("ticket", 0.05)
+    ids = [
+        await stored(harness, phone_number=f"090511122{day}", modified_on=f"2026-05-0{day}T00:00")
+        for day in (2, 1, 4, 3)
+    ]
+    results = await process_at_once(ids, harness)
+    assert results["ticket_created"] == 1
+    account = harness.one("SELECT * FROM account WHERE id = %s", the_ticket(harness)["account_id"])
+    assert account["normalized_phone"] == "+84905111224"
+
+
+async def test_a_changed_phone_waits_for_the_lock_of_the_old_one(harness: HandlerHarness) -> None:
+    await process(harness)
+    event_id = await stored(harness, phone_number="0905999888", modified_on=LATER)
+    with another_session(harness, Lock.PHONE, PHONE):
+        work = asyncio.create_task(harness.process(event_id))
         await wait_for_lock_waiter(harness, work, PHONE_LOCK)
-        other.rollback()
     assert await work == "ticket_updated"
 
 
-async def test_an_id_with_white_space_is_the_same_record(harness: HandlerHarness) -> None:
-    await harness.process_lead(id=" r ")
-    _, result = await harness.process_lead(id="r", name="Old", modified_on=EARLIER)
-    assert result == "stale"
+async def test_a_forced_old_version_beside_a_new_one_leaves_what_was_applied_last(
+    harness: HandlerHarness, second_harness: HandlerHarness
+) -> None:
+    old = await process(harness, name="old", modified_on=EARLIER)
+    for number in range(5):
+        day = f"2026-06-0{number + 1}"
+        new = await stored(harness, name=f"new {number}", modified_on=day)
+        await harness.replay(ids=[old.id], force=True, wait=False)
+        await asyncio.gather(harness.process(old.id, "UPDATE"), second_harness.process(new))
+        last = harness.one("SELECT id FROM pancake_webhook_event ORDER BY applied_at DESC NULLS LAST LIMIT 1")
+        names = ["old", f"new {number}"] if last["id"] == old.id else [f"new {number}", "old"]
+        assert title(harness) == f"Lead Pancake: {names[0]}"
+        later = await process(harness, name=names[1], modified_on=f"{day}T12:00")
+        assert (later.result, title(harness)) == ("ticket_updated", f"Lead Pancake: {names[1]}")
+        assert later.event["ticket_id"] == old.event["ticket_id"]

@@ -2,60 +2,51 @@
 
 import json
 
-import pytest
+import httpx
 
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import PHONE, RECORD_ID
+from tests.support.processing import process
 from tests.support.settings import ADMIN_ID
 
-SESSION = {"x-hasura-role": "crm_admin", "x-hasura-user-id": ADMIN_ID}
+
+async def ask(harness: HandlerHarness, text: object) -> httpx.Response:
+    session = {"x-hasura-role": "crm_admin", "x-hasura-user-id": ADMIN_ID}
+    return await harness.call_action({"text": text}, name="trace_lead", session=session)
 
 
-@pytest.mark.parametrize("text", ["0905 111 222", PHONE, RECORD_ID, "code", "id"])
-async def test_it_tells_the_story_of_a_lead(harness: HandlerHarness, text: str) -> None:
+async def test_it_tells_the_story_of_a_lead(harness: HandlerHarness, capture_logs: list[str]) -> None:
+    """The log shows neither what was searched for nor what was found."""
     harness.fill_roster(2)
-    event_id, _ = await harness.process_lead()
-    (ticket,) = harness.sql("SELECT code FROM ticket WHERE source_id = 'ticket_source_pancake'")
-    text = {"code": ticket["code"], "id": str(event_id)}.get(text, text)
-    answer = await harness.call_action({"text": text}, name="trace_lead", session=SESSION)
-    assert answer.status_code == 200, answer.text
-    found = answer.json()
-    assert (found["text"], found["has_ticket"]) == (text, True)
-    (story,) = found["leads"]
-    assert (story["record_id"], story["tickets"], story["next"]) == (
-        RECORD_ID, [ticket["code"]], "nothing to do",
-    )  # fmt: skip
-    assert [step["kind"] for step in story["steps"]] == [
-        "webhook", "result", "customer", "owner", "told", "ticket",
-    ]  # fmt: skip
+    lead = await process(harness)
+    code = lead.ticket["code"]
+    for text in ("0905 111 222", PHONE, RECORD_ID, code, str(lead.id)):
+        capture_logs.clear()
+        answer = await ask(harness, text)
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        assert (found["text"], found["has_ticket"]) == (text, True)
+        (story,) = found["leads"]
+        assert (story["record_id"], story["tickets"]) == (RECORD_ID, [code])
+        assert story["next"] == "nothing to do"
+        kinds = ["webhook", "result", "customer", "owner", "told", "ticket"]
+        assert [step["kind"] for step in story["steps"]] == kinds
+        (line,) = capture_logs
+        assert json.loads(line)["answer"] == {"has_ticket": True}
 
 
 async def test_it_finds_a_phone_that_retention_emptied_by_its_digest(harness: HandlerHarness) -> None:
-    event_id, _ = await harness.process_lead(source=["-1"], table_id="contact")
-    harness.sql("SELECT pancake_empty_events(ARRAY[%s::bigint])", event_id)
-    answer = await harness.call_action({"text": PHONE}, name="trace_lead", session=SESSION)
+    lead = await process(harness, table_id="contact")
+    harness.sql("SELECT pancake_empty_events(ARRAY[%s::bigint])", lead.id)
+    answer = await ask(harness, PHONE)
     assert [story["reason"] for story in answer.json()["leads"]] == ["contact_updated"]
 
 
-async def test_the_log_shows_neither_what_was_searched_for_nor_what_was_found(
-    harness: HandlerHarness, capture_logs: list[str]
-) -> None:
-    await harness.process_lead()
-    capture_logs.clear()
-    await harness.call_action({"text": "0905 111 222"}, name="trace_lead", session=SESSION)
-    (line,) = capture_logs
-    assert json.loads(line)["answer"] == {"has_ticket": True}
-
-
-async def test_nothing_is_an_empty_list(harness: HandlerHarness) -> None:
-    answer = await harness.call_action({"text": "no such record"}, name="trace_lead", session=SESSION)
+async def test_nothing_is_an_empty_list_and_only_short_text_is_accepted(harness: HandlerHarness) -> None:
+    answer = await ask(harness, "no such record")
     assert answer.json() == {"text": "no such record", "has_ticket": False, "leads": []}
-
-
-@pytest.mark.parametrize("text", [None, 17, "", " ", "x" * 201, "a\0b", ["0905111222"]])
-async def test_anything_but_a_short_text_is_refused_with_what_to_give(
-    harness: HandlerHarness, text: object
-) -> None:
-    answer = await harness.call_action({"text": text}, name="trace_lead", session=SESSION)
-    assert answer.status_code == 400
-    assert "Give a phone, a record id" in answer.json()["message"]
+    invalid: list[object] = [None, 17, "", " ", "x" * 201, "a\0b", ["0905111222"]]
+    for text in invalid:
+        answer = await ask(harness, text)
+        assert answer.status_code == 400, text
+        assert "Give a phone, a record id" in answer.json()["message"]

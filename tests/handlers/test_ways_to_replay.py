@@ -1,6 +1,7 @@
-"""Each way to replay an event, over each state of its row: makes the table in docs/runbook/replay.md.
+"""Each way to replay an event: Redeliver and Invoke in the console, the action, the command, an edited row.
 
-After a change of behaviour, run it with WRITE_DOCS=1 and read the difference.
+Over each state of a row they make the table in docs/runbook/replay.md: after a change of behaviour run it
+with WRITE_DOCS=1 and read the difference.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ from leads.cli.replay.action import ReplayAction, session_headers
 from leads.services.process_record.claim import claim_event
 from tests.support.console import ADMIN, Console
 from tests.support.handlers import HandlerHarness
-from tests.support.held_leads import held_lead
+from tests.support.leads import numbered_lead
+from tests.support.processing import receive
 
 RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook" / "replay.md"
 TABLE = re.compile(r"(?<=<!-- made by tests/handlers/test_ways_to_replay.py -->\n\n)(?:\|.*\n)*")
@@ -34,7 +37,7 @@ Way = Callable[[Console, int], Awaitable[str]]
 
 async def _deliver(console: Console, **fields: Any) -> int:
     """Store a lead of its own."""
-    answer = await console.harness.deliver(held_lead(next(NUMBERS), **fields))
+    answer = await console.harness.deliver(numbered_lead(next(NUMBERS), **fields))
     return int(answer["event_id"])
 
 
@@ -57,6 +60,10 @@ async def failed(console: Console) -> int:
     return await _process(console)
 
 
+async def without_phone(console: Console) -> int:
+    return await _process(console, phone_number="none")
+
+
 async def without_record(console: Console) -> int:
     event_id = (await console.harness.deliver(json.dumps({"name": f"no id {next(NUMBERS)}"})))["event_id"]
     await console.deliver_all()
@@ -64,7 +71,7 @@ async def without_record(console: Console) -> int:
 
 
 async def emptied(console: Console) -> int:
-    event_id = await _process(console, phone_number="none")
+    event_id = await without_phone(console)
     console.harness.sql("UPDATE pancake_webhook_event SET payload = NULL WHERE id = %s", event_id)
     return event_id
 
@@ -77,22 +84,24 @@ async def held_by_switch(console: Console) -> int:
 
 
 async def switch_still_on(console: Console) -> int:
-    event_id = await _process(console, phone_number="none")
+    event_id = await without_phone(console)
     console.harness.change_settings(kill_switch=True)
     return event_id
 
 
+def set_source(console: Console, is_active: bool) -> None:
+    console.harness.sql("UPDATE pancake_source SET is_active = %s WHERE pancake_source_id = '-3'", is_active)
+
+
 async def held_by_source(console: Console) -> int:
-    console.harness.sql("UPDATE pancake_source SET is_active = false WHERE pancake_source_id = '-3'")
-    event_id = await _process(console, source=[-3])
-    console.harness.sql("UPDATE pancake_source SET is_active = true WHERE pancake_source_id = '-3'")
+    event_id = await source_still_inactive(console)
+    set_source(console, True)
     return event_id
 
 
 async def source_still_inactive(console: Console) -> int:
-    event_id = await held_by_source(console)
-    console.harness.sql("UPDATE pancake_source SET is_active = false WHERE pancake_source_id = '-3'")
-    return event_id
+    set_source(console, False)
+    return await _process(console, source=[-3])
 
 
 STATES: dict[str, Make] = {
@@ -100,7 +109,7 @@ STATES: dict[str, Make] = {
     "`ingested`, is being processed": claimed,
     "`processed`": _process,
     "`failed`, the cause is gone": failed,
-    "`dead_letter` `invalid_phone`": lambda console: _process(console, phone_number="none"),
+    "`dead_letter` `invalid_phone`": without_phone,
     "`dead_letter` `missing_record_id`": without_record,
     "`dead_letter`, body emptied": emptied,
     "`dead_letter`, the kill switch is on": switch_still_on,
@@ -193,16 +202,14 @@ async def _cell(console: Console, make: Make, way: Way) -> str:
     return f"{said}; {became}"
 
 
-@pytest.mark.usefixtures("engine_tables")
-async def test_the_table_of_ways_and_states_is_what_happens(harness: HandlerHarness) -> None:
-    harness.fill_roster(1)
-    console = Console.open(harness)
-    harness.sql(
-        "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
-        " VALUES (%s, '-3', 'Zalo', true) ON CONFLICT (connection_id, pancake_source_id)"
-        " DO UPDATE SET name = 'Zalo'",
-        harness.connection_id,
-    )
+@pytest.fixture
+def console(harness: HandlerHarness, engine_tables: None) -> Console:
+    return Console.open(harness)
+
+
+async def test_the_table_of_ways_and_states_is_what_happens(console: Console) -> None:
+    console.harness.fill_roster(1)
+    console.harness.sql("UPDATE pancake_source SET name = 'Zalo' WHERE pancake_source_id = '-3'")
     rows = [["row", *WAYS], ["---"] * (len(WAYS) + 1)]
     for name, make in STATES.items():
         rows.append([name, *[await _cell(console, make, way) for way in WAYS.values()]])
@@ -211,3 +218,126 @@ async def test_the_table_of_ways_and_states_is_what_happens(harness: HandlerHarn
         RUNBOOK.write_text(TABLE.sub(lambda _: made, RUNBOOK.read_text("utf-8")), "utf-8")
     (written,) = TABLE.findall(RUNBOOK.read_text("utf-8"))
     assert written == made
+
+
+# What the console shows, and how often it replays
+
+
+async def results(console: Console) -> list[str]:
+    """Deliver all events; return the results."""
+    return [answer["result"] for answer in await console.deliver_all()]
+
+
+@pytest.mark.test_case("TC-015")
+async def test_redeliver_processes_a_dead_letter_again(console: Console) -> None:
+    event_id = await without_phone(console)
+    answer = await console.redeliver(event_id)
+    (fired,) = console.pending()
+    assert (answer["result"], answer["hasura_event_id"]) == ("replayed", fired)
+    assert answer["message"] == (
+        f"Event {event_id} was dead_letter and is processed again."
+        f" Hasura's event {fired} shows what becomes of it, and so does its row."
+    )
+    event = console.harness.event(event_id)
+    assert (event["status"], event["replayed_by"], event["replay_count"], event["attempts"]) == (
+        "received", "console:redeliver", 1, 0,
+    )  # fmt: skip
+    (outcome,) = await console.deliver_all()
+    assert (outcome["result"], outcome["error_code"]) == ("dead_letter", "invalid_phone")
+
+
+async def test_redeliver_of_a_processed_row_names_its_ticket_and_changes_nothing(console: Console) -> None:
+    event_id = await _process(console)
+    before = console.harness.event(event_id)
+    answer = await console.redeliver(event_id)
+    code = console.harness.one("SELECT code FROM ticket WHERE id = %s", before["ticket_id"])["code"]
+    assert (answer["result"], answer["ticket_code"], answer["outcome"]) == (
+        "already_processed", code, "ticket_created",
+    )  # fmt: skip
+    assert f"ticket {code}. Nothing was done." in answer["message"]
+    assert console.harness.event(event_id) == before
+    assert console.pending() == []
+
+
+async def test_hasuras_own_second_try_replays_nothing_and_redeliver_tries_at_once(console: Console) -> None:
+    """Its first answer was lost: the handler took longer than Hasura waits."""
+    console.harness.refuse_tickets("RAISE EXCEPTION 'no'", 1)
+    event_id = await _deliver(console)
+    hasura_event_id = console.event_of(event_id)
+    first = (await console.harness.fire(event_id)).json()
+    assert (first["result"], first["error_code"]) == ("failed", "internal")
+    console.log(hasura_event_id, 500)
+    before = console.harness.event(event_id)
+    answer = (await console.deliver(hasura_event_id)).json()
+    assert (answer["result"], answer["error_code"]) == ("already_failed", "internal")
+    assert datetime.fromisoformat(answer["next_attempt_at"]) > datetime.now(UTC)
+    assert "Nothing was done: Hasura repeated a delivery." in answer["message"]
+    assert console.harness.event(event_id) == before
+    assert before["status"] == "failed"
+    assert await redeliver(console, event_id) == "replayed"
+    assert await results(console) == ["ticket_created"]
+
+
+async def test_a_second_event_of_the_row_replays_nothing(console: Console) -> None:
+    """retry_failed fires a row again whose event a dead engine locked; later the engine delivers both."""
+    event_id = await _deliver(console, phone_number="none")
+    receive(console.harness, event_id)
+    assert await results(console) == ["dead_letter", "already_dead_letter"]
+    assert console.harness.event(event_id)["replay_count"] == 0
+
+
+async def test_a_lost_answer_of_a_redelivery_replays_the_row_once(console: Console) -> None:
+    event_id = await without_phone(console)
+    hasura_event_id = console.event_of(event_id)
+    console.start_again(hasura_event_id)
+    await console.harness.fire(event_id, hasura_event_id=hasura_event_id)
+    console.log(hasura_event_id, 500)
+    await console.deliver(console.pending()[-1])
+    for _ in range(5):
+        assert (await console.deliver(hasura_event_id)).json()["result"] == "already_dead_letter"
+        console.log(hasura_event_id, 500)
+    assert console.harness.event(event_id)["replay_count"] == 1
+
+
+async def test_a_redelivery_during_a_pause_is_made_after_it(console: Console) -> None:
+    event_id = await without_phone(console)
+    hasura_event_id = console.event_of(event_id)
+    console.harness.change_settings(processing_paused=True)
+    console.start_again(hasura_event_id)
+    tries = [(await console.deliver(hasura_event_id)).status_code for _ in range(3)]
+    assert (tries, console.harness.event(event_id)["status"]) == ([503] * 3, "dead_letter")
+    console.harness.change_settings(processing_paused=False)
+    assert (await console.deliver(hasura_event_id)).json()["result"] == "replayed"
+
+
+async def test_two_people_who_ask_at_once_replay_the_row_once(console: Console) -> None:
+    event_id = await without_phone(console)
+    assert await redeliver(console, event_id) == "replayed"
+    assert await invoke(console, event_id) == "dead_letter"
+    assert console.harness.event(event_id)["replay_count"] == 1
+
+
+async def test_the_person_is_named_on_every_route(console: Console) -> None:
+    """By X-Hasura-User-Id if the session has one, else the way."""
+    staff = {"x-hasura-role": "crm_admin", "x-hasura-user-id": "staff-7"}
+    event_id = await without_phone(console)
+    action = {"ids": [event_id], "wait": False}
+    named = []
+    for session in (None, staff):
+        for way in ("invoke", "edit", "action"):
+            if way == "invoke":
+                await console.invoke(event_id, session)
+            elif way == "edit":
+                console.edit_status(event_id, session)
+            else:
+                await console.harness.call_action(action, name="replay_events", session=session or ADMIN)
+            named.append(console.harness.event(event_id)["replayed_by"])
+            await console.deliver_all()
+    assert named == ["console:invoke", "role admin", "role admin", "staff-7", "staff-7", "staff-7"]
+    assert console.harness.event(event_id)["replay_count"] == 6
+
+
+async def test_a_database_without_hasuras_catalogue_is_answered(harness: HandlerHarness) -> None:
+    event_id, _ = await harness.process_lead(phone_number="none")
+    assert await harness.process(event_id) == "already_dead_letter"
+    assert await harness.process(event_id, "MANUAL") == "replayed"

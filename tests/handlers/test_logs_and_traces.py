@@ -1,0 +1,281 @@
+"""What the handlers log, as docs/logs.md says: fields, no secrets; and the trace of a request: in each of its
+lines, and in its calls of Hasura and Pancake. Readiness, and the checks of the engine."""
+
+import asyncio
+import json
+import re
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+from pytest_httpserver import HTTPServer
+
+from leads.adapters.batcher import Batcher
+from leads.adapters.clock import Clock
+from leads.adapters.graphql import GraphqlClient
+from leads.adapters.logs import describe
+from leads.adapters.pancake_api import Access, PancakeApi
+from leads.adapters.secrets import KeyRing
+from leads.adapters.tracing import TraceContext, current_trace, within
+from leads.services.cron_runs import CRONS
+from tests.support.crons import CronHarness
+from tests.support.fakes import FakeHasura
+from tests.support.handlers import HandlerHarness, running_handlers
+from tests.support.leads import LEAD
+from tests.support.logs import captured_logs
+from tests.support.processing import process, stored
+from tests.support.settings import (
+    EDGE_SECRET,
+    HANDLER_SECRET,
+    WEBHOOK_TOKEN,
+    WEBHOOK_TOKEN_SHA256,
+    handler_settings,
+)
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "logs.md").read_text("utf-8")
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+OTHER_TRACE = "1" * 32
+B3 = {"X-B3-TraceId": TRACE, "X-B3-SpanId": SPAN, "X-B3-ParentSpanId": "c" * 16, "X-B3-Sampled": "1"}
+"""As Hasura sends it."""
+EVENTS = "/events/process_record"
+
+
+def lines_of(lines: list[str], message: str = "request") -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in lines]
+    return [line for line in found if line["message"] == message]
+
+
+def event_body(event_id: int, context: object = None) -> dict[str, Any]:
+    event = {"op": "INSERT", "data": {"old": None, "new": {"id": event_id}}, "trace_context": context}
+    return {"id": "e", "trigger": {"name": "pancake_webhook_event_status_update"}, "event": event}
+
+
+# The fields of docs/logs.md
+
+
+def table(heading: str, number: int = 0) -> dict[str, list[str]]:
+    """The rows of a table below a heading, by the code in their first cell; `number`: which table."""
+    section = PAGE.partition(f"\n{heading}\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"(?:^\|.*\n)+", section, re.M)
+    rows = [re.split(r" *\| *", line)[1:-1] for line in blocks[number].splitlines()[2:]]
+    return {row[0].strip("`"): row[1:] for row in rows}
+
+
+async def all_kinds_of_requests(harness: CronHarness) -> None:
+    """Serve a request of each route, and of each kind of answer to an event."""
+    for name in CRONS:
+        await harness.tick(name)
+    lead = await process(harness)
+    await harness.fire(lead.id)
+    await harness.request_replay(ids=[lead.id])
+    await harness.call_action({"text": str(lead.id)}, name="trace_lead")
+    await harness.client.get("/edge/policy", headers={"X-Edge-Secret": EDGE_SECRET})
+    await harness.client.post(EVENTS, content=b"x", headers={**harness.headers, **B3})
+    dead = await process(harness, id="no-phone", phone_number="x")
+    await harness.fire(dead.id, "MANUAL", hasura_event_id="1b8f6c1e-3f1a-4f0e-9a51-0d6a8c1f7a11")
+    harness.refuse_tickets("RAISE EXCEPTION 'broken'", 1)
+    failed = await process(harness, id="other", phone_number="0905111223")
+    assert failed.result == "failed"
+    await harness.fire(failed.id)
+    body = event_body(0, {"trace_id": OTHER_TRACE, "span_id": SPAN})
+    await harness.client.post(EVENTS, json=body, headers={**harness.headers, **B3})
+
+
+async def test_the_canonical_line_and_its_answers_have_the_documented_fields(
+    cron_harness: CronHarness,
+) -> None:
+    with captured_logs() as written:
+        await all_kinds_of_requests(cron_harness)
+    lines = lines_of(written)
+    every, canonical = table("## Every line of the handlers"), table("## The canonical line")
+    of_exceptions = {name for name, (where, _) in every.items() if "exception" in where}
+    assert of_exceptions == set(describe(ValueError()))
+    assert {name for line in lines for name in line} == (set(every) | set(canonical)) - of_exceptions
+    always = {name for name, (where, _) in every.items() if where == "every line"}
+    assert all(always | set(canonical) | {"trace_id", "span_id"} <= set(line) for line in lines)
+
+    fields = table("## The canonical line", 1).items()
+    documented = {route: set(re.findall(r"`([^`]+)`", row[0])) for route, row in fields}
+    refused = documented.pop("any, if refused or failed")
+    seen: defaultdict[str, set[str]] = defaultdict(set)
+    for line in lines:
+        if line["status"] == 200:
+            seen[re.sub(r"^/cron/.*", "/cron/…", line["route"])] |= set(line["answer"])
+        else:
+            assert set(line["answer"]) == refused, line
+    assert dict(seen) == documented
+
+
+async def test_no_secret_is_logged(harness: HandlerHarness, capture_logs: list[str]) -> None:
+    await harness.deliver(LEAD)
+    await harness.deliver(b'{"api_key": "in-the-body"')
+    await harness.deliver(LEAD, token="some-unknown-token")
+    given = {"token_sha256": WEBHOOK_TOKEN_SHA256, "raw": "no base64 at all"}
+    await harness.call_action(given)
+    await harness.call_action(given, {"X-Handler-Secret": "a-wrong-secret"})
+    content = b"{" + WEBHOOK_TOKEN.encode()
+    await harness.client.post("/actions/ingest_record", content=content, headers=harness.headers)
+    lines = "\n".join(capture_logs)
+    assert lines.count('"message": "request"') == 6
+    tokens = (WEBHOOK_TOKEN, WEBHOOK_TOKEN_SHA256, "some-unknown-token", HANDLER_SECRET, "a-wrong-secret")
+    assert [text for text in (*tokens, "in-the-body", "0905111222") if text in lines] == []
+
+
+async def test_a_record_id_that_may_be_anything_is_not_logged(
+    harness: HandlerHarness, capture_logs: list[str]
+) -> None:
+    await stored(harness, id="0905111222")
+    (line,) = lines_of(capture_logs)
+    assert line["event_id"]
+    assert "record_id" not in line
+
+
+# The trace
+
+
+@pytest.fixture
+def hasura(httpserver: HTTPServer) -> HTTPServer:
+    """A Hasura that takes notifications, over HTTP."""
+    taken = {"data": {"sendNotifications": {"accepted": 1, "duplicates": 0}}}
+    httpserver.expect_request("/v1/graphql").respond_with_json(taken)
+    return httpserver
+
+
+@pytest.fixture
+async def traced(
+    kept_pools: None, database: str, connection_id: str, key_ring: KeyRing, hasura: HTTPServer
+) -> AsyncIterator[HandlerHarness]:
+    """One process of the handlers with its real client of Hasura."""
+    client = cast(FakeHasura, GraphqlClient(hasura.url_for("").rstrip("/"), "token"))
+    async with running_handlers(handler_settings(database, key_ring), connection_id, client) as harness:
+        yield harness
+
+
+async def fire(harness: HandlerHarness, headers: dict[str, str], context: object = None) -> dict[str, Any]:
+    """Deliver the event of a new customer's lead; return its canonical line."""
+    number = harness.count("pancake_webhook_event")
+    event_id = await stored(harness, id=f"r-{number}", phone_number=f"09051113{number:02}")
+    body = event_body(event_id, context)
+    with captured_logs() as lines:
+        answer = await harness.client.post(EVENTS, json=body, headers={**harness.headers, **headers})
+    assert answer.json()["result"] == "ticket_created"
+    (line,) = lines_of(lines)
+    return line
+
+
+async def test_the_trace_of_hasura_is_logged_and_goes_on_to_hasura(
+    traced: HandlerHarness, hasura: HTTPServer
+) -> None:
+    """The headers come before the trace of the event, which is named too."""
+    traceparent = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+    for headers in (B3, traceparent, {"b3": f"{TRACE}-{SPAN}-1"}):
+        line = await fire(traced, headers)
+        assert (line["trace_id"], line["parent_span_id"]) == (TRACE, SPAN)
+        sent = hasura.log[-1][0].headers
+        assert sent["traceparent"] == f"00-{TRACE}-{line['span_id']}-01"
+        assert (sent["x-b3-traceid"], sent["x-b3-sampled"]) == (TRACE, "1")
+    line = await fire(traced, {}, {"trace_id": TRACE, "span_id": SPAN, "sampling_state": "1"})
+    assert (line["trace_id"], line["parent_span_id"]) == (TRACE, SPAN)
+    line = await fire(traced, B3, {"trace_id": OTHER_TRACE, "span_id": SPAN})
+    assert (line["trace_id"], line["event_trace_id"]) == (TRACE, OTHER_TRACE)
+
+
+async def test_what_is_invalid_begins_a_trace_and_shows_nowhere(
+    traced: HandlerHarness, hasura: HTTPServer
+) -> None:
+    contexts: list[object] = [None, {"trace_id": "0905111222"}, "x", {"trace_id": TRACE, "span_id": 7}]
+    for context in contexts:
+        line = await fire(traced, {"traceparent": f"00-{TRACE}-{SPAN}", "X-B3-TraceId": "Khach"}, context)
+        assert line["trace_id"] != TRACE
+        assert "parent_span_id" not in line
+        assert hasura.log[-1][0].headers["x-b3-traceid"] == line["trace_id"]
+        assert "Khach" not in json.dumps(line)
+
+
+async def test_every_line_of_a_request_has_its_trace_and_its_event(harness: HandlerHarness) -> None:
+    harness.hasura.failing = True
+    event_id = await stored(harness)
+    with captured_logs() as lines:
+        await harness.fire(event_id)
+    (line,), (deferred,) = lines_of(lines), lines_of(lines, "notifications deferred")
+    assert (line["event_id"], line["record_id"], line["notified"]) == (event_id, LEAD["id"], False)
+    assert deferred["trace_id"] == line["trace_id"]
+
+
+async def test_requests_at_the_same_time_do_not_mix(harness: HandlerHarness, capture_logs: list[str]) -> None:
+    given = {"token_sha256": "0" * 64, "payload": {"id": "1"}}
+    traces = [f"{number:032x}" for number in range(1, 30)]
+    headers = [harness.headers | {"traceparent": f"00-{trace}-{SPAN}-01"} for trace in traces]
+    await asyncio.gather(*(harness.call_action(given, each) for each in headers))
+    assert {line["trace_id"] for line in lines_of(capture_logs)} == set(traces)
+
+
+async def test_a_shared_call_has_the_trace_of_its_first_item_and_the_next_one_another() -> None:
+    seen: list[str] = []
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    async def send(items: Sequence[int]) -> list[int]:
+        trace = current_trace()
+        seen.append(trace.trace_id if trace else "")
+        begun.set()
+        await gate.wait()
+        return list(items)
+
+    async def submit(number: int) -> None:
+        with within(TraceContext(str(number) * 32, SPAN)):
+            await batcher.submit(number)
+
+    batcher: Batcher[int, int] = Batcher(send, max_batch_size=9, batches_at_a_time=1)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(submit(1))
+        await begun.wait()
+        group.create_task(submit(2))
+        group.create_task(submit(3))
+        await asyncio.sleep(0)
+        gate.set()
+    assert seen == ["1" * 32, "2" * 32]
+
+
+async def test_the_policy_of_the_edge_and_a_refused_call_have_a_trace_too(
+    harness: HandlerHarness, capture_logs: list[str]
+) -> None:
+    await harness.client.get("/edge/policy")
+    await harness.client.post("/cron/check_sla", headers={"traceparent": f"00-{TRACE}-{SPAN}-01"})
+    first, second = lines_of(capture_logs)
+    assert (first["status"], second["status"]) == (401, 401)
+    assert first["trace_id"] != second["trace_id"] == TRACE
+
+
+async def test_pancake_gets_the_trace() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json={"data": []})
+
+    api = PancakeApi(Clock(), {"http://pancake.test"}, transport=httpx.MockTransport(answer))
+    with within(TraceContext(TRACE, SPAN, is_sampled=True)):
+        await api.sources(Access("c", "http://pancake.test", 1, "key"))
+    await api.aclose()
+    assert asked[0].headers["traceparent"] == f"00-{TRACE}-{SPAN}-01"
+
+
+# Readiness: only the database decides
+
+
+async def test_without_hasura_the_handlers_stay_ready(harness: HandlerHarness) -> None:
+    """The edge hands deliveries over directly while Hasura is down: a load balancer must not stop them."""
+    harness.hasura.failing = True
+    answer = await harness.client.get("/readyz")
+    assert (answer.status_code, answer.json()["hasura"], answer.json()["database"]) == (200, False, True)
+
+
+async def test_the_checks_are_metrics_without_anybody_asking_for_readiness(harness: HandlerHarness) -> None:
+    """No engine is here, so the event trigger has no SQL trigger."""
+    text = (await harness.client.get("/metrics")).text
+    assert 'pancake_engine_check{check="event_trigger"} 0.0' in text
+    assert 'pancake_engine_check{check="allow_list"} 1.0' in text
