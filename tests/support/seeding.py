@@ -99,9 +99,9 @@ class DatabaseHarness:
             self.sql(self._at_end.pop())
 
     def terminate_backends(self) -> None:
-        """Cut every connection of the handlers to the database, as a restart of PostgreSQL does."""
+        """Cut every connection of the handlers to the database, as a restart does; return when all ended."""
         self.sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND application_name <> %s",
             SESSION_NAME,
         )
