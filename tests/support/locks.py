@@ -8,8 +8,8 @@ from typing import Any
 
 import psycopg
 
+from tests.support.databases import SESSION_NAME
 from tests.support.handlers import HandlerHarness
-from tests.support.seeding import SESSION_NAME
 from tests.support.waiting import eventually_async
 
 RECORD_LOCK = "locktype = 'advisory' AND classid = 1"
