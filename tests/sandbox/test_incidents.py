@@ -82,20 +82,15 @@ def test_only_what_is_silenced_at_every_time_is_not_sent() -> None:
         assert sent([outage, other], [rule]) == {"Outage", name}
 
 
-@pytest.mark.parametrize(
-    ("expression", "faster"),
-    [
+def test_ranges_and_limits_are_divided_and_hours_of_the_database_are_not() -> None:
+    for expression, faster in (
         ("increase(x[10m]) >= 3", "increase(x[20000ms]) >= 3"),
         ("time() - max(x > 0) > 600", "time() - max(x > 0) > 20"),
         ("x > 5000", "x > 5000"),
         ("time() - x > 2 * period + 60", "time() - x > 2 * period + 60"),
         ("increase(x[1h]) - sum(pancake_recent_events)", "increase(x[1h]) - sum(pancake_recent_events)"),
-    ],
-)
-def test_ranges_and_limits_are_divided_and_hours_of_the_database_are_not(
-    expression: str, faster: str
-) -> None:
-    assert compress_expression(expression, 30) == faster
+    ):
+        assert compress_expression(expression, 30) == faster
 
 
 @needs_monitoring
@@ -163,24 +158,18 @@ def test_exactly_the_expected_alerts_are_ok() -> None:
     assert not replace(WELL, has_heartbeat=False).is_ok, "without the heartbeat silence is no proof"
 
 
-@pytest.mark.parametrize(
-    ("outcome", "problem"),
-    [
+def test_any_other_alert_is_named_and_what_could_not_be_made_is_not_ok() -> None:
+    for outcome, problem in (
         (replace(WELL, sent=NONE), "missing"),
         (replace(WELL, expected=NONE), "unexpected"),
         (replace(WELL, early=WELL.sent), "early"),
         (replace(WELL, unresolved=WELL.sent), "unresolved"),
-    ],
-)
-def test_any_other_alert_is_named(outcome: Outcome, problem: str) -> None:
-    assert not outcome.is_ok
-    assert outcome.as_json()[problem] == ["PancakeEngineEventsLocked"]
-
-
-def test_an_incident_that_could_not_be_made_is_not_ok() -> None:
-    outcome = failed("stuck_lock", "TimeoutError: no events", 3)
-    assert not outcome.is_ok
-    assert outcome.as_json()["error"] == "TimeoutError: no events"
+    ):
+        assert not outcome.is_ok, problem
+        assert outcome.as_json()[problem] == ["PancakeEngineEventsLocked"]
+    not_made = failed("stuck_lock", "TimeoutError: no events", 3)
+    assert not not_made.is_ok
+    assert not_made.as_json()["error"] == "TimeoutError: no events"
 
 
 def test_an_inbox_knows_what_fires_and_what_was_sent() -> None:
