@@ -2,7 +2,7 @@
 
 The table of docs/status.md is made here: with WRITE_DOCS set the test writes it, else it has to be current.
 The commands of the runbooks that change something need a site, or name a lead of an example; that they exist
-is held by tests/test_runbook_commands.py, and what they do by the tests of each command.
+is held by scripts/check, and what they do by the tests of each command.
 """
 
 import json

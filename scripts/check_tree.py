@@ -1,0 +1,381 @@
+"""Rules of the clone that no linter knows: names in docs, statements, test cases, secrets, words, sizes.
+
+`python -m scripts.check_tree` prints a line `file:line: what is wrong, and how to mend it` for each finding.
+Exit codes: 0 none, 1 findings, 2 the files could not be listed.
+"""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from posixpath import dirname, join, normpath
+from typing import Any
+
+import typer
+
+from app import HASURA_ROUTES
+from leads.adapters.queries import QUERIES
+from leads.cli.__main__ import app
+from leads.domain.errors import Contended, DatabaseUnavailable, Final, IntegrationError
+from leads.services.cron_runs import CRONS
+from tests.support.runbook import PAGES, commands
+
+ROOT = Path(__file__).parents[1]
+Tree = Mapping[str, str]
+"""The text of each file by its path from the root."""
+MAX_LINES = 600
+PRODUCT = ("app.py", "handlers/", "cron/", "leads/")
+FOLDERS = "app|cron|deploy|docs|handlers|hasura|leads|sandbox|scripts|sql|tests"
+FENCE = re.compile(r"^ *```")
+# A link of Markdown without an address of the web: its text, then the path and the heading.
+LINK = re.compile(r"\[[^\]]*\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
+# A path from the root, not the end of a longer one; `leads/s` and `hasura/graphql-engine` are none.
+PATH = re.compile(rf"(?<![\w./@-])(?:{FOLDERS})(?!/s\b|/graphql-engine\b)(?:/[\w*.-]+)+")
+# A file without its folder, for example `apply.py`.
+FILE = re.compile(r"(?<![\w./*…-])[\w-]+\.(?:py|lua|sql|md|yaml|yml|toml)\b")
+TEST = re.compile(r"\btest_\w+\b(?!\.py)")
+# A dotted name of code, not the end of a path or of a file name; and an import.
+MODULE = re.compile(r"(?<![\w/.-])(?:leads|handlers|cron|sandbox)(?:\.(?!py\b|md\b|yaml\b)[a-z_]+)+\b")
+IMPORT = re.compile(r"^ *from ((?:leads|handlers|cron|sandbox|tests)[\w.]*) import (\w+(?:, \w+)*)$")
+# What the recipes of docs/adding-a-….md create, the console's test of a trigger, and a mark of pytest.
+EXAMPLE = re.compile(
+    r"count_(leads|event|status)|leads/cli/events|cli/test_events|test_events$|test_it_counts_|_gender_"
+    r"|test_ping|test_case$"
+)
+HOP = re.compile(r"^\| (\d+) \| (\d*) \| `([^`]+)` \| `([^`]+)`")
+SECRET = re.compile(
+    r"\$\{?\w*(?:SECRET|TOKEN|PASSWORD|KEYS?|DATABASE_URL|OWNER_URL|OPERATORS_URL)\b| postgres(?:ql)?://"
+)
+BUILT_IN = {"printf", "echo", "read", "export", "eval", "test", "["}
+"""Commands of a shell that start no process, so that other processes cannot read their arguments."""
+MODULES_OF_APP = "|".join(sorted(sys.stdlib_module_names | {"handlers", "cron", "leads", "starlette"}))
+# Where, what must not stand there, and how to mend it.
+PATTERNS = [
+    (r"(?!tests/|sandbox/|scripts/check_tree|CHANGELOG).*",
+     r"(?i)\b(nobody|whoever|what became of|goes by|ours|of its own|reckon\w*|situations?)\b",
+     "use a plain word"),
+    (r".*\.py",
+     r"^\s*(class|def|async def) (Arrival|RecordVersion|\w*([Rr]ehears|[Rr]eckon|catch_up|patience)\w*)\b",
+     "use the word of docs/glossary.md"),
+    (r"(?!.*\.(svg|html|json|png)).*", r"\b(TO" r"DO|FIX" r"ME|X{3})\b", "finish it"),
+    (r"app\.py", rf"^(?:from|import) (?!({MODULES_OF_APP})\b).*", "import it in leads/adapters"),
+    (r"(leads/domain|handlers|cron)/.*\.py", r"datetime\.now\(|utcnow\(|\btoday\(\)", "`now` is an argument"),
+    (r"leads/domain/.*\.py", r"^\s*(async|await) |= await ", "the domain waits for nothing: use a service"),
+    (r"(handlers|cron)/.*\.py", r"[\"'](SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH) ", "write it into sql/"),
+    (r"(app|(handlers|cron|leads|sandbox)/.*)\.py", r"noqa: BLE001(?! - \w)", "give the reason after ` - `"),
+    (r"tests/.*\.py", r"^(from|import) tests\.(?!support\b).*", "share code through tests/support"),
+    (r"(sandbox/(?!engine)|tests/).*\.py", r"\"--database-url\"", "use a variable"),
+]  # fmt: skip
+
+
+def read_tree() -> Tree:
+    """Read every file of the clone that git knows or would add."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    return {
+        name: (ROOT / name).read_text("utf-8", errors="replace") for name in names if (ROOT / name).is_file()
+    }
+
+
+def pages(tree: Tree) -> Iterator[str]:
+    """Every page but those of sandbox/engine, which is a separate project."""
+    return (name for name in tree if name.endswith(".md") and not name.startswith("sandbox/engine/"))
+
+
+def python(tree: Tree, *places: str) -> Iterator[str]:
+    return (name for name in tree if name.endswith(".py") and name.startswith(places))
+
+
+def folders(tree: Tree) -> set[str]:
+    return {str(parent) for name in tree for parent in PurePosixPath(name).parents}
+
+
+def text_lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines of a page with their numbers, without the blocks between fences."""
+    is_fenced = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if FENCE.match(line):
+            is_fenced = not is_fenced
+        elif not is_fenced:
+            yield number, line
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = (line.lstrip("#").strip() for _, line in text_lines(text) if line.startswith("#"))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def defines(tree: Tree, module: str, name: str) -> bool:
+    path = module.replace(".", "/")
+    text = tree.get(f"{path}.py", tree.get(f"{path}/__init__.py", ""))
+    definition = rf"^(?:(?:async )?def |class )?{name}\b|^from .* import .*\b{name}\b|^    {name},$"
+    return f"{path}/{name}.py" in tree or re.search(definition, text, re.M) is not None
+
+
+def links(tree: Tree) -> Iterator[str]:
+    """A relative link leads to a file and a heading; the index links every page."""
+    known, linked = {*tree, *folders(tree)}, set()
+    for page in pages(tree):
+        for number, line in text_lines(tree[page]):
+            for path, heading in LINK.findall(line):
+                target = normpath(join(dirname(page), path)) if path else page
+                linked |= {target} if page in ("docs/README.md", "docs/decisions/README.md") else set()
+                if target not in known:
+                    yield f"{page}:{number}: {target} does not exist. Correct the link."
+                elif heading and heading not in anchors(tree[target]):
+                    yield f"{page}:{number}: {target} has no heading #{heading}. Correct the link."
+    for page in pages(tree):
+        if page.startswith("docs/") and page != "docs/README.md" and page not in linked:
+            yield f"{page}:1: no index links it. Add it to docs/README.md or docs/decisions/README.md."
+
+
+def names(tree: Tree) -> Iterator[str]:
+    """Modules, files and tests that docs, a README or CONTRIBUTING name exist."""
+    known = {*tree, *folders(tree)}
+    files = {PurePosixPath(name).name for name in tree}
+    tests = {PurePosixPath(name).stem for name in tree if name.endswith(".py")}
+    for test in python(tree, "tests/", "sandbox/"):
+        tests |= set(re.findall(r"^ *(?:async )?def (test_\w+)", tree[test], re.M))
+
+    def exists(path: str) -> bool:
+        form = re.escape(path).replace(r"\*", "[^/]*")
+        return path in known or ("*" in path and any(re.fullmatch(form, name) for name in known))
+
+    def is_module(name: str) -> bool:
+        path, (module, _, attribute) = name.replace(".", "/"), name.rpartition(".")
+        return f"{path}.py" in tree or path in known or defines(tree, module, attribute)
+
+    for page in pages(tree):
+        if not (page.startswith("docs/") or page.endswith(("README.md", "CONTRIBUTING.md"))):
+            continue
+        for number, line in enumerate(tree[page].splitlines(), 1):
+            missing = {name for name in MODULE.findall(line) if not is_module(name)}
+            missing |= {path for path in PATH.findall(line) if not exists(path.rstrip("./"))}
+            missing |= {name for name in FILE.findall(line) if name not in files}
+            missing |= {name for name in TEST.findall(line) if name not in tests}
+            for module, imported in IMPORT.findall(line):
+                missing |= {name for name in imported.split(", ") if not defines(tree, module, name)}
+            for name in sorted(name for name in missing if not EXAMPLE.search(name)):
+                yield f"{page}:{number}: {name} does not exist. Name what replaced it."
+
+
+def walks(tree: Tree) -> Iterator[str]:
+    """The README's tables follow a webhook and a cron: each hop exists, and the one it names leads to it."""
+    handlers = {route.path: route.handle for route in HASURA_ROUTES}
+    hops: dict[int, tuple[str, str]] = {}
+    for number, line in enumerate(tree["README.md"].splitlines(), 1):
+        if not (row := HOP.match(line)):
+            continue
+        hop, path, name = int(row[1]), row[3], row[4]
+        if hop == 1:
+            hops = {}
+        source, wanted = hops.get(int(row[2] or 0), ("", "")), rf"(?<!\w){re.escape(name)}(?!\w)"
+        before, module = tree.get(source[0], ""), path.removesuffix(".py").replace("/", ".")
+        handler = handlers.get(source[1]) if source[0] == "app.py" else None
+        if path == "app.py":
+            exists, leads_here = name in handlers, f"{{{{HANDLERS_URL}}}}{name}" in before
+        elif path.endswith(".sql"):
+            exists, leads_here = path == f"sql/{name}.sql" and name in QUERIES, f'"{name}"' in before
+        elif path.endswith(".py"):
+            exists = defines(tree, module, name)
+            leads_here = (source[0].endswith(".py") and imports(before, module, name)) or (
+                handler is not None
+                and (handler.__module__, getattr(handler, "__name__", "")) == (module, name)
+            )
+        else:
+            exists, leads_here = (
+                re.search(wanted, tree.get(path, "")) is not None,
+                bool(re.search(wanted, before)),
+            )
+        if path not in tree or not exists:
+            yield f"README.md:{number}: {path} has no {name}. Correct the hop."
+        if hop != len(hops) + 1 or not (leads_here or hop == 1):
+            yield f"README.md:{number}: hop {row[2]} does not lead to {name}. Correct the hop."
+        hops[hop] = (path, name)
+    if not hops:
+        yield "README.md:1: it has no table of hops. Follow one webhook and one cron."
+
+
+def imports(source: str, module: str, name: str) -> bool:
+    """Whether a source imports a name of a module, or the module."""
+    package, _, last = module.rpartition(".")
+    found = (
+        (node.module, alias.name)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    )
+    return any(pair in {(module, name), (package, last)} for pair in found)
+
+
+def table(text: str, heading: str) -> list[set[str]]:
+    """The words of code in the first cell of each row of the table with this first heading."""
+    rows = text.partition(f"\n| {heading} |")[2].partition("\n\n")[0].splitlines()[2:]
+    return [set(re.findall(r"`(\w+)`", row.strip("|").split(" | ")[0])) for row in rows]
+
+
+def codes(tree: Tree) -> Iterator[str]:
+    """docs/flow.md explains each code that the `error_code` of an event can hold, and no other."""
+    written = {Contended.code, DatabaseUnavailable.code, IntegrationError.code}
+    written |= {kind.code for kind in Final.__subclasses__()}
+    for path in python(tree, "leads/domain/", "leads/services/process_record/"):
+        if path != "leads/domain/errors.py":
+            for line in re.findall(r"\bcode ?= ?(\".*)", tree[path]):
+                written |= set(re.findall(r'(?:^|else )"(\w+)"', line))
+            written |= set(re.findall(r'error_code="(\w+)"', tree[path]))
+    for path in tree:
+        if path.endswith("up.sql") or path.startswith("sql/"):
+            written |= set(re.findall(r"^ +error_code = .*'(\w+)'", tree[path], re.M))
+    for code in sorted(written ^ set().union(*table(tree["docs/flow.md"], "error code"))):
+        yield f"docs/flow.md:1: error code {code} is not both written and explained. Add or remove its row."
+
+
+def crons(tree: Tree) -> Iterator[str]:
+    """Modules, names, routes and both tables of docs/crons.md are the same crons."""
+    modules = {PurePosixPath(path).stem for path in python(tree, "cron/")} - {"__init__"}
+    routes = {route.path.removeprefix("/cron/") for route in HASURA_ROUTES if route.path.startswith("/cron/")}
+    of_page = [
+        set().union(*table(tree["docs/crons.md"], heading)) for heading in ("cron | UTC", "cron | you see")
+    ]
+    for place, found in zip(
+        ("cron/", "app.py", "docs/crons.md", "docs/crons.md"), (modules, routes, *of_page), strict=True
+    ):
+        for name in sorted(found ^ set(CRONS)):
+            yield f"{place}:1: {name} is not both here and in CRONS of leads/services/cron_runs.py. Add it."
+
+
+def fault(command: str) -> str | None:
+    """What is wrong with a call of `leads`: a verb or an option that does not exist, a word too many."""
+    node: Any = typer.main.get_command(app)
+    words = shlex.split(command)
+    while words and hasattr(node, "commands"):
+        if "…" in words[0]:
+            return None
+        if words[0] not in node.commands:
+            return f"no verb {words[0]}"
+        node = node.commands[words.pop(0)]
+    options = {name: option for option in node.params for name in (*option.opts, *option.secondary_opts)}
+    places = [option for option in node.params if option.param_type_name == "argument"]
+    given = 0
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--"):
+            given += 1
+        elif word not in options:
+            return f"no option {word}"
+        elif not getattr(options[word], "is_flag", False) and words:
+            words.pop(0)
+    return None if given <= len(places) or any(place.nargs == -1 for place in places) else "a word too many"
+
+
+def runbook_commands(tree: Tree) -> Iterator[str]:
+    for page in PAGES:
+        for command in commands(page):
+            if said := fault(command):
+                yield f"docs/runbook/{page}.md:1: leads {command}: {said}. Give a command that exists."
+
+
+def statements(tree: Tree) -> Iterator[str]:
+    """A statement is named in full by the module that its folder is named after; each has a sender."""
+    senders = "|".join(sorted({name.partition("/")[0] for name in QUERIES}))
+    full = re.compile(rf"[\"']((?:{senders})/\w+)[\"']")
+    built = re.compile(
+        rf"f[\"'](?:{senders})/|(?<!startswith\()[\"'](?:{senders})/(?:\w*_|\w*(?:%s|\{{\w*\}})\w*)?[\"']"
+    )
+    unnamed = set(QUERIES)
+    for path in python(tree, *PRODUCT, "scripts/", "sandbox/", "tests/"):
+        for number, line in enumerate(tree[path].splitlines(), 1):
+            if built.search(line):
+                yield f"{path}:{number}: a statement's name is built from parts. Write it in full."
+            for name in full.findall(line) if path.startswith(PRODUCT) else ():
+                if name not in QUERIES:
+                    continue
+                unnamed.discard(name)
+                if name.partition("/")[0] not in PurePosixPath(path).with_suffix("").parts:
+                    yield f"{path}:{number}: {name} is another module's. Move it to a folder of this name."
+    for name in sorted(unnamed):
+        yield f"sql/{name}.sql:1: no module sends it. Delete it."
+
+
+def cases(tree: Tree) -> Iterator[str]:
+    """Each test case of docs/test-cases.md has one title and a test, and no other is marked."""
+    page = "docs/test-cases.md"
+    titles = re.findall(r"^\| (TC-[\d-]+) \| (.+) \|$", tree[page], re.M)
+    marked = {
+        case: path
+        for path in python(tree, "tests/")
+        for case in re.findall(r'^@pytest\.mark\.test_case\("(.+?)"\)', tree[path], re.M)
+    }
+    if not len(titles) == len(dict(titles)) == len({title for _, title in titles}):
+        yield f"{page}:1: a test case or a title stands twice. Remove one."
+    for case in sorted(dict(titles).keys() - marked.keys()):
+        yield f"{page}:1: {case} has no test. Mark the test that proves it."
+    for case in sorted(marked.keys() - dict(titles).keys()):
+        yield f"{marked[case]}:1: {case} is not in {page}. Add its title."
+
+
+def sizes(tree: Tree) -> Iterator[str]:
+    for path in python(tree, *PRODUCT):
+        if (length := tree[path].count("\n")) > MAX_LINES:
+            yield f"{path}:{length}: more than {MAX_LINES} lines. Split it by subject."
+
+
+def patterns(tree: Tree) -> Iterator[str]:
+    for where, form, remedy in PATTERNS:
+        place, wrong = re.compile(where), re.compile(form, re.M)
+        for path in filter(place.fullmatch, tree):
+            for found in wrong.finditer(tree[path]):
+                number = tree[path].count("\n", 0, found.end()) + 1
+                yield f"{path}:{number}: `{found[0].strip()}`: {remedy}."
+
+
+def secret_commands(script: str) -> Iterator[str]:
+    """The commands of a shell script that have a secret among their arguments."""
+    lines = re.sub(r"\\\n\s*", " ", script).splitlines()
+    for command in (part.strip() for line in lines for part in re.split(r"\|\|?|&&|;|\$\(", line)):
+        words = re.sub(r"^(?:\w+=(?:\"[^\"]*\"|'[^']*'|\S*)\s*)+", "", command)
+        if words and words.split()[0] not in BUILT_IN and SECRET.search(words.split("#")[0]):
+            yield command
+
+
+def secrets(tree: Tree) -> Iterator[str]:
+    """No documented command, script or image has a secret as an argument, which every process can read."""
+    scripts = [
+        name
+        for name in tree
+        if re.fullmatch(r"scripts/\w+|(deploy/nginx/)?Dockerfile|deploy/nginx/container/start", name)
+    ]
+    for path in (*pages(tree), *scripts, "sandbox/engine/README.md"):
+        text = tree[path]
+        blocks = re.findall(r"^\s*```\w*\n(.*?)^\s*```", text, re.DOTALL | re.MULTILINE)
+        inline = (code for code in re.findall(r"`([^`\n]+)`", text) if " " in code)
+        for script in (*blocks, *inline) if path.endswith(".md") else [text]:
+            for command in secret_commands(script):
+                number = text.count("\n", 0, max(text.find(command[:30]), 0)) + 1
+                yield f"{path}:{number}: `{command}` shows a secret. Use a variable or stdin."
+
+
+RULES: tuple[Callable[[Tree], Iterator[str]], ...] = (
+    links, names, walks, codes, crons, runbook_commands, statements, cases, sizes, patterns, secrets,
+)  # fmt: skip
+
+
+def main() -> int:
+    try:
+        tree = read_tree()
+    except (OSError, subprocess.CalledProcessError):
+        print("git could not list the files of the clone. Run it in a clone, with git.", file=sys.stderr)
+        return 2
+    found = [line for rule in RULES for line in rule(tree)]
+    print(
+        "\n".join([*found, f"{len(found)} findings in {len(tree)} files" if found else f"{len(tree)} files"])
+    )
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
