@@ -1,11 +1,17 @@
 """What can break in a running installation: how it is done and undone, and everything that has to name it."""
 
+import re
 from dataclasses import dataclass
 
 from sandbox.stack.connection import STAFF
 from tests.support import breaking
 from tests.support.breaking import Break, by_metadata, by_setting, by_sql, by_variables, without_service
 from tests.support.console import TRIGGER, TRIGGER_SAVED_IN_CONSOLE
+
+_ENDS_WITH_COMMAND = re.compile(
+    r"(?:^|[:;]\s(?:then )?)"
+    r"(?:(?:leads|hasura|systemctl|docker compose|tail|df|psql) [^;:]*|psql: [^;]*|printf '[\s\S]*)$"
+)
 
 
 @dataclass(frozen=True)
@@ -204,3 +210,8 @@ BREAKAGES = (
     ),
 )
 """Those with a line in the order in which one part needs another, as in the table of docs/status.md."""
+
+
+def ends_with_command(helps: str) -> bool:
+    """Return whether a piece of advice ends with a command that a person can copy."""
+    return _ENDS_WITH_COMMAND.search(helps) is not None

@@ -1,44 +1,63 @@
-"""`leads status`: one screen, its cause and its exit code; what does not answer is a red line within 3 s."""
+"""`leads status`: one screen, its cause, its exit code; `leads doctor`: each failure is a line with its fix.
+
+What does not answer is a red line within 3 s. tests/end_to_end/test_operators.py breaks a whole system.
+"""
 
 import json
 import re
-import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
+import jwt
 import pytest
 from typer.testing import CliRunner, Result
 
+from leads.adapters.variables import VARIABLES
 from leads.cli.__main__ import app
+from leads.cli.doctor.checks import PREFLIGHT, TokenLook, judge_clocks, judge_token
 from leads.cli.metadata.directory import read_directory
+from leads.cli.metadata.engine import Engine
+from leads.cli.probes.database import DatabaseLook, Server
+from leads.cli.probes.http_services import look_at_edge
+from leads.cli.probes.lines import Level
+from leads.cli.probes.running import Failure
+from leads.cli.token import NAMESPACE
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.postgres.roles import operators_url
-from tests.support.ending_command import ends_with_command
-from tests.support.fake_services import fixed_engine
+from sandbox.postgres.server import Cluster
+from tests.support.breakages import ends_with_command
+from tests.support.fake_services import edge_status, fixed_engine, silent_port
+from tests.support.scripted_server import scripted_server
 from tests.support.seeding import seed_connection
 from tests.support.shared_engine import SECRET, Shared, running_shared_engine
 
-pytestmark = pytest.mark.own_database
-
 GREEN, YELLOW, RED = 0, 1, 2
 CLOSED = "http://127.0.0.1:9"
+DATABASE_AWAY = "postgresql://127.0.0.1:9/diva"
+NO_SOURCE = {"version": 3, "sources": []}
+KEY = "key-of-the-test-with-32-characters"
+NOW = datetime(2026, 5, 14, 9, 30, tzinfo=UTC)
+FINE = {"hasura": True, "consistent": True, "allow_list": True, "notifications": True}
 
 
-def run(database_url: str, hasura_url: str, *options: str, **variables: str) -> Result:
-    environment = {"DATABASE_URL": database_url, "HASURA_URL": hasura_url, "HASURA_ADMIN_SECRET": SECRET}
-    cleared = dict.fromkeys(("HANDLERS_URL", "EDGE_STATUS_URL", "ENCRYPTION_KEYS"), "")
-    result = CliRunner().invoke(app, ["status", *options], env={**cleared, **environment, **variables})
+def run(verb: str, *options: str, **variables: str) -> Result:
+    result = CliRunner().invoke(app, [verb, *options], env={**dict.fromkeys(VARIABLES, ""), **variables})
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
 
+def status(database_url: str, hasura_url: str, *options: str, **variables: str) -> Result:
+    return run(
+        "status", *options,
+        DATABASE_URL=database_url, HASURA_URL=hasura_url, HASURA_ADMIN_SECRET=SECRET, **variables,
+    )  # fmt: skip
+
+
 def look(database_url: str, hasura_url: str, **variables: str) -> dict[str, Any]:
-    """Return a look, with its lines by name."""
-    result = run(database_url, hasura_url, "--json", **variables)
+    """Return what `leads status` finds, with its lines by name."""
+    result = status(database_url, hasura_url, "--json", **variables)
     found: dict[str, Any] = json.loads(result.stdout)
     assert result.exit_code == {"green": GREEN, "yellow": YELLOW, "red": RED}[found["level"]]
     return found | {"lines": {line["name"]: line for line in found["lines"]}}
@@ -51,11 +70,19 @@ def red(found: dict[str, Any]) -> set[str]:
     }
 
 
-@contextmanager
-def silent_port() -> Iterator[int]:
-    """A port that accepts connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
+def examine(*, code: int, **variables: str) -> dict[str, dict[str, Any]]:
+    """Return the lines of `leads doctor` by name; of several with one name the first."""
+    result = run("doctor", "--json", **{"HASURA_ADMIN_SECRET": SECRET} | variables)
+    assert result.exit_code == code, result.output
+    found: dict[str, dict[str, Any]] = {}
+    for line in json.loads(result.stdout):
+        found.setdefault(line["name"], line)
+    return found
+
+
+def token(role: str = "pancake_service", days: int = 60) -> str:
+    claims = {NAMESPACE: {"x-hasura-default-role": role}, "exp": (NOW + timedelta(days=days)).timestamp()}
+    return jwt.encode(claims, KEY, algorithm="HS256")
 
 
 @pytest.fixture
@@ -65,54 +92,95 @@ def url(database: str) -> str:
     return operators_url(database)
 
 
-def test_a_wipe_of_the_metadata_is_the_cause(shared: Shared, database: str, url: str) -> None:
-    shared.run("9a")
-    shared.run("9b")
-    fine = look(url, shared.url)
-    assert {"metadata", "event trigger", "schedule", "notifications"} & red(fine) == set()
-    shared.api("replace_metadata", read_directory(DIVA_METADATA))
-    found = look(url, shared.url)
-    assert found["cause"]["name"] == "metadata"
-    assert found["cause"]["helps"] == "leads metadata recover"
-    assert {"metadata", "event trigger", "schedule"} <= red(found)
+@pytest.fixture(scope="module")
+def engine(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """An engine before step 9a, whose allow list is on."""
+    name, folder = f"{template}_status", tmp_path_factory.mktemp("backups")
+    database = cluster.create_database(name, template)
+    seed_connection(database)
+    with running_shared_engine(database, folder, HASURA_GRAPHQL_ENABLE_ALLOWLIST="true") as running:
+        yield running
+    cluster.drop_database(name)
 
 
-def test_a_lost_permission_is_named(shared: Shared, url: str) -> None:
-    shared.run("9a")
-    shared.run("9b")
-    shared.api("drop_action_permission", {"action": "sendNotifications", "role": "pancake_service"})
-    line = look(url, shared.url)["lines"]["notifications"]
-    assert (line["level"], "is not allowed for pancake_service" in line["text"]) == ("red", True)
+def test_before_the_migrations_both_say_so(engine: Shared, diva_database: str) -> None:
+    line = look(diva_database, CLOSED)["lines"]["database"]
+    assert line["text"].startswith("tables are missing: integration_change, pancake_assignee")
+    before = examine(code=1, DATABASE_URL=diva_database, HASURA_URL=engine.url)["database"]
+    assert before["text"].startswith("tables are missing: ")
+    assert before["helps"].startswith("Apply the migrations (docs/runbook/install.md, step 4): ")
 
 
-def test_an_allow_list_that_stops_us_is_named(database: str, url: str, tmp_path: Path) -> None:
-    """Off, a missing entry is a missing piece only."""
-    with running_shared_engine(
-        database, tmp_path / "backups", HASURA_GRAPHQL_ENABLE_ALLOWLIST="true"
-    ) as shared:
-        shared.run("9a")
-        shared.run("9b")
-        shared.api("drop_collection_from_allowlist", {"collection": "pancake_calls"})
-        line = look(url, shared.url)["lines"]["allow list"]
+def test_what_a_step_of_the_metadata_would_refuse_is_a_line_with_its_fix(
+    engine: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"DATABASE_URL": operators_url(engine.database_url), "HASURA_URL": engine.url}
+    right = "INSERT ON hdb_catalog.event_log {} pancake_handlers"
+    monkeypatch.setattr(Engine, "missing_variables", lambda *_: ["HANDLER_SECRET"])
+    with engine.changed(f"REVOKE {right.format('FROM')}", f"GRANT {right.format('TO')}"):
+        found = examine(code=1, **given)
+        refused = engine.run("9a", code=1)
+    assert {name for name, line in found.items() if line["level"] == "red"} == {"variables", "rights"}
+    assert found["variables"]["text"].startswith("the engine has no environment variable HANDLER_SECRET")
+    assert "run deploy/postgres/grant_roles.sql" in found["rights"]["text"]
+    assert all(found[name]["helps"] and found[name]["text"] in refused for name in ("variables", "rights"))
+
+
+def test_an_installation_is_green_and_a_wipe_of_its_metadata_is_the_cause(engine: Shared) -> None:
+    engine.run("9a")
+    engine.run("9b")
+    url = operators_url(engine.database_url)
+    given = {"DATABASE_URL": url, "HASURA_URL": engine.url}
+    levels = {name: line["level"] for name, line in examine(code=0, **given).items()}
+    assert levels == {
+        "environment": "green", "database": "green", "Hasura": "green", "JWT role": "-",
+        "handlers": "-", "secret": "-", "edge": "-", "Pancake": "-", "clocks": "green",
+        **dict.fromkeys(PREFLIGHT, "green"),
+    }  # fmt: skip
+    of_metadata = {"metadata", "event trigger", "schedule", "notifications", "allow list"}
+    assert of_metadata & red(look(url, engine.url)) == set()
+    engine.api("drop_collection_from_allowlist", {"collection": "pancake_calls"})
+    line = look(url, engine.url)["lines"]["allow list"]
     assert line["text"] == "allow-list entry pancake_calls is missing: Hasura stops its calls"
+    engine.api("replace_metadata", read_directory(DIVA_METADATA))
+    found = look(url, engine.url)
+    assert (found["cause"]["name"], found["cause"]["helps"]) == ("metadata", "leads metadata recover")
+    assert {"metadata", "event trigger", "schedule", "allow list"} <= red(found)
 
 
-def test_cleared_metadata_are_a_red_line_and_no_wrong_usage(url: str) -> None:
-    with fixed_engine({"version": 3, "sources": []}) as engine:
-        assert "its metadata was cleared" in look(url, engine)["lines"]["metadata"]["text"]
+def test_a_wrong_admin_secret_is_named_and_not_shown(engine: Shared) -> None:
+    given = {"DATABASE_URL": operators_url(engine.database_url), "HASURA_URL": engine.url}
+    found = examine(code=1, HASURA_ADMIN_SECRET="wrong-secret-of-the-test", **given)
+    assert found["metadata"]["helps"] == "Check HASURA_ADMIN_SECRET: leads config show"
+    assert "wrong-secret-of-the-test" not in json.dumps(found)
 
 
+def test_metadata_without_our_source_are_a_red_line_and_no_wrong_usage(url: str) -> None:
+    with fixed_engine(NO_SOURCE) as hasura:
+        assert "its metadata was cleared" in look(url, hasura)["lines"]["metadata"]["text"]
+        line = examine(code=1, DATABASE_URL=DATABASE_AWAY, HASURA_URL=hasura)["metadata"]
+    assert (line["level"], line["helps"]) == ("red", "leads metadata verify")
+
+
+@pytest.mark.serial
 def test_what_never_answers_is_red_within_three_seconds() -> None:
     with silent_port() as port:
-        web = f"http://127.0.0.1:{port}"
+        web, database = f"http://127.0.0.1:{port}", f"postgresql://127.0.0.1:{port}/diva"
+        services = {
+            "HANDLERS_URL": web, "EDGE_STATUS_URL": web, "ENCRYPTION_KEYS": f"k1:{'A' * 43}=",
+        }  # fmt: skip
         started = time.monotonic()
-        found = look(
-            f"postgresql://127.0.0.1:{port}/diva", web,
-            HANDLERS_URL=web, EDGE_STATUS_URL=web, ENCRYPTION_KEYS=f"k1:{'A' * 43}=",
-        )  # fmt: skip
+        found = look(database, web, **services)
+        assert time.monotonic() - started < 3
+        secrets = {"HASURA_SERVICE_TOKEN": token(), "HANDLER_SECRET": KEY}
+        started = time.monotonic()
+        lines = examine(code=1, DATABASE_URL=database, HASURA_URL=web, **services, **secrets)
         assert time.monotonic() - started < 3
     assert red(found) == {"database", "Hasura", "handlers", "edge"}
     assert found["cause"]["name"] == "database"
+    of_doctor = {name: line["helps"] for name, line in lines.items() if line["level"] == "red"}
+    assert of_doctor.keys() == {"database", "Hasura", "handlers", "edge"}
+    assert all(of_doctor.values())
 
 
 def test_what_refuses_is_red_and_the_rest_is_still_shown(url: str) -> None:
@@ -122,27 +190,8 @@ def test_what_refuses_is_red_and_the_rest_is_still_shown(url: str) -> None:
     assert found["lines"]["kill switch"]["level"] == "green"
 
 
-def test_a_wrong_password_is_told_from_a_server_that_is_away(url: str) -> None:
-    found = look(url.replace("@", "x@"), CLOSED)
-    assert found["lines"]["database"]["helps"] == "Check user and password in DATABASE_URL: leads config show"
-
-
-def test_a_database_before_the_migrations_is_named(diva_database: str) -> None:
-    line = look(diva_database, CLOSED)["lines"]["database"]
-    assert line["text"].startswith("tables are missing: integration_change, pancake_assignee")
-
-
-def test_a_lock_that_others_wait_for_is_the_cause(database: str, url: str) -> None:
-    with psycopg.connect(database, application_name="forgotten psql") as holder:
-        holder.execute("LOCK TABLE pancake_webhook_event")
-        found = look(url, CLOSED)
-    assert found["cause"]["name"] == "database"
-    assert "(forgotten psql) holds it" in found["cause"]["text"]
-    assert re.fullmatch(r"psql: SELECT pg_terminate_backend\(\d+\)", found["cause"]["helps"])
-
-
 def test_the_screen_has_80_columns_no_colours_in_a_pipe_and_a_command_for_each_red_line(url: str) -> None:
-    result = run(url, CLOSED, HANDLERS_URL=CLOSED)
+    result = status(url, CLOSED, HANDLERS_URL=CLOSED)
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert "\x1b" not in result.stdout
@@ -152,21 +201,19 @@ def test_the_screen_has_80_columns_no_colours_in_a_pipe_and_a_command_for_each_r
     assert result.stdout.count("→ ") >= sum(line["level"] == "red" for line in found)
 
 
-def test_without_variables_it_names_them_all_and_does_not_look() -> None:
-    result = CliRunner().invoke(app, ["status"], env={"DATABASE_URL": "", "HASURA_URL": ""})
+def test_without_variables_status_names_them_all_and_does_not_look() -> None:
+    result = run("status")
     assert (result.exit_code, result.stdout) == (2, "")
     for name in ("DATABASE_URL", "HASURA_URL", "HASURA_ADMIN_SECRET"):
         assert f"{name} is not set" in result.stderr
 
 
-def test_watch_and_json_do_not_go_together(url: str) -> None:
-    result = run(url, CLOSED, "--watch", "--json")
+def test_watch_and_json_do_not_go_together() -> None:
+    result = status(DATABASE_AWAY, CLOSED, "--watch", "--json")
     assert (result.exit_code, json.loads(result.stdout)["exit_code"]) == (2, 2)
 
 
-def test_watching_prints_block_after_block_into_a_pipe_until_ctrl_c(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_watching_prints_block_after_block_into_a_pipe_until_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
 
     def wait(seconds: float) -> None:
@@ -175,7 +222,66 @@ def test_watching_prints_block_after_block_into_a_pipe_until_ctrl_c(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(time, "sleep", wait)
-    result = run(url, CLOSED, "--watch")
+    result = status(DATABASE_AWAY, CLOSED, "--watch")
     assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
     assert len(re.findall(r"^\S+ \S+ UTC  RED  ", result.stdout, re.MULTILINE)) == 2
     assert waits == [5.0, 5.0]
+
+
+def test_for_the_doctor_each_missing_or_invalid_variable_is_a_line_with_its_fix() -> None:
+    result = run("doctor", "--json")
+    assert result.exit_code == 1
+    assert [(line["text"], line["helps"].split(",")[0]) for line in json.loads(result.stdout)] == [
+        ("DATABASE_URL is not set", "Give it the URL of Diva's database"),
+        ("HASURA_URL is not set", "Give it the base URL of Hasura"),
+        ("HASURA_ADMIN_SECRET is not set", "Give it the admin secret of the engine at HASURA_URL"),
+    ]
+    line = examine(code=1, HASURA_URL="ftp://x")["environment"]
+    assert line["text"] == "HASURA_URL is not an http or https URL"
+    assert line["helps"].startswith("Give it the base URL of Hasura")
+
+
+@pytest.mark.parametrize(("answer", "level"), [(401, "red"), (400, "green")])
+def test_the_secret_of_the_handlers_is_tried_without_running_a_cron(answer: int, level: str) -> None:
+    with scripted_server([(answer, {}, {"message": "…"})]) as handlers:
+        given = {"HANDLERS_URL": handlers.url, "HANDLER_SECRET": KEY}
+        found = examine(code=1, DATABASE_URL=DATABASE_AWAY, HASURA_URL=CLOSED, **given)
+    assert found["secret"]["level"] == level
+    assert [each.body["name"] for each in handlers.asked] == ["leads_doctor"]
+
+
+@pytest.mark.parametrize(
+    ("given", "found", "level", "words"),
+    [
+        ("no token", ("", FINE), Level.RED, "is not a JWT"),
+        (token(), ("invalid-jwt", FINE), Level.RED, "refuses HASURA_SERVICE_TOKEN (invalid-jwt)"),
+        (token("pancake_edge"), ("", FINE), Level.RED, "is of role pancake_edge, not pancake_service"),
+        (token(), ("", {**FINE, "allow_list": False}), Level.RED, "the allow list stops"),
+        (token(), ("", {**FINE, "notifications": False}), Level.RED, "may not call sendNotifications"),
+        (token(days=3), ("", FINE), Level.YELLOW, "ends in 3 days"),
+        (token(), ("", FINE), Level.GREEN, "for 60 days more"),
+        (token(), None, Level.UNKNOWN, "HASURA_SERVICE_TOKEN is not set"),
+    ],
+)
+def test_the_token_of_the_handlers_is_judged_by_role_engine_and_end(
+    given: str, found: TokenLook | None, level: Level, words: str
+) -> None:
+    line = judge_token(given, found, NOW)
+    assert (line.level, words in line.text) == (level, True), line
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(0, Level.GREEN), (40, Level.RED), (-40, Level.RED)])
+def test_a_clock_that_differs_is_named(seconds: int, level: Level) -> None:
+    server = Server("17.2", NOW + timedelta(seconds=seconds), "diva", [], [])
+    line = judge_clocks(DatabaseLook(server, None, 0.01, NOW), {"Hasura": None})
+    assert line.level is level
+    assert ("database is 40 s" in line.text) is (level is Level.RED)
+    line = judge_clocks(Failure("away"), {"the edge": datetime.now(UTC) + timedelta(seconds=seconds)})
+    assert line.level is level
+
+
+def test_the_clock_of_the_edge_is_read_from_its_listener() -> None:
+    with edge_status() as listener:
+        date = look_at_edge(listener).date
+    assert date is not None
+    assert abs(date - datetime.now(UTC)) < timedelta(seconds=5)

@@ -1,13 +1,21 @@
-"""What `leads status` makes of each finding: level, words and the cause."""
+"""What `leads status` reads of the tables, and what it makes of it: level, words, command and cause."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import psycopg
 import pytest
+from psycopg import pq
 from rich.console import Console
 
+from leads.adapters.db_session import open_session
 from leads.cli.metadata.source import REINSTALL
+from leads.cli.probes import database as of_database
+from leads.cli.probes import engine
+from leads.cli.probes.database import open_limited
 from leads.cli.probes.http_services import (
     MANY_SPOOLED,
     EdgeLook,
@@ -18,21 +26,60 @@ from leads.cli.probes.http_services import (
 )
 from leads.cli.probes.lines import Level, Line, find_cause, print_lines, worst
 from leads.cli.probes.pancake import KeyLook
-from leads.cli.status import judging
+from leads.cli.probes.running import Failure
+from leads.cli.status import judging, looking
 from leads.cli.status.looking import read_schedules
 from leads.cli.status.state import (
     MOST_ROWS,
+    ConnectionState,
     LastRuns,
     Queue,
     Roster,
+    State,
     Tickets,
     UnsentCount,
+    load_state,
+    read_state,
 )
 from leads.cli.status.words import age, count
 from leads.services.cron_runs import CRONS
+from leads.services.switches import Switch
 from leads.services.unassigned_count import UnassignedTickets
+from sandbox.postgres.roles import operators_url
+from tests.support.breakages import ends_with_command
 from tests.support.fake_services import edge_status
-from tests.support.status_look import CONNECTION, EDGE, NOW, OFF, STATE
+from tests.support.seeding import DatabaseHarness, seed_connection
+from tests.support.settings import ADMIN_ID
+
+NOW = datetime(2026, 5, 14, 9, 31, 7, tzinfo=UTC)
+CONNECTION = ConnectionState("c1", "Diva", "active", NOW, NOW, NOW - timedelta(seconds=40), 3)
+OFF = Switch(
+    kind="kill",
+    row_id="all",
+    name=None,
+    pancake_source_id=None,
+    connection=None,
+    is_on=False,
+    can_be_on=True,
+    changed_at=None,
+    changed_by=None,
+    person=None,
+    application=None,
+    reason=None,
+)
+STATE = State(
+    now=NOW,
+    tickets=Tickets(12, 10, 14.0),
+    switches=[OFF],
+    connections=[CONNECTION],
+    queue=[],
+    crons=[LastRuns(name, NOW, "succeeded", None, NOW, NOW, NOW) for name in CRONS],
+    rosters=[Roster(None, 5, 4)],
+    unassigned=UnassignedTickets(0, None),
+    unsent=UnsentCount(0, None, 0),
+)
+"""What is found where every part works."""
+EDGE = EdgeLook(0, 0, True, 1, 5.0, (), 0.001)
 
 
 @pytest.mark.parametrize(
@@ -258,3 +305,269 @@ def test_ages_and_counts_are_short() -> None:
     ages = [age(NOW - timedelta(seconds=seconds), NOW) for seconds in (5, 60, 3600, 7200, 100_000, 200_000)]
     assert ages == ["5 s", "1 min", "60 min", "2 h", "27 h", "2 d"]
     assert (count(3, 10), count(10, 10)) == ("3", "10 or more")
+
+
+AWAY, REFUSED = Failure("Connection refused"), Failure("password authentication failed", is_refused=True)
+SERVER = of_database.Server("17.2", NOW, "operator", [], [])
+LOOK = of_database.DatabaseLook(SERVER, None, 0.01, NOW)
+WAIT = of_database.LockWait(1, 17, NOW.replace(hour=1), 18, "psql")
+PIECES = engine.Pieces(2, [], [], [])
+ENGINE = engine.EngineLook(("v2.50.6", 0.01), PIECES, [], {"is_allow_list_enabled": True}, [], {"poll": 5})
+TRIGGER = "the SQL trigger x is missing on table public.y: its rows make no event. {}"
+
+
+def database_lines() -> Iterator[Line]:
+    for look in (
+        AWAY,
+        REFUSED,
+        replace(LOOK, server=replace(SERVER, missing=["app_setting"])),
+        replace(LOOK, server=replace(SERVER, refused=["app_setting"])),
+        replace(LOOK, lock_wait=WAIT),
+    ):
+        yield of_database.judge_database(look)
+    yield looking._judge_both(LOOK, AWAY, None)
+    yield looking._judge_both(LOOK, AWAY, WAIT)
+
+
+def engine_lines() -> Iterator[Line]:
+    drifted = replace(PIECES, differences=["table public.y differs: event_triggers"])
+    for look in (
+        replace(ENGINE, version=AWAY),
+        replace(ENGINE, version=REFUSED),
+        replace(ENGINE, pieces=AWAY),
+        replace(ENGINE, pieces=REFUSED),
+        replace(ENGINE, pieces=replace(PIECES, missing=[("allow-list entry", "pancake")], permission=["x"])),
+        replace(ENGINE, pieces=drifted, triggers=[TRIGGER.format("Install it")], inconsistencies=["x"]),
+        replace(ENGINE, triggers=[TRIGGER.format(REINSTALL)], crons={"poll": 0}),
+    ):
+        yield from engine.judge_engine(look)
+
+
+def service_lines() -> Iterator[Line]:
+    yield judge_handlers(AWAY)
+    yield judge_edge(AWAY)
+    for edge in (
+        replace(EDGE, is_writable=False),
+        replace(EDGE, connections=0),
+        replace(EDGE, spooled=MANY_SPOOLED),
+    ):
+        yield judge_edge(edge)
+
+
+def state_lines() -> Iterator[Line]:
+    yield judging.judge_tickets(replace(STATE, tickets=Tickets(12, 0, 14.0)))
+    kill, pause = replace(OFF, is_on=True), replace(OFF, kind="pause", is_on=True)
+    connection = replace(OFF, kind="connection", name="Diva", is_on=False)
+    disabled = replace(CONNECTION, status="disabled", active_sources=0)
+    yield from judging.judge_switches(replace(STATE, switches=[kill, pause], connections=[]))
+    yield from judging.judge_switches(replace(STATE, switches=[connection], connections=[disabled]))
+    for status in ("suspended", "outage", "key_invalid"):
+        yield from judging.judge_pancake(
+            replace(STATE, connections=[replace(CONNECTION, status=status)]), {}, 0
+        )
+    yield from judging.judge_pancake(STATE, {"c1": KeyLook(False, True, "401")}, 0)
+    yield judging.judge_rosters([])
+    yield judging.judge_rosters([Roster(None, 0, 0)])
+    yield judging.judge_queue([Queue("received", 7, NOW, 7, 7)], NOW, is_stopped=False)
+    never = [LastRuns(name, None, None, None, None, None, None) for name in CRONS]
+    for crons in (never, [*never[:1], *STATE.crons[1:]], [*never[:2], *STATE.crons[2:]]):
+        yield judging.judge_crons(replace(STATE, crons=crons), looking.read_schedules())
+
+
+RED = [
+    line
+    for lines in (database_lines(), engine_lines(), service_lines(), state_lines())
+    for line in lines
+    if line.level is Level.RED
+]
+
+
+def test_every_kind_of_red_line_is_looked_at() -> None:
+    assert {line.name for line in RED} == {
+        *("tickets", "database", "Hasura", "metadata", "event trigger", "allow list", "consistency"),
+        *("schedule", "notifications", "handlers", "edge", "switches", "kill switch", "pause", "connection"),
+        *("sources", "Pancake", "rosters", "queue", "crons"),
+    }
+
+
+def test_a_red_line_ends_with_the_command_that_helps(subtests: pytest.Subtests) -> None:
+    for line in RED:
+        with subtests.test(line.name, helps=line.helps):
+            assert ends_with_command(line.helps)
+
+
+@pytest.mark.parametrize(
+    "advice", ["", "docs/runbook/edge.md", "Check HASURA_URL", "leads status; then add members", "run leads"]
+)
+def test_advice_is_no_command(advice: str) -> None:
+    assert not ends_with_command(advice)
+
+
+THIS_HOUR = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
+Read = Callable[[], State]
+
+
+@pytest.fixture
+def harness(database: str) -> Iterator[DatabaseHarness]:
+    """The database with a connection."""
+    seed_connection(database)
+    with open_session(database, "test") as session:
+        yield DatabaseHarness(session)
+
+
+@pytest.fixture
+def read(database: str, harness: DatabaseHarness) -> Read:
+    """Read the state as the operators may, in this hour."""
+    return lambda: load_state(operators_url(database), THIS_HOUR)
+
+
+def add_events(harness: DatabaseHarness, number: int, created_at: datetime, **columns: Any) -> None:
+    """Add events as they are in these columns; without others they became tickets."""
+    values: dict[str, Any] = {
+        "status": "processed", "outcome": "ticket_created", "processed_at": created_at,
+        "origin": "webhook", "assignee_id": "c0000000-0000-4000-8000-000000000001",
+        "received_at": created_at, "created_at": created_at, "arrived_at": created_at,
+        **columns,
+    }  # fmt: skip
+    harness.sql("SET session_replication_role = replica")
+    names = ", ".join(values)
+    for n in range(number):
+        identity = f"{created_at}{columns.get('status')}{n}"
+        harness.sql(
+            f"INSERT INTO pancake_webhook_event (connection_id, record_id, payload_hash, payload, {names})"
+            f" SELECT c.id, %s, sha256(%s::text::bytea), '{{}}', {', '.join(['%s'] * len(values))}"
+            " FROM pancake_connection AS c",
+            identity, identity, *values.values(),
+        )  # fmt: skip
+    harness.sql("RESET session_replication_role")
+
+
+def test_the_usual_tickets_are_those_of_this_hour_on_days_that_had_any(
+    read: Read, harness: DatabaseHarness
+) -> None:
+    add_events(harness, 3, THIS_HOUR - timedelta(minutes=5))
+    add_events(
+        harness, 1, THIS_HOUR - timedelta(minutes=4), status="dead_letter", outcome=None, error_code="x"
+    )
+    add_events(harness, 9, THIS_HOUR - timedelta(minutes=20))
+    add_events(harness, 12, THIS_HOUR - timedelta(days=1, minutes=25))
+    add_events(harness, 24, THIS_HOUR - timedelta(days=2) + timedelta(minutes=25))
+    add_events(harness, 50, THIS_HOUR - timedelta(days=3, hours=1))
+    add_events(harness, 90, THIS_HOUR - timedelta(days=4))
+    found = read().tickets
+    assert (found.leads, found.tickets) == (4, 3)
+    assert found.usual == pytest.approx(24 / 6), "the median of 12, 24 and 90"
+
+
+def test_without_earlier_days_nothing_is_usual(read: Read, harness: DatabaseHarness) -> None:
+    assert read().tickets.usual is None
+
+
+def test_a_switch_names_who_turned_it_last(read: Read, harness: DatabaseHarness) -> None:
+    session = {"x-hasura-role": "crm_admin", "x-hasura-user-id": ADMIN_ID}
+    harness.sql("SELECT set_config('hasura.user', %s, false)", json.dumps(session))
+    harness.sql("UPDATE view_pancake_setting SET kill_switch = true")
+    harness.sql("UPDATE view_pancake_setting SET sla_minutes = 20")
+    name = harness.one("SELECT full_name FROM staff WHERE id = %s", ADMIN_ID)["full_name"]
+    by_kind = {each.kind: each for each in read().switches}
+    kill_switch, pause = by_kind["kill"], by_kind["pause"]
+    assert (kill_switch.is_on, kill_switch.changed_by, kill_switch.person) == (True, ADMIN_ID, name)
+    assert kill_switch.changed_at is not None
+    assert (pause.is_on, pause.changed_at, pause.changed_by) == (False, None, None)
+
+
+def test_a_disabled_connection_is_a_switch(read: Read, harness: DatabaseHarness) -> None:
+    harness.sql("UPDATE pancake_connection SET status = 'disabled'")
+    found = {each.name: each for each in read().switches if each.kind == "connection"}
+    assert (found["test"].is_on, found["test"].changed_by) == (False, harness.session.info.user)
+
+
+def test_the_queue_is_counted_by_status_with_what_is_late(read: Read, harness: DatabaseHarness) -> None:
+    open_event = {"outcome": None, "processed_at": None}
+    old, new = THIS_HOUR - timedelta(minutes=20), THIS_HOUR - timedelta(minutes=1)
+    add_events(harness, 2, old, status="received", **open_event)
+    add_events(harness, 1, new, status="received", **open_event)
+    add_events(harness, 1, old, status="failed", error_code="x", next_attempt_at=old, **open_event)
+    add_events(harness, 1, THIS_HOUR - timedelta(days=2), status="dead_letter", error_code="x", **open_event)
+    found = {each.status: each for each in read().queue}
+    assert {name: (each.events, each.late, each.last_day) for name, each in found.items()} == {
+        "received": (3, 2, 3), "failed": (1, 1, 1), "dead_letter": (1, 0, 0),
+    }  # fmt: skip
+    assert found["received"].oldest_at == old
+
+
+def test_a_refire_does_not_make_an_event_young_and_a_replay_does(
+    read: Read, harness: DatabaseHarness
+) -> None:
+    old = THIS_HOUR - timedelta(minutes=20)
+    open_event = {"status": "received", "outcome": None, "processed_at": None, "received_at": THIS_HOUR}
+    add_events(harness, 1, old, **open_event)
+    add_events(harness, 1, old - timedelta(days=1), replayed_at=THIS_HOUR, **open_event)
+    (found,) = read().queue
+    assert (found.events, found.late, found.oldest_at) == (2, 1, old)
+
+
+def test_the_rosters_are_those_that_active_sources_use(read: Read, harness: DatabaseHarness) -> None:
+    assert read().rosters == [Roster(None, 0, 0)]
+    harness.fill_roster(3)
+    harness.sql("UPDATE staff SET on_duty = false WHERE id = (SELECT min(staff_id::text)::uuid"
+                " FROM pancake_assignee)")  # fmt: skip
+    assert read().rosters == [Roster(None, 3, 2)]
+    harness.fill_roster(2, source="-1")
+    assert read().rosters == [Roster("Facebook", 2, 2)]
+    harness.fill_roster(1, source="-3")  # its source is not active
+    assert read().rosters == [Roster("Facebook", 2, 2)]
+
+
+def test_unsent_notifications_are_counted_until_they_are_given_up(
+    read: Read, harness: DatabaseHarness
+) -> None:
+    at = THIS_HOUR - timedelta(minutes=9)
+    waiting = {"notifications": '[{"name": "a"}]'}
+    add_events(harness, 2, at, **waiting)
+    add_events(harness, 1, at - timedelta(hours=1), notified_at=THIS_HOUR, **waiting)
+    add_events(
+        harness, 1, at - timedelta(hours=2), notify_given_up_at=THIS_HOUR - timedelta(hours=1),
+        notify_error="refused", **waiting,
+    )  # fmt: skip
+    found = read().unsent
+    assert (found.unsent, found.oldest_at, found.given_up) == (2, at, 1)
+
+
+def test_an_open_ticket_without_an_owner_is_counted(read: Read, harness: DatabaseHarness) -> None:
+    at = THIS_HOUR - timedelta(hours=2)
+    account = harness.one("INSERT INTO account (display_name) VALUES ('x') RETURNING id")["id"]
+    tickets = [
+        harness.one(
+            "INSERT INTO ticket (title, source_id, account_id, status, created_at)"
+            " VALUES ('x', 'ticket_source_pancake', %s, %s, %s) RETURNING id",
+            account, status, at,
+        )["id"]
+        for status in ("new", "done")
+    ]  # fmt: skip
+    for number, ticket in enumerate(tickets):
+        add_events(harness, 1, at + timedelta(seconds=number), ticket_id=ticket, assignee_id=None)
+    found = read().unassigned
+    assert (found.tickets, found.oldest_at) == (1, at)
+
+
+def test_a_look_reads_everything_in_one_round_trip(
+    database: str, harness: DatabaseHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[pq.PipelineStatus] = []
+    with open_limited(operators_url(database), "test") as db:
+        make_cursor = db.cursor
+
+        def cursor(**options: Any) -> Any:
+            asked.append(pq.PipelineStatus(db.pgconn.pipeline_status))
+            return make_cursor(**options)
+
+        monkeypatch.setattr(db, "cursor", cursor)
+        read_state(db, THIS_HOUR)
+    assert asked == [pq.PipelineStatus.ON] * 8
+
+
+def test_a_look_changes_nothing(database: str, read: Read) -> None:
+    assert read() == read()
+    with open_limited(database, "test") as db, pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        db.execute("UPDATE pancake_connection SET name = 'x'")
