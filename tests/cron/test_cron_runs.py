@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import psycopg
@@ -16,12 +16,12 @@ import pytest
 from leads.adapters.database import Database, Transaction
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.pancake_api import TOTAL_TIMEOUT_SECONDS, PancakeApi
-from leads.domain.errors import PancakeUnavailable
+from leads.domain.errors import DatabaseUnavailable, PancakeUnavailable
 from leads.domain.notice_text import with_text
 from leads.domain.reports import shorten
 from leads.domain.window import day_window
 from leads.services import pancake_lists
-from leads.services.cron_errors import RunFailed, RunStuck, RunUnfinished
+from leads.services.cron_errors import RunFailed, RunStuck, RunUnderWay, RunUnfinished
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import (
     ANSWER_WITHIN_SECONDS,
@@ -119,6 +119,21 @@ async def test_a_tick_that_another_process_gave_up_for_the_lock_is_worked_on(har
     await eventually_async(lambda: not harness.sql(held))
     assert (await run(harness, tick, nothing))["result"] == "succeeded"
     assert harness.last_run("poll_records")["outcome"] == "succeeded"
+
+
+async def test_a_tick_that_another_process_works_on_is_delivered_again(harness: CronHarness) -> None:
+    tick = call(harness)
+    harness.sql(
+        "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, outcome)"
+        " VALUES ('poll_records', %s, now(), 'running')",
+        tick.scheduled_time,
+    )
+    with psycopg.connect(harness.runtime.settings.database_url, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(7, hashtext('poll_records'))")
+        with pytest.raises(RunUnderWay):
+            await run(harness, tick, nothing)
+        harness.sql("UPDATE pancake_cron_run SET outcome = 'succeeded', finished_at = now()")
+        assert await run(harness, tick, nothing) == {"result": "already_done"}
 
 
 async def test_a_burst_of_sixty_late_ticks_does_the_work_once(harness: CronHarness) -> None:
@@ -235,6 +250,20 @@ async def test_notifications_of_a_run_are_sent_once_even_if_the_service_was_unav
     (notification,) = harness.hasura.sent.values()
     assert notification["data"] == with_text({"reason": "sla_missed", "detail": "TK1", "more": "m"})
     assert len(notification["recipient_ids"]) == 3
+
+
+async def test_a_run_has_succeeded_although_its_notifications_could_not_be_claimed(
+    harness: CronHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def claim(*arguments: Any, **named: Any) -> NoReturn:
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr(harness.runtime.cron_runs.notices, "claim_and_send", claim)
+    answer = await run(harness, call(harness), speaking(AdminNotice("k1", "sla_missed", "TK1")))
+    assert answer["result"] == "succeeded"
+    monkeypatch.undo()
+    harness.move_clock(minutes=2)
+    assert (await harness.run("retry_failed"))["runs_notified"] == 1
 
 
 def test_an_answer_shows_long_lists_by_their_length() -> None:
