@@ -12,8 +12,8 @@ from sandbox.postgres.roles import drop_logins, grant_rights
 from sandbox.postgres.server import RUN_ID, Cluster, server_url_from_environment
 from tests.support.crons import CronHarness, add_engine_tables, running_crons
 from tests.support.databases import Databases
-from tests.support.log_canaries import watching_logs
-from tests.support.seeding import seed_connection
+from tests.support.handlers import seed_connection
+from tests.support.logs import watching_logs
 from tests.support.settings import handler_settings
 
 _names = (f"{RUN_ID}_{number}" for number in count(1))

@@ -8,7 +8,7 @@ import pytest
 
 from sandbox.postgres.server import Cluster
 from tests.support.databases import Databases, SchemaChanged
-from tests.support.seeding import seed_connection
+from tests.support.handlers import seed_connection
 
 DUMP = """
 SELECT table_name, query_to_xml(format('SELECT * FROM %I ORDER BY 1', table_name), true, false, '')::text
@@ -82,7 +82,9 @@ def test_a_changed_schema_fails_the_test_and_the_next_one_gets_another_database(
 
 def test_a_change_that_is_undone_passes(lent: Databases) -> None:
     with lent.lend("any", is_own=False) as first, psycopg.connect(first) as session:
-        session.execute("CREATE TABLE more (id integer); DROP TABLE more")
+        session.execute(
+            "CREATE TABLE more (id integer); DROP TABLE more; CREATE TEMP TABLE more (id integer)"
+        )
         session.execute(
             "ALTER TABLE staff RENAME full_name TO more; ALTER TABLE staff RENAME more TO full_name"
         )

@@ -17,7 +17,7 @@ from sandbox.postgres.roles import HANDLERS_LOGIN, LOGINS
 from sandbox.processes import Processes
 from sandbox.stack.keys import Keys
 from tests.support.leads import LEAD, PHONE
-from tests.support.log_canaries import LogWatch, find_kinds, lines_of_logins, watching_logs
+from tests.support.logs import LogWatch, find_kinds, lines_of_logins, watching_logs
 from tests.support.settings import HANDLER_SECRET, WEBHOOK_TOKEN
 
 ROOT = Path(__file__).parents[1]

@@ -41,7 +41,7 @@ from tests.support.edge.sender import (
 from tests.support.end_to_end import log_lines
 from tests.support.erasure import BYSTANDER, PERSON, WRITTEN, found_in, read_files
 from tests.support.leads import LATER, body
-from tests.support.postgres_programs import need_pg_dump, run_program
+from tests.support.postgres import need_pg_dump, run_program
 from tests.support.waiting import eventually
 
 SECRET = b"secret of the connection"

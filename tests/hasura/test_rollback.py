@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from leads.cli.__main__ import app
 from sandbox.postgres.database import MIGRATIONS, migrate, run_file
 from sandbox.postgres.psql import psql_environment
-from tests.support.postgres_programs import need_pg_dump, run_program
+from tests.support.postgres import need_pg_dump, run_program
 from tests.support.waiting import eventually
 
 Db = psycopg.Connection[dict[str, Any]]

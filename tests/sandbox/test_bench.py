@@ -56,7 +56,7 @@ from sandbox.postgres.plans import chosen_plan, generic_plan, scanned
 from sandbox.postgres.server import Cluster
 from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
-from tests.support.seeding import seed_connection
+from tests.support.handlers import seed_connection
 from tests.support.waiting import eventually
 
 needs_nginx = pytest.mark.skipif(

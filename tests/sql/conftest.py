@@ -10,7 +10,7 @@ from sandbox.postgres.server import Cluster
 from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
 from tests.support.figures import Figures
-from tests.support.large_tables import fill_tables
+from tests.support.postgres import fill_tables
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import pytest
 from psycopg.rows import dict_row
 
 from leads.adapters.queries import QUERIES
-from tests.support.large_tables import insert_events
-from tests.support.seeding import DatabaseHarness
+from tests.support.handlers import DatabaseHarness
+from tests.support.postgres import insert_events
 from tests.support.unsent import insert_unsent
 from tests.support.waiting import eventually
 

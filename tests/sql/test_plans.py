@@ -23,7 +23,7 @@ from sandbox.postgres.plans import (
 )
 from sandbox.postgres.server import Cluster
 from tests.support.figures import FROM, TO
-from tests.support.large_tables import CONNECTION, fill_tables, insert_events
+from tests.support.postgres import CONNECTION, fill_tables, insert_events
 
 Db = psycopg.Connection[Any]
 _numbers = count(1)

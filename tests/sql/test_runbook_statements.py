@@ -11,7 +11,7 @@ import pytest
 
 from sandbox.postgres.roles import operators_url
 from tests.support.crons import CronHarness
-from tests.support.psql import output
+from tests.support.postgres import output
 from tests.support.runbook import FOLDER, PAGES, Statement, diagnoses
 
 pytestmark = pytest.mark.own_database

@@ -19,9 +19,8 @@ from leads.services.sealed_secrets import Use, seal
 from sandbox.pancake.app import create_app as create_simulator
 from sandbox.pancake.workspace import Workspace
 from sandbox.postgres.roles import grant_rights, owner_url
-from tests.support.clock import MovableClock
 from tests.support.databases import owner_session
-from tests.support.fakes import FakeHasura
+from tests.support.fakes import FakeHasura, MovableClock
 from tests.support.handlers import HandlerHarness, started
 
 LONG_CALL_SECONDS = 60.0

@@ -6,6 +6,7 @@ statements stay prepared.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
@@ -55,7 +56,12 @@ def _of_catalogs(selected: str) -> str:
 
 _STAMP = _of_catalogs("count(*), sum(t.xmin::text::bigint)")
 """Changes with each row of the catalogues that is written, also if in the end nothing is different."""
-_SCHEMA = _of_catalogs(f"(to_jsonb(t) - '{{{', '.join(_VOLATILE)}}}'::text[])::text")
+_SCHEMA = f"""
+SELECT catalog, row - '{{{", ".join(_VOLATILE)}}}'::text[]
+FROM ({_of_catalogs("to_jsonb(t)")}) AS found (catalog, row)
+WHERE row ->> 'nspname' IS NULL OR row ->> 'nspname' !~ '^pg_(toast_)?temp_'
+"""
+"""Schemas for temporary tables stay after the first one."""
 _TABLES = """
 SELECT oid::regclass::text
 FROM pg_class
@@ -146,7 +152,7 @@ class EmptiedDatabase:
         self._inserts = {table: self._insert(table) for table in self._tables}
         self._sequences = self._read_sequences()
         self._row_stamps = self._read_row_stamps()
-        self._stamp, self._schema = self._rows(_STAMP), set(self._rows(_SCHEMA))
+        self._stamp, self._schema = self._rows(_STAMP), self._read_schema()
         self._row_numbers = {name: number for name, _, number in self._rows(_SIZES, self._tables)}
 
     def empty(self) -> None:
@@ -217,11 +223,14 @@ class EmptiedDatabase:
         stamp = self._rows(_STAMP)
         if stamp == self._stamp:
             return
-        schema = set(self._rows(_SCHEMA))
+        schema = self._read_schema()
         if schema != self._schema:
             changes = sorted(f"{catalog} {row[:300]}" for catalog, row in schema ^ self._schema)
             raise SchemaChanged("\n".join(["mark the test with own_database, or undo its change:", *changes]))
         self._stamp = stamp
+
+    def _read_schema(self) -> set[tuple[str, str]]:
+        return {(catalog, json.dumps(row)) for catalog, row in self._rows(_SCHEMA)}
 
     def _read_row_stamps(self) -> dict[str, object]:
         """Return what changes with each row that is written, by table."""

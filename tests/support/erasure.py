@@ -14,7 +14,7 @@ from leads.adapters.secrets import KeyRing
 from leads.cli.__main__ import app
 from tests.support.crons import CronHarness
 from tests.support.leads import LATER, LEAD
-from tests.support.log_canaries import decoded
+from tests.support.logs import decoded
 
 KEYS = "test:" + base64.b64encode(bytes(32)).decode()
 EDGE_KEYS = "k1:" + "A" * 43 + "="

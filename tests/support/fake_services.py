@@ -6,8 +6,9 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_httpserver import HTTPServer
@@ -76,6 +77,43 @@ def refusing_http() -> Iterator[str]:
         server.expect_request(ANY, method="GET").respond_with_json(VERSION)
         server.expect_request(ANY, method="POST").respond_with_handler(refuse)
         yield server.url
+
+
+Scripted = tuple[int, dict[str, str], dict[str, Any]]
+"""Status, headers and JSON body of an answer."""
+
+
+@dataclass
+class Asked:
+    """A request: its path, headers and JSON body."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+@dataclass
+class ScriptedServer:
+    """Its URL, and what it was asked."""
+
+    url: str
+    asked: list[Asked] = field(default_factory=list)
+
+
+@contextmanager
+def scripted_server(answers: Sequence[Scripted]) -> Iterator[ScriptedServer]:
+    """Answer POST requests with the answers of a test, one after the other, and remember the requests."""
+    left = list(answers)
+
+    def answer(request: Request) -> Response:
+        found.asked.append(Asked(request.path, dict(request.headers), request.get_json(force=True)))
+        status, headers, document = left.pop(0)
+        return Response(json.dumps(document), status, headers)
+
+    with FakeServer() as server:
+        server.expect_request(ANY, method="POST").respond_with_handler(answer)
+        found = ScriptedServer(server.url)
+        yield found
 
 
 @contextmanager

@@ -1,14 +1,40 @@
-"""In-memory replacements for the database and for Hasura."""
+"""In-memory replacements for the clock, the database and Hasura."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Params, Row, RowType
 from leads.adapters.graphql import SEND_TIMEOUT_SECONDS, GraphqlClient
 from leads.domain.errors import HasuraRefused, HasuraUnavailable, HasuraUncertain
 from leads.domain.notice_text import TEXTS
 from leads.domain.notifications import NEEDS_ATTENTION
+
+
+class SteadyClock(Clock):
+    """Real time without jitter."""
+
+    def jitter(self) -> float:
+        return 0.0
+
+
+class MovableClock(SteadyClock):
+    """Real time plus `ahead`. A sleep adds to `ahead` and returns at once."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead.total_seconds()
+
+    async def sleep(self, seconds: float) -> None:
+        self.ahead += timedelta(seconds=seconds)
+        await super().sleep(0)
 
 
 class FakeDatabase(Database):

@@ -12,7 +12,7 @@ from leads.services.sealed_secrets import Use, seal
 from sandbox.postgres.roles import operators_url
 from sandbox.postgres.server import Cluster
 from tests.support.fake_services import fixed_engine, refusing_database, refusing_http
-from tests.support.seeding import seed_connection
+from tests.support.handlers import seed_connection
 
 NOWHERE = "http://127.0.0.1:1"
 DATABASE_AWAY = "postgresql://operator@127.0.0.1:1/diva"

@@ -24,7 +24,7 @@ from leads.cli.golive.deploy import actions
 from leads.cli.golive.deploy.journal import Journal
 from sandbox.stack.bare import BareSandbox
 from tests.support.leads import body, numbered_lead
-from tests.support.postgres_programs import run_program
+from tests.support.postgres import run_program
 
 CHANGED = ("crm_master_data", "module_permission_action", "notification_template", "app_setting")
 """Diva's tables whose rows the steps change, besides accounts and contacts."""

@@ -26,7 +26,7 @@ from sandbox.postgres.roles import grant_rights
 from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
 from sandbox.stack.keys import Keys
-from tests.support.seeding import DatabaseHarness
+from tests.support.handlers import DatabaseHarness
 from tests.support.settings import ADMIN_ID, UNREACHABLE_URL, handler_settings
 
 METADATA = Path(__file__).parents[2] / "hasura" / "metadata"

@@ -4,8 +4,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from tests.support.handlers import HandlerHarness
-from tests.support.seeding import DatabaseHarness
+from tests.support.handlers import DatabaseHarness, HandlerHarness
 
 INSERT = """
     INSERT INTO pancake_webhook_event (

@@ -13,7 +13,7 @@ import pytest
 
 from leads.adapters.pancake_api import PAGE_LIMIT, Access, PancakeApi
 from leads.domain.errors import PancakeUnavailable
-from tests.support.clock import MovableClock
+from tests.support.fakes import MovableClock
 
 ACCESS = Access("c1", "https://crm.pancake.test/api", 123, "0123456789abcdef0123456789abcdef")
 LIMIT_BYTES = 200_000

@@ -7,7 +7,7 @@ import pytest
 
 from leads.adapters.pg_programs import PgProgramFailed, dump_tables, list_dumped_tables, restore_rows
 from sandbox.postgres import binaries
-from tests.support.postgres_programs import need_pg_dump
+from tests.support.postgres import need_pg_dump
 
 FAKE = """#!/bin/sh
 for each in "$@"; do echo "$each"; done > {out}

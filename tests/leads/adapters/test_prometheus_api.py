@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler
 from math import isnan
 
 import httpx
@@ -11,8 +10,8 @@ import pytest
 from leads.adapters.prometheus_api import PrometheusApi, PrometheusRefused, PrometheusUnavailable
 from leads.cli.golive.criterion import Source
 from leads.cli.golive.load import load_criteria
+from tests.support.fake_services import ANY, FakeServer, silent_port
 from tests.support.golive_prometheus import fake_prometheus, genuine_prometheus
-from tests.support.local_server import JsonHandler, serving
 from tests.support.monitoring import needs_monitoring
 
 HOURS = 8
@@ -89,33 +88,22 @@ def test_what_is_missing_and_what_is_no_number_are_kept_apart(url: str) -> None:
             prometheus.query("sum(", NOW)
 
 
-class Silent(JsonHandler):
-    """Answers with what is not Prometheus' form."""
-
-    def do_GET(self) -> None:
-        self.answer(200, b'{"status": "success", "data": []}')
-
-
 def test_an_answer_of_another_form_is_no_value() -> None:
-    with (
-        serving(Silent) as url,
-        PrometheusApi(url) as prometheus,
-        pytest.raises(PrometheusUnavailable, match="does not answer as Prometheus does"),
-    ):
-        prometheus.query("up", NOW)
+    with FakeServer() as server, PrometheusApi(server.url) as prometheus:
+        server.expect_request(ANY).respond_with_json({"status": "success", "data": []})
+        with pytest.raises(PrometheusUnavailable, match="does not answer as Prometheus does"):
+            prometheus.query("up", NOW)
 
 
 def test_a_prometheus_that_does_not_answer_in_time_is_named_without_its_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Waits(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.rfile.read(1)  # until the client gives up
-
     monkeypatch.setattr("leads.adapters.prometheus_api.TIMEOUT_SECONDS", 0.2)
-    with serving(Waits) as url:
-        secret = url.replace("//", "//user:secret@")
-        with PrometheusApi(secret) as prometheus, pytest.raises(PrometheusUnavailable) as caught:
-            prometheus.query("up", NOW)
+    with (
+        silent_port() as port,
+        PrometheusApi(f"http://user:secret@127.0.0.1:{port}") as prometheus,
+        pytest.raises(PrometheusUnavailable) as caught,
+    ):
+        prometheus.query("up", NOW)
     assert "Prometheus at 127.0.0.1 does not answer" in str(caught.value)
     assert "secret" not in str(caught.value)

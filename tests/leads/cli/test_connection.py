@@ -40,7 +40,7 @@ from leads.services.switches import set_source
 from sandbox.postgres.roles import operators_url
 from sandbox.processes import Processes
 from tests.support.base_urls import NOT_BASE_URLS, OTHER_HOSTS
-from tests.support.clock import MovableClock
+from tests.support.fakes import MovableClock
 from tests.support.settings import UNREACHABLE_URL
 from tests.support.waiting import eventually
 

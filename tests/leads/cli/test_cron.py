@@ -24,8 +24,7 @@ from leads.services.cron_runs import CRONS
 from leads.services.sealed_secrets import Use, seal
 from sandbox.postgres.roles import operators_url
 from sandbox.processes import Processes
-from tests.support.fake_services import refusing_database
-from tests.support.scripted_server import Scripted, scripted_server
+from tests.support.fake_services import Scripted, refusing_database, scripted_server
 from tests.support.settings import UNREACHABLE_URL
 
 ROOT = Path(__file__).parents[3]

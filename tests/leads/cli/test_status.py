@@ -28,9 +28,8 @@ from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.postgres.roles import operators_url
 from sandbox.postgres.server import Cluster
 from tests.support.breakages import ends_with_command
-from tests.support.fake_services import edge_status, fixed_engine, silent_port
-from tests.support.scripted_server import scripted_server
-from tests.support.seeding import seed_connection
+from tests.support.fake_services import edge_status, fixed_engine, scripted_server, silent_port
+from tests.support.handlers import seed_connection
 from tests.support.shared_engine import SECRET, Shared, running_shared_engine
 
 GREEN, YELLOW, RED = 0, 1, 2

@@ -48,7 +48,7 @@ from leads.services.unassigned_count import UnassignedTickets
 from sandbox.postgres.roles import operators_url
 from tests.support.breakages import ends_with_command
 from tests.support.fake_services import edge_status
-from tests.support.seeding import DatabaseHarness, seed_connection
+from tests.support.handlers import DatabaseHarness, seed_connection
 from tests.support.settings import ADMIN_ID
 
 NOW = datetime(2026, 5, 14, 9, 31, 7, tzinfo=UTC)

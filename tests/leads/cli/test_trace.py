@@ -24,9 +24,8 @@ from leads.cli.__main__ import app
 from leads.cli.tail import EventRow, describe, follow
 from sandbox.postgres.roles import operators_url
 from tests.support.fakes import FakeHasura
-from tests.support.handlers import HandlerHarness, running_handlers
+from tests.support.handlers import HandlerHarness, running_handlers, seed_connection
 from tests.support.leads import numbered_lead
-from tests.support.seeding import seed_connection
 from tests.support.settings import handler_settings
 from tests.support.traced_leads import NOT_PROCESSED, PROCESSED, make, restore, trace_samples
 

@@ -14,8 +14,7 @@ from leads.domain.errors import Contended, DatabaseUnavailable, InvalidPhone
 from leads.services.process_record import attempts as process_record
 from leads.services.process_record.attempts import FailedAttempt
 from leads.services.process_record.claim import Claim
-from tests.support.clock import SteadyClock
-from tests.support.fakes import FakeDatabase
+from tests.support.fakes import FakeDatabase, SteadyClock
 
 CLOCK = SteadyClock()
 CONTENDED = FailedAttempt("failed", "contended")

@@ -16,8 +16,7 @@ from leads.services import outbox
 from leads.services.outbox import BATCHES_AT_A_TIME, SEND_LEASE, Outbox, UnsentEvent
 from leads.services.sending.rows import DueRow
 from leads.services.sending.sender import MAX_SECONDS_TO_START
-from tests.support.clock import MovableClock
-from tests.support.fakes import FakeDatabase, FakeHasura
+from tests.support.fakes import FakeDatabase, FakeHasura, MovableClock
 from tests.support.waiting import eventually_async
 
 CLAIMED_AT = datetime(2026, 5, 14, tzinfo=UTC)

@@ -14,9 +14,9 @@ from leads.adapters.clock import Clock
 from leads.adapters.database import Database
 from leads.domain.errors import Deferred, ProcessingPaused
 from leads.services.process_record.turns import MAX_RETRY_AFTER_SECONDS, MAX_WAITING, Turns
-from tests.support.clock import MovableClock
-from tests.support.large_tables import insert_events
-from tests.support.seeding import DatabaseHarness
+from tests.support.fakes import MovableClock
+from tests.support.handlers import DatabaseHarness
+from tests.support.postgres import insert_events
 from tests.support.waiting import eventually_async
 
 

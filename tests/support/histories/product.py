@@ -28,9 +28,8 @@ from leads.domain.replay import ReplayRequest, read_request
 from leads.services.replay_events import dry_run, find_events, replay_one
 from leads.services.runtime import Runtime
 from sandbox.postgres.roles import grant_rights
-from tests.support.clock import SteadyClock
 from tests.support.crons import HDB_CATALOG
-from tests.support.fakes import FakeHasura
+from tests.support.fakes import FakeHasura, SteadyClock
 from tests.support.histories.vocabulary import SOURCES, TELESALES, WORKSPACES
 from tests.support.histories.vocabulary import TABLES as RECORD_TABLES
 from tests.support.settings import ADMIN_ID, handler_settings

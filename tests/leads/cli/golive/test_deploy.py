@@ -37,7 +37,7 @@ from sandbox.payloads import HERE as PAYLOADS
 from sandbox.postgres.server import Cluster
 from sandbox.stack.services import ROOT
 from tests.support.golive_site import GoLiveSite
-from tests.support.postgres_programs import need_pg_dump
+from tests.support.postgres import need_pg_dump
 from tests.support.waiting import eventually
 
 

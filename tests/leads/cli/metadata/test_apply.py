@@ -26,8 +26,8 @@ from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
 from tests.support.console import TRIGGER, TRIGGER_SAVED_IN_CONSOLE
 from tests.support.fake_services import fixed_engine
+from tests.support.handlers import seed_connection
 from tests.support.hasura_project import OWN, Project, make_own
-from tests.support.seeding import seed_connection
 from tests.support.shared_engine import SECRET, Shared, of_others, running_shared_engine
 
 pytestmark = pytest.mark.own_database
