@@ -100,16 +100,15 @@ def test_the_sum_is_that_of_the_key_figures(seeded: Figures) -> None:
 
 
 def test_owners_have_their_share_and_the_roster_its_bound(seeded: Figures) -> None:
+    """A member without tickets is listed; a source without a roster has the default one."""
     owners = [each for each in document(seeded, *DAY)["owners"] if each["source_id"] == "-1"]
     shown = [(each["tickets"], round(each["share"], 2), each["changed"], each["weight"]) for each in owners]
     assert shown == [(2, 0.67, 1, 1), (1, 0.33, 0, 2)]
     assert {(each["spread"], each["bound"]) for each in owners} == {(0.5, 1.0)}
-    assert "Facebook: fairness 0.50 of at most 1.00" in run(seeded, *DAY).stdout
-
-
-def test_a_member_without_tickets_is_listed_and_a_source_without_a_roster_has_the_default_one(
-    seeded: Figures,
-) -> None:
+    table = run(seeded, *DAY).stdout
+    assert "Facebook: fairness 0.50 of at most 1.00" in table
+    assert "Vũ Thị Hạnh" in table
+    assert max(map(len, table.splitlines())) <= 80
     seeded.connection.execute("INSERT INTO pancake_assignee (staff_id) VALUES (%s)", [HANH])
     (member,) = [each for each in document(seeded, *DAY)["owners"] if each["source_id"] == "9"]
     assert (member["tickets"], member["share"], member["weight"], member["spread"]) == (0, None, 1, None)
@@ -122,13 +121,6 @@ def test_without_events_the_report_says_so_in_every_form(figures: Figures) -> No
     for form in ("--csv", "--html"):
         assert run(figures, *DAY, form).exit_code == 0
     assert "│ all" in run(figures, *DAY).stdout
-
-
-def test_the_table_fits_into_80_columns(seeded: Figures) -> None:
-    result = run(seeded, *DAY)
-    assert result.exit_code == 0
-    assert max(map(len, result.stdout.splitlines())) <= 80
-    assert "Vũ Thị Hạnh" in result.stdout
 
 
 def test_the_csv_has_a_row_for_all_each_source_and_each_owner_and_no_formula(seeded: Figures) -> None:
@@ -174,19 +166,13 @@ def test_a_wrong_period_is_refused(figures: Figures, arguments: tuple[str, ...],
 def test_a_period_is_whole_days_in_vietnam_and_ends_now() -> None:
     monday = TO.replace(month=5, day=18)
     assert read_period(None, None, None, monday).first == date(2026, 5, 11)
-    # 17:00 UTC is the next day in Vietnam.
-    late = monday.replace(hour=17)
+    late = monday.replace(hour=17)  # the next day in Vietnam
     period = read_period(None, date(2026, 5, 19), None, late)
     assert (period.since, period.until) == (late, late)
-    assert read_period(None, date(2026, 5, 1), date(2026, 5, 2), late).until.isoformat() == (
-        "2026-05-03T00:00:00+07:00"
-    )
-
-
-def test_a_week_is_the_newest_of_its_number_that_has_begun() -> None:
-    now = TO.replace(month=5, day=18)
-    assert read_period(21, None, None, now).first == date(2026, 5, 18)
-    assert read_period(22, None, None, now).first == date(2025, 5, 26)
-    assert read_period(53, None, None, now).first == date(2020, 12, 28)
+    until = read_period(None, date(2026, 5, 1), date(2026, 5, 2), late).until
+    assert until.isoformat() == "2026-05-03T00:00:00+07:00"
+    # A week is the newest of its number that has begun.
+    for week, first in ((21, date(2026, 5, 18)), (22, date(2025, 5, 26)), (53, date(2020, 12, 28))):
+        assert read_period(week, None, None, monday).first == first
     with pytest.raises(WrongUsage, match="There is no week 99"):
-        read_period(99, None, None, now)
+        read_period(99, None, None, monday)

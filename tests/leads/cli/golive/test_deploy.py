@@ -47,6 +47,8 @@ def site(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     if missing_packages():
         pytest.skip(f"needs Debian's {', '.join(missing_packages())}: the edge answers step 10")
     need_pg_dump(cluster.url("postgres"))
+    for module in ("deploy.running", "drill.counting", "drill.tiers", "smoke"):
+        monkeypatch.setattr(f"leads.cli.golive.{module}.POLL_SECONDS", 0.05)
     with GoLiveSite(cluster, tmp_path) as running:
         for name, value in running.leads_environment().items():
             monkeypatch.setenv(name, value)
@@ -363,6 +365,7 @@ def test_a_program_that_outlives_leads_keeps_the_next_deployment_back(tmp_path: 
     lock = tmp_path / "deploy.lock"
     with _file_lock(lock):
         left = subprocess.Popen(["sleep", "60"], close_fds=False)
+    assert lock.stat().st_mode & 0o777 == 0o600
     with pytest.raises(AnotherDeployment), _file_lock(lock):
         raise AssertionError
     left.kill()

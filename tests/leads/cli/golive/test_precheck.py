@@ -382,6 +382,17 @@ def test_an_engine_that_may_not_take_the_role_of_the_handlers_tells_nothing(link
     assert "grant it to the engine's role" in found.problem
 
 
+@pytest.mark.parametrize(
+    ("url", "secret"), [(f"http://{CLOSED}", ""), ("", "x")], ids=["no secret", "no URL"]
+)
+def test_an_engine_without_its_url_or_its_secret_is_not_asked(
+    link: Link, monkeypatch: pytest.MonkeyPatch, url: str, secret: str
+) -> None:
+    monkeypatch.setenv("HASURA_URL", url)
+    monkeypatch.setenv("HASURA_ADMIN_SECRET", secret)
+    assert "HASURA_URL and HASURA_ADMIN_SECRET are not set" in measured(link, "engine-version").problem
+
+
 OF_MANIFEST = ("engine-pool", "engine-stop", "engine-logs", "engine-no-downgrade", "database-connections")
 
 

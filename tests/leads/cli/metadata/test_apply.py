@@ -151,15 +151,25 @@ def test_a_restore_keeps_what_others_changed_since_the_backup(shared: Shared) ->
 
 
 def test_drift_in_ours_is_refused_and_named_without_over_drift(shared: Shared) -> None:
-    """A permission was dropped in the console, and a cron deleted."""
+    """A permission was dropped in the console, and a cron deleted. A dry run says what would change."""
+    before = shared.export()
+    assert "table public.pancake_webhook_event\n  on the engine  missing" in shared.run("9a", "--dry-run")
+    assert shared.export() == before
+    assert not list(shared.folder.glob("*"))
     shared.run("9a")
     shared.run("9b")
+    assert shared.run("9a", "--dry-run") == "Nothing would change.\n"
     shared.api("pg_drop_select_permission", SOURCE_PERMISSION)
     shared.api("delete_cron_trigger", {"name": "pancake_check_sla"})
     before = shared.export()
     assert "table public.pancake_source" in shared.run("9a", code=1)
     assert "table public.pancake_source" in shared.run("recover", code=1)
     assert "table public.pancake_source differs" in shared.run("verify", "9a", code=1)
+    assert "Changed on the engine" in shared.run("9a", "--dry-run", code=1)
+    said = json.loads(shared.run("9a", "--dry-run", "--over-drift", "--json"))
+    (change,) = said["changes"]
+    assert (said["step"], change["name"], change["change"]) == ("9a", "public.pancake_source", "changed")
+    assert [place["path"] for place in change["places"]] == ["select_permissions"]
     assert shared.export() == before
     shared.run("9a", "--over-drift")
     shared.run("verify", "9a")
@@ -428,22 +438,6 @@ def test_a_diff_shows_each_object_with_its_values_and_changes_nothing(shared: Sh
     assert added in said
     assert shared.export() == changed
     assert {each["change"] for each in changes(shared)} == {"added", "changed", "removed"}
-
-
-def test_a_dry_run_shows_what_would_change_and_changes_nothing(shared: Shared) -> None:
-    before = shared.export()
-    assert "table public.pancake_webhook_event\n  on the engine  missing" in shared.run("9a", "--dry-run")
-    assert shared.export() == before
-    assert not list(shared.folder.glob("*"))
-
-    shared.run("9a")
-    assert shared.run("9a", "--dry-run") == "Nothing would change.\n"
-    shared.api("pg_drop_select_permission", SOURCE_PERMISSION)
-    assert "Changed on the engine" in shared.run("9a", "--dry-run", code=1)
-    said = json.loads(shared.run("9a", "--dry-run", "--over-drift", "--json"))
-    (change,) = said["changes"]
-    assert (said["step"], change["name"], change["change"]) == ("9a", "public.pancake_source", "changed")
-    assert [place["path"] for place in change["places"]] == ["select_permissions"]
 
 
 @pytest.mark.parametrize("code", ["not-exists", "busy"])
