@@ -1,6 +1,7 @@
 """The gates of a pilot: each broken condition closes its gate, and people open one after the other."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -439,18 +440,33 @@ def prometheus_url(tmp_path: Path) -> Iterator[str]:
             yield url
 
 
+def differences(pilot: Pilot, folder: Path) -> dict[str, str]:
+    """Ask the sources of the report of W1 again; return the problems by criterion."""
+    (made,) = (folder / "W1").iterdir()
+    words = ["verify", str(made / "report.dsse.json"), "--public-key", str(folder / "W1-keys/golive.pub")]
+    result = pilot.golive(*words, "--reevaluate", "--json")
+    assert result.exit_code == 1
+    checks = json.loads(result.stdout)["checks"]
+    return {each["name"].removeprefix("again: "): each["problem"] for each in checks if each["problem"]}
+
+
 @pytest.mark.own_database
 def test_four_waves_are_opened_by_their_people_one_after_the_other(
-    database: str, tmp_path: Path, prometheus_url: str
+    database: str, tmp_path: Path, prometheus_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A compressed pilot. What changes in its data later is named when the sources are asked again."""
+    """A compressed pilot. What differs later is named when the sources are asked again."""
     pilot = Pilot(database, tmp_path / "records", prometheus_url)
     pilot.seed()
     open_waves(pilot, tmp_path, {"W1": 1, "W2": 5, "W3": 15, "W4": 41})
     pilot.sql(dead(10, OLDER))
-    (made,) = (tmp_path / "W1").iterdir()
-    words = ["verify", str(made / "report.dsse.json"), "--public-key", str(tmp_path / "W1-keys/golive.pub")]
-    result = pilot.golive(*words, "--reevaluate", "--json")
-    assert result.exit_code == 1
-    differing = {each["name"] for each in json.loads(result.stdout)["checks"] if each["problem"]}
-    assert differing == {"again: success-rate"}
+    pilot.prometheus_url = ""
+    found = differences(pilot, tmp_path)
+    assert found.keys() == {"success-rate", "webhook-latency"}
+    assert re.match(r"it was pass \(1.0\), it is fail \(0.98", found["success-rate"])
+    assert "it is inconclusive (None)" in found["webhook-latency"]
+    removed = tuple(each for each in load_criteria() if each.id != "success-rate")
+    changed = (*removed, replace(MEASURED["success-rate"], target=0.9))
+    for installed in (removed, changed):
+        monkeypatch.setattr("leads.cli.golive.verify.load_criteria", lambda installed=installed: installed)
+        found = differences(pilot, tmp_path)
+        assert found["success-rate"] == "the installed criterion is not that of the report"
