@@ -23,12 +23,11 @@ from leads.cli.golive.opening import GATE_PROBES
 from leads.cli.golive.records import Kind, Record, Records, Statement
 from leads.cli.golive.scans import FILE, scans_file
 from leads.cli.golive.statements import read_row
-from sandbox.incidents.prometheus import missing_monitoring
 from sandbox.postgres.server import Cluster
 from tests.support.figures import KHOA
 from tests.support.golive_evidence import attest_all
 from tests.support.golive_pilot import Pilot, write_keys
-from tests.support.golive_prometheus import FakePrometheus, fake_prometheus, genuine_prometheus
+from tests.support.golive_prometheus import FakePrometheus, fake_prometheus
 from tests.support.waiting import eventually
 
 MEASURED = {
@@ -427,19 +426,6 @@ def check_report(pilot: Pilot, wave: str, folder: Path) -> None:
     assert f"The report is what was signed: gate {wave} was open at" in verified.stdout
 
 
-@pytest.fixture
-def prometheus_url(tmp_path: Path) -> Iterator[str]:
-    """A genuine Prometheus where one is installed."""
-    folder = tmp_path / "prometheus"
-    folder.mkdir()
-    if missing_monitoring():
-        with fake_prometheus() as running:
-            yield running.url
-    else:
-        with genuine_prometheus(folder, timedelta(days=8)) as url:
-            yield url
-
-
 def differences(pilot: Pilot, folder: Path) -> dict[str, str]:
     """Ask the sources of the report of W1 again; return the problems by criterion."""
     (made,) = (folder / "W1").iterdir()
@@ -452,10 +438,10 @@ def differences(pilot: Pilot, folder: Path) -> dict[str, str]:
 
 @pytest.mark.own_database
 def test_four_waves_are_opened_by_their_people_one_after_the_other(
-    database: str, tmp_path: Path, prometheus_url: str, monkeypatch: pytest.MonkeyPatch
+    database: str, tmp_path: Path, prometheus: FakePrometheus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A compressed pilot. What differs later is named when the sources are asked again."""
-    pilot = Pilot(database, tmp_path / "records", prometheus_url)
+    pilot = Pilot(database, tmp_path / "records", prometheus.url)
     pilot.seed()
     open_waves(pilot, tmp_path, {"W1": 1, "W2": 5, "W3": 15, "W4": 41})
     pilot.sql(dead(10, OLDER))
