@@ -1,0 +1,261 @@
+"""The developers' scripts with programs in the place of what they call, and the lock files."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from sandbox.edge.packages import NEEDED
+from tests.support.suites import PATHS_WITH_SERVERS
+
+ROOT = Path(__file__).parents[2]
+Done = subprocess.CompletedProcess[str]
+
+
+def run(*command: Path | str, cwd: Path = ROOT, **variables: str) -> Done:
+    environment = {"PATH": "/usr/bin:/bin", **variables}
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def program(path: Path, lines: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{lines}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("scripts/check --nope", "usage: scripts/check"),
+        ("scripts/check --fix --nope", "usage: scripts/check"),
+        ("scripts/audit --now", ""),
+        ("scripts/pin_images --now", "usage: scripts/pin_images"),
+        ("scripts/test --fast --engine", "--fast and --engine exclude each other.\nusage: scripts/test"),
+        ("scripts/test --genuine -x", "--genuine takes no arguments.\n"),
+        ("scripts/test --junit", "--junit needs a file.\n"),
+        ("scripts/test --engine --junit x.xml", "--junit and --engine exclude each other.\n"),
+        (".ci/run --nope", "usage: .ci/run"),
+    ],
+)
+def test_words_that_a_script_does_not_know_are_refused_before_anything_is_done(words: str, said: str) -> None:
+    done = run(*words.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(said)
+
+
+# --- scripts/check runs every check, names those that failed, and never leaves one out silently
+
+LOCKED = ("ruff", "lint-imports", "mypy", "squawk", "shellcheck", "yamllint", "hadolint")
+FROM_APT = ("luacheck", "docker-compose")
+CHECKS = [
+    "ruff format (product)", "ruff check (product)", "lint-imports (product)", "mypy (product)",
+    "squawk (up)", "squawk (down)", "shellcheck", "yamllint", "hadolint", "luacheck", "compose.yaml",
+]  # fmt: skip
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A clone in which every tool records that it ran and succeeds, and a PATH with nothing else."""
+    (tmp_path / "scripts" / "lock").mkdir(parents=True)
+    for name in ("check", "_environment"):
+        shutil.copy(ROOT / "scripts" / name, tmp_path / "scripts")
+    for name in ("scripts/lock/dev.txt", "pyproject.toml", "Dockerfile"):
+        (tmp_path / name).write_text("")
+    for name in (".ci", "deploy", "sandbox", "system"):
+        (tmp_path / name).mkdir()
+    venv = tmp_path / ".venv" / "{}.{}".format(*sys.version_info[:2])
+    for name in (*LOCKED, *FROM_APT):
+        program(venv / "bin" / name, f'echo "ran {name}"')
+    program(venv / "bin" / "python", "echo SECRET=1")
+    program(venv / "bin" / "docker", "exit 1")
+    empty = subprocess.run(["cksum"], input="", capture_output=True, text=True, check=True).stdout.strip()
+    (venv / "installed").write_text(f"{empty} {venv}\n")
+    (venv / "project").write_text(f"{empty} {tmp_path}\n")
+    for name in ("bash", "env", "dirname", "cat", "cksum", "mkdir", "find", "grep"):
+        (tmp_path / "system" / name).symlink_to(str(shutil.which(name)))
+    (tmp_path / "bin").symlink_to(venv / "bin")
+    return tmp_path
+
+
+def check(clone: Path, uid: int = 1000, **variables: str) -> Done:
+    program(clone / "bin" / "id", f"echo {uid}")
+    given = {"PATH": str(clone / "system"), "PYTHON": sys.executable} | variables
+    return run(clone / "scripts" / "check", cwd=clone, **given)
+
+
+def test_every_tool_runs_and_those_that_fail_are_named_after_all_have_run(clone: Path) -> None:
+    done = check(clone)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {line[4:] for line in done.stdout.splitlines() if line[:4] == "ran "} == {*LOCKED, *FROM_APT}
+    assert done.stdout.endswith("All checks passed.\n")
+    (clone / "bin" / "squawk").unlink()
+    done = check(clone)
+    assert done.returncode == 1, "a tool from the lock file is never optional"
+    assert "Failed: squawk (up), squawk (down)\n" in done.stderr
+    for name in (*LOCKED, *FROM_APT):
+        program(clone / "bin" / name, "exit 1")
+    done = check(clone)
+    assert (done.returncode, done.stderr) == (1, f"Failed: {', '.join(CHECKS)}\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "what"),
+    [("luacheck", "lua-check", "luacheck"), ("docker-compose", "docker-compose", "compose.yaml")],
+)
+def test_without_a_tool_from_apt_a_user_reads_what_was_not_checked(
+    clone: Path, name: str, package: str, what: str
+) -> None:
+    (clone / "bin" / name).unlink()
+    done = check(clone)
+    install = f"{name} is not installed. Install it with: apt-get install {package}\n"
+    assert (done.returncode, done.stderr) == (0, f"== {what}: not checked. {install}")
+    assert done.stdout.endswith(f"Passed. Not checked: {what}\n")
+    for refused in (check(clone, uid=0), check(clone, CI="true")):
+        assert (refused.returncode, refused.stderr) == (1, f"{install}Failed: {what}\n")
+
+
+# --- .ci/run
+
+STEPS = re.findall(r"^scripts/(\S.*?)(?: \|\| .*)?$", (ROOT / ".ci" / "run").read_text("utf-8"), re.MULTILINE)
+SCRIPTS = ("check", "audit", "pin_images", "test", "chaos")
+
+
+@pytest.mark.parametrize("failing", [None, *SCRIPTS])
+def test_any_failure_ends_ci_but_that_of_images_without_digests(tmp_path: Path, failing: str | None) -> None:
+    shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
+    program(tmp_path / "bin" / "id", "echo 1000")
+    for name in SCRIPTS:
+        record = f'echo "{name}" "$@" >>{tmp_path}/called'
+        program(tmp_path / "scripts" / name, f"{record}\nexit {2 if name == failing else 0}")
+    done = run(tmp_path / ".ci" / "run", PATH=f"{tmp_path}/bin:/usr/bin:/bin")
+    called = (tmp_path / "called").read_text().splitlines()
+    if failing:
+        assert (done.returncode, called[-1].split()[0]) == (2, failing)
+    else:
+        assert {*SCRIPTS, "test", "test --slow", "test --engine"} <= {
+            *called,
+            *(each.split()[0] for each in called),
+        }
+        assert (done.returncode, done.stderr, called) == (0, "", STEPS)
+        program(tmp_path / "scripts" / "pin_images", "exit 1")
+        done = run(tmp_path / ".ci" / "run", PATH=f"{tmp_path}/bin:/usr/bin:/bin")
+        assert done.returncode == 0
+        assert done.stderr.startswith("NOT DONE: the images above are not pinned by digest.")
+
+
+def test_ci_installs_the_packages_without_which_tests_of_the_edge_are_skipped() -> None:
+    installed = (ROOT / ".ci" / "run").read_text().partition("packages=(")[2].partition(")")[0].split()
+    skips = r'"[^"{\n]*: apt-get install ([a-z0-9-]+)'
+    texts = [path.read_text() for path in (ROOT / "tests" / "edge").glob("*.py")]
+    asked_for = {package for text in texts for package in re.findall(skips, text)}
+    assert asked_for >= {"systemd", "libseccomp2", "libfaketime", "strace"}
+    assert asked_for | {package for _, package in NEEDED} <= set(installed)
+    assert [path for path in PATHS_WITH_SERVERS if not (ROOT / path).exists()] == []
+
+
+# --- scripts/audit and scripts/pin_images ask no service here
+
+CLEAN = {"name": "one", "version": "1.0", "vulns": []}
+UNKNOWN = {"name": "two", "skip_reason": "Dependency not found"}
+FLAW: dict[str, Any] = {"id": "PYSEC-2026-1", "fix_versions": ["3.1"], "aliases": [], "description": ""}
+VULNERABLE = {"name": "three", "version": "3.0", "vulns": [FLAW]}
+NOT_REACHED = "NOT CHECKED for known vulnerabilities: the service could not be reached."
+UNPINNED = ("compose.yaml", "Dockerfile", "deploy/nginx/Dockerfile")
+DIGEST = "sha256:" + "ab" * 32
+
+
+def as_report(*packages: dict[str, Any]) -> str:
+    return json.dumps({"dependencies": packages, "fixes": []})
+
+
+@pytest.mark.parametrize(
+    ("report", "code", "expected", "said"),
+    [
+        (as_report(CLEAN), 0, 0, "Checked 1 of 1 packages, 0 known vulnerabilities."),
+        (as_report(CLEAN, VULNERABLE), 1, 1, "three 3.0: PYSEC-2026-1, fixed in 3.1"),
+        (as_report(CLEAN, UNKNOWN), 0, 0, "NOT CHECKED, because the service did not know them: two"),
+        ("", 1, 0, NOT_REACHED),
+        ("Traceback", 1, 0, NOT_REACHED),
+    ],
+)
+def test_the_audit_fails_for_a_finding_only_and_says_what_was_not_checked(
+    tmp_path: Path, report: str, code: int, expected: int, said: str
+) -> None:
+    (tmp_path / "report").write_text(report)
+    cases = f"cyclonedx_py) for last; do :; done; echo '{{}}' >\"$last\" ;;\npip_audit) cat {tmp_path}/report"
+    python = tmp_path / "python"
+    program(python, f'case "$2" in\n{cases}; exit {code} ;;\n*) exec {sys.executable} "$@" ;;\nesac')
+    done = run(ROOT / "scripts" / "audit", tmp_path / "sbom.json", AUDIT_PYTHON=str(python))
+    assert done.returncode == expected, done.stderr
+    assert said in done.stdout + done.stderr
+    assert (tmp_path / "sbom.json").exists()
+
+
+def pin(clone: Path, *arguments: str, docker: str = "exit 1") -> Done:
+    program(clone / "bin" / "docker", docker)
+    return run(clone / "scripts" / "pin_images", *arguments, PATH=f"{clone}/bin:/usr/bin:/bin")
+
+
+def test_every_image_gets_its_digest_a_newer_one_replaces_it_and_without_an_answer_nothing_changes(
+    tmp_path: Path,
+) -> None:
+    for name in (*UNPINNED, "scripts/pin_images"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+
+    def texts() -> list[str]:
+        return [(tmp_path / name).read_text() for name in UNPINNED]
+
+    before = texts()
+    assert pin(tmp_path, "--check").returncode == 1
+    for docker in ("exit 1", "echo not-a-digest", "echo 'sha256:00; rm -rf /'"):
+        done = pin(tmp_path, docker=docker)
+        assert (done.returncode, texts()) == (3, before)
+        assert "The registry gave no digest of postgres:" in done.stderr
+    done = pin(tmp_path, docker=f"echo {DIGEST}")
+    assert (done.returncode, len(done.stdout.split())) == (0, 8), done.stderr
+    assert [text.replace(f"@{DIGEST}", "") for text in texts()] == before
+    assert pin(tmp_path, "--check").returncode == 0
+    newer = DIGEST.replace("ab", "cd")
+    assert pin(tmp_path, docker=f"echo {newer}").returncode == 0
+    assert ("".join(texts()).count(newer), "".join(texts()).count(DIGEST)) == (8, 0)
+
+
+# --- the lock files hold what pyproject.toml declares, and install from any index
+
+LOCK = ROOT / "scripts" / "lock"
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+# A pinned package with its marker, then one hash per line: `name==1.2 ; marker \` and `    --hash=sha256:…`.
+ENTRY = re.compile(r"^([a-z0-9-]+)==(\S+)[^\\\n]*((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n", re.MULTILINE)
+
+
+def group(name: str) -> list[str]:
+    """The requirements of a dependency group and of the groups that it includes."""
+    entries = PYPROJECT["dependency-groups"][name]
+    return [
+        need
+        for entry in entries
+        for need in (group(entry["include-group"]) if isinstance(entry, dict) else [entry])
+    ]
+
+
+def test_the_lock_files_pin_a_fitting_release_of_every_requirement_with_hashes_and_nothing_else() -> None:
+    texts = {path.stem: path.read_text("utf-8") for path in LOCK.glob("*.txt")}
+    pins = {name: {found[1]: found[2] for found in ENTRY.finditer(text)} for name, text in texts.items()}
+    assert {name: ENTRY.sub("", text) for name, text in texts.items()} == dict.fromkeys(texts, "")
+    assert pins["runtime"].items() | pins["build"].items() <= pins["dev"].items(), "as the image has"
+    runtime = PYPROJECT["project"]["dependencies"]
+    declared = {"runtime": runtime, "build": [*PYPROJECT["build-system"]["requires"], *group("build")]}
+    for name, texts_of_needs in (declared | {"dev": [*runtime, *group("dev")]}).items():
+        for need in map(Requirement, texts_of_needs):
+            assert need.specifier.contains(pins[name].get(canonicalize_name(need.name), "0")), (name, need)
