@@ -100,15 +100,15 @@ def new_connection(**settings: object) -> Connection:
     return Connection(f"00000000-0000-0000-0000-{next(_connection_numbers):012d}", **settings)  # type: ignore[arg-type]
 
 
-def write_certificate(directory: Path) -> None:
-    """Write fullchain.pem and privkey.pem for the DNS name 127.0.0.1: the edge compares names as texts."""
+def write_certificate(directory: Path, dns_name: str = "127.0.0.1", days: int = 9) -> None:
+    """Write fullchain.pem and privkey.pem, self-signed; the edge compares DNS names as texts."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "edge.example")])
     now = datetime.now(UTC)
     signed = (
         x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        .serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=9))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("127.0.0.1")]), critical=False)
+        .serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(dns_name)]), critical=False)
         .sign(key, hashes.SHA256())
     )  # fmt: skip
     pem = serialization.Encoding.PEM

@@ -279,63 +279,41 @@ def test_the_example_of_golive_yaml_is_one_and_stands_in_the_runbook() -> None:
     assert f"```yaml\n{text}```" in (ROOT / "docs" / "runbook" / "go-live.md").read_text("utf-8")
 
 
-MAX_RUNS = 400
-LOCK_POLL_SECONDS = 0.2
-
-
-class Killed:
-    """Runs of the command, each of which ends at a new place."""
-
-    def __init__(self, site: GoLiveSite) -> None:
-        self.places = site.folder / "places"
-        self.environment = os.environ | {"KILL_PLACES": str(self.places), "PYTHONPATH": str(ROOT)}
-        self.kills = 0
-
-    def until_it_ends(self, *words: str) -> dict[str, str]:
-        """Run it until it ends by itself; return the result of each step by its number."""
-        command = [
-            sys.executable,
-            "-m",
-            "tests.support.golive_site",
-            "golive",
-            "deploy",
-            "--anytime",
-            "--json",
-        ]
-        for _ in range(MAX_RUNS):
-            run = subprocess.run(
-                [*command, *words], env=self.environment, capture_output=True, text=True, timeout=300,
-                check=False,
-            )  # fmt: skip
-            if run.returncode == -9:
-                self.kills += 1
-            elif "Another deployment" in run.stderr:
-                time.sleep(LOCK_POLL_SECONDS)  # the program of a step goes on, and holds the lock
-            else:
-                assert run.stdout, run.stderr
-                return {each["step"]: each["result"] for each in json.loads(run.stdout)["steps"]}
-        raise AssertionError(f"it does not end; the last places: {self.places.read_text()[-500:]}")
+def deploy_killed(site: GoLiveSite, *words: str) -> tuple[dict[str, str], list[str]]:
+    """Deploy until it ends by itself; return the result of each step, and where it was killed before."""
+    places = site.folder / "places"
+    environment = os.environ | {"KILL_PLACES": str(places), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.support.golive_site", "golive", "deploy", "--anytime", "--json"]
+    for _ in range(400):
+        run = subprocess.run([*command, *words], env=environment, capture_output=True, text=True, timeout=300)
+        if "Another deployment" in run.stderr:
+            time.sleep(0.2)  # the program of a step goes on, and holds the lock
+        elif run.returncode != -9:
+            assert run.stdout, run.stderr
+            steps = json.loads(run.stdout)["steps"]
+            return {each["step"]: each["result"] for each in steps}, places.read_text().splitlines()
+    raise AssertionError(f"it does not end; the last places: {places.read_text()[-500:]}")
 
 
 @pytest.mark.full("it is killed more than 100 times")
-def test_killed_at_every_place_it_goes_on_and_back(site: GoLiveSite, tmp_path: Path) -> None:
+def test_killed_at_every_place_it_goes_on_and_back(site: GoLiveSite) -> None:
     """The end is that of a run without a stop: one ticket, and after the way back Diva's dump as before."""
-    before, killed = site.dump(), Killed(site)
-    killed.places.write_text("")
-    assert killed.until_it_ends("--confirm", "12")["13"] == "waiting"
+    before = site.dump()
+    (site.folder / "places").write_text("")
+    waiting, _ = deploy_killed(site, "--confirm", "12")
+    assert waiting["13"] == "waiting"
     assert site.deliver(1) == "skipped_kill_switch"
-    assert set(killed.until_it_ends().values()) <= {"done", "was done"}
+    done, forward = deploy_killed(site)
+    assert set(done.values()) <= {"done", "was done"}
     assert site.query("SELECT count(*), count(DISTINCT ticket_id) FROM pancake_webhook_event") == [(1, 1)]
-    forward = {line.split()[1] for line in killed.places.read_text().splitlines()}
-    assert forward >= set(FORWARD) - {BY_HAND}
+    assert {place.split()[1] for place in forward} >= set(FORWARD) - {BY_HAND}
 
-    killed.places.write_text("")
-    back = killed.until_it_ends("--rollback", "1", "--confirm", "12", "--move-tickets")
+    (site.folder / "places").write_text("")
+    back, backward = deploy_killed(site, "--rollback", "1", "--confirm", "12", "--move-tickets")
     assert set(back.values()) <= {"undone", "was absent", "was undone"}
     assert site.dump() == before
-    backward = {line.split()[1] for line in killed.places.read_text().splitlines()}
-    assert backward >= set(FORWARD) - {BY_HAND, "snapshot"}
-    assert killed.kills > 100
+    assert {place.split()[1] for place in backward} >= set(FORWARD) - {BY_HAND, "snapshot"}
+    assert len(forward) + len(backward) > 100
 
 
 INTERRUPTED = """

@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +15,6 @@ from typing import Any
 import psycopg
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from pytest_httpserver import HTTPServer
 from typer.testing import CliRunner
 
@@ -48,6 +44,7 @@ from sandbox.stack.services import ROOT
 from sandbox.stack.stack import Sandbox
 from tests.support.breakages import BREAKAGES, Breakage
 from tests.support.breaking import Break, Installation, Variables
+from tests.support.edge.harness import write_certificate
 from tests.support.golive_prometheus import RETENTION, fake_prometheus
 from tests.support.golive_site import note_snapshot
 
@@ -263,37 +260,19 @@ def outcome(link: Link, name: str, places: Places | None = None) -> str:
     return found.why or found.outcome
 
 
-@contextmanager
-def tls_server(folder: Path, days: int) -> Iterator[tuple[str, Path]]:
-    """Answer by TLS with a certificate that ends in `days`; yield the URL and the certificate."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        .serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(days=400))
-        .not_valid_after(now + timedelta(days=days, minutes=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    path, pem = folder / "certificate.pem", serialization.Encoding.PEM
-    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    path.write_bytes(key.private_bytes(pem, *plain) + certificate.public_bytes(pem))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    with HTTPServer(host="localhost", ssl_context=context) as server:
-        yield server.url_for(""), path
-
-
 @pytest.mark.parametrize(("days", "expected"), [(90, Outcome.PASS), (13, Outcome.FAIL)])
 def test_the_days_of_a_certificate_are_counted_and_one_that_is_not_valid_counts_as_over(
     link: Link, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, expected: Outcome
 ) -> None:
-    with tls_server(tmp_path, days) as (url, path):
-        monkeypatch.setenv("PUBLIC_URL", url)
+    write_certificate(tmp_path, "localhost", days)
+    certificate, key = tmp_path / "fullchain.pem", tmp_path / "privkey.pem"
+    of_server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    of_server.load_cert_chain(certificate, key)
+    with HTTPServer(host="localhost", ssl_context=of_server) as server:
+        monkeypatch.setenv("PUBLIC_URL", server.url_for(""))
         not_valid = certificate_days(link)
-        context = ssl.create_default_context(cafile=str(path))
-        monkeypatch.setattr(ssl, "create_default_context", lambda: context)
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        monkeypatch.setattr(ssl, "create_default_context", lambda: trusting)
         assert certificate_days(link).value == pytest.approx(days, abs=0.1)
         assert outcome(link, "E2-OPS-tls") == expected
     assert (not_valid.value, "self-signed" in not_valid.details) == (0, True)
