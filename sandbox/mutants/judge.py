@@ -1,6 +1,7 @@
 """Put one mutant after the other into a copy of the tree, and run the tests that execute its line."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -92,9 +93,14 @@ class Copy:
             except subprocess.TimeoutExpired:
                 code = None
                 stop(process)
-        lines = log.read_text(errors="replace").splitlines()
-        failed = next((line.split(" ", 2)[1] for line in lines if line.startswith(("FAILED ", "ERROR "))), "")
-        return code, failed if "::" in failed else ""
+        return code, _failed(log.read_text(errors="replace"), tests)
+
+
+def _failed(output: str, tests: list[str]) -> str:
+    """Return the test that failed; one with subtests is named after their words."""
+    lines = [line for line in output.splitlines() if re.match(r"(SUB)?(FAILED|ERROR)", line)]
+    found = (test for line in lines for test in tests if f" {test}" in line)
+    return max(found, key=len, default="")
 
 
 def stop(process: subprocess.Popen[str]) -> None:
