@@ -5,8 +5,11 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from sandbox.edge.packages import NEEDED
-from tests.support.suites import PATHS_WITH_SERVERS
+from tests.support.suites import PATHS_WITH_SERVERS, Turn, belongs
 
 ROOT = Path(__file__).parents[2]
 Done = subprocess.CompletedProcess[str]
@@ -259,3 +262,56 @@ def test_the_lock_files_pin_a_fitting_release_of_every_requirement_with_hashes_a
     for name, texts_of_needs in (declared | {"dev": [*runtime, *group("dev")]}).items():
         for need in map(Requirement, texts_of_needs):
             assert need.specifier.contains(pins[name].get(canonicalize_name(need.name), "0")), (name, need)
+
+
+def item(*marks: str, path: str = "tests/leads/x.py", fixtures: tuple[str, ...] = ()) -> Any:
+    """A collected test, as far as the choice of suites looks at it."""
+    return SimpleNamespace(
+        nodeid=f"{path}::t",
+        fixturenames=fixtures,
+        get_closest_marker=lambda name: name if name in marks else None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("test", "suites"),
+    [
+        (item(), "fast default full"),
+        (item(fixtures=("cluster",)), "default full"),
+        (item(path="tests/edge/x.py"), "default full"),
+        (item("slow"), "slow full"),
+        (item("full"), "full"),
+        (item("slow", "full"), "full"),
+        (item("slow", "test_case"), "slow full"),
+    ],
+)
+def test_marks_and_fixtures_choose_the_suites_of_a_test(test: Any, suites: str) -> None:
+    chosen = [name for name in ("fast", "default", "slow", "full") if belongs(test, name, wants_cases=False)]
+    assert chosen == suites.split()
+
+
+def test_with_a_junit_file_every_test_case_runs() -> None:
+    assert belongs(item("slow", "test_case"), "default", wants_cases=True)
+    assert not belongs(item("slow"), "default", wants_cases=True)
+
+
+def test_a_serial_test_runs_while_no_other_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    one, two, alone = (Turn("run") for _ in range(3))
+    one.begin(alone=False)
+    two.begin(alone=False)
+    with ThreadPoolExecutor(2) as pool:
+        serial = pool.submit(alone.begin, alone=True)
+        two.end()
+        assert not serial.done()
+        one.end()
+        serial.result(timeout=5)
+        late = pool.submit(one.begin, alone=False)
+        with pytest.raises(TimeoutError):
+            late.result(timeout=0.2)
+        alone.end()
+        late.result(timeout=5)
+    for turn in (one, two, alone):
+        turn.end()
+        turn.close()
+    assert list(tmp_path.iterdir()) == []

@@ -33,8 +33,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def _belongs(item: pytest.Item, suite: str) -> bool:
-    is_slow, is_full = (item.get_closest_marker(name) is not None for name in ("slow", "full"))
+def belongs(item: pytest.Item, suite: str, *, wants_cases: bool) -> bool:
+    """Whether the suite runs the test. With a JUnit file the default one also runs every test case."""
+    is_slow, is_full, is_case = (
+        item.get_closest_marker(name) is not None for name in ("slow", "full", "test_case")
+    )
+    if suite == "default" and wants_cases and is_case:
+        return True
     match suite:
         case "fast":
             starts_servers = SERVER_FIXTURE in getattr(item, "fixturenames", ())
@@ -48,14 +53,14 @@ def _belongs(item: pytest.Item, suite: str) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the tests of other suites, after pytest has resolved which fixtures each one requests."""
-    suite = config.getoption("--suite")
+    suite, wants_cases = config.getoption("--suite"), bool(config.getoption("--junit-xml"))
     if suite:
-        others = [item for item in items if not _belongs(item, suite)]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if _belongs(item, suite)]
+        kept = [item for item in items if belongs(item, suite, wants_cases=wants_cases)]
+        config.hook.pytest_deselected(items=list(set(items) - set(kept)))
+        items[:] = kept
 
 
-class _Turn:
+class Turn:
     """One worker's right to run a test: beside those of other workers, or alone.
 
     A lock that all share while their tests run, and a gate in front of it. A worker that waits to be alone
@@ -95,14 +100,14 @@ def _is_serial(item: pytest.Item | None) -> bool:
     return item is not None and item.get_closest_marker("serial") is not None
 
 
-_TURN = pytest.StashKey[_Turn]()
+_TURN = pytest.StashKey[Turn]()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Prepare the turns; a run without xdist needs none."""
     run_id = os.environ.get("PYTEST_XDIST_TESTRUNUID")
     if run_id:
-        session.config.stash[_TURN] = _Turn(run_id)
+        session.config.stash[_TURN] = Turn(run_id)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
