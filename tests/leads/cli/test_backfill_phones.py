@@ -1,24 +1,29 @@
-"""The backfill of account.normalized_phone, run as people run it and, for its limits, from inside."""
+"""The backfill of account.normalized_phone: its result, limits and index, and what an interruption leaves."""
 
 import csv
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from typer.testing import CliRunner
 
+from leads.adapters.db_session import open_session
+from leads.cli.__main__ import app
 from leads.cli.backfill_phones.accounts import FIRST_ID, Account, read_batches
 from leads.cli.backfill_phones.limits import Limits, Stopped, check_window
+from leads.cli.backfill_phones.unusable import remove_old_file
 from leads.cli.backfill_phones.watching import LockWatch
 from leads.cli.backfill_phones.writing import Writer
 from leads.domain.phone import normalize
@@ -30,20 +35,46 @@ from tests.support.waiting import eventually
 ROOT = Path(__file__).parents[3]
 SEN = "SELECT id::text, phone_code, phone_number FROM account WHERE display_name = 'Lý Thị Sen'"
 STATE = "SELECT id, normalized_phone FROM account ORDER BY id"
+NOW = datetime(2026, 5, 20, tzinfo=UTC)
+QUICK = ("--anytime", "--pause-seconds", "0")
+SLOW = ("--anytime", "--rows-per-batch", "100", "--pause-seconds", "0.05")
+INDEX = (
+    "SELECT pg_get_indexdef(indexrelid) FROM pg_index"
+    " WHERE indisvalid AND indexrelid = to_regclass('account_phone_not_normalized_idx')"
+)
+NO_INDEX = {
+    "missing": "DROP INDEX account_phone_not_normalized_idx",
+    "invalid": "UPDATE pg_index SET indisvalid = false"
+    " WHERE indexrelid = 'account_phone_not_normalized_idx'::regclass",
+}
 
 
-def command(folder: Path, *arguments: str) -> list[str]:
+def words(folder: Path, *arguments: str, processes: int = 1) -> list[str]:
     files = ["--state", str(folder / "state.json"), "--unusable", str(folder / "unusable.csv")]
-    return [sys.executable, "-m", "leads.cli", "backfill-phones", "--json", *files, *arguments]
+    return ["backfill-phones", "--json", "--processes", str(processes), *files, *arguments]
+
+
+def run_as(url: str, folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and report of a run in this process, which parses by itself."""
+    result = CliRunner().invoke(app, words(folder, *arguments), env={"DATABASE_URL": url})
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, json.loads(result.stdout)
 
 
 def run(database: str, folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
-    """Exit code and report."""
-    done = subprocess.run(
-        command(folder, *arguments), env=os.environ | {"DATABASE_URL": operators_url(database)}, cwd=ROOT,
-        capture_output=True, text=True, check=False, timeout=120,
+    """The same with the rights of the operators."""
+    return run_as(operators_url(database), folder, *arguments)
+
+
+def start(database: str, folder: Path, *arguments: str, processes: int = 2) -> "subprocess.Popen[str]":
+    """Start a run that parses in processes of its own, and has a group of processes."""
+    command = [sys.executable, "-m", "leads.cli", *words(folder, *arguments, processes=processes)]
+    # A shell's background job ignores SIGINT, and so would its children.
+    return subprocess.Popen(
+        ["env", "--default-signal=INT", *command],
+        env=os.environ | {"DATABASE_URL": operators_url(database)}, cwd=ROOT,
+        stdout=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    return done.returncode, json.loads(done.stdout)
 
 
 def rows(database: str, query: str = STATE) -> list[tuple[Any, ...]]:
@@ -71,12 +102,14 @@ def expected(database: str) -> list[tuple[Any, ...]]:
 
 
 def test_every_usable_phone_is_filled_and_the_others_are_listed(crowded: str, tmp_path: Path) -> None:
-    """Values as leads.domain.phone reads them; the CSV names each account that has a phone and no number."""
-    code, report = run(
-        crowded, tmp_path, "--anytime", "--rows-per-batch", "500", "--pause-seconds", "0", "--processes", "2"
-    )
+    """Values as leads.domain.phone reads them; the CSV names each account that has a phone and no number.
 
-    assert (code, report["outcome"]) == (0, "verified"), report
+    Accounts with a phone are normalised or listed as unusable; active phones are counted apart.
+    """
+    process = start(crowded, tmp_path, *QUICK, "--rows-per-batch", "500")
+    report = json.loads(process.communicate(timeout=120)[0])
+
+    assert (process.returncode, report["outcome"]) == (0, "verified"), report
     assert rows(crowded) == expected(crowded)
     with (tmp_path / "unusable.csv").open() as file:
         listed = {row["account_id"]: row["reason"] for row in csv.DictReader(file)}
@@ -85,24 +118,18 @@ def test_every_usable_phone_is_filled_and_the_others_are_listed(crowded: str, tm
     )
     assert listed.keys() == {id_ for (id_,) in left}
     assert report["unusable"] == {r: list(listed.values()).count(r) for r in set(listed.values())}
+    counts = report["counts"]
+    assert counts["with_phone"] == counts["normalized"] + len(listed)
+    assert counts["active"] >= counts["active_normalized"] > 0
     assert oct((tmp_path / "unusable.csv").stat().st_mode & 0o777) == "0o600"
     assert not (tmp_path / "state.json").exists()
-
-
-def test_counts_close(crowded: str, tmp_path: Path) -> None:
-    """Accounts with a phone = normalised + listed as unusable; active phones are counted apart."""
-    _, report = run(crowded, tmp_path, "--anytime", "--pause-seconds", "0", "--processes", "1")
-
-    counts = report["counts"]
-    assert counts["with_phone"] == counts["normalized"] + sum(report["unusable"].values())
-    assert counts["active"] >= counts["active_normalized"] > 0
 
 
 def test_a_dry_run_shows_samples_and_changes_nothing(crowded: str, tmp_path: Path) -> None:
     """Before → after, and counts by reason; no row and no file is written, at any hour."""
     before = rows(crowded, "SELECT ctid, xmin, account FROM account ORDER BY id")
 
-    code, report = run(crowded, tmp_path, "--dry-run", "--processes", "1")
+    code, report = run(crowded, tmp_path, "--dry-run")
 
     assert (code, report["outcome"], report["written"]) == (0, "not written", 0)
     assert rows(crowded, "SELECT ctid, xmin, account FROM account ORDER BY id") == before
@@ -115,11 +142,9 @@ def test_a_dry_run_shows_samples_and_changes_nothing(crowded: str, tmp_path: Pat
 def test_undo_empties_the_column_again(crowded: str, tmp_path: Path) -> None:
     """In batches, verified; everything else of the accounts stays."""
     before = rows(crowded, "SELECT account FROM account ORDER BY id")
-    run(crowded, tmp_path, "--anytime", "--pause-seconds", "0", "--processes", "1")
+    run(crowded, tmp_path, *QUICK)
 
-    code, report = run(
-        crowded, tmp_path, "--undo", "--anytime", "--rows-per-batch", "700", "--pause-seconds", "0"
-    )
+    code, report = run(crowded, tmp_path, "--undo", *QUICK, "--rows-per-batch", "700")
 
     assert (code, report["outcome"], report["counts"]["normalized"]) == (0, "verified", 0)
     assert rows(crowded, "SELECT account FROM account ORDER BY id") == before
@@ -129,42 +154,26 @@ def test_undo_empties_the_column_again(crowded: str, tmp_path: Path) -> None:
 def test_killed_at_a_random_moment_and_resumed_it_ends_the_same(
     crowded: str, tmp_path: Path, how: signal.Signals
 ) -> None:
-    """Killed or interrupted after some batches, run again: as one uninterrupted run."""
-    arguments = ("--anytime", "--rows-per-batch", "100", "--pause-seconds", "0.05", "--processes", "2")
-    # A shell's background job ignores SIGINT, and so would its children.
-    process = subprocess.Popen(
-        ["env", "--default-signal=INT", *command(tmp_path, *arguments)],
-        env=os.environ | {"DATABASE_URL": operators_url(crowded)}, cwd=ROOT,
-        stdout=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+    """Killed or interrupted after some batches, run again: as one uninterrupted run.
+
+    SIGKILL of the parent ends the processes that parse too.
+    """
+    process = start(crowded, tmp_path, *SLOW)
     target = random.randint(100, 1200)
     eventually(lambda: filled(crowded) >= target)
     os.killpg(process.pid, how) if how == signal.SIGINT else process.kill()
     output, _ = process.communicate(timeout=30)
+    eventually(lambda: not group_alive(process.pid))
     partly = filled(crowded)
     if how == signal.SIGINT:
         assert process.returncode == 130
         assert json.loads(output)["outcome"] == "interrupted"
 
-    code, report = run(crowded, tmp_path, "--anytime", "--pause-seconds", "0", "--processes", "1")
+    code, report = run(crowded, tmp_path, *QUICK)
 
     assert (code, report["outcome"]) == (0, "verified")
     assert rows(crowded) == expected(crowded)
     assert report["written"] == filled(crowded) - partly
-
-
-def test_parsers_do_not_outlive_a_killed_run(crowded: str, tmp_path: Path) -> None:
-    """SIGKILL of the parent ends its parsing processes too."""
-    arguments = ("--anytime", "--rows-per-batch", "100", "--pause-seconds", "0.05", "--processes", "2")
-    process = subprocess.Popen(
-        command(tmp_path, *arguments), env=os.environ | {"DATABASE_URL": operators_url(crowded)}, cwd=ROOT,
-        stdout=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    eventually(lambda: filled(crowded) > 0)
-    process.kill()
-    process.wait()
-
-    eventually(lambda: not group_alive(process.pid))
 
 
 def test_rows_that_others_hold_are_left_and_taken_in_a_later_pass(crowded: str, tmp_path: Path) -> None:
@@ -179,7 +188,7 @@ def test_rows_that_others_hold_are_left_and_taken_in_a_later_pass(crowded: str, 
     with held_row(crowded, free):
         thread = threading.Thread(target=let_go)
         thread.start()
-        code, report = run(crowded, tmp_path, "--anytime", "--pause-seconds", "0", "--processes", "1")
+        code, report = run(crowded, tmp_path, *QUICK)
         thread.join()
 
     assert (code, report["outcome"]) == (0, "verified")
@@ -261,7 +270,7 @@ def test_two_runs_at_once_are_refused(database: str, tmp_path: Path) -> None:
     with psycopg.connect(database) as connection:
         connection.execute("SELECT pg_advisory_lock(hashtext('backfill_normalized_phone'))")
 
-        code, report = run(database, tmp_path, "--anytime", "--processes", "1")
+        code, report = run(database, tmp_path, "--anytime")
 
     assert code == 1
     assert "Another backfill" in report["reason"]
@@ -287,3 +296,52 @@ def group_alive(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.mark.own_database
+@pytest.mark.parametrize("state", NO_INDEX)
+def test_its_index_is_that_of_the_migration_and_replaces_an_interrupted_build(
+    database: str, tmp_path: Path, state: str
+) -> None:
+    """The migrations leave it out on a large table. Only the owner may build it; a dry run does not."""
+    built = rows(database, INDEX)
+    assert len(built) == 1
+    execute(database, NO_INDEX[state])
+    assert run_as(database, tmp_path, "--dry-run")[0] == 0
+    assert rows(database, INDEX) == []
+    if state == "missing":
+        code, report = run(database, tmp_path, *QUICK)
+        assert (code, rows(database, INDEX)) == (1, [])
+        assert "only the owner of the table account may build it" in report["reason"]
+    assert run_as(database, tmp_path, *QUICK)[0] == 0
+    assert rows(database, INDEX) == built
+
+
+def test_a_watch_that_cannot_connect_says_why_in_words(database: str) -> None:
+    with (
+        open_session(database, "test") as session,
+        LockWatch("postgresql://operator@127.0.0.1:1/diva", session, 1.0) as watch,
+    ):
+
+        def failure() -> str:
+            try:
+                watch.check()
+            except Stopped as stopped:
+                return str(stopped)
+            return ""
+
+        eventually(failure)
+    assert re.fullmatch(r"Lock waits can no longer be watched: [^()]*Connection refused", failure())
+
+
+@pytest.mark.parametrize(("days", "is_left"), [(29, True), (31, False)])
+def test_an_old_file_of_unusable_phones_is_removed_by_the_next_run(
+    tmp_path: Path, days: int, is_left: bool
+) -> None:
+    path = tmp_path / "unusable.csv"
+    path.write_text("account_id,phone_code,phone_number,reason\n")
+    written = (NOW - timedelta(days=days)).timestamp()
+    os.utime(path, (written, written))
+    assert remove_old_file(path, NOW) != is_left
+    assert path.exists() == is_left
+    assert remove_old_file(tmp_path / "none.csv", NOW) is False

@@ -1,18 +1,24 @@
-"""`leads erase`: nothing of the customer is left in any store, and old versions do not come back."""
+"""`leads erase`: nothing of the customer is left in any store or log, and old versions do not come back."""
 
+import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
+import psycopg
 import pytest
+from psycopg import sql
 from typer.testing import CliRunner
 
 from leads.cli.__main__ import app
 from leads.domain.listing import read_listed_leads
 from leads.services.connections import load_connections
 from leads.services.pancake_lists import store_missing
+from sandbox.postgres.server import RUN_ID, Cluster
 from tests.support.crons import CronHarness
 from tests.support.erasure import (
     EDGE_KEYS,
@@ -27,9 +33,19 @@ from tests.support.erasure import (
     write_files,
 )
 from tests.support.leads import LATER
+from tests.support.locks import PHONE_LOCK, wait_for_lock_waiter
 from tests.support.logs import captured_logs
 
 PHONE = ("--phone", "84 905 111 222")
+CONFIRMED = (*PHONE, "--yes", "--json")
+ROLE = f"owner_without_log_{RUN_ID}"
+LOG_SETTINGS = ["log_parameter_max_length", "log_error_verbosity"]
+RIGHTS = (
+    "USAGE ON SCHEMA {}",
+    "ALL ON ALL TABLES IN SCHEMA {}",
+    "ALL ON ALL SEQUENCES IN SCHEMA {}",
+    "EXECUTE ON ALL FUNCTIONS IN SCHEMA {}",
+)
 
 
 @pytest.fixture
@@ -52,7 +68,7 @@ def erase(harness: CronHarness, folder: Path, *arguments: str) -> dict[str, Any]
     return document
 
 
-async def test_nothing_of_the_customer_is_left_in_any_store(
+async def test_nothing_of_the_customer_is_left_in_any_store_and_a_second_run_finds_nothing(
     harness: CronHarness, tmp_path: Path, logs: list[str]
 ) -> None:
     await store_customer(harness)
@@ -73,6 +89,9 @@ async def test_nothing_of_the_customer_is_left_in_any_store(
     assert "b,84,1,too_short" in "".join(read_files(tmp_path))
     assert len(read_files(tmp_path)) == 4, "the bystander's, and the list without the customer"
     assert harness.sql("SELECT * FROM pancake_webhook_event WHERE record_id = 'bystander'") == bystander
+    before = dump(harness)
+    assert set(erase(harness, tmp_path, *PHONE, "--yes")["counts"].values()) == {0}
+    assert dump(harness) == before
 
 
 async def test_a_dry_run_says_the_same_and_changes_nothing(harness: CronHarness, tmp_path: Path) -> None:
@@ -83,15 +102,6 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(harness: CronHarness,
     assert (dump(harness), read_files(tmp_path)) == before
     done = erase(harness, tmp_path, *PHONE, "--yes")
     assert planned | {"dry_run": False} == done
-
-
-async def test_a_second_run_finds_nothing(harness: CronHarness, tmp_path: Path) -> None:
-    await store_customer(harness)
-    write_files(tmp_path)
-    erase(harness, tmp_path, *PHONE, "--yes")
-    before = dump(harness)
-    assert set(erase(harness, tmp_path, *PHONE, "--yes")["counts"].values()) == {0}
-    assert dump(harness) == before
 
 
 async def test_who_asked_when_and_why_is_kept(harness: CronHarness, tmp_path: Path) -> None:
@@ -224,3 +234,134 @@ async def test_folders_that_cannot_be_read_end_it_before_anything_is_erased(
 def test_wrong_usage_is_refused() -> None:
     for arguments in ([], ["--phone", "1"], ["--record", "x"], ["--phone", "0905111222", "--json"]):
         assert CliRunner().invoke(app, ["erase", *arguments]).exit_code == 2
+
+
+async def test_it_waits_for_the_lock_of_the_phone_and_sees_what_was_stored_meanwhile(
+    harness: CronHarness, tmp_path: Path
+) -> None:
+    await harness.process_lead(**PERSON)
+    with psycopg.connect(harness.database_url) as processing:
+        processing.execute("SELECT pg_advisory_xact_lock(2, hashtext('+84905111222'))")
+        erasing = asyncio.create_task(asyncio.to_thread(run_erase, harness, tmp_path, *CONFIRMED))
+        await wait_for_lock_waiter(harness, erasing, PHONE_LOCK)
+        await harness.deliver(PERSON | {"id": "meanwhile"})
+        assert not erasing.done()
+    result = await erasing
+    assert result.exit_code == 0, result.output
+    assert '"events": 2' in result.stdout
+    assert found_in([dump(harness)["public.pancake_webhook_event"]]) == set()
+
+
+async def test_a_claimed_event_that_waited_for_the_erasure_is_erased(
+    harness: CronHarness, tmp_path: Path
+) -> None:
+    """It was claimed before the erasure began, and takes the lock of the phone after it."""
+    answer = await harness.deliver(PERSON)
+    with psycopg.connect(harness.database_url) as erasing:
+        erasing.execute("SELECT pg_advisory_xact_lock(2, hashtext('+84905111222'))")
+        processing = asyncio.create_task(harness.process(answer["event_id"]))
+        await wait_for_lock_waiter(harness, processing, PHONE_LOCK)
+        digests = harness.runtime.digester.digest("erased phone", "+84905111222")
+        erasing.execute(
+            "INSERT INTO customer_erasure (digest, erased_at, requested_by, run_by, counts)"
+            " VALUES (%s, now(), 'a', 'a', '{}')",
+            [digests],
+        )
+    assert await processing == "dead_letter"
+    assert harness.count("account", "normalized_phone = '+84905111222'") == 0
+
+
+async def test_after_retention_all_contacts_are_found(harness: CronHarness, tmp_path: Path) -> None:
+    await harness.process_lead(**PERSON)
+    harness.move_clock(days=91)
+    await harness.run("purge_events")
+    assert run_erase(harness, tmp_path, *CONFIRMED).exit_code == 0
+    harness.sql("UPDATE account SET display_name = NULL, phone_number = NULL")
+    assert {table: found for table, text in dump(harness).items() if (found := found_in([text]))} == {}
+
+
+async def test_while_it_waits_for_an_event_that_is_worked_on_it_holds_no_phone(
+    harness: CronHarness, tmp_path: Path
+) -> None:
+    """Processing has its event and takes the phone after it: in the other order both would wait."""
+    event_id, _ = await harness.process_lead(**PERSON)
+    with psycopg.connect(harness.database_url) as processing:
+        processing.execute("SELECT FROM pancake_webhook_event WHERE id = %s FOR UPDATE", [event_id])
+        erasing = asyncio.create_task(asyncio.to_thread(run_erase, harness, tmp_path, *CONFIRMED))
+        await wait_for_lock_waiter(harness, erasing)
+        locked = processing.execute("SELECT pg_try_advisory_xact_lock(2, hashtext('+84905111222'))")
+        is_free = locked.fetchone()
+    result = await erasing
+    assert (is_free, result.exit_code) == ((True,), 0), result.output
+
+
+async def test_a_text_that_a_person_changes_meanwhile_is_left_to_diva(
+    harness: CronHarness, tmp_path: Path
+) -> None:
+    await harness.process_lead(**PERSON)
+    text = "description = 'gọi sau 17h'"
+    with psycopg.connect(harness.database_url) as person:
+        person.execute(f"UPDATE ticket SET {text} WHERE source_id = 'ticket_source_pancake'".encode())
+        erasing = asyncio.create_task(asyncio.to_thread(run_erase, harness, tmp_path, *CONFIRMED))
+        await wait_for_lock_waiter(harness, erasing)
+    result = await erasing
+    assert result.exit_code == 0, result.output
+    (ticket,) = harness.sql("SELECT code FROM ticket WHERE source_id = 'ticket_source_pancake'")
+    assert json.loads(result.stdout)["diva_tickets"] == [ticket["code"]]
+    assert harness.count("ticket", text) == 1
+
+
+@pytest.fixture
+def as_role(harness: CronHarness) -> Iterator[CronHarness]:
+    """The same database as a role with the owner's rights on rows that is no superuser."""
+    parts = urlsplit(harness.database_url)
+    host = parts.netloc.rpartition("@")[2]
+    role = sql.Identifier(ROLE)
+    with psycopg.connect(harness.database_url, autocommit=True) as db:
+        db.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'secret'").format(role))
+        try:
+            for schema in ("public", "hdb_catalog"):
+                for right in RIGHTS:
+                    db.execute(sql.SQL(f"GRANT {right} TO {{}}").format(sql.Identifier(schema), role))
+            yield replace(harness, database_url=urlunsplit(parts._replace(netloc=f"{ROLE}:secret@{host}")))
+        finally:
+            db.execute(sql.SQL("DROP OWNED BY {}").format(role))
+            db.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+@pytest.mark.own_database
+async def test_the_phone_is_not_in_the_log_of_every_statement(
+    cluster: Cluster, harness: CronHarness, tmp_path: Path
+) -> None:
+    if not cluster.is_embedded:
+        pytest.skip("reads the server's log, which only an embedded server has here")
+    await harness.process_lead(**PERSON)
+    with psycopg.connect(harness.database_url, autocommit=True) as db:
+        name = sql.Identifier(db.info.dbname)
+        db.execute(sql.SQL("ALTER DATABASE {} SET log_min_duration_statement = 0").format(name))
+    before = len(cluster.log.read_text())
+    result = run_erase(harness, tmp_path, *CONFIRMED)
+    assert result.exit_code == 0, result.output
+    logged = cluster.log.read_text()[before:]
+    assert "pancake_erase_events" in logged
+    assert found_in([logged]) == set()
+    assert (json.loads(result.stdout)["unset_log_settings"], result.stderr) == ([], "")
+
+
+@pytest.mark.own_database
+async def test_a_role_that_may_not_keep_it_out_is_told_until_it_has_the_right(
+    as_role: CronHarness, harness: CronHarness, tmp_path: Path
+) -> None:
+    names = ", ".join(LOG_SETTINGS)
+    warning = f"PostgreSQL's log may hold the phone: the role of DATABASE_URL may not set {names}."
+    await as_role.process_lead(**PERSON)
+    planned = run_erase(as_role, tmp_path, *PHONE, "--dry-run", "--json")
+    assert json.loads(planned.stdout)["unset_log_settings"] == LOG_SETTINGS
+    assert warning in " ".join(planned.stderr.split())
+    result = run_erase(as_role, tmp_path, *CONFIRMED)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["counts"]["events"] == 1
+    harness.sql(f"GRANT SET ON PARAMETER {names} TO {ROLE}")
+    result = run_erase(as_role, tmp_path, *CONFIRMED)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["unset_log_settings"] == []
