@@ -1,4 +1,7 @@
-"""The backfill of account.normalized_phone: its result, limits and index, and what an interruption leaves."""
+"""The backfill of account.normalized_phone: its result, limits and index, and what an interruption leaves.
+
+And `leads tickets move`, there and back; tests/hasura/test_rollback.py has it around the migrations.
+"""
 
 import csv
 import json
@@ -17,7 +20,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from leads.adapters.db_session import open_session
 from leads.cli.__main__ import app
@@ -36,6 +39,7 @@ ROOT = Path(__file__).parents[3]
 SEN = "SELECT id::text, phone_code, phone_number FROM account WHERE display_name = 'Lý Thị Sen'"
 STATE = "SELECT id, normalized_phone FROM account ORDER BY id"
 NOW = datetime(2026, 5, 20, tzinfo=UTC)
+PANCAKE, OTHER = "ticket_source_pancake", "ticket_source_8"
 QUICK = ("--anytime", "--pause-seconds", "0")
 SLOW = ("--anytime", "--rows-per-batch", "100", "--pause-seconds", "0.05")
 INDEX = (
@@ -345,3 +349,50 @@ def test_an_old_file_of_unusable_phones_is_removed_by_the_next_run(
     assert remove_old_file(path, NOW) != is_left
     assert path.exists() == is_left
     assert remove_old_file(tmp_path / "none.csv", NOW) is False
+
+
+@pytest.fixture
+def with_tickets(database: str) -> str:
+    """25 tickets of Pancake, and 3 more in the other source."""
+    for source, number in ((PANCAKE, 25), (OTHER, 3)):
+        execute(
+            database,
+            "INSERT INTO ticket (title, source_id) SELECT 'Lead ' || n, %s FROM generate_series(1, %s) AS n",
+            source, number,
+        )  # fmt: skip
+    return database
+
+
+def move(database: str, *arguments: str) -> Result:
+    command = ["tickets", "move", "--pause-seconds", "0", *arguments]
+    return CliRunner().invoke(app, command, env={"DATABASE_URL": operators_url(database)})
+
+
+def tickets(database: str, source: str) -> int:
+    count: int = rows(database, f"SELECT count(*) FROM ticket WHERE source_id = '{source}'")[0][0]
+    return count
+
+
+def test_there_and_back_leaves_the_tickets_of_others_where_they_were(with_tickets: str) -> None:
+    before = tickets(with_tickets, OTHER)
+    there = move(with_tickets, "--rows-per-batch", "10")
+    assert (there.exit_code, tickets(with_tickets, PANCAKE)) == (0, 0)
+    assert there.stdout == f"25 tickets to move from {PANCAKE} to {OTHER}.\n0 tickets are left.\n"
+    assert tickets(with_tickets, OTHER) == before + 25
+    assert move(with_tickets, "--back").exit_code == 0
+    assert (tickets(with_tickets, PANCAKE), tickets(with_tickets, OTHER)) == (25, before)
+
+
+def test_a_dry_run_of_a_move_only_counts(with_tickets: str) -> None:
+    """Exit code 0: tickets that it leaves are no failure. For a program both print one document."""
+    for options, left in ((("--dry-run",), 25), ((), 0)):
+        result = move(with_tickets, *options, "--json")
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert json.loads(result.stdout) == {"from": PANCAKE, "to": OTHER, "waiting": 25, "left": left}
+        assert tickets(with_tickets, PANCAKE) == left
+
+
+def test_our_own_source_is_no_target_of_a_move(with_tickets: str) -> None:
+    result = move(with_tickets, "--to", PANCAKE)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"--to must not be {PANCAKE}" in result.stderr

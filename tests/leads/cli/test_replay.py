@@ -1,47 +1,88 @@
-"""`leads replay`: it drains call by call, waits its turn, and says what went wrong."""
+"""`leads replay`: it drains, waits its turn, follows the rows, reports; a dry run shows what would change."""
 
 import json
 import re
 import shlex
+from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from typer.testing import CliRunner
+from rich.console import Console
+from typer.testing import CliRunner, Result
 
 from leads.adapters.hasura_admin import HasuraAdmin
 from leads.cli.__main__ import app
 from leads.cli.failures import CommandFailed
 from leads.cli.metadata.directory import role_of_action
 from leads.cli.output import progress_bar
+from leads.cli.replay import following
 from leads.cli.replay.action import ReplayAction, session_headers
 from leads.cli.replay.draining import Drain
+from leads.cli.replay.report import print_report
 from leads.domain.errors import HasuraUnavailable
 
+WIDTH = 80
 RUNBOOK = Path(__file__).parents[3] / "docs" / "runbook" / "replay.md"
-DOCUMENTED = re.findall(r"`leads replay (.+?)`", RUNBOOK.read_text("utf-8"))
 ORDER = {"filter": {"status": "skipped_kill_switch"}}
+COUNTS = ("matched", "replayed", "remaining", "changed", "returned", "arrived", "held")
+HANH = {"id": "c0000000-0000-4000-8000-000000000001", "full_name": "Vũ Thị Hạnh"}
+KHOA = {"id": "c0000000-0000-4000-8000-000000000002", "full_name": "Đặng Văn Khoa"}
+Row = dict[str, Any]
 
 
-def report(matched: int, replayed: int, held: int, arrived: int = 0) -> dict[str, Any]:
+def row(event_id: int, status: str = "processed", **fields: Any) -> Row:
+    """An event as GraphQL answers it."""
+    names = ("outcome", "result", "held_by", "error_code", "ticket_id", "assignee_id")
+    return {"id": event_id, "status": status, **dict.fromkeys(names)} | fields
+
+
+def ticket(event_id: int, owner: Mapping[str, str] | None, outcome: str = "ticket_created") -> Row:
+    """An event with a ticket of its owner."""
+    change: Row = {"result": outcome, "outcome": "ticket_created", "ticket_id": f"t-{event_id}"}
+    return row(event_id) | change | {"assignee_id": owner["id"] if owner else None}
+
+
+def make_report(ids: list[int], **fields: Any) -> Row:
     """What the action answers."""
-    return {
-        "dry_run": False,
-        "matched": matched,
-        "replayed": replayed,
-        "remaining": held - arrived,
-        "changed": 0,
-        "returned": 0,
-        "arrived": arrived,
-        "held": held,
-        "rate_per_second": 20,
-        "refused": [],
-        "changes": [],
-        "replayed_ids": list(range(1, replayed + 1)),
-        "results": None,
-        "processing_paused": False,
-    }
+    rest = {"dry_run": False, "rate_per_second": 20, "refused": [], "changes": [], "results": None}
+    return dict.fromkeys(COUNTS, 0) | rest | {"replayed_ids": ids, "processing_paused": False} | fields
+
+
+class ReplayEngine:
+    """Answers the action with the given ids, then each question for the rows with the next state of them."""
+
+    def __init__(self, *states: list[Row], paused: bool = False, **report: Any) -> None:
+        self.states = list(states)
+        self.paused = paused
+        self.report = report
+        self.calls: list[dict[str, Any]] = []
+        """What single calls of the action answer instead."""
+        self.requests: list[dict[str, Any]] = []
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content)
+        self.requests.append(body)
+        return httpx.Response(200, json={"data": self.data(body)})
+
+    def data(self, body: dict[str, Any]) -> dict[str, Any]:
+        if "pancake_replay_events" in body["query"]:
+            ids = [item["id"] for item in self.states[0]] if self.states else []
+            counts = {"matched": len(ids), "replayed": len(ids)} | self.report
+            report = make_report(ids, processing_paused=self.paused, **counts)
+            if self.calls:
+                report |= self.calls.pop(0)
+            return {"pancake_replay_events": report}
+        if "staff(" in body["query"]:
+            return {"staff": [owner for owner in (HANH, KHOA) if owner["id"] in body["variables"]["ids"]]}
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        asked = set(body["variables"]["ids"])
+        return {
+            "pancake_webhook_event": [item for item in state if item["id"] in asked],
+            "view_pancake_setting": [{"processing_paused": self.paused}],
+        }
 
 
 def answering(*answers: dict[str, Any] | httpx.Response) -> tuple[ReplayAction, list[httpx.Request]]:
@@ -61,6 +102,11 @@ def answering(*answers: dict[str, Any] | httpx.Response) -> tuple[ReplayAction, 
         "http://hasura/", "the-secret", session_headers(), transport=httpx.MockTransport(answer)
     )
     return ReplayAction(hasura, busy_wait_seconds=0), requests
+
+
+def report(matched: int, replayed: int, held: int, arrived: int = 0) -> dict[str, Any]:
+    counts = {"matched": matched, "replayed": replayed, "held": held, "arrived": arrived}
+    return make_report(list(range(1, replayed + 1)), remaining=held - arrived, **counts)
 
 
 def refusing(code: str, message: str) -> dict[str, Any]:
@@ -133,22 +179,272 @@ def test_what_is_no_answer_of_hasura_is_named_without_the_secret(response: httpx
         (["--drain", "--dry-run", "--status", "skipped_kill_switch"], "--drain is for"),
     ],
 )
-def test_an_order_that_cannot_be_given_ends_with_2_and_says_why(
-    monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
-) -> None:
-    monkeypatch.delenv("HASURA_URL", raising=False)
-    result = CliRunner().invoke(app, ["replay", *arguments])
+def test_an_order_that_cannot_be_given_ends_with_2_and_says_why(arguments: list[str], words: str) -> None:
+    result = CliRunner().invoke(app, ["replay", *arguments], env={"HASURA_URL": ""})
     assert result.exit_code == 2
     assert words in " ".join(result.output.split())
 
 
-@pytest.mark.parametrize("line", DOCUMENTED)
-def test_every_line_of_the_runbook_is_an_order(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+def test_every_line_of_the_runbook_is_an_order(subtests: pytest.Subtests) -> None:
     """All that is missing is the engine."""
-    monkeypatch.delenv("HASURA_URL", raising=False)
-    result = CliRunner().invoke(app, ["replay", *shlex.split(line)])
-    assert "HASURA_URL is not set" in result.output
+    documented = re.findall(r"`leads replay (.+?)`", RUNBOOK.read_text("utf-8"))
+    assert any("--from" in line for line in documented)
+    for line in documented:
+        with subtests.test(line):
+            result = CliRunner().invoke(app, ["replay", *shlex.split(line)], env={"HASURA_URL": ""})
+            assert "HASURA_URL is not set" in result.output
 
 
-def test_the_runbook_has_lines_to_test() -> None:
-    assert any("--from" in line for line in DOCUMENTED)
+def run(engine: ReplayEngine, *arguments: str) -> Result:
+    """Let the command call this engine, without waiting between two questions."""
+    transport = httpx.MockTransport(engine.answer)
+    hasura = HasuraAdmin("http://hasura", "secret", session_headers(), transport=transport)
+    environment = {
+        "HASURA_URL": "http://hasura", "HASURA_ADMIN_SECRET": "secret", "COLUMNS": str(WIDTH),
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ReplayAction, "at", lambda url, secret: ReplayAction(hasura))
+        patch.setattr(following, "POLL_SECONDS", 0)
+        patch.setattr(following, "MAX_SECONDS_WITHOUT_PROGRESS", 0.3)
+        return CliRunner().invoke(app, ["replay", *arguments], env=environment)
+
+
+def test_it_follows_the_rows_until_they_are_at_rest_and_reports_tickets_and_owners() -> None:
+    engine = ReplayEngine(
+        [row(1, "received"), row(2, "received"), row(3, "received")],
+        [ticket(1, HANH), row(2, "ingested"), row(3, "received")],
+        [ticket(2, HANH), ticket(3, KHOA, "ticket_updated")],
+    )
+    result = run(engine, "1", "2", "3")
+    assert result.exit_code == 0
+    assert [line.split() for line in result.stdout.splitlines()[1:]] == [
+        ["ticket_created", "2"],
+        ["ticket_updated", "1"],
+        ["owner", "Vũ", "Thị", "Hạnh", "2"],
+        ["owner", "Đặng", "Văn", "Khoa", "1"],
+    ]
+    asked = [request["variables"]["ids"] for request in engine.requests[1:-1]]
+    assert asked == [[1, 2, 3], [1, 2, 3], [2, 3]]
+
+
+def test_rows_that_did_not_become_a_ticket_are_reported_with_the_reason_and_exit_code_1() -> None:
+    rows = [
+        row(1, outcome="ticket_created", result="no_change"),
+        row(2, "skipped_source_disabled"),
+        row(3, "failed", error_code="contended"),
+        row(4, "dead_letter", error_code="invalid_phone"),
+        row(5, "dead_letter", error_code="invalid_phone"),
+        ticket(6, None),
+        row(7, "skipped_source_disabled", held_by="connection_disabled"),
+        row(8, "skipped_kill_switch"),
+    ]
+    result = run(ReplayEngine(rows), *"12345678")
+    assert result.exit_code == 1
+    assert [" ".join(line.split()) for line in result.stdout.splitlines()[1:]] == [
+        "no_change 1",
+        "ticket_created 1",
+        "held again: connection_disabled 1",
+        "held again: kill_switch 1",
+        "held again: source_inactive 1",
+        "failed, will be retried: contended 1",
+        "dead_letter: invalid_phone 2",
+        "without an owner 1",
+    ]
+
+
+def test_a_pause_is_named_as_the_reason_why_rows_wait() -> None:
+    engine = ReplayEngine([row(17, "received")], paused=True)
+    result = run(engine, "17")
+    assert result.exit_code == 1
+    assert "waiting  1" in result.stdout
+    assert "1 row waits because processing is paused (setting processing_paused)." in result.stderr
+    assert len(engine.requests) == 2
+
+
+def test_rows_that_do_not_come_to_rest_are_reported_after_a_bounded_time() -> None:
+    result = run(ReplayEngine([row(17, "received"), ticket(18, HANH)]), "17", "18")
+    assert result.exit_code == 1
+    assert result.stdout.split()[-2:] == ["waiting", "1"]
+    assert "1 row still waits" in result.stderr
+
+
+def test_no_wait_asks_for_no_results() -> None:
+    engine = ReplayEngine([row(17, "received")])
+    result = run(engine, "17", "--no-wait")
+    assert (result.exit_code, len(engine.requests)) == (0, 1)
+    engine = ReplayEngine([row(17, "received")], paused=True)
+    result = run(engine, "17", "--no-wait")
+    assert "The rows wait because processing is paused" in result.stderr
+
+
+def test_json_has_the_results() -> None:
+    engine = ReplayEngine([ticket(1, HANH), row(2, "dead_letter", error_code="invalid_phone")])
+    result = run(engine, "1", "2", "--json")
+    document = json.loads(result.stdout)
+    assert document["results"] == {
+        "outcomes": {"ticket_created": 1},
+        "held": {},
+        "failed": {},
+        "dead_letter": {"invalid_phone": 1},
+        "waiting": 0,
+        "owners": [{"id": HANH["id"], "tickets": 1}],
+        "unassigned": 0,
+    }
+    assert (document["replayed_ids"], document["processing_paused"]) == ([1, 2], False)
+    document = json.loads(run(ReplayEngine([row(17)]), "17", "--json", "--no-wait").stdout)
+    assert document["results"] is None
+
+
+def test_a_drain_follows_the_rows_of_all_its_calls() -> None:
+    engine = ReplayEngine([ticket(number, HANH) for number in range(1, 1501)])
+    arguments = ("--status", "skipped_kill_switch", "--drain")
+    result = run(engine, *arguments)
+    assert result.exit_code == 0
+    assert "ticket_created     1500" in result.stdout
+    assert [len(request["variables"]["ids"]) for request in engine.requests[1:]] == [1000, 500, 1]
+
+
+def test_a_drain_that_stops_on_its_way_reports_what_it_did() -> None:
+    engine = ReplayEngine([ticket(1, HANH), ticket(2, KHOA)])
+    engine.calls = [
+        {"matched": 5, "replayed": 2, "remaining": 3, "held": 3},
+        {"matched": 3, "replayed": 0, "remaining": 3, "held": 3, "replayed_ids": []},
+    ]
+    result = run(engine, "--status", "skipped_kill_switch", "--drain")
+    assert result.exit_code == 1
+    assert "3 rows are held and the last call replayed none of them" in result.stderr
+    assert result.stdout.splitlines()[0].startswith("matched 5  replayed 2  remaining 3")
+    assert "ticket_created       2" in result.stdout
+
+
+def test_ids_may_be_text() -> None:
+    """HASURA_GRAPHQL_STRINGIFY_NUMERIC_TYPES makes the engine give a bigint as text."""
+    engine = ReplayEngine([ticket(1, HANH)])
+    answer = engine.data
+
+    def stringified(body: dict[str, Any]) -> dict[str, Any]:
+        data = answer(body)
+        for item in data.get("pancake_webhook_event", []):
+            item["id"] = str(item["id"])
+        return data
+
+    engine.data = stringified  # type: ignore[method-assign]
+    assert run(engine, "1").exit_code == 0
+
+
+def test_what_is_known_is_reported_when_the_command_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupt)
+    result = run(ReplayEngine([ticket(1, HANH), row(2, "received")]), "1", "2")
+    assert result.exit_code == 130
+    assert ["ticket_created", "1"] in [line.split() for line in result.stdout.splitlines()]
+    assert ["waiting", "1"] in [line.split() for line in result.stdout.splitlines()]
+
+
+CHANGES: list[dict[str, Any]] = [
+    {
+        "event_id": 17,
+        "result": "ticket_updated",
+        "account": None,
+        "contact": {"before": None, "after": {"id": "c"}},
+        "ticket": {
+            "before": {
+                "id": "t",
+                "title": "Lead Pancake: Nguyễn Văn A",
+                "assignee_id": None,
+                "data": {"pancake": {"tags": []}},
+            },
+            "after": {
+                "id": "t",
+                "title": "Lead Pancake: Nguyễn Văn A, từ một chiến dịch quảng cáo với cái tên rất dài",
+                "assignee_id": HANH["id"],
+                "data": {"pancake": {"tags": ["hot"], "address": "x" * 200, "written": {"title": "k:0a1b"}}},
+            },
+        },
+        "other_contacts": [
+            {"before": None, "after": {"id": "d", "primary_phone": "+84905111333", "name": "A"}},
+            {
+                "before": {"id": "e", "primary_phone": "+84905111444", "name": "A"},
+                "after": {"id": "e", "primary_phone": "+84905111444", "name": "Nguyễn Văn A " + "b" * 90},
+            },
+        ],
+        "roster": [
+            {
+                "before": {"id": "r", "staff_id": KHOA["id"], "assigned_count": 3, "was_available": True},
+                "after": {"id": "r", "staff_id": KHOA["id"], "assigned_count": 4, "was_available": True},
+            },
+        ],
+        "owner": HANH["id"],
+        "notifications": [
+            {"name": "lead_updated", "recipient_ids": [HANH["id"]]},
+            {"name": "phone_changed", "recipient_ids": [HANH["id"], KHOA["id"]]},
+        ],
+    },
+    {"event_id": 18, "result": "dead_letter", "error_code": "invalid_phone", "error_detail": "No phone: 09"},
+]
+
+
+def shown(found: dict[str, Any]) -> list[str]:
+    output = StringIO()
+    print_report(found, Console(file=output, width=WIDTH))
+    return output.getvalue().splitlines()
+
+
+@pytest.fixture
+def dry_run() -> dict[str, Any]:
+    refused = [{"event_id": 9, "reason": "unknown_id"}]
+    return make_report([], dry_run=True, changes=CHANGES, matched=2, refused=refused)
+
+
+def test_a_dry_run_is_shown_event_by_event_and_nothing_is_cut(dry_run: dict[str, Any]) -> None:
+    lines = shown(dry_run)
+    assert max(map(len, lines)) <= WIDTH
+    text = "\n".join(lines)
+    words = "".join(text.split())
+    for expected in (
+        "event 9 refused: unknown_id",
+        "event 17: ticket_updated",
+        "contact: new",
+        "title Lead Pancake: Nguyễn Văn A → Lead Pancake: Nguyễn Văn A, từ một chiến dịch quảng cáo với cái",
+        f"address none → {'x' * 200}",
+        "other contact +84905111333: new name A",
+        f"other contact +84905111444 name A → Nguyễn Văn A {'b' * 90}",
+        "event 18: dead_letter, invalid_phone: No phone: 09",
+        "2 events: dead_letter 1, ticket_updated 1",
+    ):
+        assert "".join(expected.split()) in words, expected
+
+
+def test_a_dry_run_has_names_in_place_of_ids_and_no_digests() -> None:
+    engine = ReplayEngine(dry_run=True, changes=CHANGES)
+    result = run(engine, "17", "18", "--dry-run")
+    assert result.exit_code == 0
+    assert not {HANH["id"], KHOA["id"], "k:0a1b"} & set(result.stdout.split())
+    lines = result.stdout.splitlines()
+    roster = lines.index("  roster")
+    assert lines[roster + 1] == "    Đặng Văn Khoa  assigned_count 3 → 4"
+    assert lines[roster + 2 : roster + 6] == [
+        "  people",
+        "    owner         Vũ Thị Hạnh",
+        "    would notify  Vũ Thị Hạnh: lead_updated",
+        "    would notify  Vũ Thị Hạnh, Đặng Văn Khoa: phone_changed",
+    ]
+
+
+def test_the_fields_of_a_part_are_aligned_and_a_long_change_is_on_two_lines(dry_run: dict[str, Any]) -> None:
+    lines = shown(dry_run)
+    assert "  contact: new" in lines
+    ticket = lines.index("  ticket")
+    assert lines[ticket + 1] == f"    assignee  none → {HANH['id'][:8]}…"
+    assert lines[ticket + 2 : ticket + 4] == ["    address   none", f"              → {'x' * 64}"]
+    title = next(number for number, line in enumerate(lines) if line.startswith("    title "))
+    assert lines[title] == "    title     Lead Pancake: Nguyễn Văn A"
+    assert lines[title + 1].startswith("              → Lead Pancake: Nguyễn Văn A, từ")
+    assert "    tags      none → hot" in lines
+
+
+def test_an_event_that_changes_nothing_says_so() -> None:
+    report = make_report([], changes=[{"event_id": 19, "result": "no_change"}])
+    assert "event 19: no_change, nothing changes" in shown(report)

@@ -1,4 +1,4 @@
-"""`leads serve`: it names every problem of its environment, and ends by the signal that stopped it."""
+"""`leads serve` and `leads config show`: problems of the environment, the ports, the end, and no secret."""
 
 import json
 import os
@@ -10,10 +10,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner, Result
 
+from leads.adapters.variables import PLAIN_VARIABLES, VARIABLES
+from leads.cli.__main__ import app
 from leads.cli.serve import MAX_CONNECTIONS
 from sandbox.postgres.server import free_port
 from tests.support.waiting import eventually
@@ -29,6 +33,21 @@ COMPLETE = {
     "ENCRYPTION_KEYS": "test:" + "A" * 43 + "=",
 }
 
+PASSWORD = "password-of-the-test"
+SECRETS = {
+    "ENCRYPTION_KEYS": f"k1:{'A' * 43}=",
+    "HASURA_ADMIN_SECRET": "admin-secret-of-the-test",
+    "HANDLER_SECRET": "handler-secret-of-the-test-32-characters",
+    "HANDLER_SECRET_PREVIOUS": "previous-secret-of-the-test-32-characters",
+    "HASURA_SERVICE_TOKEN": "eyJ.token.of-the-test",
+}
+ENVIRONMENT = {
+    "DATABASE_URL": f"postgresql://diva:{PASSWORD}@127.0.0.1:5432/diva?sslpassword={PASSWORD}",
+    "HASURA_URL": f"http://user:{PASSWORD}@127.0.0.1:8080",
+    "LEADS_ENV_FILE_NAMES": "HASURA_URL HANDLER_SECRET",
+    **SECRETS,
+}
+
 
 def command(cwd: Path, **variables: str) -> subprocess.Popen[str]:
     """`leads serve` with nothing in its environment but what it needs to start."""
@@ -39,8 +58,14 @@ def command(cwd: Path, **variables: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+def leads(*words: str, **variables: str) -> Result:
+    result = CliRunner().invoke(app, words, env=dict.fromkeys([*VARIABLES, *PLAIN_VARIABLES], "") | variables)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
 @pytest.mark.parametrize(
-    ("variables", "words"),
+    ("variables", "said"),
     [
         ({}, ["DATABASE_URL is not set", "ENCRYPTION_KEYS is not set", "EDGE_SECRET is not set"]),
         ({"BIND": "8000x"}, ["BIND is not an address and a port: '8000x'", "DATABASE_URL is not set"]),
@@ -48,59 +73,34 @@ def command(cwd: Path, **variables: str) -> subprocess.Popen[str]:
     ],
 )
 def test_every_problem_of_the_environment_is_named_at_once(
-    tmp_path: Path, variables: dict[str, str], words: list[str]
+    variables: dict[str, str], said: list[str]
 ) -> None:
-    process = command(tmp_path, **variables)
-    output, errors = process.communicate(timeout=60)
-    assert (process.returncode, output) == (2, "")
-    assert all(word in errors for word in words), errors
-    assert "Traceback" not in errors
+    result = leads("serve", **variables)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert all(problem in result.stderr for problem in said), result.stderr
 
 
 @contextmanager
-def serving(cwd: Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
-    """`leads serve` once it answers on PORT; it is terminated at the end."""
-    process = command(cwd, **COMPLETE, **variables)
-    port = int(variables["BIND"].rpartition(":")[2])
+def serving(cwd: Path, port: int, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """`leads serve` once it answers on the port; it is terminated at the end."""
+    process = command(cwd, **COMPLETE, BIND=f"127.0.0.1:{port}", **variables)
     try:
         eventually(lambda: status(port, "/healthz") == 200 or process.poll() is not None)
         assert process.poll() is None
         yield process
     finally:
         process.terminate()
-        output, errors = process.communicate(timeout=30)
+        process.wait(30)
+
+
+def output_of(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What it printed, once it was terminated; it ended by that signal, without a trace or a secret."""
+    output, errors = process.communicate(timeout=30)
     assert process.returncode == -signal.SIGTERM
-    assert not re.search("Traceback", output)
+    assert "Traceback" not in output
     for name in ("HANDLER_SECRET", "ENCRYPTION_KEYS"):
         assert COMPLETE[name] not in output + errors
-
-
-def test_it_serves_from_any_folder_until_sigterm(tmp_path: Path) -> None:
-    """app.py is found beside leads/, wherever the command is started."""
-    port = free_port()
-    with serving(tmp_path, BIND=f"127.0.0.1:{port}"):
-        assert (status(port, "/metrics"), status(port, "/readyz")) == (200, 503)
-
-
-def test_readiness_and_metrics_are_on_the_ops_port_only(tmp_path: Path) -> None:
-    port, ops_port = free_port(), free_port()
-    with serving(tmp_path, BIND=f"127.0.0.1:{port}", OPS_BIND=f"127.0.0.1:{ops_port}"):
-        assert {path: status(port, path) for path in PATHS} == {
-            "/healthz": 200, "/readyz": 404, "/metrics": 404,
-        }  # fmt: skip
-        assert {path: status(ops_port, path) for path in PATHS} == {
-            "/healthz": 200, "/readyz": 503, "/metrics": 200,
-        }  # fmt: skip
-
-
-def test_over_the_cap_of_connections_a_request_is_refused_until_others_end(tmp_path: Path) -> None:
-    port = free_port()
-    with serving(tmp_path, BIND=f"127.0.0.1:{port}"), ExitStack() as idle:
-        for _ in range(MAX_CONNECTIONS):
-            idle.enter_context(socket.create_connection(("127.0.0.1", port)))
-        assert status(port, "/healthz") == 503
-        idle.close()
-        eventually(lambda: status(port, "/healthz") == 200)
+    return output, errors
 
 
 def status(port: int, path: str) -> int:
@@ -111,14 +111,73 @@ def status(port: int, path: str) -> int:
         return 0
 
 
-def test_the_lines_of_the_server_are_json_and_counted(tmp_path: Path) -> None:
+def test_it_serves_from_any_folder_until_sigterm_with_a_cap_of_connections(tmp_path: Path) -> None:
+    """app.py is found beside leads/, wherever the command is started. Its lines are JSON, and counted."""
     port = free_port()
-    with serving(tmp_path, BIND=f"127.0.0.1:{port}") as process:
+    with serving(tmp_path, port) as process:
+        assert (status(port, "/metrics"), status(port, "/readyz")) == (200, 503)
+        with ExitStack() as idle:
+            for _ in range(MAX_CONNECTIONS):
+                idle.enter_context(socket.create_connection(("127.0.0.1", port)))
+            assert status(port, "/healthz") == 503
+        eventually(lambda: status(port, "/healthz") == 200)
         metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
-        process.terminate()
-        output, errors = process.communicate(timeout=30)
-    lines = [json.loads(line) for line in output.splitlines()]
-    assert {"uvicorn.error"} <= {line["logger"] for line in lines}
+    output, errors = output_of(process)
+    assert "uvicorn.error" in {json.loads(line)["logger"] for line in output.splitlines()}
     assert errors == ""
     (counted,) = re.findall(r'^pancake_log_messages_total\{level="info"\} (\S+)$', metrics, re.MULTILINE)
     assert float(counted) > 0
+
+
+def test_readiness_and_metrics_are_on_the_ops_port_only(tmp_path: Path) -> None:
+    port, ops_port = free_port(), free_port()
+    with serving(tmp_path, port, OPS_BIND=f"127.0.0.1:{ops_port}") as process:
+        public, ops = ([status(each, path) for path in PATHS] for each in (port, ops_port))
+    assert public == [200, 404, 404]
+    assert ops == [200, 503, 200]
+    output_of(process)
+
+
+def show(*options: str, **variables: str) -> Result:
+    return leads("config", "show", *options, **ENVIRONMENT | variables)
+
+
+def shown(**variables: str) -> dict[str, dict[str, Any]]:
+    result = show("--json", **variables)
+    return {each["name"]: each for each in json.loads(result.stdout)["variables"]}
+
+
+def test_no_secret_and_no_password_is_shown() -> None:
+    for output in (show().output, show("--json").output):
+        for secret in (PASSWORD, *SECRETS.values()):
+            assert secret not in output
+
+
+def test_each_variable_says_where_it_is_from() -> None:
+    found = shown()
+    assert found["DATABASE_URL"] == {
+        "name": "DATABASE_URL", "from": "environment", "value": "postgresql://diva:…@127.0.0.1:5432/diva",
+    }  # fmt: skip
+    for name, place, value in (
+        ("HASURA_URL", ".env", "http://user:…@127.0.0.1:8080"),
+        ("HANDLER_SECRET", ".env", "set"),
+        ("PUBLIC_URL", "-", "not set"),
+        ("PANCAKE_API_HOSTS", "default", "crm.pancake.vn"),
+    ):
+        assert (found[name]["from"], found[name]["value"]) == (place, value)
+    assert found.keys() >= VARIABLES.keys() | PLAIN_VARIABLES.keys()
+
+
+def test_what_is_no_url_is_not_shown() -> None:
+    assert shown(HANDLERS_URL=f"{PASSWORD}@host")["HANDLERS_URL"]["value"] == "set, and not a URL"
+
+
+def test_an_invalid_value_is_named_and_exits_with_1() -> None:
+    result = show("--json", HASURA_URL="ftp://hasura")
+    assert result.exit_code == 1
+    assert "HASURA_URL is not an http or https URL" in json.loads(result.stdout)["problems"][0]
+    assert show().exit_code == 0
+
+
+def test_it_fits_into_80_columns() -> None:
+    assert max(map(len, show(COLUMNS="80").stdout.splitlines())) <= 80
