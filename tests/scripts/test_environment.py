@@ -110,7 +110,7 @@ def test_a_value_is_taken_as_it_is_written(clone: Path, line: str, value: str) -
          ("A=$(touch ran)", "A=`touch ran`", "A=hidden; touch ran", "A=$HOME", 'A="$(touch ran)"',
           'A="hidden\\n"', "A=hidden'quoted'", "A='hidden' more", "A='hidden\nB=c'")),
         ("control character", ("A=hidden\r", "A=hid\x1b[2Kden")),
-        ("changes how programs start", ("PATH=.", "LD_PRELOAD=hidden", "PYTHONPATH=hidden", "BASH_ENV=hidden")),
+        ("how programs start", ("PATH=.", "LD_PRELOAD=hidden", "PYTHONPATH=hidden", "BASH_ENV=hidden")),
         ("DATABASE_URL stands in line 1 too", ("DATABASE_URL=hidden",)),
     ],
 )  # fmt: skip
