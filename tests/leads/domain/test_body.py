@@ -72,20 +72,14 @@ def test_the_canonical_text_is_json_of_the_same_value_and_canonical_itself(value
     assert canonical(read_json(text.encode())) == text
 
 
-def test_numbers_beyond_the_precision_of_a_float_differ() -> None:
-    assert hash_of(f'{{"n": {2**64}}}') != hash_of(f'{{"n": {2**64 + 1}}}')
-    assert hash_of('{"n": 0.1000000000000000055}') != hash_of('{"n": 0.1}')
-
-
-def test_a_number_and_its_text_differ() -> None:
-    assert hash_of('{"id": 5}') != hash_of('{"id": "5"}')
-    assert hash_of("[true]") != hash_of('["true"]')
-    assert hash_of("[null]") != hash_of('["null"]')
-
-
-def test_numbers_of_any_length_keep_their_digits() -> None:
+def test_numbers_keep_all_their_digits_and_differ_from_their_texts() -> None:
     digits = "7" * 10_000
     assert read_json(f"[{digits}, 1e99, -0.0]".encode()) == [Number(digits), Number("1e99"), Number("-0.0")]
+    for one, other in (
+        (f"{2**64}", f"{2**64 + 1}"), ("0.1000000000000000055", "0.1"), ("5", '"5"'), ("true", '"true"'),
+        ("null", '"null"'),
+    ):  # fmt: skip
+        assert hash_of(f'{{"n": {one}}}') != hash_of(f'{{"n": {other}}}')
 
 
 @pytest.mark.parametrize("number", ["1e100", "1e999", "1E+999999", "-2.5e-12345", "1e" + "9" * 5000])
@@ -101,10 +95,6 @@ def test_a_number_with_an_exponent_is_recognised_in_the_canonical_text(value: An
         assert has_exponent(plain)
     for text in ('{"id":"2e3","n":[-1.5,20]}', "[]", '["1e5"]'):
         assert not has_exponent(text)
-
-
-def test_the_last_of_duplicate_keys_counts_and_a_byte_order_mark_is_ignored() -> None:
-    assert hash_of('{"a": 1, "a": 2}') == hash_of(b'\xef\xbb\xbf{"a": 2}') == hash_of('{"a": 2}')
 
 
 @pytest.mark.parametrize(
@@ -147,9 +137,11 @@ def test_depth_never_exhausts_the_stack(depth: int) -> None:
     assert refusal("[" * depth + '"\\ud800"' + "]" * depth) in {"too_deep", "invalid_json"}
 
 
-def test_brackets_in_strings_do_not_count_as_depth_and_two_surrogates_are_one_character() -> None:
-    assert read_json(('["' + "[" * 500 + '"]').encode()) == ["[" * 500]
-    assert read_json(b'["\\ud83d\\ude00"]') == ["😀"]
+def test_what_is_read_as_strict_json_of_bytes() -> None:
+    assert hash_of('{"a": 1, "a": 2}') == hash_of('{"a": 2}'), "the last of duplicate keys"
+    assert hash_of(b'\xef\xbb\xbf{"a": 2}') == hash_of('{"a": 2}'), "a byte order mark"
+    assert read_json(('["' + "[" * 500 + '"]').encode()) == ["[" * 500], "brackets in strings"
+    assert read_json(b'["\\ud83d\\ude00"]') == ["😀"], "a pair of surrogates"
 
 
 def test_a_body_of_256_kib_is_read_and_one_byte_more_only_from_the_database() -> None:
@@ -202,6 +194,8 @@ def test_the_three_shapes_hold_the_same_record(body: dict[str, Any], table: str 
 
 
 def test_unknown_keys_are_kept_and_a_record_with_a_data_field_of_its_own_is_flat() -> None:
+    assert body_of(RECORD).payload_hash == body_of(dict(reversed(RECORD.items()))).payload_hash
+    assert body_of(RECORD).payload_hash != body_of(RECORD | {"name": "Anh"}).payload_hash
     found = body_of(RECORD | {"utm": {"a": [1, None]}, "data": {"id": "other"}})
     assert found.record_id == "r-1"
     assert json.loads(found.payload or "{}")["utm"] == {"a": [1, None]}
@@ -237,11 +231,6 @@ def test_a_body_that_is_no_json_object_is_kept_byte_for_byte(body: bytes) -> Non
     assert found.source_ids == ()
 
 
-def test_equal_bodies_have_equal_identities_and_different_bodies_different_ones() -> None:
-    assert body_of(RECORD).payload_hash == body_of(dict(reversed(RECORD.items()))).payload_hash
-    assert body_of(RECORD).payload_hash != body_of(RECORD | {"name": "Anh"}).payload_hash
-
-
 def test_nul_is_removed_and_recorded() -> None:
     found = body_of(RECORD | {"name": "A\0n", "id": "r\0-1"})
     assert found.notes == ("nul_removed",)
@@ -253,28 +242,22 @@ def test_nul_is_removed_and_recorded() -> None:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        (["-1", "24895"], ("-1", "24895")),
-        ([-1, 24895, -1], ("-1", "24895")),
-        ("-1", ("-1",)),
+        (["-1", "24895"], ("-1", "24895")), ([-1, 24895, -1], ("-1", "24895")), ("-1", ("-1",)),
         (-1, ("-1",)),
-        ([{"id": -3, "name": "Instagram"}], ("-3",)),
-        ([" -1 ", "", None, True, [], {}], ("-1",)),
-        (None, (NO_SOURCE,)),
-        ([], (NO_SOURCE,)),
-        ({}, (NO_SOURCE,)),
+        ([{"id": -3, "name": "Instagram"}], ("-3",)), ([" -1 ", "", None, True, [], {}], ("-1",)),
+        (None, (NO_SOURCE,)), ([], (NO_SOURCE,)), ({}, (NO_SOURCE,)),
+        ([str(n) for n in range(500)], tuple(str(n) for n in range(50))),
     ],
-)
-def test_sources_come_as_text_numbers_or_objects(source: object, expected: tuple[str, ...]) -> None:
+    ids=repr,
+)  # fmt: skip
+def test_sources_come_as_text_numbers_or_objects_at_most_fifty(
+    source: object, expected: tuple[str, ...]
+) -> None:
     assert body_of(RECORD | {"source": source}).source_ids == expected
 
 
 def test_a_record_that_names_no_source_leaves_it_to_the_earlier_events() -> None:
     assert body_of({"id": "r"}).source_ids == ()
-    assert body_of({"id": "r", "source": []}).source_ids == (NO_SOURCE,)
-
-
-def test_sources_are_limited() -> None:
-    assert len(body_of(RECORD | {"source": [str(n) for n in range(500)]}).source_ids) == 50
 
 
 @pytest.mark.parametrize(
@@ -344,9 +327,6 @@ def test_null_and_empty_values_count_as_missing_and_only_named_fields_are_in_the
     assert (found.name, found.phones, found.email, found.address, found.tags) == (None, (), None, None, ())
     assert set(lead(name="An", phone_number=None).fields()) == {"name", "phones"}
     assert lead().fields() == {}
-
-
-def test_the_order_of_tags_and_products_does_not_matter() -> None:
     assert lead(pancake_tags=["a", "b"]).fields() == lead(pancake_tags=["b", "a"]).fields()
 
 

@@ -15,17 +15,16 @@ from tests.support.leads import PHONE
 EARLIER, EVEN_LATER = NOW - timedelta(minutes=1), NOW + timedelta(minutes=1)
 
 
-def test_an_unknown_customer_gets_an_account_and_a_ticket() -> None:
+def test_an_unknown_customer_gets_an_account_and_a_ticket_a_known_one_keeps_the_account() -> None:
     plan = decide_on(lead_case(), EMPTY)
     assert (plan.outcome, plan.phone) == ("ticket_created", PHONE)
     assert (plan.account_id, plan.account) == ("new-account", None)
     assert (plan.ticket, plan.ticket_is_new) == (Ticket("new-ticket", "new-account", None), True)
     assert plan.writes_customer
-
-
-def test_a_known_customer_keeps_the_account() -> None:
-    plan = decide_on(lead_case(), replace(EMPTY, accounts=(account("account-1"),)))
-    assert (plan.account_id, plan.account) == ("account-1", account("account-1"))
+    plan = decide_on(lead_case(), replace(EMPTY, accounts=(account("other", "+84912345678"), account("own"))))
+    assert (plan.account_id, plan.account) == ("own", account("own"))
+    plan = decide_on(lead_case(), replace(EMPTY, accounts=(account("other", "+84912345678"),)))
+    assert plan.account is None, "it has another phone"
 
 
 def test_the_oldest_enabled_account_wins_else_the_oldest_and_all_are_recorded() -> None:
@@ -57,11 +56,6 @@ def test_a_phone_without_an_account_belongs_to_the_account_of_its_contact() -> N
         plan = decide_on(both, replace(EMPTY, accounts=accounts))
         assert plan.account_id == winner
         assert plan.account == next(a for a in accounts if a.id == winner)
-
-
-def test_an_account_with_a_different_phone_is_not_used() -> None:
-    facts = replace(EMPTY, accounts=(account("other", "+84912345678"),))
-    assert decide_on(lead_case(), facts).account is None
 
 
 def test_an_open_ticket_of_the_customer_is_updated_and_keeps_its_owner() -> None:

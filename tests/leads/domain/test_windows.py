@@ -44,12 +44,9 @@ def test_a_window_ends_before_the_present_and_reaches_back_before_the_watermark(
     assert window == Window(at(0) - OVERLAP, at(300) - SETTLE)
     assert window.start in window
     assert window.end in window
-
-
-def test_without_a_watermark_the_last_day_is_read() -> None:
-    window = next_window(None, at(0))
-    assert window == Window(at(0) - SETTLE - timedelta(days=1) - OVERLAP, at(0) - SETTLE)
-    assert advance(None, window, trusted=True) == window.end
+    first = next_window(None, at(0))
+    assert first == Window(at(0) - SETTLE - timedelta(days=1) - OVERLAP, at(0) - SETTLE)
+    assert advance(None, first, trusted=True) == first.end
 
 
 def test_after_an_outage_the_watermark_catches_up_in_steps_without_a_gap() -> None:
@@ -96,22 +93,18 @@ def test_the_filter_follows_the_vendors_grammar() -> None:
     assert Window(at(0), at(60)).record_filter() == {"is_group": False, "fields": [field]}
 
 
-def test_an_ict_day_is_whole_and_days_do_not_overlap() -> None:
-    first, second = day_window(date(2026, 5, 14)), day_window(date(2026, 5, 15))
-    assert first.start == datetime(2026, 5, 14, tzinfo=ICT)
-    assert second.start - first.end == timedelta(microseconds=1)
-
-
 def test_every_closed_day_without_a_succeeded_run_is_owed_and_at_most_fourteen_back() -> None:
     now = datetime(2026, 5, 14, 19, 0, tzinfo=UTC)  # 02:00 on the 15th in Vietnam
     days = [date(2026, 5, day) for day in range(1, 15)]
     assert days_owed(now, {days[11]}) == [day for day in days if day != days[11]]
 
 
-def test_a_day_is_not_closed_before_its_last_minute_has_settled() -> None:
-    midnight = datetime(2026, 5, 15, tzinfo=ICT)
-    assert days_owed(midnight + timedelta(seconds=30), ())[-1] == date(2026, 5, 13)
-    assert days_owed(midnight + SETTLE, ())[-1] == date(2026, 5, 14)
+def test_an_ict_day_is_whole_does_not_overlap_and_is_closed_when_its_last_minute_has_settled() -> None:
+    first, second = day_window(date(2026, 5, 14)), day_window(date(2026, 5, 15))
+    assert first.start == datetime(2026, 5, 14, tzinfo=ICT)
+    assert second.start - first.end == timedelta(microseconds=1)
+    assert days_owed(second.start + timedelta(seconds=30), ())[-1] == date(2026, 5, 13)
+    assert days_owed(second.start + SETTLE, ())[-1] == date(2026, 5, 14)
 
 
 @pytest.mark.parametrize(
