@@ -16,7 +16,7 @@ from sandbox.processes import Processes
 from sandbox.stack.signals import exit_on_sigterm
 
 ROOT = Path(__file__).parents[2]
-COLUMNS = ("caught", "timed out", "survived", "not covered", "equivalent", "not run")
+COLUMNS = ("caught", "timed out", "survived", "not covered", "gone", "equivalent", "not run")
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,

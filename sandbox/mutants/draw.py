@@ -3,7 +3,7 @@
 import ast
 import random
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +99,7 @@ def _spans(
     tree: ast.Module,
 ) -> tuple[list[tuple[str, int, int]], list[tuple[tuple[int, int], tuple[int, int]]]]:
     """The lines of each function and method, and the positions of annotations."""
+    names = Counter(name for name, _ in definitions(tree))
     functions = [
         (
             name,
@@ -106,7 +107,7 @@ def _spans(
             node.end_lineno or node.lineno,
         )
         for name, node in definitions(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and names[name] == 1
     ]
     found = (getattr(node, field, None) for node in ast.walk(tree) for field in ("annotation", "returns"))
     annotations = [

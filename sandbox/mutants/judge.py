@@ -13,7 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from sandbox.mutants.coverage_of_tests import CoveringTests
-from sandbox.mutants.sample import CAUGHT, SURVIVED, TIMED_OUT, UNCOVERED, Mutant
+from sandbox.mutants.sample import CAUGHT, GONE, SURVIVED, TIMED_OUT, UNCOVERED, Mutant
 
 LIMIT_SECONDS = 60.0
 STARTING_SECONDS = 15.0
@@ -137,6 +137,8 @@ def judge_all(
         copy = copies.get()
         try:
             copy.judge(mutant, covering)
+        except LookupError:
+            mutant.verdict = GONE
         finally:
             copies.put(copy)
         return mutant

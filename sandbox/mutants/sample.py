@@ -12,7 +12,7 @@ import yaml
 from sandbox.mutants.places import Place, find_place
 
 SAMPLE = Path(__file__).with_name("sample.yaml")
-CAUGHT, SURVIVED, TIMED_OUT, UNCOVERED = "caught", "survived", "timed out", "not covered"
+CAUGHT, SURVIVED, TIMED_OUT, UNCOVERED, GONE = "caught", "survived", "timed out", "not covered", "gone"
 QUOTAS = {
     "app": 2, "handlers": 10, "cron": 14,
     "leads.domain": 48, "leads.services": 46, "leads.adapters": 32, "leads.cli": 64,
