@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from leads.adapters.secrets import KeyRing
 from tests.support.edge.fakes import ACCEPTED, Answer
 from tests.support.edge.harness import BUDGET_MAX_FAILURES, TOKEN, TOKEN_SHA256, EdgeHarness
+from tests.support.edge.sender import Reply
 from tests.support.waiting import eventually
 
 Edge = Callable[..., EdgeHarness]
@@ -31,7 +32,7 @@ def test_the_drain_keeps_to_its_rate_while_live_traffic_goes_on(shared: Edge) ->
     harness.post_many([b"old-%d" % number for number in range(30)])
     harness.start_upstreams()
     began = time.monotonic()
-    eventually(lambda: harness.bodies)
+    eventually(harness.drained)
     assert harness.post_many([b"new-%d" % number for number in range(10)]) == ["received"] * 10
     assert harness.edge.held()
     eventually(lambda: not harness.edge.held())
@@ -234,6 +235,18 @@ def test_a_full_quarantine_leaves_deliveries_in_the_spool(shared: Edge) -> None:
     harness.edge.held()[0].unlink()
 
 
+def test_a_quarantine_that_cannot_be_written_leaves_deliveries_in_the_spool(harness: EdgeHarness) -> None:
+    harness.stop_upstreams()
+    harness.post(b"1")
+    (path,) = harness.edge.held()
+    path.write_bytes(b"torn")
+    with harness.unwritable("quarantine"):
+        harness.start_upstreams()
+        eventually(lambda: "delivery not quarantined: " in harness.errors())
+        assert harness.edge.held() == [path]
+    path.unlink()
+
+
 def start_edited(harness: EdgeHarness, module: str, *edits: tuple[str, str]) -> EdgeHarness:
     """Start a prepared edge with another program; return it once it has a policy."""
     for text, replacement in edits:
@@ -244,11 +257,10 @@ def start_edited(harness: EdgeHarness, module: str, *edits: tuple[str, str]) -> 
 
 def write_slowly(harness: EdgeHarness, seconds: float) -> EdgeHarness:
     """Start a prepared edge whose files keep the name of a partial file for so long."""
-    declared, renamed = "int fsync(int fd);\n", "    if C.rename(temporary, final) ~= 0 then\n"
-    slow = f"    C.usleep({seconds * 1e6:.0f})\n"
+    declared, renamed = "int fsync(int fd);", "if C.rename(temporary, final) ~= 0 then"
     return start_edited(
-        harness, "files.lua", (declared, f"{declared}int usleep(unsigned microseconds);\n"),
-        (renamed, slow + renamed),
+        harness, "files.lua", (declared, f"{declared} int usleep(unsigned microseconds);"),
+        (renamed, f"C.usleep({seconds * 1e6:.0f}) {renamed}"),
     )  # fmt: skip
 
 
@@ -261,9 +273,9 @@ def post_at_once(harness: EdgeHarness, each: int = 1) -> list[str]:
 
 def test_of_many_that_see_a_free_lease_one_takes_it(own: Edge) -> None:
     """The probe of a path that failed: the others use the other path."""
-    seen = "    -- Several workers may see the same free_at."
+    seen = "-- Several workers may see the same free_at."
     harness = own(EDGE_SKIP_SECONDS="0.3", EDGE_POLICY_SECONDS="60")
-    start_edited(harness, "claim.lua", (seen, f"    ngx.sleep(0.2)\n{seen}"))
+    start_edited(harness, "claim.lua", (seen, f"ngx.sleep(0.2) {seen}"))
     harness.hasura.override = Answer(503)
     assert post_at_once(harness) == ["received"] * SENDERS
     time.sleep(0.4)  # until the pause is over: a delivery that looks for its end would be the probe
@@ -274,9 +286,9 @@ def test_of_many_that_see_a_free_lease_one_takes_it(own: Edge) -> None:
 
 def test_failures_at_once_do_not_exceed_the_budget(own: Edge) -> None:
     """All see that one failure is left: it is chosen once, or not at all."""
-    counted = "    -- Count first and take it back if that was too much"
+    counted = "-- Count first and take it back if that was too much"
     harness = start_edited(
-        own(EDGE_SPOOL_MAX_FILES="1"), "budget.lua", (counted, f"    ngx.sleep(0.2)\n{counted}")
+        own(EDGE_SPOOL_MAX_FILES="1"), "budget.lua", (counted, f"ngx.sleep(0.2) {counted}")
     )
     harness.stop_upstreams()
     assert harness.post(b"1") == "spooled", "others are failures"
@@ -288,10 +300,10 @@ def test_failures_at_once_do_not_exceed_the_budget(own: Edge) -> None:
     assert harness.budget_used() <= BUDGET_MAX_FAILURES
 
 
-LISTED = "    local names, err = files.list(settings.folder_paths[folder], size_in)\n"
-STARTED = '    dict:incr(folder .. ".puts", 1, 0)\n'
-SLOW_WRITES = STARTED, f"{STARTED}    ngx.sleep(0.6)\n"
-SLOW_LISTINGS = LISTED, f'{LISTED}    if ngx.get_phase() == "timer" then ngx.sleep(0.3) end\n'
+LISTED = "local names, err = files.list(settings.folder_paths[folder], size_in)"
+STARTED = 'dict:incr(folder .. ".puts", 1, 0)'
+SLOW_WRITES = STARTED, f"{STARTED} ngx.sleep(0.6)"
+SLOW_LISTINGS = LISTED, f'{LISTED} if ngx.get_phase() == "timer" then ngx.sleep(0.3) end'
 
 
 def test_the_spool_never_holds_more_than_its_limit(own: Edge) -> None:
@@ -327,6 +339,37 @@ def test_the_policy_is_written_by_one_at_a_time(own: Edge) -> None:
         harness.fetch_policy()
     assert (harness.edge.state / "policy.sealed").exists()
     assert harness.errors_of("policy") == 0
+
+
+def test_a_write_waits_three_seconds_for_its_turn(own: Edge) -> None:
+    """Here a fifth of a second, on a slow disk: 16 are written at once, the others are answered in time."""
+    harness = own()
+    harness.edge.edit("disk.lua", "queue_timeout_seconds = 3 }", "queue_timeout_seconds = 0.2 }")
+    write_slowly(harness, 0.6)
+    harness.stop_upstreams()
+    with ThreadPoolExecutor(60) as threads:
+        statuses = list(threads.map(lambda number: harness.post(b"%d" % number), range(60)))
+    assert set(statuses) == {"spooled", "spool_full"}
+    assert statuses.count("spooled") == len(harness.edge.held())
+
+
+def test_an_internal_error_loses_no_delivery_and_stops_no_loop(own: Edge) -> None:
+    """The first fetch of the policy fails, and whatever is done about one delivery and one stranger."""
+    harness = own()
+    odd = base64.b64encode(b"odd").decode()
+    fetch, forward = "function M.refresh()", "local received_by, last_err = 0"
+    confirm = "function M.confirm(token_sha256, arrived_at)"
+    harness.edge.edit(
+        "policy.lua", fetch, f'{fetch} if dict:add("tried", true) then error("the first fetch") end'
+    )
+    harness.edge.edit("policy.lua", confirm, f'{confirm} error("the stranger")')
+    harness.edge.edit("upstream.lua", forward, f'if delivery.raw == "{odd}" then error("odd") end {forward}')
+    harness.bring_up()
+    assert harness.flood(1, "unknown") == [Reply(500, b'{"status":"error"}')]
+    assert harness.post_many([b"odd", b"even"]) == ["spooled", "received"]
+    post_until_quarantined(harness)
+    assert b"odd" not in harness.bodies
+    assert [harness.errors_of(source) >= 1 for source in ("policy", "delivery", "drain")] == [True] * 3
 
 
 def test_a_delivery_is_handed_over_once_however_long_it_takes(harness: EdgeHarness) -> None:

@@ -64,7 +64,7 @@ class FakePath:
     """A path of deliveries: an HTTP/1.1 server in a thread that keeps each one and answers with `status`.
 
     `override`: an answer to every delivery; none is kept. `refuses`: whether to refuse a body, which is then
-    answered with the HTTP status `refusal_code`.
+    answered with the HTTP status `refusal_code`. `serves_once`: close a connection at its second request.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -88,6 +88,7 @@ class FakePath:
         self.refusal_code = 400
         self.status = "received"
         self.unauthorized = 0
+        self.serves_once = False
         self.start()
 
     @property
@@ -158,8 +159,12 @@ class FakePath:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        is_reused = False
         try:
             while request := await self._read(reader):
+                if is_reused and self.serves_once:
+                    break
+                is_reused = True
                 self.requests.append(request)
                 answer = self.answer(request)
                 await asyncio.sleep(answer.delay_seconds)

@@ -57,7 +57,9 @@ location = /tests/parse-policy {
     content_by_lua_block {
         ngx.req.read_body()
         local parsed, err = require("pancake.policy_document").parse(ngx.req.get_body_data() or "")
-        ngx.print(parsed and "" or err)
+        local ends = {}
+        for sha256, token in pairs(parsed and parsed.by_sha256 or {}) do ends[sha256] = token.expires_at end
+        ngx.print(require("cjson.safe").encode { fault = err or "", ends = ends })
     }
 }
 location = /tests/limits {
@@ -251,9 +253,10 @@ class EdgeHarness:
         """Let the edge fetch the policy now, and return once it uses it."""
         self._ask("policy")
 
-    def fault_of_policy(self, document: bytes) -> str:
-        """Return why the edge refuses a policy; "" if it does not."""
-        return self._ask("parse-policy", document)
+    def parse_policy(self, document: bytes) -> tuple[str, dict[str, float]]:
+        """Return why the edge refuses a policy, "" if it does not; and when tokens end, by their digests."""
+        parsed = json.loads(self._ask("parse-policy", document))
+        return parsed["fault"], parsed["ends"]
 
     def enforce(self, **settings: object) -> None:
         """Let the connection demand proofs, with these settings, and return once the edge knows it."""

@@ -35,14 +35,15 @@ debug.sethook(function(_, line)
     local key = name and name .. ":" .. line
     if key and not seen[key] then
         seen[key] = true
-        file:write("ran ", key, "\n")
+        file:write("ran " .. key .. "\n")
     end
 end, "l")
 
 local function write_lines(name, code)
     local info = util.funcinfo(code)
     for pc = 1, info.bytecodes - 1 do
-        file:write("can ", name, ":", util.funcinfo(code, pc).currentline, "\n")
+        local line = util.funcinfo(code, pc).currentline
+        file:write(line > 1 and "can " .. name .. ":" .. line .. "\n" or "") -- the first one loads this hook
     end
     for index = -1, info.children and -info.gcconsts or 0, -1 do
         local constant = util.funck(code, index)
