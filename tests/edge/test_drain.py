@@ -255,15 +255,6 @@ def start_edited(harness: EdgeHarness, module: str, *edits: tuple[str, str]) -> 
     return harness
 
 
-def write_slowly(harness: EdgeHarness, seconds: float) -> EdgeHarness:
-    """Start a prepared edge whose files keep the name of a partial file for so long."""
-    declared, renamed = "int fsync(int fd);", "if C.rename(temporary, final) ~= 0 then"
-    return start_edited(
-        harness, "files.lua", (declared, f"{declared} int usleep(unsigned microseconds);"),
-        (renamed, f"C.usleep({seconds * 1e6:.0f}) {renamed}"),
-    )  # fmt: skip
-
-
 def post_at_once(harness: EdgeHarness, each: int = 1) -> list[str]:
     """Post deliveries from SENDERS threads, `each` one after the other; return their outcomes."""
     with ThreadPoolExecutor(SENDERS) as threads:
@@ -327,14 +318,17 @@ def test_the_spool_never_holds_more_than_its_limit(own: Edge) -> None:
 def test_a_file_that_is_being_written_is_not_swept(own: Edge) -> None:
     harness = own()
     harness.edge.edit("start.lua", "TIDY_INTERVAL_SECONDS = 60", "TIDY_INTERVAL_SECONDS = 1")
-    write_slowly(harness, 0.5)
+    harness.write_slowly(0.5)
+    harness.bring_up()
     harness.stop_upstreams()
     assert post_at_once(harness, each=4) == ["spooled"] * SENDERS * 4
 
 
 def test_the_policy_is_written_by_one_at_a_time(own: Edge) -> None:
     """It is fetched many times while it is written. Two writers would share one partial file."""
-    harness = write_slowly(own(), 0.8)
+    harness = own()
+    harness.write_slowly(0.8)
+    harness.bring_up()
     for _ in range(16):
         harness.fetch_policy()
     assert (harness.edge.state / "policy.sealed").exists()
@@ -345,7 +339,8 @@ def test_a_write_waits_three_seconds_for_its_turn(own: Edge) -> None:
     """Here a fifth of a second, on a slow disk: 16 are written at once, the others are answered in time."""
     harness = own()
     harness.edge.edit("disk.lua", "queue_timeout_seconds = 3 }", "queue_timeout_seconds = 0.2 }")
-    write_slowly(harness, 0.6)
+    harness.write_slowly(0.6)
+    harness.bring_up()
     harness.stop_upstreams()
     with ThreadPoolExecutor(60) as threads:
         statuses = list(threads.map(lambda number: harness.post(b"%d" % number), range(60)))

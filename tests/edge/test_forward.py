@@ -156,6 +156,7 @@ def timed_post(harness: EdgeHarness, token: str = TOKEN) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.serial
 def test_a_path_has_800_ms_and_the_sender_an_answer_within_two_seconds(shared: Edge) -> None:
     """Both paths hang: 1.6 s, then the spool. The next delivery does not wait: both paths are skipped."""
     harness = shared(EDGE_SKIP_SECONDS="5")
@@ -165,6 +166,7 @@ def test_a_path_has_800_ms_and_the_sender_an_answer_within_two_seconds(shared: E
     assert len(harness.edge.held()) == 2
 
 
+@pytest.mark.serial
 def test_confirming_a_token_is_part_of_the_two_seconds(shared: Edge) -> None:
     """The slowest case: a late policy, then two paths that hang."""
     harness = shared(EDGE_SKIP_SECONDS="5", EDGE_POLICY_SECONDS="60")

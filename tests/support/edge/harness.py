@@ -150,6 +150,12 @@ class EdgeHarness:
         self.connection = new_connection()
         self.handlers.connections = [self.connection]
 
+    def write_slowly(self, seconds: float) -> None:
+        """Let the files of an edge that is not started yet keep the name of a partial file for so long."""
+        declared, renamed = "int fsync(int fd);", "if C.rename(temporary, final) ~= 0 then"
+        self.edge.edit("files.lua", declared, f"{declared} int usleep(unsigned microseconds);")
+        self.edge.edit("files.lua", renamed, f"C.usleep({seconds * 1e6:.0f}) {renamed}")
+
     def bring_up(self) -> None:
         """Start the edge and return once it has fetched the policy."""
         self.edge.start()

@@ -6,9 +6,6 @@ EDGE_LUA_LINES=/tmp/lines scripts/test tests/edge && python -m tests.support.edg
 import os
 import secrets
 import sys
-from collections import defaultdict
-from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 from sandbox.edge.nginx import DEPLOY, NginxEdge
@@ -81,24 +78,18 @@ def record_lines(edge: NginxEdge) -> None:
     edge.edit("start.lua", "function M.init()", 'function M.init() require("test_lines").write_all()')
 
 
-def never_executed(folder: Path) -> Iterator[tuple[str, int]]:
-    """Yield the module and number of each line that can run and did not."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for path in folder.glob("*.lines"):
-        for line in path.read_text().splitlines():
-            kind, _, key = line.partition(" ")
-            found[kind].add(key)
-    for key in sorted(
-        found["can"] - found["ran"], key=lambda key: (key.split(":")[0], int(key.split(":")[1]))
-    ):
-        name, _, number = key.partition(":")
-        yield name, int(number)
+def report(folder: Path) -> None:
+    """Print the lines that can run and did not."""
+    kinds = {"can": set[tuple[str, int]](), "ran": set[tuple[str, int]]()}
+    for line in "".join(path.read_text() for path in folder.glob("*.lines")).splitlines():
+        kind, name, line_number = line.replace(":", " ").split()
+        kinds[kind].add((name, int(line_number)))
+    missed = sorted(kinds["can"] - kinds["ran"])
+    for name, number in missed:
+        text = (DEPLOY / "lua" / "pancake" / f"{name}.lua").read_text().splitlines()
+        print(f"{name}.lua:{number}: {text[number - 1].strip()}")
+    print(f"{len(missed)} of {len(kinds['can'])} lines never executed")
 
 
 if __name__ == "__main__":
-    missed = list(never_executed(Path(sys.argv[1])))
-    for (before, _), (name, number) in pairwise([("", 0), *missed]):
-        if name != before:
-            text = (DEPLOY / "lua" / "pancake" / f"{name}.lua").read_text().splitlines()
-        print(f"{name}.lua:{number}: {text[number - 1].strip()}")
-    print(f"{len(missed)} lines never executed")
+    report(Path(sys.argv[1]))
