@@ -271,6 +271,17 @@ def test_an_unwritable_spool_answers_as_a_full_one(own: Edge) -> None:
     assert harness.metric('pancake_edge_spool_files{folder="spool"}') == 0
 
 
+def test_a_program_of_the_writing_threads_that_fails_answers_as_a_full_spool(own: Edge) -> None:
+    harness = own()
+    for function in ("M.preload()", "M.write_durable(directory, name, data)"):
+        harness.edge.edit("files.lua", f"function {function}", f'function {function} error("broken")')
+    harness.bring_up()
+    harness.stop_upstreams()
+    assert harness.post() == "spool_full"
+    eventually(lambda: "thread not prepared: " in harness.errors())
+    assert harness.errors_of("spool") >= 1
+
+
 def test_a_full_spool_answers_503_within_the_budget_and_then_sheds(shared: Edge) -> None:
     """150 errors at most; then 200 shed, and only polling brings the record."""
     harness = shared(EDGE_SPOOL_MAX_FILES="5")
